@@ -1,0 +1,36 @@
+//! The constants of docs/spec/overview.md.
+
+use std::time::Duration;
+
+/// Version of the protocol.
+pub const VERSION: u32 = 1;
+/// Bytes of UDP payload that every path must carry.
+pub const BASE_DATAGRAM: u16 = 1232;
+/// Largest UDP payload probed for, in bytes.
+pub const MAX_DATAGRAM: u16 = 65507;
+/// Longest channel id, in bytes.
+pub const MAX_CHANNEL_ID: usize = 20;
+/// Bytes of a new stream's first charge that are also charged to its parent.
+pub const STREAM_BORROW: u64 = 65536;
+/// Bytes charged to the parent for an unaccepted child.
+pub const OPEN_COST: u64 = 256;
+/// Levels of the stream tree below the root.
+pub const MAX_DEPTH: u8 = 32;
+/// Longest service or protocol name, in bytes.
+pub const MAX_NAME: u8 = 255;
+/// Longest reason text in CLOSE, RESET and STOP, in bytes.
+pub const MAX_REASON: usize = 256;
+/// Most ranges in one acknowledgement.
+pub const MAX_ACK_RANGES: usize = 64;
+/// Most gaps in the set of LSIDs that a peer has opened.
+pub const MAX_OPEN_GAPS: usize = 65536;
+/// Sequence numbers behind the highest that are still accepted.
+pub const REPLAY_WINDOW: u64 = 16384;
+/// Longest silence while a stream is open, by default.
+pub const KEEPALIVE: Duration = Duration::from_secs(15);
+/// Silence after which a channel ends, by default.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Time after which an attempt is given up.
+pub const HELLO_TIMEOUT: Duration = Duration::from_secs(60);
+/// Life of a cookie key; then one more period as the previous key.
+pub const COOKIE_KEY_LIFE: Duration = Duration::from_secs(60);

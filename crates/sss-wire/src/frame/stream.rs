@@ -1,0 +1,263 @@
+//! STREAM.
+
+use super::read_lsid;
+use crate::error::Malformed;
+use crate::reader::Reader;
+use crate::varint::{self, total};
+use crate::writer::Writer;
+
+const FIN: u8 = 0x01;
+const LEN: u8 = 0x02;
+const OFF: u8 = 0x04;
+const INIT: u8 = 0x08;
+const MARK: u8 = 0x10;
+
+const KIND_SUBSTREAM: u8 = 0;
+const KIND_TOP_LEVEL: u8 = 1;
+
+/// STREAM: opens, carries and ends a direction of a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stream<'a> {
+    /// The stream, never the root.
+    pub lsid: u64,
+    /// What the stream is, until the peer is known to know it (STR-5).
+    pub init: Option<Init<'a>>,
+    /// Where `data` begins in the direction, in bytes.
+    pub offset: u64,
+    /// Whether `data` ends the direction.
+    pub fin: bool,
+    /// The bytes, a slice of the packet.
+    pub data: &'a [u8],
+}
+
+/// What a stream is: its place in the tree, and its names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Init<'a> {
+    /// The parent's LSID. That it fits the kind is checked by whoever knows the tree (STR-7).
+    pub parent: u64,
+    /// Which kind of stream.
+    pub kind: InitKind<'a>,
+}
+
+/// Which kind of stream an [`Init`] opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InitKind<'a> {
+    /// A child of another stream.
+    Substream,
+    /// A child of the root. Names are at most 255 bytes.
+    TopLevel {
+        /// The service's name.
+        service: &'a [u8],
+        /// The protocol's name.
+        protocol: &'a [u8],
+    },
+}
+
+impl<'a> Init<'a> {
+    /// The init block of a child of the stream `parent`.
+    pub const fn substream(parent: u64) -> Self {
+        let kind = InitKind::Substream;
+        Self { parent, kind }
+    }
+
+    /// The init block of a top-level stream. Names are at most 255 bytes.
+    pub const fn top_level(service: &'a [u8], protocol: &'a [u8]) -> Self {
+        let kind = InitKind::TopLevel { service, protocol };
+        Self { parent: 0, kind }
+    }
+
+    #[inline(never)]
+    fn decode(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+        let parent = reader.varint()?;
+        let kind = match reader.u8()? {
+            KIND_SUBSTREAM => InitKind::Substream,
+            KIND_TOP_LEVEL => InitKind::TopLevel {
+                service: reader.bytes8()?,
+                protocol: reader.bytes8()?,
+            },
+            _ => return Err(Malformed("unknown kind of stream")),
+        };
+        Ok(Self { parent, kind })
+    }
+
+    fn encode(&self, w: &mut Writer<'_>) {
+        w.varint(self.parent);
+        match self.kind {
+            InitKind::Substream => w.u8(KIND_SUBSTREAM),
+            InitKind::TopLevel { service, protocol } => {
+                w.u8(KIND_TOP_LEVEL);
+                w.bytes8(service);
+                w.bytes8(protocol);
+            }
+        }
+    }
+
+    /// Bytes of the block.
+    pub fn encoded_len(&self) -> usize {
+        let names = match self.kind {
+            InitKind::Substream => 0,
+            InitKind::TopLevel { service, protocol } => total([2, service.len(), protocol.len()]),
+        };
+        total([varint::len(self.parent), 1, names])
+    }
+}
+
+impl<'a> Stream<'a> {
+    /// The high bits of the frame's type.
+    pub const TYPE: u8 = 0x20;
+    /// Which bits of a type byte are [`Self::TYPE`]; the others are flags.
+    pub const TYPE_MASK: u8 = 0xe0;
+
+    /// Reads the fields of a frame of type `kind`.
+    ///
+    /// # Errors
+    /// If the frame is truncated, names the root, has the reserved flag or an unknown kind of init block, or its
+    /// data reaches beyond 2^62 - 1 (FRM-5).
+    #[inline]
+    pub fn decode(kind: u8, reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+        if kind & MARK != 0 {
+            return Err(Malformed("record marks are reserved"));
+        }
+        let lsid = read_lsid(reader)?;
+        let init = match kind & INIT {
+            0 => None,
+            _ => Some(Init::decode(reader)?),
+        };
+        let offset = match kind & OFF {
+            0 => 0,
+            _ => reader.varint()?,
+        };
+        let data = match kind & LEN {
+            0 => reader.rest(),
+            _ => reader.bytesv()?,
+        };
+        if offset.saturating_add(data.len() as u64) > varint::MAX {
+            return Err(Malformed("stream data beyond 2^62 - 1"));
+        }
+        Ok(Self {
+            lsid,
+            init,
+            offset,
+            fin: kind & FIN != 0,
+            data,
+        })
+    }
+
+    /// Writes the frame with its length, so that others may follow.
+    #[inline]
+    pub fn encode(&self, w: &mut Writer<'_>) {
+        self.header().encode(w, Some(self.data.len()));
+        w.bytes(self.data);
+    }
+
+    /// Bytes that [`Self::encode`] writes.
+    #[inline]
+    pub fn encoded_len(&self) -> usize {
+        let header = self.header().encoded_len(Some(self.data.len()));
+        total([header, self.data.len()])
+    }
+
+    /// Everything but the data.
+    #[inline]
+    pub const fn header(&self) -> StreamHeader<'a> {
+        StreamHeader {
+            lsid: self.lsid,
+            init: self.init,
+            offset: self.offset,
+            fin: self.fin,
+        }
+    }
+
+    /// Bytes before the data. `len_field` is the length of the data if it is to be written.
+    #[inline]
+    pub fn header_len(lsid: u64, init: Option<&Init<'_>>, offset: u64, len_field: Option<usize>) -> usize {
+        total([
+            1,
+            varint::len(lsid),
+            init.map_or(0, Init::encoded_len),
+            if offset == 0 { 0 } else { varint::len(offset) },
+            len_field.map_or(0, |n| varint::len(n as u64)),
+        ])
+    }
+}
+
+/// STREAM without its data: for a sender that copies the data behind the header itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamHeader<'a> {
+    /// The stream, never the root.
+    pub lsid: u64,
+    /// What the stream is.
+    pub init: Option<Init<'a>>,
+    /// Where the data begins in the direction, in bytes.
+    pub offset: u64,
+    /// Whether the data ends the direction.
+    pub fin: bool,
+}
+
+/// How much data a STREAM frame is to carry, and whether it says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fit {
+    /// Bytes of data.
+    pub len: usize,
+    /// Whether the length is written. If not, the frame is the last of the packet.
+    pub has_len_field: bool,
+}
+
+impl Fit {
+    /// The argument of [`StreamHeader::encode`].
+    #[inline]
+    pub fn len_field(self) -> Option<usize> {
+        self.has_len_field.then_some(self.len)
+    }
+}
+
+impl StreamHeader<'_> {
+    /// Writes the header. `len_field` is the length of the data; without it, the data that follows must be the
+    /// last in the packet.
+    #[inline]
+    pub fn encode(&self, w: &mut Writer<'_>, len_field: Option<usize>) {
+        let flag = |bit, is_set| if is_set { bit } else { 0 };
+        w.u8(Stream::TYPE
+            | flag(FIN, self.fin)
+            | flag(LEN, len_field.is_some())
+            | flag(OFF, self.offset != 0)
+            | flag(INIT, self.init.is_some()));
+        w.varint(self.lsid);
+        if let Some(init) = &self.init {
+            init.encode(w);
+        }
+        if self.offset != 0 {
+            w.varint(self.offset);
+        }
+        if let Some(len) = len_field {
+            w.varint(len as u64);
+        }
+    }
+
+    /// Bytes that [`Self::encode`] writes.
+    #[inline]
+    pub fn encoded_len(&self, len_field: Option<usize>) -> usize {
+        Stream::header_len(self.lsid, self.init.as_ref(), self.offset, len_field)
+    }
+
+    /// How much of `available` bytes of data fits behind this header into `space` bytes.
+    ///
+    /// Data that fills the space goes without a length; all other data has one, and leaves the rest of the space to
+    /// other frames. `None` if the header does not fit, or if there is data and none of it fits.
+    #[inline]
+    pub fn fit(&self, space: usize, available: usize) -> Option<Fit> {
+        let room = space.checked_sub(self.encoded_len(None))?;
+        if available >= room && (room > 0 || available == 0) {
+            let has_len_field = false;
+            return Some(Fit {
+                len: room,
+                has_len_field,
+            });
+        }
+        // Less than the room is available: with its length it fits, or is cut to what leaves room for a length.
+        let field = varint::len(available as u64);
+        let len = available.min(room.checked_sub(field)?);
+        let has_len_field = true;
+        (len > 0 || available == 0).then_some(Fit { len, has_len_field })
+    }
+}

@@ -1,0 +1,237 @@
+//! Parameter lists (docs/spec/negotiation.md, "Parameters"): what HELLO, COOKIE and SETTINGS say.
+
+mod settings;
+
+use std::collections::BTreeSet;
+
+pub use settings::Settings;
+
+use crate::error::Malformed;
+use crate::reader::Reader;
+use crate::varint;
+use crate::writer::Writer;
+use crate::{ChannelId, Suite};
+
+const VERSIONS: u64 = 1;
+const SUITES: u64 = 2;
+const CHANNEL_ID: u64 = 3;
+
+/// The parameters of a list, `(id, value)`, in their order.
+///
+/// The list ends at id 0 or with the input. After an error the iterator ends.
+#[derive(Clone, Debug)]
+pub struct Parameters<'a> {
+    reader: Reader<'a>,
+    seen: Seen,
+}
+
+/// The ids that occurred.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    /// Ids below 64, a bit each.
+    low: u64,
+    high: BTreeSet<u64>,
+}
+
+impl Seen {
+    /// Adds an id; false if it was there.
+    fn insert(&mut self, id: u64) -> bool {
+        if id >= 64 {
+            return self.high.insert(id);
+        }
+        let bit = 1_u64.wrapping_shl(id as u32);
+        let is_new = self.low & bit == 0;
+        self.low |= bit;
+        is_new
+    }
+}
+
+impl<'a> Parameters<'a> {
+    /// The parameters in `list`.
+    pub fn new(list: &'a [u8]) -> Self {
+        Self {
+            reader: Reader::new(list),
+            seen: Seen::default(),
+        }
+    }
+
+    fn read(&mut self) -> Result<Option<(u64, &'a [u8])>, Malformed> {
+        if self.reader.is_empty() {
+            return Ok(None);
+        }
+        let id = self.reader.varint()?;
+        if id == 0 {
+            return Ok(None);
+        }
+        let value = self.reader.bytesv()?;
+        if !self.seen.insert(id) {
+            return Err(Malformed("a parameter occurs twice"));
+        }
+        Ok(Some((id, value)))
+    }
+}
+
+impl<'a> Iterator for Parameters<'a> {
+    type Item = Result<(u64, &'a [u8]), Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = self.read().transpose();
+        if !matches!(next, Some(Ok(_))) {
+            self.reader = Reader::new(&[]);
+        }
+        next
+    }
+}
+
+/// Writes one parameter.
+pub fn write(w: &mut Writer<'_>, id: u64, value: &[u8]) {
+    w.varint(id);
+    w.bytesv(value);
+}
+
+/// The length of one parameter with a value of `len` bytes, in bytes.
+pub fn encoded_len(id: u64, len: usize) -> usize {
+    varint::total([varint::len(id), varint::prefixed_len(len)])
+}
+
+/// Encodes into a vector of exactly the right size.
+fn to_vec(len: usize, encode: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
+    let mut list = vec![0; len];
+    let mut w = Writer::new(&mut list);
+    encode(&mut w);
+    debug_assert_eq!(w.remaining(), 0);
+    list
+}
+
+/// What HELLO says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HelloParams {
+    /// All versions the initiator speaks, best first.
+    pub versions: Vec<u32>,
+    /// The suites it offers, best first. Suites that this host does not know are left out.
+    pub suites: Vec<Suite>,
+}
+
+impl HelloParams {
+    /// Reads the payload of HELLO.
+    ///
+    /// # Errors
+    /// If the list is malformed, or lacks versions or suites.
+    pub fn decode(list: &[u8]) -> Result<Self, Malformed> {
+        let (mut versions, mut suites) = (None, None);
+        for parameter in Parameters::new(list) {
+            match parameter? {
+                (VERSIONS, value) => versions = Some(decode_versions(value)?),
+                (SUITES, value) => suites = Some(decode_suites(value)?),
+                _ => {}
+            }
+        }
+        Ok(Self {
+            versions: versions.ok_or(Malformed("HELLO without versions"))?,
+            suites: suites.ok_or(Malformed("HELLO without suites"))?,
+        })
+    }
+
+    /// Writes the list, without an end mark.
+    pub fn encode(&self, w: &mut Writer<'_>) {
+        write_versions(w, &self.versions);
+        w.varint(SUITES);
+        w.varint(self.suites.len() as u64);
+        self.suites.iter().for_each(|s| w.u8(*s as u8));
+    }
+
+    /// The length of the list in bytes.
+    pub fn encoded_len(&self) -> usize {
+        varint::total([versions_len(&self.versions), encoded_len(SUITES, self.suites.len())])
+    }
+
+    /// The list as a vector.
+    pub fn to_vec(&self) -> Vec<u8> {
+        to_vec(self.encoded_len(), |w| self.encode(w))
+    }
+}
+
+/// What COOKIE says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CookieParams {
+    /// All versions the responder speaks, best first.
+    pub versions: Vec<u32>,
+    /// The suite it has chosen.
+    pub suite: Suite,
+    /// The id that short packets to the responder carry.
+    pub channel_id: ChannelId,
+}
+
+impl CookieParams {
+    /// Reads the payload of COOKIE.
+    ///
+    /// # Errors
+    /// If the list is malformed, lacks a parameter, or names a suite that this host does not know.
+    pub fn decode(list: &[u8]) -> Result<Self, Malformed> {
+        let (mut versions, mut suite, mut channel_id) = (None, None, None);
+        for parameter in Parameters::new(list) {
+            match parameter? {
+                (VERSIONS, value) => versions = Some(decode_versions(value)?),
+                (SUITES, [number]) => suite = Some(Suite::try_from(*number)?),
+                (SUITES, _) => return Err(Malformed("COOKIE names exactly one suite")),
+                (CHANNEL_ID, value) => channel_id = Some(ChannelId::new(value)?),
+                _ => {}
+            }
+        }
+        Ok(Self {
+            versions: versions.ok_or(Malformed("COOKIE without versions"))?,
+            suite: suite.ok_or(Malformed("COOKIE without a suite"))?,
+            channel_id: channel_id.ok_or(Malformed("COOKIE without a channel id"))?,
+        })
+    }
+
+    /// Writes the list, without an end mark.
+    pub fn encode(&self, w: &mut Writer<'_>) {
+        write_versions(w, &self.versions);
+        write(w, SUITES, &[self.suite as u8]);
+        write(w, CHANNEL_ID, self.channel_id.as_slice());
+    }
+
+    /// The length of the list in bytes.
+    pub fn encoded_len(&self) -> usize {
+        varint::total([
+            versions_len(&self.versions),
+            encoded_len(SUITES, 1),
+            encoded_len(CHANNEL_ID, self.channel_id.len()),
+        ])
+    }
+
+    /// The list as a vector.
+    pub fn to_vec(&self) -> Vec<u8> {
+        to_vec(self.encoded_len(), |w| self.encode(w))
+    }
+}
+
+fn decode_versions(value: &[u8]) -> Result<Vec<u32>, Malformed> {
+    let (versions, rest) = value.as_chunks::<4>();
+    if versions.is_empty() || !rest.is_empty() {
+        return Err(Malformed("versions are 4 bytes each, at least one"));
+    }
+    Ok(versions.iter().map(|v| u32::from_be_bytes(*v)).collect())
+}
+
+/// The suites known here: a host may offer more than this one knows.
+fn decode_suites(value: &[u8]) -> Result<Vec<Suite>, Malformed> {
+    if value.is_empty() {
+        return Err(Malformed("no suite is offered"));
+    }
+    Ok(value.iter().filter_map(|s| Suite::try_from(*s).ok()).collect())
+}
+
+fn versions_len(versions: &[u32]) -> usize {
+    encoded_len(VERSIONS, size_of_val(versions))
+}
+
+fn write_versions(w: &mut Writer<'_>, versions: &[u32]) {
+    w.varint(VERSIONS);
+    w.varint(size_of_val(versions) as u64);
+    versions.iter().for_each(|v| w.u32(*v));
+}
+
+#[cfg(test)]
+mod tests;

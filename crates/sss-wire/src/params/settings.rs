@@ -1,0 +1,188 @@
+//! What SETTINGS says (docs/spec/channel.md, "Settings").
+
+use super::{Parameters, encoded_len, to_vec, write};
+use crate::ChannelId;
+use crate::constants::BASE_DATAGRAM;
+use crate::error::Malformed;
+use crate::frame::truncate_text;
+use crate::reader::Reader;
+use crate::varint;
+use crate::writer::Writer;
+
+const CHANNEL_ID: u64 = 16;
+const RESET_TOKEN: u64 = 17;
+const ROOT_CREDIT: u64 = 18;
+const IDLE_TIMEOUT: u64 = 19;
+const MAX_ACK_DELAY: u64 = 20;
+const MAX_DATAGRAM: u64 = 21;
+const CONGESTION: u64 = 22;
+const AGENT: u64 = 23;
+
+/// max_ack_delay is less than this.
+const ACK_DELAY_END: u64 = 1 << 24;
+/// Longest agent text, in bytes.
+const MAX_AGENT: usize = 64;
+
+/// The settings of one side of a channel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The id that short packets to the sender carry: always from the initiator, never from the responder.
+    pub channel_id: Option<ChannelId>,
+    /// The token of a stateless reset of this channel.
+    pub reset_token: Option<[u8; 16]>,
+    /// Bytes of charge that the peer may make to the root stream.
+    pub root_credit: u64,
+    /// Idle timeout in ms; 0: none.
+    pub idle_timeout_ms: u64,
+    /// Longest delay of an acknowledgement in us, below 2^24.
+    pub max_ack_delay_us: u64,
+    /// Bytes of UDP payload that the sender can receive, at least 1232. It may be more than any datagram has.
+    pub max_datagram: u64,
+    /// The congestion controller in use, for information.
+    pub congestion: String,
+    /// The software, for information; at most 64 bytes are sent.
+    pub agent: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            channel_id: None,
+            reset_token: None,
+            root_credit: 1 << 20,
+            idle_timeout_ms: 60_000,
+            max_ack_delay_us: 25_000,
+            max_datagram: 1472,
+            congestion: String::new(),
+            agent: String::new(),
+        }
+    }
+}
+
+impl Settings {
+    /// Reads the value of SETTINGS (CHN-1). What is absent has its default.
+    ///
+    /// # Errors
+    /// If the list is malformed, or a value is outside its range.
+    pub fn decode(list: &[u8]) -> Result<Self, Malformed> {
+        let mut settings = Self::default();
+        for parameter in Parameters::new(list) {
+            let (id, value) = parameter?;
+            settings.set(id, value)?;
+        }
+        Ok(settings)
+    }
+
+    fn set(&mut self, id: u64, value: &[u8]) -> Result<(), Malformed> {
+        match id {
+            CHANNEL_ID => self.channel_id = Some(ChannelId::new(value)?),
+            RESET_TOKEN => {
+                let token = value.try_into().map_err(|_| Malformed("a reset token has 16 bytes"))?;
+                self.reset_token = Some(token);
+            }
+            ROOT_CREDIT => self.root_credit = number(value)?,
+            IDLE_TIMEOUT => self.idle_timeout_ms = number(value)?,
+            MAX_ACK_DELAY => self.max_ack_delay_us = ack_delay(value)?,
+            MAX_DATAGRAM => self.max_datagram = datagram(value)?,
+            CONGESTION => self.congestion = text(value)?,
+            AGENT if value.len() > MAX_AGENT => return Err(Malformed("agent is longer than 64 bytes")),
+            AGENT => self.agent = text(value)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Calls `parameter` with each parameter that differs from its default. Numbers above what a varint holds are
+    /// as good as its largest.
+    fn for_each(&self, mut parameter: impl FnMut(u64, Value<'_>)) {
+        let default = Self::default();
+        let mut number = |id, value: u64, default: u64| {
+            if value != default {
+                parameter(id, Value::Number(value.min(varint::MAX)));
+            }
+        };
+        number(ROOT_CREDIT, self.root_credit, default.root_credit);
+        number(IDLE_TIMEOUT, self.idle_timeout_ms, default.idle_timeout_ms);
+        number(MAX_ACK_DELAY, self.max_ack_delay_us, default.max_ack_delay_us);
+        number(MAX_DATAGRAM, self.max_datagram, default.max_datagram);
+        let agent = truncate_text(&self.agent, MAX_AGENT);
+        let channel_id = self.channel_id.as_ref().map(ChannelId::as_slice);
+        let token = self.reset_token.as_ref().map(|t| t.as_slice());
+        let mut bytes = |id, value: Option<&[u8]>| {
+            if let Some(value) = value.filter(|v| !v.is_empty()) {
+                parameter(id, Value::Bytes(value));
+            }
+        };
+        bytes(CHANNEL_ID, channel_id);
+        bytes(RESET_TOKEN, token);
+        bytes(CONGESTION, Some(self.congestion.as_bytes()));
+        bytes(AGENT, Some(agent.as_bytes()));
+    }
+
+    /// Writes the list, without an end mark. Values that are the default are left out.
+    pub fn encode(&self, w: &mut Writer<'_>) {
+        self.for_each(|id, value| match value {
+            Value::Bytes(bytes) => write(w, id, bytes),
+            Value::Number(number) => {
+                w.varint(id);
+                w.varint(varint::len(number) as u64);
+                w.varint(number);
+            }
+        });
+    }
+
+    /// The length of the list in bytes.
+    pub fn encoded_len(&self) -> usize {
+        let mut total = 0_usize;
+        self.for_each(|id, value| {
+            let len = match value {
+                Value::Bytes(bytes) => bytes.len(),
+                Value::Number(number) => varint::len(number),
+            };
+            total = total.saturating_add(encoded_len(id, len));
+        });
+        total
+    }
+
+    /// The list as a vector.
+    pub fn to_vec(&self) -> Vec<u8> {
+        to_vec(self.encoded_len(), |w| self.encode(w))
+    }
+}
+
+/// A value as it is written.
+enum Value<'a> {
+    Number(u64),
+    Bytes(&'a [u8]),
+}
+
+/// A value that is one varint and nothing else.
+fn number(value: &[u8]) -> Result<u64, Malformed> {
+    let mut reader = Reader::new(value);
+    let number = reader.varint()?;
+    if !reader.is_empty() {
+        return Err(Malformed("a number in settings has bytes behind it"));
+    }
+    Ok(number)
+}
+
+fn ack_delay(value: &[u8]) -> Result<u64, Malformed> {
+    let delay = number(value)?;
+    if delay >= ACK_DELAY_END {
+        return Err(Malformed("max_ack_delay is too large"));
+    }
+    Ok(delay)
+}
+
+fn datagram(value: &[u8]) -> Result<u64, Malformed> {
+    let size = number(value)?;
+    if size < u64::from(BASE_DATAGRAM) {
+        return Err(Malformed("max_datagram is below 1232"));
+    }
+    Ok(size)
+}
+
+fn text(value: &[u8]) -> Result<String, Malformed> {
+    let text = str::from_utf8(value).map_err(|_| Malformed("a text is not UTF-8"))?;
+    Ok(text.to_owned())
+}
