@@ -1,0 +1,46 @@
+//! Cryptography of Structured Secure Streams: the Noise XK handshake, the key schedule and packet protection.
+//!
+//! This crate knows keys and no layout: it is given the parts of a packet and never looks for them. It draws no random
+//! numbers, the caller gives them, so that everything here is a function of its input. It is the only crate
+//! that touches the cryptographic library, and within it only the module `provider` does.
+//!
+//! | module | what | specification |
+//! |---|---|---|
+//! | [`noise`] | `Noise_XK_25519_ChaChaPoly_SHA256`, one type per step | negotiation.md |
+//! | [`schedule`] | from the handshake's result to the secrets of a channel | protection.md, "Key schedule" |
+//! | [`packet`] | sealing and opening packets, masking their headers | protection.md, "Short packets" |
+//! | [`cookie`] | the responder's state in the initiator's hands | negotiation.md, NEG-9 |
+
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+pub mod cookie;
+mod key;
+mod mac;
+pub mod noise;
+pub mod packet;
+mod provider;
+pub mod schedule;
+mod suite;
+#[cfg(test)]
+mod testing;
+
+pub use key::StaticKey;
+pub use mac::{constant_time_eq, mac16};
+pub use suite::Suite;
+
+/// Something failed authentication.
+///
+/// It says no more: what exactly was wrong is of use to an attacker only. A Diffie-Hellman result of 32 zero
+/// bytes counts as failed authentication too (OVR-4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("failed authentication")]
+pub struct AuthError;

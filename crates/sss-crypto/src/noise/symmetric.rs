@@ -1,0 +1,113 @@
+//! The symmetric state of Noise (sections 5.1 and 5.2), for one pattern's needs.
+
+use zeroize::Zeroizing;
+
+use super::Split;
+use crate::AuthError;
+use crate::provider::{self, AeadAlgorithm, AeadKey, Secret32, TAG, sha256};
+
+/// The name of the protocol. Of exactly 32 bytes, it is the first hash and the first chaining key itself.
+const PROTOCOL: &[u8; 32] = b"Noise_XK_25519_ChaChaPoly_SHA256";
+
+/// Chaining key, hash, and the cipher state.
+///
+/// The cipher key is unset (zero) until the first `mix_key`; XK encrypts nothing before.
+#[derive(Clone)]
+pub(super) struct SymmetricState {
+    ck: Secret32,
+    h: Secret32,
+    k: Secret32,
+    /// How many messages `k` has sealed.
+    n: u64,
+}
+
+impl SymmetricState {
+    /// The state after the prologue and the pre-message, the responder's static public key.
+    pub(super) fn new(prologue: &[u8], responder_static: &[u8; 32]) -> Self {
+        let mut state = Self::from_parts(*PROTOCOL, *PROTOCOL, [0; 32], 0);
+        state.mix_hash(prologue);
+        state.mix_hash(responder_static);
+        state
+    }
+
+    /// The state of its parts, as [`Self::parts`] gave them, and the number of messages sealed under `k`.
+    pub(super) fn from_parts(ck: [u8; 32], h: [u8; 32], k: [u8; 32], n: u64) -> Self {
+        Self {
+            ck: Zeroizing::new(ck),
+            h: Zeroizing::new(h),
+            k: Zeroizing::new(k),
+            n,
+        }
+    }
+
+    /// Chaining key, hash and cipher key.
+    pub(super) fn parts(&self) -> [&[u8; 32]; 3] {
+        [&self.ck, &self.h, &self.k]
+    }
+
+    pub(super) fn chaining_key(&self) -> &[u8; 32] {
+        &self.ck
+    }
+
+    pub(super) fn mix_hash(&mut self, data: &[u8]) {
+        *self.h = sha256(&[&*self.h, data]);
+    }
+
+    pub(super) fn mix_key(&mut self, shared: &Secret32) {
+        [self.ck, self.k] = hkdf(&self.ck, &**shared);
+        self.n = 0;
+    }
+
+    /// Appends `plaintext`, sealed, to `out`.
+    pub(super) fn encrypt_and_hash(&mut self, plaintext: &[u8], out: &mut Vec<u8>) {
+        let start = out.len();
+        out.extend_from_slice(plaintext);
+        out.extend_from_slice(&[0; TAG]);
+        let sealed = out.get_mut(start..).unwrap_or_default();
+        self.cipher().seal(self.next_nonce(), &*self.h, sealed);
+        self.mix_hash(sealed);
+    }
+
+    /// Opens `sealed`. After an error the state is of no use.
+    pub(super) fn decrypt_and_hash(&mut self, sealed: &[u8]) -> Result<Vec<u8>, AuthError> {
+        let mut plaintext = sealed.to_vec();
+        let len = self.cipher().open(self.next_nonce(), &*self.h, &mut plaintext)?;
+        plaintext.truncate(len);
+        self.mix_hash(sealed);
+        Ok(plaintext)
+    }
+
+    pub(super) fn split(&self) -> Split {
+        let [k1, k2] = hkdf(&self.ck, b"");
+        Split {
+            k1,
+            k2,
+            h: self.h.clone(),
+        }
+    }
+
+    fn cipher(&self) -> AeadKey {
+        AeadKey::new(AeadAlgorithm::ChaCha20Poly1305, &self.k)
+    }
+
+    /// The nonce of ChaChaPoly (section 12.3): 4 zero bytes, then the counter, little-endian.
+    fn next_nonce(&mut self) -> [u8; 12] {
+        let mut nonce = [0; 12];
+        for (byte, n) in nonce.iter_mut().skip(4).zip(self.n.to_le_bytes()) {
+            *byte = n;
+        }
+        self.n = self.n.wrapping_add(1);
+        nonce
+    }
+}
+
+/// HKDF of Noise (section 4.3) with two outputs: that of RFC 5869 with an empty info.
+fn hkdf(chaining_key: &Secret32, ikm: &[u8]) -> [Secret32; 2] {
+    let mut both = Zeroizing::new([0; 64]);
+    provider::hkdf(&**chaining_key, ikm, &mut *both);
+    let mut outputs = [Zeroizing::new([0; 32]), Zeroizing::new([0; 32])];
+    for (to, from) in outputs.iter_mut().flat_map(|o| o.iter_mut()).zip(both.iter()) {
+        *to = *from;
+    }
+    outputs
+}
