@@ -1,0 +1,157 @@
+//! The end of a channel (CHN-12).
+//!
+//! ```text
+//!  Open -- close() --> Closing --+-- 3 PTO --> Ended
+//!    \---- CLOSE ----> Draining -+
+//! ```
+
+use std::time::Duration;
+
+use sss_wire::Code;
+
+use crate::io::Instant;
+
+/// Probe timeouts for which late packets are waited for.
+const WAIT: u32 = 3;
+
+/// Whether a channel is open, or how it is ending.
+#[derive(Debug)]
+pub(super) enum CloseState {
+    Open,
+    /// CLOSE was or is to be sent.
+    Closing(Box<Closing>),
+    /// CLOSE was received: nothing more is sent.
+    Draining {
+        until: Instant,
+    },
+    /// It is to be forgotten.
+    Ended,
+}
+
+/// A CLOSE of this host.
+#[derive(Debug)]
+pub(super) struct Closing {
+    pub(super) code: Code,
+    pub(super) reason: String,
+    until: Instant,
+    /// Packets received since.
+    heard: u64,
+    /// Whether CLOSE is to be sent (again).
+    is_due: bool,
+}
+
+impl CloseState {
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self, Self::Open)
+    }
+
+    /// This host ends the channel.
+    pub(super) fn close(&mut self, now: Instant, probe_timeout: Duration, code: Code, reason: String) {
+        if self.is_open() {
+            *self = Self::Closing(Box::new(Closing {
+                code,
+                reason,
+                until: now + probe_timeout * WAIT,
+                heard: 0,
+                is_due: true,
+            }));
+        }
+    }
+
+    /// The peer ended the channel.
+    pub(super) fn on_close(&mut self, now: Instant, probe_timeout: Duration) {
+        match self {
+            Self::Open => {
+                *self = Self::Draining {
+                    until: now + probe_timeout * WAIT,
+                }
+            }
+            Self::Closing(closing) => *self = Self::Draining { until: closing.until },
+            Self::Draining { .. } | Self::Ended => {}
+        }
+    }
+
+    /// A packet came for the channel that was closed: it is answered if it is the 1st, 2nd, 4th, 8th ...
+    pub(super) fn on_packet(&mut self) {
+        if let Self::Closing(closing) = self {
+            closing.heard += 1;
+            closing.is_due |= closing.heard.is_power_of_two();
+        }
+    }
+
+    /// The CLOSE to be sent now, if one is.
+    pub(super) fn due(&self) -> Option<&Closing> {
+        match self {
+            Self::Closing(closing) if closing.is_due => Some(closing),
+            _ => None,
+        }
+    }
+
+    pub(super) fn on_sent(&mut self) {
+        if let Self::Closing(closing) = self {
+            closing.is_due = false;
+        }
+    }
+
+    /// When the channel is to be forgotten, if it is ending.
+    pub(super) fn next_timer(&self) -> Option<Instant> {
+        match self {
+            Self::Closing(closing) => Some(closing.until),
+            Self::Draining { until } => Some(*until),
+            Self::Open | Self::Ended => None,
+        }
+    }
+
+    /// Ends the channel when its time has come; returns whether it has ended.
+    pub(super) fn on_timer(&mut self, now: Instant) -> bool {
+        if self.next_timer().is_some_and(|at| now >= at) {
+            *self = Self::Ended;
+        }
+        matches!(self, Self::Ended)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PTO: Duration = Duration::from_millis(10);
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_nanos(ms * 1_000_000)
+    }
+
+    // spec: CHN-12
+    #[test]
+    fn close_is_sent_once_then_in_answer_with_exponentially_fewer_answers() {
+        let mut state = CloseState::Open;
+        state.close(at(0), PTO, Code::NONE, "done".to_owned());
+        assert_eq!(state.due().unwrap().reason, "done");
+        state.on_sent();
+        assert!(state.due().is_none());
+        let mut answered = Vec::new();
+        for n in 1..=20 {
+            state.on_packet();
+            if state.due().is_some() {
+                answered.push(n);
+                state.on_sent();
+            }
+        }
+        assert_eq!(answered, [1, 2, 4, 8, 16]);
+        assert!(!state.on_timer(at(29)));
+        assert!(state.on_timer(at(30)));
+    }
+
+    // spec: CHN-12
+    #[test]
+    fn the_receiver_of_close_sends_nothing_and_waits_for_3_pto() {
+        let mut state = CloseState::Open;
+        state.on_close(at(5), PTO);
+        state.on_packet();
+        assert!(state.due().is_none() && !state.is_open());
+        assert_eq!(state.next_timer(), Some(at(35)));
+        assert!(state.on_timer(at(35)));
+        state.close(at(36), PTO, Code::NONE, String::new());
+        assert!(state.due().is_none());
+    }
+}

@@ -1,0 +1,247 @@
+use super::*;
+
+const DATAGRAM: u16 = 1000;
+const RTT: Duration = Duration::from_millis(100);
+
+fn at(ms: u64) -> Instant {
+    Instant::from_nanos(ms * 1_000_000)
+}
+
+/// A sender that always fills its window, over a path of constant round-trip time.
+struct Sender {
+    cubic: Cubic,
+    now_ms: u64,
+    next: u64,
+}
+
+impl Sender {
+    fn new() -> Self {
+        Self {
+            cubic: Cubic::new(DATAGRAM),
+            now_ms: 0,
+            next: 0,
+        }
+    }
+
+    /// One round trip: a window of packets is sent, and acknowledged after `rtt_ms`.
+    fn round(&mut self, rtt_ms: u64) {
+        let window = self.cubic.window();
+        let sent = at(self.now_ms);
+        let packets = window / u64::from(DATAGRAM);
+        self.now_ms += rtt_ms;
+        let first = self.next;
+        self.next += packets;
+        for n in 0..packets {
+            self.cubic.on_acked(&AckSample {
+                now: at(self.now_ms),
+                bytes: u64::from(DATAGRAM),
+                largest: first + n,
+                next: self.next,
+                largest_sent: sent,
+                // What is acknowledged is replaced at once.
+                in_flight: self.cubic.window(),
+                smoothed: Duration::from_millis(rtt_ms),
+                latest: Some(Duration::from_millis(rtt_ms)),
+            });
+        }
+    }
+
+    fn lose(&mut self) {
+        self.now_ms += 1;
+        self.cubic.on_congestion(at(self.now_ms), at(self.now_ms));
+        self.now_ms += 1;
+    }
+}
+
+// spec: REC-6
+#[test]
+fn initial_window_is_ten_datagrams_within_limits() {
+    assert_eq!(Cubic::new(1232).window(), 12_320);
+    assert_eq!(Cubic::new(1472).window(), 14_720);
+    assert_eq!(Cubic::new(8952).window(), 17_904);
+    let mut cubic = Cubic::new(1232);
+    cubic.set_datagram(65_507);
+    assert_eq!(cubic.window(), 131_014);
+}
+
+// spec: REC-6
+#[test]
+fn slow_start_doubles_each_round_trip() {
+    let mut sender = Sender::new();
+    for doubling in 1..6 {
+        sender.round(100);
+        assert_eq!(sender.cubic.window(), 10_000 << doubling);
+    }
+    assert!(sender.cubic.in_slow_start());
+}
+
+// spec: REC-6
+#[test]
+fn congestion_takes_three_tenths_off_once_per_round_trip() {
+    let mut cubic = Cubic::new(DATAGRAM);
+    cubic.window = 100_000;
+    cubic.on_congestion(at(10), at(5));
+    assert_eq!((cubic.window(), cubic.in_slow_start()), (70_000, false));
+    cubic.on_congestion(at(11), at(10));
+    assert_eq!(cubic.window(), 70_000, "sent before the reaction");
+    cubic.on_congestion(at(30), at(11));
+    assert_eq!(cubic.window(), 49_000);
+    // Fast convergence: 70,000 was below the maximum of 100,000.
+    assert!((cubic.curve.max - 70_000.0 * 0.85).abs() < 1.0);
+    for n in 0..20 {
+        cubic.on_congestion(at(100 + 2 * n + 1), at(100 + 2 * n));
+    }
+    assert_eq!(cubic.window(), 2000);
+}
+
+// spec: REC-6
+#[test]
+fn the_curve_is_that_of_rfc_9438() {
+    // 1000 segments lost at: K = cbrt(1000 * 0.3 / 0.4) = cbrt(750) s = 9.0856 s.
+    let mut curve = Curve {
+        max: 1e6,
+        ..Curve::default()
+    };
+    curve.begin(at(0), 0.7e6, 1000.0);
+    assert!((curve.k - 9.0856).abs() < 1e-3);
+    assert!((curve.at(0.0, 1000.0) - 0.7e6).abs() < 1.0);
+    assert!((curve.at(curve.k, 1000.0) - 1e6).abs() < 1e-6);
+    // W(5) = 0.4 (5 - 9.0856)^3 + 1000 = 972.72 segments; W(15) = 0.4 (5.9144)^3 + 1000 = 1082.75.
+    assert!((curve.at(5.0, 1000.0) - 972_721.0).abs() < 10.0);
+    assert!((curve.at(15.0, 1000.0) - 1_082_753.0).abs() < 10.0);
+}
+
+// spec: REC-6
+#[test]
+fn a_full_window_follows_the_curve() {
+    let mut sender = Sender::new();
+    sender.cubic.window = 1_000_000;
+    sender.lose();
+    assert_eq!(sender.cubic.window(), 700_000);
+    let start = sender.now_ms;
+    // The stage begins with the first acknowledgement after the loss.
+    while sender.now_ms < start + 5000 {
+        sender.round(100);
+    }
+    let mut expected = Curve {
+        max: 1e6,
+        ..Curve::default()
+    };
+    expected.begin(at(start + 100), 0.7e6, 1000.0);
+    let t = (sender.now_ms - start - 100) as f64 / 1000.0;
+    let (low, high) = (expected.at(t, 1000.0), expected.at(t + 0.1, 1000.0));
+    let window = sender.cubic.window() as f64;
+    assert!(window > low * 0.99 && window < high * 1.01, "{low} {window} {high}");
+}
+
+// spec: REC-6
+#[test]
+fn short_round_trips_grow_like_reno() {
+    let mut sender = Sender::new();
+    sender.cubic.window = 20_000;
+    sender.lose();
+    let before = sender.cubic.window();
+    for _ in 0..10 {
+        sender.round(1);
+    }
+    // 10 round trips at 3 * 0.3 / 1.7 = 0.53 segments each; the cubic curve has hardly moved in 10 ms.
+    let grown = (sender.cubic.window() - before) as f64 / 1000.0;
+    assert!((grown - 5.3).abs() < 0.6, "{grown}");
+}
+
+// spec: REC-8
+#[test]
+fn an_unused_window_does_not_grow() {
+    let mut cubic = Cubic::new(DATAGRAM);
+    for n in 0..1000 {
+        cubic.on_acked(&AckSample {
+            now: at(n * 100),
+            bytes: 1000,
+            largest: n,
+            next: n + 1,
+            largest_sent: at(n * 100 - n.min(1)),
+            in_flight: 1000,
+            smoothed: RTT,
+            latest: Some(RTT),
+        });
+    }
+    assert_eq!(cubic.window(), 10_000);
+    let mut sender = Sender::new();
+    sender.cubic.window = 100_000;
+    sender.lose();
+    let before = sender.cubic.window();
+    for n in 0..1000 {
+        sender.cubic.on_acked(&AckSample {
+            now: at(1000 + n * 100),
+            bytes: 1000,
+            largest: n,
+            next: n + 1,
+            largest_sent: at(1000 + n * 100 - 1),
+            in_flight: 1000,
+            smoothed: RTT,
+            latest: Some(RTT),
+        });
+    }
+    assert_eq!(sender.cubic.window(), before);
+}
+
+// spec: REC-6
+#[test]
+fn slow_start_ends_when_the_round_trip_time_rises() {
+    let mut sender = Sender::new();
+    for _ in 0..3 {
+        sender.round(100);
+    }
+    // 100 / 8 = 12.5 ms more is a rise: one round to notice, then five of conservative growth.
+    let mut growth = Vec::new();
+    for _ in 0..8 {
+        let before = sender.cubic.window();
+        sender.round(115);
+        growth.push(sender.cubic.window() as f64 / before as f64);
+        if !sender.cubic.in_slow_start() {
+            break;
+        }
+    }
+    assert!(!sender.cubic.in_slow_start());
+    assert!((5..=7).contains(&growth.len()), "{growth:?}");
+    assert!(growth[1..5].iter().all(|g| (1.2..=1.26).contains(g)), "{growth:?}");
+}
+
+#[test]
+fn a_rise_that_was_an_accident_does_not_end_slow_start() {
+    let mut sender = Sender::new();
+    for _ in 0..3 {
+        sender.round(100);
+    }
+    sender.round(115);
+    for _ in 0..3 {
+        sender.round(100);
+    }
+    let before = sender.cubic.window();
+    sender.round(100);
+    assert_eq!(sender.cubic.window(), 2 * before);
+}
+
+// spec: REC-6
+#[test]
+fn persistent_congestion_starts_over() {
+    let mut cubic = Cubic::new(DATAGRAM);
+    cubic.window = 100_000;
+    cubic.on_congestion(at(10), at(5));
+    cubic.on_persistent_congestion();
+    assert_eq!(cubic.window(), 2000);
+    assert!(cubic.in_slow_start());
+}
+
+#[test]
+fn a_reaction_to_no_congestion_is_taken_back() {
+    let mut cubic = Cubic::new(DATAGRAM);
+    cubic.window = 100_000;
+    assert!(cubic.on_congestion(at(10), at(5)));
+    assert!(!cubic.on_congestion(at(11), at(6)));
+    cubic.on_false_congestion();
+    assert_eq!(cubic.window(), 100_000);
+    assert!(cubic.in_slow_start());
+    cubic.on_false_congestion();
+    assert_eq!(cubic.window(), 100_000);
+}

@@ -1,0 +1,314 @@
+//! Keys, their generations, and the protection of packets (docs/spec/protection.md).
+
+use std::ops::Range;
+
+use sss_crypto::Suite;
+use sss_crypto::packet::{HeaderKey, PacketKey};
+use sss_crypto::schedule::Secret;
+use sss_wire::short::{self, Header, TAG};
+
+use crate::error::Drop;
+use crate::io::Instant;
+
+/// How often the keys of one generation may be used (PRT-8, PRT-9).
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Packets sealed after which the sender moves on.
+    pub(super) update: u64,
+    /// Packets sealed at which the channel closes.
+    pub(super) seal: u64,
+    /// Packets that failed to open at which the channel closes.
+    pub(super) fail: u64,
+}
+
+/// Packets that may still be sealed when the channel closes, to tell the peer.
+const RESERVE: u64 = 64;
+
+impl Limits {
+    fn of(suite: Suite) -> Self {
+        match suite {
+            Suite::ChaCha20Poly1305 => Self {
+                update: 1 << 30,
+                seal: 1 << 36,
+                fail: 1 << 36,
+            },
+            Suite::Aes256Gcm => Self {
+                update: 1 << 22,
+                seal: 1 << 23,
+                fail: 1 << 52,
+            },
+        }
+    }
+}
+
+/// The secret of a generation of one direction, and the key of its headers.
+pub(super) struct DirectionKeys<'a> {
+    pub(super) secret: &'a Secret,
+    pub(super) header: &'a [u8; 32],
+}
+
+/// The keys of a channel.
+pub(super) struct Keys {
+    suite: Suite,
+    limits: Limits,
+    send: SendKeys,
+    /// `None` for an initiator before ACCEPT (NEG-17).
+    receive: Option<ReceiveKeys>,
+    failed: u64,
+}
+
+struct SendKeys {
+    header: HeaderKey,
+    key: PacketKey,
+    secret: Secret,
+    generation: u32,
+    /// Packets sealed in this generation.
+    sealed: u64,
+    /// Number of the first packet of this generation.
+    first: u64,
+    /// Whether a packet of this generation was acknowledged.
+    is_acked: bool,
+}
+
+struct ReceiveKeys {
+    header: HeaderKey,
+    key: PacketKey,
+    generation: u32,
+    next_secret: Secret,
+    /// The key of the next generation, once a packet seemed to need it.
+    next: Option<Box<PacketKey>>,
+    previous: Option<Previous>,
+}
+
+/// The key of the generation before, for packets that come late.
+struct Previous {
+    key: Box<PacketKey>,
+    /// When it is to be forgotten; unknown until the packet that caused the update was noted.
+    until: Option<Instant>,
+}
+
+/// A packet that was opened in place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OpenPacket {
+    pub(super) seq: u64,
+    pub(super) generation: u32,
+    pub(super) plaintext: (usize, usize),
+}
+
+impl OpenPacket {
+    pub(super) fn range(&self) -> Range<usize> {
+        self.plaintext.0..self.plaintext.1
+    }
+}
+
+impl Keys {
+    /// Keys that send `send` in the given generation, and cannot receive.
+    pub(super) fn sending(suite: Suite, generation: u32, send: &DirectionKeys<'_>) -> Self {
+        Self {
+            suite,
+            limits: Limits::of(suite),
+            send: SendKeys::new(suite, generation, send),
+            receive: None,
+            failed: 0,
+        }
+    }
+
+    /// Adds keys to receive in the given generation; `next` is the secret of the one after.
+    pub(super) fn receive_from(&mut self, generation: u32, receive: &DirectionKeys<'_>, next: Secret) {
+        self.receive = Some(ReceiveKeys {
+            header: HeaderKey::new(self.suite, receive.header),
+            key: PacketKey::new(self.suite, receive.secret),
+            generation,
+            next_secret: next,
+            next: None,
+            previous: None,
+        });
+    }
+
+    /// Sends in generation 1 from packet `next` on (NEG-17).
+    pub(super) fn send_from(&mut self, next: u64, send: &DirectionKeys<'_>) {
+        self.send = SendKeys {
+            first: next,
+            ..SendKeys::new(self.suite, 1, send)
+        };
+    }
+
+    pub(super) fn suite(&self) -> Suite {
+        self.suite
+    }
+
+    pub(super) fn can_receive(&self) -> bool {
+        self.receive.is_some()
+    }
+
+    /// The generation in which packets are sent.
+    pub(super) fn generation(&self) -> u32 {
+        self.send.generation
+    }
+
+    #[cfg(test)]
+    pub(super) fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    /// Whether the channel must close (PRT-9).
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.send.sealed >= self.limits.seal.saturating_sub(RESERVE) || self.failed >= self.limits.fail
+    }
+
+    /// Unmasks and opens a packet in place; `expected` is one more than the highest number opened (PRT-2, PRT-3, PRT-8).
+    pub(super) fn open(&mut self, packet: &mut [u8], id_len: usize, expected: u64) -> Result<OpenPacket, Drop> {
+        // NEG-17
+        let receive = self.receive.as_mut().ok_or(Drop::UnknownChannel)?;
+        let sample = short::sample(packet, id_len).map_err(|_| Drop::Malformed)?;
+        let mask = receive.header.mask(sample);
+        let header = short::unmask(packet, id_len, &mask).map_err(|_| Drop::Malformed)?;
+        let seq = short::recover_sequence(header.sequence, header.sequence_len, expected);
+        let body_start = header.encoded_len();
+        let (aad, body) = packet.split_at_mut_checked(body_start).ok_or(Drop::Malformed)?;
+        let opening = receive
+            .opening(header.key_phase, seq >= expected, self.suite)
+            .ok_or(Drop::Unauthentic)?;
+        let (key, step) = opening;
+        let Ok(len) = key.open(seq, aad, body) else {
+            self.failed = self.failed.saturating_add(1);
+            return Err(Drop::Unauthentic);
+        };
+        let generation = receive.settle(step);
+        if short::has_reserved_bits(*aad.first().ok_or(Drop::Malformed)?) {
+            return Err(Drop::Malformed);
+        }
+        Ok(OpenPacket {
+            seq,
+            generation,
+            plaintext: (body_start, body_start + len),
+        })
+    }
+
+    /// A packet was taken in: old keys are kept for `grace` from now on.
+    pub(super) fn on_received(&mut self, now: Instant, grace: impl FnOnce() -> std::time::Duration) {
+        if let Some(previous) = self.receive.as_mut().and_then(|r| r.previous.as_mut())
+            && previous.until.is_none()
+        {
+            previous.until = Some(now + grace());
+        }
+    }
+
+    /// When old keys are to be forgotten.
+    pub(super) fn next_timer(&self) -> Option<Instant> {
+        self.receive.as_ref()?.previous.as_ref()?.until
+    }
+
+    /// Forgets old keys whose time is over.
+    pub(super) fn on_timer(&mut self, now: Instant) {
+        if self.next_timer().is_some_and(|at| now >= at)
+            && let Some(receive) = &mut self.receive
+        {
+            receive.previous = None;
+        }
+    }
+
+    /// Moves to the next generation before packet `seq` is sealed, if it is time (PRT-8).
+    pub(super) fn before_seal(&mut self, seq: u64) {
+        let Some(receive) = &self.receive else {
+            return;
+        };
+        let is_behind = self.send.generation < receive.generation;
+        let is_worn = self.send.sealed >= self.limits.update && self.send.is_acked;
+        if is_behind || is_worn {
+            self.send.update(self.suite, seq);
+        }
+    }
+
+    /// The largest newly acknowledged number.
+    pub(super) fn on_acked(&mut self, largest: u64) {
+        self.send.is_acked |= largest >= self.send.first;
+    }
+
+    /// The phase bit of packets sealed now.
+    pub(super) fn key_phase(&self) -> bool {
+        self.send.generation & 1 == 1
+    }
+
+    /// Seals and masks a packet in place: header, plaintext, and room for the tag (PRT-2, PRT-3).
+    pub(super) fn seal(&mut self, seq: u64, header: &Header, packet: &mut [u8]) {
+        let id_len = header.channel_id.len();
+        let Some((aad, body)) = packet.split_at_mut_checked(header.encoded_len()) else {
+            return;
+        };
+        debug_assert!(body.len() >= short::min_plaintext_len(header.sequence_len) + TAG);
+        self.send.key.seal(seq, aad, body);
+        self.send.sealed += 1;
+        if let Ok(sample) = short::sample(packet, id_len) {
+            let mask = self.send.header.mask(sample);
+            let masked = short::mask(packet, id_len, &mask);
+            debug_assert!(masked.is_ok());
+        }
+    }
+}
+
+impl SendKeys {
+    fn new(suite: Suite, generation: u32, keys: &DirectionKeys<'_>) -> Self {
+        Self {
+            header: HeaderKey::new(suite, keys.header),
+            key: PacketKey::new(suite, keys.secret),
+            secret: keys.secret.clone(),
+            generation,
+            sealed: 0,
+            first: 0,
+            is_acked: false,
+        }
+    }
+
+    fn update(&mut self, suite: Suite, first: u64) {
+        self.secret = self.secret.next();
+        self.key = PacketKey::new(suite, &self.secret);
+        self.generation += 1;
+        self.sealed = 0;
+        self.first = first;
+        self.is_acked = false;
+    }
+}
+
+/// Which generation a packet is of, seen from the present one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Previous,
+    Present,
+    Next,
+}
+
+impl ReceiveKeys {
+    /// The key to try for a packet with the given phase; `is_new` if its number is above all others.
+    fn opening(&mut self, phase: bool, is_new: bool, suite: Suite) -> Option<(&PacketKey, Step)> {
+        if phase == (self.generation & 1 == 1) {
+            Some((&self.key, Step::Present))
+        } else if is_new {
+            let secret = &self.next_secret;
+            let next = self.next.get_or_insert_with(|| Box::new(PacketKey::new(suite, secret)));
+            Some((next, Step::Next))
+        } else {
+            self.previous.as_ref().map(|p| (&*p.key, Step::Previous))
+        }
+    }
+
+    /// A packet was opened with the key of `step`; returns its generation.
+    fn settle(&mut self, step: Step) -> u32 {
+        match step {
+            Step::Previous => return self.generation.saturating_sub(1),
+            Step::Present => {}
+            Step::Next => {
+                if let Some(next) = self.next.take() {
+                    let old = std::mem::replace(&mut self.key, *next);
+                    self.previous = Some(Previous {
+                        key: Box::new(old),
+                        until: None,
+                    });
+                    self.next_secret = self.next_secret.next();
+                    self.generation += 1;
+                }
+            }
+        }
+        self.generation
+    }
+}

@@ -1,0 +1,319 @@
+//! The addresses of a channel, and the validation of a changed one (CHN-11).
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::io::Instant;
+
+/// Bytes that may be sent to an address not yet validated, for each byte that came from it.
+const AMPLIFICATION: u64 = 3;
+/// Challenges sent before a new address is given up.
+const MAX_CHALLENGES: u8 = 3;
+
+/// A pair of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Path {
+    pub(crate) remote: SocketAddr,
+    /// The address of this host, if it is known and matters.
+    pub(crate) local: Option<IpAddr>,
+}
+
+/// The address in use, and the one that may replace it.
+#[derive(Debug)]
+pub(super) struct Paths {
+    current: Path,
+    candidate: Option<Box<Candidate>>,
+    response: Option<Response>,
+}
+
+/// An address that the peer seems to have moved to.
+#[derive(Debug)]
+struct Candidate {
+    path: Path,
+    challenge: [u8; 8],
+    received: u64,
+    sent: u64,
+    challenges: u8,
+    last_challenge: Instant,
+    /// When the next challenge is due; after the last one, when to give up.
+    due: Instant,
+}
+
+/// A PATH_RESPONSE that is owed.
+#[derive(Clone, Copy, Debug)]
+struct Response {
+    data: [u8; 8],
+    /// Where the challenge came from, once that is known.
+    to: Option<SocketAddr>,
+}
+
+/// A frame that travels alone, to an address that is not the channel's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Offpath {
+    Challenge([u8; 8], Path),
+    Response([u8; 8], Path),
+}
+
+impl Paths {
+    pub(super) fn new(current: Path) -> Self {
+        Self {
+            current,
+            candidate: None,
+            response: None,
+        }
+    }
+
+    pub(super) fn current(&self) -> Path {
+        self.current
+    }
+
+    /// A packet was opened that is newer than all before. `challenge` is used if it starts a validation.
+    pub(super) fn on_newest(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        bytes: u64,
+        challenge: impl FnOnce() -> [u8; 8],
+    ) {
+        if from == self.current.remote {
+            self.candidate = None;
+            return;
+        }
+        match &mut self.candidate {
+            Some(candidate) if candidate.path.remote == from => candidate.received += bytes,
+            _ if may_move(self.current.remote.ip(), from) => {
+                self.candidate = Some(Box::new(Candidate {
+                    path: Path {
+                        remote: from,
+                        local: self.current.local,
+                    },
+                    challenge: challenge(),
+                    received: bytes,
+                    sent: 0,
+                    challenges: 0,
+                    last_challenge: now,
+                    due: now,
+                }));
+            }
+            _ => {}
+        }
+    }
+
+    /// PATH_CHALLENGE came in a packet whose address [`Self::on_packet`] tells.
+    pub(super) fn on_challenge(&mut self, data: [u8; 8]) {
+        self.response = Some(Response { data, to: None });
+    }
+
+    /// The packet whose frames were just taken in came from there.
+    pub(super) fn on_packet(&mut self, from: SocketAddr) {
+        if let Some(Response { to: to @ None, .. }) = &mut self.response {
+            *to = Some(from);
+        }
+    }
+
+    /// PATH_RESPONSE came. If it answers the challenge, the new address is in use from now on; returns the round trip if it
+    /// is unambiguous.
+    pub(super) fn on_response(&mut self, now: Instant, data: [u8; 8]) -> Option<Option<Duration>> {
+        let candidate = self.candidate.take_if(|c| c.challenges > 0 && c.challenge == data)?;
+        self.current = candidate.path;
+        Some((candidate.challenges == 1).then(|| now.since(candidate.last_challenge)))
+    }
+
+    /// A response that goes to the address in use, in an ordinary packet.
+    pub(super) fn take_response(&mut self) -> Option<[u8; 8]> {
+        let current = self.current.remote;
+        let response = self.response.take_if(|r| r.to.is_none_or(|to| to == current))?;
+        Some(response.data)
+    }
+
+    /// Whether [`Self::take_response`] would give one.
+    pub(super) fn has_response(&self) -> bool {
+        self.response
+            .is_some_and(|r| r.to.is_none_or(|to| to == self.current.remote))
+    }
+
+    /// Takes what is to be sent alone to another address, in a datagram of `size` bytes. `interval` is the time until
+    /// the next challenge.
+    pub(super) fn take_offpath(&mut self, now: Instant, size: u64, interval: Duration) -> Option<Offpath> {
+        if let Some(response) = self.response
+            && !self.has_response()
+        {
+            self.response = None;
+            let candidate = self.candidate.as_mut().filter(|c| Some(c.path.remote) == response.to);
+            if let Some(candidate) = candidate.filter(|c| c.may_send(size)) {
+                candidate.sent += size;
+                return Some(Offpath::Response(response.data, candidate.path));
+            }
+        }
+        let candidate = self.candidate.as_mut()?;
+        if now < candidate.due {
+            return None;
+        }
+        if candidate.challenges == MAX_CHALLENGES {
+            self.candidate = None;
+            return None;
+        }
+        candidate.due = now + interval;
+        if !candidate.may_send(size) {
+            return None;
+        }
+        candidate.challenges += 1;
+        candidate.last_challenge = now;
+        candidate.sent += size;
+        Some(Offpath::Challenge(candidate.challenge, candidate.path))
+    }
+
+    /// When a challenge is due.
+    pub(super) fn next_timer(&self) -> Option<Instant> {
+        self.candidate.as_ref().map(|c| c.due)
+    }
+}
+
+impl Candidate {
+    fn may_send(&self, size: u64) -> bool {
+        self.sent + size <= AMPLIFICATION * self.received
+    }
+}
+
+/// Whether a channel at `from` may move to `to`.
+fn may_move(from: IpAddr, to: SocketAddr) -> bool {
+    let (from, ip) = (from.to_canonical(), to.ip().to_canonical());
+    let broadcast = ip == IpAddr::V4(std::net::Ipv4Addr::BROADCAST);
+    let never = ip.is_unspecified() || ip.is_multicast() || broadcast || to.port() == 0;
+    !never && (is_local(from) || !is_local(ip))
+}
+
+/// Whether an address means something on this host or this link only.
+fn is_local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PTO: Duration = Duration::from_millis(100);
+    const DATA: [u8; 8] = *b"12345678";
+
+    fn addr(s: &str) -> SocketAddr {
+        s.parse().unwrap()
+    }
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_nanos(ms * 1_000_000)
+    }
+
+    fn paths() -> Paths {
+        Paths::new(Path {
+            remote: addr("198.51.100.1:1000"),
+            local: None,
+        })
+    }
+
+    // spec: CHN-11
+    #[test]
+    fn a_new_address_is_challenged_and_used_only_after_its_answer() {
+        let mut paths = paths();
+        let old = paths.current();
+        let new = addr("203.0.113.5:2000");
+        paths.on_newest(at(0), new, 100, || DATA);
+        let Some(Offpath::Challenge(data, to)) = paths.take_offpath(at(0), 40, PTO) else {
+            panic!("a challenge");
+        };
+        assert_eq!((data, to.remote), (DATA, new));
+        assert_eq!(paths.current(), old);
+        assert_eq!(paths.on_response(at(10), *b"otherone"), None);
+        assert_eq!(paths.on_response(at(30), DATA), Some(Some(Duration::from_millis(30))));
+        assert_eq!(paths.current().remote, new);
+        assert_eq!(paths.on_response(at(31), DATA), None);
+    }
+
+    // spec: CHN-11
+    #[test]
+    fn at_most_three_times_what_came_is_sent() {
+        let mut paths = paths();
+        let new = addr("203.0.113.5:2000");
+        paths.on_newest(at(0), new, 25, || DATA);
+        assert!(paths.take_offpath(at(0), 40, PTO).is_some());
+        assert!(
+            paths.take_offpath(at(100), 40, PTO).is_none(),
+            "80 bytes would be more than 75"
+        );
+        paths.on_newest(at(150), new, 25, || DATA);
+        assert!(paths.take_offpath(at(200), 40, PTO).is_some());
+    }
+
+    // spec: CHN-11
+    #[test]
+    fn a_silent_address_is_given_up_after_three_challenges() {
+        let mut paths = paths();
+        paths.on_newest(at(0), addr("203.0.113.5:2000"), 1000, || DATA);
+        for n in 0..3 {
+            assert_eq!(paths.next_timer(), Some(at(n * 100)));
+            assert!(paths.take_offpath(at(n * 100), 40, PTO).is_some());
+            assert!(paths.take_offpath(at(n * 100), 40, PTO).is_none());
+        }
+        assert!(paths.take_offpath(at(300), 40, PTO).is_none());
+        assert_eq!(paths.next_timer(), None);
+        assert_eq!(paths.on_response(at(301), DATA), None);
+    }
+
+    // spec: CHN-11
+    #[test]
+    fn addresses_that_are_never_used() {
+        let global = "198.51.100.1".parse().unwrap();
+        for bad in [
+            "224.0.0.1:9",
+            "255.255.255.255:9",
+            "0.0.0.0:9",
+            "[ff02::1]:9",
+            "[::]:9",
+            "203.0.113.5:0",
+        ] {
+            assert!(!may_move(global, addr(bad)), "{bad}");
+        }
+        for local in [
+            "127.0.0.1:9",
+            "169.254.3.4:9",
+            "[::1]:9",
+            "[fe80::1]:9",
+            "[::ffff:127.0.0.1]:9",
+        ] {
+            assert!(!may_move(global, addr(local)), "{local}");
+            assert!(may_move("127.0.0.1".parse().unwrap(), addr(local)), "{local}");
+        }
+        assert!(may_move("127.0.0.1".parse().unwrap(), addr("203.0.113.5:9")));
+        assert!(may_move(global, addr("192.168.1.2:9")));
+    }
+
+    #[test]
+    fn the_old_address_coming_back_ends_the_validation() {
+        let mut paths = paths();
+        paths.on_newest(at(0), addr("203.0.113.5:2000"), 1000, || DATA);
+        assert!(paths.take_offpath(at(0), 40, PTO).is_some());
+        paths.on_newest(at(1), paths.current().remote, 1000, || DATA);
+        assert_eq!(paths.on_response(at(30), DATA), None);
+    }
+
+    #[test]
+    fn challenges_are_answered_where_they_came_from() {
+        let mut paths = paths();
+        paths.on_challenge(DATA);
+        paths.on_packet(paths.current().remote);
+        assert!(paths.has_response());
+        assert_eq!(paths.take_response(), Some(DATA));
+        assert_eq!(paths.take_response(), None);
+        let new = addr("203.0.113.5:2000");
+        paths.on_challenge(DATA);
+        paths.on_packet(new);
+        paths.on_newest(at(0), new, 100, || *b"87654321");
+        assert!(!paths.has_response());
+        let Some(Offpath::Response(data, to)) = paths.take_offpath(at(0), 40, PTO) else {
+            panic!("a response");
+        };
+        assert_eq!((data, to.remote), (DATA, new));
+    }
+}

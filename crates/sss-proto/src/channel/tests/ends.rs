@@ -1,0 +1,156 @@
+//! Signs of life, changes of address, and the end of a channel.
+
+use super::*;
+use crate::channel::testing::{INITIATOR, RESPONDER, warm_pair};
+use sss_wire::Code;
+
+// spec: CHN-2
+#[test]
+fn silence_ends_the_channel() {
+    let (mut a, _) = pair(at(0));
+    let mut last = TimerEvent::None;
+    let mut now = at(0);
+    let mut sent_after = 0;
+    while last == TimerEvent::None {
+        now = a.channel.next_timer().expect("the idle timer");
+        last = a.tick(now);
+        while let Some(packet) = a.alone(now).map(|p| p.0).or_else(|| a.control(now)) {
+            sent_after += packet.len();
+        }
+    }
+    assert_eq!(last, TimerEvent::Idle(Duration::from_secs(60)));
+    assert!(now >= at(60_000) && now <= at(61_000), "{now:?}");
+    assert!(sent_after > 0);
+}
+
+// spec: CHN-3
+#[test]
+fn keepalives_keep_a_channel_alive_while_a_stream_is_open() {
+    let (mut a, mut b) = warm_pair();
+    a.channel.set_keepalive(true);
+    let mut now = at(1);
+    let mut pings = 0;
+    while now < at(300_000) {
+        for (end, other) in [(true, false), (false, true)] {
+            let _ = other;
+            let (from, to) = if end { (&mut a, &mut b) } else { (&mut b, &mut a) };
+            assert_eq!(from.tick(now), TimerEvent::None);
+            while let Some(packet) = from.alone(now).map(|p| p.0).or_else(|| from.control(now)) {
+                pings += usize::from(to.take(now, &packet, from.address).unwrap().ack_eliciting);
+            }
+        }
+        now = a
+            .channel
+            .next_timer()
+            .into_iter()
+            .chain(b.channel.next_timer())
+            .min()
+            .unwrap();
+    }
+    assert!((15..=25).contains(&pings), "{pings} in 300 s");
+}
+
+// spec: CHN-12
+#[test]
+fn close_reaches_the_peer_and_both_forget() {
+    let (mut a, mut b) = warm_pair();
+    a.channel.close(at(10), Code::app(7), "done");
+    let (packet, transmit) = a.alone(at(10)).unwrap();
+    assert_eq!(transmit.remote, addr(RESPONDER));
+    assert!(a.alone(at(10)).is_none() && a.control(at(10)).is_none());
+    assert!(b.take(at(15), &packet, a.address).unwrap().closed);
+    assert!(!b.channel.is_open());
+    assert!(
+        b.alone(at(15)).is_none() && b.control(at(15)).is_none(),
+        "its receiver sends nothing more"
+    );
+    for end in [&mut a, &mut b] {
+        let due = end.channel.next_timer().unwrap();
+        assert_eq!(end.tick(due), TimerEvent::Closed);
+    }
+}
+
+// spec: CHN-12
+#[test]
+fn a_lost_close_is_sent_again_when_the_peer_goes_on() {
+    let (mut a, mut b) = warm_pair();
+    a.channel.close(at(10), Code::NONE, "");
+    a.alone(at(10)).unwrap();
+    let mut answers = 0;
+    for n in 0..16 {
+        b.data(at(11 + n), 10);
+        a.channel.on_packet_while_closing(at(11 + n));
+        answers += u32::from(a.alone(at(11 + n)).is_some());
+    }
+    assert_eq!(answers, 5, "packets 1, 2, 4, 8 and 16");
+}
+
+// spec: CHN-11
+#[test]
+fn a_changed_address_is_validated_then_used_with_fresh_state() {
+    let (mut a, mut b) = warm_pair();
+    for n in 0..50 {
+        let packet = b.data(at(2 + n), 1000);
+        a.take(at(2 + n), &packet, b.address).unwrap();
+        settle(at(2 + n), &mut a, &mut b);
+    }
+    assert_eq!(b.channel.remote(), addr(INITIATOR));
+    a.address = addr("192.0.2.77:5555");
+    let packet = a.data(at(100), 500);
+    b.take(at(105), &packet, a.address).unwrap();
+    b.data(at(105), 1000);
+    assert_eq!(b.channel.remote(), addr(INITIATOR), "data goes on to the old address");
+    assert_eq!(b.channel.transmit(1).remote, addr(INITIATOR));
+    let (challenge, transmit) = b.alone(at(105)).expect("PATH_CHALLENGE");
+    assert_eq!(transmit.remote, a.address);
+    assert!(challenge.len() <= 3 * packet.len());
+    a.take(at(110), &challenge, b.address).unwrap();
+    let response = a.control(at(110)).expect("PATH_RESPONSE");
+    b.take(at(125), &response, a.address).unwrap();
+    let info = b.channel.info();
+    assert_eq!(info.remote, a.address);
+    assert_eq!(
+        (info.rtt, info.min_rtt),
+        (Duration::from_millis(20), Some(Duration::from_millis(20)))
+    );
+    assert_eq!((info.in_flight, info.window, info.slow_start), (0, 12_320, true));
+    settle(at(126), &mut a, &mut b);
+    let packet = b.data(at(130), 1000);
+    a.take(at(135), &packet, b.address).unwrap();
+    settle(at(136), &mut a, &mut b);
+    assert!(b.channel.is_open() && a.channel.is_open());
+}
+
+// spec: CHN-11
+#[test]
+fn an_old_packet_from_elsewhere_changes_nothing() {
+    let (mut a, mut b) = warm_pair();
+    let old = a.data(at(2), 100);
+    let new = a.data(at(2), 100);
+    b.take(at(3), &new, a.address).unwrap();
+    b.take(at(3), &old, addr("192.0.2.77:5555")).unwrap();
+    assert!(b.alone(at(3)).is_none());
+}
+
+// spec: CHN-11
+#[test]
+fn a_forged_source_address_gets_challenges_only() {
+    let (mut a, mut b) = warm_pair();
+    let packet = a.data(at(2), 100);
+    let victim = addr("192.0.2.66:53");
+    b.take(at(3), &packet, victim).unwrap();
+    let mut to_victim = 0;
+    let mut now = at(3);
+    for _ in 0..50 {
+        b.tick(now);
+        while let Some((datagram, transmit)) = b.alone(now) {
+            if transmit.remote == victim {
+                to_victim += datagram.len();
+            }
+        }
+        while b.control(now).is_some() {}
+        now = now + Duration::from_millis(20);
+    }
+    assert!(to_victim > 0 && to_victim <= 3 * packet.len(), "{to_victim}");
+    assert_eq!(b.channel.remote(), addr(INITIATOR));
+}

@@ -1,0 +1,304 @@
+//! Short packets, generations of keys, replay (docs/spec/protection.md), and the numbers of packets.
+
+use super::*;
+use crate::channel::keys::Limits;
+use crate::channel::testing::{Refused, accept, early, warm_pair};
+use crate::error::Drop;
+use crate::io::Ecn;
+
+// spec: PRT-2, PRT-3, PRT-6
+#[test]
+fn a_packet_opens_once_and_only_as_it_was_sealed() {
+    for suite in [Suite::ChaCha20Poly1305, Suite::Aes256Gcm] {
+        let (mut a, mut b) = established(at(0), Duration::from_millis(10), config(), suite);
+        let packet = a.data(at(1), 100);
+        assert_eq!(packet[0] >> 6, 0b01);
+        assert_eq!(&packet[1..9], b"response");
+        for at_byte in (0..packet.len()).filter(|i| !(1..9).contains(i)) {
+            let mut bad = packet.clone();
+            bad[at_byte] ^= 1;
+            let refused = b.take(at(1), &bad, a.address).unwrap_err();
+            assert!(
+                matches!(refused, Refused::Dropped(Drop::Unauthentic)),
+                "byte {at_byte}: {refused:?}"
+            );
+        }
+        let taken = b.take(at(1), &packet, a.address).unwrap();
+        assert_eq!((taken.opened.seq, taken.opened.generation), (1, 1));
+        assert_eq!(taken.opened.payload.len(), 100 + packet.len() - 9 - 1 - 16 - 100);
+        assert_eq!(
+            b.take(at(1), &packet, a.address).unwrap_err(),
+            Refused::Dropped(Drop::Duplicate)
+        );
+        let mut cut = packet.clone();
+        cut.truncate(20);
+        assert_eq!(
+            b.take(at(1), &cut, a.address).unwrap_err(),
+            Refused::Dropped(Drop::Malformed)
+        );
+    }
+}
+
+// spec: PRT-3
+#[test]
+fn a_tiny_packet_is_padded_until_it_has_a_sample() {
+    let (mut a, mut b) = warm_pair();
+    let packet = a.data(at(2), 1);
+    assert_eq!(
+        packet.len(),
+        1 + 8 + 4 + 16,
+        "number and plaintext together are 4 bytes"
+    );
+    assert!(b.take(at(2), &packet, a.address).is_ok());
+}
+
+// spec: CHN-10
+#[test]
+fn a_full_packet_has_exactly_the_size_of_the_datagram() {
+    let (mut a, _) = pair(at(0));
+    for _ in 0..10 {
+        let size = a.channel.datagram_size();
+        assert_eq!(a.full_if_allowed(at(1)).unwrap().len(), size);
+    }
+}
+
+// spec: PRT-5
+#[test]
+fn a_number_below_the_replay_window_is_dropped() {
+    let (mut a, mut b) = pair(at(0));
+    // So many unacknowledged numbers are encoded in full, and cannot be mistaken for new ones.
+    for _ in 0..40_000 {
+        a.data(at(1), 4);
+    }
+    let old = a.data(at(1), 50);
+    let older = a.data(at(1), 50);
+    let mut newest = Vec::new();
+    for _ in 0..17_000 {
+        newest = a.data(at(1), 4);
+    }
+    b.take(at(1), &newest, a.address).unwrap();
+    for packet in [old, older] {
+        assert_eq!(
+            b.take(at(1), &packet, a.address).unwrap_err(),
+            Refused::Dropped(Drop::Duplicate)
+        );
+    }
+}
+
+// spec: NEG-17, PRT-8
+#[test]
+fn generation_0_until_accept_then_generation_1() {
+    let (mut a, mut b) = early(at(0), config(), Suite::Aes256Gcm);
+    let first = a.data(at(1), 50);
+    let late = a.data(at(1), 50);
+    b.channel.record_packet_zero(at(5), 500, &[]);
+    let taken = b.take(at(5), &first, a.address).unwrap();
+    assert_eq!(taken.opened.generation, 0);
+    let reply = b.data(at(5), 50);
+    assert_eq!(
+        a.take(at(10), &reply, b.address).unwrap_err(),
+        Refused::Dropped(Drop::UnknownChannel)
+    );
+    accept(at(10), &mut a, config());
+    assert_eq!(a.take(at(10), &reply, b.address).unwrap().opened.generation, 1);
+    let second = a.data(at(10), 50);
+    assert_eq!(b.take(at(15), &second, a.address).unwrap().opened.generation, 1);
+    assert_eq!(
+        b.take(at(15), &late, a.address).unwrap().opened.generation,
+        0,
+        "late, but old keys are kept"
+    );
+}
+
+/// Limits that make keys wear out after a few packets.
+fn worn_after(update: u64) -> Limits {
+    Limits {
+        update,
+        seal: 1 << 20,
+        fail: 1 << 20,
+    }
+}
+
+// spec: PRT-8
+#[test]
+fn worn_keys_are_replaced_and_the_peer_follows() {
+    let (mut a, mut b) = pair(at(0));
+    a.channel.keys.set_limits(worn_after(10));
+    settle(at(1), &mut a, &mut b);
+    let mut generations = Vec::new();
+    for n in 0..100 {
+        let now = at(10 + n);
+        let packet = a.data(now, 50);
+        generations.push(b.take(now, &packet, a.address).unwrap().opened.generation);
+        let reply = b.data(now, 50);
+        let taken = a.take(now, &reply, b.address).unwrap();
+        assert_eq!(
+            taken.opened.generation,
+            *generations.last().unwrap(),
+            "the peer follows with its next packet"
+        );
+    }
+    assert!(generations.is_sorted());
+    assert!(*generations.last().unwrap() >= 8, "{generations:?}");
+    assert_eq!(
+        generations.iter().collect::<HashSet<_>>().len() as u32,
+        generations[99] - generations[0] + 1
+    );
+}
+
+// spec: PRT-8
+#[test]
+fn both_sides_may_update_at_once() {
+    let (mut a, mut b) = warm_pair();
+    for end in [&mut a, &mut b] {
+        end.channel.keys.set_limits(worn_after(7));
+    }
+    for n in 0..200 {
+        let now = at(10 + n * 20);
+        let (from_a, from_b) = (a.data(now, 50), b.data(now, 50));
+        b.take(now, &from_a, a.address).unwrap();
+        a.take(now, &from_b, b.address).unwrap();
+        settle(now, &mut a, &mut b);
+    }
+    let generations = [&a, &b].map(|end| end.channel.info().key_generation);
+    assert!(
+        generations[0] > 10 && generations[0].abs_diff(generations[1]) <= 1,
+        "{generations:?}"
+    );
+}
+
+// spec: PRT-8
+#[test]
+fn no_second_update_before_the_first_is_acknowledged() {
+    let (mut a, mut b) = warm_pair();
+    a.channel.keys.set_limits(worn_after(5));
+    let packets: Vec<_> = (0..100).map(|_| a.data(at(10), 50)).collect();
+    assert_eq!(a.channel.info().key_generation, 2);
+    for packet in &packets {
+        b.take(at(11), packet, a.address).unwrap();
+    }
+    settle(at(11), &mut a, &mut b);
+    a.data(at(12), 50);
+    assert_eq!(a.channel.info().key_generation, 3);
+}
+
+// spec: PRT-8
+#[test]
+fn packets_reordered_across_an_update_open_for_3_pto() {
+    let (mut a, mut b) = warm_pair();
+    a.channel.keys.set_limits(worn_after(20));
+    let mut packets = Vec::new();
+    while a.channel.info().key_generation == 1 {
+        assert!(packets.len() < 100);
+        packets.push(a.data(at(10), 50));
+    }
+    assert!(packets.len() > 6);
+    let newest = packets.pop().unwrap();
+    assert_eq!(b.take(at(10), &newest, a.address).unwrap().opened.generation, 2);
+    let late = packets.pop().unwrap();
+    let taken = b.take(at(11), &late, a.address).unwrap();
+    assert_eq!((taken.opened.generation, taken.opened.newest), (1, false));
+    let pto = b.channel.recovery.probe_timeout();
+    let too_late = packets.pop().unwrap();
+    let in_time = packets.pop().unwrap();
+    b.tick(at(10) + pto * 3 - Duration::from_nanos(1));
+    b.take(at(10) + pto * 2, &in_time, a.address).unwrap();
+    b.tick(at(10) + pto * 3);
+    assert_eq!(
+        b.take(at(10) + pto * 3, &too_late, a.address).unwrap_err(),
+        Refused::Dropped(Drop::Unauthentic)
+    );
+}
+
+// spec: PRT-9
+#[test]
+fn a_channel_whose_keys_are_used_up_closes() {
+    let (mut a, mut b) = warm_pair();
+    a.channel.keys.set_limits(Limits {
+        update: 1000,
+        seal: 200,
+        fail: 1000,
+    });
+    let mut sent = 0;
+    while let Some(packet) = a.full_if_allowed(at(2 + sent)) {
+        b.take(at(2 + sent), &packet, a.address).unwrap();
+        settle(at(2 + sent), &mut a, &mut b);
+        sent += 1;
+        assert!(sent < 300);
+    }
+    assert_eq!(a.tick(at(2 + sent)), TimerEvent::KeysUsedUp);
+    a.channel.close(at(2 + sent), sss_wire::Code::AEAD_LIMIT, "used up");
+    let (packet, _) = a.alone(at(2 + sent)).expect("CLOSE can still be sealed");
+    assert!(b.take(at(2 + sent), &packet, a.address).unwrap().closed);
+}
+
+// spec: PRT-9
+#[test]
+fn too_many_forgeries_close_the_channel() {
+    let (mut a, mut b) = pair(at(0));
+    b.channel.keys.set_limits(Limits {
+        update: 1000,
+        seal: 1000,
+        fail: 50,
+    });
+    let mut packet = a.data(at(1), 50);
+    *packet.last_mut().unwrap() ^= 1;
+    for _ in 0..50 {
+        assert_ne!(b.tick(at(1)), TimerEvent::KeysUsedUp);
+        b.take(at(1), &packet, a.address).unwrap_err();
+    }
+    assert_eq!(b.tick(at(1)), TimerEvent::KeysUsedUp);
+}
+
+// spec: PRT-4, CHN-6
+#[test]
+fn numbers_rise_and_about_one_in_1024_is_left_out() {
+    let (mut a, mut b) = pair(at(0));
+    let mut last = 0;
+    let mut skipped = 0;
+    for n in 0..50_000 {
+        let now = at_us(1000 + n);
+        let packet = a.data(now, 10);
+        let seq = b.take(now, &packet, a.address).unwrap().opened.seq;
+        assert!(seq > last);
+        skipped += seq - last - 1;
+        last = seq;
+        if n % 64 == 0 {
+            settle(now, &mut a, &mut b);
+        }
+    }
+    assert!((25..=100).contains(&skipped), "{skipped}");
+}
+
+// spec: CHN-7
+#[test]
+fn ecn_counts_come_back_and_ce_reduces_the_window() {
+    let (mut a, mut b) = warm_pair();
+    let before = a.channel.info().window;
+    for n in 0..20 {
+        let now = at(10 + n);
+        assert_eq!(a.channel.transmit(1).ecn, Ecn::Ect0);
+        let packet = a.data(now, 500);
+        let mark = if n == 15 { Ecn::Ce } else { Ecn::Ect0 };
+        b.take_marked(now, &packet, a.address, mark).unwrap();
+        if let Some(ack) = b.control(now) {
+            a.take_marked(now, &ack, b.address, Ecn::Ect0).unwrap();
+        }
+    }
+    let info = a.channel.info();
+    assert_eq!(info.ecn, crate::channel::EcnState::Capable);
+    assert_eq!((info.congestion_events, info.slow_start), (1, false));
+    assert_eq!(info.window, before * 7 / 10);
+}
+
+// spec: CHN-7
+#[test]
+fn a_path_without_ecn_stops_the_marking() {
+    let (mut a, mut b) = pair(at(0));
+    for n in 0..4 {
+        let packet = a.data(at(10 + n), 500);
+        b.take_marked(at(10 + n), &packet, a.address, Ecn::NotEct).unwrap();
+    }
+    settle(at(20), &mut a, &mut b);
+    assert_eq!(a.channel.transmit(1).ecn, Ecn::NotEct);
+}

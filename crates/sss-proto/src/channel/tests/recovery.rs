@@ -1,0 +1,256 @@
+//! Loss, probes and the window, seen from outside.
+
+use super::*;
+use crate::channel::testing::{Refused, warm_pair};
+use crate::channel::{Budget, MtuState};
+use crate::io::Ecn;
+use crate::packet::PacketWriter;
+use sss_wire::Code;
+use sss_wire::frame::Ack;
+
+/// Sends `end` an acknowledgement of what it may never have sent.
+fn forge_ack(from: &mut End, largest: u64, first: u64) -> Vec<u8> {
+    let mut datagram = vec![0; 1232];
+    let mut space = from.channel.begin(&mut datagram);
+    let mut tokens = Vec::new();
+    let mut writer = PacketWriter::new(space.plaintext(), &mut tokens);
+    let ranges = std::iter::once(largest - first..=largest);
+    assert_eq!(Ack::write(writer.quiet(), ranges, 0, None, 100), 1);
+    let len = writer.len();
+    let size = from.channel.finish(at(1), space.sealed(len, false), &mut tokens);
+    datagram.truncate(size);
+    datagram
+}
+
+// spec: CHN-6
+#[test]
+fn acknowledging_what_was_never_sent_closes() {
+    let (mut a, mut b) = pair(at(0));
+    let packet = forge_ack(&mut b, 1, 0);
+    let Refused::Violation(error) = a.take(at(1), &packet, b.address).unwrap_err() else {
+        panic!("a violation");
+    };
+    assert_eq!(error.code, Code::ACK_INVALID);
+}
+
+// spec: CHN-6
+#[test]
+fn acknowledging_a_skipped_number_closes() {
+    let (mut a, mut b) = pair(at(0));
+    let mut previous = 0;
+    let gap = loop {
+        let packet = a.data(at(1), 10);
+        let seq = b.take(at(1), &packet, a.address).unwrap().opened.seq;
+        if seq > previous + 1 {
+            break seq - 1;
+        }
+        previous = seq;
+    };
+    let packet = forge_ack(&mut b, gap + 1, 10);
+    assert!(matches!(a.take(at(1), &packet, b.address), Err(Refused::Violation(e)) if e.code == Code::ACK_INVALID));
+}
+
+// spec: CHN-4
+#[test]
+fn acknowledgements_leave_in_time() {
+    let (mut a, mut b) = warm_pair();
+    // ACCEPT was acknowledged by a packet that waits for nothing; one packet of data waits for the delay.
+    let packet = a.data(at(100), 10);
+    b.tick(at(100));
+    b.take(at(100), &packet, a.address).unwrap();
+    let due = b.channel.received.deadline().unwrap();
+    assert_eq!(due, at(125));
+    assert!(b.channel.next_timer().unwrap() <= due);
+    b.tick(at(124));
+    assert!(b.control(at(124)).is_none());
+    b.tick(due);
+    assert!(b.channel.wants_control(due));
+    let ack = b.control(due).unwrap();
+    let taken = a.take(due, &ack, b.address).unwrap();
+    assert!(!taken.ack_eliciting);
+    // The 25 ms that the peer waited are not part of the round trip.
+    assert!(a.channel.rtt() <= Duration::from_millis(25), "{:?}", a.channel.rtt());
+    let two = [a.data(at(200), 10), a.data(at(200), 10)];
+    for packet in &two {
+        b.take(at(200), packet, a.address).unwrap();
+    }
+    assert!(b.control(at(200)).is_some());
+}
+
+// spec: REC-4
+#[test]
+fn a_probe_timeout_sends_the_oldest_data_again_then_ping() {
+    let (mut a, mut b) = warm_pair();
+    let first = a.tokens_used();
+    for _ in 0..3 {
+        a.data(at(10), 100);
+    }
+    let due = a.channel.next_timer().unwrap();
+    assert_eq!(due, at(10) + a.channel.recovery.probe_timeout());
+    assert_eq!(a.tick(due), TimerEvent::None);
+    let fates: Vec<_> = a.fates.drain(..).map(|f| (token_number(&f.token), f.acked)).collect();
+    assert_eq!(fates, [(first, false), (first + 1, false)]);
+    assert!(a.channel.probe_pending());
+    assert!(a.alone(due).is_none());
+    let probes: Vec<_> = std::iter::from_fn(|| a.control(due)).collect();
+    assert_eq!(probes.len(), 2, "PING when the owner has nothing to send");
+    let second = a.channel.next_timer().unwrap();
+    assert_eq!(second.since(due), a.channel.recovery.probe_timeout() * 2);
+    a.tick(second);
+    let fates: Vec<_> = a.fates.drain(..).map(|f| (token_number(&f.token), f.acked)).collect();
+    assert_eq!(fates, [(first + 2, false)]);
+    for probe in &probes {
+        assert!(b.take(second, probe, a.address).unwrap().ack_eliciting);
+    }
+    settle(second, &mut a, &mut b);
+    assert_eq!(a.channel.recovery.loss.probe_count(), 0);
+    assert!(a.fates.is_empty(), "the three were told as lost before");
+}
+
+// spec: REC-3
+#[test]
+fn a_late_packet_is_no_loss_the_next_time() {
+    let (mut a, mut b) = warm_pair();
+    let late = a.data(at(10), 100);
+    for _ in 0..6 {
+        let packet = a.data(at(10), 100);
+        b.take(at(15), &packet, a.address).unwrap();
+    }
+    let ack = b.control(at(15)).unwrap();
+    a.take(at(20), &ack, b.address).unwrap();
+    assert_eq!(a.channel.info().packets_lost, 1);
+    b.take(at(16), &late, a.address).unwrap();
+    let ack = b.control(at(16)).unwrap();
+    a.take(at(21), &ack, b.address).unwrap();
+    let info = a.channel.info();
+    assert_eq!((info.false_losses, info.reordering_threshold), (1, 7));
+}
+
+// spec: REC-6
+#[test]
+fn the_window_blocks_and_acknowledgements_open_it() {
+    let (mut a, mut b) = warm_pair();
+    let window = a.channel.info().window;
+    let mut packets = Vec::new();
+    while let Some(packet) = a.full_if_allowed(at(2)) {
+        packets.push(packet);
+    }
+    let sent: u64 = packets.iter().map(|p| p.len() as u64).sum();
+    assert!(sent <= window && sent + 1232 > window, "{sent} of {window}");
+    assert_eq!(a.channel.budget(at(2)), Budget::Blocked);
+    for packet in &packets {
+        b.take(at(7), packet, a.address).unwrap();
+    }
+    let ack = b.control(at(7)).unwrap();
+    a.take(at(12), &ack, b.address).unwrap();
+    assert_eq!(a.channel.budget(at(12)), Budget::Ready);
+    assert_eq!(a.channel.info().window, window + sent, "slow start");
+}
+
+// spec: REC-6
+#[test]
+fn losing_everything_for_long_is_persistent_congestion() {
+    let (mut a, mut b) = warm_pair();
+    let mut now = at(10);
+    for _ in 0..5 {
+        a.data(now, 1000);
+        now = a.channel.next_timer().unwrap();
+        a.tick(now);
+        while a.control(now).is_some() {}
+    }
+    for _ in 0..4 {
+        let packet = a.data(now, 100);
+        b.take(now, &packet, a.address).unwrap();
+    }
+    settle(now + Duration::from_millis(5), &mut a, &mut b);
+    let info = a.channel.info();
+    assert!(
+        info.window < 4 * 1232,
+        "two datagrams, and what was acknowledged since: {info:?}"
+    );
+    assert_eq!(info.in_flight, 0);
+}
+
+fn jumbo() -> ChannelConfig {
+    ChannelConfig {
+        max_datagram: 8952,
+        ..config()
+    }
+}
+
+// spec: CHN-8
+#[test]
+fn the_mtu_is_found_and_lost_probes_are_no_congestion() {
+    let (mut a, mut b) = established(at(0), Duration::from_millis(10), jumbo(), Suite::Aes256Gcm);
+    let mut now = at(1);
+    for _ in 0..400 {
+        a.tick(now);
+        if let Some((probe, transmit)) = a.alone(now) {
+            assert_eq!(probe.len(), transmit.segment);
+            if probe.len() <= 1460 {
+                b.take(now, &probe, a.address).unwrap();
+            }
+        }
+        let packet = a.data(now, 100);
+        b.take(now, &packet, a.address).unwrap();
+        if let Some(ack) = b.control(now) {
+            a.take(now, &ack, b.address).unwrap();
+        }
+        now = now + Duration::from_millis(1);
+    }
+    let info = a.channel.info();
+    assert_eq!((info.mtu, info.mtu_state), (1452, MtuState::Path));
+    assert_eq!(info.congestion_events, 0);
+    assert!(info.packets_lost >= 3);
+}
+
+// spec: CHN-9
+#[test]
+fn a_black_hole_is_found_and_left() {
+    let (mut a, mut b) = established(at(0), Duration::from_millis(10), jumbo(), Suite::Aes256Gcm);
+    settle(at(1), &mut a, &mut b);
+    assert_eq!(a.channel.datagram_size(), 8952);
+    let mut now = at(10);
+    let mut delivered = 0;
+    while delivered < 5 {
+        a.tick(now);
+        while let Some(packet) = a.alone(now).map(|p| p.0).or_else(|| a.control(now)) {
+            if packet.len() <= 1300 {
+                b.take(now, &packet, a.address).unwrap();
+            }
+        }
+        if let Some(packet) = a.full_if_allowed(now)
+            && packet.len() <= 1300
+        {
+            b.take(now, &packet, a.address).unwrap();
+            delivered += 1;
+        }
+        b.tick(now);
+        if let Some(ack) = b.control(now) {
+            a.take(now, &ack, b.address).unwrap();
+        }
+        now = now + Duration::from_millis(1);
+        assert!(now < at(20_000), "{:?}", a.channel.info());
+    }
+    assert!(a.channel.datagram_size() <= 1300);
+}
+
+// spec: CHN-5
+#[test]
+fn a_mere_receiver_asks_for_an_acknowledgement_now_and_then() {
+    let (mut a, mut b) = warm_pair();
+    let mut asked = 0;
+    for n in 0..3000 {
+        let now = at(2 + n);
+        let packet = a.data(now, 100);
+        if n % 7 != 0 {
+            b.take_marked(now, &packet, a.address, Ecn::Ect0).unwrap();
+        }
+        if let Some(ack) = b.control(now) {
+            asked += usize::from(a.take(now, &ack, b.address).unwrap().ack_eliciting);
+        }
+    }
+    assert!(asked > 20, "{asked}");
+    assert!(b.channel.received.range_count() < 30, "the peer's knowledge is known");
+    a.fates.clear();
+}

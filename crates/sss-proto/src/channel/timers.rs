@@ -1,0 +1,168 @@
+//! The idle timeout and keepalives (CHN-2, CHN-3).
+
+use std::time::Duration;
+
+use crate::io::Instant;
+
+/// Probe timeouts that the idle timeout is at least.
+const MIN_IDLE_PROBES: u32 = 3;
+
+/// What was heard and said lately.
+#[derive(Debug)]
+pub(super) struct Activity {
+    /// Zero: never.
+    idle_timeout: Duration,
+    keepalive: Duration,
+    /// Whether a stream is open.
+    is_kept_alive: bool,
+    last_received: Instant,
+    /// When the idle timeout was last restarted.
+    restarted: Instant,
+    /// Whether an ack-eliciting packet was sent since something was received.
+    has_spoken: bool,
+    last_keepalive: Instant,
+    ping: bool,
+}
+
+impl Activity {
+    /// `idle_timeout` zero means never.
+    pub(super) fn new(now: Instant, idle_timeout: Duration, keepalive: Duration) -> Self {
+        Self {
+            idle_timeout,
+            keepalive,
+            is_kept_alive: false,
+            last_received: now,
+            restarted: now,
+            has_spoken: false,
+            last_keepalive: now,
+            ping: false,
+        }
+    }
+
+    /// The peer's idle timeout is known: the smaller of the two that are not zero is in force.
+    pub(super) fn set_peer_timeout(&mut self, theirs: Duration) {
+        self.idle_timeout = match (self.idle_timeout, theirs) {
+            (Duration::ZERO, timeout) | (timeout, Duration::ZERO) => timeout,
+            (ours, theirs) => ours.min(theirs),
+        };
+    }
+
+    pub(super) fn idle_timeout(&self) -> Duration {
+        self.idle_timeout
+    }
+
+    pub(super) fn set_keepalive(&mut self, wanted: bool) {
+        self.is_kept_alive = wanted;
+    }
+
+    /// A packet was received and opened.
+    pub(super) fn on_received(&mut self, now: Instant) {
+        self.last_received = now;
+        self.restarted = now;
+        self.has_spoken = false;
+        self.ping = false;
+    }
+
+    /// An ack-eliciting packet was sent.
+    pub(super) fn on_eliciting_sent(&mut self, now: Instant) {
+        if !self.has_spoken {
+            self.has_spoken = true;
+            self.restarted = now;
+        }
+        self.ping = false;
+    }
+
+    /// When the channel ends for lack of a sign of life.
+    pub(super) fn idle_time(&self, probe_timeout: Duration) -> Option<Instant> {
+        let timeout = self.idle_timeout.max(probe_timeout.saturating_mul(MIN_IDLE_PROBES));
+        (!self.idle_timeout.is_zero()).then(|| self.restarted + timeout)
+    }
+
+    /// When the peer is to be asked for a sign of life.
+    pub(super) fn keepalive_time(&self) -> Option<Instant> {
+        let half = self.idle_timeout / 2;
+        let interval = if half.is_zero() {
+            self.keepalive
+        } else {
+            self.keepalive.min(half)
+        };
+        let since = self.last_received.max(self.last_keepalive);
+        (self.is_kept_alive && !interval.is_zero()).then(|| since + interval)
+    }
+
+    /// The time for a keepalive has come: PING is to be sent.
+    pub(super) fn on_keepalive(&mut self, now: Instant) {
+        self.last_keepalive = now;
+        self.ping = true;
+    }
+
+    /// Whether PING is to be sent.
+    pub(super) fn wants_ping(&self) -> bool {
+        self.ping
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PTO: Duration = Duration::from_millis(100);
+
+    fn secs(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    fn at(s: u64) -> Instant {
+        Instant::from_nanos(s * 1_000_000_000)
+    }
+
+    // spec: CHN-2
+    #[test]
+    fn the_smaller_timeout_that_is_not_zero_is_in_force() {
+        for (ours, theirs, expected) in [(60, 30, 30), (30, 60, 30), (0, 60, 60), (60, 0, 60), (0, 0, 0)] {
+            let mut activity = Activity::new(at(0), secs(ours), secs(15));
+            activity.set_peer_timeout(secs(theirs));
+            assert_eq!(activity.idle_timeout(), secs(expected));
+        }
+        assert_eq!(Activity::new(at(0), secs(0), secs(15)).idle_time(PTO), None);
+    }
+
+    // spec: CHN-2
+    #[test]
+    fn idle_restarts_on_receipt_and_on_the_first_packet_sent_after_one() {
+        let mut activity = Activity::new(at(0), secs(60), secs(15));
+        activity.on_received(at(10));
+        assert_eq!(activity.idle_time(PTO), Some(at(70)));
+        activity.on_eliciting_sent(at(20));
+        assert_eq!(activity.idle_time(PTO), Some(at(80)));
+        activity.on_eliciting_sent(at(30));
+        assert_eq!(activity.idle_time(PTO), Some(at(80)));
+        activity.on_received(at(31));
+        assert_eq!(activity.idle_time(PTO), Some(at(91)));
+    }
+
+    // spec: CHN-2
+    #[test]
+    fn idle_is_at_least_3_pto() {
+        let activity = Activity::new(at(0), secs(1), secs(15));
+        assert_eq!(activity.idle_time(secs(2)), Some(at(6)));
+    }
+
+    // spec: CHN-3
+    #[test]
+    fn keepalive_only_while_wanted_and_at_most_half_the_idle_timeout() {
+        let mut activity = Activity::new(at(0), secs(60), secs(15));
+        assert_eq!(activity.keepalive_time(), None);
+        activity.set_keepalive(true);
+        assert_eq!(activity.keepalive_time(), Some(at(15)));
+        activity.on_received(at(10));
+        assert_eq!(activity.keepalive_time(), Some(at(25)));
+        activity.on_keepalive(at(25));
+        assert!(activity.wants_ping());
+        activity.on_eliciting_sent(at(25));
+        assert!(!activity.wants_ping());
+        assert_eq!(activity.keepalive_time(), Some(at(40)));
+        activity.set_peer_timeout(secs(10));
+        assert_eq!(activity.keepalive_time(), Some(at(30)));
+    }
+}

@@ -1,0 +1,97 @@
+//! What a host can be told, with defaults that work.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sss_crypto::Suite;
+use sss_wire::{Eid, constants};
+
+/// Decides whether this host talks to a peer at all, before any state is kept for it.
+pub type AcceptFilter = Arc<dyn Fn(&Eid, SocketAddr) -> bool + Send + Sync>;
+
+/// Settings of a host.
+#[derive(Clone)]
+pub struct Config {
+    /// A channel ends when nothing was heard for this long. Zero: never. Default 60 s.
+    pub idle_timeout: Duration,
+    /// While a stream is open, the peer is asked for a sign of life after this much silence. Default 15 s.
+    pub keepalive: Duration,
+    /// How long an attempt to reach a peer may take. Default 60 s.
+    pub connect_timeout: Duration,
+    /// Largest UDP payload sent or accepted, in bytes; at least 1232. Default 65,507.
+    pub max_datagram: u16,
+    /// How much a peer may send before the application reads.
+    pub window: WindowConfig,
+    /// Length in bytes of the channel ids this host chooses, 1 to 20. Default 4.
+    pub channel_id_len: usize,
+    /// Above this many HELLOs in a second the host answers with RETRY first. Default 1000.
+    pub hello_threshold: u32,
+    /// Cipher suites offered and accepted, best first.
+    pub suites: Vec<Suite>,
+    /// Which peers may connect to this host; all by default.
+    pub accept_filter: Option<AcceptFilter>,
+    /// Text told to peers about the software, at most 64 bytes.
+    pub agent: String,
+}
+
+/// Limits of receive windows, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WindowConfig {
+    /// Window of a stream at first.
+    pub per_stream_initial: u64,
+    /// Largest window that a stream's window grows to.
+    pub per_stream_max: u64,
+    /// Sum of what all streams of one peer may hold unread.
+    pub per_peer_budget: u64,
+    /// Window of the root: first data of new top-level streams. At least 65,536.
+    pub root: u64,
+}
+
+impl Default for WindowConfig {
+    fn default() -> Self {
+        Self {
+            per_stream_initial: 256 << 10,
+            per_stream_max: 16 << 20,
+            per_peer_budget: 64 << 20,
+            root: 1 << 20,
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            idle_timeout: constants::IDLE_TIMEOUT,
+            keepalive: constants::KEEPALIVE,
+            connect_timeout: constants::HELLO_TIMEOUT,
+            max_datagram: constants::MAX_DATAGRAM,
+            window: WindowConfig::default(),
+            channel_id_len: 4,
+            hello_threshold: 1000,
+            suites: default_suites(),
+            accept_filter: None,
+            agent: concat!("sss/", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+}
+
+/// AES first where the processor has it (NEG-7).
+fn default_suites() -> Vec<Suite> {
+    if Suite::hardware_aes() {
+        vec![Suite::Aes256Gcm, Suite::ChaCha20Poly1305]
+    } else {
+        vec![Suite::ChaCha20Poly1305]
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("idle_timeout", &self.idle_timeout)
+            .field("max_datagram", &self.max_datagram)
+            .field("window", &self.window)
+            .finish_non_exhaustive()
+    }
+}

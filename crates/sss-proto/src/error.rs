@@ -1,0 +1,201 @@
+//! The families of errors: dropped packets, protocol violations, ends of channels, failed operations.
+//!
+//! The network's faults are never an error of a call: a bad packet is a counted [`Drop`], a peer that
+//! breaks the rules ends its channel with a [`CloseReason`].
+
+use sss_wire::Code;
+use thiserror::Error;
+
+/// Why a datagram was dropped. Each reason has a counter in [`crate::HostStats`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Drop {
+    /// It could not be parsed.
+    Malformed,
+    /// It names a channel that does not exist.
+    UnknownChannel,
+    /// It names a negotiation attempt that does not exist, or is past that step.
+    UnknownAttempt,
+    /// It failed authentication.
+    Unauthentic,
+    /// It was received before.
+    Duplicate,
+    /// Its cookie is too old, or was made for another address.
+    StaleCookie,
+    /// The host does not want to talk to this peer.
+    Unwelcome,
+    /// It was answered or discarded because the host is under load.
+    Overload,
+    /// It came from an address that is never used.
+    BadAddress,
+}
+
+impl Drop {
+    /// How many reasons there are.
+    pub const COUNT: usize = 9;
+}
+
+/// The peer broke a rule of the protocol. Ends the channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("{what} ({code})")]
+pub struct ProtocolError {
+    /// The code sent in CLOSE.
+    pub code: Code,
+    /// What was wrong, for people.
+    pub what: &'static str,
+}
+
+impl ProtocolError {
+    pub(crate) const fn new(code: Code, what: &'static str) -> Self {
+        Self { code, what }
+    }
+}
+
+/// Why a channel ended, and who ended it.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum CloseReason {
+    /// This host's application closed it.
+    #[error("closed by this host: {reason} ({code})")]
+    Local {
+        /// The code given.
+        code: Code,
+        /// The text given.
+        reason: String,
+    },
+    /// The peer's application, or the peer's host, closed it.
+    #[error("closed by the peer: {reason} ({code})")]
+    Peer {
+        /// The code the peer gave.
+        code: Code,
+        /// The text the peer gave.
+        reason: String,
+    },
+    /// The peer broke the protocol.
+    #[error("the peer broke the protocol: {0}")]
+    Violation(ProtocolError),
+    /// Nothing was heard from the peer for the idle timeout.
+    #[error("nothing was heard from the peer for {0:?}")]
+    Idle(std::time::Duration),
+    /// The peer no longer knows the channel: it was restarted.
+    #[error("the peer was restarted and has lost the channel")]
+    PeerRestarted,
+    /// A newer channel to the same peer took over.
+    #[error("replaced by a newer channel")]
+    Replaced,
+    /// The keys of the channel have been used as often as is safe.
+    #[error("the channel's keys are used up")]
+    KeysUsedUp,
+    /// The negotiation failed.
+    #[error(transparent)]
+    Negotiation(#[from] NegotiationError),
+}
+
+/// Why no channel could be made.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum NegotiationError {
+    /// Nobody answered HELLO.
+    #[error("no answer from {addresses} within {after:?}: is the host running, and is the address right?")]
+    NoAnswer {
+        /// The addresses tried.
+        addresses: String,
+        /// For how long.
+        after: std::time::Duration,
+    },
+    /// Somebody answered COOKIE but nobody answered INITIATE.
+    #[error("the host at {address} answered but did not accept us within {after:?}: it may not allow our EID")]
+    NotAccepted {
+        /// The address that answered.
+        address: String,
+        /// For how long it was tried.
+        after: std::time::Duration,
+    },
+    /// The peer speaks none of our versions.
+    #[error("the peer speaks versions {theirs:?} of the protocol, we speak {ours:?}: update the older side")]
+    Version {
+        /// The peer's versions.
+        theirs: Vec<u32>,
+        /// Ours.
+        ours: Vec<u32>,
+    },
+    /// The two hosts have no cipher suite in common.
+    #[error("no cipher suite in common with the peer")]
+    Suite,
+    /// No address of the peer is known.
+    #[error("no address is known for this peer: give a location hint")]
+    NoAddress,
+    /// The peer is this host.
+    #[error("that is this host's own EID")]
+    OwnEid,
+    /// The EID holds a public key that cannot be used.
+    #[error("the EID is not a usable public key")]
+    BadEid,
+}
+
+/// Why a stream cannot be opened.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum OpenError {
+    /// The handle names a stream that no longer exists.
+    #[error("the stream no longer exists")]
+    Gone,
+    /// The peer let go of the parent and takes no more children of it.
+    #[error("the peer has let go of the parent stream")]
+    ParentGone,
+    /// The tree would be deeper than the protocol allows.
+    #[error("the stream tree would be deeper than {0} levels")]
+    TooDeep(u8),
+    /// A name is longer than 255 bytes.
+    #[error("a service or protocol name is longer than 255 bytes")]
+    NameTooLong,
+    /// The channel has ended.
+    #[error(transparent)]
+    Lost(#[from] CloseReason),
+}
+
+/// Why nothing more can be written.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum WriteError {
+    /// `finish` or `reset` was called before.
+    #[error("the stream was finished or reset by this side")]
+    Closed,
+    /// The peer wants no more data.
+    #[error("the peer stopped the stream: {reason} ({code})")]
+    Stopped {
+        /// The code the peer gave.
+        code: Code,
+        /// The text the peer gave.
+        reason: String,
+    },
+    /// The channel has ended.
+    #[error(transparent)]
+    Lost(#[from] CloseReason),
+}
+
+/// Why nothing more can be read.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ReadError {
+    /// `stop` was called before.
+    #[error("the stream was stopped by this side")]
+    Closed,
+    /// The peer ended its sending side without finishing it.
+    #[error("the peer reset the stream: {reason} ({code})")]
+    Reset {
+        /// The code the peer gave.
+        code: Code,
+        /// The text the peer gave.
+        reason: String,
+    },
+    /// The channel has ended.
+    #[error(transparent)]
+    Lost(#[from] CloseReason),
+}
+
+/// Why a service cannot be listened for.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ListenError {
+    /// The pair is registered already.
+    #[error("service {0:?} with protocol {1:?} is registered already")]
+    Taken(String, String),
+    /// A name is longer than 255 bytes or empty.
+    #[error("a service or protocol name must have 1 to 255 bytes")]
+    BadName,
+}

@@ -1,0 +1,344 @@
+//! A host: one identity, its peers, and the sorting of datagrams among them.
+//!
+//! Up: `handle` sorts the datagrams of a batch ([`receive`]), opens them in place, and hands the frames to their peers.
+//! Down: `poll` gives what is owed to nobody's channel first (replies of the negotiation), then events, then lets
+//! the peers that have something to send fill the buffer, in turn.
+
+mod api;
+mod demux;
+mod negotiate;
+mod receive;
+mod services;
+mod stats;
+mod timers;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use slab::Slab;
+use sss_crypto::{StaticKey, mac16, schedule};
+use sss_wire::{ChannelId, Eid};
+
+pub use api::{ConnectError, TreeNode};
+pub use stats::HostStats;
+
+use crate::config::Config;
+use crate::ids::PeerId;
+use crate::io::{Ecn, Event, Input, Instant, Output, Transmit, TransmitBuf};
+use crate::negotiation::{Responder, responder};
+use crate::peer::{Context, Peer};
+use crate::token::Token;
+use demux::Demux;
+use services::Services;
+use timers::Timers;
+
+/// Replies of the negotiation that wait to be sent, at most.
+const MAX_OUTBOX: usize = 1024;
+
+/// One host of the protocol, without IO. See the crate's documentation.
+pub struct Host {
+    own: Own,
+    peers: Peers,
+    demux: Demux,
+    responder: Responder,
+    services: Services,
+    timers: Timers,
+    queues: Queues,
+    probes: Probes,
+    resets: receive::ResetLimit,
+    stats: HostStats,
+    scratch: Scratch,
+}
+
+/// What a host is, for as long as it exists.
+pub(crate) struct Own {
+    pub(crate) key: StaticKey,
+    pub(crate) eid: Eid,
+    pub(crate) config: Arc<Config>,
+    pub(crate) rng: StdRng,
+    /// The key of stateless reset tokens (PRT-11).
+    pub(crate) reset_key: [u8; 32],
+}
+
+impl Own {
+    fn context(&mut self, now: Instant) -> Context<'_> {
+        Context { now, own: self }
+    }
+
+    /// What the responder's side of the negotiation borrows.
+    fn for_responder(&mut self) -> responder::Own<'_> {
+        responder::Own {
+            key: &self.key,
+            eid: &self.eid,
+            config: &self.config,
+            rng: &mut self.rng,
+        }
+    }
+
+    /// The token that ends the channel on which this host receives under `id` (PRT-11).
+    pub(crate) fn reset_token(&self, id: ChannelId) -> [u8; 16] {
+        mac16(&self.reset_key, &[id.as_slice()])
+    }
+}
+
+/// A datagram that belongs to no channel.
+pub(crate) struct Datagram {
+    pub(crate) remote: SocketAddr,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// What waits to be polled.
+#[derive(Default)]
+struct Queues {
+    /// Peers that may have something to send, each at most once.
+    ready: VecDeque<u32>,
+    outbox: VecDeque<Datagram>,
+    events: VecDeque<Event>,
+}
+
+/// The EID probes that are out.
+#[derive(Default)]
+struct Probes {
+    nonces: HashMap<[u8; 8], SocketAddr, RandomState>,
+}
+
+/// Memory used again for every batch and packet.
+#[derive(Default)]
+struct Scratch {
+    opened: Vec<receive::OpenedPacket>,
+    tokens: Vec<Token>,
+    touched: Vec<u32>,
+}
+
+/// The peers, by slot and by EID.
+struct Peers {
+    slots: Slab<Peer>,
+    /// The peer on whose channel new streams to an EID are opened.
+    by_eid: HashMap<Eid, u32, RandomState>,
+    generation: u32,
+}
+
+impl Peers {
+    fn get(&self, id: PeerId) -> Option<&Peer> {
+        self.slots.get(id.index as usize).filter(|p| p.id() == id)
+    }
+
+    fn get_mut(&mut self, id: PeerId) -> Option<&mut Peer> {
+        self.slots.get_mut(id.index as usize).filter(|p| p.id() == id)
+    }
+
+    fn at(&mut self, index: u32) -> Option<&mut Peer> {
+        self.slots.get_mut(index as usize)
+    }
+
+    /// The id that the next peer inserted will have.
+    fn next_id(&mut self) -> PeerId {
+        self.generation = self.generation.wrapping_add(1);
+        PeerId {
+            index: u32::try_from(self.slots.vacant_key()).unwrap_or(u32::MAX),
+            generation: self.generation,
+        }
+    }
+
+    fn insert(&mut self, peer: Peer) -> u32 {
+        let eid = *peer.eid();
+        let index = u32::try_from(self.slots.insert(peer)).unwrap_or(u32::MAX);
+        self.by_eid.insert(eid, index);
+        index
+    }
+
+    /// Takes the peer out of the directory; its slot stays while the application holds its streams.
+    fn forget_eid(&mut self, index: u32) {
+        let Some(peer) = self.slots.get(index as usize) else {
+            return;
+        };
+        if self.by_eid.get(peer.eid()) == Some(&index) {
+            self.by_eid.remove(peer.eid());
+        }
+    }
+}
+
+impl Host {
+    /// A host with the given identity. All its randomness comes from `seed`, which must be fresh entropy
+    /// outside of simulations.
+    pub fn new(config: Config, identity: StaticKey, seed: [u8; 32]) -> Self {
+        let mut rng = StdRng::from_seed(seed);
+        let eid = Eid::from_public_key(&identity.public());
+        let mut reset_key = [0; 32];
+        schedule::label(&*identity.to_bytes(), "reset key", b"", &mut reset_key);
+        let responder = Responder::new(&config, &mut rng);
+        Self {
+            own: Own {
+                key: identity,
+                eid,
+                config: Arc::new(config),
+                rng,
+                reset_key,
+            },
+            peers: Peers {
+                slots: Slab::new(),
+                by_eid: HashMap::default(),
+                generation: 0,
+            },
+            demux: Demux::new(),
+            responder,
+            services: Services::default(),
+            timers: Timers::default(),
+            queues: Queues::default(),
+            probes: Probes::default(),
+            resets: receive::ResetLimit::default(),
+            stats: HostStats::default(),
+            scratch: Scratch::default(),
+        }
+    }
+
+    /// This host's name.
+    pub fn eid(&self) -> Eid {
+        self.own.eid
+    }
+
+    /// What was received, sent and dropped so far.
+    pub fn stats(&self) -> HostStats {
+        self.stats.clone()
+    }
+
+    /// Takes in datagrams, or the passing of time. Bad packets are counted and dropped.
+    pub fn handle(&mut self, now: Instant, input: Input<'_>) {
+        match input {
+            Input::Datagrams(batch) => self.receive(now, batch),
+            Input::Tick => {}
+        }
+        self.run_timers(now);
+    }
+
+    /// Gives out what is to be sent or told next. To be called until it answers [`Output::Wake`].
+    pub fn poll(&mut self, now: Instant, buf: &mut TransmitBuf) -> Output {
+        self.run_timers(now);
+        if let Some(datagram) = self.queues.outbox.pop_front() {
+            return Output::Transmit(self.send_datagram(&datagram, buf));
+        }
+        loop {
+            if let Some(event) = self.poll_event() {
+                return Output::Event(event);
+            }
+            let Some(index) = self.queues.ready.pop_front() else {
+                return Output::Wake(self.timers.next());
+            };
+            if let Some(transmit) = self.transmit_for(now, index, buf) {
+                return Output::Transmit(transmit);
+            }
+        }
+    }
+
+    /// The next event alone. A driver that lets the application act on all events of a receive batch before it polls for
+    /// datagrams gets acknowledgements and answers into the same packets.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.queues.events.pop_front()
+    }
+
+    /// Queues a datagram that belongs to no channel; drops it when too many wait.
+    fn push_datagram(&mut self, remote: SocketAddr, bytes: Vec<u8>) {
+        if self.queues.outbox.len() < MAX_OUTBOX {
+            self.queues.outbox.push_back(Datagram { remote, bytes });
+        }
+    }
+
+    fn send_datagram(&mut self, datagram: &Datagram, buf: &mut TransmitBuf) -> Transmit {
+        buf.put(&datagram.bytes);
+        self.stats.datagrams_sent += 1;
+        self.stats.bytes_sent += buf.len() as u64;
+        Transmit {
+            remote: datagram.remote,
+            local: None,
+            ecn: Ecn::NotEct,
+            segment: buf.len(),
+        }
+    }
+
+    /// Lets one peer fill the buffer. It stays ready, behind the others, as long as it does.
+    fn transmit_for(&mut self, now: Instant, index: u32, buf: &mut TransmitBuf) -> Option<Transmit> {
+        buf.clear();
+        let peer = self.peers.at(index)?;
+        let mut context = self.own.context(now);
+        let transmit = peer.transmit(&mut context, buf, &mut self.scratch.tokens);
+        if transmit.is_some() {
+            self.queues.ready.push_back(index);
+            let datagrams = transmit.map_or(0, |t| buf.len().div_ceil(t.segment.max(1)));
+            self.stats.datagrams_sent += datagrams as u64;
+            self.stats.bytes_sent += buf.len() as u64;
+        } else {
+            peer.set_ready(false);
+        }
+        self.settle(index);
+        transmit
+    }
+
+    fn run_timers(&mut self, now: Instant) {
+        while let Some(index) = self.timers.pop_due(now) {
+            let Some(peer) = self.peers.at(index) else {
+                continue;
+            };
+            peer.on_timer(&mut self.own.context(now), &mut self.queues.outbox);
+            self.settle(index);
+            self.mark_ready(index);
+        }
+    }
+
+    /// Puts a peer in the queue of those that may have something to send.
+    fn mark_ready(&mut self, index: u32) {
+        if let Some(peer) = self.peers.at(index)
+            && !peer.set_ready(true)
+        {
+            self.queues.ready.push_back(index);
+        }
+    }
+
+    /// Carries a change of a peer to the rest of the host: names, timer, events, and its end.
+    fn settle(&mut self, index: u32) {
+        let Some(peer) = self.peers.slots.get_mut(index as usize) else {
+            return;
+        };
+        if let Some(change) = peer.take_name_change() {
+            self.demux.apply(index, &change);
+        }
+        self.timers.set(index, peer.next_timer());
+        Self::collect(peer, &mut self.services, &mut self.queues.events);
+        if peer.is_down() {
+            self.peers.forget_eid(index);
+            self.remove_if_unused(index);
+        }
+    }
+
+    /// Moves a peer's events to the host's, and its new top-level streams to the listeners.
+    fn collect(peer: &mut Peer, services: &mut Services, events: &mut VecDeque<Event>) {
+        while let Some(incoming) = peer.next_incoming() {
+            match services.route(&incoming.service, &incoming.protocol) {
+                Ok(listener) => {
+                    if services.push(listener, (incoming.id, *peer.eid())) {
+                        events.push_back(Event::Acceptable(listener));
+                    }
+                }
+                Err(code) => peer.refuse(incoming.id.key, code),
+            }
+        }
+        while let Some(event) = peer.next_event() {
+            events.push_back(event);
+        }
+    }
+
+    /// Frees the slot of a peer that is down and of whose streams the application holds none.
+    fn remove_if_unused(&mut self, index: u32) {
+        let Some(peer) = self.peers.at(index) else {
+            return;
+        };
+        if peer.is_gone() && peer.is_unused() && !peer.is_ready() {
+            self.timers.set(index, None);
+            self.peers.slots.remove(index as usize);
+        }
+    }
+}

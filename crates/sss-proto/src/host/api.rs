@@ -1,0 +1,300 @@
+//! What the application asks of a host. After each call the driver polls the host.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use rand::RngExt;
+use sss_wire::{Code, Eid, long};
+
+use super::Host;
+use crate::channel::ChannelInfo;
+use crate::error::{CloseReason, ListenError, NegotiationError, OpenError, ReadError, WriteError};
+use crate::ids::{ListenerId, PeerId, StreamId};
+use crate::io::Instant;
+use crate::peer::Peer;
+use crate::streams::{ReadOutcome, StreamInfo};
+
+/// Why a connection cannot even be tried.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError {
+    /// The negotiation cannot begin.
+    #[error(transparent)]
+    Negotiation(#[from] NegotiationError),
+    /// The first stream cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+}
+
+/// A stream in a snapshot of a peer's tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TreeNode {
+    /// The stream.
+    pub id: StreamId,
+    /// Its parent; `None` for a top-level stream.
+    pub parent: Option<StreamId>,
+    /// What is known about it.
+    pub info: StreamInfo,
+}
+
+/// Services.
+impl Host {
+    /// Takes streams that peers open towards `service`, speaking `protocol`.
+    ///
+    /// # Errors
+    /// If the pair is taken, or a name is empty or longer than 255 bytes.
+    pub fn listen(&mut self, service: &str, protocol: &str) -> Result<ListenerId, ListenError> {
+        self.services.listen(service, protocol)
+    }
+
+    /// Takes no more streams, and refuses those not yet accepted.
+    pub fn unlisten(&mut self, listener: ListenerId) {
+        for (stream, _) in self.services.unlisten(listener) {
+            self.with_peer(stream.peer, |peer| peer.refuse(stream.key, Code::REFUSED_SERVICE));
+        }
+    }
+
+    /// The next stream that a peer opened towards the listener. On `None`,
+    /// [`Event::Acceptable`](crate::Event::Acceptable) follows when there is one.
+    pub fn accept(&mut self, listener: ListenerId) -> Option<(StreamId, Eid)> {
+        loop {
+            let (stream, eid) = self.services.accept(listener)?;
+            let accepted = self.with_peer(stream.peer, |peer| peer.streams().accept_top_level(stream.key));
+            if accepted == Some(true) {
+                return Some((stream, eid));
+            }
+        }
+    }
+}
+
+/// Peers.
+impl Host {
+    /// Opens a stream to a service of the host `eid`, on the channel there is, or by negotiating one
+    /// with any of the addresses in `hints`.
+    ///
+    /// The stream can be used at once. [`Event::Connected`](crate::Event::Connected) or
+    /// [`Event::Disconnected`](crate::Event::Disconnected) follows if there was no channel.
+    ///
+    /// # Errors
+    /// If no address is known, the EID is this host's own or unusable, or a name is too long.
+    pub fn connect(
+        &mut self,
+        now: Instant,
+        eid: Eid,
+        (service, protocol): (&str, &str),
+        hints: &[SocketAddr],
+    ) -> Result<StreamId, ConnectError> {
+        // NEG-19
+        if eid == self.own.eid {
+            return Err(NegotiationError::OwnEid.into());
+        }
+        let index = match self.peers.by_eid.get(&eid) {
+            Some(index) => *index,
+            None => self.begin(now, eid, hints)?,
+        };
+        let peer = self.peers.at(index).ok_or(NegotiationError::NoAddress)?;
+        peer.add_hints(now, hints);
+        let id = peer.id();
+        let opened = peer.streams().open_top_level(service, protocol);
+        self.settle(index);
+        self.mark_ready(index);
+        let key = opened?;
+        Ok(StreamId { peer: id, key })
+    }
+
+    fn begin(&mut self, now: Instant, eid: Eid, hints: &[SocketAddr]) -> Result<u32, NegotiationError> {
+        let id = self.peers.next_id();
+        let mut peer = Peer::new(id, eid, &mut self.own.context(now));
+        peer.negotiate(&mut self.own.context(now), hints)?;
+        let index = self.peers.insert(peer);
+        self.settle(index);
+        Ok(index)
+    }
+
+    /// Whether the peer's channel is established. `None` if the peer is not known any more.
+    pub fn is_connected(&self, peer: PeerId) -> Option<bool> {
+        self.peers.get(peer).map(Peer::is_up)
+    }
+
+    /// Why the peer's channel ended, if it did.
+    pub fn close_reason(&self, peer: PeerId) -> Option<CloseReason> {
+        self.peers.get(peer).and_then(Peer::close_reason)
+    }
+
+    /// Asks the host at an address for its EID; [`Event::ProbeReply`](crate::Event::ProbeReply) follows if
+    /// it answers. The answer is not authenticated. At most 1,024 questions are out at once; older ones are forgotten.
+    pub fn probe(&mut self, address: SocketAddr) {
+        const MAX_PROBES: usize = 1024;
+        if self.probes.nonces.len() >= MAX_PROBES {
+            self.probes.nonces.clear();
+        }
+        let nonce: [u8; 8] = self.own.rng.random();
+        self.probes.nonces.insert(nonce, address);
+        self.push_datagram(address, long::probe(&nonce));
+    }
+
+    /// Ends the peer's channel with CLOSE. What was not yet acknowledged is lost.
+    pub fn disconnect(&mut self, now: Instant, peer: PeerId, code: Code, reason: &str) {
+        self.with_peer(peer, |peer| peer.close(now, code, reason));
+    }
+
+    /// Ends all channels with CLOSE.
+    pub fn shutdown(&mut self, now: Instant) {
+        let ids: Vec<PeerId> = self.peers.slots.iter().map(|(_, peer)| peer.id()).collect();
+        for id in ids {
+            self.disconnect(now, id, Code::SHUTDOWN, "the host is shutting down");
+        }
+    }
+
+    /// Whether nothing more is to be sent: no channel is open, opening or closing.
+    pub fn is_idle(&self) -> bool {
+        self.queues.outbox.is_empty() && self.peers.slots.iter().all(|(_, peer)| peer.is_gone())
+    }
+
+    /// The peers there are, those included whose channel ended while streams of it are still held.
+    pub fn peers(&self) -> Vec<(PeerId, Eid)> {
+        self.peers.slots.iter().map(|(_, p)| (p.id(), *p.eid())).collect()
+    }
+
+    /// What the peer's channel looks like. `None` before it is negotiated and after it ended.
+    pub fn channel_info(&self, peer: PeerId) -> Option<ChannelInfo> {
+        self.peers.get(peer).and_then(Peer::channel_info)
+    }
+
+    /// A snapshot of the peer's streams, parents before children. Takes time in proportion to their number.
+    pub fn tree(&self, peer: PeerId) -> Vec<TreeNode> {
+        let Some(peer) = self.peers.get(peer) else {
+            return Vec::new();
+        };
+        peer.tree()
+    }
+
+    /// How many streams the peer's tree holds.
+    pub fn stream_count(&self, peer: PeerId) -> usize {
+        self.peers.get(peer).map_or(0, Peer::stream_count)
+    }
+
+    /// Runs `f` on a peer, and carries the consequences to the host.
+    fn with_peer<R>(&mut self, id: PeerId, f: impl FnOnce(&mut Peer) -> R) -> Option<R> {
+        let peer = self.peers.get_mut(id)?;
+        let result = f(peer);
+        if peer.has_output() {
+            self.mark_ready(id.index);
+        }
+        self.after_call(id.index);
+        Some(result)
+    }
+
+    /// What an application's call can have changed: events, and the end of the peer.
+    fn after_call(&mut self, index: u32) {
+        let Some(peer) = self.peers.at(index) else {
+            return;
+        };
+        if peer.is_settled() {
+            Self::collect(peer, &mut self.services, &mut self.queues.events);
+        } else {
+            self.settle(index);
+        }
+    }
+}
+
+/// Streams.
+impl Host {
+    /// Opens a child of a stream, without a round trip.
+    ///
+    /// # Errors
+    /// If the channel ended, the peer let go of the parent, or the tree would be too deep.
+    pub fn open_substream(&mut self, parent: StreamId) -> Result<StreamId, OpenError> {
+        let peer = parent.peer;
+        let opened = self.with_peer(peer, |p| p.streams().open_substream(parent.key));
+        let key = opened.unwrap_or(Err(OpenError::Gone))?;
+        Ok(StreamId { peer, key })
+    }
+
+    /// The next child that the peer opened of a stream. On `Ok(None)`,
+    /// [`Event::SubstreamReady`](crate::Event::SubstreamReady) follows.
+    ///
+    /// # Errors
+    /// If the channel ended.
+    pub fn accept_substream(&mut self, parent: StreamId) -> Result<Option<StreamId>, CloseReason> {
+        let peer = parent.peer;
+        let accepted = self.with_peer(peer, |p| p.streams().accept_substream(parent.key));
+        let key = accepted.unwrap_or_else(|| Err(gone()))?;
+        Ok(key.map(|key| StreamId { peer, key }))
+    }
+
+    /// Takes as much of `data` as the stream's send buffer has room for, and says how many bytes. On 0,
+    /// [`Event::Writable`](crate::Event::Writable) follows.
+    ///
+    /// # Errors
+    /// If the sending side has ended.
+    pub fn write(&mut self, stream: StreamId, data: &[u8]) -> Result<usize, WriteError> {
+        self.with_peer(stream.peer, |p| p.streams().write(stream.key, data))
+            .unwrap_or_else(|| Err(WriteError::Lost(gone())))
+    }
+
+    /// As [`Self::write`], without a copy: takes bytes from the front of `chunk`.
+    ///
+    /// # Errors
+    /// If the sending side has ended.
+    pub fn write_chunk(&mut self, stream: StreamId, chunk: &mut Bytes) -> Result<usize, WriteError> {
+        self.with_peer(stream.peer, |p| p.streams().write_chunk(stream.key, chunk))
+            .unwrap_or_else(|| Err(WriteError::Lost(gone())))
+    }
+
+    /// Ends the sending side well, after what was written.
+    ///
+    /// # Errors
+    /// If the sending side has ended otherwise.
+    pub fn finish(&mut self, stream: StreamId) -> Result<(), WriteError> {
+        self.with_peer(stream.peer, |p| p.streams().finish(stream.key))
+            .unwrap_or_else(|| Err(WriteError::Lost(gone())))
+    }
+
+    /// Ends the sending side at once: what was not yet delivered is not.
+    pub fn reset(&mut self, stream: StreamId, code: Code, reason: &str) {
+        self.with_peer(stream.peer, |p| p.streams().reset(stream.key, code, reason));
+    }
+
+    /// Asks the peer to stop sending, and discards what arrived unread.
+    pub fn stop(&mut self, stream: StreamId, code: Code, reason: &str) {
+        self.with_peer(stream.peer, |p| p.streams().stop(stream.key, code, reason));
+    }
+
+    /// The next bytes in order, at most `max`.
+    ///
+    /// # Errors
+    /// If the peer reset the stream, or the channel ended before the stream did.
+    pub fn read(&mut self, now: Instant, stream: StreamId, max: usize) -> Result<ReadOutcome, ReadError> {
+        self.with_peer(stream.peer, |p| p.streams().read(now, stream.key, max))
+            .unwrap_or_else(|| Err(ReadError::Lost(gone())))
+    }
+
+    /// Whether everything sent on the stream, its end included, is acknowledged. On `Ok(false)`,
+    /// [`Event::Drained`](crate::Event::Drained) follows.
+    ///
+    /// # Errors
+    /// If it never will be.
+    pub fn is_drained(&mut self, stream: StreamId) -> Result<bool, WriteError> {
+        self.with_peer(stream.peer, |p| p.streams().is_drained(stream.key))
+            .unwrap_or_else(|| Err(WriteError::Lost(gone())))
+    }
+
+    /// The application lets go of the stream: what is unfinished is reset, what is unread is stopped (STR-13).
+    pub fn release(&mut self, stream: StreamId) {
+        self.with_peer(stream.peer, |p| p.streams().release(stream.key));
+        self.remove_if_unused(stream.peer.index);
+    }
+
+    /// What is known about a stream.
+    pub fn stream_info(&self, stream: StreamId) -> Option<StreamInfo> {
+        self.peers.get(stream.peer).and_then(|p| p.stream_info(stream.key))
+    }
+}
+
+/// The answer for a handle of a peer that is not there any more.
+fn gone() -> CloseReason {
+    CloseReason::Local {
+        code: Code::NONE,
+        reason: "the stream was released".to_owned(),
+    }
+}

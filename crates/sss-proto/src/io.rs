@@ -1,0 +1,204 @@
+//! The boundary: everything that enters and leaves the core.
+//!
+//! The core performs no IO and reads no clock. A driver hands it datagrams and the present time
+//! ([`Input`]), and polls it for what is to be sent and to be told ([`Output`]) until it answers
+//! [`Output::Wake`].
+
+use std::net::{IpAddr, SocketAddr};
+use std::ops::{Add, Sub};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use sss_wire::Eid;
+
+use crate::error::CloseReason;
+use crate::ids::{ListenerId, PeerId, StreamId};
+
+/// A moment on the driver's monotonic clock, in nanoseconds since an arbitrary start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instant(u64);
+
+impl Instant {
+    /// The moment `nanos` nanoseconds after the clock's start.
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// Nanoseconds since the clock's start.
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// The time from `earlier` to `self`, zero if `earlier` is later.
+    pub const fn since(self, earlier: Instant) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for Instant {
+    type Output = Instant;
+    fn add(self, d: Duration) -> Instant {
+        let nanos = u64::try_from(d.as_nanos()).unwrap_or(u64::MAX);
+        Instant(self.0.saturating_add(nanos))
+    }
+}
+
+impl Sub<Duration> for Instant {
+    type Output = Instant;
+    fn sub(self, d: Duration) -> Instant {
+        let nanos = u64::try_from(d.as_nanos()).unwrap_or(u64::MAX);
+        Instant(self.0.saturating_sub(nanos))
+    }
+}
+
+/// The explicit congestion notification field of an IP header (RFC 3168).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ecn {
+    /// The sender does not use ECN, or the socket cannot tell.
+    #[default]
+    NotEct,
+    /// ECN-capable, codepoint 0: what SSS sends.
+    Ect0,
+    /// ECN-capable, codepoint 1.
+    Ect1,
+    /// Congestion experienced.
+    Ce,
+}
+
+/// What enters the core.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// Datagrams from one address, read from the socket in one call.
+    Datagrams(Batch<'a>),
+    /// Time has passed.
+    Tick,
+}
+
+/// Datagrams of one GRO batch: equally long, but for the last, which may be shorter.
+#[derive(Debug)]
+pub struct Batch<'a> {
+    /// The datagrams one after another. Decrypted in place; payloads of streams leave as slices of
+    /// it without a copy. If nothing refers to it any more on return, it has its capacity back.
+    pub data: &'a mut BytesMut,
+    /// Length of each datagram, in bytes; not 0.
+    pub stride: usize,
+    /// Where they came from.
+    pub remote: SocketAddr,
+    /// The local address they were sent to, if the socket tells.
+    pub local: Option<IpAddr>,
+    /// The ECN mark that all of them carry.
+    pub ecn: Ecn,
+}
+
+/// What leaves the core.
+#[derive(Debug)]
+pub enum Output {
+    /// The transmit buffer holds datagrams to be sent now.
+    Transmit(Transmit),
+    /// Something the application waits for.
+    Event(Event),
+    /// Nothing more to do until the given moment, or until there is input.
+    Wake(Option<Instant>),
+}
+
+/// How to send the contents of the [`TransmitBuf`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transmit {
+    /// Destination.
+    pub remote: SocketAddr,
+    /// Source address, if it matters.
+    pub local: Option<IpAddr>,
+    /// The ECN mark to set.
+    pub ecn: Ecn,
+    /// Length of each datagram but the last, in bytes. The last may be shorter.
+    pub segment: usize,
+}
+
+/// The buffer that [`crate::Host::poll`] fills with datagrams for one segmented send.
+#[derive(Debug)]
+pub struct TransmitBuf {
+    bytes: Vec<u8>,
+    max_segments: usize,
+    used: usize,
+}
+
+/// Largest number of bytes that one segmented UDP send can carry.
+pub const MAX_TRANSMIT: usize = 65_507;
+
+impl TransmitBuf {
+    /// A buffer for sends of at most `max_segments` datagrams (1 where the socket cannot segment).
+    pub fn new(max_segments: usize) -> Self {
+        Self {
+            bytes: vec![0; MAX_TRANSMIT],
+            max_segments: max_segments.clamp(1, 64),
+            used: 0,
+        }
+    }
+
+    /// The datagrams to send.
+    pub fn filled(&self) -> &[u8] {
+        self.bytes.get(..self.used).unwrap_or_default()
+    }
+
+    /// How many datagrams one send may hold.
+    pub fn max_segments(&self) -> usize {
+        self.max_segments
+    }
+
+    /// Changes how many datagrams one send may hold.
+    pub fn set_max_segments(&mut self, n: usize) {
+        self.max_segments = n.clamp(1, 64);
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.used = 0;
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.used
+    }
+
+    /// The unused part.
+    pub(crate) fn spare(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(self.used..).unwrap_or_default()
+    }
+
+    /// Counts the first `n` bytes of the unused part as filled.
+    pub(crate) fn advance(&mut self, n: usize) {
+        self.used = (self.used + n).min(self.bytes.len());
+    }
+
+    /// Replaces the contents by one datagram.
+    pub(crate) fn put(&mut self, datagram: &[u8]) {
+        self.clear();
+        let n = datagram.len().min(MAX_TRANSMIT);
+        if let (Some(to), Some(from)) = (self.bytes.get_mut(..n), datagram.get(..n)) {
+            to.copy_from_slice(from);
+        }
+        self.used = n;
+    }
+}
+
+/// What the application may be waiting for.
+///
+/// Events about a stream come once after an operation on it answered "not yet"; then the
+/// operation is to be tried again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A channel to the peer is established.
+    Connected(PeerId, Eid),
+    /// The peer's channel ended, or could not be made. Its streams have failed with the same reason.
+    Disconnected(PeerId, Eid, CloseReason),
+    /// A listener has a stream to accept.
+    Acceptable(ListenerId),
+    /// Reading, or the end of reading, can go on.
+    Readable(StreamId),
+    /// Writing can go on.
+    Writable(StreamId),
+    /// A substream can be accepted.
+    SubstreamReady(StreamId),
+    /// Everything sent on the stream, its end included, is acknowledged; or it never will be.
+    Drained(StreamId),
+    /// A host answered an EID probe. Unauthenticated.
+    ProbeReply(SocketAddr, Eid),
+}

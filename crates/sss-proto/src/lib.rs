@@ -1,0 +1,25 @@
+//! The core of Structured Secure Streams: streams, channels, negotiation, without IO, clock or entropy of its own.
+//!
+//! A [`Host`] takes in datagrams and the passing of time ([`Input`]), and gives out datagrams, events and the moment at
+//! which it wants to be called again ([`Output`]). All its randomness comes from a seed, so that the same
+//! inputs give the same outputs, byte for byte. The protocol is specified in `docs/spec`.
+
+mod channel;
+mod config;
+mod error;
+mod host;
+mod ids;
+mod io;
+mod negotiation;
+mod packet;
+mod peer;
+mod streams;
+mod token;
+
+pub use channel::{ChannelInfo, EcnState, MtuState};
+pub use config::{AcceptFilter, Config, WindowConfig};
+pub use error::{CloseReason, Drop, ListenError, NegotiationError, OpenError, ProtocolError, ReadError, WriteError};
+pub use host::{ConnectError, Host, HostStats, TreeNode};
+pub use ids::{ListenerId, PeerId, StreamId};
+pub use io::{Batch, Ecn, Event, Input, Instant, MAX_TRANSMIT, Output, Transmit, TransmitBuf};
+pub use streams::{ReadOutcome, RecvState, SendState, StreamInfo};

@@ -1,0 +1,231 @@
+//! The cookie: the responder's state, sealed and kept by the initiator (NEG-9), and the set of
+//! negotiations that were completed (NEG-11).
+
+use std::net::{IpAddr, SocketAddr};
+
+use foldhash::fast::RandomState;
+use hashbrown::HashSet;
+use sss_crypto::Suite;
+use sss_crypto::cookie::CookieKey;
+use sss_wire::{ChannelId, Reader, constants};
+use zeroize::Zeroizing;
+
+use super::{suite_from_wire, suite_to_wire};
+use crate::io::Instant;
+
+/// Length of the Noise state inside a cookie.
+const STATE: usize = 128;
+/// Key id and nonce, in front of the sealed part.
+const NONCE: usize = 12;
+
+/// What the responder needs to go on after COOKIE.
+pub(crate) struct Contents {
+    pub(crate) noise: Zeroizing<[u8; STATE]>,
+    pub(crate) suite: Suite,
+    /// When HELLO was answered.
+    pub(crate) issued: Instant,
+    pub(crate) channel_id: ChannelId,
+}
+
+/// Which negotiation a cookie is for: what it is bound to.
+#[derive(Clone, Copy)]
+pub(crate) struct Binding<'a> {
+    pub(crate) remote: SocketAddr,
+    pub(crate) version: u32,
+    pub(crate) attempt: &'a [u8; 8],
+}
+
+impl Binding<'_> {
+    fn bytes(&self) -> [u8; 30] {
+        let mut out = [0; 30];
+        let (address, rest) = out.split_at_mut(18);
+        let (version, attempt) = rest.split_at_mut(4);
+        address.copy_from_slice(&address_bytes(self.remote));
+        version.copy_from_slice(&self.version.to_be_bytes());
+        attempt.copy_from_slice(self.attempt);
+        out
+    }
+}
+
+/// An address as 16 bytes (IPv4 mapped into IPv6) and the port.
+pub(crate) fn address_bytes(address: SocketAddr) -> [u8; 18] {
+    let ip = match address.ip() {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+        IpAddr::V6(v6) => v6,
+    };
+    let mut out = [0; 18];
+    let (to_ip, to_port) = out.split_at_mut(16);
+    to_ip.copy_from_slice(&ip.octets());
+    to_port.copy_from_slice(&address.port().to_be_bytes());
+    out
+}
+
+/// A cookie key and the channel ids accepted under it.
+struct Period {
+    id: u8,
+    key: CookieKey,
+    accepted: HashSet<ChannelId, RandomState>,
+}
+
+impl Period {
+    fn new(id: u8, key: [u8; 32]) -> Self {
+        Self {
+            id,
+            key: CookieKey::new(key),
+            accepted: HashSet::default(),
+        }
+    }
+}
+
+/// The current and the previous cookie key.
+pub(crate) struct Cookies {
+    current: Period,
+    previous: Option<Period>,
+    rotated: Instant,
+}
+
+impl Cookies {
+    pub(crate) fn new(key: [u8; 32]) -> Self {
+        Self {
+            current: Period::new(0, key),
+            previous: None,
+            rotated: Instant::default(),
+        }
+    }
+
+    /// Replaces the key if it is due. `fresh` makes key bytes.
+    pub(crate) fn rotate(&mut self, now: Instant, fresh: &mut dyn FnMut() -> [u8; 32]) {
+        let age = now.since(self.rotated);
+        if age < constants::COOKIE_KEY_LIFE {
+            return;
+        }
+        let next = Period::new(self.current.id.wrapping_add(1), fresh());
+        let old = std::mem::replace(&mut self.current, next);
+        self.previous = (age < 2 * constants::COOKIE_KEY_LIFE).then_some(old);
+        self.rotated = now;
+    }
+
+    pub(crate) fn seal(&self, contents: &Contents, binding: Binding<'_>, nonce: [u8; NONCE]) -> Vec<u8> {
+        let mut plain = Zeroizing::new(Vec::with_capacity(STATE + 9 + constants::MAX_CHANNEL_ID));
+        plain.extend_from_slice(&*contents.noise);
+        plain.push(suite_to_wire(contents.suite) as u8);
+        plain.extend_from_slice(&contents.issued.as_nanos().to_be_bytes());
+        plain.extend_from_slice(contents.channel_id.as_slice());
+        let mut cookie = Vec::with_capacity(plain.len() + 1 + NONCE + 16);
+        cookie.push(self.current.id);
+        cookie.extend_from_slice(&nonce);
+        cookie.extend_from_slice(&self.current.key.seal(nonce, &binding.bytes(), &plain));
+        cookie
+    }
+
+    /// Opens a cookie. `None` if its key is gone, or it was made for another negotiation or address.
+    pub(crate) fn open(&self, cookie: &[u8], binding: Binding<'_>) -> Option<(u8, Contents)> {
+        let mut reader = Reader::new(cookie);
+        let id = reader.u8().ok()?;
+        let nonce = reader.array::<NONCE>().ok()?;
+        let period = self.period(id)?;
+        let plain = period.key.open(nonce, &binding.bytes(), reader.rest()).ok()?;
+        let plain = Zeroizing::new(plain);
+        let mut reader = Reader::new(&plain);
+        let noise = Zeroizing::new(reader.array::<STATE>().ok()?);
+        let suite = sss_wire::Suite::try_from(reader.u8().ok()?).ok()?;
+        let issued = Instant::from_nanos(reader.u64().ok()?);
+        let channel_id = ChannelId::new(reader.rest()).ok()?;
+        let contents = Contents {
+            noise,
+            suite: suite_from_wire(suite),
+            issued,
+            channel_id,
+        };
+        Some((id, contents))
+    }
+
+    /// Whether an INITIATE with this cookie was accepted before.
+    pub(crate) fn is_spent(&self, period: u8, channel: ChannelId) -> bool {
+        self.period(period).is_none_or(|p| p.accepted.contains(&channel))
+    }
+
+    /// Remembers that an INITIATE with this cookie was accepted.
+    pub(crate) fn spend(&mut self, period: u8, channel: ChannelId) {
+        let previous = self.previous.as_mut().filter(|p| p.id == period);
+        let period = previous.unwrap_or(&mut self.current);
+        period.accepted.insert(channel);
+    }
+
+    fn period(&self, id: u8) -> Option<&Period> {
+        [Some(&self.current), self.previous.as_ref()]
+            .into_iter()
+            .flatten()
+            .find(|p| p.id == id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn contents() -> Contents {
+        Contents {
+            noise: Zeroizing::new([9; STATE]),
+            suite: Suite::ChaCha20Poly1305,
+            issued: Instant::from_nanos(77),
+            channel_id: ChannelId::new(&[1, 2, 3, 4]).unwrap(),
+        }
+    }
+
+    fn binding(port: u16, attempt: &[u8; 8]) -> Binding<'_> {
+        Binding {
+            remote: SocketAddr::from(([10, 0, 0, 1], port)),
+            version: 1,
+            attempt,
+        }
+    }
+
+    // spec: NEG-9
+    #[test]
+    fn a_cookie_opens_only_for_its_address_version_and_attempt() {
+        let cookies = Cookies::new([5; 32]);
+        let cookie = cookies.seal(&contents(), binding(1, &[1; 8]), [3; 12]);
+        let (period, opened) = cookies.open(&cookie, binding(1, &[1; 8])).unwrap();
+        assert_eq!(period, 0);
+        assert_eq!(*opened.noise, [9; STATE]);
+        assert_eq!(opened.channel_id, contents().channel_id);
+        assert_eq!(opened.issued, contents().issued);
+        assert!(cookies.open(&cookie, binding(2, &[1; 8])).is_none());
+        assert!(cookies.open(&cookie, binding(1, &[2; 8])).is_none());
+        let other_version = Binding {
+            version: 2,
+            ..binding(1, &[1; 8])
+        };
+        assert!(cookies.open(&cookie, other_version).is_none());
+        for i in 0..cookie.len() {
+            let mut bad = cookie.clone();
+            bad[i] ^= 1;
+            assert!(cookies.open(&bad, binding(1, &[1; 8])).is_none(), "flip in byte {i}");
+            assert!(cookies.open(&cookie[..i], binding(1, &[1; 8])).is_none(), "cut at {i}");
+        }
+    }
+
+    // spec: NEG-9, NEG-11
+    #[test]
+    fn keys_live_two_periods_and_keep_what_was_spent() {
+        let mut cookies = Cookies::new([5; 32]);
+        let mut n = 0;
+        let mut fresh = || {
+            n += 1;
+            [n; 32]
+        };
+        let cookie = cookies.seal(&contents(), binding(1, &[1; 8]), [3; 12]);
+        let channel = contents().channel_id;
+        assert!(!cookies.is_spent(0, channel));
+        cookies.rotate(Instant::default() + Duration::from_secs(60), &mut fresh);
+        assert!(cookies.open(&cookie, binding(1, &[1; 8])).is_some());
+        cookies.spend(0, channel);
+        assert!(cookies.is_spent(0, channel));
+        assert!(!cookies.is_spent(1, channel));
+        cookies.rotate(Instant::default() + Duration::from_secs(120), &mut fresh);
+        assert!(cookies.open(&cookie, binding(1, &[1; 8])).is_none());
+        assert!(cookies.is_spent(0, channel), "a key that is gone accepts nothing");
+    }
+}

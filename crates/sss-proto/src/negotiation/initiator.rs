@@ -1,0 +1,435 @@
+//! The initiator's side of one negotiation (NEG-15 to NEG-18).
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use rand::RngExt;
+use rand::rngs::StdRng;
+use sss_crypto::noise::{self, GotCookie, SentHello, Split};
+use sss_crypto::{StaticKey, Suite, constant_time_eq};
+use sss_wire::long::{self, Cookie};
+use sss_wire::params::{CookieParams, HelloParams};
+use sss_wire::{ChannelId, Eid};
+
+use super::responder::cookie_mac;
+use super::{VERSIONS, prologue, suite_from_wire, suite_to_wire};
+use crate::error::{Drop, NegotiationError};
+use crate::io::Instant;
+
+const FIRST_HELLO_INTERVAL: Duration = Duration::from_secs(1);
+const MIN_INITIATE_INTERVAL: Duration = Duration::from_millis(50);
+const MAX_INTERVAL: Duration = Duration::from_secs(10);
+/// How long a VERSION, which anybody can forge, leaves the true responder to answer (NEG-13).
+const VERSION_GRACE: Duration = Duration::from_secs(3);
+/// How often an attempt follows RETRY (NEG-12).
+const MAX_RETRIES: u8 = 3;
+
+/// One attempt to make a channel to a peer.
+pub(crate) struct Initiation {
+    attempt: [u8; 8],
+    version: u32,
+    addresses: Vec<SocketAddr>,
+    began: Instant,
+    deadline: Instant,
+    resend: Resend,
+    stage: Stage,
+    /// The versions that an unauthenticated VERSION named.
+    foreign_versions: Option<Vec<u32>>,
+}
+
+/// When the present packet is sent again.
+struct Resend {
+    at: Instant,
+    interval: Duration,
+    /// How often the packet was sent.
+    sent: u32,
+}
+
+enum Stage {
+    /// HELLO is out.
+    Hello {
+        noise: noise::Initiator<SentHello>,
+        packet: Vec<u8>,
+        retries: u8,
+    },
+    /// INITIATE is out.
+    Initiate {
+        packet: Vec<u8>,
+        remote: SocketAddr,
+        split: Split,
+    },
+}
+
+/// What is to be done when an attempt's time has come.
+pub(crate) enum Step<'a> {
+    /// Nothing yet.
+    Wait,
+    /// Send this packet to these addresses.
+    Send(&'a [u8], &'a [SocketAddr]),
+    /// Give up.
+    Fail(NegotiationError),
+}
+
+/// A COOKIE that was checked: what the channel is made from.
+pub(crate) struct Agreed {
+    pub(crate) noise: noise::Initiator<GotCookie>,
+    pub(crate) remote: SocketAddr,
+    pub(crate) suite: Suite,
+    /// The id that packets to the responder carry.
+    pub(crate) channel_id: ChannelId,
+    /// Round trip of HELLO and COOKIE, if HELLO was sent only once.
+    pub(crate) rtt: Option<Duration>,
+    cookie: Vec<u8>,
+}
+
+impl Initiation {
+    /// Begins an attempt at `now`. HELLO is due at once.
+    ///
+    /// # Errors
+    /// [`NegotiationError::BadEid`] if the peer's key cannot be used.
+    pub(crate) fn new(
+        now: Instant,
+        eid: &Eid,
+        addresses: Vec<SocketAddr>,
+        timeout: Duration,
+        suites: &[Suite],
+        rng: &mut StdRng,
+    ) -> Result<Self, NegotiationError> {
+        let attempt: [u8; 8] = rng.random();
+        let version = VERSIONS.first().copied().unwrap_or_default();
+        let params = HelloParams {
+            versions: VERSIONS.to_vec(),
+            suites: suites.iter().map(|s| suite_to_wire(*s)).collect(),
+        };
+        let mut payload = params.to_vec();
+        payload.resize(long::HELLO_PAYLOAD, 0);
+        let mut message = Vec::with_capacity(long::HELLO_SIZE);
+        let prologue = prologue(version, &attempt);
+        let noise = noise::Initiator::start(&prologue, eid.public_key(), rng.random(), &payload, &mut message)
+            .map_err(|_| NegotiationError::BadEid)?;
+        Ok(Self {
+            attempt,
+            version,
+            addresses,
+            began: now,
+            deadline: now + timeout,
+            resend: Resend {
+                at: now,
+                interval: FIRST_HELLO_INTERVAL,
+                sent: 0,
+            },
+            stage: Stage::Hello {
+                noise,
+                packet: long::hello(version, &attempt, &[0; 16], &message),
+                retries: 0,
+            },
+            foreign_versions: None,
+        })
+    }
+
+    pub(crate) fn attempt(&self) -> &[u8; 8] {
+        &self.attempt
+    }
+
+    /// Whether INITIATE was sent (NEG-18).
+    pub(crate) fn has_initiated(&self) -> bool {
+        matches!(self.stage, Stage::Initiate { .. })
+    }
+
+    /// When [`Self::step`] is to be called next.
+    pub(crate) fn next_timer(&self) -> Instant {
+        self.resend.at.min(self.deadline).min(self.version_deadline())
+    }
+
+    fn version_deadline(&self) -> Instant {
+        match self.foreign_versions {
+            Some(_) => self.began + VERSION_GRACE,
+            None => self.deadline,
+        }
+    }
+
+    /// What is due at `now`.
+    pub(crate) fn step(&mut self, now: Instant, rng: &mut StdRng) -> Step<'_> {
+        if now >= self.deadline || now >= self.version_deadline() {
+            return Step::Fail(self.failure(now));
+        }
+        if now < self.resend.at {
+            return Step::Wait;
+        }
+        self.resend.arm(now, rng);
+        match &self.stage {
+            Stage::Hello { packet, .. } => Step::Send(packet, &self.addresses),
+            Stage::Initiate { packet, remote, .. } => Step::Send(packet, std::slice::from_ref(remote)),
+        }
+    }
+
+    fn failure(&mut self, now: Instant) -> NegotiationError {
+        let after = now.since(self.began);
+        if let Some(theirs) = self.foreign_versions.take() {
+            let ours = VERSIONS.to_vec();
+            return NegotiationError::Version { theirs, ours };
+        }
+        match &self.stage {
+            Stage::Hello { .. } => {
+                let addresses: Vec<_> = self.addresses.iter().map(ToString::to_string).collect();
+                let addresses = addresses.join(", ");
+                NegotiationError::NoAnswer { addresses, after }
+            }
+            Stage::Initiate { remote, .. } => NegotiationError::NotAccepted {
+                address: remote.to_string(),
+                after,
+            },
+        }
+    }
+
+    /// Adds addresses to try. HELLO goes to all of them at once.
+    pub(crate) fn add_addresses(&mut self, now: Instant, hints: &[SocketAddr]) {
+        let known = self.addresses.len();
+        for hint in hints {
+            if !self.addresses.contains(hint) {
+                self.addresses.push(*hint);
+            }
+        }
+        if self.addresses.len() > known && !self.has_initiated() {
+            self.resend.at = now;
+        }
+    }
+
+    /// RETRY: the same HELLO again, with the token. Returns the packet to send to the address that asked.
+    pub(crate) fn on_retry(&mut self, token: &[u8; 16]) -> Result<&[u8], Drop> {
+        match &mut self.stage {
+            Stage::Hello { packet, retries, .. } if *retries < MAX_RETRIES => {
+                *retries += 1;
+                long::set_token(packet, token);
+                Ok(packet)
+            }
+            _ => Err(Drop::UnknownAttempt),
+        }
+    }
+
+    /// VERSION: a hint that the peer speaks other versions only (NEG-13).
+    pub(crate) fn on_version(&mut self, versions: Vec<u32>) -> Result<(), Drop> {
+        if self.has_initiated() || versions.contains(&self.version) {
+            return Err(Drop::UnknownAttempt);
+        }
+        self.foreign_versions.get_or_insert(versions);
+        Ok(())
+    }
+
+    /// COOKIE: checks it, leaving the attempt as it was if it is not authentic.
+    ///
+    /// # Errors
+    /// The outer error drops the packet; the inner one ends the attempt.
+    pub(crate) fn on_cookie(
+        &mut self,
+        now: Instant,
+        cookie: &Cookie<'_>,
+        remote: SocketAddr,
+        suites: &[Suite],
+    ) -> Result<Result<Agreed, NegotiationError>, Drop> {
+        let Stage::Hello { noise, .. } = &self.stage else {
+            return Err(Drop::UnknownAttempt);
+        };
+        let (noise, payload) = noise
+            .read_cookie(cookie.e, cookie.sealed)
+            .map_err(|_| Drop::Unauthentic)?;
+        if !constant_time_eq(&cookie_mac(noise.chaining_key(), cookie.authed), cookie.mac) {
+            return Err(Drop::Unauthentic);
+        }
+        let params = CookieParams::decode(&payload).map_err(|_| Drop::Malformed)?;
+        if let Some(error) = version_fraud(self.version, VERSIONS, &params) {
+            return Ok(Err(error));
+        }
+        let suite = suite_from_wire(params.suite);
+        if !suites.contains(&suite) {
+            return Ok(Err(NegotiationError::Suite));
+        }
+        let rtt = (self.resend.sent == 1).then(|| now.since(self.began));
+        Ok(Ok(Agreed {
+            noise,
+            remote,
+            suite,
+            channel_id: params.channel_id,
+            rtt,
+            cookie: cookie.cookie.to_vec(),
+        }))
+    }
+
+    /// Makes INITIATE with `frames` as packet 0; it is due at once.
+    ///
+    /// # Errors
+    /// [`NegotiationError::BadEid`] if the Diffie-Hellman with the responder's ephemeral key is refused.
+    pub(crate) fn initiate(
+        &mut self,
+        now: Instant,
+        agreed: Agreed,
+        key: &StaticKey,
+        frames: &[u8],
+    ) -> Result<&Split, NegotiationError> {
+        let mut message = Vec::with_capacity(long::BASE_DATAGRAM);
+        let split = agreed
+            .noise
+            .write_initiate(key, frames, &mut message)
+            .map_err(|_| NegotiationError::BadEid)?;
+        self.resend = Resend {
+            at: now,
+            interval: agreed
+                .rtt
+                .map_or(FIRST_HELLO_INTERVAL, |rtt| (rtt * 4).max(MIN_INITIATE_INTERVAL)),
+            sent: 0,
+        };
+        self.stage = Stage::Initiate {
+            packet: long::initiate(self.version, &self.attempt, &agreed.cookie, &message),
+            remote: agreed.remote,
+            split,
+        };
+        self.split().ok_or(NegotiationError::BadEid)
+    }
+
+    /// The handshake's result, once INITIATE was made.
+    pub(crate) fn split(&self) -> Option<&Split> {
+        match &self.stage {
+            Stage::Initiate { split, .. } => Some(split),
+            Stage::Hello { .. } => None,
+        }
+    }
+
+    /// The size of INITIATE, in bytes.
+    pub(crate) fn initiate_size(&self) -> usize {
+        match &self.stage {
+            Stage::Initiate { packet, .. } => packet.len(),
+            Stage::Hello { .. } => 0,
+        }
+    }
+}
+
+impl Agreed {
+    /// Room for frames in INITIATE, in bytes.
+    pub(crate) fn room(&self) -> usize {
+        long::initiate_room(self.cookie.len())
+    }
+}
+
+impl Resend {
+    /// Counts a transmission and sets the next: doubled, 25 percent less or more (NEG-15).
+    fn arm(&mut self, now: Instant, rng: &mut StdRng) {
+        let factor = rng.random_range(0.75..1.25);
+        self.at = now + self.interval.mul_f64(factor);
+        self.interval = (self.interval * 2).min(MAX_INTERVAL);
+        self.sent += 1;
+    }
+}
+
+/// The error if a better version than `used` is spoken by both (NEG-8).
+fn version_fraud(used: u32, ours: &[u32], params: &CookieParams) -> Option<NegotiationError> {
+    let best = params.versions.iter().find(|v| ours.contains(v));
+    (best != Some(&used)).then(|| NegotiationError::Version {
+        theirs: params.versions.clone(),
+        ours: ours.to_vec(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    fn attempt(rng: &mut StdRng, addresses: Vec<SocketAddr>) -> Initiation {
+        let eid = Eid::from_public_key(&StaticKey::from_bytes([7; 32]).public());
+        let start = Instant::from_nanos(0);
+        Initiation::new(
+            start,
+            &eid,
+            addresses,
+            Duration::from_secs(60),
+            &[Suite::ChaCha20Poly1305],
+            rng,
+        )
+        .unwrap()
+    }
+
+    fn address() -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, 1], 4433))
+    }
+
+    // spec: NEG-8
+    #[test]
+    fn a_better_common_version_than_the_one_in_use_is_fraud() {
+        let params = |versions: &[u32]| CookieParams {
+            versions: versions.to_vec(),
+            suite: sss_wire::Suite::ChaCha20Poly1305,
+            channel_id: ChannelId::default(),
+        };
+        assert_eq!(version_fraud(1, &[2, 1], &params(&[1])), None);
+        assert_eq!(version_fraud(2, &[2, 1], &params(&[3, 2, 1])), None);
+        assert!(version_fraud(1, &[2, 1], &params(&[2, 1])).is_some());
+        assert!(version_fraud(1, &[2, 1], &params(&[3])).is_some());
+    }
+
+    // spec: NEG-15
+    #[test]
+    fn hello_is_repeated_unchanged_with_doubling_intervals_until_the_deadline() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut attempt = attempt(&mut rng, vec![address()]);
+        let mut times = Vec::new();
+        let mut packets = Vec::new();
+        let error = loop {
+            let now = attempt.next_timer();
+            match attempt.step(now, &mut rng) {
+                Step::Send(packet, to) => {
+                    assert_eq!(to, [address()]);
+                    packets.push(packet.to_vec());
+                    times.push(now);
+                }
+                Step::Wait => {}
+                Step::Fail(error) => break error,
+            }
+        };
+        assert!(packets.iter().all(|p| *p == packets[0]));
+        assert_eq!(packets[0].len(), long::HELLO_SIZE);
+        for (n, pair) in times.windows(2).enumerate() {
+            let expected = (1_u64 << n.min(4)).min(10) as f64;
+            let gap = pair[1].since(pair[0]).as_secs_f64() / expected;
+            assert!((0.74..1.26).contains(&gap), "interval {n} is {gap} of {expected} s");
+        }
+        assert!(matches!(error, NegotiationError::NoAnswer { .. }), "{error}");
+        assert!((7..12).contains(&packets.len()), "{} HELLOs", packets.len());
+    }
+
+    // spec: NEG-12
+    #[test]
+    fn retry_changes_the_token_only_and_is_followed_three_times() {
+        let mut rng = StdRng::seed_from_u64(2);
+        let mut attempt = attempt(&mut rng, vec![address()]);
+        let Step::Send(first, _) = attempt.step(Instant::from_nanos(0), &mut rng) else {
+            panic!("HELLO is due at once");
+        };
+        let first = first.to_vec();
+        let second = attempt.on_retry(&[5; 16]).unwrap().to_vec();
+        assert_eq!(second[13..29], [5; 16]);
+        assert_eq!((&first[..13], &first[29..]), (&second[..13], &second[29..]));
+        assert!(attempt.on_retry(&[6; 16]).is_ok());
+        assert!(attempt.on_retry(&[7; 16]).is_ok());
+        assert_eq!(attempt.on_retry(&[8; 16]), Err(Drop::UnknownAttempt));
+    }
+
+    // spec: NEG-13
+    #[test]
+    fn version_fails_the_attempt_only_after_a_grace_and_only_without_ours() {
+        let mut rng = StdRng::seed_from_u64(3);
+        let mut attempt = attempt(&mut rng, vec![address()]);
+        assert!(attempt.on_version(vec![9, VERSIONS[0]]).is_err());
+        attempt.on_version(vec![9]).unwrap();
+        let almost = Instant::from_nanos(2_999_000_000);
+        assert!(!matches!(attempt.step(almost, &mut rng), Step::Fail(_)));
+        let Step::Fail(error) = attempt.step(Instant::from_nanos(3_000_000_000), &mut rng) else {
+            panic!("the grace is over");
+        };
+        let expected = NegotiationError::Version {
+            theirs: vec![9],
+            ours: VERSIONS.to_vec(),
+        };
+        assert_eq!(error, expected);
+    }
+}

@@ -1,0 +1,263 @@
+//! The tree of streams that a host shares with one peer (docs/spec/streams.md).
+//!
+//! [`Streams`] knows no channel, no address, no socket and no clock. What it is made of:
+//!
+//! - [`table`] and [`node`]: the streams; an idle one is its node and an entry in [`attachment`], which maps LSIDs;
+//! - [`state`]: the states of both directions; [`send`], [`recv`], [`reassembly`]: their bytes, while there are any;
+//! - [`credit`] and [`windows`]: what may be sent, and what the peer may send;
+//! - [`schedule`]: whose turn it is; [`control`]: what goes before data.
+//!
+//! ```text
+//!  [app]  open, write, read ..        [up]  STREAM, RESET, STOP, CREDIT
+//!      \                              /
+//!       +---> streams of the tree <--+----> next_event, take_incoming
+//!      /                              \
+//!  [down] fill a packet                 [fate] packet acknowledged or lost, channel ended
+//! ```
+//!
+//! Going down, `fill` fills a packet in the order of FRM-2: refusals, RESET and STOP, CREDIT, then STREAM in scheduler
+//! order, and remembers a [`Token`](crate::token::Token) for each frame. A stream that has something to send is in the
+//! scheduler's rings; one that waits for credit is in the list of the stream whose limit keeps it, and is in no ring.
+//!
+//! Events follow only after an operation answered "not yet".
+
+mod app;
+mod attachment;
+mod control;
+mod credit;
+mod down;
+mod fate;
+mod info;
+mod names;
+mod node;
+mod opened;
+mod pool;
+mod queue;
+mod ranges;
+mod reassembly;
+mod recv;
+mod retire;
+mod schedule;
+mod send;
+mod state;
+mod table;
+mod up;
+mod windows;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use sss_wire::Code;
+use sss_wire::constants::STREAM_BORROW;
+
+pub use app::ReadOutcome;
+pub use info::StreamInfo;
+pub use state::{RecvState, SendState};
+
+use crate::channel::Role;
+use crate::config::WindowConfig;
+use crate::error::{CloseReason, ProtocolError};
+use crate::ids::StreamKey;
+use attachment::Attachment;
+use control::Control;
+use names::NameCache;
+use node::{Flags, NONE, Node, Opener, ROOT};
+use pool::Pool;
+use schedule::Scheduler;
+use send::SendBuf;
+use table::Table;
+use windows::Windows;
+
+/// The smallest root_credit that a peer may announce. Before its SETTINGS are known, this is taken for granted.
+const MIN_ROOT_CREDIT: u64 = STREAM_BORROW;
+
+/// What a tree is made with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StreamsConfig {
+    /// Limits of receive windows.
+    pub(crate) window: WindowConfig,
+    /// Seeds the map of LSIDs, so that a peer cannot choose colliding ones.
+    pub(crate) seed: u64,
+}
+
+/// Something that the application waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StreamEvent {
+    /// Reading can go on.
+    Readable(StreamKey),
+    /// Writing can go on.
+    Writable(StreamKey),
+    /// A child can be accepted.
+    SubstreamReady(StreamKey),
+    /// Everything sent is acknowledged, or never will be.
+    Drained(StreamKey),
+}
+
+impl StreamEvent {
+    fn key(self) -> StreamKey {
+        match self {
+            Self::Readable(key) | Self::Writable(key) | Self::SubstreamReady(key) | Self::Drained(key) => key,
+        }
+    }
+}
+
+/// The streams of one peer.
+#[derive(Debug)]
+pub(crate) struct Streams {
+    table: Table,
+    attachment: Attachment,
+    scheduler: Scheduler,
+    control: Control,
+    windows: Windows,
+    names: NameCache,
+    pool: Pool,
+    app: Waiting,
+    /// Streams whose INIT is in the packet being written.
+    announced: Vec<u32>,
+    /// Why the channel ended.
+    failed: Option<CloseReason>,
+}
+
+/// What waits for the application.
+#[derive(Debug, Default)]
+struct Waiting {
+    /// Top-level streams that the peer opened.
+    incoming: VecDeque<StreamKey>,
+    events: VecDeque<StreamEvent>,
+    /// Streams that the application holds.
+    held: usize,
+}
+
+impl Streams {
+    /// A tree of nothing but the root.
+    pub(crate) fn new(config: StreamsConfig) -> Self {
+        let windows = Windows::new(config.window);
+        let mut root = Node::new(NONE, 0, Opener::Own, None);
+        root.set(Flags::HELD.with(Flags::ANNOUNCED).with(Flags::INIT_ACKED));
+        root.send.credit.limit = MIN_ROOT_CREDIT;
+        root.recv.credit = windows.root();
+        let mut table = Table::default();
+        table.insert(root);
+        Self {
+            table,
+            attachment: Attachment::new(config.seed),
+            scheduler: Scheduler::default(),
+            control: Control::default(),
+            windows,
+            names: NameCache::default(),
+            pool: Pool::default(),
+            app: Waiting::default(),
+            announced: Vec::new(),
+            failed: None,
+        }
+    }
+
+    /// This host's role on the channel, from which LSIDs follow. Until it is set, nothing is sent. It may change as long as
+    /// no frame has arrived from the peer (NEG-18).
+    pub(crate) fn set_role(&mut self, role: Role) {
+        self.attachment.set_role(role);
+    }
+
+    /// The peer's SETTINGS.
+    ///
+    /// # Errors
+    /// If `root_credit` is too small.
+    pub(crate) fn set_peer_settings(&mut self, root_credit: u64) -> Result<(), ProtocolError> {
+        if root_credit < MIN_ROOT_CREDIT {
+            return Err(ProtocolError::new(Code::SETTINGS, "root_credit is below 65536"));
+        }
+        self.raise_limit(ROOT, root_credit);
+        Ok(())
+    }
+
+    /// The channel's round-trip time, by which windows are tuned.
+    pub(crate) fn set_rtt(&mut self, rtt: Duration) {
+        self.windows.rtt = rtt;
+    }
+
+    /// How many streams there are, the root not counted.
+    pub(crate) fn len(&self) -> usize {
+        self.table.len() - 1
+    }
+
+    /// Whether the application holds no stream.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.app.held == 0
+    }
+
+    /// The next event for the application.
+    pub(crate) fn next_event(&mut self) -> Option<StreamEvent> {
+        loop {
+            let event = self.app.events.pop_front()?;
+            let held = self.table.find(event.key()).filter(|i| self.table[*i].has(Flags::HELD));
+            if held.is_some() {
+                return Some(event);
+            }
+        }
+    }
+
+    /// Tells the application, if it waits for it.
+    fn notify(&mut self, index: u32, want: Flags) {
+        if !self.table[index].take(want) {
+            return;
+        }
+        let key = self.table.key(index);
+        self.app.events.push_back(match want {
+            Flags::WANT_READ => StreamEvent::Readable(key),
+            Flags::WANT_WRITE => StreamEvent::Writable(key),
+            Flags::WANT_ACCEPT => StreamEvent::SubstreamReady(key),
+            _ => StreamEvent::Drained(key),
+        });
+    }
+
+    /// Puts a stream in its turn if it has something to send.
+    fn touch(&mut self, index: u32) {
+        if self.table[index].is_sendable() {
+            self.scheduler.activate(&mut self.table, index);
+        }
+    }
+
+    /// Lets a stream wait until the limit of `limited_by` is raised.
+    fn wait_for_credit(&mut self, index: u32, limited_by: u32) {
+        // Whoever is woken by this limit would find too little left.
+        self.table[limited_by].clear(Flags::RESUMING);
+        if self.table[index].has(Flags::WAITING) {
+            return;
+        }
+        self.table[index].set(Flags::WAITING);
+        let key = self.table.key(index);
+        let mut waiters = std::mem::take(&mut self.table[limited_by].rare_mut().waiters);
+        let table = &self.table;
+        waiters.push(key, |k| table.find(k).is_some_and(|i| table[i].has(Flags::WAITING)));
+        self.table[limited_by].rare_mut().waiters = waiters;
+    }
+
+    /// Raises a limit that the peer grants.
+    fn raise_limit(&mut self, index: u32, limit: u64) {
+        let credit = &mut self.table[index].send.credit;
+        if limit > credit.limit {
+            credit.limit = limit;
+            resume(&mut self.table, &mut self.control, index);
+        }
+    }
+
+    fn send_buf(&mut self, index: u32) -> &mut SendBuf {
+        let send = &mut self.table[index].send;
+        let pool = &mut self.pool;
+        send.buf.get_or_insert_with(|| pool.send_buf(send.sent))
+    }
+}
+
+/// Those that wait for a stream's limit are to be woken.
+fn resume(table: &mut Table, control: &mut Control, index: u32) {
+    let node = &mut table[index];
+    let has_waiters = node.rare.as_ref().is_some_and(|r| !r.waiters.is_empty());
+    if has_waiters && !node.has(Flags::RESUMING) {
+        node.set(Flags::RESUMING);
+        let key = table.key(index);
+        control.resume.push(key, |k| table.find(k).is_some());
+    }
+}

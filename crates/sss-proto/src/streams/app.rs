@@ -1,0 +1,452 @@
+//! What the application does with streams.
+
+use bytes::Bytes;
+use sss_wire::Code;
+use sss_wire::constants::{MAX_DEPTH, MAX_NAME};
+
+use super::Streams;
+use super::node::{Ending, Flags, Node, Opener, ROOT};
+use super::state::{RecvInput, RecvState, SendInput, SendState};
+use crate::error::{CloseReason, OpenError, ReadError, WriteError};
+use crate::ids::StreamKey;
+use crate::io::Instant;
+
+/// How many bytes of a stream may be written and not yet sent. What was sent and not yet acknowledged is bounded by the
+/// peer's credit and by congestion control.
+const SEND_AHEAD: u64 = 1 << 20;
+
+/// What reading gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadOutcome {
+    /// The next bytes; not empty unless none were asked for.
+    Chunk(Bytes),
+    /// Nothing has arrived yet. [`Event::Readable`](crate::Event::Readable) follows.
+    Blocked,
+    /// The peer finished, and everything was read.
+    End,
+}
+
+/// A top-level stream that the peer opened.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    pub(crate) key: StreamKey,
+    pub(crate) service: Vec<u8>,
+    pub(crate) protocol: Vec<u8>,
+}
+
+/// Opening and accepting.
+impl Streams {
+    /// Opens a stream to a service. It is announced with its first data, or alone.
+    ///
+    /// # Errors
+    /// If the channel ended or a name is too long.
+    pub(crate) fn open_top_level(&mut self, service: &str, protocol: &str) -> Result<StreamKey, OpenError> {
+        if service.len() > usize::from(MAX_NAME) || protocol.len() > usize::from(MAX_NAME) {
+            return Err(OpenError::NameTooLong);
+        }
+        let names = self.names.get(service.as_bytes(), protocol.as_bytes());
+        self.open(Node::new(ROOT, 1, Opener::Own, Some(names)))
+    }
+
+    /// Opens a child of a stream.
+    ///
+    /// # Errors
+    /// If the channel ended, the parent is gone here or at the peer, or the tree would be too deep.
+    pub(crate) fn open_substream(&mut self, parent: StreamKey) -> Result<StreamKey, OpenError> {
+        self.check_failed()?;
+        let parent = self.held(parent).ok_or(OpenError::Gone)?;
+        let node = &self.table[parent];
+        if node.has(Flags::PEER_GONE) {
+            return Err(OpenError::ParentGone);
+        }
+        // STR-3
+        if node.place.depth >= MAX_DEPTH {
+            return Err(OpenError::TooDeep(MAX_DEPTH));
+        }
+        self.open(Node::new(parent, node.place.depth + 1, Opener::Own, None))
+    }
+
+    fn open(&mut self, mut node: Node) -> Result<StreamKey, OpenError> {
+        self.check_failed()?;
+        node.set(Flags::HELD.with(Flags::INIT_DUE));
+        self.app.held += 1;
+        self.table[node.place.parent].place.children += 1;
+        let key = self.table.insert(node);
+        self.touch(key.index);
+        Ok(key)
+    }
+
+    fn check_failed(&self) -> Result<(), CloseReason> {
+        self.failed.clone().map_or(Ok(()), Err)
+    }
+
+    /// The slot of a stream that the application holds.
+    fn held(&self, key: StreamKey) -> Option<u32> {
+        self.table
+            .find(key)
+            .filter(|i| self.table[*i].has(Flags::HELD) && *i != ROOT)
+    }
+
+    /// The next top-level stream that the peer opened. It is then to be accepted or refused.
+    pub(crate) fn take_incoming(&mut self) -> Option<Incoming> {
+        loop {
+            let key = self.app.incoming.pop_front()?;
+            let names = self.table.find(key).and_then(|i| self.table[i].names.as_deref());
+            if let Some(names) = names {
+                return Some(Incoming {
+                    key,
+                    service: names.service.to_vec(),
+                    protocol: names.protocol.to_vec(),
+                });
+            }
+        }
+    }
+
+    /// The application takes a stream that [`Self::take_incoming`] gave. Returns whether there still is one to take.
+    pub(crate) fn accept_top_level(&mut self, key: StreamKey) -> bool {
+        match self.table.find(key).filter(|i| self.table[*i].has(Flags::UNACCEPTED)) {
+            Some(index) => self.accept(index),
+            None => false,
+        }
+    }
+
+    /// The next child that the peer opened of a stream. On `Ok(None)`, an event follows.
+    ///
+    /// # Errors
+    /// If the channel ended, or the stream is gone.
+    pub(crate) fn accept_substream(&mut self, parent: StreamKey) -> Result<Option<StreamKey>, CloseReason> {
+        self.check_failed()?;
+        let parent = self.held(parent).ok_or_else(released)?;
+        while let Some(key) = self.table[parent].rare.as_mut().and_then(|r| r.backlog.pop()) {
+            if self.accept_top_level(key) {
+                return Ok(Some(key));
+            }
+        }
+        self.table[parent].set(Flags::WANT_ACCEPT);
+        Ok(None)
+    }
+
+    fn accept(&mut self, index: u32) -> bool {
+        let is_alive = self.failed.is_none();
+        let node = &mut self.table[index];
+        node.clear(Flags::UNACCEPTED);
+        if is_alive {
+            node.set(Flags::HELD);
+            self.app.held += 1;
+            self.consume_opening(index);
+        } else {
+            self.retire(index);
+        }
+        is_alive
+    }
+
+    /// Refuses a stream that was not accepted (STR-9).
+    pub(crate) fn refuse(&mut self, key: StreamKey, code: Code) {
+        if let Some(index) = self.table.find(key)
+            && self.table[index].take(Flags::UNACCEPTED)
+        {
+            self.refuse_at(index, code);
+        }
+    }
+
+    /// Refuses a stream that nobody holds, and the children that wait to be accepted with it.
+    pub(super) fn refuse_at(&mut self, index: u32, code: Code) {
+        self.consume_opening(index);
+        self.abort(index, Ending::new(code, ""));
+        self.stop_at(index, Ending::new(code, ""));
+        self.refuse_backlog(index);
+        self.retire(index);
+    }
+
+    fn refuse_backlog(&mut self, index: u32) {
+        let Some(rare) = self.table[index].rare.as_mut() else {
+            return;
+        };
+        let mut backlog = std::mem::take(&mut rare.backlog);
+        for key in backlog.drain() {
+            self.refuse(key, Code::NO_LISTENER);
+        }
+    }
+}
+
+/// Writing.
+impl Streams {
+    /// Takes as much of `data` as there is room for; returns how many bytes. On 0, an event follows.
+    ///
+    /// # Errors
+    /// If the direction has ended.
+    pub(crate) fn write(&mut self, key: StreamKey, data: &[u8]) -> Result<usize, WriteError> {
+        let index = self.writable(key)?;
+        let n = self.room_for(index, data.len());
+        if let Some(data) = data.get(..n).filter(|d| !d.is_empty()) {
+            self.send_buf(index).push(data);
+            self.touch(index);
+        }
+        Ok(n)
+    }
+
+    /// As [`Self::write`], taking bytes from the front of `chunk`.
+    ///
+    /// # Errors
+    /// If the direction has ended.
+    pub(crate) fn write_chunk(&mut self, key: StreamKey, chunk: &mut Bytes) -> Result<usize, WriteError> {
+        let index = self.writable(key)?;
+        let n = self.room_for(index, chunk.len());
+        if n > 0 {
+            let bytes = chunk.split_to(n);
+            self.send_buf(index).push_bytes(bytes);
+            self.touch(index);
+        }
+        Ok(n)
+    }
+
+    fn room_for(&mut self, index: u32, wanted: usize) -> usize {
+        let node = &mut self.table[index];
+        let room = SEND_AHEAD.saturating_sub(node.send.unsent());
+        let n = wanted.min(usize::try_from(room).unwrap_or(usize::MAX));
+        if n == 0 && wanted > 0 {
+            node.set(Flags::WANT_WRITE);
+        }
+        n
+    }
+
+    /// A writer that waits goes on when half of what it may have written ahead was sent.
+    pub(super) fn notify_writable(&mut self, index: u32) {
+        let node = &self.table[index];
+        if node.has(Flags::WANT_WRITE) && node.send.unsent() <= SEND_AHEAD / 2 {
+            self.notify(index, Flags::WANT_WRITE);
+        }
+    }
+
+    fn writable(&self, key: StreamKey) -> Result<u32, WriteError> {
+        self.check_failed()?;
+        let index = self.held(key).ok_or(WriteError::Closed)?;
+        match self.table[index].status.send {
+            SendState::Open => Ok(index),
+            SendState::Finishing | SendState::Done => Err(WriteError::Closed),
+            SendState::Resetting | SendState::Aborted => Err(self.aborted(index)),
+        }
+    }
+
+    /// Why a direction that was reset takes nothing more.
+    fn aborted(&self, index: u32) -> WriteError {
+        let node = &self.table[index];
+        match node.rare.as_ref().and_then(|r| r.aborted.as_ref()) {
+            Some(ending) if node.has(Flags::STOPPED_BY_PEER) => WriteError::Stopped {
+                code: ending.code,
+                reason: ending.reason.to_string(),
+            },
+            _ => WriteError::Closed,
+        }
+    }
+
+    /// Ends the direction well. Finishing again changes nothing.
+    ///
+    /// # Errors
+    /// If it has ended otherwise.
+    pub(crate) fn finish(&mut self, key: StreamKey) -> Result<(), WriteError> {
+        let index = match self.writable(key) {
+            Ok(index) => index,
+            Err(error) => {
+                let state = self.held(key).map(|i| self.table[i].status.send);
+                let is_finished = matches!(state, Some(SendState::Finishing | SendState::Done));
+                return if is_finished && error == WriteError::Closed {
+                    Ok(())
+                } else {
+                    Err(error)
+                };
+            }
+        };
+        if let Some(state) = self.table[index].status.send.after(SendInput::Finish) {
+            self.table[index].status.send = state;
+            self.table[index].set(Flags::FIN_DUE);
+            self.touch(index);
+        }
+        Ok(())
+    }
+
+    /// Ends the direction at once.
+    pub(crate) fn reset(&mut self, key: StreamKey, code: Code, reason: &str) {
+        if let Some(index) = self.held(key) {
+            self.abort(index, Ending::new(own_code(code, Code::DROPPED), reason));
+        }
+    }
+
+    /// Resets the sending direction, if it is not over: discards what was not sent or acknowledged, and sends RESET once
+    /// the stream is announced.
+    pub(super) fn abort(&mut self, index: u32, ending: Ending) -> bool {
+        let node = &mut self.table[index];
+        let Some(state) = node.status.send.after(SendInput::Abort) else {
+            return false;
+        };
+        node.status.send = state;
+        node.clear(Flags::FIN_DUE);
+        node.rare_mut().aborted = Some(ending);
+        self.pool.take_back_send(node.send.buf.take());
+        if self.failed.is_none() {
+            node.set(Flags::RESET_DUE);
+            self.queue_end(index);
+            self.touch(index);
+        }
+        true
+    }
+
+    /// Queues the RESET and STOP that are due. RESET waits until the stream is announced, STOP until the peer is known to
+    /// know it (STR-8).
+    pub(super) fn queue_end(&mut self, index: u32) {
+        let key = self.table.key(index);
+        let node = &mut self.table[index];
+        let is_ripe =
+            node.has(Flags::RESET_DUE.with(Flags::ANNOUNCED)) || node.has(Flags::STOP_DUE.with(Flags::INIT_ACKED));
+        if is_ripe && !node.has(Flags::IN_ENDS) {
+            node.set(Flags::IN_ENDS);
+            let table = &self.table;
+            self.control.ends.push(key, |k| table.find(k).is_some());
+        }
+    }
+
+    /// Whether everything sent, the end included, is acknowledged. On `Ok(false)`, an event follows.
+    ///
+    /// # Errors
+    /// If it never will be.
+    pub(crate) fn is_drained(&mut self, key: StreamKey) -> Result<bool, WriteError> {
+        let index = self.held(key).ok_or(WriteError::Closed)?;
+        let node = &mut self.table[index];
+        if node.status.send == SendState::Done {
+            return Ok(true);
+        }
+        if node.has(Flags::STOPPED_BY_PEER) {
+            return Err(self.aborted(index));
+        }
+        if node.status.send == SendState::Aborted {
+            return Ok(true);
+        }
+        if let Some(reason) = &self.failed {
+            return Err(WriteError::Lost(reason.clone()));
+        }
+        node.set(Flags::WANT_DRAIN);
+        Ok(false)
+    }
+}
+
+/// Reading.
+impl Streams {
+    /// The next bytes, at most `max`. On `Blocked`, an event follows.
+    ///
+    /// What had arrived in order can be read even after the channel ended.
+    ///
+    /// # Errors
+    /// If the direction ended early.
+    pub(crate) fn read(&mut self, now: Instant, key: StreamKey, max: usize) -> Result<ReadOutcome, ReadError> {
+        self.windows.now = now;
+        let index = self.held(key).ok_or(ReadError::Closed)?;
+        if let Some(bytes) = self.read_buf(index, max) {
+            self.consume(index, bytes.len() as u64);
+            return Ok(ReadOutcome::Chunk(bytes));
+        }
+        let node = &mut self.table[index];
+        if let Some(state) = node.status.recv.after(RecvInput::ReadToEnd) {
+            node.status.recv = state;
+            return Ok(ReadOutcome::End);
+        }
+        if let Some(state) = node.status.recv.after(RecvInput::Seen) {
+            node.status.recv = state;
+        }
+        let rare = node.rare.as_deref();
+        match (
+            node.status.recv,
+            rare.and_then(|r| r.stopped.as_ref()),
+            rare.and_then(|r| r.reset.as_ref()),
+        ) {
+            (_, Some(_), _) | (RecvState::Stopped, ..) => Err(ReadError::Closed),
+            (RecvState::Done, None, Some(ending)) => Err(ReadError::Reset {
+                code: ending.code,
+                reason: ending.reason.to_string(),
+            }),
+            (RecvState::Done, None, None) => Ok(ReadOutcome::End),
+            _ => match &self.failed {
+                Some(reason) => Err(ReadError::Lost(reason.clone())),
+                None => {
+                    node.set(Flags::WANT_READ);
+                    Ok(ReadOutcome::Blocked)
+                }
+            },
+        }
+    }
+
+    /// Takes bytes out of the receive buffer, which is given back when it is empty.
+    fn read_buf(&mut self, index: u32, max: usize) -> Option<Bytes> {
+        let recv = &mut self.table[index].recv;
+        let buf = recv.buf.as_mut()?;
+        if buf.is_blocked() {
+            return None;
+        }
+        let bytes = buf.read(max, &mut self.pool.slices);
+        recv.read += bytes.len() as u64;
+        if buf.is_empty() {
+            self.pool.take_back_recv(recv.buf.take());
+        }
+        Some(bytes)
+    }
+
+    /// The application wants no more of a stream.
+    pub(crate) fn stop(&mut self, key: StreamKey, code: Code, reason: &str) {
+        if let Some(index) = self.held(key) {
+            self.stop_at(index, Ending::new(own_code(code, Code::UNREAD), reason));
+        }
+    }
+
+    /// Discards what arrived and what will arrive, and sends STOP unless everything has arrived.
+    pub(super) fn stop_at(&mut self, index: u32, ending: Ending) {
+        let node = &mut self.table[index];
+        let before = node.status.recv;
+        let Some(state) = before.after(RecvInput::Stop) else {
+            return;
+        };
+        node.status.recv = state;
+        node.rare_mut().stopped = Some(ending);
+        if before.keeps_data() && self.failed.is_none() {
+            node.set(Flags::STOP_DUE.with(Flags::STOP_OPEN));
+            self.queue_end(index);
+        }
+        self.discard(index);
+    }
+
+    /// Drops what was received and not read, and counts it as consumed.
+    pub(super) fn discard(&mut self, index: u32) {
+        let recv = &mut self.table[index].recv;
+        self.pool.take_back_recv(recv.buf.take());
+        let unread = recv.received - recv.read;
+        recv.read = recv.received;
+        self.consume(index, unread);
+    }
+
+    /// The application lets go of a stream: an unfinished direction is reset with DROPPED, one not read to its end is
+    /// stopped with UNREAD (STR-13), and children that wait to be accepted are refused.
+    pub(crate) fn release(&mut self, key: StreamKey) {
+        let Some(index) = self.held(key) else {
+            return;
+        };
+        self.table[index].clear(Flags::HELD.with(Flags::WANTS));
+        self.app.held -= 1;
+        if self.table[index].status.send == SendState::Open {
+            self.abort(index, Ending::new(Code::DROPPED, ""));
+        }
+        self.stop_at(index, Ending::new(Code::UNREAD, ""));
+        self.refuse_backlog(index);
+        self.retire(index);
+    }
+}
+
+/// PARENT_GONE takes back what was charged, so that it may only come from the protocol itself.
+fn own_code(code: Code, instead: Code) -> Code {
+    if code == Code::PARENT_GONE { instead } else { code }
+}
+
+/// The answer for a handle that was released.
+fn released() -> CloseReason {
+    CloseReason::Local {
+        code: Code::NONE,
+        reason: "the stream was released".to_owned(),
+    }
+}

@@ -1,0 +1,50 @@
+//! Frames about streams other than STREAM that wait to be sent, and streams whose waiters are being woken.
+
+use std::collections::VecDeque;
+
+use sss_wire::Code;
+
+use super::queue::KeyQueue;
+use crate::error::ProtocolError;
+
+/// Refusals that wait, at most. A peer that keeps to its credit cannot cause so many.
+const MAX_REFUSALS: usize = 65_536;
+
+/// Queues of what is to be sent before any STREAM frame (FRM-2). A stream is in each at most once.
+#[derive(Debug, Default)]
+pub(super) struct Control {
+    /// Streams with RESET or STOP due.
+    pub(super) ends: KeyQueue,
+    /// Streams with CREDIT due.
+    pub(super) credits: KeyQueue,
+    /// LSIDs of streams that are refused with PARENT_GONE and not kept.
+    pub(super) refusals: VecDeque<u64>,
+    /// Streams whose limit was raised while others waited for it.
+    pub(super) resume: KeyQueue,
+}
+
+impl Control {
+    /// Whether there is something to be sent, or somebody to be woken.
+    pub(super) fn is_idle(&self) -> bool {
+        self.ends.is_empty() && self.credits.is_empty() && self.refusals.is_empty() && self.resume.is_empty()
+    }
+
+    /// Queues the refusal of a stream that is not kept.
+    pub(super) fn refuse(&mut self, lsid: u64) -> Result<(), ProtocolError> {
+        if self.refusals.len() >= MAX_REFUSALS {
+            return Err(ProtocolError::new(
+                Code::LIMIT,
+                "too many streams opened under retired parents",
+            ));
+        }
+        self.refusals.push_back(lsid);
+        Ok(())
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.ends.clear();
+        self.credits.clear();
+        self.refusals.clear();
+        self.resume.clear();
+    }
+}

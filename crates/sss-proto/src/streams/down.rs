@@ -1,0 +1,454 @@
+//! Down: frames for the peer, into a packet, in the order of FRM-2.
+//!
+//! 1. refusals, RESET and STOP; 2. CREDIT; 3. STREAM, in scheduler order; a stream whose INIT is not
+//!    acknowledged is preceded by INIT of its ancestors (STR-6).
+//!
+//! If something is left over that does not fit, the packet is filled up with PADDING, so that the packets of a
+//! segmented send are equally long (CHN-10).
+
+use std::ops::Range;
+
+use sss_wire::Code;
+use sss_wire::constants::{MAX_DEPTH, OPEN_COST};
+use sss_wire::frame::{Credit, Init, InitKind, Reset, Scope, Stop, StreamHeader};
+
+use super::Streams;
+use super::node::{Flags, Node, Opener, ROOT};
+use super::state::SendState;
+use crate::packet::PacketWriter;
+use crate::token::{StreamFlags, Token};
+
+/// Data that is no more than this is not split to fill the end of a packet.
+const UNSPLIT: u64 = 256;
+/// How many waiters are woken at a time: about what a packet holds.
+const WAKE: usize = 32;
+/// Longest CREDIT.
+const CREDIT_LEN: usize = 17;
+
+/// What became of an attempt to write a STREAM frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// Written, with so many bytes.
+    Sent(usize),
+    /// The packet has no room for it.
+    Full,
+    /// It waits until the limit of the stream in the slot is raised.
+    Blocked(u32),
+    /// There is nothing to send.
+    Idle,
+}
+
+/// What a STREAM frame is to carry.
+#[derive(Debug)]
+struct Plan {
+    range: Range<u64>,
+    /// Whether it is sent again.
+    is_again: bool,
+    /// The stream whose limit allowed no more.
+    limited_by: Option<u32>,
+}
+
+/// A STREAM frame that was written.
+struct Written {
+    range: Range<u64>,
+    flags: StreamFlags,
+    bytes: usize,
+}
+
+impl Streams {
+    /// Whether there is something to send: control frames, or data with credit. Takes constant time.
+    ///
+    /// It may turn out that what seemed to have credit has none left; then [`Self::fill`] writes nothing, once.
+    pub(crate) fn wants(&self) -> bool {
+        let is_idle = self.control.is_idle() && !self.scheduler.has_active();
+        !is_idle && self.failed.is_none() && self.attachment.has_role()
+    }
+
+    /// Fills the packet with as much as fits.
+    pub(crate) fn fill(&mut self, packet: &mut PacketWriter<'_>) {
+        if self.failed.is_some() || !self.attachment.has_role() {
+            return;
+        }
+        self.announced.clear();
+        self.scheduler.set_quantum(packet.remaining());
+        let is_done = self.write_refusals(packet)
+            && self.write_ends(packet)
+            && self.write_credits(packet)
+            && self.write_streams(packet);
+        if !is_done && !packet.is_empty() {
+            let rest = packet.remaining();
+            packet.quiet().zeros(rest);
+        }
+    }
+
+    /// PARENT_GONE for streams that were never kept (STR-7). Like the other steps, returns whether everything did fit.
+    fn write_refusals(&mut self, packet: &mut PacketWriter<'_>) -> bool {
+        while let Some(lsid) = self.control.refusals.front().copied() {
+            let code = Code::PARENT_GONE;
+            let reset = Reset {
+                lsid,
+                scope: Scope::Stream,
+                code,
+                final_size: 0,
+                reason: "",
+            };
+            let stop = Stop { lsid, code, reason: "" };
+            if reset.encoded_len() + stop.encoded_len() > packet.remaining() {
+                return false;
+            }
+            reset.encode(packet.eliciting());
+            stop.encode(packet.eliciting());
+            packet.remember(Token::Refusal { lsid });
+            self.control.refusals.pop_front();
+        }
+        true
+    }
+
+    fn write_ends(&mut self, packet: &mut PacketWriter<'_>) -> bool {
+        while let Some(key) = self.control.ends.front() {
+            if let Some(index) = self.table.find(key) {
+                if !self.write_reset(index, packet) || !self.write_stop(index, packet) {
+                    return false;
+                }
+                self.table[index].clear(Flags::IN_ENDS);
+            }
+            self.control.ends.pop();
+        }
+        true
+    }
+
+    /// RESET, if it is due; as long as INIT is not acknowledged, behind INIT (STR-8).
+    fn write_reset(&mut self, index: u32, packet: &mut PacketWriter<'_>) -> bool {
+        if !self.table[index].has(Flags::RESET_DUE) {
+            return true;
+        }
+        if !self.table[index].has(Flags::INIT_ACKED) {
+            let before = self
+                .write_ancestors(index, packet)
+                .or_else(|| self.write_init(index, packet));
+            if before.is_some() {
+                return false;
+            }
+        }
+        let node = &self.table[index];
+        let Some(ending) = node.rare.as_ref().and_then(|r| r.aborted.as_ref()) else {
+            return true;
+        };
+        let frame = Reset {
+            lsid: self.lsid(index),
+            scope: Scope::Stream,
+            code: ending.code,
+            final_size: node.send.sent,
+            reason: &ending.reason,
+        };
+        if frame.encoded_len() > packet.remaining() {
+            return false;
+        }
+        frame.encode(packet.eliciting());
+        packet.remember(Token::Reset(self.table.key(index)));
+        self.table[index].clear(Flags::RESET_DUE);
+        true
+    }
+
+    fn write_stop(&mut self, index: u32, packet: &mut PacketWriter<'_>) -> bool {
+        let node = &self.table[index];
+        if !node.has(Flags::STOP_DUE.with(Flags::INIT_ACKED)) {
+            return true;
+        }
+        let Some(ending) = node.rare.as_ref().and_then(|r| r.stopped.as_ref()) else {
+            return true;
+        };
+        let frame = Stop {
+            lsid: self.lsid(index),
+            code: ending.code,
+            reason: &ending.reason,
+        };
+        if frame.encoded_len() > packet.remaining() {
+            return false;
+        }
+        frame.encode(packet.eliciting());
+        packet.remember(Token::Stop(self.table.key(index)));
+        self.table[index].clear(Flags::STOP_DUE);
+        true
+    }
+
+    fn write_credits(&mut self, packet: &mut PacketWriter<'_>) -> bool {
+        while let Some(key) = self.control.credits.front() {
+            if packet.remaining() < CREDIT_LEN {
+                return false;
+            }
+            self.control.credits.pop();
+            let Some(index) = self.table.find(key) else {
+                continue;
+            };
+            self.table[index].clear(Flags::IN_CREDITS);
+            if !self.table[index].take(Flags::CREDIT_DUE) {
+                continue;
+            }
+            let lsid = self.lsid(index);
+            let credit = &mut self.table[index].recv.credit;
+            self.windows.grant(credit);
+            let limit = credit.limit;
+            Credit { lsid, limit }.encode(packet.eliciting());
+            packet.remember(match index {
+                ROOT => Token::RootCredit { limit },
+                _ => Token::Credit { key, limit },
+            });
+        }
+        true
+    }
+
+    fn write_streams(&mut self, packet: &mut PacketWriter<'_>) -> bool {
+        self.wake(WAKE);
+        loop {
+            let Some(index) = self.scheduler.pick(&mut self.table) else {
+                if self.wake(WAKE) {
+                    continue;
+                }
+                return true;
+            };
+            match self.write_stream(index, packet) {
+                Outcome::Sent(bytes) => self.scheduler.charge(&mut self.table, index, bytes),
+                Outcome::Full => return false,
+                Outcome::Blocked(limited_by) => self.wait_for_credit(index, limited_by),
+                Outcome::Idle => self.scheduler.deactivate(&mut self.table, index),
+            }
+            if !self.table[index].is_sendable() {
+                self.scheduler.deactivate(&mut self.table, index);
+            }
+        }
+    }
+
+    /// Puts up to `count` streams that waited for a limit back in their turn, those that waited longest first. Returns
+    /// whether there were any.
+    fn wake(&mut self, count: usize) -> bool {
+        let mut woken = 0;
+        while woken < count
+            && let Some(key) = self.control.resume.front()
+        {
+            let waiter = self.table.find(key).and_then(|index| {
+                let node = &mut self.table[index];
+                let is_on = node.has(Flags::RESUMING) && node.send.credit.room() > 0;
+                let waiter = is_on.then(|| node.rare.as_mut()?.waiters.pop()).flatten();
+                if waiter.is_none() {
+                    node.clear(Flags::RESUMING);
+                }
+                waiter
+            });
+            let Some(waiter) = waiter else {
+                self.control.resume.pop();
+                continue;
+            };
+            if let Some(index) = self.table.find(waiter)
+                && self.table[index].take(Flags::WAITING)
+            {
+                self.touch(index);
+                woken += 1;
+            }
+        }
+        woken > 0
+    }
+
+    /// Writes a STREAM frame with what the stream is to send next.
+    fn write_stream(&mut self, index: u32, packet: &mut PacketWriter<'_>) -> Outcome {
+        if !self.table[index].has(Flags::INIT_ACKED)
+            && let Some(outcome) = self.write_ancestors(index, packet)
+        {
+            return outcome;
+        }
+        let plan = match self.plan(index) {
+            Ok(plan) => plan,
+            Err(outcome) => return outcome,
+        };
+        let Some(written) = self.encode(index, &plan, packet) else {
+            return Outcome::Full;
+        };
+        let bytes = written.bytes;
+        let was_whole = written.range.end == plan.range.end;
+        self.note_sent(index, written, plan.is_again, packet);
+        if let Some(limited_by) = plan.limited_by
+            && was_whole
+        {
+            self.wait_for_credit(index, limited_by);
+        }
+        Outcome::Sent(bytes)
+    }
+
+    /// STR-6: INIT of each ancestor that the peer is not known to know, unless this packet has it already.
+    fn write_ancestors(&mut self, index: u32, packet: &mut PacketWriter<'_>) -> Option<Outcome> {
+        let mut chain = [ROOT; MAX_DEPTH as usize];
+        let mut len = 0;
+        let mut at = self.table[index].place.parent;
+        while !self.table[at].has(Flags::INIT_ACKED)
+            && let Some(slot) = chain.get_mut(len)
+        {
+            *slot = at;
+            len += 1;
+            at = self.table[at].place.parent;
+        }
+        chain.iter().take(len).rev().find_map(|at| self.write_init(*at, packet))
+    }
+
+    /// INIT alone, unless this packet has it already. `Some` if that was not possible.
+    fn write_init(&mut self, index: u32, packet: &mut PacketWriter<'_>) -> Option<Outcome> {
+        if self.announced.contains(&index) {
+            return None;
+        }
+        if let Err(limited_by) = self.table.data_room(index) {
+            return Some(Outcome::Blocked(limited_by));
+        }
+        let plan = Plan {
+            range: 0..0,
+            is_again: true,
+            limited_by: None,
+        };
+        let Some(written) = self.encode(index, &plan, packet) else {
+            return Some(Outcome::Full);
+        };
+        self.note_sent(index, written, true, packet);
+        None
+    }
+
+    /// What the stream is to send next: what was lost, then new data, as far as credit goes, then FIN or INIT alone.
+    fn plan(&self, index: u32) -> Result<Plan, Outcome> {
+        let node = &self.table[index];
+        let carries_data = node.status.send.carries_data();
+        let lost = node.send.buf.as_ref().and_then(|b| b.next_lost());
+        if let Some(range) = lost.filter(|_| carries_data) {
+            return Ok(Plan {
+                range,
+                is_again: true,
+                limited_by: None,
+            });
+        }
+        let start = node.send.sent;
+        let unsent = if carries_data { node.send.unsent() } else { 0 };
+        if unsent == 0 && node.has(Flags::ANNOUNCED) {
+            let is_due = node.has(Flags::INIT_DUE) || (carries_data && node.has(Flags::FIN_DUE));
+            let plan = Plan {
+                range: start..start,
+                is_again: false,
+                limited_by: None,
+            };
+            return if is_due { Ok(plan) } else { Err(Outcome::Idle) };
+        }
+        let room = self.table.data_room(index).map_err(Outcome::Blocked)?;
+        let n = unsent.min(room.bytes);
+        if n == 0 && !node.has(Flags::INIT_DUE) {
+            return Err(Outcome::Blocked(room.limited_by));
+        }
+        Ok(Plan {
+            range: start..start + n,
+            is_again: false,
+            limited_by: (n < unsent).then_some(room.limited_by),
+        })
+    }
+
+    /// Writes a frame with as much of the plan as fits. `None` if nothing does.
+    fn encode(&self, index: u32, plan: &Plan, packet: &mut PacketWriter<'_>) -> Option<Written> {
+        let node = &self.table[index];
+        let before = packet.len();
+        let wanted = plan.range.end - plan.range.start;
+        let is_finishing = node.status.send == SendState::Finishing;
+        // An INIT alone names no offset.
+        let is_bare = wanted == 0 && !(is_finishing && plan.range.end == node.send.end() && !plan.is_again);
+        let mut header = StreamHeader {
+            lsid: self.lsid(index),
+            init: self.init(node),
+            offset: if is_bare { 0 } else { plan.range.start },
+            fin: false,
+        };
+        let available = usize::try_from(wanted).unwrap_or(usize::MAX);
+        let fit = header.fit(packet.remaining(), available)?;
+        if fit.len < available && wanted <= UNSPLIT && before > 0 {
+            return None;
+        }
+        let range = header.offset..header.offset + fit.len as u64;
+        header.fin = !is_bare && is_finishing && range.end == node.send.end();
+        let out = packet.eliciting();
+        header.encode(out, fit.len_field());
+        if fit.len > 0
+            && let Some(buf) = &node.send.buf
+        {
+            buf.copy(range.start, out.skip(fit.len));
+        }
+        let flag = |is_set, flag| if is_set { flag } else { StreamFlags::NONE };
+        Some(Written {
+            range,
+            flags: flag(header.fin, StreamFlags::FIN).with(flag(header.init.is_some(), StreamFlags::INIT)),
+            bytes: packet.len() - before,
+        })
+    }
+
+    fn init<'a>(&'a self, node: &'a Node) -> Option<Init<'a>> {
+        if node.has(Flags::INIT_ACKED) {
+            return None;
+        }
+        Some(match &node.names {
+            Some(names) => Init {
+                parent: 0,
+                kind: InitKind::TopLevel {
+                    service: &names.service,
+                    protocol: &names.protocol,
+                },
+            },
+            None => Init::substream(self.lsid(node.place.parent)),
+        })
+    }
+
+    /// The stream's LSID; for one that is not announced yet, that which it has when it is announced next.
+    pub(super) fn lsid(&self, index: u32) -> u64 {
+        if index == ROOT {
+            return 0;
+        }
+        let node = &self.table[index];
+        let is_named = node.has(Flags::ANNOUNCED);
+        let ordinal = if is_named { node.ordinal } else { self.attachment.next() };
+        self.attachment.lsid(node.place.opener, ordinal)
+    }
+
+    /// Accounts for a frame.
+    fn note_sent(&mut self, index: u32, written: Written, is_again: bool, packet: &mut PacketWriter<'_>) {
+        let Written { range, flags, .. } = written;
+        if flags.has(StreamFlags::INIT) {
+            self.announce(index);
+        }
+        let node = &mut self.table[index];
+        if flags.has(StreamFlags::FIN) {
+            node.clear(Flags::FIN_DUE);
+        }
+        let len = range.end - range.start;
+        if is_again {
+            if let Some(buf) = &mut node.send.buf {
+                buf.take_lost(&range);
+            }
+        } else if len > 0 {
+            node.send.sent = range.end;
+            self.table.charge_send(index, len);
+            self.notify_writable(index);
+        }
+        packet.remember(Token::Stream {
+            key: self.table.key(index),
+            offset: range.start,
+            len: u32::try_from(len).unwrap_or(u32::MAX),
+            flags,
+        });
+    }
+
+    /// INIT is in the packet. At the first time, the stream gets its ordinal, and its opening is charged.
+    fn announce(&mut self, index: u32) {
+        self.announced.push(index);
+        let node = &mut self.table[index];
+        debug_assert!(node.place.opener == Opener::Own);
+        node.clear(Flags::INIT_DUE);
+        if node.has(Flags::ANNOUNCED) {
+            return;
+        }
+        node.set(Flags::ANNOUNCED);
+        node.ordinal = self.attachment.next();
+        let parent = node.place.parent;
+        self.attachment.announce(index);
+        self.table.charge_send(parent, OPEN_COST);
+        self.queue_end(index);
+    }
+}

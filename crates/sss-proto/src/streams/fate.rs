@@ -1,0 +1,179 @@
+//! What became of frames: acknowledged or lost.
+
+use super::Streams;
+use super::node::{Flags, ROOT};
+use super::state::SendInput;
+use crate::ids::StreamKey;
+use crate::token::{StreamFlags, Token};
+
+/// A STREAM frame that was sent.
+#[derive(Clone, Copy)]
+struct Sent {
+    offset: u64,
+    len: u32,
+    flags: StreamFlags,
+}
+
+impl Sent {
+    fn range(self) -> std::ops::Range<u64> {
+        self.offset..self.offset + u64::from(self.len)
+    }
+}
+
+impl Streams {
+    /// The packet that carried the frame was acknowledged. Tokens that belong to others are ignored.
+    pub(crate) fn on_acked(&mut self, token: Token) {
+        if self.failed.is_some() {
+            return;
+        }
+        match token {
+            Token::Stream {
+                key,
+                offset,
+                len,
+                flags,
+            } => self.on_stream_acked(key, Sent { offset, len, flags }),
+            Token::Reset(key) => self.on_reset_acked(key),
+            Token::Stop(key) => {
+                if let Some(index) = self.table.find(key) {
+                    self.table[index].clear(Flags::STOP_DUE.with(Flags::STOP_OPEN));
+                    self.retire(index);
+                }
+            }
+            Token::Credit { key, limit } => {
+                if let Some(index) = self.table.find(key)
+                    && self.table[index].recv.credit.limit == limit
+                    && !self.table[index].has(Flags::CREDIT_DUE)
+                {
+                    self.table[index].clear(Flags::CREDIT_OPEN);
+                    self.retire(index);
+                }
+            }
+            Token::RootCredit { .. }
+            | Token::Refusal { .. }
+            | Token::Ack { .. }
+            | Token::MtuProbe { .. }
+            | Token::PathChallenge => {}
+        }
+    }
+
+    /// The packet that carried the frame was lost; what it said is sent again, as far as it still holds (REC-5).
+    pub(crate) fn on_lost(&mut self, token: Token) {
+        if self.failed.is_some() {
+            return;
+        }
+        match token {
+            Token::Stream {
+                key,
+                offset,
+                len,
+                flags,
+            } => self.on_stream_lost(key, Sent { offset, len, flags }),
+            Token::Reset(key) => {
+                if let Some(index) = self.table.find(key)
+                    && !self.table[index].status.send.is_over()
+                {
+                    self.table[index].set(Flags::RESET_DUE);
+                    self.queue_end(index);
+                }
+            }
+            Token::Stop(key) => {
+                if let Some(index) = self.table.find(key)
+                    && self.table[index].has(Flags::STOP_OPEN)
+                {
+                    self.table[index].set(Flags::STOP_DUE);
+                    self.queue_end(index);
+                }
+            }
+            Token::Credit { key, limit } => {
+                if let Some(index) = self.table.find(key) {
+                    self.on_credit_lost(index, limit);
+                }
+            }
+            Token::RootCredit { limit } => self.on_credit_lost(ROOT, limit),
+            Token::Refusal { lsid } => self.control.refusals.push_back(lsid),
+            Token::Ack { .. } | Token::MtuProbe { .. } | Token::PathChallenge => {}
+        }
+    }
+
+    fn on_credit_lost(&mut self, index: u32, limit: u64) {
+        if self.table[index].recv.credit.limit == limit && self.table[index].has(Flags::CREDIT_OPEN) {
+            self.queue_credit(index);
+        }
+    }
+
+    fn on_stream_acked(&mut self, key: StreamKey, sent: Sent) {
+        let Some(index) = self.table.find(key) else {
+            return;
+        };
+        if sent.flags.has(StreamFlags::INIT) {
+            self.on_init_acked(index);
+        }
+        let node = &mut self.table[index];
+        if node.status.send.carries_data() {
+            if sent.flags.has(StreamFlags::FIN) {
+                node.set(Flags::FIN_ACKED);
+                node.clear(Flags::FIN_DUE);
+            }
+            if let Some(buf) = &mut node.send.buf {
+                buf.on_acked(sent.range());
+                if buf.is_acked() {
+                    self.pool.take_back_send(node.send.buf.take());
+                }
+            }
+            if node.has(Flags::FIN_ACKED)
+                && node.send.is_acked()
+                && let Some(state) = node.status.send.after(SendInput::AllAcked)
+            {
+                node.status.send = state;
+                self.notify(index, Flags::WANT_DRAIN);
+            }
+        }
+        self.retire(index);
+    }
+
+    /// The peer knows the stream: INIT is sent no more, and what waited for this can go.
+    fn on_init_acked(&mut self, index: u32) {
+        let node = &mut self.table[index];
+        if node.has(Flags::INIT_ACKED) {
+            return;
+        }
+        node.set(Flags::INIT_ACKED);
+        node.clear(Flags::INIT_DUE);
+        self.queue_end(index);
+        if self.table[index].has(Flags::CREDIT_DUE) {
+            self.queue_credit(index);
+        }
+    }
+
+    fn on_stream_lost(&mut self, key: StreamKey, sent: Sent) {
+        let Some(index) = self.table.find(key) else {
+            return;
+        };
+        let node = &mut self.table[index];
+        if sent.flags.has(StreamFlags::INIT) && !node.has(Flags::INIT_ACKED) {
+            node.set(Flags::INIT_DUE);
+        }
+        if node.status.send.carries_data() {
+            if sent.flags.has(StreamFlags::FIN) && !node.has(Flags::FIN_ACKED) {
+                node.set(Flags::FIN_DUE);
+            }
+            if let Some(buf) = &mut node.send.buf {
+                buf.on_lost(sent.range());
+            }
+        }
+        self.touch(index);
+    }
+
+    fn on_reset_acked(&mut self, key: StreamKey) {
+        let Some(index) = self.table.find(key) else {
+            return;
+        };
+        if let Some(state) = self.table[index].status.send.after(SendInput::ResetAcked) {
+            self.table[index].status.send = state;
+            self.table[index].clear(Flags::RESET_DUE);
+            self.notify(index, Flags::WANT_DRAIN);
+            self.retire(index);
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What can be known about streams from outside.
+
+use super::Streams;
+use super::node::{Node, Opener, ROOT};
+use super::state::{RecvState, SendState};
+use crate::ids::StreamKey;
+
+/// A snapshot of one stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamInfo {
+    /// Service and protocol of a top-level stream.
+    pub names: Option<(String, String)>,
+    /// Levels below the root; 1 for a top-level stream.
+    pub depth: u8,
+    /// Whether the peer opened it.
+    pub is_opened_by_peer: bool,
+    /// Children that are not retired.
+    pub children: u32,
+    /// The sending direction.
+    pub sending: SendState,
+    /// Bytes sent so far, without repetitions.
+    pub sent: u64,
+    /// Bytes written and not sent.
+    pub unsent: u64,
+    /// Bytes written and not acknowledged, the unsent included.
+    pub unacked: u64,
+    /// The receiving direction.
+    pub receiving: RecvState,
+    /// Highest offset received.
+    pub received: u64,
+    /// Bytes read by the application, or discarded.
+    pub read: u64,
+}
+
+impl StreamInfo {
+    fn of(node: &Node) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Self {
+            names: node.names.as_ref().map(|n| (text(&n.service), text(&n.protocol))),
+            depth: node.place.depth,
+            is_opened_by_peer: node.place.opener == Opener::Peer,
+            children: node.place.children,
+            sending: node.status.send,
+            sent: node.send.sent,
+            unsent: node.send.unsent(),
+            unacked: node.send.buf.as_ref().map_or(0, |b| b.len()),
+            receiving: node.status.recv,
+            received: node.recv.received,
+            read: node.recv.read,
+        }
+    }
+}
+
+impl Streams {
+    /// What is known about a stream.
+    pub(crate) fn info(&self, key: StreamKey) -> Option<StreamInfo> {
+        let index = self.table.find(key).filter(|i| *i != ROOT)?;
+        Some(StreamInfo::of(&self.table[index]))
+    }
+
+    /// All streams with their parents (`None`: the root), parents before children. Takes time in proportion to their number.
+    pub(crate) fn tree(&self) -> Vec<(StreamKey, Option<StreamKey>, StreamInfo)> {
+        let mut all: Vec<_> = (1..self.table.slots())
+            .filter_map(|index| {
+                let node = self.table.get(index)?;
+                let parent = (node.place.parent != ROOT).then(|| self.table.key(node.place.parent));
+                Some((self.table.key(index), parent, StreamInfo::of(node)))
+            })
+            .collect();
+        all.sort_by_key(|(_, _, info)| info.depth);
+        all
+    }
+}

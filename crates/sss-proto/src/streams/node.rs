@@ -1,0 +1,305 @@
+//! One stream: what is kept as long as it lives. An idle stream has nothing but this.
+
+use std::sync::Arc;
+
+use sss_wire::Code;
+use sss_wire::constants::STREAM_BORROW;
+
+use super::credit::{RecvCredit, SendCredit};
+use super::names::Names;
+use super::queue::KeyQueue;
+use super::recv::RecvBuf;
+use super::send::SendBuf;
+use super::state::{RecvState, SendState};
+
+/// The root's slot.
+pub(super) const ROOT: u32 = 0;
+/// No slot.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// A stream of the tree.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) place: Place,
+    pub(super) status: Status,
+    pub(super) sched: Sched,
+    pub(super) ordinal: u64,
+    /// Names of a top-level stream.
+    pub(super) names: Option<Arc<Names>>,
+    pub(super) send: SendHalf,
+    pub(super) recv: RecvHalf,
+    pub(super) rare: Option<Box<Rare>>,
+}
+
+/// Who opened a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Opener {
+    Own,
+    Peer,
+}
+
+/// Where a stream is in the tree.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) parent: u32,
+    /// Children that are not retired.
+    pub(super) children: u32,
+    /// Set by the table.
+    pub(super) generation: u32,
+    pub(super) depth: u8,
+    pub(super) opener: Opener,
+}
+
+/// The states of both directions, and everything that is yes or no.
+#[derive(Debug)]
+pub(super) struct Status {
+    pub(super) flags: Flags,
+    pub(super) send: SendState,
+    pub(super) recv: RecvState,
+}
+
+/// What the scheduler knows of a stream.
+#[derive(Debug)]
+pub(super) struct Sched {
+    /// Bytes that the stream's subtree may still send in its parent's round.
+    pub(super) deficit: i32,
+    /// The slot of its ring, once a child of it had something to send.
+    pub(super) interior: u32,
+}
+
+/// The sending direction.
+#[derive(Debug)]
+pub(super) struct SendHalf {
+    /// Highest offset sent.
+    pub(super) sent: u64,
+    pub(super) credit: SendCredit,
+    /// Only while there is something to be sent or acknowledged.
+    pub(super) buf: Option<Box<SendBuf>>,
+}
+
+impl SendHalf {
+    /// Offset behind the last byte written.
+    pub(super) fn end(&self) -> u64 {
+        self.buf.as_ref().map_or(self.sent, |b| b.end())
+    }
+
+    /// Bytes written and never sent.
+    pub(super) fn unsent(&self) -> u64 {
+        self.end() - self.sent
+    }
+
+    pub(super) fn is_acked(&self) -> bool {
+        self.buf.as_ref().is_none_or(|b| b.is_acked())
+    }
+}
+
+/// The receiving direction.
+#[derive(Debug)]
+pub(super) struct RecvHalf {
+    /// Highest offset received; the final size once it is known.
+    pub(super) received: u64,
+    /// Offset up to which bytes were read or discarded.
+    pub(super) read: u64,
+    pub(super) credit: RecvCredit,
+    /// Only while there is something to be read or missing.
+    pub(super) buf: Option<Box<RecvBuf>>,
+}
+
+impl RecvHalf {
+    /// The first byte that is missing.
+    pub(super) fn next(&self) -> u64 {
+        self.buf.as_ref().map_or(self.read, |b| b.next())
+    }
+}
+
+/// How a direction ended early.
+#[derive(Clone, Debug)]
+pub(super) struct Ending {
+    pub(super) code: Code,
+    pub(super) reason: Box<str>,
+}
+
+impl Ending {
+    pub(super) fn new(code: Code, reason: &str) -> Self {
+        let reason = sss_wire::frame::truncate_text(reason, sss_wire::constants::MAX_REASON);
+        Self {
+            code,
+            reason: reason.into(),
+        }
+    }
+}
+
+/// What few streams have.
+#[derive(Debug, Default)]
+pub(super) struct Rare {
+    /// Children announced by the peer and not accepted.
+    pub(super) backlog: KeyQueue,
+    /// Streams that wait for this stream's limit to be raised.
+    pub(super) waiters: KeyQueue,
+    /// Why the sending direction was reset.
+    pub(super) aborted: Option<Ending>,
+    /// Why the peer reset the receiving direction.
+    pub(super) reset: Option<Ending>,
+    /// Why this host stopped it.
+    pub(super) stopped: Option<Ending>,
+}
+
+impl Node {
+    /// A stream without data.
+    pub(super) fn new(parent: u32, depth: u8, opener: Opener, names: Option<Arc<Names>>) -> Self {
+        Self {
+            place: Place {
+                parent,
+                children: 0,
+                generation: 0,
+                depth,
+                opener,
+            },
+            status: Status {
+                flags: Flags::default(),
+                send: SendState::Open,
+                recv: RecvState::Open,
+            },
+            sched: Sched {
+                deficit: 0,
+                interior: NONE,
+            },
+            ordinal: 0,
+            names,
+            send: SendHalf {
+                sent: 0,
+                credit: SendCredit::new(STREAM_BORROW),
+                buf: None,
+            },
+            recv: RecvHalf {
+                received: 0,
+                read: 0,
+                credit: RecvCredit::new(STREAM_BORROW),
+                buf: None,
+            },
+            rare: None,
+        }
+    }
+
+    pub(super) fn has(&self, flag: Flags) -> bool {
+        self.status.flags.has(flag)
+    }
+
+    pub(super) fn set(&mut self, flag: Flags) {
+        self.status.flags.0 |= flag.0;
+    }
+
+    pub(super) fn clear(&mut self, flag: Flags) {
+        self.status.flags.0 &= !flag.0;
+    }
+
+    /// Clears a flag; returns whether it was set.
+    pub(super) fn take(&mut self, flag: Flags) -> bool {
+        let was = self.has(flag);
+        self.clear(flag);
+        was
+    }
+
+    pub(super) fn rare_mut(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// Whether a new frame has something to carry: what was lost, INIT, FIN, or new data that does not wait for credit.
+    pub(super) fn is_sendable(&self) -> bool {
+        let waits = self.has(Flags::WAITING);
+        if !self.has(Flags::ANNOUNCED) {
+            return !waits;
+        }
+        if self.has(Flags::INIT_DUE) {
+            return true;
+        }
+        let unsent = self.send.unsent();
+        self.status.send.carries_data()
+            && (self.send.buf.as_ref().is_some_and(|b| b.next_lost().is_some())
+                || (unsent > 0 && !waits)
+                || (unsent == 0 && self.has(Flags::FIN_DUE)))
+    }
+}
+
+/// A set of properties of a stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Flags(u32);
+
+/// Declares the properties, one bit each.
+macro_rules! flags {
+    ($($(#[$doc:meta])* $name:ident = $bit:literal;)*) => {
+        impl Flags {
+            $($(#[$doc])* pub(super) const $name: Self = Self(1 << $bit);)*
+        }
+    };
+}
+
+flags! {
+    /// The application has a handle to it.
+    HELD = 0;
+    /// It waits to be accepted.
+    UNACCEPTED = 1;
+    /// INIT was sent at least once, or received: it has an LSID and OPEN_COST was charged.
+    ANNOUNCED = 2;
+    /// The peer is known to know it.
+    INIT_ACKED = 3;
+    /// INIT is to be sent, with or without data.
+    INIT_DUE = 4;
+    /// FIN is to be sent.
+    FIN_DUE = 5;
+    /// FIN was acknowledged.
+    FIN_ACKED = 6;
+    /// RESET is to be sent.
+    RESET_DUE = 7;
+    /// STOP is to be sent.
+    STOP_DUE = 8;
+    /// STOP is not acknowledged, and still matters.
+    STOP_OPEN = 9;
+    /// CREDIT is to be sent.
+    CREDIT_DUE = 10;
+    /// The latest CREDIT is not acknowledged.
+    CREDIT_OPEN = 11;
+    /// It is in the queue of RESET and STOP.
+    IN_ENDS = 12;
+    /// It is in the queue of CREDIT.
+    IN_CREDITS = 13;
+    /// The peer refused it with PARENT_GONE: nothing of it is charged to its ancestors.
+    DETACHED = 14;
+    /// The peer has retired it.
+    PEER_GONE = 15;
+    /// It has something to send.
+    ACTIVE = 16;
+    /// It is in its parent's ring.
+    QUEUED = 17;
+    /// It is in its own ring.
+    OWN_QUEUED = 18;
+    /// It waits for some limit to be raised.
+    WAITING = 19;
+    /// Its limit was raised, and its waiters are being woken.
+    RESUMING = 20;
+    /// The application waits to read.
+    WANT_READ = 21;
+    /// The application waits to write.
+    WANT_WRITE = 22;
+    /// The application waits to accept a child.
+    WANT_ACCEPT = 23;
+    /// The application waits for everything to be acknowledged.
+    WANT_DRAIN = 24;
+    /// The sending direction was reset because the peer stopped it.
+    STOPPED_BY_PEER = 25;
+}
+
+impl Flags {
+    /// Everything that the application waits for.
+    pub(super) const WANTS: Self =
+        Self(Self::WANT_READ.0 | Self::WANT_WRITE.0 | Self::WANT_ACCEPT.0 | Self::WANT_DRAIN.0);
+
+    pub(super) fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// These and those.
+    pub(super) fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}

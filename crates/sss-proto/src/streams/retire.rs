@@ -1,0 +1,83 @@
+//! Retirement (STR-16): the end of a stream at this host.
+
+use super::Streams;
+use super::credit::LAST_CREDIT;
+use super::node::{Flags, ROOT};
+use crate::error::CloseReason;
+
+impl Streams {
+    /// Retires a stream if nothing keeps it, then its parent, and so on upwards. The slot may be free already: the end of a
+    /// child has then taken its parent along.
+    pub(super) fn retire(&mut self, index: u32) {
+        let mut at = index;
+        while at != ROOT && self.table.get(at).is_some() && self.is_over(at) {
+            let parent = self.table[at].place.parent;
+            self.remove(at);
+            self.table[parent].place.children -= 1;
+            at = parent;
+        }
+    }
+
+    /// Whether nothing keeps a stream. Queues a last CREDIT where STR-21 asks for it.
+    fn is_over(&mut self, index: u32) -> bool {
+        let node = &self.table[index];
+        if node.place.children > 0 || node.has(Flags::HELD) || node.has(Flags::UNACCEPTED) {
+            return false;
+        }
+        if self.failed.is_some() {
+            return true;
+        }
+        let status = &node.status;
+        if !node.has(Flags::ANNOUNCED) {
+            return !status.send.carries_data();
+        }
+        let is_done = status.send.is_over() && status.recv.has_size() && !status.recv.keeps_data();
+        if !is_done || node.has(Flags::STOP_OPEN) || node.has(Flags::CREDIT_OPEN) {
+            return false;
+        }
+        if node.recv.credit.room() < LAST_CREDIT {
+            self.queue_credit(index);
+            return false;
+        }
+        true
+    }
+
+    fn remove(&mut self, index: u32) {
+        self.scheduler.forget(&mut self.table, index);
+        let Some(node) = self.table.remove(index) else {
+            return;
+        };
+        if node.has(Flags::ANNOUNCED) {
+            self.attachment.detach(node.place.opener, node.ordinal);
+        }
+        self.windows.give_back(&node.recv.credit);
+        self.pool.take_back_send(node.send.buf);
+        self.pool.take_back_recv(node.recv.buf);
+    }
+
+    /// The channel has ended: nothing is sent or received any more, and whoever waits is told.
+    pub(crate) fn fail_all(&mut self, reason: &CloseReason) {
+        if self.failed.is_some() {
+            return;
+        }
+        self.failed = Some(reason.clone());
+        self.control.clear();
+        for index in 1..self.table.slots() {
+            if self.table.get(index).is_none() {
+                continue;
+            }
+            for want in [
+                Flags::WANT_READ,
+                Flags::WANT_WRITE,
+                Flags::WANT_ACCEPT,
+                Flags::WANT_DRAIN,
+            ] {
+                self.notify(index, want);
+            }
+            let send = &mut self.table[index].send;
+            self.pool.take_back_send(send.buf.take());
+            self.scheduler.deactivate(&mut self.table, index);
+            self.retire(index);
+        }
+    }
+}

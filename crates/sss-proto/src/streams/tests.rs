@@ -1,0 +1,238 @@
+//! Two trees joined by a wire that can lose, repeat and reorder packets.
+
+mod credit;
+mod data;
+mod ends;
+mod fairness;
+mod idle;
+mod opening;
+mod random;
+
+use bytes::Bytes;
+use sss_wire::frame::{Frame, Frames, Init, InitKind, Reset, Scope, Stop, Stream};
+use sss_wire::{Code, Writer};
+
+use super::app::ReadOutcome;
+use super::attachment::Found;
+use super::node::Flags;
+use super::{StreamEvent, Streams, StreamsConfig};
+use crate::channel::Role;
+use crate::config::WindowConfig;
+use crate::error::{CloseReason, ProtocolError};
+use crate::ids::StreamKey;
+use crate::io::Instant;
+use crate::packet::PacketWriter;
+use crate::token::Token;
+
+/// Room for frames in a packet of a common path.
+const ROOM: usize = 1400;
+
+/// A packet under way, and what its sender remembers.
+#[derive(Clone, Debug)]
+pub(super) struct Packet {
+    bytes: Bytes,
+    tokens: Vec<Token>,
+}
+
+impl Packet {
+    fn frames(&self) -> Vec<Frame<'_>> {
+        Frames::new(&self.bytes).map(|f| f.unwrap()).collect()
+    }
+
+    fn streams(&self) -> Vec<Stream<'_>> {
+        let stream = |frame| match frame {
+            Frame::Stream(stream) => Some(stream),
+            _ => None,
+        };
+        self.frames().into_iter().filter_map(stream).collect()
+    }
+}
+
+impl Streams {
+    fn test(role: Role, root: u64) -> Self {
+        let mut streams = Self::new(StreamsConfig {
+            window: WindowConfig {
+                root,
+                ..WindowConfig::default()
+            },
+            seed: 7,
+        });
+        streams.set_role(role);
+        streams
+    }
+
+    /// The next packet, if there is something to send.
+    fn packet(&mut self, room: usize) -> Option<Packet> {
+        let mut space = vec![0; room];
+        let mut tokens = Vec::new();
+        let mut writer = PacketWriter::new(&mut space, &mut tokens);
+        self.fill(&mut writer);
+        let len = writer.len();
+        assert!(len == 0 || writer.is_ack_eliciting());
+        space.truncate(len);
+        let bytes = Bytes::from(space);
+        (len > 0).then_some(Packet { bytes, tokens })
+    }
+
+    fn take(&mut self, packet: &Packet) -> Result<(), ProtocolError> {
+        for frame in packet.frames() {
+            self.take_frame(&frame, &packet.bytes)?;
+        }
+        Ok(())
+    }
+
+    fn take_frame(&mut self, frame: &Frame<'_>, packet: &Bytes) -> Result<(), ProtocolError> {
+        match frame {
+            Frame::Stream(f) => self.on_stream(f, packet),
+            Frame::Reset(f) => self.on_reset(f),
+            Frame::Stop(f) => self.on_stop(f),
+            Frame::Credit(f) => self.on_credit(f.lsid, f.limit),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes a frame that a peer made up.
+    fn forged(&mut self, frame: &Frame<'_>) -> Result<(), ProtocolError> {
+        let mut space = vec![0; frame.encoded_len()];
+        frame.encode(&mut Writer::new(&mut space));
+        let bytes = Bytes::from(space);
+        let packet = Packet {
+            bytes,
+            tokens: Vec::new(),
+        };
+        self.take(&packet)
+    }
+
+    fn acked(&mut self, packet: &Packet) {
+        packet.tokens.iter().for_each(|t| self.on_acked(*t));
+    }
+
+    fn lost(&mut self, packet: &Packet) {
+        packet.tokens.iter().for_each(|t| self.on_lost(*t));
+    }
+
+    fn events(&mut self) -> Vec<StreamEvent> {
+        std::iter::from_fn(|| self.next_event()).collect()
+    }
+
+    /// Takes the next top-level stream.
+    fn accept_any(&mut self) -> Option<StreamKey> {
+        let key = self.take_incoming()?.key;
+        self.accept_top_level(key).then_some(key)
+    }
+
+    fn read_now(&mut self, key: StreamKey) -> Result<ReadOutcome, crate::error::ReadError> {
+        self.read(Instant::default(), key, usize::MAX)
+    }
+
+    /// Everything that can be read, and what came then.
+    fn read_all(&mut self, key: StreamKey) -> (Vec<u8>, Result<ReadOutcome, crate::error::ReadError>) {
+        let mut all = Vec::new();
+        loop {
+            match self.read_now(key) {
+                Ok(ReadOutcome::Chunk(bytes)) => all.extend_from_slice(&bytes),
+                other => return (all, other),
+            }
+        }
+    }
+
+    fn write_all(&mut self, key: StreamKey, data: &[u8]) {
+        assert_eq!(self.write(key, data), Ok(data.len()));
+    }
+
+    fn lsid_of(&self, key: StreamKey) -> u64 {
+        self.lsid(self.table.find(key).expect("a live stream"))
+    }
+}
+
+/// Two hosts and a perfect wire.
+struct Pair {
+    a: Streams,
+    b: Streams,
+}
+
+impl Pair {
+    fn new() -> Self {
+        Self::with_root(1 << 20)
+    }
+
+    fn with_root(root: u64) -> Self {
+        let mut a = Streams::test(Role::Initiator, root);
+        let mut b = Streams::test(Role::Responder, root);
+        a.set_peer_settings(root).unwrap();
+        b.set_peer_settings(root).unwrap();
+        Self { a, b }
+    }
+
+    /// Carries packets both ways until nobody has anything to send.
+    fn run(&mut self) {
+        while self.step() {}
+    }
+
+    /// One packet each way, received and acknowledged at once. Returns whether there was any.
+    fn step(&mut self) -> bool {
+        let from_a = self.a.packet(ROOM);
+        if let Some(packet) = &from_a {
+            self.b.take(packet).unwrap();
+            self.a.acked(packet);
+        }
+        let from_b = self.b.packet(ROOM);
+        if let Some(packet) = &from_b {
+            self.a.take(packet).unwrap();
+            self.b.acked(packet);
+        }
+        from_a.is_some() || from_b.is_some()
+    }
+
+    /// A top-level stream that both know.
+    fn stream(&mut self) -> (StreamKey, StreamKey) {
+        let a = self.a.open_top_level("svc", "v1").unwrap();
+        self.run();
+        (a, self.b.accept_any().unwrap())
+    }
+
+    /// A child of a stream that both know.
+    fn child(&mut self, (a, b): (StreamKey, StreamKey)) -> (StreamKey, StreamKey) {
+        let a = self.a.open_substream(a).unwrap();
+        self.run();
+        (a, self.b.accept_substream(b).unwrap().unwrap())
+    }
+}
+
+/// A stream frame as a peer might make it up.
+fn stream_frame<'a>(lsid: u64, init: Option<Init<'a>>, offset: u64, data: &'a [u8], fin: bool) -> Frame<'a> {
+    Frame::Stream(Stream {
+        lsid,
+        init,
+        offset,
+        fin,
+        data,
+    })
+}
+
+fn top_level() -> Option<Init<'static>> {
+    let kind = InitKind::TopLevel {
+        service: b"svc",
+        protocol: b"v1",
+    };
+    Some(Init { parent: 0, kind })
+}
+
+fn reset_frame(lsid: u64, final_size: u64) -> Frame<'static> {
+    let (scope, code) = (Scope::Stream, Code::app(1));
+    Frame::Reset(Reset {
+        lsid,
+        scope,
+        code,
+        final_size,
+        reason: "",
+    })
+}
+
+fn stop_frame(lsid: u64) -> Frame<'static> {
+    Frame::Stop(Stop {
+        lsid,
+        code: Code::app(1),
+        reason: "",
+    })
+}

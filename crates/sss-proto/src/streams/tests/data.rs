@@ -1,0 +1,275 @@
+//! Data, in order, once and exactly.
+
+use super::*;
+use crate::error::ReadError;
+use rand::rngs::StdRng;
+use rand::{Rng, RngExt, SeedableRng};
+
+fn bytes(seed: u64, n: usize) -> Vec<u8> {
+    let mut data = vec![0; n];
+    StdRng::seed_from_u64(seed).fill_bytes(&mut data);
+    data
+}
+
+// spec: STR-11
+#[test]
+fn a_bulk_transfer_survives_loss_reordering_and_repetition() {
+    for seed in 0..8 {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut pair = Pair::new();
+        let (a, b) = pair.stream();
+        let data = bytes(seed, 3_000_000);
+        let (mut written, mut read, mut wire) = (0, Vec::new(), Vec::new());
+        loop {
+            if written < data.len() {
+                let n = rng.random_range(1..200_000).min(data.len() - written);
+                written += pair.a.write(a, &data[written..written + n]).unwrap();
+                if written == data.len() {
+                    pair.a.finish(a).unwrap();
+                }
+            }
+            while wire.len() < 40
+                && let Some(packet) = pair.a.packet(ROOM)
+            {
+                wire.push(packet);
+            }
+            for _ in 0..20 {
+                if wire.is_empty() {
+                    break;
+                }
+                let packet = wire.swap_remove(rng.random_range(0..wire.len()));
+                match rng.random_range(0..10) {
+                    0 => pair.a.lost(&packet),
+                    1 => {
+                        // Arrived, but the acknowledgement did not.
+                        pair.b.take(&packet).unwrap();
+                        pair.a.lost(&packet);
+                        pair.b.take(&packet).unwrap();
+                    }
+                    _ => {
+                        pair.b.take(&packet).unwrap();
+                        pair.a.acked(&packet);
+                    }
+                }
+            }
+            let max = rng.random_range(1..100_000);
+            while let Ok(ReadOutcome::Chunk(chunk)) = pair.b.read(Instant::default(), b, max) {
+                assert!(chunk.len() <= max && !chunk.is_empty());
+                read.extend_from_slice(&chunk);
+            }
+            while let Some(packet) = pair.b.packet(ROOM) {
+                pair.a.take(&packet).unwrap();
+                pair.b.acked(&packet);
+            }
+            if pair.a.is_drained(a) == Ok(true) {
+                break;
+            }
+        }
+        let (rest, end) = pair.b.read_all(b);
+        read.extend(rest);
+        assert_eq!(end, Ok(ReadOutcome::End), "seed {seed}");
+        assert!(read == data, "seed {seed}");
+    }
+}
+
+#[test]
+fn data_is_written_without_a_copy_and_read_without_a_copy() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.stream();
+    let mut chunk = Bytes::from(bytes(1, 1300));
+    let all = chunk.clone();
+    assert_eq!(pair.a.write_chunk(a, &mut chunk), Ok(1300));
+    assert!(chunk.is_empty());
+    let packet = pair.a.packet(ROOM).unwrap();
+    pair.b.take(&packet).unwrap();
+    let Ok(ReadOutcome::Chunk(read)) = pair.b.read_now(b) else {
+        panic!("nothing to read");
+    };
+    assert_eq!(read, all);
+    let range = packet.bytes.as_ptr_range();
+    assert!(range.contains(&read.as_ptr()), "a slice of the packet");
+}
+
+#[test]
+fn events_come_only_after_not_yet() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.stream();
+    pair.a.write_all(a, b"1");
+    pair.run();
+    assert_eq!(pair.b.events(), []);
+    assert_eq!(pair.b.read_all(b), (b"1".to_vec(), Ok(ReadOutcome::Blocked)));
+    pair.a.write_all(a, b"2");
+    pair.run();
+    pair.a.write_all(a, b"3");
+    pair.run();
+    assert_eq!(pair.b.events(), [StreamEvent::Readable(b)]);
+    assert_eq!(pair.b.read_all(b).0, b"23");
+
+    assert_eq!(pair.b.accept_substream(b), Ok(None));
+    pair.a.open_substream(a).unwrap();
+    pair.run();
+    assert_eq!(
+        pair.b.events(),
+        [StreamEvent::SubstreamReady(b), StreamEvent::Readable(b)][..1]
+    );
+
+    assert_eq!(pair.a.is_drained(a), Ok(false));
+    pair.a.finish(a).unwrap();
+    pair.run();
+    assert_eq!(pair.a.events(), [StreamEvent::Drained(a)]);
+    assert_eq!(pair.a.is_drained(a), Ok(true));
+    assert_eq!(pair.b.events(), [StreamEvent::Readable(b)]);
+    assert_eq!(pair.b.read_now(b), Ok(ReadOutcome::End));
+    assert_eq!(pair.b.read_now(b), Ok(ReadOutcome::End));
+}
+
+#[test]
+fn a_writer_waits_and_goes_on() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.stream();
+    let data = vec![5; 3 << 20];
+    let n = pair.a.write(a, &data).unwrap();
+    assert_eq!(n, 1 << 20);
+    assert_eq!(pair.a.write(a, &data), Ok(0));
+    pair.run();
+    assert_eq!(pair.a.events(), [], "the reader does not read");
+    let mut read = 0;
+    while pair.a.events().is_empty() {
+        read += pair.b.read_all(b).0.len();
+        pair.run();
+    }
+    assert!(read > 0 && pair.a.write(a, &data).unwrap() > 0);
+}
+
+#[test]
+fn nothing_is_sent_before_the_role_is_known() {
+    let mut a = Streams::new(StreamsConfig {
+        window: WindowConfig::default(),
+        seed: 1,
+    });
+    let key = a.open_top_level("svc", "v1").unwrap();
+    a.write_all(key, &[1; 100_000]);
+    assert!(!a.wants() && a.packet(ROOM).is_none());
+    a.set_role(Role::Initiator);
+    let mut sent = 0;
+    while let Some(packet) = a.packet(ROOM) {
+        sent += packet.streams().iter().map(|f| f.data.len()).sum::<usize>();
+    }
+    assert_eq!(sent, 65_536 - 256, "what any peer grants");
+    assert!(a.set_peer_settings(65_535).is_err());
+    a.set_peer_settings(1 << 20).unwrap();
+    assert!(a.wants());
+}
+
+// spec: CHN-10
+#[test]
+fn packets_are_full_as_long_as_more_is_to_be_sent() {
+    for (count, size) in [(200, 100), (3, 30_000), (1, 30_000), (40, 700)] {
+        let mut pair = Pair::new();
+        for _ in 0..count {
+            let key = pair.a.open_top_level("svc", "v1").unwrap();
+            pair.a.write_all(key, &vec![1; size]);
+            pair.a.finish(key).unwrap();
+        }
+        while let Some(packet) = pair.a.packet(ROOM) {
+            assert!(
+                packet.bytes.len() == ROOM || !pair.a.wants(),
+                "{count} of {size}: {}",
+                packet.bytes.len()
+            );
+            if size < 200 {
+                assert!(packet.streams().iter().all(|f| f.fin), "small data is not split");
+            }
+            pair.b.take(&packet).unwrap();
+        }
+        for _ in 0..count {
+            let key = pair.b.accept_any().unwrap();
+            assert_eq!(pair.b.read_all(key), (vec![1; size], Ok(ReadOutcome::End)));
+        }
+    }
+}
+
+// spec: FRM-2
+#[test]
+fn control_frames_go_before_data() {
+    let mut pair = Pair::new();
+    let (a1, _) = pair.stream();
+    let (a2, _) = pair.stream();
+    let (a3, b3) = pair.stream();
+    pair.b.write_all(b3, &[1; 150_000]);
+    pair.run();
+    pair.a.write_all(a1, b"data");
+    pair.a.read_all(a3);
+    pair.a.reset(a2, Code::app(1), "");
+    pair.a.stop(a2, Code::app(1), "");
+    let packet = pair.a.packet(ROOM).unwrap();
+    let frames = packet.frames();
+    assert!(
+        matches!(
+            frames[..],
+            [Frame::Reset(_), Frame::Stop(_), Frame::Credit(_), Frame::Stream(_)]
+        ),
+        "{frames:?}"
+    );
+}
+
+// spec: FRM-6
+#[test]
+fn a_frame_that_carries_nothing_has_no_effect() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.stream();
+    let lsid = pair.a.lsid_of(a);
+    pair.b.forged(&stream_frame(lsid, None, 5000, b"", false)).unwrap();
+    assert_eq!(pair.b.info(b).unwrap().received, 0);
+    assert_eq!(pair.b.read_now(b), Ok(ReadOutcome::Blocked));
+}
+
+#[test]
+fn when_the_channel_ends_what_arrived_can_be_read() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.stream();
+    let (a2, b2) = pair.stream();
+    pair.a.write_all(a, b"whole");
+    pair.a.finish(a).unwrap();
+    pair.a.write_all(a2, b"part");
+    pair.run();
+    pair.b.accept_substream(b).unwrap();
+    let reason = CloseReason::PeerRestarted;
+    for end in [&mut pair.a, &mut pair.b] {
+        end.fail_all(&reason);
+        assert!(!end.wants() && end.packet(ROOM).is_none());
+    }
+    assert_eq!(pair.b.events(), [StreamEvent::SubstreamReady(b)]);
+    assert_eq!(pair.b.read_all(b), (b"whole".to_vec(), Ok(ReadOutcome::End)));
+    assert_eq!(
+        pair.b.read_all(b2),
+        (b"part".to_vec(), Err(ReadError::Lost(reason.clone())))
+    );
+    assert_eq!(pair.b.accept_substream(b), Err(reason.clone()));
+    assert!(pair.a.write(a2, b"x").is_err() && pair.a.open_top_level("svc", "v1").is_err());
+    assert_eq!(pair.a.is_drained(a), Ok(true));
+    for key in [b, b2] {
+        pair.b.release(key);
+    }
+    assert!(pair.b.len() == 0 && pair.b.is_unused());
+}
+
+#[test]
+fn every_waiting_operation_hears_of_the_end_of_the_channel() {
+    let mut pair = Pair::new();
+    let (a, _) = pair.stream();
+    pair.a.read_now(a).unwrap();
+    pair.a.accept_substream(a).unwrap();
+    pair.a.is_drained(a).unwrap();
+    while pair.a.write(a, &[0; 65_536]).unwrap() > 0 {}
+    pair.a.fail_all(&CloseReason::Replaced);
+    assert_eq!(
+        pair.a.events(),
+        [
+            StreamEvent::Readable(a),
+            StreamEvent::Writable(a),
+            StreamEvent::SubstreamReady(a),
+            StreamEvent::Drained(a)
+        ]
+    );
+}

@@ -1,0 +1,493 @@
+//! Opening, numbering, refusing.
+
+use super::*;
+use crate::error::{OpenError, ReadError, WriteError};
+use sss_wire::constants::MAX_DEPTH;
+use sss_wire::frame::Credit;
+
+fn code(result: Result<(), ProtocolError>) -> Code {
+    result.unwrap_err().code
+}
+
+// spec: STR-4
+#[test]
+fn opening_sends_init_at_once_with_or_without_data() {
+    let mut pair = Pair::new();
+    pair.a.open_top_level("svc", "v1").unwrap();
+    let with_data = pair.a.open_top_level("svc", "v2").unwrap();
+    pair.a.write_all(with_data, b"hello");
+    pair.a.finish(with_data).unwrap();
+    let packet = pair.a.packet(ROOM).unwrap();
+    let frames = packet.streams();
+    assert_eq!(frames.len(), 2);
+    assert_eq!((frames[0].lsid, frames[0].data.len(), frames[0].fin), (1, 0, false));
+    assert_eq!(frames[0].init, top_level());
+    assert_eq!(
+        (frames[1].lsid, frames[1].data, frames[1].fin),
+        (3, &b"hello"[..], true)
+    );
+    assert!(!pair.a.wants());
+
+    pair.b.take(&packet).unwrap();
+    let incoming = pair.b.take_incoming().unwrap();
+    assert_eq!(
+        (&incoming.service[..], &incoming.protocol[..]),
+        (&b"svc"[..], &b"v1"[..])
+    );
+}
+
+// spec: STR-5
+#[test]
+fn init_is_repeated_until_it_is_acknowledged() {
+    let mut pair = Pair::new();
+    let key = pair.a.open_top_level("svc", "v1").unwrap();
+    pair.a.write_all(key, b"1");
+    let first = pair.a.packet(ROOM).unwrap();
+    pair.a.write_all(key, b"2");
+    let second = pair.a.packet(ROOM).unwrap();
+    assert_eq!(first.streams()[0].init, second.streams()[0].init);
+    pair.b.take(&second).unwrap();
+    pair.b.take(&first).unwrap();
+    pair.a.acked(&second);
+    pair.a.write_all(key, b"3");
+    let third = pair.a.packet(ROOM).unwrap();
+    assert_eq!(third.streams()[0].init, None);
+    pair.b.take(&third).unwrap();
+    let b = pair.b.accept_any().unwrap();
+    assert_eq!(pair.b.read_all(b).0, b"123");
+    assert_eq!(pair.b.len(), 1);
+}
+
+#[test]
+fn a_lost_announcement_is_repeated() {
+    let mut pair = Pair::new();
+    pair.a.open_top_level("svc", "v1").unwrap();
+    let packet = pair.a.packet(ROOM).unwrap();
+    assert!(!pair.a.wants());
+    pair.a.lost(&packet);
+    assert_eq!(pair.a.packet(ROOM).unwrap().streams()[0].init, top_level());
+}
+
+// spec: STR-6
+#[test]
+fn ancestors_are_announced_before_their_children_in_the_same_packet() {
+    let mut pair = Pair::new();
+    let top = pair.a.open_top_level("svc", "v1").unwrap();
+    let mid = pair.a.open_substream(top).unwrap();
+    let packets: Vec<Packet> = (0..3)
+        .map(|i| {
+            let leaf = pair.a.open_substream(mid).unwrap();
+            pair.a.write_all(leaf, &[i]);
+            pair.a.packet(ROOM).unwrap()
+        })
+        .collect();
+    for packet in packets.iter().rev() {
+        let mut seen = vec![0];
+        for frame in packet.streams() {
+            assert!(seen.contains(&frame.init.unwrap().parent));
+            seen.push(frame.lsid);
+        }
+        assert_eq!(
+            seen.iter().filter(|l| **l == 1).count(),
+            1,
+            "announced once in a packet"
+        );
+        pair.b.take(packet).unwrap();
+    }
+    assert_eq!(pair.b.len(), 5);
+    pair.a.acked(&packets[1]);
+    let leaf = pair.a.open_substream(mid).unwrap();
+    pair.a.write_all(leaf, b"x");
+    assert_eq!(pair.a.packet(ROOM).unwrap().streams().len(), 1);
+}
+
+// spec: STR-7
+#[test]
+fn init_that_cannot_be_closes_the_channel() {
+    let bad_inits = [
+        // The receiver's parity.
+        (2, top_level()),
+        // Parents that were never opened.
+        (1, Some(Init::substream(5))),
+        (1, Some(Init::substream(2))),
+        // Kind and parent that do not match.
+        (1, Some(Init::substream(0))),
+        (
+            3,
+            Some(Init {
+                parent: 1,
+                ..top_level().unwrap()
+            }),
+        ),
+    ];
+    for (lsid, init) in bad_inits {
+        let mut b = Pair::new().b;
+        if lsid == 3 {
+            b.forged(&stream_frame(1, top_level(), 0, b"", false)).unwrap();
+        }
+        let result = b.forged(&stream_frame(lsid, init, 0, b"x", false));
+        assert_eq!(code(result), Code::STREAM_STATE, "{lsid} {init:?}");
+    }
+    let mut pair = Pair::new();
+    pair.stream();
+    let own = stream_frame(1, top_level(), 0, b"", false);
+    assert_eq!(code(pair.a.forged(&own)), Code::STREAM_STATE);
+}
+
+// spec: STR-8
+#[test]
+fn frames_for_streams_never_opened_close_the_channel() {
+    for lsid in [1, 2] {
+        let frames = [
+            stream_frame(lsid, None, 0, b"x", false),
+            reset_frame(lsid, 0),
+            stop_frame(lsid),
+            Frame::Credit(Credit { lsid, limit: 1 << 20 }),
+        ];
+        for frame in frames {
+            let mut b = Pair::new().b;
+            assert_eq!(code(b.forged(&frame)), Code::STREAM_STATE, "{frame:?}");
+        }
+    }
+}
+
+// spec: STR-8
+#[test]
+fn frames_for_retired_streams_are_ignored() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.stream();
+    let lsid = pair.a.lsid_of(a);
+    pair.a.release(a);
+    pair.b.release(b);
+    pair.run();
+    assert_eq!((pair.a.len(), pair.b.len()), (0, 0));
+    for end in [&mut pair.a, &mut pair.b] {
+        end.forged(&stream_frame(lsid, None, 1 << 30, b"x", true)).unwrap();
+        end.forged(&reset_frame(lsid, 1 << 40)).unwrap();
+        end.forged(&stop_frame(lsid)).unwrap();
+        end.forged(&Frame::Credit(Credit { lsid, limit: 1 << 20 })).unwrap();
+        assert_eq!(end.len(), 0);
+    }
+}
+
+// spec: STR-8
+#[test]
+fn stop_credit_and_bare_reset_wait_until_the_peer_knows_the_stream() {
+    let mut pair = Pair::new();
+    let key = pair.a.open_top_level("svc", "v1").unwrap();
+    let announcement = pair.a.packet(ROOM).unwrap();
+    pair.a.stop(key, Code::app(1), "");
+    pair.a.reset(key, Code::app(2), "");
+    let early = pair.a.packet(ROOM).unwrap();
+    let frames = early.frames();
+    assert!(matches!(&frames[0], Frame::Stream(f) if f.init.is_some()), "{frames:?}");
+    assert!(matches!(&frames[1], Frame::Reset(_)) && frames.len() == 2, "{frames:?}");
+    assert!(!pair.a.wants());
+    pair.b.take(&early).unwrap();
+    pair.a.acked(&announcement);
+    let late = pair.a.packet(ROOM).unwrap();
+    assert!(matches!(late.frames()[..], [Frame::Stop(_)]));
+}
+
+// spec: STR-1, STR-2
+#[test]
+fn both_open_children_of_any_stream_with_numbers_of_their_own() {
+    let mut pair = Pair::new();
+    let (a1, b1) = pair.stream();
+    let from_b = pair.b.open_substream(b1).unwrap();
+    let from_a = pair.a.open_substream(a1).unwrap();
+    let top_b = pair.b.open_top_level("back", "v1").unwrap();
+    pair.run();
+    assert_eq!((pair.a.lsid_of(a1), pair.a.lsid_of(from_a)), (1, 3));
+    let mut numbers = [pair.b.lsid_of(from_b), pair.b.lsid_of(top_b)];
+    numbers.sort_unstable();
+    assert_eq!(numbers, [2, 4]);
+    let at_a = pair.a.accept_substream(a1).unwrap().unwrap();
+    assert_eq!(pair.a.lsid_of(at_a), pair.b.lsid_of(from_b));
+    assert_eq!(pair.a.accept_substream(a1), Ok(None));
+    let at_b = pair.b.accept_substream(b1).unwrap().unwrap();
+    assert_eq!(pair.b.lsid_of(at_b), 3);
+}
+
+// spec: STR-2
+#[test]
+fn what_was_sent_on_an_attempt_that_lost_is_numbered_anew() {
+    let mut pair = Pair::new();
+    let mut early = Streams::test(Role::Initiator, 1 << 20);
+    let top = early.open_top_level("svc", "v1").unwrap();
+    early.write_all(top, b"early");
+    let child = early.open_substream(top).unwrap();
+    early.write_all(child, b"child");
+    let lost = early.packet(900).unwrap();
+    assert_eq!(lost.streams()[0].lsid, 1);
+    early.lost(&lost);
+    early.set_role(Role::Responder);
+    early.set_peer_settings(1 << 20).unwrap();
+    pair.b = early;
+    pair.run();
+    let at_a = pair.a.accept_any().unwrap();
+    assert_eq!(pair.a.lsid_of(at_a), 2);
+    assert_eq!(pair.a.read_all(at_a).0, b"early");
+    let child = pair.a.accept_substream(at_a).unwrap().unwrap();
+    assert_eq!(pair.a.read_all(child).0, b"child");
+}
+
+// spec: STR-2
+#[test]
+fn streams_dropped_before_they_were_announced_take_no_number() {
+    let mut pair = Pair::new();
+    for _ in 0..10_000 {
+        let key = pair.a.open_top_level("svc", "v1").unwrap();
+        pair.a.write_all(key, b"never mind");
+        pair.a.release(key);
+    }
+    assert!(pair.a.len() == 0 && !pair.a.wants());
+    let (a, _) = pair.stream();
+    assert_eq!(pair.a.lsid_of(a), 1);
+    assert!(pair.a.table.slots() < 10);
+}
+
+// spec: STR-3
+#[test]
+fn depth_is_limited_here_and_for_the_peer() {
+    let mut pair = Pair::new();
+    let mut both = pair.stream();
+    for _ in 1..MAX_DEPTH {
+        both = pair.child(both);
+    }
+    let (a, b) = both;
+    assert_eq!(pair.a.open_substream(a), Err(OpenError::TooDeep(MAX_DEPTH)));
+    let parent = pair.a.lsid_of(a);
+    pair.b
+        .forged(&stream_frame(999, Some(Init::substream(parent)), 0, b"data", false))
+        .unwrap();
+    let refusal = pair.b.packet(ROOM).unwrap();
+    let frames = refusal.frames();
+    assert!(matches!(
+        frames[0],
+        Frame::Reset(Reset {
+            lsid: 999,
+            code: Code::TOO_DEEP,
+            ..
+        })
+    ));
+    assert!(matches!(
+        frames[1],
+        Frame::Stop(Stop {
+            lsid: 999,
+            code: Code::TOO_DEEP,
+            ..
+        })
+    ));
+    assert_eq!(pair.b.accept_substream(b), Ok(None));
+}
+
+// spec: STR-3
+#[test]
+fn a_chain_of_new_ancestors_fits_into_one_packet() {
+    let mut pair = Pair::new();
+    let mut key = pair.a.open_top_level("svc", "v1").unwrap();
+    for _ in 1..MAX_DEPTH {
+        key = pair.a.open_substream(key).unwrap();
+    }
+    pair.a.write_all(key, &[1; 3000]);
+    pair.a.finish(key).unwrap();
+    pair.run();
+    let mut at = pair.b.accept_any().unwrap();
+    for _ in 1..MAX_DEPTH {
+        at = pair.b.accept_substream(at).unwrap().unwrap();
+    }
+    assert_eq!(pair.b.read_all(at), (vec![1; 3000], Ok(ReadOutcome::End)));
+}
+
+// spec: STR-9
+#[test]
+fn a_refused_stream_ends_with_the_code_and_nothing_else_does() {
+    let mut pair = Pair::new();
+    let (other_a, other_b) = pair.stream();
+    let key = pair.a.open_top_level("nobody", "v1").unwrap();
+    pair.a.write_all(key, &[1; 100_000]);
+    pair.a.read_now(key).unwrap();
+    pair.step();
+    let incoming = pair.b.take_incoming().unwrap();
+    pair.b.refuse(incoming.key, Code::REFUSED_SERVICE);
+    pair.run();
+    assert!(pair.a.events().contains(&StreamEvent::Readable(key)));
+    let refused = pair.a.read_now(key);
+    assert!(
+        matches!(
+            refused,
+            Err(ReadError::Reset {
+                code: Code::REFUSED_SERVICE,
+                ..
+            })
+        ),
+        "{refused:?}"
+    );
+    let refused = pair.a.write(key, b"x");
+    assert!(
+        matches!(
+            refused,
+            Err(WriteError::Stopped {
+                code: Code::REFUSED_SERVICE,
+                ..
+            })
+        ),
+        "{refused:?}"
+    );
+    assert_eq!(pair.b.len(), 1, "the refused stream is retired");
+    pair.a.release(key);
+    assert_eq!(pair.a.len(), 1);
+    pair.a.write_all(other_a, b"still here");
+    pair.run();
+    assert_eq!(pair.b.read_all(other_b).0, b"still here");
+}
+
+// spec: STR-9
+#[test]
+fn children_of_a_released_stream_are_refused() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.stream();
+    let before = pair.a.open_substream(a).unwrap();
+    pair.run();
+    pair.b.release(b);
+    let after = pair.a.open_substream(a).unwrap();
+    pair.run();
+    for key in [before, after] {
+        let refused = pair.a.read_now(key);
+        assert!(
+            matches!(
+                refused,
+                Err(ReadError::Reset {
+                    code: Code::NO_LISTENER,
+                    ..
+                })
+            ),
+            "{refused:?}"
+        );
+    }
+}
+
+/// A stream that is retired at b and held at a.
+fn retired_at_b(pair: &mut Pair) -> StreamKey {
+    let (a, b) = pair.stream();
+    pair.a.finish(a).unwrap();
+    pair.b.finish(b).unwrap();
+    pair.run();
+    assert_eq!(pair.b.read_now(b), Ok(ReadOutcome::End));
+    pair.b.release(b);
+    pair.run();
+    a
+}
+
+// spec: STR-7, STR-9
+#[test]
+fn children_of_a_retired_parent_are_refused_and_no_more_are_opened() {
+    let mut pair = Pair::new();
+    let parent = retired_at_b(&mut pair);
+    assert_eq!(pair.b.len(), 0);
+    let child = pair.a.open_substream(parent).unwrap();
+    let grandchild = pair.a.open_substream(child).unwrap();
+    pair.a.write_all(grandchild, &[0; 5000]);
+    pair.run();
+    for key in [child, grandchild] {
+        let refused = pair.a.read_now(key);
+        assert!(
+            matches!(
+                refused,
+                Err(ReadError::Reset {
+                    code: Code::PARENT_GONE,
+                    ..
+                })
+            ),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(pair.a.open_substream(parent), Err(OpenError::ParentGone));
+    for key in [grandchild, child, parent] {
+        pair.a.release(key);
+    }
+    pair.run();
+    assert_eq!((pair.a.len(), pair.b.len()), (0, 0));
+}
+
+// spec: STR-9
+#[test]
+fn a_lost_refusal_is_repeated() {
+    let mut pair = Pair::new();
+    let parent = retired_at_b(&mut pair);
+    pair.a.open_substream(parent).unwrap();
+    let packet = pair.a.packet(ROOM).unwrap();
+    pair.b.take(&packet).unwrap();
+    let refusal = pair.b.packet(ROOM).unwrap();
+    pair.b.lost(&refusal);
+    assert_eq!(pair.b.packet(ROOM).unwrap().bytes, refusal.bytes);
+}
+
+// spec: STR-9, STR-18
+#[test]
+fn what_a_retired_parent_never_counted_is_taken_back() {
+    let mut pair = Pair::with_root(65_536);
+    for _ in 0..2000 {
+        let parent = retired_at_b(&mut pair);
+        let child = pair.a.open_substream(parent).unwrap();
+        pair.a.write_all(child, &[0; 300]);
+        pair.run();
+        assert_eq!(pair.a.open_substream(parent), Err(OpenError::ParentGone));
+        pair.a.release(child);
+        pair.a.release(parent);
+        pair.run();
+    }
+    assert_eq!(pair.a.table[0].send.credit.charge, pair.b.table[0].recv.credit.charge);
+}
+
+// spec: STR-10
+#[test]
+fn too_many_gaps_close_the_channel() {
+    let mut b = Pair::new().b;
+    let parent = {
+        b.forged(&stream_frame(1, top_level(), 0, b"", false)).unwrap();
+        let key = b.take_incoming().unwrap().key;
+        b.refuse(key, Code::REFUSED_SERVICE);
+        b.forged(&reset_frame(1, 0)).unwrap();
+        let packet = b.packet(ROOM).unwrap();
+        b.acked(&packet);
+        assert_eq!(b.len(), 0);
+        Some(Init::substream(1))
+    };
+    // Of a retired parent, so that no credit is needed.
+    let mut result = Ok(());
+    for i in 0..sss_wire::constants::MAX_OPEN_GAPS as u64 + 1 {
+        assert_eq!(result, Ok(()), "{i} gaps");
+        result = b.forged(&stream_frame(5 + 4 * i, parent, 0, b"", false));
+        b.packet(ROOM);
+    }
+    assert_eq!(code(result), Code::LIMIT);
+}
+
+#[test]
+fn names_that_are_too_long_are_refused() {
+    let mut a = Pair::new().a;
+    let long = "x".repeat(256);
+    assert_eq!(a.open_top_level(&long, ""), Err(OpenError::NameTooLong));
+    assert_eq!(a.open_top_level("", &long), Err(OpenError::NameTooLong));
+    let longest = "x".repeat(255);
+    let key = a.open_top_level(&longest, &longest).unwrap();
+    a.write_all(key, &[0; 2000]);
+    let packet = a.packet(900).unwrap();
+    assert_eq!(packet.bytes.len(), 900);
+}
+
+#[test]
+fn the_root_is_no_stream_of_the_application() {
+    let mut a = Pair::new().a;
+    let root = StreamKey {
+        index: 0,
+        generation: 0,
+    };
+    assert_eq!(a.open_substream(root), Err(OpenError::Gone));
+    assert_eq!(a.write(root, b"x"), Err(WriteError::Closed));
+    assert_eq!(a.read_now(root), Err(ReadError::Closed));
+    a.release(root);
+    assert!(a.info(root).is_none() && a.len() == 0);
+}

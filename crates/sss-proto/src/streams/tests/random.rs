@@ -1,0 +1,478 @@
+//! Random operations on both sides over a bad wire, against plain models of data and credit.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use sss_wire::constants::{OPEN_COST, STREAM_BORROW};
+
+use super::*;
+use crate::error::ReadError;
+
+/// What one direction of the wire has carried, and what the peer has taken in of it: the charges follow from that alone.
+#[derive(Default)]
+struct Ledger {
+    parents: BTreeMap<u64, u64>,
+    /// Streams opened by the sender of this direction.
+    opened: BTreeSet<u64>,
+    reached: BTreeMap<u64, u64>,
+    /// Streams that the receiver refused because it had retired the parent.
+    orphans: BTreeSet<u64>,
+}
+
+impl Ledger {
+    fn note(&mut self, frame: &Frame<'_>) {
+        match frame {
+            Frame::Stream(f) => {
+                if let Some(init) = f.init {
+                    self.open(f.lsid, init.parent);
+                    self.opened.insert(f.lsid);
+                }
+                if !f.data.is_empty() || f.fin {
+                    self.reach(f.lsid, f.offset + f.data.len() as u64);
+                }
+            }
+            Frame::Reset(f) => self.reach(f.lsid, f.final_size),
+            _ => {}
+        }
+    }
+
+    fn open(&mut self, lsid: u64, parent: u64) {
+        if !self.orphans.contains(&lsid) {
+            self.parents.insert(lsid, parent);
+        }
+    }
+
+    fn reach(&mut self, lsid: u64, offset: u64) {
+        let reached = self.reached.entry(lsid).or_default();
+        *reached = offset.max(*reached);
+    }
+
+    /// The charges of all streams, as STR-18 says.
+    fn charges(&self) -> BTreeMap<u64, u64> {
+        let mut children: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+        for (child, parent) in &self.parents {
+            children.entry(*parent).or_default().push(*child);
+        }
+        let mut charges = BTreeMap::new();
+        self.charge(0, &children, &mut charges);
+        charges
+    }
+
+    fn charge(&self, lsid: u64, children: &BTreeMap<u64, Vec<u64>>, out: &mut BTreeMap<u64, u64>) -> u64 {
+        let mut charge = self.reached.get(&lsid).copied().unwrap_or(0);
+        for child in children.get(&lsid).into_iter().flatten() {
+            charge += if self.opened.contains(child) { OPEN_COST } else { 0 };
+            charge += self.charge(*child, children, out).min(STREAM_BORROW);
+        }
+        out.insert(lsid, charge);
+        charge
+    }
+
+    /// A stream that the receiver refused without keeping it counts nothing, and neither does what is below.
+    fn forget(&mut self, lsid: u64) {
+        self.orphans.insert(lsid);
+        self.parents.remove(&lsid);
+    }
+}
+
+/// What the writer of a direction knows; its data begins with its number.
+#[derive(Clone, Copy, Debug, Default)]
+struct Written {
+    len: u64,
+    is_finished: bool,
+    is_aborted: bool,
+}
+
+/// What an application knows of a stream it holds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Handle {
+    /// Number of the direction it writes.
+    writes: Option<usize>,
+    /// Number of the direction it reads, once its first bytes are there, and how far it is.
+    reads: Option<usize>,
+    prefix: [u8; 4],
+    read: u64,
+}
+
+struct Side {
+    streams: Streams,
+    held: BTreeMap<StreamKey, Handle>,
+    sent: Ledger,
+    received: Ledger,
+    flying: Vec<Packet>,
+}
+
+impl Side {
+    fn new(role: Role) -> Self {
+        let mut streams = Streams::test(role, 100_000);
+        streams.set_peer_settings(100_000).unwrap();
+        Self {
+            streams,
+            held: BTreeMap::new(),
+            sent: Ledger::default(),
+            received: Ledger::default(),
+            flying: Vec::new(),
+        }
+    }
+
+    fn any(&self, rng: &mut StdRng) -> Option<StreamKey> {
+        if self.held.is_empty() {
+            return None;
+        }
+        self.held.keys().nth(rng.random_range(0..self.held.len())).copied()
+    }
+
+    /// Charges and limits agree with the ledgers.
+    fn check(&self, peer: &Self, what: &str) {
+        let (sent, received) = (self.sent.charges(), self.received.charges());
+        for index in 0..self.streams.table.slots() {
+            let Some(node) = self.streams.table.get(index) else {
+                continue;
+            };
+            if !node.has(Flags::ANNOUNCED) {
+                continue;
+            }
+            let lsid = self.streams.lsid(index);
+            let (send, recv) = (&node.send.credit, &node.recv.credit);
+            if !self.is_detached(index) {
+                assert_eq!(
+                    send.charge,
+                    sent.get(&lsid).copied().unwrap_or(0),
+                    "{what}: sent by {lsid}"
+                );
+            }
+            assert!(send.charge <= send.limit, "{what}: {lsid}");
+            assert_eq!(
+                recv.charge,
+                received.get(&lsid).copied().unwrap_or(0),
+                "{what}: received by {lsid}"
+            );
+            assert!(
+                recv.charge <= recv.limit && recv.consumed <= recv.charge,
+                "{what}: {lsid}"
+            );
+            if lsid == 0 {
+                assert!(peer.streams.table[0].send.credit.limit <= recv.limit, "{what}");
+            }
+        }
+    }
+
+    fn is_detached(&self, index: u32) -> bool {
+        let node = &self.streams.table[index];
+        node.has(Flags::DETACHED) || (index != 0 && self.is_detached(node.place.parent))
+    }
+}
+
+struct World {
+    rng: StdRng,
+    seed: u64,
+    sides: [Side; 2],
+    written: Vec<Written>,
+    /// How many of 16 packets do not arrive, and of how many that arrive the sender does not learn.
+    loss: u32,
+    ends: usize,
+    resets: usize,
+}
+
+/// The byte at an offset of the direction with a number.
+fn byte(number: usize, offset: u64) -> u8 {
+    match offset {
+        0..4 => (number as u32).to_be_bytes()[offset as usize],
+        _ => ((offset ^ (number as u64 * 77)).wrapping_mul(0x9e37_79b9) >> 7) as u8,
+    }
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let loss = rng.random_range(0..5);
+        Self {
+            rng,
+            seed,
+            sides: [Side::new(Role::Initiator), Side::new(Role::Responder)],
+            written: Vec::new(),
+            loss,
+            ends: 0,
+            resets: 0,
+        }
+    }
+
+    fn pair(&mut self, from: usize) -> (&mut Side, &mut Side) {
+        let [a, b] = &mut self.sides;
+        if from == 0 { (a, b) } else { (b, a) }
+    }
+
+    fn send(&mut self, from: usize) {
+        let room = [300, 1400, 1400, 9000][self.rng.random_range(0..4)];
+        let side = &mut self.sides[from];
+        if let Some(packet) = side.streams.packet(room) {
+            packet.frames().iter().for_each(|f| side.sent.note(f));
+            side.flying.push(packet);
+        }
+    }
+
+    /// Something happens to one of the packets that are under way.
+    fn arrive(&mut self, from: usize, loss: u32) {
+        let count = self.sides[from].flying.len();
+        if count == 0 {
+            return;
+        }
+        let nth = self.rng.random_range(0..count.min(8));
+        let (lost, unacked) = (self.rng.random_range(0..16) < loss, self.rng.random_range(0..16) < loss);
+        let (seed, (sender, receiver)) = (self.seed, self.pair(from));
+        let packet = sender.flying.remove(nth);
+        if !lost {
+            deliver(seed, sender, receiver, &packet);
+        }
+        if lost || unacked {
+            sender.streams.lost(&packet);
+        } else {
+            sender.streams.acked(&packet);
+        }
+    }
+
+    fn write(&mut self, side: usize, key: StreamKey) {
+        let n = [1, 100, 2000, 80_000][self.rng.random_range(0..4)];
+        let number = match self.sides[side].held[&key].writes {
+            Some(number) => number,
+            None => {
+                self.written.push(Written::default());
+                self.written.len() - 1
+            }
+        };
+        let written = &mut self.written[number];
+        let data: Vec<u8> = (written.len..written.len + n).map(|i| byte(number, i)).collect();
+        let streams = &mut self.sides[side].streams;
+        let result = if n % 3 == 0 {
+            streams.write(key, &data)
+        } else {
+            streams.write_chunk(key, &mut Bytes::from(data))
+        };
+        match result {
+            Ok(n) => written.len += n as u64,
+            Err(_) => written.is_aborted |= !written.is_finished,
+        }
+        self.sides[side].held.get_mut(&key).unwrap().writes = Some(number);
+    }
+
+    fn read(&mut self, side: usize, key: StreamKey) {
+        let max = [1, 500, 1 << 20][self.rng.random_range(0..3)];
+        let seed = self.seed;
+        let Side { streams, held, .. } = &mut self.sides[side];
+        let handle = held.get_mut(&key).unwrap();
+        match streams.read(Instant::from_nanos(handle.read), key, max) {
+            Ok(ReadOutcome::Chunk(bytes)) => {
+                for b in bytes {
+                    if let Some(prefix) = handle.prefix.get_mut(handle.read as usize) {
+                        *prefix = b;
+                        handle.reads = Some(u32::from_be_bytes(handle.prefix) as usize).filter(|_| handle.read == 3);
+                    } else {
+                        let number = handle.reads.expect("a number comes first");
+                        assert_eq!(
+                            b,
+                            byte(number, handle.read),
+                            "seed {seed}: direction {number} at {}",
+                            handle.read
+                        );
+                    }
+                    handle.read += 1;
+                }
+            }
+            Ok(ReadOutcome::End) => {
+                self.ends += 1;
+                if let Some(number) = handle.reads {
+                    let written = self.written[number];
+                    assert!(written.is_finished, "seed {seed}: {written:?}");
+                    assert_eq!(written.len, handle.read, "seed {seed}");
+                }
+            }
+            Err(ReadError::Reset { .. }) => self.resets += 1,
+            Ok(ReadOutcome::Blocked) | Err(_) => {}
+        }
+    }
+
+    fn finish(&mut self, side: usize, key: StreamKey) {
+        let is_finished = self.sides[side].streams.finish(key).is_ok();
+        if let Some(number) = self.sides[side].held[&key].writes {
+            self.written[number].is_finished |= is_finished;
+        }
+    }
+
+    fn take_streams(&mut self, side: usize) {
+        let refuse = self.rng.random_ratio(1, 8);
+        let Side { streams, held, .. } = &mut self.sides[side];
+        if let Some(incoming) = streams.take_incoming() {
+            if refuse {
+                streams.refuse(incoming.key, Code::REFUSED_PROTOCOL);
+            } else if streams.accept_top_level(incoming.key) {
+                held.insert(incoming.key, Handle::default());
+            }
+        }
+    }
+
+    /// One random operation of one application.
+    fn act(&mut self, side: usize) {
+        let what = self.rng.random_range(0..40);
+        if what < 3 {
+            let Side { streams, held, .. } = &mut self.sides[side];
+            if held.len() < 30 {
+                held.insert(streams.open_top_level("svc", "v1").unwrap(), Handle::default());
+            }
+            return;
+        }
+        if what < 6 {
+            return self.take_streams(side);
+        }
+        let Some(key) = self.sides[side].any(&mut self.rng) else {
+            return;
+        };
+        let Side { streams, held, .. } = &mut self.sides[side];
+        match what {
+            6..9 => {
+                if held.len() < 60
+                    && let Ok(child) = streams.open_substream(key)
+                {
+                    held.insert(child, Handle::default());
+                }
+            }
+            9..12 => {
+                if let Ok(Some(child)) = streams.accept_substream(key) {
+                    held.insert(child, Handle::default());
+                }
+            }
+            12..20 => self.write(side, key),
+            20..34 => self.read(side, key),
+            34..36 => self.finish(side, key),
+            36 => streams.reset(key, Code::app(4), "test"),
+            37 => streams.stop(key, Code::app(5), "test"),
+            38 => {
+                streams.release(key);
+                held.remove(&key);
+            }
+            _ => {
+                streams.events();
+            }
+        }
+    }
+
+    fn check(&self, step: usize) {
+        let what = format!("seed {} step {step}", self.seed);
+        self.sides[0].check(&self.sides[1], &what);
+        self.sides[1].check(&self.sides[0], &what);
+    }
+
+    /// The applications come to an end, and the wire is good.
+    fn wind_up(&mut self) {
+        for _ in 0..3000 {
+            for side in 0..2 {
+                self.take_streams(side);
+                let keys: Vec<_> = self.sides[side].held.keys().copied().collect();
+                for key in keys {
+                    self.finish(side, key);
+                    self.read(side, key);
+                    if let Ok(Some(child)) = self.sides[side].streams.accept_substream(key) {
+                        self.sides[side].held.insert(child, Handle::default());
+                    }
+                    let info = self.sides[side].streams.info(key).unwrap();
+                    let is_over = info.receiving == crate::streams::RecvState::Done && info.children == 0;
+                    if is_over && self.sides[side].streams.is_drained(key) != Ok(false) {
+                        self.sides[side].streams.release(key);
+                        self.sides[side].held.remove(&key);
+                    }
+                }
+                for _ in 0..20 {
+                    self.send(side);
+                    self.arrive(side, 0);
+                }
+            }
+            let is_quiet = self
+                .sides
+                .iter()
+                .all(|s| s.held.is_empty() && s.flying.is_empty() && s.streams.len() == 0);
+            if is_quiet && self.sides.iter().all(|s| !s.streams.wants()) {
+                return;
+            }
+        }
+        let left = self.sides.each_ref().map(|s| (s.held.len(), s.streams.tree()));
+        panic!("seed {}: streams are left: {left:?}", self.seed);
+    }
+}
+
+/// A packet arrives: the receiver takes it in, and both ledgers learn what it counts.
+fn deliver(seed: u64, sender: &mut Side, receiver: &mut Side, packet: &Packet) {
+    for frame in packet.frames() {
+        let lsid = match &frame {
+            Frame::Stream(f) => f.lsid,
+            Frame::Reset(f) => f.lsid,
+            _ => 0,
+        };
+        let before = lsid == 0 || receiver.streams.attachment.find(lsid) == Found::Never;
+        let was_live = matches!(receiver.streams.attachment.find(lsid.max(1)), Found::Live(_));
+        let result = receiver.streams.take_frame(&frame, &packet.bytes);
+        result.unwrap_or_else(|e| panic!("seed {seed}: {e} after {frame:?}"));
+        let is_kept = before && matches!(receiver.streams.attachment.find(lsid.max(1)), Found::Live(_));
+        if was_live || is_kept {
+            receiver.received.note(&frame);
+        }
+        // STREAM from either side tells both directions where a stream is.
+        if let Frame::Stream(Stream { init: Some(init), .. }) = &frame
+            && is_kept
+        {
+            receiver.sent.open(lsid, init.parent);
+            sender.received.open(lsid, init.parent);
+        }
+        let gone = match &frame {
+            Frame::Reset(f) if f.code == Code::PARENT_GONE => Some(f.lsid),
+            Frame::Stop(f) if f.code == Code::PARENT_GONE => Some(f.lsid),
+            _ => None,
+        };
+        if let Some(lsid) = gone {
+            receiver.sent.forget(lsid);
+        }
+    }
+}
+
+// spec: STR-11, STR-16, STR-18, STR-19
+#[test]
+fn random_operations_keep_data_ends_and_credit_right() {
+    let seeds = std::env::var("SSS_SEED")
+        .ok()
+        .and_then(|s| s.parse().ok())
+        .map_or(0..60, |s| s..s + 1);
+    let (mut ends, mut resets) = (0, 0);
+    for seed in seeds {
+        let mut world = World::new(seed);
+        for step in 0..4000 {
+            let side = world.rng.random_range(0..2);
+            match world.rng.random_range(0..4) {
+                0 => world.send(side),
+                1 => world.arrive(side, world.loss),
+                _ => world.act(side),
+            }
+            if step % 16 == 0 {
+                world.check(step);
+            }
+        }
+        world.wind_up();
+        world.check(usize::MAX);
+        for side in &world.sides {
+            let root = &side.streams.table[0].recv.credit;
+            assert_eq!(root.charge, root.consumed, "seed {seed}");
+        }
+        let charges = world.sides.each_ref().map(|s| {
+            (
+                s.streams.table[0].send.credit.charge,
+                s.streams.table[0].recv.credit.charge,
+            )
+        });
+        assert_eq!(
+            (charges[0].0, charges[1].0),
+            (charges[1].1, charges[0].1),
+            "seed {seed}"
+        );
+        ends += world.ends;
+        resets += world.resets;
+    }
+    assert!(ends > 0 && resets > 0);
+}

@@ -1,0 +1,302 @@
+//! Up: frames from the peer.
+//!
+//! 1. the stream is found, or made by its INIT;
+//! 2. what the frame says is checked against what is known: final size, then credit;
+//! 3. data goes into the receive buffer, or is discarded and counted as consumed;
+//! 4. whoever waits is told, and the stream is retired if that was its end.
+
+use bytes::Bytes;
+use sss_wire::Code;
+use sss_wire::constants::{MAX_DEPTH, OPEN_COST};
+use sss_wire::frame::{Init, InitKind, Reset, Stop, Stream};
+
+use super::Streams;
+use super::attachment::Found;
+use super::node::{Ending, Flags, Node, Opener, ROOT};
+use super::recv::Incoming;
+use super::state::{RecvInput, RecvState};
+use crate::error::ProtocolError;
+
+const UNKNOWN: ProtocolError = ProtocolError::new(Code::STREAM_STATE, "frame for a stream that was never opened");
+
+impl Streams {
+    /// STREAM. `packet` holds the frame's data.
+    ///
+    /// # Errors
+    /// If the peer broke a rule.
+    pub(crate) fn on_stream(&mut self, frame: &Stream<'_>, packet: &Bytes) -> Result<(), ProtocolError> {
+        if self.failed.is_some() {
+            return Ok(());
+        }
+        let index = match self.attachment.find(frame.lsid) {
+            Found::Live(index) => {
+                if frame.init.is_some() && self.table[index].place.opener == Opener::Own {
+                    return Err(wrong_parity());
+                }
+                Some(index)
+            }
+            Found::Retired | Found::Never => self.meet(frame)?,
+        };
+        match index {
+            Some(index) => self.receive(index, frame, packet),
+            None => Ok(()),
+        }
+    }
+
+    /// A frame for a stream that is not there: opens it, if it is new. `None` if it was retired, or refused without being kept.
+    fn meet(&mut self, frame: &Stream<'_>) -> Result<Option<u32>, ProtocolError> {
+        let was_opened = self.attachment.find(frame.lsid) == Found::Retired;
+        let (opener, ordinal) = self.attachment.name(frame.lsid);
+        match &frame.init {
+            // STR-7
+            Some(_) if opener == Opener::Own => Err(wrong_parity()),
+            _ if was_opened => Ok(None),
+            Some(init) => self.open_for_peer(frame.lsid, ordinal, init),
+            None => Err(UNKNOWN),
+        }
+    }
+
+    /// INIT of a stream that is new.
+    fn open_for_peer(&mut self, lsid: u64, ordinal: u64, init: &Init<'_>) -> Result<Option<u32>, ProtocolError> {
+        let parent = match (init.kind, init.parent) {
+            (InitKind::TopLevel { .. }, 0) => Some(ROOT),
+            (InitKind::TopLevel { .. }, _) | (InitKind::Substream, 0) => {
+                return Err(ProtocolError::new(
+                    Code::STREAM_STATE,
+                    "kind and parent of a stream do not match",
+                ));
+            }
+            (InitKind::Substream, parent) => match self.attachment.find(parent) {
+                Found::Live(index) => Some(index),
+                Found::Retired => None,
+                Found::Never => {
+                    return Err(ProtocolError::new(
+                        Code::STREAM_STATE,
+                        "child of a stream that was never opened",
+                    ));
+                }
+            },
+        };
+        self.attachment.note_opened(ordinal)?;
+        let Some(parent) = parent else {
+            self.control.refuse(lsid)?;
+            return Ok(None);
+        };
+        let names = match init.kind {
+            InitKind::TopLevel { service, protocol } => Some(self.names.get(service, protocol)),
+            InitKind::Substream => None,
+        };
+        let depth = self.table[parent].place.depth;
+        let mut node = Node::new(parent, depth.saturating_add(1), Opener::Peer, names);
+        node.ordinal = ordinal;
+        node.set(Flags::ANNOUNCED.with(Flags::INIT_ACKED));
+        let key = self.table.insert(node);
+        self.table[parent].place.children += 1;
+        self.attachment.attach(ordinal, key.index);
+        self.charge_recv(parent, OPEN_COST)?;
+        self.offer(parent, key.index);
+        Ok(Some(key.index))
+    }
+
+    /// Puts a new stream in its parent's backlog, or refuses it.
+    fn offer(&mut self, parent: u32, index: u32) {
+        let key = self.table.key(index);
+        let takes_children = self.table[parent].has(Flags::HELD) || self.table[parent].has(Flags::UNACCEPTED);
+        if self.table[parent].place.depth >= MAX_DEPTH {
+            self.refuse_at(index, Code::TOO_DEEP);
+        } else if !takes_children {
+            self.refuse_at(index, Code::NO_LISTENER);
+        } else if parent == ROOT {
+            self.table[index].set(Flags::UNACCEPTED);
+            self.app.incoming.push_back(key);
+        } else {
+            self.table[index].set(Flags::UNACCEPTED);
+            let mut backlog = std::mem::take(&mut self.table[parent].rare_mut().backlog);
+            let table = &self.table;
+            backlog.push(key, |k| table.find(k).is_some());
+            self.table[parent].rare_mut().backlog = backlog;
+            self.notify(parent, Flags::WANT_ACCEPT);
+        }
+    }
+
+    /// Data and FIN.
+    fn receive(&mut self, index: u32, frame: &Stream<'_>, packet: &Bytes) -> Result<(), ProtocolError> {
+        if frame.data.is_empty() && !frame.fin {
+            return Ok(());
+        }
+        let end = frame.offset.saturating_add(frame.data.len() as u64);
+        self.extend(index, end, frame.fin)?;
+        if self.table[index].status.recv.keeps_data() {
+            let has_more = self.keep(index, frame, packet);
+            let is_complete = self.complete(index);
+            if has_more || is_complete {
+                self.notify(index, Flags::WANT_READ);
+            }
+        } else if matches!(self.table[index].status.recv, RecvState::Stopped | RecvState::Done) {
+            self.discard(index);
+            self.retire(index);
+        }
+        Ok(())
+    }
+
+    /// Checks the end of a frame against the final size, if that is known, and against the credit; and notes a new
+    /// highest offset and a new final size.
+    fn extend(&mut self, index: u32, end: u64, is_final: bool) -> Result<(), ProtocolError> {
+        let node = &mut self.table[index];
+        let received = node.recv.received;
+        let (state, has_size) = (node.status.recv, node.status.recv.has_size());
+        // STR-12
+        let is_beyond = has_size && end > received;
+        let is_other_end = is_final && (end < received || (has_size && end != received));
+        if is_beyond || is_other_end {
+            return Err(ProtocolError::new(
+                Code::FINAL_SIZE,
+                "data beyond the end, or two different ends",
+            ));
+        }
+        if is_final && let Some(state) = state.after(RecvInput::Size) {
+            node.status.recv = state;
+        }
+        if end > received {
+            node.recv.received = end;
+            self.charge_recv(index, end - received)?;
+        }
+        Ok(())
+    }
+
+    /// Puts data into the receive buffer; returns whether more can be read.
+    fn keep(&mut self, index: u32, frame: &Stream<'_>, packet: &Bytes) -> bool {
+        let recv = &mut self.table[index].recv;
+        let end = frame.offset.saturating_add(frame.data.len() as u64);
+        if end <= recv.next() || frame.data.is_empty() {
+            return false;
+        }
+        let read = recv.read;
+        let buf = recv.buf.get_or_insert_with(|| self.pool.recv_buf(read));
+        let incoming = Incoming {
+            offset: frame.offset,
+            data: frame.data,
+            packet,
+        };
+        buf.insert(incoming, &mut self.pool.slices)
+    }
+
+    /// Whether that was the last that was missing.
+    fn complete(&mut self, index: u32) -> bool {
+        let node = &mut self.table[index];
+        if node.recv.next() < node.recv.received {
+            return false;
+        }
+        let Some(state) = node.status.recv.after(RecvInput::AllReceived) else {
+            return false;
+        };
+        node.status.recv = state;
+        true
+    }
+
+    /// The stream that RESET, STOP or CREDIT is about; `None` if it was retired.
+    fn known(&self, lsid: u64) -> Result<Option<u32>, ProtocolError> {
+        match self.attachment.find(lsid) {
+            _ if self.failed.is_some() => Ok(None),
+            Found::Live(index) => Ok(Some(index)),
+            Found::Retired => Ok(None),
+            // STR-8
+            Found::Never => Err(UNKNOWN),
+        }
+    }
+
+    /// RESET.
+    ///
+    /// # Errors
+    /// If the peer broke a rule.
+    pub(crate) fn on_reset(&mut self, frame: &Reset<'_>) -> Result<(), ProtocolError> {
+        let Some(index) = self.known(frame.lsid)? else {
+            return Ok(());
+        };
+        self.note_parent_gone(index, frame.code);
+        let before = self.table[index].status.recv;
+        self.check_reset(index, frame.final_size)?;
+        let node = &mut self.table[index];
+        node.clear(Flags::STOP_DUE.with(Flags::STOP_OPEN));
+        if let Some(state) = before.after(RecvInput::Reset) {
+            node.status.recv = state;
+            if state == RecvState::Reset {
+                node.rare_mut().reset = Some(Ending::new(frame.code, frame.reason));
+            }
+            // STR-15
+            self.discard(index);
+            self.notify(index, Flags::WANT_READ);
+        }
+        if !self.table[index].has(Flags::HELD)
+            && let Some(state) = self.table[index].status.recv.after(RecvInput::Seen)
+            && !self.table[index].has(Flags::UNACCEPTED)
+        {
+            self.table[index].status.recv = state;
+        }
+        self.retire(index);
+        Ok(())
+    }
+
+    /// The final size of RESET is checked, and charged, like that of FIN.
+    fn check_reset(&mut self, index: u32, size: u64) -> Result<(), ProtocolError> {
+        let node = &mut self.table[index];
+        let received = node.recv.received;
+        // STR-12
+        if size < received || (node.status.recv.has_size() && size != received) {
+            return Err(ProtocolError::new(Code::FINAL_SIZE, "RESET with another final size"));
+        }
+        node.recv.received = size;
+        self.charge_recv(index, size - received)
+    }
+
+    /// STOP.
+    ///
+    /// # Errors
+    /// If the peer broke a rule.
+    pub(crate) fn on_stop(&mut self, frame: &Stop<'_>) -> Result<(), ProtocolError> {
+        let Some(index) = self.known(frame.lsid)? else {
+            return Ok(());
+        };
+        self.note_parent_gone(index, frame.code);
+        // STR-14
+        if self.abort(index, Ending::new(frame.code, frame.reason)) {
+            self.table[index].set(Flags::STOPPED_BY_PEER);
+            self.notify(index, Flags::WANT_WRITE);
+            self.notify(index, Flags::WANT_DRAIN);
+        }
+        Ok(())
+    }
+
+    /// STR-9: the peer has retired the parent, and counts nothing of the stream.
+    fn note_parent_gone(&mut self, index: u32, code: Code) {
+        let place = &self.table[index].place;
+        if code != Code::PARENT_GONE || place.opener != Opener::Own || place.parent == ROOT {
+            return;
+        }
+        let parent = place.parent;
+        self.table[parent].set(Flags::PEER_GONE);
+        let control = &mut self.control;
+        self.table
+            .uncharge(index, |table, at| super::resume(table, control, at));
+    }
+
+    /// CREDIT; `lsid` 0 is the root.
+    ///
+    /// # Errors
+    /// If the peer broke a rule.
+    pub(crate) fn on_credit(&mut self, lsid: u64, limit: u64) -> Result<(), ProtocolError> {
+        let index = match lsid {
+            0 => Some(ROOT).filter(|_| self.failed.is_none()),
+            _ => self.known(lsid)?,
+        };
+        if let Some(index) = index {
+            self.raise_limit(index, limit);
+        }
+        Ok(())
+    }
+}
+
+/// STR-7
+fn wrong_parity() -> ProtocolError {
+    ProtocolError::new(Code::STREAM_STATE, "INIT of a stream that is the receiver's to open")
+}

@@ -1,0 +1,52 @@
+//! What a packet carried, remembered until it is acknowledged or lost.
+
+use crate::ids::StreamKey;
+
+/// One frame of a sent packet that somebody wants to hear about again.
+///
+/// Kept small: there is one per frame in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Token {
+    /// An acknowledgement that named nothing above `largest`.
+    Ack { largest: u64 },
+    /// A STREAM frame.
+    Stream {
+        key: StreamKey,
+        offset: u64,
+        /// Length of the data, and the flags of [`StreamFlags`].
+        len: u32,
+        flags: StreamFlags,
+    },
+    /// RESET of a stream.
+    Reset(StreamKey),
+    /// STOP of a stream.
+    Stop(StreamKey),
+    /// CREDIT of a stream, and the limit it named.
+    Credit { key: StreamKey, limit: u64 },
+    /// CREDIT of the root.
+    RootCredit { limit: u64 },
+    /// A refusal (RESET and STOP) of a stream that was never kept.
+    Refusal { lsid: u64 },
+    /// A path MTU probe.
+    MtuProbe { size: u16 },
+    /// PATH_CHALLENGE.
+    PathChallenge,
+}
+
+/// Which of FIN and INIT a STREAM frame carried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct StreamFlags(u8);
+
+impl StreamFlags {
+    pub(crate) const NONE: Self = Self(0);
+    pub(crate) const FIN: Self = Self(1);
+    pub(crate) const INIT: Self = Self(2);
+
+    pub(crate) fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    pub(crate) fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
