@@ -266,7 +266,12 @@ impl Peer {
     }
 
     /// When [`Self::on_timer`] is to be called.
-    pub(crate) fn next_timer(&self) -> Option<Instant> {
+    pub(crate) fn next_timer(&mut self) -> Option<Instant> {
+        // CHN-3
+        let has_streams = !self.streams.is_unused();
+        if let Some(channel) = self.channel_mut() {
+            channel.set_keepalive(has_streams);
+        }
         match &self.link {
             Link::Unlinked | Link::Down => None,
             Link::Negotiating(initiation) => Some(initiation.next_timer()),
@@ -294,11 +299,9 @@ impl Peer {
     }
 
     fn on_channel_timer(&mut self, now: Instant) {
-        let has_streams = !self.streams.is_unused();
         let (Link::Early(_, channel) | Link::Up(channel, _) | Link::Ending(channel)) = &mut self.link else {
             return;
         };
-        channel.set_keepalive(has_streams);
         if channel.next_timer().is_none_or(|at| at > now) {
             return;
         }

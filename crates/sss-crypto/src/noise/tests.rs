@@ -1,3 +1,5 @@
+mod negotiations;
+
 use rand::RngExt;
 use rand::rngs::StdRng;
 use serde_json::Value;

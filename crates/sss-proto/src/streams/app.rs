@@ -13,7 +13,7 @@ use crate::io::Instant;
 
 /// How many bytes of a stream may be written and not yet sent. What was sent and not yet acknowledged is bounded by the
 /// peer's credit and by congestion control.
-const SEND_AHEAD: u64 = 1 << 20;
+const SEND_AHEAD: u64 = 512 << 10;
 
 /// What reading gives.
 #[derive(Clone, Debug, PartialEq, Eq)]

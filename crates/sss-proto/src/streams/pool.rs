@@ -4,7 +4,7 @@ use super::recv::{RecvBuf, Slices};
 use super::send::SendBuf;
 
 /// Unused buffers kept of each kind.
-const KEPT: usize = 32;
+const KEPT: usize = 128;
 
 /// Buffers of streams that have nothing in them.
 #[derive(Debug, Default)]

@@ -15,7 +15,7 @@ const MAX_CHUNK: usize = 64 << 10;
 /// Gathered bytes become a chunk when they are this many.
 const MAX_TAIL: usize = 32 << 10;
 /// Capacity that an unused buffer keeps.
-const KEPT_TAIL: usize = 4096;
+const KEPT_TAIL: usize = 1024;
 
 #[derive(Debug)]
 struct Chunk {
