@@ -3,6 +3,8 @@
 //! The network's faults are never an error of a call: a bad packet is a counted [`Drop`], a peer that
 //! breaks the rules ends its channel with a [`CloseReason`].
 
+use std::io;
+
 use sss_wire::Code;
 use thiserror::Error;
 
@@ -187,6 +189,43 @@ pub enum ReadError {
     /// The channel has ended.
     #[error(transparent)]
     Lost(#[from] CloseReason),
+}
+
+/// As `io::Error`, with the typed error as its source.
+impl From<WriteError> for io::Error {
+    fn from(error: WriteError) -> Self {
+        let kind = match &error {
+            WriteError::Closed | WriteError::Stopped { .. } => io::ErrorKind::BrokenPipe,
+            WriteError::Lost(reason) => reason.io_kind(),
+        };
+        Self::new(kind, error)
+    }
+}
+
+/// As `io::Error`, with the typed error as its source.
+impl From<ReadError> for io::Error {
+    fn from(error: ReadError) -> Self {
+        let kind = match &error {
+            ReadError::Closed => io::ErrorKind::NotConnected,
+            ReadError::Reset { .. } => io::ErrorKind::ConnectionReset,
+            ReadError::Lost(reason) => reason.io_kind(),
+        };
+        Self::new(kind, error)
+    }
+}
+
+impl CloseReason {
+    /// The kind of `io::Error` that comes nearest.
+    fn io_kind(&self) -> io::ErrorKind {
+        match self {
+            Self::Idle(_) | Self::Negotiation(NegotiationError::NoAnswer { .. }) => io::ErrorKind::TimedOut,
+            Self::Negotiation(NegotiationError::NotAccepted { .. }) => io::ErrorKind::ConnectionRefused,
+            Self::Violation(_) => io::ErrorKind::InvalidData,
+            Self::PeerRestarted => io::ErrorKind::ConnectionReset,
+            Self::Peer { .. } => io::ErrorKind::ConnectionAborted,
+            _ => io::ErrorKind::NotConnected,
+        }
+    }
 }
 
 /// Why a service cannot be listened for.

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use sss_wire::Eid;
 
 use crate::error::CloseReason;
@@ -78,8 +78,12 @@ pub enum Input<'a> {
 #[derive(Debug)]
 pub struct Batch<'a> {
     /// The datagrams one after another. Decrypted in place; payloads of streams leave as slices of
-    /// it without a copy. If nothing refers to it any more on return, it has its capacity back.
+    /// it without a copy.
+    ///
+    /// On return it is as it was if no slice of it is out, and else empty; then the batch is in `lent`.
     pub data: &'a mut BytesMut,
+    /// Where a batch of which slices are out is put, so that the driver can use its memory again once they are gone.
+    pub lent: &'a mut Option<Bytes>,
     /// Length of each datagram, in bytes; not 0.
     pub stride: usize,
     /// Where they came from.

@@ -29,8 +29,6 @@ pub(crate) enum Token {
     Refusal { lsid: u64 },
     /// A path MTU probe.
     MtuProbe { size: u16 },
-    /// PATH_CHALLENGE.
-    PathChallenge,
 }
 
 /// Which of FIN and INIT a STREAM frame carried.

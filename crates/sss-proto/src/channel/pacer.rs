@@ -40,6 +40,8 @@ pub(super) struct Pacer {
     tokens: f64,
     refilled: Instant,
     burst: f64,
+    /// Tokens wanted before a new run of packets begins, once the bucket was found empty.
+    resume_at: f64,
 }
 
 impl Pacer {
@@ -49,6 +51,7 @@ impl Pacer {
             tokens: MIN_BURST as f64,
             refilled: now,
             burst: MIN_BURST as f64,
+            resume_at: 0.0,
         }
     }
 
@@ -58,11 +61,17 @@ impl Pacer {
         if now != self.refilled {
             self.refill(now, rate);
         }
-        if self.tokens >= f64::from(rate.datagram) {
+        let datagram = f64::from(rate.datagram);
+        if self.tokens >= self.resume_at.max(datagram) {
+            self.resume_at = 0.0;
             return Ok(());
         }
         let per_nano = rate.per_nano();
-        let wait = (self.burst / 2.0 - self.tokens) / per_nano;
+        // A run of packets fills a segmented send: half a burst, but no more than what the rate gives in a timer's tick.
+        self.resume_at = (self.burst / 2.0)
+            .min(per_nano * BURST_TIME.as_nanos() as f64)
+            .max(datagram);
+        let wait = (self.resume_at - self.tokens) / per_nano;
         Err(now + Duration::from_nanos(wait.clamp(1.0, 1e12) as u64))
     }
 

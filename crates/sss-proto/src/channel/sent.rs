@@ -96,7 +96,7 @@ impl<'a> Sink<'a> {
                 }
             }
             // The record's own flags and the path's timer say what there is to know.
-            Token::MtuProbe { .. } | Token::PathChallenge => {}
+            Token::MtuProbe { .. } => {}
             token => self.fates.push(Fate { token, acked }),
         }
     }

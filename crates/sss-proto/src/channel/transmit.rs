@@ -16,6 +16,8 @@ use crate::token::Token;
 const MAX_QUIET: u32 = 256;
 const MAX_QUIET_LONG: u32 = 16;
 const LONG_ACK: usize = 8;
+/// Least length of a packet that asks for a sign of life, so that a peer that has lost the channel answers it (PRT-12).
+const MIN_ANSWERED: usize = 41;
 
 /// Whether data may be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +61,18 @@ pub(crate) struct FilledPacket<'a> {
     space: PacketSpace<'a>,
     len: usize,
     ack_eliciting: bool,
+}
+
+impl FilledPacket<'_> {
+    /// Adds PADDING until the datagram has `size` bytes.
+    fn pad_to(&mut self, size: usize) {
+        let wanted = size.saturating_sub(self.space.header.encoded_len() + TAG);
+        let len = self.len;
+        if let Some(padding) = self.space.plaintext().get_mut(len..wanted) {
+            padding.fill(0);
+            self.len = wanted;
+        }
+    }
 }
 
 /// How a packet is recorded.
@@ -165,6 +179,7 @@ impl Channel {
                 *byte = Ping::TYPE;
                 packet.len += 1;
                 packet.ack_eliciting = true;
+                packet.pad_to(MIN_ANSWERED);
             }
         }
         if packet.len == 0 {

@@ -33,6 +33,7 @@ impl Host {
     pub(super) fn receive(&mut self, now: Instant, batch: Batch<'_>) {
         let Batch {
             data,
+            lent,
             stride,
             remote,
             local,
@@ -51,7 +52,7 @@ impl Host {
             }
             start = end;
         }
-        self.dispatch_opened(now, data, &arrival);
+        *lent = self.dispatch_opened(now, data, &arrival);
     }
 
     /// Steps 1 and 2, for one datagram.
@@ -85,10 +86,10 @@ impl Host {
         Ok(())
     }
 
-    /// Steps 3 and 4.
-    fn dispatch_opened(&mut self, now: Instant, data: &mut BytesMut, arrival: &Arrival) {
+    /// Steps 3 and 4. Returns the batch if slices of it are out.
+    fn dispatch_opened(&mut self, now: Instant, data: &mut BytesMut, arrival: &Arrival) -> Option<Bytes> {
         if self.scratch.opened.is_empty() {
-            return;
+            return None;
         }
         let bytes = std::mem::take(data).freeze();
         let mut opened = std::mem::take(&mut self.scratch.opened);
@@ -105,8 +106,12 @@ impl Host {
         }
         self.scratch.opened = opened;
         self.scratch.touched = touched;
-        if let Ok(unshared) = bytes.try_into_mut() {
-            *data = unshared;
+        match bytes.try_into_mut() {
+            Ok(unshared) => {
+                *data = unshared;
+                None
+            }
+            Err(shared) => Some(shared),
         }
     }
 

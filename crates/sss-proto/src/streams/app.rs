@@ -13,7 +13,7 @@ use crate::io::Instant;
 
 /// How many bytes of a stream may be written and not yet sent. What was sent and not yet acknowledged is bounded by the
 /// peer's credit and by congestion control.
-const SEND_AHEAD: u64 = 512 << 10;
+pub(super) const SEND_AHEAD: u64 = 512 << 10;
 
 /// What reading gives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,7 +162,7 @@ impl Streams {
         let Some(rare) = self.table[index].rare.as_mut() else {
             return;
         };
-        let mut backlog = std::mem::take(&mut rare.backlog);
+        let backlog = std::mem::take(&mut rare.backlog);
         for key in backlog.drain() {
             self.refuse(key, Code::NO_LISTENER);
         }

@@ -49,11 +49,7 @@ impl Streams {
                     self.retire(index);
                 }
             }
-            Token::RootCredit { .. }
-            | Token::Refusal { .. }
-            | Token::Ack { .. }
-            | Token::MtuProbe { .. }
-            | Token::PathChallenge => {}
+            Token::RootCredit { .. } | Token::Refusal { .. } | Token::Ack { .. } | Token::MtuProbe { .. } => {}
         }
     }
 
@@ -92,7 +88,7 @@ impl Streams {
             }
             Token::RootCredit { limit } => self.on_credit_lost(ROOT, limit),
             Token::Refusal { lsid } => self.control.refusals.push_back(lsid),
-            Token::Ack { .. } | Token::MtuProbe { .. } | Token::PathChallenge => {}
+            Token::Ack { .. } | Token::MtuProbe { .. } => {}
         }
     }
 

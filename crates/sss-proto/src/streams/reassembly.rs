@@ -84,7 +84,7 @@ impl Block {
         while let Some(word) = self.present.get(end / WORD) {
             let n = (word >> (end % WORD)).trailing_ones() as usize;
             end += n;
-            if n == 0 || end % WORD != 0 {
+            if n == 0 || !end.is_multiple_of(WORD) {
                 break;
             }
         }

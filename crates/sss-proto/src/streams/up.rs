@@ -278,6 +278,12 @@ impl Streams {
         let control = &mut self.control;
         self.table
             .uncharge(index, |table, at| super::resume(table, control, at));
+        // The peer keeps nothing of the stream itself, and so counts nothing against it: children that wait for its credit
+        // are sent, to be refused likewise.
+        let node = &mut self.table[index];
+        node.set(Flags::PEER_GONE);
+        node.send.credit.limit = sss_wire::varint::MAX;
+        super::resume(&mut self.table, control, index);
     }
 
     /// CREDIT; `lsid` 0 is the root.
