@@ -1,0 +1,77 @@
+//! Sends many files over one channel, one substream each, and waits until all have arrived:
+//! `cargo run -p libsss --example files`.
+
+use std::collections::BTreeMap;
+use std::error::Error;
+
+use sss::{Host, Server, Stream};
+
+type Failure = Box<dyn Error + Send + Sync>;
+type Files = BTreeMap<String, Vec<u8>>;
+
+#[tokio::main]
+async fn main() -> Result<(), Failure> {
+    let files: Files = (0..200)
+        .map(|n: usize| (format!("file-{n:03}"), vec![n as u8; n * 997]))
+        .collect();
+
+    let receiver = Host::builder().bind("127.0.0.1:0").build().await?;
+    let received = tokio::spawn(receive(receiver.listen("files", "put/1")?));
+
+    let sender = Host::builder().bind("127.0.0.1:0").build().await?;
+    let mut transfer = sender
+        .connect(receiver.eid(), "files", "put/1")
+        .hint(receiver.local_addr())
+        .await?;
+    transfer.write_all(&u32::try_from(files.len())?.to_be_bytes()).await?;
+    for (name, contents) in files.clone() {
+        let file = transfer.open_substream()?;
+        tokio::spawn(send(file, name, contents));
+    }
+    // Waits for the substreams too, which the tasks hold.
+    transfer.close().await?;
+
+    let arrived = received.await??;
+    assert_eq!(arrived, files);
+    let bytes: usize = arrived.values().map(Vec::len).sum();
+    println!("{} files, {bytes} bytes", arrived.len());
+
+    sender.close().await?;
+    receiver.close().await?;
+    println!("ok");
+    Ok(())
+}
+
+/// A file is its name, a line end, and its contents.
+async fn send(mut file: Stream, name: String, contents: Vec<u8>) -> Result<(), Failure> {
+    file.write_all(name.as_bytes()).await?;
+    file.write_all(b"\n").await?;
+    // Takes the buffer as it is, without a copy.
+    file.write_chunk(contents.into()).await?;
+    file.finish()?;
+    Ok(())
+}
+
+async fn receive(server: Server) -> Result<Files, Failure> {
+    let (mut transfer, _eid) = server.accept().await?;
+    let mut count = [0; 4];
+    transfer.read_exact(&mut count).await?;
+    let mut tasks = Vec::new();
+    for _ in 0..u32::from_be_bytes(count) {
+        tasks.push(tokio::spawn(receive_file(transfer.accept_substream().await?)));
+    }
+    transfer.read_to_end(0).await?;
+    let mut files = Files::new();
+    for task in tasks {
+        let (name, contents) = task.await??;
+        files.insert(name, contents);
+    }
+    Ok(files)
+}
+
+async fn receive_file(mut file: Stream) -> Result<(String, Vec<u8>), Failure> {
+    let whole = file.read_to_end(1 << 20).await?;
+    let line_end = whole.iter().position(|b| *b == b'\n').ok_or("a file without a name")?;
+    let name = String::from_utf8(whole[..line_end].to_vec())?;
+    Ok((name, whole[line_end + 1..].to_vec()))
+}

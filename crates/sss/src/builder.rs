@@ -1,0 +1,192 @@
+//! How a host is made.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sss_crypto::Suite;
+use sss_proto::{Config, WindowConfig};
+use sss_wire::Eid;
+
+use crate::driver::{self, socket};
+use crate::error::BuildError;
+use crate::host::Host;
+use crate::identity::Identity;
+use crate::shared::Shared;
+
+/// Where a host's driver runs: what moves its datagrams and its timers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DriverMode {
+    /// As a task of the runtime on which the host is built. It ends with that runtime.
+    #[default]
+    Shared,
+    /// On a thread of its own, with a runtime of its own.
+    Dedicated,
+}
+
+/// Makes a [`Host`]. Everything has a default that works.
+#[must_use = "a builder does nothing until `build` is called"]
+pub struct HostBuilder {
+    identity: Option<Identity>,
+    bind: Option<String>,
+    socket_buffers: usize,
+    mode: DriverMode,
+    config: Config,
+}
+
+/// Bytes of socket buffer asked for in each direction.
+const SOCKET_BUFFERS: usize = 4 << 20;
+
+impl HostBuilder {
+    pub(crate) fn new() -> Self {
+        Self {
+            identity: None,
+            bind: None,
+            socket_buffers: SOCKET_BUFFERS,
+            mode: DriverMode::default(),
+            config: Config::default(),
+        }
+    }
+
+    /// Who the host is. Default: a new identity.
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.identity = Some(identity);
+        self
+    }
+
+    /// The address to bind, as text (`IP:PORT`, `[IP]:PORT`) or as a `SocketAddr`; port 0 takes any free
+    /// one. An unspecified IPv6 address also takes IPv4.
+    ///
+    /// Default: `[::]:0`, or `0.0.0.0:0` where there is no IPv6.
+    pub fn bind(mut self, address: impl ToString) -> Self {
+        self.bind = Some(address.to_string());
+        self
+    }
+
+    /// Decides which peers may connect to this host, before any state is kept for them. A peer that
+    /// may not is not answered. The filter must not block, and must not use the host.
+    ///
+    /// Default: all may.
+    pub fn accept_filter(mut self, filter: impl Fn(&Eid, SocketAddr) -> bool + Send + Sync + 'static) -> Self {
+        self.config.accept_filter = Some(Arc::new(filter));
+        self
+    }
+
+    /// How much a peer may send before the application reads it.
+    pub fn window(mut self, window: WindowConfig) -> Self {
+        self.config.window = window;
+        self
+    }
+
+    /// A channel ends when nothing was heard from the peer for this long; the shorter of both sides'
+    /// times counts. Zero: never. Default: 60 s.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.config.idle_timeout = timeout;
+        self
+    }
+
+    /// While a stream is open, a silent peer is asked for a sign of life this often. Default: 15 s.
+    pub fn keepalive(mut self, interval: Duration) -> Self {
+        self.config.keepalive = interval;
+        self
+    }
+
+    /// How long to try to reach a peer. Default: 60 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.config.connect_timeout = timeout;
+        self
+    }
+
+    /// Largest UDP payload that is sent or accepted, in bytes, from 1232 to 65,507: the upper end of the search
+    /// for the path MTU.
+    pub fn max_datagram(mut self, bytes: u16) -> Self {
+        self.config.max_datagram = bytes;
+        self
+    }
+
+    /// Size of the socket's buffers, in bytes each. The operating system may grant less. Default: 4 MiB.
+    pub fn socket_buffers(mut self, bytes: usize) -> Self {
+        self.socket_buffers = bytes;
+        self
+    }
+
+    /// Cipher suites offered and accepted, best first. Default: AES-256-GCM where the processor has
+    /// instructions for it, then ChaCha20-Poly1305.
+    pub fn suites(mut self, suites: Vec<Suite>) -> Self {
+        self.config.suites = suites;
+        self
+    }
+
+    /// What peers are told about the software, at most 64 bytes. For information only.
+    pub fn agent(mut self, text: impl Into<String>) -> Self {
+        self.config.agent = text.into();
+        self
+    }
+
+    /// Where the driver runs. Default: on the caller's runtime.
+    pub fn driver(mut self, mode: DriverMode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Binds the socket and starts the driver.
+    ///
+    /// Cancel safe: a cancelled build leaves nothing behind.
+    ///
+    /// # Errors
+    /// If the address is malformed, taken or not of this machine, or the system refuses a resource.
+    pub async fn build(self) -> Result<Host, BuildError> {
+        let runtime = tokio::runtime::Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
+        let socket = match &self.bind {
+            Some(text) => socket::bind(parse(text)?, self.socket_buffers)?,
+            None => bind_default(self.socket_buffers)?,
+        };
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(BuildError::Entropy)?;
+        let identity = self.identity.unwrap_or_else(Identity::generate);
+        let core = sss_proto::Host::new(self.config, identity.key(), seed);
+        let shared = Arc::new(Shared::new(core, socket.local_addr()));
+        match self.mode {
+            DriverMode::Shared => driver::spawn(&runtime, &shared, socket)?,
+            DriverMode::Dedicated => driver::spawn_thread(&shared, socket).await?,
+        }
+        Ok(Host::new(shared))
+    }
+}
+
+impl fmt::Debug for HostBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HostBuilder")
+            .field("identity", &self.identity)
+            .field("bind", &self.bind)
+            .field("mode", &self.mode)
+            .finish_non_exhaustive()
+    }
+}
+
+fn parse(text: &str) -> Result<SocketAddr, BuildError> {
+    text.trim().parse().map_err(|_| BuildError::BadAddress {
+        address: text.to_owned(),
+    })
+}
+
+fn bind_default(buffers: usize) -> Result<socket::Bound, BuildError> {
+    let any = |ip: IpAddr| socket::bind(SocketAddr::new(ip, 0), buffers);
+    any(Ipv6Addr::UNSPECIFIED.into()).or_else(|_| any(Ipv4Addr::UNSPECIFIED.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_malformed_address_is_shown_with_an_example() {
+        for text in ["", "4433", "localhost:1", "1.2.3.4", "::1:5:", "1.2.3.4:99999"] {
+            let error = parse(text).unwrap_err();
+            let shown = error.to_string();
+            assert!(shown.contains(text) && shown.contains("0.0.0.0:4433"), "{shown}");
+        }
+        assert!(parse(" [::1]:7 ").is_ok());
+    }
+}

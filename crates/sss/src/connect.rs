@@ -1,0 +1,159 @@
+//! Opening a stream to a service of another host.
+
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sss_proto::{CloseReason, NegotiationError, PeerId};
+use sss_wire::Eid;
+use tokio::sync::oneshot;
+
+use crate::driver::socket;
+use crate::error::ConnectError;
+use crate::shared::{Handle, Inner};
+use crate::stream::Stream;
+
+/// A stream about to be opened; see [`crate::Host::connect`].
+///
+/// Awaited, it opens the stream and waits until the channel to the peer is established. With [`Self::open`] it does not wait.
+///
+/// That the peer refuses the service is not an error of connecting, because opening a stream takes no round trip: the stream then
+/// ends with [`crate::ReadError::Reset`] and [`crate::WriteError::Stopped`], their code [`crate::Code::REFUSED_SERVICE`] or
+/// [`crate::Code::REFUSED_PROTOCOL`].
+///
+/// Cancel safe: a cancelled attempt opens no stream. The channel may still come to be.
+#[must_use = "nothing is opened until this is awaited, or `open` is called"]
+pub struct Connect {
+    handle: Arc<Handle>,
+    eid: Eid,
+    service: String,
+    protocol: String,
+    hints: Vec<SocketAddr>,
+    timeout: Option<Duration>,
+}
+
+impl Connect {
+    pub(crate) fn new(handle: Arc<Handle>, eid: Eid, service: &str, protocol: &str) -> Self {
+        Self {
+            handle,
+            eid,
+            service: service.to_owned(),
+            protocol: protocol.to_owned(),
+            hints: Vec::new(),
+            timeout: None,
+        }
+    }
+
+    /// An address at which the host may be. All that are given are tried.
+    pub fn hint(mut self, address: SocketAddr) -> Self {
+        self.hints.push(socket::canonical(address));
+        self
+    }
+
+    /// Addresses at which the host may be.
+    pub fn hints(mut self, addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
+        self.hints.extend(addresses.into_iter().map(socket::canonical));
+        self
+    }
+
+    /// How long to wait for the channel; at most the host's connect timeout, which is the default.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Opens the stream without waiting for the channel.
+    ///
+    /// What is written to it before the channel is established travels with the negotiation, in its third packet, as far
+    /// as it fits; that saves a round trip. If no channel comes to be, reading and writing fail with
+    /// [`CloseReason::Negotiation`].
+    ///
+    /// # Errors
+    /// If the attempt cannot even begin: no address is known, the EID is this host's own or unusable, a name is
+    /// too long, or the host was closed.
+    pub fn open(self) -> Result<Stream, ConnectError> {
+        self.begin()
+    }
+
+    fn begin(&self) -> Result<Stream, ConnectError> {
+        let id = self.handle.call(|inner, now| {
+            if !inner.is_running() {
+                return Err(ConnectError::HostClosed);
+            }
+            inner.want_driver();
+            let names = (self.service.as_str(), self.protocol.as_str());
+            Ok(inner.core.connect(now, self.eid, names, &self.hints)?)
+        })?;
+        Ok(Stream::new(Arc::clone(&self.handle), id, self.eid))
+    }
+
+    async fn run(self) -> Result<Stream, ConnectError> {
+        let stream = self.begin()?;
+        let waiting = self.handle.call(|inner, _| watch(inner, stream.id().peer()))?;
+        if let Some(established) = waiting {
+            self.wait(established).await?;
+        }
+        Ok(stream)
+    }
+
+    async fn wait(&self, established: oneshot::Receiver<Result<(), CloseReason>>) -> Result<(), ConnectError> {
+        let outcome = match self.timeout {
+            None => established.await,
+            Some(after) => match tokio::time::timeout(after, established).await {
+                Ok(outcome) => outcome,
+                Err(_) => return Err(self.no_answer(after)),
+            },
+        };
+        match outcome {
+            Ok(result) => Ok(result?),
+            Err(_) => Err(ConnectError::HostClosed),
+        }
+    }
+
+    fn no_answer(&self, after: Duration) -> ConnectError {
+        let list: Vec<String> = self.hints.iter().map(ToString::to_string).collect();
+        let addresses = if list.is_empty() {
+            "the addresses known".to_owned()
+        } else {
+            list.join(", ")
+        };
+        NegotiationError::NoAnswer { addresses, after }.into()
+    }
+}
+
+/// A way to hear about the channel of a peer, unless it is established already.
+type Watch = Option<oneshot::Receiver<Result<(), CloseReason>>>;
+
+fn watch(inner: &mut Inner, peer: PeerId) -> Result<Watch, ConnectError> {
+    if let Some(reason) = inner.core.close_reason(peer) {
+        return Err(reason.into());
+    }
+    match inner.core.is_connected(peer) {
+        Some(true) => Ok(None),
+        Some(false) => Ok(Some(inner.waiters.connected(peer))),
+        None => Err(ConnectError::HostClosed),
+    }
+}
+
+impl IntoFuture for Connect {
+    type Output = Result<Stream, ConnectError>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(self.run())
+    }
+}
+
+impl fmt::Debug for Connect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connect")
+            .field("eid", &self.eid)
+            .field("service", &self.service)
+            .field("protocol", &self.protocol)
+            .field("hints", &self.hints)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,327 @@
+//! The driver: moves datagrams between the socket and the core, and wakes who waits.
+//!
+//! One future per host does all of it, in rounds:
+//!
+//! 1. *receive*: what has arrived goes to the core, up to a bound;
+//! 2. *wake*: tasks whose operations can go on are woken, and the driver yields until they have run and
+//!    queued what they have to say;
+//! 3. *transmit*: the core is polled until it has nothing more to send, and acknowledgements and answers share packets;
+//! 4. *park*: until the socket is ready, the core's next moment comes, or an application's call wants the driver.
+
+pub(crate) mod clock;
+pub(crate) mod closing;
+mod receive;
+pub(crate) mod socket;
+mod timer;
+mod transmit;
+pub(crate) mod wakers;
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use sss_proto::{Instant, Output};
+use tokio::sync::oneshot;
+
+use crate::error::BuildError;
+use crate::shared::{Inner, Phase, Shared};
+use receive::Receiver;
+use socket::{Bound, Socket};
+use timer::Timer;
+use transmit::Transmitter;
+
+/// Rounds in one turn of the task, before other tasks get theirs.
+const MAX_ROUNDS: usize = 16;
+/// Segmented sends in one round.
+const MAX_SENDS: usize = 64;
+/// How often the driver yields to the tasks that it woke, as long as they go on calling. On a current-thread runtime
+/// they have all run after the first time; on others they run on other threads meanwhile.
+const MAX_YIELDS: u8 = 32;
+
+/// Counters of a host's socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketStats {
+    /// System calls that received something.
+    pub receive_calls: u64,
+    /// Receiving calls that failed.
+    pub receive_errors: u64,
+    /// Sending system calls.
+    pub send_calls: u64,
+    /// Sends that had to wait for the socket's buffer.
+    pub send_blocked: u64,
+    /// Sends refused because a datagram was larger than the network interface takes: the search for the path MTU.
+    pub send_too_large: u64,
+    /// Sends that failed otherwise, such as for want of a route.
+    pub send_errors: u64,
+}
+
+/// Starts the driver as a task.
+pub(crate) fn spawn(runtime: &tokio::runtime::Handle, shared: &Arc<Shared>, bound: Bound) -> Result<(), BuildError> {
+    let socket = Socket::new(bound).map_err(BuildError::Socket)?;
+    runtime.spawn(Driver::new(Arc::clone(shared), socket));
+    Ok(())
+}
+
+/// Starts the driver on a thread of its own.
+pub(crate) async fn spawn_thread(shared: &Arc<Shared>, bound: Bound) -> Result<(), BuildError> {
+    let (started_tx, started) = oneshot::channel();
+    let shared = Arc::clone(shared);
+    let run = move || match start(shared, bound) {
+        Ok((runtime, driver)) => {
+            // The host may have been dropped while it was being built.
+            let _ = started_tx.send(Ok(()));
+            runtime.block_on(driver);
+        }
+        Err(error) => {
+            let _ = started_tx.send(Err(error));
+        }
+    };
+    std::thread::Builder::new()
+        .name("sss-driver".to_owned())
+        .spawn(run)
+        .map_err(BuildError::Driver)?;
+    started
+        .await
+        .map_err(|_| BuildError::Driver(io::Error::other("its thread ended")))?
+        .map_err(BuildError::Driver)
+}
+
+fn start(shared: Arc<Shared>, bound: Bound) -> io::Result<(tokio::runtime::Runtime, Driver)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let guard = runtime.enter();
+    let driver = Driver::new(shared, Socket::new(bound)?);
+    drop(guard);
+    Ok((runtime, driver))
+}
+
+/// The future that runs a host. It ends when the host has been closed, or all its handles are gone.
+struct Driver {
+    shared: Arc<Shared>,
+    socket: Socket,
+    receiver: Receiver,
+    transmitter: Transmitter,
+    timer: Timer,
+    wakes: Vec<Waker>,
+    step: Step,
+    stats: SocketStats,
+    /// Closes the host when nobody is left to do it.
+    closing: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Receive,
+    Settle(Settle),
+    Transmit,
+}
+
+/// The tasks that were woken are running.
+#[derive(Clone, Copy, Debug)]
+struct Settle {
+    /// Calls made before the last yield.
+    calls: u64,
+    yields: u8,
+}
+
+/// What a step leads to.
+enum Next {
+    Step(Step),
+    /// Other tasks run first.
+    Yield(Step),
+    /// Nothing to do before somebody wakes the task.
+    Wait,
+    Stop,
+}
+
+/// What the core has for the driver.
+enum Polled {
+    Filled,
+    Told,
+    Parked(Option<Instant>),
+    Stopped,
+}
+
+impl Driver {
+    fn new(shared: Arc<Shared>, socket: Socket) -> Self {
+        Self {
+            transmitter: Transmitter::new(&socket),
+            receiver: Receiver::new(),
+            timer: Timer::new(),
+            wakes: Vec::new(),
+            step: Step::Receive,
+            stats: SocketStats::default(),
+            closing: None,
+            shared,
+            socket,
+        }
+    }
+
+    fn receive(&mut self, cx: &mut Context<'_>) -> Next {
+        self.receiver.run(cx, &self.socket, &self.shared, &mut self.stats);
+        let wakes = &mut self.wakes;
+        let calls = self.shared.drive(|inner, _| {
+            while let Some(event) = inner.core.poll_event() {
+                inner.on_event(event, wakes);
+            }
+            inner.calls
+        });
+        if self.wake() {
+            Next::Yield(Step::Settle(Settle { calls, yields: 1 }))
+        } else {
+            Next::Step(Step::Transmit)
+        }
+    }
+
+    fn settle(&self, before: Settle) -> Next {
+        let calls = self.shared.look(|inner| inner.calls);
+        if calls == before.calls || before.yields >= MAX_YIELDS {
+            return Next::Step(Step::Transmit);
+        }
+        Next::Yield(Step::Settle(Settle {
+            calls,
+            yields: before.yields + 1,
+        }))
+    }
+
+    fn transmit(&mut self, cx: &mut Context<'_>) -> Next {
+        for _ in 0..MAX_SENDS {
+            if self.transmitter.flush(cx, &self.socket, &mut self.stats).is_pending() {
+                return self.wait_for_socket(cx);
+            }
+            match self.poll_core(cx) {
+                Polled::Filled | Polled::Told => {}
+                Polled::Parked(at) => return self.park(cx, at),
+                Polled::Stopped => return Next::Stop,
+            }
+        }
+        // More is left to send; but acknowledgements may have arrived.
+        if self.wake() {
+            Next::Yield(Step::Receive)
+        } else {
+            Next::Step(Step::Receive)
+        }
+    }
+
+    fn poll_core(&mut self, cx: &Context<'_>) -> Polled {
+        let Self { transmitter, wakes, .. } = self;
+        let stats = self.stats;
+        self.shared.drive(|inner, now| {
+            inner.socket = stats;
+            match inner.core.poll(now, transmitter.buf()) {
+                Output::Transmit(transmit) => {
+                    transmitter.accept(transmit);
+                    Polled::Filled
+                }
+                Output::Event(event) => {
+                    inner.on_event(event, wakes);
+                    Polled::Told
+                }
+                Output::Wake(at) => {
+                    if inner.phase == Phase::ShuttingDown && inner.core.is_idle() {
+                        return Polled::Stopped;
+                    }
+                    // Those who are about to be woken will call, and need not wake the driver.
+                    if wakes.is_empty() {
+                        inner.park(cx.waker());
+                    }
+                    Polled::Parked(at)
+                }
+            }
+        })
+    }
+
+    /// The socket's send buffer is full: goes on when it is not, or when something arrives.
+    fn wait_for_socket(&mut self, cx: &mut Context<'_>) -> Next {
+        self.wake();
+        if self.socket.poll_readable(cx).is_ready() {
+            return Next::Step(Step::Receive);
+        }
+        Next::Wait
+    }
+
+    fn park(&mut self, cx: &mut Context<'_>, at: Option<Instant>) -> Next {
+        if self.wake() {
+            return Next::Yield(Step::Receive);
+        }
+        if self.socket.poll_readable(cx).is_ready() {
+            return Next::Step(Step::Receive);
+        }
+        let at = at.map(|at| self.shared.clock().to_std(at));
+        if self.timer.poll(cx, at).is_ready() {
+            return Next::Step(Step::Transmit);
+        }
+        self.step = Step::Receive;
+        Next::Wait
+    }
+
+    /// Wakes those whose time has come. False if there are none.
+    fn wake(&mut self) -> bool {
+        let any = !self.wakes.is_empty();
+        for waker in self.wakes.drain(..) {
+            waker.wake();
+        }
+        any
+    }
+
+    /// Closes a host that nobody holds any more.
+    fn close_if_abandoned(&mut self, cx: &mut Context<'_>) {
+        if self.closing.is_none() && self.shared.look(|inner| inner.phase == Phase::Abandoned) {
+            let shared = Arc::clone(&self.shared);
+            self.closing = Some(Box::pin(async move {
+                closing::finish(&shared, closing::TIMEOUT).await;
+            }));
+        }
+        if let Some(closing) = &mut self.closing
+            && closing.as_mut().poll(cx).is_ready()
+        {
+            self.closing = Some(Box::pin(std::future::pending()));
+        }
+    }
+}
+
+impl Future for Driver {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.get_mut();
+        this.close_if_abandoned(cx);
+        for _ in 0..MAX_ROUNDS {
+            let next = match this.step {
+                Step::Receive => this.receive(cx),
+                Step::Settle(before) => this.settle(before),
+                Step::Transmit => this.transmit(cx),
+            };
+            match next {
+                Next::Step(step) => this.step = step,
+                Next::Yield(step) => {
+                    this.step = step;
+                    break;
+                }
+                Next::Wait => return Poll::Pending,
+                Next::Stop => return Poll::Ready(()),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+impl Drop for Driver {
+    /// Whether the host was closed or its runtime is going away: nobody must wait for a driver that is gone.
+    fn drop(&mut self) {
+        let wakes = &mut self.wakes;
+        self.shared.drive(|inner, now| stop(inner, now, wakes));
+        self.wake();
+    }
+}
+
+fn stop(inner: &mut Inner, now: Instant, wakes: &mut Vec<Waker>) {
+    inner.phase = Phase::Stopped;
+    inner.core.shutdown(now);
+    while let Some(event) = inner.core.poll_event() {
+        inner.on_event(event, wakes);
+    }
+    inner.waiters.wake_all(wakes);
+}

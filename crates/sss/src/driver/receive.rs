@@ -1,0 +1,292 @@
+//! From the socket to the core.
+//!
+//! 1. one call fills several buffers, each with one datagram or one GRO batch;
+//! 2. a batch that fills a good part of its buffer is taken with the buffer; a small one is moved to a slab that it shares with
+//!    others, so that a slice of it keeps no large buffer alive for little;
+//! 3. under the lock, the core takes the batches, decrypts them in place, and dispatches their frames: the readers of
+//!    streams get slices of them.
+//!
+//! Buffers and slabs are used again once nobody holds a slice of them.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, SocketAddr};
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use quinn_udp::{BATCH_SIZE, RecvMeta};
+use sss_proto::{Batch, Ecn, Input};
+
+use super::SocketStats;
+use super::socket::{self, Socket};
+use crate::shared::Shared;
+
+/// Size of a buffer: the largest that a datagram or a GRO batch can be.
+const BUFFER: usize = 65_536;
+/// Batches of so many bytes keep their buffer.
+const MIN_KEPT: usize = BUFFER / 4;
+/// Size of a slab.
+const SLAB: usize = 65_536;
+/// Slabs kept for use again.
+const MAX_SLABS: usize = 64;
+/// Slabs that are looked at for one that can be used again.
+const SLAB_TRIES: usize = 4;
+/// Receiving calls, and bytes, before what arrived is answered.
+const MAX_CALLS: usize = 8;
+const MAX_BYTES: usize = 512 << 10;
+
+/// Reads the socket and feeds the core.
+pub(crate) struct Receiver {
+    arena: Vec<BytesMut>,
+    buffers: Buffers,
+    meta: [RecvMeta; BATCH_SIZE],
+    /// How many buffers are offered to the next call: as many as the last ones could use.
+    width: usize,
+    slabs: Slabs,
+    staged: Vec<Staged>,
+}
+
+/// A batch on its way to the core.
+struct Staged {
+    data: BytesMut,
+    /// Whether `data` is a whole buffer.
+    is_buffer: bool,
+    stride: usize,
+    remote: SocketAddr,
+    local: Option<IpAddr>,
+    ecn: Ecn,
+}
+
+impl Receiver {
+    pub(crate) fn new() -> Self {
+        Self {
+            arena: (0..BATCH_SIZE).map(|_| BytesMut::zeroed(BUFFER)).collect(),
+            buffers: Buffers::default(),
+            meta: [RecvMeta::default(); BATCH_SIZE],
+            width: 4,
+            slabs: Slabs::default(),
+            staged: Vec::with_capacity(BATCH_SIZE),
+        }
+    }
+
+    /// Receives what has arrived, up to a bound, and gives it to the core. When more may be there, the
+    /// socket is still ready; else the task of `cx` is woken when there is.
+    pub(crate) fn run(&mut self, cx: &mut Context<'_>, socket: &Socket, shared: &Shared, stats: &mut SocketStats) {
+        let mut bytes = 0;
+        for _ in 0..MAX_CALLS {
+            if !matches!(socket.poll_readable(cx), Poll::Ready(Ok(()))) {
+                return;
+            }
+            match self.fill(socket) {
+                Ok(filled) => {
+                    stats.receive_calls += 1;
+                    bytes += self.stage(filled);
+                    self.feed(shared);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(error) => {
+                    stats.receive_errors += 1;
+                    tracing::debug!(%error, "receiving failed");
+                }
+            }
+            if bytes >= MAX_BYTES {
+                return;
+            }
+        }
+    }
+
+    /// Step 1.
+    fn fill(&mut self, socket: &Socket) -> io::Result<usize> {
+        let mut buffers = self.arena.iter_mut().take(self.width);
+        let mut slices: [IoSliceMut<'_>; BATCH_SIZE] =
+            std::array::from_fn(|_| IoSliceMut::new(buffers.next().map_or(&mut [], |b| &mut b[..])));
+        let offered = slices.get_mut(..self.width).unwrap_or_default();
+        let filled = socket.receive(offered, &mut self.meta)?;
+        if filled >= self.width {
+            self.width = (self.width * 2).min(BATCH_SIZE);
+        } else if filled * 4 <= self.width {
+            self.width = (self.width / 2).max(2);
+        }
+        Ok(filled)
+    }
+
+    /// Step 2. Returns the number of bytes.
+    fn stage(&mut self, filled: usize) -> usize {
+        let mut bytes = 0;
+        for (buffer, meta) in self.arena.iter_mut().zip(&self.meta).take(filled) {
+            let len = meta.len.min(buffer.len());
+            if len == 0 {
+                continue;
+            }
+            bytes += len;
+            let is_buffer = len >= MIN_KEPT;
+            let data = if is_buffer {
+                let mut data = std::mem::replace(buffer, self.buffers.take());
+                data.truncate(len);
+                data
+            } else {
+                self.slabs.copy(&buffer[..len])
+            };
+            self.staged.push(Staged {
+                data,
+                is_buffer,
+                stride: meta.stride.max(1),
+                remote: socket::canonical(meta.addr),
+                local: meta.dst_ip.map(|ip| ip.to_canonical()),
+                ecn: socket::ecn_from_wire(meta.ecn),
+            });
+        }
+        bytes
+    }
+
+    /// Step 3.
+    fn feed(&mut self, shared: &Shared) {
+        shared.drive(|inner, now| {
+            for batch in &mut self.staged {
+                let mut lent = None;
+                let input = Input::Datagrams(Batch {
+                    data: &mut batch.data,
+                    lent: &mut lent,
+                    stride: batch.stride,
+                    remote: batch.remote,
+                    local: batch.local,
+                    ecn: batch.ecn,
+                });
+                inner.core.handle(now, input);
+                if batch.is_buffer {
+                    self.buffers.give_back(std::mem::take(&mut batch.data), lent);
+                }
+            }
+        });
+        self.staged.clear();
+    }
+}
+
+/// Whole buffers, to be used again.
+#[derive(Default)]
+struct Buffers {
+    free: Vec<BytesMut>,
+    /// Of which slices are out, the oldest first.
+    lent: VecDeque<Bytes>,
+}
+
+impl Buffers {
+    /// A buffer of full length.
+    fn take(&mut self) -> BytesMut {
+        let mut buffer = self.free.pop().or_else(|| self.reclaim()).unwrap_or_default();
+        buffer.resize(BUFFER, 0);
+        buffer
+    }
+
+    fn reclaim(&mut self) -> Option<BytesMut> {
+        for _ in 0..self.lent.len().min(SLAB_TRIES) {
+            match self.lent.pop_front()?.try_into_mut() {
+                Ok(buffer) if buffer.capacity() >= BUFFER => return Some(buffer),
+                Ok(_) => {}
+                Err(shared) => self.lent.push_back(shared),
+            }
+        }
+        None
+    }
+
+    /// Takes back what the core has left of a buffer.
+    fn give_back(&mut self, data: BytesMut, lent: Option<Bytes>) {
+        if data.capacity() >= BUFFER && self.free.len() < MAX_SLABS {
+            self.free.push(data);
+        }
+        if let Some(lent) = lent {
+            self.lent.push_back(lent);
+            if self.lent.len() > MAX_SLABS {
+                self.lent.pop_front();
+            }
+        }
+    }
+}
+
+/// Buffers that small batches share.
+#[derive(Default)]
+struct Slabs {
+    current: BytesMut,
+    /// Full ones, the oldest first.
+    lent: VecDeque<BytesMut>,
+}
+
+impl Slabs {
+    fn copy(&mut self, bytes: &[u8]) -> BytesMut {
+        if self.current.capacity() < bytes.len() {
+            self.advance(bytes.len());
+        }
+        self.current.extend_from_slice(bytes);
+        self.current.split()
+    }
+
+    /// Replaces the current slab by one with room for `needed` bytes.
+    fn advance(&mut self, needed: usize) {
+        if self.current.try_reclaim(needed) {
+            return;
+        }
+        let full = std::mem::take(&mut self.current);
+        for _ in 0..self.lent.len().min(SLAB_TRIES) {
+            let Some(mut slab) = self.lent.pop_front() else {
+                break;
+            };
+            if slab.try_reclaim(SLAB) {
+                self.current = slab;
+                break;
+            }
+            self.lent.push_back(slab);
+        }
+        if self.current.capacity() < needed {
+            self.current = BytesMut::with_capacity(SLAB.max(needed));
+        }
+        self.lent.push_back(full);
+        if self.lent.len() > MAX_SLABS {
+            self.lent.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slabs_are_shared_by_small_batches_and_used_again() {
+        let mut slabs = Slabs::default();
+        let first = slabs.copy(b"one");
+        let second = slabs.copy(b"two");
+        assert_eq!((&first[..], &second[..]), (&b"one"[..], &b"two"[..]));
+        let address = first.as_ptr();
+        drop((first, second));
+        let whole = slabs.copy(&[7; SLAB]);
+        assert_eq!(whole.as_ptr(), address, "the slab was reclaimed");
+        let held = slabs.copy(&[8; SLAB]);
+        assert_ne!(held.as_ptr(), address);
+        drop(whole);
+        assert_eq!(slabs.copy(&[9; SLAB]).as_ptr(), address, "found among the lent ones");
+        assert!(held.iter().all(|b| *b == 8), "what is held is never written over");
+    }
+
+    #[test]
+    fn buffers_come_back_when_their_slices_are_gone() {
+        let mut buffers = Buffers::default();
+        let whole = buffers.take();
+        assert_eq!(whole.len(), BUFFER);
+        let address = whole.as_ptr();
+        let shared = whole.freeze();
+        let slice = shared.slice(100..200);
+        buffers.give_back(BytesMut::new(), Some(shared));
+        assert_ne!(buffers.take().as_ptr(), address, "a slice of it is out");
+        drop(slice);
+        let again = buffers.take();
+        assert_eq!((again.as_ptr(), again.len()), (address, BUFFER));
+    }
+
+    #[test]
+    fn memory_is_bounded_when_everything_is_held() {
+        let mut slabs = Slabs::default();
+        let held: Vec<BytesMut> = (0..2 * MAX_SLABS).map(|_| slabs.copy(&[1; SLAB])).collect();
+        assert!(slabs.lent.len() <= MAX_SLABS);
+        assert!(held.iter().all(|b| b.len() == SLAB));
+    }
+}

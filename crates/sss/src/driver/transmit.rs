@@ -1,0 +1,158 @@
+//! From the core to the socket.
+//!
+//! Under the lock the core fills the buffer with datagrams for one segmented send; outside of it they are sent. What the
+//! socket does not take yet stays in the buffer until it does. Errors of sending are losses like any
+//! other, and only counted: the core's loss detection, and its search for the path MTU, deal with them.
+
+use std::io;
+use std::task::{Context, Poll};
+
+use sss_proto::{Transmit, TransmitBuf};
+
+use super::SocketStats;
+use super::socket::Socket;
+
+/// The buffer, and what of it waits to be sent.
+pub(crate) struct Transmitter {
+    buf: TransmitBuf,
+    waiting: Option<Waiting>,
+}
+
+/// Datagrams that wait for the socket.
+struct Waiting {
+    transmit: Transmit,
+    /// Bytes already sent, when they are sent one by one.
+    sent: usize,
+}
+
+/// What became of a sending call.
+enum Sent {
+    Done,
+    /// The system cannot segment: the datagrams are to be sent one by one.
+    Unsegmented,
+    Blocked,
+}
+
+impl Transmitter {
+    pub(crate) fn new(socket: &Socket) -> Self {
+        Self {
+            buf: TransmitBuf::new(socket.max_segments()),
+            waiting: None,
+        }
+    }
+
+    /// The buffer to fill. Only while nothing waits.
+    pub(crate) fn buf(&mut self) -> &mut TransmitBuf {
+        debug_assert!(self.waiting.is_none(), "the buffer is in use");
+        &mut self.buf
+    }
+
+    /// Takes over what the core put into the buffer.
+    pub(crate) fn accept(&mut self, transmit: Transmit) {
+        self.waiting = Some(Waiting { transmit, sent: 0 });
+    }
+
+    /// Sends what waits. `Pending`: the socket takes no more, and the task of `cx` is woken when it does.
+    pub(crate) fn flush(&mut self, cx: &mut Context<'_>, socket: &Socket, stats: &mut SocketStats) -> Poll<()> {
+        while let Some(waiting) = &mut self.waiting {
+            let contents = self.buf.filled();
+            match waiting.send(contents, socket, stats) {
+                Sent::Done => self.waiting = None,
+                Sent::Unsegmented => self.buf.set_max_segments(1),
+                Sent::Blocked => {
+                    stats.send_blocked += 1;
+                    if socket.poll_writable(cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                }
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+impl Waiting {
+    fn send(&mut self, contents: &[u8], socket: &Socket, stats: &mut SocketStats) -> Sent {
+        if self.sent == 0 && contents.len() > self.transmit.segment && socket.max_segments() > 1 {
+            return match try_send(contents, &self.transmit, socket, stats) {
+                // Segmentation was found not to work, and switched off.
+                Sent::Done if socket.max_segments() == 1 => Sent::Unsegmented,
+                other => other,
+            };
+        }
+        while let Some(rest) = contents.get(self.sent..).filter(|r| !r.is_empty()) {
+            let len = self.transmit.segment.clamp(1, rest.len());
+            let datagram = rest.get(..len).unwrap_or(rest);
+            if let Sent::Blocked = try_send(datagram, &self.transmit, socket, stats) {
+                return Sent::Blocked;
+            }
+            self.sent += len;
+        }
+        Sent::Done
+    }
+}
+
+fn try_send(contents: &[u8], transmit: &Transmit, socket: &Socket, stats: &mut SocketStats) -> Sent {
+    stats.send_calls += 1;
+    match socket.send(contents, transmit) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Sent::Blocked,
+        Err(error) if quinn_udp::is_msg_size_err(&error) => stats.send_too_large += 1,
+        Err(error) => {
+            stats.send_errors += 1;
+            tracing::debug!(%error, remote = %transmit.remote, "sending failed");
+        }
+    }
+    Sent::Done
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use super::*;
+    use crate::driver::socket;
+
+    async fn pair() -> (Socket, UdpSocket, Transmit) {
+        let ours = Socket::new(socket::bind("127.0.0.1:0".parse().unwrap(), 1 << 20).unwrap()).unwrap();
+        // The runtime has to have seen that the socket is writable.
+        std::future::poll_fn(|cx| ours.poll_writable(cx)).await.unwrap();
+        let theirs = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let transmit = Transmit {
+            remote: theirs.local_addr().unwrap(),
+            local: None,
+            ecn: sss_proto::Ecn::Ect0,
+            segment: 100,
+        };
+        (ours, theirs, transmit)
+    }
+
+    fn lengths(socket: &UdpSocket, n: usize) -> Vec<usize> {
+        let mut buf = [0; 2000];
+        (0..n).map(|_| socket.recv(&mut buf).unwrap()).collect()
+    }
+
+    #[tokio::test]
+    async fn sends_datagrams_of_the_segment_size_with_and_without_offload() {
+        let (ours, theirs, transmit) = pair().await;
+        let contents = [5; 250];
+        let mut stats = SocketStats::default();
+        let mut waiting = Waiting { transmit, sent: 0 };
+        assert!(matches!(waiting.send(&contents, &ours, &mut stats), Sent::Done));
+        assert_eq!(lengths(&theirs, 3), [100, 100, 50]);
+
+        let mut one_by_one = Waiting { transmit, sent: 100 };
+        assert!(matches!(one_by_one.send(&contents, &ours, &mut stats), Sent::Done));
+        assert_eq!(lengths(&theirs, 2), [100, 50]);
+    }
+
+    #[tokio::test]
+    async fn a_send_that_cannot_succeed_is_counted_and_given_up() {
+        let (ours, _theirs, mut transmit) = pair().await;
+        transmit.remote = "[2001:db8::1]:9".parse().unwrap();
+        let mut stats = SocketStats::default();
+        let mut waiting = Waiting { transmit, sent: 0 };
+        assert!(matches!(waiting.send(&[1; 50], &ours, &mut stats), Sent::Done));
+        assert_eq!(stats.send_errors, 1);
+    }
+}

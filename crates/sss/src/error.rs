@@ -1,0 +1,185 @@
+//! The errors of operations that exist only with a driver, and how errors look to `AsyncRead` and `AsyncWrite`.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use sss_proto::{CloseReason, NegotiationError, OpenError, ReadError, WriteError};
+use thiserror::Error;
+
+/// Why a host could not be made.
+#[derive(Debug, Error)]
+pub enum BuildError {
+    /// The address to bind is not an address.
+    #[error("{address:?} is not an address to bind: give IP:PORT, such as 0.0.0.0:4433 or [::]:0")]
+    BadAddress {
+        /// What was given.
+        address: String,
+    },
+    /// Another socket has the port.
+    #[error("{address} is in use by another program: stop that one, or choose another port (0 for any free one)")]
+    PortInUse {
+        /// The address that was to be bound.
+        address: SocketAddr,
+    },
+    /// The address cannot be bound.
+    #[error("cannot bind {address}: {source}")]
+    Bind {
+        /// The address that was to be bound.
+        address: SocketAddr,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The socket cannot be set up.
+    #[error("cannot set up the UDP socket: {0}")]
+    Socket(#[source] io::Error),
+    /// The operating system gave no entropy.
+    #[error("the operating system gives no entropy: {0}")]
+    Entropy(#[source] getrandom::Error),
+    /// The driver's thread, or its runtime, cannot be started.
+    #[error("cannot start the driver: {0}")]
+    Driver(#[source] io::Error),
+    /// `build` was called outside of a Tokio runtime.
+    #[error("a host must be built within a Tokio runtime")]
+    NoRuntime,
+}
+
+/// Why no stream to a service could be opened.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ConnectError {
+    /// No channel could be negotiated.
+    #[error(transparent)]
+    Negotiation(#[from] NegotiationError),
+    /// The stream itself cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The channel ended while the stream was waiting for it.
+    #[error(transparent)]
+    Closed(CloseReason),
+    /// This host was closed.
+    #[error("this host was closed")]
+    HostClosed,
+}
+
+impl From<CloseReason> for ConnectError {
+    fn from(reason: CloseReason) -> Self {
+        match reason {
+            CloseReason::Negotiation(error) => Self::Negotiation(error),
+            other => Self::Closed(other),
+        }
+    }
+}
+
+impl From<sss_proto::ConnectError> for ConnectError {
+    fn from(error: sss_proto::ConnectError) -> Self {
+        match error {
+            sss_proto::ConnectError::Negotiation(e) => Self::Negotiation(e),
+            sss_proto::ConnectError::Open(e) => Self::Open(e),
+        }
+    }
+}
+
+/// Why nothing more can be accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum AcceptError {
+    /// This host was closed.
+    #[error("this host was closed")]
+    HostClosed,
+}
+
+/// Why it is not known who is at an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum ProbeError {
+    /// Nobody answered.
+    #[error("no host answered at {address} within {after:?}: is it running, and is the address right?")]
+    NoAnswer {
+        /// The address asked.
+        address: SocketAddr,
+        /// How long an answer was waited for.
+        after: Duration,
+    },
+    /// This host was closed.
+    #[error("this host was closed")]
+    HostClosed,
+}
+
+/// The host was closed before all that was finished had arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("{streams} finished streams were not acknowledged by their peers in time")]
+pub struct HostCloseError {
+    /// How many streams were finished but are not known to have arrived.
+    pub streams: usize,
+}
+
+/// What [`crate::Stream::close`] knows to be undelivered.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum StreamCloseError {
+    /// The stream's own data was not delivered completely.
+    #[error("the stream was not delivered completely: {0}")]
+    Stream(#[source] WriteError),
+    /// The stream was delivered, substreams were not.
+    #[error("{failed} substreams were not delivered completely, the first because: {first}")]
+    Substreams {
+        /// How many.
+        failed: usize,
+        /// Why the first of them failed.
+        #[source]
+        first: WriteError,
+    },
+}
+
+/// Why `read_exact` did not fill the buffer.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ReadExactError {
+    /// The stream ended well, but too early.
+    #[error("the stream ended {missing} bytes too early")]
+    Ended {
+        /// How many bytes of the buffer were not filled.
+        missing: usize,
+    },
+    /// Reading failed.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// Why `read_to_end` did not give everything.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ReadToEndError {
+    /// The peer sent more than the caller wanted.
+    #[error("the peer sent more than {limit} bytes")]
+    TooLong {
+        /// The limit that the caller gave, in bytes.
+        limit: usize,
+    },
+    /// Reading failed.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+#[cfg(test)]
+mod tests {
+    use sss_wire::Code;
+
+    use super::*;
+
+    #[test]
+    fn io_errors_keep_the_typed_error() {
+        let error = ReadError::Reset {
+            code: Code::app(7),
+            reason: "no".into(),
+        };
+        let io = io::Error::from(error.clone());
+        assert_eq!(io.kind(), io::ErrorKind::ConnectionReset);
+        assert_eq!(io.get_ref().and_then(|e| e.downcast_ref::<ReadError>()), Some(&error));
+
+        let io = io::Error::from(WriteError::Lost(CloseReason::Idle(Duration::from_secs(1))));
+        assert_eq!(io.kind(), io::ErrorKind::TimedOut);
+        assert!(io.get_ref().is_some_and(|e| e.is::<WriteError>()));
+    }
+
+    #[test]
+    fn a_failed_negotiation_is_told_as_such() {
+        let error = ConnectError::from(CloseReason::Negotiation(NegotiationError::OwnEid));
+        assert_eq!(error, ConnectError::Negotiation(NegotiationError::OwnEid));
+    }
+}

@@ -1,0 +1,187 @@
+//! The host as an application holds it.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sss_proto::{HostStats, ListenError};
+use sss_wire::Eid;
+use tokio::time::{Instant, timeout_at};
+
+use crate::builder::HostBuilder;
+use crate::connect::Connect;
+use crate::driver::{SocketStats, closing, socket};
+use crate::error::{HostCloseError, ProbeError};
+use crate::peer::Peer;
+use crate::server::Server;
+use crate::shared::{Handle, Phase, Shared};
+
+/// The first wait for an answer to a probe; it doubles each time.
+const PROBE_INTERVAL: Duration = Duration::from_millis(250);
+
+/// One holder of an identity: it opens streams to other hosts, and takes theirs.
+///
+/// Cheap to clone; all clones are the same host. When the last of them, and of the servers, streams and peers
+/// made from them, is dropped, the host is closed in the background as [`Self::close`] does.
+#[derive(Clone)]
+pub struct Host {
+    handle: Arc<Handle>,
+}
+
+impl Host {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            handle: Handle::new(shared),
+        }
+    }
+
+    /// Begins to make a host.
+    pub fn builder() -> HostBuilder {
+        HostBuilder::new()
+    }
+
+    /// The public name of this host.
+    pub fn eid(&self) -> Eid {
+        self.handle.eid()
+    }
+
+    /// The address that the host's socket is bound to. Its IP address may be unspecified.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.handle.local_addr()
+    }
+
+    /// Addresses under which peers can reach this host, those for other machines first and loopback last.
+    ///
+    /// If the socket is bound to an unspecified address, these are the addresses that this machine uses towards
+    /// other networks, and the loopback addresses; what a NAT makes of them is not known here.
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        socket::usable_addrs(self.handle.local_addr())
+    }
+
+    /// Offers `service`, spoken as `protocol`, to peers, for as long as the server exists.
+    ///
+    /// # Errors
+    /// If this host already offers the pair, or a name is empty or longer than 255 bytes.
+    pub fn listen(&self, service: &str, protocol: &str) -> Result<Server, ListenError> {
+        let id = self.handle.call(|inner, _| inner.core.listen(service, protocol))?;
+        Ok(Server::new(Arc::clone(&self.handle), id, service, protocol))
+    }
+
+    /// Opens a stream to a service of the host `eid`: over the channel there is, or by negotiating one.
+    ///
+    /// Give at least one address as a hint unless there is a channel already; then `.await` it.
+    pub fn connect(&self, eid: Eid, service: &str, protocol: &str) -> Connect {
+        Connect::new(Arc::clone(&self.handle), eid, service, protocol)
+    }
+
+    /// Asks who is at an address.
+    ///
+    /// The answer is not authenticated: anybody on the path can give it. Connecting to the EID afterwards proves
+    /// that the host holds its key (NEG-14).
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// If nobody answers in time, or this host was closed.
+    pub async fn probe(&self, address: SocketAddr, timeout: Duration) -> Result<Eid, ProbeError> {
+        let address = socket::canonical(address);
+        let deadline = Instant::now() + timeout;
+        let mut interval = PROBE_INTERVAL;
+        let mut answer = self.handle.call(|inner, _| inner.waiters.probe(address));
+        loop {
+            let running = self.handle.call(|inner, _| {
+                inner.core.probe(address);
+                inner.want_driver();
+                inner.is_running()
+            });
+            if !running {
+                return Err(ProbeError::HostClosed);
+            }
+            let until = deadline.min(Instant::now() + interval);
+            match timeout_at(until, &mut answer).await {
+                Ok(Ok(eid)) => return Ok(eid),
+                Ok(Err(_)) => return Err(ProbeError::HostClosed),
+                Err(_) if Instant::now() >= deadline => break,
+                Err(_) => interval *= 2,
+            }
+        }
+        drop(answer);
+        self.handle.call(|inner, _| inner.waiters.forget_probes(address));
+        Err(ProbeError::NoAnswer {
+            address,
+            after: timeout,
+        })
+    }
+
+    /// The peers with an established channel.
+    pub fn peers(&self) -> Vec<Peer> {
+        let mut peers = self.handle.call(|inner, _| {
+            let mut peers = inner.core.peers();
+            peers.retain(|(id, _)| inner.core.is_connected(*id) == Some(true));
+            peers
+        });
+        peers.sort_unstable_by_key(|(_, eid)| *eid);
+        peers
+            .into_iter()
+            .map(|(id, eid)| Peer::new(Arc::clone(&self.handle), id, eid))
+            .collect()
+    }
+
+    /// The peer `eid`, if there is an established channel to it.
+    pub fn peer(&self, eid: &Eid) -> Option<Peer> {
+        self.peers().into_iter().find(|peer| peer.eid() == *eid)
+    }
+
+    /// What the host has received, sent and dropped.
+    pub fn stats(&self) -> HostStats {
+        self.handle.call(|inner, _| inner.core.stats())
+    }
+
+    /// How often the host's socket was used, and what it refused.
+    pub fn socket_stats(&self) -> SocketStats {
+        self.handle.call(|inner, _| inner.socket)
+    }
+
+    /// As [`Self::close_within`] 10 seconds.
+    ///
+    /// # Errors
+    /// If not everything that was finished is known to have arrived.
+    pub async fn close(&self) -> Result<(), HostCloseError> {
+        self.close_within(closing::TIMEOUT).await
+    }
+
+    /// Ends the host: opens and accepts nothing more, waits at most `timeout` until the peers have acknowledged everything
+    /// on the streams that were finished, closes all channels, and waits until they are gone.
+    ///
+    /// Streams that are not finished are lost; they end with [`crate::CloseReason::Local`] here and `Peer` there.
+    ///
+    /// Cancelled before it has closed the channels, it leaves the host without new streams but otherwise at work;
+    /// call it again, or drop the host.
+    ///
+    /// # Errors
+    /// If not everything that was finished is known to have arrived. The host is closed all the same.
+    pub async fn close_within(&self, timeout: Duration) -> Result<(), HostCloseError> {
+        let streams = closing::finish(self.handle.shared(), timeout).await;
+        closing::stopped(self.handle.shared()).await;
+        if streams == 0 {
+            Ok(())
+        } else {
+            Err(HostCloseError { streams })
+        }
+    }
+
+    /// Whether the host was closed, or its driver has ended with its runtime.
+    pub fn is_closed(&self) -> bool {
+        self.handle.call(|inner, _| inner.phase > Phase::Running)
+    }
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Host")
+            .field("eid", &self.eid())
+            .field("local_addr", &self.local_addr())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,79 @@
+//! Structured Secure Streams: a transport whose encrypted streams fork child streams.
+//!
+//! A [`Host`] has one [`Identity`], whose public name is its [`Eid`], and one UDP socket. Two hosts
+//! share one encrypted, mutually authenticated channel, and on it a tree of streams: either side opens
+//! a substream of any [`Stream`] at any time, without a round trip, and as many as it likes.
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use sss::Host;
+//!
+//! // One side: a service. Here it answers a single stream with what that stream says.
+//! let alice = Host::builder().bind("127.0.0.1:0").build().await?;
+//! let server = alice.listen("echo", "1")?;
+//! tokio::spawn(async move {
+//!     let (mut stream, _eid) = server.accept().await.unwrap();
+//!     let said = stream.read_to_end(1024).await.unwrap();
+//!     stream.write_chunk(said).await.unwrap();
+//!     stream.close().await.unwrap();
+//! });
+//!
+//! // The other side: all it needs is Alice's EID and an address.
+//! let bob = Host::builder().bind("127.0.0.1:0").build().await?;
+//! let mut stream = bob.connect(alice.eid(), "echo", "1").hint(alice.local_addr()).await?;
+//! stream.write_all(b"hello").await?;
+//! stream.finish()?;
+//! assert_eq!(&stream.read_to_end(1024).await?[..], b"hello");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Ends
+//!
+//! A sending side ends well only by [`Stream::finish`], [`Stream::close`] or an `AsyncWrite` shutdown. Dropping an
+//! unfinished stream resets it: the reader at the other end sees an error, never a silent truncation.
+//! What was finished is delivered even if the stream is dropped at once, as long as the host lives;
+//! [`Stream::close`] and [`Host::close`] wait for that.
+//!
+//! # Errors
+//!
+//! Each operation has its own error type. When the channel to a peer has ended, all of them carry the
+//! [`CloseReason`]: who ended it, and why. Codes that applications give are `u32`; on the wire, and in
+//! errors, they are [`Code`]s, which also cover those of the protocol ([`Code::as_app`] tells).
+//!
+//! # Runtime
+//!
+//! A host needs a Tokio runtime with IO and time enabled. Its driver is one task there, or one thread of
+//! its own: see [`DriverMode`]. On a current-thread runtime small requests are several times cheaper
+//! than on a multi-thread one, because no thread has to be woken.
+
+mod builder;
+mod connect;
+mod driver;
+mod error;
+mod host;
+mod identity;
+mod peer;
+mod server;
+mod shared;
+mod stream;
+
+pub use builder::{DriverMode, HostBuilder};
+pub use connect::Connect;
+pub use driver::SocketStats;
+pub use error::{
+    AcceptError, BuildError, ConnectError, HostCloseError, ProbeError, ReadExactError, ReadToEndError, StreamCloseError,
+};
+pub use host::Host;
+pub use identity::Identity;
+pub use peer::Peer;
+pub use server::Server;
+pub use stream::{RecvHalf, SendHalf, Stream};
+
+pub use sss_crypto::Suite;
+pub use sss_proto::{
+    ChannelInfo, CloseReason, Drop, HostStats, ListenError, NegotiationError, OpenError, PeerId, ProtocolError,
+    ReadError, RecvState, SendState, StreamId, StreamInfo, TreeNode, WindowConfig, WriteError,
+};
+pub use sss_wire::{Code, Eid, EidError};

@@ -1,0 +1,197 @@
+//! What a host's handles and its driver share: the core behind one lock, and who waits for what.
+//!
+//! The lock is held for short computations only, never across a system call, and wakers are called after it
+//! was released. An application's call that leaves the core with something to send wakes the driver, if
+//! the driver sleeps: many calls cause one wake.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use sss_proto::{Event, Instant};
+use sss_wire::Eid;
+
+use crate::driver::SocketStats;
+use crate::driver::clock::Clock;
+use crate::driver::wakers::Waiters;
+
+/// The state of a host that its handles and its driver share.
+pub(crate) struct Shared {
+    inner: Mutex<Inner>,
+    clock: Clock,
+    eid: Eid,
+    local_addr: SocketAddr,
+}
+
+/// What the lock protects.
+pub(crate) struct Inner {
+    pub(crate) core: sss_proto::Host,
+    pub(crate) waiters: Waiters,
+    pub(crate) phase: Phase,
+    pub(crate) socket: SocketStats,
+    /// How many calls applications have made.
+    pub(crate) calls: u64,
+    driver: Parking,
+    /// The driver's last look at the clock, for calls made while it is at work.
+    now: Instant,
+}
+
+/// How far a host is on its way to its end. Only ever moves forward.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Phase {
+    Running,
+    /// The last handle was dropped: the driver closes the host.
+    Abandoned,
+    /// Nothing new is begun; what is finished is still delivered.
+    Draining,
+    /// CLOSE was sent to all peers.
+    ShuttingDown,
+    /// There is no driver any more.
+    Stopped,
+}
+
+/// Whether the driver sleeps, and how to wake it.
+#[derive(Debug, Default)]
+struct Parking {
+    waker: Option<Waker>,
+    parked: bool,
+    wanted: bool,
+}
+
+impl Parking {
+    /// The waker, if the driver sleeps and has a reason to wake up.
+    fn take(&mut self) -> Option<Waker> {
+        let wanted = std::mem::take(&mut self.wanted);
+        if !(wanted && self.parked) {
+            return None;
+        }
+        self.parked = false;
+        self.waker.clone()
+    }
+}
+
+impl Inner {
+    /// Says that the core may have something to send now.
+    pub(crate) fn want_driver(&mut self) {
+        self.driver.wanted = true;
+    }
+
+    /// Lets the driver sleep until `waker` is called.
+    pub(crate) fn park(&mut self, waker: &Waker) {
+        self.driver.parked = true;
+        match &mut self.driver.waker {
+            Some(known) => known.clone_from(waker),
+            none => *none = Some(waker.clone()),
+        }
+    }
+
+    /// Takes note of an event. Those to be woken are added to `wakes`.
+    pub(crate) fn on_event(&mut self, event: Event, wakes: &mut Vec<Waker>) {
+        self.waiters.on_event(event, wakes);
+    }
+
+    /// Whether the host still opens and accepts streams.
+    pub(crate) fn is_running(&self) -> bool {
+        self.phase == Phase::Running
+    }
+}
+
+impl Shared {
+    pub(crate) fn new(core: sss_proto::Host, local_addr: SocketAddr) -> Self {
+        let clock = Clock::start();
+        Self {
+            eid: core.eid(),
+            local_addr,
+            inner: Mutex::new(Inner {
+                core,
+                waiters: Waiters::default(),
+                phase: Phase::Running,
+                socket: SocketStats::default(),
+                calls: 0,
+                driver: Parking::default(),
+                now: clock.now(),
+            }),
+            clock,
+        }
+    }
+
+    pub(crate) fn eid(&self) -> Eid {
+        self.eid
+    }
+
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Runs an application's call.
+    ///
+    /// While the driver is at work its own reading of the clock serves, so that a burst of calls costs one
+    /// reading.
+    pub(crate) fn call<R>(&self, f: impl FnOnce(&mut Inner, Instant) -> R) -> R {
+        let mut guard = self.lock();
+        let inner = &mut *guard;
+        if inner.driver.parked {
+            inner.now = self.clock.now();
+        }
+        inner.calls = inner.calls.wrapping_add(1);
+        let now = inner.now;
+        let result = f(inner, now);
+        let wake = inner.driver.take();
+        drop(guard);
+        if let Some(waker) = wake {
+            waker.wake();
+        }
+        result
+    }
+
+    /// Runs a step of the driver, at the present time. The driver is not parked any more.
+    pub(crate) fn drive<R>(&self, f: impl FnOnce(&mut Inner, Instant) -> R) -> R {
+        let mut inner = self.lock();
+        inner.driver.parked = false;
+        let now = self.clock.now();
+        inner.now = now;
+        f(&mut inner, now)
+    }
+
+    /// Looks at the state, without side effects.
+    pub(crate) fn look<R>(&self, f: impl FnOnce(&Inner) -> R) -> R {
+        f(&self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What keeps a host alive: every public handle holds one. When the last is gone, the driver closes the host.
+pub(crate) struct Handle(Arc<Shared>);
+
+impl Handle {
+    pub(crate) fn new(shared: Arc<Shared>) -> Arc<Self> {
+        Arc::new(Self(shared))
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.0
+    }
+}
+
+impl std::ops::Deref for Handle {
+    type Target = Shared;
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.call(|inner, _| {
+            inner.phase = inner.phase.max(Phase::Abandoned);
+            inner.want_driver();
+        });
+    }
+}

@@ -1,0 +1,160 @@
+//! Streams as an application holds them.
+
+mod close;
+mod link;
+mod read;
+mod split;
+mod write;
+
+use std::fmt;
+use std::sync::Arc;
+
+use sss_proto::{CloseReason, OpenError, StreamId, StreamInfo};
+use sss_wire::Eid;
+
+use crate::error::StreamCloseError;
+use crate::peer::Peer;
+use crate::shared::Handle;
+use link::Link;
+use read::{Receiving, receiving_methods};
+use write::{Sending, sending_methods};
+
+pub use split::{RecvHalf, SendHalf};
+
+/// What every handle of a stream offers: its place in the tree.
+macro_rules! tree_methods {
+    ($handle:ty) => {
+        impl $handle {
+            /// The name of the stream on this host, as in [`Peer::tree`].
+            pub fn id(&self) -> StreamId {
+                self.link().id()
+            }
+
+            /// What is known about the stream. `None` once nothing is left of it.
+            pub fn info(&self) -> Option<StreamInfo> {
+                self.link().info()
+            }
+
+            /// The peer at the other end.
+            pub fn peer(&self) -> Peer {
+                self.link().peer()
+            }
+
+            /// The public name of the peer.
+            pub fn peer_eid(&self) -> Eid {
+                self.link().eid()
+            }
+
+            /// Opens a child of the stream. Takes no round trip, and the peer hears of the child even if nothing is
+            /// written to it.
+            ///
+            /// # Errors
+            /// If the channel ended, the peer has let go of this stream, or the tree would be too deep.
+            pub fn open_substream(&self) -> Result<Stream, OpenError> {
+                self.link().open_substream().map(Stream::from_link)
+            }
+
+            /// The next child of the stream that the peer has opened. Several tasks may accept at once.
+            ///
+            /// Cancel safe: no child is lost.
+            ///
+            /// # Errors
+            /// If the channel ended.
+            pub async fn accept_substream(&self) -> Result<Stream, CloseReason> {
+                let accepted = std::future::poll_fn(|cx| self.link().poll_accept_substream(cx));
+                accepted.await.map(Stream::from_link)
+            }
+
+            /// The next child of the stream that the peer has opened, if one is there already.
+            ///
+            /// # Errors
+            /// If the channel ended.
+            pub fn try_accept_substream(&self) -> Result<Option<Stream>, CloseReason> {
+                Ok(self.link().try_accept_substream()?.map(Stream::from_link))
+            }
+        }
+
+        impl fmt::Debug for $handle {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($handle))
+                    .field("id", &self.id())
+                    .field("peer", &self.peer_eid())
+                    .finish_non_exhaustive()
+            }
+        }
+    };
+}
+use tree_methods;
+
+/// A pair of byte sequences, one each way, in the tree that this host shares with a peer.
+///
+/// Bytes arrive in order, once and unchanged. Each direction ends on its own: well by [`Self::finish`], or with a code by
+/// [`Self::reset`] (the sender's word) and [`Self::stop`] (the receiver's wish).
+///
+/// Either side opens substreams of it, which are independent of it and of each other: none waits for another's
+/// data, and a child may outlive its parent.
+///
+/// Dropping a stream resets the sending side unless it was finished, and stops the receiving side
+/// unless it was read to its end.
+pub struct Stream {
+    link: Link,
+    receiving: Receiving,
+    sending: Sending,
+}
+
+impl Stream {
+    pub(crate) fn new(handle: Arc<Handle>, id: StreamId, eid: Eid) -> Self {
+        Self::from_link(Link::new(handle, id, eid))
+    }
+
+    fn from_link(link: Link) -> Self {
+        Self {
+            link,
+            receiving: Receiving::default(),
+            sending: Sending::default(),
+        }
+    }
+
+    fn receiving(&mut self) -> (&Link, &mut Receiving) {
+        (&self.link, &mut self.receiving)
+    }
+
+    fn sending(&mut self) -> (&Link, &mut Sending) {
+        (&self.link, &mut self.sending)
+    }
+
+    fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// Two halves that can be used by two tasks at once.
+    ///
+    /// Dropping the sending half resets that direction unless it was finished, and dropping the receiving half stops
+    /// that direction unless it was read to its end.
+    pub fn split(self) -> (SendHalf, RecvHalf) {
+        let link = Arc::new(self.link);
+        let send = SendHalf::new(Arc::clone(&link), self.sending);
+        (send, RecvHalf::new(link, self.receiving))
+    }
+
+    /// Finishes the stream and waits until the peer's host has acknowledged everything that was sent on it,
+    /// and on all streams that this host opened below it. Those that are held elsewhere are waited for until they are
+    /// finished or reset there.
+    ///
+    /// The receiving side is stopped, unless it was read to its end before.
+    ///
+    /// Cancel safe in that the stream is finished all the same, and what it holds is delivered; only
+    /// nobody learns of it.
+    ///
+    /// # Errors
+    /// Says what was not delivered: the stream's own data, or that of substreams.
+    pub async fn close(mut self) -> Result<(), StreamCloseError> {
+        let (link, sending) = self.sending();
+        sending.finish_once(link).map_err(StreamCloseError::Stream)?;
+        close::wait(&self.link).await
+    }
+}
+
+receiving_methods!(Stream);
+sending_methods!(Stream);
+tree_methods!(Stream);

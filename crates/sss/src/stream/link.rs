@@ -1,0 +1,99 @@
+//! A stream's tie to its host. When it is dropped, the host lets go of the stream.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use sss_proto::{CloseReason, Instant, OpenError, StreamId, StreamInfo};
+use sss_wire::Eid;
+
+use crate::driver::wakers::Wait;
+use crate::peer::Peer;
+use crate::shared::{Handle, Inner, Shared};
+
+/// Names a stream of a host, and keeps both.
+pub(crate) struct Link {
+    handle: Arc<Handle>,
+    id: StreamId,
+    eid: Eid,
+}
+
+impl Link {
+    pub(crate) fn new(handle: Arc<Handle>, id: StreamId, eid: Eid) -> Self {
+        Self { handle, id, eid }
+    }
+
+    fn sibling(&self, id: StreamId) -> Self {
+        Self::new(Arc::clone(&self.handle), id, self.eid)
+    }
+
+    pub(crate) fn id(&self) -> StreamId {
+        self.id
+    }
+
+    pub(crate) fn eid(&self) -> Eid {
+        self.eid
+    }
+
+    pub(crate) fn peer(&self) -> Peer {
+        Peer::new(Arc::clone(&self.handle), self.id.peer(), self.eid)
+    }
+
+    pub(crate) fn info(&self) -> Option<StreamInfo> {
+        self.call(|inner, _| inner.core.stream_info(self.id))
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.handle
+    }
+
+    /// Runs a call of the application on the host.
+    pub(crate) fn call<R>(&self, f: impl FnOnce(&mut Inner, Instant) -> R) -> R {
+        self.handle.call(f)
+    }
+
+    pub(crate) fn open_substream(&self) -> Result<Self, OpenError> {
+        let id = self.call(|inner, _| {
+            inner.want_driver();
+            inner.core.open_substream(self.id)
+        })?;
+        Ok(self.sibling(id))
+    }
+
+    pub(crate) fn poll_accept_substream(&self, cx: &mut Context<'_>) -> Poll<Result<Self, CloseReason>> {
+        let accepted = self.call(|inner, _| {
+            let accepted = inner.core.accept_substream(self.id);
+            match accepted {
+                Ok(None) => inner.waiters.wait(self.id, Wait::Substream, cx.waker()),
+                _ => inner.want_driver(),
+            }
+            accepted
+        });
+        match accepted {
+            Ok(Some(id)) => Poll::Ready(Ok(self.sibling(id))),
+            Ok(None) => Poll::Pending,
+            Err(reason) => Poll::Ready(Err(reason)),
+        }
+    }
+
+    pub(crate) fn try_accept_substream(&self) -> Result<Option<Self>, CloseReason> {
+        let accepted = self.call(|inner, _| {
+            inner.want_driver();
+            inner.core.accept_substream(self.id)
+        });
+        Ok(accepted?.map(|id| self.sibling(id)))
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        let drainers = self.call(|inner, _| {
+            inner.core.release(self.id);
+            inner.want_driver();
+            inner.waiters.forget(self.id)
+        });
+        // The host will not tell them of a stream that was let go.
+        for waker in drainers {
+            waker.wake();
+        }
+    }
+}

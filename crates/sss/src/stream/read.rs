@@ -1,0 +1,315 @@
+//! Receiving.
+
+use std::io;
+use std::task::{Context, Poll};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use sss_proto::{ReadError, ReadOutcome};
+use sss_wire::Code;
+use tokio::io::ReadBuf;
+
+use super::link::Link;
+use crate::driver::wakers::Wait;
+use crate::error::{ReadExactError, ReadToEndError};
+
+/// The receiving side of a stream: how it ended, once it has.
+#[derive(Debug, Default)]
+pub(crate) struct Receiving {
+    end: Option<Result<(), ReadError>>,
+}
+
+impl Receiving {
+    /// Whether there is nothing more to come, for better or worse.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.end.is_some()
+    }
+
+    /// Gives what has arrived to `sink`, at most `max` bytes, and says how many bytes it was; 0: the end.
+    ///
+    /// One call takes everything that is there, so that many small packets cost one turn.
+    pub(crate) fn poll_take(
+        &mut self,
+        link: &Link,
+        cx: &mut Context<'_>,
+        max: usize,
+        mut sink: impl FnMut(Bytes),
+    ) -> Poll<Result<usize, ReadError>> {
+        if let Some(end) = &self.end {
+            return Poll::Ready(end.clone().map(|()| 0));
+        }
+        let mut taken = 0;
+        let blocked = link.call(|inner, now| {
+            while taken < max {
+                match inner.core.read(now, link.id(), max - taken) {
+                    Ok(ReadOutcome::Chunk(chunk)) => {
+                        taken += chunk.len();
+                        sink(chunk);
+                    }
+                    Ok(ReadOutcome::End) => self.end = Some(Ok(())),
+                    Ok(ReadOutcome::Blocked) => {
+                        if taken == 0 {
+                            inner.waiters.wait(link.id(), Wait::Readable, cx.waker());
+                            return true;
+                        }
+                        break;
+                    }
+                    Err(error) => self.end = Some(Err(error)),
+                }
+                if self.end.is_some() {
+                    break;
+                }
+            }
+            inner.want_driver();
+            false
+        });
+        match &self.end {
+            _ if blocked => Poll::Pending,
+            Some(Err(error)) if taken == 0 => Poll::Ready(Err(error.clone())),
+            _ => Poll::Ready(Ok(taken)),
+        }
+    }
+
+    /// The next piece; `None`: the end.
+    pub(crate) fn poll_chunk(
+        &mut self,
+        link: &Link,
+        cx: &mut Context<'_>,
+        max: usize,
+    ) -> Poll<Result<Option<Bytes>, ReadError>> {
+        if let Some(end) = &self.end {
+            return Poll::Ready(end.clone().map(|()| None));
+        }
+        let outcome = link.call(|inner, now| {
+            let outcome = inner.core.read(now, link.id(), max);
+            match outcome {
+                Ok(ReadOutcome::Blocked) => inner.waiters.wait(link.id(), Wait::Readable, cx.waker()),
+                _ => inner.want_driver(),
+            }
+            outcome
+        });
+        match outcome {
+            Ok(ReadOutcome::Chunk(chunk)) => Poll::Ready(Ok(Some(chunk))),
+            Ok(ReadOutcome::Blocked) => Poll::Pending,
+            Ok(ReadOutcome::End) => {
+                self.end = Some(Ok(()));
+                Poll::Ready(Ok(None))
+            }
+            Err(error) => {
+                self.end = Some(Err(error.clone()));
+                Poll::Ready(Err(error))
+            }
+        }
+    }
+
+    /// Fills `buf` with what has arrived. Nothing filled: the end.
+    pub(crate) fn poll_read(
+        &mut self,
+        link: &Link,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<Result<(), ReadError>> {
+        self.poll_take(link, cx, buf.remaining(), |chunk| buf.put_slice(&chunk))
+            .map_ok(|_| ())
+    }
+
+    pub(crate) fn poll_io(&mut self, link: &Link, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.poll_read(link, cx, buf).map_err(Into::into)
+    }
+
+    pub(crate) async fn read(&mut self, link: &Link, buf: &mut [u8]) -> Result<usize, ReadError> {
+        let mut buf = ReadBuf::new(buf);
+        std::future::poll_fn(|cx| self.poll_read(link, cx, &mut buf)).await?;
+        Ok(buf.filled().len())
+    }
+
+    pub(crate) async fn read_exact(&mut self, link: &Link, buf: &mut [u8]) -> Result<(), ReadExactError> {
+        let mut buf = ReadBuf::new(buf);
+        while buf.remaining() > 0 {
+            let before = buf.remaining();
+            std::future::poll_fn(|cx| self.poll_read(link, cx, &mut buf)).await?;
+            if buf.remaining() == before {
+                return Err(ReadExactError::Ended { missing: before });
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn read_to_end(&mut self, link: &Link, limit: usize) -> Result<Bytes, ReadToEndError> {
+        let mut whole = Whole::default();
+        loop {
+            // One byte more than wanted tells whether there is too much.
+            let room = limit.saturating_sub(whole.len()).saturating_add(1);
+            let taken = std::future::poll_fn(|cx| self.poll_take(link, cx, room, |chunk| whole.push(chunk))).await?;
+            if whole.len() > limit {
+                return Err(ReadToEndError::TooLong { limit });
+            }
+            if taken == 0 || self.has_ended_well() {
+                return Ok(whole.finish());
+            }
+        }
+    }
+
+    fn has_ended_well(&self) -> bool {
+        matches!(self.end, Some(Ok(())))
+    }
+
+    pub(crate) fn stop(&mut self, link: &Link, code: Code, reason: &str) {
+        if self.has_ended() {
+            return;
+        }
+        self.end = Some(Err(ReadError::Closed));
+        link.call(|inner, _| {
+            inner.core.stop(link.id(), code, reason);
+            inner.want_driver();
+        });
+    }
+}
+
+/// Pieces put together; a single one is not copied.
+#[derive(Default)]
+struct Whole {
+    first: Bytes,
+    joined: BytesMut,
+}
+
+impl Whole {
+    fn len(&self) -> usize {
+        self.first.len() + self.joined.len()
+    }
+
+    fn push(&mut self, chunk: Bytes) {
+        if self.len() == 0 {
+            self.first = chunk;
+            return;
+        }
+        if self.joined.is_empty() {
+            self.joined.reserve(self.first.len() + chunk.len());
+            self.joined.put_slice(&std::mem::take(&mut self.first));
+        }
+        self.joined.put_slice(&chunk);
+    }
+
+    fn finish(self) -> Bytes {
+        if self.joined.is_empty() {
+            self.first
+        } else {
+            self.joined.freeze()
+        }
+    }
+}
+
+/// What every handle with a receiving side offers.
+macro_rules! receiving_methods {
+    ($handle:ty) => {
+        /// Receiving.
+        impl $handle {
+            /// Copies the next bytes into `buf` and says how many; 0 is the end, if `buf` is not empty.
+            ///
+            /// Cancel safe: no bytes are lost.
+            ///
+            /// # Errors
+            /// If the stream does not end well: the peer reset it, or the channel ended.
+            pub async fn read(&mut self, buf: &mut [u8]) -> Result<usize, $crate::ReadError> {
+                let (link, receiving) = self.receiving();
+                receiving.read(link, buf).await
+            }
+
+            /// The next bytes, at most `max`, without a copy; `None` is the end. A piece is at most one packet's data.
+            ///
+            /// Holding a piece keeps the memory of the whole batch alive in which it arrived, at most 64 KiB.
+            ///
+            /// Cancel safe: no bytes are lost.
+            ///
+            /// # Errors
+            /// If the stream does not end well.
+            pub async fn read_chunk(&mut self, max: usize) -> Result<Option<bytes::Bytes>, $crate::ReadError> {
+                let (link, receiving) = self.receiving();
+                std::future::poll_fn(|cx| receiving.poll_chunk(link, cx, max)).await
+            }
+
+            /// Appends all the pieces that have arrived to `chunks`, at most `max` bytes, without a copy, and says how many bytes
+            /// that was; 0 is the end, if `max` is not. The cheapest way to read much.
+            ///
+            /// Cancel safe: no bytes are lost.
+            ///
+            /// # Errors
+            /// If the stream does not end well.
+            pub async fn read_chunks(
+                &mut self,
+                max: usize,
+                chunks: &mut Vec<bytes::Bytes>,
+            ) -> Result<usize, $crate::ReadError> {
+                let (link, receiving) = self.receiving();
+                std::future::poll_fn(|cx| receiving.poll_take(link, cx, max, |chunk| chunks.push(chunk))).await
+            }
+
+            /// Fills `buf` completely.
+            ///
+            /// Not cancel safe: bytes read so far are lost to the caller.
+            ///
+            /// # Errors
+            /// If the stream ends before `buf` is full, or does not end well.
+            pub async fn read_exact(&mut self, buf: &mut [u8]) -> Result<(), $crate::ReadExactError> {
+                let (link, receiving) = self.receiving();
+                receiving.read_exact(link, buf).await
+            }
+
+            /// Everything up to the end, at most `limit` bytes.
+            ///
+            /// Not cancel safe: bytes read so far are lost to the caller.
+            ///
+            /// # Errors
+            /// If there is more than `limit`, or the stream does not end well.
+            pub async fn read_to_end(&mut self, limit: usize) -> Result<bytes::Bytes, $crate::ReadToEndError> {
+                let (link, receiving) = self.receiving();
+                receiving.read_to_end(link, limit).await
+            }
+
+            /// Asks the peer to send no more, and discards what has arrived. The peer's writes fail with
+            /// [`WriteError::Stopped`](crate::WriteError::Stopped).
+            pub fn stop(&mut self, code: u32) {
+                self.stop_with(code, "");
+            }
+
+            /// As [`Self::stop`], with a reason for people, of which at most 256 bytes are sent.
+            pub fn stop_with(&mut self, code: u32, reason: &str) {
+                let (link, receiving) = self.receiving();
+                receiving.stop(link, $crate::Code::app(code), reason);
+            }
+        }
+
+        impl tokio::io::AsyncRead for $handle {
+            /// Errors carry a [`ReadError`](crate::ReadError) as their source.
+            fn poll_read(
+                self: std::pin::Pin<&mut Self>,
+                cx: &mut std::task::Context<'_>,
+                buf: &mut tokio::io::ReadBuf<'_>,
+            ) -> std::task::Poll<std::io::Result<()>> {
+                let (link, receiving) = self.get_mut().receiving();
+                receiving.poll_io(link, cx, buf)
+            }
+        }
+    };
+}
+pub(crate) use receiving_methods;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_piece_is_not_copied_and_several_are_joined() {
+        let piece = Bytes::from(vec![1, 2, 3]);
+        let mut whole = Whole::default();
+        assert_eq!(Whole::default().finish(), Bytes::new());
+        whole.push(piece.clone());
+        assert_eq!(whole.finish().as_ptr(), piece.as_ptr());
+
+        let mut whole = Whole::default();
+        for part in [&b"ab"[..], b"c", b"", b"def"] {
+            whole.push(Bytes::from_static(part));
+        }
+        assert_eq!(whole.len(), 6);
+        assert_eq!(&whole.finish()[..], b"abcdef");
+    }
+}

@@ -1,0 +1,251 @@
+//! Sending.
+
+use std::io::{self, IoSlice};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use sss_proto::WriteError;
+use sss_wire::Code;
+
+use super::link::Link;
+use crate::driver::wakers::Wait;
+
+/// The sending side of a stream: whether the application has ended it.
+#[derive(Debug, Default)]
+pub(crate) struct Sending {
+    ended: bool,
+}
+
+impl Sending {
+    /// Whether the application has finished or reset it.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Takes what fits of `parts`, and says how many bytes.
+    pub(crate) fn poll_write(
+        &mut self,
+        link: &Link,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<Result<usize, WriteError>> {
+        link.call(|inner, _| {
+            let mut written = 0;
+            for part in parts.iter().filter(|p| !p.is_empty()) {
+                match inner.core.write(link.id(), part) {
+                    Ok(n) => {
+                        written += n;
+                        if n < part.len() {
+                            break;
+                        }
+                    }
+                    Err(_) if written > 0 => break,
+                    Err(error) => return Poll::Ready(Err(error)),
+                }
+            }
+            if written == 0 && parts.iter().any(|p| !p.is_empty()) {
+                inner.waiters.wait(link.id(), Wait::Writable, cx.waker());
+                return Poll::Pending;
+            }
+            inner.want_driver();
+            Poll::Ready(Ok(written))
+        })
+    }
+
+    /// Takes what fits of `chunk`, without a copy. Ready when nothing is left of it.
+    fn poll_chunk(&mut self, link: &Link, cx: &mut Context<'_>, chunk: &mut Bytes) -> Poll<Result<(), WriteError>> {
+        link.call(|inner, _| {
+            while !chunk.is_empty() {
+                match inner.core.write_chunk(link.id(), chunk) {
+                    Ok(0) => {
+                        inner.waiters.wait(link.id(), Wait::Writable, cx.waker());
+                        inner.want_driver();
+                        return Poll::Pending;
+                    }
+                    Ok(_) => {}
+                    Err(error) => return Poll::Ready(Err(error)),
+                }
+            }
+            inner.want_driver();
+            Poll::Ready(Ok(()))
+        })
+    }
+
+    pub(crate) async fn write(&mut self, link: &Link, data: &[u8]) -> Result<usize, WriteError> {
+        std::future::poll_fn(|cx| self.poll_write(link, cx, &[IoSlice::new(data)])).await
+    }
+
+    pub(crate) async fn write_all(&mut self, link: &Link, mut data: &[u8]) -> Result<(), WriteError> {
+        while !data.is_empty() {
+            let n = self.write(link, data).await?;
+            data = data.get(n..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn write_chunk(&mut self, link: &Link, mut chunk: Bytes) -> Result<(), WriteError> {
+        std::future::poll_fn(|cx| self.poll_chunk(link, cx, &mut chunk)).await
+    }
+
+    pub(crate) fn finish(&mut self, link: &Link) -> Result<(), WriteError> {
+        self.ended = true;
+        link.call(|inner, _| {
+            inner.want_driver();
+            inner.core.finish(link.id())
+        })
+    }
+
+    /// Finishes what has not ended yet.
+    pub(crate) fn finish_once(&mut self, link: &Link) -> Result<(), WriteError> {
+        if self.ended { Ok(()) } else { self.finish(link) }
+    }
+
+    pub(crate) fn reset(&mut self, link: &Link, code: Code, reason: &str) {
+        self.ended = true;
+        link.call(|inner, _| {
+            inner.core.reset(link.id(), code, reason);
+            inner.want_driver();
+        });
+    }
+
+    pub(crate) fn poll_io(
+        &mut self,
+        link: &Link,
+        cx: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write(link, cx, parts).map_err(Into::into)
+    }
+
+    pub(crate) fn shutdown(&mut self, link: &Link) -> io::Result<()> {
+        self.finish_once(link).map_err(Into::into)
+    }
+}
+
+/// Ready when everything sent on the stream, its end included, is acknowledged.
+pub(crate) fn poll_drained(link: &Link, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
+    link.call(|inner, _| match inner.core.is_drained(link.id()) {
+        Ok(true) => Poll::Ready(Ok(())),
+        Ok(false) => {
+            inner.waiters.wait(link.id(), Wait::Drained, cx.waker());
+            Poll::Pending
+        }
+        Err(error) => Poll::Ready(Err(error)),
+    })
+}
+
+/// What every handle with a sending side offers.
+macro_rules! sending_methods {
+    ($handle:ty) => {
+        /// Sending.
+        impl $handle {
+            /// Takes a part of `data`, as much as there is room for now, and says how many bytes; waits while there is no room.
+            ///
+            /// Cancel safe: if it did not return, nothing was taken.
+            ///
+            /// # Errors
+            /// If the sending side has ended: here, by the peer's wish, or with the channel.
+            pub async fn write(&mut self, data: &[u8]) -> Result<usize, $crate::WriteError> {
+                let (link, sending) = self.sending();
+                sending.write(link, data).await
+            }
+
+            /// Takes all of `data`, waiting while there is no room.
+            ///
+            /// Not cancel safe: a part may have been taken.
+            ///
+            /// # Errors
+            /// If the sending side has ended.
+            pub async fn write_all(&mut self, data: &[u8]) -> Result<(), $crate::WriteError> {
+                let (link, sending) = self.sending();
+                sending.write_all(link, data).await
+            }
+
+            /// Takes all of `chunk` without a copy, waiting while there is no room.
+            ///
+            /// Not cancel safe: a part may have been taken.
+            ///
+            /// # Errors
+            /// If the sending side has ended.
+            pub async fn write_chunk(&mut self, chunk: bytes::Bytes) -> Result<(), $crate::WriteError> {
+                let (link, sending) = self.sending();
+                sending.write_chunk(link, chunk).await
+            }
+
+            /// Ends the sending side well: the peer reads what was written, then the end.
+            ///
+            /// # Errors
+            /// If the sending side has ended otherwise.
+            pub fn finish(&mut self) -> Result<(), $crate::WriteError> {
+                let (link, sending) = self.sending();
+                sending.finish(link)
+            }
+
+            /// Ends the sending side at once. The peer's reads fail with [`ReadError::Reset`](crate::ReadError::Reset);
+            /// what it has not read is discarded. The other direction and all substreams go on.
+            pub fn reset(&mut self, code: u32) {
+                self.reset_with(code, "");
+            }
+
+            /// As [`Self::reset`], with a reason for people, of which at most 256 bytes are sent.
+            pub fn reset_with(&mut self, code: u32, reason: &str) {
+                let (link, sending) = self.sending();
+                sending.reset(link, $crate::Code::app(code), reason);
+            }
+
+            /// Waits until everything sent on the stream, its end included, is acknowledged by the peer's host: so for
+            /// ever, unless it is finished or reset.
+            ///
+            /// Cancel safe.
+            ///
+            /// # Errors
+            /// If it never will be: the peer stopped the stream, or the channel ended.
+            pub async fn drained(&self) -> Result<(), $crate::WriteError> {
+                std::future::poll_fn(|cx| $crate::stream::write::poll_drained(self.link(), cx)).await
+            }
+        }
+
+        impl tokio::io::AsyncWrite for $handle {
+            /// Errors carry a [`WriteError`](crate::WriteError) as their source.
+            fn poll_write(
+                self: std::pin::Pin<&mut Self>,
+                cx: &mut std::task::Context<'_>,
+                data: &[u8],
+            ) -> std::task::Poll<std::io::Result<usize>> {
+                let (link, sending) = self.get_mut().sending();
+                sending.poll_io(link, cx, &[std::io::IoSlice::new(data)])
+            }
+
+            fn poll_write_vectored(
+                self: std::pin::Pin<&mut Self>,
+                cx: &mut std::task::Context<'_>,
+                parts: &[std::io::IoSlice<'_>],
+            ) -> std::task::Poll<std::io::Result<usize>> {
+                let (link, sending) = self.get_mut().sending();
+                sending.poll_io(link, cx, parts)
+            }
+
+            fn is_write_vectored(&self) -> bool {
+                true
+            }
+
+            /// Does nothing: what was written is sent as soon as the peer and the network can take it.
+            fn poll_flush(
+                self: std::pin::Pin<&mut Self>,
+                _cx: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<std::io::Result<()>> {
+                std::task::Poll::Ready(Ok(()))
+            }
+
+            /// Finishes the stream. Does not wait for the peer.
+            fn poll_shutdown(
+                self: std::pin::Pin<&mut Self>,
+                _cx: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<std::io::Result<()>> {
+                let (link, sending) = self.get_mut().sending();
+                std::task::Poll::Ready(sending.shutdown(link))
+            }
+        }
+    };
+}
+pub(crate) use sending_methods;

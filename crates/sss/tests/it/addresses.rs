@@ -1,0 +1,95 @@
+//! Binding, and address families.
+
+use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
+
+use sss::{BuildError, Host};
+
+use crate::common::{builder, pair_of, within};
+
+fn has_ipv6() -> bool {
+    let there = UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_ok();
+    if !there {
+        eprintln!("SKIPPED: this machine has no IPv6 loopback");
+    }
+    there
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_told_clearly() {
+    let first = builder().build().await.unwrap();
+    let error = builder().bind(first.local_addr()).build().await.unwrap_err();
+    assert!(
+        matches!(&error, BuildError::PortInUse { address } if *address == first.local_addr()),
+        "{error:?}"
+    );
+    let text = error.to_string();
+    assert!(
+        text.contains(&first.local_addr().to_string()) && text.contains("in use"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_malformed_or_foreign_address_is_told_clearly() {
+    let error = builder().bind("not an address").build().await.unwrap_err();
+    assert!(matches!(error, BuildError::BadAddress { .. }));
+    assert!(error.to_string().contains("not an address"), "{error}");
+    let error = builder().bind("192.0.2.1:0").build().await.unwrap_err();
+    assert!(matches!(error, BuildError::Bind { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn hosts_meet_over_ipv6() {
+    if !has_ipv6() {
+        return;
+    }
+    within(10, async {
+        let pair = pair_of(builder().bind("[::1]:0"), builder().bind("[::1]:0")).await;
+        assert!(pair.ours.peer().info().unwrap().remote.is_ipv6());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_wildcard_host_is_reached_over_all_its_addresses() {
+    within(20, async {
+        let host = Host::builder().build().await.unwrap();
+        let server = host.listen("test", "1").unwrap();
+        let addresses = host.local_addrs();
+        eprintln!("{addresses:?}");
+        assert!(addresses.iter().any(|a| a.ip().is_loopback()));
+        for address in addresses {
+            let client = Host::builder().bind(unspecified(address)).build().await.unwrap();
+            let connect = client.connect(host.eid(), "test", "1").hint(address);
+            let mut ours = connect.await.unwrap_or_else(|e| panic!("{address}: {e}"));
+            ours.write_all(b"hello").await.unwrap();
+            ours.finish().unwrap();
+            let (mut theirs, eid) = server.accept().await.unwrap();
+            assert_eq!(eid, client.eid());
+            assert_eq!(&theirs.read_to_end(10).await.unwrap()[..], b"hello");
+            let seen = theirs.peer().info().unwrap().remote;
+            assert_eq!(
+                seen.is_ipv4(),
+                address.is_ipv4(),
+                "IPv4 peers are seen as such on a dual-stack socket"
+            );
+        }
+    })
+    .await;
+}
+
+fn unspecified(address: SocketAddr) -> &'static str {
+    if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }
+}
+
+#[tokio::test]
+async fn a_dual_stack_client_reaches_an_ipv4_host() {
+    if !has_ipv6() {
+        return;
+    }
+    within(10, async {
+        let pair = pair_of(builder().bind("[::]:0"), builder()).await;
+        assert_eq!(pair.ours.peer().info().unwrap().remote, pair.host.local_addr());
+    })
+    .await;
+}

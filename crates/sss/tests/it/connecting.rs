@@ -1,0 +1,257 @@
+//! Reaching peers, and failing to.
+
+use std::future::IntoFuture;
+use std::net::UdpSocket;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use sss::{
+    CloseReason, Code, ConnectError, Identity, ListenError, NegotiationError, ProbeError, ReadError, WriteError,
+};
+
+use crate::common::{Pair, builder, host, pair, within};
+
+#[tokio::test]
+async fn nobody_there_is_told_after_the_timeout() {
+    within(20, async {
+        let client = host().await;
+        let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = silent.local_addr().unwrap();
+        let start = Instant::now();
+        let connect = client.connect(Identity::generate().eid(), "test", "1").hint(address);
+        let error = connect.timeout(Duration::from_millis(300)).await.unwrap_err();
+        assert!(start.elapsed() >= Duration::from_millis(300) && start.elapsed() < Duration::from_secs(3));
+        match error {
+            ConnectError::Negotiation(NegotiationError::NoAnswer { addresses, .. }) => {
+                assert!(addresses.contains(&address.to_string()), "{addresses}");
+            }
+            other => panic!("{other:?}"),
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nobody_there_is_told_by_the_hosts_own_timeout_to_open_streams_too() {
+    within(20, async {
+        let client = builder()
+            .connect_timeout(Duration::from_millis(500))
+            .build()
+            .await
+            .unwrap();
+        let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = silent.local_addr().unwrap();
+        let eid = Identity::generate().eid();
+        let mut early = client.connect(eid, "test", "1").hint(address).open().unwrap();
+        early.write_all(b"into the void").await.unwrap();
+        let error = client.connect(eid, "test", "1").hint(address).await.unwrap_err();
+        assert!(
+            matches!(error, ConnectError::Negotiation(NegotiationError::NoAnswer { .. })),
+            "{error:?}"
+        );
+        match early.read_chunk(1).await {
+            Err(ReadError::Lost(CloseReason::Negotiation(NegotiationError::NoAnswer { .. }))) => {}
+            other => panic!("{other:?}"),
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_wrong_eid_is_not_answered() {
+    within(20, async {
+        let (client, other) = (host().await, host().await);
+        let connect = client
+            .connect(Identity::generate().eid(), "test", "1")
+            .hint(other.local_addr());
+        let error = connect.timeout(Duration::from_millis(300)).await.unwrap_err();
+        assert!(
+            matches!(error, ConnectError::Negotiation(NegotiationError::NoAnswer { .. })),
+            "{error:?}"
+        );
+        assert!(client.peers().is_empty() && other.peers().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_address_and_own_eid_are_told_at_once() {
+    within(5, async {
+        let client = host().await;
+        let error = client
+            .connect(Identity::generate().eid(), "test", "1")
+            .await
+            .unwrap_err();
+        assert_eq!(error, ConnectError::Negotiation(NegotiationError::NoAddress));
+        let own = client.connect(client.eid(), "test", "1").hint(client.local_addr());
+        assert_eq!(
+            own.await.unwrap_err(),
+            ConnectError::Negotiation(NegotiationError::OwnEid)
+        );
+    })
+    .await;
+}
+
+// spec: STR-9
+#[tokio::test]
+async fn refused_services_and_protocols_are_told_on_the_stream() {
+    within(20, async {
+        let Pair {
+            client,
+            host,
+            mut ours,
+            mut theirs,
+            server: _server,
+        } = pair().await;
+        for (service, protocol, expected) in [
+            ("nothing", "1", Code::REFUSED_SERVICE),
+            ("test", "99", Code::REFUSED_PROTOCOL),
+        ] {
+            let mut stream = client.connect(host.eid(), service, protocol).await.unwrap();
+            match stream.read_chunk(10).await {
+                Err(ReadError::Reset { code, .. }) => assert_eq!(code, expected),
+                other => panic!("{other:?}"),
+            }
+            match stream.drained().await {
+                Err(WriteError::Stopped { code, .. }) => assert_eq!(code, expected),
+                other => panic!("{other:?}"),
+            }
+        }
+        ours.write_all(b"unaffected").await.unwrap();
+        ours.finish().unwrap();
+        assert_eq!(&theirs.read_to_end(100).await.unwrap()[..], b"unaffected");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_accept_filter_keeps_peers_out() {
+    within(20, async {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&asked);
+        let friend = Identity::generate();
+        let allowed = friend.eid();
+        let filter = move |eid: &sss::Eid, _| {
+            counter.fetch_add(1, Ordering::Relaxed);
+            *eid == allowed
+        };
+        let host = builder().accept_filter(filter).build().await.unwrap();
+        let server = host.listen("test", "1").unwrap();
+
+        let stranger = builder()
+            .connect_timeout(Duration::from_millis(800))
+            .build()
+            .await
+            .unwrap();
+        let connect = stranger.connect(host.eid(), "test", "1").hint(host.local_addr());
+        match connect.await.unwrap_err() {
+            ConnectError::Negotiation(NegotiationError::NotAccepted { .. }) => {}
+            other => panic!("{other:?}"),
+        }
+        assert!(asked.load(Ordering::Relaxed) >= 1);
+        assert!(host.peers().is_empty());
+
+        let friend = builder().identity(friend).build().await.unwrap();
+        let connect = friend.connect(host.eid(), "test", "1").hint(host.local_addr());
+        connect.await.unwrap();
+        assert_eq!(server.accept().await.unwrap().1, friend.eid());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_written_early_arrives() {
+    within(10, async {
+        let (client, host) = (host().await, host().await);
+        let server = host.listen("test", "1").unwrap();
+        let mut early = client
+            .connect(host.eid(), "test", "1")
+            .hint(host.local_addr())
+            .open()
+            .unwrap();
+        let mut child = early.open_substream().unwrap();
+        early.write_all(b"early").await.unwrap();
+        early.finish().unwrap();
+        child.write_all(&[1; 20_000]).await.unwrap();
+        child.finish().unwrap();
+        let (mut stream, _) = server.accept().await.unwrap();
+        assert_eq!(&stream.read_to_end(100).await.unwrap()[..], b"early");
+        let mut child = stream.accept_substream().await.unwrap();
+        assert_eq!(child.read_to_end(1 << 20).await.unwrap().len(), 20_000);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_cancelled_connect_opens_no_stream() {
+    within(20, async {
+        let (client, host) = (host().await, host().await);
+        let server = host.listen("test", "1").unwrap();
+        let connect = || client.connect(host.eid(), "test", "1").hint(host.local_addr());
+        let mut cancelled = connect().into_future();
+        let once = std::future::poll_fn(|cx| Poll::Ready(cancelled.as_mut().poll(cx).is_pending()));
+        assert!(once.await);
+        drop(cancelled);
+        let mut second = connect().await.unwrap();
+        second.write_all(b"second").await.unwrap();
+        second.finish().unwrap();
+        loop {
+            let (mut stream, _) = server.accept().await.unwrap();
+            // The cancelled one may be seen, as reset.
+            match stream.read_to_end(100).await {
+                Ok(bytes) => {
+                    assert_eq!(&bytes[..], b"second");
+                    break;
+                }
+                Err(error) => assert!(
+                    matches!(error, sss::ReadToEndError::Read(ReadError::Reset { .. })),
+                    "{error:?}"
+                ),
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_probe_tells_who_is_there() {
+    within(10, async {
+        let (client, host) = (host().await, host().await);
+        let answer = client.probe(host.local_addr(), Duration::from_secs(5)).await;
+        assert_eq!(answer, Ok(host.eid()));
+        let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = silent.local_addr().unwrap();
+        let after = Duration::from_millis(300);
+        assert_eq!(
+            client.probe(address, after).await,
+            Err(ProbeError::NoAnswer { address, after })
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_service_is_offered_once_and_only_while_its_server_lives() {
+    within(10, async {
+        let Pair {
+            client, host, server, ..
+        } = pair().await;
+        assert!(matches!(host.listen("test", "1"), Err(ListenError::Taken(..))));
+        assert_eq!(host.listen("", "1").unwrap_err(), ListenError::BadName);
+        assert_eq!((server.service(), server.protocol()), ("test", "1"));
+        let mut waiting = client.connect(host.eid(), "test", "1").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        drop(server);
+        assert!(matches!(
+            waiting.read_chunk(1).await,
+            Err(ReadError::Reset {
+                code: Code::REFUSED_SERVICE,
+                ..
+            })
+        ));
+        host.listen("test", "1").unwrap();
+    })
+    .await;
+}

@@ -1,0 +1,11 @@
+//! Hosts on real sockets of this machine, one module per behaviour.
+
+mod addresses;
+mod bulk;
+mod closing;
+mod common;
+mod connecting;
+mod ends;
+mod hostile;
+mod loss_of_peer;
+mod streams;
