@@ -1,0 +1,125 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::setup::{Backend, Workload};
+
+const EXAMPLES: &str = "\
+Examples:
+  sss-bench compare                                   everything, about five minutes
+  sss-bench compare --only bulk,rpc-100               two workloads, all backends
+  sss-bench compare --only handshake --backends sss,quinn-aws-tuned --rounds 5
+  sss-bench compare --json run.json --markdown > run.md
+
+Client and server run as two processes over the loopback interface; nothing leaves this machine. Build with
+`--release`, and let nothing else run: on a busy machine the numbers are worth little.
+
+Exit status: 0 if every measurement succeeded, 1 if one failed, 2 for a wrong command line.";
+
+/// Measures libsss, quinn and TCP + TLS 1.3 + yamux side by side.
+#[derive(Parser)]
+#[command(name = "sss-bench", version, after_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Run workloads over several backends in interleaved rounds; report medians and ratios.
+    #[command(after_help = EXAMPLES)]
+    Compare(Compare),
+    /// The server process of one measurement (started by `compare`).
+    #[command(hide = true)]
+    Serve,
+    /// The client process of one measurement (started by `compare`).
+    #[command(hide = true)]
+    Client,
+}
+
+#[derive(Args)]
+pub(crate) struct Compare {
+    /// Workloads to run, separated by commas [default: all].
+    #[arg(long, value_delimiter = ',', value_name = "WORKLOAD")]
+    pub(crate) only: Vec<Workload>,
+
+    /// Backends to run, separated by commas [default: all but sss-dedicated].
+    #[arg(long, value_delimiter = ',', value_name = "BACKEND")]
+    pub(crate) backends: Vec<Backend>,
+
+    /// Rounds over all backends; the report shows medians. The memory workloads run in the first round only.
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) rounds: u32,
+
+    /// Length of each timed measurement, after its warm-up.
+    #[arg(long, default_value_t = 1.5, value_name = "S", value_parser = seconds)]
+    pub(crate) seconds: f64,
+
+    /// Length of the warm-up before each timed measurement.
+    #[arg(long, default_value_t = 0.4, value_name = "S", value_parser = seconds)]
+    pub(crate) warmup: f64,
+
+    /// Connections that `idle-channels` opens.
+    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=8000))]
+    pub(crate) channels: u32,
+
+    /// Streams that `idle-streams` opens (`idle-streams-100k` always opens 100,000).
+    #[arg(long, default_value_t = 20_000, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) streams: u32,
+
+    /// Write machine, versions, all rounds and medians to FILE as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+
+    /// Print the tables as Markdown instead of plain text.
+    #[arg(long)]
+    pub(crate) markdown: bool,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if (0.01..=600.0).contains(&value) => Ok(value),
+        Ok(_) => Err("expected 0.01 to 600 seconds".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn lists_are_separated_by_commas() {
+        let cli = Cli::try_parse_from([
+            "sss-bench",
+            "compare",
+            "--only",
+            "bulk,rpc-100",
+            "--backends",
+            "sss,yamux",
+        ]);
+        let Ok(Command::Compare(options)) = cli.map(|cli| cli.command) else {
+            panic!("rejected");
+        };
+        assert_eq!(options.only, [Workload::Bulk, Workload::Rpc100]);
+        assert_eq!(options.backends, [Backend::Sss, Backend::Yamux]);
+        assert_eq!((options.rounds, options.streams), (3, 20_000));
+    }
+
+    #[test]
+    fn absurd_lengths_are_refused() {
+        for text in ["0", "-1", "NaN", "1e9", "soon"] {
+            assert!(seconds(text).is_err(), "{text}");
+        }
+        assert_eq!(seconds("2.5"), Ok(2.5));
+    }
+}

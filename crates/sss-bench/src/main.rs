@@ -1,0 +1,44 @@
+//! `sss-bench`: measures `libsss` and its peers on this machine, side by side.
+//!
+//! Client and server are two processes of this same program; [`compare`] starts them, asks both what they used, and
+//! visits the backends in turn (A B C A B C ..), so that a machine whose speed drifts does so for all of them.
+
+mod backends;
+mod child;
+mod cli;
+mod compare;
+mod process;
+mod report;
+mod serve;
+mod setup;
+mod stats;
+mod transport;
+mod usage;
+mod workloads;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Any error: in a tool that measures, all of them end the measurement with a text.
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// Result of anything that may fail.
+type Outcome<T> = Result<T, Failure>;
+
+fn main() -> ExitCode {
+    let result = match cli::Cli::parse().command {
+        cli::Command::Compare(options) => compare::run(&options),
+        cli::Command::Serve => child::serve().map(|()| true),
+        cli::Command::Client => child::client().map(|()| true),
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(failure) => {
+            eprintln!("sss-bench: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}

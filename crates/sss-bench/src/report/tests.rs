@@ -1,0 +1,80 @@
+use super::*;
+use crate::workloads::Better;
+
+fn rate(value: f64) -> Vec<Metric> {
+    vec![
+        Metric {
+            name: "requests/s".to_owned(),
+            value,
+            better: Better::More,
+        },
+        Metric {
+            name: "p50 us".to_owned(),
+            value: 1e6 / value,
+            better: Better::Less,
+        },
+    ]
+}
+
+fn report() -> Report {
+    let mut report = Report::new();
+    for value in [900.0, 1100.0, 1000.0] {
+        report.add(Workload::Rpc100, Backend::SssTuned, rate(value));
+    }
+    report.add(Workload::Rpc100, Backend::QuinnAws, rate(250.0));
+    report.add(Workload::Rpc100, Backend::QuinnRingTuned, rate(400.0));
+    report.add(Workload::Rpc100, Backend::QuinnAwsTuned, rate(500.0));
+    report
+}
+
+#[test]
+fn numbers_are_readable() {
+    let all = [0.1234, 1.2345, 12.345, 123.45, 1234.5, 1_234_567.0].map(number);
+    assert_eq!(all, ["0.123", "1.23", "12.3", "123", "1,234", "1,234,567"]);
+}
+
+#[test]
+fn ratios_are_taken_of_medians_and_the_best_peer() {
+    let text = report().text(true);
+    assert!(text.contains("| sss-tuned | 1,000 | 1,000 | 2.00 |"), "{text}");
+    assert!(text.contains("| quinn-aws-tuned | 500 | 2,000 | 1.00 |"), "{text}");
+    assert!(
+        text.contains("| rpc-100 | sss-tuned | requests/s | 4.00 | 2.00 | - |"),
+        "{text}"
+    );
+}
+
+#[test]
+fn plain_text_is_aligned() {
+    let text = report().table(Workload::Rpc100).render(false);
+    let lengths: Vec<usize> = text.lines().map(str::len).collect();
+    assert_eq!(lengths.len(), 5, "{text}");
+    assert!(lengths.windows(2).all(|pair| pair[0] == pair[1]), "{text}");
+}
+
+#[test]
+fn failures_are_told() {
+    let mut report = report();
+    assert!(report.is_complete());
+    report.fail(Failed {
+        workload: "bulk".to_owned(),
+        backend: "sss".to_owned(),
+        why: "the client died: exit status: 1".to_owned(),
+    });
+    assert!(!report.is_complete());
+    assert!(report.text(false).contains("FAILED: bulk sss: the client died"));
+    assert_eq!(report.json()["failures"][0]["backend"], "sss");
+}
+
+#[test]
+fn json_has_rounds_and_medians() {
+    let json = report().json();
+    let results = json["results"].as_array().expect("results");
+    let own = results
+        .iter()
+        .find(|result| result["backend"] == "sss-tuned")
+        .expect("own result");
+    assert_eq!(own["medians"][0]["value"], 1000.0);
+    assert_eq!(own["rounds"].as_array().map(Vec::len), Some(3));
+    assert!(json["machine"]["versions"]["quinn"].is_string());
+}

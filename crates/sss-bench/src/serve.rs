@@ -1,0 +1,103 @@
+//! The server side of every workload.
+
+use bytes::Bytes;
+
+use crate::Outcome;
+use crate::child::Work;
+use crate::setup::{REQUEST, Setup, Workload};
+use crate::transport::{Connection, Listener, Stream};
+
+/// What the server does with the streams of its clients.
+#[derive(Clone)]
+enum Service {
+    /// Takes everything, then tells how many bytes it was.
+    Sink,
+    /// Reads a request, answers with these bytes.
+    Respond(Bytes),
+    /// Takes one byte, answers with one byte, keeps the stream open.
+    Hold,
+}
+
+impl Service {
+    fn of(workload: Workload) -> Self {
+        match workload {
+            Workload::Bulk | Workload::BulkNatural => Self::Sink,
+            Workload::IdleStreams | Workload::IdleStreams100k => Self::Hold,
+            Workload::Rpc1 | Workload::Rpc100 | Workload::Rpc10k | Workload::Handshake | Workload::IdleChannels => {
+                Self::Respond(vec![0x5a; workload.response()].into())
+            }
+        }
+    }
+}
+
+/// Serves until the process ends.
+pub(crate) async fn run<L: Listener>(mut listener: L, setup: &Setup, work: Work) -> Outcome<()> {
+    let service = Service::of(setup.workload);
+    loop {
+        let incoming = listener.accept().await?;
+        let (service, work) = (service.clone(), work.clone());
+        tokio::spawn(async move {
+            match L::establish(incoming).await {
+                Ok(connection) => streams(connection, service, work).await,
+                Err(failure) => eprintln!("sss-bench serve: handshake: {failure}"),
+            }
+        });
+    }
+}
+
+async fn streams<C: Connection>(connection: C, service: Service, work: Work) {
+    let mut held = Vec::new();
+    while let Some(mut stream) = connection.accept().await {
+        match service.clone() {
+            Service::Sink => spawn(sink(stream, work.clone())),
+            Service::Respond(response) => spawn(respond(stream, response)),
+            Service::Hold => match hold(&mut stream).await {
+                Ok(()) => held.push(stream),
+                Err(failure) => eprintln!("sss-bench serve: {failure}"),
+            },
+        }
+    }
+}
+
+fn spawn(task: impl Future<Output = Outcome<()>> + Send + 'static) {
+    tokio::spawn(async {
+        if let Err(failure) = task.await {
+            eprintln!("sss-bench serve: {failure}");
+        }
+    });
+}
+
+async fn sink<S: Stream>(mut stream: S, work: Work) -> Outcome<()> {
+    let mut total = 0;
+    loop {
+        let count = stream.drain().await? as u64;
+        if count == 0 {
+            break;
+        }
+        total += count;
+        work.add(count);
+    }
+    stream.send(Bytes::copy_from_slice(&u64::to_be_bytes(total))).await?;
+    stream.finish().await
+}
+
+async fn respond<S: Stream>(mut stream: S, response: Bytes) -> Outcome<()> {
+    let mut total = 0;
+    loop {
+        match stream.drain().await? {
+            0 => break,
+            count => total += count,
+        }
+    }
+    if total != REQUEST {
+        return Err(format!("a request of {total} bytes instead of {REQUEST}").into());
+    }
+    stream.send(response).await?;
+    stream.finish().await
+}
+
+async fn hold<S: Stream>(stream: &mut S) -> Outcome<()> {
+    let mut byte = [0];
+    stream.receive_exact(&mut byte).await?;
+    stream.send(Bytes::from_static(b"!")).await
+}
