@@ -32,6 +32,8 @@ pub struct Config {
     pub suites: Vec<Suite>,
     /// Which peers may connect to this host; all by default.
     pub accept_filter: Option<AcceptFilter>,
+    /// Whether a host with this host's own EID is a peer like any other: another process with the same identity. Default no.
+    pub allow_own_eid: bool,
     /// Text told to peers about the software, at most 64 bytes.
     pub agent: String,
 }
@@ -72,6 +74,7 @@ impl Default for Config {
             hello_threshold: 1000,
             suites: default_suites(),
             accept_filter: None,
+            allow_own_eid: false,
             agent: concat!("sss/", env!("CARGO_PKG_VERSION")).to_owned(),
         }
     }

@@ -118,6 +118,20 @@ impl HostBuilder {
         self
     }
 
+    /// Whether other processes with the same identity may be connected to and accepted, such as a server and a client of one account on
+    /// one machine. Default: no, so that a host that dials its own address is told.
+    pub fn allow_own_eid(mut self, allow: bool) -> Self {
+        self.config.allow_own_eid = allow;
+        self
+    }
+
+    /// Above this many attempts to connect in a second, initiators must prove their address before any
+    /// cryptography is spent on them. Default 1000.
+    pub fn hello_threshold(mut self, per_second: u32) -> Self {
+        self.config.hello_threshold = per_second;
+        self
+    }
+
     /// What peers are told about the software, at most 64 bytes. For information only.
     pub fn agent(mut self, text: impl Into<String>) -> Self {
         self.config.agent = text.into();

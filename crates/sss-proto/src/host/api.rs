@@ -84,7 +84,7 @@ impl Host {
         hints: &[SocketAddr],
     ) -> Result<StreamId, ConnectError> {
         // NEG-19
-        if eid == self.own.eid {
+        if eid == self.own.eid && !self.own.config.allow_own_eid {
             return Err(NegotiationError::OwnEid.into());
         }
         let index = match self.peers.by_eid.get(&eid) {

@@ -55,6 +55,10 @@ impl Host {
         packet: &[u8],
         arrival: &Arrival,
     ) -> Result<(), Drop> {
+        // NEG-19: an attempt of this very host has come back to it.
+        if self.demux.attempt(initiate.attempt).is_some() {
+            return Err(Drop::Unwelcome);
+        }
         let mut own = self.own.for_responder();
         let accepted = match self.responder.initiate(now, initiate, arrival.remote, &mut own) {
             Ok(accepted) => accepted,

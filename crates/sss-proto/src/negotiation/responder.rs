@@ -141,7 +141,7 @@ impl Responder {
             .read_static(initiate.sealed_static)
             .map_err(|_| Drop::Unauthentic)?;
         let eid = Eid::from_public_key(&public);
-        if eid == *host.eid || !host.config.accept_filter.as_ref().is_none_or(|f| f(&eid, remote)) {
+        if !host.welcomes(&eid, remote) {
             return Err(Drop::Unwelcome.into());
         }
         let (frames, split) = noise
@@ -179,6 +179,12 @@ pub(crate) struct Own<'a> {
 }
 
 impl Own<'_> {
+    /// Whether this host talks to the initiator at all (NEG-10, NEG-19).
+    fn welcomes(&self, eid: &Eid, remote: SocketAddr) -> bool {
+        let is_other = eid != self.eid || self.config.allow_own_eid;
+        is_other && self.config.accept_filter.as_ref().is_none_or(|filter| filter(eid, remote))
+    }
+
     fn new_channel_id(&mut self) -> ChannelId {
         random_channel_id(self.config.channel_id_len, self.rng)
     }

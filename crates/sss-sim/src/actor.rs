@@ -1,0 +1,318 @@
+//! Random applications: they open, accept, write, read, finish, reset, stop and let go, and tell the model all of it.
+//!
+//! While a scenario is *active* each host's application acts at random moments. Then it *drains*: everything open is
+//! finished, and from there on applications act on events alone, so an event that does not come shows as a stream that
+//! never completes.
+
+mod choose;
+mod pump;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rand::RngExt;
+use rand::rngs::StdRng;
+use sss_proto::{CloseReason, Event, ListenerId, NegotiationError, StreamId};
+
+use crate::model::{Check, EndId, Model, Opening};
+use crate::scenario::{Plan, Profile};
+use crate::world::{Apps, HostIndex, World};
+
+/// Services that every host has.
+pub(crate) const SERVICES: [(&str, &str); 2] = [("files", "sync/1"), ("chat", "chat/2")];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Acting at random.
+    Active,
+    /// Everything is brought to its end, by events alone.
+    Draining,
+    /// Everything has been let go of.
+    Released,
+}
+
+/// How an application reads a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reader {
+    /// Everything, as soon as it comes, in pieces of at most this size.
+    Eager(usize),
+    /// At most this much at a time, when it feels like it.
+    Slow(usize),
+}
+
+/// An end of a stream, as its application sees it.
+#[derive(Debug)]
+struct End {
+    host: HostIndex,
+    peer: HostIndex,
+    stream: StreamId,
+    /// Bytes to write in all.
+    goal: u64,
+    wants_finish: bool,
+    send: Send,
+    is_reading: bool,
+    reader: Reader,
+    takes_children: bool,
+    depth: u8,
+    is_released: bool,
+}
+
+/// The sending side of an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Send {
+    Open,
+    /// Finished, and not yet known to have arrived.
+    Finished,
+    /// Arrived, or ended otherwise.
+    Done,
+}
+
+impl End {
+    fn is_complete(&self) -> bool {
+        self.is_released || (self.send == Send::Done && !self.is_reading)
+    }
+}
+
+/// What was done, for the report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Streams opened.
+    pub opened: u64,
+    /// Streams accepted.
+    pub accepted: u64,
+    /// Streams reset.
+    pub resets: u64,
+    /// Streams stopped.
+    pub stops: u64,
+    /// Ends let go of while they were in use.
+    pub drops: u64,
+    /// Channels closed by an application.
+    pub closes: u64,
+    /// Address changes.
+    pub rebinds: u64,
+}
+
+/// All applications of a world.
+pub(crate) struct Actors {
+    pub(crate) model: Model,
+    pub(crate) plan: Plan,
+    pub(crate) phase: Phase,
+    pub(crate) tally: Tally,
+    failure: Option<String>,
+    rng: StdRng,
+    ends: Vec<End>,
+    by_stream: BTreeMap<(HostIndex, StreamId), EndId>,
+    listeners: BTreeMap<(HostIndex, ListenerId), ()>,
+    budget: u64,
+    incomplete: usize,
+}
+
+impl Actors {
+    pub(crate) fn new(plan: Plan, rng: StdRng) -> Self {
+        Self {
+            model: Model::default(),
+            budget: plan.budget,
+            plan,
+            phase: Phase::Active,
+            tally: Tally::default(),
+            failure: None,
+            rng,
+            ends: Vec::new(),
+            by_stream: BTreeMap::new(),
+            listeners: BTreeMap::new(),
+            incomplete: 0,
+        }
+    }
+
+    /// Starts the applications: services on all hosts, and the first timers.
+    pub(crate) fn start(&mut self, world: &mut World) {
+        for host in world.hosts() {
+            for (service, protocol) in SERVICES {
+                let listener = world.call(host, |h, _| h.listen(service, protocol));
+                match listener {
+                    Ok(listener) => {
+                        self.listeners.insert((host, listener), ());
+                        self.accept_all(world, host, listener);
+                    }
+                    Err(error) => self.fail(format!("h{} cannot listen: {error}", host.0)),
+                }
+            }
+            let delay = self.pause();
+            world.set_timer(host, delay, 0);
+        }
+    }
+
+    /// What went wrong, if anything did.
+    pub(crate) fn failure(&self) -> Option<&str> {
+        self.failure.as_deref()
+    }
+
+    /// Stops acting at random: finishes everything, reads everything.
+    pub(crate) fn drain(&mut self, world: &mut World) {
+        self.phase = Phase::Draining;
+        for index in 0..self.ends.len() {
+            let end = &mut self.ends[index];
+            end.wants_finish = true;
+            end.takes_children = true;
+            end.reader = Reader::Eager(64 << 10);
+            self.pump(world, EndId(index));
+        }
+        self.recount();
+    }
+
+    /// Whether every end is complete, and every flow accounted for.
+    pub(crate) fn is_complete(&mut self) -> bool {
+        if self.incomplete > 0 {
+            self.recount();
+        }
+        self.incomplete == 0 && self.model.unaccounted().0 == 0
+    }
+
+    fn recount(&mut self) {
+        self.incomplete = self.ends.iter().filter(|e| !e.is_complete()).count();
+    }
+
+    /// Lets go of everything.
+    pub(crate) fn release_all(&mut self, world: &mut World) {
+        self.phase = Phase::Released;
+        for index in 0..self.ends.len() {
+            self.release(world, EndId(index));
+        }
+    }
+
+    /// The ends that are not complete, for the report of a failure.
+    pub(crate) fn describe_incomplete(&self, world: &World) -> String {
+        let ends = self.ends.iter().enumerate().filter(|(_, e)| !e.is_complete());
+        let mut lines: Vec<String> = ends
+            .map(|(index, end)| {
+                let info = world.host(end.host).stream_info(end.stream);
+                let (flow, written) = self.model.output(EndId(index));
+                format!("  end {index}, writes {written} of flow {flow:x}: {end:?}\n    {info:?}")
+            })
+            .collect();
+        let count = lines.len();
+        lines.truncate(8);
+        format!("{count} ends incomplete:\n{}", lines.join("\n"))
+    }
+
+    fn fail(&mut self, what: String) {
+        self.failure.get_or_insert(what);
+    }
+
+    fn check(&mut self, check: Check) {
+        if let Err(what) = check {
+            self.fail(what);
+        }
+    }
+
+    /// A time until an application acts again: exponentially distributed.
+    fn pause(&mut self) -> Duration {
+        let x: f64 = self.rng.random_range(f64::EPSILON..1.0);
+        self.plan.pause.mul_f64(-x.ln())
+    }
+
+    fn add(
+        &mut self,
+        host: HostIndex,
+        peer: HostIndex,
+        stream: StreamId,
+        parent: Option<EndId>,
+        opening: Opening,
+    ) -> EndId {
+        let depth = parent.map_or(1, |p| self.ends[p.0].depth.saturating_add(1));
+        let id = self.model.open(host, peer, parent, opening);
+        let reader = match self.rng.random_range(0..4) {
+            0 => Reader::Slow(self.rng.random_range(1..20_000)),
+            1 => Reader::Eager(self.rng.random_range(1..3000)),
+            _ => Reader::Eager(1 << 20),
+        };
+        let draining = self.phase != Phase::Active;
+        self.ends.push(End {
+            host,
+            peer,
+            stream,
+            goal: 0,
+            wants_finish: draining,
+            send: Send::Open,
+            is_reading: true,
+            reader: if draining { Reader::Eager(64 << 10) } else { reader },
+            takes_children: draining || self.rng.random_bool(0.8),
+            depth,
+            is_released: false,
+        });
+        self.incomplete += 1;
+        if self.by_stream.insert((host, stream), id).is_some() {
+            self.fail(format!("h{} was given {stream:?} twice", host.0));
+        }
+        id
+    }
+
+    fn accept_all(&mut self, world: &mut World, host: HostIndex, listener: ListenerId) {
+        while let Some((stream, eid)) = world.call(host, |h, _| h.accept(listener)) {
+            let Some(peer) = world.host_of(&eid) else {
+                return self.fail(format!("h{} accepts from an unknown host", host.0));
+            };
+            self.tally.accepted += 1;
+            let id = self.add(host, peer, stream, None, Opening::Accepted);
+            world.note(format_args!("h{} accept -> {id:?} {stream:?}", host.0));
+            self.greet(world, id);
+        }
+    }
+
+    /// What an application does with an end that it has just got.
+    fn greet(&mut self, world: &mut World, id: EndId) {
+        if self.phase == Phase::Active && self.rng.random_bool(0.7) {
+            self.want(id);
+        }
+        self.pump(world, id);
+    }
+
+    fn on_disconnected(&mut self, host: HostIndex, peer: HostIndex, reason: &CloseReason) {
+        // A channel that nobody uses may end by silence.
+        let uses = |e: &End| (e.host, e.peer) == (host, peer) && !e.is_released;
+        let idle = matches!(reason, CloseReason::Idle(_)) && !self.ends.iter().any(uses);
+        if idle {
+            return;
+        }
+        // Bursts of loss may swallow every packet of a negotiation.
+        if self.plan.profile == Profile::Harsh
+            && let CloseReason::Negotiation(NegotiationError::NoAnswer { .. } | NegotiationError::NotAccepted { .. }) =
+                reason
+        {
+            self.model.closed(host, peer);
+        }
+        if let CloseReason::Negotiation(NegotiationError::OwnEid | NegotiationError::BadEid) = reason {
+            return self.fail(format!("h{} cannot reach h{}: {reason}", host.0, peer.0));
+        }
+        let check = self.model.saw_loss(host, peer, reason);
+        self.check(check);
+    }
+}
+
+impl Apps for Actors {
+    fn on_event(&mut self, world: &mut World, host: HostIndex, event: Event) {
+        match event {
+            Event::Connected(..) | Event::ProbeReply(..) => {}
+            Event::Disconnected(_, eid, reason) => match world.host_of(&eid) {
+                Some(peer) => self.on_disconnected(host, peer, &reason),
+                None => self.fail(format!("h{} was disconnected from an unknown host", host.0)),
+            },
+            Event::Acceptable(listener) => self.accept_all(world, host, listener),
+            Event::Readable(stream)
+            | Event::Writable(stream)
+            | Event::SubstreamReady(stream)
+            | Event::Drained(stream) => match self.by_stream.get(&(host, stream)).copied() {
+                Some(id) => self.pump_on_event(world, id, &event),
+                None => self.fail(format!("h{} is told {event:?} of a stream it does not know", host.0)),
+            },
+        }
+    }
+
+    fn on_timer(&mut self, world: &mut World, host: HostIndex, _: u64) {
+        if self.phase == Phase::Active {
+            self.act(world, host);
+            let delay = self.pause();
+            world.set_timer(host, delay, 0);
+        }
+    }
+}

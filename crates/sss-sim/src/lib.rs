@@ -1,0 +1,28 @@
+//! A deterministic world of hosts and links around the sans-IO core of Structured Secure Streams.
+//!
+//! ```text
+//!  scenario ---> apps ---> world ---> hosts (sss_proto::Host, unchanged)
+//!     |           |          |
+//!     |           v          v
+//!     |         model      links: rate, delay, jitter, loss, duplication, reordering, corruption, ..
+//!     +--> verdict            |
+//!                             +--> transcript
+//! ```
+//!
+//! Time is virtual, and everything random comes from one seed: a second run of the same seed gives the same transcript,
+//! byte for byte. [`scenario`] plays random applications on random networks and compares everything that they see with
+//! the reference [`model`]; [`bulk`] measures goodput over one bottleneck.
+
+mod actor;
+pub mod bulk;
+pub mod link;
+pub mod model;
+pub mod scenario;
+mod transcript;
+pub mod units;
+pub mod world;
+
+pub use link::{Blackout, Burst, LinkConfig};
+pub use scenario::{Failure, Profile, Report};
+pub use transcript::Transcript;
+pub use world::{Apps, Captured, HostIndex, World};

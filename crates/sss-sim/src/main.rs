@@ -1,0 +1,243 @@
+//! `sss-sim`: plays random scenarios in a deterministic world, and measures goodput over a simulated bottleneck.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::{Args, Parser, Subcommand};
+use sss_sim::bulk::{self, BulkConfig};
+use sss_sim::{Profile, scenario, units};
+
+const EXAMPLES: &str = "\
+Examples:
+  sss-sim run --seeds 300                      300 random scenarios, seeds 0 to 299
+  sss-sim run --from 1234 --seeds 1 --transcript    one seed again, with everything that happened
+  sss-sim run --seeds 50 --scenario harsh --json    only bad links, one JSON object a seed
+  sss-sim bulk --rate 20M --rtt 50ms --queue 125000 --loss 1%    goodput over a bottleneck
+
+Exit status: 0 if all went well; 1 if a seed failed; 2 if the arguments are wrong.";
+
+/// Plays Structured Secure Streams in a simulated world: virtual time, virtual links, one seed.
+#[derive(Parser)]
+#[command(name = "sss-sim", version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Plays random scenarios against the reference model.
+    Run(RunArgs),
+    /// Measures goodput, round-trip time and utilisation of one bulk transfer.
+    Bulk(BulkArgs),
+}
+
+#[derive(Args)]
+struct RunArgs {
+    /// How many seeds to play.
+    #[arg(long, default_value_t = 100)]
+    seeds: u64,
+    /// The first seed.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// Plays only this kind: mixed, transfer, tree, abort, churn, refused, simultaneous, harsh, rebind.
+    #[arg(long)]
+    scenario: Option<Profile>,
+    /// Plays each seed twice and compares the transcripts.
+    #[arg(long)]
+    twice: bool,
+    /// One JSON object a seed on standard output.
+    #[arg(long)]
+    json: bool,
+    /// One line a seed.
+    #[arg(short, long)]
+    verbose: bool,
+    /// Prints the full transcript of each seed.
+    #[arg(long)]
+    transcript: bool,
+    /// Goes on after a failure.
+    #[arg(long)]
+    keep_going: bool,
+}
+
+#[derive(Args)]
+struct BulkArgs {
+    /// Rate of the bottleneck, in bits per second.
+    #[arg(long, default_value = "20M", value_parser = units::rate)]
+    rate: u64,
+    /// Round-trip time of the empty path.
+    #[arg(long, default_value = "50ms", value_parser = units::duration)]
+    rtt: Duration,
+    /// Queue at the bottleneck, in bytes.
+    #[arg(long, default_value = "125000", value_parser = units::bytes)]
+    queue: u64,
+    /// Probability of loss.
+    #[arg(long, default_value = "0", value_parser = units::probability)]
+    loss: f64,
+    /// Probability of being overtaken.
+    #[arg(long, default_value = "0", value_parser = units::probability)]
+    reorder: f64,
+    /// Jitter in each direction.
+    #[arg(long, default_value = "0us", value_parser = units::duration)]
+    jitter: Duration,
+    /// Largest datagram, in bytes.
+    #[arg(long, default_value_t = 1472)]
+    mtu: usize,
+    /// Virtual time.
+    #[arg(long, default_value = "20s", value_parser = units::duration)]
+    time: Duration,
+    /// The seed.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// JSON on standard output.
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Run(args) => run(&args),
+        Command::Bulk(args) => run_bulk(&args),
+    }
+}
+
+fn run(args: &RunArgs) -> ExitCode {
+    let start = Instant::now();
+    let mut failures = 0u64;
+    let mut bytes = 0;
+    let mut simulated = Duration::ZERO;
+    for (count, seed) in (args.from..args.from.saturating_add(args.seeds)).enumerate() {
+        match play(seed, args) {
+            Ok(report) => {
+                bytes += report.bytes;
+                simulated += report.elapsed;
+                print_report(&report, args);
+            }
+            Err(failure) => {
+                failures += 1;
+                print_failure(&failure, args);
+                if !args.keep_going {
+                    return ExitCode::FAILURE;
+                }
+            }
+        }
+        if (count + 1) % 50 == 0 && !args.json {
+            eprintln!(
+                "{} of {} seeds, {failures} failed, {:.1?}",
+                count + 1,
+                args.seeds,
+                start.elapsed()
+            );
+        }
+    }
+    if !args.json {
+        let took = start.elapsed();
+        println!(
+            "{} seeds, {failures} failed, {bytes} bytes delivered, {simulated:.0?} simulated in {took:.1?}",
+            args.seeds
+        );
+    }
+    if failures == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+fn play(seed: u64, args: &RunArgs) -> Result<scenario::Report, scenario::Failure> {
+    let (result, transcript) = scenario::run(seed, args.scenario, args.transcript);
+    if args.transcript {
+        print!("{}", transcript.text());
+    }
+    let report = result?;
+    if args.twice {
+        let (again, _) = scenario::run(seed, args.scenario, false);
+        let hash = again.map(|r| r.hash).unwrap_or_default();
+        if hash != report.hash {
+            return Err(scenario::Failure {
+                seed,
+                profile: report.profile,
+                at: report.elapsed,
+                what: "a second run differs: something is not deterministic".to_owned(),
+            });
+        }
+    }
+    Ok(report)
+}
+
+fn print_report(report: &scenario::Report, args: &RunArgs) {
+    let scenario::Report {
+        seed,
+        profile,
+        hosts,
+        tally,
+        bytes,
+        elapsed,
+        entries,
+        hash,
+    } = report;
+    let seconds = elapsed.as_secs_f64();
+    if args.json {
+        println!(
+            "{{\"seed\":{seed},\"ok\":true,\"scenario\":\"{profile}\",\"hosts\":{hosts},\"opened\":{},\"accepted\":{},\
+             \"resets\":{},\"stops\":{},\"drops\":{},\"closes\":{},\"rebinds\":{},\"bytes\":{bytes},\
+             \"seconds\":{seconds:.6},\"entries\":{entries},\"hash\":\"{hash:016x}\"}}",
+            tally.opened, tally.accepted, tally.resets, tally.stops, tally.drops, tally.closes, tally.rebinds
+        );
+    } else if args.verbose {
+        println!("seed {seed:>6} {profile:<12} {hosts} hosts {bytes:>8} bytes {seconds:>8.3} s {hash:016x} {tally:?}");
+    }
+}
+
+fn print_failure(failure: &scenario::Failure, args: &RunArgs) {
+    eprintln!("FAILED {failure}");
+    if args.json {
+        let what = json_escape(&failure.what);
+        let (seed, profile) = (failure.seed, failure.profile);
+        println!("{{\"seed\":{seed},\"ok\":false,\"scenario\":\"{profile}\",\"what\":\"{what}\"}}");
+    }
+}
+
+fn json_escape(text: &str) -> String {
+    let escape = |c: char| match c {
+        '"' | '\\' => format!("\\{c}"),
+        c if c.is_control() => format!("\\u{:04x}", u32::from(c)),
+        c => c.to_string(),
+    };
+    text.chars().map(escape).collect()
+}
+
+fn run_bulk(args: &BulkArgs) -> ExitCode {
+    let config = BulkConfig {
+        seed: args.seed,
+        rate: args.rate,
+        rtt: args.rtt,
+        queue: usize::try_from(args.queue).unwrap_or(usize::MAX),
+        loss: args.loss,
+        reorder: args.reorder,
+        jitter: args.jitter,
+        mtu: args.mtu,
+        time: args.time,
+    };
+    match bulk::run(&config) {
+        Err(what) => {
+            eprintln!("the transfer failed: {what}");
+            ExitCode::FAILURE
+        }
+        Ok(report) if args.json => {
+            let srtt = report.channel.as_ref().map_or(0.0, |c| c.rtt.as_secs_f64());
+            let lost = report.channel.as_ref().map_or(0, |c| c.packets_lost);
+            let sent = report.channel.as_ref().map_or(0, |c| c.packets_sent);
+            println!(
+                "{{\"bytes\":{},\"goodput\":{:.0},\"steady_goodput\":{:.0},\"utilisation\":{:.4},\"srtt\":{srtt:.6},\
+                 \"packets_sent\":{sent},\"packets_lost\":{lost}}}",
+                report.bytes, report.goodput, report.steady_goodput, report.utilisation
+            );
+            ExitCode::SUCCESS
+        }
+        Ok(report) => {
+            println!("{report}");
+            ExitCode::SUCCESS
+        }
+    }
+}

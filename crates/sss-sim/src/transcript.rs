@@ -1,0 +1,117 @@
+//! What happened in a world, as a running hash and, if asked for, as text.
+
+use std::fmt;
+
+const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
+
+/// The record of a run: every datagram sent and delivered, every event, every operation of an application.
+///
+/// The hash (FNV-1a, 64 bits) is always kept; the text only if the transcript was made with it.
+#[derive(Clone, Debug)]
+pub struct Transcript {
+    hash: u64,
+    entries: u64,
+    text: Option<String>,
+    line: String,
+}
+
+impl Transcript {
+    /// An empty transcript, that keeps its text if `with_text`.
+    pub fn new(with_text: bool) -> Self {
+        Self {
+            hash: FNV_OFFSET,
+            entries: 0,
+            text: with_text.then(String::new),
+            line: String::new(),
+        }
+    }
+
+    /// The hash of everything recorded so far.
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    /// How many entries were recorded.
+    pub fn entries(&self) -> u64 {
+        self.entries
+    }
+
+    /// The text, one line an entry; empty if it was not asked for.
+    pub fn text(&self) -> &str {
+        self.text.as_deref().unwrap_or_default()
+    }
+
+    /// Records an entry at `now` nanoseconds.
+    pub(crate) fn note(&mut self, now: u64, entry: fmt::Arguments<'_>) {
+        let mut line = std::mem::take(&mut self.line);
+        line.clear();
+        // Writing to a String cannot fail.
+        let _ = fmt::write(&mut line, entry);
+        self.entries += 1;
+        self.absorb(&now.to_le_bytes());
+        self.absorb(line.as_bytes());
+        if let Some(text) = &mut self.text {
+            let (seconds, micros) = (now / 1_000_000_000, now / 1000 % 1_000_000);
+            let _ = fmt::write(text, format_args!("{seconds:>4}.{micros:06} {line}\n"));
+        }
+        self.line = line;
+    }
+
+    /// Records an entry about `bytes`, which the text shows by length and hash.
+    pub(crate) fn note_bytes(&mut self, now: u64, entry: fmt::Arguments<'_>, bytes: &[u8]) {
+        let hash = fnv(FNV_OFFSET, bytes);
+        let first = bytes.first().copied().unwrap_or_default();
+        self.note(
+            now,
+            format_args!("{entry} {first:02x} {} bytes {hash:016x}", bytes.len()),
+        );
+    }
+
+    fn absorb(&mut self, bytes: &[u8]) {
+        self.hash = fnv(self.hash, bytes);
+    }
+}
+
+/// FNV-1a over words of 8 bytes, then the rest by bytes: as sensitive to order and position, and faster.
+fn fnv(mut hash: u64, bytes: &[u8]) -> u64 {
+    let (words, rest) = bytes.as_chunks::<8>();
+    for word in words {
+        hash = (hash ^ u64::from_le_bytes(*word)).wrapping_mul(FNV_PRIME);
+        hash ^= hash >> 32;
+    }
+    for byte in rest {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(FNV_PRIME);
+    }
+    hash ^ (hash >> 29)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hash_depends_on_time_order_and_every_byte() {
+        let run = |entries: &[(u64, &str)]| {
+            let mut t = Transcript::new(true);
+            for (at, entry) in entries {
+                t.note_bytes(*at, format_args!("x"), entry.as_bytes());
+            }
+            t.hash()
+        };
+        let base = run(&[(1, "0123456789a"), (2, "b")]);
+        assert_eq!(base, run(&[(1, "0123456789a"), (2, "b")]));
+        assert_ne!(base, run(&[(2, "b"), (1, "0123456789a")]));
+        assert_ne!(base, run(&[(1, "0123456789a"), (3, "b")]));
+        assert_ne!(base, run(&[(1, "0123456788a"), (2, "b")]));
+        assert_ne!(base, run(&[(1, "1123456789a"), (2, "b")]));
+    }
+
+    #[test]
+    fn text_has_one_line_an_entry() {
+        let mut t = Transcript::new(true);
+        t.note(1_000_002_000, format_args!("hello"));
+        assert_eq!(t.text(), "   1.000002 hello\n");
+        assert_eq!(t.entries(), 1);
+    }
+}

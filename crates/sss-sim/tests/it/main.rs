@@ -1,0 +1,10 @@
+//! The core in a simulated world: random scenarios against the model, bad links, and the negotiation under attack.
+
+mod determinism;
+mod endings;
+mod links;
+mod mutation;
+mod negotiation;
+mod paths;
+mod random;
+mod support;

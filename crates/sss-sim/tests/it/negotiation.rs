@@ -1,0 +1,310 @@
+//! The negotiation between real hosts: simultaneous open, replay, load, versions, and no amplification.
+
+use rand::rngs::StdRng;
+use rand::{Rng, RngExt, SeedableRng};
+use sss_proto::{CloseReason, Config, Event, NegotiationError};
+use sss_sim::world::Recorder;
+use sss_sim::{Captured, LinkConfig, World};
+use sss_wire::{Code, long};
+
+use crate::support::{A, ACCEPT, B, COOKIE, Echo, HELLO, INITIATE, RETRY, SERVICE, duo, duo_with, ms, secs, state};
+
+fn kinds(captured: &[Captured], kind: u8) -> Vec<&Captured> {
+    captured.iter().filter(|c| c.kind() == kind).collect()
+}
+
+// spec: NEG-16, NEG-17
+#[test]
+fn one_round_trip_and_a_half_carry_early_data_both_ways() {
+    let mut world = duo(60, &LinkConfig::with_delay(ms(50)));
+    let mut echo = Echo::start(&mut world, 100);
+    echo.open(&mut world, A, B);
+    world.capture();
+    // HELLO, COOKIE, INITIATE with data, ACCEPT with the answer: two round trips, and the last acknowledgement.
+    echo.run_until_complete(&mut world, 2, ms(285));
+    let sent = world.captured();
+    for kind in [HELLO, COOKIE, INITIATE, ACCEPT] {
+        assert_eq!(kinds(&sent, kind).len(), 1, "{kind:02x}");
+    }
+}
+
+// spec: NEG-18
+#[test]
+fn simultaneous_open_makes_one_channel() {
+    for seed in 0..60 {
+        let link = LinkConfig {
+            jitter: ms(seed % 3 * 7),
+            ..LinkConfig::with_delay(ms(20))
+        };
+        let mut world = duo(700 + seed, &link);
+        let mut echo = Echo::start(&mut world, 3000);
+        echo.open(&mut world, A, B);
+        // From at once to after A's channel is up.
+        world.run_for(ms(seed * 2), &mut echo);
+        echo.open(&mut world, B, A);
+        echo.run_until_complete(&mut world, 4, secs(60));
+        world.run_for(secs(20), &mut echo);
+        assert_eq!(echo.lost, [], "seed {seed}");
+        for host in [A, B] {
+            assert_eq!(world.host(host).stats().channels_made, 1, "seed {seed}, {host:?}");
+            assert_eq!(world.host(host).peers().len(), 1);
+        }
+    }
+}
+
+// spec: NEG-18
+#[test]
+fn simultaneous_open_over_bad_links_loses_nothing() {
+    for seed in 0..60 {
+        let link = LinkConfig {
+            loss: 0.2,
+            reorder: 0.2,
+            duplicate: 0.2,
+            ..LinkConfig::with_delay(ms(20))
+        };
+        let mut world = duo(800 + seed, &link);
+        let mut echo = Echo::start(&mut world, 3000);
+        echo.open(&mut world, A, B);
+        world.run_for(ms(seed * 3), &mut echo);
+        echo.open(&mut world, B, A);
+        echo.run_until_complete(&mut world, 4, secs(200));
+        assert_eq!(echo.lost, [], "seed {seed}");
+    }
+}
+
+// spec: NEG-11, NEG-15
+#[test]
+fn repeated_initiate_gets_the_same_accept_and_makes_no_second_channel() {
+    let mut world = duo(61, &LinkConfig::with_delay(ms(10)));
+    let mut echo = Echo::start(&mut world, 2000);
+    world.capture();
+    world.hold(|c| c.kind() == ACCEPT);
+    echo.open(&mut world, A, B);
+    world.run_for(secs(5), &mut echo);
+    let sent = world.captured();
+    let initiates = kinds(&sent, INITIATE);
+    let accepts = kinds(&sent, ACCEPT);
+    assert!(initiates.len() >= 4 && accepts.len() == initiates.len());
+    assert!(initiates.iter().all(|c| c.bytes == initiates[0].bytes));
+    assert!(accepts.iter().all(|c| c.bytes == accepts[0].bytes));
+    let hellos = kinds(&sent, HELLO);
+    assert!(hellos.iter().all(|c| c.bytes == hellos[0].bytes));
+    assert_eq!(world.host(B).stats().channels_made, 1);
+    let initiate = initiates[0].clone();
+
+    world.unhold();
+    echo.run_until_complete(&mut world, 2, secs(60));
+    assert_eq!(world.host(A).stats().channels_made, 1);
+    // The initiator has spoken in generation 1: there is no ACCEPT any more, and no second channel.
+    let demand_nothing = |world: &mut World, echo: &mut Echo| {
+        world.captured();
+        let before = state(world, B);
+        world.inject(B, initiate.from, &initiate.bytes);
+        world.run_for(ms(0), echo);
+        let from_b = world.address(B);
+        assert!(world.captured().iter().all(|c| c.from != from_b));
+        assert_eq!(state(world, B), before);
+    };
+    world.run_for(secs(2), &mut echo);
+    demand_nothing(&mut world, &mut echo);
+    assert_eq!(echo.lost, []);
+
+    // Nor after the channel was closed, as long as the cookie's key lives; nor after that.
+    let peer = echo.connected[0].1;
+    world.call(A, |h, now| h.disconnect(now, peer, Code::NONE, "done"));
+    world.run_for(secs(20), &mut echo);
+    demand_nothing(&mut world, &mut echo);
+    world.run_for(secs(200), &mut echo);
+    demand_nothing(&mut world, &mut echo);
+    assert_eq!(world.host(B).stats().channels_made, 1);
+}
+
+// spec: NEG-12
+#[test]
+fn under_load_a_host_asks_for_a_token_first() {
+    let busy = Config {
+        hello_threshold: 5,
+        ..Config::default()
+    };
+    let mut world = duo_with(62, &LinkConfig::with_delay(ms(10)), Config::default(), busy);
+    let mut echo = Echo::start(&mut world, 2000);
+    let mut rng = StdRng::seed_from_u64(1);
+    for i in 0..20u16 {
+        let mut garbage = vec![0; long::HELLO_SIZE - 29];
+        rng.fill_bytes(&mut garbage);
+        let hello = long::hello(1, &rng.random(), &[0; 16], &garbage);
+        world.inject(B, format!("10.0.7.7:{}", 1000 + i).parse().unwrap(), &hello);
+    }
+    world.capture();
+    echo.open(&mut world, A, B);
+    echo.run_until_complete(&mut world, 2, secs(10));
+    let sent = world.captured();
+    let to_a = world.address(A);
+    let retry: Vec<_> = kinds(&sent, RETRY).into_iter().filter(|c| c.to == to_a).collect();
+    assert_eq!(retry.len(), 1);
+    let hellos = kinds(&sent, HELLO);
+    assert_eq!(hellos.len(), 2, "again at once, and no more");
+    assert_eq!(hellos[1].bytes[13..29], retry[0].bytes[13..29]);
+    assert_eq!(
+        (&hellos[0].bytes[..13], &hellos[0].bytes[29..]),
+        (&hellos[1].bytes[..13], &hellos[1].bytes[29..])
+    );
+    assert!(hellos[1].at - hellos[0].at < ms(25));
+    // Garbage gets RETRY, never a Diffie-Hellman once the threshold is passed.
+    assert!(kinds(&sent, RETRY).len() >= 14);
+}
+
+// spec: NEG-12
+#[test]
+fn endless_retry_is_followed_three_times_an_attempt() {
+    let mut world = duo(63, &LinkConfig::with_delay(ms(10)));
+    world.hold(|c| c.kind() == HELLO);
+    let mut recorder = Recorder::default();
+    world.connect(A, B, SERVICE);
+    world.run_for(ms(1), &mut recorder);
+    let hello = world.unhold().remove(0);
+    world.hold(|c| c.kind() == HELLO);
+    let attempt = hello.bytes[5..13].try_into().unwrap();
+    for i in 0..10 {
+        world.inject(A, hello.to, &long::retry(1, &attempt, &[i; 16]));
+    }
+    world.run_for(ms(1), &mut recorder);
+    assert_eq!(world.unhold().len(), 3);
+}
+
+// spec: NEG-3, NEG-9, OVR-2
+#[test]
+fn what_is_not_validated_gets_less_than_it_sent() {
+    let mut world = duo(64, &LinkConfig::default());
+    world.call(A, |h, _| h.listen(SERVICE.0, SERVICE.1)).unwrap();
+    let mut recorder = Recorder::default();
+    let mut rng = StdRng::seed_from_u64(64);
+    let from = "192.0.2.1:999".parse().unwrap();
+    world.capture();
+    let before = state(&world, A);
+    let mut answered = 0;
+    let kinds = [0x80, 0x80, 0x82, 0x83, 0x84, 0x86, 0x87, 0x88, 0x89, 0x40, 0x7f, 0x00];
+    for _ in 0..100_000 {
+        let len = [1, 29, 46, 64, rng.random_range(1..1500), 1232][rng.random_range(0..6)];
+        let mut bytes = vec![0; len];
+        rng.fill_bytes(&mut bytes);
+        if rng.random_bool(0.9) {
+            bytes[0] = kinds[rng.random_range(0..kinds.len())];
+        }
+        if len > 4 && rng.random_bool(0.7) {
+            bytes[1..5].copy_from_slice(&1u32.to_be_bytes());
+        }
+        world.inject(A, from, &bytes);
+        world.run_for(std::time::Duration::from_micros(300), &mut recorder);
+        let sent: usize = world.captured().iter().map(|c| c.bytes.len()).sum();
+        answered += usize::from(sent > 0);
+        assert!(sent < len, "{sent} bytes for {len}: {:02x?}", &bytes[..len.min(16)]);
+    }
+    assert!(answered > 1000, "{answered}");
+    assert_eq!(recorder.events, []);
+    assert_eq!(state(&world, A), before);
+}
+
+// spec: NEG-3
+#[test]
+fn cookie_retry_and_version_are_smaller_than_hello() {
+    let mut world = duo(65, &LinkConfig::with_delay(ms(10)));
+    let mut echo = Echo::start(&mut world, 100);
+    world.capture();
+    echo.open(&mut world, A, B);
+    echo.run_until_complete(&mut world, 2, secs(5));
+    let sent = world.captured();
+    assert!(kinds(&sent, COOKIE)[0].bytes.len() < 1232);
+    assert!(long::retry(1, &[0; 8], &[0; 16]).len() < 1232);
+    assert!(long::version(&[0; 8], &[1]).len() < 1232);
+}
+
+// spec: NEG-19
+#[test]
+fn a_host_does_not_talk_to_itself() {
+    let mut world = duo(66, &LinkConfig::default());
+    let (eid, address) = (world.eid(A), world.address(B));
+    let refused = world.call(A, |h, now| h.connect(now, eid, SERVICE, &[address]));
+    assert!(refused.is_err());
+}
+
+fn reason_of(recorder: &Recorder) -> Option<CloseReason> {
+    recorder.events.iter().find_map(|(_, event)| match event {
+        Event::Disconnected(_, _, reason) => Some(reason.clone()),
+        _ => None,
+    })
+}
+
+// spec: NEG-15
+#[test]
+fn nobody_there_fails_after_the_timeout_with_a_reason() {
+    let mut world = duo(67, &LinkConfig::default());
+    let eid = world.eid(B);
+    let nowhere = "10.9.9.9:1".parse().unwrap();
+    world.capture();
+    world
+        .call(A, |h, now| h.connect(now, eid, SERVICE, &[nowhere]))
+        .unwrap();
+    let mut recorder = Recorder::default();
+    world.run_until(secs(59), &mut recorder);
+    assert_eq!(reason_of(&recorder), None);
+    world.run_until(secs(61), &mut recorder);
+    assert!(matches!(
+        reason_of(&recorder),
+        Some(CloseReason::Negotiation(NegotiationError::NoAnswer { .. }))
+    ));
+    let sent = world.captured();
+    let gaps: Vec<_> = sent.windows(2).map(|w| w[1].at - w[0].at).collect();
+    for (i, gap) in gaps.iter().enumerate() {
+        let nominal = ms((1000 << i.min(10)).min(10_000));
+        assert!(
+            *gap >= nominal.mul_f64(0.74) && *gap <= nominal.mul_f64(1.26),
+            "{gap:?} after {nominal:?}"
+        );
+    }
+    assert!(sent.iter().all(|c| c.bytes == sent[0].bytes));
+}
+
+// spec: NEG-10
+#[test]
+fn unwelcome_hosts_are_dropped_silently_and_told_so_in_the_end() {
+    let shy = Config {
+        accept_filter: Some(std::sync::Arc::new(|_, _| false)),
+        ..Config::default()
+    };
+    let mut world = duo_with(68, &LinkConfig::with_delay(ms(10)), Config::default(), shy);
+    let mut recorder = Recorder::default();
+    world.capture();
+    world.connect(A, B, SERVICE);
+    world.run_until(secs(70), &mut recorder);
+    let from_b = world.address(B);
+    let sent = world.captured();
+    // Anything but COOKIE can only be a stateless reset, in answer to a short packet of the channel that is not there.
+    let is_reset = |c: &Captured| c.kind() < 0x80 && c.bytes.len() <= 48;
+    for packet in sent.iter().filter(|c| c.from == from_b) {
+        assert!(packet.kind() == COOKIE || is_reset(packet), "{packet:?}");
+    }
+    assert!(matches!(
+        reason_of(&recorder),
+        Some(CloseReason::Negotiation(NegotiationError::NotAccepted { .. }))
+    ));
+    assert_eq!(state(&world, B), (vec![], vec![], 0, true));
+}
+
+// spec: NEG-10
+#[test]
+fn a_wrong_eid_is_no_answer() {
+    let mut world = duo(69, &LinkConfig::with_delay(ms(10)));
+    let third = world.add_host(Config::default());
+    let (eid, address) = (world.eid(third), world.address(B));
+    let mut recorder = Recorder::default();
+    world
+        .call(A, |h, now| h.connect(now, eid, SERVICE, &[address]))
+        .unwrap();
+    world.run_until(secs(70), &mut recorder);
+    assert!(matches!(
+        reason_of(&recorder),
+        Some(CloseReason::Negotiation(NegotiationError::NoAnswer { .. }))
+    ));
+    assert_eq!(state(&world, B), (vec![], vec![], 0, true));
+}
