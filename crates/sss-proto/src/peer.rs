@@ -309,6 +309,7 @@ impl Peer {
         self.settle_fates();
         match event {
             TimerEvent::None => {}
+            TimerEvent::Forgotten => self.on_restarted(),
             TimerEvent::Idle(after) => self.fail(CloseReason::Idle(after)),
             TimerEvent::KeysUsedUp => self.close_with(now, Code::AEAD_LIMIT, CloseReason::KeysUsedUp),
             TimerEvent::Closed => self.set_down(),
@@ -324,6 +325,13 @@ impl Peer {
         }
         self.on_restarted();
         Ok(())
+    }
+
+    /// The peer has made another channel: it is asked whether it still knows this one (NEG-20).
+    pub(crate) fn doubt(&mut self, now: Instant) {
+        if let Link::Up(channel, _) = &mut self.link {
+            channel.doubt(now);
+        }
     }
 
     /// The peer has lost the channel (PRT-13, NEG-20).

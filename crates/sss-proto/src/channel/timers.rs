@@ -22,6 +22,8 @@ pub(super) struct Activity {
     has_spoken: bool,
     last_keepalive: Instant,
     ping: bool,
+    /// When a channel that is doubted ends, unless something is heard before.
+    doubted_until: Option<Instant>,
 }
 
 impl Activity {
@@ -36,6 +38,7 @@ impl Activity {
             has_spoken: false,
             last_keepalive: now,
             ping: false,
+            doubted_until: None,
         }
     }
 
@@ -61,6 +64,18 @@ impl Activity {
         self.restarted = now;
         self.has_spoken = false;
         self.ping = false;
+        self.doubted_until = None;
+    }
+
+    /// There is reason to think that the peer has lost the channel: it is asked, and given until `deadline` to answer (NEG-20).
+    pub(super) fn doubt(&mut self, deadline: Instant) {
+        self.ping = true;
+        self.doubted_until.get_or_insert(deadline);
+    }
+
+    /// When a doubted channel ends.
+    pub(super) fn doubted_until(&self) -> Option<Instant> {
+        self.doubted_until
     }
 
     /// An ack-eliciting packet was sent.
@@ -142,6 +157,17 @@ mod tests {
     }
 
     // spec: CHN-2
+    #[test]
+    fn a_doubted_channel_ends_unless_something_is_heard() {
+        let mut activity = Activity::new(at(0), secs(60), secs(15));
+        activity.doubt(at(1));
+        activity.doubt(at(2));
+        assert!(activity.wants_ping());
+        assert_eq!(activity.doubted_until(), Some(at(1)));
+        activity.on_received(at(0));
+        assert_eq!(activity.doubted_until(), None);
+    }
+
     #[test]
     fn idle_is_at_least_3_pto() {
         let activity = Activity::new(at(0), secs(1), secs(15));

@@ -8,6 +8,9 @@ use crate::io::Instant;
 
 /// Packets whose contents are sent again on a probe timeout (REC-4).
 const REPEATED: usize = 2;
+/// How long a doubted peer has to answer: probe timeouts, and at least so long.
+const DOUBT: u32 = 6;
+const MIN_DOUBT: Duration = Duration::from_millis(500);
 
 /// What the owner has to know after a timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +19,8 @@ pub(crate) enum TimerEvent {
     None,
     /// Nothing was heard for this long: the channel has ended (CHN-2).
     Idle(Duration),
+    /// The peer was asked whether it still knows the channel, and did not answer (NEG-20).
+    Forgotten,
     /// The channel must be closed with AEAD_LIMIT (PRT-9).
     KeysUsedUp,
     /// The channel was closed long enough ago to be forgotten (CHN-12).
@@ -37,6 +42,7 @@ impl Channel {
             self.received.deadline(),
             self.life.activity.idle_time(self.recovery.probe_timeout()),
             self.life.activity.keepalive_time(),
+            self.life.activity.doubted_until(),
             self.flow.resume,
             self.paths.next_timer(),
             self.mtu.next_timer(),
@@ -84,6 +90,9 @@ impl Channel {
         if is_due(self.life.activity.idle_time(self.recovery.probe_timeout())) {
             return TimerEvent::Idle(self.life.activity.idle_timeout());
         }
+        if is_due(self.life.activity.doubted_until()) {
+            return TimerEvent::Forgotten;
+        }
         if is_due(self.recovery_time()) {
             self.on_recovery_timer(now, fates);
         }
@@ -94,6 +103,13 @@ impl Channel {
         self.keys.on_timer(now);
         self.mtu.on_timer(now);
         TimerEvent::None
+    }
+
+    /// Asks the peer whether it still knows the channel. If it does not answer within 6 PTO, at least 500 ms, the channel ends
+    /// with [`TimerEvent::Forgotten`].
+    pub(crate) fn doubt(&mut self, now: Instant) {
+        let grace = (self.recovery.probe_timeout() * DOUBT).max(MIN_DOUBT);
+        self.life.activity.doubt(now + grace);
     }
 
     fn on_recovery_timer(&mut self, now: Instant, fates: &mut Vec<Fate>) {

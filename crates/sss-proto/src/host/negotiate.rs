@@ -134,8 +134,10 @@ impl Host {
                 )?;
                 // The new peer takes its slot before the old one's may become free: its id names the slot.
                 let index = self.peers.insert(peer);
-                if let Some((old, _, true)) = other {
-                    self.end_restarted(old);
+                match other {
+                    Some((old, _, true)) => self.end_restarted(old),
+                    Some((old, _, false)) => self.doubt(now, old),
+                    None => {}
                 }
                 index
             }
@@ -145,6 +147,15 @@ impl Host {
         self.settle(index);
         self.mark_ready(index);
         Ok(())
+    }
+
+    /// NEG-20: the peer may have been restarted, or be another process with the same identity.
+    fn doubt(&mut self, now: Instant, index: u32) {
+        if let Some(peer) = self.peers.at(index) {
+            peer.doubt(now);
+        }
+        self.settle(index);
+        self.mark_ready(index);
     }
 
     /// NEG-20: a new channel from the same address proves that the peer has lost the old one.

@@ -182,7 +182,12 @@ impl Own<'_> {
     /// Whether this host talks to the initiator at all (NEG-10, NEG-19).
     fn welcomes(&self, eid: &Eid, remote: SocketAddr) -> bool {
         let is_other = eid != self.eid || self.config.allow_own_eid;
-        is_other && self.config.accept_filter.as_ref().is_none_or(|filter| filter(eid, remote))
+        is_other
+            && self
+                .config
+                .accept_filter
+                .as_ref()
+                .is_none_or(|filter| filter(eid, remote))
     }
 
     fn new_channel_id(&mut self) -> ChannelId {

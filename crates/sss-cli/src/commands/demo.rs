@@ -1,0 +1,206 @@
+//! `sss demo`: two hosts in two processes, over real sockets of this machine. Copies a generated tree, makes calls, shows the facts.
+//!
+//! 1. generate a tree from the seed; 2. start the second host, which serves it; 3. connect; 4. copy the tree, one substream per file, and
+//! show the tree of streams meanwhile; 5. compare what arrived with what was generated; 6. make calls, one substream each; 7. the facts.
+
+mod calls;
+mod child;
+mod generate;
+mod streams;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use sss::{Host, Identity, Peer, Stream};
+
+use crate::cli::{DemoArgs, DemoHostArgs};
+use crate::commands::{ping, serve, verdict};
+use crate::error::{Error, Exit};
+use crate::link;
+use crate::output::{Output, size};
+use crate::progress::Progress;
+use crate::transfer::download::{Download, Listing};
+use crate::transfer::io_pool;
+use crate::transfer::protocol::{DEPTH_ALL, PROTOCOL, SERVICE};
+use crate::transfer::safe_path::{RelPath, Root};
+use crate::transfer::tally::Tally;
+use child::{Child, Place};
+use generate::Tree;
+
+/// The demo gives up after this time.
+const LIMIT: Duration = Duration::from_secs(120);
+/// How long to try to reach the second host.
+const CONNECT: Duration = Duration::from_secs(10);
+/// Where both hosts are.
+const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// Runs the demo. The second host ends with it in any case.
+pub(crate) async fn run(args: DemoArgs, output: Output) -> Result<(), Error> {
+    let begun = Instant::now();
+    let outcome = tokio::select! {
+        outcome = tokio::time::timeout(LIMIT, play(args, output)) => outcome,
+        _ = tokio::signal::ctrl_c() => return Err(Error::new(Exit::Interrupted, "interrupted", "run it again")),
+    };
+    outcome.unwrap_or_else(|_| {
+        let what = format!("the demo did not end within {} s", LIMIT.as_secs());
+        Err(Error::new(
+            Exit::Failed,
+            what,
+            "run it again with -v, and report what it says",
+        ))
+    })?;
+    let seconds = begun.elapsed().as_secs_f64();
+    output.fact(
+        format!("ok, in {seconds:.1} s"),
+        &json!({"event": "ok", "seconds": seconds}),
+    );
+    Ok(())
+}
+
+async fn play(args: DemoArgs, output: Output) -> Result<(), Error> {
+    let scratch =
+        tempfile::tempdir().map_err(|error| Error::local(&std::env::temp_dir(), "make a directory in", &error))?;
+    let tree = generate(scratch.path().join("served").as_path(), args.seed, output).await?;
+    let mut child = Child::start(&scratch.path().join("served")).await?;
+    let host = link::build(Identity::generate(), Some(LOOPBACK), CONNECT).await?;
+    let result = tokio::select! {
+        result = converse(&host, child.place(), &tree, (scratch.path(), args.calls), output) => result,
+        ended = child.ended() => Err(ended),
+    };
+    // The second host is stopped below, whether it has heard this or not.
+    let _ = host.close_within(Duration::from_secs(1)).await;
+    child.stop().await;
+    result
+}
+
+/// Makes the files to copy.
+async fn generate(dir: &Path, seed: u64, output: Output) -> Result<Tree, Error> {
+    let to = dir.to_owned();
+    let made = io_pool::run(move || Tree::generate(&to, seed)).await;
+    let tree = made.map_err(|error| Error::local(dir, "generate files in", &error))?;
+    let fact = json!({
+        "event": "generated",
+        "seed": seed,
+        "files": tree.files.len(),
+        "bytes": tree.bytes(),
+        "largest": tree.largest(),
+    });
+    let text = format!(
+        "generated {} files, {} in all, from 0 bytes to {}",
+        tree.files.len(),
+        size(tree.bytes()),
+        size(tree.largest())
+    );
+    output.fact(text, &fact);
+    Ok(tree)
+}
+
+/// Everything that is done over the network.
+async fn converse(host: &Host, child: Place, tree: &Tree, work: (&Path, u32), output: Output) -> Result<(), Error> {
+    let (scratch, calls) = work;
+    let begun = Instant::now();
+    let connect = host.connect(child.eid, SERVICE, PROTOCOL).hint(child.address);
+    let files = connect.await.map_err(link::connect_error)?;
+    let peer = files.peer();
+    hosts(host, child, &peer, begun.elapsed(), output);
+
+    let copy = scratch.join("copy");
+    copy_tree(files, &copy, output).await?;
+    tree.compare(copy).await?;
+    output.fact(
+        "compared: every file is the one that was generated",
+        &json!({"event": "compared", "files": tree.files.len(), "bytes": tree.bytes()}),
+    );
+
+    let session = host
+        .connect(child.eid, ping::SERVICE, ping::PROTOCOL)
+        .await
+        .map_err(link::connect_error)?;
+    calls::run(Arc::new(session), calls, output).await?;
+    if let Some(info) = peer.info() {
+        ping::link_facts(&info, output);
+    }
+    Ok(())
+}
+
+fn hosts(host: &Host, child: Place, peer: &Peer, time: Duration, output: Output) {
+    let suite = peer.info().map(|info| format!("{:?}", info.suite)).unwrap_or_default();
+    let ms = crate::output::milliseconds(time);
+    output.text(format!(
+        "host A  {}  at {}  (this process)",
+        host.eid(),
+        host.local_addr()
+    ));
+    output.text(format!(
+        "host B  {}  at {}  (process {})",
+        child.eid, child.address, child.process
+    ));
+    let fact = json!({
+        "event": "connected",
+        "ours": host.eid().to_string(),
+        "theirs": child.eid.to_string(),
+        "address": child.address.to_string(),
+        "suite": suite,
+        "ms": ms,
+    });
+    output.fact(
+        format!("negotiated a channel in {ms:.3} ms: Noise XK, {suite}, both hosts proved who they are"),
+        &fact,
+    );
+}
+
+async fn copy_tree(mut session: Stream, to: &Path, output: Output) -> Result<(), Error> {
+    std::fs::create_dir(to).map_err(|error| Error::local(to, "make the directory", &error))?;
+    let root = Root::open(to).map_err(|error| Error::local(to, "write to", &error))?;
+    let tally = Arc::new(Tally::default());
+    let peer = session.peer();
+    let progress = Progress::start(tally.clone(), output);
+    let mut listing = Listing::begin(&mut session, RelPath::default(), DEPTH_ALL).await?;
+    let first = listing.first().await?;
+    let download = Download {
+        session: Arc::new(session),
+        remote: RelPath::default(),
+        root: Arc::new(root),
+        local: RelPath::default(),
+        replace: false,
+        tally: tally.clone(),
+    };
+    let (copied, seen) = tokio::join!(
+        async {
+            let copied = download.run(first, listing).await;
+            tally.all_found.store(true, std::sync::atomic::Ordering::Relaxed);
+            copied
+        },
+        streams::watch(&peer, &tally)
+    );
+    copied?;
+    progress.finish("copied");
+    streams::show(&seen, output);
+    verdict(&tally)
+}
+
+/// Waits on a thread of its own, which is not one of those for files.
+async fn end_of_input() {
+    let (ended, end) = tokio::sync::oneshot::channel::<()>();
+    std::thread::spawn(move || {
+        // Whether it ends well or not, it has ended.
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
+        drop(ended);
+    });
+    // The error says that the other end was dropped: that is the message.
+    let _ = end.await;
+}
+
+/// The second host: serves a directory until its standard input ends, which it does with the first host's process.
+pub(crate) async fn host(args: DemoHostArgs, output: Output) -> Result<(), Error> {
+    let service = serve::service(&args.dir, false)?;
+    let host = link::build(Identity::generate(), Some(LOOPBACK), CONNECT).await?;
+    serve::start(&host, service)?;
+    serve::announce(&host, output);
+    end_of_input().await;
+    let _ = host.close_within(Duration::from_millis(100)).await;
+    Ok(())
+}

@@ -1,0 +1,155 @@
+//! `sss get`.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::cli::GetArgs;
+use crate::commands::verdict;
+use crate::error::{Error, Exit};
+use crate::link::{Link, Linker};
+use crate::output::Output;
+use crate::progress::Progress;
+use crate::target::Target;
+use crate::transfer::download::{Download, Listing};
+use crate::transfer::protocol::{DEPTH_ALL, Entry, Kind, PROTOCOL, SERVICE};
+use crate::transfer::safe_path::{RelPath, Root};
+use crate::transfer::tally::Tally;
+
+/// Fetches a file or a tree.
+pub(crate) async fn run(args: GetArgs, output: Output) -> Result<(), Error> {
+    let linker = Linker::new(args.connect, output).await?;
+    let link = linker.connect(&args.source, SERVICE, PROTOCOL).await?;
+    let (host, mut session) = (link.host, link.stream);
+    let work = async {
+        let mut listing = Listing::begin(&mut session, args.source.path.clone(), DEPTH_ALL).await?;
+        let first = listing.first().await?;
+        let to = Place::choose(&args.source, &first, args.dest.as_deref())?;
+        let tally = Arc::new(Tally::default());
+        let progress = Progress::start(tally.clone(), output);
+        let download = Download {
+            session: Arc::new(session),
+            remote: args.source.path.clone(),
+            root: Arc::new(to.open()?),
+            local: to.name,
+            replace: args.force,
+            tally: tally.clone(),
+        };
+        download.run(first, listing).await?;
+        progress.finish("received");
+        verdict(&tally)
+    };
+    Link::run(host, work).await
+}
+
+/// Where what was asked for is to be put.
+#[derive(Debug, PartialEq, Eq)]
+struct Place {
+    directory: PathBuf,
+    /// Below the directory; empty if it becomes the directory itself.
+    name: RelPath,
+}
+
+impl Place {
+    /// A tree becomes `dest`; anything else becomes `dest`, or goes into it if that is a directory.
+    fn choose(source: &Target, first: &Entry, dest: Option<&Path>) -> Result<Self, Error> {
+        let name = source.path.name();
+        if let Kind::Directory(_) = first.kind {
+            let by_name = if name.is_empty() {
+                Path::new(".")
+            } else {
+                Path::new(OsStr::from_bytes(name))
+            };
+            return Ok(Self {
+                directory: dest.unwrap_or(by_name).to_owned(),
+                name: RelPath::default(),
+            });
+        }
+        let dest = dest.unwrap_or(Path::new("."));
+        if dest.is_dir() || dest.as_os_str().as_bytes().ends_with(b"/") {
+            return Self::named(dest, name);
+        }
+        let directory = dest
+            .parent()
+            .filter(|d| !d.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        Self::named(directory, dest.file_name().map_or(&b""[..], OsStr::as_bytes))
+    }
+
+    fn named(directory: &Path, name: &[u8]) -> Result<Self, Error> {
+        let name = RelPath::parse(name)
+            .ok()
+            .filter(|name| !name.is_root())
+            .ok_or_else(|| {
+                let what = format!("{} is no name for a file", crate::output::printable(name));
+                Error::new(Exit::Failed, what, "give DEST the name of a file or of a directory")
+            })?;
+        Ok(Self {
+            directory: directory.to_owned(),
+            name,
+        })
+    }
+
+    /// Makes the directory if it is missing, and opens it.
+    fn open(&self) -> Result<Root, Error> {
+        let path = &self.directory;
+        std::fs::create_dir_all(path).map_err(|error| Error::local(path, "make the directory", &error))?;
+        Root::open(path).map_err(|error| Error::local(path, "write to", &error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transfer::protocol::Attributes;
+
+    fn choose(target: &str, directory: bool, dest: Option<&Path>) -> (String, String) {
+        let target = Target::parse(OsStr::new(target)).unwrap();
+        let attributes = Attributes::default();
+        let first = Entry {
+            path: RelPath::default(),
+            kind: if directory {
+                Kind::Directory(attributes)
+            } else {
+                Kind::File(attributes)
+            },
+        };
+        let place = Place::choose(&target, &first, dest).unwrap();
+        let name = if place.name.is_root() {
+            String::new()
+        } else {
+            place.name.to_string()
+        };
+        (place.directory.display().to_string(), name)
+    }
+
+    fn pair(a: &str, b: &str) -> (String, String) {
+        (a.to_owned(), b.to_owned())
+    }
+
+    #[test]
+    fn a_tree_becomes_its_destination() {
+        assert_eq!(choose("127.0.0.1:1", true, None), pair(".", ""));
+        assert_eq!(choose("127.0.0.1:1/a/b", true, None), pair("b", ""));
+        assert_eq!(
+            choose("127.0.0.1:1/a/b", true, Some(Path::new("/x/y"))),
+            pair("/x/y", "")
+        );
+    }
+
+    #[test]
+    fn a_file_goes_into_a_directory_or_becomes_a_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let there = dir.path().display().to_string();
+        assert_eq!(choose("127.0.0.1:1/a/f", false, None), pair(".", "f"));
+        assert_eq!(choose("127.0.0.1:1/a/f", false, Some(dir.path())), pair(&there, "f"));
+        let new = dir.path().join("g");
+        assert_eq!(choose("127.0.0.1:1/a/f", false, Some(&new)), pair(&there, "g"));
+        assert_eq!(
+            choose("127.0.0.1:1/a/f", false, Some(Path::new("new/"))),
+            pair("new/", "f")
+        );
+        assert_eq!(choose("127.0.0.1:1/a/f", false, Some(Path::new("g"))), pair(".", "g"));
+    }
+}

@@ -1,0 +1,98 @@
+//! `sss ls`.
+
+use serde_json::{Value, json};
+use sss::Stream;
+
+use crate::cli::LsArgs;
+use crate::error::{Error, Exit};
+use crate::link::{Link, Linker};
+use crate::output::{Output, date, json_path, printable};
+use crate::transfer::download::Listing;
+use crate::transfer::protocol::{Attributes, DEPTH_ALL, Entry, Kind, PROTOCOL, SERVICE};
+use crate::transfer::safe_path::RelPath;
+
+/// Lists what a host serves.
+pub(crate) async fn run(args: LsArgs, output: Output) -> Result<(), Error> {
+    let depth = if args.recursive { DEPTH_ALL } else { 1 };
+    let linker = Linker::new(args.connect, output).await?;
+    let link = linker.connect(&args.target, SERVICE, PROTOCOL).await?;
+    Link::run(link.host, list(link.stream, args.target.path, depth, output)).await
+}
+
+async fn list(mut session: Stream, path: RelPath, depth: u8, output: Output) -> Result<(), Error> {
+    let mut listing = Listing::begin(&mut session, path.clone(), depth).await?;
+    let first = listing.first().await?;
+    let mut unreadable = 0_u64;
+    // Of a directory, its content is asked for; anything else is shown itself.
+    let mut entries = if matches!(first.kind, Kind::Directory(_)) {
+        listing.batch().await?
+    } else {
+        vec![first]
+    };
+    while !entries.is_empty() {
+        for entry in entries {
+            unreadable = unreadable.saturating_add(matches!(entry.kind, Kind::Unreadable(_)).into());
+            show(&entry, path.name(), output);
+        }
+        entries = listing.batch().await?;
+    }
+    if unreadable == 0 {
+        return Ok(());
+    }
+    let what = format!("{unreadable} directories could not be read");
+    Err(Error::new(
+        Exit::Failed,
+        what,
+        "change their permissions, on the side of the server",
+    ))
+}
+
+fn show(entry: &Entry, base: &[u8], output: Output) {
+    let path = if entry.path.is_root() {
+        base
+    } else {
+        entry.path.as_bytes()
+    };
+    let name = printable(path);
+    let text = match &entry.kind {
+        Kind::File(a) => line('-', a, &name),
+        Kind::Directory(a) => line('d', a, &format!("{name}/")),
+        Kind::Link(a, target) => line('l', a, &format!("{name} -> {}", printable(target))),
+        Kind::Other(a) => line('?', a, &name),
+        Kind::Unreadable(refusal) => format!("!--------- {:>14} {:19} {name}: {refusal}", "", ""),
+    };
+    output.fact(text, &fact(entry, path));
+}
+
+fn line(kind: char, attributes: &Attributes, name: &str) -> String {
+    let mut mode = String::from(kind);
+    for bit in (0..9).rev() {
+        let letter = ['x', 'w', 'r'].get(bit % 3).copied().unwrap_or('-');
+        mode.push(if attributes.mode >> bit & 1 == 1 { letter } else { '-' });
+    }
+    format!("{mode} {:>14} {} {name}", attributes.size, date(attributes.mtime))
+}
+
+fn fact(entry: &Entry, path: &[u8]) -> Value {
+    let mut fact = json!({ "event": "entry", "path": json_path(path) });
+    let (kind, attributes) = match &entry.kind {
+        Kind::File(a) => ("file", Some(a)),
+        Kind::Directory(a) => ("directory", Some(a)),
+        Kind::Link(a, target) => {
+            fact["target"] = json_path(target);
+            ("link", Some(a))
+        }
+        Kind::Other(a) => ("other", Some(a)),
+        Kind::Unreadable(refusal) => {
+            fact["error"] = refusal.text.clone().into();
+            ("unreadable", None)
+        }
+    };
+    fact["kind"] = kind.into();
+    if let Some(attributes) = attributes {
+        fact["size"] = attributes.size.into();
+        fact["mode"] = format!("{:04o}", attributes.mode).into();
+        fact["mtime"] = json!([attributes.mtime.seconds, attributes.mtime.nanoseconds]);
+    }
+    fact
+}

@@ -1,0 +1,43 @@
+//! The commands, one file each.
+
+mod demo;
+mod get;
+mod id;
+mod ls;
+mod ping;
+mod put;
+mod serve;
+
+use crate::cli::{Cli, Command};
+use crate::error::{Error, Exit};
+use crate::output::Output;
+use crate::transfer::tally::Tally;
+
+/// Does what the command line says.
+pub(crate) async fn run(cli: Cli, output: Output) -> Result<(), Error> {
+    match cli.command {
+        Command::Id(args) => id::run(&args, output),
+        Command::Serve(args) => serve::run(args, output).await,
+        Command::Get(args) => get::run(args, output).await,
+        Command::Put(args) => put::run(args, output).await,
+        Command::Ls(args) => ls::run(args, output).await,
+        Command::Ping(args) => ping::run(args, output).await,
+        Command::Demo(args) => demo::run(args, output).await,
+        Command::DemoHost(args) => demo::host(args, output).await,
+    }
+}
+
+/// How a transfer that came to its end ended.
+fn verdict(tally: &Tally) -> Result<(), Error> {
+    let failed = tally.failed();
+    if failed == 0 {
+        return Ok(());
+    }
+    let exit = if tally.corrupt() { Exit::Corrupt } else { Exit::Failed };
+    let what = format!("{failed} of the files, directories or links were not transferred; the others were");
+    Err(Error::new(
+        exit,
+        what,
+        "see the messages above; the same command again transfers what is missing",
+    ))
+}

@@ -1,0 +1,205 @@
+//! `sss ping`, and the service that it asks: `ping`, `echo/1`, which sends back what a substream says.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use sss::{ChannelInfo, Server, Stream};
+
+use crate::cli::PingArgs;
+use crate::error::{Error, Exit};
+use crate::link::{Link, Linker};
+use crate::output::{Output, milliseconds, size};
+use crate::transfer::exchange::{TransferError, explain};
+
+/// The service name.
+pub(crate) const SERVICE: &str = "ping";
+/// The protocol name.
+pub(crate) const PROTOCOL: &str = "echo/1";
+/// Longest text that is sent back, in bytes.
+const MAX_ECHO: usize = 64 << 10;
+
+/// Answers pings until the host is closed.
+pub(crate) async fn serve(server: Server) {
+    while let Ok((session, _)) = server.accept().await {
+        tokio::spawn(async move {
+            while let Ok(substream) = session.accept_substream().await {
+                tokio::spawn(echo(substream));
+            }
+        });
+    }
+}
+
+async fn echo(mut stream: Stream) {
+    let Ok(said) = stream.read_to_end(MAX_ECHO).await else {
+        return;
+    };
+    if stream.write_chunk(said).await.is_ok() {
+        // A peer that is gone needs no end.
+        let _ = stream.finish();
+    }
+}
+
+/// One round trip on a substream of its own.
+///
+/// # Errors
+/// If the channel is lost, the peer has no such service, or sends back something else.
+pub(crate) async fn call(session: &Stream, text: &[u8]) -> Result<Duration, TransferError> {
+    let begun = Instant::now();
+    let mut stream = session.open_substream()?;
+    stream.write_all(text).await?;
+    stream.finish()?;
+    let answer = match stream.read_to_end(MAX_ECHO).await {
+        Ok(answer) => answer,
+        Err(sss::ReadToEndError::Read(error)) => return Err(error.into()),
+        Err(error) => return Err(TransferError::Protocol(error.to_string())),
+    };
+    if answer != text {
+        return Err(TransferError::Protocol("the echo is not what was said".to_owned()));
+    }
+    Ok(begun.elapsed())
+}
+
+/// Measures round trips.
+pub(crate) async fn run(args: PingArgs, output: Output) -> Result<(), Error> {
+    let linker = Linker::new(args.connect, output).await?;
+    let link = linker.connect(&args.target, SERVICE, PROTOCOL).await?;
+    let mut session = link.stream;
+    let (eid, address) = (link.eid, args.target.address);
+    let work = async {
+        let start = json!({"event": "ping", "eid": eid.to_string(), "address": address.to_string()});
+        output.fact(format!("ping {eid} at {address}: one substream per round trip"), &start);
+        let mut times = Vec::new();
+        let mut ticks = tokio::time::interval(args.interval.max(Duration::from_micros(1)));
+        for number in 1..=args.count {
+            ticks.tick().await;
+            let time = match call(&session, &u64::from(number).to_be_bytes()).await {
+                Ok(time) => time,
+                Err(error) => return Err(failed(explain(error, &mut session).await)),
+            };
+            let ms = milliseconds(time);
+            output.fact(
+                format!("{number:>5}  {ms:.3} ms"),
+                &json!({"event": "round_trip", "number": number, "ms": ms}),
+            );
+            times.push(time);
+        }
+        let spread = Spread::of(&mut times);
+        output.fact(
+            format!("{} round trips: {}", args.count, spread.text()),
+            &spread.json("round_trips"),
+        );
+        if let Some(info) = session.peer().info() {
+            link_facts(&info, output);
+        }
+        Ok(())
+    };
+    Link::run(link.host, work).await
+}
+
+fn failed(error: TransferError) -> Error {
+    match error {
+        TransferError::NoService(what) => Error::new(
+            Exit::Refused,
+            format!("the host is there, and is who it should be, but does not answer pings: {what}"),
+            "start it with `sss serve`, or ask for a service that it has",
+        ),
+        other => other.into(),
+    }
+}
+
+/// How times are distributed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Spread {
+    pub(crate) min: Duration,
+    pub(crate) median: Duration,
+    pub(crate) p99: Duration,
+    pub(crate) max: Duration,
+}
+
+impl Spread {
+    /// Of these times, which are sorted by it.
+    pub(crate) fn of(times: &mut [Duration]) -> Self {
+        times.sort_unstable();
+        // The smallest time that at least this share of all do not exceed.
+        let rank = |percent: usize| {
+            let at = times.len().saturating_mul(percent).div_ceil(100).saturating_sub(1);
+            times.get(at).copied().unwrap_or_default()
+        };
+        Self {
+            min: rank(0),
+            median: rank(50),
+            p99: rank(99),
+            max: rank(100),
+        }
+    }
+
+    /// For people.
+    pub(crate) fn text(&self) -> String {
+        let [min, median, p99, max] = [self.min, self.median, self.p99, self.max].map(milliseconds);
+        format!("min {min:.3}, median {median:.3}, p99 {p99:.3}, max {max:.3} ms")
+    }
+
+    /// For machines.
+    pub(crate) fn json(&self, event: &str) -> Value {
+        json!({
+            "event": event,
+            "min_ms": milliseconds(self.min),
+            "median_ms": milliseconds(self.median),
+            "p99_ms": milliseconds(self.p99),
+            "max_ms": milliseconds(self.max),
+        })
+    }
+}
+
+/// What is known of the channel.
+pub(crate) fn link_facts(info: &ChannelInfo, output: Output) {
+    let lost = 100.0 * info.packets_lost as f64 / (info.packets_sent.max(1)) as f64;
+    let text = format!(
+        "link: {}, {:?}, {} congestion control; RTT {:.3} ms (least {:.3}); path MTU {} bytes; {} lost of {} packets ({lost:.2} %); {} sent, {} received",
+        info.remote,
+        info.suite,
+        info.congestion,
+        milliseconds(info.rtt),
+        milliseconds(info.min_rtt.unwrap_or_default()),
+        info.mtu,
+        info.packets_lost,
+        info.packets_sent,
+        size(info.bytes_sent),
+        size(info.bytes_received),
+    );
+    let fact = json!({
+        "event": "link",
+        "remote": info.remote.to_string(),
+        "suite": format!("{:?}", info.suite),
+        "congestion": info.congestion,
+        "rtt_ms": milliseconds(info.rtt),
+        "min_rtt_ms": info.min_rtt.map(milliseconds),
+        "mtu": info.mtu,
+        "packets_sent": info.packets_sent,
+        "packets_received": info.packets_received,
+        "packets_lost": info.packets_lost,
+        "bytes_sent": info.bytes_sent,
+        "bytes_received": info.bytes_received,
+    });
+    output.fact(text, &fact);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spreads_are_ranks() {
+        let mut times: Vec<Duration> = (1..=200).rev().map(Duration::from_millis).collect();
+        let spread = Spread::of(&mut times);
+        let ms = |n| Duration::from_millis(n);
+        let expected = Spread {
+            min: ms(1),
+            median: ms(100),
+            p99: ms(198),
+            max: ms(200),
+        };
+        assert_eq!(spread, expected);
+        assert_eq!(Spread::of(&mut [ms(7)]).p99, ms(7));
+    }
+}

@@ -1,0 +1,116 @@
+//! `sss put`.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sss::Stream;
+
+use crate::cli::PutArgs;
+use crate::commands::verdict;
+use crate::error::{Error, Exit};
+use crate::link::{Link, Linker, metadata};
+use crate::output::Output;
+use crate::progress::Progress;
+use crate::target::Target;
+use crate::transfer::download::Listing;
+use crate::transfer::exchange::TransferError;
+use crate::transfer::manifest::Walk;
+use crate::transfer::protocol::{DEPTH_ALL, Kind, PROTOCOL, SERVICE, Status};
+use crate::transfer::safe_path::{RelPath, Root};
+use crate::transfer::tally::Tally;
+use crate::transfer::upload::Upload;
+
+/// Sends a file or a tree.
+pub(crate) async fn run(args: PutArgs, output: Output) -> Result<(), Error> {
+    let source = Source::find(&args.source)?;
+    let root = Arc::new(source.open()?);
+    let walk = Walk::new(&root, &source.name, DEPTH_ALL).map_err(|error| Error::local(&args.source, "read", &error))?;
+    let linker = Linker::new(args.connect, output).await?;
+    let link = linker.connect(&args.dest, SERVICE, PROTOCOL).await?;
+    let (host, mut session) = (link.host, link.stream);
+    let work = async {
+        let remote = place(&mut session, &args.dest, &source).await?;
+        let tally = Arc::new(Tally::default());
+        let progress = Progress::start(tally.clone(), output);
+        let upload = Upload {
+            session: Arc::new(session),
+            root,
+            local: source.name,
+            remote,
+            replace: args.force,
+            tally: tally.clone(),
+        };
+        upload.run(walk).await?;
+        progress.finish("sent");
+        verdict(&tally)
+    };
+    Link::run(host, work).await
+}
+
+/// What is sent: `name` in `directory`, or the directory itself if the name is empty.
+struct Source {
+    directory: PathBuf,
+    name: RelPath,
+    /// What it is called at the other side, unless that is said. Empty: nothing in particular, such as `.`.
+    called: Vec<u8>,
+    is_directory: bool,
+}
+
+impl Source {
+    fn find(path: &PathBuf) -> Result<Self, Error> {
+        let is_directory = metadata(path)?.is_dir() || path.is_dir() && path.as_os_str().as_bytes().ends_with(b"/");
+        let called = path.file_name().map_or(&b""[..], OsStr::as_bytes).to_vec();
+        if is_directory {
+            return Ok(Self {
+                directory: path.clone(),
+                name: RelPath::default(),
+                called,
+                is_directory,
+            });
+        }
+        let name = RelPath::parse(&called).map_err(|error| {
+            let what = format!("cannot send {}: {error}", path.display());
+            Error::new(Exit::Failed, what, "give it another name")
+        })?;
+        let directory = path
+            .parent()
+            .filter(|d| !d.as_os_str().is_empty())
+            .unwrap_or(Path::new("."));
+        Ok(Self {
+            directory: directory.to_owned(),
+            name,
+            called,
+            is_directory,
+        })
+    }
+
+    fn open(&self) -> Result<Root, Error> {
+        Root::open(&self.directory).map_err(|error| Error::local(&self.directory, "read", &error))
+    }
+}
+
+/// Where it goes: into the path if that is, or is written as, a directory and what is sent is a file; else it becomes the path.
+async fn place(session: &mut Stream, dest: &Target, source: &Source) -> Result<RelPath, Error> {
+    // Asked in any case: it also tells whether there is such a service.
+    let there = is_directory(session, &dest.path).await?;
+    let into = dest.path.is_root() || dest.is_directory || !source.is_directory && there;
+    if !into || source.called.is_empty() {
+        return Ok(dest.path.clone());
+    }
+    let named = RelPath::parse(&source.called).map(|name| dest.path.join(&name));
+    named.map_err(|error| Error::new(Exit::Failed, error.to_string(), "name the file in PATH"))
+}
+
+async fn is_directory(session: &mut Stream, path: &RelPath) -> Result<bool, Error> {
+    match Listing::begin(session, path.clone(), 0).await {
+        Ok(mut listing) => {
+            let first = listing.first().await?;
+            listing.batch().await?;
+            Ok(matches!(first.kind, Kind::Directory(_)))
+        }
+        Err(TransferError::Refused(refusal)) if refusal.status == Status::NotFound => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}

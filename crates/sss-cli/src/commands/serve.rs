@@ -1,0 +1,95 @@
+//! `sss serve`.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use sss::{Eid, Host};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cli::ServeArgs;
+use crate::commands::ping;
+use crate::error::{Error, Exit};
+use crate::identity;
+use crate::output::Output;
+use crate::transfer::protocol::{PROTOCOL, SERVICE};
+use crate::transfer::safe_path::Root;
+use crate::transfer::server::FileService;
+
+/// How long clients have to hear that the host is going.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Serves until it is stopped.
+pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
+    let service = service(&args.dir, args.write)?;
+    let mut builder = Host::builder()
+        .identity(identity::load_or_create(args.identity.as_deref())?)
+        .allow_own_eid(true);
+    if let Some(address) = args.bind {
+        builder = builder.bind(address);
+    }
+    if !args.allow.is_empty() {
+        let allowed: Vec<Eid> = args.allow;
+        builder = builder.accept_filter(move |eid, _| allowed.contains(eid));
+    }
+    let host = builder.build().await?;
+    start(&host, service)?;
+    announce(&host, output);
+    stopped().await?;
+    // Whoever does not hear it finds out by itself.
+    let _ = host.close_within(FAREWELL).await;
+    Ok(())
+}
+
+/// The service of a directory.
+///
+/// # Errors
+/// If it is none, or cannot be opened.
+pub(crate) fn service(dir: &Path, writable: bool) -> Result<FileService, Error> {
+    let root = Root::open(dir).map_err(|error| Error::local(dir, "serve", &error))?;
+    Ok(FileService {
+        root: Arc::new(root),
+        writable,
+    })
+}
+
+/// Answers requests for files, and pings, in tasks of their own.
+pub(crate) fn start(host: &Host, service: FileService) -> Result<(), Error> {
+    let listen = |service: &str, protocol: &str| {
+        let listening = host.listen(service, protocol);
+        listening.map_err(|error| Error::new(Exit::Failed, error.to_string(), "report this as a defect"))
+    };
+    tokio::spawn(service.serve(listen(SERVICE, PROTOCOL)?));
+    tokio::spawn(ping::serve(listen(ping::SERVICE, ping::PROTOCOL)?));
+    Ok(())
+}
+
+/// Prints where the host can be reached.
+pub(crate) fn announce(host: &Host, output: Output) {
+    let eid = host.eid();
+    for address in host.local_addrs() {
+        let fact = json!({
+            "event": "listening",
+            "eid": eid.to_string(),
+            "address": address.to_string(),
+            "target": format!("{eid}@{address}"),
+        });
+        output.fact(format!("listening {eid}@{address}"), &fact);
+    }
+}
+
+async fn stopped() -> Result<(), Error> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(|error| {
+        Error::new(
+            Exit::Failed,
+            format!("cannot wait for signals: {error}"),
+            "see the message of the system",
+        )
+    })?;
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}

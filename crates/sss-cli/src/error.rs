@@ -1,0 +1,217 @@
+//! How a command fails: what happened, what to do next, and the exit code.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use sss::{BuildError, CloseReason, NegotiationError};
+
+use crate::transfer::exchange::TransferError;
+use crate::transfer::protocol::Status;
+
+/// Exit codes. The table in `--help` is [`Exit::TABLE`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Exit {
+    Done = 0,
+    Failed = 1,
+    Usage = 2,
+    Unreachable = 3,
+    Refused = 4,
+    Corrupt = 5,
+    Interrupted = 130,
+}
+
+impl Exit {
+    /// What each code means, for people.
+    pub(crate) const TABLE: &str = "\
+Exit codes:
+  0    done
+  1    failed, or done in part: a file could not be read or written, is in the way, the disk is full
+  2    the command line is wrong
+  3    the peer cannot be reached, or the connection was lost
+  4    refused: by the peer (not allowed, read-only, no such service), or by us (identity not trusted, or changed)
+  5    what arrived was not what was sent
+  130  interrupted";
+
+    /// The name in JSON.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Usage => "usage",
+            Self::Unreachable => "unreachable",
+            Self::Refused => "refused",
+            Self::Corrupt => "corrupt",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        (exit as u8).into()
+    }
+}
+
+/// A failed command.
+#[derive(Clone, Debug)]
+pub(crate) struct Error {
+    pub(crate) exit: Exit,
+    what: String,
+    next: String,
+}
+
+impl Error {
+    /// `what` happened; `next` is what to do about it.
+    pub(crate) fn new(exit: Exit, what: impl Into<String>, next: impl Into<String>) -> Self {
+        Self {
+            exit,
+            what: what.into(),
+            next: next.into(),
+        }
+    }
+
+    /// Something with a local file.
+    pub(crate) fn local(path: &std::path::Path, doing: &str, error: &std::io::Error) -> Self {
+        use std::io::ErrorKind as Kind;
+        let next = match error.kind() {
+            Kind::NotFound => "check the name",
+            Kind::PermissionDenied => "check the permissions, or run as the user who has them",
+            Kind::StorageFull | Kind::QuotaExceeded => "free some space and run the same command again",
+            Kind::AlreadyExists => "choose another name, or move away what is there",
+            Kind::NotADirectory => "name a directory",
+            _ => "see the message of the system above",
+        };
+        Self::new(
+            Exit::Failed,
+            format!("cannot {doing} {}: {error}", path.display()),
+            next,
+        )
+    }
+
+    /// The facts, for machines.
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::json!({
+            "event": "error",
+            "exit": self.exit as u8,
+            "kind": self.exit.name(),
+            "error": self.what,
+            "next": self.next,
+        })
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n  -> {}", self.what, self.next)
+    }
+}
+
+impl From<BuildError> for Error {
+    fn from(error: BuildError) -> Self {
+        let (exit, next) = match &error {
+            BuildError::BadAddress { .. } => (Exit::Usage, "give --bind IP:PORT, such as 0.0.0.0:4433 or [::]:0"),
+            BuildError::PortInUse { .. } => (
+                Exit::Failed,
+                "stop the other program, or give --bind another port (0: any free one)",
+            ),
+            BuildError::Bind { .. } => (
+                Exit::Failed,
+                "give --bind an address of this machine (`ip address` lists them)",
+            ),
+            _ => (Exit::Failed, "see the message of the system above"),
+        };
+        Self::new(exit, error.to_string(), next)
+    }
+}
+
+impl From<CloseReason> for Error {
+    fn from(reason: CloseReason) -> Self {
+        let what = reason.to_string();
+        let again = "run the same command again: it goes on where it was";
+        match reason {
+            CloseReason::Negotiation(error) => error.into(),
+            CloseReason::Peer { code, .. } if code == sss::Code::SHUTDOWN => {
+                let next = "start the peer again, then run the same command again: it goes on where it was";
+                Self::new(Exit::Unreachable, format!("the peer was stopped ({what})"), next)
+            }
+            CloseReason::Violation(_) => {
+                let next = "update both sides to the same version; if they are, report this as a defect";
+                Self::new(Exit::Failed, what, next)
+            }
+            _ => Self::new(Exit::Unreachable, format!("the connection was lost: {what}"), again),
+        }
+    }
+}
+
+impl From<NegotiationError> for Error {
+    fn from(error: NegotiationError) -> Self {
+        let (exit, next) = match &error {
+            NegotiationError::NoAnswer { .. } | NegotiationError::NoAddress => (
+                Exit::Unreachable,
+                "check that `sss serve` runs there, that IP and PORT are those it printed, and that UDP is not blocked",
+            ),
+            NegotiationError::NotAccepted { .. } => (
+                Exit::Refused,
+                "ask who runs that host to allow this one: `sss serve --allow EID`, with the EID that `sss id` prints here",
+            ),
+            NegotiationError::Version { .. } => (Exit::Refused, "install the same version of sss on both sides"),
+            NegotiationError::Suite => (Exit::Refused, "allow a common cipher suite on both sides"),
+            NegotiationError::OwnEid => (
+                Exit::Usage,
+                "give the other host an identity of its own: `sss id --new` there, or --identity",
+            ),
+            NegotiationError::BadEid => (Exit::Usage, "copy the EID again from the `listening` line of the host"),
+        };
+        Self::new(exit, error.to_string(), next)
+    }
+}
+
+impl From<TransferError> for Error {
+    fn from(error: TransferError) -> Self {
+        match error {
+            TransferError::Lost(reason) => reason.into(),
+            TransferError::Disk(refusal) | TransferError::Refused(refusal) => {
+                Self::new(exit_of(refusal.status), refusal.text, advice(refusal.status))
+            }
+            TransferError::NoService(what) => Self::new(
+                Exit::Refused,
+                format!("the host is there but does not offer files: {what}"),
+                "check that the port is that of `sss serve`, and that both sides have the same version",
+            ),
+            TransferError::Protocol(what) => Self::new(
+                Exit::Failed,
+                format!("the peer broke the file protocol: {what}"),
+                "update both sides to the same version; if they are, report this as a defect",
+            ),
+        }
+    }
+}
+
+/// The exit code if a whole command ends with this status.
+fn exit_of(status: Status) -> Exit {
+    match status {
+        Status::ReadOnly | Status::Denied | Status::BadPath => Exit::Refused,
+        Status::Corrupt => Exit::Corrupt,
+        _ => Exit::Failed,
+    }
+}
+
+/// What to do about a status.
+pub(crate) fn advice(status: Status) -> &'static str {
+    match status {
+        Status::Ok | Status::Identical => "nothing is to be done",
+        Status::NotFound => "check the name: `sss ls` shows what is there",
+        Status::Denied => "change the permissions of the file, on the side that has it",
+        Status::ReadOnly => "ask who runs the server to start it with --write",
+        Status::Exists => "move away what is there, or give --force to replace it",
+        Status::BadPath => "name something below the directory that is served, without .. and without links on the way",
+        Status::WrongKind => "name a regular file or a directory",
+        Status::Io => "see the message of the system above",
+        Status::Corrupt => "run the same command again; if it happens again, check memory and disks of both machines",
+        Status::Changed => "run the same command again when nobody writes to the file",
+        Status::Busy => "wait until the other transfer is done, or stop it",
+        Status::NoSpace => "free some space and run the same command again: it goes on where it was",
+        Status::BadRequest => "update both sides to the same version",
+    }
+}

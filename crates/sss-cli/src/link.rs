@@ -1,0 +1,204 @@
+//! From a target to a stream: who is there, whether we trust it, and what to say if that fails.
+
+use std::future::IntoFuture;
+use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::json;
+use sss::{ConnectError, Eid, Host, Identity, ProbeError, Stream};
+
+use crate::cli::ConnectArgs;
+use crate::error::{Error, Exit};
+use crate::identity;
+use crate::known_hosts::KnownHosts;
+use crate::output::Output;
+use crate::target::Target;
+use crate::transfer::io_pool;
+
+/// How long to wait for a peer before asking who is at its address.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long to wait at the end until the peer has heard all.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// Reaches hosts for one command.
+pub(crate) struct Linker {
+    host: Host,
+    known: KnownHosts,
+    trust: bool,
+    timeout: Duration,
+    output: Output,
+}
+
+/// A stream to a service of the peer, and what it runs on.
+pub(crate) struct Link {
+    pub(crate) host: Host,
+    pub(crate) stream: Stream,
+    pub(crate) eid: Eid,
+}
+
+impl Linker {
+    /// With the identity and the trust that the command line names.
+    ///
+    /// # Errors
+    /// If there is no identity and none can be made, or no socket.
+    pub(crate) async fn new(args: ConnectArgs, output: Output) -> Result<Self, Error> {
+        let identity = identity::load_or_create(args.identity.as_deref())?;
+        Ok(Self {
+            host: build(identity, args.bind, args.timeout).await?,
+            known: KnownHosts::new(args.known_hosts)?,
+            trust: args.trust,
+            timeout: args.timeout,
+            output,
+        })
+    }
+
+    /// Opens a stream to a service of the target. A host that is trusted on first use is remembered when it has proved who it is.
+    ///
+    /// # Errors
+    /// If nobody answers, it is somebody else, it is not trusted, or it does not accept us.
+    pub(crate) async fn connect(self, target: &Target, service: &str, protocol: &str) -> Result<Link, Error> {
+        let (eid, is_new) = match target.eid {
+            Some(eid) => (eid, false),
+            None => self.find_out(target.address).await?,
+        };
+        let stream = self.open(eid, target.address, service, protocol).await?;
+        if is_new {
+            self.known.remember(target.address, eid)?;
+            self.output.note(format!("remembered in {}", self.known.file()));
+        }
+        Ok(Link {
+            host: self.host,
+            stream,
+            eid,
+        })
+    }
+
+    /// Who is at an address that was given alone, and whether that is news.
+    async fn find_out(&self, address: SocketAddr) -> Result<(Eid, bool), Error> {
+        let known = self.known.lookup(address)?;
+        let found = self
+            .host
+            .probe(address, self.timeout)
+            .await
+            .map_err(|error| no_answer(&error))?;
+        match known {
+            Some(known) if known == found => Ok((found, false)),
+            Some(known) => Err(self.changed(address, known, found)),
+            None => {
+                let fact = json!({"event": "unknown_host", "address": address.to_string(), "eid": found.to_string()});
+                if self.output.is_json() {
+                    self.output.fact("", &fact);
+                } else {
+                    self.output
+                        .note(format!("{address} is {found}, which is not known yet"));
+                }
+                if self.trust || ask().await {
+                    return Ok((found, true));
+                }
+                let what = format!("the host at {address} is not trusted");
+                let next = "compare the EID with what `sss serve` printed there; if it is the same, give --trust, or give EID@IP:PORT";
+                Err(Error::new(Exit::Refused, what, next))
+            }
+        }
+    }
+
+    fn changed(&self, address: SocketAddr, known: Eid, found: Eid) -> Error {
+        let what = format!(
+            "the host at {address} is not the one it was: it was {known}, it is {found}. \
+             Either it has a new identity, or this is another host that pretends to be it"
+        );
+        let next = format!(
+            "ask who runs it; if the new EID is right, remove the line of {address} from {}, or give EID@IP:PORT",
+            self.known.file()
+        );
+        Error::new(Exit::Refused, what, next)
+    }
+
+    async fn open(&self, eid: Eid, address: SocketAddr, service: &str, protocol: &str) -> Result<Stream, Error> {
+        let connect = self.host.connect(eid, service, protocol).hint(address);
+        tokio::select! {
+            connected = connect.into_future() => connected.map_err(connect_error),
+            found = self.somebody_else(eid, address) => {
+                let what = format!("the host at {address} is {found}, not {eid}");
+                let next = "check address and EID: `sss serve` prints both; a host that got a new identity prints the new one";
+                Err(Error::new(Exit::Refused, what, next))
+            }
+        }
+    }
+
+    /// A peer that is asked for by a wrong EID cannot know that it is meant, and is silent. So after a while we ask who is there. Ends
+    /// only if it is somebody else.
+    async fn somebody_else(&self, expected: Eid, address: SocketAddr) -> Eid {
+        tokio::time::sleep(PATIENCE).await;
+        match self.host.probe(address, self.timeout).await {
+            Ok(found) if found != expected => found,
+            _ => std::future::pending().await,
+        }
+    }
+}
+
+impl Link {
+    /// Does the work of a command, unless it is interrupted; then says goodbye.
+    ///
+    /// # Errors
+    /// Those of the work.
+    pub(crate) async fn run<T>(host: Host, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let result = tokio::select! {
+            result = work => result,
+            _ = tokio::signal::ctrl_c() => {
+                Err(Error::new(Exit::Interrupted, "interrupted", "run the same command again: it goes on where it was"))
+            }
+        };
+        // What matters was acknowledged by answers of the peer; this only tells it that we are gone.
+        let _ = host.close_within(FAREWELL).await;
+        result
+    }
+}
+
+/// A host for a client, on any port unless an address is given, that tries for `timeout` to reach a peer.
+pub(crate) async fn build(identity: Identity, bind: Option<SocketAddr>, timeout: Duration) -> Result<Host, Error> {
+    let builder = Host::builder()
+        .identity(identity)
+        .allow_own_eid(true)
+        .connect_timeout(timeout);
+    let builder = match bind {
+        Some(address) => builder.bind(address),
+        None => builder,
+    };
+    Ok(builder.build().await?)
+}
+
+/// What it means that no stream could be opened.
+pub(crate) fn connect_error(error: ConnectError) -> Error {
+    match error {
+        ConnectError::Negotiation(error) => error.into(),
+        ConnectError::Closed(reason) => reason.into(),
+        other => Error::new(Exit::Failed, other.to_string(), "run the same command again"),
+    }
+}
+
+fn no_answer(error: &ProbeError) -> Error {
+    let next = "check that `sss serve` runs there, that IP and PORT are those it printed, and that UDP is not blocked";
+    Error::new(Exit::Unreachable, error.to_string(), next)
+}
+
+/// Asks the person at the terminal, if there is one.
+async fn ask() -> bool {
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return false;
+    }
+    io_pool::run(|| {
+        let _ = write!(std::io::stderr(), "Trust it, and remember it? [y/N] ");
+        let mut answer = String::new();
+        let read = std::io::stdin().read_line(&mut answer);
+        read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+    })
+    .await
+}
+
+/// Makes sure that a path that the user named can be used, and says what it is.
+pub(crate) fn metadata(path: &PathBuf) -> Result<std::fs::Metadata, Error> {
+    std::fs::symlink_metadata(path).map_err(|error| Error::local(path, "read", &error))
+}

@@ -1,0 +1,149 @@
+//! `EID@IP:PORT/PATH`: which host, where it is, and what there.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
+
+use sss::Eid;
+use thiserror::Error;
+
+use crate::transfer::safe_path::{PathError, RelPath};
+
+/// What a command is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// Who it must be. `None`: whoever is known, or trusted now, to be there.
+    pub(crate) eid: Option<Eid>,
+    pub(crate) address: SocketAddr,
+    /// Empty: the served directory itself.
+    pub(crate) path: RelPath,
+    /// The path was written with a slash at its end: it is a directory.
+    pub(crate) is_directory: bool,
+}
+
+/// Why a text is not a [`Target`].
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub(crate) enum TargetError {
+    #[error("{0:?} has no valid EID before the @: {1}")]
+    Eid(String, sss::EidError),
+    #[error(
+        "{0:?} is not IP:PORT: write it like 192.0.2.7:4433 or [2001:db8::7]:4433 (addresses, not names; \
+         the whole is EID@IP:PORT/PATH, and `sss serve` prints EID@IP:PORT)"
+    )]
+    Address(String),
+    #[error("port 0 is no port of a host: use the one that `sss serve` printed")]
+    Port,
+    #[error("the path {0:?} cannot be used: {1}")]
+    Path(String, PathError),
+}
+
+impl Target {
+    /// Reads `[EID@]IP:PORT[/PATH]`. The path may have any bytes.
+    ///
+    /// # Errors
+    /// Says which part is wrong, and how it is written.
+    pub(crate) fn parse(text: &OsStr) -> Result<Self, TargetError> {
+        let bytes = text.as_bytes();
+        let slash = bytes.iter().position(|b| *b == b'/');
+        let (host, path) = match slash.and_then(|at| bytes.split_at_checked(at)) {
+            Some((host, path)) => (host, path),
+            None => (bytes, &b""[..]),
+        };
+        let host = String::from_utf8_lossy(host).into_owned();
+        let (eid, address) = match host.rsplit_once('@') {
+            Some((eid, address)) => (Some(eid), address),
+            None => (None, host.as_str()),
+        };
+        let eid = eid.map(|text| text.parse().map_err(|e| TargetError::Eid(text.to_owned(), e)));
+        let address: SocketAddr = address.parse().map_err(|_| TargetError::Address(address.to_owned()))?;
+        if address.port() == 0 {
+            return Err(TargetError::Port);
+        }
+        let (path, is_directory) = relative(path)?;
+        Ok(Self {
+            eid: eid.transpose()?,
+            address,
+            path,
+            is_directory,
+        })
+    }
+}
+
+/// A path as people write it: one slash before, any number after.
+fn relative(path: &[u8]) -> Result<(RelPath, bool), TargetError> {
+    let path = path.strip_prefix(b"/").unwrap_or(path);
+    let end = path
+        .iter()
+        .rposition(|b| *b != b'/')
+        .map_or(0, |last| last.saturating_add(1));
+    let trimmed = path.get(..end).unwrap_or(path);
+    let parsed = RelPath::parse(trimmed);
+    let parsed = parsed.map_err(|e| TargetError::Path(crate::output::printable(path), e))?;
+    Ok((parsed, end < path.len()))
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(eid) = &self.eid {
+            write!(f, "{eid}@")?;
+        }
+        write!(f, "{}", self.address)?;
+        if self.path.is_root() {
+            Ok(())
+        } else {
+            write!(f, "/{}", self.path)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Target, TargetError> {
+        Target::parse(OsStr::new(text))
+    }
+
+    #[test]
+    fn all_parts_are_found() {
+        let eid = Eid::from_public_key(&[7; 32]);
+        let text = format!("{eid}@192.0.2.7:4433/some/path");
+        let target = parse(&text).unwrap();
+        assert_eq!(target.eid, Some(eid));
+        assert_eq!(target.address, "192.0.2.7:4433".parse().unwrap());
+        assert_eq!(target.path.as_bytes(), b"some/path");
+        assert_eq!(target.to_string(), text);
+
+        let target = parse("[2001:db8::7]:1").unwrap();
+        assert_eq!(target.eid, None);
+        assert!(target.path.is_root() && !target.is_directory);
+        assert!(parse("[::1]:7/").unwrap().path.is_root());
+    }
+
+    #[test]
+    fn a_slash_at_the_end_names_a_directory() {
+        let target = parse("127.0.0.1:9/a/b//").unwrap();
+        assert_eq!(target.path.as_bytes(), b"a/b");
+        assert!(target.is_directory);
+    }
+
+    #[test]
+    fn paths_may_have_any_bytes() {
+        let target = Target::parse(OsStr::from_bytes(b"127.0.0.1:9/\xff@x")).unwrap();
+        assert_eq!(target.path.as_bytes(), b"\xff@x");
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_an_example() {
+        for bad in ["", "localhost:1", "127.0.0.1", "::1:4433", "127.0.0.1:70000", "a b"] {
+            let shown = parse(bad).unwrap_err().to_string();
+            assert!(shown.contains("192.0.2.7:4433"), "{bad}: {shown}");
+        }
+        assert_eq!(parse("127.0.0.1:0"), Err(TargetError::Port));
+        assert!(matches!(parse("nonsense@127.0.0.1:1"), Err(TargetError::Eid(..))));
+        for bad in ["127.0.0.1:1/../x", "127.0.0.1:1//etc", "127.0.0.1:1/a//b"] {
+            assert!(matches!(parse(bad), Err(TargetError::Path(..))), "{bad}");
+        }
+    }
+}

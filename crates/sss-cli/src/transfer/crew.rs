@@ -1,0 +1,77 @@
+//! Many files at once, but not more than is useful.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::exchange::TransferError;
+
+/// Bytes of files under way, together.
+const BYTES: u64 = 32 << 20;
+/// A file counts for at least this much, so that there are at most 256.
+const LEAST: u64 = 128 << 10;
+/// A file counts for at most this much, so that there are at least 8.
+const MOST: u64 = 4 << 20;
+/// Bytes of one permit.
+const UNIT: u64 = 4 << 10;
+
+/// Tasks that each transfer one file.
+pub(crate) struct Crew {
+    room: Arc<Semaphore>,
+    tasks: JoinSet<Result<(), TransferError>>,
+}
+
+impl Crew {
+    /// Nobody yet.
+    pub(crate) fn new() -> Self {
+        Self {
+            room: Arc::new(Semaphore::new((BYTES / UNIT) as usize)),
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// Starts a task for a file of `size` bytes when there is room for it.
+    ///
+    /// # Errors
+    /// The first error of a task: then all are to be stopped, by dropping the crew.
+    pub(crate) async fn start(
+        &mut self,
+        size: u64,
+        task: impl Future<Output = Result<(), TransferError>> + Send + 'static,
+    ) -> Result<(), TransferError> {
+        let permits = (size.clamp(LEAST, MOST) / UNIT) as u32;
+        let room = self.room.clone().acquire_many_owned(permits).await;
+        self.tasks.spawn(async move {
+            let result = task.await;
+            drop(room);
+            result
+        });
+        while let Some(done) = self.tasks.try_join_next() {
+            flatten(done)?;
+        }
+        Ok(())
+    }
+
+    /// Waits for all.
+    ///
+    /// # Errors
+    /// The first error of a task; the others are stopped.
+    pub(crate) async fn finish(mut self) -> Result<(), TransferError> {
+        while let Some(done) = self.tasks.join_next().await {
+            flatten(done)?;
+        }
+        Ok(())
+    }
+}
+
+fn flatten(done: Result<Result<(), TransferError>, tokio::task::JoinError>) -> Result<(), TransferError> {
+    match done {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Nobody aborts a single task.
+            Err(_) => Ok(()),
+        },
+    }
+}

@@ -1,0 +1,215 @@
+//! From the server to this side: a listing, and while it comes in, one FETCH per file.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use sss::Stream;
+
+use super::crew::Crew;
+use super::exchange::{Exchange, SEGMENT, TransferError, explain};
+use super::io_pool;
+use super::protocol::{Attributes, Cursor, Entry, Kind, Refusal, Request, Status, Stop, answer};
+use super::receive::{Basis, Destination, Place, Received, finish_directories, make_directory, make_link};
+use super::safe_path::{RelPath, Root};
+use super::tally::Tally;
+
+/// Entries looked at together.
+const BATCH: usize = 256;
+
+/// The entries of a tree on the server, as they come in.
+pub(crate) struct Listing {
+    exchange: Exchange,
+}
+
+impl Listing {
+    /// Asks for what is at `path` and, down to `depth`, below it.
+    ///
+    /// # Errors
+    /// If there is nothing, or the peer does not say.
+    async fn ask(session: &Stream, path: RelPath, depth: u8) -> Result<Self, TransferError> {
+        let mut exchange = Exchange::ask(session, &Request::List { path, depth }).await?;
+        exchange.message(answer).await??;
+        Ok(Self { exchange })
+    }
+
+    /// As [`Self::ask`], as the first request of a session: says so if the service itself was refused.
+    ///
+    /// # Errors
+    /// If there is nothing, or the peer does not say.
+    pub(crate) async fn begin(session: &mut Stream, path: RelPath, depth: u8) -> Result<Self, TransferError> {
+        match Self::ask(session, path, depth).await {
+            Err(error) => Err(explain(error, session).await),
+            listing => listing,
+        }
+    }
+
+    /// The first entry: the path itself.
+    ///
+    /// # Errors
+    /// If there is none, which a server must not do.
+    pub(crate) async fn first(&mut self) -> Result<Entry, TransferError> {
+        self.exchange.message(Entry::decode).await
+    }
+
+    /// At least one entry, and none at the end.
+    ///
+    /// # Errors
+    /// If the channel ends, or the listing before its end.
+    pub(crate) async fn batch(&mut self) -> Result<Vec<Entry>, TransferError> {
+        self.exchange.messages(BATCH, Entry::decode).await
+    }
+}
+
+/// A transfer to this side.
+pub(crate) struct Download {
+    pub(crate) session: Arc<Stream>,
+    /// What was asked for, as the server names it.
+    pub(crate) remote: RelPath,
+    /// Where it goes: below which directory, and as what.
+    pub(crate) root: Arc<Root>,
+    pub(crate) local: RelPath,
+    pub(crate) replace: bool,
+    pub(crate) tally: Arc<Tally>,
+}
+
+/// What the disk says to a batch of entries.
+#[derive(Default)]
+struct Plan {
+    files: Vec<(RelPath, Destination, Place)>,
+    directories: Vec<(RelPath, Attributes)>,
+}
+
+impl Download {
+    /// Transfers what is listed, `first` first.
+    ///
+    /// # Errors
+    /// If there is no sense in going on. What fails by itself is counted in the tally.
+    pub(crate) async fn run(self, first: Entry, mut listing: Listing) -> Result<(), TransferError> {
+        let this = Arc::new(self);
+        let mut crew = Crew::new();
+        let mut directories = Vec::new();
+        let mut entries = vec![first];
+        while !entries.is_empty() {
+            let planner = this.clone();
+            let mut plan = io_pool::run(move || planner.plan(entries)).await;
+            directories.append(&mut plan.directories);
+            for (path, to, place) in plan.files {
+                let size = to.attributes.size;
+                crew.start(size, this.clone().fetch(path, to, place)).await?;
+            }
+            entries = listing.batch().await?;
+        }
+        this.tally.all_found.store(true, Ordering::Relaxed);
+        crew.finish().await?;
+        let (root, tally) = (this.root.clone(), this.tally.clone());
+        io_pool::run(move || {
+            for (path, refusal) in finish_directories(&root, &directories) {
+                tally.fail(path, refusal);
+            }
+        })
+        .await;
+        Ok(())
+    }
+
+    /// Makes what needs no content, and finds out which files are missing.
+    fn plan(&self, entries: Vec<Entry>) -> Plan {
+        let mut plan = Plan::default();
+        for entry in entries {
+            let to = self.local.join(&entry.path);
+            if let Err(refusal) = self.plan_one(&mut plan, entry, to.clone()) {
+                self.tally.fail(to, refusal);
+            }
+        }
+        plan
+    }
+
+    fn plan_one(&self, plan: &mut Plan, entry: Entry, to: RelPath) -> Result<(), Refusal> {
+        match entry.kind {
+            Kind::Directory(attributes) => {
+                make_directory(&self.root, &to)?;
+                self.tally.directories.add(1);
+                plan.directories.push((to, attributes));
+            }
+            Kind::Link(_, target) => {
+                make_link(&self.root, &to, &target, self.replace)?;
+                self.tally.links.add(1);
+            }
+            Kind::File(attributes) => {
+                self.tally.found(attributes.size);
+                let destination = self.destination(to, attributes);
+                match destination.look()? {
+                    Place::Identical => self.tally.kept(attributes.size),
+                    place => plan.files.push((entry.path, destination, place)),
+                }
+            }
+            Kind::Other(_) => self.tally.skipped.add(1),
+            Kind::Unreadable(refusal) => return Err(refusal),
+        }
+        Ok(())
+    }
+
+    fn destination(&self, path: RelPath, attributes: Attributes) -> Destination {
+        Destination {
+            root: self.root.clone(),
+            path,
+            attributes,
+            replace: self.replace,
+        }
+    }
+
+    /// Transfers one file; a second time if it changed meanwhile.
+    async fn fetch(self: Arc<Self>, path: RelPath, to: Destination, place: Place) -> Result<(), TransferError> {
+        let remote = self.remote.join(&path);
+        let local = to.path.clone();
+        let mut result = self.fetch_once(&remote, to.clone(), &place).await;
+        if matches!(&result, Err(TransferError::Refused(r)) if r.status == Status::Changed) {
+            result = self.fetch_once(&remote, to, &place).await;
+        }
+        match result {
+            Err(TransferError::Refused(refusal)) => {
+                self.tally.fail(local, refusal);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    async fn fetch_once(&self, remote: &RelPath, mut to: Destination, place: &Place) -> Result<(), TransferError> {
+        let basis = basis(&to, place).await?;
+        let have = basis.prefix();
+        let path = remote.clone();
+        let mut exchange = Exchange::ask(&self.session, &Request::Fetch { path, have }).await?;
+        let (attributes, start) = exchange.message(content_head).await??;
+        if start > attributes.size {
+            return Err(TransferError::Protocol("it starts behind the end of a file".to_owned()));
+        }
+        to.attributes = attributes;
+        let moved = |bytes| self.tally.bytes_moved.add(bytes);
+        match to.receive(&mut exchange, (basis, start), moved).await? {
+            Received::Written => {
+                self.tally.files_moved.add(1);
+                self.tally.bytes_kept.add(start);
+            }
+            Received::Identical => self.tally.kept(attributes.size),
+        }
+        exchange.end().await
+    }
+}
+
+/// What there is to begin with; for small files that is known without asking the disk.
+pub(crate) async fn basis(to: &Destination, place: &Place) -> Result<Basis, TransferError> {
+    if *place == Place::Free && to.attributes.size <= SEGMENT as u64 {
+        return Ok(Basis::Nothing);
+    }
+    let (to, place) = (to.clone(), place.clone());
+    io_pool::run(move || to.basis(&place))
+        .await
+        .map_err(TransferError::local)
+}
+
+fn content_head(from: &mut Cursor<'_>) -> Result<Result<(Attributes, u64), Refusal>, Stop> {
+    match answer(from)? {
+        Ok(()) => Ok(Ok((Attributes::decode(from)?, from.varint()?))),
+        Err(refusal) => Ok(Err(refusal)),
+    }
+}

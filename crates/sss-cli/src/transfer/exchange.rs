@@ -1,0 +1,241 @@
+//! One request and its answer, on a substream of the session.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use sss::{CloseReason, OpenError, ReadError, Stream, WriteError};
+use thiserror::Error;
+
+use super::protocol::{Cursor, Refusal, Request, Status, Stop};
+
+/// Content is read, written, hashed and held in pieces of this many bytes.
+pub(crate) const SEGMENT: usize = 256 << 10;
+
+/// How long to wait for the reason of a refusal, which travels with it.
+const REASON: Duration = Duration::from_secs(1);
+
+/// How a message is read.
+type Decode<T> = fn(&mut Cursor<'_>) -> Result<T, Stop>;
+
+/// Why a request, or the transfer of one file, failed.
+#[derive(Debug, Error)]
+pub(crate) enum TransferError {
+    /// The channel is gone: nothing more can be asked.
+    #[error(transparent)]
+    Lost(CloseReason),
+    /// This side's own disk is full, or cannot be written at all: other files would fare no better.
+    #[error("{0}")]
+    Disk(Refusal),
+    /// The peer refused, or what arrived is not to be used.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The peer does not have the service.
+    #[error("the peer does not offer it: {0}")]
+    NoService(String),
+    /// The peer does not keep to the protocol.
+    #[error("the peer broke the file protocol: {0}")]
+    Protocol(String),
+}
+
+impl TransferError {
+    /// A failure of this side's disk.
+    pub(crate) fn local(refusal: Refusal) -> Self {
+        match refusal.status {
+            Status::NoSpace => Self::Disk(refusal),
+            _ => Self::Refused(refusal),
+        }
+    }
+}
+
+impl From<ReadError> for TransferError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Lost(reason) => Self::Lost(reason),
+            ReadError::Reset { code, reason } => ended(code, &reason),
+            other @ ReadError::Closed => Self::Protocol(other.to_string()),
+        }
+    }
+}
+
+impl From<WriteError> for TransferError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Lost(reason) => Self::Lost(reason),
+            WriteError::Stopped { code, reason } => ended(code, &reason),
+            other @ WriteError::Closed => Self::Protocol(other.to_string()),
+        }
+    }
+}
+
+impl From<OpenError> for TransferError {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::Lost(reason) => Self::Lost(reason),
+            other => Self::NoService(other.to_string()),
+        }
+    }
+}
+
+/// What RESET or STOP with this code means.
+fn ended(code: sss::Code, reason: &str) -> TransferError {
+    match code.as_app() {
+        Some(app) => {
+            let status = Status::from_code(app).unwrap_or(Status::Io);
+            TransferError::Refused(Refusal::new(status, reason))
+        }
+        None => TransferError::NoService(code.to_string()),
+    }
+}
+
+/// Substreams of a session that was refused meet only the consequences: this asks the session itself for the reason.
+pub(crate) async fn explain(error: TransferError, session: &mut Stream) -> TransferError {
+    if !matches!(error, TransferError::NoService(_)) {
+        return error;
+    }
+    match tokio::time::timeout(REASON, session.read_chunk(1)).await {
+        Ok(Err(reason)) => reason.into(),
+        _ => error,
+    }
+}
+
+/// A substream of the session, and what was received on it but not yet looked at.
+pub(crate) struct Exchange {
+    stream: Stream,
+    buffer: Bytes,
+}
+
+impl Exchange {
+    /// On a substream just opened or accepted.
+    pub(crate) fn new(stream: Stream) -> Self {
+        Self {
+            stream,
+            buffer: Bytes::new(),
+        }
+    }
+
+    /// Asks, with nothing to follow.
+    pub(crate) async fn ask(session: &Stream, request: &Request) -> Result<Self, TransferError> {
+        let mut exchange = Self::new(session.open_substream()?);
+        exchange.send(request.encode()).await?;
+        exchange.finish()?;
+        Ok(exchange)
+    }
+
+    /// Sends bytes.
+    pub(crate) async fn send(&mut self, bytes: impl Into<Bytes>) -> Result<(), TransferError> {
+        Ok(self.stream.write_chunk(bytes.into()).await?)
+    }
+
+    /// Says that nothing more is sent.
+    pub(crate) fn finish(&mut self) -> Result<(), TransferError> {
+        Ok(self.stream.finish()?)
+    }
+
+    /// Gives up in the middle of content.
+    pub(crate) fn reset(&mut self, refusal: &Refusal) {
+        self.stream.reset_with(refusal.status as u32, &refusal.text);
+    }
+
+    /// Wants nothing more from the peer.
+    pub(crate) fn stop(&mut self, status: Status) {
+        self.stream.stop_with(status as u32, "");
+    }
+
+    /// Sends a refusal as the whole rest of what is said, and wants no more.
+    pub(crate) async fn refuse(&mut self, refusal: &Refusal) -> Result<(), TransferError> {
+        let mut out = Vec::new();
+        refusal.encode(&mut out);
+        self.send(out).await?;
+        self.finish()?;
+        self.stop(refusal.status);
+        Ok(())
+    }
+
+    /// One message.
+    pub(crate) async fn message<T>(&mut self, decode: Decode<T>) -> Result<T, TransferError> {
+        loop {
+            if let Some(message) = self.buffered(decode)? {
+                return Ok(message);
+            }
+            if !self.receive().await? {
+                return Err(TransferError::Protocol(
+                    "it ended in the middle of a message".to_owned(),
+                ));
+            }
+        }
+    }
+
+    /// One message, if it is there completely.
+    pub(crate) fn buffered<T>(&mut self, decode: Decode<T>) -> Result<Option<T>, TransferError> {
+        let mut cursor = Cursor::new(&self.buffer);
+        match decode(&mut cursor) {
+            Ok(message) => {
+                let used = self.buffer.len().saturating_sub(cursor.remaining());
+                drop(self.buffer.split_to(used));
+                Ok(Some(message))
+            }
+            Err(Stop::Incomplete) => Ok(None),
+            Err(Stop::Malformed(what)) => Err(TransferError::Protocol(what.to_owned())),
+            Err(Stop::BadPath(what)) => Err(Refusal::new(Status::BadPath, what).into()),
+        }
+    }
+
+    /// Messages until the end: at least one, or none at the end, and as many more as are there already, up to `most`.
+    pub(crate) async fn messages<T>(&mut self, most: usize, decode: Decode<T>) -> Result<Vec<T>, TransferError> {
+        let mut messages = Vec::new();
+        while !self.at_end().await? {
+            messages.push(self.message(decode).await?);
+            while messages.len() < most {
+                match self.buffered(decode)? {
+                    Some(message) => messages.push(message),
+                    None => return Ok(messages),
+                }
+            }
+            break;
+        }
+        Ok(messages)
+    }
+
+    /// `count` bytes of content in as many chunks as they came in.
+    pub(crate) async fn content(&mut self, count: usize) -> Result<Vec<Bytes>, TransferError> {
+        let mut chunks = Vec::new();
+        let mut missing = count;
+        while missing > 0 {
+            if self.buffer.is_empty() && !self.receive().await? {
+                return Err(TransferError::Protocol("it ended in the middle of a file".to_owned()));
+            }
+            let chunk = self.buffer.split_to(self.buffer.len().min(missing));
+            missing = missing.saturating_sub(chunk.len());
+            chunks.push(chunk);
+        }
+        Ok(chunks)
+    }
+
+    /// The peer must have nothing more to say.
+    pub(crate) async fn end(&mut self) -> Result<(), TransferError> {
+        if self.at_end().await? {
+            return Ok(());
+        }
+        Err(TransferError::Protocol("there is more than expected".to_owned()))
+    }
+
+    async fn at_end(&mut self) -> Result<bool, TransferError> {
+        Ok(self.buffer.is_empty() && !self.receive().await?)
+    }
+
+    /// Adds what comes next to the buffer. False at the end.
+    async fn receive(&mut self) -> Result<bool, TransferError> {
+        let Some(chunk) = self.stream.read_chunk(SEGMENT).await? else {
+            return Ok(false);
+        };
+        if self.buffer.is_empty() {
+            self.buffer = chunk;
+        } else {
+            let mut joined = BytesMut::with_capacity(self.buffer.len().saturating_add(chunk.len()));
+            joined.extend_from_slice(&self.buffer);
+            joined.extend_from_slice(&chunk);
+            self.buffer = joined.freeze();
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,366 @@
+//! A file until it is complete: content under a temporary name, hashed as it is written (FIL-9, FIL-10).
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, Timespec, Timestamps};
+use rustix::io::Errno;
+
+use super::protocol::{Attributes, Mtime, Prefix, Refusal, Status};
+
+const BEFORE: &[u8] = b".";
+const AFTER: &[u8] = b".sss-part";
+const MAX_NAME: usize = 255;
+
+/// Whether a name is one that temporary files have (FIL-5).
+pub(crate) fn is_part_name(name: &[u8]) -> bool {
+    name.starts_with(BEFORE) && name.ends_with(AFTER)
+}
+
+/// The temporary name of `name` (FIL-10).
+pub(crate) fn part_name(name: &[u8]) -> Vec<u8> {
+    let whole = [BEFORE, name, AFTER].concat();
+    if whole.len() <= MAX_NAME {
+        return whole;
+    }
+    let hash = blake3::hash(name).to_hex();
+    let digits = hash.as_bytes().get(..32).unwrap_or_default();
+    [BEFORE, digits, AFTER].concat()
+}
+
+/// A temporary file, open and locked. Dropped without [`PartFile::commit`] it stays, to be continued later, unless it is empty.
+pub(crate) struct PartFile {
+    directory: Arc<OwnedFd>,
+    temporary: CString,
+    file: File,
+    hasher: blake3::Hasher,
+    len: u64,
+    committed: bool,
+}
+
+/// What to do with what an earlier transfer left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leftover {
+    /// Hash it and go on behind it, if it has at most this many bytes.
+    Keep(u64),
+    /// Begin with nothing.
+    Discard,
+}
+
+impl PartFile {
+    /// Opens or makes the temporary file of `name`.
+    ///
+    /// # Errors
+    /// BUSY if another transfer has it open; else what the operating system says.
+    pub(crate) fn open(directory: Arc<OwnedFd>, name: &[u8], leftover: Leftover) -> Result<Self, Refusal> {
+        let temporary = CString::new(part_name(name)).map_err(|_| Refusal::new(Status::BadPath, "NUL in a name"))?;
+        let file = File::from(open_locked(&directory, &temporary)?);
+        let mut part = Self {
+            directory,
+            temporary,
+            file,
+            hasher: blake3::Hasher::new(),
+            len: 0,
+            committed: false,
+        };
+        part.take_over(leftover)?;
+        Ok(part)
+    }
+
+    fn take_over(&mut self, leftover: Leftover) -> io::Result<()> {
+        let there = self.file.metadata()?.len();
+        match leftover {
+            _ if there == 0 => Ok(()),
+            Leftover::Keep(most) if there <= most => {
+                self.len = hash_file(&mut self.file, there, &mut self.hasher)?;
+                Ok(())
+            }
+            _ => self.restart(),
+        }
+    }
+
+    /// What it holds. `None`: nothing.
+    pub(crate) fn prefix(&self) -> Option<Prefix> {
+        (self.len > 0).then(|| Prefix {
+            len: self.len,
+            hash: self.hash(),
+        })
+    }
+
+    /// Throws away what it holds.
+    pub(crate) fn restart(&mut self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.seek(SeekFrom::Start(0))?;
+        self.hasher.reset();
+        self.len = 0;
+        Ok(())
+    }
+
+    /// Appends.
+    pub(crate) fn write(&mut self, chunks: &[Bytes]) -> io::Result<()> {
+        for chunk in chunks {
+            self.file.write_all(chunk)?;
+            self.hasher.update(chunk);
+            self.len = self.len.saturating_add(chunk.len() as u64);
+        }
+        Ok(())
+    }
+
+    /// BLAKE3 of what it holds.
+    pub(crate) fn hash(&self) -> blake3::Hash {
+        self.hasher.finalize()
+    }
+
+    /// Sets mode and time and gives it its final name.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if the name is taken and `replace` is not set; the temporary file is removed then.
+    pub(crate) fn commit(mut self, name: &[u8], attributes: &Attributes, replace: bool) -> io::Result<()> {
+        rustix::fs::fchmod(&self.file, Mode::from_raw_mode(attributes.mode as _))?;
+        rustix::fs::futimens(&self.file, &times(attributes.mtime))?;
+        match rename(&self.directory, &self.temporary, name, replace) {
+            Ok(()) => {
+                self.committed = true;
+                Ok(())
+            }
+            Err(error) => {
+                self.discard();
+                Err(error)
+            }
+        }
+    }
+
+    /// Removes it.
+    pub(crate) fn discard(mut self) {
+        self.remove();
+    }
+
+    fn remove(&mut self) {
+        self.committed = true;
+        // What cannot be removed is taken over by the next transfer.
+        let _ = rustix::fs::unlinkat(&self.directory, &self.temporary, AtFlags::empty());
+    }
+}
+
+impl Drop for PartFile {
+    fn drop(&mut self) {
+        if !self.committed && self.len == 0 {
+            self.remove();
+        }
+    }
+}
+
+/// Opens a temporary file and locks it. Between the two, whoever had the lock may have given the file its final name:
+/// then it is not ours, and the name is free again.
+fn open_locked(directory: &OwnedFd, temporary: &CString) -> Result<OwnedFd, Refusal> {
+    const TRIES: usize = 8;
+    for _ in 0..TRIES {
+        let fd = open_or_make(directory, temporary)?;
+        match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) if is_still(directory, temporary, &fd)? => return Ok(fd),
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => break,
+            Err(error) => return Err(io::Error::from(error).into()),
+        }
+    }
+    let text = "another transfer is writing this file: wait until it is done, or stop it";
+    Err(Refusal::new(Status::Busy, text))
+}
+
+fn open_or_make(directory: &OwnedFd, temporary: &CString) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let mode = Mode::RUSR | Mode::WUSR;
+    match rustix::fs::openat(directory, temporary, flags, mode) {
+        // A link, a directory or a read-only file under the temporary name is none of ours to continue.
+        Err(Errno::LOOP | Errno::ACCESS | Errno::ISDIR) => {
+            rustix::fs::unlinkat(directory, temporary, AtFlags::empty())?;
+            Ok(rustix::fs::openat(directory, temporary, flags | OFlags::EXCL, mode)?)
+        }
+        other => Ok(other?),
+    }
+}
+
+fn is_still(directory: &OwnedFd, temporary: &CString, fd: &OwnedFd) -> io::Result<bool> {
+    let ours = rustix::fs::fstat(fd)?;
+    match rustix::fs::statat(directory, temporary, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(named) => Ok((named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino)),
+        Err(Errno::NOENT) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Renames within a directory; onto an existing name only if `replace` is set.
+pub(crate) fn rename(directory: &OwnedFd, from: &CString, to: &[u8], replace: bool) -> io::Result<()> {
+    if replace {
+        return Ok(rustix::fs::renameat(directory, from, directory, to)?);
+    }
+    #[cfg(target_os = "linux")]
+    match rustix::fs::renameat_with(directory, from, directory, to, rustix::fs::RenameFlags::NOREPLACE) {
+        // Some file systems do not know the flag.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+        other => return Ok(other?),
+    }
+    rustix::fs::linkat(directory, from, directory, to, AtFlags::empty())?;
+    Ok(rustix::fs::unlinkat(directory, from, AtFlags::empty())?)
+}
+
+/// The time of last modification, as system calls take it; the time of last access stays.
+pub(crate) fn times(mtime: Mtime) -> Timestamps {
+    Timestamps {
+        last_access: Timespec {
+            tv_sec: 0,
+            tv_nsec: rustix::fs::UTIME_OMIT,
+        },
+        last_modification: Timespec {
+            tv_sec: mtime.seconds,
+            tv_nsec: mtime.nanoseconds.into(),
+        },
+    }
+}
+
+/// Hashes the first `len` bytes of a file from where it stands, and says how many there were.
+pub(crate) fn hash_file(file: &mut File, len: u64, hasher: &mut blake3::Hasher) -> io::Result<u64> {
+    let mut buffer = vec![0; 128 << 10];
+    let mut from = file.take(len);
+    let mut done = 0_u64;
+    loop {
+        let read = from.read(&mut buffer)?;
+        if read == 0 {
+            return Ok(done);
+        }
+        hasher.update(buffer.get(..read).unwrap_or_default());
+        done = done.saturating_add(read as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+    use std::path::Path;
+
+    use super::*;
+
+    fn directory(path: &Path) -> Arc<OwnedFd> {
+        Arc::new(OwnedFd::from(File::open(path).unwrap()))
+    }
+
+    fn attributes() -> Attributes {
+        Attributes {
+            size: 5,
+            mode: 0o640,
+            mtime: Mtime {
+                seconds: 1_000_000_000,
+                nanoseconds: 123_456_789,
+            },
+        }
+    }
+
+    fn written(dir: &Path, name: &[u8], content: &'static [u8]) -> PartFile {
+        let mut part = PartFile::open(directory(dir), name, Leftover::Discard).unwrap();
+        part.write(&[Bytes::from_static(content)]).unwrap();
+        part
+    }
+
+    #[test]
+    fn a_file_appears_whole_with_its_mode_and_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let part = written(dir.path(), b"name", b"hello");
+        assert!(!dir.path().join("name").exists());
+        assert!(dir.path().join(".name.sss-part").exists());
+        assert_eq!(part.hash(), blake3::hash(b"hello"));
+        part.commit(b"name", &attributes(), false).unwrap();
+
+        let meta = fs::metadata(dir.path().join("name")).unwrap();
+        assert_eq!(meta.permissions().mode() & 0o7777, 0o640);
+        assert_eq!((meta.mtime(), meta.mtime_nsec()), (1_000_000_000, 123_456_789));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn nothing_is_overwritten_unless_asked_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("name");
+        fs::write(&target, "precious").unwrap();
+        let error = written(dir.path(), b"name", b"hello").commit(b"name", &attributes(), false);
+        assert_eq!(error.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&target).unwrap(), b"precious");
+        assert_eq!(
+            fs::read_dir(dir.path()).unwrap().count(),
+            1,
+            "the temporary file is gone"
+        );
+
+        written(dir.path(), b"name", b"hello")
+            .commit(b"name", &attributes(), true)
+            .unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"hello");
+    }
+
+    #[test]
+    fn what_was_written_is_continued() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(written(dir.path(), b"n", b"hel"));
+        let mut part = PartFile::open(directory(dir.path()), b"n", Leftover::Keep(5)).unwrap();
+        let prefix = part.prefix().unwrap();
+        assert_eq!((prefix.len, prefix.hash), (3, blake3::hash(b"hel")));
+        part.write(&[Bytes::from_static(b"lo")]).unwrap();
+        assert_eq!(part.hash(), blake3::hash(b"hello"));
+        part.commit(b"n", &attributes(), false).unwrap();
+        assert_eq!(fs::read(dir.path().join("n")).unwrap(), b"hello");
+    }
+
+    #[test]
+    fn what_is_too_long_or_unwanted_is_not_continued() {
+        let dir = tempfile::tempdir().unwrap();
+        for leftover in [Leftover::Keep(4), Leftover::Discard] {
+            drop(written(dir.path(), b"n", b"hello"));
+            let part = PartFile::open(directory(dir.path()), b"n", leftover).unwrap();
+            assert_eq!(part.prefix(), None);
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "empty ones do not stay");
+    }
+
+    #[test]
+    fn two_transfers_of_one_file_do_not_meet() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = written(dir.path(), b"n", b"hello");
+        let second = PartFile::open(directory(dir.path()), b"n", Leftover::Discard);
+        assert_eq!(second.err().map(|r| r.status), Some(Status::Busy));
+        first.commit(b"n", &attributes(), false).unwrap();
+        assert!(PartFile::open(directory(dir.path()), b"n", Leftover::Discard).is_ok());
+        assert_eq!(fs::read(dir.path().join("n")).unwrap(), b"hello");
+    }
+
+    #[test]
+    fn a_link_under_the_temporary_name_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let outside = tempfile::NamedTempFile::new().unwrap();
+        symlink(outside.path(), dir.path().join(".n.sss-part")).unwrap();
+        written(dir.path(), b"n", b"hello")
+            .commit(b"n", &attributes(), false)
+            .unwrap();
+        assert_eq!(fs::read(outside.path()).unwrap(), b"");
+        assert_eq!(fs::read(dir.path().join("n")).unwrap(), b"hello");
+    }
+
+    #[test]
+    fn long_names_have_short_temporary_names() {
+        let long = [b'x'; 255];
+        let name = part_name(&long);
+        assert!(name.len() < 64 && is_part_name(&name));
+        assert_ne!(name, part_name(&[b'y'; 255]));
+        assert_eq!(part_name(b"a"), b".a.sss-part");
+        assert!(!is_part_name(b"a.sss-part") && !is_part_name(b".a"));
+
+        let dir = tempfile::tempdir().unwrap();
+        written(dir.path(), &long, b"hello")
+            .commit(&long, &attributes(), false)
+            .unwrap();
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

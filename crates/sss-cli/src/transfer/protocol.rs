@@ -1,0 +1,502 @@
+//! The messages of `files`, `sync/1`, to and from bytes (docs/spec/files.md). No IO.
+
+use std::fmt;
+
+use thiserror::Error;
+
+use super::safe_path::RelPath;
+
+/// The service name.
+pub(crate) const SERVICE: &str = "files";
+/// The protocol name.
+pub(crate) const PROTOCOL: &str = "sync/1";
+/// Longest path, in bytes (FIL-3).
+pub(crate) const MAX_PATH: usize = 4096;
+/// Longest text of a refusal, in bytes.
+const MAX_TEXT: usize = 1024;
+/// Depth of a LIST that means everything.
+pub(crate) const DEPTH_ALL: u8 = 255;
+
+/// How a request, or one file of it, ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Status {
+    Ok = 0,
+    Identical = 1,
+    NotFound = 2,
+    Denied = 3,
+    ReadOnly = 4,
+    Exists = 5,
+    BadPath = 6,
+    WrongKind = 7,
+    Io = 8,
+    Corrupt = 9,
+    Changed = 10,
+    Busy = 11,
+    NoSpace = 12,
+    BadRequest = 13,
+}
+
+impl Status {
+    const ALL: [Self; 14] = [
+        Self::Ok,
+        Self::Identical,
+        Self::NotFound,
+        Self::Denied,
+        Self::ReadOnly,
+        Self::Exists,
+        Self::BadPath,
+        Self::WrongKind,
+        Self::Io,
+        Self::Corrupt,
+        Self::Changed,
+        Self::Busy,
+        Self::NoSpace,
+        Self::BadRequest,
+    ];
+
+    /// The status with this number on the wire, or as application code of a reset.
+    pub(crate) fn from_code(code: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|status| *status as u32 == code)
+    }
+}
+
+/// Why something was not done, for programs and for people.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{text}")]
+pub(crate) struct Refusal {
+    /// The reason, for programs.
+    pub(crate) status: Status,
+    /// The reason, for people.
+    pub(crate) text: String,
+}
+
+impl Refusal {
+    /// A refusal, its text cut to what may be sent.
+    pub(crate) fn new(status: Status, text: impl Into<String>) -> Self {
+        let mut text = text.into();
+        text.truncate(text.floor_char_boundary(MAX_TEXT));
+        Self { status, text }
+    }
+
+    /// Appends the wire form.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        out.push(self.status as u8);
+        put_bytes(out, self.text.as_bytes());
+    }
+}
+
+/// A failure of the operating system, as it is told to the peer and to people.
+impl From<std::io::Error> for Refusal {
+    fn from(error: std::io::Error) -> Self {
+        use std::io::ErrorKind as Kind;
+        let (status, text) = match error.kind() {
+            Kind::NotFound => (Status::NotFound, "no such file or directory".to_owned()),
+            Kind::PermissionDenied => (Status::Denied, "permission denied".to_owned()),
+            Kind::AlreadyExists => (Status::Exists, "exists already".to_owned()),
+            Kind::StorageFull | Kind::QuotaExceeded => (Status::NoSpace, "the disk is full".to_owned()),
+            Kind::NotADirectory => (
+                Status::BadPath,
+                "not a directory, or a symbolic link on the way".to_owned(),
+            ),
+            Kind::IsADirectory => (Status::WrongKind, "is a directory".to_owned()),
+            _ if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+                (Status::BadPath, "symbolic links are not followed".to_owned())
+            }
+            _ => (Status::Io, error.to_string()),
+        };
+        Self::new(status, text)
+    }
+}
+
+/// Why bytes are not a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// So far they could become one.
+    Incomplete,
+    /// They never will.
+    Malformed(&'static str),
+    /// The message names what must not be touched.
+    BadPath(String),
+}
+
+/// A position in received bytes.
+pub(crate) struct Cursor<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Cursor<'a> {
+    /// At the beginning of `bytes`.
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
+    /// How many bytes are left.
+    pub(crate) fn remaining(&self) -> usize {
+        self.rest.len()
+    }
+
+    fn bytes(&mut self, count: usize) -> Result<&'a [u8], Stop> {
+        let (taken, rest) = self.rest.split_at_checked(count).ok_or(Stop::Incomplete)?;
+        self.rest = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Stop> {
+        let (taken, rest) = self.rest.split_first_chunk().ok_or(Stop::Incomplete)?;
+        self.rest = rest;
+        Ok(*taken)
+    }
+
+    /// One byte.
+    pub(crate) fn u8(&mut self) -> Result<u8, Stop> {
+        self.array().map(|[byte]| byte)
+    }
+
+    /// A variable-length integer (RFC 9000 section 16).
+    pub(crate) fn varint(&mut self) -> Result<u64, Stop> {
+        let first = self.u8()?;
+        let more = (1_usize << (first >> 6)).saturating_sub(1);
+        let start = u64::from(first & 0x3f);
+        Ok(self
+            .bytes(more)?
+            .iter()
+            .fold(start, |n, byte| (n << 8) | u64::from(*byte)))
+    }
+
+    fn bytesv(&mut self, limit: usize, what: &'static str) -> Result<&'a [u8], Stop> {
+        let len = usize::try_from(self.varint()?).unwrap_or(usize::MAX);
+        if len > limit {
+            return Err(Stop::Malformed(what));
+        }
+        self.bytes(len)
+    }
+
+    fn path(&mut self) -> Result<RelPath, Stop> {
+        let bytes = self.bytesv(MAX_PATH, "a path longer than 4096 bytes")?;
+        RelPath::parse(bytes).map_err(|error| Stop::BadPath(error.to_string()))
+    }
+
+    /// A status.
+    pub(crate) fn status(&mut self) -> Result<Status, Stop> {
+        let code = self.u8()?;
+        Status::from_code(code.into()).ok_or(Stop::Malformed("a status that does not exist"))
+    }
+
+    /// The text of a refusal.
+    pub(crate) fn refusal(&mut self, status: Status) -> Result<Refusal, Stop> {
+        let text = self.bytesv(MAX_TEXT, "a text longer than 1024 bytes")?;
+        let text: String = String::from_utf8_lossy(text)
+            .chars()
+            .filter(|c| !c.is_control())
+            .collect();
+        Ok(Refusal { status, text })
+    }
+}
+
+/// OK, or a refusal.
+pub(crate) fn answer(from: &mut Cursor<'_>) -> Result<Result<(), Refusal>, Stop> {
+    match from.status()? {
+        Status::Ok => Ok(Ok(())),
+        other => Ok(Err(from.refusal(other)?)),
+    }
+}
+
+/// Where content starts.
+pub(crate) fn start(from: &mut Cursor<'_>) -> Result<u64, Stop> {
+    from.varint()
+}
+
+/// Appends a variable-length integer in its shortest form. What is beyond 2^62-1 is sent as that.
+pub(crate) fn put_varint(out: &mut Vec<u8>, value: u64) {
+    match value {
+        0..0x40 => out.push(value.to_le_bytes()[0]),
+        0x40..0x4000 => out.extend_from_slice(&(value | 0x4000).to_be_bytes()[6..]),
+        0x4000..0x4000_0000 => out.extend_from_slice(&(value | 0x8000_0000).to_be_bytes()[4..]),
+        _ => out.extend_from_slice(&(value.min((1 << 62) - 1) | (0xc0 << 56)).to_be_bytes()),
+    }
+}
+
+fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    put_varint(out, bytes.len() as u64);
+    out.extend_from_slice(bytes);
+}
+
+/// When something was last modified: seconds since 1970, which may be negative, and nanoseconds below 10^9.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Mtime {
+    pub(crate) seconds: i64,
+    pub(crate) nanoseconds: u32,
+}
+
+/// Size in bytes, permission bits (0o777) and time of what is at a path.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Attributes {
+    pub(crate) size: u64,
+    pub(crate) mode: u32,
+    pub(crate) mtime: Mtime,
+}
+
+impl Attributes {
+    /// Appends the wire form.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        put_varint(out, self.size);
+        put_varint(out, self.mode.into());
+        out.extend_from_slice(&self.mtime.seconds.to_be_bytes());
+        out.extend_from_slice(&self.mtime.nanoseconds.to_be_bytes());
+    }
+
+    /// Reads the wire form.
+    pub(crate) fn decode(from: &mut Cursor<'_>) -> Result<Self, Stop> {
+        let size = from.varint()?;
+        let mode = u32::try_from(from.varint()?).map_err(|_| Stop::Malformed("a mode of more than nine bits"))?;
+        let seconds = i64::from_be_bytes(from.array()?);
+        let nanoseconds = u32::from_be_bytes(from.array()?);
+        if mode > 0o777 {
+            return Err(Stop::Malformed("a mode of more than nine bits"));
+        }
+        if nanoseconds >= 1_000_000_000 {
+            return Err(Stop::Malformed("nanoseconds beyond a second"));
+        }
+        let mtime = Mtime { seconds, nanoseconds };
+        Ok(Self { size, mode, mtime })
+    }
+}
+
+/// The first bytes of a file, by their number and their BLAKE3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Prefix {
+    pub(crate) len: u64,
+    pub(crate) hash: blake3::Hash,
+}
+
+impl Prefix {
+    /// Appends the wire form; of nothing, if there is none.
+    pub(crate) fn encode(prefix: Option<&Self>, out: &mut Vec<u8>) {
+        put_varint(out, prefix.map_or(0, |p| p.len));
+        if let Some(prefix) = prefix {
+            out.extend_from_slice(prefix.hash.as_bytes());
+        }
+    }
+
+    /// Reads the wire form.
+    pub(crate) fn decode(from: &mut Cursor<'_>) -> Result<Option<Self>, Stop> {
+        match from.varint()? {
+            0 => Ok(None),
+            len => Ok(Some(Self {
+                len,
+                hash: from.array()?.into(),
+            })),
+        }
+    }
+}
+
+/// What the sender says at the end of content: its BLAKE3, or why it is not to be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Verdict(pub(crate) Result<blake3::Hash, Refusal>);
+
+impl Verdict {
+    /// Appends the wire form.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        match &self.0 {
+            Ok(hash) => {
+                out.push(Status::Ok as u8);
+                out.extend_from_slice(hash.as_bytes());
+            }
+            Err(refusal) => refusal.encode(out),
+        }
+    }
+
+    /// Reads the wire form.
+    pub(crate) fn decode(from: &mut Cursor<'_>) -> Result<Self, Stop> {
+        match answer(from)? {
+            Ok(()) => Ok(Self(Ok(from.array()?.into()))),
+            Err(refusal) => Ok(Self(Err(refusal))),
+        }
+    }
+}
+
+/// What is at the path of an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    File(Attributes),
+    Directory(Attributes),
+    /// A symbolic link, and its target.
+    Link(Attributes, Vec<u8>),
+    /// A device, a socket, a FIFO.
+    Other(Attributes),
+    Unreadable(Refusal),
+}
+
+/// One line of a listing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    /// Relative to the path that was listed.
+    pub(crate) path: RelPath,
+    pub(crate) kind: Kind,
+}
+
+impl Entry {
+    /// Appends the wire form.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        out.push(match self.kind {
+            Kind::File(_) => 1,
+            Kind::Directory(_) => 2,
+            Kind::Link(..) => 3,
+            Kind::Other(_) => 4,
+            Kind::Unreadable(_) => 5,
+        });
+        put_bytes(out, self.path.as_bytes());
+        match &self.kind {
+            Kind::File(attributes) | Kind::Directory(attributes) | Kind::Other(attributes) => attributes.encode(out),
+            Kind::Link(attributes, target) => {
+                attributes.encode(out);
+                put_bytes(out, target);
+            }
+            Kind::Unreadable(refusal) => refusal.encode(out),
+        }
+    }
+
+    /// Reads the wire form.
+    pub(crate) fn decode(from: &mut Cursor<'_>) -> Result<Self, Stop> {
+        let kind = from.u8()?;
+        let path = from.path()?;
+        let kind = match kind {
+            1 => Kind::File(Attributes::decode(from)?),
+            2 => Kind::Directory(Attributes::decode(from)?),
+            3 => {
+                let attributes = Attributes::decode(from)?;
+                let target = from.bytesv(MAX_PATH, "a link longer than 4096 bytes")?;
+                Kind::Link(attributes, target.to_vec())
+            }
+            4 => Kind::Other(Attributes::decode(from)?),
+            5 => {
+                let status = from.status()?;
+                Kind::Unreadable(from.refusal(status)?)
+            }
+            _ => return Err(Stop::Malformed("an entry of a kind that does not exist")),
+        };
+        Ok(Self { path, kind })
+    }
+}
+
+/// What a client asks for, once per substream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    List {
+        path: RelPath,
+        depth: u8,
+    },
+    Fetch {
+        path: RelPath,
+        have: Option<Prefix>,
+    },
+    Store {
+        path: RelPath,
+        replace: bool,
+        attributes: Attributes,
+    },
+    /// Entries follow.
+    Make {
+        path: RelPath,
+        replace: bool,
+    },
+}
+
+impl Request {
+    /// The wire form.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(128);
+        let mut head = |operation, path: &RelPath| {
+            out.push(operation);
+            put_bytes(&mut out, path.as_bytes());
+        };
+        match self {
+            Self::List { path, depth } => {
+                head(1, path);
+                out.push(*depth);
+            }
+            Self::Fetch { path, have } => {
+                head(2, path);
+                Prefix::encode(have.as_ref(), &mut out);
+            }
+            Self::Store {
+                path,
+                replace,
+                attributes,
+            } => {
+                head(3, path);
+                out.push((*replace).into());
+                attributes.encode(&mut out);
+            }
+            Self::Make { path, replace } => {
+                head(4, path);
+                out.push((*replace).into());
+            }
+        }
+        out
+    }
+
+    /// Reads the wire form.
+    pub(crate) fn decode(from: &mut Cursor<'_>) -> Result<Self, Stop> {
+        let operation = from.u8()?;
+        let path = from.path()?;
+        let flag = |from: &mut Cursor<'_>| match from.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(Stop::Malformed("a flag that does not exist")),
+        };
+        match operation {
+            1 => Ok(Self::List {
+                path,
+                depth: from.u8()?,
+            }),
+            2 => Ok(Self::Fetch {
+                path,
+                have: Prefix::decode(from)?,
+            }),
+            3 => Ok(Self::Store {
+                path,
+                replace: flag(from)?,
+                attributes: Attributes::decode(from)?,
+            }),
+            4 => Ok(Self::Make {
+                path,
+                replace: flag(from)?,
+            }),
+            _ => Err(Stop::Malformed("an operation that does not exist")),
+        }
+    }
+}
+
+/// An entry that MAKE could not make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NotMade {
+    pub(crate) path: RelPath,
+    pub(crate) refusal: Refusal,
+}
+
+impl NotMade {
+    /// Appends the wire form.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        put_bytes(out, self.path.as_bytes());
+        self.refusal.encode(out);
+    }
+
+    /// Reads the wire form.
+    pub(crate) fn decode(from: &mut Cursor<'_>) -> Result<Self, Stop> {
+        let path = from.path()?;
+        let status = from.status()?;
+        let refusal = from.refusal(status)?;
+        Ok(Self { path, refusal })
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,310 @@
+//! The content of one file on its way in: what is there already, and what becomes of what arrives.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
+
+use super::exchange::{Exchange, SEGMENT, TransferError};
+use super::io_pool::{self, Job};
+use super::manifest::attributes;
+use super::part_file::{Leftover, PartFile, hash_file};
+use super::protocol::{Attributes, Prefix, Refusal, Status, Verdict};
+use super::safe_path::{RelPath, Root};
+use super::send::changed;
+
+/// Where a file is to be, and what it is to be.
+#[derive(Clone)]
+pub(crate) struct Destination {
+    pub(crate) root: Arc<Root>,
+    pub(crate) path: RelPath,
+    pub(crate) attributes: Attributes,
+    pub(crate) replace: bool,
+}
+
+/// What is at the place of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Free,
+    /// A file of the same size and time (FIL-11).
+    Identical,
+    /// A file of the same size: it may be the same.
+    SameSize,
+    /// Something else.
+    Taken,
+}
+
+/// What there is to begin with.
+pub(crate) enum Basis {
+    Nothing,
+    /// The file there now.
+    Existing(Prefix),
+    /// What an earlier transfer left.
+    Partial(PartFile, Prefix),
+}
+
+impl Basis {
+    /// What the sender is told of it.
+    pub(crate) fn prefix(&self) -> Option<Prefix> {
+        match self {
+            Self::Nothing => None,
+            Self::Existing(prefix) | Self::Partial(_, prefix) => Some(*prefix),
+        }
+    }
+}
+
+/// How the transfer of one file ended well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Received {
+    /// It was written.
+    Written,
+    /// It was there.
+    Identical,
+}
+
+impl Destination {
+    /// What is there. One system call, if the directory is open.
+    ///
+    /// # Errors
+    /// What the operating system says, `NotADirectory` included.
+    pub(crate) fn look(&self) -> io::Result<Place> {
+        let (above, name) = match self.root.place(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Place::Free),
+            other => other?,
+        };
+        let stat = match rustix::fs::statat(above, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => return Ok(Place::Free),
+            other => other?,
+        };
+        let there = attributes(&stat);
+        Ok(match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile if there.size != self.attributes.size => Place::Taken,
+            FileType::RegularFile if there.mtime == self.attributes.mtime || there.size == 0 => Place::Identical,
+            FileType::RegularFile => Place::SameSize,
+            _ => Place::Taken,
+        })
+    }
+
+    /// What there is to begin with. May hash a whole file.
+    ///
+    /// # Errors
+    /// EXISTS if something else is there and is not to be replaced; else what the operating system says.
+    pub(crate) fn basis(&self, place: &Place) -> Result<Basis, Refusal> {
+        if *place == Place::Taken && !self.replace {
+            return Err(exists());
+        }
+        let may_continue = *place == Place::Free || self.replace;
+        if may_continue && self.attributes.size > SEGMENT as u64 {
+            let part = self.part_file(Leftover::Keep(self.attributes.size))?;
+            if let Some(prefix) = part.prefix() {
+                return Ok(Basis::Partial(part, prefix));
+            }
+        }
+        if *place == Place::SameSize {
+            let (above, name) = self.root.place(&self.path)?;
+            let prefix = hash_existing(&above, name, self.attributes.size)?;
+            return Ok(prefix.map_or(Basis::Nothing, Basis::Existing));
+        }
+        Ok(Basis::Nothing)
+    }
+
+    /// Where the directories above are missing, they are made.
+    fn part_file(&self, leftover: Leftover) -> Result<PartFile, Refusal> {
+        let (above, name) = self.root.place_with_parents(&self.path)?;
+        PartFile::open(above, name, leftover)
+    }
+
+    /// Everything that is left to do once the last bytes are there.
+    fn complete(&self, part: Option<PartFile>, chunks: &[Bytes], hash: blake3::Hash) -> Result<(), Refusal> {
+        let fresh = part.is_none();
+        let mut part = match part {
+            Some(part) => part,
+            None => self.part_file(Leftover::Discard)?,
+        };
+        if let Err(error) = part.write(chunks) {
+            // There is nothing to gain from keeping a part of a small file.
+            if fresh {
+                part.discard();
+            }
+            return Err(error.into());
+        }
+        if part.hash() != hash {
+            part.discard();
+            return Err(corrupt());
+        }
+        match part.commit(self.path.name(), &self.attributes, self.replace) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(exists()),
+            other => Ok(other?),
+        }
+    }
+
+    /// Receives content from `start` on and completes the file. `received` is told of content as it arrives.
+    ///
+    /// The end of the stream is left to the caller.
+    ///
+    /// # Errors
+    /// CORRUPT or CHANGED if what arrived is not to be used; else what peer, channel or operating system say. What was received of a large file is kept.
+    pub(crate) async fn receive(
+        self,
+        exchange: &mut Exchange,
+        (basis, start): (Basis, u64),
+        received: impl Fn(u64),
+    ) -> Result<Received, TransferError> {
+        let mut part = match self.begin(basis, start).await? {
+            Begun::Compared(ours) => {
+                let theirs = exchange.message(Verdict::decode).await?.0?;
+                return if theirs == ours {
+                    Ok(Received::Identical)
+                } else {
+                    Err(corrupt().into())
+                };
+            }
+            Begun::Part(part) => part,
+        };
+        let mut left = self.attributes.size.saturating_sub(start);
+        let mut writing: Option<Job<Result<PartFile, Refusal>>> = None;
+        loop {
+            let count = usize::try_from(left).unwrap_or(SEGMENT).min(SEGMENT);
+            let arrived = exchange.content(count).await;
+            if let Some(job) = writing.take() {
+                part = Some(job.result().await.map_err(TransferError::local)?);
+            }
+            let chunks = arrived?;
+            received(count as u64);
+            left = left.saturating_sub(count as u64);
+            if left == 0 {
+                let hash = exchange.message(Verdict::decode).await?.0?;
+                let done = io_pool::run(move || self.complete(part, &chunks, hash)).await;
+                return done.map(|()| Received::Written).map_err(TransferError::local);
+            }
+            let (to, before) = (self.clone(), part.take());
+            writing = Some(io_pool::start(move || {
+                let mut part = match before {
+                    Some(part) => part,
+                    None => to.part_file(Leftover::Discard)?,
+                };
+                part.write(&chunks)?;
+                Ok(part)
+            }));
+        }
+    }
+
+    async fn begin(&self, basis: Basis, start: u64) -> Result<Begun, TransferError> {
+        match basis {
+            Basis::Existing(prefix) if start == prefix.len && start == self.attributes.size => {
+                Ok(Begun::Compared(prefix.hash))
+            }
+            Basis::Existing(prefix) if start == prefix.len => Err(changed().into()),
+            Basis::Existing(_) if start == 0 && !self.replace => Err(exists().into()),
+            Basis::Partial(part, prefix) if start == prefix.len => Ok(Begun::Part(Some(part))),
+            Basis::Partial(mut part, _) if start == 0 => io_pool::run(move || {
+                part.restart()?;
+                Ok(Begun::Part(Some(part)))
+            })
+            .await
+            .map_err(|error: io::Error| TransferError::local(error.into())),
+            _ if start == 0 => Ok(Begun::Part(None)),
+            _ => Err(TransferError::Protocol("it starts where nobody asked it to".to_owned())),
+        }
+    }
+}
+
+enum Begun {
+    /// The file there is the same, if the verdict says so.
+    Compared(blake3::Hash),
+    Part(Option<PartFile>),
+}
+
+fn corrupt() -> Refusal {
+    Refusal::new(Status::Corrupt, "what arrived does not have the BLAKE3 that was sent")
+}
+
+fn exists() -> Refusal {
+    Refusal::new(Status::Exists, "something else is there already: --force replaces it")
+}
+
+fn hash_existing(above: &Arc<OwnedFd>, name: &[u8], size: u64) -> io::Result<Option<Prefix>> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let mut file = File::from(rustix::fs::openat(above, name, flags, Mode::empty())?);
+    let mut hasher = blake3::Hasher::new();
+    let len = hash_file(&mut file, size, &mut hasher)?;
+    Ok((len == size && len > 0).then(|| Prefix {
+        len,
+        hash: hasher.finalize(),
+    }))
+}
+
+/// What became of a directory or link that was to be made.
+pub(crate) fn make_link(root: &Root, path: &RelPath, target: &[u8], replace: bool) -> Result<Received, Refusal> {
+    let (above, name) = root.place_with_parents(path)?;
+    match rustix::fs::symlinkat(target, &above, name) {
+        Ok(()) => Ok(Received::Written),
+        Err(Errno::EXIST) => match rustix::fs::readlinkat(&above, name, Vec::new()) {
+            Ok(there) if there.as_bytes() == target => Ok(Received::Identical),
+            _ if replace => replace_by_link(&above, name, target),
+            _ => Err(exists()),
+        },
+        Err(error) => Err(io::Error::from(error).into()),
+    }
+}
+
+fn replace_by_link(above: &OwnedFd, name: &[u8], target: &[u8]) -> Result<Received, Refusal> {
+    let temporary = std::ffi::CString::new(super::part_file::part_name(name))
+        .map_err(|_| Refusal::new(Status::BadPath, "NUL in a name"))?;
+    match rustix::fs::unlinkat(above, &temporary, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(error) => return Err(io::Error::from(error).into()),
+    }
+    rustix::fs::symlinkat(target, above, &temporary).map_err(io::Error::from)?;
+    super::part_file::rename(above, &temporary, name, true)?;
+    Ok(Received::Written)
+}
+
+/// Makes a directory, or makes one that is there usable for its owner until [`finish_directories`].
+pub(crate) fn make_directory(root: &Root, path: &RelPath) -> Result<(), Refusal> {
+    let Some((above, name)) = path.split() else {
+        return Ok(());
+    };
+    let above = match root.directory(above) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => root.place_with_parents(path)?.0,
+        other => other?,
+    };
+    match rustix::fs::mkdirat(&above, name, Mode::RWXU) {
+        Ok(()) => return Ok(()),
+        Err(Errno::EXIST) => {}
+        Err(error) => return Err(io::Error::from(error).into()),
+    }
+    let stat = rustix::fs::statat(&above, name, AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+        let text = "something that is not a directory is in its place: move it away";
+        return Err(Refusal::new(Status::Exists, text));
+    }
+    let mode = Mode::from_raw_mode(stat.st_mode);
+    if !mode.contains(Mode::RWXU) {
+        rustix::fs::chmodat(&above, name, mode | Mode::RWXU, AtFlags::empty()).map_err(io::Error::from)?;
+    }
+    Ok(())
+}
+
+/// Sets modes and times of directories that were made, the deepest first. Those that fail are named.
+pub(crate) fn finish_directories(root: &Root, made: &[(RelPath, Attributes)]) -> Vec<(RelPath, Refusal)> {
+    let finish = |(path, attributes): &(RelPath, Attributes)| {
+        let directory = root.directory(path.as_bytes());
+        let done = directory.and_then(|directory| {
+            rustix::fs::fchmod(&directory, Mode::from_raw_mode(attributes.mode as _))?;
+            Ok(rustix::fs::futimens(
+                &directory,
+                &super::part_file::times(attributes.mtime),
+            )?)
+        });
+        done.err().map(|error| (path.clone(), Refusal::from(error)))
+    };
+    made.iter().rev().filter_map(finish).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,147 @@
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+
+use super::*;
+use crate::transfer::protocol::Mtime;
+
+fn destination(dir: &Path, path: &str, size: u64, replace: bool) -> Destination {
+    Destination {
+        root: Arc::new(Root::open(dir).unwrap()),
+        path: RelPath::parse(path.as_bytes()).unwrap(),
+        attributes: Attributes {
+            size,
+            mode: 0o600,
+            mtime: Mtime {
+                seconds: 1_000,
+                nanoseconds: 7,
+            },
+        },
+        replace,
+    }
+}
+
+#[test]
+fn what_is_there_is_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let look = |path: &str, size| destination(dir.path(), path, size, false).look().unwrap();
+    assert_eq!(look("f", 5), Place::Free);
+    assert_eq!(look("no/such/f", 5), Place::Free);
+    fs::write(dir.path().join("f"), "hello").unwrap();
+    assert_eq!(look("f", 5), Place::SameSize);
+    assert_eq!(look("f", 6), Place::Taken);
+    let file = fs::File::open(dir.path().join("f")).unwrap();
+    rustix::fs::futimens(
+        &file,
+        &super::super::part_file::times(Mtime {
+            seconds: 1_000,
+            nanoseconds: 7,
+        }),
+    )
+    .unwrap();
+    assert_eq!(look("f", 5), Place::Identical);
+    symlink("f", dir.path().join("l")).unwrap();
+    assert_eq!(look("l", 5), Place::Taken);
+    fs::create_dir(dir.path().join("d")).unwrap();
+    assert_eq!(look("d", 0), Place::Taken);
+    let through = destination(dir.path(), "l/x", 5, true).look();
+    assert_eq!(through.unwrap_err().kind(), io::ErrorKind::NotADirectory);
+}
+
+#[test]
+fn a_complete_file_appears_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let to = destination(dir.path(), "a/b/f", 5, false);
+    to.complete(None, &[Bytes::from_static(b"hello")], blake3::hash(b"hello"))
+        .unwrap();
+    assert_eq!(fs::read(dir.path().join("a/b/f")).unwrap(), b"hello");
+    assert_eq!(fs::read_dir(dir.path().join("a/b")).unwrap().count(), 1);
+}
+
+#[test]
+fn what_does_not_have_its_hash_never_appears() {
+    let dir = tempfile::tempdir().unwrap();
+    let to = destination(dir.path(), "f", 5, false);
+    let refusal = to
+        .complete(None, &[Bytes::from_static(b"jello")], blake3::hash(b"hello"))
+        .unwrap_err();
+    assert_eq!(refusal.status, Status::Corrupt);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn something_else_is_replaced_only_by_force() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("f"), "other").unwrap();
+    let kept = destination(dir.path(), "f", 7, false);
+    assert_eq!(kept.basis(&kept.look().unwrap()).err().unwrap().status, Status::Exists);
+    let forced = destination(dir.path(), "f", 7, true);
+    assert!(matches!(forced.basis(&forced.look().unwrap()), Ok(Basis::Nothing)));
+}
+
+#[test]
+fn a_part_is_offered_and_a_file_of_the_same_size_is_compared() {
+    let dir = tempfile::tempdir().unwrap();
+    let size = SEGMENT as u64 + 10;
+    fs::write(dir.path().join(".f.sss-part"), "begun").unwrap();
+    let to = destination(dir.path(), "f", size, false);
+    let basis = to.basis(&Place::Free).unwrap();
+    assert!(matches!(basis, Basis::Partial(..)));
+    assert_eq!(basis.prefix().unwrap().hash, blake3::hash(b"begun"));
+    drop(basis);
+
+    fs::write(dir.path().join("g"), "hello").unwrap();
+    let to = destination(dir.path(), "g", 5, false);
+    let basis = to.basis(&to.look().unwrap()).unwrap();
+    assert!(matches!(basis, Basis::Existing(_)));
+    assert_eq!(basis.prefix().unwrap().hash, blake3::hash(b"hello"));
+}
+
+#[test]
+fn links_are_made_compared_and_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = Root::open(dir.path()).unwrap();
+    let path = RelPath::parse(b"d/l").unwrap();
+    assert_eq!(make_link(&root, &path, b"x", false), Ok(Received::Written));
+    assert_eq!(make_link(&root, &path, b"x", false), Ok(Received::Identical));
+    assert_eq!(make_link(&root, &path, b"y", false).unwrap_err().status, Status::Exists);
+    assert_eq!(make_link(&root, &path, b"y", true), Ok(Received::Written));
+    assert_eq!(fs::read_link(dir.path().join("d/l")).unwrap(), Path::new("y"));
+}
+
+#[test]
+fn directories_get_their_mode_and_time_at_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = Root::open(dir.path()).unwrap();
+    let paths: Vec<RelPath> = ["a", "a/b"]
+        .iter()
+        .map(|p| RelPath::parse(p.as_bytes()).unwrap())
+        .collect();
+    for path in &paths {
+        make_directory(&root, path).unwrap();
+    }
+    let attributes = Attributes {
+        size: 0,
+        mode: 0o550,
+        mtime: Mtime {
+            seconds: 99,
+            nanoseconds: 0,
+        },
+    };
+    let made: Vec<_> = paths.iter().map(|p| (p.clone(), attributes)).collect();
+    assert!(finish_directories(&root, &made).is_empty());
+    for path in ["a", "a/b"] {
+        let meta = fs::metadata(dir.path().join(path)).unwrap();
+        assert_eq!((meta.permissions().mode() & 0o777, meta.mtime()), (0o550, 99));
+    }
+    // A second run can write into them again.
+    for path in &paths {
+        make_directory(&root, path).unwrap();
+    }
+    let meta = fs::metadata(dir.path().join("a/b")).unwrap();
+    assert_eq!(meta.permissions().mode() & 0o700, 0o700);
+
+    fs::write(dir.path().join("f"), "").unwrap();
+    let refusal = make_directory(&root, &RelPath::parse(b"f").unwrap()).unwrap_err();
+    assert_eq!(refusal.status, Status::Exists);
+}

@@ -1,0 +1,308 @@
+//! The content of one file on its way out: read and hashed one segment ahead of the network.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use rustix::fs::{FileType, Mode, OFlags};
+
+use super::exchange::{Exchange, SEGMENT, TransferError};
+use super::io_pool::{self, Job};
+use super::manifest::attributes;
+use super::part_file::hash_file;
+use super::protocol::{Attributes, Prefix, Refusal, Status, Verdict, put_varint};
+use super::safe_path::{RelPath, Root};
+
+/// A file being sent.
+pub(crate) struct Source {
+    file: File,
+    /// As they were when it was opened.
+    attributes: Attributes,
+    hasher: blake3::Hasher,
+    left: u64,
+}
+
+/// Bytes to send, and the source if there are more.
+pub(crate) struct Segment {
+    bytes: Vec<u8>,
+    /// Where content starts in the file, and how much of it is in this segment.
+    start: u64,
+    content: u64,
+    next: Option<Source>,
+}
+
+/// What comes before content: FETCH tells everything, STORE has told all but the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Head {
+    Fetch,
+    Store,
+}
+
+impl Source {
+    /// Opens a regular file.
+    ///
+    /// # Errors
+    /// WRONG_KIND if it is none; else what the operating system says.
+    pub(crate) fn open(root: &Root, path: &RelPath) -> Result<Self, Refusal> {
+        let (above, name) = root.place(path)?;
+        // NONBLOCK: opening a FIFO must not wait for a writer.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(above, name, flags, Mode::empty()).map_err(io::Error::from)?;
+        let stat = rustix::fs::fstat(&file).map_err(io::Error::from)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(Refusal::new(Status::WrongKind, "not a regular file"));
+        }
+        let attributes = attributes(&stat);
+        Ok(Self {
+            file: file.into(),
+            attributes,
+            hasher: blake3::Hasher::new(),
+            left: attributes.size,
+        })
+    }
+
+    /// Size, mode and time, as they were when it was opened.
+    pub(crate) fn attributes(&self) -> Attributes {
+        self.attributes
+    }
+
+    /// The first segment: what comes before content, and content from where `have` ends, or from the beginning if the file
+    /// begins otherwise (FIL-7).
+    pub(crate) fn first_segment(mut self, have: Option<Prefix>, head: Head) -> io::Result<Segment> {
+        let start = self.skip(have)?;
+        let mut bytes = Vec::with_capacity(128_usize.saturating_add(self.next_len()));
+        if head == Head::Fetch {
+            bytes.push(Status::Ok as u8);
+            self.attributes.encode(&mut bytes);
+        }
+        put_varint(&mut bytes, start);
+        self.fill(bytes)
+    }
+
+    /// Goes behind a prefix that is the same here. Where the content to send starts.
+    fn skip(&mut self, have: Option<Prefix>) -> io::Result<u64> {
+        let Some(have) = have.filter(|have| have.len <= self.attributes.size) else {
+            return Ok(0);
+        };
+        let read = hash_file(&mut self.file, have.len, &mut self.hasher)?;
+        if read == have.len && self.hasher.finalize() == have.hash {
+            self.left = self.left.saturating_sub(read);
+            return Ok(read);
+        }
+        self.hasher.reset();
+        io::Seek::rewind(&mut self.file)?;
+        Ok(0)
+    }
+
+    fn next_len(&self) -> usize {
+        usize::try_from(self.left).unwrap_or(SEGMENT).min(SEGMENT)
+    }
+
+    /// Appends the next segment of content, and the verdict after the last.
+    fn fill(mut self, mut bytes: Vec<u8>) -> io::Result<Segment> {
+        let before = bytes.len();
+        let want = self.next_len();
+        let read = (&mut self.file).take(want as u64).read_to_end(&mut bytes)?;
+        if read < want {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it became shorter"));
+        }
+        self.hasher.update(bytes.get(before..).unwrap_or_default());
+        self.left = self.left.saturating_sub(read as u64);
+        let content = read as u64;
+        let start = self.attributes.size.saturating_sub(self.left).saturating_sub(content);
+        let next = if self.left == 0 {
+            self.verdict()?.encode(&mut bytes);
+            None
+        } else {
+            Some(self)
+        };
+        Ok(Segment {
+            bytes,
+            start,
+            content,
+            next,
+        })
+    }
+
+    fn verdict(&self) -> io::Result<Verdict> {
+        if attributes(&rustix::fs::fstat(&self.file)?) == self.attributes {
+            return Ok(Verdict(Ok(self.hasher.finalize())));
+        }
+        Ok(Verdict(Err(changed())))
+    }
+}
+
+impl Segment {
+    /// Where in the file its content starts.
+    pub(crate) fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// Sends it and all that follow, then says that nothing more comes. `sent` is told of content as it is handed to the transport.
+    ///
+    /// # Errors
+    /// If the peer no longer wants it, the channel is lost, or the file cannot be read on: then the stream is reset.
+    pub(crate) async fn send(self, exchange: &mut Exchange, sent: impl Fn(u64)) -> Result<(), TransferError> {
+        let mut segment = self;
+        loop {
+            let ahead: Option<Job<_>> = segment.next.map(|source| io_pool::start(|| source.next_segment()));
+            exchange.send(segment.bytes).await?;
+            sent(segment.content);
+            let Some(ahead) = ahead else {
+                return exchange.finish();
+            };
+            segment = ahead.result().await.map_err(|error| {
+                let refusal = unreadable(error);
+                exchange.reset(&refusal);
+                refusal
+            })?;
+        }
+    }
+}
+
+impl Source {
+    fn next_segment(self) -> io::Result<Segment> {
+        let bytes = Vec::with_capacity(64_usize.saturating_add(self.next_len()));
+        self.fill(bytes)
+    }
+}
+
+/// Opens a file and makes its first segment, on the pool.
+pub(crate) async fn open(root: Arc<Root>, path: RelPath, have: Option<Prefix>) -> Result<Segment, Refusal> {
+    io_pool::run(move || {
+        let source = Source::open(&root, &path)?;
+        source.first_segment(have, Head::Fetch).map_err(unreadable)
+    })
+    .await
+}
+
+/// The file is not as it was when its transfer began.
+pub(crate) fn changed() -> Refusal {
+    Refusal::new(Status::Changed, "the file was changed while it was read: try again")
+}
+
+/// Why content could not be read on.
+pub(crate) fn unreadable(error: io::Error) -> Refusal {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => changed(),
+        _ => error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Write;
+
+    use super::*;
+    use crate::transfer::protocol::Cursor;
+
+    /// All segments of a FETCH answer, decoded.
+    fn whole(root: &Root, path: &str, have: Option<Prefix>) -> (u64, Vec<u8>, Verdict) {
+        let source = Source::open(root, &RelPath::parse(path.as_bytes()).unwrap()).unwrap();
+        let mut segment = source.first_segment(have, Head::Fetch).unwrap();
+        let mut bytes = std::mem::take(&mut segment.bytes);
+        while let Some(source) = segment.next.take() {
+            segment = source.next_segment().unwrap();
+            bytes.append(&mut segment.bytes);
+        }
+        let mut cursor = Cursor::new(&bytes);
+        assert_eq!(cursor.status(), Ok(Status::Ok));
+        let attributes = Attributes::decode(&mut cursor).unwrap();
+        let start = cursor.varint().unwrap();
+        let content = (attributes.size - start) as usize;
+        let at = bytes.len() - cursor.remaining();
+        let mut rest = Cursor::new(&bytes[at + content..]);
+        let verdict = Verdict::decode(&mut rest).unwrap();
+        assert_eq!(rest.remaining(), 0);
+        (start, bytes[at..at + content].to_vec(), verdict)
+    }
+
+    fn prefix(content: &[u8]) -> Prefix {
+        Prefix {
+            len: content.len() as u64,
+            hash: blake3::hash(content),
+        }
+    }
+
+    #[test]
+    fn content_of_any_length_is_sent_with_its_hash() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        for len in [0, 1, SEGMENT - 1, SEGMENT, SEGMENT + 1, 3 * SEGMENT + 17] {
+            let data: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
+            fs::write(dir.path().join("f"), &data).unwrap();
+            let (start, content, verdict) = whole(&root, "f", None);
+            assert_eq!(start, 0);
+            assert!(content == data, "{len} bytes");
+            assert_eq!(verdict.0, Ok(blake3::hash(&data)));
+        }
+    }
+
+    #[test]
+    fn a_true_prefix_is_not_sent_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let data = vec![7; 2 * SEGMENT];
+        fs::write(dir.path().join("f"), &data).unwrap();
+        for len in [1, SEGMENT, SEGMENT + 5, 2 * SEGMENT] {
+            let (start, content, verdict) = whole(&root, "f", Some(prefix(&data[..len])));
+            assert_eq!((start as usize, content.len()), (len, data.len() - len));
+            assert_eq!(verdict.0, Ok(blake3::hash(&data)));
+        }
+        for wrong in [prefix(b"other"), prefix(&vec![7; 2 * SEGMENT + 1])] {
+            let (start, content, verdict) = whole(&root, "f", Some(wrong));
+            assert_eq!((start, content.len()), (0, data.len()));
+            assert_eq!(verdict.0, Ok(blake3::hash(&data)));
+        }
+    }
+
+    #[test]
+    fn a_file_that_changes_is_found_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let path = dir.path().join("f");
+        fs::write(&path, vec![1; 2 * SEGMENT]).unwrap();
+        let name = RelPath::parse(b"f").unwrap();
+
+        let segment = Source::open(&root, &name)
+            .unwrap()
+            .first_segment(None, Head::Store)
+            .unwrap();
+        fs::OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .unwrap()
+            .write_all(b"more")
+            .unwrap();
+        let last = segment.next.unwrap().next_segment().unwrap();
+        let verdict = Verdict::decode(&mut Cursor::new(&last.bytes[SEGMENT..])).unwrap();
+        assert_eq!(verdict.0.unwrap_err().status, Status::Changed);
+
+        let segment = Source::open(&root, &name)
+            .unwrap()
+            .first_segment(None, Head::Store)
+            .unwrap();
+        fs::write(&path, "short").unwrap();
+        let error = segment.next.unwrap().next_segment().err().unwrap();
+        assert_eq!(unreadable(error).status, Status::Changed);
+    }
+
+    #[test]
+    fn only_regular_files_are_sources() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("d")).unwrap();
+        fs::write(dir.path().join("f"), "").unwrap();
+        std::os::unix::fs::symlink("f", dir.path().join("l")).unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let status = |name: &str| {
+            let path = RelPath::parse(name.as_bytes()).unwrap();
+            Source::open(&root, &path).err().map(|r| r.status)
+        };
+        assert_eq!(status("f"), None);
+        assert_eq!(status("d"), Some(Status::WrongKind));
+        assert_eq!(status("l"), Some(Status::BadPath));
+        assert_eq!(status("none"), Some(Status::NotFound));
+        assert_eq!(status(""), Some(Status::WrongKind));
+    }
+}

@@ -1,0 +1,198 @@
+//! From this side to the server: one STORE per file while the tree is walked, then MAKE for directories and links.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use sss::Stream;
+
+use super::crew::Crew;
+use super::exchange::{Exchange, TransferError};
+use super::io_pool;
+use super::manifest::Walk;
+use super::protocol::{Cursor, Entry, Kind, NotMade, Prefix, Refusal, Request, Status, Stop, answer};
+use super::safe_path::{RelPath, Root};
+use super::send::{Head, Source, unreadable};
+use super::tally::Tally;
+
+/// Entries walked over together.
+const BATCH: usize = 256;
+
+/// How often a file is tried again, and how long it is left alone before.
+const TRIES: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// A transfer from this side.
+pub(crate) struct Upload {
+    pub(crate) session: Arc<Stream>,
+    /// What is sent: below which directory, and what of it.
+    pub(crate) root: Arc<Root>,
+    pub(crate) local: RelPath,
+    /// As what, on the server.
+    pub(crate) remote: RelPath,
+    pub(crate) replace: bool,
+    pub(crate) tally: Arc<Tally>,
+}
+
+/// How the server answers STORE.
+enum Answer {
+    Send(Option<Prefix>),
+    Identical,
+}
+
+impl Upload {
+    /// Transfers everything.
+    ///
+    /// # Errors
+    /// If there is no sense in going on. What fails by itself is counted in the tally.
+    pub(crate) async fn run(self, mut walk: Walk) -> Result<(), TransferError> {
+        let this = Arc::new(self);
+        let mut crew = Crew::new();
+        let mut to_make = Vec::new();
+        loop {
+            let batch;
+            (batch, walk) = io_pool::run(move || (walk.by_ref().take(BATCH).collect::<Vec<_>>(), walk)).await;
+            if batch.is_empty() {
+                break;
+            }
+            for entry in batch {
+                match entry.kind {
+                    Kind::File(attributes) => {
+                        this.tally.found(attributes.size);
+                        crew.start(attributes.size, this.clone().store(entry.path)).await?;
+                    }
+                    Kind::Directory(_) | Kind::Link(..) => to_make.push(entry),
+                    Kind::Other(_) => this.tally.skipped.add(1),
+                    Kind::Unreadable(refusal) => this.tally.fail(this.local.join(&entry.path), refusal),
+                }
+            }
+        }
+        this.tally.all_found.store(true, Ordering::Relaxed);
+        crew.finish().await?;
+        this.make(to_make).await
+    }
+
+    /// Transfers one file; once more if it changed meanwhile, or if the server still holds it for a transfer of ours that was interrupted.
+    async fn store(self: Arc<Self>, path: RelPath) -> Result<(), TransferError> {
+        let mut result = self.store_once(&path).await;
+        for _ in 0..TRIES {
+            match &result {
+                Err(TransferError::Refused(r)) if r.status == Status::Changed => {}
+                Err(TransferError::Refused(r)) if r.status == Status::Busy => tokio::time::sleep(PAUSE).await,
+                _ => break,
+            }
+            result = self.store_once(&path).await;
+        }
+        match result {
+            // Nothing that is sent will be taken.
+            Err(TransferError::Refused(refusal)) if hopeless(refusal.status) => Err(TransferError::Disk(refusal)),
+            Err(TransferError::Refused(refusal)) => {
+                self.tally.fail(self.local.join(&path), refusal);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    async fn store_once(&self, path: &RelPath) -> Result<(), TransferError> {
+        let (root, local) = (self.root.clone(), self.local.join(path));
+        let source = io_pool::run(move || Source::open(&root, &local)).await?;
+        let attributes = source.attributes();
+        let mut exchange = Exchange::new(self.session.open_substream()?);
+        let request = Request::Store {
+            path: self.remote.join(path),
+            replace: self.replace,
+            attributes,
+        };
+        exchange.send(request.encode()).await?;
+        let have = match exchange.message(store_answer).await?? {
+            Answer::Send(have) => have,
+            Answer::Identical => {
+                exchange.finish()?;
+                self.tally.kept(attributes.size);
+                return exchange.end().await;
+            }
+        };
+        let segment = io_pool::run(move || source.first_segment(have, Head::Store)).await;
+        let segment = segment.map_err(|error| {
+            let refusal = unreadable(error);
+            exchange.reset(&refusal);
+            refusal
+        })?;
+        let before = segment.start();
+        let sent = segment
+            .send(&mut exchange, |bytes| self.tally.bytes_moved.add(bytes))
+            .await;
+        if let Err(error @ (TransferError::Lost(_) | TransferError::Protocol(_))) = sent {
+            return Err(error);
+        }
+        // If it was stopped, the server has said why.
+        match exchange.message(result).await?? {
+            Status::Identical => self.tally.kept(attributes.size),
+            _ => {
+                sent?;
+                self.tally.files_moved.add(1);
+                self.tally.bytes_kept.add(before);
+            }
+        }
+        exchange.end().await
+    }
+
+    async fn make(&self, entries: Vec<Entry>) -> Result<(), TransferError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let mut exchange = Exchange::new(self.session.open_substream()?);
+        let request = Request::Make {
+            path: self.remote.clone(),
+            replace: self.replace,
+        };
+        exchange.send(request.encode()).await?;
+        for batch in entries.chunks(BATCH) {
+            let mut out = Vec::new();
+            batch.iter().for_each(|entry| entry.encode(&mut out));
+            exchange.send(out).await?;
+        }
+        exchange.finish()?;
+        exchange.message(answer).await??;
+        loop {
+            let failed = exchange.messages(BATCH, NotMade::decode).await?;
+            if failed.is_empty() {
+                break;
+            }
+            for NotMade { path, refusal } in failed {
+                self.tally.fail(self.local.join(&path), refusal);
+            }
+        }
+        let directories = entries.iter().filter(|e| matches!(e.kind, Kind::Directory(_))).count();
+        self.tally.directories.add(directories as u64);
+        self.tally.links.add(entries.len().saturating_sub(directories) as u64);
+        Ok(())
+    }
+}
+
+/// Whether a refusal of one file holds for all.
+fn hopeless(status: Status) -> bool {
+    matches!(status, Status::ReadOnly | Status::NoSpace | Status::BadRequest)
+}
+
+fn store_answer(from: &mut Cursor<'_>) -> Result<Result<Answer, Refusal>, Stop> {
+    match from.status()? {
+        Status::Ok => Ok(Ok(Answer::Send(Prefix::decode(from)?))),
+        other => {
+            let refusal = from.refusal(other)?;
+            Ok(if other == Status::Identical {
+                Ok(Answer::Identical)
+            } else {
+                Err(refusal)
+            })
+        }
+    }
+}
+
+fn result(from: &mut Cursor<'_>) -> Result<Result<Status, Refusal>, Stop> {
+    let status = from.status()?;
+    let refusal = from.refusal(status)?;
+    let done = matches!(status, Status::Ok | Status::Identical);
+    Ok(if done { Ok(status) } else { Err(refusal) })
+}

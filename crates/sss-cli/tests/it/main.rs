@@ -1,0 +1,9 @@
+//! The real binary, as people and scripts meet it.
+
+mod demo;
+mod errors;
+mod hostile;
+mod resume;
+mod support;
+mod transfer;
+mod trust;

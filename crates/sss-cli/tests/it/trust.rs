@@ -1,0 +1,94 @@
+//! Identities, known hosts, who may connect.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use crate::support::Home;
+
+#[test]
+fn an_identity_is_made_shown_and_not_replaced_by_accident() {
+    let home = Home::new();
+    let eid = home.run(["id"]).expect(0).out;
+    assert!(eid.starts_with("sss1") && eid.len() == 64, "{eid:?}");
+    assert_eq!(home.run(["id"]).expect(0).out, eid);
+    let fact = home.run(["id", "--json"]).expect(0).event("identity");
+    assert_eq!(fact["eid"], eid.trim());
+    let mode = fs::metadata(fact["file"].as_str().unwrap())
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+
+    home.run(["id", "--new"]).expect(1).says(&["exists already", "--force"]);
+    assert_eq!(home.run(["id"]).expect(0).out, eid);
+    assert_ne!(home.run(["id", "--new", "--force"]).expect(0).out, eid);
+
+    let file = home.path("box.key");
+    let file = file.to_str().unwrap();
+    let other = home.run(["id", "--new", "--file", file]).expect(0).out;
+    assert_eq!(home.run(["id", "--file", file]).expect(0).out, other);
+    fs::set_permissions(file, fs::Permissions::from_mode(0o640)).unwrap();
+    home.run(["id", "--file", file])
+        .expect(1)
+        .says(&["others can read", "chmod 600"]);
+}
+
+#[test]
+fn a_host_known_by_address_is_trusted_once_and_then_held_to_it() {
+    let (server, client) = (Home::new(), Home::new());
+    let dir = server.dir("source");
+    let mut serving = server.serve(&dir, &[]);
+    let address = serving.address().to_owned();
+    let ping = |args: &[&str]| client.run(["ping", &address, "-c", "2", "-i", "0.01"].iter().chain(args));
+
+    ping(&[])
+        .expect(4)
+        .says(&[serving.eid(), "not known", "--trust", "compare the EID"]);
+    let ran = ping(&["--trust"]).expect(0).says(&["remembered in"]);
+    assert!(
+        ran.out.contains("2 round trips: min ") && ran.out.contains("path MTU"),
+        "{}",
+        ran.out
+    );
+    ping(&[]).expect(0);
+    client.run(["ls", &address]).expect(0);
+
+    serving.kill();
+    let impostor = Home::new();
+    let other = impostor.serve_at(&address, &dir, &[]);
+    let ran = ping(&["--trust"]).expect(4);
+    ran.says(&["not the one it was", serving.eid(), other.eid(), "remove the line"]);
+    ping(&["--known-hosts", client.path("other").to_str().unwrap(), "--trust"]).expect(0);
+}
+
+#[test]
+fn a_wrong_eid_is_refused_and_the_right_one_named() {
+    let (server, client) = (Home::new(), Home::new());
+    let serving = server.serve(&server.dir("source"), &[]);
+    let wrong = client
+        .run(["id", "--file", client.path("wrong").to_str().unwrap()])
+        .expect(0)
+        .out;
+    let target = format!("{}@{}", wrong.trim(), serving.address());
+    client
+        .run(["ping", &target])
+        .expect(4)
+        .says(&[serving.eid(), wrong.trim(), "check address and EID"]);
+}
+
+#[test]
+fn only_those_allowed_may_connect() {
+    let (server, friend, stranger) = (Home::new(), Home::new(), Home::new());
+    let eid = friend.run(["id"]).expect(0).out;
+    let serving = server.serve(&server.dir("source"), &["--allow", eid.trim()]);
+    friend.run(["ls", &serving.target]).expect(0);
+    let ran = stranger.run(["ls", &serving.target, "--timeout", "3"]).expect(4);
+    ran.says(&["did not accept us", "--allow", "sss id"]);
+}
+
+#[test]
+fn two_processes_of_one_account_talk_to_each_other() {
+    let home = Home::new();
+    let serving = home.serve(&home.dir("source"), &[]);
+    home.run(["ls", &serving.target]).expect(0);
+}

@@ -1,0 +1,17 @@
+# What CI runs, and its parts.
+ci:
+    .ci/run
+
+test:
+    cargo test --workspace
+
+lint:
+    cargo fmt --all --check
+    cargo clippy --workspace --all-targets -- -D warnings
+    cargo run -q -p xtask -- tidy
+
+demo:
+    cargo run --release --bin sss -- demo
+
+bench:
+    cargo run --release -p sss-bench -- compare
