@@ -57,7 +57,10 @@ impl Caps<'_> {
         }
         let parameters = signature.inputs.len();
         if parameters > PARAMETERS {
-            self.report(span, &format!("fn {name} has {parameters} parameters, at most {PARAMETERS}"));
+            self.report(
+                span,
+                &format!("fn {name} has {parameters} parameters, at most {PARAMETERS}"),
+            );
         }
     }
 }
@@ -87,7 +90,10 @@ impl<'ast> Visit<'ast> for Caps<'_> {
         let is_arguments = item.attrs.iter().any(|a| a.path().is_ident("command"));
         if fields > FIELDS && !is_arguments && !is_plain_facts(item) {
             let name = &item.ident;
-            self.report(item.span(), &format!("struct {name} has {fields} fields, at most {FIELDS}"));
+            self.report(
+                item.span(),
+                &format!("struct {name} has {fields} fields, at most {FIELDS}"),
+            );
         }
     }
 }
@@ -99,9 +105,9 @@ fn is_plain_facts(item: &syn::ItemStruct) -> bool {
 }
 
 fn is_test_only(attrs: &[syn::Attribute]) -> bool {
-    attrs.iter().any(|attr| {
-        attr.path().is_ident("cfg") && attr.parse_args::<syn::Ident>().is_ok_and(|ident| ident == "test")
-    })
+    attrs
+        .iter()
+        .any(|attr| attr.path().is_ident("cfg") && attr.parse_args::<syn::Ident>().is_ok_and(|ident| ident == "test"))
 }
 
 fn length(span: Span) -> usize {
@@ -124,7 +130,10 @@ mod tests {
         assert!(findings(&body(80)).is_empty());
         assert_eq!(findings(&body(81)).len(), 1);
         assert!(findings("fn f(a: u8, b: u8, c: u8, d: u8, e: u8, f: u8) {}").is_empty());
-        assert_eq!(findings("fn f(a: u8, b: u8, c: u8, d: u8, e: u8, f: u8, g: u8) {}").len(), 1);
+        assert_eq!(
+            findings("fn f(a: u8, b: u8, c: u8, d: u8, e: u8, f: u8, g: u8) {}").len(),
+            1
+        );
         assert_eq!(findings(&"\n".repeat(601)).len(), 1);
     }
 

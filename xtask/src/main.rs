@@ -44,7 +44,11 @@ fn tidy() -> ExitCode {
     for finding in &findings {
         eprintln!("tidy: {finding}");
     }
-    println!("tidy: {} files, {requirements} requirements, {} findings", sources.len(), findings.len());
+    println!(
+        "tidy: {} files, {requirements} requirements, {} findings",
+        sources.len(),
+        findings.len()
+    );
     if findings.is_empty() {
         ExitCode::SUCCESS
     } else {

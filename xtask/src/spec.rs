@@ -18,7 +18,9 @@ pub(crate) fn check(root: &Path, sources: &[PathBuf], findings: &mut Vec<String>
     }
     for (id, is_must) in &requirements {
         if *is_must && !cited.contains_key(id) {
-            findings.push(format!("docs/spec: {id} says MUST and no test cites it (`// spec: {id}`)"));
+            findings.push(format!(
+                "docs/spec: {id} says MUST and no test cites it (`// spec: {id}`)"
+            ));
         }
     }
     requirements.len()

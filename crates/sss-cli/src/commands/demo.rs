@@ -1,7 +1,12 @@
 //! `sss demo`: two hosts in two processes, over real sockets of this machine. Copies a generated tree, makes calls, shows the facts.
 //!
-//! 1. generate a tree from the seed; 2. start the second host, which serves it; 3. connect; 4. copy the tree, one substream per file, and
-//! show the tree of streams meanwhile; 5. compare what arrived with what was generated; 6. make calls, one substream each; 7. the facts.
+//! 1. generate a tree from the seed
+//! 2. start the second host, which serves it
+//! 3. connect
+//! 4. copy the tree, one substream per file, and look at the tree of streams meanwhile
+//! 5. compare what arrived with what was generated
+//! 6. make calls, one substream each
+//! 7. show the facts
 
 mod calls;
 mod child;

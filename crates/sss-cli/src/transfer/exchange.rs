@@ -183,15 +183,14 @@ impl Exchange {
     /// Messages until the end: at least one, or none at the end, and as many more as are there already, up to `most`.
     pub(crate) async fn messages<T>(&mut self, most: usize, decode: Decode<T>) -> Result<Vec<T>, TransferError> {
         let mut messages = Vec::new();
-        while !self.at_end().await? {
-            messages.push(self.message(decode).await?);
-            while messages.len() < most {
-                match self.buffered(decode)? {
-                    Some(message) => messages.push(message),
-                    None => return Ok(messages),
-                }
-            }
-            break;
+        if self.at_end().await? {
+            return Ok(messages);
+        }
+        messages.push(self.message(decode).await?);
+        while messages.len() < most
+            && let Some(message) = self.buffered(decode)?
+        {
+            messages.push(message);
         }
         Ok(messages)
     }

@@ -44,7 +44,7 @@ pub(crate) enum Basis {
     /// The file there now.
     Existing(Prefix),
     /// What an earlier transfer left.
-    Partial(PartFile, Prefix),
+    Partial(Box<PartFile>, Prefix),
 }
 
 impl Basis {
@@ -101,7 +101,7 @@ impl Destination {
         if may_continue && self.attributes.size > SEGMENT as u64 {
             let part = self.part_file(Leftover::Keep(self.attributes.size))?;
             if let Some(prefix) = part.prefix() {
-                return Ok(Basis::Partial(part, prefix));
+                return Ok(Basis::Partial(Box::new(part), prefix));
             }
         }
         if *place == Place::SameSize {
@@ -166,7 +166,7 @@ impl Destination {
             Begun::Part(part) => part,
         };
         let mut left = self.attributes.size.saturating_sub(start);
-        let mut writing: Option<Job<Result<PartFile, Refusal>>> = None;
+        let mut writing: Option<Job<Result<Box<PartFile>, Refusal>>> = None;
         loop {
             let count = usize::try_from(left).unwrap_or(SEGMENT).min(SEGMENT);
             let arrived = exchange.content(count).await;
@@ -178,14 +178,14 @@ impl Destination {
             left = left.saturating_sub(count as u64);
             if left == 0 {
                 let hash = exchange.message(Verdict::decode).await?.0?;
-                let done = io_pool::run(move || self.complete(part, &chunks, hash)).await;
+                let done = io_pool::run(move || self.complete(part.map(|p| *p), &chunks, hash)).await;
                 return done.map(|()| Received::Written).map_err(TransferError::local);
             }
             let (to, before) = (self.clone(), part.take());
             writing = Some(io_pool::start(move || {
                 let mut part = match before {
                     Some(part) => part,
-                    None => to.part_file(Leftover::Discard)?,
+                    None => Box::new(to.part_file(Leftover::Discard)?),
                 };
                 part.write(&chunks)?;
                 Ok(part)
@@ -216,7 +216,7 @@ impl Destination {
 enum Begun {
     /// The file there is the same, if the verdict says so.
     Compared(blake3::Hash),
-    Part(Option<PartFile>),
+    Part(Option<Box<PartFile>>),
 }
 
 fn corrupt() -> Refusal {

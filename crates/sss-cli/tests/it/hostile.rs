@@ -82,6 +82,7 @@ fn get(listing: Vec<u8>, hash: blake3::Hash, client: &Home) -> crate::support::R
     client.run(["get", &target, copy.to_str().unwrap(), "--force"])
 }
 
+// spec: FIL-4
 #[test]
 fn a_server_cannot_write_outside_of_the_destination() {
     for path in [
@@ -114,6 +115,7 @@ fn a_server_cannot_write_outside_of_the_destination() {
     }
 }
 
+// spec: FIL-4
 #[test]
 fn a_server_cannot_write_through_its_own_links() {
     let client = Home::new();
@@ -143,6 +145,7 @@ fn a_server_cannot_write_through_its_own_links() {
     );
 }
 
+// spec: FIL-9
 #[test]
 fn content_with_another_hash_never_gets_its_name() {
     let client = Home::new();
@@ -175,6 +178,7 @@ async fn ask(session: &Stream, request: &[u8]) -> Vec<u8> {
     stream.read_to_end(1 << 20).await.unwrap_or_default().to_vec()
 }
 
+// spec: FIL-4
 #[test]
 fn a_client_cannot_reach_what_is_not_served() {
     const BAD_PATH: u8 = 6;

@@ -125,6 +125,7 @@ fn ls_shows_what_is_there() {
         .says(&["no such file", "sss ls"]);
 }
 
+// spec: FIL-9
 #[test]
 fn nothing_is_overwritten_unless_forced() {
     let (server, client) = (Home::new(), Home::new());
