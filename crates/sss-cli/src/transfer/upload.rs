@@ -19,7 +19,7 @@ use super::tally::Tally;
 const BATCH: usize = 256;
 
 /// How often a file is tried again, and how long it is left alone before.
-const TRIES: u32 = 3;
+const TRIES: u32 = 6;
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// A transfer from this side.
