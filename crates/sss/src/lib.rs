@@ -77,3 +77,8 @@ pub use sss_proto::{
     ReadError, RecvState, SendState, StreamId, StreamInfo, TreeNode, WindowConfig, WriteError,
 };
 pub use sss_wire::{Code, Eid, EidError};
+
+/// The README's program is compiled and run with the documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
