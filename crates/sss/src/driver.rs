@@ -8,6 +8,7 @@
 //! 3. *transmit*: the core is polled until it has nothing more to send, and acknowledgements and answers share packets;
 //! 4. *park*: until the socket is ready, the core's next moment comes, or an application's call wants the driver.
 
+pub(crate) mod addresses;
 pub(crate) mod clock;
 pub(crate) mod closing;
 mod receive;

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::builder::HostBuilder;
 use crate::connect::Connect;
-use crate::driver::{SocketStats, closing, socket};
+use crate::driver::{SocketStats, addresses, closing, socket};
 use crate::error::{HostCloseError, ProbeError};
 use crate::peer::Peer;
 use crate::server::Server;
@@ -51,12 +51,12 @@ impl Host {
         self.handle.local_addr()
     }
 
-    /// Addresses under which peers can reach this host, those for other machines first and loopback last.
+    /// Addresses under which peers can reach this host: global ones first, then private ones, loopback last.
     ///
-    /// If the socket is bound to an unspecified address, these are the addresses that this machine uses towards
-    /// other networks, and the loopback addresses; what a NAT makes of them is not known here.
+    /// If the socket is bound to an unspecified address, these are the addresses of all network interfaces that are up, except
+    /// the link-local ones of IPv6; what a NAT makes of them is not known here. Asks the system each time.
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        socket::usable_addrs(self.handle.local_addr())
+        addresses::usable(self.handle.local_addr())
     }
 
     /// Offers `service`, spoken as `protocol`, to peers, for as long as the server exists.

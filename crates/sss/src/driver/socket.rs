@@ -1,7 +1,7 @@
 //! The UDP socket: segmentation and receive offload, ECN and batches through `quinn-udp`.
 
 use std::io::{self, IoSliceMut};
-use std::net::{IpAddr, SocketAddr, SocketAddrV6, UdpSocket as StdUdpSocket};
+use std::net::{SocketAddr, SocketAddrV6, UdpSocket as StdUdpSocket};
 use std::task::{Context, Poll};
 
 use quinn_udp::{EcnCodepoint, RecvMeta, UdpSockRef, UdpSocketState};
@@ -42,39 +42,6 @@ pub(crate) fn bind(address: SocketAddr, buffers: usize) -> Result<Bound, BuildEr
     let io = StdUdpSocket::from(raw);
     let local_addr = io.local_addr().map_err(BuildError::Socket)?;
     Ok(Bound { io, local_addr })
-}
-
-/// The addresses under which a socket bound to `bound` can be reached from this machine and from its networks,
-/// those of the network first.
-///
-/// For an unspecified address: the source addresses that routes outward use, and the loopback addresses. Found without sending anything.
-pub(crate) fn usable_addrs(bound: SocketAddr) -> Vec<SocketAddr> {
-    if !bound.ip().is_unspecified() {
-        return vec![bound];
-    }
-    // Addresses reserved for documentation (RFC 5737, RFC 3849): every default route covers them.
-    const V4: (&str, &str, &str) = ("0.0.0.0:0", "192.0.2.1:9", "127.0.0.1");
-    const V6: (&str, &str, &str) = ("[::]:0", "[2001:db8::1]:9", "::1");
-    let families: &[_] = if bound.is_ipv4() { &[V4] } else { &[V4, V6] };
-    let routed = families
-        .iter()
-        .filter_map(|(any, far, _)| source_address(any, far).ok());
-    let loopback = families.iter().filter_map(|(_, _, lo)| lo.parse::<IpAddr>().ok());
-    let mut found: Vec<SocketAddr> = Vec::new();
-    for ip in routed.chain(loopback) {
-        let address = SocketAddr::new(ip, bound.port());
-        if !found.contains(&address) && StdUdpSocket::bind(SocketAddr::new(ip, 0)).is_ok() {
-            found.push(address);
-        }
-    }
-    found
-}
-
-/// The address from which this machine would send to `far`.
-fn source_address(any: &str, far: &str) -> io::Result<IpAddr> {
-    let socket = StdUdpSocket::bind(any)?;
-    socket.connect(far)?;
-    Ok(socket.local_addr()?.ip())
 }
 
 /// The socket at work.
@@ -177,19 +144,5 @@ mod tests {
         assert_eq!(canonical(mapped), "192.0.2.7:99".parse().unwrap());
         let v6: SocketAddr = "[2001:db8::7]:99".parse().unwrap();
         assert_eq!(canonical(v6), v6);
-    }
-
-    #[test]
-    fn a_wildcard_has_usable_addresses_with_its_port() {
-        let bound = bind("0.0.0.0:0".parse().unwrap(), 1 << 16).unwrap();
-        let addrs = usable_addrs(bound.local_addr());
-        assert!(addrs.contains(&SocketAddr::new([127, 0, 0, 1].into(), bound.local_addr().port())));
-        assert!(addrs.iter().all(|a| !a.ip().is_unspecified()));
-    }
-
-    #[test]
-    fn a_specific_address_is_its_own_only_one() {
-        let address: SocketAddr = "127.0.0.1:5".parse().unwrap();
-        assert_eq!(usable_addrs(address), [address]);
     }
 }

@@ -93,3 +93,56 @@ async fn a_dual_stack_client_reaches_an_ipv4_host() {
     })
     .await;
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_wildcard_host_names_every_usable_address_of_every_interface() {
+    crate::namespace::in_namespace(|namespace| {
+        for name in ["one", "two", "off"] {
+            namespace.add_interface(name);
+        }
+        // 2001:2::/48 and 198.18.0.0/15 are for tests of networks (RFC 5180, RFC 2544). No default route.
+        for (interface, address) in [
+            ("one", "10.7.0.1/24"),
+            ("one", "198.18.7.1/24"),
+            ("two", "10.8.0.1/24"),
+            ("two", "198.18.8.1/24"),
+            ("two", "2001:2::8/64"),
+            ("two", "fd08::8/64"),
+            ("off", "198.18.9.1/24"),
+        ] {
+            let nodad = if address.contains(':') { "nodad" } else { "" };
+            namespace.ip(&format!("addr add {address} dev {interface} {nodad}"));
+        }
+        namespace.ip("link set off down");
+        crate::namespace::block_on(async {
+            for (bind, expected) in [
+                (
+                    "0.0.0.0:4433",
+                    &["198.18.7.1", "198.18.8.1", "10.7.0.1", "10.8.0.1", "127.0.0.1"][..],
+                ),
+                (
+                    "[::]:4433",
+                    &[
+                        "198.18.7.1",
+                        "198.18.8.1",
+                        "2001:2::8",
+                        "10.7.0.1",
+                        "10.8.0.1",
+                        "fd08::8",
+                        "127.0.0.1",
+                        "::1",
+                    ],
+                ),
+            ] {
+                let host = builder().bind(bind).build().await.unwrap();
+                let expected: Vec<_> = expected
+                    .iter()
+                    .map(|ip| SocketAddr::new(ip.parse().unwrap(), 4433))
+                    .collect();
+                assert_eq!(host.local_addrs(), expected);
+                host.close().await.unwrap();
+            }
+        });
+    });
+}

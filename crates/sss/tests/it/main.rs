@@ -8,4 +8,6 @@ mod connecting;
 mod ends;
 mod hostile;
 mod loss_of_peer;
+#[cfg(target_os = "linux")]
+mod namespace;
 mod streams;

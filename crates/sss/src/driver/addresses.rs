@@ -1,0 +1,151 @@
+//! The addresses of this machine.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+/// How far an address carries, the farthest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Reach {
+    Global,
+    /// RFC 1918, RFC 6598 (carriers' NAT), RFC 4193.
+    Private,
+    /// RFC 3927. Those of IPv6 are left out: without the name of an interface, which means nothing elsewhere, nobody
+    /// can use them.
+    LinkLocal,
+    Loopback,
+}
+
+/// The addresses under which a socket bound to `bound` can be reached: global ones first, loopback last, and of equals the one
+/// that this machine uses towards other networks first. Found without sending anything.
+///
+/// For an unspecified address these are the addresses of all interfaces that are up, of the families that the socket takes.
+pub(crate) fn usable(bound: SocketAddr) -> Vec<SocketAddr> {
+    if !bound.ip().is_unspecified() {
+        return vec![bound];
+    }
+    let preferred = preferred_sources().into_iter().flatten();
+    let loopback = [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()];
+    let mut found: Vec<(Reach, IpAddr)> = Vec::new();
+    for ip in preferred.chain(of_interfaces()).chain(loopback) {
+        let takes = bound.is_ipv6() || ip.is_ipv4();
+        if let Some(reach) = reach(ip)
+            && takes
+            && !found.contains(&(reach, ip))
+            && is_local(ip)
+        {
+            found.push((reach, ip));
+        }
+    }
+    found.sort_by_key(|(reach, _)| *reach);
+    found
+        .into_iter()
+        .map(|(_, ip)| SocketAddr::new(ip, bound.port()))
+        .collect()
+}
+
+/// Whether a socket can be bound to `ip` now: it is an address of this machine, and no longer tentative.
+pub(crate) fn is_local(ip: IpAddr) -> bool {
+    UdpSocket::bind(SocketAddr::new(ip, 0)).is_ok()
+}
+
+/// The addresses of the interfaces that are up. None if the system does not tell.
+fn of_interfaces() -> Vec<IpAddr> {
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
+        tracing::debug!(%error, "the interfaces cannot be listed");
+        Vec::new()
+    });
+    let up = interfaces.into_iter().filter(if_addrs::Interface::is_oper_up);
+    up.map(|interface| interface.ip()).collect()
+}
+
+/// The addresses from which this machine sends to other networks, by IPv4 and by IPv6.
+fn preferred_sources() -> [Option<IpAddr>; 2] {
+    // Addresses reserved for documentation (RFC 5737, RFC 3849): every default route covers them.
+    [
+        source_address(Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into()).ok(),
+        source_address(
+            Ipv6Addr::UNSPECIFIED.into(),
+            Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
+        )
+        .ok(),
+    ]
+}
+
+/// The address from which this machine would send to `far`.
+fn source_address(any: IpAddr, far: IpAddr) -> io::Result<IpAddr> {
+    const DISCARD: u16 = 9;
+    let socket = UdpSocket::bind(SocketAddr::new(any, 0))?;
+    socket.connect(SocketAddr::new(far, DISCARD))?;
+    Ok(socket.local_addr()?.ip())
+}
+
+/// `None` for addresses under which nobody can reach this machine.
+fn reach(ip: IpAddr) -> Option<Reach> {
+    if ip.is_unspecified() || ip.is_multicast() {
+        return None;
+    }
+    if ip.is_loopback() {
+        return Some(Reach::Loopback);
+    }
+    match ip {
+        IpAddr::V4(v4) if v4.is_broadcast() => None,
+        IpAddr::V4(v4) if v4.is_link_local() => Some(Reach::LinkLocal),
+        IpAddr::V4(v4) if v4.is_private() || is_carrier_nat(v4) => Some(Reach::Private),
+        IpAddr::V6(v6) if v6.is_unicast_link_local() => None,
+        IpAddr::V6(v6) if v6.is_unique_local() => Some(Reach::Private),
+        _ => Some(Reach::Global),
+    }
+}
+
+fn is_carrier_nat(ip: Ipv4Addr) -> bool {
+    matches!(ip.octets(), [100, 64..=127, ..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::driver::socket;
+
+    #[test]
+    fn a_wildcard_has_usable_addresses_with_its_port() {
+        for any in ["0.0.0.0:0", "[::]:0"] {
+            let Ok(bound) = socket::bind(any.parse().unwrap(), 1 << 16) else {
+                eprintln!("SKIPPED: {any} cannot be bound here");
+                continue;
+            };
+            let port = bound.local_addr().port();
+            let addrs = usable(bound.local_addr());
+            assert!(
+                addrs.contains(&SocketAddr::new([127, 0, 0, 1].into(), port)),
+                "{addrs:?}"
+            );
+            assert!(addrs.iter().all(|a| !a.ip().is_unspecified() && a.port() == port));
+            assert!(addrs.is_sorted_by_key(|a| reach(a.ip())), "{addrs:?}");
+            assert!(any.starts_with('[') || addrs.iter().all(SocketAddr::is_ipv4));
+        }
+    }
+
+    #[test]
+    fn a_specific_address_is_its_own_only_one() {
+        let address: SocketAddr = "127.0.0.1:5".parse().unwrap();
+        assert_eq!(usable(address), [address]);
+    }
+
+    #[test]
+    fn addresses_are_ranked_by_how_far_they_carry() {
+        let rank = |text: &str| reach(text.parse().unwrap());
+        for (reach, texts) in [
+            (Some(Reach::Global), ["8.8.8.8", "2606:4700::1", "100.128.0.1"]),
+            (Some(Reach::Private), ["10.1.2.3", "fd00::2", "100.64.0.1"]),
+            (Some(Reach::Loopback), ["127.0.0.1", "::1", "127.9.9.9"]),
+            (None, ["0.0.0.0", "ff02::1", "fe80::1"]),
+            (None, ["::", "224.0.0.1", "255.255.255.255"]),
+        ] {
+            for text in texts {
+                assert_eq!(rank(text), reach, "{text}");
+            }
+        }
+        assert_eq!(rank("169.254.1.1"), Some(Reach::LinkLocal));
+        assert!(Reach::Global < Reach::Private && Reach::LinkLocal < Reach::Loopback);
+    }
+}
