@@ -4,6 +4,7 @@
 //!
 //! - [`table`] and [`node`]: the streams; an idle one is its node and an entry in [`attachment`], which maps LSIDs;
 //! - [`state`]: the states of both directions; [`send`], [`recv`], [`reassembly`]: their bytes, while there are any;
+//! - [`records`]: what the application does with records; [`marks`]: the marks that wait for a reader;
 //! - [`credit`] and [`windows`]: what may be sent, and what the peer may send;
 //! - [`schedule`]: whose turn it is; [`control`]: what goes before data.
 //!
@@ -28,6 +29,7 @@ mod credit;
 mod down;
 mod fate;
 mod info;
+mod marks;
 mod names;
 mod node;
 mod opened;
@@ -35,6 +37,7 @@ mod pool;
 mod queue;
 mod ranges;
 mod reassembly;
+mod records;
 mod recv;
 mod retire;
 mod schedule;

@@ -202,6 +202,7 @@ impl Pump {
         loop {
             match world.call(RECEIVER, |h, now| h.read(now, stream, usize::MAX)) {
                 Ok(ReadOutcome::Chunk(data)) => self.read += data.len() as u64,
+                Ok(ReadOutcome::Mark) => {}
                 Ok(ReadOutcome::Blocked | ReadOutcome::End) => return,
                 Err(error) => {
                     self.failure.get_or_insert(error.to_string());

@@ -79,6 +79,8 @@ codes! {
     DROPPED = 38;
     /// The receiver was dropped without being read to its end.
     UNREAD = 39;
+    /// A record is longer than its reader takes.
+    RECORD_TOO_LARGE = 40;
 }
 
 impl Code {

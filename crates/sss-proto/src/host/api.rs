@@ -241,6 +241,45 @@ impl Host {
             .unwrap_or_else(|| Err(WriteError::Lost(gone())))
     }
 
+    /// Whether the stream's send buffer has room for at least one byte. On `Ok(false)`,
+    /// [`Event::Writable`](crate::Event::Writable) follows.
+    ///
+    /// # Errors
+    /// If the sending side has ended.
+    pub fn is_writable(&mut self, stream: StreamId) -> Result<bool, WriteError> {
+        self.with_peer(stream.peer, |p| p.streams().is_writable(stream.key))
+            .unwrap_or_else(|| Err(WriteError::Lost(gone())))
+    }
+
+    /// Ends a record: what was written since the last mark is one, and may be empty (STR-27). Always taken; wait for
+    /// [`Self::is_writable`] before.
+    ///
+    /// # Errors
+    /// If the sending side has ended.
+    pub fn write_mark(&mut self, stream: StreamId) -> Result<(), WriteError> {
+        self.with_peer(stream.peer, |p| p.streams().write_mark(stream.key))
+            .unwrap_or_else(|| Err(WriteError::Lost(gone())))
+    }
+
+    /// Appends a copy of a whole record, and its mark. All of it is taken whatever its size, so that it cannot be torn;
+    /// wait for [`Self::is_writable`] before.
+    ///
+    /// # Errors
+    /// If the sending side has ended. Then nothing was taken.
+    pub fn write_record(&mut self, stream: StreamId, record: &[u8]) -> Result<(), WriteError> {
+        self.with_peer(stream.peer, |p| p.streams().write_record(stream.key, record))
+            .unwrap_or_else(|| Err(WriteError::Lost(gone())))
+    }
+
+    /// As [`Self::write_record`], without a copy, unless the record is short.
+    ///
+    /// # Errors
+    /// If the sending side has ended. Then nothing was taken.
+    pub fn write_record_bytes(&mut self, stream: StreamId, record: Bytes) -> Result<(), WriteError> {
+        self.with_peer(stream.peer, |p| p.streams().write_record_bytes(stream.key, record))
+            .unwrap_or_else(|| Err(WriteError::Lost(gone())))
+    }
+
     /// Ends the sending side well, after what was written.
     ///
     /// # Errors
@@ -260,7 +299,8 @@ impl Host {
         self.with_peer(stream.peer, |p| p.streams().stop(stream.key, code, reason));
     }
 
-    /// The next bytes in order, at most `max`.
+    /// The next bytes in order, at most `max`; or the record mark behind those that were read last, once, unless `max` is 0. Bytes
+    /// from both sides of a mark never come in one piece.
     ///
     /// # Errors
     /// If the peer reset the stream, or the channel ended before the stream did.

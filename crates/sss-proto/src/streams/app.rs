@@ -22,6 +22,8 @@ pub enum ReadOutcome {
     Chunk(Bytes),
     /// Nothing has arrived yet. [`Event::Readable`](crate::Event::Readable) follows.
     Blocked,
+    /// A record mark: what was read before and this belongs to one record. It is told once, and is passed by that.
+    Mark,
     /// The peer finished, and everything was read.
     End,
 }
@@ -200,7 +202,8 @@ impl Streams {
         Ok(n)
     }
 
-    fn room_for(&mut self, index: u32, wanted: usize) -> usize {
+    /// How much of `wanted` may be written now; if that is nothing, an event follows.
+    pub(super) fn room_for(&mut self, index: u32, wanted: usize) -> usize {
         let node = &mut self.table[index];
         let room = SEND_AHEAD.saturating_sub(node.send.unsent());
         let n = wanted.min(usize::try_from(room).unwrap_or(usize::MAX));
@@ -218,7 +221,8 @@ impl Streams {
         }
     }
 
-    fn writable(&self, key: StreamKey) -> Result<u32, WriteError> {
+    /// The slot of a stream to which the application may write.
+    pub(super) fn writable(&self, key: StreamKey) -> Result<u32, WriteError> {
         self.check_failed()?;
         let index = self.held(key).ok_or(WriteError::Closed)?;
         match self.table[index].status.send {
@@ -331,7 +335,7 @@ impl Streams {
 
 /// Reading.
 impl Streams {
-    /// The next bytes, at most `max`. On `Blocked`, an event follows.
+    /// The next bytes, at most `max`, or the record mark that is next, unless `max` is 0. On `Blocked`, an event follows.
     ///
     /// What had arrived in order can be read even after the channel ended.
     ///
@@ -340,9 +344,8 @@ impl Streams {
     pub(crate) fn read(&mut self, now: Instant, key: StreamKey, max: usize) -> Result<ReadOutcome, ReadError> {
         self.windows.now = now;
         let index = self.held(key).ok_or(ReadError::Closed)?;
-        if let Some(bytes) = self.read_buf(index, max) {
-            self.consume(index, bytes.len() as u64);
-            return Ok(ReadOutcome::Chunk(bytes));
+        if let Some(outcome) = self.read_buf(index, max) {
+            return Ok(outcome);
         }
         let node = &mut self.table[index];
         if let Some(state) = node.status.recv.after(RecvInput::ReadToEnd) {
@@ -374,19 +377,31 @@ impl Streams {
         }
     }
 
-    /// Takes bytes out of the receive buffer, which is given back when it is empty.
-    fn read_buf(&mut self, index: u32, max: usize) -> Option<Bytes> {
+    /// Takes bytes or a mark out of the receive buffer, which is given back when it is empty.
+    fn read_buf(&mut self, index: u32, max: usize) -> Option<ReadOutcome> {
         let recv = &mut self.table[index].recv;
         let buf = recv.buf.as_mut()?;
         if buf.is_blocked() {
             return None;
         }
-        let bytes = buf.read(max, &mut self.pool.slices);
-        recv.read += bytes.len() as u64;
+        // STR-29
+        let outcome = match buf.until_mark(recv.read) {
+            0 if max > 0 => {
+                buf.pass_mark();
+                ReadOutcome::Mark
+            }
+            until => ReadOutcome::Chunk(buf.read(max.min(until), &mut self.pool.slices)),
+        };
+        let positions = match &outcome {
+            ReadOutcome::Chunk(bytes) => bytes.len() as u64,
+            _ => 1,
+        };
+        recv.read += positions;
         if buf.is_empty() {
             self.pool.take_back_recv(recv.buf.take());
         }
-        Some(bytes)
+        self.consume(index, positions);
+        Some(outcome)
     }
 
     /// The application wants no more of a stream.

@@ -349,6 +349,9 @@ impl Streams {
         let node = &self.table[index];
         let before = packet.len();
         let wanted = plan.range.end - plan.range.start;
+        // STR-28: a frame ends with the first mark.
+        let mark = node.send.buf.as_ref().and_then(|b| b.next_mark(plan.range.start));
+        let mark = mark.filter(|m| *m < plan.range.end);
         let is_finishing = node.status.send == SendState::Finishing;
         // An INIT alone names no offset.
         let is_bare = wanted == 0 && !(is_finishing && plan.range.end == node.send.end() && !plan.is_again);
@@ -357,13 +360,16 @@ impl Streams {
             init: self.init(node),
             offset: if is_bare { 0 } else { plan.range.start },
             fin: false,
+            mark: false,
         };
-        let available = usize::try_from(wanted).unwrap_or(usize::MAX);
+        let available = mark.unwrap_or(plan.range.end) - plan.range.start;
+        let available = usize::try_from(available).unwrap_or(usize::MAX);
         let fit = header.fit(packet.remaining(), available)?;
         if fit.len < available && wanted <= UNSPLIT && before > 0 {
             return None;
         }
-        let range = header.offset..header.offset + fit.len as u64;
+        header.mark = mark.is_some() && fit.len == available;
+        let range = header.offset..header.offset + fit.len as u64 + u64::from(header.mark);
         header.fin = !is_bare && is_finishing && range.end == node.send.end();
         let out = packet.eliciting();
         header.encode(out, fit.len_field());

@@ -18,7 +18,7 @@ pub struct StreamInfo {
     pub children: u32,
     /// The sending direction.
     pub sending: SendState,
-    /// Bytes sent so far, without repetitions.
+    /// Bytes sent so far, without repetitions. Here and below, a record mark counts as a byte.
     pub sent: u64,
     /// Bytes written and not sent.
     pub unsent: u64,

@@ -14,11 +14,17 @@ const WORD: usize = 64;
 struct Block {
     data: Vec<u8>,
     present: Vec<u64>,
+    /// Which of those present are record marks; their data means nothing. Reaches as far as there are any.
+    marks: Vec<u64>,
 }
 
 impl Block {
     fn has(&self, at: usize) -> bool {
         self.present.get(at / WORD).is_some_and(|w| w >> (at % WORD) & 1 == 1)
+    }
+
+    fn is_mark(&self, at: usize) -> bool {
+        self.marks.get(at / WORD).is_some_and(|w| w >> (at % WORD) & 1 == 1)
     }
 
     fn any(&self, from: usize, to: usize) -> bool {
@@ -78,10 +84,28 @@ impl Block {
         added
     }
 
-    /// How many bytes from `at` on are there without a gap.
+    /// Notes a mark, if nothing is there yet; returns whether that was so.
+    fn insert_mark(&mut self, at: usize) -> bool {
+        self.grow(at + 1);
+        // STR-29: the first that came is kept.
+        if self.has(at) {
+            return false;
+        }
+        self.set(at, at + 1);
+        if self.marks.len() <= at / WORD {
+            self.marks.resize(at / WORD + 1, 0);
+        }
+        if let Some(word) = self.marks.get_mut(at / WORD) {
+            *word |= 1 << (at % WORD);
+        }
+        true
+    }
+
+    /// How many bytes from `at` on are there without a gap or a mark.
     fn run(&self, at: usize) -> usize {
         let mut end = at;
         while let Some(word) = self.present.get(end / WORD) {
+            let word = word & !self.marks.get(end / WORD).copied().unwrap_or(0);
             let n = (word >> (end % WORD)).trailing_ones() as usize;
             end += n;
             if n == 0 || !end.is_multiple_of(WORD) {
@@ -103,7 +127,7 @@ pub(super) struct Reassembly {
     blocks: VecDeque<Option<Box<Block>>>,
     /// The number of the first block.
     first: u64,
-    /// Bytes there are.
+    /// Bytes and marks there are.
     held: u64,
 }
 
@@ -125,18 +149,32 @@ impl Reassembly {
         while !data.is_empty() {
             let at = (offset % BLOCK) as usize;
             let (piece, rest) = data.split_at(data.len().min(BLOCK as usize - at));
-            let Some(index) = self.index(offset) else {
+            let Some(block) = self.block_mut(offset) else {
                 return;
             };
-            if self.blocks.len() <= index {
-                self.blocks.resize_with(index + 1, || None);
-            }
-            if let Some(slot) = self.blocks.get_mut(index) {
-                self.held += slot.get_or_insert_default().insert(at, piece) as u64;
-            }
+            self.held += block.insert(at, piece) as u64;
             offset += piece.len() as u64;
             data = rest;
         }
+    }
+
+    /// Keeps a record mark at `position`. `next` is the first position that is missing, at most `position`.
+    pub(super) fn insert_mark(&mut self, next: u64, position: u64) {
+        if self.blocks.is_empty() {
+            self.first = next / BLOCK;
+        }
+        if let Some(block) = self.block_mut(position) {
+            self.held += u64::from(block.insert_mark((position % BLOCK) as usize));
+        }
+    }
+
+    /// The block of a position, made if it is not there yet.
+    fn block_mut(&mut self, offset: u64) -> Option<&mut Block> {
+        let index = self.index(offset)?;
+        if self.blocks.len() <= index {
+            self.blocks.resize_with(index + 1, || None);
+        }
+        Some(self.blocks.get_mut(index)?.get_or_insert_default())
     }
 
     fn index(&self, offset: u64) -> Option<usize> {
@@ -162,7 +200,8 @@ impl Reassembly {
         false
     }
 
-    /// Takes bytes that begin at `next`, as many as one block has without a gap; `None` if there are none.
+    /// Takes the mark at `next`, or bytes that begin there, as many as one block has without a gap or a mark; `None` if
+    /// nothing is there.
     pub(super) fn take(&mut self, next: u64) -> Option<Taken<'_>> {
         if self.held == 0 {
             self.blocks.clear();
@@ -172,7 +211,12 @@ impl Reassembly {
         self.blocks.drain(..passed);
         self.first += passed as u64;
         let at = (next % BLOCK) as usize;
-        let run = self.blocks.front()?.as_deref()?.run(at);
+        let block = self.blocks.front()?.as_deref()?;
+        if block.is_mark(at) {
+            self.held -= 1;
+            return Some(Taken::Mark);
+        }
+        let run = block.run(at);
         self.held -= run as u64;
         if run as u64 == BLOCK {
             return self.blocks.front_mut()?.take().map(|block| Taken::Block(block.data));
@@ -182,12 +226,24 @@ impl Reassembly {
     }
 }
 
+#[cfg(test)]
+impl Reassembly {
+    /// Bytes of memory that the blocks take.
+    pub(super) fn memory(&self) -> usize {
+        let block =
+            |b: &Block| size_of::<Block>() + b.data.capacity() + 8 * (b.present.capacity() + b.marks.capacity());
+        self.blocks.iter().flatten().map(|b| block(b)).sum::<usize>() + 8 * self.blocks.capacity()
+    }
+}
+
 /// What [`Reassembly::take`] gives.
 pub(super) enum Taken<'a> {
     /// A whole block.
     Block(Vec<u8>),
     /// A part of one.
     Part(&'a [u8]),
+    /// A record mark.
+    Mark,
 }
 
 #[cfg(test)]
@@ -197,24 +253,29 @@ mod tests {
 
     use super::*;
 
-    fn drain(r: &mut Reassembly, next: &mut u64, out: &mut Vec<u8>) {
+    /// A byte, or a mark.
+    type Item = Option<u8>;
+
+    fn drain(r: &mut Reassembly, next: &mut u64, out: &mut Vec<Item>) {
         while let Some(taken) = r.take(*next) {
             let before = out.len();
             match taken {
-                Taken::Block(data) => out.extend_from_slice(&data),
-                Taken::Part(data) => out.extend_from_slice(data),
+                Taken::Block(data) => out.extend(data.into_iter().map(Some)),
+                Taken::Part(data) => out.extend(data.iter().copied().map(Some)),
+                Taken::Mark => out.push(None),
             }
             *next += (out.len() - before) as u64;
         }
     }
 
-    // spec: STR-11
+    // spec: STR-11, STR-29
     #[test]
-    fn any_order_and_overlap_gives_the_first_bytes_that_came() {
+    fn any_order_and_overlap_gives_what_came_first() {
         for seed in 0..60 {
             let mut rng = StdRng::seed_from_u64(seed);
             let size = 20_000;
-            let mut model: Vec<Option<u8>> = vec![None; size];
+            let marks_in_20 = [0, 0, 1, 10][rng.random_range(0..4)];
+            let mut model: Vec<Option<Item>> = vec![None; size];
             let (mut r, mut next, mut out) = (Reassembly::default(), 0, Vec::new());
             while out.len() < size {
                 let start = rng.random_range(0..size).max(next as usize);
@@ -222,17 +283,22 @@ mod tests {
                 let start = if rng.random_ratio(1, 3) { next as usize } else { start };
                 let end = (start + rng.random_range(1..=longest)).min(size);
                 let fill = rng.random();
+                let has_mark = rng.random_ratio(marks_in_20, 20);
+                let mark = end - usize::from(has_mark);
                 let any = model[start..end].iter().any(Option::is_some);
                 assert_eq!(r.any(start as u64, end as u64), any, "seed {seed}");
-                for byte in &mut model[start..end] {
-                    byte.get_or_insert(fill);
+                for (at, item) in (start..end).zip(&mut model[start..end]) {
+                    item.get_or_insert((at < mark).then_some(fill));
                 }
-                r.insert(next, start as u64, &vec![fill; end - start]);
+                r.insert(next, start as u64, &vec![fill; mark - start]);
+                if has_mark {
+                    r.insert_mark(next, mark as u64);
+                }
                 drain(&mut r, &mut next, &mut out);
                 let expected = model.iter().position(Option::is_none).unwrap_or(size);
                 assert_eq!(next as usize, expected, "seed {seed}");
             }
-            let expected: Vec<u8> = model.into_iter().flatten().collect();
+            let expected: Vec<Item> = model.into_iter().flatten().collect();
             assert!(out == expected && r.is_empty(), "seed {seed}");
         }
     }
@@ -243,15 +309,12 @@ mod tests {
         let reach = 256 << 10;
         for offset in (1..reach).step_by(2) {
             r.insert(0, offset, &[7]);
+            if offset % 8 == 1 {
+                r.insert_mark(0, offset + 1);
+            }
         }
-        let memory: usize = r
-            .blocks
-            .iter()
-            .flatten()
-            .map(|b| b.data.capacity() + 8 * b.present.capacity())
-            .sum();
-        let memory = memory + 8 * r.blocks.capacity();
-        assert!(memory < (reach as usize) * 5 / 4, "{memory} bytes");
+        let memory = r.memory();
+        assert!(memory < (reach as usize) * 3 / 2, "{memory} bytes");
         let mut small = Reassembly::default();
         small.insert(0, 1, &[7]);
         let block = small.blocks[0].as_ref().unwrap();

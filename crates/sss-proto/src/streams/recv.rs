@@ -1,10 +1,11 @@
-//! The receive buffer of a stream: bytes that arrived and were not read yet.
+//! The receive buffer of a stream: bytes and record marks that arrived and were not read yet.
 
 use std::collections::VecDeque;
 use std::mem;
 
 use bytes::Bytes;
 
+use super::marks::Marks;
 use super::reassembly::{Reassembly, Taken};
 
 /// Shorter pieces are copied: a slice would keep a whole batch of datagrams in memory.
@@ -23,7 +24,16 @@ const KEPT_PIECES: usize = 64;
 pub(super) struct Incoming<'a> {
     pub(super) offset: u64,
     pub(super) data: &'a [u8],
+    /// Whether a record mark stands behind the data.
+    pub(super) has_mark: bool,
     pub(super) packet: &'a Bytes,
+}
+
+impl Incoming<'_> {
+    /// The position behind the data, which is that of the mark if there is one.
+    fn data_end(&self) -> u64 {
+        self.offset.saturating_add(self.data.len() as u64)
+    }
 }
 
 /// Counts the slices of packet buffers that streams of a peer keep.
@@ -48,31 +58,32 @@ struct Piece {
     is_slice: bool,
 }
 
-/// Bytes from the reader's position on: pieces in order, behind them the tail in which short pieces
-/// are gathered, and what lies beyond the first gap.
+/// What is there from the reader's position on: pieces in order, behind them the tail in which short pieces are gathered,
+/// the marks among them, which take no part in pieces, and what lies beyond the first gap.
 #[derive(Debug, Default)]
 pub(super) struct RecvBuf {
     pieces: VecDeque<Piece>,
     tail: Vec<u8>,
-    /// The first byte that is missing.
+    marks: Marks,
+    /// The first position that is missing.
     next: u64,
     ahead: Reassembly,
 }
 
 impl RecvBuf {
-    /// Prepares an empty buffer for a direction of which `offset` bytes were read.
+    /// Prepares an empty buffer for a direction of which `offset` positions were read.
     pub(super) fn begin(&mut self, offset: u64) {
         self.next = offset;
     }
 
-    /// The first byte that is missing.
+    /// The first position that is missing.
     pub(super) fn next(&self) -> u64 {
         self.next
     }
 
     /// Whether nothing can be read.
     pub(super) fn is_blocked(&self) -> bool {
-        self.pieces.is_empty() && self.tail.is_empty()
+        self.pieces.is_empty() && self.tail.is_empty() && self.marks.is_empty()
     }
 
     /// Whether nothing is held at all.
@@ -89,12 +100,14 @@ impl RecvBuf {
         }
         self.pieces.shrink_to(KEPT_PIECES);
         self.tail = Vec::new();
+        self.marks.clear();
         self.ahead.clear();
     }
 
-    /// Takes in data; returns whether more can be read.
+    /// Takes in data, and the mark behind it; returns whether more can be read.
     pub(super) fn insert(&mut self, incoming: Incoming<'_>, slices: &mut Slices) -> bool {
-        let end = incoming.offset.saturating_add(incoming.data.len() as u64);
+        let mark = incoming.data_end();
+        let end = mark.saturating_add(u64::from(incoming.has_mark));
         if end <= self.next {
             return false;
         }
@@ -104,8 +117,14 @@ impl RecvBuf {
         let offset = incoming.offset.max(self.next);
         if offset == self.next && (self.ahead.is_empty() || !self.ahead.any(offset, end)) {
             self.push(data, incoming.packet, slices);
+            if incoming.has_mark {
+                self.push_mark();
+            }
         } else {
             self.ahead.insert(self.next, offset, data);
+            if incoming.has_mark {
+                self.ahead.insert_mark(self.next, mark);
+            }
         }
         if !self.ahead.is_empty() {
             self.catch_up();
@@ -130,6 +149,12 @@ impl RecvBuf {
         }
     }
 
+    /// Appends a mark in order.
+    fn push_mark(&mut self) {
+        self.marks.push(self.next);
+        self.next = self.next.saturating_add(1);
+    }
+
     /// Moves what follows without a gap out of `ahead`.
     fn catch_up(&mut self) {
         while let Some(taken) = self.ahead.take(self.next) {
@@ -144,6 +169,10 @@ impl RecvBuf {
                     self.next += data.len() as u64;
                     push_short(&mut self.pieces, &mut self.tail, data);
                 }
+                Taken::Mark => {
+                    self.marks.push(self.next);
+                    self.next += 1;
+                }
             }
         }
     }
@@ -152,7 +181,18 @@ impl RecvBuf {
         close_tail(&mut self.pieces, &mut self.tail);
     }
 
-    /// At most `max` bytes from the front, in one piece; empty if there are none.
+    /// How many bytes at most can be read before the first mark comes, for a reader that stands at `position`. 0 if it
+    /// stands at a mark.
+    pub(super) fn until_mark(&self, position: u64) -> usize {
+        usize::try_from(self.marks.distance(position)).unwrap_or(usize::MAX)
+    }
+
+    /// Passes the mark at which the reader stands.
+    pub(super) fn pass_mark(&mut self) {
+        self.marks.pop();
+    }
+
+    /// At most `max` bytes from the front, in one piece; empty if there are none. The caller stays before the first mark.
     pub(super) fn read(&mut self, max: usize, slices: &mut Slices) -> Bytes {
         if self.pieces.is_empty() {
             self.close_tail();
@@ -170,6 +210,16 @@ impl RecvBuf {
             slices.give_back();
         }
         piece.bytes
+    }
+}
+
+#[cfg(test)]
+impl RecvBuf {
+    /// Bytes of memory that the contents take, slices of packets not counted.
+    pub(super) fn memory(&self) -> usize {
+        let pieces = self.pieces.iter().filter(|p| !p.is_slice).map(|p| p.bytes.len());
+        let pieces = pieces.sum::<usize>() + self.pieces.capacity() * size_of::<Piece>();
+        pieces + self.tail.capacity() + self.marks.memory() + self.ahead.memory()
     }
 }
 
@@ -201,8 +251,13 @@ mod tests {
     use super::*;
 
     fn insert(buf: &mut RecvBuf, slices: &mut Slices, offset: u64, packet: &Bytes) -> bool {
-        let data = packet.as_ref();
-        buf.insert(Incoming { offset, data, packet }, slices)
+        let incoming = Incoming {
+            offset,
+            data: packet.as_ref(),
+            has_mark: false,
+            packet,
+        };
+        buf.insert(incoming, slices)
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The send buffer of a stream: bytes written and not yet acknowledged.
+//! The send buffer of a stream: bytes and record marks written and not yet acknowledged.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -16,6 +16,7 @@ const MAX_CHUNK: usize = 64 << 10;
 const MAX_TAIL: usize = 32 << 10;
 /// Capacity that an unused buffer keeps.
 const KEPT_TAIL: usize = 1024;
+const KEPT_MARKS: usize = 64;
 
 #[derive(Debug)]
 struct Chunk {
@@ -23,11 +24,14 @@ struct Chunk {
     bytes: Bytes,
 }
 
-/// Bytes `base..end` of a direction: chunks, and behind them the tail in which small writes are gathered.
+/// Positions `base..end` of a direction: chunks, and behind them the tail in which small writes are gathered. A record
+/// mark has a placeholder among the bytes, which is never sent.
 #[derive(Debug, Default)]
 pub(super) struct SendBuf {
     chunks: VecDeque<Chunk>,
     tail: Vec<u8>,
+    /// Positions of the marks, lowest first.
+    marks: VecDeque<u64>,
     /// Everything below is acknowledged.
     base: u64,
     end: u64,
@@ -38,7 +42,7 @@ pub(super) struct SendBuf {
 }
 
 impl SendBuf {
-    /// Prepares an empty buffer for a direction of which `offset` bytes were sent and acknowledged.
+    /// Prepares an empty buffer for a direction of which `offset` positions were sent and acknowledged.
     pub(super) fn begin(&mut self, offset: u64) {
         self.base = offset;
         self.end = offset;
@@ -49,12 +53,14 @@ impl SendBuf {
         self.chunks.clear();
         self.tail.clear();
         self.tail.shrink_to(KEPT_TAIL);
+        self.marks.clear();
+        self.marks.shrink_to(KEPT_MARKS);
         self.acked.clear();
         self.lost.clear();
         self.base = self.end;
     }
 
-    /// Offset behind the last byte written.
+    /// Position behind the last byte or mark written.
     pub(super) fn end(&self) -> u64 {
         self.end
     }
@@ -64,7 +70,7 @@ impl SendBuf {
         self.base == self.end
     }
 
-    /// Bytes held.
+    /// Bytes and marks held.
     pub(super) fn len(&self) -> u64 {
         self.end - self.base
     }
@@ -91,6 +97,27 @@ impl SendBuf {
         } else {
             self.push_chunk(bytes);
         }
+    }
+
+    /// Appends a record mark.
+    pub(super) fn push_mark(&mut self) {
+        const PLACEHOLDER: &[u8] = &[0];
+        let is_behind_mark = self.marks.back().is_some_and(|m| m + 1 == self.end);
+        self.marks.push_back(self.end);
+        // Behind a chunk, a chunk that takes no memory of its own spares the tail's.
+        if self.tail.is_empty() && !is_behind_mark {
+            self.push_chunk(Bytes::from_static(PLACEHOLDER));
+        } else {
+            self.push(PLACEHOLDER);
+        }
+    }
+
+    /// The first mark at `from` or behind it.
+    pub(super) fn next_mark(&self, from: u64) -> Option<u64> {
+        if self.marks.is_empty() {
+            return None;
+        }
+        self.marks.get(self.marks.partition_point(|m| *m < from)).copied()
     }
 
     fn push_chunk(&mut self, bytes: Bytes) {
@@ -176,8 +203,11 @@ impl SendBuf {
         }
     }
 
-    /// Frees chunks that are acknowledged.
+    /// Frees chunks and marks that are acknowledged.
     fn free(&mut self) {
+        while self.marks.front().is_some_and(|m| *m < self.base) {
+            self.marks.pop_front();
+        }
         while self
             .chunks
             .front()

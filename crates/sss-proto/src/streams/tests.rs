@@ -7,6 +7,7 @@ mod fairness;
 mod idle;
 mod opening;
 mod random;
+mod records;
 
 use bytes::Bytes;
 use sss_wire::frame::{Frame, Frames, Init, InitKind, Reset, Scope, Stop, Stream};
@@ -206,6 +207,7 @@ fn stream_frame<'a>(lsid: u64, init: Option<Init<'a>>, offset: u64, data: &'a [u
         init,
         offset,
         fin,
+        mark: false,
         data,
     })
 }

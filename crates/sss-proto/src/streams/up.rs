@@ -119,13 +119,12 @@ impl Streams {
         }
     }
 
-    /// Data and FIN.
+    /// Data, a mark and FIN.
     fn receive(&mut self, index: u32, frame: &Stream<'_>, packet: &Bytes) -> Result<(), ProtocolError> {
-        if frame.data.is_empty() && !frame.fin {
+        if frame.data.is_empty() && !frame.mark && !frame.fin {
             return Ok(());
         }
-        let end = frame.offset.saturating_add(frame.data.len() as u64);
-        self.extend(index, end, frame.fin)?;
+        self.extend(index, frame.end(), frame.fin)?;
         if self.table[index].status.recv.keeps_data() {
             let has_more = self.keep(index, frame, packet);
             let is_complete = self.complete(index);
@@ -164,11 +163,11 @@ impl Streams {
         Ok(())
     }
 
-    /// Puts data into the receive buffer; returns whether more can be read.
+    /// Puts data and a mark into the receive buffer; returns whether more can be read.
     fn keep(&mut self, index: u32, frame: &Stream<'_>, packet: &Bytes) -> bool {
         let recv = &mut self.table[index].recv;
-        let end = frame.offset.saturating_add(frame.data.len() as u64);
-        if end <= recv.next() || frame.data.is_empty() {
+        let is_bare = frame.data.is_empty() && !frame.mark;
+        if is_bare || frame.end() <= recv.next() {
             return false;
         }
         let read = recv.read;
@@ -176,6 +175,7 @@ impl Streams {
         let incoming = Incoming {
             offset: frame.offset,
             data: frame.data,
+            has_mark: frame.mark,
             packet,
         };
         buf.insert(incoming, &mut self.pool.slices)

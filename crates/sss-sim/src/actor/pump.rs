@@ -148,6 +148,7 @@ impl Actors {
                 self.check(check);
                 return self.failure.is_none();
             }
+            Ok(ReadOutcome::Mark) => Err(format!("{id:?}: a record mark that nobody wrote")),
             Ok(ReadOutcome::End) => {
                 world.note(format_args!("h{} read {id:?} -> end", host.0));
                 self.model.saw_end(id)

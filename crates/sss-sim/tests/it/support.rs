@@ -155,6 +155,7 @@ impl Job {
         while !self.has_ended {
             match world.call(host, |h, now| h.read(now, stream, usize::MAX)) {
                 Ok(ReadOutcome::Chunk(data)) => self.check(&data),
+                Ok(ReadOutcome::Mark) => panic!("nobody writes records"),
                 Ok(ReadOutcome::End) => {
                     assert_eq!(self.read, self.goal, "the end is where it was made");
                     self.has_ended = true;

@@ -22,10 +22,12 @@ pub struct Stream<'a> {
     pub lsid: u64,
     /// What the stream is, until the peer is known to know it (STR-5).
     pub init: Option<Init<'a>>,
-    /// Where `data` begins in the direction, in bytes.
+    /// Where `data` begins in the direction: a position, of which each byte and each record mark takes one.
     pub offset: u64,
-    /// Whether `data` ends the direction.
+    /// Whether the direction ends behind `data`, and behind the mark if there is one.
     pub fin: bool,
+    /// Whether a record mark stands behind `data` (FRM-8).
+    pub mark: bool,
     /// The bytes, a slice of the packet.
     pub data: &'a [u8],
 }
@@ -111,13 +113,9 @@ impl<'a> Stream<'a> {
     /// Reads the fields of a frame of type `kind`.
     ///
     /// # Errors
-    /// If the frame is truncated, names the root, has the reserved flag or an unknown kind of init block, or its
-    /// data reaches beyond 2^62 - 1 (FRM-5).
+    /// If the frame is truncated, names the root, has an unknown kind of init block, or reaches beyond 2^62 - 1 (FRM-5).
     #[inline]
     pub fn decode(kind: u8, reader: &mut Reader<'a>) -> Result<Self, Malformed> {
-        if kind & MARK != 0 {
-            return Err(Malformed("record marks are reserved"));
-        }
         let lsid = read_lsid(reader)?;
         let init = match kind & INIT {
             0 => None,
@@ -131,16 +129,25 @@ impl<'a> Stream<'a> {
             0 => reader.rest(),
             _ => reader.bytesv()?,
         };
-        if offset.saturating_add(data.len() as u64) > varint::MAX {
-            return Err(Malformed("stream data beyond 2^62 - 1"));
-        }
-        Ok(Self {
+        let frame = Self {
             lsid,
             init,
             offset,
             fin: kind & FIN != 0,
+            mark: kind & MARK != 0,
             data,
-        })
+        };
+        if frame.end() > varint::MAX {
+            return Err(Malformed("stream data beyond 2^62 - 1"));
+        }
+        Ok(frame)
+    }
+
+    /// The position behind the data and the mark.
+    #[inline]
+    pub const fn end(&self) -> u64 {
+        let len = (self.data.len() as u64).saturating_add(self.mark as u64);
+        self.offset.saturating_add(len)
     }
 
     /// Writes the frame with its length, so that others may follow.
@@ -165,6 +172,7 @@ impl<'a> Stream<'a> {
             init: self.init,
             offset: self.offset,
             fin: self.fin,
+            mark: self.mark,
         }
     }
 
@@ -188,10 +196,12 @@ pub struct StreamHeader<'a> {
     pub lsid: u64,
     /// What the stream is.
     pub init: Option<Init<'a>>,
-    /// Where the data begins in the direction, in bytes.
+    /// Where the data begins in the direction: a position, of which each byte and each record mark takes one.
     pub offset: u64,
-    /// Whether the data ends the direction.
+    /// Whether the direction ends behind the data, and behind the mark if there is one.
     pub fin: bool,
+    /// Whether a record mark stands behind the data.
+    pub mark: bool,
 }
 
 /// How much data a STREAM frame is to carry, and whether it says so.
@@ -221,7 +231,8 @@ impl StreamHeader<'_> {
             | flag(FIN, self.fin)
             | flag(LEN, len_field.is_some())
             | flag(OFF, self.offset != 0)
-            | flag(INIT, self.init.is_some()));
+            | flag(INIT, self.init.is_some())
+            | flag(MARK, self.mark));
         w.varint(self.lsid);
         if let Some(init) = &self.init {
             init.encode(w);

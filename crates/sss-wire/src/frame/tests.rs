@@ -80,6 +80,7 @@ fn stream_with_and_without_each_field() {
         init: None,
         offset: 0,
         fin: false,
+        mark: false,
         data: b"hi",
     };
     check(&Frame::Stream(plain), b"\x22\x01\x02hi");
@@ -97,6 +98,30 @@ fn stream_with_and_without_each_field() {
     let init = Some(Init::substream(6));
     check(&Frame::Stream(Stream { init, ..plain }), b"\x2a\x01\x06\x00\x02hi");
     assert_eq!(one(b"\x20\x01hi"), Frame::Stream(plain));
+}
+
+// spec: FRM-8
+#[test]
+fn a_mark_takes_the_position_behind_the_data() {
+    let record = Stream {
+        lsid: 1,
+        init: None,
+        offset: 0,
+        fin: false,
+        mark: true,
+        data: b"hi",
+    };
+    check(&Frame::Stream(record), b"\x32\x01\x02hi");
+    assert_eq!(record.end(), 3);
+    assert_eq!(Stream { mark: false, ..record }.end(), 2);
+    let empty = Stream {
+        offset: 70,
+        data: b"",
+        ..record
+    };
+    check(&Frame::Stream(empty), b"\x36\x01\x40\x46\x00");
+    check(&Frame::Stream(Stream { fin: true, ..empty }), b"\x37\x01\x40\x46\x00");
+    assert_eq!(one(b"\x30\x01hi"), Frame::Stream(record));
 }
 
 #[test]
@@ -122,7 +147,9 @@ fn what_is_refused() {
     }
     assert_eq!(refused(&[0x0a, 1]), "truncated");
     assert_eq!(refused(&[0x20, 0]), "the root stream cannot have this frame");
-    assert_eq!(refused(&[0x30, 1]), "record marks are reserved");
+    // FRM-5: the highest position is 2^62 - 2, of a byte or a mark.
+    let highest = [0x34, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+    assert_eq!(refused(&highest), "stream data beyond 2^62 - 1");
     assert_eq!(refused(&[0x28, 1, 0, 2]), "unknown kind of stream");
     assert_eq!(refused(&[2, 4, 0, 0, 5]), "an acknowledgement reaches below number 0");
     assert_eq!(
@@ -236,6 +263,7 @@ fn fit_leaves_out_the_length_only_at_the_end_of_the_space() {
         init: None,
         offset: 100,
         fin: false,
+        mark: false,
     };
     let fit = |space, available| header.fit(space, available).map(|f| (f.len, f.has_len_field));
     assert_eq!(header.encoded_len(None), 4);

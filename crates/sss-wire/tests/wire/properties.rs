@@ -101,12 +101,12 @@ proptest! {
         parent in option::of(any_varint()),
         names in option::of((vec(any::<u8>(), 0..=255), vec(any::<u8>(), 0..=255))),
         offset in 0..varint::MAX - 200,
-        fin: bool,
+        (fin, mark) in any::<(bool, bool)>(),
         data in vec(any::<u8>(), 0..100),
     ) {
         let top = names.as_ref().map(|(service, protocol)| Init::top_level(service, protocol));
         let init = top.or(parent.map(Init::substream));
-        let stream = Stream { lsid, init, offset, fin, data: &data };
+        let stream = Stream { lsid, init, offset, fin, mark, data: &data };
         check_frames(&[Frame::Ping, Frame::Stream(stream), Frame::Ping]);
         // Without a length, at the end of a packet.
         let header = stream.header();
@@ -125,7 +125,7 @@ proptest! {
         space in 0_usize..70_000,
         available in 0_usize..140_000,
     ) {
-        let header = Stream { lsid, init: None, offset, fin: false, data: &[] }.header();
+        let header = Stream { lsid, init: None, offset, fin: false, mark: false, data: &[] }.header();
         match header.fit(space, available) {
             Some(fit) => {
                 let total = header.encoded_len(fit.len_field()) + fit.len;

@@ -45,6 +45,8 @@ impl Receiving {
                         taken += chunk.len();
                         sink(chunk);
                     }
+                    Ok(ReadOutcome::Mark) if taken == 0 => {}
+                    Ok(ReadOutcome::Mark) => break,
                     Ok(ReadOutcome::End) => self.end = Some(Ok(())),
                     Ok(ReadOutcome::Blocked) => {
                         if taken == 0 {
@@ -80,7 +82,10 @@ impl Receiving {
             return Poll::Ready(end.clone().map(|()| None));
         }
         let outcome = link.call(|inner, now| {
-            let outcome = inner.core.read(now, link.id(), max);
+            let mut outcome = inner.core.read(now, link.id(), max);
+            while outcome == Ok(ReadOutcome::Mark) {
+                outcome = inner.core.read(now, link.id(), max);
+            }
             match outcome {
                 Ok(ReadOutcome::Blocked) => inner.waiters.wait(link.id(), Wait::Readable, cx.waker()),
                 _ => inner.want_driver(),
@@ -89,7 +94,7 @@ impl Receiving {
         });
         match outcome {
             Ok(ReadOutcome::Chunk(chunk)) => Poll::Ready(Ok(Some(chunk))),
-            Ok(ReadOutcome::Blocked) => Poll::Pending,
+            Ok(ReadOutcome::Blocked | ReadOutcome::Mark) => Poll::Pending,
             Ok(ReadOutcome::End) => {
                 self.end = Some(Ok(()));
                 Poll::Ready(Ok(None))

@@ -28,8 +28,8 @@ impl Ledger {
                     self.open(f.lsid, init.parent);
                     self.opened.insert(f.lsid);
                 }
-                if !f.data.is_empty() || f.fin {
-                    self.reach(f.lsid, f.offset + f.data.len() as u64);
+                if !f.data.is_empty() || f.mark || f.fin {
+                    self.reach(f.lsid, f.end());
                 }
             }
             Frame::Reset(f) => self.reach(f.lsid, f.final_size),
@@ -77,9 +77,10 @@ impl Ledger {
 }
 
 /// What the writer of a direction knows; its data begins with its number.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Written {
     len: u64,
+    marks: BTreeSet<u64>,
     is_finished: bool,
     is_aborted: bool,
 }
@@ -173,6 +174,7 @@ struct World {
     loss: u32,
     ends: usize,
     resets: usize,
+    marks: usize,
 }
 
 /// The byte at an offset of the direction with a number.
@@ -195,6 +197,7 @@ impl World {
             loss,
             ends: 0,
             resets: 0,
+            marks: 0,
         }
     }
 
@@ -242,15 +245,25 @@ impl World {
             }
         };
         let written = &mut self.written[number];
+        let how = self.rng.random_range(0..6);
         let data: Vec<u8> = (written.len..written.len + n).map(|i| byte(number, i)).collect();
         let streams = &mut self.sides[side].streams;
-        let result = if n % 3 == 0 {
-            streams.write(key, &data)
-        } else {
-            streams.write_chunk(key, &mut Bytes::from(data))
+        let can_mark = written.len > 3 && streams.is_writable(key) == Ok(true);
+        let (result, has_mark) = match how {
+            0 if can_mark => (streams.write_mark(key).map(|()| 0), true),
+            1 if can_mark => (streams.write_record(key, &data).map(|()| data.len()), true),
+            2 if can_mark => (streams.write_record_bytes(key, data.into()).map(|()| n as usize), true),
+            3 => (streams.write(key, &data), false),
+            _ => (streams.write_chunk(key, &mut Bytes::from(data)), false),
         };
         match result {
-            Ok(n) => written.len += n as u64,
+            Ok(n) => {
+                written.len += n as u64;
+                if has_mark {
+                    written.marks.insert(written.len);
+                    written.len += 1;
+                }
+            }
             Err(_) => written.is_aborted |= !written.is_finished,
         }
         self.sides[side].held.get_mut(&key).unwrap().writes = Some(number);
@@ -269,6 +282,8 @@ impl World {
                         handle.reads = Some(u32::from_be_bytes(handle.prefix) as usize).filter(|_| handle.read == 3);
                     } else {
                         let number = handle.reads.expect("a number comes first");
+                        let is_mark = self.written[number].marks.contains(&handle.read);
+                        assert!(!is_mark, "seed {seed}: direction {number} at {}", handle.read);
                         assert_eq!(
                             b,
                             byte(number, handle.read),
@@ -279,10 +294,17 @@ impl World {
                     handle.read += 1;
                 }
             }
+            Ok(ReadOutcome::Mark) => {
+                let number = handle.reads.expect("a number comes first");
+                let is_mark = self.written[number].marks.contains(&handle.read);
+                assert!(is_mark, "seed {seed}: direction {number} at {}", handle.read);
+                handle.read += 1;
+                self.marks += 1;
+            }
             Ok(ReadOutcome::End) => {
                 self.ends += 1;
                 if let Some(number) = handle.reads {
-                    let written = self.written[number];
+                    let written = &self.written[number];
                     assert!(written.is_finished, "seed {seed}: {written:?}");
                     assert_eq!(written.len, handle.read, "seed {seed}");
                 }
@@ -433,14 +455,14 @@ fn deliver(seed: u64, sender: &mut Side, receiver: &mut Side, packet: &Packet) {
     }
 }
 
-// spec: STR-11, STR-16, STR-18, STR-19
+// spec: STR-11, STR-16, STR-18, STR-19, STR-27, STR-29
 #[test]
 fn random_operations_keep_data_ends_and_credit_right() {
     let seeds = std::env::var("SSS_SEED")
         .ok()
         .and_then(|s| s.parse().ok())
         .map_or(0..60, |s| s..s + 1);
-    let (mut ends, mut resets) = (0, 0);
+    let (mut ends, mut resets, mut marks) = (0, 0, 0);
     for seed in seeds {
         let mut world = World::new(seed);
         for step in 0..4000 {
@@ -473,6 +495,7 @@ fn random_operations_keep_data_ends_and_credit_right() {
         );
         ends += world.ends;
         resets += world.resets;
+        marks += world.marks;
     }
-    assert!(ends > 0 && resets > 0);
+    assert!(ends > 0 && resets > 0 && marks > 1000, "{ends} {resets} {marks}");
 }

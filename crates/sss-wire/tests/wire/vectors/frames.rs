@@ -76,6 +76,7 @@ enum FrameFields {
         init: Option<InitFields>,
         offset: String,
         fin: bool,
+        mark: bool,
         data: String,
     },
 }
@@ -130,6 +131,7 @@ impl From<&Frame<'_>> for FrameFields {
                 init: stream.init.as_ref().map(init_fields),
                 offset: stream.offset.to_string(),
                 fin: stream.fin,
+                mark: stream.mark,
                 data: hex(stream.data),
             },
         }
@@ -165,7 +167,7 @@ fn init_fields(init: &Init<'_>) -> InitFields {
     }
 }
 
-// spec: FRM-1, FRM-3, FRM-4, FRM-5, FRM-6
+// spec: FRM-1, FRM-3, FRM-4, FRM-5, FRM-6, FRM-8
 #[test]
 fn frames() {
     let file: FramesFile = load("frames.json");

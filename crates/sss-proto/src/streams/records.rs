@@ -1,0 +1,61 @@
+//! Records: bytes that belong together (STR-27 to STR-31). The end of each is marked.
+
+use bytes::Bytes;
+
+use super::Streams;
+use crate::error::WriteError;
+use crate::ids::StreamKey;
+
+impl Streams {
+    /// Whether there is room for at least one byte. On `Ok(false)`, an event follows.
+    ///
+    /// # Errors
+    /// If the direction has ended.
+    pub(crate) fn is_writable(&mut self, key: StreamKey) -> Result<bool, WriteError> {
+        let index = self.writable(key)?;
+        Ok(self.room_for(index, 1) > 0)
+    }
+
+    /// Ends a record: what was written since the last mark is one.
+    ///
+    /// The mark is taken whether there is room for it or not, so that a record is never left without its end; the
+    /// caller waits for [`Self::is_writable`] before.
+    ///
+    /// # Errors
+    /// If the direction has ended.
+    pub(crate) fn write_mark(&mut self, key: StreamKey) -> Result<(), WriteError> {
+        let index = self.writable(key)?;
+        self.send_buf(index).push_mark();
+        self.touch(index);
+        Ok(())
+    }
+
+    /// Appends a copy of `record`, and its mark. All of it is taken, whether there is room for it or not; the caller waits for
+    /// [`Self::is_writable`] before.
+    ///
+    /// # Errors
+    /// If the direction has ended. Then nothing was taken.
+    pub(crate) fn write_record(&mut self, key: StreamKey, record: &[u8]) -> Result<(), WriteError> {
+        let index = self.writable(key)?;
+        let buf = self.send_buf(index);
+        buf.push(record);
+        buf.push_mark();
+        self.touch(index);
+        Ok(())
+    }
+
+    /// As [`Self::write_record`], without a copy, unless the record is short.
+    ///
+    /// # Errors
+    /// If the direction has ended. Then nothing was taken.
+    pub(crate) fn write_record_bytes(&mut self, key: StreamKey, record: Bytes) -> Result<(), WriteError> {
+        let index = self.writable(key)?;
+        let buf = self.send_buf(index);
+        if !record.is_empty() {
+            buf.push_bytes(record);
+        }
+        buf.push_mark();
+        self.touch(index);
+        Ok(())
+    }
+}
