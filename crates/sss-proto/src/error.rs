@@ -8,6 +8,8 @@ use std::io;
 use sss_wire::Code;
 use thiserror::Error;
 
+use crate::refusal::Refusal;
+
 /// Why a datagram was dropped. Each reason has a counter in [`crate::HostStats`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
@@ -142,6 +144,9 @@ pub enum OpenError {
     /// The peer let go of the parent and takes no more children of it.
     #[error("the peer has let go of the parent stream")]
     ParentGone,
+    /// The peer refused the stream that was to be the parent.
+    #[error("the peer refused the parent stream: {0}")]
+    Refused(Refusal),
     /// The tree would be deeper than the protocol allows.
     #[error("the stream tree would be deeper than {0} levels")]
     TooDeep(u8),
@@ -159,6 +164,9 @@ pub enum WriteError {
     /// `finish` or `reset` was called before.
     #[error("the stream was finished or reset by this side")]
     Closed,
+    /// The peer refused the stream.
+    #[error("the peer refused the stream: {0}")]
+    Refused(Refusal),
     /// The peer wants no more data.
     #[error("the peer stopped the stream: {reason} ({code})")]
     Stopped {
@@ -178,6 +186,9 @@ pub enum ReadError {
     /// `stop` was called before.
     #[error("the stream was stopped by this side")]
     Closed,
+    /// The peer refused the stream.
+    #[error("the peer refused the stream: {0}")]
+    Refused(Refusal),
     /// The peer ended its sending side without finishing it.
     #[error("the peer reset the stream: {reason} ({code})")]
     Reset {
@@ -196,6 +207,7 @@ impl From<WriteError> for io::Error {
     fn from(error: WriteError) -> Self {
         let kind = match &error {
             WriteError::Closed | WriteError::Stopped { .. } => io::ErrorKind::BrokenPipe,
+            WriteError::Refused(_) => io::ErrorKind::ConnectionRefused,
             WriteError::Lost(reason) => reason.io_kind(),
         };
         Self::new(kind, error)
@@ -207,6 +219,7 @@ impl From<ReadError> for io::Error {
     fn from(error: ReadError) -> Self {
         let kind = match &error {
             ReadError::Closed => io::ErrorKind::NotConnected,
+            ReadError::Refused(_) => io::ErrorKind::ConnectionRefused,
             ReadError::Reset { .. } => io::ErrorKind::ConnectionReset,
             ReadError::Lost(reason) => reason.io_kind(),
         };

@@ -13,6 +13,7 @@ mod io;
 mod negotiation;
 mod packet;
 mod peer;
+mod refusal;
 mod streams;
 mod token;
 
@@ -22,4 +23,5 @@ pub use error::{CloseReason, Drop, ListenError, NegotiationError, OpenError, Pro
 pub use host::{ConnectError, Host, HostStats, TreeNode};
 pub use ids::{ListenerId, PeerId, StreamId};
 pub use io::{Batch, Ecn, Event, Input, Instant, MAX_TRANSMIT, Output, Transmit, TransmitBuf};
-pub use streams::{ReadOutcome, RecvState, SendState, StreamInfo};
+pub use refusal::Refusal;
+pub use streams::{ListenMode, ReadOutcome, RecvState, SendState, StreamInfo};

@@ -6,7 +6,8 @@
 //! - [`state`]: the states of both directions; [`send`], [`recv`], [`reassembly`]: their bytes, while there are any;
 //! - [`records`]: what the application does with records; [`marks`]: the marks that wait for a reader;
 //! - [`credit`] and [`windows`]: what may be sent, and what the peer may send;
-//! - [`schedule`]: whose turn it is; [`control`]: what goes before data.
+//! - [`schedule`]: whose turn it is; [`control`]: what goes before data;
+//! - [`listen`]: which children of the peer may wait to be accepted.
 //!
 //! ```text
 //!  [app]  open, write, read ..        [up]  STREAM, RESET, STOP, CREDIT
@@ -29,6 +30,7 @@ mod credit;
 mod down;
 mod fate;
 mod info;
+mod listen;
 mod marks;
 mod names;
 mod node;
@@ -58,6 +60,7 @@ use sss_wire::constants::STREAM_BORROW;
 
 pub use app::ReadOutcome;
 pub use info::StreamInfo;
+pub use listen::ListenMode;
 pub use state::{RecvState, SendState};
 
 use crate::channel::Role;

@@ -21,8 +21,8 @@ use crate::stream::Stream;
 /// Awaited, it opens the stream and waits until the channel to the peer is established. With [`Self::open`] it does not wait.
 ///
 /// That the peer refuses the service is not an error of connecting, because opening a stream takes no round trip: the stream then
-/// ends with [`crate::ReadError::Reset`] and [`crate::WriteError::Stopped`], their code [`crate::Code::REFUSED_SERVICE`] or
-/// [`crate::Code::REFUSED_PROTOCOL`].
+/// ends with [`crate::ReadError::Refused`] and [`crate::WriteError::Refused`], which say [`crate::Refusal::Service`] or
+/// [`crate::Refusal::Protocol`].
 ///
 /// Cancel safe: a cancelled attempt opens no stream. The channel may still come to be.
 #[must_use = "nothing is opened until this is awaited, or `open` is called"]

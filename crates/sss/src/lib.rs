@@ -73,8 +73,8 @@ pub use stream::{RecvHalf, SendHalf, Stream};
 
 pub use sss_crypto::Suite;
 pub use sss_proto::{
-    ChannelInfo, CloseReason, Drop, HostStats, ListenError, NegotiationError, OpenError, PeerId, ProtocolError,
-    ReadError, RecvState, SendState, StreamId, StreamInfo, TreeNode, WindowConfig, WriteError,
+    ChannelInfo, CloseReason, Drop, HostStats, ListenError, ListenMode, NegotiationError, OpenError, PeerId,
+    ProtocolError, ReadError, RecvState, Refusal, SendState, StreamId, StreamInfo, TreeNode, WindowConfig, WriteError,
 };
 pub use sss_wire::{Code, Eid, EidError};
 

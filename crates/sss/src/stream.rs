@@ -9,7 +9,7 @@ mod write;
 use std::fmt;
 use std::sync::Arc;
 
-use sss_proto::{CloseReason, OpenError, StreamId, StreamInfo};
+use sss_proto::{CloseReason, ListenMode, OpenError, StreamId, StreamInfo};
 use sss_wire::Eid;
 
 use crate::error::StreamCloseError;
@@ -52,6 +52,16 @@ macro_rules! tree_methods {
             /// If the channel ended, the peer has let go of this stream, or the tree would be too deep.
             pub fn open_substream(&self) -> Result<Stream, OpenError> {
                 self.link().open_substream().map(Stream::from_link)
+            }
+
+            /// Says what happens to children that the peer opens of the stream until they are accepted. By default it is
+            /// what holds for the parent ([`ListenMode::Inherit`]), and at the top, that they wait as long as the peer
+            /// has credit for them. Children that wait already are refused by [`ListenMode::Reject`], and stay otherwise.
+            ///
+            /// The opener of a refused child meets [`ReadError::Refused`](crate::ReadError::Refused) and
+            /// [`WriteError::Refused`](crate::WriteError::Refused).
+            pub fn set_listen_mode(&self, mode: ListenMode) {
+                self.link().set_listen_mode(mode);
             }
 
             /// The next child of the stream that the peer has opened. Several tasks may accept at once.

@@ -52,6 +52,7 @@ impl From<ReadError> for TransferError {
         match error {
             ReadError::Lost(reason) => Self::Lost(reason),
             ReadError::Reset { code, reason } => ended(code, &reason),
+            ReadError::Refused(why) => Self::NoService(why.to_string()),
             other @ ReadError::Closed => Self::Protocol(other.to_string()),
         }
     }
@@ -62,6 +63,7 @@ impl From<WriteError> for TransferError {
         match error {
             WriteError::Lost(reason) => Self::Lost(reason),
             WriteError::Stopped { code, reason } => ended(code, &reason),
+            WriteError::Refused(why) => Self::NoService(why.to_string()),
             other @ WriteError::Closed => Self::Protocol(other.to_string()),
         }
     }

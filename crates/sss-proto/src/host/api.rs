@@ -12,7 +12,7 @@ use crate::error::{CloseReason, ListenError, NegotiationError, OpenError, ReadEr
 use crate::ids::{ListenerId, PeerId, StreamId};
 use crate::io::Instant;
 use crate::peer::Peer;
-use crate::streams::{ReadOutcome, StreamInfo};
+use crate::streams::{ListenMode, ReadOutcome, StreamInfo};
 
 /// Why a connection cannot even be tried.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -220,6 +220,12 @@ impl Host {
         let accepted = self.with_peer(peer, |p| p.streams().accept_substream(parent.key));
         let key = accepted.unwrap_or_else(|| Err(gone()))?;
         Ok(key.map(|key| StreamId { peer, key }))
+    }
+
+    /// Says what happens to substreams that the peer opens of a stream until they are accepted; by default
+    /// [`ListenMode::Inherit`]. Those that wait already are refused by `Reject`, and stay otherwise.
+    pub fn set_listen_mode(&mut self, stream: StreamId, mode: ListenMode) {
+        self.with_peer(stream.peer, |p| p.streams().set_listen_mode(stream.key, mode));
     }
 
     /// Takes as much of `data` as the stream's send buffer has room for, and says how many bytes. On 0,

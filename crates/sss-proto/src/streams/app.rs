@@ -10,6 +10,7 @@ use super::state::{RecvInput, RecvState, SendInput, SendState};
 use crate::error::{CloseReason, OpenError, ReadError, WriteError};
 use crate::ids::StreamKey;
 use crate::io::Instant;
+use crate::refusal::Refusal;
 
 /// How many bytes of a stream may be written and not yet sent. What was sent and not yet acknowledged is bounded by the
 /// peer's credit and by congestion control.
@@ -61,6 +62,9 @@ impl Streams {
         if node.has(Flags::PEER_GONE) {
             return Err(OpenError::ParentGone);
         }
+        if let Some(refusal) = node.refusal() {
+            return Err(OpenError::Refused(refusal));
+        }
         // STR-3
         if node.place.depth >= MAX_DEPTH {
             return Err(OpenError::TooDeep(MAX_DEPTH));
@@ -83,7 +87,7 @@ impl Streams {
     }
 
     /// The slot of a stream that the application holds.
-    fn held(&self, key: StreamKey) -> Option<u32> {
+    pub(super) fn held(&self, key: StreamKey) -> Option<u32> {
         self.table
             .find(key)
             .filter(|i| self.table[*i].has(Flags::HELD) && *i != ROOT)
@@ -130,10 +134,9 @@ impl Streams {
 
     fn accept(&mut self, index: u32) -> bool {
         let is_alive = self.failed.is_none();
-        let node = &mut self.table[index];
-        node.clear(Flags::UNACCEPTED);
+        self.take_unaccepted(index);
         if is_alive {
-            node.set(Flags::HELD);
+            self.table[index].set(Flags::HELD);
             self.app.held += 1;
             self.consume_opening(index);
         } else {
@@ -145,7 +148,7 @@ impl Streams {
     /// Refuses a stream that was not accepted (STR-9).
     pub(crate) fn refuse(&mut self, key: StreamKey, code: Code) {
         if let Some(index) = self.table.find(key)
-            && self.table[index].take(Flags::UNACCEPTED)
+            && self.take_unaccepted(index)
         {
             self.refuse_at(index, code);
         }
@@ -160,7 +163,7 @@ impl Streams {
         self.retire(index);
     }
 
-    fn refuse_backlog(&mut self, index: u32) {
+    pub(super) fn refuse_backlog(&mut self, index: u32) {
         let Some(rare) = self.table[index].rare.as_mut() else {
             return;
         };
@@ -235,6 +238,9 @@ impl Streams {
     /// Why a direction that was reset takes nothing more.
     fn aborted(&self, index: u32) -> WriteError {
         let node = &self.table[index];
+        if let Some(refusal) = node.refusal() {
+            return WriteError::Refused(refusal);
+        }
         match node.rare.as_ref().and_then(|r| r.aborted.as_ref()) {
             Some(ending) if node.has(Flags::STOPPED_BY_PEER) => WriteError::Stopped {
                 code: ending.code,
@@ -356,16 +362,20 @@ impl Streams {
             node.status.recv = state;
         }
         let rare = node.rare.as_deref();
+        let refusal = node.refusal();
         match (
             node.status.recv,
             rare.and_then(|r| r.stopped.as_ref()),
             rare.and_then(|r| r.reset.as_ref()),
         ) {
             (_, Some(_), _) | (RecvState::Stopped, ..) => Err(ReadError::Closed),
-            (RecvState::Done, None, Some(ending)) => Err(ReadError::Reset {
-                code: ending.code,
-                reason: ending.reason.to_string(),
-            }),
+            (RecvState::Done, None, Some(ending)) => Err(refusal.map_or_else(
+                || ReadError::Reset {
+                    code: ending.code,
+                    reason: ending.reason.to_string(),
+                },
+                ReadError::Refused,
+            )),
             (RecvState::Done, None, None) => Ok(ReadOutcome::End),
             _ => match &self.failed {
                 Some(reason) => Err(ReadError::Lost(reason.clone())),
@@ -453,9 +463,9 @@ impl Streams {
     }
 }
 
-/// PARENT_GONE takes back what was charged, so that it may only come from the protocol itself.
+/// Codes of refusal may only come from the protocol itself: PARENT_GONE takes back what was charged.
 fn own_code(code: Code, instead: Code) -> Code {
-    if code == Code::PARENT_GONE { instead } else { code }
+    Refusal::from_code(code).map_or(code, |_| instead)
 }
 
 /// The answer for a handle that was released.

@@ -6,11 +6,13 @@ use sss_wire::Code;
 use sss_wire::constants::STREAM_BORROW;
 
 use super::credit::{RecvCredit, SendCredit};
+use super::listen::Listen;
 use super::names::Names;
 use super::queue::KeyQueue;
 use super::recv::RecvBuf;
 use super::send::SendBuf;
 use super::state::{RecvState, SendState};
+use crate::refusal::Refusal;
 
 /// The root's slot.
 pub(super) const ROOT: u32 = 0;
@@ -106,6 +108,11 @@ pub(super) struct RecvHalf {
 }
 
 impl RecvHalf {
+    /// Bytes received, or skipped by a RESET, and not read.
+    pub(super) fn unread(&self) -> u64 {
+        self.received - self.read
+    }
+
     /// The first byte that is missing.
     pub(super) fn next(&self) -> u64 {
         self.buf.as_ref().map_or(self.read, |b| b.next())
@@ -142,6 +149,7 @@ pub(super) struct Rare {
     pub(super) reset: Option<Ending>,
     /// Why this host stopped it.
     pub(super) stopped: Option<Ending>,
+    pub(super) listen: Listen,
 }
 
 impl Node {
@@ -198,6 +206,17 @@ impl Node {
         let was = self.has(flag);
         self.clear(flag);
         was
+    }
+
+    /// Why the peer refused the stream, if it did (STR-42).
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        if self.place.opener == Opener::Peer {
+            return None;
+        }
+        let rare = self.rare.as_ref()?;
+        let stopped = rare.aborted.as_ref().filter(|_| self.has(Flags::STOPPED_BY_PEER));
+        let ending = stopped.or(rare.reset.as_ref())?;
+        Refusal::from_code(ending.code)
     }
 
     pub(super) fn rare_mut(&mut self) -> &mut Rare {

@@ -5,6 +5,7 @@ mod data;
 mod ends;
 mod fairness;
 mod idle;
+mod listen;
 mod opening;
 mod random;
 mod records;

@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 use sss_wire::Code;
-use sss_wire::constants::{MAX_DEPTH, OPEN_COST};
+use sss_wire::constants::OPEN_COST;
 use sss_wire::frame::{Init, InitKind, Reset, Stop, Stream};
 
 use super::Streams;
@@ -98,27 +98,6 @@ impl Streams {
         Ok(Some(key.index))
     }
 
-    /// Puts a new stream in its parent's backlog, or refuses it.
-    fn offer(&mut self, parent: u32, index: u32) {
-        let key = self.table.key(index);
-        let takes_children = self.table[parent].has(Flags::HELD) || self.table[parent].has(Flags::UNACCEPTED);
-        if self.table[parent].place.depth >= MAX_DEPTH {
-            self.refuse_at(index, Code::TOO_DEEP);
-        } else if !takes_children {
-            self.refuse_at(index, Code::NO_LISTENER);
-        } else if parent == ROOT {
-            self.table[index].set(Flags::UNACCEPTED);
-            self.app.incoming.push_back(key);
-        } else {
-            self.table[index].set(Flags::UNACCEPTED);
-            let mut backlog = std::mem::take(&mut self.table[parent].rare_mut().backlog);
-            let table = &self.table;
-            backlog.push(key, |k| table.find(k).is_some());
-            self.table[parent].rare_mut().backlog = backlog;
-            self.notify(parent, Flags::WANT_ACCEPT);
-        }
-    }
-
     /// Data, a mark and FIN.
     fn receive(&mut self, index: u32, frame: &Stream<'_>, packet: &Bytes) -> Result<(), ProtocolError> {
         if frame.data.is_empty() && !frame.mark && !frame.fin {
@@ -159,6 +138,7 @@ impl Streams {
         if end > received {
             node.recv.received = end;
             self.charge_recv(index, end - received)?;
+            self.add_burden(index, end - received);
         }
         Ok(())
     }
@@ -215,6 +195,7 @@ impl Streams {
         };
         self.note_parent_gone(index, frame.code);
         let before = self.table[index].status.recv;
+        let unread = self.table[index].recv.unread();
         self.check_reset(index, frame.final_size)?;
         let node = &mut self.table[index];
         node.clear(Flags::STOP_DUE.with(Flags::STOP_OPEN));
@@ -224,6 +205,7 @@ impl Streams {
                 node.rare_mut().reset = Some(Ending::new(frame.code, frame.reason));
             }
             // STR-15
+            self.lift_burden(index, unread);
             self.discard(index);
             self.notify(index, Flags::WANT_READ);
         }

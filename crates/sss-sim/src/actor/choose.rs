@@ -103,6 +103,10 @@ impl Actors {
                 let check = self.model.saw_loss(host, peer, &reason);
                 self.check(check);
             }
+            Err(OpenError::Refused(refusal)) => {
+                let check = self.model.saw_stop(parent, refusal.code());
+                self.check(check);
+            }
             // The model checks the refusal of the child that told this side.
             Err(OpenError::ParentGone) => world.note(format_args!("h{} open of {parent:?}: parent gone", host.0)),
             Err(error) => self.fail(format!("{parent:?} takes no child: {error}")),

@@ -122,6 +122,7 @@ impl Actors {
         end.send = Send::Done;
         let check = match error {
             WriteError::Stopped { code, .. } => self.model.saw_stop(id, *code),
+            WriteError::Refused(refusal) => self.model.saw_stop(id, refusal.code()),
             WriteError::Lost(reason) => self.model.saw_loss(end.host, end.peer, reason),
             WriteError::Closed => Err(format!("{id:?} is said to be closed by its own application")),
         };
@@ -167,6 +168,7 @@ impl Actors {
         let end = &self.ends[id.0];
         match error {
             ReadError::Reset { code, .. } => self.model.saw_reset(id, *code),
+            ReadError::Refused(refusal) => self.model.saw_reset(id, refusal.code()),
             ReadError::Lost(reason) => self.model.saw_loss(end.host, end.peer, reason),
             ReadError::Closed => Err(format!("{id:?} is said to be stopped by its own application")),
         }

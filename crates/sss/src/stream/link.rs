@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use sss_proto::{CloseReason, Instant, OpenError, StreamId, StreamInfo};
+use sss_proto::{CloseReason, Instant, ListenMode, OpenError, StreamId, StreamInfo};
 use sss_wire::Eid;
 
 use crate::driver::wakers::Wait;
@@ -57,6 +57,13 @@ impl Link {
             inner.core.open_substream(self.id)
         })?;
         Ok(self.sibling(id))
+    }
+
+    pub(crate) fn set_listen_mode(&self, mode: ListenMode) {
+        self.call(|inner, _| {
+            inner.core.set_listen_mode(self.id, mode);
+            inner.want_driver();
+        });
     }
 
     pub(crate) fn poll_accept_substream(&self, cx: &mut Context<'_>) -> Poll<Result<Self, CloseReason>> {

@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use sss::{
-    CloseReason, Code, ConnectError, Identity, ListenError, NegotiationError, ProbeError, ReadError, WriteError,
+    CloseReason, ConnectError, Identity, ListenError, NegotiationError, ProbeError, ReadError, Refusal, WriteError,
 };
 
 use crate::common::{Pair, builder, host, pair, within};
@@ -105,17 +105,14 @@ async fn refused_services_and_protocols_are_told_on_the_stream() {
             mut theirs,
             server: _server,
         } = pair().await;
-        for (service, protocol, expected) in [
-            ("nothing", "1", Code::REFUSED_SERVICE),
-            ("test", "99", Code::REFUSED_PROTOCOL),
-        ] {
+        for (service, protocol, expected) in [("nothing", "1", Refusal::Service), ("test", "99", Refusal::Protocol)] {
             let mut stream = client.connect(host.eid(), service, protocol).await.unwrap();
             match stream.read_chunk(10).await {
-                Err(ReadError::Reset { code, .. }) => assert_eq!(code, expected),
+                Err(ReadError::Refused(refusal)) => assert_eq!(refusal, expected),
                 other => panic!("{other:?}"),
             }
             match stream.drained().await {
-                Err(WriteError::Stopped { code, .. }) => assert_eq!(code, expected),
+                Err(WriteError::Refused(refusal)) => assert_eq!(refusal, expected),
                 other => panic!("{other:?}"),
             }
         }
@@ -246,10 +243,7 @@ async fn a_service_is_offered_once_and_only_while_its_server_lives() {
         drop(server);
         assert!(matches!(
             waiting.read_chunk(1).await,
-            Err(ReadError::Reset {
-                code: Code::REFUSED_SERVICE,
-                ..
-            })
+            Err(ReadError::Refused(Refusal::Service))
         ));
         host.listen("test", "1").unwrap();
     })

@@ -7,6 +7,7 @@ mod common;
 mod connecting;
 mod ends;
 mod hostile;
+mod listening;
 mod loss_of_peer;
 #[cfg(target_os = "linux")]
 mod namespace;

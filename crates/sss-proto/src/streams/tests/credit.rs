@@ -239,10 +239,7 @@ fn the_last_credit_of_a_stream_allows_one_more_child() {
     assert!(
         matches!(
             refused,
-            Err(crate::error::ReadError::Reset {
-                code: Code::PARENT_GONE,
-                ..
-            })
+            Err(crate::error::ReadError::Refused(crate::refusal::Refusal::ParentGone))
         ),
         "{refused:?}"
     );

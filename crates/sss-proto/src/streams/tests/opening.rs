@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::error::{OpenError, ReadError, WriteError};
+use crate::refusal::Refusal;
 use sss_wire::constants::MAX_DEPTH;
 use sss_wire::frame::Credit;
 
@@ -315,24 +316,12 @@ fn a_refused_stream_ends_with_the_code_and_nothing_else_does() {
     assert!(pair.a.events().contains(&StreamEvent::Readable(key)));
     let refused = pair.a.read_now(key);
     assert!(
-        matches!(
-            refused,
-            Err(ReadError::Reset {
-                code: Code::REFUSED_SERVICE,
-                ..
-            })
-        ),
+        matches!(refused, Err(ReadError::Refused(Refusal::Service))),
         "{refused:?}"
     );
     let refused = pair.a.write(key, b"x");
     assert!(
-        matches!(
-            refused,
-            Err(WriteError::Stopped {
-                code: Code::REFUSED_SERVICE,
-                ..
-            })
-        ),
+        matches!(refused, Err(WriteError::Refused(Refusal::Service))),
         "{refused:?}"
     );
     assert_eq!(pair.b.len(), 1, "the refused stream is retired");
@@ -356,13 +345,7 @@ fn children_of_a_released_stream_are_refused() {
     for key in [before, after] {
         let refused = pair.a.read_now(key);
         assert!(
-            matches!(
-                refused,
-                Err(ReadError::Reset {
-                    code: Code::NO_LISTENER,
-                    ..
-                })
-            ),
+            matches!(refused, Err(ReadError::Refused(Refusal::NoListener))),
             "{refused:?}"
         );
     }
@@ -393,13 +376,7 @@ fn children_of_a_retired_parent_are_refused_and_no_more_are_opened() {
     for key in [child, grandchild] {
         let refused = pair.a.read_now(key);
         assert!(
-            matches!(
-                refused,
-                Err(ReadError::Reset {
-                    code: Code::PARENT_GONE,
-                    ..
-                })
-            ),
+            matches!(refused, Err(ReadError::Refused(Refusal::ParentGone))),
             "{refused:?}"
         );
     }

@@ -8,6 +8,7 @@ use sss_wire::constants::{OPEN_COST, STREAM_BORROW};
 
 use super::*;
 use crate::error::ReadError;
+use crate::streams::ListenMode;
 
 /// What one direction of the wire has carried, and what the peer has taken in of it: the charges follow from that alone.
 #[derive(Default)]
@@ -126,6 +127,7 @@ impl Side {
 
     /// Charges and limits agree with the ledgers.
     fn check(&self, peer: &Self, what: &str) {
+        self.streams.check_burdens(what);
         let (sent, received) = (self.sent.charges(), self.received.charges());
         for index in 0..self.streams.table.slots() {
             let Some(node) = self.streams.table.get(index) else {
@@ -335,7 +337,7 @@ impl World {
 
     /// One random operation of one application.
     fn act(&mut self, side: usize) {
-        let what = self.rng.random_range(0..40);
+        let what = self.rng.random_range(0..41);
         if what < 3 {
             let Side { streams, held, .. } = &mut self.sides[side];
             if held.len() < 30 {
@@ -367,6 +369,15 @@ impl World {
             20..34 => self.read(side, key),
             34..36 => self.finish(side, key),
             36 => streams.reset(key, Code::app(4), "test"),
+            40 => {
+                let modes = [
+                    ListenMode::Reject,
+                    ListenMode::Limit(3000),
+                    ListenMode::Unlimited,
+                    ListenMode::Inherit,
+                ];
+                streams.set_listen_mode(key, modes[self.rng.random_range(0..4)]);
+            }
             37 => streams.stop(key, Code::app(5), "test"),
             38 => {
                 streams.release(key);
