@@ -44,6 +44,8 @@ pub(crate) fn duo_with(seed: u64, link: &LinkConfig, a: Config, b: Config) -> Wo
 struct Job {
     out: u64,
     input: Option<u64>,
+    /// What was received before the number of the flow was complete.
+    start: Vec<u8>,
     written: u64,
     read: u64,
     goal: u64,
@@ -89,6 +91,7 @@ impl Echo {
         let job = Job {
             out,
             input: None,
+            start: Vec::new(),
             written: 0,
             read: 0,
             goal: self.goal,
@@ -166,8 +169,13 @@ impl Job {
     }
 
     fn check(&mut self, data: &[u8]) {
+        let data = [&std::mem::take(&mut self.start), data].concat();
         if self.read == 0 {
-            let flow = u64::from_be_bytes(data[..8].try_into().unwrap());
+            let Some(flow) = data.first_chunk() else {
+                self.start = data;
+                return;
+            };
+            let flow = u64::from_be_bytes(*flow);
             self.input = Some(flow);
             if self.out == 0 {
                 self.out = flow + 1;
