@@ -6,19 +6,19 @@
 //! - [`state`]: the states of both directions; [`send`], [`recv`], [`reassembly`]: their bytes, while there are any;
 //! - [`records`]: what the application does with records; [`marks`]: the marks that wait for a reader;
 //! - [`credit`] and [`windows`]: what may be sent, and what the peer may send;
-//! - [`schedule`]: whose turn it is; [`control`]: what goes before data;
+//! - [`schedule`]: whose turn it is, by the levels of [`priority`]; [`control`]: what goes before data;
 //! - [`listen`]: which children of the peer may wait to be accepted.
 //!
 //! ```text
-//!  [app]  open, write, read ..        [up]  STREAM, RESET, STOP, CREDIT
+//!  [app]  open, write, read ..        [up]  STREAM, RESET, STOP, CREDIT, PRIORITY
 //!      \                              /
 //!       +---> streams of the tree <--+----> next_event, take_incoming
 //!      /                              \
 //!  [down] fill a packet                 [fate] packet acknowledged or lost, channel ended
 //! ```
 //!
-//! Going down, `fill` fills a packet in the order of FRM-2: refusals, RESET and STOP, CREDIT, then STREAM in scheduler
-//! order, and remembers a [`Token`](crate::token::Token) for each frame. A stream that has something to send is in the
+//! Going down, `fill` fills a packet in the order of FRM-2: refusals, RESET and STOP, CREDIT, PRIORITY, then STREAM in
+//! scheduler order, and remembers a [`Token`](crate::token::Token) for each frame. A stream that has something to send is in the
 //! scheduler's rings; one that waits for credit is in the list of the stream whose limit keeps it, and is in no ring.
 //!
 //! Events follow only after an operation answered "not yet".
@@ -36,6 +36,7 @@ mod names;
 mod node;
 mod opened;
 mod pool;
+mod priority;
 mod queue;
 mod ranges;
 mod reassembly;

@@ -25,6 +25,8 @@ pub(crate) enum Token {
     Credit { key: StreamKey, limit: u64 },
     /// CREDIT of the root.
     RootCredit { limit: u64 },
+    /// PRIORITY of a stream, and its serial.
+    Priority { key: StreamKey, serial: u64 },
     /// A refusal (RESET and STOP) of a stream that was never kept.
     Refusal { lsid: u64 },
     /// A path MTU probe.

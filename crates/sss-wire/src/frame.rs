@@ -9,6 +9,7 @@ mod credit;
 mod padding;
 mod path;
 mod ping;
+mod priority;
 mod reset;
 mod settings;
 mod stop;
@@ -20,6 +21,7 @@ pub use credit::Credit;
 pub use padding::Padding;
 pub use path::{PathChallenge, PathResponse};
 pub use ping::Ping;
+pub use priority::Priority;
 pub use reset::{Reset, Scope};
 pub use settings::SettingsFrame;
 pub use stop::Stop;
@@ -57,6 +59,8 @@ pub enum Frame<'a> {
     Stop(Stop<'a>),
     /// CREDIT: raises the limit of a stream, or of the root if `lsid` is 0.
     Credit(Credit),
+    /// PRIORITY: asks for another level of a stream.
+    Priority(Priority),
     /// STREAM: opens, carries and ends a direction of a stream.
     Stream(Stream<'a>),
 }
@@ -93,6 +97,7 @@ impl<'a> Frame<'a> {
             Reset::TYPE => Self::Reset(Reset::decode(reader)?),
             Stop::TYPE => Self::Stop(Stop::decode(reader)?),
             Credit::TYPE => Self::Credit(Credit::decode(reader)?),
+            Priority::TYPE => Self::Priority(Priority::decode(reader)?),
             _ => return Err(Malformed("unknown frame type")),
         })
     }
@@ -110,6 +115,7 @@ impl<'a> Frame<'a> {
             Self::Reset(ref reset) => reset.encode(w),
             Self::Stop(ref stop) => stop.encode(w),
             Self::Credit(credit) => credit.encode(w),
+            Self::Priority(priority) => priority.encode(w),
             Self::Stream(ref stream) => stream.encode(w),
         }
     }
@@ -127,6 +133,7 @@ impl<'a> Frame<'a> {
             Self::Reset(ref reset) => reset.encoded_len(),
             Self::Stop(ref stop) => stop.encoded_len(),
             Self::Credit(credit) => credit.encoded_len(),
+            Self::Priority(priority) => priority.encoded_len(),
             Self::Stream(ref stream) => stream.encoded_len(),
         }
     }

@@ -325,6 +325,21 @@ impl Host {
             .unwrap_or_else(|| Err(WriteError::Lost(gone())))
     }
 
+    /// Gives the stream another level among its siblings, from -128 to 127, higher first, 0 unless it was set: from the next packet on, as
+    /// long as a stream of a higher level has something to send, none of a lower one is sent. Streams of the same level share equally.
+    ///
+    /// The level ranks what this host sends of the stream and of everything below it, among the children of the same parent
+    /// and the parent's own data, which is at level 0.
+    pub fn set_priority(&mut self, stream: StreamId, level: i8) {
+        self.with_peer(stream.peer, |p| p.streams().set_priority(stream.key, level));
+    }
+
+    /// Asks the peer to do the same for what it sends: the peer changes the level when the request arrives, without asking its
+    /// application, which may change it again.
+    pub fn request_priority(&mut self, stream: StreamId, level: i8) {
+        self.with_peer(stream.peer, |p| p.streams().request_priority(stream.key, level));
+    }
+
     /// The application lets go of the stream: what is unfinished is reset, what is unread is stopped (STR-13).
     pub fn release(&mut self, stream: StreamId) {
         self.with_peer(stream.peer, |p| p.streams().release(stream.key));

@@ -90,6 +90,7 @@ impl Peer {
                 result
             }
             Frame::Credit(credit) => self.streams.on_credit(credit.lsid, credit.limit),
+            Frame::Priority(priority) => self.streams.on_priority(&priority),
             Frame::Reset(reset) => self.streams.on_reset(&reset),
             Frame::Stop(stop) => self.streams.on_stop(&stop),
             Frame::PathChallenge(data) => {

@@ -17,6 +17,8 @@ pub(super) struct Control {
     pub(super) ends: KeyQueue,
     /// Streams with CREDIT due.
     pub(super) credits: KeyQueue,
+    /// Streams with PRIORITY due.
+    pub(super) priorities: KeyQueue,
     /// LSIDs of streams that are refused with PARENT_GONE and not kept.
     pub(super) refusals: VecDeque<u64>,
     /// Streams whose limit was raised while others waited for it.
@@ -26,7 +28,11 @@ pub(super) struct Control {
 impl Control {
     /// Whether there is something to be sent, or somebody to be woken.
     pub(super) fn is_idle(&self) -> bool {
-        self.ends.is_empty() && self.credits.is_empty() && self.refusals.is_empty() && self.resume.is_empty()
+        self.ends.is_empty()
+            && self.credits.is_empty()
+            && self.priorities.is_empty()
+            && self.refusals.is_empty()
+            && self.resume.is_empty()
     }
 
     /// Queues the refusal of a stream that is not kept.
@@ -44,6 +50,7 @@ impl Control {
     pub(super) fn clear(&mut self) {
         self.ends.clear();
         self.credits.clear();
+        self.priorities.clear();
         self.refusals.clear();
         self.resume.clear();
     }

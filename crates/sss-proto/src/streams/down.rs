@@ -1,7 +1,7 @@
 //! Down: frames for the peer, into a packet, in the order of FRM-2.
 //!
-//! 1. refusals, RESET and STOP; 2. CREDIT; 3. STREAM, in scheduler order; a stream whose INIT is not
-//!    acknowledged is preceded by INIT of its ancestors (STR-6).
+//! 1. refusals, RESET and STOP; 2. CREDIT; 3. PRIORITY; 4. STREAM, in scheduler order; a stream whose INIT
+//!    is not acknowledged is preceded by INIT of its ancestors (STR-6).
 //!
 //! If something is left over that does not fit, the packet is filled up with PADDING, so that the packets of a
 //! segmented send are equally long (CHN-10).
@@ -74,6 +74,7 @@ impl Streams {
         let is_done = self.write_refusals(packet)
             && self.write_ends(packet)
             && self.write_credits(packet)
+            && self.write_priorities(packet)
             && self.write_streams(packet);
         if !is_done && !packet.is_empty() {
             let rest = packet.remaining();
@@ -201,14 +202,14 @@ impl Streams {
     fn write_streams(&mut self, packet: &mut PacketWriter<'_>) -> bool {
         self.wake(WAKE);
         loop {
-            let Some(index) = self.scheduler.pick(&mut self.table) else {
+            let Some(index) = self.scheduler.pick(&self.table) else {
                 if self.wake(WAKE) {
                     continue;
                 }
                 return true;
             };
             match self.write_stream(index, packet) {
-                Outcome::Sent(bytes) => self.scheduler.charge(&mut self.table, index, bytes),
+                Outcome::Sent(bytes) => self.scheduler.charge(&self.table, index, bytes),
                 Outcome::Full => return false,
                 Outcome::Blocked(limited_by) => self.wait_for_credit(index, limited_by),
                 Outcome::Idle => self.scheduler.deactivate(&mut self.table, index),

@@ -49,7 +49,11 @@ impl Streams {
                     self.retire(index);
                 }
             }
-            Token::RootCredit { .. } | Token::Refusal { .. } | Token::Ack { .. } | Token::MtuProbe { .. } => {}
+            Token::RootCredit { .. }
+            | Token::Priority { .. }
+            | Token::Refusal { .. }
+            | Token::Ack { .. }
+            | Token::MtuProbe { .. } => {}
         }
     }
 
@@ -87,6 +91,7 @@ impl Streams {
                 }
             }
             Token::RootCredit { limit } => self.on_credit_lost(ROOT, limit),
+            Token::Priority { key, serial } => self.on_priority_lost(key, serial),
             Token::Refusal { lsid } => self.control.refusals.push_back(lsid),
             Token::Ack { .. } | Token::MtuProbe { .. } => {}
         }
@@ -137,6 +142,7 @@ impl Streams {
         node.set(Flags::INIT_ACKED);
         node.clear(Flags::INIT_DUE);
         self.queue_end(index);
+        self.queue_priority(index);
         if self.table[index].has(Flags::CREDIT_DUE) {
             self.queue_credit(index);
         }

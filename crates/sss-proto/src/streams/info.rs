@@ -16,6 +16,8 @@ pub struct StreamInfo {
     pub is_opened_by_peer: bool,
     /// Children that are not retired.
     pub children: u32,
+    /// The level among its siblings of what this host sends of the stream and below it: higher first, 0 unless it was set.
+    pub priority: i8,
     /// The sending direction.
     pub sending: SendState,
     /// Bytes sent so far, without repetitions. Here and below, a record mark counts as a byte.
@@ -40,6 +42,7 @@ impl StreamInfo {
             depth: node.place.depth,
             is_opened_by_peer: node.place.opener == Opener::Peer,
             children: node.place.children,
+            priority: node.place.level,
             sending: node.status.send,
             sent: node.send.sent,
             unsent: node.send.unsent(),

@@ -10,6 +10,7 @@ use super::listen::Listen;
 use super::names::Names;
 use super::queue::KeyQueue;
 use super::recv::RecvBuf;
+use super::schedule::Seat;
 use super::send::SendBuf;
 use super::state::{RecvState, SendState};
 use crate::refusal::Refusal;
@@ -50,6 +51,8 @@ pub(super) struct Place {
     pub(super) generation: u32,
     pub(super) depth: u8,
     pub(super) opener: Opener,
+    /// The level at which its subtree competes with its siblings.
+    pub(super) level: i8,
 }
 
 /// The states of both directions, and everything that is yes or no.
@@ -63,9 +66,9 @@ pub(super) struct Status {
 /// What the scheduler knows of a stream.
 #[derive(Debug)]
 pub(super) struct Sched {
-    /// Bytes that the stream's subtree may still send in its parent's round.
-    pub(super) deficit: i32,
-    /// The slot of its ring, once a child of it had something to send.
+    /// Its entry in its parent's rings.
+    pub(super) seat: Seat,
+    /// Its rings, while there is something to send below it.
     pub(super) interior: u32,
 }
 
@@ -150,6 +153,17 @@ pub(super) struct Rare {
     /// Why this host stopped it.
     pub(super) stopped: Option<Ending>,
     pub(super) listen: Listen,
+    /// What was asked of the peer last with PRIORITY.
+    pub(super) asked: Option<Asked>,
+    /// The highest serial of PRIORITY from the peer.
+    pub(super) answered: Option<u64>,
+}
+
+/// A request for another level.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub(super) level: i8,
+    pub(super) serial: u64,
 }
 
 impl Node {
@@ -162,6 +176,7 @@ impl Node {
                 generation: 0,
                 depth,
                 opener,
+                level: 0,
             },
             status: Status {
                 flags: Flags::default(),
@@ -169,7 +184,7 @@ impl Node {
                 recv: RecvState::Open,
             },
             sched: Sched {
-                deficit: 0,
+                seat: Seat::NONE,
                 interior: NONE,
             },
             ordinal: 0,
@@ -288,10 +303,10 @@ flags! {
     PEER_GONE = 15;
     /// It has something to send.
     ACTIVE = 16;
-    /// It is in its parent's ring.
-    QUEUED = 17;
-    /// It is in its own ring.
-    OWN_QUEUED = 18;
+    /// PRIORITY is to be sent.
+    PRIORITY_DUE = 17;
+    /// It is in the queue of PRIORITY.
+    IN_PRIORITIES = 18;
     /// It waits for some limit to be raised.
     WAITING = 19;
     /// Its limit was raised, and its waiters are being woken.

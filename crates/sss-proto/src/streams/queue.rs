@@ -32,13 +32,6 @@ impl KeyQueue {
         self.keys.clear();
     }
 
-    /// Moves the first entry to the end.
-    pub(super) fn rotate(&mut self) {
-        if let Some(key) = self.keys.pop_front() {
-            self.keys.push_back(key);
-        }
-    }
-
     /// Appends a key. `matters` tells which entries to keep.
     pub(super) fn push(&mut self, key: StreamKey, matters: impl Fn(StreamKey) -> bool) {
         if self.keys.len() >= self.compact_at.max(SMALLEST) {

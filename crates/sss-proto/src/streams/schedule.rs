@@ -1,52 +1,46 @@
-//! Which stream sends next (STR-22): deficit round robin (Shreedhar and Varghese, 1996) at each node of the tree.
+//! Which stream sends next (STR-22): at each node of the tree strictly by level, and within a level by deficit round robin
+//! (Shreedhar and Varghese, 1996).
 //!
-//! Each stream that has, or once had, children with something to send has a *ring* of those children, and of itself if it
-//! has data of its own. Only streams with something to send are in rings. An entry may send as long as its
-//! deficit is positive; then the deficit gains a quantum and the entry goes to the end. What is sent is
-//! subtracted at every level up to the root. Entries that have nothing to send any more are dropped when they
-//! come to the front.
+//! A stream that has something to send, or below which there is such a stream, has an *entry* in one of its
+//! parent's rings: that of its level. A stream with an entry of a child in its rings, and with data of its own, has an entry of its own
+//! data there too, at level 0. Nothing else is in any ring, and a stream without children in its rings has no rings.
+//!
+//! An entry may send as long as its deficit is positive; then it gains a quantum and goes to the end. What
+//! is sent is subtracted at every node up to the root. Frames are not cut to fit the deficit, so it may become negative.
+//! An entry that leaves its ring loses what is left of its deficit, and takes along what it owes.
+//!
+//! Choosing takes a step for each node on the way down; entering and leaving take a step for each node that begins or ceases to
+//! have something to send. Idle streams and siblings cost nothing.
 
-use slab::Slab;
+mod rings;
 
 use super::node::{Flags, NONE, ROOT};
-use super::queue::KeyQueue;
 use super::table::Table;
-use crate::ids::StreamKey;
-
-/// The entry of a stream's own data in its ring.
-const OWN: StreamKey = StreamKey {
-    index: NONE,
-    generation: 0,
-};
+pub(super) use rings::Seat;
+use rings::{Rings, Who};
 
 /// The smallest quantum, in bytes.
 const MIN_QUANTUM: usize = 1200;
 /// The largest datagram is a little below.
 const MAX_QUANTUM: usize = 1 << 16;
 
-/// The ring of one stream. Levels of priority would choose among several rings here, the highest that is not empty.
-#[derive(Debug, Default)]
-struct Interior {
-    ring: KeyQueue,
-    own_deficit: i32,
-}
-
-/// The rings of a tree.
-#[derive(Debug, Default)]
+/// The scheduler of a tree.
+#[derive(Debug)]
 pub(super) struct Scheduler {
-    interiors: Slab<Interior>,
+    rings: Rings,
     /// Streams with something to send.
     active: usize,
     quantum: i32,
-    /// The way from the root to the stream picked last, without the stream itself.
-    path: Vec<u32>,
 }
 
-/// What is at the front of a ring.
-enum Front {
-    Own,
-    Child(u32),
-    Nothing,
+impl Default for Scheduler {
+    fn default() -> Self {
+        Self {
+            rings: Rings::default(),
+            active: 0,
+            quantum: MIN_QUANTUM as i32,
+        }
+    }
 }
 
 impl Scheduler {
@@ -67,147 +61,126 @@ impl Scheduler {
         }
         table[index].set(Flags::ACTIVE);
         self.active += 1;
-        if table[index].sched.interior != NONE {
-            self.queue_own(table, index);
+        let interior = table[index].sched.interior;
+        if interior != NONE {
+            self.rings.enter_own(interior, self.quantum);
+            return;
         }
         let mut at = index;
-        while at != ROOT && !table[at].has(Flags::QUEUED) {
+        while at != ROOT && !table[at].sched.seat.is_taken() {
             let parent = table[at].place.parent;
-            self.make_ring(table, parent);
-            self.queue_child(table, parent, at);
+            self.open_rings(table, parent);
+            self.enter(table, at);
             at = parent;
+        }
+    }
+
+    /// A stream is to have rings.
+    fn open_rings(&mut self, table: &mut Table, index: u32) {
+        if table[index].sched.interior != NONE {
+            return;
+        }
+        let interior = self.rings.open();
+        table[index].sched.interior = interior;
+        if table[index].has(Flags::ACTIVE) {
+            self.rings.enter_own(interior, self.quantum);
         }
     }
 
     /// A stream has nothing to send any more.
     pub(super) fn deactivate(&mut self, table: &mut Table, index: u32) {
-        if table[index].take(Flags::ACTIVE) {
-            self.active -= 1;
+        if !table[index].take(Flags::ACTIVE) {
+            return;
+        }
+        self.active -= 1;
+        let interior = table[index].sched.interior;
+        if interior != NONE {
+            self.rings.leave_own(interior);
+            return;
+        }
+        let mut at = index;
+        while at != ROOT && self.leave(table, at) {
+            at = table[at].place.parent;
         }
     }
 
-    /// A stream is retired.
+    /// Takes a stream out of its parent's rings. Returns whether there is nothing to send at or below the parent any more.
+    fn leave(&mut self, table: &mut Table, index: u32) -> bool {
+        let parent = table[index].place.parent;
+        let interior = table[parent].sched.interior;
+        let seat = &mut table[index].sched.seat;
+        *seat = self.rings.leave(interior, *seat);
+        if !self.rings.is_childless(interior) {
+            return false;
+        }
+        self.rings.leave_own(interior);
+        self.rings.close(interior);
+        table[parent].sched.interior = NONE;
+        !table[parent].has(Flags::ACTIVE)
+    }
+
+    /// Puts a stream into its parent's rings.
+    fn enter(&mut self, table: &mut Table, index: u32) {
+        let interior = table[table[index].place.parent].sched.interior;
+        let node = &mut table[index];
+        let child = (index, node.place.level);
+        node.sched.seat = self.rings.enter_child(interior, child, node.sched.seat, self.quantum);
+    }
+
+    /// A stream competes at another level from now on (STR-23).
+    pub(super) fn set_level(&mut self, table: &mut Table, index: u32, level: i8) {
+        let before = std::mem::replace(&mut table[index].place.level, level);
+        if level != before && table[index].sched.seat.is_taken() {
+            let interior = table[table[index].place.parent].sched.interior;
+            let seat = &mut table[index].sched.seat;
+            *seat = self.rings.leave(interior, *seat);
+            self.enter(table, index);
+        }
+    }
+
+    /// A stream is retired. It has no children any more.
     pub(super) fn forget(&mut self, table: &mut Table, index: u32) {
         self.deactivate(table, index);
-        let interior = std::mem::replace(&mut table[index].sched.interior, NONE);
-        self.interiors.try_remove(interior as usize);
-    }
-
-    fn make_ring(&mut self, table: &mut Table, index: u32) {
-        if table[index].sched.interior == NONE {
-            let slot = self.interiors.insert(Interior::default());
-            table[index].sched.interior = u32::try_from(slot).unwrap_or(NONE);
-            if table[index].has(Flags::ACTIVE) {
-                self.queue_own(table, index);
-            }
-        }
-    }
-
-    fn queue_own(&mut self, table: &mut Table, index: u32) {
-        if !table[index].has(Flags::OWN_QUEUED) {
-            table[index].set(Flags::OWN_QUEUED);
-            self.push(table, index, OWN);
-        }
-    }
-
-    fn queue_child(&mut self, table: &mut Table, parent: u32, child: u32) {
-        table[child].set(Flags::QUEUED);
-        let key = table.key(child);
-        self.push(table, parent, key);
-    }
-
-    fn push(&mut self, table: &Table, index: u32, entry: StreamKey) {
-        if let Some(interior) = self.interiors.get_mut(table[index].sched.interior as usize) {
-            interior.ring.push(entry, |k| k == OWN || table.find(k).is_some());
-        }
+        debug_assert!(
+            table[index].sched.interior == NONE,
+            "a stream is retired before its children"
+        );
     }
 
     /// The stream whose turn it is.
-    pub(super) fn pick(&mut self, table: &mut Table) -> Option<u32> {
-        while self.active > 0 {
-            if let Some(index) = self.descend(table) {
-                return Some(index);
-            }
-        }
-        None
-    }
-
-    /// Goes down from the root along the rings. `None` if that ended at a stream that has nothing to send, which
-    /// has then been taken out of its parent's ring.
-    fn descend(&mut self, table: &mut Table) -> Option<u32> {
-        self.path.clear();
+    pub(super) fn pick(&mut self, table: &Table) -> Option<u32> {
         let mut at = ROOT;
         loop {
-            match self.front(table, at) {
-                Front::Own => return Some(at),
-                Front::Child(child) => {
-                    self.path.push(at);
-                    at = child;
-                }
-                Front::Nothing => break,
+            let interior = table[at].sched.interior;
+            if interior == NONE {
+                return table[at].has(Flags::ACTIVE).then_some(at);
+            }
+            match self.rings.front(interior, self.quantum)? {
+                Who::Own => return Some(at),
+                Who::Child(child) => at = child,
             }
         }
-        match self.path.last() {
-            Some(parent) => {
-                let slot = table[*parent].sched.interior as usize;
-                if let Some(interior) = self.interiors.get_mut(slot) {
-                    interior.ring.pop();
-                }
-                let node = &mut table[at];
-                node.clear(Flags::QUEUED);
-                node.sched.deficit = node.sched.deficit.min(0);
-            }
-            None => {
-                debug_assert!(self.active == 0, "an active stream is in no ring");
-                self.active = 0;
-            }
-        }
-        None
     }
 
-    fn front(&mut self, table: &mut Table, index: u32) -> Front {
-        let Some(interior) = self.interiors.get_mut(table[index].sched.interior as usize) else {
-            return if table[index].has(Flags::ACTIVE) {
-                Front::Own
-            } else {
-                Front::Nothing
-            };
-        };
-        while let Some(entry) = interior.ring.front() {
-            if entry == OWN {
-                if !table[index].has(Flags::ACTIVE) {
-                    table[index].clear(Flags::OWN_QUEUED);
-                    interior.own_deficit = interior.own_deficit.min(0);
-                    interior.ring.pop();
-                } else if interior.own_deficit > 0 {
-                    return Front::Own;
-                } else {
-                    interior.own_deficit += self.quantum;
-                    interior.ring.rotate();
-                }
-            } else if let Some(child) = table.find(entry) {
-                let deficit = &mut table[child].sched.deficit;
-                if *deficit > 0 {
-                    return Front::Child(child);
-                }
-                *deficit += self.quantum;
-                interior.ring.rotate();
-            } else {
-                interior.ring.pop();
-            }
-        }
-        Front::Nothing
-    }
-
-    /// The stream picked last has sent `bytes`.
-    pub(super) fn charge(&mut self, table: &mut Table, index: u32, bytes: usize) {
-        let bytes = bytes as i32;
-        if let Some(interior) = self.interiors.get_mut(table[index].sched.interior as usize) {
-            interior.own_deficit -= bytes;
-        }
-        table[index].sched.deficit -= bytes;
-        for at in self.path.iter().skip(1) {
-            table[*at].sched.deficit -= bytes;
+    /// A stream has sent `bytes`.
+    pub(super) fn charge(&mut self, table: &Table, index: u32, bytes: usize) {
+        let bytes = i32::try_from(bytes).unwrap_or(i32::MAX);
+        self.rings.spend_own(table[index].sched.interior, bytes);
+        let mut at = index;
+        while at != ROOT {
+            self.rings.spend(table[at].sched.seat, bytes);
+            at = table[at].place.parent;
         }
     }
 }
+
+#[cfg(test)]
+impl Scheduler {
+    /// How many steps everything has taken so far.
+    pub(super) fn steps(&self) -> u64 {
+        self.rings.steps
+    }
+}
+
+#[cfg(test)]
+mod tests;

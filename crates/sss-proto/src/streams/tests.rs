@@ -7,6 +7,7 @@ mod fairness;
 mod idle;
 mod listen;
 mod opening;
+mod priority;
 mod random;
 mod records;
 
@@ -89,6 +90,7 @@ impl Streams {
             Frame::Reset(f) => self.on_reset(f),
             Frame::Stop(f) => self.on_stop(f),
             Frame::Credit(f) => self.on_credit(f.lsid, f.limit),
+            Frame::Priority(f) => self.on_priority(f),
             _ => Ok(()),
         }
     }

@@ -174,8 +174,8 @@ impl Streams {
         true
     }
 
-    /// The stream that RESET, STOP or CREDIT is about; `None` if it was retired.
-    fn known(&self, lsid: u64) -> Result<Option<u32>, ProtocolError> {
+    /// The stream that RESET, STOP, CREDIT or PRIORITY is about; `None` if it was retired.
+    pub(super) fn known(&self, lsid: u64) -> Result<Option<u32>, ProtocolError> {
         match self.attachment.find(lsid) {
             _ if self.failed.is_some() => Ok(None),
             Found::Live(index) => Ok(Some(index)),

@@ -40,6 +40,11 @@ fn frames_of_fixed_size() {
         &[7, 8, 7, 6, 5, 4, 3, 2, 1],
     );
     check(&Frame::Credit(Credit { lsid: 0, limit: 64 }), &[0x0a, 0, 0x40, 64]);
+    let (lsid, serial, level) = (5, 64, -2);
+    check(
+        &Frame::Priority(Priority { lsid, serial, level }),
+        &[0x0b, 5, 0x40, 64, 0xfe],
+    );
 }
 
 #[test]
@@ -142,7 +147,7 @@ fn stream_data_is_a_slice_of_the_plaintext() {
 #[test]
 fn what_is_refused() {
     assert_eq!(refused(&[]), "a packet without frames");
-    for kind in (0x0b..0x20).chain(0x40..=0xff) {
+    for kind in (0x0c..0x20).chain(0x40..=0xff) {
         assert_eq!(refused(&[kind, 0, 0, 0, 0, 0, 0, 0, 0, 0]), "unknown frame type");
     }
     assert_eq!(refused(&[0x0a, 1]), "truncated");
@@ -160,7 +165,7 @@ fn what_is_refused() {
 
 #[test]
 fn nothing_follows_an_error() {
-    let mut frames = Frames::new(&[1, 0x0b, 1]);
+    let mut frames = Frames::new(&[1, 0x1f, 1]);
     assert_eq!(frames.next(), Some(Ok(Frame::Ping)));
     assert!(frames.next().unwrap().is_err());
     assert_eq!(frames.next(), None);

@@ -7,7 +7,9 @@ use std::ops::RangeInclusive;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
-use sss_wire::frame::{Ack, Close, Credit, EcnCounts, Frame, Frames, Init, Origin, Reset, Scope, Stop, Stream};
+use sss_wire::frame::{
+    Ack, Close, Credit, EcnCounts, Frame, Frames, Init, Origin, Priority, Reset, Scope, Stop, Stream,
+};
 use sss_wire::long::Long;
 use sss_wire::params::{CookieParams, HelloParams, Settings};
 use sss_wire::short::{self, Header};
@@ -146,6 +148,7 @@ proptest! {
         size in any_varint(),
         reason in ".{0,64}",
         data: [u8; 8],
+        level: i8,
         list in vec(any::<u8>(), 0..50),
         by_application: bool,
     ) {
@@ -157,6 +160,7 @@ proptest! {
             Frame::Reset(Reset { lsid, scope: Scope::Stream, code, final_size: size, reason: &reason }),
             Frame::Stop(Stop { lsid, code, reason: &reason }),
             Frame::Credit(Credit { lsid: root_or_stream, limit: size }),
+            Frame::Priority(Priority { lsid, serial: size, level }),
             Frame::Ping,
             Frame::Close(Close { origin, code, reason: &reason }),
             Frame::Padding,

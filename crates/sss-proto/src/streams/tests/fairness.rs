@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::*;
 
 /// Keeps the streams full and lets a send `total` bytes, without any limit by credit; returns bytes by stream.
-fn shares(a: &mut Streams, keys: &[StreamKey], total: u64, room: usize) -> BTreeMap<StreamKey, u64> {
+pub(super) fn shares(a: &mut Streams, keys: &[StreamKey], total: u64, room: usize) -> BTreeMap<StreamKey, u64> {
     for index in 0..a.table.slots() {
         a.table[index].send.credit.limit = 1 << 60;
     }
@@ -24,7 +24,7 @@ fn shares(a: &mut Streams, keys: &[StreamKey], total: u64, room: usize) -> BTree
         .collect()
 }
 
-fn assert_share(actual: u64, total: u64, share: f64) {
+pub(super) fn assert_share(actual: u64, total: u64, share: f64) {
     let actual = actual as f64 / total as f64;
     assert!((actual / share - 1.0).abs() < 0.02, "{actual} is not {share}");
 }

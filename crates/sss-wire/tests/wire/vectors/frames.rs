@@ -71,6 +71,11 @@ enum FrameFields {
         lsid: String,
         limit: String,
     },
+    Priority {
+        lsid: String,
+        serial: String,
+        level: i8,
+    },
     Stream {
         lsid: String,
         init: Option<InitFields>,
@@ -126,6 +131,11 @@ impl From<&Frame<'_>> for FrameFields {
                 lsid: credit.lsid.to_string(),
                 limit: credit.limit.to_string(),
             },
+            Frame::Priority(priority) => Self::Priority {
+                lsid: priority.lsid.to_string(),
+                serial: priority.serial.to_string(),
+                level: priority.level,
+            },
             Frame::Stream(stream) => Self::Stream {
                 lsid: stream.lsid.to_string(),
                 init: stream.init.as_ref().map(init_fields),
@@ -167,7 +177,7 @@ fn init_fields(init: &Init<'_>) -> InitFields {
     }
 }
 
-// spec: FRM-1, FRM-3, FRM-4, FRM-5, FRM-6, FRM-8
+// spec: FRM-1, FRM-3, FRM-4, FRM-5, FRM-6, FRM-7, FRM-8
 #[test]
 fn frames() {
     let file: FramesFile = load("frames.json");

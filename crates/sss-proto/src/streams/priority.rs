@@ -1,0 +1,95 @@
+//! Levels of streams (STR-22 to STR-25): set here, or asked for by the receiver with PRIORITY.
+
+use sss_wire::frame::Priority;
+
+use super::Streams;
+use super::node::{Asked, Flags};
+use crate::error::ProtocolError;
+use crate::ids::StreamKey;
+use crate::packet::PacketWriter;
+use crate::token::Token;
+
+impl Streams {
+    /// Gives a stream another level among its siblings, for what this host sends of it and below it. Data that was
+    /// written before is included (STR-23).
+    pub(crate) fn set_priority(&mut self, key: StreamKey, level: i8) {
+        if let Some(index) = self.held(key) {
+            self.scheduler.set_level(&mut self.table, index, level);
+        }
+    }
+
+    /// Asks the peer to give a stream another level, for what the peer sends of it and below it (STR-24).
+    pub(crate) fn request_priority(&mut self, key: StreamKey, level: i8) {
+        let Some(index) = self.held(key).filter(|_| self.failed.is_none()) else {
+            return;
+        };
+        let rare = self.table[index].rare_mut();
+        let serial = rare.asked.map_or(0, |before| before.serial + 1);
+        rare.asked = Some(Asked { level, serial });
+        self.table[index].set(Flags::PRIORITY_DUE);
+        self.queue_priority(index);
+    }
+
+    /// Queues PRIORITY, if it is due and the peer is known to know the stream (STR-8).
+    pub(super) fn queue_priority(&mut self, index: u32) {
+        let key = self.table.key(index);
+        let node = &mut self.table[index];
+        if node.has(Flags::PRIORITY_DUE.with(Flags::INIT_ACKED)) && !node.has(Flags::IN_PRIORITIES) {
+            node.set(Flags::IN_PRIORITIES);
+            let table = &self.table;
+            self.control.priorities.push(key, |k| table.find(k).is_some());
+        }
+    }
+
+    pub(super) fn write_priorities(&mut self, packet: &mut PacketWriter<'_>) -> bool {
+        while let Some(key) = self.control.priorities.front() {
+            if let Some(index) = self.table.find(key) {
+                let asked = self.table[index].rare.as_ref().and_then(|r| r.asked);
+                if let Some(Asked { level, serial }) = asked {
+                    let frame = Priority {
+                        lsid: self.lsid(index),
+                        serial,
+                        level,
+                    };
+                    if frame.encoded_len() > packet.remaining() {
+                        return false;
+                    }
+                    frame.encode(packet.eliciting());
+                    packet.remember(Token::Priority { key, serial });
+                }
+                self.table[index].clear(Flags::PRIORITY_DUE.with(Flags::IN_PRIORITIES));
+            }
+            self.control.priorities.pop();
+        }
+        true
+    }
+
+    /// A packet with PRIORITY was lost (STR-25).
+    pub(super) fn on_priority_lost(&mut self, key: StreamKey, serial: u64) {
+        let Some(index) = self.table.find(key) else {
+            return;
+        };
+        let asked = self.table[index].rare.as_ref().and_then(|r| r.asked);
+        if asked.is_some_and(|a| a.serial == serial) {
+            self.table[index].set(Flags::PRIORITY_DUE);
+            self.queue_priority(index);
+        }
+    }
+
+    /// PRIORITY.
+    ///
+    /// # Errors
+    /// If the peer broke a rule.
+    pub(crate) fn on_priority(&mut self, frame: &Priority) -> Result<(), ProtocolError> {
+        let Some(index) = self.known(frame.lsid)? else {
+            return Ok(());
+        };
+        let rare = self.table[index].rare_mut();
+        // STR-24
+        if rare.answered.is_none_or(|last| frame.serial > last) {
+            rare.answered = Some(frame.serial);
+            self.scheduler.set_level(&mut self.table, index, frame.level);
+        }
+        Ok(())
+    }
+}
