@@ -9,7 +9,7 @@ use sss_crypto::Suite;
 use sss_proto::{Config, WindowConfig};
 use sss_wire::Eid;
 
-use crate::driver::{self, socket};
+use crate::driver::{Start, socket};
 use crate::error::BuildError;
 use crate::host::Host;
 use crate::identity::Identity;
@@ -32,6 +32,7 @@ pub struct HostBuilder {
     bind: Option<String>,
     socket_buffers: usize,
     mode: DriverMode,
+    watch_interfaces: bool,
     config: Config,
 }
 
@@ -45,6 +46,7 @@ impl HostBuilder {
             bind: None,
             socket_buffers: SOCKET_BUFFERS,
             mode: DriverMode::default(),
+            watch_interfaces: true,
             config: Config::default(),
         }
     }
@@ -144,6 +146,17 @@ impl HostBuilder {
         self
     }
 
+    /// Whether the host notices by itself when this machine's addresses, or its way to other networks, change. Channels then
+    /// move to the new address, and a host that was bound to one address that is gone goes on with the unspecified address, on
+    /// the same port if that is free. Switch it off if a host must never use another address than the one given to
+    /// [`Self::bind`].
+    ///
+    /// Default: yes; a host on loopback has nothing to watch. On Linux the kernel tells; elsewhere the host looks every 5 s.
+    pub fn watch_interfaces(mut self, watch: bool) -> Self {
+        self.watch_interfaces = watch;
+        self
+    }
+
     /// Binds the socket and starts the driver.
     ///
     /// Cancel safe: a cancelled build leaves nothing behind.
@@ -161,9 +174,14 @@ impl HostBuilder {
         let identity = self.identity.unwrap_or_else(Identity::generate);
         let core = sss_proto::Host::new(self.config, identity.key(), seed);
         let shared = Arc::new(Shared::new(core, socket.local_addr()));
+        let start = Start {
+            shared: Arc::clone(&shared),
+            bound: socket,
+            watch: self.watch_interfaces,
+        };
         match self.mode {
-            DriverMode::Shared => driver::spawn(&runtime, &shared, socket)?,
-            DriverMode::Dedicated => driver::spawn_thread(&shared, socket).await?,
+            DriverMode::Shared => start.spawn(&runtime)?,
+            DriverMode::Dedicated => start.spawn_thread().await?,
         }
         Ok(Host::new(shared))
     }
@@ -175,6 +193,7 @@ impl fmt::Debug for HostBuilder {
             .field("identity", &self.identity)
             .field("bind", &self.bind)
             .field("mode", &self.mode)
+            .field("watch_interfaces", &self.watch_interfaces)
             .finish_non_exhaustive()
     }
 }

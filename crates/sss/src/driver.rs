@@ -11,6 +11,7 @@
 pub(crate) mod addresses;
 pub(crate) mod clock;
 pub(crate) mod closing;
+mod network;
 mod receive;
 pub(crate) mod socket;
 mod timer;
@@ -28,6 +29,7 @@ use tokio::sync::oneshot;
 
 use crate::error::BuildError;
 use crate::shared::{Inner, Phase, Shared};
+use network::Watcher;
 use receive::Receiver;
 use socket::{Bound, Socket};
 use timer::Timer;
@@ -56,45 +58,68 @@ pub struct SocketStats {
     pub send_too_large: u64,
     /// Sends that failed otherwise, such as for want of a route.
     pub send_errors: u64,
+    /// Changes of this machine's addresses, or of its way out, that were noticed.
+    pub network_changes: u64,
+    /// How often the socket was bound anew, because this machine had lost the address that it was bound to.
+    pub rebinds: u64,
 }
 
-/// Starts the driver as a task.
-pub(crate) fn spawn(runtime: &tokio::runtime::Handle, shared: &Arc<Shared>, bound: Bound) -> Result<(), BuildError> {
-    let socket = Socket::new(bound).map_err(BuildError::Socket)?;
-    runtime.spawn(Driver::new(Arc::clone(shared), socket));
-    Ok(())
+/// A driver about to be started.
+pub(crate) struct Start {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) bound: Bound,
+    /// Whether it watches the network of this machine.
+    pub(crate) watch: bool,
 }
 
-/// Starts the driver on a thread of its own.
-pub(crate) async fn spawn_thread(shared: &Arc<Shared>, bound: Bound) -> Result<(), BuildError> {
-    let (started_tx, started) = oneshot::channel();
-    let shared = Arc::clone(shared);
-    let run = move || match start(shared, bound) {
-        Ok((runtime, driver)) => {
-            // The host may have been dropped while it was being built.
-            let _ = started_tx.send(Ok(()));
-            runtime.block_on(driver);
-        }
-        Err(error) => {
-            let _ = started_tx.send(Err(error));
-        }
-    };
-    std::thread::Builder::new()
-        .name("sss-driver".to_owned())
-        .spawn(run)
-        .map_err(BuildError::Driver)?;
-    started
-        .await
-        .map_err(|_| BuildError::Driver(io::Error::other("its thread ended")))?
-        .map_err(BuildError::Driver)
-}
+impl Start {
+    /// Starts it as a task.
+    pub(crate) fn spawn(self, runtime: &tokio::runtime::Handle) -> Result<(), BuildError> {
+        let guard = runtime.enter();
+        let driver = self.driver().map_err(BuildError::Socket)?;
+        drop(guard);
+        runtime.spawn(driver);
+        Ok(())
+    }
 
-fn start(shared: Arc<Shared>, bound: Bound) -> io::Result<(tokio::runtime::Runtime, Driver)> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let guard = runtime.enter();
-    let driver = Driver::new(shared, Socket::new(bound)?);
-    drop(guard);
-    Ok((runtime, driver))
+    /// Starts it on a thread of its own.
+    pub(crate) async fn spawn_thread(self) -> Result<(), BuildError> {
+        let (started_tx, started) = oneshot::channel();
+        let run = move || match self.with_runtime() {
+            Ok((runtime, driver)) => {
+                // The host may have been dropped while it was being built.
+                let _ = started_tx.send(Ok(()));
+                runtime.block_on(driver);
+            }
+            Err(error) => {
+                let _ = started_tx.send(Err(error));
+            }
+        };
+        std::thread::Builder::new()
+            .name("sss-driver".to_owned())
+            .spawn(run)
+            .map_err(BuildError::Driver)?;
+        started
+            .await
+            .map_err(|_| BuildError::Driver(io::Error::other("its thread ended")))?
+            .map_err(BuildError::Driver)
+    }
+
+    fn with_runtime(self) -> io::Result<(tokio::runtime::Runtime, Driver)> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let guard = runtime.enter();
+        let driver = self.driver()?;
+        drop(guard);
+        Ok((runtime, driver))
+    }
+
+    /// The driver, its socket and its watcher on the present runtime.
+    fn driver(self) -> io::Result<Driver> {
+        // Loopback does not change.
+        let watch = self.watch && !self.bound.local_addr().ip().is_loopback();
+        let watcher = watch.then(|| Watcher::start(&self.shared));
+        Ok(Driver::new(self.shared, Socket::new(self.bound)?, watcher))
+    }
 }
 
 /// The future that runs a host. It ends when the host has been closed, or all its handles are gone.
@@ -109,6 +134,8 @@ struct Driver {
     stats: SocketStats,
     /// Closes the host when nobody is left to do it.
     closing: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// Held for as long as the driver exists.
+    _watcher: Option<Watcher>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -145,7 +172,7 @@ enum Polled {
 }
 
 impl Driver {
-    fn new(shared: Arc<Shared>, socket: Socket) -> Self {
+    fn new(shared: Arc<Shared>, socket: Socket, watcher: Option<Watcher>) -> Self {
         Self {
             transmitter: Transmitter::new(&socket),
             receiver: Receiver::new(),
@@ -154,6 +181,7 @@ impl Driver {
             step: Step::Receive,
             stats: SocketStats::default(),
             closing: None,
+            _watcher: watcher,
             shared,
             socket,
         }
@@ -188,7 +216,11 @@ impl Driver {
 
     fn transmit(&mut self, cx: &mut Context<'_>) -> Next {
         for _ in 0..MAX_SENDS {
-            if self.transmitter.flush(cx, &self.socket, &mut self.stats).is_pending() {
+            if self
+                .transmitter
+                .flush(cx, &mut self.socket, &mut self.stats)
+                .is_pending()
+            {
                 return self.wait_for_socket(cx);
             }
             match self.poll_core(cx) {
@@ -266,9 +298,14 @@ impl Driver {
         any
     }
 
-    /// Closes a host that nobody holds any more.
-    fn close_if_abandoned(&mut self, cx: &mut Context<'_>) {
-        if self.closing.is_none() && self.shared.look(|inner| inner.phase == Phase::Abandoned) {
+    /// Sees to what is rare: a changed network, and a host that nobody holds any more.
+    fn attend(&mut self, cx: &mut Context<'_>) {
+        let look = |inner: &Inner| (inner.phase == Phase::Abandoned, inner.network_changed);
+        let (abandoned, network_changed) = self.shared.look(look);
+        if network_changed {
+            self.on_network_change();
+        }
+        if abandoned && self.closing.is_none() {
             let shared = Arc::clone(&self.shared);
             self.closing = Some(Box::pin(async move {
                 closing::finish(&shared, closing::TIMEOUT).await;
@@ -282,12 +319,34 @@ impl Driver {
     }
 }
 
+impl Driver {
+    /// The network of this machine has changed: a socket whose address is gone is replaced, and the core told.
+    fn on_network_change(&mut self) {
+        self.stats.network_changes += 1;
+        match self.socket.rebind_if_stranded() {
+            Ok(rebound) => self.stats.rebinds += u64::from(rebound),
+            Err(error) => tracing::warn!(%error, "the address of the socket is gone, and no other can be bound"),
+        }
+        if let Err(error) = self.socket.on_network_change() {
+            tracing::warn!(%error, "the socket cannot be set up anew");
+        }
+        self.transmitter.adapt(&self.socket);
+        let (stats, local_addr) = (self.stats, self.socket.local_addr());
+        self.shared.drive(|inner, _| {
+            inner.socket = stats;
+            inner.on_network_change(local_addr);
+        });
+        // A new socket has to be asked for what arrives.
+        self.step = Step::Receive;
+    }
+}
+
 impl Future for Driver {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
-        this.close_if_abandoned(cx);
+        this.attend(cx);
         for _ in 0..MAX_ROUNDS {
             let next = match this.step {
                 Step::Receive => this.receive(cx),

@@ -46,7 +46,8 @@ impl Host {
         self.handle.eid()
     }
 
-    /// The address that the host's socket is bound to. Its IP address may be unspecified.
+    /// The address that the host's socket is bound to. Its IP address may be unspecified. It changes if this machine loses it
+    /// (see [`HostBuilder::watch_interfaces`]).
     pub fn local_addr(&self) -> SocketAddr {
         self.handle.local_addr()
     }

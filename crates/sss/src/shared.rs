@@ -20,7 +20,6 @@ pub(crate) struct Shared {
     inner: Mutex<Inner>,
     clock: Clock,
     eid: Eid,
-    local_addr: SocketAddr,
 }
 
 /// What the lock protects.
@@ -29,6 +28,10 @@ pub(crate) struct Inner {
     pub(crate) waiters: Waiters,
     pub(crate) phase: Phase,
     pub(crate) socket: SocketStats,
+    /// The address that the socket is bound to.
+    pub(crate) local_addr: SocketAddr,
+    /// Whether the network of this machine has changed, and the driver has not taken note of it.
+    pub(crate) network_changed: bool,
     /// How many calls applications have made.
     pub(crate) calls: u64,
     driver: Parking,
@@ -90,6 +93,19 @@ impl Inner {
         self.waiters.on_event(event, wakes);
     }
 
+    /// Says that the network of this machine has changed: the driver sees to the socket, then calls
+    /// [`Self::on_network_change`].
+    pub(crate) fn note_network_change(&mut self) {
+        self.network_changed = true;
+        self.want_driver();
+    }
+
+    /// The network of this machine has changed, and the socket is now bound to `local_addr`.
+    pub(crate) fn on_network_change(&mut self, local_addr: SocketAddr) {
+        self.network_changed = false;
+        self.local_addr = local_addr;
+    }
+
     /// Whether the host still opens and accepts streams.
     pub(crate) fn is_running(&self) -> bool {
         self.phase == Phase::Running
@@ -101,12 +117,13 @@ impl Shared {
         let clock = Clock::start();
         Self {
             eid: core.eid(),
-            local_addr,
             inner: Mutex::new(Inner {
                 core,
                 waiters: Waiters::default(),
                 phase: Phase::Running,
                 socket: SocketStats::default(),
+                local_addr,
+                network_changed: false,
                 calls: 0,
                 driver: Parking::default(),
                 now: clock.now(),
@@ -120,7 +137,7 @@ impl Shared {
     }
 
     pub(crate) fn local_addr(&self) -> SocketAddr {
-        self.local_addr
+        self.look(|inner| inner.local_addr)
     }
 
     pub(crate) fn clock(&self) -> &Clock {

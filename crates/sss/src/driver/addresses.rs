@@ -44,22 +44,34 @@ pub(crate) fn usable(bound: SocketAddr) -> Vec<SocketAddr> {
 }
 
 /// Whether a socket can be bound to `ip` now: it is an address of this machine, and no longer tentative.
-pub(crate) fn is_local(ip: IpAddr) -> bool {
+fn is_local(ip: IpAddr) -> bool {
     UdpSocket::bind(SocketAddr::new(ip, 0)).is_ok()
 }
 
-/// The addresses of the interfaces that are up. None if the system does not tell.
-fn of_interfaces() -> Vec<IpAddr> {
+/// Whether a socket bound to `bound` is there for nobody any more, because this machine has lost the address. Loopback is never
+/// lost.
+pub(super) fn has_vanished(mut bound: SocketAddr) -> bool {
+    if bound.ip().is_unspecified() || bound.ip().is_loopback() {
+        return false;
+    }
+    bound.set_port(0);
+    UdpSocket::bind(bound).is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
+}
+
+/// The addresses of the interfaces that are up, and under which this machine can be reached. None if the system does not tell.
+pub(super) fn of_interfaces() -> Vec<IpAddr> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
         tracing::debug!(%error, "the interfaces cannot be listed");
         Vec::new()
     });
     let up = interfaces.into_iter().filter(if_addrs::Interface::is_oper_up);
-    up.map(|interface| interface.ip()).collect()
+    up.map(|interface| interface.ip())
+        .filter(|ip| reach(*ip).is_some())
+        .collect()
 }
 
 /// The addresses from which this machine sends to other networks, by IPv4 and by IPv6.
-fn preferred_sources() -> [Option<IpAddr>; 2] {
+pub(super) fn preferred_sources() -> [Option<IpAddr>; 2] {
     // Addresses reserved for documentation (RFC 5737, RFC 3849): every default route covers them.
     [
         source_address(Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into()).ok(),
@@ -129,6 +141,14 @@ mod tests {
     fn a_specific_address_is_its_own_only_one() {
         let address: SocketAddr = "127.0.0.1:5".parse().unwrap();
         assert_eq!(usable(address), [address]);
+    }
+
+    #[test]
+    fn only_an_address_that_this_machine_has_not_has_vanished() {
+        assert!(has_vanished("203.0.113.7:5".parse().unwrap()));
+        for there in ["127.0.0.1:5", "[::1]:5", "0.0.0.0:5", "[::]:5"] {
+            assert!(!has_vanished(there.parse().unwrap()), "{there}");
+        }
     }
 
     #[test]

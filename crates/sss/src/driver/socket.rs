@@ -1,7 +1,7 @@
 //! The UDP socket: segmentation and receive offload, ECN and batches through `quinn-udp`.
 
 use std::io::{self, IoSliceMut};
-use std::net::{SocketAddr, SocketAddrV6, UdpSocket as StdUdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket as StdUdpSocket};
 use std::task::{Context, Poll};
 
 use quinn_udp::{EcnCodepoint, RecvMeta, UdpSockRef, UdpSocketState};
@@ -9,12 +9,15 @@ use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 use sss_proto::{Ecn, Transmit};
 use tokio::io::Interest;
 
+use super::addresses;
 use crate::error::BuildError;
 
 /// A bound socket that no runtime knows yet.
 pub(crate) struct Bound {
     io: StdUdpSocket,
     local_addr: SocketAddr,
+    /// The size that was asked for.
+    buffers: usize,
 }
 
 impl Bound {
@@ -41,14 +44,21 @@ pub(crate) fn bind(address: SocketAddr, buffers: usize) -> Result<Bound, BuildEr
     })?;
     let io = StdUdpSocket::from(raw);
     let local_addr = io.local_addr().map_err(BuildError::Socket)?;
-    Ok(Bound { io, local_addr })
+    Ok(Bound {
+        io,
+        local_addr,
+        buffers,
+    })
 }
 
 /// The socket at work.
 pub(crate) struct Socket {
     io: tokio::net::UdpSocket,
     state: UdpSocketState,
-    is_ipv6: bool,
+    local_addr: SocketAddr,
+    buffers: usize,
+    /// Addresses that this machine had when a peer first used them, and has no more.
+    lost_sources: Vec<IpAddr>,
 }
 
 impl Socket {
@@ -56,10 +66,39 @@ impl Socket {
     pub(crate) fn new(bound: Bound) -> io::Result<Self> {
         let state = UdpSocketState::new(UdpSockRef::from(&bound.io))?;
         Ok(Self {
-            is_ipv6: bound.local_addr.is_ipv6(),
+            local_addr: bound.local_addr,
+            buffers: bound.buffers,
+            lost_sources: Vec::new(),
             io: tokio::net::UdpSocket::from_std(bound.io)?,
             state,
         })
+    }
+
+    /// The address that it is bound to.
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// If this machine has lost the address that the socket is bound to, binds the unspecified address of its family, on the same
+    /// port if that is free. Says whether it did. The present runtime takes over the new socket.
+    pub(crate) fn rebind_if_stranded(&mut self) -> Result<bool, BuildError> {
+        if !addresses::has_vanished(self.local_addr) {
+            return Ok(false);
+        }
+        let (lost, buffers) = (self.local_addr, self.buffers);
+        let any: IpAddr = match lost.ip() {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let rebound = |port| Self::new(bind(SocketAddr::new(any, port), buffers)?).map_err(BuildError::Socket);
+        // The old socket has the port until another one takes its place.
+        *self = rebound(0)?;
+        match rebound(lost.port()) {
+            Ok(socket) => *self = socket,
+            Err(error) => tracing::debug!(%error, "not on the same port"),
+        }
+        tracing::info!(%lost, now = %self.local_addr, "the address is lost: rebound");
+        Ok(true)
     }
 
     /// Datagrams that one send may carry.
@@ -83,7 +122,51 @@ impl Socket {
     }
 
     /// Sends datagrams of `transmit.segment` bytes each, but for the last, in one call.
-    pub(crate) fn send(&self, contents: &[u8], transmit: &Transmit) -> io::Result<()> {
+    ///
+    /// The source that `transmit` asks for is left to the system if this machine has lost that address.
+    pub(crate) fn send(&mut self, contents: &[u8], transmit: &Transmit) -> io::Result<()> {
+        let mut transmit = *transmit;
+        transmit.local = transmit.local.filter(|ip| !self.lost_sources.contains(ip));
+        let result = self.send_once(contents, &transmit);
+        match (result, transmit.local) {
+            (Err(error), Some(source)) if Self::has_lost(source, &error) => {
+                tracing::debug!(%source, "the source address is lost");
+                self.note_lost(source)?;
+                transmit.local = None;
+                self.send_once(contents, &transmit)
+            }
+            (result, _) => result,
+        }
+    }
+
+    /// Systems do not agree on the error.
+    fn has_lost(source: IpAddr, error: &io::Error) -> bool {
+        let is_ordinary = error.kind() == io::ErrorKind::WouldBlock || quinn_udp::is_msg_size_err(error);
+        !is_ordinary && addresses::has_vanished(SocketAddr::new(source, 0))
+    }
+
+    fn note_lost(&mut self, source: IpAddr) -> io::Result<()> {
+        const MAX_LOST: usize = 16;
+        if self.lost_sources.len() == MAX_LOST {
+            self.lost_sources.clear();
+        }
+        self.lost_sources.push(source);
+        self.renew_offload()
+    }
+
+    /// The network of this machine has changed: addresses may be back, and another interface has other abilities.
+    pub(crate) fn on_network_change(&mut self) -> io::Result<()> {
+        self.lost_sources.clear();
+        self.renew_offload()
+    }
+
+    /// An error on the way out makes `quinn-udp` send without segmentation and ECN from then on; this begins anew.
+    fn renew_offload(&mut self) -> io::Result<()> {
+        self.state = UdpSocketState::new(UdpSockRef::from(&self.io))?;
+        Ok(())
+    }
+
+    fn send_once(&self, contents: &[u8], transmit: &Transmit) -> io::Result<()> {
         let out = quinn_udp::Transmit {
             destination: self.to_wire(transmit.remote),
             ecn: ecn_to_wire(transmit.ecn),
@@ -99,7 +182,9 @@ impl Socket {
     /// On a dual-stack socket an IPv4 address is written as an IPv6 one.
     fn to_wire(&self, address: SocketAddr) -> SocketAddr {
         match address {
-            SocketAddr::V4(v4) if self.is_ipv6 => SocketAddrV6::new(v4.ip().to_ipv6_mapped(), v4.port(), 0, 0).into(),
+            SocketAddr::V4(v4) if self.local_addr.is_ipv6() => {
+                SocketAddrV6::new(v4.ip().to_ipv6_mapped(), v4.port(), 0, 0).into()
+            }
             other => other,
         }
     }

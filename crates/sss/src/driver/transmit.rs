@@ -41,6 +41,11 @@ impl Transmitter {
         }
     }
 
+    /// The abilities of the socket have changed.
+    pub(crate) fn adapt(&mut self, socket: &Socket) {
+        self.buf.set_max_segments(socket.max_segments());
+    }
+
     /// The buffer to fill. Only while nothing waits.
     pub(crate) fn buf(&mut self) -> &mut TransmitBuf {
         debug_assert!(self.waiting.is_none(), "the buffer is in use");
@@ -53,7 +58,7 @@ impl Transmitter {
     }
 
     /// Sends what waits. `Pending`: the socket takes no more, and the task of `cx` is woken when it does.
-    pub(crate) fn flush(&mut self, cx: &mut Context<'_>, socket: &Socket, stats: &mut SocketStats) -> Poll<()> {
+    pub(crate) fn flush(&mut self, cx: &mut Context<'_>, socket: &mut Socket, stats: &mut SocketStats) -> Poll<()> {
         while let Some(waiting) = &mut self.waiting {
             let contents = self.buf.filled();
             match waiting.send(contents, socket, stats) {
@@ -72,7 +77,7 @@ impl Transmitter {
 }
 
 impl Waiting {
-    fn send(&mut self, contents: &[u8], socket: &Socket, stats: &mut SocketStats) -> Sent {
+    fn send(&mut self, contents: &[u8], socket: &mut Socket, stats: &mut SocketStats) -> Sent {
         if self.sent == 0 && contents.len() > self.transmit.segment && socket.max_segments() > 1 {
             return match try_send(contents, &self.transmit, socket, stats) {
                 // Segmentation was found not to work, and switched off.
@@ -92,7 +97,7 @@ impl Waiting {
     }
 }
 
-fn try_send(contents: &[u8], transmit: &Transmit, socket: &Socket, stats: &mut SocketStats) -> Sent {
+fn try_send(contents: &[u8], transmit: &Transmit, socket: &mut Socket, stats: &mut SocketStats) -> Sent {
     stats.send_calls += 1;
     match socket.send(contents, transmit) {
         Ok(()) => {}
@@ -134,25 +139,25 @@ mod tests {
 
     #[tokio::test]
     async fn sends_datagrams_of_the_segment_size_with_and_without_offload() {
-        let (ours, theirs, transmit) = pair().await;
+        let (mut ours, theirs, transmit) = pair().await;
         let contents = [5; 250];
         let mut stats = SocketStats::default();
         let mut waiting = Waiting { transmit, sent: 0 };
-        assert!(matches!(waiting.send(&contents, &ours, &mut stats), Sent::Done));
+        assert!(matches!(waiting.send(&contents, &mut ours, &mut stats), Sent::Done));
         assert_eq!(lengths(&theirs, 3), [100, 100, 50]);
 
         let mut one_by_one = Waiting { transmit, sent: 100 };
-        assert!(matches!(one_by_one.send(&contents, &ours, &mut stats), Sent::Done));
+        assert!(matches!(one_by_one.send(&contents, &mut ours, &mut stats), Sent::Done));
         assert_eq!(lengths(&theirs, 2), [100, 50]);
     }
 
     #[tokio::test]
     async fn a_send_that_cannot_succeed_is_counted_and_given_up() {
-        let (ours, _theirs, mut transmit) = pair().await;
+        let (mut ours, _theirs, mut transmit) = pair().await;
         transmit.remote = "[2001:db8::1]:9".parse().unwrap();
         let mut stats = SocketStats::default();
         let mut waiting = Waiting { transmit, sent: 0 };
-        assert!(matches!(waiting.send(&[1; 50], &ours, &mut stats), Sent::Done));
+        assert!(matches!(waiting.send(&[1; 50], &mut ours, &mut stats), Sent::Done));
         assert_eq!(stats.send_errors, 1);
     }
 }

@@ -11,4 +11,6 @@ mod listening;
 mod loss_of_peer;
 #[cfg(target_os = "linux")]
 mod namespace;
+#[cfg(target_os = "linux")]
+mod network;
 mod streams;

@@ -29,6 +29,24 @@ pub(crate) fn in_namespace(test: impl FnOnce(&Namespace) + Send) {
     }
 }
 
+/// Runs the two sides of a test at the same time, each in a namespace of its own. An interface `left` in the first and an
+/// interface `right` in the second are connected. Skips the test, and says so loudly, where that cannot be made.
+pub(crate) fn in_two_namespaces(left: impl FnOnce(&Namespace) + Send, right: impl FnOnce(&Namespace) + Send) {
+    in_namespace(|here| {
+        let there = Namespace::new().expect("there is one already");
+        here.ip(&format!("link add left type veth peer name right netns {}", there.name));
+        here.ip("link set left up");
+        there.ip("link set right up");
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                there.enter();
+                right(&there);
+            });
+            left(here);
+        });
+    });
+}
+
 /// Runs `future` on this thread.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -1,0 +1,169 @@
+//! Addresses of this machine that come and go while a host is at work.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use sss::{DriverMode, Eid, Host, SocketStats};
+use tokio::sync::oneshot;
+
+use crate::common::{builder, within};
+use crate::namespace::{block_on, in_namespace, in_two_namespaces};
+
+const PORT: u16 = 4433;
+
+/// Waits until the host's statistics are as wanted.
+async fn until(host: &Host, wanted: impl Fn(&SocketStats) -> bool) {
+    let start = Instant::now();
+    while !wanted(&host.socket_stats()) {
+        let waited = start.elapsed();
+        assert!(waited < Duration::from_secs(5), "{:?}", host.socket_stats());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn still(host: &Host, changes: u64) {
+    tokio::time::sleep(Duration::from_millis(700)).await;
+    assert_eq!(host.socket_stats().network_changes, changes);
+}
+
+#[test]
+fn changes_of_addresses_are_noticed_once_and_other_changes_not_at_all() {
+    for mode in [DriverMode::Shared, DriverMode::Dedicated] {
+        in_namespace(|namespace| {
+            namespace.add_interface("one");
+            namespace.ip("addr add 10.7.0.1/24 dev one");
+            block_on(async {
+                let host = builder().bind("0.0.0.0:0").driver(mode).build().await.unwrap();
+                still(&host, 0).await;
+                namespace.ip("addr add 10.8.0.1/24 dev one");
+                namespace.ip("addr add 10.9.0.1/24 dev one");
+                until(&host, |stats| stats.network_changes == 1).await;
+                namespace.ip("route add 198.18.0.0/15 via 10.7.0.9");
+                still(&host, 1).await;
+                namespace.ip("route add default via 10.8.0.9");
+                until(&host, |stats| stats.network_changes == 2).await;
+                namespace.ip("addr del 10.9.0.1/24 dev one");
+                until(&host, |stats| stats.network_changes == 3).await;
+                still(&host, 3).await;
+                assert_eq!(host.socket_stats().rebinds, 0);
+                host.close().await.unwrap();
+            });
+        });
+    }
+}
+
+/// A service that answers each request with itself, until the last client has gone.
+async fn echo(host: &Host, ready: oneshot::Sender<Eid>) {
+    let server = host.listen("echo", "1").unwrap();
+    ready.send(host.eid()).unwrap();
+    let (mut stream, _) = server.accept().await.unwrap();
+    while let Some(chunk) = stream.read_chunk(1 << 16).await.unwrap() {
+        stream.write_chunk(chunk).await.unwrap();
+    }
+    // The client may go before it has acknowledged that.
+    let _ = stream.close().await;
+}
+
+async fn ask(stream: &mut sss::Stream, byte: u8) {
+    let request = [byte; 3000];
+    stream.write_all(&request).await.unwrap();
+    let mut answer = [0; 3000];
+    stream.read_exact(&mut answer).await.unwrap();
+    assert_eq!(answer, request);
+}
+
+/// Talks to an echo service at `10.7.0.2` before and after `change` was made, from a host bound to `bind`.
+fn client(bind: &str, ready: oneshot::Receiver<Eid>, change: impl AsyncFnOnce(&Host)) {
+    block_on(within(30, async {
+        let host = builder().bind(bind).build().await.unwrap();
+        let server = SocketAddr::from(([10, 7, 0, 2], PORT));
+        let connect = host.connect(ready.await.unwrap(), "echo", "1").hint(server);
+        let mut stream = connect.await.unwrap();
+        ask(&mut stream, 1).await;
+        change(&host).await;
+        ask(&mut stream, 2).await;
+        assert!(host.peers().len() == 1 && !host.is_closed());
+        stream.finish().unwrap();
+        assert_eq!(stream.read_chunk(1).await.unwrap(), None);
+        host.close().await.unwrap();
+    }));
+}
+
+#[test]
+fn a_host_that_lost_its_address_goes_on_from_another_on_the_same_port() {
+    let (ready, is_ready) = oneshot::channel();
+    in_two_namespaces(
+        |left| {
+            left.ip("addr add 10.7.0.1/24 dev left");
+            client("10.7.0.1:5544", is_ready, async |host| {
+                left.ip("addr del 10.7.0.1/24 dev left");
+                left.ip("addr add 10.7.0.77/24 dev left");
+                until(host, |stats| stats.rebinds == 1).await;
+                assert_eq!(host.local_addr(), "0.0.0.0:5544".parse().unwrap());
+                assert!(host.local_addrs().contains(&"10.7.0.77:5544".parse().unwrap()));
+            });
+        },
+        |right| {
+            right.ip("addr add 10.7.0.2/24 dev right");
+            block_on(async {
+                let host = builder().bind(format!("0.0.0.0:{PORT}")).build().await.unwrap();
+                echo(&host, ready).await;
+                host.close().await.unwrap();
+            });
+        },
+    );
+}
+
+#[test]
+fn a_host_that_may_not_watch_keeps_its_address() {
+    in_namespace(|namespace| {
+        namespace.add_interface("one");
+        namespace.ip("addr add 10.7.0.1/24 dev one");
+        block_on(async {
+            let bound = "10.7.0.1:4433";
+            let host = builder().bind(bound).watch_interfaces(false).build().await.unwrap();
+            namespace.ip("addr del 10.7.0.1/24 dev one");
+            namespace.ip("addr add 10.7.0.2/24 dev one");
+            still(&host, 0).await;
+            assert_eq!(host.local_addr(), bound.parse().unwrap());
+        });
+    });
+}
+
+#[test]
+fn a_host_that_is_asked_at_an_address_it_loses_answers_from_another() {
+    let (ready, is_ready) = oneshot::channel();
+    let (changed, is_changed) = oneshot::channel();
+    in_two_namespaces(
+        |left| {
+            left.ip("addr add 10.7.0.1/24 dev left");
+            client("0.0.0.0:0", is_ready, async |_| {
+                is_changed.await.unwrap();
+            });
+        },
+        |right| {
+            right.ip("addr add 10.7.0.2/24 dev right");
+            block_on(async {
+                let host = builder().bind(format!("0.0.0.0:{PORT}")).build().await.unwrap();
+                let server = host.listen("echo", "1").unwrap();
+                ready.send(host.eid()).unwrap();
+                let (mut stream, _) = server.accept().await.unwrap();
+                let mut request = [0; 3000];
+                stream.read_exact(&mut request).await.unwrap();
+                stream.write_all(&request).await.unwrap();
+                right.ip("addr del 10.7.0.2/24 dev right");
+                right.ip("addr add 10.7.0.3/24 dev right");
+                until(&host, |stats| stats.network_changes > 0).await;
+                // Whoever has lost its address has to say something before it can be found.
+                stream.write_all(&[2; 3000]).await.unwrap();
+                changed.send(()).unwrap();
+                stream.read_exact(&mut request).await.unwrap();
+                assert_eq!(request, [2; 3000]);
+                assert_eq!(stream.read_chunk(1).await.unwrap(), None);
+                // The client may go before it has acknowledged that.
+                let _ = stream.close().await;
+                host.close().await.unwrap();
+            });
+        },
+    );
+}
