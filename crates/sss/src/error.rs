@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use bytes::Bytes;
 use sss_proto::{CloseReason, NegotiationError, OpenError, ReadError, WriteError};
 use thiserror::Error;
 
@@ -150,6 +151,26 @@ pub enum ReadToEndError {
     TooLong {
         /// The limit that the caller gave, in bytes.
         limit: usize,
+    },
+    /// Reading failed.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// Why no record could be read.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum RecordError {
+    /// The record has more bytes than this side takes. The stream was stopped, and the peer was told the limit.
+    #[error("the peer sent a record of more than {limit} bytes: the limit can be raised with set_record_limit")]
+    TooLarge {
+        /// The limit of this side, in bytes.
+        limit: usize,
+    },
+    /// The stream was finished, but what came last was not marked as a record. The next call tells the end.
+    #[error("the stream ended within a record, after {} bytes of it", rest.len())]
+    Unfinished {
+        /// What came behind the last record; not empty.
+        rest: Bytes,
     },
     /// Reading failed.
     #[error(transparent)]

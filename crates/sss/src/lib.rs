@@ -36,6 +36,11 @@
 //! What was finished is delivered even if the stream is dropped at once, as long as the host lives;
 //! [`Stream::close`] and [`Host::close`] wait for that.
 //!
+//! # Records
+//!
+//! A stream is a sequence of bytes. What is to be read as one piece is written as one by [`Stream::write_record`] and read by
+//! [`Stream::read_record`]; or as items of a `Sink` and a `Stream`, see [`Stream::into_records`].
+//!
 //! # Errors
 //!
 //! Each operation has its own error type. When the channel to a peer has ended, all of them carry the
@@ -63,13 +68,14 @@ pub use builder::{DriverMode, HostBuilder};
 pub use connect::Connect;
 pub use driver::SocketStats;
 pub use error::{
-    AcceptError, BuildError, ConnectError, HostCloseError, ProbeError, ReadExactError, ReadToEndError, StreamCloseError,
+    AcceptError, BuildError, ConnectError, HostCloseError, ProbeError, ReadExactError, ReadToEndError, RecordError,
+    StreamCloseError,
 };
 pub use host::Host;
 pub use identity::Identity;
 pub use peer::Peer;
 pub use server::Server;
-pub use stream::{RecvHalf, SendHalf, Stream};
+pub use stream::{RecordReader, RecordWriter, RecvHalf, SendHalf, Stream};
 
 pub use sss_crypto::Suite;
 pub use sss_proto::{

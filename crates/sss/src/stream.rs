@@ -3,7 +3,9 @@
 mod close;
 mod link;
 mod read;
+mod records;
 mod split;
+mod whole;
 mod write;
 
 use std::fmt;
@@ -17,8 +19,10 @@ use crate::peer::Peer;
 use crate::shared::Handle;
 use link::Link;
 use read::{Receiving, receiving_methods};
+use records::{record_reading_methods, record_writing_methods};
 use write::{Sending, sending_methods};
 
+pub use records::{RecordReader, RecordWriter};
 pub use split::{RecvHalf, SendHalf};
 
 /// What every handle of a stream offers: its place in the tree.
@@ -147,6 +151,12 @@ impl Stream {
         (send, RecvHalf::new(link, self.receiving))
     }
 
+    /// Both halves, for records: each item is one. See [`Self::write_record`] and [`Self::read_record`].
+    pub fn into_records(self) -> (RecordWriter, RecordReader) {
+        let (send, recv) = self.split();
+        (RecordWriter::new(send), RecordReader::new(recv))
+    }
+
     /// Finishes the stream and waits until the peer's host has acknowledged everything that was sent on it,
     /// and on all streams that this host opened below it. Those that are held elsewhere are waited for until they are
     /// finished or reset there.
@@ -167,4 +177,6 @@ impl Stream {
 
 receiving_methods!(Stream);
 sending_methods!(Stream);
+record_reading_methods!(Stream);
+record_writing_methods!(Stream);
 tree_methods!(Stream);

@@ -3,19 +3,26 @@
 use std::io;
 use std::task::{Context, Poll};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use sss_proto::{ReadError, ReadOutcome};
 use sss_wire::Code;
 use tokio::io::ReadBuf;
 
 use super::link::Link;
+use super::records::Records;
+use super::whole::Whole;
 use crate::driver::wakers::Wait;
 use crate::error::{ReadExactError, ReadToEndError};
 
-/// The receiving side of a stream: how it ended, once it has.
+/// The receiving side of a stream.
 #[derive(Debug, Default)]
 pub(crate) struct Receiving {
-    end: Option<Result<(), ReadError>>,
+    /// How it ended, once it has.
+    pub(super) end: Option<Result<(), ReadError>>,
+    /// Whether the last read stopped at a record mark, which the core has passed already.
+    pub(super) is_at_mark: bool,
+    /// Only once the application has asked for records.
+    pub(super) records: Option<Box<Records>>,
 }
 
 impl Receiving {
@@ -24,7 +31,18 @@ impl Receiving {
         self.end.is_some()
     }
 
-    /// Gives what has arrived to `sink`, at most `max` bytes, and says how many bytes it was; 0: the end.
+    /// Bytes that are to be read before those of the core: of a record of which reading was given up. A read that asks for
+    /// something passes the mark at which it begins.
+    fn take_partial(&mut self, max: usize) -> Option<Bytes> {
+        if max > 0 {
+            self.is_at_mark = false;
+        }
+        let partial = &mut self.records.as_mut()?.partial;
+        (partial.len() > 0).then(|| partial.split_to(max))
+    }
+
+    /// Gives what has arrived to `sink`, at most `max` bytes and up to the next mark, and says how many bytes it was;
+    /// 0: the end.
     ///
     /// One call takes everything that is there, so that many small packets cost one turn.
     pub(crate) fn poll_take(
@@ -34,6 +52,11 @@ impl Receiving {
         max: usize,
         mut sink: impl FnMut(Bytes),
     ) -> Poll<Result<usize, ReadError>> {
+        if let Some(chunk) = self.take_partial(max) {
+            let taken = chunk.len();
+            sink(chunk);
+            return Poll::Ready(Ok(taken));
+        }
         if let Some(end) = &self.end {
             return Poll::Ready(end.clone().map(|()| 0));
         }
@@ -46,7 +69,10 @@ impl Receiving {
                         sink(chunk);
                     }
                     Ok(ReadOutcome::Mark) if taken == 0 => {}
-                    Ok(ReadOutcome::Mark) => break,
+                    Ok(ReadOutcome::Mark) => {
+                        self.is_at_mark = true;
+                        break;
+                    }
                     Ok(ReadOutcome::End) => self.end = Some(Ok(())),
                     Ok(ReadOutcome::Blocked) => {
                         if taken == 0 {
@@ -78,6 +104,9 @@ impl Receiving {
         cx: &mut Context<'_>,
         max: usize,
     ) -> Poll<Result<Option<Bytes>, ReadError>> {
+        if let Some(chunk) = self.take_partial(max) {
+            return Poll::Ready(Ok(Some(chunk)));
+        }
         if let Some(end) = &self.end {
             return Poll::Ready(end.clone().map(|()| None));
         }
@@ -149,7 +178,7 @@ impl Receiving {
                 return Err(ReadToEndError::TooLong { limit });
             }
             if taken == 0 || self.has_ended_well() {
-                return Ok(whole.finish());
+                return Ok(whole.take());
             }
         }
     }
@@ -163,43 +192,12 @@ impl Receiving {
             return;
         }
         self.end = Some(Err(ReadError::Closed));
+        self.is_at_mark = false;
+        self.records = None;
         link.call(|inner, _| {
             inner.core.stop(link.id(), code, reason);
             inner.want_driver();
         });
-    }
-}
-
-/// Pieces put together; a single one is not copied.
-#[derive(Default)]
-struct Whole {
-    first: Bytes,
-    joined: BytesMut,
-}
-
-impl Whole {
-    fn len(&self) -> usize {
-        self.first.len() + self.joined.len()
-    }
-
-    fn push(&mut self, chunk: Bytes) {
-        if self.len() == 0 {
-            self.first = chunk;
-            return;
-        }
-        if self.joined.is_empty() {
-            self.joined.reserve(self.first.len() + chunk.len());
-            self.joined.put_slice(&std::mem::take(&mut self.first));
-        }
-        self.joined.put_slice(&chunk);
-    }
-
-    fn finish(self) -> Bytes {
-        if self.joined.is_empty() {
-            self.first
-        } else {
-            self.joined.freeze()
-        }
     }
 }
 
@@ -208,7 +206,8 @@ macro_rules! receiving_methods {
     ($handle:ty) => {
         /// Receiving.
         impl $handle {
-            /// Copies the next bytes into `buf` and says how many; 0 is the end, if `buf` is not empty.
+            /// Copies the next bytes into `buf` and says how many; 0 is the end, if `buf` is not empty. At the end of a record
+            /// it stops short; the next read goes on behind it.
             ///
             /// Cancel safe: no bytes are lost.
             ///
@@ -232,7 +231,7 @@ macro_rules! receiving_methods {
                 std::future::poll_fn(|cx| receiving.poll_chunk(link, cx, max)).await
             }
 
-            /// Appends all the pieces that have arrived to `chunks`, at most `max` bytes, without a copy, and says how many bytes
+            /// Appends all the pieces that have arrived to `chunks`, at most `max` bytes and up to the end of a record, without a copy, and says how many bytes
             /// that was; 0 is the end, if `max` is not. The cheapest way to read much.
             ///
             /// Cancel safe: no bytes are lost.
@@ -248,7 +247,7 @@ macro_rules! receiving_methods {
                 std::future::poll_fn(|cx| receiving.poll_take(link, cx, max, |chunk| chunks.push(chunk))).await
             }
 
-            /// Fills `buf` completely.
+            /// Fills `buf` completely, over the ends of records.
             ///
             /// Not cancel safe: bytes read so far are lost to the caller.
             ///
@@ -259,7 +258,7 @@ macro_rules! receiving_methods {
                 receiving.read_exact(link, buf).await
             }
 
-            /// Everything up to the end, at most `limit` bytes.
+            /// Everything up to the end, at most `limit` bytes, over the ends of records.
             ///
             /// Not cancel safe: bytes read so far are lost to the caller.
             ///
@@ -297,24 +296,3 @@ macro_rules! receiving_methods {
     };
 }
 pub(crate) use receiving_methods;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_piece_is_not_copied_and_several_are_joined() {
-        let piece = Bytes::from(vec![1, 2, 3]);
-        let mut whole = Whole::default();
-        assert_eq!(Whole::default().finish(), Bytes::new());
-        whole.push(piece.clone());
-        assert_eq!(whole.finish().as_ptr(), piece.as_ptr());
-
-        let mut whole = Whole::default();
-        for part in [&b"ab"[..], b"c", b"", b"def"] {
-            whole.push(Bytes::from_static(part));
-        }
-        assert_eq!(whole.len(), 6);
-        assert_eq!(&whole.finish()[..], b"abcdef");
-    }
-}

@@ -8,6 +8,7 @@ use sss_wire::{Code, Eid};
 
 use super::link::Link;
 use super::read::{Receiving, receiving_methods};
+use super::records::{record_reading_methods, record_writing_methods};
 use super::write::{Sending, sending_methods};
 use super::{Stream, tree_methods};
 use crate::peer::Peer;
@@ -23,7 +24,7 @@ impl SendHalf {
         Self { link, sending }
     }
 
-    fn sending(&mut self) -> (&Link, &mut Sending) {
+    pub(super) fn sending(&mut self) -> (&Link, &mut Sending) {
         (&self.link, &mut self.sending)
     }
 
@@ -52,7 +53,7 @@ impl RecvHalf {
         Self { link, receiving }
     }
 
-    fn receiving(&mut self) -> (&Link, &mut Receiving) {
+    pub(super) fn receiving(&mut self) -> (&Link, &mut Receiving) {
         (&self.link, &mut self.receiving)
     }
 
@@ -69,6 +70,8 @@ impl Drop for RecvHalf {
 }
 
 sending_methods!(SendHalf);
+record_writing_methods!(SendHalf);
 tree_methods!(SendHalf);
 receiving_methods!(RecvHalf);
+record_reading_methods!(RecvHalf);
 tree_methods!(RecvHalf);

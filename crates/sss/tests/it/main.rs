@@ -13,4 +13,5 @@ mod loss_of_peer;
 mod namespace;
 #[cfg(target_os = "linux")]
 mod network;
+mod records;
 mod streams;

@@ -1,0 +1,358 @@
+//! Records: bytes that belong together, as the writer gave them.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures_core::FusedStream;
+use futures_core::Stream as Items;
+use futures_sink::Sink;
+use sss_proto::{Host, ReadOutcome, StreamId, WriteError};
+use sss_wire::Code;
+
+use super::link::Link;
+use super::read::Receiving;
+use super::split::{RecvHalf, SendHalf};
+use super::whole::Whole;
+use super::write::Sending;
+use crate::driver::wakers::Wait;
+use crate::error::RecordError;
+
+/// What a record may have, in bytes, unless the reader says otherwise.
+const DEFAULT_LIMIT: usize = 16 << 20;
+
+/// What a reader of records keeps between calls.
+#[derive(Debug)]
+pub(super) struct Records {
+    limit: usize,
+    /// What has arrived of the next record.
+    pub(super) partial: Whole,
+}
+
+impl Default for Records {
+    fn default() -> Self {
+        Self {
+            limit: DEFAULT_LIMIT,
+            partial: Whole::default(),
+        }
+    }
+}
+
+/// What the next step of reading a record gave.
+enum Step {
+    Complete,
+    TooLarge,
+    Blocked,
+    Ended(Result<(), sss_proto::ReadError>),
+}
+
+impl Receiving {
+    /// What is kept for reading records, made when it is first needed.
+    fn records(&mut self) -> &mut Records {
+        self.records.get_or_insert_default()
+    }
+
+    pub(crate) fn set_record_limit(&mut self, limit: usize) {
+        self.records().limit = limit;
+    }
+
+    /// The next record, or what is left of it; `None`: the end.
+    pub(crate) fn poll_record(
+        &mut self,
+        link: &Link,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Bytes>, RecordError>> {
+        if std::mem::take(&mut self.is_at_mark) {
+            return Poll::Ready(Ok(Some(Bytes::new())));
+        }
+        if let Some(end) = &self.end {
+            return Poll::Ready(end.clone().map(|()| None).map_err(RecordError::Read));
+        }
+        let records = self.records();
+        let limit = records.limit;
+        Poll::Ready(match records.advance(link, cx) {
+            Step::Blocked => return Poll::Pending,
+            Step::Complete => Ok(Some(records.partial.take())),
+            Step::TooLarge => {
+                // STR-31
+                self.stop(link, Code::RECORD_TOO_LARGE, &reason(limit));
+                Err(RecordError::TooLarge { limit })
+            }
+            Step::Ended(end) => {
+                let rest = records.partial.take();
+                self.end = Some(end.clone());
+                match end {
+                    Ok(()) if rest.is_empty() => Ok(None),
+                    Ok(()) => Err(RecordError::Unfinished { rest }),
+                    Err(error) => Err(RecordError::Read(error)),
+                }
+            }
+        })
+    }
+}
+
+/// What the writer is told.
+fn reason(limit: usize) -> String {
+    format!("a record is longer than {limit} bytes")
+}
+
+impl Records {
+    /// Takes in what has arrived, up to the mark.
+    fn advance(&mut self, link: &Link, cx: &mut Context<'_>) -> Step {
+        link.call(|inner, now| {
+            let before = self.partial.len();
+            let step = loop {
+                let Some(left) = self.limit.checked_sub(self.partial.len()) else {
+                    break Step::TooLarge;
+                };
+                // One byte more than allowed tells that there is too much.
+                let room = left.saturating_add(1);
+                match inner.core.read(now, link.id(), room) {
+                    Ok(ReadOutcome::Chunk(chunk)) => self.partial.push(chunk),
+                    Ok(ReadOutcome::Mark) => break Step::Complete,
+                    Ok(ReadOutcome::End) => break Step::Ended(Ok(())),
+                    Ok(ReadOutcome::Blocked) => {
+                        inner.waiters.wait(link.id(), Wait::Readable, cx.waker());
+                        break Step::Blocked;
+                    }
+                    Err(error) => break Step::Ended(Err(error)),
+                }
+            };
+            if !matches!(step, Step::Blocked) || self.partial.len() > before {
+                inner.want_driver();
+            }
+            step
+        })
+    }
+}
+
+impl Sending {
+    /// Ready when there is room for something.
+    fn poll_ready(&mut self, link: &Link, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
+        link.call(|inner, _| match inner.core.is_writable(link.id()) {
+            Ok(true) => Poll::Ready(Ok(())),
+            Ok(false) => {
+                inner.waiters.wait(link.id(), Wait::Writable, cx.waker());
+                Poll::Pending
+            }
+            Err(error) => Poll::Ready(Err(error)),
+        })
+    }
+
+    /// Hands something over as soon as there is room for a part of it. One writer has the handle, so the room is
+    /// still there.
+    async fn put(
+        &mut self,
+        link: &Link,
+        write: impl FnOnce(&mut Host, StreamId) -> Result<(), WriteError>,
+    ) -> Result<(), WriteError> {
+        std::future::poll_fn(|cx| self.poll_ready(link, cx)).await?;
+        link.call(|inner, _| {
+            inner.want_driver();
+            write(&mut inner.core, link.id())
+        })
+    }
+
+    pub(crate) async fn write_record(&mut self, link: &Link, record: &[u8]) -> Result<(), WriteError> {
+        self.put(link, |core, id| core.write_record(id, record)).await
+    }
+
+    pub(crate) async fn write_record_bytes(&mut self, link: &Link, record: Bytes) -> Result<(), WriteError> {
+        self.put(link, |core, id| core.write_record_bytes(id, record)).await
+    }
+
+    pub(crate) async fn end_record(&mut self, link: &Link) -> Result<(), WriteError> {
+        self.put(link, |core, id| core.write_mark(id)).await
+    }
+}
+
+/// What every handle with a receiving side offers for records.
+macro_rules! record_reading_methods {
+    ($handle:ty) => {
+        /// Receiving records.
+        impl $handle {
+            /// The next record, exactly as the peer wrote it; `None` is the end. Also a record without any bytes is one. A
+            /// record that arrived in one packet is not copied.
+            ///
+            /// A record may be larger than the stream's window; what has arrived of it is put together in memory, up to
+            /// the limit of [`Self::set_record_limit`]. After other reads, this is what is left of the record in which they
+            /// stopped, which may be nothing.
+            ///
+            /// Cancel safe: what has arrived of the record is kept for the next call, of this or any other read.
+            ///
+            /// # Errors
+            /// If the record is too large, the stream ends within one, or does not end well.
+            pub async fn read_record(&mut self) -> Result<Option<bytes::Bytes>, $crate::RecordError> {
+                let (link, receiving) = self.receiving();
+                std::future::poll_fn(|cx| receiving.poll_record(link, cx)).await
+            }
+
+            /// The largest record that [`Self::read_record`] takes, in bytes: 16 MiB unless set.
+            ///
+            /// When a larger one comes, that call fails with [`RecordError::TooLarge`](crate::RecordError::TooLarge), and the
+            /// peer is asked to stop: its writes fail with [`WriteError::Stopped`](crate::WriteError::Stopped), the code
+            /// [`Code::RECORD_TOO_LARGE`](crate::Code::RECORD_TOO_LARGE) and a reason that names the limit.
+            pub fn set_record_limit(&mut self, limit: usize) {
+                self.receiving().1.set_record_limit(limit);
+            }
+        }
+    };
+}
+pub(super) use record_reading_methods;
+
+/// What every handle with a sending side offers for records.
+macro_rules! record_writing_methods {
+    ($handle:ty) => {
+        /// Sending records.
+        impl $handle {
+            /// Sends `record` so that the peer can read it as one piece, whatever packets it travels in. It may be empty.
+            ///
+            /// Waits while there is no room at all, then takes a copy of the whole. Bytes that were written before, and not
+            /// ended by [`Self::end_record`], become the begin of the record.
+            ///
+            /// Cancel safe: if it did not return, nothing was taken. A record is never torn.
+            ///
+            /// # Errors
+            /// If the sending side has ended. Then nothing was taken.
+            pub async fn write_record(&mut self, record: &[u8]) -> Result<(), $crate::WriteError> {
+                let (link, sending) = self.sending();
+                sending.write_record(link, record).await
+            }
+
+            /// As [`Self::write_record`], without a copy, unless the record is short.
+            ///
+            /// # Errors
+            /// If the sending side has ended. Then nothing was taken.
+            pub async fn write_record_bytes(&mut self, record: bytes::Bytes) -> Result<(), $crate::WriteError> {
+                let (link, sending) = self.sending();
+                sending.write_record_bytes(link, record).await
+            }
+
+            /// Ends a record: all that was written since the last one is one. For records that are made piece by piece,
+            /// with [`Self::write_all`] or [`Self::write_chunk`], because they are too large for memory.
+            ///
+            /// Cancel safe: if it did not return, the record was not ended.
+            ///
+            /// # Errors
+            /// If the sending side has ended.
+            pub async fn end_record(&mut self) -> Result<(), $crate::WriteError> {
+                let (link, sending) = self.sending();
+                sending.end_record(link).await
+            }
+        }
+    };
+}
+pub(super) use record_writing_methods;
+
+/// The records of a stream's receiving side, as a `Stream` of the `futures` crates: each as it was written, up to
+/// the end or the first error.
+///
+/// Dropping it before the end stops that direction, as with [`RecvHalf`].
+#[derive(Debug)]
+pub struct RecordReader {
+    half: RecvHalf,
+    is_over: bool,
+}
+
+impl RecordReader {
+    /// Reads records from a receiving side.
+    pub fn new(half: RecvHalf) -> Self {
+        Self { half, is_over: false }
+    }
+
+    /// The receiving side.
+    pub fn get_ref(&self) -> &RecvHalf {
+        &self.half
+    }
+
+    /// The receiving side, for instance to set the limit, or to stop it.
+    pub fn get_mut(&mut self) -> &mut RecvHalf {
+        &mut self.half
+    }
+
+    /// The receiving side. What has arrived of the next record is in there.
+    pub fn into_inner(self) -> RecvHalf {
+        self.half
+    }
+}
+
+impl Items for RecordReader {
+    /// Errors as those of [`RecvHalf::read_record`].
+    type Item = Result<Bytes, RecordError>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if this.is_over {
+            return Poll::Ready(None);
+        }
+        let (link, receiving) = this.half.receiving();
+        let item = ready!(receiving.poll_record(link, cx)).transpose();
+        this.is_over = !matches!(item, Some(Ok(_)));
+        Poll::Ready(item)
+    }
+}
+
+impl FusedStream for RecordReader {
+    fn is_terminated(&self) -> bool {
+        self.is_over
+    }
+}
+
+/// A stream's sending side as a `Sink` of the `futures` crates, each item a record.
+///
+/// Closing the sink finishes the stream. Dropping it before resets that direction, as with [`SendHalf`]. A record
+/// is on its way once it was given to the sink; flushing does nothing.
+#[derive(Debug)]
+pub struct RecordWriter {
+    half: SendHalf,
+}
+
+impl RecordWriter {
+    /// Writes records to a sending side.
+    pub fn new(half: SendHalf) -> Self {
+        Self { half }
+    }
+
+    /// The sending side.
+    pub fn get_ref(&self) -> &SendHalf {
+        &self.half
+    }
+
+    /// The sending side, for instance to reset it.
+    pub fn get_mut(&mut self) -> &mut SendHalf {
+        &mut self.half
+    }
+
+    /// The sending side. Nothing is left behind in the sink.
+    pub fn into_inner(self) -> SendHalf {
+        self.half
+    }
+}
+
+impl Sink<Bytes> for RecordWriter {
+    type Error = WriteError;
+
+    /// Ready when there is room for a part of a record at least; the whole of it is taken then.
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
+        let (link, sending) = self.get_mut().half.sending();
+        sending.poll_ready(link, cx)
+    }
+
+    fn start_send(self: Pin<&mut Self>, record: Bytes) -> Result<(), WriteError> {
+        let (link, _) = self.get_mut().half.sending();
+        link.call(|inner, _| {
+            inner.want_driver();
+            inner.core.write_record_bytes(link.id(), record)
+        })
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Finishes the stream. Does not wait for the peer.
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
+        let (link, sending) = self.get_mut().half.sending();
+        Poll::Ready(sending.finish_once(link))
+    }
+}
