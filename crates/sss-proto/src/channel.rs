@@ -52,6 +52,7 @@ use sss_crypto::schedule::{ChannelSecrets, EarlySecrets};
 use sss_wire::ChannelId;
 use sss_wire::params::Settings;
 
+pub use close::MAX_CLOSING;
 pub use ecn::EcnState;
 pub use mtu::MtuState;
 pub(crate) use path::Path;

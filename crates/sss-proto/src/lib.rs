@@ -17,7 +17,7 @@ mod refusal;
 mod streams;
 mod token;
 
-pub use channel::{ChannelInfo, EcnState, MtuState};
+pub use channel::{ChannelInfo, EcnState, MAX_CLOSING, MtuState};
 pub use config::{AcceptFilter, Config, WindowConfig};
 pub use error::{CloseReason, Drop, ListenError, NegotiationError, OpenError, ProtocolError, ReadError, WriteError};
 pub use host::{ConnectError, Host, HostStats, TreeNode};

@@ -1,7 +1,7 @@
 //! The end of a channel (CHN-12).
 //!
 //! ```text
-//!  Open -- close() --> Closing --+-- 3 PTO --> Ended
+//!  Open -- close() --> Closing --+-- 3 PTO, at most MAX_CLOSING --> Ended
 //!    \---- CLOSE ----> Draining -+
 //! ```
 
@@ -13,6 +13,13 @@ use crate::io::Instant;
 
 /// Probe timeouts for which late packets are waited for.
 const WAIT: u32 = 3;
+/// The longest that a channel which has ended waits for late packets, however long its round trip (CHN-12).
+pub const MAX_CLOSING: Duration = Duration::from_secs(3);
+
+/// When an ending that begins now is over. `probe_timeout` is without backoff.
+fn end(now: Instant, probe_timeout: Duration) -> Instant {
+    now + (probe_timeout * WAIT).min(MAX_CLOSING)
+}
 
 /// Whether a channel is open, or how it is ending.
 #[derive(Debug)]
@@ -51,7 +58,7 @@ impl CloseState {
             *self = Self::Closing(Box::new(Closing {
                 code,
                 reason,
-                until: now + probe_timeout * WAIT,
+                until: end(now, probe_timeout),
                 heard: 0,
                 is_due: true,
             }));
@@ -63,7 +70,7 @@ impl CloseState {
         match self {
             Self::Open => {
                 *self = Self::Draining {
-                    until: now + probe_timeout * WAIT,
+                    until: end(now, probe_timeout),
                 }
             }
             Self::Closing(closing) => *self = Self::Draining { until: closing.until },
@@ -140,6 +147,21 @@ mod tests {
         assert_eq!(answered, [1, 2, 4, 8, 16]);
         assert!(!state.on_timer(at(29)));
         assert!(state.on_timer(at(30)));
+    }
+
+    // spec: CHN-12
+    #[test]
+    fn neither_side_waits_longer_than_3_seconds() {
+        let minutes = Duration::from_secs(100);
+        let mut closing = CloseState::Open;
+        closing.close(at(0), minutes, Code::NONE, String::new());
+        let mut draining = CloseState::Open;
+        draining.on_close(at(0), minutes);
+        for mut state in [closing, draining] {
+            assert_eq!(state.next_timer(), Some(at(3000)));
+            assert!(!state.on_timer(at(2999)));
+            assert!(state.on_timer(at(3000)));
+        }
     }
 
     // spec: CHN-12

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
-use sss_proto::{CloseReason, SendState, StreamId, WriteError};
+use sss_proto::{CloseReason, MAX_CLOSING, SendState, StreamId, WriteError};
 use sss_wire::Code;
 
 use super::wakers::Wait;
@@ -18,8 +18,8 @@ use crate::shared::{Inner, Phase, Shared};
 
 /// How long acknowledgements are waited for, unless the application says otherwise.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the channels may take to be gone once CLOSE was sent: 3 probe timeouts, each at most 60 s, are cut here.
-const LINGER: Duration = Duration::from_secs(3);
+/// How long the channels may take to be gone once CLOSE was sent, and the driver to notice.
+const LINGER: Duration = MAX_CLOSING.saturating_add(Duration::from_millis(500));
 
 /// Longest time between two looks at a stream that tells nobody when it is done.
 const MAX_PAUSE: Duration = Duration::from_millis(32);

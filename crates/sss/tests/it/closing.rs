@@ -1,8 +1,12 @@
 //! `Stream::close` and `Host::close`.
 
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use sss::{AcceptError, CloseReason, Code, ConnectError, ProbeError, ReadError, StreamCloseError, WriteError};
+use tokio::net::UdpSocket;
 
 use crate::common::{Pair, builder, pair, pair_of, within};
 
@@ -242,6 +246,71 @@ async fn the_last_handle_dropped_closes_the_host_in_the_background() {
             }
         ));
         drop((host, server));
+    })
+    .await;
+}
+
+/// Forwards datagrams between a host and whoever sends to it, each `DELAY` later, until it is cut.
+struct SlowLink {
+    address: SocketAddr,
+    cut: Arc<AtomicBool>,
+}
+
+impl SlowLink {
+    const DELAY: Duration = Duration::from_millis(400);
+
+    async fn to(host: SocketAddr) -> Self {
+        let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+        let address = socket.local_addr().unwrap();
+        let cut = Arc::new(AtomicBool::new(false));
+        let is_cut = Arc::clone(&cut);
+        tokio::spawn(async move {
+            let (mut buf, mut client) = ([0; 65_536], None);
+            loop {
+                let (len, from) = socket.recv_from(&mut buf).await.unwrap();
+                let to = if from == host {
+                    client
+                } else {
+                    client = Some(from);
+                    Some(host)
+                };
+                let (socket, is_cut, datagram) = (Arc::clone(&socket), Arc::clone(&is_cut), buf[..len].to_vec());
+                tokio::spawn(async move {
+                    tokio::time::sleep(Self::DELAY).await;
+                    if let Some(to) = to
+                        && !is_cut.load(Ordering::Relaxed)
+                    {
+                        socket.send_to(&datagram, to).await.unwrap();
+                    }
+                });
+            }
+        });
+        Self { address, cut }
+    }
+}
+
+#[tokio::test]
+async fn closing_takes_bounded_time_when_the_peer_is_far_and_cut_off() {
+    within(30, async {
+        let (client, host) = (builder().build().await.unwrap(), builder().build().await.unwrap());
+        let _server = host.listen("test", "1").unwrap();
+        let link = SlowLink::to(host.local_addr()).await;
+        let connect = client.connect(host.eid(), "test", "1").hint(link.address);
+        let mut stream = connect.await.unwrap();
+        let rtt = client.peer(&host.eid()).unwrap().info().unwrap().rtt;
+        assert!(rtt >= 2 * SlowLink::DELAY, "{rtt:?}");
+        link.cut.store(true, Ordering::Relaxed);
+        stream.write_all(&[1; 1000]).await.unwrap();
+        stream.finish().unwrap();
+
+        let start = Instant::now();
+        let error = client.close_within(Duration::from_millis(500)).await.unwrap_err();
+        assert_eq!(error.streams, 1);
+        // 3 PTO of this round trip would be 7 s.
+        let took = start.elapsed();
+        assert!(took < Duration::from_millis(4500), "{took:?}");
+        // The driver is gone, not only no longer waited for: the port is free.
+        UdpSocket::bind(client.local_addr()).await.unwrap();
     })
     .await;
 }

@@ -85,6 +85,29 @@ fn a_lost_close_is_sent_again_when_the_peer_goes_on() {
     assert_eq!(answers, 5, "packets 1, 2, 4, 8 and 16");
 }
 
+// spec: CHN-12
+#[test]
+fn a_channel_that_ends_in_a_blackout_is_forgotten_soon() {
+    let (mut a, mut b) = warm_pair();
+    let packet = a.data(at(100), 100);
+    b.take(at(1600), &packet, a.address).unwrap();
+    b.tick(at(1700));
+    let ack = b.control(at(1700)).expect("an acknowledgement");
+    a.take(at(3200), &ack, b.address).unwrap();
+    a.data(at(3300), 100);
+    // Nothing is acknowledged any more, and the probe timeout backs off.
+    let mut now = at(3300);
+    while a.channel.info().probe_timeouts < 2 {
+        now = a.channel.next_timer().expect("the probe timeout");
+        assert_eq!(a.tick(now), TimerEvent::None);
+        while a.alone(now).is_some() || a.control(now).is_some() {}
+    }
+    assert!(a.channel.probe_timeout() > Duration::from_secs(2));
+    a.channel.close(now, Code::NONE, "");
+    assert_eq!(a.channel.next_timer(), Some(now + crate::MAX_CLOSING));
+    assert_eq!(a.tick(now + crate::MAX_CLOSING), TimerEvent::Closed);
+}
+
 // spec: CHN-11
 #[test]
 fn a_changed_address_is_validated_then_used_with_fresh_state() {
