@@ -24,4 +24,4 @@ pub use host::{ConnectError, Host, HostStats, TreeNode};
 pub use ids::{ListenerId, PeerId, StreamId};
 pub use io::{Batch, Ecn, Event, Input, Instant, MAX_TRANSMIT, Output, Transmit, TransmitBuf};
 pub use refusal::Refusal;
-pub use streams::{ListenMode, ReadOutcome, RecvState, SendState, StreamInfo};
+pub use streams::{ListenMode, ReadOutcome, RecvState, SendState, StreamInfo, SubtreeInfo};

@@ -20,7 +20,7 @@ use crate::host::{Datagram, Own, TreeNode};
 use crate::ids::{PeerId, StreamId, StreamKey};
 use crate::io::{Ecn, Event, Instant};
 use crate::negotiation::{Initiation, Step};
-use crate::streams::{StreamEvent, StreamInfo, Streams};
+use crate::streams::{StreamEvent, StreamInfo, Streams, SubtreeInfo};
 
 pub(crate) use handshake::Incoming;
 
@@ -204,6 +204,10 @@ impl Peer {
 
     pub(crate) fn stream_info(&self, key: StreamKey) -> Option<StreamInfo> {
         self.streams.info(key)
+    }
+
+    pub(crate) fn subtree_info(&self, key: StreamKey) -> Option<SubtreeInfo> {
+        self.streams.subtree_info(key)
     }
 
     pub(crate) fn stream_count(&self) -> usize {

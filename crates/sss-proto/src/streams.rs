@@ -2,7 +2,8 @@
 //!
 //! [`Streams`] knows no channel, no address, no socket and no clock. What it is made of:
 //!
-//! - [`table`] and [`node`]: the streams; an idle one is its node and an entry in [`attachment`], which maps LSIDs;
+//! - [`table`], [`node`] and [`family`]: the streams, and the lists of children; an idle stream is its node and an entry in
+//!   [`attachment`], which maps LSIDs;
 //! - [`state`]: the states of both directions; [`send`], [`recv`], [`reassembly`]: their bytes, while there are any;
 //! - [`records`]: what the application does with records; [`marks`]: the marks that wait for a reader;
 //! - [`credit`] and [`windows`]: what may be sent, and what the peer may send;
@@ -28,6 +29,7 @@ mod attachment;
 mod control;
 mod credit;
 mod down;
+mod family;
 mod fate;
 mod info;
 mod listen;
@@ -60,7 +62,7 @@ use sss_wire::Code;
 use sss_wire::constants::STREAM_BORROW;
 
 pub use app::ReadOutcome;
-pub use info::StreamInfo;
+pub use info::{StreamInfo, SubtreeInfo};
 pub use listen::ListenMode;
 pub use state::{RecvState, SendState};
 

@@ -87,7 +87,7 @@ impl Connect {
             let names = (self.service.as_str(), self.protocol.as_str());
             Ok(inner.core.connect(now, self.eid, names, &self.hints)?)
         })?;
-        Ok(Stream::new(Arc::clone(&self.handle), id, self.eid))
+        Ok(Stream::new(Arc::clone(&self.handle), id))
     }
 
     async fn run(self) -> Result<Stream, ConnectError> {

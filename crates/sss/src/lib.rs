@@ -80,7 +80,8 @@ pub use stream::{RecordReader, RecordWriter, RecvHalf, SendHalf, Stream};
 pub use sss_crypto::Suite;
 pub use sss_proto::{
     ChannelInfo, CloseReason, Drop, HostStats, ListenError, ListenMode, NegotiationError, OpenError, PeerId,
-    ProtocolError, ReadError, RecvState, Refusal, SendState, StreamId, StreamInfo, TreeNode, WindowConfig, WriteError,
+    ProtocolError, ReadError, RecvState, Refusal, SendState, StreamId, StreamInfo, SubtreeInfo, TreeNode, WindowConfig,
+    WriteError,
 };
 pub use sss_wire::{Code, Eid, EidError};
 

@@ -80,7 +80,7 @@ impl Server {
     }
 
     fn stream(&self, (id, eid): (StreamId, Eid)) -> (Stream, Eid) {
-        (Stream::new(Arc::clone(&self.handle), id, eid), eid)
+        (Stream::new(Arc::clone(&self.handle), id), eid)
     }
 
     /// The name of the service.

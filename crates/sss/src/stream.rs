@@ -11,7 +11,7 @@ mod write;
 use std::fmt;
 use std::sync::Arc;
 
-use sss_proto::{CloseReason, ListenMode, OpenError, StreamId, StreamInfo};
+use sss_proto::{CloseReason, ListenMode, OpenError, StreamId, StreamInfo, SubtreeInfo};
 use sss_wire::Eid;
 
 use crate::error::StreamCloseError;
@@ -37,6 +37,13 @@ macro_rules! tree_methods {
             /// What is known about the stream. `None` once nothing is left of it.
             pub fn info(&self) -> Option<StreamInfo> {
                 self.link().info()
+            }
+
+            /// Sums over the stream and all streams below it. `None` once nothing is left of it.
+            ///
+            /// Takes time in proportion to the number of streams below.
+            pub fn subtree_info(&self) -> Option<SubtreeInfo> {
+                self.link().subtree_info()
             }
 
             /// The peer at the other end.
@@ -117,8 +124,8 @@ pub struct Stream {
 }
 
 impl Stream {
-    pub(crate) fn new(handle: Arc<Handle>, id: StreamId, eid: Eid) -> Self {
-        Self::from_link(Link::new(handle, id, eid))
+    pub(crate) fn new(handle: Arc<Handle>, id: StreamId) -> Self {
+        Self::from_link(Link::new(handle, id))
     }
 
     fn from_link(link: Link) -> Self {
@@ -180,3 +187,13 @@ sending_methods!(Stream);
 record_reading_methods!(Stream);
 record_writing_methods!(Stream);
 tree_methods!(Stream);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_that_is_merely_held_is_small() {
+        assert!(size_of::<Stream>() <= 56, "{} bytes", size_of::<Stream>());
+    }
+}

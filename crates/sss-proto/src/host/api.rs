@@ -12,7 +12,7 @@ use crate::error::{CloseReason, ListenError, NegotiationError, OpenError, ReadEr
 use crate::ids::{ListenerId, PeerId, StreamId};
 use crate::io::Instant;
 use crate::peer::Peer;
-use crate::streams::{ListenMode, ReadOutcome, StreamInfo};
+use crate::streams::{ListenMode, ReadOutcome, StreamInfo, SubtreeInfo};
 
 /// Why a connection cannot even be tried.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -113,6 +113,12 @@ impl Host {
     /// Whether the peer's channel is established. `None` if the peer is not known any more.
     pub fn is_connected(&self, peer: PeerId) -> Option<bool> {
         self.peers.get(peer).map(Peer::is_up)
+    }
+
+    /// The peer's name. `None` if the peer is not known any more; it is known at least as long as the application holds a
+    /// stream of it.
+    pub fn peer_eid(&self, peer: PeerId) -> Option<Eid> {
+        self.peers.get(peer).map(|peer| *peer.eid())
     }
 
     /// Why the peer's channel ended, if it did.
@@ -349,6 +355,11 @@ impl Host {
     /// What is known about a stream.
     pub fn stream_info(&self, stream: StreamId) -> Option<StreamInfo> {
         self.peers.get(stream.peer).and_then(|p| p.stream_info(stream.key))
+    }
+
+    /// Sums over a stream and all streams below it. Takes time in proportion to their number.
+    pub fn subtree_info(&self, stream: StreamId) -> Option<SubtreeInfo> {
+        self.peers.get(stream.peer).and_then(|p| p.subtree_info(stream.key))
     }
 }
 

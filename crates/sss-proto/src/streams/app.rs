@@ -76,8 +76,8 @@ impl Streams {
         self.check_failed()?;
         node.set(Flags::HELD.with(Flags::INIT_DUE));
         self.app.held += 1;
-        self.table[node.place.parent].place.children += 1;
         let key = self.table.insert(node);
+        self.table.adopt(key.index);
         self.touch(key.index);
         Ok(key)
     }

@@ -34,6 +34,23 @@ pub struct StreamInfo {
     pub read: u64,
 }
 
+/// Sums over a stream and all streams below it, on this host's side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SubtreeInfo {
+    /// How many streams there are, the uppermost included. Streams of which nothing is left do not count.
+    pub streams: usize,
+    /// Bytes sent so far, without repetitions.
+    pub sent: u64,
+    /// Bytes written and not sent.
+    pub unsent: u64,
+    /// Bytes written and not acknowledged, the unsent included.
+    pub unacked: u64,
+    /// Bytes received, as far as the highest offset of each stream.
+    pub received: u64,
+    /// Bytes received and neither read nor discarded.
+    pub unread: u64,
+}
+
 impl StreamInfo {
     fn of(node: &Node) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -59,6 +76,21 @@ impl Streams {
     pub(crate) fn info(&self, key: StreamKey) -> Option<StreamInfo> {
         let index = self.table.find(key).filter(|i| *i != ROOT)?;
         Some(StreamInfo::of(&self.table[index]))
+    }
+
+    /// Sums over a stream and all streams below it. Takes time in proportion to their number.
+    pub(crate) fn subtree_info(&self, key: StreamKey) -> Option<SubtreeInfo> {
+        let top = self.table.find(key).filter(|i| *i != ROOT)?;
+        let mut sums = SubtreeInfo::default();
+        for node in self.table.subtree(top).map(|at| &self.table[at]) {
+            sums.streams += 1;
+            sums.sent += node.send.sent;
+            sums.unsent += node.send.unsent();
+            sums.unacked += node.send.buf.as_ref().map_or(0, |b| b.len());
+            sums.received += node.recv.received;
+            sums.unread += node.recv.unread();
+        }
+        Some(sums)
     }
 
     /// All streams with their parents (`None`: the root), parents before children. Takes time in proportion to their number.

@@ -6,6 +6,7 @@ use sss_wire::Code;
 use sss_wire::constants::STREAM_BORROW;
 
 use super::credit::{RecvCredit, SendCredit};
+use super::family::Kin;
 use super::listen::Listen;
 use super::names::Names;
 use super::queue::KeyQueue;
@@ -47,6 +48,7 @@ pub(super) struct Place {
     pub(super) parent: u32,
     /// Children that are not retired.
     pub(super) children: u32,
+    pub(super) kin: Kin,
     /// Set by the table.
     pub(super) generation: u32,
     pub(super) depth: u8,
@@ -173,6 +175,7 @@ impl Node {
             place: Place {
                 parent,
                 children: 0,
+                kin: Kin::ALONE,
                 generation: 0,
                 depth,
                 opener,

@@ -13,7 +13,6 @@ impl Streams {
         while at != ROOT && self.table.get(at).is_some() && self.is_over(at) {
             let parent = self.table[at].place.parent;
             self.remove(at);
-            self.table[parent].place.children -= 1;
             at = parent;
         }
     }
@@ -43,6 +42,7 @@ impl Streams {
     }
 
     fn remove(&mut self, index: u32) {
+        self.table.disown(index);
         self.scheduler.forget(&mut self.table, index);
         let Some(node) = self.table.remove(index) else {
             return;

@@ -10,6 +10,7 @@ mod opening;
 mod priority;
 mod random;
 mod records;
+mod subtree;
 
 use bytes::Bytes;
 use sss_wire::frame::{Frame, Frames, Init, InitKind, Reset, Scope, Stop, Stream};

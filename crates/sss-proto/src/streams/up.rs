@@ -91,7 +91,7 @@ impl Streams {
         node.ordinal = ordinal;
         node.set(Flags::ANNOUNCED.with(Flags::INIT_ACKED));
         let key = self.table.insert(node);
-        self.table[parent].place.children += 1;
+        self.table.adopt(key.index);
         self.attachment.attach(ordinal, key.index);
         self.charge_recv(parent, OPEN_COST)?;
         self.offer(parent, key.index);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use sss_proto::{CloseReason, Instant, ListenMode, OpenError, StreamId, StreamInfo};
+use sss_proto::{CloseReason, Instant, ListenMode, OpenError, StreamId, StreamInfo, SubtreeInfo};
 use sss_wire::Eid;
 
 use crate::driver::wakers::Wait;
@@ -14,32 +14,40 @@ use crate::shared::{Handle, Inner, Shared};
 pub(crate) struct Link {
     handle: Arc<Handle>,
     id: StreamId,
-    eid: Eid,
 }
 
 impl Link {
-    pub(crate) fn new(handle: Arc<Handle>, id: StreamId, eid: Eid) -> Self {
-        Self { handle, id, eid }
+    pub(crate) fn new(handle: Arc<Handle>, id: StreamId) -> Self {
+        Self { handle, id }
     }
 
     fn sibling(&self, id: StreamId) -> Self {
-        Self::new(Arc::clone(&self.handle), id, self.eid)
+        Self::new(Arc::clone(&self.handle), id)
     }
 
     pub(crate) fn id(&self) -> StreamId {
         self.id
     }
 
+    /// The name of the peer.
     pub(crate) fn eid(&self) -> Eid {
-        self.eid
+        let eid = self.call(|inner, _| inner.core.peer_eid(self.id.peer()));
+        match eid {
+            Some(eid) => eid,
+            None => unreachable!("a peer is kept while a stream of it is held"),
+        }
     }
 
     pub(crate) fn peer(&self) -> Peer {
-        Peer::new(Arc::clone(&self.handle), self.id.peer(), self.eid)
+        Peer::new(Arc::clone(&self.handle), self.id.peer(), self.eid())
     }
 
     pub(crate) fn info(&self) -> Option<StreamInfo> {
         self.call(|inner, _| inner.core.stream_info(self.id))
+    }
+
+    pub(crate) fn subtree_info(&self) -> Option<SubtreeInfo> {
+        self.call(|inner, _| inner.core.subtree_info(self.id))
     }
 
     pub(crate) fn shared(&self) -> &Shared {

@@ -17,8 +17,9 @@ use crate::error::{ReadExactError, ReadToEndError};
 /// The receiving side of a stream.
 #[derive(Debug, Default)]
 pub(crate) struct Receiving {
-    /// How it ended, once it has.
-    pub(super) end: Option<Result<(), ReadError>>,
+    has_ended: bool,
+    /// Why it did not end well. Boxed, so that a stream that is merely held is small.
+    failure: Option<Box<ReadError>>,
     /// Whether the last read stopped at a record mark, which the core has passed already.
     pub(super) is_at_mark: bool,
     /// Only once the application has asked for records.
@@ -28,7 +29,18 @@ pub(crate) struct Receiving {
 impl Receiving {
     /// Whether there is nothing more to come, for better or worse.
     pub(crate) fn has_ended(&self) -> bool {
-        self.end.is_some()
+        self.has_ended
+    }
+
+    /// How it ended, once it has.
+    pub(super) fn end(&self) -> Option<Result<(), ReadError>> {
+        let failure = self.failure.as_deref().cloned();
+        self.has_ended.then(|| failure.map_or(Ok(()), Err))
+    }
+
+    pub(super) fn set_end(&mut self, end: Result<(), ReadError>) {
+        self.has_ended = true;
+        self.failure = end.err().map(Box::new);
     }
 
     /// Bytes that are to be read before those of the core: of a record of which reading was given up. A read that asks for
@@ -57,8 +69,8 @@ impl Receiving {
             sink(chunk);
             return Poll::Ready(Ok(taken));
         }
-        if let Some(end) = &self.end {
-            return Poll::Ready(end.clone().map(|()| 0));
+        if let Some(end) = self.end() {
+            return Poll::Ready(end.map(|()| 0));
         }
         let mut taken = 0;
         let blocked = link.call(|inner, now| {
@@ -73,7 +85,7 @@ impl Receiving {
                         self.is_at_mark = true;
                         break;
                     }
-                    Ok(ReadOutcome::End) => self.end = Some(Ok(())),
+                    Ok(ReadOutcome::End) => self.set_end(Ok(())),
                     Ok(ReadOutcome::Blocked) => {
                         if taken == 0 {
                             inner.waiters.wait(link.id(), Wait::Readable, cx.waker());
@@ -81,18 +93,18 @@ impl Receiving {
                         }
                         break;
                     }
-                    Err(error) => self.end = Some(Err(error)),
+                    Err(error) => self.set_end(Err(error)),
                 }
-                if self.end.is_some() {
+                if self.has_ended {
                     break;
                 }
             }
             inner.want_driver();
             false
         });
-        match &self.end {
+        match &self.failure {
             _ if blocked => Poll::Pending,
-            Some(Err(error)) if taken == 0 => Poll::Ready(Err(error.clone())),
+            Some(error) if taken == 0 => Poll::Ready(Err(error.as_ref().clone())),
             _ => Poll::Ready(Ok(taken)),
         }
     }
@@ -107,8 +119,8 @@ impl Receiving {
         if let Some(chunk) = self.take_partial(max) {
             return Poll::Ready(Ok(Some(chunk)));
         }
-        if let Some(end) = &self.end {
-            return Poll::Ready(end.clone().map(|()| None));
+        if let Some(end) = self.end() {
+            return Poll::Ready(end.map(|()| None));
         }
         let outcome = link.call(|inner, now| {
             let mut outcome = inner.core.read(now, link.id(), max);
@@ -125,11 +137,11 @@ impl Receiving {
             Ok(ReadOutcome::Chunk(chunk)) => Poll::Ready(Ok(Some(chunk))),
             Ok(ReadOutcome::Blocked | ReadOutcome::Mark) => Poll::Pending,
             Ok(ReadOutcome::End) => {
-                self.end = Some(Ok(()));
+                self.set_end(Ok(()));
                 Poll::Ready(Ok(None))
             }
             Err(error) => {
-                self.end = Some(Err(error.clone()));
+                self.set_end(Err(error.clone()));
                 Poll::Ready(Err(error))
             }
         }
@@ -184,14 +196,14 @@ impl Receiving {
     }
 
     fn has_ended_well(&self) -> bool {
-        matches!(self.end, Some(Ok(())))
+        self.has_ended && self.failure.is_none()
     }
 
     pub(crate) fn stop(&mut self, link: &Link, code: Code, reason: &str) {
         if self.has_ended() {
             return;
         }
-        self.end = Some(Err(ReadError::Closed));
+        self.set_end(Err(ReadError::Closed));
         self.is_at_mark = false;
         self.records = None;
         link.call(|inner, _| {

@@ -65,8 +65,8 @@ impl Receiving {
         if std::mem::take(&mut self.is_at_mark) {
             return Poll::Ready(Ok(Some(Bytes::new())));
         }
-        if let Some(end) = &self.end {
-            return Poll::Ready(end.clone().map(|()| None).map_err(RecordError::Read));
+        if let Some(end) = self.end() {
+            return Poll::Ready(end.map(|()| None).map_err(RecordError::Read));
         }
         let records = self.records();
         let limit = records.limit;
@@ -80,7 +80,7 @@ impl Receiving {
             }
             Step::Ended(end) => {
                 let rest = records.partial.take();
-                self.end = Some(end.clone());
+                self.set_end(end.clone());
                 match end {
                     Ok(()) if rest.is_empty() => Ok(None),
                     Ok(()) => Err(RecordError::Unfinished { rest }),

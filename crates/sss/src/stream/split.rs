@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use sss_proto::{CloseReason, ListenMode, OpenError, StreamId, StreamInfo};
+use sss_proto::{CloseReason, ListenMode, OpenError, StreamId, StreamInfo, SubtreeInfo};
 use sss_wire::{Code, Eid};
 
 use super::link::Link;

@@ -37,6 +37,7 @@ fn an_idle_stream_costs_its_node_and_an_entry_in_the_map() {
             "{each} bytes per idle stream, of which {} are the node",
             size_of::<Option<Node>>()
         );
+        assert!(size_of::<Option<Node>>() <= 160);
         assert!(each <= 200, "{each} bytes");
         assert!(!end.wants());
     }
