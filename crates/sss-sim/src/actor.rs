@@ -6,6 +6,7 @@
 
 mod choose;
 mod pump;
+mod records;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use sss_proto::{CloseReason, Event, ListenerId, NegotiationError, StreamId};
 use crate::model::{Check, EndId, Model, Opening};
 use crate::scenario::{Plan, Profile};
 use crate::world::{Apps, HostIndex, World};
+use records::Writer;
 
 /// Services that every host has.
 pub(crate) const SERVICES: [(&str, &str); 2] = [("files", "sync/1"), ("chat", "chat/2")];
@@ -46,8 +48,9 @@ struct End {
     host: HostIndex,
     peer: HostIndex,
     stream: StreamId,
-    /// Bytes to write in all.
+    /// Bytes and marks to write in all.
     goal: u64,
+    writer: Writer,
     wants_finish: bool,
     send: Send,
     is_reading: bool,
@@ -232,6 +235,11 @@ impl Actors {
             peer,
             stream,
             goal: 0,
+            writer: if self.rng.random_bool(0.3) {
+                Writer::Records
+            } else {
+                Writer::Plain
+            },
             wants_finish: draining,
             send: Send::Open,
             is_reading: true,

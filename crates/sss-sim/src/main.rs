@@ -172,6 +172,7 @@ fn print_report(report: &scenario::Report, args: &RunArgs) {
         hosts,
         tally,
         bytes,
+        records,
         elapsed,
         entries,
         hash,
@@ -180,12 +181,14 @@ fn print_report(report: &scenario::Report, args: &RunArgs) {
     if args.json {
         println!(
             "{{\"seed\":{seed},\"ok\":true,\"scenario\":\"{profile}\",\"hosts\":{hosts},\"opened\":{},\"accepted\":{},\
-             \"resets\":{},\"stops\":{},\"drops\":{},\"closes\":{},\"rebinds\":{},\"bytes\":{bytes},\
+             \"resets\":{},\"stops\":{},\"drops\":{},\"closes\":{},\"rebinds\":{},\"bytes\":{bytes},\"records\":{records},\
              \"seconds\":{seconds:.6},\"entries\":{entries},\"hash\":\"{hash:016x}\"}}",
             tally.opened, tally.accepted, tally.resets, tally.stops, tally.drops, tally.closes, tally.rebinds
         );
     } else if args.verbose {
-        println!("seed {seed:>6} {profile:<12} {hosts} hosts {bytes:>8} bytes {seconds:>8.3} s {hash:016x} {tally:?}");
+        println!(
+            "seed {seed:>6} {profile:<12} {hosts} hosts {bytes:>8} bytes {records:>5} records {seconds:>8.3} s {hash:016x} {tally:?}"
+        );
     }
 }
 

@@ -1,16 +1,17 @@
 //! The reference model: what applications may see, given what applications did.
 //!
-//! A *flow* is one direction of a stream: a number, the bytes that its writer handed over, and how it ended. A flow's
+//! A *flow* is one direction of a stream: a number, the bytes and record marks that its writer handed over, and how it ended. A flow's
 //! bytes are its number (8 bytes) and then a pattern of number and position, so any byte that is misplaced,
-//! missing, doubled or of another stream shows. An *end* is what one host's application holds of a stream: the flow that
+//! missing, doubled or of another stream shows. A mark takes the position of a byte. An *end* is what one host's application holds of a stream: the flow that
 //! it writes, and the flow that it reads, known once the number was read.
 //!
 //! The model knows nothing about packets: only what each side did, and so what the other may see of it.
 
 mod pattern;
+mod records;
 mod verdict;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sss_proto::CloseReason;
 use sss_wire::Code;
@@ -18,6 +19,7 @@ use sss_wire::Code;
 use crate::world::HostIndex;
 
 pub use pattern::fill;
+pub(crate) use records::FIRST_MARK;
 
 /// The number of a flow; its first 8 bytes.
 pub type FlowId = u64;
@@ -49,7 +51,10 @@ pub enum Opening {
 struct Flow {
     writer: EndId,
     reader: Option<EndId>,
+    /// Positions handed over: bytes and marks.
     written: u64,
+    /// Where the marks are.
+    marks: BTreeSet<u64>,
     is_finished: bool,
     reset: Option<Code>,
     /// Let go of without being finished.
@@ -86,7 +91,7 @@ enum Reading {
 }
 
 /// What was handed over and seen so far by all applications of a world.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Model {
     flows: BTreeMap<FlowId, Flow>,
     ends: Vec<End>,
@@ -95,6 +100,7 @@ pub struct Model {
     /// Channels that an application closed: (smaller host, larger host), and how often.
     closed: BTreeMap<(HostIndex, HostIndex), u32>,
     bytes_read: u64,
+    marks_read: u64,
 }
 
 /// What an application does.
@@ -110,6 +116,7 @@ impl Model {
                 writer: id,
                 reader: None,
                 written: 0,
+                marks: BTreeSet::new(),
                 is_finished: false,
                 reset: None,
                 is_dropped: false,
@@ -133,7 +140,7 @@ impl Model {
         id
     }
 
-    /// The flow that the end writes, and how many bytes of it were handed over.
+    /// The flow that the end writes, and how many positions of it were handed over.
     pub fn output(&self, end: EndId) -> (FlowId, u64) {
         let out = self.ends[end.0].out;
         (out, self.flows[&out].written)
@@ -224,7 +231,14 @@ impl Model {
         let Some(id) = state.input else {
             return Ok(());
         };
-        let written = self.flows[&id].written;
+        let flow = &self.flows[&id];
+        if let Some(mark) = flow.marks.range(offset..state.read).next() {
+            return Err(format!(
+                "{end:?} reads {offset}..{} of flow {id:x}, over a mark at {mark}",
+                state.read
+            ));
+        }
+        let written = flow.written;
         if state.read > written {
             return Err(format!(
                 "{end:?} reads up to {} of flow {id:x}, of which {written} were written",

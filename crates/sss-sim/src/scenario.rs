@@ -37,6 +37,8 @@ pub struct Report {
     pub tally: Tally,
     /// Bytes that readers got.
     pub bytes: u64,
+    /// Record marks that readers got.
+    pub records: u64,
     /// Virtual time that passed.
     pub elapsed: Duration,
     /// Entries of the transcript.
@@ -230,6 +232,7 @@ impl Run {
             hosts: self.world.hosts().count(),
             tally: self.actors.tally,
             bytes: self.actors.model.bytes_read(),
+            records: self.actors.model.marks_read(),
             elapsed: self.world.elapsed(),
             entries: transcript.entries(),
             hash: transcript.hash(),

@@ -63,6 +63,9 @@ impl Actors {
 
     /// Writes a piece; false if that has to wait.
     fn write(&mut self, world: &mut World, id: EndId) -> bool {
+        if let Some(went_on) = self.write_record(world, id) {
+            return went_on;
+        }
         let (flow, offset) = self.model.output(id);
         let end = &self.ends[id.0];
         let (host, stream) = (end.host, end.stream);
@@ -117,7 +120,7 @@ impl Actors {
         }
     }
 
-    fn cannot_write(&mut self, id: EndId, error: &WriteError) {
+    pub(super) fn cannot_write(&mut self, id: EndId, error: &WriteError) {
         let end = &mut self.ends[id.0];
         end.send = Send::Done;
         let check = match error {
@@ -149,7 +152,12 @@ impl Actors {
                 self.check(check);
                 return self.failure.is_none();
             }
-            Ok(ReadOutcome::Mark) => Err(format!("{id:?}: a record mark that nobody wrote")),
+            Ok(ReadOutcome::Mark) => {
+                world.note(format_args!("h{} read {id:?} -> a mark", host.0));
+                let check = self.model.saw_mark(id);
+                self.check(check);
+                return self.failure.is_none();
+            }
             Ok(ReadOutcome::End) => {
                 world.note(format_args!("h{} read {id:?} -> end", host.0));
                 self.model.saw_end(id)

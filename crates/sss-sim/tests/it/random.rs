@@ -62,6 +62,16 @@ fn every_profile() {
     }
 }
 
+// spec: STR-27, STR-29
+#[test]
+fn records_are_among_what_happens() {
+    let records = |seed| match scenario::run(seed, Some(Profile::Transfer), false).0 {
+        Ok(report) => report.records,
+        Err(failure) => panic!("{failure}"),
+    };
+    assert!((2000..2006).map(records).sum::<u64>() > 100);
+}
+
 #[test]
 fn replay() {
     let Ok(text) = std::env::var("SSS_SEED") else {
