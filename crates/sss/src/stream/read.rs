@@ -4,7 +4,7 @@ use std::io;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use sss_proto::{ReadError, ReadOutcome};
+use sss_proto::{Instant, ReadError, ReadOutcome, StreamId};
 use sss_wire::Code;
 use tokio::io::ReadBuf;
 
@@ -13,6 +13,7 @@ use super::records::Records;
 use super::whole::Whole;
 use crate::driver::wakers::Wait;
 use crate::error::{ReadExactError, ReadToEndError};
+use crate::shared::Inner;
 
 /// The receiving side of a stream.
 #[derive(Debug, Default)]
@@ -24,6 +25,38 @@ pub(crate) struct Receiving {
     pub(super) is_at_mark: bool,
     /// Only once the application has asked for records.
     pub(super) records: Option<Box<Records>>,
+}
+
+/// How many marks a read passes in one turn: a peer may send any number of empty records.
+const MARKS_AT_ONCE: usize = 1000;
+
+/// What follows the marks at which the reader stands; when blocked, the task is woken for more.
+fn read_behind_marks(
+    inner: &mut Inner,
+    now: Instant,
+    stream: StreamId,
+    max: usize,
+    cx: &mut Context<'_>,
+) -> Result<ReadOutcome, ReadError> {
+    let mut outcome = inner.core.read(now, stream, max);
+    let mut passed = 0;
+    while outcome == Ok(ReadOutcome::Mark) && passed < MARKS_AT_ONCE {
+        passed += 1;
+        outcome = inner.core.read(now, stream, max);
+    }
+    match outcome {
+        Ok(ReadOutcome::Mark) => {
+            cx.waker().wake_by_ref();
+            outcome = Ok(ReadOutcome::Blocked);
+        }
+        Ok(ReadOutcome::Blocked) => inner.waiters.wait(stream, Wait::Readable, cx.waker()),
+        _ => {}
+    }
+    if passed > 0 {
+        // The peer gets credit for them.
+        inner.want_driver();
+    }
+    outcome
 }
 
 impl Receiving {
@@ -75,12 +108,15 @@ impl Receiving {
         let mut taken = 0;
         let blocked = link.call(|inner, now| {
             while taken < max {
-                match inner.core.read(now, link.id(), max - taken) {
+                let outcome = match taken {
+                    0 => read_behind_marks(inner, now, link.id(), max, cx),
+                    _ => inner.core.read(now, link.id(), max - taken),
+                };
+                match outcome {
                     Ok(ReadOutcome::Chunk(chunk)) => {
                         taken += chunk.len();
                         sink(chunk);
                     }
-                    Ok(ReadOutcome::Mark) if taken == 0 => {}
                     Ok(ReadOutcome::Mark) => {
                         self.is_at_mark = true;
                         break;
@@ -88,7 +124,6 @@ impl Receiving {
                     Ok(ReadOutcome::End) => self.set_end(Ok(())),
                     Ok(ReadOutcome::Blocked) => {
                         if taken == 0 {
-                            inner.waiters.wait(link.id(), Wait::Readable, cx.waker());
                             return true;
                         }
                         break;
@@ -123,13 +158,9 @@ impl Receiving {
             return Poll::Ready(end.map(|()| None));
         }
         let outcome = link.call(|inner, now| {
-            let mut outcome = inner.core.read(now, link.id(), max);
-            while outcome == Ok(ReadOutcome::Mark) {
-                outcome = inner.core.read(now, link.id(), max);
-            }
-            match outcome {
-                Ok(ReadOutcome::Blocked) => inner.waiters.wait(link.id(), Wait::Readable, cx.waker()),
-                _ => inner.want_driver(),
+            let outcome = read_behind_marks(inner, now, link.id(), max, cx);
+            if outcome != Ok(ReadOutcome::Blocked) {
+                inner.want_driver();
             }
             outcome
         });

@@ -283,6 +283,32 @@ async fn plain_reads_stop_at_a_mark_and_go_on_behind_it() {
     .await;
 }
 
+#[tokio::test]
+async fn plain_reads_get_past_any_number_of_empty_records() {
+    within(30, async {
+        let Pair { mut ours, theirs, .. } = pair_of(builder(), builder().window(small_window())).await;
+        let mut theirs = theirs;
+        let writer = async {
+            for i in 0..400_000 {
+                ours.end_record().await.unwrap();
+                if i == 200_000 {
+                    ours.write_all(b"a").await.unwrap();
+                }
+            }
+            ours.write_all(b"b").await.unwrap();
+            ours.finish().unwrap();
+        };
+        let reader = async {
+            let mut buf = [0; 10];
+            assert_eq!(theirs.read(&mut buf).await, Ok(1));
+            assert_eq!(theirs.read_chunk(10).await, Ok(Some(Bytes::from_static(b"b"))));
+            assert_eq!(theirs.read_chunk(10).await, Ok(None));
+        };
+        tokio::join!(writer, reader);
+    })
+    .await;
+}
+
 // spec: STR-29
 #[tokio::test]
 async fn plain_reads_and_records_can_be_mixed() {
