@@ -41,6 +41,11 @@
 //! A stream is a sequence of bytes. What is to be read as one piece is written as one by [`Stream::write_record`] and read by
 //! [`Stream::read_record`]; or as items of a `Sink` and a `Stream`, see [`Stream::into_records`].
 //!
+//! # Priorities
+//!
+//! Streams with the same parent share equally what can be sent, until [`Stream::set_priority`] lets one go before others.
+//! [`Stream::request_priority`] asks the peer to do that for what it sends.
+//!
 //! # Errors
 //!
 //! Each operation has its own error type. When the channel to a peer has ended, all of them carry the

@@ -74,6 +74,17 @@ impl Link {
         });
     }
 
+    pub(crate) fn set_priority(&self, level: i8) {
+        self.call(|inner, _| inner.core.set_priority(self.id, level));
+    }
+
+    pub(crate) fn request_priority(&self, level: i8) {
+        self.call(|inner, _| {
+            inner.core.request_priority(self.id, level);
+            inner.want_driver();
+        });
+    }
+
     pub(crate) fn poll_accept_substream(&self, cx: &mut Context<'_>) -> Poll<Result<Self, CloseReason>> {
         let accepted = self.call(|inner, _| {
             let accepted = inner.core.accept_substream(self.id);

@@ -312,6 +312,15 @@ macro_rules! receiving_methods {
                 receiving.read_to_end(link, limit).await
             }
 
+            /// Asks the peer to give what *it* sends on the stream, and below it, another level. The peer's host does so when
+            /// the request arrives, about half a round trip from now, without asking its application, which may set
+            /// another level later.
+            ///
+            /// What a level means says [`Stream::set_priority`](crate::Stream::set_priority).
+            pub fn request_priority(&self, level: i8) {
+                self.link().request_priority(level);
+            }
+
             /// Asks the peer to send no more, and discards what has arrived. The peer's writes fail with
             /// [`WriteError::Stopped`](crate::WriteError::Stopped).
             pub fn stop(&mut self, code: u32) {

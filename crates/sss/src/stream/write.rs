@@ -193,6 +193,22 @@ macro_rules! sending_methods {
                 sending.reset(link, $crate::Code::app(code), reason);
             }
 
+            /// Gives what this host sends on the stream, and on everything below it, another level: higher goes first, 0
+            /// is where every stream begins. It holds from the next packet on, for what was written before too.
+            ///
+            /// Levels compare siblings only, the children of one parent: as long as one of a higher level has something to
+            /// send, none of a lower level sends; those of the same level share equally, byte for byte. A
+            /// parent's own data counts as a child of level 0. So a level says nothing outside of the parent, and a
+            /// subtree gets no more than its root does, whatever levels there are in it.
+            pub fn set_priority(&self, level: i8) {
+                self.link().set_priority(level);
+            }
+
+            /// The level that holds now: what [`Self::set_priority`] said, or the peer asked for, whichever was last.
+            pub fn priority(&self) -> i8 {
+                self.link().info().map_or(0, |info| info.priority)
+            }
+
             /// Waits until everything sent on the stream, its end included, is acknowledged by the peer's host: so for
             /// ever, unless it is finished or reset.
             ///

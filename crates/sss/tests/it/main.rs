@@ -13,5 +13,6 @@ mod loss_of_peer;
 mod namespace;
 #[cfg(target_os = "linux")]
 mod network;
+mod priorities;
 mod records;
 mod streams;
