@@ -25,6 +25,7 @@ mod congestion;
 mod ecn;
 mod keys;
 mod loss;
+mod loss_rate;
 mod mtu;
 mod pacer;
 mod path;
@@ -68,6 +69,7 @@ use congestion::Controller;
 use ecn::EcnValidation;
 use keys::{DirectionKeys, Keys};
 use loss::LossDetector;
+use loss_rate::LossRate;
 use mtu::MtuSearch;
 use pacer::{Pacer, Rate};
 use path::Paths;
@@ -156,6 +158,7 @@ struct Ids {
 struct Recovery {
     rtt: Rtt,
     loss: LossDetector,
+    loss_rate: LossRate,
     /// The longest that the peer holds back an acknowledgement.
     peer_ack_delay: Duration,
     /// Numbers below this one were sent on another path.
@@ -245,6 +248,7 @@ impl Channel {
             recovery: Recovery {
                 rtt: Rtt::new(rtt),
                 loss: LossDetector::new(),
+                loss_rate: LossRate::default(),
                 peer_ack_delay: Duration::from_micros(MAX_ACK_DELAY_US),
                 path_start: 0,
             },
@@ -319,6 +323,11 @@ impl Channel {
     /// The smoothed round-trip time.
     pub(crate) fn rtt(&self) -> Duration {
         self.recovery.rtt.smoothed()
+    }
+
+    /// The rate at which packets were lost lately, in parts of 65536.
+    pub(crate) fn loss(&self) -> u32 {
+        self.recovery.loss_rate.get()
     }
 
     /// Whether neither side has ended it.

@@ -49,6 +49,11 @@ pub struct WindowConfig {
     pub per_peer_budget: u64,
     /// Window of the root: first data of new top-level streams. At least 65,536.
     pub root: u64,
+    /// Largest datagram on a stream that is taken, at most 64 MiB. 0: none.
+    pub max_message: u64,
+    /// Bytes of large datagrams that one peer may have under way to this host, or waiting for the application; at least `max_message`
+    /// is granted. What is small, or is the beginning, counts against the streams' windows instead.
+    pub datagram_budget: u64,
 }
 
 impl Default for WindowConfig {
@@ -58,6 +63,8 @@ impl Default for WindowConfig {
             per_stream_max: 16 << 20,
             per_peer_budget: 64 << 20,
             root: 1 << 20,
+            max_message: 1 << 20,
+            datagram_budget: 64 << 20,
         }
     }
 }

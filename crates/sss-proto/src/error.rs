@@ -180,6 +180,28 @@ pub enum WriteError {
     Lost(#[from] CloseReason),
 }
 
+/// Why a datagram cannot be sent.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum DatagramError {
+    /// It is larger than the peer takes.
+    #[error("the datagram has {size} bytes, and the peer takes at most {limit}: send it as a substream")]
+    TooLarge {
+        /// Its size, in bytes.
+        size: u64,
+        /// The largest size that the peer takes; 0: it takes no datagrams.
+        limit: u64,
+    },
+    /// This side has let go of the stream.
+    #[error("the stream was released by this side")]
+    Closed,
+    /// The peer has let go of the stream.
+    #[error("the peer has let go of the stream")]
+    PeerGone,
+    /// The channel has ended.
+    #[error(transparent)]
+    Lost(#[from] CloseReason),
+}
+
 /// Why nothing more can be read.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ReadError {

@@ -220,7 +220,7 @@ impl Host {
     pub fn poll(&mut self, now: Instant, buf: &mut TransmitBuf) -> Output {
         self.run_timers(now);
         if let Some(datagram) = self.queues.outbox.pop_front() {
-            return Output::Transmit(self.send_datagram(&datagram, buf));
+            return Output::Transmit(self.send_outside(&datagram, buf));
         }
         loop {
             if let Some(event) = self.poll_event() {
@@ -248,7 +248,7 @@ impl Host {
         }
     }
 
-    fn send_datagram(&mut self, datagram: &Datagram, buf: &mut TransmitBuf) -> Transmit {
+    fn send_outside(&mut self, datagram: &Datagram, buf: &mut TransmitBuf) -> Transmit {
         buf.put(&datagram.bytes);
         self.stats.datagrams_sent += 1;
         self.stats.bytes_sent += buf.len() as u64;

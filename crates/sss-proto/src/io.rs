@@ -13,6 +13,7 @@ use sss_wire::Eid;
 
 use crate::error::CloseReason;
 use crate::ids::{ListenerId, PeerId, StreamId};
+use crate::streams::{DatagramFate, DatagramId};
 
 /// A moment on the driver's monotonic clock, in nanoseconds since an arbitrary start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -203,6 +204,12 @@ pub enum Event {
     SubstreamReady(StreamId),
     /// Everything sent on the stream, its end included, is acknowledged; or it never will be.
     Drained(StreamId),
+    /// A datagram can be taken from the stream.
+    DatagramReadable(StreamId),
+    /// A datagram can be sent on the stream.
+    DatagramWritable(StreamId),
+    /// What became of a datagram sent to the peer, if that was asked for. Comes once.
+    DatagramSettled(PeerId, DatagramId, DatagramFate),
     /// A host answered an EID probe. Unauthenticated.
     ProbeReply(SocketAddr, Eid),
 }

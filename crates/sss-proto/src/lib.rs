@@ -19,9 +19,14 @@ mod token;
 
 pub use channel::{ChannelInfo, EcnState, MAX_CLOSING, MtuState};
 pub use config::{AcceptFilter, Config, WindowConfig};
-pub use error::{CloseReason, Drop, ListenError, NegotiationError, OpenError, ProtocolError, ReadError, WriteError};
+pub use error::{
+    CloseReason, DatagramError, Drop, ListenError, NegotiationError, OpenError, ProtocolError, ReadError, WriteError,
+};
 pub use host::{ConnectError, Host, HostStats, TreeNode};
 pub use ids::{ListenerId, PeerId, StreamId};
 pub use io::{Batch, Ecn, Event, Input, Instant, MAX_TRANSMIT, Output, Transmit, TransmitBuf};
 pub use refusal::Refusal;
-pub use streams::{ListenMode, ReadOutcome, RecvState, SendState, StreamInfo, SubtreeInfo};
+pub use streams::{
+    DatagramFate, DatagramId, DatagramOptions, DatagramStats, ListenMode, ReadOutcome, RecvState, SendState,
+    StreamInfo, SubtreeInfo,
+};

@@ -20,7 +20,7 @@ use crate::host::{Datagram, Own, TreeNode};
 use crate::ids::{PeerId, StreamId, StreamKey};
 use crate::io::{Ecn, Event, Instant};
 use crate::negotiation::{Initiation, Step};
-use crate::streams::{StreamEvent, StreamInfo, Streams, SubtreeInfo};
+use crate::streams::{DatagramStats, StreamEvent, StreamInfo, Streams, SubtreeInfo};
 
 pub(crate) use handshake::Incoming;
 
@@ -210,6 +210,14 @@ impl Peer {
         self.streams.subtree_info(key)
     }
 
+    pub(crate) fn max_datagram(&self) -> u64 {
+        self.streams.max_datagram()
+    }
+
+    pub(crate) fn datagram_stats(&self) -> DatagramStats {
+        self.streams.datagram_stats()
+    }
+
     pub(crate) fn stream_count(&self) -> usize {
         self.streams.len()
     }
@@ -237,6 +245,9 @@ impl Peer {
             StreamEvent::Writable(key) => Event::Writable(id(key)),
             StreamEvent::SubstreamReady(key) => Event::SubstreamReady(id(key)),
             StreamEvent::Drained(key) => Event::Drained(id(key)),
+            StreamEvent::DatagramReadable(key) => Event::DatagramReadable(id(key)),
+            StreamEvent::DatagramWritable(key) => Event::DatagramWritable(id(key)),
+            StreamEvent::DatagramSettled(datagram, fate) => Event::DatagramSettled(self.id, datagram, fate),
         })
     }
 
@@ -271,6 +282,11 @@ impl Peer {
 
     /// When [`Self::on_timer`] is to be called.
     pub(crate) fn next_timer(&mut self) -> Option<Instant> {
+        let streams = self.streams.next_timer();
+        [self.next_link_timer(), streams].into_iter().flatten().min()
+    }
+
+    fn next_link_timer(&mut self) -> Option<Instant> {
         // CHN-3
         let has_streams = !self.streams.is_unused();
         if let Some(channel) = self.channel_mut() {
@@ -287,8 +303,9 @@ impl Peer {
         }
     }
 
-    /// Time has come for the negotiation, or for the channel.
+    /// Time has come for the streams, for the negotiation, or for the channel.
     pub(crate) fn on_timer(&mut self, context: &mut Context<'_>, outbox: &mut VecDeque<Datagram>) {
+        self.streams.on_timer(context.now);
         if let Link::Negotiating(initiation) | Link::Early(initiation, _) = &mut self.link {
             match initiation.step(context.now, &mut context.own.rng) {
                 Step::Wait => {}

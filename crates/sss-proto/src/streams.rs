@@ -7,11 +7,12 @@
 //! - [`state`]: the states of both directions; [`send`], [`recv`], [`reassembly`]: their bytes, while there are any;
 //! - [`records`]: what the application does with records; [`marks`]: the marks that wait for a reader;
 //! - [`credit`] and [`windows`]: what may be sent, and what the peer may send;
+//! - [`datagrams`]: messages of any size on a stream;
 //! - [`schedule`]: whose turn it is, by the levels of [`priority`]; [`control`]: what goes before data;
 //! - [`listen`]: which children of the peer may wait to be accepted.
 //!
 //! ```text
-//!  [app]  open, write, read ..        [up]  STREAM, RESET, STOP, CREDIT, PRIORITY
+//!  [app]  open, write, read ..        [up]  STREAM, RESET, STOP, CREDIT, PRIORITY, DATAGRAM
 //!      \                              /
 //!       +---> streams of the tree <--+----> next_event, take_incoming
 //!      /                              \
@@ -28,6 +29,7 @@ mod app;
 mod attachment;
 mod control;
 mod credit;
+mod datagrams;
 mod down;
 mod family;
 mod fate;
@@ -62,6 +64,7 @@ use sss_wire::Code;
 use sss_wire::constants::STREAM_BORROW;
 
 pub use app::ReadOutcome;
+pub use datagrams::{DatagramFate, DatagramId, DatagramOptions, DatagramStats};
 pub use info::{StreamInfo, SubtreeInfo};
 pub use listen::ListenMode;
 pub use state::{RecvState, SendState};
@@ -72,6 +75,7 @@ use crate::error::{CloseReason, ProtocolError};
 use crate::ids::StreamKey;
 use attachment::Attachment;
 use control::Control;
+use datagrams::Datagrams;
 use names::NameCache;
 use node::{Flags, NONE, Node, Opener, ROOT};
 use pool::Pool;
@@ -103,12 +107,25 @@ pub(crate) enum StreamEvent {
     SubstreamReady(StreamKey),
     /// Everything sent is acknowledged, or never will be.
     Drained(StreamKey),
+    /// A datagram can be taken.
+    DatagramReadable(StreamKey),
+    /// A datagram can be sent.
+    DatagramWritable(StreamKey),
+    /// What became of a datagram.
+    DatagramSettled(DatagramId, DatagramFate),
 }
 
 impl StreamEvent {
-    fn key(self) -> StreamKey {
+    /// The stream that it is about; nobody is told who does not hold that.
+    fn key(self) -> Option<StreamKey> {
         match self {
-            Self::Readable(key) | Self::Writable(key) | Self::SubstreamReady(key) | Self::Drained(key) => key,
+            Self::Readable(key)
+            | Self::Writable(key)
+            | Self::SubstreamReady(key)
+            | Self::Drained(key)
+            | Self::DatagramReadable(key)
+            | Self::DatagramWritable(key) => Some(key),
+            Self::DatagramSettled(..) => None,
         }
     }
 }
@@ -121,6 +138,7 @@ pub(crate) struct Streams {
     scheduler: Scheduler,
     control: Control,
     windows: Windows,
+    datagrams: Datagrams,
     names: NameCache,
     pool: Pool,
     app: Waiting,
@@ -150,8 +168,10 @@ impl Streams {
         root.recv.credit = windows.root();
         let mut table = Table::default();
         table.insert(root);
+        let datagrams = Datagrams::new(&config.window, config.seed);
         Self {
             table,
+            datagrams,
             attachment: Attachment::new(config.seed),
             scheduler: Scheduler::default(),
             control: Control::default(),
@@ -201,8 +221,8 @@ impl Streams {
     pub(crate) fn next_event(&mut self) -> Option<StreamEvent> {
         loop {
             let event = self.app.events.pop_front()?;
-            let held = self.table.find(event.key()).filter(|i| self.table[*i].has(Flags::HELD));
-            if held.is_some() {
+            let is_held = |key| self.table.find(key).is_some_and(|i| self.table[i].has(Flags::HELD));
+            if event.key().is_none_or(is_held) {
                 return Some(event);
             }
         }

@@ -29,6 +29,8 @@ pub(crate) enum Token {
     Priority { key: StreamKey, serial: u64 },
     /// A refusal (RESET and STOP) of a stream that was never kept.
     Refusal { lsid: u64 },
+    /// A datagram without state whose fate was asked for.
+    Datagram(u64),
     /// A path MTU probe.
     MtuProbe { size: u16 },
 }

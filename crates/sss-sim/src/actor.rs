@@ -300,7 +300,7 @@ impl Actors {
 impl Apps for Actors {
     fn on_event(&mut self, world: &mut World, host: HostIndex, event: Event) {
         match event {
-            Event::Connected(..) | Event::ProbeReply(..) => {}
+            Event::Connected(..) | Event::ProbeReply(..) | Event::DatagramSettled(..) => {}
             Event::Disconnected(_, eid, reason) => match world.host_of(&eid) {
                 Some(peer) => self.on_disconnected(host, peer, &reason),
                 None => self.fail(format!("h{} was disconnected from an unknown host", host.0)),
@@ -309,7 +309,9 @@ impl Apps for Actors {
             Event::Readable(stream)
             | Event::Writable(stream)
             | Event::SubstreamReady(stream)
-            | Event::Drained(stream) => match self.by_stream.get(&(host, stream)).copied() {
+            | Event::Drained(stream)
+            | Event::DatagramReadable(stream)
+            | Event::DatagramWritable(stream) => match self.by_stream.get(&(host, stream)).copied() {
                 Some(id) => self.pump_on_event(world, id, &event),
                 None => self.fail(format!("h{} is told {event:?} of a stream it does not know", host.0)),
             },

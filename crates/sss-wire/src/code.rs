@@ -81,6 +81,10 @@ codes! {
     UNREAD = 39;
     /// A record is longer than its reader takes.
     RECORD_TOO_LARGE = 40;
+    /// A datagram of more than the receiver takes.
+    DATAGRAM_TOO_LARGE = 41;
+    /// The datagram's deadline has passed.
+    EXPIRED = 42;
 }
 
 impl Code {

@@ -6,6 +6,7 @@
 mod ack;
 mod close;
 mod credit;
+mod datagram;
 mod padding;
 mod path;
 mod ping;
@@ -18,6 +19,7 @@ mod stream;
 pub use ack::{Ack, AckRanges, EcnCounts};
 pub use close::{Close, Origin};
 pub use credit::Credit;
+pub use datagram::Datagram;
 pub use padding::Padding;
 pub use path::{PathChallenge, PathResponse};
 pub use ping::Ping;
@@ -61,6 +63,8 @@ pub enum Frame<'a> {
     Credit(Credit),
     /// PRIORITY: asks for another level of a stream.
     Priority(Priority),
+    /// DATAGRAM: a message on a stream, as a whole.
+    Datagram(Datagram<'a>),
     /// STREAM: opens, carries and ends a direction of a stream.
     Stream(Stream<'a>),
 }
@@ -98,6 +102,7 @@ impl<'a> Frame<'a> {
             Stop::TYPE => Self::Stop(Stop::decode(reader)?),
             Credit::TYPE => Self::Credit(Credit::decode(reader)?),
             Priority::TYPE => Self::Priority(Priority::decode(reader)?),
+            Datagram::TYPE => Self::Datagram(Datagram::decode(reader)?),
             _ => return Err(Malformed("unknown frame type")),
         })
     }
@@ -116,6 +121,7 @@ impl<'a> Frame<'a> {
             Self::Stop(ref stop) => stop.encode(w),
             Self::Credit(credit) => credit.encode(w),
             Self::Priority(priority) => priority.encode(w),
+            Self::Datagram(datagram) => datagram.encode(w),
             Self::Stream(ref stream) => stream.encode(w),
         }
     }
@@ -134,6 +140,7 @@ impl<'a> Frame<'a> {
             Self::Stop(ref stop) => stop.encoded_len(),
             Self::Credit(credit) => credit.encoded_len(),
             Self::Priority(priority) => priority.encoded_len(),
+            Self::Datagram(datagram) => datagram.encoded_len(),
             Self::Stream(ref stream) => stream.encoded_len(),
         }
     }

@@ -81,6 +81,12 @@ impl HostBuilder {
         self
     }
 
+    /// Largest datagram on a stream that is taken, in bytes, at most 64 MiB; 0: none. Peers are told. Default: 1 MiB.
+    pub fn max_message(mut self, bytes: u64) -> Self {
+        self.config.window.max_message = bytes;
+        self
+    }
+
     /// A channel ends when nothing was heard from the peer for this long; the shorter of both sides'
     /// times counts. Zero: never. Default: 60 s.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {

@@ -80,13 +80,13 @@ pub use host::Host;
 pub use identity::Identity;
 pub use peer::Peer;
 pub use server::Server;
-pub use stream::{RecordReader, RecordWriter, RecvHalf, SendHalf, Stream};
+pub use stream::{Receipt, RecordReader, RecordWriter, RecvHalf, SendDatagram, SendHalf, SendTracked, Stream};
 
 pub use sss_crypto::Suite;
 pub use sss_proto::{
-    ChannelInfo, CloseReason, Drop, HostStats, ListenError, ListenMode, NegotiationError, OpenError, PeerId,
-    ProtocolError, ReadError, RecvState, Refusal, SendState, StreamId, StreamInfo, SubtreeInfo, TreeNode, WindowConfig,
-    WriteError,
+    ChannelInfo, CloseReason, DatagramError, DatagramFate, DatagramStats, Drop, HostStats, ListenError, ListenMode,
+    NegotiationError, OpenError, PeerId, ProtocolError, ReadError, RecvState, Refusal, SendState, StreamId, StreamInfo,
+    SubtreeInfo, TreeNode, WindowConfig, WriteError,
 };
 pub use sss_wire::{Code, Eid, EidError};
 

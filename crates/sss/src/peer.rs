@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use sss_proto::{ChannelInfo, CloseReason, PeerId, TreeNode};
+use sss_proto::{ChannelInfo, CloseReason, DatagramStats, PeerId, TreeNode};
 use sss_wire::{Code, Eid};
 
 use crate::driver::closing::forgotten;
@@ -45,6 +45,12 @@ impl Peer {
     /// Takes time in proportion to their number, during which the host does nothing else.
     pub fn tree(&self) -> Vec<TreeNode> {
         self.handle.call(|inner, _| inner.core.tree(self.id))
+    }
+
+    /// Counters of the datagrams exchanged with the host.
+    pub fn datagram_stats(&self) -> DatagramStats {
+        let stats = self.handle.call(|inner, _| inner.core.datagram_stats(self.id));
+        stats.unwrap_or_default()
     }
 
     /// How many streams are shared with the host.

@@ -1,6 +1,7 @@
 //! Streams as an application holds them.
 
 mod close;
+mod datagram;
 mod link;
 mod read;
 mod records;
@@ -17,11 +18,13 @@ use sss_wire::Eid;
 use crate::error::StreamCloseError;
 use crate::peer::Peer;
 use crate::shared::Handle;
+use datagram::{datagram_receiving_methods, datagram_sending_methods};
 use link::Link;
 use read::{Receiving, receiving_methods};
 use records::{record_reading_methods, record_writing_methods};
 use write::{Sending, sending_methods};
 
+pub use datagram::{Receipt, SendDatagram, SendTracked};
 pub use records::{RecordReader, RecordWriter};
 pub use split::{RecvHalf, SendHalf};
 
@@ -187,6 +190,8 @@ sending_methods!(Stream);
 record_reading_methods!(Stream);
 record_writing_methods!(Stream);
 tree_methods!(Stream);
+datagram_sending_methods!(Stream);
+datagram_receiving_methods!(Stream);
 
 #[cfg(test)]
 mod tests {

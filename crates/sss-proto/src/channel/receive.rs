@@ -50,6 +50,7 @@ pub(crate) struct Received {
 /// The packets that one acknowledgement settled.
 #[derive(Debug, Default)]
 struct Acked {
+    packets: u64,
     largest: Option<SentPacket>,
     bytes: u64,
     marked: u64,
@@ -64,6 +65,7 @@ impl Acked {
         if self.largest.is_none_or(|l| packet.seq > l.seq) {
             self.largest = Some(*packet);
         }
+        self.packets += 1;
         if packet.flags.has(Flags::COUNTED) {
             self.bytes += u64::from(packet.size);
         }
@@ -202,7 +204,9 @@ impl Channel {
             self.sent
                 .check(&range)
                 .map_err(|_| ProtocolError::new(Code::ACK_INVALID, "acknowledgement of a packet never sent"))?;
-            self.counters.false_losses += self.recovery.loss.on_acked_range(&range, &mut cursor);
+            let late = self.recovery.loss.on_acked_range(&range, &mut cursor);
+            self.counters.false_losses += late;
+            self.recovery.loss_rate.on_false_loss(late);
             self.sent.ack(&range, &mut sink, |packet| acked.add(packet));
         }
         self.sent.acked_through(ack.largest);
@@ -247,6 +251,7 @@ impl Channel {
             return;
         };
         self.recovery.loss.on_progress();
+        self.recovery.loss_rate.on_acked(acked.packets);
         self.keys.on_acked(largest.seq);
         let (seq, size) = acked.biggest;
         self.mtu.on_acked(seq, size);
@@ -311,6 +316,7 @@ impl Channel {
 
     fn on_lost(&mut self, now: Instant, lost: &Lost) {
         self.counters.packets_lost += lost.packets;
+        self.recovery.loss_rate.on_lost(lost.counted);
         let persistent =
             self.recovery.rtt.min().is_some() && lost.longest_run > self.recovery.probe_timeout() * PERSISTENT;
         let controller = self.flow.controller.get_mut();

@@ -8,11 +8,11 @@ use sss_wire::{Code, Eid, long};
 
 use super::Host;
 use crate::channel::ChannelInfo;
-use crate::error::{CloseReason, ListenError, NegotiationError, OpenError, ReadError, WriteError};
+use crate::error::{CloseReason, DatagramError, ListenError, NegotiationError, OpenError, ReadError, WriteError};
 use crate::ids::{ListenerId, PeerId, StreamId};
 use crate::io::Instant;
 use crate::peer::Peer;
-use crate::streams::{ListenMode, ReadOutcome, StreamInfo, SubtreeInfo};
+use crate::streams::{DatagramId, DatagramOptions, DatagramStats, ListenMode, ReadOutcome, StreamInfo, SubtreeInfo};
 
 /// Why a connection cannot even be tried.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -350,6 +350,47 @@ impl Host {
     pub fn release(&mut self, stream: StreamId) {
         self.with_peer(stream.peer, |p| p.streams().release(stream.key));
         self.remove_if_unused(stream.peer.index);
+    }
+
+    /// Takes a datagram to be sent on the stream, as a whole. On `Ok(None)` there is no room for it yet, and
+    /// [`Event::DatagramWritable`](crate::Event::DatagramWritable) follows.
+    ///
+    /// # Errors
+    /// If the peer takes none so large, the stream was released here or at the peer, or the channel has ended.
+    pub fn send_datagram(
+        &mut self,
+        now: Instant,
+        stream: StreamId,
+        data: &Bytes,
+        options: &DatagramOptions,
+    ) -> Result<Option<DatagramId>, DatagramError> {
+        let sent = self.with_peer(stream.peer, |p| {
+            p.streams().send_datagram(now, stream.key, data, options)
+        });
+        // It may have the next deadline.
+        self.settle(stream.peer.index);
+        sent.unwrap_or_else(|| Err(DatagramError::Lost(gone())))
+    }
+
+    /// The next datagram that arrived on the stream, whole. On `Ok(None)`,
+    /// [`Event::DatagramReadable`](crate::Event::DatagramReadable) follows.
+    ///
+    /// # Errors
+    /// If the stream was released, or the channel has ended and nothing that had arrived is left.
+    pub fn recv_datagram(&mut self, now: Instant, stream: StreamId) -> Result<Option<Bytes>, ReadError> {
+        self.with_peer(stream.peer, |p| p.streams().recv_datagram(now, stream.key))
+            .unwrap_or_else(|| Err(ReadError::Lost(gone())))
+    }
+
+    /// The largest datagram that the peer takes, in bytes; 0: none. The largest that there can be, as long as the peer has not said.
+    /// `None` if the peer is not known any more.
+    pub fn max_datagram_size(&self, peer: PeerId) -> Option<u64> {
+        self.peers.get(peer).map(Peer::max_datagram)
+    }
+
+    /// Counters of the datagrams exchanged with a peer.
+    pub fn datagram_stats(&self, peer: PeerId) -> Option<DatagramStats> {
+        self.peers.get(peer).map(Peer::datagram_stats)
     }
 
     /// What is known about a stream.

@@ -89,6 +89,7 @@ impl Peer {
                 self.settle_fates();
                 result
             }
+            Frame::Datagram(datagram) => self.streams.on_datagram(&datagram, batch),
             Frame::Credit(credit) => self.streams.on_credit(credit.lsid, credit.limit),
             Frame::Priority(priority) => self.streams.on_priority(&priority),
             Frame::Reset(reset) => self.streams.on_reset(&reset),

@@ -34,6 +34,7 @@ impl Peer {
                     return Some(transmit);
                 }
                 self.streams.set_rtt(channel.rtt());
+                self.streams.set_loss(channel.loss());
                 Batch {
                     channel,
                     streams: &mut self.streams,

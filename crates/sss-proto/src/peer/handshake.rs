@@ -7,7 +7,7 @@ use sss_crypto::schedule::{ChannelSecrets, EarlySecrets};
 use sss_wire::frame::{Frame, Frames};
 use sss_wire::long::{self, Accept, Cookie};
 use sss_wire::params::Settings;
-use sss_wire::{ChannelId, Code};
+use sss_wire::{ChannelId, Code, constants};
 
 use super::{Acceptance, Arrival, Context, Link, Peer};
 use crate::channel::{Channel, ChannelConfig, ChannelSetup, Path, Role};
@@ -198,6 +198,7 @@ impl Peer {
             ));
         }
         self.streams.set_peer_settings(settings.root_credit)?;
+        self.streams.set_peer_max_message(settings.max_message);
         self.names.reset_token = settings.reset_token;
         if let Some(channel) = self.channel_mut() {
             channel.apply_peer_settings(settings);
@@ -272,6 +273,7 @@ impl Own {
             max_datagram: u64::from(config.max_datagram),
             congestion: "cubic".to_owned(),
             agent: config.agent.clone(),
+            max_message: config.window.max_message.min(constants::MAX_MESSAGE),
         }
     }
 }

@@ -5,6 +5,7 @@ use sss_wire::Code;
 use sss_wire::constants::{MAX_DEPTH, MAX_NAME};
 
 use super::Streams;
+use super::datagrams::DatagramFate;
 use super::node::{Ending, Flags, Node, Opener, ROOT};
 use super::state::{RecvInput, RecvState, SendInput, SendState};
 use crate::error::{CloseReason, OpenError, ReadError, WriteError};
@@ -159,6 +160,7 @@ impl Streams {
         self.consume_opening(index);
         self.abort(index, Ending::new(code, ""));
         self.stop_at(index, Ending::new(code, ""));
+        self.discard_arrived(index);
         self.refuse_backlog(index);
         self.retire(index);
     }
@@ -293,6 +295,10 @@ impl Streams {
         node.clear(Flags::FIN_DUE);
         node.rare_mut().aborted = Some(ending);
         self.pool.take_back_send(node.send.buf.take());
+        if self.table[index].has(Flags::DATAGRAM) {
+            self.settle_datagram(index, DatagramFate::Cancelled);
+        }
+        let node = &mut self.table[index];
         if self.failed.is_none() {
             node.set(Flags::RESET_DUE);
             self.queue_end(index);
@@ -443,7 +449,10 @@ impl Streams {
         self.pool.take_back_recv(recv.buf.take());
         let unread = recv.received - recv.read;
         recv.read = recv.received;
-        self.consume(index, unread);
+        // STR-37: data of a datagram is not charged.
+        if !self.table[index].has(Flags::DATAGRAM) {
+            self.consume(index, unread);
+        }
     }
 
     /// The application lets go of a stream: an unfinished direction is reset with DROPPED, one not read to its end is
@@ -458,6 +467,7 @@ impl Streams {
             self.abort(index, Ending::new(Code::DROPPED, ""));
         }
         self.stop_at(index, Ending::new(Code::UNREAD, ""));
+        self.discard_arrived(index);
         self.refuse_backlog(index);
         self.retire(index);
     }

@@ -106,6 +106,9 @@ impl Table {
     /// `Err` if it cannot even be announced.
     pub(super) fn data_room(&self, index: u32) -> Result<Room, u32> {
         let node = &self[index];
+        if node.has(Flags::DATAGRAM) {
+            return self.datagram_room(index);
+        }
         if node.has(Flags::ANNOUNCED) {
             return Ok(self.send_room(index));
         }

@@ -13,7 +13,7 @@ use sss_wire::constants::{MAX_DEPTH, OPEN_COST};
 use sss_wire::frame::{Credit, Init, InitKind, Reset, Scope, Stop, StreamHeader};
 
 use super::Streams;
-use super::node::{Flags, Node, Opener, ROOT};
+use super::node::{Flags, Opener, ROOT};
 use super::state::SendState;
 use crate::packet::PacketWriter;
 use crate::token::{StreamFlags, Token};
@@ -27,7 +27,7 @@ const CREDIT_LEN: usize = 17;
 
 /// What became of an attempt to write a STREAM frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
+pub(super) enum Outcome {
     /// Written, with so many bytes.
     Sent(usize),
     /// The packet has no room for it.
@@ -36,6 +36,8 @@ enum Outcome {
     Blocked(u32),
     /// There is nothing to send.
     Idle,
+    /// Written, with so many bytes, and the stream is no more: a datagram without state.
+    Over(usize),
 }
 
 /// What a STREAM frame is to carry.
@@ -60,7 +62,7 @@ impl Streams {
     ///
     /// It may turn out that what seemed to have credit has none left; then [`Self::fill`] writes nothing, once.
     pub(crate) fn wants(&self) -> bool {
-        let is_idle = self.control.is_idle() && !self.scheduler.has_active();
+        let is_idle = self.control.is_idle() && !self.scheduler.has_active() && !self.is_grant_due();
         !is_idle && self.failed.is_none() && self.attachment.has_role()
     }
 
@@ -70,6 +72,7 @@ impl Streams {
             return;
         }
         self.announced.clear();
+        self.grant_datagrams();
         self.scheduler.set_quantum(packet.remaining());
         let is_done = self.write_refusals(packet)
             && self.write_ends(packet)
@@ -187,8 +190,12 @@ impl Streams {
                 continue;
             }
             let lsid = self.lsid(index);
+            let is_datagram = self.table[index].has(Flags::DATAGRAM);
             let credit = &mut self.table[index].recv.credit;
-            self.windows.grant(credit);
+            // STR-38: the limit of a datagram has its last value already.
+            if !is_datagram {
+                self.windows.grant(credit);
+            }
             let limit = credit.limit;
             Credit { lsid, limit }.encode(packet.eliciting());
             packet.remember(match index {
@@ -201,6 +208,7 @@ impl Streams {
 
     fn write_streams(&mut self, packet: &mut PacketWriter<'_>) -> bool {
         self.wake(WAKE);
+        self.note_packet_start(packet);
         loop {
             let Some(index) = self.scheduler.pick(&self.table) else {
                 if self.wake(WAKE) {
@@ -213,6 +221,11 @@ impl Streams {
                 Outcome::Full => return false,
                 Outcome::Blocked(limited_by) => self.wait_for_credit(index, limited_by),
                 Outcome::Idle => self.scheduler.deactivate(&mut self.table, index),
+                Outcome::Over(bytes) => {
+                    self.scheduler.charge(&self.table, index, bytes);
+                    self.end_datagram(index);
+                    continue;
+                }
             }
             if !self.table[index].is_sendable() {
                 self.scheduler.deactivate(&mut self.table, index);
@@ -252,6 +265,13 @@ impl Streams {
 
     /// Writes a STREAM frame with what the stream is to send next.
     fn write_stream(&mut self, index: u32, packet: &mut PacketWriter<'_>) -> Outcome {
+        let node = &self.table[index];
+        if node.has(Flags::DATAGRAM)
+            && !node.has(Flags::ANNOUNCED)
+            && let Some(outcome) = self.write_datagram(index, packet)
+        {
+            return outcome;
+        }
         if !self.table[index].has(Flags::INIT_ACKED)
             && let Some(outcome) = self.write_ancestors(index, packet)
         {
@@ -276,7 +296,7 @@ impl Streams {
     }
 
     /// STR-6: INIT of each ancestor that the peer is not known to know, unless this packet has it already.
-    fn write_ancestors(&mut self, index: u32, packet: &mut PacketWriter<'_>) -> Option<Outcome> {
+    pub(super) fn write_ancestors(&mut self, index: u32, packet: &mut PacketWriter<'_>) -> Option<Outcome> {
         let mut chain = [ROOT; MAX_DEPTH as usize];
         let mut len = 0;
         let mut at = self.table[index].place.parent;
@@ -358,7 +378,7 @@ impl Streams {
         let is_bare = wanted == 0 && !(is_finishing && plan.range.end == node.send.end() && !plan.is_again);
         let mut header = StreamHeader {
             lsid: self.lsid(index),
-            init: self.init(node),
+            init: self.init(index),
             offset: if is_bare { 0 } else { plan.range.start },
             fin: false,
             mark: false,
@@ -387,7 +407,8 @@ impl Streams {
         })
     }
 
-    fn init<'a>(&'a self, node: &'a Node) -> Option<Init<'a>> {
+    pub(super) fn init(&self, index: u32) -> Option<Init<'_>> {
+        let node = &self.table[index];
         if node.has(Flags::INIT_ACKED) {
             return None;
         }
@@ -399,6 +420,9 @@ impl Streams {
                     protocol: &names.protocol,
                 },
             },
+            None if node.has(Flags::DATAGRAM) => {
+                Init::datagram(self.lsid(node.place.parent), self.datagram_size(index))
+            }
             None => Init::substream(self.lsid(node.place.parent)),
         })
     }
@@ -431,8 +455,12 @@ impl Streams {
             }
         } else if len > 0 {
             node.send.sent = range.end;
-            self.table.charge_send(index, len);
-            self.notify_writable(index);
+            if node.has(Flags::DATAGRAM) {
+                self.on_datagram_sent(index, range.start, len);
+            } else {
+                self.table.charge_send(index, len);
+                self.notify_writable(index);
+            }
         }
         packet.remember(Token::Stream {
             key: self.table.key(index),
@@ -456,6 +484,9 @@ impl Streams {
         let parent = node.place.parent;
         self.attachment.announce(index);
         self.table.charge_send(parent, OPEN_COST);
+        if self.table[index].has(Flags::DATAGRAM) {
+            self.on_datagram_announced(index);
+        }
         self.queue_end(index);
     }
 }

@@ -1,6 +1,7 @@
 //! What became of frames: acknowledged or lost.
 
 use super::Streams;
+use super::datagrams::DatagramFate;
 use super::node::{Flags, ROOT};
 use super::state::SendInput;
 use crate::ids::StreamKey;
@@ -49,6 +50,7 @@ impl Streams {
                     self.retire(index);
                 }
             }
+            Token::Datagram(id) => self.on_flown(id, DatagramFate::Delivered),
             Token::RootCredit { .. }
             | Token::Priority { .. }
             | Token::Refusal { .. }
@@ -93,6 +95,7 @@ impl Streams {
             Token::RootCredit { limit } => self.on_credit_lost(ROOT, limit),
             Token::Priority { key, serial } => self.on_priority_lost(key, serial),
             Token::Refusal { lsid } => self.control.refusals.push_back(lsid),
+            Token::Datagram(id) => self.on_flown(id, DatagramFate::Lost),
             Token::Ack { .. } | Token::MtuProbe { .. } => {}
         }
     }

@@ -6,6 +6,7 @@ use sss_wire::Code;
 use sss_wire::constants::STREAM_BORROW;
 
 use super::credit::{RecvCredit, SendCredit};
+use super::datagrams::Mailbox;
 use super::family::Kin;
 use super::listen::Listen;
 use super::names::Names;
@@ -159,6 +160,14 @@ pub(super) struct Rare {
     pub(super) asked: Option<Asked>,
     /// The highest serial of PRIORITY from the peer.
     pub(super) answered: Option<u64>,
+    /// Datagrams that wait here, or wait to be sent.
+    mailbox: Option<Box<Mailbox>>,
+}
+
+impl Rare {
+    pub(super) fn mailbox_mut(&mut self) -> &mut Mailbox {
+        self.mailbox.get_or_insert_default()
+    }
 }
 
 /// A request for another level.
@@ -235,6 +244,11 @@ impl Node {
         let stopped = rare.aborted.as_ref().filter(|_| self.has(Flags::STOPPED_BY_PEER));
         let ending = stopped.or(rare.reset.as_ref())?;
         Refusal::from_code(ending.code)
+    }
+
+    /// What it has of datagrams, if it ever had any.
+    pub(super) fn mailbox(&mut self) -> Option<&mut Mailbox> {
+        self.rare.as_mut()?.mailbox.as_deref_mut()
     }
 
     pub(super) fn rare_mut(&mut self) -> &mut Rare {
@@ -324,6 +338,8 @@ flags! {
     WANT_DRAIN = 24;
     /// The sending direction was reset because the peer stopped it.
     STOPPED_BY_PEER = 25;
+    /// It is a datagram: a stream of kind 2.
+    DATAGRAM = 26;
 }
 
 impl Flags {

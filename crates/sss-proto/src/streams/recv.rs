@@ -9,7 +9,7 @@ use super::marks::Marks;
 use super::reassembly::{Reassembly, Taken};
 
 /// Shorter pieces are copied: a slice would keep a whole batch of datagrams in memory.
-const SLICE_FROM: usize = 1024;
+pub(super) const SLICE_FROM: usize = 1024;
 /// How many slices of batches all streams of a peer keep at most; beyond, pieces are copied.
 const MAX_SLICES: u32 = 512;
 /// Short pieces that lie in the buffer one by one; more are gathered.
@@ -41,13 +41,13 @@ impl Incoming<'_> {
 pub(super) struct Slices(u32);
 
 impl Slices {
-    fn take(&mut self) -> bool {
+    pub(super) fn take(&mut self) -> bool {
         let free = self.0 < MAX_SLICES;
         self.0 += u32::from(free);
         free
     }
 
-    fn give_back(&mut self) {
+    pub(super) fn give_back(&mut self) {
         self.0 = self.0.saturating_sub(1);
     }
 }

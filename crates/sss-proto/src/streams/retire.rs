@@ -2,6 +2,7 @@
 
 use super::Streams;
 use super::credit::LAST_CREDIT;
+use super::datagrams::DatagramFate;
 use super::node::{Flags, ROOT};
 use crate::error::CloseReason;
 
@@ -12,6 +13,9 @@ impl Streams {
         let mut at = index;
         while at != ROOT && self.table.get(at).is_some() && self.is_over(at) {
             let parent = self.table[at].place.parent;
+            if self.table[at].has(Flags::DATAGRAM) {
+                self.forget_datagram(at, parent);
+            }
             self.remove(at);
             at = parent;
         }
@@ -31,7 +35,14 @@ impl Streams {
             return !status.send.carries_data();
         }
         let is_done = status.send.is_over() && status.recv.has_size() && !status.recv.keeps_data();
-        if !is_done || node.has(Flags::STOP_OPEN) || node.has(Flags::CREDIT_OPEN) {
+        if !is_done || node.has(Flags::STOP_OPEN) {
+            return false;
+        }
+        // STR-34: a datagram has no children, and needs no credit any more.
+        if node.has(Flags::DATAGRAM) {
+            return true;
+        }
+        if node.has(Flags::CREDIT_OPEN) {
             return false;
         }
         if node.recv.credit.room() < LAST_CREDIT {
@@ -62,6 +73,7 @@ impl Streams {
         }
         self.failed = Some(reason.clone());
         self.control.clear();
+        self.fail_datagrams();
         for index in 1..self.table.slots() {
             if self.table.get(index).is_none() {
                 continue;
@@ -74,6 +86,8 @@ impl Streams {
             ] {
                 self.notify(index, want);
             }
+            self.fail_mailbox(index);
+            self.settle_datagram(index, DatagramFate::ChannelLost);
             let send = &mut self.table[index].send;
             self.pool.take_back_send(send.buf.take());
             self.scheduler.deactivate(&mut self.table, index);

@@ -2,6 +2,7 @@
 
 mod credit;
 mod data;
+mod datagrams;
 mod ends;
 mod fairness;
 mod idle;
@@ -92,6 +93,7 @@ impl Streams {
             Frame::Stop(f) => self.on_stop(f),
             Frame::Credit(f) => self.on_credit(f.lsid, f.limit),
             Frame::Priority(f) => self.on_priority(f),
+            Frame::Datagram(f) => self.on_datagram(f, packet),
             _ => Ok(()),
         }
     }

@@ -60,13 +60,17 @@ impl Streams {
     fn open_for_peer(&mut self, lsid: u64, ordinal: u64, init: &Init<'_>) -> Result<Option<u32>, ProtocolError> {
         let parent = match (init.kind, init.parent) {
             (InitKind::TopLevel { .. }, 0) => Some(ROOT),
-            (InitKind::TopLevel { .. }, _) | (InitKind::Substream, 0) => {
+            (InitKind::TopLevel { .. }, _) | (_, 0) => {
                 return Err(ProtocolError::new(
                     Code::STREAM_STATE,
                     "kind and parent of a stream do not match",
                 ));
             }
-            (InitKind::Substream, parent) => match self.attachment.find(parent) {
+            (_, parent) => match self.attachment.find(parent) {
+                // STR-34
+                Found::Live(index) if self.table[index].has(Flags::DATAGRAM) => {
+                    return Err(ProtocolError::new(Code::STREAM_STATE, "child of a datagram stream"));
+                }
                 Found::Live(index) => Some(index),
                 Found::Retired => None,
                 Found::Never => {
@@ -85,6 +89,7 @@ impl Streams {
         let names = match init.kind {
             InitKind::TopLevel { service, protocol } => Some(self.names.get(service, protocol)),
             InitKind::Substream => None,
+            InitKind::Datagram { size } => return self.open_datagram(parent, ordinal, size).map(Some),
         };
         let depth = self.table[parent].place.depth;
         let mut node = Node::new(parent, depth.saturating_add(1), Opener::Peer, names);
@@ -103,7 +108,18 @@ impl Streams {
         if frame.data.is_empty() && !frame.mark && !frame.fin {
             return Ok(());
         }
+        if frame.mark && self.table[index].has(Flags::DATAGRAM) {
+            return Err(ProtocolError::new(Code::FINAL_SIZE, "a record mark in a datagram"));
+        }
         self.extend(index, frame.end(), frame.fin)?;
+        let node = &self.table[index];
+        if node.has(Flags::DATAGRAM) {
+            match node.place.opener {
+                Opener::Peer => self.on_datagram_data(index, frame, packet),
+                Opener::Own => self.on_datagram_delivered(index),
+            }
+            return Ok(());
+        }
         if self.table[index].status.recv.keeps_data() {
             let has_more = self.keep(index, frame, packet);
             let is_complete = self.complete(index);
@@ -132,19 +148,32 @@ impl Streams {
                 "data beyond the end, or two different ends",
             ));
         }
+        self.check_datagram(index, end, is_final)?;
+        let node = &mut self.table[index];
         if is_final && let Some(state) = state.after(RecvInput::Size) {
             node.status.recv = state;
         }
         if end > received {
             node.recv.received = end;
-            self.charge_recv(index, end - received)?;
+            self.charge_data(index, received, end)?;
             self.add_burden(index, end - received);
         }
         Ok(())
     }
 
+    /// Charges a stream with data beyond `received`, up to `end`.
+    fn charge_data(&mut self, index: u32, received: u64, end: u64) -> Result<(), ProtocolError> {
+        if end == received {
+            Ok(())
+        } else if self.table[index].has(Flags::DATAGRAM) {
+            self.charge_datagram(index, received)
+        } else {
+            self.charge_recv(index, end - received)
+        }
+    }
+
     /// Puts data and a mark into the receive buffer; returns whether more can be read.
-    fn keep(&mut self, index: u32, frame: &Stream<'_>, packet: &Bytes) -> bool {
+    pub(super) fn keep(&mut self, index: u32, frame: &Stream<'_>, packet: &Bytes) -> bool {
         let recv = &mut self.table[index].recv;
         let is_bare = frame.data.is_empty() && !frame.mark;
         if is_bare || frame.end() <= recv.next() {
@@ -162,7 +191,7 @@ impl Streams {
     }
 
     /// Whether that was the last that was missing.
-    fn complete(&mut self, index: u32) -> bool {
+    pub(super) fn complete(&mut self, index: u32) -> bool {
         let node = &mut self.table[index];
         if node.recv.next() < node.recv.received {
             return false;
@@ -209,6 +238,10 @@ impl Streams {
             self.discard(index);
             self.notify(index, Flags::WANT_READ);
         }
+        if self.table[index].has(Flags::DATAGRAM) {
+            self.on_datagram_refused(index, frame.code);
+            self.on_datagram_reset(index, before, frame.code);
+        }
         if !self.table[index].has(Flags::HELD)
             && let Some(state) = self.table[index].status.recv.after(RecvInput::Seen)
             && !self.table[index].has(Flags::UNACCEPTED)
@@ -227,8 +260,9 @@ impl Streams {
         if size < received || (node.status.recv.has_size() && size != received) {
             return Err(ProtocolError::new(Code::FINAL_SIZE, "RESET with another final size"));
         }
-        node.recv.received = size;
-        self.charge_recv(index, size - received)
+        self.check_datagram(index, size, false)?;
+        self.table[index].recv.received = size;
+        self.charge_data(index, received, size)
     }
 
     /// STOP.
@@ -240,6 +274,9 @@ impl Streams {
             return Ok(());
         };
         self.note_parent_gone(index, frame.code);
+        if self.table[index].has(Flags::DATAGRAM) {
+            self.on_datagram_refused(index, frame.code);
+        }
         // STR-14
         if self.abort(index, Ending::new(frame.code, frame.reason)) {
             self.table[index].set(Flags::STOPPED_BY_PEER);

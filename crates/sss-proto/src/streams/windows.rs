@@ -123,6 +123,7 @@ mod tests {
             per_stream_max: 1 << 20,
             per_peer_budget: budget,
             root: 1 << 20,
+            ..WindowConfig::default()
         });
         windows.rtt = Duration::from_millis(10);
         windows

@@ -300,6 +300,7 @@ fn config(rng: &mut StdRng) -> Config {
             per_stream_max: 256 << 10,
             per_peer_budget: 1 << 20,
             root: rng.random_range(65_536..262_144),
+            ..WindowConfig::default()
         };
     }
     if rng.random_bool(0.2) {

@@ -218,7 +218,11 @@ impl Apps for Echo {
             Event::Readable(stream) | Event::Writable(stream) | Event::Drained(stream) => {
                 self.pump(world, host, stream)
             }
-            Event::SubstreamReady(_) | Event::ProbeReply(..) => {}
+            Event::SubstreamReady(_)
+            | Event::ProbeReply(..)
+            | Event::DatagramReadable(_)
+            | Event::DatagramWritable(_)
+            | Event::DatagramSettled(..) => {}
         }
     }
 

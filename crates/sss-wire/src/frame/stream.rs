@@ -14,6 +14,7 @@ const MARK: u8 = 0x10;
 
 const KIND_SUBSTREAM: u8 = 0;
 const KIND_TOP_LEVEL: u8 = 1;
+const KIND_DATAGRAM: u8 = 2;
 
 /// STREAM: opens, carries and ends a direction of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +54,11 @@ pub enum InitKind<'a> {
         /// The protocol's name.
         protocol: &'a [u8],
     },
+    /// A child of another stream that carries one datagram (STR-34).
+    Datagram {
+        /// All its bytes.
+        size: u64,
+    },
 }
 
 impl<'a> Init<'a> {
@@ -68,6 +74,12 @@ impl<'a> Init<'a> {
         Self { parent: 0, kind }
     }
 
+    /// The init block of a datagram of `size` bytes on the stream `parent`.
+    pub const fn datagram(parent: u64, size: u64) -> Self {
+        let kind = InitKind::Datagram { size };
+        Self { parent, kind }
+    }
+
     #[inline(never)]
     fn decode(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         let parent = reader.varint()?;
@@ -77,6 +89,7 @@ impl<'a> Init<'a> {
                 service: reader.bytes8()?,
                 protocol: reader.bytes8()?,
             },
+            KIND_DATAGRAM => InitKind::Datagram { size: reader.varint()? },
             _ => return Err(Malformed("unknown kind of stream")),
         };
         Ok(Self { parent, kind })
@@ -91,16 +104,21 @@ impl<'a> Init<'a> {
                 w.bytes8(service);
                 w.bytes8(protocol);
             }
+            InitKind::Datagram { size } => {
+                w.u8(KIND_DATAGRAM);
+                w.varint(size);
+            }
         }
     }
 
     /// Bytes of the block.
     pub fn encoded_len(&self) -> usize {
-        let names = match self.kind {
+        let rest = match self.kind {
             InitKind::Substream => 0,
             InitKind::TopLevel { service, protocol } => total([2, service.len(), protocol.len()]),
+            InitKind::Datagram { size } => varint::len(size),
         };
-        total([varint::len(self.parent), 1, names])
+        total([varint::len(self.parent), 1, rest])
     }
 }
 

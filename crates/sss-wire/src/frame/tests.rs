@@ -102,6 +102,11 @@ fn stream_with_and_without_each_field() {
     );
     let init = Some(Init::substream(6));
     check(&Frame::Stream(Stream { init, ..plain }), b"\x2a\x01\x06\x00\x02hi");
+    let init = Some(Init::datagram(6, 300));
+    check(
+        &Frame::Stream(Stream { init, ..plain }),
+        b"\x2a\x01\x06\x02\x41\x2c\x02hi",
+    );
     assert_eq!(one(b"\x20\x01hi"), Frame::Stream(plain));
 }
 
@@ -143,19 +148,29 @@ fn stream_data_is_a_slice_of_the_plaintext() {
     assert_eq!(seen, 6);
 }
 
+// spec: FRM-9
+#[test]
+fn datagram() {
+    let (lsid, data) = (3, &b"hi"[..]);
+    check(&Frame::Datagram(Datagram { lsid, data }), b"\x0e\x03\x02hi");
+    let (lsid, data) = (64, &b""[..]);
+    check(&Frame::Datagram(Datagram { lsid, data }), b"\x0e\x40\x40\x00");
+}
+
 // spec: FRM-1
 #[test]
 fn what_is_refused() {
     assert_eq!(refused(&[]), "a packet without frames");
-    for kind in (0x0c..0x20).chain(0x40..=0xff) {
+    for kind in (0x0c..0x0e).chain(0x0f..0x20).chain(0x40..=0xff) {
         assert_eq!(refused(&[kind, 0, 0, 0, 0, 0, 0, 0, 0, 0]), "unknown frame type");
     }
     assert_eq!(refused(&[0x0a, 1]), "truncated");
+    assert_eq!(refused(&[0x0e, 0, 0]), "the root stream cannot have this frame");
     assert_eq!(refused(&[0x20, 0]), "the root stream cannot have this frame");
     // FRM-5: the highest position is 2^62 - 2, of a byte or a mark.
     let highest = [0x34, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
     assert_eq!(refused(&highest), "stream data beyond 2^62 - 1");
-    assert_eq!(refused(&[0x28, 1, 0, 2]), "unknown kind of stream");
+    assert_eq!(refused(&[0x28, 1, 0, 3]), "unknown kind of stream");
     assert_eq!(refused(&[2, 4, 0, 0, 5]), "an acknowledgement reaches below number 0");
     assert_eq!(
         refused(&[2, 0x44, 0, 0, 0x40, 64, 0]),
@@ -188,13 +203,14 @@ fn a_run_of_padding_is_one_frame() {
 fn what_elicits_an_acknowledgement() {
     let quiet: [&[u8]; 4] = [&[0], &[2, 0, 0, 0, 0], &[3, 0, 0, 0, 0, 1, 1, 1], &[5, 0, 0, 0]];
     assert!(quiet.iter().all(|b| !one(b).is_ack_eliciting()));
-    let loud: [&[u8]; 7] = [
+    let loud: [&[u8]; 8] = [
         &[1],
         &[4, 0],
         &[6, 0, 0, 0, 0, 0, 0, 0, 0],
         &[7, 0, 0, 0, 0, 0, 0, 0, 0],
         &[9, 1, 0, 0],
         &[10, 0, 0],
+        &[0x0e, 1, 0],
         &[0x20, 1],
     ];
     assert!(loud.iter().all(|b| one(b).is_ack_eliciting()));

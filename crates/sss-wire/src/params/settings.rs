@@ -2,7 +2,7 @@
 
 use super::{Parameters, encoded_len, to_vec, write};
 use crate::ChannelId;
-use crate::constants::BASE_DATAGRAM;
+use crate::constants::{self, BASE_DATAGRAM};
 use crate::error::Malformed;
 use crate::frame::truncate_text;
 use crate::reader::Reader;
@@ -17,6 +17,7 @@ const MAX_ACK_DELAY: u64 = 20;
 const MAX_DATAGRAM: u64 = 21;
 const CONGESTION: u64 = 22;
 const AGENT: u64 = 23;
+const MAX_MESSAGE: u64 = 25;
 
 /// max_ack_delay is less than this.
 const ACK_DELAY_END: u64 = 1 << 24;
@@ -42,6 +43,8 @@ pub struct Settings {
     pub congestion: String,
     /// The software, for information; at most 64 bytes are sent.
     pub agent: String,
+    /// Bytes of the largest datagram on a stream that the sender takes; 0: none.
+    pub max_message: u64,
 }
 
 impl Default for Settings {
@@ -55,6 +58,7 @@ impl Default for Settings {
             max_datagram: 1472,
             congestion: String::new(),
             agent: String::new(),
+            max_message: 1 << 20,
         }
     }
 }
@@ -87,6 +91,7 @@ impl Settings {
             CONGESTION => self.congestion = text(value)?,
             AGENT if value.len() > MAX_AGENT => return Err(Malformed("agent is longer than 64 bytes")),
             AGENT => self.agent = text(value)?,
+            MAX_MESSAGE => self.max_message = message(value)?,
             _ => {}
         }
         Ok(())
@@ -105,6 +110,7 @@ impl Settings {
         number(IDLE_TIMEOUT, self.idle_timeout_ms, default.idle_timeout_ms);
         number(MAX_ACK_DELAY, self.max_ack_delay_us, default.max_ack_delay_us);
         number(MAX_DATAGRAM, self.max_datagram, default.max_datagram);
+        number(MAX_MESSAGE, self.max_message, default.max_message);
         let agent = truncate_text(&self.agent, MAX_AGENT);
         let channel_id = self.channel_id.as_ref().map(ChannelId::as_slice);
         let token = self.reset_token.as_ref().map(|t| t.as_slice());
@@ -178,6 +184,14 @@ fn datagram(value: &[u8]) -> Result<u64, Malformed> {
     let size = number(value)?;
     if size < u64::from(BASE_DATAGRAM) {
         return Err(Malformed("max_datagram is below 1232"));
+    }
+    Ok(size)
+}
+
+fn message(value: &[u8]) -> Result<u64, Malformed> {
+    let size = number(value)?;
+    if size > constants::MAX_MESSAGE {
+        return Err(Malformed("max_message is above 2^26"));
     }
     Ok(size)
 }

@@ -54,7 +54,9 @@ fn settings_have_defaults_and_ranges() {
     assert_eq!(default.idle_timeout_ms, 60_000);
     assert_eq!(default.max_ack_delay_us, 25_000);
     assert_eq!(default.max_datagram, 1472);
+    assert_eq!(default.max_message, 1 << 20);
     assert!(default.to_vec().is_empty());
+    assert!(Settings::decode(&[25, 4, 0x84, 0, 0, 1]).is_err(), "2^26 + 1 bytes");
     assert!(Settings::decode(&[20, 4, 0x81, 0, 0, 0]).is_err(), "2^24 us");
     assert!(Settings::decode(&[21, 2, 0x44, 0xcf]).is_err(), "1231 bytes");
     assert!(Settings::decode(&[17, 1, 0]).is_err());

@@ -8,7 +8,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use sss_wire::frame::{
-    Ack, Close, Credit, EcnCounts, Frame, Frames, Init, Origin, Priority, Reset, Scope, Stop, Stream,
+    Ack, Close, Credit, Datagram, EcnCounts, Frame, Frames, Init, Origin, Priority, Reset, Scope, Stop, Stream,
 };
 use sss_wire::long::Long;
 use sss_wire::params::{CookieParams, HelloParams, Settings};
@@ -101,13 +101,15 @@ proptest! {
     fn stream_frames_come_back(
         lsid in any_lsid(),
         parent in option::of(any_varint()),
+        size in option::of(any_varint()),
         names in option::of((vec(any::<u8>(), 0..=255), vec(any::<u8>(), 0..=255))),
         offset in 0..varint::MAX - 200,
         (fin, mark) in any::<(bool, bool)>(),
         data in vec(any::<u8>(), 0..100),
     ) {
         let top = names.as_ref().map(|(service, protocol)| Init::top_level(service, protocol));
-        let init = top.or(parent.map(Init::substream));
+        let child = |parent| size.map_or(Init::substream(parent), |size| Init::datagram(parent, size));
+        let init = top.or(parent.map(child));
         let stream = Stream { lsid, init, offset, fin, mark, data: &data };
         check_frames(&[Frame::Ping, Frame::Stream(stream), Frame::Ping]);
         // Without a length, at the end of a packet.
@@ -161,6 +163,7 @@ proptest! {
             Frame::Stop(Stop { lsid, code, reason: &reason }),
             Frame::Credit(Credit { lsid: root_or_stream, limit: size }),
             Frame::Priority(Priority { lsid, serial: size, level }),
+            Frame::Datagram(Datagram { lsid, data: &list }),
             Frame::Ping,
             Frame::Close(Close { origin, code, reason: &reason }),
             Frame::Padding,
@@ -206,7 +209,7 @@ proptest! {
         suite in any_suite(),
         channel_id in any_channel_id(),
         token: Option<[u8; 16]>,
-        numbers in (any_varint(), any_varint(), 0_u64..1 << 24, 1232_u64..varint::MAX),
+        numbers in (any_varint(), any_varint(), 0_u64..1 << 24, 1232_u64..varint::MAX, 0_u64..=1 << 26),
         texts in (".{0,40}", "[a-z/0-9.]{0,64}"),
     ) {
         let hello = HelloParams { versions: versions.clone(), suites };
@@ -222,6 +225,7 @@ proptest! {
             max_datagram: numbers.3,
             congestion: texts.0,
             agent: texts.1,
+            max_message: numbers.4,
         };
         let list = settings.to_vec();
         prop_assert_eq!(Settings::decode(&list), Ok(settings));

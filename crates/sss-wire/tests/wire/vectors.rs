@@ -182,6 +182,7 @@ struct SettingsFields {
     max_datagram: String,
     congestion: String,
     agent: String,
+    max_message: String,
 }
 
 impl From<SettingsFields> for Settings {
@@ -195,6 +196,7 @@ impl From<SettingsFields> for Settings {
             max_datagram: number(&fields.max_datagram),
             congestion: fields.congestion,
             agent: fields.agent,
+            max_message: number(&fields.max_message),
         }
     }
 }

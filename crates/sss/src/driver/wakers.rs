@@ -6,7 +6,7 @@ use std::task::Waker;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
-use sss_proto::{CloseReason, Event, ListenerId, PeerId, StreamId};
+use sss_proto::{CloseReason, DatagramFate, DatagramId, Event, ListenerId, PeerId, StreamId};
 use sss_wire::Eid;
 use tokio::sync::oneshot;
 
@@ -16,6 +16,7 @@ pub(crate) struct Waiters {
     streams: HashMap<StreamId, StreamWaiters, RandomState>,
     listeners: HashMap<ListenerId, Vec<Waker>, RandomState>,
     peers: HashMap<PeerId, Vec<PeerWaiter>, RandomState>,
+    datagrams: HashMap<(PeerId, DatagramId), oneshot::Sender<DatagramFate>, RandomState>,
     probes: HashMap<SocketAddr, Vec<oneshot::Sender<Eid>>, RandomState>,
     stopped: Vec<oneshot::Sender<()>>,
 }
@@ -27,6 +28,10 @@ pub(crate) enum Wait {
     Writable,
     Substream,
     Drained,
+    /// For a datagram to arrive.
+    Datagram,
+    /// For room for a datagram.
+    DatagramRoom,
 }
 
 /// Those who wait for a stream. Reading and writing take an exclusive handle: one task each.
@@ -148,6 +153,13 @@ impl Waiters {
         waiters.push(waiter);
     }
 
+    /// Tells what becomes of a datagram.
+    pub(crate) fn settled(&mut self, peer: PeerId, datagram: DatagramId) -> oneshot::Receiver<DatagramFate> {
+        let (tx, rx) = oneshot::channel();
+        self.datagrams.insert((peer, datagram), tx);
+        rx
+    }
+
     /// Tells who is at an address.
     pub(crate) fn probe(&mut self, address: SocketAddr) -> oneshot::Receiver<Eid> {
         let (tx, rx) = oneshot::channel();
@@ -181,6 +193,14 @@ impl Waiters {
             Event::Writable(stream) => self.wake_stream(stream, Wait::Writable, wakes),
             Event::SubstreamReady(stream) => self.wake_stream(stream, Wait::Substream, wakes),
             Event::Drained(stream) => self.wake_stream(stream, Wait::Drained, wakes),
+            Event::DatagramReadable(stream) => self.wake_stream(stream, Wait::Datagram, wakes),
+            Event::DatagramWritable(stream) => self.wake_stream(stream, Wait::DatagramRoom, wakes),
+            Event::DatagramSettled(peer, datagram, fate) => {
+                if let Some(waiter) = self.datagrams.remove(&(peer, datagram)) {
+                    // Whoever dropped the receipt is not interested.
+                    let _ = waiter.send(fate);
+                }
+            }
             Event::Acceptable(listener) => wakes.append(&mut self.take_acceptors(listener)),
             Event::Connected(peer, _) => self.on_connected(peer),
             Event::Disconnected(peer, _, reason) => self.on_disconnected(peer, &reason, wakes),
@@ -240,6 +260,7 @@ impl Waiters {
             waiters.take_all(wakes);
         }
         self.peers.clear();
+        self.datagrams.clear();
         self.probes.clear();
         for waiter in self.stopped.drain(..) {
             let _ = waiter.send(());

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use sss_proto::{CloseReason, ListenMode, OpenError, StreamId, StreamInfo, SubtreeInfo};
 use sss_wire::{Code, Eid};
 
+use super::datagram::{datagram_receiving_methods, datagram_sending_methods};
 use super::link::Link;
 use super::read::{Receiving, receiving_methods};
 use super::records::{record_reading_methods, record_writing_methods};
@@ -72,6 +73,8 @@ impl Drop for RecvHalf {
 sending_methods!(SendHalf);
 record_writing_methods!(SendHalf);
 tree_methods!(SendHalf);
+datagram_sending_methods!(SendHalf);
 receiving_methods!(RecvHalf);
 record_reading_methods!(RecvHalf);
 tree_methods!(RecvHalf);
+datagram_receiving_methods!(RecvHalf);

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use sss_wire::constants::{OPEN_COST, STREAM_BORROW};
+use sss_wire::constants::{DATAGRAM_BORROW, OPEN_COST, STREAM_BORROW};
 
 use super::*;
 use crate::error::ReadError;
-use crate::streams::ListenMode;
+use crate::streams::{DatagramFate, DatagramId, DatagramOptions, ListenMode};
 
 /// What one direction of the wire has carried, and what the peer has taken in of it: the charges follow from that alone.
 #[derive(Default)]
@@ -17,6 +17,8 @@ struct Ledger {
     /// Streams opened by the sender of this direction.
     opened: BTreeSet<u64>,
     reached: BTreeMap<u64, u64>,
+    /// Sizes of the streams that are datagrams.
+    datagrams: BTreeMap<u64, u64>,
     /// Streams that the receiver refused because it had retired the parent.
     orphans: BTreeSet<u64>,
 }
@@ -28,6 +30,9 @@ impl Ledger {
                 if let Some(init) = f.init {
                     self.open(f.lsid, init.parent);
                     self.opened.insert(f.lsid);
+                    if let InitKind::Datagram { size } = init.kind {
+                        self.datagrams.insert(f.lsid, size);
+                    }
                 }
                 if !f.data.is_empty() || f.mark || f.fin {
                     self.reach(f.lsid, f.end());
@@ -61,6 +66,11 @@ impl Ledger {
     }
 
     fn charge(&self, lsid: u64, children: &BTreeMap<u64, Vec<u64>>, out: &mut BTreeMap<u64, u64>) -> u64 {
+        // STR-37
+        if let Some(size) = self.datagrams.get(&lsid) {
+            let has_begun = self.reached.get(&lsid).is_some_and(|r| *r > 0);
+            return if has_begun { *size.min(&DATAGRAM_BORROW) } else { 0 };
+        }
         let mut charge = self.reached.get(&lsid).copied().unwrap_or(0);
         for child in children.get(&lsid).into_iter().flatten() {
             charge += if self.opened.contains(child) { OPEN_COST } else { 0 };
@@ -103,6 +113,8 @@ struct Side {
     sent: Ledger,
     received: Ledger,
     flying: Vec<Packet>,
+    /// Datagrams that it sent and of which it does not know what became: number, and whether it is reliable.
+    unsettled: BTreeMap<DatagramId, (usize, bool)>,
 }
 
 impl Side {
@@ -115,6 +127,7 @@ impl Side {
             sent: Ledger::default(),
             received: Ledger::default(),
             flying: Vec::new(),
+            unsettled: BTreeMap::new(),
         }
     }
 
@@ -133,7 +146,7 @@ impl Side {
             let Some(node) = self.streams.table.get(index) else {
                 continue;
             };
-            if !node.has(Flags::ANNOUNCED) {
+            if !node.has(Flags::ANNOUNCED) || node.has(Flags::DATAGRAM) {
                 continue;
             }
             let lsid = self.streams.lsid(index);
@@ -177,6 +190,10 @@ struct World {
     ends: usize,
     resets: usize,
     marks: usize,
+    /// Sizes of the datagrams that were sent, and whether they were received or may have been dropped with their stream.
+    datagrams: Vec<(usize, bool)>,
+    clock: u64,
+    fates: BTreeMap<&'static str, usize>,
 }
 
 /// The byte at an offset of the direction with a number.
@@ -200,6 +217,9 @@ impl World {
             ends: 0,
             resets: 0,
             marks: 0,
+            datagrams: Vec::new(),
+            clock: 0,
+            fates: BTreeMap::new(),
         }
     }
 
@@ -335,9 +355,71 @@ impl World {
         }
     }
 
+    fn now(&self) -> Instant {
+        Instant::from_nanos(self.clock * 1_000_000)
+    }
+
+    fn send_datagram(&mut self, side: usize, key: StreamKey) {
+        let number = self.datagrams.len();
+        let size = [4, 4, 4, 200, 200, 1300, 1300, 5000, 40_000][self.rng.random_range(0..9)];
+        let deadline = self.rng.random_bool(0.5).then(|| self.rng.random_range(1..2000));
+        let options = DatagramOptions {
+            reliable: self.rng.random(),
+            deadline: deadline.map(std::time::Duration::from_millis),
+            tracked: true,
+        };
+        let data: Bytes = (0..size).map(|at| byte(number, at as u64)).collect();
+        let now = self.now();
+        let Side { streams, unsettled, .. } = &mut self.sides[side];
+        streams.set_loss(if self.rng.random() { 0 } else { 10_000 });
+        if let Ok(Some(id)) = streams.send_datagram(now, key, &data, &options) {
+            self.datagrams.push((size, false));
+            unsettled.insert(id, (number, options.reliable));
+        }
+    }
+
+    fn recv_datagram(&mut self, side: usize, key: StreamKey) {
+        let now = self.now();
+        let Ok(Some(data)) = self.sides[side].streams.recv_datagram(now, key) else {
+            return;
+        };
+        let number = u32::from_be_bytes(data[..4].try_into().unwrap()) as usize;
+        let (seed, (size, was_received)) = (self.seed, &mut self.datagrams[number]);
+        assert!(
+            !std::mem::replace(was_received, true),
+            "seed {seed}: datagram {number} came twice"
+        );
+        assert_eq!(data.len(), *size, "seed {seed}: datagram {number}");
+        assert!(
+            data.iter().enumerate().all(|(at, b)| *b == byte(number, at as u64)),
+            "seed {seed}: datagram {number} is wrong"
+        );
+    }
+
+    fn settle(&mut self, side: usize) {
+        let now = self.now();
+        let Side { streams, unsettled, .. } = &mut self.sides[side];
+        streams.on_timer(now);
+        for event in streams.events() {
+            let StreamEvent::DatagramSettled(id, fate) = event else {
+                continue;
+            };
+            let (_, is_reliable) = unsettled.remove(&id).expect("a fate is told once");
+            let name = match fate {
+                DatagramFate::Delivered => "delivered",
+                DatagramFate::Expired => "expired",
+                DatagramFate::Refused(_) => "refused",
+                DatagramFate::Lost if !is_reliable => "lost",
+                other => panic!("seed {}: {other:?}", self.seed),
+            };
+            *self.fates.entry(name).or_default() += 1;
+        }
+    }
+
     /// One random operation of one application.
     fn act(&mut self, side: usize) {
-        let what = self.rng.random_range(0..41);
+        self.clock += 1;
+        let what = self.rng.random_range(0..51);
         if what < 3 {
             let Side { streams, held, .. } = &mut self.sides[side];
             if held.len() < 30 {
@@ -383,9 +465,10 @@ impl World {
                 streams.release(key);
                 held.remove(&key);
             }
-            _ => {
-                streams.events();
-            }
+            41..45 => self.send_datagram(side, key),
+            45..49 => self.recv_datagram(side, key),
+            39 | 49.. => self.settle(side),
+            _ => unreachable!(),
         }
     }
 
@@ -404,6 +487,7 @@ impl World {
                 for key in keys {
                     self.finish(side, key);
                     self.read(side, key);
+                    self.recv_datagram(side, key);
                     if let Ok(Some(child)) = self.sides[side].streams.accept_substream(key) {
                         self.sides[side].held.insert(child, Handle::default());
                     }
@@ -414,6 +498,7 @@ impl World {
                         self.sides[side].held.remove(&key);
                     }
                 }
+                self.settle(side);
                 for _ in 0..20 {
                     self.send(side);
                     self.arrive(side, 0);
@@ -422,7 +507,7 @@ impl World {
             let is_quiet = self
                 .sides
                 .iter()
-                .all(|s| s.held.is_empty() && s.flying.is_empty() && s.streams.len() == 0);
+                .all(|s| s.held.is_empty() && s.flying.is_empty() && s.unsettled.is_empty() && s.streams.len() == 0);
             if is_quiet && self.sides.iter().all(|s| !s.streams.wants()) {
                 return;
             }
@@ -442,9 +527,18 @@ fn deliver(seed: u64, sender: &mut Side, receiver: &mut Side, packet: &Packet) {
         };
         let before = lsid == 0 || receiver.streams.attachment.find(lsid) == Found::Never;
         let was_live = matches!(receiver.streams.attachment.find(lsid.max(1)), Found::Live(_));
+        // A datagram may be whole, and retired, at once.
+        let is_datagram = match &frame {
+            Frame::Stream(Stream { init: Some(init), .. }) => {
+                matches!(init.kind, InitKind::Datagram { .. })
+                    && matches!(receiver.streams.attachment.find(init.parent), Found::Live(_))
+            }
+            _ => false,
+        };
         let result = receiver.streams.take_frame(&frame, &packet.bytes);
         result.unwrap_or_else(|e| panic!("seed {seed}: {e} after {frame:?}"));
-        let is_kept = before && matches!(receiver.streams.attachment.find(lsid.max(1)), Found::Live(_));
+        let is_live = matches!(receiver.streams.attachment.find(lsid.max(1)), Found::Live(_));
+        let is_kept = before && (is_live || is_datagram);
         if was_live || is_kept {
             receiver.received.note(&frame);
         }
@@ -474,9 +568,10 @@ fn random_operations_keep_data_ends_and_credit_right() {
         .and_then(|s| s.parse().ok())
         .map_or(0..60, |s| s..s + 1);
     let (mut ends, mut resets, mut marks) = (0, 0, 0);
+    let (mut fates, mut received) = (BTreeMap::new(), 0);
     for seed in seeds {
         let mut world = World::new(seed);
-        for step in 0..4000 {
+        for step in 0..5000 {
             let side = world.rng.random_range(0..2);
             match world.rng.random_range(0..4) {
                 0 => world.send(side),
@@ -507,6 +602,14 @@ fn random_operations_keep_data_ends_and_credit_right() {
         ends += world.ends;
         resets += world.resets;
         marks += world.marks;
+        received += world.datagrams.iter().filter(|(_, was_received)| *was_received).count();
+        for (fate, count) in &world.fates {
+            *fates.entry(*fate).or_default() += *count;
+        }
     }
     assert!(ends > 0 && resets > 0 && marks > 1000, "{ends} {resets} {marks}");
+    println!("{fates:?}, {received} received");
+    let is_told = |fate| fates.get(fate).is_some_and(|count: &usize| *count > 0);
+    assert!(["delivered", "expired", "refused", "lost"].into_iter().all(is_told));
+    assert!(received > 0);
 }

@@ -76,6 +76,10 @@ enum FrameFields {
         serial: String,
         level: i8,
     },
+    Datagram {
+        lsid: String,
+        data: String,
+    },
     Stream {
         lsid: String,
         init: Option<InitFields>,
@@ -99,6 +103,7 @@ struct InitFields {
     kind: u8,
     service: Option<String>,
     protocol: Option<String>,
+    size: Option<String>,
 }
 
 impl From<&Frame<'_>> for FrameFields {
@@ -136,6 +141,10 @@ impl From<&Frame<'_>> for FrameFields {
                 serial: priority.serial.to_string(),
                 level: priority.level,
             },
+            Frame::Datagram(datagram) => Self::Datagram {
+                lsid: datagram.lsid.to_string(),
+                data: hex(datagram.data),
+            },
             Frame::Stream(stream) => Self::Stream {
                 lsid: stream.lsid.to_string(),
                 init: stream.init.as_ref().map(init_fields),
@@ -165,19 +174,21 @@ fn ack_fields(ack: &Ack<'_>) -> FrameFields {
 }
 
 fn init_fields(init: &Init<'_>) -> InitFields {
-    let (kind, service, protocol) = match init.kind {
-        InitKind::Substream => (0, None, None),
-        InitKind::TopLevel { service, protocol } => (1, Some(hex(service)), Some(hex(protocol))),
+    let (kind, service, protocol, size) = match init.kind {
+        InitKind::Substream => (0, None, None, None),
+        InitKind::TopLevel { service, protocol } => (1, Some(hex(service)), Some(hex(protocol)), None),
+        InitKind::Datagram { size } => (2, None, None, Some(size.to_string())),
     };
     InitFields {
         parent: init.parent.to_string(),
         kind,
         service,
         protocol,
+        size,
     }
 }
 
-// spec: FRM-1, FRM-3, FRM-4, FRM-5, FRM-6, FRM-7, FRM-8
+// spec: FRM-1, FRM-3, FRM-4, FRM-5, FRM-6, FRM-7, FRM-8, FRM-9
 #[test]
 fn frames() {
     let file: FramesFile = load("frames.json");

@@ -1,0 +1,216 @@
+//! Datagrams (STR-32 to STR-40): messages of any size on a stream.
+//!
+//! - [`send`]: what the application sends is a node of the tree, a child of its stream, until it has gone out without state
+//!   or is settled as a stream;
+//! - [`receive`]: what arrives, in either form, waits in the [`Mailbox`] of its stream;
+//! - [`deadlines`]: when those that were not delivered are given up.
+//!
+//! A datagram stream is a stream like any other for everything that is not said here: INIT, data, FIN, RESET, STOP, CREDIT.
+
+mod deadlines;
+mod receive;
+mod send;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use sss_wire::Code;
+use sss_wire::constants::MAX_MESSAGE;
+
+use super::queue::KeyQueue;
+use crate::config::WindowConfig;
+use deadlines::Deadlines;
+
+/// The rate of loss, in parts of 65536, up to which datagrams travel without state (STR-32): 1%.
+const MAX_LOSS: u32 = 655;
+
+/// How a datagram is to be sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DatagramOptions {
+    /// Whether it is sent until it has arrived, or its deadline has passed.
+    pub reliable: bool,
+    /// How long it is of use. `None`: 5 s if it is not reliable, else as long as it takes.
+    pub deadline: Option<Duration>,
+    /// Whether [`Event::DatagramSettled`](crate::Event::DatagramSettled) is to tell what became of it.
+    pub tracked: bool,
+}
+
+/// Names a datagram that was sent to a peer, among all that were sent to that peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DatagramId(pub(crate) u64);
+
+/// What became of a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DatagramFate {
+    /// The peer's host has acknowledged all of it.
+    Delivered,
+    /// It was sent once, and the packet seems to be lost.
+    Lost,
+    /// Its deadline has passed before it was acknowledged.
+    Expired,
+    /// It is larger than the peer takes. The limit was not known yet when it was sent.
+    TooLarge,
+    /// The peer refused it.
+    Refused(Code),
+    /// The stream that it was sent on was reset with all that is below it.
+    Cancelled,
+    /// The channel has ended.
+    ChannelLost,
+}
+
+/// Counters of the datagrams exchanged with a peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DatagramStats {
+    /// Sent in one packet, without state.
+    pub sent_stateless: u64,
+    /// Sent as streams; those are counted that have begun.
+    pub sent_as_stream: u64,
+    /// Given up because of their deadline.
+    pub expired: u64,
+    /// Arrived in one packet, and waited or wait for the application.
+    pub received_stateless: u64,
+    /// Arrived as streams.
+    pub received_as_stream: u64,
+    /// Arrived in one packet and dropped: too many were waiting.
+    pub dropped_full: u64,
+    /// Arrived in one packet and dropped: larger than this host takes.
+    pub dropped_large: u64,
+    /// Arrived in one packet and dropped: nobody holds the stream any more.
+    pub dropped_unheld: u64,
+}
+
+/// What a tree knows of datagrams, of all its streams.
+#[derive(Debug)]
+pub(super) struct Datagrams {
+    /// Datagrams of this host that are nodes of the tree, by slot. Never iterated.
+    sending: HashMap<u32, send::Message, FixedState>,
+    /// Datagrams that left without state and whose fate was asked for.
+    flying: BTreeSet<u64>,
+    /// Datagrams of the peer that are nodes of the tree, by slot. Never iterated.
+    arriving: HashMap<u32, receive::Arriving, FixedState>,
+    /// Those of them that wait for the budget.
+    waiting: KeyQueue,
+    /// Whether the first of these may find room now.
+    grant_due: bool,
+    deadlines: Deadlines,
+    limits: Limits,
+    next_id: u64,
+    stats: DatagramStats,
+}
+
+/// What bounds datagrams.
+#[derive(Debug)]
+struct Limits {
+    /// Largest datagram that the peer takes, once it has said so.
+    peer_max: Option<u64>,
+    /// Largest datagram that this host takes.
+    own_max: u64,
+    /// Bytes beyond DATAGRAM_BORROW that all datagram streams of the peer may have.
+    budget: u64,
+    /// What is used of it.
+    spent: u64,
+    /// Bytes of stateless datagrams that wait, with their costs, on all streams.
+    stateless: usize,
+    /// The channel's rate of loss, in parts of 65536.
+    loss: u32,
+    /// Where in the packet being written the scheduler's part begins.
+    packet_start: usize,
+}
+
+impl Datagrams {
+    pub(super) fn new(config: &WindowConfig, seed: u64) -> Self {
+        let own_max = config.max_message.min(MAX_MESSAGE);
+        Self {
+            sending: HashMap::with_hasher(FixedState::with_seed(seed)),
+            flying: BTreeSet::new(),
+            arriving: HashMap::with_hasher(FixedState::with_seed(seed)),
+            waiting: KeyQueue::default(),
+            grant_due: false,
+            deadlines: Deadlines::default(),
+            limits: Limits {
+                peer_max: None,
+                own_max,
+                budget: config.datagram_budget.max(own_max),
+                spent: 0,
+                stateless: 0,
+                loss: 0,
+                packet_start: 0,
+            },
+            next_id: 0,
+            stats: DatagramStats::default(),
+        }
+    }
+}
+
+impl super::Streams {
+    /// The largest datagram that the peer takes, from its SETTINGS.
+    pub(crate) fn set_peer_max_message(&mut self, bytes: u64) {
+        self.datagrams.limits.peer_max = Some(bytes);
+    }
+
+    /// The rate of loss on the channel, in parts of 65536.
+    pub(crate) fn set_loss(&mut self, loss: u32) {
+        self.datagrams.limits.loss = loss;
+    }
+
+    /// Counters.
+    pub(crate) fn datagram_stats(&self) -> DatagramStats {
+        self.datagrams.stats
+    }
+}
+
+/// What a stream has of datagrams, once there were any.
+#[derive(Debug, Default)]
+pub(super) struct Mailbox {
+    /// What has arrived and was not taken.
+    inbox: VecDeque<Arrived>,
+    /// Bytes of the stateless ones among them, with their costs.
+    stateless: usize,
+    /// The application waits for more.
+    wants_arrival: bool,
+    /// Bytes of datagrams that wait to be sent, with their costs.
+    queued: u64,
+    /// The application waits until no more than this is queued.
+    room_at: Option<u64>,
+}
+
+/// A datagram that waits for the application.
+#[derive(Debug)]
+struct Arrived {
+    bytes: Bytes,
+    form: Form,
+}
+
+/// How a datagram has come.
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    /// In one packet; whether its bytes are a slice of a batch of packets.
+    Stateless { is_slice: bool },
+    /// As a stream.
+    Stream(receive::Debt),
+}
+
+#[cfg(test)]
+impl Datagrams {
+    pub(super) fn set_own_max(&mut self, bytes: u64) {
+        self.limits.own_max = bytes;
+    }
+
+    pub(super) fn set_budget(&mut self, bytes: u64) {
+        self.limits.budget = bytes;
+    }
+
+    /// Bytes of stateless ones that wait, with their costs.
+    pub(super) fn stateless(&self) -> usize {
+        self.limits.stateless
+    }
+
+    /// Whether nothing is under way or waits for the application.
+    pub(super) fn is_unused(&self) -> bool {
+        let nodes = self.sending.len() + self.arriving.len() + self.flying.len();
+        nodes == 0 && (self.limits.spent, self.limits.stateless) == (0, 0)
+    }
+}

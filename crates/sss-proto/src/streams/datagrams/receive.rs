@@ -1,0 +1,396 @@
+//! Datagrams on their way in.
+//!
+//! A datagram without state goes into the mailbox of its stream at once. A datagram stream is put together in its node first; when
+//! all is there it goes into the mailbox as well, and the node only has to tell the sender so.
+
+use bytes::{Bytes, BytesMut};
+use sss_wire::Code;
+use sss_wire::constants::{DATAGRAM_BORROW, OPEN_COST};
+use sss_wire::frame;
+
+use super::super::attachment::Found;
+use super::super::credit::RecvCredit;
+use super::super::node::{Ending, Flags, Node, Opener};
+use super::super::recv::SLICE_FROM;
+use super::super::state::{RecvInput, RecvState, SendInput};
+use super::super::{StreamEvent, Streams};
+use super::send::borrow;
+use super::{Arrived, Form, Mailbox};
+use crate::error::{ProtocolError, ReadError};
+use crate::ids::StreamKey;
+use crate::io::Instant;
+
+/// Bytes of stateless datagrams, with their costs, that wait on one stream at most.
+const STREAM_QUEUE: usize = 1 << 20;
+/// Bytes of stateless datagrams, with their costs, that wait on all streams of a peer at most.
+const PEER_QUEUE: usize = 4 << 20;
+/// What a stateless datagram that waits costs beside its bytes.
+const QUEUE_COST: usize = 128;
+
+/// A datagram of the peer that is a node of the tree.
+#[derive(Debug)]
+pub(super) struct Arriving {
+    size: u64,
+    debt: Debt,
+}
+
+/// What is consumed when a datagram is taken or discarded.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Debt {
+    /// What its data is charged with to its parent.
+    charge: u64,
+    /// What it has of the budget.
+    granted: u64,
+}
+
+impl Mailbox {
+    /// Whether the application waits for something to arrive; it does not any more.
+    fn wake(&mut self) -> bool {
+        std::mem::take(&mut self.wants_arrival)
+    }
+}
+
+impl Streams {
+    /// DATAGRAM. `packet` holds the frame's data.
+    ///
+    /// # Errors
+    /// If the peer broke a rule.
+    pub(crate) fn on_datagram(&mut self, frame: &frame::Datagram<'_>, packet: &Bytes) -> Result<(), ProtocolError> {
+        if self.failed.is_some() {
+            return Ok(());
+        }
+        let index = match self.attachment.find(frame.lsid) {
+            Found::Live(index) => Some(index),
+            Found::Retired => None,
+            // STR-33
+            Found::Never => {
+                return Err(ProtocolError::new(
+                    Code::STREAM_STATE,
+                    "datagram on a stream that was never opened",
+                ));
+            }
+        };
+        if index.is_some_and(|i| self.table[i].has(Flags::DATAGRAM)) {
+            return Err(ProtocolError::new(Code::STREAM_STATE, "datagram on a datagram stream"));
+        }
+        let stats = &mut self.datagrams.stats;
+        let limits = &self.datagrams.limits;
+        match index.filter(|i| takes_datagrams(&self.table[*i])) {
+            None => stats.dropped_unheld += 1,
+            // STR-36
+            Some(_) if limits.own_max == 0 || frame.data.len() as u64 > limits.own_max => stats.dropped_large += 1,
+            Some(index) => self.keep_stateless(index, frame.data, packet),
+        }
+        Ok(())
+    }
+
+    /// STR-39
+    fn keep_stateless(&mut self, index: u32, data: &[u8], packet: &Bytes) {
+        let Self {
+            table, datagrams, pool, ..
+        } = self;
+        let mailbox = table[index].rare_mut().mailbox_mut();
+        let cost = data.len().saturating_add(QUEUE_COST);
+        let waiting = (mailbox.stateless + cost, datagrams.limits.stateless + cost);
+        if waiting.0 > STREAM_QUEUE || waiting.1 > PEER_QUEUE {
+            datagrams.stats.dropped_full += 1;
+            return;
+        }
+        (mailbox.stateless, datagrams.limits.stateless) = waiting;
+        datagrams.stats.received_stateless += 1;
+        let is_slice = data.len() >= SLICE_FROM && pool.slices.take();
+        let bytes = if is_slice {
+            packet.slice_ref(data)
+        } else {
+            Bytes::copy_from_slice(data)
+        };
+        let form = Form::Stateless { is_slice };
+        mailbox.inbox.push_back(Arrived { bytes, form });
+        self.notify_arrival(index);
+    }
+
+    fn notify_arrival(&mut self, index: u32) {
+        if self.table[index].mailbox().is_some_and(Mailbox::wake) {
+            let key = self.table.key(index);
+            self.app.events.push_back(StreamEvent::DatagramReadable(key));
+        }
+    }
+
+    /// INIT of a datagram stream that is new (STR-34).
+    pub(in super::super) fn open_datagram(
+        &mut self,
+        parent: u32,
+        ordinal: u64,
+        size: u64,
+    ) -> Result<u32, ProtocolError> {
+        let depth = self.table[parent].place.depth.saturating_add(1);
+        let mut node = Node::new(parent, depth, Opener::Peer, None);
+        node.ordinal = ordinal;
+        node.set(Flags::DATAGRAM.with(Flags::ANNOUNCED).with(Flags::INIT_ACKED));
+        node.recv.credit = RecvCredit::new(DATAGRAM_BORROW);
+        let key = self.table.insert(node);
+        self.table.adopt(key.index);
+        self.attachment.attach(ordinal, key.index);
+        self.charge_recv(parent, OPEN_COST)?;
+        let debt = Debt::default();
+        self.datagrams.arriving.insert(key.index, Arriving { size, debt });
+        let own_max = self.datagrams.limits.own_max;
+        if own_max == 0 || size > own_max {
+            self.refuse_datagram(key.index, Code::DATAGRAM_TOO_LARGE);
+        } else if !takes_datagrams(&self.table[parent]) {
+            self.refuse_datagram(key.index, Code::NO_LISTENER);
+        }
+        Ok(key.index)
+    }
+
+    /// Data of a datagram stream of the peer has come that reaches further than `received`: the first of it charges the parent
+    /// (STR-37), and is the time to ask for the rest (STR-38).
+    pub(in super::super) fn charge_datagram(&mut self, index: u32, received: u64) -> Result<(), ProtocolError> {
+        let Some(arriving) = self.datagrams.arriving.get_mut(&index).filter(|_| received == 0) else {
+            return Ok(());
+        };
+        let (size, charge) = (arriving.size, borrow(arriving.size));
+        arriving.debt.charge = charge;
+        let node = &self.table[index];
+        let (parent, keeps_data) = (node.place.parent, node.status.recv.keeps_data());
+        self.charge_recv(parent, charge)?;
+        if size > DATAGRAM_BORROW && keeps_data {
+            let (table, key) = (&self.table, self.table.key(index));
+            self.datagrams.waiting.push(key, |k| table.find(k).is_some());
+            self.datagrams.grant_due = true;
+        }
+        Ok(())
+    }
+
+    /// RESET and STOP for a datagram stream, and nothing more of it is kept (STR-36, STR-40).
+    fn refuse_datagram(&mut self, index: u32, code: Code) {
+        self.pay_debt_of(index);
+        self.abort(index, Ending::new(code, ""));
+        self.stop_at(index, Ending::new(code, ""));
+        self.retire(index);
+    }
+
+    /// The peer gave up a datagram in the state `before`: what had come of it is discarded, and the direction back ends as well.
+    pub(in super::super) fn on_datagram_reset(&mut self, index: u32, before: RecvState, code: Code) {
+        if self.table[index].place.opener == Opener::Own {
+            return;
+        }
+        self.pay_debt_of(index);
+        if before.keeps_data() {
+            self.abort(index, Ending::new(code, ""));
+        }
+    }
+
+    fn pay_debt_of(&mut self, index: u32) {
+        if let Some(arriving) = self.datagrams.arriving.get_mut(&index) {
+            let debt = std::mem::take(&mut arriving.debt);
+            self.pay(self.table[index].place.parent, debt);
+        }
+    }
+
+    /// What the data of a datagram was charged with is consumed, and what it had of the budget is free.
+    fn pay(&mut self, parent: u32, debt: Debt) {
+        let limits = &mut self.datagrams.limits;
+        limits.spent = limits.spent.saturating_sub(debt.granted);
+        self.datagrams.grant_due |= debt.granted > 0 && !self.datagrams.waiting.is_empty();
+        self.consume(parent, debt.charge);
+    }
+
+    /// Checks where the data of a datagram stream ends against its size and its limit (STR-34, STR-37).
+    pub(in super::super) fn check_datagram(&self, index: u32, end: u64, is_final: bool) -> Result<(), ProtocolError> {
+        let node = &self.table[index];
+        if !node.has(Flags::DATAGRAM) {
+            return Ok(());
+        }
+        // Nothing comes back on a datagram of this host.
+        let size = self.datagrams.arriving.get(&index).map_or(0, |a| a.size);
+        if end > size || (is_final && end < size) {
+            return Err(ProtocolError::new(
+                Code::FINAL_SIZE,
+                "a datagram ends elsewhere than it said",
+            ));
+        }
+        if end > node.recv.credit.limit {
+            return Err(ProtocolError::new(Code::CREDIT_EXCEEDED, "more data than was granted"));
+        }
+        Ok(())
+    }
+
+    /// Data of a datagram stream came.
+    pub(in super::super) fn on_datagram_data(&mut self, index: u32, frame: &frame::Stream<'_>, packet: &Bytes) {
+        match self.table[index].status.recv {
+            RecvState::Open | RecvState::Sized => {
+                let parent = self.table[index].place.parent;
+                if !takes_datagrams(&self.table[parent]) {
+                    return self.refuse_datagram(index, Code::NO_LISTENER);
+                }
+                self.keep(index, frame, packet);
+                if self.complete(index) {
+                    self.deliver_datagram(index);
+                }
+            }
+            RecvState::Stopped | RecvState::Done => {
+                self.pay_debt_of(index);
+                self.discard(index);
+                self.retire(index);
+            }
+            RecvState::Complete | RecvState::Reset => {}
+        }
+    }
+
+    /// All of a datagram stream is there: it goes into the mailbox of its parent.
+    fn deliver_datagram(&mut self, index: u32) {
+        let bytes = self.assemble(index);
+        let arriving = self.datagrams.arriving.get_mut(&index);
+        let debt = arriving.map(|a| std::mem::take(&mut a.debt)).unwrap_or_default();
+        let node = &mut self.table[index];
+        if let Some(state) = node.status.recv.after(RecvInput::ReadToEnd) {
+            node.status.recv = state;
+        }
+        if let Some(state) = node.status.send.after(SendInput::Finish) {
+            node.status.send = state;
+            node.set(Flags::FIN_DUE);
+        }
+        let parent = node.place.parent;
+        let form = Form::Stream(debt);
+        let mailbox = self.table[parent].rare_mut().mailbox_mut();
+        mailbox.inbox.push_back(Arrived { bytes, form });
+        self.datagrams.stats.received_as_stream += 1;
+        self.notify_arrival(parent);
+        self.touch(index);
+    }
+
+    /// The bytes of a stream in one piece.
+    fn assemble(&mut self, index: u32) -> Bytes {
+        let recv = &mut self.table[index].recv;
+        let size = usize::try_from(recv.received).unwrap_or(usize::MAX);
+        recv.read = recv.received;
+        let Some(mut buf) = recv.buf.take() else {
+            return Bytes::new();
+        };
+        let first = buf.read(size, &mut self.pool.slices);
+        let bytes = if first.len() == size {
+            first
+        } else {
+            let mut whole = BytesMut::with_capacity(size);
+            whole.extend_from_slice(&first);
+            drop(first);
+            while !buf.is_blocked() {
+                whole.extend_from_slice(&buf.read(size, &mut self.pool.slices));
+            }
+            whole.freeze()
+        };
+        self.pool.take_back_recv(Some(buf));
+        bytes
+    }
+
+    /// The next datagram that arrived on a stream. On `Ok(None)`, an event follows.
+    ///
+    /// What had arrived can be taken even after the channel ended.
+    ///
+    /// # Errors
+    /// If the stream was released, or the channel has ended.
+    pub(crate) fn recv_datagram(&mut self, now: Instant, key: StreamKey) -> Result<Option<Bytes>, ReadError> {
+        self.windows.now = now;
+        let index = self.held(key).ok_or(ReadError::Closed)?;
+        if let Some(arrived) = self.take_arrived(index) {
+            return Ok(Some(arrived));
+        }
+        if let Some(reason) = &self.failed {
+            return Err(ReadError::Lost(reason.clone()));
+        }
+        self.table[index].rare_mut().mailbox_mut().wants_arrival = true;
+        Ok(None)
+    }
+
+    fn take_arrived(&mut self, index: u32) -> Option<Bytes> {
+        let mailbox = self.table[index].mailbox()?;
+        let Arrived { bytes, form } = mailbox.inbox.pop_front()?;
+        match form {
+            Form::Stateless { is_slice } => {
+                let cost = bytes.len() + QUEUE_COST;
+                mailbox.stateless = mailbox.stateless.saturating_sub(cost);
+                let limits = &mut self.datagrams.limits;
+                limits.stateless = limits.stateless.saturating_sub(cost);
+                if is_slice {
+                    self.pool.slices.give_back();
+                }
+            }
+            Form::Stream(debt) => self.pay(index, debt),
+        }
+        Some(bytes)
+    }
+
+    /// Nobody will take what has arrived on a stream.
+    pub(in super::super) fn discard_arrived(&mut self, index: u32) {
+        while self.take_arrived(index).is_some() {}
+    }
+
+    /// Whether [`Self::grant_datagrams`] may have something to do.
+    pub(in super::super) fn is_grant_due(&self) -> bool {
+        self.datagrams.grant_due
+    }
+
+    /// Credit for as many datagrams as the budget has room for, in order of arrival (STR-38).
+    pub(in super::super) fn grant_datagrams(&mut self) {
+        if !std::mem::take(&mut self.datagrams.grant_due) {
+            return;
+        }
+        while let Some(key) = self.datagrams.waiting.front() {
+            if let Some(index) = self.table.find(key)
+                && self.table[index].status.recv.keeps_data()
+                && !self.grant_datagram(index)
+            {
+                return;
+            }
+            self.datagrams.waiting.pop();
+        }
+    }
+
+    /// Returns false if the budget has no room.
+    fn grant_datagram(&mut self, index: u32) -> bool {
+        let parent = self.table[index].place.parent;
+        if !takes_datagrams(&self.table[parent]) {
+            self.refuse_datagram(index, Code::NO_LISTENER);
+            return true;
+        }
+        let Some(arriving) = self.datagrams.arriving.get_mut(&index) else {
+            return true;
+        };
+        let rest = arriving.size.saturating_sub(DATAGRAM_BORROW);
+        let limits = &mut self.datagrams.limits;
+        if limits.spent.saturating_add(rest) > limits.budget {
+            return false;
+        }
+        limits.spent += rest;
+        arriving.debt.granted = rest;
+        self.table[index].recv.credit.limit = arriving.size;
+        self.queue_credit(index);
+        true
+    }
+
+    /// A datagram is no node of the tree any more.
+    pub(in super::super) fn forget_datagram(&mut self, index: u32, parent: u32) {
+        self.datagrams.sending.remove(&index);
+        if let Some(arriving) = self.datagrams.arriving.remove(&index) {
+            self.pay(parent, arriving.debt);
+            self.consume(parent, OPEN_COST);
+        }
+    }
+
+    /// The channel has ended: those who wait for datagrams, or for room for them, are told.
+    pub(in super::super) fn fail_mailbox(&mut self, index: u32) {
+        self.notify_arrival(index);
+        if let Some(mailbox) = self.table[index].mailbox()
+            && mailbox.room_at.take().is_some()
+        {
+            let key = self.table.key(index);
+            self.app.events.push_back(StreamEvent::DatagramWritable(key));
+        }
+    }
+}
+
+/// Whether the stream has, or may still get, an application that takes its datagrams.
+fn takes_datagrams(node: &Node) -> bool {
+    node.has(Flags::HELD) || node.has(Flags::UNACCEPTED)
+}

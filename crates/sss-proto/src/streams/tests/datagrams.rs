@@ -1,0 +1,832 @@
+//! Messages of any size on a stream.
+
+use std::time::Duration;
+
+use sss_wire::constants::{DATAGRAM_BORROW, DATAGRAM_LIFETIME, OPEN_COST, STREAM_BORROW};
+use sss_wire::frame::{Credit, Datagram};
+
+use super::*;
+use crate::error::{DatagramError, ReadError};
+use crate::streams::{DatagramFate, DatagramId, DatagramOptions};
+
+const BEST_EFFORT: DatagramOptions = DatagramOptions {
+    reliable: false,
+    deadline: None,
+    tracked: true,
+};
+const RELIABLE: DatagramOptions = DatagramOptions {
+    reliable: true,
+    ..BEST_EFFORT
+};
+/// More than 1% of the latest packets were lost.
+const LOSSY: u32 = 1000;
+
+fn at(ms: u64) -> Instant {
+    Instant::from_nanos(ms * 1_000_000)
+}
+
+fn deadline(ms: u64) -> DatagramOptions {
+    DatagramOptions {
+        deadline: Some(Duration::from_millis(ms)),
+        ..BEST_EFFORT
+    }
+}
+
+fn pattern(len: usize) -> Bytes {
+    (0..len).map(|i| (i as u32).wrapping_mul(0x9e37_79b9) as u8).collect()
+}
+
+impl Streams {
+    fn send_now(&mut self, on: StreamKey, data: &Bytes, options: &DatagramOptions) -> DatagramId {
+        self.send_datagram(at(0), on, data, options).unwrap().unwrap()
+    }
+
+    fn datagrams_now(&mut self, on: StreamKey) -> Vec<Bytes> {
+        std::iter::from_fn(|| self.recv_datagram(at(0), on).unwrap()).collect()
+    }
+
+    fn fates(&mut self) -> Vec<(DatagramId, DatagramFate)> {
+        let fate = |event| match event {
+            StreamEvent::DatagramSettled(id, fate) => Some((id, fate)),
+            _ => None,
+        };
+        self.events().into_iter().filter_map(fate).collect()
+    }
+
+    /// Nothing of datagrams is left but what waits for the application.
+    fn assert_no_datagrams(&self) {
+        assert!(self.datagrams.is_unused());
+    }
+}
+
+impl Packet {
+    fn datagrams(&self) -> Vec<Datagram<'_>> {
+        let datagram = |frame| match frame {
+            Frame::Datagram(datagram) => Some(datagram),
+            _ => None,
+        };
+        self.frames().into_iter().filter_map(datagram).collect()
+    }
+}
+
+/// INIT of a datagram, as a peer might make it up.
+fn forged_datagram(lsid: u64, parent: u64, size: u64, data: &[u8], fin: bool) -> Frame<'_> {
+    stream_frame(lsid, Some(Init::datagram(parent, size)), 0, data, fin)
+}
+
+fn code(result: Result<(), ProtocolError>) -> Code {
+    result.unwrap_err().code
+}
+
+// spec: STR-32, STR-33
+#[test]
+fn a_small_one_goes_in_one_frame_and_leaves_nothing_behind() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.stream();
+    let charge = pair.a.table[1].send.credit.charge;
+    let id = pair.a.send_now(a, &pattern(1000), &BEST_EFFORT);
+    let packet = pair.a.packet(ROOM).unwrap();
+    assert_eq!(packet.frames().len(), 1);
+    assert_eq!(packet.datagrams()[0].data, pattern(1000));
+    assert_eq!((pair.a.len(), pair.a.wants()), (1, false));
+    assert_eq!(pair.a.table[1].send.credit.charge, charge);
+    assert_eq!(pair.a.attachment.next(), 1, "it takes no LSID");
+    assert_eq!(pair.b.recv_datagram(at(0), b), Ok(None));
+    pair.b.take(&packet).unwrap();
+    assert_eq!(pair.b.events(), [StreamEvent::DatagramReadable(b)]);
+    assert_eq!(pair.b.datagrams_now(b), [pattern(1000)]);
+    assert_eq!(pair.a.fates(), []);
+    pair.a.acked(&packet);
+    assert_eq!(pair.a.fates(), [(id, DatagramFate::Delivered)]);
+    pair.a.assert_no_datagrams();
+    pair.b.assert_no_datagrams();
+}
+
+// spec: STR-33
+#[test]
+fn a_lost_one_is_never_sent_again() {
+    let mut pair = Pair::new();
+    let (a, _) = pair.stream();
+    let id = pair.a.send_now(a, &pattern(10), &BEST_EFFORT);
+    let packet = pair.a.packet(ROOM).unwrap();
+    pair.a.lost(&packet);
+    assert!(!pair.a.wants());
+    assert_eq!(pair.a.fates(), [(id, DatagramFate::Lost)]);
+    pair.a.acked(&packet);
+    assert_eq!(pair.a.fates(), [], "a fate is told once");
+}
+
+// spec: STR-33
+#[test]
+fn init_of_the_stream_comes_before_it_until_it_is_acknowledged() {
+    let mut pair = Pair::new();
+    let top = pair.a.open_top_level("svc", "v1").unwrap();
+    let child = pair.a.open_substream(top).unwrap();
+    pair.a.packet(ROOM).unwrap();
+    for _ in 0..2 {
+        pair.a.send_now(child, &pattern(100), &BEST_EFFORT);
+        let packet = pair.a.packet(ROOM).unwrap();
+        let frames = packet.frames();
+        let lsids: Vec<_> = packet.streams().iter().map(|f| (f.lsid, f.init.is_some())).collect();
+        assert_eq!(lsids, [(1, true), (3, true)]);
+        assert!(
+            matches!(frames[2], Frame::Datagram(Datagram { lsid: 3, .. })),
+            "{frames:?}"
+        );
+        // The others were lost.
+        pair.b = Streams::test(Role::Responder, 1 << 20);
+        pair.b.take(&packet).unwrap();
+        let top = pair.b.accept_any().unwrap();
+        let child = pair.b.accept_substream(top).unwrap().unwrap();
+        assert_eq!(pair.b.datagrams_now(child), [pattern(100)]);
+    }
+}
+
+// spec: STR-32
+#[test]
+fn one_that_is_large_or_reliable_or_unlikely_to_arrive_goes_as_a_stream() {
+    for (size, options, loss) in [
+        (1500, BEST_EFFORT, 0),
+        (10, RELIABLE, 0),
+        (10, BEST_EFFORT, LOSSY),
+        (0, RELIABLE, 0),
+        (60_000, BEST_EFFORT, LOSSY),
+    ] {
+        let mut pair = Pair::new();
+        let (a, b) = pair.stream();
+        pair.a.set_loss(loss);
+        let id = pair.a.send_now(a, &pattern(size), &options);
+        let packet = pair.a.packet(ROOM).unwrap();
+        let frames = packet.streams();
+        assert_eq!(frames[0].init, Some(Init::datagram(1, size as u64)));
+        assert_eq!(frames[0].lsid, 3);
+        pair.a.lost(&packet);
+        pair.run();
+        assert_eq!(pair.b.datagrams_now(b), [pattern(size)]);
+        pair.run();
+        assert_eq!(pair.a.fates(), [(id, DatagramFate::Delivered)], "{size} {options:?}");
+        assert_eq!((pair.a.len(), pair.b.len()), (1, 1));
+        pair.a.assert_no_datagrams();
+        pair.b.assert_no_datagrams();
+        let (sent, received) = (&pair.a.table[1].send.credit, &pair.b.table[1].recv.credit);
+        assert_eq!(sent.charge, received.charge);
+        assert_eq!(received.charge, received.consumed);
+    }
+}
+
+// spec: STR-32
+#[test]
+fn one_that_fits_a_packet_waits_for_the_next() {
+    let mut pair = Pair::new();
+    let (a, _) = pair.stream();
+    for _ in 0..3 {
+        pair.a.send_now(a, &pattern(900), &BEST_EFFORT);
+    }
+    for _ in 0..3 {
+        let packet = pair.a.packet(ROOM).unwrap();
+        assert_eq!((packet.datagrams().len(), packet.streams().len()), (1, 0));
+    }
+    // It would fit, but for what must come before it in every packet.
+    pair.a.send_now(a, &pattern(ROOM - 4), &BEST_EFFORT);
+    let mut space = vec![0; ROOM];
+    let mut tokens = Vec::new();
+    let mut writer = PacketWriter::new(&mut space, &mut tokens);
+    writer.quiet().zeros(100);
+    pair.a.fill(&mut writer);
+    assert!(matches!(tokens[..], [Token::Stream { .. }]), "{tokens:?}");
+}
+
+// spec: STR-34
+#[test]
+fn what_a_datagram_stream_cannot_be_closes_the_channel() {
+    let opened = |b: &mut Streams| {
+        b.forged(&stream_frame(1, top_level(), 0, b"", false)).unwrap();
+        b.accept_any().unwrap()
+    };
+    let mark = Frame::Stream(Stream {
+        lsid: 3,
+        init: Some(Init::datagram(1, 5)),
+        offset: 0,
+        fin: false,
+        mark: true,
+        data: b"123",
+    });
+    let cases: [(&[Frame<'_>], Code); 11] = [
+        (&[mark], Code::FINAL_SIZE),
+        (&[forged_datagram(3, 0, 5, b"", false)], Code::STREAM_STATE),
+        (&[forged_datagram(3, 9, 5, b"", false)], Code::STREAM_STATE),
+        (&[forged_datagram(2, 1, 5, b"", false)], Code::STREAM_STATE),
+        (
+            &[
+                forged_datagram(3, 1, 5, b"", false),
+                stream_frame(5, Some(Init::substream(3)), 0, b"", false),
+            ],
+            Code::STREAM_STATE,
+        ),
+        (
+            &[
+                forged_datagram(3, 1, 5, b"", false),
+                forged_datagram(5, 3, 5, b"", false),
+            ],
+            Code::STREAM_STATE,
+        ),
+        (
+            &[
+                forged_datagram(3, 1, 5, b"12345", false),
+                stream_frame(3, None, 5, b"6", false),
+            ],
+            Code::FINAL_SIZE,
+        ),
+        (&[forged_datagram(3, 1, 5, b"123", true)], Code::FINAL_SIZE),
+        (&[forged_datagram(3, 1, 5, b"123456", true)], Code::FINAL_SIZE),
+        (
+            &[forged_datagram(3, 1, 5, b"123", false), reset_frame(3, 6)],
+            Code::FINAL_SIZE,
+        ),
+        (
+            &[forged_datagram(3, 1, 5, b"123", false), reset_frame(3, 2)],
+            Code::FINAL_SIZE,
+        ),
+    ];
+    for (frames, expected) in cases {
+        let mut b = Pair::new().b;
+        opened(&mut b);
+        let (last, before) = frames.split_last().unwrap();
+        before.iter().for_each(|f| b.forged(f).unwrap());
+        assert_eq!(code(b.forged(last)), expected, "{frames:?}");
+    }
+}
+
+// spec: STR-34
+#[test]
+fn nothing_comes_back_on_a_datagram_stream() {
+    let mut pair = Pair::new();
+    let (a, _) = pair.stream();
+    pair.a.send_now(a, &pattern(9000), &RELIABLE);
+    let packet = pair.a.packet(ROOM).unwrap();
+    pair.b.take(&packet).unwrap();
+    pair.a.acked(&packet);
+    assert_eq!(
+        code(pair.a.forged(&stream_frame(3, None, 0, b"x", false))),
+        Code::FINAL_SIZE
+    );
+    assert_eq!(
+        code(pair.a.forged(&stream_frame(2, Some(Init::substream(3)), 0, b"", false))),
+        Code::STREAM_STATE
+    );
+    assert_eq!(
+        code(pair.a.forged(&forged_datagram(2, 3, 0, b"", true))),
+        Code::STREAM_STATE
+    );
+}
+
+// spec: STR-34
+#[test]
+fn a_reset_after_all_has_arrived_takes_nothing_back() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.stream();
+    pair.a.send_now(a, &pattern(2000), &RELIABLE);
+    while let Some(packet) = pair.a.packet(ROOM) {
+        pair.b.take(&packet).unwrap();
+    }
+    pair.b.forged(&reset_frame(3, 2000)).unwrap();
+    assert_eq!(pair.b.datagrams_now(b), [pattern(2000)]);
+}
+
+// spec: STR-33
+#[test]
+fn frames_on_streams_that_cannot_have_them() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.stream();
+    let datagram = |lsid| Frame::Datagram(Datagram { lsid, data: b"hello" });
+    assert_eq!(code(pair.b.forged(&datagram(3))), Code::STREAM_STATE);
+    assert_eq!(code(pair.b.forged(&datagram(2))), Code::STREAM_STATE);
+    pair.a.send_now(a, &pattern(5000), &BEST_EFFORT);
+    let packet = pair.a.packet(ROOM).unwrap();
+    pair.b.take(&packet).unwrap();
+    assert_eq!(code(pair.b.forged(&datagram(3))), Code::STREAM_STATE);
+    pair.b.release(b);
+    pair.b.forged(&datagram(1)).unwrap();
+    pair.a.release(a);
+    pair.run();
+    assert_eq!(pair.b.len(), 0);
+    pair.b.forged(&datagram(1)).unwrap();
+    assert_eq!(pair.b.datagram_stats().dropped_unheld, 2);
+}
+
+// spec: STR-35
+#[test]
+fn half_a_round_trip_before_its_deadline_one_is_given_up() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.stream();
+    pair.a.set_rtt(Duration::from_millis(50));
+    let id = pair.a.send_now(a, &pattern(3000), &deadline(200));
+    assert_eq!(pair.a.next_timer(), Some(at(175)));
+    let packet = pair.a.packet(ROOM).unwrap();
+    pair.b.take(&packet).unwrap();
+    pair.a.on_timer(at(174));
+    assert_eq!(pair.a.fates(), []);
+    pair.a.on_timer(at(175));
+    assert_eq!(pair.a.fates(), [(id, DatagramFate::Expired)]);
+    assert_eq!(pair.a.next_timer(), None);
+    let packet = pair.a.packet(ROOM).unwrap();
+    // INIT is not acknowledged, so it comes again, and says the same as before.
+    let [Frame::Stream(init), Frame::Reset(reset)] = packet.frames()[..] else {
+        panic!("{packet:?}")
+    };
+    assert_eq!(init.init, Some(Init::datagram(1, 3000)));
+    assert_eq!(reset.code, Code::EXPIRED);
+    pair.b.take(&packet).unwrap();
+    pair.a.acked(&packet);
+    let answer = pair.b.packet(ROOM).unwrap();
+    let is_answer = |f: &Frame<'_>| {
+        matches!(
+            f,
+            Frame::Reset(Reset {
+                lsid: 3,
+                code: Code::EXPIRED,
+                final_size: 0,
+                ..
+            })
+        )
+    };
+    assert!(answer.frames().iter().any(is_answer), "{answer:?}");
+    pair.a.take(&answer).unwrap();
+    pair.b.acked(&answer);
+    assert_eq!(pair.b.datagrams_now(b), Vec::<Bytes>::new());
+    assert_eq!((pair.a.len(), pair.b.len()), (1, 1));
+    pair.a.assert_no_datagrams();
+    pair.b.assert_no_datagrams();
+}
+
+// spec: STR-35
+#[test]
+fn one_that_was_never_sent_expires_without_a_word() {
+    let mut a = Pair::new().a;
+    let top = a.open_top_level("svc", "v1").unwrap();
+    a.packet(ROOM).unwrap();
+    let id = a.send_now(top, &pattern(100), &BEST_EFFORT);
+    let late = a.send_now(top, &pattern(100), &deadline(1));
+    a.send_now(top, &pattern(100), &RELIABLE);
+    a.set_rtt(Duration::from_millis(50));
+    a.on_timer(at(0));
+    assert_eq!(
+        a.fates(),
+        [(late, DatagramFate::Expired)],
+        "it could not have arrived in time"
+    );
+    let end = at(0) + DATAGRAM_LIFETIME - Duration::from_millis(25);
+    assert_eq!(a.next_timer(), Some(end));
+    a.on_timer(end);
+    assert_eq!(a.fates(), [(id, DatagramFate::Expired)]);
+    assert_eq!((a.next_timer(), a.len()), (None, 2));
+    let packet = a.packet(ROOM).unwrap();
+    assert_eq!((packet.streams().len(), packet.datagrams().len()), (2, 0));
+}
+
+// spec: STR-35
+#[test]
+fn a_reliable_one_with_a_deadline_is_abandoned_then() {
+    let mut pair = Pair::new();
+    let (a, _) = pair.stream();
+    pair.a.set_rtt(Duration::ZERO);
+    let options = DatagramOptions {
+        reliable: true,
+        ..deadline(100)
+    };
+    let id = pair.a.send_now(a, &pattern(10), &options);
+    let packet = pair.a.packet(ROOM).unwrap();
+    pair.a.on_timer(at(100));
+    pair.a.lost(&packet);
+    assert_eq!(pair.a.fates(), [(id, DatagramFate::Expired)]);
+    let packet = pair.a.packet(ROOM).unwrap();
+    assert!(packet.streams().iter().all(|f| f.data.is_empty()));
+}
+
+// spec: STR-36
+#[test]
+fn one_that_is_too_large_is_refused_by_name_of_the_limit() {
+    let mut pair = Pair::new();
+    let (a, _) = pair.stream();
+    let early = pair.a.send_now(a, &pattern(500), &BEST_EFFORT);
+    pair.a.set_peer_max_message(400);
+    let refused = pair.a.send_datagram(at(0), a, &pattern(401), &RELIABLE);
+    let (size, limit) = (401, 400);
+    assert_eq!(refused, Err(DatagramError::TooLarge { size, limit }));
+    assert!(refused.unwrap_err().to_string().contains("at most 400"));
+    assert_eq!(pair.a.packet(ROOM).map(|p| p.frames().len()), None);
+    assert_eq!(pair.a.fates(), [(early, DatagramFate::TooLarge)]);
+    pair.a.set_peer_max_message(0);
+    let (size, limit) = (0, 0);
+    assert_eq!(
+        pair.a.send_datagram(at(0), a, &Bytes::new(), &BEST_EFFORT),
+        Err(DatagramError::TooLarge { size, limit })
+    );
+    assert_eq!(pair.a.len(), 1);
+    pair.a.assert_no_datagrams();
+}
+
+// spec: STR-36
+#[test]
+fn a_receiver_refuses_streams_and_drops_frames_that_are_too_large() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.stream();
+    pair.b.datagrams.set_own_max(999);
+    let small = pair.a.send_now(a, &pattern(1000), &BEST_EFFORT);
+    let large = pair.a.send_now(a, &pattern(40_000), &BEST_EFFORT);
+    pair.run();
+    pair.run();
+    let fates = pair.a.fates();
+    assert!(fates.contains(&(small, DatagramFate::Delivered)) && fates.contains(&(large, DatagramFate::TooLarge)));
+    assert_eq!(pair.b.datagram_stats().dropped_large, 1);
+    assert_eq!(pair.b.datagrams_now(b), Vec::<Bytes>::new());
+    assert_eq!((pair.a.len(), pair.b.len()), (1, 1));
+    let credit = &pair.b.table[1].recv.credit;
+    assert_eq!(credit.charge, credit.consumed);
+    pair.b.assert_no_datagrams();
+}
+
+// spec: STR-37
+#[test]
+fn the_parent_is_charged_at_once_and_no_more_than_that() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.stream();
+    for (size, cost) in [(100, 100), (40_000, DATAGRAM_BORROW)] {
+        let before = pair.a.table[1].send.credit.charge;
+        pair.a.send_now(a, &pattern(size), &RELIABLE);
+        let packet = pair.a.packet(400).unwrap();
+        assert_eq!(pair.a.table[1].send.credit.charge, before + OPEN_COST + cost);
+        assert_eq!(pair.a.table[0].send.credit.charge, before + 2 * OPEN_COST + cost);
+        pair.b.take(&packet).unwrap();
+        pair.a.acked(&packet);
+        assert_eq!(pair.b.table[1].recv.credit.charge, before + OPEN_COST + cost);
+        pair.run();
+        assert_eq!(pair.a.table[1].send.credit.charge, before + OPEN_COST + cost);
+        assert_eq!(pair.b.table[1].recv.credit.consumed, before + OPEN_COST);
+        assert_eq!(pair.b.datagrams_now(b), [pattern(size)]);
+        assert_eq!(pair.b.table[1].recv.credit.consumed, before + OPEN_COST + cost);
+        pair.run();
+    }
+}
+
+// spec: STR-37
+#[test]
+fn one_waits_until_the_parent_has_room_for_its_beginning() {
+    let mut pair = Pair::with_root(STREAM_BORROW);
+    let (a, _) = pair.stream();
+    let limit = |pair: &mut Pair, limit| {
+        pair.a.table[1].send.credit.limit = limit;
+        pair.b.table[1].recv.credit.limit = limit;
+    };
+    limit(&mut pair, OPEN_COST + 999);
+    pair.a.send_now(a, &pattern(1000), &RELIABLE);
+    let packet = pair.a.packet(ROOM).unwrap();
+    assert_eq!(packet.streams()[0].init, Some(Init::datagram(1, 1000)));
+    assert_eq!(
+        packet.streams()[0].data,
+        b"",
+        "it is announced, to be refused if nobody is there"
+    );
+    pair.a.send_now(a, &pattern(1000), &BEST_EFFORT);
+    let packet = pair.a.packet(ROOM).unwrap();
+    assert_eq!(packet.datagrams().len(), 1, "without state there is no charge");
+    assert!(!pair.a.wants());
+    pair.a.on_credit(1, OPEN_COST + 1000).unwrap();
+    let packet = pair.a.packet(ROOM).unwrap();
+    assert_eq!(packet.streams()[0].data.len(), 1000);
+}
+
+// spec: STR-37
+#[test]
+fn data_beyond_the_limit_closes_the_channel() {
+    let mut pair = Pair::new();
+    pair.stream();
+    let size = DATAGRAM_BORROW + 1;
+    pair.b.datagrams.set_budget(0);
+    let data = vec![0; DATAGRAM_BORROW as usize];
+    pair.b.forged(&forged_datagram(3, 1, size, &data, false)).unwrap();
+    assert_eq!(
+        code(pair.b.forged(&stream_frame(3, None, DATAGRAM_BORROW, b"x", true))),
+        Code::CREDIT_EXCEEDED
+    );
+    assert_eq!(code(pair.b.forged(&reset_frame(3, size))), Code::CREDIT_EXCEEDED);
+}
+
+// spec: STR-37, STR-38
+#[test]
+fn many_that_have_begun_do_not_block_each_other() {
+    let mut pair = Pair::with_root(STREAM_BORROW);
+    let (a, b) = pair.stream();
+    pair.b.datagrams.set_budget(200_000);
+    let sizes = [0, 10, 3000, 20_000, 32_512, 32_513, 60_000, 150_000, 200_000];
+    let mut queued: Vec<usize> = sizes.iter().cycle().take(45).copied().collect();
+    let mut expected = queued.clone();
+    let mut received = Vec::new();
+    for _ in 0..100_000 {
+        while let Some(size) = queued.last().copied()
+            && pair
+                .a
+                .send_datagram(at(0), a, &pattern(size), &RELIABLE)
+                .unwrap()
+                .is_some()
+        {
+            queued.pop();
+        }
+        let moved = pair.step();
+        if !moved {
+            // Nobody takes anything before nothing goes on any more.
+            let taken = pair.b.datagrams_now(b);
+            if taken.is_empty() && received.len() == expected.len() {
+                break;
+            }
+            for datagram in taken {
+                assert_eq!(datagram, pattern(datagram.len()));
+                received.push(datagram.len());
+            }
+        }
+    }
+    expected.sort_unstable();
+    received.sort_unstable();
+    assert_eq!(received, expected);
+    pair.a.assert_no_datagrams();
+    pair.b.assert_no_datagrams();
+}
+
+// spec: STR-38
+#[test]
+fn the_budget_is_given_in_order_and_as_a_whole() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.stream();
+    pair.b.datagrams.set_budget(100_000);
+    pair.a.table[1].send.credit.limit = 1 << 30;
+    pair.b.table[1].recv.credit.limit = 1 << 30;
+    for size in [120_000, 130_000, 50_000] {
+        pair.a.send_now(a, &pattern(size), &RELIABLE);
+        let packet = pair.a.packet(ROOM).unwrap();
+        pair.b.take(&packet).unwrap();
+        pair.a.acked(&packet);
+    }
+    let granted = pair.b.packet(ROOM).unwrap();
+    let limits = |packet: &Packet| -> Vec<_> {
+        let credit = |f: Frame<'_>| match f {
+            Frame::Credit(Credit { lsid, limit }) if lsid > 1 => Some((lsid, limit)),
+            _ => None,
+        };
+        packet.frames().into_iter().filter_map(credit).collect()
+    };
+    assert_eq!(
+        limits(&granted),
+        [(3, 120_000)],
+        "the others wait, the small one behind the large one"
+    );
+    pair.a.take(&granted).unwrap();
+    pair.b.lost(&granted);
+    pair.run();
+    assert_eq!(pair.b.datagram_stats().received_as_stream, 1);
+    assert_eq!(pair.b.datagrams_now(b), [pattern(120_000)]);
+    pair.run();
+    assert_eq!(pair.b.datagrams_now(b), [pattern(130_000)]);
+    pair.run();
+    assert_eq!(pair.b.datagrams_now(b), [pattern(50_000)]);
+}
+
+// spec: STR-38
+#[test]
+fn what_is_reset_frees_the_budget_for_the_next() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.stream();
+    pair.b.datagrams.set_budget(100_000);
+    let options = deadline(100);
+    pair.a.send_now(a, &pattern(120_000), &options);
+    let packet = pair.a.packet(ROOM).unwrap();
+    pair.b.take(&packet).unwrap();
+    pair.a.acked(&packet);
+    pair.a.send_now(a, &pattern(110_000), &RELIABLE);
+    // The first is granted, and never sends more.
+    pair.b.packet(ROOM).unwrap();
+    pair.a.on_timer(at(100));
+    pair.run();
+    assert_eq!(pair.b.datagrams_now(b), [pattern(110_000)]);
+    pair.run();
+    pair.b.assert_no_datagrams();
+    assert_eq!((pair.a.len(), pair.b.len()), (1, 1));
+}
+
+// spec: STR-39
+#[test]
+fn what_waits_without_credit_is_bounded() {
+    let mut pair = Pair::new();
+    let streams: Vec<_> = (0..6).map(|_| pair.stream()).collect();
+    let frame = |lsid| Frame::Datagram(Datagram { lsid, data: &[7; 872] });
+    for _ in 0..2000 {
+        pair.b.forged(&frame(1)).unwrap();
+    }
+    assert!(pair.b.datagrams.stateless() <= 1 << 20);
+    assert_eq!(pair.b.datagram_stats().received_stateless, 1048);
+    assert_eq!(pair.b.datagram_stats().dropped_full, 952);
+    for lsid in [3, 5, 7, 9, 11] {
+        for _ in 0..2000 {
+            pair.b.forged(&frame(lsid)).unwrap();
+        }
+    }
+    assert!(pair.b.datagrams.stateless() <= 4 << 20);
+    for (_, b) in &streams {
+        pair.b.datagrams_now(*b);
+    }
+    pair.b.assert_no_datagrams();
+    // Empty ones cost something too.
+    for _ in 0..20_000 {
+        pair.b
+            .forged(&Frame::Datagram(Datagram { lsid: 1, data: b"" }))
+            .unwrap();
+    }
+    assert_eq!(pair.b.datagrams_now(streams[0].1).len(), (1 << 20) / 128);
+}
+
+// spec: STR-40
+#[test]
+fn one_that_nobody_takes_is_refused_also_under_way() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.stream();
+    let begun = pair.a.send_now(a, &pattern(20_000), &RELIABLE);
+    let packet = pair.a.packet(ROOM).unwrap();
+    pair.b.take(&packet).unwrap();
+    pair.a.acked(&packet);
+    // Whole, and not taken.
+    let whole = pair.a.send_now(a, &pattern(300), &RELIABLE);
+    while pair.b.datagram_stats().received_as_stream == 0 {
+        let packet = pair.a.packet(ROOM).unwrap();
+        pair.b.take(&packet).unwrap();
+        pair.a.acked(&packet);
+    }
+    pair.b.release(b);
+    let late = pair.a.send_now(a, &pattern(40_000), &RELIABLE);
+    pair.run();
+    let fates = pair.a.fates();
+    assert!(
+        fates.contains(&(begun, DatagramFate::Refused(Code::NO_LISTENER))),
+        "{fates:?}"
+    );
+    let is_late = |f: &(DatagramId, DatagramFate)| f.0 == late && matches!(f.1, DatagramFate::Refused(_));
+    assert!(fates.iter().any(is_late), "{fates:?}");
+    assert!(
+        fates.contains(&(whole, DatagramFate::Delivered)),
+        "it is there, as far as its host is concerned"
+    );
+    pair.a.release(a);
+    pair.run();
+    assert_eq!((pair.a.len(), pair.b.len()), (0, 0));
+    pair.a.assert_no_datagrams();
+    pair.b.assert_no_datagrams();
+    let (sent, received) = (&pair.a.table[0].send.credit, &pair.b.table[0].recv.credit);
+    assert_eq!((sent.charge, received.charge), (received.charge, received.consumed));
+}
+
+// spec: STR-40
+#[test]
+fn one_whose_stream_is_retired_at_the_peer_is_refused() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.stream();
+    pair.a.finish(a).unwrap();
+    pair.b.finish(b).unwrap();
+    pair.run();
+    assert_eq!(pair.b.read_now(b), Ok(ReadOutcome::End));
+    pair.b.release(b);
+    pair.run();
+    assert_eq!(pair.b.len(), 0);
+    let charge = pair.a.table[0].send.credit.charge;
+    let id = pair.a.send_now(a, &pattern(5000), &RELIABLE);
+    pair.run();
+    assert_eq!(pair.a.fates(), [(id, DatagramFate::Refused(Code::PARENT_GONE))]);
+    assert_eq!(pair.a.table[0].send.credit.charge, charge, "nobody counted it");
+    assert_eq!(
+        pair.a.send_datagram(at(0), a, &pattern(1), &RELIABLE),
+        Err(DatagramError::PeerGone)
+    );
+    pair.a.release(a);
+    assert_eq!(
+        pair.a.send_datagram(at(0), a, &pattern(1), &RELIABLE),
+        Err(DatagramError::Closed)
+    );
+    assert_eq!(pair.a.recv_datagram(at(0), a), Err(ReadError::Closed));
+    assert_eq!(pair.a.len(), 0);
+}
+
+#[test]
+fn only_so_much_is_queued_on_a_stream() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.stream();
+    let mut taken = 0;
+    while pair
+        .a
+        .send_datagram(at(0), a, &pattern(30_000), &RELIABLE)
+        .unwrap()
+        .is_some()
+    {
+        taken += 1;
+    }
+    assert_eq!(taken, 17, "of 512 KiB");
+    assert_eq!(
+        pair.a
+            .send_datagram(at(0), a, &pattern(10), &RELIABLE)
+            .map(|id| id.is_some()),
+        Ok(true)
+    );
+    let mut received = 0;
+    while !pair.a.events().contains(&StreamEvent::DatagramWritable(a)) {
+        assert!(pair.step());
+        received += pair.b.datagrams_now(b).len();
+    }
+    assert!(received < taken);
+    assert!(
+        pair.a
+            .send_datagram(at(0), a, &pattern(30_000), &RELIABLE)
+            .unwrap()
+            .is_some()
+    );
+    // What can never fit is taken when nothing else is there.
+    assert_eq!(pair.a.send_datagram(at(0), a, &pattern(600_000), &RELIABLE), Ok(None));
+    let mut is_told = false;
+    while pair.step() {
+        pair.b.datagrams_now(b);
+        is_told |= pair.a.events().contains(&StreamEvent::DatagramWritable(a));
+    }
+    assert!(is_told);
+    assert!(
+        pair.a
+            .send_datagram(at(0), a, &pattern(600_000), &RELIABLE)
+            .unwrap()
+            .is_some()
+    );
+    assert_eq!(pair.a.send_datagram(at(0), a, &pattern(10), &RELIABLE), Ok(None));
+}
+
+#[test]
+fn those_of_a_released_stream_are_still_delivered() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.stream();
+    let id = pair.a.send_now(a, &pattern(100_000), &RELIABLE);
+    pair.a.send_now(a, &pattern(10), &BEST_EFFORT);
+    pair.a.release(a);
+    pair.run();
+    assert_eq!(pair.b.datagrams_now(b), [pattern(10), pattern(100_000)]);
+    assert!(pair.a.fates().contains(&(id, DatagramFate::Delivered)));
+    pair.b.release(b);
+    pair.run();
+    assert_eq!((pair.a.len(), pair.b.len()), (0, 0));
+}
+
+#[test]
+fn at_the_end_of_the_channel_all_fates_are_told_and_what_arrived_can_be_taken() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.stream();
+    pair.b.send_now(b, &pattern(7), &RELIABLE);
+    pair.run();
+    let flying = pair.a.send_now(a, &pattern(10), &BEST_EFFORT);
+    let packet = pair.a.packet(ROOM).unwrap();
+    pair.b.take(&packet).unwrap();
+    let begun = pair.a.send_now(a, &pattern(50_000), &RELIABLE);
+    let packet = pair.a.packet(ROOM).unwrap();
+    pair.b.take(&packet).unwrap();
+    let queued = pair.a.send_now(a, &pattern(40_000), &RELIABLE);
+    assert_eq!(pair.a.send_datagram(at(0), a, &pattern(1 << 20), &RELIABLE), Ok(None));
+    let reason = CloseReason::Replaced;
+    pair.a.fail_all(&reason);
+    pair.b.fail_all(&reason);
+    let events = pair.a.events();
+    for id in [flying, begun, queued] {
+        assert!(
+            events.contains(&StreamEvent::DatagramSettled(id, DatagramFate::ChannelLost)),
+            "{events:?}"
+        );
+    }
+    assert!(events.contains(&StreamEvent::DatagramWritable(a)));
+    assert_eq!(
+        pair.a.send_datagram(at(0), a, &pattern(1), &RELIABLE),
+        Err(DatagramError::Lost(reason.clone()))
+    );
+    assert_eq!(pair.a.recv_datagram(at(0), a), Ok(Some(pattern(7))));
+    assert_eq!(pair.b.recv_datagram(at(0), b), Ok(Some(pattern(10))));
+    assert_eq!(pair.b.recv_datagram(at(0), b), Err(ReadError::Lost(reason)));
+    assert_eq!((pair.a.next_timer(), pair.b.len()), (None, 1));
+}
+
+#[test]
+fn a_stream_that_was_not_accepted_yet_keeps_them() {
+    let mut pair = Pair::new();
+    let a = pair.a.open_top_level("svc", "v1").unwrap();
+    pair.a.send_now(a, &pattern(10), &BEST_EFFORT);
+    pair.a.send_now(a, &pattern(3000), &BEST_EFFORT);
+    let refused = pair.a.open_top_level("svc", "v2").unwrap();
+    pair.a.send_now(refused, &pattern(3000), &RELIABLE);
+    pair.run();
+    let b = pair.b.accept_any().unwrap();
+    assert_eq!(pair.b.datagrams_now(b), [pattern(10), pattern(3000)]);
+    let incoming = pair.b.take_incoming().unwrap();
+    pair.b.refuse(incoming.key, Code::REFUSED_SERVICE);
+    pair.run();
+    pair.a.release(refused);
+    pair.run();
+    assert_eq!((pair.a.len(), pair.b.len()), (1, 1));
+    pair.b.assert_no_datagrams();
+}

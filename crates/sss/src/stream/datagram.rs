@@ -1,0 +1,199 @@
+//! Datagrams.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use sss_proto::{DatagramError, DatagramFate, DatagramOptions, ReadError};
+use tokio::sync::oneshot;
+
+use super::link::Link;
+use crate::driver::wakers::Wait;
+
+/// A datagram that is sent when this is awaited.
+///
+/// Awaiting it waits for room in the stream's queue of datagrams (512 KiB) and then gives the datagram to the host; it does not wait until it is
+/// sent. Cancel safe: a datagram is queued as a whole, or not at all.
+///
+/// It ends with a [`DatagramError`] if the peer takes none so large, the stream was let go here or at the peer, or the
+/// channel has ended.
+#[must_use = "a datagram is sent only when this is awaited"]
+pub struct SendDatagram<'a> {
+    link: &'a Link,
+    data: Bytes,
+    options: DatagramOptions,
+}
+
+impl<'a> SendDatagram<'a> {
+    pub(crate) fn new(link: &'a Link, data: Bytes) -> Self {
+        let options = DatagramOptions::default();
+        Self { link, data, options }
+    }
+
+    /// Sends it until it has arrived, or until its deadline. Default: best effort, which small datagrams are sent once for.
+    pub fn reliable(mut self) -> Self {
+        self.options.reliable = true;
+        self
+    }
+
+    /// How long it is of use to the peer, from now on: it is given up when it can no longer arrive in that time.
+    ///
+    /// Default: 5 s if it is best effort, and no deadline if it is reliable.
+    pub fn deadline(mut self, time: Duration) -> Self {
+        self.options.deadline = Some(time);
+        self
+    }
+
+    /// Asks what becomes of it: awaiting it then gives a [`Receipt`].
+    pub fn tracked(mut self) -> SendTracked<'a> {
+        self.options.tracked = true;
+        SendTracked(self)
+    }
+
+    /// Gives the datagram to the host if there is room for it now, and says whether there was.
+    ///
+    /// # Errors
+    /// As when it is awaited.
+    pub fn try_send(self) -> Result<bool, DatagramError> {
+        let id = self.link.call(|inner, now| {
+            inner.want_driver();
+            inner.core.send_datagram(now, self.link.id(), &self.data, &self.options)
+        })?;
+        Ok(id.is_some())
+    }
+
+    /// The receipt, if one was asked for.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Receipt>, DatagramError>> {
+        let Self { link, data, options } = self;
+        link.call(|inner, now| {
+            let sent = inner.core.send_datagram(now, link.id(), data, options);
+            Poll::Ready(match sent {
+                Ok(Some(id)) => {
+                    inner.want_driver();
+                    let fate = options.tracked.then(|| inner.waiters.settled(link.id().peer(), id));
+                    Ok(fate.map(Receipt))
+                }
+                Ok(None) => {
+                    inner.waiters.wait(link.id(), Wait::DatagramRoom, cx.waker());
+                    return Poll::Pending;
+                }
+                Err(error) => Err(error),
+            })
+        })
+    }
+}
+
+impl Future for SendDatagram<'_> {
+    type Output = Result<(), DatagramError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.get_mut().poll_send(cx).map_ok(|_| ())
+    }
+}
+
+/// A [`SendDatagram`] that gives a [`Receipt`] when it is awaited.
+#[must_use = "a datagram is sent only when this is awaited"]
+pub struct SendTracked<'a>(SendDatagram<'a>);
+
+impl Future for SendTracked<'_> {
+    type Output = Result<Receipt, DatagramError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let sent = self.get_mut().0.poll_send(cx);
+        sent.map_ok(|receipt| receipt.unwrap_or_else(Receipt::of_nothing))
+    }
+}
+
+/// Tells what became of a datagram, when it is awaited. May outlive the stream.
+#[derive(Debug)]
+#[must_use = "a receipt tells something only when it is awaited"]
+pub struct Receipt(oneshot::Receiver<DatagramFate>);
+
+impl Receipt {
+    fn of_nothing() -> Self {
+        Self(oneshot::channel().1)
+    }
+}
+
+impl Future for Receipt {
+    type Output = DatagramFate;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let fate = Pin::new(&mut self.get_mut().0).poll(cx);
+        fate.map(|fate| fate.unwrap_or(DatagramFate::ChannelLost))
+    }
+}
+
+pub(crate) fn poll_recv(link: &Link, cx: &mut Context<'_>) -> Poll<Result<Bytes, ReadError>> {
+    link.call(|inner, now| match inner.core.recv_datagram(now, link.id()) {
+        Ok(None) => {
+            inner.waiters.wait(link.id(), Wait::Datagram, cx.waker());
+            Poll::Pending
+        }
+        Ok(Some(datagram)) => {
+            inner.want_driver();
+            Poll::Ready(Ok(datagram))
+        }
+        Err(error) => Poll::Ready(Err(error)),
+    })
+}
+
+/// Implements sending of datagrams for a handle with `link(&self)`.
+macro_rules! datagram_sending_methods {
+    ($handle:ty) => {
+        impl $handle {
+            /// Sends a message of any size up to [`Self::max_datagram_size`], which the peer gets whole, in no order with anything
+            /// else. It goes when the result is awaited.
+            ///
+            /// Small best-effort datagrams travel in one packet as long as few packets are lost; all others travel as streams of their
+            /// own, sent again until their deadline. The peer sees no difference. Any number may be under way, and they may be sent
+            /// as long as this side holds the stream, also after [`Self::finish`].
+            pub fn send_datagram(&self, data: impl Into<bytes::Bytes>) -> $crate::SendDatagram<'_> {
+                $crate::SendDatagram::new(self.link(), data.into())
+            }
+
+            /// The largest datagram that the peer takes, in bytes; 0: none. As long as the peer has not said: 64 MiB, the
+            /// largest that there can be.
+            pub fn max_datagram_size(&self) -> u64 {
+                let peer = self.link().id().peer();
+                let size = self.link().call(|inner, _| inner.core.max_datagram_size(peer));
+                size.unwrap_or(0)
+            }
+        }
+    };
+}
+pub(crate) use datagram_sending_methods;
+
+/// Implements receiving of datagrams for a handle with `link(&self)`.
+macro_rules! datagram_receiving_methods {
+    ($handle:ty) => {
+        impl $handle {
+            /// The next datagram that has arrived whole on the stream. Several tasks may receive at once.
+            ///
+            /// It is no sign of the peer's end of the stream: that is told by reading.
+            ///
+            /// Cancel safe: no datagram is lost.
+            ///
+            /// # Errors
+            /// If the channel has ended, and nothing that had arrived is left.
+            pub async fn recv_datagram(&self) -> Result<bytes::Bytes, $crate::ReadError> {
+                std::future::poll_fn(|cx| $crate::stream::datagram::poll_recv(self.link(), cx)).await
+            }
+
+            /// The next datagram that has arrived whole, if there is one already.
+            ///
+            /// # Errors
+            /// As [`Self::recv_datagram`].
+            pub fn try_recv_datagram(&self) -> Result<Option<bytes::Bytes>, $crate::ReadError> {
+                let link = self.link();
+                link.call(|inner, now| {
+                    inner.want_driver();
+                    inner.core.recv_datagram(now, link.id())
+                })
+            }
+        }
+    };
+}
+pub(crate) use datagram_receiving_methods;
