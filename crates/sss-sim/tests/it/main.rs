@@ -5,6 +5,7 @@ mod endings;
 mod links;
 mod mutation;
 mod negotiation;
+mod out_of_band;
 mod paths;
 mod random;
 mod support;
