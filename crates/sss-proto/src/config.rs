@@ -45,8 +45,11 @@ pub struct WindowConfig {
     pub per_stream_initial: u64,
     /// Largest window that a stream's window grows to.
     pub per_stream_max: u64,
-    /// Sum of what all streams of one peer may hold unread.
+    /// What the windows of all streams of one peer may have beyond 4096 bytes each, once they were raised. Together with `root`,
+    /// this bounds what the peer can make this host keep, apart from about 4.5 KiB for each stream that the application holds.
     pub per_peer_budget: u64,
+    /// The same for all peers of the host together.
+    pub per_host_budget: u64,
     /// Window of the root: first data of new top-level streams. At least 65,536.
     pub root: u64,
     /// Largest datagram on a stream that is taken, at most 64 MiB. 0: none.
@@ -62,6 +65,7 @@ impl Default for WindowConfig {
             per_stream_initial: 256 << 10,
             per_stream_max: 16 << 20,
             per_peer_budget: 64 << 20,
+            per_host_budget: 256 << 20,
             root: 1 << 20,
             max_message: 1 << 20,
             datagram_budget: 64 << 20,

@@ -32,6 +32,7 @@ use crate::ids::PeerId;
 use crate::io::{Ecn, Event, Input, Instant, Output, Transmit, TransmitBuf};
 use crate::negotiation::{Responder, responder};
 use crate::peer::{Context, Peer};
+use crate::streams::HostBudget;
 use crate::token::Token;
 use demux::Demux;
 use services::Services;
@@ -63,6 +64,8 @@ pub(crate) struct Own {
     pub(crate) rng: StdRng,
     /// The key of stateless reset tokens (PRT-11).
     pub(crate) reset_key: [u8; 32],
+    /// What the receive windows of all peers have.
+    pub(crate) budget: HostBudget,
 }
 
 impl Own {
@@ -179,6 +182,7 @@ impl Host {
                 config: Arc::new(config),
                 rng,
                 reset_key,
+                budget: HostBudget::default(),
             },
             peers: Peers {
                 slots: Slab::new(),

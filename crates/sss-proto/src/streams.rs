@@ -6,7 +6,7 @@
 //!   [`attachment`], which maps LSIDs;
 //! - [`state`]: the states of both directions; [`send`], [`recv`], [`reassembly`]: their bytes, while there are any;
 //! - [`records`]: what the application does with records; [`marks`]: the marks that wait for a reader;
-//! - [`credit`] and [`windows`]: what may be sent, and what the peer may send;
+//! - [`credit`], [`windows`] and [`budget`]: what may be sent, and what the peer may send;
 //! - [`datagrams`]: messages of any size on a stream;
 //! - [`schedule`]: whose turn it is, by the levels of [`priority`]; [`control`]: what goes before data;
 //! - [`listen`]: which children of the peer may wait to be accepted.
@@ -27,6 +27,7 @@
 
 mod app;
 mod attachment;
+mod budget;
 mod control;
 mod credit;
 mod datagrams;
@@ -64,6 +65,7 @@ use sss_wire::Code;
 use sss_wire::constants::STREAM_BORROW;
 
 pub use app::ReadOutcome;
+pub(crate) use budget::HostBudget;
 pub use datagrams::{DatagramFate, DatagramId, DatagramOptions, DatagramStats};
 pub use info::{StreamInfo, SubtreeInfo};
 pub use listen::ListenMode;
@@ -139,6 +141,8 @@ pub(crate) struct Streams {
     control: Control,
     windows: Windows,
     datagrams: Datagrams,
+    /// How many streams have a budget.
+    budgets: usize,
     names: NameCache,
     pool: Pool,
     app: Waiting,
@@ -164,8 +168,10 @@ impl Streams {
         let windows = Windows::new(config.window);
         let mut root = Node::new(NONE, 0, Opener::Own, None);
         root.set(Flags::HELD.with(Flags::ANNOUNCED).with(Flags::INIT_ACKED));
-        root.send.credit.limit = MIN_ROOT_CREDIT;
-        root.recv.credit = windows.root();
+        root.send.limit = MIN_ROOT_CREDIT;
+        let window = windows.root();
+        root.recv.limit = window.window;
+        root.account_mut().tuning = Some(window);
         let mut table = Table::default();
         table.insert(root);
         let datagrams = Datagrams::new(&config.window, config.seed);
@@ -176,6 +182,7 @@ impl Streams {
             scheduler: Scheduler::default(),
             control: Control::default(),
             windows,
+            budgets: 0,
             names: NameCache::default(),
             pool: Pool::default(),
             app: Waiting::default(),
@@ -266,9 +273,9 @@ impl Streams {
 
     /// Raises a limit that the peer grants.
     fn raise_limit(&mut self, index: u32, limit: u64) {
-        let credit = &mut self.table[index].send.credit;
-        if limit > credit.limit {
-            credit.limit = limit;
+        let send = &mut self.table[index].send;
+        if limit > send.limit {
+            send.limit = limit;
             resume(&mut self.table, &mut self.control, index);
         }
     }

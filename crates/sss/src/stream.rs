@@ -78,6 +78,17 @@ macro_rules! tree_methods {
                 self.link().set_listen_mode(mode);
             }
 
+            /// Limits what the peer may send, unread, on the stream and all streams below it, in bytes beyond what each
+            /// has anyway: the first 64 KiB, which it borrows from its parent, then 4 KiB. With `None`, the default,
+            /// only the budgets of the peer and of the host limit it ([`WindowConfig`](crate::WindowConfig)). What was granted before
+            /// stays granted.
+            ///
+            /// A subtree that has used up its budget goes on slowly; its siblings do not notice.
+            pub fn set_budget(&self, bytes: Option<u64>) {
+                self.link()
+                    .call(|inner, _| inner.core.set_budget(self.id(), bytes));
+            }
+
             /// The next child of the stream that the peer has opened. Several tasks may accept at once.
             ///
             /// Cancel safe: no child is lost.

@@ -234,6 +234,12 @@ impl Host {
         self.with_peer(stream.peer, |p| p.streams().set_listen_mode(stream.key, mode));
     }
 
+    /// Limits what the receive windows of a stream and all streams below it may have beyond 4096 bytes each, in bytes; `None`, the
+    /// default: only the budgets of the peer and of the host do. Windows that are larger already shrink as they are used.
+    pub fn set_budget(&mut self, stream: StreamId, bytes: Option<u64>) {
+        self.with_peer(stream.peer, |p| p.streams().set_budget(stream.key, bytes));
+    }
+
     /// Takes as much of `data` as the stream's send buffer has room for, and says how many bytes. On 0,
     /// [`Event::Writable`](crate::Event::Writable) follows.
     ///

@@ -36,10 +36,12 @@ pub(crate) struct AcceptKeys {
 /// The tree of a new peer.
 pub(super) fn new_streams(context: &mut Context<'_>) -> Streams {
     let window = context.own.config.window;
-    Streams::new(StreamsConfig {
+    let mut streams = Streams::new(StreamsConfig {
         window,
         seed: context.own.rng.random(),
-    })
+    });
+    streams.share_budget(context.own.budget.clone());
+    streams
 }
 
 impl Peer {

@@ -7,53 +7,75 @@ use sss_wire::Code;
 use sss_wire::constants::{OPEN_COST, STREAM_BORROW};
 
 use super::Streams;
-use super::node::{Flags, NONE, Opener, ROOT};
+use super::budget::Budget;
+use super::node::{Flags, NONE, Node, Opener, ROOT};
 use super::table::Table;
-use super::windows::Tuning;
+use super::windows::{Gauge, Tuning};
 use crate::error::ProtocolError;
 
 /// What a limit has left at least when a stream is retired (STR-21).
 pub(super) const LAST_CREDIT: u64 = 4096;
 
-/// The credit that the peer grants to this host.
-#[derive(Debug)]
-pub(super) struct SendCredit {
-    pub(super) limit: u64,
-    pub(super) charge: u64,
-}
-
-impl SendCredit {
-    pub(super) fn new(limit: u64) -> Self {
-        Self { limit, charge: 0 }
-    }
-
-    pub(super) fn room(&self) -> u64 {
-        self.limit.saturating_sub(self.charge)
-    }
-}
-
-/// The credit that this host grants to the peer.
-#[derive(Debug)]
-pub(super) struct RecvCredit {
-    pub(super) limit: u64,
-    pub(super) charge: u64,
-    pub(super) consumed: u64,
+/// What a stream's credit has to do with others. A stream without children whose window is that of a new stream has none.
+#[derive(Debug, Default)]
+pub(super) struct Account {
+    /// What its children are charged here of what this host sends.
+    sent_below: u64,
+    /// The same of what the peer sends.
+    received_below: u64,
+    /// What of that was consumed.
+    consumed_below: u64,
     /// The window, once it is not that of a new stream.
-    pub(super) tuning: Option<Box<Tuning>>,
+    pub(super) tuning: Option<Tuning>,
+    /// Limits the windows of the stream and those below.
+    pub(super) budget: Option<Budget>,
 }
 
-impl RecvCredit {
-    pub(super) fn new(limit: u64) -> Self {
-        Self {
-            limit,
-            charge: 0,
-            consumed: 0,
-            tuning: None,
+impl Account {
+    pub(super) fn set_sent_below(&mut self, bytes: u64) {
+        self.sent_below = bytes;
+    }
+}
+
+impl Node {
+    pub(super) fn account_mut(&mut self) -> &mut Account {
+        self.account.get_or_insert_default()
+    }
+
+    /// What this host sent of the stream's limit; of a datagram stream, what its parent was charged.
+    pub(super) fn send_charge(&self) -> u64 {
+        let own = if self.has(Flags::DATAGRAM) { 0 } else { self.send.sent };
+        own + self.account.as_ref().map_or(0, |a| a.sent_below)
+    }
+
+    /// What is left of the limit that the peer granted.
+    pub(super) fn send_room(&self) -> u64 {
+        self.send.limit.saturating_sub(self.send_charge())
+    }
+
+    /// What the peer was granted, what it sent of that, and what of that is out of the way.
+    pub(super) fn gauge(&self) -> Gauge {
+        let below = self
+            .account
+            .as_ref()
+            .map_or((0, 0), |a| (a.received_below, a.consumed_below));
+        let waiting = self.rare.as_ref().map_or(0, |r| r.listen.waiting());
+        Gauge {
+            limit: self.recv.limit,
+            charge: self.recv.received.saturating_add(below.0),
+            consumed: self.recv.read.saturating_add(below.1),
+            held: below.0.saturating_sub(below.1).saturating_sub(waiting),
         }
     }
 
-    pub(super) fn room(&self) -> u64 {
-        self.limit.saturating_sub(self.charge)
+    /// What is left of the limit that the peer was granted.
+    pub(super) fn recv_room(&self) -> u64 {
+        let gauge = self.gauge();
+        gauge.limit.saturating_sub(gauge.charge)
+    }
+
+    pub(super) fn tuning(&self) -> Option<&Tuning> {
+        self.account.as_ref().and_then(|a| a.tuning.as_ref())
     }
 }
 
@@ -67,6 +89,11 @@ pub(super) struct Room {
 /// The part of a charge that the parent bears.
 fn borrowed(charge: u64) -> u64 {
     charge.min(STREAM_BORROW)
+}
+
+/// What the parent bears of the last `amount` of a charge.
+fn borrowed_of(charge: u64, amount: u64) -> u64 {
+    borrowed(charge) - borrowed(charge.saturating_sub(amount))
 }
 
 impl Table {
@@ -86,15 +113,14 @@ impl Table {
         let mut most = u64::MAX;
         let mut at = index;
         loop {
-            let credit = &self[at].send.credit;
-            let here = credit.room();
+            let here = self[at].send_room();
             if here < most && here < room.bytes {
                 room = Room {
                     bytes: here,
                     limited_by: at,
                 };
             }
-            most = most.min(STREAM_BORROW.saturating_sub(credit.charge));
+            most = most.min(STREAM_BORROW.saturating_sub(self[at].send_charge()));
             match self.bearer(at) {
                 Some(parent) if most > 0 => at = parent,
                 _ => return room,
@@ -114,8 +140,8 @@ impl Table {
         }
         let parent = self.send_room(node.place.parent);
         let left = parent.bytes.checked_sub(OPEN_COST).ok_or(parent.limited_by)?;
-        let own = node.send.credit.room();
-        let borrow = STREAM_BORROW.saturating_sub(node.send.credit.charge);
+        let own = node.send_room();
+        let borrow = STREAM_BORROW.saturating_sub(node.send_charge());
         let is_own = own <= left || borrow <= left;
         Ok(Room {
             bytes: if is_own { own } else { left },
@@ -123,15 +149,24 @@ impl Table {
         })
     }
 
-    /// Counts what this host sends.
-    pub(super) fn charge_send(&mut self, index: u32, amount: u64) {
+    /// Counts bytes that this host has sent of a stream.
+    pub(super) fn charge_send(&mut self, index: u32, bytes: u64) {
+        let node = &self[index];
+        debug_assert!(node.send_charge() <= node.send.limit, "charge beyond the limit");
+        let passed = borrowed_of(node.send_charge(), bytes);
+        if let Some(parent) = self.bearer(index) {
+            self.charge_send_below(parent, passed);
+        }
+    }
+
+    /// Counts what a child of a stream is charged for here, or its opening.
+    pub(super) fn charge_send_below(&mut self, index: u32, amount: u64) {
         let (mut at, mut amount) = (index, amount);
         while amount > 0 {
-            let credit = &mut self[at].send.credit;
-            let before = borrowed(credit.charge);
-            credit.charge += amount;
-            debug_assert!(credit.charge <= credit.limit, "charge beyond the limit");
-            amount = borrowed(credit.charge) - before;
+            let node = &mut self[at];
+            node.account_mut().sent_below += amount;
+            debug_assert!(node.send_charge() <= node.send.limit, "charge beyond the limit");
+            amount = borrowed_of(node.send_charge(), amount);
             match self.bearer(at) {
                 Some(parent) => at = parent,
                 None => return,
@@ -146,16 +181,17 @@ impl Table {
         if node.has(Flags::DETACHED) || !node.has(Flags::ANNOUNCED) {
             return;
         }
-        let mut amount = OPEN_COST + borrowed(node.send.credit.charge);
+        let mut amount = OPEN_COST + borrowed(node.send_charge());
         let mut next = self.bearer(index);
         self[index].set(Flags::DETACHED);
         while let Some(at) = next
             && amount > 0
         {
-            let credit = &mut self[at].send.credit;
-            let before = borrowed(credit.charge);
-            credit.charge = credit.charge.saturating_sub(amount);
-            amount = before - borrowed(credit.charge);
+            let node = &mut self[at];
+            let before = borrowed(node.send_charge());
+            let below = &mut node.account_mut().sent_below;
+            *below = below.saturating_sub(amount);
+            amount = before - borrowed(node.send_charge());
             next = self.bearer(at);
             freed(self, at);
         }
@@ -163,18 +199,22 @@ impl Table {
 }
 
 impl Streams {
-    /// Counts what the peer sent (STR-19).
-    pub(super) fn charge_recv(&mut self, index: u32, amount: u64) -> Result<(), ProtocolError> {
+    /// Counts bytes that the peer has sent of a stream (STR-19).
+    pub(super) fn charge_recv(&mut self, index: u32, bytes: u64) -> Result<(), ProtocolError> {
+        let passed = self.check_charge(index, bytes)?;
+        match self.table[index].place.parent {
+            NONE => Ok(()),
+            parent => self.charge_recv_below(parent, passed),
+        }
+    }
+
+    /// Counts what a child of a stream is charged for here, or its opening.
+    pub(super) fn charge_recv_below(&mut self, index: u32, amount: u64) -> Result<(), ProtocolError> {
         let (mut at, mut amount) = (index, amount);
         while amount > 0 {
-            let credit = &mut self.table[at].recv.credit;
-            let before = borrowed(credit.charge);
-            credit.charge = credit.charge.saturating_add(amount);
-            if credit.charge > credit.limit {
-                return Err(ProtocolError::new(Code::CREDIT_EXCEEDED, "more data than was granted"));
-            }
-            amount = borrowed(credit.charge) - before;
-            self.review_credit(at);
+            let below = &mut self.table[at].account_mut().received_below;
+            *below = below.saturating_add(amount);
+            amount = self.check_charge(at, amount)?;
             match self.table[at].place.parent {
                 NONE => break,
                 parent => at = parent,
@@ -183,20 +223,37 @@ impl Streams {
         Ok(())
     }
 
-    /// Counts what the application read, or what was discarded (STR-20).
-    pub(super) fn consume(&mut self, index: u32, amount: u64) {
+    /// The charge of a stream has grown. Returns how much of that its parent bears.
+    fn check_charge(&mut self, index: u32, amount: u64) -> Result<u64, ProtocolError> {
+        let gauge = self.table[index].gauge();
+        if gauge.charge > gauge.limit {
+            return Err(ProtocolError::new(Code::CREDIT_EXCEEDED, "more data than was granted"));
+        }
+        self.review_credit(index);
+        Ok(borrowed_of(gauge.charge, amount))
+    }
+
+    /// Counts bytes of a stream that the application has read, or that were discarded (STR-20).
+    pub(super) fn consume(&mut self, index: u32, bytes: u64) {
+        if bytes == 0 {
+            return;
+        }
+        let consumed = self.table[index].gauge().consumed;
+        self.review_credit(index);
+        self.consume_below(self.table[index].place.parent, borrowed_of(consumed, bytes));
+    }
+
+    /// Counts what was consumed of a child of a stream, or that it was accepted or refused.
+    pub(super) fn consume_below(&mut self, index: u32, amount: u64) {
         let (mut at, mut amount) = (index, amount);
-        while amount > 0 {
-            let credit = &mut self.table[at].recv.credit;
-            let before = borrowed(credit.consumed);
-            credit.consumed += amount;
-            debug_assert!(credit.consumed <= credit.charge, "more consumed than charged");
-            amount = borrowed(credit.consumed) - before;
+        while amount > 0 && at != NONE {
+            let node = &mut self.table[at];
+            node.account_mut().consumed_below += amount;
+            let gauge = node.gauge();
+            debug_assert!(gauge.consumed <= gauge.charge, "more consumed than charged");
+            amount = borrowed_of(gauge.consumed, amount);
             self.review_credit(at);
-            match self.table[at].place.parent {
-                NONE => break,
-                parent => at = parent,
-            }
+            at = self.table[at].place.parent;
         }
     }
 
@@ -204,7 +261,7 @@ impl Streams {
     pub(super) fn consume_opening(&mut self, index: u32) {
         let node = &self.table[index];
         if node.place.opener == Opener::Peer {
-            self.consume(node.place.parent, OPEN_COST);
+            self.consume_below(node.place.parent, OPEN_COST);
         }
     }
 
@@ -216,10 +273,11 @@ impl Streams {
         }
         // A direction whose end is known needs credit only for children: without any, the last of it (STR-21).
         let is_ending = node.status.recv.has_size() && node.place.children == 0;
-        if is_ending && node.recv.credit.room() >= LAST_CREDIT {
+        if is_ending && node.recv_room() >= LAST_CREDIT {
             return;
         }
-        if self.windows.is_due(&node.recv.credit) {
+        let left = self.budget_left(index);
+        if self.windows.is_due(node.gauge(), node.tuning(), left) {
             self.queue_credit(index);
         }
     }
@@ -234,5 +292,19 @@ impl Streams {
             let table = &self.table;
             self.control.credits.push(key, |k| table.find(k).is_some());
         }
+    }
+
+    /// Raises the limit of a stream as far as its window and the budgets go; returns it.
+    pub(super) fn grant(&mut self, index: u32) -> u64 {
+        let node = &self.table[index];
+        let left = self.budget_left(index);
+        let before = node.tuning().map_or(0, Tuning::extra);
+        if let Some((limit, tuning)) = self.windows.grant(node.gauge(), node.tuning(), left) {
+            let node = &mut self.table[index];
+            node.recv.limit = limit;
+            node.account_mut().tuning = Some(tuning);
+            self.note_window(index, before, tuning.extra());
+        }
+        self.table[index].recv.limit
     }
 }

@@ -190,13 +190,12 @@ impl Streams {
                 continue;
             }
             let lsid = self.lsid(index);
-            let is_datagram = self.table[index].has(Flags::DATAGRAM);
-            let credit = &mut self.table[index].recv.credit;
             // STR-38: the limit of a datagram has its last value already.
-            if !is_datagram {
-                self.windows.grant(credit);
-            }
-            let limit = credit.limit;
+            let limit = if self.table[index].has(Flags::DATAGRAM) {
+                self.table[index].recv.limit
+            } else {
+                self.grant(index)
+            };
             Credit { lsid, limit }.encode(packet.eliciting());
             packet.remember(match index {
                 ROOT => Token::RootCredit { limit },
@@ -242,7 +241,7 @@ impl Streams {
         {
             let waiter = self.table.find(key).and_then(|index| {
                 let node = &mut self.table[index];
-                let is_on = node.has(Flags::RESUMING) && node.send.credit.room() > 0;
+                let is_on = node.has(Flags::RESUMING) && node.send_room() > 0;
                 let waiter = is_on.then(|| node.rare.as_mut()?.waiters.pop()).flatten();
                 if waiter.is_none() {
                     node.clear(Flags::RESUMING);
@@ -483,7 +482,7 @@ impl Streams {
         node.ordinal = self.attachment.next();
         let parent = node.place.parent;
         self.attachment.announce(index);
-        self.table.charge_send(parent, OPEN_COST);
+        self.table.charge_send_below(parent, OPEN_COST);
         if self.table[index].has(Flags::DATAGRAM) {
             self.on_datagram_announced(index);
         }

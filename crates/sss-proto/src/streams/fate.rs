@@ -43,7 +43,7 @@ impl Streams {
             }
             Token::Credit { key, limit } => {
                 if let Some(index) = self.table.find(key)
-                    && self.table[index].recv.credit.limit == limit
+                    && self.table[index].recv.limit == limit
                     && !self.table[index].has(Flags::CREDIT_DUE)
                 {
                     self.table[index].clear(Flags::CREDIT_OPEN);
@@ -101,7 +101,7 @@ impl Streams {
     }
 
     fn on_credit_lost(&mut self, index: u32, limit: u64) {
-        if self.table[index].recv.credit.limit == limit && self.table[index].has(Flags::CREDIT_OPEN) {
+        if self.table[index].recv.limit == limit && self.table[index].has(Flags::CREDIT_OPEN) {
             self.queue_credit(index);
         }
     }

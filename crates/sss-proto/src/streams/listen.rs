@@ -61,6 +61,7 @@ impl Streams {
         let key = self.table.key(index);
         if parent == ROOT {
             self.app.incoming.push_back(key);
+            self.add_burden(index, OPEN_COST);
             return;
         }
         let mut backlog = std::mem::take(&mut self.table[parent].rare_mut().backlog);
@@ -88,24 +89,32 @@ impl Streams {
 
     /// What an unaccepted stream burdens its parent with.
     fn burden(&self, index: u32) -> u64 {
-        let node = &self.table[index];
-        let below = node.rare.as_ref().map_or(0, |r| r.listen.burden);
-        OPEN_COST + node.recv.unread() + below
+        let below = self.table[index].rare.as_ref().map_or(0, |r| r.listen.burden);
+        self.own_burden(index) + below
+    }
+
+    fn own_burden(&self, index: u32) -> u64 {
+        OPEN_COST + self.table[index].recv.unread()
     }
 
     /// Bytes have come for an unaccepted stream; if that is too much for a limit above it, it is refused.
     pub(super) fn add_burden(&mut self, index: u32, bytes: u64) {
         let mut at = index;
         let mut is_too_much = false;
-        while self.table[at].has(Flags::UNACCEPTED) {
+        let mut burdens = self.table[index].has(Flags::UNACCEPTED);
+        if !burdens {
+            return;
+        }
+        while at != ROOT {
             at = self.table[at].place.parent;
-            if at == ROOT {
-                break;
-            }
             let listen = &mut self.table[at].rare_mut().listen;
-            listen.burden += bytes;
-            let burden = listen.burden;
-            is_too_much |= matches!(self.listen_mode(at), ListenMode::Limit(limit) if burden > limit);
+            listen.waiting += bytes;
+            if burdens {
+                listen.burden += bytes;
+                let burden = listen.burden;
+                is_too_much |= matches!(self.listen_mode(at), ListenMode::Limit(limit) if burden > limit);
+                burdens = self.table[at].has(Flags::UNACCEPTED);
+            }
         }
         if is_too_much {
             let key = self.table.key(index);
@@ -115,13 +124,25 @@ impl Streams {
 
     /// Bytes of an unaccepted stream were discarded.
     pub(super) fn lift_burden(&mut self, index: u32, bytes: u64) {
+        if self.table[index].has(Flags::UNACCEPTED) {
+            self.lift(index, bytes, bytes);
+        }
+    }
+
+    /// Takes so much from the burden and from what waits above an unaccepted stream.
+    fn lift(&mut self, index: u32, burden: u64, waiting: u64) {
         let mut at = index;
-        while self.table[at].has(Flags::UNACCEPTED) {
+        let mut burdens = true;
+        while at != ROOT {
             at = self.table[at].place.parent;
             let Some(rare) = self.table[at].rare.as_mut() else {
                 return;
             };
-            rare.listen.burden = rare.listen.burden.saturating_sub(bytes);
+            rare.listen.waiting = rare.listen.waiting.saturating_sub(waiting);
+            if burdens {
+                rare.listen.burden = rare.listen.burden.saturating_sub(burden);
+                burdens = self.table[at].has(Flags::UNACCEPTED);
+            }
         }
     }
 
@@ -130,7 +151,7 @@ impl Streams {
         if !self.table[index].has(Flags::UNACCEPTED) {
             return false;
         }
-        self.lift_burden(index, self.burden(index));
+        self.lift(index, self.burden(index), self.own_burden(index));
         self.table[index].clear(Flags::UNACCEPTED);
         true
     }
@@ -142,28 +163,37 @@ pub(super) struct Listen {
     mode: ListenMode,
     /// The sum of what the unaccepted children burden the stream with, in bytes.
     burden: u64,
+    /// The opening costs and unread bytes of all unaccepted streams below.
+    waiting: u64,
+}
+
+impl Listen {
+    pub(super) fn waiting(&self) -> u64 {
+        self.waiting
+    }
 }
 
 #[cfg(test)]
 impl Streams {
-    /// Checks each stream's burden against what it follows from.
+    /// Checks each stream's burden, and what waits below it, against what they follow from.
     pub(super) fn check_burdens(&self, what: &str) {
-        let mut expected = std::collections::BTreeMap::new();
+        let mut expected: std::collections::BTreeMap<u32, (u64, u64)> = std::collections::BTreeMap::new();
         for index in 1..self.table.slots() {
-            if let Some(node) = self.table.get(index)
-                && node.has(Flags::UNACCEPTED)
-            {
-                *expected.entry(node.place.parent).or_default() += self.burden(index);
+            let Some(node) = self.table.get(index).filter(|n| n.has(Flags::UNACCEPTED)) else {
+                continue;
+            };
+            expected.entry(node.place.parent).or_default().0 += self.burden(index);
+            let mut at = index;
+            while at != ROOT {
+                at = self.table[at].place.parent;
+                expected.entry(at).or_default().1 += self.own_burden(index);
             }
         }
-        for index in 1..self.table.slots() {
+        for index in 0..self.table.slots() {
             let rare = self.table.get(index).and_then(|n| n.rare.as_ref());
-            let burden = rare.map_or(0, |r| r.listen.burden);
-            assert_eq!(
-                burden,
-                expected.get(&index).copied().unwrap_or(0),
-                "{what}: slot {index}"
-            );
+            let listen = rare.map_or((0, 0), |r| (r.listen.burden, r.listen.waiting));
+            let expected = expected.get(&index).copied().unwrap_or_default();
+            assert_eq!(listen, expected, "{what}: slot {index}");
         }
     }
 }

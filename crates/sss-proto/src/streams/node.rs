@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sss_wire::Code;
 use sss_wire::constants::STREAM_BORROW;
 
-use super::credit::{RecvCredit, SendCredit};
+use super::credit::Account;
 use super::datagrams::Mailbox;
 use super::family::Kin;
 use super::listen::Listen;
@@ -33,6 +33,7 @@ pub(super) struct Node {
     pub(super) names: Option<Arc<Names>>,
     pub(super) send: SendHalf,
     pub(super) recv: RecvHalf,
+    pub(super) account: Option<Box<Account>>,
     pub(super) rare: Option<Box<Rare>>,
 }
 
@@ -80,7 +81,8 @@ pub(super) struct Sched {
 pub(super) struct SendHalf {
     /// Highest offset sent.
     pub(super) sent: u64,
-    pub(super) credit: SendCredit,
+    /// What the peer grants.
+    pub(super) limit: u64,
     /// Only while there is something to be sent or acknowledged.
     pub(super) buf: Option<Box<SendBuf>>,
 }
@@ -108,7 +110,8 @@ pub(super) struct RecvHalf {
     pub(super) received: u64,
     /// Offset up to which bytes were read or discarded.
     pub(super) read: u64,
-    pub(super) credit: RecvCredit,
+    /// What the peer was granted.
+    pub(super) limit: u64,
     /// Only while there is something to be read or missing.
     pub(super) buf: Option<Box<RecvBuf>>,
 }
@@ -203,15 +206,16 @@ impl Node {
             names,
             send: SendHalf {
                 sent: 0,
-                credit: SendCredit::new(STREAM_BORROW),
+                limit: STREAM_BORROW,
                 buf: None,
             },
             recv: RecvHalf {
                 received: 0,
                 read: 0,
-                credit: RecvCredit::new(STREAM_BORROW),
+                limit: STREAM_BORROW,
                 buf: None,
             },
+            account: None,
             rare: None,
         }
     }
@@ -274,7 +278,7 @@ impl Node {
 
 /// A set of properties of a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Flags(u32);
+pub(super) struct Flags(u64);
 
 /// Declares the properties, one bit each.
 macro_rules! flags {

@@ -45,7 +45,7 @@ impl Streams {
         if node.has(Flags::CREDIT_OPEN) {
             return false;
         }
-        if node.recv.credit.room() < LAST_CREDIT {
+        if node.recv_room() < LAST_CREDIT {
             self.queue_credit(index);
             return false;
         }
@@ -53,6 +53,13 @@ impl Streams {
     }
 
     fn remove(&mut self, index: u32) {
+        if let Some(tuning) = self.table[index].tuning().copied() {
+            self.windows.give_back(&tuning);
+            self.note_window(index, tuning.extra(), 0);
+        }
+        if self.table[index].account.as_ref().is_some_and(|a| a.budget.is_some()) {
+            self.budgets -= 1;
+        }
         self.table.disown(index);
         self.scheduler.forget(&mut self.table, index);
         let Some(node) = self.table.remove(index) else {
@@ -61,7 +68,6 @@ impl Streams {
         if node.has(Flags::ANNOUNCED) {
             self.attachment.detach(node.place.opener, node.ordinal);
         }
-        self.windows.give_back(&node.recv.credit);
         self.pool.take_back_send(node.send.buf);
         self.pool.take_back_recv(node.recv.buf);
     }

@@ -1,5 +1,6 @@
 //! Two trees joined by a wire that can lose, repeat and reorder packets.
 
+mod budget;
 mod credit;
 mod data;
 mod datagrams;

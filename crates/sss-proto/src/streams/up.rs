@@ -98,7 +98,7 @@ impl Streams {
         let key = self.table.insert(node);
         self.table.adopt(key.index);
         self.attachment.attach(ordinal, key.index);
-        self.charge_recv(parent, OPEN_COST)?;
+        self.charge_recv_below(parent, OPEN_COST)?;
         self.offer(parent, key.index);
         Ok(Some(key.index))
     }
@@ -301,7 +301,7 @@ impl Streams {
         // are sent, to be refused likewise.
         let node = &mut self.table[index];
         node.set(Flags::PEER_GONE);
-        node.send.credit.limit = sss_wire::varint::MAX;
+        node.send.limit = sss_wire::varint::MAX;
         super::resume(&mut self.table, control, index);
     }
 

@@ -1,32 +1,84 @@
-//! Receive windows: how far beyond what was consumed the limits are raised (STR-20).
+//! Receive windows: how far beyond what was consumed the limits are raised (STR-20, STR-46).
 //!
 //! A window doubles when half of it was consumed within two round trips: then the window, and not the sender or the
-//! application, is what bounds the rate. All growth of a peer's windows beyond STREAM_BORROW comes from one budget; when it
-//! is used up, windows stay at STREAM_BORROW.
+//! application, is what bounds the rate. It doubles as well when children that were accepted keep half of it by what was
+//! not read of them, so that a slow reader does not stall its siblings. What windows have beyond MIN_WINDOW comes from the budgets of the peer, of the host
+//! and of subtrees. Large windows leave a quarter of each for small ones; when that quarter is touched, large windows
+//! halve as they are used. When nothing is left, a stream goes on with MIN_WINDOW: slowly, but
+//! nobody's unread data stops it.
 
 use std::time::Duration;
 
 use sss_wire::constants::STREAM_BORROW;
 
-use super::credit::RecvCredit;
+use super::budget::HostBudget;
+use super::credit::LAST_CREDIT;
 use crate::config::WindowConfig;
 use crate::io::Instant;
 
+/// The window that every stream has, whatever the budgets are: as much as a retired stream leaves (STR-21).
+pub(super) const MIN_WINDOW: u64 = LAST_CREDIT;
+
 /// The window of one stream.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Tuning {
     pub(super) window: u64,
+    /// What of it comes from no budget.
+    base: u64,
     /// How far the limit was above what was consumed when it was raised last.
     granted: u64,
     granted_at: Instant,
+}
+
+impl Tuning {
+    /// What of the window comes from the budgets.
+    pub(super) fn extra(&self) -> u64 {
+        self.window - self.base
+    }
+}
+
+/// What was granted and used of a stream's credit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Gauge {
+    pub(super) limit: u64,
+    pub(super) charge: u64,
+    pub(super) consumed: u64,
+    /// What accepted children are charged here and their readers have not read.
+    pub(super) held: u64,
+}
+
+/// How much windows may grow, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Left {
+    /// Those beyond STREAM_BORROW.
+    large: u64,
+    /// Others.
+    small: u64,
+}
+
+impl Left {
+    pub(super) const UNLIMITED: Self = Self {
+        large: u64::MAX,
+        small: u64::MAX,
+    };
+
+    /// As this, and within a budget of which so much is spent.
+    pub(super) fn within(self, budget: u64, spent: u64) -> Self {
+        let unspent = budget.saturating_sub(spent);
+        Self {
+            large: self.large.min(unspent.saturating_sub(budget / 4)),
+            small: self.small.min(unspent),
+        }
+    }
 }
 
 /// What the windows of all streams of a peer depend on.
 #[derive(Debug)]
 pub(super) struct Windows {
     config: WindowConfig,
-    /// What all windows have beyond STREAM_BORROW.
+    /// What all windows have from the budget.
     spent: u64,
+    host: HostBudget,
     pub(super) rtt: Duration,
     pub(super) now: Instant,
 }
@@ -36,80 +88,121 @@ impl Windows {
         Self {
             config,
             spent: 0,
+            host: HostBudget::default(),
             rtt: Duration::from_millis(100),
             now: Instant::default(),
         }
     }
 
-    /// The credit of the root.
-    pub(super) fn root(&self) -> RecvCredit {
-        let window = self.config.root.max(STREAM_BORROW);
-        let mut credit = RecvCredit::new(window);
-        credit.tuning = Some(Box::new(Tuning {
-            window,
-            granted: window,
-            granted_at: Instant::default(),
-        }));
-        credit
+    /// Takes part in the budget of a host. To be called before anything is granted.
+    pub(super) fn set_host(&mut self, host: HostBudget) {
+        self.host = host;
     }
 
-    /// The largest window up to `wanted` that the budget has left for one that is now `present`.
-    fn affordable(&self, wanted: u64, present: u64) -> u64 {
-        let left = self.config.per_peer_budget.saturating_sub(self.spent);
-        if wanted.saturating_sub(present) <= left {
-            wanted
+    /// The window of the root.
+    pub(super) fn root(&self) -> Tuning {
+        let window = self.config.root.max(STREAM_BORROW);
+        Tuning {
+            window,
+            base: window,
+            granted: window,
+            granted_at: Instant::default(),
+        }
+    }
+
+    /// What is left of all budgets, `left` being what those of subtrees have left.
+    fn within_all(&self, left: Left) -> Left {
+        left.within(self.config.per_peer_budget, self.spent)
+            .within(self.config.per_host_budget, self.host.spent())
+    }
+
+    /// The largest window up to `wanted` that the budgets have left for one that is now `present`.
+    fn affordable(wanted: u64, present: u64, left: Left) -> u64 {
+        for (window, left) in [(wanted, left.large), (wanted.min(STREAM_BORROW), left.small)] {
+            if window > present && window - present <= left {
+                return window;
+            }
+        }
+        present
+    }
+
+    /// What the window is to be, if it does not grow with the rate.
+    fn steady(&self, gauge: Gauge, tuning: Option<&Tuning>, left: Left) -> u64 {
+        let window = self.present(tuning, left);
+        if gauge.held > window / 2 {
+            Self::affordable(self.twice(window), window, left)
         } else {
-            present
+            window
+        }
+    }
+
+    fn twice(&self, window: u64) -> u64 {
+        (2 * window).min(self.config.per_stream_max)
+    }
+
+    /// The window as it is, but for what the budgets ask.
+    fn present(&self, tuning: Option<&Tuning>, left: Left) -> u64 {
+        match tuning {
+            None => {
+                let first = self.config.per_stream_initial.max(STREAM_BORROW);
+                Self::affordable(first, MIN_WINDOW, left)
+            }
+            Some(t) if t.window < STREAM_BORROW => Self::affordable(STREAM_BORROW, t.window, left),
+            Some(t) if left.large == 0 => (t.window / 2).max(STREAM_BORROW).max(t.base),
+            Some(t) => t.window,
         }
     }
 
     /// Whether a limit is to be raised: it would rise by half of the window, and half of what was granted is used.
-    pub(super) fn is_due(&self, credit: &RecvCredit) -> bool {
-        let granted = credit.tuning.as_ref().map_or(STREAM_BORROW, |t| t.granted);
-        if credit.charge + granted / 2 < credit.limit {
+    pub(super) fn is_due(&self, gauge: Gauge, tuning: Option<&Tuning>, subtrees: Left) -> bool {
+        let granted = tuning.map_or(STREAM_BORROW, |t| t.granted);
+        if gauge.charge + granted / 2 < gauge.limit {
             return false;
         }
-        let window = credit.tuning.as_ref().map_or_else(|| self.first_window(), |t| t.window);
-        credit.consumed + window - window / 2 >= credit.limit
+        let window = self.steady(gauge, tuning, self.within_all(subtrees));
+        gauge.consumed + window - window / 2 >= gauge.limit
     }
 
-    fn first_window(&self) -> u64 {
-        self.affordable(self.config.per_stream_initial.max(STREAM_BORROW), STREAM_BORROW)
-    }
-
-    /// Raises a limit to what was consumed and the window. Returns whether that was a rise.
-    pub(super) fn grant(&mut self, credit: &mut RecvCredit) -> bool {
-        let (before, window) = match &credit.tuning {
-            None => (STREAM_BORROW, self.first_window()),
-            Some(t) if self.now.since(t.granted_at) < 2 * self.rtt => {
-                let wanted = (2 * t.window).min(self.config.per_stream_max).max(t.window);
-                (t.window, self.affordable(wanted, t.window))
+    /// The window and the limit up to which a stream may go on, if that is beyond its present limit.
+    pub(super) fn grant(&mut self, gauge: Gauge, tuning: Option<&Tuning>, subtrees: Left) -> Option<(u64, Tuning)> {
+        let left = self.within_all(subtrees);
+        let steady = self.steady(gauge, tuning, left);
+        let window = match tuning {
+            Some(t) if t.window == steady && self.now.since(t.granted_at) < 2 * self.rtt => {
+                Self::affordable(self.twice(steady), steady, left)
             }
-            Some(t) => (t.window, t.window),
+            _ => steady,
         };
-        let limit = credit.consumed.saturating_add(window).min(sss_wire::varint::MAX);
-        if limit <= credit.limit {
-            return false;
+        let limit = gauge.consumed.saturating_add(window).min(sss_wire::varint::MAX);
+        if limit <= gauge.limit {
+            return None;
         }
-        self.spent += window - before;
-        credit.limit = limit;
-        let tuning = Tuning {
+        let base = tuning.map_or(MIN_WINDOW, |t| t.base);
+        let granted = Tuning {
             window,
-            granted: limit - credit.consumed,
+            base,
+            granted: limit - gauge.consumed,
             granted_at: self.now,
         };
-        match &mut credit.tuning {
-            Some(t) => **t = tuning,
-            none => *none = Some(Box::new(tuning)),
-        }
-        true
+        self.spend(tuning.map_or(0, |t| t.extra()), granted.extra());
+        Some((limit, granted))
+    }
+
+    fn spend(&mut self, before: u64, after: u64) {
+        self.spent = self.spent + after - before;
+        self.host.spend(after);
+        self.host.give_back(before);
     }
 
     /// A stream is gone, and its window with it.
-    pub(super) fn give_back(&mut self, credit: &RecvCredit) {
-        if let Some(t) = &credit.tuning {
-            self.spent = self.spent.saturating_sub(t.window - STREAM_BORROW);
-        }
+    pub(super) fn give_back(&mut self, tuning: &Tuning) {
+        self.spend(tuning.extra(), 0);
+    }
+}
+
+impl Drop for Windows {
+    fn drop(&mut self) {
+        self.host.give_back(self.spent);
     }
 }
 
@@ -117,82 +210,182 @@ impl Windows {
 mod tests {
     use super::*;
 
-    fn windows(budget: u64) -> Windows {
+    fn windows(per_peer: u64, host: &HostBudget, per_host: u64) -> Windows {
         let mut windows = Windows::new(WindowConfig {
             per_stream_initial: 256 << 10,
             per_stream_max: 1 << 20,
-            per_peer_budget: budget,
+            per_peer_budget: per_peer,
+            per_host_budget: per_host,
             root: 1 << 20,
             ..WindowConfig::default()
         });
+        windows.set_host(host.clone());
         windows.rtt = Duration::from_millis(10);
         windows
     }
 
-    /// Receives and reads `n` bytes a millisecond for `ms` milliseconds.
-    fn run(w: &mut Windows, credit: &mut RecvCredit, n: u64, ms: u64) {
-        for _ in 0..ms {
-            w.now = w.now + Duration::from_millis(1);
-            let n = n.min(credit.room());
-            credit.charge += n;
-            credit.consumed += n;
-            if w.is_due(credit) {
-                assert!(w.grant(credit));
+    fn alone(budget: u64) -> Windows {
+        windows(budget, &HostBudget::default(), u64::MAX)
+    }
+
+    /// A direction of a stream without children.
+    struct Direction {
+        gauge: Gauge,
+        tuning: Option<Tuning>,
+    }
+
+    impl Direction {
+        fn new() -> Self {
+            let gauge = Gauge {
+                limit: STREAM_BORROW,
+                charge: 0,
+                consumed: 0,
+                held: 0,
+            };
+            Self { gauge, tuning: None }
+        }
+
+        fn window(&self) -> u64 {
+            self.tuning.as_ref().unwrap().window
+        }
+
+        fn room(&self) -> u64 {
+            self.gauge.limit - self.gauge.charge
+        }
+
+        /// Receives as many bytes as there is room for, `n` at most, and raises the limit if that is due.
+        fn receive(&mut self, w: &mut Windows, n: u64, is_read: bool) {
+            let n = n.min(self.room());
+            self.gauge.charge += n;
+            self.gauge.consumed += if is_read { n } else { 0 };
+            if w.is_due(self.gauge, self.tuning.as_ref(), Left::UNLIMITED) {
+                let granted = w.grant(self.gauge, self.tuning.as_ref(), Left::UNLIMITED);
+                let (limit, tuning) = granted.unwrap();
+                assert!(limit > self.gauge.limit);
+                self.gauge.limit = limit;
+                self.tuning = Some(tuning);
             }
+        }
+
+        /// Receives and reads `n` bytes a millisecond for `ms` milliseconds.
+        fn run(&mut self, w: &mut Windows, n: u64, ms: u64) {
+            for _ in 0..ms {
+                w.now = w.now + Duration::from_millis(1);
+                self.receive(w, n, true);
+            }
+        }
+
+        /// Receives whatever it may, and reads nothing.
+        fn fill(&mut self, w: &mut Windows) {
+            while self.room() > 0 {
+                self.receive(w, 1000, false);
+            }
+        }
+
+        fn unread(&self) -> u64 {
+            self.gauge.charge - self.gauge.consumed
         }
     }
 
     // spec: STR-20
     #[test]
     fn a_window_grows_with_the_rate() {
-        let mut w = windows(64 << 20);
-        let mut slow = RecvCredit::new(STREAM_BORROW);
-        run(&mut w, &mut slow, 1000, 1000);
-        assert_eq!(slow.tuning.as_ref().unwrap().window, 256 << 10);
-        let mut fast = RecvCredit::new(STREAM_BORROW);
-        run(&mut w, &mut fast, 100_000, 200);
-        assert_eq!(fast.tuning.as_ref().unwrap().window, 1 << 20);
-        assert!(fast.charge > 100_000 * 150, "{}", fast.charge);
-        let spent = (256 << 10) + (1 << 20) - 2 * STREAM_BORROW;
-        assert_eq!(w.spent, spent);
-        w.give_back(&slow);
-        w.give_back(&fast);
-        assert_eq!(w.spent, 0);
+        let mut w = alone(64 << 20);
+        let mut slow = Direction::new();
+        slow.run(&mut w, 1000, 1000);
+        assert_eq!(slow.window(), 256 << 10);
+        let mut fast = Direction::new();
+        fast.run(&mut w, 100_000, 200);
+        assert_eq!(fast.window(), 1 << 20);
+        assert!(fast.gauge.charge > 100_000 * 150, "{}", fast.gauge.charge);
+        assert_eq!(w.spent, (256 << 10) + (1 << 20) - 2 * MIN_WINDOW);
+        w.give_back(&slow.tuning.unwrap());
+        w.give_back(&fast.tuning.unwrap());
+        assert_eq!((w.spent, w.host.spent()), (0, 0));
     }
 
     // spec: STR-20
     #[test]
     fn the_limit_is_raised_before_half_of_the_window_is_left() {
-        let mut w = windows(64 << 20);
-        let mut credit = RecvCredit::new(STREAM_BORROW);
-        while credit.charge < 10 << 20 {
-            credit.charge += 100;
-            credit.consumed += 100;
-            if w.is_due(&credit) {
-                assert!(w.grant(&mut credit));
-            }
-            let granted = credit.tuning.as_ref().map_or(STREAM_BORROW, |t| t.granted);
-            assert!(credit.room() >= granted / 2 - 100);
+        let mut w = alone(64 << 20);
+        let mut direction = Direction::new();
+        while direction.gauge.charge < 10 << 20 {
+            direction.receive(&mut w, 100, true);
+            let granted = direction.tuning.as_ref().map_or(STREAM_BORROW, |t| t.granted);
+            assert!(direction.room() >= granted / 2 - 100);
         }
     }
 
+    // spec: STR-46
     #[test]
     fn without_budget_a_window_is_small_and_still_moves() {
-        let mut w = windows(0);
-        let mut credit = RecvCredit::new(STREAM_BORROW);
-        run(&mut w, &mut credit, 10_000, 100);
-        assert_eq!(credit.tuning.as_ref().unwrap().window, STREAM_BORROW);
-        assert_eq!(credit.charge, 1_000_000);
+        let mut w = alone(0);
+        let mut direction = Direction::new();
+        direction.run(&mut w, 10_000, 100);
+        assert_eq!(direction.window(), MIN_WINDOW);
+        assert!(direction.gauge.charge > STREAM_BORROW + 90 * MIN_WINDOW / 2);
+        assert_eq!(w.spent, 0);
     }
 
     #[test]
     fn unread_data_raises_the_limit_once() {
-        let mut w = windows(64 << 20);
-        let mut credit = RecvCredit::new(STREAM_BORROW);
-        credit.charge = STREAM_BORROW / 2;
-        assert!(w.is_due(&credit) && w.grant(&mut credit));
-        assert_eq!(credit.limit, 256 << 10);
-        credit.charge = credit.limit;
-        assert!(!w.is_due(&credit));
+        let mut w = alone(64 << 20);
+        let mut direction = Direction::new();
+        direction.receive(&mut w, STREAM_BORROW / 2, false);
+        assert_eq!(direction.gauge.limit, 256 << 10);
+        direction.fill(&mut w);
+        assert_eq!(direction.unread(), 256 << 10);
+    }
+
+    // spec: STR-46
+    #[test]
+    fn unread_data_is_bounded_by_the_budgets_whatever_the_peers_do() {
+        let host = HostBudget::default();
+        let (per_peer, per_host) = (2 << 20, 5 << 20);
+        let mut peers: Vec<Windows> = (0..4).map(|_| windows(per_peer, &host, per_host)).collect();
+        let mut total = 0;
+        for w in &mut peers {
+            let mut unread = 0;
+            for _ in 0..300 {
+                let mut direction = Direction::new();
+                // What is borrowed from the parent is out of the way.
+                direction.run(w, 10_000, 20);
+                assert!(direction.gauge.consumed >= STREAM_BORROW);
+                direction.fill(w);
+                unread += direction.unread();
+            }
+            assert!(unread <= per_peer + 300 * MIN_WINDOW, "{unread}");
+            assert!(unread >= per_peer / 2);
+            total += unread;
+        }
+        assert!(total <= per_host + 4 * 300 * MIN_WINDOW, "{total}");
+        assert!(total > per_host, "{total}");
+        // What one peer had is there for others when it goes.
+        peers.remove(0);
+        assert!(host.spent() <= per_host - per_peer / 2);
+        drop(peers);
+        assert_eq!(host.spent(), 0);
+    }
+
+    // spec: STR-46
+    #[test]
+    fn large_windows_make_room_for_small_ones_as_they_are_used() {
+        let mut w = alone(4 << 20);
+        let mut large: Vec<Direction> = (0..6).map(|_| Direction::new()).collect();
+        for _ in 0..100 {
+            for direction in &mut large {
+                direction.run(&mut w, 1 << 20, 1);
+            }
+        }
+        let mut small: Vec<Direction> = (0..20).map(|_| Direction::new()).collect();
+        for _ in 0..100 {
+            for direction in large.iter_mut().chain(&mut small) {
+                direction.run(&mut w, 1 << 20, 1);
+            }
+        }
+        for direction in large.iter().chain(&small) {
+            assert!(direction.window() >= STREAM_BORROW, "{}", direction.window());
+        }
+        assert!(w.spent <= 4 << 20);
     }
 }

@@ -9,7 +9,6 @@ use sss_wire::constants::{DATAGRAM_BORROW, OPEN_COST};
 use sss_wire::frame;
 
 use super::super::attachment::Found;
-use super::super::credit::RecvCredit;
 use super::super::node::{Ending, Flags, Node, Opener};
 use super::super::recv::SLICE_FROM;
 use super::super::state::{RecvInput, RecvState, SendInput};
@@ -127,11 +126,11 @@ impl Streams {
         let mut node = Node::new(parent, depth, Opener::Peer, None);
         node.ordinal = ordinal;
         node.set(Flags::DATAGRAM.with(Flags::ANNOUNCED).with(Flags::INIT_ACKED));
-        node.recv.credit = RecvCredit::new(DATAGRAM_BORROW);
+        node.recv.limit = DATAGRAM_BORROW;
         let key = self.table.insert(node);
         self.table.adopt(key.index);
         self.attachment.attach(ordinal, key.index);
-        self.charge_recv(parent, OPEN_COST)?;
+        self.charge_recv_below(parent, OPEN_COST)?;
         let debt = Debt::default();
         self.datagrams.arriving.insert(key.index, Arriving { size, debt });
         let own_max = self.datagrams.limits.own_max;
@@ -153,7 +152,7 @@ impl Streams {
         arriving.debt.charge = charge;
         let node = &self.table[index];
         let (parent, keeps_data) = (node.place.parent, node.status.recv.keeps_data());
-        self.charge_recv(parent, charge)?;
+        self.charge_recv_below(parent, charge)?;
         if size > DATAGRAM_BORROW && keeps_data {
             let (table, key) = (&self.table, self.table.key(index));
             self.datagrams.waiting.push(key, |k| table.find(k).is_some());
@@ -193,7 +192,7 @@ impl Streams {
         let limits = &mut self.datagrams.limits;
         limits.spent = limits.spent.saturating_sub(debt.granted);
         self.datagrams.grant_due |= debt.granted > 0 && !self.datagrams.waiting.is_empty();
-        self.consume(parent, debt.charge);
+        self.consume_below(parent, debt.charge);
     }
 
     /// Checks where the data of a datagram stream ends against its size and its limit (STR-34, STR-37).
@@ -210,7 +209,7 @@ impl Streams {
                 "a datagram ends elsewhere than it said",
             ));
         }
-        if end > node.recv.credit.limit {
+        if end > node.recv.limit {
             return Err(ProtocolError::new(Code::CREDIT_EXCEEDED, "more data than was granted"));
         }
         Ok(())
@@ -364,7 +363,7 @@ impl Streams {
         }
         limits.spent += rest;
         arriving.debt.granted = rest;
-        self.table[index].recv.credit.limit = arriving.size;
+        self.table[index].recv.limit = arriving.size;
         self.queue_credit(index);
         true
     }
@@ -374,7 +373,7 @@ impl Streams {
         self.datagrams.sending.remove(&index);
         if let Some(arriving) = self.datagrams.arriving.remove(&index) {
             self.pay(parent, arriving.debt);
-            self.consume(parent, OPEN_COST);
+            self.consume_below(parent, OPEN_COST);
         }
     }
 

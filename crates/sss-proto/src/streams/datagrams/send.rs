@@ -15,7 +15,7 @@ use sss_wire::constants::{DATAGRAM_BORROW, DATAGRAM_LIFETIME, MAX_MESSAGE, OPEN_
 use sss_wire::frame::{Datagram, StreamHeader};
 
 use super::super::app::SEND_AHEAD;
-use super::super::credit::{Room, SendCredit};
+use super::super::credit::Room;
 use super::super::down::Outcome;
 use super::super::node::{Ending, Flags, Node, Opener, ROOT};
 use super::super::state::{RecvInput, SendInput, SendState};
@@ -65,7 +65,7 @@ impl Table {
             }
         }
         Ok(Room {
-            bytes: node.send.credit.limit.saturating_sub(node.send.sent),
+            bytes: node.send.limit.saturating_sub(node.send.sent),
             limited_by: index,
         })
     }
@@ -149,7 +149,7 @@ impl Streams {
         let mut node = Node::new(parent, depth, Opener::Own, None);
         node.set(Flags::DATAGRAM.with(Flags::INIT_DUE).with(Flags::FIN_DUE));
         node.status.send = SendState::Finishing;
-        node.send.credit = SendCredit::new(DATAGRAM_BORROW);
+        node.send.limit = DATAGRAM_BORROW;
         let index = self.table.insert(node).index;
         self.table.adopt(index);
         self.send_buf(index).push_bytes(data.clone());
@@ -307,8 +307,8 @@ impl Streams {
             let node = &mut self.table[index];
             let (parent, cost) = (node.place.parent, borrow(node.send.end()));
             // What `uncharge` takes back.
-            node.send.credit.charge = cost;
-            self.table.charge_send(parent, cost);
+            node.account_mut().set_sent_below(cost);
+            self.table.charge_send_below(parent, cost);
         }
         self.unqueue_datagram(index, len);
     }

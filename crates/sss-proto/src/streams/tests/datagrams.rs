@@ -83,13 +83,13 @@ fn code(result: Result<(), ProtocolError>) -> Code {
 fn a_small_one_goes_in_one_frame_and_leaves_nothing_behind() {
     let mut pair = Pair::new();
     let (a, b) = pair.stream();
-    let charge = pair.a.table[1].send.credit.charge;
+    let charge = pair.a.table[1].send_charge();
     let id = pair.a.send_now(a, &pattern(1000), &BEST_EFFORT);
     let packet = pair.a.packet(ROOM).unwrap();
     assert_eq!(packet.frames().len(), 1);
     assert_eq!(packet.datagrams()[0].data, pattern(1000));
     assert_eq!((pair.a.len(), pair.a.wants()), (1, false));
-    assert_eq!(pair.a.table[1].send.credit.charge, charge);
+    assert_eq!(pair.a.table[1].send_charge(), charge);
     assert_eq!(pair.a.attachment.next(), 1, "it takes no LSID");
     assert_eq!(pair.b.recv_datagram(at(0), b), Ok(None));
     pair.b.take(&packet).unwrap();
@@ -168,8 +168,8 @@ fn one_that_is_large_or_reliable_or_unlikely_to_arrive_goes_as_a_stream() {
         assert_eq!((pair.a.len(), pair.b.len()), (1, 1));
         pair.a.assert_no_datagrams();
         pair.b.assert_no_datagrams();
-        let (sent, received) = (&pair.a.table[1].send.credit, &pair.b.table[1].recv.credit);
-        assert_eq!(sent.charge, received.charge);
+        let (sent, received) = (pair.a.table[1].send_charge(), pair.b.table[1].gauge());
+        assert_eq!(sent, received.charge);
         assert_eq!(received.charge, received.consumed);
     }
 }
@@ -441,7 +441,7 @@ fn a_receiver_refuses_streams_and_drops_frames_that_are_too_large() {
     assert_eq!(pair.b.datagram_stats().dropped_large, 1);
     assert_eq!(pair.b.datagrams_now(b), Vec::<Bytes>::new());
     assert_eq!((pair.a.len(), pair.b.len()), (1, 1));
-    let credit = &pair.b.table[1].recv.credit;
+    let credit = pair.b.table[1].gauge();
     assert_eq!(credit.charge, credit.consumed);
     pair.b.assert_no_datagrams();
 }
@@ -452,19 +452,19 @@ fn the_parent_is_charged_at_once_and_no_more_than_that() {
     let mut pair = Pair::new();
     let (a, b) = pair.stream();
     for (size, cost) in [(100, 100), (40_000, DATAGRAM_BORROW)] {
-        let before = pair.a.table[1].send.credit.charge;
+        let before = pair.a.table[1].send_charge();
         pair.a.send_now(a, &pattern(size), &RELIABLE);
         let packet = pair.a.packet(400).unwrap();
-        assert_eq!(pair.a.table[1].send.credit.charge, before + OPEN_COST + cost);
-        assert_eq!(pair.a.table[0].send.credit.charge, before + 2 * OPEN_COST + cost);
+        assert_eq!(pair.a.table[1].send_charge(), before + OPEN_COST + cost);
+        assert_eq!(pair.a.table[0].send_charge(), before + 2 * OPEN_COST + cost);
         pair.b.take(&packet).unwrap();
         pair.a.acked(&packet);
-        assert_eq!(pair.b.table[1].recv.credit.charge, before + OPEN_COST + cost);
+        assert_eq!(pair.b.table[1].gauge().charge, before + OPEN_COST + cost);
         pair.run();
-        assert_eq!(pair.a.table[1].send.credit.charge, before + OPEN_COST + cost);
-        assert_eq!(pair.b.table[1].recv.credit.consumed, before + OPEN_COST);
+        assert_eq!(pair.a.table[1].send_charge(), before + OPEN_COST + cost);
+        assert_eq!(pair.b.table[1].gauge().consumed, before + OPEN_COST);
         assert_eq!(pair.b.datagrams_now(b), [pattern(size)]);
-        assert_eq!(pair.b.table[1].recv.credit.consumed, before + OPEN_COST + cost);
+        assert_eq!(pair.b.table[1].gauge().consumed, before + OPEN_COST + cost);
         pair.run();
     }
 }
@@ -475,8 +475,8 @@ fn one_waits_until_the_parent_has_room_for_its_beginning() {
     let mut pair = Pair::with_root(STREAM_BORROW);
     let (a, _) = pair.stream();
     let limit = |pair: &mut Pair, limit| {
-        pair.a.table[1].send.credit.limit = limit;
-        pair.b.table[1].recv.credit.limit = limit;
+        pair.a.table[1].send.limit = limit;
+        pair.b.table[1].recv.limit = limit;
     };
     limit(&mut pair, OPEN_COST + 999);
     pair.a.send_now(a, &pattern(1000), &RELIABLE);
@@ -558,8 +558,8 @@ fn the_budget_is_given_in_order_and_as_a_whole() {
     let mut pair = Pair::new();
     let (a, b) = pair.stream();
     pair.b.datagrams.set_budget(100_000);
-    pair.a.table[1].send.credit.limit = 1 << 30;
-    pair.b.table[1].recv.credit.limit = 1 << 30;
+    pair.a.table[1].send.limit = 1 << 30;
+    pair.b.table[1].recv.limit = 1 << 30;
     for size in [120_000, 130_000, 50_000] {
         pair.a.send_now(a, &pattern(size), &RELIABLE);
         let packet = pair.a.packet(ROOM).unwrap();
@@ -678,8 +678,8 @@ fn one_that_nobody_takes_is_refused_also_under_way() {
     assert_eq!((pair.a.len(), pair.b.len()), (0, 0));
     pair.a.assert_no_datagrams();
     pair.b.assert_no_datagrams();
-    let (sent, received) = (&pair.a.table[0].send.credit, &pair.b.table[0].recv.credit);
-    assert_eq!((sent.charge, received.charge), (received.charge, received.consumed));
+    let (sent, received) = (pair.a.table[0].send_charge(), pair.b.table[0].gauge());
+    assert_eq!((sent, received.charge), (received.charge, received.consumed));
 }
 
 // spec: STR-40
@@ -694,11 +694,11 @@ fn one_whose_stream_is_retired_at_the_peer_is_refused() {
     pair.b.release(b);
     pair.run();
     assert_eq!(pair.b.len(), 0);
-    let charge = pair.a.table[0].send.credit.charge;
+    let charge = pair.a.table[0].send_charge();
     let id = pair.a.send_now(a, &pattern(5000), &RELIABLE);
     pair.run();
     assert_eq!(pair.a.fates(), [(id, DatagramFate::Refused(Code::PARENT_GONE))]);
-    assert_eq!(pair.a.table[0].send.credit.charge, charge, "nobody counted it");
+    assert_eq!(pair.a.table[0].send_charge(), charge, "nobody counted it");
     assert_eq!(
         pair.a.send_datagram(at(0), a, &pattern(1), &RELIABLE),
         Err(DatagramError::PeerGone)

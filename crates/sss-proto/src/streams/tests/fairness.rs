@@ -7,7 +7,7 @@ use super::*;
 /// Keeps the streams full and lets a send `total` bytes, without any limit by credit; returns bytes by stream.
 pub(super) fn shares(a: &mut Streams, keys: &[StreamKey], total: u64, room: usize) -> BTreeMap<StreamKey, u64> {
     for index in 0..a.table.slots() {
-        a.table[index].send.credit.limit = 1 << 60;
+        a.table[index].send.limit = 1 << 60;
     }
     let before: BTreeMap<_, _> = keys.iter().map(|k| (*k, a.info(*k).unwrap().sent)).collect();
     let mut sent = 0;

@@ -9,7 +9,7 @@ fn idle_memory(streams: &Streams) -> usize {
     for index in 1..streams.table.slots() {
         let node = &streams.table[index];
         assert!(node.send.buf.is_none() && node.recv.buf.is_none() && node.rare.is_none());
-        assert!(node.recv.credit.tuning.is_none());
+        assert!(node.account.is_none());
         bytes += usize::from(node.names.is_none());
     }
     bytes

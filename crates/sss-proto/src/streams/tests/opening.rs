@@ -415,7 +415,7 @@ fn what_a_retired_parent_never_counted_is_taken_back() {
         pair.a.release(parent);
         pair.run();
     }
-    assert_eq!(pair.a.table[0].send.credit.charge, pair.b.table[0].recv.credit.charge);
+    assert_eq!(pair.a.table[0].send_charge(), pair.b.table[0].gauge().charge);
 }
 
 // spec: STR-10

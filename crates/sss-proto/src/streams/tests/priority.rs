@@ -8,7 +8,7 @@ use super::*;
 /// A host whose credit never ends.
 fn unlimited() -> Streams {
     let mut a = Pair::new().a;
-    a.table[0].send.credit.limit = 1 << 60;
+    a.table[0].send.limit = 1 << 60;
     a
 }
 
@@ -20,7 +20,7 @@ fn full(a: &mut Streams, parent: Option<StreamKey>, level: i8, bytes: usize) -> 
     };
     a.set_priority(key, level);
     let index = a.table.find(key).unwrap();
-    a.table[index].send.credit.limit = 1 << 60;
+    a.table[index].send.limit = 1 << 60;
     a.write_all(key, &vec![0; bytes]);
     key
 }
@@ -379,7 +379,7 @@ fn steps(idle: usize) -> u64 {
     }
     pair.run();
     let index = pair.a.table.find(bulk).unwrap();
-    pair.a.table[index].send.credit.limit = 1 << 60;
+    pair.a.table[index].send.limit = 1 << 60;
     pair.a.write_all(bulk, &[0; 140_000]);
     let before = pair.a.scheduler.steps();
     for n in 0..100 {

@@ -1,0 +1,82 @@
+//! Budgets of receive windows beside that of the peer: of all peers of a host, and of a subtree (STR-45).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::Streams;
+use super::node::NONE;
+use super::windows::Left;
+use crate::ids::StreamKey;
+
+/// What the windows of all peers of one host have beyond what each stream has anyway, in bytes.
+///
+/// It is changed only by calls of the host, one after another, so what each finds follows from the calls before.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct HostBudget(Arc<AtomicU64>);
+
+impl HostBudget {
+    pub(super) fn spent(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn spend(&self, bytes: u64) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn give_back(&self, bytes: u64) {
+        self.0.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// What the windows of a subtree may have, and have.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Budget {
+    limit: u64,
+    spent: u64,
+}
+
+impl Streams {
+    /// Shares the budget of the host.
+    pub(crate) fn share_budget(&mut self, budget: HostBudget) {
+        self.windows.set_host(budget);
+    }
+
+    /// Limits what the receive windows of a stream and all streams below it may have beyond 4096 bytes each, in bytes; `None`:
+    /// they are not limited any more. Windows that are larger already shrink as they are used.
+    pub(crate) fn set_budget(&mut self, key: StreamKey, bytes: Option<u64>) {
+        let Some(index) = self.held(key) else {
+            return;
+        };
+        let extra = |at: u32| self.table[at].tuning().map_or(0, |t| t.extra());
+        let spent = bytes.map_or(0, |_| self.table.subtree(index).map(extra).sum());
+        let account = self.table[index].account_mut();
+        let before = account.budget.is_some();
+        account.budget = bytes.map(|limit| Budget { limit, spent });
+        self.budgets = self.budgets + usize::from(bytes.is_some()) - usize::from(before);
+    }
+
+    /// How much the windows of a stream may grow before a budget above it is used up.
+    pub(super) fn budget_left(&self, index: u32) -> Left {
+        let mut left = Left::UNLIMITED;
+        let mut at = index;
+        while self.budgets > 0 && at != NONE {
+            if let Some(budget) = self.table[at].account.as_ref().and_then(|a| a.budget) {
+                left = left.within(budget.limit, budget.spent);
+            }
+            at = self.table[at].place.parent;
+        }
+        left
+    }
+
+    /// The window of a stream has changed.
+    pub(super) fn note_window(&mut self, index: u32, before: u64, after: u64) {
+        let mut at = index;
+        while self.budgets > 0 && at != NONE {
+            let node = &mut self.table[at];
+            at = node.place.parent;
+            if let Some(budget) = node.account.as_mut().and_then(|a| a.budget.as_mut()) {
+                budget.spent = (budget.spent + after).saturating_sub(before);
+            }
+        }
+    }
+}
