@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| sss_fuzz::long_packet(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| sss_fuzz::wire::long_packet(data));

@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| sss_fuzz::short_header(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| sss_fuzz::wire::short_header(data));

@@ -4,9 +4,9 @@ use std::fmt;
 use std::process::ExitCode;
 
 use sss::{BuildError, CloseReason, NegotiationError};
+use sss_files::Status;
 
 use crate::transfer::exchange::TransferError;
-use crate::transfer::protocol::Status;
 
 /// Exit codes. The table in `--help` is [`Exit::TABLE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,9 +5,9 @@ use std::io::Write as _;
 use std::time::Duration;
 
 use serde_json::Value;
+use sss_files::{Mtime, printable};
 
 use crate::error::Error;
-use crate::transfer::protocol::Mtime;
 
 /// Text for people, or JSON lines for machines.
 #[derive(Clone, Copy, Debug)]
@@ -63,24 +63,6 @@ impl Output {
         let _ = writeln!(out, "{line}");
         let _ = out.flush();
     }
-}
-
-/// Bytes for people: what is not UTF-8, control characters and backslashes are escaped.
-pub(crate) fn printable(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len());
-    for chunk in bytes.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            if c.is_control() || c == '\\' {
-                out.extend(c.escape_default());
-            } else {
-                out.push(c);
-            }
-        }
-        for byte in chunk.invalid() {
-            let _ = write!(out, "\\x{byte:02x}");
-        }
-    }
-    out
 }
 
 /// A path in JSON: as text, and in hexadecimal digits if it is not UTF-8.
@@ -143,10 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_shown_without_surprises() {
-        assert_eq!(printable("häßlich name".as_bytes()), "häßlich name");
-        assert_eq!(printable(b"a\xffb\x1b[0m\n"), "a\\xffb\\u{1b}[0m\\n");
-        assert_eq!(printable(b"back\\slash"), "back\\\\slash");
+    fn paths_in_json_are_text_where_they_can_be() {
         assert_eq!(json_path(b"a"), Value::from("a"));
         assert_eq!(json_path(b"\xffa")["hex"], "ff61");
     }

@@ -6,9 +6,8 @@ use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 
 use sss::Eid;
+use sss_files::{PathError, RelPath};
 use thiserror::Error;
-
-use crate::transfer::safe_path::{PathError, RelPath};
 
 /// What a command is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +78,7 @@ fn relative(path: &[u8]) -> Result<(RelPath, bool), TargetError> {
         .map_or(0, |last| last.saturating_add(1));
     let trimmed = path.get(..end).unwrap_or(path);
     let parsed = RelPath::parse(trimmed);
-    let parsed = parsed.map_err(|e| TargetError::Path(crate::output::printable(path), e))?;
+    let parsed = parsed.map_err(|e| TargetError::Path(sss_files::printable(path), e))?;
     Ok((parsed, end < path.len()))
 }
 

@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use sss::{Host, Identity, Peer, Stream};
+use sss_files::{DEPTH_ALL, PROTOCOL, RelPath, SERVICE};
 
 use crate::cli::{DemoArgs, DemoHostArgs};
 use crate::commands::{ping, serve, verdict};
@@ -29,8 +30,7 @@ use crate::output::{Output, size};
 use crate::progress::Progress;
 use crate::transfer::download::{Download, Listing};
 use crate::transfer::io_pool;
-use crate::transfer::protocol::{DEPTH_ALL, PROTOCOL, SERVICE};
-use crate::transfer::safe_path::{RelPath, Root};
+use crate::transfer::safe_path::Root;
 use crate::transfer::tally::Tally;
 use child::{Child, Place};
 use generate::Tree;

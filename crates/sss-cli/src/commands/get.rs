@@ -5,6 +5,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use sss_files::{DEPTH_ALL, Entry, Kind, PROTOCOL, RelPath, SERVICE};
+
 use crate::cli::GetArgs;
 use crate::commands::verdict;
 use crate::error::{Error, Exit};
@@ -13,8 +15,7 @@ use crate::output::Output;
 use crate::progress::Progress;
 use crate::target::Target;
 use crate::transfer::download::{Download, Listing};
-use crate::transfer::protocol::{DEPTH_ALL, Entry, Kind, PROTOCOL, SERVICE};
-use crate::transfer::safe_path::{RelPath, Root};
+use crate::transfer::safe_path::Root;
 use crate::transfer::tally::Tally;
 
 /// Fetches a file or a tree.
@@ -82,7 +83,7 @@ impl Place {
             .ok()
             .filter(|name| !name.is_root())
             .ok_or_else(|| {
-                let what = format!("{} is no name for a file", crate::output::printable(name));
+                let what = format!("{} is no name for a file", sss_files::printable(name));
                 Error::new(Exit::Failed, what, "give DEST the name of a file or of a directory")
             })?;
         Ok(Self {
@@ -102,7 +103,7 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transfer::protocol::Attributes;
+    use sss_files::Attributes;
 
     fn choose(target: &str, directory: bool, dest: Option<&Path>) -> (String, String) {
         let target = Target::parse(OsStr::new(target)).unwrap();

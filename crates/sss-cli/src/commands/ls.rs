@@ -2,14 +2,13 @@
 
 use serde_json::{Value, json};
 use sss::Stream;
+use sss_files::{Attributes, DEPTH_ALL, Entry, Kind, PROTOCOL, RelPath, SERVICE, printable};
 
 use crate::cli::LsArgs;
 use crate::error::{Error, Exit};
 use crate::link::{Link, Linker};
-use crate::output::{Output, date, json_path, printable};
+use crate::output::{Output, date, json_path};
 use crate::transfer::download::Listing;
-use crate::transfer::protocol::{Attributes, DEPTH_ALL, Entry, Kind, PROTOCOL, SERVICE};
-use crate::transfer::safe_path::RelPath;
 
 /// Lists what a host serves.
 pub(crate) async fn run(args: LsArgs, output: Output) -> Result<(), Error> {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sss::Stream;
+use sss_files::{DEPTH_ALL, Kind, PROTOCOL, RelPath, SERVICE, Status};
 
 use crate::cli::PutArgs;
 use crate::commands::verdict;
@@ -17,8 +18,7 @@ use crate::target::Target;
 use crate::transfer::download::Listing;
 use crate::transfer::exchange::TransferError;
 use crate::transfer::manifest::Walk;
-use crate::transfer::protocol::{DEPTH_ALL, Kind, PROTOCOL, SERVICE, Status};
-use crate::transfer::safe_path::{RelPath, Root};
+use crate::transfer::safe_path::Root;
 use crate::transfer::tally::Tally;
 use crate::transfer::upload::Upload;
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use sss::{Eid, Host};
+use sss_files::{PROTOCOL, SERVICE};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::ServeArgs;
@@ -13,7 +14,6 @@ use crate::commands::ping;
 use crate::error::{Error, Exit};
 use crate::identity;
 use crate::output::Output;
-use crate::transfer::protocol::{PROTOCOL, SERVICE};
 use crate::transfer::safe_path::Root;
 use crate::transfer::server::FileService;
 

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use sss::Stream;
+use sss_files::{Attributes, Cursor, Entry, Kind, Refusal, RelPath, Request, Status, Stop, answer};
 
 use super::crew::Crew;
 use super::exchange::{Exchange, SEGMENT, TransferError, explain};
 use super::io_pool;
-use super::protocol::{Attributes, Cursor, Entry, Kind, Refusal, Request, Status, Stop, answer};
 use super::receive::{Basis, Destination, Place, Received, finish_directories, make_directory, make_link};
-use super::safe_path::{RelPath, Root};
 use super::tally::Tally;
+use crate::transfer::safe_path::Root;
 
 /// Entries looked at together.
 const BATCH: usize = 256;

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use sss::{CloseReason, OpenError, ReadError, Stream, WriteError};
+use sss_files::{Cursor, Refusal, Request, Status, Stop};
 use thiserror::Error;
-
-use super::protocol::{Cursor, Refusal, Request, Status, Stop};
 
 /// Content is read, written, hashed and held in pieces of this many bytes.
 pub(crate) const SEGMENT: usize = 256 << 10;

@@ -7,10 +7,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, Stat};
+use sss_files::{Attributes, DEPTH_ALL, Entry, Kind, Mtime, Refusal, RelPath, is_part_name};
 
-use super::part_file::is_part_name;
-use super::protocol::{Attributes, DEPTH_ALL, Entry, Kind, Mtime, Refusal};
-use super::safe_path::{RelPath, Root, directory_flags};
+use crate::transfer::safe_path::{Root, directory_flags};
 
 /// The entries of a tree. Holds one open directory per level.
 pub(crate) struct Walk {
@@ -121,7 +120,7 @@ impl Iterator for Walk {
                 Ok(last) => match RelPath::parse(level.path.join(&last).as_bytes()) {
                     Ok(path) => path,
                     Err(error) => {
-                        let refusal = Refusal::new(super::protocol::Status::BadPath, error.to_string());
+                        let refusal = Refusal::new(sss_files::Status::BadPath, error.to_string());
                         self.ready
                             .push_back(entry(level.path.clone(), Kind::Unreadable(refusal)));
                         continue;
@@ -180,7 +179,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::transfer::protocol::Cursor;
+    use sss_files::Cursor;
 
     fn shape(entries: impl Iterator<Item = Entry>) -> Vec<String> {
         let line = |e: Entry| match e.kind {

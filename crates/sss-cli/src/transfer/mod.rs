@@ -1,6 +1,6 @@
 //! The application protocol `files`, `sync/1` (docs/spec/files.md): trees of files, one substream per file.
 //!
-//! `protocol` is its messages and `exchange` one request and its answer on a substream. `manifest` lists trees, `send` and `receive` move the
+//! Its messages are those of `sss-files`; `exchange` is one request and its answer on a substream. `manifest` lists trees, `send` and `receive` move the
 //! content of one file, `part_file` is a file until it is complete. Above them `server` answers, `download` and `upload` ask.
 //! Whatever touches the disk runs in the pool of `io_pool`, never on the thread that moves packets.
 
@@ -10,7 +10,6 @@ pub(crate) mod exchange;
 pub(crate) mod io_pool;
 pub(crate) mod manifest;
 pub(crate) mod part_file;
-pub(crate) mod protocol;
 pub(crate) mod receive;
 pub(crate) mod safe_path;
 pub(crate) mod send;

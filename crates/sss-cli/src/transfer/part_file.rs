@@ -9,28 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
-
-use super::protocol::{Attributes, Mtime, Prefix, Refusal, Status};
-
-const BEFORE: &[u8] = b".";
-const AFTER: &[u8] = b".sss-part";
-const MAX_NAME: usize = 255;
-
-/// Whether a name is one that temporary files have (FIL-5).
-pub(crate) fn is_part_name(name: &[u8]) -> bool {
-    name.starts_with(BEFORE) && name.ends_with(AFTER)
-}
-
-/// The temporary name of `name` (FIL-10).
-pub(crate) fn part_name(name: &[u8]) -> Vec<u8> {
-    let whole = [BEFORE, name, AFTER].concat();
-    if whole.len() <= MAX_NAME {
-        return whole;
-    }
-    let hash = blake3::hash(name).to_hex();
-    let digits = hash.as_bytes().get(..32).unwrap_or_default();
-    [BEFORE, digits, AFTER].concat()
-}
+use sss_files::{Attributes, Mtime, Prefix, Refusal, Status, part_name};
 
 /// A temporary file, open and locked. Dropped without [`PartFile::commit`] it stays, to be continued later, unless it is empty.
 pub(crate) struct PartFile {
@@ -351,12 +330,6 @@ mod tests {
     #[test]
     fn long_names_have_short_temporary_names() {
         let long = [b'x'; 255];
-        let name = part_name(&long);
-        assert!(name.len() < 64 && is_part_name(&name));
-        assert_ne!(name, part_name(&[b'y'; 255]));
-        assert_eq!(part_name(b"a"), b".a.sss-part");
-        assert!(!is_part_name(b"a.sss-part") && !is_part_name(b".a"));
-
         let dir = tempfile::tempdir().unwrap();
         written(dir.path(), &long, b"hello")
             .commit(&long, &attributes(), false)

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
+use sss_files::{Attributes, Prefix, Refusal, RelPath, Status, Verdict};
 
 use super::exchange::{Exchange, SEGMENT, TransferError};
 use super::io_pool::{self, Job};
 use super::manifest::attributes;
 use super::part_file::{Leftover, PartFile, hash_file};
-use super::protocol::{Attributes, Prefix, Refusal, Status, Verdict};
-use super::safe_path::{RelPath, Root};
 use super::send::changed;
+use crate::transfer::safe_path::Root;
 
 /// Where a file is to be, and what it is to be.
 #[derive(Clone)]
@@ -253,7 +253,7 @@ pub(crate) fn make_link(root: &Root, path: &RelPath, target: &[u8], replace: boo
 }
 
 fn replace_by_link(above: &OwnedFd, name: &[u8], target: &[u8]) -> Result<Received, Refusal> {
-    let temporary = std::ffi::CString::new(super::part_file::part_name(name))
+    let temporary = std::ffi::CString::new(sss_files::part_name(name))
         .map_err(|_| Refusal::new(Status::BadPath, "NUL in a name"))?;
     match rustix::fs::unlinkat(above, &temporary, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => {}

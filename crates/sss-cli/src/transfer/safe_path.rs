@@ -1,133 +1,18 @@
-//! Paths that cannot lead outside, and directories in which they are used.
+//! Directories that nothing leads out of.
 //!
 //! A [`RelPath`] has no `..`, and a [`Root`] opens one directory after the other, each relative to the last and without following symbolic
 //! links. So whatever a peer names, and whatever links lie on the disk, what is touched is below the root (FIL-3, FIL-4).
 
-use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{Mode, OFlags};
-use thiserror::Error;
+use sss_files::{RelPath, split_last};
 
-use super::part_file::is_part_name;
-use super::protocol::MAX_PATH;
-
-/// Longest name of a file, in bytes.
-const MAX_NAME: usize = 255;
 /// Directories that a root keeps open.
 const OPEN_DIRECTORIES: usize = 16;
-
-/// A path below some root, as bytes divided by `/`. Empty: the root itself.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct RelPath(Vec<u8>);
-
-/// Why bytes are not a [`RelPath`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub(crate) enum PathError {
-    #[error("the path is longer than {MAX_PATH} bytes")]
-    TooLong,
-    #[error("the path has a name longer than {MAX_NAME} bytes")]
-    NameTooLong,
-    #[error("the path is absolute, ends with a slash or has two in a row")]
-    EmptyName,
-    #[error("the path has a component . or .., which could lead outside of the directory")]
-    Dots,
-    #[error("the path has a NUL byte")]
-    Nul,
-    #[error("names like .NAME.sss-part are those of unfinished files")]
-    Partial,
-}
-
-impl RelPath {
-    /// The path with these bytes.
-    ///
-    /// # Errors
-    /// If it breaks FIL-3 or FIL-5.
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, PathError> {
-        if bytes.is_empty() {
-            return Ok(Self::default());
-        }
-        if bytes.len() > MAX_PATH {
-            return Err(PathError::TooLong);
-        }
-        if bytes.contains(&0) {
-            return Err(PathError::Nul);
-        }
-        bytes.split(|b| *b == b'/').try_for_each(check_name)?;
-        Ok(Self(bytes.to_vec()))
-    }
-
-    /// Whether it is the root itself.
-    pub(crate) fn is_root(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The bytes, without a leading or trailing slash.
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    /// The directory it is in and its name there. `None` for the root.
-    pub(crate) fn split(&self) -> Option<(&[u8], &[u8])> {
-        if self.is_root() {
-            return None;
-        }
-        Some(split_last(&self.0))
-    }
-
-    /// The last component; empty for the root.
-    pub(crate) fn name(&self) -> &[u8] {
-        split_last(&self.0).1
-    }
-
-    /// `other` below this path.
-    pub(crate) fn join(&self, other: &Self) -> Self {
-        match (self.is_root(), other.is_root()) {
-            (true, _) => other.clone(),
-            (_, true) => self.clone(),
-            _ => Self([self.as_bytes(), other.as_bytes()].join(&b'/')),
-        }
-    }
-
-    /// The directories above, the outermost first, without the root and without the path itself.
-    pub(crate) fn ancestors(&self) -> impl Iterator<Item = &[u8]> {
-        let slashes = self.0.iter().enumerate().filter(|(_, b)| **b == b'/');
-        slashes.filter_map(|(at, _)| self.0.get(..at))
-    }
-}
-
-/// For people: what is not UTF-8, and control characters, are escaped.
-impl fmt::Display for RelPath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_root() {
-            return f.write_str(".");
-        }
-        f.write_str(&crate::output::printable(&self.0))
-    }
-}
-
-fn check_name(name: &[u8]) -> Result<(), PathError> {
-    match name {
-        b"" => Err(PathError::EmptyName),
-        b"." | b".." => Err(PathError::Dots),
-        name if name.len() > MAX_NAME => Err(PathError::NameTooLong),
-        name if is_part_name(name) => Err(PathError::Partial),
-        _ => Ok(()),
-    }
-}
-
-fn split_last(path: &[u8]) -> (&[u8], &[u8]) {
-    match path.iter().rposition(|b| *b == b'/') {
-        Some(at) => (
-            path.get(..at).unwrap_or_default(),
-            path.get(at.saturating_add(1)..).unwrap_or_default(),
-        ),
-        None => (b"", path),
-    }
-}
 
 /// How a directory is opened on the way to a path.
 pub(crate) fn directory_flags() -> OFlags {
@@ -242,52 +127,6 @@ mod tests {
 
     fn path(text: &[u8]) -> RelPath {
         RelPath::parse(text).unwrap()
-    }
-
-    #[test]
-    fn only_paths_that_stay_below_are_taken() {
-        for good in [
-            &b""[..],
-            b"a",
-            b"a/b",
-            b"...",
-            b"a/..b/c.",
-            b"\xff",
-            b" ",
-            b"-",
-            b"a\\b",
-            b"x.sss-part",
-        ] {
-            assert_eq!(path(good).as_bytes(), good);
-        }
-        let long = [b'x'; 256];
-        let cases: [(&[u8], PathError); 10] = [
-            (b"/", PathError::EmptyName),
-            (b"/a", PathError::EmptyName),
-            (b"a/", PathError::EmptyName),
-            (b"a//b", PathError::EmptyName),
-            (b"..", PathError::Dots),
-            (b"a/../b", PathError::Dots),
-            (b"./a", PathError::Dots),
-            (b"a\0", PathError::Nul),
-            (b"a/.b.sss-part", PathError::Partial),
-            (&long, PathError::NameTooLong),
-        ];
-        for (bad, error) in cases {
-            assert_eq!(RelPath::parse(bad), Err(error));
-        }
-        assert_eq!(RelPath::parse(&b"a/".repeat(2100)), Err(PathError::TooLong));
-    }
-
-    #[test]
-    fn joining_and_splitting() {
-        assert_eq!(path(b"a").join(&path(b"b/c")), path(b"a/b/c"));
-        assert_eq!(path(b"").join(&path(b"b")), path(b"b"));
-        assert_eq!(path(b"a").join(&path(b"")), path(b"a"));
-        assert_eq!(path(b"a/b/c").split(), Some((&b"a/b"[..], &b"c"[..])));
-        assert_eq!(path(b"").split(), None);
-        assert_eq!(path(b"a/b/c").ancestors().collect::<Vec<_>>(), [&b"a"[..], b"a/b"]);
-        assert_eq!(path(b"a").ancestors().count(), 0);
     }
 
     #[test]

@@ -5,13 +5,13 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use rustix::fs::{FileType, Mode, OFlags};
+use sss_files::{Attributes, Prefix, Refusal, RelPath, Status, Verdict, put_varint};
 
 use super::exchange::{Exchange, SEGMENT, TransferError};
 use super::io_pool::{self, Job};
 use super::manifest::attributes;
 use super::part_file::hash_file;
-use super::protocol::{Attributes, Prefix, Refusal, Status, Verdict, put_varint};
-use super::safe_path::{RelPath, Root};
+use crate::transfer::safe_path::Root;
 
 /// A file being sent.
 pub(crate) struct Source {
@@ -195,7 +195,7 @@ mod tests {
     use std::io::Write;
 
     use super::*;
-    use crate::transfer::protocol::Cursor;
+    use sss_files::Cursor;
 
     /// All segments of a FETCH answer, decoded.
     fn whole(root: &Root, path: &str, have: Option<Prefix>) -> (u64, Vec<u8>, Verdict) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use sss::{Eid, Server, Stream};
+use sss_files::{Attributes, Entry, Kind, NotMade, Prefix, Refusal, RelPath, Request, Status};
 use tokio::sync::Semaphore;
 use tracing::{debug, info};
 
@@ -10,10 +11,9 @@ use super::download::basis;
 use super::exchange::{Exchange, TransferError};
 use super::io_pool;
 use super::manifest::Walk;
-use super::protocol::{self, Attributes, Entry, Kind, NotMade, Prefix, Refusal, Request, Status};
 use super::receive::{Destination, Place, Received, finish_directories, make_directory, make_link};
-use super::safe_path::{RelPath, Root};
 use super::send;
+use crate::transfer::safe_path::Root;
 
 /// Requests of one session answered at once; more wait.
 const AT_ONCE: usize = 512;
@@ -153,7 +153,7 @@ async fn store(to: Destination, exchange: &mut Exchange) -> Result<(), TransferE
     let mut answer = vec![Status::Ok as u8];
     Prefix::encode(basis.prefix().as_ref(), &mut answer);
     exchange.send(answer).await?;
-    let start = exchange.message(protocol::start).await?;
+    let start = exchange.message(sss_files::start).await?;
     if start > to.attributes.size {
         return Err(TransferError::Protocol(
             "it starts behind the end of the file".to_owned(),

@@ -3,8 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::protocol::{Refusal, Status};
-use super::safe_path::RelPath;
+use sss_files::{Refusal, RelPath, Status};
 
 /// A number that many tasks add to.
 #[derive(Debug, Default)]

@@ -5,15 +5,15 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sss::Stream;
+use sss_files::{Cursor, Entry, Kind, NotMade, Prefix, Refusal, RelPath, Request, Status, Stop, answer};
 
 use super::crew::Crew;
 use super::exchange::{Exchange, TransferError};
 use super::io_pool;
 use super::manifest::Walk;
-use super::protocol::{Cursor, Entry, Kind, NotMade, Prefix, Refusal, Request, Status, Stop, answer};
-use super::safe_path::{RelPath, Root};
 use super::send::{Head, Source, unreadable};
 use super::tally::Tally;
+use crate::transfer::safe_path::Root;
 
 /// Entries walked over together.
 const BATCH: usize = 256;
@@ -180,7 +180,7 @@ fn store_answer(from: &mut Cursor<'_>) -> Result<Result<Answer, Refusal>, Stop> 
     match from.status()? {
         Status::Ok => Ok(Ok(Answer::Send(Prefix::decode(from)?))),
         other => {
-            let refusal = from.refusal(other)?;
+            let refusal = from.text(other)?;
             Ok(if other == Status::Identical {
                 Ok(Answer::Identical)
             } else {
@@ -192,7 +192,7 @@ fn store_answer(from: &mut Cursor<'_>) -> Result<Result<Answer, Refusal>, Stop> 
 
 fn result(from: &mut Cursor<'_>) -> Result<Result<Status, Refusal>, Stop> {
     let status = from.status()?;
-    let refusal = from.refusal(status)?;
+    let refusal = from.text(status)?;
     let done = matches!(status, Status::Ok | Status::Identical);
     Ok(if done { Ok(status) } else { Err(refusal) })
 }

@@ -1,7 +1,7 @@
 //! Tests of the crate as a whole: vectors, properties, and the seeds of the fuzz targets.
 
 mod corpus;
-#[path = "../../../../fuzz/src/lib.rs"]
+#[path = "../../../../fuzz/src/wire.rs"]
 pub mod fuzz;
 mod properties;
 mod vectors;

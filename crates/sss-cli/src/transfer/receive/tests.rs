@@ -2,8 +2,9 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
+use sss_files::Mtime;
+
 use super::*;
-use crate::transfer::protocol::Mtime;
 
 fn destination(dir: &Path, path: &str, size: u64, replace: bool) -> Destination {
     Destination {

@@ -141,8 +141,26 @@ fn lengths_are_bounded_before_they_are_waited_for() {
 fn texts_lose_control_characters() {
     let mut out = Vec::new();
     put_bytes(&mut out, b"red \x1b[31m");
-    let refusal = Cursor::new(&out).refusal(Status::Io).unwrap();
+    let refusal = Cursor::new(&out).text(Status::Io).unwrap();
     assert_eq!(refusal.text, "red [31m");
+}
+
+#[test]
+fn nothing_is_refused_with_ok() {
+    let mut out = vec![5, 0, Status::Ok as u8, 0];
+    let stopped = Entry::decode(&mut Cursor::new(&out)).unwrap_err();
+    assert_eq!(stopped, Stop::Malformed("a refusal that is none"));
+    out.remove(0);
+    let stopped = NotMade::decode(&mut Cursor::new(&out)).unwrap_err();
+    assert_eq!(stopped, Stop::Malformed("a refusal that is none"));
+}
+
+#[test]
+fn a_text_that_is_not_utf8_stays_within_its_bound() {
+    let mut out = Vec::new();
+    put_bytes(&mut out, &[0xff; MAX_TEXT]);
+    let refusal = Cursor::new(&out).text(Status::Io).unwrap();
+    assert!(!refusal.text.is_empty() && refusal.text.len() <= MAX_TEXT);
 }
 
 #[test]

@@ -1,39 +1,51 @@
-//! The messages of `files`, `sync/1`, to and from bytes (docs/spec/files.md). No IO.
+//! The messages, to and from bytes.
 
 use std::fmt;
 
 use thiserror::Error;
 
-use super::safe_path::RelPath;
+use crate::path::{MAX_PATH, RelPath};
 
 /// The service name.
-pub(crate) const SERVICE: &str = "files";
+pub const SERVICE: &str = "files";
 /// The protocol name.
-pub(crate) const PROTOCOL: &str = "sync/1";
-/// Longest path, in bytes (FIL-3).
-pub(crate) const MAX_PATH: usize = 4096;
+pub const PROTOCOL: &str = "sync/1";
 /// Longest text of a refusal, in bytes.
 const MAX_TEXT: usize = 1024;
 /// Depth of a LIST that means everything.
-pub(crate) const DEPTH_ALL: u8 = 255;
+pub const DEPTH_ALL: u8 = 255;
 
 /// How a request, or one file of it, ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Status {
+pub enum Status {
+    /// Done.
     Ok = 0,
+    /// The receiver has exactly this file.
     Identical = 1,
+    /// No such path.
     NotFound = 2,
+    /// The operating system does not allow it.
     Denied = 3,
+    /// This server takes no files.
     ReadOnly = 4,
+    /// Something else is there, and the request does not replace.
     Exists = 5,
+    /// The path breaks FIL-3, FIL-4 or FIL-5.
     BadPath = 6,
+    /// Not a regular file, or not a directory.
     WrongKind = 7,
+    /// Any other failure of the operating system.
     Io = 8,
+    /// What arrived does not have the BLAKE3 that was sent.
     Corrupt = 9,
+    /// The file was changed while it was read.
     Changed = 10,
+    /// Another transfer writes this file.
     Busy = 11,
+    /// The disk, or a quota, is full.
     NoSpace = 12,
+    /// The message cannot be decoded (FIL-2).
     BadRequest = 13,
 }
 
@@ -56,7 +68,7 @@ impl Status {
     ];
 
     /// The status with this number on the wire, or as application code of a reset.
-    pub(crate) fn from_code(code: u32) -> Option<Self> {
+    pub fn from_code(code: u32) -> Option<Self> {
         Self::ALL.into_iter().find(|status| *status as u32 == code)
     }
 }
@@ -64,23 +76,23 @@ impl Status {
 /// Why something was not done, for programs and for people.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{text}")]
-pub(crate) struct Refusal {
+pub struct Refusal {
     /// The reason, for programs.
-    pub(crate) status: Status,
+    pub status: Status,
     /// The reason, for people.
-    pub(crate) text: String,
+    pub text: String,
 }
 
 impl Refusal {
     /// A refusal, its text cut to what may be sent.
-    pub(crate) fn new(status: Status, text: impl Into<String>) -> Self {
+    pub fn new(status: Status, text: impl Into<String>) -> Self {
         let mut text = text.into();
         text.truncate(text.floor_char_boundary(MAX_TEXT));
         Self { status, text }
     }
 
     /// Appends the wire form.
-    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+    pub fn encode(&self, out: &mut Vec<u8>) {
         out.push(self.status as u8);
         put_bytes(out, self.text.as_bytes());
     }
@@ -111,7 +123,7 @@ impl From<std::io::Error> for Refusal {
 
 /// Why bytes are not a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Stop {
+pub enum Stop {
     /// So far they could become one.
     Incomplete,
     /// They never will.
@@ -121,18 +133,18 @@ pub(crate) enum Stop {
 }
 
 /// A position in received bytes.
-pub(crate) struct Cursor<'a> {
+pub struct Cursor<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Cursor<'a> {
     /// At the beginning of `bytes`.
-    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+    pub fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 
     /// How many bytes are left.
-    pub(crate) fn remaining(&self) -> usize {
+    pub fn remaining(&self) -> usize {
         self.rest.len()
     }
 
@@ -149,12 +161,12 @@ impl<'a> Cursor<'a> {
     }
 
     /// One byte.
-    pub(crate) fn u8(&mut self) -> Result<u8, Stop> {
+    pub fn u8(&mut self) -> Result<u8, Stop> {
         self.array().map(|[byte]| byte)
     }
 
     /// A variable-length integer (RFC 9000 section 16).
-    pub(crate) fn varint(&mut self) -> Result<u64, Stop> {
+    pub fn varint(&mut self) -> Result<u64, Stop> {
         let first = self.u8()?;
         let more = (1_usize << (first >> 6)).saturating_sub(1);
         let start = u64::from(first & 0x3f);
@@ -178,37 +190,45 @@ impl<'a> Cursor<'a> {
     }
 
     /// A status.
-    pub(crate) fn status(&mut self) -> Result<Status, Stop> {
+    pub fn status(&mut self) -> Result<Status, Stop> {
         let code = self.u8()?;
         Status::from_code(code.into()).ok_or(Stop::Malformed("a status that does not exist"))
     }
 
-    /// The text of a refusal.
-    pub(crate) fn refusal(&mut self, status: Status) -> Result<Refusal, Stop> {
+    /// A refusal.
+    fn refusal(&mut self) -> Result<Refusal, Stop> {
+        match self.status()? {
+            Status::Ok => Err(Stop::Malformed("a refusal that is none")),
+            status => self.text(status),
+        }
+    }
+
+    /// The text that follows a status. Control characters are left out, and what is not UTF-8 is replaced.
+    pub fn text(&mut self, status: Status) -> Result<Refusal, Stop> {
         let text = self.bytesv(MAX_TEXT, "a text longer than 1024 bytes")?;
         let text: String = String::from_utf8_lossy(text)
             .chars()
             .filter(|c| !c.is_control())
             .collect();
-        Ok(Refusal { status, text })
+        Ok(Refusal::new(status, text))
     }
 }
 
 /// OK, or a refusal.
-pub(crate) fn answer(from: &mut Cursor<'_>) -> Result<Result<(), Refusal>, Stop> {
+pub fn answer(from: &mut Cursor<'_>) -> Result<Result<(), Refusal>, Stop> {
     match from.status()? {
         Status::Ok => Ok(Ok(())),
-        other => Ok(Err(from.refusal(other)?)),
+        other => Ok(Err(from.text(other)?)),
     }
 }
 
 /// Where content starts.
-pub(crate) fn start(from: &mut Cursor<'_>) -> Result<u64, Stop> {
+pub fn start(from: &mut Cursor<'_>) -> Result<u64, Stop> {
     from.varint()
 }
 
 /// Appends a variable-length integer in its shortest form. What is beyond 2^62-1 is sent as that.
-pub(crate) fn put_varint(out: &mut Vec<u8>, value: u64) {
+pub fn put_varint(out: &mut Vec<u8>, value: u64) {
     match value {
         0..0x40 => out.push(value.to_le_bytes()[0]),
         0x40..0x4000 => out.extend_from_slice(&(value | 0x4000).to_be_bytes()[6..]),
@@ -224,22 +244,27 @@ fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// When something was last modified: seconds since 1970, which may be negative, and nanoseconds below 10^9.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Mtime {
-    pub(crate) seconds: i64,
-    pub(crate) nanoseconds: u32,
+pub struct Mtime {
+    /// Since 1970, negative before.
+    pub seconds: i64,
+    /// Below 10^9.
+    pub nanoseconds: u32,
 }
 
 /// Size in bytes, permission bits (0o777) and time of what is at a path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Attributes {
-    pub(crate) size: u64,
-    pub(crate) mode: u32,
-    pub(crate) mtime: Mtime,
+pub struct Attributes {
+    /// In bytes.
+    pub size: u64,
+    /// The low nine bits of a Unix mode.
+    pub mode: u32,
+    /// When it was last modified.
+    pub mtime: Mtime,
 }
 
 impl Attributes {
     /// Appends the wire form.
-    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+    pub fn encode(&self, out: &mut Vec<u8>) {
         put_varint(out, self.size);
         put_varint(out, self.mode.into());
         out.extend_from_slice(&self.mtime.seconds.to_be_bytes());
@@ -247,7 +272,7 @@ impl Attributes {
     }
 
     /// Reads the wire form.
-    pub(crate) fn decode(from: &mut Cursor<'_>) -> Result<Self, Stop> {
+    pub fn decode(from: &mut Cursor<'_>) -> Result<Self, Stop> {
         let size = from.varint()?;
         let mode = u32::try_from(from.varint()?).map_err(|_| Stop::Malformed("a mode of more than nine bits"))?;
         let seconds = i64::from_be_bytes(from.array()?);
@@ -265,14 +290,16 @@ impl Attributes {
 
 /// The first bytes of a file, by their number and their BLAKE3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Prefix {
-    pub(crate) len: u64,
-    pub(crate) hash: blake3::Hash,
+pub struct Prefix {
+    /// Their number.
+    pub len: u64,
+    /// Their BLAKE3.
+    pub hash: blake3::Hash,
 }
 
 impl Prefix {
     /// Appends the wire form; of nothing, if there is none.
-    pub(crate) fn encode(prefix: Option<&Self>, out: &mut Vec<u8>) {
+    pub fn encode(prefix: Option<&Self>, out: &mut Vec<u8>) {
         put_varint(out, prefix.map_or(0, |p| p.len));
         if let Some(prefix) = prefix {
             out.extend_from_slice(prefix.hash.as_bytes());
@@ -280,7 +307,7 @@ impl Prefix {
     }
 
     /// Reads the wire form.
-    pub(crate) fn decode(from: &mut Cursor<'_>) -> Result<Option<Self>, Stop> {
+    pub fn decode(from: &mut Cursor<'_>) -> Result<Option<Self>, Stop> {
         match from.varint()? {
             0 => Ok(None),
             len => Ok(Some(Self {
@@ -293,11 +320,11 @@ impl Prefix {
 
 /// What the sender says at the end of content: its BLAKE3, or why it is not to be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Verdict(pub(crate) Result<blake3::Hash, Refusal>);
+pub struct Verdict(pub Result<blake3::Hash, Refusal>);
 
 impl Verdict {
     /// Appends the wire form.
-    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+    pub fn encode(&self, out: &mut Vec<u8>) {
         match &self.0 {
             Ok(hash) => {
                 out.push(Status::Ok as u8);
@@ -308,7 +335,7 @@ impl Verdict {
     }
 
     /// Reads the wire form.
-    pub(crate) fn decode(from: &mut Cursor<'_>) -> Result<Self, Stop> {
+    pub fn decode(from: &mut Cursor<'_>) -> Result<Self, Stop> {
         match answer(from)? {
             Ok(()) => Ok(Self(Ok(from.array()?.into()))),
             Err(refusal) => Ok(Self(Err(refusal))),
@@ -318,27 +345,31 @@ impl Verdict {
 
 /// What is at the path of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// A regular file.
     File(Attributes),
+    /// A directory.
     Directory(Attributes),
     /// A symbolic link, and its target.
     Link(Attributes, Vec<u8>),
     /// A device, a socket, a FIFO.
     Other(Attributes),
+    /// What is known of it is the refusal.
     Unreadable(Refusal),
 }
 
 /// One line of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub struct Entry {
     /// Relative to the path that was listed.
-    pub(crate) path: RelPath,
-    pub(crate) kind: Kind,
+    pub path: RelPath,
+    /// What is there.
+    pub kind: Kind,
 }
 
 impl Entry {
     /// Appends the wire form.
-    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+    pub fn encode(&self, out: &mut Vec<u8>) {
         out.push(match self.kind {
             Kind::File(_) => 1,
             Kind::Directory(_) => 2,
@@ -358,7 +389,7 @@ impl Entry {
     }
 
     /// Reads the wire form.
-    pub(crate) fn decode(from: &mut Cursor<'_>) -> Result<Self, Stop> {
+    pub fn decode(from: &mut Cursor<'_>) -> Result<Self, Stop> {
         let kind = from.u8()?;
         let path = from.path()?;
         let kind = match kind {
@@ -370,10 +401,7 @@ impl Entry {
                 Kind::Link(attributes, target.to_vec())
             }
             4 => Kind::Other(Attributes::decode(from)?),
-            5 => {
-                let status = from.status()?;
-                Kind::Unreadable(from.refusal(status)?)
-            }
+            5 => Kind::Unreadable(from.refusal()?),
             _ => return Err(Stop::Malformed("an entry of a kind that does not exist")),
         };
         Ok(Self { path, kind })
@@ -382,30 +410,42 @@ impl Entry {
 
 /// What a client asks for, once per substream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Request {
+pub enum Request {
+    /// What is at a path, and below it.
     List {
+        /// Where.
         path: RelPath,
+        /// How many levels below the path; [`DEPTH_ALL`]: all.
         depth: u8,
     },
+    /// The content of a file.
     Fetch {
+        /// The file.
         path: RelPath,
+        /// What the client has of it.
         have: Option<Prefix>,
     },
+    /// To take a file.
     Store {
+        /// Where it is to be.
         path: RelPath,
+        /// Whether it takes the place of another file.
         replace: bool,
+        /// Those of the file.
         attributes: Attributes,
     },
-    /// Entries follow.
+    /// To make directories and links. Entries follow.
     Make {
+        /// What the entries are relative to.
         path: RelPath,
+        /// Whether they take the place of what is there.
         replace: bool,
     },
 }
 
 impl Request {
     /// The wire form.
-    pub(crate) fn encode(&self) -> Vec<u8> {
+    pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(128);
         let mut head = |operation, path: &RelPath| {
             out.push(operation);
@@ -438,7 +478,7 @@ impl Request {
     }
 
     /// Reads the wire form.
-    pub(crate) fn decode(from: &mut Cursor<'_>) -> Result<Self, Stop> {
+    pub fn decode(from: &mut Cursor<'_>) -> Result<Self, Stop> {
         let operation = from.u8()?;
         let path = from.path()?;
         let flag = |from: &mut Cursor<'_>| match from.u8()? {
@@ -471,23 +511,24 @@ impl Request {
 
 /// An entry that MAKE could not make.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct NotMade {
-    pub(crate) path: RelPath,
-    pub(crate) refusal: Refusal,
+pub struct NotMade {
+    /// That of the entry.
+    pub path: RelPath,
+    /// Why.
+    pub refusal: Refusal,
 }
 
 impl NotMade {
     /// Appends the wire form.
-    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+    pub fn encode(&self, out: &mut Vec<u8>) {
         put_bytes(out, self.path.as_bytes());
         self.refusal.encode(out);
     }
 
     /// Reads the wire form.
-    pub(crate) fn decode(from: &mut Cursor<'_>) -> Result<Self, Stop> {
+    pub fn decode(from: &mut Cursor<'_>) -> Result<Self, Stop> {
         let path = from.path()?;
-        let status = from.status()?;
-        let refusal = from.refusal(status)?;
+        let refusal = from.refusal()?;
         Ok(Self { path, refusal })
     }
 }
