@@ -11,12 +11,14 @@
 //!
 //! Time is virtual, and everything random comes from one seed: a second run of the same seed gives the same transcript,
 //! byte for byte. [`scenario`] plays random applications on random networks and compares everything that they see with
-//! the reference [`model`]; [`bulk`] measures goodput over one bottleneck.
+//! the reference [`model`]; [`bulk`] measures goodput over one bottleneck, [`prioritisation`] how soon a change
+//! of priorities is seen.
 
 mod actor;
 pub mod bulk;
 pub mod link;
 pub mod model;
+pub mod prioritisation;
 pub mod scenario;
 mod transcript;
 pub mod units;

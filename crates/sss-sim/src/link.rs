@@ -148,6 +148,11 @@ impl Link {
         self.carried
     }
 
+    /// Nanoseconds for which a datagram that is sent at `now` waits before it is on its way.
+    pub(crate) fn waiting(&self, now: u64) -> u64 {
+        self.busy_until.saturating_sub(now)
+    }
+
     /// Sends a datagram at `now`: when and in what shape it arrives, once or twice, or why never.
     pub(crate) fn send(&mut self, now: u64, bytes: &[u8], ecn: Ecn) -> Result<Vec<Arrival>, Lost> {
         if bytes.len() > self.config.mtu {

@@ -1,10 +1,12 @@
 //! `sss-sim`: plays random scenarios in a deterministic world, and measures goodput over a simulated bottleneck.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Parser, Subcommand};
 use sss_sim::bulk::{self, BulkConfig};
+use sss_sim::prioritisation::{self, Setup, chart};
 use sss_sim::{Profile, scenario, units};
 
 const EXAMPLES: &str = "\
@@ -13,6 +15,7 @@ Examples:
   sss-sim run --from 1234 --seeds 1 --transcript    one seed again, with everything that happened
   sss-sim run --seeds 50 --scenario harsh --json    only bad links, one JSON object a seed
   sss-sim bulk --rate 20M --rtt 50ms --queue 125000 --loss 1%    goodput over a bottleneck
+  sss-sim prioritisation --csv out.csv --svg out.svg    responses that share a link while their priorities change
 
 Exit status: 0 if all went well; 1 if a seed failed; 2 if the arguments are wrong.";
 
@@ -30,6 +33,8 @@ enum Command {
     Run(RunArgs),
     /// Measures goodput, round-trip time and utilisation of one bulk transfer.
     Bulk(BulkArgs),
+    /// Plays two responses that share a narrow link, a third of high priority, and a change of mind.
+    Prioritisation(PrioritisationArgs),
 }
 
 #[derive(Args)]
@@ -94,10 +99,39 @@ struct BulkArgs {
     json: bool,
 }
 
+#[derive(Args)]
+struct PrioritisationArgs {
+    /// Rate of the bottleneck, in bits per second.
+    #[arg(long, default_value = "1.5M", value_parser = units::rate)]
+    rate: u64,
+    /// Round-trip time of the empty path.
+    #[arg(long, default_value = "50ms", value_parser = units::duration)]
+    rtt: Duration,
+    /// Queue at the bottleneck, in bytes.
+    #[arg(long, default_value = "9375", value_parser = units::bytes)]
+    queue: u64,
+    /// The seed.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Where to write the bytes of each response in each 100 ms, as comma-separated values.
+    #[arg(long)]
+    csv: Option<PathBuf>,
+    /// Where to write a picture of the same.
+    #[arg(long)]
+    svg: Option<PathBuf>,
+}
+
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => run(&args),
         Command::Bulk(args) => run_bulk(&args),
+        Command::Prioritisation(args) => match run_prioritisation(&args) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(what) => {
+                eprintln!("{what}");
+                ExitCode::FAILURE
+            }
+        },
     }
 }
 
@@ -243,4 +277,22 @@ fn run_bulk(args: &BulkArgs) -> ExitCode {
             ExitCode::SUCCESS
         }
     }
+}
+
+fn run_prioritisation(args: &PrioritisationArgs) -> Result<(), String> {
+    let setup = Setup {
+        seed: args.seed,
+        rate: args.rate,
+        rtt: args.rtt,
+        queue: usize::try_from(args.queue).unwrap_or(usize::MAX),
+        ..Setup::default()
+    };
+    let report = prioritisation::run(&setup).map_err(|what| format!("the experiment failed: {what}"))?;
+    println!("{report}");
+    let csv = args.csv.as_ref().map(|path| (path, report.csv()));
+    let svg = args.svg.as_ref().map(|path| (path, chart::svg(&report, setup.rate)));
+    for (path, text) in csv.into_iter().chain(svg) {
+        std::fs::write(path, text).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+    }
+    Ok(())
 }

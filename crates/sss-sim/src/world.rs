@@ -155,6 +155,12 @@ impl World {
         self.links.get(&(from.0, to.0)).map_or(0, Link::carried)
     }
 
+    /// How long what a link holds keeps it busy: a datagram sent now waits that long.
+    pub fn waiting(&self, from: HostIndex, to: HostIndex) -> Duration {
+        let link = self.links.get(&(from.0, to.0));
+        Duration::from_nanos(link.map_or(0, |link| link.waiting(self.now)))
+    }
+
     /// Gives the host another address, as a NAT does that has forgotten a binding: what is sent to the old one is lost.
     pub fn rebind(&mut self, host: HostIndex, address: SocketAddr) {
         let node = &mut self.nodes[host.0];

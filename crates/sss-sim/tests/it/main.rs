@@ -7,5 +7,6 @@ mod mutation;
 mod negotiation;
 mod out_of_band;
 mod paths;
+mod prioritisation;
 mod random;
 mod support;

@@ -1,0 +1,76 @@
+//! A change of priorities is seen as soon as the path allows.
+
+use std::time::Duration;
+
+use sss_sim::prioritisation::{self, Report, Setup, THIRD_AT, chart};
+
+use crate::support::{ms, secs};
+
+/// Paths with a queue of up to a round trip and a half, and the window of a new stream is enough for.
+fn setups() -> impl Iterator<Item = Setup> {
+    let paths = [
+        (50, 9_375),
+        (50, 6_000),
+        (50, 14_000),
+        (50, 20_000),
+        (10, 20_000),
+        (100, 20_000),
+    ];
+    paths.into_iter().map(|(rtt, queue)| Setup {
+        rtt: ms(rtt),
+        queue,
+        ..Setup::default()
+    })
+}
+
+fn run(setup: &Setup) -> Report {
+    prioritisation::run(setup).unwrap_or_else(|what| panic!("{what}: {setup:?}"))
+}
+
+/// The request needs half a round trip, and so does the first packet of the preferred response, behind what the bottleneck holds when
+/// the request arrives.
+// spec: STR-23, STR-24
+#[test]
+fn a_change_is_seen_after_a_round_trip_and_a_packet() {
+    for setup in setups() {
+        let report = run(&setup);
+        let packet = Duration::from_secs_f64(1472.0 * 8.0 / setup.rate as f64);
+        assert_eq!(report.changes.len(), 2);
+        for change in &report.changes {
+            let limit = setup.rtt + packet + change.queued + Duration::from_micros(1);
+            assert!(change.took() <= limit, "{setup:?}: {change:?}, not within {limit:?}");
+            // From then on, the preferred one has the link to itself.
+            let bytes = report.bytes(change.seen, change.seen + secs(1));
+            assert!(bytes[change.preferred] * 8 > setup.rate * 8 / 10, "{bytes:?}");
+        }
+        let [first, second, third] = report.complete;
+        assert!(third < second && second < first, "{:?}", report.complete);
+    }
+}
+
+// spec: STR-22
+#[test]
+fn equal_levels_share_equally() {
+    for setup in setups() {
+        let report = run(&setup);
+        let [first, second, third] = report.bytes(Duration::ZERO, THIRD_AT);
+        assert!(third == 0 && first + second > setup.rate / 8 * 4, "{first} {second}");
+        let share = first as f64 / (first + second) as f64;
+        assert!((share / 0.5 - 1.0).abs() < 0.02, "{setup:?}: {share}");
+    }
+}
+
+#[test]
+fn what_is_written_adds_up_and_is_the_same_every_time() {
+    let setup = Setup::default();
+    let report = run(&setup);
+    let csv = report.csv();
+    let mut sums = [0; 3];
+    for line in csv.lines().skip(1) {
+        let fields: Vec<u64> = line.split(',').skip(1).map(|f| f.parse().unwrap()).collect();
+        sums.iter_mut().zip(fields).for_each(|(sum, n)| *sum += n);
+    }
+    assert_eq!(sums, setup.sizes);
+    assert_eq!(chart::svg(&report, setup.rate).matches("<polyline").count(), 3);
+    assert_eq!(run(&setup).csv(), csv);
+}
