@@ -41,6 +41,11 @@
 //! A stream is a sequence of bytes. What is to be read as one piece is written as one by [`Stream::write_record`] and read by
 //! [`Stream::read_record`]; or as items of a `Sink` and a `Stream`, see [`Stream::into_records`].
 //!
+//! # Datagrams
+//!
+//! [`Stream::send_datagram`] sends a message of any size that arrives whole, or not at all if its deadline comes first, in no order with
+//! anything else; [`Stream::recv_datagram`] takes the next that has arrived.
+//!
 //! # Priorities
 //!
 //! Streams with the same parent share equally what can be sent, until [`Stream::set_priority`] lets one go before others.

@@ -34,6 +34,8 @@ pub struct DatagramOptions {
     pub reliable: bool,
     /// How long it is of use. `None`: 5 s if it is not reliable, else as long as it takes.
     pub deadline: Option<Duration>,
+    /// Its level among the children of its stream (STR-22).
+    pub priority: i8,
     /// Whether [`Event::DatagramSettled`](crate::Event::DatagramSettled) is to tell what became of it.
     pub tracked: bool,
 }
@@ -45,9 +47,10 @@ pub struct DatagramId(pub(crate) u64);
 /// What became of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DatagramFate {
-    /// The peer's host has acknowledged all of it.
+    /// All of it is there: it waits for the peer's application, or was taken by it. Of one that went in one packet: the peer's host has got
+    /// that packet, and may have dropped it if nobody holds the stream any more, or too many wait.
     Delivered,
-    /// It was sent once, and the packet seems to be lost.
+    /// It was sent once, in one packet, and that packet seems to be lost.
     Lost,
     /// Its deadline has passed before it was acknowledged.
     Expired,

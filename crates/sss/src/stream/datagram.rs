@@ -46,6 +46,13 @@ impl<'a> SendDatagram<'a> {
         self
     }
 
+    /// Its level among the children of its stream, as [`Stream::set_priority`](crate::Stream::set_priority) explains; among them is what is
+    /// written to the stream itself, at level 0. Default: 0.
+    pub fn priority(mut self, level: i8) -> Self {
+        self.options.priority = level;
+        self
+    }
+
     /// Asks what becomes of it: awaiting it then gives a [`Receipt`].
     pub fn tracked(mut self) -> SendTracked<'a> {
         self.options.tracked = true;

@@ -5,6 +5,7 @@ mod bulk;
 mod closing;
 mod common;
 mod connecting;
+mod datagrams;
 mod ends;
 mod hostile;
 mod listening;

@@ -118,6 +118,7 @@ impl Streams {
             is_settled: false,
         };
         self.datagrams.sending.insert(index, message);
+        self.scheduler.set_level(&mut self.table, index, options.priority);
         self.set_deadline(now, index, options);
         self.touch(index);
         Ok(Some(DatagramId(id)))

@@ -12,6 +12,7 @@ use crate::streams::{DatagramFate, DatagramId, DatagramOptions};
 const BEST_EFFORT: DatagramOptions = DatagramOptions {
     reliable: false,
     deadline: None,
+    priority: 0,
     tracked: true,
 };
 const RELIABLE: DatagramOptions = DatagramOptions {
@@ -759,6 +760,38 @@ fn only_so_much_is_queued_on_a_stream() {
             .is_some()
     );
     assert_eq!(pair.a.send_datagram(at(0), a, &pattern(10), &RELIABLE), Ok(None));
+}
+
+// spec: STR-22, STR-32
+#[test]
+fn one_of_a_higher_level_goes_before_those_that_wait_and_before_its_stream() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.stream();
+    pair.a.write_all(a, &[1; 3000]);
+    let at_level = |priority| DatagramOptions {
+        priority,
+        ..BEST_EFFORT
+    };
+    pair.a.send_now(a, &pattern(1000), &at_level(-1));
+    pair.a.send_now(a, &pattern(4000), &at_level(5));
+    pair.a.send_now(a, &pattern(900), &at_level(7));
+    let mut order = Vec::new();
+    while let Some(packet) = pair.a.packet(ROOM) {
+        pair.b.take(&packet).unwrap();
+        for frame in packet.frames() {
+            let what = match frame {
+                Frame::Datagram(f) => f.data.len(),
+                Frame::Stream(f) if f.init.is_some() => 4000,
+                Frame::Stream(_) => 3000,
+                _ => continue,
+            };
+            if order.last() != Some(&what) {
+                order.push(what);
+            }
+        }
+    }
+    assert_eq!(order, [900, 4000, 3000, 1000]);
+    assert_eq!(pair.b.datagrams_now(b).len(), 3);
 }
 
 #[test]

@@ -366,6 +366,7 @@ impl World {
         let options = DatagramOptions {
             reliable: self.rng.random(),
             deadline: deadline.map(std::time::Duration::from_millis),
+            priority: self.rng.random_range(-1..2),
             tracked: true,
         };
         let data: Bytes = (0..size).map(|at| byte(number, at as u64)).collect();

@@ -1,0 +1,166 @@
+//! Messages of any size on a stream.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use sss::{Code, DatagramError, DatagramFate, ReadError};
+
+use crate::common::{Pattern, builder, pair, pair_of, within};
+
+#[tokio::test]
+async fn messages_of_all_sizes_arrive_whole_in_both_directions() {
+    let pair = pair().await;
+    let sizes = [0, 1, 16, 1000, 1400, 20_000, 100_000, 1 << 20];
+    for (from, to) in [(&pair.ours, &pair.theirs), (&pair.theirs, &pair.ours)] {
+        for size in sizes {
+            let data = Bytes::from(Pattern::new(size as u64).bytes(size / 8));
+            from.send_datagram(data.clone()).reliable().await.unwrap();
+            assert_eq!(within(10, to.recv_datagram()).await, Ok(data), "{size} bytes");
+        }
+        from.send_datagram("best effort").await.unwrap();
+        assert_eq!(within(10, to.recv_datagram()).await.unwrap(), "best effort");
+    }
+    let stats = pair.ours.peer().datagram_stats();
+    assert!(stats.sent_stateless >= 1 && stats.received_stateless >= 1, "{stats:?}");
+    assert_eq!((stats.sent_as_stream, stats.received_as_stream), (8, 8));
+}
+
+#[tokio::test]
+async fn a_receipt_tells_what_became_of_it() {
+    let mut pair = pair().await;
+    let small = pair.ours.send_datagram("small").tracked().await.unwrap();
+    let large = pair.ours.send_datagram(vec![7; 50_000]).tracked().await.unwrap();
+    assert_eq!(within(10, small).await, DatagramFate::Delivered);
+    assert_eq!(within(10, large).await, DatagramFate::Delivered);
+    assert_eq!(pair.theirs.recv_datagram().await.unwrap(), "small");
+    assert_eq!(pair.theirs.recv_datagram().await.unwrap(), vec![7; 50_000]);
+    assert_eq!(pair.theirs.try_recv_datagram(), Ok(None));
+    // Half of a round trip is more than no time.
+    let late = pair.ours.send_datagram("late").deadline(Duration::ZERO).tracked();
+    assert_eq!(within(10, late.await.unwrap()).await, DatagramFate::Expired);
+    pair.ours.finish().unwrap();
+    let (send, recv) = pair.theirs.split();
+    drop((send, recv));
+    within(10, async {
+        loop {
+            let receipt = match pair.ours.send_datagram(vec![7; 50_000]).reliable().tracked().await {
+                Ok(receipt) => receipt,
+                Err(DatagramError::PeerGone) => break,
+                Err(other) => panic!("{other}"),
+            };
+            let fate = receipt.await;
+            assert!(
+                matches!(fate, DatagramFate::Refused(Code::NO_LISTENER | Code::PARENT_GONE)),
+                "{fate:?}"
+            );
+        }
+    })
+    .await;
+    pair.client.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_end_of_the_channel_is_told_to_all_who_wait() {
+    let pair = pair().await;
+    // Nobody takes them, so that there is no credit for all.
+    let mut receipts = Vec::new();
+    loop {
+        let sent = pair.ours.send_datagram(vec![1; 30_000]).reliable().tracked();
+        match tokio::time::timeout(Duration::from_millis(200), sent).await {
+            Ok(receipt) => receipts.push(receipt.unwrap()),
+            Err(_) => break,
+        }
+    }
+    within(10, async {
+        while pair.ours.send_datagram(vec![1; 30_000]).reliable().try_send().unwrap() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    assert!(receipts.len() < 1000, "only so many are queued");
+    let waiting = pair.ours.send_datagram(vec![1; 30_000]);
+    let receiving = pair.ours.recv_datagram();
+    let close = async { pair.ours.peer().close(7, "enough") };
+    let (waiting, receiving, ()) = within(10, async { tokio::join!(waiting, receiving, close) }).await;
+    assert!(matches!(waiting, Err(DatagramError::Lost(_))), "{waiting:?}");
+    assert!(matches!(receiving, Err(ReadError::Lost(_))), "{receiving:?}");
+    let mut lost = 0;
+    for receipt in receipts {
+        let fate = within(10, receipt).await;
+        assert!(matches!(fate, DatagramFate::Delivered | DatagramFate::ChannelLost));
+        lost += usize::from(fate == DatagramFate::ChannelLost);
+    }
+    assert!(lost > 0);
+}
+
+#[tokio::test]
+async fn one_that_is_too_large_names_the_limit() {
+    let pair = pair_of(builder(), builder().max_message(5000)).await;
+    let (size, limit) = (5001, 5000);
+    // The limit came with the channel.
+    assert_eq!(pair.ours.max_datagram_size(), limit);
+    assert_eq!(
+        pair.ours.send_datagram(vec![0; 5001]).await,
+        Err(DatagramError::TooLarge { size, limit })
+    );
+    pair.ours.send_datagram(vec![3; 5000]).await.unwrap();
+    assert_eq!(within(10, pair.theirs.recv_datagram()).await.unwrap(), vec![3; 5000]);
+    assert_eq!(pair.theirs.max_datagram_size(), 1 << 20);
+}
+
+#[tokio::test]
+async fn closing_waits_for_reliable_datagrams() {
+    let pair = pair().await;
+    for i in 0..10_u8 {
+        pair.ours.send_datagram(vec![i; 60_000]).reliable().await.unwrap();
+    }
+    let receive = async {
+        let mut seen = Vec::new();
+        for _ in 0..10 {
+            let data = pair.theirs.recv_datagram().await.unwrap();
+            assert!(data.len() == 60_000 && data.iter().all(|b| *b == data[0]));
+            seen.push(data[0]);
+        }
+        seen.sort_unstable();
+        seen
+    };
+    let (closed, seen) = within(20, async { tokio::join!(pair.ours.close(), receive) }).await;
+    assert_eq!(closed, Ok(()));
+    assert_eq!(seen, (0..10).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn several_tasks_receive_from_one_stream() {
+    let pair = pair().await;
+    let (ours, theirs) = (pair.ours, std::sync::Arc::new(pair.theirs));
+    let receivers: Vec<_> = (0..3)
+        .map(|_| {
+            let theirs = std::sync::Arc::clone(&theirs);
+            tokio::spawn(async move {
+                let mut sum = 0;
+                loop {
+                    let data = theirs.recv_datagram().await.unwrap();
+                    if data.is_empty() {
+                        return sum;
+                    }
+                    sum += usize::from(data[0]);
+                }
+            })
+        })
+        .collect();
+    for i in 1..=100_u8 {
+        ours.send_datagram(vec![i; 200]).reliable().await.unwrap();
+        if i % 10 == 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    for _ in 0..3 {
+        ours.send_datagram("").reliable().await.unwrap();
+    }
+    let mut sum = 0;
+    for receiver in receivers {
+        sum += within(10, receiver).await.unwrap();
+    }
+    assert_eq!(sum, 5050);
+}
