@@ -63,6 +63,8 @@ codes! {
     REPLACED = 13;
     /// The host is going away.
     SHUTDOWN = 14;
+    /// The peer has lost the tree that was asked for.
+    UNKNOWN_TREE = 15;
     /// No such service.
     REFUSED_SERVICE = 32;
     /// The service does not speak this protocol.

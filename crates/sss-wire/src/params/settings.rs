@@ -18,11 +18,15 @@ const MAX_DATAGRAM: u64 = 21;
 const CONGESTION: u64 = 22;
 const AGENT: u64 = 23;
 const MAX_MESSAGE: u64 = 25;
+const TREE: u64 = 24;
+const ACCEPTED: u64 = 26;
 
 /// max_ack_delay is less than this.
 const ACK_DELAY_END: u64 = 1 << 24;
 /// Longest agent text, in bytes.
 const MAX_AGENT: usize = 64;
+/// Most attempts in `accepted` (NEG-21).
+pub const MAX_ACCEPTED: usize = 16;
 
 /// The settings of one side of a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +49,10 @@ pub struct Settings {
     pub agent: String,
     /// Bytes of the largest datagram on a stream that the sender takes; 0: none.
     pub max_message: u64,
+    /// The tree that the channel is to carry; none: a new one (MIG-2).
+    pub tree: Option<[u8; 16]>,
+    /// Attempts of the receiver that the sender accepted and heard no more of (NEG-21). The first 16 are sent.
+    pub accepted: Vec<[u8; 8]>,
 }
 
 impl Default for Settings {
@@ -59,6 +67,8 @@ impl Default for Settings {
             congestion: String::new(),
             agent: String::new(),
             max_message: 1 << 20,
+            tree: None,
+            accepted: Vec::new(),
         }
     }
 }
@@ -92,6 +102,8 @@ impl Settings {
             AGENT if value.len() > MAX_AGENT => return Err(Malformed("agent is longer than 64 bytes")),
             AGENT => self.agent = text(value)?,
             MAX_MESSAGE => self.max_message = message(value)?,
+            TREE => self.tree = Some(value.try_into().map_err(|_| Malformed("a tree id has 16 bytes"))?),
+            ACCEPTED => self.accepted = attempts(value)?,
             _ => {}
         }
         Ok(())
@@ -123,6 +135,9 @@ impl Settings {
         bytes(RESET_TOKEN, token);
         bytes(CONGESTION, Some(self.congestion.as_bytes()));
         bytes(AGENT, Some(agent.as_bytes()));
+        bytes(TREE, self.tree.as_ref().map(|t| t.as_slice()));
+        let accepted = self.accepted.get(..MAX_ACCEPTED).unwrap_or(&self.accepted);
+        bytes(ACCEPTED, Some(accepted.as_flattened()));
     }
 
     /// Writes the list, without an end mark. Values that are the default are left out.
@@ -194,6 +209,13 @@ fn message(value: &[u8]) -> Result<u64, Malformed> {
         return Err(Malformed("max_message is above 2^26"));
     }
     Ok(size)
+}
+
+fn attempts(value: &[u8]) -> Result<Vec<[u8; 8]>, Malformed> {
+    match value.as_chunks() {
+        (attempts, []) if attempts.len() <= MAX_ACCEPTED => Ok(attempts.to_vec()),
+        _ => Err(Malformed("accepted is not at most 16 attempts of 8 bytes")),
+    }
 }
 
 fn text(value: &[u8]) -> Result<String, Malformed> {

@@ -211,6 +211,8 @@ proptest! {
         token: Option<[u8; 16]>,
         numbers in (any_varint(), any_varint(), 0_u64..1 << 24, 1232_u64..varint::MAX, 0_u64..=1 << 26),
         texts in (".{0,40}", "[a-z/0-9.]{0,64}"),
+        tree: Option<[u8; 16]>,
+        accepted in vec(any::<[u8; 8]>(), 0..17),
     ) {
         let hello = HelloParams { versions: versions.clone(), suites };
         prop_assert_eq!(HelloParams::decode(&hello.to_vec()), Ok(hello));
@@ -226,6 +228,8 @@ proptest! {
             congestion: texts.0,
             agent: texts.1,
             max_message: numbers.4,
+            tree,
+            accepted,
         };
         let list = settings.to_vec();
         prop_assert_eq!(Settings::decode(&list), Ok(settings));

@@ -183,6 +183,10 @@ struct SettingsFields {
     congestion: String,
     agent: String,
     max_message: String,
+    #[serde(default)]
+    tree: Option<String>,
+    #[serde(default)]
+    accepted: Vec<String>,
 }
 
 impl From<SettingsFields> for Settings {
@@ -197,6 +201,8 @@ impl From<SettingsFields> for Settings {
             congestion: fields.congestion,
             agent: fields.agent,
             max_message: number(&fields.max_message),
+            tree: fields.tree.map(|t| unhex(&t).try_into().unwrap()),
+            accepted: fields.accepted.iter().map(|a| unhex(a).try_into().unwrap()).collect(),
         }
     }
 }
