@@ -84,6 +84,8 @@ use timers::Activity;
 pub(crate) const MAX_ACK_DELAY_US: u64 = 25_000;
 /// What clocks and timers are good for; the least that a timeout adds to a measurement.
 const GRANULARITY: Duration = Duration::from_millis(1);
+/// Probe timeouts in a row from which on a channel is stalled (MIG-11).
+const STALLED: u32 = 2;
 /// A number is skipped once in about so many packets (CHN-6).
 const SKIP_MEAN: u64 = 1024;
 
@@ -333,6 +335,11 @@ impl Channel {
     /// Whether neither side has ended it.
     pub(crate) fn is_open(&self) -> bool {
         self.life.close.is_open()
+    }
+
+    /// Whether the peer does not answer: the second probe timeout in a row has passed (MIG-11).
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.recovery.loss.probe_count() >= STALLED
     }
 
     /// Whether the peer is to be asked for signs of life: while a stream is open (CHN-3).

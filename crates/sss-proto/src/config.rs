@@ -20,6 +20,11 @@ pub struct Config {
     pub keepalive: Duration,
     /// How long an attempt to reach a peer may take. Default 60 s.
     pub connect_timeout: Duration,
+    /// Age at which a channel with streams is replaced by a new one, with new keys (MIG-10). Zero: never. Default 30 min.
+    pub renew: Duration,
+    /// How long streams wait for a channel when the peer cannot be reached (MIG-14). Zero: they end with their channel.
+    /// Default 5 min.
+    pub linger: Duration,
     /// Largest UDP payload sent or accepted, in bytes; at least 1232. Default 65,507.
     pub max_datagram: u16,
     /// How much a peer may send before the application reads.
@@ -79,6 +84,8 @@ impl Default for Config {
             idle_timeout: constants::IDLE_TIMEOUT,
             keepalive: constants::KEEPALIVE,
             connect_timeout: constants::HELLO_TIMEOUT,
+            renew: constants::RENEW,
+            linger: constants::LINGER,
             max_datagram: constants::MAX_DATAGRAM,
             window: WindowConfig::default(),
             channel_id_len: 4,

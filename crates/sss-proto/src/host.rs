@@ -6,6 +6,7 @@
 
 mod api;
 mod demux;
+mod history;
 mod negotiate;
 mod receive;
 mod services;
@@ -35,6 +36,7 @@ use crate::peer::{Context, Peer};
 use crate::streams::HostBudget;
 use crate::token::Token;
 use demux::Demux;
+use history::History;
 use services::Services;
 use timers::Timers;
 
@@ -66,6 +68,7 @@ pub(crate) struct Own {
     pub(crate) reset_key: [u8; 32],
     /// What the receive windows of all peers have.
     pub(crate) budget: HostBudget,
+    pub(crate) history: History,
 }
 
 impl Own {
@@ -150,9 +153,14 @@ impl Peers {
 
     fn insert(&mut self, peer: Peer) -> u32 {
         let eid = *peer.eid();
-        let index = u32::try_from(self.slots.insert(peer)).unwrap_or(u32::MAX);
+        let index = self.insert_unlisted(peer);
         self.by_eid.insert(eid, index);
         index
+    }
+
+    /// As [`Self::insert`], but new streams are not opened there.
+    fn insert_unlisted(&mut self, peer: Peer) -> u32 {
+        u32::try_from(self.slots.insert(peer)).unwrap_or(u32::MAX)
     }
 
     /// Takes the peer out of the directory; its slot stays while the application holds its streams.
@@ -183,6 +191,7 @@ impl Host {
                 rng,
                 reset_key,
                 budget: HostBudget::default(),
+                history: History::default(),
             },
             peers: Peers {
                 slots: Slab::new(),

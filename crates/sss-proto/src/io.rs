@@ -184,6 +184,17 @@ impl TransmitBuf {
     }
 }
 
+/// Whether a peer can be reached (docs/spec/migration.md).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkStatus {
+    /// Its channel works as far as is known.
+    Up,
+    /// The peer does not answer: the second probe in a row was not acknowledged. Other ways are tried.
+    Stalled,
+    /// There is no channel. Streams wait, and the peer's known addresses are tried, until a channel is made or linger is over.
+    Down(CloseReason),
+}
+
 /// What the application may be waiting for.
 ///
 /// Events about a stream come once after an operation on it answered "not yet"; then the
@@ -192,8 +203,10 @@ impl TransmitBuf {
 pub enum Event {
     /// A channel to the peer is established.
     Connected(PeerId, Eid),
-    /// The peer's channel ended, or could not be made. Its streams have failed with the same reason.
+    /// The tree shared with the peer ended, or no channel could be made. Its streams have failed with the same reason.
     Disconnected(PeerId, Eid, CloseReason),
+    /// The way to the peer has changed. Its streams go on, or wait.
+    Link(PeerId, LinkStatus),
     /// A listener has a stream to accept.
     Acceptable(ListenerId),
     /// Reading, or the end of reading, can go on.

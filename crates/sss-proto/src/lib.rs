@@ -11,6 +11,7 @@ mod host;
 mod ids;
 mod io;
 mod negotiation;
+mod pace;
 mod packet;
 mod peer;
 mod refusal;
@@ -24,7 +25,7 @@ pub use error::{
 };
 pub use host::{ConnectError, Host, HostStats, TreeNode};
 pub use ids::{ListenerId, PeerId, StreamId};
-pub use io::{Batch, Ecn, Event, Input, Instant, MAX_TRANSMIT, Output, Transmit, TransmitBuf};
+pub use io::{Batch, Ecn, Event, Input, Instant, LinkStatus, MAX_TRANSMIT, Output, Transmit, TransmitBuf};
 pub use refusal::Refusal;
 pub use streams::{
     DatagramFate, DatagramId, DatagramOptions, DatagramStats, ListenMode, ReadOutcome, RecvState, SendState,

@@ -8,7 +8,7 @@ mod initiator;
 mod load;
 pub(crate) mod responder;
 
-pub(crate) use initiator::{Agreed, Initiation, Step};
+pub(crate) use initiator::{Agreed, Initiation, Schedule, Step};
 pub(crate) use responder::{Accepted, Refusal, Responder, random_channel_id};
 
 use sss_crypto::Suite;

@@ -1,28 +1,35 @@
-//! A peer: another host, the channel to it, and the tree of streams shared with it.
+//! A peer: another host, the tree of streams shared with it, and the channels that carry it.
 //!
 //! A channel knows no stream and a stream knows no channel; here frames and tokens pass between them.
 //! [`dispatch`] is the way up (the only match on frames), [`fill`] the way down (the fixed order of writers),
-//! [`handshake`] how the channel comes to be.
+//! [`attempt`] and [`handshake`] how a channel comes to be, [`link`] which channels there are, [`migrate`] when there is
+//! to be another one.
 
+mod attempt;
 mod dispatch;
 mod fill;
 mod handshake;
+mod link;
+mod migrate;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use sss_wire::{ChannelId, Code, Eid};
 
-use crate::channel::{Channel, ChannelInfo, Fate, TimerEvent};
+use crate::channel::{Channel, ChannelInfo, Fate, Role, TimerEvent};
 use crate::error::{CloseReason, Drop, NegotiationError};
 use crate::host::{Datagram, Own, TreeNode};
 use crate::ids::{PeerId, StreamId, StreamKey};
 use crate::io::{Ecn, Event, Instant};
-use crate::negotiation::{Initiation, Step};
+use crate::negotiation::Step;
 use crate::streams::{DatagramStats, StreamEvent, StreamInfo, Streams, SubtreeInfo};
+use attempt::{Attempt, Purpose};
+use link::Links;
+use migrate::{Mobility, Policy};
 
-pub(crate) use handshake::Incoming;
+pub(crate) use handshake::{Incoming, Initiated, TreeId, settings_of};
+pub(crate) use link::LinkId;
 
 /// What a peer borrows from its host for one call.
 pub(crate) struct Context<'a> {
@@ -38,65 +45,46 @@ pub(crate) struct Arrival {
     pub(crate) ecn: Ecn,
 }
 
-/// The names under which a peer's datagrams arrive.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Names {
-    pub(crate) attempt: Option<[u8; 8]>,
-    pub(crate) channel: Option<ChannelId>,
-    pub(crate) reset_token: Option<[u8; 16]>,
+/// A name under which datagrams for a peer arrive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Name {
+    /// A negotiation that this host began.
+    Attempt([u8; 8]),
+    /// An id on which this host receives.
+    Channel(ChannelId),
+    /// The peer's token for a stateless reset.
+    ResetToken([u8; 16]),
+    /// The tree.
+    Tree(TreeId),
 }
 
 /// What names a peer had, and has now.
 pub(crate) struct NameChange {
-    pub(crate) old: Names,
-    pub(crate) new: Names,
+    pub(crate) old: Vec<Name>,
+    pub(crate) new: Vec<Name>,
 }
 
-/// The state of the way to the peer.
-///
-/// ```text
-///  Unlinked -> Negotiating -> Early -> Up -> Ending -> Down
-///      |                                ^      (CLOSE)
-///      +---- INITIATE accepted ---------+
-///  any -> Down (failure, idle, stateless reset)
-/// ```
-enum Link {
-    /// Nothing was tried.
-    Unlinked,
-    /// HELLO is out.
-    Negotiating(Box<Initiation>),
-    /// INITIATE is out, and early data may be sent.
-    Early(Box<Initiation>, Box<Channel>),
-    /// The channel is established. A responder keeps ACCEPT until it is known to have arrived.
-    Up(Box<Channel>, Option<Box<Acceptance>>),
-    /// CLOSE was sent or received, and the channel waits for late packets.
-    Ending(Box<Channel>),
-    /// There is no channel any more.
-    Down,
+/// The tree that is shared with the peer.
+#[derive(Default)]
+struct Tree {
+    /// Once a channel of it was established (MIG-1).
+    id: Option<TreeId>,
+    /// Why it has ended.
+    ended: Option<CloseReason>,
 }
 
-/// The responder's ACCEPT, and the INITIATE that it answers (NEG-11).
-pub(crate) struct Acceptance {
-    version: u32,
-    attempt: [u8; 8],
-    initiate: Vec<u8>,
-    /// Empty until it was made.
-    accept: Vec<u8>,
-    keys: handshake::AcceptKeys,
-}
-
-/// One peer of a host.
+/// One peer of a host: a tree of streams, and what carries it.
 pub(crate) struct Peer {
     id: PeerId,
     eid: Eid,
-    link: Link,
+    tree: Tree,
     streams: Streams,
-    names: Names,
+    links: Links,
+    attempt: Option<Box<Attempt>>,
+    mobility: Mobility,
     /// Names as the host knows them.
-    registered: Names,
-    reason: Option<CloseReason>,
-    /// When the channel was established.
-    established: Instant,
+    registered: Vec<Name>,
+    names_changed: bool,
     events: VecDeque<Event>,
     fates: Vec<Fate>,
     is_ready: bool,
@@ -104,15 +92,21 @@ pub(crate) struct Peer {
 
 impl Peer {
     pub(crate) fn new(id: PeerId, eid: Eid, context: &mut Context<'_>) -> Self {
+        let config = &context.own.config;
+        let policy = Policy {
+            renew: config.renew,
+            linger: config.linger,
+        };
         Self {
             id,
             eid,
-            link: Link::Unlinked,
+            tree: Tree::default(),
             streams: handshake::new_streams(context),
-            names: Names::default(),
-            registered: Names::default(),
-            reason: None,
-            established: context.now,
+            links: Links::default(),
+            attempt: None,
+            mobility: Mobility::new(policy),
+            registered: Vec::new(),
+            names_changed: false,
             events: VecDeque::new(),
             fates: Vec::new(),
             is_ready: false,
@@ -131,53 +125,53 @@ impl Peer {
         &mut self.streams
     }
 
+    /// The channel that carries the streams, or is to.
     fn channel(&self) -> Option<&Channel> {
-        match &self.link {
-            Link::Early(_, channel) | Link::Up(channel, _) | Link::Ending(channel) => Some(channel),
-            Link::Unlinked | Link::Negotiating(_) | Link::Down => None,
-        }
+        let early = self.attempt.as_ref().and_then(|a| a.early.as_ref()).map(|e| &*e.channel);
+        let link = self.links.carrier().or_else(|| self.links.iter().last());
+        link.map(|l| &*l.channel).or(early)
     }
 
-    fn channel_mut(&mut self) -> Option<&mut Channel> {
-        match &mut self.link {
-            Link::Early(_, channel) | Link::Up(channel, _) | Link::Ending(channel) => Some(channel),
-            Link::Unlinked | Link::Negotiating(_) | Link::Down => None,
-        }
-    }
-
-    /// Whether the channel is established.
+    /// Whether a channel is established.
     pub(crate) fn is_up(&self) -> bool {
-        matches!(self.link, Link::Up(..))
+        self.tree.ended.is_none() && self.links.has_open()
     }
 
-    /// Whether an attempt of ours is under way.
+    /// Whether this host tries to reach the peer for the first time.
     pub(crate) fn is_negotiating(&self) -> bool {
-        matches!(self.link, Link::Negotiating(_) | Link::Early(..))
+        self.attempt.as_ref().is_some_and(|a| a.purpose == Purpose::First)
     }
 
-    /// Whether our attempt has sent INITIATE (NEG-18).
+    /// Whether an attempt of this host has sent INITIATE (NEG-18).
     pub(crate) fn has_initiated(&self) -> bool {
-        matches!(self.link, Link::Early(..))
+        self.attempt.as_ref().is_some_and(|a| a.early.is_some())
     }
 
-    /// Whether the channel is, or was to be, at this address.
-    pub(crate) fn is_at(&self, remote: SocketAddr) -> bool {
-        self.channel().is_some_and(|c| c.remote() == remote)
+    /// Whether the attempt under way is one of these (NEG-21).
+    pub(crate) fn is_attempting(&self, attempts: &[[u8; 8]]) -> bool {
+        let own = self.attempt.as_ref().map(|a| a.initiation.attempt());
+        own.is_some_and(|own| attempts.contains(own))
     }
 
-    /// Whether the channel was established after `moment`, and is still up (NEG-20).
-    pub(crate) fn is_up_since_after(&self, moment: Instant) -> bool {
-        self.is_up() && moment < self.established
+    /// The open channel at an address was made then (NEG-20).
+    pub(crate) fn made_at(&self, remote: SocketAddr) -> Option<Instant> {
+        let mut open = self.links.iter().filter(|l| l.is_open());
+        open.find(|l| l.channel.remote() == remote).map(|l| l.origin.made)
+    }
+
+    /// When the newest channel of the tree was made (MIG-9).
+    pub(crate) fn newest_made(&self) -> Option<Instant> {
+        self.links.newest_made()
     }
 
     /// Whether streams can be opened no more.
     pub(crate) fn is_down(&self) -> bool {
-        matches!(self.link, Link::Ending(_) | Link::Down)
+        self.tree.ended.is_some()
     }
 
-    /// Whether nothing is left of the channel.
+    /// Whether nothing is left of the tree and its channels.
     pub(crate) fn is_gone(&self) -> bool {
-        matches!(self.link, Link::Down)
+        self.is_down() && self.links.is_empty()
     }
 
     /// Whether the application holds none of its streams.
@@ -195,7 +189,7 @@ impl Peer {
     }
 
     pub(crate) fn close_reason(&self) -> Option<CloseReason> {
-        self.reason.clone()
+        self.tree.ended.clone()
     }
 
     pub(crate) fn channel_info(&self) -> Option<ChannelInfo> {
@@ -270,14 +264,31 @@ impl Peer {
 
     /// A change of names that the host does not know of yet.
     pub(crate) fn take_name_change(&mut self) -> Option<NameChange> {
-        let (old, new) = (self.registered, self.names);
-        self.registered = new;
+        if !std::mem::take(&mut self.names_changed) {
+            return None;
+        }
+        let new = self.names();
+        let old = std::mem::replace(&mut self.registered, new.clone());
         (old != new).then_some(NameChange { old, new })
     }
 
-    /// Whether an application's call left the names, the timer and the link as they were.
+    fn names(&self) -> Vec<Name> {
+        let mut names = Vec::new();
+        if let Some(attempt) = &self.attempt {
+            names.push(Name::Attempt(*attempt.initiation.attempt()));
+            names.extend(attempt.early.as_ref().map(|e| Name::Channel(e.local_id)));
+        }
+        for link in self.links.iter() {
+            names.push(Name::Channel(link.channel.local_id()));
+            names.extend(link.reset_token.filter(|_| link.is_open()).map(Name::ResetToken));
+        }
+        names.extend(self.tree.id.filter(|_| self.tree.ended.is_none()).map(Name::Tree));
+        names
+    }
+
+    /// Whether an application's call left the names, the timer and the tree as they were.
     pub(crate) fn is_settled(&self) -> bool {
-        self.registered == self.names && !matches!(self.link, Link::Down | Link::Ending(_))
+        !self.names_changed && self.tree.ended.is_none()
     }
 
     /// When [`Self::on_timer`] is to be called.
@@ -289,153 +300,148 @@ impl Peer {
     fn next_link_timer(&mut self) -> Option<Instant> {
         // CHN-3
         let has_streams = !self.streams.is_unused();
-        if let Some(channel) = self.channel_mut() {
-            channel.set_keepalive(has_streams);
+        if let Some(carrier) = self.links.carrier_mut() {
+            carrier.channel.set_keepalive(has_streams);
         }
-        match &self.link {
-            Link::Unlinked | Link::Down => None,
-            Link::Negotiating(initiation) => Some(initiation.next_timer()),
-            Link::Early(initiation, channel) => {
-                let resend = initiation.next_timer();
-                Some(channel.next_timer().map_or(resend, |t| t.min(resend)))
-            }
-            Link::Up(channel, _) | Link::Ending(channel) => channel.next_timer(),
-        }
+        let attempt = self.attempt.as_ref().map(|a| a.next_timer());
+        let links = self.links.iter().filter_map(|l| l.channel.next_timer()).min();
+        [attempt, links, self.next_review()].into_iter().flatten().min()
     }
 
-    /// Time has come for the streams, for the negotiation, or for the channel.
+    /// Time has come for the streams, for the negotiation, for a channel, or for the tree.
     pub(crate) fn on_timer(&mut self, context: &mut Context<'_>, outbox: &mut VecDeque<Datagram>) {
         self.streams.on_timer(context.now);
-        if let Link::Negotiating(initiation) | Link::Early(initiation, _) = &mut self.link {
-            match initiation.step(context.now, &mut context.own.rng) {
-                Step::Wait => {}
-                Step::Send(packet, addresses) => outbox.extend(addresses.iter().map(|remote| Datagram {
-                    remote: *remote,
-                    bytes: packet.to_vec(),
-                })),
-                Step::Fail(error) => return self.fail(error.into()),
-            }
+        self.on_attempt_timer(context, outbox);
+        for link in self.links.ids() {
+            self.on_link_timer(context.now, link);
         }
-        self.on_channel_timer(context.now);
+        if self.tree.ended.is_none() {
+            self.review(context);
+        }
     }
 
-    fn on_channel_timer(&mut self, now: Instant) {
-        let (Link::Early(_, channel) | Link::Up(channel, _) | Link::Ending(channel)) = &mut self.link else {
+    fn on_attempt_timer(&mut self, context: &mut Context<'_>, outbox: &mut VecDeque<Datagram>) {
+        let Some(attempt) = &mut self.attempt else {
             return;
         };
-        if channel.next_timer().is_none_or(|at| at > now) {
+        let purpose = attempt.purpose;
+        match attempt.initiation.step(context.now, &mut context.own.rng) {
+            Step::Wait => {}
+            Step::Send(packet, addresses) => outbox.extend(addresses.iter().map(|remote| Datagram {
+                remote: *remote,
+                bytes: packet.to_vec(),
+            })),
+            Step::Fail(error) if purpose == Purpose::First => return self.fail(error.into()),
+            Step::Fail(_) => return self.give_up_attempt(),
+        }
+        let early = self.attempt.as_mut().and_then(|a| a.early_carrier());
+        if let Some(channel) = early.filter(|c| c.next_timer().is_some_and(|at| at <= context.now)) {
+            channel.on_timer(context.now, &mut self.fates);
+            self.settle_fates();
+        }
+    }
+
+    fn on_link_timer(&mut self, now: Instant, id: LinkId) {
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
+        if link.channel.next_timer().is_none_or(|at| at > now) {
             return;
         }
-        let event = channel.on_timer(now, &mut self.fates);
+        let event = link.channel.on_timer(now, &mut self.fates);
         self.settle_fates();
         match event {
             TimerEvent::None => {}
             TimerEvent::Forgotten => self.on_restarted(),
-            TimerEvent::Idle(after) => self.fail(CloseReason::Idle(after)),
-            TimerEvent::KeysUsedUp => self.close_with(now, Code::AEAD_LIMIT, CloseReason::KeysUsedUp),
-            TimerEvent::Closed => self.set_down(),
+            TimerEvent::Idle(after) => self.lose_link(now, id, CloseReason::Idle(after)),
+            TimerEvent::KeysUsedUp => {
+                let reason = CloseReason::KeysUsedUp;
+                self.end(now, (Code::AEAD_LIMIT, &reason.to_string()), reason);
+            }
+            TimerEvent::Closed => {
+                self.links.remove(id);
+                self.names_changed = true;
+            }
         }
     }
 
-    /// The peer's host says that it does not know the channel (PRT-13). While the channel is young, the answer may be to
-    /// early data that overtook INITIATE.
-    pub(crate) fn on_stateless_reset(&mut self, now: Instant) -> Result<(), Drop> {
-        let grace = self.channel().map_or(Duration::ZERO, |c| 3 * c.probe_timeout());
-        if now < self.established + grace {
+    /// The peer's host says that it does not know a channel (PRT-13, MIG-15). While the channel is young, the answer may be
+    /// to early data that overtook INITIATE.
+    pub(crate) fn on_stateless_reset(&mut self, now: Instant, token: &[u8; 16]) -> Result<(), Drop> {
+        let link = self.links.by_token(token).ok_or(Drop::UnknownChannel)?;
+        let grace = 3 * link.channel.probe_timeout();
+        if now < link.origin.made + grace {
             return Err(Drop::UnknownChannel);
         }
-        self.on_restarted();
+        self.lose_link(now, link.id(), CloseReason::PeerRestarted);
         Ok(())
     }
 
     /// The peer has made another channel: it is asked whether it still knows this one (NEG-20).
     pub(crate) fn doubt(&mut self, now: Instant) {
-        if let Link::Up(channel, _) = &mut self.link {
-            channel.doubt(now);
+        if let Some(link) = self.links.carrier_mut() {
+            link.channel.doubt(now);
         }
     }
 
-    /// The peer has lost the channel (PRT-13, NEG-20).
+    /// The peer has lost the tree (NEG-20).
     pub(crate) fn on_restarted(&mut self) {
         self.fail(CloseReason::PeerRestarted);
     }
 
-    /// The application ends the channel.
+    /// The peer had accepted this host's attempt, and ended the channel before ACCEPT arrived (NEG-21).
+    pub(crate) fn on_unheard(&mut self) {
+        self.fail(NegotiationError::EndedUnheard.into());
+    }
+
+    /// The application ends the tree.
     pub(crate) fn close(&mut self, now: Instant, code: Code, reason: &str) {
-        let reason = CloseReason::Local {
+        let end = CloseReason::Local {
             code,
             reason: reason.to_owned(),
         };
-        self.close_with(now, code, reason);
+        self.end(now, (code, reason), end);
     }
 
-    /// Ends the channel with CLOSE, and all streams with `reason`.
-    fn close_with(&mut self, now: Instant, code: Code, reason: CloseReason) {
-        let text = match &reason {
-            CloseReason::Local { reason, .. } => reason.clone(),
-            other => other.to_string(),
-        };
-        match std::mem::replace(&mut self.link, Link::Down) {
-            Link::Up(mut channel, _) | Link::Early(_, mut channel) => {
-                channel.close(now, code, &text);
-                self.link = Link::Ending(channel);
-                self.names.attempt = None;
-                self.names.reset_token = None;
-                self.end_streams(reason);
-            }
-            ending @ Link::Ending(_) => self.link = ending,
-            Link::Unlinked | Link::Negotiating(_) | Link::Down => self.fail(reason),
+    /// Ends the tree, and its channels with CLOSE.
+    fn end(&mut self, now: Instant, (code, text): (Code, &str), reason: CloseReason) {
+        if let Some(early) = self.attempt.take_if(|a| a.purpose == Purpose::First).and_then(|a| a.early) {
+            self.add_link(now, early.channel, Role::Initiator, None);
         }
-    }
-
-    /// Ends the channel without telling the peer.
-    fn fail(&mut self, reason: CloseReason) {
-        self.set_down();
+        for link in self.links.iter_mut().filter(|l| l.is_open()) {
+            link.channel.close(now, code, text);
+            link.acceptance = None;
+        }
         self.end_streams(reason);
     }
 
-    fn set_down(&mut self) {
-        self.link = Link::Down;
-        self.names = Names::default();
+    /// Ends the tree without telling the peer. What has ended already still waits for late packets.
+    fn fail(&mut self, reason: CloseReason) {
+        for id in self.links.ids() {
+            if self.links.get(id).is_some_and(|l| l.is_open()) {
+                self.links.remove(id);
+            }
+        }
+        self.end_streams(reason);
     }
 
     fn end_streams(&mut self, reason: CloseReason) {
-        if self.reason.is_some() {
+        self.names_changed = true;
+        self.attempt = None;
+        if self.tree.ended.is_some() {
             return;
         }
         self.streams.fail_all(&reason);
         self.events
             .push_back(Event::Disconnected(self.id, self.eid, reason.clone()));
-        self.reason = Some(reason);
-    }
-
-    /// Adds addresses to an attempt under way.
-    pub(crate) fn add_hints(&mut self, now: Instant, hints: &[SocketAddr]) {
-        if let Link::Negotiating(initiation) = &mut self.link {
-            initiation.add_addresses(now, hints);
-        }
-    }
-
-    pub(crate) fn on_retry(&mut self, token: &[u8; 16]) -> Result<&[u8], Drop> {
-        match &mut self.link {
-            Link::Negotiating(initiation) => initiation.on_retry(token),
-            _ => Err(Drop::UnknownAttempt),
-        }
-    }
-
-    pub(crate) fn on_version(&mut self, versions: Vec<u32>) -> Result<(), Drop> {
-        match &mut self.link {
-            Link::Negotiating(initiation) => initiation.on_version(versions),
-            _ => Err(Drop::UnknownAttempt),
-        }
+        self.tree.ended = Some(reason);
     }
 
     /// ACCEPT again, if `initiate` is the packet that it answers (NEG-11).
     pub(crate) fn accept_again(&self, initiate: &[u8]) -> Option<&[u8]> {
-        match &self.link {
-            Link::Up(_, Some(a)) if a.initiate == initiate && !a.accept.is_empty() => Some(&a.accept),
-            _ => None,
-        }
+        let mut waiting = self.links.iter().filter_map(|l| l.acceptance.as_ref());
+        let acceptance = waiting.find(|a| a.initiate == initiate && !a.accept.is_empty())?;
+        Some(&acceptance.accept)
     }
 
     /// Gives each frame whose packet's fate is known back to its stream.
@@ -447,23 +453,5 @@ impl Peer {
                 self.streams.on_lost(fate.token);
             }
         }
-    }
-
-    /// Begins an attempt to reach the peer.
-    pub(crate) fn negotiate(
-        &mut self,
-        context: &mut Context<'_>,
-        hints: &[SocketAddr],
-    ) -> Result<(), NegotiationError> {
-        if hints.is_empty() {
-            return Err(NegotiationError::NoAddress);
-        }
-        let config = &context.own.config;
-        let (timeout, suites) = (config.connect_timeout, &config.suites);
-        let rng = &mut context.own.rng;
-        let initiation = Initiation::new(context.now, &self.eid, hints.to_vec(), timeout, suites, rng)?;
-        self.names.attempt = Some(*initiation.attempt());
-        self.link = Link::Negotiating(Box::new(initiation));
-        Ok(())
     }
 }

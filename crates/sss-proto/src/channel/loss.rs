@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::GRANULARITY;
 use super::rtt::Rtt;
 use crate::io::Instant;
+use crate::pace::retry_interval;
 
 /// The reordering threshold at first, in packets.
 const INITIAL_THRESHOLD: u64 = 3;
@@ -14,10 +15,10 @@ const INITIAL_THRESHOLD: u64 = 3;
 const MAX_THRESHOLD: u64 = 1024;
 /// For how many round trips the time threshold stays raised after a false loss.
 const RAISED_ROUND_TRIPS: u32 = 8;
-/// The probe timeout at most.
-const MAX_PROBE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Packets sent on a probe timeout.
 const PROBES: u8 = 2;
+/// How many probe timeouts in a row repeat data (MIG-12).
+const DATA_PROBES: u32 = 3;
 /// A false loss is recognised within this distance of the largest acknowledged number.
 const HORIZON: u64 = 4 * MAX_THRESHOLD;
 /// How many lost packets are remembered, to recognise false losses.
@@ -62,6 +63,8 @@ pub(super) struct Cursor {
 struct Probe {
     /// Expiries without an acknowledgement.
     count: u32,
+    /// When the first of them was.
+    since: Instant,
     /// When the last ack-eliciting packet was sent.
     last_eliciting: Instant,
     /// Probe packets still to be sent.
@@ -193,19 +196,31 @@ impl LossDetector {
     pub(super) fn probe_time(&self, rtt: &Rtt, max_ack_delay: Duration) -> Instant {
         let timeout = rtt.probe_timeout(max_ack_delay);
         let backed_off = timeout.saturating_mul(1 << self.probe.count.min(24));
-        self.probe.last_eliciting + backed_off.min(MAX_PROBE_TIMEOUT)
+        let silence = match self.probe.count {
+            0 => Duration::ZERO,
+            _ => self.probe.last_eliciting.since(self.probe.since),
+        };
+        self.probe.last_eliciting + backed_off.min(retry_interval(silence).max(timeout))
     }
 
     /// The probe timeout has expired.
     pub(super) fn on_probe_timeout(&mut self, now: Instant) {
+        if self.probe.count == 0 {
+            self.probe.since = now;
+        }
         self.probe.count = self.probe.count.saturating_add(1);
-        self.probe.pending = PROBES;
+        self.probe.pending = if self.probe.count > DATA_PROBES { 1 } else { PROBES };
         self.probe.last_eliciting = now;
     }
 
     /// Expiries of the probe timeout since the last acknowledgement.
     pub(super) fn probe_count(&self) -> u32 {
         self.probe.count
+    }
+
+    /// Whether probes repeat data, and are not PING alone (MIG-12).
+    pub(super) fn probes_carry_data(&self) -> bool {
+        self.probe.count <= DATA_PROBES
     }
 
     /// Probe packets that are to be sent whatever the congestion window says.
@@ -311,24 +326,43 @@ mod tests {
         assert!(!loss.take_refuted());
     }
 
-    // spec: REC-4
+    // spec: REC-4, MIG-12
     #[test]
-    fn probe_timeout_doubles_up_to_a_minute_and_falls_back() {
+    fn probe_timeout_doubles_up_to_the_pace_of_retries_and_falls_back() {
         let mut loss = LossDetector::new();
-        let (rtt, delay) = (rtt(100), Duration::from_millis(25));
+        let (rtt, delay) = (rtt(2), Duration::from_millis(25));
         loss.on_eliciting_sent(at(0));
+        let timeout = loss.probe_time(&rtt, delay).since(at(0));
         let mut now = at(0);
-        for expected in [325_u64, 650, 1300, 2600, 5200, 10_400, 20_800, 41_600, 60_000, 60_000] {
+        for (n, expected) in [1, 2, 4, 8].into_iter().enumerate() {
             let due = loss.probe_time(&rtt, delay);
-            assert_eq!(due.since(now), Duration::from_millis(expected));
+            assert_eq!(due.since(now), (timeout * expected).min(Duration::from_millis(250)));
             loss.on_probe_timeout(due);
-            assert_eq!(loss.probes_pending(), 2);
+            assert_eq!(loss.probes_pending(), if n < 3 { 2 } else { 1 });
+            assert_eq!(loss.probes_carry_data(), n < 3);
             now = due;
         }
+        while now < at(640_000) {
+            now = loss.probe_time(&rtt, delay);
+            loss.on_probe_timeout(now);
+        }
+        let pause = loss.probe_time(&rtt, delay).since(now);
+        assert_eq!(pause, Duration::from_secs(10));
         loss.on_eliciting_sent(now);
-        assert_eq!(loss.probes_pending(), 1);
+        assert_eq!(loss.probes_pending(), 0);
         loss.on_progress();
         assert_eq!((loss.probes_pending(), loss.probe_count()), (0, 0));
-        assert_eq!(loss.probe_time(&rtt, delay).since(now), Duration::from_millis(325));
+        assert_eq!(loss.probe_time(&rtt, delay).since(now), timeout);
+    }
+
+    // spec: REC-4
+    #[test]
+    fn the_probe_timeout_of_a_slow_path_is_never_cut() {
+        let mut loss = LossDetector::new();
+        let (rtt, delay) = (rtt(4000), Duration::from_millis(25));
+        loss.on_eliciting_sent(at(0));
+        let timeout = loss.probe_time(&rtt, delay).since(at(0));
+        loss.on_probe_timeout(at(0) + timeout);
+        assert!(loss.probe_time(&rtt, delay).since(at(0) + timeout) >= timeout);
     }
 }

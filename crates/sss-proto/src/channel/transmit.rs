@@ -110,6 +110,11 @@ impl Channel {
         self.recovery.loss.probes_pending() > 0
     }
 
+    /// Whether such a packet may repeat data (MIG-12).
+    pub(crate) fn probe_may_carry_data(&self) -> bool {
+        self.probe_pending() && self.recovery.loss.probes_carry_data()
+    }
+
     /// Whether a datagram of data may be sent.
     pub(crate) fn budget(&mut self, now: Instant) -> Budget {
         let in_flight = self.sent.in_flight();
@@ -267,7 +272,7 @@ impl Channel {
         self.life.activity.on_eliciting_sent(now);
     }
 
-    /// Gives the channel up before it was established: all tokens are appended to `fates` as lost (NEG-18).
+    /// Gives up what is outstanding: all tokens are appended to `fates` as lost (NEG-18, MIG-7).
     pub(crate) fn abandon(&mut self, fates: &mut Vec<Fate>) {
         self.sent.abandon(&mut Sink::new(fates));
     }

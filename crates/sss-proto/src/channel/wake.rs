@@ -119,7 +119,9 @@ impl Channel {
         } else {
             self.counters.probe_timeouts += 1;
             self.recovery.loss.on_probe_timeout(now);
-            self.sent.repeat_oldest(REPEATED, &mut sink);
+            if self.recovery.loss.probes_carry_data() {
+                self.sent.repeat_oldest(REPEATED, &mut sink);
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use super::Host;
 use crate::channel::ChannelInfo;
 use crate::error::{CloseReason, DatagramError, ListenError, NegotiationError, OpenError, ReadError, WriteError};
 use crate::ids::{ListenerId, PeerId, StreamId};
-use crate::io::Instant;
+use crate::io::{Instant, LinkStatus};
 use crate::peer::Peer;
 use crate::streams::{DatagramId, DatagramOptions, DatagramStats, ListenMode, ReadOutcome, StreamInfo, SubtreeInfo};
 
@@ -108,6 +108,36 @@ impl Host {
         let index = self.peers.insert(peer);
         self.settle(index);
         Ok(index)
+    }
+
+    /// This host's addresses have changed: peers are reached on new channels, from where the host is now (MIG-13). To be
+    /// called when an address that may be in use came or went.
+    pub fn network_changed(&mut self, now: Instant) {
+        let indices: Vec<u32> = self.peers.slots.iter().map(|(_, peer)| peer.id().index).collect();
+        for index in indices {
+            if let Some(peer) = self.peers.at(index) {
+                peer.on_moved();
+            }
+            self.settle(index);
+        }
+        self.run_timers(now);
+    }
+
+    /// Addresses at which the host `eid` may be found. They are tried when it does not answer where it was, and at once by
+    /// an attempt under way. The latest 8 of a peer are kept. Nothing happens if the peer is not known.
+    pub fn add_hints(&mut self, now: Instant, eid: &Eid, hints: &[SocketAddr]) {
+        if let Some(index) = self.peers.by_eid.get(eid).copied() {
+            if let Some(peer) = self.peers.at(index) {
+                peer.add_hints(now, hints);
+            }
+            self.settle(index);
+            self.run_timers(now);
+        }
+    }
+
+    /// The state of the way to a peer. `None` if the peer is not known any more.
+    pub fn link_status(&self, peer: PeerId) -> Option<LinkStatus> {
+        self.peers.get(peer).map(Peer::link_status)
     }
 
     /// Whether the peer's channel is established. `None` if the peer is not known any more.

@@ -6,14 +6,15 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use sss_wire::ChannelId;
 
-use crate::peer::NameChange;
+use crate::peer::{Name, NameChange, TreeId};
 
-/// The names under which datagrams arrive: channel ids, attempts, reset tokens.
+/// The names under which datagrams arrive: channel ids, attempts, reset tokens; and those of trees.
 #[derive(Debug)]
 pub(crate) struct Demux {
     channels: HashMap<ChannelId, u32, RandomState>,
     attempts: HashMap<[u8; 8], u32, RandomState>,
     reset_tokens: HashMap<[u8; 16], u32, RandomState>,
+    trees: HashMap<TreeId, u32, RandomState>,
     /// The last channel found: a batch is nearly always of one channel.
     last: Option<(ChannelId, u32)>,
 }
@@ -24,6 +25,7 @@ impl Demux {
             channels: HashMap::default(),
             attempts: HashMap::default(),
             reset_tokens: HashMap::default(),
+            trees: HashMap::default(),
             last: None,
         }
     }
@@ -53,51 +55,56 @@ impl Demux {
         self.reset_tokens.get(token).copied()
     }
 
+    /// The peer with which a tree is shared.
+    pub(crate) fn tree(&self, id: &TreeId) -> Option<u32> {
+        self.trees.get(id).copied()
+    }
+
     /// Makes a peer known under its new names, and no longer under the old ones.
     pub(crate) fn apply(&mut self, peer: u32, change: &NameChange) {
         self.last = None;
-        replace(&mut self.channels, peer, change.old.channel, change.new.channel);
-        replace(&mut self.attempts, peer, change.old.attempt, change.new.attempt);
-        replace(
-            &mut self.reset_tokens,
-            peer,
-            change.old.reset_token,
-            change.new.reset_token,
-        );
+        for name in change.old.iter().filter(|n| !change.new.contains(n)) {
+            match name {
+                Name::Attempt(id) => forget(&mut self.attempts, peer, id),
+                Name::Channel(id) => forget(&mut self.channels, peer, id),
+                Name::ResetToken(token) => forget(&mut self.reset_tokens, peer, token),
+                Name::Tree(id) => forget(&mut self.trees, peer, id),
+            }
+        }
+        for name in change.new.iter().filter(|n| !change.old.contains(n)) {
+            match *name {
+                Name::Attempt(id) => drop(self.attempts.insert(id, peer)),
+                Name::Channel(id) => drop(self.channels.insert(id, peer)),
+                Name::ResetToken(token) => drop(self.reset_tokens.insert(token, peer)),
+                Name::Tree(id) => drop(self.trees.insert(id, peer)),
+            }
+        }
     }
 }
 
-fn replace<K: Copy + Eq + Hash>(names: &mut HashMap<K, u32, RandomState>, peer: u32, old: Option<K>, new: Option<K>) {
-    if old == new {
-        return;
-    }
-    if let Some(old) = old
-        && names.get(&old) == Some(&peer)
-    {
-        names.remove(&old);
-    }
-    if let Some(new) = new {
-        names.insert(new, peer);
+fn forget<K: Eq + Hash>(names: &mut HashMap<K, u32, RandomState>, peer: u32, name: &K) {
+    if names.get(name) == Some(&peer) {
+        names.remove(name);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::peer::Names;
 
-    fn names(n: u8) -> Names {
-        Names {
-            attempt: Some([n; 8]),
-            channel: ChannelId::new(&[n; 4]).ok(),
-            reset_token: Some([n; 16]),
-        }
+    fn names(n: u8) -> Vec<Name> {
+        vec![
+            Name::Attempt([n; 8]),
+            Name::Channel(ChannelId::new(&[n; 4]).unwrap()),
+            Name::ResetToken([n; 16]),
+            Name::Tree([n; 16]),
+        ]
     }
 
     #[test]
     fn names_follow_their_peer() {
         let mut demux = Demux::new();
-        let (old, new) = (Names::default(), names(1));
+        let (old, new) = (Vec::new(), names(1));
         demux.apply(7, &NameChange { old, new });
         let id = ChannelId::new(&[1; 4]).unwrap();
         assert_eq!(demux.channel(id), Some(7));
@@ -112,10 +119,14 @@ mod tests {
     #[test]
     fn a_name_taken_over_by_another_peer_stays_with_it() {
         let mut demux = Demux::new();
-        let (none, one) = (Names::default(), names(1));
-        demux.apply(7, &NameChange { old: none, new: one });
-        demux.apply(8, &NameChange { old: none, new: one });
-        demux.apply(7, &NameChange { old: one, new: none });
+        let change = |old: &[Name], new: &[Name]| NameChange {
+            old: old.to_vec(),
+            new: new.to_vec(),
+        };
+        let one = names(1);
+        demux.apply(7, &change(&[], &one));
+        demux.apply(8, &change(&[], &one));
+        demux.apply(7, &change(&one, &[]));
         assert_eq!(demux.reset_token(&[1; 16]), Some(8));
     }
 }

@@ -8,7 +8,7 @@ use super::Host;
 use crate::error::Drop;
 use crate::io::{Event, Instant};
 use crate::negotiation::{Accepted, Refusal};
-use crate::peer::{Arrival, Peer};
+use crate::peer::{Arrival, Initiated, Peer, TreeId, settings_of};
 
 impl Host {
     pub(super) fn receive_long(&mut self, now: Instant, packet: &[u8], arrival: &Arrival) -> Result<(), Drop> {
@@ -71,81 +71,117 @@ impl Host {
                 return Err(Drop::Duplicate);
             }
         };
-        if self.is_outdated(&accepted) {
-            return Err(Drop::StaleCookie);
-        }
-        if self.own_attempt_wins(&accepted) || self.demux.has_channel(accepted.channel_id) {
+        let initiated = Initiated {
+            version: initiate.version,
+            attempt: *initiate.attempt,
+            packet,
+            settings: settings_of(&accepted)?,
+        };
+        if self.demux.has_channel(accepted.channel_id) {
             return Err(Drop::Unwelcome);
         }
-        self.make_channel(now, &accepted, initiate, packet, arrival)
-    }
-
-    /// NEG-20: an INITIATE from before the channel with that peer was established is of an attempt that the peer has given up.
-    fn is_outdated(&mut self, accepted: &Accepted) -> bool {
-        let index = self.peers.by_eid.get(&accepted.eid).copied();
-        let peer = index.and_then(|i| self.peers.at(i));
-        peer.is_some_and(|p| p.is_up_since_after(accepted.issued))
-    }
-
-    /// NEG-18.
-    fn own_attempt_wins(&mut self, accepted: &Accepted) -> bool {
-        let own = self.own.eid;
-        let index = self.peers.by_eid.get(&accepted.eid).copied();
-        let peer = index.and_then(|i| self.peers.at(i));
-        peer.is_some_and(|p| p.has_initiated()) && own < accepted.eid
-    }
-
-    /// A valid INITIATE makes a channel: for the peer we were trying to reach ourselves, or for a new one.
-    fn make_channel(
-        &mut self,
-        now: Instant,
-        accepted: &Accepted,
-        initiate: &Initiate<'_>,
-        packet: &[u8],
-        arrival: &Arrival,
-    ) -> Result<(), Drop> {
-        let existing = self.peers.by_eid.get(&accepted.eid).copied();
-        let known = existing.and_then(|i| {
-            self.peers
-                .at(i)
-                .map(|p| (i, p.is_negotiating(), p.is_at(arrival.remote)))
-        });
-        let index = match known {
-            Some((index, true, _)) => {
-                let peer = self.peers.at(index).ok_or(Drop::Unwelcome)?;
-                peer.on_initiate(
-                    &mut self.own.context(now),
-                    accepted,
-                    (initiate.version, initiate.attempt),
-                    packet,
-                    arrival,
-                )?;
-                index
-            }
-            other => {
-                let id = self.peers.next_id();
-                let mut peer = Peer::new(id, accepted.eid, &mut self.own.context(now));
-                peer.on_initiate(
-                    &mut self.own.context(now),
-                    accepted,
-                    (initiate.version, initiate.attempt),
-                    packet,
-                    arrival,
-                )?;
-                // The new peer takes its slot before the old one's may become free: its id names the slot.
-                let index = self.peers.insert(peer);
-                match other {
-                    Some((old, _, true)) => self.end_restarted(old),
-                    Some((old, _, false)) => self.doubt(now, old),
-                    None => {}
-                }
-                index
-            }
+        let index = match initiated.settings.tree {
+            Some(tree) => self.join_tree(now, &accepted, &initiated, tree, arrival)?,
+            None => self.begin_tree(now, &accepted, &initiated, arrival)?,
         };
-        self.responder.spend(accepted);
+        self.responder.spend(&accepted);
         self.stats.channels_made += 1;
         self.settle(index);
         self.mark_ready(index);
+        Ok(())
+    }
+
+    /// An INITIATE that asks for a tree (MIG-2): one more channel of it, or a channel that says that it is not known here.
+    fn join_tree(
+        &mut self,
+        now: Instant,
+        accepted: &Accepted,
+        initiated: &Initiated<'_>,
+        tree: TreeId,
+        arrival: &Arrival,
+    ) -> Result<u32, Drop> {
+        let own = self.own.eid;
+        let known = self.demux.tree(&tree);
+        let known = known.and_then(|i| Some((i, self.peers.at(i)?)));
+        let Some((index, peer)) = known.filter(|(_, p)| *p.eid() == accepted.eid) else {
+            let peer = self.accept_new(now, accepted, initiated, arrival)?;
+            return Ok(self.peers.insert_unlisted(peer));
+        };
+        // MIG-9
+        if peer.newest_made().is_some_and(|made| accepted.issued < made) {
+            return Err(Drop::StaleCookie);
+        }
+        // NEG-18
+        if peer.has_initiated() && own < accepted.eid {
+            return Err(Drop::Unwelcome);
+        }
+        peer.on_initiate(&mut self.own.context(now), accepted, initiated, arrival)?;
+        Ok(index)
+    }
+
+    /// An INITIATE that asks for no tree: of the peer that this host was trying to reach itself, or of a new one.
+    fn begin_tree(
+        &mut self,
+        now: Instant,
+        accepted: &Accepted,
+        initiated: &Initiated<'_>,
+        arrival: &Arrival,
+    ) -> Result<u32, Drop> {
+        let own = self.own.eid;
+        let existing = self.peers.by_eid.get(&accepted.eid).copied();
+        if let Some((index, peer)) = existing.and_then(|i| Some((i, self.peers.at(i)?)))
+            && peer.is_negotiating()
+        {
+            if peer.is_attempting(&initiated.settings.accepted) {
+                // NEG-21
+                peer.on_unheard();
+                self.settle(index);
+            } else if peer.has_initiated() && own < accepted.eid {
+                // NEG-18
+                return Err(Drop::Unwelcome);
+            } else {
+                peer.on_initiate(&mut self.own.context(now), accepted, initiated, arrival)?;
+                return Ok(index);
+            }
+        }
+        self.refuse_outdated(accepted, arrival)?;
+        let peer = self.accept_new(now, accepted, initiated, arrival)?;
+        let existing = self.peers.by_eid.get(&accepted.eid).copied();
+        // The new peer takes its slot before the old one's may become free: its id names the slot.
+        let index = self.peers.insert(peer);
+        if let Some(old) = existing {
+            let is_same = self.peers.at(old).is_some_and(|p| p.made_at(arrival.remote).is_some());
+            if is_same {
+                self.end_restarted(old);
+            } else {
+                self.doubt(now, old);
+            }
+        }
+        Ok(index)
+    }
+
+    fn accept_new(
+        &mut self,
+        now: Instant,
+        accepted: &Accepted,
+        initiated: &Initiated<'_>,
+        arrival: &Arrival,
+    ) -> Result<Peer, Drop> {
+        let id = self.peers.next_id();
+        let mut peer = Peer::new(id, accepted.eid, &mut self.own.context(now));
+        peer.on_initiate(&mut self.own.context(now), accepted, initiated, arrival)?;
+        Ok(peer)
+    }
+
+    /// NEG-20: an INITIATE of an attempt that the peer has given up.
+    fn refuse_outdated(&mut self, accepted: &Accepted, arrival: &Arrival) -> Result<(), Drop> {
+        let index = self.peers.by_eid.get(&accepted.eid).copied();
+        let there = index.and_then(|i| self.peers.at(i)?.made_at(arrival.remote));
+        let is_outdated = there.is_some_and(|made| accepted.issued < made)
+            || self.own.history.has_initiated_since(&accepted.eid, accepted.issued);
+        if is_outdated {
+            return Err(Drop::StaleCookie);
+        }
         Ok(())
     }
 

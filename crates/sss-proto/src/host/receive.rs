@@ -15,7 +15,7 @@ use super::Host;
 use crate::channel::Opened;
 use crate::error::Drop;
 use crate::io::{Batch, Instant};
-use crate::peer::Arrival;
+use crate::peer::{Arrival, LinkId};
 
 /// Smallest short packet that is answered with a stateless reset (PRT-12).
 const MIN_RESET_TRIGGER: usize = 41;
@@ -24,6 +24,7 @@ const MAX_RESET: usize = 48;
 /// A packet that was opened, and where its frames are in the batch.
 pub(super) struct OpenedPacket {
     peer: u32,
+    link: LinkId,
     opened: Opened,
     frames: Range<usize>,
     datagram: usize,
@@ -75,10 +76,11 @@ impl Host {
             return self.unknown_channel(now, id, packet, arrival);
         };
         let state = self.peers.at(peer).ok_or(Drop::UnknownChannel)?;
-        let opened = state.open(packet)?;
+        let (link, opened) = state.open(id, packet)?;
         let frames = range.start + opened.payload.start..range.start + opened.payload.end;
         self.scratch.opened.push(OpenedPacket {
             peer,
+            link,
             opened,
             frames,
             datagram: range.len(),
@@ -122,7 +124,9 @@ impl Host {
         let Some(frames) = batch.get(packet.frames.clone()) else {
             return;
         };
-        peer.receive(now, &packet.opened, (batch, frames), packet.datagram, arrival);
+        let mut context = self.own.context(now);
+        let which = (packet.link, &packet.opened);
+        peer.receive(&mut context, which, (batch, frames), packet.datagram, arrival);
     }
 
     /// A short packet for no channel of ours: a stateless reset, or the reason to send one.
@@ -131,8 +135,9 @@ impl Host {
             && let Some(index) = self.demux.reset_token(token)
         {
             let peer = self.peers.at(index).ok_or(Drop::UnknownChannel)?;
-            peer.on_stateless_reset(now)?;
+            peer.on_stateless_reset(now, token)?;
             self.settle(index);
+            self.mark_ready(index);
             return Ok(());
         }
         if packet.len() >= MIN_RESET_TRIGGER && self.resets.allow(now) {

@@ -15,12 +15,16 @@ use super::responder::cookie_mac;
 use super::{VERSIONS, prologue, suite_from_wire, suite_to_wire};
 use crate::error::{Drop, NegotiationError};
 use crate::io::Instant;
+use crate::pace::retry_interval;
 
 const FIRST_HELLO_INTERVAL: Duration = Duration::from_secs(1);
 const MIN_INITIATE_INTERVAL: Duration = Duration::from_millis(50);
 const MAX_INTERVAL: Duration = Duration::from_secs(10);
 /// How long a VERSION, which anybody can forge, leaves the true responder to answer (NEG-13).
 const VERSION_GRACE: Duration = Duration::from_secs(3);
+/// How long an attempt to reach a peer again waits for COOKIE, and then for ACCEPT (MIG-12).
+const AGAIN_TIMEOUT: Duration = Duration::from_secs(30);
+const ACCEPT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often an attempt follows RETRY (NEG-12).
 const MAX_RETRIES: u8 = 3;
 
@@ -31,10 +35,45 @@ pub(crate) struct Initiation {
     addresses: Vec<SocketAddr>,
     began: Instant,
     deadline: Instant,
+    schedule: Schedule,
     resend: Resend,
     stage: Stage,
     /// The versions that an unauthenticated VERSION named.
     foreign_versions: Option<Vec<u32>>,
+}
+
+/// How often packets are repeated, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Schedule {
+    /// To reach a peer for the first time: doubling pauses, until the attempt fails (NEG-15).
+    First(Duration),
+    /// To reach it again, after a silence that began then (MIG-12).
+    Again(Instant),
+}
+
+impl Schedule {
+    pub(crate) fn first(timeout: Duration) -> Self {
+        Self::First(timeout)
+    }
+
+    pub(crate) fn again(trouble_since: Instant) -> Self {
+        Self::Again(trouble_since)
+    }
+
+    /// The longest pause between two transmissions.
+    fn longest_pause(self, now: Instant) -> Duration {
+        match self {
+            Self::First(_) => MAX_INTERVAL,
+            Self::Again(since) => retry_interval(now.since(since)),
+        }
+    }
+
+    fn timeout(self) -> Duration {
+        match self {
+            Self::First(timeout) => timeout,
+            Self::Again(_) => AGAIN_TIMEOUT,
+        }
+    }
 }
 
 /// When the present packet is sent again.
@@ -91,7 +130,7 @@ impl Initiation {
         now: Instant,
         eid: &Eid,
         addresses: Vec<SocketAddr>,
-        timeout: Duration,
+        schedule: Schedule,
         suites: &[Suite],
         rng: &mut StdRng,
     ) -> Result<Self, NegotiationError> {
@@ -112,10 +151,11 @@ impl Initiation {
             version,
             addresses,
             began: now,
-            deadline: now + timeout,
+            deadline: now + schedule.timeout(),
+            schedule,
             resend: Resend {
                 at: now,
-                interval: FIRST_HELLO_INTERVAL,
+                interval: FIRST_HELLO_INTERVAL.min(schedule.longest_pause(now)),
                 sent: 0,
             },
             stage: Stage::Hello {
@@ -156,7 +196,8 @@ impl Initiation {
         if now < self.resend.at {
             return Step::Wait;
         }
-        self.resend.arm(now, rng);
+        let longest = self.schedule.longest_pause(now);
+        self.resend.arm(now, longest, rng);
         match &self.stage {
             Stage::Hello { packet, .. } => Step::Send(packet, &self.addresses),
             Stage::Initiate { packet, remote, .. } => Step::Send(packet, std::slice::from_ref(remote)),
@@ -278,6 +319,9 @@ impl Initiation {
                 .map_or(FIRST_HELLO_INTERVAL, |rtt| (rtt * 4).max(MIN_INITIATE_INTERVAL)),
             sent: 0,
         };
+        if let Schedule::Again(_) = self.schedule {
+            self.deadline = now + ACCEPT_TIMEOUT;
+        }
         self.stage = Stage::Initiate {
             packet: long::initiate(self.version, &self.attempt, &agreed.cookie, &message),
             remote: agreed.remote,
@@ -312,10 +356,10 @@ impl Agreed {
 
 impl Resend {
     /// Counts a transmission and sets the next: doubled, 25 percent less or more (NEG-15).
-    fn arm(&mut self, now: Instant, rng: &mut StdRng) {
+    fn arm(&mut self, now: Instant, longest: Duration, rng: &mut StdRng) {
         let factor = rng.random_range(0.75..1.25);
         self.at = now + self.interval.mul_f64(factor);
-        self.interval = (self.interval * 2).min(MAX_INTERVAL);
+        self.interval = (self.interval * 2).min(longest);
         self.sent += 1;
     }
 }
@@ -342,7 +386,7 @@ mod tests {
             start,
             &eid,
             addresses,
-            Duration::from_secs(60),
+            Schedule::first(Duration::from_secs(60)),
             &[Suite::ChaCha20Poly1305],
             rng,
         )

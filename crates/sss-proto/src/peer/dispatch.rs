@@ -3,39 +3,55 @@
 use bytes::Bytes;
 use sss_wire::Code;
 use sss_wire::frame::{Close, Frame, Frames};
+use sss_wire::ChannelId;
 
-use super::{Arrival, Link, Peer};
+use super::link::LinkId;
+use super::{Arrival, Context, Peer};
 use crate::channel::{Opened, Received};
 use crate::error::{CloseReason, Drop, ProtocolError};
 use crate::io::{Event, Instant};
 
+/// How frames came in.
+#[derive(Clone, Copy)]
+pub(super) struct Via {
+    pub(super) link: LinkId,
+    /// Whether frames about streams are in order (MIG-3).
+    pub(super) takes_streams: bool,
+}
+
 impl Peer {
     /// Unmasks, opens and checks a short packet in place.
-    pub(crate) fn open(&mut self, packet: &mut [u8]) -> Result<Opened, Drop> {
-        match &mut self.link {
-            Link::Up(channel, _) | Link::Ending(channel) => channel.open(packet),
-            // NEG-17
-            _ => Err(Drop::UnknownChannel),
-        }
+    pub(crate) fn open(&mut self, id: ChannelId, packet: &mut [u8]) -> Result<(LinkId, Opened), Drop> {
+        // NEG-17: the channel of an attempt is no link yet.
+        let link = self.links.by_channel(id).ok_or(Drop::UnknownChannel)?;
+        let opened = link.channel.open(packet)?;
+        Ok((link.id(), opened))
     }
 
     /// Takes in the frames of an opened packet; they lie in `batch`.
     pub(crate) fn receive(
         &mut self,
-        now: Instant,
-        opened: &Opened,
+        context: &mut Context<'_>,
+        (link, opened): (LinkId, &Opened),
         (batch, frames): (&Bytes, &[u8]),
         datagram: usize,
         arrival: &Arrival,
     ) {
-        if let Link::Ending(channel) = &mut self.link {
-            channel.on_packet_while_closing(now);
+        let now = context.now;
+        let Some(state) = self.links.get_mut(link) else {
+            return;
+        };
+        if !state.is_open() {
+            state.channel.on_packet_while_closing(now);
             return;
         }
-        if opened.generation > 0
-            && let Link::Up(_, acceptance) = &mut self.link
-        {
-            *acceptance = None;
+        let via = Via {
+            link,
+            takes_streams: opened.generation > 0 || !state.origin.continues,
+        };
+        let is_confirmed = opened.generation > 0 && state.acceptance.is_some();
+        if is_confirmed {
+            self.on_confirmed(context, link);
         }
         if frames.is_empty() {
             let empty = ProtocolError::new(Code::FRAME_ENCODING, "a packet without frames");
@@ -47,89 +63,118 @@ impl Peer {
             bytes: datagram,
             remote: arrival.remote,
         };
-        match self.dispatch(now, Frames::new(frames), batch) {
+        match self.dispatch(now, via, Frames::new(frames), batch) {
             Ok(ack_eliciting) => received.ack_eliciting = ack_eliciting,
             Err(violation) => return self.violated(now, violation),
         }
-        if let Link::Up(channel, _) = &mut self.link {
-            channel.note(now, opened, &received);
+        if let Some(state) = self.links.get_mut(link)
+            && state.is_open()
+        {
+            state.channel.note(now, opened, &received);
+        }
+        if self.is_troubled() {
+            self.review_status(now);
         }
     }
 
+    /// The first packet of generation 1: the initiator has ACCEPT.
+    fn on_confirmed(&mut self, context: &mut Context<'_>, id: LinkId) {
+        if let Some(link) = self.links.get_mut(id)
+            && let Some(acceptance) = link.acceptance.take()
+        {
+            context.own.history.confirm(&acceptance.attempt);
+        }
+        self.consider(context.now, id);
+    }
+
     /// Dispatches all frames; returns whether the packet must be acknowledged.
-    pub(super) fn dispatch(&mut self, now: Instant, frames: Frames<'_>, batch: &Bytes) -> Result<bool, ProtocolError> {
+    pub(super) fn dispatch(
+        &mut self,
+        now: Instant,
+        via: Via,
+        frames: Frames<'_>,
+        batch: &Bytes,
+    ) -> Result<bool, ProtocolError> {
         let mut ack_eliciting = false;
         for frame in frames {
             let frame = frame.map_err(|m| ProtocolError::new(Code::FRAME_ENCODING, m.0))?;
             ack_eliciting |= frame.is_ack_eliciting();
-            self.on_frame(now, frame, batch)?;
-            // CHN-13
-            if !matches!(self.link, Link::Up(..) | Link::Early(..)) {
+            if self.on_frame(now, via, frame, batch)?.is_none() {
+                // CHN-13
                 break;
             }
         }
         Ok(ack_eliciting)
     }
 
-    /// The only match on frames.
-    fn on_frame(&mut self, now: Instant, frame: Frame<'_>, batch: &Bytes) -> Result<(), ProtocolError> {
-        let Some(channel) = self.channel_mut() else {
-            return Ok(());
+    /// The only match on frames. `None` once the channel has ended.
+    fn on_frame(
+        &mut self,
+        now: Instant,
+        via: Via,
+        frame: Frame<'_>,
+        batch: &Bytes,
+    ) -> Result<Option<()>, ProtocolError> {
+        let Some(link) = self.links.get_mut(via.link) else {
+            return Ok(None);
         };
+        let channel = &mut link.channel;
         match frame {
-            Frame::Padding | Frame::Ping => Ok(()),
-            Frame::Stream(stream) => self.streams.on_stream(&stream, batch),
+            Frame::Padding | Frame::Ping => {}
             Frame::Ack(ack) => {
-                let mut fates = std::mem::take(&mut self.fates);
-                let result = match &mut self.link {
-                    Link::Up(channel, _) => channel.on_ack(now, &ack, &mut fates),
-                    _ => Ok(()),
-                };
-                self.fates = fates;
+                let result = channel.on_ack(now, &ack, &mut self.fates);
                 self.settle_fates();
-                result
+                result?;
             }
-            Frame::Datagram(datagram) => self.streams.on_datagram(&datagram, batch),
-            Frame::Credit(credit) => self.streams.on_credit(credit.lsid, credit.limit),
-            Frame::Priority(priority) => self.streams.on_priority(&priority),
-            Frame::Reset(reset) => self.streams.on_reset(&reset),
-            Frame::Stop(stop) => self.streams.on_stop(&stop),
-            Frame::PathChallenge(data) => {
-                channel.on_path_challenge(data);
-                Ok(())
+            Frame::PathChallenge(data) => channel.on_path_challenge(data),
+            Frame::PathResponse(data) => channel.on_path_response(now, data),
+            Frame::Settings(_) => {
+                return Err(ProtocolError::new(Code::SETTINGS, "SETTINGS outside of packet 0"));
             }
-            Frame::PathResponse(data) => {
-                channel.on_path_response(now, data);
-                Ok(())
-            }
-            Frame::Settings(_) => Err(ProtocolError::new(Code::SETTINGS, "SETTINGS outside of packet 0")),
             Frame::Close(close) => {
-                self.on_close(now, &close);
-                Ok(())
+                self.on_close(now, via.link, &close);
+                return Ok(None);
             }
+            // MIG-3
+            _ if !via.takes_streams => {
+                return Err(ProtocolError::new(
+                    Code::STREAM_STATE,
+                    "a frame about streams on a channel that is not accepted",
+                ));
+            }
+            Frame::Stream(stream) => self.streams.on_stream(&stream, batch)?,
+            Frame::Credit(credit) => self.streams.on_credit(credit.lsid, credit.limit)?,
+            Frame::Datagram(datagram) => self.streams.on_datagram(&datagram, batch)?,
+            Frame::Priority(priority) => self.streams.on_priority(&priority)?,
+            Frame::Reset(reset) => self.streams.on_reset(&reset)?,
+            Frame::Stop(stop) => self.streams.on_stop(&stop)?,
         }
+        Ok(Some(()))
     }
 
-    fn on_close(&mut self, now: Instant, close: &Close<'_>) {
-        let reason = CloseReason::Peer {
-            code: close.code,
-            reason: close.reason.to_owned(),
-        };
-        match std::mem::replace(&mut self.link, Link::Down) {
-            Link::Up(mut channel, _) | Link::Early(_, mut channel) => {
-                channel.on_close(now);
-                self.link = Link::Ending(channel);
-            }
-            other => self.link = other,
+    /// CLOSE ends the tree, unless the channel was replaced (MIG-8).
+    fn on_close(&mut self, now: Instant, id: LinkId, close: &Close<'_>) {
+        if close.code == Code::REPLACED {
+            return self.on_replaced(now, id);
         }
-        self.names.attempt = None;
-        self.names.reset_token = None;
-        self.end_streams(reason);
+        if let Some(link) = self.links.get_mut(id) {
+            link.channel.on_close(now);
+        }
+        let reason = match close.code {
+            Code::UNKNOWN_TREE => CloseReason::PeerRestarted,
+            code => CloseReason::Peer {
+                code,
+                reason: close.reason.to_owned(),
+            },
+        };
+        self.end(now, (Code::NONE, ""), reason);
     }
 
     /// The peer broke a rule: CLOSE with the code, and the end of all streams.
     pub(super) fn violated(&mut self, now: Instant, violation: ProtocolError) {
-        self.close_with(now, violation.code, CloseReason::Violation(violation));
+        let reason = CloseReason::Violation(violation);
+        let text = reason.to_string();
+        self.end(now, (violation.code, &text), reason);
     }
 
     pub(super) fn announce_connected(&mut self) {

@@ -2,9 +2,9 @@
 //!
 //! 1. ACCEPT, if it is owed;
 //! 2. a datagram that travels alone (MTU probe, path challenge, CLOSE);
-//! 3. packets of equal length for one segmented send: control frames of the channel, then the streams.
+//! 3. packets of equal length for one segmented send: control frames of the channel, then, on the carrier, the streams.
 
-use super::{Context, Link, Peer};
+use super::{Context, Peer};
 use crate::channel::{Budget, Channel};
 use crate::io::{Instant, Transmit, TransmitBuf};
 use crate::packet::PacketWriter;
@@ -14,7 +14,7 @@ use crate::token::Token;
 impl Peer {
     /// Whether an application's call may have left something to send.
     pub(crate) fn has_output(&self) -> bool {
-        self.streams.wants() || matches!(self.link, Link::Ending(_))
+        self.streams.wants() || self.tree.ended.is_some()
     }
 
     /// Fills the buffer with what is to be sent now, if anything is.
@@ -28,31 +28,52 @@ impl Peer {
             return Some(accept);
         }
         let now = context.now;
-        match &mut self.link {
-            Link::Early(_, channel) | Link::Up(channel, _) => {
-                if let Some(transmit) = channel.transmit_alone(now, buf) {
-                    return Some(transmit);
-                }
-                self.streams.set_rtt(channel.rtt());
-                self.streams.set_loss(channel.loss());
-                Batch {
-                    channel,
-                    streams: &mut self.streams,
-                    buf,
-                    tokens,
-                }
-                .fill(now)
-            }
-            Link::Ending(channel) => channel.transmit_alone(now, buf),
-            Link::Unlinked | Link::Negotiating(_) | Link::Down => None,
+        if let Some(channel) = self.attempt.as_mut().and_then(|a| a.early_carrier()) {
+            let streams = Some(&mut self.streams);
+            return transmit_on(now, channel, streams, (buf, tokens));
         }
+        let carrier = self.links.carrier_id();
+        for link in self.links.iter_mut() {
+            let carries = Some(link.id()) == carrier;
+            let streams = carries.then_some(&mut self.streams);
+            if let Some(transmit) = transmit_on(now, &mut link.channel, streams, (buf, tokens)) {
+                return Some(transmit);
+            }
+        }
+        None
     }
+}
+
+/// What one channel has to send; with the frames of `streams` if it carries them.
+fn transmit_on(
+    now: Instant,
+    channel: &mut Channel,
+    mut streams: Option<&mut Streams>,
+    (buf, tokens): (&mut TransmitBuf, &mut Vec<Token>),
+) -> Option<Transmit> {
+    if let Some(transmit) = channel.transmit_alone(now, buf) {
+        return Some(transmit);
+    }
+    if !channel.is_open() {
+        return None;
+    }
+    if let Some(streams) = &mut streams {
+        streams.set_rtt(channel.rtt());
+        streams.set_loss(channel.loss());
+    }
+    let mut batch = Batch {
+        channel,
+        streams,
+        buf,
+        tokens,
+    };
+    batch.fill(now)
 }
 
 /// One segmented send under construction.
 struct Batch<'a> {
     channel: &'a mut Channel,
-    streams: &'a mut Streams,
+    streams: Option<&'a mut Streams>,
     buf: &'a mut TransmitBuf,
     tokens: &'a mut Vec<Token>,
 }
@@ -75,16 +96,17 @@ impl Batch<'_> {
     }
 
     fn may_send_data(&mut self, now: Instant) -> bool {
-        self.channel.probe_pending() || matches!(self.channel.budget(now), Budget::Ready)
+        self.channel.probe_may_carry_data() || matches!(self.channel.budget(now), Budget::Ready)
     }
 
     fn wants(&mut self, now: Instant) -> bool {
-        self.channel.wants_control(now) || (self.streams.wants() && self.may_send_data(now))
+        self.channel.wants_control(now)
+            || (self.streams.as_ref().is_some_and(|s| s.wants()) && self.may_send_data(now))
     }
 
     /// Writes one packet of at most `size` bytes; returns its length.
     fn packet(&mut self, now: Instant, size: usize) -> usize {
-        let with_data = self.may_send_data(now);
+        let with_data = self.streams.is_some() && self.may_send_data(now);
         let Some(datagram) = self.buf.spare().get_mut(..size) else {
             return 0;
         };
@@ -92,8 +114,8 @@ impl Batch<'_> {
         let mut packet = self.channel.begin(datagram);
         let mut writer = PacketWriter::new(packet.plaintext(), self.tokens);
         self.channel.write_control(now, &mut writer);
-        if with_data {
-            self.streams.fill(&mut writer);
+        if with_data && let Some(streams) = &mut self.streams {
+            streams.fill(&mut writer);
         }
         let (len, ack_eliciting) = (writer.len(), writer.is_ack_eliciting());
         self.channel.finish(now, packet.sealed(len, ack_eliciting), self.tokens)

@@ -9,9 +9,12 @@ use sss_wire::long::{self, Accept, Cookie};
 use sss_wire::params::Settings;
 use sss_wire::{ChannelId, Code, constants};
 
-use super::{Acceptance, Arrival, Context, Link, Peer};
+use super::attempt::{Early, Purpose};
+use super::dispatch::Via;
+use super::link::{Acceptance, Link, LinkId, Origin};
+use super::{Arrival, Context, Peer};
 use crate::channel::{Channel, ChannelConfig, ChannelSetup, Path, Role};
-use crate::error::{Drop, NegotiationError, ProtocolError};
+use crate::error::{CloseReason, Drop, NegotiationError, ProtocolError};
 use crate::host::Own;
 use crate::ids::StreamId;
 use crate::io::{Instant, Transmit, TransmitBuf};
@@ -25,6 +28,25 @@ pub(crate) struct Incoming {
     pub(crate) id: StreamId,
     pub(crate) service: Vec<u8>,
     pub(crate) protocol: Vec<u8>,
+}
+
+/// What a tree is called (MIG-1).
+pub(crate) type TreeId = [u8; 16];
+
+/// An INITIATE that was checked, and what its packet 0 begins with.
+pub(crate) struct Initiated<'a> {
+    pub(crate) version: u32,
+    pub(crate) attempt: [u8; 8],
+    pub(crate) packet: &'a [u8],
+    pub(crate) settings: Settings,
+}
+
+/// What became of the wish for a tree.
+enum Asked {
+    /// The channel carries it, or a new one as it was to.
+    Settled,
+    /// The peer does not know it (MIG-4).
+    Unknown,
 }
 
 /// What ACCEPT is sealed with.
@@ -52,18 +74,16 @@ impl Peer {
         cookie: &Cookie<'_>,
         arrival: &Arrival,
     ) -> Result<(), Drop> {
-        let Link::Negotiating(initiation) = &mut self.link else {
-            return Err(Drop::UnknownAttempt);
-        };
-        let now = context.now;
+        let attempt = self.attempt.as_mut().filter(|a| a.early.is_none());
+        let attempt = attempt.ok_or(Drop::UnknownAttempt)?;
+        let purpose = attempt.purpose;
         let suites = &context.own.config.suites;
-        match initiation.on_cookie(now, cookie, arrival.remote, suites)? {
-            Ok(agreed) => {
-                if let Err(error) = self.initiate(context, agreed, arrival) {
-                    self.fail(error.into());
-                }
-            }
-            Err(error) => self.fail(error.into()),
+        let agreed = attempt.initiation.on_cookie(context.now, cookie, arrival.remote, suites)?;
+        let result = agreed.and_then(|agreed| self.initiate(context, agreed, arrival));
+        match result {
+            Ok(()) => self.names_changed = true,
+            Err(error) if purpose == Purpose::First => self.fail(error.into()),
+            Err(_) => self.give_up_attempt(),
         }
         Ok(())
     }
@@ -74,7 +94,7 @@ impl Peer {
         agreed: Agreed,
         arrival: &Arrival,
     ) -> Result<(), NegotiationError> {
-        let Link::Negotiating(mut initiation) = std::mem::replace(&mut self.link, Link::Down) else {
+        let Some(attempt) = &mut self.attempt else {
             return Ok(());
         };
         let local_id = random_channel_id(context.own.config.channel_id_len, &mut context.own.rng);
@@ -82,18 +102,28 @@ impl Peer {
             .own
             .channel_setup(Role::Initiator, (local_id, agreed.channel_id), arrival);
         let rtt = agreed.rtt;
-        self.streams.set_role(Role::Initiator);
-
-        let settings = context.own.settings(local_id, Some(local_id));
+        let mut settings = context.own.settings(local_id, Some(local_id));
+        settings.tree = self.tree.id;
+        let streams = match self.tree.id {
+            Some(_) => None,
+            None => {
+                settings.accepted = context.own.history.accepted_from(context.now, &self.eid);
+                self.streams.set_role(Role::Initiator);
+                Some(&mut self.streams)
+            }
+        };
         let mut tokens = Vec::new();
-        let frames = first_frames(agreed.room(), &settings, &mut self.streams, &mut tokens);
+        let frames = first_frames(agreed.room(), &settings, streams, &mut tokens);
         let suite = agreed.suite;
-        let split = initiation.initiate(context.now, agreed, &context.own.key, &frames)?;
+        let split = attempt
+            .initiation
+            .initiate(context.now, agreed, &context.own.key, &frames)?;
         let mut channel = Channel::early(context.now, setup, suite, &EarlySecrets::from(split), rtt);
-        channel.record_packet_zero(context.now, initiation.initiate_size(), &tokens);
-
-        self.names.channel = Some(local_id);
-        self.link = Link::Early(initiation, Box::new(channel));
+        channel.record_packet_zero(context.now, attempt.initiation.initiate_size(), &tokens);
+        attempt.early = Some(Early {
+            channel: Box::new(channel),
+            local_id,
+        });
         Ok(())
     }
 
@@ -105,26 +135,28 @@ impl Peer {
         size: usize,
         arrival: &Arrival,
     ) -> Result<(), Drop> {
-        let Link::Early(initiation, channel) = &mut self.link else {
-            return Err(Drop::UnknownAttempt);
-        };
-        let split = initiation.split().ok_or(Drop::UnknownAttempt)?;
+        let now = context.now;
+        let attempt = self.attempt.as_mut().ok_or(Drop::UnknownAttempt)?;
+        let early = attempt.early.as_mut().ok_or(Drop::UnknownAttempt)?;
+        let split = attempt.initiation.split().ok_or(Drop::UnknownAttempt)?;
         let secrets = ChannelSecrets::derive(split, accept.nonce);
-        let key = PacketKey::new(channel.suite(), &secrets.responder);
+        let key = PacketKey::new(early.channel.suite(), &secrets.responder);
         let mut frames = accept.sealed_frames.to_vec();
         let len = key.open(0, accept.header, &mut frames).map_err(|_| Drop::Unauthentic)?;
         frames.truncate(len);
-        let now = context.now;
+        let channel = &mut early.channel;
         channel.install(now, &secrets);
         channel.note_packet_zero_received(now, size, arrival.ecn);
         channel.ack_packet_zero(now, &mut self.fates);
         self.settle_fates();
-        let Link::Early(_, channel) = std::mem::replace(&mut self.link, Link::Down) else {
+        let Some(early) = self.attempt.take().and_then(|a| a.early) else {
             return Err(Drop::UnknownAttempt);
         };
-        self.link = Link::Up(channel, None);
-        self.names.attempt = None;
-        self.begin_established(now, frames, false);
+        context.own.history.note_initiated(now, self.eid);
+        let asked = self.tree.id;
+        let link = self.add_link(now, early.channel, Role::Initiator, None);
+        let tree = asked.unwrap_or(secrets.half_initiator);
+        self.begin_established(now, (link, tree), frames, |settings| check_tree(asked, settings.tree));
         Ok(())
     }
 
@@ -133,12 +165,10 @@ impl Peer {
         &mut self,
         context: &mut Context<'_>,
         accepted: &Accepted,
-        (version, attempt): (u32, &[u8; 8]),
-        packet: &[u8],
+        initiated: &Initiated<'_>,
         arrival: &Arrival,
     ) -> Result<(), Drop> {
-        let settings = leading_settings(&mut Frames::new(&accepted.frames)).map_err(|_| Drop::Malformed)?;
-        let remote_id = settings.channel_id.ok_or(Drop::Malformed)?;
+        let remote_id = initiated.settings.channel_id.ok_or(Drop::Malformed)?;
         let now = context.now;
         let nonce = context.own.rng.random();
         let secrets = ChannelSecrets::derive(&accepted.split, &nonce);
@@ -146,54 +176,98 @@ impl Peer {
         let ids = (accepted.channel_id, remote_id);
         let setup = context.own.channel_setup(Role::Responder, ids, arrival);
         let mut channel = Channel::accepted(now, setup, accepted.suite, &early, &secrets);
-        channel.note_packet_zero_received(now, packet.len(), arrival.ecn);
+        channel.note_packet_zero_received(now, initiated.packet.len(), arrival.ecn);
 
-        self.abandon_early();
-        self.streams.set_role(Role::Responder);
-        self.names = super::Names {
-            channel: Some(accepted.channel_id),
-            ..super::Names::default()
-        };
+        // What was sent as early data on an attempt that lost is sent again (NEG-18).
+        self.give_up_attempt();
+        if self.tree.id.is_none() {
+            self.streams.set_role(Role::Responder);
+            context.own.history.note_accepted(now, self.eid, initiated.attempt);
+        }
         let acceptance = Acceptance {
-            version,
-            attempt: *attempt,
-            initiate: packet.to_vec(),
+            version: initiated.version,
+            attempt: initiated.attempt,
+            initiate: initiated.packet.to_vec(),
             accept: Vec::new(),
             keys: AcceptKeys {
                 key: PacketKey::new(accepted.suite, &secrets.responder),
                 nonce,
             },
         };
-        self.link = Link::Up(Box::new(channel), Some(Box::new(acceptance)));
-        self.begin_established(now, accepted.frames.clone(), true);
+        let link = self.add_link(now, Box::new(channel), Role::Responder, Some(Box::new(acceptance)));
+        let tree = self.tree.id.unwrap_or(secrets.half_initiator);
+        self.begin_established(now, (link, tree), accepted.frames.clone(), |_| Ok(Asked::Settled));
         Ok(())
     }
 
-    /// What was sent as early data on an attempt that lost is sent again (NEG-18).
-    fn abandon_early(&mut self) {
-        if let Link::Early(_, channel) = &mut self.link {
-            channel.abandon(&mut self.fates);
-            self.settle_fates();
+    /// A channel of the tree, or the first one.
+    pub(super) fn add_link(
+        &mut self,
+        now: Instant,
+        channel: Box<Channel>,
+        role: Role,
+        acceptance: Option<Box<Acceptance>>,
+    ) -> LinkId {
+        let origin = Origin {
+            role,
+            made: now,
+            continues: self.tree.id.is_some(),
+        };
+        let (link, surplus) = self.links.add(channel, origin, acceptance);
+        if let Some(oldest) = surplus {
+            self.retire_link(now, oldest);
         }
+        self.names_changed = true;
+        link
     }
 
     /// Takes in the frames of the peer's packet 0.
-    fn begin_established(&mut self, now: Instant, frames: Vec<u8>, is_initiator: bool) {
-        self.established = now;
-        self.announce_connected();
+    fn begin_established(
+        &mut self,
+        now: Instant,
+        (link, tree): (LinkId, TreeId),
+        frames: Vec<u8>,
+        check: impl FnOnce(&Settings) -> Result<Asked, ProtocolError>,
+    ) {
+        let is_first = self.tree.id.is_none();
+        self.tree.id = Some(tree);
+        if is_first {
+            self.announce_connected();
+        }
         let bytes = Bytes::from(frames);
         let mut frames = Frames::new(&bytes);
+        let via = Via {
+            link,
+            takes_streams: is_first || self.is_initiator_of(link),
+        };
         let result = leading_settings(&mut frames)
-            .and_then(|settings| self.apply_settings(&settings, is_initiator))
-            .and_then(|()| self.dispatch(now, frames, &bytes));
-        if let Err(violation) = result {
-            self.violated(now, violation);
+            .and_then(|settings| self.apply_settings(link, &settings).and_then(|()| check(&settings)))
+            .and_then(|asked| match asked {
+                Asked::Settled => self.dispatch(now, via, frames, &bytes).map(|_| ()),
+                Asked::Unknown => {
+                    self.on_unknown_tree(now);
+                    Ok(())
+                }
+            });
+        match result {
+            Ok(()) => self.consider(now, link),
+            Err(violation) => self.violated(now, violation),
         }
     }
 
+    fn is_initiator_of(&self, link: LinkId) -> bool {
+        self.links.get(link).is_some_and(|l| l.origin.role == Role::Initiator)
+    }
+
+    /// MIG-4: the peer has lost the tree that was asked for.
+    fn on_unknown_tree(&mut self, now: Instant) {
+        let text = "the tree that was asked for is not known";
+        self.end(now, (Code::UNKNOWN_TREE, text), CloseReason::PeerRestarted);
+    }
+
     /// CHN-1.
-    fn apply_settings(&mut self, settings: &Settings, from_initiator: bool) -> Result<(), ProtocolError> {
-        if settings.channel_id.is_some() != from_initiator {
+    fn apply_settings(&mut self, id: LinkId, settings: &Settings) -> Result<(), ProtocolError> {
+        if settings.channel_id.is_some() == self.is_initiator_of(id) {
             return Err(ProtocolError::new(
                 Code::SETTINGS,
                 "channel_id belongs into INITIATE only",
@@ -201,9 +275,10 @@ impl Peer {
         }
         self.streams.set_peer_settings(settings.root_credit)?;
         self.streams.set_peer_max_message(settings.max_message);
-        self.names.reset_token = settings.reset_token;
-        if let Some(channel) = self.channel_mut() {
-            channel.apply_peer_settings(settings);
+        if let Some(link) = self.links.get_mut(id) {
+            link.reset_token = settings.reset_token;
+            link.channel.apply_peer_settings(settings);
+            self.names_changed = true;
         }
         Ok(())
     }
@@ -215,15 +290,15 @@ impl Peer {
         buf: &mut TransmitBuf,
         tokens: &mut Vec<Token>,
     ) -> Option<Transmit> {
-        let Link::Up(channel, Some(acceptance)) = &mut self.link else {
-            return None;
-        };
-        if !acceptance.accept.is_empty() {
-            return None;
-        }
-        let settings = context.own.settings(channel.local_id(), None);
+        let tree = self.tree.id;
+        let is_owed = |l: &&mut Link| l.is_open() && l.acceptance.as_ref().is_some_and(|a| a.accept.is_empty());
+        let link = self.links.iter_mut().find(is_owed)?;
+        let channel = &mut link.channel;
+        let acceptance = link.acceptance.as_mut()?;
+        let mut settings = context.own.settings(channel.local_id(), None);
+        settings.tree = tree.filter(|_| link.origin.continues);
         tokens.clear();
-        let frames = first_frames(long::ACCEPT_ROOM, &settings, &mut self.streams, tokens);
+        let frames = first_frames(long::ACCEPT_ROOM, &settings, Some(&mut self.streams), tokens);
         let keys = &acceptance.keys;
         let mut packet = long::accept_header(acceptance.version, &acceptance.attempt, &keys.nonce);
         let header = packet.clone();
@@ -276,19 +351,45 @@ impl Own {
             congestion: "cubic".to_owned(),
             agent: config.agent.clone(),
             max_message: config.window.max_message.min(constants::MAX_MESSAGE),
+            ..Settings::default()
         }
     }
 }
 
 /// SETTINGS, and as many frames of the streams as fit.
-fn first_frames(room: usize, settings: &Settings, streams: &mut Streams, tokens: &mut Vec<Token>) -> Vec<u8> {
+fn first_frames(
+    room: usize,
+    settings: &Settings,
+    streams: Option<&mut Streams>,
+    tokens: &mut Vec<Token>,
+) -> Vec<u8> {
     let mut space = vec![0; room];
     let mut writer = PacketWriter::new(&mut space, tokens);
     sss_wire::frame::write_settings(writer.eliciting(), settings);
-    streams.fill(&mut writer);
+    if let Some(streams) = streams {
+        streams.fill(&mut writer);
+    }
     let len = writer.len();
     space.truncate(len);
     space
+}
+
+/// MIG-2, MIG-4: what ACCEPT says of the tree that was asked for.
+fn check_tree(asked: Option<TreeId>, told: Option<TreeId>) -> Result<Asked, ProtocolError> {
+    match (asked, told) {
+        (None, None) => Ok(Asked::Settled),
+        (Some(asked), Some(told)) if asked == told => Ok(Asked::Settled),
+        (Some(_), None) => Ok(Asked::Unknown),
+        _ => Err(ProtocolError::new(Code::SETTINGS, "a tree that was not asked for")),
+    }
+}
+
+/// The SETTINGS that INITIATE begins with.
+///
+/// # Errors
+/// If there are none: then the packet is dropped (NEG-10).
+pub(crate) fn settings_of(accepted: &Accepted) -> Result<Settings, Drop> {
+    leading_settings(&mut Frames::new(&accepted.frames)).map_err(|_| Drop::Malformed)
 }
 
 /// The SETTINGS that packet 0 must begin with.

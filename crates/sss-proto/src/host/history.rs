@@ -1,0 +1,130 @@
+//! What a host remembers of negotiations whose channels are over, for as long as late packets may come.
+
+use std::collections::VecDeque;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use sss_wire::Eid;
+use sss_wire::constants::{COOKIE_KEY_LIFE, HELLO_TIMEOUT};
+use sss_wire::params::MAX_ACCEPTED;
+
+use crate::io::Instant;
+
+/// Entries of each kind, at most; the oldest go first.
+const MAX_ENTRIES: usize = 4096;
+
+/// An attempt of a peer that this host accepted and heard no more of.
+struct Unconfirmed {
+    eid: Eid,
+    attempt: [u8; 8],
+    at: Instant,
+}
+
+/// Bounded in number and in time.
+#[derive(Default)]
+pub(crate) struct History {
+    unconfirmed: VecDeque<Unconfirmed>,
+    /// When this host last made a channel to a peer as its initiator.
+    initiated: HashMap<Eid, Instant, RandomState>,
+    order: VecDeque<(Instant, Eid)>,
+}
+
+impl History {
+    /// An INITIATE for a new tree was accepted (NEG-21).
+    pub(crate) fn note_accepted(&mut self, now: Instant, eid: Eid, attempt: [u8; 8]) {
+        let horizon = now - 2 * HELLO_TIMEOUT;
+        let is_old = |u: &Unconfirmed| u.at < horizon;
+        while self.unconfirmed.front().is_some_and(is_old) || self.unconfirmed.len() >= MAX_ENTRIES {
+            self.unconfirmed.pop_front();
+        }
+        self.unconfirmed.push_back(Unconfirmed { eid, attempt, at: now });
+    }
+
+    /// The initiator is known to have ACCEPT.
+    pub(crate) fn confirm(&mut self, attempt: &[u8; 8]) {
+        if let Some(at) = self.unconfirmed.iter().rposition(|u| u.attempt == *attempt) {
+            self.unconfirmed.remove(at);
+        }
+    }
+
+    /// The latest attempts of a peer that were accepted and not confirmed.
+    pub(crate) fn accepted_from(&self, now: Instant, eid: &Eid) -> Vec<[u8; 8]> {
+        let horizon = now - 2 * HELLO_TIMEOUT;
+        let of_peer = self.unconfirmed.iter().rev().filter(|u| u.eid == *eid && u.at >= horizon);
+        of_peer.take(MAX_ACCEPTED).map(|u| u.attempt).collect()
+    }
+
+    /// This host, as the initiator, has made a channel to a peer (NEG-20).
+    pub(crate) fn note_initiated(&mut self, now: Instant, eid: Eid) {
+        let horizon = now - 2 * COOKIE_KEY_LIFE;
+        while let Some((at, old)) = self.order.front().copied()
+            && (at < horizon || self.order.len() >= MAX_ENTRIES)
+        {
+            self.order.pop_front();
+            if self.initiated.get(&old) == Some(&at) {
+                self.initiated.remove(&old);
+            }
+        }
+        self.initiated.insert(eid, now);
+        self.order.push_back((now, eid));
+    }
+
+    /// Whether this host has made a channel to the peer since `moment`, as its initiator.
+    pub(crate) fn has_initiated_since(&self, eid: &Eid, moment: Instant) -> bool {
+        self.initiated.get(eid).is_some_and(|at| *at > moment)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(s: u64) -> Instant {
+        Instant::from_nanos(s * 1_000_000_000)
+    }
+
+    fn eid(n: u8) -> Eid {
+        Eid::from_public_key(&[n; 32])
+    }
+
+    // spec: NEG-21
+    #[test]
+    fn attempts_are_told_until_they_are_confirmed_or_old() {
+        let mut history = History::default();
+        for n in 0..20 {
+            history.note_accepted(at(0), eid(1), [n; 8]);
+        }
+        history.note_accepted(at(0), eid(2), [99; 8]);
+        history.confirm(&[19; 8]);
+        let told = history.accepted_from(at(1), &eid(1));
+        assert_eq!(told.len(), 16);
+        assert_eq!((told[0], told[15]), ([18; 8], [3; 8]));
+        assert_eq!(history.accepted_from(at(1), &eid(2)), [[99; 8]]);
+        assert!(history.accepted_from(at(121), &eid(2)).is_empty());
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut history = History::default();
+        for n in 0..3 * MAX_ENTRIES {
+            let mut key = [0; 32];
+            key[..8].copy_from_slice(&n.to_be_bytes());
+            let eid = Eid::from_public_key(&key);
+            history.note_accepted(at(0), eid, n.to_be_bytes());
+            history.note_initiated(at(0), eid);
+        }
+        assert_eq!(history.unconfirmed.len(), MAX_ENTRIES);
+        assert_eq!((history.initiated.len(), history.order.len()), (MAX_ENTRIES, MAX_ENTRIES));
+    }
+
+    // spec: NEG-20
+    #[test]
+    fn channels_of_this_host_are_remembered() {
+        let mut history = History::default();
+        history.note_initiated(at(5), eid(1));
+        assert!(history.has_initiated_since(&eid(1), at(4)));
+        assert!(!history.has_initiated_since(&eid(1), at(5)));
+        history.note_initiated(at(500), eid(2));
+        assert!(!history.has_initiated_since(&eid(1), at(4)));
+    }
+}

@@ -1,0 +1,150 @@
+//! This host's own attempt to make a channel to the peer: the first of a tree, or one more (MIG-10 to MIG-13).
+
+use std::net::SocketAddr;
+
+use sss_wire::ChannelId;
+
+use super::{Context, Peer};
+use crate::channel::Channel;
+use crate::error::{Drop, NegotiationError};
+use crate::io::Instant;
+use crate::negotiation::{Initiation, Schedule};
+
+/// Why a channel is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// There is no tree yet.
+    First,
+    /// The carrier does not work, or there is none.
+    Trouble,
+    /// The address of this host changed.
+    Move,
+    /// The carrier is old.
+    Renewal,
+}
+
+/// An attempt under way.
+pub(super) struct Attempt {
+    pub(super) initiation: Initiation,
+    pub(super) purpose: Purpose,
+    /// Once INITIATE was made.
+    pub(super) early: Option<Early>,
+}
+
+/// The channel of an attempt that has sent INITIATE.
+pub(super) struct Early {
+    pub(super) channel: Box<Channel>,
+    pub(super) local_id: ChannelId,
+}
+
+impl Attempt {
+    /// The channel on which early data of a new tree is sent.
+    pub(super) fn early_carrier(&mut self) -> Option<&mut Channel> {
+        let early = self.early.as_mut().filter(|_| self.purpose == Purpose::First)?;
+        Some(&mut early.channel)
+    }
+
+    pub(super) fn next_timer(&self) -> Instant {
+        let resend = self.initiation.next_timer();
+        let channel = self.early.as_ref().filter(|_| self.purpose == Purpose::First);
+        channel
+            .and_then(|e| e.channel.next_timer())
+            .map_or(resend, |at| at.min(resend))
+    }
+}
+
+impl Peer {
+    /// Begins an attempt to reach the peer.
+    ///
+    /// # Errors
+    /// If no address is known, or the EID cannot be used.
+    pub(super) fn attempt(&mut self, context: &mut Context<'_>, purpose: Purpose) -> Result<(), NegotiationError> {
+        let addresses = self.addresses();
+        if addresses.is_empty() {
+            return Err(NegotiationError::NoAddress);
+        }
+        let schedule = match purpose {
+            Purpose::First => Schedule::first(context.own.config.connect_timeout),
+            _ => Schedule::again(self.mobility.trouble_since().unwrap_or(context.now)),
+        };
+        let own = &mut *context.own;
+        let initiation = Initiation::new(context.now, &self.eid, addresses, schedule, &own.config.suites, &mut own.rng)?;
+        self.attempt = Some(Box::new(Attempt {
+            initiation,
+            purpose,
+            early: None,
+        }));
+        self.names_changed = true;
+        Ok(())
+    }
+
+    /// Begins to reach the peer for the first time.
+    ///
+    /// # Errors
+    /// If no address is given, or the EID cannot be used.
+    pub(crate) fn negotiate(
+        &mut self,
+        context: &mut Context<'_>,
+        hints: &[SocketAddr],
+    ) -> Result<(), NegotiationError> {
+        self.mobility.add_hints(hints);
+        self.attempt(context, Purpose::First)
+    }
+
+    /// Where the peer may be: where it was last, and where the application says.
+    fn addresses(&self) -> Vec<SocketAddr> {
+        let mut addresses: Vec<SocketAddr> = self.links.carrier().map(|l| l.channel.remote()).into_iter().collect();
+        for address in self.mobility.hints() {
+            if !addresses.contains(address) {
+                addresses.push(*address);
+            }
+        }
+        addresses
+    }
+
+    /// Addresses at which the peer may be. They are tried at once by an attempt under way, and, if the peer does not answer
+    /// where it was, by a new one.
+    pub(crate) fn add_hints(&mut self, now: Instant, hints: &[SocketAddr]) {
+        if !self.mobility.add_hints(hints) {
+            return;
+        }
+        if let Some(attempt) = &mut self.attempt {
+            attempt.initiation.add_addresses(now, hints);
+        }
+        self.mobility.retry_now();
+    }
+
+    /// The attempt has come to nothing.
+    pub(super) fn give_up_attempt(&mut self) {
+        let Some(mut attempt) = self.attempt.take() else {
+            return;
+        };
+        self.names_changed = true;
+        if let Some(channel) = attempt.early_carrier() {
+            channel.abandon(&mut self.fates);
+            self.settle_fates();
+        }
+    }
+
+    /// RETRY for the attempt.
+    ///
+    /// # Errors
+    /// If it is not expected.
+    pub(crate) fn on_retry(&mut self, token: &[u8; 16]) -> Result<&[u8], Drop> {
+        match &mut self.attempt {
+            Some(attempt) if attempt.early.is_none() => attempt.initiation.on_retry(token),
+            _ => Err(Drop::UnknownAttempt),
+        }
+    }
+
+    /// VERSION for the attempt.
+    ///
+    /// # Errors
+    /// If it is not expected.
+    pub(crate) fn on_version(&mut self, versions: Vec<u32>) -> Result<(), Drop> {
+        match &mut self.attempt {
+            Some(attempt) if attempt.early.is_none() => attempt.initiation.on_version(versions),
+            _ => Err(Drop::UnknownAttempt),
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! The channels of a tree: which there are, and which carries the streams (MIG-5 to MIG-8).
+
+use sss_wire::ChannelId;
+use sss_wire::constants::MAX_CHANNELS;
+
+use super::handshake::AcceptKeys;
+use crate::channel::{Channel, Role};
+use crate::io::Instant;
+
+/// Probe timeouts for which a replaced channel is kept: by whoever replaced it, and by the other side.
+const KEPT: u32 = 3;
+const KEPT_BY_RESPONDER: u32 = 9;
+/// Channels kept in all: those that have ended and wait for late packets included.
+const MAX_LINKS: usize = 4 * MAX_CHANNELS;
+
+/// The responder's ACCEPT, and the INITIATE that it answers (NEG-11).
+pub(crate) struct Acceptance {
+    pub(super) version: u32,
+    pub(super) attempt: [u8; 8],
+    pub(super) initiate: Vec<u8>,
+    /// Empty until it was made.
+    pub(super) accept: Vec<u8>,
+    pub(super) keys: AcceptKeys,
+}
+
+/// One channel of a tree, established; or ended, and waiting for late packets.
+pub(super) struct Link {
+    pub(super) channel: Box<Channel>,
+    pub(super) origin: Origin,
+    /// The peer's token for a stateless reset.
+    pub(super) reset_token: Option<[u8; 16]>,
+    /// Kept until ACCEPT is known to have arrived.
+    pub(super) acceptance: Option<Box<Acceptance>>,
+    serial: u32,
+    /// When it is closed as replaced.
+    retire_at: Option<Instant>,
+}
+
+/// How a channel came to be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Origin {
+    pub(super) role: Role,
+    pub(super) made: Instant,
+    /// Whether it asked for a tree that existed: then nothing of streams comes in generation 0 (MIG-3).
+    pub(super) continues: bool,
+}
+
+/// Names a channel of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LinkId(u32);
+
+/// All channels of a tree, the oldest first.
+#[derive(Default)]
+pub(super) struct Links {
+    list: Vec<Link>,
+    carrier: Option<LinkId>,
+    serial: u32,
+}
+
+impl Link {
+    pub(super) fn id(&self) -> LinkId {
+        LinkId(self.serial)
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.channel.is_open()
+    }
+
+    /// Whether the peer is known to have the channel.
+    fn is_confirmed(&self) -> bool {
+        self.acceptance.is_none()
+    }
+}
+
+impl Links {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Link> {
+        self.list.iter()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Link> {
+        self.list.iter_mut()
+    }
+
+    /// The ids of all channels.
+    pub(super) fn ids(&self) -> impl Iterator<Item = LinkId> + use<> {
+        let mut ids = [None; MAX_LINKS + 1];
+        for (slot, link) in ids.iter_mut().zip(&self.list) {
+            *slot = Some(link.id());
+        }
+        ids.into_iter().flatten()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    pub(super) fn has_open(&self) -> bool {
+        self.list.iter().any(Link::is_open)
+    }
+
+    pub(super) fn get(&self, id: LinkId) -> Option<&Link> {
+        self.list.iter().find(|l| l.serial == id.0)
+    }
+
+    pub(super) fn get_mut(&mut self, id: LinkId) -> Option<&mut Link> {
+        self.list.iter_mut().find(|l| l.serial == id.0)
+    }
+
+    /// The channel on which this host receives under `id`.
+    pub(super) fn by_channel(&mut self, id: ChannelId) -> Option<&mut Link> {
+        self.list.iter_mut().rfind(|l| l.channel.local_id() == id)
+    }
+
+    pub(super) fn by_token(&self, token: &[u8; 16]) -> Option<&Link> {
+        self.list.iter().find(|l| l.reset_token.as_ref() == Some(token))
+    }
+
+    /// The channel that carries the streams.
+    pub(super) fn carrier(&self) -> Option<&Link> {
+        self.get(self.carrier?)
+    }
+
+    pub(super) fn carrier_mut(&mut self) -> Option<&mut Link> {
+        self.get_mut(self.carrier?)
+    }
+
+    pub(super) fn carrier_id(&self) -> Option<LinkId> {
+        self.carrier
+    }
+
+    /// When the newest channel was made.
+    pub(super) fn newest_made(&self) -> Option<Instant> {
+        self.list.iter().map(|l| l.origin.made).max()
+    }
+
+    /// Adds a channel. Returns its id, and the oldest one if there are too many now.
+    pub(super) fn add(
+        &mut self,
+        channel: Box<Channel>,
+        origin: Origin,
+        acceptance: Option<Box<Acceptance>>,
+    ) -> (LinkId, Option<LinkId>) {
+        if self.list.len() >= MAX_LINKS
+            && let Some(ended) = self.list.iter().position(|l| !l.is_open())
+        {
+            self.list.remove(ended);
+        }
+        self.serial = self.serial.wrapping_add(1);
+        self.list.push(Link {
+            channel,
+            origin,
+            reset_token: None,
+            acceptance,
+            serial: self.serial,
+            retire_at: None,
+        });
+        let open = self.list.iter().filter(|l| l.is_open()).count();
+        let oldest = self.list.iter().find(|l| l.is_open()).map(Link::id);
+        (LinkId(self.serial), oldest.filter(|_| open > MAX_CHANNELS))
+    }
+
+    /// Forgets a channel. Whether it was the carrier.
+    pub(super) fn remove(&mut self, id: LinkId) -> bool {
+        self.list.retain(|l| l.serial != id.0);
+        self.carrier.take_if(|carrier| *carrier == id).is_some()
+    }
+
+    /// The carrier is no longer to be used, although it is still there.
+    pub(super) fn unload(&mut self, id: LinkId) -> bool {
+        self.carrier.take_if(|carrier| *carrier == id).is_some()
+    }
+
+    /// MIG-6: whether the channel becomes the carrier now. A responder's does as soon as the peer is known to have it, or if
+    /// there is nothing better.
+    pub(super) fn may_carry(&self, id: LinkId) -> bool {
+        let is_confirmed = self.get(id).is_some_and(Link::is_confirmed);
+        is_confirmed || self.carrier().is_none_or(|c| !c.is_open() || c.channel.is_stalled())
+    }
+
+    /// Makes a channel the carrier. Those before it are replaced (MIG-8): returns the ones to be closed at once.
+    pub(super) fn carry(&mut self, now: Instant, id: LinkId) -> Vec<LinkId> {
+        if self.carrier == Some(id) {
+            return Vec::new();
+        }
+        self.carrier = Some(id);
+        let made_by = self.get(id).map(|l| l.origin.role);
+        let periods = if made_by == Some(Role::Initiator) {
+            KEPT
+        } else {
+            KEPT_BY_RESPONDER
+        };
+        let mut at_once = Vec::new();
+        for link in self.list.iter_mut().filter(|l| l.serial != id.0 && l.is_open()) {
+            if link.channel.is_stalled() {
+                at_once.push(link.id());
+            } else {
+                let at = now + link.channel.probe_timeout() * periods;
+                link.retire_at.get_or_insert(at);
+            }
+        }
+        at_once
+    }
+
+    /// Another open channel, the newest, when the carrier is gone.
+    pub(super) fn successor(&self) -> Option<LinkId> {
+        self.list.iter().rfind(|l| l.is_open()).map(Link::id)
+    }
+
+    /// When a replaced channel is to be closed next.
+    pub(super) fn next_retirement(&self) -> Option<Instant> {
+        let open = self.list.iter().filter(|l| l.is_open());
+        open.filter_map(|l| l.retire_at).min()
+    }
+
+    /// A replaced channel whose time has come.
+    pub(super) fn due(&self, now: Instant) -> Option<LinkId> {
+        let mut open = self.list.iter().filter(|l| l.is_open());
+        open.find(|l| l.retire_at.is_some_and(|at| at <= now)).map(Link::id)
+    }
+}
