@@ -69,6 +69,8 @@ pub(crate) struct NameChange {
 struct Tree {
     /// Once a channel of it was established (MIG-1).
     id: Option<TreeId>,
+    /// Whether the peer is known to know it: only then is a channel made for it again.
+    is_confirmed: bool,
     /// Why it has ended.
     ended: Option<CloseReason>,
 }

@@ -300,7 +300,7 @@ impl Actors {
 impl Apps for Actors {
     fn on_event(&mut self, world: &mut World, host: HostIndex, event: Event) {
         match event {
-            Event::Connected(..) | Event::ProbeReply(..) | Event::DatagramSettled(..) => {}
+            Event::Connected(..) | Event::Link(..) | Event::ProbeReply(..) | Event::DatagramSettled(..) => {}
             Event::Disconnected(_, eid, reason) => match world.host_of(&eid) {
                 Some(peer) => self.on_disconnected(host, peer, &reason),
                 None => self.fail(format!("h{} was disconnected from an unknown host", host.0)),

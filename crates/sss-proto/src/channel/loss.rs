@@ -342,7 +342,7 @@ mod tests {
             assert_eq!(loss.probes_carry_data(), n < 3);
             now = due;
         }
-        while now < at(640_000) {
+        while now < at(1_280_000) {
             now = loss.probe_time(&rtt, delay);
             loss.on_probe_timeout(now);
         }

@@ -83,6 +83,7 @@ impl Peer {
             && let Some(acceptance) = link.acceptance.take()
         {
             context.own.history.confirm(&acceptance.attempt);
+            self.tree.is_confirmed = true;
         }
         self.consider(context.now, id);
     }

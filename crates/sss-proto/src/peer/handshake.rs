@@ -153,6 +153,7 @@ impl Peer {
             return Err(Drop::UnknownAttempt);
         };
         context.own.history.note_initiated(now, self.eid);
+        self.tree.is_confirmed = true;
         let asked = self.tree.id;
         let link = self.add_link(now, early.channel, Role::Initiator, None);
         let tree = asked.unwrap_or(secrets.half_initiator);

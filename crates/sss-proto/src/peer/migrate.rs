@@ -160,7 +160,8 @@ impl Peer {
             self.links.carry(now, next);
             return self.review_status(now);
         }
-        if self.mobility.policy.linger.is_zero() || self.streams.len() == 0 {
+        let lingers = self.tree.is_confirmed && !self.mobility.policy.linger.is_zero();
+        if !lingers || self.streams.len() == 0 {
             return self.fail(reason);
         }
         self.mobility.trouble.get_or_insert(now);
@@ -200,7 +201,7 @@ impl Peer {
 
     /// When and why the next attempt begins.
     fn attempt_due(&self) -> Option<(Instant, Purpose)> {
-        if self.tree.id.is_none() || self.tree.ended.is_some() || self.attempt.is_some() {
+        if !self.tree.is_confirmed || self.tree.ended.is_some() || self.attempt.is_some() {
             return None;
         }
         let not_before = |at: Instant| at.max(self.mobility.retry_at);

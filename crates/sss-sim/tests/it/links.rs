@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use sss_proto::Event;
+use sss_proto::{Config, Event};
 use sss_sim::bulk::{self, BulkConfig};
 use sss_sim::{Apps, Blackout, Burst, HostIndex, LinkConfig, World};
 
-use crate::support::{A, B, Echo, SERVICE, duo, ms, secs};
+use crate::support::{A, B, Echo, SERVICE, duo, duo_with, ms, secs};
 
 fn lossy() -> LinkConfig {
     LinkConfig {
@@ -83,10 +83,14 @@ fn a_blackout_shorter_than_the_idle_timeout_is_survived() {
     }
 }
 
-// spec: CHN-2
+// spec: CHN-2, MIG-14
 #[test]
-fn a_dead_link_ends_the_channel_with_idle_on_both_sides() {
-    let mut world = duo(15, &LinkConfig::with_delay(ms(20)));
+fn without_linger_a_dead_link_ends_the_streams_with_idle_on_both_sides() {
+    let config = || Config {
+        linger: Duration::ZERO,
+        ..Config::default()
+    };
+    let mut world = duo_with(15, &LinkConfig::with_delay(ms(20)), config(), config());
     let mut echo = Echo::start(&mut world, 1000);
     echo.open(&mut world, A, B);
     echo.run_until_complete(&mut world, 2, secs(10));

@@ -3,6 +3,7 @@
 mod determinism;
 mod endings;
 mod links;
+mod migration;
 mod mutation;
 mod negotiation;
 mod out_of_band;

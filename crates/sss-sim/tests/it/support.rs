@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sss_proto::{CloseReason, Config, Event, ListenerId, PeerId, ReadOutcome, StreamId, WriteError};
+use sss_proto::{CloseReason, Config, Event, LinkStatus, ListenerId, PeerId, ReadOutcome, StreamId, WriteError};
 use sss_sim::world::Recorder;
 use sss_sim::{Apps, HostIndex, LinkConfig, World, model};
 
@@ -61,6 +61,10 @@ pub(crate) struct Echo {
     jobs: BTreeMap<(HostIndex, StreamId), Job>,
     pub(crate) connected: Vec<(HostIndex, PeerId)>,
     pub(crate) lost: Vec<(HostIndex, CloseReason)>,
+    /// What was told about the way to the peer.
+    pub(crate) links: Vec<(HostIndex, LinkStatus)>,
+    /// Bytes that were read in all, and when the last of them was.
+    pub(crate) progress: (u64, Duration),
     next_flow: u64,
 }
 
@@ -148,7 +152,11 @@ impl Echo {
         let Some(job) = self.jobs.get_mut(&(host, stream)) else {
             return;
         };
+        let before = job.read;
         job.read(world, host, stream);
+        if job.read > before {
+            self.progress = (self.progress.0 + job.read - before, world.elapsed());
+        }
         job.write(world, host, stream);
     }
 }
@@ -218,6 +226,7 @@ impl Apps for Echo {
             Event::Readable(stream) | Event::Writable(stream) | Event::Drained(stream) => {
                 self.pump(world, host, stream)
             }
+            Event::Link(_, status) => self.links.push((host, status)),
             Event::SubstreamReady(_)
             | Event::ProbeReply(..)
             | Event::DatagramReadable(_)

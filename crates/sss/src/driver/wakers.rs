@@ -6,7 +6,7 @@ use std::task::Waker;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
-use sss_proto::{CloseReason, DatagramFate, DatagramId, Event, ListenerId, PeerId, StreamId};
+use sss_proto::{CloseReason, DatagramFate, DatagramId, Event, LinkStatus, ListenerId, PeerId, StreamId};
 use sss_wire::Eid;
 use tokio::sync::oneshot;
 
@@ -89,6 +89,7 @@ fn set(slot: &mut Option<Waker>, waker: &Waker) {
 enum PeerWaiter {
     Connected(oneshot::Sender<Result<(), CloseReason>>),
     Closed(oneshot::Sender<CloseReason>),
+    Link(oneshot::Sender<LinkStatus>),
 }
 
 impl PeerWaiter {
@@ -96,6 +97,7 @@ impl PeerWaiter {
         match self {
             Self::Connected(tx) => tx.is_closed(),
             Self::Closed(tx) => tx.is_closed(),
+            Self::Link(tx) => tx.is_closed(),
         }
     }
 }
@@ -144,6 +146,13 @@ impl Waiters {
     pub(crate) fn closed(&mut self, peer: PeerId) -> oneshot::Receiver<CloseReason> {
         let (tx, rx) = oneshot::channel();
         self.add_peer_waiter(peer, PeerWaiter::Closed(tx));
+        rx
+    }
+
+    /// Tells the next change of the way to a peer.
+    pub(crate) fn link_changed(&mut self, peer: PeerId) -> oneshot::Receiver<LinkStatus> {
+        let (tx, rx) = oneshot::channel();
+        self.add_peer_waiter(peer, PeerWaiter::Link(tx));
         rx
     }
 
@@ -204,6 +213,7 @@ impl Waiters {
             Event::Acceptable(listener) => wakes.append(&mut self.take_acceptors(listener)),
             Event::Connected(peer, _) => self.on_connected(peer),
             Event::Disconnected(peer, _, reason) => self.on_disconnected(peer, &reason, wakes),
+            Event::Link(peer, status) => self.on_link(peer, status),
             Event::ProbeReply(address, eid) => {
                 for waiter in self.probes.remove(&address).unwrap_or_default() {
                     // A prober that gave up is not interested.
