@@ -157,11 +157,15 @@ impl Link {
     }
 }
 
+/// How long a command waits for a server that has gone silent, beside the idle timeout.
+const LINGER: Duration = Duration::from_secs(60);
+
 /// A host for a client, on any port unless an address is given, that tries for `timeout` to reach a peer.
 pub(crate) async fn build(identity: Identity, bind: Option<SocketAddr>, timeout: Duration) -> Result<Host, Error> {
     let builder = Host::builder()
         .identity(identity)
         .allow_own_eid(true)
+        .linger(LINGER)
         .connect_timeout(timeout);
     let builder = match bind {
         Some(address) => builder.bind(address),

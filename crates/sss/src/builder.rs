@@ -88,9 +88,22 @@ impl HostBuilder {
     }
 
     /// A channel ends when nothing was heard from the peer for this long; the shorter of both sides'
-    /// times counts. Zero: never. Default: 60 s.
+    /// times counts. Zero: never. Default: 60 s. Streams wait for another one: see [`Self::linger`].
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.config.idle_timeout = timeout;
+        self
+    }
+
+    /// How long streams wait when their peer cannot be reached, before they fail with [`crate::CloseReason::Idle`]. Meanwhile the peer is
+    /// looked for at every address known. Zero: streams end with their channel, as TCP connections do. Default: 5 min.
+    pub fn linger(mut self, time: Duration) -> Self {
+        self.config.linger = time;
+        self
+    }
+
+    /// How old a channel becomes before it is replaced by one with new keys, onto which its streams move. Zero: never. Default: 30 min.
+    pub fn renew(mut self, age: Duration) -> Self {
+        self.config.renew = age;
         self
     }
 

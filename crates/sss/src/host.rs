@@ -115,6 +115,23 @@ impl Host {
         })
     }
 
+    /// An address at which the host `eid` may be found: tried at once if that host does not answer where it was, and remembered
+    /// for when it does not. The latest 8 are kept. Without streams to the host nothing happens; give the address to [`Self::connect`] then.
+    pub fn add_hint(&self, eid: Eid, address: SocketAddr) {
+        self.handle.call(|inner, now| {
+            inner.core.add_hints(now, &eid, &[socket::canonical(address)]);
+            inner.want_driver();
+        });
+    }
+
+    /// Tells the host that its addresses have changed: it reaches its peers on new channels from where it is now, and their streams move there.
+    pub fn network_changed(&self) {
+        self.handle.call(|inner, now| {
+            inner.core.network_changed(now);
+            inner.want_driver();
+        });
+    }
+
     /// The peers with an established channel.
     pub fn peers(&self) -> Vec<Peer> {
         let mut peers = self.handle.call(|inner, _| {

@@ -53,7 +53,10 @@
 //!
 //! # Errors
 //!
-//! Each operation has its own error type. When the channel to a peer has ended, all of them carry the
+//! Streams outlive the channels that carry them. A peer that cannot be reached is no error: its streams wait
+//! ([`Peer::link`] tells), for [`HostBuilder::linger`] at most.
+//!
+//! Each operation has its own error type. When the streams shared with a peer have ended, all of them carry the
 //! [`CloseReason`]: who ended it, and why. Codes that applications give are `u32`; on the wire, and in
 //! errors, they are [`Code`]s, which also cover those of the protocol ([`Code::as_app`] tells).
 //!
@@ -69,6 +72,7 @@ mod driver;
 mod error;
 mod host;
 mod identity;
+mod link;
 mod peer;
 mod server;
 mod shared;
@@ -83,15 +87,16 @@ pub use error::{
 };
 pub use host::Host;
 pub use identity::Identity;
+pub use link::LinkWatch;
 pub use peer::Peer;
 pub use server::Server;
 pub use stream::{Receipt, RecordReader, RecordWriter, RecvHalf, SendDatagram, SendHalf, SendTracked, Stream};
 
 pub use sss_crypto::Suite;
 pub use sss_proto::{
-    ChannelInfo, CloseReason, DatagramError, DatagramFate, DatagramStats, Drop, HostStats, ListenError, ListenMode,
-    NegotiationError, OpenError, PeerId, ProtocolError, ReadError, RecvState, Refusal, SendState, StreamId, StreamInfo,
-    SubtreeInfo, TreeNode, WindowConfig, WriteError,
+    ChannelInfo, CloseReason, DatagramError, DatagramFate, DatagramStats, Drop, HostStats, LinkStatus, ListenError,
+    ListenMode, NegotiationError, OpenError, PeerId, ProtocolError, ReadError, RecvState, Refusal, SendState, StreamId,
+    StreamInfo, SubtreeInfo, TreeNode, WindowConfig, WriteError,
 };
 pub use sss_wire::{Code, Eid, EidError};
 

@@ -1,17 +1,22 @@
 //! What a host knows about one other host.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use sss_proto::{ChannelInfo, CloseReason, DatagramStats, PeerId, TreeNode};
+use sss_proto::{ChannelInfo, CloseReason, DatagramStats, LinkStatus, PeerId, TreeNode};
 use sss_wire::{Code, Eid};
 
 use crate::driver::closing::forgotten;
+use crate::driver::socket;
+use crate::link::LinkWatch;
 use crate::shared::Handle;
 
-/// Another host, as seen over one channel. Cheap to clone.
+/// Another host, and the streams shared with it. Cheap to clone.
 ///
-/// It stands for the channel that was there when it was made: a later channel to the same EID is another `Peer`.
+/// Streams outlive the channels that carry them: while the host cannot be reached they wait, and a new channel is made when it
+/// can be, from wherever either side is then. A `Peer` ends when the streams do: closed by either side, given up after
+/// [`crate::HostBuilder::linger`], or lost because the host was restarted. Streams opened to the same EID afterwards belong to another `Peer`.
 #[derive(Clone)]
 pub struct Peer {
     handle: Arc<Handle>,
@@ -29,7 +34,7 @@ impl Peer {
         self.eid
     }
 
-    /// Whether the channel is established.
+    /// Whether a channel is established. It may be stalled: see [`Self::link_status`].
     pub fn is_connected(&self) -> bool {
         self.handle.call(|inner, _| inner.core.is_connected(self.id)) == Some(true)
     }
@@ -38,6 +43,32 @@ impl Peer {
     /// established and after it ended.
     pub fn info(&self) -> Option<ChannelInfo> {
         self.handle.call(|inner, _| inner.core.channel_info(self.id))
+    }
+
+    /// Whether the host can be reached: up, stalled (it does not answer), or down (there is no channel), with the reason.
+    pub fn link_status(&self) -> LinkStatus {
+        let status = self.handle.call(|inner, _| inner.core.link_status(self.id));
+        status.unwrap_or_else(|| LinkStatus::Down(forgotten()))
+    }
+
+    /// Follows the way to the host.
+    pub fn link(&self) -> LinkWatch {
+        LinkWatch::new(self.handle.call(|inner, _| {
+            let now = inner.core.link_status(self.id);
+            match now {
+                Some(now) => inner.waiters.watch_link(self.id, now),
+                None => tokio::sync::watch::channel(LinkStatus::Down(forgotten())).1,
+            }
+        }))
+    }
+
+    /// An address at which the host may be found. It is tried at once if the host does not answer where it was, and remembered
+    /// for when it does not.
+    pub fn add_hint(&self, address: SocketAddr) {
+        self.handle.call(|inner, now| {
+            inner.core.add_hints(now, &self.eid, &[socket::canonical(address)]);
+            inner.want_driver();
+        });
     }
 
     /// A snapshot of all streams shared with the host, parents before children.
@@ -58,7 +89,7 @@ impl Peer {
         self.handle.call(|inner, _| inner.core.stream_count(self.id))
     }
 
-    /// Ends the channel at once, and with it all streams. The host is told the code and the reason, of which at most 256 bytes are
+    /// Ends the streams shared with the host at once, and their channel. The host is told the code and the reason, of which at most 256 bytes are
     /// sent. What was not yet acknowledged may not have arrived.
     pub fn close(&self, code: u32, reason: &str) {
         self.handle.call(|inner, now| {
@@ -67,7 +98,7 @@ impl Peer {
         });
     }
 
-    /// Waits until the channel has ended, and says why.
+    /// Waits until the streams shared with the host have ended, and says why.
     ///
     /// Cancel safe.
     pub async fn closed(&self) -> CloseReason {

@@ -54,6 +54,16 @@ macro_rules! tree_methods {
                 self.link().peer()
             }
 
+            /// Whether the peer can be reached. While it cannot, the stream waits.
+            pub fn link_status(&self) -> sss_proto::LinkStatus {
+                self.link().peer().link_status()
+            }
+
+            /// An address at which the peer may be found, for when it does not answer where it was: see [`Peer::add_hint`].
+            pub fn add_hint(&self, address: std::net::SocketAddr) {
+                self.link().peer().add_hint(address);
+            }
+
             /// The public name of the peer.
             pub fn peer_eid(&self) -> Eid {
                 self.link().eid()

@@ -160,8 +160,7 @@ impl Peer {
             self.links.carry(now, next);
             return self.review_status(now);
         }
-        let lingers = self.tree.is_confirmed && !self.mobility.policy.linger.is_zero();
-        if !lingers || self.streams.len() == 0 {
+        if self.mobility.policy.linger.is_zero() || self.streams.len() == 0 {
             return self.fail(reason);
         }
         self.mobility.trouble.get_or_insert(now);

@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 use sss_proto::{CloseReason, DatagramFate, DatagramId, Event, LinkStatus, ListenerId, PeerId, StreamId};
 use sss_wire::Eid;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// Everybody who waits for something of a host.
 #[derive(Default)]
@@ -17,6 +17,7 @@ pub(crate) struct Waiters {
     listeners: HashMap<ListenerId, Vec<Waker>, RandomState>,
     peers: HashMap<PeerId, Vec<PeerWaiter>, RandomState>,
     datagrams: HashMap<(PeerId, DatagramId), oneshot::Sender<DatagramFate>, RandomState>,
+    links: HashMap<PeerId, watch::Sender<LinkStatus>, RandomState>,
     probes: HashMap<SocketAddr, Vec<oneshot::Sender<Eid>>, RandomState>,
     stopped: Vec<oneshot::Sender<()>>,
 }
@@ -89,7 +90,6 @@ fn set(slot: &mut Option<Waker>, waker: &Waker) {
 enum PeerWaiter {
     Connected(oneshot::Sender<Result<(), CloseReason>>),
     Closed(oneshot::Sender<CloseReason>),
-    Link(oneshot::Sender<LinkStatus>),
 }
 
 impl PeerWaiter {
@@ -97,7 +97,6 @@ impl PeerWaiter {
         match self {
             Self::Connected(tx) => tx.is_closed(),
             Self::Closed(tx) => tx.is_closed(),
-            Self::Link(tx) => tx.is_closed(),
         }
     }
 }
@@ -149,11 +148,11 @@ impl Waiters {
         rx
     }
 
-    /// Tells the next change of the way to a peer.
-    pub(crate) fn link_changed(&mut self, peer: PeerId) -> oneshot::Receiver<LinkStatus> {
-        let (tx, rx) = oneshot::channel();
-        self.add_peer_waiter(peer, PeerWaiter::Link(tx));
-        rx
+    /// Follows the way to a peer, which is `now` so.
+    pub(crate) fn watch_link(&mut self, peer: PeerId, now: LinkStatus) -> watch::Receiver<LinkStatus> {
+        let links = &mut self.links;
+        links.retain(|_, link| link.receiver_count() > 0);
+        links.entry(peer).or_insert_with(|| watch::channel(now).0).subscribe()
     }
 
     fn add_peer_waiter(&mut self, peer: PeerId, waiter: PeerWaiter) {
@@ -246,7 +245,19 @@ impl Waiters {
         }
     }
 
+    fn on_link(&mut self, peer: PeerId, status: LinkStatus) {
+        if status == LinkStatus::Up {
+            self.on_connected(peer);
+        }
+        if let Some(link) = self.links.get(&peer) {
+            link.send_replace(status);
+        }
+    }
+
     fn on_disconnected(&mut self, peer: PeerId, reason: &CloseReason, wakes: &mut Vec<Waker>) {
+        if let Some(link) = self.links.remove(&peer) {
+            link.send_replace(LinkStatus::Down(reason.clone()));
+        }
         for waiter in self.peers.remove(&peer).unwrap_or_default() {
             let _ = match waiter {
                 PeerWaiter::Connected(tx) => tx.send(Err(reason.clone())).is_ok(),
@@ -271,6 +282,7 @@ impl Waiters {
         }
         self.peers.clear();
         self.datagrams.clear();
+        self.links.clear();
         self.probes.clear();
         for waiter in self.stopped.drain(..) {
             let _ = waiter.send(());

@@ -66,6 +66,7 @@ async fn silence_ends_the_channel_as_idle() {
         let mortal = Mortal::start(&identity, "127.0.0.1:0").await;
         let client = builder()
             .idle_timeout(Duration::from_millis(500))
+            .linger(Duration::ZERO)
             .build()
             .await
             .unwrap();

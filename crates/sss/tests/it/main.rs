@@ -10,6 +10,7 @@ mod ends;
 mod hostile;
 mod listening;
 mod loss_of_peer;
+mod migration;
 #[cfg(target_os = "linux")]
 mod namespace;
 #[cfg(target_os = "linux")]

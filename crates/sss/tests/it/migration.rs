@@ -1,0 +1,203 @@
+//! Streams outlive the way to the peer (docs/spec/migration.md), seen through a relay of datagrams that can be cut and moved.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use sss::{CloseReason, Host, LinkStatus, ReadError, Stream};
+use tokio::net::UdpSocket;
+use tokio::task::JoinHandle;
+
+use crate::common::{Pattern, builder, host, within};
+
+/// Passes datagrams between one client and one server.
+struct Relay {
+    address: SocketAddr,
+    cut: Arc<AtomicBool>,
+    task: JoinHandle<()>,
+}
+
+impl Relay {
+    async fn start(server: SocketAddr) -> Self {
+        let front = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let back = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = front.local_addr().unwrap();
+        let cut = Arc::new(AtomicBool::new(false));
+        let is_cut = Arc::clone(&cut);
+        let task = tokio::spawn(async move {
+            let (mut up, mut down) = (vec![0; 65_536], vec![0; 65_536]);
+            let mut client = None;
+            loop {
+                let (bytes, socket, to) = tokio::select! {
+                    Ok((n, from)) = front.recv_from(&mut up) => {
+                        client = Some(from);
+                        (&up[..n], &back, Some(server))
+                    }
+                    Ok((n, _)) = back.recv_from(&mut down) => (&down[..n], &front, client),
+                    else => continue,
+                };
+                if let Some(to) = to.filter(|_| !is_cut.load(Ordering::Relaxed)) {
+                    let _ = socket.send_to(bytes, to).await;
+                }
+            }
+        });
+        Self { address, cut, task }
+    }
+
+    fn cut(&self, is_cut: bool) {
+        self.cut.store(is_cut, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Two hosts with a relay between them, and both ends of a stream.
+struct Through {
+    relay: Relay,
+    client: Host,
+    server: Host,
+    ours: Stream,
+    theirs: Stream,
+}
+
+async fn through(linger: Duration) -> Through {
+    let server = host().await;
+    let listener = server.listen("test", "1").unwrap();
+    let relay = Relay::start(server.local_addr()).await;
+    let client = builder()
+        .linger(linger)
+        .idle_timeout(Duration::from_secs(2))
+        .build()
+        .await
+        .unwrap();
+    let connect = client.connect(server.eid(), "test", "1").hint(relay.address);
+    let ours = connect.await.unwrap();
+    let (theirs, _) = listener.accept().await.unwrap();
+    Through {
+        relay,
+        client,
+        server,
+        ours,
+        theirs,
+    }
+}
+
+const LONG: Duration = Duration::from_secs(60);
+
+// spec: MIG-7, MIG-11, MIG-14
+#[tokio::test]
+async fn a_cut_is_told_and_survived() {
+    within(40, async {
+        // The channel ends after 2 s of silence, so the longer cut needs a new one.
+        for (cut, ends) in [(700, false), (4000, true)] {
+            let mut t = through(LONG).await;
+            let mut link = t.ours.peer().link();
+            assert_eq!(link.status(), LinkStatus::Up);
+            t.relay.cut(true);
+            let sent = Pattern::new(7).bytes(50_000);
+            let copy = sent.clone();
+            let writing = tokio::spawn(async move {
+                t.theirs.write_all(&copy).await.unwrap();
+                t.theirs.finish().unwrap();
+                t.theirs
+            });
+            t.ours.write_all(b"hello").await.unwrap();
+            assert_eq!(link.changed().await, Some(LinkStatus::Stalled));
+            if ends {
+                assert!(matches!(link.changed().await, Some(LinkStatus::Down(CloseReason::Idle(_)))));
+            }
+            tokio::time::sleep(Duration::from_millis(cut)).await;
+            t.relay.cut(false);
+            let back = Instant::now();
+            let status = link.changed().await;
+            assert_eq!(status, Some(LinkStatus::Up), "after a cut of {cut} ms: {:?}", t.server.stats());
+            assert!(back.elapsed() < Duration::from_secs(2), "{:?}", back.elapsed());
+            let received = t.ours.read_to_end(1 << 20).await.unwrap();
+            assert!(received[..] == sent[..]);
+            let mut theirs = writing.await.unwrap();
+            t.ours.finish().unwrap();
+            assert_eq!(&theirs.read_to_end(10).await.unwrap()[..], b"hello");
+            assert_eq!(theirs.link_status(), LinkStatus::Up);
+            drop((t.client, t.server));
+        }
+    })
+    .await;
+}
+
+// spec: MIG-11
+#[tokio::test]
+async fn a_hint_leads_to_the_peer_when_the_old_way_is_gone() {
+    within(20, async {
+        let mut t = through(LONG).await;
+        t.ours.write_all(b"one ").await.unwrap();
+        let mut buf = [0; 4];
+        t.theirs.read_exact(&mut buf).await.unwrap();
+        drop(t.relay);
+        t.ours.write_all(b"two").await.unwrap();
+        t.ours.finish().unwrap();
+        let other = Relay::start(t.server.local_addr()).await;
+        t.ours.add_hint(other.address);
+        assert_eq!(&t.theirs.read_to_end(10).await.unwrap()[..], b"two");
+        assert_eq!(t.ours.peer().info().unwrap().remote, other.address);
+    })
+    .await;
+}
+
+// spec: MIG-14
+#[tokio::test]
+async fn linger_is_the_end_of_waiting() {
+    within(20, async {
+        let mut t = through(Duration::from_secs(3)).await;
+        t.ours.write_all(b"x").await.unwrap();
+        t.relay.cut(true);
+        let start = Instant::now();
+        t.ours.write_all(b"y").await.unwrap();
+        match t.ours.read_chunk(1).await {
+            Err(ReadError::Lost(CloseReason::Idle(_))) => {}
+            other => panic!("{other:?}"),
+        }
+        let after = start.elapsed();
+        assert!(after > Duration::from_millis(2500) && after < Duration::from_secs(6), "{after:?}");
+        assert!(matches!(t.ours.link_status(), LinkStatus::Down(CloseReason::Idle(_))));
+    })
+    .await;
+}
+
+// spec: MIG-10
+#[tokio::test]
+async fn renewal_is_not_noticed() {
+    within(30, async {
+        let server = host().await;
+        let listener = server.listen("test", "1").unwrap();
+        let client = builder().renew(Duration::from_millis(300)).build().await.unwrap();
+        let connect = client.connect(server.eid(), "test", "1").hint(server.local_addr());
+        let mut ours = connect.await.unwrap();
+        let (mut theirs, _) = listener.accept().await.unwrap();
+        let echo = tokio::spawn(async move {
+            while let Ok(Some(chunk)) = theirs.read_chunk(1 << 16).await {
+                theirs.write_chunk(chunk).await.unwrap();
+            }
+            theirs.finish().unwrap();
+            theirs
+        });
+        let mut pattern = Pattern::new(9);
+        for _ in 0..40 {
+            let sent = pattern.bytes(2000);
+            ours.write_all(&sent).await.unwrap();
+            let mut back = vec![0; sent.len()];
+            ours.read_exact(&mut back).await.unwrap();
+            assert!(back == sent);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert!(client.stats().channels_made >= 5, "{}", client.stats().channels_made);
+        ours.finish().unwrap();
+        assert!(ours.read_chunk(1).await.unwrap().is_none());
+        echo.await.unwrap();
+    })
+    .await;
+}
