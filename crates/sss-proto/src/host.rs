@@ -11,6 +11,8 @@ mod negotiate;
 mod receive;
 mod services;
 mod stats;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 use std::collections::VecDeque;

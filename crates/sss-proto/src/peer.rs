@@ -457,3 +457,26 @@ impl Peer {
         }
     }
 }
+
+#[cfg(test)]
+impl Peer {
+    pub(crate) fn tree_id(&self) -> Option<TreeId> {
+        self.tree.id
+    }
+
+    /// Makes it ask for a tree.
+    pub(crate) fn set_tree_id(&mut self, id: TreeId) {
+        self.tree.id = Some(id);
+    }
+
+    /// Makes an attempt under way behave as the first of a tree.
+    pub(crate) fn pretend_first_attempt(&mut self) {
+        if let Some(attempt) = &mut self.attempt {
+            attempt.purpose = Purpose::First;
+        }
+    }
+
+    pub(crate) fn open_channels(&self) -> usize {
+        self.links.iter().filter(|l| l.is_open()).count()
+    }
+}

@@ -1,0 +1,248 @@
+//! Hosts joined by a wire without delay, some of which break the rules of migration.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use sss_crypto::StaticKey;
+use sss_wire::Eid;
+
+use super::Host;
+use crate::config::Config;
+use crate::error::{CloseReason, Drop};
+use crate::ids::{PeerId, StreamId};
+use crate::io::{Batch, Ecn, Event, Input, Instant, Output, TransmitBuf};
+use crate::streams::ReadOutcome;
+
+const SERVICE: (&str, &str) = ("test", "1");
+const HELLO: u8 = 0x80;
+const INITIATE: u8 = 0x86;
+const ACCEPT: u8 = 0x87;
+
+/// A datagram: from, to, bytes.
+type Packet = (SocketAddr, SocketAddr, Vec<u8>);
+
+struct Node {
+    host: Host,
+    address: SocketAddr,
+    events: Vec<Event>,
+}
+
+struct Net {
+    nodes: Vec<Node>,
+    now: Instant,
+    /// Everything that was sent.
+    sent: Vec<Packet>,
+}
+
+impl Net {
+    fn new(count: u8) -> Self {
+        let node = |n| {
+            let mut host = Host::new(Config::default(), StaticKey::from_bytes([n + 1; 32]), [n; 32]);
+            host.listen(SERVICE.0, SERVICE.1).unwrap();
+            Node {
+                host,
+                address: SocketAddr::from(([10, 0, 0, n + 1], 4000)),
+                events: Vec::new(),
+            }
+        };
+        Self {
+            nodes: (0..count).map(node).collect(),
+            now: Instant::from_nanos(1_000_000_000),
+            sent: Vec::new(),
+        }
+    }
+
+    fn host(&mut self, n: usize) -> &mut Host {
+        &mut self.nodes[n].host
+    }
+
+    fn eid(&self, n: usize) -> Eid {
+        self.nodes[n].host.eid()
+    }
+
+    fn connect(&mut self, from: usize, to: usize) -> StreamId {
+        let (eid, address, now) = (self.eid(to), self.nodes[to].address, self.now);
+        self.host(from).connect(now, eid, SERVICE, &[address]).unwrap()
+    }
+
+    fn poll(&mut self, n: usize) -> Vec<Packet> {
+        let mut buf = TransmitBuf::new(1);
+        let mut packets = Vec::new();
+        let node = &mut self.nodes[n];
+        loop {
+            match node.host.poll(self.now, &mut buf) {
+                Output::Transmit(t) => packets.push((node.address, t.remote, buf.filled().to_vec())),
+                Output::Event(event) => node.events.push(event),
+                Output::Wake(_) => return packets,
+            }
+        }
+    }
+
+    fn deliver(&mut self, packet: &Packet) {
+        let Some(node) = self.nodes.iter_mut().find(|n| n.address == packet.1) else {
+            return;
+        };
+        let mut data = BytesMut::from(&packet.2[..]);
+        let batch = Batch {
+            stride: data.len(),
+            data: &mut data,
+            lent: &mut None,
+            remote: packet.0,
+            local: None,
+            ecn: Ecn::NotEct,
+        };
+        node.host.handle(self.now, Input::Datagrams(batch));
+    }
+
+    /// Runs until `time` later, in steps of 10 ms. Packets for which `pass` says no are lost.
+    fn run(&mut self, time: Duration, mut pass: impl FnMut(&Packet) -> bool) {
+        let end = self.now + time;
+        while self.now < end {
+            loop {
+                let mut packets: Vec<Packet> = (0..self.nodes.len()).flat_map(|n| self.poll(n)).collect();
+                self.sent.extend_from_slice(&packets);
+                packets.retain(&mut pass);
+                if packets.is_empty() {
+                    break;
+                }
+                for packet in &packets {
+                    self.deliver(packet);
+                }
+            }
+            self.now = self.now + Duration::from_millis(10);
+        }
+    }
+
+    fn peer(&mut self, n: usize, of: usize) -> PeerId {
+        let eid = self.eid(of);
+        let peers = self.host(n).peers();
+        peers.iter().find(|(_, e)| *e == eid).expect("a peer").0
+    }
+
+    fn ends(&self, n: usize) -> Vec<CloseReason> {
+        let reason = |e: &Event| match e {
+            Event::Disconnected(_, _, reason) => Some(reason.clone()),
+            _ => None,
+        };
+        self.nodes[n].events.iter().filter_map(reason).collect()
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+// spec: MIG-2, MIG-4
+#[test]
+fn a_tree_of_another_peer_cannot_be_asked_for() {
+    let mut net = Net::new(3);
+    let honest = net.connect(0, 1);
+    net.run(SECOND, |_| true);
+    let (index, tree) = {
+        let id = net.peer(1, 0);
+        let peer = net.host(1).peers.get_mut(id).unwrap();
+        (id.index, peer.tree_id().unwrap())
+    };
+    // Host 2 somehow knows the name of the tree of 0 and 1.
+    net.connect(2, 1);
+    let thief = net.peer(2, 1);
+    net.host(2).peers.get_mut(thief).unwrap().set_tree_id(tree);
+    net.run(SECOND, |_| true);
+    assert_eq!(net.ends(2), [CloseReason::PeerRestarted], "the tree is not known to it");
+    assert_eq!(net.host(1).demux.tree(&tree), Some(index));
+    assert_eq!((net.ends(0), net.ends(1).len()), (vec![], 1));
+    net.host(0).write(honest, b"still here").unwrap();
+    net.run(SECOND, |_| true);
+    let listener = crate::ids::ListenerId(0);
+    let (stream, _) = net.host(1).accept(listener).unwrap();
+    let now = net.now;
+    let read = net.host(1).read(now, stream, 100).unwrap();
+    assert_eq!(read, ReadOutcome::Chunk(bytes::Bytes::from_static(b"still here")));
+}
+
+// spec: MIG-3
+#[test]
+fn early_frames_about_streams_on_a_channel_that_asks_for_a_tree_are_a_violation() {
+    let mut net = Net::new(2);
+    let stream = net.connect(0, 1);
+    net.run(SECOND, |_| true);
+    // Now 0 asks for the tree again, and, against the rules, treats the attempt as the first of a tree: with early data.
+    let now = net.now;
+    net.host(0).network_changed(now);
+    let id = stream.peer();
+    net.host(0).peers.get_mut(id).unwrap().pretend_first_attempt();
+    let mut accepts = 0;
+    let held = |p: &Packet| p.2[0] == ACCEPT;
+    net.run(SECOND / 10, |p| {
+        accepts += usize::from(held(p));
+        !held(p)
+    });
+    assert!(accepts > 0);
+    net.host(0).write(stream, &[1; 3000]).unwrap();
+    net.run(SECOND / 10, |p| !held(p));
+    assert!(
+        matches!(net.ends(1)[..], [CloseReason::Violation(error)] if error.code == sss_wire::Code::STREAM_STATE),
+        "{:?}",
+        net.ends(1)
+    );
+}
+
+// spec: MIG-9
+#[test]
+fn an_initiate_older_than_the_newest_channel_is_dropped() {
+    let mut net = Net::new(2);
+    let stream = net.connect(0, 1);
+    net.host(0).write(stream, b"x").unwrap();
+    net.run(SECOND, |_| true);
+    let is_initiate = |p: &Packet| p.2[0] == INITIATE;
+    // An attempt whose INITIATE is held back; then another one that succeeds.
+    let now = net.now;
+    net.host(0).network_changed(now);
+    net.sent.clear();
+    net.run(SECOND / 20, |p| !is_initiate(p));
+    let late = net.sent.iter().find(|p| is_initiate(p)).unwrap().clone();
+    net.run(8 * SECOND, |p| !is_initiate(p) || p.2 != late.2);
+    let made = net.host(1).stats().channels_made;
+    assert_eq!(made, 2, "the next attempt has succeeded");
+    let before = net.host(1).stats().dropped(Drop::StaleCookie);
+    net.deliver(&late);
+    net.run(SECOND, |_| true);
+    assert_eq!(net.host(1).stats().channels_made, made);
+    assert_eq!(net.host(1).stats().dropped(Drop::StaleCookie), before + 1);
+    assert_eq!((net.ends(0), net.ends(1)), (vec![], vec![]));
+}
+
+// spec: MIG-8
+#[test]
+fn a_tree_keeps_at_most_four_open_channels() {
+    let mut net = Net::new(2);
+    let stream = net.connect(0, 1);
+    net.host(0).write(stream, b"x").unwrap();
+    net.run(SECOND, |_| true);
+    for _ in 0..40 {
+        let now = net.now;
+        net.host(0).network_changed(now);
+        net.run(SECOND / 20, |_| true);
+        for n in 0..2 {
+            let id = net.peer(n, 1 - n);
+            let open = net.host(n).peers.get_mut(id).unwrap().open_channels();
+            assert!((1..=4).contains(&open), "{open}");
+        }
+    }
+    assert!(net.host(0).stats().channels_made > 5);
+    assert_eq!((net.ends(0), net.ends(1)), (vec![], vec![]));
+}
+
+// spec: MIG-11
+#[test]
+fn a_responder_that_was_never_confirmed_attempts_nothing() {
+    let mut net = Net::new(2);
+    let stream = net.connect(0, 1);
+    net.host(0).write(stream, b"x").unwrap();
+    // What 0 sends on the channel is lost, so that 1 cannot know that ACCEPT has arrived.
+    let from = net.nodes[0].address;
+    net.run(30 * SECOND, |p| p.0 != from || p.2[0] >= 0x80);
+    let other = net.nodes[1].address;
+    assert!(net.sent.iter().all(|p| p.0 != other || p.2[0] != HELLO));
+    net.run(20 * SECOND, |_| true);
+    assert_eq!((net.ends(0), net.ends(1)), (vec![], vec![]));
+}
