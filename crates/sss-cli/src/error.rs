@@ -155,7 +155,9 @@ impl From<NegotiationError> for Error {
                 Exit::Refused,
                 "ask who runs that host to allow this one: `sss serve --allow EID`, with the EID that `sss id` prints here",
             ),
-            NegotiationError::EndedUnheard => (Exit::Unreachable, "run the same command again: it goes on where it was"),
+            NegotiationError::EndedUnheard => {
+                (Exit::Unreachable, "run the same command again: it goes on where it was")
+            }
             NegotiationError::Version { .. } => (Exit::Refused, "install the same version of sss on both sides"),
             NegotiationError::Suite => (Exit::Refused, "allow a common cipher suite on both sides"),
             NegotiationError::OwnEid => (

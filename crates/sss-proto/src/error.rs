@@ -114,7 +114,9 @@ pub enum NegotiationError {
         after: std::time::Duration,
     },
     /// The peer accepted the attempt, ended the channel, and then connected to us, all before its acceptance arrived.
-    #[error("the peer accepted the connection and ended it before its answer arrived: what was sent may have been delivered")]
+    #[error(
+        "the peer accepted the connection and ended it before its answer arrived: what was sent may have been delivered"
+    )]
     EndedUnheard,
     /// The peer speaks none of our versions.
     #[error("the peer speaks versions {theirs:?} of the protocol, we speak {ours:?}: update the older side")]

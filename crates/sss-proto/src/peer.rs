@@ -69,7 +69,9 @@ pub(crate) struct NameChange {
 struct Tree {
     /// Once a channel of it was established (MIG-1).
     id: Option<TreeId>,
-    /// Whether the peer is known to know it: only then is a channel made for it again.
+    /// When its first channel was established.
+    began: Instant,
+    /// Whether the peer is known to know it (MIG-11).
     is_confirmed: bool,
     /// Why it has ended.
     ended: Option<CloseReason>,
@@ -129,7 +131,11 @@ impl Peer {
 
     /// The channel that carries the streams, or is to.
     fn channel(&self) -> Option<&Channel> {
-        let early = self.attempt.as_ref().and_then(|a| a.early.as_ref()).map(|e| &*e.channel);
+        let early = self
+            .attempt
+            .as_ref()
+            .and_then(|a| a.early.as_ref())
+            .map(|e| &*e.channel);
         let link = self.links.carrier().or_else(|| self.links.iter().last());
         link.map(|l| &*l.channel).or(early)
     }
@@ -407,7 +413,11 @@ impl Peer {
 
     /// Ends the tree, and its channels with CLOSE.
     fn end(&mut self, now: Instant, (code, text): (Code, &str), reason: CloseReason) {
-        if let Some(early) = self.attempt.take_if(|a| a.purpose == Purpose::First).and_then(|a| a.early) {
+        if let Some(early) = self
+            .attempt
+            .take_if(|a| a.purpose == Purpose::First)
+            .and_then(|a| a.early)
+        {
             self.add_link(now, early.channel, Role::Initiator, None);
         }
         for link in self.links.iter_mut().filter(|l| l.is_open()) {

@@ -264,11 +264,9 @@ impl Model {
         if (theirs.opening == Opening::Accepted) == (mine.opening == Opening::Accepted) {
             return Err(format!("{end:?} and {other:?} are on the same side of their streams"));
         }
-        // What was sent early on an attempt that was given up is sent again on the channel that was made instead (NEG-18). If
-        // the peer had accepted the attempt and closed its channel before we knew, it sees the data on both.
-        let may_come_again = self.is_closed(mine.host, mine.peer);
+        // STR-11, NEG-21: never twice, whatever became of the channels.
         let is_bound = flow.reader.is_some() || theirs.input.is_some() || self.flows[&mine.out].reader.is_some();
-        if is_bound && !may_come_again {
+        if is_bound {
             let back = &self.flows[&mine.out];
             return Err(format!(
                 "{end:?} reads flow {id:x} ({flow:?}, {theirs:?}), and writes {back:?}: another stream's"

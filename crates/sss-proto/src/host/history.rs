@@ -50,7 +50,11 @@ impl History {
     /// The latest attempts of a peer that were accepted and not confirmed.
     pub(crate) fn accepted_from(&self, now: Instant, eid: &Eid) -> Vec<[u8; 8]> {
         let horizon = now - 2 * HELLO_TIMEOUT;
-        let of_peer = self.unconfirmed.iter().rev().filter(|u| u.eid == *eid && u.at >= horizon);
+        let of_peer = self
+            .unconfirmed
+            .iter()
+            .rev()
+            .filter(|u| u.eid == *eid && u.at >= horizon);
         of_peer.take(MAX_ACCEPTED).map(|u| u.attempt).collect()
     }
 
@@ -114,7 +118,10 @@ mod tests {
             history.note_initiated(at(0), eid);
         }
         assert_eq!(history.unconfirmed.len(), MAX_ENTRIES);
-        assert_eq!((history.initiated.len(), history.order.len()), (MAX_ENTRIES, MAX_ENTRIES));
+        assert_eq!(
+            (history.initiated.len(), history.order.len()),
+            (MAX_ENTRIES, MAX_ENTRIES)
+        );
     }
 
     // spec: NEG-20

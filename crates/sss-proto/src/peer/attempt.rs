@@ -68,7 +68,14 @@ impl Peer {
             _ => Schedule::again(self.mobility.trouble_since().unwrap_or(context.now)),
         };
         let own = &mut *context.own;
-        let initiation = Initiation::new(context.now, &self.eid, addresses, schedule, &own.config.suites, &mut own.rng)?;
+        let initiation = Initiation::new(
+            context.now,
+            &self.eid,
+            addresses,
+            schedule,
+            &own.config.suites,
+            &mut own.rng,
+        )?;
         self.attempt = Some(Box::new(Attempt {
             initiation,
             purpose,

@@ -1,9 +1,9 @@
 //! Up: the frames of an opened packet, to the channel and to the streams.
 
 use bytes::Bytes;
+use sss_wire::ChannelId;
 use sss_wire::Code;
 use sss_wire::frame::{Close, Frame, Frames};
-use sss_wire::ChannelId;
 
 use super::link::LinkId;
 use super::{Arrival, Context, Peer};

@@ -100,8 +100,7 @@ impl Batch<'_> {
     }
 
     fn wants(&mut self, now: Instant) -> bool {
-        self.channel.wants_control(now)
-            || (self.streams.as_ref().is_some_and(|s| s.wants()) && self.may_send_data(now))
+        self.channel.wants_control(now) || (self.streams.as_ref().is_some_and(|s| s.wants()) && self.may_send_data(now))
     }
 
     /// Writes one packet of at most `size` bytes; returns its length.

@@ -78,7 +78,9 @@ impl Peer {
         let attempt = attempt.ok_or(Drop::UnknownAttempt)?;
         let purpose = attempt.purpose;
         let suites = &context.own.config.suites;
-        let agreed = attempt.initiation.on_cookie(context.now, cookie, arrival.remote, suites)?;
+        let agreed = attempt
+            .initiation
+            .on_cookie(context.now, cookie, arrival.remote, suites)?;
         let result = agreed.and_then(|agreed| self.initiate(context, agreed, arrival));
         match result {
             Ok(()) => self.names_changed = true,
@@ -233,6 +235,7 @@ impl Peer {
         let is_first = self.tree.id.is_none();
         self.tree.id = Some(tree);
         if is_first {
+            self.tree.began = now;
             self.announce_connected();
         }
         let bytes = Bytes::from(frames);
@@ -358,12 +361,7 @@ impl Own {
 }
 
 /// SETTINGS, and as many frames of the streams as fit.
-fn first_frames(
-    room: usize,
-    settings: &Settings,
-    streams: Option<&mut Streams>,
-    tokens: &mut Vec<Token>,
-) -> Vec<u8> {
+fn first_frames(room: usize, settings: &Settings, streams: Option<&mut Streams>, tokens: &mut Vec<Token>) -> Vec<u8> {
     let mut space = vec![0; room];
     let mut writer = PacketWriter::new(&mut space, tokens);
     sss_wire::frame::write_settings(writer.eliciting(), settings);

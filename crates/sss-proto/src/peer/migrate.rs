@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use sss_wire::Code;
-use sss_wire::constants::STALL_GRACE;
+use sss_wire::constants::{HELLO_TIMEOUT, STALL_GRACE};
 
 use super::attempt::Purpose;
 use super::link::LinkId;
@@ -200,10 +200,15 @@ impl Peer {
 
     /// When and why the next attempt begins.
     fn attempt_due(&self) -> Option<(Instant, Purpose)> {
-        if !self.tree.is_confirmed || self.tree.ended.is_some() || self.attempt.is_some() {
+        if self.tree.id.is_none() || self.tree.ended.is_some() || self.attempt.is_some() {
             return None;
         }
-        let not_before = |at: Instant| at.max(self.mobility.retry_at);
+        let first = if self.tree.is_confirmed {
+            self.mobility.retry_at
+        } else {
+            self.mobility.retry_at.max(self.tree.began + HELLO_TIMEOUT)
+        };
+        let not_before = |at: Instant| at.max(first);
         if self.mobility.moved {
             return Some((not_before(Instant::default()), Purpose::Move));
         }

@@ -208,6 +208,10 @@ impl Actors {
         let n = u8::try_from(self.tally.rebinds % 200 + 1).unwrap_or(1);
         let port = self.rng.random_range(1024..60_000);
         world.rebind(host, SocketAddr::from(([10, 9, n, 1], port)));
+        if self.rng.random_bool(0.5) {
+            // It is the host's own move, and no NAT's.
+            world.call(host, |h, now| h.network_changed(now));
+        }
         // Until the host speaks, nobody can reach it: it has something to say to everybody.
         let peers: Vec<_> = world
             .host(host)

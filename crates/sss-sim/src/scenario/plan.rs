@@ -306,5 +306,11 @@ fn config(rng: &mut StdRng) -> Config {
     if rng.random_bool(0.2) {
         config.hello_threshold = 1;
     }
+    if rng.random_bool(0.3) {
+        config.renew = Duration::from_millis(rng.random_range(1000..10_000));
+    }
+    if rng.random_bool(0.3) {
+        config.idle_timeout = Duration::from_millis(rng.random_range(2000..20_000));
+    }
     config
 }

@@ -43,7 +43,10 @@ fn resumption(world: &mut World, echo: &mut Echo, back: Duration) -> Duration {
     world.run_until(back, echo);
     let before = echo.progress.0;
     while echo.progress.0 == before {
-        assert!(world.step(back + secs(60), echo), "nothing flows a minute after the network is back");
+        assert!(
+            world.step(back + secs(60), echo),
+            "nothing flows a minute after the network is back"
+        );
     }
     echo.progress.1 - back
 }
@@ -67,7 +70,12 @@ fn a_blackout_is_survived_and_data_flows_soon_after() {
         echo.run_until_complete(&mut world, 2, secs(120));
         assert_eq!(echo.lost, [], "seed {seed}");
         for host in [A, B] {
-            let told: Vec<_> = echo.links.iter().filter(|(h, _)| *h == host).map(|(_, s)| s.clone()).collect();
+            let told: Vec<_> = echo
+                .links
+                .iter()
+                .filter(|(h, _)| *h == host)
+                .map(|(_, s)| s.clone())
+                .collect();
             assert_eq!(told, [LinkStatus::Stalled, LinkStatus::Up], "seed {seed}");
         }
     }
@@ -114,8 +122,18 @@ fn streams_wait_no_longer_than_linger() {
     assert_eq!(echo.lost, []);
     world.run_until(secs(95), &mut echo);
     assert_eq!(echo.lost.len(), 2, "{:?}", echo.lost);
-    assert!(echo.lost.iter().all(|(_, reason)| matches!(reason, CloseReason::Idle(_))));
-    assert_eq!(world.host(A).link_status(world.host(A).peers()[0].0).map(|s| s == LinkStatus::Up), Some(false));
+    assert!(
+        echo.lost
+            .iter()
+            .all(|(_, reason)| matches!(reason, CloseReason::Idle(_)))
+    );
+    assert_eq!(
+        world
+            .host(A)
+            .link_status(world.host(A).peers()[0].0)
+            .map(|s| s == LinkStatus::Up),
+        Some(false)
+    );
 }
 
 // spec: MIG-6, MIG-8, MIG-10, PRT-10
@@ -180,7 +198,10 @@ fn a_host_that_moves_makes_a_new_channel_at_once() {
         world.run_for(secs(3), &mut echo);
         assert_eq!(world.host(A).stats().channels_made, 2);
         let ids_after = channel_ids(&mut world, &mut echo);
-        assert!(ids_after.iter().all(|id| !ids_before.contains(id)), "nothing links the two paths");
+        assert!(
+            ids_after.iter().all(|id| !ids_before.contains(id)),
+            "nothing links the two paths"
+        );
         echo.run_until_complete(&mut world, 2, secs(60));
         assert_eq!(echo.lost, []);
     }
@@ -259,10 +280,20 @@ fn early_data_of_an_attempt_that_was_accepted_unheard_is_not_sent_again() {
         world.call(B, |h, _| h.write(back, b"hello")).unwrap();
         world.unhold();
         world.run_for(secs(90), &mut recorder);
-        assert!(world.call(B, |h, _| h.accept(listener)).is_none(), "seed {seed}: delivered twice");
+        assert!(
+            world.call(B, |h, _| h.accept(listener)).is_none(),
+            "seed {seed}: delivered twice"
+        );
         let peers = world.host(A).peers();
-        let reasons: Vec<_> = peers.iter().filter_map(|(p, _)| world.host(A).close_reason(*p)).collect();
-        assert_eq!(reasons.len(), 1, "seed {seed}: the attempt has failed, and the stream knows: {peers:?}");
+        let reasons: Vec<_> = peers
+            .iter()
+            .filter_map(|(p, _)| world.host(A).close_reason(*p))
+            .collect();
+        assert_eq!(
+            reasons.len(),
+            1,
+            "seed {seed}: the attempt has failed, and the stream knows: {peers:?}"
+        );
     }
 }
 

@@ -109,13 +109,21 @@ async fn a_cut_is_told_and_survived() {
             t.ours.write_all(b"hello").await.unwrap();
             assert_eq!(link.changed().await, Some(LinkStatus::Stalled));
             if ends {
-                assert!(matches!(link.changed().await, Some(LinkStatus::Down(CloseReason::Idle(_)))));
+                assert!(matches!(
+                    link.changed().await,
+                    Some(LinkStatus::Down(CloseReason::Idle(_)))
+                ));
             }
             tokio::time::sleep(Duration::from_millis(cut)).await;
             t.relay.cut(false);
             let back = Instant::now();
             let status = link.changed().await;
-            assert_eq!(status, Some(LinkStatus::Up), "after a cut of {cut} ms: {:?}", t.server.stats());
+            assert_eq!(
+                status,
+                Some(LinkStatus::Up),
+                "after a cut of {cut} ms: {:?}",
+                t.server.stats()
+            );
             assert!(back.elapsed() < Duration::from_secs(2), "{:?}", back.elapsed());
             let received = t.ours.read_to_end(1 << 20).await.unwrap();
             assert!(received[..] == sent[..]);
@@ -162,7 +170,10 @@ async fn linger_is_the_end_of_waiting() {
             other => panic!("{other:?}"),
         }
         let after = start.elapsed();
-        assert!(after > Duration::from_millis(2500) && after < Duration::from_secs(6), "{after:?}");
+        assert!(
+            after > Duration::from_millis(2500) && after < Duration::from_secs(6),
+            "{after:?}"
+        );
         assert!(matches!(t.ours.link_status(), LinkStatus::Down(CloseReason::Idle(_))));
     })
     .await;
