@@ -182,6 +182,16 @@ impl Peer {
         self.is_down() && self.links.is_empty()
     }
 
+    /// Whether nothing is to be sent to it, or to be heard from it.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.links.is_empty() && self.attempt.is_none() && (self.is_down() || self.streams.len() == 0)
+    }
+
+    /// Whether it has neither a channel nor streams, and waits only for what the peer may have (MIG-14).
+    pub(crate) fn is_dormant(&self) -> bool {
+        self.is_idle() && !self.is_down()
+    }
+
     /// Whether the application holds none of its streams.
     pub(crate) fn is_unused(&self) -> bool {
         self.streams.is_unused() && self.events.is_empty()

@@ -87,9 +87,16 @@ impl Host {
         if eid == self.own.eid && !self.own.config.allow_own_eid {
             return Err(NegotiationError::OwnEid.into());
         }
-        let index = match self.peers.by_eid.get(&eid) {
-            Some(index) => *index,
-            None => self.begin(now, eid, hints)?,
+        let known = self.peers.by_eid.get(&eid).copied();
+        let dormant = known.and_then(|i| self.peers.at(i)).filter(|p| p.is_dormant());
+        let index = match (dormant, known) {
+            // The peer may have lost a tree of which nothing is left here: a new one is begun.
+            (Some(dormant), _) => {
+                let addresses = [hints, dormant.hints()].concat();
+                self.begin(now, eid, &addresses)?
+            }
+            (None, Some(index)) => index,
+            (None, None) => self.begin(now, eid, hints)?,
         };
         let peer = self.peers.at(index).ok_or(NegotiationError::NoAddress)?;
         peer.add_hints(now, hints);
@@ -181,9 +188,9 @@ impl Host {
         }
     }
 
-    /// Whether nothing more is to be sent: no channel is open, opening or closing.
+    /// Whether nothing more is to be sent: no channel is open, opening or closing, and no stream waits for one.
     pub fn is_idle(&self) -> bool {
-        self.queues.outbox.is_empty() && self.peers.slots.iter().all(|(_, peer)| peer.is_gone())
+        self.queues.outbox.is_empty() && self.peers.slots.iter().all(|(_, peer)| peer.is_idle())
     }
 
     /// The peers there are, those included whose channel ended while streams of it are still held.

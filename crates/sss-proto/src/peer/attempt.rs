@@ -109,6 +109,11 @@ impl Peer {
         addresses
     }
 
+    /// The addresses remembered.
+    pub(crate) fn hints(&self) -> &[SocketAddr] {
+        self.mobility.hints()
+    }
+
     /// Addresses at which the peer may be. They are tried at once by an attempt under way, and, if the peer does not answer
     /// where it was, by a new one.
     pub(crate) fn add_hints(&mut self, now: Instant, hints: &[SocketAddr]) {

@@ -160,7 +160,9 @@ impl Peer {
             self.links.carry(now, next);
             return self.review_status(now);
         }
-        if self.mobility.policy.linger.is_zero() || self.streams.len() == 0 {
+        // The peer may have streams of which this host does not know yet, unless it has lost its state.
+        let is_pointless = self.streams.len() == 0 && reason == CloseReason::PeerRestarted;
+        if self.mobility.policy.linger.is_zero() || is_pointless {
             return self.fail(reason);
         }
         self.mobility.trouble.get_or_insert(now);
@@ -213,7 +215,8 @@ impl Peer {
             return Some((not_before(Instant::default()), Purpose::Move));
         }
         let Some(carrier) = self.links.carrier().filter(|l| l.is_open()) else {
-            return Some((not_before(Instant::default()), Purpose::Trouble));
+            let is_wanted = self.streams.len() > 0;
+            return is_wanted.then(|| (not_before(Instant::default()), Purpose::Trouble));
         };
         if let Some(since) = self.mobility.trouble {
             // A hint that came since is tried at once.
@@ -258,7 +261,7 @@ impl Peer {
         while let Some(due) = self.links.due(now) {
             self.retire_link(now, due);
         }
-        if self.linger_end().is_some_and(|at| at <= now) || self.is_done_for() {
+        if self.linger_end().is_some_and(|at| at <= now) {
             return self.fail(self.reason_of_silence(now));
         }
         if let Some((at, purpose)) = self.attempt_due()
@@ -268,11 +271,6 @@ impl Peer {
             let _ = self.attempt(context, purpose);
             self.mobility.retry_at = now + self.retry_after(purpose);
         }
-    }
-
-    /// Whether it has neither channel nor streams.
-    fn is_done_for(&self) -> bool {
-        self.tree.id.is_some() && self.tree.ended.is_none() && !self.links.has_open() && self.streams.len() == 0
     }
 
     fn reason_of_silence(&self, now: Instant) -> CloseReason {

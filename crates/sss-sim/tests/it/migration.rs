@@ -325,3 +325,39 @@ fn a_late_initiate_of_an_attempt_that_lost_is_dropped_even_after_the_winner_is_g
     }
     assert!(checked > 0);
 }
+
+// spec: MIG-14
+#[test]
+fn a_dormant_tree_is_not_asked_for_by_new_streams() {
+    let mut world = duo(600, &LinkConfig::with_delay(ms(10)));
+    let mut echo = Echo::start(&mut world, 1000);
+    echo.open(&mut world, A, B);
+    echo.run_until_complete(&mut world, 2, secs(5));
+    echo.release_all(&mut world);
+    world.run_until(secs(100), &mut echo);
+    assert!(
+        world.host(A).is_idle() && world.host(B).is_idle(),
+        "the channel has ended"
+    );
+    assert_eq!(echo.lost, []);
+    world.restart(B);
+    echo.forget(&mut world, B);
+    echo.open(&mut world, A, B);
+    echo.run_until_complete(&mut world, 2, secs(110));
+    assert_eq!(echo.lost, []);
+}
+
+// spec: MIG-14
+#[test]
+fn streams_that_the_peer_never_heard_of_survive_with_the_tree() {
+    // B has no stream left when the network goes; A opens one that B does not hear of for minutes.
+    let mut world = duo(601, &dark(secs(5), secs(200)));
+    let mut echo = Echo::start(&mut world, 1000);
+    echo.open(&mut world, A, B);
+    echo.run_until_complete(&mut world, 2, secs(4));
+    echo.release_all(&mut world);
+    world.run_until(secs(6), &mut echo);
+    echo.open(&mut world, A, B);
+    echo.run_until_complete(&mut world, 2, secs(210));
+    assert_eq!(echo.lost, []);
+}
