@@ -312,6 +312,11 @@ impl Channel {
         self.ids.local
     }
 
+    /// The addresses in use.
+    pub(crate) fn path(&self) -> Path {
+        self.paths.current()
+    }
+
     /// The peer's address.
     pub(crate) fn remote(&self) -> SocketAddr {
         self.paths.current().remote

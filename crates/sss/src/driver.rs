@@ -332,9 +332,9 @@ impl Driver {
         }
         self.transmitter.adapt(&self.socket);
         let (stats, local_addr) = (self.stats, self.socket.local_addr());
-        self.shared.drive(|inner, _| {
+        self.shared.drive(|inner, now| {
             inner.socket = stats;
-            inner.on_network_change(local_addr);
+            inner.on_network_change(now, local_addr);
         });
         // A new socket has to be asked for what arrives.
         self.step = Step::Receive;

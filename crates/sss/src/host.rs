@@ -124,12 +124,12 @@ impl Host {
         });
     }
 
-    /// Tells the host that its addresses have changed: it reaches its peers on new channels from where it is now, and their streams move there.
+    /// Tells the host that the network of this machine has changed: a socket whose address is gone is bound anew, and peers
+    /// towards which this machine now uses another address are reached on new channels, onto which their streams move.
+    ///
+    /// A host notices by itself, unless [`crate::HostBuilder::watch_interfaces`] was switched off.
     pub fn network_changed(&self) {
-        self.handle.call(|inner, now| {
-            inner.core.network_changed(now);
-            inner.want_driver();
-        });
+        self.handle.call(|inner, _| inner.note_network_change());
     }
 
     /// The peers with an established channel.

@@ -12,6 +12,7 @@ use sss_proto::{Event, Instant};
 use sss_wire::Eid;
 
 use crate::driver::SocketStats;
+use crate::driver::addresses;
 use crate::driver::clock::Clock;
 use crate::driver::wakers::Waiters;
 
@@ -101,9 +102,11 @@ impl Inner {
     }
 
     /// The network of this machine has changed, and the socket is now bound to `local_addr`.
-    pub(crate) fn on_network_change(&mut self, local_addr: SocketAddr) {
+    pub(crate) fn on_network_change(&mut self, now: Instant, local_addr: SocketAddr) {
         self.network_changed = false;
         self.local_addr = local_addr;
+        self.core
+            .network_changed(now, |remote, local| addresses::has_moved(remote, local, local_addr));
     }
 
     /// Whether the host still opens and accepts streams.

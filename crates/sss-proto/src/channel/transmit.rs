@@ -16,6 +16,8 @@ use crate::token::Token;
 const MAX_QUIET: u32 = 256;
 const MAX_QUIET_LONG: u32 = 16;
 const LONG_ACK: usize = 8;
+/// Bytes of acknowledgement beside CLOSE, at most.
+const MAX_CLOSING_ACK: usize = 128;
 /// Least length of a packet that asks for a sign of life, so that a peer that has lost the channel answers it (PRT-12).
 const MIN_ANSWERED: usize = 41;
 
@@ -323,7 +325,30 @@ impl Channel {
             code,
             reason: &reason,
         };
-        self.alone(now, buf, path, |w| frame.encode(w))
+        let mut acks = [0; MAX_CLOSING_ACK];
+        let len = self.closing_ack(now, &mut acks);
+        self.alone(now, buf, path, |w| {
+            w.bytes(acks.get(..len).unwrap_or_default());
+            frame.encode(w);
+        })
+    }
+
+    /// What arrived is acknowledged beside CLOSE: the peer's application asks whether its last words did. Returns the length.
+    fn closing_ack(&self, now: Instant, out: &mut [u8]) -> usize {
+        if self.received.largest().is_none() {
+            return 0;
+        }
+        let delay = u64::try_from(self.received.delay(now).as_micros()).unwrap_or(u64::MAX);
+        let (ranges, marks) = (self.received.ranges(), self.received.ecn());
+        let mut writer = Writer::new(out);
+        Ack::write(
+            &mut writer,
+            ranges,
+            delay.min(sss_wire::varint::MAX),
+            marks,
+            MAX_CLOSING_ACK,
+        );
+        writer.position()
     }
 
     fn transmit_offpath(&mut self, now: Instant, buf: &mut TransmitBuf) -> Option<Transmit> {

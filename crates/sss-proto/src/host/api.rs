@@ -1,6 +1,6 @@
 //! What the application asks of a host. After each call the driver polls the host.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 use rand::RngExt;
@@ -117,13 +117,15 @@ impl Host {
         Ok(index)
     }
 
-    /// This host's addresses have changed: peers are reached on new channels, from where the host is now (MIG-13). To be
-    /// called when an address that may be in use came or went.
-    pub fn network_changed(&mut self, now: Instant) {
+    /// This host's addresses have changed: peers are reached on new channels, from where the host is now (MIG-13).
+    ///
+    /// `has_moved` is asked for each peer, with the peer's address and the local one in use if the socket told it, whether the way to that
+    /// peer has changed.
+    pub fn network_changed(&mut self, now: Instant, mut has_moved: impl FnMut(SocketAddr, Option<IpAddr>) -> bool) {
         let indices: Vec<u32> = self.peers.slots.iter().map(|(_, peer)| peer.id().index).collect();
         for index in indices {
             if let Some(peer) = self.peers.at(index) {
-                peer.on_moved();
+                peer.on_network_change(&mut has_moved);
             }
             self.settle(index);
         }

@@ -167,7 +167,7 @@ fn early_frames_about_streams_on_a_channel_that_asks_for_a_tree_are_a_violation(
     net.run(SECOND, |_| true);
     // Now 0 asks for the tree again, and, against the rules, treats the attempt as the first of a tree: with early data.
     let now = net.now;
-    net.host(0).network_changed(now);
+    net.host(0).network_changed(now, |_, _| true);
     let id = stream.peer();
     net.host(0).peers.get_mut(id).unwrap().pretend_first_attempt();
     let mut accepts = 0;
@@ -196,7 +196,7 @@ fn an_initiate_older_than_the_newest_channel_is_dropped() {
     let is_initiate = |p: &Packet| p.2[0] == INITIATE;
     // An attempt whose INITIATE is held back; then another one that succeeds.
     let now = net.now;
-    net.host(0).network_changed(now);
+    net.host(0).network_changed(now, |_, _| true);
     net.sent.clear();
     net.run(SECOND / 20, |p| !is_initiate(p));
     let late = net.sent.iter().find(|p| is_initiate(p)).unwrap().clone();
@@ -220,7 +220,7 @@ fn a_tree_keeps_at_most_four_open_channels() {
     net.run(SECOND, |_| true);
     for _ in 0..40 {
         let now = net.now;
-        net.host(0).network_changed(now);
+        net.host(0).network_changed(now, |_, _| true);
         net.run(SECOND / 20, |_| true);
         for n in 0..2 {
             let id = net.peer(n, 1 - n);

@@ -1,6 +1,6 @@
 //! When a tree needs another channel, and which of its channels carries it (docs/spec/migration.md).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use sss_wire::Code;
@@ -88,10 +88,13 @@ impl Peer {
         }
     }
 
-    /// This host's address has changed (MIG-13).
-    pub(crate) fn on_moved(&mut self) {
-        if self.tree.id.is_some() && self.links.has_open() {
-            self.mobility.moved = true;
+    /// The addresses of this host have changed; `has_moved` tells whether the one used towards this peer has (MIG-13).
+    pub(crate) fn on_network_change(&mut self, mut has_moved: impl FnMut(SocketAddr, Option<IpAddr>) -> bool) {
+        let carrier = self.links.carrier().filter(|l| l.is_open());
+        let path = carrier.map(|l| l.channel.path());
+        let is_elsewhere = path.is_some_and(|path| has_moved(path.remote, path.local));
+        self.mobility.moved |= is_elsewhere;
+        if is_elsewhere || carrier.is_none() {
             self.mobility.retry_now();
         }
     }

@@ -210,7 +210,7 @@ impl Actors {
         world.rebind(host, SocketAddr::from(([10, 9, n, 1], port)));
         if self.rng.random_bool(0.5) {
             // It is the host's own move, and no NAT's.
-            world.call(host, |h, now| h.network_changed(now));
+            world.call(host, |h, now| h.network_changed(now, |_, _| true));
         }
         // Until the host speaks, nobody can reach it: it has something to say to everybody.
         let peers: Vec<_> = world

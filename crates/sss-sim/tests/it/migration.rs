@@ -35,7 +35,7 @@ fn addr(text: &str) -> SocketAddr {
 /// The host moves to a new address, and knows it.
 fn relocate(world: &mut World, host: HostIndex, address: SocketAddr) {
     world.rebind(host, address);
-    world.call(host, |h, now| h.network_changed(now));
+    world.call(host, |h, now| h.network_changed(now, |_, _| true));
 }
 
 /// How long after `back` something was read again.

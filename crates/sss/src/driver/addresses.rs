@@ -48,6 +48,32 @@ fn is_local(ip: IpAddr) -> bool {
     UdpSocket::bind(SocketAddr::new(ip, 0)).is_ok()
 }
 
+/// Whether packets to `remote`, which left from `local` if that is known, leave from another address now. Found without sending
+/// anything: the system names the address that it would use.
+pub(crate) fn has_moved(remote: SocketAddr, local: Option<IpAddr>, bound: SocketAddr) -> bool {
+    let ip = remote.ip().to_canonical();
+    let any: IpAddr = if ip.is_ipv4() {
+        Ipv4Addr::UNSPECIFIED.into()
+    } else {
+        Ipv6Addr::UNSPECIFIED.into()
+    };
+    let source = if bound.ip().is_unspecified() {
+        let socket = UdpSocket::bind(SocketAddr::new(any, 0));
+        let probe = socket.and_then(|s| {
+            s.connect(SocketAddr::new(ip, remote.port()))
+                .and_then(|()| s.local_addr())
+        });
+        match probe {
+            Ok(address) => address.ip(),
+            // Unreachable now: to move would help nothing.
+            Err(_) => return false,
+        }
+    } else {
+        bound.ip().to_canonical()
+    };
+    local.is_none_or(|local| local.to_canonical() != source)
+}
+
 /// Whether a socket bound to `bound` is there for nobody any more, because this machine has lost the address. Loopback is never
 /// lost.
 pub(super) fn has_vanished(mut bound: SocketAddr) -> bool {

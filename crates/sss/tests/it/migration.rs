@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use sss::{CloseReason, Host, LinkStatus, ReadError, Stream};
+use sss::{CloseReason, Host, Identity, LinkStatus, ReadError, Stream};
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
 use crate::common::{Pattern, builder, host, within};
+use crate::namespace::{Namespace, block_on, in_two_namespaces};
 
 /// Passes datagrams between one client and one server.
 struct Relay {
@@ -211,4 +212,91 @@ async fn renewal_is_not_noticed() {
         echo.await.unwrap();
     })
     .await;
+}
+
+/// The addresses of two machines on one wire, before and after they move.
+const LEFT: [&str; 2] = ["10.77.0.1", "10.78.0.1"];
+const RIGHT: [&str; 2] = ["10.77.0.2", "10.78.0.2"];
+const PORT: u16 = 4433;
+
+fn move_interface(namespace: &Namespace, device: &str, [from, to]: [&str; 2]) {
+    namespace.ip(&format!("addr del {from}/24 dev {device}"));
+    namespace.ip(&format!("addr add {to}/24 dev {device}"));
+}
+
+async fn hosted(port: u16, identity: Identity) -> Host {
+    let builder = Host::builder().identity(identity).bind(format!("0.0.0.0:{port}"));
+    builder.build().await.unwrap()
+}
+
+/// Each end sends lines at its own pace, and checks those of the other.
+async fn chat(stream: Stream, lines: u32) {
+    let (mut send, mut recv) = stream.split();
+    let writing = async {
+        for n in 0..lines {
+            send.write_all(format!("line {n:08}\n").as_bytes()).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        send.finish().unwrap();
+        send
+    };
+    let reading = async {
+        let mut line = [0; 14];
+        for n in 0..lines {
+            recv.read_exact(&mut line).await.unwrap();
+            assert_eq!(line[..], *format!("line {n:08}\n").as_bytes());
+        }
+        assert!(recv.read_chunk(1).await.unwrap().is_none());
+    };
+    let _ = tokio::join!(writing, reading);
+}
+
+// spec: MIG-11, MIG-13
+#[test]
+fn machines_change_their_addresses_under_a_conversation() {
+    let identity = Identity::generate();
+    let eid = identity.eid();
+    let server = identity.clone();
+    in_two_namespaces(
+        move |here| {
+            here.ip(&format!("addr add {}/24 dev left", LEFT[0]));
+            block_on(within(60, async {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                let host = hosted(0, Identity::generate()).await;
+                let address = |n: usize| SocketAddr::new(RIGHT[n].parse().unwrap(), PORT);
+                let stream = host.connect(eid, "chat", "1").hint(address(0)).await.unwrap();
+                let peer = stream.peer();
+                let talking = tokio::spawn(chat(stream, 800));
+                // First this machine moves within the network of the other one; nobody is told.
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                move_interface(here, "left", [LEFT[0], "10.77.0.9"]);
+                tokio::time::sleep(Duration::from_secs(2)).await;
+                assert_eq!(peer.link_status(), LinkStatus::Up);
+                assert!(host.stats().channels_made >= 2, "the move was noticed");
+                // Then both move to another network at once; a hint says where the peer is.
+                move_interface(here, "left", ["10.77.0.9", LEFT[1]]);
+                tokio::time::sleep(Duration::from_millis(1500)).await;
+                peer.add_hint(address(1));
+                talking.await.unwrap();
+                assert_eq!(peer.link_status(), LinkStatus::Up);
+                assert_eq!(peer.info().unwrap().remote, address(1));
+                host.close().await.unwrap();
+            }));
+        },
+        move |there| {
+            there.ip(&format!("addr add {}/24 dev right", RIGHT[0]));
+            block_on(within(60, async {
+                let host = hosted(PORT, server).await;
+                let listener = host.listen("chat", "1").unwrap();
+                let (stream, _) = listener.accept().await.unwrap();
+                let talking = tokio::spawn(chat(stream, 800));
+                tokio::time::sleep(Duration::from_secs(3)).await;
+                move_interface(there, "right", RIGHT);
+                talking.await.unwrap();
+                // The other side is heard out.
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                host.close().await.unwrap();
+            }));
+        },
+    );
 }
