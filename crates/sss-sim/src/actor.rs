@@ -11,8 +11,8 @@ mod records;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rand::RngExt;
 use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use sss_proto::{CloseReason, Event, ListenerId, NegotiationError, StreamId};
 
 use crate::model::{Check, EndId, Model, Opening};
@@ -103,6 +103,8 @@ pub(crate) struct Actors {
     pub(crate) tally: Tally,
     failure: Option<String>,
     rng: StdRng,
+    /// Decides on levels, so that a seed does otherwise what it does without.
+    levels: StdRng,
     ends: Vec<End>,
     by_stream: BTreeMap<(HostIndex, StreamId), EndId>,
     listeners: BTreeMap<(HostIndex, ListenerId), ()>,
@@ -112,6 +114,7 @@ pub(crate) struct Actors {
 
 impl Actors {
     pub(crate) fn new(plan: Plan, rng: StdRng) -> Self {
+        let levels = StdRng::seed_from_u64(plan.budget ^ plan.active.as_micros() as u64);
         Self {
             model: Model::default(),
             budget: plan.budget,
@@ -120,6 +123,7 @@ impl Actors {
             tally: Tally::default(),
             failure: None,
             rng,
+            levels,
             ends: Vec::new(),
             by_stream: BTreeMap::new(),
             listeners: BTreeMap::new(),

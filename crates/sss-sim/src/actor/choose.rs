@@ -19,6 +19,7 @@ impl Actors {
     /// One act of the application on `host`.
     pub(super) fn act(&mut self, world: &mut World, host: HostIndex) {
         self.read_slowly(world, host);
+        self.rank(world, host);
         let weights = self.plan.weights;
         let mut x = self.rng.random_range(0..weights.total());
         for (weight, act) in weights.acts() {
@@ -122,6 +123,30 @@ impl Actors {
         if self.rng.random_bool(0.3) {
             self.ends[id.0].wants_finish = true;
         }
+    }
+
+    /// Ranks a stream, or asks the peer to: whatever the level, what arrives is the same.
+    fn rank(&mut self, world: &mut World, host: HostIndex) {
+        let count = self.ends.len();
+        if count == 0 || !self.levels.random_bool(0.3) {
+            return;
+        }
+        // One of the latest, which are likely to be alive.
+        let back = self.levels.random_range(1..=count.min(24));
+        let end = &self.ends[count - back];
+        if end.host != host || end.is_released {
+            return;
+        }
+        let stream = end.stream;
+        let (level, is_asked) = (self.levels.random_range(-3..=3), self.levels.random_bool(0.3));
+        world.note(format_args!(
+            "h{} level {level} for {stream:?}, asked: {is_asked}",
+            host.0
+        ));
+        world.call(host, |h, _| match is_asked {
+            true => h.request_priority(stream, level),
+            false => h.set_priority(stream, level),
+        });
     }
 
     pub(crate) fn write_more(&mut self, world: &mut World, host: HostIndex) {

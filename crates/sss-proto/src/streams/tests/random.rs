@@ -420,7 +420,7 @@ impl World {
     /// One random operation of one application.
     fn act(&mut self, side: usize) {
         self.clock += 1;
-        let what = self.rng.random_range(0..51);
+        let what = self.rng.random_range(0..54);
         if what < 3 {
             let Side { streams, held, .. } = &mut self.sides[side];
             if held.len() < 30 {
@@ -468,7 +468,9 @@ impl World {
             }
             41..45 => self.send_datagram(side, key),
             45..49 => self.recv_datagram(side, key),
-            39 | 49.. => self.settle(side),
+            39 | 49..51 => self.settle(side),
+            51 | 52 => streams.set_priority(key, self.rng.random_range(-2..=2)),
+            53 => streams.request_priority(key, self.rng.random_range(-2..=2)),
             _ => unreachable!(),
         }
     }
