@@ -4,6 +4,7 @@ mod determinism;
 mod endings;
 mod links;
 mod migration;
+mod mixed;
 mod mutation;
 mod negotiation;
 mod out_of_band;
