@@ -15,6 +15,7 @@ mod migrate;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
+use sss_wire::params::MAX_OTHER_TREES;
 use sss_wire::{ChannelId, Code, Eid};
 
 use crate::channel::{Channel, ChannelInfo, Fate, Role, TimerEvent};
@@ -75,6 +76,8 @@ struct Tree {
     is_confirmed: bool,
     /// Why it has ended.
     ended: Option<CloseReason>,
+    /// Trees shared with the same host that were there when this one was begun (NEG-20).
+    others: Vec<TreeId>,
 }
 
 /// One peer of a host: a tree of streams, and what carries it.
@@ -190,6 +193,24 @@ impl Peer {
     /// Whether it has neither a channel nor streams, and waits only for what the peer may have (MIG-14).
     pub(crate) fn is_dormant(&self) -> bool {
         self.is_idle() && !self.is_down()
+    }
+
+    /// The latest trees shared with the peer's host, this one included.
+    pub(crate) fn trees(&self) -> Vec<TreeId> {
+        let own = self.tree.id.into_iter();
+        own.chain(self.tree.others.iter().copied())
+            .take(MAX_OTHER_TREES)
+            .collect()
+    }
+
+    /// Whether the tree is one of these.
+    pub(crate) fn is_among(&self, trees: &[TreeId]) -> bool {
+        self.tree.id.is_some_and(|id| trees.contains(&id))
+    }
+
+    /// The tree is begun beside others.
+    pub(crate) fn set_other_trees(&mut self, others: Vec<TreeId>) {
+        self.tree.others = others;
     }
 
     /// Whether the application holds none of its streams.

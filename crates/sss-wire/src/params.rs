@@ -4,7 +4,7 @@ mod settings;
 
 use std::collections::BTreeSet;
 
-pub use settings::{MAX_ACCEPTED, Settings};
+pub use settings::{MAX_ACCEPTED, MAX_OTHER_TREES, Settings};
 
 use crate::error::Malformed;
 use crate::reader::Reader;

@@ -93,7 +93,12 @@ impl Host {
             // The peer may have lost a tree of which nothing is left here: a new one is begun.
             (Some(dormant), _) => {
                 let addresses = [hints, dormant.hints()].concat();
-                self.begin(now, eid, &addresses)?
+                let others = dormant.trees();
+                let index = self.begin(now, eid, &addresses)?;
+                if let Some(peer) = self.peers.at(index) {
+                    peer.set_other_trees(others);
+                }
+                index
             }
             (None, Some(index)) => index,
             (None, None) => self.begin(now, eid, hints)?,

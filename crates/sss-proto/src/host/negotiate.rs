@@ -144,9 +144,11 @@ impl Host {
                 return Ok(index);
             }
         }
-        self.refuse_outdated(accepted, arrival)?;
-        let peer = self.accept_new(now, accepted, initiated, arrival)?;
+        let others = &initiated.settings.other_trees;
         let existing = self.peers.by_eid.get(&accepted.eid).copied();
+        let existing = existing.filter(|i| self.peers.at(*i).is_some_and(|p| !p.is_among(others)));
+        self.refuse_outdated(accepted, existing, arrival)?;
+        let peer = self.accept_new(now, accepted, initiated, arrival)?;
         // The new peer takes its slot before the old one's may become free: its id names the slot.
         let index = self.peers.insert(peer);
         if let Some(old) = existing {
@@ -174,9 +176,8 @@ impl Host {
     }
 
     /// NEG-20: an INITIATE of an attempt that the peer has given up.
-    fn refuse_outdated(&mut self, accepted: &Accepted, arrival: &Arrival) -> Result<(), Drop> {
-        let index = self.peers.by_eid.get(&accepted.eid).copied();
-        let there = index.and_then(|i| self.peers.at(i)?.made_at(arrival.remote));
+    fn refuse_outdated(&mut self, accepted: &Accepted, existing: Option<u32>, arrival: &Arrival) -> Result<(), Drop> {
+        let there = existing.and_then(|i| self.peers.at(i)?.made_at(arrival.remote));
         let is_outdated = there.is_some_and(|made| accepted.issued < made)
             || self.own.history.has_initiated_since(&accepted.eid, accepted.issued);
         if is_outdated {

@@ -109,6 +109,7 @@ impl Peer {
         let streams = match self.tree.id {
             Some(_) => None,
             None => {
+                settings.other_trees = self.tree.others.clone();
                 settings.accepted = context.own.history.accepted_from(context.now, &self.eid);
                 self.streams.set_role(Role::Initiator);
                 Some(&mut self.streams)
@@ -154,7 +155,9 @@ impl Peer {
         let Some(early) = self.attempt.take().and_then(|a| a.early) else {
             return Err(Drop::UnknownAttempt);
         };
-        context.own.history.note_initiated(now, self.eid);
+        if self.tree.id.is_none() {
+            context.own.history.note_initiated(now, self.eid);
+        }
         self.tree.is_confirmed = true;
         let asked = self.tree.id;
         let link = self.add_link(now, early.channel, Role::Initiator, None);

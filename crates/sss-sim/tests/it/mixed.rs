@@ -363,7 +363,11 @@ fn run(seed: u64) -> Duration {
     mixed.stopped = true;
     let limit = secs(200);
     while !mixed.is_complete() {
-        assert!(world.step(limit, &mut mixed), "seed {seed}: not everything has arrived: {}", mixed.describe());
+        assert!(
+            world.step(limit, &mut mixed),
+            "seed {seed}: not everything has arrived: {}",
+            mixed.describe()
+        );
     }
     assert_eq!(mixed.failures, Vec::<String>::new(), "seed {seed}");
     assert!(world.host(A).stats().channels_made > 10, "keys are renewed every 2 s");

@@ -20,6 +20,7 @@ const AGENT: u64 = 23;
 const MAX_MESSAGE: u64 = 25;
 const TREE: u64 = 24;
 const ACCEPTED: u64 = 26;
+const OTHER_TREES: u64 = 27;
 
 /// max_ack_delay is less than this.
 const ACK_DELAY_END: u64 = 1 << 24;
@@ -27,6 +28,8 @@ const ACK_DELAY_END: u64 = 1 << 24;
 const MAX_AGENT: usize = 64;
 /// Most attempts in `accepted` (NEG-21).
 pub const MAX_ACCEPTED: usize = 16;
+/// Most trees in `other_trees` (NEG-20).
+pub const MAX_OTHER_TREES: usize = 4;
 
 /// The settings of one side of a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +56,8 @@ pub struct Settings {
     pub tree: Option<[u8; 16]>,
     /// Attempts of the receiver that the sender accepted and heard no more of (NEG-21). The first 16 are sent.
     pub accepted: Vec<[u8; 8]>,
+    /// Trees that the sender shares with the receiver beside the one of this channel (NEG-20). The first 4 are sent.
+    pub other_trees: Vec<[u8; 16]>,
 }
 
 impl Default for Settings {
@@ -69,6 +74,7 @@ impl Default for Settings {
             max_message: 1 << 20,
             tree: None,
             accepted: Vec::new(),
+            other_trees: Vec::new(),
         }
     }
 }
@@ -103,7 +109,8 @@ impl Settings {
             AGENT => self.agent = text(value)?,
             MAX_MESSAGE => self.max_message = message(value)?,
             TREE => self.tree = Some(value.try_into().map_err(|_| Malformed("a tree id has 16 bytes"))?),
-            ACCEPTED => self.accepted = attempts(value)?,
+            ACCEPTED => self.accepted = list(value, MAX_ACCEPTED)?,
+            OTHER_TREES => self.other_trees = list(value, MAX_OTHER_TREES)?,
             _ => {}
         }
         Ok(())
@@ -138,6 +145,8 @@ impl Settings {
         bytes(TREE, self.tree.as_ref().map(|t| t.as_slice()));
         let accepted = self.accepted.get(..MAX_ACCEPTED).unwrap_or(&self.accepted);
         bytes(ACCEPTED, Some(accepted.as_flattened()));
+        let others = self.other_trees.get(..MAX_OTHER_TREES).unwrap_or(&self.other_trees);
+        bytes(OTHER_TREES, Some(others.as_flattened()));
     }
 
     /// Writes the list, without an end mark. Values that are the default are left out.
@@ -211,10 +220,11 @@ fn message(value: &[u8]) -> Result<u64, Malformed> {
     Ok(size)
 }
 
-fn attempts(value: &[u8]) -> Result<Vec<[u8; 8]>, Malformed> {
+/// A value that is at most `max` items of `N` bytes each.
+fn list<const N: usize>(value: &[u8], max: usize) -> Result<Vec<[u8; N]>, Malformed> {
     match value.as_chunks() {
-        (attempts, []) if attempts.len() <= MAX_ACCEPTED => Ok(attempts.to_vec()),
-        _ => Err(Malformed("accepted is not at most 16 attempts of 8 bytes")),
+        (items, []) if items.len() <= max => Ok(items.to_vec()),
+        _ => Err(Malformed("a list in settings is too long, or has a part of an item")),
     }
 }
 

@@ -213,6 +213,7 @@ proptest! {
         texts in (".{0,40}", "[a-z/0-9.]{0,64}"),
         tree: Option<[u8; 16]>,
         accepted in vec(any::<[u8; 8]>(), 0..17),
+        other_trees in vec(any::<[u8; 16]>(), 0..5),
     ) {
         let hello = HelloParams { versions: versions.clone(), suites };
         prop_assert_eq!(HelloParams::decode(&hello.to_vec()), Ok(hello));
@@ -230,6 +231,7 @@ proptest! {
             max_message: numbers.4,
             tree,
             accepted,
+            other_trees,
         };
         let list = settings.to_vec();
         prop_assert_eq!(Settings::decode(&list), Ok(settings));

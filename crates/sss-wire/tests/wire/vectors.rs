@@ -187,6 +187,8 @@ struct SettingsFields {
     tree: Option<String>,
     #[serde(default)]
     accepted: Vec<String>,
+    #[serde(default)]
+    other_trees: Vec<String>,
 }
 
 impl From<SettingsFields> for Settings {
@@ -203,6 +205,11 @@ impl From<SettingsFields> for Settings {
             max_message: number(&fields.max_message),
             tree: fields.tree.map(|t| unhex(&t).try_into().unwrap()),
             accepted: fields.accepted.iter().map(|a| unhex(a).try_into().unwrap()).collect(),
+            other_trees: fields
+                .other_trees
+                .iter()
+                .map(|t| unhex(t).try_into().unwrap())
+                .collect(),
         }
     }
 }
