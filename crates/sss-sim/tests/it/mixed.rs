@@ -63,11 +63,11 @@ struct Mixed {
 
 impl Mixed {
     fn start(world: &mut World) -> Self {
-        let mut mixed = Self::default();
-        mixed.listeners = SERVICES
-            .iter()
-            .map(|(service, protocol)| world.call(B, |h, _| h.listen(service, protocol)).unwrap())
-            .collect();
+        let listen = |(service, protocol)| world.call(B, |h, _| h.listen(service, protocol)).unwrap();
+        let mut mixed = Self {
+            listeners: SERVICES.into_iter().map(listen).collect(),
+            ..Self::default()
+        };
         for listener in mixed.listeners.clone() {
             mixed.accept(world, listener);
         }
