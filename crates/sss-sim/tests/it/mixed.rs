@@ -113,7 +113,7 @@ impl Mixed {
         if self.stopped {
             return;
         }
-        if self.ticks % 2 == 0 {
+        if self.ticks.is_multiple_of(2) {
             let stream = self.at(A, RECORDS);
             if world.call(A, |h, _| h.is_writable(stream)) == Ok(true) {
                 let record = message(self.records.0);
@@ -121,10 +121,10 @@ impl Mixed {
                 self.records.0 += 1;
             }
         }
-        if self.ticks % 5 == 0 {
+        if self.ticks.is_multiple_of(5) {
             self.call(world);
         }
-        if self.ticks % 3 == 0 {
+        if self.ticks.is_multiple_of(3) {
             self.send_datagram(world);
         }
     }
@@ -169,7 +169,7 @@ impl Mixed {
     }
 
     fn send_datagram(&mut self, world: &mut World) {
-        let is_reliable = self.ticks % 2 == 0;
+        let is_reliable = self.ticks.is_multiple_of(2);
         let sent = if is_reliable {
             &mut self.reliable.1
         } else {
