@@ -12,6 +12,7 @@ Examples:
   sss-bench compare --only bulk,rpc-100               two workloads, all backends
   sss-bench compare --only handshake --backends sss,quinn-aws-tuned --rounds 5
   sss-bench compare --json run.json --markdown > run.md
+  sss-bench prioritisation --csv p.csv --svg p.svg     17 seconds
 
 Client and server run as two processes over the loopback interface; nothing leaves this machine. Build with
 `--release`, and let nothing else run: on a busy machine the numbers are worth little.
@@ -31,6 +32,8 @@ pub(crate) enum Command {
     /// Run workloads over several backends in interleaved rounds; report medians and ratios.
     #[command(after_help = EXAMPLES)]
     Compare(Compare),
+    /// Repeat the paper's experiment with priorities over an emulated link between real sockets.
+    Prioritisation(Prioritisation),
     /// The server process of one measurement (started by `compare`).
     #[command(hide = true)]
     Serve,
@@ -76,6 +79,29 @@ pub(crate) struct Compare {
     /// Print the tables as Markdown instead of plain text.
     #[arg(long)]
     pub(crate) markdown: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Prioritisation {
+    /// Bits per second towards the client.
+    #[arg(long, default_value_t = 1_500_000, value_name = "BITS", value_parser = clap::value_parser!(u64).range(100_000..=1_000_000_000))]
+    pub(crate) rate: u64,
+
+    /// Round-trip time of the empty link, in milliseconds.
+    #[arg(long, default_value_t = 50, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=2000))]
+    pub(crate) rtt: u64,
+
+    /// Bytes that wait in front of the link, at most.
+    #[arg(long, default_value_t = 9_375, value_name = "BYTES")]
+    pub(crate) queue: usize,
+
+    /// Write the bytes of each response in bins of 100 ms to FILE.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) csv: Option<PathBuf>,
+
+    /// Write a chart to FILE.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) svg: Option<PathBuf>,
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

@@ -7,6 +7,8 @@ mod backends;
 mod child;
 mod cli;
 mod compare;
+mod link;
+mod prioritisation;
 mod process;
 mod report;
 mod serve;
@@ -30,6 +32,7 @@ type Outcome<T> = Result<T, Failure>;
 fn main() -> ExitCode {
     let result = match cli::Cli::parse().command {
         cli::Command::Compare(options) => compare::run(&options),
+        cli::Command::Prioritisation(options) => prioritisation::run(&options).map(|()| true),
         cli::Command::Serve => child::serve().map(|()| true),
         cli::Command::Client => child::client().map(|()| true),
     };

@@ -89,6 +89,20 @@ pub struct Report {
 }
 
 impl Report {
+    /// A report of readings. When each change was seen is found in them.
+    pub fn new(arrivals: Vec<(Duration, usize, u64)>, complete: [Duration; 3], changes: Vec<Change>) -> Self {
+        let mut report = Self {
+            arrivals,
+            complete,
+            changes: Vec::new(),
+        };
+        for mut change in changes {
+            change.seen = report.seen(change.preferred, change.asked);
+            report.changes.push(change);
+        }
+        report
+    }
+
     /// Bytes of each response that were read in an interval.
     pub fn bytes(&self, from: Duration, until: Duration) -> [u64; 3] {
         let mut sums = [0; 3];
@@ -178,16 +192,7 @@ pub fn run(setup: &Setup) -> Result<Report, String> {
     let [Some(first), Some(second), Some(third)] = complete else {
         return Err(format!("the responses are not complete after {limit:?}"));
     };
-    let mut report = Report {
-        arrivals: apps.arrivals,
-        complete: [first, second, third],
-        changes: Vec::new(),
-    };
-    for mut change in apps.changes {
-        change.seen = report.seen(change.preferred, change.asked);
-        report.changes.push(change);
-    }
-    Ok(report)
+    Ok(Report::new(apps.arrivals, [first, second, third], apps.changes))
 }
 
 fn build(setup: &Setup) -> World {
