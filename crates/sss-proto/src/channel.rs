@@ -337,6 +337,14 @@ impl Channel {
         self.recovery.loss_rate.get()
     }
 
+    /// The time that a packet takes to the peer at most, as far as round trips tell: all that they are longer than the shortest is taken
+    /// for a queue on the way there.
+    pub(crate) fn one_way(&self) -> Duration {
+        let rtt = &self.recovery.rtt;
+        let shortest = rtt.min().unwrap_or(rtt.smoothed());
+        (rtt.smoothed() + rtt.variation()).saturating_sub(shortest / 2)
+    }
+
     /// Whether neither side has ended it.
     pub(crate) fn is_open(&self) -> bool {
         self.life.close.is_open()

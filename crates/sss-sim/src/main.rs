@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, Parser, Subcommand};
 use sss_sim::bulk::{self, BulkConfig};
+use sss_sim::delivery;
 use sss_sim::prioritisation::{self, Setup, chart};
 use sss_sim::{Profile, scenario, units};
 
@@ -15,6 +16,7 @@ Examples:
   sss-sim run --from 1234 --seeds 1 --transcript    one seed again, with everything that happened
   sss-sim run --seeds 50 --scenario harsh --json    only bad links, one JSON object a seed
   sss-sim bulk --rate 20M --rtt 50ms --queue 125000 --loss 1%    goodput over a bottleneck
+  sss-sim datagrams --loss 1% --size 16384 --json    which datagrams arrive before their deadline
   sss-sim prioritisation --csv out.csv --svg out.svg    responses that share a link while their priorities change
 
 Exit status: 0 if all went well; 1 if a seed failed; 2 if the arguments are wrong.";
@@ -33,6 +35,8 @@ enum Command {
     Run(RunArgs),
     /// Measures goodput, round-trip time and utilisation of one bulk transfer.
     Bulk(BulkArgs),
+    /// Measures which datagrams arrive before their deadline, by loss and size.
+    Datagrams(DatagramsArgs),
     /// Plays two responses that share a narrow link, a third of high priority, and a change of mind.
     Prioritisation(PrioritisationArgs),
 }
@@ -100,6 +104,34 @@ struct BulkArgs {
 }
 
 #[derive(Args)]
+struct DatagramsArgs {
+    /// Rate of the link, in bits per second.
+    #[arg(long, default_value = "100M", value_parser = units::rate)]
+    rate: u64,
+    /// Round-trip time of the empty path.
+    #[arg(long, default_value = "50ms", value_parser = units::duration)]
+    rtt: Duration,
+    /// How long each datagram is of use.
+    #[arg(long, default_value = "500ms", value_parser = units::duration)]
+    deadline: Duration,
+    /// Probabilities of loss.
+    #[arg(long, default_values = ["0", "1%", "5%", "20%"], value_parser = units::probability)]
+    loss: Vec<f64>,
+    /// Sizes, in bytes.
+    #[arg(long, default_values_t = [16, 1024, 16_384, 131_072, 1_048_576])]
+    size: Vec<usize>,
+    /// Lets another stream fill the link and its queue at the same time.
+    #[arg(long)]
+    bulk: bool,
+    /// The seed.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// One JSON object for each loss and size.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
 struct PrioritisationArgs {
     /// Rate of the bottleneck, in bits per second.
     #[arg(long, default_value = "1.5M", value_parser = units::rate)]
@@ -125,6 +157,13 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => run(&args),
         Command::Bulk(args) => run_bulk(&args),
+        Command::Datagrams(args) => match run_datagrams(&args) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(what) => {
+                eprintln!("{what}");
+                ExitCode::FAILURE
+            }
+        },
         Command::Prioritisation(args) => match run_prioritisation(&args) {
             Ok(()) => ExitCode::SUCCESS,
             Err(what) => {
@@ -242,6 +281,30 @@ fn json_escape(text: &str) -> String {
         c => c.to_string(),
     };
     text.chars().map(escape).collect()
+}
+
+fn run_datagrams(args: &DatagramsArgs) -> Result<(), String> {
+    if !args.json {
+        println!("{}", delivery::TABLE);
+    }
+    for loss in &args.loss {
+        for size in &args.size {
+            let setup = delivery::Setup {
+                rate: args.rate,
+                rtt: args.rtt,
+                deadline: args.deadline,
+                bulk: args.bulk,
+                ..delivery::Setup::standard(args.seed, *loss, *size)
+            };
+            let report = delivery::run(&setup)?;
+            if args.json {
+                println!("{}", report.json());
+            } else {
+                println!("{report}");
+            }
+        }
+    }
+    Ok(())
 }
 
 fn run_bulk(args: &BulkArgs) -> ExitCode {

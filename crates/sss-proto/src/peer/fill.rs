@@ -59,7 +59,7 @@ fn transmit_on(
     }
     if let Some(streams) = &mut streams {
         streams.set_rtt(channel.rtt());
-        streams.set_loss(channel.loss());
+        streams.set_path(channel.loss(), channel.one_way());
     }
     let mut batch = Batch {
         channel,

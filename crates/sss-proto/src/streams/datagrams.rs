@@ -27,6 +27,9 @@ use deadlines::Deadlines;
 /// The rate of loss, in parts of 65536, up to which datagrams travel without state (STR-32): 1%.
 const MAX_LOSS: u32 = 655;
 
+/// How long packets take to the peer, as long as nothing is known: half of the initial round-trip time (REC-1).
+const INITIAL_ONE_WAY: Duration = Duration::from_millis(166);
+
 /// How a datagram is to be sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DatagramOptions {
@@ -119,6 +122,8 @@ struct Limits {
     stateless: usize,
     /// The channel's rate of loss, in parts of 65536.
     loss: u32,
+    /// How long packets take to the peer.
+    one_way: Duration,
     /// Where in the packet being written the scheduler's part begins.
     packet_start: usize,
 }
@@ -140,6 +145,7 @@ impl Datagrams {
                 spent: 0,
                 stateless: 0,
                 loss: 0,
+                one_way: INITIAL_ONE_WAY,
                 packet_start: 0,
             },
             next_id: 0,
@@ -154,9 +160,10 @@ impl super::Streams {
         self.datagrams.limits.peer_max = Some(bytes);
     }
 
-    /// The rate of loss on the channel, in parts of 65536.
-    pub(crate) fn set_loss(&mut self, loss: u32) {
+    /// The rate of loss on the channel, in parts of 65536, and how long packets take to the peer.
+    pub(crate) fn set_path(&mut self, loss: u32, one_way: Duration) {
         self.datagrams.limits.loss = loss;
+        self.datagrams.limits.one_way = one_way;
     }
 
     /// Counters.

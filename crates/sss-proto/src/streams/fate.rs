@@ -167,6 +167,13 @@ impl Streams {
                 buf.on_lost(sent.range());
             }
         }
+        if self.table[index].has(Flags::DATAGRAM) {
+            self.review_overdue(index);
+            // It may be gone now.
+            if self.table.find(key).is_none() {
+                return;
+            }
+        }
         self.touch(index);
     }
 

@@ -259,6 +259,12 @@ impl Node {
         self.rare.get_or_insert_default()
     }
 
+    /// Whether all that there is was sent, the end included, and nothing of it is known to be lost.
+    pub(super) fn is_all_sent(&self) -> bool {
+        let is_lost = self.send.buf.as_ref().is_some_and(|b| b.next_lost().is_some());
+        self.has(Flags::ANNOUNCED) && self.send.unsent() == 0 && !self.has(Flags::FIN_DUE) && !is_lost
+    }
+
     /// Whether a new frame has something to carry: what was lost, INIT, FIN, or new data that does not wait for credit.
     pub(super) fn is_sendable(&self) -> bool {
         let waits = self.has(Flags::WAITING);

@@ -5,8 +5,6 @@
 //!    [`down`](super::super::down);
 //! 3. it is settled once: when the peer says that all is there, or when it is refused, reset, or its deadline comes.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -38,6 +36,8 @@ pub(super) struct Message {
     is_reliable: bool,
     is_tracked: bool,
     is_settled: bool,
+    /// Its deadline is so near that nothing more of it is sent.
+    is_overdue: bool,
 }
 
 /// What the parent is charged with for the data of a datagram of `size` bytes (STR-37).
@@ -116,6 +116,7 @@ impl Streams {
             is_reliable: options.reliable,
             is_tracked: options.tracked,
             is_settled: false,
+            is_overdue: false,
         };
         self.datagrams.sending.insert(index, message);
         self.scheduler.set_level(&mut self.table, index, options.priority);
@@ -169,29 +170,33 @@ impl Streams {
         self.datagrams.deadlines.push(now + time, key, matters);
     }
 
-    /// How long before a deadline there is no point in sending: what leaves later arrives too late.
-    fn useless_before(&self) -> Duration {
-        self.windows.rtt / 2
-    }
-
     /// When [`Self::on_timer`] is to be called.
     pub(crate) fn next_timer(&mut self) -> Option<Instant> {
         let (table, sending) = (&self.table, &self.datagrams.sending);
         let matters = |key| table.find(key).is_some_and(|i| is_unsettled(sending, i));
         let first = self.datagrams.deadlines.first(matters)?;
-        Some(first - self.useless_before())
+        Some(first - self.datagrams.limits.one_way)
     }
 
     /// Gives up the datagrams whose time is over.
     pub(crate) fn on_timer(&mut self, now: Instant) {
-        let ahead = self.useless_before();
+        let ahead = self.datagrams.limits.one_way;
         while let Some(key) = self.datagrams.deadlines.pop_due(now, ahead) {
             if let Some(index) = self.table.find(key)
-                && self.settle_datagram(index, DatagramFate::Expired)
+                && let Some(message) = self.datagrams.sending.get_mut(&index)
             {
-                self.datagrams.stats.expired += 1;
-                self.give_up_datagram(index);
+                message.is_overdue = true;
+                self.review_overdue(index);
             }
+        }
+    }
+
+    /// Gives up a datagram that would have to send something too late (STR-35).
+    pub(in super::super) fn review_overdue(&mut self, index: u32) {
+        let is_overdue = self.datagrams.sending.get(&index).is_some_and(|m| m.is_overdue);
+        if is_overdue && !self.table[index].is_all_sent() && self.settle_datagram(index, DatagramFate::Expired) {
+            self.datagrams.stats.expired += 1;
+            self.give_up_datagram(index);
         }
     }
 

@@ -155,7 +155,7 @@ fn one_that_is_large_or_reliable_or_unlikely_to_arrive_goes_as_a_stream() {
     ] {
         let mut pair = Pair::new();
         let (a, b) = pair.stream();
-        pair.a.set_loss(loss);
+        pair.a.set_path(loss, Duration::ZERO);
         let id = pair.a.send_now(a, &pattern(size), &options);
         let packet = pair.a.packet(ROOM).unwrap();
         let frames = packet.streams();
@@ -317,10 +317,10 @@ fn frames_on_streams_that_cannot_have_them() {
 
 // spec: STR-35
 #[test]
-fn half_a_round_trip_before_its_deadline_one_is_given_up() {
+fn when_it_cannot_arrive_in_time_any_more_one_is_given_up() {
     let mut pair = Pair::new();
     let (a, b) = pair.stream();
-    pair.a.set_rtt(Duration::from_millis(50));
+    pair.a.set_path(0, Duration::from_millis(25));
     let id = pair.a.send_now(a, &pattern(3000), &deadline(200));
     assert_eq!(pair.a.next_timer(), Some(at(175)));
     let packet = pair.a.packet(ROOM).unwrap();
@@ -362,6 +362,43 @@ fn half_a_round_trip_before_its_deadline_one_is_given_up() {
 
 // spec: STR-35
 #[test]
+fn one_that_is_under_way_as_a_whole_is_given_up_only_when_something_is_lost() {
+    for arrives in [true, false] {
+        let mut pair = Pair::new();
+        let (a, b) = pair.stream();
+        pair.a.set_path(0, Duration::from_millis(25));
+        let id = pair.a.send_now(a, &pattern(2000), &deadline(200));
+        let packets = [pair.a.packet(ROOM).unwrap(), pair.a.packet(ROOM).unwrap()];
+        pair.a.on_timer(at(175));
+        assert_eq!(
+            (pair.a.fates(), pair.a.wants(), pair.a.next_timer()),
+            (vec![], false, None)
+        );
+        pair.b.take(&packets[0]).unwrap();
+        pair.a.acked(&packets[0]);
+        if arrives {
+            pair.b.take(&packets[1]).unwrap();
+            pair.a.acked(&packets[1]);
+            pair.run();
+            assert_eq!(pair.a.fates(), [(id, DatagramFate::Delivered)]);
+            assert_eq!(pair.b.datagrams_now(b), [pattern(2000)]);
+        } else {
+            pair.a.lost(&packets[1]);
+            assert_eq!(pair.a.fates(), [(id, DatagramFate::Expired)]);
+            let packet = pair.a.packet(ROOM).unwrap();
+            assert!(matches!(packet.frames()[..], [Frame::Reset(_)]), "{packet:?}");
+            pair.b.take(&packet).unwrap();
+            pair.a.acked(&packet);
+            pair.run();
+            assert_eq!(pair.b.datagrams_now(b), Vec::<Bytes>::new());
+        }
+        assert_eq!((pair.a.len(), pair.b.len()), (1, 1));
+        pair.a.assert_no_datagrams();
+    }
+}
+
+// spec: STR-35
+#[test]
 fn one_that_was_never_sent_expires_without_a_word() {
     let mut a = Pair::new().a;
     let top = a.open_top_level("svc", "v1").unwrap();
@@ -369,7 +406,7 @@ fn one_that_was_never_sent_expires_without_a_word() {
     let id = a.send_now(top, &pattern(100), &BEST_EFFORT);
     let late = a.send_now(top, &pattern(100), &deadline(1));
     a.send_now(top, &pattern(100), &RELIABLE);
-    a.set_rtt(Duration::from_millis(50));
+    a.set_path(0, Duration::from_millis(25));
     a.on_timer(at(0));
     assert_eq!(
         a.fates(),
@@ -390,7 +427,7 @@ fn one_that_was_never_sent_expires_without_a_word() {
 fn a_reliable_one_with_a_deadline_is_abandoned_then() {
     let mut pair = Pair::new();
     let (a, _) = pair.stream();
-    pair.a.set_rtt(Duration::ZERO);
+    pair.a.set_path(0, Duration::ZERO);
     let options = DatagramOptions {
         reliable: true,
         ..deadline(100)

@@ -372,7 +372,8 @@ impl World {
         let data: Bytes = (0..size).map(|at| byte(number, at as u64)).collect();
         let now = self.now();
         let Side { streams, unsettled, .. } = &mut self.sides[side];
-        streams.set_loss(if self.rng.random() { 0 } else { 10_000 });
+        let loss = if self.rng.random() { 0 } else { 10_000 };
+        streams.set_path(loss, std::time::Duration::from_millis(20));
         if let Ok(Some(id)) = streams.send_datagram(now, key, &data, &options) {
             self.datagrams.push((size, false));
             unsettled.insert(id, (number, options.reliable));

@@ -1,0 +1,90 @@
+//! Datagrams with a deadline: which arrive, and never late.
+
+use sss_sim::delivery::{self, Report, Setup};
+
+use crate::support::ms;
+
+const KIB: usize = 1 << 10;
+
+fn run(setup: &Setup) -> Report {
+    let report = delivery::run(setup).unwrap_or_else(|what| panic!("{what}: {setup:?}"));
+    println!("{report}");
+    report
+}
+
+// spec: STR-32, STR-35
+#[test]
+fn without_loss_all_sizes_arrive_in_time() {
+    for size in [16, KIB, 16 * KIB, 128 * KIB, 1 << 20] {
+        let setup = Setup {
+            count: 40,
+            ..Setup::standard(1, 0.0, size)
+        };
+        let report = run(&setup);
+        assert_eq!((report.delivered, report.late, report.expired), (40, 0, 0));
+    }
+}
+
+// spec: STR-32, STR-33
+#[test]
+fn small_ones_arrive_at_any_loss_that_congestion_control_can_bear() {
+    for (loss, size) in [
+        (0.01, 16),
+        (0.05, 16),
+        (0.2, 16),
+        (0.01, KIB),
+        (0.05, KIB),
+        (0.01, 16 * KIB),
+    ] {
+        for seed in 1..4 {
+            let report = run(&Setup::standard(seed, loss, size));
+            assert!(report.delivery() >= 0.99, "{}", report.delivery());
+            assert_eq!(report.late, 0);
+            if loss == 0.05 {
+                assert!(
+                    report.stats.sent_as_stream > report.stats.sent_stateless,
+                    "{:?}",
+                    report.stats
+                );
+            }
+        }
+    }
+}
+
+// spec: STR-35
+#[test]
+fn none_is_late_when_the_window_is_too_small() {
+    for (loss, size) in [
+        (0.01, 128 * KIB),
+        (0.05, 16 * KIB),
+        (0.05, 1 << 20),
+        (0.2, KIB),
+        (0.2, 128 * KIB),
+    ] {
+        let setup = Setup {
+            count: 100,
+            ..Setup::standard(1, loss, size)
+        };
+        let report = run(&setup);
+        assert_eq!(report.late, 0);
+    }
+}
+
+// spec: STR-35
+#[test]
+fn beside_a_bulk_transfer_the_queue_is_allowed_for() {
+    for (rate, deadline, size) in [(5, 150, 16 * KIB), (20, 200, 16 * KIB), (20, 300, 128 * KIB)] {
+        for loss in [0.0, 0.001] {
+            let setup = Setup {
+                rate: rate * 1_000_000,
+                deadline: ms(deadline),
+                bulk: true,
+                count: 100,
+                ..Setup::standard(1, loss, size)
+            };
+            let report = run(&setup);
+            assert_eq!(report.late, 0);
+            assert!(report.delivered > 0);
+        }
+    }
+}
