@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::json;
-use sss::{ConnectError, Eid, Host, Identity, ProbeError, Stream};
+use sss::{ConnectError, Eid, Host, Identity, LinkStatus, LinkWatch, ProbeError, Stream};
 
 use crate::cli::ConnectArgs;
 use crate::error::{Error, Exit};
@@ -19,6 +19,8 @@ use crate::transfer::io_pool;
 
 /// How long to wait for a peer before asking who is at its address.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a peer may be silent before that is told.
+const GRACE: Duration = Duration::from_secs(2);
 /// How long to wait at the end until the peer has heard all.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -68,6 +70,7 @@ impl Linker {
             self.known.remember(target.address, eid)?;
             self.output.note(format!("remembered in {}", self.known.file()));
         }
+        tokio::spawn(tell_of_link(stream.peer().link(), self.output));
         Ok(Link {
             host: self.host,
             stream,
@@ -136,6 +139,44 @@ impl Linker {
             Ok(found) if found != expected => found,
             _ => std::future::pending().await,
         }
+    }
+}
+
+/// Says when the peer does not answer for a while, and when it does again. Silences that pass quickly are not worth a word.
+async fn tell_of_link(mut link: LinkWatch, output: Output) {
+    loop {
+        let is_up = link.status() == LinkStatus::Up;
+        if is_up {
+            if link.changed().await.is_none() {
+                return;
+            }
+            continue;
+        }
+        if let Ok(changed) = tokio::time::timeout(GRACE, link.changed()).await {
+            match changed {
+                Some(_) => continue,
+                None => return,
+            }
+        }
+        tell(
+            output,
+            "stalled",
+            "the peer does not answer: waiting, and looking for it",
+        );
+        while link.status() != LinkStatus::Up {
+            if link.changed().await.is_none() {
+                return;
+            }
+        }
+        tell(output, "up", "the peer answers again");
+    }
+}
+
+fn tell(output: Output, status: &str, text: &str) {
+    if output.is_json() {
+        output.fact("", &json!({"event": "peer", "status": status}));
+    } else {
+        output.note(text);
     }
 }
 

@@ -3,6 +3,7 @@
 mod demo;
 mod errors;
 mod hostile;
+mod outage;
 mod resume;
 mod support;
 mod transfer;

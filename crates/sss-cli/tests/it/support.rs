@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 /// No command may take longer.
@@ -101,6 +102,13 @@ impl Serving {
 
     pub(crate) fn at(&self, path: &str) -> String {
         format!("{}/{path}", self.target)
+    }
+
+    /// Stops it, or lets it go on: to its peers it is as if it were cut off from the network.
+    pub(crate) fn freeze(&self, is_frozen: bool) {
+        let signal = if is_frozen { Signal::STOP } else { Signal::CONT };
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).unwrap();
     }
 
     /// Ends it at once, as `kill -9` does.
