@@ -12,6 +12,8 @@ pub(crate) mod addresses;
 pub(crate) mod clock;
 pub(crate) mod closing;
 mod network;
+#[cfg_attr(not(unix), path = "driver/readiness_elsewhere.rs")]
+mod readiness;
 mod receive;
 pub(crate) mod socket;
 mod timer;

@@ -7,9 +7,9 @@ use std::task::{Context, Poll};
 use quinn_udp::{EcnCodepoint, RecvMeta, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 use sss_proto::{Ecn, Transmit};
-use tokio::io::Interest;
 
 use super::addresses;
+use super::readiness::ReadySocket;
 use crate::error::BuildError;
 
 /// A bound socket that no runtime knows yet.
@@ -53,7 +53,7 @@ pub(crate) fn bind(address: SocketAddr, buffers: usize) -> Result<Bound, BuildEr
 
 /// The socket at work.
 pub(crate) struct Socket {
-    io: tokio::net::UdpSocket,
+    io: ReadySocket,
     state: UdpSocketState,
     local_addr: SocketAddr,
     buffers: usize,
@@ -69,7 +69,7 @@ impl Socket {
             local_addr: bound.local_addr,
             buffers: bound.buffers,
             lost_sources: Vec::new(),
-            io: tokio::net::UdpSocket::from_std(bound.io)?,
+            io: ReadySocket::new(bound.io)?,
             state,
         })
     }
@@ -107,18 +107,17 @@ impl Socket {
     }
 
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.io.poll_recv_ready(cx)
+        self.io.poll_readable(cx)
     }
 
-    pub(crate) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.io.poll_send_ready(cx)
+    pub(crate) fn poll_writable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.io.poll_writable(cx)
     }
 
     /// Receives into `bufs`, and says how many were filled.
     pub(crate) fn receive(&self, bufs: &mut [IoSliceMut<'_>], meta: &mut [RecvMeta]) -> io::Result<usize> {
-        self.io.try_io(Interest::READABLE, || {
-            self.state.recv(UdpSockRef::from(&self.io), bufs, meta)
-        })
+        self.io
+            .try_read(bufs.len(), |socket| self.state.recv(socket, bufs, meta))
     }
 
     /// Sends datagrams of `transmit.segment` bytes each, but for the last, in one call.
@@ -162,11 +161,11 @@ impl Socket {
 
     /// An error on the way out makes `quinn-udp` send without segmentation and ECN from then on; this begins anew.
     fn renew_offload(&mut self) -> io::Result<()> {
-        self.state = UdpSocketState::new(UdpSockRef::from(&self.io))?;
+        self.state = UdpSocketState::new(self.io.as_ref())?;
         Ok(())
     }
 
-    fn send_once(&self, contents: &[u8], transmit: &Transmit) -> io::Result<()> {
+    fn send_once(&mut self, contents: &[u8], transmit: &Transmit) -> io::Result<()> {
         let out = quinn_udp::Transmit {
             destination: self.to_wire(transmit.remote),
             ecn: ecn_to_wire(transmit.ecn),
@@ -174,9 +173,7 @@ impl Socket {
             segment_size: (contents.len() > transmit.segment).then_some(transmit.segment),
             src_ip: transmit.local.map(|ip| self.to_wire(SocketAddr::new(ip, 0)).ip()),
         };
-        self.io.try_io(Interest::WRITABLE, || {
-            self.state.try_send(UdpSockRef::from(&self.io), &out)
-        })
+        self.io.try_write(|socket| self.state.try_send(socket, &out))
     }
 
     /// On a dual-stack socket an IPv4 address is written as an IPv6 one.

@@ -119,7 +119,7 @@ mod tests {
     use crate::driver::socket;
 
     async fn pair() -> (Socket, UdpSocket, Transmit) {
-        let ours = Socket::new(socket::bind("127.0.0.1:0".parse().unwrap(), 1 << 20).unwrap()).unwrap();
+        let mut ours = Socket::new(socket::bind("127.0.0.1:0".parse().unwrap(), 1 << 20).unwrap()).unwrap();
         // The runtime has to have seen that the socket is writable.
         std::future::poll_fn(|cx| ours.poll_writable(cx)).await.unwrap();
         let theirs = UdpSocket::bind("127.0.0.1:0").unwrap();
