@@ -152,6 +152,14 @@ pub enum OpenError {
     /// The peer refused the stream that was to be the parent.
     #[error("the peer refused the parent stream: {0}")]
     Refused(Refusal),
+    /// The stream that was to be the parent was reset with all that is below it, by either side.
+    #[error("the parent stream was reset with all its substreams: {reason} ({code})")]
+    Reset {
+        /// The code given.
+        code: Code,
+        /// The text given.
+        reason: String,
+    },
     /// The tree would be deeper than the protocol allows.
     #[error("the stream tree would be deeper than {0} levels")]
     TooDeep(u8),

@@ -107,6 +107,8 @@ struct Queues {
     ready: VecDeque<u32>,
     outbox: VecDeque<Datagram>,
     events: VecDeque<Event>,
+    /// A peer has more to do than is done in one call: others are to have their turn, and then it goes on.
+    is_busy: bool,
 }
 
 /// The EID probes that are out.
@@ -241,6 +243,9 @@ impl Host {
             if let Some(event) = self.poll_event() {
                 return Output::Event(event);
             }
+            if std::mem::take(&mut self.queues.is_busy) {
+                return Output::Wake(Some(now));
+            }
             let Some(index) = self.queues.ready.pop_front() else {
                 return Output::Wake(self.timers.next());
             };
@@ -281,13 +286,18 @@ impl Host {
         let peer = self.peers.at(index)?;
         let mut context = self.own.context(now);
         let transmit = peer.transmit(&mut context, buf, &mut self.scratch.tokens);
-        if transmit.is_some() {
+        let has_work = peer.has_work();
+        if transmit.is_some() || has_work {
             self.queues.ready.push_back(index);
+        } else {
+            peer.set_ready(false);
+        }
+        if transmit.is_some() {
             let datagrams = transmit.map_or(0, |t| buf.len().div_ceil(t.segment.max(1)));
             self.stats.datagrams_sent += datagrams as u64;
             self.stats.bytes_sent += buf.len() as u64;
         } else {
-            peer.set_ready(false);
+            self.queues.is_busy = has_work;
         }
         self.settle(index);
         transmit

@@ -217,6 +217,8 @@ pub enum Event {
     SubstreamReady(StreamId),
     /// Everything sent on the stream, its end included, is acknowledged; or it never will be.
     Drained(StreamId),
+    /// The peer's application has read everything that was sent on the stream, its end included; or it never will.
+    Consumed(StreamId),
     /// A datagram can be taken from the stream.
     DatagramReadable(StreamId),
     /// A datagram can be sent on the stream.

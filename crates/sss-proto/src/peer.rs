@@ -278,6 +278,7 @@ impl Peer {
             StreamEvent::Writable(key) => Event::Writable(id(key)),
             StreamEvent::SubstreamReady(key) => Event::SubstreamReady(id(key)),
             StreamEvent::Drained(key) => Event::Drained(id(key)),
+            StreamEvent::Consumed(key) => Event::Consumed(id(key)),
             StreamEvent::DatagramReadable(key) => Event::DatagramReadable(id(key)),
             StreamEvent::DatagramWritable(key) => Event::DatagramWritable(id(key)),
             StreamEvent::DatagramSettled(datagram, fate) => Event::DatagramSettled(self.id, datagram, fate),

@@ -51,8 +51,10 @@ mod retire;
 mod schedule;
 mod send;
 mod state;
+mod subtree;
 mod table;
 mod up;
+mod watch;
 mod windows;
 
 #[cfg(test)]
@@ -83,6 +85,7 @@ use node::{Flags, NONE, Node, Opener, ROOT};
 use pool::Pool;
 use schedule::Scheduler;
 use send::SendBuf;
+use subtree::Walks;
 use table::Table;
 use windows::Windows;
 
@@ -109,6 +112,8 @@ pub(crate) enum StreamEvent {
     SubstreamReady(StreamKey),
     /// Everything sent is acknowledged, or never will be.
     Drained(StreamKey),
+    /// The peer's application has read everything, or never will.
+    Consumed(StreamKey),
     /// A datagram can be taken.
     DatagramReadable(StreamKey),
     /// A datagram can be sent.
@@ -125,6 +130,7 @@ impl StreamEvent {
             | Self::Writable(key)
             | Self::SubstreamReady(key)
             | Self::Drained(key)
+            | Self::Consumed(key)
             | Self::DatagramReadable(key)
             | Self::DatagramWritable(key) => Some(key),
             Self::DatagramSettled(..) => None,
@@ -139,10 +145,9 @@ pub(crate) struct Streams {
     attachment: Attachment,
     scheduler: Scheduler,
     control: Control,
+    walks: Walks,
     windows: Windows,
     datagrams: Datagrams,
-    /// How many streams have a budget.
-    budgets: usize,
     names: NameCache,
     pool: Pool,
     app: Waiting,
@@ -181,8 +186,8 @@ impl Streams {
             attachment: Attachment::new(config.seed),
             scheduler: Scheduler::default(),
             control: Control::default(),
+            walks: Walks::default(),
             windows,
-            budgets: 0,
             names: NameCache::default(),
             pool: Pool::default(),
             app: Waiting::default(),
@@ -245,6 +250,7 @@ impl Streams {
             Flags::WANT_READ => StreamEvent::Readable(key),
             Flags::WANT_WRITE => StreamEvent::Writable(key),
             Flags::WANT_ACCEPT => StreamEvent::SubstreamReady(key),
+            Flags::WANT_CONSUMED => StreamEvent::Consumed(key),
             _ => StreamEvent::Drained(key),
         });
     }

@@ -19,8 +19,14 @@ pub(crate) enum Token {
     },
     /// RESET of a stream.
     Reset(StreamKey),
+    /// RESET of a stream and all that is below it.
+    TreeReset(StreamKey),
     /// STOP of a stream.
     Stop(StreamKey),
+    /// WATCH of a stream.
+    Watch(StreamKey),
+    /// CONSUMED of a stream, which may be retired.
+    Consumed { lsid: u64 },
     /// CREDIT of a stream, and the limit it named.
     Credit { key: StreamKey, limit: u64 },
     /// CREDIT of the root.

@@ -314,6 +314,7 @@ impl Apps for Actors {
             | Event::Writable(stream)
             | Event::SubstreamReady(stream)
             | Event::Drained(stream)
+            | Event::Consumed(stream)
             | Event::DatagramReadable(stream)
             | Event::DatagramWritable(stream) => match self.by_stream.get(&(host, stream)).copied() {
                 Some(id) => self.pump_on_event(world, id, &event),

@@ -30,6 +30,8 @@ pub const MAX_REASON: usize = 256;
 pub const MAX_ACK_RANGES: usize = 64;
 /// Most gaps in the set of LSIDs that a peer has opened.
 pub const MAX_OPEN_GAPS: usize = 65536;
+/// Questions whether streams were read to their ends that a host may have open at a time.
+pub const MAX_WATCHES: usize = 65536;
 /// Sequence numbers behind the highest that are still accepted.
 pub const REPLAY_WINDOW: u64 = 16384;
 /// Longest silence while a stream is open, by default.

@@ -15,6 +15,7 @@ mod reset;
 mod settings;
 mod stop;
 mod stream;
+mod watch;
 
 pub use ack::{Ack, AckRanges, EcnCounts};
 pub use close::{Close, Origin};
@@ -28,6 +29,7 @@ pub use reset::{Reset, Scope};
 pub use settings::SettingsFrame;
 pub use stop::Stop;
 pub use stream::{Fit, Init, InitKind, Stream, StreamHeader};
+pub use watch::{Consumed, Watch};
 
 use std::iter::FusedIterator;
 
@@ -63,6 +65,10 @@ pub enum Frame<'a> {
     Credit(Credit),
     /// PRIORITY: asks for another level of a stream.
     Priority(Priority),
+    /// WATCH: asks to be told when a direction was read to its end.
+    Watch(Watch),
+    /// CONSUMED: a direction was read to its end.
+    Consumed(Consumed),
     /// DATAGRAM: a message on a stream, as a whole.
     Datagram(Datagram<'a>),
     /// STREAM: opens, carries and ends a direction of a stream.
@@ -102,6 +108,8 @@ impl<'a> Frame<'a> {
             Stop::TYPE => Self::Stop(Stop::decode(reader)?),
             Credit::TYPE => Self::Credit(Credit::decode(reader)?),
             Priority::TYPE => Self::Priority(Priority::decode(reader)?),
+            Watch::TYPE => Self::Watch(Watch::decode(reader)?),
+            Consumed::TYPE => Self::Consumed(Consumed::decode(reader)?),
             Datagram::TYPE => Self::Datagram(Datagram::decode(reader)?),
             _ => return Err(Malformed("unknown frame type")),
         })
@@ -121,6 +129,8 @@ impl<'a> Frame<'a> {
             Self::Stop(ref stop) => stop.encode(w),
             Self::Credit(credit) => credit.encode(w),
             Self::Priority(priority) => priority.encode(w),
+            Self::Watch(watch) => watch.encode(w),
+            Self::Consumed(consumed) => consumed.encode(w),
             Self::Datagram(datagram) => datagram.encode(w),
             Self::Stream(ref stream) => stream.encode(w),
         }
@@ -140,6 +150,8 @@ impl<'a> Frame<'a> {
             Self::Stop(ref stop) => stop.encoded_len(),
             Self::Credit(credit) => credit.encoded_len(),
             Self::Priority(priority) => priority.encoded_len(),
+            Self::Watch(watch) => watch.encoded_len(),
+            Self::Consumed(consumed) => consumed.encoded_len(),
             Self::Datagram(datagram) => datagram.encoded_len(),
             Self::Stream(ref stream) => stream.encoded_len(),
         }

@@ -188,6 +188,21 @@ impl Stream {
         (RecordWriter::new(send), RecordReader::new(recv))
     }
 
+    /// Ends both directions of the stream and of all streams below it at once, at both hosts, whoever opened them and
+    /// whoever holds them. What was not yet delivered or read is lost. The peer's reads fail with
+    /// [`ReadError::Reset`](crate::ReadError::Reset), its writes with [`WriteError::Stopped`](crate::WriteError::Stopped); here
+    /// both fail with `Closed`. Children that the peer opens meanwhile are refused with the same code.
+    pub fn reset_tree(&mut self, code: u32) {
+        self.reset_tree_with(code, "");
+    }
+
+    /// As [`Self::reset_tree`], with a reason for people, of which at most 256 bytes are sent.
+    pub fn reset_tree_with(&mut self, code: u32, reason: &str) {
+        let (link, sending) = self.sending();
+        sending.reset_tree(link, sss_wire::Code::app(code), reason);
+        self.receiving.set_end(Err(sss_proto::ReadError::Closed));
+    }
+
     /// Finishes the stream and waits until the peer's host has acknowledged everything that was sent on it,
     /// and on all streams that this host opened below it. Those that are held elsewhere are waited for until they are
     /// finished or reset there.

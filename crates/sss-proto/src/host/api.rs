@@ -356,6 +356,12 @@ impl Host {
         self.with_peer(stream.peer, |p| p.streams().reset(stream.key, code, reason));
     }
 
+    /// Ends both directions of a stream and of all streams below it at once, at both hosts (STR-43). What was not yet delivered or
+    /// read is lost; children that the peer opens meanwhile are refused.
+    pub fn reset_tree(&mut self, stream: StreamId, code: Code, reason: &str) {
+        self.with_peer(stream.peer, |p| p.streams().reset_tree(stream.key, code, reason));
+    }
+
     /// Asks the peer to stop sending, and discards what arrived unread.
     pub fn stop(&mut self, stream: StreamId, code: Code, reason: &str) {
         self.with_peer(stream.peer, |p| p.streams().stop(stream.key, code, reason));
@@ -394,6 +400,17 @@ impl Host {
     /// application, which may change it again.
     pub fn request_priority(&mut self, stream: StreamId, level: i8) {
         self.with_peer(stream.peer, |p| p.streams().request_priority(stream.key, level));
+    }
+
+    /// Whether the peer's application has read everything that was sent on the stream, its end included. On `Ok(false)`,
+    /// [`Event::Consumed`](crate::Event::Consumed) follows.
+    ///
+    /// # Errors
+    /// If it never will: the peer's application stopped the stream or let go of it, or the sending side was reset, or the
+    /// channel ended.
+    pub fn is_consumed(&mut self, stream: StreamId) -> Result<bool, WriteError> {
+        self.with_peer(stream.peer, |p| p.streams().is_consumed(stream.key))
+            .unwrap_or_else(|| Err(WriteError::Lost(gone())))
     }
 
     /// The application lets go of the stream: what is unfinished is reset, what is unread is stopped (STR-13).

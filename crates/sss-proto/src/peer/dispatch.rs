@@ -146,6 +146,8 @@ impl Peer {
             Frame::Stream(stream) => self.streams.on_stream(&stream, batch)?,
             Frame::Credit(credit) => self.streams.on_credit(credit.lsid, credit.limit)?,
             Frame::Datagram(datagram) => self.streams.on_datagram(&datagram, batch)?,
+            Frame::Watch(watch) => self.streams.on_watch(watch.lsid)?,
+            Frame::Consumed(consumed) => self.streams.on_consumed(consumed.lsid)?,
             Frame::Priority(priority) => self.streams.on_priority(&priority)?,
             Frame::Reset(reset) => self.streams.on_reset(&reset)?,
             Frame::Stop(stop) => self.streams.on_stop(&stop)?,

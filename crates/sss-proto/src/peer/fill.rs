@@ -14,7 +14,12 @@ use crate::token::Token;
 impl Peer {
     /// Whether an application's call may have left something to send.
     pub(crate) fn has_output(&self) -> bool {
-        self.streams.wants() || self.tree.ended.is_some()
+        self.streams.wants() || self.streams.has_work() || self.tree.ended.is_some()
+    }
+
+    /// Whether there is something to do that [`Self::transmit`] does a part of.
+    pub(crate) fn has_work(&self) -> bool {
+        self.streams.has_work()
     }
 
     /// Fills the buffer with what is to be sent now, if anything is.
@@ -24,6 +29,7 @@ impl Peer {
         buf: &mut TransmitBuf,
         tokens: &mut Vec<Token>,
     ) -> Option<Transmit> {
+        self.streams.walk();
         if let Some(accept) = self.transmit_accept(context, buf, tokens) {
             return Some(accept);
         }

@@ -66,6 +66,9 @@ impl Streams {
         if let Some(refusal) = node.refusal() {
             return Err(OpenError::Refused(refusal));
         }
+        if let Some(error) = self.tree_open_error(parent) {
+            return Err(error);
+        }
         // STR-3
         if node.place.depth >= MAX_DEPTH {
             return Err(OpenError::TooDeep(MAX_DEPTH));
@@ -129,6 +132,9 @@ impl Streams {
                 return Ok(Some(key));
             }
         }
+        if let Some(reason) = self.tree_accept_error(parent) {
+            return Err(reason);
+        }
         self.table[parent].set(Flags::WANT_ACCEPT);
         Ok(None)
     }
@@ -159,7 +165,7 @@ impl Streams {
     pub(super) fn refuse_at(&mut self, index: u32, code: Code) {
         self.consume_opening(index);
         self.abort(index, Ending::new(code, ""));
-        self.stop_at(index, Ending::new(code, ""));
+        self.stop_unread(index, Ending::new(code, ""));
         self.discard_arrived(index);
         self.refuse_backlog(index);
         self.retire(index);
@@ -238,7 +244,7 @@ impl Streams {
     }
 
     /// Why a direction that was reset takes nothing more.
-    fn aborted(&self, index: u32) -> WriteError {
+    pub(super) fn aborted(&self, index: u32) -> WriteError {
         let node = &self.table[index];
         if let Some(refusal) = node.refusal() {
             return WriteError::Refused(refusal);
@@ -248,7 +254,7 @@ impl Streams {
                 code: ending.code,
                 reason: ending.reason.to_string(),
             },
-            _ => WriteError::Closed,
+            _ => self.tree_write_error(index).unwrap_or(WriteError::Closed),
         }
     }
 
@@ -287,13 +293,23 @@ impl Streams {
     /// Resets the sending direction, if it is not over: discards what was not sent or acknowledged, and sends RESET once
     /// the stream is announced.
     pub(super) fn abort(&mut self, index: u32, ending: Ending) -> bool {
+        let is_ended = self.end_sending(index);
+        if is_ended {
+            self.table[index].rare_mut().aborted = Some(ending);
+        }
+        is_ended
+    }
+
+    /// As [`Self::abort`]; why is known otherwise.
+    pub(super) fn end_sending(&mut self, index: u32) -> bool {
         let node = &mut self.table[index];
         let Some(state) = node.status.send.after(SendInput::Abort) else {
             return false;
         };
         node.status.send = state;
         node.clear(Flags::FIN_DUE);
-        node.rare_mut().aborted = Some(ending);
+        self.give_up_watch(index);
+        let node = &mut self.table[index];
         self.pool.take_back_send(node.send.buf.take());
         if self.table[index].has(Flags::DATAGRAM) {
             self.settle_datagram(index, DatagramFate::Cancelled);
@@ -357,16 +373,22 @@ impl Streams {
         self.windows.now = now;
         let index = self.held(key).ok_or(ReadError::Closed)?;
         if let Some(outcome) = self.read_buf(index, max) {
+            self.answer_watch(index);
             return Ok(outcome);
         }
         let node = &mut self.table[index];
         if let Some(state) = node.status.recv.after(RecvInput::ReadToEnd) {
             node.status.recv = state;
+            self.answer_watch(index);
             return Ok(ReadOutcome::End);
         }
         if let Some(state) = node.status.recv.after(RecvInput::Seen) {
             node.status.recv = state;
         }
+        if let Some(error) = self.tree_read_error(index) {
+            return Err(error);
+        }
+        let node = &mut self.table[index];
         let rare = node.rare.as_deref();
         let refusal = node.refusal();
         match (
@@ -427,20 +449,41 @@ impl Streams {
         }
     }
 
-    /// Discards what arrived and what will arrive, and sends STOP unless everything has arrived.
+    /// Discards what arrived and what will arrive, and sends STOP, unless everything was read or the peer has reset the direction.
     pub(super) fn stop_at(&mut self, index: u32, ending: Ending) {
+        let node = &mut self.table[index];
+        // STR-49
+        if node.recv.unread() == 0
+            && let Some(state) = node.status.recv.after(RecvInput::ReadToEnd)
+        {
+            node.status.recv = state;
+            self.answer_watch(index);
+        } else {
+            self.stop_unread(index, ending);
+        }
+    }
+
+    /// As [`Self::stop_at`] of a direction of which nobody has read anything.
+    pub(super) fn stop_unread(&mut self, index: u32, ending: Ending) {
+        if self.end_receiving(index) {
+            self.table[index].rare_mut().stopped = Some(ending);
+        }
+    }
+
+    /// As [`Self::stop_unread`]; why is known otherwise. Returns whether it was not over.
+    pub(super) fn end_receiving(&mut self, index: u32) -> bool {
         let node = &mut self.table[index];
         let before = node.status.recv;
         let Some(state) = before.after(RecvInput::Stop) else {
-            return;
+            return false;
         };
         node.status.recv = state;
-        node.rare_mut().stopped = Some(ending);
-        if before.keeps_data() && self.failed.is_none() {
+        if before != RecvState::Reset && self.failed.is_none() {
             node.set(Flags::STOP_DUE.with(Flags::STOP_OPEN));
             self.queue_end(index);
         }
         self.discard(index);
+        true
     }
 
     /// Drops what was received and not read, and counts it as consumed.
@@ -462,6 +505,7 @@ impl Streams {
             return;
         };
         self.table[index].clear(Flags::HELD.with(Flags::WANTS));
+        self.give_up_watch(index);
         self.app.held -= 1;
         if self.table[index].status.send == SendState::Open {
             self.abort(index, Ending::new(Code::DROPPED, ""));
@@ -474,7 +518,7 @@ impl Streams {
 }
 
 /// Codes of refusal may only come from the protocol itself: PARENT_GONE takes back what was charged.
-fn own_code(code: Code, instead: Code) -> Code {
+pub(super) fn own_code(code: Code, instead: Code) -> Code {
     Refusal::from_code(code).map_or(code, |_| instead)
 }
 

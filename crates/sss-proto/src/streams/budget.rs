@@ -52,14 +52,14 @@ impl Streams {
         let account = self.table[index].account_mut();
         let before = account.budget.is_some();
         account.budget = bytes.map(|limit| Budget { limit, spent });
-        self.budgets = self.budgets + usize::from(bytes.is_some()) - usize::from(before);
+        self.windows.budgets = self.windows.budgets + usize::from(bytes.is_some()) - usize::from(before);
     }
 
     /// How much the windows of a stream may grow before a budget above it is used up.
     pub(super) fn budget_left(&self, index: u32) -> Left {
         let mut left = Left::UNLIMITED;
         let mut at = index;
-        while self.budgets > 0 && at != NONE {
+        while self.windows.budgets > 0 && at != NONE {
             if let Some(budget) = self.table[at].account.as_ref().and_then(|a| a.budget) {
                 left = left.within(budget.limit, budget.spent);
             }
@@ -71,7 +71,7 @@ impl Streams {
     /// The window of a stream has changed.
     pub(super) fn note_window(&mut self, index: u32, before: u64, after: u64) {
         let mut at = index;
-        while self.budgets > 0 && at != NONE {
+        while self.windows.budgets > 0 && at != NONE {
             let node = &mut self.table[at];
             at = node.place.parent;
             if let Some(budget) = node.account.as_mut().and_then(|a| a.budget.as_mut()) {

@@ -1,13 +1,14 @@
 //! Frames about streams other than STREAM that wait to be sent, and streams whose waiters are being woken.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use sss_wire::Code;
 
 use super::queue::KeyQueue;
+use super::watch::Watches;
 use crate::error::ProtocolError;
 
-/// Refusals that wait, at most. A peer that keeps to its credit cannot cause so many.
+/// Refusals that are not acknowledged, at most. A peer that keeps to its credit cannot cause so many.
 const MAX_REFUSALS: usize = 65_536;
 
 /// Queues of what is to be sent before any STREAM frame (FRM-2). A stream is in each at most once.
@@ -21,6 +22,10 @@ pub(super) struct Control {
     pub(super) priorities: KeyQueue,
     /// LSIDs of streams that are refused with PARENT_GONE and not kept.
     pub(super) refusals: VecDeque<u64>,
+    /// LSIDs of streams whose refusal is not known to have arrived.
+    refusing: BTreeSet<u64>,
+    /// Questions whether streams were read, and answers.
+    pub(super) watches: Watches,
     /// Streams whose limit was raised while others waited for it.
     pub(super) resume: KeyQueue,
 }
@@ -33,18 +38,30 @@ impl Control {
             && self.priorities.is_empty()
             && self.refusals.is_empty()
             && self.resume.is_empty()
+            && self.watches.is_idle()
     }
 
     /// Queues the refusal of a stream that is not kept.
     pub(super) fn refuse(&mut self, lsid: u64) -> Result<(), ProtocolError> {
-        if self.refusals.len() >= MAX_REFUSALS {
+        if self.refusing.len() >= MAX_REFUSALS {
             return Err(ProtocolError::new(
                 Code::LIMIT,
                 "too many streams opened under retired parents",
             ));
         }
         self.refusals.push_back(lsid);
+        self.refusing.insert(lsid);
         Ok(())
+    }
+
+    /// Whether the refusal of a stream that is not kept may not have arrived.
+    pub(super) fn is_refusing(&self, lsid: u64) -> bool {
+        self.refusing.contains(&lsid)
+    }
+
+    /// The refusal of a stream has arrived.
+    pub(super) fn on_refused(&mut self, lsid: u64) {
+        self.refusing.remove(&lsid);
     }
 
     pub(super) fn clear(&mut self) {
@@ -52,6 +69,8 @@ impl Control {
         self.credits.clear();
         self.priorities.clear();
         self.refusals.clear();
+        self.refusing.clear();
         self.resume.clear();
+        self.watches.clear();
     }
 }

@@ -235,7 +235,8 @@ impl Streams {
 
     /// Counts bytes of a stream that the application has read, or that were discarded (STR-20).
     pub(super) fn consume(&mut self, index: u32, bytes: u64) {
-        if bytes == 0 {
+        // What a peer that broke the rules has sent may be counted in part.
+        if bytes == 0 || self.failed.is_some() {
             return;
         }
         let consumed = self.table[index].gauge().consumed;
@@ -246,7 +247,7 @@ impl Streams {
     /// Counts what was consumed of a child of a stream, or that it was accepted or refused.
     pub(super) fn consume_below(&mut self, index: u32, amount: u64) {
         let (mut at, mut amount) = (index, amount);
-        while amount > 0 && at != NONE {
+        while amount > 0 && at != NONE && self.failed.is_none() {
             let node = &mut self.table[at];
             node.account_mut().consumed_below += amount;
             let gauge = node.gauge();

@@ -71,11 +71,13 @@ impl Streams {
         if self.failed.is_some() || !self.attachment.has_role() {
             return;
         }
+        self.walk();
         self.announced.clear();
         self.grant_datagrams();
         self.scheduler.set_quantum(packet.remaining());
         let is_done = self.write_refusals(packet)
             && self.write_ends(packet)
+            && self.write_watches(packet)
             && self.write_credits(packet)
             && self.write_priorities(packet)
             && self.write_streams(packet);
@@ -135,21 +137,27 @@ impl Streams {
             }
         }
         let node = &self.table[index];
-        let Some(ending) = node.rare.as_ref().and_then(|r| r.aborted.as_ref()) else {
+        let Some((code, reason)) = self.reset_ending(index) else {
             return true;
         };
+        let is_tree = self.resets_tree(index);
         let frame = Reset {
             lsid: self.lsid(index),
-            scope: Scope::Stream,
-            code: ending.code,
+            scope: if is_tree { Scope::Tree } else { Scope::Stream },
+            code,
             final_size: node.send.sent,
-            reason: &ending.reason,
+            reason,
         };
         if frame.encoded_len() > packet.remaining() {
             return false;
         }
         frame.encode(packet.eliciting());
-        packet.remember(Token::Reset(self.table.key(index)));
+        let key = self.table.key(index);
+        packet.remember(if is_tree {
+            Token::TreeReset(key)
+        } else {
+            Token::Reset(key)
+        });
         self.table[index].clear(Flags::RESET_DUE);
         true
     }
@@ -159,14 +167,11 @@ impl Streams {
         if !node.has(Flags::STOP_DUE.with(Flags::INIT_ACKED)) {
             return true;
         }
-        let Some(ending) = node.rare.as_ref().and_then(|r| r.stopped.as_ref()) else {
+        let Some((code, reason)) = self.stop_ending(index) else {
             return true;
         };
-        let frame = Stop {
-            lsid: self.lsid(index),
-            code: ending.code,
-            reason: &ending.reason,
-        };
+        let lsid = self.lsid(index);
+        let frame = Stop { lsid, code, reason };
         if frame.encoded_len() > packet.remaining() {
             return false;
         }

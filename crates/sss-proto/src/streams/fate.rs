@@ -35,6 +35,10 @@ impl Streams {
                 flags,
             } => self.on_stream_acked(key, Sent { offset, len, flags }),
             Token::Reset(key) => self.on_reset_acked(key),
+            Token::TreeReset(key) => {
+                self.on_tree_reset_acked(key);
+                self.on_reset_acked(key);
+            }
             Token::Stop(key) => {
                 if let Some(index) = self.table.find(key) {
                     self.table[index].clear(Flags::STOP_DUE.with(Flags::STOP_OPEN));
@@ -51,9 +55,11 @@ impl Streams {
                 }
             }
             Token::Datagram(id) => self.on_flown(id, DatagramFate::Delivered),
+            Token::Refusal { lsid } => self.control.on_refused(lsid),
             Token::RootCredit { .. }
             | Token::Priority { .. }
-            | Token::Refusal { .. }
+            | Token::Watch(_)
+            | Token::Consumed { .. }
             | Token::Ack { .. }
             | Token::MtuProbe { .. } => {}
         }
@@ -79,6 +85,9 @@ impl Streams {
                     self.queue_end(index);
                 }
             }
+            Token::TreeReset(key) => self.on_tree_reset_lost(key),
+            Token::Watch(key) => self.on_watch_lost(key),
+            Token::Consumed { lsid } => self.control.watches.answer(lsid),
             Token::Stop(key) => {
                 if let Some(index) = self.table.find(key)
                     && self.table[index].has(Flags::STOP_OPEN)
@@ -149,6 +158,7 @@ impl Streams {
         if self.table[index].has(Flags::CREDIT_DUE) {
             self.queue_credit(index);
         }
+        self.queue_watch(index);
     }
 
     fn on_stream_lost(&mut self, key: StreamKey, sent: Sent) {
@@ -181,11 +191,13 @@ impl Streams {
         let Some(index) = self.table.find(key) else {
             return;
         };
+        if !self.is_tree_reset_open(index) {
+            self.table[index].clear(Flags::RESET_DUE);
+        }
         if let Some(state) = self.table[index].status.send.after(SendInput::ResetAcked) {
             self.table[index].status.send = state;
-            self.table[index].clear(Flags::RESET_DUE);
             self.notify(index, Flags::WANT_DRAIN);
-            self.retire(index);
         }
+        self.retire(index);
     }
 }

@@ -54,6 +54,9 @@ impl Streams {
     /// Puts a new stream in its parent's backlog, or refuses it.
     pub(super) fn offer(&mut self, parent: u32, index: u32) {
         if let Some(code) = self.why_refuse(parent) {
+            if self.table[parent].has(Flags::TREE_RESET) {
+                self.table[index].set(Flags::TREE_RESET);
+            }
             self.refuse_at(index, code);
             return;
         }
@@ -78,7 +81,10 @@ impl Streams {
     fn why_refuse(&self, parent: u32) -> Option<Code> {
         let node = &self.table[parent];
         let takes_children = node.has(Flags::HELD) || node.has(Flags::UNACCEPTED);
-        if node.place.depth >= MAX_DEPTH {
+        if node.has(Flags::TREE_RESET) {
+            // STR-44
+            self.tree_reset(parent).map(|tree| tree.ending.code)
+        } else if node.place.depth >= MAX_DEPTH {
             Some(Code::TOO_DEEP)
         } else if !takes_children || self.listen_mode(parent) == ListenMode::Reject {
             Some(Code::NO_LISTENER)

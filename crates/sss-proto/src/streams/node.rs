@@ -15,6 +15,8 @@ use super::recv::RecvBuf;
 use super::schedule::Seat;
 use super::send::SendBuf;
 use super::state::{RecvState, SendState};
+use super::subtree::TreeReset;
+use super::watch::Watching;
 use crate::refusal::Refusal;
 
 /// The root's slot.
@@ -159,6 +161,10 @@ pub(super) struct Rare {
     /// Why this host stopped it.
     pub(super) stopped: Option<Ending>,
     pub(super) listen: Listen,
+    /// Whether the peer's application has read what this host sends.
+    pub(super) watching: Watching,
+    /// Why it was reset with all that is below it, if it is the uppermost stream of that.
+    pub(super) tree: Option<TreeReset>,
     /// What was asked of the peer last with PRIORITY.
     pub(super) asked: Option<Asked>,
     /// The highest serial of PRIORITY from the peer.
@@ -269,7 +275,7 @@ impl Node {
     pub(super) fn is_sendable(&self) -> bool {
         let waits = self.has(Flags::WAITING);
         if !self.has(Flags::ANNOUNCED) {
-            return !waits;
+            return !waits && !self.has(Flags::TREE_RESET);
         }
         if self.has(Flags::INIT_DUE) {
             return true;
@@ -350,19 +356,38 @@ flags! {
     STOPPED_BY_PEER = 25;
     /// It is a datagram: a stream of kind 2.
     DATAGRAM = 26;
+    /// It was reset together with a stream above, or with those below.
+    TREE_RESET = 27;
+    /// That is what ended the receiving direction.
+    TREE_RESET_READING = 28;
+    /// The peer wants to be told when the receiving direction was read to its end.
+    WATCHED = 29;
+    /// The application waits for the peer's application to have read everything.
+    WANT_CONSUMED = 30;
 }
 
 impl Flags {
+    /// Each thing that the application can wait for.
+    pub(super) const EACH_WANT: [Self; 5] = [
+        Self::WANT_READ,
+        Self::WANT_WRITE,
+        Self::WANT_ACCEPT,
+        Self::WANT_DRAIN,
+        Self::WANT_CONSUMED,
+    ];
+
     /// Everything that the application waits for.
-    pub(super) const WANTS: Self =
-        Self(Self::WANT_READ.0 | Self::WANT_WRITE.0 | Self::WANT_ACCEPT.0 | Self::WANT_DRAIN.0);
+    pub(super) const WANTS: Self = {
+        let [a, b, c, d, e] = Self::EACH_WANT;
+        a.with(b).with(c).with(d).with(e)
+    };
 
     pub(super) fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
     /// These and those.
-    pub(super) fn with(self, other: Self) -> Self {
+    pub(super) const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 }

@@ -46,3 +46,10 @@ impl KeyQueue {
         self.keys.into_iter()
     }
 }
+
+#[cfg(test)]
+impl KeyQueue {
+    pub(super) fn len(&self) -> usize {
+        self.keys.len()
+    }
+}

@@ -35,7 +35,7 @@ impl Streams {
             return !status.send.carries_data();
         }
         let is_done = status.send.is_over() && status.recv.has_size() && !status.recv.keeps_data();
-        if !is_done || node.has(Flags::STOP_OPEN) {
+        if !is_done || node.has(Flags::STOP_OPEN) || self.is_tree_reset_open(index) {
             return false;
         }
         // STR-34: a datagram has no children, and needs no credit any more.
@@ -58,8 +58,9 @@ impl Streams {
             self.note_window(index, tuning.extra(), 0);
         }
         if self.table[index].account.as_ref().is_some_and(|a| a.budget.is_some()) {
-            self.budgets -= 1;
+            self.windows.budgets -= 1;
         }
+        self.leave_walk(index);
         self.table.disown(index);
         self.scheduler.forget(&mut self.table, index);
         let Some(node) = self.table.remove(index) else {
@@ -79,17 +80,13 @@ impl Streams {
         }
         self.failed = Some(reason.clone());
         self.control.clear();
+        self.walks.clear();
         self.fail_datagrams();
         for index in 1..self.table.slots() {
             if self.table.get(index).is_none() {
                 continue;
             }
-            for want in [
-                Flags::WANT_READ,
-                Flags::WANT_WRITE,
-                Flags::WANT_ACCEPT,
-                Flags::WANT_DRAIN,
-            ] {
+            for want in Flags::EACH_WANT {
                 self.notify(index, want);
             }
             self.fail_mailbox(index);

@@ -13,6 +13,7 @@ mod priority;
 mod random;
 mod records;
 mod subtree;
+mod watch;
 
 use bytes::Bytes;
 use sss_wire::frame::{Frame, Frames, Init, InitKind, Reset, Scope, Stop, Stream};
@@ -93,6 +94,8 @@ impl Streams {
             Frame::Reset(f) => self.on_reset(f),
             Frame::Stop(f) => self.on_stop(f),
             Frame::Credit(f) => self.on_credit(f.lsid, f.limit),
+            Frame::Watch(f) => self.on_watch(f.lsid),
+            Frame::Consumed(f) => self.on_consumed(f.lsid),
             Frame::Priority(f) => self.on_priority(f),
             Frame::Datagram(f) => self.on_datagram(f, packet),
             _ => Ok(()),

@@ -8,7 +8,7 @@
 use bytes::Bytes;
 use sss_wire::Code;
 use sss_wire::constants::OPEN_COST;
-use sss_wire::frame::{Init, InitKind, Reset, Stop, Stream};
+use sss_wire::frame::{Init, InitKind, Reset, Scope, Stop, Stream};
 
 use super::Streams;
 use super::attachment::Found;
@@ -123,6 +123,9 @@ impl Streams {
         if self.table[index].status.recv.keeps_data() {
             let has_more = self.keep(index, frame, packet);
             let is_complete = self.complete(index);
+            if is_complete {
+                self.answer_watch(index);
+            }
             if has_more || is_complete {
                 self.notify(index, Flags::WANT_READ);
             }
@@ -248,6 +251,9 @@ impl Streams {
         {
             self.table[index].status.recv = state;
         }
+        if frame.scope == Scope::Tree && !self.table[index].has(Flags::DATAGRAM) {
+            self.on_tree_reset(index, Ending::new(frame.code, frame.reason));
+        }
         self.retire(index);
         Ok(())
     }
@@ -277,6 +283,7 @@ impl Streams {
         if self.table[index].has(Flags::DATAGRAM) {
             self.on_datagram_refused(index, frame.code);
         }
+        self.on_late_stop(index, Ending::new(frame.code, frame.reason));
         // STR-14
         if self.abort(index, Ending::new(frame.code, frame.reason)) {
             self.table[index].set(Flags::STOPPED_BY_PEER);

@@ -79,6 +79,8 @@ pub(super) struct Windows {
     /// What all windows have from the budget.
     spent: u64,
     host: HostBudget,
+    /// How many streams have a budget of their own.
+    pub(super) budgets: usize,
     pub(super) rtt: Duration,
     pub(super) now: Instant,
 }
@@ -89,6 +91,7 @@ impl Windows {
             config,
             spent: 0,
             host: HostBudget::default(),
+            budgets: 0,
             rtt: Duration::from_millis(100),
             now: Instant::default(),
         }

@@ -228,6 +228,7 @@ impl Apps for Echo {
             }
             Event::Link(_, status) => self.links.push((host, status)),
             Event::SubstreamReady(_)
+            | Event::Consumed(_)
             | Event::ProbeReply(..)
             | Event::DatagramReadable(_)
             | Event::DatagramWritable(_)

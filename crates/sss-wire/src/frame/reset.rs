@@ -22,13 +22,15 @@ pub struct Reset<'a> {
     pub reason: &'a str,
 }
 
-/// What a RESET is about. Version 1 has one value.
+/// What a RESET is about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Scope {
     /// The stream alone.
     #[default]
     Stream = 0,
+    /// The stream and all streams below it, in both directions.
+    Tree = 1,
 }
 
 impl TryFrom<u8> for Scope {
@@ -37,6 +39,7 @@ impl TryFrom<u8> for Scope {
     fn try_from(value: u8) -> Result<Self, Malformed> {
         match value {
             0 => Ok(Self::Stream),
+            1 => Ok(Self::Tree),
             _ => Err(Malformed("unknown scope of RESET")),
         }
     }

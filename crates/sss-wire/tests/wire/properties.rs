@@ -8,7 +8,8 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use sss_wire::frame::{
-    Ack, Close, Credit, Datagram, EcnCounts, Frame, Frames, Init, Origin, Priority, Reset, Scope, Stop, Stream,
+    Ack, Close, Consumed, Credit, Datagram, EcnCounts, Frame, Frames, Init, Origin, Priority, Reset, Scope, Stop,
+    Stream, Watch,
 };
 use sss_wire::long::Long;
 use sss_wire::params::{CookieParams, HelloParams, Settings};
@@ -151,6 +152,7 @@ proptest! {
         reason in ".{0,64}",
         data: [u8; 8],
         level: i8,
+        scope in prop::sample::select(vec![Scope::Stream, Scope::Tree]),
         list in vec(any::<u8>(), 0..50),
         by_application: bool,
     ) {
@@ -159,7 +161,9 @@ proptest! {
             Frame::Settings(&list),
             Frame::PathChallenge(data),
             Frame::PathResponse(data),
-            Frame::Reset(Reset { lsid, scope: Scope::Stream, code, final_size: size, reason: &reason }),
+            Frame::Reset(Reset { lsid, scope, code, final_size: size, reason: &reason }),
+            Frame::Watch(Watch { lsid }),
+            Frame::Consumed(Consumed { lsid }),
             Frame::Stop(Stop { lsid, code, reason: &reason }),
             Frame::Credit(Credit { lsid: root_or_stream, limit: size }),
             Frame::Priority(Priority { lsid, serial: size, level }),

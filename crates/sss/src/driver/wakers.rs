@@ -29,6 +29,7 @@ pub(crate) enum Wait {
     Writable,
     Substream,
     Drained,
+    Consumed,
     /// For a datagram to arrive.
     Datagram,
     /// For room for a datagram.
@@ -201,6 +202,7 @@ impl Waiters {
             Event::Writable(stream) => self.wake_stream(stream, Wait::Writable, wakes),
             Event::SubstreamReady(stream) => self.wake_stream(stream, Wait::Substream, wakes),
             Event::Drained(stream) => self.wake_stream(stream, Wait::Drained, wakes),
+            Event::Consumed(stream) => self.wake_stream(stream, Wait::Consumed, wakes),
             Event::DatagramReadable(stream) => self.wake_stream(stream, Wait::Datagram, wakes),
             Event::DatagramWritable(stream) => self.wake_stream(stream, Wait::DatagramRoom, wakes),
             Event::DatagramSettled(peer, datagram, fate) => {

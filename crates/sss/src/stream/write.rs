@@ -108,6 +108,14 @@ impl Sending {
         });
     }
 
+    pub(crate) fn reset_tree(&mut self, link: &Link, code: Code, reason: &str) {
+        self.ended = true;
+        link.call(|inner, _| {
+            inner.core.reset_tree(link.id(), code, reason);
+            inner.want_driver();
+        });
+    }
+
     pub(crate) fn poll_io(
         &mut self,
         link: &Link,
@@ -128,6 +136,19 @@ pub(crate) fn poll_drained(link: &Link, cx: &mut Context<'_>) -> Poll<Result<(),
         Ok(true) => Poll::Ready(Ok(())),
         Ok(false) => {
             inner.waiters.wait(link.id(), Wait::Drained, cx.waker());
+            Poll::Pending
+        }
+        Err(error) => Poll::Ready(Err(error)),
+    })
+}
+
+/// Ready when the peer's application has read everything, its end included.
+pub(crate) fn poll_consumed(link: &Link, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
+    link.call(|inner, _| match inner.core.is_consumed(link.id()) {
+        Ok(true) => Poll::Ready(Ok(())),
+        Ok(false) => {
+            inner.waiters.wait(link.id(), Wait::Consumed, cx.waker());
+            inner.want_driver();
             Poll::Pending
         }
         Err(error) => Poll::Ready(Err(error)),
@@ -218,6 +239,18 @@ macro_rules! sending_methods {
             /// If it never will be: the peer stopped the stream, or the channel ended.
             pub async fn drained(&self) -> Result<(), $crate::WriteError> {
                 std::future::poll_fn(|cx| $crate::stream::write::poll_drained(self.link(), cx)).await
+            }
+
+            /// Waits until the peer's *application* has read everything sent on the stream, to its end: so for ever, unless it
+            /// is finished. Costs two small frames.
+            ///
+            /// Cancel safe.
+            ///
+            /// # Errors
+            /// If it never will: the peer stopped the stream or let go of it unread, the sending side was reset, or the channel
+            /// ended.
+            pub async fn consumed(&self) -> Result<(), $crate::WriteError> {
+                std::future::poll_fn(|cx| $crate::stream::write::poll_consumed(self.link(), cx)).await
             }
         }
 

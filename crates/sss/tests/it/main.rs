@@ -18,3 +18,4 @@ mod network;
 mod priorities;
 mod records;
 mod streams;
+mod subtrees;

@@ -165,7 +165,7 @@ impl Streams {
     fn refuse_datagram(&mut self, index: u32, code: Code) {
         self.pay_debt_of(index);
         self.abort(index, Ending::new(code, ""));
-        self.stop_at(index, Ending::new(code, ""));
+        self.stop_unread(index, Ending::new(code, ""));
         self.retire(index);
     }
 
@@ -298,6 +298,9 @@ impl Streams {
         if let Some(reason) = &self.failed {
             return Err(ReadError::Lost(reason.clone()));
         }
+        if let Some(error) = self.tree_arrival_error(index) {
+            return Err(error);
+        }
         self.table[index].rare_mut().mailbox_mut().wants_arrival = true;
         Ok(None)
     }
@@ -318,6 +321,13 @@ impl Streams {
             Form::Stream(debt) => self.pay(index, debt),
         }
         Some(bytes)
+    }
+
+    /// A stream was reset with a subtree: what datagrams have arrived on it, or of it, is discarded.
+    pub(in super::super) fn discard_datagrams(&mut self, index: u32) {
+        self.discard_arrived(index);
+        self.pay_debt_of(index);
+        self.fail_mailbox(index);
     }
 
     /// Nobody will take what has arrived on a stream.
@@ -391,5 +401,5 @@ impl Streams {
 
 /// Whether the stream has, or may still get, an application that takes its datagrams.
 fn takes_datagrams(node: &Node) -> bool {
-    node.has(Flags::HELD) || node.has(Flags::UNACCEPTED)
+    (node.has(Flags::HELD) || node.has(Flags::UNACCEPTED)) && !node.has(Flags::TREE_RESET)
 }

@@ -99,6 +99,9 @@ impl Streams {
         if self.table[parent].has(Flags::PEER_GONE) {
             return Err(DatagramError::PeerGone);
         }
+        if self.table[parent].has(Flags::TREE_RESET) {
+            return Err(DatagramError::Closed);
+        }
         let (size, limit) = (data.len() as u64, self.max_datagram());
         if !self.fits_peer(size) {
             return Err(DatagramError::TooLarge { size, limit });

@@ -125,7 +125,7 @@ fn the_windows_of_a_subtree_keep_to_its_budget() {
     assert_eq!(format!("{:?}", pair.b.budget_left(at)), "Left { large: 0, small: 0 }");
     pair.b.set_budget(nested.1, None);
     pair.b.set_budget(tenant.1, None);
-    assert_eq!(pair.b.budgets, 0);
+    assert_eq!(pair.b.windows.budgets, 0);
     pump(&mut pair, &streams, |_| true);
     pump(&mut pair, &streams, |_| false);
     assert!(unread(&pair, &streams) > budget);
@@ -138,11 +138,11 @@ fn a_budget_ends_with_its_stream() {
     let (a, b) = pair.stream();
     pair.b.set_budget(b, Some(1000));
     pair.b.set_budget(b, Some(2000));
-    assert_eq!(pair.b.budgets, 1);
+    assert_eq!(pair.b.windows.budgets, 1);
     pair.a.release(a);
     pair.b.release(b);
     pair.run();
-    assert_eq!((pair.b.len(), pair.b.budgets), (0, 0));
+    assert_eq!((pair.b.len(), pair.b.windows.budgets), (0, 0));
     pair.b.set_budget(b, Some(1));
-    assert_eq!(pair.b.budgets, 0);
+    assert_eq!(pair.b.windows.budgets, 0);
 }

@@ -76,6 +76,12 @@ enum FrameFields {
         serial: String,
         level: i8,
     },
+    Watch {
+        lsid: String,
+    },
+    Consumed {
+        lsid: String,
+    },
     Datagram {
         lsid: String,
         data: String,
@@ -141,6 +147,12 @@ impl From<&Frame<'_>> for FrameFields {
                 serial: priority.serial.to_string(),
                 level: priority.level,
             },
+            Frame::Watch(watch) => Self::Watch {
+                lsid: watch.lsid.to_string(),
+            },
+            Frame::Consumed(consumed) => Self::Consumed {
+                lsid: consumed.lsid.to_string(),
+            },
             Frame::Datagram(datagram) => Self::Datagram {
                 lsid: datagram.lsid.to_string(),
                 data: hex(datagram.data),
@@ -188,7 +200,7 @@ fn init_fields(init: &Init<'_>) -> InitFields {
     }
 }
 
-// spec: FRM-1, FRM-3, FRM-4, FRM-5, FRM-6, FRM-7, FRM-8, FRM-9
+// spec: FRM-1, FRM-3, FRM-4, FRM-5, FRM-6, FRM-7, FRM-8, FRM-9, FRM-10, FRM-11
 #[test]
 fn frames() {
     let file: FramesFile = load("frames.json");

@@ -1,0 +1,284 @@
+//! Resetting a stream with all that is below it (STR-43, STR-44).
+//!
+//! Whoever resets, and whoever receives such a RESET, goes through the subtree as it sees it, and ends both directions of each
+//! stream; what is opened below while that is under way is refused. A walk through many streams goes on in steps, so
+//! that nobody waits for it; its place is moved on when the stream there is retired.
+
+use sss_wire::Code;
+
+use super::Streams;
+use super::node::{Ending, Flags, Opener, ROOT};
+use super::state::{RecvInput, RecvState, SendInput};
+use crate::error::{CloseReason, OpenError, ReadError, WriteError};
+use crate::ids::StreamKey;
+
+/// Streams gone through in one step.
+const STEP: usize = 4096;
+
+/// Why a stream was reset with all that is below it. Kept at the uppermost stream only.
+#[derive(Debug)]
+pub(super) struct TreeReset {
+    pub(super) ending: Ending,
+    by_peer: bool,
+    /// RESET with the subtree as its scope is not acknowledged.
+    is_open: bool,
+}
+
+impl TreeReset {
+    /// Whether this host is to tell the peer.
+    pub(super) fn is_own(&self) -> bool {
+        !self.by_peer
+    }
+}
+
+/// The walks through subtrees that were reset, one after another.
+#[derive(Debug, Default)]
+pub(super) struct Walks {
+    /// The uppermost streams of those that have not begun.
+    waiting: Vec<StreamKey>,
+    /// The one under way: its uppermost stream, and the next to go through.
+    current: Option<(u32, u32)>,
+}
+
+impl Walks {
+    pub(super) fn is_idle(&self) -> bool {
+        self.current.is_none() && self.waiting.is_empty()
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+impl Streams {
+    /// Resets a stream and all streams below it, in both directions.
+    pub(crate) fn reset_tree(&mut self, key: StreamKey, code: Code, reason: &str) {
+        let index = self.held(key).filter(|_| self.failed.is_none());
+        if let Some(index) = index {
+            let ending = Ending::new(super::app::own_code(code, Code::DROPPED), reason);
+            self.begin_walk(index, ending, false);
+        }
+    }
+
+    /// The peer has reset a stream and all streams below it.
+    pub(super) fn on_tree_reset(&mut self, index: u32, ending: Ending) {
+        self.begin_walk(index, ending, true);
+    }
+
+    fn begin_walk(&mut self, top: u32, ending: Ending, by_peer: bool) {
+        let node = &self.table[top];
+        if node.has(Flags::TREE_RESET) || node.rare.as_ref().is_some_and(|r| r.tree.is_some()) {
+            return;
+        }
+        let is_known = self.table[top].has(Flags::ANNOUNCED);
+        let is_open = !by_peer && is_known;
+        self.table[top].rare_mut().tree = Some(TreeReset {
+            ending,
+            by_peer,
+            is_open,
+        });
+        if is_open {
+            self.table[top].set(Flags::RESET_DUE);
+            self.queue_end(top);
+        }
+        self.walks.waiting.push(self.table.key(top));
+        self.walk();
+    }
+
+    /// Whether [`Self::walk`] has something to do.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.walks.is_idle()
+    }
+
+    /// Goes on with the walks, for a short time.
+    pub(crate) fn walk(&mut self) {
+        for _ in 0..STEP {
+            let Some((top, at)) = self.walks.current.or_else(|| self.next_walk()) else {
+                return;
+            };
+            // Before the stream can go.
+            self.walks.current = self.table.next_in(top, at).map(|next| (top, next));
+            if !self.table[at].has(Flags::TREE_RESET) {
+                self.end_in_tree(at);
+                self.retire(at);
+            }
+        }
+    }
+
+    fn next_walk(&mut self) -> Option<(u32, u32)> {
+        loop {
+            let key = self.walks.waiting.pop()?;
+            if let Some(index) = self.table.find(key) {
+                return Some((index, index));
+            }
+        }
+    }
+
+    /// A stream without children is about to be retired.
+    pub(super) fn leave_walk(&mut self, index: u32) {
+        if let Some((top, at)) = self.walks.current
+            && at == index
+        {
+            self.walks.current = self.table.next_beyond(top, at).map(|next| (top, next));
+        }
+    }
+
+    /// Ends both directions of a stream whose subtree, or that of a stream above, was reset.
+    fn end_in_tree(&mut self, index: u32) {
+        let by_peer = self.tree_reset(index).is_some_and(|tree| tree.by_peer);
+        self.table[index].set(Flags::TREE_RESET);
+        if self.take_unaccepted(index) {
+            self.consume_opening(index);
+        }
+        if self.end_sending(index) && by_peer {
+            self.table[index].set(Flags::STOPPED_BY_PEER);
+        }
+        self.end_reading(index, by_peer);
+        self.discard_datagrams(index);
+        if !self.table[index].has(Flags::ANNOUNCED) {
+            self.forget_unannounced(index);
+        }
+        for want in Flags::EACH_WANT {
+            self.notify(index, want);
+        }
+    }
+
+    /// Nobody will ever hear of a stream that was not announced.
+    fn forget_unannounced(&mut self, index: u32) {
+        self.scheduler.deactivate(&mut self.table, index);
+        let node = &mut self.table[index];
+        node.clear(Flags::RESET_DUE.with(Flags::STOP_DUE).with(Flags::STOP_OPEN));
+        node.clear(Flags::INIT_DUE);
+        if let Some(state) = node.status.send.after(SendInput::ResetAcked) {
+            node.status.send = state;
+        }
+        if let Some(state) = node.status.recv.after(RecvInput::Size) {
+            node.status.recv = state;
+        }
+    }
+
+    /// A peer that has reset the subtree need not be told.
+    fn end_reading(&mut self, index: u32, by_peer: bool) {
+        let node = &self.table[index];
+        // Of a datagram of this host the peer says what became of it.
+        let is_own_datagram = node.has(Flags::DATAGRAM) && node.place.opener == Opener::Own;
+        if node.status.recv == RecvState::Reset || is_own_datagram || !self.end_receiving(index) {
+            return;
+        }
+        let node = &mut self.table[index];
+        node.set(Flags::TREE_RESET_READING);
+        if by_peer {
+            node.clear(Flags::STOP_DUE.with(Flags::STOP_OPEN));
+        }
+    }
+
+    /// What STOP of a stream says: how that direction was stopped, or else the code with which the subtree was reset.
+    pub(super) fn stop_ending(&self, index: u32) -> Option<(Code, &str)> {
+        let stopped = self.table[index].rare.as_ref().and_then(|r| r.stopped.as_ref());
+        match stopped {
+            Some(ending) => Some((ending.code, &*ending.reason)),
+            None => self.tree_reset(index).map(|tree| (tree.ending.code, "")),
+        }
+    }
+
+    /// The reset of a subtree that a stream is part of.
+    pub(super) fn tree_reset(&self, index: u32) -> Option<&TreeReset> {
+        let mut at = index;
+        while at != ROOT {
+            let node = &self.table[at];
+            if let Some(tree) = node.rare.as_ref().and_then(|r| r.tree.as_ref()) {
+                return Some(tree);
+            }
+            at = node.place.parent;
+        }
+        None
+    }
+
+    /// What RESET of a stream says: how that stream was reset, or else the code alone with which a stream above was.
+    pub(super) fn reset_ending(&self, index: u32) -> Option<(Code, &str)> {
+        let rare = self.table[index].rare.as_ref();
+        let tree = rare.and_then(|r| r.tree.as_ref()).filter(|tree| tree.is_own());
+        let own = tree.map(|t| &t.ending).or(rare.and_then(|r| r.aborted.as_ref()));
+        match own {
+            Some(ending) => Some((ending.code, &*ending.reason)),
+            None => self.tree_reset(index).map(|tree| (tree.ending.code, "")),
+        }
+    }
+
+    /// Whether RESET of a stream covers what is below it.
+    pub(super) fn resets_tree(&self, index: u32) -> bool {
+        let rare = self.table[index].rare.as_ref();
+        rare.and_then(|r| r.tree.as_ref()).is_some_and(TreeReset::is_own)
+    }
+
+    /// RESET with the subtree as its scope is not acknowledged.
+    pub(super) fn is_tree_reset_open(&self, index: u32) -> bool {
+        let rare = self.table[index].rare.as_ref();
+        rare.and_then(|r| r.tree.as_ref()).is_some_and(|tree| tree.is_open)
+    }
+
+    /// RESET with the subtree as its scope was acknowledged.
+    pub(super) fn on_tree_reset_acked(&mut self, key: StreamKey) {
+        let rare = self.table.find(key).and_then(|i| self.table[i].rare.as_mut());
+        if let Some(tree) = rare.and_then(|r| r.tree.as_mut()) {
+            tree.is_open = false;
+        }
+    }
+
+    /// It was lost.
+    pub(super) fn on_tree_reset_lost(&mut self, key: StreamKey) {
+        if let Some(index) = self.table.find(key).filter(|i| self.is_tree_reset_open(*i)) {
+            self.table[index].set(Flags::RESET_DUE);
+            self.queue_end(index);
+        }
+    }
+}
+
+/// What the application is told.
+impl Streams {
+    fn told(&self, index: u32) -> Option<(Code, String, bool)> {
+        let node = &self.table[index];
+        let tree = if node.has(Flags::TREE_RESET) {
+            self.tree_reset(index)?
+        } else {
+            return None;
+        };
+        Some((tree.ending.code, tree.ending.reason.to_string(), tree.by_peer))
+    }
+
+    /// Why a stream that was reset with a subtree cannot be read.
+    pub(super) fn tree_read_error(&self, index: u32) -> Option<ReadError> {
+        let is_reading = self.table[index].has(Flags::TREE_RESET_READING);
+        is_reading.then(|| self.tree_arrival_error(index)).flatten()
+    }
+
+    /// Why no datagram will come on a stream that was reset with a subtree.
+    pub(super) fn tree_arrival_error(&self, index: u32) -> Option<ReadError> {
+        let (code, reason, by_peer) = self.told(index)?;
+        Some(match by_peer {
+            true => ReadError::Reset { code, reason },
+            false => ReadError::Closed,
+        })
+    }
+
+    /// Why a stream that was reset with a subtree cannot be written, if the peer did that.
+    pub(super) fn tree_write_error(&self, index: u32) -> Option<WriteError> {
+        let (code, reason, by_peer) = self.told(index)?;
+        by_peer.then_some(WriteError::Stopped { code, reason })
+    }
+
+    /// Why no child of a stream that was reset with a subtree can be opened.
+    pub(super) fn tree_open_error(&self, index: u32) -> Option<OpenError> {
+        let (code, reason, _) = self.told(index)?;
+        Some(OpenError::Reset { code, reason })
+    }
+
+    /// Why no child of a stream that was reset with a subtree will come.
+    pub(super) fn tree_accept_error(&self, index: u32) -> Option<CloseReason> {
+        let (code, reason, by_peer) = self.told(index)?;
+        Some(match by_peer {
+            true => CloseReason::Peer { code, reason },
+            false => CloseReason::Local { code, reason },
+        })
+    }
+}

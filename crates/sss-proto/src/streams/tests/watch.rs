@@ -1,0 +1,370 @@
+//! Whether the peer's application has read everything.
+
+use sss_wire::constants::MAX_WATCHES;
+use sss_wire::frame::{Consumed, Init, Watch};
+
+use super::*;
+use crate::error::{ReadError, WriteError};
+
+fn stopped(code: Code) -> WriteError {
+    let reason = String::new();
+    WriteError::Stopped { code, reason }
+}
+
+/// A stream on which a has sent so many bytes, all of which have arrived.
+fn finished(pair: &mut Pair, bytes: usize) -> (StreamKey, StreamKey) {
+    let (a, b) = pair.stream();
+    pair.a.write_all(a, &vec![1; bytes]);
+    pair.a.finish(a).unwrap();
+    pair.run();
+    assert_eq!(pair.a.is_drained(a), Ok(true));
+    (a, b)
+}
+
+// spec: STR-47, STR-48
+#[test]
+fn consumed_is_told_when_the_last_byte_is_read() {
+    let mut pair = Pair::new();
+    let (a, b) = finished(&mut pair, 5000);
+    assert_eq!(pair.a.is_consumed(a), Ok(false));
+    pair.run();
+    assert!(pair.a.events().is_empty());
+    assert!(matches!(
+        pair.b.read(Instant::default(), b, 4999),
+        Ok(ReadOutcome::Chunk(_))
+    ));
+    while pair.b.info(b).unwrap().read < 4999 {
+        let left = 4999 - pair.b.info(b).unwrap().read as usize;
+        pair.b.read(Instant::default(), b, left).unwrap();
+    }
+    pair.run();
+    assert!(pair.a.events().is_empty());
+    assert_eq!(pair.a.is_consumed(a), Ok(false));
+    pair.b.read(Instant::default(), b, 1).unwrap();
+    pair.run();
+    assert_eq!(pair.a.events(), [StreamEvent::Consumed(a)]);
+    assert_eq!(pair.a.is_consumed(a), Ok(true));
+    assert!(!pair.a.wants(), "nothing is asked again");
+}
+
+// spec: STR-48
+#[test]
+fn an_empty_direction_is_consumed_when_its_end_is_seen() {
+    let mut pair = Pair::new();
+    let (a, b) = finished(&mut pair, 0);
+    assert_eq!(pair.a.is_consumed(a), Ok(false));
+    pair.run();
+    assert!(pair.a.events().is_empty());
+    assert_eq!(pair.b.read_now(b), Ok(ReadOutcome::End));
+    pair.run();
+    assert_eq!(pair.a.is_consumed(a), Ok(true));
+}
+
+// spec: STR-47, STR-48
+#[test]
+fn what_was_read_before_the_question_is_answered_at_once_and_also_when_nothing_is_left() {
+    for is_released in [false, true] {
+        let mut pair = Pair::new();
+        let (a, b) = finished(&mut pair, 100);
+        assert_eq!(pair.b.read_all(b).0.len(), 100);
+        if is_released {
+            pair.b.finish(b).unwrap();
+            pair.run();
+            pair.b.release(b);
+            pair.run();
+            assert_eq!(pair.b.len(), 0);
+        }
+        assert_eq!(pair.a.is_consumed(a), Ok(false));
+        let question = pair.a.packet(ROOM).unwrap();
+        let lsid = pair.a.lsid_of(a);
+        assert_eq!(question.frames(), [Frame::Watch(Watch { lsid })]);
+        pair.b.take(&question).unwrap();
+        let answer = pair.b.packet(ROOM).unwrap();
+        assert_eq!(answer.frames(), [Frame::Consumed(Consumed { lsid })]);
+        // Both are reliable, and harmless when they come twice.
+        pair.a.lost(&question);
+        pair.b.lost(&answer);
+        let (question, answer) = (pair.a.packet(ROOM).unwrap(), pair.b.packet(ROOM).unwrap());
+        assert_eq!(question.frames(), [Frame::Watch(Watch { lsid })]);
+        assert_eq!(answer.frames(), [Frame::Consumed(Consumed { lsid })]);
+        pair.b.take(&question).unwrap();
+        pair.a.take(&answer).unwrap();
+        pair.run();
+        assert_eq!(pair.a.is_consumed(a), Ok(true));
+        assert_eq!(pair.a.control.watches.asked(), 0);
+    }
+}
+
+// spec: STR-49
+#[test]
+fn who_lets_go_without_reading_says_so_even_if_all_had_arrived() {
+    for bytes_read in [0, 99, 100] {
+        let mut pair = Pair::new();
+        let (a, b) = finished(&mut pair, 100);
+        // Asked before, or only afterwards.
+        for is_asked_before in [true, false] {
+            if is_asked_before {
+                assert_eq!(pair.a.is_consumed(a), Ok(false));
+                pair.run();
+            }
+        }
+        pair.b.finish(b).unwrap();
+        if bytes_read > 0 {
+            pair.b.read(Instant::default(), b, bytes_read).unwrap();
+        }
+        pair.b.release(b);
+        pair.run();
+        assert_eq!(pair.b.len(), 0, "retired once the STOP has arrived");
+        let expected = if bytes_read == 100 {
+            Ok(true)
+        } else {
+            Err(stopped(Code::UNREAD))
+        };
+        assert_eq!(pair.a.is_consumed(a), expected);
+        assert_eq!(pair.a.events(), [StreamEvent::Consumed(a)]);
+        assert_eq!(pair.a.is_drained(a), Ok(true), "it was delivered all the same");
+    }
+}
+
+// spec: STR-49
+#[test]
+fn a_stop_of_what_was_delivered_is_remembered_until_somebody_asks() {
+    let mut pair = Pair::new();
+    let (a, b) = finished(&mut pair, 100);
+    pair.b.stop(b, Code::app(3), "enough");
+    pair.run();
+    let error = pair.a.is_consumed(a);
+    let reason = "enough".to_owned();
+    let code = Code::app(3);
+    assert_eq!(error, Err(WriteError::Stopped { code, reason }));
+    assert!(!pair.a.wants());
+    // What was consumed stays consumed.
+    let (a, b) = finished(&mut pair, 100);
+    assert_eq!(pair.a.is_consumed(a), Ok(false));
+    assert_eq!(pair.b.read_all(b).1, Ok(ReadOutcome::End));
+    pair.run();
+    let lsid = pair.a.lsid_of(a);
+    pair.a.forged(&stop_frame(lsid)).unwrap();
+    assert_eq!(pair.a.is_consumed(a), Ok(true));
+}
+
+// spec: STR-47
+#[test]
+fn a_direction_that_is_reset_or_lost_is_never_consumed() {
+    let mut pair = Pair::new();
+    let (a, _) = pair.stream();
+    let [own, tree] = [0; 2].map(|_| pair.stream());
+    for key in [a, own.0, tree.0] {
+        pair.a.write_all(key, &[0; 100]);
+        assert_eq!(pair.a.is_consumed(key), Ok(false));
+    }
+    pair.run();
+    pair.a.reset(own.0, Code::app(1), "");
+    assert_eq!(pair.a.events(), [StreamEvent::Consumed(own.0)]);
+    assert_eq!(pair.a.is_consumed(own.0), Err(WriteError::Closed));
+    // All of it was delivered, and nobody has read it.
+    pair.a.finish(tree.0).unwrap();
+    pair.run();
+    pair.b.reset_tree(tree.1, Code::app(2), "");
+    pair.run();
+    assert!(pair.a.events().contains(&StreamEvent::Consumed(tree.0)));
+    assert_eq!(pair.a.is_consumed(tree.0), Err(stopped(Code::app(2))));
+    let reason = CloseReason::PeerRestarted;
+    pair.a.fail_all(&reason);
+    assert_eq!(pair.a.is_consumed(a), Err(WriteError::Lost(reason)));
+}
+
+// spec: STR-48, STR-49
+#[test]
+fn a_tree_reset_by_the_reader_never_looks_like_reading() {
+    // The stream retires at the reader before the peer has heard of the reset of the tree.
+    let mut pair = Pair::new();
+    let top = pair.stream();
+    let (child_a, child_b) = pair.child(top);
+    pair.a.write_all(child_a, b"unread");
+    pair.a.finish(child_a).unwrap();
+    pair.b.finish(child_b).unwrap();
+    pair.run();
+    pair.b.release(child_b);
+    let (child_a, child_b) = {
+        let both = pair.child(top);
+        pair.a.write_all(both.0, b"unread");
+        pair.a.finish(both.0).unwrap();
+        pair.b.finish(both.1).unwrap();
+        pair.run();
+        both
+    };
+    pair.b.reset_tree(top.1, Code::app(2), "");
+    pair.b.release(child_b);
+    let lost = pair.b.packet(ROOM).unwrap();
+    assert_eq!(pair.a.is_consumed(child_a), Ok(false));
+    let question = pair.a.packet(ROOM).unwrap();
+    pair.b.take(&question).unwrap();
+    pair.b.lost(&lost);
+    pair.run();
+    assert_eq!(pair.a.is_consumed(child_a), Err(stopped(Code::app(2))));
+}
+
+// spec: STR-47
+#[test]
+fn the_question_waits_until_the_peer_knows_the_stream() {
+    let mut pair = Pair::new();
+    let key = pair.a.open_top_level("svc", "v1").unwrap();
+    pair.a.finish(key).unwrap();
+    assert_eq!(pair.a.is_consumed(key), Ok(false));
+    let init = pair.a.packet(ROOM).unwrap();
+    assert_eq!(init.frames().len(), 1);
+    assert!(pair.a.packet(ROOM).is_none());
+    pair.b.take(&init).unwrap();
+    pair.a.acked(&init);
+    assert!(matches!(pair.a.packet(ROOM).unwrap().frames()[..], [Frame::Watch(_)]));
+}
+
+// spec: STR-48
+#[test]
+fn refused_streams_are_never_consumed() {
+    // Refused without being kept, while the refusal is under way.
+    let mut pair = Pair::new();
+    let (a, b) = finished(&mut pair, 0);
+    pair.b.finish(b).unwrap();
+    assert_eq!(pair.b.read_now(b), Ok(ReadOutcome::End));
+    pair.b.release(b);
+    pair.run();
+    let child = pair.a.open_substream(a).unwrap();
+    pair.a.finish(child).unwrap();
+    assert_eq!(pair.a.is_consumed(child), Ok(false));
+    let init = pair.a.packet(ROOM).unwrap();
+    pair.b.take(&init).unwrap();
+    pair.a.acked(&init);
+    let refusal = pair.b.packet(ROOM).unwrap();
+    let question = pair.a.packet(ROOM).unwrap();
+    assert!(matches!(question.frames()[..], [Frame::Watch(_)]));
+    pair.b.take(&question).unwrap();
+    assert!(pair.b.packet(ROOM).is_none(), "the refusal is the answer");
+    pair.b.lost(&refusal);
+    pair.run();
+    let refused = WriteError::Refused(crate::refusal::Refusal::ParentGone);
+    assert_eq!(pair.a.is_consumed(child), Err(refused));
+    // Empty, finished, and refused.
+    let key = pair.a.open_top_level("svc", "v1").unwrap();
+    pair.a.finish(key).unwrap();
+    assert_eq!(pair.a.is_consumed(key), Ok(false));
+    pair.run();
+    let incoming = pair.b.take_incoming().unwrap();
+    pair.b.refuse(incoming.key, Code::REFUSED_SERVICE);
+    pair.run();
+    assert!(matches!(
+        pair.a.is_consumed(key),
+        Err(WriteError::Stopped { .. } | WriteError::Refused(_))
+    ));
+}
+
+// spec: FRM-11, STR-8, STR-48
+#[test]
+fn questions_and_answers_that_cannot_be() {
+    let state = |result: Result<(), ProtocolError>| assert_eq!(result.unwrap_err().code, Code::STREAM_STATE);
+    let mut pair = Pair::new();
+    pair.stream();
+    state(pair.b.forged(&Frame::Watch(Watch { lsid: 3 })));
+    state(pair.b.forged(&Frame::Watch(Watch { lsid: 2 })));
+    state(pair.b.forged(&Frame::Consumed(Consumed { lsid: 3 })));
+    // An end that was not sent.
+    state(pair.b.forged(&Frame::Consumed(Consumed { lsid: 1 })));
+    // Of a datagram.
+    let kind = InitKind::Datagram { size: 100_000 };
+    let init = Some(Init { parent: 1, kind });
+    pair.b.forged(&stream_frame(3, init, 0, &[0; 100], false)).unwrap();
+    state(pair.b.forged(&Frame::Watch(Watch { lsid: 3 })));
+    state(pair.b.forged(&Frame::Consumed(Consumed { lsid: 3 })));
+    // An answer to no question.
+    let mut pair = Pair::new();
+    let (a, b) = finished(&mut pair, 10);
+    let lsid = pair.a.lsid_of(a);
+    pair.a.forged(&Frame::Consumed(Consumed { lsid })).unwrap();
+    assert_eq!(pair.a.is_consumed(a), Ok(false));
+    pair.a.reset(a, Code::app(1), "");
+    assert_eq!(pair.b.read_all(b).0.len(), 10);
+}
+
+// spec: STR-48
+#[test]
+fn a_storm_of_questions_is_bounded() {
+    let mut pair = Pair::new();
+    let (a, b) = finished(&mut pair, 0);
+    assert_eq!(pair.b.read_now(b), Ok(ReadOutcome::End));
+    let lsid = pair.a.lsid_of(a);
+    let mut asked = 0;
+    let refused = loop {
+        match pair.b.forged(&Frame::Watch(Watch { lsid })) {
+            Ok(()) => asked += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((asked, refused.code), (4 * MAX_WATCHES, Code::LIMIT));
+    // Of an unread stream the question is kept once.
+    let (a, _) = finished(&mut pair, 10);
+    let lsid = pair.a.lsid_of(a);
+    let mut other = pair.b;
+    let before = other.control.watches.answers();
+    for _ in 0..1000 {
+        let _ = other.forged(&Frame::Watch(Watch { lsid }));
+    }
+    assert_eq!(other.control.watches.answers(), before);
+}
+
+// spec: STR-47
+#[test]
+fn so_many_questions_and_no_more_are_open_at_a_time() {
+    let mut pair = Pair::with_root(1 << 30);
+    let count = MAX_WATCHES + 10;
+    let keys: Vec<_> = (0..count)
+        .map(|_| pair.a.open_top_level("svc", "v1").unwrap())
+        .collect();
+    pair.run();
+    let accepted: Vec<_> = std::iter::from_fn(|| pair.b.accept_any()).collect();
+    assert_eq!(accepted.len(), count);
+    for key in &keys {
+        pair.a.finish(*key).unwrap();
+        assert_eq!(pair.a.is_consumed(*key), Ok(false));
+    }
+    pair.run();
+    assert_eq!(pair.a.control.watches.asked(), MAX_WATCHES);
+    assert!(!pair.a.wants());
+    for key in accepted.iter().take(20) {
+        assert_eq!(pair.b.read_now(*key), Ok(ReadOutcome::End));
+    }
+    pair.run();
+    assert_eq!(pair.a.control.watches.asked(), MAX_WATCHES - 10);
+    let events = pair.a.events();
+    assert_eq!(events.len(), 20);
+    for key in &keys {
+        pair.a.release(*key);
+    }
+    assert_eq!(pair.a.control.watches.asked(), 0, "who lets go asks no more");
+}
+
+// spec: STR-47
+#[test]
+fn reading_while_the_question_is_under_way_loses_no_answer() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.stream();
+    assert_eq!(pair.a.is_consumed(a), Ok(false));
+    pair.a.write_all(a, &[1; 1000]);
+    let both = pair.a.packet(ROOM).unwrap();
+    assert!(matches!(both.frames()[..], [Frame::Watch(_), Frame::Stream(_)]));
+    pair.b.take(&both).unwrap();
+    assert_eq!(pair.b.read_all(b).0.len(), 1000);
+    assert_eq!(pair.b.read_now(b), Ok(ReadOutcome::Blocked));
+    pair.a.finish(a).unwrap();
+    // The end comes after everything was read.
+    let fin = pair.a.packet(ROOM).unwrap();
+    pair.b.take(&fin).unwrap();
+    let answer = pair.b.packet(ROOM).unwrap();
+    assert!(matches!(answer.frames()[..], [Frame::Consumed(_)]));
+    pair.a.take(&answer).unwrap();
+    assert_eq!(pair.a.is_consumed(a), Ok(true), "before anything is acknowledged");
+    assert_eq!(pair.b.read_now(b), Ok(ReadOutcome::End));
+    assert_eq!(pair.b.read_now(b), Ok(ReadOutcome::End));
+    pair.b.release(b);
+    assert!(matches!(pair.b.read_now(b), Err(ReadError::Closed)));
+}

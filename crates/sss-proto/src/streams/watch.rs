@@ -1,0 +1,288 @@
+//! Whether the peer's application has read a direction to its end (STR-47 to STR-49).
+//!
+//! The sender asks with WATCH; the receiver answers with CONSUMED when its application has read everything, or with STOP. The
+//! answer needs no state: a stream that is retired was read to its end, or else its sender was told.
+
+use std::collections::VecDeque;
+
+use sss_wire::Code;
+use sss_wire::constants::MAX_WATCHES;
+use sss_wire::frame::{Consumed, Watch};
+
+use super::Streams;
+use super::node::{Ending, Flags, Node, Opener};
+use super::queue::KeyQueue;
+use super::state::{RecvState, SendState};
+use crate::error::{ProtocolError, WriteError};
+use crate::ids::StreamKey;
+use crate::packet::PacketWriter;
+use crate::refusal::Refusal;
+use crate::token::Token;
+
+/// Answers that wait to be sent, at most: more than the questions that a peer may ask, because some are asked again.
+const MAX_ANSWERS: usize = 4 * MAX_WATCHES;
+
+/// What is known of whether the peer's application has read a direction to its end.
+#[derive(Debug, Default)]
+pub(super) enum Watching {
+    /// Nobody has asked.
+    #[default]
+    Not,
+    /// WATCH is to be sent.
+    Due,
+    /// WATCH was sent, and no answer has come.
+    Asked,
+    /// It has.
+    Consumed,
+    /// It has not, and never will: it stopped the direction after all had arrived.
+    Unread(Ending),
+}
+
+/// Questions and answers under way.
+#[derive(Debug, Default)]
+pub(super) struct Watches {
+    /// Streams with WATCH due.
+    due: KeyQueue,
+    /// How many questions have no answer.
+    asked: usize,
+    /// LSIDs of streams for which CONSUMED is to be sent.
+    answers: VecDeque<u64>,
+}
+
+impl Watches {
+    /// Whether there is nothing to be sent.
+    pub(super) fn is_idle(&self) -> bool {
+        (self.due.is_empty() || self.asked >= MAX_WATCHES) && self.answers.is_empty()
+    }
+
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// CONSUMED for a stream is to be sent, again or for the first time.
+    pub(super) fn answer(&mut self, lsid: u64) {
+        self.answers.push_back(lsid);
+    }
+}
+
+/// The sender of a direction.
+impl Streams {
+    /// Whether the peer's application has read everything that was sent, to the end. On `Ok(false)`, an event follows.
+    ///
+    /// # Errors
+    /// If it never will.
+    pub(crate) fn is_consumed(&mut self, key: StreamKey) -> Result<bool, WriteError> {
+        let index = self.held(key).ok_or(WriteError::Closed)?;
+        let node = &self.table[index];
+        match node.rare.as_ref().map(|r| &r.watching) {
+            Some(Watching::Consumed) => return Ok(true),
+            Some(Watching::Unread(ending)) => {
+                let refusal = Refusal::from_code(ending.code).filter(|_| node.place.opener == Opener::Own);
+                let (code, reason) = (ending.code, ending.reason.to_string());
+                return Err(refusal.map_or(WriteError::Stopped { code, reason }, WriteError::Refused));
+            }
+            _ => {}
+        }
+        if node.has(Flags::TREE_RESET) || matches!(node.status.send, SendState::Resetting | SendState::Aborted) {
+            return Err(self.aborted(index));
+        }
+        if let Some(reason) = &self.failed {
+            return Err(WriteError::Lost(reason.clone()));
+        }
+        let node = &mut self.table[index];
+        node.set(Flags::WANT_CONSUMED);
+        let watching = &mut node.rare_mut().watching;
+        if matches!(watching, Watching::Not) {
+            *watching = Watching::Due;
+            self.queue_watch(index);
+        }
+        Ok(false)
+    }
+
+    /// Queues WATCH, if it is due and the peer is known to know the stream (STR-8).
+    pub(super) fn queue_watch(&mut self, index: u32) {
+        let node = &self.table[index];
+        let is_due = node.rare.as_ref().is_some_and(|r| matches!(r.watching, Watching::Due));
+        if is_due && node.has(Flags::INIT_ACKED) {
+            let (table, key) = (&self.table, self.table.key(index));
+            self.control
+                .watches
+                .due
+                .push(key, |k| is_watch_due(table.find(k).map(|i| &table[i])));
+        }
+    }
+
+    /// The question is answered, or nobody wants to know any more.
+    fn end_watch(&mut self, index: u32, now: Watching) {
+        let Some(rare) = self.table[index].rare.as_mut() else {
+            return;
+        };
+        if let Watching::Asked = std::mem::replace(&mut rare.watching, now) {
+            self.control.watches.asked = self.control.watches.asked.saturating_sub(1);
+        }
+    }
+
+    /// A direction is reset, or its stream is let go of: nobody waits for an answer.
+    pub(super) fn give_up_watch(&mut self, index: u32) {
+        let rare = self.table[index].rare.as_ref();
+        if rare.is_some_and(|r| matches!(r.watching, Watching::Due | Watching::Asked)) {
+            self.end_watch(index, Watching::Not);
+            self.notify(index, Flags::WANT_CONSUMED);
+        }
+    }
+
+    /// STOP has come for a direction of which all is acknowledged (STR-49).
+    pub(super) fn on_late_stop(&mut self, index: u32, ending: Ending) {
+        let node = &self.table[index];
+        let is_known = node
+            .rare
+            .as_ref()
+            .is_some_and(|r| matches!(r.watching, Watching::Consumed | Watching::Unread(_)));
+        if node.status.send == SendState::Done && node.has(Flags::HELD) && !is_known {
+            self.table[index].rare_mut();
+            self.end_watch(index, Watching::Unread(ending));
+            self.notify(index, Flags::WANT_CONSUMED);
+        }
+    }
+
+    /// CONSUMED.
+    ///
+    /// # Errors
+    /// If the peer broke a rule.
+    pub(crate) fn on_consumed(&mut self, lsid: u64) -> Result<(), ProtocolError> {
+        let Some(index) = self.known(lsid)? else {
+            return Ok(());
+        };
+        let node = &self.table[index];
+        // STR-48
+        if node.status.send == SendState::Open || node.has(Flags::DATAGRAM) {
+            return Err(ProtocolError::new(
+                Code::STREAM_STATE,
+                "an end that was not sent cannot be read",
+            ));
+        }
+        let is_asked = node
+            .rare
+            .as_ref()
+            .is_some_and(|r| matches!(r.watching, Watching::Due | Watching::Asked));
+        if is_asked && matches!(node.status.send, SendState::Finishing | SendState::Done) {
+            self.end_watch(index, Watching::Consumed);
+            self.notify(index, Flags::WANT_CONSUMED);
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_watch_lost(&mut self, key: StreamKey) {
+        let Some(index) = self.table.find(key) else {
+            return;
+        };
+        let is_asked = self.table[index]
+            .rare
+            .as_ref()
+            .is_some_and(|r| matches!(r.watching, Watching::Asked));
+        if is_asked {
+            self.end_watch(index, Watching::Due);
+            self.queue_watch(index);
+        }
+    }
+}
+
+fn is_watch_due(node: Option<&Node>) -> bool {
+    let rare = node.and_then(|n| n.rare.as_ref());
+    rare.is_some_and(|r| matches!(r.watching, Watching::Due))
+}
+
+/// The receiver of a direction.
+impl Streams {
+    /// WATCH.
+    ///
+    /// # Errors
+    /// If the peer broke a rule.
+    pub(crate) fn on_watch(&mut self, lsid: u64) -> Result<(), ProtocolError> {
+        if self.failed.is_some() {
+            return Ok(());
+        }
+        match self.known(lsid)? {
+            Some(index) if self.table[index].has(Flags::DATAGRAM) => {
+                return Err(ProtocolError::new(Code::STREAM_STATE, "WATCH of a datagram stream"));
+            }
+            Some(index) => {
+                self.table[index].set(Flags::WATCHED);
+                self.answer_watch(index);
+            }
+            // Its refusal tells.
+            None if self.control.is_refusing(lsid) => {}
+            None => self.control.watches.answer(lsid),
+        }
+        if self.control.watches.answers.len() > MAX_ANSWERS {
+            return Err(ProtocolError::new(
+                Code::LIMIT,
+                "too many questions whether streams were read",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Answers if the peer has asked and everything was read (STR-48).
+    pub(super) fn answer_watch(&mut self, index: u32) {
+        if self.table[index].has(Flags::WATCHED) && is_read_to_end(&self.table[index]) {
+            self.table[index].clear(Flags::WATCHED);
+            self.control.watches.answer(self.lsid(index));
+        }
+    }
+}
+
+/// Whether the application has read all bytes of a direction of which there is at least one, or was told its end.
+fn is_read_to_end(node: &Node) -> bool {
+    let rare = node.rare.as_ref();
+    let ended_early =
+        node.has(Flags::TREE_RESET_READING) || rare.is_some_and(|r| r.stopped.is_some() || r.reset.is_some());
+    match node.status.recv {
+        RecvState::Done => !ended_early,
+        RecvState::Complete => node.recv.unread() == 0 && node.recv.received > 0,
+        _ => false,
+    }
+}
+
+/// Going down.
+impl Streams {
+    /// WATCH and CONSUMED. Returns whether everything did fit.
+    pub(super) fn write_watches(&mut self, packet: &mut PacketWriter<'_>) -> bool {
+        while let Some(lsid) = self.control.watches.answers.front().copied() {
+            let frame = Consumed { lsid };
+            if frame.encoded_len() > packet.remaining() {
+                return false;
+            }
+            frame.encode(packet.eliciting());
+            packet.remember(Token::Consumed { lsid });
+            self.control.watches.answers.pop_front();
+        }
+        while self.control.watches.asked < MAX_WATCHES
+            && let Some(key) = self.control.watches.due.front()
+        {
+            if let Some(index) = self.table.find(key).filter(|i| is_watch_due(Some(&self.table[*i]))) {
+                let frame = Watch { lsid: self.lsid(index) };
+                if frame.encoded_len() > packet.remaining() {
+                    return false;
+                }
+                frame.encode(packet.eliciting());
+                packet.remember(Token::Watch(key));
+                self.table[index].rare_mut().watching = Watching::Asked;
+                self.control.watches.asked += 1;
+            }
+            self.control.watches.due.pop();
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+impl Watches {
+    pub(super) fn asked(&self) -> usize {
+        self.asked
+    }
+
+    pub(super) fn answers(&self) -> usize {
+        self.answers.len()
+    }
+}
