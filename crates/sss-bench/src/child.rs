@@ -72,7 +72,9 @@ pub(crate) fn serve() -> Outcome<()> {
     thread::spawn(move || answer(&counted));
     let runtime = runtime(setup.backend)?;
     match setup.backend {
-        Backend::Sss | Backend::SssTuned | Backend::SssDedicated => runtime.block_on(serving::<sss::Sss>(&setup, work)),
+        Backend::Sss | Backend::SssTuned | Backend::SssDedicated | Backend::SssDeep => {
+            runtime.block_on(serving::<sss::Sss>(&setup, work))
+        }
         Backend::QuinnRing | Backend::QuinnRingTuned | Backend::QuinnAws | Backend::QuinnAwsTuned => {
             runtime.block_on(serving::<quinn::Quinn>(&setup, work))
         }
@@ -114,7 +116,9 @@ pub(crate) fn client() -> Outcome<()> {
     });
     let runtime = runtime(setup.backend)?;
     let quantiles = match setup.backend {
-        Backend::Sss | Backend::SssTuned | Backend::SssDedicated => runtime.block_on(measuring::<sss::Sss>(&setup)),
+        Backend::Sss | Backend::SssTuned | Backend::SssDedicated | Backend::SssDeep => {
+            runtime.block_on(measuring::<sss::Sss>(&setup))
+        }
         Backend::QuinnRing | Backend::QuinnRingTuned | Backend::QuinnAws | Backend::QuinnAwsTuned => {
             runtime.block_on(measuring::<quinn::Quinn>(&setup))
         }

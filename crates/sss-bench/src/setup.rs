@@ -18,6 +18,8 @@ pub(crate) enum Backend {
     SssTuned,
     /// libsss with its driver on a thread of its own, on the multi-thread runtime
     SssDedicated,
+    /// libsss on the current_thread runtime, requests 16 levels below the stream of the connection
+    SssDeep,
     /// quinn with ring, default settings
     QuinnRing,
     /// quinn with ring, tuned: current_thread, large socket buffers and windows, MTU 1452 from the start
@@ -36,7 +38,8 @@ impl Backend {
     /// The backends of a run that names none.
     pub(crate) fn usual() -> Vec<Self> {
         let all = Self::value_variants().iter().copied();
-        all.filter(|backend| *backend != Self::SssDedicated).collect()
+        all.filter(|backend| !matches!(backend, Self::SssDedicated | Self::SssDeep))
+            .collect()
     }
 
     /// Name on the command line and in reports.
@@ -46,21 +49,21 @@ impl Backend {
 
     /// Whether this is the library that the others are compared with.
     pub(crate) fn is_sss(self) -> bool {
-        matches!(self, Self::Sss | Self::SssTuned | Self::SssDedicated)
+        matches!(self, Self::Sss | Self::SssTuned | Self::SssDedicated | Self::SssDeep)
     }
 
     /// Whether both processes use the `current_thread` runtime and raised limits.
     pub(crate) fn is_tuned(self) -> bool {
         matches!(
             self,
-            Self::SssTuned | Self::QuinnRingTuned | Self::QuinnAwsTuned | Self::YamuxTuned
+            Self::SssTuned | Self::SssDeep | Self::QuinnRingTuned | Self::QuinnAwsTuned | Self::YamuxTuned
         )
     }
 
     /// Which group of peers a ratio may be taken against.
     pub(crate) fn family(self) -> Family {
         match self {
-            Self::Sss | Self::SssTuned | Self::SssDedicated => Family::Sss,
+            Self::Sss | Self::SssTuned | Self::SssDedicated | Self::SssDeep => Family::Sss,
             Self::QuinnRing | Self::QuinnAws => Family::Quinn,
             Self::QuinnRingTuned | Self::QuinnAwsTuned => Family::QuinnTuned,
             Self::Yamux | Self::YamuxTuned => Family::Yamux,

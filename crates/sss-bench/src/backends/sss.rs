@@ -12,6 +12,8 @@ use crate::transport::{Connection, Dialer, Listener, Stream, Transport};
 
 const SERVICE: &str = "bench";
 const PROTOCOL: &str = "1";
+/// Levels of the deep tree.
+const DEPTH: usize = 16;
 
 /// libsss. A connection is a channel with one top-level stream; its streams are substreams of that one.
 pub(crate) struct Sss;
@@ -27,7 +29,8 @@ impl Transport for Sss {
             socket: host.local_addr(),
             credential: host.eid().to_string().into_bytes(),
         };
-        Ok((SssListener(server), address))
+        let depth = levels(setup);
+        Ok((SssListener { server, depth }, address))
     }
 
     async fn dialer(setup: &Setup, address: &Address) -> Outcome<Self::Dialer> {
@@ -55,20 +58,33 @@ fn builder(setup: &Setup) -> HostBuilder {
     }
 }
 
+/// Streams between the top-level one and those that are measured.
+fn levels(setup: &Setup) -> usize {
+    if setup.backend == Backend::SssDeep { DEPTH } else { 0 }
+}
+
 /// The server's host listening for the service.
-pub(crate) struct SssListener(Server);
+pub(crate) struct SssListener {
+    server: Server,
+    depth: usize,
+}
 
 impl Listener for SssListener {
     type Connection = SssConnection;
-    type Incoming = SssConnection;
+    type Incoming = (::sss::Stream, usize);
 
-    async fn accept(&mut self) -> Outcome<SssConnection> {
-        let (stream, _) = self.0.accept().await?;
-        Ok(SssConnection(stream))
+    async fn accept(&mut self) -> Outcome<Self::Incoming> {
+        let (stream, _) = self.server.accept().await?;
+        Ok((stream, self.depth))
     }
 
-    async fn establish(incoming: SssConnection) -> Outcome<SssConnection> {
-        Ok(incoming)
+    async fn establish((top, depth): Self::Incoming) -> Outcome<SssConnection> {
+        let mut chain = vec![top];
+        for _ in 0..depth {
+            let deepest = chain.last().ok_or("a chain of streams has an end")?;
+            chain.push(deepest.accept_substream().await?);
+        }
+        Ok(SssConnection(chain))
     }
 }
 
@@ -86,7 +102,12 @@ impl Dialer for SssDialer {
     /// Returns before the channel is established: what is written first travels in the third packet of the negotiation.
     async fn dial(&self) -> Outcome<SssConnection> {
         let connect = self.host.connect(self.eid, SERVICE, PROTOCOL).hint(self.server);
-        Ok(SssConnection(connect.open()?))
+        let mut chain = vec![connect.open()?];
+        for _ in 0..levels(&self.setup) {
+            let deepest = chain.last().ok_or("a chain of streams has an end")?;
+            chain.push(deepest.open_substream()?);
+        }
+        Ok(SssConnection(chain))
     }
 
     async fn sibling(&self) -> Outcome<Self> {
@@ -99,22 +120,28 @@ impl Dialer for SssDialer {
     }
 }
 
-/// The top-level stream of a channel.
-pub(crate) struct SssConnection(::sss::Stream);
+/// The top-level stream of a channel, and those below it down to the one whose children are measured.
+pub(crate) struct SssConnection(Vec<::sss::Stream>);
+
+impl SssConnection {
+    fn deepest(&self) -> Outcome<&::sss::Stream> {
+        Ok(self.0.last().ok_or("a chain of streams has an end")?)
+    }
+}
 
 impl Connection for SssConnection {
     type Stream = SssStream;
 
     async fn open(&self) -> Outcome<SssStream> {
-        Ok(SssStream(self.0.open_substream()?))
+        Ok(SssStream(self.deepest()?.open_substream()?))
     }
 
     async fn accept(&self) -> Option<SssStream> {
-        self.0.accept_substream().await.ok().map(SssStream)
+        self.deepest().ok()?.accept_substream().await.ok().map(SssStream)
     }
 
     async fn close(self) -> Outcome<()> {
-        self.0.peer().close(0, "");
+        self.deepest()?.peer().close(0, "");
         Ok(())
     }
 }
