@@ -126,7 +126,12 @@ impl Sending {
     }
 
     pub(crate) fn shutdown(&mut self, link: &Link) -> io::Result<()> {
-        self.finish_once(link).map_err(Into::into)
+        match self.finish_once(link) {
+            // A peer that was through with the stream, and so did not read the end, is no failure of protocols that close
+            // connections as TCP does: whoever comes second always meets it.
+            Err(WriteError::Stopped { code, .. }) if code == Code::UNREAD => Ok(()),
+            result => result.map_err(Into::into),
+        }
     }
 }
 
@@ -286,7 +291,8 @@ macro_rules! sending_methods {
                 std::task::Poll::Ready(Ok(()))
             }
 
-            /// Finishes the stream. Does not wait for the peer.
+            /// Finishes the stream. Does not wait for the peer, and is no error if the peer has dropped the stream: that
+            /// everything has arrived is told by `close` and `drained` only.
             fn poll_shutdown(
                 self: std::pin::Pin<&mut Self>,
                 _cx: &mut std::task::Context<'_>,

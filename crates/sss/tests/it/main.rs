@@ -19,3 +19,4 @@ mod priorities;
 mod records;
 mod streams;
 mod subtrees;
+mod tokio_io;
