@@ -14,6 +14,7 @@ use crate::connect::Connect;
 use crate::driver::{SocketStats, addresses, closing, socket};
 use crate::error::{HostCloseError, ProbeError};
 use crate::peer::Peer;
+use crate::peer_service::{PeerService, PeerServiceError};
 use crate::server::Server;
 use crate::shared::{Handle, Phase, Shared};
 
@@ -67,6 +68,14 @@ impl Host {
     pub fn listen(&self, service: &str, protocol: &str) -> Result<Server, ListenError> {
         let id = self.handle.call(|inner, _| inner.core.listen(service, protocol))?;
         Ok(Server::new(Arc::clone(&self.handle), id, service, protocol))
+    }
+
+    /// Offers `service`, spoken as `protocol`, to peers that offer it too, and keeps one conversation with each.
+    ///
+    /// # Errors
+    /// If the service cannot be offered (see [`Self::listen`]), or this is not called within a Tokio runtime.
+    pub fn peer_service(&self, service: &str, protocol: &str) -> Result<PeerService, PeerServiceError> {
+        PeerService::new(self, service, protocol)
     }
 
     /// Opens a stream to a service of the host `eid`: over the channel there is, or by negotiating one.

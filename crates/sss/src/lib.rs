@@ -51,6 +51,16 @@
 //! Streams with the same parent share equally what can be sent, until [`Stream::set_priority`] lets one go before others.
 //! [`Stream::request_priority`] asks the peer to do that for what it sends.
 //!
+//! # Peers that are equals
+//!
+//! [`Host::peer_service`] keeps one conversation with each peer, whichever side begins it, and tells who is there.
+//!
+//! # Tokio
+//!
+//! A [`Stream`] is `AsyncRead + AsyncWrite + Unpin + Send`, and so are its halves, each for its direction: hyper, tonic,
+//! `copy_bidirectional` and all that is built on these traits take it as it is. The stream's own `read_to_end`, `read_exact` and `write_all` win over those
+//! of `AsyncReadExt` and `AsyncWriteExt`; name the trait where these are meant: `AsyncReadExt::read_to_end(&mut stream, &mut buffer)`.
+//!
 //! # Errors
 //!
 //! Streams outlive the channels that carry them. A peer that cannot be reached is no error: its streams wait
@@ -74,6 +84,7 @@ mod host;
 mod identity;
 mod link;
 mod peer;
+mod peer_service;
 mod server;
 mod shared;
 mod stream;
@@ -89,6 +100,7 @@ pub use host::Host;
 pub use identity::Identity;
 pub use link::LinkWatch;
 pub use peer::Peer;
+pub use peer_service::{AttemptError, OfflineReason, PeerEvent, PeerService, PeerServiceError};
 pub use server::Server;
 pub use stream::{Receipt, RecordReader, RecordWriter, RecvHalf, SendDatagram, SendHalf, SendTracked, Stream};
 

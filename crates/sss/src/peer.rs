@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use sss_proto::{ChannelInfo, CloseReason, DatagramStats, LinkStatus, PeerId, TreeNode};
+use sss_proto::{ChannelInfo, CloseReason, DatagramStats, LinkStatus, PeerId, StreamId, TreeNode};
 use sss_wire::{Code, Eid};
 
 use crate::driver::closing::forgotten;
@@ -96,6 +96,20 @@ impl Peer {
             inner.core.disconnect(now, self.id, Code::app(code), reason);
             inner.want_driver();
         });
+    }
+
+    /// Ends both directions of a stream, whoever holds it.
+    pub(crate) fn end_stream(&self, stream: StreamId, code: Code) {
+        let mut wakes = Vec::new();
+        self.handle.call(|inner, _| {
+            inner.core.reset(stream, code, "");
+            inner.core.stop(stream, code, "");
+            inner.waiters.wake_waiting_for(stream, &mut wakes);
+            inner.want_driver();
+        });
+        for waker in wakes {
+            waker.wake();
+        }
     }
 
     /// Waits until the streams shared with the host have ended, and says why.

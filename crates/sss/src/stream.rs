@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use sss_proto::{CloseReason, ListenMode, OpenError, StreamId, StreamInfo, SubtreeInfo};
 use sss_wire::Eid;
+use tokio::sync::oneshot;
 
 use crate::error::StreamCloseError;
 use crate::peer::Peer;
@@ -158,6 +159,11 @@ impl Stream {
             receiving: Receiving::default(),
             sending: Sending::default(),
         }
+    }
+
+    /// Ends when nobody holds the stream, or a half of it, any more.
+    pub(crate) fn released(&self) -> oneshot::Receiver<()> {
+        self.link.call(|inner, _| inner.waiters.released(self.link.id()))
     }
 
     fn receiving(&mut self) -> (&Link, &mut Receiving) {

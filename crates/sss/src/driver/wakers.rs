@@ -16,6 +16,7 @@ pub(crate) struct Waiters {
     streams: HashMap<StreamId, StreamWaiters, RandomState>,
     listeners: HashMap<ListenerId, Vec<Waker>, RandomState>,
     peers: HashMap<PeerId, Vec<PeerWaiter>, RandomState>,
+    released: HashMap<StreamId, oneshot::Sender<()>, RandomState>,
     datagrams: HashMap<(PeerId, DatagramId), oneshot::Sender<DatagramFate>, RandomState>,
     links: HashMap<PeerId, watch::Sender<LinkStatus>, RandomState>,
     probes: HashMap<SocketAddr, Vec<oneshot::Sender<Eid>>, RandomState>,
@@ -108,8 +109,18 @@ impl Waiters {
         self.streams.entry(stream).or_default().add(wait, waker);
     }
 
+    /// Adds to `wakes` all who wait for a stream.
+    pub(crate) fn wake_waiting_for(&mut self, stream: StreamId, wakes: &mut Vec<Waker>) {
+        if let Some(waiters) = self.streams.remove(&stream) {
+            waiters.take_all(wakes);
+        }
+    }
+
     /// Forgets a stream whose handle is gone, and gives those who wait for it all the same.
     pub(crate) fn forget(&mut self, stream: StreamId) -> impl Iterator<Item = Waker> + use<> {
+        if !self.released.is_empty() {
+            self.released.remove(&stream);
+        }
         let waiters = if self.streams.is_empty() {
             None
         } else {
@@ -120,6 +131,13 @@ impl Waiters {
             .into_iter()
             .filter(|(wait, _)| *wait == Wait::Drained)
             .map(|(_, waker)| waker)
+    }
+
+    /// Ends, without a message, when the handle of a stream is gone, or the driver has stopped.
+    pub(crate) fn released(&mut self, stream: StreamId) -> oneshot::Receiver<()> {
+        let (tx, rx) = oneshot::channel();
+        self.released.insert(stream, tx);
+        rx
     }
 
     /// Remembers a task that waits to accept.
@@ -283,6 +301,7 @@ impl Waiters {
             waiters.take_all(wakes);
         }
         self.peers.clear();
+        self.released.clear();
         self.datagrams.clear();
         self.links.clear();
         self.probes.clear();

@@ -15,6 +15,7 @@ mod migration;
 mod namespace;
 #[cfg(target_os = "linux")]
 mod network;
+mod peer_service;
 mod priorities;
 mod records;
 mod streams;
