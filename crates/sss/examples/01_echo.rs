@@ -1,4 +1,4 @@
-//! One host offers an echo service, another uses it: `cargo run -p libsss --example echo`.
+//! One host offers an echo service, another uses it: `cargo run -p libsss --example 01_echo`.
 
 use std::error::Error;
 

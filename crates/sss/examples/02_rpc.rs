@@ -1,4 +1,4 @@
-//! Requests and responses, one substream each, any number at once: `cargo run --release -p libsss --example rpc`.
+//! Requests and responses, one substream each, any number at once: `cargo run --release -p libsss --example 02_rpc`.
 
 use std::error::Error;
 use std::sync::Arc;

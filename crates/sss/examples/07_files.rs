@@ -1,5 +1,5 @@
 //! Sends many files over one channel, one substream each, and waits until all have arrived:
-//! `cargo run -p libsss --example files`.
+//! `cargo run -p libsss --example 07_files`.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -54,6 +54,8 @@ async fn send(mut file: Stream, name: String, contents: Vec<u8>) -> Result<(), F
 
 async fn receive(server: Server) -> Result<Files, Failure> {
     let (mut transfer, _eid) = server.accept().await?;
+    // However many files there are, the sender is not to fill more memory than this before they are read.
+    transfer.set_budget(Some(4 << 20));
     let mut count = [0; 4];
     transfer.read_exact(&mut count).await?;
     let mut tasks = Vec::new();
