@@ -4,10 +4,13 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 
-use sss::{Host, Server, Stream};
+use sss::{Host, ReadError, ReadToEndError, Server, Stream};
 
 type Failure = Box<dyn Error + Send + Sync>;
 type Files = BTreeMap<String, Vec<u8>>;
+
+/// What this application means by it, it says itself.
+const GIVEN_UP: u32 = 1;
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
@@ -35,10 +38,32 @@ async fn main() -> Result<(), Failure> {
     assert_eq!(arrived, files);
     let bytes: usize = arrived.values().map(Vec::len).sum();
     println!("{} files, {bytes} bytes", arrived.len());
+    give_up(&sender, &receiver).await?;
 
     sender.close().await?;
     receiver.close().await?;
     println!("ok");
+    Ok(())
+}
+
+/// A transfer that is given up, with all files that are on their way.
+async fn give_up(sender: &Host, receiver: &Host) -> Result<(), Failure> {
+    let server = receiver.listen("files", "put/2")?;
+    let mut transfer = sender.connect(receiver.eid(), "files", "put/2").await?;
+    let mut file = transfer.open_substream()?;
+    file.write_all(b"half of a ").await?;
+    let (theirs, _eid) = server.accept().await?;
+    let mut half = theirs.accept_substream().await?;
+
+    transfer.reset_tree(GIVEN_UP);
+    let Err(ReadToEndError::Read(ReadError::Reset { code, .. })) = half.read_to_end(100).await else {
+        return Err("the peer is told".into());
+    };
+    assert_eq!(code.as_app(), Some(GIVEN_UP));
+    assert!(
+        file.write_all(b"file").await.is_err(),
+        "whoever still sends is told too"
+    );
     Ok(())
 }
 
