@@ -4,6 +4,7 @@ use sss_wire::constants::MAX_ACK_RANGES;
 use sss_wire::frame::{Ack, Frame, Frames};
 use sss_wire::long::{self, Long};
 use sss_wire::params::{CookieParams, HelloParams, Parameters, Settings};
+use sss_wire::services::ServiceList;
 use sss_wire::{ChannelId, Eid, Writer, short};
 
 /// What `write` writes into `len` bytes, all of which it must use.
@@ -177,4 +178,16 @@ fn check_sequence(truncated: u32, len: usize, expected: u64) {
     assert!(
         sequence.abs_diff(expected) <= window / 2 || sequence < window || expected > sss_wire::varint::MAX - window
     );
+}
+
+/// A list of services: what is read is in order, and means the same when it is written again.
+pub fn services(data: &[u8]) {
+    let Ok(list) = ServiceList::decode(data) else { return };
+    assert!(list.services.len() as u64 <= list.total);
+    assert!(list.services.is_sorted_by(|a, b| a.name < b.name));
+    let bytes = ServiceList::encode(&list.services);
+    assert!(bytes.len() <= data.len(), "more is written than was read");
+    let again = ServiceList::decode(&bytes).expect("what was written");
+    assert_eq!(again.services, list.services);
+    assert!(again.is_complete());
 }

@@ -18,7 +18,8 @@ Examples:
   sss get EID@192.0.2.7:4433 photos          the whole tree; run again to resume
   sss ls EID@192.0.2.7:4433/2026
   sss put notes.txt EID@192.0.2.7:4433       if served with --write
-  sss ping 192.0.2.7:4433                    who is there? asks before it trusts";
+  sss ping 192.0.2.7:4433                    who is there? asks before it trusts
+  sss services EID@192.0.2.7:4433            what does it offer?";
 
 /// Files, trees and round trips between hosts that are named by their keys.
 #[derive(Debug, Parser)]
@@ -43,6 +44,7 @@ pub(crate) enum Command {
     Put(PutArgs),
     Ls(LsArgs),
     Ping(PingArgs),
+    Services(ServicesArgs),
     Demo(DemoArgs),
     #[command(hide = true)]
     DemoHost(DemoHostArgs),
@@ -76,7 +78,7 @@ Examples:
   sss serve . --allow sss1q... --allow sss1p...   only these hosts may connect at all
 
 Prints `listening EID@IP:PORT` for each address at which it can be reached, and runs until it is stopped.
-Also answers `sss ping`. Symbolic links are served as links and never followed.")]
+Also answers `sss ping` and `sss services`. Symbolic links are served as links and never followed.")]
 pub(crate) struct ServeArgs {
     /// The directory
     pub(crate) dir: PathBuf,
@@ -200,6 +202,23 @@ pub(crate) struct PingArgs {
     /// Time from the beginning of one to the beginning of the next, in seconds
     #[arg(short, long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
     pub(crate) interval: Duration,
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+/// Show what services a host offers, and which protocols they speak
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sss services EID@192.0.2.7:4433
+  sss services 192.0.2.7:4433 --trust         without an EID: trust who is there, and remember
+  sss services EID@192.0.2.7:4433 --json      one object per service
+
+Any host that speaks SSS answers, to everybody whom it lets connect. It may have services that it does not list.")]
+pub(crate) struct ServicesArgs {
+    /// The host: EID@IP:PORT, or IP:PORT of a host that is known or to be trusted
+    #[arg(value_name = "EID@IP:PORT", value_parser = target())]
+    pub(crate) target: Target,
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
 }

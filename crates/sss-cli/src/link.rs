@@ -1,13 +1,16 @@
 //! From a target to a stream: who is there, whether we trust it, and what to say if that fails.
 
-use std::future::IntoFuture;
+use std::future::Future;
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::json;
-use sss::{ConnectError, Eid, Host, Identity, LinkStatus, LinkWatch, ProbeError, Stream};
+use sss::{
+    ConnectError, Eid, Host, Identity, LinkStatus, LinkWatch, ProbeError, ReadError, Refusal, ServiceList,
+    ServicesError, Stream,
+};
 
 use crate::cli::ConnectArgs;
 use crate::error::{Error, Exit};
@@ -40,6 +43,13 @@ pub(crate) struct Link {
     pub(crate) eid: Eid,
 }
 
+/// What a host said it offers, and the host that asked.
+pub(crate) struct Offered {
+    pub(crate) host: Host,
+    pub(crate) eid: Eid,
+    pub(crate) list: ServiceList,
+}
+
 impl Linker {
     /// With the identity and the trust that the command line names.
     ///
@@ -61,21 +71,50 @@ impl Linker {
     /// # Errors
     /// If nobody answers, it is somebody else, it is not trusted, or it does not accept us.
     pub(crate) async fn connect(self, target: &Target, service: &str, protocol: &str) -> Result<Link, Error> {
-        let (eid, is_new) = match target.eid {
-            Some(eid) => (eid, false),
-            None => self.find_out(target.address).await?,
-        };
-        let stream = self.open(eid, target.address, service, protocol).await?;
-        if is_new {
-            self.known.remember(target.address, eid)?;
-            self.output.note(format!("remembered in {}", self.known.file()));
-        }
+        let (eid, is_new) = self.identify(target).await?;
+        let connect = self.host.connect(eid, service, protocol).hint(target.address);
+        let connecting = async { connect.await.map_err(connect_error) };
+        let stream = self.unless_somebody_else(eid, target.address, connecting).await?;
+        self.remember(target.address, eid, is_new)?;
         tokio::spawn(tell_of_link(stream.peer().link(), self.output));
         Ok(Link {
             host: self.host,
             stream,
             eid,
         })
+    }
+
+    /// Asks the target what it offers. For the rest as [`Self::connect`].
+    ///
+    /// # Errors
+    /// As [`Self::connect`], or if its answer makes no sense.
+    pub(crate) async fn services(self, target: &Target) -> Result<Offered, Error> {
+        let (eid, is_new) = self.identify(target).await?;
+        let question = self.host.services_of(eid).hint(target.address);
+        let asking = async { question.await.map_err(services_error) };
+        let list = self.unless_somebody_else(eid, target.address, asking).await?;
+        self.remember(target.address, eid, is_new)?;
+        Ok(Offered {
+            host: self.host,
+            eid,
+            list,
+        })
+    }
+
+    /// Whom the target means, and whether that is news.
+    async fn identify(&self, target: &Target) -> Result<(Eid, bool), Error> {
+        match target.eid {
+            Some(eid) => Ok((eid, false)),
+            None => self.find_out(target.address).await,
+        }
+    }
+
+    fn remember(&self, address: SocketAddr, eid: Eid, is_new: bool) -> Result<(), Error> {
+        if is_new {
+            self.known.remember(address, eid)?;
+            self.output.note(format!("remembered in {}", self.known.file()));
+        }
+        Ok(())
     }
 
     /// Who is at an address that was given alone, and whether that is news.
@@ -119,10 +158,15 @@ impl Linker {
         Error::new(Exit::Refused, what, next)
     }
 
-    async fn open(&self, eid: Eid, address: SocketAddr, service: &str, protocol: &str) -> Result<Stream, Error> {
-        let connect = self.host.connect(eid, service, protocol).hint(address);
+    /// Waits for what is asked of a host, unless another host is found at its address.
+    async fn unless_somebody_else<T>(
+        &self,
+        eid: Eid,
+        address: SocketAddr,
+        answer: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
         tokio::select! {
-            connected = connect.into_future() => connected.map_err(connect_error),
+            answer = answer => answer,
             found = self.somebody_else(eid, address) => {
                 let what = format!("the host at {address} is {found}, not {eid}");
                 let next = "check address and EID: `sss serve` prints both; a host that got a new identity prints the new one";
@@ -221,6 +265,25 @@ pub(crate) fn connect_error(error: ConnectError) -> Error {
         ConnectError::Negotiation(error) => error.into(),
         ConnectError::Closed(reason) => reason.into(),
         other => Error::new(Exit::Failed, other.to_string(), "run the same command again"),
+    }
+}
+
+/// What it means that a host did not tell its services.
+fn services_error(error: ServicesError) -> Error {
+    let text = error.to_string();
+    match error {
+        ServicesError::Connect(error) => connect_error(error),
+        ServicesError::Read(ReadError::Lost(reason)) => reason.into(),
+        ServicesError::Read(ReadError::Refused(Refusal::Backlog)) => {
+            Error::new(Exit::Refused, text, "run the same command again, after a while")
+        }
+        ServicesError::Read(_) => Error::new(Exit::Refused, text, "install the same version of sss on both sides"),
+        ServicesError::Malformed(_) => Error::new(
+            Exit::Failed,
+            text,
+            "update both sides to the same version; if they are, report this as a defect",
+        ),
+        ServicesError::NoAnswer { .. } => Error::new(Exit::Unreachable, text, "run the same command again"),
     }
 }
 

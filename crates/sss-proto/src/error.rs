@@ -285,4 +285,13 @@ pub enum ListenError {
     /// A name is longer than 255 bytes or empty.
     #[error("a service or protocol name must have 1 to 255 bytes")]
     BadName,
+    /// A description is longer than 1024 bytes.
+    #[error("the description of a service or protocol must have at most 1024 bytes")]
+    BadDescription,
+    /// The service name belongs to the protocol itself (SVC-1).
+    #[error("the service name {0:?} is reserved: every host answers it by itself")]
+    Reserved(String),
+    /// No protocol was named.
+    #[error("service {0:?} was given no protocol")]
+    NoProtocol(String),
 }

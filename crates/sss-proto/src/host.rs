@@ -28,6 +28,7 @@ use sss_crypto::{StaticKey, mac16, schedule};
 use sss_wire::{ChannelId, Eid};
 
 pub use api::{ConnectError, TreeNode};
+pub use services::Visibility;
 pub use stats::HostStats;
 
 use crate::config::Config;
@@ -39,7 +40,7 @@ use crate::streams::HostBudget;
 use crate::token::Token;
 use demux::Demux;
 use history::History;
-use services::Services;
+use services::{Route, Services};
 use timers::Timers;
 
 /// Replies of the negotiation that wait to be sent, at most.
@@ -343,11 +344,12 @@ impl Host {
     fn collect(peer: &mut Peer, services: &mut Services, events: &mut VecDeque<Event>) {
         while let Some(incoming) = peer.next_incoming() {
             match services.route(&incoming.service, &incoming.protocol) {
-                Ok(listener) => {
+                Ok(Route::Listener(listener)) => {
                     if services.push(listener, (incoming.id, *peer.eid())) {
                         events.push_back(Event::Acceptable(listener));
                     }
                 }
+                Ok(Route::List) => peer.answer(incoming.id.key, services.list()),
                 Err(code) => peer.refuse(incoming.id.key, code),
             }
         }

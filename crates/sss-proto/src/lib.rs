@@ -23,7 +23,7 @@ pub use config::{AcceptFilter, Config, WindowConfig};
 pub use error::{
     CloseReason, DatagramError, Drop, ListenError, NegotiationError, OpenError, ProtocolError, ReadError, WriteError,
 };
-pub use host::{ConnectError, Host, HostStats, TreeNode};
+pub use host::{ConnectError, Host, HostStats, TreeNode, Visibility};
 pub use ids::{ListenerId, PeerId, StreamId};
 pub use io::{Batch, Ecn, Event, Input, Instant, LinkStatus, MAX_TRANSMIT, Output, Transmit, TransmitBuf};
 pub use refusal::Refusal;

@@ -298,6 +298,11 @@ impl Peer {
         })
     }
 
+    /// Answers a stream without the application.
+    pub(crate) fn answer(&mut self, key: StreamKey, answer: bytes::Bytes) {
+        self.streams.answer(key, answer);
+    }
+
     pub(crate) fn refuse(&mut self, key: StreamKey, code: Code) {
         self.streams.refuse(key, code);
     }

@@ -9,7 +9,7 @@
 //! - [`credit`], [`windows`] and [`budget`]: what may be sent, and what the peer may send;
 //! - [`datagrams`]: messages of any size on a stream;
 //! - [`schedule`]: whose turn it is, by the levels of [`priority`]; [`control`]: what goes before data;
-//! - [`listen`]: which children of the peer may wait to be accepted.
+//! - [`listen`]: which children of the peer may wait to be accepted; [`answer`]: those that the host answers itself.
 //!
 //! ```text
 //!  [app]  open, write, read ..        [up]  STREAM, RESET, STOP, CREDIT, PRIORITY, DATAGRAM
@@ -25,6 +25,7 @@
 //!
 //! Events follow only after an operation answered "not yet".
 
+mod answer;
 mod app;
 mod attachment;
 mod budget;
@@ -165,6 +166,8 @@ struct Waiting {
     events: VecDeque<StreamEvent>,
     /// Streams that the application holds.
     held: usize,
+    /// Streams that the host answered itself, not all of which are retired.
+    answers: Vec<StreamKey>,
 }
 
 impl Streams {

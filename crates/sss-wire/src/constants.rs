@@ -24,6 +24,10 @@ pub const MAX_MESSAGE: u64 = 1 << 26;
 pub const MAX_DEPTH: u8 = 32;
 /// Longest service or protocol name, in bytes.
 pub const MAX_NAME: u8 = 255;
+/// Longest description of a service or protocol, in bytes.
+pub const MAX_DESCRIPTION: usize = 1024;
+/// Longest list of a host's services, in bytes.
+pub const MAX_SERVICE_LIST: usize = 65536;
 /// Longest reason text in CLOSE, RESET and STOP, in bytes.
 pub const MAX_REASON: usize = 256;
 /// Most ranges in one acknowledgement.

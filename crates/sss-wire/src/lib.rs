@@ -5,7 +5,7 @@
 //! keys, sockets, clocks or what a frame means for a stream.
 //!
 //! The layouts are those of `docs/spec`: [`long`] of negotiation.md, [`short`] of protection.md, [`frame`] of
-//! frames.md, [`params`] of negotiation.md and channel.md, the rest of overview.md.
+//! frames.md, [`params`] of negotiation.md and channel.md, [`services`] of services.md, the rest of overview.md.
 
 #![cfg_attr(
     not(test),
@@ -27,6 +27,7 @@ pub mod frame;
 pub mod long;
 pub mod params;
 mod reader;
+pub mod services;
 pub mod short;
 mod suite;
 pub mod varint;

@@ -104,6 +104,26 @@ pub enum ProbeError {
     HostClosed,
 }
 
+/// Why it is not known what services a host offers.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ServicesError {
+    /// The host cannot be reached.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The host does not tell, or was lost meanwhile.
+    #[error("the host does not tell its services: {0}")]
+    Read(#[from] ReadError),
+    /// The answer is not a list of services.
+    #[error("the host's list of services makes no sense: {0}")]
+    Malformed(&'static str),
+    /// No answer came.
+    #[error("the host did not tell its services within {after:?}")]
+    NoAnswer {
+        /// How long it was waited for.
+        after: Duration,
+    },
+}
+
 /// The host was closed before all that was finished had arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("{streams} finished streams were not acknowledged by their peers in time")]

@@ -16,6 +16,8 @@ use crate::error::{HostCloseError, ProbeError};
 use crate::peer::Peer;
 use crate::peer_service::{PeerService, PeerServiceError};
 use crate::server::Server;
+use crate::service::Service;
+use crate::services::{self, ServicesOf};
 use crate::shared::{Handle, Phase, Shared};
 
 /// The first wait for an answer to a probe; it doubles each time.
@@ -61,13 +63,43 @@ impl Host {
         addresses::usable(self.handle.local_addr())
     }
 
-    /// Offers `service`, spoken as `protocol`, to peers, for as long as the server exists.
+    /// Offers `service`, spoken as `protocol`, to peers, for as long as the server exists. With [`Self::service`], it also
+    /// gets a description, and more than one protocol.
     ///
     /// # Errors
-    /// If this host already offers the pair, or a name is empty or longer than 255 bytes.
+    /// If this host already offers the pair, the service is the reserved `sss`, or a name is empty or longer than 255 bytes.
     pub fn listen(&self, service: &str, protocol: &str) -> Result<Server, ListenError> {
-        let id = self.handle.call(|inner, _| inner.core.listen(service, protocol))?;
-        Ok(Server::new(Arc::clone(&self.handle), id, service, protocol))
+        self.service(service).protocol(protocol, "").listen()
+    }
+
+    /// Begins to offer a service, with its protocols and descriptions:
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let host = sss::Host::builder().bind("127.0.0.1:0").build().await?;
+    /// let server = host
+    ///     .service("files")
+    ///     .describe("Files of this machine")
+    ///     .protocol("sync/1", "Directory transfer")
+    ///     .protocol("sync/2", "Directory transfer with deltas")
+    ///     .listen()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn service(&self, name: &str) -> Service {
+        Service::new(Arc::clone(&self.handle), name)
+    }
+
+    /// Asks the host `eid` what services it offers, and with which protocols. Any host that may connect to it may ask.
+    ///
+    /// Give at least one address as a hint unless there is a channel already; then `.await` it.
+    ///
+    /// # Errors
+    /// When it is awaited: if the host cannot be reached, does not answer in time, or its answer makes no sense.
+    pub fn services_of(&self, eid: Eid) -> ServicesOf {
+        let (service, protocol) = services::NAMES;
+        ServicesOf::new(self.connect(eid, service, protocol))
     }
 
     /// Offers `service`, spoken as `protocol`, to peers that offer it too, and keeps one conversation with each.

@@ -29,6 +29,11 @@
 //! # }
 //! ```
 //!
+//! # Services
+//!
+//! [`Host::listen`] offers a service; [`Host::service`] does so with a description and several protocols. [`ServerSet`] takes
+//! the streams of many services in one loop. [`Host::services_of`] asks a host what it offers.
+//!
 //! # Ends
 //!
 //! A sending side ends well only by [`Stream::finish`], [`Stream::close`] or an `AsyncWrite` shutdown. Dropping an
@@ -86,6 +91,9 @@ mod link;
 mod peer;
 mod peer_service;
 mod server;
+mod servers;
+mod service;
+mod services;
 mod shared;
 mod stream;
 
@@ -94,14 +102,17 @@ pub use connect::Connect;
 pub use driver::SocketStats;
 pub use error::{
     AcceptError, BuildError, ConnectError, HostCloseError, ProbeError, ReadExactError, ReadToEndError, RecordError,
-    StreamCloseError,
+    ServicesError, StreamCloseError,
 };
 pub use host::Host;
 pub use identity::Identity;
 pub use link::LinkWatch;
 pub use peer::Peer;
 pub use peer_service::{AttemptError, OfflineReason, PeerEvent, PeerService, PeerServiceError};
-pub use server::Server;
+pub use server::{Incoming, Server};
+pub use servers::ServerSet;
+pub use service::Service;
+pub use services::ServicesOf;
 pub use stream::{Receipt, RecordReader, RecordWriter, RecvHalf, SendDatagram, SendHalf, SendTracked, Stream};
 
 pub use sss_crypto::Suite;
@@ -110,6 +121,7 @@ pub use sss_proto::{
     ListenMode, NegotiationError, OpenError, PeerId, ProtocolError, ReadError, RecvState, Refusal, SendState, StreamId,
     StreamInfo, SubtreeInfo, TreeNode, WindowConfig, WriteError,
 };
+pub use sss_wire::services::{ProtocolInfo, ServiceInfo, ServiceList};
 pub use sss_wire::{Code, Eid, EidError};
 
 /// The README's program is compiled and run with the documentation tests.

@@ -6,28 +6,43 @@ use std::task::{Context, Poll};
 
 use sss_proto::{ListenerId, StreamId};
 use sss_wire::Eid;
+use sss_wire::services::ServiceInfo;
 
 use crate::error::AcceptError;
 use crate::shared::{Handle, Inner};
 use crate::stream::Stream;
 
-/// Takes the streams that peers open towards one (service, protocol) of a host.
+/// Takes the streams that peers open towards one service of a host, in any of the protocols that it was given.
 ///
-/// Several tasks may accept at once. Dropping it withdraws the service, and refuses the streams not yet accepted.
+/// Several tasks may accept at once. Dropping it withdraws the service, and refuses the streams not yet accepted. For many services
+/// in one loop, see [`crate::ServerSet`].
 pub struct Server {
     handle: Arc<Handle>,
     id: ListenerId,
     service: String,
-    protocol: String,
+    protocols: Vec<String>,
+}
+
+/// A stream that a peer opened, and what for.
+#[derive(Debug)]
+pub struct Incoming {
+    /// The stream.
+    pub stream: Stream,
+    /// Who opened it.
+    pub peer: Eid,
+    /// Towards which service.
+    pub service: String,
+    /// What is to be spoken on it.
+    pub protocol: String,
 }
 
 impl Server {
-    pub(crate) fn new(handle: Arc<Handle>, id: ListenerId, service: &str, protocol: &str) -> Self {
+    pub(crate) fn new(handle: Arc<Handle>, id: ListenerId, service: &ServiceInfo) -> Self {
         Self {
             handle,
             id,
-            service: service.to_owned(),
-            protocol: protocol.to_owned(),
+            service: service.name.clone(),
+            protocols: service.protocols.iter().map(|p| p.name.clone()).collect(),
         }
     }
 
@@ -64,6 +79,39 @@ impl Server {
         }
     }
 
+    /// As [`Self::accept`], and tells for which of the protocols the stream was opened.
+    ///
+    /// Cancel safe: no stream is lost.
+    ///
+    /// # Errors
+    /// If the host was closed.
+    pub async fn accept_incoming(&self) -> Result<Incoming, AcceptError> {
+        std::future::poll_fn(|cx| self.poll_accept_incoming(cx)).await
+    }
+
+    /// As [`Self::accept_incoming`], as a poll function.
+    ///
+    /// # Errors
+    /// If the host was closed.
+    pub fn poll_accept_incoming(&self, cx: &mut Context<'_>) -> Poll<Result<Incoming, AcceptError>> {
+        self.poll_accept(cx)
+            .map_ok(|(stream, peer)| self.incoming(stream, peer))
+    }
+
+    fn incoming(&self, stream: Stream, peer: Eid) -> Incoming {
+        let protocol = match self.protocols.as_slice() {
+            [only] => only.clone(),
+            // A stream that is held has its names.
+            _ => stream.info().and_then(|i| i.names).map(|(_, p)| p).unwrap_or_default(),
+        };
+        Incoming {
+            stream,
+            peer,
+            service: self.service.clone(),
+            protocol,
+        }
+    }
+
     /// The next stream, if one is there already.
     ///
     /// # Errors
@@ -88,9 +136,14 @@ impl Server {
         &self.service
     }
 
-    /// The name of the protocol.
+    /// The name of the protocol; of the first one, if there are several.
     pub fn protocol(&self) -> &str {
-        &self.protocol
+        self.protocols.first().map_or("", String::as_str)
+    }
+
+    /// The names of all protocols, in the order in which they were given.
+    pub fn protocols(&self) -> impl Iterator<Item = &str> {
+        self.protocols.iter().map(String::as_str)
     }
 }
 
@@ -109,7 +162,7 @@ impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server")
             .field("service", &self.service)
-            .field("protocol", &self.protocol)
+            .field("protocols", &self.protocols)
             .finish_non_exhaustive()
     }
 }

@@ -7,6 +7,7 @@ mod ls;
 mod ping;
 mod put;
 mod serve;
+mod services;
 
 use crate::cli::{Cli, Command};
 use crate::error::{Error, Exit};
@@ -22,6 +23,7 @@ pub(crate) async fn run(cli: Cli, output: Output) -> Result<(), Error> {
         Command::Put(args) => put::run(args, output).await,
         Command::Ls(args) => ls::run(args, output).await,
         Command::Ping(args) => ping::run(args, output).await,
+        Command::Services(args) => services::run(args, output).await,
         Command::Demo(args) => demo::run(args, output).await,
         Command::DemoHost(args) => demo::host(args, output).await,
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use sss::{Eid, Host};
+use sss::{Eid, Host, ListenError};
 use sss_files::{PROTOCOL, SERVICE};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -56,12 +56,18 @@ pub(crate) fn service(dir: &Path, writable: bool) -> Result<FileService, Error> 
 
 /// Answers requests for files, and pings, in tasks of their own.
 pub(crate) fn start(host: &Host, service: FileService) -> Result<(), Error> {
-    let listen = |service: &str, protocol: &str| {
-        let listening = host.listen(service, protocol);
-        listening.map_err(|error| Error::new(Exit::Failed, error.to_string(), "report this as a defect"))
+    let defect = |error: ListenError| Error::new(Exit::Failed, error.to_string(), "report this as a defect");
+    let files = if service.writable {
+        "Files, to be read and written"
+    } else {
+        "Files, to be read"
     };
-    tokio::spawn(service.serve(listen(SERVICE, PROTOCOL)?));
-    tokio::spawn(ping::serve(listen(ping::SERVICE, ping::PROTOCOL)?));
+    let files = host.service(SERVICE).describe(files);
+    let files = files.protocol(PROTOCOL, "Lists and copies files and trees: sss ls, get, put");
+    tokio::spawn(service.serve(files.listen().map_err(defect)?));
+    let pings = host.service(ping::SERVICE).describe("Round trips");
+    let pings = pings.protocol(ping::PROTOCOL, "Sends back what a substream says: sss ping");
+    tokio::spawn(ping::serve(pings.listen().map_err(defect)?));
     Ok(())
 }
 

@@ -55,7 +55,7 @@ fn malformed_command_lines() {
     ] {
         assert!(help.contains(word), "{word:?}: {help}");
     }
-    for command in ["id", "serve", "get", "put", "ls", "ping", "demo"] {
+    for command in ["id", "serve", "get", "put", "ls", "ping", "services", "demo"] {
         assert!(
             home.run([command, "--help"]).expect(0).out.contains("Examples:"),
             "{command}"

@@ -5,6 +5,7 @@ mod errors;
 mod hostile;
 mod outage;
 mod resume;
+mod services;
 mod support;
 mod transfer;
 mod trust;

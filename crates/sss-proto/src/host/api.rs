@@ -4,9 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 
 use bytes::Bytes;
 use rand::RngExt;
+use sss_wire::services::{ProtocolInfo, ServiceInfo};
 use sss_wire::{Code, Eid, long};
 
-use super::Host;
+use super::{Host, Visibility};
 use crate::channel::ChannelInfo;
 use crate::error::{CloseReason, DatagramError, ListenError, NegotiationError, OpenError, ReadError, WriteError};
 use crate::ids::{ListenerId, PeerId, StreamId};
@@ -41,9 +42,28 @@ impl Host {
     /// Takes streams that peers open towards `service`, speaking `protocol`.
     ///
     /// # Errors
-    /// If the pair is taken, or a name is empty or longer than 255 bytes.
+    /// If the pair is taken, the service name is reserved, or a name is empty or longer than 255 bytes.
     pub fn listen(&mut self, service: &str, protocol: &str) -> Result<ListenerId, ListenError> {
-        self.services.listen(service, protocol)
+        let protocol = ProtocolInfo {
+            name: protocol.to_owned(),
+            description: String::new(),
+        };
+        let service = ServiceInfo {
+            name: service.to_owned(),
+            description: String::new(),
+            protocols: vec![protocol],
+        };
+        self.offer(&service, Visibility::Listed)
+    }
+
+    /// Takes streams that peers open towards `service`, speaking any of its protocols, and describes it to peers that ask
+    /// what there is. [`Self::stream_info`] tells which protocol a stream was opened for.
+    ///
+    /// # Errors
+    /// If one of the pairs is taken, the service name is reserved, no protocol is given, a name is empty or longer than 255
+    /// bytes, or a description is longer than 1024. Then nothing is offered.
+    pub fn offer(&mut self, service: &ServiceInfo, visibility: Visibility) -> Result<ListenerId, ListenError> {
+        self.services.offer(service, visibility)
     }
 
     /// Takes no more streams, and refuses those not yet accepted.

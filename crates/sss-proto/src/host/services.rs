@@ -1,11 +1,13 @@
-//! The services of a host: which (service, protocol) pairs it takes streams for, and the streams not yet accepted.
+//! The services of a host: which (service, protocol) pairs it takes streams for, the streams not yet accepted, and what
+//! it tells of them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use bytes::Bytes;
 use slab::Slab;
-use sss_wire::{Code, Eid, constants};
+use sss_wire::constants::{MAX_DESCRIPTION, MAX_NAME};
+use sss_wire::services::{self, ProtocolInfo, ServiceInfo, ServiceList};
+use sss_wire::{Code, Eid};
 
 use crate::error::ListenError;
 use crate::ids::{ListenerId, StreamId};
@@ -13,12 +15,41 @@ use crate::ids::{ListenerId, StreamId};
 /// A stream that waits to be accepted.
 pub(crate) type Waiting = (StreamId, Eid);
 
+/// Whether peers that ask for the services of a host hear of one (SVC-5). It can be connected to all the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Visibility {
+    /// They do.
+    #[default]
+    Listed,
+    /// They do not.
+    Hidden,
+}
+
+/// Who takes a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    Listener(ListenerId),
+    /// The host itself: it answers with the list of services (SVC-1).
+    List,
+}
+
 #[derive(Debug)]
 struct Listener {
-    name: (String, String),
+    service: String,
+    protocols: Vec<String>,
+    /// What the application said of the service.
+    description: String,
+    visibility: Visibility,
     waiting: VecDeque<Waiting>,
     /// Whether the application found nothing to accept and wants to be told.
     wanted: bool,
+}
+
+/// A protocol of a service, and who listens for it.
+#[derive(Debug)]
+struct Protocol {
+    listener: u32,
+    description: String,
 }
 
 /// The registered listeners.
@@ -26,28 +57,63 @@ struct Listener {
 pub(crate) struct Services {
     listeners: Slab<Listener>,
     /// Service to protocol to listener.
-    names: HashMap<String, HashMap<String, u32, RandomState>, RandomState>,
+    names: BTreeMap<String, BTreeMap<String, Protocol>>,
+    /// The list of services as peers get it, until something changes.
+    list: Option<Bytes>,
 }
 
 impl Services {
-    pub(crate) fn listen(&mut self, service: &str, protocol: &str) -> Result<ListenerId, ListenError> {
-        for name in [service, protocol] {
-            if name.is_empty() || name.len() > usize::from(constants::MAX_NAME) {
-                return Err(ListenError::BadName);
-            }
-        }
-        let protocols = self.names.entry(service.to_owned()).or_default();
-        if protocols.contains_key(protocol) {
-            return Err(ListenError::Taken(service.to_owned(), protocol.to_owned()));
-        }
+    pub(crate) fn offer(&mut self, service: &ServiceInfo, visibility: Visibility) -> Result<ListenerId, ListenError> {
+        self.check(service)?;
         let index = self.listeners.insert(Listener {
-            name: (service.to_owned(), protocol.to_owned()),
+            service: service.name.clone(),
+            protocols: service.protocols.iter().map(|p| p.name.clone()).collect(),
+            description: service.description.clone(),
+            visibility,
             waiting: VecDeque::new(),
             wanted: false,
         });
         let id = u32::try_from(index).unwrap_or(u32::MAX);
-        protocols.insert(protocol.to_owned(), id);
+        let protocols = self.names.entry(service.name.clone()).or_default();
+        for protocol in &service.protocols {
+            let description = protocol.description.clone();
+            let entry = Protocol {
+                listener: id,
+                description,
+            };
+            protocols.insert(protocol.name.clone(), entry);
+        }
+        self.list = None;
         Ok(ListenerId(id))
+    }
+
+    fn check(&self, service: &ServiceInfo) -> Result<(), ListenError> {
+        let mut texts = vec![(&service.name, &service.description)];
+        texts.extend(service.protocols.iter().map(|p| (&p.name, &p.description)));
+        if texts
+            .iter()
+            .any(|(n, _)| n.is_empty() || n.len() > usize::from(MAX_NAME))
+        {
+            return Err(ListenError::BadName);
+        }
+        if texts.iter().any(|(_, d)| d.len() > MAX_DESCRIPTION) {
+            return Err(ListenError::BadDescription);
+        }
+        // SVC-1
+        if service.name == services::SERVICE {
+            return Err(ListenError::Reserved(service.name.clone()));
+        }
+        if service.protocols.is_empty() {
+            return Err(ListenError::NoProtocol(service.name.clone()));
+        }
+        let known = self.names.get(&service.name);
+        for (i, protocol) in service.protocols.iter().enumerate() {
+            let is_twice = service.protocols.iter().take(i).any(|p| p.name == protocol.name);
+            if is_twice || known.is_some_and(|k| k.contains_key(&protocol.name)) {
+                return Err(ListenError::Taken(service.name.clone(), protocol.name.clone()));
+            }
+        }
+        Ok(())
     }
 
     /// Removes a listener and returns the streams that nobody will accept now.
@@ -55,26 +121,73 @@ impl Services {
         let Some(listener) = self.listeners.try_remove(id.0 as usize) else {
             return VecDeque::new();
         };
-        let (service, protocol) = &listener.name;
-        if let Some(protocols) = self.names.get_mut(service) {
-            protocols.remove(protocol);
+        if let Some(protocols) = self.names.get_mut(&listener.service) {
+            for protocol in &listener.protocols {
+                protocols.remove(protocol);
+            }
             if protocols.is_empty() {
-                self.names.remove(service);
+                self.names.remove(&listener.service);
             }
         }
+        self.list = None;
         listener.waiting
     }
 
     /// Finds who takes a stream for `service` and `protocol`, or the code with which it is refused (STR-9).
-    pub(crate) fn route(&self, service: &[u8], protocol: &[u8]) -> Result<ListenerId, Code> {
+    pub(crate) fn route(&self, service: &[u8], protocol: &[u8]) -> Result<Route, Code> {
+        if service == services::SERVICE.as_bytes() {
+            let is_known = protocol == services::PROTOCOL.as_bytes();
+            return is_known.then_some(Route::List).ok_or(Code::REFUSED_PROTOCOL);
+        }
         let text = |bytes| std::str::from_utf8(bytes).ok();
         let protocols = text(service)
             .and_then(|s| self.names.get(s))
             .ok_or(Code::REFUSED_SERVICE)?;
-        let id = text(protocol)
+        let protocol = text(protocol)
             .and_then(|p| protocols.get(p))
             .ok_or(Code::REFUSED_PROTOCOL)?;
-        Ok(ListenerId(*id))
+        Ok(Route::Listener(ListenerId(protocol.listener)))
+    }
+
+    /// The list of services as it travels (SVC-3). Made once after each change, and shared by all who get it.
+    pub(crate) fn list(&mut self) -> Bytes {
+        if let Some(list) = &self.list {
+            return list.clone();
+        }
+        let list = Bytes::from(ServiceList::encode(&self.listed()));
+        self.list = Some(list.clone());
+        list
+    }
+
+    /// What is not hidden, in the order of the names. A service that was offered piece by piece has the first description that
+    /// any piece has.
+    fn listed(&self) -> Vec<ServiceInfo> {
+        let mut listed = Vec::new();
+        for (name, protocols) in &self.names {
+            let mut service = ServiceInfo {
+                name: name.clone(),
+                ..ServiceInfo::default()
+            };
+            for (name, protocol) in protocols {
+                let Some(listener) = self.listeners.get(protocol.listener as usize) else {
+                    continue;
+                };
+                if listener.visibility == Visibility::Hidden {
+                    continue;
+                }
+                if service.description.is_empty() {
+                    service.description.clone_from(&listener.description);
+                }
+                service.protocols.push(ProtocolInfo {
+                    name: name.clone(),
+                    description: protocol.description.clone(),
+                });
+            }
+            if !service.protocols.is_empty() {
+                listed.push(service);
+            }
+        }
+        listed
     }
 
     /// Queues a stream. True if the application waits for one and must be told.
@@ -99,28 +212,119 @@ impl Services {
 mod tests {
     use super::*;
 
+    fn service(name: &str, description: &str, protocols: &[(&str, &str)]) -> ServiceInfo {
+        let protocol = |(name, description): &(&str, &str)| ProtocolInfo {
+            name: (*name).to_owned(),
+            description: (*description).to_owned(),
+        };
+        ServiceInfo {
+            name: name.to_owned(),
+            description: description.to_owned(),
+            protocols: protocols.iter().map(protocol).collect(),
+        }
+    }
+
+    fn listen(services: &mut Services, name: &str, protocol: &str) -> Result<ListenerId, ListenError> {
+        services.offer(&service(name, "", &[(protocol, "")]), Visibility::Listed)
+    }
+
+    fn told(services: &mut Services) -> Vec<ServiceInfo> {
+        ServiceList::decode(&services.list()).unwrap().services
+    }
+
     // spec: STR-9
     #[test]
     fn routes_by_service_then_protocol() {
         let mut services = Services::default();
-        let files = services.listen("files", "sync/1").unwrap();
-        assert_eq!(services.route(b"files", b"sync/1"), Ok(files));
+        let files = listen(&mut services, "files", "sync/1").unwrap();
+        assert_eq!(services.route(b"files", b"sync/1"), Ok(Route::Listener(files)));
         assert_eq!(services.route(b"files", b"sync/2"), Err(Code::REFUSED_PROTOCOL));
         assert_eq!(services.route(b"mail", b"sync/1"), Err(Code::REFUSED_SERVICE));
         assert_eq!(services.route(b"\xff", b"sync/1"), Err(Code::REFUSED_SERVICE));
         assert_eq!(
-            services.listen("files", "sync/1"),
+            listen(&mut services, "files", "sync/1"),
             Err(ListenError::Taken("files".into(), "sync/1".into()))
         );
         services.unlisten(files);
         assert_eq!(services.route(b"files", b"sync/1"), Err(Code::REFUSED_SERVICE));
     }
 
+    // spec: SVC-1
     #[test]
-    fn names_have_1_to_255_bytes() {
+    fn the_service_of_the_protocol_itself_cannot_be_taken() {
         let mut services = Services::default();
-        assert_eq!(services.listen("", "p"), Err(ListenError::BadName));
-        assert_eq!(services.listen("s", &"p".repeat(256)), Err(ListenError::BadName));
-        assert!(services.listen(&"s".repeat(255), &"p".repeat(255)).is_ok());
+        assert_eq!(services.route(b"sss", b"services/1"), Ok(Route::List));
+        assert_eq!(services.route(b"sss", b"services/2"), Err(Code::REFUSED_PROTOCOL));
+        for protocol in ["services/1", "mine"] {
+            assert_eq!(
+                listen(&mut services, "sss", protocol),
+                Err(ListenError::Reserved("sss".into()))
+            );
+        }
+        assert_eq!(told(&mut services), []);
+    }
+
+    #[test]
+    fn names_have_1_to_255_bytes_and_descriptions_at_most_1024() {
+        let mut services = Services::default();
+        assert_eq!(listen(&mut services, "", "p"), Err(ListenError::BadName));
+        assert_eq!(listen(&mut services, "s", &"p".repeat(256)), Err(ListenError::BadName));
+        assert!(listen(&mut services, &"s".repeat(255), &"p".repeat(255)).is_ok());
+        let long = "d".repeat(1025);
+        for (a, b) in [(long.as_str(), ""), ("", long.as_str())] {
+            let offered = services.offer(&service("s", a, &[("p", b)]), Visibility::Listed);
+            assert_eq!(offered, Err(ListenError::BadDescription));
+        }
+        let offered = services.offer(&service("s", "", &[]), Visibility::Listed);
+        assert_eq!(offered, Err(ListenError::NoProtocol("s".into())));
+    }
+
+    #[test]
+    fn one_listener_takes_all_protocols_of_an_offer_or_none() {
+        let mut services = Services::default();
+        let both = services.offer(
+            &service("files", "Files", &[("2", "New"), ("1", "Old")]),
+            Visibility::Listed,
+        );
+        let both = both.unwrap();
+        assert_eq!(services.route(b"files", b"1"), Ok(Route::Listener(both)));
+        assert_eq!(services.route(b"files", b"2"), Ok(Route::Listener(both)));
+        let overlapping = service("files", "", &[("3", ""), ("2", "")]);
+        assert_eq!(
+            services.offer(&overlapping, Visibility::Listed),
+            Err(ListenError::Taken("files".into(), "2".into()))
+        );
+        assert_eq!(services.route(b"files", b"3"), Err(Code::REFUSED_PROTOCOL));
+        let twice = service("x", "", &[("1", ""), ("1", "")]);
+        assert!(matches!(
+            services.offer(&twice, Visibility::Listed),
+            Err(ListenError::Taken(..))
+        ));
+        services.unlisten(both);
+        assert_eq!(services.route(b"files", b"1"), Err(Code::REFUSED_SERVICE));
+    }
+
+    #[test]
+    fn the_list_says_what_is_not_hidden_and_follows_changes() {
+        let mut services = Services::default();
+        services
+            .offer(&service("z", "Last", &[("1", "")]), Visibility::Listed)
+            .unwrap();
+        services
+            .offer(&service("a", "", &[("1", "Old")]), Visibility::Listed)
+            .unwrap();
+        let offered = services.offer(&service("a", "First", &[("2", "New")]), Visibility::Listed);
+        services
+            .offer(&service("a", "Secret", &[("0", "")]), Visibility::Hidden)
+            .unwrap();
+        services
+            .offer(&service("m", "Secret", &[("1", "")]), Visibility::Hidden)
+            .unwrap();
+        let last = service("z", "Last", &[("1", "")]);
+        let expected = [service("a", "First", &[("1", "Old"), ("2", "New")]), last.clone()];
+        assert_eq!(told(&mut services), expected);
+        assert!(services.route(b"m", b"1").is_ok());
+        services.unlisten(offered.unwrap());
+        assert_eq!(told(&mut services), [service("a", "", &[("1", "Old")]), last]);
     }
 }

@@ -6,12 +6,14 @@ use std::time::Duration;
 use bytes::BytesMut;
 use sss_crypto::StaticKey;
 use sss_wire::Eid;
+use sss_wire::services::ServiceList;
 
 use super::Host;
 use crate::config::Config;
-use crate::error::{CloseReason, Drop};
+use crate::error::{CloseReason, Drop, ReadError};
 use crate::ids::{PeerId, StreamId};
 use crate::io::{Batch, Ecn, Event, Input, Instant, Output, TransmitBuf};
+use crate::refusal::Refusal;
 use crate::streams::ReadOutcome;
 
 const SERVICE: (&str, &str) = ("test", "1");
@@ -245,4 +247,65 @@ fn a_responder_that_was_never_confirmed_attempts_nothing() {
     assert!(net.sent.iter().all(|p| p.0 != other || p.2[0] != HELLO));
     net.run(20 * SECOND, |_| true);
     assert_eq!((net.ends(0), net.ends(1)), (vec![], vec![]));
+}
+
+// spec: SVC-1, SVC-2
+#[test]
+fn a_host_answers_for_its_services_by_itself() {
+    let mut net = Net::new(2);
+    let asked = ask(&mut net, "services/1");
+    net.run(SECOND, |_| true);
+    assert_eq!(answer(&mut net, asked), Ok(vec!["test".to_owned()]));
+    let other = ask(&mut net, "services/2");
+    net.run(SECOND, |_| true);
+    assert_eq!(answer(&mut net, other), Err(ReadError::Refused(Refusal::Protocol)));
+    net.host(0).release(asked);
+    net.host(0).release(other);
+    net.run(SECOND, |_| true);
+    let peer = net.peer(1, 0);
+    assert_eq!(net.host(1).stream_count(peer), 0);
+}
+
+// spec: SVC-6
+#[test]
+fn a_host_keeps_at_most_sixteen_answers_for_a_peer() {
+    let mut net = Net::new(2);
+    net.connect(0, 1);
+    net.run(SECOND, |_| true);
+    let peer = net.peer(1, 0);
+    let held = net.host(1).stream_count(peer);
+    let asked: Vec<_> = (0..20).map(|_| ask(&mut net, "services/1")).collect();
+    // Nothing that host 1 sends arrives: it has to keep what it said.
+    let deaf = net.nodes[0].address;
+    net.run(SECOND / 2, |p| p.1 != deaf);
+    net.run(10 * SECOND, |_| true);
+    let answers: Vec<_> = asked.iter().map(|s| answer(&mut net, *s)).collect();
+    let refused = |a: &&Result<_, _>| **a == Err(ReadError::Refused(Refusal::Backlog));
+    assert_eq!(answers.iter().filter(|a| a.is_ok()).count(), 16, "{answers:?}");
+    assert_eq!(answers.iter().filter(refused).count(), 4);
+    for stream in asked {
+        net.host(0).release(stream);
+    }
+    net.run(SECOND, |_| true);
+    assert_eq!(net.host(1).stream_count(peer), held);
+    let again = ask(&mut net, "services/1");
+    net.run(SECOND, |_| true);
+    assert!(answer(&mut net, again).is_ok());
+}
+
+fn ask(net: &mut Net, protocol: &str) -> StreamId {
+    let (eid, address, now) = (net.eid(1), net.nodes[1].address, net.now);
+    net.host(0).connect(now, eid, ("sss", protocol), &[address]).unwrap()
+}
+
+/// The names of the services in an answer.
+fn answer(net: &mut Net, stream: StreamId) -> Result<Vec<String>, ReadError> {
+    let now = net.now;
+    match net.host(0).read(now, stream, 1 << 16)? {
+        ReadOutcome::Chunk(bytes) => {
+            let list = ServiceList::decode(&bytes).expect("a whole list");
+            Ok(list.services.into_iter().map(|s| s.name).collect())
+        }
+        other => panic!("{other:?}"),
+    }
 }

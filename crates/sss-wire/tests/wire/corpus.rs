@@ -15,6 +15,7 @@ const TARGETS: &[(&str, Target)] = &[
     ("params", fuzz::params),
     ("eid", fuzz::eid),
     ("short_header", fuzz::short_header),
+    ("services", fuzz::services),
 ];
 
 fn corpus(target: &str) -> PathBuf {
@@ -52,6 +53,7 @@ fn vectors(target: &str) -> Vec<Vec<u8>> {
         "frames" => collect(&load("frames.json"), "hex", &mut all),
         "long_packet" => collect(&load("long_packets.json"), "hex", &mut all),
         "params" => collect(&load("params.json"), "hex", &mut all),
+        "services" => collect(&load("services.json"), "hex", &mut all),
         "eid" => {
             collect(&load("eid.json"), "text", &mut all);
             collect(&load("eid.json"), "eid", &mut all);

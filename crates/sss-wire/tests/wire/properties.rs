@@ -13,6 +13,7 @@ use sss_wire::frame::{
 };
 use sss_wire::long::Long;
 use sss_wire::params::{CookieParams, HelloParams, Settings};
+use sss_wire::services::{ProtocolInfo, ServiceInfo, ServiceList};
 use sss_wire::short::{self, Header};
 use sss_wire::{ChannelId, Code, Eid, Reader, Suite, Writer, varint};
 
@@ -329,5 +330,38 @@ proptest! {
         for end in 0..packet.len() {
             prop_assert!(Long::parse(&packet[..end]).is_err());
         }
+    }
+}
+
+fn any_services() -> impl Strategy<Value = Vec<ServiceInfo>> {
+    let named = || prop::collection::btree_map("\\PC{1,40}", "\\PC{0,60}", 1..6);
+    let service = (named(), "\\PC{0,60}").prop_map(|(protocols, description)| ServiceInfo {
+        name: String::new(),
+        description,
+        protocols: protocols
+            .into_iter()
+            .map(|(name, description)| ProtocolInfo { name, description })
+            .collect(),
+    });
+    prop::collection::btree_map("\\PC{1,40}", service, 0..12).prop_map(|services| {
+        let named = |(name, service)| ServiceInfo { name, ..service };
+        services.into_iter().map(named).collect()
+    })
+}
+
+proptest! {
+    #[test]
+    fn lists_of_services_come_back(services in any_services()) {
+        let bytes = ServiceList::encode(&services);
+        prop_assert_eq!(ServiceList::decode(&bytes), Ok(ServiceList { total: services.len() as u64, services }));
+        fuzz::services(&bytes);
+        for cut in 0..bytes.len() {
+            fuzz::services(&bytes[..cut]);
+        }
+    }
+
+    #[test]
+    fn random_bytes_as_lists_of_services_are_harmless(data in vec(any::<u8>(), 0..300)) {
+        fuzz::services(&data);
     }
 }

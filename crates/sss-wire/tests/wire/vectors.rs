@@ -2,6 +2,7 @@
 
 mod frames;
 mod long_packets;
+mod services;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;

@@ -18,6 +18,7 @@ mod network;
 mod peer_service;
 mod priorities;
 mod records;
+mod services;
 mod streams;
 mod subtrees;
 mod tokio_io;

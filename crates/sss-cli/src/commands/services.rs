@@ -1,0 +1,97 @@
+//! `sss services`: what a host offers.
+
+use serde_json::json;
+use sss::{ServiceInfo, ServiceList};
+use sss_files::printable;
+
+use crate::cli::ServicesArgs;
+use crate::error::Error;
+use crate::link::{Link, Linker};
+use crate::output::Output;
+
+/// Asks a host and shows what it says.
+pub(crate) async fn run(args: ServicesArgs, output: Output) -> Result<(), Error> {
+    let linker = Linker::new(args.connect, output).await?;
+    let offered = linker.services(&args.target).await?;
+    Link::run(offered.host, async {
+        for service in &offered.list.services {
+            output.fact(text(service, width(&offered.list)), &fact(service));
+        }
+        let (listed, total) = (offered.list.services.len(), offered.list.total);
+        if listed == 0 {
+            output.text("no services are listed");
+        }
+        if !offered.list.is_complete() {
+            output.note(format!(
+                "the host has {total} services; only {listed} fit into its answer"
+            ));
+        }
+        if output.is_json() {
+            let end = json!({"event": "services", "eid": offered.eid.to_string(), "listed": listed, "total": total});
+            output.fact("", &end);
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Columns that the names take, protocols being shown two to the right.
+fn width(list: &ServiceList) -> usize {
+    let protocols = list.services.iter().flat_map(|s| &s.protocols);
+    let protocols = protocols.map(|p| shown(&p.name).chars().count().saturating_add(2));
+    let services = list.services.iter().map(|s| shown(&s.name).chars().count());
+    services.chain(protocols).max().unwrap_or(0)
+}
+
+fn text(service: &ServiceInfo, width: usize) -> String {
+    let line = |name: String, description: &str| {
+        let line = format!("{name:width$}  {}", shown(description));
+        line.trim_end().to_owned()
+    };
+    let mut lines = vec![line(shown(&service.name), &service.description)];
+    let protocols = service.protocols.iter();
+    lines.extend(protocols.map(|p| line(format!("  {}", shown(&p.name)), &p.description)));
+    lines.join("\n")
+}
+
+/// Text of a peer, without what would surprise a terminal.
+fn shown(text: &str) -> String {
+    printable(text.as_bytes())
+}
+
+fn fact(service: &ServiceInfo) -> serde_json::Value {
+    let protocol = |p: &sss::ProtocolInfo| json!({"name": p.name, "description": p.description});
+    json!({
+        "event": "service",
+        "name": service.name,
+        "description": service.description,
+        "protocols": service.protocols.iter().map(protocol).collect::<Vec<_>>(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use sss::ProtocolInfo;
+
+    use super::*;
+
+    #[test]
+    fn names_are_in_columns_and_control_characters_are_shown() {
+        let protocol = |name: &str, description: &str| ProtocolInfo {
+            name: name.to_owned(),
+            description: description.to_owned(),
+        };
+        let service = ServiceInfo {
+            name: "files".to_owned(),
+            description: "Files\x1b[2J\nfake".to_owned(),
+            protocols: vec![protocol("sync/1", "Transfer"), protocol("1", "")],
+        };
+        let list = ServiceList {
+            total: 1,
+            services: vec![service.clone()],
+        };
+        assert_eq!(width(&list), 8);
+        let expected = "files     Files\\u{1b}[2J\\nfake\n  sync/1  Transfer\n  1";
+        assert_eq!(text(&service, 8), expected);
+    }
+}

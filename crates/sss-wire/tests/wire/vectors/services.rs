@@ -1,0 +1,63 @@
+//! Lists of services.
+
+use serde::Deserialize;
+use sss_wire::services::{ProtocolInfo, ServiceInfo, ServiceList};
+
+use super::{Lists, load, number};
+use crate::{hex, unhex};
+
+#[derive(Deserialize)]
+struct Listed {
+    name: String,
+    total: String,
+    services: Vec<Service>,
+    hex: String,
+    canonical: bool,
+}
+
+#[derive(Deserialize)]
+struct Service {
+    name: String,
+    description: String,
+    protocols: Vec<Protocol>,
+}
+
+#[derive(Deserialize)]
+struct Protocol {
+    name: String,
+    description: String,
+}
+
+impl From<Service> for ServiceInfo {
+    fn from(service: Service) -> Self {
+        let protocol = |p: Protocol| ProtocolInfo {
+            name: p.name,
+            description: p.description,
+        };
+        Self {
+            name: service.name,
+            description: service.description,
+            protocols: service.protocols.into_iter().map(protocol).collect(),
+        }
+    }
+}
+
+// spec: SVC-3
+#[test]
+fn lists_of_services() {
+    let file: Lists<Listed> = load("services.json");
+    for v in file.valid {
+        let services: Vec<ServiceInfo> = v.services.into_iter().map(Into::into).collect();
+        let list = ServiceList::decode(&unhex(&v.hex)).unwrap_or_else(|e| panic!("{}: {e}", v.name));
+        assert_eq!(
+            (&list.services, list.total),
+            (&services, number(&v.total)),
+            "{}",
+            v.name
+        );
+        assert_eq!(hex(&ServiceList::encode(&services)) == v.hex, v.canonical, "{}", v.name);
+    }
+    for v in file.invalid {
+        assert!(ServiceList::decode(&unhex(&v.hex)).is_err(), "{}", v.name);
+    }
+}
