@@ -14,8 +14,8 @@ pub const MAX_CHANNEL_ID: usize = 20;
 pub const STREAM_BORROW: u64 = 65536;
 /// Bytes charged to the parent for an unaccepted child.
 pub const OPEN_COST: u64 = 256;
-/// Bytes of a datagram stream that are charged to its parent.
-pub const DATAGRAM_BORROW: u64 = 32512;
+/// Bytes of a datagram stream that are charged to its parent, at most.
+pub const DATAGRAM_BORROW: u64 = 32768;
 /// Deadline of a best-effort datagram that has none.
 pub const DATAGRAM_LIFETIME: Duration = Duration::from_secs(5);
 /// Largest limit to the size of datagrams that a host may announce.

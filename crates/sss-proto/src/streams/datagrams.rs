@@ -114,7 +114,7 @@ struct Limits {
     peer_max: Option<u64>,
     /// Largest datagram that this host takes.
     own_max: u64,
-    /// Bytes beyond DATAGRAM_BORROW that all datagram streams of the peer may have.
+    /// Bytes beyond what they borrow that all datagram streams of the peer may have.
     budget: u64,
     /// What is used of it.
     spent: u64,

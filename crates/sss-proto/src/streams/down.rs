@@ -281,6 +281,10 @@ impl Streams {
         {
             return outcome;
         }
+        let node = &self.table[index];
+        if node.has(Flags::DATAGRAM) && !node.has(Flags::ANNOUNCED) {
+            self.choose_borrow(index);
+        }
         let plan = match self.plan(index) {
             Ok(plan) => plan,
             Err(outcome) => return outcome,
@@ -425,7 +429,8 @@ impl Streams {
                 },
             },
             None if node.has(Flags::DATAGRAM) => {
-                Init::datagram(self.lsid(node.place.parent), self.datagram_size(index))
+                let (size, borrow) = self.datagram_init(index);
+                Init::datagram(self.lsid(node.place.parent), size, borrow)
             }
             None => Init::substream(self.lsid(node.place.parent)),
         })
@@ -460,7 +465,7 @@ impl Streams {
         } else if len > 0 {
             node.send.sent = range.end;
             if node.has(Flags::DATAGRAM) {
-                self.on_datagram_sent(index, range.start, len);
+                self.unqueue_datagram(index, len);
             } else {
                 self.table.charge_send(index, len);
                 self.notify_writable(index);

@@ -89,7 +89,9 @@ impl Streams {
         let names = match init.kind {
             InitKind::TopLevel { service, protocol } => Some(self.names.get(service, protocol)),
             InitKind::Substream => None,
-            InitKind::Datagram { size } => return self.open_datagram(parent, ordinal, size).map(Some),
+            InitKind::Datagram { size, borrow } => {
+                return self.open_datagram(parent, ordinal, (size, borrow)).map(Some);
+            }
         };
         let depth = self.table[parent].place.depth;
         let mut node = Node::new(parent, depth.saturating_add(1), Opener::Peer, names);
@@ -164,15 +166,12 @@ impl Streams {
         Ok(())
     }
 
-    /// Charges a stream with data beyond `received`, up to `end`.
+    /// Charges a stream with data beyond `received`, up to `end`. That of a datagram was charged when it was announced (STR-37).
     fn charge_data(&mut self, index: u32, received: u64, end: u64) -> Result<(), ProtocolError> {
-        if end == received {
-            Ok(())
-        } else if self.table[index].has(Flags::DATAGRAM) {
-            self.charge_datagram(index, received)
-        } else {
-            self.charge_recv(index, end - received)
+        if end == received || self.table[index].has(Flags::DATAGRAM) {
+            return Ok(());
         }
+        self.charge_recv(index, end - received)
     }
 
     /// Puts data and a mark into the receive buffer; returns whether more can be read.

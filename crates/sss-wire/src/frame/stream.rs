@@ -1,6 +1,7 @@
 //! STREAM.
 
 use super::read_lsid;
+use crate::constants::DATAGRAM_BORROW;
 use crate::error::Malformed;
 use crate::reader::Reader;
 use crate::varint::{self, total};
@@ -58,6 +59,8 @@ pub enum InitKind<'a> {
     Datagram {
         /// All its bytes.
         size: u64,
+        /// How much of it is charged to the parent, at most `size` and DATAGRAM_BORROW.
+        borrow: u64,
     },
 }
 
@@ -74,9 +77,9 @@ impl<'a> Init<'a> {
         Self { parent: 0, kind }
     }
 
-    /// The init block of a datagram of `size` bytes on the stream `parent`.
-    pub const fn datagram(parent: u64, size: u64) -> Self {
-        let kind = InitKind::Datagram { size };
+    /// The init block of a datagram of `size` bytes on the stream `parent`, which is charged with `borrow` of them.
+    pub const fn datagram(parent: u64, size: u64, borrow: u64) -> Self {
+        let kind = InitKind::Datagram { size, borrow };
         Self { parent, kind }
     }
 
@@ -89,10 +92,19 @@ impl<'a> Init<'a> {
                 service: reader.bytes8()?,
                 protocol: reader.bytes8()?,
             },
-            KIND_DATAGRAM => InitKind::Datagram { size: reader.varint()? },
+            KIND_DATAGRAM => Self::decode_datagram(reader)?,
             _ => return Err(Malformed("unknown kind of stream")),
         };
         Ok(Self { parent, kind })
+    }
+
+    /// FRM-9
+    fn decode_datagram(reader: &mut Reader<'a>) -> Result<InitKind<'a>, Malformed> {
+        let (size, borrow) = (reader.varint()?, reader.varint()?);
+        if borrow > size.min(DATAGRAM_BORROW) {
+            return Err(Malformed("a datagram borrows more than it may"));
+        }
+        Ok(InitKind::Datagram { size, borrow })
     }
 
     fn encode(&self, w: &mut Writer<'_>) {
@@ -104,9 +116,10 @@ impl<'a> Init<'a> {
                 w.bytes8(service);
                 w.bytes8(protocol);
             }
-            InitKind::Datagram { size } => {
+            InitKind::Datagram { size, borrow } => {
                 w.u8(KIND_DATAGRAM);
                 w.varint(size);
+                w.varint(borrow);
             }
         }
     }
@@ -116,7 +129,7 @@ impl<'a> Init<'a> {
         let rest = match self.kind {
             InitKind::Substream => 0,
             InitKind::TopLevel { service, protocol } => total([2, service.len(), protocol.len()]),
-            InitKind::Datagram { size } => varint::len(size),
+            InitKind::Datagram { size, borrow } => total([varint::len(size), varint::len(borrow)]),
         };
         total([varint::len(self.parent), 1, rest])
     }

@@ -104,10 +104,10 @@ fn stream_with_and_without_each_field() {
     );
     let init = Some(Init::substream(6));
     check(&Frame::Stream(Stream { init, ..plain }), b"\x2a\x01\x06\x00\x02hi");
-    let init = Some(Init::datagram(6, 300));
+    let init = Some(Init::datagram(6, 300, 2));
     check(
         &Frame::Stream(Stream { init, ..plain }),
-        b"\x2a\x01\x06\x02\x41\x2c\x02hi",
+        b"\x2a\x01\x06\x02\x41\x2c\x02\x02hi",
     );
     assert_eq!(one(b"\x20\x01hi"), Frame::Stream(plain));
 }
@@ -173,6 +173,7 @@ fn what_is_refused() {
     let highest = [0x34, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
     assert_eq!(refused(&highest), "stream data beyond 2^62 - 1");
     assert_eq!(refused(&[0x28, 1, 0, 3]), "unknown kind of stream");
+    assert_eq!(refused(&[0x28, 1, 3, 2, 4, 5]), "a datagram borrows more than it may");
     assert_eq!(refused(&[2, 4, 0, 0, 5]), "an acknowledgement reaches below number 0");
     assert_eq!(
         refused(&[2, 0x44, 0, 0, 0x40, 64, 0]),

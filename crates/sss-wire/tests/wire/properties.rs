@@ -110,7 +110,7 @@ proptest! {
         data in vec(any::<u8>(), 0..100),
     ) {
         let top = names.as_ref().map(|(service, protocol)| Init::top_level(service, protocol));
-        let child = |parent| size.map_or(Init::substream(parent), |size| Init::datagram(parent, size));
+        let child = |parent| size.map_or(Init::substream(parent), |size| Init::datagram(parent, size, size.min(lsid % 32769)));
         let init = top.or(parent.map(child));
         let stream = Stream { lsid, init, offset, fin, mark, data: &data };
         check_frames(&[Frame::Ping, Frame::Stream(stream), Frame::Ping]);

@@ -5,7 +5,7 @@
 
 use bytes::{Bytes, BytesMut};
 use sss_wire::Code;
-use sss_wire::constants::{DATAGRAM_BORROW, OPEN_COST};
+use sss_wire::constants::OPEN_COST;
 use sss_wire::frame;
 
 use super::super::attachment::Found;
@@ -13,7 +13,6 @@ use super::super::node::{Ending, Flags, Node, Opener};
 use super::super::recv::SLICE_FROM;
 use super::super::state::{RecvInput, RecvState, SendInput};
 use super::super::{StreamEvent, Streams};
-use super::send::borrow;
 use super::{Arrived, Form, Mailbox};
 use crate::error::{ProtocolError, ReadError};
 use crate::ids::StreamKey;
@@ -115,50 +114,38 @@ impl Streams {
         }
     }
 
-    /// INIT of a datagram stream that is new (STR-34).
+    /// INIT of a datagram stream that is new (STR-34): its size, and what it borrows.
     pub(in super::super) fn open_datagram(
         &mut self,
         parent: u32,
         ordinal: u64,
-        size: u64,
+        (size, borrow): (u64, u64),
     ) -> Result<u32, ProtocolError> {
         let depth = self.table[parent].place.depth.saturating_add(1);
         let mut node = Node::new(parent, depth, Opener::Peer, None);
         node.ordinal = ordinal;
         node.set(Flags::DATAGRAM.with(Flags::ANNOUNCED).with(Flags::INIT_ACKED));
-        node.recv.limit = DATAGRAM_BORROW;
+        node.recv.limit = borrow;
         let key = self.table.insert(node);
         self.table.adopt(key.index);
         self.attachment.attach(ordinal, key.index);
-        self.charge_recv_below(parent, OPEN_COST)?;
-        let debt = Debt::default();
+        // STR-37
+        self.charge_recv_below(parent, OPEN_COST + borrow)?;
+        let (charge, granted) = (borrow, 0);
+        let debt = Debt { charge, granted };
         self.datagrams.arriving.insert(key.index, Arriving { size, debt });
         let own_max = self.datagrams.limits.own_max;
         if own_max == 0 || size > own_max {
             self.refuse_datagram(key.index, Code::DATAGRAM_TOO_LARGE);
         } else if !takes_datagrams(&self.table[parent]) {
             self.refuse_datagram(key.index, Code::NO_LISTENER);
-        }
-        Ok(key.index)
-    }
-
-    /// Data of a datagram stream of the peer has come that reaches further than `received`: the first of it charges the parent
-    /// (STR-37), and is the time to ask for the rest (STR-38).
-    pub(in super::super) fn charge_datagram(&mut self, index: u32, received: u64) -> Result<(), ProtocolError> {
-        let Some(arriving) = self.datagrams.arriving.get_mut(&index).filter(|_| received == 0) else {
-            return Ok(());
-        };
-        let (size, charge) = (arriving.size, borrow(arriving.size));
-        arriving.debt.charge = charge;
-        let node = &self.table[index];
-        let (parent, keeps_data) = (node.place.parent, node.status.recv.keeps_data());
-        self.charge_recv_below(parent, charge)?;
-        if size > DATAGRAM_BORROW && keeps_data {
-            let (table, key) = (&self.table, self.table.key(index));
+        } else if borrow < size {
+            // STR-38
+            let table = &self.table;
             self.datagrams.waiting.push(key, |k| table.find(k).is_some());
             self.datagrams.grant_due = true;
         }
-        Ok(())
+        Ok(key.index)
     }
 
     /// RESET and STOP for a datagram stream, and nothing more of it is kept (STR-36, STR-40).
@@ -229,7 +216,6 @@ impl Streams {
                 }
             }
             RecvState::Stopped | RecvState::Done => {
-                self.pay_debt_of(index);
                 self.discard(index);
                 self.retire(index);
             }
@@ -366,7 +352,7 @@ impl Streams {
         let Some(arriving) = self.datagrams.arriving.get_mut(&index) else {
             return true;
         };
-        let rest = arriving.size.saturating_sub(DATAGRAM_BORROW);
+        let rest = arriving.size.saturating_sub(arriving.debt.charge);
         let limits = &mut self.datagrams.limits;
         if limits.spent.saturating_add(rest) > limits.budget {
             return false;

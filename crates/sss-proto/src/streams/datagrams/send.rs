@@ -31,6 +31,8 @@ use crate::token::Token;
 pub(super) struct Message {
     id: u64,
     size: u64,
+    /// What its parent is charged with for it (STR-37); what it would be, as long as it is not announced.
+    borrow: u64,
     /// What of it counts as queued on its stream.
     queued: u64,
     is_reliable: bool,
@@ -40,29 +42,18 @@ pub(super) struct Message {
     is_overdue: bool,
 }
 
-/// What the parent is charged with for the data of a datagram of `size` bytes (STR-37).
-pub(super) fn borrow(size: u64) -> u64 {
-    size.min(DATAGRAM_BORROW)
-}
-
 /// What a datagram of `size` bytes counts while it waits to be sent.
 fn queue_cost(size: u64) -> u64 {
     size.saturating_add(OPEN_COST)
 }
 
 impl Table {
-    /// The room for data of a datagram stream (STR-37): what its own limit leaves; nothing before its parent has room for what the
-    /// first byte costs. `Err` if it cannot even be announced.
+    /// The room for data of a datagram stream (STR-37). `Err` if it cannot even be announced.
     pub(in super::super) fn datagram_room(&self, index: u32) -> Result<Room, u32> {
         let node = &self[index];
-        if node.send.sent == 0 {
-            let opening = if node.has(Flags::ANNOUNCED) { 0 } else { OPEN_COST };
+        if !node.has(Flags::ANNOUNCED) {
             let parent = self.send_room(node.place.parent);
-            let left = parent.bytes.checked_sub(opening).ok_or(parent.limited_by)?;
-            if left < borrow(node.send.end()) {
-                let limited_by = parent.limited_by;
-                return Ok(Room { bytes: 0, limited_by });
-            }
+            parent.bytes.checked_sub(OPEN_COST).ok_or(parent.limited_by)?;
         }
         Ok(Room {
             bytes: node.send.limit.saturating_sub(node.send.sent),
@@ -115,6 +106,7 @@ impl Streams {
         let message = Message {
             id,
             size,
+            borrow: 0,
             queued: queue_cost(size),
             is_reliable: options.reliable,
             is_tracked: options.tracked,
@@ -154,7 +146,7 @@ impl Streams {
         let mut node = Node::new(parent, depth, Opener::Own, None);
         node.set(Flags::DATAGRAM.with(Flags::INIT_DUE).with(Flags::FIN_DUE));
         node.status.send = SendState::Finishing;
-        node.send.limit = DATAGRAM_BORROW;
+        node.send.limit = 0;
         let index = self.table.insert(node).index;
         self.table.adopt(index);
         self.send_buf(index).push_bytes(data.clone());
@@ -287,9 +279,10 @@ impl Streams {
         Some(Outcome::Over(frame))
     }
 
-    /// What INIT of a datagram of this host says.
-    pub(in super::super) fn datagram_size(&self, index: u32) -> u64 {
-        self.datagrams.sending.get(&index).map_or(0, |m| m.size)
+    /// What INIT of a datagram of this host says: its size, and what it borrows.
+    pub(in super::super) fn datagram_init(&self, index: u32) -> (u64, u64) {
+        let message = self.datagrams.sending.get(&index);
+        message.map_or((0, 0), |m| (m.size, m.borrow))
     }
 
     /// Takes a datagram that was never announced out of the tree.
@@ -303,27 +296,32 @@ impl Streams {
         self.retire(index);
     }
 
-    /// INIT of a datagram stream is sent for the first time.
+    /// Decides how much a datagram borrows if it is announced now: as much as there is room for.
+    pub(in super::super) fn choose_borrow(&mut self, index: u32) {
+        let room = self.table.send_room(self.table[index].place.parent).bytes;
+        if let Some(message) = self.datagrams.sending.get_mut(&index) {
+            let most = message.size.min(DATAGRAM_BORROW);
+            message.borrow = most.min(room.saturating_sub(OPEN_COST));
+            self.table[index].send.limit = message.borrow;
+        }
+    }
+
+    /// INIT of a datagram stream is sent for the first time, and OPEN_COST was charged.
     pub(in super::super) fn on_datagram_announced(&mut self, index: u32) {
+        let borrow = self.datagrams.sending.get(&index).map_or(0, |m| m.borrow);
+        let node = &mut self.table[index];
+        let parent = node.place.parent;
+        if borrow > 0 {
+            // What `uncharge` takes back.
+            node.account_mut().set_sent_below(borrow);
+            self.table.charge_send_below(parent, borrow);
+        }
         self.datagrams.stats.sent_as_stream += 1;
         self.unqueue_datagram(index, OPEN_COST);
     }
 
-    /// Data of a datagram stream is sent for the first time, `len` bytes, after `before`.
-    pub(in super::super) fn on_datagram_sent(&mut self, index: u32, before: u64, len: u64) {
-        if before == 0 {
-            // STR-37
-            let node = &mut self.table[index];
-            let (parent, cost) = (node.place.parent, borrow(node.send.end()));
-            // What `uncharge` takes back.
-            node.account_mut().set_sent_below(cost);
-            self.table.charge_send_below(parent, cost);
-        }
-        self.unqueue_datagram(index, len);
-    }
-
     /// So much of a datagram is queued no more.
-    fn unqueue_datagram(&mut self, index: u32, amount: u64) {
+    pub(in super::super) fn unqueue_datagram(&mut self, index: u32, amount: u64) {
         if let Some(message) = self.datagrams.sending.get_mut(&index) {
             message.queued = message.queued.saturating_sub(amount);
             self.give_back_room(index, amount);

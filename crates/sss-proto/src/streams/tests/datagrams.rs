@@ -70,9 +70,14 @@ impl Packet {
     }
 }
 
+/// INIT of a datagram for which there is room.
+fn announcement(parent: u64, size: u64) -> Init<'static> {
+    Init::datagram(parent, size, size.min(DATAGRAM_BORROW))
+}
+
 /// INIT of a datagram, as a peer might make it up.
 fn forged_datagram(lsid: u64, parent: u64, size: u64, data: &[u8], fin: bool) -> Frame<'_> {
-    stream_frame(lsid, Some(Init::datagram(parent, size)), 0, data, fin)
+    stream_frame(lsid, Some(announcement(parent, size)), 0, data, fin)
 }
 
 fn code(result: Result<(), ProtocolError>) -> Code {
@@ -159,7 +164,7 @@ fn one_that_is_large_or_reliable_or_unlikely_to_arrive_goes_as_a_stream() {
         let id = pair.a.send_now(a, &pattern(size), &options);
         let packet = pair.a.packet(ROOM).unwrap();
         let frames = packet.streams();
-        assert_eq!(frames[0].init, Some(Init::datagram(1, size as u64)));
+        assert_eq!(frames[0].init, Some(announcement(1, size as u64)));
         assert_eq!(frames[0].lsid, 3);
         pair.a.lost(&packet);
         pair.run();
@@ -206,7 +211,7 @@ fn what_a_datagram_stream_cannot_be_closes_the_channel() {
     };
     let mark = Frame::Stream(Stream {
         lsid: 3,
-        init: Some(Init::datagram(1, 5)),
+        init: Some(announcement(1, 5)),
         offset: 0,
         fin: false,
         mark: true,
@@ -335,7 +340,7 @@ fn when_it_cannot_arrive_in_time_any_more_one_is_given_up() {
     let [Frame::Stream(init), Frame::Reset(reset)] = packet.frames()[..] else {
         panic!("{packet:?}")
     };
-    assert_eq!(init.init, Some(Init::datagram(1, 3000)));
+    assert_eq!(init.init, Some(announcement(1, 3000)));
     assert_eq!(reset.code, Code::EXPIRED);
     pair.b.take(&packet).unwrap();
     pair.a.acked(&packet);
@@ -507,31 +512,48 @@ fn the_parent_is_charged_at_once_and_no_more_than_that() {
     }
 }
 
-// spec: STR-37
+// spec: STR-37, STR-38
 #[test]
-fn one_waits_until_the_parent_has_room_for_its_beginning() {
-    let mut pair = Pair::with_root(STREAM_BORROW);
-    let (a, _) = pair.stream();
-    let limit = |pair: &mut Pair, limit| {
+fn one_borrows_what_there_is_room_for_and_waits_for_a_grant_of_the_rest() {
+    for (room, borrow) in [(0, 0), (300, 300), (1000, 1000), (5000, 1000)] {
+        let mut pair = Pair::new();
+        let (a, b) = pair.stream();
+        let limit = OPEN_COST - 1;
         pair.a.table[1].send.limit = limit;
         pair.b.table[1].recv.limit = limit;
-    };
-    limit(&mut pair, OPEN_COST + 999);
-    pair.a.send_now(a, &pattern(1000), &RELIABLE);
-    let packet = pair.a.packet(ROOM).unwrap();
-    assert_eq!(packet.streams()[0].init, Some(Init::datagram(1, 1000)));
-    assert_eq!(
-        packet.streams()[0].data,
-        b"",
-        "it is announced, to be refused if nobody is there"
-    );
-    pair.a.send_now(a, &pattern(1000), &BEST_EFFORT);
-    let packet = pair.a.packet(ROOM).unwrap();
-    assert_eq!(packet.datagrams().len(), 1, "without state there is no charge");
-    assert!(!pair.a.wants());
-    pair.a.on_credit(1, OPEN_COST + 1000).unwrap();
-    let packet = pair.a.packet(ROOM).unwrap();
-    assert_eq!(packet.streams()[0].data.len(), 1000);
+        let id = pair.a.send_now(a, &pattern(1000), &RELIABLE);
+        assert!(pair.a.packet(ROOM).is_none(), "it cannot even be announced");
+        pair.a.send_now(a, &pattern(10), &BEST_EFFORT);
+        let packet = pair.a.packet(ROOM).unwrap();
+        assert_eq!(packet.datagrams().len(), 1, "without state there is no charge");
+        pair.a.on_credit(1, OPEN_COST + room).unwrap();
+        pair.b.table[1].recv.limit = OPEN_COST + room;
+        let packet = pair.a.packet(ROOM).unwrap();
+        assert_eq!(packet.streams()[0].init, Some(Init::datagram(1, 1000, borrow)));
+        assert_eq!(packet.streams()[0].data.len() as u64, borrow);
+        assert_eq!(pair.a.table[1].send_charge(), OPEN_COST + borrow);
+        assert!(!pair.a.wants());
+        pair.b.take(&packet).unwrap();
+        pair.a.acked(&packet);
+        pair.run();
+        assert_eq!(pair.b.datagrams_now(b), [pattern(1000)], "{room}");
+        let fates = pair.a.fates();
+        assert!(fates.contains(&(id, DatagramFate::Delivered)), "{fates:?}");
+        pair.b.assert_no_datagrams();
+        let (sent, gauge) = (pair.a.table[1].send_charge(), pair.b.table[1].gauge());
+        assert_eq!((sent, gauge.charge), (gauge.charge, gauge.consumed));
+    }
+}
+
+// spec: STR-37
+#[test]
+fn borrowing_beyond_the_parents_limit_closes_the_channel() {
+    let mut pair = Pair::new();
+    pair.stream();
+    pair.b.table[1].recv.limit = 2 * OPEN_COST + 999;
+    let frame = |lsid, borrow| stream_frame(lsid, Some(Init::datagram(1, 5000, borrow)), 0, b"", false);
+    pair.b.forged(&frame(3, 0)).unwrap();
+    assert_eq!(code(pair.b.forged(&frame(5, 1000))), Code::CREDIT_EXCEEDED);
 }
 
 // spec: STR-37

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use sss_wire::constants::{DATAGRAM_BORROW, OPEN_COST, STREAM_BORROW};
+use sss_wire::constants::{OPEN_COST, STREAM_BORROW};
 
 use super::*;
 use crate::error::ReadError;
@@ -17,7 +17,7 @@ struct Ledger {
     /// Streams opened by the sender of this direction.
     opened: BTreeSet<u64>,
     reached: BTreeMap<u64, u64>,
-    /// Sizes of the streams that are datagrams.
+    /// What the streams that are datagrams borrow.
     datagrams: BTreeMap<u64, u64>,
     /// Streams that the receiver refused because it had retired the parent.
     orphans: BTreeSet<u64>,
@@ -30,8 +30,8 @@ impl Ledger {
                 if let Some(init) = f.init {
                     self.open(f.lsid, init.parent);
                     self.opened.insert(f.lsid);
-                    if let InitKind::Datagram { size } = init.kind {
-                        self.datagrams.insert(f.lsid, size);
+                    if let InitKind::Datagram { borrow, .. } = init.kind {
+                        self.datagrams.insert(f.lsid, borrow);
                     }
                 }
                 if !f.data.is_empty() || f.mark || f.fin {
@@ -67,9 +67,8 @@ impl Ledger {
 
     fn charge(&self, lsid: u64, children: &BTreeMap<u64, Vec<u64>>, out: &mut BTreeMap<u64, u64>) -> u64 {
         // STR-37
-        if let Some(size) = self.datagrams.get(&lsid) {
-            let has_begun = self.reached.get(&lsid).is_some_and(|r| *r > 0);
-            return if has_begun { *size.min(&DATAGRAM_BORROW) } else { 0 };
+        if let Some(borrow) = self.datagrams.get(&lsid) {
+            return *borrow;
         }
         let mut charge = self.reached.get(&lsid).copied().unwrap_or(0);
         for child in children.get(&lsid).into_iter().flatten() {

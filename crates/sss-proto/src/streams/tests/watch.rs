@@ -271,8 +271,7 @@ fn questions_and_answers_that_cannot_be() {
     // An end that was not sent.
     state(pair.b.forged(&Frame::Consumed(Consumed { lsid: 1 })));
     // Of a datagram.
-    let kind = InitKind::Datagram { size: 100_000 };
-    let init = Some(Init { parent: 1, kind });
+    let init = Some(Init::datagram(1, 100_000, 100));
     pair.b.forged(&stream_frame(3, init, 0, &[0; 100], false)).unwrap();
     state(pair.b.forged(&Frame::Watch(Watch { lsid: 3 })));
     state(pair.b.forged(&Frame::Consumed(Consumed { lsid: 3 })));

@@ -110,6 +110,7 @@ struct InitFields {
     service: Option<String>,
     protocol: Option<String>,
     size: Option<String>,
+    borrow: Option<String>,
 }
 
 impl From<&Frame<'_>> for FrameFields {
@@ -186,17 +187,19 @@ fn ack_fields(ack: &Ack<'_>) -> FrameFields {
 }
 
 fn init_fields(init: &Init<'_>) -> InitFields {
-    let (kind, service, protocol, size) = match init.kind {
+    let (kind, service, protocol, datagram) = match init.kind {
         InitKind::Substream => (0, None, None, None),
         InitKind::TopLevel { service, protocol } => (1, Some(hex(service)), Some(hex(protocol)), None),
-        InitKind::Datagram { size } => (2, None, None, Some(size.to_string())),
+        InitKind::Datagram { size, borrow } => (2, None, None, Some((size.to_string(), borrow.to_string()))),
     };
+    let (size, borrow) = datagram.unzip();
     InitFields {
         parent: init.parent.to_string(),
         kind,
         service,
         protocol,
         size,
+        borrow,
     }
 }
 
