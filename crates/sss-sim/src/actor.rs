@@ -5,6 +5,7 @@
 //! never completes.
 
 mod choose;
+mod messages;
 mod pump;
 mod records;
 
@@ -18,6 +19,7 @@ use sss_proto::{CloseReason, Event, ListenerId, NegotiationError, StreamId};
 use crate::model::{Check, EndId, Model, Opening};
 use crate::scenario::{Plan, Profile};
 use crate::world::{Apps, HostIndex, World};
+use messages::Mail;
 use records::Writer;
 
 /// Services that every host has.
@@ -103,8 +105,7 @@ pub(crate) struct Actors {
     pub(crate) tally: Tally,
     failure: Option<String>,
     rng: StdRng,
-    /// Decides on levels, so that a seed does otherwise what it does without.
-    levels: StdRng,
+    aside: Aside,
     ends: Vec<End>,
     by_stream: BTreeMap<(HostIndex, StreamId), EndId>,
     listeners: BTreeMap<(HostIndex, ListenerId), ()>,
@@ -112,9 +113,19 @@ pub(crate) struct Actors {
     incomplete: usize,
 }
 
+/// What is decided on by randomness of its own, so that a seed does otherwise what it does without.
+struct Aside {
+    levels: StdRng,
+    mail: Mail,
+}
+
 impl Actors {
     pub(crate) fn new(plan: Plan, rng: StdRng) -> Self {
-        let levels = StdRng::seed_from_u64(plan.budget ^ plan.active.as_micros() as u64);
+        let seed = plan.budget ^ plan.active.as_micros() as u64;
+        let aside = Aside {
+            levels: StdRng::seed_from_u64(seed),
+            mail: Mail::new(StdRng::seed_from_u64(!seed)),
+        };
         Self {
             model: Model::default(),
             budget: plan.budget,
@@ -123,7 +134,7 @@ impl Actors {
             tally: Tally::default(),
             failure: None,
             rng,
-            levels,
+            aside,
             ends: Vec::new(),
             by_stream: BTreeMap::new(),
             listeners: BTreeMap::new(),
@@ -172,7 +183,7 @@ impl Actors {
         if self.incomplete > 0 {
             self.recount();
         }
-        self.incomplete == 0 && self.model.unaccounted().0 == 0
+        self.incomplete == 0 && self.model.untold() == 0 && self.model.unaccounted().0 == 0
     }
 
     fn recount(&mut self) {
@@ -304,7 +315,8 @@ impl Actors {
 impl Apps for Actors {
     fn on_event(&mut self, world: &mut World, host: HostIndex, event: Event) {
         match event {
-            Event::Connected(..) | Event::Link(..) | Event::ProbeReply(..) | Event::DatagramSettled(..) => {}
+            Event::Connected(..) | Event::Link(..) | Event::ProbeReply(..) => {}
+            Event::DatagramSettled(peer, datagram, fate) => self.on_fate(host, peer, datagram, fate),
             Event::Disconnected(_, eid, reason) => match world.host_of(&eid) {
                 Some(peer) => self.on_disconnected(host, peer, &reason),
                 None => self.fail(format!("h{} was disconnected from an unknown host", host.0)),

@@ -246,6 +246,7 @@ fn print_report(report: &scenario::Report, args: &RunArgs) {
         tally,
         bytes,
         records,
+        datagrams,
         elapsed,
         entries,
         hash,
@@ -255,12 +256,12 @@ fn print_report(report: &scenario::Report, args: &RunArgs) {
         println!(
             "{{\"seed\":{seed},\"ok\":true,\"scenario\":\"{profile}\",\"hosts\":{hosts},\"opened\":{},\"accepted\":{},\
              \"resets\":{},\"stops\":{},\"drops\":{},\"closes\":{},\"rebinds\":{},\"bytes\":{bytes},\"records\":{records},\
-             \"seconds\":{seconds:.6},\"entries\":{entries},\"hash\":\"{hash:016x}\"}}",
+             \"datagrams\":{datagrams},\"seconds\":{seconds:.6},\"entries\":{entries},\"hash\":\"{hash:016x}\"}}",
             tally.opened, tally.accepted, tally.resets, tally.stops, tally.drops, tally.closes, tally.rebinds
         );
     } else if args.verbose {
         println!(
-            "seed {seed:>6} {profile:<12} {hosts} hosts {bytes:>8} bytes {records:>5} records {seconds:>8.3} s {hash:016x} {tally:?}"
+            "seed {seed:>6} {profile:<12} {hosts} hosts {bytes:>8} bytes {records:>5} records {datagrams:>4} datagrams {seconds:>8.3} s {hash:016x} {tally:?}"
         );
     }
 }

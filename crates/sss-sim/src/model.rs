@@ -5,8 +5,11 @@
 //! missing, doubled or of another stream shows. A mark takes the position of a byte. An *end* is what one host's application holds of a stream: the flow that
 //! it writes, and the flow that it reads, known once the number was read.
 //!
+//! A datagram is a number and a pattern too, see [`messages`].
+//!
 //! The model knows nothing about packets: only what each side did, and so what the other may see of it.
 
+mod messages;
 mod pattern;
 mod records;
 mod verdict;
@@ -17,6 +20,8 @@ use sss_proto::CloseReason;
 use sss_wire::Code;
 
 use crate::world::HostIndex;
+
+use messages::Messages;
 
 pub use pattern::fill;
 pub(crate) use records::FIRST_MARK;
@@ -101,6 +106,7 @@ pub struct Model {
     closed: BTreeMap<(HostIndex, HostIndex), u32>,
     bytes_read: u64,
     marks_read: u64,
+    messages: Messages,
 }
 
 /// What an application does.

@@ -39,6 +39,8 @@ pub struct Report {
     pub bytes: u64,
     /// Record marks that readers got.
     pub records: u64,
+    /// Datagrams that were received.
+    pub datagrams: u64,
     /// Virtual time that passed.
     pub elapsed: Duration,
     /// Entries of the transcript.
@@ -122,8 +124,9 @@ impl Run {
         if !complete {
             let ends = self.actors.describe_incomplete(&self.world);
             let (count, first) = self.actors.model.unaccounted();
+            let messages = self.actors.model.check_messages().err().unwrap_or_default();
             return Err(format!(
-                "no end within {DRAIN_LIMIT:?}: {count} flows unaccounted, first {first:?}; {ends}"
+                "no end within {DRAIN_LIMIT:?}: {count} flows unaccounted, first {first:?}; {messages}; {ends}"
             ));
         }
         self.actors.model.check_complete()?;
@@ -233,6 +236,7 @@ impl Run {
             tally: self.actors.tally,
             bytes: self.actors.model.bytes_read(),
             records: self.actors.model.marks_read(),
+            datagrams: self.actors.model.messages_received(),
             elapsed: self.world.elapsed(),
             entries: transcript.entries(),
             hash: transcript.hash(),

@@ -20,6 +20,7 @@ impl Actors {
     pub(super) fn act(&mut self, world: &mut World, host: HostIndex) {
         self.read_slowly(world, host);
         self.rank(world, host);
+        self.send_message(world, host);
         let weights = self.plan.weights;
         let mut x = self.rng.random_range(0..weights.total());
         for (weight, act) in weights.acts() {
@@ -38,6 +39,7 @@ impl Actors {
                 && self.rng.random_bool(0.3)
             {
                 self.read(world, EndId(index), max);
+                self.take_messages(world, EndId(index));
             }
         }
     }
@@ -128,17 +130,20 @@ impl Actors {
     /// Ranks a stream, or asks the peer to: whatever the level, what arrives is the same.
     fn rank(&mut self, world: &mut World, host: HostIndex) {
         let count = self.ends.len();
-        if count == 0 || !self.levels.random_bool(0.3) {
+        if count == 0 || !self.aside.levels.random_bool(0.3) {
             return;
         }
         // One of the latest, which are likely to be alive.
-        let back = self.levels.random_range(1..=count.min(24));
+        let back = self.aside.levels.random_range(1..=count.min(24));
         let end = &self.ends[count - back];
         if end.host != host || end.is_released {
             return;
         }
         let stream = end.stream;
-        let (level, is_asked) = (self.levels.random_range(-3..=3), self.levels.random_bool(0.3));
+        let (level, is_asked) = (
+            self.aside.levels.random_range(-3..=3),
+            self.aside.levels.random_bool(0.3),
+        );
         world.note(format_args!(
             "h{} level {level} for {stream:?}, asked: {is_asked}",
             host.0

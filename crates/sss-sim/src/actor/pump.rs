@@ -18,6 +18,12 @@ impl Actors {
                 Reader::Eager(max) => self.read_all(world, id, max),
                 Reader::Slow(_) => {}
             },
+            Event::DatagramReadable(_) => match self.ends[id.0].reader {
+                Reader::Eager(_) => self.take_messages(world, id),
+                Reader::Slow(_) => {}
+            },
+            // Whoever finds no room does without.
+            Event::DatagramWritable(_) => {}
             Event::SubstreamReady(_) => self.accept_children(world, id),
             _ => self.send(world, id),
         }
@@ -39,6 +45,7 @@ impl Actors {
         self.send(world, id);
         if let Reader::Eager(max) = self.ends[id.0].reader {
             self.read_all(world, id, max);
+            self.take_messages(world, id);
         }
         if self.ends[id.0].takes_children {
             self.accept_children(world, id);

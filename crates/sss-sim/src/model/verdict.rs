@@ -49,7 +49,7 @@ impl Model {
         }
     }
 
-    fn may_be_refused(&self, end: EndId) -> bool {
+    pub(super) fn may_be_refused(&self, end: EndId) -> bool {
         match self.ends[end.0].opening {
             Opening::NoService | Opening::NoProtocol => true,
             Opening::Substream => self.parent_may_be_gone(end),
@@ -58,13 +58,13 @@ impl Model {
     }
 
     /// The other end of the end's stream, if it is known.
-    fn opposite(&self, end: EndId) -> Option<EndId> {
+    pub(super) fn opposite(&self, end: EndId) -> Option<EndId> {
         let input = self.ends[end.0].input?;
         self.flows.get(&input).map(|flow| flow.writer)
     }
 
     /// How many ends of `host` towards `peer` were given up, or have ended, before it was known which flow they read.
-    fn nameless_gone(&self, host: HostIndex, peer: HostIndex) -> usize {
+    pub(super) fn nameless_gone(&self, host: HostIndex, peer: HostIndex) -> usize {
         let is_gone = |e: &&super::End| {
             let given_up = e.is_released || e.stop.is_some() || e.reading != Reading::Open;
             e.input.is_none() && given_up && (e.host, e.peer) == (host, peer)
@@ -121,10 +121,11 @@ impl Model {
     /// Checks that nothing is unaccounted for.
     ///
     /// # Errors
-    /// If data that was handed over, and that nobody gave up, did not reach its reader.
+    /// If data that was handed over, and that nobody gave up, did not reach its reader; or a datagram's sender does not know what became
+    /// of it.
     pub fn check_complete(&self) -> Check {
         match self.unaccounted() {
-            (0, _) => Ok(()),
+            (0, _) => self.check_messages(),
             (count, first) => Err(format!("{count} flows unaccounted for; {}", first.unwrap_or_default())),
         }
     }

@@ -72,6 +72,16 @@ fn records_are_among_what_happens() {
     assert!((2000..2006).map(records).sum::<u64>() > 100);
 }
 
+// spec: STR-32, STR-34
+#[test]
+fn datagrams_are_among_what_happens() {
+    let datagrams = |seed| match scenario::run(seed, Some(Profile::Mixed), false).0 {
+        Ok(report) => report.datagrams,
+        Err(failure) => panic!("{failure}"),
+    };
+    assert!((2100..2106).map(datagrams).sum::<u64>() > 50);
+}
+
 #[test]
 fn replay() {
     let Ok(text) = std::env::var("SSS_SEED") else {

@@ -91,3 +91,51 @@ fn flows_given_up_unread_are_counted() {
     model.finished(second);
     assert!(model.check_complete().is_err(), "one end given up excuses one flow");
 }
+
+#[test]
+fn follows_datagrams() {
+    use sss_proto::DatagramFate;
+
+    let mut model = Model::default();
+    let (a, b) = pair(&mut model);
+    let (stranger, _) = pair(&mut model);
+    let (first, data) = model.compose(100);
+    model.sent_message(a, data.len(), true, false);
+    let (second, other) = model.compose(20);
+    model.sent_message(a, other.len(), false, false);
+    assert!(model.check_complete().is_err(), "nothing is told yet");
+
+    assert!(model.saw_message(b, &data[..99]).is_err(), "a part");
+    assert!(
+        model.saw_message(b, &[data.clone(), vec![0]].concat()).is_err(),
+        "too much"
+    );
+    let mut wrong = data.clone();
+    wrong[50] ^= 1;
+    assert!(model.saw_message(b, &wrong).is_err(), "a wrong byte");
+    assert!(model.saw_message(b, &[0; 100]).is_err(), "never sent");
+    assert!(model.saw_message(stranger, &data).is_err(), "at the sender's own host");
+
+    assert!(model.saw_fate(first, DatagramFate::Lost).is_err(), "it is reliable");
+    assert!(
+        model.saw_fate(first, DatagramFate::Expired).is_err(),
+        "it has no deadline"
+    );
+    assert!(
+        model.saw_fate(first, DatagramFate::ChannelLost).is_err(),
+        "nobody closed it"
+    );
+    assert!(model.saw_fate(first, DatagramFate::Refused(Code::NO_LISTENER)).is_err());
+    model.saw_fate(first, DatagramFate::Delivered).unwrap();
+    assert!(model.saw_fate(first, DatagramFate::Delivered).is_err(), "told twice");
+    model.saw_fate(second, DatagramFate::Lost).unwrap();
+    assert!(model.saw_fate(second + 1, DatagramFate::Lost).is_err(), "never sent");
+
+    // That it is missing shows when it is known who should have it.
+    let bytes = bytes(&mut model, b, 10);
+    model.saw_data(a, &bytes).unwrap();
+    assert!(model.check_complete().is_err(), "the first was not received");
+    model.saw_message(b, &data).unwrap();
+    assert!(model.saw_message(b, &data).is_err(), "twice");
+    model.check_complete().unwrap();
+}
