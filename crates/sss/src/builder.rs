@@ -21,7 +21,8 @@ pub enum DriverMode {
     /// As a task of the runtime on which the host is built. It ends with that runtime.
     #[default]
     Shared,
-    /// On a thread of its own, with a runtime of its own.
+    /// On a thread of its own, with a runtime of its own: packets move while the application's runtime is busy. Each wake of
+    /// a task then crosses threads, which makes a lone request and its response slower.
     Dedicated,
 }
 

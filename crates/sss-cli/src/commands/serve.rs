@@ -1,5 +1,6 @@
 //! `sss serve`.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +28,7 @@ pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
         .identity(identity::load_or_create(args.identity.as_deref())?)
         .allow_own_eid(true);
     if let Some(address) = args.bind {
-        builder = builder.bind(address);
+        builder = builder.watch_interfaces(is_of_all_interfaces(&address)).bind(address);
     }
     if !args.allow.is_empty() {
         let allowed: Vec<Eid> = args.allow;
@@ -40,6 +41,13 @@ pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
     // Whoever does not hear it finds out by itself.
     let _ = host.close_within(FAREWELL).await;
     Ok(())
+}
+
+/// Whether a server bound to this address is one that whoever reaches this machine may use. Any other stays where it was put, even
+/// if this machine loses the address.
+fn is_of_all_interfaces(address: &str) -> bool {
+    let address = address.trim().parse::<SocketAddr>();
+    address.is_ok_and(|address| address.ip().is_unspecified())
 }
 
 /// The service of a directory.
@@ -98,4 +106,19 @@ async fn stopped() -> Result<(), Error> {
         _ = terminate.recv() => {}
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_server_on_all_interfaces_moves_with_the_machine() {
+        for all in ["0.0.0.0:4433", "[::]:0"] {
+            assert!(is_of_all_interfaces(all), "{all}");
+        }
+        for one in ["10.8.0.1:4433", "[fd00::1]:1", "127.0.0.1:0", "nonsense"] {
+            assert!(!is_of_all_interfaces(one), "{one}");
+        }
+    }
 }
