@@ -28,6 +28,6 @@ pub use ids::{ListenerId, PeerId, StreamId};
 pub use io::{Batch, Ecn, Event, Input, Instant, LinkStatus, MAX_TRANSMIT, Output, Transmit, TransmitBuf};
 pub use refusal::Refusal;
 pub use streams::{
-    DatagramFate, DatagramId, DatagramOptions, DatagramStats, ListenMode, ReadOutcome, RecvState, SendState,
+    DatagramFate, DatagramId, DatagramOptions, DatagramStats, Delivery, ListenMode, ReadOutcome, RecvState, SendState,
     StreamInfo, SubtreeInfo,
 };

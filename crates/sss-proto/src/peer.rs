@@ -24,7 +24,7 @@ use crate::host::{Datagram, Own, TreeNode};
 use crate::ids::{PeerId, StreamId, StreamKey};
 use crate::io::{Ecn, Event, Instant};
 use crate::negotiation::Step;
-use crate::streams::{DatagramStats, StreamEvent, StreamInfo, Streams, SubtreeInfo};
+use crate::streams::{DatagramStats, Delivery, StreamEvent, StreamInfo, Streams, SubtreeInfo};
 use attempt::{Attempt, Purpose};
 use link::Links;
 use migrate::{Mobility, Policy};
@@ -241,6 +241,14 @@ impl Peer {
 
     pub(crate) fn subtree_info(&self, key: StreamKey) -> Option<SubtreeInfo> {
         self.streams.subtree_info(key)
+    }
+
+    pub(crate) fn undelivered(&self, key: StreamKey) -> Vec<(StreamKey, u64)> {
+        self.streams.undelivered(key)
+    }
+
+    pub(crate) fn delivery(&self, key: StreamKey) -> Option<Delivery> {
+        self.streams.delivery(key)
     }
 
     pub(crate) fn max_datagram(&self) -> u64 {

@@ -32,6 +32,7 @@ mod budget;
 mod control;
 mod credit;
 mod datagrams;
+mod delivery;
 mod down;
 mod family;
 mod fate;
@@ -70,6 +71,7 @@ use sss_wire::constants::STREAM_BORROW;
 pub use app::ReadOutcome;
 pub(crate) use budget::HostBudget;
 pub use datagrams::{DatagramFate, DatagramId, DatagramOptions, DatagramStats};
+pub use delivery::Delivery;
 pub use info::{StreamInfo, SubtreeInfo};
 pub use listen::ListenMode;
 pub use state::{RecvState, SendState};
@@ -124,7 +126,7 @@ pub(crate) enum StreamEvent {
 }
 
 impl StreamEvent {
-    /// The stream that it is about; nobody is told who does not hold that.
+    /// The stream that it is about.
     fn key(self) -> Option<StreamKey> {
         match self {
             Self::Readable(key)
@@ -236,8 +238,10 @@ impl Streams {
     pub(crate) fn next_event(&mut self) -> Option<StreamEvent> {
         loop {
             let event = self.app.events.pop_front()?;
+            // The end of a stream is waited for also by those who do not hold it.
+            let is_drain = matches!(event, StreamEvent::Drained(_));
             let is_held = |key| self.table.find(key).is_some_and(|i| self.table[i].has(Flags::HELD));
-            if event.key().is_none_or(is_held) {
+            if is_drain || event.key().is_none_or(is_held) {
                 return Some(event);
             }
         }

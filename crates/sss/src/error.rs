@@ -138,7 +138,7 @@ pub enum StreamCloseError {
     /// The stream's own data was not delivered completely.
     #[error("the stream was not delivered completely: {0}")]
     Stream(#[source] WriteError),
-    /// The stream was delivered, substreams were not.
+    /// The stream was delivered; some of the streams below it were stopped or refused by the peer before all had arrived.
     #[error("{failed} substreams were not delivered completely, the first because: {first}")]
     Substreams {
         /// How many.
@@ -146,6 +146,13 @@ pub enum StreamCloseError {
         /// Why the first of them failed.
         #[source]
         first: WriteError,
+    },
+    /// All that was written has arrived, on the stream and on those below it; but some of the latter are held elsewhere, and
+    /// neither finished nor reset. They go on.
+    #[error("all that was written has arrived, but {streams} substreams are not finished")]
+    Unfinished {
+        /// How many.
+        streams: usize,
     },
 }
 

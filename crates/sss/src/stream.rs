@@ -210,8 +210,8 @@ impl Stream {
     }
 
     /// Finishes the stream and waits until the peer's host has acknowledged everything that was sent on it,
-    /// and on all streams that this host opened below it. Those that are held elsewhere are waited for until they are
-    /// finished or reset there.
+    /// and on all streams below it, whoever opened them. Those that are held elsewhere and are not finished then are
+    /// reported, and go on; what is written to them afterwards is not waited for.
     ///
     /// The receiving side is stopped, unless it was read to its end before.
     ///
@@ -219,7 +219,8 @@ impl Stream {
     /// nobody learns of it.
     ///
     /// # Errors
-    /// Says what was not delivered: the stream's own data, or that of substreams.
+    /// Says what was not delivered: the stream's own data, or that of streams below it, also of those that were finished and
+    /// let go of long before; or that some of these are not finished.
     pub async fn close(mut self) -> Result<(), StreamCloseError> {
         let (link, sending) = self.sending();
         sending.finish_once(link).map_err(StreamCloseError::Stream)?;

@@ -13,7 +13,9 @@ use crate::error::{CloseReason, DatagramError, ListenError, NegotiationError, Op
 use crate::ids::{ListenerId, PeerId, StreamId};
 use crate::io::{Instant, LinkStatus};
 use crate::peer::Peer;
-use crate::streams::{DatagramId, DatagramOptions, DatagramStats, ListenMode, ReadOutcome, StreamInfo, SubtreeInfo};
+use crate::streams::{
+    DatagramId, DatagramOptions, DatagramStats, Delivery, ListenMode, ReadOutcome, StreamInfo, SubtreeInfo,
+};
 
 /// Why a connection cannot even be tried.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -420,6 +422,30 @@ impl Host {
     /// application, which may change it again.
     pub fn request_priority(&mut self, stream: StreamId, level: i8) {
         self.with_peer(stream.peer, |p| p.streams().request_priority(stream.key, level));
+    }
+
+    /// The streams of a subtree of which something was sent, or is to be sent, and is not acknowledged; with the position up to
+    /// which each was written. Takes time in proportion to the subtree.
+    pub fn undelivered(&self, stream: StreamId) -> Vec<(StreamId, u64)> {
+        let peer = stream.peer;
+        let streams = self.peers.get(peer).map(|p| p.undelivered(stream.key));
+        let streams = streams.unwrap_or_default().into_iter();
+        streams.map(|(key, end)| (StreamId { peer, key }, end)).collect()
+    }
+
+    /// Whether everything of a stream up to a position is acknowledged, and its end, if it has one. The application need not
+    /// hold the stream. On `Ok(false)`, [`Event::Drained`](crate::Event::Drained) follows.
+    ///
+    /// # Errors
+    /// If the channel has ended before.
+    pub fn is_flushed(&mut self, stream: StreamId, end: u64) -> Result<bool, CloseReason> {
+        self.with_peer(stream.peer, |p| p.streams().is_flushed(stream.key, end))
+            .unwrap_or_else(|| Err(gone()))
+    }
+
+    /// What became of everything that was sent below a stream. Takes time in proportion to the number of streams.
+    pub fn delivery(&self, stream: StreamId) -> Option<Delivery> {
+        self.peers.get(stream.peer).and_then(|p| p.delivery(stream.key))
     }
 
     /// Whether the peer's application has read everything that was sent on the stream, its end included. On `Ok(false)`,

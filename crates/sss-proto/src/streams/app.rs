@@ -336,29 +336,6 @@ impl Streams {
             self.control.ends.push(key, |k| table.find(k).is_some());
         }
     }
-
-    /// Whether everything sent, the end included, is acknowledged. On `Ok(false)`, an event follows.
-    ///
-    /// # Errors
-    /// If it never will be.
-    pub(crate) fn is_drained(&mut self, key: StreamKey) -> Result<bool, WriteError> {
-        let index = self.held(key).ok_or(WriteError::Closed)?;
-        let node = &mut self.table[index];
-        if node.status.send == SendState::Done {
-            return Ok(true);
-        }
-        if node.has(Flags::STOPPED_BY_PEER) {
-            return Err(self.aborted(index));
-        }
-        if node.status.send == SendState::Aborted {
-            return Ok(true);
-        }
-        if let Some(reason) = &self.failed {
-            return Err(WriteError::Lost(reason.clone()));
-        }
-        node.set(Flags::WANT_DRAIN);
-        Ok(false)
-    }
 }
 
 /// Reading.

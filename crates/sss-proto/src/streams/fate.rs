@@ -139,8 +139,8 @@ impl Streams {
                 && let Some(state) = node.status.send.after(SendInput::AllAcked)
             {
                 node.status.send = state;
-                self.notify(index, Flags::WANT_DRAIN);
             }
+            self.notify(index, Flags::WANT_DRAIN);
         }
         self.retire(index);
     }

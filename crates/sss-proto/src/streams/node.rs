@@ -7,6 +7,7 @@ use sss_wire::constants::STREAM_BORROW;
 
 use super::credit::Account;
 use super::datagrams::Mailbox;
+use super::delivery::Lost;
 use super::family::Kin;
 use super::listen::Listen;
 use super::names::Names;
@@ -100,6 +101,11 @@ impl SendHalf {
         self.end() - self.sent
     }
 
+    /// Offset up to which everything is acknowledged.
+    pub(super) fn acked(&self) -> u64 {
+        self.buf.as_ref().map_or(self.sent, |b| b.acked())
+    }
+
     pub(super) fn is_acked(&self) -> bool {
         self.buf.as_ref().is_none_or(|b| b.is_acked())
     }
@@ -161,6 +167,8 @@ pub(super) struct Rare {
     /// Why this host stopped it.
     pub(super) stopped: Option<Ending>,
     pub(super) listen: Listen,
+    /// Streams below that were not delivered, and that nobody held.
+    pub(super) lost: Option<Box<Lost>>,
     /// Whether the peer's application has read what this host sends.
     pub(super) watching: Watching,
     /// Why it was reset with all that is below it, if it is the uppermost stream of that.

@@ -61,6 +61,7 @@ impl Streams {
             self.windows.budgets -= 1;
         }
         self.leave_walk(index);
+        self.pass_on_losses(index);
         self.table.disown(index);
         self.scheduler.forget(&mut self.table, index);
         let Some(node) = self.table.remove(index) else {

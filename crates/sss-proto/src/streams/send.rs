@@ -65,6 +65,11 @@ impl SendBuf {
         self.end
     }
 
+    /// Offset up to which everything is acknowledged.
+    pub(super) fn acked(&self) -> u64 {
+        self.base
+    }
+
     /// Whether everything written is acknowledged.
     pub(super) fn is_acked(&self) -> bool {
         self.base == self.end

@@ -131,7 +131,7 @@ impl Streams {
             self.consume_opening(index);
         }
         if self.end_sending(index) && by_peer {
-            self.table[index].set(Flags::STOPPED_BY_PEER);
+            self.on_stopped(index);
         }
         self.end_reading(index, by_peer);
         self.discard_datagrams(index);

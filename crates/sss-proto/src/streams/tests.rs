@@ -4,6 +4,7 @@ mod budget;
 mod credit;
 mod data;
 mod datagrams;
+mod delivery;
 mod ends;
 mod fairness;
 mod idle;

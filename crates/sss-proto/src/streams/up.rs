@@ -285,7 +285,7 @@ impl Streams {
         self.on_late_stop(index, Ending::new(frame.code, frame.reason));
         // STR-14
         if self.abort(index, Ending::new(frame.code, frame.reason)) {
-            self.table[index].set(Flags::STOPPED_BY_PEER);
+            self.on_stopped(index);
             self.notify(index, Flags::WANT_WRITE);
             self.notify(index, Flags::WANT_DRAIN);
         }

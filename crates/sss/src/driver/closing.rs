@@ -8,8 +8,6 @@
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use foldhash::fast::RandomState;
-use hashbrown::HashSet;
 use sss_proto::{CloseReason, MAX_CLOSING, SendState, StreamId, WriteError};
 use sss_wire::Code;
 
@@ -20,9 +18,6 @@ use crate::shared::{Inner, Phase, Shared};
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the channels may take to be gone once CLOSE was sent, and the driver to notice.
 const LINGER: Duration = MAX_CLOSING.saturating_add(Duration::from_millis(500));
-
-/// Longest time between two looks at a stream that tells nobody when it is done.
-const MAX_PAUSE: Duration = Duration::from_millis(32);
 
 /// Waits until what is finished is delivered, or time is up; then closes all channels. Says how many finished
 /// streams are not known to have arrived.
@@ -96,73 +91,39 @@ fn unacknowledged(inner: &mut Inner) -> Vec<StreamId> {
     ids
 }
 
-/// The streams below `root` that this host opened, and of which not everything is known to be delivered. Takes time in
-/// proportion to the tree, unless there is nothing below `root`.
-pub(crate) fn subtree(inner: &Inner, root: StreamId) -> Vec<StreamId> {
-    if inner.core.stream_info(root).is_some_and(|info| info.children == 0) {
-        return Vec::new();
-    }
-    let mut below: HashSet<StreamId, RandomState> = std::iter::once(root).collect();
-    let mut ours = Vec::new();
-    // Parents come before children.
-    for node in inner.core.tree(root.peer()) {
-        if node.parent.is_some_and(|parent| below.contains(&parent)) {
-            below.insert(node.id);
-            if !node.info.is_opened_by_peer && node.info.sending != SendState::Done {
-                ours.push(node.id);
-            }
-        }
-    }
-    ours
-}
-
-/// What is known about the delivery of a stream.
-enum Delivery {
-    Known(Result<(), WriteError>),
-    /// Undecided, and nobody will be told when it is: the application has let go of the stream.
-    Untold,
-}
-
 /// Waits until everything sent on a stream, its end included, is acknowledged. The application need not hold it.
-pub(crate) async fn delivered(shared: &Shared, stream: StreamId) -> Result<(), WriteError> {
-    let mut pause = Duration::from_millis(1);
-    loop {
-        match std::future::poll_fn(|cx| poll_delivery(shared, stream, cx)).await {
-            Delivery::Known(result) => return result,
-            Delivery::Untold => tokio::time::sleep(pause).await,
-        }
-        pause = (pause * 2).min(MAX_PAUSE);
+async fn delivered(shared: &Shared, stream: StreamId) -> Result<(), WriteError> {
+    match std::future::poll_fn(|cx| poll_drained(shared, stream, cx)).await {
+        // The application has let go of it.
+        Err(WriteError::Closed) => Ok(flushed(shared, stream, u64::MAX).await?),
+        other => other,
     }
 }
 
-fn poll_delivery(shared: &Shared, stream: StreamId, cx: &mut Context<'_>) -> Poll<Delivery> {
+fn poll_drained(shared: &Shared, stream: StreamId, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
     shared.call(|inner, _| match inner.core.is_drained(stream) {
-        Ok(true) => Poll::Ready(Delivery::Known(Ok(()))),
-        Ok(false) => {
-            inner.waiters.wait(stream, Wait::Drained, cx.waker());
-            Poll::Pending
-        }
-        Err(WriteError::Closed) => Poll::Ready(of_released(inner, stream)),
-        Err(error) => Poll::Ready(Delivery::Known(Err(error))),
+        Ok(true) => Poll::Ready(Ok(())),
+        Ok(false) => wait(inner, stream, cx),
+        Err(error) => Poll::Ready(Err(error)),
     })
 }
 
-/// The delivery of a stream that the application does not hold, and that was undecided before.
-fn of_released(inner: &Inner, stream: StreamId) -> Delivery {
-    let info = inner.core.stream_info(stream);
-    if let Some(SendState::Done | SendState::Aborted) = info.as_ref().map(|info| info.sending) {
-        return Delivery::Known(Ok(()));
-    }
-    let peer = stream.peer();
-    if let Some(reason) = inner.core.close_reason(peer) {
-        return Delivery::Known(Err(WriteError::Lost(reason)));
-    }
-    match (info, inner.core.is_connected(peer)) {
-        (Some(_), _) => Delivery::Untold,
-        // Retired, so both its directions are done.
-        (None, Some(_)) => Delivery::Known(Ok(())),
-        (None, None) => Delivery::Known(Err(WriteError::Lost(forgotten()))),
-    }
+/// Waits until what was sent of a stream up to a position is acknowledged, and its end, if it has one. The application
+/// need not hold it.
+pub(crate) async fn flushed(shared: &Shared, stream: StreamId, end: u64) -> Result<(), CloseReason> {
+    let poll = |cx: &mut Context<'_>| {
+        shared.call(|inner, _| match inner.core.is_flushed(stream, end) {
+            Ok(true) => Poll::Ready(Ok(())),
+            Ok(false) => wait(inner, stream, cx),
+            Err(reason) => Poll::Ready(Err(reason)),
+        })
+    };
+    std::future::poll_fn(poll).await
+}
+
+fn wait<T>(inner: &mut Inner, stream: StreamId, cx: &Context<'_>) -> Poll<T> {
+    inner.waiters.wait(stream, Wait::Drained, cx.waker());
+    Poll::Pending
 }
 
 /// The reason when the peer, and with it the reason, is forgotten.

@@ -1,33 +1,40 @@
-//! Waiting for a stream and what was opened below it.
+//! Waiting for a stream and what is below it.
 
 use foldhash::fast::RandomState;
 use hashbrown::HashSet;
+use sss_proto::WriteError;
 
 use super::link::Link;
 use super::write::poll_drained;
-use crate::driver::closing::{delivered, subtree};
+use crate::driver::closing::flushed;
 use crate::error::StreamCloseError;
 
-/// Waits until all that this host sends on the stream and below it is acknowledged.
+/// Waits until all that this host has sent on the stream and below it is acknowledged, and says what never will be.
 pub(crate) async fn wait(link: &Link) -> Result<(), StreamCloseError> {
     let own = std::future::poll_fn(|cx| poll_drained(link, cx)).await;
     own.map_err(StreamCloseError::Stream)?;
     let mut seen = HashSet::<_, RandomState>::default();
-    let mut failed = 0;
-    let mut first = None;
     loop {
         // Others may have been opened while some were waited for.
-        let mut waiting = link.call(|inner, _| subtree(inner, link.id()));
-        waiting.retain(|id| seen.insert(*id));
+        let mut waiting = link.call(|inner, _| inner.core.undelivered(link.id()));
+        waiting.retain(|(id, _)| seen.insert(*id));
         if waiting.is_empty() {
             break;
         }
-        for substream in waiting {
-            if let Err(error) = delivered(link.shared(), substream).await {
-                failed += 1;
-                first.get_or_insert(error);
-            }
+        for (stream, end) in waiting {
+            let lost = flushed(link.shared(), stream, end).await;
+            lost.map_err(|reason| StreamCloseError::Stream(WriteError::Lost(reason)))?;
         }
     }
-    first.map_or(Ok(()), |first| Err(StreamCloseError::Substreams { failed, first }))
+    let delivery = link.call(|inner, _| inner.core.delivery(link.id())).unwrap_or_default();
+    if let Some((code, reason)) = delivery.first {
+        return Err(StreamCloseError::Substreams {
+            failed: usize::try_from(delivery.undelivered).unwrap_or(usize::MAX),
+            first: WriteError::Stopped { code, reason },
+        });
+    }
+    match usize::try_from(delivery.unfinished).unwrap_or(usize::MAX) {
+        0 => Ok(()),
+        streams => Err(StreamCloseError::Unfinished { streams }),
+    }
 }

@@ -10,6 +10,7 @@ use tokio::net::UdpSocket;
 
 use crate::common::{Pair, builder, pair, pair_of, within};
 
+// spec: STR-50, STR-51
 #[tokio::test]
 async fn closing_a_stream_waits_for_its_subtree() {
     within(20, async {
@@ -20,11 +21,9 @@ async fn closing_a_stream_waits_for_its_subtree() {
         child.write_all(&[2; 200_000]).await.unwrap();
         child.finish().unwrap();
         drop(child);
-        let late = tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_millis(100)).await;
-            grandchild.write_all(&[3; 3000]).await.unwrap();
-            grandchild.finish().unwrap();
-        });
+        grandchild.write_all(&[3; 3000]).await.unwrap();
+        grandchild.finish().unwrap();
+        drop(grandchild);
         let reader = tokio::spawn(async move {
             let mut theirs = theirs;
             let mut child = theirs.accept_substream().await.unwrap();
@@ -36,8 +35,10 @@ async fn closing_a_stream_waits_for_its_subtree() {
             ];
             (lengths, theirs, child, grandchild)
         });
+        let peer = ours.peer();
         ours.close().await.unwrap();
-        assert!(late.is_finished(), "the grandchild was waited for");
+        // What has arrived can be read whatever becomes of the channel.
+        peer.close(0, "");
         assert_eq!(reader.await.unwrap().0, [1000, 200_000, 3000]);
     })
     .await;
@@ -73,6 +74,76 @@ async fn closing_a_stream_says_what_was_not_delivered() {
         tokio::time::sleep(Duration::from_millis(50)).await;
         match ours.close().await {
             Err(StreamCloseError::Stream(WriteError::Stopped { .. })) => {}
+            other => panic!("{other:?}"),
+        }
+    })
+    .await;
+}
+
+// spec: STR-50, STR-51
+#[tokio::test]
+async fn closing_a_stream_reports_what_is_not_finished() {
+    within(20, async {
+        let Pair { mut ours, theirs, .. } = pair().await;
+        ours.write_all(&[1; 1000]).await.unwrap();
+        let mut held = ours.open_substream().unwrap();
+        held.write_all(&[2; 100_000]).await.unwrap();
+        let below = held.open_substream().unwrap();
+        let reader = tokio::spawn(async move {
+            let mut theirs = theirs;
+            let mut held = theirs.accept_substream().await.unwrap();
+            // One that the peer opened and this side has not used is not unfinished.
+            let _one_way = theirs.open_substream().unwrap();
+            let mut buf = vec![0; 100_000];
+            held.read_exact(&mut buf).await.unwrap();
+            let rest = held.read_to_end(1 << 20).await.unwrap();
+            (theirs.read_to_end(1 << 20).await.unwrap().len(), rest)
+        });
+        let _one_way = ours.accept_substream().await.unwrap();
+        match ours.close().await {
+            Err(StreamCloseError::Unfinished { streams: 2 }) => {}
+            other => panic!("{other:?}"),
+        }
+        // They go on.
+        held.write_all(b"the rest").await.unwrap();
+        held.finish().unwrap();
+        let (own, rest) = reader.await.unwrap();
+        assert_eq!((own, &rest[..]), (1000, &b"the rest"[..]));
+        drop(below);
+    })
+    .await;
+}
+
+// spec: STR-51
+#[tokio::test]
+async fn closing_a_stream_tells_of_losses_of_which_nobody_was_told() {
+    within(20, async {
+        let Pair { ours, theirs, .. } = pair().await;
+        let mut child = ours.open_substream().unwrap();
+        let mut grandchild = child.open_substream().unwrap();
+        // More than the peer may be sent, so that it cannot have arrived.
+        for _ in 0..20 {
+            let write = grandchild.write_all(&[0; 100_000]);
+            if tokio::time::timeout(Duration::from_millis(20), write).await.is_err() {
+                break;
+            }
+        }
+        grandchild.finish().unwrap();
+        child.finish().unwrap();
+        drop((grandchild, child));
+        let mut their_child = theirs.accept_substream().await.unwrap();
+        assert!(their_child.read_to_end(0).await.unwrap().is_empty());
+        let mut their_grandchild = their_child.accept_substream().await.unwrap();
+        their_grandchild.stop_with(5, "enough");
+        drop((their_grandchild, their_child));
+        while ours.info().unwrap().children > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        match ours.close().await {
+            Err(StreamCloseError::Substreams {
+                failed: 1,
+                first: WriteError::Stopped { code, reason },
+            }) => assert_eq!((code.as_app(), reason.as_str()), (Some(5), "enough")),
             other => panic!("{other:?}"),
         }
     })

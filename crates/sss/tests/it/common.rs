@@ -1,9 +1,14 @@
 //! What the tests share.
 
 use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sss::{Host, HostBuilder, Server, Stream};
+use tokio::net::UdpSocket;
+use tokio::task::JoinHandle;
 
 /// A builder of a host on loopback that gives up soon.
 pub(crate) fn builder() -> HostBuilder {
@@ -76,5 +81,50 @@ impl Pattern {
 
     pub(crate) fn bytes(&mut self, words: usize) -> Vec<u8> {
         (0..words).flat_map(|_| self.next().to_be_bytes()).collect()
+    }
+}
+
+/// Passes datagrams between one client and one server.
+pub(crate) struct Relay {
+    pub(crate) address: SocketAddr,
+    cut: Arc<AtomicBool>,
+    task: JoinHandle<()>,
+}
+
+impl Relay {
+    pub(crate) async fn start(server: SocketAddr) -> Self {
+        let front = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let back = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = front.local_addr().unwrap();
+        let cut = Arc::new(AtomicBool::new(false));
+        let is_cut = Arc::clone(&cut);
+        let task = tokio::spawn(async move {
+            let (mut up, mut down) = (vec![0; 65_536], vec![0; 65_536]);
+            let mut client = None;
+            loop {
+                let (bytes, socket, to) = tokio::select! {
+                    Ok((n, from)) = front.recv_from(&mut up) => {
+                        client = Some(from);
+                        (&up[..n], &back, Some(server))
+                    }
+                    Ok((n, _)) = back.recv_from(&mut down) => (&down[..n], &front, client),
+                    else => continue,
+                };
+                if let Some(to) = to.filter(|_| !is_cut.load(Ordering::Relaxed)) {
+                    let _ = socket.send_to(bytes, to).await;
+                }
+            }
+        });
+        Self { address, cut, task }
+    }
+
+    pub(crate) fn cut(&self, is_cut: bool) {
+        self.cut.store(is_cut, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }

@@ -3,6 +3,7 @@
 mod addresses;
 mod bulk;
 mod closing;
+mod closing_table;
 mod common;
 mod connecting;
 mod datagrams;

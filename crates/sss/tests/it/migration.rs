@@ -1,61 +1,12 @@
 //! Streams outlive the way to the peer (docs/spec/migration.md), seen through a relay of datagrams that can be cut and moved.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use sss::{CloseReason, Host, Identity, LinkStatus, ReadError, Stream};
-use tokio::net::UdpSocket;
-use tokio::task::JoinHandle;
 
-use crate::common::{Pattern, builder, host, within};
+use crate::common::{Pattern, Relay, builder, host, within};
 use crate::namespace::{Namespace, block_on, in_two_namespaces};
-
-/// Passes datagrams between one client and one server.
-struct Relay {
-    address: SocketAddr,
-    cut: Arc<AtomicBool>,
-    task: JoinHandle<()>,
-}
-
-impl Relay {
-    async fn start(server: SocketAddr) -> Self {
-        let front = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let back = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let address = front.local_addr().unwrap();
-        let cut = Arc::new(AtomicBool::new(false));
-        let is_cut = Arc::clone(&cut);
-        let task = tokio::spawn(async move {
-            let (mut up, mut down) = (vec![0; 65_536], vec![0; 65_536]);
-            let mut client = None;
-            loop {
-                let (bytes, socket, to) = tokio::select! {
-                    Ok((n, from)) = front.recv_from(&mut up) => {
-                        client = Some(from);
-                        (&up[..n], &back, Some(server))
-                    }
-                    Ok((n, _)) = back.recv_from(&mut down) => (&down[..n], &front, client),
-                    else => continue,
-                };
-                if let Some(to) = to.filter(|_| !is_cut.load(Ordering::Relaxed)) {
-                    let _ = socket.send_to(bytes, to).await;
-                }
-            }
-        });
-        Self { address, cut, task }
-    }
-
-    fn cut(&self, is_cut: bool) {
-        self.cut.store(is_cut, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Relay {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
 
 /// Two hosts with a relay between them, and both ends of a stream.
 struct Through {
