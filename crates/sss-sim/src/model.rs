@@ -5,7 +5,7 @@
 //! missing, doubled or of another stream shows. A mark takes the position of a byte. An *end* is what one host's application holds of a stream: the flow that
 //! it writes, and the flow that it reads, known once the number was read.
 //!
-//! A datagram is a number and a pattern too, see [`messages`].
+//! A datagram is a number and a pattern too, see `model/messages.rs`.
 //!
 //! The model knows nothing about packets: only what each side did, and so what the other may see of it.
 
