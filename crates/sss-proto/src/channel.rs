@@ -39,6 +39,7 @@ mod stats;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod throughput;
 mod timers;
 mod transmit;
 mod wake;
@@ -59,6 +60,7 @@ pub use mtu::MtuState;
 pub(crate) use path::Path;
 pub(crate) use receive::{Opened, Received};
 pub use stats::ChannelInfo;
+pub(crate) use stats::Counters;
 pub(crate) use transmit::Budget;
 pub(crate) use wake::TimerEvent;
 
@@ -77,7 +79,8 @@ use received::ReceivedSet;
 use replay::ReplayWindow;
 use rtt::Rtt;
 use sent::SentRing;
-use stats::Counters;
+use stats::parts_per_million;
+use throughput::Throughput;
 use timers::Activity;
 
 /// The longest that this host holds back an acknowledgement, in us (CHN-4).
@@ -171,6 +174,7 @@ struct Recovery {
 struct Flow {
     controller: Controller,
     pacer: Pacer,
+    throughput: Throughput,
     /// When data may be sent again, if the pacer has held it back.
     resume: Option<Instant>,
 }
@@ -257,6 +261,7 @@ impl Channel {
             flow: Flow {
                 controller: Controller::new(mtu.current()),
                 pacer: Pacer::new(now),
+                throughput: Throughput::default(),
                 resume: None,
             },
             mtu,
@@ -370,6 +375,11 @@ impl Channel {
         }
     }
 
+    /// What was counted so far.
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
     /// The channel's state, for people and tests.
     pub(crate) fn info(&self) -> ChannelInfo {
         let rtt = &self.recovery.rtt;
@@ -388,6 +398,11 @@ impl Channel {
             window: controller.window(),
             slow_start: controller.in_slow_start(),
             in_flight: self.sent.in_flight(),
+            in_flight_packets: self.sent.eliciting(),
+            bandwidth: self.flow.throughput.latest(),
+            peak_bandwidth: self.flow.throughput.peak(),
+            bytes_delivered: self.flow.throughput.delivered(),
+            recent_loss_ppm: parts_per_million(self.loss()),
             ecn: self.ecn.state(),
             reordering_threshold: self.recovery.loss.threshold(),
             packets_sent: c.packets_sent,

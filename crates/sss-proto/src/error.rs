@@ -35,8 +35,35 @@ pub enum Drop {
 }
 
 impl Drop {
+    /// All reasons.
+    pub const ALL: [Self; 9] = [
+        Self::Malformed,
+        Self::UnknownChannel,
+        Self::UnknownAttempt,
+        Self::Unauthentic,
+        Self::Duplicate,
+        Self::StaleCookie,
+        Self::Unwelcome,
+        Self::Overload,
+        Self::BadAddress,
+    ];
     /// How many reasons there are.
-    pub const COUNT: usize = 9;
+    pub const COUNT: usize = Self::ALL.len();
+
+    /// A short name for tables and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::UnknownChannel => "unknown_channel",
+            Self::UnknownAttempt => "unknown_attempt",
+            Self::Unauthentic => "unauthentic",
+            Self::Duplicate => "duplicate",
+            Self::StaleCookie => "stale_cookie",
+            Self::Unwelcome => "unwelcome",
+            Self::Overload => "overload",
+            Self::BadAddress => "bad_address",
+        }
+    }
 }
 
 /// The peer broke a rule of the protocol. Ends the channel.

@@ -333,7 +333,7 @@ impl Host {
             self.demux.apply(index, &change);
         }
         self.timers.set(index, peer.next_timer());
-        Self::collect(peer, &mut self.services, &mut self.queues.events);
+        Self::collect(peer, &mut self.services, &mut self.queues.events, &mut self.stats);
         if peer.is_down() {
             self.peers.forget_eid(index);
             self.remove_if_unused(index);
@@ -341,7 +341,7 @@ impl Host {
     }
 
     /// Moves a peer's events to the host's, and its new top-level streams to the listeners.
-    fn collect(peer: &mut Peer, services: &mut Services, events: &mut VecDeque<Event>) {
+    fn collect(peer: &mut Peer, services: &mut Services, events: &mut VecDeque<Event>, stats: &mut HostStats) {
         while let Some(incoming) = peer.next_incoming() {
             match services.route(&incoming.service, &incoming.protocol) {
                 Ok(Route::Listener(listener)) => {
@@ -350,7 +350,10 @@ impl Host {
                     }
                 }
                 Ok(Route::List) => peer.answer(incoming.id.key, services.list()),
-                Err(code) => peer.refuse(incoming.id.key, code),
+                Err(code) => {
+                    stats.streams_refused += 1;
+                    peer.refuse(incoming.id.key, code);
+                }
             }
         }
         while let Some(event) = peer.next_event() {

@@ -1,5 +1,7 @@
 //! Handles by which the application and the parts of the core name things.
 
+use std::fmt;
+
 /// A stream within its peer's tree: a slot, and a generation that tells reuses of the slot apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct StreamKey {
@@ -19,6 +21,14 @@ pub struct PeerId {
 pub struct StreamId {
     pub(crate) peer: PeerId,
     pub(crate) key: StreamKey,
+}
+
+/// The peer and the stream, each as slot and generation: a name that this host never uses again.
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { peer, key } = self;
+        write!(f, "{}.{}/{}.{}", peer.index, peer.generation, key.index, key.generation)
+    }
 }
 
 impl StreamId {

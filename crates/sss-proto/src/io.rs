@@ -217,6 +217,10 @@ pub enum Event {
     SubstreamReady(StreamId),
     /// Everything sent on the stream, its end included, is acknowledged; or it never will be.
     Drained(StreamId),
+    /// Everything written to the stream so far was sent at least once; or it never will be.
+    Sent(StreamId),
+    /// Everything written to the stream so far is acknowledged; or it never will be.
+    Acknowledged(StreamId),
     /// The peer's application has read everything that was sent on the stream, its end included; or it never will.
     Consumed(StreamId),
     /// A datagram can be taken from the stream.

@@ -26,6 +26,7 @@ pub use error::{
 pub use host::{ConnectError, Host, HostStats, TreeNode, Visibility};
 pub use ids::{ListenerId, PeerId, StreamId};
 pub use io::{Batch, Ecn, Event, Input, Instant, LinkStatus, MAX_TRANSMIT, Output, Transmit, TransmitBuf};
+pub use peer::PeerStats;
 pub use refusal::Refusal;
 pub use streams::{
     DatagramFate, DatagramId, DatagramOptions, DatagramStats, Delivery, ListenMode, ReadOutcome, RecvState, SendState,

@@ -11,6 +11,7 @@ mod fill;
 mod handshake;
 mod link;
 mod migrate;
+mod stats;
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -31,6 +32,7 @@ use migrate::{Mobility, Policy};
 
 pub(crate) use handshake::{Incoming, Initiated, TreeId, settings_of};
 pub(crate) use link::LinkId;
+pub use stats::PeerStats;
 
 /// What a peer borrows from its host for one call.
 pub(crate) struct Context<'a> {
@@ -286,6 +288,8 @@ impl Peer {
             StreamEvent::Writable(key) => Event::Writable(id(key)),
             StreamEvent::SubstreamReady(key) => Event::SubstreamReady(id(key)),
             StreamEvent::Drained(key) => Event::Drained(id(key)),
+            StreamEvent::Sent(key) => Event::Sent(id(key)),
+            StreamEvent::Acknowledged(key) => Event::Acknowledged(id(key)),
             StreamEvent::Consumed(key) => Event::Consumed(id(key)),
             StreamEvent::DatagramReadable(key) => Event::DatagramReadable(id(key)),
             StreamEvent::DatagramWritable(key) => Event::DatagramWritable(id(key)),

@@ -6,6 +6,7 @@
 //!   [`attachment`], which maps LSIDs;
 //! - [`state`]: the states of both directions; [`send`], [`recv`], [`reassembly`]: their bytes, while there are any;
 //! - [`records`]: what the application does with records; [`marks`]: the marks that wait for a reader;
+//! - [`progress`]: how far what was written has come;
 //! - [`credit`], [`windows`] and [`budget`]: what may be sent, and what the peer may send;
 //! - [`datagrams`]: messages of any size on a stream;
 //! - [`schedule`]: whose turn it is, by the levels of [`priority`]; [`control`]: what goes before data;
@@ -44,6 +45,7 @@ mod node;
 mod opened;
 mod pool;
 mod priority;
+mod progress;
 mod queue;
 mod ranges;
 mod reassembly;
@@ -115,6 +117,10 @@ pub(crate) enum StreamEvent {
     SubstreamReady(StreamKey),
     /// Everything sent is acknowledged, or never will be.
     Drained(StreamKey),
+    /// Everything written was sent, or never will be.
+    Sent(StreamKey),
+    /// Everything written is acknowledged, or never will be.
+    Acknowledged(StreamKey),
     /// The peer's application has read everything, or never will.
     Consumed(StreamKey),
     /// A datagram can be taken.
@@ -133,6 +139,8 @@ impl StreamEvent {
             | Self::Writable(key)
             | Self::SubstreamReady(key)
             | Self::Drained(key)
+            | Self::Sent(key)
+            | Self::Acknowledged(key)
             | Self::Consumed(key)
             | Self::DatagramReadable(key)
             | Self::DatagramWritable(key) => Some(key),
@@ -229,6 +237,11 @@ impl Streams {
         self.table.len() - 1
     }
 
+    /// Bytes written and not sent, of all streams.
+    pub(crate) fn unsent(&self) -> u64 {
+        self.pool.unsent
+    }
+
     /// Whether the application holds no stream.
     pub(crate) fn is_unused(&self) -> bool {
         self.app.held == 0
@@ -258,6 +271,8 @@ impl Streams {
             Flags::WANT_WRITE => StreamEvent::Writable(key),
             Flags::WANT_ACCEPT => StreamEvent::SubstreamReady(key),
             Flags::WANT_CONSUMED => StreamEvent::Consumed(key),
+            Flags::WANT_SENT => StreamEvent::Sent(key),
+            Flags::WANT_ACKED => StreamEvent::Acknowledged(key),
             _ => StreamEvent::Drained(key),
         });
     }
@@ -293,10 +308,14 @@ impl Streams {
         }
     }
 
-    fn send_buf(&mut self, index: u32) -> &mut SendBuf {
+    /// Puts something behind what was written to a stream.
+    fn append(&mut self, index: u32, write: impl FnOnce(&mut SendBuf)) {
         let send = &mut self.table[index].send;
         let pool = &mut self.pool;
-        send.buf.get_or_insert_with(|| pool.send_buf(send.sent))
+        let buf = send.buf.get_or_insert_with(|| pool.send_buf(send.sent));
+        let before = buf.end();
+        write(buf);
+        pool.unsent += buf.end() - before;
     }
 }
 

@@ -326,6 +326,8 @@ impl Apps for Actors {
             | Event::Writable(stream)
             | Event::SubstreamReady(stream)
             | Event::Drained(stream)
+            | Event::Sent(stream)
+            | Event::Acknowledged(stream)
             | Event::Consumed(stream)
             | Event::DatagramReadable(stream)
             | Event::DatagramWritable(stream) => match self.by_stream.get(&(host, stream)).copied() {

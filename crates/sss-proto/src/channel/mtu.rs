@@ -4,6 +4,7 @@
 //! that links commonly carry are tried from below. Below the size of Ethernet the search then goes on by bisection,
 //! since tunnels take off any number of bytes.
 
+use std::fmt;
 use std::time::Duration;
 
 use sss_wire::constants::BASE_DATAGRAM;
@@ -40,6 +41,18 @@ pub enum MtuState {
     Path,
     /// Large packets vanished; the search began again from the base.
     BlackHole,
+}
+
+impl fmt::Display for MtuState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Base => "what every path carries",
+            Self::Searching => "larger ones are being tried",
+            Self::Limit => "the most that both hosts allow",
+            Self::Path => "the path carries no larger ones",
+            Self::BlackHole => "larger ones vanished",
+        })
+    }
 }
 
 /// The search for the largest datagram that the path carries.

@@ -263,6 +263,8 @@ impl Channel {
         }
         self.mtu.start(now);
         if acked.bytes > 0 {
+            let rtt = self.recovery.rtt.smoothed();
+            self.flow.throughput.on_acked(now, acked.bytes, rtt);
             self.flow.controller.get_mut().on_acked(&AckSample {
                 now,
                 bytes: acked.bytes,

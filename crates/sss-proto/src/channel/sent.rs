@@ -149,6 +149,11 @@ impl SentRing {
         self.in_flight
     }
 
+    /// How many packets that must be acknowledged are outstanding.
+    pub(super) fn eliciting(&self) -> usize {
+        self.eliciting
+    }
+
     /// Whether a packet that must be acknowledged is outstanding.
     pub(super) fn has_eliciting(&self) -> bool {
         self.eliciting > 0

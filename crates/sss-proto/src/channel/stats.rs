@@ -10,12 +10,12 @@ use super::mtu::MtuState;
 
 /// Counters of a channel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counters {
-    pub(super) packets_sent: u64,
-    pub(super) bytes_sent: u64,
-    pub(super) packets_received: u64,
-    pub(super) bytes_received: u64,
-    pub(super) packets_lost: u64,
+pub(crate) struct Counters {
+    pub(crate) packets_sent: u64,
+    pub(crate) bytes_sent: u64,
+    pub(crate) packets_received: u64,
+    pub(crate) bytes_received: u64,
+    pub(crate) packets_lost: u64,
     pub(super) false_losses: u64,
     pub(super) congestion_events: u64,
     pub(super) probe_timeouts: u64,
@@ -48,6 +48,18 @@ pub struct ChannelInfo {
     pub slow_start: bool,
     /// Bytes sent and neither acknowledged nor lost.
     pub in_flight: u64,
+    /// Packets that must be acknowledged, sent and neither acknowledged nor lost.
+    pub in_flight_packets: usize,
+    /// Bytes of packets acknowledged per second, in the latest window of a round trip (of 100 ms at least) that is over; 0 before the
+    /// first one is. An application that sends less than the path carries sees here what it sends, and while nothing is
+    /// sent it stays as it was.
+    pub bandwidth: u64,
+    /// The highest that `bandwidth` has been.
+    pub peak_bandwidth: u64,
+    /// Bytes of UDP payload known to have arrived, in packets that carry data.
+    pub bytes_delivered: u64,
+    /// How many of the latest packets, about 256, were lost, in millionths.
+    pub recent_loss_ppm: u32,
     /// What is known about ECN on the path.
     pub ecn: EcnState,
     /// Packets older than an acknowledged one by this many numbers are lost.
@@ -68,4 +80,20 @@ pub struct ChannelInfo {
     pub congestion_events: u64,
     /// How often the probe timeout expired.
     pub probe_timeouts: u64,
+}
+
+impl Counters {
+    /// Adds what another channel counted of what a peer tells.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.packets_sent += other.packets_sent;
+        self.bytes_sent += other.bytes_sent;
+        self.packets_received += other.packets_received;
+        self.bytes_received += other.bytes_received;
+        self.packets_lost += other.packets_lost;
+    }
+}
+
+/// A rate in parts of 65536 in millionths.
+pub(super) fn parts_per_million(rate: u32) -> u32 {
+    u32::try_from(u64::from(rate) * 1_000_000 / 65_536).unwrap_or(u32::MAX)
 }

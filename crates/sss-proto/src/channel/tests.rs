@@ -154,6 +154,19 @@ fn every_token_has_one_fate_over_a_lossy_link() {
 }
 
 #[test]
+fn a_channel_tells_what_it_delivers_and_loses() {
+    let (a, b) = exchange(2, 20_000, 0.05, config());
+    for end in [&a, &b] {
+        let info = end.channel.info();
+        assert!(info.bandwidth > 0 && info.bandwidth <= info.peak_bandwidth, "{info:?}");
+        let lost = info.bytes_sent - info.bytes_delivered;
+        assert!(lost > info.bytes_sent / 40 && lost < info.bytes_sent / 5, "{info:?}");
+        assert!((5_000..200_000).contains(&info.recent_loss_ppm), "{info:?}");
+        assert_eq!(info.in_flight == 0, info.in_flight_packets == 0, "{info:?}");
+    }
+}
+
+#[test]
 fn the_same_seed_gives_the_same_history() {
     let run = |seed| {
         let (a, b) = exchange(seed, 2000, 0.05, config());

@@ -12,7 +12,7 @@ use crate::channel::ChannelInfo;
 use crate::error::{CloseReason, DatagramError, ListenError, NegotiationError, OpenError, ReadError, WriteError};
 use crate::ids::{ListenerId, PeerId, StreamId};
 use crate::io::{Instant, LinkStatus};
-use crate::peer::Peer;
+use crate::peer::{Peer, PeerStats};
 use crate::streams::{
     DatagramId, DatagramOptions, DatagramStats, Delivery, ListenMode, ReadOutcome, StreamInfo, SubtreeInfo,
 };
@@ -71,6 +71,7 @@ impl Host {
     /// Takes no more streams, and refuses those not yet accepted.
     pub fn unlisten(&mut self, listener: ListenerId) {
         for (stream, _) in self.services.unlisten(listener) {
+            self.stats.streams_refused += 1;
             self.with_peer(stream.peer, |peer| peer.refuse(stream.key, Code::REFUSED_SERVICE));
         }
     }
@@ -82,6 +83,7 @@ impl Host {
             let (stream, eid) = self.services.accept(listener)?;
             let accepted = self.with_peer(stream.peer, |peer| peer.streams().accept_top_level(stream.key));
             if accepted == Some(true) {
+                self.stats.streams_accepted += 1;
                 return Some((stream, eid));
             }
         }
@@ -232,6 +234,11 @@ impl Host {
         self.peers.get(peer).and_then(Peer::channel_info)
     }
 
+    /// Totals of the peer over all its channels. `None` if the peer is not known any more.
+    pub fn peer_stats(&self, peer: PeerId) -> Option<PeerStats> {
+        self.peers.get(peer).map(Peer::stats)
+    }
+
     /// A snapshot of the peer's streams, parents before children. Takes time in proportion to their number.
     pub fn tree(&self, peer: PeerId) -> Vec<TreeNode> {
         let Some(peer) = self.peers.get(peer) else {
@@ -262,7 +269,7 @@ impl Host {
             return;
         };
         if peer.is_settled() {
-            Self::collect(peer, &mut self.services, &mut self.queues.events);
+            Self::collect(peer, &mut self.services, &mut self.queues.events, &mut self.stats);
         } else {
             self.settle(index);
         }
@@ -406,6 +413,26 @@ impl Host {
     /// If it never will be.
     pub fn is_drained(&mut self, stream: StreamId) -> Result<bool, WriteError> {
         self.with_peer(stream.peer, |p| p.streams().is_drained(stream.key))
+            .unwrap_or_else(|| Err(WriteError::Lost(gone())))
+    }
+
+    /// Whether everything written to the stream so far was sent at least once. On `Ok(false)`,
+    /// [`Event::Sent`](crate::Event::Sent) follows.
+    ///
+    /// # Errors
+    /// If it never will be.
+    pub fn is_sent(&mut self, stream: StreamId) -> Result<bool, WriteError> {
+        self.with_peer(stream.peer, |p| p.streams().is_sent(stream.key))
+            .unwrap_or_else(|| Err(WriteError::Lost(gone())))
+    }
+
+    /// Whether everything written to the stream so far is acknowledged; it need not be finished. On `Ok(false)`,
+    /// [`Event::Acknowledged`](crate::Event::Acknowledged) follows.
+    ///
+    /// # Errors
+    /// If it never will be.
+    pub fn is_acknowledged(&mut self, stream: StreamId) -> Result<bool, WriteError> {
+        self.with_peer(stream.peer, |p| p.streams().is_acknowledged(stream.key))
             .unwrap_or_else(|| Err(WriteError::Lost(gone())))
     }
 

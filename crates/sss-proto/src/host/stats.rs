@@ -17,6 +17,10 @@ pub struct HostStats {
     pub channels_made: u64,
     /// Stateless resets sent.
     pub resets_sent: u64,
+    /// Streams to services of this host that its application has accepted.
+    pub streams_accepted: u64,
+    /// Streams to services that were refused: there is no such service or protocol, or it was withdrawn before the stream was accepted.
+    pub streams_refused: u64,
     dropped: [u64; Drop::COUNT],
 }
 
@@ -35,5 +39,23 @@ impl HostStats {
         if let Some(counter) = self.dropped.get_mut(reason as usize) {
             *counter += 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_has_a_counter_and_a_name_of_its_own() {
+        let mut stats = HostStats::default();
+        for (n, reason) in (1..).zip(Drop::ALL) {
+            (0..n).for_each(|_| stats.count_drop(reason));
+        }
+        for (n, reason) in (1..).zip(Drop::ALL) {
+            assert_eq!(stats.dropped(reason), n);
+            assert_eq!(Drop::ALL.iter().filter(|r| r.name() == reason.name()).count(), 1);
+        }
+        assert_eq!(stats.dropped_total(), 45);
     }
 }

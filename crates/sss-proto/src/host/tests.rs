@@ -293,6 +293,60 @@ fn a_host_keeps_at_most_sixteen_answers_for_a_peer() {
     assert!(answer(&mut net, again).is_ok());
 }
 
+#[test]
+fn totals_of_a_peer_outlive_its_channels() {
+    let mut net = Net::new(2);
+    let stream = net.connect(0, 1);
+    net.host(0).write(stream, &[1; 50_000]).unwrap();
+    let id = stream.peer();
+    assert_eq!(net.host(0).peer_stats(id).unwrap().unsent, 50_000);
+    net.run(SECOND, |_| true);
+    let mut before = net.host(0).peer_stats(id).unwrap();
+    let info = net.host(0).channel_info(id).unwrap();
+    assert_eq!(
+        (before.channels_made, before.migrations, before.outages, before.unsent),
+        (1, 0, 0, 0)
+    );
+    assert_eq!(
+        (before.packets_sent, before.bytes_sent, before.packets_received),
+        (info.packets_sent, info.bytes_sent, info.packets_received)
+    );
+    // More than are remembered.
+    for moves in 1..=20 {
+        let now = net.now;
+        net.host(0).network_changed(now, |_, _| true);
+        net.run(SECOND / 2, |_| true);
+        let stats = net.host(0).peer_stats(id).unwrap();
+        assert_eq!((stats.channels_made, stats.migrations), (1 + moves, moves));
+        assert!(stats.packets_sent > before.packets_sent && stats.bytes_received > before.bytes_received);
+        before = stats;
+    }
+    net.host(0).write(stream, b"unheard").unwrap();
+    net.run(5 * SECOND, |_| false);
+    let stats = net.host(0).peer_stats(id).unwrap();
+    assert_eq!(stats.outages, 1);
+    net.run(20 * SECOND, |_| true);
+    assert_eq!(net.host(0).peer_stats(id).unwrap().outages, 1);
+    assert!(net.host(0).peer_stats(id).unwrap().packets_lost > 0);
+}
+
+#[test]
+fn streams_to_services_are_counted() {
+    let mut net = Net::new(2);
+    net.connect(0, 1);
+    net.connect(0, 1);
+    ask(&mut net, "services/1");
+    ask(&mut net, "services/2");
+    net.run(SECOND, |_| true);
+    let listener = crate::ids::ListenerId(0);
+    assert!(net.host(1).accept(listener).is_some());
+    let stats = net.host(1).stats();
+    assert_eq!((stats.streams_accepted, stats.streams_refused), (1, 1));
+    net.host(1).unlisten(listener);
+    let stats = net.host(1).stats();
+    assert_eq!((stats.streams_accepted, stats.streams_refused), (1, 2));
+}
+
 fn ask(net: &mut Net, protocol: &str) -> StreamId {
     let (eid, address, now) = (net.eid(1), net.nodes[1].address, net.now);
     net.host(0).connect(now, eid, ("sss", protocol), &[address]).unwrap()

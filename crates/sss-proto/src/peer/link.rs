@@ -4,7 +4,7 @@ use sss_wire::ChannelId;
 use sss_wire::constants::MAX_CHANNELS;
 
 use super::handshake::AcceptKeys;
-use crate::channel::{Channel, Role};
+use crate::channel::{Channel, Counters, Role};
 use crate::io::Instant;
 
 /// Probe timeouts for which a replaced channel is kept: by whoever replaced it, and by the other side.
@@ -55,6 +55,10 @@ pub(super) struct Links {
     list: Vec<Link>,
     carrier: Option<LinkId>,
     serial: u32,
+    /// How often a channel became the carrier.
+    carried: u64,
+    /// What the channels counted that are forgotten.
+    past: Counters,
 }
 
 impl Link {
@@ -128,6 +132,25 @@ impl Links {
         self.carrier
     }
 
+    /// What all channels counted together.
+    pub(super) fn counters(&self) -> Counters {
+        let mut sum = self.past;
+        for link in &self.list {
+            sum.add(link.channel.counters());
+        }
+        sum
+    }
+
+    /// How many channels were made.
+    pub(super) fn made(&self) -> u64 {
+        u64::from(self.serial)
+    }
+
+    /// How often the streams moved from one channel to another.
+    pub(super) fn migrations(&self) -> u64 {
+        self.carried.saturating_sub(1)
+    }
+
     /// When the newest channel was made.
     pub(super) fn newest_made(&self) -> Option<Instant> {
         self.list.iter().map(|l| l.origin.made).max()
@@ -143,7 +166,7 @@ impl Links {
         if self.list.len() >= MAX_LINKS
             && let Some(ended) = self.list.iter().position(|l| !l.is_open())
         {
-            self.list.remove(ended);
+            self.forget(ended);
         }
         self.serial = self.serial.wrapping_add(1);
         self.list.push(Link {
@@ -161,8 +184,15 @@ impl Links {
 
     /// Forgets a channel. Whether it was the carrier.
     pub(super) fn remove(&mut self, id: LinkId) -> bool {
-        self.list.retain(|l| l.serial != id.0);
+        if let Some(at) = self.list.iter().position(|l| l.serial == id.0) {
+            self.forget(at);
+        }
         self.carrier.take_if(|carrier| *carrier == id).is_some()
+    }
+
+    fn forget(&mut self, at: usize) {
+        let link = self.list.remove(at);
+        self.past.add(link.channel.counters());
     }
 
     /// The carrier is no longer to be used, although it is still there.
@@ -183,6 +213,7 @@ impl Links {
             return Vec::new();
         }
         self.carrier = Some(id);
+        self.carried += 1;
         let made_by = self.get(id).map(|l| l.origin.role);
         let periods = if made_by == Some(Role::Initiator) {
             KEPT

@@ -33,6 +33,8 @@ pub(super) struct Mobility {
     /// Where the peer may be, the latest first.
     hints: Vec<SocketAddr>,
     status: LinkStatus,
+    /// How often it was up, and then was not.
+    outages: u64,
     /// When the carrier stopped working.
     trouble: Option<Instant>,
     /// Whether this host has moved, and no new channel was made since.
@@ -47,6 +49,7 @@ impl Mobility {
             policy,
             hints: Vec::new(),
             status: LinkStatus::Up,
+            outages: 0,
             trouble: None,
             moved: false,
             retry_at: Instant::default(),
@@ -55,6 +58,10 @@ impl Mobility {
 
     pub(super) fn hints(&self) -> &[SocketAddr] {
         &self.hints
+    }
+
+    pub(super) fn outages(&self) -> u64 {
+        self.outages
     }
 
     pub(super) fn trouble_since(&self) -> Option<Instant> {
@@ -175,6 +182,7 @@ impl Peer {
 
     fn set_status(&mut self, status: LinkStatus) {
         if self.mobility.status != status && self.tree.ended.is_none() {
+            self.mobility.outages += u64::from(self.mobility.status == LinkStatus::Up);
             self.mobility.status = status.clone();
             self.events.push_back(Event::Link(self.id, status));
         }

@@ -192,7 +192,7 @@ impl Streams {
         let index = self.writable(key)?;
         let n = self.room_for(index, data.len());
         if let Some(data) = data.get(..n).filter(|d| !d.is_empty()) {
-            self.send_buf(index).push(data);
+            self.append(index, |buf| buf.push(data));
             self.touch(index);
         }
         Ok(n)
@@ -207,7 +207,7 @@ impl Streams {
         let n = self.room_for(index, chunk.len());
         if n > 0 {
             let bytes = chunk.split_to(n);
-            self.send_buf(index).push_bytes(bytes);
+            self.append(index, |buf| buf.push_bytes(bytes));
             self.touch(index);
         }
         Ok(n)
@@ -310,7 +310,9 @@ impl Streams {
         node.clear(Flags::FIN_DUE);
         self.give_up_watch(index);
         let node = &mut self.table[index];
-        self.pool.take_back_send(node.send.buf.take());
+        self.pool.take_back_send(&mut node.send);
+        self.notify(index, Flags::WANT_SENT);
+        self.notify(index, Flags::WANT_ACKED);
         if self.table[index].has(Flags::DATAGRAM) {
             self.settle_datagram(index, DatagramFate::Cancelled);
         }

@@ -464,11 +464,13 @@ impl Streams {
             }
         } else if len > 0 {
             node.send.sent = range.end;
+            self.pool.unsent -= len;
             if node.has(Flags::DATAGRAM) {
                 self.unqueue_datagram(index, len);
             } else {
                 self.table.charge_send(index, len);
                 self.notify_writable(index);
+                self.notify_sent(index);
             }
         }
         packet.remember(Token::Stream {

@@ -131,7 +131,7 @@ impl Streams {
             if let Some(buf) = &mut node.send.buf {
                 buf.on_acked(sent.range());
                 if buf.is_acked() {
-                    self.pool.take_back_send(node.send.buf.take());
+                    self.pool.take_back_send(&mut node.send);
                 }
             }
             if node.has(Flags::FIN_ACKED)
@@ -141,6 +141,7 @@ impl Streams {
                 node.status.send = state;
             }
             self.notify(index, Flags::WANT_DRAIN);
+            self.notify_acknowledged(index);
         }
         self.retire(index);
     }

@@ -24,6 +24,11 @@ pub struct StreamInfo {
     pub sent: u64,
     /// Bytes written and not sent.
     pub unsent: u64,
+    /// Bytes sent and not acknowledged, those behind a gap included.
+    pub in_flight: u64,
+    /// Bytes acknowledged without a gap: they have arrived at the peer's host. `None` once the direction has ended early, or with
+    /// the tree: then it is not known.
+    pub delivered: Option<u64>,
     /// Bytes written and not acknowledged, the unsent included.
     pub unacked: u64,
     /// The receiving direction.
@@ -52,7 +57,7 @@ pub struct SubtreeInfo {
 }
 
 impl StreamInfo {
-    fn of(node: &Node) -> Self {
+    fn of(node: &Node, is_lost: bool) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Self {
             names: node.names.as_ref().map(|n| (text(&n.service), text(&n.protocol))),
@@ -63,7 +68,13 @@ impl StreamInfo {
             sending: node.status.send,
             sent: node.send.sent,
             unsent: node.send.unsent(),
-            unacked: node.send.buf.as_ref().map_or(0, |b| b.len()),
+            in_flight: node.send.sent - node.send.acked(),
+            delivered: match node.status.send {
+                SendState::Done => Some(node.send.sent),
+                SendState::Open | SendState::Finishing if !is_lost => Some(node.send.acked()),
+                _ => None,
+            },
+            unacked: node.send.unacked(),
             receiving: node.status.recv,
             received: node.recv.received,
             read: node.recv.read,
@@ -75,7 +86,7 @@ impl Streams {
     /// What is known about a stream.
     pub(crate) fn info(&self, key: StreamKey) -> Option<StreamInfo> {
         let index = self.table.find(key).filter(|i| *i != ROOT)?;
-        Some(StreamInfo::of(&self.table[index]))
+        Some(StreamInfo::of(&self.table[index], self.failed.is_some()))
     }
 
     /// Sums over a stream and all streams below it. Takes time in proportion to their number.
@@ -86,7 +97,7 @@ impl Streams {
             sums.streams += 1;
             sums.sent += node.send.sent;
             sums.unsent += node.send.unsent();
-            sums.unacked += node.send.buf.as_ref().map_or(0, |b| b.len());
+            sums.unacked += node.send.unacked();
             sums.received += node.recv.received;
             sums.unread += node.recv.unread();
         }
@@ -99,7 +110,8 @@ impl Streams {
             .filter_map(|index| {
                 let node = self.table.get(index)?;
                 let parent = (node.place.parent != ROOT).then(|| self.table.key(node.place.parent));
-                Some((self.table.key(index), parent, StreamInfo::of(node)))
+                let info = StreamInfo::of(node, self.failed.is_some());
+                Some((self.table.key(index), parent, info))
             })
             .collect();
         all.sort_by_key(|(_, _, info)| info.depth);

@@ -101,6 +101,11 @@ impl SendHalf {
         self.end() - self.sent
     }
 
+    /// Bytes written and not acknowledged.
+    pub(super) fn unacked(&self) -> u64 {
+        self.buf.as_ref().map_or(0, |b| b.len())
+    }
+
     /// Offset up to which everything is acknowledged.
     pub(super) fn acked(&self) -> u64 {
         self.buf.as_ref().map_or(self.sent, |b| b.acked())
@@ -372,22 +377,28 @@ flags! {
     WATCHED = 29;
     /// The application waits for the peer's application to have read everything.
     WANT_CONSUMED = 30;
+    /// The application waits for everything written to be sent.
+    WANT_SENT = 40;
+    /// The application waits for everything written to be acknowledged.
+    WANT_ACKED = 41;
 }
 
 impl Flags {
     /// Each thing that the application can wait for.
-    pub(super) const EACH_WANT: [Self; 5] = [
+    pub(super) const EACH_WANT: [Self; 7] = [
         Self::WANT_READ,
         Self::WANT_WRITE,
         Self::WANT_ACCEPT,
         Self::WANT_DRAIN,
         Self::WANT_CONSUMED,
+        Self::WANT_SENT,
+        Self::WANT_ACKED,
     ];
 
     /// Everything that the application waits for.
     pub(super) const WANTS: Self = {
-        let [a, b, c, d, e] = Self::EACH_WANT;
-        a.with(b).with(c).with(d).with(e)
+        let [a, b, c, d, e, f, g] = Self::EACH_WANT;
+        a.with(b).with(c).with(d).with(e).with(f).with(g)
     };
 
     pub(super) fn has(self, other: Self) -> bool {

@@ -1,5 +1,6 @@
-//! Buffers used again by one stream after another.
+//! Buffers used again by one stream after another, and what those in use hold.
 
+use super::node::SendHalf;
 use super::recv::{RecvBuf, Slices};
 use super::send::SendBuf;
 
@@ -15,6 +16,8 @@ const KEPT: usize = 128;
 pub(super) struct Pool {
     send: Vec<Box<SendBuf>>,
     recv: Vec<Box<RecvBuf>>,
+    /// Bytes written and not sent, of all streams.
+    pub(super) unsent: u64,
     pub(super) slices: Slices,
 }
 
@@ -33,8 +36,10 @@ impl Pool {
         buf
     }
 
-    pub(super) fn take_back_send(&mut self, buf: Option<Box<SendBuf>>) {
-        if let Some(mut buf) = buf
+    /// Takes the buffer of a direction; what it holds unsent never will be sent.
+    pub(super) fn take_back_send(&mut self, send: &mut SendHalf) {
+        self.unsent -= send.unsent();
+        if let Some(mut buf) = send.buf.take()
             && self.send.len() < KEPT
         {
             buf.clear();

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::Streams;
+use super::send::SendBuf;
 use crate::error::WriteError;
 use crate::ids::StreamKey;
 
@@ -25,7 +26,7 @@ impl Streams {
     /// If the direction has ended.
     pub(crate) fn write_mark(&mut self, key: StreamKey) -> Result<(), WriteError> {
         let index = self.writable(key)?;
-        self.send_buf(index).push_mark();
+        self.append(index, SendBuf::push_mark);
         self.touch(index);
         Ok(())
     }
@@ -37,9 +38,10 @@ impl Streams {
     /// If the direction has ended. Then nothing was taken.
     pub(crate) fn write_record(&mut self, key: StreamKey, record: &[u8]) -> Result<(), WriteError> {
         let index = self.writable(key)?;
-        let buf = self.send_buf(index);
-        buf.push(record);
-        buf.push_mark();
+        self.append(index, |buf| {
+            buf.push(record);
+            buf.push_mark();
+        });
         self.touch(index);
         Ok(())
     }
@@ -50,11 +52,12 @@ impl Streams {
     /// If the direction has ended. Then nothing was taken.
     pub(crate) fn write_record_bytes(&mut self, key: StreamKey, record: Bytes) -> Result<(), WriteError> {
         let index = self.writable(key)?;
-        let buf = self.send_buf(index);
-        if !record.is_empty() {
-            buf.push_bytes(record);
-        }
-        buf.push_mark();
+        self.append(index, |buf| {
+            if !record.is_empty() {
+                buf.push_bytes(record);
+            }
+            buf.push_mark();
+        });
         self.touch(index);
         Ok(())
     }

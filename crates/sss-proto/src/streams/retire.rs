@@ -64,13 +64,13 @@ impl Streams {
         self.pass_on_losses(index);
         self.table.disown(index);
         self.scheduler.forget(&mut self.table, index);
-        let Some(node) = self.table.remove(index) else {
+        let Some(mut node) = self.table.remove(index) else {
             return;
         };
         if node.has(Flags::ANNOUNCED) {
             self.attachment.detach(node.place.opener, node.ordinal);
         }
-        self.pool.take_back_send(node.send.buf);
+        self.pool.take_back_send(&mut node.send);
         self.pool.take_back_recv(node.recv.buf);
     }
 
@@ -92,8 +92,7 @@ impl Streams {
             }
             self.fail_mailbox(index);
             self.settle_datagram(index, DatagramFate::ChannelLost);
-            let send = &mut self.table[index].send;
-            self.pool.take_back_send(send.buf.take());
+            self.pool.take_back_send(&mut self.table[index].send);
             self.scheduler.deactivate(&mut self.table, index);
             self.retire(index);
         }

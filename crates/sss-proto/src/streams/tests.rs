@@ -11,6 +11,7 @@ mod idle;
 mod listen;
 mod opening;
 mod priority;
+mod progress;
 mod random;
 mod records;
 mod subtree;

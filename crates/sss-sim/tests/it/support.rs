@@ -228,6 +228,8 @@ impl Apps for Echo {
             }
             Event::Link(_, status) => self.links.push((host, status)),
             Event::SubstreamReady(_)
+            | Event::Sent(_)
+            | Event::Acknowledged(_)
             | Event::Consumed(_)
             | Event::ProbeReply(..)
             | Event::DatagramReadable(_)

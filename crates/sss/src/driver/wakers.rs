@@ -30,6 +30,10 @@ pub(crate) enum Wait {
     Writable,
     Substream,
     Drained,
+    /// For everything written to be sent.
+    Sent,
+    /// For everything written to be acknowledged.
+    Acknowledged,
     Consumed,
     /// For a datagram to arrive.
     Datagram,
@@ -220,6 +224,8 @@ impl Waiters {
             Event::Writable(stream) => self.wake_stream(stream, Wait::Writable, wakes),
             Event::SubstreamReady(stream) => self.wake_stream(stream, Wait::Substream, wakes),
             Event::Drained(stream) => self.wake_stream(stream, Wait::Drained, wakes),
+            Event::Sent(stream) => self.wake_stream(stream, Wait::Sent, wakes),
+            Event::Acknowledged(stream) => self.wake_stream(stream, Wait::Acknowledged, wakes),
             Event::Consumed(stream) => self.wake_stream(stream, Wait::Consumed, wakes),
             Event::DatagramReadable(stream) => self.wake_stream(stream, Wait::Datagram, wakes),
             Event::DatagramWritable(stream) => self.wake_stream(stream, Wait::DatagramRoom, wakes),

@@ -149,7 +149,7 @@ impl Streams {
         node.send.limit = 0;
         let index = self.table.insert(node).index;
         self.table.adopt(index);
-        self.send_buf(index).push_bytes(data.clone());
+        self.append(index, |buf| buf.push_bytes(data.clone()));
         index
     }
 
@@ -291,7 +291,7 @@ impl Streams {
         if let Some(state) = node.status.send.after(SendInput::AllAcked) {
             node.status.send = state;
         }
-        self.pool.take_back_send(node.send.buf.take());
+        self.pool.take_back_send(&mut node.send);
         self.scheduler.deactivate(&mut self.table, index);
         self.retire(index);
     }

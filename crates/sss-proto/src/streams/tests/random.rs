@@ -142,6 +142,7 @@ impl Side {
     /// Charges and limits agree with the ledgers.
     fn check(&self, peer: &Self, what: &str) {
         self.streams.check_burdens(what);
+        self.streams.check_unsent(what);
         let (sent, received) = (self.sent.charges(), self.received.charges());
         for index in 0..self.streams.table.slots() {
             let Some(node) = self.streams.table.get(index) else {

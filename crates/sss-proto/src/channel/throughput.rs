@@ -1,0 +1,101 @@
+//! The bandwidth that a channel gets: how fast the peer acknowledges. For people and applications; nothing is controlled by it.
+
+use std::time::Duration;
+
+use crate::io::Instant;
+
+/// The shortest time over which the rate is measured. Shorter ones would show bursts of acknowledgements, not bandwidth.
+const SHORTEST: Duration = Duration::from_millis(100);
+
+/// The rate at which bytes are acknowledged, in windows of a round trip, or of [`SHORTEST`] if that is longer. An
+/// acknowledgement costs an addition and a comparison.
+///
+/// A window ends with the first acknowledgement that comes when its time is over, and lasts until then: silences count, and
+/// what is acknowledged in a burst after one is no peak.
+#[derive(Debug, Default)]
+pub(super) struct Throughput {
+    delivered: u64,
+    /// When the present window began, and what was delivered before.
+    window: Option<(Instant, u64)>,
+    latest: u64,
+    peak: u64,
+}
+
+impl Throughput {
+    /// So many bytes were newly acknowledged.
+    pub(super) fn on_acked(&mut self, now: Instant, bytes: u64, rtt: Duration) {
+        self.delivered += bytes;
+        let Some((begun, before)) = self.window else {
+            // How long these were under way is not known.
+            self.window = Some((now, self.delivered));
+            return;
+        };
+        let elapsed = now.since(begun);
+        if elapsed < rtt.max(SHORTEST) {
+            return;
+        }
+        let rate = u128::from(self.delivered - before) * 1_000_000_000 / elapsed.as_nanos().max(1);
+        self.latest = u64::try_from(rate).unwrap_or(u64::MAX);
+        self.peak = self.peak.max(self.latest);
+        self.window = Some((now, self.delivered));
+    }
+
+    /// Bytes acknowledged so far.
+    pub(super) fn delivered(&self) -> u64 {
+        self.delivered
+    }
+
+    /// Bytes per second in the latest window that is over; 0 before the first one is.
+    pub(super) fn latest(&self) -> u64 {
+        self.latest
+    }
+
+    /// The highest rate of any window, in bytes per second.
+    pub(super) fn peak(&self) -> u64 {
+        self.peak
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_nanos(ms * 1_000_000)
+    }
+
+    /// `bytes` are acknowledged in each millisecond.
+    fn feed(throughput: &mut Throughput, ms: std::ops::RangeInclusive<u64>, bytes: u64, rtt: u64) {
+        for now in ms {
+            throughput.on_acked(at(now), bytes, Duration::from_millis(rtt));
+        }
+    }
+
+    #[test]
+    fn a_steady_flow_is_measured_exactly() {
+        for rtt in [1, 20, 300] {
+            let mut throughput = Throughput::default();
+            feed(&mut throughput, 0..=50, 1250, rtt);
+            assert_eq!(throughput.latest(), 0, "no window is over");
+            feed(&mut throughput, 51..=1000, 1250, rtt);
+            assert_eq!((throughput.latest(), throughput.peak()), (1_250_000, 1_250_000));
+            assert_eq!(throughput.delivered(), 1001 * 1250);
+        }
+    }
+
+    #[test]
+    fn the_latest_follows_and_the_peak_stays() {
+        let mut throughput = Throughput::default();
+        feed(&mut throughput, 0..=900, 1000, 300);
+        feed(&mut throughput, 901..=2400, 100, 300);
+        assert_eq!((throughput.latest(), throughput.peak()), (100_000, 1_000_000));
+    }
+
+    #[test]
+    fn a_burst_after_silence_is_no_peak() {
+        let mut throughput = Throughput::default();
+        feed(&mut throughput, 0..=1000, 100, 20);
+        throughput.on_acked(at(11_000), 1_000_000, Duration::from_millis(20));
+        assert_eq!((throughput.latest(), throughput.peak()), (100_000, 100_000));
+    }
+}

@@ -1,0 +1,44 @@
+//! What can be known about a peer from outside, over all its channels.
+
+use super::Peer;
+
+/// Totals of a peer, over all channels that the shared streams have had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeerStats {
+    /// Channels made.
+    pub channels_made: u64,
+    /// How often the streams moved from one channel to another.
+    pub migrations: u64,
+    /// How often the peer stopped answering, or there was no channel any more, while there had been one that worked.
+    pub outages: u64,
+    /// Bytes that were written to streams and not sent: the queue. Divided by the path MTU it tells how many packets wait.
+    pub unsent: u64,
+    /// Packets sent, but for those of the negotiation that come before a channel.
+    pub packets_sent: u64,
+    /// Bytes of UDP payload sent in them.
+    pub bytes_sent: u64,
+    /// Packets received and opened.
+    pub packets_received: u64,
+    /// Bytes of UDP payload received in them.
+    pub bytes_received: u64,
+    /// Packets declared lost.
+    pub packets_lost: u64,
+}
+
+impl Peer {
+    /// Totals over all channels of the tree.
+    pub(crate) fn stats(&self) -> PeerStats {
+        let counters = self.links.counters();
+        PeerStats {
+            channels_made: self.links.made(),
+            migrations: self.links.migrations(),
+            outages: self.mobility.outages(),
+            unsent: self.streams.unsent(),
+            packets_sent: counters.packets_sent,
+            bytes_sent: counters.bytes_sent,
+            packets_received: counters.packets_received,
+            bytes_received: counters.bytes_received,
+            packets_lost: counters.packets_lost,
+        }
+    }
+}
