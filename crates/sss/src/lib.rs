@@ -60,6 +60,11 @@
 //!
 //! [`Host::peer_service`] keeps one conversation with each peer, whichever side begins it, and tells who is there.
 //!
+//! # Statistics
+//!
+//! [`Stream::info`], [`Peer::info`], [`Peer::stats`] and [`Host::stats`] tell what is queued, under way, delivered and lost. [`Stream::sent`]
+//! and [`Stream::acknowledged`] wait until what was written has left, or arrived.
+//!
 //! # Tokio
 //!
 //! A [`Stream`] is `AsyncRead + AsyncWrite + Unpin + Send`, and so are its halves, each for its direction: hyper, tonic,
@@ -117,9 +122,9 @@ pub use stream::{Receipt, RecordReader, RecordWriter, RecvHalf, SendDatagram, Se
 
 pub use sss_crypto::Suite;
 pub use sss_proto::{
-    ChannelInfo, CloseReason, DatagramError, DatagramFate, DatagramStats, Drop, HostStats, LinkStatus, ListenError,
-    ListenMode, NegotiationError, OpenError, PeerId, ProtocolError, ReadError, RecvState, Refusal, SendState, StreamId,
-    StreamInfo, SubtreeInfo, TreeNode, WindowConfig, WriteError,
+    ChannelInfo, CloseReason, DatagramError, DatagramFate, DatagramStats, Drop, EcnState, HostStats, LinkStatus,
+    ListenError, ListenMode, MtuState, NegotiationError, OpenError, PeerId, PeerStats, ProtocolError, ReadError,
+    RecvState, Refusal, SendState, StreamId, StreamInfo, SubtreeInfo, TreeNode, WindowConfig, WriteError,
 };
 pub use sss_wire::services::{ProtocolInfo, ServiceInfo, ServiceList};
 pub use sss_wire::{Code, Eid, EidError};

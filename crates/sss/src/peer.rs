@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use sss_proto::{ChannelInfo, CloseReason, DatagramStats, LinkStatus, PeerId, StreamId, TreeNode};
+use sss_proto::{ChannelInfo, CloseReason, DatagramStats, LinkStatus, PeerId, PeerStats, StreamId, TreeNode};
 use sss_wire::{Code, Eid};
 
 use crate::driver::closing::forgotten;
@@ -39,10 +39,16 @@ impl Peer {
         self.handle.call(|inner, _| inner.core.is_connected(self.id)) == Some(true)
     }
 
-    /// Address, round-trip time, losses, path MTU, bytes and more of the channel. `None` before it is
+    /// Address, round-trip time, bandwidth, window, losses, path MTU and why, bytes and more of the channel. `None` before it is
     /// established and after it ended.
     pub fn info(&self) -> Option<ChannelInfo> {
         self.handle.call(|inner, _| inner.core.channel_info(self.id))
+    }
+
+    /// Totals over all channels that the shared streams have had: channels, moves, outages, packets, bytes, losses; and what is queued
+    /// now. `None` once nothing is left of the streams.
+    pub fn stats(&self) -> Option<PeerStats> {
+        self.handle.call(|inner, _| inner.core.peer_stats(self.id))
     }
 
     /// Whether the host can be reached: up, stalled (it does not answer), or down (there is no channel), with the reason.

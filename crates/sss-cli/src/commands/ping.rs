@@ -155,13 +155,16 @@ impl Spread {
 pub(crate) fn link_facts(info: &ChannelInfo, output: Output) {
     let lost = 100.0 * info.packets_lost as f64 / (info.packets_sent.max(1)) as f64;
     let text = format!(
-        "link: {}, {:?}, {} congestion control; RTT {:.3} ms (least {:.3}); path MTU {} bytes; {} lost of {} packets ({lost:.2} %); {} sent, {} received",
+        "link: {}, {:?}, {} congestion control; RTT {:.3} ms (least {:.3}); path MTU {} bytes ({}); bandwidth {}/s, at its best {}/s; {} lost of {} packets ({lost:.2} %); {} sent, {} received",
         info.remote,
         info.suite,
         info.congestion,
         milliseconds(info.rtt),
         milliseconds(info.min_rtt.unwrap_or_default()),
         info.mtu,
+        info.mtu_state,
+        size(info.bandwidth),
+        size(info.peak_bandwidth),
         info.packets_lost,
         info.packets_sent,
         size(info.bytes_sent),
@@ -175,6 +178,10 @@ pub(crate) fn link_facts(info: &ChannelInfo, output: Output) {
         "rtt_ms": milliseconds(info.rtt),
         "min_rtt_ms": info.min_rtt.map(milliseconds),
         "mtu": info.mtu,
+        "mtu_state": format!("{:?}", info.mtu_state),
+        "window": info.window,
+        "bandwidth": info.bandwidth,
+        "peak_bandwidth": info.peak_bandwidth,
         "packets_sent": info.packets_sent,
         "packets_received": info.packets_received,
         "packets_lost": info.packets_lost,

@@ -135,6 +135,31 @@ impl Sending {
     }
 }
 
+/// How far what was written has come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Progress {
+    Sent,
+    Acknowledged,
+}
+
+/// Ready when everything written so far has come as far as `goal` says.
+pub(crate) fn poll_progress(link: &Link, cx: &mut Context<'_>, goal: Progress) -> Poll<Result<(), WriteError>> {
+    link.call(|inner, _| {
+        let (has_come, wait) = match goal {
+            Progress::Sent => (inner.core.is_sent(link.id()), Wait::Sent),
+            Progress::Acknowledged => (inner.core.is_acknowledged(link.id()), Wait::Acknowledged),
+        };
+        match has_come {
+            Ok(true) => Poll::Ready(Ok(())),
+            Ok(false) => {
+                inner.waiters.wait(link.id(), wait, cx.waker());
+                Poll::Pending
+            }
+            Err(error) => Poll::Ready(Err(error)),
+        }
+    })
+}
+
 /// Ready when everything sent on the stream, its end included, is acknowledged.
 pub(crate) fn poll_drained(link: &Link, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
     link.call(|inner, _| match inner.core.is_drained(link.id()) {
@@ -233,6 +258,30 @@ macro_rules! sending_methods {
             /// The level that holds now: what [`Self::set_priority`] said, or the peer asked for, whichever was last.
             pub fn priority(&self) -> i8 {
                 self.link().info().map_or(0, |info| info.priority)
+            }
+
+            /// Waits until everything that was written has been sent at least once: the queue of the stream is empty. It may have to
+            /// be sent again. Whoever writes the next value only when this returns never queues an old one.
+            ///
+            /// Cancel safe.
+            ///
+            /// # Errors
+            /// If it never will be: the stream was reset, or the peer stopped it, or the streams shared with the peer have ended.
+            pub async fn sent(&self) -> Result<(), $crate::WriteError> {
+                let goal = $crate::stream::write::Progress::Sent;
+                std::future::poll_fn(|cx| $crate::stream::write::poll_progress(self.link(), cx, goal)).await
+            }
+
+            /// Waits until everything that was written is acknowledged by the peer's host. Unlike for [`Self::drained`], the stream
+            /// need not be finished.
+            ///
+            /// Cancel safe.
+            ///
+            /// # Errors
+            /// If it never will be: the stream was reset, or the peer stopped it, or the streams shared with the peer have ended.
+            pub async fn acknowledged(&self) -> Result<(), $crate::WriteError> {
+                let goal = $crate::stream::write::Progress::Acknowledged;
+                std::future::poll_fn(|cx| $crate::stream::write::poll_progress(self.link(), cx, goal)).await
             }
 
             /// Waits until everything sent on the stream, its end included, is acknowledged by the peer's host: so for

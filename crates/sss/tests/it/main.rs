@@ -20,6 +20,7 @@ mod peer_service;
 mod priorities;
 mod records;
 mod services;
+mod statistics;
 mod streams;
 mod subtrees;
 mod tokio_io;
