@@ -87,6 +87,10 @@ impl Connect {
             let names = (self.service.as_str(), self.protocol.as_str());
             Ok(inner.core.connect(now, self.eid, names, &self.hints)?)
         })?;
+        let Self {
+            eid, service, protocol, ..
+        } = self;
+        tracing::debug!(peer = %eid, %id, service, protocol, "stream opened");
         Ok(Stream::new(Arc::clone(&self.handle), id))
     }
 

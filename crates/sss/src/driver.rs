@@ -17,6 +17,7 @@ mod readiness;
 mod receive;
 pub(crate) mod socket;
 mod timer;
+mod told;
 mod transmit;
 pub(crate) mod wakers;
 
@@ -24,7 +25,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use sss_proto::{Instant, Output};
 use tokio::sync::oneshot;
@@ -35,6 +36,7 @@ use network::Watcher;
 use receive::Receiver;
 use socket::{Bound, Socket};
 use timer::Timer;
+use told::Told;
 use transmit::Transmitter;
 
 /// Rounds in one turn of the task, before other tasks get theirs.
@@ -131,7 +133,7 @@ struct Driver {
     receiver: Receiver,
     transmitter: Transmitter,
     timer: Timer,
-    wakes: Vec<Waker>,
+    told: Told,
     step: Step,
     stats: SocketStats,
     /// Closes the host when nobody is left to do it.
@@ -179,7 +181,7 @@ impl Driver {
             transmitter: Transmitter::new(&socket),
             receiver: Receiver::new(),
             timer: Timer::new(),
-            wakes: Vec::new(),
+            told: Told::default(),
             step: Step::Receive,
             stats: SocketStats::default(),
             closing: None,
@@ -191,10 +193,10 @@ impl Driver {
 
     fn receive(&mut self, cx: &mut Context<'_>) -> Next {
         self.receiver.run(cx, &self.socket, &self.shared, &mut self.stats);
-        let wakes = &mut self.wakes;
+        let told = &mut self.told;
         let calls = self.shared.drive(|inner, _| {
             while let Some(event) = inner.core.poll_event() {
-                inner.on_event(event, wakes);
+                told.take(inner, event);
             }
             inner.calls
         });
@@ -240,7 +242,7 @@ impl Driver {
     }
 
     fn poll_core(&mut self, cx: &Context<'_>) -> Polled {
-        let Self { transmitter, wakes, .. } = self;
+        let Self { transmitter, told, .. } = self;
         let stats = self.stats;
         self.shared.drive(|inner, now| {
             inner.socket = stats;
@@ -250,7 +252,7 @@ impl Driver {
                     Polled::Filled
                 }
                 Output::Event(event) => {
-                    inner.on_event(event, wakes);
+                    told.take(inner, event);
                     Polled::Told
                 }
                 Output::Wake(at) => {
@@ -258,7 +260,7 @@ impl Driver {
                         return Polled::Stopped;
                     }
                     // Those who are about to be woken will call, and need not wake the driver.
-                    if wakes.is_empty() {
+                    if told.is_quiet() {
                         inner.park(cx.waker());
                     }
                     Polled::Parked(at)
@@ -293,11 +295,7 @@ impl Driver {
 
     /// Wakes those whose time has come. False if there are none.
     fn wake(&mut self) -> bool {
-        let any = !self.wakes.is_empty();
-        for waker in self.wakes.drain(..) {
-            waker.wake();
-        }
-        any
+        self.told.deliver(self.shared.eid())
     }
 
     /// Sees to what is rare: a changed network, and a host that nobody holds any more.
@@ -373,17 +371,17 @@ impl Future for Driver {
 impl Drop for Driver {
     /// Whether the host was closed or its runtime is going away: nobody must wait for a driver that is gone.
     fn drop(&mut self) {
-        let wakes = &mut self.wakes;
-        self.shared.drive(|inner, now| stop(inner, now, wakes));
+        let told = &mut self.told;
+        self.shared.drive(|inner, now| stop(inner, now, told));
         self.wake();
     }
 }
 
-fn stop(inner: &mut Inner, now: Instant, wakes: &mut Vec<Waker>) {
+fn stop(inner: &mut Inner, now: Instant, told: &mut Told) {
     inner.phase = Phase::Stopped;
     inner.core.shutdown(now);
     while let Some(event) = inner.core.poll_event() {
-        inner.on_event(event, wakes);
+        told.take(inner, event);
     }
-    inner.waiters.wake_all(wakes);
+    told.wake_all(inner);
 }

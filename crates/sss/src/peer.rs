@@ -68,6 +68,12 @@ impl Peer {
         }))
     }
 
+    /// A span of [`tracing`] for what is done with the host: `peer`, at level info, with the field `eid`. It is made only if somebody
+    /// listens.
+    pub fn span(&self) -> tracing::Span {
+        tracing::info_span!("peer", eid = %self.eid)
+    }
+
     /// An address at which the host may be found. It is tried at once if the host does not answer where it was, and remembered
     /// for when it does not.
     pub fn add_hint(&self, address: SocketAddr) {

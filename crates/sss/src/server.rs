@@ -128,6 +128,7 @@ impl Server {
     }
 
     fn stream(&self, (id, eid): (StreamId, Eid)) -> (Stream, Eid) {
+        tracing::debug!(peer = %eid, %id, service = self.service, "stream accepted");
         (Stream::new(Arc::clone(&self.handle), id), eid)
     }
 

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-use sss_proto::{Event, Instant};
+use sss_proto::Instant;
 use sss_wire::Eid;
 
 use crate::driver::SocketStats;
@@ -87,11 +87,6 @@ impl Inner {
             Some(known) => known.clone_from(waker),
             none => *none = Some(waker.clone()),
         }
-    }
-
-    /// Takes note of an event. Those to be woken are added to `wakes`.
-    pub(crate) fn on_event(&mut self, event: Event, wakes: &mut Vec<Waker>) {
-        self.waiters.on_event(event, wakes);
     }
 
     /// Says that the network of this machine has changed: the driver sees to the socket, then calls

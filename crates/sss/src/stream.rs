@@ -70,6 +70,13 @@ macro_rules! tree_methods {
                 self.link().eid()
             }
 
+            /// A span of [`tracing`] for what is done with the stream: `stream`, at level info, with the fields `peer`, `id`, and, of
+            /// a top-level stream, `service` and `protocol`. It is made only if somebody listens, and costs next to nothing
+            /// otherwise.
+            pub fn span(&self) -> tracing::Span {
+                self.link().span()
+            }
+
             /// Opens a child of the stream. Takes no round trip, and the peer hears of the child even if nothing is
             /// written to it.
             ///

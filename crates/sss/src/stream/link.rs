@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 
 use sss_proto::{CloseReason, Instant, ListenMode, OpenError, StreamId, StreamInfo, SubtreeInfo};
 use sss_wire::Eid;
+use tracing::field;
 
 use crate::driver::wakers::Wait;
 use crate::peer::Peer;
@@ -40,6 +41,23 @@ impl Link {
 
     pub(crate) fn peer(&self) -> Peer {
         Peer::new(Arc::clone(&self.handle), self.id.peer(), self.eid())
+    }
+
+    /// A span with what the stream is called.
+    pub(crate) fn span(&self) -> tracing::Span {
+        let span = tracing::info_span!(
+            "stream",
+            peer = %self.eid(),
+            id = %self.id,
+            service = field::Empty,
+            protocol = field::Empty,
+        );
+        if !span.is_disabled()
+            && let Some((service, protocol)) = self.info().and_then(|info| info.names)
+        {
+            span.record("service", service).record("protocol", protocol);
+        }
+        span
     }
 
     pub(crate) fn info(&self) -> Option<StreamInfo> {

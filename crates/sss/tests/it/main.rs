@@ -10,6 +10,7 @@ mod datagrams;
 mod ends;
 mod hostile;
 mod listening;
+mod logs;
 mod loss_of_peer;
 mod migration;
 #[cfg(target_os = "linux")]

@@ -1,0 +1,74 @@
+//! What the core has told: whom to wake, and what is worth a line in the log. Both are seen to when nothing is locked.
+
+use std::task::Waker;
+
+use sss_proto::{CloseReason, Event, LinkStatus};
+use sss_wire::Eid;
+
+use crate::shared::Inner;
+
+/// What was told since the last time.
+#[derive(Default)]
+pub(super) struct Told {
+    wakes: Vec<Waker>,
+    news: Vec<(Eid, News)>,
+}
+
+/// A change of a peer.
+enum News {
+    Connected,
+    Link(LinkStatus),
+    Ended(CloseReason),
+}
+
+impl Told {
+    /// Takes note of an event.
+    pub(super) fn take(&mut self, inner: &mut Inner, event: Event) {
+        let news = match &event {
+            Event::Connected(_, eid) => Some((Some(*eid), News::Connected)),
+            Event::Disconnected(_, eid, reason) => Some((Some(*eid), News::Ended(reason.clone()))),
+            Event::Link(peer, status) => Some((inner.core.peer_eid(*peer), News::Link(status.clone()))),
+            _ => None,
+        };
+        if let Some((Some(eid), news)) = news {
+            self.news.push((eid, news));
+        }
+        inner.waiters.on_event(event, &mut self.wakes);
+    }
+
+    /// Everybody who waits is to be woken: the driver stops.
+    pub(super) fn wake_all(&mut self, inner: &mut Inner) {
+        inner.waiters.wake_all(&mut self.wakes);
+    }
+
+    /// Whether nobody is to be woken.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.wakes.is_empty()
+    }
+
+    /// Logs the news of `host`, and wakes those whose time has come. False if there are none.
+    pub(super) fn deliver(&mut self, host: Eid) -> bool {
+        for (peer, news) in self.news.drain(..) {
+            news.log(host, peer);
+        }
+        let any = !self.wakes.is_empty();
+        for waker in self.wakes.drain(..) {
+            waker.wake();
+        }
+        any
+    }
+}
+
+impl News {
+    fn log(self, host: Eid, peer: Eid) {
+        match self {
+            Self::Connected => tracing::info!(%host, %peer, "connected"),
+            Self::Link(LinkStatus::Up) => tracing::info!(%host, %peer, "the peer can be reached again"),
+            Self::Link(LinkStatus::Stalled) => tracing::info!(%host, %peer, "the peer does not answer"),
+            Self::Link(LinkStatus::Down(reason)) => {
+                tracing::info!(%host, %peer, %reason, "there is no channel any more: streams wait");
+            }
+            Self::Ended(reason) => tracing::info!(%host, %peer, %reason, "the streams have ended"),
+        }
+    }
+}
