@@ -3,11 +3,11 @@ ci:
     .ci/run
 
 test:
-    cargo test --workspace
+    cargo test --workspace --all-features
 
 lint:
     cargo fmt --all --check
-    cargo clippy --workspace --all-targets -- -D warnings
+    cargo clippy --workspace --all-targets --all-features -- -D warnings
     cargo run -q -p xtask -- tidy
 
 demo:

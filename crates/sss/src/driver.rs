@@ -15,6 +15,8 @@ mod network;
 #[cfg_attr(not(unix), path = "driver/readiness_elsewhere.rs")]
 mod readiness;
 mod receive;
+#[cfg(feature = "metrics")]
+mod reporter;
 pub(crate) mod socket;
 mod timer;
 mod told;
@@ -140,6 +142,8 @@ struct Driver {
     closing: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// Held for as long as the driver exists.
     _watcher: Option<Watcher>,
+    #[cfg(feature = "metrics")]
+    _reporter: reporter::Reporter,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -186,6 +190,8 @@ impl Driver {
             stats: SocketStats::default(),
             closing: None,
             _watcher: watcher,
+            #[cfg(feature = "metrics")]
+            _reporter: reporter::Reporter::start(&shared),
             shared,
             socket,
         }

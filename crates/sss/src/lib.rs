@@ -63,7 +63,8 @@
 //! # Statistics
 //!
 //! [`Stream::info`], [`Peer::info`], [`Peer::stats`] and [`Host::stats`] tell what is queued, under way, delivered and lost. [`Stream::sent`]
-//! and [`Stream::acknowledged`] wait until what was written has left, or arrived.
+//! and [`Stream::acknowledged`] wait until what was written has left, or arrived. With the feature `metrics` each host reports to the
+//! facade of that name.
 //!
 //! # Tokio
 //!

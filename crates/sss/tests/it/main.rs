@@ -12,6 +12,8 @@ mod hostile;
 mod listening;
 mod logs;
 mod loss_of_peer;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod migration;
 #[cfg(target_os = "linux")]
 mod namespace;
