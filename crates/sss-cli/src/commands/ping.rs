@@ -155,7 +155,7 @@ impl Spread {
 pub(crate) fn link_facts(info: &ChannelInfo, output: Output) {
     let lost = 100.0 * info.packets_lost as f64 / (info.packets_sent.max(1)) as f64;
     let text = format!(
-        "link: {}, {:?}, {} congestion control; RTT {:.3} ms (least {:.3}); path MTU {} bytes ({}); bandwidth {}/s, at its best {}/s; {} lost of {} packets ({lost:.2} %); {} sent, {} received",
+        "link: {}, {:?}, {} congestion control; RTT {:.3} ms (least {:.3}); path MTU {} bytes ({}); delivered {}/s lately, {}/s at its best; {} lost of {} packets ({lost:.2} %); {} sent, {} received",
         info.remote,
         info.suite,
         info.congestion,

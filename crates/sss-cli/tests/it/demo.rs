@@ -19,7 +19,10 @@ fn the_demo_shows_everything_and_ends_well() {
     let calls = ran.event("calls");
     assert_eq!(calls["count"], 2000);
     assert!(calls["p99_ms"].as_f64().unwrap() >= calls["median_ms"].as_f64().unwrap());
-    assert!(ran.event("link")["mtu"].as_u64().unwrap() >= 1200);
+    let link = ran.event("link");
+    assert!(link["mtu"].as_u64().unwrap() >= 1200);
+    assert!(["Limit", "Searching"].contains(&link["mtu_state"].as_str().unwrap()));
+    assert!(link["peak_bandwidth"].as_u64() >= link["bandwidth"].as_u64() && link["bandwidth"].is_u64());
     assert_eq!(ran.json().last().unwrap()["event"], "ok");
 }
 
@@ -38,6 +41,7 @@ fn the_demo_says_what_it_does() {
         "p99",
         "RTT",
         "path MTU",
+        "at its best",
     ] {
         assert!(ran.out.contains(word), "{word:?}: {}", ran.out);
     }

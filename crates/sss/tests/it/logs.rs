@@ -3,10 +3,11 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
+use sss::LinkStatus;
 use tracing::subscriber::{DefaultGuard, set_default};
 use tracing::{Instrument, Level};
 
-use crate::common::{Pair, pair, within};
+use crate::common::{Pair, Relay, host, pair, within};
 
 /// What was logged on this thread, and on no other.
 #[derive(Clone, Default)]
@@ -68,6 +69,30 @@ async fn peers_come_and_go_in_the_log() {
             let ended = log.lines(&format!("the streams have ended host={own}"));
             assert!(ended.len() == 1 && ended[0].contains(reason), "{ended:?}");
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn silences_are_in_the_log() {
+    let (log, _guard) = Log::begin(Level::INFO);
+    within(20, async {
+        let (client, host) = (host().await, host().await);
+        let _server = host.listen("test", "1").unwrap();
+        let relay = Relay::start(host.local_addr()).await;
+        let connect = client.connect(host.eid(), "test", "1").hint(relay.address);
+        let mut ours = connect.await.unwrap();
+        relay.cut(true);
+        ours.write_all(b"unheard").await.unwrap();
+        let mut link = ours.peer().link();
+        assert_eq!(link.changed().await, Some(LinkStatus::Stalled));
+        let own = client.eid();
+        assert_eq!(log.lines(&format!("the peer does not answer host={own}")).len(), 1);
+        relay.cut(false);
+        assert_eq!(link.changed().await, Some(LinkStatus::Up));
+        let again = log.lines(&format!("the peer can be reached again host={own}"));
+        assert_eq!(again.len(), 1, "{again:?}");
+        assert_eq!(ours.peer().stats().unwrap().outages, 1);
     })
     .await;
 }
