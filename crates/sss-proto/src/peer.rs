@@ -528,6 +528,12 @@ impl Peer {
         self.tree.id = Some(id);
     }
 
+    /// The carrier is gone, as after a stateless reset.
+    pub(crate) fn lose_carrier(&mut self, now: Instant) {
+        let carrier = self.links.carrier_id().expect("there is a carrier");
+        self.lose_link(now, carrier, CloseReason::Idle(std::time::Duration::ZERO));
+    }
+
     /// Makes an attempt under way behave as the first of a tree.
     pub(crate) fn pretend_first_attempt(&mut self) {
         if let Some(attempt) = &mut self.attempt {

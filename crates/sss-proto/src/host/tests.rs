@@ -12,7 +12,7 @@ use super::Host;
 use crate::config::Config;
 use crate::error::{CloseReason, Drop, ReadError};
 use crate::ids::{PeerId, StreamId};
-use crate::io::{Batch, Ecn, Event, Input, Instant, Output, TransmitBuf};
+use crate::io::{Batch, Ecn, Event, Input, Instant, LinkStatus, Output, TransmitBuf};
 use crate::refusal::Refusal;
 use crate::streams::ReadOutcome;
 
@@ -232,6 +232,37 @@ fn a_tree_keeps_at_most_four_open_channels() {
     }
     assert!(net.host(0).stats().channels_made > 5);
     assert_eq!((net.ends(0), net.ends(1)), (vec![], vec![]));
+}
+
+// spec: MIG-7, MIG-8
+#[test]
+fn a_replaced_channel_that_carries_again_stays() {
+    let mut net = Net::new(2);
+    let stream = net.connect(0, 1);
+    net.host(0).write(stream, b"x").unwrap();
+    net.run(SECOND, |_| true);
+    let now = net.now;
+    net.host(0).network_changed(now, |_, _| true);
+    net.run(SECOND / 50, |_| true);
+    for n in 0..2 {
+        let (now, id) = (net.now, net.peer(n, 1 - n));
+        let peer = net.host(n).peers.get_mut(id).unwrap();
+        assert_eq!(peer.open_channels(), 2);
+        peer.lose_carrier(now);
+    }
+    net.run(30 * SECOND, |_| true);
+    let id = net.peer(0, 1);
+    assert_eq!(net.host(0).stats().channels_made, 2, "none was needed");
+    assert_eq!(net.host(0).peers.get_mut(id).unwrap().open_channels(), 1);
+    assert_eq!(net.host(0).link_status(id), Some(LinkStatus::Up));
+    net.host(0).write(stream, b"y").unwrap();
+    net.run(SECOND, |_| true);
+    assert!(net.host(0).is_flushed(stream, 2).unwrap());
+    // Its loss is noticed like that of any other.
+    net.run(4 * SECOND, |_| false);
+    net.host(0).write(stream, b"z").unwrap();
+    net.run(500 * SECOND, |_| false);
+    assert!(matches!(net.ends(0)[..], [CloseReason::Idle(_)]), "{:?}", net.ends(0));
 }
 
 // spec: MIG-11

@@ -212,14 +212,17 @@ impl Links {
         if self.carrier == Some(id) {
             return Vec::new();
         }
+        let Some(link) = self.get_mut(id) else {
+            return Vec::new();
+        };
+        // It may have been replaced before, by one that is gone.
+        link.retire_at = None;
+        let periods = match link.origin.role {
+            Role::Initiator => KEPT,
+            Role::Responder => KEPT_BY_RESPONDER,
+        };
         self.carrier = Some(id);
         self.carried += 1;
-        let made_by = self.get(id).map(|l| l.origin.role);
-        let periods = if made_by == Some(Role::Initiator) {
-            KEPT
-        } else {
-            KEPT_BY_RESPONDER
-        };
         let mut at_once = Vec::new();
         for link in self.list.iter_mut().filter(|l| l.serial != id.0 && l.is_open()) {
             if link.channel.is_stalled() {
@@ -232,9 +235,11 @@ impl Links {
         at_once
     }
 
-    /// Another open channel, the newest, when the carrier is gone.
+    /// Another open channel when the carrier is gone: the newest that works, else the newest.
     pub(super) fn successor(&self) -> Option<LinkId> {
-        self.list.iter().rfind(|l| l.is_open()).map(Link::id)
+        let mut open = self.list.iter().rev().filter(|l| l.is_open());
+        let newest = open.clone().next();
+        open.find(|l| !l.channel.is_stalled()).or(newest).map(Link::id)
     }
 
     /// When a replaced channel is to be closed next.

@@ -111,10 +111,14 @@ impl Peer {
         if !self.links.may_carry(link) || self.links.carrier_id() == Some(link) {
             return;
         }
-        let replaced = self.links.carry(now, link);
         self.mobility.moved = false;
-        for old in replaced {
-            self.retire_link(now, old);
+        self.carry(now, link);
+    }
+
+    /// Makes a channel the carrier, and closes those it replaces that are of no use.
+    fn carry(&mut self, now: Instant, link: LinkId) {
+        for replaced in self.links.carry(now, link) {
+            self.retire_link(now, replaced);
         }
         self.review_status(now);
     }
@@ -167,8 +171,7 @@ impl Peer {
             return;
         }
         if let Some(next) = self.links.successor() {
-            self.links.carry(now, next);
-            return self.review_status(now);
+            return self.carry(now, next);
         }
         // The peer may have streams of which this host does not know yet, unless it has lost its state.
         let is_pointless = self.streams.len() == 0 && reason == CloseReason::PeerRestarted;
