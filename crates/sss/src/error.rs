@@ -54,7 +54,7 @@ pub enum ConnectError {
     /// The stream itself cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// The channel ended while the stream was waiting for it.
+    /// The tree of streams ended while the stream was waiting for its channel.
     #[error(transparent)]
     Closed(CloseReason),
     /// This host was closed.

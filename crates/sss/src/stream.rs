@@ -81,7 +81,7 @@ macro_rules! tree_methods {
             /// written to it.
             ///
             /// # Errors
-            /// If the channel ended, the peer has let go of this stream, or the tree would be too deep.
+            /// If the tree of streams ended, the peer has let go of this stream, or the tree would be too deep.
             pub fn open_substream(&self) -> Result<Stream, OpenError> {
                 self.link().open_substream().map(Stream::from_link)
             }
@@ -112,7 +112,7 @@ macro_rules! tree_methods {
             /// Cancel safe: no child is lost.
             ///
             /// # Errors
-            /// If the channel ended.
+            /// If the tree of streams ended.
             pub async fn accept_substream(&self) -> Result<Stream, CloseReason> {
                 let accepted = std::future::poll_fn(|cx| self.link().poll_accept_substream(cx));
                 accepted.await.map(Stream::from_link)
@@ -121,7 +121,7 @@ macro_rules! tree_methods {
             /// The next child of the stream that the peer has opened, if one is there already.
             ///
             /// # Errors
-            /// If the channel ended.
+            /// If the tree of streams ended.
             pub fn try_accept_substream(&self) -> Result<Option<Stream>, CloseReason> {
                 Ok(self.link().try_accept_substream()?.map(Stream::from_link))
             }

@@ -189,7 +189,7 @@ impl Host {
         self.peers.get(peer).map(|peer| *peer.eid())
     }
 
-    /// Why the peer's channel ended, if it did.
+    /// Why the peer's tree of streams ended, if it did.
     pub fn close_reason(&self, peer: PeerId) -> Option<CloseReason> {
         self.peers.get(peer).and_then(Peer::close_reason)
     }
@@ -206,12 +206,12 @@ impl Host {
         self.push_datagram(address, long::probe(&nonce));
     }
 
-    /// Ends the peer's channel with CLOSE. What was not yet acknowledged is lost.
+    /// Ends the peer's tree of streams: CLOSE on each of its channels. What was not yet acknowledged is lost.
     pub fn disconnect(&mut self, now: Instant, peer: PeerId, code: Code, reason: &str) {
         self.with_peer(peer, |peer| peer.close(now, code, reason));
     }
 
-    /// Ends all channels with CLOSE.
+    /// Ends the trees of all peers with CLOSE.
     pub fn shutdown(&mut self, now: Instant) {
         let ids: Vec<PeerId> = self.peers.slots.iter().map(|(_, peer)| peer.id()).collect();
         for id in ids {
@@ -224,7 +224,7 @@ impl Host {
         self.queues.outbox.is_empty() && self.peers.slots.iter().all(|(_, peer)| peer.is_idle())
     }
 
-    /// The peers there are, those included whose channel ended while streams of it are still held.
+    /// The peers there are, those included whose tree ended while streams of it are still held.
     pub fn peers(&self) -> Vec<(PeerId, Eid)> {
         self.peers.slots.iter().map(|(_, p)| (p.id(), *p.eid())).collect()
     }
@@ -281,7 +281,7 @@ impl Host {
     /// Opens a child of a stream, without a round trip.
     ///
     /// # Errors
-    /// If the channel ended, the peer let go of the parent, or the tree would be too deep.
+    /// If the tree ended, the peer let go of the parent, or the tree would be too deep.
     pub fn open_substream(&mut self, parent: StreamId) -> Result<StreamId, OpenError> {
         let peer = parent.peer;
         let opened = self.with_peer(peer, |p| p.streams().open_substream(parent.key));
@@ -293,7 +293,7 @@ impl Host {
     /// [`Event::SubstreamReady`](crate::Event::SubstreamReady) follows.
     ///
     /// # Errors
-    /// If the channel ended.
+    /// If the tree ended.
     pub fn accept_substream(&mut self, parent: StreamId) -> Result<Option<StreamId>, CloseReason> {
         let peer = parent.peer;
         let accepted = self.with_peer(peer, |p| p.streams().accept_substream(parent.key));
@@ -400,7 +400,7 @@ impl Host {
     /// from both sides of a mark never come in one piece.
     ///
     /// # Errors
-    /// If the peer reset the stream, or the channel ended before the stream did.
+    /// If the peer reset the stream, or the tree ended before the stream did.
     pub fn read(&mut self, now: Instant, stream: StreamId, max: usize) -> Result<ReadOutcome, ReadError> {
         self.with_peer(stream.peer, |p| p.streams().read(now, stream.key, max))
             .unwrap_or_else(|| Err(ReadError::Lost(gone())))
@@ -464,7 +464,7 @@ impl Host {
     /// hold the stream. On `Ok(false)`, [`Event::Drained`](crate::Event::Drained) follows.
     ///
     /// # Errors
-    /// If the channel has ended before.
+    /// If the tree has ended before.
     pub fn is_flushed(&mut self, stream: StreamId, end: u64) -> Result<bool, CloseReason> {
         self.with_peer(stream.peer, |p| p.streams().is_flushed(stream.key, end))
             .unwrap_or_else(|| Err(gone()))
@@ -480,7 +480,7 @@ impl Host {
     ///
     /// # Errors
     /// If it never will: the peer's application stopped the stream or let go of it, or the sending side was reset, or the
-    /// channel ended.
+    /// tree ended.
     pub fn is_consumed(&mut self, stream: StreamId) -> Result<bool, WriteError> {
         self.with_peer(stream.peer, |p| p.streams().is_consumed(stream.key))
             .unwrap_or_else(|| Err(WriteError::Lost(gone())))
@@ -496,7 +496,7 @@ impl Host {
     /// [`Event::DatagramWritable`](crate::Event::DatagramWritable) follows.
     ///
     /// # Errors
-    /// If the peer takes none so large, the stream was released here or at the peer, or the channel has ended.
+    /// If the peer takes none so large, the stream was released here or at the peer, or the tree has ended.
     pub fn send_datagram(
         &mut self,
         now: Instant,
@@ -516,7 +516,7 @@ impl Host {
     /// [`Event::DatagramReadable`](crate::Event::DatagramReadable) follows.
     ///
     /// # Errors
-    /// If the stream was released, or the channel has ended and nothing that had arrived is left.
+    /// If the stream was released, or the tree has ended and nothing that had arrived is left.
     pub fn recv_datagram(&mut self, now: Instant, stream: StreamId) -> Result<Option<Bytes>, ReadError> {
         self.with_peer(stream.peer, |p| p.streams().recv_datagram(now, stream.key))
             .unwrap_or_else(|| Err(ReadError::Lost(gone())))

@@ -130,6 +130,6 @@ fn wait<T>(inner: &mut Inner, stream: StreamId, cx: &Context<'_>) -> Poll<T> {
 pub(crate) fn forgotten() -> CloseReason {
     CloseReason::Local {
         code: Code::NONE,
-        reason: "the channel ended earlier".to_owned(),
+        reason: "the tree of streams ended earlier".to_owned(),
     }
 }

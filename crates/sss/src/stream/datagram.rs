@@ -18,7 +18,7 @@ use crate::driver::wakers::Wait;
 /// sent. Cancel safe: a datagram is queued as a whole, or not at all.
 ///
 /// It ends with a [`DatagramError`] if the peer takes none so large, the stream was let go here or at the peer, or the
-/// channel has ended.
+/// tree has ended.
 #[must_use = "a datagram is sent only when this is awaited"]
 pub struct SendDatagram<'a> {
     link: &'a Link,
@@ -184,7 +184,7 @@ macro_rules! datagram_receiving_methods {
             /// Cancel safe: no datagram is lost.
             ///
             /// # Errors
-            /// If the channel has ended, and nothing that had arrived is left.
+            /// If the tree of streams has ended, and nothing that had arrived is left.
             pub async fn recv_datagram(&self) -> Result<bytes::Bytes, $crate::ReadError> {
                 std::future::poll_fn(|cx| $crate::stream::datagram::poll_recv(self.link(), cx)).await
             }

@@ -255,7 +255,7 @@ macro_rules! receiving_methods {
             /// Cancel safe: no bytes are lost.
             ///
             /// # Errors
-            /// If the stream does not end well: the peer reset it, or the channel ended.
+            /// If the stream does not end well: the peer reset it, or the tree of streams ended.
             pub async fn read(&mut self, buf: &mut [u8]) -> Result<usize, $crate::ReadError> {
                 let (link, receiving) = self.receiving();
                 receiving.read(link, buf).await

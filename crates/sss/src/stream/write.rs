@@ -290,7 +290,7 @@ macro_rules! sending_methods {
             /// Cancel safe.
             ///
             /// # Errors
-            /// If it never will be: the peer stopped the stream, or the channel ended.
+            /// If it never will be: the peer stopped the stream, or the tree of streams ended.
             pub async fn drained(&self) -> Result<(), $crate::WriteError> {
                 std::future::poll_fn(|cx| $crate::stream::write::poll_drained(self.link(), cx)).await
             }
