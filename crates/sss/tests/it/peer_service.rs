@@ -79,6 +79,7 @@ async fn talk(one: &mut Stream, other: &mut Stream) {
     }
 }
 
+// spec: SVC-8
 #[tokio::test]
 async fn both_dial_at_once_and_one_conversation_comes_of_it() {
     within(60, async {
@@ -169,6 +170,38 @@ async fn a_restarted_peer_is_offline_then_online() {
     .await;
 }
 
+// spec: SVC-7
+#[tokio::test]
+async fn who_takes_a_stream_says_so_with_a_byte_and_nothing_else_will_do() {
+    within(20, async {
+        let (a, plain) = (Node::new().await, host().await);
+        // Somebody who speaks the convention without the type.
+        let connecting = plain.connect(a.eid(), "talk", "1").hint(a.address());
+        let mut opened = connecting.await.unwrap();
+        let mut taken = a.online(plain.eid()).await;
+        let mut first = [0];
+        opened.read_exact(&mut first).await.unwrap();
+        assert_eq!(first, [1]);
+        talk(&mut opened, &mut taken).await;
+        drop((opened, taken));
+        assert_eq!(a.offline(plain.eid()).await, OfflineReason::Dropped);
+
+        let server = plain.listen("talk", "1").unwrap();
+        for answer in [&[2_u8][..], &[]] {
+            a.service.connect_peer(plain.eid(), [plain.local_addr()]);
+            let (mut stream, _) = server.accept().await.unwrap();
+            stream.write_all(answer).await.unwrap();
+            stream.finish().unwrap();
+            let event = a.service.next().await.unwrap();
+            let PeerEvent::Retrying { error, .. } = event else {
+                panic!("{event:?}");
+            };
+            assert_eq!(error, AttemptError::NoAnswer);
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_refused_service_is_asked_for_less_and_less_often() {
     within(20, async {
@@ -224,6 +257,7 @@ async fn a_peer_without_an_address_is_retried_until_it_has_one() {
     .await;
 }
 
+// spec: SVC-8
 #[tokio::test]
 async fn a_forgotten_peer_is_let_go_and_not_asked_again() {
     within(20, async {
@@ -251,6 +285,7 @@ async fn a_forgotten_peer_is_let_go_and_not_asked_again() {
     .await;
 }
 
+// spec: SVC-8
 #[tokio::test]
 async fn a_conversation_that_is_held_on_to_is_replaced() {
     within(20, async {
