@@ -51,7 +51,8 @@ pub struct WindowConfig {
     /// Largest window that a stream's window grows to.
     pub per_stream_max: u64,
     /// What the windows of all streams of one peer may have beyond 4096 bytes each, once they were raised. Together with `root`,
-    /// this bounds what the peer can make this host keep, apart from about 4.5 KiB for each stream that the application holds.
+    /// `datagram_budget` and 4 MiB of small datagrams, this bounds what the peer can make this host keep, apart from about 4.5 KiB
+    /// for each stream that the application holds.
     pub per_peer_budget: u64,
     /// The same for all peers of the host together.
     pub per_host_budget: u64,
@@ -60,7 +61,8 @@ pub struct WindowConfig {
     /// Largest datagram on a stream that is taken, at most 64 MiB. 0: none.
     pub max_message: u64,
     /// Bytes of large datagrams that one peer may have under way to this host, or waiting for the application; at least `max_message`
-    /// is granted. What is small, or is the beginning, counts against the streams' windows instead.
+    /// is granted. Counts in the host's budget as well, but for one datagram of each peer. What is small, or is the beginning, counts against
+    /// the streams' windows instead.
     pub datagram_budget: u64,
 }
 

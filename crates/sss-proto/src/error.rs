@@ -82,7 +82,7 @@ impl ProtocolError {
     }
 }
 
-/// Why a channel ended, and who ended it.
+/// Why a channel, or with it the tree of streams of two hosts, ended, and who ended it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum CloseReason {
     /// This host's application closed it.
@@ -193,7 +193,7 @@ pub enum OpenError {
     /// A name is longer than 255 bytes.
     #[error("a service or protocol name is longer than 255 bytes")]
     NameTooLong,
-    /// The channel has ended.
+    /// The tree of streams has ended.
     #[error(transparent)]
     Lost(#[from] CloseReason),
 }
@@ -215,7 +215,7 @@ pub enum WriteError {
         /// The text the peer gave.
         reason: String,
     },
-    /// The channel has ended.
+    /// The tree of streams has ended.
     #[error(transparent)]
     Lost(#[from] CloseReason),
 }
@@ -237,7 +237,15 @@ pub enum DatagramError {
     /// The peer has let go of the stream.
     #[error("the peer has let go of the stream")]
     PeerGone,
-    /// The channel has ended.
+    /// The stream was reset with all streams below it, by this side or by the peer.
+    #[error("the stream was reset with all its substreams: {reason} ({code})")]
+    Reset {
+        /// The code given.
+        code: Code,
+        /// The text given.
+        reason: String,
+    },
+    /// The tree of streams has ended.
     #[error(transparent)]
     Lost(#[from] CloseReason),
 }
@@ -259,7 +267,7 @@ pub enum ReadError {
         /// The text the peer gave.
         reason: String,
     },
-    /// The channel has ended.
+    /// The tree of streams has ended.
     #[error(transparent)]
     Lost(#[from] CloseReason),
 }

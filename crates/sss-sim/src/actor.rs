@@ -8,6 +8,7 @@ mod choose;
 mod messages;
 mod pump;
 mod records;
+mod trees;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::scenario::{Plan, Profile};
 use crate::world::{Apps, HostIndex, World};
 use messages::Mail;
 use records::Writer;
+use trees::Trees;
 
 /// Services that every host has.
 pub(crate) const SERVICES: [(&str, &str); 2] = [("files", "sync/1"), ("chat", "chat/2")];
@@ -87,6 +89,10 @@ pub struct Tally {
     pub accepted: u64,
     /// Streams reset.
     pub resets: u64,
+    /// Streams reset with all below them.
+    pub tree_resets: u64,
+    /// Answers to the question whether a stream was read.
+    pub answers: u64,
     /// Streams stopped.
     pub stops: u64,
     /// Ends let go of while they were in use.
@@ -117,6 +123,7 @@ pub(crate) struct Actors {
 struct Aside {
     levels: StdRng,
     mail: Mail,
+    trees: Trees,
 }
 
 impl Actors {
@@ -125,6 +132,7 @@ impl Actors {
         let aside = Aside {
             levels: StdRng::seed_from_u64(seed),
             mail: Mail::new(StdRng::seed_from_u64(!seed)),
+            trees: Trees::new(StdRng::seed_from_u64(seed.rotate_left(32))),
         };
         Self {
             model: Model::default(),
@@ -187,7 +195,9 @@ impl Actors {
     }
 
     fn recount(&mut self) {
-        self.incomplete = self.ends.iter().filter(|e| !e.is_complete()).count();
+        let ends = self.ends.iter().enumerate();
+        let is_open = |(index, e): &(usize, &End)| !e.is_complete() || self.aside.trees.is_asking(EndId(*index));
+        self.incomplete = ends.filter(is_open).count();
     }
 
     /// Lets go of everything.
@@ -200,7 +210,8 @@ impl Actors {
 
     /// The ends that are not complete, for the report of a failure.
     pub(crate) fn describe_incomplete(&self, world: &World) -> String {
-        let ends = self.ends.iter().enumerate().filter(|(_, e)| !e.is_complete());
+        let is_open = |(index, e): &(usize, &End)| !e.is_complete() || self.aside.trees.is_asking(EndId(*index));
+        let ends = self.ends.iter().enumerate().filter(is_open);
         let mut lines: Vec<String> = ends
             .map(|(index, end)| {
                 let info = world.host(end.host).stream_info(end.stream);

@@ -12,6 +12,7 @@
 mod messages;
 mod pattern;
 mod records;
+mod trees;
 mod verdict;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +23,7 @@ use sss_wire::Code;
 use crate::world::HostIndex;
 
 use messages::Messages;
+use trees::Trees;
 
 pub use pattern::fill;
 pub(crate) use records::FIRST_MARK;
@@ -102,6 +104,7 @@ pub struct Model {
     ends: Vec<End>,
     /// Who gave each of the codes, which are all different.
     codes: BTreeMap<u64, EndId>,
+    trees: Trees,
     /// Channels that an application closed: (smaller host, larger host), and how often.
     closed: BTreeMap<(HostIndex, HostIndex), u32>,
     bytes_read: u64,
@@ -201,10 +204,15 @@ impl Model {
     }
 
     fn new_code(&mut self, end: EndId) -> Code {
-        let number = u32::try_from(self.codes.len()).unwrap_or(u32::MAX);
-        let code = Code::app(number);
+        let code = self.next_code();
         self.codes.insert(code.value(), end);
         code
+    }
+
+    /// A code that was not used before.
+    fn next_code(&self) -> Code {
+        let used = self.codes.len() + self.trees.resets();
+        Code::app(u32::try_from(used).unwrap_or(u32::MAX))
     }
 }
 
@@ -336,7 +344,7 @@ impl Model {
     /// If the writer did nothing that explains it.
     pub fn saw_reset(&mut self, end: EndId, code: Code) -> Check {
         self.ends[end.0].reading = Reading::Reset;
-        if self.is_refusal(end, code)? {
+        if self.is_refusal(end, code)? || self.is_cut_with(end, code) {
             return Ok(());
         }
         if self.ends[end.0].input.is_none() {
@@ -377,7 +385,7 @@ impl Model {
     /// If the reader did nothing that explains it.
     pub fn saw_stop(&mut self, end: EndId, code: Code) -> Check {
         self.flow_of(end).is_stopped = true;
-        if self.is_refusal(end, code)? {
+        if self.is_refusal(end, code)? || self.is_cut_with(end, code) {
             return Ok(());
         }
         let state = &self.ends[end.0];

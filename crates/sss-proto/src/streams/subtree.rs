@@ -267,9 +267,14 @@ impl Streams {
         by_peer.then_some(WriteError::Stopped { code, reason })
     }
 
+    /// The code and the text with which a stream was reset with a subtree, if it was.
+    pub(super) fn tree_ending(&self, index: u32) -> Option<(Code, String)> {
+        self.told(index).map(|(code, reason, _)| (code, reason))
+    }
+
     /// Why no child of a stream that was reset with a subtree can be opened.
     pub(super) fn tree_open_error(&self, index: u32) -> Option<OpenError> {
-        let (code, reason, _) = self.told(index)?;
+        let (code, reason) = self.tree_ending(index)?;
         Some(OpenError::Reset { code, reason })
     }
 

@@ -78,6 +78,8 @@ pub(super) struct Windows {
     config: WindowConfig,
     /// What all windows have from the budget.
     spent: u64,
+    /// What large datagrams have from the budget of the host.
+    lent: u64,
     host: HostBudget,
     /// How many streams have a budget of their own.
     pub(super) budgets: usize,
@@ -90,6 +92,7 @@ impl Windows {
         Self {
             config,
             spent: 0,
+            lent: 0,
             host: HostBudget::default(),
             budgets: 0,
             rtt: Duration::from_millis(100),
@@ -197,6 +200,23 @@ impl Windows {
         self.host.give_back(before);
     }
 
+    /// Gives a large datagram so much of the host's budget, if there is as much left, or no other has any: of each peer one gets through.
+    pub(super) fn lend(&mut self, bytes: u64) -> bool {
+        let is_left = self.host.spent().saturating_add(bytes) <= self.config.per_host_budget;
+        let is_lent = is_left || self.lent == 0;
+        if is_lent {
+            self.lent += bytes;
+            self.host.spend(bytes);
+        }
+        is_lent
+    }
+
+    /// A large datagram was taken or discarded.
+    pub(super) fn take_back(&mut self, bytes: u64) {
+        self.lent = self.lent.saturating_sub(bytes);
+        self.host.give_back(bytes);
+    }
+
     /// A stream is gone, and its window with it.
     pub(super) fn give_back(&mut self, tuning: &Tuning) {
         self.spend(tuning.extra(), 0);
@@ -205,7 +225,7 @@ impl Windows {
 
 impl Drop for Windows {
     fn drop(&mut self) {
-        self.host.give_back(self.spent);
+        self.host.give_back(self.spent + self.lent);
     }
 }
 

@@ -21,6 +21,7 @@ impl Actors {
         self.read_slowly(world, host);
         self.rank(world, host);
         self.send_message(world, host);
+        self.tend_trees(world, host);
         let weights = self.plan.weights;
         let mut x = self.rng.random_range(0..weights.total());
         for (weight, act) in weights.acts() {
@@ -108,6 +109,10 @@ impl Actors {
             }
             Err(OpenError::Refused(refusal)) => {
                 let check = self.model.saw_stop(parent, refusal.code());
+                self.check(check);
+            }
+            Err(OpenError::Reset { code, .. }) => {
+                let check = self.model.saw_tree_reset(parent, code);
                 self.check(check);
             }
             // The model checks the refusal of the child that told this side.

@@ -60,7 +60,7 @@ impl Actors {
         let back = self.aside.mail.rng.random_range(1..=count.min(24));
         let id = EndId(count - back);
         let end = &self.ends[id.0];
-        if end.host != host || end.is_released {
+        if end.host != host || end.is_released || self.aside.trees.is_cut(id) {
             return;
         }
         let (peer, stream) = (end.peer, end.stream);
@@ -86,6 +86,10 @@ impl Actors {
             }
             // The model checks the refusal of what told this side.
             Err(DatagramError::PeerGone) => {}
+            Err(DatagramError::Reset { code, .. }) => {
+                let check = self.model.saw_tree_reset(id, code);
+                self.check(check);
+            }
             Err(DatagramError::Lost(reason)) => {
                 let check = self.model.saw_loss(host, peer, &reason);
                 self.check(check);
@@ -105,12 +109,16 @@ impl Actors {
     /// Takes all datagrams that there are.
     pub(super) fn take_messages(&mut self, world: &mut World, id: EndId) {
         let (host, peer, stream) = (self.ends[id.0].host, self.ends[id.0].peer, self.ends[id.0].stream);
-        while self.failure.is_none() {
+        while self.failure.is_none() && !self.aside.trees.is_cut(id) {
             let check = match world.call(host, |h, now| h.recv_datagram(now, stream)) {
                 Ok(None) => return,
                 Ok(Some(data)) => {
                     world.note(format_args!("h{} datagram of {} from {id:?}", host.0, data.len()));
                     self.model.saw_message(id, &data)
+                }
+                Err(ReadError::Reset { code, .. }) => {
+                    let check = self.model.saw_tree_reset(id, code);
+                    return self.check(check);
                 }
                 Err(ReadError::Lost(reason)) => {
                     let check = self.model.saw_loss(host, peer, &reason);

@@ -25,6 +25,7 @@ impl Actors {
             // Whoever finds no room does without.
             Event::DatagramWritable(_) => {}
             Event::SubstreamReady(_) => self.accept_children(world, id),
+            Event::Consumed(_) => self.check_read(world, id),
             _ => self.send(world, id),
         }
         self.release_late(world, id);
@@ -110,6 +111,7 @@ impl Actors {
             Ok(()) => {
                 self.model.finished(id);
                 self.ends[id.0].send = Send::Finished;
+                self.ask_if_read(world, id);
             }
             Err(error) => self.cannot_write(id, &error),
         }
@@ -202,7 +204,7 @@ impl Actors {
                     self.greet(world, child_id);
                 }
                 Err(reason) => {
-                    let check = self.model.saw_loss(host, peer, &reason);
+                    let check = self.model.saw_no_children(id, &reason);
                     return self.check(check);
                 }
             }
@@ -223,6 +225,7 @@ impl Actors {
             self.tally.drops += 1;
         }
         self.model.released(id);
+        self.aside.trees.forget(id);
         world.note(format_args!("h{} release {id:?}", host.0));
         world.call(host, |h, _| h.release(stream));
     }

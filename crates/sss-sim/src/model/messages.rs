@@ -105,9 +105,12 @@ impl Model {
             DatagramFate::Delivered => true,
             DatagramFate::Lost => !message.is_reliable,
             DatagramFate::Expired => !message.is_reliable || message.has_deadline,
-            DatagramFate::Refused(code) => self.may_refuse_messages(message.sender, code),
+            DatagramFate::Refused(code) => {
+                self.may_refuse_messages(message.sender, code) || self.is_cut_with(message.sender, code)
+            }
             DatagramFate::ChannelLost => sender.is_released || self.is_closed(sender.host, sender.peer),
-            DatagramFate::TooLarge | DatagramFate::Cancelled => false,
+            DatagramFate::Cancelled => self.is_in_reset_tree(message.sender),
+            DatagramFate::TooLarge => false,
         };
         if !is_possible {
             return Err(format!("{fate:?} for no reason: {message:?}"));
@@ -153,6 +156,7 @@ impl Model {
                 && message.receiver.is_none()
                 && !self.is_closed(sender.host, sender.peer)
                 && opposite.is_some_and(|o| !self.ends[o.0].is_released)
+                && !self.is_in_reset_tree(message.sender)
         };
         match self.messages.all.iter().find(is_missing) {
             None => Ok(()),

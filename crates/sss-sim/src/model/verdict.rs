@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use sss_wire::Code;
 
+use super::trees::Trees;
 use super::{Check, EndId, Flow, FlowId, Model, Opening, Reading};
 use crate::world::HostIndex;
 
@@ -18,7 +19,8 @@ impl Model {
             Code::REFUSED_SERVICE => state.opening == Opening::NoService,
             Code::REFUSED_PROTOCOL => state.opening == Opening::NoProtocol,
             Code::PARENT_GONE | Code::NO_LISTENER => self.parent_may_be_gone(end),
-            Code::TOO_DEEP | Code::BACKLOG => false,
+            Code::BACKLOG => self.may_be_too_many(end),
+            Code::TOO_DEEP => false,
             _ => return Ok(false),
         };
         if !reason {
@@ -38,7 +40,7 @@ impl Model {
             return false;
         };
         let parent_state = &self.ends[parent.0];
-        if parent_state.is_refused || self.may_be_refused(parent) {
+        if parent_state.is_refused || self.may_be_refused(parent) || self.may_be_unwelcome(parent, Trees::is_refusing) {
             return true;
         }
         match self.opposite(parent) {
@@ -49,10 +51,19 @@ impl Model {
         }
     }
 
+    /// Whether the peer's application limits how many children wait on a stream above the end's.
+    fn may_be_too_many(&self, end: EndId) -> bool {
+        let parent = self.ends[end.0].parent;
+        parent.is_some_and(|parent| self.may_be_unwelcome(parent, Trees::is_limiting))
+    }
+
     pub(super) fn may_be_refused(&self, end: EndId) -> bool {
         match self.ends[end.0].opening {
             Opening::NoService | Opening::NoProtocol => true,
-            Opening::Substream => self.parent_may_be_gone(end),
+            // One that was accepted cannot be refused any more.
+            Opening::Substream => {
+                self.opposite(end).is_none() && (self.parent_may_be_gone(end) || self.may_be_too_many(end))
+            }
             Opening::TopLevel | Opening::Accepted => false,
         }
     }
@@ -65,11 +76,12 @@ impl Model {
 
     /// How many ends of `host` towards `peer` were given up, or have ended, before it was known which flow they read.
     pub(super) fn nameless_gone(&self, host: HostIndex, peer: HostIndex) -> usize {
-        let is_gone = |e: &&super::End| {
-            let given_up = e.is_released || e.stop.is_some() || e.reading != Reading::Open;
+        let is_gone = |(index, e): &(usize, &super::End)| {
+            let is_cut = self.trees.is_cut(EndId(*index));
+            let given_up = e.is_released || is_cut || e.stop.is_some() || e.reading != Reading::Open;
             e.input.is_none() && given_up && (e.host, e.peer) == (host, peer)
         };
-        self.ends.iter().filter(is_gone).count()
+        self.ends.iter().enumerate().filter(is_gone).count()
     }
 
     /// How many flows that were finished nobody has accounted for, and the first of them.
@@ -108,6 +120,7 @@ impl Model {
             || flow.reset.is_some()
             || flow.is_stopped
             || writer.is_refused
+            || self.is_in_reset_tree(flow.writer)
             || self.is_closed(writer.host, writer.peer)
             || (writer.opening != Opening::Accepted && self.may_be_refused(flow.writer))
     }
@@ -115,7 +128,7 @@ impl Model {
     /// Whether a reader has seen the end, or wanted no more.
     fn is_settled(&self, reader: EndId) -> bool {
         let state = &self.ends[reader.0];
-        state.reading != Reading::Open || state.stop.is_some() || state.is_released
+        state.reading != Reading::Open || state.stop.is_some() || state.is_released || self.trees.is_cut(reader)
     }
 
     /// Checks that nothing is unaccounted for.

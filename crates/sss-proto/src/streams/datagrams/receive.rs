@@ -137,8 +137,8 @@ impl Streams {
         let own_max = self.datagrams.limits.own_max;
         if own_max == 0 || size > own_max {
             self.refuse_datagram(key.index, Code::DATAGRAM_TOO_LARGE);
-        } else if !takes_datagrams(&self.table[parent]) {
-            self.refuse_datagram(key.index, Code::NO_LISTENER);
+        } else if let Some(code) = self.why_no_datagrams(parent) {
+            self.refuse_datagram(key.index, code);
         } else if borrow < size {
             // STR-38
             let table = &self.table;
@@ -146,6 +146,14 @@ impl Streams {
             self.datagrams.grant_due = true;
         }
         Ok(key.index)
+    }
+
+    /// The code with which datagrams on a stream are refused, if they are (STR-40, STR-44).
+    fn why_no_datagrams(&self, parent: u32) -> Option<Code> {
+        match self.tree_ending(parent) {
+            Some((code, _)) => Some(code),
+            None => (!takes_datagrams(&self.table[parent])).then_some(Code::NO_LISTENER),
+        }
     }
 
     /// RESET and STOP for a datagram stream, and nothing more of it is kept (STR-36, STR-40).
@@ -178,6 +186,7 @@ impl Streams {
     fn pay(&mut self, parent: u32, debt: Debt) {
         let limits = &mut self.datagrams.limits;
         limits.spent = limits.spent.saturating_sub(debt.granted);
+        self.windows.take_back(debt.granted);
         self.datagrams.grant_due |= debt.granted > 0 && !self.datagrams.waiting.is_empty();
         self.consume_below(parent, debt.charge);
     }
@@ -207,8 +216,8 @@ impl Streams {
         match self.table[index].status.recv {
             RecvState::Open | RecvState::Sized => {
                 let parent = self.table[index].place.parent;
-                if !takes_datagrams(&self.table[parent]) {
-                    return self.refuse_datagram(index, Code::NO_LISTENER);
+                if let Some(code) = self.why_no_datagrams(parent) {
+                    return self.refuse_datagram(index, code);
                 }
                 self.keep(index, frame, packet);
                 if self.complete(index) {
@@ -345,8 +354,8 @@ impl Streams {
     /// Returns false if the budget has no room.
     fn grant_datagram(&mut self, index: u32) -> bool {
         let parent = self.table[index].place.parent;
-        if !takes_datagrams(&self.table[parent]) {
-            self.refuse_datagram(index, Code::NO_LISTENER);
+        if let Some(code) = self.why_no_datagrams(parent) {
+            self.refuse_datagram(index, code);
             return true;
         }
         let Some(arriving) = self.datagrams.arriving.get_mut(&index) else {
@@ -354,7 +363,7 @@ impl Streams {
         };
         let rest = arriving.size.saturating_sub(arriving.debt.charge);
         let limits = &mut self.datagrams.limits;
-        if limits.spent.saturating_add(rest) > limits.budget {
+        if limits.spent.saturating_add(rest) > limits.budget || !self.windows.lend(rest) {
             return false;
         }
         limits.spent += rest;

@@ -90,8 +90,8 @@ impl Streams {
         if self.table[parent].has(Flags::PEER_GONE) {
             return Err(DatagramError::PeerGone);
         }
-        if self.table[parent].has(Flags::TREE_RESET) {
-            return Err(DatagramError::Closed);
+        if let Some((code, reason)) = self.tree_ending(parent) {
+            return Err(DatagramError::Reset { code, reason });
         }
         let (size, limit) = (data.len() as u64, self.max_datagram());
         if !self.fits_peer(size) {

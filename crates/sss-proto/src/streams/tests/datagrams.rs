@@ -7,6 +7,7 @@ use sss_wire::frame::{Credit, Datagram};
 
 use super::*;
 use crate::error::{DatagramError, ReadError};
+use crate::streams::budget::HostBudget;
 use crate::streams::{DatagramFate, DatagramId, DatagramOptions};
 
 const BEST_EFFORT: DatagramOptions = DatagramOptions {
@@ -648,6 +649,78 @@ fn the_budget_is_given_in_order_and_as_a_whole() {
     assert_eq!(pair.b.datagrams_now(b), [pattern(130_000)]);
     pair.run();
     assert_eq!(pair.b.datagrams_now(b), [pattern(50_000)]);
+}
+
+// spec: STR-38
+#[test]
+fn the_budget_of_the_host_holds_datagrams_too_but_for_one_of_each_peer() {
+    let host = HostBudget::default();
+    let mut pairs: Vec<Pair> = (0..3).map(|_| Pair::new()).collect();
+    for pair in &mut pairs {
+        pair.b.share_budget(host.clone());
+    }
+    // Another peer of the host has used it up.
+    host.spend(WindowConfig::default().per_host_budget - 100_000);
+    let mut streams = Vec::new();
+    for pair in &mut pairs {
+        let (a, b) = pair.stream();
+        for _ in 0..3 {
+            pair.a.send_now(a, &pattern(132_768), &RELIABLE);
+        }
+        pair.run();
+        streams.push(b);
+    }
+    let waiting =
+        |pairs: &[Pair]| -> Vec<u64> { pairs.iter().map(|p| p.b.datagram_stats().received_as_stream).collect() };
+    assert_eq!(waiting(&pairs), [1, 1, 1]);
+    for (pair, b) in pairs.iter_mut().zip(&streams) {
+        for _ in 0..3 {
+            assert_eq!(pair.b.datagrams_now(*b), [pattern(132_768)]);
+            pair.run();
+        }
+    }
+    let left = host.spent();
+    drop(pairs);
+    assert!(left >= WindowConfig::default().per_host_budget - 100_000);
+    assert_eq!(host.spent(), WindowConfig::default().per_host_budget - 100_000);
+}
+
+// spec: STR-44
+#[test]
+fn datagrams_under_way_to_a_subtree_that_is_reset_are_refused_with_its_code() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.stream();
+    let first = pair.a.send_now(a, &pattern(200_000), &RELIABLE);
+    pair.step();
+    pair.b.reset_tree(b, Code::app(7), "over");
+    // What is under way meanwhile, and what begins.
+    let second = pair.a.send_now(a, &pattern(5000), &RELIABLE);
+    for _ in 0..5 {
+        let packet = pair.a.packet(1200).unwrap();
+        pair.b.take(&packet).unwrap();
+        pair.a.acked(&packet);
+    }
+    let answer = pair.b.packet(ROOM).unwrap();
+    let stops = answer.frames().into_iter().filter_map(|frame| match frame {
+        Frame::Stop(stop) => Some(stop.code),
+        _ => None,
+    });
+    assert_eq!(
+        stops.collect::<Vec<_>>(),
+        [Code::app(7); 3],
+        "of the stream and of both datagrams"
+    );
+    pair.a.take(&answer).unwrap();
+    pair.b.acked(&answer);
+    pair.run();
+    let mut settled: Vec<_> = pair.a.fates().into_iter().map(|(id, _)| id).collect();
+    settled.sort_unstable();
+    assert_eq!(settled, [first, second]);
+    let error = pair.a.send_datagram(at(0), a, &pattern(1), &RELIABLE).unwrap_err();
+    assert!(
+        matches!(error, DatagramError::Reset { code, .. } if code == Code::app(7)),
+        "{error:?}"
+    );
 }
 
 // spec: STR-38

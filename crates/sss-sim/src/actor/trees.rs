@@ -1,0 +1,124 @@
+//! What concerns a stream with those below it: which children may wait, resets of subtrees; and whether what was sent was read.
+
+use std::collections::BTreeSet;
+
+use rand::RngExt;
+use rand::rngs::StdRng;
+use sss_proto::{ListenMode, WriteError};
+
+use super::{Actors, EndId, Send};
+use crate::world::{HostIndex, World};
+
+/// What the applications want to know of their streams, and what they do with subtrees.
+#[derive(Debug)]
+pub(super) struct Trees {
+    rng: StdRng,
+    /// Ends that their own application has reset with a subtree.
+    cut: BTreeSet<EndId>,
+    /// Ends that wait to hear whether all was read.
+    asking: BTreeSet<EndId>,
+}
+
+impl Trees {
+    pub(super) fn new(rng: StdRng) -> Self {
+        Self {
+            rng,
+            cut: BTreeSet::new(),
+            asking: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn is_cut(&self, id: EndId) -> bool {
+        self.cut.contains(&id)
+    }
+
+    pub(super) fn is_asking(&self, id: EndId) -> bool {
+        self.asking.contains(&id)
+    }
+
+    /// Nobody waits for an answer any more.
+    pub(super) fn forget(&mut self, id: EndId) {
+        self.asking.remove(&id);
+    }
+
+    fn mode(&mut self) -> ListenMode {
+        match self.rng.random_range(0..4) {
+            0 => ListenMode::Reject,
+            1 => ListenMode::Limit(self.rng.random_range(0..30_000)),
+            2 => ListenMode::Unlimited,
+            _ => ListenMode::Inherit,
+        }
+    }
+}
+
+impl Actors {
+    /// Does something with a subtree, perhaps.
+    pub(super) fn tend_trees(&mut self, world: &mut World, host: HostIndex) {
+        let count = self.ends.len();
+        if count == 0 || !self.aside.trees.rng.random_bool(0.1) {
+            return;
+        }
+        // One of the latest, which are likely to be alive.
+        let back = self.aside.trees.rng.random_range(1..=count.min(24));
+        let id = EndId(count - back);
+        let end = &self.ends[id.0];
+        if end.host != host || end.is_released || self.aside.trees.is_cut(id) {
+            return;
+        }
+        let may_reset = self.plan.weights.reset > 0;
+        if may_reset && self.aside.trees.rng.random_bool(0.2) {
+            return self.reset_tree(world, id);
+        }
+        let (stream, mode) = (end.stream, self.aside.trees.mode());
+        self.model.listens(id, mode);
+        world.note(format_args!("h{} children of {id:?}: {mode:?}", host.0));
+        world.call(host, |h, _| h.set_listen_mode(stream, mode));
+    }
+
+    fn reset_tree(&mut self, world: &mut World, id: EndId) {
+        self.tally.tree_resets += 1;
+        let (code, cut) = self.model.reset_tree(id);
+        let (host, stream) = (self.ends[id.0].host, self.ends[id.0].stream);
+        world.note(format_args!(
+            "h{} reset of the tree of {id:?} with {code}: {cut:?}",
+            host.0
+        ));
+        world.call(host, |h, _| h.reset_tree(stream, code, "tree reset at random"));
+        for id in cut {
+            let end = &mut self.ends[id.0];
+            end.send = Send::Done;
+            end.is_reading = false;
+            self.aside.trees.forget(id);
+            self.aside.trees.cut.insert(id);
+        }
+    }
+
+    /// A direction was finished: asks whether the peer's application reads it, perhaps.
+    pub(super) fn ask_if_read(&mut self, world: &mut World, id: EndId) {
+        if self.aside.trees.rng.random_bool(0.4) {
+            self.aside.trees.asking.insert(id);
+            self.check_read(world, id);
+        }
+    }
+
+    /// Looks whether the question is answered, if there is one.
+    pub(super) fn check_read(&mut self, world: &mut World, id: EndId) {
+        if !self.aside.trees.is_asking(id) {
+            return;
+        }
+        let (host, peer, stream) = (self.ends[id.0].host, self.ends[id.0].peer, self.ends[id.0].stream);
+        let answer = world.call(host, |h, _| h.is_consumed(stream));
+        world.note(format_args!("h{} was {id:?} read? {answer:?}", host.0));
+        let check = match &answer {
+            Ok(false) => return,
+            Ok(true) => self.model.saw_consumed(id),
+            Err(WriteError::Stopped { code, .. }) => self.model.saw_stop(id, *code),
+            Err(WriteError::Refused(refusal)) => self.model.saw_stop(id, refusal.code()),
+            Err(WriteError::Lost(reason)) => self.model.saw_loss(host, peer, reason),
+            Err(WriteError::Closed) => self.model.gave_up(id),
+        };
+        self.aside.trees.forget(id);
+        self.tally.answers += 1;
+        self.check(check);
+    }
+}
