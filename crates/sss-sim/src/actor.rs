@@ -6,6 +6,7 @@
 
 mod choose;
 mod messages;
+mod progress;
 mod pump;
 mod records;
 mod trees;

@@ -155,6 +155,11 @@ impl Model {
         (out, self.flows[&out].written)
     }
 
+    /// Who reads the flow that the end writes, once that is known.
+    pub fn reader_of(&self, end: EndId) -> Option<EndId> {
+        self.flows[&self.ends[end.0].out].reader
+    }
+
     /// The core took `n` more bytes.
     pub fn wrote(&mut self, end: EndId, n: usize) {
         self.flow_of(end).written += n as u64;

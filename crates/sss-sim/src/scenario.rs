@@ -130,6 +130,7 @@ impl Run {
             ));
         }
         self.actors.model.check_complete()?;
+        self.check_queues()?;
 
         self.actors.release_all(&mut self.world);
         debug_assert_eq!(self.actors.phase, Phase::Released);
@@ -140,7 +141,26 @@ impl Run {
                 self.describe_kept()
             ));
         }
+        self.check_queues()?;
         self.shut_down()
+    }
+
+    /// What a host counts as queued for a peer is what the streams hold.
+    fn check_queues(&self) -> Result<(), String> {
+        for host in self.world.hosts() {
+            let core = self.world.host(host);
+            for (peer, _) in core.peers() {
+                let held: u64 = core.tree(peer).iter().map(|node| node.info.unsent).sum();
+                let counted = core.peer_stats(peer).map_or(0, |stats| stats.unsent);
+                if held != counted {
+                    return Err(format!(
+                        "h{}: {counted} bytes are said to be queued, {held} are",
+                        host.0
+                    ));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn shut_down(&mut self) -> Result<(), String> {

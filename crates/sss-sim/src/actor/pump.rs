@@ -26,6 +26,7 @@ impl Actors {
             Event::DatagramWritable(_) => {}
             Event::SubstreamReady(_) => self.accept_children(world, id),
             Event::Consumed(_) => self.check_read(world, id),
+            Event::Sent(_) | Event::Acknowledged(_) => self.ask_progress(world, id),
             _ => self.send(world, id),
         }
         self.release_late(world, id);
@@ -60,6 +61,7 @@ impl Actors {
             if !self.write(world, id) {
                 return;
             }
+            self.ask_progress(world, id);
         }
         if self.ends[id.0].send == Send::Open && self.ends[id.0].wants_finish {
             self.finish(world, id);
