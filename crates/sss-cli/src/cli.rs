@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
-use sss::Eid;
+use sss::{Congestion, Eid};
 
 use crate::error::Exit;
 use crate::target::Target;
@@ -94,6 +94,9 @@ pub(crate) struct ServeArgs {
     /// The file with this host's identity [default: as `sss id`]
     #[arg(long, value_name = "FILE")]
     pub(crate) identity: Option<PathBuf>,
+    /// How it is found how fast to send: cubic, or bbr for paths that lose packets by chance
+    #[arg(long, value_name = "NAME", default_value_t)]
+    pub(crate) congestion: Congestion,
 }
 
 /// Who we are and whom we trust.
@@ -114,6 +117,9 @@ pub(crate) struct ConnectArgs {
     /// The local address to use: IP:PORT
     #[arg(long, value_name = "ADDR")]
     pub(crate) bind: Option<SocketAddr>,
+    /// How it is found how fast to send: cubic, or bbr for paths that lose packets by chance
+    #[arg(long, value_name = "NAME", default_value_t)]
+    pub(crate) congestion: Congestion,
 }
 
 fn target() -> impl TypedValueParser<Value = Target> {

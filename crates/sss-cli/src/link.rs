@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use sss::{
-    ConnectError, Eid, Host, Identity, LinkStatus, LinkWatch, ProbeError, ReadError, Refusal, ServiceList,
+    Congestion, ConnectError, Eid, Host, Identity, LinkStatus, LinkWatch, ProbeError, ReadError, Refusal, ServiceList,
     ServicesError, Stream,
 };
 
@@ -58,7 +58,7 @@ impl Linker {
     pub(crate) async fn new(args: ConnectArgs, output: Output) -> Result<Self, Error> {
         let identity = identity::load_or_create(args.identity.as_deref())?;
         Ok(Self {
-            host: build(identity, args.bind, args.timeout).await?,
+            host: build(identity, args.bind, args.timeout, args.congestion).await?,
             known: KnownHosts::new(args.known_hosts)?,
             trust: args.trust,
             timeout: args.timeout,
@@ -246,8 +246,14 @@ impl Link {
 const LINGER: Duration = Duration::from_secs(60);
 
 /// A host for a client, on any port unless an address is given, that tries for `timeout` to reach a peer.
-pub(crate) async fn build(identity: Identity, bind: Option<SocketAddr>, timeout: Duration) -> Result<Host, Error> {
+pub(crate) async fn build(
+    identity: Identity,
+    bind: Option<SocketAddr>,
+    timeout: Duration,
+    congestion: Congestion,
+) -> Result<Host, Error> {
     let builder = Host::builder()
+        .congestion(congestion)
         .identity(identity)
         .allow_own_eid(true)
         .linger(LINGER)

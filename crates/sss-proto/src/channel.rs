@@ -64,6 +64,7 @@ pub(crate) use stats::Counters;
 pub(crate) use transmit::Budget;
 pub(crate) use wake::TimerEvent;
 
+use crate::config::Congestion;
 use crate::io::Instant;
 use crate::token::Token;
 use close::CloseState;
@@ -109,6 +110,7 @@ pub(crate) struct ChannelConfig {
     pub(crate) keepalive: Duration,
     /// Largest UDP payload that this host sends.
     pub(crate) max_datagram: u16,
+    pub(crate) congestion: Congestion,
 }
 
 /// What a channel is made from, beside its keys.
@@ -259,7 +261,7 @@ impl Channel {
                 path_start: 0,
             },
             flow: Flow {
-                controller: Controller::new(mtu.current()),
+                controller: Controller::new(config.congestion, mtu.current(), setup.seed),
                 pacer: Pacer::new(now),
                 throughput: Throughput::default(),
                 resume: None,
@@ -371,6 +373,7 @@ impl Channel {
             window: controller.window(),
             smoothed: self.recovery.rtt.smoothed(),
             slow_start: controller.in_slow_start(),
+            model: controller.pacing_rate(),
             datagram: self.mtu.current(),
         }
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ pub struct Config {
     pub linger: Duration,
     /// Largest UDP payload sent or accepted, in bytes; at least 1232. Default 65,507.
     pub max_datagram: u16,
+    /// How it is found how fast this host may send. Default CUBIC.
+    pub congestion: Congestion,
     /// How much a peer may send before the application reads.
     pub window: WindowConfig,
     /// Length in bytes of the channel ids this host chooses, 1 to 20. Default 4.
@@ -41,6 +44,46 @@ pub struct Config {
     pub allow_own_eid: bool,
     /// Text told to peers about the software, at most 64 bytes.
     pub agent: String,
+}
+
+/// How a host finds out how fast it may send (REC-6). Each side of a channel chooses for what it sends itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Congestion {
+    /// CUBIC (RFC 9438): takes every loss for congestion. The common one.
+    #[default]
+    Cubic,
+    /// BBR (draft-ietf-ccwg-bbr, with the changes of REC-12): measures what the path carries, and takes loss for congestion only when there is reason to. Keeps
+    /// queues short, and its rate where packets are lost by chance, as on radio links.
+    Bbr,
+}
+
+impl Congestion {
+    /// All there are.
+    pub const ALL: [Self; 2] = [Self::Cubic, Self::Bbr];
+
+    /// Its name, as it is told to peers and read from command lines.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cubic => "cubic",
+            Self::Bbr => "bbr",
+        }
+    }
+}
+
+impl fmt::Display for Congestion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Congestion {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|c| c.name() == text);
+        found.ok_or_else(|| format!("there is no congestion control {text:?}; there are cubic and bbr"))
+    }
 }
 
 /// Limits of receive windows, in bytes.
@@ -89,6 +132,7 @@ impl Default for Config {
             renew: constants::RENEW,
             linger: constants::LINGER,
             max_datagram: constants::MAX_DATAGRAM,
+            congestion: Congestion::default(),
             window: WindowConfig::default(),
             channel_id_len: 4,
             hello_threshold: 1000,

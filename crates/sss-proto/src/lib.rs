@@ -19,7 +19,7 @@ mod streams;
 mod token;
 
 pub use channel::{ChannelInfo, EcnState, MAX_CLOSING, MtuState};
-pub use config::{AcceptFilter, Config, WindowConfig};
+pub use config::{AcceptFilter, Config, Congestion, WindowConfig};
 pub use error::{
     CloseReason, DatagramError, Drop, ListenError, NegotiationError, OpenError, ProtocolError, ReadError, WriteError,
 };

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use sss_proto::{ChannelInfo, Config, Event, ReadOutcome, StreamId};
+use sss_proto::{ChannelInfo, Config, Congestion, Event, ReadOutcome, StreamId};
 
 use crate::link::LinkConfig;
 use crate::world::{Apps, HostIndex, World};
@@ -32,6 +32,8 @@ pub struct BulkConfig {
     pub jitter: Duration,
     /// Largest datagram, in bytes of UDP payload.
     pub mtu: usize,
+    /// The sender's congestion control.
+    pub congestion: Congestion,
     /// Virtual time of sending.
     pub time: Duration,
 }
@@ -47,6 +49,7 @@ impl Default for BulkConfig {
             reorder: 0.0,
             jitter: Duration::ZERO,
             mtu: 1472,
+            congestion: Congestion::default(),
             time: Duration::from_secs(20),
         }
     }
@@ -132,7 +135,11 @@ pub fn run(config: &BulkConfig) -> Result<BulkReport, String> {
 
 fn build(config: &BulkConfig) -> World {
     let mut world = World::new(config.seed, false);
-    let _ = (world.add_host(Config::default()), world.add_host(Config::default()));
+    let _ = world.add_host(Config {
+        congestion: config.congestion,
+        ..Config::default()
+    });
+    let _ = world.add_host(Config::default());
     let there = LinkConfig {
         rate: Some(config.rate),
         delay: config.rtt / 2,

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sss_proto::{
-    ChannelInfo, Config, DatagramFate, DatagramOptions, DatagramStats, Event, Instant, ListenerId, PeerId, ReadOutcome,
-    StreamId,
+    ChannelInfo, Config, Congestion, DatagramFate, DatagramOptions, DatagramStats, Event, Instant, ListenerId, PeerId,
+    ReadOutcome, StreamId,
 };
 
 use crate::link::LinkConfig;
@@ -44,6 +44,8 @@ pub struct Setup {
     pub interval: Duration,
     /// How long each is of use.
     pub deadline: Duration,
+    /// The sender's congestion control.
+    pub congestion: Congestion,
     /// Whether another stream sends as much as it can at the same time, so that there is a queue at the link.
     pub bulk: bool,
 }
@@ -68,6 +70,7 @@ impl Setup {
             count,
             interval: Duration::from_millis(interval),
             deadline: Duration::from_millis(500),
+            congestion: Congestion::default(),
             bulk: false,
         }
     }
@@ -115,9 +118,10 @@ impl Report {
         let (setup, stats) = (&self.setup, &self.stats);
         let channel = |f: fn(&ChannelInfo) -> u64| self.channel.as_ref().map_or(0, f);
         format!(
-            "{{\"loss\":{},\"size\":{},\"rate\":{},\"rtt_ms\":{},\"deadline_ms\":{},\"interval_ms\":{},\"sent\":{},\
+            "{{\"congestion\":\"{}\",\"loss\":{},\"size\":{},\"rate\":{},\"rtt_ms\":{},\"deadline_ms\":{},\"interval_ms\":{},\"sent\":{},\
              \"delivered\":{},\"late\":{},\"expired\":{},\"in_time\":{:.4},\"median_ms\":{:.1},\"p99_ms\":{:.1},\"max_ms\":{:.1},\
              \"stateless\":{},\"as_stream\":{},\"window\":{},\"packets_sent\":{},\"packets_lost\":{}}}",
+            setup.congestion,
             setup.loss,
             setup.size,
             setup.rate,
@@ -148,7 +152,8 @@ impl fmt::Display for Report {
         let window = self.channel.as_ref().map_or(0, |c| c.window);
         write!(
             f,
-            "| {} % | {} | {} | {:.1} % | {} | {} | {:.0} / {:.0} / {:.0} ms | {:.0} % | {} |",
+            "| {} | {} % | {} | {} | {:.1} % | {} | {} | {:.0} / {:.0} / {:.0} ms | {:.0} % | {} |",
+            self.setup.congestion,
             self.setup.loss * 100.0,
             size_name(self.setup.size),
             self.setup.count,
@@ -166,8 +171,8 @@ impl fmt::Display for Report {
 
 /// The head of the table that reports are lines of.
 pub const TABLE: &str = "\
-| loss | size | sent | in time | late | expired | latency: median / 99 % / largest | stateless | window at the end, kB |
-|---|---|---|---|---|---|---|---|---|";
+| control | loss | size | sent | in time | late | expired | latency: median / 99 % / largest | stateless | window at the end, kB |
+|---|---|---|---|---|---|---|---|---|---|";
 
 fn size_name(size: usize) -> String {
     match size {
@@ -183,9 +188,11 @@ fn size_name(size: usize) -> String {
 /// If a datagram is not what was sent, comes twice, is neither delivered nor given up, or the channel is lost.
 pub fn run(setup: &Setup) -> Result<Report, String> {
     let mut world = World::new(setup.seed, false);
-    let config = Config::default();
-    world.add_host(config.clone());
-    world.add_host(config);
+    let _ = world.add_host(Config {
+        congestion: setup.congestion,
+        ..Config::default()
+    });
+    let _ = world.add_host(Config::default());
     let back = LinkConfig {
         rate: Some(setup.rate),
         delay: setup.rtt / 2,

@@ -11,11 +11,12 @@
 //!
 //! Time is virtual, and everything random comes from one seed: a second run of the same seed gives the same transcript,
 //! byte for byte. [`scenario`] plays random applications on random networks and compares everything that they see with
-//! the reference [`model`]; [`bulk`] measures goodput over one bottleneck, [`delivery`] which datagrams arrive in time, [`prioritisation`] how soon a change
+//! the reference [`model`]; [`bulk`] measures goodput over one bottleneck, [`congestion`] how senders share it and follow it, [`delivery`] which datagrams arrive in time, [`prioritisation`] how soon a change
 //! of priorities is seen.
 
 mod actor;
 pub mod bulk;
+pub mod congestion;
 pub mod delivery;
 pub mod link;
 pub mod model;

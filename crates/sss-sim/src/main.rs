@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Parser, Subcommand};
+use sss_proto::Congestion;
 use sss_sim::bulk::{self, BulkConfig};
+use sss_sim::congestion::tables;
 use sss_sim::delivery;
 use sss_sim::prioritisation::{self, Setup, chart};
 use sss_sim::{Profile, scenario, units};
@@ -16,6 +18,7 @@ Examples:
   sss-sim run --from 1234 --seeds 1 --transcript    one seed again, with everything that happened
   sss-sim run --seeds 50 --scenario harsh --json    only bad links, one JSON object a seed
   sss-sim bulk --rate 20M --rtt 50ms --queue 125000 --loss 1%    goodput over a bottleneck
+  sss-sim congestion                           how congestion controls use, share and follow a bottleneck
   sss-sim datagrams --loss 1% --size 16384 --json    which datagrams arrive before their deadline
   sss-sim prioritisation --csv out.csv --svg out.svg    responses that share a link while their priorities change
 
@@ -35,6 +38,8 @@ enum Command {
     Run(RunArgs),
     /// Measures goodput, round-trip time and utilisation of one bulk transfer.
     Bulk(BulkArgs),
+    /// Measures how congestion controls use a bottleneck, share it, and follow what it does.
+    Congestion(CongestionArgs),
     /// Measures which datagrams arrive before their deadline, by loss and size.
     Datagrams(DatagramsArgs),
     /// Plays two responses that share a narrow link, a third of high priority, and a change of mind.
@@ -92,6 +97,9 @@ struct BulkArgs {
     /// Largest datagram, in bytes.
     #[arg(long, default_value_t = 1472)]
     mtu: usize,
+    /// Congestion control: cubic, bbr.
+    #[arg(long, default_value_t)]
+    congestion: Congestion,
     /// Virtual time.
     #[arg(long, default_value = "20s", value_parser = units::duration)]
     time: Duration,
@@ -101,6 +109,13 @@ struct BulkArgs {
     /// JSON on standard output.
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Args)]
+struct CongestionArgs {
+    /// The seed.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
 }
 
 #[derive(Args)]
@@ -120,6 +135,9 @@ struct DatagramsArgs {
     /// Sizes, in bytes.
     #[arg(long, default_values_t = [16, 1024, 16_384, 131_072, 1_048_576])]
     size: Vec<usize>,
+    /// Congestion control: cubic, bbr.
+    #[arg(long, default_values_t = Congestion::ALL)]
+    congestion: Vec<Congestion>,
     /// Lets another stream fill the link and its queue at the same time.
     #[arg(long)]
     bulk: bool,
@@ -157,20 +175,19 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(args) => run(&args),
         Command::Bulk(args) => run_bulk(&args),
-        Command::Datagrams(args) => match run_datagrams(&args) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(what) => {
-                eprintln!("{what}");
-                ExitCode::FAILURE
-            }
-        },
-        Command::Prioritisation(args) => match run_prioritisation(&args) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(what) => {
-                eprintln!("{what}");
-                ExitCode::FAILURE
-            }
-        },
+        Command::Congestion(args) => exit(tables::all(args.seed).map(|text| print!("{text}"))),
+        Command::Datagrams(args) => exit(run_datagrams(&args)),
+        Command::Prioritisation(args) => exit(run_prioritisation(&args)),
+    }
+}
+
+fn exit(result: Result<(), String>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(what) => {
+            eprintln!("{what}");
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -296,20 +313,23 @@ fn run_datagrams(args: &DatagramsArgs) -> Result<(), String> {
     if !args.json {
         println!("{}", delivery::TABLE);
     }
-    for loss in &args.loss {
-        for size in &args.size {
-            let setup = delivery::Setup {
-                rate: args.rate,
-                rtt: args.rtt,
-                deadline: args.deadline,
-                bulk: args.bulk,
-                ..delivery::Setup::standard(args.seed, *loss, *size)
-            };
-            let report = delivery::run(&setup)?;
-            if args.json {
-                println!("{}", report.json());
-            } else {
-                println!("{report}");
+    for congestion in &args.congestion {
+        for loss in &args.loss {
+            for size in &args.size {
+                let setup = delivery::Setup {
+                    rate: args.rate,
+                    rtt: args.rtt,
+                    deadline: args.deadline,
+                    bulk: args.bulk,
+                    congestion: *congestion,
+                    ..delivery::Setup::standard(args.seed, *loss, *size)
+                };
+                let report = delivery::run(&setup)?;
+                if args.json {
+                    println!("{}", report.json());
+                } else {
+                    println!("{report}");
+                }
             }
         }
     }
@@ -326,6 +346,7 @@ fn run_bulk(args: &BulkArgs) -> ExitCode {
         reorder: args.reorder,
         jitter: args.jitter,
         mtu: args.mtu,
+        congestion: args.congestion,
         time: args.time,
     };
     match bulk::run(&config) {

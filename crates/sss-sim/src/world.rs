@@ -78,7 +78,9 @@ pub struct World {
     steps_now: u32,
     queue: Queue,
     nodes: Vec<Node>,
-    links: BTreeMap<(usize, usize), Link>,
+    links: Vec<Link>,
+    /// Which link leads from a host to another.
+    ways: BTreeMap<(usize, usize), usize>,
     routes: BTreeMap<SocketAddr, usize>,
     events: VecDeque<(HostIndex, Event)>,
     rng: StdRng,
@@ -95,7 +97,8 @@ impl World {
             steps_now: 0,
             queue: Queue::default(),
             nodes: Vec::new(),
-            links: BTreeMap::new(),
+            links: Vec::new(),
+            ways: BTreeMap::new(),
             routes: BTreeMap::new(),
             events: VecDeque::new(),
             rng: StdRng::seed_from_u64(seed),
@@ -132,11 +135,25 @@ impl World {
 
     /// Makes, or changes, the link by which datagrams of `from` reach `to`. Without one they are lost.
     pub fn set_link(&mut self, from: HostIndex, to: HostIndex, config: LinkConfig) {
-        if let Some(link) = self.links.get_mut(&(from.0, to.0)) {
-            return link.configure(config);
+        if let Some(&way) = self.ways.get(&(from.0, to.0)) {
+            return self.links[way].configure(config);
         }
         let rng = StdRng::from_seed(self.rng.random());
-        self.links.insert((from.0, to.0), Link::new(config, rng));
+        self.ways.insert((from.0, to.0), self.links.len());
+        self.links.push(Link::new(config, rng));
+    }
+
+    /// Datagrams of `from` reach `to` by the link that leads from the first to the second host of `like`, and share its rate and queue.
+    ///
+    /// # Panics
+    /// If there is no such link.
+    pub fn share_link(&mut self, from: HostIndex, to: HostIndex, like: (HostIndex, HostIndex)) {
+        let way = self.ways[&(like.0.0, like.1.0)];
+        self.ways.insert((from.0, to.0), way);
+    }
+
+    fn way(&self, from: HostIndex, to: HostIndex) -> Option<&Link> {
+        self.links.get(*self.ways.get(&(from.0, to.0))?)
     }
 
     /// Links in both directions with the same properties.
@@ -147,17 +164,17 @@ impl World {
 
     /// The properties of a link, if there is one.
     pub fn link(&self, from: HostIndex, to: HostIndex) -> Option<&LinkConfig> {
-        self.links.get(&(from.0, to.0)).map(Link::config)
+        self.way(from, to).map(Link::config)
     }
 
     /// Bytes that a link carried and did not lose.
     pub fn carried(&self, from: HostIndex, to: HostIndex) -> u64 {
-        self.links.get(&(from.0, to.0)).map_or(0, Link::carried)
+        self.way(from, to).map_or(0, Link::carried)
     }
 
     /// How long what a link holds keeps it busy: a datagram sent now waits that long.
     pub fn waiting(&self, from: HostIndex, to: HostIndex) -> Duration {
-        let link = self.links.get(&(from.0, to.0));
+        let link = self.way(from, to);
         Duration::from_nanos(link.map_or(0, |link| link.waiting(self.now)))
     }
 
@@ -448,7 +465,8 @@ impl World {
 
     fn send(&mut self, index: usize, datagram: &Datagram) {
         let to = self.routes.get(&datagram.to).copied();
-        let Some(link) = to.and_then(|to| self.links.get_mut(&(index, to))) else {
+        let way = to.and_then(|to| self.ways.get(&(index, to)));
+        let Some(link) = way.and_then(|way| self.links.get_mut(*way)) else {
             return self.note(format_args!("   no way to {}", datagram.to));
         };
         match link.send(self.now, &datagram.bytes, datagram.ecn) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sss_crypto::Suite;
-use sss_proto::{Config, WindowConfig};
+use sss_proto::{Config, Congestion, WindowConfig};
 use sss_wire::Eid;
 
 use crate::driver::{Start, socket};
@@ -124,6 +124,19 @@ impl HostBuilder {
     /// for the path MTU.
     pub fn max_datagram(mut self, bytes: u16) -> Self {
         self.config.max_datagram = bytes;
+        self
+    }
+
+    /// How it is found how fast this host may send; peers choose for themselves. Default: [`Congestion::Cubic`].
+    ///
+    /// ```
+    /// # async fn f() -> Result<(), sss::BuildError> {
+    /// let host = sss::Host::builder().congestion(sss::Congestion::Bbr).build().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn congestion(mut self, congestion: Congestion) -> Self {
+        self.config.congestion = congestion;
         self
     }
 

@@ -123,9 +123,9 @@ pub use stream::{Receipt, RecordReader, RecordWriter, RecvHalf, SendDatagram, Se
 
 pub use sss_crypto::Suite;
 pub use sss_proto::{
-    ChannelInfo, CloseReason, DatagramError, DatagramFate, DatagramStats, Drop, EcnState, HostStats, LinkStatus,
-    ListenError, ListenMode, MtuState, NegotiationError, OpenError, PeerId, PeerStats, ProtocolError, ReadError,
-    RecvState, Refusal, SendState, StreamId, StreamInfo, SubtreeInfo, TreeNode, WindowConfig, WriteError,
+    ChannelInfo, CloseReason, Congestion, DatagramError, DatagramFate, DatagramStats, Drop, EcnState, HostStats,
+    LinkStatus, ListenError, ListenMode, MtuState, NegotiationError, OpenError, PeerId, PeerStats, ProtocolError,
+    ReadError, RecvState, Refusal, SendState, StreamId, StreamInfo, SubtreeInfo, TreeNode, WindowConfig, WriteError,
 };
 pub use sss_wire::services::{ProtocolInfo, ServiceInfo, ServiceList};
 pub use sss_wire::{Code, Eid, EidError};

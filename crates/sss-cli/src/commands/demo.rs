@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use sss::{Host, Identity, Peer, Stream};
+use sss::{Congestion, Host, Identity, Peer, Stream};
 use sss_files::{DEPTH_ALL, PROTOCOL, RelPath, SERVICE};
 
 use crate::cli::{DemoArgs, DemoHostArgs};
@@ -70,7 +70,7 @@ async fn play(args: DemoArgs, output: Output) -> Result<(), Error> {
         tempfile::tempdir().map_err(|error| Error::local(&std::env::temp_dir(), "make a directory in", &error))?;
     let tree = generate(scratch.path().join("served").as_path(), args.seed, output).await?;
     let mut child = Child::start(&scratch.path().join("served")).await?;
-    let host = link::build(Identity::generate(), Some(LOOPBACK), CONNECT).await?;
+    let host = link::build(Identity::generate(), Some(LOOPBACK), CONNECT, Congestion::default()).await?;
     let result = tokio::select! {
         result = converse(&host, child.place(), &tree, (scratch.path(), args.calls), output) => result,
         ended = child.ended() => Err(ended),
@@ -202,7 +202,7 @@ async fn end_of_input() {
 /// The second host: serves a directory until its standard input ends, which it does with the first host's process.
 pub(crate) async fn host(args: DemoHostArgs, output: Output) -> Result<(), Error> {
     let service = serve::service(&args.dir, false)?;
-    let host = link::build(Identity::generate(), Some(LOOPBACK), CONNECT).await?;
+    let host = link::build(Identity::generate(), Some(LOOPBACK), CONNECT, Congestion::default()).await?;
     serve::start(&host, service)?;
     serve::announce(&host, output);
     end_of_input().await;

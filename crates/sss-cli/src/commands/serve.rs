@@ -26,6 +26,7 @@ pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
     let service = service(&args.dir, args.write)?;
     let mut builder = Host::builder()
         .identity(identity::load_or_create(args.identity.as_deref())?)
+        .congestion(args.congestion)
         .allow_own_eid(true);
     if let Some(address) = args.bind {
         builder = builder.watch_interfaces(is_of_all_interfaces(&address)).bind(address);

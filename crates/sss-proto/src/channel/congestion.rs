@@ -2,12 +2,15 @@
 //!
 //! A controller is told what was sent, acknowledged and lost, and answers with a window in bytes. It knows no packets.
 
+mod bbr;
 mod cubic;
 
 use std::time::Duration;
 
+use crate::config::Congestion;
 use crate::io::Instant;
 
+pub(super) use bbr::Bbr;
 pub(super) use cubic::Cubic;
 
 /// Limit of the initial window in bytes, unless two datagrams are more (RFC 9002 section 7.2).
@@ -24,6 +27,16 @@ fn minimum_window(datagram: u16) -> u64 {
     2 * u64::from(datagram)
 }
 
+/// A packet that left.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Departed {
+    pub(super) now: Instant,
+    pub(super) seq: u64,
+    pub(super) bytes: u64,
+    /// Bytes in flight, this packet included.
+    pub(super) in_flight: u64,
+}
+
 /// What one acknowledgement says to the congestion controller.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AckSample {
@@ -38,10 +51,34 @@ pub(super) struct AckSample {
     pub(super) largest_sent: Instant,
     /// Bytes in flight before the acknowledgement.
     pub(super) in_flight: u64,
+    /// Bytes in flight after it, without what it showed to be lost.
+    pub(super) remaining: u64,
+    /// All packets before this number are settled.
+    pub(super) oldest: u64,
     /// Smoothed round-trip time.
     pub(super) smoothed: Duration,
     /// The round-trip time measured by this acknowledgement, if it measured one.
     pub(super) latest: Option<Duration>,
+}
+
+/// A sign of congestion.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Signal {
+    /// When the latest of the packets concerned was sent, and its number.
+    pub(super) sent: Instant,
+    pub(super) seq: u64,
+    /// The round-trip time measured last: that of a packet sent just after those that were lost.
+    pub(super) rtt: Duration,
+    pub(super) cause: Cause,
+}
+
+/// What a sign of congestion consists in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// So many packets were lost.
+    Loss(u64),
+    /// Packets came back marked CE.
+    Mark,
 }
 
 /// A congestion controller. All sizes are in bytes.
@@ -52,40 +89,67 @@ pub(super) trait Control {
     fn window(&self) -> u64;
     /// Whether the window still grows exponentially.
     fn in_slow_start(&self) -> bool;
+    /// Bytes per second at which packets are to leave, if the controller knows better than what follows from the window (REC-7).
+    fn pacing_rate(&self) -> Option<f64> {
+        None
+    }
+    /// A packet left.
+    fn on_sent(&mut self, _: &Departed) {}
+    /// There was nothing more to send although the window allowed it, with so many bytes in flight.
+    fn on_app_limited(&mut self, _: u64) {}
     /// Packets were acknowledged.
     fn on_acked(&mut self, sample: &AckSample);
-    /// Congestion: a packet sent at `sent` was lost, or came back marked CE. One reaction per round trip; returns whether there
-    /// was one.
-    fn on_congestion(&mut self, now: Instant, sent: Instant) -> bool;
+    /// Packets were lost, or came back marked CE. One reaction per round trip; returns whether there was one.
+    fn on_congestion(&mut self, now: Instant, signal: &Signal) -> bool;
     /// The last reaction was to losses that were none: it is taken back.
     fn on_false_congestion(&mut self);
     /// Everything sent for a long time was lost (RFC 9002 section 7.6).
     fn on_persistent_congestion(&mut self);
     /// The size of datagrams changed.
     fn set_datagram(&mut self, datagram: u16);
+    /// Gives memory back that a busy time needed.
+    fn shrink(&mut self) {}
 }
 
 /// The congestion controllers there are.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the default is in place; a channel that does not use the other pays nothing for it"
+)]
 #[derive(Debug)]
 pub(super) enum Controller {
     Cubic(Cubic),
+    Bbr(Box<Bbr>),
 }
 
 impl Controller {
-    /// The default controller.
-    pub(super) fn new(datagram: u16) -> Self {
-        Self::Cubic(Cubic::new(datagram))
+    /// The controller of that kind, for datagrams of that size. All that it draws at random comes from `seed`.
+    pub(super) fn new(kind: Congestion, datagram: u16, seed: u64) -> Self {
+        match kind {
+            Congestion::Cubic => Self::Cubic(Cubic::new(datagram)),
+            Congestion::Bbr => Self::Bbr(Box::new(Bbr::new(datagram, seed))),
+        }
+    }
+
+    /// The same kind, knowing nothing: the path is another one.
+    pub(super) fn restarted(&self, datagram: u16) -> Self {
+        match self {
+            Self::Cubic(_) => Self::Cubic(Cubic::new(datagram)),
+            Self::Bbr(bbr) => Self::Bbr(Box::new(Bbr::new(datagram, bbr.seed()))),
+        }
     }
 
     pub(super) fn get(&self) -> &dyn Control {
         match self {
             Self::Cubic(cubic) => cubic,
+            Self::Bbr(bbr) => bbr.as_ref(),
         }
     }
 
     pub(super) fn get_mut(&mut self) -> &mut dyn Control {
         match self {
             Self::Cubic(cubic) => cubic,
+            Self::Bbr(bbr) => bbr.as_mut(),
         }
     }
 }

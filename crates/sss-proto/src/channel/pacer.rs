@@ -10,6 +10,12 @@ const MIN_BURST_DATAGRAMS: u64 = 10;
 /// A burst may hold what the rate gives in this time: drivers' timers are not finer.
 const BURST_TIME: Duration = Duration::from_millis(1);
 
+/// The same where the rate is measured: a burst of that size is to fit into a short queue.
+const MODEL_BURST_DATAGRAMS: f64 = 4.0;
+const MODEL_BURST_TIME: Duration = Duration::from_millis(4);
+/// No rate is below a byte in a millisecond.
+const MIN_PER_NANO: f64 = 1e-6;
+
 /// What the rate depends on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rate {
@@ -17,17 +23,26 @@ pub(super) struct Rate {
     pub(super) window: u64,
     pub(super) smoothed: Duration,
     pub(super) slow_start: bool,
+    /// Bytes per second, if the congestion controller says so itself.
+    pub(super) model: Option<f64>,
     pub(super) datagram: u16,
 }
 
 impl Rate {
     /// Bytes per nanosecond.
     fn per_nano(self) -> f64 {
+        if let Some(rate) = self.model {
+            return (rate / 1e9).max(MIN_PER_NANO);
+        }
         let gain = if self.slow_start { 2.0 } else { 1.25 };
         gain * self.window as f64 / (self.smoothed.as_nanos() as f64).max(1.0)
     }
 
     fn burst(self, per_nano: f64) -> f64 {
+        if self.model.is_some() && !self.slow_start {
+            let least = f64::from(self.datagram) * MODEL_BURST_DATAGRAMS;
+            return least.max(per_nano * MODEL_BURST_TIME.as_nanos() as f64);
+        }
         let least = MIN_BURST.max(MIN_BURST_DATAGRAMS * u64::from(self.datagram)) as f64;
         least.max(per_nano * BURST_TIME.as_nanos() as f64)
     }
@@ -98,6 +113,7 @@ mod tests {
             window,
             smoothed: Duration::from_millis(100),
             slow_start,
+            model: None,
             datagram: 1232,
         }
     }

@@ -8,7 +8,7 @@ use rand::RngExt;
 use sss_wire::Code;
 use sss_wire::frame::Ack;
 
-use super::congestion::{AckSample, Controller};
+use super::congestion::{AckSample, Cause, Signal};
 use super::ecn::Marks;
 use super::loss::LossDetector;
 use super::mtu::MtuSearch;
@@ -86,8 +86,8 @@ struct Lost {
     /// The first that is a sign of congestion, and how many there are.
     first: u64,
     counted: u64,
-    /// When the latest of these was sent.
-    latest: Option<Instant>,
+    /// The number of the latest of these, and when it was sent.
+    latest: Option<(u64, Instant)>,
     /// When the first of the ack-eliciting ones without an acknowledgement in between was sent.
     run_start: Option<Instant>,
     /// The longest time between two ack-eliciting ones without an acknowledgement in between.
@@ -101,7 +101,7 @@ impl Lost {
         if packet.flags.has(Flags::COUNTED) {
             self.first = if self.counted == 0 { packet.seq } else { self.first };
             self.counted += 1;
-            self.latest = Some(packet.sent);
+            self.latest = Some((packet.seq, packet.sent));
         }
         if acked_between {
             self.run_start = None;
@@ -219,7 +219,13 @@ impl Channel {
             && let Some(largest) = acked.largest
         {
             self.recovery.loss.confirm_congestion();
-            let reacted = self.flow.controller.get_mut().on_congestion(now, largest.sent);
+            let signal = Signal {
+                sent: largest.sent,
+                seq: largest.seq,
+                rtt: self.recovery.rtt.latest(),
+                cause: Cause::Mark,
+            };
+            let reacted = self.flow.controller.get_mut().on_congestion(now, &signal);
             self.counters.congestion_events += u64::from(reacted);
         }
         if self.recovery.loss.take_refuted() {
@@ -272,6 +278,8 @@ impl Channel {
                 next: self.sent.next(),
                 largest_sent: largest.sent,
                 in_flight,
+                remaining: self.sent.in_flight(),
+                oldest: self.sent.oldest(),
                 smoothed: self.recovery.rtt.smoothed(),
                 latest,
             });
@@ -322,8 +330,14 @@ impl Channel {
         let persistent =
             self.recovery.rtt.min().is_some() && lost.longest_run > self.recovery.probe_timeout() * PERSISTENT;
         let controller = self.flow.controller.get_mut();
-        if let Some(sent) = lost.latest {
-            let reacted = controller.on_congestion(now, sent);
+        if let Some((seq, sent)) = lost.latest {
+            let signal = Signal {
+                sent,
+                seq,
+                rtt: self.recovery.rtt.latest(),
+                cause: Cause::Loss(lost.counted),
+            };
+            let reacted = controller.on_congestion(now, &signal);
             self.counters.congestion_events += u64::from(reacted);
             self.recovery.loss.on_congestion(lost.first, lost.counted, reacted);
             if persistent {
@@ -348,7 +362,7 @@ impl Channel {
         };
         self.mtu = MtuSearch::new(self.mtu.limit());
         self.mtu.start(now);
-        self.flow.controller = Controller::new(self.mtu.current());
+        self.flow.controller = self.flow.controller.restarted(self.mtu.current());
         self.flow.pacer = Pacer::new(now);
         self.recovery.rtt = Rtt::new(rtt);
         self.recovery.loss = LossDetector::new();

@@ -140,6 +140,11 @@ impl SentRing {
         self.base + self.records.len() as u64
     }
 
+    /// All packets before this number are settled.
+    pub(super) fn oldest(&self) -> u64 {
+        self.base
+    }
+
     pub(super) fn largest_acked(&self) -> Option<u64> {
         self.largest_acked
     }

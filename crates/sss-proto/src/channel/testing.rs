@@ -13,6 +13,7 @@ use sss_wire::params::Settings;
 use super::{
     Budget, Channel, ChannelConfig, ChannelSetup, Fate, MAX_ACK_DELAY_US, Opened, Path, Received, Role, TimerEvent,
 };
+use crate::config::Congestion;
 use crate::error::{Drop, ProtocolError};
 use crate::ids::StreamKey;
 use crate::io::{Ecn, Instant, Transmit, TransmitBuf};
@@ -86,6 +87,7 @@ pub(super) fn config() -> ChannelConfig {
         idle_timeout: Duration::from_secs(60),
         keepalive: Duration::from_secs(15),
         max_datagram: 1232,
+        congestion: Congestion::Cubic,
     }
 }
 

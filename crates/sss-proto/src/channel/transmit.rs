@@ -4,6 +4,7 @@ use sss_wire::frame::{Ack, Close, Origin, PathChallenge, PathResponse, Ping};
 use sss_wire::short::{self, Header, TAG};
 use sss_wire::{Code, Writer};
 
+use super::congestion::Departed;
 use super::path::{Offpath, Path};
 use super::sent::{Flags, Sink};
 use super::{Channel, Fate, skip_distance};
@@ -239,6 +240,7 @@ impl Channel {
             .with(Flags::COUNTED, is_counted)
             .with(Flags::MARKED, is_marked)
             .with(Flags::MTU_PROBE, kind == Kind::MtuProbe);
+        let seq = self.sent.next();
         self.sent.push(now, size, flags, tokens);
         self.counters.packets_sent += 1;
         self.counters.bytes_sent += u64::from(size);
@@ -247,6 +249,7 @@ impl Channel {
         }
         if is_counted {
             self.flow.pacer.on_sent(u64::from(size));
+            self.tell_controller(now, seq, size);
         }
         if ack_eliciting {
             self.recovery.loss.on_eliciting_sent(now);
@@ -262,12 +265,31 @@ impl Channel {
         }
     }
 
+    fn tell_controller(&mut self, now: Instant, seq: u64, size: u16) {
+        self.flow.controller.get_mut().on_sent(&Departed {
+            now,
+            seq,
+            bytes: u64::from(size),
+            in_flight: self.sent.in_flight(),
+        });
+    }
+
+    /// The owner had nothing more to send. Whether more might have left is what congestion control has to know of that.
+    pub(crate) fn on_nothing_to_send(&mut self) {
+        let in_flight = self.sent.in_flight();
+        let controller = self.flow.controller.get_mut();
+        if in_flight + u64::from(self.mtu.current()) <= controller.window() {
+            controller.on_app_limited(in_flight);
+        }
+    }
+
     /// Remembers this host's packet 0 (INITIATE or ACCEPT), which the negotiation has sealed (NEG-16).
     pub(crate) fn record_packet_zero(&mut self, now: Instant, size: usize, tokens: &[Token]) {
         debug_assert_eq!(self.sent.next(), 0);
         let size = u16::try_from(size).unwrap_or(u16::MAX);
         let flags = Flags::default().with(Flags::ELICITING, true).with(Flags::COUNTED, true);
         self.sent.push(now, size, flags, tokens);
+        self.tell_controller(now, 0, size);
         self.counters.packets_sent += 1;
         self.counters.bytes_sent += u64::from(size);
         self.recovery.loss.on_eliciting_sent(now);

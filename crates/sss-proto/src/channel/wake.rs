@@ -129,5 +129,6 @@ impl Channel {
     fn shrink(&mut self) {
         self.sent.shrink();
         self.recovery.loss.shrink();
+        self.flow.controller.get_mut().shrink();
     }
 }

@@ -98,6 +98,9 @@ impl Batch<'_> {
                 break;
             }
         }
+        if self.streams.as_ref().is_some_and(|s| !s.wants()) {
+            self.channel.on_nothing_to_send();
+        }
         (self.buf.len() > 0).then(|| self.channel.transmit(segment.min(self.buf.len())))
     }
 

@@ -340,6 +340,7 @@ impl Own {
                 idle_timeout: self.config.idle_timeout,
                 keepalive: self.config.keepalive,
                 max_datagram: self.config.max_datagram,
+                congestion: self.config.congestion,
             },
             seed: self.rng.random(),
         }
@@ -355,7 +356,7 @@ impl Own {
             idle_timeout_ms: u64::try_from(config.idle_timeout.as_millis()).unwrap_or(u64::MAX),
             max_ack_delay_us: crate::channel::MAX_ACK_DELAY_US,
             max_datagram: u64::from(config.max_datagram),
-            congestion: "cubic".to_owned(),
+            congestion: config.congestion.name().to_owned(),
             agent: config.agent.clone(),
             max_message: config.window.max_message.min(constants::MAX_MESSAGE),
             ..Settings::default()

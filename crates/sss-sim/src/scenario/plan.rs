@@ -7,7 +7,7 @@ use std::time::Duration;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use sss_crypto::Suite;
-use sss_proto::{Config, WindowConfig};
+use sss_proto::{Config, Congestion, WindowConfig};
 
 use crate::actor::Actors;
 use crate::link::{Blackout, Burst, LinkConfig};
@@ -311,6 +311,9 @@ fn config(rng: &mut StdRng) -> Config {
     }
     if rng.random_bool(0.3) {
         config.idle_timeout = Duration::from_millis(rng.random_range(2000..20_000));
+    }
+    if rng.random_bool(0.3) {
+        config.congestion = Congestion::Bbr;
     }
     config
 }

@@ -1,5 +1,6 @@
 //! Datagrams with a deadline: which arrive, and never late.
 
+use sss_proto::Congestion;
 use sss_sim::delivery::{self, Report, Setup};
 
 use crate::support::ms;
@@ -47,6 +48,26 @@ fn small_ones_arrive_at_any_loss_that_congestion_control_can_bear() {
                     report.stats
                 );
             }
+        }
+    }
+}
+
+// spec: STR-32, STR-35, REC-9
+#[test]
+fn with_bbr_all_sizes_arrive_in_time_at_five_percent_loss() {
+    for size in [16, KIB, 16 * KIB, 128 * KIB, 1 << 20] {
+        for seed in 1..4 {
+            let setup = Setup {
+                congestion: Congestion::Bbr,
+                ..Setup::standard(seed, 0.05, size)
+            };
+            let report = run(&setup);
+            assert!(
+                report.delivery() >= 0.99,
+                "seed {seed}, size {size}: {}",
+                report.delivery()
+            );
+            assert_eq!(report.late, 0);
         }
     }
 }

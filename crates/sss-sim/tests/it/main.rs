@@ -1,6 +1,7 @@
 //! The core in a simulated world: random scenarios against the model, bad links, and the negotiation under attack.
 
 mod closing;
+mod congestion;
 mod delivery;
 mod determinism;
 mod endings;

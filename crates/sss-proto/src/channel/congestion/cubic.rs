@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{AckSample, Control, initial_window, minimum_window};
+use super::{AckSample, Control, Signal, initial_window, minimum_window};
 use crate::io::Instant;
 
 /// `C` of RFC 9438 section 5, in segments per second cubed.
@@ -197,8 +197,8 @@ impl Control for Cubic {
         self.curve.last_ack = sample.now;
     }
 
-    fn on_congestion(&mut self, now: Instant, sent: Instant) -> bool {
-        if self.recovery_start.is_some_and(|start| sent <= start) {
+    fn on_congestion(&mut self, now: Instant, signal: &Signal) -> bool {
+        if self.recovery_start.is_some_and(|start| signal.sent <= start) {
             return false;
         }
         self.recovery_start = Some(now);

@@ -1,8 +1,10 @@
 //! Loss, probes and the window, seen from outside.
 
 use super::*;
+use crate::channel::congestion::Controller;
 use crate::channel::testing::{Refused, warm_pair};
 use crate::channel::{Budget, MtuState};
+use crate::config::Congestion;
 use crate::io::Ecn;
 use crate::packet::PacketWriter;
 use sss_wire::Code;
@@ -145,6 +147,46 @@ fn the_window_blocks_and_acknowledgements_open_it() {
     a.take(at(12), &ack, b.address).unwrap();
     assert_eq!(a.channel.budget(at(12)), Budget::Ready);
     assert_eq!(a.channel.info().window, window + sent, "slow start");
+}
+
+// spec: REC-7, REC-9, REC-11
+#[test]
+fn the_other_controller_paces_by_what_it_measures() {
+    let config = ChannelConfig {
+        congestion: Congestion::Bbr,
+        ..config()
+    };
+    let (mut a, mut b) = established(at(0), Duration::from_millis(10), config, Suite::Aes256Gcm);
+    let info = a.channel.info();
+    assert_eq!((info.congestion, info.slow_start), ("bbr", true));
+    let mut now = at(10);
+    let mut sent = 0;
+    // A path of 10 ms that carries a packet of 1232 bytes in a millisecond, and has something to send only so often.
+    for _ in 0..200 {
+        a.tick(now);
+        if let Some(packet) = a.full_if_allowed(now) {
+            sent += 1;
+            b.take(now, &packet, a.address).unwrap();
+            if let Some(ack) = b.control(now) {
+                a.take(now + Duration::from_millis(10), &ack, b.address).unwrap();
+            }
+        }
+        now = now + Duration::from_millis(11);
+    }
+    assert!(sent > 190, "{sent}");
+    let rate = a.channel.rate();
+    let model = rate.model.expect("there were samples");
+    assert!(model > 0.0 && model < 2.77 * 2.0 * 1232.0 * 100.0, "{model}");
+    assert_eq!(a.channel.info().packets_lost, 0);
+}
+
+// spec: CHN-11, REC-13
+#[test]
+fn on_another_path_the_same_controller_begins_anew() {
+    let controller = Controller::new(Congestion::Bbr, 1232, 1).restarted(1400);
+    assert_eq!((controller.get().name(), controller.get().window()), ("bbr", 14_000));
+    let controller = Controller::new(Congestion::Cubic, 1232, 1).restarted(1400);
+    assert_eq!((controller.get().name(), controller.get().window()), ("cubic", 14_000));
 }
 
 // spec: REC-6

@@ -1,10 +1,20 @@
 use super::*;
+use crate::channel::congestion::Cause;
 
 const DATAGRAM: u16 = 1000;
 const RTT: Duration = Duration::from_millis(100);
 
 fn at(ms: u64) -> Instant {
     Instant::from_nanos(ms * 1_000_000)
+}
+
+fn lost(sent: Instant) -> Signal {
+    Signal {
+        sent,
+        seq: 0,
+        rtt: RTT,
+        cause: Cause::Loss(1),
+    }
 }
 
 /// A sender that always fills its window, over a path of constant round-trip time.
@@ -40,6 +50,8 @@ impl Sender {
                 largest_sent: sent,
                 // What is acknowledged is replaced at once.
                 in_flight: self.cubic.window(),
+                remaining: self.cubic.window(),
+                oldest: first + n + 1,
                 smoothed: Duration::from_millis(rtt_ms),
                 latest: Some(Duration::from_millis(rtt_ms)),
             });
@@ -48,7 +60,7 @@ impl Sender {
 
     fn lose(&mut self) {
         self.now_ms += 1;
-        self.cubic.on_congestion(at(self.now_ms), at(self.now_ms));
+        self.cubic.on_congestion(at(self.now_ms), &lost(at(self.now_ms)));
         self.now_ms += 1;
     }
 }
@@ -80,16 +92,16 @@ fn slow_start_doubles_each_round_trip() {
 fn congestion_takes_three_tenths_off_once_per_round_trip() {
     let mut cubic = Cubic::new(DATAGRAM);
     cubic.window = 100_000;
-    cubic.on_congestion(at(10), at(5));
+    cubic.on_congestion(at(10), &lost(at(5)));
     assert_eq!((cubic.window(), cubic.in_slow_start()), (70_000, false));
-    cubic.on_congestion(at(11), at(10));
+    cubic.on_congestion(at(11), &lost(at(10)));
     assert_eq!(cubic.window(), 70_000, "sent before the reaction");
-    cubic.on_congestion(at(30), at(11));
+    cubic.on_congestion(at(30), &lost(at(11)));
     assert_eq!(cubic.window(), 49_000);
     // Fast convergence: 70,000 was below the maximum of 100,000.
     assert!((cubic.curve.max - 70_000.0 * 0.85).abs() < 1.0);
     for n in 0..20 {
-        cubic.on_congestion(at(100 + 2 * n + 1), at(100 + 2 * n));
+        cubic.on_congestion(at(100 + 2 * n + 1), &lost(at(100 + 2 * n)));
     }
     assert_eq!(cubic.window(), 2000);
 }
@@ -161,6 +173,8 @@ fn an_unused_window_does_not_grow() {
             next: n + 1,
             largest_sent: at(n * 100 - n.min(1)),
             in_flight: 1000,
+            remaining: 0,
+            oldest: 0,
             smoothed: RTT,
             latest: Some(RTT),
         });
@@ -178,6 +192,8 @@ fn an_unused_window_does_not_grow() {
             next: n + 1,
             largest_sent: at(1000 + n * 100 - 1),
             in_flight: 1000,
+            remaining: 0,
+            oldest: 0,
             smoothed: RTT,
             latest: Some(RTT),
         });
@@ -227,7 +243,7 @@ fn a_rise_that_was_an_accident_does_not_end_slow_start() {
 fn persistent_congestion_starts_over() {
     let mut cubic = Cubic::new(DATAGRAM);
     cubic.window = 100_000;
-    cubic.on_congestion(at(10), at(5));
+    cubic.on_congestion(at(10), &lost(at(5)));
     cubic.on_persistent_congestion();
     assert_eq!(cubic.window(), 2000);
     assert!(cubic.in_slow_start());
@@ -237,8 +253,8 @@ fn persistent_congestion_starts_over() {
 fn a_reaction_to_no_congestion_is_taken_back() {
     let mut cubic = Cubic::new(DATAGRAM);
     cubic.window = 100_000;
-    assert!(cubic.on_congestion(at(10), at(5)));
-    assert!(!cubic.on_congestion(at(11), at(6)));
+    assert!(cubic.on_congestion(at(10), &lost(at(5))));
+    assert!(!cubic.on_congestion(at(11), &lost(at(6))));
     cubic.on_false_congestion();
     assert_eq!(cubic.window(), 100_000);
     assert!(cubic.in_slow_start());

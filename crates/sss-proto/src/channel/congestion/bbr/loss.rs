@@ -1,0 +1,190 @@
+//! Whether loss means congestion (REC-12).
+//!
+//! It does if a queue stands while packets are lost, or if many more are lost than this path loses when this sender does not push it.
+
+use std::time::Duration;
+
+use super::super::super::GRANULARITY;
+use crate::io::Instant;
+
+/// More than this share of a round trip's packets is too much, beyond what is lost anyway.
+const THRESHOLD: f64 = 0.02;
+/// Without a queue, no more than this share is ever taken for chance.
+const CHANCE_AT_MOST: f64 = 0.25;
+/// Packets lost in a round trip that are at least needed to judge it; and at the start, when little is in flight.
+const LEAST: u64 = 2;
+const LEAST_AT_START: u64 = 6;
+/// So many standard deviations from what is expected are no accident.
+const DEVIATIONS: f64 = 3.0;
+/// A queue stands if a round trip is longer than the smallest one by this part of it, and what clocks are good for.
+const QUEUE_PART: u32 = 8;
+/// Packets of which the usual loss is the mean, about; and how many it takes to know it.
+const MEMORY: f64 = 1024.0;
+const ENOUGH: f64 = 128.0;
+
+/// The share of packets that the path loses when this sender does not push it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct UsualLoss {
+    share: f64,
+    packets: f64,
+    /// Packets sent from then on, and until then, tell.
+    from: Option<Instant>,
+    until: Option<Instant>,
+}
+
+impl UsualLoss {
+    /// From now on this sender does not push.
+    pub(super) fn begin(&mut self, now: Instant) {
+        self.from = Some(now);
+        self.until = None;
+    }
+
+    /// From now on it does.
+    pub(super) fn end(&mut self, now: Instant) {
+        self.until.get_or_insert(now);
+    }
+
+    fn tells(&self, sent: Instant) -> bool {
+        self.from.is_some_and(|from| sent >= from) && self.until.is_none_or(|until| sent < until)
+    }
+
+    /// Packets sent at `sent` arrived, or were lost.
+    pub(super) fn note(&mut self, sent: Instant, packets: f64, is_lost: bool) {
+        if self.tells(sent) {
+            self.packets = (self.packets + packets).min(MEMORY);
+            let weight = (packets / self.packets.max(1.0)).min(1.0);
+            self.share += (f64::from(u8::from(is_lost)) - self.share) * weight;
+        }
+    }
+
+    /// The share, once enough has been seen.
+    pub(super) fn share(&self) -> Option<f64> {
+        (self.packets >= ENOUGH).then_some(self.share)
+    }
+
+    /// The most packets of `packets` that may be lost by chance.
+    fn allowed(&self, packets: f64) -> f64 {
+        let share = self
+            .share()
+            .map_or(CHANCE_AT_MOST, |usual| (usual + THRESHOLD).min(CHANCE_AT_MOST));
+        packets * share + DEVIATIONS * (packets * share).sqrt()
+    }
+}
+
+/// What was lost in the present round trip, and not reacted to.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct LostInRound {
+    packets: u64,
+    /// Of these, those lost while a queue stood.
+    queued: u64,
+}
+
+impl LostInRound {
+    pub(super) fn add(&mut self, packets: u64, in_queue: bool) {
+        self.packets += packets;
+        self.queued += if in_queue { packets } else { 0 };
+    }
+
+    /// Whether that is congestion, of `in_flight` packets of the round trip.
+    pub(super) fn is_congestion(&self, in_flight: f64, usual: &UsualLoss, at_start: bool) -> bool {
+        let least = if at_start { LEAST_AT_START } else { LEAST };
+        let queued = self.queued >= least && self.queued as f64 > in_flight * THRESHOLD;
+        queued || (self.packets >= LEAST_AT_START && self.packets as f64 > usual.allowed(in_flight))
+    }
+}
+
+/// Whether a round trip that long shows that a queue stands.
+pub(super) fn is_queue(rtt: Duration, min: Option<Duration>) -> bool {
+    min.is_some_and(|min| rtt > min + min / QUEUE_PART + GRANULARITY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_nanos(ms * 1_000_000)
+    }
+
+    fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    fn lost(packets: u64, in_queue: bool) -> LostInRound {
+        let mut lost = LostInRound::default();
+        lost.add(packets, in_queue);
+        lost
+    }
+
+    fn usual(percent: u32) -> UsualLoss {
+        let mut usual = UsualLoss::default();
+        usual.begin(at(0));
+        for n in 0..2000 {
+            usual.note(at(1), 1.0, n % 100 < percent);
+        }
+        usual
+    }
+
+    // spec: REC-12
+    #[test]
+    fn a_queue_stands_if_round_trips_are_longer_by_an_eighth() {
+        assert!(!is_queue(ms(500), None));
+        assert!(!is_queue(ms(57), Some(ms(50))));
+        assert!(is_queue(ms(58), Some(ms(50))));
+        assert!(!is_queue(Duration::from_micros(1100), Some(Duration::from_micros(100))));
+    }
+
+    // spec: REC-12
+    #[test]
+    fn with_a_queue_two_percent_are_congestion() {
+        let none = UsualLoss::default();
+        assert!(!lost(2, true).is_congestion(100.0, &none, false));
+        assert!(lost(3, true).is_congestion(100.0, &none, false));
+        assert!(
+            !lost(3, true).is_congestion(100.0, &none, true),
+            "at the start it takes six"
+        );
+        assert!(lost(6, true).is_congestion(100.0, &none, true));
+        assert!(!lost(1, true).is_congestion(10.0, &none, false), "one is an accident");
+    }
+
+    // spec: REC-12
+    #[test]
+    fn without_a_queue_what_is_usual_is_no_congestion() {
+        let five = usual(5);
+        assert!((five.share().unwrap() - 0.05).abs() < 0.03);
+        assert!(!lost(10, false).is_congestion(100.0, &five, false));
+        assert!(lost(25, false).is_congestion(100.0, &five, false));
+        let none = usual(0);
+        assert_eq!(none.share(), Some(0.0));
+        assert!(!lost(5, false).is_congestion(100.0, &none, false));
+        assert!(lost(8, false).is_congestion(100.0, &none, false), "a policer");
+    }
+
+    // spec: REC-12
+    #[test]
+    fn what_is_not_known_yet_and_what_is_too_much_has_a_bound() {
+        let (unknown, half) = (UsualLoss::default(), usual(50));
+        for usual in [unknown, half] {
+            assert!(!lost(30, false).is_congestion(100.0, &usual, false));
+            assert!(lost(41, false).is_congestion(100.0, &usual, false));
+        }
+    }
+
+    // spec: REC-12
+    #[test]
+    fn only_packets_sent_without_pushing_tell_what_is_usual() {
+        let mut usual = UsualLoss::default();
+        usual.note(at(1), 500.0, true);
+        assert_eq!(usual.share(), None);
+        usual.begin(at(10));
+        usual.note(at(9), 500.0, true);
+        usual.note(at(10), 127.0, false);
+        assert_eq!(usual.share(), None);
+        usual.note(at(10), 1.0, false);
+        usual.end(at(20));
+        usual.end(at(30));
+        usual.note(at(20), 500.0, true);
+        assert_eq!(usual.share(), Some(0.0));
+    }
+}

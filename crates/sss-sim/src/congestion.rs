@@ -1,0 +1,344 @@
+//! Senders that share a bottleneck: what each gets, how long the queue is, and how soon they follow what the path does.
+
+pub mod tables;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use sss_proto::{ChannelInfo, Config, Congestion, Event, ListenerId, ReadOutcome, StreamId};
+
+use crate::link::{Blackout, LinkConfig};
+use crate::world::{Apps, HostIndex, World};
+
+const RECEIVER: HostIndex = HostIndex(0);
+const SERVICE: (&str, &str) = ("bulk", "bulk/1");
+const CHUNK: [u8; 16 << 10] = [0x5a; 16 << 10];
+/// How often the queue is looked at, and the width of the bins of [`FlowReport::bins`].
+const LOOK: Duration = Duration::from_millis(5);
+/// Width of the bins of [`FlowReport::bins`].
+pub const BIN: Duration = Duration::from_millis(100);
+
+/// A sender that sends all it can.
+#[derive(Clone, Copy, Debug)]
+pub struct Sender {
+    /// Its congestion control.
+    pub control: Congestion,
+    /// When it begins.
+    pub start: Duration,
+}
+
+/// A bottleneck, who sends through it, and what happens to it.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The seed.
+    pub seed: u64,
+    /// Bits per second of the bottleneck.
+    pub rate: u64,
+    /// Round-trip time of the empty path.
+    pub rtt: Duration,
+    /// Bytes that wait at the bottleneck, at most.
+    pub queue: usize,
+    /// Probability of loss behind the bottleneck, towards the receiver.
+    pub loss: f64,
+    /// Who sends.
+    pub senders: Vec<Sender>,
+    /// When the rate becomes another one.
+    pub rates: Vec<(Duration, u64)>,
+    /// When nothing passes towards the receiver.
+    pub blackouts: Vec<Blackout>,
+    /// From then on is measured.
+    pub from: Duration,
+    /// Until then.
+    pub until: Duration,
+}
+
+impl Setup {
+    /// One sender over 50 ms, with a queue of so many bandwidth-delay products, measured from 5 s to 25 s.
+    pub fn single(control: Congestion, rate: u64, products: f64) -> Self {
+        let rtt = Duration::from_millis(50);
+        Self {
+            seed: 1,
+            rate,
+            rtt,
+            queue: (rate as f64 / 8.0 * rtt.as_secs_f64() * products) as usize,
+            loss: 0.0,
+            senders: vec![Sender {
+                control,
+                start: Duration::ZERO,
+            }],
+            rates: Vec::new(),
+            blackouts: Vec::new(),
+            from: Duration::from_secs(5),
+            until: Duration::from_secs(25),
+        }
+    }
+
+    /// The same with these senders; each begins so long after the one before.
+    pub fn shared(self, controls: &[Congestion], apart: Duration) -> Self {
+        let sender = |(n, control): (usize, &Congestion)| Sender {
+            control: *control,
+            start: apart * u32::try_from(n).unwrap_or(u32::MAX),
+        };
+        let senders = controls.iter().enumerate().map(sender).collect();
+        Self { senders, ..self }
+    }
+}
+
+/// What a sender got.
+#[derive(Clone, Debug)]
+pub struct FlowReport {
+    /// Its congestion control.
+    pub control: Congestion,
+    /// Bits per second that the receiving application read, while it was measured.
+    pub goodput: f64,
+    /// Share of its packets that were lost meanwhile, by chance or for want of room.
+    pub lost: f64,
+    /// Bytes that the receiving application read in each 100 ms since the start.
+    pub bins: Vec<u64>,
+    /// The sender's view of the channel at the end.
+    pub channel: Option<ChannelInfo>,
+}
+
+impl FlowReport {
+    /// Mean bits per second from one time to another.
+    pub fn rate(&self, from: Duration, until: Duration) -> f64 {
+        let bin = |at: Duration| (at.as_nanos() / BIN.as_nanos()) as usize;
+        let bytes: u64 = self.bins.iter().take(bin(until)).skip(bin(from)).sum();
+        bytes as f64 * 8.0 / (until.saturating_sub(from)).as_secs_f64()
+    }
+
+    /// How long after `since` the rate, over half a second, is at least this one.
+    pub fn reaches(&self, rate: f64, since: Duration) -> Option<Duration> {
+        let width = BIN * 5;
+        let end = BIN * u32::try_from(self.bins.len()).unwrap_or(u32::MAX);
+        let mut at = since;
+        while at + width <= end {
+            if self.rate(at, at + width) >= rate {
+                return Some(at + width - since);
+            }
+            at += BIN;
+        }
+        None
+    }
+}
+
+/// What was measured.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Of each sender.
+    pub flows: Vec<FlowReport>,
+    /// How long a datagram waited at the bottleneck: the mean, and the most.
+    pub wait: (Duration, Duration),
+}
+
+impl Report {
+    /// Goodput of all together, in bits per second.
+    pub fn total(&self) -> f64 {
+        self.flows.iter().map(|f| f.goodput).sum()
+    }
+
+    /// How equal the shares are: 1 if they are, 1/n if one has all (Jain, Chiu and Hawe, 1984).
+    pub fn fairness(&self) -> f64 {
+        let squares: f64 = self.flows.iter().map(|f| f.goodput * f.goodput).sum();
+        self.total() * self.total() / (self.flows.len() as f64 * squares).max(1.0)
+    }
+}
+
+/// Plays a setup.
+///
+/// # Errors
+/// If the world does not come to rest, or a channel is lost.
+pub fn run(setup: &Setup) -> Result<Report, String> {
+    let mut world = build(setup);
+    let mut pump = Pump::new(&mut world, setup)?;
+    let mut before = Vec::new();
+    let (mut sum, mut most, mut looks) = (Duration::ZERO, Duration::ZERO, 0);
+    while world.elapsed() < setup.until {
+        let now = world.elapsed();
+        pump.start(&mut world, setup, now);
+        if let Some((_, rate)) = setup.rates.iter().rev().find(|(at, _)| *at <= now) {
+            world.set_link(HostIndex(1), RECEIVER, bottleneck(setup, *rate));
+        }
+        if now >= setup.from {
+            if before.is_empty() {
+                before = pump.state(&world);
+            }
+            let wait = world.waiting(HostIndex(1), RECEIVER);
+            (sum, most, looks) = (sum + wait, most.max(wait), looks + 1);
+        }
+        world.run_for(LOOK, &mut pump);
+    }
+    if let Some(what) = pump.failure.as_deref().or(world.fault()) {
+        return Err(what.to_owned());
+    }
+    Ok(Report {
+        flows: pump.report(&world, setup, &before),
+        wait: (sum / looks.max(1), most),
+    })
+}
+
+fn bottleneck(setup: &Setup, rate: u64) -> LinkConfig {
+    LinkConfig {
+        rate: Some(rate),
+        delay: setup.rtt / 2,
+        loss: setup.loss,
+        queue: setup.queue,
+        blackouts: setup.blackouts.clone(),
+        ..LinkConfig::default()
+    }
+}
+
+fn build(setup: &Setup) -> World {
+    let mut world = World::new(setup.seed, false);
+    let _ = world.add_host(Config::default());
+    let there = bottleneck(setup, setup.rate);
+    let back = LinkConfig::with_delay(setup.rtt - setup.rtt / 2);
+    for sender in &setup.senders {
+        let host = world.add_host(Config {
+            congestion: sender.control,
+            ..Config::default()
+        });
+        if host == HostIndex(1) {
+            world.set_link(host, RECEIVER, there.clone());
+        } else {
+            world.share_link(host, RECEIVER, (HostIndex(1), RECEIVER));
+        }
+        world.set_link(RECEIVER, host, back.clone());
+    }
+    world
+}
+
+/// What is known of a sender at some moment: bytes read from it, packets sent, packets lost.
+type State = (u64, u64, u64);
+
+/// The applications: each sender writes, the receiver reads.
+struct Pump {
+    streams: BTreeMap<HostIndex, StreamId>,
+    /// Which host is at the other end of a stream of the receiver.
+    origins: Vec<(StreamId, HostIndex)>,
+    bins: BTreeMap<HostIndex, Vec<u64>>,
+    failure: Option<String>,
+}
+
+impl Pump {
+    fn new(world: &mut World, setup: &Setup) -> Result<Self, String> {
+        let listener = world.call(RECEIVER, |h, _| h.listen(SERVICE.0, SERVICE.1));
+        let bins = usize::try_from(setup.until.as_nanos() / BIN.as_nanos()).unwrap_or_default() + 1;
+        let senders = (1..=setup.senders.len()).map(HostIndex);
+        let mut pump = Self {
+            streams: BTreeMap::new(),
+            origins: Vec::new(),
+            bins: senders.map(|host| (host, vec![0; bins])).collect(),
+            failure: None,
+        };
+        pump.accept(world, listener.map_err(|error| error.to_string())?);
+        Ok(pump)
+    }
+
+    /// Starts the senders whose time has come.
+    fn start(&mut self, world: &mut World, setup: &Setup, now: Duration) {
+        for (index, sender) in setup.senders.iter().enumerate() {
+            let host = HostIndex(index + 1);
+            if sender.start <= now && !self.streams.contains_key(&host) {
+                let stream = world.connect(host, RECEIVER, SERVICE);
+                self.streams.insert(host, stream);
+                self.write(world, host);
+            }
+        }
+    }
+
+    fn accept(&mut self, world: &mut World, listener: ListenerId) {
+        while let Some((stream, eid)) = world.call(RECEIVER, |h, _| h.accept(listener)) {
+            if let Some(host) = world.host_of(&eid) {
+                self.origins.push((stream, host));
+            }
+            self.read(world, stream);
+        }
+    }
+
+    fn write(&mut self, world: &mut World, host: HostIndex) {
+        while let Some(stream) = self.streams.get(&host).copied() {
+            match world.call(host, |h, _| h.write(stream, &CHUNK)) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) => {
+                    self.failure.get_or_insert(error.to_string());
+                    return;
+                }
+            }
+        }
+    }
+
+    fn read(&mut self, world: &mut World, stream: StreamId) {
+        let bin = (world.elapsed().as_nanos() / BIN.as_nanos()) as usize;
+        loop {
+            match world.call(RECEIVER, |h, now| h.read(now, stream, usize::MAX)) {
+                Ok(ReadOutcome::Chunk(data)) => self.count(stream, bin, data.len() as u64),
+                Ok(ReadOutcome::Mark) => {}
+                Ok(ReadOutcome::Blocked | ReadOutcome::End) => return,
+                Err(error) => {
+                    self.failure.get_or_insert(error.to_string());
+                    return;
+                }
+            }
+        }
+    }
+
+    fn count(&mut self, stream: StreamId, bin: usize, bytes: u64) {
+        let origin = self.origins.iter().find(|(s, _)| *s == stream);
+        let bins = origin.and_then(|(_, host)| self.bins.get_mut(host));
+        if let Some(sum) = bins.and_then(|bins| bins.get_mut(bin)) {
+            *sum += bytes;
+        }
+    }
+
+    fn channel(&self, world: &World, host: HostIndex) -> Option<ChannelInfo> {
+        world.host(host).channel_info(self.streams.get(&host)?.peer())
+    }
+
+    fn state(&self, world: &World) -> Vec<State> {
+        let state = |(host, bins): (&HostIndex, &Vec<u64>)| {
+            let channel = self.channel(world, *host);
+            let (sent, lost) = channel.map_or((0, 0), |c| (c.packets_sent, c.packets_lost));
+            (bins.iter().sum(), sent, lost)
+        };
+        self.bins.iter().map(state).collect()
+    }
+
+    fn report(&self, world: &World, setup: &Setup, before: &[State]) -> Vec<FlowReport> {
+        let seconds = (setup.until - setup.from).as_secs_f64();
+        let after = self.state(world);
+        let flow = |((index, sender), (host, bins)): ((usize, &Sender), (&HostIndex, &Vec<u64>))| {
+            let (now, then) = (after[index], before.get(index).copied().unwrap_or_default());
+            // A channel that was replaced since counts from its own beginning.
+            let (sent, lost) = (
+                now.1.checked_sub(then.1).unwrap_or(now.1),
+                now.2.checked_sub(then.2).unwrap_or(now.2),
+            );
+            FlowReport {
+                control: sender.control,
+                goodput: (now.0 - then.0) as f64 * 8.0 / seconds,
+                lost: lost as f64 / (sent as f64).max(1.0),
+                bins: bins.clone(),
+                channel: self.channel(world, *host),
+            }
+        };
+        setup.senders.iter().enumerate().zip(&self.bins).map(flow).collect()
+    }
+}
+
+impl Apps for Pump {
+    fn on_event(&mut self, world: &mut World, host: HostIndex, event: Event) {
+        match event {
+            Event::Acceptable(listener) => self.accept(world, listener),
+            Event::Readable(stream) => self.read(world, stream),
+            Event::Writable(_) => self.write(world, host),
+            Event::Disconnected(_, _, reason) => {
+                self.failure.get_or_insert(reason.to_string());
+            }
+            _ => {}
+        }
+    }
+
+    fn on_timer(&mut self, _: &mut World, _: HostIndex, _: u64) {}
+}

@@ -1,0 +1,101 @@
+//! Congestion controls at a bottleneck.
+
+use sss_proto::Congestion::{self, Bbr, Cubic};
+use sss_sim::Blackout;
+use sss_sim::congestion::{Report, Setup, run};
+
+use crate::support::{ms, secs};
+
+const RATE: u64 = 20_000_000;
+
+fn play(setup: &Setup) -> Report {
+    run(setup).unwrap_or_else(|what| panic!("{what}: {setup:?}"))
+}
+
+fn single(control: Congestion, products: f64) -> Setup {
+    Setup {
+        until: secs(15),
+        ..Setup::single(control, RATE, products)
+    }
+}
+
+// spec: REC-9, REC-12
+#[test]
+fn bbr_keeps_its_rate_where_packets_are_lost_by_chance() {
+    for seed in 1..4 {
+        let lossy = |control| Setup {
+            seed,
+            loss: 0.05,
+            ..single(control, 1.0)
+        };
+        let (bbr, cubic) = (play(&lossy(Bbr)).total(), play(&lossy(Cubic)).total());
+        assert!(bbr > 0.85 * RATE as f64, "seed {seed}: {bbr}");
+        assert!(cubic < 0.3 * bbr, "seed {seed}: {cubic}");
+    }
+}
+
+// spec: REC-9, REC-11
+#[test]
+fn bbr_keeps_queues_short() {
+    let (bbr, cubic) = (play(&single(Bbr, 1.0)), play(&single(Cubic, 1.0)));
+    assert!(bbr.total() > 0.9 * RATE as f64, "{}", bbr.total());
+    assert!(bbr.wait.0 * 3 < cubic.wait.0, "{:?}, {:?}", bbr.wait, cubic.wait);
+}
+
+// spec: REC-12
+#[test]
+fn bbr_does_not_lose_much_at_a_short_queue() {
+    let report = play(&single(Bbr, 0.25));
+    assert!(report.flows[0].lost < 0.1, "{}", report.flows[0].lost);
+    assert!(report.total() > 0.85 * RATE as f64, "{}", report.total());
+}
+
+// spec: REC-11
+#[test]
+fn two_share_alike_and_beside_cubic_nobody_starves() {
+    let shared = |controls: &[Congestion]| {
+        let setup = Setup {
+            from: secs(25),
+            until: secs(50),
+            ..Setup::single(Cubic, RATE, 1.0).shared(controls, secs(3))
+        };
+        play(&setup)
+    };
+    let report = shared(&[Bbr, Bbr]);
+    assert!(report.fairness() > 0.95, "{}", report.fairness());
+    assert!(report.total() > 0.85 * RATE as f64, "{}", report.total());
+    let report = shared(&[Bbr, Cubic]);
+    for flow in &report.flows {
+        assert!(flow.goodput > 0.1 * RATE as f64, "{}: {}", flow.control, flow.goodput);
+    }
+}
+
+// spec: REC-13
+#[test]
+fn bbr_is_soon_back_after_a_blackout() {
+    let dark = Blackout {
+        from: secs(6),
+        until: secs(11),
+    };
+    let setup = Setup {
+        blackouts: vec![dark],
+        until: secs(20),
+        ..single(Bbr, 1.0)
+    };
+    let again = play(&setup).flows[0].reaches(0.8 * RATE as f64, dark.until);
+    assert!(again.is_some_and(|time| time < ms(2500)), "{again:?}");
+}
+
+// spec: REC-12
+#[test]
+fn bbr_follows_a_path_that_becomes_slower_and_fast_again() {
+    let setup = Setup {
+        rates: vec![(secs(6), RATE / 10), (secs(20), RATE)],
+        until: secs(32),
+        ..single(Bbr, 1.0)
+    };
+    let report = play(&setup);
+    let flow = &report.flows[0];
+    assert!(flow.rate(secs(12), secs(20)) > 0.8 * RATE as f64 / 10.0);
+    assert!(flow.rate(secs(26), secs(32)) > 0.8 * RATE as f64);
+}
