@@ -32,7 +32,7 @@ pub struct Config {
     pub congestion: Congestion,
     /// How much a peer may send before the application reads.
     pub window: WindowConfig,
-    /// Length in bytes of the channel ids this host chooses, 1 to 20. Default 4.
+    /// Length in bytes of the channel ids this host chooses, 4 to 20. Default 4.
     pub channel_id_len: usize,
     /// Above this many HELLOs in a second the host answers with RETRY first. Default 1000.
     pub hello_threshold: u32,

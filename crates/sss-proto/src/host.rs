@@ -34,7 +34,7 @@ pub use stats::HostStats;
 use crate::config::Config;
 use crate::ids::PeerId;
 use crate::io::{Ecn, Event, Input, Instant, Output, Transmit, TransmitBuf};
-use crate::negotiation::{Responder, responder};
+use crate::negotiation::{ChannelIds, Responder, responder};
 use crate::peer::{Context, Peer};
 use crate::streams::HostBudget;
 use crate::token::Token;
@@ -67,6 +67,8 @@ pub(crate) struct Own {
     pub(crate) eid: Eid,
     pub(crate) config: Arc<Config>,
     pub(crate) rng: StdRng,
+    /// The ids of this host's channels, present and future.
+    pub(crate) ids: ChannelIds,
     /// The key of stateless reset tokens (PRT-11).
     pub(crate) reset_key: [u8; 32],
     /// What the receive windows of all peers have.
@@ -86,7 +88,12 @@ impl Own {
             eid: &self.eid,
             config: &self.config,
             rng: &mut self.rng,
+            ids: &mut self.ids,
         }
+    }
+
+    pub(crate) fn new_channel_id(&mut self) -> ChannelId {
+        self.ids.next(&mut self.rng)
     }
 
     /// The token that ends the channel on which this host receives under `id` (PRT-11).
@@ -190,6 +197,7 @@ impl Host {
         let responder = Responder::new(&config, &mut rng);
         Self {
             own: Own {
+                ids: ChannelIds::new(config.channel_id_len, &mut rng),
                 key: identity,
                 eid,
                 config: Arc::new(config),

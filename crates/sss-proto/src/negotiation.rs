@@ -3,13 +3,15 @@
 //! `Initiation` is the initiator's side of one attempt, `Responder` the responder's side of all of them. Neither sends
 //! anything: they return the bytes.
 
+mod channel_ids;
 mod cookie;
 mod initiator;
 mod load;
 pub(crate) mod responder;
 
+pub(crate) use channel_ids::ChannelIds;
 pub(crate) use initiator::{Agreed, Initiation, Schedule, Step};
-pub(crate) use responder::{Accepted, Refusal, Responder, random_channel_id};
+pub(crate) use responder::{Accepted, Refusal, Responder};
 
 use sss_crypto::Suite;
 

@@ -69,7 +69,7 @@ impl Host {
     }
 
     fn open(&mut self, now: Instant, packet: &mut [u8], range: Range<usize>, arrival: &Arrival) -> Result<(), Drop> {
-        let id_len = self.own.config.channel_id_len;
+        let id_len = self.own.ids.len();
         let id = packet.get(1..=id_len).ok_or(Drop::Malformed)?;
         let id = ChannelId::new(id).map_err(|_| Drop::Malformed)?;
         let Some(peer) = self.demux.channel(id) else {

@@ -358,7 +358,10 @@ fn totals_of_a_peer_outlive_its_channels() {
     assert_eq!(stats.outages, 1);
     net.run(20 * SECOND, |_| true);
     assert_eq!(net.host(0).peer_stats(id).unwrap().outages, 1);
-    assert!(net.host(0).peer_stats(id).unwrap().packets_lost > 0);
+    assert!(net.host(0).is_flushed(stream, 50_007).unwrap());
+    // Either the old channel found them lost, or another one took over.
+    let stats = net.host(0).peer_stats(id).unwrap();
+    assert!(stats.packets_lost > 0 || stats.migrations > 20, "{stats:?}");
 }
 
 #[test]

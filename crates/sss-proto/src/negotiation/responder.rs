@@ -11,6 +11,7 @@ use sss_wire::long::{self, Hello, Initiate};
 use sss_wire::params::{CookieParams, HelloParams};
 use sss_wire::{ChannelId, Eid};
 
+use super::channel_ids::ChannelIds;
 use super::cookie::{Binding, Contents, Cookies};
 use super::load::Load;
 use super::{VERSIONS, prologue, suite_from_wire, suite_to_wire};
@@ -83,7 +84,7 @@ impl Responder {
         let params = CookieParams {
             versions: VERSIONS.to_vec(),
             suite: suite_to_wire(suite),
-            channel_id: host.new_channel_id(),
+            channel_id: host.ids.next(host.rng),
         };
         let mut message = Vec::with_capacity(256);
         let noise = noise
@@ -176,6 +177,7 @@ pub(crate) struct Own<'a> {
     pub(crate) eid: &'a Eid,
     pub(crate) config: &'a Config,
     pub(crate) rng: &'a mut StdRng,
+    pub(crate) ids: &'a mut ChannelIds,
 }
 
 impl Own<'_> {
@@ -189,17 +191,6 @@ impl Own<'_> {
                 .as_ref()
                 .is_none_or(|filter| filter(eid, remote))
     }
-
-    fn new_channel_id(&mut self) -> ChannelId {
-        random_channel_id(self.config.channel_id_len, self.rng)
-    }
-}
-
-/// A channel id of the host's own length: random, so that nobody can make ids collide.
-pub(crate) fn random_channel_id(len: usize, rng: &mut StdRng) -> ChannelId {
-    let bytes: [u8; sss_wire::constants::MAX_CHANNEL_ID] = rng.random();
-    let len = len.clamp(1, bytes.len());
-    ChannelId::new(bytes.get(..len).unwrap_or(&bytes)).unwrap_or_default()
 }
 
 /// NEG-6.

@@ -18,7 +18,7 @@ use crate::error::{CloseReason, Drop, NegotiationError, ProtocolError};
 use crate::host::Own;
 use crate::ids::StreamId;
 use crate::io::{Instant, Transmit, TransmitBuf};
-use crate::negotiation::{Accepted, Agreed, random_channel_id};
+use crate::negotiation::{Accepted, Agreed};
 use crate::packet::PacketWriter;
 use crate::streams::{Streams, StreamsConfig};
 use crate::token::Token;
@@ -99,7 +99,7 @@ impl Peer {
         let Some(attempt) = &mut self.attempt else {
             return Ok(());
         };
-        let local_id = random_channel_id(context.own.config.channel_id_len, &mut context.own.rng);
+        let local_id = context.own.new_channel_id();
         let setup = context
             .own
             .channel_setup(Role::Initiator, (local_id, agreed.channel_id), arrival);

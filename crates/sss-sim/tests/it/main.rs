@@ -14,4 +14,5 @@ mod out_of_band;
 mod paths;
 mod prioritisation;
 mod random;
+mod sessions;
 mod support;
