@@ -352,6 +352,13 @@ impl Channel {
         (rtt.smoothed() + rtt.variation()).saturating_sub(shortest / 2)
     }
 
+    /// Sends PING if nothing is under way that will measure the round-trip time.
+    pub(crate) fn ask_if_quiet(&mut self) {
+        if self.sent.in_flight() == 0 {
+            self.life.activity.ask();
+        }
+    }
+
     /// Whether neither side has ended it.
     pub(crate) fn is_open(&self) -> bool {
         self.life.close.is_open()

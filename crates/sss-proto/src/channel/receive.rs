@@ -172,17 +172,16 @@ impl Channel {
         self.note(now, &opened, &received);
     }
 
-    /// ACCEPT acknowledges INITIATE (NEG-16).
-    pub(crate) fn ack_packet_zero(&mut self, now: Instant, fates: &mut Vec<Fate>) {
+    /// ACCEPT acknowledges INITIATE (NEG-16). What was sent more than once tells no round-trip time: nobody knows which copy was
+    /// answered (Karn and Partridge, 1987).
+    pub(crate) fn ack_packet_zero(&mut self, now: Instant, was_repeated: bool, fates: &mut Vec<Fate>) {
         let mut sink = Sink::new(fates);
         let mut acked = Acked::default();
         let in_flight = self.sent.in_flight();
         self.sent.ack(&(0..=0), &mut sink, |packet| acked.add(packet));
         self.sent.acked_through(0);
-        // INITIATE may have been sent more than once: its round trip is known only if the answer came before that.
-        let limit = (self.recovery.rtt.smoothed() * 3).max(Duration::from_micros(37_500));
         if let Some(packet) = acked.largest
-            && now.since(packet.sent) < limit
+            && !was_repeated
         {
             self.recovery.rtt.update(now.since(packet.sent), Duration::ZERO);
         }

@@ -123,7 +123,7 @@ pub(super) fn established(now: Instant, rtt: Duration, config: ChannelConfig, su
 pub(super) fn accept(now: Instant, initiator: &mut End, config: ChannelConfig) {
     initiator.channel.install(now, &secrets().1);
     initiator.channel.note_packet_zero_received(now, 500, Ecn::NotEct);
-    initiator.channel.ack_packet_zero(now, &mut initiator.fates);
+    initiator.channel.ack_packet_zero(now, false, &mut initiator.fates);
     initiator.channel.apply_peer_settings(&settings(config));
 }
 

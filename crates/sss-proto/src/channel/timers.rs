@@ -111,6 +111,11 @@ impl Activity {
         self.ping = true;
     }
 
+    /// PING is to be sent.
+    pub(super) fn ask(&mut self) {
+        self.ping = true;
+    }
+
     /// Whether PING is to be sent.
     pub(super) fn wants_ping(&self) -> bool {
         self.ping

@@ -188,6 +188,11 @@ impl Initiation {
         }
     }
 
+    /// Whether the packet of this stage was sent more than once.
+    pub(crate) fn was_repeated(&self) -> bool {
+        self.resend.sent > 1
+    }
+
     /// What is due at `now`.
     pub(crate) fn step(&mut self, now: Instant, rng: &mut StdRng) -> Step<'_> {
         if now >= self.deadline || now >= self.version_deadline() {
@@ -285,7 +290,7 @@ impl Initiation {
         if !suites.contains(&suite) {
             return Ok(Err(NegotiationError::Suite));
         }
-        let rtt = (self.resend.sent == 1).then(|| now.since(self.began));
+        let rtt = (!self.was_repeated()).then(|| now.since(self.began));
         Ok(Ok(Agreed {
             noise,
             remote,

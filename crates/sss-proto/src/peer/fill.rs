@@ -66,6 +66,9 @@ fn transmit_on(
     if let Some(streams) = &mut streams {
         streams.set_rtt(channel.rtt());
         streams.set_path(channel.loss(), channel.one_way());
+        if streams.take_missed() {
+            channel.ask_if_quiet();
+        }
     }
     let mut batch = Batch {
         channel,

@@ -141,6 +141,7 @@ impl Peer {
         let now = context.now;
         let attempt = self.attempt.as_mut().ok_or(Drop::UnknownAttempt)?;
         let early = attempt.early.as_mut().ok_or(Drop::UnknownAttempt)?;
+        let was_repeated = attempt.initiation.was_repeated();
         let split = attempt.initiation.split().ok_or(Drop::UnknownAttempt)?;
         let secrets = ChannelSecrets::derive(split, accept.nonce);
         let key = PacketKey::new(early.channel.suite(), &secrets.responder);
@@ -150,7 +151,7 @@ impl Peer {
         let channel = &mut early.channel;
         channel.install(now, &secrets);
         channel.note_packet_zero_received(now, size, arrival.ecn);
-        channel.ack_packet_zero(now, &mut self.fates);
+        channel.ack_packet_zero(now, was_repeated, &mut self.fates);
         self.settle_fates();
         let Some(early) = self.attempt.take().and_then(|a| a.early) else {
             return Err(Drop::UnknownAttempt);

@@ -124,6 +124,8 @@ struct Limits {
     loss: u32,
     /// How long packets take to the peer.
     one_way: Duration,
+    /// Whether a datagram was abandoned before anything of it was sent.
+    missed: bool,
     /// Where in the packet being written the scheduler's part begins.
     packet_start: usize,
 }
@@ -146,6 +148,7 @@ impl Datagrams {
                 stateless: 0,
                 loss: 0,
                 one_way: INITIAL_ONE_WAY,
+                missed: false,
                 packet_start: 0,
             },
             next_id: 0,
@@ -164,6 +167,11 @@ impl super::Streams {
     pub(crate) fn set_path(&mut self, loss: u32, one_way: Duration) {
         self.datagrams.limits.loss = loss;
         self.datagrams.limits.one_way = one_way;
+    }
+
+    /// Whether a datagram was abandoned before anything of it was sent, since this was asked last (STR-35).
+    pub(crate) fn take_missed(&mut self) -> bool {
+        std::mem::take(&mut self.datagrams.limits.missed)
     }
 
     /// Counters.

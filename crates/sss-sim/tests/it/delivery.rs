@@ -1,9 +1,12 @@
 //! Datagrams with a deadline: which arrive, and never late.
 
-use sss_proto::Congestion;
+use bytes::Bytes;
+use sss_proto::{Config, Congestion, DatagramFate, DatagramOptions, Event};
+use sss_sim::LinkConfig;
 use sss_sim::delivery::{self, Report, Setup};
+use sss_sim::world::Recorder;
 
-use crate::support::ms;
+use crate::support::{A, B, SERVICE, duo_with, ms, secs};
 
 const KIB: usize = 1 << 10;
 
@@ -108,4 +111,41 @@ fn beside_a_bulk_transfer_the_queue_is_allowed_for() {
             assert!(report.delivered > 0);
         }
     }
+}
+
+// spec: STR-35
+#[test]
+fn a_round_trip_that_became_short_is_noticed_though_nothing_else_is_sent() {
+    let quiet = || Config {
+        keepalive: secs(60),
+        ..Config::default()
+    };
+    let mut world = duo_with(790, &LinkConfig::with_delay(ms(600)), quiet(), quiet());
+    let mut seen = Recorder::default();
+    world.call(B, |h, _| h.listen(SERVICE.0, SERVICE.1)).unwrap();
+    let stream = world.connect(A, B, SERVICE);
+    world.run_for(secs(20), &mut seen);
+    world.join(A, B, &LinkConfig::with_delay(ms(25)));
+    let options = DatagramOptions {
+        deadline: Some(ms(500)),
+        tracked: true,
+        ..DatagramOptions::default()
+    };
+    for _ in 0..100 {
+        let data = Bytes::from_static(b"now");
+        let id = world.call(A, |h, now| h.send_datagram(now, stream, &data, &options));
+        assert!(id.unwrap().is_some());
+        world.run_for(ms(50), &mut seen);
+    }
+    let fates: Vec<_> = seen
+        .events
+        .iter()
+        .filter_map(|(_, event)| match event {
+            Event::DatagramSettled(_, _, fate) => Some(*fate),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(fates.first(), Some(&DatagramFate::Expired), "as far as was known");
+    let late = &fates[fates.len() - 50..];
+    assert!(late.iter().all(|f| *f == DatagramFate::Delivered), "{late:?}");
 }

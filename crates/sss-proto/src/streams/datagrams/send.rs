@@ -191,6 +191,7 @@ impl Streams {
         let is_overdue = self.datagrams.sending.get(&index).is_some_and(|m| m.is_overdue);
         if is_overdue && !self.table[index].is_all_sent() && self.settle_datagram(index, DatagramFate::Expired) {
             self.datagrams.stats.expired += 1;
+            self.datagrams.limits.missed |= !self.table[index].has(Flags::ANNOUNCED);
             self.give_up_datagram(index);
         }
     }
