@@ -1,4 +1,5 @@
-//! What concerns a stream with those below it: which children may wait, resets of subtrees; and whether what was sent was read.
+//! What concerns a stream with those below it: which children may wait, budgets, resets of subtrees; and whether what was sent was
+//! read.
 
 use std::collections::BTreeSet;
 
@@ -41,6 +42,12 @@ impl Trees {
         self.asking.remove(&id);
     }
 
+    /// Whatever it is, all data arrives.
+    fn budget(&mut self) -> Option<u64> {
+        let is_limited = self.rng.random_bool(0.8);
+        is_limited.then(|| self.rng.random_range(0..300_000))
+    }
+
     fn mode(&mut self) -> ListenMode {
         match self.rng.random_range(0..4) {
             0 => ListenMode::Reject,
@@ -69,7 +76,13 @@ impl Actors {
         if may_reset && self.aside.trees.rng.random_bool(0.2) {
             return self.reset_tree(world, id);
         }
-        let (stream, mode) = (end.stream, self.aside.trees.mode());
+        let stream = end.stream;
+        if self.aside.trees.rng.random_bool(0.3) {
+            let budget = self.aside.trees.budget();
+            world.note(format_args!("h{} budget of {id:?}: {budget:?}", host.0));
+            return world.call(host, |h, _| h.set_budget(stream, budget));
+        }
+        let mode = self.aside.trees.mode();
         self.model.listens(id, mode);
         world.note(format_args!("h{} children of {id:?}: {mode:?}", host.0));
         world.call(host, |h, _| h.set_listen_mode(stream, mode));
