@@ -90,6 +90,8 @@ pub(crate) const MAX_ACK_DELAY_US: u64 = 25_000;
 const GRANULARITY: Duration = Duration::from_millis(1);
 /// Probe timeouts in a row from which on a channel is stalled (MIG-11).
 const STALLED: u32 = 2;
+/// No more than this is allowed for growth in a round trip: with a small window, a packet more is much, and no queue.
+const MAX_GROWTH: f64 = 0.25;
 /// A number is skipped once in about so many packets (CHN-6).
 const SKIP_MEAN: u64 = 1024;
 
@@ -345,11 +347,15 @@ impl Channel {
     }
 
     /// The time that a packet takes to the peer at most, as far as round trips tell: all that they are longer than the shortest is taken
-    /// for a queue on the way there.
+    /// for a queue on the way there, and so is what this host adds to it in the round trip that measurements are behind.
     pub(crate) fn one_way(&self) -> Duration {
         let rtt = &self.recovery.rtt;
-        let shortest = rtt.min().unwrap_or(rtt.smoothed());
-        (rtt.smoothed() + rtt.variation()).saturating_sub(shortest / 2)
+        let Some(shortest) = rtt.min() else {
+            return rtt.smoothed() / 2 + rtt.variation();
+        };
+        let measured = rtt.smoothed().max(rtt.latest());
+        let growth = self.flow.controller.get().growth().clamp(0.0, MAX_GROWTH);
+        (measured + measured.mul_f64(growth) + rtt.variation()).saturating_sub(shortest / 2)
     }
 
     /// Sends PING if nothing is under way that will measure the round-trip time.

@@ -37,6 +37,11 @@ pub(super) struct Departed {
     pub(super) in_flight: u64,
 }
 
+/// A growth of four datagrams in a round trip: as much as careful senders grow, twice over.
+fn careful_growth(datagram: u16, window: u64) -> f64 {
+    4.0 * f64::from(datagram) / window.max(1) as f64
+}
+
 /// What one acknowledgement says to the congestion controller.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AckSample {
@@ -89,6 +94,8 @@ pub(super) trait Control {
     fn window(&self) -> u64;
     /// Whether the window still grows exponentially.
     fn in_slow_start(&self) -> bool;
+    /// By what part of itself that what is in flight may grow in a round trip, but for slow start.
+    fn growth(&self) -> f64;
     /// Bytes per second at which packets are to leave, if the controller knows better than what follows from the window (REC-7).
     fn pacing_rate(&self) -> Option<f64> {
         None

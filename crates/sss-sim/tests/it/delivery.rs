@@ -94,17 +94,17 @@ fn none_is_late_when_the_window_is_too_small() {
     }
 }
 
-// spec: STR-35
-#[test]
-fn beside_a_bulk_transfer_the_queue_is_allowed_for() {
-    for (rate, deadline, size) in [(5, 150, 16 * KIB), (20, 200, 16 * KIB), (20, 300, 128 * KIB)] {
-        for loss in [0.0, 0.001] {
+/// Datagrams beside a transfer that fills the queue: none is late, whether or not it can be in time.
+fn beside_bulk(congestion: Congestion, paths: &[(u64, u64, usize)], losses: &[f64]) {
+    for (rate, deadline, size) in paths {
+        for loss in losses {
             let setup = Setup {
+                congestion,
                 rate: rate * 1_000_000,
-                deadline: ms(deadline),
+                deadline: ms(*deadline),
                 bulk: true,
                 count: 100,
-                ..Setup::standard(1, loss, size)
+                ..Setup::standard(1, *loss, *size)
             };
             let report = run(&setup);
             assert_eq!(report.late, 0);
@@ -148,4 +148,33 @@ fn a_round_trip_that_became_short_is_noticed_though_nothing_else_is_sent() {
     assert_eq!(fates.first(), Some(&DatagramFate::Expired), "as far as was known");
     let late = &fates[fates.len() - 50..];
     assert!(late.iter().all(|f| *f == DatagramFate::Delivered), "{late:?}");
+}
+
+const BESIDE_BULK: [(u64, u64, usize); 3] = [(5, 150, 16 * KIB), (20, 200, 16 * KIB), (20, 300, 128 * KIB)];
+
+// spec: STR-35
+#[test]
+fn beside_a_bulk_transfer_the_queue_is_allowed_for() {
+    beside_bulk(Congestion::Cubic, &BESIDE_BULK, &[0.0, 0.001]);
+}
+
+// spec: STR-35, REC-11
+#[test]
+fn beside_a_bulk_transfer_probing_is_allowed_for() {
+    beside_bulk(Congestion::Bbr, &BESIDE_BULK, &[0.0, 0.001]);
+    beside_bulk(Congestion::Bbr, &[(20, 200, 128 * KIB)], &[0.0, 0.05]);
+}
+
+// spec: STR-35
+#[test]
+fn where_hardly_one_can_be_in_time_none_is_late() {
+    for seed in 1..3 {
+        let setup = Setup {
+            rate: 20_000_000,
+            deadline: ms(200),
+            bulk: true,
+            ..Setup::standard(seed, 0.0, 128 * KIB)
+        };
+        assert_eq!(run(&setup).late, 0);
+    }
 }

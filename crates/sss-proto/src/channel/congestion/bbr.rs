@@ -16,7 +16,7 @@ mod rate;
 
 use std::time::Duration;
 
-use super::{AckSample, Cause, Control, Departed, Signal, initial_window};
+use super::{AckSample, Cause, Control, Departed, Signal, careful_growth, initial_window};
 use crate::io::Instant;
 use filters::{Aggregation, MaxFilter, MinRtt};
 use loss::{LostInRound, UsualLoss};
@@ -304,6 +304,14 @@ impl Control for Bbr {
 
     fn in_slow_start(&self) -> bool {
         self.phase == Phase::Startup
+    }
+
+    fn growth(&self) -> f64 {
+        if self.phase == Phase::Up {
+            self.phase.pacing_gain() - 1.0
+        } else {
+            careful_growth(self.datagram, self.window)
+        }
     }
 
     fn pacing_rate(&self) -> Option<f64> {

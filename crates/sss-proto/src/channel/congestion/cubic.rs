@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{AckSample, Control, Signal, initial_window, minimum_window};
+use super::{AckSample, Control, Signal, careful_growth, initial_window, minimum_window};
 use crate::io::Instant;
 
 /// `C` of RFC 9438 section 5, in segments per second cubed.
@@ -181,6 +181,10 @@ impl Control for Cubic {
 
     fn in_slow_start(&self) -> bool {
         self.window < self.threshold
+    }
+
+    fn growth(&self) -> f64 {
+        careful_growth(self.datagram, self.window)
     }
 
     fn on_acked(&mut self, sample: &AckSample) {

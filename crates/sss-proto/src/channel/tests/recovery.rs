@@ -180,6 +180,27 @@ fn the_other_controller_paces_by_what_it_measures() {
     assert_eq!(a.channel.info().packets_lost, 0);
 }
 
+// spec: STR-35
+#[test]
+fn the_way_there_is_what_is_longer_than_half_the_shortest_round_trip_and_a_little_more() {
+    let (mut a, mut b) = warm_pair();
+    for n in 0..100 {
+        let now = at(10 + 20 * n);
+        let packet = a.data(now, 100);
+        b.take(now, &packet, a.address).unwrap();
+        let second = a.data(now, 100);
+        b.take(now, &second, a.address).unwrap();
+        let ack = b.control(now).unwrap();
+        a.take(now + Duration::from_millis(10), &ack, b.address).unwrap();
+    }
+    let rtt = &a.channel.recovery.rtt;
+    let growth = 4.0 * 1232.0 / a.channel.info().window as f64;
+    let measured = rtt.smoothed().max(rtt.latest());
+    let expected = measured + measured.mul_f64(growth.min(0.25)) + rtt.variation() - rtt.min().unwrap() / 2;
+    assert_eq!(a.channel.one_way(), expected);
+    assert!(expected < Duration::from_millis(15), "{expected:?}");
+}
+
 // spec: CHN-11, REC-13
 #[test]
 fn on_another_path_the_same_controller_begins_anew() {

@@ -245,6 +245,16 @@ fn the_path_is_used_with_hardly_a_queue() {
     assert!(loss < 0.001, "{loss}");
 }
 
+// spec: STR-35
+#[test]
+fn what_probing_adds_to_the_queue_is_told() {
+    let mut run = Run::new(1.0, 0.0);
+    run.until(Phase::Cruise);
+    assert!((run.bbr.growth() - 4.0 * f64::from(DATAGRAM) / run.bbr.window() as f64).abs() < 1e-9);
+    run.until(Phase::Up);
+    assert_eq!(run.bbr.growth(), 0.25);
+}
+
 // spec: REC-12
 #[test]
 fn loss_by_chance_is_no_congestion() {

@@ -238,6 +238,20 @@ fn a_rise_that_was_an_accident_does_not_end_slow_start() {
     assert_eq!(sender.cubic.window(), 2 * before);
 }
 
+// spec: STR-35
+#[test]
+fn what_a_round_trip_adds_to_the_queue_is_told() {
+    let mut sender = Sender::new();
+    assert!((sender.cubic.growth() - 0.4).abs() < 1e-9);
+    sender.cubic.window = 200_000;
+    sender.cubic.threshold = 200_000;
+    sender.round(100);
+    let before = sender.cubic.window();
+    sender.round(100);
+    let grown = (sender.cubic.window() - before) as f64 / before as f64;
+    assert!(sender.cubic.growth() >= grown, "{grown}");
+}
+
 // spec: REC-6
 #[test]
 fn persistent_congestion_starts_over() {
