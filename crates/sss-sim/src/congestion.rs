@@ -40,6 +40,8 @@ pub struct Setup {
     pub queue: usize,
     /// Probability of loss behind the bottleneck, towards the receiver.
     pub loss: f64,
+    /// Jitter in each direction.
+    pub jitter: Duration,
     /// Who sends.
     pub senders: Vec<Sender>,
     /// When the rate becomes another one.
@@ -62,6 +64,7 @@ impl Setup {
             rtt,
             queue: (rate as f64 / 8.0 * rtt.as_secs_f64() * products) as usize,
             loss: 0.0,
+            jitter: Duration::ZERO,
             senders: vec![Sender {
                 control,
                 start: Duration::ZERO,
@@ -181,6 +184,7 @@ fn bottleneck(setup: &Setup, rate: u64) -> LinkConfig {
     LinkConfig {
         rate: Some(rate),
         delay: setup.rtt / 2,
+        jitter: setup.jitter,
         loss: setup.loss,
         queue: setup.queue,
         blackouts: setup.blackouts.clone(),
@@ -192,7 +196,10 @@ fn build(setup: &Setup) -> World {
     let mut world = World::new(setup.seed, false);
     let _ = world.add_host(Config::default());
     let there = bottleneck(setup, setup.rate);
-    let back = LinkConfig::with_delay(setup.rtt - setup.rtt / 2);
+    let back = LinkConfig {
+        jitter: setup.jitter,
+        ..LinkConfig::with_delay(setup.rtt - setup.rtt / 2)
+    };
     for sender in &setup.senders {
         let host = world.add_host(Config {
             congestion: sender.control,

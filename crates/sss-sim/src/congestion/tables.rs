@@ -27,7 +27,7 @@ fn percent(part: f64, whole: f64) -> f64 {
 /// # Errors
 /// If one of the worlds fails.
 pub fn all(seed: u64) -> Result<String, String> {
-    let tables = [single, sharing, blackout, steps];
+    let tables = [single, jitter, sharing, blackout, steps];
     tables
         .iter()
         .map(|table| table(seed))
@@ -69,6 +69,28 @@ fn single(seed: u64) -> Result<String, String> {
                 report.flows.iter().map(|f| f.lost).sum::<f64>() * 100.0,
                 ms(report.wait.0),
                 ms(report.wait.1),
+            );
+        }
+    }
+    Ok(out)
+}
+
+/// One sender whose packets are lost by chance, and take longer by chance.
+fn jitter(seed: u64) -> Result<String, String> {
+    let mut out = String::from("| jitter each way | control | goodput | of the rate |\n|---|---|---|---|\n");
+    for millis in [0, 2, 5, 10, 20] {
+        for control in Congestion::ALL {
+            let setup = Setup {
+                seed,
+                loss: 0.05,
+                jitter: Duration::from_millis(millis),
+                ..Setup::single(control, 20 * MBIT, 1.0)
+            };
+            let total = run(&setup)?.total();
+            let (rate, share) = (total / 1e6, percent(total, setup.rate as f64));
+            let _ = writeln!(
+                out,
+                "| 0 to {millis} ms | {control} | {rate:.1} Mbit/s | {share:.1} % |"
             );
         }
     }

@@ -19,7 +19,7 @@ use std::time::Duration;
 use super::{AckSample, Cause, Control, Departed, Signal, careful_growth, initial_window};
 use crate::io::Instant;
 use filters::{Aggregation, MaxFilter, MinRtt};
-use loss::{LostInRound, UsualLoss};
+use loss::{LostInRound, UsualDelay, UsualLoss};
 use phase::{Cycle, FullPipe, Phase};
 use rate::{DeliveryRate, RateSample};
 
@@ -133,6 +133,7 @@ impl Round {
 #[derive(Debug, Default)]
 struct LossView {
     usual: UsualLoss,
+    delay: UsualDelay,
     round: LostInRound,
     /// Packets sent at or before this moment belong to congestion that was reacted to.
     reacted: Option<Instant>,
@@ -218,6 +219,11 @@ impl Bbr {
     fn update_path(&mut self, ack: &AckSample, sample: Option<&RateSample>) {
         if let Some(rtt) = ack.latest {
             self.path.min_rtt.update(ack.now, rtt);
+            if self.phase == Phase::Cruise {
+                self.loss
+                    .delay
+                    .note(rtt, self.round.previous.rtt, self.path.min_rtt.get());
+            }
         }
         if let Some(sample) = sample
             && let Some(rate) = sample.rate
@@ -264,9 +270,11 @@ impl Bbr {
     fn follow_queue(&mut self) {
         let rate = self.round.rate();
         let shortest = self.round.previous.rtt;
-        let is_queued = shortest.is_some_and(|rtt| loss::is_queue(rtt, self.path.min_rtt.get()));
+        let is_queued = shortest.is_some_and(|rtt| loss::is_queue(rtt, self.path.min_rtt.get(), Duration::ZERO));
         let gain = self.phase.pacing_gain();
-        if is_queued && rate < ARRIVING * gain * self.bandwidth() {
+        // What is lost anyway waits nowhere.
+        let arriving = ARRIVING * (1.0 - self.loss.usual.share().unwrap_or_default());
+        if is_queued && rate < arriving * gain * self.bandwidth() {
             let least = BETA * self.cycle.probed_bandwidth();
             self.path.bandwidth.limit(least.max(rate / gain));
         }
@@ -350,7 +358,7 @@ impl Control for Bbr {
         let in_flight = self.rate.in_flight_at(signal.seq).unwrap_or(self.window);
         let is_new = self.loss.reacted.is_none_or(|reacted| signal.sent > reacted);
         if let Cause::Loss(packets) = signal.cause {
-            let in_queue = loss::is_queue(signal.rtt, self.path.min_rtt.get());
+            let in_queue = loss::is_queue(signal.rtt, self.path.min_rtt.get(), self.loss.delay.get());
             if !in_queue {
                 self.loss.usual.note(signal.sent, packets as f64, true);
             }

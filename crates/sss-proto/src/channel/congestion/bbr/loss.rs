@@ -18,6 +18,11 @@ const LEAST_AT_START: u64 = 6;
 const DEVIATIONS: f64 = 3.0;
 /// A queue stands if a round trip is longer than the smallest one by this part of it, and what clocks are good for.
 const QUEUE_PART: u32 = 8;
+/// There is no queue if the shortest of a round trip's measurements is longer than the smallest by no more than this part of it.
+const NO_QUEUE_PART: u32 = 32;
+/// Measurements of which the usual delay is the mean, about, and how many mean deviations are usual.
+const DELAY_MEMORY: u32 = 64;
+const DELAY_DEVIATIONS: u32 = 2;
 /// Packets of which the usual loss is the mean, about; and how many it takes to know it.
 const MEMORY: f64 = 1024.0;
 const ENOUGH: f64 = 128.0;
@@ -93,9 +98,36 @@ impl LostInRound {
     }
 }
 
-/// Whether a round trip that long shows that a queue stands.
-pub(super) fn is_queue(rtt: Duration, min: Option<Duration>) -> bool {
-    min.is_some_and(|min| rtt > min + min / QUEUE_PART + GRANULARITY)
+/// Whether a round trip that long shows that a queue stands, where `usual` is not one.
+pub(super) fn is_queue(rtt: Duration, min: Option<Duration>, usual: Duration) -> bool {
+    min.is_some_and(|min| rtt > min + min / QUEUE_PART + GRANULARITY + usual.min(min / QUEUE_PART))
+}
+
+/// By how much round trips are longer than the smallest one although no queue stands: jitter, and acknowledgements held back.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct UsualDelay {
+    mean: Duration,
+    deviation: Duration,
+}
+
+impl UsualDelay {
+    /// Takes in a round trip of a time without pushing, if the shortest one of the round trip before shows that there was no queue.
+    pub(super) fn note(&mut self, rtt: Duration, shortest: Option<Duration>, min: Option<Duration>) {
+        let Some((shortest, min)) = shortest.zip(min) else {
+            return;
+        };
+        if shortest <= min + min / NO_QUEUE_PART + GRANULARITY {
+            let excess = rtt.saturating_sub(min);
+            let deviation = excess.abs_diff(self.mean);
+            self.mean = (self.mean * (DELAY_MEMORY - 1) + excess) / DELAY_MEMORY;
+            self.deviation = (self.deviation * (DELAY_MEMORY - 1) + deviation) / DELAY_MEMORY;
+        }
+    }
+
+    /// A delay that is not unusual.
+    pub(super) fn get(&self) -> Duration {
+        self.mean + self.deviation * DELAY_DEVIATIONS
+    }
 }
 
 #[cfg(test)]
@@ -128,10 +160,32 @@ mod tests {
     // spec: REC-12
     #[test]
     fn a_queue_stands_if_round_trips_are_longer_by_an_eighth() {
-        assert!(!is_queue(ms(500), None));
-        assert!(!is_queue(ms(57), Some(ms(50))));
-        assert!(is_queue(ms(58), Some(ms(50))));
-        assert!(!is_queue(Duration::from_micros(1100), Some(Duration::from_micros(100))));
+        let none = Duration::ZERO;
+        assert!(!is_queue(ms(500), None, none));
+        assert!(!is_queue(ms(57), Some(ms(50)), none));
+        assert!(is_queue(ms(58), Some(ms(50)), none));
+        assert!(!is_queue(ms(58), Some(ms(50)), ms(5)));
+        assert!(!is_queue(
+            Duration::from_micros(1100),
+            Some(Duration::from_micros(100)),
+            none
+        ));
+    }
+
+    // spec: REC-12
+    #[test]
+    fn jitter_is_learned_while_no_queue_stands() {
+        let mut usual = UsualDelay::default();
+        for n in 0..1000 {
+            usual.note(ms(50 + n % 11), Some(ms(51)), Some(ms(50)));
+        }
+        assert!((ms(8)..ms(14)).contains(&usual.get()), "{:?}", usual.get());
+        let before = usual.get();
+        for _ in 0..1000 {
+            usual.note(ms(90), Some(ms(60)), Some(ms(50)));
+            usual.note(ms(90), None, Some(ms(50)));
+        }
+        assert_eq!(usual.get(), before, "that was a queue");
     }
 
     // spec: REC-12
