@@ -176,6 +176,8 @@ struct Waiting {
     events: VecDeque<StreamEvent>,
     /// Streams that the application holds.
     held: usize,
+    /// Streams that say what happens to their children.
+    modes: usize,
     /// Streams that the host answered itself, not all of which are retired.
     answers: Vec<StreamKey>,
 }
@@ -189,7 +191,7 @@ impl Streams {
         root.send.limit = MIN_ROOT_CREDIT;
         let window = windows.root();
         root.recv.limit = window.window;
-        root.account_mut().tuning = Some(window);
+        root.account_mut().set_tuning(window);
         let mut table = Table::default();
         table.insert(root);
         let datagrams = Datagrams::new(&config.window, config.seed);

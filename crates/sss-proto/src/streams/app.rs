@@ -430,16 +430,23 @@ impl Streams {
 
     /// Discards what arrived and what will arrive, and sends STOP, unless everything was read or the peer has reset the direction.
     pub(super) fn stop_at(&mut self, index: u32, ending: Ending) {
-        let node = &mut self.table[index];
-        // STR-49
-        if node.recv.unread() == 0
-            && let Some(state) = node.status.recv.after(RecvInput::ReadToEnd)
-        {
-            node.status.recv = state;
-            self.answer_watch(index);
-        } else {
+        if !self.end_if_read(index) {
             self.stop_unread(index, ending);
         }
+    }
+
+    /// Ends a direction of which everything was read, but for being told so (STR-49). Returns whether it is one.
+    fn end_if_read(&mut self, index: u32) -> bool {
+        let node = &mut self.table[index];
+        if node.recv.unread() > 0 {
+            return false;
+        }
+        let Some(state) = node.status.recv.after(RecvInput::ReadToEnd) else {
+            return false;
+        };
+        node.status.recv = state;
+        self.answer_watch(index);
+        true
     }
 
     /// As [`Self::stop_at`] of a direction of which nobody has read anything.
@@ -486,10 +493,13 @@ impl Streams {
         self.table[index].clear(Flags::HELD.with(Flags::WANTS));
         self.give_up_watch(index);
         self.app.held -= 1;
+        // DROPPED and UNREAD are what is said of streams that nobody holds: nothing has to be kept for that.
         if self.table[index].status.send == SendState::Open {
-            self.abort(index, Ending::new(Code::DROPPED, ""));
+            self.end_sending(index);
         }
-        self.stop_at(index, Ending::new(Code::UNREAD, ""));
+        if !self.end_if_read(index) && self.end_receiving(index) {
+            self.table[index].set(Flags::CUT_OFF);
+        }
         self.discard_arrived(index);
         self.refuse_backlog(index);
         self.retire(index);

@@ -3,32 +3,61 @@
 //! A stream is named by who opened it and its ordinal among the streams that were opened by the same host. LSIDs
 //! follow from that and from the host's role on the channel (STR-2), so that streams that were announced on a channel
 //! which came to nothing keep their ordinals on the next.
+//!
+//! The map holds slots alone: the names are in the streams' nodes.
+
+use std::hash::BuildHasher as _;
 
 use foldhash::fast::FixedState;
-use hashbrown::HashMap;
+use hashbrown::HashTable;
 
-use super::node::Opener;
+use super::node::{Node, Opener};
 use super::opened::Opened;
+use super::table::Table;
 use crate::channel::Role;
 use crate::error::ProtocolError;
+
+/// The map gives memory back when it has room for this many times what it holds ..
+const SPARSE: usize = 8;
+/// .. and for more than this.
+const KEPT: usize = 4096;
+
+/// Streams that are neighbours in the map.
+const BLOCK: u64 = 16;
 
 /// The streams of a peer by LSID.
 #[derive(Debug)]
 pub(super) struct Attachment {
     role: Option<Role>,
-    slots: HashMap<Name, u32, FixedState>,
+    slots: HashTable<u32>,
+    hasher: FixedState,
     /// The ordinal of the next stream to be announced by this host.
     next: u64,
     opened: Opened,
 }
 
-/// Opener and ordinal in one number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Name(u64);
+/// Who opened a stream, and as the how manieth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Name {
+    opener: Opener,
+    ordinal: u64,
+}
 
 impl Name {
     fn new(opener: Opener, ordinal: u64) -> Self {
-        Self(ordinal << 1 | u64::from(opener == Opener::Peer))
+        Self { opener, ordinal }
+    }
+
+    fn of(node: &Node) -> Self {
+        Self::new(node.place.opener, node.ordinal)
+    }
+
+    /// Streams that were opened one after another are neighbours in the map: what is new is in the processor's cache, however many
+    /// old streams there are. The upper bits, which the map compares first, tell neighbours apart.
+    fn hash(self, hasher: &FixedState) -> u64 {
+        let (block, within) = (self.ordinal / BLOCK, self.ordinal % BLOCK);
+        let hash = hasher.hash_one(block << 1 | u64::from(self.opener == Opener::Peer));
+        (hash - hash % BLOCK + within) ^ within.rotate_right(7)
     }
 }
 
@@ -47,7 +76,8 @@ impl Attachment {
     pub(super) fn new(seed: u64) -> Self {
         Self {
             role: None,
-            slots: HashMap::with_hasher(FixedState::with_seed(seed)),
+            slots: HashTable::new(),
+            hasher: FixedState::with_seed(seed),
             next: 0,
             opened: Opened::default(),
         }
@@ -75,9 +105,12 @@ impl Attachment {
         (opener, (lsid.max(1) - 1) / 2)
     }
 
-    pub(super) fn find(&self, lsid: u64) -> Found {
+    /// What an LSID names among the streams of `table`.
+    pub(super) fn find(&self, table: &Table, lsid: u64) -> Found {
         let (opener, ordinal) = self.name(lsid);
-        if let Some(slot) = self.slots.get(&Name::new(opener, ordinal)) {
+        let name = Name::new(opener, ordinal);
+        let is_named = |slot: &u32| table.get(*slot).is_some_and(|node| Name::of(node) == name);
+        if let Some(slot) = self.slots.find(name.hash(&self.hasher), is_named) {
             return Found::Live(*slot);
         }
         let was_opened = match opener {
@@ -92,9 +125,9 @@ impl Attachment {
         self.next
     }
 
-    /// This host announces the stream in a slot; its ordinal is [`Self::next`].
-    pub(super) fn announce(&mut self, slot: u32) {
-        self.slots.insert(Name::new(Opener::Own, self.next), slot);
+    /// This host announces the stream in a slot, whose ordinal is [`Self::next`].
+    pub(super) fn announce(&mut self, table: &Table, slot: u32) {
+        self.attach(table, slot);
         self.next += 1;
     }
 
@@ -103,13 +136,23 @@ impl Attachment {
         self.opened.insert(ordinal)
     }
 
-    /// A stream that the peer opened is kept in a slot.
-    pub(super) fn attach(&mut self, ordinal: u64, slot: u32) {
-        self.slots.insert(Name::new(Opener::Peer, ordinal), slot);
+    /// The stream in a slot has a name from now on.
+    pub(super) fn attach(&mut self, table: &Table, slot: u32) {
+        let hasher = &self.hasher;
+        let hash = |slot: &u32| table.get(*slot).map_or(0, |node| Name::of(node).hash(hasher));
+        self.slots.insert_unique(hash(&slot), slot, hash);
     }
 
-    pub(super) fn detach(&mut self, opener: Opener, ordinal: u64) {
-        self.slots.remove(&Name::new(opener, ordinal));
+    /// A stream that was just taken out of its slot has no name any more.
+    pub(super) fn detach(&mut self, table: &Table, slot: u32, node: &Node) {
+        let hasher = &self.hasher;
+        if let Ok(entry) = self.slots.find_entry(Name::of(node).hash(hasher), |s| *s == slot) {
+            entry.remove();
+        }
+        if self.slots.capacity() > KEPT.max(SPARSE * self.slots.len()) {
+            let hash = |slot: &u32| table.get(*slot).map_or(0, |node| Name::of(node).hash(hasher));
+            self.slots.shrink_to(2 * self.slots.len(), hash);
+        }
     }
 }
 
@@ -146,14 +189,50 @@ mod tests {
 
     #[test]
     fn retired_and_unknown_are_told_apart() {
-        let mut a = Attachment::new(1);
+        let (mut a, mut table) = (Attachment::new(1), Table::default());
         a.set_role(Role::Responder);
-        a.announce(7);
-        assert_eq!(a.find(2), Found::Live(7));
-        a.detach(Opener::Own, 0);
-        assert_eq!(a.find(2), Found::Retired);
-        assert_eq!(a.find(4), Found::Never);
+        let slot = insert(&mut table, Opener::Own, a.next());
+        a.announce(&table, slot);
+        assert_eq!(a.find(&table, 2), Found::Live(slot));
+        let node = table.remove(slot).unwrap();
+        a.detach(&table, slot, &node);
+        assert_eq!(a.find(&table, 2), Found::Retired);
+        assert_eq!(a.find(&table, 4), Found::Never);
         a.note_opened(2).unwrap();
-        assert_eq!((a.find(5), a.find(3)), (Found::Retired, Found::Never));
+        assert_eq!((a.find(&table, 5), a.find(&table, 3)), (Found::Retired, Found::Never));
+    }
+
+    fn insert(table: &mut Table, opener: Opener, ordinal: u64) -> u32 {
+        let mut node = Node::new(0, 1, opener, None);
+        node.ordinal = ordinal;
+        table.insert(node).index
+    }
+
+    #[test]
+    fn every_stream_is_found_and_memory_is_given_back() {
+        let (mut a, mut table) = (Attachment::new(3), Table::default());
+        a.set_role(Role::Initiator);
+        let slots: Vec<u32> = (0..100_000)
+            .map(|n| {
+                let opener = if n % 3 == 0 { Opener::Peer } else { Opener::Own };
+                let slot = insert(&mut table, opener, n);
+                a.attach(&table, slot);
+                slot
+            })
+            .collect();
+        let check = |a: &Attachment, table: &Table, slot: u32| {
+            let node = &table[slot];
+            let lsid = a.lsid(node.place.opener, node.ordinal);
+            assert_eq!(a.find(table, lsid), Found::Live(slot));
+        };
+        slots.iter().for_each(|slot| check(&a, &table, *slot));
+        assert!(a.memory() <= 100_000 * 10 + 64, "{}", a.memory());
+        let (gone, kept): (Vec<u32>, Vec<u32>) = slots.into_iter().partition(|slot| slot % 1000 != 7);
+        for slot in gone {
+            let node = table.remove(slot).unwrap();
+            a.detach(&table, slot, &node);
+        }
+        kept.iter().for_each(|slot| check(&a, &table, *slot));
+        assert!(a.memory() < 100_000, "{}", a.memory());
     }
 }

@@ -49,9 +49,9 @@ impl Streams {
         };
         let extra = |at: u32| self.table[at].tuning().map_or(0, |t| t.extra());
         let spent = bytes.map_or(0, |_| self.table.subtree(index).map(extra).sum());
-        let account = self.table[index].account_mut();
-        let before = account.budget.is_some();
-        account.budget = bytes.map(|limit| Budget { limit, spent });
+        let rare = self.table[index].rare_mut();
+        let before = rare.budget.is_some();
+        rare.budget = bytes.map(|limit| Budget { limit, spent });
         self.windows.budgets = self.windows.budgets + usize::from(bytes.is_some()) - usize::from(before);
     }
 
@@ -60,7 +60,7 @@ impl Streams {
         let mut left = Left::UNLIMITED;
         let mut at = index;
         while self.windows.budgets > 0 && at != NONE {
-            if let Some(budget) = self.table[at].account.as_ref().and_then(|a| a.budget) {
+            if let Some(budget) = self.table[at].budget() {
                 left = left.within(budget.limit, budget.spent);
             }
             at = self.table[at].place.parent;
@@ -74,7 +74,7 @@ impl Streams {
         while self.windows.budgets > 0 && at != NONE {
             let node = &mut self.table[at];
             at = node.place.parent;
-            if let Some(budget) = node.account.as_mut().and_then(|a| a.budget.as_mut()) {
+            if let Some(budget) = node.rare.as_mut().and_then(|r| r.budget.as_mut()) {
                 budget.spent = (budget.spent + after).saturating_sub(before);
             }
         }

@@ -7,7 +7,6 @@ use sss_wire::Code;
 use sss_wire::constants::{OPEN_COST, STREAM_BORROW};
 
 use super::Streams;
-use super::budget::Budget;
 use super::node::{Flags, NONE, Node, Opener, ROOT};
 use super::table::Table;
 use super::windows::{Gauge, Tuning};
@@ -16,7 +15,7 @@ use crate::error::ProtocolError;
 /// What a limit has left at least when a stream is retired (STR-21).
 pub(super) const LAST_CREDIT: u64 = 4096;
 
-/// What a stream's credit has to do with others. A stream without children whose window is that of a new stream has none.
+/// What a stream's credit has to do with others. A stream that never had children, and whose window is that of a new stream, has none.
 #[derive(Debug, Default)]
 pub(super) struct Account {
     /// What its children are charged here of what this host sends.
@@ -25,15 +24,22 @@ pub(super) struct Account {
     received_below: u64,
     /// What of that was consumed.
     consumed_below: u64,
+    /// Children that are not retired.
+    pub(super) children: u32,
     /// The window, once it is not that of a new stream.
-    pub(super) tuning: Option<Tuning>,
-    /// Limits the windows of the stream and those below.
-    pub(super) budget: Option<Budget>,
+    tuning: Option<Box<Tuning>>,
 }
 
 impl Account {
     pub(super) fn set_sent_below(&mut self, bytes: u64) {
         self.sent_below = bytes;
+    }
+
+    pub(super) fn set_tuning(&mut self, tuning: Tuning) {
+        match &mut self.tuning {
+            Some(present) => **present = tuning,
+            none => *none = Some(Box::new(tuning)),
+        }
     }
 }
 
@@ -75,7 +81,12 @@ impl Node {
     }
 
     pub(super) fn tuning(&self) -> Option<&Tuning> {
-        self.account.as_ref().and_then(|a| a.tuning.as_ref())
+        self.account.as_ref().and_then(|a| a.tuning.as_deref())
+    }
+
+    /// Children that are not retired.
+    pub(super) fn children(&self) -> u32 {
+        self.account.as_ref().map_or(0, |a| a.children)
     }
 }
 
@@ -92,7 +103,7 @@ fn borrowed(charge: u64) -> u64 {
 }
 
 /// What the parent bears of the last `amount` of a charge.
-fn borrowed_of(charge: u64, amount: u64) -> u64 {
+pub(super) fn borrowed_of(charge: u64, amount: u64) -> u64 {
     borrowed(charge) - borrowed(charge.saturating_sub(amount))
 }
 
@@ -273,7 +284,7 @@ impl Streams {
             return;
         }
         // A direction whose end is known needs credit only for children: without any, the last of it (STR-21).
-        let is_ending = node.status.recv.has_size() && node.place.children == 0;
+        let is_ending = node.status.recv.has_size() && node.children() == 0;
         if is_ending && node.recv_room() >= LAST_CREDIT {
             return;
         }
@@ -303,7 +314,7 @@ impl Streams {
         if let Some((limit, tuning)) = self.windows.grant(node.gauge(), node.tuning(), left) {
             let node = &mut self.table[index];
             node.recv.limit = limit;
-            node.account_mut().tuning = Some(tuning);
+            node.account_mut().set_tuning(tuning);
             self.note_window(index, before, tuning.extra());
         }
         self.table[index].recv.limit

@@ -250,6 +250,7 @@ impl Streams {
                 let waiter = is_on.then(|| node.rare.as_mut()?.waiters.pop()).flatten();
                 if waiter.is_none() {
                     node.clear(Flags::RESUMING);
+                    node.give_back_rare();
                 }
                 waiter
             });
@@ -493,7 +494,7 @@ impl Streams {
         node.set(Flags::ANNOUNCED);
         node.ordinal = self.attachment.next();
         let parent = node.place.parent;
-        self.attachment.announce(index);
+        self.attachment.announce(&self.table, index);
         self.table.charge_send_below(parent, OPEN_COST);
         if self.table[index].has(Flags::DATAGRAM) {
             self.on_datagram_announced(index);

@@ -27,7 +27,7 @@ impl Table {
     pub(super) fn adopt(&mut self, child: u32) {
         let parent = self[child].place.parent;
         let next = std::mem::replace(&mut self[parent].place.kin.first_child, child);
-        self[parent].place.children += 1;
+        self[parent].account_mut().children += 1;
         self[child].place.kin.next = next;
         if next != NONE {
             self[next].place.kin.previous = child;
@@ -38,7 +38,7 @@ impl Table {
     pub(super) fn disown(&mut self, child: u32) {
         let parent = self[child].place.parent;
         let Kin { next, previous, .. } = self[child].place.kin;
-        self[parent].place.children -= 1;
+        self[parent].account_mut().children -= 1;
         match previous {
             NONE => self[parent].place.kin.first_child = next,
             previous => self[previous].place.kin.next = next,
@@ -103,7 +103,7 @@ mod tests {
                     table.adopt(child);
                     parents.insert(child, parent);
                 } else if let Some(at) = any(&mut rng)
-                    && table[at].place.children == 0
+                    && table[at].children() == 0
                 {
                     table.disown(at);
                     table.remove(at);

@@ -63,7 +63,7 @@ impl StreamInfo {
             names: node.names.as_ref().map(|n| (text(&n.service), text(&n.protocol))),
             depth: node.place.depth,
             is_opened_by_peer: node.place.opener == Opener::Peer,
-            children: node.place.children,
+            children: node.children(),
             priority: node.place.level,
             sending: node.status.send,
             sent: node.send.sent,

@@ -8,7 +8,9 @@ use sss_wire::Code;
 use sss_wire::constants::{MAX_DEPTH, OPEN_COST};
 
 use super::Streams;
+use super::credit::borrowed_of;
 use super::node::{Flags, ROOT};
+use super::table::Table;
 use crate::ids::StreamKey;
 
 /// What happens to substreams that the peer opens of a stream until the application accepts them.
@@ -33,7 +35,9 @@ impl Streams {
         let Some(index) = self.held(key) else {
             return;
         };
-        self.table[index].rare_mut().listen.mode = mode;
+        let before = std::mem::replace(&mut self.table[index].rare_mut().listen.mode, mode);
+        self.app.modes += usize::from(mode != ListenMode::Inherit);
+        self.app.modes -= usize::from(before != ListenMode::Inherit);
         if self.listen_mode(index) == ListenMode::Reject {
             self.refuse_backlog(index);
         }
@@ -41,7 +45,7 @@ impl Streams {
 
     /// The mode in force for children of a stream.
     fn listen_mode(&self, index: u32) -> ListenMode {
-        let mut at = index;
+        let mut at = if self.app.modes > 0 { index } else { ROOT };
         while at != ROOT {
             match self.table[at].rare.as_ref().map(|r| r.listen.mode) {
                 Some(ListenMode::Inherit) | None => at = self.table[at].place.parent,
@@ -105,27 +109,38 @@ impl Streams {
 
     /// Bytes have come for an unaccepted stream; if that is too much for a limit above it, it is refused.
     pub(super) fn add_burden(&mut self, index: u32, bytes: u64) {
-        let mut at = index;
-        let mut is_too_much = false;
-        let mut burdens = self.table[index].has(Flags::UNACCEPTED);
-        if !burdens {
+        if !self.table[index].has(Flags::UNACCEPTED) {
             return;
         }
-        while at != ROOT {
-            at = self.table[at].place.parent;
-            let listen = &mut self.table[at].rare_mut().listen;
-            listen.waiting += bytes;
-            if burdens {
+        if self.table[index].place.waits_at == 0 {
+            self.table[index].place.waits_at = self.levels_charged(index);
+        }
+        let mut is_too_much = false;
+        let mut climb = Climb::from(&self.table, index);
+        while let Some(above) = climb.next(&self.table) {
+            let listen = &mut self.table[above.at].rare_mut().listen;
+            listen.waiting += if above.is_charged { bytes } else { 0 };
+            if above.is_burdened {
                 listen.burden += bytes;
                 let burden = listen.burden;
-                is_too_much |= matches!(self.listen_mode(at), ListenMode::Limit(limit) if burden > limit);
-                burdens = self.table[at].has(Flags::UNACCEPTED);
+                is_too_much |= matches!(self.listen_mode(above.at), ListenMode::Limit(limit) if burden > limit);
             }
         }
         if is_too_much {
             let key = self.table.key(index);
             self.refuse(key, Code::BACKLOG);
         }
+    }
+
+    /// How many streams above one that was just opened were charged for that.
+    fn levels_charged(&self, index: u32) -> u8 {
+        let (mut at, mut amount, mut levels) = (index, OPEN_COST, 0);
+        while amount > 0 && at != ROOT {
+            at = self.table[at].place.parent;
+            amount = borrowed_of(self.table[at].gauge().charge, amount);
+            levels += 1;
+        }
+        levels
     }
 
     /// Bytes of an unaccepted stream were discarded.
@@ -137,18 +152,17 @@ impl Streams {
 
     /// Takes so much from the burden and from what waits above an unaccepted stream.
     fn lift(&mut self, index: u32, burden: u64, waiting: u64) {
-        let mut at = index;
-        let mut burdens = true;
-        while at != ROOT {
-            at = self.table[at].place.parent;
-            let Some(rare) = self.table[at].rare.as_mut() else {
+        let mut climb = Climb::from(&self.table, index);
+        while let Some(above) = climb.next(&self.table) {
+            let Some(rare) = self.table[above.at].rare.as_mut() else {
                 return;
             };
-            rare.listen.waiting = rare.listen.waiting.saturating_sub(waiting);
-            if burdens {
-                rare.listen.burden = rare.listen.burden.saturating_sub(burden);
-                burdens = self.table[at].has(Flags::UNACCEPTED);
-            }
+            let listen = &mut rare.listen;
+            listen.waiting = listen
+                .waiting
+                .saturating_sub(if above.is_charged { waiting } else { 0 });
+            listen.burden = listen.burden.saturating_sub(if above.is_burdened { burden } else { 0 });
+            self.table[above.at].give_back_rare();
         }
     }
 
@@ -158,8 +172,57 @@ impl Streams {
             return false;
         }
         self.lift(index, self.burden(index), self.own_burden(index));
-        self.table[index].clear(Flags::UNACCEPTED);
+        let node = &mut self.table[index];
+        node.clear(Flags::UNACCEPTED);
+        node.place.waits_at = 0;
         true
+    }
+}
+
+/// A stream above an unaccepted one.
+struct Above {
+    at: u32,
+    /// Whether its charge includes the opening of the unaccepted one.
+    is_charged: bool,
+    /// Whether the burden counts there.
+    is_burdened: bool,
+}
+
+/// Goes up from an unaccepted stream as far as what it holds matters. A charge goes no further up than STREAM_BORROW allows, and the
+/// burden not beyond the first stream that is not unaccepted itself; so below streams that have been used for long, only the
+/// parent is met.
+struct Climb {
+    at: u32,
+    /// How many streams more are charged.
+    charged: u8,
+    burdens: bool,
+}
+
+impl Climb {
+    fn from(table: &Table, index: u32) -> Self {
+        Self {
+            at: index,
+            charged: table[index].place.waits_at,
+            burdens: true,
+        }
+    }
+
+    fn next(&mut self, table: &Table) -> Option<Above> {
+        if self.at == ROOT {
+            return None;
+        }
+        let is_charged = self.charged > 0;
+        self.burdens = self.burdens && table[self.at].has(Flags::UNACCEPTED);
+        if !is_charged && !self.burdens {
+            return None;
+        }
+        self.at = table[self.at].place.parent;
+        self.charged = self.charged.saturating_sub(1);
+        Some(Above {
+            at: self.at,
+            is_charged,
+            is_burdened: self.burdens,
+        })
     }
 }
 
@@ -169,13 +232,23 @@ pub(super) struct Listen {
     mode: ListenMode,
     /// The sum of what the unaccepted children burden the stream with, in bytes.
     burden: u64,
-    /// The opening costs and unread bytes of all unaccepted streams below.
+    /// The opening costs and unread bytes of all unaccepted streams below whose opening was charged here.
     waiting: u64,
 }
 
 impl Listen {
     pub(super) fn waiting(&self) -> u64 {
         self.waiting
+    }
+
+    /// Whether it says what happens to children.
+    pub(super) fn has_mode(&self) -> bool {
+        self.mode != ListenMode::Inherit
+    }
+
+    /// Whether nothing of it differs from what a stream begins with.
+    pub(super) fn is_unused(&self) -> bool {
+        !self.has_mode() && (self.burden, self.waiting) == (0, 0)
     }
 }
 
@@ -188,9 +261,10 @@ impl Streams {
             let Some(node) = self.table.get(index).filter(|n| n.has(Flags::UNACCEPTED)) else {
                 continue;
             };
+            assert!(node.place.waits_at > 0, "{what}: slot {index} burdens nobody");
             expected.entry(node.place.parent).or_default().0 += self.burden(index);
             let mut at = index;
-            while at != ROOT {
+            for _ in 0..node.place.waits_at {
                 at = self.table[at].place.parent;
                 expected.entry(at).or_default().1 += self.own_burden(index);
             }

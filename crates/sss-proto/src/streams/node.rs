@@ -5,6 +5,7 @@ use std::sync::Arc;
 use sss_wire::Code;
 use sss_wire::constants::STREAM_BORROW;
 
+use super::budget::Budget;
 use super::credit::Account;
 use super::datagrams::Mailbox;
 use super::delivery::Lost;
@@ -24,6 +25,9 @@ use crate::refusal::Refusal;
 pub(super) const ROOT: u32 = 0;
 /// No slot.
 pub(super) const NONE: u32 = u32::MAX;
+
+/// A stream with more children than this keeps what few streams have.
+const MANY_CHILDREN: u32 = 32;
 
 /// A stream of the tree.
 #[derive(Debug)]
@@ -51,8 +55,6 @@ pub(super) enum Opener {
 #[derive(Debug)]
 pub(super) struct Place {
     pub(super) parent: u32,
-    /// Children that are not retired.
-    pub(super) children: u32,
     pub(super) kin: Kin,
     /// Set by the table.
     pub(super) generation: u32,
@@ -60,14 +62,29 @@ pub(super) struct Place {
     pub(super) opener: Opener,
     /// The level at which its subtree competes with its siblings.
     pub(super) level: i8,
+    /// While it is unaccepted: how many streams above it count what it holds as waiting.
+    pub(super) waits_at: u8,
 }
 
 /// The states of both directions, and everything that is yes or no.
 #[derive(Debug)]
 pub(super) struct Status {
-    pub(super) flags: Flags,
+    /// The flags, of which there are 48 at most, in what the states leave of eight bytes.
+    low: u32,
+    high: u16,
     pub(super) send: SendState,
     pub(super) recv: RecvState,
+}
+
+impl Status {
+    fn flags(&self) -> Flags {
+        Flags(u64::from(self.high) << 32 | u64::from(self.low))
+    }
+
+    fn set_flags(&mut self, Flags(bits): Flags) {
+        self.low = bits as u32;
+        self.high = (bits >> 32) as u16;
+    }
 }
 
 /// What the scheduler knows of a stream.
@@ -178,10 +195,9 @@ pub(super) struct Rare {
     pub(super) watching: Watching,
     /// Why it was reset with all that is below it, if it is the uppermost stream of that.
     pub(super) tree: Option<TreeReset>,
-    /// What was asked of the peer last with PRIORITY.
-    pub(super) asked: Option<Asked>,
-    /// The highest serial of PRIORITY from the peer.
-    pub(super) answered: Option<u64>,
+    pub(super) requests: Requests,
+    /// Limits the windows of the stream and those below.
+    pub(super) budget: Option<Budget>,
     /// Datagrams that wait here, or wait to be sent.
     mailbox: Option<Box<Mailbox>>,
 }
@@ -190,6 +206,24 @@ impl Rare {
     pub(super) fn mailbox_mut(&mut self) -> &mut Mailbox {
         self.mailbox.get_or_insert_default()
     }
+
+    /// Whether nothing of it differs from what a stream begins with.
+    fn is_unused(&self) -> bool {
+        let queues = self.backlog.is_empty() && self.waiters.is_empty() && self.listen.is_unused();
+        let ends = self.aborted.is_none() && self.reset.is_none() && self.stopped.is_none() && self.tree.is_none();
+        let levels = self.requests.asked.is_none() && self.requests.answered.is_none();
+        let deliveries = self.lost.is_none() && matches!(self.watching, Watching::Not) && self.mailbox.is_none();
+        queues && ends && levels && deliveries && self.budget.is_none()
+    }
+}
+
+/// Requests for another level.
+#[derive(Debug, Default)]
+pub(super) struct Requests {
+    /// What was asked of the peer last with PRIORITY.
+    pub(super) asked: Option<Asked>,
+    /// The highest serial of PRIORITY from the peer.
+    pub(super) answered: Option<u64>,
 }
 
 /// A request for another level.
@@ -205,15 +239,16 @@ impl Node {
         Self {
             place: Place {
                 parent,
-                children: 0,
                 kin: Kin::ALONE,
                 generation: 0,
                 depth,
                 opener,
                 level: 0,
+                waits_at: 0,
             },
             status: Status {
-                flags: Flags::default(),
+                low: 0,
+                high: 0,
                 send: SendState::Open,
                 recv: RecvState::Open,
             },
@@ -240,15 +275,15 @@ impl Node {
     }
 
     pub(super) fn has(&self, flag: Flags) -> bool {
-        self.status.flags.has(flag)
+        self.status.flags().has(flag)
     }
 
     pub(super) fn set(&mut self, flag: Flags) {
-        self.status.flags.0 |= flag.0;
+        self.status.set_flags(self.status.flags().with(flag));
     }
 
     pub(super) fn clear(&mut self, flag: Flags) {
-        self.status.flags.0 &= !flag.0;
+        self.status.set_flags(Flags(self.status.flags().0 & !flag.0));
     }
 
     /// Clears a flag; returns whether it was set.
@@ -256,6 +291,20 @@ impl Node {
         let was = self.has(flag);
         self.clear(flag);
         was
+    }
+
+    /// Limits the windows of the stream and those below.
+    pub(super) fn budget(&self) -> Option<Budget> {
+        self.rare.as_ref().and_then(|r| r.budget)
+    }
+
+    /// Gives back what few streams have, if nothing of it is in use. A stream with many children keeps it: it may soon need it
+    /// again, and beside its children it is little.
+    pub(super) fn give_back_rare(&mut self) {
+        let is_unused = self.rare.as_ref().is_some_and(|r| r.is_unused());
+        if is_unused && self.children() <= MANY_CHILDREN {
+            self.rare = None;
+        }
     }
 
     /// Why the peer refused the stream, if it did (STR-42).
@@ -371,16 +420,16 @@ flags! {
     DATAGRAM = 26;
     /// It was reset together with a stream above, or with those below.
     TREE_RESET = 27;
-    /// That is what ended the receiving direction.
-    TREE_RESET_READING = 28;
+    /// The receiving direction was ended by that, or by letting go of it, or after that: nothing else is known of why.
+    CUT_OFF = 28;
     /// The peer wants to be told when the receiving direction was read to its end.
     WATCHED = 29;
     /// The application waits for the peer's application to have read everything.
     WANT_CONSUMED = 30;
     /// The application waits for everything written to be sent.
-    WANT_SENT = 40;
+    WANT_SENT = 31;
     /// The application waits for everything written to be acknowledged.
-    WANT_ACKED = 41;
+    WANT_ACKED = 32;
 }
 
 impl Flags {

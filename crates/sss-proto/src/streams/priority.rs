@@ -24,8 +24,8 @@ impl Streams {
             return;
         };
         let rare = self.table[index].rare_mut();
-        let serial = rare.asked.map_or(0, |before| before.serial + 1);
-        rare.asked = Some(Asked { level, serial });
+        let serial = rare.requests.asked.map_or(0, |before| before.serial + 1);
+        rare.requests.asked = Some(Asked { level, serial });
         self.table[index].set(Flags::PRIORITY_DUE);
         self.queue_priority(index);
     }
@@ -44,7 +44,7 @@ impl Streams {
     pub(super) fn write_priorities(&mut self, packet: &mut PacketWriter<'_>) -> bool {
         while let Some(key) = self.control.priorities.front() {
             if let Some(index) = self.table.find(key) {
-                let asked = self.table[index].rare.as_ref().and_then(|r| r.asked);
+                let asked = self.table[index].rare.as_ref().and_then(|r| r.requests.asked);
                 if let Some(Asked { level, serial }) = asked {
                     let frame = Priority {
                         lsid: self.lsid(index),
@@ -69,7 +69,7 @@ impl Streams {
         let Some(index) = self.table.find(key) else {
             return;
         };
-        let asked = self.table[index].rare.as_ref().and_then(|r| r.asked);
+        let asked = self.table[index].rare.as_ref().and_then(|r| r.requests.asked);
         if asked.is_some_and(|a| a.serial == serial) {
             self.table[index].set(Flags::PRIORITY_DUE);
             self.queue_priority(index);
@@ -86,8 +86,8 @@ impl Streams {
         };
         let rare = self.table[index].rare_mut();
         // STR-24
-        if rare.answered.is_none_or(|last| frame.serial > last) {
-            rare.answered = Some(frame.serial);
+        if rare.requests.answered.is_none_or(|last| frame.serial > last) {
+            rare.requests.answered = Some(frame.serial);
             self.scheduler.set_level(&mut self.table, index, frame.level);
         }
         Ok(())

@@ -24,7 +24,7 @@ impl Streams {
     /// Whether nothing keeps a stream. Queues a last CREDIT where STR-21 asks for it.
     fn is_over(&mut self, index: u32) -> bool {
         let node = &self.table[index];
-        if node.place.children > 0 || node.has(Flags::HELD) || node.has(Flags::UNACCEPTED) {
+        if node.children() > 0 || node.has(Flags::HELD) || node.has(Flags::UNACCEPTED) {
             return false;
         }
         if self.failed.is_some() {
@@ -57,9 +57,11 @@ impl Streams {
             self.windows.give_back(&tuning);
             self.note_window(index, tuning.extra(), 0);
         }
-        if self.table[index].account.as_ref().is_some_and(|a| a.budget.is_some()) {
+        if self.table[index].budget().is_some() {
             self.windows.budgets -= 1;
         }
+        let rare = self.table[index].rare.as_ref();
+        self.app.modes -= usize::from(rare.is_some_and(|r| r.listen.has_mode()));
         self.leave_walk(index);
         self.pass_on_losses(index);
         self.table.disown(index);
@@ -68,7 +70,7 @@ impl Streams {
             return;
         };
         if node.has(Flags::ANNOUNCED) {
-            self.attachment.detach(node.place.opener, node.ordinal);
+            self.attachment.detach(&self.table, index, &node);
         }
         self.pool.take_back_send(&mut node.send);
         self.pool.take_back_recv(node.recv.buf);

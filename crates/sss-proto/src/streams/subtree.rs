@@ -8,7 +8,7 @@ use sss_wire::Code;
 
 use super::Streams;
 use super::node::{Ending, Flags, Opener, ROOT};
-use super::state::{RecvInput, RecvState, SendInput};
+use super::state::{RecvInput, RecvState, SendInput, SendState};
 use crate::error::{CloseReason, OpenError, ReadError, WriteError};
 use crate::ids::StreamKey;
 
@@ -126,6 +126,7 @@ impl Streams {
     /// Ends both directions of a stream whose subtree, or that of a stream above, was reset.
     fn end_in_tree(&mut self, index: u32) {
         let by_peer = self.tree_reset(index).is_some_and(|tree| tree.by_peer);
+        self.keep_endings(index);
         self.table[index].set(Flags::TREE_RESET);
         if self.take_unaccepted(index) {
             self.consume_opening(index);
@@ -166,7 +167,7 @@ impl Streams {
             return;
         }
         let node = &mut self.table[index];
-        node.set(Flags::TREE_RESET_READING);
+        node.set(Flags::CUT_OFF);
         if by_peer {
             node.clear(Flags::STOP_DUE.with(Flags::STOP_OPEN));
         }
@@ -177,7 +178,7 @@ impl Streams {
         let stopped = self.table[index].rare.as_ref().and_then(|r| r.stopped.as_ref());
         match stopped {
             Some(ending) => Some((ending.code, &*ending.reason)),
-            None => self.tree_reset(index).map(|tree| (tree.ending.code, "")),
+            None => self.untold_ending(index, Code::UNREAD),
         }
     }
 
@@ -201,7 +202,33 @@ impl Streams {
         let own = tree.map(|t| &t.ending).or(rare.and_then(|r| r.aborted.as_ref()));
         match own {
             Some(ending) => Some((ending.code, &*ending.reason)),
-            None => self.tree_reset(index).map(|tree| (tree.ending.code, "")),
+            None => self.untold_ending(index, Code::DROPPED),
+        }
+    }
+
+    /// Why a direction has ended of which that is not kept: with a stream above, or because its application let go of it.
+    fn untold_ending(&self, index: u32, released: Code) -> Option<(Code, &str)> {
+        let tree = self.tree_reset(index).map(|tree| tree.ending.code);
+        let code = tree.or_else(|| (!self.table[index].has(Flags::HELD)).then_some(released));
+        code.map(|code| (code, ""))
+    }
+
+    /// Keeps why the directions of a stream have ended if the peer was told so already: that its application let go of them.
+    fn keep_endings(&mut self, index: u32) {
+        let node = &self.table[index];
+        let rare = node.rare.as_ref();
+        if node.has(Flags::HELD) {
+            return;
+        }
+        let is_reset = node.status.send == SendState::Resetting && !node.has(Flags::RESET_DUE);
+        let is_stopped = node.has(Flags::CUT_OFF.with(Flags::STOP_OPEN)) && !node.has(Flags::STOP_DUE);
+        let aborted = is_reset && rare.is_none_or(|r| r.aborted.is_none());
+        let stopped = is_stopped && rare.is_none_or(|r| r.stopped.is_none());
+        if aborted {
+            self.table[index].rare_mut().aborted = Some(Ending::new(Code::DROPPED, ""));
+        }
+        if stopped {
+            self.table[index].rare_mut().stopped = Some(Ending::new(Code::UNREAD, ""));
         }
     }
 
@@ -248,7 +275,7 @@ impl Streams {
 
     /// Why a stream that was reset with a subtree cannot be read.
     pub(super) fn tree_read_error(&self, index: u32) -> Option<ReadError> {
-        let is_reading = self.table[index].has(Flags::TREE_RESET_READING);
+        let is_reading = self.table[index].has(Flags::CUT_OFF);
         is_reading.then(|| self.tree_arrival_error(index)).flatten()
     }
 

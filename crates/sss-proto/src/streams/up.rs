@@ -20,6 +20,11 @@ use crate::error::ProtocolError;
 const UNKNOWN: ProtocolError = ProtocolError::new(Code::STREAM_STATE, "frame for a stream that was never opened");
 
 impl Streams {
+    /// What an LSID names.
+    pub(super) fn find(&self, lsid: u64) -> Found {
+        self.attachment.find(&self.table, lsid)
+    }
+
     /// STREAM. `packet` holds the frame's data.
     ///
     /// # Errors
@@ -28,7 +33,7 @@ impl Streams {
         if self.failed.is_some() {
             return Ok(());
         }
-        let index = match self.attachment.find(frame.lsid) {
+        let index = match self.find(frame.lsid) {
             Found::Live(index) => {
                 if frame.init.is_some() && self.table[index].place.opener == Opener::Own {
                     return Err(wrong_parity());
@@ -45,7 +50,7 @@ impl Streams {
 
     /// A frame for a stream that is not there: opens it, if it is new. `None` if it was retired, or refused without being kept.
     fn meet(&mut self, frame: &Stream<'_>) -> Result<Option<u32>, ProtocolError> {
-        let was_opened = self.attachment.find(frame.lsid) == Found::Retired;
+        let was_opened = self.find(frame.lsid) == Found::Retired;
         let (opener, ordinal) = self.attachment.name(frame.lsid);
         match &frame.init {
             // STR-7
@@ -66,7 +71,7 @@ impl Streams {
                     "kind and parent of a stream do not match",
                 ));
             }
-            (_, parent) => match self.attachment.find(parent) {
+            (_, parent) => match self.find(parent) {
                 // STR-34
                 Found::Live(index) if self.table[index].has(Flags::DATAGRAM) => {
                     return Err(ProtocolError::new(Code::STREAM_STATE, "child of a datagram stream"));
@@ -99,7 +104,7 @@ impl Streams {
         node.set(Flags::ANNOUNCED.with(Flags::INIT_ACKED));
         let key = self.table.insert(node);
         self.table.adopt(key.index);
-        self.attachment.attach(ordinal, key.index);
+        self.attachment.attach(&self.table, key.index);
         self.charge_recv_below(parent, OPEN_COST)?;
         self.offer(parent, key.index);
         Ok(Some(key.index))
@@ -207,7 +212,7 @@ impl Streams {
 
     /// The stream that RESET, STOP, CREDIT or PRIORITY is about; `None` if it was retired.
     pub(super) fn known(&self, lsid: u64) -> Result<Option<u32>, ProtocolError> {
-        match self.attachment.find(lsid) {
+        match self.find(lsid) {
             _ if self.failed.is_some() => Ok(None),
             Found::Live(index) => Ok(Some(index)),
             Found::Retired => Ok(None),
@@ -233,7 +238,7 @@ impl Streams {
         if let Some(state) = before.after(RecvInput::Reset) {
             node.status.recv = state;
             if state == RecvState::Reset {
-                node.rare_mut().reset = Some(Ending::new(frame.code, frame.reason));
+                node.note_reset(frame);
             }
             // STR-15
             self.lift_burden(index, unread);
@@ -324,6 +329,17 @@ impl Streams {
             self.raise_limit(index, limit);
         }
         Ok(())
+    }
+}
+
+impl Node {
+    /// Why the peer has reset the receiving direction, for whoever holds the stream or will.
+    fn note_reset(&mut self, frame: &Reset<'_>) {
+        if self.has(Flags::HELD) || self.has(Flags::UNACCEPTED) {
+            self.rare_mut().reset = Some(Ending::new(frame.code, frame.reason));
+        } else {
+            self.set(Flags::CUT_OFF);
+        }
     }
 }
 

@@ -235,8 +235,7 @@ impl Streams {
 /// Whether the application has read all bytes of a direction of which there is at least one, or was told its end.
 fn is_read_to_end(node: &Node) -> bool {
     let rare = node.rare.as_ref();
-    let ended_early =
-        node.has(Flags::TREE_RESET_READING) || rare.is_some_and(|r| r.stopped.is_some() || r.reset.is_some());
+    let ended_early = node.has(Flags::CUT_OFF) || rare.is_some_and(|r| r.stopped.is_some() || r.reset.is_some());
     match node.status.recv {
         RecvState::Done => !ended_early,
         RecvState::Complete => node.recv.unread() == 0 && node.recv.received > 0,

@@ -57,7 +57,7 @@ impl Streams {
         if self.failed.is_some() {
             return Ok(());
         }
-        let index = match self.attachment.find(frame.lsid) {
+        let index = match self.find(frame.lsid) {
             Found::Live(index) => Some(index),
             Found::Retired => None,
             // STR-33
@@ -128,7 +128,7 @@ impl Streams {
         node.recv.limit = borrow;
         let key = self.table.insert(node);
         self.table.adopt(key.index);
-        self.attachment.attach(ordinal, key.index);
+        self.attachment.attach(&self.table, key.index);
         // STR-37
         self.charge_recv_below(parent, OPEN_COST + borrow)?;
         let (charge, granted) = (borrow, 0);

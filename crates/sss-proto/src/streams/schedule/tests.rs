@@ -47,7 +47,7 @@ impl Model {
     fn add(&mut self, parent: u32) -> u32 {
         let depth = self.table[parent].place.depth + 1;
         let key = self.table.insert(Node::new(parent, depth, Opener::Own, None));
-        self.table[parent].place.children += 1;
+        self.table[parent].account_mut().children += 1;
         self.nodes.push(key.index);
         key.index
     }
@@ -55,7 +55,7 @@ impl Model {
     fn remove(&mut self, at: u32) {
         self.scheduler.forget(&mut self.table, at);
         let node = self.table.remove(at).unwrap();
-        self.table[node.place.parent].place.children -= 1;
+        self.table[node.place.parent].account_mut().children -= 1;
         self.nodes.retain(|n| *n != at);
         // The slot may be used again, by another stream.
         for served in self.served.values_mut() {
@@ -163,7 +163,7 @@ fn random_step(model: &mut Model, rng: &mut StdRng, levels: &[i8]) {
         0..2 if model.nodes.len() < 24 && model.table[any].place.depth < 5 => {
             model.add(any);
         }
-        2..4 if any != ROOT && model.table[any].place.children == 0 && model.nodes.len() > 12 => model.remove(any),
+        2..4 if any != ROOT && model.table[any].children() == 0 && model.nodes.len() > 12 => model.remove(any),
         4..8 if any != ROOT => model.scheduler.activate(&mut model.table, any),
         8..11 => model.scheduler.deactivate(&mut model.table, any),
         11..13 if any != ROOT => {

@@ -66,7 +66,7 @@ fn levels_are_strict() {
 }
 
 fn level_of(a: &Streams, lsid: u64) -> i8 {
-    let Found::Live(index) = a.attachment.find(lsid) else {
+    let Found::Live(index) = a.find(lsid) else {
         panic!("no stream {lsid}");
     };
     a.table[index].place.level

@@ -564,19 +564,19 @@ fn deliver(seed: u64, sender: &mut Side, receiver: &mut Side, packet: &Packet) {
             Frame::Reset(f) => f.lsid,
             _ => 0,
         };
-        let before = lsid == 0 || receiver.streams.attachment.find(lsid) == Found::Never;
-        let was_live = matches!(receiver.streams.attachment.find(lsid.max(1)), Found::Live(_));
+        let before = lsid == 0 || receiver.streams.find(lsid) == Found::Never;
+        let was_live = matches!(receiver.streams.find(lsid.max(1)), Found::Live(_));
         // A datagram may be whole, and retired, at once.
         let is_datagram = match &frame {
             Frame::Stream(Stream { init: Some(init), .. }) => {
                 matches!(init.kind, InitKind::Datagram { .. })
-                    && matches!(receiver.streams.attachment.find(init.parent), Found::Live(_))
+                    && matches!(receiver.streams.find(init.parent), Found::Live(_))
             }
             _ => false,
         };
         let result = receiver.streams.take_frame(&frame, &packet.bytes);
         result.unwrap_or_else(|e| panic!("seed {seed}: {e} after {frame:?}"));
-        let is_live = matches!(receiver.streams.attachment.find(lsid.max(1)), Found::Live(_));
+        let is_live = matches!(receiver.streams.find(lsid.max(1)), Found::Live(_));
         let is_kept = before && (is_live || is_datagram);
         if was_live || is_kept {
             receiver.received.note(&frame);

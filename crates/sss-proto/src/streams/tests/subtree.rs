@@ -193,7 +193,7 @@ fn children_under_way_are_refused_with_the_same_code() {
         pair.b.acked(packet);
     }
     pair.run();
-    assert_eq!(pair.a.table[top.0.index].place.children, 2, "of those that a holds");
+    assert_eq!(pair.a.table[top.0.index].children(), 2, "of those that a holds");
     for key in [of_b, below_b] {
         assert_eq!(reset_of(&mut pair, key).0, Code::app(6));
         let stopped = pair.b.write(key, b"x");
