@@ -249,6 +249,6 @@ mod tests {
 
     #[test]
     fn a_stream_that_is_merely_held_is_small() {
-        assert!(size_of::<Stream>() <= 56, "{} bytes", size_of::<Stream>());
+        assert!(size_of::<Stream>() <= 48, "{} bytes", size_of::<Stream>());
     }
 }

@@ -19,12 +19,19 @@ use crate::shared::Inner;
 #[derive(Debug, Default)]
 pub(crate) struct Receiving {
     has_ended: bool,
-    /// Why it did not end well. Boxed, so that a stream that is merely held is small.
-    failure: Option<Box<ReadError>>,
     /// Whether the last read stopped at a record mark, which the core has passed already.
     pub(super) is_at_mark: bool,
+    /// Boxed, so that a stream that is merely held is small.
+    rare: Option<Box<Rare>>,
+}
+
+/// What few streams have.
+#[derive(Debug, Default)]
+struct Rare {
+    /// Why it did not end well.
+    failure: Option<ReadError>,
     /// Only once the application has asked for records.
-    pub(super) records: Option<Box<Records>>,
+    records: Option<Records>,
 }
 
 /// How many marks a read passes in one turn: a peer may send any number of empty records.
@@ -67,13 +74,28 @@ impl Receiving {
 
     /// How it ended, once it has.
     pub(super) fn end(&self) -> Option<Result<(), ReadError>> {
-        let failure = self.failure.as_deref().cloned();
-        self.has_ended.then(|| failure.map_or(Ok(()), Err))
+        self.has_ended.then(|| self.failure().cloned().map_or(Ok(()), Err))
+    }
+
+    fn failure(&self) -> Option<&ReadError> {
+        self.rare.as_ref()?.failure.as_ref()
     }
 
     pub(super) fn set_end(&mut self, end: Result<(), ReadError>) {
         self.has_ended = true;
-        self.failure = end.err().map(Box::new);
+        match end {
+            Err(error) => self.rare.get_or_insert_default().failure = Some(error),
+            Ok(()) => {
+                if let Some(rare) = &mut self.rare {
+                    rare.failure = None;
+                }
+            }
+        }
+    }
+
+    /// What is kept for reading records, made when it is first needed.
+    pub(super) fn records(&mut self) -> &mut Records {
+        self.rare.get_or_insert_default().records.get_or_insert_default()
     }
 
     /// Bytes that are to be read before those of the core: of a record of which reading was given up. A read that asks for
@@ -82,7 +104,7 @@ impl Receiving {
         if max > 0 {
             self.is_at_mark = false;
         }
-        let partial = &mut self.records.as_mut()?.partial;
+        let partial = &mut self.rare.as_mut()?.records.as_mut()?.partial;
         (partial.len() > 0).then(|| partial.split_to(max))
     }
 
@@ -137,9 +159,9 @@ impl Receiving {
             inner.want_driver();
             false
         });
-        match &self.failure {
+        match self.failure() {
             _ if blocked => Poll::Pending,
-            Some(error) if taken == 0 => Poll::Ready(Err(error.as_ref().clone())),
+            Some(error) if taken == 0 => Poll::Ready(Err(error.clone())),
             _ => Poll::Ready(Ok(taken)),
         }
     }
@@ -227,7 +249,7 @@ impl Receiving {
     }
 
     fn has_ended_well(&self) -> bool {
-        self.has_ended && self.failure.is_none()
+        self.has_ended && self.failure().is_none()
     }
 
     pub(crate) fn stop(&mut self, link: &Link, code: Code, reason: &str) {
@@ -236,7 +258,9 @@ impl Receiving {
         }
         self.set_end(Err(ReadError::Closed));
         self.is_at_mark = false;
-        self.records = None;
+        if let Some(rare) = &mut self.rare {
+            rare.records = None;
+        }
         link.call(|inner, _| {
             inner.core.stop(link.id(), code, reason);
             inner.want_driver();

@@ -47,11 +47,6 @@ enum Step {
 }
 
 impl Receiving {
-    /// What is kept for reading records, made when it is first needed.
-    fn records(&mut self) -> &mut Records {
-        self.records.get_or_insert_default()
-    }
-
     pub(crate) fn set_record_limit(&mut self, limit: usize) {
         self.records().limit = limit;
     }
