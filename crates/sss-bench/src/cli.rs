@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum as _};
 
+use crate::million::Shape;
 use crate::setup::{Backend, Workload};
 
 const EXAMPLES: &str = "\
@@ -13,6 +14,7 @@ Examples:
   sss-bench compare --only handshake --backends sss,quinn-aws-tuned --rounds 5
   sss-bench compare --json run.json --markdown > run.md
   sss-bench prioritisation --csv p.csv --svg p.svg     17 seconds
+  sss-bench million                                    1,000,000 streams in each of three shapes
 
 Client and server run as two processes over the loopback interface; nothing leaves this machine. Build with
 `--release`, and let nothing else run: on a busy machine the numbers are worth little.
@@ -34,12 +36,17 @@ pub(crate) enum Command {
     Compare(Compare),
     /// Repeat the paper's experiment with priorities over an emulated link between real sockets.
     Prioritisation(Prioritisation),
+    /// Open very many streams on one channel of libsss; measure their memory, what they cost others, and closing them.
+    Million(Million),
     /// The server process of one measurement (started by `compare`).
     #[command(hide = true)]
     Serve,
     /// The client process of one measurement (started by `compare`).
     #[command(hide = true)]
     Client,
+    /// The server process of `million`.
+    #[command(hide = true)]
+    Hold,
 }
 
 #[derive(Args)]
@@ -102,6 +109,31 @@ pub(crate) struct Prioritisation {
     /// Write a chart to FILE.
     #[arg(long, value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(crate) struct Million {
+    /// Streams to open.
+    #[arg(long, default_value_t = 1_000_000, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=8_000_000))]
+    pub(crate) streams: u32,
+
+    /// Where they are in the tree, separated by commas; each shape is measured with two new processes [default: all].
+    #[arg(long, value_delimiter = ',', value_name = "SHAPE")]
+    pub(crate) shape: Vec<Shape>,
+
+    /// Length of each measurement of requests.
+    #[arg(long, default_value_t = 1.5, value_name = "S", value_parser = seconds)]
+    pub(crate) seconds: f64,
+}
+
+impl Million {
+    /// The shapes to be measured.
+    pub(crate) fn shapes(&self) -> Vec<Shape> {
+        match &self.shape[..] {
+            [] => Shape::value_variants().to_vec(),
+            some => some.to_vec(),
+        }
+    }
 }
 
 fn seconds(text: &str) -> Result<f64, String> {

@@ -8,6 +8,7 @@ mod child;
 mod cli;
 mod compare;
 mod link;
+mod million;
 mod prioritisation;
 mod process;
 mod report;
@@ -33,8 +34,10 @@ fn main() -> ExitCode {
     let result = match cli::Cli::parse().command {
         cli::Command::Compare(options) => compare::run(&options),
         cli::Command::Prioritisation(options) => prioritisation::run(&options).map(|()| true),
+        cli::Command::Million(options) => million::run(&options).map(|()| true),
         cli::Command::Serve => child::serve().map(|()| true),
         cli::Command::Client => child::client().map(|()| true),
+        cli::Command::Hold => million::hold().map(|()| true),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

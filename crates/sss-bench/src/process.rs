@@ -17,6 +17,8 @@ use crate::Outcome;
 pub(crate) enum Role {
     Server,
     Client,
+    /// The server of [`million`](crate::million).
+    Holder,
 }
 
 impl Role {
@@ -24,6 +26,7 @@ impl Role {
         match self {
             Self::Server => "serve",
             Self::Client => "client",
+            Self::Holder => "hold",
         }
     }
 }
@@ -31,7 +34,7 @@ impl Role {
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Server => "server",
+            Self::Server | Self::Holder => "server",
             Self::Client => "client",
         })
     }
