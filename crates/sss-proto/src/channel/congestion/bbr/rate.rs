@@ -135,6 +135,14 @@ impl DeliveryRate {
 }
 
 #[cfg(test)]
+impl DeliveryRate {
+    /// Entries for which there is room.
+    pub(super) fn room(&self) -> usize {
+        self.departures.capacity()
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

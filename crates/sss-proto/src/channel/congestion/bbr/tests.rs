@@ -461,6 +461,31 @@ fn larger_datagrams_raise_what_is_least() {
 }
 
 #[test]
+fn an_idle_one_is_small() {
+    println!("{} bytes", size_of::<Bbr>());
+    assert!(size_of::<Bbr>() <= 768, "{}", size_of::<Bbr>());
+    let mut run = Run::new(1.0, 0.05);
+    run.run(Duration::from_secs(2));
+    run.bbr.rate.on_acked(
+        &AckSample {
+            now: at_us(run.now_us),
+            bytes: 0,
+            largest: run.next - 1,
+            next: run.next,
+            largest_sent: at_us(run.now_us),
+            in_flight: 0,
+            remaining: 0,
+            oldest: run.next,
+            smoothed: ms(50),
+            latest: None,
+        },
+        None,
+    );
+    run.bbr.shrink();
+    assert!(run.bbr.rate.room() <= 8, "{}", run.bbr.rate.room());
+}
+
+#[test]
 fn it_is_deterministic() {
     let play = || {
         let mut run = Run::new(0.5, 0.03);
