@@ -21,8 +21,8 @@
 //! ```
 //!
 //! Going down, `fill` fills a packet in the order of FRM-2: refusals, RESET and STOP, CREDIT, PRIORITY, then STREAM in
-//! scheduler order, and remembers a [`Token`](crate::token::Token) for each frame. A stream that has something to send is in the
-//! scheduler's rings; one that waits for credit is in the list of the stream whose limit keeps it, and is in no ring.
+//! scheduler order, and remembers a [`Token`](crate::token::Token) for each frame. A stream that has something to send is known to the
+//! scheduler; one that waits for credit is in the list of the stream whose limit keeps it, and the scheduler does not know it.
 //!
 //! Events follow only after an operation answered "not yet".
 

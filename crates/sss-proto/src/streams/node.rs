@@ -90,10 +90,10 @@ impl Status {
 /// What the scheduler knows of a stream.
 #[derive(Debug)]
 pub(super) struct Sched {
-    /// Its entry in its parent's rings.
+    /// The entry of the chain that it is on, while there is something to send there or below.
     pub(super) seat: Seat,
-    /// Its rings, while there is something to send below it.
-    pub(super) interior: u32,
+    /// Its rings, while several compete there.
+    pub(super) below: Seat,
 }
 
 /// The sending direction.
@@ -254,7 +254,7 @@ impl Node {
             },
             sched: Sched {
                 seat: Seat::NONE,
-                interior: NONE,
+                below: Seat::NONE,
             },
             ordinal: 0,
             names,

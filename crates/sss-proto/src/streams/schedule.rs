@@ -1,23 +1,25 @@
 //! Which stream sends next (STR-22): at each node of the tree strictly by level, and within a level by deficit round robin
 //! (Shreedhar and Varghese, 1996).
 //!
-//! A stream that has something to send, or below which there is such a stream, has an *entry* in one of its
-//! parent's rings: that of its level. A stream with an entry of a child in its rings, and with data of its own, has an entry of its own
-//! data there too, at level 0. Nothing else is in any ring, and a stream without children in its rings has no rings.
+//! Where two or more compete, which are the stream's own data and the subtrees of children that have something to send, the
+//! stream has *rings*, one for each level, with an *entry* for each competitor. Where only one competes there is nothing to choose,
+//! and nothing is kept: an entry stands for a *chain*, from a child of the stream whose rings these are down to the first stream that has
+//! rings itself or whose own data alone is to be sent. The chain from the root down is the *trunk*, and is in no ring.
 //!
 //! An entry may send as long as its deficit is positive; then it gains a quantum and goes to the end. What
 //! is sent is subtracted at every node up to the root. Frames are not cut to fit the deficit, so it may become negative.
 //! An entry that leaves its ring loses what is left of its deficit, and takes along what it owes.
 //!
-//! Choosing takes a step for each node on the way down; entering and leaving take a step for each node that begins or ceases to
-//! have something to send. Idle streams and siblings cost nothing.
+//! Choosing takes a step for each stream with rings on the way down, however deep the tree is. When a stream is the first or the last on
+//! its way to have something to send, a note is made at each stream up to the next that has rings. Idle
+//! streams and siblings cost nothing.
 
 mod rings;
 
-use super::node::{Flags, NONE, ROOT};
+use super::node::{Flags, ROOT};
 use super::table::Table;
 pub(super) use rings::Seat;
-use rings::{Rings, Who};
+use rings::{Chain, Rings, Who};
 
 /// The smallest quantum, in bytes.
 const MIN_QUANTUM: usize = 1200;
@@ -28,6 +30,8 @@ const MAX_QUANTUM: usize = 1 << 16;
 #[derive(Debug)]
 pub(super) struct Scheduler {
     rings: Rings,
+    /// The chain from the root down, while there is something to send.
+    trunk: Option<u32>,
     /// Streams with something to send.
     active: usize,
     quantum: i32,
@@ -37,6 +41,7 @@ impl Default for Scheduler {
     fn default() -> Self {
         Self {
             rings: Rings::default(),
+            trunk: None,
             active: 0,
             quantum: MIN_QUANTUM as i32,
         }
@@ -61,29 +66,82 @@ impl Scheduler {
         }
         table[index].set(Flags::ACTIVE);
         self.active += 1;
-        let interior = table[index].sched.interior;
-        if interior != NONE {
+        if table[index].sched.seat.is_taken() {
+            let interior = self.rings_of(table, index);
             self.rings.enter_own(interior, self.quantum);
-            return;
-        }
-        let mut at = index;
-        while at != ROOT && !table[at].sched.seat.is_taken() {
-            let parent = table[at].place.parent;
-            self.open_rings(table, parent);
-            self.enter(table, at);
-            at = parent;
+        } else {
+            self.begin_chain(table, index);
         }
     }
 
-    /// A stream is to have rings.
-    fn open_rings(&mut self, table: &mut Table, index: u32) {
-        if table[index].sched.interior != NONE {
-            return;
+    /// A stream is the first to have something to send on its way up to the next that has rings, or is to have them.
+    fn begin_chain(&mut self, table: &mut Table, bottom: u32) {
+        let mut top = bottom;
+        while top != ROOT && !table[table[top].place.parent].sched.seat.is_taken() {
+            self.rings.step();
+            top = table[top].place.parent;
         }
-        let interior = self.rings.open();
-        table[index].sched.interior = interior;
-        if table[index].has(Flags::ACTIVE) {
-            self.rings.enter_own(interior, self.quantum);
+        let chain = Chain { top, bottom };
+        let entry = if top == ROOT {
+            let trunk = self.rings.apart(chain);
+            self.trunk = Some(trunk);
+            trunk
+        } else {
+            let interior = self.rings_of(table, table[top].place.parent);
+            let seat = table[top].sched.seat;
+            self.rings
+                .enter_chain(interior, (chain, table[top].place.level), seat, self.quantum)
+        };
+        let mut at = bottom;
+        loop {
+            let debt = std::mem::replace(&mut table[at].sched.seat, Seat::taken(entry));
+            if at == top {
+                break;
+            }
+            at = table[at].place.parent;
+            table[at].sched.below = debt;
+        }
+    }
+
+    /// The rings of a stream on a chain, which ends there if the stream had none: what competed alone so far gets an entry.
+    fn rings_of(&mut self, table: &mut Table, index: u32) -> u32 {
+        let sched = &mut table[index].sched;
+        if let Some(interior) = sched.below.slot() {
+            return interior;
+        }
+        let upper = sched.seat;
+        let interior = self.rings.open(upper);
+        let debt = std::mem::replace(&mut sched.below, Seat::taken(interior));
+        let bottom = self.rings.end_at(upper, index);
+        match bottom {
+            Some(bottom) if bottom != index => {
+                let mut top = bottom;
+                while table[top].place.parent != index {
+                    top = table[top].place.parent;
+                }
+                let chain = Chain { top, bottom };
+                let level = table[top].place.level;
+                let entry = self.rings.enter_chain(interior, (chain, level), debt, self.quantum);
+                self.name(table, chain, entry);
+            }
+            _ => self.rings.enter_own(interior, self.quantum),
+        }
+        interior
+    }
+
+    /// The streams of a chain are in another entry from now on.
+    fn name(&mut self, table: &mut Table, chain: Chain, entry: u32) {
+        if let Some(interior) = table[chain.bottom].sched.below.slot() {
+            self.rings.set_up(interior, Seat::taken(entry));
+        }
+        let mut at = chain.bottom;
+        loop {
+            self.rings.step();
+            table[at].sched.seat = Seat::taken(entry);
+            if at == chain.top {
+                return;
+            }
+            at = table[at].place.parent;
         }
     }
 
@@ -93,48 +151,65 @@ impl Scheduler {
             return;
         }
         self.active -= 1;
-        let interior = table[index].sched.interior;
-        if interior != NONE {
+        if let Some(interior) = table[index].sched.below.slot() {
             self.rings.leave_own(interior);
+            self.join_if_alone(table, index);
+        } else {
+            self.end_chain(table, index);
+        }
+    }
+
+    /// Nothing of a chain has anything to send any more.
+    fn end_chain(&mut self, table: &mut Table, bottom: u32) {
+        let Some((chain, debt)) = self.rings.remove(table[bottom].sched.seat) else {
             return;
+        };
+        let mut at = bottom;
+        while at != chain.top {
+            self.rings.step();
+            let parent = table[at].place.parent;
+            table[at].sched.seat = std::mem::replace(&mut table[parent].sched.below, Seat::NONE);
+            at = parent;
         }
-        let mut at = index;
-        while at != ROOT && self.leave(table, at) {
-            at = table[at].place.parent;
+        table[at].sched.seat = debt;
+        if at == ROOT {
+            self.trunk = None;
+        } else {
+            self.join_if_alone(table, table[at].place.parent);
         }
     }
 
-    /// Takes a stream out of its parent's rings. Returns whether there is nothing to send at or below the parent any more.
-    fn leave(&mut self, table: &mut Table, index: u32) -> bool {
-        let parent = table[index].place.parent;
-        let interior = table[parent].sched.interior;
-        let seat = &mut table[index].sched.seat;
-        *seat = self.rings.leave(interior, *seat);
-        if !self.rings.is_childless(interior) {
-            return false;
-        }
-        self.rings.leave_own(interior);
+    /// If only one is left in the rings of a stream, it needs none: the chain above goes on to where that one ends.
+    fn join_if_alone(&mut self, table: &mut Table, index: u32) {
+        let Some(interior) = table[index].sched.below.slot() else {
+            return;
+        };
+        let Some(last) = self.rings.only(interior) else {
+            return;
+        };
+        let left = self.rings.remove(last);
         self.rings.close(interior);
-        table[parent].sched.interior = NONE;
-        !table[parent].has(Flags::ACTIVE)
-    }
-
-    /// Puts a stream into its parent's rings.
-    fn enter(&mut self, table: &mut Table, index: u32) {
-        let interior = table[table[index].place.parent].sched.interior;
-        let node = &mut table[index];
-        let child = (index, node.place.level);
-        node.sched.seat = self.rings.enter_child(interior, child, node.sched.seat, self.quantum);
+        let Some((chain, debt)) = left else {
+            return;
+        };
+        let sched = &mut table[index].sched;
+        let upper = sched.seat;
+        // The stream's own data owes nothing to anybody when nobody else is there.
+        sched.below = if chain.bottom == index { Seat::NONE } else { debt };
+        if chain.bottom != index
+            && let Some(entry) = upper.slot()
+        {
+            self.rings.end_at(upper, chain.bottom);
+            self.name(table, chain, entry);
+        }
     }
 
     /// A stream competes at another level from now on (STR-23).
     pub(super) fn set_level(&mut self, table: &mut Table, index: u32, level: i8) {
         let before = std::mem::replace(&mut table[index].place.level, level);
-        if level != before && table[index].sched.seat.is_taken() {
-            let interior = table[table[index].place.parent].sched.interior;
-            let seat = &mut table[index].sched.seat;
-            *seat = self.rings.leave(interior, *seat);
-            self.enter(table, index);
+        if level != before {
+            self.rings
+                .set_level(table[index].sched.seat, (index, level), self.quantum);
         }
     }
 
@@ -142,34 +217,33 @@ impl Scheduler {
     pub(super) fn forget(&mut self, table: &mut Table, index: u32) {
         self.deactivate(table, index);
         debug_assert!(
-            table[index].sched.interior == NONE,
+            !table[index].sched.seat.is_taken(),
             "a stream is retired before its children"
         );
     }
 
     /// The stream whose turn it is.
     pub(super) fn pick(&mut self, table: &Table) -> Option<u32> {
-        let mut at = ROOT;
-        loop {
-            let interior = table[at].sched.interior;
-            if interior == NONE {
-                return table[at].has(Flags::ACTIVE).then_some(at);
-            }
+        let mut at = self.rings.bottom(self.trunk?)?;
+        while let Some(interior) = table[at].sched.below.slot() {
             match self.rings.front(interior, self.quantum)? {
-                Who::Own => return Some(at),
-                Who::Child(child) => at = child,
+                Who::Own(_) => break,
+                Who::Chain(chain) => at = chain.bottom,
             }
         }
+        Some(at)
     }
 
     /// A stream has sent `bytes`.
     pub(super) fn charge(&mut self, table: &Table, index: u32, bytes: usize) {
         let bytes = i32::try_from(bytes).unwrap_or(i32::MAX);
-        self.rings.spend_own(table[index].sched.interior, bytes);
-        let mut at = index;
-        while at != ROOT {
-            self.rings.spend(table[at].sched.seat, bytes);
-            at = table[at].place.parent;
+        let sched = &table[index].sched;
+        if let Some(interior) = sched.below.slot() {
+            self.rings.spend_own(interior, bytes);
+        }
+        let mut seat = sched.seat;
+        while let Some(upper) = self.rings.spend(seat, bytes) {
+            seat = upper;
         }
     }
 }

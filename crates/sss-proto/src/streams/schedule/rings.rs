@@ -11,13 +11,20 @@ const KEPT_LEVELS: usize = 8;
 /// How many such sets are kept.
 const KEPT: usize = 64;
 
+/// Streams below one another of which each but the lowest has only the next one below it that has something to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Chain {
+    pub(super) top: u32,
+    pub(super) bottom: u32,
+}
+
 /// What an entry stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Who {
-    /// The data of the stream whose rings these are.
-    Own,
-    /// The subtree of a child.
-    Child(u32),
+    /// The data of the stream, in this slot, whose rings these are.
+    Own(u32),
+    /// The subtree of a child, which is the uppermost stream of the chain.
+    Chain(Chain),
 }
 
 /// A place in a ring.
@@ -29,6 +36,8 @@ struct Entry {
     /// Bytes that may still be sent before the next entry's turn comes.
     deficit: i32,
     level: i8,
+    /// The rings it is in; that of the trunk is in none.
+    home: Option<u32>,
 }
 
 /// The entries of one level.
@@ -46,9 +55,12 @@ struct Interior {
     rings: Vec<Ring>,
     /// The entry of the stream's own data.
     own: Seat,
+    /// The entry of the chain that ends at the stream.
+    up: Seat,
 }
 
-/// The entry of a stream in a ring; without one, how many bytes it has sent beyond its share.
+/// A slot: of the entry of the chain that a stream is on, or of a stream's rings. Without one, how many bytes were sent beyond a share: by the
+/// stream; or by what competes alone below it, when that had a competitor last.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::streams) struct Seat(i32);
 
@@ -56,19 +68,19 @@ impl Seat {
     /// No entry, and no debt.
     pub(in crate::streams) const NONE: Self = Self(-1);
 
-    fn taken(entry: u32) -> Self {
-        i32::try_from(entry).map_or(Self::NONE, Self)
+    pub(super) fn taken(slot: u32) -> Self {
+        i32::try_from(slot).map_or(Self::NONE, Self)
     }
 
     fn left(deficit: i32) -> Self {
         Self(deficit.min(0).saturating_sub(1))
     }
 
-    fn entry(self) -> Option<u32> {
+    pub(super) fn slot(self) -> Option<u32> {
         u32::try_from(self.0).ok()
     }
 
-    /// Whether there is an entry.
+    /// Whether there is a slot.
     pub(super) fn is_taken(self) -> bool {
         self.0 >= 0
     }
@@ -99,10 +111,11 @@ impl Rings {
         }
     }
 
-    /// A set of rings, without any yet.
-    pub(super) fn open(&mut self) -> u32 {
+    /// A set of rings, without any yet, of a stream at which the chain of the entry `up` ends.
+    pub(super) fn open(&mut self, up: Seat) -> u32 {
         let rings = self.spare.pop().unwrap_or_default();
-        slot(self.interiors.insert(Interior { rings, own: Seat::NONE }))
+        let own = Seat::NONE;
+        slot(self.interiors.insert(Interior { rings, own, up }))
     }
 
     /// Gives up a set of rings that has no entries.
@@ -117,18 +130,29 @@ impl Rings {
         }
     }
 
+    /// The chain that ends at the stream of these rings is in another entry now.
+    pub(super) fn set_up(&mut self, interior: u32, up: Seat) {
+        if let Some(interior) = self.interiors.get_mut(interior as usize) {
+            interior.up = up;
+        }
+    }
+
     /// Enters a stream's own data in its rings.
     pub(super) fn enter_own(&mut self, interior: u32, quantum: i32) {
-        let before = self.interiors.get(interior as usize).map_or(Seat::NONE, |i| i.own);
-        let own = self.enter(interior, (Who::Own, OWN_LEVEL), before.deficit(quantum));
-        self.set_own(interior, own);
+        let Some(Interior { own, up, .. }) = self.interiors.get(interior as usize) else {
+            return;
+        };
+        let owner = up.slot().and_then(|up| self.bottom(up)).unwrap_or(NONE);
+        let own = self.enter(interior, (Who::Own(owner), OWN_LEVEL), own.deficit(quantum));
+        self.set_own(interior, Seat::taken(own));
     }
 
     /// Removes a stream's own data from its rings, if it is there.
     pub(super) fn leave_own(&mut self, interior: u32) {
         let before = self.interiors.get(interior as usize).map_or(Seat::NONE, |i| i.own);
-        let own = self.leave(interior, before);
-        self.set_own(interior, own);
+        if let Some((_, own)) = self.remove(before) {
+            self.set_own(interior, own);
+        }
     }
 
     fn set_own(&mut self, interior: u32, own: Seat) {
@@ -137,13 +161,27 @@ impl Rings {
         }
     }
 
-    /// Enters a child, which `seat` tells of, in the ring of its level. Takes time in the logarithm of the number of levels.
-    pub(super) fn enter_child(&mut self, interior: u32, (child, level): (u32, i8), seat: Seat, quantum: i32) -> Seat {
-        self.enter(interior, (Who::Child(child), level), seat.deficit(quantum))
+    /// Enters a chain, of whose uppermost stream `seat` tells what it owes, in the ring of its level. Takes time in the logarithm of the
+    /// number of levels.
+    pub(super) fn enter_chain(&mut self, interior: u32, (chain, level): (Chain, i8), seat: Seat, quantum: i32) -> u32 {
+        self.enter(interior, (Who::Chain(chain), level), seat.deficit(quantum))
+    }
+
+    /// An entry that is in no ring.
+    pub(super) fn apart(&mut self, chain: Chain) -> u32 {
+        let id = slot(self.entries.vacant_key());
+        slot(self.entries.insert(Entry {
+            who: Who::Chain(chain),
+            prev: id,
+            next: id,
+            deficit: 0,
+            level: OWN_LEVEL,
+            home: None,
+        }))
     }
 
     /// Appends an entry to the ring of its level.
-    fn enter(&mut self, interior: u32, (who, level): (Who, i8), deficit: i32) -> Seat {
+    fn enter(&mut self, interior: u32, (who, level): (Who, i8), deficit: i32) -> u32 {
         self.step();
         let id = slot(self.entries.vacant_key());
         self.entries.insert(Entry {
@@ -152,9 +190,15 @@ impl Rings {
             next: id,
             deficit,
             level,
+            home: Some(interior),
         });
+        self.append(interior, id, level);
+        id
+    }
+
+    fn append(&mut self, interior: u32, id: u32, level: i8) {
         let Some(interior) = self.interiors.get_mut(interior as usize) else {
-            return Seat::NONE;
+            return;
         };
         match interior.rings.binary_search_by_key(&level, |r| r.level) {
             Ok(at) => {
@@ -163,7 +207,6 @@ impl Rings {
             }
             Err(at) => interior.rings.insert(at, Ring { level, head: id }),
         }
-        Seat::taken(id)
     }
 
     /// Links an entry in before `head`, so that its turn comes last.
@@ -181,50 +224,101 @@ impl Rings {
         }
     }
 
-    /// Removes an entry, if there is one. What is left of its deficit is lost; what it owes is kept in its seat.
-    pub(super) fn leave(&mut self, interior: u32, seat: Seat) -> Seat {
-        self.step();
-        let Some(id) = seat.entry() else {
-            return seat;
+    /// Takes an entry out of its ring.
+    fn unlink(&mut self, id: u32) {
+        let Some(Entry {
+            prev,
+            next,
+            level,
+            home,
+            ..
+        }) = self.entries.get(id as usize)
+        else {
+            return;
         };
-        let Some(entry) = self.entries.try_remove(id as usize) else {
-            return Seat::NONE;
-        };
-        if let Some(prev) = self.entries.get_mut(entry.prev as usize) {
-            prev.next = entry.next;
+        let (prev, next, level, home) = (*prev, *next, *level, *home);
+        if let Some(prev) = self.entries.get_mut(prev as usize) {
+            prev.next = next;
         }
-        if let Some(next) = self.entries.get_mut(entry.next as usize) {
-            next.prev = entry.prev;
+        if let Some(next) = self.entries.get_mut(next as usize) {
+            next.prev = prev;
         }
-        if let Some(interior) = self.interiors.get_mut(interior as usize)
-            && let Ok(at) = interior.rings.binary_search_by_key(&entry.level, |r| r.level)
+        if let Some(interior) = home.and_then(|home| self.interiors.get_mut(home as usize))
+            && let Ok(at) = interior.rings.binary_search_by_key(&level, |r| r.level)
         {
-            if entry.next == id {
+            if next == id {
                 interior.rings.remove(at);
             } else if let Some(ring) = interior.rings.get_mut(at)
                 && ring.head == id
             {
-                ring.head = entry.next;
+                ring.head = next;
             }
         }
-        Seat::left(entry.deficit)
     }
 
-    /// Whether there is no entry but perhaps the stream's own.
-    pub(super) fn is_childless(&self, interior: u32) -> bool {
-        let Some(Interior { rings, own }) = self.interiors.get(interior as usize) else {
-            return true;
+    /// Removes an entry, if there is one; returns the chain that it stands for, of one stream if it is that stream's own data, and the seat
+    /// that is left. What is left of its deficit is lost; what it owes is kept in the seat.
+    pub(super) fn remove(&mut self, seat: Seat) -> Option<(Chain, Seat)> {
+        self.step();
+        let id = seat.slot()?;
+        self.unlink(id);
+        let entry = self.entries.try_remove(id as usize)?;
+        let debt = entry.home.map_or(Seat::NONE, |_| Seat::left(entry.deficit));
+        let chain = match entry.who {
+            Who::Chain(chain) => chain,
+            Who::Own(owner) => Chain {
+                top: owner,
+                bottom: owner,
+            },
         };
-        match &rings[..] {
-            [] => true,
-            [ring] => {
-                own.entry() == Some(ring.head)
-                    && self
-                        .entries
-                        .get(ring.head as usize)
-                        .is_some_and(|e| e.next == ring.head)
+        Some((chain, debt))
+    }
+
+    /// Moves an entry to the ring of another level, if it stands for the subtree of this stream beside others.
+    pub(super) fn set_level(&mut self, seat: Seat, (stream, level): (u32, i8), quantum: i32) {
+        let Some(id) = seat.slot() else {
+            return;
+        };
+        let entry = self.entries.get(id as usize);
+        let Some((Who::Chain(chain), Some(home))) = entry.map(|e| (e.who, e.home)) else {
+            return;
+        };
+        if chain.top != stream {
+            return;
+        }
+        self.step();
+        self.unlink(id);
+        if let Some(entry) = self.entries.get_mut(id as usize) {
+            entry.deficit = Seat::left(entry.deficit).deficit(quantum);
+            (entry.prev, entry.next, entry.level) = (id, id, level);
+        }
+        self.append(home, id, level);
+    }
+
+    /// The only entry of a set of rings, if it has no more.
+    pub(super) fn only(&self, interior: u32) -> Option<Seat> {
+        match self.interiors.get(interior as usize)?.rings[..] {
+            [Ring { head, .. }] => {
+                let is_alone = self.entries.get(head as usize)?.next == head;
+                is_alone.then_some(Seat::taken(head))
             }
-            _ => false,
+            _ => None,
+        }
+    }
+
+    /// The stream at which the chain of an entry ends.
+    pub(super) fn bottom(&self, entry: u32) -> Option<u32> {
+        match self.entries.get(entry as usize)?.who {
+            Who::Chain(chain) => Some(chain.bottom),
+            Who::Own(owner) => Some(owner),
+        }
+    }
+
+    /// Lets the chain of an entry end at another stream; returns where it ended before.
+    pub(super) fn end_at(&mut self, seat: Seat, bottom: u32) -> Option<u32> {
+        match &mut self.entries.get_mut(seat.slot()? as usize)?.who {
+            Who::Chain(chain) => Some(std::mem::replace(&mut chain.bottom, bottom)),
+            Who::Own(_) => None,
         }
     }
 
@@ -243,12 +337,13 @@ impl Rings {
         }
     }
 
-    /// An entry has sent so many bytes.
-    pub(super) fn spend(&mut self, seat: Seat, bytes: i32) {
+    /// An entry has sent so many bytes. Returns the entry of the chain above.
+    pub(super) fn spend(&mut self, seat: Seat, bytes: i32) -> Option<Seat> {
         self.step();
-        if let Some(entry) = seat.entry().and_then(|id| self.entries.get_mut(id as usize)) {
-            entry.deficit = entry.deficit.saturating_sub(bytes);
-        }
+        let entry = self.entries.get_mut(seat.slot()? as usize)?;
+        let home = entry.home?;
+        entry.deficit = entry.deficit.saturating_sub(bytes);
+        self.interiors.get(home as usize).map(|i| i.up)
     }
 
     /// A stream's own data has sent so many bytes.

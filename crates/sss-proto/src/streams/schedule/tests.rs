@@ -6,7 +6,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::*;
-use crate::streams::node::{Node, Opener};
+use crate::streams::node::{NONE, Node, Opener};
 
 /// What competes in a node's rings: a child, or the node's own data, which bears the node's number.
 type Competitor = u32;
@@ -247,24 +247,55 @@ fn one_who_always_leaves_in_debt_gains_nothing() {
 #[test]
 fn a_seat_remembers_debts_and_no_savings() {
     let mut rings = Rings::default();
-    let interior = rings.open();
-    let seat = rings.enter_child(interior, (7, 0), Seat::NONE, 1000);
+    let interior = rings.open(Seat::NONE);
+    let chain = |stream| Chain {
+        top: stream,
+        bottom: stream,
+    };
+    let enter =
+        |rings: &mut Rings, stream, seat| Seat::taken(rings.enter_chain(interior, (chain(stream), 0), seat, 1000));
+    let leave = |rings: &mut Rings, seat| rings.remove(seat).unwrap().1;
+    let seat = enter(&mut rings, 7, Seat::NONE);
     rings.spend(seat, 400);
-    let seat = rings.leave(interior, seat);
+    let seat = leave(&mut rings, seat);
     assert!(!seat.is_taken());
-    let seat = rings.enter_child(interior, (7, 0), seat, 1000);
+    let seat = enter(&mut rings, 7, seat);
     rings.spend(seat, 999);
-    assert_eq!(rings.front(interior, 1000), Some(Who::Child(7)));
+    assert_eq!(rings.front(interior, 1000), Some(Who::Chain(chain(7))));
     rings.spend(seat, 500);
-    let seat = rings.leave(interior, seat);
-    let seat = rings.enter_child(interior, (7, 0), seat, 1000);
+    let seat = leave(&mut rings, seat);
+    let seat = enter(&mut rings, 7, seat);
     rings.spend(seat, 500);
-    let other = rings.enter_child(interior, (8, 0), Seat::NONE, 1000);
-    assert_eq!(rings.front(interior, 1000), Some(Who::Child(7)));
+    let other = enter(&mut rings, 8, Seat::NONE);
+    assert_eq!(rings.front(interior, 1000), Some(Who::Chain(chain(7))));
     rings.spend(seat, 1);
-    assert_eq!(rings.front(interior, 1000), Some(Who::Child(8)));
-    rings.leave(interior, seat);
-    rings.leave(interior, other);
+    assert_eq!(rings.front(interior, 1000), Some(Who::Chain(chain(8))));
+    leave(&mut rings, seat);
+    leave(&mut rings, other);
     rings.close(interior);
     assert!(rings.is_empty());
+}
+
+/// Steps to serve `count` children of a stream at a level, all of which have something to send, in turn.
+fn steps_at(depth: usize, count: usize) -> u64 {
+    let mut model = Model::new("depth".to_owned());
+    let mut parent = ROOT;
+    for _ in 0..depth {
+        parent = model.add(parent);
+    }
+    let children: Vec<u32> = (0..count).map(|_| model.add(parent)).collect();
+    for child in &children {
+        model.scheduler.activate(&mut model.table, *child);
+    }
+    let before = model.scheduler.steps();
+    for _ in 0..10 * count {
+        let index = model.scheduler.pick(&model.table).unwrap();
+        model.scheduler.charge(&model.table, index, 1000);
+    }
+    model.scheduler.steps() - before
+}
+
+#[test]
+fn depth_costs_no_step_where_nothing_is_chosen() {
+    assert_eq!(steps_at(1, 20), steps_at(31, 20));
 }
