@@ -128,6 +128,8 @@ impl Streams {
         let by_peer = self.tree_reset(index).is_some_and(|tree| tree.by_peer);
         self.keep_endings(index);
         self.table[index].set(Flags::TREE_RESET);
+        // STR-47
+        self.give_up_watch(index);
         if self.take_unaccepted(index) {
             self.consume_opening(index);
         }

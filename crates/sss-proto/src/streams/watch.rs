@@ -165,7 +165,9 @@ impl Streams {
             .rare
             .as_ref()
             .is_some_and(|r| matches!(r.watching, Watching::Due | Watching::Asked));
-        if is_asked && matches!(node.status.send, SendState::Finishing | SendState::Done) {
+        // STR-47: the peer may have retired it because of the reset of a subtree.
+        let is_reset = !matches!(node.status.send, SendState::Finishing | SendState::Done);
+        if is_asked && !is_reset && self.tree_reset(index).is_none() {
             self.end_watch(index, Watching::Consumed);
             self.notify(index, Flags::WANT_CONSUMED);
         }

@@ -367,3 +367,26 @@ fn reading_while_the_question_is_under_way_loses_no_answer() {
     pair.b.release(b);
     assert!(matches!(pair.b.read_now(b), Err(ReadError::Closed)));
 }
+
+// spec: STR-47, STR-48
+#[test]
+fn what_was_reset_with_a_subtree_was_not_read() {
+    let mut pair = Pair::new();
+    let top = pair.stream();
+    let (a, b) = pair.child(top);
+    pair.a.write_all(a, b"unread");
+    pair.a.finish(a).unwrap();
+    pair.run();
+    assert_eq!(pair.a.is_consumed(a), Ok(false));
+    let late = pair.a.packet(ROOM).unwrap();
+    pair.a.reset_tree(top.0, Code::app(1), "");
+    pair.run();
+    pair.b.release(b);
+    pair.run();
+    // The stream is retired at b when it is asked.
+    assert!(pair.b.table.find(b).is_none());
+    pair.b.take(&late).unwrap();
+    pair.a.acked(&late);
+    pair.run();
+    assert!(pair.a.is_consumed(a).is_err());
+}
