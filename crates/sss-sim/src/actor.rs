@@ -81,6 +81,17 @@ impl End {
     }
 }
 
+/// With this probability one of the latest ends, which are likely to be alive; if it is held by `host`.
+fn recent(ends: &[End], host: HostIndex, probability: f64, rng: &mut StdRng) -> Option<EndId> {
+    const LATEST: usize = 24;
+    if ends.is_empty() || !rng.random_bool(probability) {
+        return None;
+    }
+    let index = ends.len() - rng.random_range(1..=ends.len().min(LATEST));
+    let end = &ends[index];
+    (end.host == host && !end.is_released).then_some(EndId(index))
+}
+
 /// What was done, for the report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {

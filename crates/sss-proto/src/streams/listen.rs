@@ -85,9 +85,8 @@ impl Streams {
     fn why_refuse(&self, parent: u32) -> Option<Code> {
         let node = &self.table[parent];
         let takes_children = node.has(Flags::HELD) || node.has(Flags::UNACCEPTED);
-        if node.has(Flags::TREE_RESET) {
-            // STR-44
-            self.tree_reset(parent).map(|tree| tree.ending.code)
+        if let Some(code) = self.tree_code(parent) {
+            Some(code)
         } else if node.place.depth >= MAX_DEPTH {
             Some(Code::TOO_DEEP)
         } else if !takes_children || self.listen_mode(parent) == ListenMode::Reject {

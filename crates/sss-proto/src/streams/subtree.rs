@@ -296,7 +296,16 @@ impl Streams {
         by_peer.then_some(WriteError::Stopped { code, reason })
     }
 
-    /// The code and the text with which a stream was reset with a subtree, if it was.
+    /// The code with which a stream was reset with a subtree, if it was: what the peer opens below is refused with it (STR-44).
+    pub(super) fn tree_code(&self, index: u32) -> Option<Code> {
+        let is_reset = self.table[index].has(Flags::TREE_RESET);
+        is_reset
+            .then(|| self.tree_reset(index))
+            .flatten()
+            .map(|t| t.ending.code)
+    }
+
+    /// That code, and the text.
     pub(super) fn tree_ending(&self, index: u32) -> Option<(Code, String)> {
         self.told(index).map(|(code, reason, _)| (code, reason))
     }

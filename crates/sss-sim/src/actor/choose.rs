@@ -6,7 +6,7 @@ use rand::RngExt;
 use sss_proto::OpenError;
 use sss_wire::Code;
 
-use super::{Actors, EndId, Opening, Reader, SERVICES, Send};
+use super::{Actors, EndId, Opening, Reader, SERVICES, Send, recent};
 use crate::world::{HostIndex, World};
 
 /// A service and a protocol.
@@ -134,17 +134,10 @@ impl Actors {
 
     /// Ranks a stream, or asks the peer to: whatever the level, what arrives is the same.
     fn rank(&mut self, world: &mut World, host: HostIndex) {
-        let count = self.ends.len();
-        if count == 0 || !self.aside.levels.random_bool(0.3) {
+        let Some(id) = recent(&self.ends, host, 0.3, &mut self.aside.levels) else {
             return;
-        }
-        // One of the latest, which are likely to be alive.
-        let back = self.aside.levels.random_range(1..=count.min(24));
-        let end = &self.ends[count - back];
-        if end.host != host || end.is_released {
-            return;
-        }
-        let stream = end.stream;
+        };
+        let stream = self.ends[id.0].stream;
         let (level, is_asked) = (
             self.aside.levels.random_range(-3..=3),
             self.aside.levels.random_bool(0.3),

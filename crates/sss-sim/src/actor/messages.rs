@@ -8,7 +8,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use sss_proto::{DatagramError, DatagramFate, DatagramId, DatagramOptions, PeerId, ReadError};
 
-use super::{Actors, EndId};
+use super::{Actors, EndId, recent};
 use crate::world::{HostIndex, World};
 
 /// Bytes of datagrams in one scenario.
@@ -52,17 +52,13 @@ impl Mail {
 impl Actors {
     /// Sends a datagram, perhaps.
     pub(super) fn send_message(&mut self, world: &mut World, host: HostIndex) {
-        let count = self.ends.len();
-        if count == 0 || !self.aside.mail.rng.random_bool(0.3) {
+        let Some(id) = recent(&self.ends, host, 0.3, &mut self.aside.mail.rng) else {
+            return;
+        };
+        if self.aside.trees.is_cut(id) {
             return;
         }
-        // One of the latest, which are likely to be alive.
-        let back = self.aside.mail.rng.random_range(1..=count.min(24));
-        let id = EndId(count - back);
         let end = &self.ends[id.0];
-        if end.host != host || end.is_released || self.aside.trees.is_cut(id) {
-            return;
-        }
         let (peer, stream) = (end.peer, end.stream);
         let mail = &mut self.aside.mail;
         let (size, options) = (mail.size(), mail.options());

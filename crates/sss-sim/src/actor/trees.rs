@@ -7,7 +7,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use sss_proto::{ListenMode, WriteError};
 
-use super::{Actors, EndId, Send};
+use super::{Actors, EndId, Send, recent};
 use crate::world::{HostIndex, World};
 
 /// What the applications want to know of their streams, and what they do with subtrees.
@@ -61,17 +61,13 @@ impl Trees {
 impl Actors {
     /// Does something with a subtree, perhaps.
     pub(super) fn tend_trees(&mut self, world: &mut World, host: HostIndex) {
-        let count = self.ends.len();
-        if count == 0 || !self.aside.trees.rng.random_bool(0.1) {
+        let Some(id) = recent(&self.ends, host, 0.1, &mut self.aside.trees.rng) else {
+            return;
+        };
+        if self.aside.trees.is_cut(id) {
             return;
         }
-        // One of the latest, which are likely to be alive.
-        let back = self.aside.trees.rng.random_range(1..=count.min(24));
-        let id = EndId(count - back);
         let end = &self.ends[id.0];
-        if end.host != host || end.is_released || self.aside.trees.is_cut(id) {
-            return;
-        }
         let may_reset = self.plan.weights.reset > 0;
         if may_reset && self.aside.trees.rng.random_bool(0.2) {
             return self.reset_tree(world, id);

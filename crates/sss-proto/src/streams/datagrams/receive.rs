@@ -150,10 +150,9 @@ impl Streams {
 
     /// The code with which datagrams on a stream are refused, if they are (STR-40, STR-44).
     fn why_no_datagrams(&self, parent: u32) -> Option<Code> {
-        match self.tree_ending(parent) {
-            Some((code, _)) => Some(code),
-            None => (!takes_datagrams(&self.table[parent])).then_some(Code::NO_LISTENER),
-        }
+        let is_taken = takes_datagrams(&self.table[parent]);
+        self.tree_code(parent)
+            .or_else(|| (!is_taken).then_some(Code::NO_LISTENER))
     }
 
     /// RESET and STOP for a datagram stream, and nothing more of it is kept (STR-36, STR-40).
