@@ -11,7 +11,6 @@ use crate::world::{Apps, HostIndex, World};
 const SENDER: HostIndex = HostIndex(0);
 const RECEIVER: HostIndex = HostIndex(1);
 const SERVICE: (&str, &str) = ("bulk", "bulk/1");
-const CHUNK: [u8; 16 << 10] = [0x5a; 16 << 10];
 
 /// A bottleneck and how long to send through it.
 #[derive(Clone, Debug)]
@@ -192,16 +191,8 @@ impl Pump {
     }
 
     fn write(&mut self, world: &mut World) {
-        let stream = self.sending;
-        loop {
-            match world.call(SENDER, |h, _| h.write(stream, &CHUNK)) {
-                Ok(0) => return,
-                Ok(_) => {}
-                Err(error) => {
-                    self.failure.get_or_insert(error.to_string());
-                    return;
-                }
-            }
+        if let Err(error) = world.fill(SENDER, self.sending) {
+            self.failure.get_or_insert(error.to_string());
         }
     }
 

@@ -12,7 +12,6 @@ use crate::world::{Apps, HostIndex, World};
 
 const RECEIVER: HostIndex = HostIndex(0);
 const SERVICE: (&str, &str) = ("bulk", "bulk/1");
-const CHUNK: [u8; 16 << 10] = [0x5a; 16 << 10];
 /// How often the queue is looked at, and the width of the bins of [`FlowReport::bins`].
 const LOOK: Duration = Duration::from_millis(5);
 /// Width of the bins of [`FlowReport::bins`].
@@ -264,15 +263,10 @@ impl Pump {
     }
 
     fn write(&mut self, world: &mut World, host: HostIndex) {
-        while let Some(stream) = self.streams.get(&host).copied() {
-            match world.call(host, |h, _| h.write(stream, &CHUNK)) {
-                Ok(0) => return,
-                Ok(_) => {}
-                Err(error) => {
-                    self.failure.get_or_insert(error.to_string());
-                    return;
-                }
-            }
+        if let Some(stream) = self.streams.get(&host)
+            && let Err(error) = world.fill(host, *stream)
+        {
+            self.failure.get_or_insert(error.to_string());
         }
     }
 

@@ -21,7 +21,6 @@ const RECEIVER: HostIndex = HostIndex(1);
 const SERVICE: (&str, &str) = ("datagrams", "datagrams/1");
 /// Bytes of a datagram that say which it is.
 const HEAD: usize = 8;
-const CHUNK: [u8; 16 << 10] = [0x5a; 16 << 10];
 /// Before the first datagram: the channel is made, and the path MTU is found.
 const START: Duration = Duration::from_secs(5);
 
@@ -277,12 +276,10 @@ impl Flow {
     }
 
     fn write(&mut self, world: &mut World) {
-        while let Some(stream) = self.bulk {
-            match world.call(SENDER, |h, _| h.write(stream, &CHUNK)) {
-                Ok(0) => return,
-                Ok(_) => {}
-                Err(error) => return self.fail(error),
-            }
+        if let Some(stream) = self.bulk
+            && let Err(error) = world.fill(SENDER, stream)
+        {
+            self.fail(error);
         }
     }
 

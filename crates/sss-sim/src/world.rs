@@ -19,7 +19,7 @@ use bytes::BytesMut;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use sss_crypto::StaticKey;
-use sss_proto::{Batch, Config, Ecn, Event, Host, Input, Instant, Output, StreamId, Transmit, TransmitBuf};
+use sss_proto::{Batch, Config, Ecn, Event, Host, Input, Instant, Output, StreamId, Transmit, TransmitBuf, WriteError};
 use sss_wire::Eid;
 
 use crate::link::{Link, LinkConfig};
@@ -241,6 +241,16 @@ impl World {
             host.connect(now, eid, (service, protocol), &[address])
         })
         .expect("a usable EID and an address")
+    }
+
+    /// Writes on a stream as much as it takes now.
+    ///
+    /// # Errors
+    /// If the stream takes nothing more, ever.
+    pub fn fill(&mut self, host: HostIndex, stream: StreamId) -> Result<(), WriteError> {
+        const CHUNK: [u8; 16 << 10] = [0x5a; 16 << 10];
+        while self.call(host, |h, _| h.write(stream, &CHUNK))? > 0 {}
+        Ok(())
     }
 
     /// The present moment.
