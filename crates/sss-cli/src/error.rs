@@ -165,6 +165,7 @@ impl From<NegotiationError> for Error {
                 "give the other host an identity of its own: `sss id --new` there, or --identity",
             ),
             NegotiationError::BadEid => (Exit::Usage, "copy the EID again from the `listening` line of the host"),
+            _ => (Exit::Unreachable, "run the same command again"),
         };
         Self::new(exit, error.to_string(), next)
     }
@@ -210,11 +211,11 @@ pub(crate) fn advice(status: Status) -> &'static str {
         Status::Exists => "move away what is there, or give --force to replace it",
         Status::BadPath => "name something below the directory that is served, without .. and without links on the way",
         Status::WrongKind => "name a regular file or a directory",
-        Status::Io => "see the message of the system above",
         Status::Corrupt => "run the same command again; if it happens again, check memory and disks of both machines",
         Status::Changed => "run the same command again when nobody writes to the file",
         Status::Busy => "wait until the other transfer is done, or stop it",
         Status::NoSpace => "free some space and run the same command again: it goes on where it was",
         Status::BadRequest => "update both sides to the same version",
+        _ => "see the message of the system above",
     }
 }

@@ -289,7 +289,7 @@ fn services_error(error: ServicesError) -> Error {
             text,
             "update both sides to the same version; if they are, report this as a defect",
         ),
-        ServicesError::NoAnswer { .. } => Error::new(Exit::Unreachable, text, "run the same command again"),
+        _ => Error::new(Exit::Unreachable, text, "run the same command again"),
     }
 }
 

@@ -19,6 +19,7 @@ pub struct RelPath(Vec<u8>);
 
 /// Why bytes are not a [`RelPath`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum PathError {
     /// Longer than [`MAX_PATH`].
     #[error("the path is longer than {MAX_PATH} bytes")]

@@ -18,6 +18,7 @@ pub const DEPTH_ALL: u8 = 255;
 /// How a request, or one file of it, ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
+#[non_exhaustive]
 pub enum Status {
     /// Done.
     Ok = 0,
@@ -133,6 +134,7 @@ pub enum Stop {
 }
 
 /// A position in received bytes.
+#[derive(Debug)]
 pub struct Cursor<'a> {
     rest: &'a [u8],
 }

@@ -14,6 +14,7 @@ pub type AcceptFilter = Arc<dyn Fn(&Eid, SocketAddr) -> bool + Send + Sync>;
 
 /// Settings of a host.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct Config {
     /// A channel ends when nothing was heard for this long. Zero: never. Default 60 s.
     pub idle_timeout: Duration,
@@ -88,6 +89,7 @@ impl FromStr for Congestion {
 
 /// Limits of receive windows, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct WindowConfig {
     /// Window of a stream at first.
     pub per_stream_initial: u64,
@@ -109,6 +111,15 @@ pub struct WindowConfig {
     pub datagram_budget: u64,
 }
 
+impl WindowConfig {
+    /// The same limits with some of them changed:
+    /// `WindowConfig::default().with(|window| window.root = 256 << 10)`.
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+}
+
 impl Default for WindowConfig {
     fn default() -> Self {
         Self {
@@ -120,6 +131,14 @@ impl Default for WindowConfig {
             max_message: 1 << 20,
             datagram_budget: 64 << 20,
         }
+    }
+}
+
+impl Config {
+    /// The same settings with some of them changed: `Config::default().with(|config| config.renew = Duration::ZERO)`.
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
     }
 }
 

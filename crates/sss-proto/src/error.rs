@@ -1,6 +1,6 @@
 //! The families of errors: dropped packets, protocol violations, ends of channels, failed operations.
 //!
-//! The network's faults are never an error of a call: a bad packet is a counted [`Drop`], a peer that
+//! The network's faults are never an error of a call: a bad packet is a counted [`DropReason`], a peer that
 //! breaks the rules ends its channel with a [`CloseReason`].
 
 use std::io;
@@ -13,7 +13,8 @@ use crate::refusal::Refusal;
 /// Why a datagram was dropped. Each reason has a counter in [`crate::HostStats`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
-pub enum Drop {
+#[non_exhaustive]
+pub enum DropReason {
     /// It could not be parsed.
     Malformed,
     /// It names a channel that does not exist.
@@ -34,7 +35,7 @@ pub enum Drop {
     BadAddress,
 }
 
-impl Drop {
+impl DropReason {
     /// All reasons.
     pub const ALL: [Self; 9] = [
         Self::Malformed,
@@ -69,6 +70,7 @@ impl Drop {
 /// The peer broke a rule of the protocol. Ends the channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("{what} ({code})")]
+#[non_exhaustive]
 pub struct ProtocolError {
     /// The code sent in CLOSE.
     pub code: Code,
@@ -84,6 +86,7 @@ impl ProtocolError {
 
 /// Why a channel, or with it the tree of streams of two hosts, ended, and who ended it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum CloseReason {
     /// This host's application closed it.
     #[error("closed by this host: {reason} ({code})")]
@@ -123,6 +126,7 @@ pub enum CloseReason {
 
 /// Why no channel could be made.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum NegotiationError {
     /// Nobody answered HELLO.
     #[error("no answer from {addresses} within {after:?}: is the host running, and is the address right?")]
@@ -169,6 +173,7 @@ pub enum NegotiationError {
 
 /// Why a stream cannot be opened.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum OpenError {
     /// The handle names a stream that no longer exists.
     #[error("the stream no longer exists")]
@@ -200,6 +205,7 @@ pub enum OpenError {
 
 /// Why nothing more can be written.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum WriteError {
     /// `finish` or `reset` was called before.
     #[error("the stream was finished or reset by this side")]
@@ -222,6 +228,7 @@ pub enum WriteError {
 
 /// Why a datagram cannot be sent.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum DatagramError {
     /// It is larger than the peer takes.
     #[error("the datagram has {size} bytes, and the peer takes at most {limit}: send it as a substream")]
@@ -252,6 +259,7 @@ pub enum DatagramError {
 
 /// Why nothing more can be read.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum ReadError {
     /// `stop` was called before.
     #[error("the stream was stopped by this side")]
@@ -313,6 +321,7 @@ impl CloseReason {
 
 /// Why a service cannot be listened for.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum ListenError {
     /// The pair is registered already.
     #[error("service {0:?} with protocol {1:?} is registered already")]

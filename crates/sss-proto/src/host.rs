@@ -61,6 +61,14 @@ pub struct Host {
     scratch: Scratch,
 }
 
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Host")
+            .field("eid", &self.own.eid)
+            .finish_non_exhaustive()
+    }
+}
+
 /// What a host is, for as long as it exists.
 pub(crate) struct Own {
     pub(crate) key: StaticKey,

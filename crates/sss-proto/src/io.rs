@@ -186,6 +186,7 @@ impl TransmitBuf {
 
 /// Whether a peer can be reached (docs/spec/migration.md).
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum LinkStatus {
     /// Its channel works as far as is known.
     Up,
@@ -200,6 +201,7 @@ pub enum LinkStatus {
 /// Events about a stream come once after an operation on it answered "not yet"; then the
 /// operation is to be tried again.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Event {
     /// A channel to the peer is established.
     Connected(PeerId, Eid),

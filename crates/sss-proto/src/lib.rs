@@ -21,7 +21,8 @@ mod token;
 pub use channel::{ChannelInfo, EcnState, MAX_CLOSING, MtuState};
 pub use config::{AcceptFilter, Config, Congestion, WindowConfig};
 pub use error::{
-    CloseReason, DatagramError, Drop, ListenError, NegotiationError, OpenError, ProtocolError, ReadError, WriteError,
+    CloseReason, DatagramError, DropReason, ListenError, NegotiationError, OpenError, ProtocolError, ReadError,
+    WriteError,
 };
 pub use host::{ConnectError, Host, HostStats, TreeNode, Visibility};
 pub use ids::{ListenerId, PeerId, StreamId};

@@ -20,7 +20,7 @@ use sss_wire::params::MAX_OTHER_TREES;
 use sss_wire::{ChannelId, Code, Eid};
 
 use crate::channel::{Channel, ChannelInfo, Fate, Role, TimerEvent};
-use crate::error::{CloseReason, Drop, NegotiationError};
+use crate::error::{CloseReason, DropReason, NegotiationError};
 use crate::host::{Datagram, Own, TreeNode};
 use crate::ids::{PeerId, StreamId, StreamKey};
 use crate::io::{Ecn, Event, Instant};
@@ -424,11 +424,11 @@ impl Peer {
 
     /// The peer's host says that it does not know a channel (PRT-13, MIG-15). While the channel is young, the answer may be
     /// to early data that overtook INITIATE.
-    pub(crate) fn on_stateless_reset(&mut self, now: Instant, token: &[u8; 16]) -> Result<(), Drop> {
-        let link = self.links.by_token(token).ok_or(Drop::UnknownChannel)?;
+    pub(crate) fn on_stateless_reset(&mut self, now: Instant, token: &[u8; 16]) -> Result<(), DropReason> {
+        let link = self.links.by_token(token).ok_or(DropReason::UnknownChannel)?;
         let grace = 3 * link.channel.probe_timeout();
         if now < link.origin.made + grace {
-            return Err(Drop::UnknownChannel);
+            return Err(DropReason::UnknownChannel);
         }
         self.lose_link(now, link.id(), CloseReason::PeerRestarted);
         Ok(())

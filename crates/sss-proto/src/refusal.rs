@@ -6,6 +6,7 @@ use sss_wire::Code;
 
 /// Why the peer refused a stream that this host opened (STR-9, STR-41). Nothing but the stream is affected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Refusal {
     /// The peer offers no such service.
     Service,

@@ -357,6 +357,7 @@ impl Apps for Actors {
                 Some(id) => self.pump_on_event(world, id, &event),
                 None => self.fail(format!("h{} is told {event:?} of a stream it does not know", host.0)),
             },
+            other => self.fail(format!("h{} is told what the model does not know: {other:?}", host.0)),
         }
     }
 

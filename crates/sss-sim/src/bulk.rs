@@ -134,10 +134,7 @@ pub fn run(config: &BulkConfig) -> Result<BulkReport, String> {
 
 fn build(config: &BulkConfig) -> World {
     let mut world = World::new(config.seed, false);
-    let _ = world.add_host(Config {
-        congestion: config.congestion,
-        ..Config::default()
-    });
+    let _ = world.add_host(Config::default().with(|c| c.congestion = config.congestion));
     let _ = world.add_host(Config::default());
     let there = LinkConfig {
         rate: Some(config.rate),

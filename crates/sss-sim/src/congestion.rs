@@ -200,10 +200,7 @@ fn build(setup: &Setup) -> World {
         ..LinkConfig::with_delay(setup.rtt - setup.rtt / 2)
     };
     for sender in &setup.senders {
-        let host = world.add_host(Config {
-            congestion: sender.control,
-            ..Config::default()
-        });
+        let host = world.add_host(Config::default().with(|c| c.congestion = sender.control));
         if host == HostIndex(1) {
             world.set_link(host, RECEIVER, there.clone());
         } else {

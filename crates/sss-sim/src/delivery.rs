@@ -187,10 +187,7 @@ fn size_name(size: usize) -> String {
 /// If a datagram is not what was sent, comes twice, is neither delivered nor given up, or the channel is lost.
 pub fn run(setup: &Setup) -> Result<Report, String> {
     let mut world = World::new(setup.seed, false);
-    let _ = world.add_host(Config {
-        congestion: setup.congestion,
-        ..Config::default()
-    });
+    let _ = world.add_host(Config::default().with(|c| c.congestion = setup.congestion));
     let _ = world.add_host(Config::default());
     let back = LinkConfig {
         rate: Some(setup.rate),
@@ -296,11 +293,10 @@ impl Flow {
     fn send(&mut self, world: &mut World) {
         let (stream, number) = (self.stream, self.sent.len());
         let data = contents(number, self.setup.size);
-        let options = DatagramOptions {
-            deadline: Some(self.setup.deadline),
-            tracked: true,
-            ..DatagramOptions::default()
-        };
+        let options = DatagramOptions::default().with(|o| {
+            o.deadline = Some(self.setup.deadline);
+            o.tracked = true;
+        });
         self.sent.push((world.now(), None));
         match world.call(SENDER, |h, now| h.send_datagram(now, stream, &data, &options)) {
             Ok(Some(_)) => {}

@@ -12,6 +12,7 @@ mod queue;
 mod tap;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -87,6 +88,15 @@ pub struct World {
     transcript: Transcript,
     tap: Tap,
     fault: Option<String>,
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World")
+            .field("now", &self.now)
+            .field("hosts", &self.nodes.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl World {

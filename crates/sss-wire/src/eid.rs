@@ -28,6 +28,7 @@ pub struct Eid([u8; 33]);
 
 /// Why a text or bytes are not an EID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum EidError {
     /// It does not begin with `sss1`.
     #[error("an EID begins with {PREFIX:?}: this is something else")]

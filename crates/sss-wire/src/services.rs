@@ -13,6 +13,7 @@ pub const PROTOCOL: &str = "services/1";
 
 /// A service that a host offers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ServiceInfo {
     /// Its name: 1 to 255 bytes.
     pub name: String,
@@ -24,6 +25,7 @@ pub struct ServiceInfo {
 
 /// A protocol that a service speaks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ProtocolInfo {
     /// Its name: 1 to 255 bytes.
     pub name: String,
@@ -33,6 +35,7 @@ pub struct ProtocolInfo {
 
 /// What a host offers, as far as it tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ServiceList {
     /// The services, in ascending order of their names.
     pub services: Vec<ServiceInfo>,
@@ -40,7 +43,33 @@ pub struct ServiceList {
     pub total: u64,
 }
 
+impl ProtocolInfo {
+    /// A protocol with this name, and what it is, for people.
+    pub fn new(name: impl Into<String>, description: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            description: description.into(),
+        }
+    }
+}
+
+impl ServiceList {
+    /// These services, out of `total` that the host has to list.
+    pub fn new(services: Vec<ServiceInfo>, total: u64) -> Self {
+        Self { services, total }
+    }
+}
+
 impl ServiceInfo {
+    /// A service with this name, what it is, for people, and what is spoken there.
+    pub fn new(name: impl Into<String>, description: impl Into<String>, protocols: Vec<ProtocolInfo>) -> Self {
+        Self {
+            name: name.into(),
+            description: description.into(),
+            protocols,
+        }
+    }
+
     fn encoded_len(&self) -> usize {
         let own = text_len(&self.name, &self.description).saturating_add(varint::len(self.protocols.len() as u64));
         let protocols = self.protocols.iter().map(|p| text_len(&p.name, &p.description));

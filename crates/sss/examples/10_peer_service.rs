@@ -46,6 +46,8 @@ impl Member {
                     self.talks.remove(&eid);
                 }
                 PeerEvent::Retrying { eid, error, after } => println!("{eid}: {error}; again in {after:?}"),
+                // Of a later version of the library.
+                _ => {}
             }
         }
         Ok(())

@@ -17,6 +17,7 @@ use crate::shared::Shared;
 
 /// Where a host's driver runs: what moves its datagrams and its timers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum DriverMode {
     /// As a task of the runtime on which the host is built. It ends with that runtime.
     #[default]

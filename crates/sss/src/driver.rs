@@ -51,6 +51,7 @@ const MAX_YIELDS: u8 = 32;
 
 /// Counters of a host's socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SocketStats {
     /// System calls that received something.
     pub receive_calls: u64,

@@ -10,6 +10,7 @@ use thiserror::Error;
 
 /// Why a host could not be made.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum BuildError {
     /// The address to bind is not an address.
     #[error("{address:?} is not an address to bind: give IP:PORT, such as 0.0.0.0:4433 or [::]:0")]
@@ -47,6 +48,7 @@ pub enum BuildError {
 
 /// Why no stream to a service could be opened.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum ConnectError {
     /// No channel could be negotiated.
     #[error(transparent)]
@@ -82,6 +84,7 @@ impl From<sss_proto::ConnectError> for ConnectError {
 
 /// Why nothing more can be accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum AcceptError {
     /// This host was closed.
     #[error("this host was closed")]
@@ -90,6 +93,7 @@ pub enum AcceptError {
 
 /// Why it is not known who is at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum ProbeError {
     /// Nobody answered.
     #[error("no host answered at {address} within {after:?}: is it running, and is the address right?")]
@@ -106,6 +110,7 @@ pub enum ProbeError {
 
 /// Why it is not known what services a host offers.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum ServicesError {
     /// The host cannot be reached.
     #[error(transparent)]
@@ -127,6 +132,7 @@ pub enum ServicesError {
 /// The host was closed before all that was finished had arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("{streams} finished streams were not acknowledged by their peers in time")]
+#[non_exhaustive]
 pub struct HostCloseError {
     /// How many streams were finished but are not known to have arrived.
     pub streams: usize,
@@ -134,6 +140,7 @@ pub struct HostCloseError {
 
 /// What [`crate::Stream::close`] knows to be undelivered.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum StreamCloseError {
     /// The stream's own data was not delivered completely.
     #[error("the stream was not delivered completely: {0}")]
@@ -158,6 +165,7 @@ pub enum StreamCloseError {
 
 /// Why `read_exact` did not fill the buffer.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum ReadExactError {
     /// The stream ended well, but too early.
     #[error("the stream ended {missing} bytes too early")]
@@ -172,6 +180,7 @@ pub enum ReadExactError {
 
 /// Why `read_to_end` did not give everything.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum ReadToEndError {
     /// The peer sent more than the caller wanted.
     #[error("the peer sent more than {limit} bytes")]
@@ -186,6 +195,7 @@ pub enum ReadToEndError {
 
 /// Why no record could be read.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum RecordError {
     /// The record has more bytes than this side takes. The stream was stopped, and the peer was told the limit.
     #[error("the peer sent a record of more than {limit} bytes: the limit can be raised with set_record_limit")]

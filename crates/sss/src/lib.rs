@@ -123,7 +123,7 @@ pub use stream::{Receipt, RecordReader, RecordWriter, RecvHalf, SendDatagram, Se
 
 pub use sss_crypto::Suite;
 pub use sss_proto::{
-    ChannelInfo, CloseReason, Congestion, DatagramError, DatagramFate, DatagramStats, Drop, EcnState, HostStats,
+    ChannelInfo, CloseReason, Congestion, DatagramError, DatagramFate, DatagramStats, DropReason, EcnState, HostStats,
     LinkStatus, ListenError, ListenMode, MtuState, NegotiationError, OpenError, PeerId, PeerStats, ProtocolError,
     ReadError, RecvState, Refusal, SendState, StreamId, StreamInfo, SubtreeInfo, TreeNode, WindowConfig, WriteError,
 };

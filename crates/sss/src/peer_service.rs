@@ -53,6 +53,7 @@ pub struct PeerService {
 
 /// What happens with the peers of a [`PeerService`].
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum PeerEvent {
     /// The peer is there.
     Online {
@@ -81,6 +82,7 @@ pub enum PeerEvent {
 
 /// Why a conversation is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OfflineReason {
     /// All streams shared with the peer have ended: it was closed, was restarted, or could not be reached for too long.
     Lost(CloseReason),
@@ -94,6 +96,7 @@ pub enum OfflineReason {
 
 /// Why an attempt to begin a conversation failed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum AttemptError {
     /// It could not even begin, most often because no address is known.
     #[error(transparent)]
@@ -108,6 +111,7 @@ pub enum AttemptError {
 
 /// Why there is no [`PeerService`].
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum PeerServiceError {
     /// The service cannot be offered.
     #[error(transparent)]

@@ -25,6 +25,7 @@ pub struct Server {
 
 /// A stream that a peer opened, and what for.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Incoming {
     /// The stream.
     pub stream: Stream,

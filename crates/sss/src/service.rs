@@ -19,10 +19,7 @@ pub struct Service {
 
 impl Service {
     pub(crate) fn new(handle: Arc<Handle>, name: &str) -> Self {
-        let info = ServiceInfo {
-            name: name.to_owned(),
-            ..ServiceInfo::default()
-        };
+        let info = ServiceInfo::new(name, "", Vec::new());
         Self {
             handle,
             info,
@@ -38,10 +35,7 @@ impl Service {
 
     /// Adds a protocol that is spoken there, and what it is, for people; that may be empty, and has at most 1024 bytes.
     pub fn protocol(mut self, name: &str, description: &str) -> Self {
-        self.info.protocols.push(ProtocolInfo {
-            name: name.to_owned(),
-            description: description.to_owned(),
-        });
+        self.info.protocols.push(ProtocolInfo::new(name, description));
         self
     }
 

@@ -77,19 +77,9 @@ mod tests {
 
     #[test]
     fn names_are_in_columns_and_control_characters_are_shown() {
-        let protocol = |name: &str, description: &str| ProtocolInfo {
-            name: name.to_owned(),
-            description: description.to_owned(),
-        };
-        let service = ServiceInfo {
-            name: "files".to_owned(),
-            description: "Files\x1b[2J\nfake".to_owned(),
-            protocols: vec![protocol("sync/1", "Transfer"), protocol("1", "")],
-        };
-        let list = ServiceList {
-            total: 1,
-            services: vec![service.clone()],
-        };
+        let protocols = vec![ProtocolInfo::new("sync/1", "Transfer"), ProtocolInfo::new("1", "")];
+        let service = ServiceInfo::new("files", "Files\x1b[2J\nfake", protocols);
+        let list = ServiceList::new(vec![service.clone()], 1);
         assert_eq!(width(&list), 8);
         let expected = "files     Files\\u{1b}[2J\\nfake\n  sync/1  Transfer\n  1";
         assert_eq!(text(&service, 8), expected);

@@ -52,7 +52,7 @@ impl From<ReadError> for TransferError {
             ReadError::Lost(reason) => Self::Lost(reason),
             ReadError::Reset { code, reason } => ended(code, &reason),
             ReadError::Refused(why) => Self::NoService(why.to_string()),
-            other @ ReadError::Closed => Self::Protocol(other.to_string()),
+            other => Self::Protocol(other.to_string()),
         }
     }
 }
@@ -63,7 +63,7 @@ impl From<WriteError> for TransferError {
             WriteError::Lost(reason) => Self::Lost(reason),
             WriteError::Stopped { code, reason } => ended(code, &reason),
             WriteError::Refused(why) => Self::NoService(why.to_string()),
-            other @ WriteError::Closed => Self::Protocol(other.to_string()),
+            other => Self::Protocol(other.to_string()),
         }
     }
 }

@@ -92,3 +92,15 @@ impl<S> fmt::Debug for Initiator<S> {
         f.debug_struct("Initiator").finish_non_exhaustive()
     }
 }
+
+impl fmt::Debug for SentHello {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SentHello").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for GotCookie {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GotCookie").finish_non_exhaustive()
+    }
+}

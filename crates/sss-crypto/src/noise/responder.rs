@@ -148,3 +148,21 @@ impl<S> fmt::Debug for Responder<S> {
         f.debug_struct("Responder").finish_non_exhaustive()
     }
 }
+
+impl fmt::Debug for GotHello {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GotHello").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for SentCookie {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SentCookie").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for GotStatic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GotStatic").finish_non_exhaustive()
+    }
+}

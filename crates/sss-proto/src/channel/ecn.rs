@@ -9,6 +9,7 @@ const TEST_PACKETS: u64 = 10;
 
 /// What is known about ECN on the path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum EcnState {
     /// Packets are marked, and nothing speaks against it yet.
     #[default]

@@ -7,7 +7,7 @@ use sss_crypto::packet::{HeaderKey, PacketKey};
 use sss_crypto::schedule::Secret;
 use sss_wire::short::{self, Header, TAG};
 
-use crate::error::Drop;
+use crate::error::DropReason;
 use crate::io::Instant;
 
 /// How often the keys of one generation may be used (PRT-8, PRT-9).
@@ -157,26 +157,26 @@ impl Keys {
     }
 
     /// Unmasks and opens a packet in place; `expected` is one more than the highest number opened (PRT-2, PRT-3, PRT-8).
-    pub(super) fn open(&mut self, packet: &mut [u8], id_len: usize, expected: u64) -> Result<OpenPacket, Drop> {
+    pub(super) fn open(&mut self, packet: &mut [u8], id_len: usize, expected: u64) -> Result<OpenPacket, DropReason> {
         // NEG-17
-        let receive = self.receive.as_mut().ok_or(Drop::UnknownChannel)?;
-        let sample = short::sample(packet, id_len).map_err(|_| Drop::Malformed)?;
+        let receive = self.receive.as_mut().ok_or(DropReason::UnknownChannel)?;
+        let sample = short::sample(packet, id_len).map_err(|_| DropReason::Malformed)?;
         let mask = receive.header.mask(sample);
-        let header = short::unmask(packet, id_len, &mask).map_err(|_| Drop::Malformed)?;
+        let header = short::unmask(packet, id_len, &mask).map_err(|_| DropReason::Malformed)?;
         let seq = short::recover_sequence(header.sequence, header.sequence_len, expected);
         let body_start = header.encoded_len();
-        let (aad, body) = packet.split_at_mut_checked(body_start).ok_or(Drop::Malformed)?;
+        let (aad, body) = packet.split_at_mut_checked(body_start).ok_or(DropReason::Malformed)?;
         let opening = receive
             .opening(header.key_phase, seq >= expected, self.suite)
-            .ok_or(Drop::Unauthentic)?;
+            .ok_or(DropReason::Unauthentic)?;
         let (key, step) = opening;
         let Ok(len) = key.open(seq, aad, body) else {
             self.failed = self.failed.saturating_add(1);
-            return Err(Drop::Unauthentic);
+            return Err(DropReason::Unauthentic);
         };
         let generation = receive.settle(step);
-        if short::has_reserved_bits(*aad.first().ok_or(Drop::Malformed)?) {
-            return Err(Drop::Malformed);
+        if short::has_reserved_bits(*aad.first().ok_or(DropReason::Malformed)?) {
+            return Err(DropReason::Malformed);
         }
         Ok(OpenPacket {
             seq,

@@ -29,6 +29,7 @@ const BLACK_HOLE: u8 = 3;
 
 /// Why datagrams have the size they have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum MtuState {
     /// Nothing was tried yet: the size that every path carries.
     #[default]

@@ -17,7 +17,7 @@ use super::received::Arrived;
 use super::rtt::Rtt;
 use super::sent::{Flags, LossRule, SentPacket, Sink};
 use super::{Channel, Fate};
-use crate::error::{Drop, ProtocolError};
+use crate::error::{DropReason, ProtocolError};
 use crate::io::{Ecn, Instant};
 
 /// Probe timeouts for which the keys of the generation before are kept (PRT-8).
@@ -118,11 +118,11 @@ impl Channel {
     ///
     /// # Errors
     /// Why the packet is to be dropped. Nothing but a counter has changed then.
-    pub(crate) fn open(&mut self, packet: &mut [u8]) -> Result<Opened, Drop> {
+    pub(crate) fn open(&mut self, packet: &mut [u8]) -> Result<Opened, DropReason> {
         let expected = self.replay.next();
         let opened = self.keys.open(packet, self.ids.local.len(), expected)?;
         if !self.replay.accept(opened.seq) {
-            return Err(Drop::Duplicate);
+            return Err(DropReason::Duplicate);
         }
         Ok(Opened {
             seq: opened.seq,

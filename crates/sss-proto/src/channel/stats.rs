@@ -23,6 +23,7 @@ pub(crate) struct Counters {
 
 /// The state of a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ChannelInfo {
     /// The peer's address.
     pub remote: SocketAddr,

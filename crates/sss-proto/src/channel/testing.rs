@@ -14,7 +14,7 @@ use super::{
     Budget, Channel, ChannelConfig, ChannelSetup, Fate, MAX_ACK_DELAY_US, Opened, Path, Received, Role, TimerEvent,
 };
 use crate::config::Congestion;
-use crate::error::{Drop, ProtocolError};
+use crate::error::{DropReason, ProtocolError};
 use crate::ids::StreamKey;
 use crate::io::{Ecn, Instant, Transmit, TransmitBuf};
 use crate::packet::PacketWriter;
@@ -38,7 +38,7 @@ pub(super) fn at(ms: u64) -> Instant {
 /// Why a packet was not taken in.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Refused {
-    Dropped(Drop),
+    Dropped(DropReason),
     Violation(ProtocolError),
 }
 

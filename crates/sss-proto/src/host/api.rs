@@ -30,6 +30,7 @@ pub enum ConnectError {
 
 /// A stream in a snapshot of a peer's tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TreeNode {
     /// The stream.
     pub id: StreamId,
@@ -46,15 +47,7 @@ impl Host {
     /// # Errors
     /// If the pair is taken, the service name is reserved, or a name is empty or longer than 255 bytes.
     pub fn listen(&mut self, service: &str, protocol: &str) -> Result<ListenerId, ListenError> {
-        let protocol = ProtocolInfo {
-            name: protocol.to_owned(),
-            description: String::new(),
-        };
-        let service = ServiceInfo {
-            name: service.to_owned(),
-            description: String::new(),
-            protocols: vec![protocol],
-        };
+        let service = ServiceInfo::new(service, "", vec![ProtocolInfo::new(protocol, "")]);
         self.offer(&service, Visibility::Listed)
     }
 

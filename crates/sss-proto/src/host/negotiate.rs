@@ -5,17 +5,17 @@ use std::net::SocketAddr;
 use sss_wire::long::{self, Accept, Cookie, Hello, Initiate, Long};
 
 use super::Host;
-use crate::error::Drop;
+use crate::error::DropReason;
 use crate::io::{Event, Instant};
 use crate::negotiation::{Accepted, Refusal};
 use crate::peer::{Arrival, Initiated, Peer, TreeId, settings_of};
 
 impl Host {
-    pub(super) fn receive_long(&mut self, now: Instant, packet: &[u8], arrival: &Arrival) -> Result<(), Drop> {
+    pub(super) fn receive_long(&mut self, now: Instant, packet: &[u8], arrival: &Arrival) -> Result<(), DropReason> {
         if !is_usable_source(arrival.remote) {
-            return Err(Drop::BadAddress);
+            return Err(DropReason::BadAddress);
         }
-        match Long::parse(packet).map_err(|_| Drop::Malformed)? {
+        match Long::parse(packet).map_err(|_| DropReason::Malformed)? {
             Long::Hello(hello) => self.on_hello(now, &hello, arrival),
             Long::Cookie(cookie) => self.on_cookie(now, &cookie, arrival),
             Long::Initiate(initiate) => self.on_initiate(now, &initiate, packet, arrival),
@@ -31,16 +31,16 @@ impl Host {
         }
     }
 
-    fn on_hello(&mut self, now: Instant, hello: &Hello<'_>, arrival: &Arrival) -> Result<(), Drop> {
+    fn on_hello(&mut self, now: Instant, hello: &Hello<'_>, arrival: &Arrival) -> Result<(), DropReason> {
         let mut own = self.own.for_responder();
         let reply = self.responder.hello(now, hello, arrival.remote, &mut own)?;
         self.push_datagram(arrival.remote, reply);
         Ok(())
     }
 
-    fn on_cookie(&mut self, now: Instant, cookie: &Cookie<'_>, arrival: &Arrival) -> Result<(), Drop> {
-        let index = self.demux.attempt(cookie.attempt).ok_or(Drop::UnknownAttempt)?;
-        let peer = self.peers.at(index).ok_or(Drop::UnknownAttempt)?;
+    fn on_cookie(&mut self, now: Instant, cookie: &Cookie<'_>, arrival: &Arrival) -> Result<(), DropReason> {
+        let index = self.demux.attempt(cookie.attempt).ok_or(DropReason::UnknownAttempt)?;
+        let peer = self.peers.at(index).ok_or(DropReason::UnknownAttempt)?;
         peer.on_cookie(&mut self.own.context(now), cookie, arrival)?;
         peer.on_timer(&mut self.own.context(now), &mut self.queues.outbox);
         self.settle(index);
@@ -54,21 +54,21 @@ impl Host {
         initiate: &Initiate<'_>,
         packet: &[u8],
         arrival: &Arrival,
-    ) -> Result<(), Drop> {
+    ) -> Result<(), DropReason> {
         // NEG-19: an attempt of this very host has come back to it.
         if self.demux.attempt(initiate.attempt).is_some() {
-            return Err(Drop::Unwelcome);
+            return Err(DropReason::Unwelcome);
         }
         let mut own = self.own.for_responder();
         let accepted = match self.responder.initiate(now, initiate, arrival.remote, &mut own) {
             Ok(accepted) => accepted,
             Err(Refusal::Drop(reason)) => return Err(reason),
             Err(Refusal::Again(channel)) => {
-                let index = self.demux.channel(channel).ok_or(Drop::Duplicate)?;
-                let peer = self.peers.at(index).ok_or(Drop::Duplicate)?;
-                let reply = peer.accept_again(packet).ok_or(Drop::Duplicate)?.to_vec();
+                let index = self.demux.channel(channel).ok_or(DropReason::Duplicate)?;
+                let peer = self.peers.at(index).ok_or(DropReason::Duplicate)?;
+                let reply = peer.accept_again(packet).ok_or(DropReason::Duplicate)?.to_vec();
                 self.push_datagram(arrival.remote, reply);
-                return Err(Drop::Duplicate);
+                return Err(DropReason::Duplicate);
             }
         };
         let initiated = Initiated {
@@ -78,7 +78,7 @@ impl Host {
             settings: settings_of(&accepted)?,
         };
         if self.demux.has_channel(accepted.channel_id) {
-            return Err(Drop::Unwelcome);
+            return Err(DropReason::Unwelcome);
         }
         let index = match initiated.settings.tree {
             Some(tree) => self.join_tree(now, &accepted, &initiated, tree, arrival)?,
@@ -99,7 +99,7 @@ impl Host {
         initiated: &Initiated<'_>,
         tree: TreeId,
         arrival: &Arrival,
-    ) -> Result<u32, Drop> {
+    ) -> Result<u32, DropReason> {
         let own = self.own.eid;
         let known = self.demux.tree(&tree);
         let known = known.and_then(|i| Some((i, self.peers.at(i)?)));
@@ -109,11 +109,11 @@ impl Host {
         };
         // MIG-9
         if peer.newest_made().is_some_and(|made| accepted.issued < made) {
-            return Err(Drop::StaleCookie);
+            return Err(DropReason::StaleCookie);
         }
         // NEG-18
         if peer.has_initiated() && own < accepted.eid {
-            return Err(Drop::Unwelcome);
+            return Err(DropReason::Unwelcome);
         }
         peer.on_initiate(&mut self.own.context(now), accepted, initiated, arrival)?;
         Ok(index)
@@ -126,7 +126,7 @@ impl Host {
         accepted: &Accepted,
         initiated: &Initiated<'_>,
         arrival: &Arrival,
-    ) -> Result<u32, Drop> {
+    ) -> Result<u32, DropReason> {
         let own = self.own.eid;
         let existing = self.peers.by_eid.get(&accepted.eid).copied();
         if let Some((index, peer)) = existing.and_then(|i| Some((i, self.peers.at(i)?)))
@@ -138,7 +138,7 @@ impl Host {
                 self.settle(index);
             } else if peer.has_initiated() && own < accepted.eid {
                 // NEG-18
-                return Err(Drop::Unwelcome);
+                return Err(DropReason::Unwelcome);
             } else {
                 peer.on_initiate(&mut self.own.context(now), accepted, initiated, arrival)?;
                 return Ok(index);
@@ -168,7 +168,7 @@ impl Host {
         accepted: &Accepted,
         initiated: &Initiated<'_>,
         arrival: &Arrival,
-    ) -> Result<Peer, Drop> {
+    ) -> Result<Peer, DropReason> {
         let id = self.peers.next_id();
         let mut peer = Peer::new(id, accepted.eid, &mut self.own.context(now));
         peer.on_initiate(&mut self.own.context(now), accepted, initiated, arrival)?;
@@ -176,12 +176,17 @@ impl Host {
     }
 
     /// NEG-20: an INITIATE of an attempt that the peer has given up.
-    fn refuse_outdated(&mut self, accepted: &Accepted, existing: Option<u32>, arrival: &Arrival) -> Result<(), Drop> {
+    fn refuse_outdated(
+        &mut self,
+        accepted: &Accepted,
+        existing: Option<u32>,
+        arrival: &Arrival,
+    ) -> Result<(), DropReason> {
         let there = existing.and_then(|i| self.peers.at(i)?.made_at(arrival.remote));
         let is_outdated = there.is_some_and(|made| accepted.issued < made)
             || self.own.history.has_initiated_since(&accepted.eid, accepted.issued);
         if is_outdated {
-            return Err(Drop::StaleCookie);
+            return Err(DropReason::StaleCookie);
         }
         Ok(())
     }
@@ -203,9 +208,15 @@ impl Host {
         self.settle(index);
     }
 
-    fn on_accept(&mut self, now: Instant, accept: &Accept<'_>, size: usize, arrival: &Arrival) -> Result<(), Drop> {
-        let index = self.demux.attempt(accept.attempt).ok_or(Drop::UnknownAttempt)?;
-        let peer = self.peers.at(index).ok_or(Drop::UnknownAttempt)?;
+    fn on_accept(
+        &mut self,
+        now: Instant,
+        accept: &Accept<'_>,
+        size: usize,
+        arrival: &Arrival,
+    ) -> Result<(), DropReason> {
+        let index = self.demux.attempt(accept.attempt).ok_or(DropReason::UnknownAttempt)?;
+        let peer = self.peers.at(index).ok_or(DropReason::UnknownAttempt)?;
         peer.on_accept(&mut self.own.context(now), accept, size, arrival)?;
         self.stats.channels_made += 1;
         self.settle(index);
@@ -213,26 +224,26 @@ impl Host {
         Ok(())
     }
 
-    fn on_retry(&mut self, attempt: &[u8; 8], token: &[u8; 16], arrival: &Arrival) -> Result<(), Drop> {
-        let index = self.demux.attempt(attempt).ok_or(Drop::UnknownAttempt)?;
-        let peer = self.peers.at(index).ok_or(Drop::UnknownAttempt)?;
+    fn on_retry(&mut self, attempt: &[u8; 8], token: &[u8; 16], arrival: &Arrival) -> Result<(), DropReason> {
+        let index = self.demux.attempt(attempt).ok_or(DropReason::UnknownAttempt)?;
+        let peer = self.peers.at(index).ok_or(DropReason::UnknownAttempt)?;
         let hello = peer.on_retry(token)?.to_vec();
         self.push_datagram(arrival.remote, hello);
         Ok(())
     }
 
-    fn on_version(&mut self, attempt: &[u8; 8], versions: Vec<u32>) -> Result<(), Drop> {
-        let index = self.demux.attempt(attempt).ok_or(Drop::UnknownAttempt)?;
-        let peer = self.peers.at(index).ok_or(Drop::UnknownAttempt)?;
+    fn on_version(&mut self, attempt: &[u8; 8], versions: Vec<u32>) -> Result<(), DropReason> {
+        let index = self.demux.attempt(attempt).ok_or(DropReason::UnknownAttempt)?;
+        let peer = self.peers.at(index).ok_or(DropReason::UnknownAttempt)?;
         peer.on_version(versions)?;
         self.settle(index);
         Ok(())
     }
 
-    fn on_probe_reply(&mut self, nonce: &[u8; 8], eid: sss_wire::Eid, arrival: &Arrival) -> Result<(), Drop> {
-        let asked = self.probes.nonces.get(nonce).ok_or(Drop::UnknownAttempt)?;
+    fn on_probe_reply(&mut self, nonce: &[u8; 8], eid: sss_wire::Eid, arrival: &Arrival) -> Result<(), DropReason> {
+        let asked = self.probes.nonces.get(nonce).ok_or(DropReason::UnknownAttempt)?;
         if *asked != arrival.remote {
-            return Err(Drop::UnknownAttempt);
+            return Err(DropReason::UnknownAttempt);
         }
         self.probes.nonces.remove(nonce);
         self.queues.events.push_back(Event::ProbeReply(arrival.remote, eid));

@@ -13,7 +13,7 @@ use sss_wire::ChannelId;
 
 use super::Host;
 use crate::channel::Opened;
-use crate::error::Drop;
+use crate::error::DropReason;
 use crate::io::{Batch, Instant};
 use crate::peer::{Arrival, LinkId};
 
@@ -57,25 +57,37 @@ impl Host {
     }
 
     /// Steps 1 and 2, for one datagram.
-    fn sort(&mut self, now: Instant, data: &mut BytesMut, range: Range<usize>, arrival: &Arrival) -> Result<(), Drop> {
-        let packet = data.get_mut(range.clone()).ok_or(Drop::Malformed)?;
-        let first = *packet.first().ok_or(Drop::Malformed)?;
+    fn sort(
+        &mut self,
+        now: Instant,
+        data: &mut BytesMut,
+        range: Range<usize>,
+        arrival: &Arrival,
+    ) -> Result<(), DropReason> {
+        let packet = data.get_mut(range.clone()).ok_or(DropReason::Malformed)?;
+        let first = *packet.first().ok_or(DropReason::Malformed)?;
         match first >> 6 {
             0b10 | 0b11 => self.receive_long(now, packet, arrival),
             0b01 => self.open(now, packet, range, arrival),
             // PRT-7
-            _ => Err(Drop::Malformed),
+            _ => Err(DropReason::Malformed),
         }
     }
 
-    fn open(&mut self, now: Instant, packet: &mut [u8], range: Range<usize>, arrival: &Arrival) -> Result<(), Drop> {
+    fn open(
+        &mut self,
+        now: Instant,
+        packet: &mut [u8],
+        range: Range<usize>,
+        arrival: &Arrival,
+    ) -> Result<(), DropReason> {
         let id_len = self.own.ids.len();
-        let id = packet.get(1..=id_len).ok_or(Drop::Malformed)?;
-        let id = ChannelId::new(id).map_err(|_| Drop::Malformed)?;
+        let id = packet.get(1..=id_len).ok_or(DropReason::Malformed)?;
+        let id = ChannelId::new(id).map_err(|_| DropReason::Malformed)?;
         let Some(peer) = self.demux.channel(id) else {
             return self.unknown_channel(now, id, packet, arrival);
         };
-        let state = self.peers.at(peer).ok_or(Drop::UnknownChannel)?;
+        let state = self.peers.at(peer).ok_or(DropReason::UnknownChannel)?;
         let (link, opened) = state.open(id, packet)?;
         let frames = range.start + opened.payload.start..range.start + opened.payload.end;
         self.scratch.opened.push(OpenedPacket {
@@ -130,11 +142,17 @@ impl Host {
     }
 
     /// A short packet for no channel of ours: a stateless reset, or the reason to send one.
-    fn unknown_channel(&mut self, now: Instant, id: ChannelId, packet: &[u8], arrival: &Arrival) -> Result<(), Drop> {
+    fn unknown_channel(
+        &mut self,
+        now: Instant,
+        id: ChannelId,
+        packet: &[u8],
+        arrival: &Arrival,
+    ) -> Result<(), DropReason> {
         if let Some(token) = packet.last_chunk::<16>()
             && let Some(index) = self.demux.reset_token(token)
         {
-            let peer = self.peers.at(index).ok_or(Drop::UnknownChannel)?;
+            let peer = self.peers.at(index).ok_or(DropReason::UnknownChannel)?;
             peer.on_stateless_reset(now, token)?;
             self.settle(index);
             self.mark_ready(index);
@@ -143,7 +161,7 @@ impl Host {
         if packet.len() >= MIN_RESET_TRIGGER && self.resets.allow(now) {
             self.send_stateless_reset(id, packet.len(), arrival);
         }
-        Err(Drop::UnknownChannel)
+        Err(DropReason::UnknownChannel)
     }
 
     /// PRT-12.

@@ -17,6 +17,7 @@ pub(crate) type Waiting = (StreamId, Eid);
 
 /// Whether peers that ask for the services of a host hear of one (SVC-5). It can be connected to all the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Visibility {
     /// They do.
     #[default]
@@ -164,10 +165,7 @@ impl Services {
     fn listed(&self) -> Vec<ServiceInfo> {
         let mut listed = Vec::new();
         for (name, protocols) in &self.names {
-            let mut service = ServiceInfo {
-                name: name.clone(),
-                ..ServiceInfo::default()
-            };
+            let mut service = ServiceInfo::new(name, "", Vec::new());
             for (name, protocol) in protocols {
                 let Some(listener) = self.listeners.get(protocol.listener as usize) else {
                     continue;
@@ -178,10 +176,7 @@ impl Services {
                 if service.description.is_empty() {
                     service.description.clone_from(&listener.description);
                 }
-                service.protocols.push(ProtocolInfo {
-                    name: name.clone(),
-                    description: protocol.description.clone(),
-                });
+                service.protocols.push(ProtocolInfo::new(name, &protocol.description));
             }
             if !service.protocols.is_empty() {
                 listed.push(service);
@@ -213,15 +208,8 @@ mod tests {
     use super::*;
 
     fn service(name: &str, description: &str, protocols: &[(&str, &str)]) -> ServiceInfo {
-        let protocol = |(name, description): &(&str, &str)| ProtocolInfo {
-            name: (*name).to_owned(),
-            description: (*description).to_owned(),
-        };
-        ServiceInfo {
-            name: name.to_owned(),
-            description: description.to_owned(),
-            protocols: protocols.iter().map(protocol).collect(),
-        }
+        let protocol = |(name, description): &(&str, &str)| ProtocolInfo::new(*name, *description);
+        ServiceInfo::new(name, description, protocols.iter().map(protocol).collect())
     }
 
     fn listen(services: &mut Services, name: &str, protocol: &str) -> Result<ListenerId, ListenError> {

@@ -1,9 +1,10 @@
 //! Counters of a host.
 
-use crate::error::Drop;
+use crate::error::DropReason;
 
 /// What a host has seen since it was made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct HostStats {
     /// Datagrams received.
     pub datagrams_received: u64,
@@ -21,12 +22,12 @@ pub struct HostStats {
     pub streams_accepted: u64,
     /// Streams to services that were refused: there is no such service or protocol, or it was withdrawn before the stream was accepted.
     pub streams_refused: u64,
-    dropped: [u64; Drop::COUNT],
+    dropped: [u64; DropReason::COUNT],
 }
 
 impl HostStats {
     /// Datagrams dropped for `reason`.
-    pub fn dropped(&self, reason: Drop) -> u64 {
+    pub fn dropped(&self, reason: DropReason) -> u64 {
         self.dropped.get(reason as usize).copied().unwrap_or(0)
     }
 
@@ -35,7 +36,7 @@ impl HostStats {
         self.dropped.iter().sum()
     }
 
-    pub(crate) fn count_drop(&mut self, reason: Drop) {
+    pub(crate) fn count_drop(&mut self, reason: DropReason) {
         if let Some(counter) = self.dropped.get_mut(reason as usize) {
             *counter += 1;
         }
@@ -49,12 +50,12 @@ mod tests {
     #[test]
     fn each_reason_has_a_counter_and_a_name_of_its_own() {
         let mut stats = HostStats::default();
-        for (n, reason) in (1..).zip(Drop::ALL) {
+        for (n, reason) in (1..).zip(DropReason::ALL) {
             (0..n).for_each(|_| stats.count_drop(reason));
         }
-        for (n, reason) in (1..).zip(Drop::ALL) {
+        for (n, reason) in (1..).zip(DropReason::ALL) {
             assert_eq!(stats.dropped(reason), n);
-            assert_eq!(Drop::ALL.iter().filter(|r| r.name() == reason.name()).count(), 1);
+            assert_eq!(DropReason::ALL.iter().filter(|r| r.name() == reason.name()).count(), 1);
         }
         assert_eq!(stats.dropped_total(), 45);
     }

@@ -10,7 +10,7 @@ use sss_wire::services::ServiceList;
 
 use super::Host;
 use crate::config::Config;
-use crate::error::{CloseReason, Drop, ReadError};
+use crate::error::{CloseReason, DropReason, ReadError};
 use crate::ids::{PeerId, StreamId};
 use crate::io::{Batch, Ecn, Event, Input, Instant, LinkStatus, Output, TransmitBuf};
 use crate::refusal::Refusal;
@@ -205,11 +205,11 @@ fn an_initiate_older_than_the_newest_channel_is_dropped() {
     net.run(8 * SECOND, |p| !is_initiate(p) || p.2 != late.2);
     let made = net.host(1).stats().channels_made;
     assert_eq!(made, 2, "the next attempt has succeeded");
-    let before = net.host(1).stats().dropped(Drop::StaleCookie);
+    let before = net.host(1).stats().dropped(DropReason::StaleCookie);
     net.deliver(&late);
     net.run(SECOND, |_| true);
     assert_eq!(net.host(1).stats().channels_made, made);
-    assert_eq!(net.host(1).stats().dropped(Drop::StaleCookie), before + 1);
+    assert_eq!(net.host(1).stats().dropped(DropReason::StaleCookie), before + 1);
     assert_eq!((net.ends(0), net.ends(1)), (vec![], vec![]));
 }
 

@@ -13,7 +13,7 @@ use sss_wire::{ChannelId, Eid};
 
 use super::responder::cookie_mac;
 use super::{VERSIONS, prologue, suite_from_wire, suite_to_wire};
-use crate::error::{Drop, NegotiationError};
+use crate::error::{DropReason, NegotiationError};
 use crate::io::Instant;
 use crate::pace::retry_interval;
 
@@ -242,21 +242,21 @@ impl Initiation {
     }
 
     /// RETRY: the same HELLO again, with the token. Returns the packet to send to the address that asked.
-    pub(crate) fn on_retry(&mut self, token: &[u8; 16]) -> Result<&[u8], Drop> {
+    pub(crate) fn on_retry(&mut self, token: &[u8; 16]) -> Result<&[u8], DropReason> {
         match &mut self.stage {
             Stage::Hello { packet, retries, .. } if *retries < MAX_RETRIES => {
                 *retries += 1;
                 long::set_token(packet, token);
                 Ok(packet)
             }
-            _ => Err(Drop::UnknownAttempt),
+            _ => Err(DropReason::UnknownAttempt),
         }
     }
 
     /// VERSION: a hint that the peer speaks other versions only (NEG-13).
-    pub(crate) fn on_version(&mut self, versions: Vec<u32>) -> Result<(), Drop> {
+    pub(crate) fn on_version(&mut self, versions: Vec<u32>) -> Result<(), DropReason> {
         if self.has_initiated() || versions.contains(&self.version) {
-            return Err(Drop::UnknownAttempt);
+            return Err(DropReason::UnknownAttempt);
         }
         self.foreign_versions.get_or_insert(versions);
         Ok(())
@@ -272,17 +272,17 @@ impl Initiation {
         cookie: &Cookie<'_>,
         remote: SocketAddr,
         suites: &[Suite],
-    ) -> Result<Result<Agreed, NegotiationError>, Drop> {
+    ) -> Result<Result<Agreed, NegotiationError>, DropReason> {
         let Stage::Hello { noise, .. } = &self.stage else {
-            return Err(Drop::UnknownAttempt);
+            return Err(DropReason::UnknownAttempt);
         };
         let (noise, payload) = noise
             .read_cookie(cookie.e, cookie.sealed)
-            .map_err(|_| Drop::Unauthentic)?;
+            .map_err(|_| DropReason::Unauthentic)?;
         if !constant_time_eq(&cookie_mac(noise.chaining_key(), cookie.authed), cookie.mac) {
-            return Err(Drop::Unauthentic);
+            return Err(DropReason::Unauthentic);
         }
-        let params = CookieParams::decode(&payload).map_err(|_| Drop::Malformed)?;
+        let params = CookieParams::decode(&payload).map_err(|_| DropReason::Malformed)?;
         if let Some(error) = version_fraud(self.version, VERSIONS, &params) {
             return Ok(Err(error));
         }
@@ -460,7 +460,7 @@ mod tests {
         assert_eq!((&first[..13], &first[29..]), (&second[..13], &second[29..]));
         assert!(attempt.on_retry(&[6; 16]).is_ok());
         assert!(attempt.on_retry(&[7; 16]).is_ok());
-        assert_eq!(attempt.on_retry(&[8; 16]), Err(Drop::UnknownAttempt));
+        assert_eq!(attempt.on_retry(&[8; 16]), Err(DropReason::UnknownAttempt));
     }
 
     // spec: NEG-13

@@ -16,7 +16,7 @@ use super::cookie::{Binding, Contents, Cookies};
 use super::load::Load;
 use super::{VERSIONS, prologue, suite_from_wire, suite_to_wire};
 use crate::config::Config;
-use crate::error::Drop;
+use crate::error::DropReason;
 use crate::io::Instant;
 
 /// The responder's side of all negotiations: two cookie keys, two token keys, and no state per initiator.
@@ -41,13 +41,13 @@ pub(crate) struct Accepted {
 /// Why an INITIATE makes no channel.
 pub(crate) enum Refusal {
     /// It is dropped.
-    Drop(Drop),
+    Drop(DropReason),
     /// It is one that was accepted before, for this channel.
     Again(ChannelId),
 }
 
-impl From<Drop> for Refusal {
-    fn from(reason: Drop) -> Self {
+impl From<DropReason> for Refusal {
+    fn from(reason: DropReason) -> Self {
         Self::Drop(reason)
     }
 }
@@ -67,7 +67,7 @@ impl Responder {
         hello: &Hello<'_>,
         remote: SocketAddr,
         host: &mut Own<'_>,
-    ) -> Result<Vec<u8>, Drop> {
+    ) -> Result<Vec<u8>, DropReason> {
         self.rotate(now, host.rng);
         if !VERSIONS.contains(&hello.version) {
             return Ok(long::version(hello.attempt, VERSIONS));
@@ -78,9 +78,9 @@ impl Responder {
         }
         let prologue = prologue(hello.version, hello.attempt);
         let (noise, payload) =
-            noise::Responder::read_hello(&prologue, host.key, hello.noise).map_err(|_| Drop::Unauthentic)?;
-        let offered = HelloParams::decode(&payload).map_err(|_| Drop::Malformed)?;
-        let suite = choose_suite(&offered, &host.config.suites).ok_or(Drop::Malformed)?;
+            noise::Responder::read_hello(&prologue, host.key, hello.noise).map_err(|_| DropReason::Unauthentic)?;
+        let offered = HelloParams::decode(&payload).map_err(|_| DropReason::Malformed)?;
+        let suite = choose_suite(&offered, &host.config.suites).ok_or(DropReason::Malformed)?;
         let params = CookieParams {
             versions: VERSIONS.to_vec(),
             suite: suite_to_wire(suite),
@@ -89,7 +89,7 @@ impl Responder {
         let mut message = Vec::with_capacity(256);
         let noise = noise
             .write_cookie(host.rng.random(), &params.to_vec(), &mut message)
-            .map_err(|_| Drop::Unauthentic)?;
+            .map_err(|_| DropReason::Unauthentic)?;
         let binding = Binding {
             remote,
             version: hello.version,
@@ -133,21 +133,24 @@ impl Responder {
             version: initiate.version,
             attempt: initiate.attempt,
         };
-        let (period, contents) = self.cookies.open(initiate.cookie, binding).ok_or(Drop::StaleCookie)?;
+        let (period, contents) = self
+            .cookies
+            .open(initiate.cookie, binding)
+            .ok_or(DropReason::StaleCookie)?;
         if self.cookies.is_spent(period, contents.channel_id) {
             return Err(Refusal::Again(contents.channel_id));
         }
         let noise = noise::Responder::<SentCookie>::from_bytes(&contents.noise);
         let (public, noise) = noise
             .read_static(initiate.sealed_static)
-            .map_err(|_| Drop::Unauthentic)?;
+            .map_err(|_| DropReason::Unauthentic)?;
         let eid = Eid::from_public_key(&public);
         if !host.welcomes(&eid, remote) {
-            return Err(Drop::Unwelcome.into());
+            return Err(DropReason::Unwelcome.into());
         }
         let (frames, split) = noise
             .read_payload(initiate.sealed_frames)
-            .map_err(|_| Drop::Unauthentic)?;
+            .map_err(|_| DropReason::Unauthentic)?;
         Ok(Accepted {
             eid,
             channel_id: contents.channel_id,

@@ -6,7 +6,7 @@ use sss_wire::ChannelId;
 
 use super::{Context, Peer};
 use crate::channel::Channel;
-use crate::error::{Drop, NegotiationError};
+use crate::error::{DropReason, NegotiationError};
 use crate::io::Instant;
 use crate::negotiation::{Initiation, Schedule};
 
@@ -142,10 +142,10 @@ impl Peer {
     ///
     /// # Errors
     /// If it is not expected.
-    pub(crate) fn on_retry(&mut self, token: &[u8; 16]) -> Result<&[u8], Drop> {
+    pub(crate) fn on_retry(&mut self, token: &[u8; 16]) -> Result<&[u8], DropReason> {
         match &mut self.attempt {
             Some(attempt) if attempt.early.is_none() => attempt.initiation.on_retry(token),
-            _ => Err(Drop::UnknownAttempt),
+            _ => Err(DropReason::UnknownAttempt),
         }
     }
 
@@ -153,10 +153,10 @@ impl Peer {
     ///
     /// # Errors
     /// If it is not expected.
-    pub(crate) fn on_version(&mut self, versions: Vec<u32>) -> Result<(), Drop> {
+    pub(crate) fn on_version(&mut self, versions: Vec<u32>) -> Result<(), DropReason> {
         match &mut self.attempt {
             Some(attempt) if attempt.early.is_none() => attempt.initiation.on_version(versions),
-            _ => Err(Drop::UnknownAttempt),
+            _ => Err(DropReason::UnknownAttempt),
         }
     }
 }

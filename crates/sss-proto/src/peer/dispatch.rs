@@ -8,7 +8,7 @@ use sss_wire::frame::{Close, Frame, Frames};
 use super::link::LinkId;
 use super::{Arrival, Context, Peer};
 use crate::channel::{Opened, Received};
-use crate::error::{CloseReason, Drop, ProtocolError};
+use crate::error::{CloseReason, DropReason, ProtocolError};
 use crate::io::{Event, Instant};
 
 /// How frames came in.
@@ -21,9 +21,9 @@ pub(super) struct Via {
 
 impl Peer {
     /// Unmasks, opens and checks a short packet in place.
-    pub(crate) fn open(&mut self, id: ChannelId, packet: &mut [u8]) -> Result<(LinkId, Opened), Drop> {
+    pub(crate) fn open(&mut self, id: ChannelId, packet: &mut [u8]) -> Result<(LinkId, Opened), DropReason> {
         // NEG-17: the channel of an attempt is no link yet.
-        let link = self.links.by_channel(id).ok_or(Drop::UnknownChannel)?;
+        let link = self.links.by_channel(id).ok_or(DropReason::UnknownChannel)?;
         let opened = link.channel.open(packet)?;
         Ok((link.id(), opened))
     }

@@ -14,7 +14,7 @@ use super::dispatch::Via;
 use super::link::{Acceptance, Link, LinkId, Origin};
 use super::{Arrival, Context, Peer};
 use crate::channel::{Channel, ChannelConfig, ChannelSetup, Path, Role};
-use crate::error::{CloseReason, Drop, NegotiationError, ProtocolError};
+use crate::error::{CloseReason, DropReason, NegotiationError, ProtocolError};
 use crate::host::Own;
 use crate::ids::StreamId;
 use crate::io::{Instant, Transmit, TransmitBuf};
@@ -73,9 +73,9 @@ impl Peer {
         context: &mut Context<'_>,
         cookie: &Cookie<'_>,
         arrival: &Arrival,
-    ) -> Result<(), Drop> {
+    ) -> Result<(), DropReason> {
         let attempt = self.attempt.as_mut().filter(|a| a.early.is_none());
-        let attempt = attempt.ok_or(Drop::UnknownAttempt)?;
+        let attempt = attempt.ok_or(DropReason::UnknownAttempt)?;
         let purpose = attempt.purpose;
         let suites = &context.own.config.suites;
         let agreed = attempt
@@ -137,16 +137,18 @@ impl Peer {
         accept: &Accept<'_>,
         size: usize,
         arrival: &Arrival,
-    ) -> Result<(), Drop> {
+    ) -> Result<(), DropReason> {
         let now = context.now;
-        let attempt = self.attempt.as_mut().ok_or(Drop::UnknownAttempt)?;
-        let early = attempt.early.as_mut().ok_or(Drop::UnknownAttempt)?;
+        let attempt = self.attempt.as_mut().ok_or(DropReason::UnknownAttempt)?;
+        let early = attempt.early.as_mut().ok_or(DropReason::UnknownAttempt)?;
         let was_repeated = attempt.initiation.was_repeated();
-        let split = attempt.initiation.split().ok_or(Drop::UnknownAttempt)?;
+        let split = attempt.initiation.split().ok_or(DropReason::UnknownAttempt)?;
         let secrets = ChannelSecrets::derive(split, accept.nonce);
         let key = PacketKey::new(early.channel.suite(), &secrets.responder);
         let mut frames = accept.sealed_frames.to_vec();
-        let len = key.open(0, accept.header, &mut frames).map_err(|_| Drop::Unauthentic)?;
+        let len = key
+            .open(0, accept.header, &mut frames)
+            .map_err(|_| DropReason::Unauthentic)?;
         frames.truncate(len);
         let channel = &mut early.channel;
         channel.install(now, &secrets);
@@ -154,7 +156,7 @@ impl Peer {
         channel.ack_packet_zero(now, was_repeated, &mut self.fates);
         self.settle_fates();
         let Some(early) = self.attempt.take().and_then(|a| a.early) else {
-            return Err(Drop::UnknownAttempt);
+            return Err(DropReason::UnknownAttempt);
         };
         if self.tree.id.is_none() {
             context.own.history.note_initiated(now, self.eid);
@@ -174,8 +176,8 @@ impl Peer {
         accepted: &Accepted,
         initiated: &Initiated<'_>,
         arrival: &Arrival,
-    ) -> Result<(), Drop> {
-        let remote_id = initiated.settings.channel_id.ok_or(Drop::Malformed)?;
+    ) -> Result<(), DropReason> {
+        let remote_id = initiated.settings.channel_id.ok_or(DropReason::Malformed)?;
         let now = context.now;
         let nonce = context.own.rng.random();
         let secrets = ChannelSecrets::derive(&accepted.split, &nonce);
@@ -392,8 +394,8 @@ fn check_tree(asked: Option<TreeId>, told: Option<TreeId>) -> Result<Asked, Prot
 ///
 /// # Errors
 /// If there are none: then the packet is dropped (NEG-10).
-pub(crate) fn settings_of(accepted: &Accepted) -> Result<Settings, Drop> {
-    leading_settings(&mut Frames::new(&accepted.frames)).map_err(|_| Drop::Malformed)
+pub(crate) fn settings_of(accepted: &Accepted) -> Result<Settings, DropReason> {
+    leading_settings(&mut Frames::new(&accepted.frames)).map_err(|_| DropReason::Malformed)
 }
 
 /// The SETTINGS that packet 0 must begin with.

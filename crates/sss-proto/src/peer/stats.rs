@@ -4,6 +4,7 @@ use super::Peer;
 
 /// Totals of a peer, over all channels that the shared streams have had.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PeerStats {
     /// Channels made.
     pub channels_made: u64,

@@ -32,6 +32,7 @@ const INITIAL_ONE_WAY: Duration = Duration::from_millis(166);
 
 /// How a datagram is to be sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DatagramOptions {
     /// Whether it is sent until it has arrived, or its deadline has passed.
     pub reliable: bool,
@@ -43,12 +44,21 @@ pub struct DatagramOptions {
     pub tracked: bool,
 }
 
+impl DatagramOptions {
+    /// The same options with some of them changed: `DatagramOptions::default().with(|options| options.tracked = true)`.
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+}
+
 /// Names a datagram that was sent to a peer, among all that were sent to that peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DatagramId(pub(crate) u64);
 
 /// What became of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum DatagramFate {
     /// All of it is there: it waits for the peer's application, or was taken by it. Of one that went in one packet: the peer's host has got
     /// that packet, and may have dropped it if nobody holds the stream any more, or too many wait.
@@ -69,6 +79,7 @@ pub enum DatagramFate {
 
 /// Counters of the datagrams exchanged with a peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DatagramStats {
     /// Sent in one packet, without state.
     pub sent_stateless: u64,

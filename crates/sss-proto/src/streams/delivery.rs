@@ -13,6 +13,7 @@ use crate::ids::StreamKey;
 
 /// What became of everything that this host has sent below a stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Delivery {
     /// Streams that the peer stopped or refused before all had arrived.
     pub undelivered: u32,

@@ -7,6 +7,7 @@ use crate::ids::StreamKey;
 
 /// A snapshot of one stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StreamInfo {
     /// Service and protocol of a top-level stream.
     pub names: Option<(String, String)>,
@@ -41,6 +42,7 @@ pub struct StreamInfo {
 
 /// Sums over a stream and all streams below it, on this host's side.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SubtreeInfo {
     /// How many streams there are, the uppermost included. Streams of which nothing is left do not count.
     pub streams: usize,

@@ -15,6 +15,7 @@ use crate::ids::StreamKey;
 
 /// What happens to substreams that the peer opens of a stream until the application accepts them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ListenMode {
     /// They are refused.
     Reject,

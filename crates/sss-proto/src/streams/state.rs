@@ -12,6 +12,7 @@
 
 /// The direction from this host to the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum SendState {
     /// More may be written.
     Open,
@@ -63,6 +64,7 @@ impl SendState {
 
 /// The direction from the peer to this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum RecvState {
     /// More may come, and nobody knows how much.
     Open,

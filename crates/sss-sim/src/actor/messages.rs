@@ -40,12 +40,12 @@ impl Mail {
 
     fn options(&mut self) -> DatagramOptions {
         let has_deadline = self.rng.random_bool(0.4);
-        DatagramOptions {
-            reliable: self.rng.random_bool(0.5),
-            deadline: has_deadline.then(|| Duration::from_millis(self.rng.random_range(1..3000))),
-            priority: self.rng.random_range(-1..=1),
-            tracked: true,
-        }
+        DatagramOptions::default().with(|o| {
+            o.reliable = self.rng.random_bool(0.5);
+            o.deadline = has_deadline.then(|| Duration::from_millis(self.rng.random_range(1..3000)));
+            o.priority = self.rng.random_range(-1..=1);
+            o.tracked = true;
+        })
     }
 }
 

@@ -139,6 +139,7 @@ impl Actors {
             WriteError::Refused(refusal) => self.model.saw_stop(id, refusal.code()),
             WriteError::Lost(reason) => self.model.saw_loss(end.host, end.peer, reason),
             WriteError::Closed => Err(format!("{id:?} is said to be closed by its own application")),
+            other => Err(format!("{id:?} meets an error that the model does not know: {other}")),
         };
         self.check(check);
     }
@@ -190,6 +191,7 @@ impl Actors {
             ReadError::Refused(refusal) => self.model.saw_reset(id, refusal.code()),
             ReadError::Lost(reason) => self.model.saw_loss(end.host, end.peer, reason),
             ReadError::Closed => Err(format!("{id:?} is said to be stopped by its own application")),
+            other => Err(format!("{id:?} meets an error that the model does not know: {other}")),
         }
     }
 

@@ -125,6 +125,7 @@ impl Actors {
             Err(WriteError::Refused(refusal)) => self.model.saw_stop(id, refusal.code()),
             Err(WriteError::Lost(reason)) => self.model.saw_loss(host, peer, reason),
             Err(WriteError::Closed) => self.model.gave_up(id),
+            Err(other) => Err(format!("{id:?} meets an error that the model does not know: {other}")),
         };
         self.aside.trees.forget(id);
         self.tally.answers += 1;

@@ -110,7 +110,8 @@ impl Model {
             }
             DatagramFate::ChannelLost => sender.is_released || self.is_closed(sender.host, sender.peer),
             DatagramFate::Cancelled => self.is_in_reset_tree(message.sender),
-            DatagramFate::TooLarge => false,
+            // So is one that the model does not know.
+            DatagramFate::TooLarge | _ => false,
         };
         if !is_possible {
             return Err(format!("{fate:?} for no reason: {message:?}"));

@@ -50,7 +50,7 @@ impl Model {
         match mode {
             ListenMode::Reject => self.trees.refusing.insert(end),
             ListenMode::Limit(_) => self.trees.limiting.insert(end),
-            ListenMode::Unlimited | ListenMode::Inherit => return,
+            _ => return,
         };
     }
 

@@ -286,22 +286,20 @@ impl Plan {
 }
 
 fn config(rng: &mut StdRng) -> Config {
-    let mut config = Config {
-        max_datagram: [1232, 1472, 4000, 65_507][rng.random_range(0..4)],
-        channel_id_len: rng.random_range(4..=20),
-        ..Config::default()
-    };
+    let mut config = Config::default().with(|c| {
+        c.max_datagram = [1232, 1472, 4000, 65_507][rng.random_range(0..4)];
+        c.channel_id_len = rng.random_range(4..=20);
+    });
     if rng.random_bool(0.4) {
         config.suites = vec![Suite::ChaCha20Poly1305];
     }
     if rng.random_bool(0.3) {
-        config.window = WindowConfig {
-            per_stream_initial: rng.random_range(65_536..131_072),
-            per_stream_max: 256 << 10,
-            per_peer_budget: 1 << 20,
-            root: rng.random_range(65_536..262_144),
-            ..WindowConfig::default()
-        };
+        config.window = WindowConfig::default().with(|w| {
+            w.per_stream_initial = rng.random_range(65_536..131_072);
+            w.per_stream_max = 256 << 10;
+            w.per_peer_budget = 1 << 20;
+            w.root = rng.random_range(65_536..262_144);
+        });
     }
     if rng.random_bool(0.2) {
         config.hello_threshold = 1;

@@ -116,21 +116,17 @@ fn beside_bulk(congestion: Congestion, paths: &[(u64, u64, usize)], losses: &[f6
 // spec: STR-35
 #[test]
 fn a_round_trip_that_became_short_is_noticed_though_nothing_else_is_sent() {
-    let quiet = || Config {
-        keepalive: secs(60),
-        ..Config::default()
-    };
+    let quiet = || Config::default().with(|c| c.keepalive = secs(60));
     let mut world = duo_with(790, &LinkConfig::with_delay(ms(600)), quiet(), quiet());
     let mut seen = Recorder::default();
     world.call(B, |h, _| h.listen(SERVICE.0, SERVICE.1)).unwrap();
     let stream = world.connect(A, B, SERVICE);
     world.run_for(secs(20), &mut seen);
     world.join(A, B, &LinkConfig::with_delay(ms(25)));
-    let options = DatagramOptions {
-        deadline: Some(ms(500)),
-        tracked: true,
-        ..DatagramOptions::default()
-    };
+    let options = DatagramOptions::default().with(|o| {
+        o.deadline = Some(ms(500));
+        o.tracked = true;
+    });
     for _ in 0..100 {
         let data = Bytes::from_static(b"now");
         let id = world.call(A, |h, now| h.send_datagram(now, stream, &data, &options));

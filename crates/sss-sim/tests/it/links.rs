@@ -86,10 +86,7 @@ fn a_blackout_shorter_than_the_idle_timeout_is_survived() {
 // spec: CHN-2, MIG-14
 #[test]
 fn without_linger_a_dead_link_ends_the_streams_with_idle_on_both_sides() {
-    let config = || Config {
-        linger: Duration::ZERO,
-        ..Config::default()
-    };
+    let config = || Config::default().with(|c| c.linger = Duration::ZERO);
     let mut world = duo_with(15, &LinkConfig::with_delay(ms(20)), config(), config());
     let mut echo = Echo::start(&mut world, 1000);
     echo.open(&mut world, A, B);

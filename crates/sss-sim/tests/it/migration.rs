@@ -111,10 +111,7 @@ fn minutes_of_silence_end_the_channel_and_not_the_streams() {
 // spec: MIG-14
 #[test]
 fn streams_wait_no_longer_than_linger() {
-    let config = || Config {
-        linger: secs(90),
-        ..Config::default()
-    };
+    let config = || Config::default().with(|c| c.linger = secs(90));
     let mut world = duo_with(530, &dark(secs(1), secs(1000)), config(), config());
     let mut echo = Echo::start(&mut world, 4_000_000);
     echo.open(&mut world, A, B);
@@ -140,10 +137,7 @@ fn streams_wait_no_longer_than_linger() {
 #[test]
 fn channels_are_renewed_under_streams_that_do_not_notice() {
     for seed in 0..4 {
-        let config = || Config {
-            renew: secs(2),
-            ..Config::default()
-        };
+        let config = || Config::default().with(|c| c.renew = secs(2));
         let lossy = LinkConfig {
             loss: 0.03,
             reorder: 0.01,
@@ -164,14 +158,8 @@ fn channels_are_renewed_under_streams_that_do_not_notice() {
 // spec: MIG-10
 #[test]
 fn a_responder_renews_when_the_initiator_does_not() {
-    let config = Config {
-        renew: secs(4),
-        ..Config::default()
-    };
-    let never = Config {
-        renew: Duration::ZERO,
-        ..Config::default()
-    };
+    let config = Config::default().with(|c| c.renew = secs(4));
+    let never = Config::default().with(|c| c.renew = Duration::ZERO);
     let mut world = duo_with(545, &link(), never, config);
     let mut echo = Echo::start(&mut world, 10_000);
     echo.open(&mut world, A, B);

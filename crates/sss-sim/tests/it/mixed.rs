@@ -176,12 +176,12 @@ impl Mixed {
             &mut self.best_effort.1
         };
         let n = *sent * 2 + u64::from(is_reliable);
-        let options = DatagramOptions {
-            reliable: is_reliable,
-            deadline: (!is_reliable).then_some(ms(300)),
-            priority: 1,
-            tracked: false,
-        };
+        let options = DatagramOptions::default().with(|o| {
+            o.reliable = is_reliable;
+            o.deadline = (!is_reliable).then_some(ms(300));
+            o.priority = 1;
+            o.tracked = false;
+        });
         let stream = self.streams[A.0][DATAGRAMS].unwrap();
         let data = Bytes::from(message(n));
         let result = world.call(A, |h, now| h.send_datagram(now, stream, &data, &options));
@@ -337,10 +337,7 @@ impl Apps for Mixed {
 /// Runs a minute; returns how long after the network was back data flowed again.
 fn run(seed: u64) -> Duration {
     let (from, until) = (secs(15), secs(35) + ms(29 * seed));
-    let config = || Config {
-        renew: secs(2),
-        ..Config::default()
-    };
+    let config = || Config::default().with(|c| c.renew = secs(2));
     let link = LinkConfig {
         rate: Some(20_000_000),
         queue: 150_000,

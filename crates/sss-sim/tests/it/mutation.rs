@@ -17,10 +17,7 @@ use crate::support::{
 
 /// A host that does not answer RETRY however many HELLOs come.
 fn patient() -> Config {
-    Config {
-        hello_threshold: u32::MAX,
-        ..Config::default()
-    }
+    Config::default().with(|c| c.hello_threshold = u32::MAX)
 }
 
 struct Bench {

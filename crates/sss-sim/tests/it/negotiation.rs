@@ -122,10 +122,7 @@ fn repeated_initiate_gets_the_same_accept_and_makes_no_second_channel() {
 // spec: NEG-12
 #[test]
 fn under_load_a_host_asks_for_a_token_first() {
-    let busy = Config {
-        hello_threshold: 5,
-        ..Config::default()
-    };
+    let busy = Config::default().with(|c| c.hello_threshold = 5);
     let mut world = duo_with(62, &LinkConfig::with_delay(ms(10)), Config::default(), busy);
     let mut echo = Echo::start(&mut world, 2000);
     let mut rng = StdRng::seed_from_u64(1);
@@ -268,10 +265,7 @@ fn nobody_there_fails_after_the_timeout_with_a_reason() {
 // spec: NEG-10
 #[test]
 fn unwelcome_hosts_are_dropped_silently_and_told_so_in_the_end() {
-    let shy = Config {
-        accept_filter: Some(std::sync::Arc::new(|_, _| false)),
-        ..Config::default()
-    };
+    let shy = Config::default().with(|c| c.accept_filter = Some(std::sync::Arc::new(|_, _| false)));
     let mut world = duo_with(68, &LinkConfig::with_delay(ms(10)), Config::default(), shy);
     let mut recorder = Recorder::default();
     world.capture();

@@ -227,14 +227,7 @@ impl Apps for Echo {
                 self.pump(world, host, stream)
             }
             Event::Link(_, status) => self.links.push((host, status)),
-            Event::SubstreamReady(_)
-            | Event::Sent(_)
-            | Event::Acknowledged(_)
-            | Event::Consumed(_)
-            | Event::ProbeReply(..)
-            | Event::DatagramReadable(_)
-            | Event::DatagramWritable(_)
-            | Event::DatagramSettled(..) => {}
+            _ => {}
         }
     }
 

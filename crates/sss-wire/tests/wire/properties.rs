@@ -335,16 +335,12 @@ proptest! {
 
 fn any_services() -> impl Strategy<Value = Vec<ServiceInfo>> {
     let named = || prop::collection::btree_map("\\PC{1,40}", "\\PC{0,60}", 1..6);
-    let service = (named(), "\\PC{0,60}").prop_map(|(protocols, description)| ServiceInfo {
-        name: String::new(),
-        description,
-        protocols: protocols
-            .into_iter()
-            .map(|(name, description)| ProtocolInfo { name, description })
-            .collect(),
+    let service = (named(), "\\PC{0,60}").prop_map(|(protocols, description)| {
+        let protocols = protocols.into_iter().map(|(name, text)| ProtocolInfo::new(name, text));
+        ServiceInfo::new("", description, protocols.collect())
     });
     prop::collection::btree_map("\\PC{1,40}", service, 0..12).prop_map(|services| {
-        let named = |(name, service)| ServiceInfo { name, ..service };
+        let named = |(name, service): (_, ServiceInfo)| ServiceInfo::new(name, service.description, service.protocols);
         services.into_iter().map(named).collect()
     })
 }
@@ -353,7 +349,7 @@ proptest! {
     #[test]
     fn lists_of_services_come_back(services in any_services()) {
         let bytes = ServiceList::encode(&services);
-        prop_assert_eq!(ServiceList::decode(&bytes), Ok(ServiceList { total: services.len() as u64, services }));
+        prop_assert_eq!(ServiceList::decode(&bytes), Ok(ServiceList::new(services.clone(), services.len() as u64)));
         fuzz::services(&bytes);
         for cut in 0..bytes.len() {
             fuzz::services(&bytes[..cut]);

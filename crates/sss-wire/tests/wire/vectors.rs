@@ -125,6 +125,7 @@ fn eids() {
             EidError::Checksum => "checksum",
             EidError::Padding => "padding",
             EidError::Type(_) => "type",
+            other => panic!("{other} is in no vector"),
         };
         assert_eq!(name, v.error, "{:?}: {error}", v.text);
     }

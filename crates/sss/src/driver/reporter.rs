@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
-use sss_proto::{ChannelInfo, Drop as Dropped, HostStats, LinkStatus, PeerId};
+use sss_proto::{ChannelInfo, DropReason, HostStats, LinkStatus, PeerId};
 use tokio::task::AbortHandle;
 
 use super::SocketStats;
@@ -180,7 +180,7 @@ fn report(shared: &Shared) {
     for (name, _, value) in COUNTERS {
         counter!(name, "host" => host.clone()).absolute(value(&totals));
     }
-    for reason in Dropped::ALL {
+    for reason in DropReason::ALL {
         let dropped = counter!(DROPPED, "host" => host.clone(), "reason" => reason.name());
         dropped.absolute(totals.host.dropped(reason));
     }
@@ -221,7 +221,7 @@ impl Seen {
             LinkStatus::Down(_) => Link::Down,
             _ if !is_connected => Link::Connecting,
             LinkStatus::Stalled => Link::Stalled,
-            LinkStatus::Up => Link::Up,
+            _ => Link::Up,
         };
         Some(Self {
             link,

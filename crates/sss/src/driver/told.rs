@@ -68,6 +68,7 @@ impl News {
             Self::Link(LinkStatus::Down(reason)) => {
                 tracing::info!(%host, %peer, %reason, "there is no channel any more: streams wait");
             }
+            Self::Link(other) => tracing::info!(%host, %peer, status = ?other, "the way to the peer has changed"),
             Self::Ended(reason) => tracing::info!(%host, %peer, %reason, "the streams have ended"),
         }
     }

@@ -1,5 +1,6 @@
 //! Datagrams.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -92,6 +93,16 @@ impl<'a> SendDatagram<'a> {
     }
 }
 
+impl fmt::Debug for SendDatagram<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendDatagram")
+            .field("stream", &self.link.id())
+            .field("bytes", &self.data.len())
+            .field("options", &self.options)
+            .finish()
+    }
+}
+
 impl Future for SendDatagram<'_> {
     type Output = Result<(), DatagramError>;
 
@@ -101,6 +112,7 @@ impl Future for SendDatagram<'_> {
 }
 
 /// A [`SendDatagram`] that gives a [`Receipt`] when it is awaited.
+#[derive(Debug)]
 #[must_use = "a datagram is sent only when this is awaited"]
 pub struct SendTracked<'a>(SendDatagram<'a>);
 

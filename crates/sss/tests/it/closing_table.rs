@@ -240,7 +240,10 @@ async fn close_of_the_host() {
         }
         stuck.finish().unwrap();
         let closed = f.pair.client.close_within(Duration::from_millis(300)).await;
-        assert_eq!(closed, Err(HostCloseError { streams: 1 }), "G1, G6");
+        assert!(
+            matches!(closed, Err(HostCloseError { streams: 1, .. })),
+            "G1, G6: {closed:?}"
+        );
         let (ours, theirs) = (&mut f.pair.ours, &mut f.pair.theirs);
         assert!(
             matches!(ours.write(b"x").await, Err(WriteError::Lost(r)) if is_shutdown(&r)),

@@ -8,6 +8,7 @@ mod common;
 mod connecting;
 mod datagrams;
 mod ends;
+mod exports;
 mod hostile;
 mod listening;
 mod logs;

@@ -148,7 +148,7 @@ async fn a_host_reports_what_it_counts() {
         ] {
             assert_eq!(kept.bits(&of(name)), counted, "{name}");
         }
-        for reason in sss::Drop::ALL {
+        for reason in sss::DropReason::ALL {
             let name = format!(
                 "sss_datagrams_dropped_total{{host={},reason={}}}",
                 host.eid(),

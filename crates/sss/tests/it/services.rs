@@ -10,15 +10,8 @@ use sss::{
 use crate::common::{builder, host, within};
 
 fn info(name: &str, description: &str, protocols: &[(&str, &str)]) -> ServiceInfo {
-    let protocol = |(name, description): &(&str, &str)| ProtocolInfo {
-        name: (*name).to_owned(),
-        description: (*description).to_owned(),
-    };
-    ServiceInfo {
-        name: name.to_owned(),
-        description: description.to_owned(),
-        protocols: protocols.iter().map(protocol).collect(),
-    }
+    let protocol = |(name, description): &(&str, &str)| ProtocolInfo::new(*name, *description);
+    ServiceInfo::new(name, description, protocols.iter().map(protocol).collect())
 }
 
 async fn listed(client: &Host, host: &Host) -> Vec<ServiceInfo> {

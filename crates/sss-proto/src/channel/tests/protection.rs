@@ -3,7 +3,7 @@
 use super::*;
 use crate::channel::keys::Limits;
 use crate::channel::testing::{Refused, accept, early, warm_pair};
-use crate::error::Drop;
+use crate::error::DropReason;
 use crate::io::Ecn;
 
 // spec: PRT-2, PRT-3, PRT-6
@@ -19,7 +19,7 @@ fn a_packet_opens_once_and_only_as_it_was_sealed() {
             bad[at_byte] ^= 1;
             let refused = b.take(at(1), &bad, a.address).unwrap_err();
             assert!(
-                matches!(refused, Refused::Dropped(Drop::Unauthentic)),
+                matches!(refused, Refused::Dropped(DropReason::Unauthentic)),
                 "byte {at_byte}: {refused:?}"
             );
         }
@@ -28,13 +28,13 @@ fn a_packet_opens_once_and_only_as_it_was_sealed() {
         assert_eq!(taken.opened.payload.len(), 100 + packet.len() - 9 - 1 - 16 - 100);
         assert_eq!(
             b.take(at(1), &packet, a.address).unwrap_err(),
-            Refused::Dropped(Drop::Duplicate)
+            Refused::Dropped(DropReason::Duplicate)
         );
         let mut cut = packet.clone();
         cut.truncate(20);
         assert_eq!(
             b.take(at(1), &cut, a.address).unwrap_err(),
-            Refused::Dropped(Drop::Malformed)
+            Refused::Dropped(DropReason::Malformed)
         );
     }
 }
@@ -80,7 +80,7 @@ fn a_number_below_the_replay_window_is_dropped() {
     for packet in [old, older] {
         assert_eq!(
             b.take(at(1), &packet, a.address).unwrap_err(),
-            Refused::Dropped(Drop::Duplicate)
+            Refused::Dropped(DropReason::Duplicate)
         );
     }
 }
@@ -97,7 +97,7 @@ fn generation_0_until_accept_then_generation_1() {
     let reply = b.data(at(5), 50);
     assert_eq!(
         a.take(at(10), &reply, b.address).unwrap_err(),
-        Refused::Dropped(Drop::UnknownChannel)
+        Refused::Dropped(DropReason::UnknownChannel)
     );
     accept(at(10), &mut a, config());
     assert_eq!(a.take(at(10), &reply, b.address).unwrap().opened.generation, 1);
@@ -206,7 +206,7 @@ fn packets_reordered_across_an_update_open_for_3_pto() {
     b.tick(at(10) + pto * 3);
     assert_eq!(
         b.take(at(10) + pto * 3, &too_late, a.address).unwrap_err(),
-        Refused::Dropped(Drop::Unauthentic)
+        Refused::Dropped(DropReason::Unauthentic)
     );
 }
 

@@ -30,15 +30,9 @@ struct Protocol {
 
 impl From<Service> for ServiceInfo {
     fn from(service: Service) -> Self {
-        let protocol = |p: Protocol| ProtocolInfo {
-            name: p.name,
-            description: p.description,
-        };
-        Self {
-            name: service.name,
-            description: service.description,
-            protocols: service.protocols.into_iter().map(protocol).collect(),
-        }
+        let protocol = |p: Protocol| ProtocolInfo::new(p.name, p.description);
+        let protocols = service.protocols.into_iter().map(protocol).collect();
+        Self::new(service.name, service.description, protocols)
     }
 }
 
