@@ -9,6 +9,7 @@ use sss_wire::Code;
 use thiserror::Error;
 
 use crate::refusal::Refusal;
+use crate::seen::{self, Tried};
 
 /// Why a datagram was dropped. Each reason has a counter in [`crate::HostStats`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -129,10 +130,13 @@ pub enum CloseReason {
 #[non_exhaustive]
 pub enum NegotiationError {
     /// Nobody answered HELLO.
-    #[error("no answer from {addresses} within {after:?}: is the host running, and is the address right?")]
+    #[error(
+        "no answer from {} within {after:?}: is the host running, and is the address right?",
+        seen::list(addresses)
+    )]
     NoAnswer {
-        /// The addresses tried.
-        addresses: String,
+        /// The addresses tried, and what was seen of each.
+        addresses: Vec<Tried>,
         /// For how long.
         after: std::time::Duration,
     },

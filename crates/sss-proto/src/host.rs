@@ -36,6 +36,7 @@ use crate::ids::PeerId;
 use crate::io::{Ecn, Event, Input, Instant, Output, Transmit, TransmitBuf};
 use crate::negotiation::{ChannelIds, Responder, responder};
 use crate::peer::{Context, Peer};
+use crate::seen::Sightings;
 use crate::streams::HostBudget;
 use crate::token::Token;
 use demux::Demux;
@@ -82,6 +83,7 @@ pub(crate) struct Own {
     /// What the receive windows of all peers have.
     pub(crate) budget: HostBudget,
     pub(crate) history: History,
+    pub(crate) sightings: Sightings,
 }
 
 impl Own {
@@ -213,6 +215,7 @@ impl Host {
                 reset_key,
                 budget: HostBudget::default(),
                 history: History::default(),
+                sightings: Sightings::default(),
             },
             peers: Peers {
                 slots: Slab::new(),

@@ -15,6 +15,7 @@ mod pace;
 mod packet;
 mod peer;
 mod refusal;
+mod seen;
 mod streams;
 mod token;
 
@@ -29,6 +30,7 @@ pub use ids::{ListenerId, PeerId, StreamId};
 pub use io::{Batch, Ecn, Event, Input, Instant, LinkStatus, MAX_TRANSMIT, Output, Transmit, TransmitBuf};
 pub use peer::PeerStats;
 pub use refusal::Refusal;
+pub use seen::{PathHint, Seen, Tried};
 pub use streams::{
     DatagramFate, DatagramId, DatagramOptions, DatagramStats, Delivery, ListenMode, ReadOutcome, RecvState, SendState,
     StreamInfo, SubtreeInfo,

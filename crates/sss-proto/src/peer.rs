@@ -382,12 +382,18 @@ impl Peer {
             return;
         };
         let purpose = attempt.purpose;
-        match attempt.initiation.step(context.now, &mut context.own.rng) {
+        let own = &mut *context.own;
+        match attempt.initiation.step(context.now, &own.sightings, &mut own.rng) {
             Step::Wait => {}
-            Step::Send(packet, addresses) => outbox.extend(addresses.iter().map(|remote| Datagram {
-                remote: *remote,
-                bytes: packet.to_vec(),
-            })),
+            Step::Send(packet, addresses) => {
+                for remote in addresses {
+                    let (remote, bytes) = (*remote, packet.to_vec());
+                    outbox.push_back(Datagram { remote, bytes });
+                }
+                if purpose == Purpose::First {
+                    self.probe_unanswered(outbox);
+                }
+            }
             Step::Fail(error) if purpose == Purpose::First => return self.fail(error.into()),
             Step::Fail(_) => return self.give_up_attempt(),
         }

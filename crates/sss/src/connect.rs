@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sss_proto::{CloseReason, NegotiationError, PeerId};
+use sss_proto::{CloseReason, NegotiationError, PeerId, Seen, Tried};
 use sss_wire::Eid;
 use tokio::sync::oneshot;
 
@@ -98,17 +98,21 @@ impl Connect {
         let stream = self.begin()?;
         let waiting = self.handle.call(|inner, _| watch(inner, stream.id().peer()))?;
         if let Some(established) = waiting {
-            self.wait(established).await?;
+            self.wait(stream.id().peer(), established).await?;
         }
         Ok(stream)
     }
 
-    async fn wait(&self, established: oneshot::Receiver<Result<(), CloseReason>>) -> Result<(), ConnectError> {
+    async fn wait(
+        &self,
+        peer: PeerId,
+        established: oneshot::Receiver<Result<(), CloseReason>>,
+    ) -> Result<(), ConnectError> {
         let outcome = match self.timeout {
             None => established.await,
             Some(after) => match tokio::time::timeout(after, established).await {
                 Ok(outcome) => outcome,
-                Err(_) => return Err(self.no_answer(after)),
+                Err(_) => return Err(self.no_answer(peer, after)),
             },
         };
         match outcome {
@@ -117,14 +121,20 @@ impl Connect {
         }
     }
 
-    fn no_answer(&self, after: Duration) -> ConnectError {
-        let list: Vec<String> = self.hints.iter().map(ToString::to_string).collect();
-        let addresses = if list.is_empty() {
-            "the addresses known".to_owned()
-        } else {
-            list.join(", ")
+    /// Why the peer was not reached within this caller's patience.
+    fn no_answer(&self, peer: PeerId, after: Duration) -> ConnectError {
+        let failure = self.handle.call(|inner, now| inner.core.negotiation_failure(now, peer));
+        let addresses = || {
+            self.hints.iter().map(|address| Tried {
+                address: *address,
+                seen: Seen::default(),
+            })
         };
-        NegotiationError::NoAnswer { addresses, after }.into()
+        let nobody = || NegotiationError::NoAnswer {
+            addresses: addresses().collect(),
+            after,
+        };
+        failure.unwrap_or_else(nobody).into()
     }
 }
 

@@ -125,7 +125,8 @@ pub use sss_crypto::Suite;
 pub use sss_proto::{
     ChannelInfo, CloseReason, Congestion, DatagramError, DatagramFate, DatagramStats, DropReason, EcnState, HostStats,
     LinkStatus, ListenError, ListenMode, MtuState, NegotiationError, OpenError, PeerId, PeerStats, ProtocolError,
-    ReadError, RecvState, Refusal, SendState, StreamId, StreamInfo, SubtreeInfo, TreeNode, WindowConfig, WriteError,
+    ReadError, RecvState, Refusal, Seen, SendState, StreamId, StreamInfo, SubtreeInfo, TreeNode, Tried, WindowConfig,
+    WriteError,
 };
 pub use sss_wire::services::{ProtocolInfo, ServiceInfo, ServiceList};
 pub use sss_wire::{Code, Eid, EidError};

@@ -13,6 +13,7 @@ use crate::error::{CloseReason, DatagramError, ListenError, NegotiationError, Op
 use crate::ids::{ListenerId, PeerId, StreamId};
 use crate::io::{Instant, LinkStatus};
 use crate::peer::{Peer, PeerStats};
+use crate::seen::{PathHint, Seen};
 use crate::streams::{
     DatagramId, DatagramOptions, DatagramStats, Delivery, ListenMode, ReadOutcome, StreamInfo, SubtreeInfo,
 };
@@ -210,6 +211,31 @@ impl Host {
         for id in ids {
             self.disconnect(now, id, Code::SHUTDOWN, "the host is shutting down");
         }
+    }
+
+    /// Gives up the attempt to reach a peer for the first time, unless somebody waits for it: the application holds a stream of the peer, or has
+    /// finished one that is still to be delivered. Returns whether it was given up; then
+    /// [`Event::Disconnected`](crate::Event::Disconnected) follows. To be called when a `connect` whose time is over has released its stream.
+    pub fn abandon(&mut self, now: Instant, peer: PeerId) -> bool {
+        let given_up = self.with_peer(peer, |peer| peer.abandon(now));
+        self.remove_if_unused(peer.index);
+        given_up == Some(true)
+    }
+
+    /// Why the attempt under way to reach a peer would fail now: for a caller whose patience is shorter than the host's
+    /// [`connect_timeout`](crate::Config::connect_timeout). `None` if no first attempt is under way.
+    pub fn negotiation_failure(&self, now: Instant, peer: PeerId) -> Option<NegotiationError> {
+        self.peers.get(peer)?.negotiation_failure(now, &self.own.sightings)
+    }
+
+    /// The operating system says something of the way to an address. It is told by [`NegotiationError::NoAnswer`], and changes nothing else:
+    /// anybody can forge it. The latest 1,024 addresses are remembered.
+    pub fn note_path(&mut self, now: Instant, remote: SocketAddr, hint: PathHint) {
+        let seen = match hint {
+            PathHint::Unreachable => Seen::Unreachable,
+            PathHint::TooLarge => Seen::TooLarge,
+        };
+        self.own.sightings.note(now, remote, seen);
     }
 
     /// Whether nothing more is to be sent: no channel is open, opening or closing, and no stream waits for one.

@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 
-use sss_wire::long::{self, Accept, Cookie, Hello, Initiate, Long};
+use sss_wire::long::{self, Accept, Cookie, Hello, Initiate, Long, ProbeReply};
 
 use super::Host;
 use crate::error::DropReason;
 use crate::io::{Event, Instant};
 use crate::negotiation::{Accepted, Refusal};
 use crate::peer::{Arrival, Initiated, Peer, TreeId, settings_of};
+use crate::seen::Seen;
 
 impl Host {
     pub(super) fn receive_long(&mut self, now: Instant, packet: &[u8], arrival: &Arrival) -> Result<(), DropReason> {
@@ -27,7 +28,7 @@ impl Host {
                 self.push_datagram(arrival.remote, long::probe_reply(probe.attempt, &eid));
                 Ok(())
             }
-            Long::ProbeReply(reply) => self.on_probe_reply(reply.attempt, reply.eid, arrival),
+            Long::ProbeReply(reply) => self.on_probe_reply(now, &reply, arrival),
         }
     }
 
@@ -41,7 +42,12 @@ impl Host {
     fn on_cookie(&mut self, now: Instant, cookie: &Cookie<'_>, arrival: &Arrival) -> Result<(), DropReason> {
         let index = self.demux.attempt(cookie.attempt).ok_or(DropReason::UnknownAttempt)?;
         let peer = self.peers.at(index).ok_or(DropReason::UnknownAttempt)?;
-        peer.on_cookie(&mut self.own.context(now), cookie, arrival)?;
+        if let Err(reason) = peer.on_cookie(&mut self.own.context(now), cookie, arrival) {
+            if reason == DropReason::Unauthentic {
+                self.own.sightings.note(now, arrival.remote, Seen::Unopened);
+            }
+            return Err(reason);
+        }
         peer.on_timer(&mut self.own.context(now), &mut self.queues.outbox);
         self.settle(index);
         self.mark_ready(index);
@@ -240,7 +246,16 @@ impl Host {
         Ok(())
     }
 
-    fn on_probe_reply(&mut self, nonce: &[u8; 8], eid: sss_wire::Eid, arrival: &Arrival) -> Result<(), DropReason> {
+    fn on_probe_reply(&mut self, now: Instant, reply: &ProbeReply<'_>, arrival: &Arrival) -> Result<(), DropReason> {
+        let (nonce, eid) = (reply.attempt, reply.eid);
+        // NEG-27
+        if let Some(peer) = self.demux.attempt(nonce).and_then(|index| self.peers.at(index)) {
+            if !peer.is_tried_at(arrival.remote) {
+                return Err(DropReason::UnknownAttempt);
+            }
+            self.own.sightings.note(now, arrival.remote, Seen::OtherHost(eid));
+            return Ok(());
+        }
         let asked = self.probes.nonces.get(nonce).ok_or(DropReason::UnknownAttempt)?;
         if *asked != arrival.remote {
             return Err(DropReason::UnknownAttempt);

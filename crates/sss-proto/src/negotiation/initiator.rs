@@ -16,6 +16,7 @@ use super::{VERSIONS, prologue, suite_from_wire, suite_to_wire};
 use crate::error::{DropReason, NegotiationError};
 use crate::io::Instant;
 use crate::pace::retry_interval;
+use crate::seen::Sightings;
 
 const FIRST_HELLO_INTERVAL: Duration = Duration::from_secs(1);
 const MIN_INITIATE_INTERVAL: Duration = Duration::from_millis(50);
@@ -30,6 +31,7 @@ const MAX_RETRIES: u8 = 3;
 
 /// One attempt to make a channel to a peer.
 pub(crate) struct Initiation {
+    eid: Eid,
     attempt: [u8; 8],
     version: u32,
     addresses: Vec<SocketAddr>,
@@ -147,6 +149,7 @@ impl Initiation {
         let noise = noise::Initiator::start(&prologue, eid.public_key(), rng.random(), &payload, &mut message)
             .map_err(|_| NegotiationError::BadEid)?;
         Ok(Self {
+            eid: *eid,
             attempt,
             version,
             addresses,
@@ -176,6 +179,16 @@ impl Initiation {
         matches!(self.stage, Stage::Initiate { .. })
     }
 
+    /// Where HELLO goes.
+    pub(crate) fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Whether HELLO was sent again because nobody answered.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        !self.has_initiated() && self.was_repeated()
+    }
+
     /// When [`Self::step`] is to be called next.
     pub(crate) fn next_timer(&self) -> Instant {
         self.resend.at.min(self.deadline).min(self.version_deadline())
@@ -194,9 +207,9 @@ impl Initiation {
     }
 
     /// What is due at `now`.
-    pub(crate) fn step(&mut self, now: Instant, rng: &mut StdRng) -> Step<'_> {
+    pub(crate) fn step(&mut self, now: Instant, sightings: &Sightings, rng: &mut StdRng) -> Step<'_> {
         if now >= self.deadline || now >= self.version_deadline() {
-            return Step::Fail(self.failure(now));
+            return Step::Fail(self.failure(now, sightings));
         }
         if now < self.resend.at {
             return Step::Wait;
@@ -209,18 +222,18 @@ impl Initiation {
         }
     }
 
-    fn failure(&mut self, now: Instant) -> NegotiationError {
+    /// The error if the attempt fails now.
+    pub(crate) fn failure(&self, now: Instant, sightings: &Sightings) -> NegotiationError {
         let after = now.since(self.began);
-        if let Some(theirs) = self.foreign_versions.take() {
+        if let Some(theirs) = self.foreign_versions.clone() {
             let ours = VERSIONS.to_vec();
             return NegotiationError::Version { theirs, ours };
         }
         match &self.stage {
-            Stage::Hello { .. } => {
-                let addresses: Vec<_> = self.addresses.iter().map(ToString::to_string).collect();
-                let addresses = addresses.join(", ");
-                NegotiationError::NoAnswer { addresses, after }
-            }
+            Stage::Hello { .. } => NegotiationError::NoAnswer {
+                addresses: sightings.of(&self.addresses, self.began, &self.eid),
+                after,
+            },
             Stage::Initiate { remote, .. } => NegotiationError::NotAccepted {
                 address: remote.to_string(),
                 after,
@@ -425,7 +438,7 @@ mod tests {
         let mut packets = Vec::new();
         let error = loop {
             let now = attempt.next_timer();
-            match attempt.step(now, &mut rng) {
+            match attempt.step(now, &Sightings::default(), &mut rng) {
                 Step::Send(packet, to) => {
                     assert_eq!(to, [address()]);
                     packets.push(packet.to_vec());
@@ -451,7 +464,7 @@ mod tests {
     fn retry_changes_the_token_only_and_is_followed_three_times() {
         let mut rng = StdRng::seed_from_u64(2);
         let mut attempt = attempt(&mut rng, vec![address()]);
-        let Step::Send(first, _) = attempt.step(Instant::from_nanos(0), &mut rng) else {
+        let Step::Send(first, _) = attempt.step(Instant::from_nanos(0), &Sightings::default(), &mut rng) else {
             panic!("HELLO is due at once");
         };
         let first = first.to_vec();
@@ -471,8 +484,12 @@ mod tests {
         assert!(attempt.on_version(vec![9, VERSIONS[0]]).is_err());
         attempt.on_version(vec![9]).unwrap();
         let almost = Instant::from_nanos(2_999_000_000);
-        assert!(!matches!(attempt.step(almost, &mut rng), Step::Fail(_)));
-        let Step::Fail(error) = attempt.step(Instant::from_nanos(3_000_000_000), &mut rng) else {
+        assert!(!matches!(
+            attempt.step(almost, &Sightings::default(), &mut rng),
+            Step::Fail(_)
+        ));
+        let Step::Fail(error) = attempt.step(Instant::from_nanos(3_000_000_000), &Sightings::default(), &mut rng)
+        else {
             panic!("the grace is over");
         };
         let expected = NegotiationError::Version {

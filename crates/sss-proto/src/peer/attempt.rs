@@ -1,14 +1,17 @@
 //! This host's own attempt to make a channel to the peer: the first of a tree, or one more (MIG-10 to MIG-13).
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use sss_wire::ChannelId;
+use sss_wire::{ChannelId, Code, long};
 
 use super::{Context, Peer};
 use crate::channel::Channel;
 use crate::error::{DropReason, NegotiationError};
+use crate::host::Datagram;
 use crate::io::Instant;
 use crate::negotiation::{Initiation, Schedule};
+use crate::seen::Sightings;
 
 /// Why a channel is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +127,39 @@ impl Peer {
             attempt.initiation.add_addresses(now, hints);
         }
         self.mobility.retry_now();
+    }
+
+    /// NEG-27: asks who is at the addresses from which no COOKIE came.
+    pub(super) fn probe_unanswered(&self, outbox: &mut VecDeque<Datagram>) {
+        let Some(attempt) = self.attempt.as_ref().filter(|a| a.initiation.is_unanswered()) else {
+            return;
+        };
+        let bytes = long::probe(attempt.initiation.attempt());
+        outbox.extend(attempt.initiation.addresses().iter().map(|remote| Datagram {
+            remote: *remote,
+            bytes: bytes.clone(),
+        }));
+    }
+
+    /// Gives up the first attempt if nobody waits for it; whether it did.
+    pub(crate) fn abandon(&mut self, now: Instant) -> bool {
+        if !self.is_negotiating() || !self.streams.is_unused() || self.streams.has_undelivered() {
+            return false;
+        }
+        self.close(now, Code::NONE, "the attempt was given up");
+        true
+    }
+
+    /// Whether the peer is looked for at an address.
+    pub(crate) fn is_tried_at(&self, address: SocketAddr) -> bool {
+        let attempt = self.attempt.as_ref();
+        attempt.is_some_and(|a| a.initiation.addresses().contains(&address))
+    }
+
+    /// Why the first attempt would fail now.
+    pub(crate) fn negotiation_failure(&self, now: Instant, sightings: &Sightings) -> Option<NegotiationError> {
+        let attempt = self.attempt.as_ref().filter(|a| a.purpose == Purpose::First)?;
+        Some(attempt.initiation.failure(now, sightings))
     }
 
     /// The attempt has come to nothing.

@@ -43,6 +43,12 @@ impl Streams {
             .collect()
     }
 
+    /// Whether a stream has data or an end that is still to be delivered. Takes time in proportion to the number of streams.
+    pub(crate) fn has_undelivered(&self) -> bool {
+        let nodes = (1..self.table.slots()).filter_map(|at| self.table.get(at));
+        nodes.into_iter().any(|node| node.status.send.carries_data())
+    }
+
     /// Whether everything of a stream up to a position is acknowledged, and its end, if it has one. The application need not
     /// hold it. On `Ok(false)`, an event follows.
     ///

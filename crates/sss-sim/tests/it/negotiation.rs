@@ -2,7 +2,7 @@
 
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
-use sss_proto::{CloseReason, Config, Event, NegotiationError};
+use sss_proto::{CloseReason, Config, Event, Host, NegotiationError, PathHint, Seen, Tried};
 use sss_sim::world::Recorder;
 use sss_sim::{Captured, LinkConfig, World};
 use sss_wire::{Code, long};
@@ -250,7 +250,8 @@ fn nobody_there_fails_after_the_timeout_with_a_reason() {
         reason_of(&recorder),
         Some(CloseReason::Negotiation(NegotiationError::NoAnswer { .. }))
     ));
-    let sent = world.captured();
+    let mut sent = world.captured();
+    sent.retain(|c| c.kind() == HELLO);
     let gaps: Vec<_> = sent.windows(2).map(|w| w[1].at - w[0].at).collect();
     for (i, gap) in gaps.iter().enumerate() {
         let nominal = ms((1000 << i.min(10)).min(10_000));
@@ -285,9 +286,9 @@ fn unwelcome_hosts_are_dropped_silently_and_told_so_in_the_end() {
     assert_eq!(state(&world, B), (vec![], vec![], 0, true));
 }
 
-// spec: NEG-10
+// spec: NEG-10, NEG-14, NEG-27
 #[test]
-fn a_wrong_eid_is_no_answer() {
+fn a_wrong_eid_is_no_answer_and_the_error_says_who_is_there() {
     let mut world = duo(69, &LinkConfig::with_delay(ms(10)));
     let third = world.add_host(Config::default());
     let (eid, address) = (world.eid(third), world.address(B));
@@ -296,9 +297,85 @@ fn a_wrong_eid_is_no_answer() {
         .call(A, |h, now| h.connect(now, eid, SERVICE, &[address]))
         .unwrap();
     world.run_until(secs(70), &mut recorder);
-    assert!(matches!(
-        reason_of(&recorder),
-        Some(CloseReason::Negotiation(NegotiationError::NoAnswer { .. }))
-    ));
+    let Some(CloseReason::Negotiation(NegotiationError::NoAnswer { addresses, .. })) = reason_of(&recorder) else {
+        panic!("{:?}", reason_of(&recorder));
+    };
+    let seen = Seen::OtherHost(world.eid(B));
+    assert_eq!(addresses, [Tried { address, seen }]);
     assert_eq!(state(&world, B), (vec![], vec![], 0, true));
+}
+
+// spec: NEG-27
+#[test]
+fn a_path_without_large_datagrams_is_told_of_by_small_ones() {
+    let mut world = duo(73, &LinkConfig::with_delay(ms(10)));
+    world.hold(|c| c.bytes.len() >= 1232);
+    let mut recorder = Recorder::default();
+    world.connect(A, B, SERVICE);
+    world.run_until(secs(70), &mut recorder);
+    let Some(CloseReason::Negotiation(error)) = reason_of(&recorder) else {
+        panic!("{:?}", reason_of(&recorder));
+    };
+    assert!(
+        error
+            .to_string()
+            .contains("answers small datagrams, but not those of 1232"),
+        "{error}"
+    );
+}
+
+// spec: NEG-27
+#[test]
+fn what_the_system_says_of_an_address_is_told_and_ends_nothing() {
+    let mut world = duo(74, &LinkConfig::with_delay(ms(10)));
+    let nowhere = "10.9.9.9:1".parse().unwrap();
+    let eid = world.eid(B);
+    let connect = |h: &mut Host, now| h.connect(now, eid, SERVICE, &[nowhere]);
+    let stream = world.call(A, connect).unwrap();
+    let mut recorder = Recorder::default();
+    world.run_until(secs(1), &mut recorder);
+    world.call(A, |h, now| h.note_path(now, nowhere, PathHint::Unreachable));
+    world.run_until(secs(59), &mut recorder);
+    assert_eq!(recorder.events, []);
+    let failure = world
+        .call(A, |h, now| h.negotiation_failure(now, stream.peer()))
+        .unwrap();
+    assert!(
+        failure
+            .to_string()
+            .contains("10.9.9.9:1 (the port answered: unreachable)"),
+        "{failure}"
+    );
+    world.run_until(secs(61), &mut recorder);
+    let Some(CloseReason::Negotiation(NegotiationError::NoAnswer { addresses, .. })) = reason_of(&recorder) else {
+        panic!("{:?}", reason_of(&recorder));
+    };
+    assert_eq!(addresses[0].seen, Seen::Unreachable);
+}
+
+// spec: NEG-28
+#[test]
+fn an_attempt_for_which_nobody_waits_is_given_up_when_asked() {
+    for delay in [0, 5, 25, 35] {
+        let mut world = duo(75, &LinkConfig::with_delay(ms(10)));
+        let mut recorder = Recorder::default();
+        let (one, two) = (world.connect(A, B, SERVICE), world.connect(A, B, SERVICE));
+        world.run_for(ms(delay), &mut recorder);
+        let peer = one.peer();
+        world.call(A, |h, _| h.release(one));
+        assert!(!world.call(A, |h, now| h.abandon(now, peer)), "another waits");
+        world.call(A, |h, _| h.release(two));
+        assert!(world.call(A, |h, now| h.abandon(now, peer)), "after {delay} ms");
+        world.capture();
+        world.run_for(secs(20), &mut recorder);
+        assert!(world.captured().iter().all(|c| c.kind() != HELLO));
+        assert_eq!(world.host(A).peers(), []);
+        assert_eq!(world.host(B).peers(), [], "after {delay} ms");
+    }
+    // What is finished is still delivered.
+    let mut world = duo(76, &LinkConfig::with_delay(ms(10)));
+    let stream = world.connect(A, B, SERVICE);
+    world.call(A, |h, _| h.finish(stream)).unwrap();
+    world.call(A, |h, _| h.release(stream));
+    assert!(!world.call(A, |h, now| h.abandon(now, stream.peer())));
 }

@@ -1,0 +1,171 @@
+//! What was seen of addresses at which a peer was looked for: hints for people, which never end anything (NEG-27).
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::net::SocketAddr;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use sss_wire::Eid;
+
+use crate::io::Instant;
+
+/// Addresses remembered, at most; the oldest go first.
+const MAX_ENTRIES: usize = 1024;
+
+/// What the operating system says of the way to an address. Anybody can forge the packets that it follows from: it is told in errors, and changes
+/// nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum PathHint {
+    /// ICMP says that the port is closed, or that the host or its network cannot be reached.
+    Unreachable,
+    /// A datagram of 1,232 bytes is too large for the way there (`EMSGSIZE`, or ICMP says so).
+    TooLarge,
+}
+
+/// What came from an address at which a peer was looked for. Unauthenticated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Seen {
+    /// No answer at all.
+    #[default]
+    Nothing,
+    /// The port answered: unreachable.
+    Unreachable,
+    /// The way there takes no datagrams of 1,232 bytes.
+    TooLarge,
+    /// An answer that nobody who has the peer's key can have made.
+    Unopened,
+    /// A host with another key.
+    OtherHost(Eid),
+    /// The peer's host answers small datagrams, and not those of 1,232 bytes.
+    SmallOnly,
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("no answer at all"),
+            Self::Unreachable => f.write_str("the port answered: unreachable"),
+            Self::TooLarge => f.write_str("the way there takes no datagrams of 1232 bytes"),
+            Self::Unopened => f.write_str("no one with this key answered"),
+            Self::OtherHost(eid) => write!(f, "no one with this key answered: a host there says it is {eid}"),
+            Self::SmallOnly => f.write_str("the host answers small datagrams, but not those of 1232 bytes"),
+        }
+    }
+}
+
+/// An address at which a peer was looked for, and what was seen of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Tried {
+    /// The address.
+    pub address: SocketAddr,
+    /// What was seen of it meanwhile.
+    pub seen: Seen,
+}
+
+impl fmt::Display for Tried {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.address, self.seen)
+    }
+}
+
+/// A list of addresses, for an error's text.
+pub(crate) fn list(tried: &[Tried]) -> String {
+    if tried.is_empty() {
+        return "the addresses known".to_owned();
+    }
+    let each: Vec<String> = tried.iter().map(ToString::to_string).collect();
+    each.join(", ")
+}
+
+/// The latest that was seen of each address. Bounded, and the same for all attempts: an ICMP packet costs no walk over them.
+#[derive(Debug, Default)]
+pub(crate) struct Sightings {
+    latest: HashMap<SocketAddr, (Instant, Seen), RandomState>,
+    order: VecDeque<(Instant, SocketAddr)>,
+}
+
+impl Sightings {
+    pub(crate) fn note(&mut self, now: Instant, address: SocketAddr, seen: Seen) {
+        let address = canonical(address);
+        let is_new = self.latest.insert(address, (now, seen)).is_none();
+        if !is_new {
+            return;
+        }
+        self.order.push_back((now, address));
+        if self.order.len() > MAX_ENTRIES
+            && let Some((_, oldest)) = self.order.pop_front()
+        {
+            self.latest.remove(&oldest);
+        }
+    }
+
+    /// What was seen of addresses since then, by somebody who looks for `eid`.
+    pub(crate) fn of(&self, addresses: &[SocketAddr], since: Instant, eid: &Eid) -> Vec<Tried> {
+        let tried = addresses.iter().map(|address| {
+            let latest = self.latest.get(&canonical(*address)).filter(|(at, _)| *at >= since);
+            let seen = match latest.map(|(_, seen)| *seen).unwrap_or_default() {
+                Seen::OtherHost(other) if other == *eid => Seen::SmallOnly,
+                seen => seen,
+            };
+            Tried {
+                address: *address,
+                seen,
+            }
+        });
+        tried.collect()
+    }
+}
+
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(s: u64) -> Instant {
+        Instant::from_nanos(s * 1_000_000_000)
+    }
+
+    fn address(port: u16) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, 1], port))
+    }
+
+    // spec: NEG-27
+    #[test]
+    fn what_was_seen_since_the_attempt_began_is_told_of_each_address() {
+        let (wanted, other) = (Eid::from_public_key(&[1; 32]), Eid::from_public_key(&[2; 32]));
+        let mut sightings = Sightings::default();
+        sightings.note(at(1), address(1), Seen::Unreachable);
+        sightings.note(at(5), "[::ffff:192.0.2.1]:2".parse().unwrap(), Seen::Unreachable);
+        sightings.note(at(5), address(3), Seen::OtherHost(other));
+        sightings.note(at(5), address(4), Seen::OtherHost(wanted));
+        let tried = sightings.of(&[1, 2, 3, 4, 5].map(address), at(5), &wanted);
+        let seen: Vec<_> = tried.iter().map(|t| t.seen).collect();
+        let expected = [
+            Seen::Nothing,
+            Seen::Unreachable,
+            Seen::OtherHost(other),
+            Seen::SmallOnly,
+            Seen::Nothing,
+        ];
+        assert_eq!(seen, expected);
+        assert!(list(&tried).contains("192.0.2.1:2 (the port answered: unreachable), 192.0.2.1:3 (no one with"));
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut sightings = Sightings::default();
+        for port in 1..60_000 {
+            sightings.note(at(1), address(port), Seen::Unreachable);
+        }
+        assert_eq!(
+            (sightings.latest.len(), sightings.order.len()),
+            (MAX_ENTRIES, MAX_ENTRIES)
+        );
+    }
+}
