@@ -5,16 +5,18 @@ use std::future::{Future, IntoFuture};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
-use sss_proto::{CloseReason, NegotiationError, PeerId, Seen, Tried};
+use sss_proto::{NegotiationError, PeerId, Seen, Tried};
 use sss_wire::Eid;
-use tokio::sync::oneshot;
 
 use crate::driver::socket;
+use crate::driver::wakers::Key;
 use crate::error::ConnectError;
-use crate::shared::{Handle, Inner};
+use crate::shared::{Handle, Inner, Phase};
 use crate::stream::Stream;
+use crate::waiting::until;
 
 /// A stream about to be opened; see [`crate::Host::connect`].
 ///
@@ -24,7 +26,8 @@ use crate::stream::Stream;
 /// ends with [`crate::ReadError::Refused`] and [`crate::WriteError::Refused`], which say [`crate::Refusal::Service`] or
 /// [`crate::Refusal::Protocol`].
 ///
-/// Cancel safe: a cancelled attempt opens no stream. The channel may still come to be.
+/// Ends when the channel is there, or its time is over. Cancel safe: a cancelled attempt opens no stream, and nobody is looked for any more,
+/// unless something else waits for the same peer: another attempt, a stream that is held, or one that was finished and is to be delivered.
 #[must_use = "nothing is opened until this is awaited, or `open` is called"]
 pub struct Connect {
     handle: Arc<Handle>,
@@ -96,29 +99,16 @@ impl Connect {
 
     async fn run(self) -> Result<Stream, ConnectError> {
         let stream = self.begin()?;
-        let waiting = self.handle.call(|inner, _| watch(inner, stream.id().peer()))?;
-        if let Some(established) = waiting {
-            self.wait(stream.id().peer(), established).await?;
-        }
-        Ok(stream)
-    }
-
-    async fn wait(
-        &self,
-        peer: PeerId,
-        established: oneshot::Receiver<Result<(), CloseReason>>,
-    ) -> Result<(), ConnectError> {
-        let outcome = match self.timeout {
-            None => established.await,
+        let peer = stream.id().peer();
+        let established = until(&self.handle, Key::Connected(peer), |inner, _| established(inner, peer));
+        match self.timeout {
+            None => established.await?,
             Some(after) => match tokio::time::timeout(after, established).await {
-                Ok(outcome) => outcome,
+                Ok(outcome) => outcome?,
                 Err(_) => return Err(self.no_answer(peer, after)),
             },
-        };
-        match outcome {
-            Ok(result) => Ok(result?),
-            Err(_) => Err(ConnectError::HostClosed),
         }
+        Ok(stream)
     }
 
     /// Why the peer was not reached within this caller's patience.
@@ -138,17 +128,15 @@ impl Connect {
     }
 }
 
-/// A way to hear about the channel of a peer, unless it is established already.
-type Watch = Option<oneshot::Receiver<Result<(), CloseReason>>>;
-
-fn watch(inner: &mut Inner, peer: PeerId) -> Result<Watch, ConnectError> {
+/// Ready when the channel to the peer is established, or never will be.
+fn established(inner: &Inner, peer: PeerId) -> Poll<Result<(), ConnectError>> {
     if let Some(reason) = inner.core.close_reason(peer) {
-        return Err(reason.into());
+        return Poll::Ready(Err(reason.into()));
     }
     match inner.core.is_connected(peer) {
-        Some(true) => Ok(None),
-        Some(false) => Ok(Some(inner.waiters.connected(peer))),
-        None => Err(ConnectError::HostClosed),
+        Some(true) => Poll::Ready(Ok(())),
+        Some(false) if inner.phase < Phase::Stopped => Poll::Pending,
+        _ => Poll::Ready(Err(ConnectError::HostClosed)),
     }
 }
 

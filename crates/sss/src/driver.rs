@@ -12,11 +12,13 @@ pub(crate) mod addresses;
 pub(crate) mod clock;
 pub(crate) mod closing;
 mod network;
+pub(crate) mod notices;
 #[cfg_attr(not(unix), path = "driver/readiness_elsewhere.rs")]
 mod readiness;
 mod receive;
 #[cfg(feature = "metrics")]
 mod reporter;
+pub(crate) mod slots;
 pub(crate) mod socket;
 mod timer;
 mod told;
@@ -130,6 +132,8 @@ impl Start {
 }
 
 /// The future that runs a host. It ends when the host has been closed, or all its handles are gone.
+///
+/// The fields are dropped in their order: the socket before those are told who wait for the end.
 struct Driver {
     shared: Arc<Shared>,
     socket: Socket,
@@ -145,7 +149,11 @@ struct Driver {
     _watcher: Option<Watcher>,
     #[cfg(feature = "metrics")]
     _reporter: reporter::Reporter,
+    _end: End,
 }
+
+/// Whether the host was closed or its runtime is going away: nobody must wait for a driver that is gone.
+struct End(Arc<Shared>);
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -193,6 +201,7 @@ impl Driver {
             _watcher: watcher,
             #[cfg(feature = "metrics")]
             _reporter: reporter::Reporter::start(&shared),
+            _end: End(Arc::clone(&shared)),
             shared,
             socket,
         }
@@ -251,7 +260,8 @@ impl Driver {
     fn poll_core(&mut self, cx: &Context<'_>) -> Polled {
         let Self { transmitter, told, .. } = self;
         let stats = self.stats;
-        self.shared.drive(|inner, now| {
+        let mut replaced = None;
+        let polled = self.shared.drive(|inner, now| {
             inner.socket = stats;
             match inner.core.poll(now, transmitter.buf()) {
                 Output::Transmit(transmit) => {
@@ -268,12 +278,14 @@ impl Driver {
                     }
                     // Those who are about to be woken will call, and need not wake the driver.
                     if told.is_quiet() {
-                        inner.park(cx.waker());
+                        replaced = inner.park(cx.waker());
                     }
                     Polled::Parked(at)
                 }
             }
-        })
+        });
+        drop(replaced);
+        polled
     }
 
     /// The socket's send buffer is full: goes on when it is not, or when something arrives.
@@ -375,12 +387,11 @@ impl Future for Driver {
     }
 }
 
-impl Drop for Driver {
-    /// Whether the host was closed or its runtime is going away: nobody must wait for a driver that is gone.
+impl Drop for End {
     fn drop(&mut self) {
-        let told = &mut self.told;
-        self.shared.drive(|inner, now| stop(inner, now, told));
-        self.wake();
+        let mut told = Told::default();
+        self.0.drive(|inner, now| stop(inner, now, &mut told));
+        told.deliver(self.0.eid());
     }
 }
 

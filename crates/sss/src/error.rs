@@ -89,6 +89,9 @@ pub enum AcceptError {
     /// This host was closed.
     #[error("this host was closed")]
     HostClosed,
+    /// There is no server to accept from.
+    #[error("the set has no server to accept from")]
+    NoServer,
 }
 
 /// Why it is not known who is at an address.

@@ -1,6 +1,7 @@
 //! The host as an application holds it.
 
 use std::fmt;
+use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use crate::server::Server;
 use crate::service::Service;
 use crate::services::{self, ServicesOf};
 use crate::shared::{Handle, Phase, Shared};
+use crate::waiting::Answer;
 
 /// The first wait for an answer to a probe; it doubles each time.
 const PROBE_INTERVAL: Duration = Duration::from_millis(250);
@@ -42,6 +44,11 @@ impl Host {
     /// Begins to make a host.
     pub fn builder() -> HostBuilder {
         HostBuilder::new()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        self.handle.shared()
     }
 
     /// The public name of this host.
@@ -130,7 +137,8 @@ impl Host {
         let address = socket::canonical(address);
         let deadline = Instant::now() + timeout;
         let mut interval = PROBE_INTERVAL;
-        let mut answer = self.handle.call(|inner, _| inner.waiters.probe(address));
+        let shared = self.handle.shared();
+        let mut answer = shared.call(|inner, _| Answer::probe(shared, inner, address));
         loop {
             let running = self.handle.call(|inner, _| {
                 inner.core.probe(address);
@@ -142,14 +150,12 @@ impl Host {
             }
             let until = deadline.min(Instant::now() + interval);
             match timeout_at(until, &mut answer).await {
-                Ok(Ok(eid)) => return Ok(eid),
-                Ok(Err(_)) => return Err(ProbeError::HostClosed),
+                Ok(Some(eid)) => return Ok(eid),
+                Ok(None) => return Err(ProbeError::HostClosed),
                 Err(_) if Instant::now() >= deadline => break,
                 Err(_) => interval *= 2,
             }
         }
-        drop(answer);
-        self.handle.call(|inner, _| inner.waiters.forget_probes(address));
         Err(ProbeError::NoAnswer {
             address,
             after: timeout,
@@ -227,6 +233,31 @@ impl Host {
             Ok(())
         } else {
             Err(HostCloseError { streams })
+        }
+    }
+
+    /// Ends when the host has stopped and its port is free: some time after [`Self::close`] was called, or the last handle was
+    /// dropped, or at once when the runtime of its driver has ended. [`Self::close`] waits for it too, so this is for whoever drops the
+    /// host without closing it:
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), sss::BuildError> {
+    /// # use sss::Host;
+    /// let host = Host::builder().bind("127.0.0.1:0").build().await?;
+    /// let (port, stopped) = (host.local_addr(), host.stopped());
+    /// drop(host);
+    /// stopped.await;
+    /// let host = Host::builder().bind(port).build().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// The future does not keep the host alive, and never ends as long as something else does. Cancel safe.
+    pub fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {
+        let end = closing::end(self.handle.shared());
+        async move {
+            end.await;
         }
     }
 

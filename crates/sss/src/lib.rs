@@ -102,6 +102,7 @@ mod service;
 mod services;
 mod shared;
 mod stream;
+mod waiting;
 
 pub use builder::{DriverMode, HostBuilder};
 pub use connect::Connect;

@@ -1,9 +1,12 @@
 //! The way to a peer: up, stalled or down.
 
 use std::fmt;
+use std::sync::{Arc, Weak};
 
-use sss_proto::LinkStatus;
+use sss_proto::{LinkStatus, PeerId};
 use tokio::sync::watch;
+
+use crate::shared::Shared;
 
 /// Follows the way to a peer. See [`crate::Peer::link`].
 ///
@@ -11,11 +14,32 @@ use tokio::sync::watch;
 #[derive(Clone)]
 pub struct LinkWatch {
     receiver: watch::Receiver<LinkStatus>,
+    /// Dropped after the receiver: then it is seen whether there is another one.
+    _watched: Option<Watched>,
+}
+
+/// That a peer is watched.
+#[derive(Clone)]
+struct Watched {
+    host: Weak<Shared>,
+    peer: PeerId,
 }
 
 impl LinkWatch {
-    pub(crate) fn new(receiver: watch::Receiver<LinkStatus>) -> Self {
-        Self { receiver }
+    pub(crate) fn new(receiver: watch::Receiver<LinkStatus>, host: &Arc<Shared>, peer: PeerId) -> Self {
+        let host = Arc::downgrade(host);
+        Self {
+            receiver,
+            _watched: Some(Watched { host, peer }),
+        }
+    }
+
+    /// Of a way that ended earlier.
+    pub(crate) fn ended(status: LinkStatus) -> Self {
+        Self {
+            receiver: watch::channel(status).1,
+            _watched: None,
+        }
     }
 
     /// How it is now.
@@ -30,6 +54,14 @@ impl LinkWatch {
     pub async fn changed(&mut self) -> Option<LinkStatus> {
         self.receiver.changed().await.ok()?;
         Some(self.receiver.borrow_and_update().clone())
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if let Some(shared) = self.host.upgrade() {
+            drop(shared.tend(|inner| inner.waiters.unwatch_link(self.peer)));
+        }
     }
 }
 

@@ -8,9 +8,11 @@ use sss_proto::{ChannelInfo, CloseReason, DatagramStats, LinkStatus, PeerId, Pee
 use sss_wire::{Code, Eid};
 
 use crate::driver::closing::forgotten;
+use crate::driver::notices::Notices;
 use crate::driver::socket;
 use crate::link::LinkWatch;
 use crate::shared::Handle;
+use crate::waiting::Answer;
 
 /// Another host, and the streams shared with it. Cheap to clone.
 ///
@@ -59,13 +61,14 @@ impl Peer {
 
     /// Follows the way to the host.
     pub fn link(&self) -> LinkWatch {
-        LinkWatch::new(self.handle.call(|inner, _| {
-            let now = inner.core.link_status(self.id);
-            match now {
-                Some(now) => inner.waiters.watch_link(self.id, now),
-                None => tokio::sync::watch::channel(LinkStatus::Down(forgotten())).1,
-            }
-        }))
+        let receiver = self.handle.call(|inner, _| {
+            let now = inner.core.link_status(self.id)?;
+            Some(inner.waiters.watch_link(self.id, now))
+        });
+        match receiver {
+            Some(receiver) => LinkWatch::new(receiver, self.handle.shared(), self.id),
+            None => LinkWatch::ended(LinkStatus::Down(forgotten())),
+        }
     }
 
     /// A span of [`tracing`] for what is done with the host: `peer`, at level info, with the field `eid`. It is made only if somebody
@@ -112,33 +115,32 @@ impl Peer {
 
     /// Ends both directions of a stream, whoever holds it.
     pub(crate) fn end_stream(&self, stream: StreamId, code: Code) {
-        let mut wakes = Vec::new();
+        let mut notices = Notices::default();
         self.handle.call(|inner, _| {
             inner.core.reset(stream, code, "");
             inner.core.stop(stream, code, "");
-            inner.waiters.wake_waiting_for(stream, &mut wakes);
+            inner.waiters.wake_waiting_for(stream, &mut notices);
             inner.want_driver();
         });
-        for waker in wakes {
-            waker.wake();
-        }
+        notices.deliver();
     }
 
     /// Waits until the streams shared with the host have ended, and says why.
     ///
     /// Cancel safe.
     pub async fn closed(&self) -> CloseReason {
-        let waiting = self.handle.call(|inner, _| {
+        let shared = self.handle.shared();
+        let waiting = shared.call(|inner, _| {
             if let Some(reason) = inner.core.close_reason(self.id) {
                 return Err(reason);
             }
             match inner.core.is_connected(self.id) {
-                Some(_) => Ok(inner.waiters.closed(self.id)),
+                Some(_) => Ok(Answer::closed(shared, inner, self.id)),
                 None => Err(forgotten()),
             }
         });
         match waiting {
-            Ok(waiting) => waiting.await.unwrap_or_else(|_| forgotten()),
+            Ok(waiting) => waiting.await.unwrap_or_else(forgotten),
             Err(reason) => reason,
         }
     }

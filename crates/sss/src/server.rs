@@ -8,9 +8,12 @@ use sss_proto::{ListenerId, StreamId};
 use sss_wire::Eid;
 use sss_wire::services::ServiceInfo;
 
+use crate::driver::notices::Notices;
+use crate::driver::wakers::Key;
 use crate::error::AcceptError;
 use crate::shared::{Handle, Inner};
 use crate::stream::Stream;
+use crate::waiting::Place;
 
 /// Takes the streams that peers open towards one service of a host, in any of the protocols that it was given.
 ///
@@ -47,37 +50,31 @@ impl Server {
         }
     }
 
-    /// The next stream, and the peer that opened it.
+    /// The next stream, and the peer that opened it. Ends when there is one, or the host is closed.
     ///
     /// Cancel safe: no stream is lost.
     ///
     /// # Errors
     /// If the host was closed.
     pub async fn accept(&self) -> Result<(Stream, Eid), AcceptError> {
-        std::future::poll_fn(|cx| self.poll_accept(cx)).await
+        let mut place = self.place();
+        std::future::poll_fn(|cx| self.poll_at(cx, &mut place)).await
     }
 
-    /// As [`Self::accept`], as a poll function.
+    /// As [`Self::accept`], as a poll function. If there is no stream yet, the task of the *latest* call is woken when there is;
+    /// several tasks use [`Self::accept`].
     ///
     /// # Errors
     /// If the host was closed.
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Result<(Stream, Eid), AcceptError>> {
         let accepted = self.handle.call(|inner, _| {
-            if !inner.is_running() {
-                return Err(AcceptError::HostClosed);
+            let accepted = self.take(inner);
+            if accepted.is_pending() {
+                inner.waiters.wait_acceptable(self.id, cx.waker());
             }
-            let next = inner.core.accept(self.id);
-            match next {
-                Some(_) => inner.want_driver(),
-                None => inner.waiters.wait_acceptable(self.id, cx.waker()),
-            }
-            Ok(next)
+            accepted
         });
-        match accepted {
-            Ok(Some(next)) => Poll::Ready(Ok(self.stream(next))),
-            Ok(None) => Poll::Pending,
-            Err(error) => Poll::Ready(Err(error)),
-        }
+        accepted.map_ok(|next| self.stream(next))
     }
 
     /// As [`Self::accept`], and tells for which of the protocols the stream was opened.
@@ -87,16 +84,50 @@ impl Server {
     /// # Errors
     /// If the host was closed.
     pub async fn accept_incoming(&self) -> Result<Incoming, AcceptError> {
-        std::future::poll_fn(|cx| self.poll_accept_incoming(cx)).await
+        let (stream, peer) = self.accept().await?;
+        Ok(self.incoming(stream, peer))
     }
 
-    /// As [`Self::accept_incoming`], as a poll function.
+    /// As [`Self::accept_incoming`], as a poll function: see [`Self::poll_accept`].
     ///
     /// # Errors
     /// If the host was closed.
     pub fn poll_accept_incoming(&self, cx: &mut Context<'_>) -> Poll<Result<Incoming, AcceptError>> {
         self.poll_accept(cx)
             .map_ok(|(stream, peer)| self.incoming(stream, peer))
+    }
+
+    /// A place among those who accept.
+    pub(crate) fn place(&self) -> Place<'_> {
+        Place::new(&self.handle)
+    }
+
+    /// As [`Self::poll_accept_incoming`], for a task that has a place.
+    pub(crate) fn poll_incoming_at(
+        &self,
+        cx: &Context<'_>,
+        place: &mut Place<'_>,
+    ) -> Poll<Result<Incoming, AcceptError>> {
+        self.poll_at(cx, place)
+            .map_ok(|(stream, peer)| self.incoming(stream, peer))
+    }
+
+    fn poll_at(&self, cx: &Context<'_>, place: &mut Place<'_>) -> Poll<Result<(Stream, Eid), AcceptError>> {
+        let accepted = place.poll(cx, Key::Acceptable(self.id), |inner, _| self.take(inner));
+        accepted.map_ok(|next| self.stream(next))
+    }
+
+    fn take(&self, inner: &mut Inner) -> Poll<Result<(StreamId, Eid), AcceptError>> {
+        if !inner.is_running() {
+            return Poll::Ready(Err(AcceptError::HostClosed));
+        }
+        match inner.core.accept(self.id) {
+            None => Poll::Pending,
+            Some(next) => {
+                inner.want_driver();
+                Poll::Ready(Ok(next))
+            }
+        }
     }
 
     fn incoming(&self, stream: Stream, peer: Eid) -> Incoming {
@@ -151,12 +182,14 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.handle.call(|inner: &mut Inner, _| {
+        let mut notices = Notices::default();
+        self.handle.call(|inner, _| {
             inner.core.unlisten(self.id);
             inner.want_driver();
-            // Those who accept borrow the server: none is left.
-            inner.waiters.take_acceptors(self.id)
+            // Those who accept borrow the server: none is left but one that polled.
+            inner.waiters.wake_acceptors(self.id, &mut notices);
         });
+        notices.deliver();
     }
 }
 

@@ -5,6 +5,7 @@ use std::task::{Context, Poll};
 
 use crate::error::AcceptError;
 use crate::server::{Incoming, Server};
+use crate::waiting::Place;
 
 /// Servers whose streams are accepted in one loop, in turn, so that none waits because of another.
 ///
@@ -32,25 +33,44 @@ impl ServerSet {
         &self.servers
     }
 
-    /// The next stream of any server, with what it was opened for. Waits for ever if there is no server.
+    /// The next stream of any server, with what it was opened for. Ends when there is one, or a host is closed.
     ///
-    /// Cancel safe: no stream is lost.
+    /// Cancel safe: no stream is lost. Takes time and memory in proportion to the number of servers while it waits.
     ///
     /// # Errors
-    /// If a host was closed.
+    /// If a host was closed, or there is no server: nothing could ever come.
     pub async fn accept(&self) -> Result<Incoming, AcceptError> {
-        std::future::poll_fn(|cx| self.poll_accept(cx)).await
+        let mut places: Vec<Place<'_>> = self.servers.iter().map(Server::place).collect();
+        std::future::poll_fn(|cx| {
+            self.poll_in_turn(|at, server| match places.get_mut(at) {
+                Some(place) => server.poll_incoming_at(cx, place),
+                None => Poll::Pending,
+            })
+        })
+        .await
     }
 
-    /// As [`Self::accept`], as a poll function.
+    /// As [`Self::accept`], as a poll function. If there is no stream yet, the task of the *latest* call is woken when there is;
+    /// several tasks use [`Self::accept`].
     ///
     /// # Errors
-    /// If a host was closed.
+    /// As [`Self::accept`].
     pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<Result<Incoming, AcceptError>> {
+        self.poll_in_turn(|_, server| server.poll_accept_incoming(cx))
+    }
+
+    /// Asks the servers, another one first each time, until one has something.
+    fn poll_in_turn(
+        &self,
+        mut poll: impl FnMut(usize, &Server) -> Poll<Result<Incoming, AcceptError>>,
+    ) -> Poll<Result<Incoming, AcceptError>> {
+        if self.servers.is_empty() {
+            return Poll::Ready(Err(AcceptError::NoServer));
+        }
         let first = self.first.load(Ordering::Relaxed);
         let in_turn = self.servers.iter().enumerate().cycle().skip(first);
         for (at, server) in in_turn.take(self.servers.len()) {
-            if let Poll::Ready(incoming) = server.poll_accept_incoming(cx) {
+            if let Poll::Ready(incoming) = poll(at, server) {
                 let next = at.wrapping_add(1) % self.servers.len();
                 self.first.store(next, Ordering::Relaxed);
                 return Poll::Ready(incoming);

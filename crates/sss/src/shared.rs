@@ -1,6 +1,6 @@
 //! What a host's handles and its driver share: the core behind one lock, and who waits for what.
 //!
-//! The lock is held for short computations only, never across a system call, and wakers are called after it
+//! The lock is held for short computations only, never across a system call, and wakers are called and dropped after it
 //! was released. An application's call that leaves the core with something to send wakes the driver, if
 //! the driver sleeps: many calls cause one wake.
 
@@ -80,12 +80,14 @@ impl Inner {
         self.driver.wanted = true;
     }
 
-    /// Lets the driver sleep until `waker` is called.
-    pub(crate) fn park(&mut self, waker: &Waker) {
+    /// Lets the driver sleep until `waker` is called. The one known before, if it is another, is to be dropped when the host is not
+    /// locked.
+    #[must_use]
+    pub(crate) fn park(&mut self, waker: &Waker) -> Option<Waker> {
         self.driver.parked = true;
         match &mut self.driver.waker {
-            Some(known) => known.clone_from(waker),
-            none => *none = Some(waker.clone()),
+            Some(known) if known.will_wake(waker) => None,
+            slot => slot.replace(waker.clone()),
         }
     }
 
@@ -156,11 +158,18 @@ impl Shared {
         let now = inner.now;
         let result = f(inner, now);
         let wake = inner.driver.take();
+        let replaced = inner.waiters.take_replaced();
         drop(guard);
+        drop(replaced);
         if let Some(waker) = wake {
             waker.wake();
         }
         result
+    }
+
+    /// Takes out who does not wait any more. What `f` returns is dropped when the host is not locked.
+    pub(crate) fn tend<R>(&self, f: impl FnOnce(&mut Inner) -> R) -> R {
+        f(&mut self.lock())
     }
 
     /// Runs a step of the driver, at the present time. The driver is not parked any more.

@@ -14,11 +14,12 @@ use std::sync::Arc;
 
 use sss_proto::{CloseReason, ListenMode, OpenError, StreamId, StreamInfo, SubtreeInfo};
 use sss_wire::Eid;
-use tokio::sync::oneshot;
 
+use crate::driver::wakers::Key;
 use crate::error::StreamCloseError;
 use crate::peer::Peer;
 use crate::shared::Handle;
+use crate::waiting::Answer;
 use datagram::{datagram_receiving_methods, datagram_sending_methods};
 use link::Link;
 use read::{Receiving, receiving_methods};
@@ -114,8 +115,7 @@ macro_rules! tree_methods {
             /// # Errors
             /// If the tree of streams ended.
             pub async fn accept_substream(&self) -> Result<Stream, CloseReason> {
-                let accepted = std::future::poll_fn(|cx| self.link().poll_accept_substream(cx));
-                accepted.await.map(Stream::from_link)
+                self.link().accept_substream().await.map(Stream::from_link)
             }
 
             /// The next child of the stream that the peer has opened, if one is there already.
@@ -169,8 +169,9 @@ impl Stream {
     }
 
     /// Ends when nobody holds the stream, or a half of it, any more.
-    pub(crate) fn released(&self) -> oneshot::Receiver<()> {
-        self.link.call(|inner, _| inner.waiters.released(self.link.id()))
+    pub(crate) fn released(&self) -> Answer<()> {
+        let key = Key::Released(self.link.id());
+        self.link.call(|inner, _| Answer::over(self.link.shared(), inner, key))
     }
 
     fn receiving(&mut self) -> (&Link, &mut Receiving) {

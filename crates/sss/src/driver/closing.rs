@@ -5,19 +5,22 @@
 //!    \--last handle dropped--> Abandoned --the driver closes-------/
 //! ```
 
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use sss_proto::{CloseReason, MAX_CLOSING, SendState, StreamId, WriteError};
 use sss_wire::Code;
 
-use super::wakers::Wait;
+use super::notices::Notices;
+use super::wakers::{Key, Wait};
 use crate::shared::{Inner, Phase, Shared};
+use crate::waiting::{Answer, until};
 
 /// How long acknowledgements are waited for, unless the application says otherwise.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the channels may take to be gone once CLOSE was sent, and the driver to notice.
-const LINGER: Duration = MAX_CLOSING.saturating_add(Duration::from_millis(500));
+const LINGER: Duration = MAX_CLOSING.saturating_add(Duration::from_secs(10));
 
 /// Waits until what is finished is delivered, or time is up; then closes all channels. Says how many finished
 /// streams are not known to have arrived.
@@ -40,27 +43,30 @@ pub(crate) async fn finish(shared: &Shared, timeout: Duration) -> usize {
     failed.len()
 }
 
-/// Waits until the driver has stopped.
-pub(crate) async fn stopped(shared: &Shared) {
-    let stopped = shared.call(|inner, _| {
-        inner.want_driver();
-        (inner.phase < Phase::Stopped).then(|| inner.waiters.stopped())
-    });
-    if let Some(stopped) = stopped {
-        // Either way the channels are closed; what would follow are answers to late packets.
-        let _ = tokio::time::timeout(LINGER, stopped).await;
-    }
+/// Waits until the driver has stopped, and the port is free.
+pub(crate) async fn stopped(shared: &Arc<Shared>) {
+    shared.call(|inner, _| inner.want_driver());
+    // A driver whose runtime is not run any more would never stop.
+    let _ = tokio::time::timeout(LINGER, end(shared)).await;
+}
+
+/// Ends when the driver has stopped, and its socket is closed. Does not keep the host.
+pub(crate) fn end(shared: &Arc<Shared>) -> Answer<()> {
+    shared.call(|inner, _| {
+        if inner.phase == Phase::Stopped {
+            return Answer::never();
+        }
+        Answer::over(shared, inner, Key::Stopped)
+    })
 }
 
 fn begin(shared: &Shared) {
-    let mut wakes: Vec<Waker> = Vec::new();
+    let mut notices = Notices::default();
     shared.call(|inner, _| {
         inner.phase = inner.phase.max(Phase::Draining);
-        inner.waiters.wake_acceptors(&mut wakes);
+        inner.waiters.wake_all_acceptors(&mut notices);
     });
-    for waker in wakes {
-        waker.wake();
-    }
+    notices.deliver();
 }
 
 /// Waits until the end of every stream that was finished or reset is acknowledged. Adds those that never will be to
@@ -93,37 +99,33 @@ fn unacknowledged(inner: &mut Inner) -> Vec<StreamId> {
 
 /// Waits until everything sent on a stream, its end included, is acknowledged. The application need not hold it.
 async fn delivered(shared: &Shared, stream: StreamId) -> Result<(), WriteError> {
-    match std::future::poll_fn(|cx| poll_drained(shared, stream, cx)).await {
+    match drained(shared, stream).await {
         // The application has let go of it.
         Err(WriteError::Closed) => Ok(flushed(shared, stream, u64::MAX).await?),
         other => other,
     }
 }
 
-fn poll_drained(shared: &Shared, stream: StreamId, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
-    shared.call(|inner, _| match inner.core.is_drained(stream) {
-        Ok(true) => Poll::Ready(Ok(())),
-        Ok(false) => wait(inner, stream, cx),
-        Err(error) => Poll::Ready(Err(error)),
-    })
+/// Waits until everything sent on a stream, its end included, is acknowledged.
+pub(crate) async fn drained(shared: &Shared, stream: StreamId) -> Result<(), WriteError> {
+    let key = Key::Stream(stream, Wait::Drained);
+    until(shared, key, |inner, _| has_come(inner.core.is_drained(stream))).await
 }
 
 /// Waits until what was sent of a stream up to a position is acknowledged, and its end, if it has one. The application
 /// need not hold it.
 pub(crate) async fn flushed(shared: &Shared, stream: StreamId, end: u64) -> Result<(), CloseReason> {
-    let poll = |cx: &mut Context<'_>| {
-        shared.call(|inner, _| match inner.core.is_flushed(stream, end) {
-            Ok(true) => Poll::Ready(Ok(())),
-            Ok(false) => wait(inner, stream, cx),
-            Err(reason) => Poll::Ready(Err(reason)),
-        })
-    };
-    std::future::poll_fn(poll).await
+    let key = Key::Stream(stream, Wait::Drained);
+    until(shared, key, |inner, _| has_come(inner.core.is_flushed(stream, end))).await
 }
 
-fn wait<T>(inner: &mut Inner, stream: StreamId, cx: &Context<'_>) -> Poll<T> {
-    inner.waiters.wait(stream, Wait::Drained, cx.waker());
-    Poll::Pending
+/// Whether it has come so far, or never will.
+pub(crate) fn has_come<E>(has_come: Result<bool, E>) -> Poll<Result<(), E>> {
+    match has_come {
+        Ok(true) => Poll::Ready(Ok(())),
+        Ok(false) => Poll::Pending,
+        Err(error) => Poll::Ready(Err(error)),
+    }
 }
 
 /// The reason when the peer, and with it the reason, is forgotten.

@@ -1,16 +1,15 @@
 //! What the core has told: whom to wake, and what is worth a line in the log. Both are seen to when nothing is locked.
 
-use std::task::Waker;
-
 use sss_proto::{CloseReason, Event, LinkStatus};
 use sss_wire::Eid;
 
+use super::notices::Notices;
 use crate::shared::Inner;
 
 /// What was told since the last time.
 #[derive(Default)]
 pub(super) struct Told {
-    wakes: Vec<Waker>,
+    notices: Notices,
     news: Vec<(Eid, News)>,
 }
 
@@ -33,17 +32,17 @@ impl Told {
         if let Some((Some(eid), news)) = news {
             self.news.push((eid, news));
         }
-        inner.waiters.on_event(event, &mut self.wakes);
+        inner.waiters.on_event(event, &mut self.notices);
     }
 
     /// Everybody who waits is to be woken: the driver stops.
     pub(super) fn wake_all(&mut self, inner: &mut Inner) {
-        inner.waiters.wake_all(&mut self.wakes);
+        inner.waiters.wake_all(&mut self.notices);
     }
 
     /// Whether nobody is to be woken.
     pub(super) fn is_quiet(&self) -> bool {
-        self.wakes.is_empty()
+        self.notices.is_empty()
     }
 
     /// Logs the news of `host`, and wakes those whose time has come. False if there are none.
@@ -51,11 +50,7 @@ impl Told {
         for (peer, news) in self.news.drain(..) {
             news.log(host, peer);
         }
-        let any = !self.wakes.is_empty();
-        for waker in self.wakes.drain(..) {
-            waker.wake();
-        }
-        any
+        self.notices.deliver()
     }
 }
 

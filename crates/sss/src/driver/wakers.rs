@@ -1,4 +1,7 @@
-//! Who waits for what. An entry exists only while somebody waits.
+//! Who waits for what. An entry exists only while somebody waits: who gives up is taken out at once ([`crate::waiting`]).
+//!
+//! Everything here happens under the host's lock, so no waker is called or dropped here, and nobody is told anything: what is to
+//! be done comes back as [`Notices`], or as the entry that was taken out.
 
 use std::net::SocketAddr;
 use std::task::Waker;
@@ -10,24 +13,45 @@ use sss_proto::{CloseReason, DatagramFate, DatagramId, Event, LinkStatus, Listen
 use sss_wire::Eid;
 use tokio::sync::{oneshot, watch};
 
+use super::notices::{Notice, Notices};
+use super::slots::{List, Slots, Ticket};
+
+type Map<K, V> = HashMap<K, V, RandomState>;
+
+/// Trees without anybody who waits that are kept, at least.
+const KEPT_TREES: usize = 64;
+/// Streams for which the memory of a tree without anybody who waits is kept.
+const KEPT_STREAMS: usize = 256;
+
 /// Everybody who waits for something of a host.
 #[derive(Default)]
 pub(crate) struct Waiters {
-    streams: HashMap<StreamId, StreamWaiters, RandomState>,
-    listeners: HashMap<ListenerId, Vec<Waker>, RandomState>,
-    peers: HashMap<PeerId, Vec<PeerWaiter>, RandomState>,
-    released: HashMap<StreamId, oneshot::Sender<()>, RandomState>,
-    datagrams: HashMap<(PeerId, DatagramId), oneshot::Sender<DatagramFate>, RandomState>,
-    links: HashMap<PeerId, watch::Sender<LinkStatus>, RandomState>,
-    probes: HashMap<SocketAddr, Vec<oneshot::Sender<Eid>>, RandomState>,
-    stopped: Vec<oneshot::Sender<()>>,
+    slots: Slots<Key, Waiter>,
+    lists: Lists,
+    receipts: Map<(PeerId, DatagramId), oneshot::Sender<DatagramFate>>,
+    /// Wakers that others have taken the place of, to be dropped when the host is not locked.
+    replaced: Vec<Waker>,
 }
 
-/// What of a stream a task may wait for.
+/// What any number of tasks may wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Key {
+    Stream(StreamId, Wait),
+    /// For the handle of a stream to be gone.
+    Released(StreamId),
+    Acceptable(ListenerId),
+    /// For a channel to a peer.
+    Connected(PeerId),
+    /// For the end of a peer's tree.
+    Closed(PeerId),
+    Probe(SocketAddr),
+    /// For the end of the driver.
+    Stopped,
+}
+
+/// What of a stream any number of tasks may wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Wait {
-    Readable,
-    Writable,
     Substream,
     Drained,
     /// For everything written to be sent.
@@ -41,280 +65,434 @@ pub(crate) enum Wait {
     DatagramRoom,
 }
 
-/// Those who wait for a stream. Reading and writing take an exclusive handle: one task each.
-#[derive(Default)]
-struct StreamWaiters {
-    reader: Option<Waker>,
-    writer: Option<Waker>,
-    others: Vec<(Wait, Waker)>,
+impl Wait {
+    const ALL: [Self; 7] = [
+        Self::Substream,
+        Self::Drained,
+        Self::Sent,
+        Self::Acknowledged,
+        Self::Consumed,
+        Self::Datagram,
+        Self::DatagramRoom,
+    ];
 }
 
-impl StreamWaiters {
-    fn add(&mut self, wait: Wait, waker: &Waker) {
-        match wait {
-            Wait::Readable => set(&mut self.reader, waker),
-            Wait::Writable => set(&mut self.writer, waker),
-            other => {
-                if !self
-                    .others
-                    .iter()
-                    .any(|(w, known)| *w == other && known.will_wake(waker))
-                {
-                    self.others.push((other, waker.clone()));
-                }
-            }
-        }
-    }
+/// The sides of a stream that take an exclusive handle: one task each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    Read,
+    Write,
+}
 
-    fn take(&mut self, wait: Wait, wakes: &mut Vec<Waker>) {
-        match wait {
-            Wait::Readable => wakes.extend(self.reader.take()),
-            Wait::Writable => wakes.extend(self.writer.take()),
-            other => wakes.extend(self.others.extract_if(.., |(w, _)| *w == other).map(|(_, waker)| waker)),
-        }
-    }
+/// How somebody is told.
+#[derive(Debug)]
+pub(crate) enum Waiter {
+    Task(Waker),
+    Closed(oneshot::Sender<CloseReason>),
+    Found(oneshot::Sender<Eid>),
+    Over(oneshot::Sender<()>),
+}
 
-    fn take_all(self, wakes: &mut Vec<Waker>) {
-        wakes.extend(self.reader);
-        wakes.extend(self.writer);
-        wakes.extend(self.others.into_iter().map(|(_, waker)| waker));
+/// The lists in which the entries stand.
+#[derive(Default)]
+struct Lists {
+    trees: Map<PeerId, Tree>,
+    /// With so many trees, those are removed for which nobody waits.
+    sweep_at: usize,
+    listeners: Map<ListenerId, Listener>,
+    released: Map<StreamId, List>,
+    probes: Map<SocketAddr, List>,
+    stopped: List,
+}
+
+/// Those who wait for something of one peer: all of what ends with its tree.
+///
+/// It stays when nobody is left, so that a task that waits again and again makes no room for it again and again.
+#[derive(Default)]
+struct Tree {
+    sides: Map<StreamId, Sides>,
+    streams: Map<(StreamId, Wait), List>,
+    connected: List,
+    closed: List,
+    link: Option<watch::Sender<LinkStatus>>,
+}
+
+/// The tasks that hold the sides of a stream.
+#[derive(Default)]
+struct Sides {
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+}
+
+/// Those who accept.
+#[derive(Default)]
+struct Listener {
+    accepting: List,
+    /// The last task that called a poll function.
+    polling: Option<Waker>,
+}
+
+impl Sides {
+    fn of(&mut self, side: Side) -> &mut Option<Waker> {
+        match side {
+            Side::Read => &mut self.reader,
+            Side::Write => &mut self.writer,
+        }
     }
 
     fn is_empty(&self) -> bool {
-        self.reader.is_none() && self.writer.is_none() && self.others.is_empty()
+        self.reader.is_none() && self.writer.is_none()
     }
 }
 
-fn set(slot: &mut Option<Waker>, waker: &Waker) {
-    match slot {
-        Some(known) => known.clone_from(waker),
-        none => *none = Some(waker.clone()),
-    }
-}
-
-/// Somebody who waits for a turn of a peer's channel.
-enum PeerWaiter {
-    Connected(oneshot::Sender<Result<(), CloseReason>>),
-    Closed(oneshot::Sender<CloseReason>),
-}
-
-impl PeerWaiter {
-    fn is_abandoned(&self) -> bool {
-        match self {
-            Self::Connected(tx) => tx.is_closed(),
-            Self::Closed(tx) => tx.is_closed(),
-        }
-    }
-}
-
-impl Waiters {
-    /// Remembers a task that waits for something of a stream.
-    pub(crate) fn wait(&mut self, stream: StreamId, wait: Wait, waker: &Waker) {
-        self.streams.entry(stream).or_default().add(wait, waker);
+impl Tree {
+    fn is_empty(&self) -> bool {
+        let nobody = self.sides.is_empty() && self.streams.is_empty() && self.link.is_none();
+        nobody && self.connected.is_empty() && self.closed.is_empty()
     }
 
-    /// Adds to `wakes` all who wait for a stream.
-    pub(crate) fn wake_waiting_for(&mut self, stream: StreamId, wakes: &mut Vec<Waker>) {
-        if let Some(waiters) = self.streams.remove(&stream) {
-            waiters.take_all(wakes);
-        }
-    }
-
-    /// Forgets a stream whose handle is gone, and gives those who wait for it all the same.
-    pub(crate) fn forget(&mut self, stream: StreamId) -> impl Iterator<Item = Waker> + use<> {
-        if !self.released.is_empty() {
-            self.released.remove(&stream);
-        }
-        let waiters = if self.streams.is_empty() {
-            None
-        } else {
-            self.streams.remove(&stream)
+    fn take_side(&mut self, stream: StreamId, side: Side) -> Option<Waker> {
+        let Entry::Occupied(mut sides) = self.sides.entry(stream) else {
+            return None;
         };
-        let others = waiters.map(|w| w.others).unwrap_or_default();
-        others
-            .into_iter()
-            .filter(|(wait, _)| *wait == Wait::Drained)
-            .map(|(_, waker)| waker)
+        let waker = sides.get_mut().of(side).take();
+        if sides.get().is_empty() {
+            sides.remove();
+            self.give_back();
+        }
+        waker
     }
 
-    /// Ends, without a message, when the handle of a stream is gone, or the driver has stopped.
-    pub(crate) fn released(&mut self, stream: StreamId) -> oneshot::Receiver<()> {
-        let (tx, rx) = oneshot::channel();
-        self.released.insert(stream, tx);
-        rx
+    fn take_sides(&mut self, stream: StreamId) -> Option<Sides> {
+        if self.sides.is_empty() {
+            return None;
+        }
+        let sides = self.sides.remove(&stream);
+        self.give_back();
+        sides
     }
 
-    /// Remembers a task that waits to accept.
-    pub(crate) fn wait_acceptable(&mut self, listener: ListenerId, waker: &Waker) {
-        let wakers = self.listeners.entry(listener).or_default();
-        if !wakers.iter().any(|known| known.will_wake(waker)) {
-            wakers.push(waker.clone());
+    /// Gives memory back after many have waited.
+    fn give_back(&mut self) {
+        if self.sides.is_empty() && self.sides.capacity() > KEPT_STREAMS {
+            self.sides = Map::default();
+        }
+        if self.streams.is_empty() && self.streams.capacity() > KEPT_STREAMS {
+            self.streams = Map::default();
+        }
+    }
+}
+
+impl Lists {
+    /// Those who wait for something of a peer, made if there are none.
+    fn tree(&mut self, peer: PeerId) -> &mut Tree {
+        if self.trees.len() >= self.sweep_at.max(KEPT_TREES) && !self.trees.contains_key(&peer) {
+            self.trees.retain(|_, tree| !tree.is_empty());
+            self.sweep_at = self.trees.len() * 2;
+        }
+        self.trees.entry(peer).or_default()
+    }
+
+    fn list(&mut self, key: Key) -> &mut List {
+        match key {
+            Key::Stream(stream, wait) => self.tree(stream.peer()).streams.entry((stream, wait)).or_default(),
+            Key::Released(stream) => self.released.entry(stream).or_default(),
+            Key::Acceptable(listener) => &mut self.listeners.entry(listener).or_default().accepting,
+            Key::Connected(peer) => &mut self.tree(peer).connected,
+            Key::Closed(peer) => &mut self.tree(peer).closed,
+            Key::Probe(address) => self.probes.entry(address).or_default(),
+            Key::Stopped => &mut self.stopped,
         }
     }
 
-    /// Forgets all who wait to accept, and gives them.
-    pub(crate) fn take_acceptors(&mut self, listener: ListenerId) -> Vec<Waker> {
-        self.listeners.remove(&listener).unwrap_or_default()
+    /// Removes a list from which the last has been taken.
+    fn tidy(&mut self, key: Key) {
+        match key {
+            Key::Stream(stream, wait) => {
+                if let Some(tree) = self.trees.get_mut(&stream.peer()) {
+                    tree.streams.remove(&(stream, wait));
+                    tree.give_back();
+                }
+            }
+            Key::Released(stream) => drop(self.released.remove(&stream)),
+            Key::Acceptable(listener) => {
+                if let Entry::Occupied(entry) = self.listeners.entry(listener)
+                    && entry.get().polling.is_none()
+                {
+                    entry.remove();
+                }
+            }
+            Key::Probe(address) => drop(self.probes.remove(&address)),
+            Key::Connected(_) | Key::Closed(_) | Key::Stopped => {}
+        }
+    }
+}
+
+/// Entering and leaving.
+impl Waiters {
+    /// Puts a task where it waits for `key`, unless it is there already under `ticket`.
+    pub(crate) fn enter(&mut self, ticket: &mut Ticket, key: Key, waker: &Waker) {
+        match self.slots.get_mut(*ticket) {
+            Some(Waiter::Task(known)) if known.will_wake(waker) => {}
+            Some(Waiter::Task(known)) => self.replaced.push(std::mem::replace(known, waker.clone())),
+            _ => *ticket = self.add(key, Waiter::Task(waker.clone())),
+        }
     }
 
-    /// Tells whether the channel of a peer is made or failed.
-    pub(crate) fn connected(&mut self, peer: PeerId) -> oneshot::Receiver<Result<(), CloseReason>> {
-        let (tx, rx) = oneshot::channel();
-        self.add_peer_waiter(peer, PeerWaiter::Connected(tx));
-        rx
+    /// Puts somebody where it is waited for `key`.
+    pub(crate) fn add(&mut self, key: Key, waiter: Waiter) -> Ticket {
+        self.slots.push(self.lists.list(key), key, waiter)
     }
 
-    /// Tells when the channel of a peer has ended.
-    pub(crate) fn closed(&mut self, peer: PeerId) -> oneshot::Receiver<CloseReason> {
-        let (tx, rx) = oneshot::channel();
-        self.add_peer_waiter(peer, PeerWaiter::Closed(tx));
-        rx
+    /// Takes somebody out who does not wait any more.
+    pub(crate) fn leave(&mut self, ticket: Ticket) -> Option<Waiter> {
+        let key = self.slots.key(ticket)?;
+        let list = self.lists.list(key);
+        let waiter = self.slots.remove(list, ticket);
+        if list.is_empty() {
+            self.lists.tidy(key);
+        }
+        waiter
     }
 
-    /// Follows the way to a peer, which is `now` so.
-    pub(crate) fn watch_link(&mut self, peer: PeerId, now: LinkStatus) -> watch::Receiver<LinkStatus> {
-        let links = &mut self.links;
-        links.retain(|_, link| link.receiver_count() > 0);
-        links.entry(peer).or_insert_with(|| watch::channel(now).0).subscribe()
+    /// Puts the task that holds a side of a stream where it waits for that side.
+    pub(crate) fn wait(&mut self, stream: StreamId, side: Side, waker: &Waker) {
+        let sides = self.lists.tree(stream.peer()).sides.entry(stream).or_default();
+        self.replaced.extend(replace(sides.of(side), waker));
     }
 
-    fn add_peer_waiter(&mut self, peer: PeerId, waiter: PeerWaiter) {
-        let waiters = self.peers.entry(peer).or_default();
-        waiters.retain(|w| !w.is_abandoned());
-        waiters.push(waiter);
+    /// Takes out the task that waits for a side of a stream.
+    pub(crate) fn unwait(&mut self, stream: StreamId, side: Side) -> Option<Waker> {
+        self.lists.trees.get_mut(&stream.peer())?.take_side(stream, side)
+    }
+
+    /// Puts the task that polls a listener where it waits, instead of the one that did so before.
+    pub(crate) fn wait_acceptable(&mut self, listener: ListenerId, waker: &Waker) {
+        let polling = &mut self.lists.listeners.entry(listener).or_default().polling;
+        self.replaced.extend(replace(polling, waker));
     }
 
     /// Tells what becomes of a datagram.
     pub(crate) fn settled(&mut self, peer: PeerId, datagram: DatagramId) -> oneshot::Receiver<DatagramFate> {
         let (tx, rx) = oneshot::channel();
-        self.datagrams.insert((peer, datagram), tx);
+        self.receipts.insert((peer, datagram), tx);
         rx
     }
 
-    /// Tells who is at an address.
-    pub(crate) fn probe(&mut self, address: SocketAddr) -> oneshot::Receiver<Eid> {
-        let (tx, rx) = oneshot::channel();
-        let waiters = self.probes.entry(address).or_default();
-        waiters.retain(|w| !w.is_closed());
-        waiters.push(tx);
-        rx
+    /// Takes out whoever is to be told what becomes of a datagram.
+    pub(crate) fn unsettled(&mut self, peer: PeerId, datagram: DatagramId) -> Option<oneshot::Sender<DatagramFate>> {
+        self.receipts.remove(&(peer, datagram))
     }
 
-    /// Forgets those probers of an address that gave up.
-    pub(crate) fn forget_probes(&mut self, address: SocketAddr) {
-        if let Entry::Occupied(mut entry) = self.probes.entry(address) {
-            entry.get_mut().retain(|w| !w.is_closed());
-            if entry.get().is_empty() {
-                entry.remove();
+    /// Follows the way to a peer, which is `now` so.
+    pub(crate) fn watch_link(&mut self, peer: PeerId, now: LinkStatus) -> watch::Receiver<LinkStatus> {
+        let link = &mut self.lists.tree(peer).link;
+        link.get_or_insert_with(|| watch::channel(now).0).subscribe()
+    }
+
+    /// Takes out what tells of the way to a peer, if nobody follows it any more.
+    pub(crate) fn unwatch_link(&mut self, peer: PeerId) -> Option<watch::Sender<LinkStatus>> {
+        let tree = self.lists.trees.get_mut(&peer)?;
+        tree.link.take_if(|link| link.receiver_count() == 0)
+    }
+
+    /// Wakers that others have taken the place of since the last time.
+    pub(crate) fn take_replaced(&mut self) -> Vec<Waker> {
+        std::mem::take(&mut self.replaced)
+    }
+
+    /// How many wait.
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        let trees = self.lists.trees.values();
+        let sides = trees.map(|tree| {
+            let sides = tree.sides.values();
+            let tasks: usize = sides
+                .map(|s| usize::from(s.reader.is_some()) + usize::from(s.writer.is_some()))
+                .sum();
+            tasks + usize::from(tree.link.is_some())
+        });
+        let polling = self.lists.listeners.values().filter(|l| l.polling.is_some()).count();
+        self.slots.len() + sides.sum::<usize>() + polling + self.receipts.len()
+    }
+}
+
+/// The waker whose place `waker` takes, if it is not of the same task.
+fn replace(slot: &mut Option<Waker>, waker: &Waker) -> Option<Waker> {
+    match slot {
+        Some(known) if known.will_wake(waker) => None,
+        slot => slot.replace(waker.clone()),
+    }
+}
+
+/// Waking.
+impl Waiters {
+    /// All who wait for a stream, or have its handle.
+    pub(crate) fn wake_waiting_for(&mut self, stream: StreamId, notices: &mut Notices) {
+        let Some(tree) = self.lists.trees.get_mut(&stream.peer()) else {
+            return;
+        };
+        if let Some(sides) = tree.take_sides(stream) {
+            notices.wakers.extend(sides.reader.into_iter().chain(sides.writer));
+        }
+        if tree.streams.is_empty() {
+            return;
+        }
+        for wait in Wait::ALL {
+            if let Some(list) = tree.streams.remove(&(stream, wait)) {
+                self.slots.wake(list, notices);
             }
+        }
+        tree.give_back();
+    }
+
+    /// All who wait for a stream whose handle is gone: the core will not tell them of one that was let go.
+    pub(crate) fn forget(&mut self, stream: StreamId, notices: &mut Notices) {
+        if !self.lists.released.is_empty()
+            && let Some(list) = self.lists.released.remove(&stream)
+        {
+            self.slots.wake(list, notices);
+        }
+        self.wake_waiting_for(stream, notices);
+    }
+
+    /// All who accept from a listener.
+    pub(crate) fn wake_acceptors(&mut self, listener: ListenerId, notices: &mut Notices) {
+        if let Some(listener) = self.lists.listeners.remove(&listener) {
+            notices.wakers.extend(listener.polling);
+            self.slots.wake(listener.accepting, notices);
         }
     }
 
-    /// Tells when the driver has stopped.
-    pub(crate) fn stopped(&mut self) -> oneshot::Receiver<()> {
-        let (tx, rx) = oneshot::channel();
-        self.stopped.push(tx);
-        rx
+    /// All who accept: nothing more will come.
+    pub(crate) fn wake_all_acceptors(&mut self, notices: &mut Notices) {
+        for (_, listener) in self.lists.listeners.drain() {
+            notices.wakers.extend(listener.polling);
+            self.slots.wake(listener.accepting, notices);
+        }
     }
 
-    /// Adds to `wakes` those whom an event concerns.
-    pub(crate) fn on_event(&mut self, event: Event, wakes: &mut Vec<Waker>) {
+    /// Those whom an event concerns.
+    pub(crate) fn on_event(&mut self, event: Event, notices: &mut Notices) {
         match event {
-            Event::Readable(stream) => self.wake_stream(stream, Wait::Readable, wakes),
-            Event::Writable(stream) => self.wake_stream(stream, Wait::Writable, wakes),
-            Event::SubstreamReady(stream) => self.wake_stream(stream, Wait::Substream, wakes),
-            Event::Drained(stream) => self.wake_stream(stream, Wait::Drained, wakes),
-            Event::Sent(stream) => self.wake_stream(stream, Wait::Sent, wakes),
-            Event::Acknowledged(stream) => self.wake_stream(stream, Wait::Acknowledged, wakes),
-            Event::Consumed(stream) => self.wake_stream(stream, Wait::Consumed, wakes),
-            Event::DatagramReadable(stream) => self.wake_stream(stream, Wait::Datagram, wakes),
-            Event::DatagramWritable(stream) => self.wake_stream(stream, Wait::DatagramRoom, wakes),
+            Event::Readable(stream) => notices.wakers.extend(self.unwait(stream, Side::Read)),
+            Event::Writable(stream) => notices.wakers.extend(self.unwait(stream, Side::Write)),
+            Event::SubstreamReady(stream) => self.wake_stream(stream, Wait::Substream, notices),
+            Event::Drained(stream) => self.wake_stream(stream, Wait::Drained, notices),
+            Event::Sent(stream) => self.wake_stream(stream, Wait::Sent, notices),
+            Event::Acknowledged(stream) => self.wake_stream(stream, Wait::Acknowledged, notices),
+            Event::Consumed(stream) => self.wake_stream(stream, Wait::Consumed, notices),
+            Event::DatagramReadable(stream) => self.wake_stream(stream, Wait::Datagram, notices),
+            Event::DatagramWritable(stream) => self.wake_stream(stream, Wait::DatagramRoom, notices),
             Event::DatagramSettled(peer, datagram, fate) => {
-                if let Some(waiter) = self.datagrams.remove(&(peer, datagram)) {
-                    // Whoever dropped the receipt is not interested.
-                    let _ = waiter.send(fate);
+                if let Some(to) = self.receipts.remove(&(peer, datagram)) {
+                    notices.tell(Notice::Settled(to, Some(fate)));
                 }
             }
-            Event::Acceptable(listener) => wakes.append(&mut self.take_acceptors(listener)),
-            Event::Connected(peer, _) => self.on_connected(peer),
-            Event::Disconnected(peer, _, reason) => self.on_disconnected(peer, &reason, wakes),
-            Event::Link(peer, status) => self.on_link(peer, status),
-            Event::ProbeReply(address, eid) => {
-                for waiter in self.probes.remove(&address).unwrap_or_default() {
-                    // A prober that gave up is not interested.
-                    let _ = waiter.send(eid);
-                }
-            }
+            Event::Acceptable(listener) => self.wake_acceptors(listener, notices),
+            Event::Connected(peer, _) => self.on_connected(peer, notices),
+            Event::Disconnected(peer, _, reason) => self.on_disconnected(peer, &reason, notices),
+            Event::Link(peer, status) => self.on_link(peer, status, notices),
+            Event::ProbeReply(address, eid) => self.on_probe_reply(address, eid, notices),
             // A core of a later version: nobody here can wait for it.
             other => debug_assert!(false, "the driver does not know the event {other:?}"),
         }
     }
 
-    fn wake_stream(&mut self, stream: StreamId, wait: Wait, wakes: &mut Vec<Waker>) {
-        if let Entry::Occupied(mut entry) = self.streams.entry(stream) {
-            entry.get_mut().take(wait, wakes);
-            if entry.get().is_empty() {
-                entry.remove();
-            }
-        }
-    }
-
-    fn on_connected(&mut self, peer: PeerId) {
-        let Some(waiters) = self.peers.get_mut(&peer) else {
+    fn wake_stream(&mut self, stream: StreamId, wait: Wait, notices: &mut Notices) {
+        let Some(tree) = self.lists.trees.get_mut(&stream.peer()) else {
             return;
         };
-        for waiter in waiters.extract_if(.., |w| matches!(w, PeerWaiter::Connected(_))) {
-            if let PeerWaiter::Connected(tx) = waiter {
-                let _ = tx.send(Ok(()));
+        if let Some(list) = tree.streams.remove(&(stream, wait)) {
+            self.slots.wake(list, notices);
+            tree.give_back();
+        }
+    }
+
+    fn on_connected(&mut self, peer: PeerId, notices: &mut Notices) {
+        if let Some(tree) = self.lists.trees.get_mut(&peer) {
+            self.slots.wake(std::mem::take(&mut tree.connected), notices);
+        }
+    }
+
+    fn on_link(&mut self, peer: PeerId, status: LinkStatus, notices: &mut Notices) {
+        if status == LinkStatus::Up {
+            self.on_connected(peer, notices);
+        }
+        if let Some(link) = self.lists.trees.get(&peer).and_then(|tree| tree.link.as_ref()) {
+            notices.tell(Notice::Link(link.clone(), Some(status)));
+        }
+    }
+
+    fn on_disconnected(&mut self, peer: PeerId, reason: &CloseReason, notices: &mut Notices) {
+        let Some(mut tree) = self.lists.trees.remove(&peer) else {
+            return;
+        };
+        if let Some(link) = tree.link.take() {
+            notices.tell(Notice::Link(link, Some(LinkStatus::Down(reason.clone()))));
+        }
+        while let Some(waiter) = self.slots.pop(&mut tree.closed) {
+            if let Waiter::Closed(to) = waiter {
+                notices.tell(Notice::Closed(to, Some(reason.clone())));
             }
         }
-        if waiters.is_empty() {
-            self.peers.remove(&peer);
+        self.wake_tree(tree, notices);
+    }
+
+    /// All who wait for something of a peer.
+    fn wake_tree(&mut self, mut tree: Tree, notices: &mut Notices) {
+        for (_, sides) in tree.sides.drain() {
+            notices.wakers.extend(sides.reader.into_iter().chain(sides.writer));
+        }
+        for (_, list) in tree.streams.drain() {
+            self.slots.wake(list, notices);
+        }
+        self.slots.wake(tree.connected, notices);
+        self.slots.wake(tree.closed, notices);
+        if let Some(link) = tree.link {
+            notices.tell(Notice::Link(link, None));
         }
     }
 
-    fn on_link(&mut self, peer: PeerId, status: LinkStatus) {
-        if status == LinkStatus::Up {
-            self.on_connected(peer);
-        }
-        if let Some(link) = self.links.get(&peer) {
-            link.send_replace(status);
-        }
-    }
-
-    fn on_disconnected(&mut self, peer: PeerId, reason: &CloseReason, wakes: &mut Vec<Waker>) {
-        if let Some(link) = self.links.remove(&peer) {
-            link.send_replace(LinkStatus::Down(reason.clone()));
-        }
-        for waiter in self.peers.remove(&peer).unwrap_or_default() {
-            let _ = match waiter {
-                PeerWaiter::Connected(tx) => tx.send(Err(reason.clone())).is_ok(),
-                PeerWaiter::Closed(tx) => tx.send(reason.clone()).is_ok(),
-            };
-        }
-        for (_, waiters) in self.streams.extract_if(|stream, _| stream.peer() == peer) {
-            waiters.take_all(wakes);
+    fn on_probe_reply(&mut self, address: SocketAddr, eid: Eid, notices: &mut Notices) {
+        let Some(mut list) = self.lists.probes.remove(&address) else {
+            return;
+        };
+        while let Some(waiter) = self.slots.pop(&mut list) {
+            if let Waiter::Found(to) = waiter {
+                notices.tell(Notice::Found(to, Some(eid)));
+            }
         }
     }
 
-    /// Wakes all who accept: nothing more will come.
-    pub(crate) fn wake_acceptors(&mut self, wakes: &mut Vec<Waker>) {
-        wakes.extend(self.listeners.drain().flat_map(|(_, wakers)| wakers));
-    }
-
-    /// Wakes everybody: the driver has stopped.
-    pub(crate) fn wake_all(&mut self, wakes: &mut Vec<Waker>) {
-        self.wake_acceptors(wakes);
-        for (_, waiters) in self.streams.drain() {
-            waiters.take_all(wakes);
+    /// Everybody: the driver has stopped.
+    pub(crate) fn wake_all(&mut self, notices: &mut Notices) {
+        self.wake_all_acceptors(notices);
+        for (_, tree) in std::mem::take(&mut self.lists.trees) {
+            self.wake_tree(tree, notices);
         }
-        self.peers.clear();
-        self.released.clear();
-        self.datagrams.clear();
-        self.links.clear();
-        self.probes.clear();
-        for waiter in self.stopped.drain(..) {
-            let _ = waiter.send(());
+        let lists = &mut self.lists;
+        let others = lists.released.drain().map(|(_, list)| list);
+        let others = others.chain(lists.probes.drain().map(|(_, list)| list));
+        for list in others.chain([std::mem::take(&mut lists.stopped)]) {
+            self.slots.wake(list, notices);
+        }
+        for (_, to) in self.receipts.drain() {
+            notices.tell(Notice::Settled(to, None));
+        }
+    }
+}
+
+impl Slots<Key, Waiter> {
+    /// Takes all of a list, wakes the tasks, and tells the others that it is over.
+    fn wake(&mut self, mut list: List, notices: &mut Notices) {
+        while let Some(waiter) = self.pop(&mut list) {
+            match waiter {
+                Waiter::Task(waker) => notices.wakers.push(waker),
+                Waiter::Closed(to) => notices.tell(Notice::Closed(to, None)),
+                Waiter::Found(to) => notices.tell(Notice::Found(to, None)),
+                Waiter::Over(to) => notices.tell(Notice::Over(to)),
+            }
         }
     }
 }

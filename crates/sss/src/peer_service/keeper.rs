@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use sss_proto::ReadError;
 use sss_wire::{Code, Eid};
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep_until};
 
 use super::backoff::Backoff;
@@ -21,6 +21,7 @@ use super::mail::Mail;
 use super::{AttemptError, Common, OfflineReason, PeerEvent, PeerService};
 use crate::peer::Peer;
 use crate::stream::Stream;
+use crate::waiting::Answer;
 
 /// What the side that takes a stream says first.
 const TAKEN: u8 = 1;
@@ -200,7 +201,7 @@ struct Conversation {
     peer: Peer,
     stream: sss_proto::StreamId,
     /// Ends when nobody holds it any more.
-    released: oneshot::Receiver<()>,
+    released: Answer<()>,
 }
 
 impl Conversation {

@@ -5,13 +5,12 @@ use hashbrown::HashSet;
 use sss_proto::WriteError;
 
 use super::link::Link;
-use super::write::poll_drained;
-use crate::driver::closing::flushed;
+use crate::driver::closing::{drained, flushed};
 use crate::error::StreamCloseError;
 
 /// Waits until all that this host has sent on the stream and below it is acknowledged, and says what never will be.
 pub(crate) async fn wait(link: &Link) -> Result<(), StreamCloseError> {
-    let own = std::future::poll_fn(|cx| poll_drained(link, cx)).await;
+    let own = drained(link.shared(), link.id()).await;
     own.map_err(StreamCloseError::Stream)?;
     let mut seen = HashSet::<_, RandomState>::default();
     loop {

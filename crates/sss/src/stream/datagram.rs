@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sss_proto::{DatagramError, DatagramFate, DatagramOptions, ReadError};
-use tokio::sync::oneshot;
 
 use super::link::Link;
-use crate::driver::wakers::Wait;
+use crate::driver::wakers::{Key, Wait};
+use crate::waiting::{Answer, Place, until};
 
 /// A datagram that is sent when this is awaited.
 ///
@@ -25,12 +25,17 @@ pub struct SendDatagram<'a> {
     link: &'a Link,
     data: Bytes,
     options: DatagramOptions,
+    place: Place<'a>,
 }
 
 impl<'a> SendDatagram<'a> {
     pub(crate) fn new(link: &'a Link, data: Bytes) -> Self {
-        let options = DatagramOptions::default();
-        Self { link, data, options }
+        Self {
+            link,
+            data,
+            options: DatagramOptions::default(),
+            place: Place::new(link.shared()),
+        }
     }
 
     /// Sends it until it has arrived, or until its deadline. Default: best effort, which small datagrams are sent once for.
@@ -74,21 +79,24 @@ impl<'a> SendDatagram<'a> {
 
     /// The receipt, if one was asked for.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Receipt>, DatagramError>> {
-        let Self { link, data, options } = self;
-        link.call(|inner, now| {
+        let Self {
+            link,
+            data,
+            options,
+            place,
+        } = self;
+        let key = Key::Stream(link.id(), Wait::DatagramRoom);
+        place.poll(cx, key, |inner, now| {
             let sent = inner.core.send_datagram(now, link.id(), data, options);
-            Poll::Ready(match sent {
-                Ok(Some(id)) => {
-                    inner.want_driver();
-                    let fate = options.tracked.then(|| inner.waiters.settled(link.id().peer(), id));
-                    Ok(fate.map(Receipt))
-                }
-                Ok(None) => {
-                    inner.waiters.wait(link.id(), Wait::DatagramRoom, cx.waker());
-                    return Poll::Pending;
-                }
-                Err(error) => Err(error),
-            })
+            let Some(sent) = sent.transpose() else {
+                return Poll::Pending;
+            };
+            inner.want_driver();
+            Poll::Ready(sent.map(|id| {
+                let peer = link.id().peer();
+                let fate = options.tracked.then(|| Answer::settled(link.shared(), inner, peer, id));
+                fate.map(Receipt)
+            }))
         })
     }
 }
@@ -128,11 +136,11 @@ impl Future for SendTracked<'_> {
 /// Tells what became of a datagram, when it is awaited. May outlive the stream.
 #[derive(Debug)]
 #[must_use = "a receipt tells something only when it is awaited"]
-pub struct Receipt(oneshot::Receiver<DatagramFate>);
+pub struct Receipt(Answer<DatagramFate>);
 
 impl Receipt {
     fn of_nothing() -> Self {
-        Self(oneshot::channel().1)
+        Self(Answer::never())
     }
 }
 
@@ -145,18 +153,18 @@ impl Future for Receipt {
     }
 }
 
-pub(crate) fn poll_recv(link: &Link, cx: &mut Context<'_>) -> Poll<Result<Bytes, ReadError>> {
-    link.call(|inner, now| match inner.core.recv_datagram(now, link.id()) {
-        Ok(None) => {
-            inner.waiters.wait(link.id(), Wait::Datagram, cx.waker());
-            Poll::Pending
+pub(crate) async fn recv(link: &Link) -> Result<Bytes, ReadError> {
+    let key = Key::Stream(link.id(), Wait::Datagram);
+    until(link.shared(), key, |inner, now| {
+        match inner.core.recv_datagram(now, link.id()).transpose() {
+            None => Poll::Pending,
+            Some(received) => {
+                inner.want_driver();
+                Poll::Ready(received)
+            }
         }
-        Ok(Some(datagram)) => {
-            inner.want_driver();
-            Poll::Ready(Ok(datagram))
-        }
-        Err(error) => Poll::Ready(Err(error)),
     })
+    .await
 }
 
 /// Implements sending of datagrams for a handle with `link(&self)`.
@@ -198,7 +206,7 @@ macro_rules! datagram_receiving_methods {
             /// # Errors
             /// If the tree of streams has ended, and nothing that had arrived is left.
             pub async fn recv_datagram(&self) -> Result<bytes::Bytes, $crate::ReadError> {
-                std::future::poll_fn(|cx| $crate::stream::datagram::poll_recv(self.link(), cx)).await
+                $crate::stream::datagram::recv(self.link()).await
             }
 
             /// The next datagram that has arrived whole, if there is one already.

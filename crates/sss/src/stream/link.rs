@@ -1,15 +1,17 @@
 //! A stream's tie to its host. When it is dropped, the host lets go of the stream.
 
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 
 use sss_proto::{CloseReason, Instant, ListenMode, OpenError, StreamId, StreamInfo, SubtreeInfo};
 use sss_wire::Eid;
 use tracing::field;
 
-use crate::driver::wakers::Wait;
+use crate::driver::notices::Notices;
+use crate::driver::wakers::{Key, Wait};
 use crate::peer::Peer;
 use crate::shared::{Handle, Inner, Shared};
+use crate::waiting::until;
 
 /// Names a stream of a host, and keeps both.
 pub(crate) struct Link {
@@ -68,8 +70,8 @@ impl Link {
         self.call(|inner, _| inner.core.subtree_info(self.id))
     }
 
-    pub(crate) fn shared(&self) -> &Shared {
-        &self.handle
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        self.handle.shared()
     }
 
     /// Runs a call of the application on the host.
@@ -103,20 +105,18 @@ impl Link {
         });
     }
 
-    pub(crate) fn poll_accept_substream(&self, cx: &mut Context<'_>) -> Poll<Result<Self, CloseReason>> {
-        let accepted = self.call(|inner, _| {
-            let accepted = inner.core.accept_substream(self.id);
-            match accepted {
-                Ok(None) => inner.waiters.wait(self.id, Wait::Substream, cx.waker()),
-                _ => inner.want_driver(),
+    pub(crate) async fn accept_substream(&self) -> Result<Self, CloseReason> {
+        let key = Key::Stream(self.id, Wait::Substream);
+        let accepted = until(self.shared(), key, |inner, _| {
+            match inner.core.accept_substream(self.id).transpose() {
+                None => Poll::Pending,
+                Some(accepted) => {
+                    inner.want_driver();
+                    Poll::Ready(accepted)
+                }
             }
-            accepted
         });
-        match accepted {
-            Ok(Some(id)) => Poll::Ready(Ok(self.sibling(id))),
-            Ok(None) => Poll::Pending,
-            Err(reason) => Poll::Ready(Err(reason)),
-        }
+        accepted.await.map(|id| self.sibling(id))
     }
 
     pub(crate) fn try_accept_substream(&self) -> Result<Option<Self>, CloseReason> {
@@ -130,14 +130,17 @@ impl Link {
 
 impl Drop for Link {
     fn drop(&mut self) {
-        let drainers = self.call(|inner, _| {
+        let mut notices = Notices::default();
+        self.call(|inner, now| {
             inner.core.release(self.id);
+            let peer = self.id.peer();
+            if inner.core.is_connected(peer) == Some(false) {
+                // Nobody may be left who wants to reach the peer.
+                inner.core.abandon(now, peer);
+            }
             inner.want_driver();
-            inner.waiters.forget(self.id)
+            inner.waiters.forget(self.id, &mut notices);
         });
-        // The host will not tell them of a stream that was let go.
-        for waker in drainers {
-            waker.wake();
-        }
+        notices.deliver();
     }
 }

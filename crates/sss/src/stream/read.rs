@@ -11,9 +11,10 @@ use tokio::io::ReadBuf;
 use super::link::Link;
 use super::records::Records;
 use super::whole::Whole;
-use crate::driver::wakers::Wait;
+use crate::driver::wakers::Side;
 use crate::error::{ReadExactError, ReadToEndError};
 use crate::shared::Inner;
+use crate::waiting::exclusively;
 
 /// The receiving side of a stream.
 #[derive(Debug, Default)]
@@ -56,7 +57,7 @@ fn read_behind_marks(
             cx.waker().wake_by_ref();
             outcome = Ok(ReadOutcome::Blocked);
         }
-        Ok(ReadOutcome::Blocked) => inner.waiters.wait(stream, Wait::Readable, cx.waker()),
+        Ok(ReadOutcome::Blocked) => inner.waiters.wait(stream, Side::Read, cx.waker()),
         _ => {}
     }
     if passed > 0 {
@@ -215,9 +216,32 @@ impl Receiving {
         self.poll_read(link, cx, buf).map_err(Into::into)
     }
 
+    /// Waits with `poll`, which takes from the stream.
+    pub(super) async fn wait<R>(
+        &mut self,
+        link: &Link,
+        mut poll: impl FnMut(&mut Self, &mut Context<'_>) -> Poll<R>,
+    ) -> R {
+        exclusively(link.shared(), (link.id(), Side::Read), |cx| poll(self, cx)).await
+    }
+
+    pub(crate) async fn next_chunk(&mut self, link: &Link, max: usize) -> Result<Option<Bytes>, ReadError> {
+        self.wait(link, |this, cx| this.poll_chunk(link, cx, max)).await
+    }
+
+    pub(crate) async fn take(
+        &mut self,
+        link: &Link,
+        max: usize,
+        mut sink: impl FnMut(Bytes),
+    ) -> Result<usize, ReadError> {
+        self.wait(link, |this, cx| this.poll_take(link, cx, max, &mut sink))
+            .await
+    }
+
     pub(crate) async fn read(&mut self, link: &Link, buf: &mut [u8]) -> Result<usize, ReadError> {
         let mut buf = ReadBuf::new(buf);
-        std::future::poll_fn(|cx| self.poll_read(link, cx, &mut buf)).await?;
+        self.wait(link, |this, cx| this.poll_read(link, cx, &mut buf)).await?;
         Ok(buf.filled().len())
     }
 
@@ -225,7 +249,7 @@ impl Receiving {
         let mut buf = ReadBuf::new(buf);
         while buf.remaining() > 0 {
             let before = buf.remaining();
-            std::future::poll_fn(|cx| self.poll_read(link, cx, &mut buf)).await?;
+            self.wait(link, |this, cx| this.poll_read(link, cx, &mut buf)).await?;
             if buf.remaining() == before {
                 return Err(ReadExactError::Ended { missing: before });
             }
@@ -238,7 +262,7 @@ impl Receiving {
         loop {
             // One byte more than wanted tells whether there is too much.
             let room = limit.saturating_sub(whole.len()).saturating_add(1);
-            let taken = std::future::poll_fn(|cx| self.poll_take(link, cx, room, |chunk| whole.push(chunk))).await?;
+            let taken = self.take(link, room, |chunk| whole.push(chunk)).await?;
             if whole.len() > limit {
                 return Err(ReadToEndError::TooLong { limit });
             }
@@ -295,7 +319,7 @@ macro_rules! receiving_methods {
             /// If the stream does not end well.
             pub async fn read_chunk(&mut self, max: usize) -> Result<Option<bytes::Bytes>, $crate::ReadError> {
                 let (link, receiving) = self.receiving();
-                std::future::poll_fn(|cx| receiving.poll_chunk(link, cx, max)).await
+                receiving.next_chunk(link, max).await
             }
 
             /// Appends all the pieces that have arrived to `chunks`, at most `max` bytes and up to the end of a record, without a copy, and says how many bytes
@@ -311,7 +335,7 @@ macro_rules! receiving_methods {
                 chunks: &mut Vec<bytes::Bytes>,
             ) -> Result<usize, $crate::ReadError> {
                 let (link, receiving) = self.receiving();
-                std::future::poll_fn(|cx| receiving.poll_take(link, cx, max, |chunk| chunks.push(chunk))).await
+                receiving.take(link, max, |chunk| chunks.push(chunk)).await
             }
 
             /// Fills `buf` completely, over the ends of records.

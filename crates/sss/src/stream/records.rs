@@ -15,8 +15,9 @@ use super::read::Receiving;
 use super::split::{RecvHalf, SendHalf};
 use super::whole::Whole;
 use super::write::Sending;
-use crate::driver::wakers::Wait;
+use crate::driver::wakers::Side;
 use crate::error::RecordError;
+use crate::waiting::exclusively;
 
 /// What a record may have, in bytes, unless the reader says otherwise.
 const DEFAULT_LIMIT: usize = 16 << 20;
@@ -107,7 +108,7 @@ impl Records {
                     Ok(ReadOutcome::Mark) => break Step::Complete,
                     Ok(ReadOutcome::End) => break Step::Ended(Ok(())),
                     Ok(ReadOutcome::Blocked) => {
-                        inner.waiters.wait(link.id(), Wait::Readable, cx.waker());
+                        inner.waiters.wait(link.id(), Side::Read, cx.waker());
                         break Step::Blocked;
                     }
                     Err(error) => break Step::Ended(Err(error)),
@@ -127,7 +128,7 @@ impl Sending {
         link.call(|inner, _| match inner.core.is_writable(link.id()) {
             Ok(true) => Poll::Ready(Ok(())),
             Ok(false) => {
-                inner.waiters.wait(link.id(), Wait::Writable, cx.waker());
+                inner.waiters.wait(link.id(), Side::Write, cx.waker());
                 Poll::Pending
             }
             Err(error) => Poll::Ready(Err(error)),
@@ -141,7 +142,7 @@ impl Sending {
         link: &Link,
         write: impl FnOnce(&mut Host, StreamId) -> Result<(), WriteError>,
     ) -> Result<(), WriteError> {
-        std::future::poll_fn(|cx| self.poll_ready(link, cx)).await?;
+        exclusively(link.shared(), (link.id(), Side::Write), |cx| self.poll_ready(link, cx)).await?;
         link.call(|inner, _| {
             inner.want_driver();
             write(&mut inner.core, link.id())
@@ -179,7 +180,7 @@ macro_rules! record_reading_methods {
             /// If the record is too large, the stream ends within one, or does not end well.
             pub async fn read_record(&mut self) -> Result<Option<bytes::Bytes>, $crate::RecordError> {
                 let (link, receiving) = self.receiving();
-                std::future::poll_fn(|cx| receiving.poll_record(link, cx)).await
+                receiving.wait(link, |this, cx| this.poll_record(link, cx)).await
             }
 
             /// The largest record that [`Self::read_record`] takes, in bytes: 16 MiB unless set.

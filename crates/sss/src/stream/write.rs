@@ -8,7 +8,9 @@ use sss_proto::WriteError;
 use sss_wire::Code;
 
 use super::link::Link;
-use crate::driver::wakers::Wait;
+use crate::driver::closing::{self, has_come};
+use crate::driver::wakers::{Key, Side, Wait};
+use crate::waiting::{exclusively, until};
 
 /// The sending side of a stream: whether the application has ended it.
 #[derive(Debug, Default)]
@@ -44,7 +46,7 @@ impl Sending {
                 }
             }
             if written == 0 && parts.iter().any(|p| !p.is_empty()) {
-                inner.waiters.wait(link.id(), Wait::Writable, cx.waker());
+                inner.waiters.wait(link.id(), Side::Write, cx.waker());
                 return Poll::Pending;
             }
             inner.want_driver();
@@ -58,7 +60,7 @@ impl Sending {
             while !chunk.is_empty() {
                 match inner.core.write_chunk(link.id(), chunk) {
                     Ok(0) => {
-                        inner.waiters.wait(link.id(), Wait::Writable, cx.waker());
+                        inner.waiters.wait(link.id(), Side::Write, cx.waker());
                         inner.want_driver();
                         return Poll::Pending;
                     }
@@ -72,7 +74,10 @@ impl Sending {
     }
 
     pub(crate) async fn write(&mut self, link: &Link, data: &[u8]) -> Result<usize, WriteError> {
-        std::future::poll_fn(|cx| self.poll_write(link, cx, &[IoSlice::new(data)])).await
+        exclusively(link.shared(), (link.id(), Side::Write), |cx| {
+            self.poll_write(link, cx, &[IoSlice::new(data)])
+        })
+        .await
     }
 
     pub(crate) async fn write_all(&mut self, link: &Link, mut data: &[u8]) -> Result<(), WriteError> {
@@ -84,7 +89,10 @@ impl Sending {
     }
 
     pub(crate) async fn write_chunk(&mut self, link: &Link, mut chunk: Bytes) -> Result<(), WriteError> {
-        std::future::poll_fn(|cx| self.poll_chunk(link, cx, &mut chunk)).await
+        exclusively(link.shared(), (link.id(), Side::Write), |cx| {
+            self.poll_chunk(link, cx, &mut chunk)
+        })
+        .await
     }
 
     pub(crate) fn finish(&mut self, link: &Link) -> Result<(), WriteError> {
@@ -135,54 +143,34 @@ impl Sending {
     }
 }
 
-/// How far what was written has come.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Progress {
-    Sent,
-    Acknowledged,
+/// Waits until everything sent on the stream, its end included, is acknowledged.
+pub(crate) async fn drained(link: &Link) -> Result<(), WriteError> {
+    closing::drained(link.shared(), link.id()).await
 }
 
-/// Ready when everything written so far has come as far as `goal` says.
-pub(crate) fn poll_progress(link: &Link, cx: &mut Context<'_>, goal: Progress) -> Poll<Result<(), WriteError>> {
-    link.call(|inner, _| {
-        let (has_come, wait) = match goal {
-            Progress::Sent => (inner.core.is_sent(link.id()), Wait::Sent),
-            Progress::Acknowledged => (inner.core.is_acknowledged(link.id()), Wait::Acknowledged),
-        };
-        match has_come {
-            Ok(true) => Poll::Ready(Ok(())),
-            Ok(false) => {
-                inner.waiters.wait(link.id(), wait, cx.waker());
-                Poll::Pending
-            }
-            Err(error) => Poll::Ready(Err(error)),
-        }
-    })
+/// Waits until everything written so far was sent at least once.
+pub(crate) async fn sent(link: &Link) -> Result<(), WriteError> {
+    let key = Key::Stream(link.id(), Wait::Sent);
+    until(link.shared(), key, |inner, _| has_come(inner.core.is_sent(link.id()))).await
 }
 
-/// Ready when everything sent on the stream, its end included, is acknowledged.
-pub(crate) fn poll_drained(link: &Link, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
-    link.call(|inner, _| match inner.core.is_drained(link.id()) {
-        Ok(true) => Poll::Ready(Ok(())),
-        Ok(false) => {
-            inner.waiters.wait(link.id(), Wait::Drained, cx.waker());
-            Poll::Pending
-        }
-        Err(error) => Poll::Ready(Err(error)),
+/// Waits until everything written so far is acknowledged.
+pub(crate) async fn acknowledged(link: &Link) -> Result<(), WriteError> {
+    let key = Key::Stream(link.id(), Wait::Acknowledged);
+    until(link.shared(), key, |inner, _| {
+        has_come(inner.core.is_acknowledged(link.id()))
     })
+    .await
 }
 
-/// Ready when the peer's application has read everything, its end included.
-pub(crate) fn poll_consumed(link: &Link, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
-    link.call(|inner, _| match inner.core.is_consumed(link.id()) {
-        Ok(true) => Poll::Ready(Ok(())),
-        Ok(false) => {
-            inner.waiters.wait(link.id(), Wait::Consumed, cx.waker());
-            inner.want_driver();
-            Poll::Pending
-        }
-        Err(error) => Poll::Ready(Err(error)),
+/// Waits until the peer's application has read everything, its end included.
+pub(crate) async fn consumed(link: &Link) -> Result<(), WriteError> {
+    let key = Key::Stream(link.id(), Wait::Consumed);
+    until(link.shared(), key, |inner, _| {
+        inner.want_driver();
+        has_come(inner.core.is_consumed(link.id()))
     })
+    .await
 }
 
 /// What every handle with a sending side offers.
@@ -268,8 +256,7 @@ macro_rules! sending_methods {
             /// # Errors
             /// If it never will be: the stream was reset, or the peer stopped it, or the streams shared with the peer have ended.
             pub async fn sent(&self) -> Result<(), $crate::WriteError> {
-                let goal = $crate::stream::write::Progress::Sent;
-                std::future::poll_fn(|cx| $crate::stream::write::poll_progress(self.link(), cx, goal)).await
+                $crate::stream::write::sent(self.link()).await
             }
 
             /// Waits until everything that was written is acknowledged by the peer's host. Unlike for [`Self::drained`], the stream
@@ -280,8 +267,7 @@ macro_rules! sending_methods {
             /// # Errors
             /// If it never will be: the stream was reset, or the peer stopped it, or the streams shared with the peer have ended.
             pub async fn acknowledged(&self) -> Result<(), $crate::WriteError> {
-                let goal = $crate::stream::write::Progress::Acknowledged;
-                std::future::poll_fn(|cx| $crate::stream::write::poll_progress(self.link(), cx, goal)).await
+                $crate::stream::write::acknowledged(self.link()).await
             }
 
             /// Waits until everything sent on the stream, its end included, is acknowledged by the peer's host: so for
@@ -292,7 +278,7 @@ macro_rules! sending_methods {
             /// # Errors
             /// If it never will be: the peer stopped the stream, or the tree of streams ended.
             pub async fn drained(&self) -> Result<(), $crate::WriteError> {
-                std::future::poll_fn(|cx| $crate::stream::write::poll_drained(self.link(), cx)).await
+                $crate::stream::write::drained(self.link()).await
             }
 
             /// Waits until the peer's *application* has read everything sent on the stream, to its end: so for ever, unless it
@@ -304,7 +290,7 @@ macro_rules! sending_methods {
             /// If it never will: the peer stopped the stream or let go of it unread, the sending side was reset, or the channel
             /// ended.
             pub async fn consumed(&self) -> Result<(), $crate::WriteError> {
-                std::future::poll_fn(|cx| $crate::stream::write::poll_consumed(self.link(), cx)).await
+                $crate::stream::write::consumed(self.link()).await
             }
         }
 

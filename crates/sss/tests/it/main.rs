@@ -21,6 +21,7 @@ mod namespace;
 #[cfg(target_os = "linux")]
 mod network;
 mod peer_service;
+mod port;
 mod priorities;
 mod records;
 mod services;
