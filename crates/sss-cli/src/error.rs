@@ -152,6 +152,10 @@ impl From<NegotiationError> for Error {
                 "check that `sss serve` runs there, that IP and PORT are those it printed, and that UDP is not blocked",
             ),
             NegotiationError::NotAccepted { .. } => (
+                Exit::Unreachable,
+                "run the same command again; if it goes on, ask who runs that host whether it refuses without a word",
+            ),
+            NegotiationError::Forbidden { .. } => (
                 Exit::Refused,
                 "ask who runs that host to allow this one: `sss serve --allow EID`, with the EID that `sss id` prints here",
             ),

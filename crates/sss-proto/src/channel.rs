@@ -170,7 +170,7 @@ struct Recovery {
     loss_rate: LossRate,
     /// The longest that the peer holds back an acknowledgement.
     peer_ack_delay: Duration,
-    /// Numbers below this one were sent on another path.
+    /// Numbers below this one tell no round trip: they were sent on another path, or more than once.
     path_start: u64,
 }
 
@@ -217,13 +217,13 @@ impl Channel {
         Self::with_keys(now, setup, Keys::sending(suite, 0, &send), rtt)
     }
 
-    /// The responder's channel: it sends in generation 1, and receives in generations 0 and 1.
+    /// The responder's channel: it sends in generation 1, and receives in generations 0 and 1. The round trip is at most `bound`.
     pub(crate) fn accepted(
         now: Instant,
         setup: ChannelSetup,
         suite: Suite,
-        early: &EarlySecrets,
-        secrets: &ChannelSecrets,
+        (early, secrets): (&EarlySecrets, &ChannelSecrets),
+        bound: Duration,
     ) -> Self {
         debug_assert_eq!(setup.role, Role::Responder);
         let send = DirectionKeys {
@@ -236,7 +236,9 @@ impl Channel {
         };
         let mut keys = Keys::sending(suite, 1, &send);
         keys.receive_from(0, &receive, secrets.initiator.clone());
-        Self::with_keys(now, setup, keys, None)
+        let mut channel = Self::with_keys(now, setup, keys, None);
+        channel.recovery.rtt = Rtt::at_most(bound);
+        channel
     }
 
     fn with_keys(now: Instant, setup: ChannelSetup, keys: Keys, rtt: Option<Duration>) -> Self {

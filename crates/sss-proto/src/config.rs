@@ -39,8 +39,10 @@ pub struct Config {
     pub hello_threshold: u32,
     /// Cipher suites offered and accepted, best first.
     pub suites: Vec<Suite>,
-    /// Which peers may connect to this host; all by default.
+    /// Which peers may connect to this host; all by default. It is asked when a peer has proven its identity.
     pub accept_filter: Option<AcceptFilter>,
+    /// Whether who has proven its identity and is refused gets no answer (NEG-23). Default no: it is told why.
+    pub refuse_silently: bool,
     /// Whether a host with this host's own EID is a peer like any other: another process with the same identity. Default no.
     pub allow_own_eid: bool,
     /// Text told to peers about the software, at most 64 bytes.
@@ -157,6 +159,7 @@ impl Default for Config {
             hello_threshold: 1000,
             suites: default_suites(),
             accept_filter: None,
+            refuse_silently: false,
             allow_own_eid: false,
             agent: concat!("sss/", env!("CARGO_PKG_VERSION")).to_owned(),
         }

@@ -141,12 +141,22 @@ pub enum NegotiationError {
         after: std::time::Duration,
     },
     /// Somebody answered COOKIE but nobody answered INITIATE.
-    #[error("the host at {address} answered but did not accept us within {after:?}: it may not allow our EID")]
+    #[error(
+        "the host at {address} answered but did not accept us within {after:?}: it may have been restarted, or refuse without a word"
+    )]
     NotAccepted {
         /// The address that answered.
         address: String,
         /// For how long it was tried.
         after: std::time::Duration,
+    },
+    /// The peer does not talk to this host, and says so (NEG-23).
+    #[error("the host at {address} does not allow our EID: {reason}")]
+    Forbidden {
+        /// The address that answered.
+        address: String,
+        /// What the peer says.
+        reason: String,
     },
     /// The peer accepted the attempt, ended the channel, and then connected to us, all before its acceptance arrived.
     #[error(
@@ -315,6 +325,7 @@ impl CloseReason {
         match self {
             Self::Idle(_) | Self::Negotiation(NegotiationError::NoAnswer { .. }) => io::ErrorKind::TimedOut,
             Self::Negotiation(NegotiationError::NotAccepted { .. }) => io::ErrorKind::ConnectionRefused,
+            Self::Negotiation(NegotiationError::Forbidden { .. }) => io::ErrorKind::PermissionDenied,
             Self::Violation(_) => io::ErrorKind::InvalidData,
             Self::PeerRestarted => io::ErrorKind::ConnectionReset,
             Self::Peer { .. } => io::ErrorKind::ConnectionAborted,

@@ -57,7 +57,9 @@ pub struct Host {
     timers: Timers,
     queues: Queues,
     probes: Probes,
-    resets: receive::ResetLimit,
+    resets: receive::Limit,
+    /// Answers to hosts that are refused (NEG-23).
+    refusals: receive::Limit,
     stats: HostStats,
     scratch: Scratch,
 }
@@ -95,7 +97,6 @@ impl Own {
     fn for_responder(&mut self) -> responder::Own<'_> {
         responder::Own {
             key: &self.key,
-            eid: &self.eid,
             config: &self.config,
             rng: &mut self.rng,
             ids: &mut self.ids,
@@ -228,7 +229,8 @@ impl Host {
             timers: Timers::default(),
             queues: Queues::default(),
             probes: Probes::default(),
-            resets: receive::ResetLimit::default(),
+            resets: receive::Limit::default(),
+            refusals: receive::Limit::default(),
             stats: HostStats::default(),
             scratch: Scratch::default(),
         }
@@ -350,6 +352,9 @@ impl Host {
         };
         if let Some(change) = peer.take_name_change() {
             self.demux.apply(index, &change);
+        }
+        for end in peer.take_unheard() {
+            self.own.history.note_end(&end.attempt, end.code, end.reason);
         }
         self.timers.set(index, peer.next_timer());
         Self::collect(peer, &mut self.services, &mut self.queues.events, &mut self.stats);

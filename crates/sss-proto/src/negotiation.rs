@@ -3,15 +3,17 @@
 //! `Initiation` is the initiator's side of one attempt, `Responder` the responder's side of all of them. Neither sends
 //! anything: they return the bytes.
 
+mod accept;
 mod channel_ids;
 mod cookie;
 mod initiator;
 mod load;
 pub(crate) mod responder;
 
+pub(crate) use accept::{AcceptKeys, close_frame, refusal};
 pub(crate) use channel_ids::ChannelIds;
 pub(crate) use initiator::{Agreed, Initiation, Schedule, Step};
-pub(crate) use responder::{Accepted, Refusal, Responder};
+pub(crate) use responder::{Proven, Refusal, Responder, Standing};
 
 use sss_crypto::Suite;
 

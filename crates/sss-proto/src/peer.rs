@@ -31,7 +31,7 @@ use link::Links;
 use migrate::{Mobility, Policy};
 
 pub(crate) use handshake::{Incoming, Initiated, TreeId, settings_of};
-pub(crate) use link::LinkId;
+pub(crate) use link::{LinkId, Unheard};
 pub use stats::PeerStats;
 
 /// What a peer borrows from its host for one call.
@@ -157,13 +157,14 @@ impl Peer {
 
     /// Whether an attempt of this host has sent INITIATE (NEG-18).
     pub(crate) fn has_initiated(&self) -> bool {
-        self.attempt.as_ref().is_some_and(|a| a.early.is_some())
+        let attempt = self.attempt.as_ref();
+        attempt.is_some_and(|a| a.early.is_some() || a.earlier.is_some())
     }
 
     /// Whether the attempt under way is one of these (NEG-21).
     pub(crate) fn is_attempting(&self, attempts: &[[u8; 8]]) -> bool {
-        let own = self.attempt.as_ref().map(|a| a.initiation.attempt());
-        own.is_some_and(|own| attempts.contains(own))
+        let own = self.attempt.as_ref();
+        own.is_some_and(|own| attempts.iter().any(|a| own.named(a).is_some()))
     }
 
     /// The open channel at an address was made then (NEG-20).
@@ -331,7 +332,8 @@ impl Peer {
 
     fn names(&self) -> Vec<Name> {
         let mut names = Vec::new();
-        if let Some(attempt) = &self.attempt {
+        let earlier = self.attempt.as_ref().and_then(|a| a.earlier.as_ref());
+        for attempt in self.attempt.iter().chain(earlier) {
             names.push(Name::Attempt(*attempt.initiation.attempt()));
             names.extend(attempt.early.as_ref().map(|e| Name::Channel(e.local_id)));
         }
@@ -385,6 +387,8 @@ impl Peer {
         let own = &mut *context.own;
         match attempt.initiation.step(context.now, &own.sightings, &mut own.rng) {
             Step::Wait => {}
+            // The next is due at once, and is sent with the next call.
+            Step::BeginAgain => return self.begin_again(context),
             Step::Send(packet, addresses) => {
                 for remote in addresses {
                     let (remote, bytes) = (*remote, packet.to_vec());
@@ -468,6 +472,10 @@ impl Peer {
 
     /// Ends the tree, and its channels with CLOSE.
     fn end(&mut self, now: Instant, (code, text): (Code, &str), reason: CloseReason) {
+        // Of a row of attempts, the first is the one that may have been accepted with something.
+        if let Some(earlier) = self.attempt.as_mut().and_then(|a| a.earlier.take()) {
+            self.attempt = Some(earlier);
+        }
         if let Some(early) = self
             .attempt
             .take_if(|a| a.purpose == Purpose::First)
@@ -475,10 +483,7 @@ impl Peer {
         {
             self.add_link(now, early.channel, Role::Initiator, None);
         }
-        for link in self.links.iter_mut().filter(|l| l.is_open()) {
-            link.channel.close(now, code, text);
-            link.acceptance = None;
-        }
+        self.links.close_all(now, code, text);
         self.end_streams(reason);
     }
 
@@ -505,10 +510,20 @@ impl Peer {
     }
 
     /// ACCEPT again, if `initiate` is the packet that it answers (NEG-11).
-    pub(crate) fn accept_again(&self, initiate: &[u8]) -> Option<&[u8]> {
-        let mut waiting = self.links.iter().filter_map(|l| l.acceptance.as_ref());
-        let acceptance = waiting.find(|a| a.initiate == initiate && !a.accept.is_empty())?;
-        Some(&acceptance.accept)
+    pub(crate) fn accept_again(&mut self, initiate: &[u8]) -> Option<Vec<u8>> {
+        self.links.accept_again(|acceptance| acceptance.initiate == initiate)
+    }
+
+    /// ACCEPT again, for an attempt that its initiator says was not answered (NEG-25). The outer `None`: no channel of this attempt is
+    /// left; the inner one: it has ACCEPT, or that is still to be made.
+    pub(crate) fn accept_earlier(&mut self, channel: ChannelId) -> Option<Option<Vec<u8>>> {
+        self.links.by_channel(channel).filter(|l| l.is_open())?;
+        Some(self.links.accept_again(|acceptance| acceptance.channel == channel))
+    }
+
+    /// Ends of which the initiators of channels have not heard (NEG-23).
+    pub(crate) fn take_unheard(&mut self) -> Vec<Unheard> {
+        std::mem::take(&mut self.links.unheard)
     }
 
     /// Gives each frame whose packet's fate is known back to its stream.

@@ -10,7 +10,7 @@ use sss_sim::bulk::{self, BulkConfig};
 use sss_sim::congestion::tables;
 use sss_sim::delivery;
 use sss_sim::prioritisation::{self, Setup, chart};
-use sss_sim::{Profile, scenario, units};
+use sss_sim::{Profile, refusals, scenario, units};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -21,6 +21,7 @@ Examples:
   sss-sim congestion                           how congestion controls use, share and follow a bottleneck
   sss-sim datagrams --loss 1% --size 16384 --json    which datagrams arrive before their deadline
   sss-sim prioritisation --csv out.csv --svg out.svg    responses that share a link while their priorities change
+  sss-sim refusals --runs 1000                 how soon a host that is refused hears why
 
 Exit status: 0 if all went well; 1 if a seed failed; 2 if the arguments are wrong.";
 
@@ -44,6 +45,21 @@ enum Command {
     Datagrams(DatagramsArgs),
     /// Plays two responses that share a narrow link, a third of high priority, and a change of mind.
     Prioritisation(PrioritisationArgs),
+    /// Measures how soon a host that is refused hears why.
+    Refusals(RefusalsArgs),
+}
+
+#[derive(Args)]
+struct RefusalsArgs {
+    /// Attempts for each row.
+    #[arg(long, default_value_t = 500)]
+    runs: u64,
+    /// Probabilities of loss, in each direction.
+    #[arg(long, default_values = ["0", "20%"], value_parser = units::probability)]
+    loss: Vec<f64>,
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
 }
 
 #[derive(Args)]
@@ -178,6 +194,7 @@ fn main() -> ExitCode {
         Command::Congestion(args) => exit(tables::all(args.seed).map(|text| print!("{text}"))),
         Command::Datagrams(args) => exit(run_datagrams(&args)),
         Command::Prioritisation(args) => exit(run_prioritisation(&args)),
+        Command::Refusals(args) => exit(run_refusals(&args)),
     }
 }
 
@@ -370,6 +387,16 @@ fn run_bulk(args: &BulkArgs) -> ExitCode {
             ExitCode::SUCCESS
         }
     }
+}
+
+fn run_refusals(args: &RefusalsArgs) -> Result<(), String> {
+    println!("{}", refusals::TABLE);
+    for loss in &args.loss {
+        for way in refusals::Way::ALL {
+            println!("{}", refusals::measure(way, *loss, args.runs, args.seed)?);
+        }
+    }
+    Ok(())
 }
 
 fn run_prioritisation(args: &PrioritisationArgs) -> Result<(), String> {

@@ -65,6 +65,8 @@ codes! {
     SHUTDOWN = 14;
     /// The peer has lost the tree that was asked for.
     UNKNOWN_TREE = 15;
+    /// The host does not talk to this peer.
+    FORBIDDEN = 16;
     /// No such service.
     REFUSED_SERVICE = 32;
     /// The service does not speak this protocol.

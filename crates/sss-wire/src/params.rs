@@ -4,7 +4,7 @@ mod settings;
 
 use std::collections::BTreeSet;
 
-pub use settings::{MAX_ACCEPTED, MAX_OTHER_TREES, Settings};
+pub use settings::{Attempts, Earlier, MAX_ACCEPTED, MAX_OTHER_TREES, Settings};
 
 use crate::error::Malformed;
 use crate::reader::Reader;
@@ -148,6 +148,46 @@ impl HelloParams {
     /// The list as a vector.
     pub fn to_vec(&self) -> Vec<u8> {
         to_vec(self.encoded_len(), |w| self.encode(w))
+    }
+}
+
+/// What a COOKIE comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CookieAnswer {
+    /// The responder has chosen.
+    Chosen(CookieParams),
+    /// It supports none of the suites that were offered (NEG-7).
+    NoSuite,
+}
+
+impl CookieAnswer {
+    /// Reads the payload of COOKIE.
+    ///
+    /// # Errors
+    /// As [`CookieParams::decode`], or if the responder chose no suite and says something else that only one that chose has.
+    pub fn decode(list: &[u8]) -> Result<Self, Malformed> {
+        let (mut versions, mut is_without_suite, mut has_id) = (false, false, false);
+        for parameter in Parameters::new(list) {
+            match parameter? {
+                (VERSIONS, value) => versions = decode_versions(value).map(|_| true)?,
+                (SUITES, value) => is_without_suite = value.is_empty(),
+                (CHANNEL_ID, _) => has_id = true,
+                _ => {}
+            }
+        }
+        match (is_without_suite, versions, has_id) {
+            (false, ..) => Ok(Self::Chosen(CookieParams::decode(list)?)),
+            (true, true, false) => Ok(Self::NoSuite),
+            (true, ..) => Err(Malformed("COOKIE without a suite has versions, and no channel id")),
+        }
+    }
+
+    /// The list of a responder that speaks `versions` and supports no suite that was offered.
+    pub fn no_suite(versions: &[u32]) -> Vec<u8> {
+        to_vec(varint::total([versions_len(versions), encoded_len(SUITES, 0)]), |w| {
+            write_versions(w, versions);
+            write(w, SUITES, &[]);
+        })
     }
 }
 

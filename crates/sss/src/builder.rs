@@ -68,8 +68,14 @@ impl HostBuilder {
         self
     }
 
-    /// Decides which peers may connect to this host, before any state is kept for them. A peer that
-    /// may not is not answered. The filter must not block, and must not use the host.
+    /// Whether hosts that [`Self::accept_filter`] keeps out get no answer, and wait until their time is over; by default they are told.
+    pub fn refuse_silently(mut self, silently: bool) -> Self {
+        self.config.refuse_silently = silently;
+        self
+    }
+
+    /// Decides which peers may connect to this host, before any state is kept for them. A peer that may not, and has proven its identity, is
+    /// told so ([`NegotiationError::Forbidden`](crate::NegotiationError::Forbidden)). The filter must not block, and must not use the host.
     ///
     /// Default: all may.
     pub fn accept_filter(mut self, filter: impl Fn(&Eid, SocketAddr) -> bool + Send + Sync + 'static) -> Self {

@@ -67,6 +67,8 @@ struct Probe {
     since: Instant,
     /// When the last ack-eliciting packet was sent.
     last_eliciting: Instant,
+    /// When the first such packet was sent since something was acknowledged, or since the timeout expired.
+    waiting_since: Option<Instant>,
     /// Probe packets still to be sent.
     pending: u8,
 }
@@ -183,6 +185,7 @@ impl LossDetector {
     /// An ack-eliciting packet was sent.
     pub(super) fn on_eliciting_sent(&mut self, now: Instant) {
         self.probe.last_eliciting = now;
+        self.probe.waiting_since.get_or_insert(now);
         self.probe.pending = self.probe.pending.saturating_sub(1);
     }
 
@@ -190,6 +193,7 @@ impl LossDetector {
     pub(super) fn on_progress(&mut self) {
         self.probe.count = 0;
         self.probe.pending = 0;
+        self.probe.waiting_since = None;
     }
 
     /// When the peer is to be probed, if something ack-eliciting is outstanding.
@@ -200,7 +204,11 @@ impl LossDetector {
             0 => Duration::ZERO,
             _ => self.probe.last_eliciting.since(self.probe.since),
         };
-        self.probe.last_eliciting + backed_off.min(retry_interval(silence).max(timeout))
+        let wait = backed_off.min(retry_interval(silence).max(timeout));
+        // Who sends a little all the time would never probe, and never notice that nobody is there.
+        let last = self.probe.last_eliciting;
+        let latest = self.probe.waiting_since.map_or(last, |since| since + wait);
+        last.min(latest) + wait
     }
 
     /// The probe timeout has expired.
@@ -211,6 +219,7 @@ impl LossDetector {
         self.probe.count = self.probe.count.saturating_add(1);
         self.probe.pending = if self.probe.count > DATA_PROBES { 1 } else { PROBES };
         self.probe.last_eliciting = now;
+        self.probe.waiting_since = Some(now);
     }
 
     /// Expiries of the probe timeout since the last acknowledgement.
@@ -353,6 +362,27 @@ mod tests {
         loss.on_progress();
         assert_eq!((loss.probes_pending(), loss.probe_count()), (0, 0));
         assert_eq!(loss.probe_time(&rtt, delay).since(now), timeout);
+    }
+
+    // spec: REC-4
+    #[test]
+    fn a_sender_that_never_rests_probes_all_the_same() {
+        let (rtt, delay) = (Rtt::new(Some(Duration::from_millis(20))), Duration::from_millis(25));
+        let mut loss = LossDetector::new();
+        let timeout = loss.probe_time(&rtt, delay).since(at(0));
+        let mut probes = Vec::new();
+        for ms in (0..2000).step_by(5) {
+            loss.on_eliciting_sent(at(ms));
+            if loss.probe_time(&rtt, delay) <= at(ms) {
+                loss.on_probe_timeout(at(ms));
+                probes.push(at(ms));
+            }
+        }
+        assert!(
+            probes[0].since(at(0)) <= 2 * timeout + Duration::from_millis(5),
+            "{probes:?}"
+        );
+        assert!(probes.len() >= 3, "{probes:?}");
     }
 
     // spec: REC-4

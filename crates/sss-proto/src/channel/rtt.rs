@@ -29,6 +29,14 @@ impl Rtt {
         }
     }
 
+    /// An estimate of which it is known only that the round trip is not longer than `bound` (REC-1).
+    pub(super) fn at_most(bound: Duration) -> Self {
+        Self {
+            min: None,
+            ..Self::new(Some(bound.min(INITIAL)))
+        }
+    }
+
     /// Takes in a measurement. `ack_delay` is what the peer says it waited, already limited to what it may.
     pub(super) fn update(&mut self, latest: Duration, ack_delay: Duration) {
         self.latest = latest;
@@ -103,6 +111,16 @@ mod tests {
         assert_eq!(rtt.variation(), Duration::from_micros(47_500));
         assert_eq!(rtt.smoothed(), ms(105));
         assert_eq!((rtt.min(), rtt.latest()), (Some(ms(100)), ms(150)));
+    }
+
+    // spec: REC-1
+    #[test]
+    fn a_bound_is_a_guess_and_no_measurement() {
+        let mut rtt = Rtt::at_most(ms(40));
+        assert_eq!((rtt.smoothed(), rtt.min()), (ms(40), None));
+        rtt.update(ms(30), ms(0));
+        assert_eq!((rtt.smoothed(), rtt.min()), (ms(30), Some(ms(30))));
+        assert_eq!(Rtt::at_most(ms(5000)).smoothed(), ms(333));
     }
 
     #[test]

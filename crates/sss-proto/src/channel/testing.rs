@@ -105,7 +105,13 @@ pub(super) fn early(now: Instant, config: ChannelConfig, suite: Suite) -> (End, 
     let (early, channel) = secrets();
     let mut initiator = Channel::early(now, setup(Role::Initiator, RESPONDER, config), suite, &early, None);
     initiator.record_packet_zero(now, 600, &[]);
-    let mut responder = Channel::accepted(now, setup(Role::Responder, INITIATOR, config), suite, &early, &channel);
+    let mut responder = Channel::accepted(
+        now,
+        setup(Role::Responder, INITIATOR, config),
+        suite,
+        (&early, &channel),
+        Duration::from_millis(333),
+    );
     responder.note_packet_zero_received(now, 600, Ecn::NotEct);
     responder.apply_peer_settings(&settings(config));
     (End::new(initiator, INITIATOR), End::new(responder, RESPONDER))

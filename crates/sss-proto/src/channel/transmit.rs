@@ -296,6 +296,24 @@ impl Channel {
         self.life.activity.on_eliciting_sent(now);
     }
 
+    /// ACCEPT is sent again: its acknowledgement tells no round-trip time any more (REC-1).
+    pub(crate) fn note_packet_zero_repeated(&mut self) {
+        self.recovery.path_start = self.recovery.path_start.max(1);
+    }
+
+    /// CLOSE is on its way, in ACCEPT.
+    pub(crate) fn note_close_sent(&mut self) {
+        self.life.close.on_sent();
+    }
+
+    /// The CLOSE that is to be sent now, if one is.
+    pub(crate) fn close_due(&self) -> Option<(Code, &str)> {
+        self.life
+            .close
+            .due()
+            .map(|closing| (closing.code, closing.reason.as_str()))
+    }
+
     /// Gives up what is outstanding: all tokens are appended to `fates` as lost (NEG-18, MIG-7).
     pub(crate) fn abandon(&mut self, fates: &mut Vec<Fate>) {
         self.sent.abandon(&mut Sink::new(fates));

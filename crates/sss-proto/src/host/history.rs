@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use sss_wire::Eid;
 use sss_wire::constants::{COOKIE_KEY_LIFE, HELLO_TIMEOUT};
 use sss_wire::params::MAX_ACCEPTED;
+use sss_wire::{Code, Eid};
 
 use crate::io::Instant;
 
@@ -18,6 +18,8 @@ struct Unconfirmed {
     eid: Eid,
     attempt: [u8; 8],
     at: Instant,
+    /// How this host has ended the channel.
+    end: Option<(Code, String)>,
 }
 
 /// Bounded in number and in time.
@@ -37,7 +39,12 @@ impl History {
         while self.unconfirmed.front().is_some_and(is_old) || self.unconfirmed.len() >= MAX_ENTRIES {
             self.unconfirmed.pop_front();
         }
-        self.unconfirmed.push_back(Unconfirmed { eid, attempt, at: now });
+        self.unconfirmed.push_back(Unconfirmed {
+            eid,
+            attempt,
+            at: now,
+            end: None,
+        });
     }
 
     /// The initiator is known to have ACCEPT.
@@ -45,6 +52,22 @@ impl History {
         if let Some(at) = self.unconfirmed.iter().rposition(|u| u.attempt == *attempt) {
             self.unconfirmed.remove(at);
         }
+    }
+
+    /// This host has ended a channel, and the initiator does not know that it was accepted (NEG-23).
+    pub(crate) fn note_end(&mut self, attempt: &[u8; 8], code: Code, reason: String) {
+        let entry = self.unconfirmed.iter_mut().rfind(|u| u.attempt == *attempt);
+        if let Some(entry) = entry {
+            entry.end = Some((code, reason));
+        }
+    }
+
+    /// How this host has ended the channel of an attempt.
+    pub(crate) fn end_of(&self, now: Instant, eid: &Eid, attempt: &[u8; 8]) -> Option<(Code, String)> {
+        let horizon = now - 2 * HELLO_TIMEOUT;
+        let mut latest = self.unconfirmed.iter().rev();
+        let entry = latest.find(|u| u.attempt == *attempt && u.eid == *eid && u.at >= horizon)?;
+        entry.end.clone()
     }
 
     /// The latest attempts of a peer that were accepted and not confirmed.

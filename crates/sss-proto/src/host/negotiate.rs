@@ -2,14 +2,34 @@
 
 use std::net::SocketAddr;
 
-use sss_wire::long::{self, Accept, Cookie, Hello, Initiate, Long, ProbeReply};
+use rand::RngExt;
+use sss_wire::long::{self, Accept, Cookie, Hello, Initiate, Long, ProbeReply, Retry};
+use sss_wire::params::Settings;
+use sss_wire::{ChannelId, Code};
 
 use super::Host;
 use crate::error::DropReason;
 use crate::io::{Event, Instant};
-use crate::negotiation::{Accepted, Refusal};
+use crate::negotiation::{self, Proven, Refusal, Standing};
 use crate::peer::{Arrival, Initiated, Peer, TreeId, settings_of};
 use crate::seen::Seen;
+
+/// An INITIATE that may have to be answered without a channel.
+struct Asked<'a> {
+    initiate: &'a Initiate<'a>,
+    size: usize,
+    remote: SocketAddr,
+}
+
+impl<'a> Asked<'a> {
+    fn new(initiate: &'a Initiate<'a>, packet: &[u8], arrival: &Arrival) -> Self {
+        Self {
+            initiate,
+            size: packet.len(),
+            remote: arrival.remote,
+        }
+    }
+}
 
 impl Host {
     pub(super) fn receive_long(&mut self, now: Instant, packet: &[u8], arrival: &Arrival) -> Result<(), DropReason> {
@@ -21,7 +41,7 @@ impl Host {
             Long::Cookie(cookie) => self.on_cookie(now, &cookie, arrival),
             Long::Initiate(initiate) => self.on_initiate(now, &initiate, packet, arrival),
             Long::Accept(accept) => self.on_accept(now, &accept, packet.len(), arrival),
-            Long::Retry(retry) => self.on_retry(retry.attempt, retry.token, arrival),
+            Long::Retry(retry) => self.on_retry(&retry, arrival),
             Long::Version(version) => self.on_version(version.attempt, version.versions().collect()),
             Long::Probe(probe) => {
                 let eid = self.own.eid;
@@ -65,43 +85,161 @@ impl Host {
         if self.demux.attempt(initiate.attempt).is_some() {
             return Err(DropReason::Unwelcome);
         }
-        let mut own = self.own.for_responder();
-        let accepted = match self.responder.initiate(now, initiate, arrival.remote, &mut own) {
-            Ok(accepted) => accepted,
+        let asked = Asked::new(initiate, packet, arrival);
+        let rng = &mut self.own.rng;
+        let proven = match self.responder.initiate(now, initiate, arrival.remote, rng) {
+            Ok(proven) => proven,
             Err(Refusal::Drop(reason)) => return Err(reason),
-            Err(Refusal::Again(channel)) => {
-                let index = self.demux.channel(channel).ok_or(DropReason::Duplicate)?;
-                let peer = self.peers.at(index).ok_or(DropReason::Duplicate)?;
-                let reply = peer.accept_again(packet).ok_or(DropReason::Duplicate)?.to_vec();
-                self.push_datagram(arrival.remote, reply);
-                return Err(DropReason::Duplicate);
-            }
+            Err(Refusal::Again(channel)) => return self.on_spent(now, initiate, (packet, channel), arrival),
+        };
+        let settings = match self.judge(&proven, arrival) {
+            Ok(settings) => settings,
+            Err((code, reason)) => return self.refuse(now, &asked, &proven, (code, &reason)),
+        };
+        let standing = self.standing(initiate, &settings, arrival);
+        let void = match standing {
+            Standing::NeverAccepted(..) => settings.attempts.earlier.as_ref().map(|e| e.attempt),
+            Standing::Unknown => None,
+            Standing::Accepted(channel) => match self.earlier(now, &proven, &settings, channel, arrival)? {
+                Some((code, reason)) => return self.refuse(now, &asked, &proven, (code, &reason)),
+                None => None,
+            },
         };
         let initiated = Initiated {
             version: initiate.version,
             attempt: *initiate.attempt,
             packet,
-            settings: settings_of(&accepted)?,
+            settings,
+            void,
         };
-        if self.demux.has_channel(accepted.channel_id) {
+        if self.demux.has_channel(proven.channel_id) {
             return Err(DropReason::Unwelcome);
         }
         let index = match initiated.settings.tree {
-            Some(tree) => self.join_tree(now, &accepted, &initiated, tree, arrival)?,
-            None => self.begin_tree(now, &accepted, &initiated, arrival)?,
+            Some(tree) => self.join_tree(now, &proven, &initiated, tree, arrival)?,
+            None => self.begin_tree(now, &proven, &initiated, arrival)?,
         };
-        self.responder.spend(&accepted);
+        self.responder.spend(&proven);
+        if let Standing::NeverAccepted(period, channel) = standing {
+            self.responder.void(period, channel);
+        }
         self.stats.channels_made += 1;
         self.settle(index);
         self.mark_ready(index);
         Ok(())
     }
 
+    /// An INITIATE whose cookie is spent: ACCEPT again, or the end of the channel if its sender cannot have heard of it, or the
+    /// refusal again (NEG-11, NEG-23).
+    fn on_spent(
+        &mut self,
+        now: Instant,
+        initiate: &Initiate<'_>,
+        (packet, channel): (&[u8], ChannelId),
+        arrival: &Arrival,
+    ) -> Result<(), DropReason> {
+        if let Some(index) = self.demux.channel(channel) {
+            let peer = self.peers.at(index).ok_or(DropReason::Duplicate)?;
+            if let Some(reply) = peer.accept_again(packet) {
+                self.push_datagram(arrival.remote, reply);
+                return Err(DropReason::Duplicate);
+            }
+        }
+        if !self.refusals.allow(now) {
+            return Err(DropReason::Overload);
+        }
+        let asked = Asked::new(initiate, packet, arrival);
+        let proven = self.responder.initiate_spent(initiate, arrival.remote)?;
+        let end = self.own.history.end_of(now, &proven.eid, initiate.attempt);
+        let end = end.or_else(|| self.judge(&proven, arrival).err());
+        let (code, reason) = end.ok_or(DropReason::Duplicate)?;
+        self.tell_refused(&asked, &proven, (code, &reason));
+        Err(DropReason::Duplicate)
+    }
+
+    /// Whether this host makes a channel of a genuine INITIATE: what it says, or why not (NEG-10).
+    fn judge(&self, proven: &Proven, arrival: &Arrival) -> Result<Settings, (Code, String)> {
+        let config = &self.own.config;
+        // NEG-19
+        if proven.eid == self.own.eid && !config.allow_own_eid {
+            return Err((Code::FORBIDDEN, "it has the same EID".to_owned()));
+        }
+        let filter = config.accept_filter.as_ref();
+        if filter.is_some_and(|filter| !filter(&proven.eid, arrival.remote)) {
+            return Err((Code::FORBIDDEN, "it is not among those allowed".to_owned()));
+        }
+        settings_of(proven).map_err(|error| (error.code, error.what.to_owned()))
+    }
+
+    /// NEG-23: whoever has proven its identity is told why it is refused, and nothing is kept but that its cookie is spent.
+    fn refuse(
+        &mut self,
+        now: Instant,
+        asked: &Asked<'_>,
+        proven: &Proven,
+        why: (Code, &str),
+    ) -> Result<(), DropReason> {
+        if !self.own.config.refuse_silently && self.refusals.allow(now) {
+            self.responder.void(proven.period, proven.channel_id);
+            self.tell_refused(asked, proven, why);
+        }
+        Err(DropReason::Unwelcome)
+    }
+
+    fn tell_refused(&mut self, asked: &Asked<'_>, proven: &Proven, why: (Code, &str)) {
+        if self.own.config.refuse_silently && why.0 == Code::FORBIDDEN {
+            return;
+        }
+        let nonce = self.own.rng.random();
+        if let Some(packet) = negotiation::refusal(asked.initiate, asked.size, proven, nonce, why) {
+            self.stats.refusals_sent += 1;
+            self.push_datagram(asked.remote, packet);
+        }
+    }
+
+    /// What became of the earlier attempt that an initiator names (NEG-25).
+    fn standing(&self, initiate: &Initiate<'_>, settings: &Settings, arrival: &Arrival) -> Standing {
+        let earlier = settings.attempts.earlier.as_ref().filter(|_| settings.tree.is_none());
+        earlier.map_or(Standing::Unknown, |earlier| {
+            self.responder.standing(earlier, initiate.version, arrival.remote)
+        })
+    }
+
+    /// The earlier attempt was accepted: if its channel lives, ACCEPT is owed for that one. How the channel was ended otherwise, if that is known.
+    ///
+    /// # Errors
+    /// If the channel lives: then there is to be no other.
+    fn earlier(
+        &mut self,
+        now: Instant,
+        proven: &Proven,
+        settings: &Settings,
+        channel: ChannelId,
+        arrival: &Arrival,
+    ) -> Result<Option<(Code, String)>, DropReason> {
+        let peer = self.demux.channel(channel).and_then(|index| self.peers.at(index));
+        if let Some(peer) = peer.filter(|p| *p.eid() == proven.eid)
+            && let Some(accept) = peer.accept_earlier(channel)
+        {
+            if let Some(accept) = accept {
+                self.push_datagram(arrival.remote, accept);
+            }
+            return Err(DropReason::Duplicate);
+        }
+        let attempt = settings
+            .attempts
+            .earlier
+            .as_ref()
+            .map(|e| e.attempt)
+            .unwrap_or_default();
+        Ok(self.own.history.end_of(now, &proven.eid, &attempt))
+    }
+
     /// An INITIATE that asks for a tree (MIG-2): one more channel of it, or a channel that says that it is not known here.
     fn join_tree(
         &mut self,
         now: Instant,
-        accepted: &Accepted,
+        accepted: &Proven,
         initiated: &Initiated<'_>,
         tree: TreeId,
         arrival: &Arrival,
@@ -129,7 +267,7 @@ impl Host {
     fn begin_tree(
         &mut self,
         now: Instant,
-        accepted: &Accepted,
+        accepted: &Proven,
         initiated: &Initiated<'_>,
         arrival: &Arrival,
     ) -> Result<u32, DropReason> {
@@ -138,7 +276,7 @@ impl Host {
         if let Some((index, peer)) = existing.and_then(|i| Some((i, self.peers.at(i)?)))
             && peer.is_negotiating()
         {
-            if peer.is_attempting(&initiated.settings.accepted) {
+            if peer.is_attempting(&initiated.settings.attempts.accepted) {
                 // NEG-21
                 peer.on_unheard();
                 self.settle(index);
@@ -171,7 +309,7 @@ impl Host {
     fn accept_new(
         &mut self,
         now: Instant,
-        accepted: &Accepted,
+        accepted: &Proven,
         initiated: &Initiated<'_>,
         arrival: &Arrival,
     ) -> Result<Peer, DropReason> {
@@ -184,7 +322,7 @@ impl Host {
     /// NEG-20: an INITIATE of an attempt that the peer has given up.
     fn refuse_outdated(
         &mut self,
-        accepted: &Accepted,
+        accepted: &Proven,
         existing: Option<u32>,
         arrival: &Arrival,
     ) -> Result<(), DropReason> {
@@ -223,17 +361,30 @@ impl Host {
     ) -> Result<(), DropReason> {
         let index = self.demux.attempt(accept.attempt).ok_or(DropReason::UnknownAttempt)?;
         let peer = self.peers.at(index).ok_or(DropReason::UnknownAttempt)?;
-        peer.on_accept(&mut self.own.context(now), accept, size, arrival)?;
-        self.stats.channels_made += 1;
-        self.settle(index);
-        self.mark_ready(index);
+        let orphan = peer.on_accept(&mut self.own.context(now), accept, size, arrival)?;
+        self.stats.channels_made += u64::from(peer.is_up() || orphan.is_some());
+        let Some(orphan) = orphan else {
+            self.settle(index);
+            self.mark_ready(index);
+            return Ok(());
+        };
+        // NEG-25: the streams were lost with the peer's state, and the channel is there for others.
+        let eid = *peer.eid();
+        let id = self.peers.next_id();
+        let mut fresh = Peer::new(id, eid, &mut self.own.context(now));
+        fresh.adopt(&mut self.own.context(now), orphan);
+        let fresh = self.peers.insert(fresh);
+        for index in [index, fresh] {
+            self.settle(index);
+            self.mark_ready(index);
+        }
         Ok(())
     }
 
-    fn on_retry(&mut self, attempt: &[u8; 8], token: &[u8; 16], arrival: &Arrival) -> Result<(), DropReason> {
-        let index = self.demux.attempt(attempt).ok_or(DropReason::UnknownAttempt)?;
+    fn on_retry(&mut self, retry: &Retry<'_>, arrival: &Arrival) -> Result<(), DropReason> {
+        let index = self.demux.attempt(retry.attempt).ok_or(DropReason::UnknownAttempt)?;
         let peer = self.peers.at(index).ok_or(DropReason::UnknownAttempt)?;
-        let hello = peer.on_retry(token)?.to_vec();
+        let hello = peer.on_retry(retry.version, retry.token)?.to_vec();
         self.push_datagram(arrival.remote, hello);
         Ok(())
     }

@@ -179,17 +179,17 @@ impl Host {
     }
 }
 
-/// At most so many stateless resets a second.
+/// At most so many stateless resets, or refusals, a second.
 #[derive(Debug, Default)]
-pub(super) struct ResetLimit {
+pub(super) struct Limit {
     second: u64,
     sent: u32,
 }
 
-impl ResetLimit {
+impl Limit {
     const PER_SECOND: u32 = 100;
 
-    fn allow(&mut self, now: Instant) -> bool {
+    pub(super) fn allow(&mut self, now: Instant) -> bool {
         let second = now.as_nanos() / 1_000_000_000;
         if second != self.second {
             *self = Self { second, sent: 0 };
@@ -206,7 +206,7 @@ mod tests {
     // spec: PRT-12
     #[test]
     fn at_most_100_resets_a_second() {
-        let mut limit = ResetLimit::default();
+        let mut limit = Limit::default();
         let at = |ms: u64| Instant::from_nanos(ms * 1_000_000);
         assert_eq!((0..500).filter(|_| limit.allow(at(10))).count(), 100);
         assert!(limit.allow(at(1000)));

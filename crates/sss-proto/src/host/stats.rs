@@ -18,6 +18,8 @@ pub struct HostStats {
     pub channels_made: u64,
     /// Stateless resets sent.
     pub resets_sent: u64,
+    /// Hosts that were told why they are refused (NEG-23).
+    pub refusals_sent: u64,
     /// Streams to services of this host that its application has accepted.
     pub streams_accepted: u64,
     /// Streams to services that were refused: there is no such service or protocol, or it was withdrawn before the stream was accepted.

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use foldhash::fast::RandomState;
-use hashbrown::HashSet;
+use hashbrown::HashMap;
 use sss_crypto::Suite;
 use sss_crypto::cookie::CookieKey;
 use sss_wire::{ChannelId, Reader, constants};
@@ -60,11 +60,20 @@ pub(crate) fn address_bytes(address: SocketAddr) -> [u8; 18] {
     out
 }
 
-/// A cookie key and the channel ids accepted under it.
+/// What became of a cookie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spent {
+    /// An INITIATE with it was accepted (NEG-11).
+    Accepted,
+    /// None was, and none ever is (NEG-23, NEG-25).
+    Void,
+}
+
+/// A cookie key and the channel ids spent under it.
 struct Period {
     id: u8,
     key: CookieKey,
-    accepted: HashSet<ChannelId, RandomState>,
+    spent: HashMap<ChannelId, Spent, RandomState>,
 }
 
 impl Period {
@@ -72,7 +81,7 @@ impl Period {
         Self {
             id,
             key: CookieKey::new(key),
-            accepted: HashSet::default(),
+            spent: HashMap::default(),
         }
     }
 }
@@ -140,16 +149,19 @@ impl Cookies {
         Some((id, contents))
     }
 
-    /// Whether an INITIATE with this cookie was accepted before.
-    pub(crate) fn is_spent(&self, period: u8, channel: ChannelId) -> bool {
-        self.period(period).is_none_or(|p| p.accepted.contains(&channel))
+    /// What became of a cookie before. One whose key is gone is void.
+    pub(crate) fn spent(&self, period: u8, channel: ChannelId) -> Option<Spent> {
+        match self.period(period) {
+            Some(period) => period.spent.get(&channel).copied(),
+            None => Some(Spent::Void),
+        }
     }
 
-    /// Remembers that an INITIATE with this cookie was accepted.
-    pub(crate) fn spend(&mut self, period: u8, channel: ChannelId) {
+    /// Remembers what became of a cookie; what was accepted stays so.
+    pub(crate) fn spend(&mut self, period: u8, channel: ChannelId, how: Spent) {
         let previous = self.previous.as_mut().filter(|p| p.id == period);
         let period = previous.unwrap_or(&mut self.current);
-        period.accepted.insert(channel);
+        period.spent.entry(channel).or_insert(how);
     }
 
     fn period(&self, id: u8) -> Option<&Period> {
@@ -218,14 +230,18 @@ mod tests {
         };
         let cookie = cookies.seal(&contents(), binding(1, &[1; 8]), [3; 12]);
         let channel = contents().channel_id;
-        assert!(!cookies.is_spent(0, channel));
+        assert_eq!(cookies.spent(0, channel), None);
         cookies.rotate(Instant::default() + Duration::from_secs(60), &mut fresh);
         assert!(cookies.open(&cookie, binding(1, &[1; 8])).is_some());
-        cookies.spend(0, channel);
-        assert!(cookies.is_spent(0, channel));
-        assert!(!cookies.is_spent(1, channel));
+        cookies.spend(0, channel, Spent::Accepted);
+        cookies.spend(0, channel, Spent::Void);
+        assert_eq!(cookies.spent(0, channel), Some(Spent::Accepted));
+        assert_eq!(cookies.spent(1, channel), None);
         cookies.rotate(Instant::default() + Duration::from_secs(120), &mut fresh);
         assert!(cookies.open(&cookie, binding(1, &[1; 8])).is_none());
-        assert!(cookies.is_spent(0, channel), "a key that is gone accepts nothing");
+        assert!(
+            cookies.spent(0, channel).is_some(),
+            "a key that is gone accepts nothing"
+        );
     }
 }

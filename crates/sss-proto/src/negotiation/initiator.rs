@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use sss_crypto::noise::{self, GotCookie, SentHello, Split};
 use sss_crypto::{StaticKey, Suite, constant_time_eq};
 use sss_wire::long::{self, Cookie};
-use sss_wire::params::{CookieParams, HelloParams};
+use sss_wire::params::{CookieAnswer, CookieParams, HelloParams};
 use sss_wire::{ChannelId, Eid};
 
 use super::responder::cookie_mac;
@@ -28,6 +28,9 @@ const AGAIN_TIMEOUT: Duration = Duration::from_secs(30);
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often an attempt follows RETRY (NEG-12).
 const MAX_RETRIES: u8 = 3;
+/// For how long at least, and at most unless the round trip is long, INITIATE goes unanswered before the initiator begins again with HELLO (NEG-24).
+const MIN_UNANSWERED: Duration = Duration::from_millis(500);
+const MAX_UNANSWERED: Duration = Duration::from_millis(1250);
 
 /// One attempt to make a channel to a peer.
 pub(crate) struct Initiation {
@@ -42,6 +45,15 @@ pub(crate) struct Initiation {
     stage: Stage,
     /// The versions that an unauthenticated VERSION named.
     foreign_versions: Option<Vec<u32>>,
+    /// When the first attempt of a row began (NEG-24), and who answered it.
+    sought: Sought,
+}
+
+/// What is known of the attempts before.
+#[derive(Clone, Copy)]
+struct Sought {
+    since: Instant,
+    answered: Option<SocketAddr>,
 }
 
 /// How often packets are repeated, and for how long.
@@ -98,6 +110,9 @@ enum Stage {
         packet: Vec<u8>,
         remote: SocketAddr,
         split: Split,
+        cookie: Vec<u8>,
+        /// When the initiator begins again with HELLO.
+        unanswered_at: Instant,
     },
 }
 
@@ -107,6 +122,8 @@ pub(crate) enum Step<'a> {
     Wait,
     /// Send this packet to these addresses.
     Send(&'a [u8], &'a [SocketAddr]),
+    /// INITIATE was not answered: begin again with HELLO, beside it (NEG-24).
+    BeginAgain,
     /// Give up.
     Fail(NegotiationError),
 }
@@ -167,7 +184,49 @@ impl Initiation {
                 retries: 0,
             },
             foreign_versions: None,
+            sought: Sought {
+                since: now,
+                answered: None,
+            },
         })
+    }
+
+    /// The next attempt of a row: it fails when this one would have.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub(crate) fn next(&self, now: Instant, suites: &[Suite], rng: &mut StdRng) -> Result<Self, NegotiationError> {
+        let mut next = Self::new(now, &self.eid, self.addresses.clone(), self.schedule, suites, rng)?;
+        next.deadline = self.deadline;
+        next.sought = Sought {
+            since: self.sought.since,
+            answered: self.answered(),
+        };
+        Ok(next)
+    }
+
+    /// Who answered HELLO, of this attempt or of one before.
+    fn answered(&self) -> Option<SocketAddr> {
+        match &self.stage {
+            Stage::Initiate { remote, .. } => Some(*remote),
+            Stage::Hello { .. } => self.sought.answered,
+        }
+    }
+
+    /// The cookie of this attempt, if it was given one.
+    pub(crate) fn cookie(&self) -> Option<&[u8]> {
+        match &self.stage {
+            Stage::Initiate { cookie, .. } => Some(cookie),
+            Stage::Hello { .. } => None,
+        }
+    }
+
+    /// When the initiator begins again with HELLO.
+    fn unanswered_at(&self) -> Option<Instant> {
+        match (&self.stage, self.schedule) {
+            (Stage::Initiate { unanswered_at, .. }, Schedule::First(_)) => Some(*unanswered_at),
+            _ => None,
+        }
     }
 
     pub(crate) fn attempt(&self) -> &[u8; 8] {
@@ -191,7 +250,8 @@ impl Initiation {
 
     /// When [`Self::step`] is to be called next.
     pub(crate) fn next_timer(&self) -> Instant {
-        self.resend.at.min(self.deadline).min(self.version_deadline())
+        let at = self.resend.at.min(self.deadline).min(self.version_deadline());
+        self.unanswered_at().map_or(at, |unanswered| unanswered.min(at))
     }
 
     fn version_deadline(&self) -> Instant {
@@ -211,6 +271,9 @@ impl Initiation {
         if now >= self.deadline || now >= self.version_deadline() {
             return Step::Fail(self.failure(now, sightings));
         }
+        if self.unanswered_at().is_some_and(|at| now >= at) {
+            return Step::BeginAgain;
+        }
         if now < self.resend.at {
             return Step::Wait;
         }
@@ -224,18 +287,19 @@ impl Initiation {
 
     /// The error if the attempt fails now.
     pub(crate) fn failure(&self, now: Instant, sightings: &Sightings) -> NegotiationError {
-        let after = now.since(self.began);
+        let since = self.sought.since;
+        let after = now.since(since);
         if let Some(theirs) = self.foreign_versions.clone() {
             let ours = VERSIONS.to_vec();
             return NegotiationError::Version { theirs, ours };
         }
-        match &self.stage {
-            Stage::Hello { .. } => NegotiationError::NoAnswer {
-                addresses: sightings.of(&self.addresses, self.began, &self.eid),
+        match self.answered() {
+            None => NegotiationError::NoAnswer {
+                addresses: sightings.of(&self.addresses, since, &self.eid),
                 after,
             },
-            Stage::Initiate { remote, .. } => NegotiationError::NotAccepted {
-                address: remote.to_string(),
+            Some(address) => NegotiationError::NotAccepted {
+                address: address.to_string(),
                 after,
             },
         }
@@ -255,9 +319,10 @@ impl Initiation {
     }
 
     /// RETRY: the same HELLO again, with the token. Returns the packet to send to the address that asked.
-    pub(crate) fn on_retry(&mut self, token: &[u8; 16]) -> Result<&[u8], DropReason> {
+    pub(crate) fn on_retry(&mut self, version: u32, token: &[u8; 16]) -> Result<&[u8], DropReason> {
         match &mut self.stage {
-            Stage::Hello { packet, retries, .. } if *retries < MAX_RETRIES => {
+            // NEG-1
+            Stage::Hello { packet, retries, .. } if *retries < MAX_RETRIES && version == self.version => {
                 *retries += 1;
                 long::set_token(packet, token);
                 Ok(packet)
@@ -295,7 +360,11 @@ impl Initiation {
         if !constant_time_eq(&cookie_mac(noise.chaining_key(), cookie.authed), cookie.mac) {
             return Err(DropReason::Unauthentic);
         }
-        let params = CookieParams::decode(&payload).map_err(|_| DropReason::Malformed)?;
+        let answer = CookieAnswer::decode(&payload).map_err(|_| DropReason::Malformed)?;
+        let CookieAnswer::Chosen(params) = answer else {
+            return Ok(Err(NegotiationError::Suite));
+        };
+        // NEG-8
         if let Some(error) = version_fraud(self.version, VERSIONS, &params) {
             return Ok(Err(error));
         }
@@ -340,10 +409,17 @@ impl Initiation {
         if let Schedule::Again(_) = self.schedule {
             self.deadline = now + ACCEPT_TIMEOUT;
         }
+        let interval = self.resend.interval;
+        // At least two were sent by then, with any jitter.
+        let unanswered = (interval * 4)
+            .clamp(MIN_UNANSWERED, MAX_UNANSWERED)
+            .max(interval * 3 / 2);
         self.stage = Stage::Initiate {
             packet: long::initiate(self.version, &self.attempt, &agreed.cookie, &message),
             remote: agreed.remote,
             split,
+            cookie: agreed.cookie,
+            unanswered_at: now + unanswered,
         };
         self.split().ok_or(NegotiationError::BadEid)
     }
@@ -373,11 +449,12 @@ impl Agreed {
 }
 
 impl Resend {
-    /// Counts a transmission and sets the next: doubled, 25 percent less or more (NEG-15).
+    /// Counts a transmission and sets the next: after the same pause once, then doubled, 25 percent less or more (NEG-15).
     fn arm(&mut self, now: Instant, longest: Duration, rng: &mut StdRng) {
         let factor = rng.random_range(0.75..1.25);
         self.at = now + self.interval.mul_f64(factor);
-        self.interval = (self.interval * 2).min(longest);
+        let grow = if self.sent == 0 { 1 } else { 2 };
+        self.interval = (self.interval * grow).min(longest);
         self.sent += 1;
     }
 }
@@ -444,14 +521,14 @@ mod tests {
                     packets.push(packet.to_vec());
                     times.push(now);
                 }
-                Step::Wait => {}
+                Step::Wait | Step::BeginAgain => {}
                 Step::Fail(error) => break error,
             }
         };
         assert!(packets.iter().all(|p| *p == packets[0]));
         assert_eq!(packets[0].len(), long::HELLO_SIZE);
         for (n, pair) in times.windows(2).enumerate() {
-            let expected = (1_u64 << n.min(4)).min(10) as f64;
+            let expected = (1_u64 << n.saturating_sub(1).min(4)).min(10) as f64;
             let gap = pair[1].since(pair[0]).as_secs_f64() / expected;
             assert!((0.74..1.26).contains(&gap), "interval {n} is {gap} of {expected} s");
         }
@@ -468,12 +545,13 @@ mod tests {
             panic!("HELLO is due at once");
         };
         let first = first.to_vec();
-        let second = attempt.on_retry(&[5; 16]).unwrap().to_vec();
+        let second = attempt.on_retry(1, &[5; 16]).unwrap().to_vec();
         assert_eq!(second[13..29], [5; 16]);
         assert_eq!((&first[..13], &first[29..]), (&second[..13], &second[29..]));
-        assert!(attempt.on_retry(&[6; 16]).is_ok());
-        assert!(attempt.on_retry(&[7; 16]).is_ok());
-        assert_eq!(attempt.on_retry(&[8; 16]), Err(DropReason::UnknownAttempt));
+        assert!(attempt.on_retry(2, &[6; 16]).is_err(), "of another version");
+        assert!(attempt.on_retry(1, &[6; 16]).is_ok());
+        assert!(attempt.on_retry(1, &[7; 16]).is_ok());
+        assert_eq!(attempt.on_retry(1, &[8; 16]), Err(DropReason::UnknownAttempt));
     }
 
     // spec: NEG-13

@@ -8,11 +8,11 @@ use sss_crypto::noise::Split;
 use sss_crypto::noise::{self, SentCookie};
 use sss_crypto::{StaticKey, Suite, mac16, schedule};
 use sss_wire::long::{self, Hello, Initiate};
-use sss_wire::params::{CookieParams, HelloParams};
+use sss_wire::params::{CookieAnswer, CookieParams, Earlier, HelloParams};
 use sss_wire::{ChannelId, Eid};
 
 use super::channel_ids::ChannelIds;
-use super::cookie::{Binding, Contents, Cookies};
+use super::cookie::{Binding, Contents, Cookies, Spent};
 use super::load::Load;
 use super::{VERSIONS, prologue, suite_from_wire, suite_to_wire};
 use crate::config::Config;
@@ -25,8 +25,8 @@ pub(crate) struct Responder {
     load: Load,
 }
 
-/// A negotiation completed by a valid INITIATE, whose frames are not yet looked at.
-pub(crate) struct Accepted {
+/// An INITIATE whose sender has proven who it is. Its frames are not yet looked at.
+pub(crate) struct Proven {
     pub(crate) eid: Eid,
     pub(crate) channel_id: ChannelId,
     pub(crate) suite: Suite,
@@ -35,14 +35,25 @@ pub(crate) struct Accepted {
     pub(crate) split: Split,
     /// The plaintext of the initiator's packet 0.
     pub(crate) frames: Vec<u8>,
-    period: u8,
+    pub(crate) period: u8,
+}
+
+/// What became of an attempt that was not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// That cannot be told: its cookie does not open here.
+    Unknown,
+    /// Its INITIATE never made a channel. The cookie's period and channel id.
+    NeverAccepted(u8, ChannelId),
+    /// It made this channel.
+    Accepted(ChannelId),
 }
 
 /// Why an INITIATE makes no channel.
 pub(crate) enum Refusal {
     /// It is dropped.
     Drop(DropReason),
-    /// It is one that was accepted before, for this channel.
+    /// Its cookie is spent: it may have made this channel.
     Again(ChannelId),
 }
 
@@ -80,91 +91,95 @@ impl Responder {
         let (noise, payload) =
             noise::Responder::read_hello(&prologue, host.key, hello.noise).map_err(|_| DropReason::Unauthentic)?;
         let offered = HelloParams::decode(&payload).map_err(|_| DropReason::Malformed)?;
-        let suite = choose_suite(&offered, &host.config.suites).ok_or(DropReason::Malformed)?;
-        let params = CookieParams {
-            versions: VERSIONS.to_vec(),
-            suite: suite_to_wire(suite),
-            channel_id: host.ids.next(host.rng),
+        let suite = choose_suite(&offered, &host.config.suites);
+        let channel_id = host.ids.next(host.rng);
+        let params = match suite {
+            Some(suite) => params_of(suite, channel_id).to_vec(),
+            None => CookieAnswer::no_suite(VERSIONS),
         };
         let mut message = Vec::with_capacity(256);
         let noise = noise
-            .write_cookie(host.rng.random(), &params.to_vec(), &mut message)
+            .write_cookie(host.rng.random(), &params, &mut message)
             .map_err(|_| DropReason::Unauthentic)?;
         let binding = Binding {
             remote,
             version: hello.version,
             attempt: hello.attempt,
         };
-        let contents = Contents {
-            noise: noise.to_bytes(),
-            suite,
-            issued: now,
-            channel_id: params.channel_id,
-        };
-        Ok(self.cookie_packet(&noise, &message, &contents, binding, host.rng.random()))
-    }
-
-    fn cookie_packet(
-        &self,
-        noise: &noise::Responder<SentCookie>,
-        message: &[u8],
-        contents: &Contents,
-        binding: Binding<'_>,
-        nonce: [u8; 12],
-    ) -> Vec<u8> {
-        let cookie = self.cookies.seal(contents, binding, nonce);
-        let mut packet = long::cookie_without_mac(binding.version, binding.attempt, message, &cookie);
+        let cookie = suite.map(|suite| {
+            let contents = Contents {
+                noise: noise.to_bytes(),
+                suite,
+                issued: now,
+                channel_id,
+            };
+            self.cookies.seal(&contents, binding, host.rng.random())
+        });
+        let cookie = cookie.unwrap_or_default();
+        let mut packet = long::cookie_without_mac(binding.version, binding.attempt, &message, &cookie);
         let mac = cookie_mac(noise.chaining_key(), &packet);
         packet.extend_from_slice(&mac);
-        packet
+        Ok(packet)
     }
 
-    /// Checks INITIATE in the order of NEG-10, up to its frames.
+    /// Checks INITIATE in the order of NEG-10, up to `se`.
     pub(crate) fn initiate(
         &mut self,
         now: Instant,
         initiate: &Initiate<'_>,
         remote: SocketAddr,
-        host: &mut Own<'_>,
-    ) -> Result<Accepted, Refusal> {
-        self.rotate(now, host.rng);
+        rng: &mut StdRng,
+    ) -> Result<Proven, Refusal> {
+        self.rotate(now, rng);
+        let (period, contents) = self.open(initiate, remote).ok_or(DropReason::StaleCookie)?;
+        if self.cookies.spent(period, contents.channel_id).is_some() {
+            return Err(Refusal::Again(contents.channel_id));
+        }
+        Ok(authenticate(initiate, period, &contents)?)
+    }
+
+    /// Who sent an INITIATE whose cookie is spent.
+    ///
+    /// # Errors
+    /// If it is not genuine.
+    pub(crate) fn initiate_spent(&self, initiate: &Initiate<'_>, remote: SocketAddr) -> Result<Proven, DropReason> {
+        let (period, contents) = self.open(initiate, remote).ok_or(DropReason::StaleCookie)?;
+        authenticate(initiate, period, &contents)
+    }
+
+    fn open(&self, initiate: &Initiate<'_>, remote: SocketAddr) -> Option<(u8, Contents)> {
         let binding = Binding {
             remote,
             version: initiate.version,
             attempt: initiate.attempt,
         };
-        let (period, contents) = self
-            .cookies
-            .open(initiate.cookie, binding)
-            .ok_or(DropReason::StaleCookie)?;
-        if self.cookies.is_spent(period, contents.channel_id) {
-            return Err(Refusal::Again(contents.channel_id));
+        self.cookies.open(initiate.cookie, binding)
+    }
+
+    /// What became of an earlier attempt that an initiator names (NEG-25).
+    pub(crate) fn standing(&self, earlier: &Earlier, version: u32, remote: SocketAddr) -> Standing {
+        let binding = Binding {
+            remote,
+            version,
+            attempt: &earlier.attempt,
+        };
+        let Some((period, contents)) = self.cookies.open(&earlier.cookie, binding) else {
+            return Standing::Unknown;
+        };
+        match self.cookies.spent(period, contents.channel_id) {
+            Some(Spent::Accepted) => Standing::Accepted(contents.channel_id),
+            _ => Standing::NeverAccepted(period, contents.channel_id),
         }
-        let noise = noise::Responder::<SentCookie>::from_bytes(&contents.noise);
-        let (public, noise) = noise
-            .read_static(initiate.sealed_static)
-            .map_err(|_| DropReason::Unauthentic)?;
-        let eid = Eid::from_public_key(&public);
-        if !host.welcomes(&eid, remote) {
-            return Err(DropReason::Unwelcome.into());
-        }
-        let (frames, split) = noise
-            .read_payload(initiate.sealed_frames)
-            .map_err(|_| DropReason::Unauthentic)?;
-        Ok(Accepted {
-            eid,
-            channel_id: contents.channel_id,
-            suite: contents.suite,
-            issued: contents.issued,
-            split,
-            frames,
-            period,
-        })
     }
 
     /// Remembers that a channel was made, so that the same INITIATE makes no second one (NEG-11).
-    pub(crate) fn spend(&mut self, accepted: &Accepted) {
-        self.cookies.spend(accepted.period, accepted.channel_id);
+    pub(crate) fn spend(&mut self, proven: &Proven) {
+        self.cookies.spend(proven.period, proven.channel_id, Spent::Accepted);
+    }
+
+    /// No channel is ever made from this cookie.
+    pub(crate) fn void(&mut self, period: u8, channel_id: ChannelId) {
+        self.cookies.spend(period, channel_id, Spent::Void);
     }
 
     fn rotate(&mut self, now: Instant, rng: &mut StdRng) {
@@ -177,22 +192,36 @@ impl Responder {
 /// What the responder borrows from its host.
 pub(crate) struct Own<'a> {
     pub(crate) key: &'a StaticKey,
-    pub(crate) eid: &'a Eid,
     pub(crate) config: &'a Config,
     pub(crate) rng: &'a mut StdRng,
     pub(crate) ids: &'a mut ChannelIds,
 }
 
-impl Own<'_> {
-    /// Whether this host talks to the initiator at all (NEG-10, NEG-19).
-    fn welcomes(&self, eid: &Eid, remote: SocketAddr) -> bool {
-        let is_other = eid != self.eid || self.config.allow_own_eid;
-        is_other
-            && self
-                .config
-                .accept_filter
-                .as_ref()
-                .is_none_or(|filter| filter(eid, remote))
+/// Opens both parts of Noise message 3: then the initiator holds the key that it names.
+fn authenticate(initiate: &Initiate<'_>, period: u8, contents: &Contents) -> Result<Proven, DropReason> {
+    let noise = noise::Responder::<SentCookie>::from_bytes(&contents.noise);
+    let (public, noise) = noise
+        .read_static(initiate.sealed_static)
+        .map_err(|_| DropReason::Unauthentic)?;
+    let (frames, split) = noise
+        .read_payload(initiate.sealed_frames)
+        .map_err(|_| DropReason::Unauthentic)?;
+    Ok(Proven {
+        eid: Eid::from_public_key(&public),
+        channel_id: contents.channel_id,
+        suite: contents.suite,
+        issued: contents.issued,
+        split,
+        frames,
+        period,
+    })
+}
+
+fn params_of(suite: Suite, channel_id: ChannelId) -> CookieParams {
+    CookieParams {
+        versions: VERSIONS.to_vec(),
+        suite: suite_to_wire(suite),
+        channel_id,
     }
 }
 

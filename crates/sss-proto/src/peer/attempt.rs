@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use sss_wire::params::Earlier;
 use sss_wire::{ChannelId, Code, long};
 
 use super::{Context, Peer};
@@ -32,6 +33,8 @@ pub(super) struct Attempt {
     pub(super) purpose: Purpose,
     /// Once INITIATE was made.
     pub(super) early: Option<Early>,
+    /// The attempt before, whose INITIATE was not answered, and which has sent early data (NEG-24).
+    pub(super) earlier: Option<Box<Attempt>>,
 }
 
 /// The channel of an attempt that has sent INITIATE.
@@ -43,13 +46,32 @@ pub(super) struct Early {
 impl Attempt {
     /// The channel on which early data of a new tree is sent.
     pub(super) fn early_carrier(&mut self) -> Option<&mut Channel> {
-        let early = self.early.as_mut().filter(|_| self.purpose == Purpose::First)?;
+        let carries = self.purpose == Purpose::First && self.earlier.is_none();
+        let early = self.early.as_mut().filter(|_| carries)?;
         Some(&mut early.channel)
+    }
+
+    /// This attempt, or the one before.
+    pub(super) fn named(&self, attempt: &[u8; 8]) -> Option<&Self> {
+        if self.initiation.attempt() == attempt {
+            return Some(self);
+        }
+        self.earlier.as_ref()?.named(attempt)
+    }
+
+    /// What INITIATE says of the one before.
+    pub(super) fn earlier_setting(&self) -> Option<Earlier> {
+        let initiation = &self.earlier.as_ref()?.initiation;
+        Some(Earlier {
+            attempt: *initiation.attempt(),
+            cookie: initiation.cookie()?.to_vec(),
+        })
     }
 
     pub(super) fn next_timer(&self) -> Instant {
         let resend = self.initiation.next_timer();
-        let channel = self.early.as_ref().filter(|_| self.purpose == Purpose::First);
+        let carries = self.purpose == Purpose::First && self.earlier.is_none();
+        let channel = self.early.as_ref().filter(|_| carries);
         channel
             .and_then(|e| e.channel.next_timer())
             .map_or(resend, |at| at.min(resend))
@@ -83,9 +105,37 @@ impl Peer {
             initiation,
             purpose,
             early: None,
+            earlier: None,
         }));
         self.names_changed = true;
         Ok(())
+    }
+
+    /// INITIATE was not answered: another attempt begins with HELLO. What is known of the first one is kept, because it may have been
+    /// accepted after all (NEG-24).
+    pub(super) fn begin_again(&mut self, context: &mut Context<'_>) {
+        let Some(attempt) = self.attempt.take() else {
+            return;
+        };
+        let own = &mut *context.own;
+        let next = attempt.initiation.next(context.now, &own.config.suites, &mut own.rng);
+        let purpose = attempt.purpose;
+        self.names_changed = true;
+        match next {
+            Ok(initiation) => {
+                let mut attempt = attempt;
+                // Of those that sent no early data nothing need be known.
+                let earlier = attempt.earlier.take().unwrap_or(attempt);
+                self.attempt = Some(Box::new(Attempt {
+                    initiation,
+                    purpose,
+                    early: None,
+                    earlier: Some(earlier),
+                }));
+            }
+            // The EID was good enough before.
+            Err(error) => self.fail(error.into()),
+        }
     }
 
     /// Begins to reach the peer for the first time.
@@ -126,7 +176,7 @@ impl Peer {
         if let Some(attempt) = &mut self.attempt {
             attempt.initiation.add_addresses(now, hints);
         }
-        self.mobility.retry_now();
+        self.mobility.on_hint();
     }
 
     /// NEG-27: asks who is at the addresses from which no COOKIE came.
@@ -168,7 +218,8 @@ impl Peer {
             return;
         };
         self.names_changed = true;
-        if let Some(channel) = attempt.early_carrier() {
+        let mut first = attempt.earlier.take().unwrap_or(attempt);
+        if let Some(channel) = first.early_carrier() {
             channel.abandon(&mut self.fates);
             self.settle_fates();
         }
@@ -178,9 +229,9 @@ impl Peer {
     ///
     /// # Errors
     /// If it is not expected.
-    pub(crate) fn on_retry(&mut self, token: &[u8; 16]) -> Result<&[u8], DropReason> {
+    pub(crate) fn on_retry(&mut self, version: u32, token: &[u8; 16]) -> Result<&[u8], DropReason> {
         match &mut self.attempt {
-            Some(attempt) if attempt.early.is_none() => attempt.initiation.on_retry(token),
+            Some(attempt) if attempt.early.is_none() => attempt.initiation.on_retry(version, token),
             _ => Err(DropReason::UnknownAttempt),
         }
     }

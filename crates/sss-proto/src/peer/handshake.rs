@@ -1,15 +1,17 @@
 //! How a channel comes to be: from COOKIE to INITIATE to ACCEPT, seen by one peer.
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use rand::RngExt;
 use sss_crypto::packet::PacketKey;
 use sss_crypto::schedule::{ChannelSecrets, EarlySecrets};
-use sss_wire::frame::{Frame, Frames};
+use sss_wire::frame::{Close, Frame, Frames};
 use sss_wire::long::{self, Accept, Cookie};
 use sss_wire::params::Settings;
 use sss_wire::{ChannelId, Code, constants};
 
-use super::attempt::{Early, Purpose};
+use super::attempt::{Attempt, Early, Purpose};
 use super::dispatch::Via;
 use super::link::{Acceptance, Link, LinkId, Origin};
 use super::{Arrival, Context, Peer};
@@ -18,7 +20,7 @@ use crate::error::{CloseReason, DropReason, NegotiationError, ProtocolError};
 use crate::host::Own;
 use crate::ids::StreamId;
 use crate::io::{Instant, Transmit, TransmitBuf};
-use crate::negotiation::{Accepted, Agreed};
+use crate::negotiation::{AcceptKeys, Agreed, Proven, close_frame};
 use crate::packet::PacketWriter;
 use crate::streams::{Streams, StreamsConfig};
 use crate::token::Token;
@@ -39,6 +41,8 @@ pub(crate) struct Initiated<'a> {
     pub(crate) attempt: [u8; 8],
     pub(crate) packet: &'a [u8],
     pub(crate) settings: Settings,
+    /// The attempt that the initiator named, if no channel is ever made from it (NEG-25).
+    pub(crate) void: Option<[u8; 8]>,
 }
 
 /// What became of the wish for a tree.
@@ -49,10 +53,12 @@ enum Asked {
     Unknown,
 }
 
-/// What ACCEPT is sealed with.
-pub(crate) struct AcceptKeys {
-    pub(crate) key: PacketKey,
-    pub(crate) nonce: [u8; 32],
+/// A channel whose responder does not know the streams that were sent to it as early data (NEG-25).
+pub(crate) struct Orphan {
+    channel: Box<Channel>,
+    tree: TreeId,
+    frames: Vec<u8>,
+    hints: Vec<SocketAddr>,
 }
 
 /// The tree of a new peer.
@@ -106,13 +112,15 @@ impl Peer {
         let rtt = agreed.rtt;
         let mut settings = context.own.settings(local_id, Some(local_id));
         settings.tree = self.tree.id;
+        settings.attempts.earlier = attempt.earlier_setting();
         let streams = match self.tree.id {
             Some(_) => None,
             None => {
                 settings.other_trees = self.tree.others.clone();
-                settings.accepted = context.own.history.accepted_from(context.now, &self.eid);
+                settings.attempts.accepted = context.own.history.accepted_from(context.now, &self.eid);
                 self.streams.set_role(Role::Initiator);
-                Some(&mut self.streams)
+                // NEG-24
+                Some(&mut self.streams).filter(|_| attempt.earlier.is_none())
             }
         };
         let mut tokens = Vec::new();
@@ -130,18 +138,19 @@ impl Peer {
         Ok(())
     }
 
-    /// ACCEPT: if it is authentic, the channel is established.
+    /// ACCEPT: if it is authentic, the channel is established, or the attempt refused. Returns the channel if it is not for the
+    /// streams of this tree, which has ended then.
     pub(crate) fn on_accept(
         &mut self,
         context: &mut Context<'_>,
         accept: &Accept<'_>,
         size: usize,
         arrival: &Arrival,
-    ) -> Result<(), DropReason> {
+    ) -> Result<Option<Orphan>, DropReason> {
         let now = context.now;
-        let attempt = self.attempt.as_mut().ok_or(DropReason::UnknownAttempt)?;
-        let early = attempt.early.as_mut().ok_or(DropReason::UnknownAttempt)?;
-        let was_repeated = attempt.initiation.was_repeated();
+        let attempt = self.attempt.as_ref().and_then(|a| a.named(accept.attempt));
+        let attempt = attempt.ok_or(DropReason::UnknownAttempt)?;
+        let early = attempt.early.as_ref().ok_or(DropReason::UnknownAttempt)?;
         let split = attempt.initiation.split().ok_or(DropReason::UnknownAttempt)?;
         let secrets = ChannelSecrets::derive(split, accept.nonce);
         let key = PacketKey::new(early.channel.suite(), &secrets.responder);
@@ -150,30 +159,99 @@ impl Peer {
             .open(0, accept.header, &mut frames)
             .map_err(|_| DropReason::Unauthentic)?;
         frames.truncate(len);
-        let channel = &mut early.channel;
+        let was_repeated = attempt.initiation.was_repeated();
+        let Some(mut attempt) = self.attempt.take() else {
+            return Err(DropReason::UnknownAttempt);
+        };
+        self.names_changed = true;
+        if attempt.initiation.attempt() != accept.attempt {
+            // The one before was accepted after all.
+            attempt = attempt.earlier.take().ok_or(DropReason::UnknownAttempt)?;
+        }
+        if let Some(Ok(Frame::Close(close))) = Frames::new(&frames).next() {
+            self.on_refused(now, &close, arrival);
+            return Ok(None);
+        }
+        let mut channel = attempt.early.ok_or(DropReason::UnknownAttempt)?.channel;
         channel.install(now, &secrets);
         channel.note_packet_zero_received(now, size, arrival.ecn);
         channel.ack_packet_zero(now, was_repeated, &mut self.fates);
         self.settle_fates();
-        let Some(early) = self.attempt.take().and_then(|a| a.early) else {
-            return Err(DropReason::UnknownAttempt);
-        };
+        let asked = self.tree.id;
+        let tree = asked.unwrap_or(secrets.half_initiator);
+        if let Some(earlier) = attempt.earlier
+            && !self.resend_early(*earlier, &frames)
+        {
+            self.on_restarted();
+            return Ok(Some(Orphan {
+                channel,
+                tree,
+                frames,
+                hints: self.mobility.hints().to_vec(),
+            }));
+        }
+        self.establish(context, (channel, tree), frames, asked);
+        Ok(None)
+    }
+
+    fn establish(
+        &mut self,
+        context: &mut Context<'_>,
+        (channel, tree): (Box<Channel>, TreeId),
+        frames: Vec<u8>,
+        asked: Option<TreeId>,
+    ) {
+        let now = context.now;
         if self.tree.id.is_none() {
             context.own.history.note_initiated(now, self.eid);
         }
         self.tree.is_confirmed = true;
-        let asked = self.tree.id;
-        let link = self.add_link(now, early.channel, Role::Initiator, None);
-        let tree = asked.unwrap_or(secrets.half_initiator);
+        let link = self.add_link(now, channel, Role::Initiator, None);
         self.begin_established(now, (link, tree), frames, |settings| check_tree(asked, settings.tree));
-        Ok(())
+    }
+
+    /// A new peer takes over the channel of one whose streams its responder does not know.
+    pub(crate) fn adopt(&mut self, context: &mut Context<'_>, orphan: Orphan) {
+        self.mobility.add_hints(&orphan.hints);
+        self.streams.set_role(Role::Initiator);
+        self.establish(context, (orphan.channel, orphan.tree), orphan.frames, None);
+    }
+
+    /// NEG-25: whether the peer never accepted the attempt that had early data; then that is to be sent again.
+    fn resend_early(&mut self, mut earlier: Attempt, frames: &[u8]) -> bool {
+        let void = leading_settings(&mut Frames::new(frames))
+            .ok()
+            .and_then(|s| s.attempts.void);
+        if void != Some(*earlier.initiation.attempt()) {
+            return false;
+        }
+        if let Some(channel) = earlier.early_carrier() {
+            channel.abandon(&mut self.fates);
+            self.settle_fates();
+        }
+        true
+    }
+
+    /// NEG-23: the peer wants no channel.
+    fn on_refused(&mut self, now: Instant, close: &Close<'_>, arrival: &Arrival) {
+        let reason = match close.code {
+            Code::FORBIDDEN => CloseReason::Negotiation(NegotiationError::Forbidden {
+                address: arrival.remote.to_string(),
+                reason: close.reason.to_owned(),
+            }),
+            code => CloseReason::Peer {
+                code,
+                reason: close.reason.to_owned(),
+            },
+        };
+        self.end(now, (Code::NONE, ""), reason);
     }
 
     /// INITIATE was checked by the responder: if its frames are good, the channel is established.
     pub(crate) fn on_initiate(
         &mut self,
         context: &mut Context<'_>,
-        accepted: &Accepted,
+        accepted: &Proven,
         initiated: &Initiated<'_>,
         arrival: &Arrival,
     ) -> Result<(), DropReason> {
@@ -184,7 +262,8 @@ impl Peer {
         let early = EarlySecrets::from(&accepted.split);
         let ids = (accepted.channel_id, remote_id);
         let setup = context.own.channel_setup(Role::Responder, ids, arrival);
-        let mut channel = Channel::accepted(now, setup, accepted.suite, &early, &secrets);
+        let bound = now.since(accepted.issued);
+        let mut channel = Channel::accepted(now, setup, accepted.suite, (&early, &secrets), bound);
         channel.note_packet_zero_received(now, initiated.packet.len(), arrival.ecn);
 
         // What was sent as early data on an attempt that lost is sent again (NEG-18).
@@ -202,6 +281,8 @@ impl Peer {
                 key: PacketKey::new(accepted.suite, &secrets.responder),
                 nonce,
             },
+            channel: accepted.channel_id,
+            void: initiated.void,
         };
         let link = self.add_link(now, Box::new(channel), Role::Responder, Some(Box::new(acceptance)));
         let tree = self.tree.id.unwrap_or(secrets.half_initiator);
@@ -301,21 +382,25 @@ impl Peer {
         tokens: &mut Vec<Token>,
     ) -> Option<Transmit> {
         let tree = self.tree.id;
-        let is_owed = |l: &&mut Link| l.is_open() && l.acceptance.as_ref().is_some_and(|a| a.accept.is_empty());
+        let is_owed = |l: &&mut Link| {
+            let is_unsent = l.acceptance.as_ref().is_some_and(|a| a.accept.is_empty());
+            is_unsent && (l.is_open() || l.channel.close_due().is_some())
+        };
         let link = self.links.iter_mut().find(is_owed)?;
         let channel = &mut link.channel;
         let acceptance = link.acceptance.as_mut()?;
-        let mut settings = context.own.settings(channel.local_id(), None);
-        settings.tree = tree.filter(|_| link.origin.continues);
         tokens.clear();
-        let frames = first_frames(long::ACCEPT_ROOM, &settings, Some(&mut self.streams), tokens);
-        let keys = &acceptance.keys;
-        let mut packet = long::accept_header(acceptance.version, &acceptance.attempt, &keys.nonce);
-        let header = packet.clone();
-        let start = packet.len();
-        packet.extend_from_slice(&frames);
-        packet.resize(packet.len() + 16, 0);
-        keys.key.seal(0, &header, packet.get_mut(start..)?);
+        let frames = match channel.close_due() {
+            Some((code, reason)) => close_frame(code, reason, long::ACCEPT_ROOM),
+            None => {
+                let mut settings = context.own.settings(channel.local_id(), None);
+                settings.tree = tree.filter(|_| link.origin.continues);
+                settings.attempts.void = acceptance.void;
+                first_frames(long::ACCEPT_ROOM, &settings, Some(&mut self.streams), tokens)
+            }
+        };
+        let packet = acceptance.keys.seal(acceptance.version, &acceptance.attempt, &frames)?;
+        channel.note_close_sent();
         channel.record_packet_zero(context.now, packet.len(), tokens);
         tokens.clear();
         buf.put(&packet);
@@ -390,12 +475,16 @@ fn check_tree(asked: Option<TreeId>, told: Option<TreeId>) -> Result<Asked, Prot
     }
 }
 
-/// The SETTINGS that INITIATE begins with.
+/// The SETTINGS that INITIATE begins with (CHN-1).
 ///
 /// # Errors
-/// If there are none: then the packet is dropped (NEG-10).
-pub(crate) fn settings_of(accepted: &Accepted) -> Result<Settings, DropReason> {
-    leading_settings(&mut Frames::new(&accepted.frames)).map_err(|_| DropReason::Malformed)
+/// If there are none, or an initiator cannot say that: then it is refused.
+pub(crate) fn settings_of(proven: &Proven) -> Result<Settings, ProtocolError> {
+    let settings = leading_settings(&mut Frames::new(&proven.frames))?;
+    if settings.channel_id.is_none() {
+        return Err(ProtocolError::new(Code::SETTINGS, "INITIATE without channel_id"));
+    }
+    Ok(settings)
 }
 
 /// The SETTINGS that packet 0 must begin with.

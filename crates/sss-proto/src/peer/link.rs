@@ -1,11 +1,11 @@
 //! The channels of a tree: which there are, and which carries the streams (MIG-5 to MIG-8).
 
-use sss_wire::ChannelId;
 use sss_wire::constants::MAX_CHANNELS;
+use sss_wire::{ChannelId, Code};
 
-use super::handshake::AcceptKeys;
 use crate::channel::{Channel, Counters, Role};
 use crate::io::Instant;
+use crate::negotiation::AcceptKeys;
 
 /// Probe timeouts for which a replaced channel is kept: by whoever replaced it, and by the other side.
 const KEPT: u32 = 3;
@@ -21,6 +21,17 @@ pub(crate) struct Acceptance {
     /// Empty until it was made.
     pub(super) accept: Vec<u8>,
     pub(super) keys: AcceptKeys,
+    /// The id that the cookie had.
+    pub(super) channel: ChannelId,
+    /// The attempt that the initiator named, and that is void (NEG-25).
+    pub(super) void: Option<[u8; 8]>,
+}
+
+/// An end of which the initiator of a channel has not heard.
+pub(crate) struct Unheard {
+    pub(crate) attempt: [u8; 8],
+    pub(crate) code: Code,
+    pub(crate) reason: String,
 }
 
 /// One channel of a tree, established; or ended, and waiting for late packets.
@@ -59,6 +70,7 @@ pub(super) struct Links {
     carried: u64,
     /// What the channels counted that are forgotten.
     past: Counters,
+    pub(super) unheard: Vec<Unheard>,
 }
 
 impl Link {
@@ -83,6 +95,32 @@ impl Links {
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Link> {
         self.list.iter_mut()
+    }
+
+    /// Closes all channels that are open. Where ACCEPT was not sent yet, it says so; where it may have been lost, the end is remembered.
+    pub(super) fn close_all(&mut self, now: Instant, code: Code, reason: &str) {
+        for link in self.list.iter_mut().filter(|l| l.is_open()) {
+            link.channel.close(now, code, reason);
+            if let Some(acceptance) = link.acceptance.take() {
+                self.unheard.push(Unheard {
+                    attempt: acceptance.attempt,
+                    code,
+                    reason: reason.to_owned(),
+                });
+                link.acceptance = Some(acceptance).filter(|a| a.accept.is_empty());
+            }
+        }
+    }
+
+    /// The ACCEPT that is asked for, if it was made.
+    pub(super) fn accept_again(&mut self, which: impl Fn(&Acceptance) -> bool) -> Option<Vec<u8>> {
+        let mut links = self.list.iter_mut();
+        links.find_map(|link| {
+            let acceptance = link.acceptance.as_ref()?;
+            let accept = Some(&acceptance.accept).filter(|a| which(acceptance) && !a.is_empty())?;
+            link.channel.note_packet_zero_repeated();
+            Some(accept.clone())
+        })
     }
 
     /// The ids of all channels.

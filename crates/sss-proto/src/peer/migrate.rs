@@ -41,6 +41,8 @@ pub(super) struct Mobility {
     moved: bool,
     /// No attempt begins before.
     retry_at: Instant,
+    /// Whether an address was learned since the trouble began, and not tried yet.
+    hinted: bool,
 }
 
 impl Mobility {
@@ -53,6 +55,7 @@ impl Mobility {
             trouble: None,
             moved: false,
             retry_at: Instant::default(),
+            hinted: false,
         }
     }
 
@@ -83,6 +86,12 @@ impl Mobility {
 
     pub(super) fn retry_now(&mut self) {
         self.retry_at = Instant::default();
+    }
+
+    /// The application knows another address: in trouble, it is tried at once.
+    pub(super) fn on_hint(&mut self) {
+        self.hinted = self.trouble.is_some();
+        self.retry_now();
     }
 }
 
@@ -234,7 +243,7 @@ impl Peer {
         };
         if let Some(since) = self.mobility.trouble {
             // A hint that came since is tried at once.
-            let grace = if self.mobility.retry_at == Instant::default() && !self.mobility.hints.is_empty() {
+            let grace = if self.mobility.hinted {
                 Duration::ZERO
             } else {
                 STALL_GRACE
@@ -281,6 +290,7 @@ impl Peer {
         if let Some((at, purpose)) = self.attempt_due()
             && at <= now
         {
+            self.mobility.hinted = false;
             // Without an address the peer has to come by itself.
             let _ = self.attempt(context, purpose);
             self.mobility.retry_at = now + self.retry_after(purpose);

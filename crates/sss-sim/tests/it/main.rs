@@ -14,5 +14,6 @@ mod out_of_band;
 mod paths;
 mod prioritisation;
 mod random;
+mod restarts;
 mod sessions;
 mod support;

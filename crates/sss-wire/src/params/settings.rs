@@ -21,6 +21,8 @@ const MAX_MESSAGE: u64 = 25;
 const TREE: u64 = 24;
 const ACCEPTED: u64 = 26;
 const OTHER_TREES: u64 = 27;
+const EARLIER: u64 = 28;
+const VOID: u64 = 29;
 
 /// max_ack_delay is less than this.
 const ACK_DELAY_END: u64 = 1 << 24;
@@ -54,10 +56,42 @@ pub struct Settings {
     pub max_message: u64,
     /// The tree that the channel is to carry; none: a new one (MIG-2).
     pub tree: Option<[u8; 16]>,
-    /// Attempts of the receiver that the sender accepted and heard no more of (NEG-21). The first 16 are sent.
-    pub accepted: Vec<[u8; 8]>,
+    /// What is said of other attempts.
+    pub attempts: Attempts,
     /// Trees that the sender shares with the receiver beside the one of this channel (NEG-20). The first 4 are sent.
     pub other_trees: Vec<[u8; 16]>,
+}
+
+/// What settings say of attempts other than the one that they belong to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attempts {
+    /// Attempts of the receiver that the sender accepted and heard no more of (NEG-21). The first 16 are sent.
+    pub accepted: Vec<[u8; 8]>,
+    /// From the initiator: an attempt of its own whose INITIATE was not answered, and that had early data (NEG-24).
+    pub earlier: Option<Earlier>,
+    /// From the responder: the attempt that the initiator named, if it was never accepted and never will be (NEG-25).
+    pub void: Option<[u8; 8]>,
+}
+
+/// An attempt of the sender, and the cookie that it was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Earlier {
+    /// The attempt.
+    pub attempt: [u8; 8],
+    /// Its cookie, of 1 to 255 bytes.
+    pub cookie: Vec<u8>,
+}
+
+impl Earlier {
+    fn decode(value: &[u8]) -> Result<Self, Malformed> {
+        match value.split_first_chunk::<8>() {
+            Some((attempt, cookie)) if (1..=255).contains(&cookie.len()) => Ok(Self {
+                attempt: *attempt,
+                cookie: cookie.to_vec(),
+            }),
+            _ => Err(Malformed("an earlier attempt is 8 bytes and its cookie")),
+        }
+    }
 }
 
 impl Default for Settings {
@@ -73,7 +107,7 @@ impl Default for Settings {
             agent: String::new(),
             max_message: 1 << 20,
             tree: None,
-            accepted: Vec::new(),
+            attempts: Attempts::default(),
             other_trees: Vec::new(),
         }
     }
@@ -109,8 +143,13 @@ impl Settings {
             AGENT => self.agent = text(value)?,
             MAX_MESSAGE => self.max_message = message(value)?,
             TREE => self.tree = Some(value.try_into().map_err(|_| Malformed("a tree id has 16 bytes"))?),
-            ACCEPTED => self.accepted = list(value, MAX_ACCEPTED)?,
+            ACCEPTED => self.attempts.accepted = list(value, MAX_ACCEPTED)?,
             OTHER_TREES => self.other_trees = list(value, MAX_OTHER_TREES)?,
+            EARLIER => self.attempts.earlier = Some(Earlier::decode(value)?),
+            VOID => {
+                let void = value.try_into().map_err(|_| Malformed("an attempt has 8 bytes"))?;
+                self.attempts.void = Some(void);
+            }
             _ => {}
         }
         Ok(())
@@ -143,10 +182,15 @@ impl Settings {
         bytes(CONGESTION, Some(self.congestion.as_bytes()));
         bytes(AGENT, Some(agent.as_bytes()));
         bytes(TREE, self.tree.as_ref().map(|t| t.as_slice()));
-        let accepted = self.accepted.get(..MAX_ACCEPTED).unwrap_or(&self.accepted);
+        let accepted = &self.attempts.accepted;
+        let accepted = accepted.get(..MAX_ACCEPTED).unwrap_or(accepted);
         bytes(ACCEPTED, Some(accepted.as_flattened()));
         let others = self.other_trees.get(..MAX_OTHER_TREES).unwrap_or(&self.other_trees);
         bytes(OTHER_TREES, Some(others.as_flattened()));
+        let earlier = self.attempts.earlier.as_ref();
+        let earlier = earlier.map(|e| [&e.attempt, e.cookie.as_slice()].concat());
+        bytes(EARLIER, earlier.as_deref());
+        bytes(VOID, self.attempts.void.as_ref().map(|v| v.as_slice()));
     }
 
     /// Writes the list, without an end mark. Values that are the default are left out.

@@ -12,7 +12,7 @@ use sss_wire::frame::{
     Stream, Watch,
 };
 use sss_wire::long::Long;
-use sss_wire::params::{CookieParams, HelloParams, Settings};
+use sss_wire::params::{Attempts, CookieParams, Earlier, HelloParams, Settings};
 use sss_wire::services::{ProtocolInfo, ServiceInfo, ServiceList};
 use sss_wire::short::{self, Header};
 use sss_wire::{ChannelId, Code, Eid, Reader, Suite, Writer, varint};
@@ -219,7 +219,10 @@ proptest! {
         tree: Option<[u8; 16]>,
         accepted in vec(any::<[u8; 8]>(), 0..17),
         other_trees in vec(any::<[u8; 16]>(), 0..5),
+        earlier in option::of((any::<[u8; 8]>(), vec(any::<u8>(), 1..256))),
+        void: Option<[u8; 8]>,
     ) {
+        let earlier = earlier.map(|(attempt, cookie)| Earlier { attempt, cookie });
         let hello = HelloParams { versions: versions.clone(), suites };
         prop_assert_eq!(HelloParams::decode(&hello.to_vec()), Ok(hello));
         let cookie = CookieParams { versions, suite, channel_id };
@@ -235,7 +238,7 @@ proptest! {
             agent: texts.1,
             max_message: numbers.4,
             tree,
-            accepted,
+            attempts: Attempts { accepted, earlier, void },
             other_trees,
         };
         let list = settings.to_vec();

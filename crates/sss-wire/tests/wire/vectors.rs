@@ -6,7 +6,7 @@ mod services;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use sss_wire::params::{CookieParams, HelloParams, Settings};
+use sss_wire::params::{Attempts, CookieAnswer, CookieParams, Earlier, HelloParams, Settings};
 use sss_wire::short::{self, Header};
 use sss_wire::{ChannelId, Eid, EidError, Malformed, Reader, Suite, Writer};
 
@@ -159,8 +159,9 @@ struct HelloList {
 struct CookieList {
     name: String,
     versions: Vec<u32>,
-    suite: u8,
-    channel_id: String,
+    /// Null: none of those offered is supported.
+    suite: Option<u8>,
+    channel_id: Option<String>,
     hex: String,
     canonical: bool,
 }
@@ -191,6 +192,17 @@ struct SettingsFields {
     accepted: Vec<String>,
     #[serde(default)]
     other_trees: Vec<String>,
+    #[serde(default)]
+    earlier: Option<EarlierFields>,
+    #[serde(default)]
+    void: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EarlierFields {
+    attempt: String,
+    cookie: String,
 }
 
 impl From<SettingsFields> for Settings {
@@ -206,7 +218,14 @@ impl From<SettingsFields> for Settings {
             agent: fields.agent,
             max_message: number(&fields.max_message),
             tree: fields.tree.map(|t| unhex(&t).try_into().unwrap()),
-            accepted: fields.accepted.iter().map(|a| unhex(a).try_into().unwrap()).collect(),
+            attempts: Attempts {
+                accepted: fields.accepted.iter().map(|a| unhex(a).try_into().unwrap()).collect(),
+                earlier: fields.earlier.map(|e| Earlier {
+                    attempt: unhex(&e.attempt).try_into().unwrap(),
+                    cookie: unhex(&e.cookie),
+                }),
+                void: fields.void.map(|v| unhex(&v).try_into().unwrap()),
+            },
             other_trees: fields
                 .other_trees
                 .iter()
@@ -241,16 +260,22 @@ fn parameters() {
     }
     refuse_all(file.hello.invalid, |list| HelloParams::decode(list).is_ok());
     for v in file.cookie.valid {
-        let expected = CookieParams {
-            versions: v.versions,
-            suite: Suite::try_from(v.suite).unwrap(),
-            channel_id: ChannelId::new(&unhex(&v.channel_id)).unwrap(),
+        let (expected, again) = match (v.suite, v.channel_id) {
+            (Some(suite), Some(id)) => {
+                let params = CookieParams {
+                    versions: v.versions,
+                    suite: Suite::try_from(suite).unwrap(),
+                    channel_id: ChannelId::new(&unhex(&id)).unwrap(),
+                };
+                let again = written(params.encoded_len(), |w| params.encode(w));
+                (CookieAnswer::Chosen(params), again)
+            }
+            _ => (CookieAnswer::NoSuite, hex(&CookieAnswer::no_suite(&v.versions))),
         };
-        assert_eq!(CookieParams::decode(&unhex(&v.hex)), Ok(expected.clone()), "{}", v.name);
-        let again = written(expected.encoded_len(), |w| expected.encode(w));
+        assert_eq!(CookieAnswer::decode(&unhex(&v.hex)), Ok(expected), "{}", v.name);
         assert_eq!(again == v.hex, v.canonical, "{}: {again}", v.name);
     }
-    refuse_all(file.cookie.invalid, |list| CookieParams::decode(list).is_ok());
+    refuse_all(file.cookie.invalid, |list| CookieAnswer::decode(list).is_ok());
     for v in file.settings.valid {
         let expected = Settings::from(v.settings);
         assert_eq!(Settings::decode(&unhex(&v.hex)), Ok(expected.clone()), "{}", v.name);
