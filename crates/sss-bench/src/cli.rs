@@ -15,6 +15,7 @@ Examples:
   sss-bench compare --json run.json --markdown > run.md
   sss-bench prioritisation --csv p.csv --svg p.svg     17 seconds
   sss-bench million                                    1,000,000 streams in each of three shapes
+  sss-bench waits                                      1,000,000 waits of each kind that are given up
 
 Client and server run as two processes over the loopback interface; nothing leaves this machine. Build with
 `--release`, and let nothing else run: on a busy machine the numbers are worth little.
@@ -38,6 +39,8 @@ pub(crate) enum Command {
     Prioritisation(Prioritisation),
     /// Open very many streams on one channel of libsss; measure their memory, what they cost others, and closing them.
     Million(Million),
+    /// Wait for what never comes and give up, very often; measure time and memory of each wait.
+    Waits(Waits),
     /// The server process of one measurement (started by `compare`).
     #[command(hide = true)]
     Serve,
@@ -124,6 +127,13 @@ pub(crate) struct Million {
     /// Length of each measurement of requests.
     #[arg(long, default_value_t = 1.5, value_name = "S", value_parser = seconds)]
     pub(crate) seconds: f64,
+}
+
+#[derive(Args)]
+pub(crate) struct Waits {
+    /// Waits of each kind; of those for which a peer is looked for, a fiftieth.
+    #[arg(long, default_value_t = 1_000_000, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=100_000_000))]
+    pub(crate) waits: u32,
 }
 
 impl Million {

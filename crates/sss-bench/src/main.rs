@@ -17,6 +17,7 @@ mod setup;
 mod stats;
 mod transport;
 mod usage;
+mod waits;
 mod workloads;
 
 use std::error::Error;
@@ -35,6 +36,7 @@ fn main() -> ExitCode {
         cli::Command::Compare(options) => compare::run(&options),
         cli::Command::Prioritisation(options) => prioritisation::run(&options).map(|()| true),
         cli::Command::Million(options) => million::run(&options).map(|()| true),
+        cli::Command::Waits(options) => waits::run(&options).map(|()| true),
         cli::Command::Serve => child::serve().map(|()| true),
         cli::Command::Client => child::client().map(|()| true),
         cli::Command::Hold => million::hold().map(|()| true),

@@ -13,6 +13,7 @@ pub(crate) mod clock;
 pub(crate) mod closing;
 mod network;
 pub(crate) mod notices;
+mod path_errors;
 #[cfg_attr(not(unix), path = "driver/readiness_elsewhere.rs")]
 mod readiness;
 mod receive;
@@ -208,9 +209,13 @@ impl Driver {
     }
 
     fn receive(&mut self, cx: &mut Context<'_>) -> Next {
-        self.receiver.run(cx, &self.socket, &self.shared, &mut self.stats);
+        self.receiver.run(cx, &mut self.socket, &self.shared, &mut self.stats);
         let told = &mut self.told;
-        let calls = self.shared.drive(|inner, _| {
+        let hints = self.socket.take_hints();
+        let calls = self.shared.drive(|inner, now| {
+            for (remote, hint) in hints {
+                inner.core.note_path(now, remote, hint);
+            }
             while let Some(event) = inner.core.poll_event() {
                 told.take(inner, event);
             }

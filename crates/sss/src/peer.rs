@@ -59,15 +59,19 @@ impl Peer {
         status.unwrap_or_else(|| LinkStatus::Down(forgotten()))
     }
 
-    /// Follows the way to the host.
+    /// Follows the way to the host. Once the shared streams have ended there is nothing to follow: [`LinkWatch::changed`] says so at once.
     pub fn link(&self) -> LinkWatch {
         let receiver = self.handle.call(|inner, _| {
-            let now = inner.core.link_status(self.id)?;
-            Some(inner.waiters.watch_link(self.id, now))
+            // Of what has ended nothing more is told.
+            if let Some(reason) = inner.core.close_reason(self.id) {
+                return Err(reason);
+            }
+            let now = inner.core.link_status(self.id).ok_or_else(forgotten)?;
+            Ok(inner.waiters.watch_link(self.id, now))
         });
         match receiver {
-            Some(receiver) => LinkWatch::new(receiver, self.handle.shared(), self.id),
-            None => LinkWatch::ended(LinkStatus::Down(forgotten())),
+            Ok(receiver) => LinkWatch::new(receiver, self.handle.shared(), self.id),
+            Err(reason) => LinkWatch::ended(LinkStatus::Down(reason)),
         }
     }
 

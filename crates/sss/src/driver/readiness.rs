@@ -6,6 +6,8 @@
 
 use std::io;
 use std::net::UdpSocket as StdUdpSocket;
+#[cfg(target_os = "linux")]
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::task::{Context, Poll, ready};
 
 use quinn_udp::UdpSockRef;
@@ -39,6 +41,11 @@ impl ReadySocket {
 
     pub(super) fn as_ref(&self) -> UdpSockRef<'_> {
         self.read.get_ref().into()
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.read.get_ref().as_fd()
     }
 
     pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -71,7 +71,7 @@ impl Receiver {
 
     /// Receives what has arrived, up to a bound, and gives it to the core. When more may be there, the
     /// socket is still ready; else the task of `cx` is woken when there is.
-    pub(crate) fn run(&mut self, cx: &mut Context<'_>, socket: &Socket, shared: &Shared, stats: &mut SocketStats) {
+    pub(crate) fn run(&mut self, cx: &mut Context<'_>, socket: &mut Socket, shared: &Shared, stats: &mut SocketStats) {
         let mut bytes = 0;
         for _ in 0..MAX_CALLS {
             if !matches!(socket.poll_readable(cx), Poll::Ready(Ok(()))) {
@@ -96,7 +96,7 @@ impl Receiver {
     }
 
     /// Step 1.
-    fn fill(&mut self, socket: &Socket) -> io::Result<usize> {
+    fn fill(&mut self, socket: &mut Socket) -> io::Result<usize> {
         let mut buffers = self.arena.iter_mut().take(self.width);
         let mut slices: [IoSliceMut<'_>; BATCH_SIZE] =
             std::array::from_fn(|_| IoSliceMut::new(buffers.next().map_or(&mut [], |b| &mut b[..])));

@@ -6,9 +6,11 @@ use std::task::{Context, Poll};
 
 use quinn_udp::{EcnCodepoint, RecvMeta, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
-use sss_proto::{Ecn, Transmit};
+use sss_proto::{Ecn, PathHint, Transmit};
+use sss_wire::constants::BASE_DATAGRAM;
 
 use super::addresses;
+use super::path_errors;
 use super::readiness::ReadySocket;
 use crate::error::BuildError;
 
@@ -59,16 +61,25 @@ pub(crate) struct Socket {
     buffers: usize,
     /// Addresses that this machine had when a peer first used them, and has no more.
     lost_sources: Vec<IpAddr>,
+    /// What the system has said of the ways to addresses, and nobody has taken note of.
+    hints: Vec<(SocketAddr, PathHint)>,
 }
+
+/// Hints kept until they are taken, at most.
+const MAX_HINTS: usize = 64;
 
 impl Socket {
     /// Hands the socket to the present runtime.
     pub(crate) fn new(bound: Bound) -> io::Result<Self> {
         let state = UdpSocketState::new(UdpSockRef::from(&bound.io))?;
+        if let Err(error) = state.enable_transport_errors(UdpSockRef::from(&bound.io)) {
+            tracing::debug!(%error, "the system does not tell what becomes of datagrams");
+        }
         Ok(Self {
             local_addr: bound.local_addr,
             buffers: bound.buffers,
             lost_sources: Vec::new(),
+            hints: Vec::new(),
             io: ReadySocket::new(bound.io)?,
             state,
         })
@@ -115,9 +126,53 @@ impl Socket {
     }
 
     /// Receives into `bufs`, and says how many were filled.
-    pub(crate) fn receive(&self, bufs: &mut [IoSliceMut<'_>], meta: &mut [RecvMeta]) -> io::Result<usize> {
+    pub(crate) fn receive(&mut self, bufs: &mut [IoSliceMut<'_>], meta: &mut [RecvMeta]) -> io::Result<usize> {
+        let result = self.receive_once(bufs, meta);
+        match &result {
+            Err(error) if self.take_path_errors(error) => self.receive_once(bufs, meta),
+            _ => result,
+        }
+    }
+
+    fn receive_once(&self, bufs: &mut [IoSliceMut<'_>], meta: &mut [RecvMeta]) -> io::Result<usize> {
         self.io
             .try_read(bufs.len(), |socket| self.state.recv(socket, bufs, meta))
+    }
+
+    /// What the system has said of the ways to addresses since the last time. It may be forged.
+    pub(crate) fn take_hints(&mut self) -> Vec<(SocketAddr, PathHint)> {
+        std::mem::take(&mut self.hints)
+    }
+
+    /// Takes from the system what has become of datagrams sent before: a call fails with it, whatever the call was to do. False if there is
+    /// nothing, so that the error is the call's own.
+    fn take_path_errors(&mut self, error: &io::Error) -> bool {
+        if error.kind() == io::ErrorKind::WouldBlock {
+            return false;
+        }
+        let hints = &mut self.hints;
+        path_errors::take(&self.io, error, |remote, hint| {
+            if hints.len() < MAX_HINTS {
+                hints.push((canonical(remote), hint));
+            }
+        })
+    }
+
+    /// Takes note of an error of sending itself.
+    fn note_own_error(&mut self, transmit: &Transmit, error: &io::Error) {
+        let hint = match error.kind() {
+            io::ErrorKind::ConnectionRefused | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
+                PathHint::Unreachable
+            }
+            // What is longer is a probe for the path MTU.
+            _ if quinn_udp::is_msg_size_err(error) && transmit.segment <= usize::from(BASE_DATAGRAM) => {
+                PathHint::TooLarge
+            }
+            _ => return,
+        };
+        if self.hints.len() < MAX_HINTS {
+            self.hints.push((transmit.remote, hint));
+        }
     }
 
     /// Sends datagrams of `transmit.segment` bytes each, but for the last, in one call.
@@ -126,16 +181,25 @@ impl Socket {
     pub(crate) fn send(&mut self, contents: &[u8], transmit: &Transmit) -> io::Result<()> {
         let mut transmit = *transmit;
         transmit.local = transmit.local.filter(|ip| !self.lost_sources.contains(ip));
-        let result = self.send_once(contents, &transmit);
-        match (result, transmit.local) {
-            (Err(error), Some(source)) if Self::has_lost(source, &error) => {
-                tracing::debug!(%source, "the source address is lost");
-                self.note_lost(source)?;
-                transmit.local = None;
-                self.send_once(contents, &transmit)
-            }
-            (result, _) => result,
+        let mut result = self.send_once(contents, &transmit);
+        if let Err(error) = &result
+            && self.take_path_errors(error)
+        {
+            // The error was of a datagram sent before, to whomever: this one was not sent.
+            result = self.send_once(contents, &transmit);
         }
+        if let (Err(error), Some(source)) = (&result, transmit.local)
+            && Self::has_lost(source, error)
+        {
+            tracing::debug!(%source, "the source address is lost");
+            self.note_lost(source)?;
+            transmit.local = None;
+            result = self.send_once(contents, &transmit);
+        }
+        if let Err(error) = &result {
+            self.note_own_error(&transmit, error);
+        }
+        result
     }
 
     /// Systems do not agree on the error.

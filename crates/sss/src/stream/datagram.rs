@@ -119,7 +119,7 @@ impl Future for SendDatagram<'_> {
     }
 }
 
-/// A [`SendDatagram`] that gives a [`Receipt`] when it is awaited.
+/// A [`SendDatagram`] that gives a [`Receipt`] when it is awaited. Cancel safe, as that is.
 #[derive(Debug)]
 #[must_use = "a datagram is sent only when this is awaited"]
 pub struct SendTracked<'a>(SendDatagram<'a>);
@@ -133,7 +133,10 @@ impl Future for SendTracked<'_> {
     }
 }
 
-/// Tells what became of a datagram, when it is awaited. May outlive the stream.
+/// Tells what became of a datagram, when it is awaited. May outlive the stream. Ends when the datagram has arrived, was given up or lost, or
+/// the streams shared with the peer have ended.
+///
+/// Cancel safe in that it may be awaited by reference, again and again. When it is dropped, nobody is told.
 #[derive(Debug)]
 #[must_use = "a receipt tells something only when it is awaited"]
 pub struct Receipt(Answer<DatagramFate>);

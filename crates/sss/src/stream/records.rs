@@ -215,7 +215,10 @@ macro_rules! record_writing_methods {
                 sending.write_record(link, record).await
             }
 
-            /// As [`Self::write_record`], without a copy, unless the record is short.
+            /// As [`Self::write_record`], without a copy, unless the record is short. For bytes with an owner of their own see
+            /// [`Self::write_chunk`].
+            ///
+            /// Cancel safe: if it did not return, nothing was taken.
             ///
             /// # Errors
             /// If the sending side has ended. Then nothing was taken.

@@ -202,6 +202,9 @@ macro_rules! sending_methods {
 
             /// Takes all of `chunk` without a copy, waiting while there is no room.
             ///
+            /// An owner of the bytes ([`Bytes::from_owner`](bytes::Bytes::from_owner)) is dropped while the host is locked, and must not use
+            /// the host then.
+            ///
             /// Not cancel safe: a part may have been taken.
             ///
             /// # Errors

@@ -248,3 +248,25 @@ async fn a_service_is_offered_once_and_only_while_its_server_lives() {
     })
     .await;
 }
+
+// spec: NEG-27
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_closed_port_takes_its_time_and_is_told() {
+    within(30, async {
+        let closed = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let time = Duration::from_secs(4);
+        let client = builder().connect_timeout(time).build().await.unwrap();
+        let nobody = sss::Identity::generate().eid();
+        let start = Instant::now();
+        let error = client.connect(nobody, "test", "1").hint(closed).await.unwrap_err();
+        assert!(
+            start.elapsed() >= time - Duration::from_millis(100),
+            "a hint ends nothing"
+        );
+        assert!(error.to_string().contains("the port answered: unreachable"), "{error}");
+        let stats = client.socket_stats();
+        assert_eq!((stats.send_errors, stats.receive_errors), (0, 0));
+    })
+    .await;
+}

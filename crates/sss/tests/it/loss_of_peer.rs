@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use sss::{CloseReason, Host, Identity, ReadError, Server, Stream};
 use tokio::runtime::Runtime;
 
-use crate::common::{builder, within};
+use crate::common::{Pair, builder, pair, within};
 
 /// A host on a runtime of its own, which can be taken away as a killed process is.
 struct Mortal {
@@ -137,6 +137,26 @@ async fn handles_of_a_host_without_a_driver_do_not_hang() {
         ));
         assert!(host.is_closed());
         host.close().await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_asked_for_after_the_end_is_told_at_once() {
+    within(20, async {
+        let Pair { ours, theirs, .. } = pair().await;
+        let peer = ours.peer();
+        peer.close(7, "enough");
+        let reason = peer.closed().await;
+        assert_eq!(peer.closed().await, reason);
+        // The stream is held, so the peer is known.
+        let mut link = peer.link();
+        assert_eq!(link.changed().await, None);
+        assert_eq!(link.status(), sss::LinkStatus::Down(reason));
+        assert!(ours.accept_substream().await.is_err() && ours.recv_datagram().await.is_err());
+        assert!(ours.drained().await.is_err() && ours.consumed().await.is_err());
+        assert!(ours.sent().await.is_err() && ours.acknowledged().await.is_err());
+        drop(theirs);
     })
     .await;
 }

@@ -214,3 +214,10 @@ async fn asking_a_host_that_does_not_answer_or_talks_nonsense() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_set_without_servers_has_nothing_to_accept() {
+    let set = ServerSet::new();
+    let accepted = tokio::time::timeout(Duration::from_secs(10), set.accept()).await;
+    assert_eq!(accepted.unwrap().unwrap_err(), sss::AcceptError::NoServer);
+}
