@@ -230,8 +230,10 @@ pub fn run(way: Way, loss: f64, seed: u64) -> Result<Duration, String> {
 /// A stream whose application takes no substream, and a substream of it. Returns when that was opened.
 fn open_child(world: &mut World, door: &mut Door) -> Result<Duration, String> {
     let parent = world.connect(CLIENT, HOST, SERVICE);
-    let limit = Duration::from_secs(30);
-    while door.accepted == 0 && world.step(limit, door) {}
+    while door.accepted == 0 && world.step(TIMEOUT, door) {}
+    if door.accepted == 0 {
+        return Err("the parent was not accepted".to_owned());
+    }
     // What was on its way has arrived, and the round trip is known.
     world.run_for(20 * RTT, door);
     let child = world

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use sss_proto::{NegotiationError, PeerId, Seen, Tried};
+use sss_proto::{CloseReason, NegotiationError, PeerId, Seen, Tried};
 use sss_wire::Eid;
+use tokio::time::Instant;
 
 use crate::driver::socket;
 use crate::driver::wakers::Key;
@@ -18,6 +19,9 @@ use crate::shared::{Handle, Inner, Phase};
 use crate::stream::Stream;
 use crate::waiting::until;
 
+/// How often a stream is opened again because the peer was restarted while it was being reached.
+const RESTARTS: u32 = 3;
+
 /// A stream about to be opened; see [`crate::Host::connect`].
 ///
 /// Awaited, it opens the stream and waits until the channel to the peer is established. With [`Self::open`] it does not wait.
@@ -25,6 +29,8 @@ use crate::waiting::until;
 /// That the peer refuses the service is not an error of connecting, because opening a stream takes no round trip: the stream then
 /// ends with [`crate::ReadError::Refused`] and [`crate::WriteError::Refused`], which say [`crate::Refusal::Service`] or
 /// [`crate::Refusal::Protocol`].
+///
+/// A peer that restarts meanwhile is reached all the same: the stream, to which nothing was written yet, is opened again.
 ///
 /// Ends when the channel is there, or its time is over. Cancel safe: a cancelled attempt opens no stream, and nobody is looked for any more,
 /// unless something else waits for the same peer: another attempt, a stream that is held, or one that was finished and is to be delivered.
@@ -98,12 +104,24 @@ impl Connect {
     }
 
     async fn run(self) -> Result<Stream, ConnectError> {
+        let limit = self.timeout.map(|after| (after, Instant::now() + after));
+        for _ in 0..RESTARTS {
+            match self.reach(limit).await {
+                // Nothing was written to the stream, so it can be opened again.
+                Err(ConnectError::Closed(CloseReason::PeerRestarted)) => {}
+                other => return other,
+            }
+        }
+        self.reach(limit).await
+    }
+
+    async fn reach(&self, limit: Option<(Duration, Instant)>) -> Result<Stream, ConnectError> {
         let stream = self.begin()?;
         let peer = stream.id().peer();
         let established = until(&self.handle, Key::Connected(peer), |inner, _| established(inner, peer));
-        match self.timeout {
+        match limit {
             None => established.await?,
-            Some(after) => match tokio::time::timeout(after, established).await {
+            Some((after, end)) => match tokio::time::timeout_at(end, established).await {
                 Ok(outcome) => outcome?,
                 Err(_) => return Err(self.no_answer(peer, after)),
             },

@@ -83,7 +83,7 @@ fn only_those_allowed_may_connect() {
     let serving = server.serve(&server.dir("source"), &["--allow", eid.trim()]);
     friend.run(["ls", &serving.target]).expect(0);
     let ran = stranger.run(["ls", &serving.target, "--timeout", "3"]).expect(4);
-    ran.says(&["did not accept us", "--allow", "sss id"]);
+    ran.says(&["does not allow our EID", "--allow", "sss id"]);
 }
 
 #[test]

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sss_proto::{Event, LinkStatus, ListenerId, ReadOutcome, StreamId};
+use sss_proto::{CloseReason, Config, Event, LinkStatus, ListenerId, ReadOutcome, StreamId};
 use sss_sim::refusals::{self, Way};
+use sss_sim::world::Recorder;
 use sss_sim::{Apps, HostIndex, LinkConfig, World};
+use sss_wire::Code;
 
-use crate::support::{A, ACCEPT, B, HELLO, INITIATE, SERVICE, duo, ms, secs};
+use crate::support::{A, ACCEPT, B, COOKIE, HELLO, INITIATE, SERVICE, duo, duo_with, ms, secs};
 
 /// A client that connects again whenever it loses its peer, and writes another number on each of its streams; a server that notes what
 /// it reads.
@@ -260,4 +262,66 @@ fn a_stalled_channel_is_given_its_grace_by_a_host_that_was_given_an_address() {
             assert!((ms(1000)..ms(1020)).contains(&grace), "{grace:?}");
         }
     }
+}
+
+// spec: NEG-11, NEG-23, NEG-25
+#[test]
+fn a_close_whose_accept_was_lost_is_told_when_the_initiator_asks_again() {
+    // While the channel is closing, and when nothing is left of it.
+    for silence in [ms(300), secs(4)] {
+        let mut world = duo(914, &LinkConfig::with_delay(ms(20)));
+        let listener = world.call(B, |h, _| h.listen(SERVICE.0, SERVICE.1)).unwrap();
+        assert_eq!(world.call(B, |h, _| h.accept(listener)), None);
+        let mut recorder = Recorder::default();
+        world.connect(A, B, SERVICE);
+        let from_b = world.address(B);
+        world.hold(move |c| c.from == from_b && c.kind() != COOKIE && c.at < silence);
+        world.run_until(ms(61), &mut recorder);
+        let (stream, _) = world.call(B, |h, _| h.accept(listener)).unwrap();
+        world.call(B, |h, now| {
+            h.disconnect(now, stream.peer(), Code::app(403), "members only")
+        });
+        world.run_until(silence * 2 + secs(2), &mut recorder);
+        let told = recorder.events.iter().find_map(|(host, event)| match event {
+            Event::Disconnected(_, _, reason) if *host == A => Some(reason.clone()),
+            _ => None,
+        });
+        let reason = "members only".to_owned();
+        assert_eq!(
+            told,
+            Some(CloseReason::Peer {
+                code: Code::app(403),
+                reason
+            }),
+            "after {silence:?}"
+        );
+        assert_eq!(world.host(B).stats().channels_made, 1);
+    }
+}
+
+// spec: NEG-23
+#[test]
+fn what_was_refused_is_not_accepted_later() {
+    let open = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let door = open.clone();
+    let may = move |_: &_, _: _| door.load(std::sync::atomic::Ordering::Relaxed);
+    let moody = Config::default().with(|c| c.accept_filter = Some(std::sync::Arc::new(may)));
+    let mut world = duo_with(915, &LinkConfig::with_delay(ms(20)), Config::default(), moody);
+    let mut recorder = Recorder::default();
+    world.capture();
+    world.connect(A, B, SERVICE);
+    world.run_until(ms(200), &mut recorder);
+    let sent = world.captured();
+    let initiate = sent.iter().find(|c| c.kind() == INITIATE).unwrap();
+    open.store(true, std::sync::atomic::Ordering::Relaxed);
+    world.inject(B, initiate.from, &initiate.bytes);
+    world.run_for(secs(1), &mut recorder);
+    assert_eq!(
+        world.host(B).stats().channels_made,
+        0,
+        "its initiator was told that it is refused"
+    );
+    world.connect(A, B, SERVICE);
+    world.run_for(secs(1), &mut recorder);
+    assert_eq!(world.host(B).stats().channels_made, 1);
 }

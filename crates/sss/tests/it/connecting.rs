@@ -270,3 +270,73 @@ async fn a_closed_port_takes_its_time_and_is_told() {
     })
     .await;
 }
+
+// spec: NEG-23
+#[tokio::test]
+async fn whoever_is_closed_at_accept_hears_the_code_and_the_reason() {
+    within(20, async {
+        let host = host().await;
+        let server = host.listen("test", "1").unwrap();
+        let closing = async {
+            let (stream, _) = server.accept().await.unwrap();
+            stream.peer().close(403, "members only");
+        };
+        let client = builder().build().await.unwrap();
+        let asking = async {
+            let stream = client
+                .connect(host.eid(), "test", "1")
+                .hint(host.local_addr())
+                .open()
+                .unwrap();
+            let (_, mut recv) = stream.split();
+            recv.read_chunk(10).await
+        };
+        match tokio::join!(closing, asking).1 {
+            Err(ReadError::Lost(CloseReason::Peer { code, reason })) => {
+                assert_eq!((code.as_app(), reason.as_str()), (Some(403), "members only"));
+            }
+            other => panic!("{other:?}"),
+        }
+    })
+    .await;
+}
+
+// spec: NEG-24, NEG-26
+#[tokio::test]
+async fn a_host_that_restarts_while_it_is_being_reached_is_reached() {
+    within(30, async {
+        let identity = Identity::generate();
+        let first = builder().identity(identity.clone()).build().await.unwrap();
+        let proxy = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = proxy.local_addr().unwrap();
+        let client = builder()
+            .connect_timeout(Duration::from_secs(20))
+            .build()
+            .await
+            .unwrap();
+        let connecting = client.connect(first.eid(), "test", "1").hint(address).into_future();
+        let relaying = async {
+            let from = client.local_addr();
+            let mut behind = first;
+            let mut server = None;
+            let mut buf = vec![0; 2000];
+            loop {
+                let (len, source) = proxy.recv_from(&mut buf).await.unwrap();
+                // Its cookie is no good for the host that comes next.
+                if buf[0] == 0x86 && server.is_none() {
+                    behind.close().await.ok();
+                    behind = builder().identity(identity.clone()).build().await.unwrap();
+                    server = Some(behind.listen("test", "1").unwrap());
+                    continue;
+                }
+                let to = if source == from { behind.local_addr() } else { from };
+                proxy.send_to(&buf[..len], to).await.unwrap();
+            }
+        };
+        tokio::select! {
+            stream = connecting => assert!(stream.is_ok(), "{stream:?}"),
+            () = relaying => {}
+        }
+    })
+    .await;
+}
