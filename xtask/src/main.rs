@@ -1,7 +1,9 @@
-//! `cargo run -p xtask -- tidy`: checks the caps on sizes and that every MUST of the specification has a test.
+//! `cargo run -p xtask -- tidy`: checks the caps on sizes, that every MUST of the specification has a test, and that the test
+//! vectors are described and read.
 
 mod caps;
 mod spec;
+mod vectors;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,7 +15,9 @@ Usage: cargo run -p xtask -- tidy
 
 tidy    caps: file 600 lines without tests, function 80 lines, 6 parameters, 12 fields;
         specification: every requirement that says MUST has a test that cites it
-        (`// spec: NEG-4` above the test), and every id that is cited exists
+        (`// spec: NEG-4` above the test), and every id that is cited exists;
+        test vectors: every requirement of their README is cited by a test, and every
+        file and field is in the README's table and named by a test that reads it
 ";
 
 fn main() -> ExitCode {
@@ -41,6 +45,7 @@ fn tidy() -> ExitCode {
         }
     }
     let requirements = spec::check(&root, &sources, &mut findings);
+    vectors::check(&root, &sources, &mut findings);
     for finding in &findings {
         eprintln!("tidy: {finding}");
     }

@@ -1,11 +1,14 @@
-//! The specification and its tests: every requirement that says MUST is cited by a test.
+//! The specification and its tests: every requirement that says MUST is cited by a test, and every one of the test vectors' README.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::vectors::FOLDER;
+
 /// Checks all requirements; returns how many there are.
 pub(crate) fn check(root: &Path, sources: &[PathBuf], findings: &mut Vec<String>) -> usize {
-    let requirements = requirements(&root.join("docs/spec"), findings);
+    let mut requirements = requirements(&root.join("docs/spec"), findings);
+    requirements.extend(vectors(&root.join(FOLDER).join("README.md")));
     let mut cited: BTreeMap<String, usize> = BTreeMap::new();
     for path in sources {
         let text = std::fs::read_to_string(path).unwrap_or_default();
@@ -18,12 +21,16 @@ pub(crate) fn check(root: &Path, sources: &[PathBuf], findings: &mut Vec<String>
     }
     for (id, is_must) in &requirements {
         if *is_must && !cited.contains_key(id) {
-            findings.push(format!(
-                "docs/spec: {id} says MUST and no test cites it (`// spec: {id}`)"
-            ));
+            findings.push(format!("{id} has to be kept and no test cites it (`// spec: {id}`)"));
         }
     }
     requirements.len()
+}
+
+/// Each id of the test vectors' README. Whoever uses them has to keep all of them.
+fn vectors(readme: &Path) -> impl Iterator<Item = (String, bool)> {
+    let text = std::fs::read_to_string(readme).unwrap_or_default();
+    paragraphs(&text).into_iter().map(|(id, _)| (id, true))
 }
 
 /// Each id of the specification, and whether it says MUST.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use thiserror::Error;
 
-use crate::path::{MAX_PATH, RelPath};
+use crate::path::{MAX_PATH, PathError, RelPath};
 
 /// The service name.
 pub const SERVICE: &str = "files";
@@ -187,8 +187,13 @@ impl<'a> Cursor<'a> {
     }
 
     fn path(&mut self) -> Result<RelPath, Stop> {
-        let bytes = self.bytesv(MAX_PATH, "a path longer than 4096 bytes")?;
-        RelPath::parse(bytes).map_err(|error| Stop::BadPath(error.to_string()))
+        let bad = |error: PathError| Stop::BadPath(error.to_string());
+        let len = usize::try_from(self.varint()?).unwrap_or(usize::MAX);
+        // FIL-3: what cannot be a path is not waited for.
+        if len > MAX_PATH {
+            return Err(bad(PathError::TooLong));
+        }
+        RelPath::parse(self.bytes(len)?).map_err(bad)
     }
 
     /// A status.
@@ -393,6 +398,9 @@ impl Entry {
     /// Reads the wire form.
     pub fn decode(from: &mut Cursor<'_>) -> Result<Self, Stop> {
         let kind = from.u8()?;
+        if !(1..=5).contains(&kind) {
+            return Err(Stop::Malformed("an entry of a kind that does not exist"));
+        }
         let path = from.path()?;
         let kind = match kind {
             1 => Kind::File(Attributes::decode(from)?),
@@ -482,6 +490,9 @@ impl Request {
     /// Reads the wire form.
     pub fn decode(from: &mut Cursor<'_>) -> Result<Self, Stop> {
         let operation = from.u8()?;
+        if !(1..=4).contains(&operation) {
+            return Err(Stop::Malformed("an operation that does not exist"));
+        }
         let path = from.path()?;
         let flag = |from: &mut Cursor<'_>| match from.u8()? {
             0 => Ok(false),

@@ -84,8 +84,10 @@ use stats::parts_per_million;
 use throughput::Throughput;
 use timers::Activity;
 
-/// The longest that this host holds back an acknowledgement, in us (CHN-4).
+/// The longest that this host holds back an acknowledgement, in us: what it announces (CHN-4).
 pub(crate) const MAX_ACK_DELAY_US: u64 = 25_000;
+/// How much sooner its timer is set: a timer of an operating system rings late, never early (CHN-14).
+const TIMER_LAG: Duration = Duration::from_millis(5);
 /// What clocks and timers are good for; the least that a timeout adds to a measurement.
 const GRANULARITY: Duration = Duration::from_millis(1);
 /// Probe timeouts in a row from which on a channel is stalled (MIG-11).
@@ -255,7 +257,7 @@ impl Channel {
             },
             keys,
             replay: ReplayWindow::new(),
-            received: ReceivedSet::new(Duration::from_micros(MAX_ACK_DELAY_US)),
+            received: ReceivedSet::new(Duration::from_micros(MAX_ACK_DELAY_US), TIMER_LAG),
             sent: SentRing::default(),
             recovery: Recovery {
                 rtt: Rtt::new(rtt),
@@ -431,6 +433,7 @@ impl Channel {
             false_losses: c.false_losses,
             congestion_events: c.congestion_events,
             probe_timeouts: c.probe_timeouts,
+            late_acks: self.received.late(),
         }
     }
 }

@@ -562,6 +562,18 @@ impl Peer {
         }
     }
 
+    /// The peer has announced this token for the carrier.
+    pub(crate) fn set_reset_token(&mut self, token: [u8; 16]) {
+        self.links.carrier_mut().expect("there is a carrier").reset_token = Some(token);
+        self.names_changed = true;
+    }
+
+    /// The ids on which it receives.
+    pub(crate) fn channel_ids(&self) -> Vec<Vec<u8>> {
+        let ids = self.links.iter().map(|l| l.channel.local_id());
+        ids.map(|id| id.as_slice().to_vec()).collect()
+    }
+
     pub(crate) fn open_channels(&self) -> usize {
         self.links.iter().filter(|l| l.is_open()).count()
     }

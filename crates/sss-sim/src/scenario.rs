@@ -130,7 +130,7 @@ impl Run {
             ));
         }
         self.actors.model.check_complete()?;
-        self.check_queues()?;
+        self.check_hosts()?;
 
         self.actors.release_all(&mut self.world);
         debug_assert_eq!(self.actors.phase, Phase::Released);
@@ -141,8 +141,27 @@ impl Run {
                 self.describe_kept()
             ));
         }
-        self.check_queues()?;
+        self.check_hosts()?;
         self.shut_down()
+    }
+
+    fn check_hosts(&self) -> Result<(), String> {
+        self.check_queues()?;
+        self.check_acknowledgements()
+    }
+
+    /// No acknowledgement has left later than its host announces (CHN-4).
+    fn check_acknowledgements(&self) -> Result<(), String> {
+        for host in self.world.hosts() {
+            let core = self.world.host(host);
+            for (peer, _) in core.peers() {
+                let late = core.channel_info(peer).map_or(0, |info| info.late_acks);
+                if late > 0 {
+                    return Err(format!("h{}: {late} acknowledgements were late", host.0));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// What a host counts as queued for a peer is what the streams hold.

@@ -69,6 +69,8 @@ struct Node {
     origin: (Config, [u8; 32]),
     address: SocketAddr,
     wake: Option<u64>,
+    /// How much later than asked for it is woken.
+    lag: Duration,
     buf: TransmitBuf,
     is_touched: bool,
 }
@@ -131,6 +133,7 @@ impl World {
             origin: (config, identity),
             address,
             wake: None,
+            lag: Duration::ZERO,
             buf: TransmitBuf::new(16),
             is_touched: true,
         });
@@ -141,6 +144,11 @@ impl World {
     /// How many datagrams one segmented send of the host holds, at most.
     pub fn set_segments(&mut self, host: HostIndex, segments: usize) {
         self.nodes[host.0].buf.set_max_segments(segments);
+    }
+
+    /// Wakes the host so much later than it asks for, as a timer of an operating system does.
+    pub fn set_timer_lag(&mut self, host: HostIndex, lag: Duration) {
+        self.nodes[host.0].lag = lag;
     }
 
     /// Makes, or changes, the link by which datagrams of `from` reach `to`. Without one they are lost.
@@ -458,7 +466,8 @@ impl World {
         if node.wake != at {
             node.wake = at;
             if let Some(at) = at {
-                self.queue.push(at, Happening::Wake { host: index, at });
+                let late = (Instant::from_nanos(at) + node.lag).as_nanos();
+                self.queue.push(late, Happening::Wake { host: index, at });
             }
         }
     }

@@ -209,4 +209,26 @@ mod tests {
         assert_eq!(spread, expected);
         assert_eq!(Spread::of(&mut [ms(7)]).p99, ms(7));
     }
+
+    // spec: ECH-2
+    #[tokio::test]
+    async fn what_is_said_comes_back_and_too_much_does_not() {
+        let host = || sss::Host::builder().bind("127.0.0.1:0").build();
+        let (server, client) = (host().await.unwrap(), host().await.unwrap());
+        tokio::spawn(serve(server.listen(SERVICE, PROTOCOL).unwrap()));
+        let connecting = client.connect(server.eid(), SERVICE, PROTOCOL);
+        let session = connecting.hint(server.local_addr()).await.unwrap();
+        for len in [0, 1, MAX_ECHO] {
+            call(&session, &vec![7; len]).await.unwrap();
+        }
+        let mut stream = session.open_substream().unwrap();
+        // It may be stopped before all of it is written.
+        let _ = stream.write_all(&vec![7; MAX_ECHO + 1]).await;
+        let answer = stream.read_chunk(1).await;
+        let Err(sss::ReadError::Reset { code, .. }) = answer else {
+            panic!("{answer:?}");
+        };
+        assert_eq!(code, sss::Code::DROPPED);
+        call(&session, b"others go on").await.unwrap();
+    }
 }

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, Stat};
-use sss_files::{Attributes, DEPTH_ALL, Entry, Kind, Mtime, Refusal, RelPath, is_part_name};
+use sss_files::{Attributes, DEPTH_ALL, Entry, Kind, MAX_PATH, Mtime, PathError, Refusal, RelPath, is_part_name};
 
 use crate::transfer::safe_path::{Root, directory_flags};
 
@@ -15,6 +15,8 @@ use crate::transfer::safe_path::{Root, directory_flags};
 pub(crate) struct Walk {
     /// Depth below which nothing is listed, counted from the beginning.
     depth: usize,
+    /// Bytes of the path where it begins, and of the slash behind it.
+    before: usize,
     levels: Vec<Level>,
     ready: VecDeque<Entry>,
 }
@@ -33,6 +35,10 @@ impl Walk {
     pub(crate) fn new(root: &Root, path: &RelPath, depth: u8) -> io::Result<Self> {
         let mut walk = Self {
             depth: if depth == DEPTH_ALL { usize::MAX } else { depth.into() },
+            before: match path.as_bytes().len() {
+                0 => 0,
+                len => len.saturating_add(1),
+            },
             levels: Vec::new(),
             ready: VecDeque::new(),
         };
@@ -115,19 +121,17 @@ impl Iterator for Walk {
                 continue;
             };
             let directory = level.directory.clone();
-            // A path too long for the protocol names no file that could be asked for.
-            let path = match RelPath::parse(name.as_bytes()) {
-                Ok(last) => match RelPath::parse(level.path.join(&last).as_bytes()) {
-                    Ok(path) => path,
-                    Err(error) => {
-                        let refusal = Refusal::new(sss_files::Status::BadPath, error.to_string());
-                        self.ready
-                            .push_back(entry(level.path.clone(), Kind::Unreadable(refusal)));
-                        continue;
-                    }
-                },
-                Err(_) => continue,
+            let Ok(last) = RelPath::parse(name.as_bytes()) else {
+                continue;
             };
+            let path = level.path.join(&last);
+            // A path too long for the protocol names no file that could be asked for.
+            if path.as_bytes().len().saturating_add(self.before) > MAX_PATH {
+                let refusal = Refusal::new(sss_files::Status::BadPath, PathError::TooLong.to_string());
+                self.ready
+                    .push_back(entry(level.path.clone(), Kind::Unreadable(refusal)));
+                continue;
+            }
             match self.visit(&directory, &name, path.clone()) {
                 // It was removed while we walked.
                 Ok(()) | Err(rustix::io::Errno::NOENT) => {}
@@ -222,6 +226,35 @@ mod tests {
         assert_eq!(one, ["d .", "f a 0", "d b", "l c /nowhere", "f \\xff 3"]);
         let zero = shape(Walk::new(&root, &RelPath::default(), 0).unwrap());
         assert_eq!(zero, ["d ."]);
+    }
+
+    // spec: FIL-12
+    #[test]
+    fn what_no_request_could_name_is_told_of_its_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        // 16 names of 255 bytes and their slashes are a path of 4095 bytes: one byte is left, and no slash.
+        let name = "n".repeat(255);
+        let mut above = root.directory(b"").unwrap();
+        for _ in 0..16 {
+            rustix::fs::mkdirat(&above, &*name, Mode::RWXU).unwrap();
+            above = Arc::new(rustix::fs::openat(&above, &*name, directory_flags(), Mode::empty()).unwrap());
+        }
+        rustix::fs::mkdirat(&above, "x", Mode::RWXU).unwrap();
+        let deepest = |begin: &str| {
+            let path = RelPath::parse(begin.as_bytes()).unwrap();
+            let last = Walk::new(&root, &path, DEPTH_ALL).unwrap().last().unwrap();
+            (last.path.as_bytes().len(), last.kind)
+        };
+        for begin in ["", &name] {
+            let (len, kind) = deepest(begin);
+            let before = if begin.is_empty() { 0 } else { 256 };
+            assert_eq!(len + before, 4095);
+            assert!(
+                matches!(&kind, Kind::Unreadable(r) if r.status == sss_files::Status::BadPath),
+                "{kind:?}"
+            );
+        }
     }
 
     #[test]

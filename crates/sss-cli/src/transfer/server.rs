@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sss::{Eid, Server, Stream};
-use sss_files::{Attributes, Entry, Kind, NotMade, Prefix, Refusal, RelPath, Request, Status};
+use sss_files::{Attributes, Entry, Kind, MAX_PATH, NotMade, PathError, Prefix, Refusal, RelPath, Request, Status};
 use tokio::sync::Semaphore;
 use tracing::{debug, info};
 
@@ -209,6 +209,9 @@ impl Maker {
         for Entry { path, kind } in entries {
             let to = self.path.join(&path);
             let result = match kind {
+                _ if to.as_bytes().len() > MAX_PATH => {
+                    Err(Refusal::new(Status::BadPath, PathError::TooLong.to_string()))
+                }
                 Kind::Directory(attributes) => make_directory(&self.root, &to).map(|()| {
                     // The served directory itself is not the client's to change.
                     if !to.is_root() {

@@ -219,6 +219,8 @@ fn schedules_are_those_of_the_vectors() {
     for vector in vectors().list("schedules") {
         let schedule = Schedule::new(vector);
         let channel = &schedule.channel;
+        let master = schedule::hkdf_extract(&vector.bytes32("n_r"), &[&vector.bytes32("k1"), &vector.bytes32("k2")]);
+        assert_eq!(*master, vector.bytes32("master"));
         assert_eq!(channel.initiator_header(), &vector.bytes32("hp_i"));
         assert_eq!(channel.responder_header(), &vector.bytes32("hp_r"));
         assert_eq!(channel.half_initiator.to_vec(), vector.bytes("half_i"));
@@ -233,7 +235,7 @@ fn schedules_are_those_of_the_vectors() {
     }
 }
 
-// spec: PRT-2, PRT-3
+// spec: PRT-2, PRT-3, VEC-12
 #[test]
 fn packets_are_those_of_the_vectors() {
     let vectors = vectors();
@@ -250,6 +252,7 @@ fn packets_are_those_of_the_vectors() {
 
         let len = vector.number("sequence_len") as usize;
         let at = header.len() - len;
+        assert_eq!(header[1..at], vector.bytes("channel_id"), "{vector}");
         let mut packet = [header, sealed].concat();
         let sample = packet[at + 4..at + 20].try_into().unwrap();
         assert_eq!(&sample, &vector.bytes("sample")[..], "{vector}");
@@ -265,7 +268,7 @@ fn packets_are_those_of_the_vectors() {
     }
 }
 
-// spec: PRT-2, OVR-2
+// spec: PRT-2, OVR-2, VEC-4, VEC-12
 #[test]
 fn packets_that_were_not_sent_so_do_not_open() {
     let vectors = vectors();
@@ -290,5 +293,26 @@ fn accepts_are_those_of_the_vectors() {
         sealed.resize(sealed.len() + TAG_LEN, 0);
         key.seal(0, &header, &mut sealed);
         assert_eq!([header, sealed].concat(), vector.bytes("packet"), "{vector}");
+    }
+}
+
+// spec: PRT-20, VEC-12
+#[test]
+fn packets_with_reserved_bits_open_and_can_be_told() {
+    let vectors = vectors();
+    for vector in vectors.list("dropped") {
+        let keys = Schedule::of(&vectors, vector).keys(vector);
+        let id_len = vector.number("channel_id_len") as usize;
+        let mut packet = vector.bytes("packet");
+        let opened = open_packet(&keys, &packet, id_len, vector.number("expected_next"));
+        assert!(opened.is_some(), "{vector}");
+        let mask = keys.1.mask(sss_wire::short::sample(&packet, id_len).unwrap());
+        sss_wire::short::unmask(&mut packet, id_len, &mask).unwrap();
+        assert!(sss_wire::short::has_reserved_bits(packet[0]), "{vector}");
+        // Without the bits it is another packet.
+        let mut cleared = vector.bytes("packet");
+        cleared[0] ^= packet[0] & sss_wire::short::RESERVED;
+        let opened = open_packet(&keys, &cleared, id_len, vector.number("expected_next"));
+        assert_eq!(opened, None, "{vector}");
     }
 }

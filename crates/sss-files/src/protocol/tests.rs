@@ -1,3 +1,5 @@
+mod vectors;
+
 use super::*;
 
 fn path(text: &str) -> RelPath {
@@ -125,12 +127,15 @@ fn paths_that_lead_outside_are_never_decoded() {
 
 #[test]
 fn lengths_are_bounded_before_they_are_waited_for() {
-    let mut bytes = vec![2];
-    put_varint(&mut bytes, 1 << 40);
-    assert!(matches!(
-        Request::decode(&mut Cursor::new(&bytes)),
-        Err(Stop::Malformed(_))
-    ));
+    for len in [4097, 1 << 40] {
+        let mut bytes = vec![2];
+        put_varint(&mut bytes, len);
+        let stopped = Request::decode(&mut Cursor::new(&bytes)).unwrap_err();
+        assert!(matches!(stopped, Stop::BadPath(_)), "{len}: {stopped:?}");
+    }
+    let mut longest = vec![2];
+    put_varint(&mut longest, 4096);
+    assert_eq!(Request::decode(&mut Cursor::new(&longest)), Err(Stop::Incomplete));
     assert!(matches!(
         Request::decode(&mut Cursor::new(&[9, 0])),
         Err(Stop::Malformed(_))

@@ -146,6 +146,12 @@ impl Keys {
         self.send.generation
     }
 
+    /// Moves to the next generation as a peer does that waits for nothing.
+    #[cfg(test)]
+    pub(super) fn update_now(&mut self, seq: u64) {
+        self.send.update(self.suite, seq);
+    }
+
     #[cfg(test)]
     pub(super) fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
@@ -174,10 +180,11 @@ impl Keys {
             self.failed = self.failed.saturating_add(1);
             return Err(DropReason::Unauthentic);
         };
-        let generation = receive.settle(step);
+        // PRT-20: before anything changes.
         if short::has_reserved_bits(*aad.first().ok_or(DropReason::Malformed)?) {
             return Err(DropReason::Malformed);
         }
+        let generation = receive.settle(step);
         Ok(OpenPacket {
             seq,
             generation,
@@ -213,9 +220,11 @@ impl Keys {
         let Some(receive) = &self.receive else {
             return;
         };
-        let is_behind = self.send.generation < receive.generation;
-        let is_worn = self.send.sealed >= self.limits.update && self.send.is_acked;
-        if is_behind || is_worn {
+        // A peer that does not wait for acknowledgements may be ahead by more than one.
+        while self.send.generation < receive.generation {
+            self.send.update(self.suite, seq);
+        }
+        if self.send.sealed >= self.limits.update && self.send.is_acked {
             self.send.update(self.suite, seq);
         }
     }
@@ -279,7 +288,7 @@ enum Step {
 }
 
 impl ReceiveKeys {
-    /// The key to try for a packet with the given phase; `is_new` if its number is above all others.
+    /// The one key to try for a packet with the given phase; `is_new` if its number is above all others (PRT-21).
     fn opening(&mut self, phase: bool, is_new: bool, suite: Suite) -> Option<(&PacketKey, Step)> {
         if phase == (self.generation & 1 == 1) {
             Some((&self.key, Step::Present))

@@ -298,6 +298,33 @@ mod tests {
         assert_eq!(paths.on_response(at(30), DATA), None);
     }
 
+    // spec: CHN-15
+    #[test]
+    fn a_challenge_from_elsewhere_is_not_answered_and_only_the_latest_is() {
+        let mut paths = paths();
+        let new = addr("203.0.113.5:2000");
+        paths.on_newest(at(0), new, 1000, || *b"87654321");
+        assert!(matches!(
+            paths.take_offpath(at(0), 40, PTO),
+            Some(Offpath::Challenge(..))
+        ));
+        // From neither the address in use nor the one that is validated.
+        paths.on_challenge(DATA);
+        paths.on_packet(addr("192.0.2.66:53"));
+        assert!(!paths.has_response() && paths.take_response().is_none());
+        assert_eq!(paths.take_offpath(at(1), 40, PTO), None);
+        // To the new address no more than three times what came from there.
+        paths.on_challenge(DATA);
+        paths.on_packet(new);
+        assert_eq!(paths.take_offpath(at(1), 4000, PTO), None);
+        for data in [*b"earlier.", DATA] {
+            paths.on_challenge(data);
+            paths.on_packet(paths.current().remote);
+        }
+        assert_eq!((paths.take_response(), paths.take_response()), (Some(DATA), None));
+    }
+
+    // spec: CHN-15
     #[test]
     fn challenges_are_answered_where_they_came_from() {
         let mut paths = paths();

@@ -27,25 +27,33 @@ pub(super) struct ReceivedSet {
     ranges: Ranges,
     /// When the highest number came.
     largest_at: Instant,
+    /// What was announced.
     max_delay: Duration,
+    /// How much sooner an acknowledgement is to leave.
+    margin: Duration,
+    /// When the first of the ack-eliciting packets came that wait.
+    waits_since: Option<Instant>,
+    /// Acknowledgements that left later than announced.
+    late: u64,
     /// Ack-eliciting packets since the last acknowledgement.
     unacked: u32,
     /// Whether to acknowledge without waiting.
     at_once: bool,
-    /// When an acknowledgement must leave.
-    deadline: Option<Instant>,
     ecn: EcnCounts,
 }
 
 impl ReceivedSet {
-    pub(super) fn new(max_delay: Duration) -> Self {
+    /// Acknowledgements leave at the latest `max_delay` after what they acknowledge, if timers are late by no more than `margin`.
+    pub(super) fn new(max_delay: Duration, margin: Duration) -> Self {
         Self {
             ranges: Ranges::default(),
             largest_at: Instant::default(),
             max_delay,
+            margin,
+            waits_since: None,
+            late: 0,
             unacked: 0,
             at_once: false,
-            deadline: None,
             ecn: EcnCounts::default(),
         }
     }
@@ -68,12 +76,12 @@ impl ReceivedSet {
         }
         self.unacked += 1;
         self.at_once |= self.unacked >= ELICITING_THRESHOLD || packet.seq != expected || packet.ecn == Ecn::Ce;
-        self.deadline.get_or_insert_with(|| packet.at + self.max_delay);
+        self.waits_since.get_or_insert(packet.at);
     }
 
     /// Whether an acknowledgement must leave now.
     pub(super) fn is_due(&self, now: Instant) -> bool {
-        self.at_once || self.deadline.is_some_and(|at| now >= at)
+        self.at_once || self.deadline().is_some_and(|at| now >= at)
     }
 
     /// Whether there is something that the peer waits to hear.
@@ -81,9 +89,15 @@ impl ReceivedSet {
         self.unacked > 0
     }
 
-    /// When an acknowledgement must leave, if one is owed.
+    /// When the timer for an acknowledgement is to ring, if one is owed: sooner than announced (CHN-14).
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.deadline
+        let held = self.max_delay.saturating_sub(self.margin);
+        self.waits_since.map(|since| since + held)
+    }
+
+    /// Acknowledgements that left later than announced (CHN-4).
+    pub(super) fn late(&self) -> u64 {
+        self.late
     }
 
     /// The ranges to name, the highest first.
@@ -110,10 +124,12 @@ impl ReceivedSet {
     }
 
     /// An acknowledgement was written.
-    pub(super) fn on_ack_written(&mut self) {
+    pub(super) fn on_ack_written(&mut self, now: Instant) {
+        if let Some(since) = self.waits_since.take() {
+            self.late += u64::from(now.since(since) > self.max_delay);
+        }
         self.unacked = 0;
         self.at_once = false;
-        self.deadline = None;
     }
 
     /// An acknowledgement that named nothing above `largest` was itself acknowledged: the peer knows (CHN-5).
@@ -214,6 +230,7 @@ mod tests {
     use super::*;
 
     const DELAY: Duration = Duration::from_millis(25);
+    const MARGIN: Duration = Duration::from_millis(5);
 
     fn at(ms: u64) -> Instant {
         Instant::from_nanos(ms * 1_000_000)
@@ -238,7 +255,7 @@ mod tests {
         for seed in 0..20 {
             println!("seed {seed}");
             let mut rng = StdRng::seed_from_u64(seed);
-            let mut received = ReceivedSet::new(DELAY);
+            let mut received = ReceivedSet::new(DELAY, MARGIN);
             let mut model = BTreeSet::new();
             let mut top = 0_u64;
             for _ in 0..2000 {
@@ -276,7 +293,7 @@ mod tests {
     // spec: CHN-5
     #[test]
     fn more_ranges_than_can_be_named_are_forgotten_from_below() {
-        let mut received = ReceivedSet::new(DELAY);
+        let mut received = ReceivedSet::new(DELAY, MARGIN);
         for n in 0..200 {
             received.note(packet(n * 2, 0));
         }
@@ -285,41 +302,45 @@ mod tests {
         assert!(!numbers(&received).contains(&0));
     }
 
-    // spec: CHN-4
+    // spec: CHN-4, CHN-14
     #[test]
     fn one_packet_waits_for_the_delay_and_the_second_does_not() {
-        let mut received = ReceivedSet::new(DELAY);
+        let mut received = ReceivedSet::new(DELAY, MARGIN);
         received.note(packet(0, 10));
         assert!(!received.is_due(at(10)));
-        assert_eq!(received.deadline(), Some(at(35)));
-        assert!(received.is_due(at(35)));
+        assert_eq!(received.deadline(), Some(at(30)), "before what is announced");
+        assert!(received.is_due(at(30)));
         received.note(packet(1, 20));
         assert!(received.is_due(at(20)));
         assert_eq!(received.delay(at(23)), Duration::from_millis(3));
-        received.on_ack_written();
+        received.on_ack_written(at(35));
         assert!(!received.is_due(at(1000)) && !received.is_pending());
+        assert_eq!(received.late(), 0, "a timer that rings late is in time");
+        received.note(packet(2, 40));
+        received.on_ack_written(at(66));
+        assert_eq!(received.late(), 1);
     }
 
     // spec: CHN-4
     #[test]
     fn disorder_and_congestion_marks_are_told_at_once() {
-        let mut gap = ReceivedSet::new(DELAY);
+        let mut gap = ReceivedSet::new(DELAY, MARGIN);
         gap.note(packet(1, 0));
         assert!(gap.is_due(at(0)));
-        let mut late = ReceivedSet::new(DELAY);
+        let mut late = ReceivedSet::new(DELAY, MARGIN);
         late.note(packet(0, 0));
         late.note(packet(1, 0));
         late.note(packet(3, 0));
-        late.on_ack_written();
+        late.on_ack_written(at(0));
         late.note(packet(2, 0));
         assert!(late.is_due(at(0)));
-        let mut marked = ReceivedSet::new(DELAY);
+        let mut marked = ReceivedSet::new(DELAY, MARGIN);
         marked.note(Arrived {
             ecn: Ecn::Ce,
             ..packet(0, 0)
         });
         assert!(marked.is_due(at(0)));
-        let mut quiet = ReceivedSet::new(DELAY);
+        let mut quiet = ReceivedSet::new(DELAY, MARGIN);
         quiet.note(Arrived {
             ack_eliciting: false,
             ..packet(7, 0)
@@ -330,7 +351,7 @@ mod tests {
     // spec: CHN-7
     #[test]
     fn marks_are_counted_and_reported_only_once_one_came() {
-        let mut received = ReceivedSet::new(DELAY);
+        let mut received = ReceivedSet::new(DELAY, MARGIN);
         received.note(packet(0, 0));
         assert_eq!(received.ecn(), None);
         received.note(Arrived {

@@ -81,6 +81,8 @@ pub struct ChannelInfo {
     pub congestion_events: u64,
     /// How often the probe timeout expired.
     pub probe_timeouts: u64,
+    /// Acknowledgements that this host sent later than it announces: it was not run in time.
+    pub late_acks: u64,
 }
 
 impl Counters {

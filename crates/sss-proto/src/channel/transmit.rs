@@ -174,7 +174,7 @@ impl Channel {
         let ranges = self.received.ranges();
         if Ack::write(writer.quiet(), ranges, delay, self.received.ecn(), room) > 0 {
             writer.remember(Token::Ack { largest });
-            self.received.on_ack_written();
+            self.received.on_ack_written(now);
         }
     }
 

@@ -1,5 +1,7 @@
 //! Hosts joined by a wire without delay, some of which break the rules of migration.
 
+mod vectors;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -395,5 +397,52 @@ fn answer(net: &mut Net, stream: StreamId) -> Result<Vec<String>, ReadError> {
             Ok(list.services.into_iter().map(|s| s.name).collect())
         }
         other => panic!("{other:?}"),
+    }
+}
+
+/// A pair with two open channels, of which nothing is said any more.
+fn two_channels() -> (Net, Vec<Vec<u8>>) {
+    let mut net = Net::new(2);
+    let stream = net.connect(0, 1);
+    net.host(0).write(stream, b"x").unwrap();
+    net.run(SECOND, |_| true);
+    let now = net.now;
+    net.host(0).network_changed(now, |_, _| true);
+    net.run(SECOND / 50, |_| true);
+    let id = net.peer(1, 0);
+    let peer = net.host(1).peers.get_mut(id).unwrap();
+    assert_eq!(peer.open_channels(), 2);
+    let ids = peer.channel_ids();
+    (net, ids)
+}
+
+// spec: MIG-8, MIG-20
+#[test]
+fn close_on_any_channel_of_a_tree_says_why_the_tree_ended() {
+    for heard in 0..2 {
+        let (mut net, ids) = two_channels();
+        let (now, id) = (net.now, net.peer(0, 1));
+        let is_on = |p: &Packet, id: &[u8]| p.2.get(1..=id.len()) == Some(id);
+        net.sent.clear();
+        net.host(0).disconnect(now, id, sss_wire::Code::app(403), "not you");
+        let to_b = net.nodes[1].address;
+        // Only the CLOSE of one of the channels arrives.
+        net.run(SECOND / 50, |p| p.1 != to_b || is_on(p, &ids[heard]));
+        for id in &ids {
+            assert!(net.sent.iter().any(|p| is_on(p, id)), "CLOSE on each channel");
+        }
+        let [CloseReason::Peer { code, reason }] = &net.ends(1)[..] else {
+            panic!("{:?}", net.ends(1));
+        };
+        assert_eq!(
+            (*code, &reason[..]),
+            (sss_wire::Code::app(403), "not you"),
+            "channel {heard}"
+        );
+        let id = net.peer(1, 0);
+        assert_eq!(net.host(1).peers.get_mut(id).map_or(0, |p| p.open_channels()), 0);
+        // What the other channel says afterwards changes nothing, on either side.
+        net.run(SECOND, |_| true);
+        assert_eq!((net.ends(0).len(), net.ends(1).len()), (1, 1));
     }
 }

@@ -19,7 +19,7 @@ use crate::channel::{Channel, ChannelConfig, ChannelSetup, Path, Role};
 use crate::error::{CloseReason, DropReason, NegotiationError, ProtocolError};
 use crate::host::Own;
 use crate::ids::StreamId;
-use crate::io::{Instant, Transmit, TransmitBuf};
+use crate::io::{Ecn, Instant, Transmit, TransmitBuf};
 use crate::negotiation::{AcceptKeys, Agreed, Proven, close_frame};
 use crate::packet::PacketWriter;
 use crate::streams::{Streams, StreamsConfig};
@@ -405,7 +405,12 @@ impl Peer {
         tokens.clear();
         buf.put(&packet);
         acceptance.accept = packet;
-        Some(channel.transmit(buf.len()))
+        // CHN-7: packet 0 is outside of what is counted.
+        let ecn = Ecn::NotEct;
+        Some(Transmit {
+            ecn,
+            ..channel.transmit(buf.len())
+        })
     }
 }
 

@@ -16,6 +16,7 @@ use super::node::{Ending, Flags, Node, Opener, ROOT};
 use super::recv::Incoming;
 use super::state::{RecvInput, RecvState};
 use crate::error::ProtocolError;
+use crate::refusal::Refusal;
 
 const UNKNOWN: ProtocolError = ProtocolError::new(Code::STREAM_STATE, "frame for a stream that was never opened");
 
@@ -226,6 +227,13 @@ impl Streams {
     /// # Errors
     /// If the peer broke a rule.
     pub(crate) fn on_reset(&mut self, frame: &Reset<'_>) -> Result<(), ProtocolError> {
+        // STR-44: children are refused with the code, and who is refused draws conclusions from it.
+        if frame.scope == Scope::Tree && Refusal::from_code(frame.code).is_some() {
+            return Err(ProtocolError::new(
+                Code::STREAM_STATE,
+                "a subtree reset with a code of refusal",
+            ));
+        }
         let Some(index) = self.known(frame.lsid)? else {
             return Ok(());
         };

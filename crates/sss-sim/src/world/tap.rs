@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use sss_proto::Ecn;
+
 use super::queue::Datagram;
 
 /// A datagram as it was sent.
@@ -14,6 +16,8 @@ pub struct Captured {
     pub from: SocketAddr,
     /// Where it was sent to.
     pub to: SocketAddr,
+    /// The mark that it was sent with.
+    pub ecn: Ecn,
     /// UDP payload.
     pub bytes: Vec<u8>,
 }
@@ -60,6 +64,7 @@ impl Tap {
             at: Duration::from_nanos(now),
             from: datagram.from,
             to: datagram.to,
+            ecn: datagram.ecn,
             bytes: datagram.bytes.clone(),
         };
         if let Some(copies) = &mut self.copies {

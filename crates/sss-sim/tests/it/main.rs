@@ -1,5 +1,6 @@
 //! The core in a simulated world: random scenarios against the model, bad links, and the negotiation under attack.
 
+mod acknowledgement;
 mod closing;
 mod congestion;
 mod delivery;

@@ -2,7 +2,7 @@
 
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
-use sss_proto::{CloseReason, Config, Event, Host, NegotiationError, PathHint, Seen, Tried};
+use sss_proto::{CloseReason, Config, Ecn, Event, Host, NegotiationError, PathHint, Seen, Tried};
 use sss_sim::world::Recorder;
 use sss_sim::{Captured, LinkConfig, World};
 use sss_wire::{Code, long};
@@ -13,7 +13,7 @@ fn kinds(captured: &[Captured], kind: u8) -> Vec<&Captured> {
     captured.iter().filter(|c| c.kind() == kind).collect()
 }
 
-// spec: NEG-16, NEG-17
+// spec: NEG-16, NEG-17, CHN-7
 #[test]
 fn one_round_trip_and_a_half_carry_early_data_both_ways() {
     let mut world = duo(60, &LinkConfig::with_delay(ms(50)));
@@ -25,6 +25,11 @@ fn one_round_trip_and_a_half_carry_early_data_both_ways() {
     let sent = world.captured();
     for kind in [HELLO, COOKIE, INITIATE, ACCEPT] {
         assert_eq!(kinds(&sent, kind).len(), 1, "{kind:02x}");
+    }
+    // CHN-7
+    for packet in &sent {
+        let expected = if packet.kind() >= HELLO { Ecn::NotEct } else { Ecn::Ect0 };
+        assert_eq!(packet.ecn, expected, "{:02x}", packet.kind());
     }
 }
 

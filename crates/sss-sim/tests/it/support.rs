@@ -20,11 +20,11 @@ pub(crate) const ACCEPT: u8 = 0x87;
 pub(crate) const PROBE: u8 = 0x88;
 pub(crate) const PROBE_REPLY: u8 = 0x89;
 
-pub(crate) fn ms(n: u64) -> Duration {
+pub(crate) const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
 }
 
-pub(crate) fn secs(n: u64) -> Duration {
+pub(crate) const fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
 }
 

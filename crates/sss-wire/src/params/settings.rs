@@ -134,7 +134,7 @@ impl Settings {
                 let token = value.try_into().map_err(|_| Malformed("a reset token has 16 bytes"))?;
                 self.reset_token = Some(token);
             }
-            ROOT_CREDIT => self.root_credit = number(value)?,
+            ROOT_CREDIT => self.root_credit = root_credit(value)?,
             IDLE_TIMEOUT => self.idle_timeout_ms = number(value)?,
             MAX_ACK_DELAY => self.max_ack_delay_us = ack_delay(value)?,
             MAX_DATAGRAM => self.max_datagram = datagram(value)?,
@@ -254,6 +254,14 @@ fn datagram(value: &[u8]) -> Result<u64, Malformed> {
         return Err(Malformed("max_datagram is below 1232"));
     }
     Ok(size)
+}
+
+fn root_credit(value: &[u8]) -> Result<u64, Malformed> {
+    let credit = number(value)?;
+    if credit < constants::STREAM_BORROW {
+        return Err(Malformed("root_credit is below 65536"));
+    }
+    Ok(credit)
 }
 
 fn message(value: &[u8]) -> Result<u64, Malformed> {

@@ -230,7 +230,7 @@ proptest! {
         let settings = Settings {
             channel_id: Some(channel_id),
             reset_token: token,
-            root_credit: numbers.0,
+            root_credit: numbers.0.max(65_536),
             idle_timeout_ms: numbers.1,
             max_ack_delay_us: numbers.2,
             max_datagram: numbers.3,

@@ -63,7 +63,7 @@ struct Varint {
     shortest: bool,
 }
 
-// spec: OVR-1
+// spec: OVR-1, VEC-1, VEC-2, VEC-4, VEC-5
 #[test]
 fn varints() {
     let file: Varints = load("varints.json");
@@ -99,7 +99,7 @@ struct EidForms {
     error: String,
 }
 
-// spec: OVR-3
+// spec: OVR-3, VEC-6
 #[test]
 fn eids() {
     let file: Eids = load("eid.json");
@@ -245,7 +245,7 @@ fn suites(numbers: &[u8]) -> Vec<Suite> {
     numbers.iter().map(|s| Suite::try_from(*s).unwrap()).collect()
 }
 
-// spec: CHN-1
+// spec: CHN-1, VEC-3, VEC-4, VEC-8
 #[test]
 fn parameters() {
     let file: ParamsFile = load("params.json");
@@ -324,7 +324,7 @@ fn truncated(text: &str) -> (u32, usize) {
     (u32::from_str_radix(text, 16).unwrap(), text.len() / 2)
 }
 
-// spec: PRT-3
+// spec: PRT-3, VEC-11
 #[test]
 fn sequence_numbers_and_headers() {
     let file: SequenceFile = load("sequence.json");

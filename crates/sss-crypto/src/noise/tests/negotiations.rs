@@ -361,7 +361,7 @@ fn initiator_to_cookie(vector: &Value, packet: &[u8]) -> (Initiator<GotCookie>, 
     (noise, CookieParams::decode(&payload).unwrap())
 }
 
-// spec: NEG-4, NEG-6, NEG-16, PRT-1, PRT-2, PRT-3
+// spec: NEG-4, NEG-6, NEG-16, PRT-1, PRT-2, PRT-3, VEC-14
 #[test]
 fn the_initiator_sends_and_reads_the_packets_of_the_vectors() {
     for vector in negotiations() {
@@ -396,7 +396,7 @@ fn the_initiator_sends_and_reads_the_packets_of_the_vectors() {
     }
 }
 
-// spec: NEG-4, NEG-6, NEG-16, PRT-1, PRT-2, PRT-3
+// spec: NEG-4, NEG-6, NEG-16, PRT-1, PRT-2, PRT-3, VEC-14
 #[test]
 fn the_responder_reads_and_sends_the_packets_of_the_vectors() {
     for vector in negotiations() {

@@ -1,7 +1,11 @@
 //! Short packets, generations of keys, replay (docs/spec/protection.md), and the numbers of packets.
 
+use sss_wire::Writer;
+use sss_wire::short::{self, Header};
+
 use super::*;
-use crate::channel::keys::Limits;
+use crate::channel::keys::{DirectionKeys, Limits};
+use crate::channel::sent::Flags;
 use crate::channel::testing::{Refused, accept, early, warm_pair};
 use crate::error::DropReason;
 use crate::io::Ecn;
@@ -301,4 +305,125 @@ fn a_path_without_ecn_stops_the_marking() {
     }
     settle(at(20), &mut a, &mut b);
     assert_eq!(a.channel.transmit(1).ecn, Ecn::NotEct);
+}
+
+/// A packet as [`End::data`] makes them, with bits of the first byte set that are zero in this version.
+fn with_reserved_bits(end: &mut End, now: Instant, bits: u8) -> Vec<u8> {
+    let seq = end.channel.sent.next();
+    let (sequence, sequence_len) = short::encode_sequence(seq, None);
+    let header = Header {
+        key_phase: end.channel.keys.key_phase(),
+        channel_id: end.channel.ids.remote,
+        sequence,
+        sequence_len,
+    };
+    let mut packet = vec![1; short::packet_len(&header, 50)];
+    short::write_header(&mut Writer::new(&mut packet), &header);
+    packet[0] |= bits;
+    end.channel.keys.seal(seq, &header, &mut packet);
+    end.channel.sent.push(now, packet.len() as u16, Flags::default(), &[]);
+    packet
+}
+
+// spec: PRT-20
+#[test]
+fn a_packet_with_a_reserved_bit_is_dropped_and_changes_nothing() {
+    for bits in [0x08, 0x10, 0x20, 0x38] {
+        let (mut a, mut b) = warm_pair();
+        let next = a.channel.sent.next();
+        a.channel.keys.update_now(next);
+        let packet = with_reserved_bits(&mut a, at(10), bits);
+        let before = b.channel.replay.next();
+        for _ in 0..2 {
+            let refused = b.take(at(10), &packet, a.address).unwrap_err();
+            assert_eq!(refused, Refused::Dropped(DropReason::Malformed), "bits {bits:#x}");
+        }
+        assert_eq!(b.channel.replay.next(), before, "its number was not seen");
+        let reply = b.data(at(11), 50);
+        assert_eq!(
+            a.take(at(11), &reply, b.address).unwrap().opened.generation,
+            1,
+            "the keys did not move"
+        );
+        let good = a.data(at(12), 50);
+        assert_eq!(b.take(at(12), &good, a.address).unwrap().opened.generation, 2);
+    }
+}
+
+// spec: PRT-21
+#[test]
+fn forged_phases_move_no_keys_and_cost_no_old_ones() {
+    let (mut a, mut b) = warm_pair();
+    let old = a.data(at(10), 50);
+    let next = a.channel.sent.next();
+    a.channel.keys.update_now(next);
+    let first = a.data(at(10), 50);
+    b.take(at(10), &first, a.address).unwrap();
+    // Whoever is on the path flips the phase bit of packets: the next generation is tried for the newest, the old for others.
+    for n in 0..100 {
+        let packet = a.data(at(11), 50);
+        let mut forged = packet.clone();
+        forged[0] ^= 0x04;
+        let refused = b.take(at(11), &forged, a.address).unwrap_err();
+        assert_eq!(refused, Refused::Dropped(DropReason::Unauthentic), "packet {n}");
+        b.take(at(11), &packet, a.address).unwrap();
+        assert!(b.take(at(11), &forged, a.address).is_err());
+    }
+    let taken = b.take(at(12), &old, a.address).unwrap();
+    assert_eq!(taken.opened.generation, 1, "the keys before are still there");
+    let reply = b.data(at(12), 50);
+    assert_eq!(a.take(at(12), &reply, b.address).unwrap().opened.generation, 2);
+}
+
+// spec: PRT-21
+#[test]
+fn a_peer_that_goes_back_to_old_keys_is_not_heard() {
+    let (mut a, mut b) = warm_pair();
+    let next = a.channel.sent.next();
+    a.channel.keys.update_now(next);
+    let newer = a.data(at(10), 50);
+    b.take(at(10), &newer, a.address).unwrap();
+    let (_, secrets) = crate::channel::testing::secrets();
+    let old = DirectionKeys {
+        secret: &secrets.initiator,
+        header: secrets.initiator_header(),
+    };
+    let next = a.channel.sent.next();
+    a.channel.keys.send_from(next, &old);
+    let back = a.data(at(11), 50);
+    assert_eq!(
+        b.take(at(11), &back, a.address).unwrap_err(),
+        Refused::Dropped(DropReason::Unauthentic),
+        "the keys of the generation before are for lower numbers only"
+    );
+}
+
+// spec: PRT-8, PRT-22
+#[test]
+fn a_peer_that_updates_without_waiting_is_followed_and_loses_only_its_own_late_packets() {
+    let (mut a, mut b) = warm_pair();
+    let mut packets = Vec::new();
+    for n in 0..5 {
+        packets.push([a.data(at(10), 50), a.data(at(10), 50)]);
+        let next = a.channel.sent.next();
+        a.channel.keys.update_now(next);
+        assert_eq!(a.channel.info().key_generation, n + 2);
+    }
+    for (n, [packet, _]) in packets.iter().enumerate() {
+        let taken = b.take(at(11), packet, a.address).unwrap();
+        assert_eq!(
+            taken.opened.generation as usize,
+            n + 1,
+            "each update is of one generation"
+        );
+    }
+    // Late packets: of the present generation and the one before.
+    for (n, [_, late]) in packets.iter().enumerate() {
+        assert_eq!(b.take(at(11), late, a.address).is_ok(), n >= 3, "generation {}", n + 1);
+    }
+    let reply = b.data(at(12), 50);
+    assert_eq!(b.channel.info().key_generation, 5, "at once, not one by one");
+    // What is sent in the generations that were left out was never sent: the peer of this test knows only its own.
+    assert!(a.take(at(12), &reply, b.address).is_err());
+    assert!(b.channel.is_open());
 }

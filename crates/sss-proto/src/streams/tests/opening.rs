@@ -468,3 +468,135 @@ fn the_root_is_no_stream_of_the_application() {
     a.release(root);
     assert!(a.info(root).is_none() && a.len() == 0);
 }
+
+// spec: FRM-6
+#[test]
+fn a_stream_frame_with_nothing_in_it_opens_or_has_no_effect() {
+    let mut pair = Pair::new();
+    let (_, b) = pair.stream();
+    // Far beyond all credit, and beyond an end.
+    for offset in [0, 7, 1 << 40] {
+        pair.b.forged(&stream_frame(1, None, offset, b"", false)).unwrap();
+    }
+    pair.b.forged(&stream_frame(1, None, 3, b"end", true)).unwrap();
+    pair.b.forged(&stream_frame(1, None, 1 << 40, b"", false)).unwrap();
+    assert_eq!(pair.b.info(b).unwrap().received, 6, "three bytes at 3, and the end");
+    // With INIT it opens the stream, wherever it says it is.
+    pair.b
+        .forged(&stream_frame(3, top_level(), 1 << 40, b"", false))
+        .unwrap();
+    let charge = pair.b.table[0].gauge().charge;
+    let opened = pair.b.accept_any().expect("it is open");
+    assert_eq!(pair.b.info(opened).unwrap().received, 0);
+    pair.b
+        .forged(&stream_frame(3, top_level(), 1 << 40, b"", false))
+        .unwrap();
+    assert_eq!(
+        pair.b.table[0].gauge().charge,
+        charge,
+        "its offset is charged to nobody"
+    );
+    // A stream that was never opened is none.
+    let never = pair.b.forged(&stream_frame(5, None, 0, b"", false));
+    assert_eq!(code(never), Code::STREAM_STATE);
+}
+
+fn rank(frame: &Frame<'_>) -> u32 {
+    match frame {
+        Frame::Reset(_) | Frame::Stop(_) => 1,
+        Frame::Watch(_) | Frame::Consumed(_) => 2,
+        Frame::Credit(_) => 3,
+        Frame::Priority(_) => 4,
+        Frame::Stream(_) | Frame::Datagram(_) => 5,
+        Frame::Padding => 6,
+        other => panic!("{other:?} is not of streams"),
+    }
+}
+
+/// A packet of a with a frame of each kind, for streams that b knows; and a new stream that is reset.
+fn mixed_packet(pair: &mut Pair) -> Packet {
+    let [one, two, three, four] = [(); 4].map(|()| pair.stream());
+    pair.b.write_all(one.1, &[0; 65_000]);
+    pair.a.finish(four.0).unwrap();
+    pair.run();
+    let new = pair.a.open_top_level("svc", "v1").unwrap();
+    let init = pair.a.packet(ROOM).unwrap();
+    pair.a.lost(&init);
+    assert_eq!(pair.a.read_all(one.0).0.len(), 65_000);
+    let index = pair.a.table.find(one.0).unwrap();
+    pair.a.queue_credit(index);
+    pair.a.reset(two.0, Code::app(1), "");
+    pair.a.stop(two.0, Code::app(2), "");
+    assert_eq!(pair.a.is_consumed(four.0), Ok(false));
+    pair.a.request_priority(three.0, 5);
+    pair.a.write_all(three.0, b"data");
+    let bytes = Bytes::from_static(b"datagram");
+    let sent = pair
+        .a
+        .send_datagram(Instant::default(), one.0, &bytes, &Default::default());
+    assert!(matches!(sent, Ok(Some(_))));
+    pair.a.reset(new, Code::app(3), "");
+    pair.a.packet(ROOM).unwrap()
+}
+
+// spec: FRM-2, STR-8, STR-26
+#[test]
+fn frames_are_written_in_their_order_and_init_goes_before_what_needs_it() {
+    let mut pair = Pair::new();
+    let packet = mixed_packet(&mut pair);
+    let frames = packet.frames();
+    let reset = frames
+        .iter()
+        .position(|f| matches!(f, Frame::Reset(r) if r.code == Code::app(3)));
+    let at = reset.expect("the new stream is reset");
+    let Frame::Reset(reset) = frames[at] else {
+        unreachable!()
+    };
+    assert!(
+        matches!(&frames[at - 1], Frame::Stream(s) if s.lsid == reset.lsid && s.init.is_some()),
+        "{frames:?}"
+    );
+    let ranks: Vec<u32> = frames
+        .iter()
+        .enumerate()
+        .filter(|(n, _)| *n != at - 1)
+        .map(|(_, f)| rank(f))
+        .collect();
+    assert!(ranks.is_sorted(), "{frames:?}");
+    for kind in 1..=5 {
+        assert!(ranks.contains(&kind), "{kind}: {frames:?}");
+    }
+}
+
+// spec: FRM-2
+#[test]
+fn frames_of_streams_that_are_known_are_taken_in_any_order() {
+    let mut last = None;
+    for turn in 0..8 {
+        let mut pair = Pair::new();
+        let packet = mixed_packet(&mut pair);
+        let mut frames = packet.frames();
+        // INIT, and RESET of that stream, stay in their order.
+        let at = frames
+            .iter()
+            .position(|f| matches!(f, Frame::Stream(s) if s.init.is_some()));
+        let kept: Vec<_> = frames.drain(at.unwrap()..at.unwrap() + 2).collect();
+        let len = frames.len();
+        frames.rotate_left(turn % len);
+        if turn % 2 == 1 {
+            frames.reverse();
+        }
+        for frame in kept.iter().chain(&frames) {
+            pair.b.take_frame(frame, &packet.bytes).unwrap();
+        }
+        pair.a.acked(&packet);
+        pair.run();
+        let known: Vec<_> = pair
+            .b
+            .tree()
+            .into_iter()
+            .map(|(_, _, info)| format!("{info:?}"))
+            .collect();
+        assert_eq!(*last.get_or_insert(known.clone()), known, "turn {turn}");
+    }
+}

@@ -378,3 +378,76 @@ fn reset_of_trees_that_cannot_be() {
     assert_eq!(pair.b.len(), 0);
     pair.b.forged(&tree_reset_frame(top_lsid, 0)).unwrap();
 }
+
+// spec: STR-44
+#[test]
+fn a_subtree_cannot_be_reset_with_a_code_of_refusal() {
+    for code in [
+        Code::REFUSED_SERVICE,
+        Code::NO_LISTENER,
+        Code::PARENT_GONE,
+        Code::BACKLOG,
+    ] {
+        let mut pair = Pair::new();
+        let top = pair.stream();
+        let lsid = pair.b.lsid_of(top.1);
+        for lsid in [lsid, 3] {
+            let error = pair.b.forged(&Frame::Reset(Reset {
+                lsid,
+                scope: Scope::Tree,
+                code,
+                final_size: 0,
+                reason: "",
+            }));
+            assert_eq!(error.unwrap_err().code, Code::STREAM_STATE, "{code:?}");
+        }
+        pair.a.write_all(top.0, b"untouched");
+        pair.run();
+        assert_eq!(pair.b.read_all(top.1).0, b"untouched");
+    }
+}
+
+/// The codes of RESET and STOP in a packet for a stream.
+fn refused_with(packet: &Packet, lsid: u64) -> (Option<Code>, Option<Code>) {
+    let (mut reset, mut stop) = (None, None);
+    for frame in packet.frames() {
+        match frame {
+            Frame::Reset(f) if f.lsid == lsid => reset = Some(f.code),
+            Frame::Stop(f) if f.lsid == lsid => stop = Some(f.code),
+            _ => {}
+        }
+    }
+    (reset, stop)
+}
+
+// spec: STR-7, STR-44
+#[test]
+fn a_child_of_a_reset_tree_is_refused_with_its_code_until_the_parent_is_retired() {
+    let mut pair = Pair::new();
+    let top = pair.stream();
+    let parent = pair.a.lsid_of(top.0);
+    pair.a.reset_tree(top.0, Code::app(6), "no more");
+    let child = |parent| {
+        Some(Init {
+            parent,
+            kind: InitKind::Substream,
+        })
+    };
+    // The peer has not heard of the reset.
+    pair.a.forged(&stream_frame(2, child(parent), 0, b"x", false)).unwrap();
+    let packet = pair.a.packet(ROOM).unwrap();
+    let six = Some(Code::app(6));
+    assert_eq!(refused_with(&packet, 2), (six, six));
+    // Nothing is left of the tree, and nobody knows the code any more.
+    let mut pair = Pair::new();
+    let top = pair.stream();
+    let parent = pair.a.lsid_of(top.0);
+    pair.a.reset_tree(top.0, Code::app(6), "no more");
+    pair.a.release(top.0);
+    pair.run();
+    assert_eq!(pair.a.len(), 0);
+    pair.a.forged(&stream_frame(2, child(parent), 0, b"x", false)).unwrap();
+    let packet = pair.a.packet(ROOM).unwrap();
+    let gone = Some(Code::PARENT_GONE);
+    assert_eq!(refused_with(&packet, 2), (gone, gone));
+}

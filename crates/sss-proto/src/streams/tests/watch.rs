@@ -390,3 +390,43 @@ fn what_was_reset_with_a_subtree_was_not_read() {
     pair.run();
     assert!(pair.a.is_consumed(a).is_err());
 }
+
+// spec: STR-8, STR-48
+#[test]
+fn of_a_retired_stream_the_answer_is_always_the_same_and_its_asker_knows_better() {
+    let unread = |pair: &mut Pair, (a, b): (StreamKey, StreamKey)| {
+        pair.b.stop(b, Code::app(9), "");
+        pair.b.finish(b).unwrap();
+        pair.b.release(b);
+        let _ = pair.a.read_now(a);
+    };
+    let reset = |pair: &mut Pair, (a, b): (StreamKey, StreamKey)| {
+        pair.a.reset(a, Code::app(9), "");
+        pair.b.finish(b).unwrap();
+        pair.run();
+        let _ = pair.b.read_now(b);
+        pair.b.release(b);
+    };
+    let tree = |pair: &mut Pair, (a, b): (StreamKey, StreamKey)| {
+        pair.a.reset_tree(a, Code::app(9), "");
+        pair.run();
+        pair.b.release(b);
+    };
+    type End = fn(&mut Pair, (StreamKey, StreamKey));
+    let ends: [End; 3] = [unread, reset, tree];
+    for (n, end) in ends.into_iter().enumerate() {
+        let mut pair = Pair::new();
+        let both = pair.stream();
+        let lsid = pair.a.lsid_of(both.0);
+        pair.a.write_all(both.0, b"never read");
+        pair.run();
+        end(&mut pair, both);
+        pair.run();
+        assert_eq!(pair.b.len(), 0, "end {n}: retired");
+        pair.b.forged(&Frame::Watch(Watch { lsid })).unwrap();
+        let answer = pair.b.packet(ROOM).unwrap();
+        assert!(matches!(answer.frames()[..], [Frame::Consumed(c)] if c.lsid == lsid));
+        pair.a.take(&answer).unwrap();
+        assert!(pair.a.is_consumed(both.0).is_err(), "end {n}");
+    }
+}

@@ -204,6 +204,7 @@ fn init_fields(init: &Init<'_>) -> InitFields {
 }
 
 // spec: FRM-1, FRM-3, FRM-4, FRM-5, FRM-6, FRM-7, FRM-8, FRM-9, FRM-10, FRM-11
+// spec: VEC-2, VEC-3, VEC-4, VEC-7
 #[test]
 fn frames() {
     let file: FramesFile = load("frames.json");

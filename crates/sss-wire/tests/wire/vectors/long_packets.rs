@@ -132,7 +132,7 @@ impl From<&Long<'_>> for LongFields {
     }
 }
 
-// spec: NEG-1, NEG-2, NEG-14
+// spec: NEG-1, NEG-2, NEG-14, VEC-2, VEC-3, VEC-9
 #[test]
 fn long_packets() {
     let file: LongFile = load("long_packets.json");
