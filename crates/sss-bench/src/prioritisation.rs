@@ -44,7 +44,7 @@ async fn play(options: &Prioritisation) -> Outcome<Report> {
     let listener = server.listen("web", "prioritisation/1")?;
     tokio::spawn(async move {
         let (session, _) = listener.accept().await.ok()?;
-        while let Ok(request) = session.accept_substream().await {
+        while let Ok(Some(request)) = session.accept_substream().await {
             tokio::spawn(answer(request));
         }
         Some(())

@@ -336,6 +336,11 @@ impl Host {
         }
     }
 
+    /// Whether some peer may have something to send.
+    pub fn is_ready(&self) -> bool {
+        !self.queues.ready.is_empty()
+    }
+
     /// Puts a peer in the queue of those that may have something to send.
     fn mark_ready(&mut self, index: u32) {
         if let Some(peer) = self.peers.at(index)

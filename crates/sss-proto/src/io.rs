@@ -215,7 +215,7 @@ pub enum Event {
     Readable(StreamId),
     /// Writing can go on.
     Writable(StreamId),
-    /// A substream can be accepted.
+    /// A substream can be accepted, or none will come any more.
     SubstreamReady(StreamId),
     /// Everything sent on the stream, its end included, is acknowledged; or it never will be.
     Drained(StreamId),
@@ -225,7 +225,7 @@ pub enum Event {
     Acknowledged(StreamId),
     /// The peer's application has read everything that was sent on the stream, its end included; or it never will.
     Consumed(StreamId),
-    /// A datagram can be taken from the stream.
+    /// A datagram can be taken from the stream, or none will come any more.
     DatagramReadable(StreamId),
     /// A datagram can be sent on the stream.
     DatagramWritable(StreamId),

@@ -9,6 +9,7 @@
 //! - [`progress`]: how far what was written has come;
 //! - [`credit`], [`windows`] and [`budget`]: what may be sent, and what the peer may send;
 //! - [`datagrams`]: messages of any size on a stream;
+//! - [`questions`]: what one host asks the other about a stream: [`watch`], whether it was read; [`released`], whether more can come;
 //! - [`schedule`]: whose turn it is, by the levels of [`priority`]; [`control`]: what goes before data;
 //! - [`listen`]: which children of the peer may wait to be accepted; [`answer`]: those that the host answers itself.
 //!
@@ -46,11 +47,13 @@ mod opened;
 mod pool;
 mod priority;
 mod progress;
+mod questions;
 mod queue;
 mod ranges;
 mod reassembly;
 mod records;
 mod recv;
+mod released;
 mod retire;
 mod schedule;
 mod send;
@@ -113,7 +116,7 @@ pub(crate) enum StreamEvent {
     Readable(StreamKey),
     /// Writing can go on.
     Writable(StreamKey),
-    /// A child can be accepted.
+    /// A child can be accepted, or none will come any more.
     SubstreamReady(StreamKey),
     /// Everything sent is acknowledged, or never will be.
     Drained(StreamKey),
@@ -123,7 +126,7 @@ pub(crate) enum StreamEvent {
     Acknowledged(StreamKey),
     /// The peer's application has read everything, or never will.
     Consumed(StreamKey),
-    /// A datagram can be taken.
+    /// A datagram can be taken, or none will come any more.
     DatagramReadable(StreamKey),
     /// A datagram can be sent.
     DatagramWritable(StreamKey),

@@ -23,10 +23,10 @@ pub(crate) enum Token {
     TreeReset(StreamKey),
     /// STOP of a stream.
     Stop(StreamKey),
-    /// WATCH of a stream.
-    Watch(StreamKey),
-    /// CONSUMED of a stream, which may be retired.
-    Consumed { lsid: u64 },
+    /// WATCH or AWAIT of a stream.
+    Question { topic: Topic, key: StreamKey },
+    /// CONSUMED or RELEASED of a stream, which may be retired.
+    Answer { topic: Topic, lsid: u64 },
     /// CREDIT of a stream, and the limit it named.
     Credit { key: StreamKey, limit: u64 },
     /// CREDIT of the root.
@@ -37,8 +37,19 @@ pub(crate) enum Token {
     Refusal { lsid: u64 },
     /// A datagram without state whose fate was asked for.
     Datagram(u64),
+    /// A datagram without state on a stream.
+    Stateless(StreamKey),
     /// A path MTU probe.
     MtuProbe { size: u16 },
+}
+
+/// What a host asks the other about a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Topic {
+    /// Whether a direction was read to its end: WATCH and CONSUMED.
+    Consumed,
+    /// Whether no more can be opened or sent on it: AWAIT and RELEASED.
+    Released,
 }
 
 /// Which of FIN and INIT a STREAM frame carried.

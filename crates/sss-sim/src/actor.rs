@@ -105,6 +105,8 @@ pub struct Tally {
     pub tree_resets: u64,
     /// Answers to the question whether a stream was read.
     pub answers: u64,
+    /// Streams of which this side was told that no more children come.
+    pub childless: u64,
     /// Streams stopped.
     pub stops: u64,
     /// Ends let go of while they were in use.
@@ -208,8 +210,14 @@ impl Actors {
 
     fn recount(&mut self) {
         let ends = self.ends.iter().enumerate();
-        let is_open = |(index, e): &(usize, &End)| !e.is_complete() || self.aside.trees.is_asking(EndId(*index));
+        let is_open = |(index, e): &(usize, &End)| !e.is_complete() || self.is_waiting(EndId(*index));
         self.incomplete = ends.filter(is_open).count();
+    }
+
+    /// Whether the end waits for an answer: whether its flow was read, or that no more children come.
+    fn is_waiting(&self, id: EndId) -> bool {
+        let trees = &self.aside.trees;
+        trees.is_asking(id) || (!trees.is_childless(id) && self.model.must_see_no_more(id))
     }
 
     /// Lets go of everything.
@@ -222,7 +230,7 @@ impl Actors {
 
     /// The ends that are not complete, for the report of a failure.
     pub(crate) fn describe_incomplete(&self, world: &World) -> String {
-        let is_open = |(index, e): &(usize, &End)| !e.is_complete() || self.aside.trees.is_asking(EndId(*index));
+        let is_open = |(index, e): &(usize, &End)| !e.is_complete() || self.is_waiting(EndId(*index));
         let ends = self.ends.iter().enumerate().filter(is_open);
         let mut lines: Vec<String> = ends
             .map(|(index, end)| {

@@ -4,6 +4,7 @@
 //! counts is whether each arrives whole, and when.
 
 use std::fmt;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -310,10 +311,10 @@ impl Flow {
 
     fn receive(&mut self, world: &mut World, stream: StreamId) {
         loop {
-            match world.call(RECEIVER, |h, now| h.recv_datagram(now, stream)) {
-                Ok(Some(data)) => self.check(world.now(), &data),
-                Ok(None) => return,
-                Err(error) => return self.fail(error),
+            match world.call(RECEIVER, |h, now| h.poll_recv_datagram(now, stream)) {
+                Poll::Ready(Ok(Some(data))) => self.check(world.now(), &data),
+                Poll::Ready(Ok(None)) | Poll::Pending => return,
+                Poll::Ready(Err(error)) => return self.fail(error),
             }
         }
     }

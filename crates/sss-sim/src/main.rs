@@ -289,13 +289,14 @@ fn print_report(report: &scenario::Report, args: &RunArgs) {
     if args.json {
         println!(
             "{{\"seed\":{seed},\"ok\":true,\"scenario\":\"{profile}\",\"hosts\":{hosts},\"opened\":{},\"accepted\":{},\
-             \"resets\":{},\"tree_resets\":{},\"answers\":{},\"stops\":{},\"drops\":{},\"closes\":{},\"rebinds\":{},\"bytes\":{bytes},\"records\":{records},\
+             \"resets\":{},\"tree_resets\":{},\"answers\":{},\"childless\":{},\"stops\":{},\"drops\":{},\"closes\":{},\"rebinds\":{},\"bytes\":{bytes},\"records\":{records},\
              \"datagrams\":{datagrams},\"seconds\":{seconds:.6},\"entries\":{entries},\"hash\":\"{hash:016x}\"}}",
             tally.opened,
             tally.accepted,
             tally.resets,
             tally.tree_resets,
             tally.answers,
+            tally.childless,
             tally.stops,
             tally.drops,
             tally.closes,

@@ -12,6 +12,7 @@
 mod messages;
 mod pattern;
 mod records;
+mod released;
 mod trees;
 mod verdict;
 

@@ -8,6 +8,7 @@
 pub mod chart;
 
 use std::fmt::{self, Write};
+use std::task::Poll;
 use std::time::Duration;
 
 use sss_proto::{Config, Event, ListenerId, ReadOutcome, StreamId};
@@ -332,7 +333,7 @@ impl Browser {
     }
 
     fn accept_requests(&mut self, world: &mut World, session: StreamId) {
-        while let Ok(Some(stream)) = world.call(SERVER, |h, _| h.accept_substream(session)) {
+        while let Poll::Ready(Ok(Some(stream))) = world.call(SERVER, |h, _| h.poll_accept_substream(session)) {
             self.asking.push(stream);
             self.answer(world, stream);
         }

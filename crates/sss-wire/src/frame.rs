@@ -29,7 +29,7 @@ pub use reset::{Reset, Scope};
 pub use settings::SettingsFrame;
 pub use stop::Stop;
 pub use stream::{Fit, Init, InitKind, Stream, StreamHeader};
-pub use watch::{Consumed, Watch};
+pub use watch::{Await, Consumed, Released, Watch};
 
 use std::iter::FusedIterator;
 
@@ -69,6 +69,10 @@ pub enum Frame<'a> {
     Watch(Watch),
     /// CONSUMED: a direction was read to its end.
     Consumed(Consumed),
+    /// AWAIT: asks to be told when no more will be opened or sent on a stream.
+    Await(Await),
+    /// RELEASED: no more will be opened or sent on a stream.
+    Released(Released),
     /// DATAGRAM: a message on a stream, as a whole.
     Datagram(Datagram<'a>),
     /// STREAM: opens, carries and ends a direction of a stream.
@@ -110,6 +114,8 @@ impl<'a> Frame<'a> {
             Priority::TYPE => Self::Priority(Priority::decode(reader)?),
             Watch::TYPE => Self::Watch(Watch::decode(reader)?),
             Consumed::TYPE => Self::Consumed(Consumed::decode(reader)?),
+            Await::TYPE => Self::Await(Await::decode(reader)?),
+            Released::TYPE => Self::Released(Released::decode(reader)?),
             Datagram::TYPE => Self::Datagram(Datagram::decode(reader)?),
             _ => return Err(Malformed("unknown frame type")),
         })
@@ -131,6 +137,8 @@ impl<'a> Frame<'a> {
             Self::Priority(priority) => priority.encode(w),
             Self::Watch(watch) => watch.encode(w),
             Self::Consumed(consumed) => consumed.encode(w),
+            Self::Await(question) => question.encode(w),
+            Self::Released(released) => released.encode(w),
             Self::Datagram(datagram) => datagram.encode(w),
             Self::Stream(ref stream) => stream.encode(w),
         }
@@ -152,6 +160,8 @@ impl<'a> Frame<'a> {
             Self::Priority(priority) => priority.encoded_len(),
             Self::Watch(watch) => watch.encoded_len(),
             Self::Consumed(consumed) => consumed.encoded_len(),
+            Self::Await(question) => question.encoded_len(),
+            Self::Released(released) => released.encoded_len(),
             Self::Datagram(datagram) => datagram.encoded_len(),
             Self::Stream(ref stream) => stream.encoded_len(),
         }

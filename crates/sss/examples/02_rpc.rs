@@ -54,7 +54,8 @@ async fn ask(session: Arc<Stream>, worker: usize) -> Result<(), Failure> {
 async fn serve(server: Server) {
     while let Ok((session, _eid)) = server.accept().await {
         tokio::spawn(async move {
-            while let Ok(request) = session.accept_substream().await {
+            // `None` when the client has let go of the session.
+            while let Ok(Some(request)) = session.accept_substream().await {
                 tokio::spawn(answer(request));
             }
         });

@@ -61,7 +61,7 @@ struct Taken {
 
 /// Takes the backup. When a word comes on the side, it stops reading for a while, as asked.
 async fn take(mut stream: Stream) -> Result<Taken, Failure> {
-    let mut word = stream.accept_substream().await?;
+    let mut word = stream.accept_substream().await?.ok_or("a word comes")?;
     let (mut total, mut before_the_word) = (0, None);
     loop {
         tokio::select! {

@@ -60,7 +60,7 @@ async fn fetch(mut download: Stream, name: &'static str) -> Result<&'static str,
 async fn serve(server: Server) {
     while let Ok((session, _eid)) = server.accept().await {
         tokio::spawn(async move {
-            while let Ok(request) = session.accept_substream().await {
+            while let Ok(Some(request)) = session.accept_substream().await {
                 tokio::spawn(send(request));
             }
         });

@@ -21,7 +21,7 @@ async fn main() -> Result<(), Failure> {
     let stream = player.connect(host.eid(), "game", "1").hint(host.local_addr()).await?;
 
     // The map comes as one message, whatever its size.
-    let map = stream.recv_datagram().await?;
+    let map = stream.recv_datagram().await?.ok_or("the map comes first")?;
     assert_eq!(map.len(), MAP_SIZE);
     println!("a map of {} bytes", map.len());
 
@@ -62,8 +62,8 @@ async fn play(server: Server) -> Result<u32, Failure> {
 async fn follow(stream: &Stream) -> Result<u32, Failure> {
     let mut latest = None;
     let mut moves = 0;
-    loop {
-        let message = stream.recv_datagram().await?;
+    // `None` when the player has let go of the stream.
+    while let Some(message) = stream.recv_datagram().await? {
         if &message[..] == b"bye" {
             return Ok(moves);
         }
@@ -75,4 +75,5 @@ async fn follow(stream: &Stream) -> Result<u32, Failure> {
             moves += 1;
         }
     }
+    Err("the player went without a word".into())
 }

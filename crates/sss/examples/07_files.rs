@@ -53,7 +53,7 @@ async fn give_up(sender: &Host, receiver: &Host) -> Result<(), Failure> {
     let mut file = transfer.open_substream()?;
     file.write_all(b"half of a ").await?;
     let (theirs, _eid) = server.accept().await?;
-    let mut half = theirs.accept_substream().await?;
+    let mut half = theirs.accept_substream().await?.ok_or("a file comes")?;
 
     transfer.reset_tree(GIVEN_UP);
     let Err(ReadToEndError::Read(ReadError::Reset { code, .. })) = half.read_to_end(100).await else {
@@ -85,7 +85,11 @@ async fn receive(server: Server) -> Result<Files, Failure> {
     transfer.read_exact(&mut count).await?;
     let mut tasks = Vec::new();
     for _ in 0..u32::from_be_bytes(count) {
-        tasks.push(tokio::spawn(receive_file(transfer.accept_substream().await?)));
+        let file = transfer
+            .accept_substream()
+            .await?
+            .ok_or("fewer files than were promised")?;
+        tasks.push(tokio::spawn(receive_file(file)));
     }
     transfer.read_to_end(0).await?;
     let mut files = Files::new();

@@ -74,7 +74,8 @@ async fn post(session: &Stream, path: &str, body: &'static str) -> Result<(Statu
 async fn serve(listener: Server) {
     while let Ok((session, _eid)) = listener.accept().await {
         tokio::spawn(async move {
-            while let Ok(transaction) = session.accept_substream().await {
+            // `None` when the client has let go of the session.
+            while let Ok(Some(transaction)) = session.accept_substream().await {
                 tokio::spawn(async move {
                     let connection = server::conn::http1::Builder::new()
                         .serve_connection(TokioIo::new(transaction), service_fn(answer))

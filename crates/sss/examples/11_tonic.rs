@@ -77,7 +77,7 @@ impl AsyncWrite for Connection {
 async fn serve(listener: sss::Server) -> Result<(), Failure> {
     let (session, _eid) = listener.accept().await?;
     let connections = stream::unfold(session, |session| async {
-        let stream = session.accept_substream().await.ok()?;
+        let stream = session.accept_substream().await.ok()??;
         Some((Ok::<_, io::Error>(Connection(stream)), session))
     });
     let service = service_fn(|request: HttpRequest<Body>| async {

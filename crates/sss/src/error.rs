@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -44,6 +45,28 @@ pub enum BuildError {
     /// `build` was called outside of a Tokio runtime.
     #[error("a host must be built within a Tokio runtime")]
     NoRuntime,
+}
+
+/// Why a call that does not wait gives nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum TryError<E> {
+    /// Nothing is there yet; more may come.
+    #[error("nothing is there yet")]
+    Empty,
+    /// What the call that waits would say.
+    #[error(transparent)]
+    Failed(#[from] E),
+}
+
+impl<E> TryError<E> {
+    /// What a poll function gives, for a call that does not wait.
+    pub(crate) fn take<T>(polled: Poll<Result<T, E>>) -> Result<T, Self> {
+        match polled {
+            Poll::Ready(result) => result.map_err(Self::Failed),
+            Poll::Pending => Err(Self::Empty),
+        }
+    }
 }
 
 /// Why no stream to a service could be opened.

@@ -109,7 +109,7 @@ pub use connect::Connect;
 pub use driver::SocketStats;
 pub use error::{
     AcceptError, BuildError, ConnectError, HostCloseError, ProbeError, ReadExactError, ReadToEndError, RecordError,
-    ServicesError, StreamCloseError,
+    ServicesError, StreamCloseError, TryError,
 };
 pub use host::Host;
 pub use identity::Identity;

@@ -80,6 +80,11 @@ impl Inner {
         self.driver.wanted = true;
     }
 
+    /// Wants the driver if a call has left the core with something to send.
+    pub(crate) fn want_driver_if_ready(&mut self) {
+        self.driver.wanted |= self.core.is_ready();
+    }
+
     /// Lets the driver sleep until `waker` is called. The one known before, if it is another, is to be dropped when the host is not
     /// locked.
     #[must_use]

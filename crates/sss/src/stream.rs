@@ -110,19 +110,34 @@ macro_rules! tree_methods {
 
             /// The next child of the stream that the peer has opened. Several tasks may accept at once.
             ///
+            /// `None` once the peer can open no more: its application has let go of the stream, or refused it, and every child that it had
+            /// opened was given. The end of the peer's bytes does not mean that. To learn of it the peer is asked, once, when
+            /// this has to wait for the first time. So this loop ends, and lets go of the session, when the client does:
+            ///
+            /// ```no_run
+            /// # async fn f(session: sss::Stream, answer: fn(sss::Stream)) -> Result<(), sss::CloseReason> {
+            /// while let Some(request) = session.accept_substream().await? {
+            ///     answer(request);
+            /// }
+            /// # Ok(()) }
+            /// ```
+            ///
+            /// If both sides do nothing but accept on one stream, neither lets go, and both wait: one of them has to drop it first.
+            ///
             /// Cancel safe: no child is lost.
             ///
             /// # Errors
-            /// If the tree of streams ended.
-            pub async fn accept_substream(&self) -> Result<Stream, CloseReason> {
-                self.link().accept_substream().await.map(Stream::from_link)
+            /// If the tree of streams ended, or the stream was reset with all below it.
+            pub async fn accept_substream(&self) -> Result<Option<Stream>, CloseReason> {
+                Ok(self.link().accept_substream().await?.map(Stream::from_link))
             }
 
-            /// The next child of the stream that the peer has opened, if one is there already.
+            /// As [`Self::accept_substream`], without waiting.
             ///
             /// # Errors
-            /// If the tree of streams ended.
-            pub fn try_accept_substream(&self) -> Result<Option<Stream>, CloseReason> {
+            /// [`TryError::Empty`](crate::TryError::Empty) if no child is there yet, and more may come; else as
+            /// [`Self::accept_substream`].
+            pub fn try_accept_substream(&self) -> Result<Option<Stream>, crate::TryError<CloseReason>> {
                 Ok(self.link().try_accept_substream()?.map(Stream::from_link))
             }
         }

@@ -82,7 +82,8 @@ impl Listener for SssListener {
         let mut chain = vec![top];
         for _ in 0..depth {
             let deepest = chain.last().ok_or("a chain of streams has an end")?;
-            chain.push(deepest.accept_substream().await?);
+            let next = deepest.accept_substream().await?;
+            chain.push(next.ok_or("the client has let go of the chain")?);
         }
         Ok(SssConnection(chain))
     }
@@ -137,7 +138,7 @@ impl Connection for SssConnection {
     }
 
     async fn accept(&self) -> Option<SssStream> {
-        self.deepest().ok()?.accept_substream().await.ok().map(SssStream)
+        self.deepest().ok()?.accept_substream().await.ok()?.map(SssStream)
     }
 
     async fn close(self) -> Outcome<()> {

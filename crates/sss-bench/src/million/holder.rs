@@ -114,7 +114,7 @@ async fn take(stream: Stream, held: Held) {
             child = stream.accept_substream() => child,
             _ = end.read_chunk(1) => return,
         };
-        let Ok(mut child) = child else {
+        let Ok(Some(mut child)) = child else {
             return;
         };
         let mut first = [0];
@@ -136,7 +136,9 @@ async fn take(stream: Stream, held: Held) {
 async fn follow(mut stream: Stream, held: Held) -> Outcome<()> {
     loop {
         stream.write_all(b"!").await?;
-        let mut child = stream.accept_substream().await?;
+        let Some(mut child) = stream.accept_substream().await? else {
+            return Ok(());
+        };
         held.borrow_mut().push(stream);
         let mut first = [0];
         child.read_exact(&mut first).await?;

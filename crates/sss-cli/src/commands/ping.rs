@@ -22,7 +22,7 @@ const MAX_ECHO: usize = 64 << 10;
 pub(crate) async fn serve(server: Server) {
     while let Ok((session, _)) = server.accept().await {
         tokio::spawn(async move {
-            while let Ok(substream) = session.accept_substream().await {
+            while let Ok(Some(substream)) = session.accept_substream().await {
                 tokio::spawn(echo(substream));
             }
         });

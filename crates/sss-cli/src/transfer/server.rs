@@ -53,7 +53,7 @@ impl FileService {
                     break;
                 }
             };
-            let Ok(substream) = substream else { break };
+            let Ok(Some(substream)) = substream else { break };
             let service = self.clone();
             tokio::spawn(async move {
                 if let Err(error) = service.answer(Exchange::new(substream)).await {

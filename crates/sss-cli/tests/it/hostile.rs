@@ -57,7 +57,7 @@ async fn evil_server(listing: Vec<u8>, hash: blake3::Hash) -> (Host, String) {
             let Ok((session, _)) = server.accept().await else {
                 return;
             };
-            while let Ok(mut stream) = session.accept_substream().await {
+            while let Ok(Some(mut stream)) = session.accept_substream().await {
                 let listing = listing.clone();
                 tokio::spawn(async move {
                     let request = stream.read_to_end(10_000).await.unwrap();

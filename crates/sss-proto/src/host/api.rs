@@ -1,6 +1,7 @@
 //! What the application asks of a host. After each call the driver polls the host.
 
 use std::net::{IpAddr, SocketAddr};
+use std::task::Poll;
 
 use bytes::Bytes;
 use rand::RngExt;
@@ -308,16 +309,16 @@ impl Host {
         Ok(StreamId { peer, key })
     }
 
-    /// The next child that the peer opened of a stream. On `Ok(None)`,
-    /// [`Event::SubstreamReady`](crate::Event::SubstreamReady) follows.
+    /// The next child that the peer opened of a stream; `None` once the peer has let go of the stream and all that it had opened was
+    /// given. If it is pending, the peer is asked to tell that, and [`Event::SubstreamReady`](crate::Event::SubstreamReady) follows.
     ///
     /// # Errors
     /// If the tree ended.
-    pub fn accept_substream(&mut self, parent: StreamId) -> Result<Option<StreamId>, CloseReason> {
+    pub fn poll_accept_substream(&mut self, parent: StreamId) -> Poll<Result<Option<StreamId>, CloseReason>> {
         let peer = parent.peer;
-        let accepted = self.with_peer(peer, |p| p.streams().accept_substream(parent.key));
-        let key = accepted.unwrap_or_else(|| Err(gone()))?;
-        Ok(key.map(|key| StreamId { peer, key }))
+        let accepted = self.with_peer(peer, |p| p.streams().poll_accept_substream(parent.key));
+        let accepted = accepted.unwrap_or_else(|| Poll::Ready(Err(gone())));
+        accepted.map_ok(|key| key.map(|key| StreamId { peer, key }))
     }
 
     /// Says what happens to substreams that the peer opens of a stream until they are accepted; by default
@@ -531,14 +532,14 @@ impl Host {
         sent.unwrap_or_else(|| Err(DatagramError::Lost(gone())))
     }
 
-    /// The next datagram that arrived on the stream, whole. On `Ok(None)`,
-    /// [`Event::DatagramReadable`](crate::Event::DatagramReadable) follows.
+    /// The next datagram that arrived on the stream, whole; `None` once the peer has let go of the stream and all that had arrived was
+    /// given. If it is pending, the peer is asked to tell that, and [`Event::DatagramReadable`](crate::Event::DatagramReadable) follows.
     ///
     /// # Errors
     /// If the stream was released, or the tree has ended and nothing that had arrived is left.
-    pub fn recv_datagram(&mut self, now: Instant, stream: StreamId) -> Result<Option<Bytes>, ReadError> {
-        self.with_peer(stream.peer, |p| p.streams().recv_datagram(now, stream.key))
-            .unwrap_or_else(|| Err(ReadError::Lost(gone())))
+    pub fn poll_recv_datagram(&mut self, now: Instant, stream: StreamId) -> Poll<Result<Option<Bytes>, ReadError>> {
+        self.with_peer(stream.peer, |p| p.streams().poll_recv_datagram(now, stream.key))
+            .unwrap_or_else(|| Poll::Ready(Err(ReadError::Lost(gone()))))
     }
 
     /// The largest datagram that the peer takes, in bytes; 0: none. The largest that there can be, as long as the peer has not said.

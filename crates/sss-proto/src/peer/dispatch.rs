@@ -148,6 +148,8 @@ impl Peer {
             Frame::Datagram(datagram) => self.streams.on_datagram(&datagram, batch)?,
             Frame::Watch(watch) => self.streams.on_watch(watch.lsid)?,
             Frame::Consumed(consumed) => self.streams.on_consumed(consumed.lsid)?,
+            Frame::Await(question) => self.streams.on_await(question.lsid)?,
+            Frame::Released(released) => self.streams.on_released(released.lsid)?,
             Frame::Priority(priority) => self.streams.on_priority(&priority)?,
             Frame::Reset(reset) => self.streams.on_reset(&reset)?,
             Frame::Stop(stop) => self.streams.on_stop(&stop)?,

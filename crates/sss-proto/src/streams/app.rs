@@ -1,5 +1,7 @@
 //! What the application does with streams.
 
+use std::task::Poll;
+
 use bytes::Bytes;
 use sss_wire::Code;
 use sss_wire::constants::{MAX_DEPTH, MAX_NAME};
@@ -120,23 +122,27 @@ impl Streams {
         }
     }
 
-    /// The next child that the peer opened of a stream. On `Ok(None)`, an event follows.
+    /// The next child that the peer opened of a stream; `None` once there will be none. If it is pending, an event follows.
     ///
     /// # Errors
     /// If the channel ended, or the stream is gone.
-    pub(crate) fn accept_substream(&mut self, parent: StreamKey) -> Result<Option<StreamKey>, CloseReason> {
+    pub(crate) fn poll_accept_substream(&mut self, parent: StreamKey) -> Poll<Result<Option<StreamKey>, CloseReason>> {
         self.check_failed()?;
         let parent = self.held(parent).ok_or_else(released)?;
         while let Some(key) = self.table[parent].rare.as_mut().and_then(|r| r.backlog.pop()) {
             if self.accept_top_level(key) {
-                return Ok(Some(key));
+                return Poll::Ready(Ok(Some(key)));
             }
         }
         if let Some(reason) = self.tree_accept_error(parent) {
-            return Err(reason);
+            return Poll::Ready(Err(reason));
+        }
+        if self.table[parent].has(Flags::PEER_RELEASED) {
+            return Poll::Ready(Ok(None));
         }
         self.table[parent].set(Flags::WANT_ACCEPT);
-        Ok(None)
+        self.ask_for_more(parent);
+        Poll::Pending
     }
 
     fn accept(&mut self, index: u32) -> bool {
@@ -167,6 +173,7 @@ impl Streams {
         self.abort(index, Ending::new(code, ""));
         self.stop_unread(index, Ending::new(code, ""));
         self.discard_arrived(index);
+        self.answer_await(index);
         self.refuse_backlog(index);
         self.retire(index);
     }
@@ -492,6 +499,7 @@ impl Streams {
         };
         self.table[index].clear(Flags::HELD.with(Flags::WANTS));
         self.give_up_watch(index);
+        self.end_await(index);
         self.app.held -= 1;
         // DROPPED and UNREAD are what is said of streams that nobody holds: nothing has to be kept for that.
         if self.table[index].status.send == SendState::Open {
@@ -501,6 +509,7 @@ impl Streams {
             self.table[index].set(Flags::CUT_OFF);
         }
         self.discard_arrived(index);
+        self.answer_await(index);
         self.refuse_backlog(index);
         self.retire(index);
     }

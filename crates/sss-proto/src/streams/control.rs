@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, VecDeque};
 
 use sss_wire::Code;
 
+use super::questions::Questions;
 use super::queue::KeyQueue;
-use super::watch::Watches;
 use crate::error::ProtocolError;
 
 /// Refusals that are not acknowledged, at most. A peer that keeps to its credit cannot cause so many.
@@ -24,8 +24,10 @@ pub(super) struct Control {
     pub(super) refusals: VecDeque<u64>,
     /// LSIDs of streams whose refusal is not known to have arrived.
     refusing: BTreeSet<u64>,
-    /// Questions whether streams were read, and answers.
-    pub(super) watches: Watches,
+    /// Questions whether streams were read to their ends, and answers.
+    pub(super) watches: Questions,
+    /// Questions whether more can come on streams, and answers.
+    pub(super) awaits: Questions,
     /// Streams whose limit was raised while others waited for it.
     pub(super) resume: KeyQueue,
 }
@@ -39,6 +41,7 @@ impl Control {
             && self.refusals.is_empty()
             && self.resume.is_empty()
             && self.watches.is_idle()
+            && self.awaits.is_idle()
     }
 
     /// Queues the refusal of a stream that is not kept.
@@ -72,5 +75,6 @@ impl Control {
         self.refusing.clear();
         self.resume.clear();
         self.watches.clear();
+        self.awaits.clear();
     }
 }

@@ -26,6 +26,8 @@ pub(super) struct Account {
     consumed_below: u64,
     /// Children that are not retired.
     pub(super) children: u32,
+    /// Those of them that this host has opened and the peer is not known to know.
+    pub(super) unknown: u32,
     /// The window, once it is not that of a new stream.
     tuning: Option<Box<Tuning>>,
 }

@@ -95,7 +95,7 @@ pub struct DatagramStats {
     pub dropped_full: u64,
     /// Arrived in one packet and dropped: larger than this host takes.
     pub dropped_large: u64,
-    /// Arrived in one packet and dropped: nobody holds the stream any more.
+    /// Arrived in one packet and dropped: nobody holds the stream any more, or the peer had said that nothing more comes on it.
     pub dropped_unheld: u64,
 }
 
@@ -198,12 +198,22 @@ pub(super) struct Mailbox {
     inbox: VecDeque<Arrived>,
     /// Bytes of the stateless ones among them, with their costs.
     stateless: usize,
+    /// Stateless datagrams of this host that were sent, and are not known to have arrived or to be lost.
+    flying: u32,
+    /// Datagram streams of the peer that have not arrived whole.
+    arriving: u32,
     /// The application waits for more.
     wants_arrival: bool,
     /// Bytes of datagrams that wait to be sent, with their costs.
     queued: u64,
     /// The application waits until no more than this is queued.
     room_at: Option<u64>,
+}
+
+impl Mailbox {
+    pub(super) fn is_flying(&self) -> bool {
+        self.flying > 0
+    }
 }
 
 /// A datagram that waits for the application.

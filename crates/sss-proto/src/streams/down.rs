@@ -77,7 +77,7 @@ impl Streams {
         self.scheduler.set_quantum(packet.remaining());
         let is_done = self.write_refusals(packet)
             && self.write_ends(packet)
-            && self.write_watches(packet)
+            && self.write_questions(packet)
             && self.write_credits(packet)
             && self.write_priorities(packet)
             && self.write_streams(packet);

@@ -2,7 +2,7 @@
 //!
 //! Children are linked in both directions, the youngest first.
 
-use super::node::NONE;
+use super::node::{Flags, NONE, Node, Opener};
 use super::table::Table;
 
 /// A stream's neighbours in the lists of the tree; each a slot, or NONE.
@@ -22,12 +22,22 @@ impl Kin {
     };
 }
 
+impl Node {
+    /// Whether this host has opened it, and the peer is not known to know it.
+    fn is_unknown(&self) -> bool {
+        self.place.opener == Opener::Own && !self.has(Flags::INIT_ACKED)
+    }
+}
+
 impl Table {
     /// Puts a stream that was just inserted in its parent's list.
     pub(super) fn adopt(&mut self, child: u32) {
         let parent = self[child].place.parent;
         let next = std::mem::replace(&mut self[parent].place.kin.first_child, child);
-        self[parent].account_mut().children += 1;
+        let is_unknown = self[child].is_unknown();
+        let account = self[parent].account_mut();
+        account.children += 1;
+        account.unknown += u32::from(is_unknown);
         self[child].place.kin.next = next;
         if next != NONE {
             self[next].place.kin.previous = child;
@@ -39,6 +49,9 @@ impl Table {
         let parent = self[child].place.parent;
         let Kin { next, previous, .. } = self[child].place.kin;
         self[parent].account_mut().children -= 1;
+        if self[child].is_unknown() {
+            self.note_known(parent);
+        }
         match previous {
             NONE => self[parent].place.kin.first_child = next,
             previous => self[previous].place.kin.next = next,
@@ -46,6 +59,12 @@ impl Table {
         if next != NONE {
             self[next].place.kin.previous = previous;
         }
+    }
+
+    /// The peer knows a child that it was not known to know, or will never hear of it.
+    pub(super) fn note_known(&mut self, parent: u32) {
+        let account = self[parent].account_mut();
+        account.unknown = account.unknown.saturating_sub(1);
     }
 
     /// The stream that comes after `at` when the subtree of `top` is walked, parents before their children.

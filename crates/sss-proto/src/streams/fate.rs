@@ -55,11 +55,12 @@ impl Streams {
                 }
             }
             Token::Datagram(id) => self.on_flown(id, DatagramFate::Delivered),
+            Token::Stateless(key) => self.on_landed(key),
             Token::Refusal { lsid } => self.control.on_refused(lsid),
             Token::RootCredit { .. }
             | Token::Priority { .. }
-            | Token::Watch(_)
-            | Token::Consumed { .. }
+            | Token::Question { .. }
+            | Token::Answer { .. }
             | Token::Ack { .. }
             | Token::MtuProbe { .. } => {}
         }
@@ -86,8 +87,8 @@ impl Streams {
                 }
             }
             Token::TreeReset(key) => self.on_tree_reset_lost(key),
-            Token::Watch(key) => self.on_watch_lost(key),
-            Token::Consumed { lsid } => self.control.watches.answer(lsid),
+            Token::Question { topic, key } => self.on_question_lost(topic, key),
+            Token::Answer { topic, lsid } => self.on_answer_lost(topic, lsid),
             Token::Stop(key) => {
                 if let Some(index) = self.table.find(key)
                     && self.table[index].has(Flags::STOP_OPEN)
@@ -105,6 +106,7 @@ impl Streams {
             Token::Priority { key, serial } => self.on_priority_lost(key, serial),
             Token::Refusal { lsid } => self.control.refusals.push_back(lsid),
             Token::Datagram(id) => self.on_flown(id, DatagramFate::Lost),
+            Token::Stateless(key) => self.on_landed(key),
             Token::Ack { .. } | Token::MtuProbe { .. } => {}
         }
     }
@@ -160,6 +162,10 @@ impl Streams {
             self.queue_credit(index);
         }
         self.queue_watch(index);
+        self.queue_await(index);
+        let parent = self.table[index].place.parent;
+        self.table.note_known(parent);
+        self.answer_await(parent);
     }
 
     fn on_stream_lost(&mut self, key: StreamKey, sent: Sent) {

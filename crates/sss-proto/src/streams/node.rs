@@ -323,6 +323,12 @@ impl Node {
         self.rare.as_mut()?.mailbox.as_deref_mut()
     }
 
+    /// Whether datagrams of this host on the stream went without state, and are not known to have arrived or to be lost.
+    pub(super) fn has_datagrams_flying(&self) -> bool {
+        let mailbox = self.rare.as_ref().and_then(|r| r.mailbox.as_ref());
+        mailbox.is_some_and(|m| m.is_flying())
+    }
+
     pub(super) fn rare_mut(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
     }
@@ -430,6 +436,14 @@ flags! {
     WANT_SENT = 31;
     /// The application waits for everything written to be acknowledged.
     WANT_ACKED = 32;
+    /// AWAIT is to be sent.
+    AWAIT_DUE = 40;
+    /// AWAIT was sent, and is not answered.
+    AWAIT_OPEN = 41;
+    /// The peer wants to be told when nothing more can come from this host on the stream.
+    AWAITED = 42;
+    /// The peer opens and sends nothing more on the stream.
+    PEER_RELEASED = 43;
 }
 
 impl Flags {

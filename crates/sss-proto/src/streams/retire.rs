@@ -35,7 +35,7 @@ impl Streams {
             return !status.send.carries_data();
         }
         let is_done = status.send.is_over() && status.recv.has_size() && !status.recv.keeps_data();
-        if !is_done || node.has(Flags::STOP_OPEN) || self.is_tree_reset_open(index) {
+        if !is_done || node.has(Flags::STOP_OPEN) || node.has_datagrams_flying() || self.is_tree_reset_open(index) {
             return false;
         }
         // STR-34: a datagram has no children, and needs no credit any more.
@@ -63,8 +63,10 @@ impl Streams {
         let rare = self.table[index].rare.as_ref();
         self.app.modes -= usize::from(rare.is_some_and(|r| r.listen.has_mode()));
         self.leave_walk(index);
+        self.answer_await(index);
         self.pass_on_losses(index);
         self.table.disown(index);
+        self.answer_await(self.table[index].place.parent);
         self.scheduler.forget(&mut self.table, index);
         let Some(mut node) = self.table.remove(index) else {
             return;

@@ -130,6 +130,7 @@ impl Streams {
         self.table[index].set(Flags::TREE_RESET);
         // STR-47
         self.give_up_watch(index);
+        self.end_await(index);
         if self.take_unaccepted(index) {
             self.consume_opening(index);
         }

@@ -14,8 +14,11 @@ mod priority;
 mod progress;
 mod random;
 mod records;
+mod released;
 mod subtree;
 mod watch;
+
+use std::task::Poll;
 
 use bytes::Bytes;
 use sss_wire::frame::{Frame, Frames, Init, InitKind, Reset, Scope, Stop, Stream};
@@ -27,7 +30,7 @@ use super::node::Flags;
 use super::{StreamEvent, Streams, StreamsConfig};
 use crate::channel::Role;
 use crate::config::WindowConfig;
-use crate::error::{CloseReason, ProtocolError};
+use crate::error::{CloseReason, ProtocolError, ReadError};
 use crate::ids::StreamKey;
 use crate::io::Instant;
 use crate::packet::PacketWriter;
@@ -98,6 +101,8 @@ impl Streams {
             Frame::Credit(f) => self.on_credit(f.lsid, f.limit),
             Frame::Watch(f) => self.on_watch(f.lsid),
             Frame::Consumed(f) => self.on_consumed(f.lsid),
+            Frame::Await(f) => self.on_await(f.lsid),
+            Frame::Released(f) => self.on_released(f.lsid),
             Frame::Priority(f) => self.on_priority(f),
             Frame::Datagram(f) => self.on_datagram(f, packet),
             _ => Ok(()),
@@ -132,6 +137,22 @@ impl Streams {
     fn accept_any(&mut self) -> Option<StreamKey> {
         let key = self.take_incoming()?.key;
         self.accept_top_level(key).then_some(key)
+    }
+
+    /// The next child, if there is one.
+    fn accept_substream(&mut self, parent: StreamKey) -> Result<Option<StreamKey>, CloseReason> {
+        match self.poll_accept_substream(parent) {
+            Poll::Ready(accepted) => accepted,
+            Poll::Pending => Ok(None),
+        }
+    }
+
+    /// The next datagram, if there is one.
+    fn recv_datagram(&mut self, now: Instant, key: StreamKey) -> Result<Option<Bytes>, ReadError> {
+        match self.poll_recv_datagram(now, key) {
+            Poll::Ready(received) => received,
+            Poll::Pending => Ok(None),
+        }
     }
 
     fn read_now(&mut self, key: StreamKey) -> Result<ReadOutcome, crate::error::ReadError> {

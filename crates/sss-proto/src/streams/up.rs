@@ -87,6 +87,9 @@ impl Streams {
                 }
             },
         };
+        if let Some(parent) = parent {
+            self.check_not_released(parent)?;
+        }
         self.attachment.note_opened(ordinal)?;
         let Some(parent) = parent else {
             self.control.refuse(lsid)?;

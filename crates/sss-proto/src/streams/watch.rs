@@ -3,24 +3,14 @@
 //! The sender asks with WATCH; the receiver answers with CONSUMED when its application has read everything, or with STOP. The
 //! answer needs no state: a stream that is retired was read to its end, or else its sender was told.
 
-use std::collections::VecDeque;
-
 use sss_wire::Code;
-use sss_wire::constants::MAX_WATCHES;
-use sss_wire::frame::{Consumed, Watch};
 
 use super::Streams;
 use super::node::{Ending, Flags, Node, Opener};
-use super::queue::KeyQueue;
 use super::state::{RecvState, SendState};
 use crate::error::{ProtocolError, WriteError};
 use crate::ids::StreamKey;
-use crate::packet::PacketWriter;
 use crate::refusal::Refusal;
-use crate::token::Token;
-
-/// Answers that wait to be sent, at most: more than the questions that a peer may ask, because some are asked again.
-const MAX_ANSWERS: usize = 4 * MAX_WATCHES;
 
 /// What is known of whether the peer's application has read a direction to its end.
 #[derive(Debug, Default)]
@@ -36,33 +26,6 @@ pub(super) enum Watching {
     Consumed,
     /// It has not, and never will: it stopped the direction after all had arrived.
     Unread(Ending),
-}
-
-/// Questions and answers under way.
-#[derive(Debug, Default)]
-pub(super) struct Watches {
-    /// Streams with WATCH due.
-    due: KeyQueue,
-    /// How many questions have no answer.
-    asked: usize,
-    /// LSIDs of streams for which CONSUMED is to be sent.
-    answers: VecDeque<u64>,
-}
-
-impl Watches {
-    /// Whether there is nothing to be sent.
-    pub(super) fn is_idle(&self) -> bool {
-        (self.due.is_empty() || self.asked >= MAX_WATCHES) && self.answers.is_empty()
-    }
-
-    pub(super) fn clear(&mut self) {
-        *self = Self::default();
-    }
-
-    /// CONSUMED for a stream is to be sent, again or for the first time.
-    pub(super) fn answer(&mut self, lsid: u64) {
-        self.answers.push_back(lsid);
-    }
 }
 
 /// The sender of a direction.
@@ -102,13 +65,10 @@ impl Streams {
     /// Queues WATCH, if it is due and the peer is known to know the stream (STR-8).
     pub(super) fn queue_watch(&mut self, index: u32) {
         let node = &self.table[index];
-        let is_due = node.rare.as_ref().is_some_and(|r| matches!(r.watching, Watching::Due));
-        if is_due && node.has(Flags::INIT_ACKED) {
+        if node.is_watch_due() && node.has(Flags::INIT_ACKED) {
             let (table, key) = (&self.table, self.table.key(index));
-            self.control
-                .watches
-                .due
-                .push(key, |k| is_watch_due(table.find(k).map(|i| &table[i])));
+            let is_due = |k| table.find(k).is_some_and(|i| table[i].is_watch_due());
+            self.control.watches.ask(key, is_due);
         }
     }
 
@@ -118,7 +78,7 @@ impl Streams {
             return;
         };
         if let Watching::Asked = std::mem::replace(&mut rare.watching, now) {
-            self.control.watches.asked = self.control.watches.asked.saturating_sub(1);
+            self.control.watches.close();
         }
     }
 
@@ -174,10 +134,7 @@ impl Streams {
         Ok(())
     }
 
-    pub(super) fn on_watch_lost(&mut self, key: StreamKey) {
-        let Some(index) = self.table.find(key) else {
-            return;
-        };
+    pub(super) fn on_watch_lost(&mut self, index: u32) {
         let is_asked = self.table[index]
             .rare
             .as_ref()
@@ -189,9 +146,16 @@ impl Streams {
     }
 }
 
-fn is_watch_due(node: Option<&Node>) -> bool {
-    let rare = node.and_then(|n| n.rare.as_ref());
-    rare.is_some_and(|r| matches!(r.watching, Watching::Due))
+impl Node {
+    /// WATCH is to be sent.
+    pub(super) fn is_watch_due(&self) -> bool {
+        self.rare.as_ref().is_some_and(|r| matches!(r.watching, Watching::Due))
+    }
+
+    /// WATCH was sent.
+    pub(super) fn note_watch_sent(&mut self) {
+        self.rare_mut().watching = Watching::Asked;
+    }
 }
 
 /// The receiver of a direction.
@@ -216,13 +180,7 @@ impl Streams {
             None if self.control.is_refusing(lsid) => {}
             None => self.control.watches.answer(lsid),
         }
-        if self.control.watches.answers.len() > MAX_ANSWERS {
-            return Err(ProtocolError::new(
-                Code::LIMIT,
-                "too many questions whether streams were read",
-            ));
-        }
-        Ok(())
+        self.control.watches.check_answers()
     }
 
     /// Answers if the peer has asked and everything was read (STR-48).
@@ -242,48 +200,5 @@ fn is_read_to_end(node: &Node) -> bool {
         RecvState::Done => !ended_early,
         RecvState::Complete => node.recv.unread() == 0 && node.recv.received > 0,
         _ => false,
-    }
-}
-
-/// Going down.
-impl Streams {
-    /// WATCH and CONSUMED. Returns whether everything did fit.
-    pub(super) fn write_watches(&mut self, packet: &mut PacketWriter<'_>) -> bool {
-        while let Some(lsid) = self.control.watches.answers.front().copied() {
-            let frame = Consumed { lsid };
-            if frame.encoded_len() > packet.remaining() {
-                return false;
-            }
-            frame.encode(packet.eliciting());
-            packet.remember(Token::Consumed { lsid });
-            self.control.watches.answers.pop_front();
-        }
-        while self.control.watches.asked < MAX_WATCHES
-            && let Some(key) = self.control.watches.due.front()
-        {
-            if let Some(index) = self.table.find(key).filter(|i| is_watch_due(Some(&self.table[*i]))) {
-                let frame = Watch { lsid: self.lsid(index) };
-                if frame.encoded_len() > packet.remaining() {
-                    return false;
-                }
-                frame.encode(packet.eliciting());
-                packet.remember(Token::Watch(key));
-                self.table[index].rare_mut().watching = Watching::Asked;
-                self.control.watches.asked += 1;
-            }
-            self.control.watches.due.pop();
-        }
-        true
-    }
-}
-
-#[cfg(test)]
-impl Watches {
-    pub(super) fn asked(&self) -> usize {
-        self.asked
-    }
-
-    pub(super) fn answers(&self) -> usize {
-        self.answers.len()
     }
 }

@@ -1,6 +1,7 @@
 //! Datagrams: sent at random, taken as they come.
 
 use std::collections::BTreeMap;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -106,21 +107,25 @@ impl Actors {
     pub(super) fn take_messages(&mut self, world: &mut World, id: EndId) {
         let (host, peer, stream) = (self.ends[id.0].host, self.ends[id.0].peer, self.ends[id.0].stream);
         while self.failure.is_none() && !self.aside.trees.is_cut(id) {
-            let check = match world.call(host, |h, now| h.recv_datagram(now, stream)) {
-                Ok(None) => return,
-                Ok(Some(data)) => {
+            let check = match world.call(host, |h, now| h.poll_recv_datagram(now, stream)) {
+                Poll::Pending => return,
+                Poll::Ready(Ok(None)) => {
+                    let check = self.model.saw_no_more_messages(id);
+                    return self.check(check);
+                }
+                Poll::Ready(Ok(Some(data))) => {
                     world.note(format_args!("h{} datagram of {} from {id:?}", host.0, data.len()));
                     self.model.saw_message(id, &data)
                 }
-                Err(ReadError::Reset { code, .. }) => {
+                Poll::Ready(Err(ReadError::Reset { code, .. })) => {
                     let check = self.model.saw_tree_reset(id, code);
                     return self.check(check);
                 }
-                Err(ReadError::Lost(reason)) => {
+                Poll::Ready(Err(ReadError::Lost(reason))) => {
                     let check = self.model.saw_loss(host, peer, &reason);
                     return self.check(check);
                 }
-                Err(error) => Err(format!("{id:?} gives no datagram: {error}")),
+                Poll::Ready(Err(error)) => Err(format!("{id:?} gives no datagram: {error}")),
             };
             self.check(check);
         }

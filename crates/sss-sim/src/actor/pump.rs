@@ -1,5 +1,7 @@
 //! What an application does with an end until it cannot go on: write, finish, read, accept.
 
+use std::task::Poll;
+
 use bytes::Bytes;
 use sss_proto::{Event, ReadError, ReadOutcome, WriteError};
 
@@ -199,15 +201,16 @@ impl Actors {
     pub(super) fn accept_children(&mut self, world: &mut World, id: EndId) {
         let (host, peer, stream) = (self.ends[id.0].host, self.ends[id.0].peer, self.ends[id.0].stream);
         loop {
-            match world.call(host, |h, _| h.accept_substream(stream)) {
-                Ok(None) => return,
-                Ok(Some(child)) => {
+            match world.call(host, |h, _| h.poll_accept_substream(stream)) {
+                Poll::Pending => return,
+                Poll::Ready(Ok(None)) => return self.note_childless(world, id),
+                Poll::Ready(Ok(Some(child))) => {
                     self.tally.accepted += 1;
                     let child_id = self.add(host, peer, child, Some(id), Opening::Accepted);
                     world.note(format_args!("h{} accept of {id:?} -> {child_id:?} {child:?}", host.0));
                     self.greet(world, child_id);
                 }
-                Err(reason) => {
+                Poll::Ready(Err(reason)) => {
                     let check = self.model.saw_no_children(id, &reason);
                     return self.check(check);
                 }
@@ -216,6 +219,15 @@ impl Actors {
                 return;
             }
         }
+    }
+
+    fn note_childless(&mut self, world: &mut World, id: EndId) {
+        if self.aside.trees.note_childless(id) {
+            self.tally.childless += 1;
+            world.note(format_args!("no more children of {id:?}"));
+        }
+        let check = self.model.saw_no_more_children(id);
+        self.check(check);
     }
 
     pub(super) fn release(&mut self, world: &mut World, id: EndId) {

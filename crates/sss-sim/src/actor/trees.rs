@@ -18,6 +18,8 @@ pub(super) struct Trees {
     cut: BTreeSet<EndId>,
     /// Ends that wait to hear whether all was read.
     asking: BTreeSet<EndId>,
+    /// Ends that were told that no more children come.
+    childless: BTreeSet<EndId>,
 }
 
 impl Trees {
@@ -26,6 +28,7 @@ impl Trees {
             rng,
             cut: BTreeSet::new(),
             asking: BTreeSet::new(),
+            childless: BTreeSet::new(),
         }
     }
 
@@ -35,6 +38,15 @@ impl Trees {
 
     pub(super) fn is_asking(&self, id: EndId) -> bool {
         self.asking.contains(&id)
+    }
+
+    /// The end was told that no more children come. Returns whether that is new.
+    pub(super) fn note_childless(&mut self, id: EndId) -> bool {
+        self.childless.insert(id)
+    }
+
+    pub(super) fn is_childless(&self, id: EndId) -> bool {
+        self.childless.contains(&id)
     }
 
     /// Nobody waits for an answer any more.

@@ -31,6 +31,27 @@ pub(super) struct Messages {
     received: u64,
 }
 
+impl Message {
+    pub(super) fn sender(&self) -> EndId {
+        self.sender
+    }
+
+    pub(super) fn fate(&self) -> Option<DatagramFate> {
+        self.fate
+    }
+
+    /// Whether it is to arrive whatever happens on the way, and has not.
+    pub(super) fn must_arrive(&self) -> bool {
+        self.is_reliable && !self.has_deadline && self.receiver.is_none()
+    }
+}
+
+impl Messages {
+    pub(super) fn all(&self) -> &[Message] {
+        &self.all
+    }
+}
+
 impl Model {
     /// The number that the next datagram has, and its contents.
     pub(crate) fn compose(&self, size: usize) -> (MessageId, Vec<u8>) {

@@ -174,7 +174,7 @@ impl Model {
     }
 
     /// The end, and those of the same host above it.
-    fn lineage(&self, end: EndId) -> impl Iterator<Item = EndId> {
+    pub(super) fn lineage(&self, end: EndId) -> impl Iterator<Item = EndId> {
         std::iter::successors(Some(end), |at| self.ends[at.0].parent)
     }
 }

@@ -1,6 +1,7 @@
 //! After a subtree was closed with success, nothing of it is lost, whatever becomes of the host that closed it.
 
 use std::collections::BTreeMap;
+use std::task::Poll;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -31,7 +32,7 @@ impl Reader {
     fn work(&mut self, host: &mut Host, now: Instant) {
         let mut todo: Vec<StreamId> = self.streams.keys().copied().collect();
         while let Some(stream) = todo.pop() {
-            while let Ok(Some(child)) = host.accept_substream(stream) {
+            while let Poll::Ready(Ok(Some(child))) = host.poll_accept_substream(stream) {
                 self.take(child);
                 todo.push(child);
             }

@@ -1,5 +1,6 @@
 //! What links do to datagrams must not show.
 
+use std::task::Poll;
 use std::time::Duration;
 
 use sss_proto::{Config, Event};
@@ -172,7 +173,7 @@ struct Turnover {
 impl Apps for Turnover {
     fn on_event(&mut self, world: &mut World, host: HostIndex, event: Event) {
         let accept = |world: &mut World, parent| {
-            while let Ok(Some(child)) = world.call(host, |h, _| h.accept_substream(parent)) {
+            while let Poll::Ready(Ok(Some(child))) = world.call(host, |h, _| h.poll_accept_substream(parent)) {
                 world.call(host, |h, _| h.release(child));
             }
         };

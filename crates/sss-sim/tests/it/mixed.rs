@@ -1,6 +1,7 @@
 //! A minute of everything at once, on a path on which everything goes wrong.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -162,7 +163,8 @@ impl Mixed {
         let Some(parent) = self.streams[B.0][RPC] else {
             return;
         };
-        while let Some(stream) = world.call(B, |h, _| h.accept_substream(parent)).unwrap() {
+        while let Poll::Ready(accepted) = world.call(B, |h, _| h.poll_accept_substream(parent)) {
+            let stream = accepted.unwrap().expect("the client holds it");
             self.serving.insert(stream, Vec::new());
             self.read(world, B, stream);
         }
@@ -197,8 +199,8 @@ impl Mixed {
             return;
         };
         loop {
-            match world.call(B, |h, now| h.recv_datagram(now, stream)) {
-                Ok(Some(data)) => {
+            match world.call(B, |h, now| h.poll_recv_datagram(now, stream)) {
+                Poll::Ready(Ok(Some(data))) => {
                     let n = number(&data);
                     assert!(data[..] == message(n)[..], "datagram {n} is not what was sent");
                     let seen = if n % 2 == 1 {
@@ -209,8 +211,8 @@ impl Mixed {
                     assert!(seen.insert(n), "datagram {n} came twice");
                     self.note(world);
                 }
-                Ok(None) => return,
-                Err(error) => return self.failures.push(error.to_string()),
+                Poll::Pending | Poll::Ready(Ok(None)) => return,
+                Poll::Ready(Err(error)) => return self.failures.push(error.to_string()),
             }
         }
     }

@@ -1,6 +1,7 @@
 //! A substream is heard at once, whatever its parent has queued.
 
 use std::collections::BTreeMap;
+use std::task::Poll;
 use std::time::Duration;
 
 use sss_proto::{Event, ListenerId, ReadOutcome, StreamId};
@@ -50,7 +51,7 @@ impl Talk {
     }
 
     fn accept_substreams(&mut self, world: &mut World, stream: StreamId) {
-        while let Ok(Some(child)) = world.call(B, |h, _| h.accept_substream(stream)) {
+        while let Poll::Ready(Ok(Some(child))) = world.call(B, |h, _| h.poll_accept_substream(stream)) {
             self.words.insert(child, Vec::new());
             self.read(world, child);
         }

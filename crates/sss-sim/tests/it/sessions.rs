@@ -1,6 +1,7 @@
 //! Sessions that are as short as can be: connect, one request and its response, close, and again.
 
 use std::collections::BTreeMap;
+use std::task::Poll;
 use std::time::Duration;
 
 use sss_proto::{Config, Event, ListenerId, ReadOutcome, StreamId};
@@ -111,13 +112,13 @@ impl Shop {
 
     fn accept_requests(&mut self, world: &mut World, top: StreamId) {
         loop {
-            match world.call(SERVER, |h, _| h.accept_substream(top)) {
-                Ok(Some(request)) => {
+            match world.call(SERVER, |h, _| h.poll_accept_substream(top)) {
+                Poll::Ready(Ok(Some(request))) => {
                     self.requests.insert(request, 0);
                     self.answer(world, request);
                 }
-                Ok(None) => return,
-                Err(_) => {
+                Poll::Pending => return,
+                Poll::Ready(Ok(None) | Err(_)) => {
                     self.tops.retain(|t| *t != top);
                     return world.call(SERVER, |h, _| h.release(top));
                 }

@@ -47,6 +47,8 @@ fn frames_of_fixed_size() {
     );
     check(&Frame::Watch(Watch { lsid: 64 }), &[0x0c, 0x40, 64]);
     check(&Frame::Consumed(Consumed { lsid: 3 }), &[0x0d, 3]);
+    check(&Frame::Await(Await { lsid: 64 }), &[0x11, 0x40, 64]);
+    check(&Frame::Released(Released { lsid: 3 }), &[0x12, 3]);
 }
 
 #[test]

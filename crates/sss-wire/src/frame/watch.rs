@@ -1,4 +1,4 @@
-//! WATCH and CONSUMED.
+//! Questions about a stream, and their answers: WATCH and CONSUMED, AWAIT and RELEASED.
 
 use super::read_lsid;
 use crate::error::Malformed;
@@ -16,6 +16,20 @@ pub struct Watch {
 /// CONSUMED: the direction of a stream that the receiver of this frame sends was read to its end (FRM-11, STR-48).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Consumed {
+    /// The stream, never the root.
+    pub lsid: u64,
+}
+
+/// AWAIT: asks to be told when the receiver of this frame can open and send no more on a stream (FRM-20, STR-70).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Await {
+    /// The stream, never the root.
+    pub lsid: u64,
+}
+
+/// RELEASED: the sender of this frame opens and sends no more on a stream, and what it had opened has arrived (FRM-20, STR-71).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Released {
     /// The stream, never the root.
     pub lsid: u64,
 }
@@ -51,3 +65,5 @@ macro_rules! of_a_stream {
 
 of_a_stream!(Watch, 0x0c);
 of_a_stream!(Consumed, 0x0d);
+of_a_stream!(Await, 0x11);
+of_a_stream!(Released, 0x12);

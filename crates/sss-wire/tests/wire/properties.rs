@@ -8,8 +8,8 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use sss_wire::frame::{
-    Ack, Close, Consumed, Credit, Datagram, EcnCounts, Frame, Frames, Init, Origin, Priority, Reset, Scope, Stop,
-    Stream, Watch,
+    Ack, Await, Close, Consumed, Credit, Datagram, EcnCounts, Frame, Frames, Init, Origin, Priority, Released, Reset,
+    Scope, Stop, Stream, Watch,
 };
 use sss_wire::long::Long;
 use sss_wire::params::{Attempts, CookieParams, Earlier, HelloParams, Settings};
@@ -165,6 +165,8 @@ proptest! {
             Frame::Reset(Reset { lsid, scope, code, final_size: size, reason: &reason }),
             Frame::Watch(Watch { lsid }),
             Frame::Consumed(Consumed { lsid }),
+            Frame::Await(Await { lsid }),
+            Frame::Released(Released { lsid }),
             Frame::Stop(Stop { lsid, code, reason: &reason }),
             Frame::Credit(Credit { lsid: root_or_stream, limit: size }),
             Frame::Priority(Priority { lsid, serial: size, level }),

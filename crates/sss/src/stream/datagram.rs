@@ -156,16 +156,12 @@ impl Future for Receipt {
     }
 }
 
-pub(crate) async fn recv(link: &Link) -> Result<Bytes, ReadError> {
+pub(crate) async fn recv(link: &Link) -> Result<Option<Bytes>, ReadError> {
     let key = Key::Stream(link.id(), Wait::Datagram);
     until(link.shared(), key, |inner, now| {
-        match inner.core.recv_datagram(now, link.id()).transpose() {
-            None => Poll::Pending,
-            Some(received) => {
-                inner.want_driver();
-                Poll::Ready(received)
-            }
-        }
+        let received = inner.core.poll_recv_datagram(now, link.id());
+        inner.want_driver_if_ready();
+        received
     })
     .await
 }
@@ -202,26 +198,31 @@ macro_rules! datagram_receiving_methods {
         impl $handle {
             /// The next datagram that has arrived whole on the stream. Several tasks may receive at once.
             ///
-            /// It is no sign of the peer's end of the stream: that is told by reading.
+            /// `None` once the peer can send no more: its application has let go of the stream, or refused it, and all that had arrived
+            /// was given. The end of the peer's bytes does not mean that: whoever has finished may still send datagrams. The peer
+            /// is asked, once, when this has to wait for the first time.
             ///
             /// Cancel safe: no datagram is lost.
             ///
             /// # Errors
-            /// If the tree of streams has ended, and nothing that had arrived is left.
-            pub async fn recv_datagram(&self) -> Result<bytes::Bytes, $crate::ReadError> {
+            /// If the tree of streams has ended, or the stream was reset with all below it, and nothing that had arrived is left.
+            pub async fn recv_datagram(&self) -> Result<Option<bytes::Bytes>, $crate::ReadError> {
                 $crate::stream::datagram::recv(self.link()).await
             }
 
-            /// The next datagram that has arrived whole, if there is one already.
+            /// As [`Self::recv_datagram`], without waiting.
             ///
             /// # Errors
-            /// As [`Self::recv_datagram`].
-            pub fn try_recv_datagram(&self) -> Result<Option<bytes::Bytes>, $crate::ReadError> {
+            /// [`TryError::Empty`](crate::TryError::Empty) if no datagram is there yet, and more may come; else as
+            /// [`Self::recv_datagram`].
+            pub fn try_recv_datagram(&self) -> Result<Option<bytes::Bytes>, $crate::TryError<$crate::ReadError>> {
                 let link = self.link();
-                link.call(|inner, now| {
-                    inner.want_driver();
-                    inner.core.recv_datagram(now, link.id())
-                })
+                let received = link.call(|inner, now| {
+                    let received = inner.core.poll_recv_datagram(now, link.id());
+                    inner.want_driver_if_ready();
+                    received
+                });
+                $crate::TryError::take(received)
             }
         }
     };

@@ -9,6 +9,7 @@ use tracing::field;
 
 use crate::driver::notices::Notices;
 use crate::driver::wakers::{Key, Wait};
+use crate::error::TryError;
 use crate::peer::Peer;
 use crate::shared::{Handle, Inner, Shared};
 use crate::waiting::until;
@@ -105,26 +106,23 @@ impl Link {
         });
     }
 
-    pub(crate) async fn accept_substream(&self) -> Result<Self, CloseReason> {
+    pub(crate) async fn accept_substream(&self) -> Result<Option<Self>, CloseReason> {
         let key = Key::Stream(self.id, Wait::Substream);
         let accepted = until(self.shared(), key, |inner, _| {
-            match inner.core.accept_substream(self.id).transpose() {
-                None => Poll::Pending,
-                Some(accepted) => {
-                    inner.want_driver();
-                    Poll::Ready(accepted)
-                }
-            }
+            let accepted = inner.core.poll_accept_substream(self.id);
+            inner.want_driver_if_ready();
+            accepted
         });
-        accepted.await.map(|id| self.sibling(id))
+        Ok(accepted.await?.map(|id| self.sibling(id)))
     }
 
-    pub(crate) fn try_accept_substream(&self) -> Result<Option<Self>, CloseReason> {
+    pub(crate) fn try_accept_substream(&self) -> Result<Option<Self>, TryError<CloseReason>> {
         let accepted = self.call(|inner, _| {
-            inner.want_driver();
-            inner.core.accept_substream(self.id)
+            let accepted = inner.core.poll_accept_substream(self.id);
+            inner.want_driver_if_ready();
+            accepted
         });
-        Ok(accepted?.map(|id| self.sibling(id)))
+        Ok(TryError::take(accepted)?.map(|id| self.sibling(id)))
     }
 }
 

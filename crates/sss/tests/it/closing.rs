@@ -26,8 +26,8 @@ async fn closing_a_stream_waits_for_its_subtree() {
         drop(grandchild);
         let reader = tokio::spawn(async move {
             let mut theirs = theirs;
-            let mut child = theirs.accept_substream().await.unwrap();
-            let mut grandchild = child.accept_substream().await.unwrap();
+            let mut child = theirs.accept_substream().await.unwrap().unwrap();
+            let mut grandchild = child.accept_substream().await.unwrap().unwrap();
             let lengths = [
                 theirs.read_to_end(1 << 20).await.unwrap().len(),
                 child.read_to_end(1 << 20).await.unwrap().len(),
@@ -50,7 +50,7 @@ async fn closing_a_stream_says_what_was_not_delivered() {
         let Pair { ours, theirs, .. } = pair().await;
         let mut child = ours.open_substream().unwrap();
         child.write_all(&[2; 10]).await.unwrap();
-        let their_child = theirs.accept_substream().await.unwrap();
+        let their_child = theirs.accept_substream().await.unwrap().unwrap();
         drop(their_child);
         while child.write(&[0; 1000]).await.is_ok() {}
         match ours.close().await {
@@ -91,7 +91,7 @@ async fn closing_a_stream_reports_what_is_not_finished() {
         let below = held.open_substream().unwrap();
         let reader = tokio::spawn(async move {
             let mut theirs = theirs;
-            let mut held = theirs.accept_substream().await.unwrap();
+            let mut held = theirs.accept_substream().await.unwrap().unwrap();
             // One that the peer opened and this side has not used is not unfinished.
             let _one_way = theirs.open_substream().unwrap();
             let mut buf = vec![0; 100_000];
@@ -99,7 +99,7 @@ async fn closing_a_stream_reports_what_is_not_finished() {
             let rest = held.read_to_end(1 << 20).await.unwrap();
             (theirs.read_to_end(1 << 20).await.unwrap().len(), rest)
         });
-        let _one_way = ours.accept_substream().await.unwrap();
+        let _one_way = ours.accept_substream().await.unwrap().unwrap();
         match ours.close().await {
             Err(StreamCloseError::Unfinished { streams: 2 }) => {}
             other => panic!("{other:?}"),
@@ -131,9 +131,9 @@ async fn closing_a_stream_tells_of_losses_of_which_nobody_was_told() {
         grandchild.finish().unwrap();
         child.finish().unwrap();
         drop((grandchild, child));
-        let mut their_child = theirs.accept_substream().await.unwrap();
+        let mut their_child = theirs.accept_substream().await.unwrap().unwrap();
         assert!(their_child.read_to_end(0).await.unwrap().is_empty());
-        let mut their_grandchild = their_child.accept_substream().await.unwrap();
+        let mut their_grandchild = their_child.accept_substream().await.unwrap().unwrap();
         their_grandchild.stop_with(5, "enough");
         drop((their_grandchild, their_child));
         while ours.info().unwrap().children > 0 {
@@ -169,7 +169,7 @@ async fn closing_a_host_delivers_all_that_was_finished() {
         }
         let mut tasks = Vec::new();
         for _ in 0..20 {
-            let mut child = theirs.accept_substream().await.unwrap();
+            let mut child = theirs.accept_substream().await.unwrap().unwrap();
             tasks.push(tokio::spawn(
                 async move { child.read_to_end(1 << 20).await.unwrap().len() },
             ));

@@ -19,7 +19,7 @@ struct Family {
 async fn family() -> Family {
     let pair = pair().await;
     let our_child = pair.ours.open_substream().unwrap();
-    let their_child = pair.theirs.accept_substream().await.unwrap();
+    let their_child = pair.theirs.accept_substream().await.unwrap().unwrap();
     Family {
         pair,
         our_child,
@@ -338,7 +338,7 @@ async fn loss_of_the_peer() {
         our_child.write_all(b"all of it").await.unwrap();
         our_child.finish().unwrap();
         our_child.drained().await.unwrap();
-        let mut their_child = theirs.accept_substream().await.unwrap();
+        let mut their_child = theirs.accept_substream().await.unwrap().unwrap();
         relay.cut(true);
         let ours_waiting = tokio::spawn(async move {
             ours.write_all(b"x").await.unwrap();

@@ -174,7 +174,7 @@ async fn what_is_written_early_arrives() {
         child.finish().unwrap();
         let (mut stream, _) = server.accept().await.unwrap();
         assert_eq!(&stream.read_to_end(100).await.unwrap()[..], b"early");
-        let mut child = stream.accept_substream().await.unwrap();
+        let mut child = stream.accept_substream().await.unwrap().unwrap();
         assert_eq!(child.read_to_end(1 << 20).await.unwrap().len(), 20_000);
     })
     .await;

@@ -127,7 +127,7 @@ async fn reset_does_not_touch_the_other_direction_or_children() {
         ours.reset(1);
         child.write_all(b"independent").await.unwrap();
         child.finish().unwrap();
-        let mut theirs_child = theirs.accept_substream().await.unwrap();
+        let mut theirs_child = theirs.accept_substream().await.unwrap().unwrap();
         assert_eq!(&theirs_child.read_to_end(100).await.unwrap()[..], b"independent");
         theirs.write_all(b"back").await.unwrap();
         theirs.finish().unwrap();

@@ -29,7 +29,7 @@ async fn garbage_is_counted_and_changes_nothing() {
             let mut child = ours.open_substream().unwrap();
             child.write_all(&[9; 2000]).await.unwrap();
             child.finish().unwrap();
-            let mut theirs = theirs.accept_substream().await.unwrap();
+            let mut theirs = theirs.accept_substream().await.unwrap().unwrap();
             assert_eq!(theirs.read_to_end(1 << 20).await.unwrap().len(), 2000);
         }
         assert!(host.stats().dropped_total() >= 150, "{:?}", host.stats());

@@ -26,7 +26,7 @@ async fn substreams_that_nobody_takes_are_refused_with_the_reason() {
         let mut small = ours.open_substream().unwrap();
         small.write_all(&[0; 700]).await.unwrap();
         small.finish().unwrap();
-        let mut accepted = theirs.accept_substream().await.unwrap();
+        let mut accepted = theirs.accept_substream().await.unwrap().unwrap();
         assert_eq!(accepted.read_to_end(1000).await.unwrap().len(), 700);
         ours.write_all(b"unaffected").await.unwrap();
         ours.finish().unwrap();

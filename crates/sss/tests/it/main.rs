@@ -12,6 +12,7 @@ mod exports;
 mod hostile;
 mod listening;
 mod logs;
+mod loops;
 mod loss_of_peer;
 #[cfg(feature = "metrics")]
 mod metrics;

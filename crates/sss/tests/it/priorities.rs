@@ -20,7 +20,7 @@ async fn the_highest_level_is_sent_first() {
         children[7].set_priority(126);
         let mut order = Vec::new();
         for _ in 0..20 {
-            let mut child = theirs.accept_substream().await.unwrap();
+            let mut child = theirs.accept_substream().await.unwrap().unwrap();
             order.push(child.read_to_end(1).await.unwrap()[0]);
         }
         assert_eq!(order[..2], [13, 7], "{order:?}");

@@ -165,7 +165,7 @@ async fn whoever_waits_for_what_was_written_hears_of_its_end() {
         });
         for error in [stopped, ended] {
             let mut sender = ours.open_substream().unwrap();
-            let mut receiver = theirs.accept_substream().await.unwrap();
+            let mut receiver = theirs.accept_substream().await.unwrap().unwrap();
             sender.write_all(&[7; 200_000]).await.unwrap();
             let ending = async {
                 tokio::time::sleep(Duration::from_millis(50)).await;

@@ -59,9 +59,9 @@ async fn a_stream_is_heard_of_before_anything_is_written() {
     within(10, async {
         let Pair { ours, theirs, .. } = pair().await;
         let child = ours.open_substream().unwrap();
-        let theirs_child = theirs.accept_substream().await.unwrap();
+        let theirs_child = theirs.accept_substream().await.unwrap().unwrap();
         let grandchild = theirs_child.open_substream().unwrap();
-        let ours_grandchild = child.accept_substream().await.unwrap();
+        let ours_grandchild = child.accept_substream().await.unwrap().unwrap();
         assert_eq!(grandchild.peer().tree().len(), 3);
         assert_eq!(ours_grandchild.peer().stream_count(), 3);
     })
@@ -74,7 +74,7 @@ async fn a_thousand_substreams_at_once() {
         let Pair { ours, theirs, .. } = pair().await;
         let server = tokio::spawn(async move {
             for _ in 0..1000 {
-                tokio::spawn(echo(theirs.accept_substream().await.unwrap()));
+                tokio::spawn(echo(theirs.accept_substream().await.unwrap().unwrap()));
             }
             theirs
         });
@@ -113,7 +113,7 @@ async fn several_tasks_accept_from_one_stream_and_from_one_server() {
             })
         });
         let (b, _opened) = b;
-        assert_ne!(a.unwrap().id(), b.unwrap().id());
+        assert_ne!(a.unwrap().unwrap().id(), b.unwrap().unwrap().id());
 
         let connect = || client.connect(host.eid(), "test", "1").hint(host.local_addr());
         let (first, second, one, two) =
@@ -134,7 +134,7 @@ async fn a_slow_reader_does_not_block_its_siblings() {
         let filler = tokio::spawn(async move {
             let _ = stuck.write_all(&vec![1; 64 << 20]).await;
         });
-        let _unread = theirs.accept_substream().await.unwrap();
+        let _unread = theirs.accept_substream().await.unwrap().unwrap();
         tokio::time::sleep(Duration::from_millis(200)).await;
         assert!(!filler.is_finished(), "flow control holds the writer");
         for _ in 0..50 {
@@ -142,7 +142,7 @@ async fn a_slow_reader_does_not_block_its_siblings() {
             let server = theirs.accept_substream();
             child.write_all(b"still alive?").await.unwrap();
             child.finish().unwrap();
-            echo(server.await.unwrap()).await;
+            echo(server.await.unwrap().unwrap()).await;
             assert_eq!(&child.read_to_end(100).await.unwrap()[..], b"still alive?");
         }
         filler.abort();

@@ -15,11 +15,11 @@ async fn a_tree_is_reset_wherever_its_streams_are_held() {
         } = pair().await;
         let mut child = ours.open_substream().unwrap();
         child.write_all(b"unread").await.unwrap();
-        let their_child = theirs.accept_substream().await.unwrap();
+        let their_child = theirs.accept_substream().await.unwrap().unwrap();
         let grandchild = their_child.open_substream().unwrap();
         let (mut their_send, mut their_recv) = grandchild.split();
         their_send.write_all(b"x").await.unwrap();
-        let mut grandchild = child.accept_substream().await.unwrap();
+        let mut grandchild = child.accept_substream().await.unwrap().unwrap();
         let reading = tokio::spawn(async move { their_recv.read_chunk(10).await });
         let accepting = tokio::spawn(async move { their_child.accept_substream().await.map(|_| ()) });
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -71,7 +71,7 @@ async fn consumed_tells_reading_from_delivery() {
         child.write_all(b"not to be read").await.unwrap();
         child.finish().unwrap();
         child.drained().await.unwrap();
-        drop(theirs.accept_substream().await.unwrap());
+        drop(theirs.accept_substream().await.unwrap().unwrap());
         match child.consumed().await {
             Err(WriteError::Stopped { code, .. }) => assert_eq!(code, Code::UNREAD),
             other => panic!("{other:?}"),
@@ -81,7 +81,7 @@ async fn consumed_tells_reading_from_delivery() {
         child.write_all(b"all").await.unwrap();
         child.finish().unwrap();
         child.drained().await.unwrap();
-        let mut their_child = theirs.accept_substream().await.unwrap();
+        let mut their_child = theirs.accept_substream().await.unwrap().unwrap();
         their_child.read_exact(&mut [0; 3]).await.unwrap();
         drop(their_child);
         child.consumed().await.unwrap();
@@ -96,7 +96,7 @@ async fn a_subtree_sums_up() {
         ours.write_all(&[0; 100]).await.unwrap();
         let mut child = ours.open_substream().unwrap();
         child.write_all(&[0; 1000]).await.unwrap();
-        let _their_child = theirs.accept_substream().await.unwrap();
+        let _their_child = theirs.accept_substream().await.unwrap().unwrap();
         while theirs.subtree_info().unwrap().unread < 1100 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

@@ -3,6 +3,8 @@
 //! A datagram without state goes into the mailbox of its stream at once. A datagram stream is put together in its node first; when
 //! all is there it goes into the mailbox as well, and the node only has to tell the sender so.
 
+use std::task::Poll;
+
 use bytes::{Bytes, BytesMut};
 use sss_wire::Code;
 use sss_wire::constants::OPEN_COST;
@@ -29,6 +31,8 @@ const QUEUE_COST: usize = 128;
 #[derive(Debug)]
 pub(super) struct Arriving {
     size: u64,
+    /// Whether it may still arrive whole: its parent counts it.
+    is_coming: bool,
     debt: Debt,
 }
 
@@ -73,7 +77,8 @@ impl Streams {
         }
         let stats = &mut self.datagrams.stats;
         let limits = &self.datagrams.limits;
-        match index.filter(|i| takes_datagrams(&self.table[*i])) {
+        let is_taken = |node: &Node| takes_datagrams(node) && !node.has(Flags::PEER_RELEASED);
+        match index.filter(|i| is_taken(&self.table[*i])) {
             None => stats.dropped_unheld += 1,
             // STR-36
             Some(_) if limits.own_max == 0 || frame.data.len() as u64 > limits.own_max => stats.dropped_large += 1,
@@ -133,19 +138,55 @@ impl Streams {
         self.charge_recv_below(parent, OPEN_COST + borrow)?;
         let (charge, granted) = (borrow, 0);
         let debt = Debt { charge, granted };
-        self.datagrams.arriving.insert(key.index, Arriving { size, debt });
+        let is_coming = false;
+        let arriving = Arriving { size, is_coming, debt };
+        self.datagrams.arriving.insert(key.index, arriving);
         let own_max = self.datagrams.limits.own_max;
         if own_max == 0 || size > own_max {
             self.refuse_datagram(key.index, Code::DATAGRAM_TOO_LARGE);
         } else if let Some(code) = self.why_no_datagrams(parent) {
             self.refuse_datagram(key.index, code);
-        } else if borrow < size {
-            // STR-38
-            let table = &self.table;
-            self.datagrams.waiting.push(key, |k| table.find(k).is_some());
-            self.datagrams.grant_due = true;
+        } else {
+            self.expect_datagram(key.index, parent);
+            if borrow < size {
+                // STR-38
+                let table = &self.table;
+                self.datagrams.waiting.push(key, |k| table.find(k).is_some());
+                self.datagrams.grant_due = true;
+            }
         }
         Ok(key.index)
+    }
+
+    /// Who waits for datagrams on the parent is not told the end before this one is there (STR-72).
+    fn expect_datagram(&mut self, index: u32, parent: u32) {
+        if let Some(arriving) = self.datagrams.arriving.get_mut(&index) {
+            arriving.is_coming = true;
+            self.table[parent].rare_mut().mailbox_mut().arriving += 1;
+        }
+    }
+
+    /// A datagram of the peer has arrived whole, or never will.
+    fn end_arriving(&mut self, index: u32, parent: u32) {
+        let arriving = self.datagrams.arriving.get_mut(&index);
+        let was_coming = arriving.is_some_and(|a| std::mem::take(&mut a.is_coming));
+        if was_coming && let Some(mailbox) = self.table[parent].mailbox() {
+            mailbox.arriving = mailbox.arriving.saturating_sub(1);
+            self.notify_no_arrival(parent);
+        }
+    }
+
+    /// Tells whoever waits for datagrams on a stream, if none will come.
+    pub(in super::super) fn notify_no_arrival(&mut self, index: u32) {
+        if self.is_last_taken(index) {
+            self.notify_arrival(index);
+        }
+    }
+
+    /// Whether no datagram will come on a stream beside those that wait.
+    fn is_last_taken(&mut self, index: u32) -> bool {
+        let node = &mut self.table[index];
+        node.has(Flags::PEER_RELEASED) && node.mailbox().is_none_or(|m| m.arriving == 0)
     }
 
     /// The code with which datagrams on a stream are refused, if they are (STR-40, STR-44).
@@ -158,6 +199,7 @@ impl Streams {
     /// RESET and STOP for a datagram stream, and nothing more of it is kept (STR-36, STR-40).
     fn refuse_datagram(&mut self, index: u32, code: Code) {
         self.pay_debt_of(index);
+        self.end_arriving(index, self.table[index].place.parent);
         self.abort(index, Ending::new(code, ""));
         self.stop_unread(index, Ending::new(code, ""));
         self.retire(index);
@@ -169,6 +211,7 @@ impl Streams {
             return;
         }
         self.pay_debt_of(index);
+        self.end_arriving(index, self.table[index].place.parent);
         if before.keeps_data() {
             self.abort(index, Ending::new(code, ""));
         }
@@ -249,6 +292,7 @@ impl Streams {
         let mailbox = self.table[parent].rare_mut().mailbox_mut();
         mailbox.inbox.push_back(Arrived { bytes, form });
         self.datagrams.stats.received_as_stream += 1;
+        self.end_arriving(index, parent);
         self.notify_arrival(parent);
         self.touch(index);
     }
@@ -277,26 +321,34 @@ impl Streams {
         bytes
     }
 
-    /// The next datagram that arrived on a stream. On `Ok(None)`, an event follows.
+    /// The next datagram that arrived on a stream; `None` once there will be none. If it is pending, an event follows.
     ///
     /// What had arrived can be taken even after the channel ended.
     ///
     /// # Errors
     /// If the stream was released, or the channel has ended.
-    pub(crate) fn recv_datagram(&mut self, now: Instant, key: StreamKey) -> Result<Option<Bytes>, ReadError> {
+    pub(crate) fn poll_recv_datagram(
+        &mut self,
+        now: Instant,
+        key: StreamKey,
+    ) -> Poll<Result<Option<Bytes>, ReadError>> {
         self.windows.now = now;
         let index = self.held(key).ok_or(ReadError::Closed)?;
         if let Some(arrived) = self.take_arrived(index) {
-            return Ok(Some(arrived));
+            return Poll::Ready(Ok(Some(arrived)));
         }
         if let Some(reason) = &self.failed {
-            return Err(ReadError::Lost(reason.clone()));
+            return Poll::Ready(Err(ReadError::Lost(reason.clone())));
         }
         if let Some(error) = self.tree_arrival_error(index) {
-            return Err(error);
+            return Poll::Ready(Err(error));
+        }
+        if self.is_last_taken(index) {
+            return Poll::Ready(Ok(None));
         }
         self.table[index].rare_mut().mailbox_mut().wants_arrival = true;
-        Ok(None)
+        self.ask_for_more(index);
+        Poll::Pending
     }
 
     fn take_arrived(&mut self, index: u32) -> Option<Bytes> {
@@ -375,6 +427,7 @@ impl Streams {
     /// A datagram is no node of the tree any more.
     pub(in super::super) fn forget_datagram(&mut self, index: u32, parent: u32) {
         self.datagrams.sending.remove(&index);
+        self.end_arriving(index, parent);
         if let Some(arriving) = self.datagrams.arriving.remove(&index) {
             self.pay(parent, arriving.debt);
             self.consume_below(parent, OPEN_COST);

@@ -270,6 +270,7 @@ impl Streams {
             buf.copy(0, out.skip(len));
         }
         self.datagrams.stats.sent_stateless += 1;
+        self.note_flying(index, packet);
         if let Some(message) = self.datagrams.sending.remove(&index) {
             if message.is_tracked {
                 self.datagrams.flying.insert(message.id);
@@ -278,6 +279,29 @@ impl Streams {
             self.give_back_room(index, message.queued);
         }
         Some(Outcome::Over(frame))
+    }
+
+    /// A datagram went without state: nothing that is sent later may say that it will not come (STR-71).
+    fn note_flying(&mut self, index: u32, packet: &mut PacketWriter<'_>) {
+        let parent = self.table[index].place.parent;
+        if let Some(mailbox) = self.table[parent].mailbox() {
+            mailbox.flying = mailbox.flying.saturating_add(1);
+            packet.remember(Token::Stateless(self.table.key(parent)));
+        }
+    }
+
+    /// The packet with a datagram that went without state was acknowledged or lost.
+    pub(in super::super) fn on_landed(&mut self, parent: StreamKey) {
+        let Some(index) = self.table.find(parent) else {
+            return;
+        };
+        if let Some(mailbox) = self.table[index].mailbox() {
+            mailbox.flying = mailbox.flying.saturating_sub(1);
+        }
+        if !self.table[index].has(Flags::HELD) {
+            self.answer_await(index);
+            self.retire(index);
+        }
     }
 
     /// What INIT of a datagram of this host says: its size, and what it borrows.

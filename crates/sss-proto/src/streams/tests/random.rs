@@ -195,6 +195,8 @@ struct World {
     /// Directions that were said to be read to their ends, and trees reset.
     consumed: usize,
     trees: usize,
+    /// How often it was told that no more children come.
+    childless: usize,
     /// Sizes of the datagrams that were sent, and whether they were received or may have been dropped with their stream.
     datagrams: Vec<(usize, bool)>,
     clock: u64,
@@ -224,6 +226,7 @@ impl World {
             marks: 0,
             consumed: 0,
             trees: 0,
+            childless: 0,
             datagrams: Vec::new(),
             clock: 0,
             fates: BTreeMap::new(),
@@ -381,6 +384,42 @@ impl World {
         }
     }
 
+    /// Accepts a child, if there is one. Returns whether none will come.
+    fn accept(&mut self, side: usize, key: StreamKey) -> bool {
+        match self.sides[side].streams.poll_accept_substream(key) {
+            Poll::Pending => false,
+            Poll::Ready(Ok(Some(child))) => {
+                self.sides[side].held.insert(child, Handle::default());
+                false
+            }
+            Poll::Ready(Ok(None)) => {
+                self.check_no_more(side, key);
+                true
+            }
+            Poll::Ready(Err(_)) => true,
+        }
+    }
+
+    /// The other side holds the stream no more, and whatever it has opened there has come.
+    fn check_no_more(&mut self, side: usize, key: StreamKey) {
+        let (seed, lsid) = (self.seed, self.sides[side].streams.lsid_of(key));
+        let (here, there) = self.pair(side);
+        if let Found::Live(at) = there.streams.find(lsid) {
+            let node = &there.streams.table[at];
+            let may_open = node.has(Flags::HELD) || node.has(Flags::UNACCEPTED);
+            assert!(!may_open, "seed {seed}: stream {lsid} is held");
+        }
+        let children = there.sent.parents.iter().filter(|(_, parent)| **parent == lsid);
+        for (child, _) in children.filter(|(child, _)| there.sent.opened.contains(child)) {
+            let has_come = here.streams.find(*child) != Found::Never;
+            assert!(
+                has_come,
+                "seed {seed}: child {child} of stream {lsid} comes after the end"
+            );
+        }
+        self.childless += 1;
+    }
+
     fn now(&self) -> Instant {
         Instant::from_nanos(self.clock * 1_000_000)
     }
@@ -472,9 +511,7 @@ impl World {
                 }
             }
             9..12 => {
-                if let Ok(Some(child)) = streams.accept_substream(key) {
-                    held.insert(child, Handle::default());
-                }
+                self.accept(side, key);
             }
             12..20 => self.write(side, key),
             20..34 => self.read(side, key),
@@ -527,12 +564,11 @@ impl World {
                     self.ask(side, key);
                     self.read(side, key);
                     self.recv_datagram(side, key);
-                    if let Ok(Some(child)) = self.sides[side].streams.accept_substream(key) {
-                        self.sides[side].held.insert(child, Handle::default());
-                    }
+                    // One side lets go first; the other waits until it is told.
+                    let is_told = self.accept(side, key) || side == 0;
                     let info = self.sides[side].streams.info(key).unwrap();
                     let is_over = info.receiving == crate::streams::RecvState::Done && info.children == 0;
-                    if is_over && self.sides[side].streams.is_drained(key) != Ok(false) {
+                    if is_over && is_told && self.sides[side].streams.is_drained(key) != Ok(false) {
                         self.sides[side].streams.release(key);
                         self.sides[side].held.remove(&key);
                     }
@@ -599,7 +635,7 @@ fn deliver(seed: u64, sender: &mut Side, receiver: &mut Side, packet: &Packet) {
     }
 }
 
-// spec: STR-11, STR-16, STR-18, STR-19, STR-27, STR-29
+// spec: STR-11, STR-16, STR-18, STR-19, STR-27, STR-29, STR-71, STR-72
 #[test]
 fn random_operations_keep_data_ends_and_credit_right() {
     let seeds = std::env::var("SSS_SEED")
@@ -607,7 +643,7 @@ fn random_operations_keep_data_ends_and_credit_right() {
         .and_then(|s| s.parse().ok())
         .map_or(0..120, |s| s..s + 1);
     let (mut ends, mut resets, mut marks) = (0, 0, 0);
-    let (mut consumed, mut trees) = (0, 0);
+    let (mut consumed, mut trees, mut childless) = (0, 0, 0);
     let (mut fates, mut received) = (BTreeMap::new(), 0);
     for seed in seeds {
         let mut world = World::new(seed);
@@ -642,13 +678,15 @@ fn random_operations_keep_data_ends_and_credit_right() {
         marks += world.marks;
         consumed += world.consumed;
         trees += world.trees;
+        childless += world.childless;
         received += world.datagrams.iter().filter(|(_, was_received)| *was_received).count();
         for (fate, count) in &world.fates {
             *fates.entry(*fate).or_default() += *count;
         }
     }
     assert!(ends > 0 && resets > 0 && marks > 1000, "{ends} {resets} {marks}");
-    println!("{fates:?}, {received} received, {consumed} consumed, {trees} trees");
+    println!("{fates:?}, {received} received, {consumed} consumed, {trees} trees, {childless} without children");
+    assert!(childless > 1000, "{childless}");
     assert!(consumed > 1000 && trees > 100, "{consumed} {trees}");
     let is_told = |fate| fates.get(fate).is_some_and(|count: &usize| *count > 0);
     assert!(["delivered", "expired", "refused", "lost"].into_iter().all(is_told));

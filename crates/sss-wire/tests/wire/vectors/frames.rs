@@ -82,6 +82,12 @@ enum FrameFields {
     Consumed {
         lsid: String,
     },
+    Await {
+        lsid: String,
+    },
+    Released {
+        lsid: String,
+    },
     Datagram {
         lsid: String,
         data: String,
@@ -153,6 +159,12 @@ impl From<&Frame<'_>> for FrameFields {
             },
             Frame::Consumed(consumed) => Self::Consumed {
                 lsid: consumed.lsid.to_string(),
+            },
+            Frame::Await(question) => Self::Await {
+                lsid: question.lsid.to_string(),
+            },
+            Frame::Released(released) => Self::Released {
+                lsid: released.lsid.to_string(),
             },
             Frame::Datagram(datagram) => Self::Datagram {
                 lsid: datagram.lsid.to_string(),
