@@ -494,6 +494,10 @@ impl Streams {
         node.set(Flags::ANNOUNCED);
         node.ordinal = self.attachment.next();
         let parent = node.place.parent;
+        if node.has(Flags::TREE_RESET) {
+            // It was to be forgotten, but a stream below needs it.
+            self.table[parent].account_mut().unknown += 1;
+        }
         self.attachment.announce(&self.table, index);
         self.table.charge_send_below(parent, OPEN_COST);
         if self.table[index].has(Flags::DATAGRAM) {

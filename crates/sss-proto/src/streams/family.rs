@@ -23,9 +23,10 @@ impl Kin {
 }
 
 impl Node {
-    /// Whether this host has opened it, and the peer is not known to know it.
+    /// Whether this host has opened it, and the peer is not known to know it, but will or may.
     fn is_unknown(&self) -> bool {
-        self.place.opener == Opener::Own && !self.has(Flags::INIT_ACKED)
+        let is_forgotten = self.has(Flags::TREE_RESET) && !self.has(Flags::ANNOUNCED);
+        self.place.opener == Opener::Own && !self.has(Flags::INIT_ACKED) && !is_forgotten
     }
 }
 

@@ -159,6 +159,10 @@ impl Streams {
         if let Some(state) = node.status.recv.after(RecvInput::Size) {
             node.status.recv = state;
         }
+        // STR-71: its application may hold it for long.
+        let parent = node.place.parent;
+        self.table.note_known(parent);
+        self.answer_await(parent);
     }
 
     /// A peer that has reset the subtree need not be told.

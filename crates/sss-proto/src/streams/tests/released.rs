@@ -382,6 +382,22 @@ fn a_peer_whose_subtree_was_reset_answers_all_the_same() {
     assert!(matches!(pair.b.poll_accept_substream(b), Poll::Ready(Err(_))));
 }
 
+// spec: STR-71
+#[test]
+fn a_child_that_nobody_will_ever_hear_of_holds_nobody_up() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.stream();
+    assert!(pair.b.poll_accept_substream(b).is_pending());
+    pair.run();
+    let child = pair.a.open_substream(a).unwrap();
+    pair.a.release(a);
+    pair.a.reset_tree(child, Code::app(1), "");
+    pair.run();
+    assert_eq!(pair.b.poll_accept_substream(b), END);
+    pair.a.release(child);
+    pair.run();
+}
+
 // spec: STR-8, STR-73, FRM-20
 #[test]
 fn questions_and_answers_that_cannot_be() {
