@@ -1,7 +1,6 @@
 //! A stream's tie to its host. When it is dropped, the host lets go of the stream.
 
 use std::sync::Arc;
-use std::task::Poll;
 
 use sss_proto::{CloseReason, Instant, ListenMode, OpenError, StreamId, StreamInfo, SubtreeInfo};
 use sss_wire::Eid;
