@@ -7,7 +7,7 @@
 //! - [`state`]: the states of both directions; [`send`], [`recv`], [`reassembly`]: their bytes, while there are any;
 //! - [`records`]: what the application does with records; [`marks`]: the marks that wait for a reader;
 //! - [`progress`]: how far what was written has come;
-//! - [`credit`], [`windows`] and [`budget`]: what may be sent, and what the peer may send;
+//! - [`credit`], [`windows`] and [`budget`]: what may be sent, and what the peer may send; [`openings`], [`backing`] and [`openers`]: what may wait to be accepted;
 //! - [`datagrams`]: messages of any size on a stream;
 //! - [`questions`]: what one host asks the other about a stream: [`watch`], whether it was read; [`released`], whether more can come;
 //! - [`schedule`]: whose turn it is, by the levels of [`priority`]; [`control`]: what goes before data;
@@ -23,13 +23,14 @@
 //!
 //! Going down, `fill` fills a packet in the order of FRM-2: refusals, RESET and STOP, CREDIT, PRIORITY, then STREAM in
 //! scheduler order, and remembers a [`Token`](crate::token::Token) for each frame. A stream that has something to send is known to the
-//! scheduler; one that waits for credit is in the list of the stream whose limit keeps it, and the scheduler does not know it.
+//! scheduler; one that waits for credit is not: if it waits to be opened, it is in a list of the stream that would be charged.
 //!
 //! Events follow only after an operation answered "not yet".
 
 mod answer;
 mod app;
 mod attachment;
+mod backing;
 mod budget;
 mod control;
 mod credit;
@@ -44,6 +45,8 @@ mod marks;
 mod names;
 mod node;
 mod opened;
+mod openers;
+mod openings;
 mod pool;
 mod priority;
 mod progress;
@@ -86,10 +89,11 @@ use crate::config::WindowConfig;
 use crate::error::{CloseReason, ProtocolError};
 use crate::ids::StreamKey;
 use attachment::Attachment;
+use backing::Backing;
 use control::Control;
 use datagrams::Datagrams;
 use names::NameCache;
-use node::{Flags, NONE, Node, Opener, ROOT};
+use node::{Flags, NONE, Node, Opener};
 use pool::Pool;
 use schedule::Scheduler;
 use send::SendBuf;
@@ -191,10 +195,8 @@ impl Streams {
         let windows = Windows::new(config.window);
         let mut root = Node::new(NONE, 0, Opener::Own, None);
         root.set(Flags::HELD.with(Flags::ANNOUNCED).with(Flags::INIT_ACKED));
-        root.send.limit = MIN_ROOT_CREDIT;
-        let window = windows.root();
-        root.recv.limit = window.window;
-        root.account_mut().set_tuning(window);
+        root.account_mut().lent.set_limit(MIN_ROOT_CREDIT);
+        root.account_mut().backing = Backing::with_window(windows.root());
         let mut table = Table::default();
         table.insert(root);
         let datagrams = Datagrams::new(&config.window, config.seed);
@@ -228,8 +230,7 @@ impl Streams {
         if root_credit < MIN_ROOT_CREDIT {
             return Err(ProtocolError::new(Code::SETTINGS, "root_credit is below 65536"));
         }
-        self.raise_limit(ROOT, root_credit);
-        Ok(())
+        self.on_open_credit(0, root_credit, 0)
     }
 
     /// The channel's round-trip time, by which windows are tuned.
@@ -289,27 +290,14 @@ impl Streams {
         }
     }
 
-    /// Lets a stream wait until the limit of `limited_by` is raised.
-    fn wait_for_credit(&mut self, index: u32, limited_by: u32) {
-        // Whoever is woken by this limit would find too little left.
-        self.table[limited_by].clear(Flags::RESUMING);
-        if self.table[index].has(Flags::WAITING) {
-            return;
-        }
-        self.table[index].set(Flags::WAITING);
-        let key = self.table.key(index);
-        let mut waiters = std::mem::take(&mut self.table[limited_by].rare_mut().waiters);
-        let table = &self.table;
-        waiters.push(key, |k| table.find(k).is_some_and(|i| table[i].has(Flags::WAITING)));
-        self.table[limited_by].rare_mut().waiters = waiters;
-    }
-
     /// Raises a limit that the peer grants.
     fn raise_limit(&mut self, index: u32, limit: u64) {
-        let send = &mut self.table[index].send;
-        if limit > send.limit {
-            send.limit = limit;
-            resume(&mut self.table, &mut self.control, index);
+        let node = &mut self.table[index];
+        if limit > node.send.limit {
+            node.send.limit = limit;
+            if node.has(Flags::ANNOUNCED) && node.take(Flags::WAITING) {
+                self.touch(index);
+            }
         }
     }
 
@@ -321,16 +309,5 @@ impl Streams {
         let before = buf.end();
         write(buf);
         pool.unsent += buf.end() - before;
-    }
-}
-
-/// Those that wait for a stream's limit are to be woken.
-fn resume(table: &mut Table, control: &mut Control, index: u32) {
-    let node = &mut table[index];
-    let has_waiters = node.rare.as_ref().is_some_and(|r| !r.waiters.is_empty());
-    if has_waiters && !node.has(Flags::RESUMING) {
-        node.set(Flags::RESUMING);
-        let key = table.key(index);
-        control.resume.push(key, |k| table.find(k).is_some());
     }
 }

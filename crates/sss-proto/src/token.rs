@@ -29,8 +29,8 @@ pub(crate) enum Token {
     Answer { topic: Topic, lsid: u64 },
     /// CREDIT of a stream, and the limit it named.
     Credit { key: StreamKey, limit: u64 },
-    /// CREDIT of the root.
-    RootCredit { limit: u64 },
+    /// OPEN_CREDIT of a stream, and the limit it named.
+    OpenCredit { key: StreamKey, limit: u64 },
     /// PRIORITY of a stream, and its serial.
     Priority { key: StreamKey, serial: u64 },
     /// A refusal (RESET and STOP) of a stream that was never kept.

@@ -10,10 +10,14 @@ pub const BASE_DATAGRAM: u16 = 1232;
 pub const MAX_DATAGRAM: u16 = 65507;
 /// Longest channel id, in bytes.
 pub const MAX_CHANNEL_ID: usize = 20;
-/// Bytes of a new stream's first charge that are also charged to its parent.
+/// Bytes that a new stream borrows until it is accepted, at most.
 pub const STREAM_BORROW: u64 = 65536;
-/// Bytes charged to the parent for an unaccepted child.
-pub const OPEN_COST: u64 = 256;
+/// Bytes of its own data that the peer may send of a stream that an application holds, whatever the budgets.
+pub const STREAM_WINDOW: u64 = 4096;
+/// Bytes charged for a stream that is not accepted, beside what it borrows.
+pub const OPEN_COST: u64 = 512;
+/// Bytes that openings may be charged to a stream that an application holds, whatever the budgets.
+pub const OPEN_ROOM: u64 = 2 * (OPEN_COST + STREAM_WINDOW);
 /// Bytes of a datagram stream that are charged to its parent, at most.
 pub const DATAGRAM_BORROW: u64 = 32768;
 /// Deadline of a best-effort datagram that has none.

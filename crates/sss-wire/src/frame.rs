@@ -19,7 +19,7 @@ mod watch;
 
 pub use ack::{Ack, AckRanges, EcnCounts};
 pub use close::{Close, Origin};
-pub use credit::Credit;
+pub use credit::{Credit, OpenCredit};
 pub use datagram::Datagram;
 pub use padding::Padding;
 pub use path::{PathChallenge, PathResponse};
@@ -61,8 +61,10 @@ pub enum Frame<'a> {
     Reset(Reset<'a>),
     /// STOP: the receiver wants no more of a stream.
     Stop(Stop<'a>),
-    /// CREDIT: raises the limit of a stream, or of the root if `lsid` is 0.
+    /// CREDIT: raises the limit of a stream's own data.
     Credit(Credit),
+    /// OPEN_CREDIT: raises the limit of what openings may be charged to a stream, or to the root if `lsid` is 0.
+    OpenCredit(OpenCredit),
     /// PRIORITY: asks for another level of a stream.
     Priority(Priority),
     /// WATCH: asks to be told when a direction was read to its end.
@@ -111,6 +113,7 @@ impl<'a> Frame<'a> {
             Reset::TYPE => Self::Reset(Reset::decode(reader)?),
             Stop::TYPE => Self::Stop(Stop::decode(reader)?),
             Credit::TYPE => Self::Credit(Credit::decode(reader)?),
+            OpenCredit::TYPE => Self::OpenCredit(OpenCredit::decode(reader)?),
             Priority::TYPE => Self::Priority(Priority::decode(reader)?),
             Watch::TYPE => Self::Watch(Watch::decode(reader)?),
             Consumed::TYPE => Self::Consumed(Consumed::decode(reader)?),
@@ -134,6 +137,7 @@ impl<'a> Frame<'a> {
             Self::Reset(ref reset) => reset.encode(w),
             Self::Stop(ref stop) => stop.encode(w),
             Self::Credit(credit) => credit.encode(w),
+            Self::OpenCredit(credit) => credit.encode(w),
             Self::Priority(priority) => priority.encode(w),
             Self::Watch(watch) => watch.encode(w),
             Self::Consumed(consumed) => consumed.encode(w),
@@ -157,6 +161,7 @@ impl<'a> Frame<'a> {
             Self::Reset(ref reset) => reset.encoded_len(),
             Self::Stop(ref stop) => stop.encoded_len(),
             Self::Credit(credit) => credit.encoded_len(),
+            Self::OpenCredit(credit) => credit.encoded_len(),
             Self::Priority(priority) => priority.encoded_len(),
             Self::Watch(watch) => watch.encoded_len(),
             Self::Consumed(consumed) => consumed.encoded_len(),

@@ -145,6 +145,10 @@ impl Peer {
             }
             Frame::Stream(stream) => self.streams.on_stream(&stream, batch)?,
             Frame::Credit(credit) => self.streams.on_credit(credit.lsid, credit.limit)?,
+            Frame::OpenCredit(credit) => {
+                self.streams
+                    .on_open_credit(credit.lsid, credit.limit, credit.datagrams)?;
+            }
             Frame::Datagram(datagram) => self.streams.on_datagram(&datagram, batch)?,
             Frame::Watch(watch) => self.streams.on_watch(watch.lsid)?,
             Frame::Consumed(consumed) => self.streams.on_consumed(consumed.lsid)?,

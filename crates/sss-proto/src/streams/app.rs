@@ -151,7 +151,7 @@ impl Streams {
         if is_alive {
             self.table[index].set(Flags::HELD);
             self.app.held += 1;
-            self.consume_opening(index);
+            self.settle_opening(index);
         } else {
             self.retire(index);
         }
@@ -169,7 +169,6 @@ impl Streams {
 
     /// Refuses a stream that nobody holds, and the children that wait to be accepted with it.
     pub(super) fn refuse_at(&mut self, index: u32, code: Code) {
-        self.consume_opening(index);
         self.abort(index, Ending::new(code, ""));
         self.stop_unread(index, Ending::new(code, ""));
         self.discard_arrived(index);
@@ -424,7 +423,7 @@ impl Streams {
         if buf.is_empty() {
             self.pool.take_back_recv(recv.buf.take());
         }
-        self.consume(index, positions);
+        self.consume(index);
         Some(outcome)
     }
 
@@ -483,12 +482,8 @@ impl Streams {
     pub(super) fn discard(&mut self, index: u32) {
         let recv = &mut self.table[index].recv;
         self.pool.take_back_recv(recv.buf.take());
-        let unread = recv.received - recv.read;
         recv.read = recv.received;
-        // STR-37: data of a datagram is not charged.
-        if !self.table[index].has(Flags::DATAGRAM) {
-            self.consume(index, unread);
-        }
+        self.consume(index);
     }
 
     /// The application lets go of a stream: an unfinished direction is reset with DROPPED, one not read to its end is

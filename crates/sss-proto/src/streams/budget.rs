@@ -47,7 +47,11 @@ impl Streams {
         let Some(index) = self.held(key) else {
             return;
         };
-        let extra = |at: u32| self.table[at].tuning().map_or(0, |t| t.extra());
+        let extra = |at: u32| {
+            let node = &self.table[at];
+            let openings = node.account.as_ref().and_then(|a| a.backing.tuning());
+            node.extra() + openings.map_or(0, |t| t.extra())
+        };
         let spent = bytes.map_or(0, |_| self.table.subtree(index).map(extra).sum());
         let rare = self.table[index].rare_mut();
         let before = rare.budget.is_some();

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use sss_wire::Code;
 
+use super::openers::Openers;
 use super::questions::Questions;
 use super::queue::KeyQueue;
 use crate::error::ProtocolError;
@@ -28,8 +29,12 @@ pub(super) struct Control {
     pub(super) watches: Questions,
     /// Questions whether more can come on streams, and answers.
     pub(super) awaits: Questions,
-    /// Streams whose limit was raised while others waited for it.
-    pub(super) resume: KeyQueue,
+    /// Streams with OPEN_CREDIT due.
+    pub(super) open_credits: KeyQueue,
+    /// Streams that were accepted, and of which the peer has heard nothing since.
+    pub(super) untold: KeyQueue,
+    /// Streams that wait for room to be opened.
+    pub(super) openers: Openers,
 }
 
 impl Control {
@@ -39,7 +44,8 @@ impl Control {
             && self.credits.is_empty()
             && self.priorities.is_empty()
             && self.refusals.is_empty()
-            && self.resume.is_empty()
+            && self.open_credits.is_empty()
+            && !self.openers.is_due()
             && self.watches.is_idle()
             && self.awaits.is_idle()
     }
@@ -73,7 +79,9 @@ impl Control {
         self.priorities.clear();
         self.refusals.clear();
         self.refusing.clear();
-        self.resume.clear();
+        self.open_credits.clear();
+        self.untold.clear();
+        self.openers.clear();
         self.watches.clear();
         self.awaits.clear();
     }

@@ -9,8 +9,8 @@
 use std::ops::Range;
 
 use sss_wire::Code;
-use sss_wire::constants::{MAX_DEPTH, OPEN_COST};
-use sss_wire::frame::{Credit, Init, InitKind, Reset, Scope, Stop, StreamHeader};
+use sss_wire::constants::MAX_DEPTH;
+use sss_wire::frame::{Credit, Init, OpenCredit, Reset, Scope, Stop, StreamHeader};
 
 use super::Streams;
 use super::node::{Flags, Opener, ROOT};
@@ -24,6 +24,8 @@ const UNSPLIT: u64 = 256;
 const WAKE: usize = 32;
 /// Longest CREDIT.
 const CREDIT_LEN: usize = 17;
+/// Longest OPEN_CREDIT.
+const OPEN_CREDIT_LEN: usize = 25;
 
 /// What became of an attempt to write a STREAM frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,12 +34,21 @@ pub(super) enum Outcome {
     Sent(usize),
     /// The packet has no room for it.
     Full,
-    /// It waits until the limit of the stream in the slot is raised.
-    Blocked(u32),
+    /// It waits.
+    Blocked(Blocked),
     /// There is nothing to send.
     Idle,
     /// Written, with so many bytes, and the stream is no more: a datagram without state.
     Over(usize),
+}
+
+/// What keeps a stream from sending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Blocked {
+    /// Its own limit.
+    Window,
+    /// No account has room for opening it, or this stream, which is to be opened before it.
+    Opening(u32),
 }
 
 /// What a STREAM frame is to carry.
@@ -46,8 +57,8 @@ struct Plan {
     range: Range<u64>,
     /// Whether it is sent again.
     is_again: bool,
-    /// The stream whose limit allowed no more.
-    limited_by: Option<u32>,
+    /// Whether the limit allowed no more.
+    is_limited: bool,
 }
 
 /// A STREAM frame that was written.
@@ -78,6 +89,7 @@ impl Streams {
         let is_done = self.write_refusals(packet)
             && self.write_ends(packet)
             && self.write_questions(packet)
+            && self.write_open_credits(packet)
             && self.write_credits(packet)
             && self.write_priorities(packet)
             && self.write_streams(packet);
@@ -177,7 +189,7 @@ impl Streams {
         }
         frame.encode(packet.eliciting());
         packet.remember(Token::Stop(self.table.key(index)));
-        self.table[index].clear(Flags::STOP_DUE);
+        self.table[index].clear(Flags::STOP_DUE.with(Flags::UNTOLD));
         true
     }
 
@@ -201,11 +213,30 @@ impl Streams {
             } else {
                 self.grant(index)
             };
+            self.table[index].clear(Flags::UNTOLD);
             Credit { lsid, limit }.encode(packet.eliciting());
-            packet.remember(match index {
-                ROOT => Token::RootCredit { limit },
-                _ => Token::Credit { key, limit },
-            });
+            packet.remember(Token::Credit { key, limit });
+        }
+        true
+    }
+
+    fn write_open_credits(&mut self, packet: &mut PacketWriter<'_>) -> bool {
+        while let Some(key) = self.control.open_credits.front() {
+            if packet.remaining() < OPEN_CREDIT_LEN {
+                return false;
+            }
+            self.control.open_credits.pop();
+            let Some(index) = self.table.find(key) else {
+                continue;
+            };
+            self.table[index].clear(Flags::IN_OPEN_CREDITS);
+            if !self.table[index].take(Flags::OPEN_CREDIT_DUE) {
+                continue;
+            }
+            let lsid = self.lsid(index);
+            let (limit, datagrams) = self.grant_openings(index);
+            OpenCredit { lsid, limit, datagrams }.encode(packet.eliciting());
+            packet.remember(Token::OpenCredit { key, limit });
         }
         true
     }
@@ -223,7 +254,8 @@ impl Streams {
             match self.write_stream(index, packet) {
                 Outcome::Sent(bytes) => self.scheduler.charge(&self.table, index, bytes),
                 Outcome::Full => return false,
-                Outcome::Blocked(limited_by) => self.wait_for_credit(index, limited_by),
+                Outcome::Blocked(Blocked::Window) => self.table[index].set(Flags::WAITING),
+                Outcome::Blocked(Blocked::Opening(first)) => self.wait_to_open(index, first),
                 Outcome::Idle => self.scheduler.deactivate(&mut self.table, index),
                 Outcome::Over(bytes) => {
                     self.scheduler.charge(&self.table, index, bytes);
@@ -235,37 +267,6 @@ impl Streams {
                 self.scheduler.deactivate(&mut self.table, index);
             }
         }
-    }
-
-    /// Puts up to `count` streams that waited for a limit back in their turn, those that waited longest first. Returns
-    /// whether there were any.
-    fn wake(&mut self, count: usize) -> bool {
-        let mut woken = 0;
-        while woken < count
-            && let Some(key) = self.control.resume.front()
-        {
-            let waiter = self.table.find(key).and_then(|index| {
-                let node = &mut self.table[index];
-                let is_on = node.has(Flags::RESUMING) && node.send_room() > 0;
-                let waiter = is_on.then(|| node.rare.as_mut()?.waiters.pop()).flatten();
-                if waiter.is_none() {
-                    node.clear(Flags::RESUMING);
-                    node.give_back_rare();
-                }
-                waiter
-            });
-            let Some(waiter) = waiter else {
-                self.control.resume.pop();
-                continue;
-            };
-            if let Some(index) = self.table.find(waiter)
-                && self.table[index].take(Flags::WAITING)
-            {
-                self.touch(index);
-                woken += 1;
-            }
-        }
-        woken > 0
     }
 
     /// Writes a STREAM frame with what the stream is to send next.
@@ -282,9 +283,8 @@ impl Streams {
         {
             return outcome;
         }
-        let node = &self.table[index];
-        if node.has(Flags::DATAGRAM) && !node.has(Flags::ANNOUNCED) {
-            self.choose_borrow(index);
+        if let Err(blocked) = self.prepare(index) {
+            return Outcome::Blocked(blocked);
         }
         let plan = match self.plan(index) {
             Ok(plan) => plan,
@@ -296,12 +296,24 @@ impl Streams {
         let bytes = written.bytes;
         let was_whole = written.range.end == plan.range.end;
         self.note_sent(index, written, plan.is_again, packet);
-        if let Some(limited_by) = plan.limited_by
-            && was_whole
-        {
-            self.wait_for_credit(index, limited_by);
+        if plan.is_limited && was_whole {
+            self.table[index].set(Flags::WAITING);
         }
         Outcome::Sent(bytes)
+    }
+
+    /// Decides what INIT of a stream that was not announced says, if there is room to open it.
+    fn prepare(&mut self, index: u32) -> Result<(), Blocked> {
+        if self.table[index].has(Flags::ANNOUNCED) {
+            return Ok(());
+        }
+        let opening = self.table.opening(index);
+        let opening = opening.ok_or(Blocked::Opening(index))?;
+        self.table[index].set_opening(opening);
+        if !self.table[index].has(Flags::DATAGRAM) {
+            self.choose_credit(index);
+        }
+        Ok(())
     }
 
     /// STR-6: INIT of each ancestor that the peer is not known to know, unless this packet has it already.
@@ -324,13 +336,13 @@ impl Streams {
         if self.announced.contains(&index) {
             return None;
         }
-        if let Err(limited_by) = self.table.data_room(index) {
-            return Some(Outcome::Blocked(limited_by));
+        if let Err(blocked) = self.prepare(index) {
+            return Some(Outcome::Blocked(blocked));
         }
         let plan = Plan {
             range: 0..0,
             is_again: true,
-            limited_by: None,
+            is_limited: false,
         };
         let Some(written) = self.encode(index, &plan, packet) else {
             return Some(Outcome::Full);
@@ -348,7 +360,7 @@ impl Streams {
             return Ok(Plan {
                 range,
                 is_again: true,
-                limited_by: None,
+                is_limited: false,
             });
         }
         let start = node.send.sent;
@@ -358,19 +370,18 @@ impl Streams {
             let plan = Plan {
                 range: start..start,
                 is_again: false,
-                limited_by: None,
+                is_limited: false,
             };
             return if is_due { Ok(plan) } else { Err(Outcome::Idle) };
         }
-        let room = self.table.data_room(index).map_err(Outcome::Blocked)?;
-        let n = unsent.min(room.bytes);
+        let n = unsent.min(node.send_room());
         if n == 0 && !node.has(Flags::INIT_DUE) {
-            return Err(Outcome::Blocked(room.limited_by));
+            return Err(Outcome::Blocked(Blocked::Window));
         }
         Ok(Plan {
             range: start..start + n,
             is_again: false,
-            limited_by: (n < unsent).then_some(room.limited_by),
+            is_limited: n < unsent,
         })
     }
 
@@ -421,19 +432,14 @@ impl Streams {
         if node.has(Flags::INIT_ACKED) {
             return None;
         }
+        let (lender, borrow) = (node.place.lender, node.send.limit);
         Some(match &node.names {
-            Some(names) => Init {
-                parent: 0,
-                kind: InitKind::TopLevel {
-                    service: &names.service,
-                    protocol: &names.protocol,
-                },
-            },
+            Some(names) => Init::top_level(&names.service, &names.protocol).with_credit(0, borrow, node.recv.limit),
             None if node.has(Flags::DATAGRAM) => {
-                let (size, borrow) = self.datagram_init(index);
-                Init::datagram(self.lsid(node.place.parent), size, borrow)
+                let size = self.datagram_size(index);
+                Init::datagram(self.lsid(node.place.parent), size, 0).with_credit(lender, borrow, 0)
             }
-            None => Init::substream(self.lsid(node.place.parent)),
+            None => Init::substream(self.lsid(node.place.parent)).with_credit(lender, borrow, node.recv.limit),
         })
     }
 
@@ -455,6 +461,7 @@ impl Streams {
             self.announce(index);
         }
         let node = &mut self.table[index];
+        node.clear(Flags::UNTOLD);
         if flags.has(StreamFlags::FIN) {
             node.clear(Flags::FIN_DUE);
         }
@@ -469,7 +476,6 @@ impl Streams {
             if node.has(Flags::DATAGRAM) {
                 self.unqueue_datagram(index, len);
             } else {
-                self.table.charge_send(index, len);
                 self.notify_writable(index);
                 self.notify_sent(index);
             }
@@ -493,15 +499,23 @@ impl Streams {
         }
         node.set(Flags::ANNOUNCED);
         node.ordinal = self.attachment.next();
+        // It may have waited, and another that comes after it not.
+        node.clear(Flags::WOKEN);
+        let has_waited = node.take(Flags::WAITING);
         let parent = node.place.parent;
         if node.has(Flags::TREE_RESET) {
             // It was to be forgotten, but a stream below needs it.
             self.table[parent].account_mut().unknown += 1;
         }
         self.attachment.announce(&self.table, index);
-        self.table.charge_send_below(parent, OPEN_COST);
+        self.charge_opening(index);
         if self.table[index].has(Flags::DATAGRAM) {
             self.on_datagram_announced(index);
+        } else {
+            self.note_birth(index);
+        }
+        if has_waited {
+            self.touch(index);
         }
         self.queue_end(index);
     }

@@ -2,7 +2,7 @@
 
 use super::Streams;
 use super::datagrams::DatagramFate;
-use super::node::{Flags, ROOT};
+use super::node::Flags;
 use super::state::SendInput;
 use crate::ids::StreamKey;
 use crate::token::{StreamFlags, Token};
@@ -51,14 +51,20 @@ impl Streams {
                     && !self.table[index].has(Flags::CREDIT_DUE)
                 {
                     self.table[index].clear(Flags::CREDIT_OPEN);
+                }
+            }
+            Token::OpenCredit { key, limit } => {
+                if let Some(index) = self.table.find(key)
+                    && self.is_latest_open_credit(index, limit)
+                {
+                    self.table[index].clear(Flags::OPEN_CREDIT_OPEN);
                     self.retire(index);
                 }
             }
             Token::Datagram(id) => self.on_flown(id, DatagramFate::Delivered),
             Token::Stateless(key) => self.on_landed(key),
             Token::Refusal { lsid } => self.control.on_refused(lsid),
-            Token::RootCredit { .. }
-            | Token::Priority { .. }
+            Token::Priority { .. }
             | Token::Question { .. }
             | Token::Answer { .. }
             | Token::Ack { .. }
@@ -102,7 +108,13 @@ impl Streams {
                     self.on_credit_lost(index, limit);
                 }
             }
-            Token::RootCredit { limit } => self.on_credit_lost(ROOT, limit),
+            Token::OpenCredit { key, limit } => {
+                if let Some(index) = self.table.find(key)
+                    && self.is_latest_open_credit(index, limit)
+                {
+                    self.queue_open_credit(index);
+                }
+            }
             Token::Priority { key, serial } => self.on_priority_lost(key, serial),
             Token::Refusal { lsid } => self.control.refusals.push_back(lsid),
             Token::Datagram(id) => self.on_flown(id, DatagramFate::Lost),
@@ -149,7 +161,7 @@ impl Streams {
     }
 
     /// The peer knows the stream: INIT is sent no more, and what waited for this can go.
-    fn on_init_acked(&mut self, index: u32) {
+    pub(super) fn on_init_acked(&mut self, index: u32) {
         let node = &mut self.table[index];
         if node.has(Flags::INIT_ACKED) {
             return;
@@ -160,6 +172,9 @@ impl Streams {
         self.queue_priority(index);
         if self.table[index].has(Flags::CREDIT_DUE) {
             self.queue_credit(index);
+        }
+        if self.table[index].has(Flags::OPEN_CREDIT_DUE) {
+            self.queue_open_credit(index);
         }
         self.queue_watch(index);
         self.queue_await(index);

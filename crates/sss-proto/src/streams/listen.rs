@@ -8,7 +8,6 @@ use sss_wire::Code;
 use sss_wire::constants::{MAX_DEPTH, OPEN_COST};
 
 use super::Streams;
-use super::credit::borrowed_of;
 use super::node::{Flags, ROOT};
 use super::table::Table;
 use crate::ids::StreamKey;
@@ -112,19 +111,14 @@ impl Streams {
         if !self.table[index].has(Flags::UNACCEPTED) {
             return;
         }
-        if self.table[index].place.waits_at == 0 {
-            self.table[index].place.waits_at = self.levels_charged(index);
-        }
         let mut is_too_much = false;
-        let mut climb = Climb::from(&self.table, index);
-        while let Some(above) = climb.next(&self.table) {
-            let listen = &mut self.table[above.at].rare_mut().listen;
-            listen.waiting += if above.is_charged { bytes } else { 0 };
-            if above.is_burdened {
-                listen.burden += bytes;
-                let burden = listen.burden;
-                is_too_much |= matches!(self.listen_mode(above.at), ListenMode::Limit(limit) if burden > limit);
-            }
+        let mut at = index;
+        while let Some(above) = self.table.burdened(at) {
+            let listen = &mut self.table[above].rare_mut().listen;
+            listen.burden += bytes;
+            let burden = listen.burden;
+            is_too_much |= matches!(self.listen_mode(above), ListenMode::Limit(limit) if burden > limit);
+            at = above;
         }
         if is_too_much {
             let key = self.table.key(index);
@@ -132,37 +126,23 @@ impl Streams {
         }
     }
 
-    /// How many streams above one that was just opened were charged for that.
-    fn levels_charged(&self, index: u32) -> u8 {
-        let (mut at, mut amount, mut levels) = (index, OPEN_COST, 0);
-        while amount > 0 && at != ROOT {
-            at = self.table[at].place.parent;
-            amount = borrowed_of(self.table[at].gauge().charge, amount);
-            levels += 1;
-        }
-        levels
-    }
-
     /// Bytes of an unaccepted stream were discarded.
     pub(super) fn lift_burden(&mut self, index: u32, bytes: u64) {
         if self.table[index].has(Flags::UNACCEPTED) {
-            self.lift(index, bytes, bytes);
+            self.lift(index, bytes);
         }
     }
 
-    /// Takes so much from the burden and from what waits above an unaccepted stream.
-    fn lift(&mut self, index: u32, burden: u64, waiting: u64) {
-        let mut climb = Climb::from(&self.table, index);
-        while let Some(above) = climb.next(&self.table) {
-            let Some(rare) = self.table[above.at].rare.as_mut() else {
+    /// Takes so much from the burden above an unaccepted stream.
+    fn lift(&mut self, index: u32, bytes: u64) {
+        let mut at = index;
+        while let Some(above) = self.table.burdened(at) {
+            let Some(rare) = self.table[above].rare.as_mut() else {
                 return;
             };
-            let listen = &mut rare.listen;
-            listen.waiting = listen
-                .waiting
-                .saturating_sub(if above.is_charged { waiting } else { 0 });
-            listen.burden = listen.burden.saturating_sub(if above.is_burdened { burden } else { 0 });
-            self.table[above.at].give_back_rare();
+            rare.listen.burden = rare.listen.burden.saturating_sub(bytes);
+            self.table[above].give_back_rare();
+            at = above;
         }
     }
 
@@ -171,58 +151,17 @@ impl Streams {
         if !self.table[index].has(Flags::UNACCEPTED) {
             return false;
         }
-        self.lift(index, self.burden(index), self.own_burden(index));
-        let node = &mut self.table[index];
-        node.clear(Flags::UNACCEPTED);
-        node.place.waits_at = 0;
+        self.lift(index, self.burden(index));
+        self.table[index].clear(Flags::UNACCEPTED);
         true
     }
 }
 
-/// A stream above an unaccepted one.
-struct Above {
-    at: u32,
-    /// Whether its charge includes the opening of the unaccepted one.
-    is_charged: bool,
-    /// Whether the burden counts there.
-    is_burdened: bool,
-}
-
-/// Goes up from an unaccepted stream as far as what it holds matters. A charge goes no further up than STREAM_BORROW allows, and the
-/// burden not beyond the first stream that is not unaccepted itself; so below streams that have been used for long, only the
-/// parent is met.
-struct Climb {
-    at: u32,
-    /// How many streams more are charged.
-    charged: u8,
-    burdens: bool,
-}
-
-impl Climb {
-    fn from(table: &Table, index: u32) -> Self {
-        Self {
-            at: index,
-            charged: table[index].place.waits_at,
-            burdens: true,
-        }
-    }
-
-    fn next(&mut self, table: &Table) -> Option<Above> {
-        if self.at == ROOT {
-            return None;
-        }
-        let is_charged = self.charged > 0;
-        self.burdens = self.burdens && table[self.at].has(Flags::UNACCEPTED);
-        if !is_charged && !self.burdens {
-            return None;
-        }
-        self.at = table[self.at].place.parent;
-        self.charged = self.charged.saturating_sub(1);
-        Some(Above {
-            at: self.at,
-            is_charged,
-            is_burdened: self.burdens,
-        })
+impl Table {
+    /// The parent of an unaccepted stream, which bears its burden.
+    fn burdened(&self, index: u32) -> Option<u32> {
+        let node = &self[index];
+        (index != ROOT && node.has(Flags::UNACCEPTED)).then_some(node.place.parent)
     }
 }
 
@@ -232,15 +171,9 @@ pub(super) struct Listen {
     mode: ListenMode,
     /// The sum of what the unaccepted children burden the stream with, in bytes.
     burden: u64,
-    /// The opening costs and unread bytes of all unaccepted streams below whose opening was charged here.
-    waiting: u64,
 }
 
 impl Listen {
-    pub(super) fn waiting(&self) -> u64 {
-        self.waiting
-    }
-
     /// Whether it says what happens to children.
     pub(super) fn has_mode(&self) -> bool {
         self.mode != ListenMode::Inherit
@@ -248,32 +181,25 @@ impl Listen {
 
     /// Whether nothing of it differs from what a stream begins with.
     pub(super) fn is_unused(&self) -> bool {
-        !self.has_mode() && (self.burden, self.waiting) == (0, 0)
+        !self.has_mode() && self.burden == 0
     }
 }
 
 #[cfg(test)]
 impl Streams {
-    /// Checks each stream's burden, and what waits below it, against what they follow from.
+    /// Checks each stream's burden against what it follows from.
     pub(super) fn check_burdens(&self, what: &str) {
-        let mut expected: std::collections::BTreeMap<u32, (u64, u64)> = std::collections::BTreeMap::new();
+        let mut expected: std::collections::BTreeMap<u32, u64> = std::collections::BTreeMap::new();
         for index in 1..self.table.slots() {
-            let Some(node) = self.table.get(index).filter(|n| n.has(Flags::UNACCEPTED)) else {
-                continue;
-            };
-            assert!(node.place.waits_at > 0, "{what}: slot {index} burdens nobody");
-            expected.entry(node.place.parent).or_default().0 += self.burden(index);
-            let mut at = index;
-            for _ in 0..node.place.waits_at {
-                at = self.table[at].place.parent;
-                expected.entry(at).or_default().1 += self.own_burden(index);
+            if let Some(node) = self.table.get(index).filter(|n| n.has(Flags::UNACCEPTED)) {
+                *expected.entry(node.place.parent).or_default() += self.burden(index);
             }
         }
         for index in 0..self.table.slots() {
             let rare = self.table.get(index).and_then(|n| n.rare.as_ref());
-            let listen = rare.map_or((0, 0), |r| (r.listen.burden, r.listen.waiting));
+            let burden = rare.map_or(0, |r| r.listen.burden);
             let expected = expected.get(&index).copied().unwrap_or_default();
-            assert_eq!(listen, expected, "{what}: slot {index}");
+            assert_eq!(burden, expected, "{what}: slot {index}");
         }
     }
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use sss_wire::Code;
-use sss_wire::constants::STREAM_BORROW;
 
 use super::budget::Budget;
 use super::credit::Account;
@@ -62,8 +61,8 @@ pub(super) struct Place {
     pub(super) opener: Opener,
     /// The level at which its subtree competes with its siblings.
     pub(super) level: i8,
-    /// While it is unaccepted: how many streams above it count what it holds as waiting.
-    pub(super) waits_at: u8,
+    /// How many levels above its parent the stream is that was charged for opening it.
+    pub(super) lender: u8,
 }
 
 /// The states of both directions, and everything that is yes or no.
@@ -180,8 +179,6 @@ impl Ending {
 pub(super) struct Rare {
     /// Children announced by the peer and not accepted.
     pub(super) backlog: KeyQueue,
-    /// Streams that wait for this stream's limit to be raised.
-    pub(super) waiters: KeyQueue,
     /// Why the sending direction was reset.
     pub(super) aborted: Option<Ending>,
     /// Why the peer reset the receiving direction.
@@ -209,7 +206,7 @@ impl Rare {
 
     /// Whether nothing of it differs from what a stream begins with.
     fn is_unused(&self) -> bool {
-        let queues = self.backlog.is_empty() && self.waiters.is_empty() && self.listen.is_unused();
+        let queues = self.backlog.is_empty() && self.listen.is_unused();
         let ends = self.aborted.is_none() && self.reset.is_none() && self.stopped.is_none() && self.tree.is_none();
         let levels = self.requests.asked.is_none() && self.requests.answered.is_none();
         let deliveries = self.lost.is_none() && matches!(self.watching, Watching::Not) && self.mailbox.is_none();
@@ -244,7 +241,7 @@ impl Node {
                 depth,
                 opener,
                 level: 0,
-                waits_at: 0,
+                lender: 0,
             },
             status: Status {
                 low: 0,
@@ -260,13 +257,13 @@ impl Node {
             names,
             send: SendHalf {
                 sent: 0,
-                limit: STREAM_BORROW,
+                limit: 0,
                 buf: None,
             },
             recv: RecvHalf {
                 received: 0,
                 read: 0,
-                limit: STREAM_BORROW,
+                limit: 0,
                 buf: None,
             },
             account: None,
@@ -408,10 +405,8 @@ flags! {
     PRIORITY_DUE = 17;
     /// It is in the queue of PRIORITY.
     IN_PRIORITIES = 18;
-    /// It waits for some limit to be raised.
+    /// It waits for its limit to be raised, or for room to be opened.
     WAITING = 19;
-    /// Its limit was raised, and its waiters are being woken.
-    RESUMING = 20;
     /// The application waits to read.
     WANT_READ = 21;
     /// The application waits to write.
@@ -436,6 +431,22 @@ flags! {
     WANT_SENT = 31;
     /// The application waits for everything written to be acknowledged.
     WANT_ACKED = 32;
+    /// This host opened it, and the peer is not known to have accepted or refused it.
+    UNHEARD = 33;
+    /// The peer opened it, and the lender has not got back what that cost.
+    CHARGED = 34;
+    /// It was accepted, and the peer was told nothing of it since.
+    UNTOLD = 35;
+    /// OPEN_CREDIT is to be sent.
+    OPEN_CREDIT_DUE = 36;
+    /// The latest OPEN_CREDIT is not acknowledged.
+    OPEN_CREDIT_OPEN = 37;
+    /// It is in the queue of OPEN_CREDIT.
+    IN_OPEN_CREDITS = 38;
+    /// It waited to be opened, and has its turn.
+    WOKEN = 39;
+    /// Its first window is more than the smallest, and counted as that of a new stream.
+    BORN = 20;
     /// AWAIT is to be sent.
     AWAIT_DUE = 40;
     /// AWAIT was sent, and is not answered.

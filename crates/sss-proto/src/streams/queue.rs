@@ -32,6 +32,11 @@ impl KeyQueue {
         self.keys.clear();
     }
 
+    /// Puts a key back that was just taken out.
+    pub(super) fn push_front(&mut self, key: StreamKey) {
+        self.keys.push_front(key);
+    }
+
     /// Appends a key. `matters` tells which entries to keep.
     pub(super) fn push(&mut self, key: StreamKey, matters: impl Fn(StreamKey) -> bool) {
         if self.keys.len() >= self.compact_at.max(SMALLEST) {

@@ -1,7 +1,6 @@
 //! Retirement (STR-16): the end of a stream at this host.
 
 use super::Streams;
-use super::credit::LAST_CREDIT;
 use super::datagrams::DatagramFate;
 use super::node::{Flags, ROOT};
 use crate::error::CloseReason;
@@ -14,14 +13,14 @@ impl Streams {
         while at != ROOT && self.table.get(at).is_some() && self.is_over(at) {
             let parent = self.table[at].place.parent;
             if self.table[at].has(Flags::DATAGRAM) {
-                self.forget_datagram(at, parent);
+                self.forget_datagram(at);
             }
             self.remove(at);
             at = parent;
         }
     }
 
-    /// Whether nothing keeps a stream. Queues a last CREDIT where STR-21 asks for it.
+    /// Whether nothing keeps a stream. Queues a last OPEN_CREDIT where STR-21 asks for it.
     fn is_over(&mut self, index: u32) -> bool {
         let node = &self.table[index];
         if node.children() > 0 || node.has(Flags::HELD) || node.has(Flags::UNACCEPTED) {
@@ -42,21 +41,13 @@ impl Streams {
         if node.has(Flags::DATAGRAM) {
             return true;
         }
-        if node.has(Flags::CREDIT_OPEN) {
-            return false;
-        }
-        if node.recv_room() < LAST_CREDIT {
-            self.queue_credit(index);
-            return false;
-        }
-        true
+        self.has_last_room(index)
     }
 
     fn remove(&mut self, index: u32) {
-        if let Some(tuning) = self.table[index].tuning().copied() {
-            self.windows.give_back(&tuning);
-            self.note_window(index, tuning.extra(), 0);
-        }
+        self.return_opening(index);
+        self.forget_opening(index);
+        self.give_back_windows(index);
         if self.table[index].budget().is_some() {
             self.windows.budgets -= 1;
         }

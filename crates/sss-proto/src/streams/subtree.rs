@@ -131,9 +131,7 @@ impl Streams {
         // STR-47
         self.give_up_watch(index);
         self.end_await(index);
-        if self.take_unaccepted(index) {
-            self.consume_opening(index);
-        }
+        self.take_unaccepted(index);
         if self.end_sending(index) && by_peer {
             self.on_stopped(index);
         }
@@ -152,7 +150,7 @@ impl Streams {
         self.scheduler.deactivate(&mut self.table, index);
         let node = &mut self.table[index];
         node.clear(Flags::RESET_DUE.with(Flags::STOP_DUE).with(Flags::STOP_OPEN));
-        node.clear(Flags::INIT_DUE);
+        node.clear(Flags::INIT_DUE.with(Flags::WAITING));
         if let Some(state) = node.status.send.after(SendInput::ResetAcked) {
             node.status.send = state;
         }

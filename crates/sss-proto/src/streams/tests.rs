@@ -21,6 +21,7 @@ mod watch;
 use std::task::Poll;
 
 use bytes::Bytes;
+use sss_wire::constants::{OPEN_ROOM, STREAM_BORROW, STREAM_WINDOW};
 use sss_wire::frame::{Frame, Frames, Init, InitKind, Reset, Scope, Stop, Stream};
 use sss_wire::{Code, Writer};
 
@@ -99,6 +100,7 @@ impl Streams {
             Frame::Reset(f) => self.on_reset(f),
             Frame::Stop(f) => self.on_stop(f),
             Frame::Credit(f) => self.on_credit(f.lsid, f.limit),
+            Frame::OpenCredit(f) => self.on_open_credit(f.lsid, f.limit, f.datagrams),
             Frame::Watch(f) => self.on_watch(f.lsid),
             Frame::Consumed(f) => self.on_consumed(f.lsid),
             Frame::Await(f) => self.on_await(f.lsid),
@@ -174,6 +176,17 @@ impl Streams {
         assert_eq!(self.write(key, data), Ok(data.len()));
     }
 
+    /// What this host has charged to the account of a stream.
+    fn lent(&self, index: u32) -> u64 {
+        self.table[index].account.as_ref().map_or(0, |a| a.lent.charged())
+    }
+
+    /// What the peer has charged to it, what of that is consumed, and the limit.
+    fn backing(&self, index: u32) -> (u64, u64, u64) {
+        let account = self.table[index].account.as_ref();
+        account.map_or((0, 0, OPEN_ROOM), |a| a.backing.gauge())
+    }
+
     fn lsid_of(&self, key: StreamKey) -> u64 {
         self.lsid(self.table.find(key).expect("a live stream"))
     }
@@ -222,14 +235,18 @@ impl Pair {
     fn stream(&mut self) -> (StreamKey, StreamKey) {
         let a = self.a.open_top_level("svc", "v1").unwrap();
         self.run();
-        (a, self.b.accept_any().unwrap())
+        let b = self.b.accept_any().unwrap();
+        self.run();
+        (a, b)
     }
 
     /// A child of a stream that both know.
     fn child(&mut self, (a, b): (StreamKey, StreamKey)) -> (StreamKey, StreamKey) {
         let a = self.a.open_substream(a).unwrap();
         self.run();
-        (a, self.b.accept_substream(b).unwrap().unwrap())
+        let b = self.b.accept_substream(b).unwrap().unwrap();
+        self.run();
+        (a, b)
     }
 }
 
@@ -246,11 +263,12 @@ fn stream_frame<'a>(lsid: u64, init: Option<Init<'a>>, offset: u64, data: &'a [u
 }
 
 fn top_level() -> Option<Init<'static>> {
-    let kind = InitKind::TopLevel {
-        service: b"svc",
-        protocol: b"v1",
-    };
-    Some(Init { parent: 0, kind })
+    Some(Init::top_level(b"svc", b"v1").with_credit(0, STREAM_WINDOW, STREAM_BORROW))
+}
+
+/// INIT of a child of an accepted stream, or of one that is `levels` below one that is accepted.
+fn child_of(parent: u64, levels: u8) -> Option<Init<'static>> {
+    Some(Init::substream(parent).with_credit(levels, 100, STREAM_BORROW))
 }
 
 fn reset_frame(lsid: u64, final_size: u64) -> Frame<'static> {

@@ -7,7 +7,6 @@
 
 use bytes::Bytes;
 use sss_wire::Code;
-use sss_wire::constants::OPEN_COST;
 use sss_wire::frame::{Init, InitKind, Reset, Scope, Stop, Stream};
 
 use super::Streams;
@@ -39,6 +38,7 @@ impl Streams {
                 if frame.init.is_some() && self.table[index].place.opener == Opener::Own {
                     return Err(wrong_parity());
                 }
+                self.note_heard(index);
                 Some(index)
             }
             Found::Retired | Found::Never => self.meet(frame)?,
@@ -98,18 +98,20 @@ impl Streams {
         let names = match init.kind {
             InitKind::TopLevel { service, protocol } => Some(self.names.get(service, protocol)),
             InitKind::Substream => None,
-            InitKind::Datagram { size, borrow } => {
-                return self.open_datagram(parent, ordinal, (size, borrow)).map(Some);
+            InitKind::Datagram { size } => {
+                return self.open_datagram(parent, ordinal, size, init).map(Some);
             }
         };
         let depth = self.table[parent].place.depth;
         let mut node = Node::new(parent, depth.saturating_add(1), Opener::Peer, names);
         node.ordinal = ordinal;
         node.set(Flags::ANNOUNCED.with(Flags::INIT_ACKED));
+        node.send.limit = init.credit;
         let key = self.table.insert(node);
         self.table.adopt(key.index);
         self.attachment.attach(&self.table, key.index);
-        self.charge_recv_below(parent, OPEN_COST)?;
+        self.charge_peer_opening(key.index, init.lender, init.borrow)?;
+        self.note_heard(parent);
         self.offer(parent, key.index);
         Ok(Some(key.index))
     }
@@ -169,18 +171,10 @@ impl Streams {
         }
         if end > received {
             node.recv.received = end;
-            self.charge_data(index, received, end)?;
+            self.check_credit(index)?;
             self.add_burden(index, end - received);
         }
         Ok(())
-    }
-
-    /// Charges a stream with data beyond `received`, up to `end`. That of a datagram was charged when it was announced (STR-37).
-    fn charge_data(&mut self, index: u32, received: u64, end: u64) -> Result<(), ProtocolError> {
-        if end == received || self.table[index].has(Flags::DATAGRAM) {
-            return Ok(());
-        }
-        self.charge_recv(index, end - received)
     }
 
     /// Puts data and a mark into the receive buffer; returns whether more can be read.
@@ -214,8 +208,17 @@ impl Streams {
         true
     }
 
-    /// The stream that RESET, STOP, CREDIT or PRIORITY is about; `None` if it was retired.
-    pub(super) fn known(&self, lsid: u64) -> Result<Option<u32>, ProtocolError> {
+    /// The stream that a frame other than RESET is about; `None` if it was retired.
+    pub(super) fn known(&mut self, lsid: u64) -> Result<Option<u32>, ProtocolError> {
+        let index = self.met(lsid)?;
+        if let Some(index) = index {
+            self.note_heard(index);
+        }
+        Ok(index)
+    }
+
+    /// The stream that a frame is about; `None` if it was retired.
+    fn met(&self, lsid: u64) -> Result<Option<u32>, ProtocolError> {
         match self.find(lsid) {
             _ if self.failed.is_some() => Ok(None),
             Found::Live(index) => Ok(Some(index)),
@@ -237,7 +240,7 @@ impl Streams {
                 "a subtree reset with a code of refusal",
             ));
         }
-        let Some(index) = self.known(frame.lsid)? else {
+        let Some(index) = self.met(frame.lsid)? else {
             return Ok(());
         };
         self.note_parent_gone(index, frame.code);
@@ -283,7 +286,7 @@ impl Streams {
         }
         self.check_datagram(index, size, false)?;
         self.table[index].recv.received = size;
-        self.charge_data(index, received, size)
+        self.check_credit(index)
     }
 
     /// STOP.
@@ -316,27 +319,25 @@ impl Streams {
         }
         let parent = place.parent;
         self.table[parent].set(Flags::PEER_GONE);
-        let control = &mut self.control;
-        self.table
-            .uncharge(index, |table, at| super::resume(table, control, at));
-        // The peer keeps nothing of the stream itself, and so counts nothing against it: children that wait for its credit
-        // are sent, to be refused likewise.
+        self.note_unkept(index);
+    }
+
+    /// The peer keeps nothing of a stream of this host, and counts nothing of it.
+    fn note_unkept(&mut self, index: u32) {
+        self.note_heard(index);
+        self.table.uncharge(index);
+        self.control.openers.retry();
         let node = &mut self.table[index];
         node.set(Flags::PEER_GONE);
         node.send.limit = sss_wire::varint::MAX;
-        super::resume(&mut self.table, control, index);
     }
 
-    /// CREDIT; `lsid` 0 is the root.
+    /// CREDIT.
     ///
     /// # Errors
     /// If the peer broke a rule.
     pub(crate) fn on_credit(&mut self, lsid: u64, limit: u64) -> Result<(), ProtocolError> {
-        let index = match lsid {
-            0 => Some(ROOT).filter(|_| self.failed.is_none()),
-            _ => self.known(lsid)?,
-        };
-        if let Some(index) = index {
+        if let Some(index) = self.known(lsid)? {
             self.raise_limit(index, limit);
         }
         Ok(())

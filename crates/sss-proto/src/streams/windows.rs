@@ -1,23 +1,21 @@
 //! Receive windows: how far beyond what was consumed the limits are raised (STR-20, STR-46).
 //!
 //! A window doubles when half of it was consumed within two round trips: then the window, and not the sender or the
-//! application, is what bounds the rate. It doubles as well when children that were accepted keep half of it by what was
-//! not read of them, so that a slow reader does not stall its siblings. What windows have beyond MIN_WINDOW comes from the budgets of the peer, of the host
+//! application, is what bounds the rate. What windows have beyond MIN_WINDOW comes from the budgets of the peer, of the host
 //! and of subtrees. Large windows leave a quarter of each for small ones; when that quarter is touched, large windows
 //! halve as they are used. When nothing is left, a stream goes on with MIN_WINDOW: slowly, but
 //! nobody's unread data stops it.
 
 use std::time::Duration;
 
-use sss_wire::constants::STREAM_BORROW;
+use sss_wire::constants::{OPEN_ROOM, STREAM_BORROW, STREAM_WINDOW};
 
 use super::budget::HostBudget;
-use super::credit::LAST_CREDIT;
 use crate::config::WindowConfig;
 use crate::io::Instant;
 
-/// The window that every stream has, whatever the budgets are: as much as a retired stream leaves (STR-21).
-pub(super) const MIN_WINDOW: u64 = LAST_CREDIT;
+/// The window that every stream has, whatever the budgets are (STR-46).
+pub(super) const MIN_WINDOW: u64 = STREAM_WINDOW;
 
 /// The window of one stream.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +33,15 @@ impl Tuning {
     pub(super) fn extra(&self) -> u64 {
         self.window - self.base
     }
+
+    /// The window; a large one is halved while nothing is left for large ones.
+    fn as_budgets_ask(&self, left: Left) -> u64 {
+        if left.large == 0 {
+            (self.window / 2).max(STREAM_BORROW.min(self.window)).max(self.base)
+        } else {
+            self.window
+        }
+    }
 }
 
 /// What was granted and used of a stream's credit.
@@ -43,8 +50,6 @@ pub(super) struct Gauge {
     pub(super) limit: u64,
     pub(super) charge: u64,
     pub(super) consumed: u64,
-    /// What accepted children are charged here and their readers have not read.
-    pub(super) held: u64,
 }
 
 /// How much windows may grow, in bytes.
@@ -78,6 +83,8 @@ pub(super) struct Windows {
     config: WindowConfig,
     /// What all windows have from the budget.
     spent: u64,
+    /// What of that streams have with which this host opened them, and that were not used.
+    births: u64,
     /// What large datagrams have from the budget of the host.
     lent: u64,
     host: HostBudget,
@@ -92,6 +99,7 @@ impl Windows {
         Self {
             config,
             spent: 0,
+            births: 0,
             lent: 0,
             host: HostBudget::default(),
             budgets: 0,
@@ -132,66 +140,135 @@ impl Windows {
         present
     }
 
-    /// What the window is to be, if it does not grow with the rate.
-    fn steady(&self, gauge: Gauge, tuning: Option<&Tuning>, left: Left) -> u64 {
-        let window = self.present(tuning, left);
-        if gauge.held > window / 2 {
-            Self::affordable(self.twice(window), window, left)
-        } else {
-            window
-        }
-    }
-
     fn twice(&self, window: u64) -> u64 {
         (2 * window).min(self.config.per_stream_max)
     }
 
-    /// The window as it is, but for what the budgets ask.
-    fn present(&self, tuning: Option<&Tuning>, left: Left) -> u64 {
+    /// The window as it is, but for what the budgets ask. `birth` is what a window that was never raised has from them.
+    fn present(&self, tuning: Option<&Tuning>, birth: u64, left: Left) -> u64 {
         match tuning {
             None => {
                 let first = self.config.per_stream_initial.max(STREAM_BORROW);
-                Self::affordable(first, MIN_WINDOW, left)
+                Self::affordable(first, MIN_WINDOW + birth, left)
             }
             Some(t) if t.window < STREAM_BORROW => Self::affordable(STREAM_BORROW, t.window, left),
-            Some(t) if left.large == 0 => (t.window / 2).max(STREAM_BORROW).max(t.base),
-            Some(t) => t.window,
+            Some(t) => t.as_budgets_ask(left),
         }
     }
 
-    /// Whether a limit is to be raised: it would rise by half of the window, and half of what was granted is used.
-    pub(super) fn is_due(&self, gauge: Gauge, tuning: Option<&Tuning>, subtrees: Left) -> bool {
-        let granted = tuning.map_or(STREAM_BORROW, |t| t.granted);
-        if gauge.charge + granted / 2 < gauge.limit {
+    /// Whether a limit is to be raised: it would rise by half of the window, and half of what was granted is used, or a quarter
+    /// of a first window: what comes then fills a path, and the first limit need not.
+    pub(super) fn is_due(&self, gauge: Gauge, tuning: Option<&Tuning>, birth: u64, subtrees: Left) -> bool {
+        let enough = tuning.map_or(gauge.limit - gauge.limit / 4, |t| t.granted / 2);
+        if gauge.charge + enough < gauge.limit {
             return false;
         }
-        let window = self.steady(gauge, tuning, self.within_all(subtrees));
+        let window = self.present(tuning, birth, self.within_all(subtrees));
         gauge.consumed + window - window / 2 >= gauge.limit
     }
 
-    /// The window and the limit up to which a stream may go on, if that is beyond its present limit.
-    pub(super) fn grant(&mut self, gauge: Gauge, tuning: Option<&Tuning>, subtrees: Left) -> Option<(u64, Tuning)> {
+    /// The window and the limit up to which a stream may go on, if that is beyond its present limit. No window is remembered for one
+    /// that has hardly begun.
+    pub(super) fn grant(
+        &mut self,
+        gauge: Gauge,
+        tuning: Option<&Tuning>,
+        birth: u64,
+        subtrees: Left,
+    ) -> Option<(u64, Option<Tuning>)> {
+        let first = gauge.consumed + MIN_WINDOW;
+        if tuning.is_none() && gauge.charge < MIN_WINDOW / 2 && first > gauge.limit {
+            return Some((first, None));
+        }
         let left = self.within_all(subtrees);
-        let steady = self.steady(gauge, tuning, left);
+        let present = self.present(tuning, birth, left);
         let window = match tuning {
-            Some(t) if t.window == steady && self.now.since(t.granted_at) < 2 * self.rtt => {
-                Self::affordable(self.twice(steady), steady, left)
+            Some(t) if t.window == present && self.now.since(t.granted_at) < 2 * self.rtt => {
+                Self::affordable(self.twice(present), present, left)
             }
-            _ => steady,
+            _ => present,
         };
         let limit = gauge.consumed.saturating_add(window).min(sss_wire::varint::MAX);
         if limit <= gauge.limit {
             return None;
         }
-        let base = tuning.map_or(MIN_WINDOW, |t| t.base);
         let granted = Tuning {
             window,
-            base,
+            base: tuning.map_or(MIN_WINDOW, |t| t.base),
             granted: limit - gauge.consumed,
             granted_at: self.now,
         };
-        self.spend(tuning.map_or(0, |t| t.extra()), granted.extra());
-        Some((limit, granted))
+        self.end_birth(birth);
+        self.spend(tuning.map_or(birth, Tuning::extra), granted.extra());
+        Some((limit, Some(granted)))
+    }
+
+    /// The window and the limit of an openings account, of which so much is consumed, if the limit rises by that.
+    pub(super) fn grant_openings(
+        &mut self,
+        tuning: Option<&Tuning>,
+        consumed: u64,
+        limit: u64,
+        subtrees: Left,
+    ) -> Option<(u64, Tuning)> {
+        let left = self.within_all(subtrees);
+        let window = match tuning {
+            None => Self::affordable(STREAM_BORROW, OPEN_ROOM, left),
+            Some(t) if self.now.since(t.granted_at) < 2 * self.rtt && left.large > 0 => {
+                Self::affordable(self.twice(t.window).max(t.window), t.window, left)
+            }
+            Some(t) => t.as_budgets_ask(left),
+        };
+        let raised = consumed.saturating_add(window).min(sss_wire::varint::MAX);
+        if raised <= limit {
+            return None;
+        }
+        let granted = Tuning {
+            window,
+            base: tuning.map_or(OPEN_ROOM, |t| t.base),
+            granted: raised - consumed,
+            granted_at: self.now,
+        };
+        self.spend(tuning.map_or(0, Tuning::extra), granted.extra());
+        Some((raised, granted))
+    }
+
+    /// A window of `bytes` for a stream that is accepted, if the budgets have room for it.
+    pub(super) fn back(&mut self, bytes: u64, subtrees: Left) -> Option<Tuning> {
+        let left = self.within_all(subtrees);
+        if Self::affordable(bytes, MIN_WINDOW, left) < bytes {
+            return None;
+        }
+        let tuning = Tuning {
+            window: bytes,
+            base: MIN_WINDOW,
+            granted: bytes,
+            granted_at: self.now,
+        };
+        self.spend(0, tuning.extra());
+        Some(tuning)
+    }
+
+    /// The window with which this host opens a stream. Streams of which nothing came back yet share a quarter of the peer's budget.
+    pub(super) fn birth(&self, subtrees: Left) -> u64 {
+        let left = self.within_all(subtrees);
+        let is_left = self.births + STREAM_BORROW - MIN_WINDOW <= self.config.per_peer_budget / 4;
+        if is_left && left.large >= STREAM_BORROW {
+            STREAM_BORROW
+        } else {
+            MIN_WINDOW
+        }
+    }
+
+    /// A stream was opened with so much from the budgets.
+    pub(super) fn note_birth(&mut self, extra: u64) {
+        self.births += extra;
+        self.spend(0, extra);
+    }
+
+    /// A stream has another window now, or none.
+    pub(super) fn end_birth(&mut self, extra: u64) {
+        self.births -= extra;
     }
 
     fn spend(&mut self, before: u64, after: u64) {
@@ -217,15 +294,33 @@ impl Windows {
         self.host.give_back(bytes);
     }
 
-    /// A stream is gone, and its window with it.
-    pub(super) fn give_back(&mut self, tuning: &Tuning) {
-        self.spend(tuning.extra(), 0);
+    /// A stream is gone, and with it what it had from the budgets.
+    pub(super) fn give_back(&mut self, extra: u64) {
+        self.spend(extra, 0);
     }
 }
 
 impl Drop for Windows {
     fn drop(&mut self) {
         self.host.give_back(self.spent + self.lent);
+    }
+}
+
+#[cfg(test)]
+impl super::Streams {
+    /// What the windows of this host have from the budgets.
+    pub(super) fn spent(&self) -> u64 {
+        self.windows.spent
+    }
+
+    /// What of that the root's openings account has.
+    pub(super) fn root_extra(&self) -> u64 {
+        let root = self.table[super::node::ROOT].account.as_ref();
+        root.and_then(|a| a.backing.tuning()).map_or(0, Tuning::extra)
+    }
+
+    pub(super) fn limit_budget(&mut self, bytes: u64) {
+        self.windows.config.per_peer_budget = bytes;
     }
 }
 
@@ -263,7 +358,6 @@ mod tests {
                 limit: STREAM_BORROW,
                 charge: 0,
                 consumed: 0,
-                held: 0,
             };
             Self { gauge, tuning: None }
         }
@@ -281,12 +375,12 @@ mod tests {
             let n = n.min(self.room());
             self.gauge.charge += n;
             self.gauge.consumed += if is_read { n } else { 0 };
-            if w.is_due(self.gauge, self.tuning.as_ref(), Left::UNLIMITED) {
-                let granted = w.grant(self.gauge, self.tuning.as_ref(), Left::UNLIMITED);
+            if w.is_due(self.gauge, self.tuning.as_ref(), 0, Left::UNLIMITED) {
+                let granted = w.grant(self.gauge, self.tuning.as_ref(), 0, Left::UNLIMITED);
                 let (limit, tuning) = granted.unwrap();
                 assert!(limit > self.gauge.limit);
                 self.gauge.limit = limit;
-                self.tuning = Some(tuning);
+                self.tuning = tuning.or(self.tuning);
             }
         }
 
@@ -322,8 +416,8 @@ mod tests {
         assert_eq!(fast.window(), 1 << 20);
         assert!(fast.gauge.charge > 100_000 * 150, "{}", fast.gauge.charge);
         assert_eq!(w.spent, (256 << 10) + (1 << 20) - 2 * MIN_WINDOW);
-        w.give_back(&slow.tuning.unwrap());
-        w.give_back(&fast.tuning.unwrap());
+        w.give_back(slow.tuning.unwrap().extra());
+        w.give_back(fast.tuning.unwrap().extra());
         assert_eq!((w.spent, w.host.spent()), (0, 0));
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use sss_proto::{Event, StreamId};
+use sss_proto::{Event, ReadOutcome, StreamId};
 use sss_sim::{Apps, HostIndex, LinkConfig, World};
 
 use crate::support::{A, B, SERVICE, duo, ms, secs};
@@ -39,6 +39,13 @@ impl Apps for Drip {
                     self.wait(world);
                 }
             }
+            // What is not accepted and read has little credit.
+            Event::Acceptable(listener) => {
+                if let Some((stream, _)) = world.call(host, |h, _| h.accept(listener)) {
+                    read(world, host, stream);
+                }
+            }
+            Event::Readable(stream) => read(world, host, stream),
             Event::Disconnected(..) => panic!("h{}: {event:?}", host.0),
             _ => {}
         }
@@ -52,10 +59,15 @@ impl Apps for Drip {
     }
 }
 
+fn read(world: &mut World, host: HostIndex, stream: StreamId) {
+    while let Ok(ReadOutcome::Chunk(_)) = world.call(host, |h, now| h.read(now, stream, usize::MAX)) {}
+}
+
 fn longest(seed: u64, lag: Duration) -> Duration {
     let mut world = duo(seed, &LinkConfig::with_delay(DELAY));
     world.set_timer_lag(B, lag);
-    world.call(B, |h, _| h.listen(SERVICE.0, SERVICE.1)).unwrap();
+    let listener = world.call(B, |h, _| h.listen(SERVICE.0, SERVICE.1)).unwrap();
+    assert!(world.call(B, |h, _| h.accept(listener)).is_none());
     let stream = world.connect(A, B, SERVICE);
     let mut drip = Drip {
         stream,

@@ -1,7 +1,7 @@
 //! STREAM.
 
 use super::read_lsid;
-use crate::constants::DATAGRAM_BORROW;
+use crate::constants::{DATAGRAM_BORROW, MAX_DEPTH, STREAM_BORROW};
 use crate::error::Malformed;
 use crate::reader::Reader;
 use crate::varint::{self, total};
@@ -34,13 +34,21 @@ pub struct Stream<'a> {
     pub data: &'a [u8],
 }
 
-/// What a stream is: its place in the tree, and its names.
+/// What a stream is: its place in the tree, its names, and what it costs until it is accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Init<'a> {
     /// The parent's LSID. That it fits the kind is checked by whoever knows the tree (STR-7).
     pub parent: u64,
     /// Which kind of stream.
     pub kind: InitKind<'a>,
+    /// Whose openings account is charged: 0 the parent's, 1 that of the parent's parent, and so on (STR-53). 0 for
+    /// a top-level stream.
+    pub lender: u8,
+    /// Bytes that the opener may send before it is given credit, at most STREAM_BORROW; they are charged to the
+    /// account (STR-54).
+    pub borrow: u64,
+    /// Bytes that the receiver may send back before it is given credit. 0 for a datagram.
+    pub credit: u64,
 }
 
 /// Which kind of stream an [`Init`] opens.
@@ -57,82 +65,124 @@ pub enum InitKind<'a> {
     },
     /// A child of another stream that carries one datagram (STR-34).
     Datagram {
-        /// All its bytes.
+        /// All its bytes. It borrows at most so many, and at most DATAGRAM_BORROW.
         size: u64,
-        /// How much of it is charged to the parent, at most `size` and DATAGRAM_BORROW.
-        borrow: u64,
     },
 }
 
 impl<'a> Init<'a> {
-    /// The init block of a child of the stream `parent`.
+    /// The init block of a child of the stream `parent` that borrows nothing and takes nothing back.
     pub const fn substream(parent: u64) -> Self {
-        let kind = InitKind::Substream;
-        Self { parent, kind }
+        Self::of(parent, InitKind::Substream)
     }
 
-    /// The init block of a top-level stream. Names are at most 255 bytes.
+    /// The init block of a top-level stream that borrows nothing and takes nothing back. Names are at most 255 bytes.
     pub const fn top_level(service: &'a [u8], protocol: &'a [u8]) -> Self {
-        let kind = InitKind::TopLevel { service, protocol };
-        Self { parent: 0, kind }
+        Self::of(0, InitKind::TopLevel { service, protocol })
     }
 
-    /// The init block of a datagram of `size` bytes on the stream `parent`, which is charged with `borrow` of them.
+    /// The init block of a datagram of `size` bytes on the stream `parent`, which borrows `borrow` of them.
     pub const fn datagram(parent: u64, size: u64, borrow: u64) -> Self {
-        let kind = InitKind::Datagram { size, borrow };
-        Self { parent, kind }
+        Self::of(parent, InitKind::Datagram { size }).with_credit(0, borrow, 0)
+    }
+
+    const fn of(parent: u64, kind: InitKind<'a>) -> Self {
+        Self {
+            parent,
+            kind,
+            lender: 0,
+            borrow: 0,
+            credit: 0,
+        }
+    }
+
+    /// The same, with these limits.
+    #[must_use]
+    pub const fn with_credit(mut self, lender: u8, borrow: u64, credit: u64) -> Self {
+        (self.lender, self.borrow, self.credit) = (lender, borrow, credit);
+        self
     }
 
     #[inline(never)]
     fn decode(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         let parent = reader.varint()?;
-        let kind = match reader.u8()? {
-            KIND_SUBSTREAM => InitKind::Substream,
-            KIND_TOP_LEVEL => InitKind::TopLevel {
-                service: reader.bytes8()?,
-                protocol: reader.bytes8()?,
-            },
-            KIND_DATAGRAM => Self::decode_datagram(reader)?,
+        let kind = reader.u8()?;
+        let mut init = match kind {
+            KIND_TOP_LEVEL => Self::of(
+                parent,
+                InitKind::TopLevel {
+                    service: reader.bytes8()?,
+                    protocol: reader.bytes8()?,
+                },
+            ),
+            KIND_SUBSTREAM | KIND_DATAGRAM => Self::of(parent, InitKind::Substream),
             _ => return Err(Malformed("unknown kind of stream")),
         };
-        Ok(Self { parent, kind })
+        if kind != KIND_TOP_LEVEL {
+            init.lender = read_lender(reader)?;
+        }
+        if kind == KIND_DATAGRAM {
+            init.kind = InitKind::Datagram { size: reader.varint()? };
+        }
+        init.borrow = reader.varint()?;
+        if init.borrow > init.most_borrowed() {
+            return Err(Malformed("a stream borrows more than it may"));
+        }
+        if kind != KIND_DATAGRAM {
+            init.credit = reader.varint()?;
+        }
+        Ok(init)
     }
 
     /// FRM-9
-    fn decode_datagram(reader: &mut Reader<'a>) -> Result<InitKind<'a>, Malformed> {
-        let (size, borrow) = (reader.varint()?, reader.varint()?);
-        if borrow > size.min(DATAGRAM_BORROW) {
-            return Err(Malformed("a datagram borrows more than it may"));
+    fn most_borrowed(&self) -> u64 {
+        match self.kind {
+            InitKind::Datagram { size } => size.min(DATAGRAM_BORROW),
+            _ => STREAM_BORROW,
         }
-        Ok(InitKind::Datagram { size, borrow })
     }
 
     fn encode(&self, w: &mut Writer<'_>) {
         w.varint(self.parent);
         match self.kind {
-            InitKind::Substream => w.u8(KIND_SUBSTREAM),
+            InitKind::Substream => {
+                w.u8(KIND_SUBSTREAM);
+                w.varint(u64::from(self.lender));
+            }
             InitKind::TopLevel { service, protocol } => {
                 w.u8(KIND_TOP_LEVEL);
                 w.bytes8(service);
                 w.bytes8(protocol);
             }
-            InitKind::Datagram { size, borrow } => {
+            InitKind::Datagram { size } => {
                 w.u8(KIND_DATAGRAM);
+                w.varint(u64::from(self.lender));
                 w.varint(size);
-                w.varint(borrow);
             }
+        }
+        w.varint(self.borrow);
+        if !matches!(self.kind, InitKind::Datagram { .. }) {
+            w.varint(self.credit);
         }
     }
 
     /// Bytes of the block.
     pub fn encoded_len(&self) -> usize {
+        let (lender, credit) = (varint::len(u64::from(self.lender)), varint::len(self.credit));
         let rest = match self.kind {
-            InitKind::Substream => 0,
-            InitKind::TopLevel { service, protocol } => total([2, service.len(), protocol.len()]),
-            InitKind::Datagram { size, borrow } => total([varint::len(size), varint::len(borrow)]),
+            InitKind::Substream => total([lender, credit]),
+            InitKind::TopLevel { service, protocol } => total([2, service.len(), protocol.len(), credit]),
+            InitKind::Datagram { size } => total([lender, varint::len(size)]),
         };
-        total([varint::len(self.parent), 1, rest])
+        total([varint::len(self.parent), 1, rest, varint::len(self.borrow)])
     }
+}
+
+/// FRM-13
+fn read_lender(reader: &mut Reader<'_>) -> Result<u8, Malformed> {
+    let levels = u8::try_from(reader.varint()?).ok();
+    let valid = levels.filter(|levels| *levels < MAX_DEPTH);
+    valid.ok_or(Malformed("a lender above the root"))
 }
 
 impl<'a> Stream<'a> {

@@ -39,7 +39,13 @@ fn frames_of_fixed_size() {
         &Frame::PathResponse([8, 7, 6, 5, 4, 3, 2, 1]),
         &[7, 8, 7, 6, 5, 4, 3, 2, 1],
     );
-    check(&Frame::Credit(Credit { lsid: 0, limit: 64 }), &[0x0a, 0, 0x40, 64]);
+    check(&Frame::Credit(Credit { lsid: 3, limit: 64 }), &[0x0a, 3, 0x40, 64]);
+    let open = OpenCredit {
+        lsid: 0,
+        limit: 64,
+        datagrams: 5,
+    };
+    check(&Frame::OpenCredit(open), &[0x13, 0, 0x40, 64, 5]);
     let (lsid, serial, level) = (5, 64, -2);
     check(
         &Frame::Priority(Priority { lsid, serial, level }),
@@ -102,14 +108,17 @@ fn stream_with_and_without_each_field() {
     let init = Some(Init::top_level(b"files", b"v1"));
     check(
         &Frame::Stream(Stream { init, ..plain }),
-        b"\x2a\x01\x00\x01\x05files\x02v1\x02hi",
+        b"\x2a\x01\x00\x01\x05files\x02v1\x00\x00\x02hi",
     );
-    let init = Some(Init::substream(6));
-    check(&Frame::Stream(Stream { init, ..plain }), b"\x2a\x01\x06\x00\x02hi");
+    let init = Some(Init::substream(6).with_credit(1, 2, 300));
+    check(
+        &Frame::Stream(Stream { init, ..plain }),
+        b"\x2a\x01\x06\x00\x01\x02\x41\x2c\x02hi",
+    );
     let init = Some(Init::datagram(6, 300, 2));
     check(
         &Frame::Stream(Stream { init, ..plain }),
-        b"\x2a\x01\x06\x02\x41\x2c\x02\x02hi",
+        b"\x2a\x01\x06\x02\x00\x41\x2c\x02\x02hi",
     );
     assert_eq!(one(b"\x20\x01hi"), Frame::Stream(plain));
 }
@@ -165,7 +174,7 @@ fn datagram() {
 #[test]
 fn what_is_refused() {
     assert_eq!(refused(&[]), "a packet without frames");
-    for kind in [0x0f, 0x10].into_iter().chain(0x13..0x20).chain(0x40..=0xff) {
+    for kind in [0x0f, 0x10].into_iter().chain(0x14..0x20).chain(0x40..=0xff) {
         assert_eq!(refused(&[kind, 0, 0, 0, 0, 0, 0, 0, 0, 0]), "unknown frame type");
     }
     assert_eq!(refused(&[0x0a, 1]), "truncated");
@@ -175,7 +184,9 @@ fn what_is_refused() {
     let highest = [0x34, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
     assert_eq!(refused(&highest), "stream data beyond 2^62 - 1");
     assert_eq!(refused(&[0x28, 1, 0, 3]), "unknown kind of stream");
-    assert_eq!(refused(&[0x28, 1, 3, 2, 4, 5]), "a datagram borrows more than it may");
+    assert_eq!(refused(&[0x28, 1, 3, 2, 0, 4, 5]), "a stream borrows more than it may");
+    assert_eq!(refused(&[0x28, 1, 3, 0, 32, 0, 0]), "a lender above the root");
+    assert_eq!(refused(&[0x0a, 0, 5]), "the root stream cannot have this frame");
     assert_eq!(refused(&[2, 4, 0, 0, 5]), "an acknowledgement reaches below number 0");
     assert_eq!(
         refused(&[2, 0x44, 0, 0, 0x40, 64, 0]),
@@ -208,13 +219,14 @@ fn a_run_of_padding_is_one_frame() {
 fn what_elicits_an_acknowledgement() {
     let quiet: [&[u8]; 4] = [&[0], &[2, 0, 0, 0, 0], &[3, 0, 0, 0, 0, 1, 1, 1], &[5, 0, 0, 0]];
     assert!(quiet.iter().all(|b| !one(b).is_ack_eliciting()));
-    let loud: [&[u8]; 8] = [
+    let loud: [&[u8]; 9] = [
         &[1],
         &[4, 0],
         &[6, 0, 0, 0, 0, 0, 0, 0, 0],
         &[7, 0, 0, 0, 0, 0, 0, 0, 0],
         &[9, 1, 0, 0],
-        &[10, 0, 0],
+        &[10, 1, 0],
+        &[0x13, 0, 0, 0],
         &[0x0e, 1, 0],
         &[0x20, 1],
     ];

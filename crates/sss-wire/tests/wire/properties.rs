@@ -8,8 +8,8 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use sss_wire::frame::{
-    Ack, Await, Close, Consumed, Credit, Datagram, EcnCounts, Frame, Frames, Init, Origin, Priority, Released, Reset,
-    Scope, Stop, Stream, Watch,
+    Ack, Await, Close, Consumed, Credit, Datagram, EcnCounts, Frame, Frames, Init, OpenCredit, Origin, Priority,
+    Released, Reset, Scope, Stop, Stream, Watch,
 };
 use sss_wire::long::Long;
 use sss_wire::params::{Attempts, CookieParams, Earlier, HelloParams, Settings};
@@ -109,8 +109,8 @@ proptest! {
         (fin, mark) in any::<(bool, bool)>(),
         data in vec(any::<u8>(), 0..100),
     ) {
-        let top = names.as_ref().map(|(service, protocol)| Init::top_level(service, protocol));
-        let child = |parent| size.map_or(Init::substream(parent), |size| Init::datagram(parent, size, size.min(lsid % 32769)));
+        let top = names.as_ref().map(|(service, protocol)| Init::top_level(service, protocol).with_credit(0, lsid % 65537, offset));
+        let child = |parent| size.map_or(Init::substream(parent).with_credit((lsid % 32) as u8, lsid % 65537, offset), |size| Init::datagram(parent, size, size.min(lsid % 32769)));
         let init = top.or(parent.map(child));
         let stream = Stream { lsid, init, offset, fin, mark, data: &data };
         check_frames(&[Frame::Ping, Frame::Stream(stream), Frame::Ping]);
@@ -168,7 +168,8 @@ proptest! {
             Frame::Await(Await { lsid }),
             Frame::Released(Released { lsid }),
             Frame::Stop(Stop { lsid, code, reason: &reason }),
-            Frame::Credit(Credit { lsid: root_or_stream, limit: size }),
+            Frame::Credit(Credit { lsid, limit: size }),
+            Frame::OpenCredit(OpenCredit { lsid: root_or_stream, limit: size, datagrams: lsid }),
             Frame::Priority(Priority { lsid, serial: size, level }),
             Frame::Datagram(Datagram { lsid, data: &list }),
             Frame::Ping,

@@ -8,7 +8,7 @@ use std::task::Poll;
 use bytes::{Bytes, BytesMut};
 use sss_wire::Code;
 use sss_wire::constants::OPEN_COST;
-use sss_wire::frame;
+use sss_wire::frame::{self, Init};
 
 use super::super::attachment::Found;
 use super::super::node::{Ending, Flags, Node, Opener};
@@ -39,7 +39,9 @@ pub(super) struct Arriving {
 /// What is consumed when a datagram is taken or discarded.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Debt {
-    /// What its data is charged with to its parent.
+    /// The stream above that was charged.
+    lender: u32,
+    /// What it was charged for the data.
     charge: u64,
     /// What it has of the budget.
     granted: u64,
@@ -95,7 +97,8 @@ impl Streams {
         let mailbox = table[index].rare_mut().mailbox_mut();
         let cost = data.len().saturating_add(QUEUE_COST);
         let waiting = (mailbox.stateless + cost, datagrams.limits.stateless + cost);
-        if waiting.0 > STREAM_QUEUE || waiting.1 > PEER_QUEUE {
+        // As much stays free for the streams that have none as waits on this one.
+        if waiting.0 > STREAM_QUEUE.min(PEER_QUEUE.saturating_sub(waiting.1)) {
             datagrams.stats.dropped_full += 1;
             return;
         }
@@ -119,25 +122,30 @@ impl Streams {
         }
     }
 
-    /// INIT of a datagram stream that is new (STR-34): its size, and what it borrows.
+    /// INIT of a datagram stream that is new (STR-34).
     pub(in super::super) fn open_datagram(
         &mut self,
         parent: u32,
         ordinal: u64,
-        (size, borrow): (u64, u64),
+        size: u64,
+        init: &Init<'_>,
     ) -> Result<u32, ProtocolError> {
+        let borrow = init.borrow;
         let depth = self.table[parent].place.depth.saturating_add(1);
         let mut node = Node::new(parent, depth, Opener::Peer, None);
         node.ordinal = ordinal;
         node.set(Flags::DATAGRAM.with(Flags::ANNOUNCED).with(Flags::INIT_ACKED));
-        node.recv.limit = borrow;
         let key = self.table.insert(node);
         self.table.adopt(key.index);
         self.attachment.attach(&self.table, key.index);
         // STR-37
-        self.charge_recv_below(parent, OPEN_COST + borrow)?;
-        let (charge, granted) = (borrow, 0);
-        let debt = Debt { charge, granted };
+        let lender = self.charge_peer_opening(key.index, init.lender, borrow)?;
+        self.table[key.index].clear(Flags::CHARGED);
+        let debt = Debt {
+            lender,
+            charge: borrow,
+            granted: 0,
+        };
         let is_coming = false;
         let arriving = Arriving { size, is_coming, debt };
         self.datagrams.arriving.insert(key.index, arriving);
@@ -198,7 +206,7 @@ impl Streams {
 
     /// RESET and STOP for a datagram stream, and nothing more of it is kept (STR-36, STR-40).
     fn refuse_datagram(&mut self, index: u32, code: Code) {
-        self.pay_debt_of(index);
+        self.give_up_grant(index);
         self.end_arriving(index, self.table[index].place.parent);
         self.abort(index, Ending::new(code, ""));
         self.stop_unread(index, Ending::new(code, ""));
@@ -210,27 +218,32 @@ impl Streams {
         if self.table[index].place.opener == Opener::Own {
             return;
         }
-        self.pay_debt_of(index);
+        self.give_up_grant(index);
         self.end_arriving(index, self.table[index].place.parent);
         if before.keeps_data() {
             self.abort(index, Ending::new(code, ""));
         }
     }
 
-    fn pay_debt_of(&mut self, index: u32) {
+    /// A datagram is discarded: what it had of the budget is free. What it was charged comes back when it is retired (STR-57).
+    fn give_up_grant(&mut self, index: u32) {
         if let Some(arriving) = self.datagrams.arriving.get_mut(&index) {
-            let debt = std::mem::take(&mut arriving.debt);
-            self.pay(self.table[index].place.parent, debt);
+            let granted = std::mem::take(&mut arriving.debt.granted);
+            self.free_grant(granted);
         }
     }
 
-    /// What the data of a datagram was charged with is consumed, and what it had of the budget is free.
-    fn pay(&mut self, parent: u32, debt: Debt) {
+    fn free_grant(&mut self, granted: u64) {
         let limits = &mut self.datagrams.limits;
-        limits.spent = limits.spent.saturating_sub(debt.granted);
-        self.windows.take_back(debt.granted);
-        self.datagrams.grant_due |= debt.granted > 0 && !self.datagrams.waiting.is_empty();
-        self.consume_below(parent, debt.charge);
+        limits.spent = limits.spent.saturating_sub(granted);
+        self.windows.take_back(granted);
+        self.datagrams.grant_due |= granted > 0 && !self.datagrams.waiting.is_empty();
+    }
+
+    /// What the data of a datagram was charged is consumed, and what it had of the budget is free.
+    fn pay(&mut self, debt: Debt) {
+        self.free_grant(debt.granted);
+        self.consume_opening(debt.lender, debt.charge, true);
     }
 
     /// Checks where the data of a datagram stream ends against its size and its limit (STR-34, STR-37).
@@ -364,7 +377,7 @@ impl Streams {
                     self.pool.slices.give_back();
                 }
             }
-            Form::Stream(debt) => self.pay(index, debt),
+            Form::Stream(debt) => self.pay(debt),
         }
         Some(bytes)
     }
@@ -372,7 +385,7 @@ impl Streams {
     /// A stream was reset with a subtree: what datagrams have arrived on it, or of it, is discarded.
     pub(in super::super) fn discard_datagrams(&mut self, index: u32) {
         self.discard_arrived(index);
-        self.pay_debt_of(index);
+        self.give_up_grant(index);
         self.fail_mailbox(index);
     }
 
@@ -425,12 +438,13 @@ impl Streams {
     }
 
     /// A datagram is no node of the tree any more.
-    pub(in super::super) fn forget_datagram(&mut self, index: u32, parent: u32) {
+    pub(in super::super) fn forget_datagram(&mut self, index: u32) {
         self.datagrams.sending.remove(&index);
-        self.end_arriving(index, parent);
+        self.end_arriving(index, self.table[index].place.parent);
         if let Some(arriving) = self.datagrams.arriving.remove(&index) {
-            self.pay(parent, arriving.debt);
-            self.consume_below(parent, OPEN_COST);
+            let lender = self.lender(index);
+            self.pay(arriving.debt);
+            self.consume_opening(lender, OPEN_COST, true);
         }
     }
 

@@ -9,15 +9,13 @@ use bytes::Bytes;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use sss_wire::Code;
-use sss_wire::constants::{DATAGRAM_BORROW, DATAGRAM_LIFETIME, MAX_MESSAGE, OPEN_COST};
-use sss_wire::frame::{Datagram, StreamHeader};
+use sss_wire::constants::{DATAGRAM_LIFETIME, MAX_DEPTH, MAX_MESSAGE, OPEN_COST, STREAM_BORROW};
+use sss_wire::frame::{Datagram, Init, StreamHeader};
 
 use super::super::app::SEND_AHEAD;
-use super::super::credit::Room;
 use super::super::down::Outcome;
 use super::super::node::{Ending, Flags, Node, Opener, ROOT};
 use super::super::state::{RecvInput, SendInput, SendState};
-use super::super::table::Table;
 use super::super::{StreamEvent, Streams};
 use super::{DatagramFate, DatagramId, DatagramOptions, MAX_LOSS};
 use crate::error::DatagramError;
@@ -31,8 +29,6 @@ use crate::token::Token;
 pub(super) struct Message {
     id: u64,
     size: u64,
-    /// What its parent is charged with for it (STR-37); what it would be, as long as it is not announced.
-    borrow: u64,
     /// What of it counts as queued on its stream.
     queued: u64,
     is_reliable: bool,
@@ -45,21 +41,6 @@ pub(super) struct Message {
 /// What a datagram of `size` bytes counts while it waits to be sent.
 fn queue_cost(size: u64) -> u64 {
     size.saturating_add(OPEN_COST)
-}
-
-impl Table {
-    /// The room for data of a datagram stream (STR-37). `Err` if it cannot even be announced.
-    pub(in super::super) fn datagram_room(&self, index: u32) -> Result<Room, u32> {
-        let node = &self[index];
-        if !node.has(Flags::ANNOUNCED) {
-            let parent = self.send_room(node.place.parent);
-            parent.bytes.checked_sub(OPEN_COST).ok_or(parent.limited_by)?;
-        }
-        Ok(Room {
-            bytes: node.send.limit.saturating_sub(node.send.sent),
-            limited_by: index,
-        })
-    }
 }
 
 fn is_unsettled(sending: &HashMap<u32, Message, FixedState>, index: u32) -> bool {
@@ -106,7 +87,6 @@ impl Streams {
         let message = Message {
             id,
             size,
-            borrow: 0,
             queued: queue_cost(size),
             is_reliable: options.reliable,
             is_tracked: options.tracked,
@@ -245,7 +225,7 @@ impl Streams {
             if !self.announced.contains(&at) {
                 let header = StreamHeader {
                     lsid: self.lsid(at),
-                    init: self.init(at),
+                    init: self.largest_init(at),
                     offset: 0,
                     fin: false,
                     mark: false,
@@ -255,6 +235,16 @@ impl Streams {
             at = self.table[at].place.parent;
         }
         total
+    }
+
+    /// INIT of a stream as long as it can be.
+    fn largest_init(&self, index: u32) -> Option<Init<'_>> {
+        let init = self.init(index)?;
+        Some(if self.table[index].has(Flags::ANNOUNCED) {
+            init
+        } else {
+            init.with_credit(MAX_DEPTH, STREAM_BORROW, STREAM_BORROW)
+        })
     }
 
     fn encode_datagram(&mut self, index: u32, len: usize, packet: &mut PacketWriter<'_>) -> Option<Outcome> {
@@ -304,10 +294,9 @@ impl Streams {
         }
     }
 
-    /// What INIT of a datagram of this host says: its size, and what it borrows.
-    pub(in super::super) fn datagram_init(&self, index: u32) -> (u64, u64) {
-        let message = self.datagrams.sending.get(&index);
-        message.map_or((0, 0), |m| (m.size, m.borrow))
+    /// The size of a datagram of this host.
+    pub(in super::super) fn datagram_size(&self, index: u32) -> u64 {
+        self.datagrams.sending.get(&index).map_or(0, |m| m.size)
     }
 
     /// Takes a datagram that was never announced out of the tree.
@@ -321,26 +310,8 @@ impl Streams {
         self.retire(index);
     }
 
-    /// Decides how much a datagram borrows if it is announced now: as much as there is room for.
-    pub(in super::super) fn choose_borrow(&mut self, index: u32) {
-        let room = self.table.send_room(self.table[index].place.parent).bytes;
-        if let Some(message) = self.datagrams.sending.get_mut(&index) {
-            let most = message.size.min(DATAGRAM_BORROW);
-            message.borrow = most.min(room.saturating_sub(OPEN_COST));
-            self.table[index].send.limit = message.borrow;
-        }
-    }
-
-    /// INIT of a datagram stream is sent for the first time, and OPEN_COST was charged.
+    /// INIT of a datagram stream is sent for the first time.
     pub(in super::super) fn on_datagram_announced(&mut self, index: u32) {
-        let borrow = self.datagrams.sending.get(&index).map_or(0, |m| m.borrow);
-        let node = &mut self.table[index];
-        let parent = node.place.parent;
-        if borrow > 0 {
-            // What `uncharge` takes back.
-            node.account_mut().set_sent_below(borrow);
-            self.table.charge_send_below(parent, borrow);
-        }
         self.datagrams.stats.sent_as_stream += 1;
         self.unqueue_datagram(index, OPEN_COST);
     }

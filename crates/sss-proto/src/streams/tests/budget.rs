@@ -107,8 +107,9 @@ fn the_windows_of_a_subtree_keep_to_its_budget() {
     }
     let held = unread(&pair, &streams);
     assert!(held <= budget + 12 * MIN_WINDOW, "{held}");
-    assert!(held >= budget / 2, "{held}");
-    assert!(unread(&pair, &siblings) >= 4 * (256 << 10), "others are not limited");
+    // A limit is raised when half of it is used: nobody who read before has less than half of a window.
+    assert!(held >= budget / 3, "{held}");
+    assert!(unread(&pair, &siblings) >= 4 * (128 << 10), "others are not limited");
     // What is over is there for others.
     for (a, b) in streams.drain(..5) {
         pair.a.release(a);

@@ -6,9 +6,7 @@ use super::*;
 
 /// Keeps the streams full and lets a send `total` bytes, without any limit by credit; returns bytes by stream.
 pub(super) fn shares(a: &mut Streams, keys: &[StreamKey], total: u64, room: usize) -> BTreeMap<StreamKey, u64> {
-    for index in 0..a.table.slots() {
-        a.table[index].send.limit = 1 << 60;
-    }
+    a.lift_limits();
     let before: BTreeMap<_, _> = keys.iter().map(|k| (*k, a.info(*k).unwrap().sent)).collect();
     let mut sent = 0;
     while sent < total {
@@ -17,6 +15,7 @@ pub(super) fn shares(a: &mut Streams, keys: &[StreamKey], total: u64, room: usiz
         }
         let packet = a.packet(room).unwrap();
         a.acked(&packet);
+        a.lift_limits();
         sent += packet.bytes.len() as u64;
     }
     keys.iter()

@@ -57,6 +57,17 @@ fn reject_refuses_what_comes_and_what_waits() {
     assert!(pair.b.info(other).is_some());
 }
 
+/// Lets a stream of a that is not accepted send so much more.
+fn give(pair: &mut Pair, key: StreamKey, bytes: u64) {
+    let lsid = pair.a.lsid_of(key);
+    let limit = pair.a.table[key.index].send.limit;
+    pair.a.raise_limit(key.index, limit + bytes);
+    let Found::Live(index) = pair.b.find(lsid) else {
+        panic!("{lsid}");
+    };
+    pair.b.lend_more(index, bytes);
+}
+
 // spec: STR-41
 #[test]
 fn a_limit_counts_opening_and_bytes_of_what_waits() {
@@ -70,6 +81,7 @@ fn a_limit_counts_opening_and_bytes_of_what_waits() {
     }
     let too_many = open_child(&mut pair, a, 0);
     assert_eq!(refusal(&mut pair, too_many), Some(Refusal::Backlog));
+    give(&mut pair, three[2], 1);
     pair.a.write_all(three[2], b"x");
     pair.run();
     pair.b.check_burdens("after a byte too much");
@@ -103,12 +115,13 @@ fn a_limit_counts_opening_and_bytes_of_what_waits() {
 fn nesting_does_not_evade_a_limit() {
     let mut pair = Pair::new();
     let (a, b) = pair.stream();
-    pair.b.set_listen_mode(b, ListenMode::Limit(2000));
+    pair.b.set_listen_mode(b, ListenMode::Limit(2600));
     let child = open_child(&mut pair, a, 0);
     let grandchild = open_child(&mut pair, child, 500);
     let great = open_child(&mut pair, grandchild, 500);
     let more = open_child(&mut pair, great, 0);
     assert_eq!(refusal(&mut pair, more), Some(Refusal::Backlog));
+    give(&mut pair, grandchild, 300);
     pair.a.write_all(grandchild, &[1; 300]);
     pair.run();
     pair.b.check_burdens("after too much");
@@ -155,7 +168,8 @@ fn without_a_mode_only_credit_bounds_what_waits() {
     let (a, b) = pair.stream();
     let children: Vec<_> = (0..1000).map(|_| pair.a.open_substream(a).unwrap()).collect();
     pair.run();
-    assert_eq!(pair.b.len() as u64, 65_536 / OPEN_COST);
+    let first = pair.b.len() as u64;
+    assert!((16..65_536 / OPEN_COST).contains(&first), "{first}");
     let mut accepted = 0;
     while pair.b.accept_substream(b).unwrap().is_some() {
         accepted += 1;

@@ -8,7 +8,7 @@ use super::*;
 /// A host whose credit never ends.
 fn unlimited() -> Streams {
     let mut a = Pair::new().a;
-    a.table[0].send.limit = 1 << 60;
+    a.lift_limits();
     a
 }
 
@@ -19,8 +19,6 @@ fn full(a: &mut Streams, parent: Option<StreamKey>, level: i8, bytes: usize) -> 
         None => a.open_top_level("svc", "v1").unwrap(),
     };
     a.set_priority(key, level);
-    let index = a.table.find(key).unwrap();
-    a.table[index].send.limit = 1 << 60;
     a.write_all(key, &vec![0; bytes]);
     key
 }
@@ -28,7 +26,11 @@ fn full(a: &mut Streams, parent: Option<StreamKey>, level: i8, bytes: usize) -> 
 /// The streams of whose data the next packets consist, for each packet.
 fn next(a: &mut Streams, packets: usize) -> Vec<Vec<u64>> {
     let lsids = |p: Packet| p.streams().iter().map(|f| f.lsid).collect();
-    (0..packets).map(|_| a.packet(ROOM).map_or(Vec::new(), lsids)).collect()
+    let mut packet = || {
+        a.lift_limits();
+        a.packet(ROOM).map_or(Vec::new(), lsids)
+    };
+    (0..packets).map(|_| packet()).collect()
 }
 
 fn priority(lsid: u64, serial: u64, level: i8) -> Frame<'static> {
@@ -81,6 +83,7 @@ fn within_a_level_nobody_is_a_packet_ahead() {
         full(&mut a, None, level - 1, 10_000);
         let sent = |a: &Streams, key: &StreamKey| a.info(*key).unwrap().sent;
         for n in 0..600 {
+            a.lift_limits();
             // Packets of all sizes.
             a.packet(1200 + n * 7 % 300).unwrap();
             let all = keys.iter().map(|k| sent(&a, k));
@@ -204,6 +207,7 @@ fn control_frames_go_before_data_of_any_level() {
         }
     }
     assert_eq!(pair.b.read_all(b_low).0.len(), 40_000);
+    assert!(pair.b.wants(), "credit is due");
     let high = pair.b.open_top_level("bulk", "").unwrap();
     pair.b.set_priority(high, 127);
     pair.b.write_all(high, &[0; 60_000]);

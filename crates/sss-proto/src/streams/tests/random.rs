@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use sss_wire::constants::{OPEN_COST, STREAM_BORROW};
+use sss_wire::constants::OPEN_COST;
 
 use super::*;
 use crate::error::ReadError;
@@ -17,8 +17,8 @@ struct Ledger {
     /// Streams opened by the sender of this direction.
     opened: BTreeSet<u64>,
     reached: BTreeMap<u64, u64>,
-    /// What the streams that are datagrams borrow.
-    datagrams: BTreeMap<u64, u64>,
+    /// By stream: which stream its opening was charged to, and how much.
+    openings: BTreeMap<u64, (u64, u64)>,
     /// Streams that the receiver refused because it had retired the parent.
     orphans: BTreeSet<u64>,
 }
@@ -30,8 +30,9 @@ impl Ledger {
                 if let Some(init) = f.init {
                     self.open(f.lsid, init.parent);
                     self.opened.insert(f.lsid);
-                    if let InitKind::Datagram { borrow, .. } = init.kind {
-                        self.datagrams.insert(f.lsid, borrow);
+                    if !self.orphans.contains(&f.lsid) {
+                        let lender = self.above(init.parent, init.lender);
+                        self.openings.entry(f.lsid).or_insert((lender, OPEN_COST + init.borrow));
                     }
                 }
                 if !f.data.is_empty() || f.mark || f.fin {
@@ -44,9 +45,7 @@ impl Ledger {
     }
 
     fn open(&mut self, lsid: u64, parent: u64) {
-        if !self.orphans.contains(&lsid) {
-            self.parents.insert(lsid, parent);
-        }
+        self.parents.insert(lsid, parent);
     }
 
     fn reach(&mut self, lsid: u64, offset: u64) {
@@ -54,36 +53,28 @@ impl Ledger {
         *reached = offset.max(*reached);
     }
 
-    /// The charges of all streams, as STR-18 says.
-    fn charges(&self) -> BTreeMap<u64, u64> {
-        let mut children: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
-        for (child, parent) in &self.parents {
-            children.entry(*parent).or_default().push(*child);
-        }
-        let mut charges = BTreeMap::new();
-        self.charge(0, &children, &mut charges);
-        charges
+    fn above(&self, lsid: u64, levels: u8) -> u64 {
+        (0..levels).fold(lsid, |at, _| self.parents.get(&at).copied().unwrap_or(0))
     }
 
-    fn charge(&self, lsid: u64, children: &BTreeMap<u64, Vec<u64>>, out: &mut BTreeMap<u64, u64>) -> u64 {
-        // STR-37
-        if let Some(borrow) = self.datagrams.get(&lsid) {
-            return *borrow;
+    /// What was charged to each account, as STR-53 says.
+    fn charges(&self) -> BTreeMap<u64, u64> {
+        let mut charges = BTreeMap::new();
+        for (lender, cost) in self.openings.values() {
+            *charges.entry(*lender).or_default() += cost;
         }
-        let mut charge = self.reached.get(&lsid).copied().unwrap_or(0);
-        for child in children.get(&lsid).into_iter().flatten() {
-            charge += if self.opened.contains(child) { OPEN_COST } else { 0 };
-            charge += self.charge(*child, children, out).min(STREAM_BORROW);
-        }
-        out.insert(lsid, charge);
-        charge
+        charges
     }
 
     /// A stream that the receiver refused without keeping it counts nothing, and neither does what is below.
     fn forget(&mut self, lsid: u64) {
         self.orphans.insert(lsid);
-        self.parents.remove(&lsid);
+        self.openings.remove(&lsid);
     }
+}
+
+fn received_most(ledger: &Ledger, lsid: u64) -> u64 {
+    ledger.reached.get(&lsid).copied().unwrap_or(0)
 }
 
 /// What the writer of a direction knows; its data begins with its number.
@@ -152,28 +143,28 @@ impl Side {
                 continue;
             }
             let lsid = self.streams.lsid(index);
-            let (sent_charge, recv) = (node.send_charge(), node.gauge());
+            let (lent, (charge, consumed, limit)) = (self.streams.lent(index), self.streams.backing(index));
+            let expected = |charges: &BTreeMap<u64, u64>| charges.get(&lsid).copied().unwrap_or(0);
             if !self.is_detached(index) {
-                assert_eq!(
-                    sent_charge,
-                    sent.get(&lsid).copied().unwrap_or(0),
-                    "{what}: sent by {lsid}"
-                );
+                assert_eq!(lent, expected(&sent), "{what}: sent by {lsid}");
             }
-            assert!(sent_charge <= node.send.limit, "{what}: {lsid}");
-            assert_eq!(
-                recv.charge,
-                received.get(&lsid).copied().unwrap_or(0),
-                "{what}: received by {lsid}"
-            );
-            assert!(
-                recv.charge <= recv.limit && recv.consumed <= recv.charge,
-                "{what}: {lsid}"
-            );
-            if lsid == 0 {
-                assert!(peer.streams.table[0].send.limit <= recv.limit, "{what}");
+            assert_eq!(charge, expected(&received), "{what}: received by {lsid}");
+            assert!(charge <= limit && consumed <= charge, "{what}: {lsid}");
+            if index > 0 {
+                self.check_waits(index, received_most(&self.received, lsid), what);
             }
         }
+        let _ = peer;
+    }
+
+    /// STR-52: what a stream may send it may send whatever others do.
+    fn check_waits(&self, index: u32, received: u64, what: &str) {
+        let node = &self.streams.table[index];
+        let lsid = self.streams.lsid(index);
+        assert!(node.send.sent <= node.send.limit, "{what}: {lsid}");
+        assert!(received <= node.recv.limit, "{what}: {lsid}");
+        let is_kept = node.has(Flags::WAITING) && node.send_room() > 0 && node.status.send.carries_data();
+        assert!(!is_kept, "{what}: {lsid} waits, and has room of its own");
     }
 
     fn is_detached(&self, index: u32) -> bool {
@@ -661,13 +652,14 @@ fn random_operations_keep_data_ends_and_credit_right() {
         world.wind_up();
         world.check(usize::MAX);
         for side in &world.sides {
-            let root = side.streams.table[0].gauge();
-            assert_eq!(root.charge, root.consumed, "seed {seed}");
+            let (charge, consumed, _) = side.streams.backing(0);
+            assert_eq!(charge, consumed, "seed {seed}");
+            assert_eq!(side.streams.spent(), side.streams.root_extra(), "seed {seed}");
         }
         let charges = world
             .sides
             .each_ref()
-            .map(|s| (s.streams.table[0].send_charge(), s.streams.table[0].gauge().charge));
+            .map(|s| (s.streams.lent(0), s.streams.backing(0).0));
         assert_eq!(
             (charges[0].0, charges[1].0),
             (charges[1].1, charges[0].1),

@@ -208,8 +208,8 @@ fn a_piece_ends_at_a_mark_and_a_mark_is_told_once() {
 fn a_mark_needs_credit_as_a_byte_does() {
     let mut pair = Pair::with_root(65_536);
     let a = pair.a.open_top_level("svc", "v1").unwrap();
-    // All that the root allows, beside the opening; the mark is one too many.
-    let most = 65_536 - 256;
+    // All that it may borrow; the mark is one too many.
+    let most = (65_536 / 2 - 512) / 2;
     pair.a.write_record(a, &vec![7; most]).unwrap();
     pair.a.finish(a).unwrap();
     while let Some(packet) = pair.a.packet(ROOM) {
@@ -228,7 +228,7 @@ fn a_mark_needs_credit_as_a_byte_does() {
     let mut pair = Pair::with_root(65_536);
     let frame = Stream {
         lsid: 1,
-        init: top_level(),
+        init: Some(Init::top_level(b"svc", b"v1").with_credit(0, most as u64, 0)),
         offset: most as u64 - 1,
         fin: false,
         mark: true,

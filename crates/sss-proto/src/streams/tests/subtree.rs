@@ -75,9 +75,9 @@ fn wind_up(pair: &mut Pair, keys: &[(StreamKey, StreamKey)]) {
     pair.run();
     assert_eq!((pair.a.len(), pair.b.len()), (0, 0));
     for (one, other) in [(&pair.a, &pair.b), (&pair.b, &pair.a)] {
-        let received = other.table[0].gauge();
-        assert_eq!(one.table[0].send_charge(), received.charge);
-        assert_eq!(received.charge, received.consumed);
+        let received = other.backing(0);
+        assert_eq!(one.lent(0), received.0);
+        assert_eq!(received.0, received.1);
         assert!(!one.wants() && !one.has_work());
     }
 }
@@ -287,10 +287,9 @@ fn both_may_reset_a_tree_at_once_and_trees_within_it() {
 fn a_hundred_thousand_streams_are_gone_through_in_steps() {
     const COUNT: usize = 100_000;
     let mut pair = Pair::with_root(1 << 30);
-    let window = u64::MAX >> 2;
     let (a, b) = pair.stream();
-    pair.a.table[a.index].send.limit = window;
-    pair.b.table[b.index].recv.limit = window;
+    pair.a.table[a.index].account_mut().lent.set_limit(1 << 60);
+    pair.b.widen(b.index);
     let mut keys = vec![(a, b)];
     for n in 0..COUNT {
         let parent = if n % 100 == 0 { a } else { keys[keys.len() - 1].0 };
@@ -427,12 +426,7 @@ fn a_child_of_a_reset_tree_is_refused_with_its_code_until_the_parent_is_retired(
     let top = pair.stream();
     let parent = pair.a.lsid_of(top.0);
     pair.a.reset_tree(top.0, Code::app(6), "no more");
-    let child = |parent| {
-        Some(Init {
-            parent,
-            kind: InitKind::Substream,
-        })
-    };
+    let child = |parent| child_of(parent, 0);
     // The peer has not heard of the reset.
     pair.a.forged(&stream_frame(2, child(parent), 0, b"x", false)).unwrap();
     let packet = pair.a.packet(ROOM).unwrap();

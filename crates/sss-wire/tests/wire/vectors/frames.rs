@@ -71,6 +71,11 @@ enum FrameFields {
         lsid: String,
         limit: String,
     },
+    OpenCredit {
+        lsid: String,
+        limit: String,
+        datagrams: String,
+    },
     Priority {
         lsid: String,
         serial: String,
@@ -115,8 +120,10 @@ struct InitFields {
     kind: u8,
     service: Option<String>,
     protocol: Option<String>,
+    lender: Option<String>,
     size: Option<String>,
-    borrow: Option<String>,
+    borrow: String,
+    credit: Option<String>,
 }
 
 impl From<&Frame<'_>> for FrameFields {
@@ -148,6 +155,11 @@ impl From<&Frame<'_>> for FrameFields {
             Frame::Credit(credit) => Self::Credit {
                 lsid: credit.lsid.to_string(),
                 limit: credit.limit.to_string(),
+            },
+            Frame::OpenCredit(credit) => Self::OpenCredit {
+                lsid: credit.lsid.to_string(),
+                limit: credit.limit.to_string(),
+                datagrams: credit.datagrams.to_string(),
             },
             Frame::Priority(priority) => Self::Priority {
                 lsid: priority.lsid.to_string(),
@@ -199,19 +211,20 @@ fn ack_fields(ack: &Ack<'_>) -> FrameFields {
 }
 
 fn init_fields(init: &Init<'_>) -> InitFields {
-    let (kind, service, protocol, datagram) = match init.kind {
+    let (kind, service, protocol, size) = match init.kind {
         InitKind::Substream => (0, None, None, None),
         InitKind::TopLevel { service, protocol } => (1, Some(hex(service)), Some(hex(protocol)), None),
-        InitKind::Datagram { size, borrow } => (2, None, None, Some((size.to_string(), borrow.to_string()))),
+        InitKind::Datagram { size } => (2, None, None, Some(size.to_string())),
     };
-    let (size, borrow) = datagram.unzip();
     InitFields {
         parent: init.parent.to_string(),
         kind,
         service,
         protocol,
+        lender: (kind != 1).then(|| init.lender.to_string()),
         size,
-        borrow,
+        borrow: init.borrow.to_string(),
+        credit: (kind != 2).then(|| init.credit.to_string()),
     }
 }
 

@@ -1,0 +1,401 @@
+//! Openings accounts: what streams may wait to be accepted (STR-52 to STR-58).
+//!
+//! A stream that nobody has accepted is paid for by a stream above it, the *lender*, that an application holds: OPEN_COST and what the
+//! new stream borrows. It is one account for each stream and direction, apart from the credit for its own data, so that
+//! neither uses the other's room. What is accepted has a window of its own, and the lender gets back what it had lent.
+//!
+//! The sender keeps room for others: what waits for one acceptor is charged at most as much as is still free (dynamic
+//! thresholds: Choudhury and Hahne, 1998). Each acceptor is a [`Line`]: a service, the substreams of one stream, or datagrams.
+
+use std::sync::Arc;
+
+use sss_wire::constants::{DATAGRAM_BORROW, OPEN_COST, OPEN_ROOM, STREAM_BORROW, STREAM_WINDOW};
+
+use super::Streams;
+use super::names::Names;
+use super::node::{Flags, NONE, Node, Opener, ROOT};
+use super::table::Table;
+use crate::error::ProtocolError;
+use crate::ids::StreamKey;
+
+/// A stream that has written little may borrow this part of what it could.
+const SPARE: u64 = 16;
+
+/// What this host has charged to a stream for openings.
+#[derive(Debug)]
+pub(super) struct Lending {
+    /// What the peer grants, in total.
+    limit: u64,
+    charged: u64,
+    /// Those for whom something waits, or waits to be opened.
+    lines: Option<Box<Lines>>,
+}
+
+/// Whom the streams that are charged to one account wait for.
+#[derive(Debug, Default)]
+struct Lines {
+    list: Vec<Line>,
+    /// Charged for substreams whose parent is not the lender, and that are not known to be accepted.
+    nested: u64,
+    /// Charged for datagrams, in total, and how much of that the peer says is consumed.
+    datagrams: (u64, u64),
+}
+
+/// Streams that wait for one acceptor.
+#[derive(Debug)]
+struct Line {
+    acceptor: Acceptor,
+    /// Charged for streams that are not known to be accepted.
+    waiting: u64,
+}
+
+/// Who is to accept a stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Acceptor {
+    Service(Arc<Names>),
+    Substreams(StreamKey),
+    Datagrams,
+}
+
+/// How a stream can be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Opening {
+    /// How many levels above the parent the stream is whose account is charged.
+    levels: u8,
+    borrow: u64,
+}
+
+impl Default for Lending {
+    fn default() -> Self {
+        Self {
+            limit: OPEN_ROOM,
+            charged: 0,
+            lines: None,
+        }
+    }
+}
+
+impl Lending {
+    pub(super) fn set_limit(&mut self, limit: u64) {
+        self.limit = limit;
+    }
+
+    pub(super) fn room(&self) -> u64 {
+        self.limit.saturating_sub(self.charged)
+    }
+
+    fn lines(&self) -> impl Iterator<Item = &Line> {
+        self.lines.iter().flat_map(|l| &l.list)
+    }
+
+    /// What one more opening may cost, so that as much stays free for others as waits for this acceptor.
+    fn allowance(&self, acceptor: &Acceptor, is_nested: bool) -> u64 {
+        let waiting = match acceptor {
+            Acceptor::Datagrams => self.lines.as_ref().map_or(0, |l| l.datagrams.0 - l.datagrams.1),
+            _ => self.lines().find(|l| l.acceptor == *acceptor).map_or(0, |l| l.waiting),
+        };
+        let room = self.room();
+        let nested = self.lines.as_ref().map_or(0, |l| l.nested);
+        let held = if is_nested { waiting.max(nested) } else { waiting };
+        let half = room.saturating_sub(held) / 2;
+        // The first for an acceptor costs little.
+        if held == 0 { half.max(OPEN_COST.min(room)) } else { half }
+    }
+
+    fn is_free(&self, acceptor: &Acceptor) -> bool {
+        match acceptor {
+            Acceptor::Datagrams => self.lines.as_ref().is_none_or(|l| l.datagrams.0 == l.datagrams.1),
+            _ => self.lines().all(|l| l.acceptor != *acceptor || l.waiting == 0),
+        }
+    }
+
+    fn line_mut(&mut self, acceptor: Acceptor) -> &mut Line {
+        let list = &mut self.lines.get_or_insert_default().list;
+        let at = list.iter().position(|l| l.acceptor == acceptor).unwrap_or(list.len());
+        if at == list.len() {
+            list.push(Line { acceptor, waiting: 0 });
+        }
+        &mut list[at]
+    }
+
+    fn charge(&mut self, acceptor: Acceptor, is_nested: bool, cost: u64) {
+        debug_assert!(cost <= self.room(), "an opening beyond the limit");
+        self.charged += cost;
+        let lines = self.lines.get_or_insert_default();
+        match acceptor {
+            Acceptor::Datagrams => lines.datagrams.0 += cost,
+            acceptor => {
+                lines.nested += if is_nested { cost } else { 0 };
+                self.line_mut(acceptor).waiting += cost;
+            }
+        }
+    }
+
+    /// A stream that was charged does not wait any more.
+    fn leave(&mut self, acceptor: &Acceptor, is_nested: bool, cost: u64) {
+        let Some(lines) = &mut self.lines else {
+            return;
+        };
+        lines.nested = lines.nested.saturating_sub(if is_nested { cost } else { 0 });
+        if let Some(line) = lines.list.iter_mut().find(|l| l.acceptor == *acceptor) {
+            line.waiting = line.waiting.saturating_sub(cost);
+        }
+        self.tidy();
+    }
+
+    /// Forgets acceptors for whom nothing waits.
+    fn tidy(&mut self) {
+        let Some(lines) = &mut self.lines else {
+            return;
+        };
+        lines.list.retain(|l| l.waiting > 0);
+        if lines.list.is_empty() && lines.datagrams.0 == 0 {
+            self.lines = None;
+        }
+    }
+
+    fn raise(&mut self, limit: u64, datagrams: u64) {
+        self.limit = self.limit.max(limit);
+        if let Some(lines) = &mut self.lines {
+            lines.datagrams.1 = lines.datagrams.1.max(datagrams.min(lines.datagrams.0));
+        }
+    }
+}
+
+impl Table {
+    /// How many levels above the parent of a stream its lender is.
+    pub(super) fn lender(&self, index: u32) -> u32 {
+        let mut at = self[index].place.parent;
+        for _ in 0..self[index].place.lender {
+            at = match self[at].place.parent {
+                NONE => return at,
+                parent => parent,
+            };
+        }
+        at
+    }
+
+    /// Whether the peer's application is known to hold a stream, or to have held it.
+    fn may_lend(&self, index: u32) -> bool {
+        let node = &self[index];
+        let is_heard = node.has(Flags::ANNOUNCED) && !node.has(Flags::UNHEARD);
+        index == ROOT || node.place.opener == Opener::Peer || is_heard
+    }
+
+    fn acceptor(&self, index: u32) -> Acceptor {
+        let node = &self[index];
+        match &node.names {
+            Some(names) => Acceptor::Service(Arc::clone(names)),
+            None if node.has(Flags::DATAGRAM) => Acceptor::Datagrams,
+            None => Acceptor::Substreams(self.key(node.place.parent)),
+        }
+    }
+
+    /// How a stream that was not announced can be opened now, if there is room for it (STR-53). The nearest
+    /// that has room for all that the stream has to send, or else the one with the most room, is charged.
+    pub(super) fn opening(&self, index: u32) -> Option<Opening> {
+        let node = &self[index];
+        let on_hand = node.on_hand();
+        let acceptor = self.acceptor(index);
+        let mut best: Option<(u64, u8)> = None;
+        let mut first_free = None;
+        let (mut at, mut levels) = (node.place.parent, 0);
+        loop {
+            if self.may_lend(at) {
+                let lent = self[at].account.as_ref().map(|a| &a.lent);
+                let allowance = lent.map_or(OPEN_ROOM / 2, |l| l.allowance(&acceptor, levels > 0));
+                if best.is_none_or(|(most, _)| allowance > most) {
+                    best = Some((allowance, levels));
+                }
+                if allowance >= OPEN_COST + on_hand {
+                    break;
+                }
+                if allowance >= OPEN_COST && lent.is_none_or(|l| l.is_free(&acceptor)) {
+                    first_free = first_free.or(Some((allowance, levels)));
+                }
+            }
+            match self[at].place.parent {
+                NONE => break,
+                parent => at = parent,
+            }
+            levels += 1;
+        }
+        let need = OPEN_COST + on_hand.min(STREAM_WINDOW);
+        let (allowance, levels) = best.filter(|(allowance, _)| *allowance >= need).or(first_free)?;
+        let borrow = node.borrow(on_hand, allowance - OPEN_COST);
+        Some(Opening { levels, borrow })
+    }
+
+    /// Takes back what a stream, opened by this host, was charged: the peer keeps nothing of it.
+    pub(super) fn uncharge(&mut self, index: u32) {
+        let node = &mut self[index];
+        if node.has(Flags::DETACHED) || !node.has(Flags::ANNOUNCED) {
+            return;
+        }
+        let cost = OPEN_COST + node.send.limit;
+        node.set(Flags::DETACHED);
+        let (lender, acceptor) = (self.lender(index), self.acceptor(index));
+        let lent = &mut self[lender].account_mut().lent;
+        lent.charged = lent.charged.saturating_sub(cost);
+        if acceptor == Acceptor::Datagrams
+            && let Some(lines) = &mut lent.lines
+        {
+            lines.datagrams.0 = lines.datagrams.0.saturating_sub(cost).max(lines.datagrams.1);
+        }
+    }
+}
+
+impl Node {
+    /// What INIT of a stream that is opened so says.
+    pub(super) fn set_opening(&mut self, opening: Opening) {
+        self.place.lender = opening.levels;
+        self.send.limit = opening.borrow;
+    }
+
+    /// What a new stream has to send, as far as it may borrow.
+    fn on_hand(&self) -> u64 {
+        let most = if self.has(Flags::DATAGRAM) {
+            DATAGRAM_BORROW
+        } else {
+            STREAM_BORROW
+        };
+        if self.status.send.carries_data() {
+            self.send.end().min(most)
+        } else {
+            0
+        }
+    }
+
+    /// What a new stream borrows of `spare`: what it has to send, and if it may get more, something for that.
+    fn borrow(&self, on_hand: u64, spare: u64) -> u64 {
+        let is_open = self.status.send == super::SendState::Open && !self.has(Flags::DATAGRAM);
+        let more = if is_open { (spare / SPARE).min(STREAM_WINDOW) } else { 0 };
+        // Half of what is left stays for those that come next, but for the first bytes.
+        let most = (spare / 2).max(STREAM_WINDOW).min(spare);
+        on_hand.max(more).min(STREAM_BORROW).min(most)
+    }
+}
+
+/// What this host opens.
+impl Streams {
+    /// INIT of a stream is sent for the first time: its lender is charged.
+    pub(super) fn charge_opening(&mut self, index: u32) {
+        let (lender, acceptor) = (self.table.lender(index), self.table.acceptor(index));
+        let node = &mut self.table[index];
+        if acceptor != Acceptor::Datagrams {
+            node.set(Flags::UNHEARD);
+        }
+        let (is_nested, cost) = (node.place.lender > 0, OPEN_COST + node.send.limit);
+        self.table[lender].account_mut().lent.charge(acceptor, is_nested, cost);
+    }
+
+    /// Something about a stream came from the peer, which has decided about it: it does not wait to be accepted any more. RESET
+    /// does not say so: it may be the answer to a STOP of this host (STR-14).
+    pub(super) fn note_heard(&mut self, index: u32) {
+        let node = &self.table[index];
+        if node.place.opener == Opener::Own && node.has(Flags::ANNOUNCED) {
+            self.on_init_acked(index);
+        }
+        if !self.table[index].take(Flags::UNHEARD) {
+            return;
+        }
+        self.leave_line(index);
+        // A child may be charged to this stream from now on.
+        self.control.openers.retry();
+    }
+
+    /// A stream of this host is not known to be accepted, and never will be.
+    pub(super) fn forget_opening(&mut self, index: u32) {
+        if self.table[index].take(Flags::UNHEARD) {
+            self.leave_line(index);
+        }
+    }
+
+    fn leave_line(&mut self, index: u32) {
+        let node = &self.table[index];
+        let (cost, is_nested) = (OPEN_COST + node.send.limit, node.place.lender > 0);
+        let (lender, acceptor) = (self.table.lender(index), self.table.acceptor(index));
+        if let Some(account) = &mut self.table[lender].account {
+            account.lent.leave(&acceptor, is_nested, cost);
+        }
+        self.control.openers.retry();
+    }
+
+    /// Lets a stream wait until there is room to open it, or `first`, which is to be opened before it.
+    pub(super) fn wait_to_open(&mut self, index: u32, first: u32) {
+        let (acceptor, key) = (self.table.acceptor(first), self.table.key(index));
+        let node = &mut self.table[index];
+        let was_waiting = node.has(Flags::WAITING);
+        let was_woken = node.take(Flags::WOKEN);
+        node.set(Flags::WAITING);
+        let table = &self.table;
+        let is_waiting = |k| table.find(k).is_some_and(|i| table[i].has(Flags::WAITING));
+        let queue = self.control.openers.stall(acceptor);
+        if was_woken {
+            queue.push_front(key);
+        } else if !was_waiting {
+            queue.push(key, is_waiting);
+        }
+    }
+
+    /// Puts up to `count` streams that waited to be opened back in their turn. Returns whether there were any.
+    pub(super) fn wake(&mut self, count: usize) -> bool {
+        for woken in 0..count {
+            let table = &self.table;
+            let is_waiting = |k| table.find(k).is_some_and(|i| table[i].has(Flags::WAITING));
+            let next = self.control.openers.next(is_waiting);
+            let Some(index) = next.and_then(|key| self.table.find(key)) else {
+                return woken > 0;
+            };
+            let node = &mut self.table[index];
+            node.clear(Flags::WAITING);
+            node.set(Flags::WOKEN);
+            self.touch(index);
+        }
+        true
+    }
+
+    /// OPEN_CREDIT; `lsid` 0 is the root.
+    ///
+    /// # Errors
+    /// If the peer broke a rule.
+    pub(crate) fn on_open_credit(&mut self, lsid: u64, limit: u64, datagrams: u64) -> Result<(), ProtocolError> {
+        let index = match lsid {
+            0 => Some(ROOT).filter(|_| self.failed.is_none()),
+            _ => self.known(lsid)?,
+        };
+        if let Some(index) = index.filter(|i| !self.table[*i].has(Flags::DATAGRAM)) {
+            self.note_heard(index);
+            self.table[index].account_mut().lent.raise(limit, datagrams);
+            self.control.openers.retry();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+impl Lending {
+    pub(super) fn charged(&self) -> u64 {
+        self.charged
+    }
+}
+
+#[cfg(test)]
+impl Streams {
+    /// Lets this host send whatever it has.
+    pub(super) fn lift_limits(&mut self) {
+        for index in 0..self.table.slots() {
+            let Some(node) = self.table.get(index) else {
+                continue;
+            };
+            if node.account.is_some() {
+                self.table[index].account_mut().lent.raise(1 << 60, 0);
+                self.control.openers.retry();
+            }
+            if self.table[index].has(Flags::ANNOUNCED) {
+                self.on_init_acked(index);
+                self.raise_limit(index, 1 << 60);
+            }
+        }
+    }
+}
