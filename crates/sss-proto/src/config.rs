@@ -33,6 +33,8 @@ pub struct Config {
     pub congestion: Congestion,
     /// How much a peer may send before the application reads.
     pub window: WindowConfig,
+    /// How many streams peers may open.
+    pub streams: StreamLimits,
     /// Length in bytes of the channel ids this host chooses, 4 to 20. Default 4.
     pub channel_id_len: usize,
     /// Above this many HELLOs in a second the host answers with RETRY first. Default 1000.
@@ -89,6 +91,29 @@ impl FromStr for Congestion {
     }
 }
 
+/// How many streams peers may open. What is beyond is refused, one stream at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StreamLimits {
+    /// Streams of one peer that may wait for one service to accept them (SVC-9). Default 1024.
+    pub backlog: usize,
+    /// Streams opened by one peer that are kept at a time, those that were refused and are not forgotten yet included (STR-58).
+    /// Default 2^20: more than a million.
+    pub per_peer: u64,
+    /// The same for all peers together. Default 2^22.
+    pub per_host: u64,
+}
+
+impl Default for StreamLimits {
+    fn default() -> Self {
+        Self {
+            backlog: 1024,
+            per_peer: 1 << 20,
+            per_host: 1 << 22,
+        }
+    }
+}
+
 /// Limits of receive windows, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -98,12 +123,12 @@ pub struct WindowConfig {
     /// Largest window that a stream's window grows to.
     pub per_stream_max: u64,
     /// What the windows of all streams of one peer may have beyond 4096 bytes each, once they were raised. Together with `root`,
-    /// `datagram_budget` and 4 MiB of small datagrams, this bounds what the peer can make this host keep, apart from about 4.5 KiB
-    /// for each stream that the application holds.
+    /// `datagram_budget` and 4 MiB of small datagrams, this bounds what the peer can make this host keep, apart from about 13.5 KiB
+    /// for each stream that the application holds (STR-46).
     pub per_peer_budget: u64,
     /// The same for all peers of the host together.
     pub per_host_budget: u64,
-    /// Window of the root: first data of new top-level streams. At least 65,536.
+    /// What top-level streams that are not accepted may cost at first (STR-52). At least 65,536.
     pub root: u64,
     /// Largest datagram on a stream that is taken, at most 64 MiB. 0: none.
     pub max_message: u64,
@@ -155,6 +180,7 @@ impl Default for Config {
             max_datagram: constants::MAX_DATAGRAM,
             congestion: Congestion::default(),
             window: WindowConfig::default(),
+            streams: StreamLimits::default(),
             channel_id_len: 4,
             hello_threshold: 1000,
             suites: default_suites(),

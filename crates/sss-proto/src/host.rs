@@ -201,6 +201,7 @@ impl Host {
     /// A host with the given identity. All its randomness comes from `seed`, which must be fresh entropy
     /// outside of simulations.
     pub fn new(config: Config, identity: StaticKey, seed: [u8; 32]) -> Self {
+        let backlog = config.streams.backlog;
         let mut rng = StdRng::from_seed(seed);
         let eid = Eid::from_public_key(&identity.public());
         let mut reset_key = [0; 32];
@@ -225,7 +226,7 @@ impl Host {
             },
             demux: Demux::new(),
             responder,
-            services: Services::default(),
+            services: Services::new(backlog),
             timers: Timers::default(),
             queues: Queues::default(),
             probes: Probes::default(),
@@ -364,6 +365,7 @@ impl Host {
         self.timers.set(index, peer.next_timer());
         Self::collect(peer, &mut self.services, &mut self.queues.events, &mut self.stats);
         if peer.is_down() {
+            self.services.forget(peer.id());
             self.peers.forget_eid(index);
             self.remove_if_unused(index);
         }
@@ -373,11 +375,14 @@ impl Host {
     fn collect(peer: &mut Peer, services: &mut Services, events: &mut VecDeque<Event>, stats: &mut HostStats) {
         while let Some(incoming) = peer.next_incoming() {
             match services.route(&incoming.service, &incoming.protocol) {
-                Ok(Route::Listener(listener)) => {
-                    if services.push(listener, (incoming.id, *peer.eid())) {
-                        events.push_back(Event::Acceptable(listener));
+                Ok(Route::Listener(listener)) => match services.push(listener, (incoming.id, *peer.eid())) {
+                    Ok(true) => events.push_back(Event::Acceptable(listener)),
+                    Ok(false) => {}
+                    Err(code) => {
+                        stats.streams_refused += 1;
+                        peer.refuse(incoming.id.key, code);
                     }
-                }
+                },
                 Ok(Route::List) => peer.answer(incoming.id.key, services.list()),
                 Err(code) => {
                     stats.streams_refused += 1;

@@ -20,7 +20,7 @@ mod streams;
 mod token;
 
 pub use channel::{ChannelInfo, EcnState, MAX_CLOSING, MtuState};
-pub use config::{AcceptFilter, Config, Congestion, WindowConfig};
+pub use config::{AcceptFilter, Config, Congestion, StreamLimits, WindowConfig};
 pub use error::{
     CloseReason, DatagramError, DropReason, ListenError, NegotiationError, OpenError, ProtocolError, ReadError,
     WriteError,

@@ -14,8 +14,11 @@ pub enum Refusal {
     Protocol,
     /// The peer's application takes no substreams of the parent.
     NoListener,
-    /// The peer's application has too many substreams of the parent waiting to be accepted.
+    /// The peer's application has too many substreams of the parent, or streams of this host to the service, waiting to be
+    /// accepted.
     Backlog,
+    /// The peer keeps no more streams of this host (STR-58).
+    TooMany,
     /// The tree would be deeper than the protocol allows.
     TooDeep,
     /// The peer's application has let go of the parent, and nothing is left of it.
@@ -23,11 +26,12 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Service,
         Self::Protocol,
         Self::NoListener,
         Self::Backlog,
+        Self::TooMany,
         Self::TooDeep,
         Self::ParentGone,
     ];
@@ -39,6 +43,7 @@ impl Refusal {
             Self::Protocol => Code::REFUSED_PROTOCOL,
             Self::NoListener => Code::NO_LISTENER,
             Self::Backlog => Code::BACKLOG,
+            Self::TooMany => Code::TOO_MANY,
             Self::TooDeep => Code::TOO_DEEP,
             Self::ParentGone => Code::PARENT_GONE,
         }
@@ -56,7 +61,8 @@ impl fmt::Display for Refusal {
             Self::Service => "it offers no such service",
             Self::Protocol => "its service does not speak this protocol",
             Self::NoListener => "its application takes no substreams of the parent",
-            Self::Backlog => "too many substreams of the parent wait to be accepted",
+            Self::Backlog => "too many streams wait to be accepted",
+            Self::TooMany => "it keeps no more streams of this host",
             Self::TooDeep => "the stream tree would be too deep",
             Self::ParentGone => "its application has let go of the parent",
         };

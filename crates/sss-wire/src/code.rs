@@ -89,6 +89,8 @@ codes! {
     DATAGRAM_TOO_LARGE = 41;
     /// The datagram's deadline has passed.
     EXPIRED = 42;
+    /// More streams than the host keeps.
+    TOO_MANY = 43;
 }
 
 impl Code {

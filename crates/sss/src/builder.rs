@@ -89,6 +89,22 @@ impl HostBuilder {
         self
     }
 
+    /// How many streams of one peer may wait for one service to accept them. More are refused with
+    /// [`Refusal::Backlog`](crate::Refusal::Backlog). Default: 1024.
+    pub fn backlog(mut self, streams: usize) -> Self {
+        self.config.streams.backlog = streams;
+        self
+    }
+
+    /// How many streams that one peer opened, and that all peers opened together, are kept at a time, with those that were refused
+    /// and of which the peer has not agreed to that yet. More are refused with [`Refusal::TooMany`](crate::Refusal::TooMany).
+    /// Default: 1,048,576 and 4,194,304.
+    pub fn max_streams(mut self, per_peer: u64, per_host: u64) -> Self {
+        self.config.streams.per_peer = per_peer;
+        self.config.streams.per_host = per_host;
+        self
+    }
+
     /// Largest datagram on a stream that is taken, in bytes, at most 64 MiB; 0: none. Peers are told. Default: 1 MiB.
     pub fn max_message(mut self, bytes: u64) -> Self {
         self.config.window.max_message = bytes;

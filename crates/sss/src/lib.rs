@@ -126,8 +126,8 @@ pub use sss_crypto::Suite;
 pub use sss_proto::{
     ChannelInfo, CloseReason, Congestion, DatagramError, DatagramFate, DatagramStats, DropReason, EcnState, HostStats,
     LinkStatus, ListenError, ListenMode, MtuState, NegotiationError, OpenError, PeerId, PeerStats, ProtocolError,
-    ReadError, RecvState, Refusal, Seen, SendState, StreamId, StreamInfo, SubtreeInfo, TreeNode, Tried, WindowConfig,
-    WriteError,
+    ReadError, RecvState, Refusal, Seen, SendState, StreamId, StreamInfo, StreamLimits, SubtreeInfo, TreeNode, Tried,
+    WindowConfig, WriteError,
 };
 pub use sss_wire::services::{ProtocolInfo, ServiceInfo, ServiceList};
 pub use sss_wire::{Code, Eid, EidError};

@@ -10,7 +10,7 @@ use sss_wire::services::{self, ProtocolInfo, ServiceInfo, ServiceList};
 use sss_wire::{Code, Eid};
 
 use crate::error::ListenError;
-use crate::ids::{ListenerId, StreamId};
+use crate::ids::{ListenerId, PeerId, StreamId};
 
 /// A stream that waits to be accepted.
 pub(crate) type Waiting = (StreamId, Eid);
@@ -42,6 +42,8 @@ struct Listener {
     description: String,
     visibility: Visibility,
     waiting: VecDeque<Waiting>,
+    /// How many of them each peer has.
+    backlogs: BTreeMap<PeerId, usize>,
     /// Whether the application found nothing to accept and wants to be told.
     wanted: bool,
 }
@@ -56,6 +58,8 @@ struct Protocol {
 /// The registered listeners.
 #[derive(Debug, Default)]
 pub(crate) struct Services {
+    /// Streams of one peer that may wait for one listener.
+    backlog: usize,
     listeners: Slab<Listener>,
     /// Service to protocol to listener.
     names: BTreeMap<String, BTreeMap<String, Protocol>>,
@@ -64,6 +68,14 @@ pub(crate) struct Services {
 }
 
 impl Services {
+    /// No services, of which each lets so many streams of one peer wait.
+    pub(crate) fn new(backlog: usize) -> Self {
+        Self {
+            backlog,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn offer(&mut self, service: &ServiceInfo, visibility: Visibility) -> Result<ListenerId, ListenError> {
         self.check(service)?;
         let index = self.listeners.insert(Listener {
@@ -72,6 +84,7 @@ impl Services {
             description: service.description.clone(),
             visibility,
             waiting: VecDeque::new(),
+            backlogs: BTreeMap::new(),
             wanted: false,
         });
         let id = u32::try_from(index).unwrap_or(u32::MAX);
@@ -185,13 +198,16 @@ impl Services {
         listed
     }
 
-    /// Queues a stream. True if the application waits for one and must be told.
-    pub(crate) fn push(&mut self, id: ListenerId, stream: Waiting) -> bool {
-        let Some(listener) = self.listeners.get_mut(id.0 as usize) else {
-            return false;
-        };
+    /// Queues a stream, unless so many of its peer wait for this listener (SVC-9). True if the application waits for one and must be told.
+    pub(crate) fn push(&mut self, id: ListenerId, stream: Waiting) -> Result<bool, Code> {
+        let listener = self.listeners.get_mut(id.0 as usize).ok_or(Code::REFUSED_SERVICE)?;
+        let count = listener.backlogs.entry(stream.0.peer).or_default();
+        if *count >= self.backlog {
+            return Err(Code::BACKLOG);
+        }
+        *count += 1;
         listener.waiting.push_back(stream);
-        std::mem::take(&mut listener.wanted)
+        Ok(std::mem::take(&mut listener.wanted))
     }
 
     /// The next stream to accept. `None` asks to be told when there is one.
@@ -199,13 +215,31 @@ impl Services {
         let listener = self.listeners.get_mut(id.0 as usize)?;
         let next = listener.waiting.pop_front();
         listener.wanted = next.is_none();
+        if let Some((stream, _)) = &next
+            && let Some(count) = listener.backlogs.get_mut(&stream.peer)
+        {
+            *count -= 1;
+            if *count == 0 {
+                listener.backlogs.remove(&stream.peer);
+            }
+        }
         next
+    }
+
+    /// The streams of a peer have ended: none of them waits any more.
+    pub(crate) fn forget(&mut self, peer: PeerId) {
+        for (_, listener) in &mut self.listeners {
+            if listener.backlogs.remove(&peer).is_some() {
+                listener.waiting.retain(|(stream, _)| stream.peer != peer);
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::StreamKey;
 
     fn service(name: &str, description: &str, protocols: &[(&str, &str)]) -> ServiceInfo {
         let protocol = |(name, description): &(&str, &str)| ProtocolInfo::new(*name, *description);
@@ -314,5 +348,30 @@ mod tests {
         assert!(services.route(b"m", b"1").is_ok());
         services.unlisten(offered.unwrap());
         assert_eq!(told(&mut services), [service("a", "", &[("1", "Old")]), last]);
+    }
+
+    // spec: SVC-9
+    #[test]
+    fn so_many_streams_of_a_peer_wait_for_a_service_and_no_more() {
+        let mut services = Services::new(2);
+        let [one, other] = ["a", "b"].map(|name| listen(&mut services, name, "1").unwrap());
+        let peer = |index| PeerId { index, generation: 0 };
+        let stream = |at, index| {
+            let key = StreamKey { index, generation: 0 };
+            (StreamId { peer: peer(at), key }, Eid::from_public_key(&[1; 32]))
+        };
+        assert_eq!(services.push(one, stream(1, 1)), Ok(false));
+        assert_eq!(services.push(one, stream(1, 2)), Ok(false));
+        assert_eq!(services.push(one, stream(1, 3)), Err(Code::BACKLOG));
+        assert_eq!(services.push(one, stream(2, 1)), Ok(false), "another peer");
+        assert_eq!(services.push(other, stream(1, 3)), Ok(false), "another service");
+        assert_eq!(services.accept(one).map(|(s, _)| s.key.index), Some(1));
+        assert_eq!(services.push(one, stream(1, 4)), Ok(false));
+        services.forget(peer(1));
+        let left: Vec<_> = std::iter::from_fn(|| services.accept(one))
+            .map(|(s, _)| s.peer)
+            .collect();
+        assert_eq!(left, [peer(2)]);
+        assert!(services.listeners.iter().all(|(_, l)| l.backlogs.is_empty()));
     }
 }

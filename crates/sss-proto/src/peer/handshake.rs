@@ -69,6 +69,7 @@ pub(super) fn new_streams(context: &mut Context<'_>) -> Streams {
         seed: context.own.rng.random(),
     });
     streams.share_budget(context.own.budget.clone());
+    streams.set_limits(context.own.config.streams);
     streams
 }
 

@@ -91,6 +91,7 @@ impl Streams {
         let node = &mut self.table[index];
         node.recv.limit = borrow;
         node.set(Flags::CHARGED);
+        self.windows.streams.add();
         let backing = &mut self.table[lender].account_mut().backing;
         backing.charge = backing.charge.saturating_add(OPEN_COST + borrow);
         if backing.charge > backing.limit {

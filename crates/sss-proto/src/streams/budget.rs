@@ -6,25 +6,72 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::Streams;
 use super::node::NONE;
 use super::windows::Left;
+use crate::config::StreamLimits;
 use crate::ids::StreamKey;
 
 /// What the windows of all peers of one host have beyond what each stream has anyway, in bytes.
 ///
 /// It is changed only by calls of the host, one after another, so what each finds follows from the calls before.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct HostBudget(Arc<AtomicU64>);
+pub(crate) struct HostBudget(Arc<Spent>);
+
+#[derive(Debug, Default)]
+struct Spent {
+    bytes: AtomicU64,
+    /// Streams that peers opened.
+    streams: AtomicU64,
+}
 
 impl HostBudget {
     pub(super) fn spent(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.bytes.load(Ordering::Relaxed)
     }
 
     pub(super) fn spend(&self, bytes: u64) {
-        self.0.fetch_add(bytes, Ordering::Relaxed);
+        self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     pub(super) fn give_back(&self, bytes: u64) {
-        self.0.fetch_sub(bytes, Ordering::Relaxed);
+        self.0.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    fn streams(&self) -> u64 {
+        self.0.streams.load(Ordering::Relaxed)
+    }
+}
+
+/// The streams that a peer opened, counted for it and for all peers of the host (STR-58).
+#[derive(Debug, Default)]
+pub(super) struct PeerStreams {
+    limits: StreamLimits,
+    count: u64,
+    host: HostBudget,
+}
+
+impl PeerStreams {
+    /// Takes part in the count of a host, before anything is counted.
+    pub(super) fn set_host(&mut self, host: HostBudget) {
+        self.host = host;
+    }
+
+    fn are_too_many(&self) -> bool {
+        self.count >= self.limits.per_peer || self.host.streams() >= self.limits.per_host
+    }
+
+    pub(super) fn add(&mut self) {
+        self.count += 1;
+        self.host.0.streams.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn remove(&mut self) {
+        self.count -= 1;
+        self.host.0.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for PeerStreams {
+    fn drop(&mut self) {
+        self.host.0.streams.fetch_sub(self.count, Ordering::Relaxed);
     }
 }
 
@@ -39,6 +86,16 @@ impl Streams {
     /// Shares the budget of the host.
     pub(crate) fn share_budget(&mut self, budget: HostBudget) {
         self.windows.set_host(budget);
+    }
+
+    /// How many streams the peer may open.
+    pub(crate) fn set_limits(&mut self, limits: StreamLimits) {
+        self.windows.streams.limits = limits;
+    }
+
+    /// Whether one more stream of the peer is refused.
+    pub(super) fn has_too_many(&self) -> bool {
+        self.windows.streams.are_too_many()
     }
 
     /// Limits what the receive windows of a stream and all streams below it may have beyond 4096 bytes each, in bytes; `None`:

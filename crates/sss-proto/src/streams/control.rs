@@ -1,6 +1,6 @@
 //! Frames about streams other than STREAM that wait to be sent, and streams whose waiters are being woken.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use sss_wire::Code;
 
@@ -21,10 +21,10 @@ pub(super) struct Control {
     pub(super) credits: KeyQueue,
     /// Streams with PRIORITY due.
     pub(super) priorities: KeyQueue,
-    /// LSIDs of streams that are refused with PARENT_GONE and not kept.
+    /// LSIDs of streams that are refused and not kept.
     pub(super) refusals: VecDeque<u64>,
-    /// LSIDs of streams whose refusal is not known to have arrived.
-    refusing: BTreeSet<u64>,
+    /// LSIDs of streams whose refusal is not known to have arrived, and the code.
+    refusing: BTreeMap<u64, Code>,
     /// Questions whether streams were read to their ends, and answers.
     pub(super) watches: Questions,
     /// Questions whether more can come on streams, and answers.
@@ -51,21 +51,23 @@ impl Control {
     }
 
     /// Queues the refusal of a stream that is not kept.
-    pub(super) fn refuse(&mut self, lsid: u64) -> Result<(), ProtocolError> {
+    pub(super) fn refuse(&mut self, lsid: u64, code: Code) -> Result<(), ProtocolError> {
         if self.refusing.len() >= MAX_REFUSALS {
-            return Err(ProtocolError::new(
-                Code::LIMIT,
-                "too many streams opened under retired parents",
-            ));
+            return Err(ProtocolError::new(Code::LIMIT, "too many streams that cannot be kept"));
         }
         self.refusals.push_back(lsid);
-        self.refusing.insert(lsid);
+        self.refusing.insert(lsid, code);
         Ok(())
     }
 
     /// Whether the refusal of a stream that is not kept may not have arrived.
     pub(super) fn is_refusing(&self, lsid: u64) -> bool {
-        self.refusing.contains(&lsid)
+        self.refusing.contains_key(&lsid)
+    }
+
+    /// The code with which a stream that is not kept is refused.
+    pub(super) fn refusal(&self, lsid: u64) -> Code {
+        self.refusing.get(&lsid).copied().unwrap_or(Code::PARENT_GONE)
     }
 
     /// The refusal of a stream has arrived.

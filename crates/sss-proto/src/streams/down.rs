@@ -8,7 +8,6 @@
 
 use std::ops::Range;
 
-use sss_wire::Code;
 use sss_wire::constants::MAX_DEPTH;
 use sss_wire::frame::{Credit, Init, OpenCredit, Reset, Scope, Stop, StreamHeader};
 
@@ -99,10 +98,10 @@ impl Streams {
         }
     }
 
-    /// PARENT_GONE for streams that were never kept (STR-7). Like the other steps, returns whether everything did fit.
+    /// Refusals of streams that were never kept (STR-7, STR-58). Like the other steps, returns whether everything did fit.
     fn write_refusals(&mut self, packet: &mut PacketWriter<'_>) -> bool {
         while let Some(lsid) = self.control.refusals.front().copied() {
-            let code = Code::PARENT_GONE;
+            let code = self.control.refusal(lsid);
             let reset = Reset {
                 lsid,
                 scope: Scope::Stream,

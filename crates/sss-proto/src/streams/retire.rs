@@ -2,7 +2,7 @@
 
 use super::Streams;
 use super::datagrams::DatagramFate;
-use super::node::{Flags, ROOT};
+use super::node::{Flags, Opener, ROOT};
 use crate::error::CloseReason;
 
 impl Streams {
@@ -62,6 +62,9 @@ impl Streams {
         let Some(mut node) = self.table.remove(index) else {
             return;
         };
+        if node.place.opener == Opener::Peer {
+            self.windows.streams.remove();
+        }
         if node.has(Flags::ANNOUNCED) {
             self.attachment.detach(&self.table, index, &node);
         }

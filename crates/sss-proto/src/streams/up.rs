@@ -92,9 +92,13 @@ impl Streams {
         }
         self.attachment.note_opened(ordinal)?;
         let Some(parent) = parent else {
-            self.control.refuse(lsid)?;
+            self.control.refuse(lsid, Code::PARENT_GONE)?;
             return Ok(None);
         };
+        if self.has_too_many() {
+            self.control.refuse(lsid, Code::TOO_MANY)?;
+            return Ok(None);
+        }
         let names = match init.kind {
             InitKind::TopLevel { service, protocol } => Some(self.names.get(service, protocol)),
             InitKind::Substream => None,
@@ -243,7 +247,7 @@ impl Streams {
         let Some(index) = self.met(frame.lsid)? else {
             return Ok(());
         };
-        self.note_parent_gone(index, frame.code);
+        self.note_refusal(index, frame.code);
         let before = self.table[index].status.recv;
         let unread = self.table[index].recv.unread();
         self.check_reset(index, frame.final_size)?;
@@ -297,7 +301,7 @@ impl Streams {
         let Some(index) = self.known(frame.lsid)? else {
             return Ok(());
         };
-        self.note_parent_gone(index, frame.code);
+        self.note_refusal(index, frame.code);
         if self.table[index].has(Flags::DATAGRAM) {
             self.on_datagram_refused(index, frame.code);
         }
@@ -311,15 +315,16 @@ impl Streams {
         Ok(())
     }
 
-    /// STR-9: the peer has retired the parent, and counts nothing of the stream.
-    fn note_parent_gone(&mut self, index: u32, code: Code) {
+    /// STR-9, STR-58: of a stream that is refused with these codes the peer counts nothing.
+    fn note_refusal(&mut self, index: u32, code: Code) {
         let place = &self.table[index].place;
-        if code != Code::PARENT_GONE || place.opener != Opener::Own || place.parent == ROOT {
-            return;
+        let (is_own, parent) = (place.opener == Opener::Own, place.parent);
+        if is_own && code == Code::PARENT_GONE && parent != ROOT {
+            self.table[parent].set(Flags::PEER_GONE);
+            self.note_unkept(index);
+        } else if is_own && code == Code::TOO_MANY {
+            self.note_unkept(index);
         }
-        let parent = place.parent;
-        self.table[parent].set(Flags::PEER_GONE);
-        self.note_unkept(index);
     }
 
     /// The peer keeps nothing of a stream of this host, and counts nothing of it.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use sss_wire::constants::{OPEN_ROOM, STREAM_BORROW, STREAM_WINDOW};
 
-use super::budget::HostBudget;
+use super::budget::{HostBudget, PeerStreams};
 use crate::config::WindowConfig;
 use crate::io::Instant;
 
@@ -88,6 +88,8 @@ pub(super) struct Windows {
     /// What large datagrams have from the budget of the host.
     lent: u64,
     host: HostBudget,
+    /// How many streams the peer has opened, and may open.
+    pub(super) streams: PeerStreams,
     /// How many streams have a budget of their own.
     pub(super) budgets: usize,
     pub(super) rtt: Duration,
@@ -102,6 +104,7 @@ impl Windows {
             births: 0,
             lent: 0,
             host: HostBudget::default(),
+            streams: PeerStreams::default(),
             budgets: 0,
             rtt: Duration::from_millis(100),
             now: Instant::default(),
@@ -110,6 +113,7 @@ impl Windows {
 
     /// Takes part in the budget of a host. To be called before anything is granted.
     pub(super) fn set_host(&mut self, host: HostBudget) {
+        self.streams.set_host(host.clone());
         self.host = host;
     }
 

@@ -6,6 +6,7 @@ mod congestion;
 mod delivery;
 mod determinism;
 mod endings;
+mod heard;
 mod links;
 mod migration;
 mod mixed;

@@ -601,3 +601,39 @@ fn frames_of_streams_that_are_known_are_taken_in_any_order() {
         assert_eq!(*last.get_or_insert(known.clone()), known, "turn {turn}");
     }
 }
+
+// spec: STR-58
+#[test]
+fn more_streams_than_are_kept_are_refused_without_a_trace() {
+    let host = crate::streams::HostBudget::default();
+    for (per_peer, per_host) in [(10, 1000), (1000, 10)] {
+        let mut pair = Pair::new();
+        pair.b.share_budget(host.clone());
+        let mut limits = crate::config::StreamLimits::default();
+        (limits.per_peer, limits.per_host) = (per_peer, per_host);
+        pair.b.set_limits(limits);
+        let keys: Vec<_> = (0..15).map(|_| pair.a.open_top_level("svc", "v1").unwrap()).collect();
+        pair.run();
+        assert_eq!(pair.b.len(), 10);
+        let accepted: Vec<_> = std::iter::from_fn(|| pair.b.accept_any()).collect();
+        pair.run();
+        let refused = |key: &&StreamKey| pair.a.read_now(**key) == Err(ReadError::Refused(Refusal::TooMany));
+        assert_eq!(keys.iter().filter(refused).count(), 5);
+        for key in keys {
+            pair.a.release(key);
+        }
+        for key in accepted {
+            pair.b.release(key);
+        }
+        pair.run();
+        assert_eq!((pair.a.len(), pair.b.len()), (0, 0));
+        assert_eq!(
+            pair.a.lent(0),
+            pair.b.backing(0).0,
+            "nothing is charged for what was not kept"
+        );
+        pair.a.open_top_level("svc", "v1").unwrap();
+        pair.run();
+        assert_eq!(pair.b.len(), 1);
+    }
+}
