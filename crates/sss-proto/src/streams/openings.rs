@@ -20,6 +20,8 @@ use crate::ids::StreamKey;
 
 /// A stream that has written little may borrow this part of what it could.
 const SPARE: u64 = 16;
+/// A stream that was charged as much has opened many, and will soon open another.
+const BUSY: u64 = 64 * OPEN_COST;
 
 /// What this host has charged to a stream for openings.
 #[derive(Debug)]
@@ -27,7 +29,7 @@ pub(super) struct Lending {
     /// What the peer grants, in total.
     limit: u64,
     charged: u64,
-    /// Those for whom something waits, or waits to be opened.
+    /// Those for whom something waits.
     lines: Option<Box<Lines>>,
 }
 
@@ -149,7 +151,7 @@ impl Lending {
             return;
         };
         lines.list.retain(|l| l.waiting > 0);
-        if lines.list.is_empty() && lines.datagrams.0 == 0 {
+        if lines.list.is_empty() && lines.datagrams.0 == 0 && self.charged < BUSY {
             self.lines = None;
         }
     }
