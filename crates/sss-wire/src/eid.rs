@@ -7,6 +7,9 @@ use bech32::primitives::decode::CheckedHrpstring;
 use bech32::{Bech32m, Hrp};
 use thiserror::Error;
 
+#[cfg(feature = "serde")]
+mod serde;
+
 /// The human-readable part of the text form.
 const HRP: &str = "sss";
 /// What every text form begins with.

@@ -1,14 +1,26 @@
 //! The private key that a host is known by.
 
+mod file;
+
 use std::fmt;
 
 use sss_crypto::StaticKey;
 use sss_wire::Eid;
 use zeroize::Zeroizing;
 
+pub use file::IdentityError;
+
 /// A host's identity: one X25519 private key, used for nothing but negotiating channels (OVR-3).
 ///
-/// Whoever holds it is the host. It is erased from memory when dropped, and never printed.
+/// Whoever holds it is the host. It is erased from memory when dropped, and never printed. A host that is to keep its name
+/// keeps its identity in a file:
+///
+/// ```
+/// # fn f() -> Result<(), sss::IdentityError> {
+/// let identity = sss::Identity::load_or_create("/var/lib/player/identity")?;
+/// let builder = sss::Host::builder().identity(identity);
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct Identity {
     secret: Zeroizing<[u8; 32]>,

@@ -112,7 +112,7 @@ pub use error::{
     ServicesError, StreamCloseError, TryError,
 };
 pub use host::Host;
-pub use identity::Identity;
+pub use identity::{Identity, IdentityError};
 pub use link::LinkWatch;
 pub use peer::Peer;
 pub use peer_service::{AttemptError, OfflineReason, PeerEvent, PeerService, PeerServiceError};

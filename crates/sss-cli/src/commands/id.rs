@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::cli::IdArgs;
-use crate::error::{Error, Exit};
+use crate::error::Error;
 use crate::identity;
 use crate::output::Output;
 
@@ -15,11 +15,6 @@ pub(crate) fn run(args: &IdArgs, output: Output) -> Result<(), Error> {
     };
     let identity = match (args.new, args.force) {
         (true, true) => identity::replace(&file)?,
-        (true, false) if file.exists() => {
-            let what = format!("{} exists already", file.display());
-            let next = "name another file with --file, or give --force to replace it: peers will then take this host for another one";
-            return Err(Error::new(Exit::Failed, what, next));
-        }
         (true, false) => identity::create(&file)?,
         (false, _) => identity::load_or_create(Some(&file))?,
     };
