@@ -12,9 +12,9 @@ use sss_proto::{CloseReason, NegotiationError, PeerId, Seen, Tried};
 use sss_wire::Eid;
 use tokio::time::Instant;
 
-use crate::driver::socket;
 use crate::driver::wakers::Key;
 use crate::error::ConnectError;
+use crate::hint::{self, Hint, UnresolvedName};
 use crate::shared::{Handle, Inner, Phase};
 use crate::stream::Stream;
 use crate::waiting::until;
@@ -41,6 +41,8 @@ pub struct Connect {
     service: String,
     protocol: String,
     hints: Vec<SocketAddr>,
+    /// Hints that are not looked up yet.
+    names: Vec<String>,
     timeout: Option<Duration>,
 }
 
@@ -52,23 +54,31 @@ impl Connect {
             service: service.to_owned(),
             protocol: protocol.to_owned(),
             hints: Vec::new(),
+            names: Vec::new(),
             timeout: None,
         }
     }
 
-    /// An address at which the host may be. All that are given are tried.
-    pub fn hint(mut self, address: SocketAddr) -> Self {
-        self.hints.push(socket::canonical(address));
+    /// Where the host may be: an address, or a name with a port, such as `"example.org:4433"`. All that are given are tried, at
+    /// once.
+    ///
+    /// Names are looked up when this is awaited, unless the host is connected already. One that cannot be looked up is an error
+    /// only if no address is known without it; otherwise it is told with the error, if nobody answers.
+    pub fn hint(mut self, hint: impl Into<Hint>) -> Self {
+        match hint.into().split() {
+            Ok(address) => self.hints.push(address),
+            Err(name) => self.names.push(name),
+        }
         self
     }
 
-    /// Addresses at which the host may be.
-    pub fn hints(mut self, addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
-        self.hints.extend(addresses.into_iter().map(socket::canonical));
-        self
+    /// As [`Self::hint`], for several.
+    pub fn hints(self, hints: impl IntoIterator<Item = impl Into<Hint>>) -> Self {
+        hints.into_iter().fold(self, Self::hint)
     }
 
-    /// How long to wait for the channel; at most the host's connect timeout, which is the default.
+    /// How long to wait for the names to be looked up, and then for the channel; for the latter at most the host's connect timeout, which
+    /// is the default. Without this, names take as long as the system's resolver takes.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
@@ -82,9 +92,58 @@ impl Connect {
     ///
     /// # Errors
     /// If the attempt cannot even begin: no address is known, the EID is this host's own or unusable, a name is
-    /// too long, or the host was closed.
+    /// too long, or the host was closed. Nor does it wait for names to be looked up: see [`Self::resolve`].
     pub fn open(self) -> Result<Stream, ConnectError> {
+        if !self.names.is_empty() && !self.is_connected() {
+            let why = "open does not wait for names: call resolve before, or await the connection";
+            let names = self.names.iter().map(|name| UnresolvedName::new(name, why));
+            return Err(ConnectError::unresolved(names.collect(), None));
+        }
         self.begin()
+    }
+
+    /// Looks up the names among the hints, so that [`Self::open`] need not wait for them.
+    ///
+    /// Cancel safe.
+    ///
+    /// # Errors
+    /// [`ConnectError::Unresolved`] if a name cannot be looked up, and there is no other hint.
+    pub async fn resolve(mut self) -> Result<Self, ConnectError> {
+        self.look_up().await?;
+        Ok(self)
+    }
+
+    /// Takes the addresses of the names as hints. Gives the names that were of no use, unless nothing is known without them.
+    async fn look_up(&mut self) -> Result<Vec<UnresolvedName>, ConnectError> {
+        let names = std::mem::take(&mut self.names);
+        let found = hint::look_up(&names, self.handle.local_addr());
+        let (addresses, unresolved) = match self.timeout {
+            None => found.await,
+            Some(after) => {
+                let began = tokio::time::Instant::now();
+                let found = tokio::time::timeout(after, found).await;
+                self.timeout = Some(after.saturating_sub(began.elapsed()));
+                found.unwrap_or_else(|_| {
+                    let why = format!("the resolver did not answer within {after:?}");
+                    let names = names.iter().map(|name| UnresolvedName::new(name, &why));
+                    (Vec::new(), names.collect())
+                })
+            }
+        };
+        self.hints.extend(addresses);
+        if self.hints.is_empty() && !unresolved.is_empty() {
+            return Err(ConnectError::unresolved(unresolved, None));
+        }
+        Ok(unresolved)
+    }
+
+    /// Whether nothing has to be known of where the host is.
+    fn is_connected(&self) -> bool {
+        self.handle.call(|inner, _| {
+            let peers = inner.core.peers();
+            let peer = peers.iter().find(|(_, eid)| *eid == self.eid);
+            peer.is_some_and(|(id, _)| inner.core.is_connected(*id) == Some(true))
+        })
     }
 
     fn begin(&self) -> Result<Stream, ConnectError> {
@@ -103,7 +162,16 @@ impl Connect {
         Ok(Stream::new(Arc::clone(&self.handle), id))
     }
 
-    async fn run(self) -> Result<Stream, ConnectError> {
+    async fn run(mut self) -> Result<Stream, ConnectError> {
+        if self.names.is_empty() || self.is_connected() {
+            return self.establish().await;
+        }
+        let unresolved = self.look_up().await?;
+        let stream = self.establish().await;
+        stream.map_err(|error| error.with_unresolved(unresolved))
+    }
+
+    async fn establish(&self) -> Result<Stream, ConnectError> {
         let limit = self.timeout.map(|after| (after, Instant::now() + after));
         for _ in 0..RESTARTS {
             match self.reach(limit).await {
@@ -174,6 +242,7 @@ impl fmt::Debug for Connect {
             .field("service", &self.service)
             .field("protocol", &self.protocol)
             .field("hints", &self.hints)
+            .field("names", &self.names)
             .finish_non_exhaustive()
     }
 }

@@ -9,6 +9,8 @@ use bytes::Bytes;
 use sss_proto::{CloseReason, NegotiationError, OpenError, ReadError, WriteError};
 use thiserror::Error;
 
+use crate::hint::UnresolvedName;
+
 /// Why a host could not be made.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -82,9 +84,42 @@ pub enum ConnectError {
     /// The tree of streams ended while the stream was waiting for its channel.
     #[error(transparent)]
     Closed(CloseReason),
+    /// Names that were given as hints could not be looked up.
+    #[error("cannot look up {}{}", list(names), and(error.as_deref()))]
+    Unresolved {
+        /// The names, and why; not empty.
+        names: Vec<UnresolvedName>,
+        /// Why the addresses that are known besides, or that other names have, did not lead to a connection. `None`: there are none.
+        error: Option<Box<Self>>,
+    },
     /// This host was closed.
     #[error("this host was closed")]
     HostClosed,
+}
+
+impl ConnectError {
+    pub(crate) fn unresolved(names: Vec<UnresolvedName>, error: Option<Box<Self>>) -> Self {
+        Self::Unresolved { names, error }
+    }
+
+    /// Says that names were of no use, if that may be why nobody answered.
+    pub(crate) fn with_unresolved(self, names: Vec<UnresolvedName>) -> Self {
+        match self {
+            Self::Negotiation(NegotiationError::NoAnswer { .. }) if !names.is_empty() => {
+                Self::unresolved(names, Some(Box::new(self)))
+            }
+            other => other,
+        }
+    }
+}
+
+fn list(names: &[UnresolvedName]) -> String {
+    let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+    names.join("; ")
+}
+
+fn and(error: Option<&ConnectError>) -> String {
+    error.map_or_else(String::new, |error| format!("; besides, {error}"))
 }
 
 impl From<CloseReason> for ConnectError {

@@ -91,6 +91,7 @@ mod builder;
 mod connect;
 mod driver;
 mod error;
+mod hint;
 mod host;
 mod identity;
 mod link;
@@ -111,6 +112,7 @@ pub use error::{
     AcceptError, BuildError, ConnectError, HostCloseError, ProbeError, ReadExactError, ReadToEndError, RecordError,
     ServicesError, StreamCloseError, TryError,
 };
+pub use hint::{Hint, UnresolvedName};
 pub use host::Host;
 pub use identity::{Identity, IdentityError};
 pub use link::LinkWatch;

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::future::{Future, IntoFuture};
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use sss_wire::services::{self, ServiceList};
 
 use crate::connect::Connect;
 use crate::error::{ReadToEndError, ServicesError};
+use crate::hint::Hint;
 
 /// How long the whole may take, if nothing else was said.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -33,15 +33,15 @@ impl ServicesOf {
         }
     }
 
-    /// An address at which the host may be. All that are given are tried.
-    pub fn hint(mut self, address: SocketAddr) -> Self {
-        self.connect = self.connect.hint(address);
+    /// Where the host may be: see [`Connect::hint`].
+    pub fn hint(mut self, hint: impl Into<Hint>) -> Self {
+        self.connect = self.connect.hint(hint);
         self
     }
 
-    /// Addresses at which the host may be.
-    pub fn hints(mut self, addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
-        self.connect = self.connect.hints(addresses);
+    /// As [`Self::hint`], for several.
+    pub fn hints(mut self, hints: impl IntoIterator<Item = impl Into<Hint>>) -> Self {
+        self.connect = self.connect.hints(hints);
         self
     }
 

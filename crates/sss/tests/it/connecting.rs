@@ -249,94 +249,81 @@ async fn a_service_is_offered_once_and_only_while_its_server_lives() {
     .await;
 }
 
-// spec: NEG-27
-#[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_closed_port_takes_its_time_and_is_told() {
-    within(30, async {
-        let closed = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let time = Duration::from_secs(4);
-        let client = builder().connect_timeout(time).build().await.unwrap();
-        let nobody = sss::Identity::generate().eid();
-        let start = Instant::now();
-        let error = client.connect(nobody, "test", "1").hint(closed).await.unwrap_err();
-        assert!(
-            start.elapsed() >= time - Duration::from_millis(100),
-            "a hint ends nothing"
-        );
-        assert!(error.to_string().contains("the port answered: unreachable"), "{error}");
-        let stats = client.socket_stats();
-        assert_eq!((stats.send_errors, stats.receive_errors), (0, 0));
+async fn names_are_looked_up_and_all_their_addresses_tried() {
+    within(20, async {
+        let Pair { host, server, .. } = pair().await;
+        let client = client_for_names().await;
+        let name = format!("localhost:{}", host.local_addr().port());
+        // The other hints lead nowhere, and do no harm.
+        let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let connect = client
+            .connect(host.eid(), "test", "1")
+            .hints([name.as_str(), "..:1"])
+            .hint(silent.local_addr().unwrap());
+        let _stream = connect.await.unwrap();
+        let _ = server.accept().await.unwrap();
+        // Once there is a channel, nothing is looked up.
+        let _second = client.connect(host.eid(), "test", "1").hint("..:1").await.unwrap();
+        let _third = client.connect(host.eid(), "test", "1").hint("..:1").open().unwrap();
+        let services = client.services_of(host.eid()).hint("..:1").await.unwrap();
+        assert_eq!(services.services.len(), 1);
     })
     .await;
 }
 
-// spec: NEG-23
+/// A host that can send to all addresses that a name may have.
+async fn client_for_names() -> sss::Host {
+    match builder().bind("[::]:0").build().await {
+        Ok(host) => host,
+        Err(_) => host().await,
+    }
+}
+
 #[tokio::test]
-async fn whoever_is_closed_at_accept_hears_the_code_and_the_reason() {
+async fn a_name_that_cannot_be_looked_up_is_named_in_the_error() {
     within(20, async {
-        let host = host().await;
-        let server = host.listen("test", "1").unwrap();
-        let closing = async {
-            let (stream, _) = server.accept().await.unwrap();
-            stream.peer().close(403, "members only");
-        };
-        let client = builder().build().await.unwrap();
-        let asking = async {
-            let stream = client
-                .connect(host.eid(), "test", "1")
-                .hint(host.local_addr())
-                .open()
-                .unwrap();
-            let (_, mut recv) = stream.split();
-            recv.read_chunk(10).await
-        };
-        match tokio::join!(closing, asking).1 {
-            Err(ReadError::Lost(CloseReason::Peer { code, reason })) => {
-                assert_eq!((code.as_app(), reason.as_str()), (Some(403), "members only"));
-            }
+        let client = host().await;
+        let eid = Identity::generate().eid();
+        let connect = || client.connect(eid, "test", "1").timeout(Duration::from_millis(300));
+        let error = connect().hint("..:1").await.unwrap_err();
+        match &error {
+            ConnectError::Unresolved { names, error: None, .. } => assert_eq!(names[0].name, "..:1"),
             other => panic!("{other:?}"),
         }
+        assert!(error.to_string().contains("\"..:1\": "), "{error}");
+
+        // With an address, that is tried; the error tells of both.
+        let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = silent.local_addr().unwrap();
+        let error = connect().hint("..:1").hint(address).await.unwrap_err();
+        let said = error.to_string();
+        assert!(
+            said.contains("\"..:1\": ") && said.contains(&address.to_string()),
+            "{said}"
+        );
+        assert!(
+            matches!(error, ConnectError::Unresolved { error: Some(_), .. }),
+            "{said}"
+        );
     })
     .await;
 }
 
-// spec: NEG-24, NEG-26
 #[tokio::test]
-async fn a_host_that_restarts_while_it_is_being_reached_is_reached() {
-    within(30, async {
-        let identity = Identity::generate();
-        let first = builder().identity(identity.clone()).build().await.unwrap();
-        let proxy = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        let address = proxy.local_addr().unwrap();
-        let client = builder()
-            .connect_timeout(Duration::from_secs(20))
-            .build()
-            .await
-            .unwrap();
-        let connecting = client.connect(first.eid(), "test", "1").hint(address).into_future();
-        let relaying = async {
-            let from = client.local_addr();
-            let mut behind = first;
-            let mut server = None;
-            let mut buf = vec![0; 2000];
-            loop {
-                let (len, source) = proxy.recv_from(&mut buf).await.unwrap();
-                // Its cookie is no good for the host that comes next.
-                if buf[0] == 0x86 && server.is_none() {
-                    behind.close().await.ok();
-                    behind = builder().identity(identity.clone()).build().await.unwrap();
-                    server = Some(behind.listen("test", "1").unwrap());
-                    continue;
-                }
-                let to = if source == from { behind.local_addr() } else { from };
-                proxy.send_to(&buf[..len], to).await.unwrap();
-            }
-        };
-        tokio::select! {
-            stream = connecting => assert!(stream.is_ok(), "{stream:?}"),
-            () = relaying => {}
-        }
+async fn open_does_not_wait_for_names() {
+    within(20, async {
+        let Pair {
+            host, server: _server, ..
+        } = pair().await;
+        let client = crate::common::host().await;
+        let name = format!("localhost:{}", host.local_addr().port());
+        let connect = || client.connect(host.eid(), "test", "1").hint(name.as_str());
+        let error = connect().open().unwrap_err();
+        assert!(matches!(error, ConnectError::Unresolved { .. }), "{error:?}");
+        let mut stream = connect().resolve().await.unwrap().open().unwrap();
+        stream.write_all(b"early").await.unwrap();
+        stream.acknowledged().await.unwrap();
     })
     .await;
 }

@@ -1,0 +1,206 @@
+//! Where a host may be: addresses, and names that are looked up.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use tokio::task::JoinSet;
+
+use crate::driver::socket;
+
+/// Addresses of one name that are tried, at most.
+const MAX_PER_NAME: usize = 8;
+
+/// Where a host may be: an address, or a name with a port, such as `example.org:4433`.
+///
+/// Made from what one has at hand: a [`SocketAddr`], a pair of an [`IpAddr`] or a name and a port, or text. Text is an address if it can be
+/// read as one, else a name. A name is looked up by the operating system's resolver each time a stream is to be opened, and all its
+/// addresses that this host's socket can reach are tried at once, the first 8 if there are more.
+///
+/// A name says where to look, and is not believed: whoever answers must hold the key of the EID.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Hint(Kind);
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Kind {
+    Address(SocketAddr),
+    Name(String),
+}
+
+/// A name that was of no use, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnresolvedName {
+    /// The name, as it was given.
+    pub name: String,
+    /// What the resolver said, or what is wrong with the name; for people.
+    pub why: String,
+}
+
+impl UnresolvedName {
+    pub(crate) fn new(name: &str, why: impl Into<String>) -> Self {
+        Self {
+            name: name.to_owned(),
+            why: why.into(),
+        }
+    }
+}
+
+impl fmt::Display for UnresolvedName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.name, self.why)
+    }
+}
+
+impl Hint {
+    /// The address, or else the name.
+    pub(crate) fn split(self) -> Result<SocketAddr, String> {
+        match self.0 {
+            Kind::Address(address) => Ok(socket::canonical(address)),
+            Kind::Name(name) => Err(name),
+        }
+    }
+}
+
+impl From<SocketAddr> for Hint {
+    fn from(address: SocketAddr) -> Self {
+        Self(Kind::Address(address))
+    }
+}
+
+impl From<(IpAddr, u16)> for Hint {
+    fn from(address: (IpAddr, u16)) -> Self {
+        Self(Kind::Address(address.into()))
+    }
+}
+
+impl From<(&str, u16)> for Hint {
+    fn from((host, port): (&str, u16)) -> Self {
+        match host.parse::<IpAddr>() {
+            Ok(ip) => (ip, port).into(),
+            Err(_) => Self(Kind::Name(format!("{host}:{port}"))),
+        }
+    }
+}
+
+impl From<&str> for Hint {
+    fn from(text: &str) -> Self {
+        let text = text.trim();
+        match text.parse() {
+            Ok(address) => Self(Kind::Address(address)),
+            Err(_) => Self(Kind::Name(text.to_owned())),
+        }
+    }
+}
+
+impl From<&String> for Hint {
+    fn from(text: &String) -> Self {
+        text.as_str().into()
+    }
+}
+
+impl From<String> for Hint {
+    fn from(text: String) -> Self {
+        text.as_str().into()
+    }
+}
+
+impl fmt::Display for Hint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Kind::Address(address) => address.fmt(f),
+            Kind::Name(name) => name.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for Hint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Hint({self})")
+    }
+}
+
+/// Looks up all names at once. Gives the addresses that a socket bound to `local` can reach, each once, and the names that were of no use, in
+/// their order.
+pub(crate) async fn look_up(names: &[String], local: SocketAddr) -> (Vec<SocketAddr>, Vec<UnresolvedName>) {
+    let mut lookups = JoinSet::new();
+    for (at, name) in names.iter().cloned().enumerate() {
+        lookups.spawn(async move { (at, look_up_one(&name, local).await) });
+    }
+    let mut answers = lookups.join_all().await;
+    answers.sort_unstable_by_key(|(at, _)| *at);
+    let (mut addresses, mut unresolved) = (Vec::new(), Vec::new());
+    for (_, answer) in answers {
+        match answer {
+            Ok(found) => addresses.extend(found),
+            Err(name) => unresolved.push(name),
+        }
+    }
+    let mut seen = std::collections::HashSet::new();
+    addresses.retain(|address| seen.insert(*address));
+    (addresses, unresolved)
+}
+
+async fn look_up_one(name: &str, local: SocketAddr) -> Result<Vec<SocketAddr>, UnresolvedName> {
+    let useless = |why: &str| Err(UnresolvedName::new(name, why));
+    let port = name.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+    match port {
+        None => return useless("a port is missing: write it like example.org:4433"),
+        Some(0) => return useless("port 0 is no port of a host"),
+        Some(_) => {}
+    }
+    let found = match tokio::net::lookup_host(name).await {
+        Ok(found) => found.map(socket::canonical).collect::<Vec<_>>(),
+        Err(error) => return useless(&error.to_string()),
+    };
+    let reachable = found.iter().filter(|to| local.is_ipv6() || to.is_ipv4());
+    let reachable: Vec<_> = reachable.copied().take(MAX_PER_NAME).collect();
+    match (found.is_empty(), reachable.is_empty()) {
+        (true, _) => useless("it has no address"),
+        (_, true) => useless("it has IPv6 addresses only, and this host is bound to an IPv4 address"),
+        _ => Ok(reachable),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_be_read_as_an_address_is_one() {
+        let address: SocketAddr = "[::1]:7".parse().unwrap();
+        let all: [Hint; 6] = [
+            address.into(),
+            "[::1]:7".into(),
+            " [::1]:7\n".into(),
+            "[::1]:7".to_owned().into(),
+            ("::1", 7).into(),
+            (address.ip(), 7).into(),
+        ];
+        assert!(all.iter().all(|hint| hint.clone().split() == Ok(address)));
+        assert_eq!(Hint::from(("host", 7)), Hint::from("host:7"));
+        assert_eq!(Hint::from("host:7").split(), Err("host:7".to_owned()));
+        assert_eq!(format!("{:?}", Hint::from("host:7")), "Hint(host:7)");
+    }
+
+    #[tokio::test]
+    async fn each_name_that_is_of_no_use_is_named_with_the_reason() {
+        let names = ["localhost:9", "..:1", "localhost", "localhost:0", "localhost:70000"].map(str::to_owned);
+        let any = "0.0.0.0:0".parse().unwrap();
+        let (addresses, unresolved) = look_up(&names, any).await;
+        assert_eq!(addresses, ["127.0.0.1:9".parse().unwrap()]);
+        let said: Vec<_> = unresolved.iter().map(|u| u.name.as_str()).collect();
+        assert_eq!(said, &names[1..]);
+        assert!(unresolved[1].why.contains("example.org:4433"), "{:?}", unresolved[1]);
+        assert!(unresolved[2].why.contains("port 0"), "{:?}", unresolved[2]);
+    }
+
+    #[tokio::test]
+    async fn addresses_are_given_once() {
+        let names = ["localhost:9".to_owned(), "localhost:9".to_owned()];
+        let (addresses, _) = look_up(&names, "[::]:0".parse().unwrap()).await;
+        let mut once = addresses.clone();
+        once.sort_unstable();
+        once.dedup();
+        assert!(!once.is_empty() && once.len() == addresses.len(), "{addresses:?}");
+    }
+}
