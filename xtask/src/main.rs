@@ -1,6 +1,7 @@
 //! `cargo run -p xtask -- tidy`: checks the caps on sizes, that every MUST of the specification has a test, and that the test
 //! vectors are described and read.
 
+mod book;
 mod caps;
 mod spec;
 mod vectors;
@@ -17,7 +18,8 @@ tidy    caps: file 600 lines without tests, function 80 lines, 6 parameters, 12 
         specification: every requirement that says MUST has a test that cites it
         (`// spec: NEG-4` above the test), and every id that is cited exists;
         test vectors: every requirement of their README is cited by a test, and every
-        file and field is in the README's table and named by a test that reads it
+        file and field is in the README's table and named by a test that reads it;
+        pages: links lead to files and headings that exist, and the book's code names what there is
 ";
 
 fn main() -> ExitCode {
@@ -46,11 +48,12 @@ fn tidy() -> ExitCode {
     }
     let requirements = spec::check(&root, &sources, &mut findings);
     vectors::check(&root, &sources, &mut findings);
+    let links = book::check(&root, &sources, &mut findings);
     for finding in &findings {
         eprintln!("tidy: {finding}");
     }
     println!(
-        "tidy: {} files, {requirements} requirements, {} findings",
+        "tidy: {} files, {requirements} requirements, {links} links, {} findings",
         sources.len(),
         findings.len()
     );

@@ -131,12 +131,14 @@ pub enum CloseReason {
 pub enum NegotiationError {
     /// Nobody answered HELLO.
     #[error(
-        "no answer from {} within {after:?}: is the host running, and is the address right?",
+        "no answer from {} within {after:?} ({attempts} attempts): is the host running, and is the address right?",
         seen::list(addresses)
     )]
     NoAnswer {
         /// The addresses tried, and what was seen of each.
         addresses: Vec<Tried>,
+        /// How often HELLO was sent, each time to all of them; 0 if it is not known.
+        attempts: u32,
         /// For how long.
         after: std::time::Duration,
     },

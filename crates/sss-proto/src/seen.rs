@@ -58,11 +58,19 @@ impl fmt::Display for Seen {
 
 /// An address at which a peer was looked for, and what was seen of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Tried {
     /// The address.
     pub address: SocketAddr,
     /// What was seen of it meanwhile.
     pub seen: Seen,
+}
+
+impl Tried {
+    /// An address of which that was seen.
+    pub fn new(address: SocketAddr, seen: Seen) -> Self {
+        Self { address, seen }
+    }
 }
 
 impl fmt::Display for Tried {

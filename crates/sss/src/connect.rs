@@ -200,14 +200,10 @@ impl Connect {
     /// Why the peer was not reached within this caller's patience.
     fn no_answer(&self, peer: PeerId, after: Duration) -> ConnectError {
         let failure = self.handle.call(|inner, now| inner.core.negotiation_failure(now, peer));
-        let addresses = || {
-            self.hints.iter().map(|address| Tried {
-                address: *address,
-                seen: Seen::default(),
-            })
-        };
+        let addresses = || self.hints.iter().map(|address| Tried::new(*address, Seen::default()));
         let nobody = || NegotiationError::NoAnswer {
             addresses: addresses().collect(),
+            attempts: 0,
             after,
         };
         failure.unwrap_or_else(nobody).into()

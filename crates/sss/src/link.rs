@@ -1,7 +1,10 @@
 //! The way to a peer: up, stalled or down.
 
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, ready};
 
 use sss_proto::{LinkStatus, PeerId};
 use tokio::sync::watch;
@@ -11,8 +14,11 @@ use crate::shared::Shared;
 /// Follows the way to a peer. See [`crate::Peer::link`].
 ///
 /// Streams need not be watched: they wait while the peer cannot be reached, and go on when it can.
+///
+/// As a `futures` `Stream` it gives what [`Self::changed`] does.
 #[derive(Clone)]
 pub struct LinkWatch {
+    next: Next,
     receiver: watch::Receiver<LinkStatus>,
     /// Dropped after the receiver: then it is seen whether there is another one.
     _watched: Option<Watched>,
@@ -29,6 +35,7 @@ impl LinkWatch {
     pub(crate) fn new(receiver: watch::Receiver<LinkStatus>, host: &Arc<Shared>, peer: PeerId) -> Self {
         let host = Arc::downgrade(host);
         Self {
+            next: Next::default(),
             receiver,
             _watched: Some(Watched { host, peer }),
         }
@@ -37,6 +44,7 @@ impl LinkWatch {
     /// Of a way that ended earlier.
     pub(crate) fn ended(status: LinkStatus) -> Self {
         Self {
+            next: Next::default(),
             receiver: watch::channel(status).1,
             _watched: None,
         }
@@ -61,6 +69,48 @@ impl Drop for Watched {
     fn drop(&mut self) {
         if let Some(shared) = self.host.upgrade() {
             drop(shared.tend(|inner| inner.waiters.unwatch_link(self.peer)));
+        }
+    }
+}
+
+/// The wait for the next change, of a watch that is used as a stream. A clone waits anew.
+#[derive(Default)]
+struct Next(Option<Pin<Box<dyn Future<Output = bool> + Send + Sync>>>);
+
+impl Clone for Next {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl Next {
+    /// Ready when there is a status that `receiver` has not seen; false if there never will be.
+    fn poll(&mut self, receiver: &watch::Receiver<LinkStatus>, cx: &mut Context<'_>) -> Poll<bool> {
+        let next = self.0.get_or_insert_with(|| {
+            let mut receiver = receiver.clone();
+            Box::pin(async move { receiver.changed().await.is_ok() })
+        });
+        let has_changed = ready!(next.as_mut().poll(cx));
+        self.0 = None;
+        Poll::Ready(has_changed)
+    }
+}
+
+impl futures_core::Stream for LinkWatch {
+    type Item = LinkStatus;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<LinkStatus>> {
+        let this = self.get_mut();
+        loop {
+            let has_changed = ready!(this.next.poll(&this.receiver, cx));
+            let status = this.receiver.borrow_and_update();
+            // Not if `changed` was called meanwhile, and has told of it.
+            if status.has_changed() {
+                return Poll::Ready(Some(status.clone()));
+            }
+            if !has_changed {
+                return Poll::Ready(None);
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::driver::closing::forgotten;
 use crate::driver::notices::Notices;
 use crate::driver::socket;
 use crate::link::LinkWatch;
-use crate::shared::Handle;
+use crate::shared::{Handle, Shared};
 use crate::waiting::Answer;
 
 /// Another host, and the streams shared with it. Cheap to clone.
@@ -133,20 +133,24 @@ impl Peer {
     ///
     /// Cancel safe.
     pub async fn closed(&self) -> CloseReason {
-        let shared = self.handle.shared();
-        let waiting = shared.call(|inner, _| {
-            if let Some(reason) = inner.core.close_reason(self.id) {
-                return Err(reason);
-            }
-            match inner.core.is_connected(self.id) {
-                Some(_) => Ok(Answer::closed(shared, inner, self.id)),
-                None => Err(forgotten()),
-            }
-        });
-        match waiting {
-            Ok(waiting) => waiting.await.unwrap_or_else(forgotten),
-            Err(reason) => reason,
+        ended(self.handle.shared(), self.id).await
+    }
+}
+
+/// Waits until the tree of a peer has ended.
+pub(crate) async fn ended(shared: &Arc<Shared>, peer: PeerId) -> CloseReason {
+    let waiting = shared.call(|inner, _| {
+        if let Some(reason) = inner.core.close_reason(peer) {
+            return Err(reason);
         }
+        match inner.core.is_connected(peer) {
+            Some(_) => Ok(Answer::closed(shared, inner, peer)),
+            None => Err(forgotten()),
+        }
+    });
+    match waiting {
+        Ok(waiting) => waiting.await.unwrap_or_else(forgotten),
+        Err(reason) => reason,
     }
 }
 

@@ -1,6 +1,7 @@
 //! A service that a host offers.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -16,6 +17,8 @@ use crate::stream::Stream;
 use crate::waiting::Place;
 
 /// Takes the streams that peers open towards one service of a host, in any of the protocols that it was given.
+///
+/// As a `futures` `Stream` it gives what [`Self::accept_incoming`] does, and ends when the host is closed.
 ///
 /// Several tasks may accept at once. Dropping it withdraws the service, and refuses the streams not yet accepted. For many services
 /// in one loop, see [`crate::ServerSet`].
@@ -177,6 +180,14 @@ impl Server {
     /// The names of all protocols, in the order in which they were given.
     pub fn protocols(&self) -> impl Iterator<Item = &str> {
         self.protocols.iter().map(String::as_str)
+    }
+}
+
+impl futures_core::Stream for Server {
+    type Item = Incoming;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
+        self.poll_accept_incoming(cx).map(Result::ok)
     }
 }
 

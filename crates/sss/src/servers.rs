@@ -1,5 +1,6 @@
 //! Many services, taken from in one loop.
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
@@ -8,6 +9,8 @@ use crate::server::{Incoming, Server};
 use crate::waiting::Place;
 
 /// Servers whose streams are accepted in one loop, in turn, so that none waits because of another.
+///
+/// As a `futures` `Stream` it gives what [`Self::accept`] does, and ends when that fails.
 ///
 /// Several tasks may accept at once. Dropping it withdraws all services.
 #[derive(Debug, Default)]
@@ -77,6 +80,14 @@ impl ServerSet {
             }
         }
         Poll::Pending
+    }
+}
+
+impl futures_core::Stream for ServerSet {
+    type Item = Incoming;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
+        self.poll_accept(cx).map(Result::ok)
     }
 }
 

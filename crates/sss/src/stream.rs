@@ -66,6 +66,17 @@ macro_rules! tree_methods {
                 self.link().peer().add_hint(address);
             }
 
+            /// Waits until the streams shared with the peer have ended, whatever this one does, and says why: the peer or this host
+            /// closed them, the peer was restarted, or it could not be reached for too long
+            /// ([`HostBuilder::linger`](crate::HostBuilder::linger)). A peer that cannot be reached for a while is not gone: see
+            /// [`Peer::link`].
+            ///
+            /// The future does not borrow the stream, and keeps neither the stream nor the host. Cancel safe; any number of tasks may
+            /// wait. It costs no packet.
+            pub fn peer_gone(&self) -> impl Future<Output = CloseReason> + Send + use<> {
+                self.link().peer_gone()
+            }
+
             /// The public name of the peer.
             pub fn peer_eid(&self) -> Eid {
                 self.link().eid()

@@ -195,8 +195,11 @@ fn a_client_cannot_reach_what_is_not_served() {
     runtime().block_on(async {
         let host = Host::builder().bind("127.0.0.1:0").build().await.unwrap();
         let eid = serving.eid().parse().unwrap();
-        let address = serving.address().parse().unwrap();
-        let session = host.connect(eid, "files", "sync/1").hint(address).await.unwrap();
+        let session = host
+            .connect(eid, "files", "sync/1")
+            .hint(serving.address())
+            .await
+            .unwrap();
         for path in [
             "../secret",
             "/etc/passwd",

@@ -3,6 +3,7 @@
 mod demo;
 mod errors;
 mod hostile;
+mod json_table;
 mod outage;
 mod resume;
 mod services;

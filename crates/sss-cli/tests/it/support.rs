@@ -157,11 +157,14 @@ impl Ran {
             }
             std::thread::sleep(Duration::from_millis(5));
         };
-        Self {
+        let ran = Self {
             code: status.code(),
             out: out.join().unwrap(),
             err: err.join().unwrap(),
-        }
+        };
+        // Whatever a test is about: what is said to scripts is documented.
+        crate::json_table::check(&ran.out);
+        ran
     }
 
     /// It must have ended with this code.

@@ -296,6 +296,7 @@ impl Initiation {
         match self.answered() {
             None => NegotiationError::NoAnswer {
                 addresses: sightings.of(&self.addresses, since, &self.eid),
+                attempts: self.resend.sent,
                 after,
             },
             Some(address) => NegotiationError::NotAccepted {

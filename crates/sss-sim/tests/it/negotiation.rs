@@ -367,7 +367,7 @@ fn a_wrong_eid_is_no_answer_and_the_error_says_who_is_there() {
         panic!("{:?}", reason_of(&recorder));
     };
     let seen = Seen::OtherHost(world.eid(B));
-    assert_eq!(addresses, [Tried { address, seen }]);
+    assert_eq!(addresses, [Tried::new(address, seen)]);
     assert_eq!(state(&world, B), (vec![], vec![], 0, true));
 }
 

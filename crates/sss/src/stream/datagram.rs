@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -123,6 +123,20 @@ impl Future for SendDatagram<'_> {
 #[derive(Debug)]
 #[must_use = "a datagram is sent only when this is awaited"]
 pub struct SendTracked<'a>(SendDatagram<'a>);
+
+impl SendTracked<'_> {
+    /// Gives the datagram to the host if there is room for it now. `None`: there was none, and nothing was sent.
+    ///
+    /// # Errors
+    /// As when it is awaited.
+    pub fn try_send(mut self) -> Result<Option<Receipt>, DatagramError> {
+        let sent = self.0.poll_send(&mut Context::from_waker(Waker::noop()));
+        match sent {
+            Poll::Ready(receipt) => Ok(Some(receipt?.unwrap_or_else(Receipt::of_nothing))),
+            Poll::Pending => Ok(None),
+        }
+    }
+}
 
 impl Future for SendTracked<'_> {
     type Output = Result<Receipt, DatagramError>;

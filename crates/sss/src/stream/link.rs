@@ -1,5 +1,6 @@
 //! A stream's tie to its host. When it is dropped, the host lets go of the stream.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use sss_proto::{CloseReason, Instant, ListenMode, OpenError, StreamId, StreamInfo, SubtreeInfo};
@@ -43,6 +44,12 @@ impl Link {
 
     pub(crate) fn peer(&self) -> Peer {
         Peer::new(Arc::clone(&self.handle), self.id.peer(), self.eid())
+    }
+
+    /// Waits until the tree of the peer has ended. Keeps neither the stream nor the host.
+    pub(crate) fn peer_gone(&self) -> impl Future<Output = CloseReason> + Send + use<> {
+        let (shared, peer) = (Arc::clone(self.shared()), self.id.peer());
+        async move { crate::peer::ended(&shared, peer).await }
     }
 
     /// A span with what the stream is called.

@@ -1,6 +1,8 @@
 //! Sending.
 
+use std::future::Future;
 use std::io::{self, IoSlice};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -173,6 +175,19 @@ pub(crate) async fn consumed(link: &Link) -> Result<(), WriteError> {
     .await
 }
 
+/// Waits until the peer stops the stream, or cannot any more. Keeps neither the stream nor the host.
+pub(crate) fn stopped(link: &Link) -> impl Future<Output = Result<Option<Code>, WriteError>> + Send + use<> {
+    let (shared, stream) = (Arc::clone(link.shared()), link.id());
+    async move {
+        match closing::drained(&shared, stream).await {
+            Ok(()) => Ok(None),
+            Err(WriteError::Stopped { code, .. }) => Ok(Some(code)),
+            Err(WriteError::Refused(refusal)) => Ok(Some(refusal.code())),
+            Err(error) => Err(error),
+        }
+    }
+}
+
 /// What every handle with a sending side offers.
 macro_rules! sending_methods {
     ($handle:ty) => {
@@ -282,6 +297,26 @@ macro_rules! sending_methods {
             /// If it never will be: the peer stopped the stream, or the tree of streams ended.
             pub async fn drained(&self) -> Result<(), $crate::WriteError> {
                 $crate::stream::write::drained(self.link()).await
+            }
+
+            /// Waits until the peer has stopped reading the stream, also while nothing is written: a server that works on an answer learns
+            /// that nobody wants it any more.
+            ///
+            /// Gives the code of the peer's [`stop`](crate::RecvHalf::stop), [`Code::UNREAD`](crate::Code::UNREAD) if it dropped
+            /// the stream, or the code of a [`Refusal`](crate::Refusal): writing fails from then on, with the reason. Gives `None`
+            /// once the peer has everything to the end, or this side has reset the stream and the peer knows: then it cannot be
+            /// stopped any more. It is not told while the peer cannot be reached, which is no end: see [`Self::peer_gone`].
+            ///
+            /// The future does not borrow the stream, so that it can be waited for beside writing, and keeps neither the stream nor the
+            /// host. Cancel safe; any number of tasks may wait.
+            ///
+            /// # Errors
+            /// [`WriteError::Lost`](crate::WriteError::Lost) if the streams shared with the peer have ended, and
+            /// [`WriteError::Closed`](crate::WriteError::Closed) if this side lets go of the stream meanwhile.
+            pub fn stopped(
+                &self,
+            ) -> impl Future<Output = Result<Option<$crate::Code>, $crate::WriteError>> + Send + use<> {
+                $crate::stream::write::stopped(self.link())
             }
 
             /// Waits until the peer's *application* has read everything sent on the stream, to its end: so for ever, unless it

@@ -27,6 +27,7 @@ mod priorities;
 mod records;
 mod services;
 mod statistics;
+mod stopped;
 mod streams;
 mod subtrees;
 mod tokio_io;
