@@ -90,7 +90,7 @@ mod tests {
         let json = serde_json::to_string(&[eid()]).unwrap();
         assert_eq!(json, format!("[\"{text}\"]"));
         assert_eq!(serde_json::from_str::<[Eid; 1]>(&json).unwrap(), [eid()]);
-        let error = serde_json::from_str::<Eid>(&json.replace("sss1", "sss2")[1..68]).unwrap_err();
+        let error = serde_json::from_str::<Eid>(&json.replace("sss1", "sss2")[1..json.len() - 1]).unwrap_err();
         assert!(error.to_string().contains("begins with"), "{error}");
     }
 
