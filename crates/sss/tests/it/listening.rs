@@ -19,7 +19,7 @@ async fn substreams_that_nobody_takes_are_refused_with_the_reason() {
             child.open_substream().unwrap_err(),
             OpenError::Refused(Refusal::NoListener)
         );
-        theirs.set_listen_mode(ListenMode::Limit(1000));
+        theirs.set_listen_mode(ListenMode::Limit(1300));
         let mut large = ours.open_substream().unwrap();
         large.write_all(&[0; 800]).await.unwrap();
         assert_eq!(large.drained().await, Err(WriteError::Refused(Refusal::Backlog)));
