@@ -32,6 +32,6 @@ pub use peer::PeerStats;
 pub use refusal::Refusal;
 pub use seen::{PathHint, Seen, Tried};
 pub use streams::{
-    DatagramFate, DatagramId, DatagramOptions, DatagramStats, Delivery, ListenMode, ReadOutcome, RecvState, SendState,
-    StreamInfo, SubtreeInfo,
+    AcceptedBy, DatagramFate, DatagramId, DatagramOptions, DatagramStats, Delivery, ListenMode, OpeningRoom,
+    ReadOutcome, RecvState, SendState, StreamInfo, SubtreeInfo, Waits,
 };

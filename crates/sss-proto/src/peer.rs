@@ -239,7 +239,9 @@ impl Peer {
     }
 
     pub(crate) fn stream_info(&self, key: StreamKey) -> Option<StreamInfo> {
-        self.streams.info(key)
+        let mut info = self.streams.describe(key, |key| StreamId { peer: self.id, key })?;
+        self.complete(&mut info);
+        Some(info)
     }
 
     pub(crate) fn subtree_info(&self, key: StreamKey) -> Option<SubtreeInfo> {
@@ -268,14 +270,15 @@ impl Peer {
 
     pub(crate) fn tree(&self) -> Vec<TreeNode> {
         let id = |key| StreamId { peer: self.id, key };
-        let nodes = self.streams.tree().into_iter();
-        nodes
-            .map(|(key, parent, info)| TreeNode {
+        let node = |(key, parent, mut info): (_, Option<_>, _)| {
+            self.complete(&mut info);
+            TreeNode {
                 id: id(key),
                 parent: parent.map(id),
                 info,
-            })
-            .collect()
+            }
+        };
+        self.streams.tree(id).into_iter().map(node).collect()
     }
 
     /// The next event for the application.

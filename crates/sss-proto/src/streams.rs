@@ -10,6 +10,7 @@
 //! - [`credit`], [`windows`] and [`budget`]: what may be sent, and what the peer may send; [`openings`], [`backing`] and [`openers`]: what may wait to be accepted;
 //! - [`datagrams`]: messages of any size on a stream;
 //! - [`questions`]: what one host asks the other about a stream: [`watch`], whether it was read; [`released`], whether more can come;
+//! - [`info`]: what can be asked about them; [`waits`]: what a stream waits for;
 //! - [`schedule`]: whose turn it is, by the levels of [`priority`]; [`control`]: what goes before data;
 //! - [`listen`]: which children of the peer may wait to be accepted; [`answer`]: those that the host answers itself.
 //!
@@ -64,6 +65,7 @@ mod state;
 mod subtree;
 mod table;
 mod up;
+mod waits;
 mod watch;
 mod windows;
 
@@ -83,6 +85,7 @@ pub use delivery::Delivery;
 pub use info::{StreamInfo, SubtreeInfo};
 pub use listen::ListenMode;
 pub use state::{RecvState, SendState};
+pub use waits::{AcceptedBy, OpeningRoom, Waits};
 
 use crate::channel::Role;
 use crate::config::WindowConfig;

@@ -39,7 +39,7 @@ macro_rules! tree_methods {
                 self.link().id()
             }
 
-            /// What is known about the stream. `None` once nothing is left of it.
+            /// What is known about the stream, and what it waits for, if it does not go on. `None` once nothing is left of it.
             pub fn info(&self) -> Option<StreamInfo> {
                 self.link().info()
             }

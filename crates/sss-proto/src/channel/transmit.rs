@@ -120,10 +120,8 @@ impl Channel {
 
     /// Whether a datagram of data may be sent.
     pub(crate) fn budget(&mut self, now: Instant) -> Budget {
-        let in_flight = self.sent.in_flight();
-        let after = in_flight + u64::from(self.mtu.current());
         self.flow.resume = None;
-        if !self.may_send() || (after > self.flow.controller.get().window() && in_flight > 0) {
+        if !self.may_send() || self.is_window_full() {
             return Budget::Blocked;
         }
         let rate = self.rate();
@@ -134,6 +132,18 @@ impl Channel {
                 Budget::Later(at)
             }
         }
+    }
+
+    /// Whether one more datagram is more than the congestion window allows.
+    pub(crate) fn is_window_full(&self) -> bool {
+        let in_flight = self.sent.in_flight();
+        let after = in_flight + u64::from(self.mtu.current());
+        in_flight > 0 && after > self.flow.controller.get().window()
+    }
+
+    /// Whether the pacer let no datagram out when it was asked last.
+    pub(crate) fn is_paced(&self) -> bool {
+        self.flow.resume.is_some()
     }
 
     /// Begins a packet in a buffer that is as long as the packet may be.

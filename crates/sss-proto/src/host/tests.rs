@@ -1,6 +1,7 @@
 //! Hosts joined by a wire without delay, some of which break the rules of migration.
 
 mod vectors;
+mod waits;
 
 use std::net::SocketAddr;
 use std::time::Duration;

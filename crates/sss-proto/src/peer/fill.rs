@@ -6,9 +6,9 @@
 
 use super::{Context, Peer};
 use crate::channel::{Budget, Channel};
-use crate::io::{Instant, Transmit, TransmitBuf};
+use crate::io::{Instant, LinkStatus, Transmit, TransmitBuf};
 use crate::packet::PacketWriter;
-use crate::streams::Streams;
+use crate::streams::{StreamInfo, Streams, Waits};
 use crate::token::Token;
 
 impl Peer {
@@ -20,6 +20,34 @@ impl Peer {
     /// Whether there is something to do that [`Self::transmit`] does a part of.
     pub(crate) fn has_work(&self) -> bool {
         self.streams.has_work()
+    }
+
+    /// Adds to what is known of a stream what the channel, or the lack of one, lets it wait for.
+    pub(crate) fn complete(&self, info: &mut StreamInfo) {
+        let Some(waits) = &mut info.waits else {
+            return;
+        };
+        if matches!(waits, Waits::Application | Waits::Acceptance) {
+            return;
+        }
+        // Whatever else stops it, nothing changes before there is a channel that works.
+        if self.is_negotiating() {
+            *waits = Waits::Connecting;
+            return;
+        }
+        match self.link_status() {
+            LinkStatus::Stalled => *waits = Waits::Stalled,
+            LinkStatus::Down(reason) => *waits = Waits::Down(reason),
+            LinkStatus::Up if *waits == Waits::Turn => {
+                let channel = self.links.carrier().map(|l| &l.channel);
+                if channel.is_some_and(|c| c.is_window_full()) {
+                    *waits = Waits::Congestion;
+                } else if channel.is_some_and(|c| c.is_paced()) {
+                    *waits = Waits::Pacer;
+                }
+            }
+            LinkStatus::Up => {}
+        }
     }
 
     /// Fills the buffer with what is to be sent now, if anything is.

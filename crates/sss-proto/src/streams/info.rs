@@ -1,9 +1,12 @@
 //! What can be known about streams from outside.
 
+use std::fmt;
+
 use super::Streams;
-use super::node::{Node, Opener, ROOT};
+use super::node::{Flags, Node, Opener, ROOT};
 use super::state::{RecvState, SendState};
-use crate::ids::StreamKey;
+use super::waits::Waits;
+use crate::ids::{StreamId, StreamKey};
 
 /// A snapshot of one stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +35,10 @@ pub struct StreamInfo {
     pub delivered: Option<u64>,
     /// Bytes written and not acknowledged, the unsent included.
     pub unacked: u64,
+    /// What keeps this host from sending more of it, or from calling all of it arrived. `None` if the sending direction is over.
+    pub waits: Option<Waits>,
+    /// Whether it was accepted: by this host's application if the peer opened it; else, as far as the peer has said so, by the peer's.
+    pub is_accepted: bool,
     /// The receiving direction.
     pub receiving: RecvState,
     /// Highest offset received.
@@ -59,7 +66,7 @@ pub struct SubtreeInfo {
 }
 
 impl StreamInfo {
-    fn of(node: &Node, is_lost: bool) -> Self {
+    fn of(node: &Node, is_lost: bool, waits: Option<Waits>) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         Self {
             names: node.names.as_ref().map(|n| (text(&n.service), text(&n.protocol))),
@@ -77,6 +84,8 @@ impl StreamInfo {
                 _ => None,
             },
             unacked: node.send.unacked(),
+            waits,
+            is_accepted: node.has(Flags::ANNOUNCED) && !node.has(Flags::UNACCEPTED) && !node.has(Flags::UNHEARD),
             receiving: node.status.recv,
             received: node.recv.received,
             read: node.recv.read,
@@ -84,11 +93,47 @@ impl StreamInfo {
     }
 }
 
+/// A line about the stream: what it is, what was sent and read, and what it waits for.
+impl fmt::Display for StreamInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.names {
+            Some((service, protocol)) => write!(f, "stream to service {service:?}, protocol {protocol:?}")?,
+            None => write!(f, "stream at depth {}", self.depth)?,
+        }
+        write!(
+            f,
+            ": {} bytes sent, {} unsent, {} in flight",
+            self.sent, self.unsent, self.in_flight
+        )?;
+        write!(
+            f,
+            "; {} received, {} unread here",
+            self.received,
+            self.received - self.read
+        )?;
+        if let Some(waits) = &self.waits {
+            write!(f, "; waits: {waits}")?;
+        }
+        let is_told = matches!(
+            self.waits,
+            Some(Waits::Acceptance | Waits::PeerAcceptance(_) | Waits::Opening(_)) | None
+        );
+        if !self.is_accepted && !is_told {
+            f.write_str("; the peer is not known to have accepted it")?;
+        }
+        Ok(())
+    }
+}
+
 impl Streams {
-    /// What is known about a stream.
-    pub(crate) fn info(&self, key: StreamKey) -> Option<StreamInfo> {
+    /// What is known about a stream; `name` makes names of streams of keys. Of what stops it, only the part that is the streams' own.
+    pub(crate) fn describe(&self, key: StreamKey, name: impl Fn(StreamKey) -> StreamId) -> Option<StreamInfo> {
         let index = self.table.find(key).filter(|i| *i != ROOT)?;
-        Some(StreamInfo::of(&self.table[index], self.failed.is_some()))
+        Some(self.info_of(index, name))
+    }
+
+    fn info_of(&self, index: u32, name: impl Fn(StreamKey) -> StreamId) -> StreamInfo {
+        StreamInfo::of(&self.table[index], self.failed.is_some(), self.waits(index, name))
     }
 
     /// Sums over a stream and all streams below it. Takes time in proportion to their number.
@@ -107,12 +152,12 @@ impl Streams {
     }
 
     /// All streams with their parents (`None`: the root), parents before children. Takes time in proportion to their number.
-    pub(crate) fn tree(&self) -> Vec<(StreamKey, Option<StreamKey>, StreamInfo)> {
+    pub(crate) fn tree(&self, name: impl Fn(StreamKey) -> StreamId) -> Vec<(StreamKey, Option<StreamKey>, StreamInfo)> {
         let mut all: Vec<_> = (1..self.table.slots())
             .filter_map(|index| {
                 let node = self.table.get(index)?;
                 let parent = (node.place.parent != ROOT).then(|| self.table.key(node.place.parent));
-                let info = StreamInfo::of(node, self.failed.is_some());
+                let info = self.info_of(index, &name);
                 Some((self.table.key(index), parent, info))
             })
             .collect();

@@ -15,6 +15,7 @@ use super::Streams;
 use super::names::Names;
 use super::node::{Flags, NONE, Node, Opener, ROOT};
 use super::table::Table;
+use super::waits::least_cost;
 use crate::error::ProtocolError;
 use crate::ids::StreamKey;
 
@@ -184,13 +185,40 @@ impl Table {
         index == ROOT || node.place.opener == Opener::Peer || is_heard
     }
 
-    fn acceptor(&self, index: u32) -> Acceptor {
+    pub(super) fn acceptor(&self, index: u32) -> Acceptor {
         let node = &self[index];
         match &node.names {
             Some(names) => Acceptor::Service(Arc::clone(names)),
             None if node.has(Flags::DATAGRAM) => Acceptor::Datagrams,
             None => Acceptor::Substreams(self.key(node.place.parent)),
         }
+    }
+
+    /// The streams that may be charged for a stream, and how many levels above its parent they are, the nearest first.
+    fn lenders(&self, index: u32) -> impl Iterator<Item = (u32, u8)> {
+        let above = |at: u32| Some(self[at].place.parent).filter(|parent| *parent != NONE);
+        let all = std::iter::successors(above(index), move |at| above(*at)).zip(0..);
+        all.filter(|(at, _)| self.may_lend(*at))
+    }
+
+    /// What one more opening may cost at a lender.
+    fn allowance(&self, lender: u32, acceptor: &Acceptor, levels: u8) -> u64 {
+        let lent = self[lender].account.as_ref().map(|a| &a.lent);
+        lent.map_or(OPEN_ROOM / 2, |l| l.allowance(acceptor, levels > 0))
+    }
+
+    /// The lender at which the opening of a stream fails, and whether it has less room than that needs at least. One that has room, but
+    /// not for this acceptor, comes before one that is full; then the one with the most room, and the nearest.
+    pub(super) fn scarcest(&self, index: u32) -> (u32, bool) {
+        let acceptor = self.acceptor(index);
+        let need = least_cost(self[index].on_hand());
+        let is_full = |at: u32| self[at].account.as_ref().map_or(OPEN_ROOM, |a| a.lent.room()) < need;
+        let rank = |(at, levels): (u32, u8)| (!is_full(at), self.allowance(at, &acceptor, levels));
+        let best = self
+            .lenders(index)
+            .reduce(|best, next| if rank(next) > rank(best) { next } else { best });
+        let lender = best.map_or(ROOT, |(at, _)| at);
+        (lender, is_full(lender))
     }
 
     /// How a stream that was not announced can be opened now, if there is room for it (STR-53). The nearest
@@ -201,28 +229,20 @@ impl Table {
         let acceptor = self.acceptor(index);
         let mut best: Option<(u64, u8)> = None;
         let mut first_free = None;
-        let (mut at, mut levels) = (node.place.parent, 0);
-        loop {
-            if self.may_lend(at) {
-                let lent = self[at].account.as_ref().map(|a| &a.lent);
-                let allowance = lent.map_or(OPEN_ROOM / 2, |l| l.allowance(&acceptor, levels > 0));
-                if best.is_none_or(|(most, _)| allowance > most) {
-                    best = Some((allowance, levels));
-                }
-                if allowance >= OPEN_COST + on_hand {
-                    break;
-                }
-                if allowance >= OPEN_COST && lent.is_none_or(|l| l.is_free(&acceptor)) {
-                    first_free = first_free.or(Some((allowance, levels)));
-                }
+        for (at, levels) in self.lenders(index) {
+            let lent = self[at].account.as_ref().map(|a| &a.lent);
+            let allowance = self.allowance(at, &acceptor, levels);
+            if best.is_none_or(|(most, _)| allowance > most) {
+                best = Some((allowance, levels));
             }
-            match self[at].place.parent {
-                NONE => break,
-                parent => at = parent,
+            if allowance >= OPEN_COST + on_hand {
+                break;
             }
-            levels += 1;
+            if allowance >= OPEN_COST && lent.is_none_or(|l| l.is_free(&acceptor)) {
+                first_free = first_free.or(Some((allowance, levels)));
+            }
         }
-        let need = OPEN_COST + on_hand.min(STREAM_WINDOW);
+        let need = least_cost(on_hand);
         let (allowance, levels) = best.filter(|(allowance, _)| *allowance >= need).or(first_free)?;
         let borrow = node.borrow(on_hand, allowance - OPEN_COST);
         Some(Opening { levels, borrow })

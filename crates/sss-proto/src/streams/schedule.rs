@@ -234,6 +234,23 @@ impl Scheduler {
         Some(at)
     }
 
+    /// A stream whose turn comes before that of this one, which has something to send, because of its level or that of one above it.
+    pub(super) fn preferred(&self, table: &Table, index: u32) -> Option<u32> {
+        let sched = &table[index].sched;
+        let own = sched.below.slot().and_then(|interior| self.rings.own(interior));
+        let mut at = match self.rings.higher(own.unwrap_or(sched.seat))? {
+            Who::Own(owner) => return Some(owner),
+            Who::Chain(chain) => chain.bottom,
+        };
+        while let Some(interior) = table[at].sched.below.slot() {
+            match self.rings.highest(interior)? {
+                Who::Own(_) => break,
+                Who::Chain(chain) => at = chain.bottom,
+            }
+        }
+        Some(at)
+    }
+
     /// A stream has sent `bytes`.
     pub(super) fn charge(&mut self, table: &Table, index: u32, bytes: usize) {
         let bytes = i32::try_from(bytes).unwrap_or(i32::MAX);

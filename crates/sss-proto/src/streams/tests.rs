@@ -16,6 +16,7 @@ mod random;
 mod records;
 mod released;
 mod subtree;
+mod waits;
 mod watch;
 
 use std::task::Poll;
@@ -32,7 +33,7 @@ use super::{StreamEvent, Streams, StreamsConfig};
 use crate::channel::Role;
 use crate::config::WindowConfig;
 use crate::error::{CloseReason, ProtocolError, ReadError};
-use crate::ids::StreamKey;
+use crate::ids::{PeerId, StreamId, StreamKey};
 use crate::io::Instant;
 use crate::packet::PacketWriter;
 use crate::token::Token;
@@ -61,7 +62,18 @@ impl Packet {
     }
 }
 
+/// A stream as a host would name it.
+fn named(key: StreamKey) -> StreamId {
+    let (index, generation) = (0, 0);
+    let peer = PeerId { index, generation };
+    StreamId { peer, key }
+}
+
 impl Streams {
+    fn info(&self, key: StreamKey) -> Option<super::StreamInfo> {
+        self.describe(key, named)
+    }
+
     fn test(role: Role, root: u64) -> Self {
         let mut streams = Self::new(StreamsConfig {
             window: WindowConfig {

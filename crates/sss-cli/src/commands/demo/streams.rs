@@ -52,8 +52,12 @@ fn line(node: &TreeNode) -> String {
         Some((service, protocol)) => format!("{service:?} {protocol}"),
         None => "substream".to_owned(),
     };
+    let waits = info
+        .waits
+        .as_ref()
+        .map_or_else(String::new, |w| format!(", waits: {w}"));
     format!(
-        "{indent}{name}: {} sent, {} received, {} children",
+        "{indent}{name}: {} sent, {} received, {} children{waits}",
         size(info.sent),
         size(info.received),
         info.children
@@ -69,5 +73,6 @@ fn fact(node: &TreeNode) -> Value {
         "children": info.children,
         "sent": info.sent,
         "received": info.received,
+        "waits": info.waits.as_ref().map(ToString::to_string),
     })
 }

@@ -337,6 +337,30 @@ impl Rings {
         }
     }
 
+    /// The entry of a stream's own data in its rings.
+    pub(super) fn own(&self, interior: u32) -> Option<Seat> {
+        self.interiors.get(interior as usize).map(|i| i.own)
+    }
+
+    /// One of those at the highest level of some rings.
+    pub(super) fn highest(&self, interior: u32) -> Option<Who> {
+        let ring = self.interiors.get(interior as usize)?.rings.last()?;
+        self.entries.get(ring.head as usize).map(|e| e.who)
+    }
+
+    /// The nearest competitor at a higher level of an entry, or of one whose part it is.
+    pub(super) fn higher(&self, mut seat: Seat) -> Option<Who> {
+        loop {
+            let entry = self.entries.get(seat.slot()? as usize)?;
+            let home = entry.home?;
+            let interior = self.interiors.get(home as usize)?;
+            if interior.rings.last()?.level > entry.level {
+                return self.highest(home);
+            }
+            seat = interior.up;
+        }
+    }
+
     /// An entry has sent so many bytes. Returns the entry of the chain above.
     pub(super) fn spend(&mut self, seat: Seat, bytes: i32) -> Option<Seat> {
         self.step();

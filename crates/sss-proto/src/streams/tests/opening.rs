@@ -594,7 +594,7 @@ fn frames_of_streams_that_are_known_are_taken_in_any_order() {
         pair.run();
         let known: Vec<_> = pair
             .b
-            .tree()
+            .tree(named)
             .into_iter()
             .map(|(_, _, info)| format!("{info:?}"))
             .collect();

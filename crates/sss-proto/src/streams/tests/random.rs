@@ -578,7 +578,7 @@ impl World {
                 return;
             }
         }
-        let left = self.sides.each_ref().map(|s| (s.held.len(), s.streams.tree()));
+        let left = self.sides.each_ref().map(|s| (s.held.len(), s.streams.tree(named)));
         panic!("seed {}: streams are left: {left:?}", self.seed);
     }
 }
