@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sss::{CloseReason, Code, MtuState, WindowConfig, WriteError};
+use sss::{AcceptedBy, CloseReason, Code, MtuState, Waits, WindowConfig, WriteError};
 
 use crate::common::{Pair, Pattern, Relay, builder, pair, pair_of, within};
 
@@ -179,6 +179,49 @@ async fn whoever_waits_for_what_was_written_hears_of_its_end() {
             assert_eq!(acknowledged, Err(error));
             assert_eq!(sender.info().unwrap().delivered, None);
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stream_that_waits_says_for_whom() {
+    within(30, async {
+        let Pair { mut ours, theirs, .. } = pair().await;
+        let settled = async |stream: &sss::Stream, is_it: &dyn Fn(&Waits) -> bool| {
+            loop {
+                let info = stream.info().expect("it lives");
+                if info.waits.as_ref().is_some_and(is_it) {
+                    return info.to_string();
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        settled(&ours, &|w| *w == Waits::Application).await;
+
+        // More than any window.
+        let data = vec![1; 64 << 20];
+        let mut child = ours.open_substream().unwrap();
+        let parent = ours.id();
+        let writing = tokio::time::timeout(Duration::from_millis(50), child.write_all(&data)).await;
+        assert!(writing.is_err(), "nobody accepts it");
+        let is_unaccepted = |w: &Waits| *w == Waits::PeerAcceptance(AcceptedBy::Substreams(parent));
+        let line = settled(&child, &is_unaccepted).await;
+        assert!(
+            line.ends_with(&format!("waits: the peer has not accepted it (substreams of {parent})")),
+            "{line}"
+        );
+        let node = ours
+            .peer()
+            .tree()
+            .into_iter()
+            .find(|node| node.id == child.id())
+            .unwrap();
+        assert!(!node.info.is_accepted && matches!(node.info.waits, Some(Waits::PeerAcceptance(_))));
+
+        let writing = tokio::time::timeout(Duration::from_millis(50), ours.write_all(&data)).await;
+        assert!(writing.is_err(), "nobody reads it");
+        settled(&ours, &|w| *w == Waits::PeerReading).await;
+        drop(theirs);
     })
     .await;
 }
