@@ -71,7 +71,7 @@ impl Way {
             Self::CloseAtAccept => "members only",
             Self::Service => "no such service",
             Self::Protocol => "does not speak this protocol",
-            Self::Backlog => "too many substreams",
+            Self::Backlog => "too many streams",
             Self::Version => "speaks versions [9]",
             Self::Suite => "no cipher suite in common",
             Self::BadFrame => "root_credit is below 65536",

@@ -5,7 +5,7 @@ use sss_wire::constants::{MAX_DEPTH, OPEN_COST, OPEN_ROOM};
 
 use super::Streams;
 use super::node::{Flags, ROOT};
-use super::windows::Tuning;
+use super::windows::{Gauge, Tuning};
 use crate::error::ProtocolError;
 
 /// What the peer has charged to a stream for openings.
@@ -66,9 +66,18 @@ impl Backing {
     /// heard of: for its sender they still wait.
     fn accept(&mut self, cost: u64) -> bool {
         self.accepted = self.accepted.saturating_add(u32::try_from(cost).unwrap_or(u32::MAX));
-        let is_much = u64::from(self.accepted) >= self.room() / 4;
+        let is_much = u64::from(self.accepted) >= self.room() / 4 || self.is_pressed();
         self.accepted = if is_much { 0 } else { self.accepted };
         is_much
+    }
+
+    fn outstanding(&self) -> u64 {
+        self.charge - self.consumed
+    }
+
+    /// So much waits that the peer should know of all that does not.
+    fn is_pressed(&self) -> bool {
+        self.outstanding() >= self.room() / 4
     }
 }
 
@@ -99,6 +108,9 @@ impl Streams {
                 Code::CREDIT_EXCEEDED,
                 "more openings than were granted",
             ));
+        }
+        if backing.is_pressed() {
+            self.tell_accepted();
         }
         Ok(lender)
     }
@@ -183,8 +195,12 @@ impl Streams {
         let left = self.budget_left(index);
         let backing = &self.table[index].account_mut().backing;
         let before = backing.tuning().map_or(0, Tuning::extra);
-        let (consumed, limit) = (backing.consumed, backing.limit);
-        let granted = self.windows.grant_openings(backing.tuning(), consumed, limit, left);
+        let gauge = Gauge {
+            limit: backing.limit,
+            charge: backing.charge,
+            consumed: backing.consumed,
+        };
+        let granted = self.windows.grant_openings(backing.tuning(), gauge, left);
         if let Some((limit, tuning)) = granted {
             let backing = &mut self.table[index].account_mut().backing;
             backing.limit = limit;

@@ -15,12 +15,13 @@ use super::Streams;
 use super::names::Names;
 use super::node::{Flags, NONE, Node, Opener, ROOT};
 use super::table::Table;
-use super::waits::least_cost;
 use crate::error::ProtocolError;
 use crate::ids::StreamKey;
 
 /// A stream that has written little may borrow this part of what it could.
 const SPARE: u64 = 16;
+/// Bytes of a datagram that have to be borrowed.
+const FIRST: u64 = 1024;
 /// A stream that was charged as much has opened many, and will soon open another.
 const BUSY: u64 = 64 * OPEN_COST;
 
@@ -57,7 +58,8 @@ struct Line {
 pub(super) enum Acceptor {
     Service(Arc<Names>),
     Substreams(StreamKey),
-    Datagrams,
+    /// Datagrams on a stream. Those of all streams are one line of an account.
+    Datagrams(StreamKey),
 }
 
 /// How a stream can be opened.
@@ -94,7 +96,7 @@ impl Lending {
     /// What one more opening may cost, so that as much stays free for others as waits for this acceptor.
     fn allowance(&self, acceptor: &Acceptor, is_nested: bool) -> u64 {
         let waiting = match acceptor {
-            Acceptor::Datagrams => self.lines.as_ref().map_or(0, |l| l.datagrams.0 - l.datagrams.1),
+            Acceptor::Datagrams(_) => self.lines.as_ref().map_or(0, |l| l.datagrams.0 - l.datagrams.1),
             _ => self.lines().find(|l| l.acceptor == *acceptor).map_or(0, |l| l.waiting),
         };
         let room = self.room();
@@ -103,13 +105,6 @@ impl Lending {
         let half = room.saturating_sub(held) / 2;
         // The first for an acceptor costs little.
         if held == 0 { half.max(OPEN_COST.min(room)) } else { half }
-    }
-
-    fn is_free(&self, acceptor: &Acceptor) -> bool {
-        match acceptor {
-            Acceptor::Datagrams => self.lines.as_ref().is_none_or(|l| l.datagrams.0 == l.datagrams.1),
-            _ => self.lines().all(|l| l.acceptor != *acceptor || l.waiting == 0),
-        }
     }
 
     fn line_mut(&mut self, acceptor: Acceptor) -> &mut Line {
@@ -126,7 +121,7 @@ impl Lending {
         self.charged += cost;
         let lines = self.lines.get_or_insert_default();
         match acceptor {
-            Acceptor::Datagrams => lines.datagrams.0 += cost,
+            Acceptor::Datagrams(_) => lines.datagrams.0 += cost,
             acceptor => {
                 lines.nested += if is_nested { cost } else { 0 };
                 self.line_mut(acceptor).waiting += cost;
@@ -189,7 +184,7 @@ impl Table {
         let node = &self[index];
         match &node.names {
             Some(names) => Acceptor::Service(Arc::clone(names)),
-            None if node.has(Flags::DATAGRAM) => Acceptor::Datagrams,
+            None if node.has(Flags::DATAGRAM) => Acceptor::Datagrams(self.key(node.place.parent)),
             None => Acceptor::Substreams(self.key(node.place.parent)),
         }
     }
@@ -211,8 +206,7 @@ impl Table {
     /// not for this acceptor, comes before one that is full; then the one with the most room, and the nearest.
     pub(super) fn scarcest(&self, index: u32) -> (u32, bool) {
         let acceptor = self.acceptor(index);
-        let need = least_cost(self[index].on_hand());
-        let is_full = |at: u32| self[at].account.as_ref().map_or(OPEN_ROOM, |a| a.lent.room()) < need;
+        let is_full = |at: u32| self[at].account.as_ref().map_or(OPEN_ROOM, |a| a.lent.room()) < OPEN_COST;
         let rank = |(at, levels): (u32, u8)| (!is_full(at), self.allowance(at, &acceptor, levels));
         let best = self
             .lenders(index)
@@ -228,9 +222,7 @@ impl Table {
         let on_hand = node.on_hand();
         let acceptor = self.acceptor(index);
         let mut best: Option<(u64, u8)> = None;
-        let mut first_free = None;
         for (at, levels) in self.lenders(index) {
-            let lent = self[at].account.as_ref().map(|a| &a.lent);
             let allowance = self.allowance(at, &acceptor, levels);
             if best.is_none_or(|(most, _)| allowance > most) {
                 best = Some((allowance, levels));
@@ -238,12 +230,8 @@ impl Table {
             if allowance >= OPEN_COST + on_hand {
                 break;
             }
-            if allowance >= OPEN_COST && lent.is_none_or(|l| l.is_free(&acceptor)) {
-                first_free = first_free.or(Some((allowance, levels)));
-            }
         }
-        let need = least_cost(on_hand);
-        let (allowance, levels) = best.filter(|(allowance, _)| *allowance >= need).or(first_free)?;
+        let (allowance, levels) = best.filter(|(allowance, _)| *allowance >= node.least_cost())?;
         let borrow = node.borrow(on_hand, allowance - OPEN_COST);
         Some(Opening { levels, borrow })
     }
@@ -259,7 +247,7 @@ impl Table {
         let (lender, acceptor) = (self.lender(index), self.acceptor(index));
         let lent = &mut self[lender].account_mut().lent;
         lent.charged = lent.charged.saturating_sub(cost);
-        if acceptor == Acceptor::Datagrams
+        if matches!(acceptor, Acceptor::Datagrams(_))
             && let Some(lines) = &mut lent.lines
         {
             lines.datagrams.0 = lines.datagrams.0.saturating_sub(cost).max(lines.datagrams.1);
@@ -272,6 +260,13 @@ impl Node {
     pub(super) fn set_opening(&mut self, opening: Opening) {
         self.place.lender = opening.levels;
         self.send.limit = opening.borrow;
+    }
+
+    /// The least that opening costs. What of a datagram is not borrowed comes from a budget, so that something has to stop
+    /// those that nobody takes.
+    fn least_cost(&self) -> u64 {
+        let first = if self.has(Flags::DATAGRAM) { FIRST } else { 0 };
+        OPEN_COST + self.on_hand().min(first)
     }
 
     /// What a new stream has to send, as far as it may borrow.
@@ -304,7 +299,7 @@ impl Streams {
     pub(super) fn charge_opening(&mut self, index: u32) {
         let (lender, acceptor) = (self.table.lender(index), self.table.acceptor(index));
         let node = &mut self.table[index];
-        if acceptor != Acceptor::Datagrams {
+        if !matches!(acceptor, Acceptor::Datagrams(_)) {
             node.set(Flags::UNHEARD);
         }
         let (is_nested, cost) = (node.place.lender > 0, OPEN_COST + node.send.limit);

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use sss_wire::constants::{OPEN_COST, STREAM_WINDOW};
-
 use super::Streams;
 use super::node::{Flags, NONE, ROOT};
 use super::openings::Acceptor;
@@ -167,7 +165,7 @@ impl Streams {
                 protocol: text(&names.protocol),
             },
             Acceptor::Substreams(parent) => AcceptedBy::Substreams(name(parent)),
-            Acceptor::Datagrams => AcceptedBy::Datagrams,
+            Acceptor::Datagrams(_) => AcceptedBy::Datagrams,
         }
     }
 
@@ -195,9 +193,4 @@ impl Streams {
         }
         first
     }
-}
-
-/// The least that an opening costs, for a stream that has so much to send at first.
-pub(super) fn least_cost(on_hand: u64) -> u64 {
-    OPEN_COST + on_hand.min(STREAM_WINDOW)
 }

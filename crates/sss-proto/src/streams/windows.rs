@@ -211,8 +211,7 @@ impl Windows {
     pub(super) fn grant_openings(
         &mut self,
         tuning: Option<&Tuning>,
-        consumed: u64,
-        limit: u64,
+        gauge: Gauge,
         subtrees: Left,
     ) -> Option<(u64, Tuning)> {
         let left = self.within_all(subtrees);
@@ -221,8 +220,13 @@ impl Windows {
             Some(t) if self.now.since(t.granted_at) < 2 * self.rtt && left.large > 0 => {
                 Self::affordable(self.twice(t.window).max(t.window), t.window, left)
             }
-            Some(t) => t.as_budgets_ask(left),
+            // What waits stays, and so does room for what comes next.
+            Some(t) => {
+                let used = gauge.charge - gauge.consumed + OPEN_ROOM;
+                t.as_budgets_ask(left).max(used.min(t.window))
+            }
         };
+        let (consumed, limit) = (gauge.consumed, gauge.limit);
         let raised = consumed.saturating_add(window).min(sss_wire::varint::MAX);
         if raised <= limit {
             return None;

@@ -147,6 +147,61 @@ fn a_child_is_heard_while_a_thousand_siblings_are_unread_and_full() {
     }
 }
 
+// spec: STR-54
+#[test]
+fn streams_that_are_accepted_and_not_read_never_use_up_the_room_for_others() {
+    let mut pair = Pair::new();
+    for _ in 0..3000 {
+        let key = pair.a.open_top_level("svc", "v1").unwrap();
+        pair.a.write_all(key, &[0; 9000]);
+    }
+    let mut held = 0;
+    while held < 3000 {
+        pair.run();
+        let more = std::iter::from_fn(|| pair.b.accept_any()).count();
+        assert!(more > 0, "stuck after {held}: {:?}", pair.b.backing(0));
+        held += more;
+    }
+    pair.run();
+    let other = pair.a.open_top_level("other", "v1").unwrap();
+    pair.a.write_all(other, &[1; STREAM_WINDOW as usize]);
+    pair.run();
+    let other = pair.b.accept_any().expect("another service is heard");
+    assert_eq!(pair.b.read_all(other).0.len(), STREAM_WINDOW as usize);
+}
+
+// spec: STR-52, STR-59
+#[test]
+fn datagrams_that_nobody_takes_stop_none_on_another_stream() {
+    let mut pair = Pair::new();
+    let reliable = DatagramOptions {
+        reliable: true,
+        ..DatagramOptions::default()
+    };
+    let now = Instant::default();
+    let blocked: Vec<_> = (0..20).map(|_| pair.stream()).collect();
+    for _ in 0..10 {
+        for (a, _) in &blocked {
+            let bytes = Bytes::from(vec![0; 40_000]);
+            let _ = pair.a.send_datagram(now, *a, &bytes, &reliable).unwrap();
+        }
+        pair.run();
+    }
+    let (a, b) = pair.stream();
+    for size in [600, 20_000] {
+        pair.a
+            .send_datagram(now, a, &Bytes::from(vec![1; size]), &reliable)
+            .unwrap();
+        pair.run();
+        let taken = pair.b.poll_recv_datagram(now, b);
+        assert!(
+            matches!(&taken, std::task::Poll::Ready(Ok(Some(bytes))) if bytes.len() == size),
+            "{size}: {taken:?}"
+        );
+        pair.run();
+    }
+}
+
 // spec: STR-52
 #[test]
 fn another_service_and_another_parent_are_heard_while_3000_streams_are_not_accepted() {
