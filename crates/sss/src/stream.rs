@@ -109,7 +109,7 @@ macro_rules! tree_methods {
             }
 
             /// Limits what the peer may send, unread, on the stream and all streams below it, in bytes beyond what each
-            /// has anyway: the first 64 KiB, which it borrows from its parent, then 4 KiB. With `None`, the default,
+            /// has anyway: 4 KiB, and what it brought along before it was accepted. With `None`, the default,
             /// only the budgets of the peer and of the host limit it ([`WindowConfig`](crate::WindowConfig)). What was granted before
             /// stays granted.
             ///

@@ -18,7 +18,7 @@ use crate::ids::StreamKey;
 pub enum ListenMode {
     /// They are refused.
     Reject,
-    /// They wait, as long as they and what the peer sent on them is no more than so many bytes, each counting 256 bytes
+    /// They wait, as long as they and what the peer sent on them is no more than so many bytes, each counting 512 bytes
     /// beside its data; those beyond are refused.
     Limit(u64),
     /// They wait, bounded only by the credit that the peer has.
