@@ -1,5 +1,6 @@
 //! `sss-sim`: plays random scenarios in a deterministic world, and measures goodput over a simulated bottleneck.
 
+use std::hash::{DefaultHasher, Hasher};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ Examples:
   sss-sim run --seeds 300                      300 random scenarios, seeds 0 to 299
   sss-sim run --from 1234 --seeds 1 --transcript    one seed again, with everything that happened
   sss-sim run --seeds 50 --scenario harsh --json    only bad links, one JSON object a seed
+  sss-sim run --seeds 3000 --hash-datagrams > before    what is sent, and when, to compare with another version
   sss-sim bulk --rate 20M --rtt 50ms --queue 125000 --loss 1%    goodput over a bottleneck
   sss-sim congestion                           how congestion controls use, share and follow a bottleneck
   sss-sim datagrams --loss 1% --size 16384 --json    which datagrams arrive before their deadline
@@ -88,6 +90,10 @@ struct RunArgs {
     /// Goes on after a failure.
     #[arg(long)]
     keep_going: bool,
+    /// Prints the hash of each seed's datagrams, with their times, and one of all: the same before and after a change that
+    /// leaves the wire as it is.
+    #[arg(long, conflicts_with_all = ["json", "transcript"])]
+    hash_datagrams: bool,
 }
 
 #[derive(Args)]
@@ -213,11 +219,13 @@ fn run(args: &RunArgs) -> ExitCode {
     let mut failures = 0u64;
     let mut bytes = 0;
     let mut simulated = Duration::ZERO;
+    let mut datagrams = DefaultHasher::new();
     for (count, seed) in (args.from..args.from.saturating_add(args.seeds)).enumerate() {
         match play(seed, args) {
             Ok(report) => {
                 bytes += report.bytes;
                 simulated += report.elapsed;
+                datagrams.write_u64(report.datagram_hash);
                 print_report(&report, args);
             }
             Err(failure) => {
@@ -237,7 +245,9 @@ fn run(args: &RunArgs) -> ExitCode {
             );
         }
     }
-    if !args.json {
+    if args.hash_datagrams {
+        println!("{} seeds, {failures} failed: {:016x}", args.seeds, datagrams.finish());
+    } else if !args.json {
         let took = start.elapsed();
         println!(
             "{} seeds, {failures} failed, {bytes} bytes delivered, {simulated:.0?} simulated in {took:.1?}",
@@ -284,6 +294,7 @@ fn print_report(report: &scenario::Report, args: &RunArgs) {
         elapsed,
         entries,
         hash,
+        datagram_hash,
     } = report;
     let seconds = elapsed.as_secs_f64();
     if args.json {
@@ -302,6 +313,8 @@ fn print_report(report: &scenario::Report, args: &RunArgs) {
             tally.closes,
             tally.rebinds
         );
+    } else if args.hash_datagrams {
+        println!("{seed} {datagram_hash:016x}");
     } else if args.verbose {
         println!(
             "seed {seed:>6} {profile:<12} {hosts} hosts {bytes:>8} bytes {records:>5} records {datagrams:>4} datagrams {seconds:>8.3} s {hash:016x} {tally:?}"
@@ -311,7 +324,9 @@ fn print_report(report: &scenario::Report, args: &RunArgs) {
 
 fn print_failure(failure: &scenario::Failure, args: &RunArgs) {
     eprintln!("FAILED {failure}");
-    if args.json {
+    if args.hash_datagrams {
+        println!("{} failed", failure.seed);
+    } else if args.json {
         let what = json_escape(&failure.what);
         let (seed, profile) = (failure.seed, failure.profile);
         println!("{{\"seed\":{seed},\"ok\":false,\"scenario\":\"{profile}\",\"what\":\"{what}\"}}");

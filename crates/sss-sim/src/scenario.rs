@@ -47,6 +47,8 @@ pub struct Report {
     pub entries: u64,
     /// Hash of the transcript.
     pub hash: u64,
+    /// Hash of its datagrams alone.
+    pub datagram_hash: u64,
 }
 
 /// A run in which something was not as the model says.
@@ -279,6 +281,7 @@ impl Run {
             elapsed: self.world.elapsed(),
             entries: transcript.entries(),
             hash: transcript.hash(),
+            datagram_hash: transcript.datagram_hash(),
         }
     }
 }

@@ -395,7 +395,7 @@ impl World {
         let mut count = 0;
         while let Some(datagram) = next.take() {
             self.transcript
-                .note_bytes(self.now, format_args!("h{host} <- {remote}"), &datagram.bytes);
+                .note_datagram(self.now, format_args!("h{host} <- {remote}"), &datagram.bytes);
             data.extend_from_slice(&datagram.bytes);
             count += 1;
             if datagram.bytes.len() == stride && count < MAX_BATCH {
@@ -484,7 +484,7 @@ impl World {
         for bytes in datagrams {
             let ecn = transmit.ecn;
             self.transcript
-                .note_bytes(self.now, format_args!("h{index} -> {to}"), &bytes);
+                .note_datagram(self.now, format_args!("h{index} -> {to}"), &bytes);
             let datagram = Datagram { from, to, bytes, ecn };
             if !self.tap.takes(self.now, &datagram) {
                 self.send(index, &datagram);
