@@ -76,7 +76,8 @@ impl Demux {
                 Name::Attempt(id) => drop(self.attempts.insert(id, peer)),
                 Name::Channel(id) => drop(self.channels.insert(id, peer)),
                 Name::ResetToken(token) => drop(self.reset_tokens.insert(token, peer)),
-                Name::Tree(id) => drop(self.trees.insert(id, peer)),
+                // A peer may have named the tree (NEG-25): it takes no other's.
+                Name::Tree(id) => drop(self.trees.entry(id).or_insert(peer)),
             }
         }
     }
@@ -128,5 +129,19 @@ mod tests {
         demux.apply(8, &change(&[], &one));
         demux.apply(7, &change(&one, &[]));
         assert_eq!(demux.reset_token(&[1; 16]), Some(8));
+    }
+
+    #[test]
+    fn the_name_of_a_tree_is_taken_from_nobody() {
+        let mut demux = Demux::new();
+        let change = |old: &[Name], new: &[Name]| NameChange {
+            old: old.to_vec(),
+            new: new.to_vec(),
+        };
+        demux.apply(7, &change(&[], &names(1)));
+        demux.apply(8, &change(&[], &names(1)));
+        assert_eq!(demux.tree(&[1; 16]), Some(7));
+        demux.apply(8, &change(&names(1), &[]));
+        assert_eq!(demux.tree(&[1; 16]), Some(7));
     }
 }

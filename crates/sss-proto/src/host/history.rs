@@ -9,6 +9,7 @@ use sss_wire::params::MAX_ACCEPTED;
 use sss_wire::{Code, Eid};
 
 use crate::io::Instant;
+use crate::peer::TreeId;
 
 /// Entries of each kind, at most; the oldest go first.
 const MAX_ENTRIES: usize = 4096;
@@ -17,6 +18,8 @@ const MAX_ENTRIES: usize = 4096;
 struct Unconfirmed {
     eid: Eid,
     attempt: [u8; 8],
+    /// The tree that began with it.
+    tree: TreeId,
     at: Instant,
     /// How this host has ended the channel.
     end: Option<(Code, String)>,
@@ -33,7 +36,7 @@ pub(crate) struct History {
 
 impl History {
     /// An INITIATE for a new tree was accepted (NEG-21).
-    pub(crate) fn note_accepted(&mut self, now: Instant, eid: Eid, attempt: [u8; 8]) {
+    pub(crate) fn note_accepted(&mut self, now: Instant, eid: Eid, (attempt, tree): ([u8; 8], TreeId)) {
         let horizon = now - 2 * HELLO_TIMEOUT;
         let is_old = |u: &Unconfirmed| u.at < horizon;
         while self.unconfirmed.front().is_some_and(is_old) || self.unconfirmed.len() >= MAX_ENTRIES {
@@ -42,14 +45,15 @@ impl History {
         self.unconfirmed.push_back(Unconfirmed {
             eid,
             attempt,
+            tree,
             at: now,
             end: None,
         });
     }
 
-    /// The initiator is known to have ACCEPT.
-    pub(crate) fn confirm(&mut self, attempt: &[u8; 8]) {
-        if let Some(at) = self.unconfirmed.iter().rposition(|u| u.attempt == *attempt) {
+    /// The initiator of a tree is known to have ACCEPT.
+    pub(crate) fn confirm(&mut self, tree: &TreeId) {
+        if let Some(at) = self.unconfirmed.iter().rposition(|u| u.tree == *tree) {
             self.unconfirmed.remove(at);
         }
     }
@@ -64,10 +68,18 @@ impl History {
 
     /// How this host has ended the channel of an attempt.
     pub(crate) fn end_of(&self, now: Instant, eid: &Eid, attempt: &[u8; 8]) -> Option<(Code, String)> {
+        self.unconfirmed(now, eid, attempt)?.end.clone()
+    }
+
+    /// The tree that began with an attempt whose initiator may not know that it was accepted (NEG-25).
+    pub(crate) fn tree_of(&self, now: Instant, eid: &Eid, attempt: &[u8; 8]) -> Option<TreeId> {
+        Some(self.unconfirmed(now, eid, attempt)?.tree)
+    }
+
+    fn unconfirmed(&self, now: Instant, eid: &Eid, attempt: &[u8; 8]) -> Option<&Unconfirmed> {
         let horizon = now - 2 * HELLO_TIMEOUT;
         let mut latest = self.unconfirmed.iter().rev();
-        let entry = latest.find(|u| u.attempt == *attempt && u.eid == *eid && u.at >= horizon)?;
-        entry.end.clone()
+        latest.find(|u| u.attempt == *attempt && u.eid == *eid && u.at >= horizon)
     }
 
     /// The latest attempts of a peer that were accepted and not confirmed.
@@ -119,15 +131,29 @@ mod tests {
     fn attempts_are_told_until_they_are_confirmed_or_old() {
         let mut history = History::default();
         for n in 0..20 {
-            history.note_accepted(at(0), eid(1), [n; 8]);
+            history.note_accepted(at(0), eid(1), ([n; 8], [n; 16]));
         }
-        history.note_accepted(at(0), eid(2), [99; 8]);
-        history.confirm(&[19; 8]);
+        history.note_accepted(at(0), eid(2), ([99; 8], [99; 16]));
+        history.confirm(&[19; 16]);
         let told = history.accepted_from(at(1), &eid(1));
         assert_eq!(told.len(), 16);
         assert_eq!((told[0], told[15]), ([18; 8], [3; 8]));
         assert_eq!(history.accepted_from(at(1), &eid(2)), [[99; 8]]);
         assert!(history.accepted_from(at(121), &eid(2)).is_empty());
+    }
+
+    // spec: NEG-25
+    #[test]
+    fn the_tree_of_an_attempt_is_known_to_its_initiator_until_it_is_confirmed_or_old() {
+        let mut history = History::default();
+        history.note_accepted(at(0), eid(1), ([1; 8], [11; 16]));
+        history.note_accepted(at(0), eid(1), ([2; 8], [12; 16]));
+        assert_eq!(history.tree_of(at(120), &eid(1), &[1; 8]), Some([11; 16]));
+        assert_eq!(history.tree_of(at(1), &eid(2), &[1; 8]), None, "another's");
+        assert_eq!(history.tree_of(at(121), &eid(1), &[1; 8]), None, "old");
+        history.confirm(&[11; 16]);
+        assert_eq!(history.tree_of(at(1), &eid(1), &[1; 8]), None);
+        assert_eq!(history.tree_of(at(1), &eid(1), &[2; 8]), Some([12; 16]));
     }
 
     #[test]
@@ -137,7 +163,7 @@ mod tests {
             let mut key = [0; 32];
             key[..8].copy_from_slice(&n.to_be_bytes());
             let eid = Eid::from_public_key(&key);
-            history.note_accepted(at(0), eid, n.to_be_bytes());
+            history.note_accepted(at(0), eid, (n.to_be_bytes(), [0; 16]));
             history.note_initiated(at(0), eid);
         }
         assert_eq!(history.unconfirmed.len(), MAX_ENTRIES);

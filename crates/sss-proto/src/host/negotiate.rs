@@ -97,25 +97,31 @@ impl Host {
             Err((code, reason)) => return self.refuse(now, &asked, &proven, (code, &reason)),
         };
         let standing = self.standing(initiate, &settings, arrival);
-        let void = match standing {
-            Standing::NeverAccepted(..) => settings.attempts.earlier.as_ref().map(|e| e.attempt),
-            Standing::Unknown => None,
-            Standing::Accepted(channel) => match self.earlier(now, &proven, &settings, channel, arrival)? {
-                Some((code, reason)) => return self.refuse(now, &asked, &proven, (code, &reason)),
-                None => None,
-            },
+        let earlier = settings.attempts.earlier.as_ref();
+        let earlier = earlier.filter(|_| settings.tree.is_none()).map(|e| e.attempt);
+        let begun = match (standing, earlier) {
+            (Standing::Accepted(channel), _) if self.is_accept_owed(&proven, channel, arrival) => {
+                return Err(DropReason::Duplicate);
+            }
+            (Standing::Accepted(_) | Standing::Unknown, Some(attempt)) => {
+                if let Some((code, reason)) = self.own.history.end_of(now, &proven.eid, &attempt) {
+                    return self.refuse(now, &asked, &proven, (code, &reason));
+                }
+                self.tree_begun(now, &proven, &attempt)
+            }
+            _ => None,
         };
         let initiated = Initiated {
             version: initiate.version,
             attempt: *initiate.attempt,
             packet,
+            void: earlier.filter(|_| matches!(standing, Standing::NeverAccepted(..))),
             settings,
-            void,
         };
         if self.demux.has_channel(proven.channel_id) {
             return Err(DropReason::Unwelcome);
         }
-        let index = match initiated.settings.tree {
+        let index = match initiated.settings.tree.or(begun) {
             Some(tree) => self.join_tree(now, &proven, &initiated, tree, arrival)?,
             None => self.begin_tree(now, &proven, &initiated, arrival)?,
         };
@@ -205,34 +211,27 @@ impl Host {
         })
     }
 
-    /// The earlier attempt was accepted: if its channel lives, ACCEPT is owed for that one. How the channel was ended otherwise, if that is known.
-    ///
-    /// # Errors
-    /// If the channel lives: then there is to be no other.
-    fn earlier(
-        &mut self,
-        now: Instant,
-        proven: &Proven,
-        settings: &Settings,
-        channel: ChannelId,
-        arrival: &Arrival,
-    ) -> Result<Option<(Code, String)>, DropReason> {
+    /// Whether the channel of an earlier attempt lives: then there is to be no other, and its ACCEPT is sent again if it was made
+    /// (NEG-25).
+    fn is_accept_owed(&mut self, proven: &Proven, channel: ChannelId, arrival: &Arrival) -> bool {
         let peer = self.demux.channel(channel).and_then(|index| self.peers.at(index));
-        if let Some(peer) = peer.filter(|p| *p.eid() == proven.eid)
-            && let Some(accept) = peer.accept_earlier(channel)
-        {
-            if let Some(accept) = accept {
-                self.push_datagram(arrival.remote, accept);
-            }
-            return Err(DropReason::Duplicate);
+        let accept = peer
+            .filter(|p| *p.eid() == proven.eid)
+            .and_then(|p| p.accept_earlier(channel));
+        let Some(accept) = accept else {
+            return false;
+        };
+        if let Some(accept) = accept {
+            self.push_datagram(arrival.remote, accept);
         }
-        let attempt = settings
-            .attempts
-            .earlier
-            .as_ref()
-            .map(|e| e.attempt)
-            .unwrap_or_default();
-        Ok(self.own.history.end_of(now, &proven.eid, &attempt))
+        true
+    }
+
+    /// The tree that began with an earlier attempt, if it is left without the channel, or its initiator has moved (NEG-25).
+    fn tree_begun(&mut self, now: Instant, proven: &Proven, attempt: &[u8; 8]) -> Option<TreeId> {
+        let tree = self.own.history.tree_of(now, &proven.eid, attempt)?;
+        let peer = self.demux.tree(&tree).and_then(|index| self.peers.at(index));
+        peer.filter(|p| *p.eid() == proven.eid && !p.is_down()).map(|_| tree)
     }
 
     /// An INITIATE that asks for a tree (MIG-2): one more channel of it, or a channel that says that it is not known here.

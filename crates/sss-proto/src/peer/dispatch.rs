@@ -80,9 +80,11 @@ impl Peer {
     /// The first packet of generation 1: the initiator has ACCEPT.
     fn on_confirmed(&mut self, context: &mut Context<'_>, id: LinkId) {
         if let Some(link) = self.links.get_mut(id)
-            && let Some(acceptance) = link.acceptance.take()
+            && link.acceptance.take().is_some()
         {
-            context.own.history.confirm(&acceptance.attempt);
+            if let Some(tree) = &self.tree.id {
+                context.own.history.confirm(tree);
+            }
             self.tree.is_confirmed = true;
         }
         self.consider(context.now, id);

@@ -53,6 +53,16 @@ enum Asked {
     Unknown,
 }
 
+/// What ACCEPT says became of the attempt that INITIATE named (NEG-25).
+enum Fate {
+    /// It made no channel, and never will.
+    NeverAccepted,
+    /// It made a channel, which is over; the tree that began with it lives, and has the new channel.
+    Accepted(TreeId),
+    /// Nobody knows.
+    Unknown,
+}
+
 /// A channel whose responder does not know the streams that were sent to it as early data (NEG-25).
 pub(crate) struct Orphan {
     channel: Box<Channel>,
@@ -178,18 +188,23 @@ impl Peer {
         channel.note_packet_zero_received(now, size, arrival.ecn);
         channel.ack_packet_zero(now, was_repeated, &mut self.fates);
         self.settle_fates();
-        let asked = self.tree.id;
-        let tree = asked.unwrap_or(secrets.half_initiator);
-        if let Some(earlier) = attempt.earlier
-            && !self.resend_early(*earlier, &frames)
-        {
-            self.on_restarted();
-            return Ok(Some(Orphan {
-                channel,
-                tree,
-                frames,
-                hints: self.mobility.hints().to_vec(),
-            }));
+        let mut asked = self.tree.id;
+        let mut tree = asked.unwrap_or(secrets.half_initiator);
+        if let Some(earlier) = attempt.earlier {
+            match fate_of(&earlier, &frames) {
+                Fate::NeverAccepted => {}
+                Fate::Accepted(begun) => (asked, tree) = (Some(begun), begun),
+                Fate::Unknown => {
+                    self.on_restarted();
+                    return Ok(Some(Orphan {
+                        channel,
+                        tree,
+                        frames,
+                        hints: self.mobility.hints().to_vec(),
+                    }));
+                }
+            }
+            self.resend_early(*earlier);
         }
         self.establish(context, (channel, tree), frames, asked);
         Ok(None)
@@ -218,19 +233,12 @@ impl Peer {
         self.establish(context, (orphan.channel, orphan.tree), orphan.frames, None);
     }
 
-    /// NEG-25: whether the peer never accepted the attempt that had early data; then that is to be sent again.
-    fn resend_early(&mut self, mut earlier: Attempt, frames: &[u8]) -> bool {
-        let void = leading_settings(&mut Frames::new(frames))
-            .ok()
-            .and_then(|s| s.attempts.void);
-        if void != Some(*earlier.initiation.attempt()) {
-            return false;
-        }
+    /// What was sent as early data on an attempt that will not become a channel is sent again (NEG-26).
+    fn resend_early(&mut self, mut earlier: Attempt) {
         if let Some(channel) = earlier.early_carrier() {
             channel.abandon(&mut self.fates);
             self.settle_fates();
         }
-        true
     }
 
     /// NEG-23: the peer wants no channel.
@@ -271,7 +279,8 @@ impl Peer {
         self.give_up_attempt();
         if self.tree.id.is_none() {
             self.streams.set_role(Role::Responder);
-            context.own.history.note_accepted(now, self.eid, initiated.attempt);
+            let begun = (initiated.attempt, secrets.half_initiator);
+            context.own.history.note_accepted(now, self.eid, begun);
         }
         let acceptance = Acceptance {
             version: initiated.version,
@@ -469,6 +478,18 @@ fn first_frames(room: usize, settings: &Settings, streams: Option<&mut Streams>,
     let len = writer.len();
     space.truncate(len);
     space
+}
+
+/// NEG-25: what the frames of ACCEPT say of the attempt before.
+fn fate_of(earlier: &Attempt, frames: &[u8]) -> Fate {
+    let Ok(settings) = leading_settings(&mut Frames::new(frames)) else {
+        return Fate::Unknown;
+    };
+    match (settings.attempts.void, settings.tree) {
+        (Some(void), _) if void == *earlier.initiation.attempt() => Fate::NeverAccepted,
+        (_, Some(tree)) => Fate::Accepted(tree),
+        (_, None) => Fate::Unknown,
+    }
 }
 
 /// MIG-2, MIG-4: what ACCEPT says of the tree that was asked for.

@@ -9,7 +9,7 @@ use sss_sim::world::Recorder;
 use sss_sim::{Apps, HostIndex, LinkConfig, World};
 use sss_wire::Code;
 
-use crate::support::{A, ACCEPT, B, COOKIE, HELLO, INITIATE, SERVICE, duo, duo_with, ms, secs};
+use crate::support::{A, ACCEPT, B, COOKIE, Echo, HELLO, INITIATE, SERVICE, duo, duo_with, ms, secs};
 
 /// A client that connects again whenever it loses its peer, and writes another number on each of its streams; a server that notes what
 /// it reads.
@@ -329,4 +329,35 @@ fn what_was_refused_is_not_accepted_later() {
     world.connect(A, B, SERVICE);
     world.run_for(secs(1), &mut recorder);
     assert_eq!(world.host(B).stats().channels_made, 1);
+}
+
+// spec: NEG-25, NEG-26
+#[test]
+fn a_tree_that_was_accepted_unheard_goes_on_when_its_channel_is_over_or_its_initiator_has_moved() {
+    for (has_moved, silence) in [(false, secs(5)), (true, secs(5)), (true, ms(700))] {
+        let mut world = duo_with(
+            916,
+            &LinkConfig::with_delay(ms(20)),
+            Config::default(),
+            Config::default().with(|c| c.idle_timeout = secs(2)),
+        );
+        let mut echo = Echo::start(&mut world, 50_000);
+        echo.open(&mut world, A, B);
+        // COOKIE and the first INITIATE arrive, and what was sent with it; then nothing until the silence is over.
+        world.hold(move |c| c.at > ms(60) && c.at < silence);
+        world.run_until(ms(400), &mut echo);
+        if has_moved {
+            world.rebind(A, "10.0.9.9:999".parse().unwrap());
+        }
+        world.run_until(silence, &mut echo);
+        drop(world.unhold());
+        let peer = world.host(B).peers()[0].0;
+        let is_over = matches!(world.host(B).link_status(peer), Some(LinkStatus::Down(_)));
+        assert_eq!(is_over, silence == secs(5));
+        echo.run_until_complete(&mut world, 2, secs(15));
+        assert_eq!(echo.lost, []);
+        for host in [A, B] {
+            assert_eq!(world.host(host).peers().len(), 1, "{host:?}: one tree");
+        }
+    }
 }
