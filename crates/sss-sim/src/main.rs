@@ -11,6 +11,7 @@ use sss_sim::bulk::{self, BulkConfig};
 use sss_sim::congestion::tables;
 use sss_sim::delivery;
 use sss_sim::prioritisation::{self, Setup, chart};
+use sss_sim::work::{self, Workload};
 use sss_sim::{Profile, refusals, scenario, units};
 
 const EXAMPLES: &str = "\
@@ -49,6 +50,14 @@ enum Command {
     Prioritisation(PrioritisationArgs),
     /// Measures how soon a host that is refused hears why.
     Refusals(RefusalsArgs),
+    /// Does a fixed piece of work, of which `cargo run -p xtask -- instructions` counts the instructions.
+    Work(WorkArgs),
+}
+
+#[derive(Args)]
+struct WorkArgs {
+    /// Which: bulk, rpc, tree, datagram, migration; all of them if none is named.
+    workloads: Vec<Workload>,
 }
 
 #[derive(Args)]
@@ -201,6 +210,7 @@ fn main() -> ExitCode {
         Command::Datagrams(args) => exit(run_datagrams(&args)),
         Command::Prioritisation(args) => exit(run_prioritisation(&args)),
         Command::Refusals(args) => exit(run_refusals(&args)),
+        Command::Work(args) => exit(run_work(&args)),
     }
 }
 
@@ -411,6 +421,15 @@ fn run_refusals(args: &RefusalsArgs) -> Result<(), String> {
         for way in refusals::Way::ALL {
             println!("{}", refusals::measure(way, *loss, args.runs, args.seed)?);
         }
+    }
+    Ok(())
+}
+
+fn run_work(args: &WorkArgs) -> Result<(), String> {
+    let named = !args.workloads.is_empty();
+    let workloads = if named { &args.workloads[..] } else { &Workload::ALL };
+    for workload in workloads {
+        println!("{}", work::run(*workload)?);
     }
     Ok(())
 }
