@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::iter::Sum;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -18,6 +19,15 @@ const CORE: &str = "crates/sss-proto/src/";
 struct Count {
     all: u64,
     core: u64,
+}
+
+impl Sum for Count {
+    fn sum<I: Iterator<Item = Self>>(counts: I) -> Self {
+        counts.fold(Self { all: 0, core: 0 }, |a, b| Self {
+            all: a.all + b.all,
+            core: a.core + b.core,
+        })
+    }
 }
 
 type Counts = BTreeMap<String, Count>;
@@ -98,8 +108,8 @@ fn build(root: &Path) -> Result<PathBuf, String> {
     let messages = text
         .lines()
         .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let executables = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
-    executables.last().ok_or("cargo names no executable".to_owned())
+    let mut executables = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
+    executables.next_back().ok_or("cargo names no executable".to_owned())
 }
 
 fn count(simulator: &Path, workload: &str, folder: &Path) -> Result<Count, String> {
@@ -189,20 +199,13 @@ fn table(counts: &Counts, before: Option<&Counts>) -> String {
         rule.push_str("---|---|");
     }
     let _ = writeln!(text, "\n{rule}");
-    let named = WORKLOADS
-        .iter()
-        .filter_map(|name| Some((*name, *counts.get(*name)?, before.and_then(|b| b.get(*name)))));
-    let mut rows: Vec<_> = named.map(|(name, now, then)| (name, now, then.copied())).collect();
-    let sum = |of: &dyn Fn(&(&str, Count, Option<Count>)) -> Count| {
-        rows.iter().map(of).fold(Count { all: 0, core: 0 }, |a, b| Count {
-            all: a.all + b.all,
-            core: a.core + b.core,
-        })
-    };
-    let is_comparable = rows.iter().all(|row| row.2.is_some());
-    let none = Count { all: 0, core: 0 };
-    let then = is_comparable.then(|| sum(&|row| row.2.unwrap_or(none)));
-    rows.push(("sum", sum(&|row| row.1), then));
+    let named = WORKLOADS.iter().filter_map(|name| Some((*name, *counts.get(*name)?)));
+    let mut rows: Vec<_> = named
+        .map(|(name, now)| (name, now, before.and_then(|b| b.get(name)).copied()))
+        .collect();
+    let now = rows.iter().map(|(_, now, _)| *now).sum();
+    let then = rows.iter().map(|(_, _, then)| *then).sum();
+    rows.push(("sum", now, then));
     for (name, now, then) in rows {
         let _ = write!(text, "| {name} | {} | {} |", millions(now.all), millions(now.core));
         if before.is_some() {

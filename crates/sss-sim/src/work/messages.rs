@@ -82,7 +82,7 @@ impl Messages {
         });
         let stream = self.stream;
         while self.sent < TOTAL {
-            let is_long = self.sent % LONG_EVERY == 0;
+            let is_long = self.sent.is_multiple_of(LONG_EVERY);
             let (data, options) = if is_long {
                 (self.long.clone(), &tracked)
             } else {

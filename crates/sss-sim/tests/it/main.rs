@@ -19,3 +19,4 @@ mod random;
 mod restarts;
 mod sessions;
 mod support;
+mod work;
