@@ -4,6 +4,8 @@ use proc_macro2::Span;
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 
+use crate::source::{is_test_file, is_test_only};
+
 const FILE_LINES: usize = 600;
 const FUNCTION_LINES: usize = 80;
 const PARAMETERS: usize = 6;
@@ -31,10 +33,6 @@ pub(crate) fn check(name: &str, text: &str, findings: &mut Vec<String>) {
     if lines > FILE_LINES {
         findings.push(format!("{name}: {lines} lines without tests, at most {FILE_LINES}"));
     }
-}
-
-fn is_test_file(name: &str) -> bool {
-    name.contains("/tests/") || name.ends_with("/tests.rs") || name.ends_with("/testing.rs")
 }
 
 struct Caps<'a> {
@@ -102,12 +100,6 @@ impl<'ast> Visit<'ast> for Caps<'_> {
 fn is_plain_facts(item: &syn::ItemStruct) -> bool {
     let public = |field: &syn::Field| matches!(field.vis, syn::Visibility::Public(_));
     matches!(item.vis, syn::Visibility::Public(_)) && item.fields.iter().all(public)
-}
-
-fn is_test_only(attrs: &[syn::Attribute]) -> bool {
-    attrs
-        .iter()
-        .any(|attr| attr.path().is_ident("cfg") && attr.parse_args::<syn::Ident>().is_ok_and(|ident| ident == "test"))
 }
 
 fn length(span: Span) -> usize {

@@ -3,7 +3,10 @@
 
 mod book;
 mod caps;
+mod graph;
 mod instructions;
+mod shape;
+mod source;
 mod spec;
 mod vectors;
 
@@ -14,14 +17,20 @@ const USAGE: &str = "\
 Checks that the project's own rules hold, and measures it.
 
 Usage: cargo run -p xtask -- tidy
+       cargo run -p xtask -- shape [CRATE [MODULE]]
        cargo run -p xtask -- instructions [--save FILE] [--compare FILE] [WORKLOAD]..
 
-tidy    caps: file 600 lines without tests, function 80 lines, 6 parameters, 12 fields;
+tidy    caps: file 600 lines without tests, function 80 lines, 6 parameters, 12 fields, 60 methods
+        of a type over all its files;
         specification: every requirement that says MUST has a test that cites it
         (`// spec: NEG-4` above the test), and every id that is cited exists;
         test vectors: every requirement of their README is cited by a test, and every
         file and field is in the README's table and named by a test that reads it;
         pages: links lead to files and headings that exist, and the book's code names what there is
+
+shape   of a crate (sss-proto if none is named): the types with the most methods over all their
+        files, and for each module the files that call each other, or take names from each
+        other, in a circle
 
 instructions    builds `sss-sim` for release and counts the instructions of `sss-sim work` under
         callgrind, which has to be installed: bulk, rpc, tree, datagram, migration. --save writes
@@ -37,6 +46,7 @@ fn main() -> ExitCode {
     };
     match command {
         Some("tidy") => tidy(&root),
+        Some("shape") => exit(shape::print(&root, &crates(&root), &rust_files(&root), rest)),
         Some("instructions") => exit(instructions::run(&root, rest)),
         Some("--help" | "-h") => {
             print!("{USAGE}");
@@ -68,6 +78,13 @@ fn tidy(root: &Path) -> ExitCode {
             Err(error) => findings.push(format!("{}: {error}", path.display())),
         }
     }
+    for (name, folder) in crates(root) {
+        match source::Crate::load(root, &folder, &sources) {
+            Ok(krate) => shape::check(&name, &krate, &mut findings),
+            // It was found above.
+            Err(_) => continue,
+        }
+    }
     let requirements = spec::check(root, &sources, &mut findings);
     vectors::check(root, &sources, &mut findings);
     let links = book::check(root, &sources, &mut findings);
@@ -84,6 +101,22 @@ fn tidy(root: &Path) -> ExitCode {
     } else {
         ExitCode::FAILURE
     }
+}
+
+/// All crates with their folders; `libsss` is in `crates/sss`.
+fn crates(root: &Path) -> Vec<(String, PathBuf)> {
+    let entries = std::fs::read_dir(root.join("crates")).into_iter().flatten().flatten();
+    let mut folders: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    folders.push(root.join("xtask"));
+    folders.sort();
+    let named = folders.into_iter().filter(|folder| folder.join("src").is_dir());
+    named
+        .map(|folder| {
+            let name = folder.file_name().unwrap_or_default().to_string_lossy();
+            let name = if name == "sss" { "libsss".into() } else { name };
+            (name.into_owned(), folder)
+        })
+        .collect()
 }
 
 fn name(root: &Path, path: &Path) -> String {
