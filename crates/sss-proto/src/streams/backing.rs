@@ -16,10 +16,18 @@ pub(super) struct Backing {
     consumed: u64,
     /// The part of it that datagrams had been charged.
     datagrams: u64,
-    /// Charged for streams that were accepted since the peer was told of all that are.
-    accepted: u32,
+    untold: Untold,
     /// The window, once it is not the smallest.
     tuning: Option<Box<Tuning>>,
+}
+
+/// What the peer may still take to wait.
+#[derive(Debug, Default)]
+struct Untold {
+    /// Charged for streams that were accepted since the peer was told of all that are.
+    streams: u32,
+    /// Charged for datagrams that were taken since it was told of that.
+    datagrams: u32,
 }
 
 impl Default for Backing {
@@ -29,7 +37,7 @@ impl Default for Backing {
             charge: 0,
             consumed: 0,
             datagrams: 0,
-            accepted: 0,
+            untold: Untold::default(),
             tuning: None,
         }
     }
@@ -65,10 +73,23 @@ impl Backing {
     /// A stream was accepted that had been charged so much. Returns whether the peer should know of those that it may not have
     /// heard of: for its sender they still wait.
     fn accept(&mut self, cost: u64) -> bool {
-        self.accepted = self.accepted.saturating_add(u32::try_from(cost).unwrap_or(u32::MAX));
-        let is_much = u64::from(self.accepted) >= self.room() / 4 || self.is_pressed();
-        self.accepted = if is_much { 0 } else { self.accepted };
+        self.untold.streams = self
+            .untold
+            .streams
+            .saturating_add(u32::try_from(cost).unwrap_or(u32::MAX));
+        let is_much = u64::from(self.untold.streams) >= self.room() / 4 || self.is_pressed();
+        self.untold.streams = if is_much { 0 } else { self.untold.streams };
         is_much
+    }
+
+    /// So much that datagrams were charged is consumed. Returns whether the peer should know: OPEN_CREDIT says it.
+    fn take_datagram(&mut self, amount: u64) -> bool {
+        self.datagrams += amount;
+        self.untold.datagrams = self
+            .untold
+            .datagrams
+            .saturating_add(u32::try_from(amount).unwrap_or(u32::MAX));
+        u64::from(self.untold.datagrams) >= self.room() / 4 || self.is_pressed()
     }
 
     fn outstanding(&self) -> u64 {
@@ -91,7 +112,8 @@ impl Streams {
         self.table[index].place.lender = levels;
         let lender = self.table.lender(index);
         let is_there = levels < MAX_DEPTH && levels < self.table[index].place.depth;
-        if !is_there || self.table[lender].has(Flags::UNACCEPTED) {
+        // A lender that was refused would be as good as none: what it pays for is bounded by nothing.
+        if !is_there || self.table[lender].has(Flags::CHARGED) {
             return Err(ProtocolError::new(
                 Code::STREAM_STATE,
                 "an opening is charged to a stream that nobody holds",
@@ -110,6 +132,10 @@ impl Streams {
             ));
         }
         if backing.is_pressed() {
+            let has_taken = backing.untold.datagrams > 0;
+            if has_taken {
+                self.queue_open_credit(lender);
+            }
             self.tell_accepted();
         }
         Ok(lender)
@@ -166,9 +192,9 @@ impl Streams {
         }
         let backing = &mut self.table[lender].account_mut().backing;
         backing.consumed += amount;
-        backing.datagrams += if of_datagram { amount } else { 0 };
         debug_assert!(backing.consumed <= backing.charge, "more consumed than charged");
-        if backing.is_due() || (of_datagram && backing.accept(amount)) {
+        let is_to_be_told = of_datagram && backing.take_datagram(amount);
+        if is_to_be_told || backing.is_due() {
             self.queue_open_credit(lender);
         }
     }
@@ -210,7 +236,8 @@ impl Streams {
             }
             self.note_window(index, before, tuning.extra());
         }
-        let backing = &self.table[index].account_mut().backing;
+        let backing = &mut self.table[index].account_mut().backing;
+        backing.untold.datagrams = 0;
         (backing.limit, backing.datagrams)
     }
 

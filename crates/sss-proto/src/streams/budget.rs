@@ -69,6 +69,13 @@ impl PeerStreams {
     }
 }
 
+#[cfg(test)]
+impl PeerStreams {
+    pub(super) fn count(&self) -> u64 {
+        self.count
+    }
+}
+
 impl Drop for PeerStreams {
     fn drop(&mut self) {
         self.host.0.streams.fetch_sub(self.count, Ordering::Relaxed);

@@ -253,3 +253,12 @@ impl Datagrams {
         nodes == 0 && (self.limits.spent, self.limits.stateless) == (0, 0)
     }
 }
+
+#[cfg(test)]
+impl super::Streams {
+    /// Whether a datagram waits on a stream for the application, or has not arrived whole.
+    pub(super) fn has_arrived(&self, index: u32) -> bool {
+        let mailbox = self.table[index].rare.as_ref().and_then(|r| r.mailbox_ref());
+        mailbox.is_some_and(|m| !m.inbox.is_empty() || m.arriving > 0)
+    }
+}

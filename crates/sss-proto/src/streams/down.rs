@@ -13,6 +13,7 @@ use sss_wire::frame::{Credit, Init, OpenCredit, Reset, Scope, Stop, StreamHeader
 
 use super::Streams;
 use super::node::{Flags, Opener, ROOT};
+use super::openings::Acceptor;
 use super::state::SendState;
 use crate::packet::PacketWriter;
 use crate::token::{StreamFlags, Token};
@@ -188,7 +189,7 @@ impl Streams {
         }
         frame.encode(packet.eliciting());
         packet.remember(Token::Stop(self.table.key(index)));
-        self.table[index].clear(Flags::STOP_DUE.with(Flags::UNTOLD));
+        self.table[index].clear(Flags::STOP_DUE);
         true
     }
 
@@ -508,6 +509,9 @@ impl Streams {
         }
         self.attachment.announce(&self.table, index);
         self.charge_opening(index);
+        self.control
+            .openers
+            .retry_for(&Acceptor::Substreams(self.table.key(index)));
         if self.table[index].has(Flags::DATAGRAM) {
             self.on_datagram_announced(index);
         } else {

@@ -204,6 +204,11 @@ impl Rare {
         self.mailbox.get_or_insert_default()
     }
 
+    #[cfg(test)]
+    pub(super) fn mailbox_ref(&self) -> Option<&Mailbox> {
+        self.mailbox.as_deref()
+    }
+
     /// Whether nothing of it differs from what a stream begins with.
     fn is_unused(&self) -> bool {
         let queues = self.backlog.is_empty() && self.listen.is_unused();
@@ -433,6 +438,8 @@ flags! {
     WANT_ACKED = 32;
     /// This host opened it, and the peer is not known to have accepted or refused it.
     UNHEARD = 33;
+    /// This host opened it, and the peer's application is not known to have held it.
+    UNHELD = 44;
     /// The peer opened it, and the lender has not got back what that cost.
     CHARGED = 34;
     /// It was accepted, and the peer was told nothing of it since.

@@ -36,6 +36,14 @@ impl Openers {
         self.is_due = !self.queues.is_empty();
     }
 
+    /// There may be room for those who wait for this acceptor.
+    pub(super) fn retry_for(&mut self, acceptor: &Acceptor) {
+        if let Some(queue) = self.queues.iter_mut().find(|q| q.acceptor == *acceptor) {
+            queue.is_stalled = false;
+            self.is_due = true;
+        }
+    }
+
     /// There is no room for this acceptor. Returns who waits for it.
     pub(super) fn stall(&mut self, acceptor: Acceptor) -> &mut KeyQueue {
         let found = self.queues.iter().position(|q| q.acceptor == acceptor);
@@ -74,5 +82,13 @@ impl Openers {
 
     pub(super) fn clear(&mut self) {
         *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+impl Openers {
+    /// Whether nobody waits.
+    pub(super) fn is_unused(&self) -> bool {
+        self.queues.is_empty()
     }
 }

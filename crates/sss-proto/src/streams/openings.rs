@@ -176,8 +176,8 @@ impl Table {
     /// Whether the peer's application is known to hold a stream, or to have held it.
     fn may_lend(&self, index: u32) -> bool {
         let node = &self[index];
-        let is_heard = node.has(Flags::ANNOUNCED) && !node.has(Flags::UNHEARD);
-        index == ROOT || node.place.opener == Opener::Peer || is_heard
+        let is_known = node.has(Flags::ANNOUNCED) && !node.has(Flags::UNHELD);
+        index == ROOT || node.place.opener == Opener::Peer || is_known
     }
 
     pub(super) fn acceptor(&self, index: u32) -> Acceptor {
@@ -231,7 +231,7 @@ impl Table {
                 break;
             }
         }
-        let (allowance, levels) = best.filter(|(allowance, _)| *allowance >= node.least_cost())?;
+        let (allowance, levels) = best.filter(|(allowance, _)| *allowance >= node.least_room())?;
         let borrow = node.borrow(on_hand, allowance - OPEN_COST);
         Some(Opening { levels, borrow })
     }
@@ -262,11 +262,10 @@ impl Node {
         self.send.limit = opening.borrow;
     }
 
-    /// The least that opening costs. What of a datagram is not borrowed comes from a budget, so that something has to stop
-    /// those that nobody takes.
-    fn least_cost(&self) -> u64 {
-        let first = if self.has(Flags::DATAGRAM) { FIRST } else { 0 };
-        OPEN_COST + self.on_hand().min(first)
+    /// What there has to be room for, the same for all that wait for one acceptor: so none of them stops another that needs less. What of
+    /// a datagram is not borrowed comes from a budget, so that something has to stop those that nobody takes.
+    fn least_room(&self) -> u64 {
+        OPEN_COST + if self.has(Flags::DATAGRAM) { FIRST } else { 0 }
     }
 
     /// What a new stream has to send, as far as it may borrow.
@@ -300,25 +299,31 @@ impl Streams {
         let (lender, acceptor) = (self.table.lender(index), self.table.acceptor(index));
         let node = &mut self.table[index];
         if !matches!(acceptor, Acceptor::Datagrams(_)) {
-            node.set(Flags::UNHEARD);
+            node.set(Flags::UNHEARD.with(Flags::UNHELD));
         }
         let (is_nested, cost) = (node.place.lender > 0, OPEN_COST + node.send.limit);
         self.table[lender].account_mut().lent.charge(acceptor, is_nested, cost);
     }
 
-    /// Something about a stream came from the peer, which has decided about it: it does not wait to be accepted any more. RESET
-    /// does not say so: it may be the answer to a STOP of this host (STR-14).
+    /// Something about a stream came from the peer, which it says only of one that its application holds, or held.
     pub(super) fn note_heard(&mut self, index: u32) {
+        self.note_decided(index);
+        if self.table[index].take(Flags::UNHELD) {
+            // A child may be charged to this stream from now on.
+            self.control.openers.retry();
+        }
+    }
+
+    /// Something about a stream came from the peer, which has decided about it: it does not wait to be accepted any more, and may have been
+    /// refused. RESET does not say so: it may be the answer to a STOP of this host (STR-14).
+    pub(super) fn note_decided(&mut self, index: u32) {
         let node = &self.table[index];
         if node.place.opener == Opener::Own && node.has(Flags::ANNOUNCED) {
             self.on_init_acked(index);
         }
-        if !self.table[index].take(Flags::UNHEARD) {
-            return;
+        if self.table[index].take(Flags::UNHEARD) {
+            self.leave_line(index);
         }
-        self.leave_line(index);
-        // A child may be charged to this stream from now on.
-        self.control.openers.retry();
     }
 
     /// A stream of this host is not known to be accepted, and never will be.
@@ -338,9 +343,15 @@ impl Streams {
         self.control.openers.retry();
     }
 
-    /// Lets a stream wait until there is room to open it, or `first`, which is to be opened before it.
+    /// Lets a stream wait until there is room to open it, or until `first` is opened, which has to be before it. In the latter case it does
+    /// not wait for the acceptor of `first`: once that is opened, others who wait for that acceptor are nothing to it.
     pub(super) fn wait_to_open(&mut self, index: u32, first: u32) {
-        let (acceptor, key) = (self.table.acceptor(first), self.table.key(index));
+        let acceptor = if first == index {
+            self.table.acceptor(index)
+        } else {
+            Acceptor::Substreams(self.table.key(first))
+        };
+        let key = self.table.key(index);
         let node = &mut self.table[index];
         let was_waiting = node.has(Flags::WAITING);
         let was_woken = node.take(Flags::WOKEN);
@@ -395,10 +406,24 @@ impl Lending {
     pub(super) fn charged(&self) -> u64 {
         self.charged
     }
+
+    /// Whether nothing is taken to wait.
+    pub(super) fn is_unused(&self) -> bool {
+        let waiting = |l: &Lines| (l.list.len(), l.nested) == (0, 0);
+        self.lines.as_ref().is_none_or(|l| waiting(l))
+    }
 }
 
 #[cfg(test)]
 impl Streams {
+    /// What of an account this host takes to be charged for streams that wait, and for datagrams.
+    pub(super) fn believed_waiting(&self, index: u32) -> (u64, u64) {
+        let lines = self.table[index].account.as_ref().and_then(|a| a.lent.lines.as_ref());
+        lines.map_or((0, 0), |l| {
+            (l.list.iter().map(|l| l.waiting).sum(), l.datagrams.0 - l.datagrams.1)
+        })
+    }
+
     /// Lets this host send whatever it has.
     pub(super) fn lift_limits(&mut self) {
         for index in 0..self.table.slots() {

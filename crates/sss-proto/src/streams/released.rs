@@ -52,7 +52,7 @@ impl Streams {
     /// # Errors
     /// If the peer broke a rule.
     pub(crate) fn on_released(&mut self, lsid: u64) -> Result<(), ProtocolError> {
-        let Some(index) = self.known(lsid)? else {
+        let Some(index) = self.decided(lsid)? else {
             return Ok(());
         };
         self.table[index].check_can_have_children()?;

@@ -1,5 +1,6 @@
 //! Two trees joined by a wire that can lose, repeat and reorder packets.
 
+mod accounts;
 mod budget;
 mod credit;
 mod data;
@@ -7,6 +8,7 @@ mod datagrams;
 mod delivery;
 mod ends;
 mod fairness;
+mod hostile;
 mod idle;
 mod listen;
 mod opening;
@@ -197,6 +199,19 @@ impl Streams {
     fn backing(&self, index: u32) -> (u64, u64, u64) {
         let account = self.table[index].account.as_ref();
         account.map_or((0, 0, OPEN_ROOM), |a| a.backing.gauge())
+    }
+
+    /// Nothing is left of what was: no queue, no count.
+    fn check_unused(&self, what: &str) {
+        assert!(self.control.openers.is_unused(), "{what}: {:?}", self.control.openers);
+        assert!(self.datagrams.is_unused(), "{what}");
+        assert_eq!(self.windows.streams.count(), 0, "{what}");
+        let open = (self.control.watches.open(), self.control.awaits.open());
+        assert_eq!(open, (0, 0), "{what}");
+        assert!(
+            self.table[0].account.as_ref().is_none_or(|a| a.lent.is_unused()),
+            "{what}"
+        );
     }
 
     fn lsid_of(&self, key: StreamKey) -> u64 {

@@ -212,11 +212,20 @@ impl Streams {
         true
     }
 
-    /// The stream that a frame other than RESET is about; `None` if it was retired.
+    /// The stream that a frame is about which the peer sends only of streams that its application holds; `None` if it was retired.
     pub(super) fn known(&mut self, lsid: u64) -> Result<Option<u32>, ProtocolError> {
         let index = self.met(lsid)?;
         if let Some(index) = index {
             self.note_heard(index);
+        }
+        Ok(index)
+    }
+
+    /// The stream that STOP or RELEASED is about, which the peer sends also of streams that nobody has held there; `None` if it was retired.
+    pub(super) fn decided(&mut self, lsid: u64) -> Result<Option<u32>, ProtocolError> {
+        let index = self.met(lsid)?;
+        if let Some(index) = index {
+            self.note_decided(index);
         }
         Ok(index)
     }
@@ -298,7 +307,7 @@ impl Streams {
     /// # Errors
     /// If the peer broke a rule.
     pub(crate) fn on_stop(&mut self, frame: &Stop<'_>) -> Result<(), ProtocolError> {
-        let Some(index) = self.known(frame.lsid)? else {
+        let Some(index) = self.decided(frame.lsid)? else {
             return Ok(());
         };
         self.note_refusal(index, frame.code);
@@ -329,7 +338,7 @@ impl Streams {
 
     /// The peer keeps nothing of a stream of this host, and counts nothing of it.
     fn note_unkept(&mut self, index: u32) {
-        self.note_heard(index);
+        self.note_decided(index);
         self.table.uncharge(index);
         self.control.openers.retry();
         let node = &mut self.table[index];
