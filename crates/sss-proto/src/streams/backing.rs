@@ -199,11 +199,6 @@ impl Streams {
         }
     }
 
-    /// The stream whose account was charged for a stream of the peer.
-    pub(super) fn lender(&self, index: u32) -> u32 {
-        self.table.lender(index)
-    }
-
     /// Queues OPEN_CREDIT, or remembers that it is due until the peer knows the stream (STR-8).
     pub(super) fn queue_open_credit(&mut self, index: u32) {
         let key = self.table.key(index);

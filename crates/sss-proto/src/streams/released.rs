@@ -52,9 +52,10 @@ impl Streams {
     /// # Errors
     /// If the peer broke a rule.
     pub(crate) fn on_released(&mut self, lsid: u64) -> Result<(), ProtocolError> {
-        let Some(index) = self.decided(lsid)? else {
+        let Some(index) = self.met(lsid)? else {
             return Ok(());
         };
+        self.note_decided(index);
         self.table[index].check_can_have_children()?;
         self.end_await(index);
         self.table[index].set(Flags::PEER_RELEASED);

@@ -221,17 +221,8 @@ impl Streams {
         Ok(index)
     }
 
-    /// The stream that STOP or RELEASED is about, which the peer sends also of streams that nobody has held there; `None` if it was retired.
-    pub(super) fn decided(&mut self, lsid: u64) -> Result<Option<u32>, ProtocolError> {
-        let index = self.met(lsid)?;
-        if let Some(index) = index {
-            self.note_decided(index);
-        }
-        Ok(index)
-    }
-
     /// The stream that a frame is about; `None` if it was retired.
-    fn met(&self, lsid: u64) -> Result<Option<u32>, ProtocolError> {
+    pub(super) fn met(&self, lsid: u64) -> Result<Option<u32>, ProtocolError> {
         match self.find(lsid) {
             _ if self.failed.is_some() => Ok(None),
             Found::Live(index) => Ok(Some(index)),
@@ -307,9 +298,10 @@ impl Streams {
     /// # Errors
     /// If the peer broke a rule.
     pub(crate) fn on_stop(&mut self, frame: &Stop<'_>) -> Result<(), ProtocolError> {
-        let Some(index) = self.decided(frame.lsid)? else {
+        let Some(index) = self.met(frame.lsid)? else {
             return Ok(());
         };
+        self.note_decided(index);
         self.note_refusal(index, frame.code);
         if self.table[index].has(Flags::DATAGRAM) {
             self.on_datagram_refused(index, frame.code);

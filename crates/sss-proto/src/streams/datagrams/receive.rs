@@ -442,7 +442,7 @@ impl Streams {
         self.datagrams.sending.remove(&index);
         self.end_arriving(index, self.table[index].place.parent);
         if let Some(arriving) = self.datagrams.arriving.remove(&index) {
-            let lender = self.lender(index);
+            let lender = self.table.lender(index);
             self.pay(arriving.debt);
             self.consume_opening(lender, OPEN_COST, true);
         }
