@@ -230,8 +230,8 @@ impl World {
                 side.sent += usize::from(is_reliable && matches!(sent, Ok(Some(_))));
             }
             Op::Receive => drop(self.receive(at, key)),
-            Op::Priority if rng.random() => drop(streams.set_priority(key, level as i8)),
-            Op::Priority => drop(streams.request_priority(key, level as i8)),
+            Op::Priority if rng.random() => streams.set_priority(key, level),
+            Op::Priority => streams.request_priority(key, level),
             Op::Budget => streams.set_budget(key, rng.random::<bool>().then(|| rng.random_range(0..100_000))),
             Op::Reset => streams.reset(key, Code::app(4), "test"),
             Op::Stop => streams.stop(key, Code::app(5), "test"),
