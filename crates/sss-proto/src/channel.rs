@@ -65,7 +65,8 @@ pub(crate) use transmit::Budget;
 pub(crate) use wake::TimerEvent;
 
 use crate::config::Congestion;
-use crate::io::Instant;
+use crate::role::Role;
+use crate::time::Instant;
 use crate::token::Token;
 use close::CloseState;
 use congestion::Controller;
@@ -96,15 +97,6 @@ const STALLED: u32 = 2;
 const MAX_GROWTH: f64 = 0.25;
 /// A number is skipped once in about so many packets (CHN-6).
 const SKIP_MEAN: u64 = 1024;
-
-/// Which side of the negotiation a host was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
-    /// It sent HELLO.
-    Initiator,
-    /// It answered.
-    Responder,
-}
 
 /// What a channel is told about the host's wishes.
 #[derive(Clone, Copy, Debug)]

@@ -6,7 +6,6 @@
 
 mod api;
 mod demux;
-mod history;
 mod negotiate;
 mod receive;
 mod services;
@@ -24,23 +23,24 @@ use hashbrown::HashMap;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use slab::Slab;
-use sss_crypto::{StaticKey, mac16, schedule};
-use sss_wire::{ChannelId, Eid};
+use sss_crypto::{StaticKey, schedule};
+use sss_wire::Eid;
 
-pub use api::{ConnectError, TreeNode};
+pub use api::ConnectError;
 pub use services::Visibility;
 pub use stats::HostStats;
 
 use crate::config::Config;
 use crate::ids::PeerId;
-use crate::io::{Ecn, Event, Input, Instant, Output, Transmit, TransmitBuf};
-use crate::negotiation::{ChannelIds, Responder, responder};
+use crate::io::{Datagram, Ecn, Event, Input, Output, Transmit, TransmitBuf};
+use crate::local_host::{History, Own};
+use crate::negotiation::{ChannelIds, Responder};
 use crate::peer::{Context, Peer};
 use crate::seen::Sightings;
 use crate::streams::HostBudget;
+use crate::time::Instant;
 use crate::token::Token;
 use demux::Demux;
-use history::History;
 use services::{Route, Services};
 use timers::Timers;
 
@@ -72,51 +72,10 @@ impl std::fmt::Debug for Host {
     }
 }
 
-/// What a host is, for as long as it exists.
-pub(crate) struct Own {
-    pub(crate) key: StaticKey,
-    pub(crate) eid: Eid,
-    pub(crate) config: Arc<Config>,
-    pub(crate) rng: StdRng,
-    /// The ids of this host's channels, present and future.
-    pub(crate) ids: ChannelIds,
-    /// The key of stateless reset tokens (PRT-11).
-    pub(crate) reset_key: [u8; 32],
-    /// What the receive windows of all peers have.
-    pub(crate) budget: HostBudget,
-    pub(crate) history: History,
-    pub(crate) sightings: Sightings,
-}
-
 impl Own {
     fn context(&mut self, now: Instant) -> Context<'_> {
         Context { now, own: self }
     }
-
-    /// What the responder's side of the negotiation borrows.
-    fn for_responder(&mut self) -> responder::Own<'_> {
-        responder::Own {
-            key: &self.key,
-            config: &self.config,
-            rng: &mut self.rng,
-            ids: &mut self.ids,
-        }
-    }
-
-    pub(crate) fn new_channel_id(&mut self) -> ChannelId {
-        self.ids.next(&mut self.rng)
-    }
-
-    /// The token that ends the channel on which this host receives under `id` (PRT-11).
-    pub(crate) fn reset_token(&self, id: ChannelId) -> [u8; 16] {
-        mac16(&self.reset_key, &[id.as_slice()])
-    }
-}
-
-/// A datagram that belongs to no channel.
-pub(crate) struct Datagram {
-    pub(crate) remote: SocketAddr,
-    pub(crate) bytes: Vec<u8>,
 }
 
 /// What waits to be polled.

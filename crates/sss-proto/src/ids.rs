@@ -41,3 +41,10 @@ impl StreamId {
 /// A registered (service, protocol) of a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ListenerId(pub(crate) u32);
+
+/// Names a datagram that was sent to a peer, among all that were sent to that peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DatagramId(pub(crate) u64);
+
+/// The tree of streams that two hosts share (MIG-1).
+pub(crate) type TreeId = [u8; 16];

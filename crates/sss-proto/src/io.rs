@@ -5,52 +5,13 @@
 //! [`Output::Wake`].
 
 use std::net::{IpAddr, SocketAddr};
-use std::ops::{Add, Sub};
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use sss_wire::Eid;
+use sss_wire::{Code, Eid};
 
 use crate::error::CloseReason;
-use crate::ids::{ListenerId, PeerId, StreamId};
-use crate::streams::{DatagramFate, DatagramId};
-
-/// A moment on the driver's monotonic clock, in nanoseconds since an arbitrary start.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Instant(u64);
-
-impl Instant {
-    /// The moment `nanos` nanoseconds after the clock's start.
-    pub const fn from_nanos(nanos: u64) -> Self {
-        Self(nanos)
-    }
-
-    /// Nanoseconds since the clock's start.
-    pub const fn as_nanos(self) -> u64 {
-        self.0
-    }
-
-    /// The time from `earlier` to `self`, zero if `earlier` is later.
-    pub const fn since(self, earlier: Instant) -> Duration {
-        Duration::from_nanos(self.0.saturating_sub(earlier.0))
-    }
-}
-
-impl Add<Duration> for Instant {
-    type Output = Instant;
-    fn add(self, d: Duration) -> Instant {
-        let nanos = u64::try_from(d.as_nanos()).unwrap_or(u64::MAX);
-        Instant(self.0.saturating_add(nanos))
-    }
-}
-
-impl Sub<Duration> for Instant {
-    type Output = Instant;
-    fn sub(self, d: Duration) -> Instant {
-        let nanos = u64::try_from(d.as_nanos()).unwrap_or(u64::MAX);
-        Instant(self.0.saturating_sub(nanos))
-    }
-}
+use crate::ids::{DatagramId, ListenerId, PeerId, StreamId};
+use crate::time::Instant;
 
 /// The explicit congestion notification field of an IP header (RFC 3168).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -233,4 +194,31 @@ pub enum Event {
     DatagramSettled(PeerId, DatagramId, DatagramFate),
     /// A host answered an EID probe. Unauthenticated.
     ProbeReply(SocketAddr, Eid),
+}
+
+/// What became of a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DatagramFate {
+    /// All of it is there: it waits for the peer's application, or was taken by it. Of one that went in one packet: the peer's host has got
+    /// that packet, and may have dropped it if nobody holds the stream any more, or too many wait.
+    Delivered,
+    /// It was sent once, in one packet, and that packet seems to be lost.
+    Lost,
+    /// Its deadline has passed before it was acknowledged.
+    Expired,
+    /// It is larger than the peer takes. The limit was not known yet when it was sent.
+    TooLarge,
+    /// The peer refused it.
+    Refused(Code),
+    /// The stream that it was sent on was reset with all that is below it.
+    Cancelled,
+    /// The channel has ended.
+    ChannelLost,
+}
+
+/// A datagram that belongs to no channel.
+pub(crate) struct Datagram {
+    pub(crate) remote: SocketAddr,
+    pub(crate) bytes: Vec<u8>,
 }

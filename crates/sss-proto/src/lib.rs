@@ -10,13 +10,16 @@ mod error;
 mod host;
 mod ids;
 mod io;
+mod local_host;
 mod negotiation;
 mod pace;
 mod packet;
 mod peer;
 mod refusal;
+mod role;
 mod seen;
 mod streams;
+mod time;
 mod token;
 
 pub use channel::{ChannelInfo, EcnState, MAX_CLOSING, MtuState};
@@ -25,13 +28,14 @@ pub use error::{
     CloseReason, DatagramError, DropReason, ListenError, NegotiationError, OpenError, ProtocolError, ReadError,
     WriteError,
 };
-pub use host::{ConnectError, Host, HostStats, TreeNode, Visibility};
-pub use ids::{ListenerId, PeerId, StreamId};
-pub use io::{Batch, Ecn, Event, Input, Instant, LinkStatus, MAX_TRANSMIT, Output, Transmit, TransmitBuf};
+pub use host::{ConnectError, Host, HostStats, Visibility};
+pub use ids::{DatagramId, ListenerId, PeerId, StreamId};
+pub use io::{Batch, DatagramFate, Ecn, Event, Input, LinkStatus, MAX_TRANSMIT, Output, Transmit, TransmitBuf};
 pub use peer::PeerStats;
 pub use refusal::Refusal;
 pub use seen::{PathHint, Seen, Tried};
 pub use streams::{
-    AcceptedBy, DatagramFate, DatagramId, DatagramOptions, DatagramStats, Delivery, ListenMode, OpeningRoom,
-    ReadOutcome, RecvState, SendState, StreamInfo, SubtreeInfo, Waits,
+    AcceptedBy, DatagramOptions, DatagramStats, Delivery, ListenMode, OpeningRoom, ReadOutcome, RecvState, SendState,
+    StreamInfo, SubtreeInfo, TreeNode, Waits,
 };
+pub use time::Instant;

@@ -19,18 +19,20 @@ use std::net::{IpAddr, SocketAddr};
 use sss_wire::params::MAX_OTHER_TREES;
 use sss_wire::{ChannelId, Code, Eid};
 
-use crate::channel::{Channel, ChannelInfo, Fate, Role, TimerEvent};
+use crate::channel::{Channel, ChannelInfo, Fate, TimerEvent};
 use crate::error::{CloseReason, DropReason, NegotiationError};
-use crate::host::{Datagram, Own, TreeNode};
-use crate::ids::{PeerId, StreamId, StreamKey};
-use crate::io::{Ecn, Event, Instant};
+use crate::ids::{PeerId, StreamId, StreamKey, TreeId};
+use crate::io::{Datagram, Ecn, Event};
+use crate::local_host::Own;
 use crate::negotiation::Step;
-use crate::streams::{DatagramStats, Delivery, StreamEvent, StreamInfo, Streams, SubtreeInfo};
+use crate::role::Role;
+use crate::streams::{DatagramStats, Delivery, StreamEvent, StreamInfo, Streams, SubtreeInfo, TreeNode};
+use crate::time::Instant;
 use attempt::{Attempt, Purpose};
 use link::Links;
 use migrate::{Mobility, Policy};
 
-pub(crate) use handshake::{Incoming, Initiated, TreeId, settings_of};
+pub(crate) use handshake::{Incoming, Initiated, settings_of};
 pub(crate) use link::{LinkId, Unheard};
 pub use stats::PeerStats;
 

@@ -8,7 +8,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use sss_wire::Eid;
 
-use crate::io::Instant;
+use crate::time::Instant;
 
 /// Addresses remembered, at most; the oldest go first.
 const MAX_ENTRIES: usize = 1024;

@@ -80,17 +80,18 @@ use sss_wire::constants::STREAM_BORROW;
 
 pub use app::ReadOutcome;
 pub(crate) use budget::HostBudget;
-pub use datagrams::{DatagramFate, DatagramId, DatagramOptions, DatagramStats};
+pub use datagrams::{DatagramOptions, DatagramStats};
 pub use delivery::Delivery;
-pub use info::{StreamInfo, SubtreeInfo};
+pub use info::{StreamInfo, SubtreeInfo, TreeNode};
 pub use listen::ListenMode;
 pub use state::{RecvState, SendState};
 pub use waits::{AcceptedBy, OpeningRoom, Waits};
 
-use crate::channel::Role;
 use crate::config::WindowConfig;
 use crate::error::{CloseReason, ProtocolError};
-use crate::ids::StreamKey;
+use crate::ids::{DatagramId, StreamKey};
+use crate::io::DatagramFate;
+use crate::role::Role;
 use attachment::Attachment;
 use backing::Backing;
 use control::Control;

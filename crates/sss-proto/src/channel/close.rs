@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use sss_wire::Code;
 
-use crate::io::Instant;
+use crate::time::Instant;
 
 /// Probe timeouts for which late packets are waited for.
 const WAIT: u32 = 3;

@@ -8,7 +8,7 @@ mod cubic;
 use std::time::Duration;
 
 use crate::config::Congestion;
-use crate::io::Instant;
+use crate::time::Instant;
 
 pub(super) use bbr::Bbr;
 pub(super) use cubic::Cubic;

@@ -8,7 +8,7 @@ use sss_crypto::schedule::Secret;
 use sss_wire::short::{self, Header, TAG};
 
 use crate::error::DropReason;
-use crate::io::Instant;
+use crate::time::Instant;
 
 /// How often the keys of one generation may be used (PRT-8, PRT-9).
 #[derive(Clone, Copy, Debug)]

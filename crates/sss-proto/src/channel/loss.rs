@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::GRANULARITY;
 use super::rtt::Rtt;
-use crate::io::Instant;
 use crate::pace::retry_interval;
+use crate::time::Instant;
 
 /// The reordering threshold at first, in packets.
 const INITIAL_THRESHOLD: u64 = 3;

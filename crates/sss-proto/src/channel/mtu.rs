@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use sss_wire::constants::BASE_DATAGRAM;
 
-use crate::io::Instant;
+use crate::time::Instant;
 
 /// UDP payloads of common links: tunnels over Ethernet, Ethernet over IPv6 and IPv4, WLAN, POS, jumbo frames over IPv6 and
 /// IPv4, loopback interfaces.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::io::Instant;
+use crate::time::Instant;
 
 /// Smallest burst, in bytes and in datagrams.
 const MIN_BURST: u64 = 64 << 10;

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use crate::io::Instant;
+use crate::time::Instant;
 
 /// Bytes that may be sent to an address not yet validated, for each byte that came from it.
 const AMPLIFICATION: u64 = 3;

@@ -18,7 +18,8 @@ use super::rtt::Rtt;
 use super::sent::{Flags, LossRule, SentPacket, Sink};
 use super::{Channel, Fate};
 use crate::error::{DropReason, ProtocolError};
-use crate::io::{Ecn, Instant};
+use crate::io::Ecn;
+use crate::time::Instant;
 
 /// Probe timeouts for which the keys of the generation before are kept (PRT-8).
 const OLD_KEYS: u32 = 3;

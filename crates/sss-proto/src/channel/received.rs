@@ -7,7 +7,8 @@ use std::time::Duration;
 use sss_wire::constants::MAX_ACK_RANGES;
 use sss_wire::frame::EcnCounts;
 
-use crate::io::{Ecn, Instant};
+use crate::io::Ecn;
+use crate::time::Instant;
 
 /// Ack-eliciting packets that are not left without an acknowledgement.
 const ELICITING_THRESHOLD: u32 = 2;

@@ -8,7 +8,7 @@ use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
 use super::Fate;
-use crate::io::Instant;
+use crate::time::Instant;
 use crate::token::Token;
 
 /// Skipped numbers that are remembered.

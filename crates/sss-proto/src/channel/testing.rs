@@ -10,14 +10,14 @@ use sss_wire::ChannelId;
 use sss_wire::frame::{Frame, Frames};
 use sss_wire::params::Settings;
 
-use super::{
-    Budget, Channel, ChannelConfig, ChannelSetup, Fate, MAX_ACK_DELAY_US, Opened, Path, Received, Role, TimerEvent,
-};
+use super::{Budget, Channel, ChannelConfig, ChannelSetup, Fate, MAX_ACK_DELAY_US, Opened, Path, Received, TimerEvent};
 use crate::config::Congestion;
 use crate::error::{DropReason, ProtocolError};
 use crate::ids::StreamKey;
-use crate::io::{Ecn, Instant, Transmit, TransmitBuf};
+use crate::io::{Ecn, Transmit, TransmitBuf};
 use crate::packet::PacketWriter;
+use crate::role::Role;
+use crate::time::Instant;
 use crate::token::{StreamFlags, Token};
 
 pub(super) const INITIATOR: &str = "198.51.100.1:1000";

@@ -13,7 +13,7 @@ use sss_crypto::Suite;
 
 use super::testing::{End, addr, at, at_us, config, established, pair, settle, token_number};
 use super::{Channel, ChannelConfig, TimerEvent};
-use crate::io::Instant;
+use crate::time::Instant;
 
 #[test]
 fn an_idle_channel_is_small() {

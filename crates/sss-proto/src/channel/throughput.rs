@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::io::Instant;
+use crate::time::Instant;
 
 /// The shortest time over which the rate is measured. Shorter ones would show bursts of acknowledgements, not bandwidth.
 const SHORTEST: Duration = Duration::from_millis(100);

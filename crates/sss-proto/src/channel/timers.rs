@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::io::Instant;
+use crate::time::Instant;
 
 /// Probe timeouts that the idle timeout is at least.
 const MIN_IDLE_PROBES: u32 = 3;

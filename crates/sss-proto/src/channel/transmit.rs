@@ -8,8 +8,9 @@ use super::congestion::Departed;
 use super::path::{Offpath, Path};
 use super::sent::{Flags, Sink};
 use super::{Channel, Fate, skip_distance};
-use crate::io::{Ecn, Instant, Transmit, TransmitBuf};
+use crate::io::{Ecn, Transmit, TransmitBuf};
 use crate::packet::PacketWriter;
+use crate::time::Instant;
 use crate::token::Token;
 
 /// Packets in a row that the peer need not acknowledge, before it is asked to: else it would never be known what it

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::sent::Sink;
 use super::{Channel, Fate};
-use crate::io::Instant;
+use crate::time::Instant;
 
 /// Packets whose contents are sent again on a probe timeout (REC-4).
 const REPEATED: usize = 2;

@@ -11,13 +11,14 @@ use sss_wire::{Code, Eid, long};
 use super::{Host, Visibility};
 use crate::channel::ChannelInfo;
 use crate::error::{CloseReason, DatagramError, ListenError, NegotiationError, OpenError, ReadError, WriteError};
-use crate::ids::{ListenerId, PeerId, StreamId};
-use crate::io::{Instant, LinkStatus};
+use crate::ids::{DatagramId, ListenerId, PeerId, StreamId};
+use crate::io::LinkStatus;
 use crate::peer::{Peer, PeerStats};
 use crate::seen::{PathHint, Seen};
 use crate::streams::{
-    DatagramId, DatagramOptions, DatagramStats, Delivery, ListenMode, ReadOutcome, StreamInfo, SubtreeInfo,
+    DatagramOptions, DatagramStats, Delivery, ListenMode, ReadOutcome, StreamInfo, SubtreeInfo, TreeNode,
 };
+use crate::time::Instant;
 
 /// Why a connection cannot even be tried.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,18 +29,6 @@ pub enum ConnectError {
     /// The first stream cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-}
-
-/// A stream in a snapshot of a peer's tree.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct TreeNode {
-    /// The stream.
-    pub id: StreamId,
-    /// Its parent; `None` for a top-level stream.
-    pub parent: Option<StreamId>,
-    /// What is known about it.
-    pub info: StreamInfo,
 }
 
 /// Services.

@@ -6,7 +6,8 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use sss_wire::ChannelId;
 
-use crate::peer::{Name, NameChange, TreeId};
+use crate::ids::TreeId;
+use crate::peer::{Name, NameChange};
 
 /// The names under which datagrams arrive: channel ids, attempts, reset tokens; and those of trees.
 #[derive(Debug)]

@@ -9,10 +9,12 @@ use sss_wire::{ChannelId, Code};
 
 use super::Host;
 use crate::error::DropReason;
-use crate::io::{Event, Instant};
+use crate::ids::TreeId;
+use crate::io::Event;
 use crate::negotiation::{self, Proven, Refusal, Standing};
-use crate::peer::{Arrival, Initiated, Peer, TreeId, settings_of};
+use crate::peer::{Arrival, Initiated, Peer, settings_of};
 use crate::seen::Seen;
+use crate::time::Instant;
 
 /// An INITIATE that may have to be answered without a channel.
 struct Asked<'a> {

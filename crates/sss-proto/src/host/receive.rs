@@ -14,8 +14,9 @@ use sss_wire::ChannelId;
 use super::Host;
 use crate::channel::Opened;
 use crate::error::DropReason;
-use crate::io::{Batch, Instant};
+use crate::io::Batch;
 use crate::peer::{Arrival, LinkId};
+use crate::time::Instant;
 
 /// Smallest short packet that is answered with a stateless reset (PRT-12).
 const MIN_RESET_TRIGGER: usize = 41;

@@ -15,9 +15,10 @@ use super::Host;
 use crate::config::Config;
 use crate::error::{CloseReason, DropReason, ReadError};
 use crate::ids::{PeerId, StreamId};
-use crate::io::{Batch, Ecn, Event, Input, Instant, LinkStatus, Output, TransmitBuf};
+use crate::io::{Batch, Ecn, Event, Input, LinkStatus, Output, TransmitBuf};
 use crate::refusal::Refusal;
 use crate::streams::ReadOutcome;
+use crate::time::Instant;
 
 const SERVICE: (&str, &str) = ("test", "1");
 const HELLO: u8 = 0x80;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::io::Instant;
+use crate::time::Instant;
 
 /// The timers of all peers, one each: O(log peers) to change, O(1) to read the next.
 #[derive(Debug, Default)]

@@ -11,7 +11,7 @@ use sss_wire::{ChannelId, Reader, constants};
 use zeroize::Zeroizing;
 
 use super::{suite_from_wire, suite_to_wire};
-use crate::io::Instant;
+use crate::time::Instant;
 
 /// Length of the Noise state inside a cookie.
 const STATE: usize = 128;

@@ -14,9 +14,9 @@ use sss_wire::{ChannelId, Eid};
 use super::responder::cookie_mac;
 use super::{VERSIONS, prologue, suite_from_wire, suite_to_wire};
 use crate::error::{DropReason, NegotiationError};
-use crate::io::Instant;
 use crate::pace::retry_interval;
 use crate::seen::Sightings;
+use crate::time::Instant;
 
 const FIRST_HELLO_INTERVAL: Duration = Duration::from_secs(1);
 const MIN_INITIATE_INTERVAL: Duration = Duration::from_millis(50);

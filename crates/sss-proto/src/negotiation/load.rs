@@ -6,7 +6,7 @@ use std::time::Duration;
 use sss_crypto::{constant_time_eq, mac16};
 
 use super::cookie::address_bytes;
-use crate::io::Instant;
+use crate::time::Instant;
 
 const TOKEN_KEY_LIFE: Duration = Duration::from_secs(15);
 

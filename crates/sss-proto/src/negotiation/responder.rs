@@ -17,7 +17,7 @@ use super::load::Load;
 use super::{VERSIONS, prologue, suite_from_wire, suite_to_wire};
 use crate::config::Config;
 use crate::error::DropReason;
-use crate::io::Instant;
+use crate::time::Instant;
 
 /// The responder's side of all negotiations: two cookie keys, two token keys, and no state per initiator.
 pub(crate) struct Responder {

@@ -9,10 +9,10 @@ use sss_wire::{ChannelId, Code, long};
 use super::{Context, Peer};
 use crate::channel::Channel;
 use crate::error::{DropReason, NegotiationError};
-use crate::host::Datagram;
-use crate::io::Instant;
+use crate::io::Datagram;
 use crate::negotiation::{Initiation, Schedule};
 use crate::seen::Sightings;
+use crate::time::Instant;
 
 /// Why a channel is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,7 +9,8 @@ use super::link::LinkId;
 use super::{Arrival, Context, Peer};
 use crate::channel::{Opened, Received};
 use crate::error::{CloseReason, DropReason, ProtocolError};
-use crate::io::{Event, Instant};
+use crate::io::Event;
+use crate::time::Instant;
 
 /// How frames came in.
 #[derive(Clone, Copy)]

@@ -6,9 +6,10 @@
 
 use super::{Context, Peer};
 use crate::channel::{Budget, Channel};
-use crate::io::{Instant, LinkStatus, Transmit, TransmitBuf};
+use crate::io::{LinkStatus, Transmit, TransmitBuf};
 use crate::packet::PacketWriter;
 use crate::streams::{StreamInfo, Streams, Waits};
+use crate::time::Instant;
 use crate::token::Token;
 
 impl Peer {

@@ -15,14 +15,16 @@ use super::attempt::{Attempt, Early, Purpose};
 use super::dispatch::Via;
 use super::link::{Acceptance, Link, LinkId, Origin};
 use super::{Arrival, Context, Peer};
-use crate::channel::{Channel, ChannelConfig, ChannelSetup, Path, Role};
+use crate::channel::{Channel, ChannelConfig, ChannelSetup, Path};
 use crate::error::{CloseReason, DropReason, NegotiationError, ProtocolError};
-use crate::host::Own;
-use crate::ids::StreamId;
-use crate::io::{Ecn, Instant, Transmit, TransmitBuf};
+use crate::ids::{StreamId, TreeId};
+use crate::io::{Ecn, Transmit, TransmitBuf};
+use crate::local_host::Own;
 use crate::negotiation::{AcceptKeys, Agreed, Proven, close_frame};
 use crate::packet::PacketWriter;
+use crate::role::Role;
 use crate::streams::{Streams, StreamsConfig};
+use crate::time::Instant;
 use crate::token::Token;
 
 /// A top-level stream that the peer opened.
@@ -31,9 +33,6 @@ pub(crate) struct Incoming {
     pub(crate) service: Vec<u8>,
     pub(crate) protocol: Vec<u8>,
 }
-
-/// What a tree is called (MIG-1).
-pub(crate) type TreeId = [u8; 16];
 
 /// An INITIATE that was checked, and what its packet 0 begins with.
 pub(crate) struct Initiated<'a> {

@@ -3,9 +3,10 @@
 use sss_wire::constants::MAX_CHANNELS;
 use sss_wire::{ChannelId, Code};
 
-use crate::channel::{Channel, Counters, Role};
-use crate::io::Instant;
+use crate::channel::{Channel, Counters};
 use crate::negotiation::AcceptKeys;
+use crate::role::Role;
+use crate::time::Instant;
 
 /// Probe timeouts for which a replaced channel is kept: by whoever replaced it, and by the other side.
 const KEPT: u32 = 3;

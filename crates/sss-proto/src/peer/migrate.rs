@@ -9,9 +9,10 @@ use sss_wire::constants::{HELLO_TIMEOUT, STALL_GRACE};
 use super::attempt::Purpose;
 use super::link::LinkId;
 use super::{Context, Peer};
-use crate::channel::Role;
 use crate::error::CloseReason;
-use crate::io::{Event, Instant, LinkStatus};
+use crate::io::{Event, LinkStatus};
+use crate::role::Role;
+use crate::time::Instant;
 
 /// Addresses kept of a peer.
 const MAX_HINTS: usize = 8;

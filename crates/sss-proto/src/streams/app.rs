@@ -7,13 +7,13 @@ use sss_wire::Code;
 use sss_wire::constants::{MAX_DEPTH, MAX_NAME};
 
 use super::Streams;
-use super::datagrams::DatagramFate;
 use super::node::{Ending, Flags, Node, Opener, ROOT};
 use super::state::{RecvInput, RecvState, SendInput, SendState};
 use crate::error::{CloseReason, OpenError, ReadError, WriteError};
 use crate::ids::StreamKey;
-use crate::io::Instant;
+use crate::io::DatagramFate;
 use crate::refusal::Refusal;
+use crate::time::Instant;
 
 /// How many bytes of a stream may be written and not yet sent. What was sent and not yet acknowledged is bounded by the
 /// peer's credit and by congestion control.

@@ -14,8 +14,8 @@ use hashbrown::HashTable;
 use super::node::{Node, Opener};
 use super::opened::Opened;
 use super::table::Table;
-use crate::channel::Role;
 use crate::error::ProtocolError;
+use crate::role::Role;
 
 /// The map gives memory back when it has room for this many times what it holds ..
 const SPARSE: usize = 8;

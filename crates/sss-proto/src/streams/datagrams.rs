@@ -17,7 +17,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
-use sss_wire::Code;
 use sss_wire::constants::MAX_MESSAGE;
 
 use super::queue::KeyQueue;
@@ -50,31 +49,6 @@ impl DatagramOptions {
         change(&mut self);
         self
     }
-}
-
-/// Names a datagram that was sent to a peer, among all that were sent to that peer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DatagramId(pub(crate) u64);
-
-/// What became of a datagram.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum DatagramFate {
-    /// All of it is there: it waits for the peer's application, or was taken by it. Of one that went in one packet: the peer's host has got
-    /// that packet, and may have dropped it if nobody holds the stream any more, or too many wait.
-    Delivered,
-    /// It was sent once, in one packet, and that packet seems to be lost.
-    Lost,
-    /// Its deadline has passed before it was acknowledged.
-    Expired,
-    /// It is larger than the peer takes. The limit was not known yet when it was sent.
-    TooLarge,
-    /// The peer refused it.
-    Refused(Code),
-    /// The stream that it was sent on was reset with all that is below it.
-    Cancelled,
-    /// The channel has ended.
-    ChannelLost,
 }
 
 /// Counters of the datagrams exchanged with a peer.

@@ -1,10 +1,10 @@
 //! What became of frames: acknowledged or lost.
 
 use super::Streams;
-use super::datagrams::DatagramFate;
 use super::node::Flags;
 use super::state::SendInput;
 use crate::ids::StreamKey;
+use crate::io::DatagramFate;
 use crate::token::{StreamFlags, Token};
 
 /// A STREAM frame that was sent.

@@ -65,6 +65,18 @@ pub struct SubtreeInfo {
     pub unread: u64,
 }
 
+/// A stream in a snapshot of a peer's tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TreeNode {
+    /// The stream.
+    pub id: StreamId,
+    /// Its parent; `None` for a top-level stream.
+    pub parent: Option<StreamId>,
+    /// What is known about it.
+    pub info: StreamInfo,
+}
+
 impl StreamInfo {
     fn of(node: &Node, is_lost: bool, waits: Option<Waits>) -> Self {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

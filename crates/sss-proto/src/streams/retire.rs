@@ -1,9 +1,9 @@
 //! Retirement (STR-16): the end of a stream at this host.
 
 use super::Streams;
-use super::datagrams::DatagramFate;
 use super::node::{Flags, Opener, ROOT};
 use crate::error::CloseReason;
+use crate::io::DatagramFate;
 
 impl Streams {
     /// Retires a stream if nothing keeps it, then its parent, and so on upwards. The slot may be free already: the end of a

@@ -32,12 +32,12 @@ use super::app::ReadOutcome;
 use super::attachment::Found;
 use super::node::Flags;
 use super::{StreamEvent, Streams, StreamsConfig};
-use crate::channel::Role;
 use crate::config::WindowConfig;
 use crate::error::{CloseReason, ProtocolError, ReadError};
 use crate::ids::{PeerId, StreamId, StreamKey};
-use crate::io::Instant;
 use crate::packet::PacketWriter;
+use crate::role::Role;
+use crate::time::Instant;
 use crate::token::Token;
 
 /// Room for frames in a packet of a common path.

@@ -12,7 +12,7 @@ use sss_wire::constants::{OPEN_ROOM, STREAM_BORROW, STREAM_WINDOW};
 
 use super::budget::{HostBudget, PeerStreams};
 use crate::config::WindowConfig;
-use crate::io::Instant;
+use crate::time::Instant;
 
 /// The window that every stream has, whatever the budgets are (STR-46).
 pub(super) const MIN_WINDOW: u64 = STREAM_WINDOW;

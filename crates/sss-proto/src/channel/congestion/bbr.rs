@@ -17,7 +17,7 @@ mod rate;
 use std::time::Duration;
 
 use super::{AckSample, Cause, Control, Departed, Signal, careful_growth, initial_window};
-use crate::io::Instant;
+use crate::time::Instant;
 use filters::{Aggregation, MaxFilter, MinRtt};
 use loss::{LostInRound, UsualDelay, UsualLoss};
 use phase::{Cycle, FullPipe, Phase};

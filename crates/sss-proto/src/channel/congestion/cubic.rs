@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{AckSample, Control, Signal, careful_growth, initial_window, minimum_window};
-use crate::io::Instant;
+use crate::time::Instant;
 
 /// `C` of RFC 9438 section 5, in segments per second cubed.
 const C: f64 = 0.4;

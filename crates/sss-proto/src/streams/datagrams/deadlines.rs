@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use crate::ids::StreamKey;
-use crate::io::Instant;
+use crate::time::Instant;
 
 const SMALLEST: usize = 64;
 

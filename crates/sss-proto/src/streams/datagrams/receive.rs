@@ -18,7 +18,7 @@ use super::super::{StreamEvent, Streams};
 use super::{Arrived, Form, Mailbox};
 use crate::error::{ProtocolError, ReadError};
 use crate::ids::StreamKey;
-use crate::io::Instant;
+use crate::time::Instant;
 
 /// Bytes of stateless datagrams, with their costs, that wait on one stream at most.
 const STREAM_QUEUE: usize = 1 << 20;

@@ -17,11 +17,12 @@ use super::super::down::Outcome;
 use super::super::node::{Ending, Flags, Node, Opener, ROOT};
 use super::super::state::{RecvInput, SendInput, SendState};
 use super::super::{StreamEvent, Streams};
-use super::{DatagramFate, DatagramId, DatagramOptions, MAX_LOSS};
+use super::{DatagramOptions, MAX_LOSS};
 use crate::error::DatagramError;
-use crate::ids::StreamKey;
-use crate::io::Instant;
+use crate::ids::{DatagramId, StreamKey};
+use crate::io::DatagramFate;
 use crate::packet::PacketWriter;
+use crate::time::Instant;
 use crate::token::Token;
 
 /// A datagram of this host that is a node of the tree.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::io::Instant;
+use crate::time::Instant;
 
 /// A round trip not confirmed for so long is looked for (PROBE_RTT).
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::super::super::GRANULARITY;
-use crate::io::Instant;
+use crate::time::Instant;
 
 /// More than this share of a round trip's packets is too much, beyond what is lost anyway.
 const THRESHOLD: f64 = 0.02;

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::super::AckSample;
 use super::Bbr;
-use crate::io::Instant;
+use crate::time::Instant;
 
 /// Growth of the pacing rate in a round trip at the start: 4 ln 2.
 const STARTUP_PACING: f64 = 2.77;

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::super::{AckSample, Departed};
-use crate::io::Instant;
+use crate::time::Instant;
 
 /// Room kept when nothing is in flight.
 const IDLE_CAPACITY: usize = 4;

@@ -8,8 +8,8 @@ use sss_wire::constants::{COOKIE_KEY_LIFE, HELLO_TIMEOUT};
 use sss_wire::params::MAX_ACCEPTED;
 use sss_wire::{Code, Eid};
 
-use crate::io::Instant;
-use crate::peer::TreeId;
+use crate::ids::TreeId;
+use crate::time::Instant;
 
 /// Entries of each kind, at most; the oldest go first.
 const MAX_ENTRIES: usize = 4096;
