@@ -5,6 +5,7 @@
 //! never completes.
 
 mod choose;
+mod deaf;
 mod messages;
 mod progress;
 mod pump;
@@ -21,17 +22,23 @@ use sss_proto::{CloseReason, Event, ListenerId, NegotiationError, StreamId};
 use crate::model::{Check, EndId, Model, Opening};
 use crate::scenario::{Plan, Profile};
 use crate::world::{Apps, HostIndex, World};
+use deaf::{DEAF_SERVICE, Deafness, Openers};
 use messages::Mail;
 use records::Writer;
 use trees::Trees;
 
+/// A service and a protocol.
+type Name = (&'static str, &'static str);
+
 /// Services that every host has.
-pub(crate) const SERVICES: [(&str, &str); 2] = [("files", "sync/1"), ("chat", "chat/2")];
+pub(crate) const SERVICES: [Name; 2] = [("files", "sync/1"), ("chat", "chat/2")];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// Acting at random.
     Active,
+    /// Some take nothing in any more. All others bring what they can to its end, by events alone.
+    PartlyDeaf,
     /// Everything is brought to its end, by events alone.
     Draining,
     /// Everything has been let go of.
@@ -125,19 +132,19 @@ pub(crate) struct Actors {
     pub(crate) tally: Tally,
     failure: Option<String>,
     rng: StdRng,
-    aside: Aside,
+    pub(crate) aside: Aside,
     ends: Vec<End>,
     by_stream: BTreeMap<(HostIndex, StreamId), EndId>,
-    listeners: BTreeMap<(HostIndex, ListenerId), ()>,
     budget: u64,
     incomplete: usize,
 }
 
 /// What is decided on by randomness of its own, so that a seed does otherwise what it does without.
-struct Aside {
+pub(crate) struct Aside {
     levels: StdRng,
     mail: Mail,
     trees: Trees,
+    pub(crate) deafness: Deafness,
 }
 
 impl Actors {
@@ -147,6 +154,7 @@ impl Actors {
             levels: StdRng::seed_from_u64(seed),
             mail: Mail::new(StdRng::seed_from_u64(!seed)),
             trees: Trees::new(StdRng::seed_from_u64(seed.rotate_left(32))),
+            deafness: Deafness::new(StdRng::seed_from_u64(seed.rotate_left(16))),
         };
         Self {
             model: Model::default(),
@@ -159,7 +167,6 @@ impl Actors {
             aside,
             ends: Vec::new(),
             by_stream: BTreeMap::new(),
-            listeners: BTreeMap::new(),
             incomplete: 0,
         }
     }
@@ -167,19 +174,27 @@ impl Actors {
     /// Starts the applications: services on all hosts, and the first timers.
     pub(crate) fn start(&mut self, world: &mut World) {
         for host in world.hosts() {
-            for (service, protocol) in SERVICES {
-                let listener = world.call(host, |h, _| h.listen(service, protocol));
-                match listener {
-                    Ok(listener) => {
-                        self.listeners.insert((host, listener), ());
-                        self.accept_all(world, host, listener);
-                    }
-                    Err(error) => self.fail(format!("h{} cannot listen: {error}", host.0)),
+            for name in SERVICES {
+                if let Some(listener) = self.listen(world, host, name) {
+                    self.accept_all(world, host, listener);
                 }
+            }
+            if let Some(listener) = self.listen(world, host, DEAF_SERVICE) {
+                self.aside.deafness.add_service(host, listener);
+                // There is nothing yet; an event tells when there is.
+                world.call(host, |h, _| h.accept(listener));
             }
             let delay = self.pause();
             world.set_timer(host, delay, 0);
         }
+    }
+
+    fn listen(&mut self, world: &mut World, host: HostIndex, (service, protocol): Name) -> Option<ListenerId> {
+        let listener = world.call(host, |h, _| h.listen(service, protocol));
+        if let Err(error) = &listener {
+            self.fail(format!("h{} cannot listen: {error}", host.0));
+        }
+        listener.ok()
     }
 
     /// What went wrong, if anything did.
@@ -187,9 +202,30 @@ impl Actors {
         self.failure.as_deref()
     }
 
-    /// Stops acting at random: finishes everything, reads everything.
+    /// Stops acting at random: everything is finished, and all but some ends take in what comes. Those who do not are flooded; then new
+    /// streams are opened beside.
+    pub(crate) fn drain_partly(&mut self, world: &mut World) {
+        self.phase = Phase::PartlyDeaf;
+        let has_flood = self.aside.deafness.begin(self.ends.len());
+        self.finish_all(world);
+        let mut openers = Openers { actors: self, world };
+        if has_flood {
+            openers.flood();
+        }
+        openers.try_others();
+    }
+
+    /// Finishes everything, reads everything.
     pub(crate) fn drain(&mut self, world: &mut World) {
         self.phase = Phase::Draining;
+        for (host, listener) in self.aside.deafness.end() {
+            self.accept_all(world, host, listener);
+        }
+        self.finish_all(world);
+        self.recount();
+    }
+
+    fn finish_all(&mut self, world: &mut World) {
         for index in 0..self.ends.len() {
             let end = &mut self.ends[index];
             end.wants_finish = true;
@@ -197,7 +233,6 @@ impl Actors {
             end.reader = Reader::Eager(64 << 10);
             self.pump(world, EndId(index));
         }
-        self.recount();
     }
 
     /// Whether every end is complete, and every flow accounted for.
@@ -276,11 +311,15 @@ impl Actors {
             _ => Reader::Eager(1 << 20),
         };
         let draining = self.phase != Phase::Active;
+        let goal = match self.phase {
+            Phase::PartlyDeaf => self.aside.deafness.goal(opening),
+            _ => 0,
+        };
         self.ends.push(End {
             host,
             peer,
             stream,
-            goal: 0,
+            goal,
             writer: if self.rng.random_bool(0.3) {
                 Writer::Records
             } else {
@@ -352,6 +391,7 @@ impl Apps for Actors {
                 Some(peer) => self.on_disconnected(host, peer, &reason),
                 None => self.fail(format!("h{} was disconnected from an unknown host", host.0)),
             },
+            Event::Acceptable(listener) if self.aside.deafness.refuses(host, listener) => {}
             Event::Acceptable(listener) => self.accept_all(world, host, listener),
             Event::Readable(stream)
             | Event::Writable(stream)

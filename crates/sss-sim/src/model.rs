@@ -9,6 +9,7 @@
 //!
 //! The model knows nothing about packets: only what each side did, and so what the other may see of it.
 
+mod deaf;
 mod messages;
 mod pattern;
 mod records;
@@ -26,6 +27,7 @@ use crate::world::HostIndex;
 use messages::Messages;
 use trees::Trees;
 
+pub use deaf::Deaf;
 pub use pattern::fill;
 pub(crate) use records::FIRST_MARK;
 

@@ -121,8 +121,11 @@ impl Run {
         let active = self.actors.plan.active;
         self.until(active, |_| false)?;
 
+        self.hear()?;
+
+        let limit = self.world.elapsed() + DRAIN_LIMIT;
         self.actors.drain(&mut self.world);
-        let complete = self.until(active + DRAIN_LIMIT, |run| run.actors.is_complete())?;
+        let complete = self.until(limit, |run| run.actors.is_complete())?;
         if !complete {
             let ends = self.actors.describe_incomplete(&self.world);
             let (count, first) = self.actors.model.unaccounted();
@@ -145,6 +148,22 @@ impl Run {
         }
         self.check_hosts()?;
         self.shut_down()
+    }
+
+    /// STR-52: whatever is unread or unaccepted elsewhere, everybody else is heard.
+    fn hear(&mut self) -> Result<(), String> {
+        let limit = self.world.elapsed() + DRAIN_LIMIT;
+        self.actors.drain_partly(&mut self.world);
+        let unheard = |run: &Self| run.actors.aside.deafness.unheard(&run.actors.model);
+        if self.until(limit, |run| unheard(run).0 == 0)? {
+            return Ok(());
+        }
+        let (count, first) = unheard(self);
+        let ends = self.actors.describe_incomplete(&self.world);
+        Err(format!(
+            "{count} flows wait for readers of others: {}; {ends}",
+            first.unwrap_or_default()
+        ))
     }
 
     fn check_hosts(&self) -> Result<(), String> {

@@ -22,6 +22,10 @@ use crate::ids::StreamKey;
 const SPARE: u64 = 16;
 /// Bytes of a datagram that have to be borrowed.
 const FIRST: u64 = 1024;
+/// This part of an account is for acceptors for whom little waits.
+const RESERVE: u64 = 8;
+/// This part of what is left of an account an acceptor gets for whom nothing waits.
+const SHARE: u64 = 16;
 /// A stream that was charged as much has opened many, and will soon open another.
 const BUSY: u64 = 64 * OPEN_COST;
 
@@ -39,6 +43,8 @@ pub(super) struct Lending {
 #[derive(Debug, Default)]
 struct Lines {
     list: Vec<Line>,
+    /// Charged for all of them.
+    waiting: u64,
     /// Charged for substreams whose parent is not the lender, and that are not known to be accepted.
     nested: u64,
     /// Charged for datagrams, in total, and how much of that the peer says is consumed.
@@ -80,6 +86,13 @@ impl Default for Lending {
     }
 }
 
+impl Lines {
+    /// Charged for whatever is not accepted, or taken.
+    fn all(&self) -> u64 {
+        self.waiting + (self.datagrams.0 - self.datagrams.1)
+    }
+}
+
 impl Lending {
     pub(super) fn set_limit(&mut self, limit: u64) {
         self.limit = limit;
@@ -93,18 +106,22 @@ impl Lending {
         self.lines.iter().flat_map(|l| &l.list)
     }
 
-    /// What one more opening may cost, so that as much stays free for others as waits for this acceptor.
+    /// What one more opening may cost, so that as much stays free for others as waits for this acceptor, and something for those for
+    /// whom nothing waits yet (STR-59).
     fn allowance(&self, acceptor: &Acceptor, is_nested: bool) -> u64 {
         let waiting = match acceptor {
             Acceptor::Datagrams(_) => self.lines.as_ref().map_or(0, |l| l.datagrams.0 - l.datagrams.1),
             _ => self.lines().find(|l| l.acceptor == *acceptor).map_or(0, |l| l.waiting),
         };
         let room = self.room();
-        let nested = self.lines.as_ref().map_or(0, |l| l.nested);
+        let (nested, all) = self.lines.as_ref().map_or((0, 0), |l| (l.nested, l.all()));
         let held = if is_nested { waiting.max(nested) } else { waiting };
-        let half = room.saturating_sub(held) / 2;
-        // The first for an acceptor costs little.
-        if held == 0 { half.max(OPEN_COST.min(room)) } else { half }
+        let reserve = (room + all) / RESERVE;
+        match held {
+            0 if room > reserve => (room / 2).max(OPEN_COST.min(room)),
+            0 => (room / SHARE).max(OPEN_COST.min(room)),
+            _ => room.saturating_sub(reserve + held) / 2,
+        }
     }
 
     fn line_mut(&mut self, acceptor: Acceptor) -> &mut Line {
@@ -124,6 +141,7 @@ impl Lending {
             Acceptor::Datagrams(_) => lines.datagrams.0 += cost,
             acceptor => {
                 lines.nested += if is_nested { cost } else { 0 };
+                lines.waiting += cost;
                 self.line_mut(acceptor).waiting += cost;
             }
         }
@@ -137,6 +155,7 @@ impl Lending {
         lines.nested = lines.nested.saturating_sub(if is_nested { cost } else { 0 });
         if let Some(line) = lines.list.iter_mut().find(|l| l.acceptor == *acceptor) {
             line.waiting = line.waiting.saturating_sub(cost);
+            lines.waiting = lines.waiting.saturating_sub(cost);
         }
         self.tidy();
     }

@@ -6,11 +6,8 @@ use rand::RngExt;
 use sss_proto::OpenError;
 use sss_wire::Code;
 
-use super::{Actors, EndId, Opening, Reader, SERVICES, Send, recent};
+use super::{Actors, EndId, Name, Opening, Reader, SERVICES, Send, recent};
 use crate::world::{HostIndex, World};
-
-/// A service and a protocol.
-type Name = (&'static str, &'static str);
 
 /// Levels of streams below the root, at most.
 const MAX_DEPTH: u8 = 32;
@@ -70,7 +67,14 @@ impl Actors {
         self.connect_to(world, host, peer, (name, opening));
     }
 
-    fn connect_to(&mut self, world: &mut World, host: HostIndex, peer: HostIndex, (name, opening): (Name, Opening)) {
+    /// Opens a stream to a service; its end.
+    pub(super) fn connect_to(
+        &mut self,
+        world: &mut World,
+        host: HostIndex,
+        peer: HostIndex,
+        (name, opening): (Name, Opening),
+    ) -> Option<EndId> {
         let (eid, hint) = (world.eid(peer), world.address(peer));
         let result = world.call(host, |h, now| h.connect(now, eid, name, &[hint]));
         match result {
@@ -82,18 +86,25 @@ impl Actors {
                     host.0, peer.0
                 ));
                 self.greet(world, id);
+                return Some(id);
             }
             Err(error) => self.fail(format!("h{} cannot connect: {error}", host.0)),
         }
+        None
     }
 
     pub(crate) fn open(&mut self, world: &mut World, host: HostIndex) {
-        let Some(parent) = self.pick(host, |_| true) else {
-            return self.connect(world, host);
-        };
-        let (peer, stream, depth) = {
+        match self.pick(host, |_| true) {
+            Some(parent) => drop(self.open_below(world, parent)),
+            None => self.connect(world, host),
+        }
+    }
+
+    /// Opens a substream; its end, if the parent takes any.
+    pub(super) fn open_below(&mut self, world: &mut World, parent: EndId) -> Option<EndId> {
+        let (host, peer, stream, depth) = {
             let end = &self.ends[parent.0];
-            (end.peer, end.stream, end.depth)
+            (end.host, end.peer, end.stream, end.depth)
         };
         match world.call(host, |h, _| h.open_substream(stream)) {
             Ok(child) => {
@@ -101,6 +112,7 @@ impl Actors {
                 let id = self.add(host, peer, child, Some(parent), Opening::Substream);
                 world.note(format_args!("h{} open of {parent:?} -> {id:?} {child:?}", host.0));
                 self.greet(world, id);
+                return Some(id);
             }
             Err(OpenError::TooDeep(_)) if depth >= MAX_DEPTH => {}
             Err(OpenError::Lost(reason)) => {
@@ -119,6 +131,7 @@ impl Actors {
             Err(OpenError::ParentGone) => world.note(format_args!("h{} open of {parent:?}: parent gone", host.0)),
             Err(error) => self.fail(format!("{parent:?} takes no child: {error}")),
         }
+        None
     }
 
     /// Sets more data to be written, of a random size that is small more often than large.

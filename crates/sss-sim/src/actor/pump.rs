@@ -12,7 +12,11 @@ use crate::world::World;
 impl Actors {
     /// Goes on with the end after an event.
     pub(super) fn pump_on_event(&mut self, world: &mut World, id: EndId, event: &Event) {
-        if self.ends[id.0].is_released {
+        let is_input = matches!(
+            event,
+            Event::Readable(_) | Event::DatagramReadable(_) | Event::SubstreamReady(_)
+        );
+        if self.ends[id.0].is_released || (is_input && self.aside.deafness.is_deaf(id)) {
             return;
         }
         match event {
@@ -47,6 +51,9 @@ impl Actors {
             return;
         }
         self.send(world, id);
+        if self.aside.deafness.is_deaf(id) {
+            return;
+        }
         if let Reader::Eager(max) = self.ends[id.0].reader {
             self.read_all(world, id, max);
             self.take_messages(world, id);

@@ -69,7 +69,7 @@ impl Model {
     }
 
     /// The other end of the end's stream, if it is known.
-    pub(super) fn opposite(&self, end: EndId) -> Option<EndId> {
+    pub fn opposite(&self, end: EndId) -> Option<EndId> {
         let input = self.ends[end.0].input?;
         self.flows.get(&input).map(|flow| flow.writer)
     }
@@ -114,7 +114,7 @@ impl Model {
     }
 
     /// Whether a flow's data need not arrive.
-    fn is_excused(&self, flow: &Flow) -> bool {
+    pub(super) fn is_excused(&self, flow: &Flow) -> bool {
         let writer = &self.ends[flow.writer.0];
         !flow.is_finished
             || flow.reset.is_some()
@@ -126,7 +126,7 @@ impl Model {
     }
 
     /// Whether a reader has seen the end, or wanted no more.
-    fn is_settled(&self, reader: EndId) -> bool {
+    pub(super) fn is_settled(&self, reader: EndId) -> bool {
         let state = &self.ends[reader.0];
         state.reading != Reading::Open || state.stop.is_some() || state.is_released || self.trees.is_cut(reader)
     }

@@ -638,3 +638,25 @@ impl Pair {
         }
     }
 }
+
+// spec: STR-59
+#[test]
+fn a_hundred_services_that_accept_nothing_leave_room_for_the_next() {
+    let mut pair = Pair::new();
+    for service in 0..100 {
+        for _ in 0..300 {
+            let key = pair.a.open_top_level(&format!("deaf {service}"), "v1").unwrap();
+            pair.a.write_all(key, &[0; 2000]);
+        }
+        pair.run();
+        let key = pair.a.open_top_level("heard", "v1").unwrap();
+        pair.a.write_all(key, &[1; 1000]);
+        pair.a.finish(key).unwrap();
+        pair.run();
+        let mut waiting = std::iter::from_fn(|| pair.b.take_incoming());
+        let heard = waiting.find(|i| i.service == b"heard").expect("another is heard").key;
+        assert!(pair.b.accept_top_level(heard), "{service}");
+        let (bytes, end) = pair.b.read_all(heard);
+        assert_eq!((bytes.len(), end), (1000, Ok(ReadOutcome::End)), "{service}");
+    }
+}
