@@ -13,7 +13,6 @@ use sss_wire::frame::{Credit, Init, OpenCredit, Reset, Scope, Stop, StreamHeader
 
 use super::Streams;
 use super::node::{Flags, Opener, ROOT};
-use super::openings::Acceptor;
 use super::state::SendState;
 use crate::packet::PacketWriter;
 use crate::token::{StreamFlags, Token};
@@ -509,9 +508,7 @@ impl Streams {
         }
         self.attachment.announce(&self.table, index);
         self.charge_opening(index);
-        self.control
-            .openers
-            .retry_for(&Acceptor::Substreams(self.table.key(index)));
+        self.control.openers.on_opened(self.table.key(index));
         if self.table[index].has(Flags::DATAGRAM) {
             self.on_datagram_announced(index);
         } else {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 const RECENT: usize = 4;
 
 /// A service and a protocol.
-#[derive(PartialEq, Eq)]
+#[derive(PartialEq, Eq, Hash)]
 pub(super) struct Names {
     pub(super) service: Box<[u8]>,
     pub(super) protocol: Box<[u8]>,

@@ -5,10 +5,12 @@
 //! neither uses the other's room. What is accepted has a window of its own, and the lender gets back what it had lent.
 //!
 //! The sender keeps room for others: what waits for one acceptor is charged at most as much as is still free (dynamic
-//! thresholds: Choudhury and Hahne, 1998). Each acceptor is a [`Line`]: a service, the substreams of one stream, or datagrams.
+//! thresholds: Choudhury and Hahne, 1998). Each acceptor is a *line*: a service, the substreams of one stream, or datagrams.
 
 use std::sync::Arc;
 
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 use sss_wire::constants::{DATAGRAM_BORROW, OPEN_COST, OPEN_ROOM, STREAM_BORROW, STREAM_WINDOW};
 
 use super::Streams;
@@ -28,6 +30,8 @@ const RESERVE: u64 = 8;
 const SHARE: u64 = 16;
 /// A stream that was charged as much has opened many, and will soon open another.
 const BUSY: u64 = 64 * OPEN_COST;
+/// Acceptors for whom something waits, of which the memory is kept when nothing does any more.
+const KEPT: usize = 64;
 
 /// What this host has charged to a stream for openings.
 #[derive(Debug)]
@@ -42,7 +46,8 @@ pub(super) struct Lending {
 /// Whom the streams that are charged to one account wait for.
 #[derive(Debug, Default)]
 struct Lines {
-    list: Vec<Line>,
+    /// By acceptor, what was charged for streams that are not known to be accepted. Never iterated.
+    by_acceptor: HashMap<Acceptor, u64, FixedState>,
     /// Charged for all of them.
     waiting: u64,
     /// Charged for substreams whose parent is not the lender, and that are not known to be accepted.
@@ -51,16 +56,8 @@ struct Lines {
     datagrams: (u64, u64),
 }
 
-/// Streams that wait for one acceptor.
-#[derive(Debug)]
-struct Line {
-    acceptor: Acceptor,
-    /// Charged for streams that are not known to be accepted.
-    waiting: u64,
-}
-
 /// Who is to accept a stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Acceptor {
     Service(Arc<Names>),
     Substreams(StreamKey),
@@ -102,8 +99,9 @@ impl Lending {
         self.limit.saturating_sub(self.charged)
     }
 
-    fn lines(&self) -> impl Iterator<Item = &Line> {
-        self.lines.iter().flat_map(|l| &l.list)
+    fn waiting(&self, acceptor: &Acceptor) -> u64 {
+        let waiting = self.lines.as_ref().and_then(|l| l.by_acceptor.get(acceptor));
+        waiting.copied().unwrap_or(0)
     }
 
     /// What one more opening may cost, so that as much stays free for others as waits for this acceptor, and something for those for
@@ -111,7 +109,7 @@ impl Lending {
     fn allowance(&self, acceptor: &Acceptor, is_nested: bool) -> u64 {
         let waiting = match acceptor {
             Acceptor::Datagrams(_) => self.lines.as_ref().map_or(0, |l| l.datagrams.0 - l.datagrams.1),
-            _ => self.lines().find(|l| l.acceptor == *acceptor).map_or(0, |l| l.waiting),
+            _ => self.waiting(acceptor),
         };
         let room = self.room();
         let (nested, all) = self.lines.as_ref().map_or((0, 0), |l| (l.nested, l.all()));
@@ -124,15 +122,6 @@ impl Lending {
         }
     }
 
-    fn line_mut(&mut self, acceptor: Acceptor) -> &mut Line {
-        let list = &mut self.lines.get_or_insert_default().list;
-        let at = list.iter().position(|l| l.acceptor == acceptor).unwrap_or(list.len());
-        if at == list.len() {
-            list.push(Line { acceptor, waiting: 0 });
-        }
-        &mut list[at]
-    }
-
     fn charge(&mut self, acceptor: Acceptor, is_nested: bool, cost: u64) {
         debug_assert!(cost <= self.room(), "an opening beyond the limit");
         self.charged += cost;
@@ -142,7 +131,7 @@ impl Lending {
             acceptor => {
                 lines.nested += if is_nested { cost } else { 0 };
                 lines.waiting += cost;
-                self.line_mut(acceptor).waiting += cost;
+                *lines.by_acceptor.entry(acceptor).or_default() += cost;
             }
         }
     }
@@ -153,21 +142,25 @@ impl Lending {
             return;
         };
         lines.nested = lines.nested.saturating_sub(if is_nested { cost } else { 0 });
-        if let Some(line) = lines.list.iter_mut().find(|l| l.acceptor == *acceptor) {
-            line.waiting = line.waiting.saturating_sub(cost);
+        if let Some(waiting) = lines.by_acceptor.get_mut(acceptor) {
+            *waiting = waiting.saturating_sub(cost);
+            if *waiting == 0 {
+                lines.by_acceptor.remove(acceptor);
+            }
             lines.waiting = lines.waiting.saturating_sub(cost);
         }
         self.tidy();
     }
 
-    /// Forgets acceptors for whom nothing waits.
+    /// Forgets what is not needed once nothing waits.
     fn tidy(&mut self) {
-        let Some(lines) = &mut self.lines else {
+        let Some(lines) = self.lines.as_mut().filter(|l| l.by_acceptor.is_empty()) else {
             return;
         };
-        lines.list.retain(|l| l.waiting > 0);
-        if lines.list.is_empty() && lines.datagrams.0 == 0 && self.charged < BUSY {
+        if lines.datagrams.0 == 0 && self.charged < BUSY {
             self.lines = None;
+        } else if lines.by_acceptor.capacity() > KEPT {
+            lines.by_acceptor = HashMap::default();
         }
     }
 
@@ -210,9 +203,19 @@ impl Table {
 
     /// The streams that may be charged for a stream, and how many levels above its parent they are, the nearest first.
     fn lenders(&self, index: u32) -> impl Iterator<Item = (u32, u8)> {
+        self.above(index).filter(|(at, _)| self.may_lend(*at))
+    }
+
+    /// The streams above a stream, and how many levels above its parent they are, the nearest first.
+    pub(super) fn above(&self, index: u32) -> impl Iterator<Item = (u32, u8)> {
         let above = |at: u32| Some(self[at].place.parent).filter(|parent| *parent != NONE);
-        let all = std::iter::successors(above(index), move |at| above(*at)).zip(0..);
-        all.filter(|(at, _)| self.may_lend(*at))
+        std::iter::successors(above(index), move |at| above(*at)).zip(0..)
+    }
+
+    /// Whether a stream waits until there is room to open it.
+    pub(super) fn waits_to_open(&self, key: StreamKey) -> bool {
+        let node = self.find(key).map(|index| &self[index]);
+        node.is_some_and(|n| n.has(Flags::WAITING) && !n.has(Flags::ANNOUNCED))
     }
 
     /// What one more opening may cost at a lender.
@@ -246,7 +249,7 @@ impl Table {
             if best.is_none_or(|(most, _)| allowance > most) {
                 best = Some((allowance, levels));
             }
-            if allowance >= OPEN_COST + on_hand {
+            if allowance >= node.least_room().max(OPEN_COST + on_hand) {
                 break;
             }
         }
@@ -329,7 +332,7 @@ impl Streams {
         self.note_decided(index);
         if self.table[index].take(Flags::UNHELD) {
             // A child may be charged to this stream from now on.
-            self.control.openers.retry();
+            self.control.openers.retry_at(self.table.key(index));
         }
     }
 
@@ -359,38 +362,29 @@ impl Streams {
         if let Some(account) = &mut self.table[lender].account {
             account.lent.leave(&acceptor, is_nested, cost);
         }
-        self.control.openers.retry();
+        self.control.openers.retry_at(self.table.key(lender));
     }
 
     /// Lets a stream wait until there is room to open it, or until `first` is opened, which has to be before it. In the latter case it does
     /// not wait for the acceptor of `first`: once that is opened, others who wait for that acceptor are nothing to it.
     pub(super) fn wait_to_open(&mut self, index: u32, first: u32) {
-        let acceptor = if first == index {
-            self.table.acceptor(index)
-        } else {
-            Acceptor::Substreams(self.table.key(first))
-        };
         let key = self.table.key(index);
         let node = &mut self.table[index];
         let was_waiting = node.has(Flags::WAITING);
         let was_woken = node.take(Flags::WOKEN);
         node.set(Flags::WAITING);
-        let table = &self.table;
-        let is_waiting = |k| table.find(k).is_some_and(|i| table[i].has(Flags::WAITING));
-        let queue = self.control.openers.stall(acceptor);
-        if was_woken {
-            queue.push_front(key);
-        } else if !was_waiting {
-            queue.push(key, is_waiting);
+        let (openers, table) = (&mut self.control.openers, &self.table);
+        if first != index {
+            openers.wait_behind(key, table.key(first), table);
+        } else if was_woken || !was_waiting {
+            openers.wait(key, table.acceptor(index), table, was_woken);
         }
     }
 
     /// Puts up to `count` streams that waited to be opened back in their turn. Returns whether there were any.
     pub(super) fn wake(&mut self, count: usize) -> bool {
         for woken in 0..count {
-            let table = &self.table;
-            let is_waiting = |k| table.find(k).is_some_and(|i| table[i].has(Flags::WAITING));
-            let next = self.control.openers.next(is_waiting);
+            let next = self.control.openers.next(&self.table);
             let Some(index) = next.and_then(|key| self.table.find(key)) else {
                 return woken > 0;
             };
@@ -414,7 +408,7 @@ impl Streams {
         if let Some(index) = index.filter(|i| !self.table[*i].has(Flags::DATAGRAM)) {
             self.note_heard(index);
             self.table[index].account_mut().lent.raise(limit, datagrams);
-            self.control.openers.retry();
+            self.control.openers.retry_at(self.table.key(index));
         }
         Ok(())
     }
@@ -428,7 +422,7 @@ impl Lending {
 
     /// Whether nothing is taken to wait.
     pub(super) fn is_unused(&self) -> bool {
-        let waiting = |l: &Lines| (l.list.len(), l.nested) == (0, 0);
+        let waiting = |l: &Lines| (l.by_acceptor.len(), l.waiting, l.nested) == (0, 0, 0);
         self.lines.as_ref().is_none_or(|l| waiting(l))
     }
 }
@@ -438,9 +432,7 @@ impl Streams {
     /// What of an account this host takes to be charged for streams that wait, and for datagrams.
     pub(super) fn believed_waiting(&self, index: u32) -> (u64, u64) {
         let lines = self.table[index].account.as_ref().and_then(|a| a.lent.lines.as_ref());
-        lines.map_or((0, 0), |l| {
-            (l.list.iter().map(|l| l.waiting).sum(), l.datagrams.0 - l.datagrams.1)
-        })
+        lines.map_or((0, 0), |l| (l.waiting, l.datagrams.0 - l.datagrams.1))
     }
 
     /// Lets this host send whatever it has.
@@ -451,7 +443,7 @@ impl Streams {
             };
             if node.account.is_some() {
                 self.table[index].account_mut().lent.raise(1 << 60, 0);
-                self.control.openers.retry();
+                self.control.openers.retry_at(self.table.key(index));
             }
             if self.table[index].has(Flags::ANNOUNCED) {
                 self.on_init_acked(index);

@@ -57,4 +57,8 @@ impl KeyQueue {
     pub(super) fn len(&self) -> usize {
         self.keys.len()
     }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = StreamKey> {
+        self.keys.iter().copied()
+    }
 }

@@ -59,6 +59,7 @@ impl Streams {
         self.table.disown(index);
         self.answer_await(self.table[index].place.parent);
         self.scheduler.forget(&mut self.table, index);
+        self.control.openers.forget(self.table.key(index));
         let Some(mut node) = self.table.remove(index) else {
             return;
         };

@@ -203,7 +203,11 @@ impl Streams {
 
     /// Nothing is left of what was: no queue, no count.
     fn check_unused(&self, what: &str) {
-        assert!(self.control.openers.is_unused(), "{what}: {:?}", self.control.openers);
+        assert!(
+            self.control.openers.is_unused(&self.table),
+            "{what}: {:?}",
+            self.control.openers
+        );
         assert!(self.datagrams.is_unused(), "{what}");
         assert_eq!(self.windows.streams.count(), 0, "{what}");
         let open = (self.control.watches.open(), self.control.awaits.open());

@@ -332,7 +332,8 @@ impl Streams {
     fn note_unkept(&mut self, index: u32) {
         self.note_decided(index);
         self.table.uncharge(index);
-        self.control.openers.retry();
+        let lender = self.table.lender(index);
+        self.control.openers.retry_at(self.table.key(lender));
         let node = &mut self.table[index];
         node.set(Flags::PEER_GONE);
         node.send.limit = sss_wire::varint::MAX;

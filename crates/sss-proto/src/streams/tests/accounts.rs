@@ -167,8 +167,9 @@ fn what_was_refused_lends_nothing() {
     assert!(b.len() <= 128, "{}", b.len());
 }
 
+// spec: STR-8, STR-17, STR-52
 #[test]
-fn a_million_forged_credits_change_nothing_but_limits() {
+fn forged_credits_change_nothing_but_limits() {
     let mut pair = Pair::with_root(65_536);
     let (a, _) = pair.stream();
     let lsid = pair.a.lsid_of(a);
@@ -197,4 +198,45 @@ fn a_million_forged_credits_change_nothing_but_limits() {
         let credit = Frame::Credit(Credit { lsid, limit: 9 });
         assert_eq!(pair.a.forged(&credit).unwrap_err().code, Code::STREAM_STATE);
     }
+}
+
+// spec: STR-59
+#[test]
+fn who_waits_is_looked_at_a_few_times_however_many_wait() {
+    let mut pair = Pair::with_root(65_536);
+    let (a, b) = pair.stream();
+    let mut parents = Vec::new();
+    while parents.len() < 500 {
+        parents.push(pair.a.open_substream(a).unwrap());
+        pair.run();
+        while pair.b.accept_substream(b).unwrap().is_some() {}
+    }
+    pair.run();
+    for _ in 0..20 {
+        for parent in &parents {
+            let child = pair.a.open_substream(*parent).unwrap();
+            pair.a.write_all(child, &[1; 100]);
+        }
+    }
+    pair.run();
+    assert!(pair.b.len() < 10_000, "most of them wait");
+    let mut heard = 0;
+    for parent in &parents {
+        let Found::Live(at) = pair.b.find(pair.a.lsid_of(*parent)) else {
+            panic!("both know it");
+        };
+        let theirs = pair.b.table.key(at);
+        while let Some(child) = pair.b.accept_substream(theirs).unwrap() {
+            pair.run();
+            assert_eq!(pair.b.read_all(child).0.len(), 100);
+            heard += 1;
+            pair.run();
+        }
+    }
+    assert_eq!(heard, 10_000);
+    assert!(
+        pair.a.control.openers.looks < 20 * heard,
+        "{}",
+        pair.a.control.openers.looks
+    );
 }

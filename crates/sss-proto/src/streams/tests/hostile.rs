@@ -486,7 +486,7 @@ fn whatever_waits_waits_for_its_own_acceptor_and_nothing_is_left_in_the_end() {
     let number = |name| std::env::var(name).ok().and_then(|s| s.parse::<u64>().ok());
     let seeds = match number("SSS_SEED") {
         Some(seed) => seed..seed + 1,
-        None => 0..number("SSS_SEEDS").unwrap_or(200),
+        None => 0..number("SSS_SEEDS").unwrap_or(400),
     };
     for seed in seeds {
         let mut world = World::new(seed);
