@@ -35,7 +35,7 @@ use crate::ids::PeerId;
 use crate::io::{Datagram, Ecn, Event, Input, Output, Transmit, TransmitBuf};
 use crate::local_host::{History, Own};
 use crate::negotiation::{ChannelIds, Responder};
-use crate::peer::{Context, Peer};
+use crate::peer::{Context, Peer, Unheard};
 use crate::seen::Sightings;
 use crate::streams::HostBudget;
 use crate::time::Instant;
@@ -319,7 +319,10 @@ impl Host {
             self.demux.apply(index, &change);
         }
         for end in peer.take_unheard() {
-            self.own.history.note_end(&end.attempt, end.code, end.reason);
+            match end {
+                Unheard::Attempt(attempt, end) => self.own.history.note_end(&attempt, end),
+                Unheard::Tree(ended) => self.own.history.note_tree_end(ended),
+            }
         }
         self.timers.set(index, peer.next_timer());
         Self::collect(peer, &mut self.services, &mut self.queues.events, &mut self.stats);

@@ -13,7 +13,7 @@ use crate::negotiation::{ChannelIds, responder};
 use crate::seen::Sightings;
 use crate::streams::HostBudget;
 
-pub(crate) use history::History;
+pub(crate) use history::{EndedTree, History};
 
 /// What a host is, for as long as it exists.
 pub(crate) struct Own {

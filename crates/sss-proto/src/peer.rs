@@ -23,7 +23,7 @@ use crate::channel::{Channel, ChannelInfo, Fate, TimerEvent};
 use crate::error::{CloseReason, DropReason, NegotiationError};
 use crate::ids::{PeerId, StreamId, StreamKey, TreeId};
 use crate::io::{Datagram, Ecn, Event};
-use crate::local_host::Own;
+use crate::local_host::{EndedTree, Own};
 use crate::negotiation::Step;
 use crate::role::Role;
 use crate::streams::{DatagramStats, Delivery, StreamEvent, StreamInfo, Streams, SubtreeInfo, TreeNode};
@@ -489,6 +489,18 @@ impl Peer {
             self.add_link(now, early.channel, Role::Initiator, None);
         }
         self.links.close_all(now, code, text);
+        // A peer that has ended the tree itself need not be told.
+        if let Some(tree) = self.tree.id
+            && self.tree.ended.is_none()
+            && !matches!(reason, CloseReason::Peer { .. })
+        {
+            self.links.unheard.push(Unheard::Tree(EndedTree {
+                eid: self.eid,
+                tree,
+                at: now,
+                end: (code, text.to_owned()),
+            }));
+        }
         self.end_streams(reason);
     }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use sss_crypto::Suite;
-use sss_proto::{Config, Event, ListenMode, ListenerId, StreamId};
+use sss_proto::{Config, Event, ListenerId, StreamId};
 use sss_wire::{Code, long};
 
 use crate::link::LinkConfig;
@@ -100,6 +100,7 @@ impl Way {
                 (only(Suite::Aes256Gcm), only(Suite::ChaCha20Poly1305))
             }
             Self::BadFrame => (plain().with(|c| c.window.root = 1000), plain()),
+            Self::Backlog => (plain(), plain().with(|c| c.streams.backlog = 1)),
             _ => (plain(), plain()),
         }
     }
@@ -145,12 +146,10 @@ impl Door {
     fn accept(&mut self, world: &mut World, listener: ListenerId) {
         while let Some((stream, _)) = world.call(HOST, |h, _| h.accept(listener)) {
             self.accepted += 1;
-            match self.way {
-                Way::CloseAtAccept => world.call(HOST, |h, now| {
+            if self.way == Way::CloseAtAccept {
+                world.call(HOST, |h, now| {
                     h.disconnect(now, stream.peer(), Code::app(403), "members only");
-                }),
-                Way::Backlog => world.call(HOST, |h, _| h.set_listen_mode(stream, ListenMode::Limit(0))),
-                _ => {}
+                });
             }
         }
     }
@@ -201,7 +200,7 @@ pub fn run(way: Way, loss: f64, seed: u64) -> Result<Duration, String> {
             door.tell(&world, error.to_string());
             Duration::ZERO
         }
-        Way::Backlog => open_child(&mut world, &mut door)?,
+        Way::Backlog => open_beyond_backlog(&mut world, &mut door)?,
         _ => {
             let names = match way {
                 Way::Service => ("nothing", SERVICE.1),
@@ -227,22 +226,32 @@ pub fn run(way: Way, loss: f64, seed: u64) -> Result<Duration, String> {
     Ok(at - start)
 }
 
-/// A stream whose application takes no substream, and a substream of it. Returns when that was opened.
-fn open_child(world: &mut World, door: &mut Door) -> Result<Duration, String> {
-    let parent = world.connect(CLIENT, HOST, SERVICE);
-    while door.accepted == 0 && world.step(TIMEOUT, door) {}
-    if door.accepted == 0 {
-        return Err("the parent was not accepted".to_owned());
+/// A stream to a service for which another waits already, and that is all it lets wait. Returns when that was opened.
+fn open_beyond_backlog(world: &mut World, door: &mut Door) -> Result<Duration, String> {
+    const BUSY: (&str, &str) = ("busy", "busy/1");
+    world
+        .call(HOST, |h, _| h.listen(BUSY.0, BUSY.1))
+        .map_err(|e| e.to_string())?;
+    world.connect(CLIENT, HOST, SERVICE);
+    world.connect(CLIENT, HOST, BUSY);
+    let waiting = |world: &World| {
+        let core = world.host(HOST);
+        core.peers()
+            .iter()
+            .map(|(peer, _)| core.stream_count(*peer))
+            .sum::<usize>()
+    };
+    while waiting(world) < 2 && world.step(TIMEOUT, door) {}
+    if waiting(world) < 2 {
+        return Err("two streams did not arrive".to_owned());
     }
     // What was on its way has arrived, and the round trip is known.
     world.run_for(20 * RTT, door);
-    let child = world
-        .call(CLIENT, |h, _| h.open_substream(parent))
-        .map_err(|e| e.to_string())?;
+    let stream = world.connect(CLIENT, HOST, BUSY);
     world
-        .call(CLIENT, |h, _| h.write(child, b"anybody there?"))
+        .call(CLIENT, |h, _| h.write(stream, b"anybody there?"))
         .map_err(|e| e.to_string())?;
-    door.stream = Some(child);
+    door.stream = Some(stream);
     Ok(world.elapsed())
 }
 

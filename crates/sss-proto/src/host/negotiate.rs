@@ -98,6 +98,12 @@ impl Host {
             Ok(settings) => settings,
             Err((code, reason)) => return self.refuse(now, &asked, &proven, (code, &reason)),
         };
+        // MIG-21
+        let unknown = settings.tree.filter(|tree| self.demux.tree(tree).is_none());
+        let ended = unknown.and_then(|tree| self.own.history.end_of_tree(now, &proven.eid, &tree));
+        if let Some((code, reason)) = ended {
+            return self.refuse(now, &asked, &proven, (code, &reason));
+        }
         let standing = self.standing(initiate, &settings, arrival);
         let earlier = settings.attempts.earlier.as_ref();
         let earlier = earlier.filter(|_| settings.tree.is_none()).map(|e| e.attempt);

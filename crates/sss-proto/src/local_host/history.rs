@@ -25,10 +25,19 @@ struct Unconfirmed {
     end: Option<(Code, String)>,
 }
 
+/// A tree that this host has ended; whether the peer heard of it is not known.
+pub(crate) struct EndedTree {
+    pub(crate) eid: Eid,
+    pub(crate) tree: TreeId,
+    pub(crate) at: Instant,
+    pub(crate) end: (Code, String),
+}
+
 /// Bounded in number and in time.
 #[derive(Default)]
 pub(crate) struct History {
     unconfirmed: VecDeque<Unconfirmed>,
+    ended: VecDeque<EndedTree>,
     /// When this host last made a channel to a peer as its initiator.
     initiated: HashMap<Eid, Instant, RandomState>,
     order: VecDeque<(Instant, Eid)>,
@@ -59,10 +68,10 @@ impl History {
     }
 
     /// This host has ended a channel, and the initiator does not know that it was accepted (NEG-23).
-    pub(crate) fn note_end(&mut self, attempt: &[u8; 8], code: Code, reason: String) {
+    pub(crate) fn note_end(&mut self, attempt: &[u8; 8], end: (Code, String)) {
         let entry = self.unconfirmed.iter_mut().rfind(|u| u.attempt == *attempt);
         if let Some(entry) = entry {
-            entry.end = Some((code, reason));
+            entry.end = Some(end);
         }
     }
 
@@ -80,6 +89,23 @@ impl History {
         let horizon = now - 2 * HELLO_TIMEOUT;
         let mut latest = self.unconfirmed.iter().rev();
         latest.find(|u| u.attempt == *attempt && u.eid == *eid && u.at >= horizon)
+    }
+
+    /// This host has ended a tree (MIG-21).
+    pub(crate) fn note_tree_end(&mut self, ended: EndedTree) {
+        let horizon = ended.at - 2 * HELLO_TIMEOUT;
+        while self.ended.front().is_some_and(|e| e.at < horizon) || self.ended.len() >= MAX_ENTRIES {
+            self.ended.pop_front();
+        }
+        self.ended.push_back(ended);
+    }
+
+    /// How this host has ended a tree.
+    pub(crate) fn end_of_tree(&self, now: Instant, eid: &Eid, tree: &TreeId) -> Option<(Code, String)> {
+        let horizon = now - 2 * HELLO_TIMEOUT;
+        let mut latest = self.ended.iter().rev();
+        let entry = latest.find(|e| e.tree == *tree && e.eid == *eid && e.at >= horizon)?;
+        Some(entry.end.clone())
     }
 
     /// The latest attempts of a peer that were accepted and not confirmed.
@@ -165,8 +191,17 @@ mod tests {
             let eid = Eid::from_public_key(&key);
             history.note_accepted(at(0), eid, (n.to_be_bytes(), [0; 16]));
             history.note_initiated(at(0), eid);
+            history.note_tree_end(EndedTree {
+                eid,
+                tree: [0; 16],
+                at: at(0),
+                end: (Code::NONE, String::new()),
+            });
         }
-        assert_eq!(history.unconfirmed.len(), MAX_ENTRIES);
+        assert_eq!(
+            (history.unconfirmed.len(), history.ended.len()),
+            (MAX_ENTRIES, MAX_ENTRIES)
+        );
         assert_eq!(
             (history.initiated.len(), history.order.len()),
             (MAX_ENTRIES, MAX_ENTRIES)

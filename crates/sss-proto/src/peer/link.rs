@@ -4,6 +4,7 @@ use sss_wire::constants::MAX_CHANNELS;
 use sss_wire::{ChannelId, Code};
 
 use crate::channel::{Channel, Counters};
+use crate::local_host::EndedTree;
 use crate::negotiation::AcceptKeys;
 use crate::role::Role;
 use crate::time::Instant;
@@ -28,11 +29,12 @@ pub(crate) struct Acceptance {
     pub(super) void: Option<[u8; 8]>,
 }
 
-/// An end of which the initiator of a channel has not heard.
-pub(crate) struct Unheard {
-    pub(crate) attempt: [u8; 8],
-    pub(crate) code: Code,
-    pub(crate) reason: String,
+/// An end of which the peer may not have heard.
+pub(crate) enum Unheard {
+    /// Of the channel of an attempt whose ACCEPT may not have arrived (NEG-23).
+    Attempt([u8; 8], (Code, String)),
+    /// Of a tree (MIG-21).
+    Tree(EndedTree),
 }
 
 /// One channel of a tree, established; or ended, and waiting for late packets.
@@ -103,11 +105,8 @@ impl Links {
         for link in self.list.iter_mut().filter(|l| l.is_open()) {
             link.channel.close(now, code, reason);
             if let Some(acceptance) = link.acceptance.take() {
-                self.unheard.push(Unheard {
-                    attempt: acceptance.attempt,
-                    code,
-                    reason: reason.to_owned(),
-                });
+                let end = (code, reason.to_owned());
+                self.unheard.push(Unheard::Attempt(acceptance.attempt, end));
                 link.acceptance = Some(acceptance).filter(|a| a.accept.is_empty());
             }
         }
