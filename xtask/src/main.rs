@@ -5,6 +5,7 @@ mod book;
 mod caps;
 mod graph;
 mod instructions;
+mod layers;
 mod shape;
 mod source;
 mod spec;
@@ -22,6 +23,7 @@ Usage: cargo run -p xtask -- tidy
 
 tidy    caps: file 600 lines without tests, function 80 lines, 6 parameters, 12 fields, 60 methods
         of a type over all its files;
+        layers: no crate uses one, and no module takes a name from one, that is not below it;
         specification: every requirement that says MUST has a test that cites it
         (`// spec: NEG-4` above the test), and every id that is cited exists;
         test vectors: every requirement of their README is cited by a test, and every
@@ -80,11 +82,15 @@ fn tidy(root: &Path) -> ExitCode {
     }
     for (name, folder) in crates(root) {
         match source::Crate::load(root, &folder, &sources) {
-            Ok(krate) => shape::check(&name, &krate, &mut findings),
+            Ok(krate) => {
+                shape::check(&name, &krate, &mut findings);
+                layers::check(&name, &folder, &krate, &mut findings);
+            }
             // It was found above.
             Err(_) => continue,
         }
     }
+    layers::check_page(root, &mut findings);
     let requirements = spec::check(root, &sources, &mut findings);
     vectors::check(root, &sources, &mut findings);
     let links = book::check(root, &sources, &mut findings);

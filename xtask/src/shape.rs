@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::graph;
-use crate::source::Crate;
+use crate::source::{Crate, File};
 use calls::Calls;
 use types::Types;
 
@@ -113,6 +113,7 @@ fn describe(name: &str, krate: &Crate, only: Option<&str>) -> String {
             files.join(" ")
         );
     }
+    text.push_str(&describe_modules(krate, only.is_some()));
     let calls = Calls::of(krate, &types);
     for (module, files) in groups(krate) {
         if only.is_none_or(|only| only == module) {
@@ -123,6 +124,43 @@ fn describe(name: &str, krate: &Crate, only: Option<&str>) -> String {
         }
     }
     text
+}
+
+/// Whether the modules at the top take names from each other in a circle.
+fn describe_modules(krate: &Crate, with_arrows: bool) -> String {
+    let tops: BTreeSet<&str> = krate.files.iter().filter_map(|file| top(file)).collect();
+    let tops: Vec<&str> = tops.into_iter().collect();
+    let number = |name| tops.binary_search(&name).ok();
+    let mut edges = vec![Vec::new(); tops.len()];
+    let mut text = String::from("\n");
+    for (index, file) in krate.files.iter().enumerate() {
+        let Some(from) = top(file).and_then(number) else {
+            continue;
+        };
+        for arrow in krate.arrows(index) {
+            let Some(to) = top(&krate.files[arrow.to]).and_then(number) else {
+                continue;
+            };
+            if from != to && !edges[from].contains(&to) {
+                edges[from].push(to);
+            }
+        }
+    }
+    for cycle in graph::cycles(&edges) {
+        let names: Vec<_> = cycle.iter().map(|n| tops[*n]).collect();
+        let _ = writeln!(text, "cycle of names taken between modules: {}", names.join(" "));
+    }
+    if with_arrows {
+        for (from, to) in edges.iter().enumerate() {
+            let to: Vec<_> = to.iter().map(|n| tops[*n]).collect();
+            let _ = writeln!(text, "{} -> {}", tops[from], to.join(" "));
+        }
+    }
+    text
+}
+
+fn top(file: &File) -> Option<&str> {
+    file.module.first().map(String::as_str)
 }
 
 /// The files of each module at the top that has files below it.

@@ -35,7 +35,11 @@ impl Crate {
             let name = path.strip_prefix(root).unwrap_or(path).display().to_string();
             if !is_test_file(&name) {
                 let text = std::fs::read_to_string(path).map_err(|e| format!("{name}: {e}"))?;
-                let module = module_of(path.strip_prefix(&src).unwrap_or(path));
+                let mut module = module_of(path.strip_prefix(&src).unwrap_or(path));
+                // The root of a program without a library.
+                if module == ["main"] && !src.join("lib.rs").exists() {
+                    module.clear();
+                }
                 files.push(File::parse(name, module, &text)?);
             }
         }

@@ -1,68 +1,20 @@
 //! The inside of the client and server processes: control over standard input and output, the runtime, the dispatch to
 //! the backend.
 
-use std::io::{BufRead as _, Write as _, stdin, stdout};
+use std::io::{BufRead as _, stdin};
 use std::process::exit;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use serde::{Deserialize, Serialize};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::backends::{quinn, sss, yamux};
-use crate::setup::{Address, Backend, Setup};
+use crate::control::{ClientLine, ServerLine, Work, say};
+use crate::outcome::Outcome;
+use crate::setup::{Backend, Setup};
 use crate::stats::Quantiles;
 use crate::transport::Transport;
-use crate::usage::{Snapshot, raise_file_limit};
-use crate::{Outcome, serve, workloads};
-
-/// What the client tells its parent.
-#[derive(Serialize, Deserialize)]
-pub(crate) enum ClientLine {
-    /// A named moment: the parent takes the server's usage, too.
-    Mark { name: String, snapshot: Snapshot },
-    /// The measurement is complete.
-    Done { quantiles: Quantiles },
-}
-
-/// What the server tells its parent.
-#[derive(Serialize, Deserialize)]
-pub(crate) enum ServerLine {
-    /// Connections are accepted from now on.
-    Ready(Address),
-    /// Answer to a line of input.
-    Usage(Snapshot),
-}
-
-/// Count of what a process has done: bytes received or requests completed.
-#[derive(Clone, Default)]
-pub(crate) struct Work(Arc<AtomicU64>);
-
-impl Work {
-    /// Adds to the count.
-    pub(crate) fn add(&self, count: u64) {
-        self.0.fetch_add(count, Ordering::Relaxed);
-    }
-
-    /// The count so far.
-    pub(crate) fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// Usage of this process at this moment.
-    pub(crate) fn snapshot(&self) -> Outcome<Snapshot> {
-        Snapshot::take(self.count())
-    }
-
-    /// Tells the parent that a named moment has come.
-    pub(crate) fn mark(&self, name: &str) -> Outcome<()> {
-        say(&ClientLine::Mark {
-            name: name.to_owned(),
-            snapshot: self.snapshot()?,
-        })
-    }
-}
+use crate::usage::raise_file_limit;
+use crate::{serve, workloads};
 
 /// Runs the server process until its input ends.
 pub(crate) fn serve() -> Outcome<()> {
@@ -144,14 +96,6 @@ fn begin() -> Outcome<Setup> {
     let mut line = String::new();
     stdin().lock().read_line(&mut line)?;
     Ok(serde_json::from_str(&line)?)
-}
-
-fn say(message: &impl Serialize) -> Outcome<()> {
-    let mut line = serde_json::to_vec(message)?;
-    line.push(b'\n');
-    let mut output = stdout().lock();
-    output.write_all(&line)?;
-    Ok(output.flush()?)
 }
 
 fn runtime(backend: Backend) -> Outcome<Runtime> {

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum as _};
 
-use crate::million::Shape;
 use crate::setup::{Backend, Workload};
+use crate::tree_shape::Shape;
 
 const EXAMPLES: &str = "\
 Examples:

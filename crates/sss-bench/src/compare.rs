@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum as _;
 
-use crate::Outcome;
-use crate::child::{ClientLine, ServerLine};
 use crate::cli::Compare;
+use crate::control::{ClientLine, ServerLine};
+use crate::outcome::Outcome;
 use crate::process::{Process, Role};
 use crate::report::{self, Failed, Report};
 use crate::setup::{Backend, Setup, Workload};

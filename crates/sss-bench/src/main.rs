@@ -7,8 +7,10 @@ mod backends;
 mod child;
 mod cli;
 mod compare;
+mod control;
 mod link;
 mod million;
+mod outcome;
 mod prioritisation;
 mod process;
 mod report;
@@ -16,20 +18,14 @@ mod serve;
 mod setup;
 mod stats;
 mod transport;
+mod tree_shape;
 mod usage;
 mod waits;
 mod workloads;
 
-use std::error::Error;
 use std::process::ExitCode;
 
 use clap::Parser;
-
-/// Any error: in a tool that measures, all of them end the measurement with a text.
-type Failure = Box<dyn Error + Send + Sync>;
-
-/// Result of anything that may fail.
-type Outcome<T> = Result<T, Failure>;
 
 fn main() -> ExitCode {
     let result = match cli::Cli::parse().command {

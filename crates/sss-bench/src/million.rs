@@ -17,15 +17,15 @@ use std::time::{Duration, Instant};
 use tokio::task::LocalSet;
 use tokio::time::sleep;
 
-use crate::Outcome;
 use crate::cli::Million;
+use crate::outcome::Outcome;
 use crate::process::{Process, Role};
 use crate::setup::Address;
+use crate::tree_shape::Shape;
 use calls::Calls;
 use closing::{Closing, Way};
 pub(crate) use holder::hold;
 use session::{Session, Usage};
-pub(crate) use shape::Shape;
 
 const SERVICE: (&str, &str) = ("million", "1");
 /// One in this many is opened before memory is read for the first time, so that what grows once does not count.

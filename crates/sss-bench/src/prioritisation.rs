@@ -8,9 +8,9 @@ use sss::{Host, Stream};
 use sss_sim::prioritisation::{Change, Report, SWAP_AT, THIRD_AT, chart};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
-use crate::Outcome;
 use crate::cli::Prioritisation;
 use crate::link::{Direction, Link};
+use crate::outcome::Outcome;
 
 /// Bytes of the three responses.
 const SIZES: [u64; 3] = [1_500_000, 1_500_000, 700_000];

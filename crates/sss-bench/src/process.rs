@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::Outcome;
+use crate::outcome::Outcome;
 
 /// The part of a child process in a measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

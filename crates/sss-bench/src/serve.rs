@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use crate::Outcome;
-use crate::child::Work;
+use crate::control::Work;
+use crate::outcome::Outcome;
 use crate::setup::{REQUEST, Setup, Workload};
 use crate::transport::{Connection, Listener, Stream};
 

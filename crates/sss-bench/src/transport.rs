@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use crate::Outcome;
+use crate::outcome::Outcome;
 use crate::setup::{Address, Setup};
 
 /// A transport under test.

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use sss::{Host, Server, ServerSet, Stream};
 
-use crate::Outcome;
 use crate::cli::Waits;
+use crate::outcome::Outcome;
 use crate::usage::Snapshot;
 
 /// Batches of a kind.

@@ -8,7 +8,7 @@ mod window;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Outcome;
+use crate::outcome::Outcome;
 use crate::setup::{Setup, Workload};
 use crate::stats::Quantiles;
 use crate::transport::Dialer;

@@ -23,6 +23,7 @@
 )]
 
 pub mod cookie;
+mod error;
 mod key;
 mod mac;
 pub mod noise;
@@ -33,14 +34,7 @@ mod suite;
 #[cfg(test)]
 mod testing;
 
+pub use error::AuthError;
 pub use key::StaticKey;
 pub use mac::{constant_time_eq, mac16};
 pub use suite::Suite;
-
-/// Something failed authentication.
-///
-/// It says no more: what exactly was wrong is of use to an attacker only. A Diffie-Hellman result of 32 zero
-/// bytes counts as failed authentication too (OVR-4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("failed authentication")]
-pub struct AuthError;

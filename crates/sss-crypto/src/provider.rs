@@ -8,7 +8,7 @@ use aws_lc_rs::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::{agreement, constant_time, digest, hkdf, hmac};
 use zeroize::Zeroizing;
 
-use crate::AuthError;
+use crate::error::AuthError;
 
 /// Length of an authentication tag, in bytes.
 pub(crate) const TAG: usize = 16;

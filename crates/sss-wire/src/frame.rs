@@ -31,6 +31,8 @@ pub use stop::Stop;
 pub use stream::{Fit, Init, InitKind, Stream, StreamHeader};
 pub use watch::{Await, Consumed, Released, Watch};
 
+pub use crate::text::truncate_text;
+
 use std::iter::FusedIterator;
 
 use crate::constants::MAX_REASON;
@@ -229,11 +231,6 @@ pub fn write_settings(w: &mut Writer<'_>, settings: &Settings) {
 /// Bytes that [`write_settings`] writes.
 pub fn settings_len(settings: &Settings) -> usize {
     total([1, prefixed_len(settings.encoded_len())])
-}
-
-/// The longest beginning of `text` of at most `max` bytes that is whole characters.
-pub fn truncate_text(text: &str, max: usize) -> &str {
-    text.get(..text.floor_char_boundary(max)).unwrap_or(text)
 }
 
 /// What is sent of a reason (FRM-4).

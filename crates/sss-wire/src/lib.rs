@@ -30,6 +30,7 @@ mod reader;
 pub mod services;
 pub mod short;
 mod suite;
+mod text;
 pub mod varint;
 mod writer;
 

@@ -41,6 +41,13 @@ pub struct HostBuilder {
 /// Bytes of socket buffer asked for in each direction.
 const SOCKET_BUFFERS: usize = 4 << 20;
 
+impl Host {
+    /// Begins to make a host.
+    pub fn builder() -> HostBuilder {
+        HostBuilder::new()
+    }
+}
+
 impl HostBuilder {
     pub(crate) fn new() -> Self {
         Self {

@@ -21,6 +21,7 @@ mod receive;
 mod reporter;
 pub(crate) mod slots;
 pub(crate) mod socket;
+mod stats;
 mod timer;
 mod told;
 mod transmit;
@@ -37,6 +38,8 @@ use tokio::sync::oneshot;
 
 use crate::error::BuildError;
 use crate::shared::{Inner, Phase, Shared};
+pub use stats::SocketStats;
+
 use network::Watcher;
 use receive::Receiver;
 use socket::{Bound, Socket};
@@ -51,28 +54,6 @@ const MAX_SENDS: usize = 64;
 /// How often the driver yields to the tasks that it woke, as long as they go on calling. On a current-thread runtime
 /// they have all run after the first time; on others they run on other threads meanwhile.
 const MAX_YIELDS: u8 = 32;
-
-/// Counters of a host's socket.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SocketStats {
-    /// System calls that received something.
-    pub receive_calls: u64,
-    /// Receiving calls that failed.
-    pub receive_errors: u64,
-    /// Sending system calls.
-    pub send_calls: u64,
-    /// Sends that had to wait for the socket's buffer.
-    pub send_blocked: u64,
-    /// Sends refused because a datagram was larger than the network interface takes: the search for the path MTU.
-    pub send_too_large: u64,
-    /// Sends that failed otherwise, such as for want of a route.
-    pub send_errors: u64,
-    /// Changes of this machine's addresses, or of its way out, that were noticed.
-    pub network_changes: u64,
-    /// How often the socket was bound anew, because this machine had lost the address that it was bound to.
-    pub rebinds: u64,
-}
 
 /// A driver about to be started.
 pub(crate) struct Start {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use tokio::task::JoinSet;
 
-use crate::driver::socket;
+use crate::driver::addresses;
 
 /// Addresses of one name that are tried, at most.
 const MAX_PER_NAME: usize = 8;
@@ -55,7 +55,7 @@ impl Hint {
     /// The address, or else the name.
     pub(crate) fn split(self) -> Result<SocketAddr, String> {
         match self.0 {
-            Kind::Address(address) => Ok(socket::canonical(address)),
+            Kind::Address(address) => Ok(addresses::canonical(address)),
             Kind::Name(name) => Err(name),
         }
     }
@@ -149,7 +149,7 @@ async fn look_up_one(name: &str, local: SocketAddr) -> Result<Vec<SocketAddr>, U
         Some(_) => {}
     }
     let found = match tokio::net::lookup_host(name).await {
-        Ok(found) => found.map(socket::canonical).collect::<Vec<_>>(),
+        Ok(found) => found.map(addresses::canonical).collect::<Vec<_>>(),
         Err(error) => return useless(&error.to_string()),
     };
     let reachable = found.iter().filter(|to| local.is_ipv6() || to.is_ipv4());

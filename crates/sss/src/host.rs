@@ -10,12 +10,10 @@ use sss_proto::{HostStats, ListenError};
 use sss_wire::Eid;
 use tokio::time::{Instant, timeout_at};
 
-use crate::builder::HostBuilder;
 use crate::connect::Connect;
-use crate::driver::{SocketStats, addresses, closing, socket};
+use crate::driver::{SocketStats, addresses, closing};
 use crate::error::{HostCloseError, ProbeError};
 use crate::peer::Peer;
-use crate::peer_service::{PeerService, PeerServiceError};
 use crate::server::Server;
 use crate::service::Service;
 use crate::services::{self, ServicesOf};
@@ -41,11 +39,6 @@ impl Host {
         }
     }
 
-    /// Begins to make a host.
-    pub fn builder() -> HostBuilder {
-        HostBuilder::new()
-    }
-
     #[cfg(test)]
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         self.handle.shared()
@@ -57,7 +50,7 @@ impl Host {
     }
 
     /// The address that the host's socket is bound to. Its IP address may be unspecified. It changes if this machine loses it
-    /// (see [`HostBuilder::watch_interfaces`]).
+    /// (see [`HostBuilder::watch_interfaces`](crate::HostBuilder::watch_interfaces)).
     pub fn local_addr(&self) -> SocketAddr {
         self.handle.local_addr()
     }
@@ -109,14 +102,6 @@ impl Host {
         ServicesOf::new(self.connect(eid, service, protocol))
     }
 
-    /// Offers `service`, spoken as `protocol`, to peers that offer it too, and keeps one conversation with each.
-    ///
-    /// # Errors
-    /// If the service cannot be offered (see [`Self::listen`]), or this is not called within a Tokio runtime.
-    pub fn peer_service(&self, service: &str, protocol: &str) -> Result<PeerService, PeerServiceError> {
-        PeerService::new(self, service, protocol)
-    }
-
     /// Opens a stream to a service of the host `eid`: over the channel there is, or by negotiating one.
     ///
     /// Give at least one address as a hint unless there is a channel already; then `.await` it.
@@ -134,7 +119,7 @@ impl Host {
     /// # Errors
     /// If nobody answers in time, or this host was closed.
     pub async fn probe(&self, address: SocketAddr, timeout: Duration) -> Result<Eid, ProbeError> {
-        let address = socket::canonical(address);
+        let address = addresses::canonical(address);
         let deadline = Instant::now() + timeout;
         let mut interval = PROBE_INTERVAL;
         let shared = self.handle.shared();
@@ -166,7 +151,7 @@ impl Host {
     /// for when it does not. The latest 8 are kept. Without streams to the host nothing happens; give the address to [`Self::connect`] then.
     pub fn add_hint(&self, eid: Eid, address: SocketAddr) {
         self.handle.call(|inner, now| {
-            inner.core.add_hints(now, &eid, &[socket::canonical(address)]);
+            inner.core.add_hints(now, &eid, &[addresses::canonical(address)]);
             inner.want_driver();
         });
     }

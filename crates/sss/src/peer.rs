@@ -7,9 +7,9 @@ use std::sync::Arc;
 use sss_proto::{ChannelInfo, CloseReason, DatagramStats, LinkStatus, PeerId, PeerStats, StreamId, TreeNode};
 use sss_wire::{Code, Eid};
 
+use crate::driver::addresses;
 use crate::driver::closing::forgotten;
 use crate::driver::notices::Notices;
-use crate::driver::socket;
 use crate::link::LinkWatch;
 use crate::shared::{Handle, Shared};
 use crate::waiting::Answer;
@@ -85,7 +85,7 @@ impl Peer {
     /// for when it does not.
     pub fn add_hint(&self, address: SocketAddr) {
         self.handle.call(|inner, now| {
-            inner.core.add_hints(now, &self.eid, &[socket::canonical(address)]);
+            inner.core.add_hints(now, &self.eid, &[addresses::canonical(address)]);
             inner.want_driver();
         });
     }

@@ -133,6 +133,16 @@ struct Common {
     events: mpsc::WeakSender<PeerEvent>,
 }
 
+impl Host {
+    /// Offers `service`, spoken as `protocol`, to peers that offer it too, and keeps one conversation with each.
+    ///
+    /// # Errors
+    /// If the service cannot be offered (see [`Self::listen`]), or this is not called within a Tokio runtime.
+    pub fn peer_service(&self, service: &str, protocol: &str) -> Result<PeerService, PeerServiceError> {
+        PeerService::new(self, service, protocol)
+    }
+}
+
 impl PeerService {
     /// The code with which a stream is reset that lost against one that the other side opened: an application's code, as a
     /// [`Code`](crate::Code) 2^32.

@@ -9,7 +9,7 @@ use quinn::{Endpoint, EndpointConfig, MtuDiscoveryConfig, RecvStream, SendStream
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::tls;
-use crate::Outcome;
+use crate::outcome::Outcome;
 use crate::setup::{Address, MTU, Setup, Workload};
 use crate::transport::{Connection, Dialer, Listener, Stream, Transport};
 

@@ -6,7 +6,7 @@ use std::str::FromStr as _;
 use ::sss::{DriverMode, Eid, Host, HostBuilder, Server};
 use bytes::Bytes;
 
-use crate::Outcome;
+use crate::outcome::Outcome;
 use crate::setup::{Address, Backend, MTU, Setup, Workload};
 use crate::transport::{Connection, Dialer, Listener, Stream, Transport};
 

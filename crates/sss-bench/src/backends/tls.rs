@@ -12,7 +12,7 @@ use rustls::server::NoServerSessionStorage;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
-use crate::Outcome;
+use crate::outcome::Outcome;
 use crate::setup::Backend;
 
 /// Name in the server's certificate.

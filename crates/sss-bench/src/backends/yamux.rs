@@ -16,7 +16,7 @@ use tokio_util::compat::{Compat, TokioAsyncReadCompatExt as _};
 use yamux::{Config, Mode};
 
 use super::tls;
-use crate::Outcome;
+use crate::outcome::Outcome;
 use crate::setup::{Address, Backend, Setup};
 use crate::transport::{Connection, Dialer, Listener, Stream, Transport};
 

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use super::holder::Ask;
 use super::session::{Session, exchange};
-use crate::Outcome;
+use crate::outcome::Outcome;
 use crate::stats::{Latencies, Quantiles};
 
 /// Requests in flight.

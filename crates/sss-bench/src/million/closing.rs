@@ -11,7 +11,7 @@ use super::SETTLE;
 use super::holder::Ask;
 use super::session::{Session, Usage};
 use super::shape::Tree;
-use crate::Outcome;
+use crate::outcome::Outcome;
 
 /// Streams that a task ends before others get their turn.
 const AT_ONCE: usize = 64;

@@ -9,7 +9,7 @@ use tokio::task::{LocalSet, spawn_local};
 
 use super::SERVICE;
 use super::closing::{finish, let_go};
-use crate::Outcome;
+use crate::outcome::Outcome;
 use crate::setup::{Address, REQUEST};
 use crate::usage::Snapshot;
 

@@ -6,7 +6,7 @@ use sss::{Eid, Host, Stream};
 
 use super::SERVICE;
 use super::holder::Ask;
-use crate::Outcome;
+use crate::outcome::Outcome;
 use crate::setup::{Address, REQUEST};
 use crate::usage::Snapshot;
 

@@ -5,7 +5,7 @@ use tokio::task::JoinSet;
 
 use super::window::{BEGIN, END, Window};
 use super::{Metric, Run};
-use crate::Outcome;
+use crate::outcome::Outcome;
 use crate::setup::Setup;
 use crate::stats::{Latencies, Quantiles};
 use crate::transport::{Connection, Dialer, Stream};

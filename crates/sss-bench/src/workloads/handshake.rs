@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 
 use super::rpc::transact;
 use super::window::Window;
-use crate::Outcome;
+use crate::outcome::Outcome;
 use crate::setup::{REQUEST, Setup};
 use crate::stats::{Latencies, Quantiles};
 use crate::transport::{Connection, Dialer};

@@ -10,8 +10,8 @@ use tokio::time::sleep;
 
 use super::rpc::transact;
 use super::{Metric, Run};
-use crate::Outcome;
-use crate::child::Work;
+use crate::control::Work;
+use crate::outcome::Outcome;
 use crate::setup::{REQUEST, Setup};
 use crate::stats::Quantiles;
 use crate::transport::{Connection, Dialer, Stream};

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::Outcome;
-use crate::child::Work;
+use crate::control::Work;
+use crate::outcome::Outcome;
 use crate::setup::Setup;
 use crate::stats::{Latencies, Quantiles};
 

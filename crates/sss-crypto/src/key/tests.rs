@@ -1,5 +1,5 @@
 use super::*;
-use crate::AuthError;
+use crate::error::AuthError;
 use crate::testing::{hex32, low_order_points};
 
 // RFC 7748 section 6.1.

@@ -3,7 +3,7 @@
 use zeroize::Zeroizing;
 
 use super::Split;
-use crate::AuthError;
+use crate::error::AuthError;
 use crate::provider::{self, AeadAlgorithm, AeadKey, Secret32, TAG, sha256};
 
 /// The name of the protocol. Of exactly 32 bytes, it is the first hash and the first chaining key itself.

@@ -7,6 +7,7 @@ use sss_proto::OpenError;
 use sss_wire::Code;
 
 use super::{Actors, EndId, Name, Opening, Reader, SERVICES, Send, recent};
+use crate::scenario::Weights;
 use crate::world::{HostIndex, World};
 
 /// Levels of streams below the root, at most.
@@ -263,5 +264,28 @@ impl Actors {
         for peer in peers {
             self.connect_to(world, host, peer, (SERVICES[0], Opening::TopLevel));
         }
+    }
+}
+
+type Act = fn(&mut Actors, &mut World, HostIndex);
+
+impl Weights {
+    fn acts(&self) -> [(u32, Act); 10] {
+        [
+            (self.connect, Actors::connect),
+            (self.open, Actors::open),
+            (self.write, Actors::write_more),
+            (self.finish, Actors::finish_one),
+            (self.reset, Actors::reset_one),
+            (self.stop, Actors::stop_one),
+            (self.drop, Actors::release_one),
+            (self.release, Actors::release_complete),
+            (self.close, Actors::close_one),
+            (self.rebind, Actors::rebind),
+        ]
+    }
+
+    fn total(&self) -> u32 {
+        self.acts().iter().map(|(weight, _)| weight).sum()
     }
 }

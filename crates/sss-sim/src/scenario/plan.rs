@@ -9,9 +9,8 @@ use rand::rngs::StdRng;
 use sss_crypto::Suite;
 use sss_proto::{Config, Congestion, WindowConfig};
 
-use crate::actor::Actors;
 use crate::link::{Blackout, Burst, LinkConfig};
-use crate::world::{HostIndex, World};
+use crate::world::World;
 
 /// A kind of scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -82,8 +81,6 @@ impl FromStr for Profile {
         })
     }
 }
-
-type Act = fn(&mut Actors, &mut World, HostIndex);
 
 /// How often applications do what, relative to each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,25 +156,6 @@ impl Weights {
             Profile::Simultaneous => Self { connect: 30, ..mixed },
             Profile::Rebind => Self { rebind: 4, ..mixed },
         }
-    }
-
-    pub(crate) fn acts(&self) -> [(u32, Act); 10] {
-        [
-            (self.connect, Actors::connect),
-            (self.open, Actors::open),
-            (self.write, Actors::write_more),
-            (self.finish, Actors::finish_one),
-            (self.reset, Actors::reset_one),
-            (self.stop, Actors::stop_one),
-            (self.drop, Actors::release_one),
-            (self.release, Actors::release_complete),
-            (self.close, Actors::close_one),
-            (self.rebind, Actors::rebind),
-        ]
-    }
-
-    pub(crate) fn total(&self) -> u32 {
-        self.acts().iter().map(|(weight, _)| weight).sum()
     }
 }
 

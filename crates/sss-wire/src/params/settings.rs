@@ -4,8 +4,8 @@ use super::{Parameters, encoded_len, to_vec, write};
 use crate::ChannelId;
 use crate::constants::{self, BASE_DATAGRAM};
 use crate::error::Malformed;
-use crate::frame::truncate_text;
 use crate::reader::Reader;
+use crate::text::truncate_text;
 use crate::varint;
 use crate::writer::Writer;
 

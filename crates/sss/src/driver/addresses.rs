@@ -1,7 +1,7 @@
 //! The addresses of this machine.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 
 /// How far an address carries, the farthest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -139,10 +139,29 @@ fn is_carrier_nat(ip: Ipv4Addr) -> bool {
     matches!(ip.octets(), [100, 64..=127, ..])
 }
 
+/// The address as the core knows it: IPv4 as IPv4, whatever the socket, and without a flow label.
+pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V6(v6) => match v6.ip().to_ipv4_mapped() {
+            Some(v4) => SocketAddr::new(v4.into(), v6.port()),
+            None => SocketAddrV6::new(*v6.ip(), v6.port(), 0, v6.scope_id()).into(),
+        },
+        v4 => v4,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::driver::socket;
+
+    #[test]
+    fn mapped_addresses_become_ipv4() {
+        let mapped: SocketAddr = "[::ffff:192.0.2.7]:99".parse().unwrap();
+        assert_eq!(canonical(mapped), "192.0.2.7:99".parse().unwrap());
+        let v6: SocketAddr = "[2001:db8::7]:99".parse().unwrap();
+        assert_eq!(canonical(v6), v6);
+    }
 
     #[test]
     fn a_wildcard_has_usable_addresses_with_its_port() {

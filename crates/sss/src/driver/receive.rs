@@ -17,8 +17,8 @@ use bytes::{Bytes, BytesMut};
 use quinn_udp::{BATCH_SIZE, RecvMeta};
 use sss_proto::{Batch, Ecn, Input};
 
-use super::SocketStats;
 use super::socket::{self, Socket};
+use super::{SocketStats, addresses};
 use crate::shared::Shared;
 
 /// Size of a buffer: the largest that a datagram or a GRO batch can be.
@@ -131,7 +131,7 @@ impl Receiver {
                 data,
                 is_buffer,
                 stride: meta.stride.max(1),
-                remote: socket::canonical(meta.addr),
+                remote: addresses::canonical(meta.addr),
                 local: meta.dst_ip.map(|ip| ip.to_canonical()),
                 ecn: socket::ecn_from_wire(meta.ecn),
             });

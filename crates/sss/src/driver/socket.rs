@@ -153,7 +153,7 @@ impl Socket {
         let hints = &mut self.hints;
         path_errors::take(&self.io, error, |remote, hint| {
             if hints.len() < MAX_HINTS {
-                hints.push((canonical(remote), hint));
+                hints.push((addresses::canonical(remote), hint));
             }
         })
     }
@@ -251,17 +251,6 @@ impl Socket {
     }
 }
 
-/// The address as the core knows it: IPv4 as IPv4, whatever the socket, and without a flow label.
-pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
-    match address {
-        SocketAddr::V6(v6) => match v6.ip().to_ipv4_mapped() {
-            Some(v4) => SocketAddr::new(v4.into(), v6.port()),
-            None => SocketAddrV6::new(*v6.ip(), v6.port(), 0, v6.scope_id()).into(),
-        },
-        v4 => v4,
-    }
-}
-
 fn ecn_to_wire(ecn: Ecn) -> Option<EcnCodepoint> {
     match ecn {
         Ecn::NotEct => None,
@@ -277,18 +266,5 @@ pub(crate) fn ecn_from_wire(ecn: Option<EcnCodepoint>) -> Ecn {
         Some(EcnCodepoint::Ect0) => Ecn::Ect0,
         Some(EcnCodepoint::Ect1) => Ecn::Ect1,
         Some(EcnCodepoint::Ce) => Ecn::Ce,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn mapped_addresses_become_ipv4() {
-        let mapped: SocketAddr = "[::ffff:192.0.2.7]:99".parse().unwrap();
-        assert_eq!(canonical(mapped), "192.0.2.7:99".parse().unwrap());
-        let v6: SocketAddr = "[2001:db8::7]:99".parse().unwrap();
-        assert_eq!(canonical(v6), v6);
     }
 }

@@ -1,0 +1,23 @@
+//! What is counted of a host's socket.
+
+/// Counters of a host's socket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SocketStats {
+    /// System calls that received something.
+    pub receive_calls: u64,
+    /// Receiving calls that failed.
+    pub receive_errors: u64,
+    /// Sending system calls.
+    pub send_calls: u64,
+    /// Sends that had to wait for the socket's buffer.
+    pub send_blocked: u64,
+    /// Sends refused because a datagram was larger than the network interface takes: the search for the path MTU.
+    pub send_too_large: u64,
+    /// Sends that failed otherwise, such as for want of a route.
+    pub send_errors: u64,
+    /// Changes of this machine's addresses, or of its way out, that were noticed.
+    pub network_changes: u64,
+    /// How often the socket was bound anew, because this machine had lost the address that it was bound to.
+    pub rebinds: u64,
+}
