@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use sss_crypto::Suite;
 use sss_wire::{Eid, constants};
+use thiserror::Error;
 
 /// Decides whether this host talks to a peer at all, before any state is kept for it.
 pub type AcceptFilter = Arc<dyn Fn(&Eid, SocketAddr) -> bool + Send + Sync>;
@@ -49,6 +50,54 @@ pub struct Config {
     pub allow_own_eid: bool,
     /// Text told to peers about the software, at most 64 bytes.
     pub agent: String,
+}
+
+/// A setting that peers would refuse, or that a host cannot keep to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+#[error("{setting} must be {allowed}")]
+pub struct BadSetting {
+    /// Its name.
+    pub setting: &'static str,
+    /// What it may be.
+    pub allowed: &'static str,
+}
+
+impl Config {
+    /// Looks for settings that are out of range. A host that has one does not work as it should: its peers may refuse its channels.
+    ///
+    /// # Errors
+    /// The first of them.
+    pub fn check(&self) -> Result<(), BadSetting> {
+        let datagrams = constants::BASE_DATAGRAM..=constants::MAX_DATAGRAM;
+        let settings = [
+            (
+                datagrams.contains(&self.max_datagram),
+                "max_datagram",
+                "1232 to 65507 bytes",
+            ),
+            (
+                self.window.root >= constants::MIN_ROOT_CREDIT,
+                "window.root",
+                "at least 65536 bytes",
+            ),
+            (
+                self.window.max_message <= constants::MAX_MESSAGE,
+                "max_message",
+                "at most 64 MiB",
+            ),
+            (
+                (4..=20).contains(&self.channel_id_len),
+                "channel_id_len",
+                "4 to 20 bytes",
+            ),
+            (!self.suites.is_empty(), "suites", "one or more"),
+        ];
+        match settings.into_iter().find(|(is_good, ..)| !is_good) {
+            Some((_, setting, allowed)) => Err(BadSetting { setting, allowed }),
+            None => Ok(()),
+        }
+    }
 }
 
 /// How a host finds out how fast it may send (REC-6). Each side of a channel chooses for what it sends itself.
@@ -208,5 +257,38 @@ impl fmt::Debug for Config {
             .field("max_datagram", &self.max_datagram)
             .field("window", &self.window)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_out_of_range_is_named() {
+        assert_eq!(Config::default().check(), Ok(()));
+        let named = |change: fn(&mut Config)| {
+            let mut config = Config::default();
+            change(&mut config);
+            config.check().unwrap_err().to_string()
+        };
+        assert_eq!(
+            named(|c| c.window.root = 65_535),
+            "window.root must be at least 65536 bytes"
+        );
+        assert_eq!(
+            named(|c| c.max_datagram = 1231),
+            "max_datagram must be 1232 to 65507 bytes"
+        );
+        assert_eq!(
+            named(|c| c.max_datagram = 65_508),
+            "max_datagram must be 1232 to 65507 bytes"
+        );
+        assert_eq!(
+            named(|c| c.window.max_message = (64 << 20) + 1),
+            "max_message must be at most 64 MiB"
+        );
+        assert_eq!(named(|c| c.channel_id_len = 3), "channel_id_len must be 4 to 20 bytes");
+        assert_eq!(named(|c| c.suites.clear()), "suites must be one or more");
     }
 }

@@ -76,7 +76,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use sss_wire::Code;
-use sss_wire::constants::STREAM_BORROW;
+use sss_wire::constants::MIN_ROOT_CREDIT;
 
 pub use app::ReadOutcome;
 pub(crate) use budget::HostBudget;
@@ -104,9 +104,6 @@ use send::SendBuf;
 use subtree::Walks;
 use table::Table;
 use windows::Windows;
-
-/// The smallest root_credit that a peer may announce. Before its SETTINGS are known, this is taken for granted.
-const MIN_ROOT_CREDIT: u64 = STREAM_BORROW;
 
 /// What a tree is made with.
 #[derive(Clone, Copy, Debug)]

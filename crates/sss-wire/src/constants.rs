@@ -18,6 +18,8 @@ pub const STREAM_WINDOW: u64 = 4096;
 pub const OPEN_COST: u64 = 512;
 /// Bytes that openings may be charged to a stream that an application holds, whatever the budgets.
 pub const OPEN_ROOM: u64 = 2 * (OPEN_COST + STREAM_WINDOW);
+/// Smallest `root_credit` that a host may announce. Before its SETTINGS have arrived, this is taken for granted.
+pub const MIN_ROOT_CREDIT: u64 = 65536;
 /// Bytes of a datagram stream that are charged to its parent, at most.
 pub const DATAGRAM_BORROW: u64 = 32768;
 /// Deadline of a best-effort datagram that has none.

@@ -225,9 +225,10 @@ impl HostBuilder {
     /// Cancel safe: a cancelled build leaves nothing behind.
     ///
     /// # Errors
-    /// If the address is malformed, taken or not of this machine, or the system refuses a resource.
+    /// If a setting is out of range, the address is malformed, taken or not of this machine, or the system refuses a resource.
     pub async fn build(self) -> Result<Host, BuildError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
+        self.config.check()?;
         let socket = match &self.bind {
             Some(text) => socket::bind(parse(text)?, self.socket_buffers)?,
             None => bind_default(self.socket_buffers)?,
@@ -284,5 +285,13 @@ mod tests {
             assert!(shown.contains(text) && shown.contains("0.0.0.0:4433"), "{shown}");
         }
         assert!(parse(" [::1]:7 ").is_ok());
+    }
+
+    #[tokio::test]
+    async fn settings_that_peers_would_refuse_are_refused_here() {
+        let window = WindowConfig::default().with(|w| w.root = 1000);
+        let built = HostBuilder::new().bind("127.0.0.1:0").window(window).build().await;
+        let shown = built.err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(shown.contains("window.root must be at least 65536"), "{shown}");
     }
 }

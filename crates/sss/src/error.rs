@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sss_proto::{CloseReason, NegotiationError, OpenError, ReadError, WriteError};
+use sss_proto::{BadSetting, CloseReason, NegotiationError, OpenError, ReadError, WriteError};
 use thiserror::Error;
 
 use crate::hint::UnresolvedName;
@@ -21,6 +21,9 @@ pub enum BuildError {
         /// What was given.
         address: String,
     },
+    /// A setting is out of range.
+    #[error("a setting of the host is out of range: {0}")]
+    Setting(#[from] BadSetting),
     /// Another socket has the port.
     #[error("{address} is in use by another program: stop that one, or choose another port (0 for any free one)")]
     PortInUse {

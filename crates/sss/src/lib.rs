@@ -126,10 +126,10 @@ pub use stream::{Receipt, RecordReader, RecordWriter, RecvHalf, SendDatagram, Se
 
 pub use sss_crypto::Suite;
 pub use sss_proto::{
-    AcceptedBy, ChannelInfo, CloseReason, Congestion, DatagramError, DatagramFate, DatagramStats, DropReason, EcnState,
-    HostStats, LinkStatus, ListenError, ListenMode, MtuState, NegotiationError, OpenError, OpeningRoom, PeerId,
-    PeerStats, ProtocolError, ReadError, RecvState, Refusal, Seen, SendState, StreamId, StreamInfo, StreamLimits,
-    SubtreeInfo, TreeNode, Tried, Waits, WindowConfig, WriteError,
+    AcceptedBy, BadSetting, ChannelInfo, CloseReason, Congestion, DatagramError, DatagramFate, DatagramStats,
+    DropReason, EcnState, HostStats, LinkStatus, ListenError, ListenMode, MtuState, NegotiationError, OpenError,
+    OpeningRoom, PeerId, PeerStats, ProtocolError, ReadError, RecvState, Refusal, Seen, SendState, StreamId,
+    StreamInfo, StreamLimits, SubtreeInfo, TreeNode, Tried, Waits, WindowConfig, WriteError,
 };
 pub use sss_wire::services::{ProtocolInfo, ServiceInfo, ServiceList};
 pub use sss_wire::{Code, Eid, EidError};

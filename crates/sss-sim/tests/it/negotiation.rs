@@ -2,7 +2,7 @@
 
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
-use sss_proto::{CloseReason, Config, Ecn, Event, Host, NegotiationError, PathHint, Seen, Tried};
+use sss_proto::{CloseReason, Config, DropReason, Ecn, Event, Host, NegotiationError, PathHint, Seen, Tried};
 use sss_sim::world::Recorder;
 use sss_sim::{Captured, LinkConfig, World};
 use sss_wire::{Code, long};
@@ -444,4 +444,28 @@ fn an_attempt_for_which_nobody_waits_is_given_up_when_asked() {
     world.call(A, |h, _| h.finish(stream)).unwrap();
     world.call(A, |h, _| h.release(stream));
     assert!(!world.call(A, |h, now| h.abandon(now, stream.peer())));
+}
+
+// spec: NEG-15
+#[test]
+fn the_first_cookie_counts_whichever_address_it_comes_from() {
+    let mut world = duo(68, &LinkConfig::with_delay(ms(20)));
+    let mut recorder = Recorder::default();
+    world.hold(|c| c.kind() == COOKIE);
+    world.connect(A, B, SERVICE);
+    // HELLO was sent twice by then, and each was answered with another cookie.
+    world.run_until(ms(1500), &mut recorder);
+    let cookies = world.unhold();
+    assert_eq!(cookies.len(), 2);
+    assert_ne!(cookies[0].bytes, cookies[1].bytes);
+    world.capture();
+    let elsewhere = "10.0.8.8:8".parse().unwrap();
+    world.inject(A, elsewhere, &cookies[1].bytes);
+    world.inject(A, world.address(B), &cookies[0].bytes);
+    world.run_for(ms(100), &mut recorder);
+    let mut sent = world.captured();
+    sent.retain(|c| c.kind() == INITIATE);
+    assert!(!sent.is_empty());
+    assert!(sent.iter().all(|c| c.to == elsewhere && c.bytes == sent[0].bytes));
+    assert_eq!(world.host(A).stats().dropped(DropReason::UnknownAttempt), 1);
 }
