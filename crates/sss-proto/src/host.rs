@@ -7,6 +7,7 @@
 mod api;
 mod demux;
 mod negotiate;
+mod probes;
 mod receive;
 mod services;
 mod stats;
@@ -41,6 +42,7 @@ use crate::streams::HostBudget;
 use crate::time::Instant;
 use crate::token::Token;
 use demux::Demux;
+use probes::Probes;
 use services::{Route, Services};
 use timers::Timers;
 
@@ -87,12 +89,6 @@ struct Queues {
     events: VecDeque<Event>,
     /// A peer has more to do than is done in one call: others are to have their turn, and then it goes on.
     is_busy: bool,
-}
-
-/// The EID probes that are out.
-#[derive(Default)]
-struct Probes {
-    nonces: HashMap<[u8; 8], SocketAddr, RandomState>,
 }
 
 /// Memory used again for every batch and packet.

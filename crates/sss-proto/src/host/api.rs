@@ -179,14 +179,10 @@ impl Host {
     }
 
     /// Asks the host at an address for its EID; [`Event::ProbeReply`](crate::Event::ProbeReply) follows if
-    /// it answers. The answer is not authenticated. At most 1,024 questions are out at once; older ones are forgotten.
+    /// it answers. The answer is not authenticated. At most 1,024 questions are out at once; the oldest is forgotten then.
     pub fn probe(&mut self, address: SocketAddr) {
-        const MAX_PROBES: usize = 1024;
-        if self.probes.nonces.len() >= MAX_PROBES {
-            self.probes.nonces.clear();
-        }
         let nonce: [u8; 8] = self.own.rng.random();
-        self.probes.nonces.insert(nonce, address);
+        self.probes.ask(nonce, address);
         self.push_datagram(address, long::probe(&nonce));
     }
 

@@ -414,11 +414,9 @@ impl Host {
             self.own.sightings.note(now, arrival.remote, Seen::OtherHost(eid));
             return Ok(());
         }
-        let asked = self.probes.nonces.get(nonce).ok_or(DropReason::UnknownAttempt)?;
-        if *asked != arrival.remote {
+        if !self.probes.answer(nonce, arrival.remote) {
             return Err(DropReason::UnknownAttempt);
         }
-        self.probes.nonces.remove(nonce);
         self.queues.events.push_back(Event::ProbeReply(arrival.remote, eid));
         Ok(())
     }
