@@ -10,8 +10,8 @@ use sss_files::{
 /// Longest text of a refusal, in bytes.
 const MAX_TEXT: usize = 1024;
 
-/// Bytes of a peer, taken for each message: what is decoded is harmless, and means the same when it is encoded and decoded again; bytes that
-/// end too early are found incomplete.
+/// Bytes of a peer, taken for each message: what is decoded is harmless, and means the same when it is encoded and
+/// decoded again; bytes that end too early are found incomplete.
 pub fn file_messages(data: &[u8]) {
     check(data, Request::decode, |request| {
         check_path(match request {

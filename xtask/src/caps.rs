@@ -11,6 +11,51 @@ const FUNCTION_LINES: usize = 80;
 const PARAMETERS: usize = 6;
 const FIELDS: usize = 12;
 
+/// Columns of a line that is a comment. Lines of code are the formatter's.
+const COMMENT_COLUMNS: usize = 120;
+
+/// Places with comments that are wider, and how many at most. The numbers only fall, and nothing is added.
+///
+/// `cargo +nightly fmt --all -- --config wrap_comments=true,comment_width=120` mends them.
+const WIDE_COMMENTS: &[(&str, usize)] = &[
+    ("crates/sss-proto/src/negotiation", 4),
+    ("crates/sss-proto/src/peer/handshake.rs", 1),
+    ("crates/sss-proto/src/streams", 105),
+    ("crates/sss-sim/src/actor", 3),
+    ("crates/sss-sim/src/model", 11),
+    ("crates/sss-sim/src/scenario", 2),
+    ("crates/sss/src/driver", 19),
+];
+
+/// Checks the width of comments and of documentation, those of tests too.
+pub(crate) fn check_comments(sources: &[(String, String)], findings: &mut Vec<String>) {
+    compare_comments(sources, WIDE_COMMENTS, findings);
+}
+
+fn compare_comments(sources: &[(String, String)], exceptions: &[(&str, usize)], findings: &mut Vec<String>) {
+    let mut counts = vec![0; exceptions.len()];
+    for (name, text) in sources {
+        for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| is_wide_comment(line)) {
+            match exceptions.iter().position(|(place, _)| name.starts_with(place)) {
+                Some(place) => counts[place] += 1,
+                None => findings.push(format!(
+                    "{name}:{number}: a comment of {} columns, at most {COMMENT_COLUMNS}",
+                    line.chars().count()
+                )),
+            }
+        }
+    }
+    for ((place, known), count) in exceptions.iter().zip(counts) {
+        if count > *known {
+            findings.push(format!("{place}: {count} comments are too wide, at most {known}"));
+        }
+    }
+}
+
+fn is_wide_comment(line: &str) -> bool {
+    line.trim_start().starts_with("//") && line.chars().count() > COMMENT_COLUMNS
+}
+
 /// Checks one file. Test code counts for nothing.
 pub(crate) fn check(name: &str, text: &str, findings: &mut Vec<String>) {
     if is_test_file(name) {
@@ -53,7 +98,7 @@ impl Caps<'_> {
         if lines > FUNCTION_LINES {
             self.report(span, &format!("fn {name} has {lines} lines, at most {FUNCTION_LINES}"));
         }
-        let parameters = signature.inputs.len();
+        let parameters: usize = signature.inputs.iter().map(weight).sum();
         if parameters > PARAMETERS {
             self.report(
                 span,
@@ -96,6 +141,21 @@ impl<'ast> Visit<'ast> for Caps<'_> {
     }
 }
 
+/// What a parameter counts: a tuple as many as it has elements, and everything else one.
+fn weight(parameter: &syn::FnArg) -> usize {
+    match parameter {
+        syn::FnArg::Typed(typed) => match &*typed.ty {
+            syn::Type::Tuple(tuple) => tuple.elems.len().max(1),
+            syn::Type::Reference(reference) => match &*reference.elem {
+                syn::Type::Tuple(tuple) => tuple.elems.len().max(1),
+                _ => 1,
+            },
+            _ => 1,
+        },
+        syn::FnArg::Receiver(_) => 1,
+    }
+}
+
 /// A struct of which every field is public is a list of facts for the reader (statistics, settings), not a state.
 fn is_plain_facts(item: &syn::ItemStruct) -> bool {
     let public = |field: &syn::Field| matches!(field.vis, syn::Visibility::Public(_));
@@ -127,6 +187,29 @@ mod tests {
             1
         );
         assert_eq!(findings(&"\n".repeat(601)).len(), 1);
+    }
+
+    #[test]
+    fn a_tuple_counts_as_often_as_it_has_elements() {
+        assert!(findings("fn f(&self, a: u8, (b, c): (u8, u8), d: &(u8, u8)) {}").is_empty());
+        let found = findings("fn f(&self, a: u8, (b, c): (u8, u8), d: (u8, u8, u8)) {}");
+        assert_eq!(found, ["crates/x/src/lib.rs:1: fn f has 7 parameters, at most 6"]);
+    }
+
+    #[test]
+    fn comments_are_not_wide() {
+        let line = |columns: usize| format!("    /// {}", "ä".repeat(columns - 8));
+        let of = |text: &str, exceptions: &[(&str, usize)]| {
+            let mut findings = Vec::new();
+            compare_comments(&[("a/b.rs".to_owned(), text.to_owned())], exceptions, &mut findings);
+            findings
+        };
+        assert_eq!(of(&line(120), &[]), [""; 0]);
+        assert_eq!(of(&line(121), &[]), ["a/b.rs:1: a comment of 121 columns, at most 120"]);
+        assert_eq!(of(&format!("let a = \"{}\";", line(130)), &[]), [""; 0]);
+        assert_eq!(of(&line(121), &[("a", 1)]), [""; 0]);
+        assert_eq!(of(&line(121), &[("a", 0)]).len(), 1);
+        assert_eq!(of(&line(121), &[("a", 2)]), [""; 0]);
     }
 
     #[test]

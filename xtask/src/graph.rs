@@ -1,6 +1,7 @@
 //! Cycles in a directed graph.
 
-/// The strongly connected components with more than one node, each in ascending order, by the algorithm of Tarjan (1972).
+/// The strongly connected components with more than one node, each in ascending order, by the algorithm of Tarjan
+/// (1972).
 pub(crate) fn cycles(edges: &[Vec<usize>]) -> Vec<Vec<usize>> {
     let mut search = Search {
         edges,

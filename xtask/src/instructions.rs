@@ -1,7 +1,7 @@
 //! Counts the instructions of the simulator's workloads, under callgrind.
 //!
-//! Times on a busy machine say little about a change of one percent; counts of instructions are the same in every run. They are
-//! comparable between two versions on the same machine, with the same compiler.
+//! Times on a busy machine say little about a change of one percent; counts of instructions are the same in every run.
+//! They are comparable between two versions on the same machine, with the same compiler.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

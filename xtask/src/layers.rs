@@ -17,8 +17,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("xtask", &[]),
 ];
 
-/// The layers of a crate, the lowest first; those of one line do not know each other. `a` stands for everything below `a` that is
-/// not named by itself. The crate's root is above all of them.
+/// The layers of a crate, the lowest first; those of one line do not know each other. `a` stands for everything below
+/// `a` that is not named by itself. The crate's root is above all of them.
 type Layers = &'static [&'static [&'static str]];
 
 const MODULES: &[(&str, Layers)] = &[

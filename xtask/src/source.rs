@@ -52,7 +52,8 @@ impl Crate {
         Self { files, by_module }
     }
 
-    /// The file in which what a path names is declared, and its name there, if it is of this crate. `None` stands for the module itself.
+    /// The file in which what a path names is declared, and its name there, if it is of this crate. `None` stands for
+    /// the module itself.
     pub(crate) fn resolve(&self, from: &Module, path: &[String]) -> Option<(usize, Option<String>)> {
         self.resolve_within(from, path, 8)
     }

@@ -1,4 +1,5 @@
-//! The specification and its tests: every requirement that says MUST is cited by a test, and every one of the test vectors' README.
+//! The specification and its tests: every requirement that says MUST is cited by a test, and every one of the test
+//! vectors' README.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,7 @@
 //! An emulated link between real sockets: datagrams wait for the rate of a bottleneck, then for the delay of the path.
 //!
-//! One socket faces the client, one the server. For each direction a thread receives and says when each datagram is to leave, and a
-//! thread waits for that moment and sends it.
+//! One socket faces the client, one the server. For each direction a thread receives and says when each datagram is to
+//! leave, and a thread waits for that moment and sends it.
 
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::mpsc::{self, Receiver, Sender};

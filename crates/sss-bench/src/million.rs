@@ -1,8 +1,8 @@
-//! Very many open streams on one channel, in trees of several shapes: the time to open them, their memory, what they cost
-//! a stream that is at work, and the time to be rid of them.
+//! Very many open streams on one channel, in trees of several shapes: the time to open them, their memory, what they
+//! cost a stream that is at work, and the time to be rid of them.
 //!
-//! Two processes, each with one host on the `current_thread` runtime. The streams hang below one top-level stream, and each has carried
-//! one byte in both directions before it counts as open.
+//! Two processes, each with one host on the `current_thread` runtime. The streams hang below one top-level stream, and
+//! each has carried one byte in both directions before it counts as open.
 
 mod calls;
 mod closing;

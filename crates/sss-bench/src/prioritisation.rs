@@ -1,5 +1,5 @@
-//! The prioritisation experiment of the paper on structured streams (Ford, 2007), over an emulated link between real sockets.
-//! `sss-sim prioritisation` plays the same in virtual time; the report is the same.
+//! The prioritisation experiment of the paper on structured streams (Ford, 2007), over an emulated link between real
+//! sockets. `sss-sim prioritisation` plays the same in virtual time; the report is the same.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,7 +14,8 @@ use crate::outcome::Outcome;
 
 /// Bytes of the three responses.
 const SIZES: [u64; 3] = [1_500_000, 1_500_000, 700_000];
-/// A packet of the size that common paths carry: loopback would carry more, and the link would be busy with one for long.
+/// A packet of the size that common paths carry: loopback would carry more, and the link would be busy with one for
+/// long.
 const DATAGRAM: u16 = 1472;
 const CHUNK: [u8; 16 << 10] = [0x5a; 16 << 10];
 

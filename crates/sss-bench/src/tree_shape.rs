@@ -4,8 +4,8 @@ use std::fmt;
 
 use clap::ValueEnum;
 
-/// Streams below one another. With the two above them, or with the one above and the one below, they reach down to the last of the
-/// 32 levels of the protocol.
+/// Streams below one another. With the two above them, or with the one above and the one below, they reach down to the
+/// last of the 32 levels of the protocol.
 pub(crate) const CHAIN: usize = 30;
 
 /// Where the streams are in the tree.

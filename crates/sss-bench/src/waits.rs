@@ -1,7 +1,8 @@
 //! Waits that are given up: what each costs, and whether anything of it is left.
 //!
-//! One process with two hosts on the `current_thread` runtime. Nothing ever comes of what is waited for. Batch after batch of tasks begins to
-//! wait, each gets into its place, and all of them give up: had any of it stayed, later batches would take longer, and memory would grow.
+//! One process with two hosts on the `current_thread` runtime. Nothing ever comes of what is waited for. Batch after
+//! batch of tasks begins to wait, each gets into its place, and all of them give up: had any of it stayed, later
+//! batches would take longer, and memory would grow.
 
 use std::fmt;
 use std::future::{Future, IntoFuture as _};

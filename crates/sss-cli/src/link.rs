@@ -66,7 +66,8 @@ impl Linker {
         })
     }
 
-    /// Opens a stream to a service of the target. A host that is trusted on first use is remembered when it has proved who it is.
+    /// Opens a stream to a service of the target. A host that is trusted on first use is remembered when it has proved
+    /// who it is.
     ///
     /// # Errors
     /// If nobody answers, it is somebody else, it is not trusted, or it does not accept us.
@@ -175,8 +176,8 @@ impl Linker {
         }
     }
 
-    /// A peer that is asked for by a wrong EID cannot know that it is meant, and is silent. So after a while we ask who is there. Ends
-    /// only if it is somebody else.
+    /// A peer that is asked for by a wrong EID cannot know that it is meant, and is silent. So after a while we ask who
+    /// is there. Ends only if it is somebody else.
     async fn somebody_else(&self, expected: Eid, address: SocketAddr) -> Eid {
         tokio::time::sleep(PATIENCE).await;
         match self.host.probe(address, self.timeout).await {
@@ -186,7 +187,8 @@ impl Linker {
     }
 }
 
-/// Says when the peer does not answer for a while, and when it does again. Silences that pass quickly are not worth a word.
+/// Says when the peer does not answer for a while, and when it does again. Silences that pass quickly are not worth a
+/// word.
 async fn tell_of_link(mut link: LinkWatch, output: Output) {
     loop {
         let is_up = link.status() == LinkStatus::Up;

@@ -1,4 +1,5 @@
-//! What is printed: facts on standard output, the rest on standard error. Whoever closed the other end is not our concern.
+//! What is printed: facts on standard output, the rest on standard error. Whoever closed the other end is not our
+//! concern.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -105,8 +106,8 @@ pub(crate) fn date(time: Mtime) -> String {
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{:02}", second % 60)
 }
 
-/// Year, month and day of a number of days since 1970 in the Gregorian calendar: counted in eras of 400 years that begin
-/// on the first of March, so that the leap day is the last of a year.
+/// Year, month and day of a number of days since 1970 in the Gregorian calendar: counted in eras of 400 years that
+/// begin on the first of March, so that the leap day is the last of a year.
 fn civil(days: i64) -> (i64, i64, i64) {
     const ERA: i64 = 146_097;
     const MARCH_0000_TO_1970: i64 = 719_468;

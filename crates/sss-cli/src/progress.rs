@@ -1,4 +1,5 @@
-//! How a transfer is shown while it goes on: a bar on a terminal, a line now and then elsewhere, JSON lines for machines.
+//! How a transfer is shown while it goes on: a bar on a terminal, a line now and then elsewhere, JSON lines for
+//! machines.
 
 use std::io::IsTerminal;
 use std::sync::Arc;

@@ -9,8 +9,8 @@ use crate::provider::{AeadAlgorithm, AeadKey, TAG};
 
 /// A key for cookies, of AES-256-GCM-SIV (RFC 8452).
 ///
-/// A nonce that occurs twice, as with random nonces it may, or in copies of a virtual machine, tells no more than whether
-/// two cookies are the same.
+/// A nonce that occurs twice, as with random nonces it may, or in copies of a virtual machine, tells no more than
+/// whether two cookies are the same.
 pub struct CookieKey(AeadKey);
 
 impl CookieKey {

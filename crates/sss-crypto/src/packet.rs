@@ -30,15 +30,15 @@ impl PacketKey {
     /// Seals packet `seq` in place. `buf` is the plaintext and [`TAG_LEN`] spare bytes, into which the tag goes;
     /// `aad` is the header, not yet masked.
     ///
-    /// A sequence number must be sealed at most once (PRT-4). A `buf` shorter than the tag is an error of the caller, which a
-    /// debug build asserts.
+    /// A sequence number must be sealed at most once (PRT-4). A `buf` shorter than the tag is an error of the caller,
+    /// which a debug build asserts.
     #[inline]
     pub fn seal(&self, seq: u64, aad: &[u8], buf: &mut [u8]) {
         self.aead.seal(self.nonce(seq), aad, buf);
     }
 
-    /// Opens packet `seq` in place: `buf` is ciphertext and tag, `aad` the header without its mask. The plaintext is the first
-    /// bytes of `buf`, as many as is returned.
+    /// Opens packet `seq` in place: `buf` is ciphertext and tag, `aad` the header without its mask. The plaintext is
+    /// the first bytes of `buf`, as many as is returned.
     ///
     /// # Errors
     /// The packet was not sealed so. The contents of `buf` are lost: a second try with another key needs a copy.
@@ -77,8 +77,8 @@ impl HeaderKey {
         Self(MaskKey::new(algorithm, key))
     }
 
-    /// The mask that a sample of the ciphertext gives (PRT-3; RFC 9001 sections 5.4.3 and 5.4.4). Its first byte, AND 0x1f, is for the
-    /// first byte of the packet, the rest for the sequence number.
+    /// The mask that a sample of the ciphertext gives (PRT-3; RFC 9001 sections 5.4.3 and 5.4.4). Its first byte, AND
+    /// 0x1f, is for the first byte of the packet, the rest for the sequence number.
     #[inline]
     pub fn mask(&self, sample: &[u8; 16]) -> [u8; 5] {
         self.0.mask(sample)

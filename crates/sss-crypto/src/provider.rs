@@ -1,7 +1,7 @@
 //! The cryptographic library behind four small types and a few functions.
 //!
-//! Constructors take keys of fixed length, so the library's check of the length cannot fail; that leaves exhausted memory
-//! as the only cause of a panic here.
+//! Constructors take keys of fixed length, so the library's check of the length cannot fail; that leaves exhausted
+//! memory as the only cause of a panic here.
 
 use aws_lc_rs::aead::quic::{self, HeaderProtectionKey};
 use aws_lc_rs::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};

@@ -13,8 +13,8 @@ use crate::provider::{self, Secret32};
 /// `secret` must be secret and uniformly random, 32 bytes or more.
 ///
 /// # Panics
-/// `label` has more than 251, `context` more than 255, or `out` more than 8160 bytes. They are meant to be constants of the
-/// program.
+/// `label` has more than 251, `context` more than 255, or `out` more than 8160 bytes. They are meant to be constants of
+/// the program.
 pub fn label(secret: &[u8], label: &str, context: &[u8], out: &mut [u8]) {
     assert!(
         label.len() <= 251 && context.len() <= 255 && out.len() <= 8160,

@@ -1,6 +1,7 @@
 //! The application protocol `files`, `sync/1` (docs/spec/files.md), without IO: its messages, and the paths in them.
 //!
-//! The command-line tool `sss` speaks it. Whatever arrives is decoded here, and nothing that could lead outside of a directory gets through.
+//! The command-line tool `sss` speaks it. Whatever arrives is decoded here, and nothing that could lead outside of a
+//! directory gets through.
 
 mod path;
 mod protocol;

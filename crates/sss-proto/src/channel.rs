@@ -4,16 +4,16 @@
 //!
 //! 1. [`Channel::open`]: unmask, recover the number, decrypt in place ([`keys`]), replay window ([`replay`]);
 //! 2. the owner dispatches the frames; those of the channel come back as [`Channel::on_ack`] (settles packets in
-//!    [`sent`], measures [`rtt`], finds [`loss`], moves [`congestion`], [`mtu`], [`ecn`]; the tokens leave as [`Fate`]s),
-//!    [`Channel::on_path_challenge`], [`Channel::on_path_response`], [`Channel::on_close`];
+//!    [`sent`], measures [`rtt`], finds [`loss`], moves [`congestion`], [`mtu`], [`ecn`]; the tokens leave as
+//!    [`Fate`]s), [`Channel::on_path_challenge`], [`Channel::on_path_response`], [`Channel::on_close`];
 //! 3. [`Channel::note`]: what is to be acknowledged and when ([`received`]), signs of life ([`timers`]), a changed
 //!    address ([`path`]).
 //!
 //! Down ([`transmit`]):
 //!
 //! 1. [`Channel::transmit_alone`]: a datagram that travels alone: CLOSE ([`close`]), path validation, MTU probe;
-//! 2. [`Channel::wants_control`] and [`Channel::budget`]: whether a packet is to be sent at all, and whether data may be
-//!    in it (congestion window, [`pacer`]);
+//! 2. [`Channel::wants_control`] and [`Channel::budget`]: whether a packet is to be sent at all, and whether data may
+//!    be in it (congestion window, [`pacer`]);
 //! 3. [`Channel::begin`]: number and header, and the room for frames;
 //! 4. [`Channel::write_control`]: the channel's own frames; then the owner's;
 //! 5. [`Channel::finish`]: pad, seal, mask, record.
@@ -194,8 +194,8 @@ impl Recovery {
 }
 
 impl Channel {
-    /// The initiator's channel: it sends in generation 0, and cannot receive before [`Self::install`] (NEG-17). `rtt` is the
-    /// round trip of HELLO and COOKIE, if it is known.
+    /// The initiator's channel: it sends in generation 0, and cannot receive before [`Self::install`] (NEG-17). `rtt`
+    /// is the round trip of HELLO and COOKIE, if it is known.
     pub(crate) fn early(
         now: Instant,
         setup: ChannelSetup,
@@ -211,7 +211,8 @@ impl Channel {
         Self::with_keys(now, setup, Keys::sending(suite, 0, &send), rtt)
     }
 
-    /// The responder's channel: it sends in generation 1, and receives in generations 0 and 1. The round trip is at most `bound`.
+    /// The responder's channel: it sends in generation 1, and receives in generations 0 and 1. The round trip is at
+    /// most `bound`.
     pub(crate) fn accepted(
         now: Instant,
         setup: ChannelSetup,
@@ -342,8 +343,9 @@ impl Channel {
         self.recovery.loss_rate.get()
     }
 
-    /// The time that a packet takes to the peer at most, as far as round trips tell: all that they are longer than the shortest is taken
-    /// for a queue on the way there, and so is what this host adds to it in the round trip that measurements are behind.
+    /// The time that a packet takes to the peer at most, as far as round trips tell: all that they are longer than the
+    /// shortest is taken for a queue on the way there, and so is what this host adds to it in the round trip that
+    /// measurements are behind.
     pub(crate) fn one_way(&self) -> Duration {
         let rtt = &self.recovery.rtt;
         let Some(shortest) = rtt.min() else {

@@ -23,10 +23,11 @@ pub struct Config {
     pub keepalive: Duration,
     /// How long an attempt to reach a peer may take. Default 60 s.
     pub connect_timeout: Duration,
-    /// Age at which a channel with streams is replaced by a new one, with new keys (MIG-10). Zero: never. Default 30 min.
+    /// Age at which a channel with streams is replaced by a new one, with new keys (MIG-10). Zero: never. Default 30
+    /// min.
     pub renew: Duration,
-    /// How long streams wait for a channel when the peer cannot be reached (MIG-14). Zero: they end with their channel.
-    /// Default 5 min.
+    /// How long streams wait for a channel when the peer cannot be reached (MIG-14). Zero: they end with their
+    /// channel. Default 5 min.
     pub linger: Duration,
     /// Largest UDP payload sent or accepted, in bytes; at least 1232. Default 65,507.
     pub max_datagram: u16,
@@ -46,7 +47,8 @@ pub struct Config {
     pub accept_filter: Option<AcceptFilter>,
     /// Whether who has proven its identity and is refused gets no answer (NEG-23). Default no: it is told why.
     pub refuse_silently: bool,
-    /// Whether a host with this host's own EID is a peer like any other: another process with the same identity. Default no.
+    /// Whether a host with this host's own EID is a peer like any other: another process with the same identity.
+    /// Default no.
     pub allow_own_eid: bool,
     /// Text told to peers about the software, at most 64 bytes.
     pub agent: String,
@@ -107,8 +109,9 @@ pub enum Congestion {
     /// CUBIC (RFC 9438): takes every loss for congestion. The common one.
     #[default]
     Cubic,
-    /// BBR (draft-ietf-ccwg-bbr, with the changes of REC-12): measures what the path carries, and takes loss for congestion only when there is reason to. Keeps
-    /// queues short, and its rate where packets are lost by chance, as on radio links.
+    /// BBR (draft-ietf-ccwg-bbr, with the changes of REC-12): measures what the path carries, and takes loss for
+    /// congestion only when there is reason to. Keeps queues short, and its rate where packets are lost by chance,
+    /// as on radio links.
     Bbr,
 }
 
@@ -146,8 +149,8 @@ impl FromStr for Congestion {
 pub struct StreamLimits {
     /// Streams of one peer that may wait for one service to accept them (SVC-9). Default 1024.
     pub backlog: usize,
-    /// Streams opened by one peer that are kept at a time, those that were refused and are not forgotten yet included (STR-58).
-    /// Default 2^20: more than a million.
+    /// Streams opened by one peer that are kept at a time, those that were refused and are not forgotten yet included
+    /// (STR-58). Default 2^20: more than a million.
     pub per_peer: u64,
     /// The same for all peers together. Default 2^22.
     pub per_host: u64,
@@ -171,9 +174,9 @@ pub struct WindowConfig {
     pub per_stream_initial: u64,
     /// Largest window that a stream's window grows to.
     pub per_stream_max: u64,
-    /// What the windows of all streams of one peer may have beyond 4096 bytes each, once they were raised. Together with `root`,
-    /// `datagram_budget` and 4 MiB of small datagrams, this bounds what the peer can make this host keep, apart from about 13.5 KiB
-    /// for each stream that the application holds (STR-46).
+    /// What the windows of all streams of one peer may have beyond 4096 bytes each, once they were raised. Together
+    /// with `root`, `datagram_budget` and 4 MiB of small datagrams, this bounds what the peer can make this host
+    /// keep, apart from about 13.5 KiB for each stream that the application holds (STR-46).
     pub per_peer_budget: u64,
     /// The same for all peers of the host together.
     pub per_host_budget: u64,
@@ -181,9 +184,9 @@ pub struct WindowConfig {
     pub root: u64,
     /// Largest datagram on a stream that is taken, at most 64 MiB. 0: none.
     pub max_message: u64,
-    /// Bytes of large datagrams that one peer may have under way to this host, or waiting for the application; at least `max_message`
-    /// is granted. Counts in the host's budget as well, but for one datagram of each peer. What is small, or is the beginning, counts against
-    /// the streams' windows instead.
+    /// Bytes of large datagrams that one peer may have under way to this host, or waiting for the application; at
+    /// least `max_message` is granted. Counts in the host's budget as well, but for one datagram of each peer.
+    /// What is small, or is the beginning, counts against the streams' windows instead.
     pub datagram_budget: u64,
 }
 

@@ -233,8 +233,8 @@ impl Host {
         }
     }
 
-    /// The next event alone. A driver that lets the application act on all events of a receive batch before it polls for
-    /// datagrams gets acknowledgements and answers into the same packets.
+    /// The next event alone. A driver that lets the application act on all events of a receive batch before it polls
+    /// for datagrams gets acknowledgements and answers into the same packets.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.queues.events.pop_front()
     }

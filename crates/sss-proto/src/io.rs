@@ -153,7 +153,8 @@ pub enum LinkStatus {
     Up,
     /// The peer does not answer: the second probe in a row was not acknowledged. Other ways are tried.
     Stalled,
-    /// There is no channel. Streams wait, and the peer's known addresses are tried, until a channel is made or linger is over.
+    /// There is no channel. Streams wait, and the peer's known addresses are tried, until a channel is made or linger
+    /// is over.
     Down(CloseReason),
 }
 
@@ -200,8 +201,9 @@ pub enum Event {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DatagramFate {
-    /// All of it is there: it waits for the peer's application, or was taken by it. Of one that went in one packet: the peer's host has got
-    /// that packet, and may have dropped it if nobody holds the stream any more, or too many wait.
+    /// All of it is there: it waits for the peer's application, or was taken by it. Of one that went in one packet: the
+    /// peer's host has got that packet, and may have dropped it if nobody holds the stream any more, or too many
+    /// wait.
     Delivered,
     /// It was sent once, in one packet, and that packet seems to be lost.
     Lost,

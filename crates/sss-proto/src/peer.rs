@@ -2,8 +2,8 @@
 //!
 //! A channel knows no stream and a stream knows no channel; here frames and tokens pass between them.
 //! [`dispatch`] is the way up (the only match on frames), [`fill`] the way down (the fixed order of writers),
-//! [`attempt`] and [`handshake`] how a channel comes to be, [`link`] which channels there are, [`migrate`] when there is
-//! to be another one.
+//! [`attempt`] and [`handshake`] how a channel comes to be, [`link`] which channels there are, [`migrate`] when there
+//! is to be another one.
 
 mod attempt;
 mod dispatch;
@@ -32,6 +32,7 @@ use attempt::{Attempt, Purpose};
 use link::Links;
 use migrate::{Mobility, Policy};
 
+pub(crate) use dispatch::OpenPacket;
 pub(crate) use handshake::{Incoming, Initiated, settings_of};
 pub(crate) use link::{LinkId, Unheard};
 pub use stats::PeerStats;
@@ -437,8 +438,8 @@ impl Peer {
         }
     }
 
-    /// The peer's host says that it does not know a channel (PRT-13, MIG-15). While the channel is young, the answer may be
-    /// to early data that overtook INITIATE.
+    /// The peer's host says that it does not know a channel (PRT-13, MIG-15). While the channel is young, the answer
+    /// may be to early data that overtook INITIATE.
     pub(crate) fn on_stateless_reset(&mut self, now: Instant, token: &[u8; 16]) -> Result<(), DropReason> {
         let link = self.links.by_token(token).ok_or(DropReason::UnknownChannel)?;
         let grace = 3 * link.channel.probe_timeout();
@@ -531,8 +532,8 @@ impl Peer {
         self.links.accept_again(|acceptance| acceptance.initiate == initiate)
     }
 
-    /// ACCEPT again, for an attempt that its initiator says was not answered (NEG-25). The outer `None`: no channel of this attempt is
-    /// left; the inner one: it has ACCEPT, or that is still to be made.
+    /// ACCEPT again, for an attempt that its initiator says was not answered (NEG-25). The outer `None`: no channel of
+    /// this attempt is left; the inner one: it has ACCEPT, or that is still to be made.
     pub(crate) fn accept_earlier(&mut self, channel: ChannelId) -> Option<Option<Vec<u8>>> {
         self.links.by_channel(channel).filter(|l| l.is_open())?;
         Some(self.links.accept_again(|acceptance| acceptance.channel == channel))

@@ -14,8 +14,8 @@ pub enum Refusal {
     Protocol,
     /// The peer's application takes no substreams of the parent.
     NoListener,
-    /// The peer's application has too many substreams of the parent, or streams of this host to the service, waiting to be
-    /// accepted.
+    /// The peer's application has too many substreams of the parent, or streams of this host to the service, waiting to
+    /// be accepted.
     Backlog,
     /// The peer keeps no more streams of this host (STR-58).
     TooMany,

@@ -13,8 +13,8 @@ use crate::time::Instant;
 /// Addresses remembered, at most; the oldest go first.
 const MAX_ENTRIES: usize = 1024;
 
-/// What the operating system says of the way to an address. Anybody can forge the packets that it follows from: it is told in errors, and changes
-/// nothing else.
+/// What the operating system says of the way to an address. Anybody can forge the packets that it follows from: it is
+/// told in errors, and changes nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PathHint {
@@ -88,7 +88,8 @@ pub(crate) fn list(tried: &[Tried]) -> String {
     each.join(", ")
 }
 
-/// The latest that was seen of each address. Bounded, and the same for all attempts: an ICMP packet costs no walk over them.
+/// The latest that was seen of each address. Bounded, and the same for all attempts: an ICMP packet costs no walk over
+/// them.
 #[derive(Debug, Default)]
 pub(crate) struct Sightings {
     latest: HashMap<SocketAddr, (Instant, Seen), RandomState>,

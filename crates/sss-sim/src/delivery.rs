@@ -1,7 +1,7 @@
 //! Delivery of datagrams with a deadline over a path that loses packets.
 //!
-//! One host sends best-effort datagrams of one size at a steady pace, far below the rate of the link, and the other takes them at once. What
-//! counts is whether each arrives whole, and when.
+//! One host sends best-effort datagrams of one size at a steady pace, far below the rate of the link, and the other
+//! takes them at once. What counts is whether each arrives whole, and when.
 
 use std::fmt;
 use std::task::Poll;
@@ -51,9 +51,11 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// The path of the experiment: 100 Mbit/s, 50 ms, 500 ms for each datagram. A link of 20 Mbit/s alone takes 420 ms for 1 MiB.
+    /// The path of the experiment: 100 Mbit/s, 50 ms, 500 ms for each datagram. A link of 20 Mbit/s alone takes 420 ms
+    /// for 1 MiB.
     ///
-    /// The pace is at most a fifth of the link's rate, and a datagram of 16 KiB and more is over before the next begins.
+    /// The pace is at most a fifth of the link's rate, and a datagram of 16 KiB and more is over before the next
+    /// begins.
     pub fn standard(seed: u64, loss: f64, size: usize) -> Self {
         let (count, interval) = match size {
             0..=1024 => (1000, 20),

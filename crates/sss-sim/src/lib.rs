@@ -11,9 +11,10 @@
 //!
 //! Time is virtual, and everything random comes from one seed: a second run of the same seed gives the same transcript,
 //! byte for byte. [`scenario`] plays random applications on random networks and compares everything that they see with
-//! the reference [`model`]; [`bulk`] measures goodput over one bottleneck, [`congestion`] how senders share it and follow it, [`delivery`] which datagrams
-//! arrive in time, [`prioritisation`] how soon a change of priorities is seen, [`refusals`] how soon a host hears why it is
-//! refused. [`work`] does fixed pieces of work whose instructions are counted.
+//! the reference [`model`]; [`bulk`] measures goodput over one bottleneck, [`congestion`] how senders share it and
+//! follow it, [`delivery`] which datagrams arrive in time, [`prioritisation`] how soon a change of priorities is seen,
+//! [`refusals`] how soon a host hears why it is refused. [`work`] does fixed pieces of work whose instructions are
+//! counted.
 
 mod actor;
 pub mod bulk;

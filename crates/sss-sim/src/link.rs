@@ -6,8 +6,8 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use sss_proto::Ecn;
 
-/// Loss in bursts: a chain of two states (Gilbert, 1960; Elliott, 1963), moved by one step for each datagram, and for each
-/// 100 ms in between: a burst does not wait for sparse traffic.
+/// Loss in bursts: a chain of two states (Gilbert, 1960; Elliott, 1963), moved by one step for each datagram, and for
+/// each 100 ms in between: a burst does not wait for sparse traffic.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Burst {
     /// Probability to go from the good state to the bad one.

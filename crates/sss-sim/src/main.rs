@@ -99,8 +99,8 @@ struct RunArgs {
     /// Goes on after a failure.
     #[arg(long)]
     keep_going: bool,
-    /// Prints the hash of each seed's datagrams, with their times, and one of all: the same before and after a change that
-    /// leaves the wire as it is.
+    /// Prints the hash of each seed's datagrams, with their times, and one of all: the same before and after a change
+    /// that leaves the wire as it is.
     #[arg(long, conflicts_with_all = ["json", "transcript"])]
     hash_datagrams: bool,
 }

@@ -1,9 +1,9 @@
-//! The prioritisation experiment of the paper on structured streams (Ford, 2007): responses that share a narrow link, and a reader who
-//! changes his mind.
+//! The prioritisation experiment of the paper on structured streams (Ford, 2007): responses that share a narrow link,
+//! and a reader who changes his mind.
 //!
 //! A client asks for two responses over a bottleneck; they share it. At 5 s it asks for a third one that goes before
-//! both, and from then on wants the first before the second. At 10 s it swaps the levels of the first two with PRIORITY,
-//! while the server has both queued.
+//! both, and from then on wants the first before the second. At 10 s it swaps the levels of the first two with
+//! PRIORITY, while the server has both queued.
 
 pub mod chart;
 
@@ -65,7 +65,8 @@ pub struct Change {
     pub asked: Duration,
     /// The response that is to be preferred from then on, from 0.
     pub preferred: usize,
-    /// How long the bottleneck would have kept a datagram waiting at the moment at which the request reached the server.
+    /// How long the bottleneck would have kept a datagram waiting at the moment at which the request reached the
+    /// server.
     pub queued: Duration,
     /// When the first byte of the preferred response arrived behind which nothing else came, as far as [`LOOK`] goes.
     pub seen: Duration,
@@ -129,8 +130,8 @@ impl Report {
         all
     }
 
-    /// The bins as lines of comma-separated values, with a heading: the start of the bin in seconds, and the bytes of the
-    /// three responses in it.
+    /// The bins as lines of comma-separated values, with a heading: the start of the bin in seconds, and the bytes of
+    /// the three responses in it.
     pub fn csv(&self) -> String {
         let mut text = "seconds,first,second,third\n".to_owned();
         for (n, [first, second, third]) in self.bins().into_iter().enumerate() {
@@ -178,8 +179,8 @@ impl fmt::Display for Report {
 /// Plays the experiment.
 ///
 /// # Errors
-/// If the channel is lost, the world does not come to rest, or the responses are not complete after ten times the time that the
-/// link needs for them.
+/// If the channel is lost, the world does not come to rest, or the responses are not complete after ten times the time
+/// that the link needs for them.
 pub fn run(setup: &Setup) -> Result<Report, String> {
     let mut world = build(setup);
     let mut apps = Browser::start(&mut world, setup)?;

@@ -1,7 +1,7 @@
 //! How soon a host that is refused hears of it, and in what words.
 //!
-//! One host tries to reach another that will not have it, in each of nine ways. What is measured is the time from the first packet (for a
-//! substream: from its opening) to the moment at which the application is told.
+//! One host tries to reach another that will not have it, in each of nine ways. What is measured is the time from the
+//! first packet (for a substream: from its opening) to the moment at which the application is told.
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -34,7 +34,8 @@ impl Transcript {
         self.hash
     }
 
-    /// The hash of the datagrams recorded so far: the time of each at which it was sent or delivered, its addresses and its bytes.
+    /// The hash of the datagrams recorded so far: the time of each at which it was sent or delivered, its addresses and
+    /// its bytes.
     ///
     /// It stays the same when an operation of the core is called in another way, or tells its result in other words.
     pub fn datagram_hash(&self) -> u64 {

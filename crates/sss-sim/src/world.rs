@@ -161,7 +161,8 @@ impl World {
         self.links.push(Link::new(config, rng));
     }
 
-    /// Datagrams of `from` reach `to` by the link that leads from the first to the second host of `like`, and share its rate and queue.
+    /// Datagrams of `from` reach `to` by the link that leads from the first to the second host of `like`, and share its
+    /// rate and queue.
     ///
     /// # Panics
     /// If there is no such link.

@@ -164,7 +164,8 @@ impl CookieAnswer {
     /// Reads the payload of COOKIE.
     ///
     /// # Errors
-    /// As [`CookieParams::decode`], or if the responder chose no suite and says something else that only one that chose has.
+    /// As [`CookieParams::decode`], or if the responder chose no suite and says something else that only one that chose
+    /// has.
     pub fn decode(list: &[u8]) -> Result<Self, Malformed> {
         let (mut versions, mut is_without_suite, mut has_id) = (false, false, false);
         for parameter in Parameters::new(list) {

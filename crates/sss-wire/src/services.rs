@@ -106,7 +106,8 @@ impl ServiceInfo {
 }
 
 impl ServiceList {
-    /// The list of `services`, which must be in ascending order of their names. Those that do not fit are left out (SVC-4).
+    /// The list of `services`, which must be in ascending order of their names. Those that do not fit are left out
+    /// (SVC-4).
     pub fn encode(services: &[ServiceInfo]) -> Vec<u8> {
         let total = services.len() as u64;
         let mut len = varint::len(total);

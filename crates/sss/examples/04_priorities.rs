@@ -1,4 +1,5 @@
-//! Three downloads; one of them is wanted first, and then another: `cargo run --release -p libsss --example 04_priorities`.
+//! Three downloads; one of them is wanted first, and then another: `cargo run --release -p libsss --example
+//! 04_priorities`.
 
 use std::error::Error;
 
@@ -26,7 +27,8 @@ async fn main() -> Result<(), Failure> {
         download.write_all(name.as_bytes()).await?;
         download.finish()?;
         if name == "urgent" {
-            // It is the peer who sends, so the peer is asked: it sends nothing of the others while it has something of this.
+            // It is the peer who sends, so the peer is asked: it sends nothing of the others while it has something of
+            // this.
             download.request_priority(1);
         }
         downloads.spawn(fetch(download, name));

@@ -1,4 +1,5 @@
-//! A chat room: one stream for each guest, one record for each message: `cargo run -p libsss --example 05_records_chat`.
+//! A chat room: one stream for each guest, one record for each message: `cargo run -p libsss --example
+//! 05_records_chat`.
 
 use std::error::Error;
 

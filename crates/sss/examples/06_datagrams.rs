@@ -1,4 +1,5 @@
-//! Positions of players, as best-effort datagrams, and a map, as a reliable one: `cargo run -p libsss --example 06_datagrams`.
+//! Positions of players, as best-effort datagrams, and a map, as a reliable one: `cargo run -p libsss --example
+//! 06_datagrams`.
 
 use std::error::Error;
 use std::time::Duration;

@@ -1,5 +1,6 @@
-//! gRPC over SSS: a tonic server and client, whose connections are substreams: `cargo run -p libsss --example 11_tonic`.
-//! The service is written by hand, so that no protobuf compiler is needed; generated code fits in the same places.
+//! gRPC over SSS: a tonic server and client, whose connections are substreams: `cargo run -p libsss --example
+//! 11_tonic`. The service is written by hand, so that no protobuf compiler is needed; generated code fits in the same
+//! places.
 
 use std::convert::Infallible;
 use std::error::Error;

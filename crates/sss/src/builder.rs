@@ -22,8 +22,8 @@ pub enum DriverMode {
     /// As a task of the runtime on which the host is built. It ends with that runtime.
     #[default]
     Shared,
-    /// On a thread of its own, with a runtime of its own: packets move while the application's runtime is busy. Each wake of
-    /// a task then crosses threads, which makes a lone request and its response slower.
+    /// On a thread of its own, with a runtime of its own: packets move while the application's runtime is busy. Each
+    /// wake of a task then crosses threads, which makes a lone request and its response slower.
     Dedicated,
 }
 
@@ -75,14 +75,16 @@ impl HostBuilder {
         self
     }
 
-    /// Whether hosts that [`Self::accept_filter`] keeps out get no answer, and wait until their time is over; by default they are told.
+    /// Whether hosts that [`Self::accept_filter`] keeps out get no answer, and wait until their time is over; by
+    /// default they are told.
     pub fn refuse_silently(mut self, silently: bool) -> Self {
         self.config.refuse_silently = silently;
         self
     }
 
-    /// Decides which peers may connect to this host, before any state is kept for them. A peer that may not, and has proven its identity, is
-    /// told so ([`NegotiationError::Forbidden`](crate::NegotiationError::Forbidden)). The filter must not block, and must not use the host.
+    /// Decides which peers may connect to this host, before any state is kept for them. A peer that may not, and has
+    /// proven its identity, is told so ([`NegotiationError::Forbidden`](crate::NegotiationError::Forbidden)). The
+    /// filter must not block, and must not use the host.
     ///
     /// Default: all may.
     pub fn accept_filter(mut self, filter: impl Fn(&Eid, SocketAddr) -> bool + Send + Sync + 'static) -> Self {
@@ -103,9 +105,9 @@ impl HostBuilder {
         self
     }
 
-    /// How many streams that one peer opened, and that all peers opened together, are kept at a time, with those that were refused
-    /// and of which the peer has not agreed to that yet. More are refused with [`Refusal::TooMany`](crate::Refusal::TooMany).
-    /// Default: 1,048,576 and 4,194,304.
+    /// How many streams that one peer opened, and that all peers opened together, are kept at a time, with those that
+    /// were refused and of which the peer has not agreed to that yet. More are refused with
+    /// [`Refusal::TooMany`](crate::Refusal::TooMany). Default: 1,048,576 and 4,194,304.
     pub fn max_streams(mut self, per_peer: u64, per_host: u64) -> Self {
         self.config.streams.per_peer = per_peer;
         self.config.streams.per_host = per_host;
@@ -125,14 +127,16 @@ impl HostBuilder {
         self
     }
 
-    /// How long streams wait when their peer cannot be reached, before they fail with [`crate::CloseReason::Idle`]. Meanwhile the peer is
-    /// looked for at every address known. Zero: streams end with their channel, as TCP connections do. Default: 5 min.
+    /// How long streams wait when their peer cannot be reached, before they fail with [`crate::CloseReason::Idle`].
+    /// Meanwhile the peer is looked for at every address known. Zero: streams end with their channel, as TCP
+    /// connections do. Default: 5 min.
     pub fn linger(mut self, time: Duration) -> Self {
         self.config.linger = time;
         self
     }
 
-    /// How old a channel becomes before it is replaced by one with new keys, onto which its streams move. Zero: never. Default: 30 min.
+    /// How old a channel becomes before it is replaced by one with new keys, onto which its streams move. Zero: never.
+    /// Default: 30 min.
     pub fn renew(mut self, age: Duration) -> Self {
         self.config.renew = age;
         self
@@ -183,8 +187,8 @@ impl HostBuilder {
         self
     }
 
-    /// Whether other processes with the same identity may be connected to and accepted, such as a server and a client of one account on
-    /// one machine. Default: no, so that a host that dials its own address is told.
+    /// Whether other processes with the same identity may be connected to and accepted, such as a server and a client
+    /// of one account on one machine. Default: no, so that a host that dials its own address is told.
     pub fn allow_own_eid(mut self, allow: bool) -> Self {
         self.config.allow_own_eid = allow;
         self
@@ -209,12 +213,13 @@ impl HostBuilder {
         self
     }
 
-    /// Whether the host notices by itself when this machine's addresses, or its way to other networks, change. Channels then
-    /// move to the new address, and a host that was bound to one address that is gone goes on with the unspecified address, on
-    /// the same port if that is free. Switch it off if a host must never use another address than the one given to
-    /// [`Self::bind`].
+    /// Whether the host notices by itself when this machine's addresses, or its way to other networks, change. Channels
+    /// then move to the new address, and a host that was bound to one address that is gone goes on with the
+    /// unspecified address, on the same port if that is free. Switch it off if a host must never use another
+    /// address than the one given to [`Self::bind`].
     ///
-    /// Default: yes; a host on loopback has nothing to watch. On Linux the kernel tells; elsewhere the host looks every 5 s.
+    /// Default: yes; a host on loopback has nothing to watch. On Linux the kernel tells; elsewhere the host looks every
+    /// 5 s.
     pub fn watch_interfaces(mut self, watch: bool) -> Self {
         self.watch_interfaces = watch;
         self

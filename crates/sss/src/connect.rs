@@ -24,16 +24,19 @@ const RESTARTS: u32 = 3;
 
 /// A stream about to be opened; see [`crate::Host::connect`].
 ///
-/// Awaited, it opens the stream and waits until the channel to the peer is established. With [`Self::open`] it does not wait.
+/// Awaited, it opens the stream and waits until the channel to the peer is established. With [`Self::open`] it does not
+/// wait.
 ///
-/// That the peer refuses the service is not an error of connecting, because opening a stream takes no round trip: the stream then
-/// ends with [`crate::ReadError::Refused`] and [`crate::WriteError::Refused`], which say [`crate::Refusal::Service`] or
-/// [`crate::Refusal::Protocol`].
+/// That the peer refuses the service is not an error of connecting, because opening a stream takes no round trip: the
+/// stream then ends with [`crate::ReadError::Refused`] and [`crate::WriteError::Refused`], which say
+/// [`crate::Refusal::Service`] or [`crate::Refusal::Protocol`].
 ///
-/// A peer that restarts meanwhile is reached all the same: the stream, to which nothing was written yet, is opened again.
+/// A peer that restarts meanwhile is reached all the same: the stream, to which nothing was written yet, is opened
+/// again.
 ///
-/// Ends when the channel is there, or its time is over. Cancel safe: a cancelled attempt opens no stream, and nobody is looked for any more,
-/// unless something else waits for the same peer: another attempt, a stream that is held, or one that was finished and is to be delivered.
+/// Ends when the channel is there, or its time is over. Cancel safe: a cancelled attempt opens no stream, and nobody is
+/// looked for any more, unless something else waits for the same peer: another attempt, a stream that is held, or one
+/// that was finished and is to be delivered.
 #[must_use = "nothing is opened until this is awaited, or `open` is called"]
 pub struct Connect {
     handle: Arc<Handle>,
@@ -59,11 +62,11 @@ impl Connect {
         }
     }
 
-    /// Where the host may be: an address, or a name with a port, such as `"example.org:4433"`. All that are given are tried, at
-    /// once.
+    /// Where the host may be: an address, or a name with a port, such as `"example.org:4433"`. All that are given are
+    /// tried, at once.
     ///
-    /// Names are looked up when this is awaited, unless the host is connected already. One that cannot be looked up is an error
-    /// only if no address is known without it; otherwise it is told with the error, if nobody answers.
+    /// Names are looked up when this is awaited, unless the host is connected already. One that cannot be looked up is
+    /// an error only if no address is known without it; otherwise it is told with the error, if nobody answers.
     pub fn hint(mut self, hint: impl Into<Hint>) -> Self {
         match hint.into().split() {
             Ok(address) => self.hints.push(address),
@@ -77,8 +80,8 @@ impl Connect {
         hints.into_iter().fold(self, Self::hint)
     }
 
-    /// How long to wait for the names to be looked up, and then for the channel; for the latter at most the host's connect timeout, which
-    /// is the default. Without this, names take as long as the system's resolver takes.
+    /// How long to wait for the names to be looked up, and then for the channel; for the latter at most the host's
+    /// connect timeout, which is the default. Without this, names take as long as the system's resolver takes.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
@@ -86,8 +89,8 @@ impl Connect {
 
     /// Opens the stream without waiting for the channel.
     ///
-    /// What is written to it before the channel is established travels with the negotiation, in its third packet, as far
-    /// as it fits; that saves a round trip. If no channel comes to be, reading and writing fail with
+    /// What is written to it before the channel is established travels with the negotiation, in its third packet, as
+    /// far as it fits; that saves a round trip. If no channel comes to be, reading and writing fail with
     /// [`CloseReason::Negotiation`].
     ///
     /// # Errors
@@ -113,7 +116,8 @@ impl Connect {
         Ok(self)
     }
 
-    /// Takes the addresses of the names as hints. Gives the names that were of no use, unless nothing is known without them.
+    /// Takes the addresses of the names as hints. Gives the names that were of no use, unless nothing is known without
+    /// them.
     async fn look_up(&mut self) -> Result<Vec<UnresolvedName>, ConnectError> {
         let names = std::mem::take(&mut self.names);
         let found = hint::look_up(&names, self.handle.local_addr());

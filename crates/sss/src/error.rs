@@ -92,7 +92,8 @@ pub enum ConnectError {
     Unresolved {
         /// The names, and why; not empty.
         names: Vec<UnresolvedName>,
-        /// Why the addresses that are known besides, or that other names have, did not lead to a connection. `None`: there are none.
+        /// Why the addresses that are known besides, or that other names have, did not lead to a connection. `None`:
+        /// there are none.
         error: Option<Box<Self>>,
     },
     /// This host was closed.
@@ -209,7 +210,8 @@ pub enum StreamCloseError {
     /// The stream's own data was not delivered completely.
     #[error("the stream was not delivered completely: {0}")]
     Stream(#[source] WriteError),
-    /// The stream was delivered; some of the streams below it were stopped or refused by the peer before all had arrived.
+    /// The stream was delivered; some of the streams below it were stopped or refused by the peer before all had
+    /// arrived.
     #[error("{failed} substreams were not delivered completely, the first because: {first}")]
     Substreams {
         /// How many.
@@ -218,8 +220,8 @@ pub enum StreamCloseError {
         #[source]
         first: WriteError,
     },
-    /// All that was written has arrived, on the stream and on those below it; but some of the latter are held elsewhere, and
-    /// neither finished nor reset. They go on.
+    /// All that was written has arrived, on the stream and on those below it; but some of the latter are held
+    /// elsewhere, and neither finished nor reset. They go on.
     #[error("all that was written has arrived, but {streams} substreams are not finished")]
     Unfinished {
         /// How many.

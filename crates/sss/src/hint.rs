@@ -12,9 +12,10 @@ const MAX_PER_NAME: usize = 8;
 
 /// Where a host may be: an address, or a name with a port, such as `example.org:4433`.
 ///
-/// Made from what one has at hand: a [`SocketAddr`], a pair of an [`IpAddr`] or a name and a port, or text. Text is an address if it can be
-/// read as one, else a name. A name is looked up by the operating system's resolver each time a stream is to be opened, and all its
-/// addresses that this host's socket can reach are tried at once, the first 8 if there are more.
+/// Made from what one has at hand: a [`SocketAddr`], a pair of an [`IpAddr`] or a name and a port, or text. Text is an
+/// address if it can be read as one, else a name. A name is looked up by the operating system's resolver each time a
+/// stream is to be opened, and all its addresses that this host's socket can reach are tried at once, the first 8 if
+/// there are more.
 ///
 /// A name says where to look, and is not believed: whoever answers must hold the key of the EID.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -119,8 +120,8 @@ impl fmt::Debug for Hint {
     }
 }
 
-/// Looks up all names at once. Gives the addresses that a socket bound to `local` can reach, each once, and the names that were of no use, in
-/// their order.
+/// Looks up all names at once. Gives the addresses that a socket bound to `local` can reach, each once, and the names
+/// that were of no use, in their order.
 pub(crate) async fn look_up(names: &[String], local: SocketAddr) -> (Vec<SocketAddr>, Vec<UnresolvedName>) {
     let mut lookups = JoinSet::new();
     for (at, name) in names.iter().cloned().enumerate() {

@@ -49,25 +49,26 @@ impl Host {
         self.handle.eid()
     }
 
-    /// The address that the host's socket is bound to. Its IP address may be unspecified. It changes if this machine loses it
-    /// (see [`HostBuilder::watch_interfaces`](crate::HostBuilder::watch_interfaces)).
+    /// The address that the host's socket is bound to. Its IP address may be unspecified. It changes if this machine
+    /// loses it (see [`HostBuilder::watch_interfaces`](crate::HostBuilder::watch_interfaces)).
     pub fn local_addr(&self) -> SocketAddr {
         self.handle.local_addr()
     }
 
     /// Addresses under which peers can reach this host: global ones first, then private ones, loopback last.
     ///
-    /// If the socket is bound to an unspecified address, these are the addresses of all network interfaces that are up, except
-    /// the link-local ones of IPv6; what a NAT makes of them is not known here. Asks the system each time.
+    /// If the socket is bound to an unspecified address, these are the addresses of all network interfaces that are up,
+    /// except the link-local ones of IPv6; what a NAT makes of them is not known here. Asks the system each time.
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
         addresses::usable(self.handle.local_addr())
     }
 
-    /// Offers `service`, spoken as `protocol`, to peers, for as long as the server exists. With [`Self::service`], it also
-    /// gets a description, and more than one protocol.
+    /// Offers `service`, spoken as `protocol`, to peers, for as long as the server exists. With [`Self::service`], it
+    /// also gets a description, and more than one protocol.
     ///
     /// # Errors
-    /// If this host already offers the pair, the service is the reserved `sss`, or a name is empty or longer than 255 bytes.
+    /// If this host already offers the pair, the service is the reserved `sss`, or a name is empty or longer than 255
+    /// bytes.
     pub fn listen(&self, service: &str, protocol: &str) -> Result<Server, ListenError> {
         self.service(service).protocol(protocol, "").listen()
     }
@@ -147,8 +148,9 @@ impl Host {
         })
     }
 
-    /// An address at which the host `eid` may be found: tried at once if that host does not answer where it was, and remembered
-    /// for when it does not. The latest 8 are kept. Without streams to the host nothing happens; give the address to [`Self::connect`] then.
+    /// An address at which the host `eid` may be found: tried at once if that host does not answer where it was, and
+    /// remembered for when it does not. The latest 8 are kept. Without streams to the host nothing happens; give
+    /// the address to [`Self::connect`] then.
     pub fn add_hint(&self, eid: Eid, address: SocketAddr) {
         self.handle.call(|inner, now| {
             inner.core.add_hints(now, &eid, &[addresses::canonical(address)]);
@@ -156,8 +158,9 @@ impl Host {
         });
     }
 
-    /// Tells the host that the network of this machine has changed: a socket whose address is gone is bound anew, and peers
-    /// towards which this machine now uses another address are reached on new channels, onto which their streams move.
+    /// Tells the host that the network of this machine has changed: a socket whose address is gone is bound anew, and
+    /// peers towards which this machine now uses another address are reached on new channels, onto which their
+    /// streams move.
     ///
     /// A host notices by itself, unless [`crate::HostBuilder::watch_interfaces`] was switched off.
     pub fn network_changed(&self) {
@@ -201,8 +204,8 @@ impl Host {
         self.close_within(closing::TIMEOUT).await
     }
 
-    /// Ends the host: opens and accepts nothing more, waits at most `timeout` until the peers have acknowledged everything
-    /// on the streams that were finished, closes all channels, and waits until they are gone.
+    /// Ends the host: opens and accepts nothing more, waits at most `timeout` until the peers have acknowledged
+    /// everything on the streams that were finished, closes all channels, and waits until they are gone.
     ///
     /// Streams that are not finished are lost; they end with [`crate::CloseReason::Local`] here and `Peer` there.
     ///
@@ -221,9 +224,9 @@ impl Host {
         }
     }
 
-    /// Ends when the host has stopped and its port is free: some time after [`Self::close`] was called, or the last handle was
-    /// dropped, or at once when the runtime of its driver has ended. [`Self::close`] waits for it too, so this is for whoever drops the
-    /// host without closing it:
+    /// Ends when the host has stopped and its port is free: some time after [`Self::close`] was called, or the last
+    /// handle was dropped, or at once when the runtime of its driver has ended. [`Self::close`] waits for it too,
+    /// so this is for whoever drops the host without closing it:
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]

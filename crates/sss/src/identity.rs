@@ -12,8 +12,8 @@ pub use file::IdentityError;
 
 /// A host's identity: one X25519 private key, used for nothing but negotiating channels (OVR-3).
 ///
-/// Whoever holds it is the host. It is erased from memory when dropped, and never printed. A host that is to keep its name
-/// keeps its identity in a file:
+/// Whoever holds it is the host. It is erased from memory when dropped, and never printed. A host that is to keep its
+/// name keeps its identity in a file:
 ///
 /// ```
 /// # fn f() -> Result<(), sss::IdentityError> {

@@ -31,8 +31,8 @@
 //!
 //! # Services
 //!
-//! [`Host::listen`] offers a service; [`Host::service`] does so with a description and several protocols. [`ServerSet`] takes
-//! the streams of many services in one loop. [`Host::services_of`] asks a host what it offers.
+//! [`Host::listen`] offers a service; [`Host::service`] does so with a description and several protocols. [`ServerSet`]
+//! takes the streams of many services in one loop. [`Host::services_of`] asks a host what it offers.
 //!
 //! # Ends
 //!
@@ -43,18 +43,18 @@
 //!
 //! # Records
 //!
-//! A stream is a sequence of bytes. What is to be read as one piece is written as one by [`Stream::write_record`] and read by
-//! [`Stream::read_record`]; or as items of a `Sink` and a `Stream`, see [`Stream::into_records`].
+//! A stream is a sequence of bytes. What is to be read as one piece is written as one by [`Stream::write_record`] and
+//! read by [`Stream::read_record`]; or as items of a `Sink` and a `Stream`, see [`Stream::into_records`].
 //!
 //! # Datagrams
 //!
-//! [`Stream::send_datagram`] sends a message of any size that arrives whole, or not at all if its deadline comes first, in no order with
-//! anything else; [`Stream::recv_datagram`] takes the next that has arrived.
+//! [`Stream::send_datagram`] sends a message of any size that arrives whole, or not at all if its deadline comes first,
+//! in no order with anything else; [`Stream::recv_datagram`] takes the next that has arrived.
 //!
 //! # Priorities
 //!
-//! Streams with the same parent share equally what can be sent, until [`Stream::set_priority`] lets one go before others.
-//! [`Stream::request_priority`] asks the peer to do that for what it sends.
+//! Streams with the same parent share equally what can be sent, until [`Stream::set_priority`] lets one go before
+//! others. [`Stream::request_priority`] asks the peer to do that for what it sends.
 //!
 //! # Peers that are equals
 //!
@@ -62,15 +62,16 @@
 //!
 //! # Statistics
 //!
-//! [`Stream::info`], [`Peer::info`], [`Peer::stats`] and [`Host::stats`] tell what is queued, under way, delivered and lost. [`Stream::sent`]
-//! and [`Stream::acknowledged`] wait until what was written has left, or arrived. With the feature `metrics` each host reports to the
-//! facade of that name.
+//! [`Stream::info`], [`Peer::info`], [`Peer::stats`] and [`Host::stats`] tell what is queued, under way, delivered and
+//! lost. [`Stream::sent`] and [`Stream::acknowledged`] wait until what was written has left, or arrived. With the
+//! feature `metrics` each host reports to the facade of that name.
 //!
 //! # Tokio
 //!
-//! A [`Stream`] is `AsyncRead + AsyncWrite + Unpin + Send`, and so are its halves, each for its direction: hyper, tonic,
-//! `copy_bidirectional` and all that is built on these traits take it as it is. The stream's own `read_to_end`, `read_exact` and `write_all` win over those
-//! of `AsyncReadExt` and `AsyncWriteExt`; name the trait where these are meant: `AsyncReadExt::read_to_end(&mut stream, &mut buffer)`.
+//! A [`Stream`] is `AsyncRead + AsyncWrite + Unpin + Send`, and so are its halves, each for its direction: hyper,
+//! tonic, `copy_bidirectional` and all that is built on these traits take it as it is. The stream's own `read_to_end`,
+//! `read_exact` and `write_all` win over those of `AsyncReadExt` and `AsyncWriteExt`; name the trait where these are
+//! meant: `AsyncReadExt::read_to_end(&mut stream, &mut buffer)`.
 //!
 //! # Errors
 //!

@@ -55,8 +55,8 @@ impl LinkWatch {
         self.receiver.borrow().clone()
     }
 
-    /// Waits for the next change, and says how it is then. `None` once the streams shared with the peer have ended: the last
-    /// status, which [`Self::status`] still tells, is then [`LinkStatus::Down`] for good.
+    /// Waits for the next change, and says how it is then. `None` once the streams shared with the peer have ended: the
+    /// last status, which [`Self::status`] still tells, is then [`LinkStatus::Down`] for good.
     ///
     /// Changes that follow each other quickly may be seen as one. Cancel safe.
     pub async fn changed(&mut self) -> Option<LinkStatus> {

@@ -16,9 +16,10 @@ use crate::waiting::Answer;
 
 /// Another host, and the streams shared with it. Cheap to clone.
 ///
-/// Streams outlive the channels that carry them: while the host cannot be reached they wait, and a new channel is made when it
-/// can be, from wherever either side is then. A `Peer` ends when the streams do: closed by either side, given up after
-/// [`crate::HostBuilder::linger`], or lost because the host was restarted. Streams opened to the same EID afterwards belong to another `Peer`.
+/// Streams outlive the channels that carry them: while the host cannot be reached they wait, and a new channel is made
+/// when it can be, from wherever either side is then. A `Peer` ends when the streams do: closed by either side, given
+/// up after [`crate::HostBuilder::linger`], or lost because the host was restarted. Streams opened to the same EID
+/// afterwards belong to another `Peer`.
 #[derive(Clone)]
 pub struct Peer {
     handle: Arc<Handle>,
@@ -41,25 +42,27 @@ impl Peer {
         self.handle.call(|inner, _| inner.core.is_connected(self.id)) == Some(true)
     }
 
-    /// Address, round-trip time, bandwidth, window, losses, path MTU and why, bytes and more of the channel. `None` before it is
-    /// established and after it ended.
+    /// Address, round-trip time, bandwidth, window, losses, path MTU and why, bytes and more of the channel. `None`
+    /// before it is established and after it ended.
     pub fn info(&self) -> Option<ChannelInfo> {
         self.handle.call(|inner, _| inner.core.channel_info(self.id))
     }
 
-    /// Totals over all channels that the shared streams have had: channels, moves, outages, packets, bytes, losses; and what is queued
-    /// now. `None` once nothing is left of the streams.
+    /// Totals over all channels that the shared streams have had: channels, moves, outages, packets, bytes, losses; and
+    /// what is queued now. `None` once nothing is left of the streams.
     pub fn stats(&self) -> Option<PeerStats> {
         self.handle.call(|inner, _| inner.core.peer_stats(self.id))
     }
 
-    /// Whether the host can be reached: up, stalled (it does not answer), or down (there is no channel), with the reason.
+    /// Whether the host can be reached: up, stalled (it does not answer), or down (there is no channel), with the
+    /// reason.
     pub fn link_status(&self) -> LinkStatus {
         let status = self.handle.call(|inner, _| inner.core.link_status(self.id));
         status.unwrap_or_else(|| LinkStatus::Down(forgotten()))
     }
 
-    /// Follows the way to the host. Once the shared streams have ended there is nothing to follow: [`LinkWatch::changed`] says so at once.
+    /// Follows the way to the host. Once the shared streams have ended there is nothing to follow:
+    /// [`LinkWatch::changed`] says so at once.
     pub fn link(&self) -> LinkWatch {
         let receiver = self.handle.call(|inner, _| {
             // Of what has ended nothing more is told.
@@ -75,14 +78,14 @@ impl Peer {
         }
     }
 
-    /// A span of [`tracing`] for what is done with the host: `peer`, at level info, with the field `eid`. It is made only if somebody
-    /// listens.
+    /// A span of [`tracing`] for what is done with the host: `peer`, at level info, with the field `eid`. It is made
+    /// only if somebody listens.
     pub fn span(&self) -> tracing::Span {
         tracing::info_span!("peer", eid = %self.eid)
     }
 
-    /// An address at which the host may be found. It is tried at once if the host does not answer where it was, and remembered
-    /// for when it does not.
+    /// An address at which the host may be found. It is tried at once if the host does not answer where it was, and
+    /// remembered for when it does not.
     pub fn add_hint(&self, address: SocketAddr) {
         self.handle.call(|inner, now| {
             inner.core.add_hints(now, &self.eid, &[addresses::canonical(address)]);
@@ -108,8 +111,8 @@ impl Peer {
         self.handle.call(|inner, _| inner.core.stream_count(self.id))
     }
 
-    /// Ends the streams shared with the host at once, and their channel. The host is told the code and the reason, of which at most 256 bytes are
-    /// sent. What was not yet acknowledged may not have arrived.
+    /// Ends the streams shared with the host at once, and their channel. The host is told the code and the reason, of
+    /// which at most 256 bytes are sent. What was not yet acknowledged may not have arrived.
     pub fn close(&self, code: u32, reason: &str) {
         self.handle.call(|inner, now| {
             inner.core.disconnect(now, self.id, Code::app(code), reason);

@@ -28,22 +28,23 @@ use mail::Mailbox;
 /// How many events may wait to be taken. When so many do, nothing happens with the peers that have more to tell.
 const EVENTS: usize = 64;
 
-/// A service of equals: every peer both offers it and uses it, and there is one conversation with each, whichever side begins it.
-/// Made by [`Host::peer_service`].
+/// A service of equals: every peer both offers it and uses it, and there is one conversation with each, whichever side
+/// begins it. Made by [`Host::peer_service`].
 ///
-/// [`Self::connect_peer`] says whom to talk to, again and again until [`Self::forget`]. Peers that begin by themselves are
-/// taken as they come ([`HostBuilder::accept_filter`](crate::HostBuilder::accept_filter) keeps out those who must not).
-/// [`Self::next`] tells who is there, and hands over the conversations: plain streams, which may have substreams.
+/// [`Self::connect_peer`] says whom to talk to, again and again until [`Self::forget`]. Peers that begin by themselves
+/// are taken as they come ([`HostBuilder::accept_filter`](crate::HostBuilder::accept_filter) keeps out those who must
+/// not). [`Self::next`] tells who is there, and hands over the conversations: plain streams, which may have substreams.
 ///
-/// When both sides begin at once, the stream of the host with the smaller [`Eid`] becomes the conversation, and the other is reset with
-/// [`Self::SUPERSEDED`]. A stream becomes a conversation when the side that did not open it takes it, which it says by a byte of
-/// value 1; whoever speaks to such a service without this type must expect that byte, or send it.
+/// When both sides begin at once, the stream of the host with the smaller [`Eid`] becomes the conversation, and the
+/// other is reset with [`Self::SUPERSEDED`]. A stream becomes a conversation when the side that did not open it takes
+/// it, which it says by a byte of value 1; whoever speaks to such a service without this type must expect that byte, or
+/// send it.
 ///
 /// A conversation survives the network as all streams do. It ends when it is dropped here (all of it, if it was
 /// split), when the peer is lost ([`PeerEvent::Offline`] says why), or when the peer begins another one and the old one
-/// was not dropped within 5 s. So read it, and drop it when reading or writing fails. After that, and after an attempt that failed, the next attempt
-/// follows in 250 ms, then in twice that and so on up to 30 s, each shortened at random by up to half.
-/// A conversation of more than 10 s makes it begin with 250 ms again.
+/// was not dropped within 5 s. So read it, and drop it when reading or writing fails. After that, and after an attempt
+/// that failed, the next attempt follows in 250 ms, then in twice that and so on up to 30 s, each shortened at random
+/// by up to half. A conversation of more than 10 s makes it begin with 250 ms again.
 ///
 /// Dropping this withdraws the service and ends the attempts; conversations that were handed over go on.
 pub struct PeerService {
@@ -144,8 +145,8 @@ impl Host {
 }
 
 impl PeerService {
-    /// The code with which a stream is reset that lost against one that the other side opened: an application's code, as a
-    /// [`Code`](crate::Code) 2^32.
+    /// The code with which a stream is reset that lost against one that the other side opened: an application's code,
+    /// as a [`Code`](crate::Code) 2^32.
     pub const SUPERSEDED: u32 = 0xFFFF_FF00;
     /// The code with which a conversation is reset by [`Self::forget`].
     pub const FORGOTTEN: u32 = 0xFFFF_FF01;
@@ -168,8 +169,8 @@ impl PeerService {
         Ok(Self { common, events })
     }
 
-    /// Wants a conversation with a peer, from now on until [`Self::forget`]: one is attempted at once, unless there is one, and again
-    /// whenever it fails or ends. The addresses are remembered, the latest 8.
+    /// Wants a conversation with a peer, from now on until [`Self::forget`]: one is attempted at once, unless there is
+    /// one, and again whenever it fails or ends. The addresses are remembered, the latest 8.
     pub fn connect_peer(&self, eid: Eid, hints: impl IntoIterator<Item = SocketAddr>) {
         let hints: Vec<_> = hints.into_iter().collect();
         for hint in &hints {
@@ -190,7 +191,8 @@ impl PeerService {
 
     /// What happens next. `None` once the host is closed.
     ///
-    /// Call it again and again: while 64 events wait, nothing goes on. Cancel safe: no event is lost. Several tasks may call it at once.
+    /// Call it again and again: while 64 events wait, nothing goes on. Cancel safe: no event is lost. Several tasks may
+    /// call it at once.
     pub async fn next(&self) -> Option<PeerEvent> {
         self.events.lock().await.recv().await
     }

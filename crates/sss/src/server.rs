@@ -20,8 +20,8 @@ use crate::waiting::Place;
 ///
 /// As a `futures` `Stream` it gives what [`Self::accept_incoming`] does, and ends when the host is closed.
 ///
-/// Several tasks may accept at once. Dropping it withdraws the service, and refuses the streams not yet accepted. For many services
-/// in one loop, see [`crate::ServerSet`].
+/// Several tasks may accept at once. Dropping it withdraws the service, and refuses the streams not yet accepted. For
+/// many services in one loop, see [`crate::ServerSet`].
 pub struct Server {
     handle: Arc<Handle>,
     id: ListenerId,
@@ -64,8 +64,8 @@ impl Server {
         std::future::poll_fn(|cx| self.poll_at(cx, &mut place)).await
     }
 
-    /// As [`Self::accept`], as a poll function. If there is no stream yet, the task of the *latest* call is woken when there is;
-    /// several tasks use [`Self::accept`].
+    /// As [`Self::accept`], as a poll function. If there is no stream yet, the task of the *latest* call is woken when
+    /// there is; several tasks use [`Self::accept`].
     ///
     /// # Errors
     /// If the host was closed.

@@ -53,8 +53,8 @@ impl ServerSet {
         .await
     }
 
-    /// As [`Self::accept`], as a poll function. If there is no stream yet, the task of the *latest* call is woken when there is;
-    /// several tasks use [`Self::accept`].
+    /// As [`Self::accept`], as a poll function. If there is no stream yet, the task of the *latest* call is woken when
+    /// there is; several tasks use [`Self::accept`].
     ///
     /// # Errors
     /// As [`Self::accept`].

@@ -39,7 +39,8 @@ impl Service {
         self
     }
 
-    /// Leaves the service out when peers ask what this host offers. It can be connected to all the same: that is no protection.
+    /// Leaves the service out when peers ask what this host offers. It can be connected to all the same: that is no
+    /// protection.
     pub fn hidden(mut self) -> Self {
         self.visibility = Visibility::Hidden;
         self
@@ -48,8 +49,9 @@ impl Service {
     /// Offers it for as long as the server exists.
     ///
     /// # Errors
-    /// If this host already offers one of the pairs of service and protocol, no protocol was given, the name of the service is the
-    /// reserved `sss`, a name is empty or longer than 255 bytes, or a description longer than 1024. Then nothing is offered.
+    /// If this host already offers one of the pairs of service and protocol, no protocol was given, the name of the
+    /// service is the reserved `sss`, a name is empty or longer than 255 bytes, or a description longer than 1024.
+    /// Then nothing is offered.
     pub fn listen(self) -> Result<Server, ListenError> {
         let id = self
             .handle

@@ -45,8 +45,8 @@ impl ServicesOf {
         self
     }
 
-    /// How long to wait for the answer, a channel included that has to be made first; 30 s unless it is set. For a channel, no longer
-    /// is waited than the host's connect timeout.
+    /// How long to wait for the answer, a channel included that has to be made first; 30 s unless it is set. For a
+    /// channel, no longer is waited than the host's connect timeout.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self

@@ -85,8 +85,8 @@ impl Inner {
         self.driver.wanted |= self.core.is_ready();
     }
 
-    /// Lets the driver sleep until `waker` is called. The one known before, if it is another, is to be dropped when the host is not
-    /// locked.
+    /// Lets the driver sleep until `waker` is called. The one known before, if it is another, is to be dropped when the
+    /// host is not locked.
     #[must_use]
     pub(crate) fn park(&mut self, waker: &Waker) -> Option<Waker> {
         self.driver.parked = true;

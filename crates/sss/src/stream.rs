@@ -39,7 +39,8 @@ macro_rules! tree_methods {
                 self.link().id()
             }
 
-            /// What is known about the stream, and what it waits for, if it does not go on. `None` once nothing is left of it.
+            /// What is known about the stream, and what it waits for, if it does not go on. `None` once nothing is left
+            /// of it.
             pub fn info(&self) -> Option<StreamInfo> {
                 self.link().info()
             }
@@ -61,18 +62,19 @@ macro_rules! tree_methods {
                 self.link().peer().link_status()
             }
 
-            /// An address at which the peer may be found, for when it does not answer where it was: see [`Peer::add_hint`].
+            /// An address at which the peer may be found, for when it does not answer where it was: see
+            /// [`Peer::add_hint`].
             pub fn add_hint(&self, address: std::net::SocketAddr) {
                 self.link().peer().add_hint(address);
             }
 
-            /// Waits until the streams shared with the peer have ended, whatever this one does, and says why: the peer or this host
-            /// closed them, the peer was restarted, or it could not be reached for too long
-            /// ([`HostBuilder::linger`](crate::HostBuilder::linger)). A peer that cannot be reached for a while is not gone: see
-            /// [`Peer::link`].
+            /// Waits until the streams shared with the peer have ended, whatever this one does, and says why: the peer
+            /// or this host closed them, the peer was restarted, or it could not be reached for too long
+            /// ([`HostBuilder::linger`](crate::HostBuilder::linger)). A peer that cannot be reached for a while is not
+            /// gone: see [`Peer::link`].
             ///
-            /// The future does not borrow the stream, and keeps neither the stream nor the host. Cancel safe; any number of tasks may
-            /// wait. It costs no packet.
+            /// The future does not borrow the stream, and keeps neither the stream nor the host. Cancel safe; any
+            /// number of tasks may wait. It costs no packet.
             pub fn peer_gone(&self) -> impl Future<Output = CloseReason> + Send + use<> {
                 self.link().peer_gone()
             }
@@ -82,9 +84,9 @@ macro_rules! tree_methods {
                 self.link().eid()
             }
 
-            /// A span of [`tracing`] for what is done with the stream: `stream`, at level info, with the fields `peer`, `id`, and, of
-            /// a top-level stream, `service` and `protocol`. It is made only if somebody listens, and costs next to nothing
-            /// otherwise.
+            /// A span of [`tracing`] for what is done with the stream: `stream`, at level info, with the fields `peer`,
+            /// `id`, and, of a top-level stream, `service` and `protocol`. It is made only if somebody listens, and
+            /// costs next to nothing otherwise.
             pub fn span(&self) -> tracing::Span {
                 self.link().span()
             }
@@ -98,9 +100,10 @@ macro_rules! tree_methods {
                 self.link().open_substream().map(Stream::from_link)
             }
 
-            /// Says what happens to children that the peer opens of the stream until they are accepted. By default it is
-            /// what holds for the parent ([`ListenMode::Inherit`]), and at the top, that they wait as long as the peer
-            /// has credit for them. Children that wait already are refused by [`ListenMode::Reject`], and stay otherwise.
+            /// Says what happens to children that the peer opens of the stream until they are accepted. By default it
+            /// is what holds for the parent ([`ListenMode::Inherit`]), and at the top, that they wait as long as
+            /// the peer has credit for them. Children that wait already are refused by [`ListenMode::Reject`], and
+            /// stay otherwise.
             ///
             /// The opener of a refused child meets [`ReadError::Refused`](crate::ReadError::Refused) and
             /// [`WriteError::Refused`](crate::WriteError::Refused).
@@ -110,8 +113,8 @@ macro_rules! tree_methods {
 
             /// Limits what the peer may send, unread, on the stream and all streams below it, in bytes beyond what each
             /// has anyway: 4 KiB, and what it brought along before it was accepted. With `None`, the default,
-            /// only the budgets of the peer and of the host limit it ([`WindowConfig`](crate::WindowConfig)). What was granted before
-            /// stays granted.
+            /// only the budgets of the peer and of the host limit it ([`WindowConfig`](crate::WindowConfig)). What was
+            /// granted before stays granted.
             ///
             /// A subtree that has used up its budget goes on slowly; its siblings do not notice.
             pub fn set_budget(&self, bytes: Option<u64>) {
@@ -121,9 +124,10 @@ macro_rules! tree_methods {
 
             /// The next child of the stream that the peer has opened. Several tasks may accept at once.
             ///
-            /// `None` once the peer can open no more: its application has let go of the stream, or refused it, and every child that it had
-            /// opened was given. The end of the peer's bytes does not mean that. To learn of it the peer is asked, once, when
-            /// this has to wait for the first time. So this loop ends, and lets go of the session, when the client does:
+            /// `None` once the peer can open no more: its application has let go of the stream, or refused it, and
+            /// every child that it had opened was given. The end of the peer's bytes does not mean that. To learn
+            /// of it the peer is asked, once, when this has to wait for the first time. So this loop ends, and lets
+            /// go of the session, when the client does:
             ///
             /// ```no_run
             /// # async fn f(session: sss::Stream, answer: fn(sss::Stream)) -> Result<(), sss::CloseReason> {
@@ -133,7 +137,8 @@ macro_rules! tree_methods {
             /// # Ok(()) }
             /// ```
             ///
-            /// If both sides do nothing but accept on one stream, neither lets go, and both wait: one of them has to drop it first.
+            /// If both sides do nothing but accept on one stream, neither lets go, and both wait: one of them has to
+            /// drop it first.
             ///
             /// Cancel safe: no child is lost.
             ///
@@ -167,8 +172,8 @@ use tree_methods;
 
 /// A pair of byte sequences, one each way, in the tree that this host shares with a peer.
 ///
-/// Bytes arrive in order, once and unchanged. Each direction ends on its own: well by [`Self::finish`], or with a code by
-/// [`Self::reset`] (the sender's word) and [`Self::stop`] (the receiver's wish).
+/// Bytes arrive in order, once and unchanged. Each direction ends on its own: well by [`Self::finish`], or with a code
+/// by [`Self::reset`] (the sender's word) and [`Self::stop`] (the receiver's wish).
 ///
 /// Either side opens substreams of it, which are independent of it and of each other: none waits for another's
 /// data, and a child may outlive its parent.
@@ -230,8 +235,9 @@ impl Stream {
 
     /// Ends both directions of the stream and of all streams below it at once, at both hosts, whoever opened them and
     /// whoever holds them. What was not yet delivered or read is lost. The peer's reads fail with
-    /// [`ReadError::Reset`](crate::ReadError::Reset), its writes with [`WriteError::Stopped`](crate::WriteError::Stopped); here
-    /// both fail with `Closed`. Children that the peer opens meanwhile are refused with the same code.
+    /// [`ReadError::Reset`](crate::ReadError::Reset), its writes with
+    /// [`WriteError::Stopped`](crate::WriteError::Stopped); here both fail with `Closed`. Children that the peer
+    /// opens meanwhile are refused with the same code.
     pub fn reset_tree(&mut self, code: u32) {
         self.reset_tree_with(code, "");
     }
@@ -253,8 +259,8 @@ impl Stream {
     /// nobody learns of it.
     ///
     /// # Errors
-    /// Says what was not delivered: the stream's own data, or that of streams below it, also of those that were finished and
-    /// let go of long before; or that some of these are not finished.
+    /// Says what was not delivered: the stream's own data, or that of streams below it, also of those that were
+    /// finished and let go of long before; or that some of these are not finished.
     pub async fn close(mut self) -> Result<(), StreamCloseError> {
         let (link, sending) = self.sending();
         sending.finish_once(link).map_err(StreamCloseError::Stream)?;

@@ -1,7 +1,8 @@
-//! Waiting for something of a host. Whoever waits owns its place among those who do: when the future is dropped, the place is gone.
+//! Waiting for something of a host. Whoever waits owns its place among those who do: when the future is dropped, the
+//! place is gone.
 //!
-//! No waker is called or dropped while the host is locked. A waker may be the last to hold a task, the task a stream, and the stream's
-//! end is a call on the host.
+//! No waker is called or dropped while the host is locked. A waker may be the last to hold a task, the task a stream,
+//! and the stream's end is a call on the host.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -29,8 +30,8 @@ impl<'a> Place<'a> {
         Self { shared, ticket }
     }
 
-    /// Runs `attempt`. If that is not ready, the task of `cx` has the place, and is woken when `key` has happened. The key is the same
-    /// each time.
+    /// Runs `attempt`. If that is not ready, the task of `cx` has the place, and is woken when `key` has happened. The
+    /// key is the same each time.
     pub(crate) fn poll<R>(
         &mut self,
         cx: &Context<'_>,
@@ -59,14 +60,15 @@ impl Drop for Place<'_> {
     }
 }
 
-/// Waits until `attempt` is ready, which is tried again whenever `key` has happened. Cancel safe if `attempt` takes nothing unless it is
-/// ready.
+/// Waits until `attempt` is ready, which is tried again whenever `key` has happened. Cancel safe if `attempt` takes
+/// nothing unless it is ready.
 pub(crate) async fn until<R>(shared: &Shared, key: Key, mut attempt: impl FnMut(&mut Inner, Instant) -> Poll<R>) -> R {
     let mut place = Place::new(shared);
     std::future::poll_fn(|cx| place.poll(cx, key, &mut attempt)).await
 }
 
-/// Waits with `poll`, which makes the task wait for a side of a stream that it holds. Dropped before, the task does not wait any more.
+/// Waits with `poll`, which makes the task wait for a side of a stream that it holds. Dropped before, the task does not
+/// wait any more.
 pub(crate) async fn exclusively<R>(
     shared: &Shared,
     (stream, side): (StreamId, Side),
@@ -102,8 +104,8 @@ impl Drop for Holder<'_> {
     }
 }
 
-/// Something that is told once; `None` if it never will be, because the driver has stopped. May outlive the host. Dropped before, nobody is
-/// to be told any more.
+/// Something that is told once; `None` if it never will be, because the driver has stopped. May outlive the host.
+/// Dropped before, nobody is to be told any more.
 #[derive(Debug)]
 pub(crate) struct Answer<T> {
     from: oneshot::Receiver<T>,

@@ -1,7 +1,8 @@
 //! Calls from one file to another.
 //!
-//! Types are inferred as far as it is easy: of `self`, parameters, fields, and what methods return. A method of an unknown receiver
-//! counts if only one type of the crate has a method of that name, and the name is none of the standard library's; else it is unclear.
+//! Types are inferred as far as it is easy: of `self`, parameters, fields, and what methods return. A method of an
+//! unknown receiver counts if only one type of the crate has a method of that name, and the name is none of the
+//! standard library's; else it is unclear.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! TLS 1.3 for the peers that use it.
 //!
-//! Key exchange is X25519 alone, as in libsss: a hybrid with ML-KEM would cost these peers time that libsss does not spend.
-//! Certificates are ECDSA P-256, the session is never resumed.
+//! Key exchange is X25519 alone, as in libsss: a hybrid with ML-KEM would cost these peers time that libsss does not
+//! spend. Certificates are ECDSA P-256, the session is never resumed.
 
 use std::sync::Arc;
 

@@ -46,8 +46,8 @@ impl fmt::Display for Way {
     }
 }
 
-/// How long it took to be rid of all streams, the longest that a question to the other process took meanwhile, and what memory
-/// is more than it was before there were any.
+/// How long it took to be rid of all streams, the longest that a question to the other process took meanwhile, and what
+/// memory is more than it was before there were any.
 pub(super) struct Closing {
     pub(super) way: Way,
     pub(super) took: Duration,

@@ -91,8 +91,8 @@ impl Tree {
     }
 }
 
-/// Opens streams below one another, and waits for an answer on each before the next: many long chains that are opened at once take up
-/// the credit of the trunk before the first of them is accepted.
+/// Opens streams below one another, and waits for an answer on each before the next: many long chains that are opened
+/// at once take up the credit of the trunk before the first of them is accepted.
 async fn chain(parent: &Stream, levels: usize, kept: &mut Vec<Stream>) -> Outcome<()> {
     for level in 1..=levels {
         let kind = if level == levels { Kind::Leaf } else { Kind::Link };

@@ -72,8 +72,8 @@ impl Window {
         Ok(latencies.quantiles())
     }
 
-    /// Keeps the window open until something has been done in it: on a machine busy with other things a short one may pass
-    /// without.
+    /// Keeps the window open until something has been done in it: on a machine busy with other things a short one may
+    /// pass without.
     async fn overtime(&self, before: u64) -> Outcome<()> {
         let deadline = Instant::now() + PATIENCE;
         while self.work.count() == before {

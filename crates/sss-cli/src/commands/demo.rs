@@ -1,4 +1,5 @@
-//! `sss demo`: two hosts in two processes, over real sockets of this machine. Copies a generated tree, makes calls, shows the facts.
+//! `sss demo`: two hosts in two processes, over real sockets of this machine. Copies a generated tree, makes calls,
+//! shows the facts.
 //!
 //! 1. generate a tree from the seed
 //! 2. start the second host, which serves it

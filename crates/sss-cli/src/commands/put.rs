@@ -91,7 +91,8 @@ impl Source {
     }
 }
 
-/// Where it goes: into the path if that is, or is written as, a directory and what is sent is a file; else it becomes the path.
+/// Where it goes: into the path if that is, or is written as, a directory and what is sent is a file; else it becomes
+/// the path.
 async fn place(session: &mut Stream, dest: &Target, source: &Source) -> Result<RelPath, Error> {
     // Asked in any case: it also tells whether there is such a service.
     let there = is_directory(session, &dest.path).await?;

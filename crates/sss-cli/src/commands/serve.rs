@@ -44,8 +44,8 @@ pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether a server bound to this address is one that whoever reaches this machine may use. Any other stays where it was put, even
-/// if this machine loses the address.
+/// Whether a server bound to this address is one that whoever reaches this machine may use. Any other stays where it
+/// was put, even if this machine loses the address.
 fn is_of_all_interfaces(address: &str) -> bool {
     let address = address.trim().parse::<SocketAddr>();
     address.is_ok_and(|address| address.ip().is_unspecified())

@@ -2,8 +2,8 @@
 
 use tokio::task::JoinHandle;
 
-/// Threads for blocking work: two, so that one can wait for the disk, and more where there are more processors. Threads that create
-/// files in one directory wait for each other, so that many only cost time.
+/// Threads for blocking work: two, so that one can wait for the disk, and more where there are more processors. Threads
+/// that create files in one directory wait for each other, so that many only cost time.
 pub(crate) fn threads() -> usize {
     std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 8))
 }

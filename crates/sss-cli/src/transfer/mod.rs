@@ -1,8 +1,9 @@
 //! The application protocol `files`, `sync/1` (docs/spec/files.md): trees of files, one substream per file.
 //!
-//! Its messages are those of `sss-files`; `exchange` is one request and its answer on a substream. `manifest` lists trees, `send` and `receive` move the
-//! content of one file, `part_file` is a file until it is complete. Above them `server` answers, `download` and `upload` ask.
-//! Whatever touches the disk runs in the pool of `io_pool`, never on the thread that moves packets.
+//! Its messages are those of `sss-files`; `exchange` is one request and its answer on a substream. `manifest` lists
+//! trees, `send` and `receive` move the content of one file, `part_file` is a file until it is complete. Above them
+//! `server` answers, `download` and `upload` ask. Whatever touches the disk runs in the pool of `io_pool`, never on the
+//! thread that moves packets.
 
 pub(crate) mod crew;
 pub(crate) mod download;

@@ -11,7 +11,8 @@ use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 use sss_files::{Attributes, Mtime, Prefix, Refusal, Status, part_name};
 
-/// A temporary file, open and locked. Dropped without [`PartFile::commit`] it stays, to be continued later, unless it is empty.
+/// A temporary file, open and locked. Dropped without [`PartFile::commit`] it stays, to be continued later, unless it
+/// is empty.
 pub(crate) struct PartFile {
     directory: Arc<OwnedFd>,
     temporary: CString,

@@ -147,7 +147,8 @@ impl Destination {
     /// The end of the stream is left to the caller.
     ///
     /// # Errors
-    /// CORRUPT or CHANGED if what arrived is not to be used; else what peer, channel or operating system say. What was received of a large file is kept.
+    /// CORRUPT or CHANGED if what arrived is not to be used; else what peer, channel or operating system say. What was
+    /// received of a large file is kept.
     pub(crate) async fn receive(
         self,
         exchange: &mut Exchange,

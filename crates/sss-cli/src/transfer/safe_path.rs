@@ -1,7 +1,8 @@
 //! Directories that nothing leads out of.
 //!
-//! A [`RelPath`] has no `..`, and a [`Root`] opens one directory after the other, each relative to the last and without following symbolic
-//! links. So whatever a peer names, and whatever links lie on the disk, what is touched is below the root (FIL-3, FIL-4).
+//! A [`RelPath`] has no `..`, and a [`Root`] opens one directory after the other, each relative to the last and without
+//! following symbolic links. So whatever a peer names, and whatever links lie on the disk, what is touched is below the
+//! root (FIL-3, FIL-4).
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

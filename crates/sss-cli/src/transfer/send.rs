@@ -66,8 +66,8 @@ impl Source {
         self.attributes
     }
 
-    /// The first segment: what comes before content, and content from where `have` ends, or from the beginning if the file
-    /// begins otherwise (FIL-7).
+    /// The first segment: what comes before content, and content from where `have` ends, or from the beginning if the
+    /// file begins otherwise (FIL-7).
     pub(crate) fn first_segment(mut self, have: Option<Prefix>, head: Head) -> io::Result<Segment> {
         let start = self.skip(have)?;
         let mut bytes = Vec::with_capacity(128_usize.saturating_add(self.next_len()));
@@ -138,7 +138,8 @@ impl Segment {
         self.start
     }
 
-    /// Sends it and all that follow, then says that nothing more comes. `sent` is told of content as it is handed to the transport.
+    /// Sends it and all that follow, then says that nothing more comes. `sent` is told of content as it is handed to
+    /// the transport.
     ///
     /// # Errors
     /// If the peer no longer wants it, the channel is lost, or the file cannot be read on: then the stream is reset.

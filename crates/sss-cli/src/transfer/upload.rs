@@ -72,7 +72,8 @@ impl Upload {
         this.make(to_make).await
     }
 
-    /// Transfers one file; once more if it changed meanwhile, or if the server still holds it for a transfer of ours that was interrupted.
+    /// Transfers one file; once more if it changed meanwhile, or if the server still holds it for a transfer of ours
+    /// that was interrupted.
     async fn store(self: Arc<Self>, path: RelPath) -> Result<(), TransferError> {
         let mut result = self.store_once(&path).await;
         for _ in 0..TRIES {

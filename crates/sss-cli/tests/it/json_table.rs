@@ -1,4 +1,5 @@
-//! What `--json` prints is what the table in docs/book/cli.md says. Every line that any test here gets is checked against it.
+//! What `--json` prints is what the table in docs/book/cli.md says. Every line that any test here gets is checked
+//! against it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -113,8 +113,8 @@ impl Responder<SentCookie> {
         self.symmetric.chaining_key()
     }
 
-    /// Reads the first half of message 3, the initiator's static key. Returns the key, of which the initiator has not yet
-    /// proved possession, and the next state.
+    /// Reads the first half of message 3, the initiator's static key. Returns the key, of which the initiator has not
+    /// yet proved possession, and the next state.
     ///
     /// # Errors
     /// It is not authentic. `self` is unharmed.
@@ -129,8 +129,8 @@ impl Responder<SentCookie> {
 }
 
 impl Responder<GotStatic> {
-    /// Reads the second half of message 3, the payload, and completes the handshake: the initiator holds the key that it
-    /// named.
+    /// Reads the second half of message 3, the payload, and completes the handshake: the initiator holds the key that
+    /// it named.
     ///
     /// # Errors
     /// The payload is not authentic, or the initiator's key a point of low order. `self` is unharmed.

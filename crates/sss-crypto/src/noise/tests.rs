@@ -319,7 +319,8 @@ fn messages_of_one_handshake_do_not_fit_another() {
     assert_ne!(outcome.split.handshake_hash(), outcome_other.split.handshake_hash());
 }
 
-/// An initiator without the victim's private key, but with the responder's, names the victim: key compromise impersonation.
+/// An initiator without the victim's private key, but with the responder's, names the victim: key compromise
+/// impersonation.
 #[test]
 fn nobody_is_impersonated_even_with_the_responders_key() {
     let inputs = Inputs::small();

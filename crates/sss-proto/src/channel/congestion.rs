@@ -96,7 +96,8 @@ pub(super) trait Control {
     fn in_slow_start(&self) -> bool;
     /// By what part of itself that what is in flight may grow in a round trip, but for slow start.
     fn growth(&self) -> f64;
-    /// Bytes per second at which packets are to leave, if the controller knows better than what follows from the window (REC-7).
+    /// Bytes per second at which packets are to leave, if the controller knows better than what follows from the window
+    /// (REC-7).
     fn pacing_rate(&self) -> Option<f64> {
         None
     }

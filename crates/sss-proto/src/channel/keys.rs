@@ -162,7 +162,8 @@ impl Keys {
         self.send.sealed >= self.limits.seal.saturating_sub(RESERVE) || self.failed >= self.limits.fail
     }
 
-    /// Unmasks and opens a packet in place; `expected` is one more than the highest number opened (PRT-2, PRT-3, PRT-8).
+    /// Unmasks and opens a packet in place; `expected` is one more than the highest number opened (PRT-2, PRT-3,
+    /// PRT-8).
     pub(super) fn open(&mut self, packet: &mut [u8], id_len: usize, expected: u64) -> Result<OpenPacket, DropReason> {
         // NEG-17
         let receive = self.receive.as_mut().ok_or(DropReason::UnknownChannel)?;

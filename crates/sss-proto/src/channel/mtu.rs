@@ -11,8 +11,8 @@ use sss_wire::constants::BASE_DATAGRAM;
 
 use crate::time::Instant;
 
-/// UDP payloads of common links: tunnels over Ethernet, Ethernet over IPv6 and IPv4, WLAN, POS, jumbo frames over IPv6 and
-/// IPv4, loopback interfaces.
+/// UDP payloads of common links: tunnels over Ethernet, Ethernet over IPv6 and IPv4, WLAN, POS, jumbo frames over IPv6
+/// and IPv4, loopback interfaces.
 const STEPS: [u16; 12] = [
     1372, 1392, 1412, 1452, 1472, 2272, 4442, 8952, 8972, 16_356, 32_740, 65_487,
 ];

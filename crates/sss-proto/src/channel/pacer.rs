@@ -82,7 +82,8 @@ impl Pacer {
             return Ok(());
         }
         let per_nano = rate.per_nano();
-        // A run of packets fills a segmented send: half a burst, but no more than what the rate gives in a timer's tick.
+        // A run of packets fills a segmented send: half a burst, but no more than what the rate gives in a timer's
+        // tick.
         self.resume_at = (self.burst / 2.0)
             .min(per_nano * BURST_TIME.as_nanos() as f64)
             .max(datagram);

@@ -111,8 +111,8 @@ impl Paths {
         }
     }
 
-    /// PATH_RESPONSE came. If it answers the challenge, the new address is in use from now on; returns the round trip if it
-    /// is unambiguous.
+    /// PATH_RESPONSE came. If it answers the challenge, the new address is in use from now on; returns the round trip
+    /// if it is unambiguous.
     pub(super) fn on_response(&mut self, now: Instant, data: [u8; 8]) -> Option<Option<Duration>> {
         let candidate = self.candidate.take_if(|c| c.challenges > 0 && c.challenge == data)?;
         self.current = candidate.path;

@@ -173,8 +173,8 @@ impl Channel {
         self.note(now, &opened, &received);
     }
 
-    /// ACCEPT acknowledges INITIATE (NEG-16). What was sent more than once tells no round-trip time: nobody knows which copy was
-    /// answered (Karn and Partridge, 1987).
+    /// ACCEPT acknowledges INITIATE (NEG-16). What was sent more than once tells no round-trip time: nobody knows which
+    /// copy was answered (Karn and Partridge, 1987).
     pub(crate) fn ack_packet_zero(&mut self, now: Instant, was_repeated: bool, fates: &mut Vec<Fate>) {
         let mut sink = Sink::new(fates);
         let mut acked = Acked::default();
@@ -189,8 +189,8 @@ impl Channel {
         self.on_progress(now, &acked, in_flight, None);
     }
 
-    /// Takes in an acknowledgement. The tokens of all packets that it settles, as acknowledged or as lost, are appended to
-    /// `fates`.
+    /// Takes in an acknowledgement. The tokens of all packets that it settles, as acknowledged or as lost, are appended
+    /// to `fates`.
     ///
     /// # Errors
     /// If it names a number that was never sent (CHN-6).

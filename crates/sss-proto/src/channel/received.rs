@@ -44,7 +44,8 @@ pub(super) struct ReceivedSet {
 }
 
 impl ReceivedSet {
-    /// Acknowledgements leave at the latest `max_delay` after what they acknowledge, if timers are late by no more than `margin`.
+    /// Acknowledgements leave at the latest `max_delay` after what they acknowledge, if timers are late by no more than
+    /// `margin`.
     pub(super) fn new(max_delay: Duration, margin: Duration) -> Self {
         Self {
             ranges: Ranges::default(),

@@ -295,8 +295,8 @@ impl SentRing {
         self.pop_settled();
     }
 
-    /// Settles as lost what the rule says is lost. Returns the moment at which the oldest that remains below the largest
-    /// acknowledged number was sent.
+    /// Settles as lost what the rule says is lost. Returns the moment at which the oldest that remains below the
+    /// largest acknowledged number was sent.
     ///
     /// `tell` also hears whether a packet between this loss and the one before was acknowledged.
     pub(super) fn detect_lost(
@@ -343,7 +343,8 @@ impl SentRing {
         oldest_left
     }
 
-    /// Gives out the tokens of the oldest `packets` outstanding packets as lost, although they may still arrive (REC-4).
+    /// Gives out the tokens of the oldest `packets` outstanding packets as lost, although they may still arrive
+    /// (REC-4).
     pub(super) fn repeat_oldest(&mut self, packets: usize, sink: &mut Sink<'_>) {
         let repeatable = |r: &&mut Record| {
             r.state == State::Outstanding

@@ -51,9 +51,9 @@ pub struct ChannelInfo {
     pub in_flight: u64,
     /// Packets that must be acknowledged, sent and neither acknowledged nor lost.
     pub in_flight_packets: usize,
-    /// Bytes of packets acknowledged per second, in the latest window of a round trip (of 100 ms at least) that is over; 0 before the
-    /// first one is. An application that sends less than the path carries sees here what it sends, and while nothing is
-    /// sent it stays as it was.
+    /// Bytes of packets acknowledged per second, in the latest window of a round trip (of 100 ms at least) that is
+    /// over; 0 before the first one is. An application that sends less than the path carries sees here what it
+    /// sends, and while nothing is sent it stays as it was.
     pub bandwidth: u64,
     /// The highest that `bandwidth` has been.
     pub peak_bandwidth: u64,

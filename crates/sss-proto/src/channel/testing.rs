@@ -158,8 +158,8 @@ impl End {
         }
     }
 
-    /// A packet with the channel's frames and `len` bytes for the owner (here: PING and PADDING), which get the next token.
-    /// Whether data may be sent is not asked.
+    /// A packet with the channel's frames and `len` bytes for the owner (here: PING and PADDING), which get the next
+    /// token. Whether data may be sent is not asked.
     pub(super) fn data(&mut self, now: Instant, len: usize) -> Vec<u8> {
         self.packet(now, Some(len))
     }

@@ -1,17 +1,19 @@
-//! The bandwidth that a channel gets: how fast the peer acknowledges. For people and applications; nothing is controlled by it.
+//! The bandwidth that a channel gets: how fast the peer acknowledges. For people and applications; nothing is
+//! controlled by it.
 
 use std::time::Duration;
 
 use crate::time::Instant;
 
-/// The shortest time over which the rate is measured. Shorter ones would show bursts of acknowledgements, not bandwidth.
+/// The shortest time over which the rate is measured. Shorter ones would show bursts of acknowledgements, not
+/// bandwidth.
 const SHORTEST: Duration = Duration::from_millis(100);
 
 /// The rate at which bytes are acknowledged, in windows of a round trip, or of [`SHORTEST`] if that is longer. An
 /// acknowledgement costs an addition and a comparison.
 ///
-/// A window ends with the first acknowledgement that comes when its time is over, and lasts until then: silences count, and
-/// what is acknowledged in a burst after one is no peak.
+/// A window ends with the first acknowledgement that comes when its time is over, and lasts until then: silences count,
+/// and what is acknowledged in a burst after one is no peak.
 #[derive(Debug, Default)]
 pub(super) struct Throughput {
     delivered: u64,

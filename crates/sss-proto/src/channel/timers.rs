@@ -67,7 +67,8 @@ impl Activity {
         self.doubted_until = None;
     }
 
-    /// There is reason to think that the peer has lost the channel: it is asked, and given until `deadline` to answer (NEG-20).
+    /// There is reason to think that the peer has lost the channel: it is asked, and given until `deadline` to answer
+    /// (NEG-20).
     pub(super) fn doubt(&mut self, deadline: Instant) {
         self.ping = true;
         self.doubted_until.get_or_insert(deadline);

@@ -384,7 +384,8 @@ impl Channel {
         })
     }
 
-    /// What arrived is acknowledged beside CLOSE: the peer's application asks whether its last words did. Returns the length.
+    /// What arrived is acknowledged beside CLOSE: the peer's application asks whether its last words did. Returns the
+    /// length.
     fn closing_ack(&self, now: Instant, out: &mut [u8]) -> usize {
         if self.received.largest().is_none() {
             return 0;

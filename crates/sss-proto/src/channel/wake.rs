@@ -72,8 +72,8 @@ impl Channel {
             .then(|| self.recovery.loss.probe_time(rtt, delay))
     }
 
-    /// Does what is due at `now`. Tokens of packets that are lost, or whose contents are to be sent again, are appended to
-    /// `fates`. Afterwards there may be something to send.
+    /// Does what is due at `now`. Tokens of packets that are lost, or whose contents are to be sent again, are appended
+    /// to `fates`. Afterwards there may be something to send.
     pub(crate) fn on_timer(&mut self, now: Instant, fates: &mut Vec<Fate>) -> TimerEvent {
         self.life.timers_run = Some(now);
         if !self.is_open() {
@@ -105,8 +105,8 @@ impl Channel {
         TimerEvent::None
     }
 
-    /// Asks the peer whether it still knows the channel. If it does not answer within 6 PTO, at least 500 ms, the channel ends
-    /// with [`TimerEvent::Forgotten`].
+    /// Asks the peer whether it still knows the channel. If it does not answer within 6 PTO, at least 500 ms, the
+    /// channel ends with [`TimerEvent::Forgotten`].
     pub(crate) fn doubt(&mut self, now: Instant) {
         let grace = (self.recovery.probe_timeout() * DOUBT).max(MIN_DOUBT);
         self.life.activity.doubt(now + grace);

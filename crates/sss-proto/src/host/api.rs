@@ -42,12 +42,12 @@ impl Host {
         self.offer(&service, Visibility::Listed)
     }
 
-    /// Takes streams that peers open towards `service`, speaking any of its protocols, and describes it to peers that ask
-    /// what there is. [`Self::stream_info`] tells which protocol a stream was opened for.
+    /// Takes streams that peers open towards `service`, speaking any of its protocols, and describes it to peers that
+    /// ask what there is. [`Self::stream_info`] tells which protocol a stream was opened for.
     ///
     /// # Errors
-    /// If one of the pairs is taken, the service name is reserved, no protocol is given, a name is empty or longer than 255
-    /// bytes, or a description is longer than 1024. Then nothing is offered.
+    /// If one of the pairs is taken, the service name is reserved, no protocol is given, a name is empty or longer than
+    /// 255 bytes, or a description is longer than 1024. Then nothing is offered.
     pub fn offer(&mut self, service: &ServiceInfo, visibility: Visibility) -> Result<ListenerId, ListenError> {
         self.services.offer(service, visibility)
     }
@@ -132,8 +132,8 @@ impl Host {
 
     /// This host's addresses have changed: peers are reached on new channels, from where the host is now (MIG-13).
     ///
-    /// `has_moved` is asked for each peer, with the peer's address and the local one in use if the socket told it, whether the way to that
-    /// peer has changed.
+    /// `has_moved` is asked for each peer, with the peer's address and the local one in use if the socket told it,
+    /// whether the way to that peer has changed.
     pub fn network_changed(&mut self, now: Instant, mut has_moved: impl FnMut(SocketAddr, Option<IpAddr>) -> bool) {
         let indices: Vec<u32> = self.peers.slots.iter().map(|(_, peer)| peer.id().index).collect();
         for index in indices {
@@ -145,8 +145,8 @@ impl Host {
         self.run_timers(now);
     }
 
-    /// Addresses at which the host `eid` may be found. They are tried when it does not answer where it was, and at once by
-    /// an attempt under way. The latest 8 of a peer are kept. Nothing happens if the peer is not known.
+    /// Addresses at which the host `eid` may be found. They are tried when it does not answer where it was, and at once
+    /// by an attempt under way. The latest 8 of a peer are kept. Nothing happens if the peer is not known.
     pub fn add_hints(&mut self, now: Instant, eid: &Eid, hints: &[SocketAddr]) {
         if let Some(index) = self.peers.by_eid.get(eid).copied() {
             if let Some(peer) = self.peers.at(index) {
@@ -167,8 +167,8 @@ impl Host {
         self.peers.get(peer).map(Peer::is_up)
     }
 
-    /// The peer's name. `None` if the peer is not known any more; it is known at least as long as the application holds a
-    /// stream of it.
+    /// The peer's name. `None` if the peer is not known any more; it is known at least as long as the application holds
+    /// a stream of it.
     pub fn peer_eid(&self, peer: PeerId) -> Option<Eid> {
         self.peers.get(peer).map(|peer| *peer.eid())
     }
@@ -199,9 +199,10 @@ impl Host {
         }
     }
 
-    /// Gives up the attempt to reach a peer for the first time, unless somebody waits for it: the application holds a stream of the peer, or has
-    /// finished one that is still to be delivered. Returns whether it was given up; then
-    /// [`Event::Disconnected`](crate::Event::Disconnected) follows. To be called when a `connect` whose time is over has released its stream.
+    /// Gives up the attempt to reach a peer for the first time, unless somebody waits for it: the application holds a
+    /// stream of the peer, or has finished one that is still to be delivered. Returns whether it was given up; then
+    /// [`Event::Disconnected`](crate::Event::Disconnected) follows. To be called when a `connect` whose time is over
+    /// has released its stream.
     pub fn abandon(&mut self, now: Instant, peer: PeerId) -> bool {
         let given_up = self.with_peer(peer, |peer| peer.abandon(now));
         self.remove_if_unused(peer.index);
@@ -214,8 +215,8 @@ impl Host {
         self.peers.get(peer)?.negotiation_failure(now, &self.own.sightings)
     }
 
-    /// The operating system says something of the way to an address. It is told by [`NegotiationError::NoAnswer`], and changes nothing else:
-    /// anybody can forge it. The latest 1,024 addresses are remembered.
+    /// The operating system says something of the way to an address. It is told by [`NegotiationError::NoAnswer`], and
+    /// changes nothing else: anybody can forge it. The latest 1,024 addresses are remembered.
     pub fn note_path(&mut self, now: Instant, remote: SocketAddr, hint: PathHint) {
         let seen = match hint {
             PathHint::Unreachable => Seen::Unreachable,
@@ -294,8 +295,9 @@ impl Host {
         Ok(StreamId { peer, key })
     }
 
-    /// The next child that the peer opened of a stream; `None` once the peer has let go of the stream and all that it had opened was
-    /// given. If it is pending, the peer is asked to tell that, and [`Event::SubstreamReady`](crate::Event::SubstreamReady) follows.
+    /// The next child that the peer opened of a stream; `None` once the peer has let go of the stream and all that it
+    /// had opened was given. If it is pending, the peer is asked to tell that, and
+    /// [`Event::SubstreamReady`](crate::Event::SubstreamReady) follows.
     ///
     /// # Errors
     /// If the tree ended.
@@ -312,8 +314,9 @@ impl Host {
         self.with_peer(stream.peer, |p| p.streams().set_listen_mode(stream.key, mode));
     }
 
-    /// Limits what the receive windows of a stream and all streams below it may have beyond 4096 bytes each, in bytes; `None`, the
-    /// default: only the budgets of the peer and of the host do. Windows that are larger already shrink as they are used.
+    /// Limits what the receive windows of a stream and all streams below it may have beyond 4096 bytes each, in bytes;
+    /// `None`, the default: only the budgets of the peer and of the host do. Windows that are larger already shrink
+    /// as they are used.
     pub fn set_budget(&mut self, stream: StreamId, bytes: Option<u64>) {
         self.with_peer(stream.peer, |p| p.streams().set_budget(stream.key, bytes));
     }
@@ -390,8 +393,8 @@ impl Host {
         self.with_peer(stream.peer, |p| p.streams().reset(stream.key, code, reason));
     }
 
-    /// Ends both directions of a stream and of all streams below it at once, at both hosts (STR-43). What was not yet delivered or
-    /// read is lost; children that the peer opens meanwhile are refused.
+    /// Ends both directions of a stream and of all streams below it at once, at both hosts (STR-43). What was not yet
+    /// delivered or read is lost; children that the peer opens meanwhile are refused.
     pub fn reset_tree(&mut self, stream: StreamId, code: Code, reason: &str) {
         self.with_peer(stream.peer, |p| p.streams().reset_tree(stream.key, code, reason));
     }
@@ -401,8 +404,8 @@ impl Host {
         self.with_peer(stream.peer, |p| p.streams().stop(stream.key, code, reason));
     }
 
-    /// The next bytes in order, at most `max`; or the record mark behind those that were read last, once, unless `max` is 0. Bytes
-    /// from both sides of a mark never come in one piece.
+    /// The next bytes in order, at most `max`; or the record mark behind those that were read last, once, unless `max`
+    /// is 0. Bytes from both sides of a mark never come in one piece.
     ///
     /// # Errors
     /// If the peer reset the stream, or the tree ended before the stream did.
@@ -441,23 +444,24 @@ impl Host {
             .unwrap_or_else(|| Err(WriteError::Lost(gone())))
     }
 
-    /// Gives the stream another level among its siblings, from -128 to 127, higher first, 0 unless it was set: from the next packet on, as
-    /// long as a stream of a higher level has something to send, none of a lower one is sent. Streams of the same level share equally.
+    /// Gives the stream another level among its siblings, from -128 to 127, higher first, 0 unless it was set: from the
+    /// next packet on, as long as a stream of a higher level has something to send, none of a lower one is sent.
+    /// Streams of the same level share equally.
     ///
-    /// The level ranks what this host sends of the stream and of everything below it, among the children of the same parent
-    /// and the parent's own data, which is at level 0.
+    /// The level ranks what this host sends of the stream and of everything below it, among the children of the same
+    /// parent and the parent's own data, which is at level 0.
     pub fn set_priority(&mut self, stream: StreamId, level: i8) {
         self.with_peer(stream.peer, |p| p.streams().set_priority(stream.key, level));
     }
 
-    /// Asks the peer to do the same for what it sends: the peer changes the level when the request arrives, without asking its
-    /// application, which may change it again.
+    /// Asks the peer to do the same for what it sends: the peer changes the level when the request arrives, without
+    /// asking its application, which may change it again.
     pub fn request_priority(&mut self, stream: StreamId, level: i8) {
         self.with_peer(stream.peer, |p| p.streams().request_priority(stream.key, level));
     }
 
-    /// The streams of a subtree of which something was sent, or is to be sent, and is not acknowledged; with the position up to
-    /// which each was written. Takes time in proportion to the subtree.
+    /// The streams of a subtree of which something was sent, or is to be sent, and is not acknowledged; with the
+    /// position up to which each was written. Takes time in proportion to the subtree.
     pub fn undelivered(&self, stream: StreamId) -> Vec<(StreamId, u64)> {
         let peer = stream.peer;
         let streams = self.peers.get(peer).map(|p| p.undelivered(stream.key));
@@ -465,8 +469,8 @@ impl Host {
         streams.map(|(key, end)| (StreamId { peer, key }, end)).collect()
     }
 
-    /// Whether everything of a stream up to a position is acknowledged, and its end, if it has one. The application need not
-    /// hold the stream. On `Ok(false)`, [`Event::Drained`](crate::Event::Drained) follows.
+    /// Whether everything of a stream up to a position is acknowledged, and its end, if it has one. The application
+    /// need not hold the stream. On `Ok(false)`, [`Event::Drained`](crate::Event::Drained) follows.
     ///
     /// # Errors
     /// If the tree has ended before.
@@ -480,12 +484,12 @@ impl Host {
         self.peers.get(stream.peer).and_then(|p| p.delivery(stream.key))
     }
 
-    /// Whether the peer's application has read everything that was sent on the stream, its end included. On `Ok(false)`,
-    /// [`Event::Consumed`](crate::Event::Consumed) follows.
+    /// Whether the peer's application has read everything that was sent on the stream, its end included. On
+    /// `Ok(false)`, [`Event::Consumed`](crate::Event::Consumed) follows.
     ///
     /// # Errors
-    /// If it never will: the peer's application stopped the stream or let go of it, or the sending side was reset, or the
-    /// tree ended.
+    /// If it never will: the peer's application stopped the stream or let go of it, or the sending side was reset, or
+    /// the tree ended.
     pub fn is_consumed(&mut self, stream: StreamId) -> Result<bool, WriteError> {
         self.with_peer(stream.peer, |p| p.streams().is_consumed(stream.key))
             .unwrap_or_else(|| Err(WriteError::Lost(gone())))
@@ -517,8 +521,9 @@ impl Host {
         sent.unwrap_or_else(|| Err(DatagramError::Lost(gone())))
     }
 
-    /// The next datagram that arrived on the stream, whole; `None` once the peer has let go of the stream and all that had arrived was
-    /// given. If it is pending, the peer is asked to tell that, and [`Event::DatagramReadable`](crate::Event::DatagramReadable) follows.
+    /// The next datagram that arrived on the stream, whole; `None` once the peer has let go of the stream and all that
+    /// had arrived was given. If it is pending, the peer is asked to tell that, and
+    /// [`Event::DatagramReadable`](crate::Event::DatagramReadable) follows.
     ///
     /// # Errors
     /// If the stream was released, or the tree has ended and nothing that had arrived is left.
@@ -527,8 +532,8 @@ impl Host {
             .unwrap_or_else(|| Poll::Ready(Err(ReadError::Lost(gone()))))
     }
 
-    /// The largest datagram that the peer takes, in bytes; 0: none. The largest that there can be, as long as the peer has not said.
-    /// `None` if the peer is not known any more.
+    /// The largest datagram that the peer takes, in bytes; 0: none. The largest that there can be, as long as the peer
+    /// has not said. `None` if the peer is not known any more.
     pub fn max_datagram_size(&self, peer: PeerId) -> Option<u64> {
         self.peers.get(peer).map(Peer::max_datagram)
     }

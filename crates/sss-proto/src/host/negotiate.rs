@@ -143,8 +143,8 @@ impl Host {
         Ok(())
     }
 
-    /// An INITIATE whose cookie is spent: ACCEPT again, or the end of the channel if its sender cannot have heard of it, or the
-    /// refusal again (NEG-11, NEG-23).
+    /// An INITIATE whose cookie is spent: ACCEPT again, or the end of the channel if its sender cannot have heard of
+    /// it, or the refusal again (NEG-11, NEG-23).
     fn on_spent(
         &mut self,
         now: Instant,
@@ -185,7 +185,8 @@ impl Host {
         settings_of(proven).map_err(|error| (error.code, error.what.to_owned()))
     }
 
-    /// NEG-23: whoever has proven its identity is told why it is refused, and nothing is kept but that its cookie is spent.
+    /// NEG-23: whoever has proven its identity is told why it is refused, and nothing is kept but that its cookie is
+    /// spent.
     fn refuse(
         &mut self,
         now: Instant,
@@ -219,8 +220,8 @@ impl Host {
         })
     }
 
-    /// Whether the channel of an earlier attempt lives: then there is to be no other, and its ACCEPT is sent again if it was made
-    /// (NEG-25).
+    /// Whether the channel of an earlier attempt lives: then there is to be no other, and its ACCEPT is sent again if
+    /// it was made (NEG-25).
     fn is_accept_owed(&mut self, proven: &Proven, channel: ChannelId, arrival: &Arrival) -> bool {
         let peer = self.demux.channel(channel).and_then(|index| self.peers.at(index));
         let accept = peer
@@ -235,14 +236,16 @@ impl Host {
         true
     }
 
-    /// The tree that began with an earlier attempt, if it is left without the channel, or its initiator has moved (NEG-25).
+    /// The tree that began with an earlier attempt, if it is left without the channel, or its initiator has moved
+    /// (NEG-25).
     fn tree_begun(&mut self, now: Instant, proven: &Proven, attempt: &[u8; 8]) -> Option<TreeId> {
         let tree = self.own.history.tree_of(now, &proven.eid, attempt)?;
         let peer = self.demux.tree(&tree).and_then(|index| self.peers.at(index));
         peer.filter(|p| *p.eid() == proven.eid && !p.is_down()).map(|_| tree)
     }
 
-    /// An INITIATE that asks for a tree (MIG-2): one more channel of it, or a channel that says that it is not known here.
+    /// An INITIATE that asks for a tree (MIG-2): one more channel of it, or a channel that says that it is not known
+    /// here.
     fn join_tree(
         &mut self,
         now: Instant,

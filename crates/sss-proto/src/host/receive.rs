@@ -15,7 +15,7 @@ use super::Host;
 use crate::channel::Opened;
 use crate::error::DropReason;
 use crate::io::Batch;
-use crate::peer::{Arrival, LinkId};
+use crate::peer::{Arrival, LinkId, OpenPacket};
 use crate::time::Instant;
 
 /// Smallest short packet that is answered with a stateless reset (PRT-12).
@@ -138,8 +138,13 @@ impl Host {
             return;
         };
         let mut context = self.own.context(now);
-        let which = (packet.link, &packet.opened);
-        peer.receive(&mut context, which, (batch, frames), packet.datagram, arrival);
+        let packet = OpenPacket {
+            link: packet.link,
+            opened: &packet.opened,
+            frames,
+            datagram: packet.datagram,
+        };
+        peer.receive(&mut context, batch, &packet, arrival);
     }
 
     /// A short packet for no channel of ours: a stateless reset, or the reason to send one.

@@ -173,8 +173,8 @@ impl Services {
         list
     }
 
-    /// What is not hidden, in the order of the names. A service that was offered piece by piece has the first description that
-    /// any piece has.
+    /// What is not hidden, in the order of the names. A service that was offered piece by piece has the first
+    /// description that any piece has.
     fn listed(&self) -> Vec<ServiceInfo> {
         let mut listed = Vec::new();
         for (name, protocols) in &self.names {
@@ -198,7 +198,8 @@ impl Services {
         listed
     }
 
-    /// Queues a stream, unless so many of its peer wait for this listener (SVC-9). True if the application waits for one and must be told.
+    /// Queues a stream, unless so many of its peer wait for this listener (SVC-9). True if the application waits for
+    /// one and must be told.
     pub(crate) fn push(&mut self, id: ListenerId, stream: Waiting) -> Result<bool, Code> {
         let listener = self.listeners.get_mut(id.0 as usize).ok_or(Code::REFUSED_SERVICE)?;
         let count = listener.backlogs.entry(stream.0.peer).or_default();

@@ -22,7 +22,8 @@ pub struct HostStats {
     pub refusals_sent: u64,
     /// Streams to services of this host that its application has accepted.
     pub streams_accepted: u64,
-    /// Streams to services that were refused: there is no such service or protocol, or it was withdrawn before the stream was accepted.
+    /// Streams to services that were refused: there is no such service or protocol, or it was withdrawn before the
+    /// stream was accepted.
     pub streams_refused: u64,
     dropped: [u64; DropReason::COUNT],
 }

@@ -171,7 +171,8 @@ fn early_frames_about_streams_on_a_channel_that_asks_for_a_tree_are_a_violation(
     let mut net = Net::new(2);
     let stream = net.connect(0, 1);
     net.run(SECOND, |_| true);
-    // Now 0 asks for the tree again, and, against the rules, treats the attempt as the first of a tree: with early data.
+    // Now 0 asks for the tree again, and, against the rules, treats the attempt as the first of a tree: with early
+    // data.
     let now = net.now;
     net.host(0).network_changed(now, |_, _| true);
     let id = stream.peer();

@@ -111,8 +111,8 @@ impl Peer {
         Ok(())
     }
 
-    /// INITIATE was not answered: another attempt begins with HELLO. What is known of the first one is kept, because it may have been
-    /// accepted after all (NEG-24).
+    /// INITIATE was not answered: another attempt begins with HELLO. What is known of the first one is kept, because it
+    /// may have been accepted after all (NEG-24).
     pub(super) fn begin_again(&mut self, context: &mut Context<'_>) {
         let Some(attempt) = self.attempt.take() else {
             return;
@@ -167,8 +167,8 @@ impl Peer {
         self.mobility.hints()
     }
 
-    /// Addresses at which the peer may be. They are tried at once by an attempt under way, and, if the peer does not answer
-    /// where it was, by a new one.
+    /// Addresses at which the peer may be. They are tried at once by an attempt under way, and, if the peer does not
+    /// answer where it was, by a new one.
     pub(crate) fn add_hints(&mut self, now: Instant, hints: &[SocketAddr]) {
         if !self.mobility.add_hints(hints) {
             return;

@@ -20,6 +20,16 @@ pub(super) struct Via {
     pub(super) takes_streams: bool,
 }
 
+/// A packet that its channel has opened.
+pub(crate) struct OpenPacket<'a> {
+    pub(crate) link: LinkId,
+    pub(crate) opened: &'a Opened,
+    /// Its frames, which lie in the batch.
+    pub(crate) frames: &'a [u8],
+    /// Length of the datagram that it came in, in bytes.
+    pub(crate) datagram: usize,
+}
+
 impl Peer {
     /// Unmasks, opens and checks a short packet in place.
     pub(crate) fn open(&mut self, id: ChannelId, packet: &mut [u8]) -> Result<(LinkId, Opened), DropReason> {
@@ -29,16 +39,21 @@ impl Peer {
         Ok((link.id(), opened))
     }
 
-    /// Takes in the frames of an opened packet; they lie in `batch`.
+    /// Takes in the frames of an opened packet of `batch`.
     pub(crate) fn receive(
         &mut self,
         context: &mut Context<'_>,
-        (link, opened): (LinkId, &Opened),
-        (batch, frames): (&Bytes, &[u8]),
-        datagram: usize,
+        batch: &Bytes,
+        packet: &OpenPacket<'_>,
         arrival: &Arrival,
     ) {
         let now = context.now;
+        let &OpenPacket {
+            link,
+            opened,
+            frames,
+            datagram,
+        } = packet;
         let Some(state) = self.links.get_mut(link) else {
             return;
         };

@@ -100,7 +100,8 @@ impl Links {
         self.list.iter_mut()
     }
 
-    /// Closes all channels that are open. Where ACCEPT was not sent yet, it says so; where it may have been lost, the end is remembered.
+    /// Closes all channels that are open. Where ACCEPT was not sent yet, it says so; where it may have been lost, the
+    /// end is remembered.
     pub(super) fn close_all(&mut self, now: Instant, code: Code, reason: &str) {
         for link in self.list.iter_mut().filter(|l| l.is_open()) {
             link.channel.close(now, code, reason);
@@ -238,8 +239,8 @@ impl Links {
         self.carrier.take_if(|carrier| *carrier == id).is_some()
     }
 
-    /// MIG-6: whether the channel becomes the carrier now. A responder's does as soon as the peer is known to have it, or if
-    /// there is nothing better.
+    /// MIG-6: whether the channel becomes the carrier now. A responder's does as soon as the peer is known to have it,
+    /// or if there is nothing better.
     pub(super) fn may_carry(&self, id: LinkId) -> bool {
         let is_confirmed = self.get(id).is_some_and(Link::is_confirmed);
         is_confirmed || self.carrier().is_none_or(|c| !c.is_open() || c.channel.is_stalled())

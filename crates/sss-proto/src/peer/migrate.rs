@@ -116,7 +116,8 @@ impl Peer {
         }
     }
 
-    /// A channel was established: whether it carries the streams now is decided, and those it replaces go (MIG-6, MIG-8).
+    /// A channel was established: whether it carries the streams now is decided, and those it replaces go (MIG-6,
+    /// MIG-8).
     pub(super) fn consider(&mut self, now: Instant, link: LinkId) {
         if !self.links.may_carry(link) || self.links.carrier_id() == Some(link) {
             return;

@@ -12,7 +12,8 @@ pub struct PeerStats {
     pub migrations: u64,
     /// How often the peer stopped answering, or there was no channel any more, while there had been one that worked.
     pub outages: u64,
-    /// Bytes that were written to streams and not sent: the queue. Divided by the path MTU it tells how many packets wait.
+    /// Bytes that were written to streams and not sent: the queue. Divided by the path MTU it tells how many packets
+    /// wait.
     pub unsent: u64,
     /// Packets sent, but for those of the negotiation that come before a channel.
     pub packets_sent: u64,

@@ -17,7 +17,8 @@ const SMALL_SIZE: usize = 200;
 /// Virtual time after the last one, in which all that is going to arrive has arrived.
 const REST: Duration = Duration::from_secs(1);
 
-/// Datagrams as fast as they are taken: most fit a packet and are sent once; the long ones are reliable, and are tracked.
+/// Datagrams as fast as they are taken: most fit a packet and are sent once; the long ones are reliable, and are
+/// tracked.
 pub(super) struct Messages {
     stream: StreamId,
     listener: ListenerId,

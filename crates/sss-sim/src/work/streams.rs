@@ -248,7 +248,8 @@ impl Apps for Moves {
         }
     }
 
-    /// The client moves: every other time it knows, as a host that has changed networks; else it does not, as behind a NAT.
+    /// The client moves: every other time it knows, as a host that has changed networks; else it does not, as behind a
+    /// NAT.
     fn on_timer(&mut self, world: &mut World, _: HostIndex, _: u64) {
         self.moves += 1;
         let port = u16::try_from(5000 + self.moves % 1000).unwrap_or(5000);

@@ -160,8 +160,8 @@ fn a_restarted_host_says_so_to_whoever_still_talks_to_it() {
         .filter(|c| c.from == from_a)
         .map(|c| if c.kind() < 0x80 { 0 } else { c.kind() })
         .collect();
-    // B holds its acknowledgement of INITIATE back for 20 ms (CHN-14), as long as the round trip: it leaves at the very moment
-    // at which CLOSE arrives, and is answered with CLOSE once more (CHN-12).
+    // B holds its acknowledgement of INITIATE back for 20 ms (CHN-14), as long as the round trip: it leaves at the very
+    // moment at which CLOSE arrives, and is answered with CLOSE once more (CHN-12).
     assert_eq!(sent, [0, HELLO, INITIATE, 0, 0]);
 }
 

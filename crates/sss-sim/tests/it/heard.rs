@@ -1,4 +1,5 @@
-//! Whatever is unread, unaccepted or blocked elsewhere in the tree, the first bytes of a stream are heard within a round trip and a half.
+//! Whatever is unread, unaccepted or blocked elsewhere in the tree, the first bytes of a stream are heard within a
+//! round trip and a half.
 
 use std::task::Poll;
 use std::time::Duration;

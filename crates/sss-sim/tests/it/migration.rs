@@ -1,4 +1,5 @@
-//! Streams that outlive channels: blackouts, moves of either side and of both, renewal, restarts (docs/spec/migration.md).
+//! Streams that outlive channels: blackouts, moves of either side and of both, renewal, restarts
+//! (docs/spec/migration.md).
 
 use std::net::SocketAddr;
 use std::time::Duration;

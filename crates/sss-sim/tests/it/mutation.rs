@@ -1,9 +1,9 @@
-//! Every bit flip and every truncation of each packet of the negotiation is dropped, and changes nothing: the true packet
-//! works afterwards.
+//! Every bit flip and every truncation of each packet of the negotiation is dropped, and changes nothing: the true
+//! packet works afterwards.
 //!
-//! The host under test gets all mutations of a packet one after the other, then the true packet, all at one moment: what any
-//! of them left behind would show in the next. Where a field is outside of what the protocol can authenticate (NEG-5, and
-//! all of RETRY, VERSION and PROBE), the test says what is allowed instead of silence.
+//! The host under test gets all mutations of a packet one after the other, then the true packet, all at one moment:
+//! what any of them left behind would show in the next. Where a field is outside of what the protocol can authenticate
+//! (NEG-5, and all of RETRY, VERSION and PROBE), the test says what is allowed instead of silence.
 
 use sss_proto::{Config, Event};
 use sss_sim::world::Recorder;

@@ -148,7 +148,8 @@ fn a_substream_is_heard_within_one_and_a_half_round_trips() {
     assert!(delays.len() > 100 && longest <= rtt * 3 / 2, "{longest:?}");
 }
 
-/// With a queue of a whole round trip, waiting there is a part of the round-trip time. A word may be lost with what overflows.
+/// With a queue of a whole round trip, waiting there is a part of the round-trip time. A word may be lost with what
+/// overflows.
 #[test]
 fn a_substream_waits_for_nothing_but_the_path() {
     for rate in [2_000_000, 20_000_000] {

@@ -27,8 +27,8 @@ fn run(setup: &Setup) -> Report {
     prioritisation::run(setup).unwrap_or_else(|what| panic!("{what}: {setup:?}"))
 }
 
-/// The request needs half a round trip, and so does the first packet of the preferred response, behind what the bottleneck holds when
-/// the request arrives.
+/// The request needs half a round trip, and so does the first packet of the preferred response, behind what the
+/// bottleneck holds when the request arrives.
 // spec: STR-23, STR-24
 #[test]
 fn a_change_is_seen_after_a_round_trip_and_a_packet() {

@@ -11,8 +11,8 @@ use sss_wire::Code;
 
 use crate::support::{A, ACCEPT, B, COOKIE, Echo, HELLO, INITIATE, SERVICE, duo, duo_with, ms, secs};
 
-/// A client that connects again whenever it loses its peer, and writes another number on each of its streams; a server that notes what
-/// it reads.
+/// A client that connects again whenever it loses its peer, and writes another number on each of its streams; a server
+/// that notes what it reads.
 #[derive(Default)]
 struct Numbers {
     current: Option<StreamId>,

@@ -194,7 +194,8 @@ impl<'a> Stream<'a> {
     /// Reads the fields of a frame of type `kind`.
     ///
     /// # Errors
-    /// If the frame is truncated, names the root, has an unknown kind of init block, or reaches beyond 2^62 - 1 (FRM-5).
+    /// If the frame is truncated, names the root, has an unknown kind of init block, or reaches beyond 2^62 - 1
+    /// (FRM-5).
     #[inline]
     pub fn decode(kind: u8, reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         let lsid = read_lsid(reader)?;

@@ -27,7 +27,8 @@ pub struct Await {
     pub lsid: u64,
 }
 
-/// RELEASED: the sender of this frame opens and sends no more on a stream, and what it had opened has arrived (FRM-20, STR-71).
+/// RELEASED: the sender of this frame opens and sends no more on a stream, and what it had opened has arrived (FRM-20,
+/// STR-71).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Released {
     /// The stream, never the root.

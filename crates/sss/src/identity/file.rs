@@ -1,7 +1,8 @@
 //! Identities in files: docs/book/identity.md has the format.
 //!
-//! A new file is written under another name, readable by its owner only from its first moment, and then given its name in one
-//! step. So nobody ever sees a part of a key, and of two processes that begin at once one comes first, and the other finds it.
+//! A new file is written under another name, readable by its owner only from its first moment, and then given its name
+//! in one step. So nobody ever sees a part of a key, and of two processes that begin at once one comes first, and the
+//! other finds it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -109,8 +110,8 @@ impl Identity {
         }
     }
 
-    /// Keeps the identity in a new file that only its owner can read (mode 0600 on Unix; elsewhere, with the rights that new files
-    /// in that directory have). The file appears complete or not at all.
+    /// Keeps the identity in a new file that only its owner can read (mode 0600 on Unix; elsewhere, with the rights
+    /// that new files in that directory have). The file appears complete or not at all.
     ///
     /// # Errors
     /// [`IdentityError::Exists`] if there is a file of that name: see [`Self::replace`];
@@ -120,8 +121,8 @@ impl Identity {
         self.write(path, place_new)
     }
 
-    /// As [`Self::save`], in place of a file of that name, if there is one. Whatever it held is lost: if that was an identity,
-    /// nobody can be that host any more.
+    /// As [`Self::save`], in place of a file of that name, if there is one. Whatever it held is lost: if that was an
+    /// identity, nobody can be that host any more.
     ///
     /// # Errors
     /// [`IdentityError::NoDirectory`] if its directory is missing, and [`IdentityError::Io`] if it cannot be written.

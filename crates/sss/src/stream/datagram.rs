@@ -15,8 +15,8 @@ use crate::waiting::{Answer, Place, until};
 
 /// A datagram that is sent when this is awaited.
 ///
-/// Awaiting it waits for room in the stream's queue of datagrams (512 KiB) and then gives the datagram to the host; it does not wait until it is
-/// sent. Cancel safe: a datagram is queued as a whole, or not at all.
+/// Awaiting it waits for room in the stream's queue of datagrams (512 KiB) and then gives the datagram to the host; it
+/// does not wait until it is sent. Cancel safe: a datagram is queued as a whole, or not at all.
 ///
 /// It ends with a [`DatagramError`] if the peer takes none so large, the stream was let go here or at the peer, or the
 /// tree has ended.
@@ -38,7 +38,8 @@ impl<'a> SendDatagram<'a> {
         }
     }
 
-    /// Sends it until it has arrived, or until its deadline. Default: best effort, which small datagrams are sent once for.
+    /// Sends it until it has arrived, or until its deadline. Default: best effort, which small datagrams are sent once
+    /// for.
     pub fn reliable(mut self) -> Self {
         self.options.reliable = true;
         self
@@ -52,8 +53,8 @@ impl<'a> SendDatagram<'a> {
         self
     }
 
-    /// Its level among the children of its stream, as [`Stream::set_priority`](crate::Stream::set_priority) explains; among them is what is
-    /// written to the stream itself, at level 0. Default: 0.
+    /// Its level among the children of its stream, as [`Stream::set_priority`](crate::Stream::set_priority) explains;
+    /// among them is what is written to the stream itself, at level 0. Default: 0.
     pub fn priority(mut self, level: i8) -> Self {
         self.options.priority = level;
         self
@@ -147,8 +148,8 @@ impl Future for SendTracked<'_> {
     }
 }
 
-/// Tells what became of a datagram, when it is awaited. May outlive the stream. Ends when the datagram has arrived, was given up or lost, or
-/// the streams shared with the peer have ended.
+/// Tells what became of a datagram, when it is awaited. May outlive the stream. Ends when the datagram has arrived, was
+/// given up or lost, or the streams shared with the peer have ended.
 ///
 /// Cancel safe in that it may be awaited by reference, again and again. When it is dropped, nobody is told.
 #[derive(Debug)]
@@ -184,18 +185,19 @@ pub(crate) async fn recv(link: &Link) -> Result<Option<Bytes>, ReadError> {
 macro_rules! datagram_sending_methods {
     ($handle:ty) => {
         impl $handle {
-            /// Sends a message of any size up to [`Self::max_datagram_size`], which the peer gets whole, in no order with anything
-            /// else. It goes when the result is awaited.
+            /// Sends a message of any size up to [`Self::max_datagram_size`], which the peer gets whole, in no order
+            /// with anything else. It goes when the result is awaited.
             ///
-            /// Small best-effort datagrams travel in one packet as long as few packets are lost; all others travel as streams of their
-            /// own, sent again until their deadline. The peer sees no difference. Any number may be under way, and they may be sent
-            /// as long as this side holds the stream, also after [`Self::finish`].
+            /// Small best-effort datagrams travel in one packet as long as few packets are lost; all others travel as
+            /// streams of their own, sent again until their deadline. The peer sees no difference. Any number may
+            /// be under way, and they may be sent as long as this side holds the stream, also after
+            /// [`Self::finish`].
             pub fn send_datagram(&self, data: impl Into<bytes::Bytes>) -> $crate::SendDatagram<'_> {
                 $crate::SendDatagram::new(self.link(), data.into())
             }
 
-            /// The largest datagram that the peer takes, in bytes; 0: none. As long as the peer has not said: 64 MiB, the
-            /// largest that there can be.
+            /// The largest datagram that the peer takes, in bytes; 0: none. As long as the peer has not said: 64 MiB,
+            /// the largest that there can be.
             pub fn max_datagram_size(&self) -> u64 {
                 let peer = self.link().id().peer();
                 let size = self.link().call(|inner, _| inner.core.max_datagram_size(peer));
@@ -212,14 +214,15 @@ macro_rules! datagram_receiving_methods {
         impl $handle {
             /// The next datagram that has arrived whole on the stream. Several tasks may receive at once.
             ///
-            /// `None` once the peer can send no more: its application has let go of the stream, or refused it, and all that had arrived
-            /// was given. The end of the peer's bytes does not mean that: whoever has finished may still send datagrams. The peer
-            /// is asked, once, when this has to wait for the first time.
+            /// `None` once the peer can send no more: its application has let go of the stream, or refused it, and all
+            /// that had arrived was given. The end of the peer's bytes does not mean that: whoever has finished may
+            /// still send datagrams. The peer is asked, once, when this has to wait for the first time.
             ///
             /// Cancel safe: no datagram is lost.
             ///
             /// # Errors
-            /// If the tree of streams has ended, or the stream was reset with all below it, and nothing that had arrived is left.
+            /// If the tree of streams has ended, or the stream was reset with all below it, and nothing that had
+            /// arrived is left.
             pub async fn recv_datagram(&self) -> Result<Option<bytes::Bytes>, $crate::ReadError> {
                 $crate::stream::datagram::recv(self.link()).await
             }

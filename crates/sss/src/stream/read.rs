@@ -99,8 +99,8 @@ impl Receiving {
         self.rare.get_or_insert_default().records.get_or_insert_default()
     }
 
-    /// Bytes that are to be read before those of the core: of a record of which reading was given up. A read that asks for
-    /// something passes the mark at which it begins.
+    /// Bytes that are to be read before those of the core: of a record of which reading was given up. A read that asks
+    /// for something passes the mark at which it begins.
     fn take_partial(&mut self, max: usize) -> Option<Bytes> {
         if max > 0 {
             self.is_at_mark = false;
@@ -297,8 +297,8 @@ macro_rules! receiving_methods {
     ($handle:ty) => {
         /// Receiving.
         impl $handle {
-            /// Copies the next bytes into `buf` and says how many; 0 is the end, if `buf` is not empty. At the end of a record
-            /// it stops short; the next read goes on behind it.
+            /// Copies the next bytes into `buf` and says how many; 0 is the end, if `buf` is not empty. At the end of a
+            /// record it stops short; the next read goes on behind it.
             ///
             /// Cancel safe: no bytes are lost.
             ///
@@ -322,8 +322,9 @@ macro_rules! receiving_methods {
                 receiving.next_chunk(link, max).await
             }
 
-            /// Appends all the pieces that have arrived to `chunks`, at most `max` bytes and up to the end of a record, without a copy, and says how many bytes
-            /// that was; 0 is the end, if `max` is not. The cheapest way to read much.
+            /// Appends all the pieces that have arrived to `chunks`, at most `max` bytes and up to the end of a record,
+            /// without a copy, and says how many bytes that was; 0 is the end, if `max` is not. The cheapest way to
+            /// read much.
             ///
             /// Cancel safe: no bytes are lost.
             ///
@@ -360,9 +361,9 @@ macro_rules! receiving_methods {
                 receiving.read_to_end(link, limit).await
             }
 
-            /// Asks the peer to give what *it* sends on the stream, and below it, another level. The peer's host does so when
-            /// the request arrives, about half a round trip from now, without asking its application, which may set
-            /// another level later.
+            /// Asks the peer to give what *it* sends on the stream, and below it, another level. The peer's host does
+            /// so when the request arrives, about half a round trip from now, without asking its application, which
+            /// may set another level later.
             ///
             /// What a level means says [`Stream::set_priority`](crate::Stream::set_priority).
             pub fn request_priority(&self, level: i8) {

@@ -167,12 +167,12 @@ macro_rules! record_reading_methods {
     ($handle:ty) => {
         /// Receiving records.
         impl $handle {
-            /// The next record, exactly as the peer wrote it; `None` is the end. Also a record without any bytes is one. A
-            /// record that arrived in one packet is not copied.
+            /// The next record, exactly as the peer wrote it; `None` is the end. Also a record without any bytes is
+            /// one. A record that arrived in one packet is not copied.
             ///
             /// A record may be larger than the stream's window; what has arrived of it is put together in memory, up to
-            /// the limit of [`Self::set_record_limit`]. After other reads, this is what is left of the record in which they
-            /// stopped, which may be nothing.
+            /// the limit of [`Self::set_record_limit`]. After other reads, this is what is left of the record in which
+            /// they stopped, which may be nothing.
             ///
             /// Cancel safe: what has arrived of the record is kept for the next call, of this or any other read.
             ///
@@ -185,8 +185,9 @@ macro_rules! record_reading_methods {
 
             /// The largest record that [`Self::read_record`] takes, in bytes: 16 MiB unless set.
             ///
-            /// When a larger one comes, that call fails with [`RecordError::TooLarge`](crate::RecordError::TooLarge), and the
-            /// peer is asked to stop: its writes fail with [`WriteError::Stopped`](crate::WriteError::Stopped), the code
+            /// When a larger one comes, that call fails with [`RecordError::TooLarge`](crate::RecordError::TooLarge),
+            /// and the peer is asked to stop: its writes fail with
+            /// [`WriteError::Stopped`](crate::WriteError::Stopped), the code
             /// [`Code::RECORD_TOO_LARGE`](crate::Code::RECORD_TOO_LARGE) and a reason that names the limit.
             pub fn set_record_limit(&mut self, limit: usize) {
                 self.receiving().1.set_record_limit(limit);
@@ -201,10 +202,11 @@ macro_rules! record_writing_methods {
     ($handle:ty) => {
         /// Sending records.
         impl $handle {
-            /// Sends `record` so that the peer can read it as one piece, whatever packets it travels in. It may be empty.
+            /// Sends `record` so that the peer can read it as one piece, whatever packets it travels in. It may be
+            /// empty.
             ///
-            /// Waits while there is no room at all, then takes a copy of the whole. Bytes that were written before, and not
-            /// ended by [`Self::end_record`], become the begin of the record.
+            /// Waits while there is no room at all, then takes a copy of the whole. Bytes that were written before, and
+            /// not ended by [`Self::end_record`], become the begin of the record.
             ///
             /// Cancel safe: if it did not return, nothing was taken. A record is never torn.
             ///
@@ -215,8 +217,8 @@ macro_rules! record_writing_methods {
                 sending.write_record(link, record).await
             }
 
-            /// As [`Self::write_record`], without a copy, unless the record is short. For bytes with an owner of their own see
-            /// [`Self::write_chunk`].
+            /// As [`Self::write_record`], without a copy, unless the record is short. For bytes with an owner of their
+            /// own see [`Self::write_chunk`].
             ///
             /// Cancel safe: if it did not return, nothing was taken.
             ///

@@ -137,8 +137,8 @@ impl Sending {
 
     pub(crate) fn shutdown(&mut self, link: &Link) -> io::Result<()> {
         match self.finish_once(link) {
-            // A peer that was through with the stream, and so did not read the end, is no failure of protocols that close
-            // connections as TCP does: whoever comes second always meets it.
+            // A peer that was through with the stream, and so did not read the end, is no failure of protocols that
+            // close connections as TCP does: whoever comes second always meets it.
             Err(WriteError::Stopped { code, .. }) if code == Code::UNREAD => Ok(()),
             result => result.map_err(Into::into),
         }
@@ -193,7 +193,8 @@ macro_rules! sending_methods {
     ($handle:ty) => {
         /// Sending.
         impl $handle {
-            /// Takes a part of `data`, as much as there is room for now, and says how many bytes; waits while there is no room.
+            /// Takes a part of `data`, as much as there is room for now, and says how many bytes; waits while there is
+            /// no room.
             ///
             /// Cancel safe: if it did not return, nothing was taken.
             ///
@@ -217,8 +218,8 @@ macro_rules! sending_methods {
 
             /// Takes all of `chunk` without a copy, waiting while there is no room.
             ///
-            /// An owner of the bytes ([`Bytes::from_owner`](bytes::Bytes::from_owner)) is dropped while the host is locked, and must not use
-            /// the host then.
+            /// An owner of the bytes ([`Bytes::from_owner`](bytes::Bytes::from_owner)) is dropped while the host is
+            /// locked, and must not use the host then.
             ///
             /// Not cancel safe: a part may have been taken.
             ///
@@ -250,11 +251,11 @@ macro_rules! sending_methods {
                 sending.reset(link, $crate::Code::app(code), reason);
             }
 
-            /// Gives what this host sends on the stream, and on everything below it, another level: higher goes first, 0
-            /// is where every stream begins. It holds from the next packet on, for what was written before too.
+            /// Gives what this host sends on the stream, and on everything below it, another level: higher goes first,
+            /// 0 is where every stream begins. It holds from the next packet on, for what was written before too.
             ///
-            /// Levels compare siblings only, the children of one parent: as long as one of a higher level has something to
-            /// send, none of a lower level sends; those of the same level share equally, byte for byte. A
+            /// Levels compare siblings only, the children of one parent: as long as one of a higher level has something
+            /// to send, none of a lower level sends; those of the same level share equally, byte for byte. A
             /// parent's own data counts as a child of level 0. So a level says nothing outside of the parent, and a
             /// subtree gets no more than its root does, whatever levels there are in it.
             pub fn set_priority(&self, level: i8) {
@@ -266,24 +267,27 @@ macro_rules! sending_methods {
                 self.link().info().map_or(0, |info| info.priority)
             }
 
-            /// Waits until everything that was written has been sent at least once: the queue of the stream is empty. It may have to
-            /// be sent again. Whoever writes the next value only when this returns never queues an old one.
+            /// Waits until everything that was written has been sent at least once: the queue of the stream is empty.
+            /// It may have to be sent again. Whoever writes the next value only when this returns never queues an
+            /// old one.
             ///
             /// Cancel safe.
             ///
             /// # Errors
-            /// If it never will be: the stream was reset, or the peer stopped it, or the streams shared with the peer have ended.
+            /// If it never will be: the stream was reset, or the peer stopped it, or the streams shared with the peer
+            /// have ended.
             pub async fn sent(&self) -> Result<(), $crate::WriteError> {
                 $crate::stream::write::sent(self.link()).await
             }
 
-            /// Waits until everything that was written is acknowledged by the peer's host. Unlike for [`Self::drained`], the stream
-            /// need not be finished.
+            /// Waits until everything that was written is acknowledged by the peer's host. Unlike for
+            /// [`Self::drained`], the stream need not be finished.
             ///
             /// Cancel safe.
             ///
             /// # Errors
-            /// If it never will be: the stream was reset, or the peer stopped it, or the streams shared with the peer have ended.
+            /// If it never will be: the stream was reset, or the peer stopped it, or the streams shared with the peer
+            /// have ended.
             pub async fn acknowledged(&self) -> Result<(), $crate::WriteError> {
                 $crate::stream::write::acknowledged(self.link()).await
             }
@@ -299,16 +303,17 @@ macro_rules! sending_methods {
                 $crate::stream::write::drained(self.link()).await
             }
 
-            /// Waits until the peer has stopped reading the stream, also while nothing is written: a server that works on an answer learns
-            /// that nobody wants it any more.
+            /// Waits until the peer has stopped reading the stream, also while nothing is written: a server that works
+            /// on an answer learns that nobody wants it any more.
             ///
-            /// Gives the code of the peer's [`stop`](crate::RecvHalf::stop), [`Code::UNREAD`](crate::Code::UNREAD) if it dropped
-            /// the stream, or the code of a [`Refusal`](crate::Refusal): writing fails from then on, with the reason. Gives `None`
-            /// once the peer has everything to the end, or this side has reset the stream and the peer knows: then it cannot be
-            /// stopped any more. It is not told while the peer cannot be reached, which is no end: see [`Self::peer_gone`].
+            /// Gives the code of the peer's [`stop`](crate::RecvHalf::stop), [`Code::UNREAD`](crate::Code::UNREAD) if
+            /// it dropped the stream, or the code of a [`Refusal`](crate::Refusal): writing fails from then on,
+            /// with the reason. Gives `None` once the peer has everything to the end, or this side has reset the
+            /// stream and the peer knows: then it cannot be stopped any more. It is not told while the peer cannot
+            /// be reached, which is no end: see [`Self::peer_gone`].
             ///
-            /// The future does not borrow the stream, so that it can be waited for beside writing, and keeps neither the stream nor the
-            /// host. Cancel safe; any number of tasks may wait.
+            /// The future does not borrow the stream, so that it can be waited for beside writing, and keeps neither
+            /// the stream nor the host. Cancel safe; any number of tasks may wait.
             ///
             /// # Errors
             /// [`WriteError::Lost`](crate::WriteError::Lost) if the streams shared with the peer have ended, and
@@ -319,14 +324,14 @@ macro_rules! sending_methods {
                 $crate::stream::write::stopped(self.link())
             }
 
-            /// Waits until the peer's *application* has read everything sent on the stream, to its end: so for ever, unless it
-            /// is finished. Costs two small frames.
+            /// Waits until the peer's *application* has read everything sent on the stream, to its end: so for ever,
+            /// unless it is finished. Costs two small frames.
             ///
             /// Cancel safe.
             ///
             /// # Errors
-            /// If it never will: the peer stopped the stream or let go of it unread, the sending side was reset, or the channel
-            /// ended.
+            /// If it never will: the peer stopped the stream or let go of it unread, the sending side was reset, or the
+            /// channel ended.
             pub async fn consumed(&self) -> Result<(), $crate::WriteError> {
                 $crate::stream::write::consumed(self.link()).await
             }
@@ -364,8 +369,8 @@ macro_rules! sending_methods {
                 std::task::Poll::Ready(Ok(()))
             }
 
-            /// Finishes the stream. Does not wait for the peer, and is no error if the peer has dropped the stream: that
-            /// everything has arrived is told by `close` and `drained` only.
+            /// Finishes the stream. Does not wait for the peer, and is no error if the peer has dropped the stream:
+            /// that everything has arrived is told by `close` and `drained` only.
             fn poll_shutdown(
                 self: std::pin::Pin<&mut Self>,
                 _cx: &mut std::task::Context<'_>,

@@ -1,4 +1,5 @@
-//! Streams outlive the way to the peer (docs/spec/migration.md), seen through a relay of datagrams that can be cut and moved.
+//! Streams outlive the way to the peer (docs/spec/migration.md), seen through a relay of datagrams that can be cut and
+//! moved.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

@@ -29,8 +29,8 @@ pub(crate) fn in_namespace(test: impl FnOnce(&Namespace) + Send) {
     }
 }
 
-/// Runs the two sides of a test at the same time, each in a namespace of its own. An interface `left` in the first and an
-/// interface `right` in the second are connected. Skips the test, and says so loudly, where that cannot be made.
+/// Runs the two sides of a test at the same time, each in a namespace of its own. An interface `left` in the first and
+/// an interface `right` in the second are connected. Skips the test, and says so loudly, where that cannot be made.
 pub(crate) fn in_two_namespaces(left: impl FnOnce(&Namespace) + Send, right: impl FnOnce(&Namespace) + Send) {
     in_namespace(|here| {
         let there = Namespace::new().expect("there is one already");

@@ -1,11 +1,13 @@
-//! BBR (draft-ietf-ccwg-bbr, version 3 of the algorithm): a model of the path instead of a reaction to loss (REC-9 to REC-13).
+//! BBR (draft-ietf-ccwg-bbr, version 3 of the algorithm): a model of the path instead of a reaction to loss (REC-9 to
+//! REC-13).
 //!
 //! An acknowledgement passes through in this order:
 //!
 //! 1. what arrived how fast ([`rate`]), and whether a round trip is over ([`Round`]);
 //! 2. the model: bandwidth, smallest round trip, aggregation ([`filters`]);
 //! 3. the phase, which says by what factor of the model is sent ([`phase`]);
-//! 4. the window: that factor of the bandwidth-delay product, within what congestion has shown to be too much ([`Bounds`]).
+//! 4. the window: that factor of the bandwidth-delay product, within what congestion has shown to be too much
+//!    ([`Bounds`]).
 //!
 //! Loss comes before, and lowers the bounds if it means congestion ([`loss`]).
 
@@ -266,7 +268,8 @@ impl Bbr {
         }
     }
 
-    /// In a round trip a queue stood all the time, and less arrived than was sent: the bandwidth was measured when others sent less.
+    /// In a round trip a queue stood all the time, and less arrived than was sent: the bandwidth was measured when
+    /// others sent less.
     fn follow_queue(&mut self) {
         let rate = self.round.rate();
         let shortest = self.round.previous.rtt;
@@ -280,8 +283,8 @@ impl Bbr {
         }
     }
 
-    /// Raises the upper bound where all that it allows is in flight and arrives: by a datagram in the first round trip of probing, by two in the next,
-    /// and so on.
+    /// Raises the upper bound where all that it allows is in flight and arrives: by a datagram in the first round trip
+    /// of probing, by two in the next, and so on.
     fn raise_upper_bound(&mut self, ack: &AckSample) {
         if self.is_held_by_upper_bound(ack)
             && let Some(upper) = &mut self.bounds.upper
@@ -389,7 +392,8 @@ impl Control for Bbr {
         }
     }
 
-    /// The path is silent, and may be another one when it speaks again: what is sent first tells. The model stays, and with it how fast.
+    /// The path is silent, and may be another one when it speaks again: what is sent first tells. The model stays, and
+    /// with it how fast.
     fn on_persistent_congestion(&mut self) {
         self.loss.before = None;
         self.window = self.min_window();

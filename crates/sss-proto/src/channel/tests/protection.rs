@@ -359,7 +359,8 @@ fn forged_phases_move_no_keys_and_cost_no_old_ones() {
     a.channel.keys.update_now(next);
     let first = a.data(at(10), 50);
     b.take(at(10), &first, a.address).unwrap();
-    // Whoever is on the path flips the phase bit of packets: the next generation is tried for the newest, the old for others.
+    // Whoever is on the path flips the phase bit of packets: the next generation is tried for the newest, the old for
+    // others.
     for n in 0..100 {
         let packet = a.data(at(11), 50);
         let mut forged = packet.clone();

@@ -87,8 +87,8 @@ impl MinRtt {
     }
 }
 
-/// By how many bytes acknowledgements were ahead of the measured bandwidth, at most: what else than the bandwidth-delay product has to be in
-/// flight so that the path does not fall silent between bunches of acknowledgements.
+/// By how many bytes acknowledgements were ahead of the measured bandwidth, at most: what else than the bandwidth-delay
+/// product has to be in flight so that the path does not fall silent between bunches of acknowledgements.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Aggregation {
     largest: MaxFilter,
@@ -109,7 +109,8 @@ impl Aggregation {
         self.bytes = 0;
     }
 
-    /// So many bytes were acknowledged, while the path is taken to carry `bandwidth` bytes per second and `window` may be in flight.
+    /// So many bytes were acknowledged, while the path is taken to carry `bandwidth` bytes per second and `window` may
+    /// be in flight.
     pub(super) fn update(&mut self, now: Instant, acked: u64, bandwidth: f64, window: u64) {
         let mut expected = bandwidth * now.since(self.since).as_secs_f64();
         if self.bytes as f64 <= expected {

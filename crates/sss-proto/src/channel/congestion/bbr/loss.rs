@@ -1,6 +1,7 @@
 //! Whether loss means congestion (REC-12).
 //!
-//! It does if a queue stands while packets are lost, or if many more are lost than this path loses when this sender does not push it.
+//! It does if a queue stands while packets are lost, or if many more are lost than this path loses when this sender
+//! does not push it.
 
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ const LEAST_AT_START: u64 = 6;
 const DEVIATIONS: f64 = 3.0;
 /// A queue stands if a round trip is longer than the smallest one by this part of it, and what clocks are good for.
 const QUEUE_PART: u32 = 8;
-/// There is no queue if the shortest of a round trip's measurements is longer than the smallest by no more than this part of it.
+/// There is no queue if the shortest of a round trip's measurements is longer than the smallest by no more than this
+/// part of it.
 const NO_QUEUE_PART: u32 = 32;
 /// Measurements of which the usual delay is the mean, about, and how many mean deviations are usual.
 const DELAY_MEMORY: u32 = 64;
@@ -103,7 +105,8 @@ pub(super) fn is_queue(rtt: Duration, min: Option<Duration>, usual: Duration) ->
     min.is_some_and(|min| rtt > min + min / QUEUE_PART + GRANULARITY + usual.min(min / QUEUE_PART))
 }
 
-/// By how much round trips are longer than the smallest one although no queue stands: jitter, and acknowledgements held back.
+/// By how much round trips are longer than the smallest one although no queue stands: jitter, and acknowledgements held
+/// back.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct UsualDelay {
     mean: Duration,
@@ -111,7 +114,8 @@ pub(super) struct UsualDelay {
 }
 
 impl UsualDelay {
-    /// Takes in a round trip of a time without pushing, if the shortest one of the round trip before shows that there was no queue.
+    /// Takes in a round trip of a time without pushing, if the shortest one of the round trip before shows that there
+    /// was no queue.
     pub(super) fn note(&mut self, rtt: Duration, shortest: Option<Duration>, min: Option<Duration>) {
         let Some((shortest, min)) = shortest.zip(min) else {
             return;

@@ -8,8 +8,10 @@
 //!   never full)    REFILL --- a round trip ---> UP          CRUISE --- time to probe ---> REFILL
 //!     |                                         |
 //!     |                 a queue, or congestion  +---> DOWN
-//!  PROBE_RTT <--- from any of them, if the smallest round trip was not met for 5 s; then back, to CRUISE if the pipe was full
+//!  PROBE_RTT <--- from any of them, if the smallest round trip was not met for 5 s
 //! ```
+//!
+//! From PROBE_RTT it goes back, to CRUISE if the pipe was full.
 
 use std::time::Duration;
 
@@ -24,7 +26,8 @@ const DOWN_PACING: f64 = 0.9;
 pub(super) const UP_PACING: f64 = 1.25;
 const WINDOW_GAIN: f64 = 2.0;
 const UP_WINDOW_GAIN: f64 = 2.25;
-/// Probing is over when round trips have become longer by this part of the smallest one, or bandwidth has not grown by this factor in so many.
+/// Probing is over when round trips have become longer by this part of the smallest one, or bandwidth has not grown by
+/// this factor in so many.
 const UP_QUEUE_PART: u32 = 10;
 const UP_GROWTH: f64 = 1.05;
 const UP_IDLE_ROUNDS: u32 = 3;
@@ -34,8 +37,8 @@ const PROBE_RTT_TIME: Duration = Duration::from_millis(200);
 /// The pipe is full when the bandwidth has not grown by this factor in so many round trips.
 const FULL_GROWTH: f64 = 1.25;
 const FULL_ROUNDS: u32 = 3;
-/// From one probe for bandwidth to the next it is this long, and up to a second more; or so many round trips, as with a Reno sender whose
-/// window is as large.
+/// From one probe for bandwidth to the next it is this long, and up to a second more; or so many round trips, as with a
+/// Reno sender whose window is as large.
 const PROBE_WAIT: Duration = Duration::from_secs(2);
 const PROBE_WAIT_SPREAD_NANOS: u64 = 1_000_000_000;
 const MAX_PROBE_ROUNDS: f64 = 63.0;
@@ -251,7 +254,8 @@ impl Bbr {
         self.loss.usual.begin(now);
     }
 
-    /// A round trip at full rate before probing, without the bounds of the last one: so that the queue is as short as it can be, and the pipe full.
+    /// A round trip at full rate before probing, without the bounds of the last one: so that the queue is as short as
+    /// it can be, and the pipe full.
     fn enter_refill(&mut self) {
         self.phase = Phase::Refill;
         self.cycle.enter();

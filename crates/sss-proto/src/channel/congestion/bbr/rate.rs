@@ -192,7 +192,8 @@ mod tests {
             send(&mut rate, 100 + (n - 1) * 5, 9 + n, 10 * BYTES);
             rate.on_acked(&ack(100 + n * 5, n, n, BYTES), None);
         }
-        // Packet 14 left at 120, 116 ms after the packet acknowledged last, when 5 were delivered. Its acknowledgement, 100 ms later, is one of 20 more.
+        // Packet 14 left at 120, 116 ms after the packet acknowledged last, when 5 were delivered. Its acknowledgement,
+        // 100 ms later, is one of 20 more.
         let sample = rate.on_acked(&ack(220, 14, 120, 15 * BYTES), None).unwrap();
         assert_eq!((sample.prior, sample.delivered), (5 * BYTES, 20 * BYTES));
         assert!((sample.rate.unwrap() - 20_000.0 / 0.116).abs() < 1e-6, "{sample:?}");

@@ -154,8 +154,8 @@ impl Run {
         }
     }
 
-    /// Runs for so long; returns the share of the rate that arrived, the share of what was sent that was lost, and the mean round trip in units of
-    /// the shortest.
+    /// Runs for so long; returns the share of the rate that arrived, the share of what was sent that was lost, and the
+    /// mean round trip in units of the shortest.
     fn run(&mut self, time: Duration) -> (f64, f64, f64) {
         let (delivered, lost) = (self.delivered, self.lost);
         self.rtts.clear();
