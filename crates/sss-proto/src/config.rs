@@ -66,7 +66,8 @@ pub struct BadSetting {
 }
 
 impl Config {
-    /// Looks for settings that are out of range. A host that has one does not work as it should: its peers may refuse its channels.
+    /// Looks for settings that are out of range. A host that has one does not work as it should: its peers may refuse
+    /// its channels.
     ///
     /// # Errors
     /// The first of them.

@@ -230,7 +230,8 @@ impl HostBuilder {
     /// Cancel safe: a cancelled build leaves nothing behind.
     ///
     /// # Errors
-    /// If a setting is out of range, the address is malformed, taken or not of this machine, or the system refuses a resource.
+    /// If a setting is out of range, the address is malformed, taken or not of this machine, or the system refuses a
+    /// resource.
     pub async fn build(self) -> Result<Host, BuildError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
         self.config.check()?;

@@ -179,7 +179,8 @@ impl Host {
     }
 
     /// Asks the host at an address for its EID; [`Event::ProbeReply`](crate::Event::ProbeReply) follows if
-    /// it answers. The answer is not authenticated. At most 1,024 questions are out at once; the oldest is forgotten then.
+    /// it answers. The answer is not authenticated. At most 1,024 questions are out at once; the oldest is forgotten
+    /// then.
     pub fn probe(&mut self, address: SocketAddr) {
         let nonce: [u8; 8] = self.own.rng.random();
         self.probes.ask(nonce, address);
