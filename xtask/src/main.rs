@@ -3,6 +3,8 @@
 
 mod book;
 mod caps;
+mod commands;
+mod frames;
 mod graph;
 mod instructions;
 mod layers;
@@ -28,6 +30,8 @@ tidy    caps: file 600 lines without tests, function 80 lines, 6 parameters (a t
         (`// spec: NEG-4` above the test), and every id that is cited exists;
         test vectors: every requirement of their README is cited by a test, and every
         file and field is in the README's table and named by a test that reads it;
+        frames: every field is in the specification's table, and in a vector;
+        subcommands: every one is shown on a page;
         pages: links lead to files and headings that exist, and the book's code names what there is
 
 shape   of a crate (sss-proto if none is named): the types with the most methods over all their
@@ -90,6 +94,10 @@ fn tidy(root: &Path) -> ExitCode {
             Ok(krate) => {
                 shape::check(&name, &krate, &mut findings);
                 layers::check(&name, &folder, &krate, &mut findings);
+                commands::check(root, &name, &krate, &mut findings);
+                if name == "sss-wire" {
+                    frames::check(root, &krate, &mut findings);
+                }
             }
             // It was found above.
             Err(_) => continue,
