@@ -74,7 +74,7 @@ impl Identity {
     /// [`IdentityError::NotAnIdentity`] if it is something else, and [`IdentityError::Io`] if it cannot be read.
     pub fn load(path: impl AsRef<Path>) -> Result<Self, IdentityError> {
         let path = path.as_ref();
-        let file = File::open(path).map_err(|error| from_io(path, error))?;
+        let file = open(path).map_err(|error| from_io(path, error))?;
         check_permissions(path, &file)?;
         // Nothing of the key stays behind: the buffer never grows, and is erased.
         let mut text = Zeroizing::new(Vec::with_capacity(MAX_FILE + 1));
@@ -206,6 +206,17 @@ fn place_new(from: &Path, to: &Path) -> io::Result<()> {
         done => return Ok(done?),
     }
     fs::hard_link(from, to)
+}
+
+/// Opens a file to be read. A pipe that nobody writes to is opened at once as well, to be told what it is.
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    #[cfg(target_os = "linux")]
+    if let Ok(flags) = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()) {
+        std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, flags);
+    }
+    options.open(path)
 }
 
 fn directory_of(path: &Path) -> &Path {

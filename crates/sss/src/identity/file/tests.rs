@@ -152,3 +152,38 @@ fn all_that_create_at_once_agree() {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_is_no_file_is_told_at_once() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("pipe");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink(&pipe, &link).unwrap();
+    let paths = [dir.path().to_owned(), pipe, link, "/dev/zero".into()];
+    let (tell, told) = std::sync::mpsc::channel();
+    // A pipe without a writer would keep whoever opens it for ever.
+    std::thread::spawn(move || {
+        for path in paths {
+            let found = [Identity::load(&path), Identity::load_or_create(&path)];
+            let is_told = |f: &Result<Identity, _>| matches!(f, Err(IdentityError::NotAnIdentity { .. }));
+            tell.send((found.iter().all(is_told), path)).unwrap();
+        }
+    });
+    for _ in 0..4 {
+        let (is_told, path) = told.recv_timeout(std::time::Duration::from_secs(60)).unwrap();
+        assert!(is_told, "{}", path.display());
+    }
+}
+
+#[test]
+fn a_link_to_nothing_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink(dir.path().join("nowhere"), &link).unwrap();
+    assert!(matches!(Identity::load_or_create(&link), Err(IdentityError::NotFound { path }) if path == link));
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
