@@ -1,17 +1,62 @@
-# What CI runs, and its parts.
+# All that CI runs.
 ci:
     .ci/run
 
-test:
-    cargo test --workspace --all-features
+# The steps of CI, by their names.
+format:
+    .ci/run format
 
-lint:
-    cargo fmt --all --check
-    cargo clippy --workspace --all-targets --all-features -- -D warnings
-    cargo run -q -p xtask -- tidy
+tidy:
+    .ci/run tidy
 
-demo:
-    cargo run --release --bin sss -- demo
+lints:
+    .ci/run lints
+
+tests:
+    .ci/run tests
+
+documentation:
+    .ci/run documentation
+
+dependencies:
+    .ci/run dependencies
+
+msrv:
+    .ci/run msrv
+
+systems:
+    .ci/run systems
+
+release:
+    .ci/run release
+
+examples: release
+    .ci/run examples
+
+demo: release
+    .ci/run demo
+
+simulator: release
+    .ci/run simulator
+
+fuzz:
+    .ci/run fuzz
+
+# What is measured when it is asked for.
 
 bench:
     cargo run --release -p sss-bench -- compare
+
+instructions *arguments:
+    cargo run -p xtask -- instructions {{arguments}}
+
+shape *arguments:
+    cargo run -p xtask -- shape {{arguments}}
+
+hashes seeds="3000":
+    cargo run --release -p sss-sim -- run --seeds {{seeds}} --hash-datagrams
+
+# Changes of the API since the last release. Nothing is released yet: there is no tag to compare with.
+semver:
+    git describe --tags --abbrev=0 || { echo "no release to compare with"; exit 1; }
+    cargo semver-checks --baseline-rev "$(git describe --tags --abbrev=0)" -p libsss

@@ -6,6 +6,7 @@ mod caps;
 mod commands;
 mod frames;
 mod graph;
+mod habits;
 mod instructions;
 mod layers;
 mod shape;
@@ -32,6 +33,7 @@ tidy    caps: file 600 lines without tests, function 80 lines, 6 parameters (a t
         file and field is in the README's table and named by a test that reads it;
         frames: every field is in the specification's table, and in a vector;
         subcommands: every one is shown on a page;
+        steps of CI: every one is a recipe of the justfile;
         pages: links lead to files and headings that exist, and the book's code names what there is
 
 shape   of a crate (sss-proto if none is named): the types with the most methods over all their
@@ -104,6 +106,7 @@ fn tidy(root: &Path) -> ExitCode {
         }
     }
     layers::check_page(root, &mut findings);
+    habits::check(root, &mut findings);
     let requirements = spec::check(root, &sources, &mut findings);
     vectors::check(root, &sources, &mut findings);
     let links = book::check(root, &sources, &mut findings);

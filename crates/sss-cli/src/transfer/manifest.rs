@@ -166,7 +166,8 @@ fn sorted_names(directory: &OwnedFd) -> io::Result<Vec<CString>> {
 pub(crate) fn attributes(stat: &Stat) -> Attributes {
     Attributes {
         size: u64::try_from(stat.st_size).unwrap_or(0),
-        mode: Mode::from_raw_mode(stat.st_mode).bits() & 0o777,
+        // The type of raw modes differs between systems.
+        mode: (Mode::from_raw_mode(stat.st_mode).bits() & 0o777) as _,
         mtime: Mtime {
             seconds: stat.st_mtime,
             nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or(0),

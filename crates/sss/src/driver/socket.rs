@@ -72,6 +72,7 @@ impl Socket {
     /// Hands the socket to the present runtime.
     pub(crate) fn new(bound: Bound) -> io::Result<Self> {
         let state = UdpSocketState::new(UdpSockRef::from(&bound.io))?;
+        #[cfg(unix)]
         if let Err(error) = state.enable_transport_errors(UdpSockRef::from(&bound.io)) {
             tracing::debug!(%error, "the system does not tell what becomes of datagrams");
         }
