@@ -46,7 +46,7 @@ const MODULES: &[(&str, Layers)] = &[
     (
         "sss-proto",
         &[
-            &["ids", "role", "time"],
+            &["ids", "interest", "role", "time"],
             &["config", "pace", "refusal", "seen", "token"],
             &["error", "packet"],
             &["io"],

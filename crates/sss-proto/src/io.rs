@@ -11,6 +11,7 @@ use sss_wire::{Code, Eid};
 
 use crate::error::CloseReason;
 use crate::ids::{DatagramId, ListenerId, PeerId, StreamId};
+use crate::interest::Interest;
 use crate::time::Instant;
 
 /// The explicit congestion notification field of an IP header (RFC 3168).
@@ -160,8 +161,7 @@ pub enum LinkStatus {
 
 /// What the application may be waiting for.
 ///
-/// Events about a stream come once after an operation on it answered "not yet"; then the
-/// operation is to be tried again.
+/// [`Event::Ready`] comes once after an operation on a stream was pending; then the operation is to be tried again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
@@ -173,24 +173,8 @@ pub enum Event {
     Link(PeerId, LinkStatus),
     /// A listener has a stream to accept.
     Acceptable(ListenerId),
-    /// Reading, or the end of reading, can go on.
-    Readable(StreamId),
-    /// Writing can go on.
-    Writable(StreamId),
-    /// A substream can be accepted, or none will come any more.
-    SubstreamReady(StreamId),
-    /// Everything sent on the stream, its end included, is acknowledged; or it never will be.
-    Drained(StreamId),
-    /// Everything written to the stream so far was sent at least once; or it never will be.
-    Sent(StreamId),
-    /// Everything written to the stream so far is acknowledged; or it never will be.
-    Acknowledged(StreamId),
-    /// The peer's application has read everything that was sent on the stream, its end included; or it never will.
-    Consumed(StreamId),
-    /// A datagram can be taken from the stream, or none will come any more.
-    DatagramReadable(StreamId),
-    /// A datagram can be sent on the stream.
-    DatagramWritable(StreamId),
+    /// What was waited for of a stream has come, or never will: the operation is to be tried again.
+    Ready(StreamId, Interest),
     /// What became of a datagram sent to the peer, if that was asked for. Comes once.
     DatagramSettled(PeerId, DatagramId, DatagramFate),
     /// A host answered an EID probe. Unauthenticated.

@@ -9,6 +9,7 @@ mod config;
 mod error;
 mod host;
 mod ids;
+mod interest;
 mod io;
 mod local_host;
 mod negotiation;
@@ -30,6 +31,7 @@ pub use error::{
 };
 pub use host::{ConnectError, Host, HostStats, Visibility};
 pub use ids::{DatagramId, ListenerId, PeerId, StreamId};
+pub use interest::Interest;
 pub use io::{Batch, DatagramFate, Ecn, Event, Input, LinkStatus, MAX_TRANSMIT, Output, Transmit, TransmitBuf};
 pub use peer::PeerStats;
 pub use refusal::Refusal;

@@ -289,17 +289,8 @@ impl Peer {
         if let Some(event) = self.events.pop_front() {
             return Some(event);
         }
-        let id = |key| StreamId { peer: self.id, key };
         Some(match self.streams.next_event()? {
-            StreamEvent::Readable(key) => Event::Readable(id(key)),
-            StreamEvent::Writable(key) => Event::Writable(id(key)),
-            StreamEvent::SubstreamReady(key) => Event::SubstreamReady(id(key)),
-            StreamEvent::Drained(key) => Event::Drained(id(key)),
-            StreamEvent::Sent(key) => Event::Sent(id(key)),
-            StreamEvent::Acknowledged(key) => Event::Acknowledged(id(key)),
-            StreamEvent::Consumed(key) => Event::Consumed(id(key)),
-            StreamEvent::DatagramReadable(key) => Event::DatagramReadable(id(key)),
-            StreamEvent::DatagramWritable(key) => Event::DatagramWritable(id(key)),
+            StreamEvent::Ready(key, interest) => Event::Ready(StreamId { peer: self.id, key }, interest),
             StreamEvent::DatagramSettled(datagram, fate) => Event::DatagramSettled(self.id, datagram, fate),
         })
     }

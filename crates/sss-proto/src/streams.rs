@@ -90,6 +90,7 @@ pub use waits::{AcceptedBy, OpeningRoom, Waits};
 use crate::config::WindowConfig;
 use crate::error::{CloseReason, ProtocolError};
 use crate::ids::{DatagramId, StreamKey};
+use crate::interest::Interest;
 use crate::io::DatagramFate;
 use crate::role::Role;
 use attachment::Attachment;
@@ -114,47 +115,13 @@ pub(crate) struct StreamsConfig {
     pub(crate) seed: u64,
 }
 
-/// Something that the application waits for.
+/// Something to be told to the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StreamEvent {
-    /// Reading can go on.
-    Readable(StreamKey),
-    /// Writing can go on.
-    Writable(StreamKey),
-    /// A child can be accepted, or none will come any more.
-    SubstreamReady(StreamKey),
-    /// Everything sent is acknowledged, or never will be.
-    Drained(StreamKey),
-    /// Everything written was sent, or never will be.
-    Sent(StreamKey),
-    /// Everything written is acknowledged, or never will be.
-    Acknowledged(StreamKey),
-    /// The peer's application has read everything, or never will.
-    Consumed(StreamKey),
-    /// A datagram can be taken, or none will come any more.
-    DatagramReadable(StreamKey),
-    /// A datagram can be sent.
-    DatagramWritable(StreamKey),
+    /// What was waited for has come, or never will.
+    Ready(StreamKey, Interest),
     /// What became of a datagram.
     DatagramSettled(DatagramId, DatagramFate),
-}
-
-impl StreamEvent {
-    /// The stream that it is about.
-    fn key(self) -> Option<StreamKey> {
-        match self {
-            Self::Readable(key)
-            | Self::Writable(key)
-            | Self::SubstreamReady(key)
-            | Self::Drained(key)
-            | Self::Sent(key)
-            | Self::Acknowledged(key)
-            | Self::Consumed(key)
-            | Self::DatagramReadable(key)
-            | Self::DatagramWritable(key) => Some(key),
-            Self::DatagramSettled(..) => None,
-        }
-    }
 }
 
 /// The streams of one peer.
@@ -258,30 +225,22 @@ impl Streams {
     pub(crate) fn next_event(&mut self) -> Option<StreamEvent> {
         loop {
             let event = self.app.events.pop_front()?;
-            // The end of a stream is waited for also by those who do not hold it.
-            let is_drain = matches!(event, StreamEvent::Drained(_));
             let is_held = |key| self.table.find(key).is_some_and(|i| self.table[i].has(Flags::HELD));
-            if is_drain || event.key().is_none_or(is_held) {
-                return Some(event);
+            match event {
+                // The end of a stream is waited for also by those who do not hold it.
+                StreamEvent::Ready(_, Interest::Drained) | StreamEvent::DatagramSettled(..) => return Some(event),
+                StreamEvent::Ready(key, _) if is_held(key) => return Some(event),
+                StreamEvent::Ready(..) => {}
             }
         }
     }
 
     /// Tells the application, if it waits for it.
-    fn notify(&mut self, index: u32, want: Flags) {
-        if !self.table[index].take(want) {
-            return;
+    fn notify(&mut self, index: u32, interest: Interest) {
+        if self.table[index].take(Flags::waits_for(interest)) {
+            let key = self.table.key(index);
+            self.app.events.push_back(StreamEvent::Ready(key, interest));
         }
-        let key = self.table.key(index);
-        self.app.events.push_back(match want {
-            Flags::WANT_READ => StreamEvent::Readable(key),
-            Flags::WANT_WRITE => StreamEvent::Writable(key),
-            Flags::WANT_ACCEPT => StreamEvent::SubstreamReady(key),
-            Flags::WANT_CONSUMED => StreamEvent::Consumed(key),
-            Flags::WANT_SENT => StreamEvent::Sent(key),
-            Flags::WANT_ACKED => StreamEvent::Acknowledged(key),
-            _ => StreamEvent::Drained(key),
-        });
     }
 
     /// Puts a stream in its turn if it has something to send.

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use sss_proto::{CloseReason, Event, ListenerId, NegotiationError, StreamId};
+use sss_proto::{CloseReason, Event, Interest, ListenerId, NegotiationError, StreamId};
 
 use crate::model::{Check, EndId, Model, Opening};
 use crate::scenario::{Plan, Profile};
@@ -393,15 +393,15 @@ impl Apps for Actors {
             },
             Event::Acceptable(listener) if self.aside.deafness.refuses(host, listener) => {}
             Event::Acceptable(listener) => self.accept_all(world, host, listener),
-            Event::Readable(stream)
-            | Event::Writable(stream)
-            | Event::SubstreamReady(stream)
-            | Event::Drained(stream)
-            | Event::Sent(stream)
-            | Event::Acknowledged(stream)
-            | Event::Consumed(stream)
-            | Event::DatagramReadable(stream)
-            | Event::DatagramWritable(stream) => match self.by_stream.get(&(host, stream)).copied() {
+            Event::Ready(stream, Interest::Read)
+            | Event::Ready(stream, Interest::Write)
+            | Event::Ready(stream, Interest::Accept)
+            | Event::Ready(stream, Interest::Drained)
+            | Event::Ready(stream, Interest::Sent)
+            | Event::Ready(stream, Interest::Acknowledged)
+            | Event::Ready(stream, Interest::Consumed)
+            | Event::Ready(stream, Interest::RecvDatagram)
+            | Event::Ready(stream, Interest::SendDatagram) => match self.by_stream.get(&(host, stream)).copied() {
                 Some(id) => self.pump_on_event(world, id, &event),
                 None => self.fail(format!("h{} is told {event:?} of a stream it does not know", host.0)),
             },

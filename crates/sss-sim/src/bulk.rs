@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use sss_proto::{ChannelInfo, Config, Congestion, Event, ReadOutcome, StreamId};
+use sss_proto::{ChannelInfo, Config, Congestion, Event, Interest, ReadOutcome, StreamId};
 
 use crate::link::LinkConfig;
 use crate::world::{Apps, HostIndex, World};
@@ -212,8 +212,8 @@ impl Apps for Pump {
     fn on_event(&mut self, world: &mut World, _: HostIndex, event: Event) {
         match event {
             Event::Acceptable(listener) => self.accept(world, listener),
-            Event::Readable(stream) => self.read(world, stream),
-            Event::Writable(_) => self.write(world),
+            Event::Ready(stream, Interest::Read) => self.read(world, stream),
+            Event::Ready(_, Interest::Write) => self.write(world),
             Event::Disconnected(_, _, reason) => {
                 self.failure.get_or_insert(reason.to_string());
             }

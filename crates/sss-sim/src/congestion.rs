@@ -5,7 +5,7 @@ pub mod tables;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sss_proto::{ChannelInfo, Config, Congestion, Event, ListenerId, ReadOutcome, StreamId};
+use sss_proto::{ChannelInfo, Config, Congestion, Event, Interest, ListenerId, ReadOutcome, StreamId};
 
 use crate::link::{Blackout, LinkConfig};
 use crate::world::{Apps, HostIndex, World};
@@ -329,8 +329,8 @@ impl Apps for Pump {
     fn on_event(&mut self, world: &mut World, host: HostIndex, event: Event) {
         match event {
             Event::Acceptable(listener) => self.accept(world, listener),
-            Event::Readable(stream) => self.read(world, stream),
-            Event::Writable(_) => self.write(world, host),
+            Event::Ready(stream, Interest::Read) => self.read(world, stream),
+            Event::Ready(_, Interest::Write) => self.write(world, host),
             Event::Disconnected(_, _, reason) => {
                 self.failure.get_or_insert(reason.to_string());
             }

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sss_proto::{
-    ChannelInfo, Config, Congestion, DatagramFate, DatagramOptions, DatagramStats, Event, Instant, ListenerId, PeerId,
-    ReadOutcome, StreamId,
+    ChannelInfo, Config, Congestion, DatagramFate, DatagramOptions, DatagramStats, Event, Instant, Interest,
+    ListenerId, PeerId, ReadOutcome, StreamId,
 };
 
 use crate::link::LinkConfig;
@@ -359,9 +359,9 @@ impl Apps for Flow {
     fn on_event(&mut self, world: &mut World, _: HostIndex, event: Event) {
         match event {
             Event::Acceptable(listener) => self.accept(world, listener),
-            Event::Readable(stream) => self.read(world, stream),
-            Event::Writable(_) => self.write(world),
-            Event::DatagramReadable(stream) => self.receive(world, stream),
+            Event::Ready(stream, Interest::Read) => self.read(world, stream),
+            Event::Ready(_, Interest::Write) => self.write(world),
+            Event::Ready(stream, Interest::RecvDatagram) => self.receive(world, stream),
             Event::DatagramSettled(_, _, fate) => match fate {
                 DatagramFate::Delivered => self.acknowledged += 1,
                 DatagramFate::Expired => self.expired += 1,

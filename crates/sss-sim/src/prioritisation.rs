@@ -11,7 +11,7 @@ use std::fmt::{self, Write};
 use std::task::Poll;
 use std::time::Duration;
 
-use sss_proto::{Config, Event, ListenerId, ReadOutcome, StreamId};
+use sss_proto::{Config, Event, Interest, ListenerId, ReadOutcome, StreamId};
 
 use crate::link::LinkConfig;
 use crate::world::{Apps, HostIndex, World};
@@ -386,10 +386,10 @@ impl Apps for Browser {
     fn on_event(&mut self, world: &mut World, host: HostIndex, event: Event) {
         match event {
             Event::Acceptable(listener) => self.accept(world, listener),
-            Event::SubstreamReady(session) => self.accept_requests(world, session),
-            Event::Readable(stream) if host == CLIENT => self.read(world, stream),
-            Event::Readable(stream) => self.answer(world, stream),
-            Event::Writable(stream) if host == SERVER => self.write(world, stream),
+            Event::Ready(session, Interest::Accept) => self.accept_requests(world, session),
+            Event::Ready(stream, Interest::Read) if host == CLIENT => self.read(world, stream),
+            Event::Ready(stream, Interest::Read) => self.answer(world, stream),
+            Event::Ready(stream, Interest::Write) if host == SERVER => self.write(world, stream),
             Event::Disconnected(_, _, reason) => self.fail(reason.to_string()),
             _ => {}
         }

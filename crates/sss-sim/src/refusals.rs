@@ -10,7 +10,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use sss_crypto::Suite;
-use sss_proto::{Config, Event, ListenerId, StreamId};
+use sss_proto::{Config, Event, Interest, ListenerId, StreamId};
 use sss_wire::{Code, long};
 
 use crate::link::LinkConfig;
@@ -160,7 +160,7 @@ impl Apps for Door {
         match event {
             Event::Acceptable(listener) => self.accept(world, listener),
             Event::Disconnected(_, _, reason) if host == CLIENT => self.tell(world, reason.to_string()),
-            Event::Readable(_) if host == CLIENT => self.look(world),
+            Event::Ready(_, Interest::Read) if host == CLIENT => self.look(world),
             _ => {}
         }
     }

@@ -298,7 +298,7 @@ impl Host {
 
     /// The next child that the peer opened of a stream; `None` once the peer has let go of the stream and all that it
     /// had opened was given. If it is pending, the peer is asked to tell that, and
-    /// [`Event::SubstreamReady`](crate::Event::SubstreamReady) follows.
+    /// [`Event::Ready`](crate::Event::Ready) follows.
     ///
     /// # Errors
     /// If the tree ended.
@@ -323,7 +323,7 @@ impl Host {
     }
 
     /// Takes as much of `data` as the stream's send buffer has room for, and says how many bytes. On 0,
-    /// [`Event::Writable`](crate::Event::Writable) follows.
+    /// [`Event::Ready`](crate::Event::Ready) follows.
     ///
     /// # Errors
     /// If the sending side has ended.
@@ -342,7 +342,7 @@ impl Host {
     }
 
     /// Whether the stream's send buffer has room for at least one byte. On `Ok(false)`,
-    /// [`Event::Writable`](crate::Event::Writable) follows.
+    /// [`Event::Ready`](crate::Event::Ready) follows.
     ///
     /// # Errors
     /// If the sending side has ended.
@@ -416,7 +416,7 @@ impl Host {
     }
 
     /// Whether everything sent on the stream, its end included, is acknowledged. On `Ok(false)`,
-    /// [`Event::Drained`](crate::Event::Drained) follows.
+    /// [`Event::Ready`](crate::Event::Ready) follows.
     ///
     /// # Errors
     /// If it never will be.
@@ -426,7 +426,7 @@ impl Host {
     }
 
     /// Whether everything written to the stream so far was sent at least once. On `Ok(false)`,
-    /// [`Event::Sent`](crate::Event::Sent) follows.
+    /// [`Event::Ready`](crate::Event::Ready) follows.
     ///
     /// # Errors
     /// If it never will be.
@@ -436,7 +436,7 @@ impl Host {
     }
 
     /// Whether everything written to the stream so far is acknowledged; it need not be finished. On `Ok(false)`,
-    /// [`Event::Acknowledged`](crate::Event::Acknowledged) follows.
+    /// [`Event::Ready`](crate::Event::Ready) follows.
     ///
     /// # Errors
     /// If it never will be.
@@ -471,7 +471,7 @@ impl Host {
     }
 
     /// Whether everything of a stream up to a position is acknowledged, and its end, if it has one. The application
-    /// need not hold the stream. On `Ok(false)`, [`Event::Drained`](crate::Event::Drained) follows.
+    /// need not hold the stream. On `Ok(false)`, [`Event::Ready`](crate::Event::Ready) follows.
     ///
     /// # Errors
     /// If the tree has ended before.
@@ -486,7 +486,7 @@ impl Host {
     }
 
     /// Whether the peer's application has read everything that was sent on the stream, its end included. On
-    /// `Ok(false)`, [`Event::Consumed`](crate::Event::Consumed) follows.
+    /// `Ok(false)`, [`Event::Ready`](crate::Event::Ready) follows.
     ///
     /// # Errors
     /// If it never will: the peer's application stopped the stream or let go of it, or the sending side was reset, or
@@ -503,7 +503,7 @@ impl Host {
     }
 
     /// Takes a datagram to be sent on the stream, as a whole. On `Ok(None)` there is no room for it yet, and
-    /// [`Event::DatagramWritable`](crate::Event::DatagramWritable) follows.
+    /// [`Event::Ready`](crate::Event::Ready) follows.
     ///
     /// # Errors
     /// If the peer takes none so large, the stream was released here or at the peer, or the tree has ended.
@@ -524,7 +524,7 @@ impl Host {
 
     /// The next datagram that arrived on the stream, whole; `None` once the peer has let go of the stream and all that
     /// had arrived was given. If it is pending, the peer is asked to tell that, and
-    /// [`Event::DatagramReadable`](crate::Event::DatagramReadable) follows.
+    /// [`Event::Ready`](crate::Event::Ready) follows.
     ///
     /// # Errors
     /// If the stream was released, or the tree has ended and nothing that had arrived is left.

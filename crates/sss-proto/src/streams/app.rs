@@ -11,6 +11,7 @@ use super::node::{Ending, Flags, Node, Opener, ROOT};
 use super::state::{RecvInput, RecvState, SendInput, SendState};
 use crate::error::{CloseReason, OpenError, ReadError, WriteError};
 use crate::ids::StreamKey;
+use crate::interest::Interest;
 use crate::io::DatagramFate;
 use crate::refusal::Refusal;
 use crate::time::Instant;
@@ -24,7 +25,7 @@ pub(super) const SEND_AHEAD: u64 = 512 << 10;
 pub enum ReadOutcome {
     /// The next bytes; not empty unless none were asked for.
     Chunk(Bytes),
-    /// Nothing has arrived yet. [`Event::Readable`](crate::Event::Readable) follows.
+    /// Nothing has arrived yet. [`Event::Ready`](crate::Event::Ready) follows.
     Blocked,
     /// A record mark: what was read before and this belongs to one record. It is told once, and is passed by that.
     Mark,
@@ -140,7 +141,7 @@ impl Streams {
         if self.table[parent].has(Flags::PEER_RELEASED) {
             return Poll::Ready(Ok(None));
         }
-        self.table[parent].set(Flags::WANT_ACCEPT);
+        self.table[parent].set(Flags::waits_for(Interest::Accept));
         self.ask_for_more(parent);
         Poll::Pending
     }
@@ -225,7 +226,7 @@ impl Streams {
         let room = SEND_AHEAD.saturating_sub(node.send.unsent());
         let n = wanted.min(usize::try_from(room).unwrap_or(usize::MAX));
         if n == 0 && wanted > 0 {
-            node.set(Flags::WANT_WRITE);
+            node.set(Flags::waits_for(Interest::Write));
         }
         n
     }
@@ -233,8 +234,8 @@ impl Streams {
     /// A writer that waits goes on when half of what it may have written ahead was sent.
     pub(super) fn notify_writable(&mut self, index: u32) {
         let node = &self.table[index];
-        if node.has(Flags::WANT_WRITE) && node.send.unsent() <= SEND_AHEAD / 2 {
-            self.notify(index, Flags::WANT_WRITE);
+        if node.has(Flags::waits_for(Interest::Write)) && node.send.unsent() <= SEND_AHEAD / 2 {
+            self.notify(index, Interest::Write);
         }
     }
 
@@ -317,8 +318,8 @@ impl Streams {
         self.give_up_watch(index);
         let node = &mut self.table[index];
         self.pool.take_back_send(&mut node.send);
-        self.notify(index, Flags::WANT_SENT);
-        self.notify(index, Flags::WANT_ACKED);
+        self.notify(index, Interest::Sent);
+        self.notify(index, Interest::Acknowledged);
         if self.table[index].has(Flags::DATAGRAM) {
             self.settle_datagram(index, DatagramFate::Cancelled);
         }
@@ -393,7 +394,7 @@ impl Streams {
             _ => match &self.failed {
                 Some(reason) => Err(ReadError::Lost(reason.clone())),
                 None => {
-                    node.set(Flags::WANT_READ);
+                    node.set(Flags::waits_for(Interest::Read));
                     Ok(ReadOutcome::Blocked)
                 }
             },
@@ -492,7 +493,7 @@ impl Streams {
         let Some(index) = self.held(key) else {
             return;
         };
-        self.table[index].clear(Flags::HELD.with(Flags::WANTS));
+        self.table[index].clear(Flags::HELD.with(Flags::all_interests()));
         self.give_up_watch(index);
         self.end_await(index);
         self.app.held -= 1;

@@ -176,11 +176,9 @@ pub(super) struct Mailbox {
     flying: u32,
     /// Datagram streams of the peer that have not arrived whole.
     arriving: u32,
-    /// The application waits for more.
-    wants_arrival: bool,
     /// Bytes of datagrams that wait to be sent, with their costs.
     queued: u64,
-    /// The application waits until no more than this is queued.
+    /// If the application waits for room: there is some when no more than this is queued.
     room_at: Option<u64>,
 }
 

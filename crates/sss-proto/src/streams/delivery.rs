@@ -10,6 +10,7 @@ use super::node::{Ending, Flags, Node, Opener, ROOT};
 use super::state::SendState;
 use crate::error::{CloseReason, WriteError};
 use crate::ids::StreamKey;
+use crate::interest::Interest;
 
 /// What became of everything that this host has sent below a stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,7 +67,7 @@ impl Streams {
         if let Some(reason) = &self.failed {
             return Err(reason.clone());
         }
-        node.set(Flags::WANT_DRAIN);
+        node.set(Flags::waits_for(Interest::Drained));
         Ok(false)
     }
 
@@ -121,7 +122,7 @@ impl Streams {
         if let Some(lost) = lost {
             self.add_lost(self.table[index].place.parent, *lost);
         }
-        self.notify(index, Flags::WANT_DRAIN);
+        self.notify(index, Interest::Drained);
     }
 }
 
@@ -161,7 +162,7 @@ impl Streams {
         if let Some(reason) = &self.failed {
             return Err(WriteError::Lost(reason.clone()));
         }
-        node.set(Flags::WANT_DRAIN);
+        node.set(Flags::waits_for(Interest::Drained));
         Ok(false)
     }
 }

@@ -4,6 +4,7 @@ use super::Streams;
 use super::node::Flags;
 use super::state::SendInput;
 use crate::ids::StreamKey;
+use crate::interest::Interest;
 use crate::io::DatagramFate;
 use crate::token::{StreamFlags, Token};
 
@@ -154,7 +155,7 @@ impl Streams {
             {
                 node.status.send = state;
             }
-            self.notify(index, Flags::WANT_DRAIN);
+            self.notify(index, Interest::Drained);
             self.notify_acknowledged(index);
         }
         self.retire(index);
@@ -218,7 +219,7 @@ impl Streams {
         }
         if let Some(state) = self.table[index].status.send.after(SendInput::ResetAcked) {
             self.table[index].status.send = state;
-            self.notify(index, Flags::WANT_DRAIN);
+            self.notify(index, Interest::Drained);
         }
         self.retire(index);
     }

@@ -11,6 +11,7 @@ use super::Streams;
 use super::node::{Flags, ROOT};
 use super::table::Table;
 use crate::ids::StreamKey;
+use crate::interest::Interest;
 
 /// What happens to substreams that the peer opens of a stream until the application accepts them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -77,7 +78,7 @@ impl Streams {
         self.table[parent].rare_mut().backlog = backlog;
         self.add_burden(index, OPEN_COST);
         if self.table[index].has(Flags::UNACCEPTED) {
-            self.notify(parent, Flags::WANT_ACCEPT);
+            self.notify(parent, Interest::Accept);
         }
     }
 

@@ -18,6 +18,7 @@ use super::send::SendBuf;
 use super::state::{RecvState, SendState};
 use super::subtree::TreeReset;
 use super::watch::Watching;
+use crate::interest::Interest;
 use crate::refusal::Refusal;
 
 /// The root's slot.
@@ -412,75 +413,60 @@ flags! {
     IN_PRIORITIES = 18;
     /// It waits for its limit to be raised, or for room to be opened.
     WAITING = 19;
-    /// The application waits to read.
-    WANT_READ = 21;
-    /// The application waits to write.
-    WANT_WRITE = 22;
-    /// The application waits to accept a child.
-    WANT_ACCEPT = 23;
-    /// The application waits for everything to be acknowledged.
-    WANT_DRAIN = 24;
     /// The sending direction was reset because the peer stopped it.
-    STOPPED_BY_PEER = 25;
+    STOPPED_BY_PEER = 20;
     /// It is a datagram: a stream of kind 2.
-    DATAGRAM = 26;
+    DATAGRAM = 21;
     /// It was reset together with a stream above, or with those below.
-    TREE_RESET = 27;
+    TREE_RESET = 22;
     /// The receiving direction was ended by that, or by letting go of it, or after that: nothing else is known of why.
-    CUT_OFF = 28;
+    CUT_OFF = 23;
     /// The peer wants to be told when the receiving direction was read to its end.
-    WATCHED = 29;
-    /// The application waits for the peer's application to have read everything.
-    WANT_CONSUMED = 30;
-    /// The application waits for everything written to be sent.
-    WANT_SENT = 31;
-    /// The application waits for everything written to be acknowledged.
-    WANT_ACKED = 32;
+    WATCHED = 24;
     /// This host opened it, and the peer is not known to have accepted or refused it.
-    UNHEARD = 33;
+    UNHEARD = 25;
     /// This host opened it, and the peer's application is not known to have held it.
-    UNHELD = 44;
+    UNHELD = 26;
     /// The peer opened it, and the lender has not got back what that cost.
-    CHARGED = 34;
+    CHARGED = 27;
     /// It was accepted, and the peer was told nothing of it since.
-    UNTOLD = 35;
+    UNTOLD = 28;
     /// OPEN_CREDIT is to be sent.
-    OPEN_CREDIT_DUE = 36;
+    OPEN_CREDIT_DUE = 29;
     /// The latest OPEN_CREDIT is not acknowledged.
-    OPEN_CREDIT_OPEN = 37;
+    OPEN_CREDIT_OPEN = 30;
     /// It is in the queue of OPEN_CREDIT.
-    IN_OPEN_CREDITS = 38;
+    IN_OPEN_CREDITS = 31;
     /// It waited to be opened, and has its turn.
-    WOKEN = 39;
+    WOKEN = 32;
     /// Its first window is more than the smallest, and counted as that of a new stream.
-    BORN = 20;
+    BORN = 33;
     /// AWAIT is to be sent.
-    AWAIT_DUE = 40;
+    AWAIT_DUE = 34;
     /// AWAIT was sent, and is not answered.
-    AWAIT_OPEN = 41;
+    AWAIT_OPEN = 35;
     /// The peer wants to be told when nothing more can come from this host on the stream.
-    AWAITED = 42;
+    AWAITED = 36;
     /// The peer opens and sends nothing more on the stream.
-    PEER_RELEASED = 43;
+    PEER_RELEASED = 37;
 }
 
-impl Flags {
-    /// Each thing that the application can wait for.
-    pub(super) const EACH_WANT: [Self; 7] = [
-        Self::WANT_READ,
-        Self::WANT_WRITE,
-        Self::WANT_ACCEPT,
-        Self::WANT_DRAIN,
-        Self::WANT_CONSUMED,
-        Self::WANT_SENT,
-        Self::WANT_ACKED,
-    ];
+// They are kept in 48 bits.
+const _: () = assert!(Flags::all_interests().0 < 1 << 48, "too many flags");
 
-    /// Everything that the application waits for.
-    pub(super) const WANTS: Self = {
-        let [a, b, c, d, e, f, g] = Self::EACH_WANT;
-        a.with(b).with(c).with(d).with(e).with(f).with(g)
-    };
+impl Flags {
+    /// The first of the bits that tell what the application waits for.
+    const INTERESTS: u8 = 38;
+
+    /// The application waits for it.
+    pub(super) const fn waits_for(interest: Interest) -> Self {
+        Self(1 << (Self::INTERESTS + interest as u8))
+    }
+
+    /// Everything that the application can wait for.
+    pub(super) const fn all_interests() -> Self {
+        Self(((1 << Interest::ALL.len()) - 1) << Self::INTERESTS)
+    }
 
     pub(super) fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0

@@ -5,6 +5,7 @@ use super::node::{Flags, Node};
 use super::state::SendState;
 use crate::error::WriteError;
 use crate::ids::StreamKey;
+use crate::interest::Interest;
 
 impl Streams {
     /// Whether everything written was sent at least once. On `Ok(false)`, an event follows.
@@ -12,7 +13,7 @@ impl Streams {
     /// # Errors
     /// If it never will be.
     pub(crate) fn is_sent(&mut self, key: StreamKey) -> Result<bool, WriteError> {
-        self.has_come(key, Flags::WANT_SENT, |node| node.send.unsent() == 0)
+        self.has_come(key, Interest::Sent, |node| node.send.unsent() == 0)
     }
 
     /// Whether everything written is acknowledged; the direction need not have ended. On `Ok(false)`, an event follows.
@@ -20,10 +21,15 @@ impl Streams {
     /// # Errors
     /// If it never will be.
     pub(crate) fn is_acknowledged(&mut self, key: StreamKey) -> Result<bool, WriteError> {
-        self.has_come(key, Flags::WANT_ACKED, |node| node.send.is_acked())
+        self.has_come(key, Interest::Acknowledged, |node| node.send.is_acked())
     }
 
-    fn has_come(&mut self, key: StreamKey, want: Flags, come: impl FnOnce(&Node) -> bool) -> Result<bool, WriteError> {
+    fn has_come(
+        &mut self,
+        key: StreamKey,
+        interest: Interest,
+        come: impl FnOnce(&Node) -> bool,
+    ) -> Result<bool, WriteError> {
         let index = self.held(key).ok_or(WriteError::Closed)?;
         match self.table[index].status.send {
             SendState::Done => return Ok(true),
@@ -37,23 +43,23 @@ impl Streams {
         if come(node) {
             return Ok(true);
         }
-        node.set(want);
+        node.set(Flags::waits_for(interest));
         Ok(false)
     }
 
     /// Tells whoever waits for it that everything was sent.
     pub(super) fn notify_sent(&mut self, index: u32) {
         let node = &self.table[index];
-        if node.has(Flags::WANT_SENT) && node.send.unsent() == 0 {
-            self.notify(index, Flags::WANT_SENT);
+        if node.has(Flags::waits_for(Interest::Sent)) && node.send.unsent() == 0 {
+            self.notify(index, Interest::Sent);
         }
     }
 
     /// Tells whoever waits for it that everything was acknowledged.
     pub(super) fn notify_acknowledged(&mut self, index: u32) {
         let node = &self.table[index];
-        if node.has(Flags::WANT_ACKED) && node.send.is_acked() {
-            self.notify(index, Flags::WANT_ACKED);
+        if node.has(Flags::waits_for(Interest::Acknowledged)) && node.send.is_acked() {
+            self.notify(index, Interest::Acknowledged);
         }
     }
 }

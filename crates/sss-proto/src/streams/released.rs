@@ -9,6 +9,7 @@ use sss_wire::Code;
 use super::Streams;
 use super::node::{Flags, Node};
 use crate::error::ProtocolError;
+use crate::interest::Interest;
 
 /// Who waits for what the peer opens.
 impl Streams {
@@ -59,7 +60,7 @@ impl Streams {
         self.table[index].check_can_have_children()?;
         self.end_await(index);
         self.table[index].set(Flags::PEER_RELEASED);
-        self.notify(index, Flags::WANT_ACCEPT);
+        self.notify(index, Interest::Accept);
         self.notify_no_arrival(index);
         Ok(())
     }

@@ -3,6 +3,7 @@
 use super::Streams;
 use super::node::{Flags, Opener, ROOT};
 use crate::error::CloseReason;
+use crate::interest::Interest;
 use crate::io::DatagramFate;
 
 impl Streams {
@@ -86,10 +87,9 @@ impl Streams {
             if self.table.get(index).is_none() {
                 continue;
             }
-            for want in Flags::EACH_WANT {
-                self.notify(index, want);
+            for interest in Interest::ALL {
+                self.notify(index, interest);
             }
-            self.fail_mailbox(index);
             self.settle_datagram(index, DatagramFate::ChannelLost);
             self.pool.take_back_send(&mut self.table[index].send);
             self.scheduler.deactivate(&mut self.table, index);

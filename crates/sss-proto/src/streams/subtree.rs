@@ -11,6 +11,7 @@ use super::node::{Ending, Flags, Opener, ROOT};
 use super::state::{RecvInput, RecvState, SendInput, SendState};
 use crate::error::{CloseReason, OpenError, ReadError, WriteError};
 use crate::ids::StreamKey;
+use crate::interest::Interest;
 
 /// Streams gone through in one step.
 const STEP: usize = 4096;
@@ -140,8 +141,8 @@ impl Streams {
         if !self.table[index].has(Flags::ANNOUNCED) {
             self.forget_unannounced(index);
         }
-        for want in Flags::EACH_WANT {
-            self.notify(index, want);
+        for interest in Interest::ALL {
+            self.notify(index, interest);
         }
     }
 

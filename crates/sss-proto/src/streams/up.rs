@@ -15,6 +15,7 @@ use super::node::{Ending, Flags, Node, Opener, ROOT};
 use super::recv::Incoming;
 use super::state::{RecvInput, RecvState};
 use crate::error::ProtocolError;
+use crate::interest::Interest;
 use crate::refusal::Refusal;
 
 const UNKNOWN: ProtocolError = ProtocolError::new(Code::STREAM_STATE, "frame for a stream that was never opened");
@@ -144,7 +145,7 @@ impl Streams {
                 self.answer_watch(index);
             }
             if has_more || is_complete {
-                self.notify(index, Flags::WANT_READ);
+                self.notify(index, Interest::Read);
             }
         } else if matches!(self.table[index].status.recv, RecvState::Stopped | RecvState::Done) {
             self.discard(index);
@@ -261,7 +262,7 @@ impl Streams {
             // STR-15
             self.lift_burden(index, unread);
             self.discard(index);
-            self.notify(index, Flags::WANT_READ);
+            self.notify(index, Interest::Read);
         }
         if self.table[index].has(Flags::DATAGRAM) {
             self.on_datagram_refused(index, frame.code);
@@ -310,8 +311,8 @@ impl Streams {
         // STR-14
         if self.abort(index, Ending::new(frame.code, frame.reason)) {
             self.on_stopped(index);
-            self.notify(index, Flags::WANT_WRITE);
-            self.notify(index, Flags::WANT_DRAIN);
+            self.notify(index, Interest::Write);
+            self.notify(index, Interest::Drained);
         }
         Ok(())
     }

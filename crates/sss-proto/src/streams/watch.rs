@@ -10,6 +10,7 @@ use super::node::{Ending, Flags, Node, Opener};
 use super::state::{RecvState, SendState};
 use crate::error::{ProtocolError, WriteError};
 use crate::ids::StreamKey;
+use crate::interest::Interest;
 use crate::refusal::Refusal;
 
 /// What is known of whether the peer's application has read a direction to its end.
@@ -53,7 +54,7 @@ impl Streams {
             return Err(WriteError::Lost(reason.clone()));
         }
         let node = &mut self.table[index];
-        node.set(Flags::WANT_CONSUMED);
+        node.set(Flags::waits_for(Interest::Consumed));
         let watching = &mut node.rare_mut().watching;
         if matches!(watching, Watching::Not) {
             *watching = Watching::Due;
@@ -87,7 +88,7 @@ impl Streams {
         let rare = self.table[index].rare.as_ref();
         if rare.is_some_and(|r| matches!(r.watching, Watching::Due | Watching::Asked)) {
             self.end_watch(index, Watching::Not);
-            self.notify(index, Flags::WANT_CONSUMED);
+            self.notify(index, Interest::Consumed);
         }
     }
 
@@ -101,7 +102,7 @@ impl Streams {
         if node.status.send == SendState::Done && node.has(Flags::HELD) && !is_known {
             self.table[index].rare_mut();
             self.end_watch(index, Watching::Unread(ending));
-            self.notify(index, Flags::WANT_CONSUMED);
+            self.notify(index, Interest::Consumed);
         }
     }
 
@@ -129,7 +130,7 @@ impl Streams {
         let is_reset = !matches!(node.status.send, SendState::Finishing | SendState::Done);
         if is_asked && !is_reset && self.tree_reset(index).is_none() {
             self.end_watch(index, Watching::Consumed);
-            self.notify(index, Flags::WANT_CONSUMED);
+            self.notify(index, Interest::Consumed);
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::task::Poll;
 
 use bytes::Bytes;
-use sss_proto::{Event, ReadError, ReadOutcome, WriteError};
+use sss_proto::{Event, Interest, ReadError, ReadOutcome, WriteError};
 
 use super::{Actors, EndId, Opening, Phase, Reader, Send};
 use crate::model::fill;
@@ -14,25 +14,27 @@ impl Actors {
     pub(super) fn pump_on_event(&mut self, world: &mut World, id: EndId, event: &Event) {
         let is_input = matches!(
             event,
-            Event::Readable(_) | Event::DatagramReadable(_) | Event::SubstreamReady(_)
+            Event::Ready(_, Interest::Read)
+                | Event::Ready(_, Interest::RecvDatagram)
+                | Event::Ready(_, Interest::Accept)
         );
         if self.ends[id.0].is_released || (is_input && self.aside.deafness.is_deaf(id)) {
             return;
         }
         match event {
-            Event::Readable(_) => match self.ends[id.0].reader {
+            Event::Ready(_, Interest::Read) => match self.ends[id.0].reader {
                 Reader::Eager(max) => self.read_all(world, id, max),
                 Reader::Slow(_) => {}
             },
-            Event::DatagramReadable(_) => match self.ends[id.0].reader {
+            Event::Ready(_, Interest::RecvDatagram) => match self.ends[id.0].reader {
                 Reader::Eager(_) => self.take_messages(world, id),
                 Reader::Slow(_) => {}
             },
             // Whoever finds no room does without.
-            Event::DatagramWritable(_) => {}
-            Event::SubstreamReady(_) => self.accept_children(world, id),
-            Event::Consumed(_) => self.check_read(world, id),
-            Event::Sent(_) | Event::Acknowledged(_) => self.ask_progress(world, id),
+            Event::Ready(_, Interest::SendDatagram) => {}
+            Event::Ready(_, Interest::Accept) => self.accept_children(world, id),
+            Event::Ready(_, Interest::Consumed) => self.check_read(world, id),
+            Event::Ready(_, Interest::Sent) | Event::Ready(_, Interest::Acknowledged) => self.ask_progress(world, id),
             _ => self.send(world, id),
         }
         self.release_late(world, id);

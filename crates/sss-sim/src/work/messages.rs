@@ -4,7 +4,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sss_proto::{DatagramOptions, Event, ListenerId, StreamId};
+use sss_proto::{DatagramOptions, Event, Interest, ListenerId, StreamId};
 
 use super::{CLIENT, SERVER, SERVICE, Work};
 use crate::world::{Apps, HostIndex, World};
@@ -106,8 +106,8 @@ impl Apps for Messages {
     fn on_event(&mut self, world: &mut World, _: HostIndex, event: Event) {
         match event {
             Event::Acceptable(_) => self.accept(world),
-            Event::DatagramReadable(stream) => self.receive(world, stream),
-            Event::DatagramWritable(_) => self.send(world),
+            Event::Ready(stream, Interest::RecvDatagram) => self.receive(world, stream),
+            Event::Ready(_, Interest::SendDatagram) => self.send(world),
             Event::DatagramSettled(..) => self.unsettled -= 1,
             Event::Disconnected(_, _, reason) => self.fail(reason),
             _ => {}

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::task::Poll;
 
-use sss_proto::{Event, ListenerId, ReadError, ReadOutcome, StreamId};
+use sss_proto::{Event, Interest, ListenerId, ReadError, ReadOutcome, StreamId};
 
 use super::{CLIENT, SERVER, SERVICE};
 use crate::world::{HostIndex, World};
@@ -103,8 +103,10 @@ impl Talk {
     pub(super) fn on_event(&mut self, world: &mut World, host: HostIndex, event: Event) {
         match event {
             Event::Acceptable(_) => self.accept(world),
-            Event::SubstreamReady(parent) => self.accept_children(world, parent),
-            Event::Readable(stream) | Event::Writable(stream) => self.go_on(world, host, stream),
+            Event::Ready(parent, Interest::Accept) => self.accept_children(world, parent),
+            Event::Ready(stream, Interest::Read) | Event::Ready(stream, Interest::Write) => {
+                self.go_on(world, host, stream)
+            }
             Event::Disconnected(_, _, reason) => self.fail(reason),
             _ => {}
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use sss_proto::{Event, ReadOutcome, StreamId};
+use sss_proto::{Event, Interest, ReadOutcome, StreamId};
 use sss_sim::{Apps, HostIndex, LinkConfig, World};
 
 use crate::support::{A, B, SERVICE, duo, ms, secs};
@@ -33,7 +33,7 @@ impl Drip {
 impl Apps for Drip {
     fn on_event(&mut self, world: &mut World, host: HostIndex, event: Event) {
         match event {
-            Event::Acknowledged(stream) if stream == self.stream => {
+            Event::Ready(stream, Interest::Acknowledged) if stream == self.stream => {
                 if let Some(written) = self.written.take() {
                     self.times.push(world.elapsed() - written);
                     self.wait(world);
@@ -45,7 +45,7 @@ impl Apps for Drip {
                     read(world, host, stream);
                 }
             }
-            Event::Readable(stream) => read(world, host, stream),
+            Event::Ready(stream, Interest::Read) => read(world, host, stream),
             Event::Disconnected(..) => panic!("h{}: {event:?}", host.0),
             _ => {}
         }

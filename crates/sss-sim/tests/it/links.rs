@@ -3,7 +3,7 @@
 use std::task::Poll;
 use std::time::Duration;
 
-use sss_proto::{Config, Event};
+use sss_proto::{Config, Event, Interest};
 use sss_sim::bulk::{self, BulkConfig};
 use sss_sim::{Apps, Blackout, Burst, HostIndex, LinkConfig, World};
 
@@ -183,7 +183,7 @@ impl Apps for Turnover {
                     accept(world, stream);
                 }
             }
-            Event::SubstreamReady(parent) => accept(world, parent),
+            Event::Ready(parent, Interest::Accept) => accept(world, parent),
             _ => {}
         }
     }

@@ -5,7 +5,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sss_proto::{Config, DatagramOptions, Event, ListenerId, ReadOutcome, StreamId};
+use sss_proto::{Config, DatagramOptions, Event, Interest, ListenerId, ReadOutcome, StreamId};
 use sss_sim::{Apps, Blackout, HostIndex, LinkConfig, World, model};
 
 use crate::support::{A, B, duo_with, ms, secs};
@@ -322,9 +322,9 @@ impl Apps for Mixed {
     fn on_event(&mut self, world: &mut World, host: HostIndex, event: Event) {
         match event {
             Event::Acceptable(listener) => self.accept(world, listener),
-            Event::SubstreamReady(_) => self.serve(world),
-            Event::DatagramReadable(_) => self.take_datagrams(world),
-            Event::Readable(stream) if self.is_reading(host, stream) => self.read(world, host, stream),
+            Event::Ready(_, Interest::Accept) => self.serve(world),
+            Event::Ready(_, Interest::RecvDatagram) => self.take_datagrams(world),
+            Event::Ready(stream, Interest::Read) if self.is_reading(host, stream) => self.read(world, host, stream),
             Event::Disconnected(_, _, reason) => self.failures.push(format!("{host:?} lost its peer: {reason}")),
             _ => {}
         }

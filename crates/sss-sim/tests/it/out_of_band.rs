@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::task::Poll;
 use std::time::Duration;
 
-use sss_proto::{Event, ListenerId, ReadOutcome, StreamId};
+use sss_proto::{Event, Interest, ListenerId, ReadOutcome, StreamId};
 use sss_sim::{Apps, HostIndex, LinkConfig, World};
 
 use crate::support::{A, B, SERVICE, duo, ms, secs};
@@ -90,9 +90,9 @@ impl Apps for Talk {
     fn on_event(&mut self, world: &mut World, host: HostIndex, event: Event) {
         match event {
             Event::Acceptable(listener) => self.accept(world, listener),
-            Event::SubstreamReady(stream) => self.accept_substreams(world, stream),
-            Event::Readable(stream) if host == B => self.read(world, stream),
-            Event::Writable(stream) if stream == self.bulk => self.write(world),
+            Event::Ready(stream, Interest::Accept) => self.accept_substreams(world, stream),
+            Event::Ready(stream, Interest::Read) if host == B => self.read(world, stream),
+            Event::Ready(stream, Interest::Write) if stream == self.bulk => self.write(world),
             Event::Disconnected(_, _, reason) => panic!("{reason}"),
             _ => {}
         }

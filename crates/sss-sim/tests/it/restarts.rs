@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sss_proto::{CloseReason, Config, Event, LinkStatus, ListenerId, ReadOutcome, StreamId};
+use sss_proto::{CloseReason, Config, Event, Interest, LinkStatus, ListenerId, ReadOutcome, StreamId};
 use sss_sim::refusals::{self, Way};
 use sss_sim::world::Recorder;
 use sss_sim::{Apps, HostIndex, LinkConfig, World};
@@ -73,7 +73,7 @@ impl Apps for Numbers {
     fn on_event(&mut self, world: &mut World, host: HostIndex, event: Event) {
         match event {
             Event::Acceptable(listener) => self.accept(world, listener),
-            Event::Readable(stream) if host == B => self.take(world, stream),
+            Event::Ready(stream, Interest::Read) if host == B => self.take(world, stream),
             Event::Disconnected(_, _, reason) if host == A => {
                 self.lost.push(reason.to_string());
                 if let Some(stream) = self.current.take() {

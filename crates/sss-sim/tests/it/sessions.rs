@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::task::Poll;
 use std::time::Duration;
 
-use sss_proto::{Config, Event, ListenerId, ReadOutcome, StreamId};
+use sss_proto::{Config, Event, Interest, ListenerId, ReadOutcome, StreamId};
 use sss_sim::{Apps, HostIndex, LinkConfig, World};
 use sss_wire::Code;
 
@@ -189,9 +189,9 @@ impl Apps for Shop {
     fn on_event(&mut self, world: &mut World, host: HostIndex, event: Event) {
         match event {
             Event::Acceptable(_) => self.accept(world),
-            Event::SubstreamReady(top) => self.accept_requests(world, top),
-            Event::Readable(request) if host == SERVER => self.answer(world, request),
-            Event::Readable(_) => self.read_response(world, host),
+            Event::Ready(top, Interest::Accept) => self.accept_requests(world, top),
+            Event::Ready(request, Interest::Read) if host == SERVER => self.answer(world, request),
+            Event::Ready(_, Interest::Read) => self.read_response(world, host),
             _ => {}
         }
     }

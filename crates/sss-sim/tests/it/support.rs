@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use sss_proto::{CloseReason, Config, Event, LinkStatus, ListenerId, PeerId, ReadOutcome, StreamId, WriteError};
+use sss_proto::{
+    CloseReason, Config, Event, Interest, LinkStatus, ListenerId, PeerId, ReadOutcome, StreamId, WriteError,
+};
 use sss_sim::world::Recorder;
 use sss_sim::{Apps, HostIndex, LinkConfig, World, model};
 
@@ -223,9 +225,9 @@ impl Apps for Echo {
             Event::Connected(peer, _) => self.connected.push((host, peer)),
             Event::Disconnected(_, _, reason) => self.lost.push((host, reason)),
             Event::Acceptable(listener) => self.accept(world, host, listener),
-            Event::Readable(stream) | Event::Writable(stream) | Event::Drained(stream) => {
-                self.pump(world, host, stream)
-            }
+            Event::Ready(stream, Interest::Read)
+            | Event::Ready(stream, Interest::Write)
+            | Event::Ready(stream, Interest::Drained) => self.pump(world, host, stream),
             Event::Link(_, status) => self.links.push((host, status)),
             _ => {}
         }

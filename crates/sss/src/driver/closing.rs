@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use sss_proto::{CloseReason, MAX_CLOSING, SendState, StreamId, WriteError};
+use sss_proto::{CloseReason, Interest, MAX_CLOSING, SendState, StreamId, WriteError};
 use sss_wire::Code;
 
 use super::notices::Notices;
-use super::wakers::{Key, Wait};
+use super::wakers::Key;
 use crate::shared::{Inner, Phase, Shared};
 use crate::waiting::{Answer, until};
 
@@ -108,14 +108,14 @@ async fn delivered(shared: &Shared, stream: StreamId) -> Result<(), WriteError> 
 
 /// Waits until everything sent on a stream, its end included, is acknowledged.
 pub(crate) async fn drained(shared: &Shared, stream: StreamId) -> Result<(), WriteError> {
-    let key = Key::Stream(stream, Wait::Drained);
+    let key = Key::Stream(stream, Interest::Drained);
     until(shared, key, |inner, _| has_come(inner.core.is_drained(stream))).await
 }
 
 /// Waits until what was sent of a stream up to a position is acknowledged, and its end, if it has one. The application
 /// need not hold it.
 pub(crate) async fn flushed(shared: &Shared, stream: StreamId, end: u64) -> Result<(), CloseReason> {
-    let key = Key::Stream(stream, Wait::Drained);
+    let key = Key::Stream(stream, Interest::Drained);
     until(shared, key, |inner, _| has_come(inner.core.is_flushed(stream, end))).await
 }
 

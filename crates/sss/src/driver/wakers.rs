@@ -9,7 +9,7 @@ use std::task::Waker;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
-use sss_proto::{CloseReason, DatagramFate, DatagramId, Event, LinkStatus, ListenerId, PeerId, StreamId};
+use sss_proto::{CloseReason, DatagramFate, DatagramId, Event, Interest, LinkStatus, ListenerId, PeerId, StreamId};
 use sss_wire::Eid;
 use tokio::sync::{oneshot, watch};
 
@@ -36,7 +36,7 @@ pub(crate) struct Waiters {
 /// What any number of tasks may wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Key {
-    Stream(StreamId, Wait),
+    Stream(StreamId, Interest),
     /// For the handle of a stream to be gone.
     Released(StreamId),
     Acceptable(ListenerId),
@@ -47,34 +47,6 @@ pub(crate) enum Key {
     Probe(SocketAddr),
     /// For the end of the driver.
     Stopped,
-}
-
-/// What of a stream any number of tasks may wait for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Wait {
-    Substream,
-    Drained,
-    /// For everything written to be sent.
-    Sent,
-    /// For everything written to be acknowledged.
-    Acknowledged,
-    Consumed,
-    /// For a datagram to arrive.
-    Datagram,
-    /// For room for a datagram.
-    DatagramRoom,
-}
-
-impl Wait {
-    const ALL: [Self; 7] = [
-        Self::Substream,
-        Self::Drained,
-        Self::Sent,
-        Self::Acknowledged,
-        Self::Consumed,
-        Self::Datagram,
-        Self::DatagramRoom,
-    ];
 }
 
 /// The sides of a stream that take an exclusive handle: one task each.
@@ -111,7 +83,7 @@ struct Lists {
 #[derive(Default)]
 struct Tree {
     sides: Map<StreamId, Sides>,
-    streams: Map<(StreamId, Wait), List>,
+    streams: Map<(StreamId, Interest), List>,
     connected: List,
     closed: List,
     link: Option<watch::Sender<LinkStatus>>,
@@ -338,7 +310,7 @@ impl Waiters {
         if tree.streams.is_empty() {
             return;
         }
-        for wait in Wait::ALL {
+        for wait in Interest::ALL {
             if let Some(list) = tree.streams.remove(&(stream, wait)) {
                 self.slots.wake(list, notices);
             }
@@ -375,15 +347,9 @@ impl Waiters {
     /// Those whom an event concerns.
     pub(crate) fn on_event(&mut self, event: Event, notices: &mut Notices) {
         match event {
-            Event::Readable(stream) => notices.wakers.extend(self.unwait(stream, Side::Read)),
-            Event::Writable(stream) => notices.wakers.extend(self.unwait(stream, Side::Write)),
-            Event::SubstreamReady(stream) => self.wake_stream(stream, Wait::Substream, notices),
-            Event::Drained(stream) => self.wake_stream(stream, Wait::Drained, notices),
-            Event::Sent(stream) => self.wake_stream(stream, Wait::Sent, notices),
-            Event::Acknowledged(stream) => self.wake_stream(stream, Wait::Acknowledged, notices),
-            Event::Consumed(stream) => self.wake_stream(stream, Wait::Consumed, notices),
-            Event::DatagramReadable(stream) => self.wake_stream(stream, Wait::Datagram, notices),
-            Event::DatagramWritable(stream) => self.wake_stream(stream, Wait::DatagramRoom, notices),
+            Event::Ready(stream, Interest::Read) => notices.wakers.extend(self.unwait(stream, Side::Read)),
+            Event::Ready(stream, Interest::Write) => notices.wakers.extend(self.unwait(stream, Side::Write)),
+            Event::Ready(stream, interest) => self.wake_stream(stream, interest, notices),
             Event::DatagramSettled(peer, datagram, fate) => {
                 if let Some(to) = self.receipts.remove(&(peer, datagram)) {
                     notices.tell(Notice::Settled(to, Some(fate)));
@@ -399,7 +365,7 @@ impl Waiters {
         }
     }
 
-    fn wake_stream(&mut self, stream: StreamId, wait: Wait, notices: &mut Notices) {
+    fn wake_stream(&mut self, stream: StreamId, wait: Interest, notices: &mut Notices) {
         let Some(tree) = self.lists.trees.get_mut(&stream.peer()) else {
             return;
         };

@@ -7,10 +7,10 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use sss_proto::{DatagramError, DatagramFate, DatagramOptions, ReadError};
+use sss_proto::{DatagramError, DatagramFate, DatagramOptions, Interest, ReadError};
 
 use super::link::Link;
-use crate::driver::wakers::{Key, Wait};
+use crate::driver::wakers::Key;
 use crate::waiting::{Answer, Place, until};
 
 /// A datagram that is sent when this is awaited.
@@ -86,7 +86,7 @@ impl<'a> SendDatagram<'a> {
             options,
             place,
         } = self;
-        let key = Key::Stream(link.id(), Wait::DatagramRoom);
+        let key = Key::Stream(link.id(), Interest::SendDatagram);
         place.poll(cx, key, |inner, now| {
             let sent = inner.core.send_datagram(now, link.id(), data, options);
             let Some(sent) = sent.transpose() else {
@@ -172,7 +172,7 @@ impl Future for Receipt {
 }
 
 pub(crate) async fn recv(link: &Link) -> Result<Option<Bytes>, ReadError> {
-    let key = Key::Stream(link.id(), Wait::Datagram);
+    let key = Key::Stream(link.id(), Interest::RecvDatagram);
     until(link.shared(), key, |inner, now| {
         let received = inner.core.poll_recv_datagram(now, link.id());
         inner.want_driver_if_ready();

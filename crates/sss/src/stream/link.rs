@@ -3,12 +3,12 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use sss_proto::{CloseReason, Instant, ListenMode, OpenError, StreamId, StreamInfo, SubtreeInfo};
+use sss_proto::{CloseReason, Instant, Interest, ListenMode, OpenError, StreamId, StreamInfo, SubtreeInfo};
 use sss_wire::Eid;
 use tracing::field;
 
 use crate::driver::notices::Notices;
-use crate::driver::wakers::{Key, Wait};
+use crate::driver::wakers::Key;
 use crate::error::TryError;
 use crate::peer::Peer;
 use crate::shared::{Handle, Inner, Shared};
@@ -113,7 +113,7 @@ impl Link {
     }
 
     pub(crate) async fn accept_substream(&self) -> Result<Option<Self>, CloseReason> {
-        let key = Key::Stream(self.id, Wait::Substream);
+        let key = Key::Stream(self.id, Interest::Accept);
         let accepted = until(self.shared(), key, |inner, _| {
             let accepted = inner.core.poll_accept_substream(self.id);
             inner.want_driver_if_ready();

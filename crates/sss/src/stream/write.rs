@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use sss_proto::WriteError;
+use sss_proto::{Interest, WriteError};
 use sss_wire::Code;
 
 use super::link::Link;
 use crate::driver::closing::{self, has_come};
-use crate::driver::wakers::{Key, Side, Wait};
+use crate::driver::wakers::{Key, Side};
 use crate::waiting::{exclusively, until};
 
 /// The sending side of a stream: whether the application has ended it.
@@ -152,13 +152,13 @@ pub(crate) async fn drained(link: &Link) -> Result<(), WriteError> {
 
 /// Waits until everything written so far was sent at least once.
 pub(crate) async fn sent(link: &Link) -> Result<(), WriteError> {
-    let key = Key::Stream(link.id(), Wait::Sent);
+    let key = Key::Stream(link.id(), Interest::Sent);
     until(link.shared(), key, |inner, _| has_come(inner.core.is_sent(link.id()))).await
 }
 
 /// Waits until everything written so far is acknowledged.
 pub(crate) async fn acknowledged(link: &Link) -> Result<(), WriteError> {
-    let key = Key::Stream(link.id(), Wait::Acknowledged);
+    let key = Key::Stream(link.id(), Interest::Acknowledged);
     until(link.shared(), key, |inner, _| {
         has_come(inner.core.is_acknowledged(link.id()))
     })
@@ -167,7 +167,7 @@ pub(crate) async fn acknowledged(link: &Link) -> Result<(), WriteError> {
 
 /// Waits until the peer's application has read everything, its end included.
 pub(crate) async fn consumed(link: &Link) -> Result<(), WriteError> {
-    let key = Key::Stream(link.id(), Wait::Consumed);
+    let key = Key::Stream(link.id(), Interest::Consumed);
     until(link.shared(), key, |inner, _| {
         inner.want_driver();
         has_come(inner.core.is_consumed(link.id()))

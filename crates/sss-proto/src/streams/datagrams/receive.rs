@@ -10,14 +10,15 @@ use sss_wire::Code;
 use sss_wire::constants::OPEN_COST;
 use sss_wire::frame::{self, Init};
 
+use super::super::Streams;
 use super::super::attachment::Found;
 use super::super::node::{Ending, Flags, Node, Opener};
 use super::super::recv::SLICE_FROM;
 use super::super::state::{RecvInput, RecvState, SendInput};
-use super::super::{StreamEvent, Streams};
-use super::{Arrived, Form, Mailbox};
+use super::{Arrived, Form};
 use crate::error::{ProtocolError, ReadError};
 use crate::ids::StreamKey;
+use crate::interest::Interest;
 use crate::time::Instant;
 
 /// Bytes of stateless datagrams, with their costs, that wait on one stream at most.
@@ -45,13 +46,6 @@ pub(super) struct Debt {
     charge: u64,
     /// What it has of the budget.
     granted: u64,
-}
-
-impl Mailbox {
-    /// Whether the application waits for something to arrive; it does not any more.
-    fn wake(&mut self) -> bool {
-        std::mem::take(&mut self.wants_arrival)
-    }
 }
 
 impl Streams {
@@ -112,14 +106,7 @@ impl Streams {
         };
         let form = Form::Stateless { is_slice };
         mailbox.inbox.push_back(Arrived { bytes, form });
-        self.notify_arrival(index);
-    }
-
-    fn notify_arrival(&mut self, index: u32) {
-        if self.table[index].mailbox().is_some_and(Mailbox::wake) {
-            let key = self.table.key(index);
-            self.app.events.push_back(StreamEvent::DatagramReadable(key));
-        }
+        self.notify(index, Interest::RecvDatagram);
     }
 
     /// INIT of a datagram stream that is new (STR-34).
@@ -187,7 +174,7 @@ impl Streams {
     /// Tells whoever waits for datagrams on a stream, if none will come.
     pub(in super::super) fn notify_no_arrival(&mut self, index: u32) {
         if self.is_last_taken(index) {
-            self.notify_arrival(index);
+            self.notify(index, Interest::RecvDatagram);
         }
     }
 
@@ -306,7 +293,7 @@ impl Streams {
         mailbox.inbox.push_back(Arrived { bytes, form });
         self.datagrams.stats.received_as_stream += 1;
         self.end_arriving(index, parent);
-        self.notify_arrival(parent);
+        self.notify(parent, Interest::RecvDatagram);
         self.touch(index);
     }
 
@@ -359,7 +346,7 @@ impl Streams {
         if self.is_last_taken(index) {
             return Poll::Ready(Ok(None));
         }
-        self.table[index].rare_mut().mailbox_mut().wants_arrival = true;
+        self.table[index].set(Flags::waits_for(Interest::RecvDatagram));
         self.ask_for_more(index);
         Poll::Pending
     }
@@ -386,7 +373,8 @@ impl Streams {
     pub(in super::super) fn discard_datagrams(&mut self, index: u32) {
         self.discard_arrived(index);
         self.give_up_grant(index);
-        self.fail_mailbox(index);
+        self.notify(index, Interest::RecvDatagram);
+        self.notify(index, Interest::SendDatagram);
     }
 
     /// Nobody will take what has arrived on a stream.
@@ -445,17 +433,6 @@ impl Streams {
             let lender = self.table.lender(index);
             self.pay(arriving.debt);
             self.consume_opening(lender, OPEN_COST, true);
-        }
-    }
-
-    /// The channel has ended: those who wait for datagrams, or for room for them, are told.
-    pub(in super::super) fn fail_mailbox(&mut self, index: u32) {
-        self.notify_arrival(index);
-        if let Some(mailbox) = self.table[index].mailbox()
-            && mailbox.room_at.take().is_some()
-        {
-            let key = self.table.key(index);
-            self.app.events.push_back(StreamEvent::DatagramWritable(key));
         }
     }
 }

@@ -20,6 +20,7 @@ use super::super::{StreamEvent, Streams};
 use super::{DatagramOptions, MAX_LOSS};
 use crate::error::DatagramError;
 use crate::ids::{DatagramId, StreamKey};
+use crate::interest::Interest;
 use crate::io::DatagramFate;
 use crate::packet::PacketWriter;
 use crate::time::Instant;
@@ -118,6 +119,7 @@ impl Streams {
             mailbox.queued = mailbox.queued.saturating_add(cost);
         } else {
             mailbox.room_at = mailbox.room_at.max(Some(room_at));
+            self.table[parent].set(Flags::waits_for(Interest::SendDatagram));
         }
         fits
     }
@@ -331,8 +333,7 @@ impl Streams {
             mailbox.queued = mailbox.queued.saturating_sub(amount);
             if mailbox.room_at.is_some_and(|at| mailbox.queued <= at) {
                 mailbox.room_at = None;
-                let key = self.table.key(parent);
-                self.app.events.push_back(StreamEvent::DatagramWritable(key));
+                self.notify(parent, Interest::SendDatagram);
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::error::ReadError;
+use crate::interest::Interest;
 use crate::streams::app::SEND_AHEAD;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
@@ -103,7 +104,7 @@ fn events_come_only_after_not_yet() {
     pair.run();
     pair.a.write_all(a, b"3");
     pair.run();
-    assert_eq!(pair.b.events(), [StreamEvent::Readable(b)]);
+    assert_eq!(pair.b.events(), [StreamEvent::Ready(b, Interest::Read)]);
     assert_eq!(pair.b.read_all(b).0, b"23");
 
     assert_eq!(pair.b.accept_substream(b), Ok(None));
@@ -111,15 +112,18 @@ fn events_come_only_after_not_yet() {
     pair.run();
     assert_eq!(
         pair.b.events(),
-        [StreamEvent::SubstreamReady(b), StreamEvent::Readable(b)][..1]
+        [
+            StreamEvent::Ready(b, Interest::Accept),
+            StreamEvent::Ready(b, Interest::Read)
+        ][..1]
     );
 
     assert_eq!(pair.a.is_drained(a), Ok(false));
     pair.a.finish(a).unwrap();
     pair.run();
-    assert_eq!(pair.a.events(), [StreamEvent::Drained(a)]);
+    assert_eq!(pair.a.events(), [StreamEvent::Ready(a, Interest::Drained)]);
     assert_eq!(pair.a.is_drained(a), Ok(true));
-    assert_eq!(pair.b.events(), [StreamEvent::Readable(b)]);
+    assert_eq!(pair.b.events(), [StreamEvent::Ready(b, Interest::Read)]);
     assert_eq!(pair.b.read_now(b), Ok(ReadOutcome::End));
     assert_eq!(pair.b.read_now(b), Ok(ReadOutcome::End));
 }
@@ -133,7 +137,7 @@ fn a_writer_waits_and_goes_on() {
     assert_eq!(n as u64, SEND_AHEAD);
     assert_eq!(pair.a.write(a, &data), Ok(0));
     pair.run();
-    assert_eq!(pair.a.events(), [StreamEvent::Writable(a)]);
+    assert_eq!(pair.a.events(), [StreamEvent::Ready(a, Interest::Write)]);
     while pair.a.write(a, &data).unwrap() > 0 {}
     pair.run();
     assert_eq!(pair.a.events(), [], "the reader does not read");
@@ -248,7 +252,7 @@ fn when_the_channel_ends_what_arrived_can_be_read() {
         end.fail_all(&reason);
         assert!(!end.wants() && end.packet(ROOM).is_none());
     }
-    assert_eq!(pair.b.events(), [StreamEvent::SubstreamReady(b)]);
+    assert_eq!(pair.b.events(), [StreamEvent::Ready(b, Interest::Accept)]);
     assert_eq!(pair.b.read_all(b), (b"whole".to_vec(), Ok(ReadOutcome::End)));
     assert_eq!(
         pair.b.read_all(b2),
@@ -275,10 +279,10 @@ fn every_waiting_operation_hears_of_the_end_of_the_channel() {
     assert_eq!(
         pair.a.events(),
         [
-            StreamEvent::Readable(a),
-            StreamEvent::Writable(a),
-            StreamEvent::SubstreamReady(a),
-            StreamEvent::Drained(a)
+            StreamEvent::Ready(a, Interest::Read),
+            StreamEvent::Ready(a, Interest::Write),
+            StreamEvent::Ready(a, Interest::Accept),
+            StreamEvent::Ready(a, Interest::Drained)
         ]
     );
 }

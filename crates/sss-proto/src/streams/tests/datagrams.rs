@@ -7,6 +7,7 @@ use sss_wire::frame::{Credit, Datagram};
 
 use super::*;
 use crate::error::{DatagramError, ReadError};
+use crate::interest::Interest;
 use crate::streams::budget::HostBudget;
 use crate::streams::{DatagramFate, DatagramId, DatagramOptions};
 
@@ -101,7 +102,7 @@ fn a_small_one_goes_in_one_frame_and_leaves_nothing_behind() {
     assert_eq!(pair.a.attachment.next(), 1, "it takes no LSID");
     assert_eq!(pair.b.recv_datagram(at(0), b), Ok(None));
     pair.b.take(&packet).unwrap();
-    assert_eq!(pair.b.events(), [StreamEvent::DatagramReadable(b)]);
+    assert_eq!(pair.b.events(), [StreamEvent::Ready(b, Interest::RecvDatagram)]);
     assert_eq!(pair.b.datagrams_now(b), [pattern(1000)]);
     assert_eq!(pair.a.fates(), []);
     pair.a.acked(&packet);
@@ -872,7 +873,7 @@ fn only_so_much_is_queued_on_a_stream() {
         Ok(true)
     );
     let mut received = 0;
-    while !pair.a.events().contains(&StreamEvent::DatagramWritable(a)) {
+    while !pair.a.events().contains(&StreamEvent::Ready(a, Interest::SendDatagram)) {
         assert!(pair.step());
         received += pair.b.datagrams_now(b).len();
     }
@@ -888,7 +889,7 @@ fn only_so_much_is_queued_on_a_stream() {
     let mut is_told = false;
     while pair.step() {
         pair.b.datagrams_now(b);
-        is_told |= pair.a.events().contains(&StreamEvent::DatagramWritable(a));
+        is_told |= pair.a.events().contains(&StreamEvent::Ready(a, Interest::SendDatagram));
     }
     assert!(is_told);
     assert!(
@@ -971,7 +972,7 @@ fn at_the_end_of_the_channel_all_fates_are_told_and_what_arrived_can_be_taken() 
             "{events:?}"
         );
     }
-    assert!(events.contains(&StreamEvent::DatagramWritable(a)));
+    assert!(events.contains(&StreamEvent::Ready(a, Interest::SendDatagram)));
     assert_eq!(
         pair.a.send_datagram(at(0), a, &pattern(1), &RELIABLE),
         Err(DatagramError::Lost(reason.clone()))

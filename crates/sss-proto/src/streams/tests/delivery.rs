@@ -1,6 +1,7 @@
 //! What of a subtree was delivered.
 
 use super::*;
+use crate::interest::Interest;
 use crate::streams::Delivery;
 
 /// Everything that a has sent is acknowledged.
@@ -39,7 +40,10 @@ fn what_is_under_way_is_known_whoever_holds_it() {
     assert!(pair.a.info(held.0).unwrap().unacked > 0);
     pair.run();
     let told = pair.a.events();
-    assert!(told.contains(&StreamEvent::Drained(held.0)) && told.contains(&StreamEvent::Drained(released.0)));
+    assert!(
+        told.contains(&StreamEvent::Ready(held.0, Interest::Drained))
+            && told.contains(&StreamEvent::Ready(released.0, Interest::Drained))
+    );
     assert_eq!(pair.a.undelivered(top.0), []);
     let delivery = pair.a.delivery(top.0).unwrap();
     assert_eq!((delivery.undelivered, delivery.unfinished), (0, 1));
@@ -99,6 +103,10 @@ fn the_end_of_the_channel_is_no_delivery() {
     assert_eq!(pair.a.is_flushed(child.0, 5000), Ok(false));
     let reason = CloseReason::PeerRestarted;
     pair.a.fail_all(&reason);
-    assert!(pair.a.events().contains(&StreamEvent::Drained(child.0)));
+    assert!(
+        pair.a
+            .events()
+            .contains(&StreamEvent::Ready(child.0, Interest::Drained))
+    );
     assert_eq!(pair.a.is_flushed(child.0, 5000), Err(reason));
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::error::{ReadError, WriteError};
+use crate::interest::Interest;
 
 fn final_size(result: Result<(), ProtocolError>) {
     assert_eq!(result.unwrap_err().code, Code::FINAL_SIZE);
@@ -120,7 +121,7 @@ fn stop_is_answered_with_reset_of_the_same_code() {
     pair.b.stop(b, Code::app(9), "enough");
     assert_eq!(pair.a.is_drained(a), Ok(false));
     pair.run();
-    assert_eq!(pair.a.events(), [StreamEvent::Drained(a)]);
+    assert_eq!(pair.a.events(), [StreamEvent::Ready(a, Interest::Drained)]);
     let stopped = WriteError::Stopped {
         code: Code::app(9),
         reason: "enough".to_owned(),

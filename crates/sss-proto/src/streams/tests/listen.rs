@@ -4,6 +4,7 @@ use sss_wire::constants::OPEN_COST;
 
 use super::*;
 use crate::error::{OpenError, ReadError, WriteError};
+use crate::interest::Interest;
 use crate::refusal::Refusal;
 use crate::streams::ListenMode;
 
@@ -46,7 +47,7 @@ fn reject_refuses_what_comes_and_what_waits() {
         Err(OpenError::Refused(Refusal::NoListener))
     );
     assert_eq!(pair.b.accept_substream(b), Ok(None));
-    assert!(!pair.b.events().contains(&StreamEvent::SubstreamReady(b)));
+    assert!(!pair.b.events().contains(&StreamEvent::Ready(b, Interest::Accept)));
     // The stream itself, and the other direction, go on.
     pair.a.write_all(a, b"still here");
     let other = pair.b.open_substream(b).unwrap();

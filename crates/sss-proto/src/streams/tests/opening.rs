@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::error::{OpenError, ReadError, WriteError};
+use crate::interest::Interest;
 use crate::refusal::Refusal;
 use sss_wire::constants::MAX_DEPTH;
 use sss_wire::frame::Credit;
@@ -314,7 +315,7 @@ fn a_refused_stream_ends_with_the_code_and_nothing_else_does() {
     let incoming = pair.b.take_incoming().unwrap();
     pair.b.refuse(incoming.key, Code::REFUSED_SERVICE);
     pair.run();
-    assert!(pair.a.events().contains(&StreamEvent::Readable(key)));
+    assert!(pair.a.events().contains(&StreamEvent::Ready(key, Interest::Read)));
     let refused = pair.a.read_now(key);
     assert!(
         matches!(refused, Err(ReadError::Refused(Refusal::Service))),

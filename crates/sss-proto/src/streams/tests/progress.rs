@@ -5,6 +5,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::*;
 use crate::error::WriteError;
+use crate::interest::Interest;
 
 impl Streams {
     /// What is counted as unsent is what the streams hold.
@@ -22,7 +23,10 @@ impl Streams {
 
 /// Both events.
 fn both(key: StreamKey) -> [StreamEvent; 2] {
-    [StreamEvent::Sent(key), StreamEvent::Acknowledged(key)]
+    [
+        StreamEvent::Ready(key, Interest::Sent),
+        StreamEvent::Ready(key, Interest::Acknowledged),
+    ]
 }
 
 #[test]
@@ -37,7 +41,7 @@ fn sent_and_acknowledged_are_told_once_and_in_time() {
         assert_eq!(pair.a.events(), []);
         packets.push(pair.a.packet(ROOM).unwrap());
     }
-    assert_eq!(pair.a.events(), [StreamEvent::Sent(a)]);
+    assert_eq!(pair.a.events(), [StreamEvent::Ready(a, Interest::Sent)]);
     assert_eq!(pair.a.progress(a), [Ok(true), Ok(false)]);
     let lost = packets.remove(0);
     for packet in &packets {
@@ -53,7 +57,7 @@ fn sent_and_acknowledged_are_told_once_and_in_time() {
     assert_eq!(pair.a.is_sent(a), Ok(true), "all was sent at least once");
     assert_eq!(pair.a.events(), []);
     pair.run();
-    assert_eq!(pair.a.events(), [StreamEvent::Acknowledged(a)]);
+    assert_eq!(pair.a.events(), [StreamEvent::Ready(a, Interest::Acknowledged)]);
     assert_eq!(pair.a.progress(a), [Ok(true), Ok(true)]);
     let info = pair.a.info(a).unwrap();
     assert_eq!((info.delivered, info.in_flight), (Some(3 * ROOM as u64), 0));

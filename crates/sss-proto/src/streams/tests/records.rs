@@ -5,6 +5,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::*;
 use crate::error::{ReadError, WriteError};
+use crate::interest::Interest;
 
 impl Streams {
     /// The whole records that can be read, the bytes of one that has no mark yet, and what came then.
@@ -199,7 +200,7 @@ fn a_piece_ends_at_a_mark_and_a_mark_is_told_once() {
     pair.a.write_mark(a).unwrap();
     pair.a.finish(a).unwrap();
     pair.run();
-    assert_eq!(pair.b.events(), [StreamEvent::Readable(b)]);
+    assert_eq!(pair.b.events(), [StreamEvent::Ready(b, Interest::Read)]);
     assert_eq!(pair.b.read_records(b), (vec![vec![]], vec![], Ok(ReadOutcome::End)));
 }
 

@@ -4,6 +4,7 @@ use sss_wire::constants::MAX_WATCHES;
 use sss_wire::frame::{Await, Datagram, Released};
 
 use super::*;
+use crate::interest::Interest;
 use crate::streams::{DatagramOptions, ListenMode};
 
 type Accepted = Poll<Result<Option<StreamKey>, CloseReason>>;
@@ -43,7 +44,7 @@ fn who_waits_is_told_when_the_peer_lets_go() {
     assert!(pair.b.events().is_empty());
     let child = pair.a.open_substream(a).unwrap();
     pair.run();
-    assert_eq!(pair.b.events(), [StreamEvent::SubstreamReady(b)]);
+    assert_eq!(pair.b.events(), [StreamEvent::Ready(b, Interest::Accept)]);
     assert!(matches!(pair.b.poll_accept_substream(b), Poll::Ready(Ok(Some(_)))));
     assert_eq!(pair.b.poll_accept_substream(b), Poll::Pending);
     assert!(pair.b.next_datagram(b).is_pending());
@@ -51,7 +52,10 @@ fn who_waits_is_told_when_the_peer_lets_go() {
     assert_eq!(frames, 1, "credit for the child; the question is asked once");
     pair.a.release(a);
     pair.run();
-    let told = [StreamEvent::SubstreamReady(b), StreamEvent::DatagramReadable(b)];
+    let told = [
+        StreamEvent::Ready(b, Interest::Accept),
+        StreamEvent::Ready(b, Interest::RecvDatagram),
+    ];
     assert_eq!(pair.b.events(), told);
     for _ in 0..2 {
         assert_eq!(pair.b.poll_accept_substream(b), END);
@@ -206,7 +210,7 @@ fn a_datagram_of_which_a_part_has_arrived_comes_before_the_end() {
         if is_given_up {
             let size = first.streams()[0].end();
             pair.b.forged(&reset_frame(lsid, size)).unwrap();
-            assert_eq!(pair.b.events(), [StreamEvent::DatagramReadable(b)]);
+            assert_eq!(pair.b.events(), [StreamEvent::Ready(b, Interest::RecvDatagram)]);
         } else {
             pair.a.lost(&second);
             pair.run();
@@ -231,7 +235,7 @@ fn of_a_retired_stream_the_answer_is_at_once() {
     assert_eq!(pair.a.len(), 0);
     assert!(pair.b.poll_accept_substream(b).is_pending());
     pair.run();
-    assert_eq!(pair.b.events(), [StreamEvent::SubstreamReady(b)]);
+    assert_eq!(pair.b.events(), [StreamEvent::Ready(b, Interest::Accept)]);
     assert_eq!(pair.b.poll_accept_substream(b), END);
     // Also if the question was there before.
     let (a, b) = pair.stream();
@@ -357,8 +361,8 @@ fn the_question_ends_with_the_stream() {
     pair.b.events();
     pair.b.fail_all(&reason);
     let told = [
-        StreamEvent::SubstreamReady(tops[2].1),
-        StreamEvent::DatagramReadable(tops[2].1),
+        StreamEvent::Ready(tops[2].1, Interest::Accept),
+        StreamEvent::Ready(tops[2].1, Interest::RecvDatagram),
     ];
     assert_eq!(pair.b.events(), told);
     assert_eq!(pair.b.poll_accept_substream(tops[2].1), Poll::Ready(Err(reason)));

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::error::{OpenError, ReadError, WriteError};
+use crate::interest::Interest;
 use crate::streams::SubtreeInfo;
 
 /// A stream with two children, one of which has one.
@@ -109,8 +110,11 @@ fn reset_of_a_tree_ends_both_directions_of_all_streams_below() {
     }
     assert_eq!(pair.b.read_now(left.1), Ok(ReadOutcome::End));
     let told = pair.b.events();
-    assert!(told.contains(&StreamEvent::SubstreamReady(low.1)), "{told:?}");
-    assert!(told.contains(&StreamEvent::Drained(right.1)), "{told:?}");
+    assert!(told.contains(&StreamEvent::Ready(low.1, Interest::Accept)), "{told:?}");
+    assert!(
+        told.contains(&StreamEvent::Ready(right.1, Interest::Drained)),
+        "{told:?}"
+    );
     let (code, reason) = reset.clone();
     let stopped = WriteError::Stopped { code, reason };
     for (a, b) in streams {

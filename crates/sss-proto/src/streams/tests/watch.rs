@@ -5,6 +5,7 @@ use sss_wire::frame::{Consumed, Init, Watch};
 
 use super::*;
 use crate::error::{ReadError, WriteError};
+use crate::interest::Interest;
 
 fn stopped(code: Code) -> WriteError {
     let reason = String::new();
@@ -42,7 +43,7 @@ fn consumed_is_told_when_the_last_byte_is_read() {
     assert_eq!(pair.a.is_consumed(a), Ok(false));
     pair.b.read(Instant::default(), b, 1).unwrap();
     pair.run();
-    assert_eq!(pair.a.events(), [StreamEvent::Consumed(a)]);
+    assert_eq!(pair.a.events(), [StreamEvent::Ready(a, Interest::Consumed)]);
     assert_eq!(pair.a.is_consumed(a), Ok(true));
     assert!(!pair.a.wants(), "nothing is asked again");
 }
@@ -121,7 +122,7 @@ fn who_lets_go_without_reading_says_so_even_if_all_had_arrived() {
             Err(stopped(Code::UNREAD))
         };
         assert_eq!(pair.a.is_consumed(a), expected);
-        assert_eq!(pair.a.events(), [StreamEvent::Consumed(a)]);
+        assert_eq!(pair.a.events(), [StreamEvent::Ready(a, Interest::Consumed)]);
         assert_eq!(pair.a.is_drained(a), Ok(true), "it was delivered all the same");
     }
 }
@@ -160,14 +161,18 @@ fn a_direction_that_is_reset_or_lost_is_never_consumed() {
     }
     pair.run();
     pair.a.reset(own.0, Code::app(1), "");
-    assert_eq!(pair.a.events(), [StreamEvent::Consumed(own.0)]);
+    assert_eq!(pair.a.events(), [StreamEvent::Ready(own.0, Interest::Consumed)]);
     assert_eq!(pair.a.is_consumed(own.0), Err(WriteError::Closed));
     // All of it was delivered, and nobody has read it.
     pair.a.finish(tree.0).unwrap();
     pair.run();
     pair.b.reset_tree(tree.1, Code::app(2), "");
     pair.run();
-    assert!(pair.a.events().contains(&StreamEvent::Consumed(tree.0)));
+    assert!(
+        pair.a
+            .events()
+            .contains(&StreamEvent::Ready(tree.0, Interest::Consumed))
+    );
     assert_eq!(pair.a.is_consumed(tree.0), Err(stopped(Code::app(2))));
     let reason = CloseReason::PeerRestarted;
     pair.a.fail_all(&reason);
