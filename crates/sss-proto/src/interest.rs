@@ -1,9 +1,9 @@
-//! What an application may wait for of a stream. There is one vocabulary of that, from the streams to whoever drives the host.
+//! What an application may wait for of a stream: one vocabulary, from the streams to whoever drives the host.
 
 /// Something of a stream for which an application waits.
 ///
-/// An operation that cannot go on yet notes its interest, and [`Event::Ready`](crate::Event::Ready) tells once when there is a reason to try
-/// it again: also when it never will succeed, so that the operation can say why.
+/// An operation that cannot go on yet notes its interest. [`Event::Ready`](crate::Event::Ready) tells once when there
+/// is a reason to try it again: also when it never will succeed, so that the operation can say why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Interest {
