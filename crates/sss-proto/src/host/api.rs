@@ -341,18 +341,18 @@ impl Host {
             .unwrap_or_else(|| Err(WriteError::Lost(gone())))
     }
 
-    /// Whether the stream's send buffer has room for at least one byte. On `Ok(false)`,
+    /// Ready when the stream's send buffer has room for at least one byte. If it is pending,
     /// [`Event::Ready`](crate::Event::Ready) follows.
     ///
     /// # Errors
     /// If the sending side has ended.
-    pub fn is_writable(&mut self, stream: StreamId) -> Result<bool, WriteError> {
-        self.with_peer(stream.peer, |p| p.streams().is_writable(stream.key))
-            .unwrap_or_else(|| Err(WriteError::Lost(gone())))
+    pub fn poll_writable(&mut self, stream: StreamId) -> Poll<Result<(), WriteError>> {
+        self.with_peer(stream.peer, |p| p.streams().poll_writable(stream.key))
+            .unwrap_or_else(|| Poll::Ready(Err(WriteError::Lost(gone()))))
     }
 
     /// Ends a record: what was written since the last mark is one, and may be empty (STR-27). Always taken; wait for
-    /// [`Self::is_writable`] before.
+    /// [`Self::poll_writable`] before.
     ///
     /// # Errors
     /// If the sending side has ended.
@@ -362,7 +362,7 @@ impl Host {
     }
 
     /// Appends a copy of a whole record, and its mark. All of it is taken whatever its size, so that it cannot be torn;
-    /// wait for [`Self::is_writable`] before.
+    /// wait for [`Self::poll_writable`] before.
     ///
     /// # Errors
     /// If the sending side has ended. Then nothing was taken.
@@ -415,34 +415,34 @@ impl Host {
             .unwrap_or_else(|| Err(ReadError::Lost(gone())))
     }
 
-    /// Whether everything sent on the stream, its end included, is acknowledged. On `Ok(false)`,
+    /// Ready when everything sent on the stream, its end included, is acknowledged. If it is pending,
     /// [`Event::Ready`](crate::Event::Ready) follows.
     ///
     /// # Errors
     /// If it never will be.
-    pub fn is_drained(&mut self, stream: StreamId) -> Result<bool, WriteError> {
-        self.with_peer(stream.peer, |p| p.streams().is_drained(stream.key))
-            .unwrap_or_else(|| Err(WriteError::Lost(gone())))
+    pub fn poll_drained(&mut self, stream: StreamId) -> Poll<Result<(), WriteError>> {
+        self.with_peer(stream.peer, |p| p.streams().poll_drained(stream.key))
+            .unwrap_or_else(|| Poll::Ready(Err(WriteError::Lost(gone()))))
     }
 
-    /// Whether everything written to the stream so far was sent at least once. On `Ok(false)`,
+    /// Ready when everything written to the stream so far was sent at least once. If it is pending,
     /// [`Event::Ready`](crate::Event::Ready) follows.
     ///
     /// # Errors
     /// If it never will be.
-    pub fn is_sent(&mut self, stream: StreamId) -> Result<bool, WriteError> {
-        self.with_peer(stream.peer, |p| p.streams().is_sent(stream.key))
-            .unwrap_or_else(|| Err(WriteError::Lost(gone())))
+    pub fn poll_sent(&mut self, stream: StreamId) -> Poll<Result<(), WriteError>> {
+        self.with_peer(stream.peer, |p| p.streams().poll_sent(stream.key))
+            .unwrap_or_else(|| Poll::Ready(Err(WriteError::Lost(gone()))))
     }
 
-    /// Whether everything written to the stream so far is acknowledged; it need not be finished. On `Ok(false)`,
+    /// Ready when everything written to the stream so far is acknowledged; it need not be finished. If it is pending,
     /// [`Event::Ready`](crate::Event::Ready) follows.
     ///
     /// # Errors
     /// If it never will be.
-    pub fn is_acknowledged(&mut self, stream: StreamId) -> Result<bool, WriteError> {
-        self.with_peer(stream.peer, |p| p.streams().is_acknowledged(stream.key))
-            .unwrap_or_else(|| Err(WriteError::Lost(gone())))
+    pub fn poll_acknowledged(&mut self, stream: StreamId) -> Poll<Result<(), WriteError>> {
+        self.with_peer(stream.peer, |p| p.streams().poll_acknowledged(stream.key))
+            .unwrap_or_else(|| Poll::Ready(Err(WriteError::Lost(gone()))))
     }
 
     /// Gives the stream another level among its siblings, from -128 to 127, higher first, 0 unless it was set: from the
@@ -470,14 +470,14 @@ impl Host {
         streams.map(|(key, end)| (StreamId { peer, key }, end)).collect()
     }
 
-    /// Whether everything of a stream up to a position is acknowledged, and its end, if it has one. The application
-    /// need not hold the stream. On `Ok(false)`, [`Event::Ready`](crate::Event::Ready) follows.
+    /// Ready when everything of a stream up to a position is acknowledged, and its end, if it has one. The application
+    /// need not hold the stream. If it is pending, [`Event::Ready`](crate::Event::Ready) follows.
     ///
     /// # Errors
     /// If the tree has ended before.
-    pub fn is_flushed(&mut self, stream: StreamId, end: u64) -> Result<bool, CloseReason> {
-        self.with_peer(stream.peer, |p| p.streams().is_flushed(stream.key, end))
-            .unwrap_or_else(|| Err(gone()))
+    pub fn poll_flushed(&mut self, stream: StreamId, end: u64) -> Poll<Result<(), CloseReason>> {
+        self.with_peer(stream.peer, |p| p.streams().poll_flushed(stream.key, end))
+            .unwrap_or_else(|| Poll::Ready(Err(gone())))
     }
 
     /// What became of everything that was sent below a stream. Takes time in proportion to the number of streams.
@@ -485,15 +485,15 @@ impl Host {
         self.peers.get(stream.peer).and_then(|p| p.delivery(stream.key))
     }
 
-    /// Whether the peer's application has read everything that was sent on the stream, its end included. On
-    /// `Ok(false)`, [`Event::Ready`](crate::Event::Ready) follows.
+    /// Ready when the peer's application has read everything that was sent on the stream, its end included. If it is
+    /// pending, [`Event::Ready`](crate::Event::Ready) follows.
     ///
     /// # Errors
     /// If it never will: the peer's application stopped the stream or let go of it, or the sending side was reset, or
     /// the tree ended.
-    pub fn is_consumed(&mut self, stream: StreamId) -> Result<bool, WriteError> {
-        self.with_peer(stream.peer, |p| p.streams().is_consumed(stream.key))
-            .unwrap_or_else(|| Err(WriteError::Lost(gone())))
+    pub fn poll_consumed(&mut self, stream: StreamId) -> Poll<Result<(), WriteError>> {
+        self.with_peer(stream.peer, |p| p.streams().poll_consumed(stream.key))
+            .unwrap_or_else(|| Poll::Ready(Err(WriteError::Lost(gone()))))
     }
 
     /// The application lets go of the stream: what is unfinished is reset, what is unread is stopped (STR-13).

@@ -3,6 +3,8 @@
 //! Streams that the application has finished and let go of still count: if the peer stops one before all has arrived, that
 //! is noted at its parent, from where it moves up as streams are retired.
 
+use std::task::Poll;
+
 use sss_wire::Code;
 
 use super::Streams;
@@ -50,25 +52,25 @@ impl Streams {
         nodes.into_iter().any(|node| node.status.send.carries_data())
     }
 
-    /// Whether everything of a stream up to a position is acknowledged, and its end, if it has one. The application need not
-    /// hold it. On `Ok(false)`, an event follows.
+    /// Ready when everything of a stream up to a position is acknowledged, and its end, if it has one. The application
+    /// need not hold it.
     ///
     /// # Errors
     /// If the channel has ended before.
-    pub(crate) fn is_flushed(&mut self, key: StreamKey, end: u64) -> Result<bool, CloseReason> {
+    pub(crate) fn poll_flushed(&mut self, key: StreamKey, end: u64) -> Poll<Result<(), CloseReason>> {
         let Some(index) = self.table.find(key).filter(|i| *i != ROOT) else {
             // Retired; if that was with the end of the channel, perhaps too early.
-            return self.failed.clone().map_or(Ok(true), Err);
+            return Poll::Ready(self.failed.clone().map_or(Ok(()), Err));
         };
         let node = &mut self.table[index];
         if is_flushed(node, end) {
-            return Ok(true);
+            return Poll::Ready(Ok(()));
         }
         if let Some(reason) = &self.failed {
-            return Err(reason.clone());
+            return Poll::Ready(Err(reason.clone()));
         }
         node.set(Flags::waits_for(Interest::Drained));
-        Ok(false)
+        Poll::Pending
     }
 
     /// What is known of the streams below one. Takes time in proportion to their number.
@@ -143,26 +145,26 @@ fn is_flushed(node: &Node, end: u64) -> bool {
 
 /// The result of a drain, for streams that the application holds.
 impl Streams {
-    /// Whether everything sent, the end included, is acknowledged. On `Ok(false)`, an event follows.
+    /// Ready when everything sent, the end included, is acknowledged.
     ///
     /// # Errors
     /// If it never will be.
-    pub(crate) fn is_drained(&mut self, key: StreamKey) -> Result<bool, WriteError> {
+    pub(crate) fn poll_drained(&mut self, key: StreamKey) -> Poll<Result<(), WriteError>> {
         let index = self.held(key).ok_or(WriteError::Closed)?;
         let node = &mut self.table[index];
         if node.status.send == SendState::Done {
-            return Ok(true);
+            return Poll::Ready(Ok(()));
         }
         if node.has(Flags::STOPPED_BY_PEER) {
-            return Err(self.aborted(index));
+            return Poll::Ready(Err(self.aborted(index)));
         }
         if node.status.send == SendState::Aborted {
-            return Ok(true);
+            return Poll::Ready(Ok(()));
         }
         if let Some(reason) = &self.failed {
-            return Err(WriteError::Lost(reason.clone()));
+            return Poll::Ready(Err(WriteError::Lost(reason.clone())));
         }
         node.set(Flags::waits_for(Interest::Drained));
-        Ok(false)
+        Poll::Pending
     }
 }

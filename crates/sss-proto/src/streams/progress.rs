@@ -1,5 +1,7 @@
 //! How far what was written has come: sent, acknowledged.
 
+use std::task::Poll;
+
 use super::Streams;
 use super::node::{Flags, Node};
 use super::state::SendState;
@@ -8,43 +10,43 @@ use crate::ids::StreamKey;
 use crate::interest::Interest;
 
 impl Streams {
-    /// Whether everything written was sent at least once. On `Ok(false)`, an event follows.
+    /// Ready when everything written was sent at least once.
     ///
     /// # Errors
     /// If it never will be.
-    pub(crate) fn is_sent(&mut self, key: StreamKey) -> Result<bool, WriteError> {
-        self.has_come(key, Interest::Sent, |node| node.send.unsent() == 0)
+    pub(crate) fn poll_sent(&mut self, key: StreamKey) -> Poll<Result<(), WriteError>> {
+        self.poll_progress(key, Interest::Sent, |node| node.send.unsent() == 0)
     }
 
-    /// Whether everything written is acknowledged; the direction need not have ended. On `Ok(false)`, an event follows.
+    /// Ready when everything written is acknowledged; the direction need not have ended.
     ///
     /// # Errors
     /// If it never will be.
-    pub(crate) fn is_acknowledged(&mut self, key: StreamKey) -> Result<bool, WriteError> {
-        self.has_come(key, Interest::Acknowledged, |node| node.send.is_acked())
+    pub(crate) fn poll_acknowledged(&mut self, key: StreamKey) -> Poll<Result<(), WriteError>> {
+        self.poll_progress(key, Interest::Acknowledged, |node| node.send.is_acked())
     }
 
-    fn has_come(
+    fn poll_progress(
         &mut self,
         key: StreamKey,
         interest: Interest,
         come: impl FnOnce(&Node) -> bool,
-    ) -> Result<bool, WriteError> {
+    ) -> Poll<Result<(), WriteError>> {
         let index = self.held(key).ok_or(WriteError::Closed)?;
         match self.table[index].status.send {
-            SendState::Done => return Ok(true),
-            SendState::Resetting | SendState::Aborted => return Err(self.aborted(index)),
+            SendState::Done => return Poll::Ready(Ok(())),
+            SendState::Resetting | SendState::Aborted => return Poll::Ready(Err(self.aborted(index))),
             SendState::Open | SendState::Finishing => {}
         }
         if let Some(reason) = &self.failed {
-            return Err(WriteError::Lost(reason.clone()));
+            return Poll::Ready(Err(WriteError::Lost(reason.clone())));
         }
         let node = &mut self.table[index];
         if come(node) {
-            return Ok(true);
+            return Poll::Ready(Ok(()));
         }
         node.set(Flags::waits_for(interest));
-        Ok(false)
+        Poll::Pending
     }
 
     /// Tells whoever waits for it that everything was sent.

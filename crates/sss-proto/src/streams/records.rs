@@ -1,5 +1,7 @@
 //! Records: bytes that belong together (STR-27 to STR-31). The end of each is marked.
 
+use std::task::Poll;
+
 use bytes::Bytes;
 
 use super::Streams;
@@ -8,19 +10,22 @@ use crate::error::WriteError;
 use crate::ids::StreamKey;
 
 impl Streams {
-    /// Whether there is room for at least one byte. On `Ok(false)`, an event follows.
+    /// Ready when there is room for at least one byte.
     ///
     /// # Errors
     /// If the direction has ended.
-    pub(crate) fn is_writable(&mut self, key: StreamKey) -> Result<bool, WriteError> {
+    pub(crate) fn poll_writable(&mut self, key: StreamKey) -> Poll<Result<(), WriteError>> {
         let index = self.writable(key)?;
-        Ok(self.room_for(index, 1) > 0)
+        match self.room_for(index, 1) {
+            0 => Poll::Pending,
+            _ => Poll::Ready(Ok(())),
+        }
     }
 
     /// Ends a record: what was written since the last mark is one.
     ///
     /// The mark is taken whether there is room for it or not, so that a record is never left without its end; the
-    /// caller waits for [`Self::is_writable`] before.
+    /// caller waits for [`Self::poll_writable`] before.
     ///
     /// # Errors
     /// If the direction has ended.
@@ -32,7 +37,7 @@ impl Streams {
     }
 
     /// Appends a copy of `record`, and its mark. All of it is taken, whether there is room for it or not; the caller waits for
-    /// [`Self::is_writable`] before.
+    /// [`Self::poll_writable`] before.
     ///
     /// # Errors
     /// If the direction has ended. Then nothing was taken.

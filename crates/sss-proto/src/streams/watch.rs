@@ -3,6 +3,8 @@
 //! The sender asks with WATCH; the receiver answers with CONSUMED when its application has read everything, or with STOP. The
 //! answer needs no state: a stream that is retired was read to its end, or else its sender was told.
 
+use std::task::Poll;
+
 use sss_wire::Code;
 
 use super::Streams;
@@ -31,27 +33,29 @@ pub(super) enum Watching {
 
 /// The sender of a direction.
 impl Streams {
-    /// Whether the peer's application has read everything that was sent, to the end. On `Ok(false)`, an event follows.
+    /// Ready when the peer's application has read everything that was sent, to the end.
     ///
     /// # Errors
     /// If it never will.
-    pub(crate) fn is_consumed(&mut self, key: StreamKey) -> Result<bool, WriteError> {
+    pub(crate) fn poll_consumed(&mut self, key: StreamKey) -> Poll<Result<(), WriteError>> {
         let index = self.held(key).ok_or(WriteError::Closed)?;
         let node = &self.table[index];
         match node.rare.as_ref().map(|r| &r.watching) {
-            Some(Watching::Consumed) => return Ok(true),
+            Some(Watching::Consumed) => return Poll::Ready(Ok(())),
             Some(Watching::Unread(ending)) => {
                 let refusal = Refusal::from_code(ending.code).filter(|_| node.place.opener == Opener::Own);
                 let (code, reason) = (ending.code, ending.reason.to_string());
-                return Err(refusal.map_or(WriteError::Stopped { code, reason }, WriteError::Refused));
+                return Poll::Ready(Err(
+                    refusal.map_or(WriteError::Stopped { code, reason }, WriteError::Refused)
+                ));
             }
             _ => {}
         }
         if node.has(Flags::TREE_RESET) || matches!(node.status.send, SendState::Resetting | SendState::Aborted) {
-            return Err(self.aborted(index));
+            return Poll::Ready(Err(self.aborted(index)));
         }
         if let Some(reason) = &self.failed {
-            return Err(WriteError::Lost(reason.clone()));
+            return Poll::Ready(Err(WriteError::Lost(reason.clone())));
         }
         let node = &mut self.table[index];
         node.set(Flags::waits_for(Interest::Consumed));
@@ -60,7 +64,7 @@ impl Streams {
             *watching = Watching::Due;
             self.queue_watch(index);
         }
-        Ok(false)
+        Poll::Pending
     }
 
     /// Queues WATCH, if it is due and the peer is known to know the stream (STR-8).

@@ -1,5 +1,7 @@
 //! How far what was written has come: what a host says, checked against what the peer's host has.
 
+use std::task::Poll;
+
 use super::{Actors, EndId, Send};
 use crate::model::Check;
 use crate::world::World;
@@ -12,14 +14,14 @@ impl Actors {
         if end.send == Send::Done {
             return;
         }
-        let sent = world.call(host, |h, _| h.is_sent(stream));
-        let acknowledged = world.call(host, |h, _| h.is_acknowledged(stream));
+        let sent = world.call(host, |h, _| h.poll_sent(stream));
+        let acknowledged = world.call(host, |h, _| h.poll_acknowledged(stream));
         match (sent, acknowledged) {
-            (Ok(sent), Ok(acknowledged)) => {
-                let check = self.check_progress(world, id, (sent, acknowledged));
+            (Poll::Ready(Err(error)), _) | (_, Poll::Ready(Err(error))) => self.cannot_write(id, &error),
+            (sent, acknowledged) => {
+                let check = self.check_progress(world, id, (sent.is_ready(), acknowledged.is_ready()));
                 self.check(check);
             }
-            (Err(error), _) | (_, Err(error)) => self.cannot_write(id, &error),
         }
     }
 

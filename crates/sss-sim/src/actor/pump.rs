@@ -132,13 +132,13 @@ impl Actors {
 
     fn check_drained(&mut self, world: &mut World, id: EndId) {
         let (host, stream) = (self.ends[id.0].host, self.ends[id.0].stream);
-        match world.call(host, |h, _| h.is_drained(stream)) {
-            Ok(false) => {}
-            Ok(true) => {
+        match world.call(host, |h, _| h.poll_drained(stream)) {
+            Poll::Pending => {}
+            Poll::Ready(Ok(())) => {
                 world.note(format_args!("h{} drained {id:?}", host.0));
                 self.ends[id.0].send = Send::Done;
             }
-            Err(error) => self.cannot_write(id, &error),
+            Poll::Ready(Err(error)) => self.cannot_write(id, &error),
         }
     }
 

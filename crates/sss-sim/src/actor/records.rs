@@ -40,7 +40,7 @@ impl Actors {
         let mut data = vec![0; usize::try_from(len).unwrap_or(0)];
         fill(flow, offset, &mut data);
         let result = world.call(host, |h, _| {
-            if !h.is_writable(stream)? {
+            if h.poll_writable(stream)?.is_pending() {
                 return Ok(false);
             }
             match how {

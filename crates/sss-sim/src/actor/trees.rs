@@ -2,6 +2,7 @@
 //! read.
 
 use std::collections::BTreeSet;
+use std::task::Poll;
 
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -128,16 +129,16 @@ impl Actors {
             return;
         }
         let (host, peer, stream) = (self.ends[id.0].host, self.ends[id.0].peer, self.ends[id.0].stream);
-        let answer = world.call(host, |h, _| h.is_consumed(stream));
+        let answer = world.call(host, |h, _| h.poll_consumed(stream));
         world.note(format_args!("h{} was {id:?} read? {answer:?}", host.0));
         let check = match &answer {
-            Ok(false) => return,
-            Ok(true) => self.model.saw_consumed(id),
-            Err(WriteError::Stopped { code, .. }) => self.model.saw_stop(id, *code),
-            Err(WriteError::Refused(refusal)) => self.model.saw_stop(id, refusal.code()),
-            Err(WriteError::Lost(reason)) => self.model.saw_loss(host, peer, reason),
-            Err(WriteError::Closed) => self.model.gave_up(id),
-            Err(other) => Err(format!("{id:?} meets an error that the model does not know: {other}")),
+            Poll::Pending => return,
+            Poll::Ready(Ok(())) => self.model.saw_consumed(id),
+            Poll::Ready(Err(WriteError::Stopped { code, .. })) => self.model.saw_stop(id, *code),
+            Poll::Ready(Err(WriteError::Refused(refusal))) => self.model.saw_stop(id, refusal.code()),
+            Poll::Ready(Err(WriteError::Lost(reason))) => self.model.saw_loss(host, peer, reason),
+            Poll::Ready(Err(WriteError::Closed)) => self.model.gave_up(id),
+            Poll::Ready(Err(other)) => Err(format!("{id:?} meets an error that the model does not know: {other}")),
         };
         self.aside.trees.forget(id);
         self.tally.answers += 1;

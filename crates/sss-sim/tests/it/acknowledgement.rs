@@ -1,5 +1,6 @@
 //! Acknowledgements leave within the time that their host announces.
 
+use std::task::Poll;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -55,7 +56,7 @@ impl Apps for Drip {
         let (stream, len) = (self.stream, self.rng.random_range(1..600));
         self.written = Some(world.elapsed());
         world.call(A, |h, _| h.write(stream, &vec![7; len])).unwrap();
-        assert_eq!(world.call(A, |h, _| h.is_acknowledged(stream)), Ok(false));
+        assert_eq!(world.call(A, |h, _| h.poll_acknowledged(stream)), Poll::Pending);
     }
 }
 

@@ -74,7 +74,7 @@ fn contents(number: u32, len: usize) -> Vec<u8> {
 fn is_closed(world: &mut World, top: StreamId) -> bool {
     let waiting = world.call(A, |h, _| h.undelivered(top));
     if let Some((stream, end)) = waiting.first() {
-        assert_eq!(world.call(A, |h, _| h.is_flushed(*stream, *end)), Ok(false));
+        assert_eq!(world.call(A, |h, _| h.poll_flushed(*stream, *end)), Poll::Pending);
         return false;
     }
     let delivery = world.call(A, |h, _| h.delivery(top)).expect("the stream is held");

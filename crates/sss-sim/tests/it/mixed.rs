@@ -116,7 +116,7 @@ impl Mixed {
         }
         if self.ticks.is_multiple_of(2) {
             let stream = self.at(A, RECORDS);
-            if world.call(A, |h, _| h.is_writable(stream)) == Ok(true) {
+            if world.call(A, |h, _| h.poll_writable(stream)) == Poll::Ready(Ok(())) {
                 let record = message(self.records.0);
                 world.call(A, |h, _| h.write_record(stream, &record)).unwrap();
                 self.records.0 += 1;

@@ -1,6 +1,7 @@
 //! Two hosts, and applications that send a known pattern both ways on every stream.
 
 use std::collections::BTreeMap;
+use std::task::Poll;
 use std::time::Duration;
 
 use sss_proto::{
@@ -214,7 +215,7 @@ impl Job {
             let _ = world.call(host, |h, _| h.finish(stream));
         }
         if self.is_finished && !self.is_drained {
-            self.is_drained = world.call(host, |h, _| h.is_drained(stream)) == Ok(true);
+            self.is_drained = world.call(host, |h, _| h.poll_drained(stream)) == Poll::Ready(Ok(()));
         }
     }
 }

@@ -6,7 +6,6 @@
 //! ```
 
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use sss_proto::{CloseReason, Interest, MAX_CLOSING, SendState, StreamId, WriteError};
@@ -109,23 +108,14 @@ async fn delivered(shared: &Shared, stream: StreamId) -> Result<(), WriteError> 
 /// Waits until everything sent on a stream, its end included, is acknowledged.
 pub(crate) async fn drained(shared: &Shared, stream: StreamId) -> Result<(), WriteError> {
     let key = Key::Stream(stream, Interest::Drained);
-    until(shared, key, |inner, _| has_come(inner.core.is_drained(stream))).await
+    until(shared, key, |inner, _| inner.core.poll_drained(stream)).await
 }
 
 /// Waits until what was sent of a stream up to a position is acknowledged, and its end, if it has one. The application
 /// need not hold it.
 pub(crate) async fn flushed(shared: &Shared, stream: StreamId, end: u64) -> Result<(), CloseReason> {
     let key = Key::Stream(stream, Interest::Drained);
-    until(shared, key, |inner, _| has_come(inner.core.is_flushed(stream, end))).await
-}
-
-/// Whether it has come so far, or never will.
-pub(crate) fn has_come<E>(has_come: Result<bool, E>) -> Poll<Result<(), E>> {
-    match has_come {
-        Ok(true) => Poll::Ready(Ok(())),
-        Ok(false) => Poll::Pending,
-        Err(error) => Poll::Ready(Err(error)),
-    }
+    until(shared, key, |inner, _| inner.core.poll_flushed(stream, end)).await
 }
 
 /// The reason when the peer, and with it the reason, is forgotten.

@@ -125,13 +125,12 @@ impl Records {
 impl Sending {
     /// Ready when there is room for something.
     fn poll_ready(&mut self, link: &Link, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
-        link.call(|inner, _| match inner.core.is_writable(link.id()) {
-            Ok(true) => Poll::Ready(Ok(())),
-            Ok(false) => {
+        link.call(|inner, _| {
+            let ready = inner.core.poll_writable(link.id());
+            if ready.is_pending() {
                 inner.waiters.wait(link.id(), Side::Write, cx.waker());
-                Poll::Pending
             }
-            Err(error) => Poll::Ready(Err(error)),
+            ready
         })
     }
 

@@ -10,7 +10,7 @@ use sss_proto::{Interest, WriteError};
 use sss_wire::Code;
 
 use super::link::Link;
-use crate::driver::closing::{self, has_come};
+use crate::driver::closing;
 use crate::driver::wakers::{Key, Side};
 use crate::waiting::{exclusively, until};
 
@@ -153,16 +153,13 @@ pub(crate) async fn drained(link: &Link) -> Result<(), WriteError> {
 /// Waits until everything written so far was sent at least once.
 pub(crate) async fn sent(link: &Link) -> Result<(), WriteError> {
     let key = Key::Stream(link.id(), Interest::Sent);
-    until(link.shared(), key, |inner, _| has_come(inner.core.is_sent(link.id()))).await
+    until(link.shared(), key, |inner, _| inner.core.poll_sent(link.id())).await
 }
 
 /// Waits until everything written so far is acknowledged.
 pub(crate) async fn acknowledged(link: &Link) -> Result<(), WriteError> {
     let key = Key::Stream(link.id(), Interest::Acknowledged);
-    until(link.shared(), key, |inner, _| {
-        has_come(inner.core.is_acknowledged(link.id()))
-    })
-    .await
+    until(link.shared(), key, |inner, _| inner.core.poll_acknowledged(link.id())).await
 }
 
 /// Waits until the peer's application has read everything, its end included.
@@ -170,7 +167,7 @@ pub(crate) async fn consumed(link: &Link) -> Result<(), WriteError> {
     let key = Key::Stream(link.id(), Interest::Consumed);
     until(link.shared(), key, |inner, _| {
         inner.want_driver();
-        has_come(inner.core.is_consumed(link.id()))
+        inner.core.poll_consumed(link.id())
     })
     .await
 }

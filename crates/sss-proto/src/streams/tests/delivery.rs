@@ -8,7 +8,7 @@ use crate::streams::Delivery;
 fn flush(pair: &mut Pair, top: StreamKey) {
     pair.run();
     for (key, end) in pair.a.undelivered(top) {
-        assert_eq!(pair.a.is_flushed(key, end), Ok(false));
+        assert_eq!(pair.a.poll_flushed(key, end), Poll::Pending);
     }
     pair.run();
     assert_eq!(pair.a.undelivered(top), []);
@@ -30,11 +30,11 @@ fn what_is_under_way_is_known_whoever_holds_it() {
     waiting.sort_unstable();
     assert_eq!(waiting, [(held.0, 5000), (released.0, 7000)]);
     for (key, end) in &waiting {
-        assert_eq!(pair.a.is_flushed(*key, *end), Ok(false));
+        assert_eq!(pair.a.poll_flushed(*key, *end), Poll::Pending);
     }
     // More is written meanwhile, and nobody waits for that.
     pair.a.write_all(held.0, &[0; 50_000]);
-    while pair.a.is_flushed(held.0, 5000) == Ok(false) {
+    while pair.a.poll_flushed(held.0, 5000) == Poll::Pending {
         assert!(pair.step());
     }
     assert!(pair.a.info(held.0).unwrap().unacked > 0);
@@ -49,7 +49,7 @@ fn what_is_under_way_is_known_whoever_holds_it() {
     assert_eq!((delivery.undelivered, delivery.unfinished), (0, 1));
     // Of one that is retired nothing is missing.
     assert!(pair.a.info(released.0).is_none());
-    assert_eq!(pair.a.is_flushed(released.0, u64::MAX), Ok(true));
+    assert_eq!(pair.a.poll_flushed(released.0, u64::MAX), Poll::Ready(Ok(())));
 }
 
 // spec: STR-51
@@ -100,7 +100,7 @@ fn the_end_of_the_channel_is_no_delivery() {
     pair.a.write_all(child.0, &[0; 5000]);
     pair.a.finish(child.0).unwrap();
     pair.a.release(child.0);
-    assert_eq!(pair.a.is_flushed(child.0, 5000), Ok(false));
+    assert_eq!(pair.a.poll_flushed(child.0, 5000), Poll::Pending);
     let reason = CloseReason::PeerRestarted;
     pair.a.fail_all(&reason);
     assert!(
@@ -108,5 +108,5 @@ fn the_end_of_the_channel_is_no_delivery() {
             .events()
             .contains(&StreamEvent::Ready(child.0, Interest::Drained))
     );
-    assert_eq!(pair.a.is_flushed(child.0, 5000), Err(reason));
+    assert_eq!(pair.a.poll_flushed(child.0, 5000), Poll::Ready(Err(reason)));
 }

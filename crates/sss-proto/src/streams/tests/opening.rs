@@ -529,7 +529,7 @@ fn mixed_packet(pair: &mut Pair) -> Packet {
     pair.a.queue_credit(index);
     pair.a.reset(two.0, Code::app(1), "");
     pair.a.stop(two.0, Code::app(2), "");
-    assert_eq!(pair.a.is_consumed(four.0), Ok(false));
+    assert_eq!(pair.a.poll_consumed(four.0), Poll::Pending);
     pair.a.request_priority(three.0, 5);
     pair.a.write_all(three.0, b"data");
     let bytes = Bytes::from_static(b"datagram");

@@ -16,8 +16,8 @@ impl Streams {
     }
 
     /// Both answers.
-    fn progress(&mut self, key: StreamKey) -> [Result<bool, WriteError>; 2] {
-        [self.is_sent(key), self.is_acknowledged(key)]
+    fn progress(&mut self, key: StreamKey) -> [Poll<Result<(), WriteError>>; 2] {
+        [self.poll_sent(key), self.poll_acknowledged(key)]
     }
 }
 
@@ -33,16 +33,20 @@ fn both(key: StreamKey) -> [StreamEvent; 2] {
 fn sent_and_acknowledged_are_told_once_and_in_time() {
     let mut pair = Pair::new();
     let (a, b) = pair.stream();
-    assert_eq!(pair.a.progress(a), [Ok(true), Ok(true)], "nothing was written");
+    assert_eq!(
+        pair.a.progress(a),
+        [Poll::Ready(Ok(())), Poll::Ready(Ok(()))],
+        "nothing was written"
+    );
     pair.a.write_all(a, &[1; 3 * ROOM]);
-    assert_eq!(pair.a.progress(a), [Ok(false), Ok(false)]);
+    assert_eq!(pair.a.progress(a), [Poll::Pending, Poll::Pending]);
     let mut packets = Vec::new();
     while pair.a.info(a).unwrap().unsent > 0 {
         assert_eq!(pair.a.events(), []);
         packets.push(pair.a.packet(ROOM).unwrap());
     }
     assert_eq!(pair.a.events(), [StreamEvent::Ready(a, Interest::Sent)]);
-    assert_eq!(pair.a.progress(a), [Ok(true), Ok(false)]);
+    assert_eq!(pair.a.progress(a), [Poll::Ready(Ok(())), Poll::Pending]);
     let lost = packets.remove(0);
     for packet in &packets {
         pair.b.take(packet).unwrap();
@@ -54,11 +58,11 @@ fn sent_and_acknowledged_are_told_once_and_in_time() {
         (Some(0), info.sent, info.sent)
     );
     pair.a.lost(&lost);
-    assert_eq!(pair.a.is_sent(a), Ok(true), "all was sent at least once");
+    assert_eq!(pair.a.poll_sent(a), Poll::Ready(Ok(())), "all was sent at least once");
     assert_eq!(pair.a.events(), []);
     pair.run();
     assert_eq!(pair.a.events(), [StreamEvent::Ready(a, Interest::Acknowledged)]);
-    assert_eq!(pair.a.progress(a), [Ok(true), Ok(true)]);
+    assert_eq!(pair.a.progress(a), [Poll::Ready(Ok(())), Poll::Ready(Ok(()))]);
     let info = pair.a.info(a).unwrap();
     assert_eq!((info.delivered, info.in_flight), (Some(3 * ROOM as u64), 0));
     assert_eq!(pair.b.read_all(b).0, [1; 3 * ROOM]);
@@ -90,7 +94,7 @@ fn the_answers_of_ends_are_typed() {
         // So much that credit does not suffice.
         pair.a.write_all(a, &[0; 500_000]);
         pair.run();
-        assert_eq!(pair.a.progress(a), [Ok(false), Ok(false)]);
+        assert_eq!(pair.a.progress(a), [Poll::Pending, Poll::Pending]);
         assert!(pair.a.unsent() > 0);
         end(&mut pair, both_ends);
         pair.run();
@@ -98,11 +102,14 @@ fn the_answers_of_ends_are_typed() {
         for event in both(a) {
             assert_eq!(told.iter().filter(|e| **e == event).count(), 1, "{told:?}");
         }
-        assert_eq!(pair.a.progress(a), [Err(error.clone()), Err(error)]);
+        assert_eq!(pair.a.progress(a), [error.clone(), error].map(|e| Poll::Ready(Err(e))));
         assert_eq!(pair.a.info(a).unwrap().delivered, None);
         assert_eq!(pair.a.unsent(), 0);
         pair.a.release(a);
-        assert_eq!(pair.a.progress(a), [Err(WriteError::Closed), Err(WriteError::Closed)]);
+        assert_eq!(
+            pair.a.progress(a),
+            [WriteError::Closed, WriteError::Closed].map(|e| Poll::Ready(Err(e)))
+        );
     }
 }
 
@@ -112,11 +119,11 @@ fn what_was_finished_stays_sent_and_acknowledged() {
     let (a, _) = pair.stream();
     pair.a.write_record(a, b"all").unwrap();
     pair.a.finish(a).unwrap();
-    assert_eq!(pair.a.progress(a), [Ok(false), Ok(false)]);
+    assert_eq!(pair.a.progress(a), [Poll::Pending, Poll::Pending]);
     pair.run();
     assert_eq!(pair.a.events(), both(a));
     pair.a.fail_all(&CloseReason::PeerRestarted);
-    assert_eq!(pair.a.progress(a), [Ok(true), Ok(true)]);
+    assert_eq!(pair.a.progress(a), [Poll::Ready(Ok(())), Poll::Ready(Ok(()))]);
     assert_eq!(pair.a.info(a).unwrap().delivered, Some(4), "the mark counts");
 }
 
@@ -172,7 +179,11 @@ impl World {
 
     fn ask(&mut self, rng: &mut StdRng, seed: u64) {
         let nth = rng.random_range(0..self.keys.len());
-        let answers = self.pair.a.progress(self.keys[nth]).map(Result::unwrap);
+        let answers = self
+            .pair
+            .a
+            .progress(self.keys[nth])
+            .map(|answer| answer.map(Result::unwrap).is_ready());
         assert_eq!(answers, self.has_come(nth), "seed {seed}");
         for (wait, answer) in self.waits.iter_mut().zip(answers) {
             wait[nth] |= !answer;

@@ -271,7 +271,7 @@ impl World {
         let how = self.rng.random_range(0..6);
         let data: Vec<u8> = (written.len..written.len + n).map(|i| byte(number, i)).collect();
         let streams = &mut self.sides[side].streams;
-        let can_mark = written.len > 3 && streams.is_writable(key) == Ok(true);
+        let can_mark = written.len > 3 && streams.poll_writable(key) == Poll::Ready(Ok(()));
         let (result, has_mark) = match how {
             0 if can_mark => (streams.write_mark(key).map(|()| 0), true),
             1 if can_mark => (streams.write_record(key, &data).map(|()| data.len()), true),
@@ -343,7 +343,7 @@ impl World {
     /// Asks whether the peer's application has read everything.
     fn ask(&mut self, side: usize, key: StreamKey) {
         let Side { streams, held, .. } = &mut self.sides[side];
-        if streams.is_consumed(key) == Ok(true)
+        if streams.poll_consumed(key) == Poll::Ready(Ok(()))
             && let Some(number) = held[&key].writes
         {
             let (seed, written) = (self.seed, &self.written[number]);
@@ -559,7 +559,7 @@ impl World {
                     let is_told = self.accept(side, key) || side == 0;
                     let info = self.sides[side].streams.info(key).unwrap();
                     let is_over = info.receiving == crate::streams::RecvState::Done && info.children == 0;
-                    if is_over && is_told && self.sides[side].streams.is_drained(key) != Ok(false) {
+                    if is_over && is_told && self.sides[side].streams.poll_drained(key).is_ready() {
                         self.sides[side].streams.release(key);
                         self.sides[side].held.remove(&key);
                     }

@@ -57,7 +57,7 @@ fn records_survive_small_packets_loss_reordering_and_repetition() {
         let (mut written, mut wire) = (0, Vec::new());
         let (mut read, mut rest) = (0, Vec::new());
         let end = loop {
-            while written < count && pair.a.is_writable(a) == Ok(true) {
+            while written < count && pair.a.poll_writable(a) == Poll::Ready(Ok(())) {
                 let data = record(seed, written);
                 match rng.random_range(0..3) {
                     0 => pair.a.write_record_bytes(a, data.into()).unwrap(),
@@ -139,7 +139,7 @@ fn many_short_records_share_a_packet() {
     assert!(records.iter().enumerate().all(|(i, r)| *r == vec![i as u8; i % 5]));
     assert_eq!((records.len(), rest, end), (100, vec![], Ok(ReadOutcome::End)));
     pair.a.acked(&packet);
-    assert_eq!(pair.a.is_drained(a), Ok(true));
+    assert_eq!(pair.a.poll_drained(a), Poll::Ready(Ok(())));
 }
 
 // spec: STR-28
@@ -349,19 +349,19 @@ fn a_record_is_taken_whole_or_not_at_all() {
     let big = vec![3; 3 << 20];
     pair.a.write_record(a, &big).unwrap();
     assert_eq!(pair.a.info(a).unwrap().unsent, big.len() as u64 + 1);
-    assert_eq!(pair.a.is_writable(a), Ok(false));
+    assert_eq!(pair.a.poll_writable(a), Poll::Pending);
     let mut read = 0;
     while pair.a.events().is_empty() {
         pair.run();
         read += pair.b.read_all(b).0.len();
     }
     assert!(read >= big.len() - crate::streams::app::SEND_AHEAD as usize);
-    assert_eq!(pair.a.is_writable(a), Ok(true));
+    assert_eq!(pair.a.poll_writable(a), Poll::Ready(Ok(())));
     pair.a.finish(a).unwrap();
     assert_eq!(pair.a.write_record(a, b"x"), Err(WriteError::Closed));
     assert_eq!(pair.a.write_record_bytes(a, Bytes::new()), Err(WriteError::Closed));
     assert_eq!(pair.a.write_mark(a), Err(WriteError::Closed));
-    assert_eq!(pair.a.is_writable(a), Err(WriteError::Closed));
+    assert_eq!(pair.a.poll_writable(a), Poll::Ready(Err(WriteError::Closed)));
 }
 
 #[test]

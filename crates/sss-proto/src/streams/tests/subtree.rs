@@ -101,7 +101,7 @@ fn reset_of_a_tree_ends_both_directions_of_all_streams_below() {
     pair.run();
     assert_eq!(pair.b.read_all(left.1).1, Ok(ReadOutcome::End));
     assert_eq!(pair.b.accept_substream(low.1), Ok(None));
-    assert_eq!(pair.b.is_drained(right.1), Ok(false));
+    assert_eq!(pair.b.poll_drained(right.1), Poll::Pending);
     pair.a.reset_tree(top.0, Code::app(6), "no more");
     pair.run();
     let reset = (Code::app(6), "no more".to_owned());
@@ -119,14 +119,14 @@ fn reset_of_a_tree_ends_both_directions_of_all_streams_below() {
     let stopped = WriteError::Stopped { code, reason };
     for (a, b) in streams {
         assert_eq!(pair.b.write(b, b"x"), Err(stopped.clone()));
-        assert_eq!(pair.b.is_drained(b), Err(stopped.clone()));
+        assert_eq!(pair.b.poll_drained(b), Poll::Ready(Err(stopped.clone())));
         let (code, reason) = reset.clone();
         assert_eq!(pair.b.open_substream(b), Err(OpenError::Reset { code, reason }));
         let (code, reason) = reset.clone();
         assert_eq!(pair.b.accept_substream(b), Err(CloseReason::Peer { code, reason }));
         assert_eq!(pair.a.write(a, b"x"), Err(WriteError::Closed));
         assert_eq!(pair.a.read_now(a), Err(ReadError::Closed));
-        assert_eq!(pair.a.is_drained(a), Ok(true));
+        assert_eq!(pair.a.poll_drained(a), Poll::Ready(Ok(())));
         assert!(matches!(pair.a.open_substream(a), Err(OpenError::Reset { .. })));
         assert!(matches!(pair.a.accept_substream(a), Err(CloseReason::Local { .. })));
     }
@@ -147,7 +147,7 @@ fn each_stream_tells_its_final_size_and_the_uppermost_the_scope() {
     pair.run();
     pair.a.finish(top.0).unwrap();
     pair.run();
-    assert_eq!(pair.a.is_drained(top.0), Ok(true));
+    assert_eq!(pair.a.poll_drained(top.0), Poll::Ready(Ok(())));
     pair.a.reset_tree(top.0, Code::app(6), "why");
     let packet = pair.a.packet(ROOM).unwrap();
     let mut stops = 0;
@@ -217,7 +217,7 @@ fn a_tree_that_nobody_knows_yet_is_forgotten() {
     pair.a.write_all(child, b"data");
     pair.a.reset_tree(top, Code::app(6), "");
     assert!(pair.a.packet(ROOM).is_none());
-    assert_eq!(pair.a.is_drained(child), Ok(true));
+    assert_eq!(pair.a.poll_drained(child), Poll::Ready(Ok(())));
     pair.a.release(child);
     pair.a.release(top);
     assert_eq!(pair.a.len(), 0);

@@ -18,7 +18,7 @@ fn finished(pair: &mut Pair, bytes: usize) -> (StreamKey, StreamKey) {
     pair.a.write_all(a, &vec![1; bytes]);
     pair.a.finish(a).unwrap();
     pair.run();
-    assert_eq!(pair.a.is_drained(a), Ok(true));
+    assert_eq!(pair.a.poll_drained(a), Poll::Ready(Ok(())));
     (a, b)
 }
 
@@ -27,7 +27,7 @@ fn finished(pair: &mut Pair, bytes: usize) -> (StreamKey, StreamKey) {
 fn consumed_is_told_when_the_last_byte_is_read() {
     let mut pair = Pair::new();
     let (a, b) = finished(&mut pair, 5000);
-    assert_eq!(pair.a.is_consumed(a), Ok(false));
+    assert_eq!(pair.a.poll_consumed(a), Poll::Pending);
     pair.run();
     assert!(pair.a.events().is_empty());
     assert!(matches!(
@@ -40,11 +40,11 @@ fn consumed_is_told_when_the_last_byte_is_read() {
     }
     pair.run();
     assert!(pair.a.events().is_empty());
-    assert_eq!(pair.a.is_consumed(a), Ok(false));
+    assert_eq!(pair.a.poll_consumed(a), Poll::Pending);
     pair.b.read(Instant::default(), b, 1).unwrap();
     pair.run();
     assert_eq!(pair.a.events(), [StreamEvent::Ready(a, Interest::Consumed)]);
-    assert_eq!(pair.a.is_consumed(a), Ok(true));
+    assert_eq!(pair.a.poll_consumed(a), Poll::Ready(Ok(())));
     assert!(!pair.a.wants(), "nothing is asked again");
 }
 
@@ -53,12 +53,12 @@ fn consumed_is_told_when_the_last_byte_is_read() {
 fn an_empty_direction_is_consumed_when_its_end_is_seen() {
     let mut pair = Pair::new();
     let (a, b) = finished(&mut pair, 0);
-    assert_eq!(pair.a.is_consumed(a), Ok(false));
+    assert_eq!(pair.a.poll_consumed(a), Poll::Pending);
     pair.run();
     assert!(pair.a.events().is_empty());
     assert_eq!(pair.b.read_now(b), Ok(ReadOutcome::End));
     pair.run();
-    assert_eq!(pair.a.is_consumed(a), Ok(true));
+    assert_eq!(pair.a.poll_consumed(a), Poll::Ready(Ok(())));
 }
 
 // spec: STR-47, STR-48
@@ -75,7 +75,7 @@ fn what_was_read_before_the_question_is_answered_at_once_and_also_when_nothing_i
             pair.run();
             assert_eq!(pair.b.len(), 0);
         }
-        assert_eq!(pair.a.is_consumed(a), Ok(false));
+        assert_eq!(pair.a.poll_consumed(a), Poll::Pending);
         let question = pair.a.packet(ROOM).unwrap();
         let lsid = pair.a.lsid_of(a);
         assert_eq!(question.frames(), [Frame::Watch(Watch { lsid })]);
@@ -91,7 +91,7 @@ fn what_was_read_before_the_question_is_answered_at_once_and_also_when_nothing_i
         pair.b.take(&question).unwrap();
         pair.a.take(&answer).unwrap();
         pair.run();
-        assert_eq!(pair.a.is_consumed(a), Ok(true));
+        assert_eq!(pair.a.poll_consumed(a), Poll::Ready(Ok(())));
         assert_eq!(pair.a.control.watches.open(), 0);
     }
 }
@@ -105,7 +105,7 @@ fn who_lets_go_without_reading_says_so_even_if_all_had_arrived() {
         // Asked before, or only afterwards.
         for is_asked_before in [true, false] {
             if is_asked_before {
-                assert_eq!(pair.a.is_consumed(a), Ok(false));
+                assert_eq!(pair.a.poll_consumed(a), Poll::Pending);
                 pair.run();
             }
         }
@@ -117,13 +117,17 @@ fn who_lets_go_without_reading_says_so_even_if_all_had_arrived() {
         pair.run();
         assert_eq!(pair.b.len(), 0, "retired once the STOP has arrived");
         let expected = if bytes_read == 100 {
-            Ok(true)
+            Ok(())
         } else {
             Err(stopped(Code::UNREAD))
         };
-        assert_eq!(pair.a.is_consumed(a), expected);
+        assert_eq!(pair.a.poll_consumed(a), Poll::Ready(expected));
         assert_eq!(pair.a.events(), [StreamEvent::Ready(a, Interest::Consumed)]);
-        assert_eq!(pair.a.is_drained(a), Ok(true), "it was delivered all the same");
+        assert_eq!(
+            pair.a.poll_drained(a),
+            Poll::Ready(Ok(())),
+            "it was delivered all the same"
+        );
     }
 }
 
@@ -134,19 +138,19 @@ fn a_stop_of_what_was_delivered_is_remembered_until_somebody_asks() {
     let (a, b) = finished(&mut pair, 100);
     pair.b.stop(b, Code::app(3), "enough");
     pair.run();
-    let error = pair.a.is_consumed(a);
+    let error = pair.a.poll_consumed(a);
     let reason = "enough".to_owned();
     let code = Code::app(3);
-    assert_eq!(error, Err(WriteError::Stopped { code, reason }));
+    assert_eq!(error, Poll::Ready(Err(WriteError::Stopped { code, reason })));
     assert!(!pair.a.wants());
     // What was consumed stays consumed.
     let (a, b) = finished(&mut pair, 100);
-    assert_eq!(pair.a.is_consumed(a), Ok(false));
+    assert_eq!(pair.a.poll_consumed(a), Poll::Pending);
     assert_eq!(pair.b.read_all(b).1, Ok(ReadOutcome::End));
     pair.run();
     let lsid = pair.a.lsid_of(a);
     pair.a.forged(&stop_frame(lsid)).unwrap();
-    assert_eq!(pair.a.is_consumed(a), Ok(true));
+    assert_eq!(pair.a.poll_consumed(a), Poll::Ready(Ok(())));
 }
 
 // spec: STR-47
@@ -157,12 +161,12 @@ fn a_direction_that_is_reset_or_lost_is_never_consumed() {
     let [own, tree] = [0; 2].map(|_| pair.stream());
     for key in [a, own.0, tree.0] {
         pair.a.write_all(key, &[0; 100]);
-        assert_eq!(pair.a.is_consumed(key), Ok(false));
+        assert_eq!(pair.a.poll_consumed(key), Poll::Pending);
     }
     pair.run();
     pair.a.reset(own.0, Code::app(1), "");
     assert_eq!(pair.a.events(), [StreamEvent::Ready(own.0, Interest::Consumed)]);
-    assert_eq!(pair.a.is_consumed(own.0), Err(WriteError::Closed));
+    assert_eq!(pair.a.poll_consumed(own.0), Poll::Ready(Err(WriteError::Closed)));
     // All of it was delivered, and nobody has read it.
     pair.a.finish(tree.0).unwrap();
     pair.run();
@@ -173,10 +177,10 @@ fn a_direction_that_is_reset_or_lost_is_never_consumed() {
             .events()
             .contains(&StreamEvent::Ready(tree.0, Interest::Consumed))
     );
-    assert_eq!(pair.a.is_consumed(tree.0), Err(stopped(Code::app(2))));
+    assert_eq!(pair.a.poll_consumed(tree.0), Poll::Ready(Err(stopped(Code::app(2)))));
     let reason = CloseReason::PeerRestarted;
     pair.a.fail_all(&reason);
-    assert_eq!(pair.a.is_consumed(a), Err(WriteError::Lost(reason)));
+    assert_eq!(pair.a.poll_consumed(a), Poll::Ready(Err(WriteError::Lost(reason))));
 }
 
 // spec: STR-48, STR-49
@@ -202,12 +206,12 @@ fn a_tree_reset_by_the_reader_never_looks_like_reading() {
     pair.b.reset_tree(top.1, Code::app(2), "");
     pair.b.release(child_b);
     let lost = pair.b.packet(ROOM).unwrap();
-    assert_eq!(pair.a.is_consumed(child_a), Ok(false));
+    assert_eq!(pair.a.poll_consumed(child_a), Poll::Pending);
     let question = pair.a.packet(ROOM).unwrap();
     pair.b.take(&question).unwrap();
     pair.b.lost(&lost);
     pair.run();
-    assert_eq!(pair.a.is_consumed(child_a), Err(stopped(Code::app(2))));
+    assert_eq!(pair.a.poll_consumed(child_a), Poll::Ready(Err(stopped(Code::app(2)))));
 }
 
 // spec: STR-47
@@ -216,7 +220,7 @@ fn the_question_waits_until_the_peer_knows_the_stream() {
     let mut pair = Pair::new();
     let key = pair.a.open_top_level("svc", "v1").unwrap();
     pair.a.finish(key).unwrap();
-    assert_eq!(pair.a.is_consumed(key), Ok(false));
+    assert_eq!(pair.a.poll_consumed(key), Poll::Pending);
     let init = pair.a.packet(ROOM).unwrap();
     assert_eq!(init.frames().len(), 1);
     assert!(pair.a.packet(ROOM).is_none());
@@ -237,7 +241,7 @@ fn refused_streams_are_never_consumed() {
     pair.run();
     let child = pair.a.open_substream(a).unwrap();
     pair.a.finish(child).unwrap();
-    assert_eq!(pair.a.is_consumed(child), Ok(false));
+    assert_eq!(pair.a.poll_consumed(child), Poll::Pending);
     let init = pair.a.packet(ROOM).unwrap();
     pair.b.take(&init).unwrap();
     pair.a.acked(&init);
@@ -249,18 +253,18 @@ fn refused_streams_are_never_consumed() {
     pair.b.lost(&refusal);
     pair.run();
     let refused = WriteError::Refused(crate::refusal::Refusal::ParentGone);
-    assert_eq!(pair.a.is_consumed(child), Err(refused));
+    assert_eq!(pair.a.poll_consumed(child), Poll::Ready(Err(refused)));
     // Empty, finished, and refused.
     let key = pair.a.open_top_level("svc", "v1").unwrap();
     pair.a.finish(key).unwrap();
-    assert_eq!(pair.a.is_consumed(key), Ok(false));
+    assert_eq!(pair.a.poll_consumed(key), Poll::Pending);
     pair.run();
     let incoming = pair.b.take_incoming().unwrap();
     pair.b.refuse(incoming.key, Code::REFUSED_SERVICE);
     pair.run();
     assert!(matches!(
-        pair.a.is_consumed(key),
-        Err(WriteError::Stopped { .. } | WriteError::Refused(_))
+        pair.a.poll_consumed(key),
+        Poll::Ready(Err(WriteError::Stopped { .. } | WriteError::Refused(_)))
     ));
 }
 
@@ -285,7 +289,7 @@ fn questions_and_answers_that_cannot_be() {
     let (a, b) = finished(&mut pair, 10);
     let lsid = pair.a.lsid_of(a);
     pair.a.forged(&Frame::Consumed(Consumed { lsid })).unwrap();
-    assert_eq!(pair.a.is_consumed(a), Ok(false));
+    assert_eq!(pair.a.poll_consumed(a), Poll::Pending);
     pair.a.reset(a, Code::app(1), "");
     assert_eq!(pair.b.read_all(b).0.len(), 10);
 }
@@ -333,7 +337,7 @@ fn so_many_questions_and_no_more_are_open_at_a_time() {
     }
     for key in &keys {
         pair.a.finish(*key).unwrap();
-        assert_eq!(pair.a.is_consumed(*key), Ok(false));
+        assert_eq!(pair.a.poll_consumed(*key), Poll::Pending);
     }
     pair.run();
     assert_eq!(pair.a.control.watches.open(), MAX_WATCHES);
@@ -356,7 +360,7 @@ fn so_many_questions_and_no_more_are_open_at_a_time() {
 fn reading_while_the_question_is_under_way_loses_no_answer() {
     let mut pair = Pair::new();
     let (a, b) = pair.stream();
-    assert_eq!(pair.a.is_consumed(a), Ok(false));
+    assert_eq!(pair.a.poll_consumed(a), Poll::Pending);
     pair.a.write_all(a, &[1; 1000]);
     let both = pair.a.packet(ROOM).unwrap();
     assert!(matches!(both.frames()[..], [Frame::Watch(_), Frame::Stream(_)]));
@@ -370,7 +374,11 @@ fn reading_while_the_question_is_under_way_loses_no_answer() {
     let answer = pair.b.packet(ROOM).unwrap();
     assert!(matches!(answer.frames()[..], [Frame::Consumed(_)]));
     pair.a.take(&answer).unwrap();
-    assert_eq!(pair.a.is_consumed(a), Ok(true), "before anything is acknowledged");
+    assert_eq!(
+        pair.a.poll_consumed(a),
+        Poll::Ready(Ok(())),
+        "before anything is acknowledged"
+    );
     assert_eq!(pair.b.read_now(b), Ok(ReadOutcome::End));
     assert_eq!(pair.b.read_now(b), Ok(ReadOutcome::End));
     pair.b.release(b);
@@ -386,7 +394,7 @@ fn what_was_reset_with_a_subtree_was_not_read() {
     pair.a.write_all(a, b"unread");
     pair.a.finish(a).unwrap();
     pair.run();
-    assert_eq!(pair.a.is_consumed(a), Ok(false));
+    assert_eq!(pair.a.poll_consumed(a), Poll::Pending);
     let late = pair.a.packet(ROOM).unwrap();
     pair.a.reset_tree(top.0, Code::app(1), "");
     pair.run();
@@ -397,7 +405,7 @@ fn what_was_reset_with_a_subtree_was_not_read() {
     pair.b.take(&late).unwrap();
     pair.a.acked(&late);
     pair.run();
-    assert!(pair.a.is_consumed(a).is_err());
+    assert!(matches!(pair.a.poll_consumed(a), Poll::Ready(Err(_))));
 }
 
 // spec: STR-8, STR-48
@@ -436,6 +444,6 @@ fn of_a_retired_stream_the_answer_is_always_the_same_and_its_asker_knows_better(
         let answer = pair.b.packet(ROOM).unwrap();
         assert!(matches!(answer.frames()[..], [Frame::Consumed(c)] if c.lsid == lsid));
         pair.a.take(&answer).unwrap();
-        assert!(pair.a.is_consumed(both.0).is_err(), "end {n}");
+        assert!(matches!(pair.a.poll_consumed(both.0), Poll::Ready(Err(_))), "end {n}");
     }
 }
