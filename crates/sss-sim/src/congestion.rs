@@ -3,6 +3,7 @@
 pub mod tables;
 
 use std::collections::BTreeMap;
+use std::task::Poll;
 use std::time::Duration;
 
 use sss_proto::{ChannelInfo, Config, Congestion, Event, Interest, ListenerId, ReadOutcome, StreamId};
@@ -270,11 +271,11 @@ impl Pump {
     fn read(&mut self, world: &mut World, stream: StreamId) {
         let bin = (world.elapsed().as_nanos() / BIN.as_nanos()) as usize;
         loop {
-            match world.call(RECEIVER, |h, now| h.read(now, stream, usize::MAX)) {
-                Ok(ReadOutcome::Chunk(data)) => self.count(stream, bin, data.len() as u64),
-                Ok(ReadOutcome::Mark) => {}
-                Ok(ReadOutcome::Blocked | ReadOutcome::End) => return,
-                Err(error) => {
+            match world.call(RECEIVER, |h, now| h.poll_read(now, stream, usize::MAX)) {
+                Poll::Ready(Ok(ReadOutcome::Chunk(data))) => self.count(stream, bin, data.len() as u64),
+                Poll::Ready(Ok(ReadOutcome::Mark)) => {}
+                Poll::Ready(Ok(ReadOutcome::End)) | Poll::Pending => return,
+                Poll::Ready(Err(error)) => {
                     self.failure.get_or_insert(error.to_string());
                     return;
                 }

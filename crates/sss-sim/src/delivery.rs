@@ -285,10 +285,10 @@ impl Flow {
 
     fn read(&mut self, world: &mut World, stream: StreamId) {
         loop {
-            match world.call(RECEIVER, |h, now| h.read(now, stream, usize::MAX)) {
-                Ok(ReadOutcome::Chunk(_) | ReadOutcome::Mark) => {}
-                Ok(ReadOutcome::Blocked | ReadOutcome::End) => return,
-                Err(error) => return self.fail(error),
+            match world.call(RECEIVER, |h, now| h.poll_read(now, stream, usize::MAX)) {
+                Poll::Ready(Ok(ReadOutcome::Chunk(_) | ReadOutcome::Mark)) => {}
+                Poll::Ready(Ok(ReadOutcome::End)) | Poll::Pending => return,
+                Poll::Ready(Err(error)) => return self.fail(error),
             }
         }
     }

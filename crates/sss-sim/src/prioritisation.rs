@@ -276,7 +276,7 @@ impl Browser {
         request.push(level.cast_unsigned());
         let asked = world.call(CLIENT, |h, _| {
             let stream = h.open_substream(session).map_err(|e| e.to_string())?;
-            h.write(stream, &request).map_err(|e| e.to_string())?;
+            let _ = h.poll_write(stream, &request).map_err(|e| e.to_string())?;
             h.finish(stream).map_err(|e| e.to_string())?;
             Ok(stream)
         });
@@ -312,17 +312,17 @@ impl Browser {
             return;
         };
         loop {
-            match world.call(CLIENT, |h, now| h.read(now, stream, usize::MAX)) {
-                Ok(ReadOutcome::Chunk(data)) => {
+            match world.call(CLIENT, |h, now| h.poll_read(now, stream, usize::MAX)) {
+                Poll::Ready(Ok(ReadOutcome::Chunk(data))) => {
                     self.arrivals.push((world.elapsed(), response, data.len() as u64));
                 }
-                Ok(ReadOutcome::End) => {
+                Poll::Ready(Ok(ReadOutcome::End)) => {
                     self.complete.push((response, world.elapsed()));
                     return world.call(CLIENT, |h, _| h.release(stream));
                 }
-                Ok(ReadOutcome::Mark) => {}
-                Ok(ReadOutcome::Blocked) => return,
-                Err(error) => return self.fail(error.to_string()),
+                Poll::Ready(Ok(ReadOutcome::Mark)) => {}
+                Poll::Pending => return,
+                Poll::Ready(Err(error)) => return self.fail(error.to_string()),
             }
         }
     }
@@ -345,7 +345,9 @@ impl Browser {
         if !self.asking.contains(&stream) {
             return;
         }
-        let Ok(ReadOutcome::Chunk(request)) = world.call(SERVER, |h, now| h.read(now, stream, REQUEST)) else {
+        let Poll::Ready(Ok(ReadOutcome::Chunk(request))) =
+            world.call(SERVER, |h, now| h.poll_read(now, stream, REQUEST))
+        else {
             return;
         };
         let (Some(size), Some(level)) = (request.first_chunk(), request.get(8)) else {
@@ -368,7 +370,7 @@ impl Browser {
         while response.left > 0 {
             let n = usize::try_from(response.left).unwrap_or(usize::MAX).min(CHUNK.len());
             let chunk = CHUNK.get(..n).unwrap_or_default();
-            match world.call(SERVER, |h, _| h.write(stream, chunk)) {
+            match world.write(SERVER, stream, chunk) {
                 Ok(0) => return,
                 Ok(n) => response.left -= n as u64,
                 Err(error) => return self.fail(error.to_string()),

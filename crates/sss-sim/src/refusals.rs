@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::task::Poll;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -138,7 +139,7 @@ impl Door {
 
     fn look(&mut self, world: &mut World) {
         let Some(stream) = self.stream else { return };
-        if let Err(error) = world.call(CLIENT, |h, now| h.read(now, stream, 100)) {
+        if let Poll::Ready(Err(error)) = world.call(CLIENT, |h, now| h.poll_read(now, stream, 100)) {
             self.tell(world, error.to_string());
         }
     }
@@ -249,7 +250,7 @@ fn open_beyond_backlog(world: &mut World, door: &mut Door) -> Result<Duration, S
     world.run_for(20 * RTT, door);
     let stream = world.connect(CLIENT, HOST, BUSY);
     world
-        .call(CLIENT, |h, _| h.write(stream, b"anybody there?"))
+        .write(CLIENT, stream, b"anybody there?")
         .map_err(|e| e.to_string())?;
     door.stream = Some(stream);
     Ok(world.elapsed())

@@ -14,6 +14,7 @@ mod tap;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -262,13 +263,24 @@ impl World {
         .expect("a usable EID and an address")
     }
 
+    /// Writes what there is room for on a stream, which may be nothing. Returns how many bytes.
+    ///
+    /// # Errors
+    /// If the stream takes nothing more, ever.
+    pub fn write(&mut self, host: HostIndex, stream: StreamId, data: &[u8]) -> Result<usize, WriteError> {
+        match self.call(host, |h, _| h.poll_write(stream, data)) {
+            Poll::Ready(written) => written,
+            Poll::Pending => Ok(0),
+        }
+    }
+
     /// Writes on a stream as much as it takes now.
     ///
     /// # Errors
     /// If the stream takes nothing more, ever.
     pub fn fill(&mut self, host: HostIndex, stream: StreamId) -> Result<(), WriteError> {
         const CHUNK: [u8; 16 << 10] = [0x5a; 16 << 10];
-        while self.call(host, |h, _| h.write(stream, &CHUNK))? > 0 {}
+        while self.write(host, stream, &CHUNK)? > 0 {}
         Ok(())
     }
 

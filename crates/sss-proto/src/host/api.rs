@@ -322,23 +322,23 @@ impl Host {
         self.with_peer(stream.peer, |p| p.streams().set_budget(stream.key, bytes));
     }
 
-    /// Takes as much of `data` as the stream's send buffer has room for, and says how many bytes. On 0,
-    /// [`Event::Ready`](crate::Event::Ready) follows.
+    /// Takes as much of `data` as the stream's send buffer has room for, and says how many bytes: at least one, if there
+    /// are any. If it is pending, [`Event::Ready`](crate::Event::Ready) follows.
     ///
     /// # Errors
     /// If the sending side has ended.
-    pub fn write(&mut self, stream: StreamId, data: &[u8]) -> Result<usize, WriteError> {
-        self.with_peer(stream.peer, |p| p.streams().write(stream.key, data))
-            .unwrap_or_else(|| Err(WriteError::Lost(gone())))
+    pub fn poll_write(&mut self, stream: StreamId, data: &[u8]) -> Poll<Result<usize, WriteError>> {
+        self.with_peer(stream.peer, |p| p.streams().poll_write(stream.key, data))
+            .unwrap_or_else(|| Poll::Ready(Err(WriteError::Lost(gone()))))
     }
 
-    /// As [`Self::write`], without a copy: takes bytes from the front of `chunk`.
+    /// As [`Self::poll_write`], without a copy: takes bytes from the front of `chunk`.
     ///
     /// # Errors
     /// If the sending side has ended.
-    pub fn write_chunk(&mut self, stream: StreamId, chunk: &mut Bytes) -> Result<usize, WriteError> {
-        self.with_peer(stream.peer, |p| p.streams().write_chunk(stream.key, chunk))
-            .unwrap_or_else(|| Err(WriteError::Lost(gone())))
+    pub fn poll_write_chunk(&mut self, stream: StreamId, chunk: &mut Bytes) -> Poll<Result<usize, WriteError>> {
+        self.with_peer(stream.peer, |p| p.streams().poll_write_chunk(stream.key, chunk))
+            .unwrap_or_else(|| Poll::Ready(Err(WriteError::Lost(gone()))))
     }
 
     /// Ready when the stream's send buffer has room for at least one byte. If it is pending,
@@ -406,13 +406,14 @@ impl Host {
     }
 
     /// The next bytes in order, at most `max`; or the record mark behind those that were read last, once, unless `max`
-    /// is 0. Bytes from both sides of a mark never come in one piece.
+    /// is 0. Bytes from both sides of a mark never come in one piece. If it is pending,
+    /// [`Event::Ready`](crate::Event::Ready) follows.
     ///
     /// # Errors
     /// If the peer reset the stream, or the tree ended before the stream did.
-    pub fn read(&mut self, now: Instant, stream: StreamId, max: usize) -> Result<ReadOutcome, ReadError> {
-        self.with_peer(stream.peer, |p| p.streams().read(now, stream.key, max))
-            .unwrap_or_else(|| Err(ReadError::Lost(gone())))
+    pub fn poll_read(&mut self, now: Instant, stream: StreamId, max: usize) -> Poll<Result<ReadOutcome, ReadError>> {
+        self.with_peer(stream.peer, |p| p.streams().poll_read(now, stream.key, max))
+            .unwrap_or_else(|| Poll::Ready(Err(ReadError::Lost(gone()))))
     }
 
     /// Ready when everything sent on the stream, its end included, is acknowledged. If it is pending,

@@ -1,5 +1,7 @@
 //! Top-level streams that the host answers itself, without its application (SVC-2).
 
+use std::task::Poll;
+
 use bytes::Bytes;
 use sss_wire::Code;
 
@@ -24,7 +26,7 @@ impl Streams {
         }
         self.app.answers.push(key);
         // A peer that has stopped the stream already wants nothing. The answer is shorter than what may be written ahead.
-        if self.write_chunk(key, &mut answer).is_ok() && answer.is_empty() {
+        if matches!(self.poll_write_chunk(key, &mut answer), Poll::Ready(Ok(_))) && answer.is_empty() {
             let _ = self.finish(key);
         }
         self.release(key);

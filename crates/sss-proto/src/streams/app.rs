@@ -1,6 +1,6 @@
 //! What the application does with streams.
 
-use std::task::Poll;
+use std::task::{Poll, ready};
 
 use bytes::Bytes;
 use sss_wire::Code;
@@ -25,8 +25,6 @@ pub(super) const SEND_AHEAD: u64 = 512 << 10;
 pub enum ReadOutcome {
     /// The next bytes; not empty unless none were asked for.
     Chunk(Bytes),
-    /// Nothing has arrived yet. [`Event::Ready`](crate::Event::Ready) follows.
-    Blocked,
     /// A record mark: what was read before and this belongs to one record. It is told once, and is passed by that.
     Mark,
     /// The peer finished, and everything was read.
@@ -191,44 +189,45 @@ impl Streams {
 
 /// Writing.
 impl Streams {
-    /// Takes as much of `data` as there is room for; returns how many bytes. On 0, an event follows.
+    /// Takes as much of `data` as there is room for; returns how many bytes: at least one, if there are any.
     ///
     /// # Errors
     /// If the direction has ended.
-    pub(crate) fn write(&mut self, key: StreamKey, data: &[u8]) -> Result<usize, WriteError> {
+    pub(crate) fn poll_write(&mut self, key: StreamKey, data: &[u8]) -> Poll<Result<usize, WriteError>> {
         let index = self.writable(key)?;
-        let n = self.room_for(index, data.len());
+        let n = ready!(self.poll_room(index, data.len()));
         if let Some(data) = data.get(..n).filter(|d| !d.is_empty()) {
             self.append(index, |buf| buf.push(data));
             self.touch(index);
         }
-        Ok(n)
+        Poll::Ready(Ok(n))
     }
 
-    /// As [`Self::write`], taking bytes from the front of `chunk`.
+    /// As [`Self::poll_write`], taking bytes from the front of `chunk`.
     ///
     /// # Errors
     /// If the direction has ended.
-    pub(crate) fn write_chunk(&mut self, key: StreamKey, chunk: &mut Bytes) -> Result<usize, WriteError> {
+    pub(crate) fn poll_write_chunk(&mut self, key: StreamKey, chunk: &mut Bytes) -> Poll<Result<usize, WriteError>> {
         let index = self.writable(key)?;
-        let n = self.room_for(index, chunk.len());
+        let n = ready!(self.poll_room(index, chunk.len()));
         if n > 0 {
             let bytes = chunk.split_to(n);
             self.append(index, |buf| buf.push_bytes(bytes));
             self.touch(index);
         }
-        Ok(n)
+        Poll::Ready(Ok(n))
     }
 
-    /// How much of `wanted` may be written now; if that is nothing, an event follows.
-    pub(super) fn room_for(&mut self, index: u32, wanted: usize) -> usize {
+    /// How much of `wanted` may be written now.
+    pub(super) fn poll_room(&mut self, index: u32, wanted: usize) -> Poll<usize> {
         let node = &mut self.table[index];
         let room = SEND_AHEAD.saturating_sub(node.send.unsent());
         let n = wanted.min(usize::try_from(room).unwrap_or(usize::MAX));
         if n == 0 && wanted > 0 {
             node.set(Flags::waits_for(Interest::Write));
+            return Poll::Pending;
         }
-        n
+        Poll::Ready(n)
     }
 
     /// A writer that waits goes on when half of what it may have written ahead was sent.
@@ -349,30 +348,35 @@ impl Streams {
 
 /// Reading.
 impl Streams {
-    /// The next bytes, at most `max`, or the record mark that is next, unless `max` is 0. On `Blocked`, an event follows.
+    /// The next bytes, at most `max`, or the record mark that is next, unless `max` is 0.
     ///
     /// What had arrived in order can be read even after the channel ended.
     ///
     /// # Errors
     /// If the direction ended early.
-    pub(crate) fn read(&mut self, now: Instant, key: StreamKey, max: usize) -> Result<ReadOutcome, ReadError> {
+    pub(crate) fn poll_read(
+        &mut self,
+        now: Instant,
+        key: StreamKey,
+        max: usize,
+    ) -> Poll<Result<ReadOutcome, ReadError>> {
         self.windows.now = now;
         let index = self.held(key).ok_or(ReadError::Closed)?;
         if let Some(outcome) = self.read_buf(index, max) {
             self.answer_watch(index);
-            return Ok(outcome);
+            return Poll::Ready(Ok(outcome));
         }
         let node = &mut self.table[index];
         if let Some(state) = node.status.recv.after(RecvInput::ReadToEnd) {
             node.status.recv = state;
             self.answer_watch(index);
-            return Ok(ReadOutcome::End);
+            return Poll::Ready(Ok(ReadOutcome::End));
         }
         if let Some(state) = node.status.recv.after(RecvInput::Seen) {
             node.status.recv = state;
         }
         if let Some(error) = self.tree_read_error(index) {
-            return Err(error);
+            return Poll::Ready(Err(error));
         }
         let node = &mut self.table[index];
         let rare = node.rare.as_deref();
@@ -382,20 +386,20 @@ impl Streams {
             rare.and_then(|r| r.stopped.as_ref()),
             rare.and_then(|r| r.reset.as_ref()),
         ) {
-            (_, Some(_), _) | (RecvState::Stopped, ..) => Err(ReadError::Closed),
-            (RecvState::Done, None, Some(ending)) => Err(refusal.map_or_else(
+            (_, Some(_), _) | (RecvState::Stopped, ..) => Poll::Ready(Err(ReadError::Closed)),
+            (RecvState::Done, None, Some(ending)) => Poll::Ready(Err(refusal.map_or_else(
                 || ReadError::Reset {
                     code: ending.code,
                     reason: ending.reason.to_string(),
                 },
                 ReadError::Refused,
-            )),
-            (RecvState::Done, None, None) => Ok(ReadOutcome::End),
+            ))),
+            (RecvState::Done, None, None) => Poll::Ready(Ok(ReadOutcome::End)),
             _ => match &self.failed {
-                Some(reason) => Err(ReadError::Lost(reason.clone())),
+                Some(reason) => Poll::Ready(Err(ReadError::Lost(reason.clone()))),
                 None => {
                     node.set(Flags::waits_for(Interest::Read));
-                    Ok(ReadOutcome::Blocked)
+                    Poll::Pending
                 }
             },
         }

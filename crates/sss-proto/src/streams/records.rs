@@ -16,10 +16,7 @@ impl Streams {
     /// If the direction has ended.
     pub(crate) fn poll_writable(&mut self, key: StreamKey) -> Poll<Result<(), WriteError>> {
         let index = self.writable(key)?;
-        match self.room_for(index, 1) {
-            0 => Poll::Pending,
-            _ => Poll::Ready(Ok(())),
-        }
+        self.poll_room(index, 1).map(|_| Ok(()))
     }
 
     /// Ends a record: what was written since the last mark is one.

@@ -33,7 +33,7 @@ use super::attachment::Found;
 use super::node::Flags;
 use super::{StreamEvent, Streams, StreamsConfig};
 use crate::config::WindowConfig;
-use crate::error::{CloseReason, ProtocolError, ReadError};
+use crate::error::{CloseReason, ProtocolError, ReadError, WriteError};
 use crate::ids::{PeerId, StreamId, StreamKey};
 use crate::packet::PacketWriter;
 use crate::role::Role;
@@ -171,16 +171,35 @@ impl Streams {
         }
     }
 
-    fn read_now(&mut self, key: StreamKey) -> Result<ReadOutcome, crate::error::ReadError> {
-        self.read(Instant::default(), key, usize::MAX)
+    fn read(&mut self, key: StreamKey, max: usize) -> Poll<Result<ReadOutcome, ReadError>> {
+        self.poll_read(Instant::default(), key, max)
+    }
+
+    fn read_now(&mut self, key: StreamKey) -> Poll<Result<ReadOutcome, ReadError>> {
+        self.read(key, usize::MAX)
+    }
+
+    /// Writes what there is room for, which may be nothing.
+    fn write(&mut self, key: StreamKey, data: &[u8]) -> Result<usize, WriteError> {
+        match self.poll_write(key, data) {
+            Poll::Ready(written) => written,
+            Poll::Pending => Ok(0),
+        }
+    }
+
+    fn write_chunk(&mut self, key: StreamKey, chunk: &mut Bytes) -> Result<usize, WriteError> {
+        match self.poll_write_chunk(key, chunk) {
+            Poll::Ready(written) => written,
+            Poll::Pending => Ok(0),
+        }
     }
 
     /// Everything that can be read, and what came then.
-    fn read_all(&mut self, key: StreamKey) -> (Vec<u8>, Result<ReadOutcome, crate::error::ReadError>) {
+    fn read_all(&mut self, key: StreamKey) -> (Vec<u8>, Poll<Result<ReadOutcome, ReadError>>) {
         let mut all = Vec::new();
         loop {
             match self.read_now(key) {
-                Ok(ReadOutcome::Chunk(bytes)) => all.extend_from_slice(&bytes),
+                Poll::Ready(Ok(ReadOutcome::Chunk(bytes))) => all.extend_from_slice(&bytes),
                 other => return (all, other),
             }
         }

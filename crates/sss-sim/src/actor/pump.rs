@@ -94,25 +94,26 @@ impl Actors {
         let mut data = vec![0; n];
         fill(flow, offset, &mut data);
         let result = if offset.is_multiple_of(2) {
-            world.call(host, |h, _| h.write(stream, &data))
+            world.call(host, |h, _| h.poll_write(stream, &data))
         } else {
             let mut chunk = Bytes::from(data);
-            world.call(host, |h, _| h.write_chunk(stream, &mut chunk))
+            world.call(host, |h, _| h.poll_write_chunk(stream, &mut chunk))
         };
         world.note(format_args!("h{} write {id:?} {n} at {offset} -> {result:?}", host.0));
         match result {
-            Ok(taken) if taken > n => {
+            Poll::Ready(Ok(taken)) if taken > n => {
                 self.fail(format!("{id:?}: {taken} bytes taken of {n}"));
                 false
             }
-            Ok(taken) => {
+            Poll::Ready(Ok(taken)) => {
                 self.model.wrote(id, taken);
                 taken > 0
             }
-            Err(error) => {
+            Poll::Ready(Err(error)) => {
                 self.cannot_write(id, &error);
                 false
             }
+            Poll::Pending => false,
         }
     }
 
@@ -162,10 +163,10 @@ impl Actors {
     /// Reads a piece; false if that has to wait, or there is nothing more.
     pub(super) fn read(&mut self, world: &mut World, id: EndId, max: usize) -> bool {
         let (host, stream) = (self.ends[id.0].host, self.ends[id.0].stream);
-        let result = world.call(host, |h, now| h.read(now, stream, max));
+        let result = world.call(host, |h, now| h.poll_read(now, stream, max));
         let check = match result {
-            Ok(ReadOutcome::Blocked) => return false,
-            Ok(ReadOutcome::Chunk(data)) => {
+            Poll::Pending => return false,
+            Poll::Ready(Ok(ReadOutcome::Chunk(data))) => {
                 world.note(format_args!("h{} read {id:?} -> {} bytes", host.0, data.len()));
                 let check = match data.len() {
                     n if n > max => Err(format!("{id:?}: {n} bytes read where {max} were asked for")),
@@ -175,17 +176,17 @@ impl Actors {
                 self.check(check);
                 return self.failure.is_none();
             }
-            Ok(ReadOutcome::Mark) => {
+            Poll::Ready(Ok(ReadOutcome::Mark)) => {
                 world.note(format_args!("h{} read {id:?} -> a mark", host.0));
                 let check = self.model.saw_mark(id);
                 self.check(check);
                 return self.failure.is_none();
             }
-            Ok(ReadOutcome::End) => {
+            Poll::Ready(Ok(ReadOutcome::End)) => {
                 world.note(format_args!("h{} read {id:?} -> end", host.0));
                 self.model.saw_end(id)
             }
-            Err(error) => {
+            Poll::Ready(Err(error)) => {
                 world.note(format_args!("h{} read {id:?} -> {error:?}", host.0));
                 self.cannot_read(id, &error)
             }

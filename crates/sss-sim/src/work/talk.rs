@@ -194,16 +194,16 @@ enum Ended {
 
 fn read(world: &mut World, host: HostIndex, stream: StreamId, flow: &mut Flow) -> Result<(), Ended> {
     loop {
-        match world.call(host, |h, now| h.read(now, stream, usize::MAX)) {
-            Ok(ReadOutcome::Chunk(data)) => flow.read += data.len() as u64,
-            Ok(ReadOutcome::Mark) => {}
-            Ok(ReadOutcome::Blocked) => return Ok(()),
-            Ok(ReadOutcome::End) => {
+        match world.call(host, |h, now| h.poll_read(now, stream, usize::MAX)) {
+            Poll::Ready(Ok(ReadOutcome::Chunk(data))) => flow.read += data.len() as u64,
+            Poll::Ready(Ok(ReadOutcome::Mark)) => {}
+            Poll::Pending => return Ok(()),
+            Poll::Ready(Ok(ReadOutcome::End)) => {
                 flow.is_at_end = true;
                 return Ok(());
             }
-            Err(ReadError::Reset { .. }) if host == SERVER => return Err(Ended::ByPeer),
-            Err(error) => return Err(Ended::Wrongly(error.to_string())),
+            Poll::Ready(Err(ReadError::Reset { .. })) if host == SERVER => return Err(Ended::ByPeer),
+            Poll::Ready(Err(error)) => return Err(Ended::Wrongly(error.to_string())),
         }
     }
 }
@@ -216,7 +216,7 @@ fn write(world: &mut World, host: HostIndex, stream: StreamId, flow: &mut Flow) 
     let wrongly = |error: sss_proto::WriteError| Ended::Wrongly(error.to_string());
     while flow.left > 0 {
         let chunk = &CHUNK[..CHUNK.len().min(flow.left)];
-        let taken = world.call(host, |h, _| h.write(stream, chunk)).map_err(wrongly)?;
+        let taken = world.write(host, stream, chunk).map_err(wrongly)?;
         if taken == 0 {
             return Ok(());
         }

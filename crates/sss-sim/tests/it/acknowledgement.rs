@@ -55,13 +55,14 @@ impl Apps for Drip {
     fn on_timer(&mut self, world: &mut World, _: HostIndex, _: u64) {
         let (stream, len) = (self.stream, self.rng.random_range(1..600));
         self.written = Some(world.elapsed());
-        world.call(A, |h, _| h.write(stream, &vec![7; len])).unwrap();
+        world.write(A, stream, &vec![7; len]).unwrap();
         assert_eq!(world.call(A, |h, _| h.poll_acknowledged(stream)), Poll::Pending);
     }
 }
 
 fn read(world: &mut World, host: HostIndex, stream: StreamId) {
-    while let Ok(ReadOutcome::Chunk(_)) = world.call(host, |h, now| h.read(now, stream, usize::MAX)) {}
+    while let Poll::Ready(Ok(ReadOutcome::Chunk(_))) = world.call(host, |h, now| h.poll_read(now, stream, usize::MAX)) {
+    }
 }
 
 fn longest(seed: u64, lag: Duration) -> Duration {

@@ -38,9 +38,9 @@ impl Reader {
             }
             let read = self.streams.get_mut(&stream).expect("a known stream");
             while self.is_reading && !read.has_ended {
-                match host.read(now, stream, 5000) {
-                    Ok(ReadOutcome::Chunk(bytes)) => read.bytes.extend_from_slice(&bytes),
-                    Ok(ReadOutcome::End) => read.has_ended = true,
+                match host.poll_read(now, stream, 5000) {
+                    Poll::Ready(Ok(ReadOutcome::Chunk(bytes))) => read.bytes.extend_from_slice(&bytes),
+                    Poll::Ready(Ok(ReadOutcome::End)) => read.has_ended = true,
                     _ => break,
                 }
             }
@@ -112,7 +112,7 @@ fn nothing_is_lost_after_a_close_that_succeeded() {
         for (number, stream) in streams.iter().enumerate() {
             let len = [0, 1, 1000, 20_000][rng.random_range(0..4)];
             let data = contents(number as u32, len);
-            assert_eq!(world.call(A, |h, _| h.write(*stream, &data)), Ok(data.len()));
+            assert_eq!(world.write(A, *stream, &data), Ok(data.len()));
             assert_eq!(world.call(A, |h, _| h.finish(*stream)), Ok(()));
             written.push(data);
         }
@@ -161,7 +161,7 @@ fn a_sender_that_is_dropped_or_dies_never_looks_finished() {
         let streams: Vec<_> = (0..10).map(|_| world.connect(A, B, SERVICE)).collect();
         for stream in &streams {
             let data = vec![7; rng.random_range(1..50_000)];
-            world.call(A, |h, _| h.write(*stream, &data)).unwrap();
+            world.write(A, *stream, &data).unwrap();
         }
         world.run_for(ms(rng.random_range(0..400)), &mut reader);
         for stream in &streams {

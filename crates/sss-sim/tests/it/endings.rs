@@ -1,5 +1,7 @@
 //! How channels end and begin again: CLOSE, restarts, packets that come too early or too late.
 
+use std::task::Poll;
+
 use sss_proto::{CloseReason, Event, ReadOutcome};
 use sss_sim::world::Recorder;
 use sss_sim::{LinkConfig, World};
@@ -66,19 +68,19 @@ fn a_stream_finished_and_let_go_of_before_the_channel_exists_is_delivered() {
         let mut world = duo(82, &LinkConfig::with_delay(ms(10)));
         let listener = world.call(B, |h, _| h.listen(SERVICE.0, SERVICE.1)).unwrap();
         let stream = world.connect(A, B, SERVICE);
-        world.call(A, |h, _| h.write(stream, data)).unwrap();
+        world.write(A, stream, data).unwrap();
         world.call(A, |h, _| h.finish(stream)).unwrap();
         world.call(A, |h, _| h.release(stream));
         let mut recorder = Recorder::default();
         world.run_for(secs(1), &mut recorder);
         let (stream, _) = world.call(B, |h, _| h.accept(listener)).expect("the stream arrived");
         if !data.is_empty() {
-            let read = world.call(B, |h, now| h.read(now, stream, 100));
-            assert!(matches!(read, Ok(ReadOutcome::Chunk(bytes)) if bytes == data));
+            let read = world.call(B, |h, now| h.poll_read(now, stream, 100));
+            assert!(matches!(read, Poll::Ready(Ok(ReadOutcome::Chunk(bytes))) if bytes == data));
         }
         assert!(matches!(
-            world.call(B, |h, now| h.read(now, stream, 100)),
-            Ok(ReadOutcome::End)
+            world.call(B, |h, now| h.poll_read(now, stream, 100)),
+            Poll::Ready(Ok(ReadOutcome::End))
         ));
     }
 }

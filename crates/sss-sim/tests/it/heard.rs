@@ -52,7 +52,7 @@ impl Scene {
 
     /// Writes until nothing more goes.
     fn fill(&mut self, stream: StreamId) {
-        while self.world.call(A, |h, _| h.write(stream, &[0; 64 << 10])).unwrap() > 0 {
+        while self.world.write(A, stream, &[0; 64 << 10]).unwrap() > 0 {
             rest(&mut self.world);
         }
     }
@@ -63,7 +63,7 @@ impl Scene {
         let late = self.world.call(A, |h, _| h.open_substream(parent.0)).unwrap();
         let service = self.world.connect(A, B, ("svc", "1"));
         for stream in [late, service, accepted.0] {
-            assert_eq!(self.world.call(A, |h, _| h.write(stream, &[1; FIRST])), Ok(FIRST));
+            assert_eq!(self.world.write(A, stream, &[1; FIRST]), Ok(FIRST));
         }
         let datagram = Bytes::from(vec![2; 1024]);
         let options = DatagramOptions::default();
@@ -101,7 +101,9 @@ impl Scene {
 
     fn read(&mut self, stream: StreamId) -> usize {
         let mut read = 0;
-        while let Ok(ReadOutcome::Chunk(bytes)) = self.world.call(B, |h, now| h.read(now, stream, usize::MAX)) {
+        while let Poll::Ready(Ok(ReadOutcome::Chunk(bytes))) =
+            self.world.call(B, |h, now| h.poll_read(now, stream, usize::MAX))
+        {
             read += bytes.len();
         }
         read
@@ -144,7 +146,7 @@ fn beside_a_thousand_siblings_that_are_unread_and_full() {
     let mut held = 0;
     for _ in 0..400 {
         for stream in &siblings {
-            while scene.world.call(A, |h, _| h.write(*stream, &[0; 64 << 10])).unwrap() > 0 {}
+            while scene.world.write(A, *stream, &[0; 64 << 10]).unwrap() > 0 {}
         }
         rest(&mut scene.world);
         while scene.accept(top.1).is_some() {
@@ -169,9 +171,9 @@ fn beside_3000_streams_that_wait_at_another_service_and_under_another_parent() {
     let other = scene.child(top);
     for _ in 0..3000 {
         let stream = scene.world.connect(A, B, ("deaf", "1"));
-        scene.world.call(A, |h, _| h.write(stream, &[0; 2000])).unwrap();
+        scene.world.write(A, stream, &[0; 2000]).unwrap();
         let stream = scene.world.call(A, |h, _| h.open_substream(other.0)).unwrap();
-        scene.world.call(A, |h, _| h.write(stream, &[0; 2000])).unwrap();
+        scene.world.write(A, stream, &[0; 2000]).unwrap();
     }
     scene.world.run_for(secs(5), &mut Recorder::default());
     scene.assert_heard("(c) 3,000 streams wait elsewhere", top, accepted);
@@ -198,12 +200,12 @@ fn services_are_listed_while_3000_streams_wait_at_one() {
     let mut scene = Scene::new();
     for _ in 0..3000 {
         let stream = scene.world.connect(A, B, ("deaf", "1"));
-        scene.world.call(A, |h, _| h.write(stream, &[0; 2000])).unwrap();
+        scene.world.write(A, stream, &[0; 2000]).unwrap();
     }
     scene.world.run_for(secs(5), &mut Recorder::default());
     let ask = scene.world.connect(A, B, ("sss", "services/1"));
     scene.world.call(A, |h, _| h.finish(ask)).unwrap();
     scene.world.run_for(RTT * 3 / 2, &mut Recorder::default());
-    let answer = scene.world.call(A, |h, now| h.read(now, ask, usize::MAX));
-    assert!(matches!(answer, Ok(ReadOutcome::Chunk(_))), "{answer:?}");
+    let answer = scene.world.call(A, |h, now| h.poll_read(now, ask, usize::MAX));
+    assert!(matches!(answer, Poll::Ready(Ok(ReadOutcome::Chunk(_)))), "{answer:?}");
 }

@@ -192,7 +192,7 @@ impl Apps for Turnover {
         for _ in 0..20 {
             let parent = self.parent;
             let child = world.call(host, |h, _| h.open_substream(parent)).unwrap();
-            let _ = world.call(host, |h, _| h.write(child, b"some bytes")).unwrap();
+            let _ = world.write(host, child, b"some bytes").unwrap();
             world.call(host, |h, _| h.finish(child)).unwrap();
             world.call(host, |h, _| h.release(child));
         }

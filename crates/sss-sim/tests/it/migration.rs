@@ -256,7 +256,7 @@ fn early_data_of_an_attempt_that_was_accepted_unheard_is_not_sent_again() {
         let from_b = world.address(B);
         world.hold(move |c| c.from == from_b && (c.kind() == ACCEPT || c.kind() < 0x80));
         let stream = world.connect(A, B, SERVICE);
-        world.call(A, |h, _| h.write(stream, b"once only")).unwrap();
+        world.write(A, stream, b"once only").unwrap();
         let mut recorder = sss_sim::world::Recorder::default();
         world.run_for(ms(45), &mut recorder);
         // B has it, answers, is not heard, and ends the channel.
@@ -266,7 +266,7 @@ fn early_data_of_an_attempt_that_was_accepted_unheard_is_not_sent_again() {
         world.run_for(ms(5), &mut recorder);
         world.call(A, |h, _| h.listen(SERVICE.0, SERVICE.1)).unwrap();
         let back = world.connect(B, A, SERVICE);
-        world.call(B, |h, _| h.write(back, b"hello")).unwrap();
+        world.write(B, back, b"hello").unwrap();
         world.unhold();
         world.run_for(secs(90), &mut recorder);
         assert!(

@@ -144,7 +144,7 @@ impl Mixed {
         }
         let mut data = vec![0; 16_384];
         model::fill(host.0 as u64 + 1, bulk.written, &mut data);
-        bulk.written += world.call(host, |h, _| h.write(stream, &data)).unwrap() as u64;
+        bulk.written += world.write(host, stream, &data).unwrap() as u64;
     }
 
     fn call(&mut self, world: &mut World) {
@@ -153,7 +153,7 @@ impl Mixed {
         let n = self.answered.0;
         self.answered.0 += 1;
         let request = n.to_be_bytes();
-        assert_eq!(world.call(A, |h, _| h.write(stream, &request)), Ok(8));
+        assert_eq!(world.write(A, stream, &request), Ok(8));
         world.call(A, |h, _| h.finish(stream)).unwrap();
         self.calls.insert(stream, (n, Vec::new()));
         self.read(world, A, stream);
@@ -219,13 +219,13 @@ impl Mixed {
 
     fn read(&mut self, world: &mut World, host: HostIndex, stream: StreamId) {
         loop {
-            match world.call(host, |h, now| h.read(now, stream, usize::MAX)) {
-                Ok(ReadOutcome::Blocked) => return,
-                Ok(outcome) => {
+            match world.call(host, |h, now| h.poll_read(now, stream, usize::MAX)) {
+                Poll::Pending => return,
+                Poll::Ready(Ok(outcome)) => {
                     self.note(world);
                     self.take(world, host, stream, outcome);
                 }
-                Err(error) => return self.failures.push(format!("{host:?} {stream:?}: {error}")),
+                Poll::Ready(Err(error)) => return self.failures.push(format!("{host:?} {stream:?}: {error}")),
             }
             if !self.is_reading(host, stream) {
                 return;
@@ -276,7 +276,7 @@ impl Mixed {
             return request.extend_from_slice(&data);
         }
         let answer = message(number(request));
-        assert_eq!(world.call(B, |h, _| h.write(stream, &answer)), Ok(answer.len()));
+        assert_eq!(world.write(B, stream, &answer), Ok(answer.len()));
         world.call(B, |h, _| h.finish(stream)).unwrap();
         world.call(B, |h, _| h.release(stream));
         self.serving.remove(&stream);

@@ -43,7 +43,7 @@ impl Bench {
         let mut bench = Self::new(seed);
         bench.world.hold(move |c| c.kind() == kind);
         let stream = bench.world.connect(A, B, SERVICE);
-        bench.world.call(A, |h, _| h.write(stream, b"early data")).unwrap();
+        bench.world.write(A, stream, b"early data").unwrap();
         bench.world.run_for(ms(45), &mut bench.recorder);
         let held = bench.world.unhold().into_iter().next().expect("the packet was sent");
         bench.world.captured();

@@ -62,7 +62,7 @@ impl Talk {
         while self.left > 0 {
             let n = self.left.min(chunk.len() as u64) as usize;
             let bulk = self.bulk;
-            match world.call(A, |h, _| h.write(bulk, &chunk[..n])).unwrap() {
+            match world.write(A, bulk, &chunk[..n]).unwrap() {
                 0 => return,
                 n => self.left -= n as u64,
             }
@@ -70,7 +70,9 @@ impl Talk {
     }
 
     fn read(&mut self, world: &mut World, stream: StreamId) {
-        while let Ok(ReadOutcome::Chunk(data)) = world.call(B, |h, now| h.read(now, stream, usize::MAX)) {
+        while let Poll::Ready(Ok(ReadOutcome::Chunk(data))) =
+            world.call(B, |h, now| h.poll_read(now, stream, usize::MAX))
+        {
             let Some(word) = self.words.get_mut(&stream) else {
                 self.read += data.len() as u64;
                 continue;
@@ -102,7 +104,7 @@ impl Apps for Talk {
         let bulk = self.bulk;
         let child = world.call(A, |h, _| h.open_substream(bulk)).unwrap();
         let word = self.opened.len().to_be_bytes();
-        assert_eq!(world.call(A, |h, _| h.write(child, &word)), Ok(word.len()));
+        assert_eq!(world.write(A, child, &word), Ok(word.len()));
         let channel = world.host(A).channel_info(child.peer());
         let smoothed = channel.map_or(Duration::ZERO, |c| c.rtt);
         self.opened.push((world.elapsed(), smoothed));

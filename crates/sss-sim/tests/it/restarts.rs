@@ -1,6 +1,7 @@
 //! A host that restarts while another negotiates with it; and hosts that are refused.
 
 use std::collections::BTreeMap;
+use std::task::Poll;
 use std::time::Duration;
 
 use sss_proto::{CloseReason, Config, Event, Interest, LinkStatus, ListenerId, ReadOutcome, StreamId};
@@ -47,7 +48,7 @@ impl Numbers {
         let stream = world.connect(A, B, SERVICE);
         self.next += 1;
         let number = self.next.to_be_bytes();
-        assert_eq!(world.call(A, |h, _| h.write(stream, &number)), Ok(8));
+        assert_eq!(world.write(A, stream, &number), Ok(8));
         self.current = Some(stream);
     }
 
@@ -59,7 +60,8 @@ impl Numbers {
     }
 
     fn take(&mut self, world: &mut World, stream: StreamId) {
-        while let Ok(ReadOutcome::Chunk(data)) = world.call(B, |h, now| h.read(now, stream, 1 << 16)) {
+        while let Poll::Ready(Ok(ReadOutcome::Chunk(data))) = world.call(B, |h, now| h.poll_read(now, stream, 1 << 16))
+        {
             self.heard = world.elapsed();
             // Zeros are only there to be sent.
             for number in data.chunks_exact(8).map(|n| u64::from_be_bytes(n.try_into().unwrap())) {
@@ -90,7 +92,7 @@ impl Apps for Numbers {
             (AGAIN, _) => self.connect(world),
             (PING, stream) => {
                 if let Some(stream) = stream {
-                    let _ = world.call(A, |h, _| h.write(stream, &[0; 8]));
+                    let _ = world.write(A, stream, &[0; 8]);
                 }
                 world.set_timer(A, ms(50), PING);
             }

@@ -62,7 +62,7 @@ impl Shop {
         self.left -= 1;
         let top = world.connect(client, SERVER, SERVICE);
         let child = world.call(client, |h, _| h.open_substream(top)).unwrap();
-        let written = world.call(client, |h, _| h.write(child, &[7; REQUEST])).unwrap();
+        let written = world.write(client, child, &[7; REQUEST]).unwrap();
         assert_eq!(written, REQUEST);
         world.call(client, |h, _| h.finish(child)).unwrap();
         let since = world.elapsed();
@@ -82,10 +82,10 @@ impl Shop {
         };
         loop {
             let child = session.child;
-            match world.call(client, |h, now| h.read(now, child, 4096)) {
-                Ok(ReadOutcome::Chunk(data)) => session.read += data.len(),
-                Ok(ReadOutcome::End) => break,
-                Ok(ReadOutcome::Blocked) => return,
+            match world.call(client, |h, now| h.poll_read(now, child, 4096)) {
+                Poll::Ready(Ok(ReadOutcome::Chunk(data))) => session.read += data.len(),
+                Poll::Ready(Ok(ReadOutcome::End)) => break,
+                Poll::Pending => return,
                 other => panic!("{client:?} after {:?}: {other:?}", world.elapsed() - session.since),
             }
         }
@@ -131,16 +131,16 @@ impl Shop {
             return;
         };
         loop {
-            match world.call(SERVER, |h, now| h.read(now, request, 4096)) {
-                Ok(ReadOutcome::Chunk(data)) => *read += data.len(),
-                Ok(ReadOutcome::End) => {
+            match world.call(SERVER, |h, now| h.poll_read(now, request, 4096)) {
+                Poll::Ready(Ok(ReadOutcome::Chunk(data))) => *read += data.len(),
+                Poll::Ready(Ok(ReadOutcome::End)) => {
                     assert_eq!(*read, REQUEST);
-                    let written = world.call(SERVER, |h, _| h.write(request, &[8; REQUEST]));
+                    let written = world.write(SERVER, request, &[8; REQUEST]);
                     assert!(written.is_ok_and(|n| n == REQUEST));
                     world.call(SERVER, |h, _| h.finish(request)).unwrap();
                     break;
                 }
-                Ok(ReadOutcome::Blocked) => return,
+                Poll::Pending => return,
                 _ => break,
             }
         }

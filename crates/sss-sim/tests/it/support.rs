@@ -167,14 +167,14 @@ impl Echo {
 impl Job {
     fn read(&mut self, world: &mut World, host: HostIndex, stream: StreamId) {
         while !self.has_ended {
-            match world.call(host, |h, now| h.read(now, stream, usize::MAX)) {
-                Ok(ReadOutcome::Chunk(data)) => self.check(&data),
-                Ok(ReadOutcome::Mark) => panic!("nobody writes records"),
-                Ok(ReadOutcome::End) => {
+            match world.call(host, |h, now| h.poll_read(now, stream, usize::MAX)) {
+                Poll::Ready(Ok(ReadOutcome::Chunk(data))) => self.check(&data),
+                Poll::Ready(Ok(ReadOutcome::Mark)) => panic!("nobody writes records"),
+                Poll::Ready(Ok(ReadOutcome::End)) => {
                     assert_eq!(self.read, self.goal, "the end is where it was made");
                     self.has_ended = true;
                 }
-                Ok(ReadOutcome::Blocked) | Err(_) => return,
+                Poll::Pending | Poll::Ready(Err(_)) => return,
             }
         }
     }
@@ -204,7 +204,7 @@ impl Job {
         while self.out != 0 && self.written < self.goal {
             let mut data = vec![0; (self.goal - self.written).min(8192) as usize];
             model::fill(self.out, self.written, &mut data);
-            match world.call(host, |h, _| h.write(stream, &data)) {
+            match world.write(host, stream, &data) {
                 Ok(0) | Err(WriteError::Lost(_)) => return,
                 Ok(n) => self.written += n as u64,
                 Err(error) => panic!("{error}"),

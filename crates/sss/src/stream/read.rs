@@ -45,20 +45,21 @@ fn read_behind_marks(
     stream: StreamId,
     max: usize,
     cx: &mut Context<'_>,
-) -> Result<ReadOutcome, ReadError> {
-    let mut outcome = inner.core.read(now, stream, max);
+) -> Poll<Result<ReadOutcome, ReadError>> {
+    const MARK: Poll<Result<ReadOutcome, ReadError>> = Poll::Ready(Ok(ReadOutcome::Mark));
+    let mut outcome = inner.core.poll_read(now, stream, max);
     let mut passed = 0;
-    while outcome == Ok(ReadOutcome::Mark) && passed < MARKS_AT_ONCE {
+    while outcome == MARK && passed < MARKS_AT_ONCE {
         passed += 1;
-        outcome = inner.core.read(now, stream, max);
+        outcome = inner.core.poll_read(now, stream, max);
     }
     match outcome {
-        Ok(ReadOutcome::Mark) => {
+        MARK => {
             cx.waker().wake_by_ref();
-            outcome = Ok(ReadOutcome::Blocked);
+            outcome = Poll::Pending;
         }
-        Ok(ReadOutcome::Blocked) => inner.waiters.wait(stream, Side::Read, cx.waker()),
-        _ => {}
+        Poll::Pending => inner.waiters.wait(stream, Side::Read, cx.waker()),
+        Poll::Ready(_) => {}
     }
     if passed > 0 {
         // The peer gets credit for them.
@@ -133,25 +134,21 @@ impl Receiving {
             while taken < max {
                 let outcome = match taken {
                     0 => read_behind_marks(inner, now, link.id(), max, cx),
-                    _ => inner.core.read(now, link.id(), max - taken),
+                    _ => inner.core.poll_read(now, link.id(), max - taken),
                 };
                 match outcome {
-                    Ok(ReadOutcome::Chunk(chunk)) => {
+                    Poll::Ready(Ok(ReadOutcome::Chunk(chunk))) => {
                         taken += chunk.len();
                         sink(chunk);
                     }
-                    Ok(ReadOutcome::Mark) => {
+                    Poll::Ready(Ok(ReadOutcome::Mark)) => {
                         self.is_at_mark = true;
                         break;
                     }
-                    Ok(ReadOutcome::End) => self.set_end(Ok(())),
-                    Ok(ReadOutcome::Blocked) => {
-                        if taken == 0 {
-                            return true;
-                        }
-                        break;
-                    }
-                    Err(error) => self.set_end(Err(error)),
+                    Poll::Ready(Ok(ReadOutcome::End)) => self.set_end(Ok(())),
+                    Poll::Ready(Err(error)) => self.set_end(Err(error)),
+                    Poll::Pending if taken == 0 => return true,
+                    Poll::Pending => break,
                 }
                 if self.has_ended {
                     break;
@@ -182,19 +179,19 @@ impl Receiving {
         }
         let outcome = link.call(|inner, now| {
             let outcome = read_behind_marks(inner, now, link.id(), max, cx);
-            if outcome != Ok(ReadOutcome::Blocked) {
+            if outcome.is_ready() {
                 inner.want_driver();
             }
             outcome
         });
         match outcome {
-            Ok(ReadOutcome::Chunk(chunk)) => Poll::Ready(Ok(Some(chunk))),
-            Ok(ReadOutcome::Blocked | ReadOutcome::Mark) => Poll::Pending,
-            Ok(ReadOutcome::End) => {
+            Poll::Ready(Ok(ReadOutcome::Chunk(chunk))) => Poll::Ready(Ok(Some(chunk))),
+            Poll::Ready(Ok(ReadOutcome::Mark)) | Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(ReadOutcome::End)) => {
                 self.set_end(Ok(()));
                 Poll::Ready(Ok(None))
             }
-            Err(error) => {
+            Poll::Ready(Err(error)) => {
                 self.set_end(Err(error.clone()));
                 Poll::Ready(Err(error))
             }

@@ -103,15 +103,15 @@ impl Records {
                 };
                 // One byte more than allowed tells that there is too much.
                 let room = left.saturating_add(1);
-                match inner.core.read(now, link.id(), room) {
-                    Ok(ReadOutcome::Chunk(chunk)) => self.partial.push(chunk),
-                    Ok(ReadOutcome::Mark) => break Step::Complete,
-                    Ok(ReadOutcome::End) => break Step::Ended(Ok(())),
-                    Ok(ReadOutcome::Blocked) => {
+                match inner.core.poll_read(now, link.id(), room) {
+                    Poll::Ready(Ok(ReadOutcome::Chunk(chunk))) => self.partial.push(chunk),
+                    Poll::Ready(Ok(ReadOutcome::Mark)) => break Step::Complete,
+                    Poll::Ready(Ok(ReadOutcome::End)) => break Step::Ended(Ok(())),
+                    Poll::Ready(Err(error)) => break Step::Ended(Err(error)),
+                    Poll::Pending => {
                         inner.waiters.wait(link.id(), Side::Read, cx.waker());
                         break Step::Blocked;
                     }
-                    Err(error) => break Step::Ended(Err(error)),
                 }
             };
             if !matches!(step, Step::Blocked) || self.partial.len() > before {

@@ -36,15 +36,15 @@ impl Sending {
         link.call(|inner, _| {
             let mut written = 0;
             for part in parts.iter().filter(|p| !p.is_empty()) {
-                match inner.core.write(link.id(), part) {
-                    Ok(n) => {
+                match inner.core.poll_write(link.id(), part) {
+                    Poll::Ready(Ok(n)) => {
                         written += n;
                         if n < part.len() {
                             break;
                         }
                     }
-                    Err(_) if written > 0 => break,
-                    Err(error) => return Poll::Ready(Err(error)),
+                    Poll::Ready(Err(error)) if written == 0 => return Poll::Ready(Err(error)),
+                    Poll::Ready(Err(_)) | Poll::Pending => break,
                 }
             }
             if written == 0 && parts.iter().any(|p| !p.is_empty()) {
@@ -60,14 +60,14 @@ impl Sending {
     fn poll_chunk(&mut self, link: &Link, cx: &mut Context<'_>, chunk: &mut Bytes) -> Poll<Result<(), WriteError>> {
         link.call(|inner, _| {
             while !chunk.is_empty() {
-                match inner.core.write_chunk(link.id(), chunk) {
-                    Ok(0) => {
+                match inner.core.poll_write_chunk(link.id(), chunk) {
+                    Poll::Pending => {
                         inner.waiters.wait(link.id(), Side::Write, cx.waker());
                         inner.want_driver();
                         return Poll::Pending;
                     }
-                    Ok(_) => {}
-                    Err(error) => return Poll::Ready(Err(error)),
+                    Poll::Ready(Ok(_)) => {}
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 }
             }
             inner.want_driver();

@@ -78,7 +78,7 @@ fn announced_tokens_end_channels_as_in_the_vectors() {
             net.nodes[usize::from(n)].host = host;
         }
         let stream = net.connect(0, 1);
-        net.host(0).write(stream, b"x").unwrap();
+        written(net.host(0).poll_write(stream, b"x"));
         net.run(5 * SECOND, |_| true);
         let id = net.peer(0, 1);
         net.host(0).peers.get_mut(id).unwrap().set_reset_token(token(&vector));

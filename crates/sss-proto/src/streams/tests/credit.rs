@@ -242,7 +242,7 @@ fn another_service_and_another_parent_are_heard_while_3000_streams_are_not_accep
             let (bytes, end) = pair.b.read_all(key);
             assert_eq!(
                 (bytes.len(), end),
-                (STREAM_WINDOW as usize, Ok(ReadOutcome::End)),
+                (STREAM_WINDOW as usize, Poll::Ready(Ok(ReadOutcome::End))),
                 "{round}"
             );
         }
@@ -412,7 +412,7 @@ fn a_small_request_and_answer_cause_no_credit_frames() {
         pair.b.take(&request).unwrap();
         pair.a.acked(&request);
         let b = pair.b.accept_any().unwrap();
-        assert_eq!(pair.b.read_all(b), (vec![1; 100], Ok(ReadOutcome::End)));
+        assert_eq!(pair.b.read_all(b), (vec![1; 100], Poll::Ready(Ok(ReadOutcome::End))));
         pair.b.write_all(b, &[2; 1000]);
         pair.b.finish(b).unwrap();
         pair.b.release(b);
@@ -420,7 +420,7 @@ fn a_small_request_and_answer_cause_no_credit_frames() {
         assert_eq!(answer.frames().len(), 1);
         pair.a.take(&answer).unwrap();
         pair.b.acked(&answer);
-        assert_eq!(pair.a.read_all(a), (vec![2; 1000], Ok(ReadOutcome::End)));
+        assert_eq!(pair.a.read_all(a), (vec![2; 1000], Poll::Ready(Ok(ReadOutcome::End))));
         pair.a.release(a);
         assert_eq!((pair.a.len(), pair.b.len()), (0, 0));
         assert!(!pair.a.wants() && !pair.b.wants());
@@ -464,7 +464,7 @@ fn a_finished_parent_still_gets_credit_for_its_children() {
     let (a, b) = pair.stream();
     pair.a.finish(a).unwrap();
     pair.run();
-    assert_eq!(pair.b.read_now(b), Ok(ReadOutcome::End));
+    assert_eq!(pair.b.read_now(b), Poll::Ready(Ok(ReadOutcome::End)));
     for _ in 0..50 {
         let (child_a, child_b) = pair.child((a, b));
         pair.a.write_all(child_a, &[3; 30_000]);
@@ -522,7 +522,7 @@ fn a_child_of_a_stream_that_the_peer_has_retired_is_refused() {
     pair.run();
     let refused = pair.a.read_now(child);
     assert!(
-        matches!(refused, Err(ReadError::Refused(Refusal::ParentGone))),
+        matches!(refused, Poll::Ready(Err(ReadError::Refused(Refusal::ParentGone)))),
         "{refused:?}"
     );
     assert_eq!(pair.a.lent(a.index), charged);
@@ -623,7 +623,7 @@ fn windows_follow_the_rate_of_a_bulk_transfer() {
             pair.b.take(&packet).unwrap();
             pair.a.acked(&packet);
             while pair.a.write(a, &[0; 1 << 20]).unwrap() > 0 {}
-            while let Ok(ReadOutcome::Chunk(_)) = pair.b.read(now, b, usize::MAX) {}
+            while let Poll::Ready(Ok(ReadOutcome::Chunk(_))) = pair.b.read(b, usize::MAX) {}
         }
         pair.run_b_to_a();
     }
@@ -657,6 +657,10 @@ fn a_hundred_services_that_accept_nothing_leave_room_for_the_next() {
         let heard = waiting.find(|i| i.service == b"heard").expect("another is heard").key;
         assert!(pair.b.accept_top_level(heard), "{service}");
         let (bytes, end) = pair.b.read_all(heard);
-        assert_eq!((bytes.len(), end), (1000, Ok(ReadOutcome::End)), "{service}");
+        assert_eq!(
+            (bytes.len(), end),
+            (1000, Poll::Ready(Ok(ReadOutcome::End))),
+            "{service}"
+        );
     }
 }

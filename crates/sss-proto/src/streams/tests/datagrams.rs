@@ -830,7 +830,7 @@ fn one_whose_stream_is_retired_at_the_peer_is_refused() {
     pair.a.finish(a).unwrap();
     pair.b.finish(b).unwrap();
     pair.run();
-    assert_eq!(pair.b.read_now(b), Ok(ReadOutcome::End));
+    assert_eq!(pair.b.read_now(b), Poll::Ready(Ok(ReadOutcome::End)));
     pair.b.release(b);
     pair.run();
     assert_eq!(pair.b.len(), 0);

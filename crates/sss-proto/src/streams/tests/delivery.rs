@@ -69,7 +69,7 @@ fn losses_below_are_passed_on_when_streams_are_retired() {
         pair.b.finish(b).unwrap();
     }
     pair.b.stop(low.1, Code::app(4), "full");
-    assert_eq!(pair.b.read_now(middle.1), Ok(ReadOutcome::End));
+    assert_eq!(pair.b.read_now(middle.1), Poll::Ready(Ok(ReadOutcome::End)));
     for (_, b) in [low, middle] {
         pair.b.release(b);
     }

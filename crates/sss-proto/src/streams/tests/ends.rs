@@ -76,10 +76,10 @@ fn a_stream_dropped_unfinished_and_unread_tells_the_peer() {
     assert!(
         matches!(
             end,
-            Err(ReadError::Reset {
+            Poll::Ready(Err(ReadError::Reset {
                 code: Code::DROPPED,
                 ..
-            })
+            }))
         ),
         "{end:?}"
     );
@@ -103,11 +103,11 @@ fn a_finished_stream_may_be_dropped() {
     pair.a.finish(a).unwrap();
     pair.b.finish(b).unwrap();
     pair.run();
-    assert_eq!(pair.a.read_all(a), (Vec::new(), Ok(ReadOutcome::End)));
+    assert_eq!(pair.a.read_all(a), (Vec::new(), Poll::Ready(Ok(ReadOutcome::End))));
     pair.a.release(a);
     pair.run();
     assert_eq!(pair.a.len(), 0);
-    assert_eq!(pair.b.read_all(b), (vec![1; 10_000], Ok(ReadOutcome::End)));
+    assert_eq!(pair.b.read_all(b), (vec![1; 10_000], Poll::Ready(Ok(ReadOutcome::End))));
 }
 
 // spec: STR-14
@@ -129,7 +129,7 @@ fn stop_is_answered_with_reset_of_the_same_code() {
     assert_eq!(pair.a.poll_drained(a), Poll::Ready(Err(stopped.clone())));
     assert_eq!(pair.a.write(a, b"x"), Err(stopped));
     assert!(pair.a.info(a).unwrap().sent < 100_000, "unsent data is discarded");
-    assert_eq!(pair.b.read_now(b), Err(ReadError::Closed));
+    assert_eq!(pair.b.read_now(b), Poll::Ready(Err(ReadError::Closed)));
     let rare = pair.b.table[b.index].rare.as_ref().unwrap();
     assert!(rare.reset.is_none() && pair.b.info(b).unwrap().receiving == crate::streams::RecvState::Done);
 }
@@ -145,7 +145,7 @@ fn stop_after_everything_was_acknowledged_changes_nothing() {
     pair.a.forged(&stop_frame(1)).unwrap();
     assert!(!pair.a.wants());
     assert_eq!(pair.a.poll_drained(a), Poll::Ready(Ok(())));
-    assert_eq!(pair.b.read_all(b), (b"all".to_vec(), Ok(ReadOutcome::End)));
+    assert_eq!(pair.b.read_all(b), (b"all".to_vec(), Poll::Ready(Ok(ReadOutcome::End))));
 }
 
 // spec: STR-15
@@ -163,8 +163,8 @@ fn reset_discards_what_was_not_read_and_leaves_the_rest_alone() {
         code: Code::app(1),
         reason: "gone".to_owned(),
     };
-    assert_eq!(pair.b.read_all(b), (Vec::new(), Err(reset.clone())));
-    assert_eq!(pair.b.read_now(b), Err(reset));
+    assert_eq!(pair.b.read_all(b), (Vec::new(), Poll::Ready(Err(reset.clone()))));
+    assert_eq!(pair.b.read_now(b), Poll::Ready(Err(reset)));
     assert_eq!(pair.b.read_all(child_b).0, b"child");
     pair.b.write_all(b, b"back");
     pair.run();
@@ -186,7 +186,7 @@ fn lost_ends_are_sent_again() {
     pair.a.acked(&again);
     pair.a.lost(&packet);
     assert!(!pair.a.wants(), "what was acknowledged is not sent again");
-    assert!(matches!(pair.b.read_now(b), Err(ReadError::Reset { .. })));
+    assert!(matches!(pair.b.read_now(b), Poll::Ready(Err(ReadError::Reset { .. }))));
 }
 
 #[test]
@@ -212,7 +212,10 @@ fn a_lost_fin_is_sent_again_alone() {
     assert_eq!(again.bytes, fin.bytes);
     pair.b.take(&again).unwrap();
     pair.a.acked(&again);
-    assert_eq!(pair.b.read_all(b), (b"data".to_vec(), Ok(ReadOutcome::End)));
+    assert_eq!(
+        pair.b.read_all(b),
+        (b"data".to_vec(), Poll::Ready(Ok(ReadOutcome::End)))
+    );
     assert_eq!(pair.a.poll_drained(a), Poll::Ready(Ok(())));
 }
 

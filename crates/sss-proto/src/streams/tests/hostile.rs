@@ -262,10 +262,9 @@ impl World {
 
     /// Reads; returns whether there was something.
     fn read(&mut self, side: usize, key: StreamKey, max: usize) -> bool {
-        let now = self.now();
         let side = &mut self.sides[side];
-        match side.streams.read(now, key, max) {
-            Ok(ReadOutcome::Chunk(bytes)) => {
+        match side.streams.read(key, max) {
+            Poll::Ready(Ok(ReadOutcome::Chunk(bytes))) => {
                 side.read += bytes.len() as u64;
                 true
             }

@@ -158,12 +158,12 @@ fn many_chains_are_opened_at_once_and_closed() {
     }
     pair.run();
     for key in all.iter().rev() {
-        assert_eq!(pair.a.read_all(*key), (vec![], Ok(ReadOutcome::End)));
+        assert_eq!(pair.a.read_all(*key), (vec![], Poll::Ready(Ok(ReadOutcome::End))));
         assert_eq!(pair.a.poll_drained(*key), Poll::Ready(Ok(())));
         pair.a.release(*key);
     }
     for key in held.iter().rev() {
-        assert_eq!(pair.b.read_all(*key), (vec![], Ok(ReadOutcome::End)));
+        assert_eq!(pair.b.read_all(*key), (vec![], Poll::Ready(Ok(ReadOutcome::End))));
         assert_eq!(pair.b.poll_drained(*key), Poll::Ready(Ok(())));
         pair.b.release(*key);
     }

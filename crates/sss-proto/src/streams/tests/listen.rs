@@ -19,8 +19,8 @@ fn open_child(pair: &mut Pair, parent: StreamKey, bytes: usize) -> StreamKey {
 
 fn refusal(pair: &mut Pair, key: StreamKey) -> Option<Refusal> {
     match pair.a.read_now(key) {
-        Err(ReadError::Refused(refusal)) => Some(refusal),
-        Ok(ReadOutcome::Blocked) => None,
+        Poll::Ready(Err(ReadError::Refused(refusal))) => Some(refusal),
+        Poll::Pending => None,
         other => panic!("{other:?}"),
     }
 }
@@ -104,7 +104,10 @@ fn a_limit_counts_opening_and_bytes_of_what_waits() {
     let again = open_child(&mut pair, a, 1000 + OPEN_COST as usize);
     assert_eq!(refusal(&mut pair, again), None);
     let second = pair.b.accept_substream(b).unwrap().unwrap();
-    assert!(matches!(pair.b.read_now(second), Err(ReadError::Reset { .. })));
+    assert!(matches!(
+        pair.b.read_now(second),
+        Poll::Ready(Err(ReadError::Reset { .. }))
+    ));
     let third = pair.b.accept_substream(b).unwrap().unwrap();
     assert_eq!(pair.b.read_all(third).0.len(), 1000 + OPEN_COST as usize);
     assert_eq!(pair.b.accept_substream(b), Ok(None));
@@ -196,10 +199,10 @@ fn an_application_cannot_pretend_a_refusal() {
     assert!(
         matches!(
             reset,
-            Err(ReadError::Reset {
+            Poll::Ready(Err(ReadError::Reset {
                 code: Code::DROPPED,
                 ..
-            })
+            }))
         ),
         "{reset:?}"
     );
@@ -219,10 +222,10 @@ fn an_application_cannot_pretend_a_refusal() {
     assert!(
         matches!(
             reset,
-            Err(ReadError::Reset {
+            Poll::Ready(Err(ReadError::Reset {
                 code: Code::BACKLOG,
                 ..
-            })
+            }))
         ),
         "{reset:?}"
     );

@@ -297,8 +297,8 @@ impl World {
         let seed = self.seed;
         let Side { streams, held, .. } = &mut self.sides[side];
         let handle = held.get_mut(&key).unwrap();
-        match streams.read(Instant::from_nanos(handle.read), key, max) {
-            Ok(ReadOutcome::Chunk(bytes)) => {
+        match streams.poll_read(Instant::from_nanos(handle.read), key, max) {
+            Poll::Ready(Ok(ReadOutcome::Chunk(bytes))) => {
                 for b in bytes {
                     if let Some(prefix) = handle.prefix.get_mut(handle.read as usize) {
                         *prefix = b;
@@ -317,14 +317,14 @@ impl World {
                     handle.read += 1;
                 }
             }
-            Ok(ReadOutcome::Mark) => {
+            Poll::Ready(Ok(ReadOutcome::Mark)) => {
                 let number = handle.reads.expect("a number comes first");
                 let is_mark = self.written[number].marks.contains(&handle.read);
                 assert!(is_mark, "seed {seed}: direction {number} at {}", handle.read);
                 handle.read += 1;
                 self.marks += 1;
             }
-            Ok(ReadOutcome::End) => {
+            Poll::Ready(Ok(ReadOutcome::End)) => {
                 self.ends += 1;
                 if let Some(number) = handle.reads {
                     let written = &self.written[number];
@@ -332,8 +332,8 @@ impl World {
                     assert_eq!(written.len, handle.read, "seed {seed}");
                 }
             }
-            Err(ReadError::Reset { .. }) => self.resets += 1,
-            Ok(ReadOutcome::Blocked) | Err(_) => {}
+            Poll::Ready(Err(ReadError::Reset { .. })) => self.resets += 1,
+            Poll::Pending | Poll::Ready(Err(_)) => {}
         }
         if let Some(number) = handle.reads {
             self.written[number].read = handle.read;

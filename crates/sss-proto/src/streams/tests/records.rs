@@ -9,12 +9,12 @@ use crate::interest::Interest;
 
 impl Streams {
     /// The whole records that can be read, the bytes of one that has no mark yet, and what came then.
-    fn read_records(&mut self, key: StreamKey) -> (Vec<Vec<u8>>, Vec<u8>, Result<ReadOutcome, ReadError>) {
+    fn read_records(&mut self, key: StreamKey) -> (Vec<Vec<u8>>, Vec<u8>, Poll<Result<ReadOutcome, ReadError>>) {
         let (mut records, mut rest) = (Vec::new(), Vec::new());
         loop {
             match self.read_now(key) {
-                Ok(ReadOutcome::Chunk(bytes)) => rest.extend_from_slice(&bytes),
-                Ok(ReadOutcome::Mark) => records.push(std::mem::take(&mut rest)),
+                Poll::Ready(Ok(ReadOutcome::Chunk(bytes))) => rest.extend_from_slice(&bytes),
+                Poll::Ready(Ok(ReadOutcome::Mark)) => records.push(std::mem::take(&mut rest)),
                 other => return (records, rest, other),
             }
         }
@@ -95,9 +95,9 @@ fn records_survive_small_packets_loss_reordering_and_repetition() {
                 }
             }
             let last = loop {
-                match pair.b.read(Instant::default(), b, rng.random_range(1..5000)) {
-                    Ok(ReadOutcome::Chunk(chunk)) => rest.extend_from_slice(&chunk),
-                    Ok(ReadOutcome::Mark) => {
+                match pair.b.read(b, rng.random_range(1..5000)) {
+                    Poll::Ready(Ok(ReadOutcome::Chunk(chunk))) => rest.extend_from_slice(&chunk),
+                    Poll::Ready(Ok(ReadOutcome::Mark)) => {
                         assert_eq!(rest, record(seed, read), "seed {seed}: record {read}");
                         rest.clear();
                         read += 1;
@@ -105,7 +105,7 @@ fn records_survive_small_packets_loss_reordering_and_repetition() {
                     other => break other,
                 }
             };
-            if last != Ok(ReadOutcome::Blocked) {
+            if last != Poll::Pending {
                 break last;
             }
             while let Some(packet) = pair.b.packet(ROOM) {
@@ -113,7 +113,11 @@ fn records_survive_small_packets_loss_reordering_and_repetition() {
                 pair.b.acked(&packet);
             }
         };
-        assert_eq!((end, read, rest.len()), (Ok(ReadOutcome::End), count, 0), "seed {seed}");
+        assert_eq!(
+            (end, read, rest.len()),
+            (Poll::Ready(Ok(ReadOutcome::End)), count, 0),
+            "seed {seed}"
+        );
         let info = pair.b.info(b).unwrap();
         assert_eq!(info.received, info.read, "seed {seed}");
     }
@@ -137,7 +141,10 @@ fn many_short_records_share_a_packet() {
     assert_eq!(pair.b.info(b).unwrap().received, 100 + 200);
     let (records, rest, end) = pair.b.read_records(b);
     assert!(records.iter().enumerate().all(|(i, r)| *r == vec![i as u8; i % 5]));
-    assert_eq!((records.len(), rest, end), (100, vec![], Ok(ReadOutcome::End)));
+    assert_eq!(
+        (records.len(), rest, end),
+        (100, vec![], Poll::Ready(Ok(ReadOutcome::End)))
+    );
     pair.a.acked(&packet);
     assert_eq!(pair.a.poll_drained(a), Poll::Ready(Ok(())));
 }
@@ -188,20 +195,23 @@ fn a_piece_ends_at_a_mark_and_a_mark_is_told_once() {
     pair.a.write_record(a, b"").unwrap();
     pair.a.write_all(a, b"cd");
     pair.run();
-    let mut read = |max| pair.b.read(Instant::default(), b, max);
-    let chunk = |bytes: &'static [u8]| Ok(ReadOutcome::Chunk(Bytes::from_static(bytes)));
+    let mut read = |max| pair.b.read(b, max);
+    let chunk = |bytes: &'static [u8]| Poll::Ready(Ok(ReadOutcome::Chunk(Bytes::from_static(bytes))));
     assert_eq!(read(1), chunk(b"a"));
     assert_eq!(read(9), chunk(b"b"));
     assert_eq!(read(0), chunk(b""), "who asks for nothing passes no mark");
-    assert_eq!(read(1), Ok(ReadOutcome::Mark));
-    assert_eq!(read(1), Ok(ReadOutcome::Mark));
+    assert_eq!(read(1), Poll::Ready(Ok(ReadOutcome::Mark)));
+    assert_eq!(read(1), Poll::Ready(Ok(ReadOutcome::Mark)));
     assert_eq!(read(9), chunk(b"cd"));
-    assert_eq!(read(9), Ok(ReadOutcome::Blocked));
+    assert_eq!(read(9), Poll::Pending);
     pair.a.write_mark(a).unwrap();
     pair.a.finish(a).unwrap();
     pair.run();
     assert_eq!(pair.b.events(), [StreamEvent::Ready(b, Interest::Read)]);
-    assert_eq!(pair.b.read_records(b), (vec![vec![]], vec![], Ok(ReadOutcome::End)));
+    assert_eq!(
+        pair.b.read_records(b),
+        (vec![vec![]], vec![], Poll::Ready(Ok(ReadOutcome::End)))
+    );
 }
 
 // spec: STR-27
@@ -220,9 +230,12 @@ fn a_mark_needs_credit_as_a_byte_does() {
     }
     assert_eq!(pair.a.info(a).unwrap().unsent, 1);
     let b = pair.b.accept_any().unwrap();
-    assert_eq!(pair.b.read_all(b), (vec![7; most], Ok(ReadOutcome::Blocked)));
+    assert_eq!(pair.b.read_all(b), (vec![7; most], Poll::Pending));
     pair.run();
-    assert_eq!(pair.b.read_records(b), (vec![vec![]], vec![], Ok(ReadOutcome::End)));
+    assert_eq!(
+        pair.b.read_records(b),
+        (vec![vec![]], vec![], Poll::Ready(Ok(ReadOutcome::End)))
+    );
     assert_eq!(pair.b.info(b).unwrap().received, most as u64 + 1);
 
     // A peer that takes one more than it has.
@@ -284,7 +297,7 @@ fn of_a_mark_and_a_byte_at_one_position_the_first_is_kept() {
         let (records, rest, end) = pair.b.read_records(b);
         let first = if offset == 1 { &b"012"[..] } else { b"12" };
         assert_eq!((records, rest), (vec![first.to_vec()], b"y".to_vec()), "{offset}");
-        assert_eq!(end, Ok(ReadOutcome::End));
+        assert_eq!(end, Poll::Ready(Ok(ReadOutcome::End)));
     }
 }
 
@@ -313,10 +326,7 @@ fn a_million_marks_take_a_byte_or_two_each() {
     let memory = pair.b.recv_memory(b);
     assert!(memory <= 3 * million as usize, "{memory} bytes");
     let (records, rest, end) = pair.b.read_records(b);
-    assert_eq!(
-        (records.len() as u64, rest.len(), end),
-        (million, 0, Ok(ReadOutcome::Blocked))
-    );
+    assert_eq!((records.len() as u64, rest.len(), end), (million, 0, Poll::Pending));
     assert_eq!(pair.b.recv_memory(b), 0);
 }
 
@@ -334,7 +344,7 @@ fn a_million_marks_ahead_of_a_gap_take_a_byte_or_two_each() {
     for i in 0..million {
         pair.b.forged(&record_frame(lsid, 40_001 + i, b"", false)).unwrap();
     }
-    assert_eq!(pair.b.read_now(b), Ok(ReadOutcome::Blocked));
+    assert_eq!(pair.b.read_now(b), Poll::Pending);
     let memory = pair.b.recv_memory(b);
     assert!(memory <= 2 * million as usize, "{memory} bytes");
     // The gap is filled, and all of them move at once.

@@ -229,7 +229,7 @@ fn of_a_retired_stream_the_answer_is_at_once() {
     pair.a.finish(a).unwrap();
     pair.b.finish(b).unwrap();
     pair.run();
-    assert_eq!(pair.a.read_now(a), Ok(ReadOutcome::End));
+    assert_eq!(pair.a.read_now(a), Poll::Ready(Ok(ReadOutcome::End)));
     pair.a.release(a);
     pair.run();
     assert_eq!(pair.a.len(), 0);
@@ -244,7 +244,7 @@ fn of_a_retired_stream_the_answer_is_at_once() {
     pair.b.finish(b).unwrap();
     pair.a.finish(a).unwrap();
     pair.run();
-    assert_eq!(pair.a.read_now(a), Ok(ReadOutcome::End));
+    assert_eq!(pair.a.read_now(a), Poll::Ready(Ok(ReadOutcome::End)));
     pair.a.release(a);
     pair.run();
     assert_eq!(pair.a.len(), 0);
@@ -305,7 +305,7 @@ fn refused_streams_have_no_children() {
     pair.b.finish(b).unwrap();
     pair.a.release(child);
     pair.run();
-    assert_eq!(pair.b.read_now(b), Ok(ReadOutcome::End));
+    assert_eq!(pair.b.read_now(b), Poll::Ready(Ok(ReadOutcome::End)));
     pair.b.release(b);
     pair.run();
     let child = pair.a.open_substream(a).unwrap();
@@ -462,7 +462,7 @@ fn a_storm_of_questions_is_bounded() {
     pair.a.finish(a).unwrap();
     pair.b.finish(b).unwrap();
     pair.run();
-    assert_eq!(pair.b.read_now(b), Ok(ReadOutcome::End));
+    assert_eq!(pair.b.read_now(b), Poll::Ready(Ok(ReadOutcome::End)));
     pair.b.release(b);
     assert_eq!(pair.b.control.awaits.answers(), 1);
     pair.run();
@@ -517,14 +517,14 @@ fn who_does_not_wait_sends_not_one_frame_more() {
         let Poll::Ready(Ok(Some(b))) = pair.b.poll_accept_substream(session.1) else {
             panic!("it has arrived")
         };
-        assert_eq!(pair.b.read_all(b).1, Ok(ReadOutcome::End));
+        assert_eq!(pair.b.read_all(b).1, Poll::Ready(Ok(ReadOutcome::End)));
         pair.b.write_all(b, b"answer");
         pair.b.finish(b).unwrap();
         let answer = pair.b.packet(ROOM).unwrap();
         pair.a.take(&answer).unwrap();
         pair.b.acked(&answer);
         pair.b.release(b);
-        assert_eq!(pair.a.read_all(a).1, Ok(ReadOutcome::End));
+        assert_eq!(pair.a.read_all(a).1, Poll::Ready(Ok(ReadOutcome::End)));
         pair.a.release(a);
         let credit = |frame: &Frame<'_>| matches!(frame, Frame::Credit(_) | Frame::OpenCredit(_));
         seen.extend(request.frames().iter().filter(|f| !credit(f)).map(|_| 'a'));
