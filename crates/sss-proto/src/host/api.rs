@@ -322,8 +322,8 @@ impl Host {
         self.with_peer(stream.peer, |p| p.streams().set_budget(stream.key, bytes));
     }
 
-    /// Takes as much of `data` as the stream's send buffer has room for, and says how many bytes: at least one, if there
-    /// are any. If it is pending, [`Event::Ready`](crate::Event::Ready) follows.
+    /// Takes as much of `data` as the stream's send buffer has room for, and says how many bytes: at least one, if
+    /// there are any. If it is pending, [`Event::Ready`](crate::Event::Ready) follows.
     ///
     /// # Errors
     /// If the sending side has ended.
