@@ -38,6 +38,9 @@ use crate::ids::{PeerId, StreamId, StreamKey};
 use crate::packet::PacketWriter;
 use crate::role::Role;
 use crate::time::Instant;
+
+/// What a read gives.
+type Polled = Poll<Result<ReadOutcome, ReadError>>;
 use crate::token::Token;
 
 /// Room for frames in a packet of a common path.
@@ -171,11 +174,11 @@ impl Streams {
         }
     }
 
-    fn read(&mut self, key: StreamKey, max: usize) -> Poll<Result<ReadOutcome, ReadError>> {
+    fn read(&mut self, key: StreamKey, max: usize) -> Polled {
         self.poll_read(Instant::default(), key, max)
     }
 
-    fn read_now(&mut self, key: StreamKey) -> Poll<Result<ReadOutcome, ReadError>> {
+    fn read_now(&mut self, key: StreamKey) -> Polled {
         self.read(key, usize::MAX)
     }
 
@@ -195,7 +198,7 @@ impl Streams {
     }
 
     /// Everything that can be read, and what came then.
-    fn read_all(&mut self, key: StreamKey) -> (Vec<u8>, Poll<Result<ReadOutcome, ReadError>>) {
+    fn read_all(&mut self, key: StreamKey) -> (Vec<u8>, Polled) {
         let mut all = Vec::new();
         loop {
             match self.read_now(key) {

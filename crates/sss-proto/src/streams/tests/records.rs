@@ -4,12 +4,12 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::*;
-use crate::error::{ReadError, WriteError};
+use crate::error::WriteError;
 use crate::interest::Interest;
 
 impl Streams {
     /// The whole records that can be read, the bytes of one that has no mark yet, and what came then.
-    fn read_records(&mut self, key: StreamKey) -> (Vec<Vec<u8>>, Vec<u8>, Poll<Result<ReadOutcome, ReadError>>) {
+    fn read_records(&mut self, key: StreamKey) -> (Vec<Vec<u8>>, Vec<u8>, Polled) {
         let (mut records, mut rest) = (Vec::new(), Vec::new());
         loop {
             match self.read_now(key) {
