@@ -3,6 +3,115 @@
 //! A [`Host`] takes in datagrams and the passing of time ([`Input`]), and gives out datagrams, events and the moment at
 //! which it wants to be called again ([`Output`]). All its randomness comes from a seed, so that the same
 //! inputs give the same outputs, byte for byte. The protocol is specified in `docs/spec`.
+//!
+//! # The loop
+//!
+//! Whoever drives a host does this, again and again:
+//!
+//! 1. Do what the application wants: [`Host::connect`], [`Host::poll_write`], [`Host::poll_read`] and so on. What is
+//!    [pending](std::task::Poll::Pending) is to be tried again when [`Event::Ready`] says so.
+//! 2. Call [`Host::poll`], until it gives [`Output::Wake`].
+//! 3. At [`Output::Transmit`], send the datagrams in the [`TransmitBuf`] to where it says.
+//! 4. At [`Output::Event`], tell the application, and go on with 2.
+//! 5. At [`Output::Wake`], wait for a datagram, for the application, or for the moment given, whichever comes first.
+//! 6. Hand in what has come with [`Host::handle`]: the datagrams of one sender, or that time has passed. Go on with 1.
+//!
+//! Two hosts in one program, each with a socket of the standard library. One opens a stream and writes, the other
+//! reads:
+//!
+//! ```
+//! use std::net::UdpSocket;
+//! use std::task::Poll;
+//! use std::time::{Duration, Instant as Clock};
+//!
+//! use bytes::BytesMut;
+//! use sss_crypto::StaticKey;
+//! use sss_proto::{Batch, Config, Ecn, Event, Host, Input, Instant, Interest, Output, ReadOutcome, TransmitBuf};
+//!
+//! struct Driver {
+//!     host: Host,
+//!     socket: UdpSocket,
+//!     buf: TransmitBuf,
+//!     start: Clock,
+//! }
+//!
+//! impl Driver {
+//!     fn new(seed: u8, start: Clock) -> std::io::Result<Self> {
+//!         let socket = UdpSocket::bind("127.0.0.1:0")?;
+//!         // Key and seed come from the operating system's entropy in a real program.
+//!         let host = Host::new(Config::default(), StaticKey::from_bytes([seed; 32]), [seed; 32]);
+//!         Ok(Self { host, socket, buf: TransmitBuf::new(1), start })
+//!     }
+//!
+//!     fn now(&self) -> Instant {
+//!         Instant::from_nanos(self.start.elapsed().as_nanos() as u64)
+//!     }
+//!
+//!     /// Steps 2 to 6: sends what is to be sent, waits a little, and takes in what has come. Returns the events.
+//!     fn turn(&mut self) -> std::io::Result<Vec<Event>> {
+//!         let mut events = Vec::new();
+//!         let wake = loop {
+//!             match self.host.poll(self.now(), &mut self.buf) {
+//!                 Output::Transmit(to) => {
+//!                     for datagram in self.buf.filled().chunks(to.segment) {
+//!                         // A datagram that the system does not take is lost, as on any network.
+//!                         let _ = self.socket.send_to(datagram, to.remote);
+//!                     }
+//!                 }
+//!                 Output::Event(event) => events.push(event),
+//!                 Output::Wake(at) => break at,
+//!             }
+//!         };
+//!         let rest = wake.map_or(Duration::from_millis(5), |at| at.since(self.now()));
+//!         let rest = rest.clamp(Duration::from_micros(1), Duration::from_millis(5));
+//!         self.socket.set_read_timeout(Some(rest))?;
+//!         let mut data = BytesMut::zeroed(65_536);
+//!         let Ok((n, remote)) = self.socket.recv_from(&mut data) else {
+//!             self.host.handle(self.now(), Input::Tick);
+//!             return Ok(events);
+//!         };
+//!         data.truncate(n);
+//!         let batch = Batch { data: &mut data, lent: &mut None, stride: n, remote, local: None, ecn: Ecn::NotEct };
+//!         self.host.handle(self.now(), Input::Datagrams(batch));
+//!         Ok(events)
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let start = Clock::now();
+//! let (mut server, mut client) = (Driver::new(1, start)?, Driver::new(2, start)?);
+//! let listener = server.host.listen("notes", "notes/1")?;
+//! assert_eq!(server.host.accept(listener), None, "an event tells when there is a stream");
+//!
+//! let (eid, address) = (server.host.eid(), server.socket.local_addr()?);
+//! let stream = client.host.connect(client.now(), eid, ("notes", "notes/1"), &[address])?;
+//! assert_eq!(client.host.poll_write(stream, b"hello"), Poll::Ready(Ok(5)));
+//! client.host.finish(stream)?;
+//!
+//! let (mut accepted, mut heard) = (None, Vec::new());
+//! 'hearing: while start.elapsed() < Duration::from_secs(20) {
+//!     client.turn()?;
+//!     for event in server.turn()? {
+//!         match event {
+//!             Event::Acceptable(_) => accepted = server.host.accept(listener).map(|(stream, _)| stream),
+//!             Event::Ready(_, Interest::Read) => {}
+//!             _ => continue,
+//!         }
+//!         let (now, Some(stream)) = (server.now(), accepted) else { continue };
+//!         // Until it is pending: then an event tells when to go on.
+//!         while let Poll::Ready(outcome) = server.host.poll_read(now, stream, 1024) {
+//!             match outcome? {
+//!                 ReadOutcome::Chunk(bytes) => heard.extend_from_slice(&bytes),
+//!                 ReadOutcome::Mark => {}
+//!                 ReadOutcome::End => break 'hearing,
+//!             }
+//!         }
+//!     }
+//! }
+//! assert_eq!(heard, b"hello");
+//! # Ok(())
+//! # }
+//! ```
 
 mod channel;
 mod config;
