@@ -244,8 +244,10 @@ impl HostBuilder {
         let identity = self.identity.unwrap_or_else(Identity::generate);
         let core = sss_proto::Host::new(self.config, identity.key(), seed);
         let shared = Arc::new(Shared::new(core, socket.local_addr()));
+        // Cancelled from now on, the driver finds that nobody holds the host.
+        let host = Host::new(Arc::clone(&shared));
         let start = Start {
-            shared: Arc::clone(&shared),
+            shared,
             bound: socket,
             watch: self.watch_interfaces,
         };
@@ -253,7 +255,7 @@ impl HostBuilder {
             DriverMode::Shared => start.spawn(&runtime)?,
             DriverMode::Dedicated => start.spawn_thread().await?,
         }
-        Ok(Host::new(shared))
+        Ok(host)
     }
 }
 

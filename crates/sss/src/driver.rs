@@ -167,6 +167,8 @@ enum Polled {
     Filled,
     Told,
     Parked(Option<Instant>),
+    /// Something rare has come up since it was last looked for.
+    Interrupted,
     Stopped,
 }
 
@@ -232,6 +234,7 @@ impl Driver {
             match self.poll_core(cx) {
                 Polled::Filled | Polled::Told => {}
                 Polled::Parked(at) => return self.park(cx, at),
+                Polled::Interrupted => return Next::Yield(Step::Receive),
                 Polled::Stopped => return Next::Stop,
             }
         }
@@ -261,6 +264,10 @@ impl Driver {
                 Output::Wake(at) => {
                     if inner.phase == Phase::ShuttingDown && inner.core.is_idle() {
                         return Polled::Stopped;
+                    }
+                    // Nobody wakes a driver that is at work: it would sleep over what came up meanwhile.
+                    if inner.is_abandoned() || inner.network_changed {
+                        return Polled::Interrupted;
                     }
                     // Those who are about to be woken will call, and need not wake the driver.
                     if told.is_quiet() {
@@ -305,7 +312,7 @@ impl Driver {
 
     /// Sees to what is rare: a changed network, and a host that nobody holds any more.
     fn attend(&mut self, cx: &mut Context<'_>) {
-        let look = |inner: &Inner| (inner.phase == Phase::Abandoned, inner.network_changed);
+        let look = |inner: &Inner| (inner.is_abandoned(), inner.network_changed);
         let (abandoned, network_changed) = self.shared.look(look);
         if network_changed {
             self.on_network_change();
@@ -389,3 +396,6 @@ fn stop(inner: &mut Inner, now: Instant, told: &mut Told) {
     }
     told.wake_all(inner);
 }
+
+#[cfg(test)]
+mod tests;

@@ -111,6 +111,11 @@ impl Inner {
             .network_changed(now, |remote, local| addresses::has_moved(remote, local, local_addr));
     }
 
+    /// Whether nobody holds the host any more, and the driver has not begun to close it.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.phase == Phase::Abandoned
+    }
+
     /// Whether the host still opens and accepts streams.
     pub(crate) fn is_running(&self) -> bool {
         self.phase == Phase::Running

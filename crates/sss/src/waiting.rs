@@ -205,4 +205,6 @@ impl<T> Drop for Answer<T> {
 }
 
 #[cfg(test)]
+mod storm;
+#[cfg(test)]
 mod tests;

@@ -38,7 +38,8 @@ struct Rare {
 /// How many marks a read passes in one turn: a peer may send any number of empty records.
 const MARKS_AT_ONCE: usize = 1000;
 
-/// What follows the marks at which the reader stands; when blocked, the task is woken for more.
+/// What follows the marks at which the reader stands; when blocked, the task is woken for more. A mark: the turn is over,
+/// and the caller wakes the task when the host is not locked.
 fn read_behind_marks(
     inner: &mut Inner,
     now: Instant,
@@ -53,13 +54,8 @@ fn read_behind_marks(
         passed += 1;
         outcome = inner.core.poll_read(now, stream, max);
     }
-    match outcome {
-        MARK => {
-            cx.waker().wake_by_ref();
-            outcome = Poll::Pending;
-        }
-        Poll::Pending => inner.waiters.wait(stream, Side::Read, cx.waker()),
-        Poll::Ready(_) => {}
+    if outcome.is_pending() {
+        inner.waiters.wait(stream, Side::Read, cx.waker());
     }
     if passed > 0 {
         // The peer gets credit for them.
@@ -129,7 +125,7 @@ impl Receiving {
         if let Some(end) = self.end() {
             return Poll::Ready(end.map(|()| 0));
         }
-        let mut taken = 0;
+        let (mut taken, mut is_turn_over) = (0, false);
         let blocked = link.call(|inner, now| {
             while taken < max {
                 let outcome = match taken {
@@ -140,6 +136,10 @@ impl Receiving {
                     Poll::Ready(Ok(ReadOutcome::Chunk(chunk))) => {
                         taken += chunk.len();
                         sink(chunk);
+                    }
+                    Poll::Ready(Ok(ReadOutcome::Mark)) if taken == 0 => {
+                        is_turn_over = true;
+                        return true;
                     }
                     Poll::Ready(Ok(ReadOutcome::Mark)) => {
                         self.is_at_mark = true;
@@ -157,6 +157,9 @@ impl Receiving {
             inner.want_driver();
             false
         });
+        if is_turn_over {
+            cx.waker().wake_by_ref();
+        }
         match self.failure() {
             _ if blocked => Poll::Pending,
             Some(error) if taken == 0 => Poll::Ready(Err(error.clone())),
@@ -186,7 +189,11 @@ impl Receiving {
         });
         match outcome {
             Poll::Ready(Ok(ReadOutcome::Chunk(chunk))) => Poll::Ready(Ok(Some(chunk))),
-            Poll::Ready(Ok(ReadOutcome::Mark)) | Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(ReadOutcome::Mark)) => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(ReadOutcome::End)) => {
                 self.set_end(Ok(()));
                 Poll::Ready(Ok(None))

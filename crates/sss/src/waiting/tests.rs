@@ -17,16 +17,16 @@ type Boxed<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 /// A kind of wait, and its name.
 type Kind = (&'static str, fn(&mut Stream) -> Boxed<'_>);
 
-struct World {
-    client: Host,
-    host: Host,
-    server: Server,
-    ours: Stream,
+pub(super) struct World {
+    pub(super) client: Host,
+    pub(super) host: Host,
+    pub(super) server: Server,
+    pub(super) ours: Stream,
     /// Nobody reads it.
-    theirs: Stream,
+    pub(super) theirs: Stream,
 }
 
-async fn world() -> World {
+pub(super) async fn world() -> World {
     let build = || Host::builder().bind("127.0.0.1:0").build();
     let (client, host) = (build().await.unwrap(), build().await.unwrap());
     let server = host.listen("test", "1").unwrap();
@@ -43,7 +43,7 @@ async fn world() -> World {
 }
 
 /// How many wait for something of a host.
-fn count(host: &Host) -> usize {
+pub(super) fn count(host: &Host) -> usize {
     host.shared().tend(|inner| inner.waiters.count())
 }
 
@@ -411,4 +411,25 @@ async fn an_attempt_that_nobody_waits_for_ends() {
     drop(finished);
     tokio::time::sleep(short).await;
     assert_eq!(peers(), 1, "what was finished is to be delivered");
+}
+
+/// A peer may send any number of empty records: whoever reads bytes passes so many of them, and takes turns with others.
+#[test]
+fn a_reader_that_gives_others_their_turn_is_woken_outside_of_the_lock() {
+    on_a_thread(|| async {
+        let mut world = world().await;
+        for _ in 0..5000 {
+            world.theirs.write_record(b"").await.unwrap();
+        }
+        world.theirs.write_all(b"end").await.unwrap();
+        world.theirs.acknowledged().await.unwrap();
+        for _ in 0..2 {
+            let waker = Owner::waker(&world.client, world.ours.open_substream().unwrap());
+            poll_once(&mut boxed(async { world.ours.read(&mut [0; 9]).await }), &waker);
+            poll_once(&mut boxed(world.ours.read_chunk(9)), &waker);
+        }
+        let mut buf = [0; 3];
+        world.ours.read_exact(&mut buf).await.unwrap();
+        assert_eq!(&buf, b"end");
+    });
 }

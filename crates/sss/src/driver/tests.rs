@@ -1,0 +1,64 @@
+//! Tests of a driver that is run step by step.
+
+use std::task::Waker;
+use std::time::Duration;
+
+use super::*;
+use crate::host::Host;
+use crate::identity::Identity;
+
+/// A host whose driver has nothing to do, and that driver.
+async fn idle() -> (Host, Driver) {
+    let bound = socket::bind("127.0.0.1:0".parse().unwrap(), 1 << 16).unwrap();
+    let core = sss_proto::Host::new(sss_proto::Config::default(), Identity::generate().key(), [7; 32]);
+    let shared = Arc::new(Shared::new(core, bound.local_addr()));
+    let host = Host::new(Arc::clone(&shared));
+    let driver = Driver::new(shared, Socket::new(bound).unwrap(), None);
+    (host, driver)
+}
+
+/// Runs the steps of one turn after what is rare was looked for, until the driver yields or waits. True if it waits.
+fn sleeps(driver: &mut Driver, cx: &mut Context<'_>) -> bool {
+    for _ in 0..MAX_ROUNDS {
+        let next = match driver.step {
+            Step::Receive => driver.receive(cx),
+            Step::Settle(before) => driver.settle(before),
+            Step::Transmit => driver.transmit(cx),
+        };
+        match next {
+            Next::Step(step) => driver.step = step,
+            Next::Yield(step) => {
+                driver.step = step;
+                return false;
+            }
+            Next::Wait => return true,
+            Next::Stop => panic!("it stopped"),
+        }
+    }
+    panic!("it does not come to rest");
+}
+
+/// While the driver is at work, nobody wakes it: what comes up then must not wait for the next packet.
+#[tokio::test]
+async fn what_comes_up_while_the_driver_is_at_work_is_seen_to_before_it_sleeps() {
+    let cx = &mut Context::from_waker(Waker::noop());
+    let (host, mut driver) = idle().await;
+    driver.attend(cx);
+    assert!(sleeps(&mut driver, cx), "nothing is to be done");
+
+    driver.attend(cx);
+    driver.shared.drive(|_, _| ());
+    host.network_changed();
+    assert!(!sleeps(&mut driver, cx), "the network has changed");
+    driver.attend(cx);
+    assert_eq!(driver.stats.network_changes, 1);
+    assert!(sleeps(&mut driver, cx));
+
+    driver.attend(cx);
+    driver.shared.drive(|_, _| ());
+    drop(host);
+    assert!(!sleeps(&mut driver, cx), "nobody holds the host");
+    driver.attend(cx);
+    assert!(driver.closing.is_some());
+    tokio::time::timeout(Duration::from_secs(60), driver).await.unwrap();
+}
