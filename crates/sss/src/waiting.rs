@@ -205,6 +205,4 @@ impl<T> Drop for Answer<T> {
 }
 
 #[cfg(test)]
-mod storm;
-#[cfg(test)]
 mod tests;

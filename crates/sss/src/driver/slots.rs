@@ -138,7 +138,6 @@ impl<K: Copy, V> Slots<K, V> {
         let slot = self.at(index)?;
         let (_, value) = slot.entry.take()?;
         let (prev, next) = (slot.prev, slot.next);
-        slot.serial = 0;
         slot.next = free;
         self.free = index;
         match self.at(prev) {
@@ -163,7 +162,7 @@ impl<K: Copy, V> Slots<K, V> {
 
     fn named(&mut self, ticket: Ticket) -> Option<&mut Slot<K, V>> {
         let slot = self.at(ticket.index)?;
-        (slot.serial == ticket.serial && !ticket.is_blank()).then_some(slot)
+        (slot.serial == ticket.serial).then_some(slot)
     }
 }
 
@@ -203,6 +202,22 @@ mod tests {
             assert_eq!(found.len(), 10);
             assert!(found.iter().all(|value| *value as usize % 3 == n));
         }
+    }
+
+    #[test]
+    fn a_slot_is_used_again() {
+        let (mut slots, mut list) = (Slots::default(), List::default());
+        let stays = slots.push(&mut list, 0, 0);
+        for n in 1..1000 {
+            let ticket = slots.push(&mut list, 0, n);
+            assert_eq!(slots.remove(&mut list, ticket), Some(n));
+            assert_eq!(slots.key(ticket), None);
+            assert_eq!(slots.get_mut(ticket), None);
+            assert_eq!(slots.remove(&mut list, ticket), None);
+        }
+        assert_eq!(slots.slots.len(), 2);
+        assert_eq!(slots.remove(&mut list, stays), Some(0));
+        assert_eq!(slots.key(Ticket::default()), None);
     }
 
     #[test]

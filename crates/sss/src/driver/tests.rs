@@ -62,3 +62,18 @@ async fn what_comes_up_while_the_driver_is_at_work_is_seen_to_before_it_sleeps()
     assert!(driver.closing.is_some());
     tokio::time::timeout(Duration::from_secs(60), driver).await.unwrap();
 }
+
+/// Whoever was woken has its turn before the driver sleeps, and what it says until then need not wake the driver.
+#[tokio::test]
+async fn who_is_woken_has_a_turn_before_the_driver_sleeps() {
+    let cx = &mut Context::from_waker(Waker::noop());
+    let (host, mut driver) = idle().await;
+    let stopped = host.stopped();
+    let told = &mut driver.told;
+    driver.shared.drive(|inner, _| told.wake_all(inner));
+    assert!(!driver.told.is_quiet());
+    driver.step = Step::Transmit;
+    assert!(!sleeps(&mut driver, cx), "somebody is woken");
+    stopped.await;
+    assert!(sleeps(&mut driver, cx));
+}

@@ -462,3 +462,6 @@ impl Slots<Key, Waiter> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,3 +1,5 @@
+mod storm;
+
 use std::net::UdpSocket;
 use std::sync::Mutex;
 use std::sync::mpsc;
@@ -17,16 +19,16 @@ type Boxed<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
 /// A kind of wait, and its name.
 type Kind = (&'static str, fn(&mut Stream) -> Boxed<'_>);
 
-pub(super) struct World {
-    pub(super) client: Host,
-    pub(super) host: Host,
-    pub(super) server: Server,
-    pub(super) ours: Stream,
+struct World {
+    client: Host,
+    host: Host,
+    server: Server,
+    ours: Stream,
     /// Nobody reads it.
-    pub(super) theirs: Stream,
+    theirs: Stream,
 }
 
-pub(super) async fn world() -> World {
+async fn world() -> World {
     let build = || Host::builder().bind("127.0.0.1:0").build();
     let (client, host) = (build().await.unwrap(), build().await.unwrap());
     let server = host.listen("test", "1").unwrap();
@@ -43,7 +45,7 @@ pub(super) async fn world() -> World {
 }
 
 /// How many wait for something of a host.
-pub(super) fn count(host: &Host) -> usize {
+fn count(host: &Host) -> usize {
     host.shared().tend(|inner| inner.waiters.count())
 }
 
@@ -155,6 +157,19 @@ async fn who_gives_up_waiting_is_gone() {
 }
 
 #[tokio::test]
+async fn whoever_has_what_it_waited_for_has_no_place_any_more() {
+    let world = world().await;
+    let cx = &Context::from_waker(Waker::noop());
+    let shared = world.client.shared();
+    let mut place = Place::new(shared);
+    assert!(place.poll(cx, Key::Stopped, |_, _| Poll::<()>::Pending).is_pending());
+    assert_eq!(count(&world.client), 1);
+    assert!(place.poll(cx, Key::Stopped, |_, _| Poll::Ready(())).is_ready());
+    assert_eq!(count(&world.client), 0);
+    drop(place);
+}
+
+#[tokio::test]
 async fn many_who_wait_for_the_same_leave_in_any_order() {
     let world = world().await;
     let set = ServerSet::from([
@@ -190,14 +205,18 @@ async fn what_is_watched_and_receipts_are_gone_with_those_who_hold_them() {
     assert_eq!(count(&world.client), 0);
 
     // None can arrive, and none is given up soon.
-    world.host.close_within(Duration::ZERO).await.ok();
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let nobody = crate::Identity::generate().eid();
+    let attempt = world
+        .client
+        .connect(nobody, "test", "1")
+        .hint(silent.local_addr().unwrap());
+    let stream = attempt.open().unwrap();
     let mut receipts = Vec::new();
     for _ in 0..10 {
-        let datagram = world.ours.send_datagram(vec![1; 9]).reliable().tracked();
-        if let Ok(receipt) = datagram.await {
-            receipts.push(receipt);
-        }
+        receipts.push(stream.send_datagram(vec![1; 9]).reliable().tracked().await.unwrap());
     }
+    assert_eq!(count(&world.client), 10);
     drop(receipts);
     assert_eq!(count(&world.client), 0);
 }
@@ -413,7 +432,7 @@ async fn an_attempt_that_nobody_waits_for_ends() {
     assert_eq!(peers(), 1, "what was finished is to be delivered");
 }
 
-/// A peer may send any number of empty records: whoever reads bytes passes so many of them, and takes turns with others.
+/// A peer may send any number of empty records: whoever reads bytes passes so many, then others have their turn.
 #[test]
 fn a_reader_that_gives_others_their_turn_is_woken_outside_of_the_lock() {
     on_a_thread(|| async {

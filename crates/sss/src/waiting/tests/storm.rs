@@ -6,10 +6,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use super::tests::{World, count, world};
 use super::*;
-use crate::host::Host;
-use crate::stream::Stream;
 
 /// What a test may take, on a machine however slow.
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -1,0 +1,304 @@
+//! Tests of who waits for what, without a driver.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Wake;
+
+use bytes::Bytes;
+use sss_proto::{DatagramOptions, Instant};
+
+use super::*;
+use crate::identity::Identity;
+
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Bell(AtomicUsize);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Bell {
+    fn rung(&self) -> usize {
+        self.0.swap(0, Ordering::Relaxed)
+    }
+}
+
+fn bell() -> (Arc<Bell>, Waker) {
+    let bell = Arc::new(Bell::default());
+    (Arc::clone(&bell), Waker::from(bell))
+}
+
+/// Streams, each of a peer of its own that is never reached, a listener, and a datagram of the first stream.
+fn names(peers: usize) -> (Vec<StreamId>, ListenerId, DatagramId) {
+    let mut core = sss_proto::Host::new(sss_proto::Config::default(), Identity::generate().key(), [7; 32]);
+    let nowhere = ["127.0.0.1:9".parse().unwrap()];
+    let eid = Identity::generate;
+    let streams = (0..peers).map(|_| {
+        core.connect(Instant::default(), eid().eid(), ("a", "1"), &nowhere)
+            .unwrap()
+    });
+    let streams: Vec<StreamId> = streams.collect();
+    let listener = core.listen("a", "1").unwrap();
+    let mut options = DatagramOptions::default();
+    (options.tracked, options.reliable) = (true, true);
+    let datagram = core.send_datagram(Instant::default(), streams[0], &Bytes::from_static(b"a"), &options);
+    (streams, listener, datagram.unwrap().unwrap())
+}
+
+fn address(port: u16) -> SocketAddr {
+    ([127, 0, 0, 1], port).into()
+}
+
+fn keys(stream: StreamId, listener: ListenerId) -> Vec<Key> {
+    let peer = stream.peer();
+    let mut keys = vec![
+        Key::Released(stream),
+        Key::Acceptable(listener),
+        Key::Connected(peer),
+        Key::Closed(peer),
+        Key::Probe(address(1)),
+        Key::Stopped,
+    ];
+    keys.extend(Interest::ALL.map(|interest| Key::Stream(stream, interest)));
+    keys
+}
+
+#[test]
+fn no_list_is_kept_for_those_who_have_left() {
+    let (streams, listener, _) = names(1);
+    let mut waiters = Waiters::default();
+    for key in keys(streams[0], listener) {
+        let tickets = [0; 3].map(|_| waiters.add(key, Waiter::Task(Waker::noop().clone())));
+        assert_eq!(waiters.count(), 3);
+        for ticket in tickets {
+            assert!(waiters.leave(ticket).is_some());
+            assert!(waiters.leave(ticket).is_none());
+        }
+    }
+    for side in [Side::Read, Side::Write] {
+        waiters.wait(streams[0], side, Waker::noop());
+        assert!(waiters.unwait(streams[0], side).is_some());
+    }
+    let lists = &waiters.lists;
+    assert!(lists.listeners.is_empty() && lists.released.is_empty() && lists.probes.is_empty());
+    assert!(lists.trees.values().all(Tree::is_empty));
+    assert_eq!(waiters.count(), 0);
+}
+
+#[test]
+fn memory_of_many_is_given_back() {
+    let (streams, ..) = names(1);
+    let peer = streams[0].peer();
+    let mut core = sss_proto::Host::new(sss_proto::Config::default(), Identity::generate().key(), [7; 32]);
+    let nowhere = ["127.0.0.1:9".parse().unwrap()];
+    let top = core
+        .connect(Instant::default(), Identity::generate().eid(), ("a", "1"), &nowhere)
+        .unwrap();
+    let many: Vec<StreamId> = (0..3 * KEPT_STREAMS)
+        .map(|_| core.open_substream(top).unwrap())
+        .collect();
+    assert_eq!(
+        many[0].peer(),
+        peer,
+        "the first peer of a host has the same name in each"
+    );
+    let mut waiters = Waiters::default();
+    let room = |waiters: &Waiters| {
+        let tree = &waiters.lists.trees[&peer];
+        (tree.sides.capacity(), tree.streams.capacity())
+    };
+    let key = |stream: &StreamId| Key::Stream(*stream, Interest::Accept);
+    let fill = |waiters: &mut Waiters| -> Vec<Ticket> {
+        many.iter().for_each(|s| waiters.wait(*s, Side::Read, Waker::noop()));
+        let add = |s| waiters.add(key(s), Waiter::Task(Waker::noop().clone()));
+        many.iter().map(add).collect()
+    };
+    // They leave, what they wait for happens, or the streams end.
+    for ticket in fill(&mut waiters) {
+        waiters.leave(ticket);
+    }
+    many.iter().for_each(|s| drop(waiters.unwait(*s, Side::Read)));
+    assert_eq!(room(&waiters), (0, 0));
+    fill(&mut waiters);
+    let mut notices = Notices::default();
+    for stream in &many {
+        for interest in [Interest::Accept, Interest::Read] {
+            waiters.on_event(Event::Ready(*stream, interest), &mut notices);
+        }
+    }
+    assert_eq!(room(&waiters), (0, 0));
+    fill(&mut waiters);
+    many.iter().for_each(|s| waiters.wake_waiting_for(*s, &mut notices));
+    assert_eq!(room(&waiters), (0, 0));
+    assert_eq!(notices.wakers.len(), 4 * many.len());
+}
+
+#[test]
+fn peers_for_whom_nobody_waits_are_forgotten_and_not_looked_for_each_time() {
+    let (streams, ..) = names(10 * KEPT_TREES);
+    let mut waiters = Waiters::default();
+    for stream in &streams {
+        waiters.wait(*stream, Side::Read, Waker::noop());
+        waiters.unwait(*stream, Side::Read);
+    }
+    assert!(waiters.lists.trees.len() <= KEPT_TREES);
+    for stream in &streams {
+        waiters.wait(*stream, Side::Read, Waker::noop());
+    }
+    assert_eq!(waiters.count(), streams.len());
+    let lists = &waiters.lists;
+    assert!(
+        lists.sweep_at > lists.trees.len(),
+        "of {} all are kept",
+        lists.trees.len()
+    );
+}
+
+#[test]
+fn the_latest_waker_counts() {
+    let (streams, listener, _) = names(1);
+    let mut waiters = Waiters::default();
+    let mut notices = Notices::default();
+    let ((first, one), (second, two)) = (bell(), bell());
+    let mut ticket = Ticket::default();
+    for waker in [&one, &two] {
+        waiters.enter(&mut ticket, Key::Acceptable(listener), waker);
+        waiters.wait_acceptable(listener, waker);
+        waiters.wait(streams[0], Side::Write, waker);
+    }
+    assert_eq!(waiters.count(), 3);
+    assert_eq!(waiters.take_replaced().len(), 3);
+    // The task that polls a listener stays when another one leaves.
+    let left = waiters.leave(ticket);
+    assert!(matches!(left, Some(Waiter::Task(waker)) if waker.will_wake(&two)));
+    waiters.on_event(Event::Acceptable(listener), &mut notices);
+    waiters.on_event(Event::Ready(streams[0], Interest::Write), &mut notices);
+    notices.deliver();
+    assert_eq!((first.rung(), second.rung()), (0, 2));
+    assert_eq!(waiters.count(), 0);
+}
+
+/// How a peer ends.
+const REASON: CloseReason = CloseReason::PeerRestarted;
+
+/// Everybody who can wait: those who are woken by `waker`, and those who are told.
+struct Everybody {
+    closed: oneshot::Receiver<CloseReason>,
+    found: oneshot::Receiver<Eid>,
+    over: oneshot::Receiver<()>,
+    receipt: oneshot::Receiver<DatagramFate>,
+    link: watch::Receiver<LinkStatus>,
+}
+
+/// How many tasks wait in each place: those of [`keys`], and two sides and a listener.
+const TASKS: usize = 4 + Interest::ALL.len() + 3;
+
+impl Everybody {
+    fn enter(waiters: &mut Waiters, names: &(Vec<StreamId>, ListenerId, DatagramId), waker: &Waker) -> Self {
+        let (stream, listener, datagram) = (names.0[0], names.1, names.2);
+        let peer = stream.peer();
+        for key in keys(stream, listener) {
+            // Of these two, tasks are told.
+            if !matches!(key, Key::Closed(_) | Key::Probe(_)) {
+                waiters.add(key, Waiter::Task(waker.clone()));
+            }
+        }
+        waiters.wait(stream, Side::Read, waker);
+        waiters.wait(stream, Side::Write, waker);
+        waiters.wait_acceptable(listener, waker);
+        let ((to_closed, closed), (to_found, found), (to_over, over)) =
+            (oneshot::channel(), oneshot::channel(), oneshot::channel());
+        waiters.add(Key::Closed(peer), Waiter::Closed(to_closed));
+        waiters.add(Key::Probe(address(1)), Waiter::Found(to_found));
+        waiters.add(Key::Stopped, Waiter::Over(to_over));
+        Self {
+            closed,
+            found,
+            over,
+            receipt: waiters.settled(peer, datagram),
+            link: waiters.watch_link(peer, LinkStatus::Up),
+        }
+    }
+}
+
+#[test]
+fn nobody_waits_for_a_driver_that_has_stopped() {
+    let names = names(1);
+    let mut waiters = Waiters::default();
+    let (bell, waker) = bell();
+    let mut all = Everybody::enter(&mut waiters, &names, &waker);
+    let mut notices = Notices::default();
+    waiters.wake_all(&mut notices);
+    assert!(notices.deliver());
+    assert_eq!(bell.rung(), TASKS);
+    assert_eq!(waiters.count(), 0);
+    assert!(all.closed.try_recv().is_err() && all.found.try_recv().is_err() && all.receipt.try_recv().is_err());
+    assert!(all.over.try_recv().is_ok());
+    assert!(all.link.has_changed().is_err(), "nothing more comes");
+}
+
+#[test]
+fn the_end_of_a_peer_is_told_with_its_reason() {
+    let names = names(2);
+    let streams = &names.0;
+    let mut waiters = Waiters::default();
+    let (bell, waker) = bell();
+    let mut all = Everybody::enter(&mut waiters, &names, &waker);
+    waiters.wait(streams[1], Side::Read, &waker);
+    let mut notices = Notices::default();
+    let peer = streams[0].peer();
+    waiters.on_event(
+        Event::Disconnected(peer, Identity::generate().eid(), REASON),
+        &mut notices,
+    );
+    notices.deliver();
+    // Two sides, all that streams are waited for, and the channel.
+    assert_eq!(bell.rung(), Interest::ALL.len() + 3);
+    assert_eq!(all.closed.try_recv(), Ok(REASON));
+    assert_eq!(*all.link.borrow_and_update(), LinkStatus::Down(REASON));
+    assert!(all.link.has_changed().is_err(), "nothing more comes");
+    assert!(waiters.unwait(streams[1], Side::Read).is_some(), "of another peer");
+}
+
+#[test]
+fn all_who_wait_for_a_stream_are_woken_when_it_is_let_go() {
+    let names = names(1);
+    let streams = &names.0;
+    for is_let_go in [false, true] {
+        let mut waiters = Waiters::default();
+        let (bell, waker) = bell();
+        let _all = Everybody::enter(&mut waiters, &names, &waker);
+        let mut notices = Notices::default();
+        if is_let_go {
+            waiters.forget(streams[0], &mut notices);
+        } else {
+            waiters.wake_waiting_for(streams[0], &mut notices);
+        }
+        notices.deliver();
+        assert_eq!(bell.rung(), Interest::ALL.len() + 2 + usize::from(is_let_go));
+    }
+}
+
+#[test]
+fn a_peer_that_is_reached_again_wakes_those_who_wait_for_a_channel() {
+    let (streams, ..) = names(1);
+    let peer = streams[0].peer();
+    let mut waiters = Waiters::default();
+    let mut notices = Notices::default();
+    for event in [
+        Event::Link(peer, LinkStatus::Up),
+        Event::Connected(peer, Identity::generate().eid()),
+    ] {
+        let (bell, waker) = bell();
+        waiters.add(Key::Connected(peer), Waiter::Task(waker));
+        waiters.on_event(Event::Link(peer, LinkStatus::Stalled), &mut notices);
+        notices.deliver();
+        assert_eq!(bell.rung(), 0);
+        waiters.on_event(event, &mut notices);
+        notices.deliver();
+        assert_eq!(bell.rung(), 1);
+    }
+}
