@@ -64,9 +64,14 @@ impl Backing {
         self.tuning.as_deref()
     }
 
+    /// By how much the limit may be raised: what was consumed since it was raised last.
+    fn rise(&self) -> u64 {
+        (self.consumed + self.window()).saturating_sub(self.limit)
+    }
+
     /// Whether so much was consumed that the peer should know: a part of what it has left (STR-56).
     fn is_due(&self) -> bool {
-        let rise = (self.consumed + self.window()).saturating_sub(self.limit);
+        let rise = self.rise();
         rise > 0 && rise >= self.room() / 4
     }
 
@@ -89,7 +94,12 @@ impl Backing {
             .untold
             .datagrams
             .saturating_add(u32::try_from(amount).unwrap_or(u32::MAX));
-        u64::from(self.untold.datagrams) >= self.room() / 4 || self.is_pressed()
+        // When this alone is a part of what is left, the limit is raised, and that says it too.
+        debug_assert!(
+            u64::from(self.untold.datagrams) <= self.rise(),
+            "taken, but not consumed"
+        );
+        self.is_pressed()
     }
 
     fn outstanding(&self) -> u64 {

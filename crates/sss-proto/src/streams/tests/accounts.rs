@@ -240,3 +240,96 @@ fn who_waits_is_looked_at_a_few_times_however_many_wait() {
         pair.a.control.openers.looks
     );
 }
+
+/// Opens streams to so many services as it takes until nothing new waits at the peer, which accepts none of them.
+fn crowd(pair: &mut Pair) {
+    for service in 0..40 {
+        for _ in 0..if service < 6 { 400 } else { 2 } {
+            let stream = pair.a.open_top_level(&format!("crowd {service}"), "v1").unwrap();
+            pair.a.write_all(stream, &[1; 3000]);
+        }
+        pair.run();
+    }
+    let (charge, consumed, limit) = pair.b.backing(ROOT);
+    assert!(
+        (limit - charge) * 8 < limit - consumed,
+        "{charge} - {consumed} of {limit}"
+    );
+}
+
+// spec: STR-56, STR-59
+#[test]
+fn datagrams_taken_before_others_crowd_the_account_are_told_when_they_do() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.stream();
+    // The account of the stream itself has no room: the root lends.
+    pair.a.table[a.index].account_mut().lent.set_limit(0);
+    datagram(&mut pair.a, a, 600);
+    pair.run();
+    assert_eq!(taken(&mut pair.b, b, 0), Some(600));
+    pair.run();
+    assert!(pair.a.believed_waiting(ROOT).1 > 0, "so little is not told");
+    crowd(&mut pair);
+    assert_eq!(pair.a.believed_waiting(ROOT).1, 0);
+    datagram(&mut pair.a, a, 600);
+    pair.run();
+    assert_eq!(
+        taken(&mut pair.b, b, 1),
+        Some(600),
+        "nothing waits for whoever takes them"
+    );
+}
+
+// spec: STR-56, STR-59
+#[test]
+fn datagrams_taken_where_others_crowd_the_account_are_told_at_once() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.stream();
+    pair.a.table[a.index].account_mut().lent.set_limit(0);
+    crowd(&mut pair);
+    for second in 0..10 {
+        datagram(&mut pair.a, a, 600);
+        pair.run();
+        assert_eq!(taken(&mut pair.b, b, second), Some(600), "datagram {second}");
+        pair.run();
+        assert_eq!(pair.a.believed_waiting(ROOT).1, 0);
+    }
+}
+
+// spec: STR-56, STR-59
+#[test]
+fn streams_accepted_before_others_crowd_the_account_are_told_when_they_do() {
+    let mut pair = Pair::new();
+    let silent = pair.a.open_top_level("quick", "v1").unwrap();
+    pair.a.write_all(silent, &[1; 600]);
+    pair.a.finish(silent).unwrap();
+    pair.run();
+    let _held = pair.b.accept_any().unwrap();
+    pair.run();
+    assert!(pair.a.believed_waiting(ROOT).0 > 0, "so little is not told");
+    crowd(&mut pair);
+    let next = pair.a.open_top_level("quick", "v1").unwrap();
+    pair.run();
+    assert!(
+        pair.a.table[next.index].has(Flags::ANNOUNCED),
+        "nothing waits at the service"
+    );
+}
+
+// spec: STR-56, STR-59
+#[test]
+fn streams_accepted_where_others_crowd_the_account_are_told_at_once() {
+    let mut pair = Pair::new();
+    crowd(&mut pair);
+    while pair.b.take_incoming().is_some() {}
+    let mut held = Vec::new();
+    for n in 0..10 {
+        let stream = pair.a.open_top_level("quick", "v1").unwrap();
+        pair.a.finish(stream).unwrap();
+        pair.run();
+        let next = pair.b.take_incoming().unwrap_or_else(|| panic!("stream {n} waits"));
+        assert!(pair.b.accept_top_level(next.key));
+        pair.run();
+        held.push(next.key);
+    }
+}

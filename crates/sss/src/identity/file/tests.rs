@@ -187,3 +187,29 @@ fn a_link_to_nothing_stays() {
     assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
 }
+
+#[test]
+fn a_part_of_an_identity_is_none_and_an_enormous_file_is_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("key");
+    let made = Identity::load_or_create(&file).unwrap();
+    let whole = fs::read(&file).unwrap();
+    for len in 0..whole.len() {
+        put(&file, &whole[..len]);
+        match Identity::load_or_create(&file) {
+            Err(IdentityError::NotAnIdentity { .. }) => {}
+            // Only the end of the line is missing.
+            Ok(loaded) => assert!(len + 1 == whole.len() && loaded.eid() == made.eid()),
+            Err(error) => panic!("{len}: {error}"),
+        }
+    }
+    put(&file, &whole);
+    // As large as the file system lets it be, without taking room.
+    let enormous = OpenOptions::new().write(true).open(&file).unwrap();
+    enormous
+        .set_len(1 << 40)
+        .or_else(|_| enormous.set_len(1 << 30))
+        .unwrap();
+    let error = Identity::load(&file).unwrap_err();
+    assert!(matches!(error, IdentityError::NotAnIdentity { .. }), "{error}");
+}
