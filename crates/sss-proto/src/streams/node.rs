@@ -332,6 +332,14 @@ impl Node {
         mailbox.is_some_and(|m| m.is_flying())
     }
 
+    /// What the application waits for.
+    pub(super) fn interests(&self) -> impl Iterator<Item = Interest> + use<> {
+        let flags = self.status.flags();
+        let waits = flags.0 & Flags::all_interests().0 != 0;
+        let all = if waits { &Interest::ALL[..] } else { &[] };
+        all.iter().copied().filter(move |i| flags.has(Flags::waits_for(*i)))
+    }
+
     pub(super) fn rare_mut(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
     }

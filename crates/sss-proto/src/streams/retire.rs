@@ -3,7 +3,6 @@
 use super::Streams;
 use super::node::{Flags, Opener, ROOT};
 use crate::error::CloseReason;
-use crate::interest::Interest;
 use crate::io::DatagramFate;
 
 impl Streams {
@@ -87,7 +86,7 @@ impl Streams {
             if self.table.get(index).is_none() {
                 continue;
             }
-            for interest in Interest::ALL {
+            for interest in self.table[index].interests() {
                 self.notify(index, interest);
             }
             self.settle_datagram(index, DatagramFate::ChannelLost);

@@ -11,7 +11,6 @@ use super::node::{Ending, Flags, Opener, ROOT};
 use super::state::{RecvInput, RecvState, SendInput, SendState};
 use crate::error::{CloseReason, OpenError, ReadError, WriteError};
 use crate::ids::StreamKey;
-use crate::interest::Interest;
 
 /// Streams gone through in one step.
 const STEP: usize = 4096;
@@ -141,7 +140,7 @@ impl Streams {
         if !self.table[index].has(Flags::ANNOUNCED) {
             self.forget_unannounced(index);
         }
-        for interest in Interest::ALL {
+        for interest in self.table[index].interests() {
             self.notify(index, interest);
         }
     }
