@@ -85,7 +85,9 @@ pub(crate) fn hold() -> Outcome<()> {
 }
 
 async fn serve() -> Outcome<()> {
-    let host = Host::builder().bind("127.0.0.1:0").build().await?;
+    // A million, and those that warm it up, are more than a peer may have by default.
+    let builder = Host::builder().bind("127.0.0.1:0").max_streams(1 << 24, 1 << 24);
+    let host = builder.build().await?;
     let server = host.listen(SERVICE.0, SERVICE.1)?;
     let address = Address {
         socket: host.local_addr(),
