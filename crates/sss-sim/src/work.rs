@@ -1,7 +1,7 @@
 //! Fixed pieces of work between two hosts, to count the instructions of.
 //!
 //! Each does the same, however fast the core does it: so many bytes, calls, trees, messages or moves. What the
-//! applications do is in [`talk`]; a workload says which streams there are and what comes next.
+//! applications do is in `work/talk.rs`; a workload says which streams there are and what comes next.
 
 mod messages;
 mod streams;
