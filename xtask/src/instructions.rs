@@ -237,11 +237,11 @@ mod tests {
     const PROFILE: &str = "\
 events: Ir
 summary: 37
-fl=(1) /work/crates/sss-proto/src/host.rs
+fl=(1) /src/crates/sss-proto/src/host.rs
 fn=(1) poll
 10 5
 +2 7
-cfi=(2) /work/crates/sss-wire/src/reader.rs
+cfi=(2) /src/crates/sss-wire/src/reader.rs
 cfn=(2) read
 calls=3 20
 * 20
