@@ -98,8 +98,11 @@ impl Host {
             Ok(settings) => settings,
             Err((code, reason)) => return self.refuse(now, &asked, &proven, (code, &reason)),
         };
-        // MIG-21
-        let unknown = settings.tree.filter(|tree| self.demux.tree(tree).is_none());
+        // MIG-21; a host that is silent answers as one that does not know the tree.
+        let is_silent = self.own.config.refuse_silently;
+        let unknown = settings
+            .tree
+            .filter(|tree| !is_silent && self.demux.tree(tree).is_none());
         let ended = unknown.and_then(|tree| self.own.history.end_of_tree(now, &proven.eid, &tree));
         if let Some((code, reason)) = ended {
             return self.refuse(now, &asked, &proven, (code, &reason));

@@ -367,20 +367,23 @@ fn a_tree_that_was_accepted_unheard_goes_on_when_its_channel_is_over_or_its_init
 // spec: MIG-21
 #[test]
 fn a_close_that_was_lost_is_told_when_the_peer_asks_for_the_tree() {
-    let mut world = duo(917, &LinkConfig::with_delay(ms(20)));
-    let mut numbers = Numbers::start(&mut world);
-    world.run_until(ms(500), &mut numbers);
-    let peer = world.host(B).peers()[0].0;
-    world.call(B, |h, now| h.disconnect(now, peer, Code::app(403), "members only"));
-    // Every CLOSE is lost, until nothing is left of the channel.
-    world.hold(|_| true);
-    world.run_until(secs(5), &mut numbers);
-    drop(world.unhold());
-    assert_eq!(numbers.lost, Vec::<String>::new());
-    while numbers.lost.is_empty() && world.step(secs(20), &mut numbers) {}
-    assert!(
-        numbers.lost.iter().all(|what| what.contains("members only")) && !numbers.lost.is_empty(),
-        "{:?}",
-        numbers.lost
-    );
+    for (is_silent, told) in [(false, "members only"), (true, "restarted")] {
+        let host = Config::default().with(|c| c.refuse_silently = is_silent);
+        let mut world = duo_with(917, &LinkConfig::with_delay(ms(20)), Config::default(), host);
+        let mut numbers = Numbers::start(&mut world);
+        world.run_until(ms(500), &mut numbers);
+        let peer = world.host(B).peers()[0].0;
+        world.call(B, |h, now| h.disconnect(now, peer, Code::app(403), "members only"));
+        // Every CLOSE is lost, until nothing is left of the channel.
+        world.hold(|_| true);
+        world.run_until(secs(5), &mut numbers);
+        drop(world.unhold());
+        assert_eq!(numbers.lost, Vec::<String>::new());
+        while numbers.lost.is_empty() && world.step(secs(20), &mut numbers) {}
+        let lost = &numbers.lost;
+        assert!(
+            lost.iter().all(|what| what.contains(told)) && !lost.is_empty(),
+            "{lost:?}"
+        );
+    }
 }

@@ -373,8 +373,6 @@ impl Streams {
     pub(in super::super) fn discard_datagrams(&mut self, index: u32) {
         self.discard_arrived(index);
         self.give_up_grant(index);
-        self.notify(index, Interest::RecvDatagram);
-        self.notify(index, Interest::SendDatagram);
     }
 
     /// Nobody will take what has arrived on a stream.
