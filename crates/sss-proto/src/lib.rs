@@ -113,6 +113,10 @@
 //! # }
 //! ```
 
+#[cfg(test)]
+#[macro_use]
+mod testing;
+
 mod channel;
 mod config;
 mod error;

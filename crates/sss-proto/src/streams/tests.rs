@@ -24,9 +24,9 @@ mod watch;
 use std::task::Poll;
 
 use bytes::Bytes;
+use sss_wire::Code;
 use sss_wire::constants::{OPEN_ROOM, STREAM_BORROW, STREAM_WINDOW};
-use sss_wire::frame::{Frame, Frames, Init, InitKind, Reset, Scope, Stop, Stream};
-use sss_wire::{Code, Writer};
+use sss_wire::frame::{Credit, Frame, Init, InitKind, Reset, Scope, Stop, Stream};
 
 use super::app::ReadOutcome;
 use super::attachment::Found;
@@ -37,6 +37,7 @@ use crate::error::{CloseReason, ProtocolError, ReadError, WriteError};
 use crate::ids::{PeerId, StreamId, StreamKey};
 use crate::packet::PacketWriter;
 use crate::role::Role;
+use crate::testing::{STREAM, ToFrame, frames_of, packet_of};
 use crate::time::Instant;
 
 /// What a read gives.
@@ -55,7 +56,7 @@ pub(super) struct Packet {
 
 impl Packet {
     fn frames(&self) -> Vec<Frame<'_>> {
-        Frames::new(&self.bytes).map(|f| f.unwrap()).collect()
+        frames_of(&self.bytes)
     }
 
     fn streams(&self) -> Vec<Stream<'_>> {
@@ -105,8 +106,13 @@ impl Streams {
     }
 
     fn take(&mut self, packet: &Packet) -> Result<(), ProtocolError> {
-        for frame in packet.frames() {
-            self.take_frame(&frame, &packet.bytes)?;
+        self.take_frames(&packet.bytes)
+    }
+
+    /// Takes the frames of a packet.
+    fn take_frames(&mut self, packet: &Bytes) -> Result<(), ProtocolError> {
+        for frame in frames_of(packet) {
+            self.take_frame(&frame, packet)?;
         }
         Ok(())
     }
@@ -130,14 +136,7 @@ impl Streams {
 
     /// Takes a frame that a peer made up.
     fn forged(&mut self, frame: &Frame<'_>) -> Result<(), ProtocolError> {
-        let mut space = vec![0; frame.encoded_len()];
-        frame.encode(&mut Writer::new(&mut space));
-        let bytes = Bytes::from(space);
-        let packet = Packet {
-            bytes,
-            tokens: Vec::new(),
-        };
-        self.take(&packet)
+        self.take_frames(&packet_of(std::slice::from_ref(frame)))
     }
 
     fn acked(&mut self, packet: &Packet) {
@@ -310,8 +309,8 @@ fn stream_frame<'a>(lsid: u64, init: Option<Init<'a>>, offset: u64, data: &'a [u
         init,
         offset,
         fin,
-        mark: false,
         data,
+        ..STREAM
     })
 }
 
@@ -324,21 +323,65 @@ fn child_of(parent: u64, levels: u8) -> Option<Init<'static>> {
     Some(Init::substream(parent).with_credit(levels, 100, STREAM_BORROW))
 }
 
-fn reset_frame(lsid: u64, final_size: u64) -> Frame<'static> {
-    let (scope, code) = (Scope::Stream, Code::app(1));
-    Frame::Reset(Reset {
+/// INIT of a child that borrows so much from the account so many levels up.
+fn child_lent(parent: u64, lender: u8, borrow: u64) -> Option<Init<'static>> {
+    Some(Init::substream(parent).with_credit(lender, borrow, STREAM_BORROW))
+}
+
+/// STREAM that says nothing but INIT.
+fn announce<'a>(lsid: u64, init: Option<Init<'a>>) -> Stream<'a> {
+    Stream { lsid, init, ..STREAM }
+}
+
+/// STREAM with data of a stream that is known.
+fn data(lsid: u64, offset: u64, data: &[u8]) -> Stream<'_> {
+    Stream {
+        lsid,
+        offset,
+        data,
+        ..STREAM
+    }
+}
+
+/// The last STREAM of a stream that is known.
+fn fin(lsid: u64, offset: u64, bytes: &[u8]) -> Stream<'_> {
+    Stream {
+        fin: true,
+        ..data(lsid, offset, bytes)
+    }
+}
+
+fn credit(lsid: u64, limit: u64) -> Credit {
+    Credit { lsid, limit }
+}
+
+fn reset(lsid: u64, code: Code, final_size: u64) -> Reset<'static> {
+    let (scope, reason) = (Scope::Stream, "");
+    Reset {
         lsid,
         scope,
         code,
         final_size,
-        reason: "",
-    })
+        reason,
+    }
+}
+
+fn tree_reset(lsid: u64, code: Code, final_size: u64, reason: &str) -> Reset<'_> {
+    Reset {
+        scope: Scope::Tree,
+        reason,
+        ..reset(lsid, code, final_size)
+    }
+}
+
+fn stop(lsid: u64, code: Code) -> Stop<'static> {
+    Stop { lsid, code, reason: "" }
+}
+
+fn reset_frame(lsid: u64, final_size: u64) -> Frame<'static> {
+    reset(lsid, Code::app(1), final_size).to_frame()
 }
 
 fn stop_frame(lsid: u64) -> Frame<'static> {
-    Frame::Stop(Stop {
-        lsid,
-        code: Code::app(1),
-        reason: "",
-    })
+    stop(lsid, Code::app(1)).to_frame()
 }

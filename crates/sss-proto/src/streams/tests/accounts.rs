@@ -142,7 +142,7 @@ fn a_stream_opens_with_a_little_where_there_is_room_for_no_more() {
 fn what_was_refused_lends_nothing() {
     let mut b = Pair::with_root(65_536).b;
     let top = Some(Init::top_level(b"svc", b"v1").with_credit(0, 0, 0));
-    b.forged(&stream_frame(1, top, 0, b"", false)).unwrap();
+    received!(b, [stream_frame(1, top, 0, b"", false)]);
     let key = b.take_incoming().unwrap().key;
     b.refuse(key, Code::REFUSED_SERVICE);
     // A peer that never acknowledges the refusal opens below what was refused, and below that, charged to each in turn.
@@ -185,7 +185,7 @@ fn forged_credits_change_nothing_but_limits() {
                     datagrams,
                 }))
                 .unwrap();
-            pair.a.forged(&Frame::Credit(Credit { lsid, limit })).unwrap();
+            received!(pair.a, [Credit { lsid, limit }]);
         }
     }
     for lsid in [2, 3, 77] {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sss_wire::constants::{DATAGRAM_BORROW, DATAGRAM_LIFETIME, OPEN_COST, OPEN_ROOM, STREAM_BORROW, STREAM_WINDOW};
-use sss_wire::frame::{Credit, Datagram};
+use sss_wire::frame::Datagram;
 
 use super::*;
 use crate::error::{DatagramError, ReadError};
@@ -62,16 +62,6 @@ impl Streams {
     }
 }
 
-impl Packet {
-    fn datagrams(&self) -> Vec<Datagram<'_>> {
-        let datagram = |frame| match frame {
-            Frame::Datagram(datagram) => Some(datagram),
-            _ => None,
-        };
-        self.frames().into_iter().filter_map(datagram).collect()
-    }
-}
-
 /// INIT of a datagram for which there is room.
 fn announcement(parent: u64, size: u64) -> Init<'static> {
     let levels = u8::from(size > STREAM_WINDOW);
@@ -94,9 +84,13 @@ fn a_small_one_goes_in_one_frame_and_leaves_nothing_behind() {
     let (a, b) = pair.stream();
     let charge = pair.a.lent(1);
     let id = pair.a.send_now(a, &pattern(1000), &BEST_EFFORT);
-    let packet = pair.a.packet(ROOM).unwrap();
-    assert_eq!(packet.frames().len(), 1);
-    assert_eq!(packet.datagrams()[0].data, pattern(1000));
+    let packet = sent!(
+        pair.a,
+        [Datagram {
+            lsid: 1,
+            data: &pattern(1000)
+        }]
+    );
     assert_eq!((pair.a.len(), pair.a.wants()), (1, false));
     assert_eq!(pair.a.lent(1), charge);
     assert_eq!(pair.a.attachment.next(), 1, "it takes no LSID");
@@ -134,13 +128,16 @@ fn init_of_the_stream_comes_before_it_until_it_is_acknowledged() {
     pair.a.packet(ROOM).unwrap();
     for _ in 0..2 {
         pair.a.send_now(child, &pattern(100), &BEST_EFFORT);
-        let packet = pair.a.packet(ROOM).unwrap();
-        let frames = packet.frames();
-        let lsids: Vec<_> = packet.streams().iter().map(|f| (f.lsid, f.init.is_some())).collect();
-        assert_eq!(lsids, [(1, true), (3, true)]);
-        assert!(
-            matches!(frames[2], Frame::Datagram(Datagram { lsid: 3, .. })),
-            "{frames:?}"
+        let packet = sent!(
+            pair.a,
+            [
+                announce(1, top_level()),
+                announce(3, child_lent(1, 1, STREAM_WINDOW)),
+                Datagram {
+                    lsid: 3,
+                    data: &pattern(100)
+                },
+            ]
         );
         // The others were lost.
         pair.b = Streams::test(Role::Responder, 1 << 20);
@@ -191,10 +188,11 @@ fn one_that_fits_a_packet_waits_for_the_next() {
     for _ in 0..3 {
         pair.a.send_now(a, &pattern(900), &BEST_EFFORT);
     }
-    for _ in 0..3 {
-        let packet = pair.a.packet(ROOM).unwrap();
-        assert_eq!((packet.datagrams().len(), packet.streams().len()), (1, 0));
+    let (lsid, data) = (1, &pattern(900)[..]);
+    for _ in 0..2 {
+        sent!(pair.a, [Datagram { lsid, data }.to_frame(), Frame::Padding]);
     }
+    sent!(pair.a, [Datagram { lsid, data }]);
     // It would fit, but for what must come before it in every packet.
     pair.a.send_now(a, &pattern(ROOM - 4), &BEST_EFFORT);
     let mut space = vec![0; ROOM];
@@ -209,7 +207,7 @@ fn one_that_fits_a_packet_waits_for_the_next() {
 #[test]
 fn what_a_datagram_stream_cannot_be_closes_the_channel() {
     let opened = |b: &mut Streams| {
-        b.forged(&stream_frame(1, top_level(), 0, b"", false)).unwrap();
+        received!(b, [stream_frame(1, top_level(), 0, b"", false)]);
         b.accept_any().unwrap()
     };
     let mark = Frame::Stream(Stream {
@@ -298,7 +296,7 @@ fn a_reset_after_all_has_arrived_takes_nothing_back() {
     while let Some(packet) = pair.a.packet(ROOM) {
         pair.b.take(&packet).unwrap();
     }
-    pair.b.forged(&reset_frame(3, 2000)).unwrap();
+    received!(pair.b, [reset_frame(3, 2000)]);
     assert_eq!(pair.b.datagrams_now(b), [pattern(2000)]);
 }
 
@@ -308,18 +306,18 @@ fn frames_on_streams_that_cannot_have_them() {
     let mut pair = Pair::new();
     let (a, b) = pair.stream();
     let datagram = |lsid| Frame::Datagram(Datagram { lsid, data: b"hello" });
-    assert_eq!(code(pair.b.forged(&datagram(3))), Code::STREAM_STATE);
-    assert_eq!(code(pair.b.forged(&datagram(2))), Code::STREAM_STATE);
+    received!(pair.b, [datagram(3)] => Code::STREAM_STATE);
+    received!(pair.b, [datagram(2)] => Code::STREAM_STATE);
     pair.a.send_now(a, &pattern(5000), &BEST_EFFORT);
     let packet = pair.a.packet(ROOM).unwrap();
     pair.b.take(&packet).unwrap();
-    assert_eq!(code(pair.b.forged(&datagram(3))), Code::STREAM_STATE);
+    received!(pair.b, [datagram(3)] => Code::STREAM_STATE);
     pair.b.release(b);
-    pair.b.forged(&datagram(1)).unwrap();
+    received!(pair.b, [datagram(1)]);
     pair.a.release(a);
     pair.run();
     assert_eq!(pair.b.len(), 0);
-    pair.b.forged(&datagram(1)).unwrap();
+    received!(pair.b, [datagram(1)]);
     assert_eq!(pair.b.datagram_stats().dropped_unheld, 2);
 }
 
@@ -338,28 +336,15 @@ fn when_it_cannot_arrive_in_time_any_more_one_is_given_up() {
     pair.a.on_timer(at(175));
     assert_eq!(pair.a.fates(), [(id, DatagramFate::Expired)]);
     assert_eq!(pair.a.next_timer(), None);
-    let packet = pair.a.packet(ROOM).unwrap();
     // INIT is not acknowledged, so it comes again, and says the same as before.
-    let [Frame::Stream(init), Frame::Reset(reset)] = packet.frames()[..] else {
-        panic!("{packet:?}")
-    };
-    assert_eq!(init.init, Some(announcement(1, 3000)));
-    assert_eq!(reset.code, Code::EXPIRED);
+    let (lsid, code) = (3, Code::EXPIRED);
+    let packet = sent!(
+        pair.a,
+        [announce(lsid, Some(announcement(1, 3000))), reset(lsid, code, 1391),]
+    );
     pair.b.take(&packet).unwrap();
     pair.a.acked(&packet);
-    let answer = pair.b.packet(ROOM).unwrap();
-    let is_answer = |f: &Frame<'_>| {
-        matches!(
-            f,
-            Frame::Reset(Reset {
-                lsid: 3,
-                code: Code::EXPIRED,
-                final_size: 0,
-                ..
-            })
-        )
-    };
-    assert!(answer.frames().iter().any(is_answer), "{answer:?}");
+    let answer = sent!(pair.b, [reset(lsid, code, 0)]);
     pair.a.take(&answer).unwrap();
     pair.b.acked(&answer);
     assert_eq!(pair.b.datagrams_now(b), Vec::<Bytes>::new());
@@ -393,8 +378,7 @@ fn one_that_is_under_way_as_a_whole_is_given_up_only_when_something_is_lost() {
         } else {
             pair.a.lost(&packets[1]);
             assert_eq!(pair.a.fates(), [(id, DatagramFate::Expired)]);
-            let packet = pair.a.packet(ROOM).unwrap();
-            assert!(matches!(packet.frames()[..], [Frame::Reset(_)]), "{packet:?}");
+            let packet = sent!(pair.a, [reset(3, Code::EXPIRED, 2000)]);
             pair.b.take(&packet).unwrap();
             pair.a.acked(&packet);
             pair.run();
@@ -426,8 +410,19 @@ fn one_that_was_never_sent_expires_without_a_word() {
     a.on_timer(end);
     assert_eq!(a.fates(), [(id, DatagramFate::Expired)]);
     assert_eq!((a.next_timer(), a.len()), (None, 2));
-    let packet = a.packet(ROOM).unwrap();
-    assert_eq!((packet.streams().len(), packet.datagrams().len()), (2, 0));
+    sent!(
+        a,
+        [
+            announce(1, top_level()),
+            stream_frame(
+                3,
+                Some(announcement(1, 100).with_credit(1, 100, 0)),
+                0,
+                &pattern(100),
+                true
+            ),
+        ]
+    );
 }
 
 // spec: STR-35
@@ -445,8 +440,11 @@ fn a_reliable_one_with_a_deadline_is_abandoned_then() {
     pair.a.on_timer(at(100));
     pair.a.lost(&packet);
     assert_eq!(pair.a.fates(), [(id, DatagramFate::Expired)]);
-    let packet = pair.a.packet(ROOM).unwrap();
-    assert!(packet.streams().iter().all(|f| f.data.is_empty()));
+    let (lsid, code) = (3, Code::EXPIRED);
+    sent!(
+        pair.a,
+        [announce(lsid, Some(announcement(1, 10))), reset(lsid, code, 10),]
+    );
 }
 
 // spec: STR-36
@@ -460,7 +458,7 @@ fn one_that_is_too_large_is_refused_by_name_of_the_limit() {
     let (size, limit) = (401, 400);
     assert_eq!(refused, Err(DatagramError::TooLarge { size, limit }));
     assert!(refused.unwrap_err().to_string().contains("at most 400"));
-    assert_eq!(pair.a.packet(ROOM).map(|p| p.frames().len()), None);
+    sent!(pair.a, []);
     assert_eq!(pair.a.fates(), [(early, DatagramFate::TooLarge)]);
     pair.a.set_peer_max_message(0);
     let (size, limit) = (0, 0);
@@ -526,8 +524,14 @@ fn one_borrows_what_there_is_room_for_and_waits_for_a_grant_of_the_rest() {
         let id = pair.a.send_now(a, &pattern(5000), &RELIABLE);
         assert!(pair.a.packet(ROOM).is_none(), "it cannot even be announced");
         pair.a.send_now(a, &pattern(10), &BEST_EFFORT);
-        let packet = pair.a.packet(ROOM).unwrap();
-        assert_eq!(packet.datagrams().len(), 1, "without state there is no charge");
+        // Without state there is no charge.
+        sent!(
+            pair.a,
+            [Datagram {
+                lsid: 1,
+                data: &pattern(10)
+            }]
+        );
         let limit = 2 * (OPEN_COST + room);
         pair.a.on_open_credit(1, limit, 0).unwrap();
         let packet = pair.a.packet(ROOM).unwrap();
@@ -557,7 +561,7 @@ fn borrowing_beyond_the_lenders_limit_closes_the_channel() {
     let mut pair = Pair::new();
     pair.stream();
     let frame = |lsid, borrow| stream_frame(lsid, Some(Init::datagram(1, 50_000, borrow)), 0, b"", false);
-    pair.b.forged(&frame(3, 0)).unwrap();
+    received!(pair.b, [frame(3, 0)]);
     assert_eq!(
         code(pair.b.forged(&frame(5, OPEN_ROOM - 2 * OPEN_COST + 1))),
         Code::CREDIT_EXCEEDED
@@ -572,12 +576,12 @@ fn data_beyond_the_limit_closes_the_channel() {
     let size = DATAGRAM_BORROW + 1;
     pair.b.datagrams.set_budget(0);
     let data = vec![0; DATAGRAM_BORROW as usize];
-    pair.b.forged(&forged_datagram(3, 1, size, &data, false)).unwrap();
+    received!(pair.b, [forged_datagram(3, 1, size, &data, false)]);
     assert_eq!(
         code(pair.b.forged(&stream_frame(3, None, DATAGRAM_BORROW, b"x", true))),
         Code::CREDIT_EXCEEDED
     );
-    assert_eq!(code(pair.b.forged(&reset_frame(3, size))), Code::CREDIT_EXCEEDED);
+    received!(pair.b, [reset_frame(3, size)] => Code::CREDIT_EXCEEDED);
 }
 
 // spec: STR-37, STR-38
@@ -634,19 +638,8 @@ fn the_budget_is_given_in_order_and_as_a_whole() {
         pair.b.take(&packet).unwrap();
         pair.a.acked(&packet);
     }
-    let granted = pair.b.packet(ROOM).unwrap();
-    let limits = |packet: &Packet| -> Vec<_> {
-        let credit = |f: Frame<'_>| match f {
-            Frame::Credit(Credit { lsid, limit }) if lsid > 1 => Some((lsid, limit)),
-            _ => None,
-        };
-        packet.frames().into_iter().filter_map(credit).collect()
-    };
-    assert_eq!(
-        limits(&granted),
-        [(3, 120_000)],
-        "the others wait, the small one behind the large one"
-    );
+    // The others wait, the small one behind the large one.
+    let granted = sent!(pair.b, [credit(3, 120_000)]);
     pair.a.take(&granted).unwrap();
     pair.b.lost(&granted);
     pair.run();
@@ -707,15 +700,18 @@ fn datagrams_under_way_to_a_subtree_that_is_reset_are_refused_with_its_code() {
         pair.b.take(&packet).unwrap();
         pair.a.acked(&packet);
     }
-    let answer = pair.b.packet(ROOM).unwrap();
-    let stops = answer.frames().into_iter().filter_map(|frame| match frame {
-        Frame::Stop(stop) => Some(stop.code),
-        _ => None,
-    });
-    assert_eq!(
-        stops.collect::<Vec<_>>(),
-        [Code::app(7); 3],
-        "of the stream and of both datagrams"
+    // Of the stream and of both datagrams.
+    let code = Code::app(7);
+    let answer = sent!(
+        pair.b,
+        [
+            tree_reset(1, code, 0, "over"),
+            stop(1, code),
+            reset(3, code, 0),
+            stop(3, code),
+            reset(5, code, 0),
+            stop(5, code),
+        ]
     );
     pair.a.take(&answer).unwrap();
     pair.b.acked(&answer);
@@ -759,14 +755,14 @@ fn what_waits_without_credit_is_bounded() {
     let streams: Vec<_> = (0..6).map(|_| pair.stream()).collect();
     let frame = |lsid| Frame::Datagram(Datagram { lsid, data: &[7; 872] });
     for _ in 0..2000 {
-        pair.b.forged(&frame(1)).unwrap();
+        received!(pair.b, [frame(1)]);
     }
     assert!(pair.b.datagrams.stateless() <= 1 << 20);
     assert_eq!(pair.b.datagram_stats().received_stateless, 1048);
     assert_eq!(pair.b.datagram_stats().dropped_full, 952);
     for lsid in [3, 5, 7, 9, 11] {
         for _ in 0..2000 {
-            pair.b.forged(&frame(lsid)).unwrap();
+            received!(pair.b, [frame(lsid)]);
         }
     }
     assert!(pair.b.datagrams.stateless() <= 4 << 20);

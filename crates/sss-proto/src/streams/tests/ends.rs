@@ -30,15 +30,15 @@ fn data_beyond_the_end_or_another_end_closes_the_channel() {
         let mut pair = Pair::new();
         pair.stream();
         pair.b.forged(end).unwrap();
-        pair.b.forged(&stream_frame(1, None, 0, b"0123", false)).unwrap();
-        pair.b.forged(&stream_frame(1, None, 10, b"", true)).unwrap();
-        pair.b.forged(&reset_frame(1, 10)).unwrap();
+        received!(pair.b, [stream_frame(1, None, 0, b"0123", false)]);
+        received!(pair.b, [stream_frame(1, None, 10, b"", true)]);
+        received!(pair.b, [reset_frame(1, 10)]);
     }
     let lower_than_received = [stream_frame(1, None, 0, b"1", true), reset_frame(1, 5)];
     for frame in &lower_than_received {
         let mut pair = Pair::new();
         pair.stream();
-        pair.b.forged(&stream_frame(1, None, 3, b"3456", false)).unwrap();
+        received!(pair.b, [stream_frame(1, None, 3, b"3456", false)]);
         final_size(pair.b.forged(frame));
     }
 }
@@ -52,14 +52,11 @@ fn the_final_size_of_reset_is_the_highest_offset_sent() {
     pair.a.packet(ROOM).unwrap();
     let sent = pair.a.info(a).unwrap().sent;
     pair.a.reset(a, Code::app(3), "why");
-    let packet = pair.a.packet(ROOM).unwrap();
-    let [Frame::Reset(reset)] = packet.frames()[..] else {
-        panic!("{:?}", packet.frames());
+    let why = Reset {
+        reason: "why",
+        ..reset(1, Code::app(3), sent)
     };
-    assert_eq!(
-        (reset.final_size, reset.code, reset.reason),
-        (sent, Code::app(3), "why")
-    );
+    sent!(pair.a, [why]);
     assert!(sent > 1000);
 }
 
@@ -142,7 +139,7 @@ fn stop_after_everything_was_acknowledged_changes_nothing() {
     pair.a.write_all(a, b"all");
     pair.a.finish(a).unwrap();
     pair.run();
-    pair.a.forged(&stop_frame(1)).unwrap();
+    received!(pair.a, [stop_frame(1)]);
     assert!(!pair.a.wants());
     assert_eq!(pair.a.poll_drained(a), Poll::Ready(Ok(())));
     assert_eq!(pair.b.read_all(b), (b"all".to_vec(), Poll::Ready(Ok(ReadOutcome::End))));
@@ -196,20 +193,12 @@ fn a_lost_fin_is_sent_again_alone() {
     pair.a.write_all(a, b"data");
     let data = pair.a.packet(ROOM).unwrap();
     pair.a.finish(a).unwrap();
-    let fin = pair.a.packet(ROOM).unwrap();
-    assert_eq!(
-        (
-            fin.streams()[0].offset,
-            fin.streams()[0].data.len(),
-            fin.streams()[0].fin
-        ),
-        (4, 0, true)
-    );
+    let end = fin(1, 4, b"");
+    let fin = sent!(pair.a, [end]);
     pair.a.lost(&fin);
     pair.b.take(&data).unwrap();
     pair.a.acked(&data);
-    let again = pair.a.packet(ROOM).unwrap();
-    assert_eq!(again.bytes, fin.bytes);
+    let again = sent!(pair.a, [end]);
     pair.b.take(&again).unwrap();
     pair.a.acked(&again);
     assert_eq!(

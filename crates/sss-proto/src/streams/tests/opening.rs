@@ -19,14 +19,10 @@ fn opening_sends_init_at_once_with_or_without_data() {
     let with_data = pair.a.open_top_level("svc", "v2").unwrap();
     pair.a.write_all(with_data, b"hello");
     pair.a.finish(with_data).unwrap();
-    let packet = pair.a.packet(ROOM).unwrap();
-    let frames = packet.streams();
-    assert_eq!(frames.len(), 2);
-    assert_eq!((frames[0].lsid, frames[0].data.len(), frames[0].fin), (1, 0, false));
-    assert_eq!(frames[0].init, top_level());
-    assert_eq!(
-        (frames[1].lsid, frames[1].data, frames[1].fin),
-        (3, &b"hello"[..], true)
+    let init = Some(Init::top_level(b"svc", b"v2").with_credit(0, 5, STREAM_BORROW));
+    let packet = sent!(
+        pair.a,
+        [announce(1, top_level()), stream_frame(3, init, 0, b"hello", true),]
     );
     assert!(!pair.a.wants());
 
@@ -44,16 +40,15 @@ fn init_is_repeated_until_it_is_acknowledged() {
     let mut pair = Pair::new();
     let key = pair.a.open_top_level("svc", "v1").unwrap();
     pair.a.write_all(key, b"1");
-    let first = pair.a.packet(ROOM).unwrap();
+    let (lsid, init) = (1, top_level());
+    let first = sent!(pair.a, [stream_frame(lsid, init, 0, b"1", false)]);
     pair.a.write_all(key, b"2");
-    let second = pair.a.packet(ROOM).unwrap();
-    assert_eq!(first.streams()[0].init, second.streams()[0].init);
+    let second = sent!(pair.a, [stream_frame(lsid, init, 1, b"2", false)]);
     pair.b.take(&second).unwrap();
     pair.b.take(&first).unwrap();
     pair.a.acked(&second);
     pair.a.write_all(key, b"3");
-    let third = pair.a.packet(ROOM).unwrap();
-    assert_eq!(third.streams()[0].init, None);
+    let third = sent!(pair.a, [data(lsid, 2, b"3")]);
     pair.b.take(&third).unwrap();
     let b = pair.b.accept_any().unwrap();
     assert_eq!(pair.b.read_all(b).0, b"123");
@@ -64,11 +59,11 @@ fn init_is_repeated_until_it_is_acknowledged() {
 fn a_lost_announcement_is_repeated() {
     let mut pair = Pair::new();
     pair.a.open_top_level("svc", "v1").unwrap();
-    let packet = pair.a.packet(ROOM).unwrap();
+    let announcement = announce(1, top_level());
+    let packet = sent!(pair.a, [announcement]);
     assert!(!pair.a.wants());
     pair.a.lost(&packet);
-    let again = pair.a.packet(ROOM).unwrap();
-    assert_eq!(again.streams()[0].init, packet.streams()[0].init);
+    sent!(pair.a, [announcement]);
 }
 
 // spec: STR-6
@@ -101,7 +96,10 @@ fn ancestors_are_announced_before_their_children_in_the_same_packet() {
     pair.a.acked(&packets[1]);
     let leaf = pair.a.open_substream(mid).unwrap();
     pair.a.write_all(leaf, b"x");
-    assert_eq!(pair.a.packet(ROOM).unwrap().streams().len(), 1);
+    sent!(
+        pair.a,
+        [stream_frame(11, child_lent(3, 2, STREAM_WINDOW), 0, b"x", false)]
+    );
 }
 
 // spec: STR-7
@@ -126,7 +124,7 @@ fn init_that_cannot_be_closes_the_channel() {
     for (lsid, init) in bad_inits {
         let mut b = Pair::new().b;
         if lsid == 3 {
-            b.forged(&stream_frame(1, top_level(), 0, b"", false)).unwrap();
+            received!(b, [stream_frame(1, top_level(), 0, b"", false)]);
         }
         let result = b.forged(&stream_frame(lsid, init, 0, b"x", false));
         assert_eq!(code(result), Code::STREAM_STATE, "{lsid} {init:?}");
@@ -165,10 +163,10 @@ fn frames_for_retired_streams_are_ignored() {
     pair.run();
     assert_eq!((pair.a.len(), pair.b.len()), (0, 0));
     for end in [&mut pair.a, &mut pair.b] {
-        end.forged(&stream_frame(lsid, None, 1 << 30, b"x", true)).unwrap();
-        end.forged(&reset_frame(lsid, 1 << 40)).unwrap();
-        end.forged(&stop_frame(lsid)).unwrap();
-        end.forged(&Frame::Credit(Credit { lsid, limit: 1 << 20 })).unwrap();
+        received!(end, [stream_frame(lsid, None, 1 << 30, b"x", true)]);
+        received!(end, [reset_frame(lsid, 1 << 40)]);
+        received!(end, [stop_frame(lsid)]);
+        received!(end, [Credit { lsid, limit: 1 << 20 }]);
         assert_eq!(end.len(), 0);
     }
 }
@@ -181,15 +179,12 @@ fn stop_credit_and_bare_reset_wait_until_the_peer_knows_the_stream() {
     let announcement = pair.a.packet(ROOM).unwrap();
     pair.a.stop(key, Code::app(1), "");
     pair.a.reset(key, Code::app(2), "");
-    let early = pair.a.packet(ROOM).unwrap();
-    let frames = early.frames();
-    assert!(matches!(&frames[0], Frame::Stream(f) if f.init.is_some()), "{frames:?}");
-    assert!(matches!(&frames[1], Frame::Reset(_)) && frames.len() == 2, "{frames:?}");
+    let lsid = 1;
+    let early = sent!(pair.a, [announce(lsid, top_level()), reset(lsid, Code::app(2), 0)]);
     assert!(!pair.a.wants());
     pair.b.take(&early).unwrap();
     pair.a.acked(&announcement);
-    let late = pair.a.packet(ROOM).unwrap();
-    assert!(matches!(late.frames()[..], [Frame::Stop(_)]));
+    sent!(pair.a, [stop(lsid, Code::app(1))]);
 }
 
 // spec: STR-1, STR-2
@@ -261,27 +256,9 @@ fn depth_is_limited_here_and_for_the_peer() {
     let (a, b) = both;
     assert_eq!(pair.a.open_substream(a), Err(OpenError::TooDeep(MAX_DEPTH)));
     let parent = pair.a.lsid_of(a);
-    pair.b
-        .forged(&stream_frame(999, child_of(parent, 0), 0, b"data", false))
-        .unwrap();
-    let refusal = pair.b.packet(ROOM).unwrap();
-    let frames = refusal.frames();
-    assert!(matches!(
-        frames[0],
-        Frame::Reset(Reset {
-            lsid: 999,
-            code: Code::TOO_DEEP,
-            ..
-        })
-    ));
-    assert!(matches!(
-        frames[1],
-        Frame::Stop(Stop {
-            lsid: 999,
-            code: Code::TOO_DEEP,
-            ..
-        })
-    ));
+    received!(pair.b, [stream_frame(999, child_of(parent, 0), 0, b"data", false)]);
+    let (lsid, code) = (999, Code::TOO_DEEP);
+    sent!(pair.b, [reset(lsid, code, 0), stop(lsid, code)]);
     assert_eq!(pair.b.accept_substream(b), Ok(None));
 }
 
@@ -425,10 +402,10 @@ fn what_a_retired_parent_never_counted_is_taken_back() {
 fn too_many_gaps_close_the_channel() {
     let mut b = Pair::new().b;
     let parent = {
-        b.forged(&stream_frame(1, top_level(), 0, b"", false)).unwrap();
+        received!(b, [stream_frame(1, top_level(), 0, b"", false)]);
         let key = b.take_incoming().unwrap().key;
         b.refuse(key, Code::REFUSED_SERVICE);
-        b.forged(&reset_frame(1, 0)).unwrap();
+        received!(b, [reset_frame(1, 0)]);
         let packet = b.packet(ROOM).unwrap();
         b.acked(&packet);
         assert_eq!(b.len(), 0);
@@ -478,21 +455,17 @@ fn a_stream_frame_with_nothing_in_it_opens_or_has_no_effect() {
     let (_, b) = pair.stream();
     // Far beyond all credit, and beyond an end.
     for offset in [0, 7, 1 << 40] {
-        pair.b.forged(&stream_frame(1, None, offset, b"", false)).unwrap();
+        received!(pair.b, [stream_frame(1, None, offset, b"", false)]);
     }
-    pair.b.forged(&stream_frame(1, None, 3, b"end", true)).unwrap();
-    pair.b.forged(&stream_frame(1, None, 1 << 40, b"", false)).unwrap();
+    received!(pair.b, [stream_frame(1, None, 3, b"end", true)]);
+    received!(pair.b, [stream_frame(1, None, 1 << 40, b"", false)]);
     assert_eq!(pair.b.info(b).unwrap().received, 6, "three bytes at 3, and the end");
     // With INIT it opens the stream, wherever it says it is.
-    pair.b
-        .forged(&stream_frame(3, top_level(), 1 << 40, b"", false))
-        .unwrap();
+    received!(pair.b, [stream_frame(3, top_level(), 1 << 40, b"", false)]);
     let charge = pair.b.table[0].gauge().charge;
     let opened = pair.b.accept_any().expect("it is open");
     assert_eq!(pair.b.info(opened).unwrap().received, 0);
-    pair.b
-        .forged(&stream_frame(3, top_level(), 1 << 40, b"", false))
-        .unwrap();
+    received!(pair.b, [stream_frame(3, top_level(), 1 << 40, b"", false)]);
     assert_eq!(
         pair.b.table[0].gauge().charge,
         charge,

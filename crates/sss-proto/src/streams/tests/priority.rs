@@ -214,20 +214,18 @@ fn control_frames_go_before_data_of_any_level() {
     pair.b.request_priority(b_low, -7);
     pair.b.stop(b_gone, Code::app(1), "");
     pair.b.reset(b_gone, Code::app(1), "");
-    let packet = pair.b.packet(ROOM).unwrap();
-    let kinds: Vec<_> = packet
-        .frames()
-        .iter()
-        .map(|f| match f {
-            Frame::Reset(_) => "reset",
-            Frame::Stop(_) => "stop",
-            Frame::Credit(_) => "credit",
-            Frame::Priority(_) => "priority",
-            Frame::Stream(_) => "stream",
-            _ => "other",
-        })
-        .collect();
-    assert_eq!(kinds, ["reset", "stop", "credit", "priority", "stream"]);
+    let (low, gone, code) = (pair.b.lsid_of(b_low), pair.b.lsid_of(b_gone), Code::app(1));
+    let init = Some(Init::top_level(b"bulk", b"").with_credit(0, 60_000, STREAM_BORROW));
+    sent!(
+        pair.b,
+        [
+            reset(gone, code, 0),
+            stop(gone, code),
+            credit(low, 302_144),
+            priority(low, 0, -7),
+            stream_frame(2, init, 0, &[0; 1360], false),
+        ]
+    );
     let _ = a_gone;
 }
 
@@ -276,7 +274,7 @@ fn requests_that_overtake_each_other_do_no_harm() {
     }
     // The numbers belong to the stream and the direction.
     let (_, other) = pair.stream();
-    pair.b.forged(&priority(3, 0, 9)).unwrap();
+    received!(pair.b, [priority(3, 0, 9)]);
     assert_eq!(pair.b.info(other).unwrap().priority, 9);
     pair.b.request_priority(b, 4);
     assert_eq!(requests(&pair.b.packet(ROOM).unwrap()), [(1, 0, 4)]);
@@ -356,7 +354,7 @@ fn a_storm_of_requests_leaves_nothing_behind() {
     let (a, b) = pair.stream();
     pair.b.write_all(b, &[0; 1000]);
     for serial in 0..100_000 {
-        pair.b.forged(&priority(1, serial, (serial % 256) as u8 as i8)).unwrap();
+        received!(pair.b, [priority(1, serial, (serial % 256) as u8 as i8)]);
         pair.a.request_priority(a, (serial % 256) as u8 as i8);
     }
     assert_eq!(pair.b.info(b).unwrap().priority, (99_999 % 256) as u8 as i8);

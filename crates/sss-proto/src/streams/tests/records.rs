@@ -248,7 +248,7 @@ fn a_mark_needs_credit_as_a_byte_does() {
         mark: true,
         data: b"",
     };
-    pair.b.forged(&Frame::Stream(frame)).unwrap();
+    received!(pair.b, [Frame::Stream(frame)]);
     let error = pair.b.forged(&record_frame(1, most as u64, b"", false)).unwrap_err();
     assert_eq!(error.code, Code::CREDIT_EXCEEDED);
 }
@@ -272,7 +272,7 @@ fn a_mark_beyond_the_end_is_refused() {
         let (a, _) = pair.stream();
         let lsid = pair.a.lsid_of(a);
         // A record of three bytes and the end: a final size of 4.
-        pair.b.forged(&record_frame(lsid, 0, b"abc", true)).unwrap();
+        received!(pair.b, [record_frame(lsid, 0, b"abc", true)]);
         let result = pair.b.forged(&frame(lsid)).map_err(|e| e.code);
         let expected = if *is_right { Ok(()) } else { Err(Code::FINAL_SIZE) };
         assert_eq!(result, expected, "case {case}");
@@ -287,13 +287,11 @@ fn of_a_mark_and_a_byte_at_one_position_the_first_is_kept() {
         let mut pair = Pair::new();
         let (a, b) = pair.stream();
         let lsid = pair.a.lsid_of(a);
-        pair.b.forged(&record_frame(lsid, offset, b"12", false)).unwrap();
-        pair.b
-            .forged(&stream_frame(lsid, None, offset, b"xxxy", false))
-            .unwrap();
-        pair.b.forged(&record_frame(lsid, offset, b"", false)).unwrap();
-        pair.b.forged(&record_frame(lsid, offset, b"zzz", true)).unwrap();
-        pair.b.forged(&stream_frame(lsid, None, 0, b"0", false)).unwrap();
+        received!(pair.b, [record_frame(lsid, offset, b"12", false)]);
+        received!(pair.b, [stream_frame(lsid, None, offset, b"xxxy", false)]);
+        received!(pair.b, [record_frame(lsid, offset, b"", false)]);
+        received!(pair.b, [record_frame(lsid, offset, b"zzz", true)]);
+        received!(pair.b, [stream_frame(lsid, None, 0, b"0", false)]);
         let (records, rest, end) = pair.b.read_records(b);
         let first = if offset == 1 { &b"012"[..] } else { b"12" };
         assert_eq!((records, rest), (vec![first.to_vec()], b"y".to_vec()), "{offset}");
@@ -342,13 +340,13 @@ fn a_million_marks_ahead_of_a_gap_take_a_byte_or_two_each() {
     let lsid = pair.a.lsid_of(a);
     let million = 1_000_000;
     for i in 0..million {
-        pair.b.forged(&record_frame(lsid, 40_001 + i, b"", false)).unwrap();
+        received!(pair.b, [record_frame(lsid, 40_001 + i, b"", false)]);
     }
     assert_eq!(pair.b.read_now(b), Poll::Pending);
     let memory = pair.b.recv_memory(b);
     assert!(memory <= 2 * million as usize, "{memory} bytes");
     // The gap is filled, and all of them move at once.
-    pair.b.forged(&record_frame(lsid, 40_000, b"", false)).unwrap();
+    received!(pair.b, [record_frame(lsid, 40_000, b"", false)]);
     assert_eq!(pair.b.read_records(b).0.len() as u64, million + 1);
 }
 

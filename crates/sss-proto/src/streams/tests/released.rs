@@ -48,8 +48,8 @@ fn who_waits_is_told_when_the_peer_lets_go() {
     assert!(matches!(pair.b.poll_accept_substream(b), Poll::Ready(Ok(Some(_)))));
     assert_eq!(pair.b.poll_accept_substream(b), Poll::Pending);
     assert!(pair.b.next_datagram(b).is_pending());
-    let frames = pair.b.packet(ROOM).map_or(0, |p| p.frames().len());
-    assert_eq!(frames, 1, "credit for the child; the question is asked once");
+    // Credit for the child; the question is asked once.
+    sent!(pair.b, [credit(3, STREAM_BORROW)]);
     pair.a.release(a);
     pair.run();
     let told = [
@@ -76,8 +76,7 @@ fn question_and_answer_are_repeated_when_they_are_lost() {
     let lsid = pair.a.lsid_of(a);
     assert!(pair.b.poll_accept_substream(b).is_pending());
     for _ in 0..2 {
-        let question = pair.b.packet(ROOM).unwrap();
-        assert_eq!(question.frames(), [Frame::Await(Await { lsid })]);
+        let question = sent!(pair.b, [Await { lsid }]);
         pair.a.take(&question).unwrap();
         pair.b.lost(&question);
     }
@@ -85,9 +84,8 @@ fn question_and_answer_are_repeated_when_they_are_lost() {
     pair.a.finish(a).unwrap();
     pair.run();
     pair.a.release(a);
-    pair.a.forged(&Frame::Await(Await { lsid })).unwrap();
-    let first = pair.a.packet(ROOM).unwrap();
-    assert!(first.frames().contains(&Frame::Released(Released { lsid })));
+    received!(pair.a, [Await { lsid }]);
+    let first = sent!(pair.a, [stop(lsid, Code::UNREAD), Released { lsid }, Released { lsid }]);
     pair.a.lost(&first);
     pair.run();
     assert_eq!(pair.b.poll_accept_substream(b), END);
@@ -106,20 +104,42 @@ fn the_answer_overtakes_no_child() {
     assert!(pair.b.poll_accept_substream(b).is_pending());
     pair.run();
     let children = [0; 3].map(|_| pair.a.open_substream(a).unwrap());
-    let init = pair.a.packet(ROOM).unwrap();
-    assert_eq!(init.streams().len(), 3);
+    let opened = [(3, 256), (5, 172), (7, 129)].map(|(lsid, borrow)| announce(lsid, child_lent(1, 0, borrow)));
+    let init = sent!(pair.a, [opened[0], opened[1], opened[2]]);
     for child in children {
         pair.a.release(child);
     }
     pair.a.release(a);
     // RESET of each, with INIT before it, and no answer.
-    let resets = pair.a.packet(ROOM).unwrap();
-    let is_answer = |frame: &Frame<'_>| matches!(frame, Frame::Released(_));
-    assert!(!resets.frames().iter().any(is_answer));
+    let reset = |lsid| reset(lsid, Code::DROPPED, 0);
+    let resets = sent!(
+        pair.a,
+        [
+            opened[0],
+            reset(3),
+            opened[1],
+            reset(5),
+            opened[2],
+            reset(7),
+            reset(1),
+            stop(1, Code::UNREAD),
+        ]
+    );
     pair.a.lost(&init);
     pair.a.lost(&resets);
-    let again = pair.a.packet(ROOM).unwrap();
-    assert!(!again.frames().iter().any(is_answer));
+    let again = sent!(
+        pair.a,
+        [
+            opened[0],
+            reset(3),
+            opened[1],
+            reset(5),
+            opened[2],
+            reset(7),
+            reset(1),
+            stop(1, Code::UNREAD),
+        ]
+    );
     pair.b.take(&again).unwrap();
     pair.a.acked(&again);
     pair.run();
@@ -143,16 +163,16 @@ fn the_answer_overtakes_no_datagram() {
     pair.a.send(a, b"first", false);
     pair.a.finish(a).unwrap();
     pair.a.release(a);
-    let datagram = pair.a.packet(ROOM).unwrap();
-    assert!(matches!(
-        datagram.frames()[..],
-        [.., Frame::Datagram(_), Frame::Stream(_)] | [.., Frame::Stream(_), Frame::Datagram(_)]
-    ));
-    assert!(pair.a.packet(ROOM).is_none(), "it may not have arrived");
+    let (lsid, data) = (1, b"first");
+    let datagram = sent!(
+        pair.a,
+        [stop(lsid, Code::UNREAD), Datagram { lsid, data }, fin(lsid, 0, b"")]
+    );
+    // It may not have arrived.
+    sent!(pair.a, []);
     pair.b.take(&datagram).unwrap();
     pair.a.acked(&datagram);
-    let answer = pair.a.packet(ROOM).unwrap();
-    assert!(matches!(answer.frames()[..], [Frame::Released(_)]));
+    let answer = sent!(pair.a, [Released { lsid }]);
     pair.b.take(&answer).unwrap();
     assert_eq!(
         pair.b.next_datagram(b),
@@ -209,7 +229,7 @@ fn a_datagram_of_which_a_part_has_arrived_comes_before_the_end() {
         assert_eq!(pair.b.poll_accept_substream(b), END);
         if is_given_up {
             let size = first.streams()[0].end();
-            pair.b.forged(&reset_frame(lsid, size)).unwrap();
+            received!(pair.b, [reset_frame(lsid, size)]);
             assert_eq!(pair.b.events(), [StreamEvent::Ready(b, Interest::RecvDatagram)]);
         } else {
             pair.a.lost(&second);
@@ -257,11 +277,8 @@ fn a_stream_that_waits_to_be_accepted_may_still_have_children() {
     let mut pair = Pair::new();
     let a = pair.a.open_top_level("svc", "v1").unwrap();
     assert!(pair.a.poll_accept_substream(a).is_pending());
-    let init = pair.a.packet(ROOM).unwrap();
-    assert!(
-        matches!(init.frames()[..], [Frame::Stream(_)]),
-        "the peer must know it first"
-    );
+    // The peer must know it before it is asked.
+    let init = sent!(pair.a, [announce(1, top_level())]);
     pair.b.take(&init).unwrap();
     pair.a.acked(&init);
     pair.run();
@@ -377,7 +394,7 @@ fn a_peer_whose_subtree_was_reset_answers_all_the_same() {
     // Opened, and never sent: no one will ever hear of it.
     pair.a.open_substream(a).unwrap();
     let lsid = pair.a.lsid_of(a);
-    pair.a.forged(&Frame::Await(Await { lsid })).unwrap();
+    received!(pair.a, [Await { lsid }]);
     pair.a.reset_tree(top.0, Code::app(1), "");
     pair.a.release(a);
     pair.a.release(top.0);
@@ -409,16 +426,16 @@ fn questions_and_answers_that_cannot_be() {
     let mut pair = Pair::new();
     let (_, b) = pair.stream();
     for lsid in [2, 3, 4] {
-        state(pair.b.forged(&Frame::Await(Await { lsid })));
-        state(pair.b.forged(&Frame::Released(Released { lsid })));
+        received!(pair.b, [Await { lsid }] => Code::STREAM_STATE);
+        received!(pair.b, [Released { lsid }] => Code::STREAM_STATE);
     }
     // Of a datagram.
     let init = Some(Init::datagram(1, 100_000, 100));
-    pair.b.forged(&stream_frame(3, init, 0, &[0; 100], false)).unwrap();
-    state(pair.b.forged(&Frame::Await(Await { lsid: 3 })));
-    state(pair.b.forged(&Frame::Released(Released { lsid: 3 })));
+    received!(pair.b, [stream_frame(3, init, 0, &[0; 100], false)]);
+    received!(pair.b, [Await { lsid: 3 }] => Code::STREAM_STATE);
+    received!(pair.b, [Released { lsid: 3 }] => Code::STREAM_STATE);
     // An answer to no question is as good.
-    pair.b.forged(&Frame::Released(Released { lsid: 1 })).unwrap();
+    received!(pair.b, [Released { lsid: 1 }]);
     assert_eq!(pair.b.poll_accept_substream(b), END);
 }
 
@@ -428,24 +445,22 @@ fn a_child_after_the_answer_ends_the_channel() {
     let mut pair = Pair::new();
     let top = pair.stream();
     let (_, child) = pair.child(top);
-    pair.b.forged(&Frame::Released(Released { lsid: 1 })).unwrap();
+    received!(pair.b, [Released { lsid: 1 }]);
     // Known streams go on; a datagram that is late is dropped.
     let again = Some(Init::substream(1));
-    pair.b.forged(&stream_frame(3, again, 0, b"known", false)).unwrap();
+    received!(pair.b, [stream_frame(3, again, 0, b"known", false)]);
     assert_eq!(pair.b.read_all(child).0, b"known");
     pair.b
         .forged(&Frame::Datagram(Datagram { lsid: 1, data: b"late" }))
         .unwrap();
     assert_eq!(pair.b.next_datagram(top.1), NO_MORE);
-    state(pair.b.forged(&stream_frame(5, Some(Init::substream(1)), 0, b"", false)));
+    received!(pair.b, [stream_frame(5, Some(Init::substream(1)), 0, b"", false)] => Code::STREAM_STATE);
     state(
         pair.b
             .forged(&stream_frame(5, Some(Init::datagram(1, 5, 5)), 0, b"", false)),
     );
     // Below that child more may come.
-    pair.b
-        .forged(&stream_frame(5, Some(Init::substream(3)), 0, b"", false))
-        .unwrap();
+    received!(pair.b, [stream_frame(5, Some(Init::substream(3)), 0, b"", false)]);
 }
 
 // spec: STR-71
@@ -456,7 +471,7 @@ fn a_storm_of_questions_is_bounded() {
     let lsid = pair.b.lsid_of(b);
     // Of a stream that is held the question is kept once.
     for _ in 0..1000 {
-        pair.b.forged(&Frame::Await(Await { lsid })).unwrap();
+        received!(pair.b, [Await { lsid }]);
     }
     assert_eq!(pair.b.control.awaits.answers(), 0);
     pair.a.finish(a).unwrap();
@@ -539,5 +554,5 @@ fn who_does_not_wait_sends_not_one_frame_more() {
     }
     assert_eq!(seen.len(), 200, "one frame each way");
     assert!(pair.b.poll_accept_substream(session.1).is_pending());
-    assert!(matches!(pair.b.packet(ROOM).unwrap().frames()[..], [Frame::Await(_)]));
+    sent!(pair.b, [Await { lsid: 1 }]);
 }

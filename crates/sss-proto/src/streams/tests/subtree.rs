@@ -149,28 +149,36 @@ fn each_stream_tells_its_final_size_and_the_uppermost_the_scope() {
     pair.run();
     assert_eq!(pair.a.poll_drained(top.0), Poll::Ready(Ok(())));
     pair.a.reset_tree(top.0, Code::app(6), "why");
-    let packet = pair.a.packet(ROOM).unwrap();
-    let mut stops = 0;
-    let mut resets = Vec::new();
-    for frame in packet.frames() {
-        match frame {
-            Frame::Reset(r) => resets.push((r.lsid, r.scope, r.final_size, r.code, r.reason.to_owned())),
-            Frame::Stop(stop) => stops += u32::from(stop.code == Code::app(6)),
-            other => panic!("{other:?}"),
-        }
-    }
-    assert_eq!(stops, 4);
-    let lsid = |both: (StreamKey, StreamKey)| pair.a.lsid_of(both.0);
-    assert_eq!(resets[0], (lsid(top), Scope::Tree, 100, Code::app(6), "why".to_owned()));
-    let mut below: Vec<_> = resets[1..].iter().map(|r| (r.0, r.1, r.2, r.3)).collect();
-    below.sort_by_key(|r| r.2);
     let code = Code::app(6);
-    let expected = [(left, 200), (right, 300), (low, 400)].map(|(both, n)| (lsid(both), Scope::Stream, n, code));
-    assert_eq!(below, expected);
+    let [top_lsid, left_lsid, right_lsid, low_lsid] = [top, left, right, low].map(|both| pair.a.lsid_of(both.0));
+    let packet = sent!(
+        pair.a,
+        [
+            tree_reset(top_lsid, code, 100, "why"),
+            stop(top_lsid, code),
+            reset(right_lsid, code, 300),
+            stop(right_lsid, code),
+            reset(low_lsid, code, 400),
+            stop(low_lsid, code),
+            reset(left_lsid, code, 200),
+            stop(left_lsid, code),
+        ]
+    );
     // Lost, it is sent again, also when the uppermost stream had ended well before.
     pair.a.lost(&packet);
-    let again = pair.a.packet(ROOM).unwrap();
-    assert!(again.frames().contains(&packet.frames()[0]));
+    let again = sent!(
+        pair.a,
+        [
+            tree_reset(top_lsid, code, 100, "why"),
+            stop(top_lsid, code),
+            reset(right_lsid, code, 300),
+            stop(right_lsid, code),
+            reset(low_lsid, code, 400),
+            stop(low_lsid, code),
+            reset(left_lsid, code, 200),
+            stop(left_lsid, code),
+        ]
+    );
     pair.b.take(&again).unwrap();
     pair.a.acked(&again);
     pair.a.lost(&packet);
@@ -227,11 +235,16 @@ fn a_tree_that_nobody_knows_yet_is_forgotten() {
     let child = pair.a.open_substream(top).unwrap();
     let lost = pair.a.packet(ROOM).unwrap();
     pair.a.reset_tree(top, Code::app(6), "");
-    let packet = pair.a.packet(ROOM).unwrap();
-    assert!(matches!(
-        packet.frames()[0],
-        Frame::Stream(Stream { init: Some(_), .. })
-    ));
+    let code = Code::app(6);
+    let packet = sent!(
+        pair.a,
+        [
+            announce(1, top_level()),
+            tree_reset(1, code, 0, ""),
+            announce(3, child_lent(1, 1, STREAM_WINDOW)),
+            reset(3, code, 0),
+        ]
+    );
     pair.a.lost(&lost);
     pair.b.take(&packet).unwrap();
     pair.a.acked(&packet);
@@ -355,20 +368,20 @@ fn reset_of_trees_that_cannot_be() {
         for both in [low, top, right, left] {
             let lsid = pair.a.lsid_of(both.0);
             let size = if both == right { 100 } else { 0 };
-            pair.b.forged(&tree_reset_frame(lsid, size)).unwrap();
+            received!(pair.b, [tree_reset_frame(lsid, size)]);
             if round % 3 == 0 {
-                pair.b.forged(&reset_frame(lsid, size)).unwrap();
-                pair.b.forged(&stop_frame(lsid)).unwrap();
+                received!(pair.b, [reset_frame(lsid, size)]);
+                received!(pair.b, [stop_frame(lsid)]);
             }
         }
     }
     assert!(pair.b.control.ends.len() <= 4, "no stream is queued twice");
     // The root has none of this frame.
     let mut root = vec![0; 64];
-    let mut writer = Writer::new(&mut root);
+    let mut writer = sss_wire::Writer::new(&mut root);
     tree_reset_frame(1, 0).encode(&mut writer);
     root[1] = 0;
-    assert!(Frames::new(&root).next().unwrap().is_err());
+    assert!(sss_wire::frame::Frames::new(&root).next().unwrap().is_err());
     // Of a retired stream it means nothing.
     for both in [low, right, left, top] {
         pair.b.release(both.1);
@@ -379,7 +392,7 @@ fn reset_of_trees_that_cannot_be() {
     }
     pair.run();
     assert_eq!(pair.b.len(), 0);
-    pair.b.forged(&tree_reset_frame(top_lsid, 0)).unwrap();
+    received!(pair.b, [tree_reset_frame(top_lsid, 0)]);
 }
 
 // spec: STR-44
@@ -410,19 +423,6 @@ fn a_subtree_cannot_be_reset_with_a_code_of_refusal() {
     }
 }
 
-/// The codes of RESET and STOP in a packet for a stream.
-fn refused_with(packet: &Packet, lsid: u64) -> (Option<Code>, Option<Code>) {
-    let (mut reset, mut stop) = (None, None);
-    for frame in packet.frames() {
-        match frame {
-            Frame::Reset(f) if f.lsid == lsid => reset = Some(f.code),
-            Frame::Stop(f) if f.lsid == lsid => stop = Some(f.code),
-            _ => {}
-        }
-    }
-    (reset, stop)
-}
-
 // spec: STR-7, STR-44
 #[test]
 fn a_child_of_a_reset_tree_is_refused_with_its_code_until_the_parent_is_retired() {
@@ -432,10 +432,17 @@ fn a_child_of_a_reset_tree_is_refused_with_its_code_until_the_parent_is_retired(
     pair.a.reset_tree(top.0, Code::app(6), "no more");
     let child = |parent| child_of(parent, 0);
     // The peer has not heard of the reset.
-    pair.a.forged(&stream_frame(2, child(parent), 0, b"x", false)).unwrap();
-    let packet = pair.a.packet(ROOM).unwrap();
-    let six = Some(Code::app(6));
-    assert_eq!(refused_with(&packet, 2), (six, six));
+    received!(pair.a, [stream_frame(2, child(parent), 0, b"x", false)]);
+    let code = Code::app(6);
+    sent!(
+        pair.a,
+        [
+            tree_reset(parent, code, 0, "no more"),
+            stop(parent, code),
+            reset(2, code, 0),
+            stop(2, code),
+        ]
+    );
     // Nothing is left of the tree, and nobody knows the code any more.
     let mut pair = Pair::new();
     let top = pair.stream();
@@ -444,8 +451,7 @@ fn a_child_of_a_reset_tree_is_refused_with_its_code_until_the_parent_is_retired(
     pair.a.release(top.0);
     pair.run();
     assert_eq!(pair.a.len(), 0);
-    pair.a.forged(&stream_frame(2, child(parent), 0, b"x", false)).unwrap();
-    let packet = pair.a.packet(ROOM).unwrap();
-    let gone = Some(Code::PARENT_GONE);
-    assert_eq!(refused_with(&packet, 2), (gone, gone));
+    received!(pair.a, [stream_frame(2, child(parent), 0, b"x", false)]);
+    let code = Code::PARENT_GONE;
+    sent!(pair.a, [reset(2, code, 0), stop(2, code)]);
 }

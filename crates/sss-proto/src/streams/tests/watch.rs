@@ -73,18 +73,14 @@ fn what_was_read_before_the_question_is_answered_at_once_and_also_when_nothing_i
             assert_eq!(pair.b.len(), 0);
         }
         assert_eq!(pair.a.poll_consumed(a), Poll::Pending);
-        let question = pair.a.packet(ROOM).unwrap();
         let lsid = pair.a.lsid_of(a);
-        assert_eq!(question.frames(), [Frame::Watch(Watch { lsid })]);
+        let question = sent!(pair.a, [Watch { lsid }]);
         pair.b.take(&question).unwrap();
-        let answer = pair.b.packet(ROOM).unwrap();
-        assert_eq!(answer.frames(), [Frame::Consumed(Consumed { lsid })]);
+        let answer = sent!(pair.b, [Consumed { lsid }]);
         // Both are reliable, and harmless when they come twice.
         pair.a.lost(&question);
         pair.b.lost(&answer);
-        let (question, answer) = (pair.a.packet(ROOM).unwrap(), pair.b.packet(ROOM).unwrap());
-        assert_eq!(question.frames(), [Frame::Watch(Watch { lsid })]);
-        assert_eq!(answer.frames(), [Frame::Consumed(Consumed { lsid })]);
+        let (question, answer) = (sent!(pair.a, [Watch { lsid }]), sent!(pair.b, [Consumed { lsid }]));
         pair.b.take(&question).unwrap();
         pair.a.take(&answer).unwrap();
         pair.run();
@@ -146,7 +142,7 @@ fn a_stop_of_what_was_delivered_is_remembered_until_somebody_asks() {
     assert_eq!(pair.b.read_all(b).1, Poll::Ready(Ok(ReadOutcome::End)));
     pair.run();
     let lsid = pair.a.lsid_of(a);
-    pair.a.forged(&stop_frame(lsid)).unwrap();
+    received!(pair.a, [stop_frame(lsid)]);
     assert_eq!(pair.a.poll_consumed(a), Poll::Ready(Ok(())));
 }
 
@@ -218,12 +214,12 @@ fn the_question_waits_until_the_peer_knows_the_stream() {
     let key = pair.a.open_top_level("svc", "v1").unwrap();
     pair.a.finish(key).unwrap();
     assert_eq!(pair.a.poll_consumed(key), Poll::Pending);
-    let init = pair.a.packet(ROOM).unwrap();
-    assert_eq!(init.frames().len(), 1);
-    assert!(pair.a.packet(ROOM).is_none());
+    let announced = Some(Init::top_level(b"svc", b"v1").with_credit(0, 0, STREAM_BORROW));
+    let init = sent!(pair.a, [stream_frame(1, announced, 0, b"", true)]);
+    sent!(pair.a, []);
     pair.b.take(&init).unwrap();
     pair.a.acked(&init);
-    assert!(matches!(pair.a.packet(ROOM).unwrap().frames()[..], [Frame::Watch(_)]));
+    sent!(pair.a, [Watch { lsid: 1 }]);
 }
 
 // spec: STR-48
@@ -242,11 +238,12 @@ fn refused_streams_are_never_consumed() {
     let init = pair.a.packet(ROOM).unwrap();
     pair.b.take(&init).unwrap();
     pair.a.acked(&init);
-    let refusal = pair.b.packet(ROOM).unwrap();
-    let question = pair.a.packet(ROOM).unwrap();
-    assert!(matches!(question.frames()[..], [Frame::Watch(_)]));
+    let (lsid, code) = (3, Code::PARENT_GONE);
+    let refusal = sent!(pair.b, [reset(lsid, code, 0), stop(lsid, code)]);
+    let question = sent!(pair.a, [Watch { lsid }]);
     pair.b.take(&question).unwrap();
-    assert!(pair.b.packet(ROOM).is_none(), "the refusal is the answer");
+    // The refusal is the answer.
+    sent!(pair.b, []);
     pair.b.lost(&refusal);
     pair.run();
     let refused = WriteError::Refused(crate::refusal::Refusal::ParentGone);
@@ -268,24 +265,23 @@ fn refused_streams_are_never_consumed() {
 // spec: FRM-11, STR-8, STR-48
 #[test]
 fn questions_and_answers_that_cannot_be() {
-    let state = |result: Result<(), ProtocolError>| assert_eq!(result.unwrap_err().code, Code::STREAM_STATE);
     let mut pair = Pair::new();
     pair.stream();
-    state(pair.b.forged(&Frame::Watch(Watch { lsid: 3 })));
-    state(pair.b.forged(&Frame::Watch(Watch { lsid: 2 })));
-    state(pair.b.forged(&Frame::Consumed(Consumed { lsid: 3 })));
+    received!(pair.b, [Watch { lsid: 3 }] => Code::STREAM_STATE);
+    received!(pair.b, [Watch { lsid: 2 }] => Code::STREAM_STATE);
+    received!(pair.b, [Consumed { lsid: 3 }] => Code::STREAM_STATE);
     // An end that was not sent.
-    state(pair.b.forged(&Frame::Consumed(Consumed { lsid: 1 })));
+    received!(pair.b, [Consumed { lsid: 1 }] => Code::STREAM_STATE);
     // Of a datagram.
     let init = Some(Init::datagram(1, 100_000, 100));
-    pair.b.forged(&stream_frame(3, init, 0, &[0; 100], false)).unwrap();
-    state(pair.b.forged(&Frame::Watch(Watch { lsid: 3 })));
-    state(pair.b.forged(&Frame::Consumed(Consumed { lsid: 3 })));
+    received!(pair.b, [stream_frame(3, init, 0, &[0; 100], false)]);
+    received!(pair.b, [Watch { lsid: 3 }] => Code::STREAM_STATE);
+    received!(pair.b, [Consumed { lsid: 3 }] => Code::STREAM_STATE);
     // An answer to no question.
     let mut pair = Pair::new();
     let (a, b) = finished(&mut pair, 10);
     let lsid = pair.a.lsid_of(a);
-    pair.a.forged(&Frame::Consumed(Consumed { lsid })).unwrap();
+    received!(pair.a, [Consumed { lsid }]);
     assert_eq!(pair.a.poll_consumed(a), Poll::Pending);
     pair.a.reset(a, Code::app(1), "");
     assert_eq!(pair.b.read_all(b).0.len(), 10);
@@ -359,17 +355,26 @@ fn reading_while_the_question_is_under_way_loses_no_answer() {
     let (a, b) = pair.stream();
     assert_eq!(pair.a.poll_consumed(a), Poll::Pending);
     pair.a.write_all(a, &[1; 1000]);
-    let both = pair.a.packet(ROOM).unwrap();
-    assert!(matches!(both.frames()[..], [Frame::Watch(_), Frame::Stream(_)]));
+    let lsid = 1;
+    let both = sent!(
+        pair.a,
+        [
+            Watch { lsid },
+            Stream {
+                lsid,
+                data: &[1; 1000],
+                ..STREAM
+            }
+        ]
+    );
     pair.b.take(&both).unwrap();
     assert_eq!(pair.b.read_all(b).0.len(), 1000);
     assert_eq!(pair.b.read_now(b), Poll::Pending);
     pair.a.finish(a).unwrap();
     // The end comes after everything was read.
-    let fin = pair.a.packet(ROOM).unwrap();
+    let fin = sent!(pair.a, [fin(lsid, 1000, b"")]);
     pair.b.take(&fin).unwrap();
-    let answer = pair.b.packet(ROOM).unwrap();
-    assert!(matches!(answer.frames()[..], [Frame::Consumed(_)]));
+    let answer = sent!(pair.b, [Consumed { lsid }]);
     pair.a.take(&answer).unwrap();
     assert_eq!(
         pair.a.poll_consumed(a),
@@ -437,9 +442,8 @@ fn of_a_retired_stream_the_answer_is_always_the_same_and_its_asker_knows_better(
         end(&mut pair, both);
         pair.run();
         assert_eq!(pair.b.len(), 0, "end {n}: retired");
-        pair.b.forged(&Frame::Watch(Watch { lsid })).unwrap();
-        let answer = pair.b.packet(ROOM).unwrap();
-        assert!(matches!(answer.frames()[..], [Frame::Consumed(c)] if c.lsid == lsid));
+        received!(pair.b, [Watch { lsid }]);
+        let answer = sent!(pair.b, [Consumed { lsid }]);
         pair.a.take(&answer).unwrap();
         assert!(matches!(pair.a.poll_consumed(both.0), Poll::Ready(Err(_))), "end {n}");
     }
