@@ -20,7 +20,6 @@ const COMMENT_COLUMNS: usize = 120;
 const WIDE_COMMENTS: &[(&str, usize)] = &[
     ("crates/sss-proto/src/negotiation", 4),
     ("crates/sss-proto/src/peer/handshake.rs", 1),
-    ("crates/sss-proto/src/streams", 105),
     ("crates/sss-sim/src/actor", 3),
     ("crates/sss-sim/src/model", 11),
     ("crates/sss-sim/src/scenario", 2),

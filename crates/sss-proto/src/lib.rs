@@ -150,7 +150,7 @@ pub use peer::PeerStats;
 pub use refusal::Refusal;
 pub use seen::{PathHint, Seen, Tried};
 pub use streams::{
-    AcceptedBy, DatagramOptions, DatagramStats, Delivery, ListenMode, OpeningRoom, ReadOutcome, RecvState, SendState,
-    StreamInfo, SubtreeInfo, TreeNode, Waits,
+    AcceptedBy, DatagramOptions, DatagramStats, ListenMode, OpeningRoom, ReadOutcome, RecvState, SendState, StreamInfo,
+    SubtreeDelivery, SubtreeInfo, TreeNode, Waits,
 };
 pub use time::Instant;

@@ -26,7 +26,7 @@ use crate::io::{Datagram, Ecn, Event};
 use crate::local_host::{EndedTree, Own};
 use crate::negotiation::Step;
 use crate::role::Role;
-use crate::streams::{DatagramStats, Delivery, StreamEvent, StreamInfo, Streams, SubtreeInfo, TreeNode};
+use crate::streams::{DatagramStats, StreamEvent, StreamInfo, Streams, SubtreeDelivery, SubtreeInfo, TreeNode};
 use crate::time::Instant;
 use attempt::{Attempt, Purpose};
 use link::Links;
@@ -255,7 +255,7 @@ impl Peer {
         self.streams.undelivered(key)
     }
 
-    pub(crate) fn delivery(&self, key: StreamKey) -> Option<Delivery> {
+    pub(crate) fn delivery(&self, key: StreamKey) -> Option<SubtreeDelivery> {
         self.streams.delivery(key)
     }
 

@@ -2,16 +2,18 @@
 //!
 //! [`Streams`] knows no channel, no address, no socket and no clock. What it is made of:
 //!
-//! - [`table`], [`node`] and [`family`]: the streams, and the lists of children; an idle stream is its node and an entry in
-//!   [`attachment`], which maps LSIDs;
+//! - [`table`], [`node`] and [`family`]: the streams, and the lists of children; an idle stream is its node and an
+//!   entry in [`attachment`], which maps LSIDs;
 //! - [`state`]: the states of both directions; [`send`], [`recv`], [`reassembly`]: their bytes, while there are any;
 //! - [`records`]: what the application does with records; [`marks`]: the marks that wait for a reader;
 //! - [`progress`]: how far what was written has come;
-//! - [`credit`], [`windows`] and [`budget`]: what may be sent, and what the peer may send; [`openings`], [`backing`] and [`openers`]: what may wait to be accepted;
+//! - [`credit`], [`windows`] and [`budget`]: what may be sent, and what the peer may send; [`openings`], [`backing`]
+//!   and [`openers`]: what may wait to be accepted;
 //! - [`datagrams`]: messages of any size on a stream;
-//! - [`questions`]: what one host asks the other about a stream: [`watch`], whether it was read; [`released`], whether more can come;
+//! - `frames::questions`: what one host asks the other about a stream: [`watch`], whether it was read; [`released`],
+//!   whether more can come;
 //! - [`info`]: what can be asked about them; [`waits`]: what a stream waits for;
-//! - [`schedule`]: whose turn it is, by the levels of [`priority`]; [`control`]: what goes before data;
+//! - [`schedule`]: whose turn it is, by the levels of [`priority`]; [`frames`]: what goes before data;
 //! - [`listen`]: which children of the peer may wait to be accepted; [`answer`]: those that the host answers itself.
 //!
 //! ```text
@@ -23,8 +25,9 @@
 //! ```
 //!
 //! Going down, `fill` fills a packet in the order of FRM-2: refusals, RESET and STOP, CREDIT, PRIORITY, then STREAM in
-//! scheduler order, and remembers a [`Token`](crate::token::Token) for each frame. A stream that has something to send is known to the
-//! scheduler; one that waits for credit is not: if it waits to be opened, it is in a list of the stream that would be charged.
+//! scheduler order, and remembers a [`Token`](crate::token::Token) for each frame. A stream that has something to send
+//! is known to the scheduler; one that waits for credit is not: if it waits to be opened, it is in a list of the stream
+//! that would be charged.
 //!
 //! Events follow only after an operation answered "not yet".
 
@@ -33,13 +36,13 @@ mod app;
 mod attachment;
 mod backing;
 mod budget;
-mod control;
 mod credit;
 mod datagrams;
 mod delivery;
 mod down;
 mod family;
 mod fate;
+mod frames;
 mod info;
 mod listen;
 mod marks;
@@ -51,7 +54,6 @@ mod openings;
 mod pool;
 mod priority;
 mod progress;
-mod questions;
 mod queue;
 mod ranges;
 mod reassembly;
@@ -81,7 +83,7 @@ use sss_wire::constants::MIN_ROOT_CREDIT;
 pub use app::ReadOutcome;
 pub(crate) use budget::HostBudget;
 pub use datagrams::{DatagramOptions, DatagramStats};
-pub use delivery::Delivery;
+pub use delivery::SubtreeDelivery;
 pub use info::{StreamInfo, SubtreeInfo, TreeNode};
 pub use listen::ListenMode;
 pub use state::{RecvState, SendState};
@@ -95,8 +97,9 @@ use crate::io::DatagramFate;
 use crate::role::Role;
 use attachment::Attachment;
 use backing::Backing;
-use control::Control;
 use datagrams::Datagrams;
+use frames::delivery::{Delivery, Item};
+use frames::outbox::Outbox;
 use names::NameCache;
 use node::{Flags, NONE, Node, Opener};
 use pool::Pool;
@@ -130,7 +133,7 @@ pub(crate) struct Streams {
     table: Table,
     attachment: Attachment,
     scheduler: Scheduler,
-    control: Control,
+    outbox: Outbox,
     walks: Walks,
     windows: Windows,
     datagrams: Datagrams,
@@ -162,7 +165,8 @@ impl Streams {
     pub(crate) fn new(config: StreamsConfig) -> Self {
         let windows = Windows::new(config.window);
         let mut root = Node::new(NONE, 0, Opener::Own, None);
-        root.set(Flags::HELD.with(Flags::ANNOUNCED).with(Flags::INIT_ACKED));
+        root.set(Flags::HELD.with(Flags::ANNOUNCED));
+        root.set_delivery(Item::Init, Delivery::Acked);
         root.account_mut().lent.set_limit(MIN_ROOT_CREDIT);
         root.account_mut().backing = Backing::with_window(windows.root());
         let mut table = Table::default();
@@ -173,7 +177,7 @@ impl Streams {
             datagrams,
             attachment: Attachment::new(config.seed),
             scheduler: Scheduler::default(),
-            control: Control::default(),
+            outbox: Outbox::default(),
             walks: Walks::default(),
             windows,
             names: NameCache::default(),
@@ -184,8 +188,8 @@ impl Streams {
         }
     }
 
-    /// This host's role on the channel, from which LSIDs follow. Until it is set, nothing is sent. It may change as long as
-    /// no frame has arrived from the peer (NEG-18).
+    /// This host's role on the channel, from which LSIDs follow. Until it is set, nothing is sent. It may change as
+    /// long as no frame has arrived from the peer (NEG-18).
     pub(crate) fn set_role(&mut self, role: Role) {
         self.attachment.set_role(role);
     }

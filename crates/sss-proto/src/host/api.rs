@@ -16,7 +16,7 @@ use crate::io::LinkStatus;
 use crate::peer::{Peer, PeerStats};
 use crate::seen::{PathHint, Seen};
 use crate::streams::{
-    DatagramOptions, DatagramStats, Delivery, ListenMode, ReadOutcome, StreamInfo, SubtreeInfo, TreeNode,
+    DatagramOptions, DatagramStats, ListenMode, ReadOutcome, StreamInfo, SubtreeDelivery, SubtreeInfo, TreeNode,
 };
 use crate::time::Instant;
 
@@ -482,7 +482,7 @@ impl Host {
     }
 
     /// What became of everything that was sent below a stream. Takes time in proportion to the number of streams.
-    pub fn delivery(&self, stream: StreamId) -> Option<Delivery> {
+    pub fn delivery(&self, stream: StreamId) -> Option<SubtreeDelivery> {
         self.peers.get(stream.peer).and_then(|p| p.delivery(stream.key))
     }
 

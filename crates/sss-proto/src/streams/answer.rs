@@ -12,8 +12,8 @@ use crate::ids::StreamKey;
 const MAX_ANSWERS: usize = 16;
 
 impl Streams {
-    /// Accepts a stream that [`Self::take_incoming`] gave, writes `answer`, finishes, and lets go of it. Refuses it if too many such
-    /// streams are not retired.
+    /// Accepts a stream that [`Self::take_incoming`] gave, writes `answer`, finishes, and lets go of it. Refuses it if
+    /// too many such streams are not retired.
     pub(crate) fn answer(&mut self, key: StreamKey, mut answer: Bytes) {
         let table = &self.table;
         self.app.answers.retain(|k| table.find(*k).is_some());
@@ -25,7 +25,8 @@ impl Streams {
             return;
         }
         self.app.answers.push(key);
-        // A peer that has stopped the stream already wants nothing. The answer is shorter than what may be written ahead.
+        // A peer that has stopped the stream already wants nothing. The answer is shorter than what may be written
+        // ahead.
         if matches!(self.poll_write_chunk(key, &mut answer), Poll::Ready(Ok(_))) && answer.is_empty() {
             let _ = self.finish(key);
         }

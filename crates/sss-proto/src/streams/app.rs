@@ -7,6 +7,7 @@ use sss_wire::Code;
 use sss_wire::constants::{MAX_DEPTH, MAX_NAME};
 
 use super::Streams;
+use super::frames::delivery::{Delivery, Item};
 use super::node::{Ending, Flags, Node, Opener, ROOT};
 use super::state::{RecvInput, RecvState, SendInput, SendState};
 use crate::error::{CloseReason, OpenError, ReadError, WriteError};
@@ -79,7 +80,8 @@ impl Streams {
 
     fn open(&mut self, mut node: Node) -> Result<StreamKey, OpenError> {
         self.check_failed()?;
-        node.set(Flags::HELD.with(Flags::INIT_DUE));
+        node.set(Flags::HELD);
+        node.set_delivery(Item::Init, Delivery::Due);
         self.app.held += 1;
         let key = self.table.insert(node);
         self.table.adopt(key.index);
@@ -121,7 +123,8 @@ impl Streams {
         }
     }
 
-    /// The next child that the peer opened of a stream; `None` once there will be none. If it is pending, an event follows.
+    /// The next child that the peer opened of a stream; `None` once there will be none. If it is pending, an event
+    /// follows.
     ///
     /// # Errors
     /// If the channel ended, or the stream is gone.
@@ -283,7 +286,7 @@ impl Streams {
         };
         if let Some(state) = self.table[index].status.send.after(SendInput::Finish) {
             self.table[index].status.send = state;
-            self.table[index].set(Flags::FIN_DUE);
+            self.table[index].set_delivery(Item::Fin, Delivery::Due);
             self.touch(index);
         }
         Ok(())
@@ -296,8 +299,8 @@ impl Streams {
         }
     }
 
-    /// Resets the sending direction, if it is not over: discards what was not sent or acknowledged, and sends RESET once
-    /// the stream is announced.
+    /// Resets the sending direction, if it is not over: discards what was not sent or acknowledged, and sends RESET
+    /// once the stream is announced.
     pub(super) fn abort(&mut self, index: u32, ending: Ending) -> bool {
         let is_ended = self.end_sending(index);
         if is_ended {
@@ -313,7 +316,7 @@ impl Streams {
             return false;
         };
         node.status.send = state;
-        node.clear(Flags::FIN_DUE);
+        node.set_delivery(Item::Fin, Delivery::Idle);
         self.give_up_watch(index);
         let node = &mut self.table[index];
         self.pool.take_back_send(&mut node.send);
@@ -322,27 +325,11 @@ impl Streams {
         if self.table[index].has(Flags::DATAGRAM) {
             self.settle_datagram(index, DatagramFate::Cancelled);
         }
-        let node = &mut self.table[index];
         if self.failed.is_none() {
-            node.set(Flags::RESET_DUE);
-            self.queue_end(index);
+            self.outbox.put(&mut self.table, index, Item::Reset);
             self.touch(index);
         }
         true
-    }
-
-    /// Queues the RESET and STOP that are due. RESET waits until the stream is announced, STOP until the peer is known to
-    /// know it (STR-8).
-    pub(super) fn queue_end(&mut self, index: u32) {
-        let key = self.table.key(index);
-        let node = &mut self.table[index];
-        let is_ripe =
-            node.has(Flags::RESET_DUE.with(Flags::ANNOUNCED)) || node.has(Flags::STOP_DUE.with(Flags::INIT_ACKED));
-        if is_ripe && !node.has(Flags::IN_ENDS) {
-            node.set(Flags::IN_ENDS);
-            let table = &self.table;
-            self.control.ends.push(key, |k| table.find(k).is_some());
-        }
     }
 }
 
@@ -439,7 +426,8 @@ impl Streams {
         }
     }
 
-    /// Discards what arrived and what will arrive, and sends STOP, unless everything was read or the peer has reset the direction.
+    /// Discards what arrived and what will arrive, and sends STOP, unless everything was read or the peer has reset the
+    /// direction.
     pub(super) fn stop_at(&mut self, index: u32, ending: Ending) {
         if !self.end_if_read(index) {
             self.stop_unread(index, ending);
@@ -476,8 +464,7 @@ impl Streams {
         };
         node.status.recv = state;
         if before != RecvState::Reset && self.failed.is_none() {
-            node.set(Flags::STOP_DUE.with(Flags::STOP_OPEN));
-            self.queue_end(index);
+            self.outbox.put(&mut self.table, index, Item::Stop);
         }
         self.discard(index);
         true

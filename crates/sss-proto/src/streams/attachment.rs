@@ -52,8 +52,8 @@ impl Name {
         Self::new(node.place.opener, node.ordinal)
     }
 
-    /// Streams that were opened one after another are neighbours in the map: what is new is in the processor's cache, however many
-    /// old streams there are. The upper bits, which the map compares first, tell neighbours apart.
+    /// Streams that were opened one after another are neighbours in the map: what is new is in the processor's cache,
+    /// however many old streams there are. The upper bits, which the map compares first, tell neighbours apart.
     fn hash(self, hasher: &FixedState) -> u64 {
         let (block, within) = (self.ordinal / BLOCK, self.ordinal % BLOCK);
         let hash = hasher.hash_one(block << 1 | u64::from(self.opener == Opener::Peer));

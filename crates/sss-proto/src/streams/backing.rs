@@ -4,7 +4,8 @@ use sss_wire::Code;
 use sss_wire::constants::{MAX_DEPTH, OPEN_COST, OPEN_ROOM};
 
 use super::Streams;
-use super::node::{Flags, ROOT};
+use super::frames::delivery::{Delivery, Item};
+use super::node::Flags;
 use super::windows::{Gauge, Tuning};
 use crate::error::ProtocolError;
 
@@ -75,8 +76,8 @@ impl Backing {
         rise > 0 && rise >= self.room() / 4
     }
 
-    /// A stream was accepted that had been charged so much. Returns whether the peer should know of those that it may not have
-    /// heard of: for its sender they still wait.
+    /// A stream was accepted that had been charged so much. Returns whether the peer should know of those that it may
+    /// not have heard of: for its sender they still wait.
     fn accept(&mut self, cost: u64) -> bool {
         self.untold.streams = self
             .untold
@@ -144,15 +145,15 @@ impl Streams {
         if backing.is_pressed() {
             let has_taken = backing.untold.datagrams > 0;
             if has_taken {
-                self.queue_open_credit(lender);
+                self.outbox.put(&mut self.table, lender, Item::OpenCredit);
             }
             self.tell_accepted();
         }
         Ok(lender)
     }
 
-    /// A stream of the peer is accepted: it gets a window of its own, and its lender what it had lent (STR-54). What no budget has
-    /// room for stays lent until it is read.
+    /// A stream of the peer is accepted: it gets a window of its own, and its lender what it had lent (STR-54). What no
+    /// budget has room for stays lent until it is read.
     pub(super) fn settle_opening(&mut self, index: u32) {
         if !self.table[index].take(Flags::CHARGED) {
             return;
@@ -205,23 +206,12 @@ impl Streams {
         debug_assert!(backing.consumed <= backing.charge, "more consumed than charged");
         let is_to_be_told = of_datagram && backing.take_datagram(amount);
         if is_to_be_told || backing.is_due() {
-            self.queue_open_credit(lender);
+            self.outbox.put(&mut self.table, lender, Item::OpenCredit);
         }
     }
 
-    /// Queues OPEN_CREDIT, or remembers that it is due until the peer knows the stream (STR-8).
-    pub(super) fn queue_open_credit(&mut self, index: u32) {
-        let key = self.table.key(index);
-        let node = &mut self.table[index];
-        node.set(Flags::OPEN_CREDIT_DUE.with(Flags::OPEN_CREDIT_OPEN));
-        if (index == ROOT || node.has(Flags::INIT_ACKED)) && !node.has(Flags::IN_OPEN_CREDITS) {
-            node.set(Flags::IN_OPEN_CREDITS);
-            let table = &self.table;
-            self.control.open_credits.push(key, |k| table.find(k).is_some());
-        }
-    }
-
-    /// Raises the limit of an account as far as its window and the budgets go. Returns it, and what of datagrams is consumed.
+    /// Raises the limit of an account as far as its window and the budgets go. Returns it, and what of datagrams is
+    /// consumed.
     pub(super) fn grant_openings(&mut self, index: u32) -> (u64, u64) {
         let left = self.budget_left(index);
         let backing = &self.table[index].account_mut().backing;
@@ -250,12 +240,12 @@ impl Streams {
     pub(super) fn is_latest_open_credit(&self, index: u32, limit: u64) -> bool {
         let node = &self.table[index];
         let is_same = node.account.as_ref().is_some_and(|a| a.backing.limit == limit);
-        is_same && node.has(Flags::OPEN_CREDIT_OPEN) && !node.has(Flags::OPEN_CREDIT_DUE)
+        is_same && node.delivery(Item::OpenCredit) == Delivery::InFlight
     }
 
     /// Whether the peer has room to open one more child of a stream that is to be retired, and knows it (STR-21).
     pub(super) fn has_last_room(&mut self, index: u32) -> bool {
-        if self.table[index].has(Flags::OPEN_CREDIT_OPEN) {
+        if self.table[index].delivery(Item::OpenCredit).is_open() {
             return false;
         }
         let room = self.table[index]
@@ -263,7 +253,7 @@ impl Streams {
             .as_ref()
             .map_or(OPEN_ROOM, |a| a.backing.room());
         if room < 2 * OPEN_COST {
-            self.queue_open_credit(index);
+            self.outbox.put(&mut self.table, index, Item::OpenCredit);
         }
         room >= 2 * OPEN_COST
     }
@@ -274,14 +264,14 @@ impl Streams {
         self.table[index].set(Flags::UNTOLD);
         let table = &self.table;
         let matters = |k| table.find(k).is_some_and(|i| table[i].has(Flags::UNTOLD));
-        self.control.untold.push(key, matters);
+        self.outbox.untold.push(key, matters);
     }
 
     /// Tells the peer of the streams that were accepted, and of which it has heard nothing since (STR-56).
     fn tell_accepted(&mut self) {
-        for key in std::mem::take(&mut self.control.untold).drain() {
+        for key in std::mem::take(&mut self.outbox.untold).drain() {
             if let Some(index) = self.table.find(key).filter(|i| self.table[*i].has(Flags::UNTOLD)) {
-                self.queue_credit(index);
+                self.outbox.put(&mut self.table, index, Item::Credit);
             }
         }
     }

@@ -105,8 +105,8 @@ impl Streams {
         self.windows.streams.are_too_many()
     }
 
-    /// Limits what the receive windows of a stream and all streams below it may have beyond 4096 bytes each, in bytes; `None`:
-    /// they are not limited any more. Windows that are larger already shrink as they are used.
+    /// Limits what the receive windows of a stream and all streams below it may have beyond 4096 bytes each, in bytes;
+    /// `None`: they are not limited any more. Windows that are larger already shrink as they are used.
     pub(crate) fn set_budget(&mut self, key: StreamKey, bytes: Option<u64>) {
         let Some(index) = self.held(key) else {
             return;

@@ -1,17 +1,19 @@
-//! Credit for a stream's own data (STR-17 to STR-20): how much of its limits each direction has used. What openings cost is in
-//! [`openings`](super::openings).
+//! Credit for a stream's own data (STR-17 to STR-20): how much of its limits each direction has used. What openings
+//! cost is in [`openings`](super::openings).
 
 use sss_wire::Code;
 use sss_wire::constants::STREAM_WINDOW;
 
 use super::Streams;
 use super::backing::Backing;
+use super::frames::delivery::Item;
 use super::node::{Flags, Node};
 use super::openings::Lending;
 use super::windows::{Gauge, Tuning};
 use crate::error::ProtocolError;
 
-/// What a stream's credit has to do with others. A stream that never had children, and whose window is that of a new stream, has none.
+/// What a stream's credit has to do with others. A stream that never had children, and whose window is that of a new
+/// stream, has none.
 #[derive(Debug, Default)]
 pub(super) struct Account {
     /// What this host has charged to it for openings.
@@ -116,24 +118,12 @@ impl Streams {
     pub(super) fn review_credit(&mut self, index: u32) {
         let node = &self.table[index];
         let is_ending = node.status.recv.has_size() || !node.status.recv.keeps_data();
-        if is_ending || node.has(Flags::CREDIT_DUE) || node.has(Flags::UNACCEPTED) || node.has(Flags::DATAGRAM) {
+        if is_ending || node.is_due(Item::Credit) || node.has(Flags::UNACCEPTED) || node.has(Flags::DATAGRAM) {
             return;
         }
         let left = self.budget_left(index);
         if self.windows.is_due(node.gauge(), node.tuning(), node.birth(), left) {
-            self.queue_credit(index);
-        }
-    }
-
-    /// Queues CREDIT, or remembers that it is due until the peer knows the stream (STR-8).
-    pub(super) fn queue_credit(&mut self, index: u32) {
-        let key = self.table.key(index);
-        let node = &mut self.table[index];
-        node.set(Flags::CREDIT_DUE.with(Flags::CREDIT_OPEN));
-        if node.has(Flags::INIT_ACKED) && !node.has(Flags::IN_CREDITS) {
-            node.set(Flags::IN_CREDITS);
-            let table = &self.table;
-            self.control.credits.push(key, |k| table.find(k).is_some());
+            self.outbox.put(&mut self.table, index, Item::Credit);
         }
     }
 
@@ -175,7 +165,8 @@ impl Streams {
         }
     }
 
-    /// An accepted stream gets its first window: what it borrowed, and more if it may go on, if the budgets have room for that.
+    /// An accepted stream gets its first window: what it borrowed, and more if it may go on, if the budgets have room
+    /// for that.
     pub(super) fn back_with_window(&mut self, index: u32) {
         let node = &self.table[index];
         let recv = node.status.recv;
@@ -187,7 +178,7 @@ impl Streams {
         let window = self.windows.birth(left);
         if !recv.has_size() && window > borrow {
             self.table[index].recv.limit = window;
-            self.queue_credit(index);
+            self.outbox.put(&mut self.table, index, Item::Credit);
             self.note_birth(index);
         } else if window >= borrow {
             self.note_birth(index);

@@ -1,11 +1,12 @@
 //! Datagrams (STR-32 to STR-40): messages of any size on a stream.
 //!
-//! - [`send`]: what the application sends is a node of the tree, a child of its stream, until it has gone out without state
-//!   or is settled as a stream;
+//! - [`send`]: what the application sends is a node of the tree, a child of its stream, until it has gone out without
+//!   state or is settled as a stream;
 //! - [`receive`]: what arrives, in either form, waits in the [`Mailbox`] of its stream;
 //! - [`deadlines`]: when those that were not delivered are given up.
 //!
-//! A datagram stream is a stream like any other for everything that is not said here: INIT, data, FIN, RESET, STOP, CREDIT.
+//! A datagram stream is a stream like any other for everything that is not said here: INIT, data, FIN, RESET, STOP,
+//! CREDIT.
 
 mod deadlines;
 mod receive;
@@ -69,7 +70,8 @@ pub struct DatagramStats {
     pub dropped_full: u64,
     /// Arrived in one packet and dropped: larger than this host takes.
     pub dropped_large: u64,
-    /// Arrived in one packet and dropped: nobody holds the stream any more, or the peer had said that nothing more comes on it.
+    /// Arrived in one packet and dropped: nobody holds the stream any more, or the peer had said that nothing more
+    /// comes on it.
     pub dropped_unheld: u64,
 }
 

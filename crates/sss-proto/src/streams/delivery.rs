@@ -1,7 +1,7 @@
 //! What of a subtree was delivered (STR-51).
 //!
-//! Streams that the application has finished and let go of still count: if the peer stops one before all has arrived, that
-//! is noted at its parent, from where it moves up as streams are retired.
+//! Streams that the application has finished and let go of still count: if the peer stops one before all has arrived,
+//! that is noted at its parent, from where it moves up as streams are retired.
 
 use std::task::Poll;
 
@@ -17,13 +17,13 @@ use crate::interest::Interest;
 /// What became of everything that this host has sent below a stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Delivery {
+pub struct SubtreeDelivery {
     /// Streams that the peer stopped or refused before all had arrived.
     pub undelivered: u32,
     /// The code and the text with which the peer stopped the first of them.
     pub first: Option<(Code, String)>,
-    /// Streams that are neither finished nor reset, because somebody still holds them; but for those that the peer opened
-    /// and nothing was written to.
+    /// Streams that are neither finished nor reset, because somebody still holds them; but for those that the peer
+    /// opened and nothing was written to.
     pub unfinished: u32,
 }
 
@@ -35,8 +35,8 @@ pub(super) struct Lost {
 }
 
 impl Streams {
-    /// The streams of a subtree of which something was sent, or is to be sent, and is not acknowledged; with the position up to which
-    /// each was written. Takes time in proportion to the subtree.
+    /// The streams of a subtree of which something was sent, or is to be sent, and is not acknowledged; with the
+    /// position up to which each was written. Takes time in proportion to the subtree.
     pub(crate) fn undelivered(&self, top: StreamKey) -> Vec<(StreamKey, u64)> {
         let top = self.table.find(top).filter(|i| *i != ROOT);
         let all = top.into_iter().flat_map(|top| self.table.subtree(top));
@@ -46,7 +46,8 @@ impl Streams {
             .collect()
     }
 
-    /// Whether a stream has data or an end that is still to be delivered. Takes time in proportion to the number of streams.
+    /// Whether a stream has data or an end that is still to be delivered. Takes time in proportion to the number of
+    /// streams.
     pub(crate) fn has_undelivered(&self) -> bool {
         let nodes = (1..self.table.slots()).filter_map(|at| self.table.get(at));
         nodes.into_iter().any(|node| node.status.send.carries_data())
@@ -74,9 +75,9 @@ impl Streams {
     }
 
     /// What is known of the streams below one. Takes time in proportion to their number.
-    pub(crate) fn delivery(&self, top: StreamKey) -> Option<Delivery> {
+    pub(crate) fn delivery(&self, top: StreamKey) -> Option<SubtreeDelivery> {
         let top = self.table.find(top).filter(|i| *i != ROOT)?;
-        let mut sum = Delivery::default();
+        let mut sum = SubtreeDelivery::default();
         for at in self.table.subtree(top) {
             let node = &self.table[at];
             if let Some(lost) = node.rare.as_ref().and_then(|r| r.lost.as_deref()) {
@@ -89,7 +90,7 @@ impl Streams {
         Some(sum)
     }
 
-    fn add_held(&self, at: u32, sum: &mut Delivery) {
+    fn add_held(&self, at: u32, sum: &mut SubtreeDelivery) {
         let node = &self.table[at];
         if node.has(Flags::STOPPED_BY_PEER) {
             let ending = self.reset_ending(at).unwrap_or((Code::NONE, ""));
@@ -128,7 +129,7 @@ impl Streams {
     }
 }
 
-impl Delivery {
+impl SubtreeDelivery {
     fn add(&mut self, streams: u32, (code, reason): (Code, &str)) {
         self.undelivered = self.undelivered.saturating_add(streams);
         self.first.get_or_insert_with(|| (code, reason.to_owned()));

@@ -1,7 +1,7 @@
 //! Down: frames for the peer, into a packet, in the order of FRM-2.
 //!
-//! 1. refusals, RESET and STOP; 2. CREDIT; 3. PRIORITY; 4. STREAM, in scheduler order; a stream whose INIT
-//!    is not acknowledged is preceded by INIT of its ancestors (STR-6).
+//! 1. refusals, RESET and STOP; 2. CREDIT; 3. PRIORITY; 4. STREAM, in scheduler order; a stream whose INIT is not
+//!    acknowledged is preceded by INIT of its ancestors (STR-6).
 //!
 //! If something is left over that does not fit, the packet is filled up with PADDING, so that the packets of a
 //! segmented send are equally long (CHN-10).
@@ -12,6 +12,7 @@ use sss_wire::constants::MAX_DEPTH;
 use sss_wire::frame::{Credit, Init, OpenCredit, Reset, Scope, Stop, StreamHeader};
 
 use super::Streams;
+use super::frames::delivery::{Delivery, Item};
 use super::node::{Flags, Opener, ROOT};
 use super::state::SendState;
 use crate::packet::PacketWriter;
@@ -72,7 +73,7 @@ impl Streams {
     ///
     /// It may turn out that what seemed to have credit has none left; then [`Self::fill`] writes nothing, once.
     pub(crate) fn wants(&self) -> bool {
-        let is_idle = self.control.is_idle() && !self.scheduler.has_active() && !self.is_grant_due();
+        let is_idle = self.outbox.is_idle() && !self.scheduler.has_active() && !self.is_grant_due();
         !is_idle && self.failed.is_none() && self.attachment.has_role()
     }
 
@@ -98,10 +99,10 @@ impl Streams {
         }
     }
 
-    /// Refusals of streams that were never kept (STR-7, STR-58). Like the other steps, returns whether everything did fit.
+    /// Refusals of streams that were never kept (STR-7, STR-58). Like the other steps, returns whether everything did
+    /// fit.
     fn write_refusals(&mut self, packet: &mut PacketWriter<'_>) -> bool {
-        while let Some(lsid) = self.control.refusals.front().copied() {
-            let code = self.control.refusal(lsid);
+        while let Some((lsid, code)) = self.outbox.refusals.front() {
             let reset = Reset {
                 lsid,
                 scope: Scope::Stream,
@@ -116,30 +117,30 @@ impl Streams {
             reset.encode(packet.eliciting());
             stop.encode(packet.eliciting());
             packet.remember(Token::Refusal { lsid });
-            self.control.refusals.pop_front();
+            self.outbox.refusals.pop();
         }
         true
     }
 
     fn write_ends(&mut self, packet: &mut PacketWriter<'_>) -> bool {
-        while let Some(key) = self.control.ends.front() {
+        while let Some(key) = self.outbox.ends.front() {
             if let Some(index) = self.table.find(key) {
                 if !self.write_reset(index, packet) || !self.write_stop(index, packet) {
                     return false;
                 }
                 self.table[index].clear(Flags::IN_ENDS);
             }
-            self.control.ends.pop();
+            self.outbox.ends.pop();
         }
         true
     }
 
     /// RESET, if it is due; as long as INIT is not acknowledged, behind INIT (STR-8).
     fn write_reset(&mut self, index: u32, packet: &mut PacketWriter<'_>) -> bool {
-        if !self.table[index].has(Flags::RESET_DUE) {
+        if !self.table[index].is_due(Item::Reset) {
             return true;
         }
-        if !self.table[index].has(Flags::INIT_ACKED) {
+        if !self.table[index].is_known() {
             let before = self
                 .write_ancestors(index, packet)
                 .or_else(|| self.write_init(index, packet));
@@ -169,13 +170,13 @@ impl Streams {
         } else {
             Token::Reset(key)
         });
-        self.table[index].clear(Flags::RESET_DUE);
+        self.table[index].set_delivery(Item::Reset, Delivery::InFlight);
         true
     }
 
     fn write_stop(&mut self, index: u32, packet: &mut PacketWriter<'_>) -> bool {
         let node = &self.table[index];
-        if !node.has(Flags::STOP_DUE.with(Flags::INIT_ACKED)) {
+        if !node.is_due(Item::Stop) || !node.is_known() {
             return true;
         }
         let Some((code, reason)) = self.stop_ending(index) else {
@@ -188,23 +189,23 @@ impl Streams {
         }
         frame.encode(packet.eliciting());
         packet.remember(Token::Stop(self.table.key(index)));
-        self.table[index].clear(Flags::STOP_DUE);
+        self.table[index].set_delivery(Item::Stop, Delivery::InFlight);
         true
     }
 
     fn write_credits(&mut self, packet: &mut PacketWriter<'_>) -> bool {
-        while let Some(key) = self.control.credits.front() {
+        while let Some(key) = self.outbox.credits.front() {
             if packet.remaining() < CREDIT_LEN {
                 return false;
             }
-            self.control.credits.pop();
+            self.outbox.credits.pop();
             let Some(index) = self.table.find(key) else {
                 continue;
             };
-            self.table[index].clear(Flags::IN_CREDITS);
-            if !self.table[index].take(Flags::CREDIT_DUE) {
+            if !self.table[index].is_due(Item::Credit) {
                 continue;
             }
+            self.table[index].set_delivery(Item::Credit, Delivery::InFlight);
             let lsid = self.lsid(index);
             // STR-38: the limit of a datagram has its last value already.
             let limit = if self.table[index].has(Flags::DATAGRAM) {
@@ -220,18 +221,18 @@ impl Streams {
     }
 
     fn write_open_credits(&mut self, packet: &mut PacketWriter<'_>) -> bool {
-        while let Some(key) = self.control.open_credits.front() {
+        while let Some(key) = self.outbox.open_credits.front() {
             if packet.remaining() < OPEN_CREDIT_LEN {
                 return false;
             }
-            self.control.open_credits.pop();
+            self.outbox.open_credits.pop();
             let Some(index) = self.table.find(key) else {
                 continue;
             };
-            self.table[index].clear(Flags::IN_OPEN_CREDITS);
-            if !self.table[index].take(Flags::OPEN_CREDIT_DUE) {
+            if !self.table[index].is_due(Item::OpenCredit) {
                 continue;
             }
+            self.table[index].set_delivery(Item::OpenCredit, Delivery::InFlight);
             let lsid = self.lsid(index);
             let (limit, datagrams) = self.grant_openings(index);
             OpenCredit { lsid, limit, datagrams }.encode(packet.eliciting());
@@ -277,7 +278,7 @@ impl Streams {
         {
             return outcome;
         }
-        if !self.table[index].has(Flags::INIT_ACKED)
+        if !self.table[index].is_known()
             && let Some(outcome) = self.write_ancestors(index, packet)
         {
             return outcome;
@@ -320,7 +321,7 @@ impl Streams {
         let mut chain = [ROOT; MAX_DEPTH as usize];
         let mut len = 0;
         let mut at = self.table[index].place.parent;
-        while !self.table[at].has(Flags::INIT_ACKED)
+        while !self.table[at].is_known()
             && let Some(slot) = chain.get_mut(len)
         {
             *slot = at;
@@ -365,7 +366,7 @@ impl Streams {
         let start = node.send.sent;
         let unsent = if carries_data { node.send.unsent() } else { 0 };
         if unsent == 0 && node.has(Flags::ANNOUNCED) {
-            let is_due = node.has(Flags::INIT_DUE) || (carries_data && node.has(Flags::FIN_DUE));
+            let is_due = node.is_due(Item::Init) || (carries_data && node.is_due(Item::Fin));
             let plan = Plan {
                 range: start..start,
                 is_again: false,
@@ -374,7 +375,7 @@ impl Streams {
             return if is_due { Ok(plan) } else { Err(Outcome::Idle) };
         }
         let n = unsent.min(node.send_room());
-        if n == 0 && !node.has(Flags::INIT_DUE) {
+        if n == 0 && !node.is_due(Item::Init) {
             return Err(Outcome::Blocked(Blocked::Window));
         }
         Ok(Plan {
@@ -428,7 +429,7 @@ impl Streams {
 
     pub(super) fn init(&self, index: u32) -> Option<Init<'_>> {
         let node = &self.table[index];
-        if node.has(Flags::INIT_ACKED) {
+        if node.is_known() {
             return None;
         }
         let (lender, borrow) = (node.place.lender, node.send.limit);
@@ -462,7 +463,7 @@ impl Streams {
         let node = &mut self.table[index];
         node.clear(Flags::UNTOLD);
         if flags.has(StreamFlags::FIN) {
-            node.clear(Flags::FIN_DUE);
+            node.set_delivery(Item::Fin, Delivery::InFlight);
         }
         let len = range.end - range.start;
         if is_again {
@@ -492,7 +493,7 @@ impl Streams {
         self.announced.push(index);
         let node = &mut self.table[index];
         debug_assert!(node.place.opener == Opener::Own);
-        node.clear(Flags::INIT_DUE);
+        node.set_delivery(Item::Init, Delivery::InFlight);
         if node.has(Flags::ANNOUNCED) {
             return;
         }
@@ -508,7 +509,7 @@ impl Streams {
         }
         self.attachment.announce(&self.table, index);
         self.charge_opening(index);
-        self.control.openers.on_opened(self.table.key(index));
+        self.outbox.openers.on_opened(self.table.key(index));
         if self.table[index].has(Flags::DATAGRAM) {
             self.on_datagram_announced(index);
         } else {
@@ -517,6 +518,6 @@ impl Streams {
         if has_waited {
             self.touch(index);
         }
-        self.queue_end(index);
+        self.outbox.on_announced(&mut self.table, index);
     }
 }

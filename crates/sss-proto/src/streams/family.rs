@@ -1,4 +1,5 @@
-//! Parents and children: lists through the streams themselves, so that a subtree is walked in time in proportion to its size.
+//! Parents and children: lists through the streams themselves, so that a subtree is walked in time in proportion to its
+//! size.
 //!
 //! Children are linked in both directions, the youngest first.
 
@@ -26,7 +27,7 @@ impl Node {
     /// Whether this host has opened it, and the peer is not known to know it, but will or may.
     fn is_unknown(&self) -> bool {
         let is_forgotten = self.has(Flags::TREE_RESET) && !self.has(Flags::ANNOUNCED);
-        self.place.opener == Opener::Own && !self.has(Flags::INIT_ACKED) && !is_forgotten
+        self.place.opener == Opener::Own && !self.is_known() && !is_forgotten
     }
 }
 

@@ -1,6 +1,7 @@
 //! What became of frames: acknowledged or lost.
 
 use super::Streams;
+use super::frames::delivery::{Delivery, Item};
 use super::node::Flags;
 use super::state::SendInput;
 use crate::ids::StreamKey;
@@ -35,36 +36,31 @@ impl Streams {
                 len,
                 flags,
             } => self.on_stream_acked(key, Sent { offset, len, flags }),
-            Token::Reset(key) => self.on_reset_acked(key),
-            Token::TreeReset(key) => {
-                self.on_tree_reset_acked(key);
-                self.on_reset_acked(key);
-            }
+            Token::Reset(key) => self.on_reset_acked(key, false),
+            Token::TreeReset(key) => self.on_reset_acked(key, true),
             Token::Stop(key) => {
                 if let Some(index) = self.table.find(key) {
-                    self.table[index].clear(Flags::STOP_DUE.with(Flags::STOP_OPEN));
+                    self.table[index].on_acked(Item::Stop, true);
                     self.retire(index);
                 }
             }
             Token::Credit { key, limit } => {
-                if let Some(index) = self.table.find(key)
-                    && self.table[index].recv.limit == limit
-                    && !self.table[index].has(Flags::CREDIT_DUE)
-                {
-                    self.table[index].clear(Flags::CREDIT_OPEN);
+                if let Some(index) = self.table.find(key) {
+                    let is_latest = self.is_latest_credit(index, limit);
+                    self.table[index].on_acked(Item::Credit, is_latest);
                 }
             }
             Token::OpenCredit { key, limit } => {
                 if let Some(index) = self.table.find(key)
                     && self.is_latest_open_credit(index, limit)
                 {
-                    self.table[index].clear(Flags::OPEN_CREDIT_OPEN);
+                    self.table[index].on_acked(Item::OpenCredit, true);
                     self.retire(index);
                 }
             }
             Token::Datagram(id) => self.on_flown(id, DatagramFate::Delivered),
             Token::Stateless(key) => self.on_landed(key),
-            Token::Refusal { lsid } => self.control.on_refused(lsid),
+            Token::Refusal { lsid } => self.outbox.refusals.on_acked(lsid),
             Token::Priority { .. }
             | Token::Question { .. }
             | Token::Answer { .. }
@@ -89,8 +85,7 @@ impl Streams {
                 if let Some(index) = self.table.find(key)
                     && !self.table[index].status.send.is_over()
                 {
-                    self.table[index].set(Flags::RESET_DUE);
-                    self.queue_end(index);
+                    self.outbox.put(&mut self.table, index, Item::Reset);
                 }
             }
             Token::TreeReset(key) => self.on_tree_reset_lost(key),
@@ -98,36 +93,37 @@ impl Streams {
             Token::Answer { topic, lsid } => self.on_answer_lost(topic, lsid),
             Token::Stop(key) => {
                 if let Some(index) = self.table.find(key)
-                    && self.table[index].has(Flags::STOP_OPEN)
+                    && self.table[index].delivery(Item::Stop) == Delivery::InFlight
                 {
-                    self.table[index].set(Flags::STOP_DUE);
-                    self.queue_end(index);
+                    self.outbox.put(&mut self.table, index, Item::Stop);
                 }
             }
             Token::Credit { key, limit } => {
-                if let Some(index) = self.table.find(key) {
-                    self.on_credit_lost(index, limit);
+                if let Some(index) = self.table.find(key)
+                    && self.is_latest_credit(index, limit)
+                {
+                    self.outbox.put(&mut self.table, index, Item::Credit);
                 }
             }
             Token::OpenCredit { key, limit } => {
                 if let Some(index) = self.table.find(key)
                     && self.is_latest_open_credit(index, limit)
                 {
-                    self.queue_open_credit(index);
+                    self.outbox.put(&mut self.table, index, Item::OpenCredit);
                 }
             }
             Token::Priority { key, serial } => self.on_priority_lost(key, serial),
-            Token::Refusal { lsid } => self.control.refusals.push_back(lsid),
+            Token::Refusal { lsid } => self.outbox.refusals.on_lost(lsid),
             Token::Datagram(id) => self.on_flown(id, DatagramFate::Lost),
             Token::Stateless(key) => self.on_landed(key),
             Token::Ack { .. } | Token::MtuProbe { .. } => {}
         }
     }
 
-    fn on_credit_lost(&mut self, index: u32, limit: u64) {
-        if self.table[index].recv.limit == limit && self.table[index].has(Flags::CREDIT_OPEN) {
-            self.queue_credit(index);
-        }
+    /// Whether a CREDIT with this limit was the latest, and nothing newer is due.
+    fn is_latest_credit(&self, index: u32, limit: u64) -> bool {
+        let node = &self.table[index];
+        node.recv.limit == limit && node.delivery(Item::Credit) == Delivery::InFlight
     }
 
     fn on_stream_acked(&mut self, key: StreamKey, sent: Sent) {
@@ -140,8 +136,7 @@ impl Streams {
         let node = &mut self.table[index];
         if node.status.send.carries_data() {
             if sent.flags.has(StreamFlags::FIN) {
-                node.set(Flags::FIN_ACKED);
-                node.clear(Flags::FIN_DUE);
+                node.on_acked(Item::Fin, true);
             }
             if let Some(buf) = &mut node.send.buf {
                 buf.on_acked(sent.range());
@@ -149,7 +144,7 @@ impl Streams {
                     self.pool.take_back_send(&mut node.send);
                 }
             }
-            if node.has(Flags::FIN_ACKED)
+            if node.delivery(Item::Fin) == Delivery::Acked
                 && node.send.is_acked()
                 && let Some(state) = node.status.send.after(SendInput::AllAcked)
             {
@@ -164,21 +159,11 @@ impl Streams {
     /// The peer knows the stream: INIT is sent no more, and what waited for this can go.
     pub(super) fn on_init_acked(&mut self, index: u32) {
         let node = &mut self.table[index];
-        if node.has(Flags::INIT_ACKED) {
+        if node.is_known() {
             return;
         }
-        node.set(Flags::INIT_ACKED);
-        node.clear(Flags::INIT_DUE);
-        self.queue_end(index);
-        self.queue_priority(index);
-        if self.table[index].has(Flags::CREDIT_DUE) {
-            self.queue_credit(index);
-        }
-        if self.table[index].has(Flags::OPEN_CREDIT_DUE) {
-            self.queue_open_credit(index);
-        }
-        self.queue_watch(index);
-        self.queue_await(index);
+        node.set_delivery(Item::Init, Delivery::Acked);
+        self.outbox.on_known(&mut self.table, index);
         let parent = self.table[index].place.parent;
         self.table.note_known(parent);
         self.answer_await(parent);
@@ -189,12 +174,12 @@ impl Streams {
             return;
         };
         let node = &mut self.table[index];
-        if sent.flags.has(StreamFlags::INIT) && !node.has(Flags::INIT_ACKED) {
-            node.set(Flags::INIT_DUE);
+        if sent.flags.has(StreamFlags::INIT) {
+            node.on_lost(Item::Init);
         }
         if node.status.send.carries_data() {
-            if sent.flags.has(StreamFlags::FIN) && !node.has(Flags::FIN_ACKED) {
-                node.set(Flags::FIN_DUE);
+            if sent.flags.has(StreamFlags::FIN) {
+                node.on_lost(Item::Fin);
             }
             if let Some(buf) = &mut node.send.buf {
                 buf.on_lost(sent.range());
@@ -210,13 +195,14 @@ impl Streams {
         self.touch(index);
     }
 
-    fn on_reset_acked(&mut self, key: StreamKey) {
+    /// RESET was acknowledged. One of the stream alone is not the latest once the stream is reset with all that is
+    /// below it.
+    fn on_reset_acked(&mut self, key: StreamKey, of_tree: bool) {
         let Some(index) = self.table.find(key) else {
             return;
         };
-        if !self.is_tree_reset_open(index) {
-            self.table[index].clear(Flags::RESET_DUE);
-        }
+        let is_latest = of_tree || !self.resets_tree(index);
+        self.table[index].on_acked(Item::Reset, is_latest);
         if let Some(state) = self.table[index].status.send.after(SendInput::ResetAcked) {
             self.table[index].status.send = state;
             self.notify(index, Interest::Drained);

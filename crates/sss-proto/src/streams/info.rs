@@ -20,7 +20,8 @@ pub struct StreamInfo {
     pub is_opened_by_peer: bool,
     /// Children that are not retired.
     pub children: u32,
-    /// The level among its siblings of what this host sends of the stream and below it: higher first, 0 unless it was set.
+    /// The level among its siblings of what this host sends of the stream and below it: higher first, 0 unless it was
+    /// set.
     pub priority: i8,
     /// The sending direction.
     pub sending: SendState,
@@ -30,14 +31,16 @@ pub struct StreamInfo {
     pub unsent: u64,
     /// Bytes sent and not acknowledged, those behind a gap included.
     pub in_flight: u64,
-    /// Bytes acknowledged without a gap: they have arrived at the peer's host. `None` once the direction has ended early, or with
-    /// the tree: then it is not known.
+    /// Bytes acknowledged without a gap: they have arrived at the peer's host. `None` once the direction has ended
+    /// early, or with the tree: then it is not known.
     pub delivered: Option<u64>,
     /// Bytes written and not acknowledged, the unsent included.
     pub unacked: u64,
-    /// What keeps this host from sending more of it, or from calling all of it arrived. `None` if the sending direction is over.
+    /// What keeps this host from sending more of it, or from calling all of it arrived. `None` if the sending
+    /// direction is over.
     pub waits: Option<Waits>,
-    /// Whether it was accepted: by this host's application if the peer opened it; else, as far as the peer has said so, by the peer's.
+    /// Whether it was accepted: by this host's application if the peer opened it; else, as far as the peer has said
+    /// so, by the peer's.
     pub is_accepted: bool,
     /// The receiving direction.
     pub receiving: RecvState,
@@ -138,7 +141,8 @@ impl fmt::Display for StreamInfo {
 }
 
 impl Streams {
-    /// What is known about a stream; `name` makes names of streams of keys. Of what stops it, only the part that is the streams' own.
+    /// What is known about a stream; `name` makes names of streams of keys. Of what stops it, only the part that is the
+    /// streams' own.
     pub(crate) fn describe(&self, key: StreamKey, name: impl Fn(StreamKey) -> StreamId) -> Option<StreamInfo> {
         let index = self.table.find(key).filter(|i| *i != ROOT)?;
         Some(self.info_of(index, name))
@@ -163,7 +167,8 @@ impl Streams {
         Some(sums)
     }
 
-    /// All streams with their parents (`None`: the root), parents before children. Takes time in proportion to their number.
+    /// All streams with their parents (`None`: the root), parents before children. Takes time in proportion to their
+    /// number.
     pub(crate) fn tree(&self, name: impl Fn(StreamKey) -> StreamId) -> Vec<(StreamKey, Option<StreamKey>, StreamInfo)> {
         let mut all: Vec<_> = (1..self.table.slots())
             .filter_map(|index| {

@@ -1,8 +1,8 @@
 //! Children that the peer opens and the application has not accepted: whether they may wait, and how many (STR-41).
 //!
-//! An unaccepted stream *burdens* its parent with OPEN_COST, its own bytes that were not read, and the burden of the streams that
-//! wait below it. The burden is counted up to the first stream that is not itself unaccepted, so that a peer cannot
-//! evade a limit by nesting.
+//! An unaccepted stream *burdens* its parent with OPEN_COST, its own bytes that were not read, and the burden of the
+//! streams that wait below it. The burden is counted up to the first stream that is not itself unaccepted, so that a
+//! peer cannot evade a limit by nesting.
 
 use sss_wire::Code;
 use sss_wire::constants::{MAX_DEPTH, OPEN_COST};

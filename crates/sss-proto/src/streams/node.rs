@@ -9,6 +9,7 @@ use super::credit::Account;
 use super::datagrams::Mailbox;
 use super::delivery::Lost;
 use super::family::Kin;
+use super::frames::delivery::{Delivery, Item};
 use super::listen::Listen;
 use super::names::Names;
 use super::queue::KeyQueue;
@@ -17,7 +18,7 @@ use super::schedule::Seat;
 use super::send::SendBuf;
 use super::state::{RecvState, SendState};
 use super::subtree::TreeReset;
-use super::watch::Watching;
+use super::watch::Watch;
 use crate::interest::Interest;
 use crate::refusal::Refusal;
 
@@ -190,7 +191,7 @@ pub(super) struct Rare {
     /// Streams below that were not delivered, and that nobody held.
     pub(super) lost: Option<Box<Lost>>,
     /// Whether the peer's application has read what this host sends.
-    pub(super) watching: Watching,
+    pub(super) watch: Watch,
     /// Why it was reset with all that is below it, if it is the uppermost stream of that.
     pub(super) tree: Option<TreeReset>,
     pub(super) requests: Requests,
@@ -215,7 +216,7 @@ impl Rare {
         let queues = self.backlog.is_empty() && self.listen.is_unused();
         let ends = self.aborted.is_none() && self.reset.is_none() && self.stopped.is_none() && self.tree.is_none();
         let levels = self.requests.asked.is_none() && self.requests.answered.is_none();
-        let deliveries = self.lost.is_none() && matches!(self.watching, Watching::Not) && self.mailbox.is_none();
+        let deliveries = self.lost.is_none() && self.watch.is_unused() && self.mailbox.is_none();
         queues && ends && levels && deliveries && self.budget.is_none()
     }
 }
@@ -234,6 +235,7 @@ pub(super) struct Requests {
 pub(super) struct Asked {
     pub(super) level: i8,
     pub(super) serial: u64,
+    pub(super) delivery: Delivery,
 }
 
 impl Node {
@@ -296,13 +298,61 @@ impl Node {
         was
     }
 
+    /// How far something has come that the peer must be told.
+    pub(super) fn delivery(&self, item: Item) -> Delivery {
+        let rare = self.rare.as_ref();
+        match item {
+            Item::Watch => rare.map_or(Delivery::Idle, |r| r.watch.delivery),
+            Item::Priority => rare
+                .and_then(|r| r.requests.asked)
+                .map_or(Delivery::Idle, |a| a.delivery),
+            _ => Delivery::from_bits(self.status.flags().0 >> Flags::delivery_shift(item)),
+        }
+    }
+
+    pub(super) fn set_delivery(&mut self, item: Item, delivery: Delivery) {
+        match item {
+            Item::Watch => self.rare_mut().watch.delivery = delivery,
+            Item::Priority => {
+                if let Some(asked) = &mut self.rare_mut().requests.asked {
+                    asked.delivery = delivery;
+                }
+            }
+            _ => {
+                let shift = Flags::delivery_shift(item);
+                let others = self.status.flags().0 & !(3 << shift);
+                self.status.set_flags(Flags(others | delivery.bits() << shift));
+            }
+        }
+    }
+
+    /// Whether something is to be sent, for the first time or again.
+    pub(super) fn is_due(&self, item: Item) -> bool {
+        self.delivery(item) == Delivery::Due
+    }
+
+    /// Whether the peer is known to know the stream: its INIT has arrived.
+    pub(super) fn is_known(&self) -> bool {
+        self.delivery(Item::Init) == Delivery::Acked
+    }
+
+    /// A packet with it was acknowledged; `is_latest` tells whether it had the latest value.
+    pub(super) fn on_acked(&mut self, item: Item, is_latest: bool) {
+        self.set_delivery(item, self.delivery(item).after_acked(is_latest));
+    }
+
+    /// A packet with it was lost, whose value is always the latest.
+    pub(super) fn on_lost(&mut self, item: Item) {
+        self.set_delivery(item, self.delivery(item).after_lost(true));
+    }
+
     /// Limits the windows of the stream and those below.
     pub(super) fn budget(&self) -> Option<Budget> {
         self.rare.as_ref().and_then(|r| r.budget)
     }
 
-    /// Gives back what few streams have, if nothing of it is in use. A stream with many children keeps it: it may soon need it
-    /// again, and beside its children it is little.
+    /// Gives back what few streams have, if nothing of it is in use. A stream with many children keeps it: it may soon
+    /// need it again, and beside its children it is little.
     pub(super) fn give_back_rare(&mut self) {
         let is_unused = self.rare.as_ref().is_some_and(|r| r.is_unused());
         if is_unused && self.children() <= MANY_CHILDREN {
@@ -326,7 +376,8 @@ impl Node {
         self.rare.as_mut()?.mailbox.as_deref_mut()
     }
 
-    /// Whether datagrams of this host on the stream went without state, and are not known to have arrived or to be lost.
+    /// Whether datagrams of this host on the stream went without state, and are not known to have arrived or to be
+    /// lost.
     pub(super) fn has_datagrams_flying(&self) -> bool {
         let mailbox = self.rare.as_ref().and_then(|r| r.mailbox.as_ref());
         mailbox.is_some_and(|m| m.is_flying())
@@ -347,7 +398,7 @@ impl Node {
     /// Whether all that there is was sent, the end included, and nothing of it is known to be lost.
     pub(super) fn is_all_sent(&self) -> bool {
         let is_lost = self.send.buf.as_ref().is_some_and(|b| b.next_lost().is_some());
-        self.has(Flags::ANNOUNCED) && self.send.unsent() == 0 && !self.has(Flags::FIN_DUE) && !is_lost
+        self.has(Flags::ANNOUNCED) && self.send.unsent() == 0 && !self.is_due(Item::Fin) && !is_lost
     }
 
     /// Whether a new frame has something to carry: what was lost, INIT, FIN, or new data that does not wait for credit.
@@ -356,14 +407,14 @@ impl Node {
         if !self.has(Flags::ANNOUNCED) {
             return !waits && !self.has(Flags::TREE_RESET);
         }
-        if self.has(Flags::INIT_DUE) {
+        if self.is_due(Item::Init) {
             return true;
         }
         let unsent = self.send.unsent();
         self.status.send.carries_data()
             && (self.send.buf.as_ref().is_some_and(|b| b.next_lost().is_some())
                 || (unsent > 0 && !waits)
-                || (unsent == 0 && self.has(Flags::FIN_DUE)))
+                || (unsent == 0 && self.is_due(Item::Fin)))
     }
 }
 
@@ -387,84 +438,57 @@ flags! {
     UNACCEPTED = 1;
     /// INIT was sent at least once, or received: it has an LSID and OPEN_COST was charged.
     ANNOUNCED = 2;
-    /// The peer is known to know it.
-    INIT_ACKED = 3;
-    /// INIT is to be sent, with or without data.
-    INIT_DUE = 4;
-    /// FIN is to be sent.
-    FIN_DUE = 5;
-    /// FIN was acknowledged.
-    FIN_ACKED = 6;
-    /// RESET is to be sent.
-    RESET_DUE = 7;
-    /// STOP is to be sent.
-    STOP_DUE = 8;
-    /// STOP is not acknowledged, and still matters.
-    STOP_OPEN = 9;
-    /// CREDIT is to be sent.
-    CREDIT_DUE = 10;
-    /// The latest CREDIT is not acknowledged.
-    CREDIT_OPEN = 11;
-    /// It is in the queue of RESET and STOP.
-    IN_ENDS = 12;
-    /// It is in the queue of CREDIT.
-    IN_CREDITS = 13;
-    /// The peer refused it with PARENT_GONE: nothing of it is charged to its ancestors.
-    DETACHED = 14;
+    /// The peer keeps nothing of it: nothing of it is charged to its ancestors.
+    DETACHED = 3;
     /// The peer has retired it.
-    PEER_GONE = 15;
+    PEER_GONE = 4;
     /// It has something to send.
-    ACTIVE = 16;
-    /// PRIORITY is to be sent.
-    PRIORITY_DUE = 17;
-    /// It is in the queue of PRIORITY.
-    IN_PRIORITIES = 18;
+    ACTIVE = 5;
     /// It waits for its limit to be raised, or for room to be opened.
-    WAITING = 19;
-    /// The sending direction was reset because the peer stopped it.
-    STOPPED_BY_PEER = 20;
-    /// It is a datagram: a stream of kind 2.
-    DATAGRAM = 21;
-    /// It was reset together with a stream above, or with those below.
-    TREE_RESET = 22;
-    /// The receiving direction was ended by that, or by letting go of it, or after that: nothing else is known of why.
-    CUT_OFF = 23;
-    /// The peer wants to be told when the receiving direction was read to its end.
-    WATCHED = 24;
-    /// This host opened it, and the peer is not known to have accepted or refused it.
-    UNHEARD = 25;
-    /// This host opened it, and the peer's application is not known to have held it.
-    UNHELD = 26;
-    /// The peer opened it, and the lender has not got back what that cost.
-    CHARGED = 27;
-    /// It was accepted, and the peer was told nothing of it since.
-    UNTOLD = 28;
-    /// OPEN_CREDIT is to be sent.
-    OPEN_CREDIT_DUE = 29;
-    /// The latest OPEN_CREDIT is not acknowledged.
-    OPEN_CREDIT_OPEN = 30;
-    /// It is in the queue of OPEN_CREDIT.
-    IN_OPEN_CREDITS = 31;
+    WAITING = 6;
     /// It waited to be opened, and has its turn.
-    WOKEN = 32;
-    /// Its first window is more than the smallest, and counted as that of a new stream.
-    BORN = 33;
-    /// AWAIT is to be sent.
-    AWAIT_DUE = 34;
-    /// AWAIT was sent, and is not answered.
-    AWAIT_OPEN = 35;
+    WOKEN = 7;
+    /// It is a datagram: a stream of kind 2.
+    DATAGRAM = 8;
+    /// It was reset together with a stream above, or with those below.
+    TREE_RESET = 9;
+    /// The receiving direction was ended by that, or by letting go of it, or after that: nothing else is known of why.
+    CUT_OFF = 10;
+    /// The sending direction was reset because the peer stopped it.
+    STOPPED_BY_PEER = 11;
+    /// The peer wants to be told when the receiving direction was read to its end.
+    WATCHED = 12;
     /// The peer wants to be told when nothing more can come from this host on the stream.
-    AWAITED = 36;
+    AWAITED = 13;
     /// The peer opens and sends nothing more on the stream.
-    PEER_RELEASED = 37;
+    PEER_RELEASED = 14;
+    /// This host opened it, and the peer is not known to have accepted or refused it.
+    UNHEARD = 15;
+    /// This host opened it, and the peer's application is not known to have held it.
+    UNHELD = 16;
+    /// The peer opened it, and the lender has not got back what that cost.
+    CHARGED = 17;
+    /// It was accepted, and the peer was told nothing of it since.
+    UNTOLD = 18;
+    /// Its first window is more than the smallest, and counted as that of a new stream.
+    BORN = 19;
+    /// It is in the queue of RESET and STOP.
+    IN_ENDS = 20;
 }
 
 // They are kept in 48 bits.
 const _: () = assert!(Flags::all_interests().0 < 1 << 48, "too many flags");
 
 impl Flags {
+    /// The first of the bits that tell how far what the peer must be told has come, two for each.
+    const DELIVERIES: u8 = 21;
     /// The first of the bits that tell what the application waits for.
-    const INTERESTS: u8 = 38;
+    const INTERESTS: u8 = Self::DELIVERIES + 2 * Item::IN_NODE;
+
+    /// Where the two bits of an item begin.
+    const fn delivery_shift(item: Item) -> u8 {
+        Self::DELIVERIES + 2 * item as u8
+    }
 
     /// The application waits for it.
     pub(super) const fn waits_for(interest: Interest) -> Self {

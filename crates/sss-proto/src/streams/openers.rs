@@ -1,8 +1,9 @@
 //! Streams that wait for room to be opened.
 //!
-//! Those for one acceptor wait in a queue of their own, so that whoever has no room stops nobody else. Each queue is listed at every stream
-//! whose account may be charged for it. When an account gets room, those listed there are looked at in turn, and no more of them than
-//! there is room for: of those that are listed from further below all find room or none does, because they share it (STR-59).
+//! Those for one acceptor wait in a queue of their own, so that whoever has no room stops nobody else. Each queue is
+//! listed at every stream whose account may be charged for it. When an account gets room, those listed there are looked
+//! at in turn, and no more of them than there is room for: of those that are listed from further below all find room or
+//! none does, because they share it (STR-59).
 
 use std::collections::VecDeque;
 use std::mem;
@@ -226,10 +227,6 @@ impl Openers {
         if !self.behind.is_empty() {
             self.behind.remove(&key);
         }
-    }
-
-    pub(super) fn clear(&mut self) {
-        *self = Self::default();
     }
 }
 

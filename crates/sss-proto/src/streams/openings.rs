@@ -1,11 +1,13 @@
 //! Openings accounts: what streams may wait to be accepted (STR-52 to STR-58).
 //!
-//! A stream that nobody has accepted is paid for by a stream above it, the *lender*, that an application holds: OPEN_COST and what the
-//! new stream borrows. It is one account for each stream and direction, apart from the credit for its own data, so that
-//! neither uses the other's room. What is accepted has a window of its own, and the lender gets back what it had lent.
+//! A stream that nobody has accepted is paid for by a stream above it, the *lender*, that an application holds:
+//! OPEN_COST and what the new stream borrows. It is one account for each stream and direction, apart from the credit
+//! for its own data, so that neither uses the other's room. What is accepted has a window of its own, and the lender
+//! gets back what it had lent.
 //!
 //! The sender keeps room for others: what waits for one acceptor is charged at most as much as is still free (dynamic
-//! thresholds: Choudhury and Hahne, 1998). Each acceptor is a *line*: a service, the substreams of one stream, or datagrams.
+//! thresholds: Choudhury and Hahne, 1998). Each acceptor is a *line*: a service, the substreams of one stream, or
+//! datagrams.
 
 use std::sync::Arc;
 
@@ -104,8 +106,8 @@ impl Lending {
         waiting.copied().unwrap_or(0)
     }
 
-    /// What one more opening may cost, so that as much stays free for others as waits for this acceptor, and something for those for
-    /// whom nothing waits yet (STR-59).
+    /// What one more opening may cost, so that as much stays free for others as waits for this acceptor, and something
+    /// for those for whom nothing waits yet (STR-59).
     fn allowance(&self, acceptor: &Acceptor, is_nested: bool) -> u64 {
         let waiting = match acceptor {
             Acceptor::Datagrams(_) => self.lines.as_ref().map_or(0, |l| l.datagrams.0 - l.datagrams.1),
@@ -224,8 +226,9 @@ impl Table {
         lent.map_or(OPEN_ROOM / 2, |l| l.allowance(acceptor, levels > 0))
     }
 
-    /// The lender at which the opening of a stream fails, and whether it has less room than that needs at least. One that has room, but
-    /// not for this acceptor, comes before one that is full; then the one with the most room, and the nearest.
+    /// The lender at which the opening of a stream fails, and whether it has less room than that needs at least. One
+    /// that has room, but not for this acceptor, comes before one that is full; then the one with the most room,
+    /// and the nearest.
     pub(super) fn scarcest(&self, index: u32) -> (u32, bool) {
         let acceptor = self.acceptor(index);
         let is_full = |at: u32| self[at].account.as_ref().map_or(OPEN_ROOM, |a| a.lent.room()) < OPEN_COST;
@@ -284,8 +287,9 @@ impl Node {
         self.send.limit = opening.borrow;
     }
 
-    /// What there has to be room for, the same for all that wait for one acceptor: so none of them stops another that needs less. What of
-    /// a datagram is not borrowed comes from a budget, so that something has to stop those that nobody takes.
+    /// What there has to be room for, the same for all that wait for one acceptor: so none of them stops another that
+    /// needs less. What of a datagram is not borrowed comes from a budget, so that something has to stop those that
+    /// nobody takes.
     fn least_room(&self) -> u64 {
         OPEN_COST + if self.has(Flags::DATAGRAM) { FIRST } else { 0 }
     }
@@ -332,12 +336,13 @@ impl Streams {
         self.note_decided(index);
         if self.table[index].take(Flags::UNHELD) {
             // A child may be charged to this stream from now on.
-            self.control.openers.retry_at(self.table.key(index));
+            self.outbox.openers.retry_at(self.table.key(index));
         }
     }
 
-    /// Something about a stream came from the peer, which has decided about it: it does not wait to be accepted any more, and may have been
-    /// refused. RESET does not say so: it may be the answer to a STOP of this host (STR-14).
+    /// Something about a stream came from the peer, which has decided about it: it does not wait to be accepted any
+    /// more, and may have been refused. RESET does not say so: it may be the answer to a STOP of this host
+    /// (STR-14).
     pub(super) fn note_decided(&mut self, index: u32) {
         let node = &self.table[index];
         if node.place.opener == Opener::Own && node.has(Flags::ANNOUNCED) {
@@ -362,18 +367,19 @@ impl Streams {
         if let Some(account) = &mut self.table[lender].account {
             account.lent.leave(&acceptor, is_nested, cost);
         }
-        self.control.openers.retry_at(self.table.key(lender));
+        self.outbox.openers.retry_at(self.table.key(lender));
     }
 
-    /// Lets a stream wait until there is room to open it, or until `first` is opened, which has to be before it. In the latter case it does
-    /// not wait for the acceptor of `first`: once that is opened, others who wait for that acceptor are nothing to it.
+    /// Lets a stream wait until there is room to open it, or until `first` is opened, which has to be before it. In the
+    /// latter case it does not wait for the acceptor of `first`: once that is opened, others who wait for that
+    /// acceptor are nothing to it.
     pub(super) fn wait_to_open(&mut self, index: u32, first: u32) {
         let key = self.table.key(index);
         let node = &mut self.table[index];
         let was_waiting = node.has(Flags::WAITING);
         let was_woken = node.take(Flags::WOKEN);
         node.set(Flags::WAITING);
-        let (openers, table) = (&mut self.control.openers, &self.table);
+        let (openers, table) = (&mut self.outbox.openers, &self.table);
         if first != index {
             openers.wait_behind(key, table.key(first), table);
         } else if was_woken || !was_waiting {
@@ -384,7 +390,7 @@ impl Streams {
     /// Puts up to `count` streams that waited to be opened back in their turn. Returns whether there were any.
     pub(super) fn wake(&mut self, count: usize) -> bool {
         for woken in 0..count {
-            let next = self.control.openers.next(&self.table);
+            let next = self.outbox.openers.next(&self.table);
             let Some(index) = next.and_then(|key| self.table.find(key)) else {
                 return woken > 0;
             };
@@ -408,7 +414,7 @@ impl Streams {
         if let Some(index) = index.filter(|i| !self.table[*i].has(Flags::DATAGRAM)) {
             self.note_heard(index);
             self.table[index].account_mut().lent.raise(limit, datagrams);
-            self.control.openers.retry_at(self.table.key(index));
+            self.outbox.openers.retry_at(self.table.key(index));
         }
         Ok(())
     }
@@ -443,7 +449,7 @@ impl Streams {
             };
             if node.account.is_some() {
                 self.table[index].account_mut().lent.raise(1 << 60, 0);
-                self.control.openers.retry_at(self.table.key(index));
+                self.outbox.openers.retry_at(self.table.key(index));
             }
             if self.table[index].has(Flags::ANNOUNCED) {
                 self.on_init_acked(index);

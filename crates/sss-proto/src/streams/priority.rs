@@ -3,7 +3,8 @@
 use sss_wire::frame::Priority;
 
 use super::Streams;
-use super::node::{Asked, Flags};
+use super::frames::delivery::{Delivery, Item};
+use super::node::Asked;
 use crate::error::ProtocolError;
 use crate::ids::StreamKey;
 use crate::packet::PacketWriter;
@@ -23,29 +24,20 @@ impl Streams {
         let Some(index) = self.held(key).filter(|_| self.failed.is_none()) else {
             return;
         };
-        let rare = self.table[index].rare_mut();
-        let serial = rare.requests.asked.map_or(0, |before| before.serial + 1);
-        rare.requests.asked = Some(Asked { level, serial });
-        self.table[index].set(Flags::PRIORITY_DUE);
-        self.queue_priority(index);
-    }
-
-    /// Queues PRIORITY, if it is due and the peer is known to know the stream (STR-8).
-    pub(super) fn queue_priority(&mut self, index: u32) {
-        let key = self.table.key(index);
-        let node = &mut self.table[index];
-        if node.has(Flags::PRIORITY_DUE.with(Flags::INIT_ACKED)) && !node.has(Flags::IN_PRIORITIES) {
-            node.set(Flags::IN_PRIORITIES);
-            let table = &self.table;
-            self.control.priorities.push(key, |k| table.find(k).is_some());
-        }
+        let asked = &mut self.table[index].rare_mut().requests.asked;
+        *asked = Some(Asked {
+            level,
+            serial: asked.map_or(0, |before| before.serial + 1),
+            delivery: asked.map_or(Delivery::Idle, |before| before.delivery),
+        });
+        self.outbox.put(&mut self.table, index, Item::Priority);
     }
 
     pub(super) fn write_priorities(&mut self, packet: &mut PacketWriter<'_>) -> bool {
-        while let Some(key) = self.control.priorities.front() {
+        while let Some(key) = self.outbox.priorities.front() {
             if let Some(index) = self.table.find(key) {
                 let asked = self.table[index].rare.as_ref().and_then(|r| r.requests.asked);
-                if let Some(Asked { level, serial }) = asked {
+                if let Some(Asked { level, serial, .. }) = asked {
                     let frame = Priority {
                         lsid: self.lsid(index),
                         serial,
@@ -57,9 +49,9 @@ impl Streams {
                     frame.encode(packet.eliciting());
                     packet.remember(Token::Priority { key, serial });
                 }
-                self.table[index].clear(Flags::PRIORITY_DUE.with(Flags::IN_PRIORITIES));
+                self.table[index].set_delivery(Item::Priority, Delivery::InFlight);
             }
-            self.control.priorities.pop();
+            self.outbox.priorities.pop();
         }
         true
     }
@@ -71,8 +63,7 @@ impl Streams {
         };
         let asked = self.table[index].rare.as_ref().and_then(|r| r.requests.asked);
         if asked.is_some_and(|a| a.serial == serial) {
-            self.table[index].set(Flags::PRIORITY_DUE);
-            self.queue_priority(index);
+            self.outbox.put(&mut self.table, index, Item::Priority);
         }
     }
 

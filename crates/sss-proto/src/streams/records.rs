@@ -33,8 +33,8 @@ impl Streams {
         Ok(())
     }
 
-    /// Appends a copy of `record`, and its mark. All of it is taken, whether there is room for it or not; the caller waits for
-    /// [`Self::poll_writable`] before.
+    /// Appends a copy of `record`, and its mark. All of it is taken, whether there is room for it or not; the caller
+    /// waits for [`Self::poll_writable`] before.
     ///
     /// # Errors
     /// If the direction has ended. Then nothing was taken.

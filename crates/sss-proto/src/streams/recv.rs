@@ -58,8 +58,8 @@ struct Piece {
     is_slice: bool,
 }
 
-/// What is there from the reader's position on: pieces in order, behind them the tail in which short pieces are gathered,
-/// the marks among them, which take no part in pieces, and what lies beyond the first gap.
+/// What is there from the reader's position on: pieces in order, behind them the tail in which short pieces are
+/// gathered, the marks among them, which take no part in pieces, and what lies beyond the first gap.
 #[derive(Debug, Default)]
 pub(super) struct RecvBuf {
     pieces: VecDeque<Piece>,
@@ -192,7 +192,8 @@ impl RecvBuf {
         self.marks.pop();
     }
 
-    /// At most `max` bytes from the front, in one piece; empty if there are none. The caller stays before the first mark.
+    /// At most `max` bytes from the front, in one piece; empty if there are none. The caller stays before the first
+    /// mark.
     pub(super) fn read(&mut self, max: usize, slices: &mut Slices) -> Bytes {
         if self.pieces.is_empty() {
             self.close_tail();

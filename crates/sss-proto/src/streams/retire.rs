@@ -1,13 +1,14 @@
 //! Retirement (STR-16): the end of a stream at this host.
 
 use super::Streams;
+use super::frames::delivery::Item;
 use super::node::{Flags, Opener, ROOT};
 use crate::error::CloseReason;
 use crate::io::DatagramFate;
 
 impl Streams {
-    /// Retires a stream if nothing keeps it, then its parent, and so on upwards. The slot may be free already: the end of a
-    /// child has then taken its parent along.
+    /// Retires a stream if nothing keeps it, then its parent, and so on upwards. The slot may be free already: the end
+    /// of a child has then taken its parent along.
     pub(super) fn retire(&mut self, index: u32) {
         let mut at = index;
         while at != ROOT && self.table.get(at).is_some() && self.is_over(at) {
@@ -34,7 +35,11 @@ impl Streams {
             return !status.send.carries_data();
         }
         let is_done = status.send.is_over() && status.recv.has_size() && !status.recv.keeps_data();
-        if !is_done || node.has(Flags::STOP_OPEN) || node.has_datagrams_flying() || self.is_tree_reset_open(index) {
+        if !is_done
+            || node.delivery(Item::Stop).is_open()
+            || node.has_datagrams_flying()
+            || self.is_tree_reset_open(index)
+        {
             return false;
         }
         // STR-34: a datagram has no children, and needs no credit any more.
@@ -59,7 +64,7 @@ impl Streams {
         self.table.disown(index);
         self.answer_await(self.table[index].place.parent);
         self.scheduler.forget(&mut self.table, index);
-        self.control.openers.forget(self.table.key(index));
+        self.outbox.openers.forget(self.table.key(index));
         let Some(mut node) = self.table.remove(index) else {
             return;
         };
@@ -79,7 +84,7 @@ impl Streams {
             return;
         }
         self.failed = Some(reason.clone());
-        self.control.clear();
+        self.outbox.clear();
         self.walks.clear();
         self.fail_datagrams();
         for index in 1..self.table.slots() {

@@ -1,18 +1,19 @@
-//! Which stream sends next (STR-22): at each node of the tree strictly by level, and within a level by deficit round robin
-//! (Shreedhar and Varghese, 1996).
+//! Which stream sends next (STR-22): at each node of the tree strictly by level, and within a level by deficit round
+//! robin (Shreedhar and Varghese, 1996).
 //!
-//! Where two or more compete, which are the stream's own data and the subtrees of children that have something to send, the
-//! stream has *rings*, one for each level, with an *entry* for each competitor. Where only one competes there is nothing to choose,
-//! and nothing is kept: an entry stands for a *chain*, from a child of the stream whose rings these are down to the first stream that has
-//! rings itself or whose own data alone is to be sent. The chain from the root down is the *trunk*, and is in no ring.
+//! Where two or more compete, which are the stream's own data and the subtrees of children that have something to send,
+//! the stream has *rings*, one for each level, with an *entry* for each competitor. Where only one competes there is
+//! nothing to choose, and nothing is kept: an entry stands for a *chain*, from a child of the stream whose rings these
+//! are down to the first stream that has rings itself or whose own data alone is to be sent. The chain from the root
+//! down is the *trunk*, and is in no ring.
 //!
 //! An entry may send as long as its deficit is positive; then it gains a quantum and goes to the end. What
-//! is sent is subtracted at every node up to the root. Frames are not cut to fit the deficit, so it may become negative.
-//! An entry that leaves its ring loses what is left of its deficit, and takes along what it owes.
+//! is sent is subtracted at every node up to the root. Frames are not cut to fit the deficit, so it may become
+//! negative. An entry that leaves its ring loses what is left of its deficit, and takes along what it owes.
 //!
-//! Choosing takes a step for each stream with rings on the way down, however deep the tree is. When a stream is the first or the last on
-//! its way to have something to send, a note is made at each stream up to the next that has rings. Idle
-//! streams and siblings cost nothing.
+//! Choosing takes a step for each stream with rings on the way down, however deep the tree is. When a stream is the
+//! first or the last on its way to have something to send, a note is made at each stream up to the next that has rings.
+//! Idle streams and siblings cost nothing.
 
 mod rings;
 
@@ -103,7 +104,8 @@ impl Scheduler {
         }
     }
 
-    /// The rings of a stream on a chain, which ends there if the stream had none: what competed alone so far gets an entry.
+    /// The rings of a stream on a chain, which ends there if the stream had none: what competed alone so far gets an
+    /// entry.
     fn rings_of(&mut self, table: &mut Table, index: u32) -> u32 {
         let sched = &mut table[index].sched;
         if let Some(interior) = sched.below.slot() {
@@ -234,7 +236,8 @@ impl Scheduler {
         Some(at)
     }
 
-    /// A stream whose turn comes before that of this one, which has something to send, because of its level or that of one above it.
+    /// A stream whose turn comes before that of this one, which has something to send, because of its level or that of
+    /// one above it.
     pub(super) fn preferred(&self, table: &Table, index: u32) -> Option<u32> {
         let sched = &table[index].sched;
         let own = sched.below.slot().and_then(|interior| self.rings.own(interior));

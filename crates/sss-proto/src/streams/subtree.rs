@@ -1,12 +1,13 @@
 //! Resetting a stream with all that is below it (STR-43, STR-44).
 //!
-//! Whoever resets, and whoever receives such a RESET, goes through the subtree as it sees it, and ends both directions of each
-//! stream; what is opened below while that is under way is refused. A walk through many streams goes on in steps, so
-//! that nobody waits for it; its place is moved on when the stream there is retired.
+//! Whoever resets, and whoever receives such a RESET, goes through the subtree as it sees it, and ends both directions
+//! of each stream; what is opened below while that is under way is refused. A walk through many streams goes on in
+//! steps, so that nobody waits for it; its place is moved on when the stream there is retired.
 
 use sss_wire::Code;
 
 use super::Streams;
+use super::frames::delivery::{Delivery, Item};
 use super::node::{Ending, Flags, Opener, ROOT};
 use super::state::{RecvInput, RecvState, SendInput, SendState};
 use crate::error::{CloseReason, OpenError, ReadError, WriteError};
@@ -20,8 +21,6 @@ const STEP: usize = 4096;
 pub(super) struct TreeReset {
     pub(super) ending: Ending,
     by_peer: bool,
-    /// RESET with the subtree as its scope is not acknowledged.
-    is_open: bool,
 }
 
 impl TreeReset {
@@ -70,16 +69,9 @@ impl Streams {
         if node.has(Flags::TREE_RESET) || node.rare.as_ref().is_some_and(|r| r.tree.is_some()) {
             return;
         }
-        let is_known = self.table[top].has(Flags::ANNOUNCED);
-        let is_open = !by_peer && is_known;
-        self.table[top].rare_mut().tree = Some(TreeReset {
-            ending,
-            by_peer,
-            is_open,
-        });
-        if is_open {
-            self.table[top].set(Flags::RESET_DUE);
-            self.queue_end(top);
+        self.table[top].rare_mut().tree = Some(TreeReset { ending, by_peer });
+        if !by_peer && self.table[top].has(Flags::ANNOUNCED) {
+            self.outbox.put(&mut self.table, top, Item::Reset);
         }
         self.walks.waiting.push(self.table.key(top));
         self.walk();
@@ -149,8 +141,10 @@ impl Streams {
     fn forget_unannounced(&mut self, index: u32) {
         self.scheduler.deactivate(&mut self.table, index);
         let node = &mut self.table[index];
-        node.clear(Flags::RESET_DUE.with(Flags::STOP_DUE).with(Flags::STOP_OPEN));
-        node.clear(Flags::INIT_DUE.with(Flags::WAITING));
+        for item in [Item::Reset, Item::Stop, Item::Init] {
+            node.set_delivery(item, Delivery::Idle);
+        }
+        node.clear(Flags::WAITING);
         if let Some(state) = node.status.send.after(SendInput::ResetAcked) {
             node.status.send = state;
         }
@@ -174,7 +168,7 @@ impl Streams {
         let node = &mut self.table[index];
         node.set(Flags::CUT_OFF);
         if by_peer {
-            node.clear(Flags::STOP_DUE.with(Flags::STOP_OPEN));
+            node.set_delivery(Item::Stop, Delivery::Idle);
         }
     }
 
@@ -211,22 +205,24 @@ impl Streams {
         }
     }
 
-    /// Why a direction has ended of which that is not kept: with a stream above, or because its application let go of it.
+    /// Why a direction has ended of which that is not kept: with a stream above, or because its application let go of
+    /// it.
     fn untold_ending(&self, index: u32, released: Code) -> Option<(Code, &str)> {
         let tree = self.tree_reset(index).map(|tree| tree.ending.code);
         let code = tree.or_else(|| (!self.table[index].has(Flags::HELD)).then_some(released));
         code.map(|code| (code, ""))
     }
 
-    /// Keeps why the directions of a stream have ended if the peer was told so already: that its application let go of them.
+    /// Keeps why the directions of a stream have ended if the peer was told so already: that its application let go of
+    /// them.
     fn keep_endings(&mut self, index: u32) {
         let node = &self.table[index];
         let rare = node.rare.as_ref();
         if node.has(Flags::HELD) {
             return;
         }
-        let is_reset = node.status.send == SendState::Resetting && !node.has(Flags::RESET_DUE);
-        let is_stopped = node.has(Flags::CUT_OFF.with(Flags::STOP_OPEN)) && !node.has(Flags::STOP_DUE);
+        let is_reset = node.status.send == SendState::Resetting && !node.is_due(Item::Reset);
+        let is_stopped = node.has(Flags::CUT_OFF) && node.delivery(Item::Stop) == Delivery::InFlight;
         let aborted = is_reset && rare.is_none_or(|r| r.aborted.is_none());
         let stopped = is_stopped && rare.is_none_or(|r| r.stopped.is_none());
         if aborted {
@@ -245,23 +241,13 @@ impl Streams {
 
     /// RESET with the subtree as its scope is not acknowledged.
     pub(super) fn is_tree_reset_open(&self, index: u32) -> bool {
-        let rare = self.table[index].rare.as_ref();
-        rare.and_then(|r| r.tree.as_ref()).is_some_and(|tree| tree.is_open)
-    }
-
-    /// RESET with the subtree as its scope was acknowledged.
-    pub(super) fn on_tree_reset_acked(&mut self, key: StreamKey) {
-        let rare = self.table.find(key).and_then(|i| self.table[i].rare.as_mut());
-        if let Some(tree) = rare.and_then(|r| r.tree.as_mut()) {
-            tree.is_open = false;
-        }
+        self.table[index].delivery(Item::Reset).is_open() && self.resets_tree(index)
     }
 
     /// It was lost.
     pub(super) fn on_tree_reset_lost(&mut self, key: StreamKey) {
         if let Some(index) = self.table.find(key).filter(|i| self.is_tree_reset_open(*i)) {
-            self.table[index].set(Flags::RESET_DUE);
-            self.queue_end(index);
+            self.outbox.put(&mut self.table, index, Item::Reset);
         }
     }
 }
@@ -299,7 +285,8 @@ impl Streams {
         by_peer.then_some(WriteError::Stopped { code, reason })
     }
 
-    /// The code with which a stream was reset with a subtree, if it was: what the peer opens below is refused with it (STR-44).
+    /// The code with which a stream was reset with a subtree, if it was: what the peer opens below is refused with it
+    /// (STR-44).
     pub(super) fn tree_code(&self, index: u32) -> Option<Code> {
         let is_reset = self.table[index].has(Flags::TREE_RESET);
         is_reset

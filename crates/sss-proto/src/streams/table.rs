@@ -8,7 +8,8 @@ use crate::ids::StreamKey;
 const PAGE_BITS: u32 = 10;
 const PAGE: usize = 1 << PAGE_BITS;
 
-/// Slots in pages, so that growing moves nothing, and no memory is held in reserve beyond a page. A page without streams takes no memory.
+/// Slots in pages, so that growing moves nothing, and no memory is held in reserve beyond a page. A page without
+/// streams takes no memory.
 #[derive(Debug, Default)]
 pub(super) struct Table {
     pages: Vec<Page>,

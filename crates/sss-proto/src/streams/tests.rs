@@ -225,13 +225,13 @@ impl Streams {
     /// Nothing is left of what was: no queue, no count.
     fn check_unused(&self, what: &str) {
         assert!(
-            self.control.openers.is_unused(&self.table),
+            self.outbox.openers.is_unused(&self.table),
             "{what}: {:?}",
-            self.control.openers
+            self.outbox.openers
         );
         assert!(self.datagrams.is_unused(), "{what}");
         assert_eq!(self.windows.streams.count(), 0, "{what}");
-        let open = (self.control.watches.open(), self.control.awaits.open());
+        let open = (self.outbox.watches.open(), self.outbox.awaits.open());
         assert_eq!(open, (0, 0), "{what}");
         assert!(
             self.table[0].account.as_ref().is_none_or(|a| a.lent.is_unused()),

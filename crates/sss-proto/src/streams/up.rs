@@ -11,6 +11,7 @@ use sss_wire::frame::{Init, InitKind, Reset, Scope, Stop, Stream};
 
 use super::Streams;
 use super::attachment::Found;
+use super::frames::delivery::{Delivery, Item};
 use super::node::{Ending, Flags, Node, Opener, ROOT};
 use super::recv::Incoming;
 use super::state::{RecvInput, RecvState};
@@ -50,7 +51,8 @@ impl Streams {
         }
     }
 
-    /// A frame for a stream that is not there: opens it, if it is new. `None` if it was retired, or refused without being kept.
+    /// A frame for a stream that is not there: opens it, if it is new. `None` if it was retired, or refused without
+    /// being kept.
     fn meet(&mut self, frame: &Stream<'_>) -> Result<Option<u32>, ProtocolError> {
         let was_opened = self.find(frame.lsid) == Found::Retired;
         let (opener, ordinal) = self.attachment.name(frame.lsid);
@@ -93,11 +95,11 @@ impl Streams {
         }
         self.attachment.note_opened(ordinal)?;
         let Some(parent) = parent else {
-            self.control.refuse(lsid, Code::PARENT_GONE)?;
+            self.outbox.refusals.put(lsid, Code::PARENT_GONE)?;
             return Ok(None);
         };
         if self.has_too_many() {
-            self.control.refuse(lsid, Code::TOO_MANY)?;
+            self.outbox.refusals.put(lsid, Code::TOO_MANY)?;
             return Ok(None);
         }
         let names = match init.kind {
@@ -110,7 +112,8 @@ impl Streams {
         let depth = self.table[parent].place.depth;
         let mut node = Node::new(parent, depth.saturating_add(1), Opener::Peer, names);
         node.ordinal = ordinal;
-        node.set(Flags::ANNOUNCED.with(Flags::INIT_ACKED));
+        node.set(Flags::ANNOUNCED);
+        node.set_delivery(Item::Init, Delivery::Acked);
         node.send.limit = init.credit;
         let key = self.table.insert(node);
         self.table.adopt(key.index);
@@ -213,7 +216,8 @@ impl Streams {
         true
     }
 
-    /// The stream that a frame is about which the peer sends only of streams that its application holds; `None` if it was retired.
+    /// The stream that a frame is about which the peer sends only of streams that its application holds; `None` if it
+    /// was retired.
     pub(super) fn known(&mut self, lsid: u64) -> Result<Option<u32>, ProtocolError> {
         let index = self.met(lsid)?;
         if let Some(index) = index {
@@ -253,7 +257,7 @@ impl Streams {
         let unread = self.table[index].recv.unread();
         self.check_reset(index, frame.final_size)?;
         let node = &mut self.table[index];
-        node.clear(Flags::STOP_DUE.with(Flags::STOP_OPEN));
+        node.set_delivery(Item::Stop, Delivery::Idle);
         if let Some(state) = before.after(RecvInput::Reset) {
             node.status.recv = state;
             if state == RecvState::Reset {
@@ -334,7 +338,7 @@ impl Streams {
         self.note_decided(index);
         self.table.uncharge(index);
         let lender = self.table.lender(index);
-        self.control.openers.retry_at(self.table.key(lender));
+        self.outbox.openers.retry_at(self.table.key(lender));
         let node = &mut self.table[index];
         node.set(Flags::PEER_GONE);
         node.send.limit = sss_wire::varint::MAX;

@@ -15,14 +15,16 @@ use crate::ids::{StreamId, StreamKey};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Waits {
-    /// For this host's application: all that it wrote has arrived, and it has neither written more nor finished the stream.
+    /// For this host's application: all that it wrote has arrived, and it has neither written more nor finished the
+    /// stream.
     Application,
     /// For this host's application to accept it.
     Acceptance,
-    /// For the peer's application to accept it, and so for more credit: what can be sent before is sent. The peer may have accepted it
-    /// a moment ago, without having said so yet.
+    /// For the peer's application to accept it, and so for more credit: what can be sent before is sent. The peer may
+    /// have accepted it a moment ago, without having said so yet.
     PeerAcceptance(AcceptedBy),
-    /// For the peer's application to read: the stream's own limit is used up. Of a datagram: for the peer to have room for the rest of it.
+    /// For the peer's application to read: the stream's own limit is used up. Of a datagram: for the peer to have room
+    /// for the rest of it.
     PeerReading,
     /// For room to be opened.
     Opening(OpeningRoom),
@@ -61,7 +63,8 @@ pub enum AcceptedBy {
     Datagrams,
 }
 
-/// Why a stream cannot be opened yet: what waits to be accepted is charged to the openings account of a stream above (STR-52 to STR-59).
+/// Why a stream cannot be opened yet: what waits to be accepted is charged to the openings account of a stream above
+/// (STR-52 to STR-59).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OpeningRoom {
@@ -71,8 +74,8 @@ pub struct OpeningRoom {
     pub acceptor: AcceptedBy,
     /// The stream whose account has the most room for it; `None`: the root.
     pub account: Option<StreamId>,
-    /// Whether the account is full, whoever is to accept. Else only the share of `acceptor` is used up: too many streams wait
-    /// for it, and what is left is for others (STR-59).
+    /// Whether the account is full, whoever is to accept. Else only the share of `acceptor` is used up: too many
+    /// streams wait for it, and what is left is for others (STR-59).
     pub is_full: bool,
 }
 
@@ -128,8 +131,8 @@ impl fmt::Display for Waits {
 }
 
 impl Streams {
-    /// What a stream waits for, as far as the tree of streams knows; `name` makes names of streams of keys. Takes time in proportion
-    /// to the depth of the stream.
+    /// What a stream waits for, as far as the tree of streams knows; `name` makes names of streams of keys. Takes time
+    /// in proportion to the depth of the stream.
     pub(super) fn waits(&self, index: u32, name: impl Fn(StreamKey) -> StreamId) -> Option<Waits> {
         let node = &self.table[index];
         if self.failed.is_some() || !node.status.send.carries_data() {
@@ -148,7 +151,7 @@ impl Streams {
         if !node.has(Flags::ANNOUNCED) {
             return Some(Waits::Opening(self.opening_room(index, name)));
         }
-        let is_done = node.send.is_acked() && node.has(Flags::INIT_ACKED) && node.status.send == SendState::Open;
+        let is_done = node.send.is_acked() && node.is_known() && node.status.send == SendState::Open;
         Some(match node.send.unsent() {
             0 if is_done => Waits::Application,
             0 => Waits::Acknowledgement,

@@ -1,13 +1,14 @@
 //! Whether the peer's application has read a direction to its end (STR-47 to STR-49).
 //!
-//! The sender asks with WATCH; the receiver answers with CONSUMED when its application has read everything, or with STOP. The
-//! answer needs no state: a stream that is retired was read to its end, or else its sender was told.
+//! The sender asks with WATCH; the receiver answers with CONSUMED when its application has read everything, or with
+//! STOP. The answer needs no state: a stream that is retired was read to its end, or else its sender was told.
 
 use std::task::Poll;
 
 use sss_wire::Code;
 
 use super::Streams;
+use super::frames::delivery::{Delivery, Item};
 use super::node::{Ending, Flags, Node, Opener};
 use super::state::{RecvState, SendState};
 use crate::error::{ProtocolError, WriteError};
@@ -15,20 +16,20 @@ use crate::ids::StreamKey;
 use crate::interest::Interest;
 use crate::refusal::Refusal;
 
-/// What is known of whether the peer's application has read a direction to its end.
+/// Whether the peer's application has read a direction to its end, as far as that was asked.
 #[derive(Debug, Default)]
-pub(super) enum Watching {
-    /// Nobody has asked.
-    #[default]
-    Not,
-    /// WATCH is to be sent.
-    Due,
-    /// WATCH was sent, and no answer has come.
-    Asked,
-    /// It has.
-    Consumed,
-    /// It has not, and never will: it stopped the direction after all had arrived.
-    Unread(Ending),
+pub(super) struct Watch {
+    /// Of WATCH. Acknowledged: it has, or never will.
+    pub(super) delivery: Delivery,
+    /// If it never will: the peer stopped the direction after all had arrived.
+    unread: Option<Ending>,
+}
+
+impl Watch {
+    /// Whether nobody has asked, and nothing is known.
+    pub(super) fn is_unused(&self) -> bool {
+        self.delivery == Delivery::Idle
+    }
 }
 
 /// The sender of a direction.
@@ -40,16 +41,9 @@ impl Streams {
     pub(crate) fn poll_consumed(&mut self, key: StreamKey) -> Poll<Result<(), WriteError>> {
         let index = self.held(key).ok_or(WriteError::Closed)?;
         let node = &self.table[index];
-        match node.rare.as_ref().map(|r| &r.watching) {
-            Some(Watching::Consumed) => return Poll::Ready(Ok(())),
-            Some(Watching::Unread(ending)) => {
-                let refusal = Refusal::from_code(ending.code).filter(|_| node.place.opener == Opener::Own);
-                let (code, reason) = (ending.code, ending.reason.to_string());
-                return Poll::Ready(Err(
-                    refusal.map_or(WriteError::Stopped { code, reason }, WriteError::Refused)
-                ));
-            }
-            _ => {}
+        if node.delivery(Item::Watch) == Delivery::Acked {
+            let unread = node.rare.as_ref().and_then(|r| r.watch.unread.as_ref());
+            return Poll::Ready(unread.map_or(Ok(()), |ending| Err(node.unread_error(ending))));
         }
         if node.has(Flags::TREE_RESET) || matches!(node.status.send, SendState::Resetting | SendState::Aborted) {
             return Poll::Ready(Err(self.aborted(index)));
@@ -57,41 +51,26 @@ impl Streams {
         if let Some(reason) = &self.failed {
             return Poll::Ready(Err(WriteError::Lost(reason.clone())));
         }
-        let node = &mut self.table[index];
-        node.set(Flags::waits_for(Interest::Consumed));
-        let watching = &mut node.rare_mut().watching;
-        if matches!(watching, Watching::Not) {
-            *watching = Watching::Due;
-            self.queue_watch(index);
+        self.table[index].set(Flags::waits_for(Interest::Consumed));
+        if !self.table[index].delivery(Item::Watch).is_open() {
+            self.outbox.put(&mut self.table, index, Item::Watch);
         }
         Poll::Pending
     }
 
-    /// Queues WATCH, if it is due and the peer is known to know the stream (STR-8).
-    pub(super) fn queue_watch(&mut self, index: u32) {
-        let node = &self.table[index];
-        if node.is_watch_due() && node.has(Flags::INIT_ACKED) {
-            let (table, key) = (&self.table, self.table.key(index));
-            let is_due = |k| table.find(k).is_some_and(|i| table[i].is_watch_due());
-            self.control.watches.ask(key, is_due);
-        }
-    }
-
     /// The question is answered, or nobody wants to know any more.
-    fn end_watch(&mut self, index: u32, now: Watching) {
-        let Some(rare) = self.table[index].rare.as_mut() else {
-            return;
-        };
-        if let Watching::Asked = std::mem::replace(&mut rare.watching, now) {
-            self.control.watches.close();
+    fn end_watch(&mut self, index: u32, now: Delivery, unread: Option<Ending>) {
+        let before = self.table[index].delivery(Item::Watch);
+        self.table[index].rare_mut().watch = Watch { delivery: now, unread };
+        if before == Delivery::InFlight {
+            self.outbox.watches.close();
         }
     }
 
     /// A direction is reset, or its stream is let go of: nobody waits for an answer.
     pub(super) fn give_up_watch(&mut self, index: u32) {
-        let rare = self.table[index].rare.as_ref();
-        if rare.is_some_and(|r| matches!(r.watching, Watching::Due | Watching::Asked)) {
-            self.end_watch(index, Watching::Not);
+        if self.table[index].delivery(Item::Watch).is_open() {
+            self.end_watch(index, Delivery::Idle, None);
             self.notify(index, Interest::Consumed);
         }
     }
@@ -99,13 +78,9 @@ impl Streams {
     /// STOP has come for a direction of which all is acknowledged (STR-49).
     pub(super) fn on_late_stop(&mut self, index: u32, ending: Ending) {
         let node = &self.table[index];
-        let is_known = node
-            .rare
-            .as_ref()
-            .is_some_and(|r| matches!(r.watching, Watching::Consumed | Watching::Unread(_)));
-        if node.status.send == SendState::Done && node.has(Flags::HELD) && !is_known {
-            self.table[index].rare_mut();
-            self.end_watch(index, Watching::Unread(ending));
+        let is_answered = node.delivery(Item::Watch) == Delivery::Acked;
+        if node.status.send == SendState::Done && node.has(Flags::HELD) && !is_answered {
+            self.end_watch(index, Delivery::Acked, Some(ending));
             self.notify(index, Interest::Consumed);
         }
     }
@@ -126,40 +101,30 @@ impl Streams {
                 "an end that was not sent cannot be read",
             ));
         }
-        let is_asked = node
-            .rare
-            .as_ref()
-            .is_some_and(|r| matches!(r.watching, Watching::Due | Watching::Asked));
+        let is_asked = node.delivery(Item::Watch).is_open();
         // STR-47: the peer may have retired it because of the reset of a subtree.
         let is_reset = !matches!(node.status.send, SendState::Finishing | SendState::Done);
         if is_asked && !is_reset && self.tree_reset(index).is_none() {
-            self.end_watch(index, Watching::Consumed);
+            self.end_watch(index, Delivery::Acked, None);
             self.notify(index, Interest::Consumed);
         }
         Ok(())
     }
 
     pub(super) fn on_watch_lost(&mut self, index: u32) {
-        let is_asked = self.table[index]
-            .rare
-            .as_ref()
-            .is_some_and(|r| matches!(r.watching, Watching::Asked));
-        if is_asked {
-            self.end_watch(index, Watching::Due);
-            self.queue_watch(index);
+        if self.table[index].delivery(Item::Watch) == Delivery::InFlight {
+            self.outbox.watches.close();
+            self.outbox.put(&mut self.table, index, Item::Watch);
         }
     }
 }
 
 impl Node {
-    /// WATCH is to be sent.
-    pub(super) fn is_watch_due(&self) -> bool {
-        self.rare.as_ref().is_some_and(|r| matches!(r.watching, Watching::Due))
-    }
-
-    /// WATCH was sent.
-    pub(super) fn note_watch_sent(&mut self) {
-        self.rare_mut().watching = Watching::Asked;
+    /// Why the peer's application never will read what it stopped after all had arrived.
+    fn unread_error(&self, ending: &Ending) -> WriteError {
+        let refusal = Refusal::from_code(ending.code).filter(|_| self.place.opener == Opener::Own);
+        let (code, reason) = (ending.code, ending.reason.to_string());
+        refusal.map_or(WriteError::Stopped { code, reason }, WriteError::Refused)
     }
 }
 
@@ -182,17 +147,17 @@ impl Streams {
                 self.answer_watch(index);
             }
             // Its refusal tells.
-            None if self.control.is_refusing(lsid) => {}
-            None => self.control.watches.answer(lsid),
+            None if self.outbox.refusals.is_open(lsid) => {}
+            None => self.outbox.watches.answer(lsid),
         }
-        self.control.watches.check_answers()
+        self.outbox.watches.check_answers()
     }
 
     /// Answers if the peer has asked and everything was read (STR-48).
     pub(super) fn answer_watch(&mut self, index: u32) {
         if self.table[index].has(Flags::WATCHED) && is_read_to_end(&self.table[index]) {
             self.table[index].clear(Flags::WATCHED);
-            self.control.watches.answer(self.lsid(index));
+            self.outbox.watches.answer(self.lsid(index));
         }
     }
 }

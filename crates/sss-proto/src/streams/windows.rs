@@ -1,9 +1,9 @@
 //! Receive windows: how far beyond what was consumed the limits are raised (STR-20, STR-46).
 //!
 //! A window doubles when half of it was consumed within two round trips: then the window, and not the sender or the
-//! application, is what bounds the rate. What windows have beyond MIN_WINDOW comes from the budgets of the peer, of the host
-//! and of subtrees. Large windows leave a quarter of each for small ones; when that quarter is touched, large windows
-//! halve as they are used. When nothing is left, a stream goes on with MIN_WINDOW: slowly, but
+//! application, is what bounds the rate. What windows have beyond MIN_WINDOW comes from the budgets of the peer, of the
+//! host and of subtrees. Large windows leave a quarter of each for small ones; when that quarter is touched, large
+//! windows halve as they are used. When nothing is left, a stream goes on with MIN_WINDOW: slowly, but
 //! nobody's unread data stops it.
 
 use std::time::Duration;
@@ -160,8 +160,8 @@ impl Windows {
         }
     }
 
-    /// Whether a limit is to be raised: it would rise by half of the window, and half of what was granted is used, or a quarter
-    /// of a first window: what comes then fills a path, and the first limit need not.
+    /// Whether a limit is to be raised: it would rise by half of the window, and half of what was granted is used, or a
+    /// quarter of a first window: what comes then fills a path, and the first limit need not.
     pub(super) fn is_due(&self, gauge: Gauge, tuning: Option<&Tuning>, birth: u64, subtrees: Left) -> bool {
         let enough = tuning.map_or(gauge.limit - gauge.limit / 4, |t| t.granted / 2);
         if gauge.charge + enough < gauge.limit {
@@ -171,8 +171,8 @@ impl Windows {
         gauge.consumed + window - window / 2 >= gauge.limit
     }
 
-    /// The window and the limit up to which a stream may go on, if that is beyond its present limit. No window is remembered for one
-    /// that has hardly begun.
+    /// The window and the limit up to which a stream may go on, if that is beyond its present limit. No window is
+    /// remembered for one that has hardly begun.
     pub(super) fn grant(
         &mut self,
         gauge: Gauge,
@@ -257,7 +257,8 @@ impl Windows {
         Some(tuning)
     }
 
-    /// The window with which this host opens a stream. Streams of which nothing came back yet share a quarter of the peer's budget.
+    /// The window with which this host opens a stream. Streams of which nothing came back yet share a quarter of the
+    /// peer's budget.
     pub(super) fn birth(&self, subtrees: Left) -> u64 {
         let left = self.within_all(subtrees);
         let is_left = self.births + STREAM_BORROW - MIN_WINDOW <= self.config.per_peer_budget / 4;
@@ -285,7 +286,8 @@ impl Windows {
         self.host.give_back(before);
     }
 
-    /// Gives a large datagram so much of the host's budget, if there is as much left, or no other has any: of each peer one gets through.
+    /// Gives a large datagram so much of the host's budget, if there is as much left, or no other has any: of each peer
+    /// one gets through.
     pub(super) fn lend(&mut self, bytes: u64) -> bool {
         let is_left = self.host.spent().saturating_add(bytes) <= self.config.per_host_budget;
         let is_lent = is_left || self.lent == 0;

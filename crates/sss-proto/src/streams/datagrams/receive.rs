@@ -1,7 +1,7 @@
 //! Datagrams on their way in.
 //!
-//! A datagram without state goes into the mailbox of its stream at once. A datagram stream is put together in its node first; when
-//! all is there it goes into the mailbox as well, and the node only has to tell the sender so.
+//! A datagram without state goes into the mailbox of its stream at once. A datagram stream is put together in its node
+//! first; when all is there it goes into the mailbox as well, and the node only has to tell the sender so.
 
 use std::task::Poll;
 
@@ -12,6 +12,7 @@ use sss_wire::frame::{self, Init};
 
 use super::super::Streams;
 use super::super::attachment::Found;
+use super::super::frames::delivery::{Delivery, Item};
 use super::super::node::{Ending, Flags, Node, Opener};
 use super::super::recv::SLICE_FROM;
 use super::super::state::{RecvInput, RecvState, SendInput};
@@ -121,7 +122,8 @@ impl Streams {
         let depth = self.table[parent].place.depth.saturating_add(1);
         let mut node = Node::new(parent, depth, Opener::Peer, None);
         node.ordinal = ordinal;
-        node.set(Flags::DATAGRAM.with(Flags::ANNOUNCED).with(Flags::INIT_ACKED));
+        node.set(Flags::DATAGRAM.with(Flags::ANNOUNCED));
+        node.set_delivery(Item::Init, Delivery::Acked);
         let key = self.table.insert(node);
         self.table.adopt(key.index);
         self.attachment.attach(&self.table, key.index);
@@ -200,7 +202,8 @@ impl Streams {
         self.retire(index);
     }
 
-    /// The peer gave up a datagram in the state `before`: what had come of it is discarded, and the direction back ends as well.
+    /// The peer gave up a datagram in the state `before`: what had come of it is discarded, and the direction back ends
+    /// as well.
     pub(in super::super) fn on_datagram_reset(&mut self, index: u32, before: RecvState, code: Code) {
         if self.table[index].place.opener == Opener::Own {
             return;
@@ -212,7 +215,8 @@ impl Streams {
         }
     }
 
-    /// A datagram is discarded: what it had of the budget is free. What it was charged comes back when it is retired (STR-57).
+    /// A datagram is discarded: what it had of the budget is free. What it was charged comes back when it is retired
+    /// (STR-57).
     fn give_up_grant(&mut self, index: u32) {
         if let Some(arriving) = self.datagrams.arriving.get_mut(&index) {
             let granted = std::mem::take(&mut arriving.debt.granted);
@@ -285,7 +289,7 @@ impl Streams {
         }
         if let Some(state) = node.status.send.after(SendInput::Finish) {
             node.status.send = state;
-            node.set(Flags::FIN_DUE);
+            node.set_delivery(Item::Fin, Delivery::Due);
         }
         let parent = node.place.parent;
         let form = Form::Stream(debt);
@@ -419,7 +423,7 @@ impl Streams {
         limits.spent += rest;
         arriving.debt.granted = rest;
         self.table[index].recv.limit = arriving.size;
-        self.queue_credit(index);
+        self.outbox.put(&mut self.table, index, Item::Credit);
         true
     }
 

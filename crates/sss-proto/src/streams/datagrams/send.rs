@@ -1,8 +1,8 @@
 //! Datagrams on their way out.
 //!
 //! 1. [`Streams::send_datagram`] makes the node, and the scheduler gives it its turn like any child;
-//! 2. when it comes, [`Streams::write_datagram`] sends it without state if it can be, and it is gone; else it goes the way of streams, see
-//!    [`down`](super::super::down);
+//! 2. when it comes, [`Streams::write_datagram`] sends it without state if it can be, and it is gone; else it goes the
+//!    way of streams, see [`down`](super::super::down);
 //! 3. it is settled once: when the peer says that all is there, or when it is refused, reset, or its deadline comes.
 
 use bytes::Bytes;
@@ -14,6 +14,7 @@ use sss_wire::frame::{Datagram, Init, StreamHeader};
 
 use super::super::app::SEND_AHEAD;
 use super::super::down::Outcome;
+use super::super::frames::delivery::{Delivery, Item};
 use super::super::node::{Ending, Flags, Node, Opener, ROOT};
 use super::super::state::{RecvInput, SendInput, SendState};
 use super::super::{StreamEvent, Streams};
@@ -108,8 +109,8 @@ impl Streams {
         size <= limit && limit > 0
     }
 
-    /// Queues a datagram on the account of its stream: if it fits, if little is queued, or if it is larger than what can ever be and
-    /// nothing else is there.
+    /// Queues a datagram on the account of its stream: if it fits, if little is queued, or if it is larger than what
+    /// can ever be and nothing else is there.
     fn take_datagram_room(&mut self, parent: u32, size: u64) -> bool {
         let cost = queue_cost(size);
         let mailbox = self.table[parent].rare_mut().mailbox_mut();
@@ -127,7 +128,9 @@ impl Streams {
     fn insert_datagram(&mut self, parent: u32, data: &Bytes) -> u32 {
         let depth = self.table[parent].place.depth.saturating_add(1);
         let mut node = Node::new(parent, depth, Opener::Own, None);
-        node.set(Flags::DATAGRAM.with(Flags::INIT_DUE).with(Flags::FIN_DUE));
+        node.set(Flags::DATAGRAM);
+        node.set_delivery(Item::Init, Delivery::Due);
+        node.set_delivery(Item::Fin, Delivery::Due);
         node.status.send = SendState::Finishing;
         node.send.limit = 0;
         let index = self.table.insert(node).index;
@@ -194,7 +197,8 @@ impl Streams {
         self.datagrams.limits.packet_start = packet.len();
     }
 
-    /// Sends a datagram that was not announced in a frame of its own, if that can be (STR-32, STR-33). `None`: it is to be a stream.
+    /// Sends a datagram that was not announced in a frame of its own, if that can be (STR-32, STR-33). `None`: it is to
+    /// be a stream.
     pub(in super::super) fn write_datagram(&mut self, index: u32, packet: &mut PacketWriter<'_>) -> Option<Outcome> {
         let size = self.table[index].send.end();
         if !self.fits_peer(size) {
@@ -224,7 +228,7 @@ impl Streams {
         let parent = self.table[index].place.parent;
         let mut total = Datagram::len_with(self.lsid(parent), len);
         let mut at = parent;
-        while at != ROOT && !self.table[at].has(Flags::INIT_ACKED) {
+        while at != ROOT && !self.table[at].is_known() {
             if !self.announced.contains(&at) {
                 let header = StreamHeader {
                     lsid: self.lsid(at),

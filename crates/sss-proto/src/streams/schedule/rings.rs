@@ -59,8 +59,8 @@ struct Interior {
     up: Seat,
 }
 
-/// A slot: of the entry of the chain that a stream is on, or of a stream's rings. Without one, how many bytes were sent beyond a share: by the
-/// stream; or by what competes alone below it, when that had a competitor last.
+/// A slot: of the entry of the chain that a stream is on, or of a stream's rings. Without one, how many bytes were sent
+/// beyond a share: by the stream; or by what competes alone below it, when that had a competitor last.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::streams) struct Seat(i32);
 
@@ -161,8 +161,8 @@ impl Rings {
         }
     }
 
-    /// Enters a chain, of whose uppermost stream `seat` tells what it owes, in the ring of its level. Takes time in the logarithm of the
-    /// number of levels.
+    /// Enters a chain, of whose uppermost stream `seat` tells what it owes, in the ring of its level. Takes time in the
+    /// logarithm of the number of levels.
     pub(super) fn enter_chain(&mut self, interior: u32, (chain, level): (Chain, i8), seat: Seat, quantum: i32) -> u32 {
         self.enter(interior, (Who::Chain(chain), level), seat.deficit(quantum))
     }
@@ -256,8 +256,8 @@ impl Rings {
         }
     }
 
-    /// Removes an entry, if there is one; returns the chain that it stands for, of one stream if it is that stream's own data, and the seat
-    /// that is left. What is left of its deficit is lost; what it owes is kept in the seat.
+    /// Removes an entry, if there is one; returns the chain that it stands for, of one stream if it is that stream's
+    /// own data, and the seat that is left. What is left of its deficit is lost; what it owes is kept in the seat.
     pub(super) fn remove(&mut self, seat: Seat) -> Option<(Chain, Seat)> {
         self.step();
         let id = seat.slot()?;
@@ -322,8 +322,8 @@ impl Rings {
         }
     }
 
-    /// Whose turn it is: in the highest level, the first with a positive deficit. Those before it get a quantum each, and go
-    /// to the end.
+    /// Whose turn it is: in the highest level, the first with a positive deficit. Those before it get a quantum each,
+    /// and go to the end.
     pub(super) fn front(&mut self, interior: u32, quantum: i32) -> Option<Who> {
         loop {
             self.step();

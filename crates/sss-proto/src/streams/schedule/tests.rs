@@ -134,7 +134,8 @@ impl Model {
         index
     }
 
-    /// Nobody of the same level was served much more than one who was in the ring all the time, however often it came and went.
+    /// Nobody of the same level was served much more than one who was in the ring all the time, however often it came
+    /// and went.
     fn check_shares(&self, slack: u64) {
         for (node, present) in &self.present {
             let served = &self.served[node];

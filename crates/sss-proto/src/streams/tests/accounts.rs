@@ -1,4 +1,5 @@
-//! Openings accounts under attack: senders that take what is accepted for waiting, queues that stall, peers that keep to no rule.
+//! Openings accounts under attack: senders that take what is accepted for waiting, queues that stall, peers that keep
+//! to no rule.
 
 use super::*;
 use crate::streams::DatagramOptions;
@@ -30,7 +31,8 @@ fn taken(streams: &mut Streams, key: StreamKey, second: u64) -> Option<usize> {
 // spec: STR-56, STR-59
 #[test]
 fn acceptances_and_datagrams_are_told_apart_and_both_are_told() {
-    // So many streams with so many bytes are accepted, and are silent then, and so many datagrams of so many bytes are taken, in turn.
+    // So many streams with so many bytes are accepted, and are silent then, and so many datagrams of so many bytes are
+    // taken, in turn.
     let small_streams = [
         (1, 0, 1, 30_000),
         (3, 0, 1, 20_000),
@@ -235,9 +237,9 @@ fn who_waits_is_looked_at_a_few_times_however_many_wait() {
     }
     assert_eq!(heard, 10_000);
     assert!(
-        pair.a.control.openers.looks < 20 * heard,
+        pair.a.outbox.openers.looks < 20 * heard,
         "{}",
-        pair.a.control.openers.looks
+        pair.a.outbox.openers.looks
     );
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::interest::Interest;
-use crate::streams::Delivery;
+use crate::streams::SubtreeDelivery;
 
 /// Everything that a has sent is acknowledged.
 fn flush(pair: &mut Pair, top: StreamKey) {
@@ -75,7 +75,7 @@ fn losses_below_are_passed_on_when_streams_are_retired() {
     }
     flush(&mut pair, top.0);
     assert_eq!((pair.a.len(), pair.b.len()), (1, 1));
-    let expected = Delivery {
+    let expected = SubtreeDelivery {
         undelivered: 1,
         first: Some((Code::app(4), "full".to_owned())),
         unfinished: 0,

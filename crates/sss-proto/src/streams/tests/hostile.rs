@@ -1,9 +1,10 @@
 //! Applications that neither read, accept nor take what comes, in mixes that differ from seed to seed, over a bad wire.
 //!
-//! Each seed has its own habits: how deep trees are, how often each operation is done (many never are), how large the accounts are. Three
-//! things are asserted. When the wire has become good and nothing moves any more, whatever still waits waits for the right reason: no stream
-//! with room of its own has data left, and none waits to be opened for whose acceptor nothing waits. When afterwards everything is read,
-//! accepted and taken, everything is delivered. And then nothing is left: no node, no charge, nothing of a budget.
+//! Each seed has its own habits: how deep trees are, how often each operation is done (many never are), how large the
+//! accounts are. Three things are asserted. When the wire has become good and nothing moves any more, whatever still
+//! waits waits for the right reason: no stream with room of its own has data left, and none waits to be opened for
+//! whose acceptor nothing waits. When afterwards everything is read, accepted and taken, everything is delivered. And
+//! then nothing is left: no node, no charge, nothing of a budget.
 
 use std::time::Duration;
 
@@ -357,7 +358,7 @@ impl World {
                 if node.has(Flags::ANNOUNCED) {
                     let is_kept = node.send.unsent() > 0 && node.send_room() > 0;
                     assert!(!is_kept, "{}: room of its own is not used", what());
-                    assert!(node.has(Flags::INIT_ACKED), "{}: not known", what());
+                    assert!(node.is_known(), "{}: not known", what());
                     continue;
                 }
                 let parent = node.place.parent;
@@ -448,8 +449,8 @@ impl World {
     }
 }
 
-/// What truly waits at the peer in front of the acceptor of a stream: streams nobody has accepted, or datagrams nobody has taken. More than
-/// nothing also if the stream's parent is not accepted itself.
+/// What truly waits at the peer in front of the acceptor of a stream: streams nobody has accepted, or datagrams nobody
+/// has taken. More than nothing also if the stream's parent is not accepted itself.
 fn waiting_for(peer: &Streams, side: &Streams, index: u32) -> usize {
     let parent = side.table[index].place.parent;
     let lsid = side.lsid(parent);

@@ -4,6 +4,7 @@ use super::*;
 use crate::error::{OpenError, ReadError, WriteError};
 use crate::interest::Interest;
 use crate::refusal::Refusal;
+use crate::streams::frames::delivery::Item;
 use sss_wire::constants::MAX_DEPTH;
 use sss_wire::frame::Credit;
 
@@ -499,7 +500,7 @@ fn mixed_packet(pair: &mut Pair) -> Packet {
     pair.a.lost(&init);
     assert_eq!(pair.a.read_all(one.0).0.len(), 65_000);
     let index = pair.a.table.find(one.0).unwrap();
-    pair.a.queue_credit(index);
+    pair.a.outbox.put(&mut pair.a.table, index, Item::Credit);
     pair.a.reset(two.0, Code::app(1), "");
     pair.a.stop(two.0, Code::app(2), "");
     assert_eq!(pair.a.poll_consumed(four.0), Poll::Pending);

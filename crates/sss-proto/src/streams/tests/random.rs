@@ -10,7 +10,8 @@ use super::*;
 use crate::error::ReadError;
 use crate::streams::{DatagramFate, DatagramId, DatagramOptions, ListenMode};
 
-/// What one direction of the wire has carried, and what the peer has taken in of it: the charges follow from that alone.
+/// What one direction of the wire has carried, and what the peer has taken in of it: the charges follow from that
+/// alone.
 #[derive(Default)]
 struct Ledger {
     parents: BTreeMap<u64, u64>,
@@ -188,7 +189,8 @@ struct World {
     trees: usize,
     /// How often it was told that no more children come.
     childless: usize,
-    /// Sizes of the datagrams that were sent, and whether they were received or may have been dropped with their stream.
+    /// Sizes of the datagrams that were sent, and whether they were received or may have been dropped with their
+    /// stream.
     datagrams: Vec<(usize, bool)>,
     clock: u64,
     fates: BTreeMap<&'static str, usize>,

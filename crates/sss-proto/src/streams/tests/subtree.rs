@@ -375,7 +375,7 @@ fn reset_of_trees_that_cannot_be() {
             }
         }
     }
-    assert!(pair.b.control.ends.len() <= 4, "no stream is queued twice");
+    assert!(pair.b.outbox.ends.len() <= 4, "no stream is queued twice");
     // The root has none of this frame.
     let mut root = vec![0; 64];
     let mut writer = sss_wire::Writer::new(&mut root);

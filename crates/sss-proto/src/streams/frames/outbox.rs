@@ -1,0 +1,160 @@
+//! Frames other than STREAM and DATAGRAM that wait to be sent.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use sss_wire::Code;
+
+use super::delivery::{Delivery, Item};
+use super::questions::Questions;
+use crate::error::ProtocolError;
+use crate::streams::node::{Flags, Node};
+use crate::streams::openers::Openers;
+use crate::streams::queue::KeyQueue;
+use crate::streams::table::Table;
+
+/// Refusals that are not acknowledged, at most. A peer that keeps to its credit cannot cause so many.
+const MAX_REFUSALS: usize = 65_536;
+
+/// Queues of what is to be sent before any STREAM frame (FRM-2), in the order in which it is.
+#[derive(Debug, Default)]
+pub(in crate::streams) struct Outbox {
+    pub(in crate::streams) refusals: Refusals,
+    /// Streams with RESET or STOP due. A stream is in it at most once.
+    pub(in crate::streams) ends: KeyQueue,
+    /// Questions whether streams were read to their ends, and answers.
+    pub(in crate::streams) watches: Questions,
+    /// Questions whether more can come on streams, and answers.
+    pub(in crate::streams) awaits: Questions,
+    pub(in crate::streams) open_credits: KeyQueue,
+    pub(in crate::streams) credits: KeyQueue,
+    pub(in crate::streams) priorities: KeyQueue,
+    /// Streams that were accepted, and of which the peer has heard nothing since.
+    pub(in crate::streams) untold: KeyQueue,
+    /// Streams that wait for room to be opened.
+    pub(in crate::streams) openers: Openers,
+}
+
+impl Outbox {
+    /// Whether there is nothing to be sent, and nobody to be woken.
+    pub(in crate::streams) fn is_idle(&self) -> bool {
+        self.ends.is_empty()
+            && self.credits.is_empty()
+            && self.priorities.is_empty()
+            && self.refusals.due.is_empty()
+            && self.open_credits.is_empty()
+            && !self.openers.is_due()
+            && self.watches.is_idle()
+            && self.awaits.is_idle()
+    }
+
+    /// Something about a stream is to be sent, for the first time, again, or with another value. It waits in the node
+    /// until it may be sent.
+    pub(in crate::streams) fn put(&mut self, table: &mut Table, index: u32, item: Item) {
+        let node = &mut table[index];
+        let was_due = node.is_due(item);
+        node.set_delivery(item, Delivery::Due);
+        if !was_due || matches!(item, Item::Reset | Item::Stop) {
+            self.queue(table, index, item);
+        }
+    }
+
+    /// The peer knows a stream: what waited for that can go (STR-8).
+    pub(in crate::streams) fn on_known(&mut self, table: &mut Table, index: u32) {
+        self.queue(table, index, Item::Stop);
+        for item in [Item::Priority, Item::Credit, Item::OpenCredit, Item::Watch, Item::Await] {
+            if table[index].is_due(item) {
+                self.queue(table, index, item);
+            }
+        }
+    }
+
+    /// INIT of a stream is in the packet: RESET may follow it.
+    pub(in crate::streams) fn on_announced(&mut self, table: &mut Table, index: u32) {
+        self.queue(table, index, Item::Reset);
+    }
+
+    /// Queues what is due, unless it has to wait: RESET for the stream to be announced, everything else for the peer to
+    /// know the stream (STR-8).
+    fn queue(&mut self, table: &mut Table, index: u32, item: Item) {
+        let key = table.key(index);
+        let node = &mut table[index];
+        match item {
+            Item::Reset | Item::Stop if has_ripe_end(node) && !node.has(Flags::IN_ENDS) => node.set(Flags::IN_ENDS),
+            // INIT and FIN are in STREAM frames.
+            Item::Reset | Item::Stop | Item::Init | Item::Fin => return,
+            _ if !node.is_known() => return,
+            _ => {}
+        }
+        let queue = match item {
+            Item::Watch => &mut self.watches.due,
+            Item::Await => &mut self.awaits.due,
+            Item::OpenCredit => &mut self.open_credits,
+            Item::Credit => &mut self.credits,
+            Item::Priority => &mut self.priorities,
+            _ => &mut self.ends,
+        };
+        let matters = |index: u32| match item {
+            Item::Reset | Item::Stop => table[index].has(Flags::IN_ENDS),
+            _ => table[index].is_due(item),
+        };
+        queue.push(key, |k| table.find(k).is_some_and(matters));
+    }
+
+    pub(in crate::streams) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// Whether RESET or STOP can be sent.
+fn has_ripe_end(node: &Node) -> bool {
+    (node.is_due(Item::Reset) && node.has(Flags::ANNOUNCED)) || (node.is_due(Item::Stop) && node.is_known())
+}
+
+/// Refusals of streams that are not kept (STR-7, STR-58).
+#[derive(Debug, Default)]
+pub(in crate::streams) struct Refusals {
+    /// LSIDs of those to be sent, for the first time or again.
+    due: VecDeque<u64>,
+    /// By LSID, the codes of those that are not known to have arrived.
+    open: BTreeMap<u64, Code>,
+}
+
+impl Refusals {
+    /// Queues the refusal of a stream that is not kept.
+    ///
+    /// # Errors
+    /// If there are too many.
+    pub(in crate::streams) fn put(&mut self, lsid: u64, code: Code) -> Result<(), ProtocolError> {
+        if self.open.len() >= MAX_REFUSALS {
+            return Err(ProtocolError::new(Code::LIMIT, "too many streams that cannot be kept"));
+        }
+        self.due.push_back(lsid);
+        self.open.insert(lsid, code);
+        Ok(())
+    }
+
+    /// The first that is due, and its code.
+    pub(in crate::streams) fn front(&self) -> Option<(u64, Code)> {
+        let lsid = *self.due.front()?;
+        let code = self.open.get(&lsid).copied().unwrap_or(Code::PARENT_GONE);
+        Some((lsid, code))
+    }
+
+    /// The first was sent.
+    pub(in crate::streams) fn pop(&mut self) {
+        self.due.pop_front();
+    }
+
+    /// Whether the refusal of a stream may not have arrived.
+    pub(in crate::streams) fn is_open(&self, lsid: u64) -> bool {
+        self.open.contains_key(&lsid)
+    }
+
+    pub(in crate::streams) fn on_acked(&mut self, lsid: u64) {
+        self.open.remove(&lsid);
+    }
+
+    pub(in crate::streams) fn on_lost(&mut self, lsid: u64) {
+        self.due.push_back(lsid);
+    }
+}
