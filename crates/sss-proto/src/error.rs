@@ -120,6 +120,9 @@ pub enum CloseReason {
     /// The keys of the channel have been used as often as is safe.
     #[error("the channel's keys are used up")]
     KeysUsedUp,
+    /// It has not ended: this host's application had let go of the stream that it asks about.
+    #[error("the stream was released")]
+    Released,
     /// The negotiation failed.
     #[error(transparent)]
     Negotiation(#[from] NegotiationError),

@@ -44,6 +44,7 @@ mod family;
 mod fate;
 mod frames;
 mod info;
+mod life;
 mod listen;
 mod marks;
 mod names;

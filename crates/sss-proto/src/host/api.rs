@@ -305,7 +305,7 @@ impl Host {
     pub fn poll_accept_substream(&mut self, parent: StreamId) -> Poll<Result<Option<StreamId>, CloseReason>> {
         let peer = parent.peer;
         let accepted = self.with_peer(peer, |p| p.streams().poll_accept_substream(parent.key));
-        let accepted = accepted.unwrap_or_else(|| Poll::Ready(Err(gone())));
+        let accepted = accepted.unwrap_or(Poll::Ready(Err(CloseReason::Released)));
         accepted.map_ok(|key| key.map(|key| StreamId { peer, key }))
     }
 
@@ -329,7 +329,7 @@ impl Host {
     /// If the sending side has ended.
     pub fn poll_write(&mut self, stream: StreamId, data: &[u8]) -> Poll<Result<usize, WriteError>> {
         self.with_peer(stream.peer, |p| p.streams().poll_write(stream.key, data))
-            .unwrap_or_else(|| Poll::Ready(Err(WriteError::Lost(gone()))))
+            .unwrap_or(Poll::Ready(Err(WriteError::Lost(CloseReason::Released))))
     }
 
     /// As [`Self::poll_write`], without a copy: takes bytes from the front of `chunk`.
@@ -338,7 +338,7 @@ impl Host {
     /// If the sending side has ended.
     pub fn poll_write_chunk(&mut self, stream: StreamId, chunk: &mut Bytes) -> Poll<Result<usize, WriteError>> {
         self.with_peer(stream.peer, |p| p.streams().poll_write_chunk(stream.key, chunk))
-            .unwrap_or_else(|| Poll::Ready(Err(WriteError::Lost(gone()))))
+            .unwrap_or(Poll::Ready(Err(WriteError::Lost(CloseReason::Released))))
     }
 
     /// Ready when the stream's send buffer has room for at least one byte. If it is pending,
@@ -348,7 +348,7 @@ impl Host {
     /// If the sending side has ended.
     pub fn poll_writable(&mut self, stream: StreamId) -> Poll<Result<(), WriteError>> {
         self.with_peer(stream.peer, |p| p.streams().poll_writable(stream.key))
-            .unwrap_or_else(|| Poll::Ready(Err(WriteError::Lost(gone()))))
+            .unwrap_or(Poll::Ready(Err(WriteError::Lost(CloseReason::Released))))
     }
 
     /// Ends a record: what was written since the last mark is one, and may be empty (STR-27). Always taken; wait for
@@ -358,7 +358,7 @@ impl Host {
     /// If the sending side has ended.
     pub fn write_mark(&mut self, stream: StreamId) -> Result<(), WriteError> {
         self.with_peer(stream.peer, |p| p.streams().write_mark(stream.key))
-            .unwrap_or_else(|| Err(WriteError::Lost(gone())))
+            .unwrap_or(Err(WriteError::Lost(CloseReason::Released)))
     }
 
     /// Appends a copy of a whole record, and its mark. All of it is taken whatever its size, so that it cannot be torn;
@@ -368,7 +368,7 @@ impl Host {
     /// If the sending side has ended. Then nothing was taken.
     pub fn write_record(&mut self, stream: StreamId, record: &[u8]) -> Result<(), WriteError> {
         self.with_peer(stream.peer, |p| p.streams().write_record(stream.key, record))
-            .unwrap_or_else(|| Err(WriteError::Lost(gone())))
+            .unwrap_or(Err(WriteError::Lost(CloseReason::Released)))
     }
 
     /// As [`Self::write_record`], without a copy, unless the record is short.
@@ -377,7 +377,7 @@ impl Host {
     /// If the sending side has ended. Then nothing was taken.
     pub fn write_record_bytes(&mut self, stream: StreamId, record: Bytes) -> Result<(), WriteError> {
         self.with_peer(stream.peer, |p| p.streams().write_record_bytes(stream.key, record))
-            .unwrap_or_else(|| Err(WriteError::Lost(gone())))
+            .unwrap_or(Err(WriteError::Lost(CloseReason::Released)))
     }
 
     /// Ends the sending side well, after what was written.
@@ -386,7 +386,7 @@ impl Host {
     /// If the sending side has ended otherwise.
     pub fn finish(&mut self, stream: StreamId) -> Result<(), WriteError> {
         self.with_peer(stream.peer, |p| p.streams().finish(stream.key))
-            .unwrap_or_else(|| Err(WriteError::Lost(gone())))
+            .unwrap_or(Err(WriteError::Lost(CloseReason::Released)))
     }
 
     /// Ends the sending side at once: what was not yet delivered is not.
@@ -413,7 +413,7 @@ impl Host {
     /// If the peer reset the stream, or the tree ended before the stream did.
     pub fn poll_read(&mut self, now: Instant, stream: StreamId, max: usize) -> Poll<Result<ReadOutcome, ReadError>> {
         self.with_peer(stream.peer, |p| p.streams().poll_read(now, stream.key, max))
-            .unwrap_or_else(|| Poll::Ready(Err(ReadError::Lost(gone()))))
+            .unwrap_or(Poll::Ready(Err(ReadError::Lost(CloseReason::Released))))
     }
 
     /// Ready when everything sent on the stream, its end included, is acknowledged. If it is pending,
@@ -423,7 +423,7 @@ impl Host {
     /// If it never will be.
     pub fn poll_drained(&mut self, stream: StreamId) -> Poll<Result<(), WriteError>> {
         self.with_peer(stream.peer, |p| p.streams().poll_drained(stream.key))
-            .unwrap_or_else(|| Poll::Ready(Err(WriteError::Lost(gone()))))
+            .unwrap_or(Poll::Ready(Err(WriteError::Lost(CloseReason::Released))))
     }
 
     /// Ready when everything written to the stream so far was sent at least once. If it is pending,
@@ -433,7 +433,7 @@ impl Host {
     /// If it never will be.
     pub fn poll_sent(&mut self, stream: StreamId) -> Poll<Result<(), WriteError>> {
         self.with_peer(stream.peer, |p| p.streams().poll_sent(stream.key))
-            .unwrap_or_else(|| Poll::Ready(Err(WriteError::Lost(gone()))))
+            .unwrap_or(Poll::Ready(Err(WriteError::Lost(CloseReason::Released))))
     }
 
     /// Ready when everything written to the stream so far is acknowledged; it need not be finished. If it is pending,
@@ -443,7 +443,7 @@ impl Host {
     /// If it never will be.
     pub fn poll_acknowledged(&mut self, stream: StreamId) -> Poll<Result<(), WriteError>> {
         self.with_peer(stream.peer, |p| p.streams().poll_acknowledged(stream.key))
-            .unwrap_or_else(|| Poll::Ready(Err(WriteError::Lost(gone()))))
+            .unwrap_or(Poll::Ready(Err(WriteError::Lost(CloseReason::Released))))
     }
 
     /// Gives the stream another level among its siblings, from -128 to 127, higher first, 0 unless it was set: from the
@@ -478,7 +478,7 @@ impl Host {
     /// If the tree has ended before.
     pub fn poll_flushed(&mut self, stream: StreamId, end: u64) -> Poll<Result<(), CloseReason>> {
         self.with_peer(stream.peer, |p| p.streams().poll_flushed(stream.key, end))
-            .unwrap_or_else(|| Poll::Ready(Err(gone())))
+            .unwrap_or(Poll::Ready(Err(CloseReason::Released)))
     }
 
     /// What became of everything that was sent below a stream. Takes time in proportion to the number of streams.
@@ -494,7 +494,7 @@ impl Host {
     /// the tree ended.
     pub fn poll_consumed(&mut self, stream: StreamId) -> Poll<Result<(), WriteError>> {
         self.with_peer(stream.peer, |p| p.streams().poll_consumed(stream.key))
-            .unwrap_or_else(|| Poll::Ready(Err(WriteError::Lost(gone()))))
+            .unwrap_or(Poll::Ready(Err(WriteError::Lost(CloseReason::Released))))
     }
 
     /// The application lets go of the stream: what is unfinished is reset, what is unread is stopped (STR-13).
@@ -520,7 +520,7 @@ impl Host {
         });
         // It may have the next deadline.
         self.settle(stream.peer.index);
-        sent.unwrap_or_else(|| Err(DatagramError::Lost(gone())))
+        sent.unwrap_or(Err(DatagramError::Lost(CloseReason::Released)))
     }
 
     /// The next datagram that arrived on the stream, whole; `None` once the peer has let go of the stream and all that
@@ -531,7 +531,7 @@ impl Host {
     /// If the stream was released, or the tree has ended and nothing that had arrived is left.
     pub fn poll_recv_datagram(&mut self, now: Instant, stream: StreamId) -> Poll<Result<Option<Bytes>, ReadError>> {
         self.with_peer(stream.peer, |p| p.streams().poll_recv_datagram(now, stream.key))
-            .unwrap_or_else(|| Poll::Ready(Err(ReadError::Lost(gone()))))
+            .unwrap_or(Poll::Ready(Err(ReadError::Lost(CloseReason::Released))))
     }
 
     /// The largest datagram that the peer takes, in bytes; 0: none. The largest that there can be, as long as the peer
@@ -553,13 +553,5 @@ impl Host {
     /// Sums over a stream and all streams below it. Takes time in proportion to their number.
     pub fn subtree_info(&self, stream: StreamId) -> Option<SubtreeInfo> {
         self.peers.get(stream.peer).and_then(|p| p.subtree_info(stream.key))
-    }
-}
-
-/// The answer for a handle of a peer that is not there any more.
-fn gone() -> CloseReason {
-    CloseReason::Local {
-        code: Code::NONE,
-        reason: "the stream was released".to_owned(),
     }
 }

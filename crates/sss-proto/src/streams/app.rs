@@ -8,7 +8,8 @@ use sss_wire::constants::{MAX_DEPTH, MAX_NAME};
 
 use super::Streams;
 use super::frames::delivery::{Delivery, Item};
-use super::node::{Ending, Flags, Node, Opener, ROOT};
+use super::life::cause::{self, Cause, Direction, Ending};
+use super::node::{Flags, Node, Opener, ROOT};
 use super::state::{RecvInput, RecvState, SendInput, SendState};
 use crate::error::{CloseReason, OpenError, ReadError, WriteError};
 use crate::ids::StreamKey;
@@ -65,10 +66,7 @@ impl Streams {
         if node.has(Flags::PEER_GONE) {
             return Err(OpenError::ParentGone);
         }
-        if let Some(refusal) = node.refusal() {
-            return Err(OpenError::Refused(refusal));
-        }
-        if let Some(error) = self.tree_open_error(parent) {
+        if let Some(error) = cause::open_error(&self.table, parent) {
             return Err(error);
         }
         // STR-3
@@ -130,13 +128,13 @@ impl Streams {
     /// If the channel ended, or the stream is gone.
     pub(crate) fn poll_accept_substream(&mut self, parent: StreamKey) -> Poll<Result<Option<StreamKey>, CloseReason>> {
         self.check_failed()?;
-        let parent = self.held(parent).ok_or_else(released)?;
+        let parent = self.held(parent).ok_or(CloseReason::Released)?;
         while let Some(key) = self.table[parent].rare.as_mut().and_then(|r| r.backlog.pop()) {
             if self.accept_top_level(key) {
                 return Poll::Ready(Ok(Some(key)));
             }
         }
-        if let Some(reason) = self.tree_accept_error(parent) {
+        if let Some(reason) = cause::accept_error(&self.table, parent) {
             return Poll::Ready(Err(reason));
         }
         if self.table[parent].has(Flags::PEER_RELEASED) {
@@ -171,7 +169,7 @@ impl Streams {
 
     /// Refuses a stream that nobody holds, and the children that wait to be accepted with it.
     pub(super) fn refuse_at(&mut self, index: u32, code: Code) {
-        self.abort(index, Ending::new(code, ""));
+        self.abort(index, Cause::Own, Ending::new(code, ""));
         self.stop_unread(index, Ending::new(code, ""));
         self.discard_arrived(index);
         self.answer_await(index);
@@ -248,22 +246,7 @@ impl Streams {
         match self.table[index].status.send {
             SendState::Open => Ok(index),
             SendState::Finishing | SendState::Done => Err(WriteError::Closed),
-            SendState::Resetting | SendState::Aborted => Err(self.aborted(index)),
-        }
-    }
-
-    /// Why a direction that was reset takes nothing more.
-    pub(super) fn aborted(&self, index: u32) -> WriteError {
-        let node = &self.table[index];
-        if let Some(refusal) = node.refusal() {
-            return WriteError::Refused(refusal);
-        }
-        match node.rare.as_ref().and_then(|r| r.aborted.as_ref()) {
-            Some(ending) if node.has(Flags::STOPPED_BY_PEER) => WriteError::Stopped {
-                code: ending.code,
-                reason: ending.reason.to_string(),
-            },
-            _ => self.tree_write_error(index).unwrap_or(WriteError::Closed),
+            SendState::Resetting | SendState::Aborted => Err(cause::write_error(&self.table, index)),
         }
     }
 
@@ -295,28 +278,26 @@ impl Streams {
     /// Ends the direction at once.
     pub(crate) fn reset(&mut self, key: StreamKey, code: Code, reason: &str) {
         if let Some(index) = self.held(key) {
-            self.abort(index, Ending::new(own_code(code, Code::DROPPED), reason));
+            let ending = Ending::new(own_code(code, Code::DROPPED), reason);
+            self.abort(index, Cause::Own, ending);
         }
     }
 
     /// Resets the sending direction, if it is not over: discards what was not sent or acknowledged, and sends RESET
     /// once the stream is announced.
-    pub(super) fn abort(&mut self, index: u32, ending: Ending) -> bool {
-        let is_ended = self.end_sending(index);
-        if is_ended {
-            self.table[index].rare_mut().aborted = Some(ending);
-        }
-        is_ended
+    pub(super) fn abort(&mut self, index: u32, cause: Cause, ending: Ending) -> bool {
+        self.end_sending(index, cause, Some(ending))
     }
 
-    /// As [`Self::abort`]; why is known otherwise.
-    pub(super) fn end_sending(&mut self, index: u32) -> bool {
+    /// As [`Self::abort`], where the cause may say all that is to be known.
+    pub(super) fn end_sending(&mut self, index: u32, cause: Cause, ending: Option<Ending>) -> bool {
         let node = &mut self.table[index];
         let Some(state) = node.status.send.after(SendInput::Abort) else {
             return false;
         };
         node.status.send = state;
         node.set_delivery(Item::Fin, Delivery::Idle);
+        node.end(Direction::Sending, cause, ending);
         self.give_up_watch(index);
         let node = &mut self.table[index];
         self.pool.take_back_send(&mut node.send);
@@ -362,33 +343,17 @@ impl Streams {
         if let Some(state) = node.status.recv.after(RecvInput::Seen) {
             node.status.recv = state;
         }
-        if let Some(error) = self.tree_read_error(index) {
+        if let Some(error) = cause::read_error(&self.table, index) {
             return Poll::Ready(Err(error));
         }
         let node = &mut self.table[index];
-        let rare = node.rare.as_deref();
-        let refusal = node.refusal();
-        match (
-            node.status.recv,
-            rare.and_then(|r| r.stopped.as_ref()),
-            rare.and_then(|r| r.reset.as_ref()),
-        ) {
-            (_, Some(_), _) | (RecvState::Stopped, ..) => Poll::Ready(Err(ReadError::Closed)),
-            (RecvState::Done, None, Some(ending)) => Poll::Ready(Err(refusal.map_or_else(
-                || ReadError::Reset {
-                    code: ending.code,
-                    reason: ending.reason.to_string(),
-                },
-                ReadError::Refused,
-            ))),
-            (RecvState::Done, None, None) => Poll::Ready(Ok(ReadOutcome::End)),
-            _ => match &self.failed {
-                Some(reason) => Poll::Ready(Err(ReadError::Lost(reason.clone()))),
-                None => {
-                    node.set(Flags::waits_for(Interest::Read));
-                    Poll::Pending
-                }
-            },
+        match &self.failed {
+            _ if node.status.recv == RecvState::Done => Poll::Ready(Ok(ReadOutcome::End)),
+            Some(reason) => Poll::Ready(Err(ReadError::Lost(reason.clone()))),
+            None => {
+                node.set(Flags::waits_for(Interest::Read));
+                Poll::Pending
+            }
         }
     }
 
@@ -450,21 +415,23 @@ impl Streams {
 
     /// As [`Self::stop_at`] of a direction of which nobody has read anything.
     pub(super) fn stop_unread(&mut self, index: u32, ending: Ending) {
-        if self.end_receiving(index) {
-            self.table[index].rare_mut().stopped = Some(ending);
-        }
+        self.end_receiving(index, Cause::Own, Some(ending));
     }
 
-    /// As [`Self::stop_unread`]; why is known otherwise. Returns whether it was not over.
-    pub(super) fn end_receiving(&mut self, index: u32) -> bool {
+    /// As [`Self::stop_unread`], where the cause may say all that is to be known. Returns whether it was not over.
+    pub(super) fn end_receiving(&mut self, index: u32, cause: Cause, ending: Option<Ending>) -> bool {
         let node = &mut self.table[index];
         let before = node.status.recv;
         let Some(state) = before.after(RecvInput::Stop) else {
             return false;
         };
         node.status.recv = state;
-        if before != RecvState::Reset && self.failed.is_none() {
-            self.outbox.put(&mut self.table, index, Item::Stop);
+        // What the peer ended before stays ended by it: a refusal is remembered.
+        if before != RecvState::Reset {
+            node.end(Direction::Receiving, cause, ending);
+            if self.failed.is_none() {
+                self.outbox.put(&mut self.table, index, Item::Stop);
+            }
         }
         self.discard(index);
         true
@@ -490,10 +457,10 @@ impl Streams {
         self.app.held -= 1;
         // DROPPED and UNREAD are what is said of streams that nobody holds: nothing has to be kept for that.
         if self.table[index].status.send == SendState::Open {
-            self.end_sending(index);
+            self.end_sending(index, Cause::Released, None);
         }
-        if !self.end_if_read(index) && self.end_receiving(index) {
-            self.table[index].set(Flags::CUT_OFF);
+        if !self.end_if_read(index) {
+            self.end_receiving(index, Cause::Released, None);
         }
         self.discard_arrived(index);
         self.answer_await(index);
@@ -505,12 +472,4 @@ impl Streams {
 /// Codes of refusal may only come from the protocol itself: PARENT_GONE takes back what was charged.
 pub(super) fn own_code(code: Code, instead: Code) -> Code {
     Refusal::from_code(code).map_or(code, |_| instead)
-}
-
-/// The answer for a handle that was released.
-fn released() -> CloseReason {
-    CloseReason::Local {
-        code: Code::NONE,
-        reason: "the stream was released".to_owned(),
-    }
 }

@@ -8,7 +8,8 @@ use std::task::Poll;
 use sss_wire::Code;
 
 use super::Streams;
-use super::node::{Ending, Flags, Node, Opener, ROOT};
+use super::life::cause::{self, Ending};
+use super::node::{Flags, Node, Opener, ROOT};
 use super::state::SendState;
 use crate::error::{CloseReason, WriteError};
 use crate::ids::StreamKey;
@@ -92,8 +93,8 @@ impl Streams {
 
     fn add_held(&self, at: u32, sum: &mut SubtreeDelivery) {
         let node = &self.table[at];
-        if node.has(Flags::STOPPED_BY_PEER) {
-            let ending = self.reset_ending(at).unwrap_or((Code::NONE, ""));
+        if cause::is_stopped_by_peer(&self.table, at) {
+            let ending = cause::reset_says(&self.table, at).unwrap_or((Code::NONE, ""));
             sum.add(1, ending);
         } else if node.status.send == SendState::Open && (node.place.opener == Opener::Own || node.send.end() > 0) {
             sum.unfinished = sum.unfinished.saturating_add(1);
@@ -103,10 +104,9 @@ impl Streams {
     /// The peer has stopped a stream before all of it had arrived.
     pub(super) fn on_stopped(&mut self, index: u32) {
         let node = &mut self.table[index];
-        node.set(Flags::STOPPED_BY_PEER);
         if !node.has(Flags::HELD) && !node.has(Flags::DATAGRAM) {
             let parent = node.place.parent;
-            let (code, reason) = self.reset_ending(index).unwrap_or((Code::NONE, ""));
+            let (code, reason) = cause::reset_says(&self.table, index).unwrap_or((Code::NONE, ""));
             let first = Ending::new(code, reason);
             self.add_lost(parent, Lost { streams: 1, first });
         }
@@ -152,20 +152,20 @@ impl Streams {
     /// If it never will be.
     pub(crate) fn poll_drained(&mut self, key: StreamKey) -> Poll<Result<(), WriteError>> {
         let index = self.held(key).ok_or(WriteError::Closed)?;
-        let node = &mut self.table[index];
-        if node.status.send == SendState::Done {
+        let state = self.table[index].status.send;
+        if state == SendState::Done {
             return Poll::Ready(Ok(()));
         }
-        if node.has(Flags::STOPPED_BY_PEER) {
-            return Poll::Ready(Err(self.aborted(index)));
+        if cause::is_stopped_by_peer(&self.table, index) {
+            return Poll::Ready(Err(cause::write_error(&self.table, index)));
         }
-        if node.status.send == SendState::Aborted {
+        if state == SendState::Aborted {
             return Poll::Ready(Ok(()));
         }
         if let Some(reason) = &self.failed {
             return Poll::Ready(Err(WriteError::Lost(reason.clone())));
         }
-        node.set(Flags::waits_for(Interest::Drained));
+        self.table[index].set(Flags::waits_for(Interest::Drained));
         Poll::Pending
     }
 }

@@ -13,6 +13,7 @@ use sss_wire::frame::{Credit, Init, OpenCredit, Reset, Scope, Stop, StreamHeader
 
 use super::Streams;
 use super::frames::delivery::{Delivery, Item};
+use super::life::cause;
 use super::node::{Flags, Opener, ROOT};
 use super::state::SendState;
 use crate::packet::PacketWriter;
@@ -149,10 +150,10 @@ impl Streams {
             }
         }
         let node = &self.table[index];
-        let Some((code, reason)) = self.reset_ending(index) else {
+        let Some((code, reason)) = cause::reset_says(&self.table, index) else {
             return true;
         };
-        let is_tree = self.resets_tree(index);
+        let is_tree = self.table[index].resets_tree();
         let frame = Reset {
             lsid: self.lsid(index),
             scope: if is_tree { Scope::Tree } else { Scope::Stream },
@@ -179,7 +180,7 @@ impl Streams {
         if !node.is_due(Item::Stop) || !node.is_known() {
             return true;
         }
-        let Some((code, reason)) = self.stop_ending(index) else {
+        let Some((code, reason)) = cause::stop_says(&self.table, index) else {
             return true;
         };
         let lsid = self.lsid(index);

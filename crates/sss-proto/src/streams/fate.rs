@@ -201,7 +201,7 @@ impl Streams {
         let Some(index) = self.table.find(key) else {
             return;
         };
-        let is_latest = of_tree || !self.resets_tree(index);
+        let is_latest = of_tree || !self.table[index].resets_tree();
         self.table[index].on_acked(Item::Reset, is_latest);
         if let Some(state) = self.table[index].status.send.after(SendInput::ResetAcked) {
             self.table[index].status.send = state;

@@ -8,6 +8,7 @@ use sss_wire::Code;
 use sss_wire::constants::{MAX_DEPTH, OPEN_COST};
 
 use super::Streams;
+use super::life::cause;
 use super::node::{Flags, ROOT};
 use super::table::Table;
 use crate::ids::StreamKey;
@@ -86,7 +87,7 @@ impl Streams {
     fn why_refuse(&self, parent: u32) -> Option<Code> {
         let node = &self.table[parent];
         let takes_children = node.has(Flags::HELD) || node.has(Flags::UNACCEPTED);
-        if let Some(code) = self.tree_code(parent) {
+        if let Some(code) = cause::tree_code(&self.table, parent) {
             Some(code)
         } else if node.place.depth >= MAX_DEPTH {
             Some(Code::TOO_DEEP)

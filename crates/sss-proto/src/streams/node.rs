@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use sss_wire::Code;
-
 use super::budget::Budget;
 use super::credit::Account;
 use super::datagrams::Mailbox;
 use super::delivery::Lost;
 use super::family::Kin;
 use super::frames::delivery::{Delivery, Item};
+use super::life::cause::{Cause, Direction, Ends};
 use super::listen::Listen;
 use super::names::Names;
 use super::queue::KeyQueue;
@@ -17,10 +16,8 @@ use super::recv::RecvBuf;
 use super::schedule::Seat;
 use super::send::SendBuf;
 use super::state::{RecvState, SendState};
-use super::subtree::TreeReset;
 use super::watch::Watch;
 use crate::interest::Interest;
-use crate::refusal::Refusal;
 
 /// The root's slot.
 pub(super) const ROOT: u32 = 0;
@@ -159,41 +156,18 @@ impl RecvHalf {
     }
 }
 
-/// How a direction ended early.
-#[derive(Clone, Debug)]
-pub(super) struct Ending {
-    pub(super) code: Code,
-    pub(super) reason: Box<str>,
-}
-
-impl Ending {
-    pub(super) fn new(code: Code, reason: &str) -> Self {
-        let reason = sss_wire::frame::truncate_text(reason, sss_wire::constants::MAX_REASON);
-        Self {
-            code,
-            reason: reason.into(),
-        }
-    }
-}
-
 /// What few streams have.
 #[derive(Debug, Default)]
 pub(super) struct Rare {
     /// Children announced by the peer and not accepted.
     pub(super) backlog: KeyQueue,
-    /// Why the sending direction was reset.
-    pub(super) aborted: Option<Ending>,
-    /// Why the peer reset the receiving direction.
-    pub(super) reset: Option<Ending>,
-    /// Why this host stopped it.
-    pub(super) stopped: Option<Ending>,
+    /// How the directions ended.
+    pub(super) ends: Ends,
     pub(super) listen: Listen,
     /// Streams below that were not delivered, and that nobody held.
     pub(super) lost: Option<Box<Lost>>,
     /// Whether the peer's application has read what this host sends.
     pub(super) watch: Watch,
-    /// Why it was reset with all that is below it, if it is the uppermost stream of that.
-    pub(super) tree: Option<TreeReset>,
     pub(super) requests: Requests,
     /// Limits the windows of the stream and those below.
     pub(super) budget: Option<Budget>,
@@ -214,10 +188,9 @@ impl Rare {
     /// Whether nothing of it differs from what a stream begins with.
     fn is_unused(&self) -> bool {
         let queues = self.backlog.is_empty() && self.listen.is_unused();
-        let ends = self.aborted.is_none() && self.reset.is_none() && self.stopped.is_none() && self.tree.is_none();
         let levels = self.requests.asked.is_none() && self.requests.answered.is_none();
         let deliveries = self.lost.is_none() && self.watch.is_unused() && self.mailbox.is_none();
-        queues && ends && levels && deliveries && self.budget.is_none()
+        queues && self.ends.is_unused() && levels && deliveries && self.budget.is_none()
     }
 }
 
@@ -326,6 +299,17 @@ impl Node {
         }
     }
 
+    /// What ended a direction early.
+    pub(super) fn cause(&self, direction: Direction) -> Cause {
+        Cause::from_bits(self.status.flags().0 >> Flags::cause_shift(direction))
+    }
+
+    pub(super) fn set_cause(&mut self, direction: Direction, cause: Cause) {
+        let shift = Flags::cause_shift(direction);
+        let others = self.status.flags().0 & !(7 << shift);
+        self.status.set_flags(Flags(others | cause.bits() << shift));
+    }
+
     /// Whether something is to be sent, for the first time or again.
     pub(super) fn is_due(&self, item: Item) -> bool {
         self.delivery(item) == Delivery::Due
@@ -358,17 +342,6 @@ impl Node {
         if is_unused && self.children() <= MANY_CHILDREN {
             self.rare = None;
         }
-    }
-
-    /// Why the peer refused the stream, if it did (STR-42).
-    pub(super) fn refusal(&self) -> Option<Refusal> {
-        if self.place.opener == Opener::Peer {
-            return None;
-        }
-        let rare = self.rare.as_ref()?;
-        let stopped = rare.aborted.as_ref().filter(|_| self.has(Flags::STOPPED_BY_PEER));
-        let ending = stopped.or(rare.reset.as_ref())?;
-        Refusal::from_code(ending.code)
     }
 
     /// What it has of datagrams, if it ever had any.
@@ -452,28 +425,24 @@ flags! {
     DATAGRAM = 8;
     /// It was reset together with a stream above, or with those below.
     TREE_RESET = 9;
-    /// The receiving direction was ended by that, or by letting go of it, or after that: nothing else is known of why.
-    CUT_OFF = 10;
-    /// The sending direction was reset because the peer stopped it.
-    STOPPED_BY_PEER = 11;
     /// The peer wants to be told when the receiving direction was read to its end.
-    WATCHED = 12;
+    WATCHED = 10;
     /// The peer wants to be told when nothing more can come from this host on the stream.
-    AWAITED = 13;
+    AWAITED = 11;
     /// The peer opens and sends nothing more on the stream.
-    PEER_RELEASED = 14;
+    PEER_RELEASED = 12;
     /// This host opened it, and the peer is not known to have accepted or refused it.
-    UNHEARD = 15;
+    UNHEARD = 13;
     /// This host opened it, and the peer's application is not known to have held it.
-    UNHELD = 16;
+    UNHELD = 14;
     /// The peer opened it, and the lender has not got back what that cost.
-    CHARGED = 17;
+    CHARGED = 15;
     /// It was accepted, and the peer was told nothing of it since.
-    UNTOLD = 18;
+    UNTOLD = 16;
     /// Its first window is more than the smallest, and counted as that of a new stream.
-    BORN = 19;
+    BORN = 17;
     /// It is in the queue of RESET and STOP.
-    IN_ENDS = 20;
+    IN_ENDS = 18;
 }
 
 // They are kept in 48 bits.
@@ -481,13 +450,20 @@ const _: () = assert!(Flags::all_interests().0 < 1 << 48, "too many flags");
 
 impl Flags {
     /// The first of the bits that tell how far what the peer must be told has come, two for each.
-    const DELIVERIES: u8 = 21;
+    const DELIVERIES: u8 = 19;
+    /// The first of the bits that tell what ended the directions early, three for each.
+    const CAUSES: u8 = Self::DELIVERIES + 2 * Item::IN_NODE;
     /// The first of the bits that tell what the application waits for.
-    const INTERESTS: u8 = Self::DELIVERIES + 2 * Item::IN_NODE;
+    const INTERESTS: u8 = Self::CAUSES + 6;
 
     /// Where the two bits of an item begin.
     const fn delivery_shift(item: Item) -> u8 {
         Self::DELIVERIES + 2 * item as u8
+    }
+
+    /// Where the three bits of a cause begin.
+    const fn cause_shift(direction: Direction) -> u8 {
+        Self::CAUSES + 3 * direction as u8
     }
 
     /// The application waits for it.

@@ -3,6 +3,7 @@
 use std::task::Poll;
 
 use super::Streams;
+use super::life::cause;
 use super::node::{Flags, Node};
 use super::state::SendState;
 use crate::error::WriteError;
@@ -35,7 +36,9 @@ impl Streams {
         let index = self.held(key).ok_or(WriteError::Closed)?;
         match self.table[index].status.send {
             SendState::Done => return Poll::Ready(Ok(())),
-            SendState::Resetting | SendState::Aborted => return Poll::Ready(Err(self.aborted(index))),
+            SendState::Resetting | SendState::Aborted => {
+                return Poll::Ready(Err(cause::write_error(&self.table, index)));
+            }
             SendState::Open | SendState::Finishing => {}
         }
         if let Some(reason) = &self.failed {

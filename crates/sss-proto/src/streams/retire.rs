@@ -35,11 +35,7 @@ impl Streams {
             return !status.send.carries_data();
         }
         let is_done = status.send.is_over() && status.recv.has_size() && !status.recv.keeps_data();
-        if !is_done
-            || node.delivery(Item::Stop).is_open()
-            || node.has_datagrams_flying()
-            || self.is_tree_reset_open(index)
-        {
+        if !is_done || node.delivery(Item::Stop).is_open() || node.has_datagrams_flying() || node.is_tree_reset_open() {
             return false;
         }
         // STR-34: a datagram has no children, and needs no credit any more.

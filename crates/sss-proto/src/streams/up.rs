@@ -12,7 +12,8 @@ use sss_wire::frame::{Init, InitKind, Reset, Scope, Stop, Stream};
 use super::Streams;
 use super::attachment::Found;
 use super::frames::delivery::{Delivery, Item};
-use super::node::{Ending, Flags, Node, Opener, ROOT};
+use super::life::cause::{Cause, Direction, Ending};
+use super::node::{Flags, Node, Opener, ROOT};
 use super::recv::Incoming;
 use super::state::{RecvInput, RecvState};
 use crate::error::ProtocolError;
@@ -313,7 +314,7 @@ impl Streams {
         }
         self.on_late_stop(index, Ending::new(frame.code, frame.reason));
         // STR-14
-        if self.abort(index, Ending::new(frame.code, frame.reason)) {
+        if self.abort(index, Cause::Peer, Ending::new(frame.code, frame.reason)) {
             self.on_stopped(index);
             self.notify(index, Interest::Write);
             self.notify(index, Interest::Drained);
@@ -359,11 +360,9 @@ impl Streams {
 impl Node {
     /// Why the peer has reset the receiving direction, for whoever holds the stream or will.
     fn note_reset(&mut self, frame: &Reset<'_>) {
-        if self.has(Flags::HELD) || self.has(Flags::UNACCEPTED) {
-            self.rare_mut().reset = Some(Ending::new(frame.code, frame.reason));
-        } else {
-            self.set(Flags::CUT_OFF);
-        }
+        let is_told = self.has(Flags::HELD) || self.has(Flags::UNACCEPTED);
+        let ending = is_told.then(|| Ending::new(frame.code, frame.reason));
+        self.end(Direction::Receiving, Cause::Peer, ending);
     }
 }
 

@@ -9,7 +9,8 @@ use sss_wire::Code;
 
 use super::Streams;
 use super::frames::delivery::{Delivery, Item};
-use super::node::{Ending, Flags, Node, Opener};
+use super::life::cause::{self, Cause, Direction, Ending};
+use super::node::{Flags, Node, Opener};
 use super::state::{RecvState, SendState};
 use crate::error::{ProtocolError, WriteError};
 use crate::ids::StreamKey;
@@ -46,7 +47,7 @@ impl Streams {
             return Poll::Ready(unread.map_or(Ok(()), |ending| Err(node.unread_error(ending))));
         }
         if node.has(Flags::TREE_RESET) || matches!(node.status.send, SendState::Resetting | SendState::Aborted) {
-            return Poll::Ready(Err(self.aborted(index)));
+            return Poll::Ready(Err(cause::write_error(&self.table, index)));
         }
         if let Some(reason) = &self.failed {
             return Poll::Ready(Err(WriteError::Lost(reason.clone())));
@@ -104,7 +105,7 @@ impl Streams {
         let is_asked = node.delivery(Item::Watch).is_open();
         // STR-47: the peer may have retired it because of the reset of a subtree.
         let is_reset = !matches!(node.status.send, SendState::Finishing | SendState::Done);
-        if is_asked && !is_reset && self.tree_reset(index).is_none() {
+        if is_asked && !is_reset && cause::tree_reset(&self.table, index).is_none() {
             self.end_watch(index, Delivery::Acked, None);
             self.notify(index, Interest::Consumed);
         }
@@ -164,10 +165,8 @@ impl Streams {
 
 /// Whether the application has read all bytes of a direction of which there is at least one, or was told its end.
 fn is_read_to_end(node: &Node) -> bool {
-    let rare = node.rare.as_ref();
-    let ended_early = node.has(Flags::CUT_OFF) || rare.is_some_and(|r| r.stopped.is_some() || r.reset.is_some());
     match node.status.recv {
-        RecvState::Done => !ended_early,
+        RecvState::Done => node.cause(Direction::Receiving) == Cause::None,
         RecvState::Complete => node.recv.unread() == 0 && node.recv.received > 0,
         _ => false,
     }

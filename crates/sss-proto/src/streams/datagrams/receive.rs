@@ -13,7 +13,8 @@ use sss_wire::frame::{self, Init};
 use super::super::Streams;
 use super::super::attachment::Found;
 use super::super::frames::delivery::{Delivery, Item};
-use super::super::node::{Ending, Flags, Node, Opener};
+use super::super::life::cause::{self, Cause, Ending};
+use super::super::node::{Flags, Node, Opener};
 use super::super::recv::SLICE_FROM;
 use super::super::state::{RecvInput, RecvState, SendInput};
 use super::{Arrived, Form};
@@ -189,15 +190,14 @@ impl Streams {
     /// The code with which datagrams on a stream are refused, if they are (STR-40, STR-44).
     fn why_no_datagrams(&self, parent: u32) -> Option<Code> {
         let is_taken = takes_datagrams(&self.table[parent]);
-        self.tree_code(parent)
-            .or_else(|| (!is_taken).then_some(Code::NO_LISTENER))
+        cause::tree_code(&self.table, parent).or_else(|| (!is_taken).then_some(Code::NO_LISTENER))
     }
 
     /// RESET and STOP for a datagram stream, and nothing more of it is kept (STR-36, STR-40).
     fn refuse_datagram(&mut self, index: u32, code: Code) {
         self.give_up_grant(index);
         self.end_arriving(index, self.table[index].place.parent);
-        self.abort(index, Ending::new(code, ""));
+        self.abort(index, Cause::Own, Ending::new(code, ""));
         self.stop_unread(index, Ending::new(code, ""));
         self.retire(index);
     }
@@ -211,7 +211,7 @@ impl Streams {
         self.give_up_grant(index);
         self.end_arriving(index, self.table[index].place.parent);
         if before.keeps_data() {
-            self.abort(index, Ending::new(code, ""));
+            self.abort(index, Cause::Own, Ending::new(code, ""));
         }
     }
 
@@ -344,7 +344,7 @@ impl Streams {
         if let Some(reason) = &self.failed {
             return Poll::Ready(Err(ReadError::Lost(reason.clone())));
         }
-        if let Some(error) = self.tree_arrival_error(index) {
+        if let Some(error) = cause::arrival_error(&self.table, index) {
             return Poll::Ready(Err(error));
         }
         if self.is_last_taken(index) {

@@ -15,7 +15,8 @@ use sss_wire::frame::{Datagram, Init, StreamHeader};
 use super::super::app::SEND_AHEAD;
 use super::super::down::Outcome;
 use super::super::frames::delivery::{Delivery, Item};
-use super::super::node::{Ending, Flags, Node, Opener, ROOT};
+use super::super::life::cause::{self, Cause, Ending};
+use super::super::node::{Flags, Node, Opener, ROOT};
 use super::super::state::{RecvInput, SendInput, SendState};
 use super::super::{StreamEvent, Streams};
 use super::{DatagramOptions, MAX_LOSS};
@@ -74,7 +75,7 @@ impl Streams {
         if self.table[parent].has(Flags::PEER_GONE) {
             return Err(DatagramError::PeerGone);
         }
-        if let Some((code, reason)) = self.tree_ending(parent) {
+        if let Some((code, reason)) = cause::tree_ending(&self.table, parent) {
             return Err(DatagramError::Reset { code, reason });
         }
         let (size, limit) = (data.len() as u64, self.max_datagram());
@@ -185,7 +186,7 @@ impl Streams {
     /// RESET for a datagram that the peer may know of; nothing for others.
     fn give_up_datagram(&mut self, index: u32) {
         if self.table[index].has(Flags::ANNOUNCED) {
-            self.abort(index, Ending::new(Code::EXPIRED, ""));
+            self.abort(index, Cause::Own, Ending::new(Code::EXPIRED, ""));
             self.retire(index);
         } else {
             self.end_datagram(index);

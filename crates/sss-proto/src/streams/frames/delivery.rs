@@ -81,7 +81,7 @@ pub(in crate::streams) enum Item {
 impl Item {
     /// Those of which every stream keeps the state in its node; those that few streams have are among its [`Extras`].
     ///
-    /// [`Extras`]: crate::streams::node::Extras
+    /// [`Extras`]: crate::streams::node::Rare
     pub(in crate::streams) const IN_NODE: u8 = 7;
 }
 

@@ -127,8 +127,9 @@ fn stop_is_answered_with_reset_of_the_same_code() {
     assert_eq!(pair.a.write(a, b"x"), Err(stopped));
     assert!(pair.a.info(a).unwrap().sent < 100_000, "unsent data is discarded");
     assert_eq!(pair.b.read_now(b), Poll::Ready(Err(ReadError::Closed)));
-    let rare = pair.b.table[b.index].rare.as_ref().unwrap();
-    assert!(rare.reset.is_none() && pair.b.info(b).unwrap().receiving == crate::streams::RecvState::Done);
+    let cause = pair.b.table[b.index].cause(crate::streams::life::cause::Direction::Receiving);
+    assert_eq!(cause, crate::streams::life::cause::Cause::Own);
+    assert_eq!(pair.b.info(b).unwrap().receiving, crate::streams::RecvState::Done);
 }
 
 // spec: STR-14

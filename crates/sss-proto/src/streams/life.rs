@@ -1,0 +1,3 @@
+//! How streams begin and end.
+
+pub(super) mod cause;
