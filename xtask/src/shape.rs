@@ -24,7 +24,6 @@ const METHODS: usize = 60;
 const EXCEPTIONS: &[Exception] = &[
     exception("sss-proto", "Channel", 71),
     exception("sss-proto", "Host", 100),
-    exception("sss-proto", "Peer", 112),
     exception("sss-proto", "Streams", 250),
     exception("sss-sim", "Model", 67),
 ];

@@ -8,6 +8,7 @@ mod api;
 mod demux;
 mod negotiate;
 mod probes;
+mod ready;
 mod receive;
 mod services;
 mod stats;
@@ -34,7 +35,7 @@ pub use stats::HostStats;
 use crate::config::Config;
 use crate::ids::PeerId;
 use crate::io::{Datagram, Ecn, Event, Input, Output, Transmit, TransmitBuf};
-use crate::local_host::{History, Own};
+use crate::local_host::{History, LocalHost};
 use crate::negotiation::{ChannelIds, Responder};
 use crate::peer::{Context, Peer, Unheard};
 use crate::seen::Sightings;
@@ -43,6 +44,7 @@ use crate::time::Instant;
 use crate::token::Token;
 use demux::Demux;
 use probes::Probes;
+use ready::ReadyQueue;
 use services::{Route, Services};
 use timers::Timers;
 
@@ -51,7 +53,7 @@ const MAX_OUTBOX: usize = 1024;
 
 /// One host of the protocol, without IO. See the crate's documentation.
 pub struct Host {
-    own: Own,
+    local: LocalHost,
     peers: Peers,
     demux: Demux,
     responder: Responder,
@@ -69,22 +71,21 @@ pub struct Host {
 impl std::fmt::Debug for Host {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Host")
-            .field("eid", &self.own.eid)
+            .field("eid", &self.local.eid)
             .finish_non_exhaustive()
     }
 }
 
-impl Own {
+impl LocalHost {
     fn context(&mut self, now: Instant) -> Context<'_> {
-        Context { now, own: self }
+        Context { now, host: self }
     }
 }
 
 /// What waits to be polled.
 #[derive(Default)]
 struct Queues {
-    /// Peers that may have something to send, each at most once.
-    ready: VecDeque<u32>,
+    ready: ReadyQueue,
     outbox: VecDeque<Datagram>,
     events: VecDeque<Event>,
     /// A peer has more to do than is done in one call: others are to have their turn, and then it goes on.
@@ -163,7 +164,7 @@ impl Host {
         schedule::label(&*identity.to_bytes(), "reset key", b"", &mut reset_key);
         let responder = Responder::new(&config, &mut rng);
         Self {
-            own: Own {
+            local: LocalHost {
                 ids: ChannelIds::new(config.channel_id_len, &mut rng),
                 key: identity,
                 eid,
@@ -194,7 +195,7 @@ impl Host {
 
     /// This host's name.
     pub fn eid(&self) -> Eid {
-        self.own.eid
+        self.local.eid
     }
 
     /// What was received, sent and dropped so far.
@@ -224,7 +225,7 @@ impl Host {
             if std::mem::take(&mut self.queues.is_busy) {
                 return Output::Wake(Some(now));
             }
-            let Some(index) = self.queues.ready.pop_front() else {
+            let Some(index) = self.queues.ready.pop() else {
                 return Output::Wake(self.timers.next());
             };
             if let Some(transmit) = self.transmit_for(now, index, buf) {
@@ -262,13 +263,11 @@ impl Host {
     fn transmit_for(&mut self, now: Instant, index: u32, buf: &mut TransmitBuf) -> Option<Transmit> {
         buf.clear();
         let peer = self.peers.at(index)?;
-        let mut context = self.own.context(now);
+        let mut context = self.local.context(now);
         let transmit = peer.transmit(&mut context, buf, &mut self.scratch.tokens);
-        let has_work = peer.has_work();
+        let has_work = peer.streams().has_work();
         if transmit.is_some() || has_work {
-            self.queues.ready.push_back(index);
-        } else {
-            peer.set_ready(false);
+            self.queues.ready.insert(index);
         }
         if transmit.is_some() {
             let datagrams = transmit.map_or(0, |t| buf.len().div_ceil(t.segment.max(1)));
@@ -286,7 +285,7 @@ impl Host {
             let Some(peer) = self.peers.at(index) else {
                 continue;
             };
-            peer.on_timer(&mut self.own.context(now), &mut self.queues.outbox);
+            peer.on_timer(&mut self.local.context(now), &mut self.queues.outbox);
             self.settle(index);
             self.mark_ready(index);
         }
@@ -299,10 +298,8 @@ impl Host {
 
     /// Puts a peer in the queue of those that may have something to send.
     fn mark_ready(&mut self, index: u32) {
-        if let Some(peer) = self.peers.at(index)
-            && !peer.set_ready(true)
-        {
-            self.queues.ready.push_back(index);
+        if self.peers.slots.contains(index as usize) {
+            self.queues.ready.insert(index);
         }
     }
 
@@ -314,15 +311,15 @@ impl Host {
         if let Some(change) = peer.take_name_change() {
             self.demux.apply(index, &change);
         }
-        for end in peer.take_unheard() {
+        for end in peer.transport_mut().channels_mut().take_unheard() {
             match end {
-                Unheard::Attempt(attempt, end) => self.own.history.note_end(&attempt, end),
-                Unheard::Tree(ended) => self.own.history.note_tree_end(ended),
+                Unheard::Attempt(attempt, end) => self.local.history.note_end(&attempt, end),
+                Unheard::Tree(ended) => self.local.history.note_tree_end(ended),
             }
         }
         self.timers.set(index, peer.next_timer());
         Self::collect(peer, &mut self.services, &mut self.queues.events, &mut self.stats);
-        if peer.is_down() {
+        if peer.tree().has_ended() {
             self.services.forget(peer.id());
             self.peers.forget_eid(index);
             self.remove_if_unused(index);
@@ -331,20 +328,21 @@ impl Host {
 
     /// Moves a peer's events to the host's, and its new top-level streams to the listeners.
     fn collect(peer: &mut Peer, services: &mut Services, events: &mut VecDeque<Event>, stats: &mut HostStats) {
-        while let Some(incoming) = peer.next_incoming() {
-            match services.route(&incoming.service, &incoming.protocol) {
-                Ok(Route::Listener(listener)) => match services.push(listener, (incoming.id, *peer.eid())) {
+        while let Some(opened) = peer.streams_mut().take_incoming() {
+            let (key, id) = (opened.key, peer.stream_id(opened.key));
+            match services.route(&opened.service, &opened.protocol) {
+                Ok(Route::Listener(listener)) => match services.push(listener, (id, *peer.eid())) {
                     Ok(true) => events.push_back(Event::Acceptable(listener)),
                     Ok(false) => {}
                     Err(code) => {
                         stats.streams_refused += 1;
-                        peer.refuse(incoming.id.key, code);
+                        peer.streams_mut().refuse(key, code);
                     }
                 },
-                Ok(Route::List) => peer.answer(incoming.id.key, services.list()),
+                Ok(Route::List) => peer.streams_mut().answer(key, services.list()),
                 Err(code) => {
                     stats.streams_refused += 1;
-                    peer.refuse(incoming.id.key, code);
+                    peer.streams_mut().refuse(key, code);
                 }
             }
         }
@@ -358,7 +356,7 @@ impl Host {
         let Some(peer) = self.peers.at(index) else {
             return;
         };
-        if peer.is_gone() && peer.is_unused() && !peer.is_ready() {
+        if peer.is_gone() && peer.is_unused() && !self.queues.ready.contains(index) {
             self.timers.set(index, None);
             self.peers.slots.remove(index as usize);
         }

@@ -4,19 +4,23 @@ mod history;
 
 use std::sync::Arc;
 
+use rand::RngExt;
 use rand::rngs::StdRng;
 use sss_crypto::{StaticKey, mac16};
-use sss_wire::{ChannelId, Eid};
+use sss_wire::params::Settings;
+use sss_wire::{ChannelId, Eid, constants};
 
+use crate::channel::{ChannelConfig, ChannelSetup, MAX_ACK_DELAY_US, Path};
 use crate::config::Config;
 use crate::negotiation::{ChannelIds, responder};
+use crate::role::Role;
 use crate::seen::Sightings;
-use crate::streams::HostBudget;
+use crate::streams::{HostBudget, Streams, StreamsConfig};
 
 pub(crate) use history::{EndedTree, History};
 
 /// What a host is, for as long as it exists.
-pub(crate) struct Own {
+pub(crate) struct LocalHost {
     pub(crate) key: StaticKey,
     pub(crate) eid: Eid,
     pub(crate) config: Arc<Config>,
@@ -31,7 +35,7 @@ pub(crate) struct Own {
     pub(crate) sightings: Sightings,
 }
 
-impl Own {
+impl LocalHost {
     /// What the responder's side of the negotiation borrows.
     pub(crate) fn for_responder(&mut self) -> responder::Own<'_> {
         responder::Own {
@@ -49,5 +53,55 @@ impl Own {
     /// The token that ends the channel on which this host receives under `id` (PRT-11).
     pub(crate) fn reset_token(&self, id: ChannelId) -> [u8; 16] {
         mac16(&self.reset_key, &[id.as_slice()])
+    }
+
+    /// An empty tree of streams, for a new peer.
+    pub(crate) fn new_streams(&mut self) -> Streams {
+        let mut streams = Streams::new(StreamsConfig {
+            window: self.config.window,
+            seed: self.rng.random(),
+        });
+        streams.share_budget(self.budget.clone());
+        streams.set_limits(self.config.streams);
+        streams
+    }
+
+    /// What a channel is made from, beside its keys.
+    pub(crate) fn channel_setup(
+        &mut self,
+        role: Role,
+        (local_id, remote_id): (ChannelId, ChannelId),
+        path: Path,
+    ) -> ChannelSetup {
+        ChannelSetup {
+            role,
+            local_id,
+            remote_id,
+            path,
+            config: ChannelConfig {
+                idle_timeout: self.config.idle_timeout,
+                keepalive: self.config.keepalive,
+                max_datagram: self.config.max_datagram,
+                congestion: self.config.congestion,
+            },
+            seed: self.rng.random(),
+        }
+    }
+
+    /// What this host tells in packet 0. An initiator names the id on which it receives, too.
+    pub(crate) fn settings(&self, local_id: ChannelId, channel_id: Option<ChannelId>) -> Settings {
+        let config = &self.config;
+        Settings {
+            channel_id,
+            reset_token: Some(self.reset_token(local_id)),
+            root_credit: config.window.root,
+            idle_timeout_ms: u64::try_from(config.idle_timeout.as_millis()).unwrap_or(u64::MAX),
+            max_ack_delay_us: MAX_ACK_DELAY_US,
+            max_datagram: u64::from(config.max_datagram),
+            congestion: config.congestion.name().to_owned(),
+            agent: config.agent.clone(),
+            max_message: config.window.max_message.min(constants::MAX_MESSAGE),
+            ..Settings::default()
+        }
     }
 }

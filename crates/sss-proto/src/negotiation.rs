@@ -12,7 +12,7 @@ pub(crate) mod responder;
 
 pub(crate) use accept::{AcceptKeys, close_frame, refusal};
 pub(crate) use channel_ids::ChannelIds;
-pub(crate) use initiator::{Agreed, Initiation, Schedule, Step};
+pub(crate) use initiator::{Agreed, Initiation, InitiatorStep, Schedule};
 pub(crate) use responder::{Proven, Refusal, Responder, Standing};
 
 use sss_crypto::Suite;

@@ -39,3 +39,50 @@ impl Sub<Duration> for Instant {
         Instant(self.0.saturating_sub(nanos))
     }
 }
+
+/// The earliest of several moments, as far as there are any.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Earliest {
+    after: Option<Instant>,
+    earliest: Option<Instant>,
+}
+
+impl Earliest {
+    /// The earliest of those that are later than `after`.
+    pub(crate) fn after(after: Option<Instant>) -> Self {
+        Self { after, earliest: None }
+    }
+
+    #[inline]
+    pub(crate) fn add(&mut self, at: Option<Instant>) {
+        if let Some(at) = at
+            && self.after.is_none_or(|after| at > after)
+            && self.earliest.is_none_or(|earliest| at < earliest)
+        {
+            self.earliest = Some(at);
+        }
+    }
+
+    /// `None` if there was none.
+    pub(crate) fn get(self) -> Option<Instant> {
+        self.earliest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_earliest_is_one_of_those_that_count() {
+        let at = |n| Some(Instant::from_nanos(n));
+        let earliest = |after, times: [Option<Instant>; 4]| {
+            let mut earliest = Earliest::after(after);
+            times.into_iter().for_each(|time| earliest.add(time));
+            earliest.get()
+        };
+        assert_eq!(earliest(None, [at(3), None, at(2), at(4)]), at(2));
+        assert_eq!(earliest(at(2), [at(3), None, at(2), at(4)]), at(3));
+        assert_eq!(earliest(at(4), [at(3), None, at(2), at(4)]), None);
+    }
+}

@@ -378,7 +378,7 @@ impl Channel {
     }
 
     /// A packet came after this host ended the channel.
-    pub(crate) fn on_packet_while_closing(&mut self, _now: Instant) {
+    pub(crate) fn on_packet_while_closing(&mut self) {
         self.life.close.on_packet();
     }
 }

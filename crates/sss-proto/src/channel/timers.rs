@@ -22,8 +22,8 @@ pub(super) struct Activity {
     has_spoken: bool,
     last_keepalive: Instant,
     ping: bool,
-    /// When a channel that is doubted ends, unless something is heard before.
-    doubted_until: Option<Instant>,
+    /// When the channel ends unless something is heard before: the peer was asked whether it still knows it.
+    answer_deadline: Option<Instant>,
 }
 
 impl Activity {
@@ -38,7 +38,7 @@ impl Activity {
             has_spoken: false,
             last_keepalive: now,
             ping: false,
-            doubted_until: None,
+            answer_deadline: None,
         }
     }
 
@@ -64,19 +64,19 @@ impl Activity {
         self.restarted = now;
         self.has_spoken = false;
         self.ping = false;
-        self.doubted_until = None;
+        self.answer_deadline = None;
     }
 
     /// There is reason to think that the peer has lost the channel: it is asked, and given until `deadline` to answer
     /// (NEG-20).
-    pub(super) fn doubt(&mut self, deadline: Instant) {
+    pub(super) fn expect_answer(&mut self, deadline: Instant) {
         self.ping = true;
-        self.doubted_until.get_or_insert(deadline);
+        self.answer_deadline.get_or_insert(deadline);
     }
 
-    /// When a doubted channel ends.
-    pub(super) fn doubted_until(&self) -> Option<Instant> {
-        self.doubted_until
+    /// When a channel ends whose peer was asked whether it still knows it.
+    pub(super) fn answer_deadline(&self) -> Option<Instant> {
+        self.answer_deadline
     }
 
     /// An ack-eliciting packet was sent.
@@ -164,14 +164,14 @@ mod tests {
 
     // spec: CHN-2
     #[test]
-    fn a_doubted_channel_ends_unless_something_is_heard() {
+    fn a_channel_whose_peer_is_asked_ends_unless_something_is_heard() {
         let mut activity = Activity::new(at(0), secs(60), secs(15));
-        activity.doubt(at(1));
-        activity.doubt(at(2));
+        activity.expect_answer(at(1));
+        activity.expect_answer(at(2));
         assert!(activity.wants_ping());
-        assert_eq!(activity.doubted_until(), Some(at(1)));
+        assert_eq!(activity.answer_deadline(), Some(at(1)));
         activity.on_received(at(0));
-        assert_eq!(activity.doubted_until(), None);
+        assert_eq!(activity.answer_deadline(), None);
     }
 
     #[test]

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use super::sent::Sink;
 use super::{Channel, Fate};
-use crate::time::Instant;
+use crate::time::{Earliest, Instant};
 
 /// Packets whose contents are sent again on a probe timeout (REC-4).
 const REPEATED: usize = 2;
-/// How long a doubted peer has to answer: probe timeouts, and at least so long.
-const DOUBT: u32 = 6;
-const MIN_DOUBT: Duration = Duration::from_millis(500);
+/// How long a peer has to answer that is asked whether it still knows the channel: in probe timeouts, and at least.
+const ANSWER_TIMEOUTS: u32 = 6;
+const MIN_ANSWER_TIME: Duration = Duration::from_millis(500);
 
 /// What the owner has to know after a timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,23 +37,17 @@ impl Channel {
         if self.keys.is_exhausted() {
             return Some(done.map_or(Instant::default(), |at| at + Duration::from_nanos(1)));
         }
-        let candidates = [
-            self.recovery_time(),
-            self.received.deadline(),
-            self.life.activity.idle_time(self.recovery.probe_timeout()),
-            self.life.activity.keepalive_time(),
-            self.life.activity.doubted_until(),
-            self.flow.resume,
-            self.paths.next_timer(),
-            self.mtu.next_timer(),
-            self.keys.next_timer(),
-        ];
-        // What was due at the last call waits to be sent, and for no time.
-        candidates
-            .into_iter()
-            .flatten()
-            .filter(|at| done.is_none_or(|done| *at > done))
-            .min()
+        let mut next = Earliest::after(done);
+        next.add(self.recovery_time());
+        next.add(self.received.deadline());
+        next.add(self.life.activity.idle_time(self.recovery.probe_timeout()));
+        next.add(self.life.activity.keepalive_time());
+        next.add(self.life.activity.answer_deadline());
+        next.add(self.flow.resume);
+        next.add(self.paths.next_timer());
+        next.add(self.mtu.next_timer());
+        next.add(self.keys.next_timer());
+        next.get()
     }
 
     /// When something is to be declared lost, or else the peer to be probed.
@@ -90,7 +84,7 @@ impl Channel {
         if is_due(self.life.activity.idle_time(self.recovery.probe_timeout())) {
             return TimerEvent::Idle(self.life.activity.idle_timeout());
         }
-        if is_due(self.life.activity.doubted_until()) {
+        if is_due(self.life.activity.answer_deadline()) {
             return TimerEvent::Forgotten;
         }
         if is_due(self.recovery_time()) {
@@ -107,9 +101,9 @@ impl Channel {
 
     /// Asks the peer whether it still knows the channel. If it does not answer within 6 PTO, at least 500 ms, the
     /// channel ends with [`TimerEvent::Forgotten`].
-    pub(crate) fn doubt(&mut self, now: Instant) {
-        let grace = (self.recovery.probe_timeout() * DOUBT).max(MIN_DOUBT);
-        self.life.activity.doubt(now + grace);
+    pub(crate) fn probe_liveness(&mut self, now: Instant) {
+        let grace = (self.recovery.probe_timeout() * ANSWER_TIMEOUTS).max(MIN_ANSWER_TIME);
+        self.life.activity.expect_answer(now + grace);
     }
 
     fn on_recovery_timer(&mut self, now: Instant, fates: &mut Vec<Fate>) {

@@ -11,7 +11,7 @@ use sss_wire::{Code, Eid, long};
 use super::{Host, Visibility};
 use crate::channel::ChannelInfo;
 use crate::error::{CloseReason, DatagramError, ListenError, NegotiationError, OpenError, ReadError, WriteError};
-use crate::ids::{DatagramId, ListenerId, PeerId, StreamId};
+use crate::ids::{DatagramId, ListenerId, PeerId, StreamId, TreeId};
 use crate::io::LinkStatus;
 use crate::peer::{Peer, PeerStats};
 use crate::seen::{PathHint, Seen};
@@ -56,7 +56,9 @@ impl Host {
     pub fn unlisten(&mut self, listener: ListenerId) {
         for (stream, _) in self.services.unlisten(listener) {
             self.stats.streams_refused += 1;
-            self.with_peer(stream.peer, |peer| peer.refuse(stream.key, Code::REFUSED_SERVICE));
+            self.with_peer(stream.peer, |peer| {
+                peer.streams_mut().refuse(stream.key, Code::REFUSED_SERVICE)
+            });
         }
     }
 
@@ -65,7 +67,7 @@ impl Host {
     pub fn accept(&mut self, listener: ListenerId) -> Option<(StreamId, Eid)> {
         loop {
             let (stream, eid) = self.services.accept(listener)?;
-            let accepted = self.with_peer(stream.peer, |peer| peer.streams().accept_top_level(stream.key));
+            let accepted = self.with_peer(stream.peer, |peer| peer.streams_mut().accept_top_level(stream.key));
             if accepted == Some(true) {
                 self.stats.streams_accepted += 1;
                 return Some((stream, eid));
@@ -92,7 +94,7 @@ impl Host {
         hints: &[SocketAddr],
     ) -> Result<StreamId, ConnectError> {
         // NEG-19
-        if eid == self.own.eid && !self.own.config.allow_own_eid {
+        if eid == self.local.eid && !self.local.config.allow_own_eid {
             return Err(NegotiationError::OwnEid.into());
         }
         let known = self.peers.by_eid.get(&eid).copied();
@@ -100,31 +102,33 @@ impl Host {
         let index = match (dormant, known) {
             // The peer may have lost a tree of which nothing is left here: a new one is begun.
             (Some(dormant), _) => {
-                let addresses = [hints, dormant.hints()].concat();
-                let others = dormant.trees();
-                let index = self.begin(now, eid, &addresses)?;
-                if let Some(peer) = self.peers.at(index) {
-                    peer.set_other_trees(others);
-                }
-                index
+                let addresses = [hints, dormant.transport().mobility().hints()].concat();
+                let others = dormant.tree().latest();
+                self.begin(now, eid, &addresses, others)?
             }
             (None, Some(index)) => index,
-            (None, None) => self.begin(now, eid, hints)?,
+            (None, None) => self.begin(now, eid, hints, Vec::new())?,
         };
         let peer = self.peers.at(index).ok_or(NegotiationError::NoAddress)?;
-        peer.add_hints(now, hints);
+        peer.transport_mut().add_hints(now, hints);
         let id = peer.id();
-        let opened = peer.streams().open_top_level(service, protocol);
+        let opened = peer.streams_mut().open_top_level(service, protocol);
         self.settle(index);
         self.mark_ready(index);
         let key = opened?;
         Ok(StreamId { peer: id, key })
     }
 
-    fn begin(&mut self, now: Instant, eid: Eid, hints: &[SocketAddr]) -> Result<u32, NegotiationError> {
+    fn begin(
+        &mut self,
+        now: Instant,
+        eid: Eid,
+        hints: &[SocketAddr],
+        others: Vec<TreeId>,
+    ) -> Result<u32, NegotiationError> {
         let id = self.peers.next_id();
-        let mut peer = Peer::new(id, eid, &mut self.own.context(now));
-        peer.negotiate(&mut self.own.context(now), hints)?;
+        let mut peer = Peer::new(id, eid, &mut self.local.context(now));
+        peer.connect(&mut self.local.context(now), hints, others)?;
         let index = self.peers.insert(peer);
         self.settle(index);
         Ok(index)
@@ -138,7 +142,7 @@ impl Host {
         let indices: Vec<u32> = self.peers.slots.iter().map(|(_, peer)| peer.id().index).collect();
         for index in indices {
             if let Some(peer) = self.peers.at(index) {
-                peer.on_network_change(&mut has_moved);
+                peer.transport_mut().on_network_change(&mut has_moved);
             }
             self.settle(index);
         }
@@ -150,7 +154,7 @@ impl Host {
     pub fn add_hints(&mut self, now: Instant, eid: &Eid, hints: &[SocketAddr]) {
         if let Some(index) = self.peers.by_eid.get(eid).copied() {
             if let Some(peer) = self.peers.at(index) {
-                peer.add_hints(now, hints);
+                peer.transport_mut().add_hints(now, hints);
             }
             self.settle(index);
             self.run_timers(now);
@@ -159,7 +163,8 @@ impl Host {
 
     /// The state of the way to a peer. `None` if the peer is not known any more.
     pub fn link_status(&self, peer: PeerId) -> Option<LinkStatus> {
-        self.peers.get(peer).map(Peer::link_status)
+        let mobility = self.peers.get(peer)?.transport().mobility();
+        Some(mobility.status().clone())
     }
 
     /// Whether the peer's channel is established. `None` if the peer is not known any more.
@@ -175,14 +180,14 @@ impl Host {
 
     /// Why the peer's tree of streams ended, if it did.
     pub fn close_reason(&self, peer: PeerId) -> Option<CloseReason> {
-        self.peers.get(peer).and_then(Peer::close_reason)
+        self.peers.get(peer)?.tree().close_reason().cloned()
     }
 
     /// Asks the host at an address for its EID; [`Event::ProbeReply`](crate::Event::ProbeReply) follows if
     /// it answers. The answer is not authenticated. At most 1,024 questions are out at once; the oldest is forgotten
     /// then.
     pub fn probe(&mut self, address: SocketAddr) {
-        let nonce: [u8; 8] = self.own.rng.random();
+        let nonce: [u8; 8] = self.local.rng.random();
         self.probes.ask(nonce, address);
         self.push_datagram(address, long::probe(&nonce));
     }
@@ -213,7 +218,8 @@ impl Host {
     /// Why the attempt under way to reach a peer would fail now: for a caller whose patience is shorter than the host's
     /// [`connect_timeout`](crate::Config::connect_timeout). `None` if no first attempt is under way.
     pub fn negotiation_failure(&self, now: Instant, peer: PeerId) -> Option<NegotiationError> {
-        self.peers.get(peer)?.negotiation_failure(now, &self.own.sightings)
+        let attempts = self.peers.get(peer)?.transport().attempts();
+        attempts.failure(now, &self.local.sightings)
     }
 
     /// The operating system says something of the way to an address. It is told by [`NegotiationError::NoAnswer`], and
@@ -223,7 +229,7 @@ impl Host {
             PathHint::Unreachable => Seen::Unreachable,
             PathHint::TooLarge => Seen::TooLarge,
         };
-        self.own.sightings.note(now, remote, seen);
+        self.local.sightings.note(now, remote, seen);
     }
 
     /// Whether nothing more is to be sent: no channel is open, opening or closing, and no stream waits for one.
@@ -238,7 +244,7 @@ impl Host {
 
     /// What the peer's channel looks like. `None` before it is negotiated and after it ended.
     pub fn channel_info(&self, peer: PeerId) -> Option<ChannelInfo> {
-        self.peers.get(peer).and_then(Peer::channel_info)
+        self.peers.get(peer)?.transport().info()
     }
 
     /// Totals of the peer over all its channels. `None` if the peer is not known any more.
@@ -248,15 +254,12 @@ impl Host {
 
     /// A snapshot of the peer's streams, parents before children. Takes time in proportion to their number.
     pub fn tree(&self, peer: PeerId) -> Vec<TreeNode> {
-        let Some(peer) = self.peers.get(peer) else {
-            return Vec::new();
-        };
-        peer.tree()
+        self.peers.get(peer).map(|p| p.report().tree()).unwrap_or_default()
     }
 
     /// How many streams the peer's tree holds.
     pub fn stream_count(&self, peer: PeerId) -> usize {
-        self.peers.get(peer).map_or(0, Peer::stream_count)
+        self.peers.get(peer).map_or(0, |p| p.streams().len())
     }
 
     /// Runs `f` on a peer, and carries the consequences to the host.
@@ -291,7 +294,7 @@ impl Host {
     /// If the tree ended, the peer let go of the parent, or the tree would be too deep.
     pub fn open_substream(&mut self, parent: StreamId) -> Result<StreamId, OpenError> {
         let peer = parent.peer;
-        let opened = self.with_peer(peer, |p| p.streams().open_substream(parent.key));
+        let opened = self.with_peer(peer, |p| p.streams_mut().open_substream(parent.key));
         let key = opened.unwrap_or(Err(OpenError::Gone))?;
         Ok(StreamId { peer, key })
     }
@@ -304,7 +307,7 @@ impl Host {
     /// If the tree ended.
     pub fn poll_accept_substream(&mut self, parent: StreamId) -> Poll<Result<Option<StreamId>, CloseReason>> {
         let peer = parent.peer;
-        let accepted = self.with_peer(peer, |p| p.streams().poll_accept_substream(parent.key));
+        let accepted = self.with_peer(peer, |p| p.streams_mut().poll_accept_substream(parent.key));
         let accepted = accepted.unwrap_or(Poll::Ready(Err(CloseReason::Released)));
         accepted.map_ok(|key| key.map(|key| StreamId { peer, key }))
     }
@@ -312,14 +315,14 @@ impl Host {
     /// Says what happens to substreams that the peer opens of a stream until they are accepted; by default
     /// [`ListenMode::Inherit`]. Those that wait already are refused by `Reject`, and stay otherwise.
     pub fn set_listen_mode(&mut self, stream: StreamId, mode: ListenMode) {
-        self.with_peer(stream.peer, |p| p.streams().set_listen_mode(stream.key, mode));
+        self.with_peer(stream.peer, |p| p.streams_mut().set_listen_mode(stream.key, mode));
     }
 
     /// Limits what the receive windows of a stream and all streams below it may have beyond 4096 bytes each, in bytes;
     /// `None`, the default: only the budgets of the peer and of the host do. Windows that are larger already shrink
     /// as they are used.
     pub fn set_budget(&mut self, stream: StreamId, bytes: Option<u64>) {
-        self.with_peer(stream.peer, |p| p.streams().set_budget(stream.key, bytes));
+        self.with_peer(stream.peer, |p| p.streams_mut().set_budget(stream.key, bytes));
     }
 
     /// Takes as much of `data` as the stream's send buffer has room for, and says how many bytes: at least one, if
@@ -328,7 +331,7 @@ impl Host {
     /// # Errors
     /// If the sending side has ended.
     pub fn poll_write(&mut self, stream: StreamId, data: &[u8]) -> Poll<Result<usize, WriteError>> {
-        self.with_peer(stream.peer, |p| p.streams().poll_write(stream.key, data))
+        self.with_peer(stream.peer, |p| p.streams_mut().poll_write(stream.key, data))
             .unwrap_or(Poll::Ready(Err(WriteError::Lost(CloseReason::Released))))
     }
 
@@ -337,7 +340,7 @@ impl Host {
     /// # Errors
     /// If the sending side has ended.
     pub fn poll_write_chunk(&mut self, stream: StreamId, chunk: &mut Bytes) -> Poll<Result<usize, WriteError>> {
-        self.with_peer(stream.peer, |p| p.streams().poll_write_chunk(stream.key, chunk))
+        self.with_peer(stream.peer, |p| p.streams_mut().poll_write_chunk(stream.key, chunk))
             .unwrap_or(Poll::Ready(Err(WriteError::Lost(CloseReason::Released))))
     }
 
@@ -347,7 +350,7 @@ impl Host {
     /// # Errors
     /// If the sending side has ended.
     pub fn poll_writable(&mut self, stream: StreamId) -> Poll<Result<(), WriteError>> {
-        self.with_peer(stream.peer, |p| p.streams().poll_writable(stream.key))
+        self.with_peer(stream.peer, |p| p.streams_mut().poll_writable(stream.key))
             .unwrap_or(Poll::Ready(Err(WriteError::Lost(CloseReason::Released))))
     }
 
@@ -357,7 +360,7 @@ impl Host {
     /// # Errors
     /// If the sending side has ended.
     pub fn write_mark(&mut self, stream: StreamId) -> Result<(), WriteError> {
-        self.with_peer(stream.peer, |p| p.streams().write_mark(stream.key))
+        self.with_peer(stream.peer, |p| p.streams_mut().write_mark(stream.key))
             .unwrap_or(Err(WriteError::Lost(CloseReason::Released)))
     }
 
@@ -367,7 +370,7 @@ impl Host {
     /// # Errors
     /// If the sending side has ended. Then nothing was taken.
     pub fn write_record(&mut self, stream: StreamId, record: &[u8]) -> Result<(), WriteError> {
-        self.with_peer(stream.peer, |p| p.streams().write_record(stream.key, record))
+        self.with_peer(stream.peer, |p| p.streams_mut().write_record(stream.key, record))
             .unwrap_or(Err(WriteError::Lost(CloseReason::Released)))
     }
 
@@ -376,7 +379,7 @@ impl Host {
     /// # Errors
     /// If the sending side has ended. Then nothing was taken.
     pub fn write_record_bytes(&mut self, stream: StreamId, record: Bytes) -> Result<(), WriteError> {
-        self.with_peer(stream.peer, |p| p.streams().write_record_bytes(stream.key, record))
+        self.with_peer(stream.peer, |p| p.streams_mut().write_record_bytes(stream.key, record))
             .unwrap_or(Err(WriteError::Lost(CloseReason::Released)))
     }
 
@@ -385,24 +388,24 @@ impl Host {
     /// # Errors
     /// If the sending side has ended otherwise.
     pub fn finish(&mut self, stream: StreamId) -> Result<(), WriteError> {
-        self.with_peer(stream.peer, |p| p.streams().finish(stream.key))
+        self.with_peer(stream.peer, |p| p.streams_mut().finish(stream.key))
             .unwrap_or(Err(WriteError::Lost(CloseReason::Released)))
     }
 
     /// Ends the sending side at once: what was not yet delivered is not.
     pub fn reset(&mut self, stream: StreamId, code: Code, reason: &str) {
-        self.with_peer(stream.peer, |p| p.streams().reset(stream.key, code, reason));
+        self.with_peer(stream.peer, |p| p.streams_mut().reset(stream.key, code, reason));
     }
 
     /// Ends both directions of a stream and of all streams below it at once, at both hosts (STR-43). What was not yet
     /// delivered or read is lost; children that the peer opens meanwhile are refused.
     pub fn reset_tree(&mut self, stream: StreamId, code: Code, reason: &str) {
-        self.with_peer(stream.peer, |p| p.streams().reset_tree(stream.key, code, reason));
+        self.with_peer(stream.peer, |p| p.streams_mut().reset_tree(stream.key, code, reason));
     }
 
     /// Asks the peer to stop sending, and discards what arrived unread.
     pub fn stop(&mut self, stream: StreamId, code: Code, reason: &str) {
-        self.with_peer(stream.peer, |p| p.streams().stop(stream.key, code, reason));
+        self.with_peer(stream.peer, |p| p.streams_mut().stop(stream.key, code, reason));
     }
 
     /// The next bytes in order, at most `max`; or the record mark behind those that were read last, once, unless `max`
@@ -412,7 +415,7 @@ impl Host {
     /// # Errors
     /// If the peer reset the stream, or the tree ended before the stream did.
     pub fn poll_read(&mut self, now: Instant, stream: StreamId, max: usize) -> Poll<Result<ReadOutcome, ReadError>> {
-        self.with_peer(stream.peer, |p| p.streams().poll_read(now, stream.key, max))
+        self.with_peer(stream.peer, |p| p.streams_mut().poll_read(now, stream.key, max))
             .unwrap_or(Poll::Ready(Err(ReadError::Lost(CloseReason::Released))))
     }
 
@@ -422,7 +425,7 @@ impl Host {
     /// # Errors
     /// If it never will be.
     pub fn poll_drained(&mut self, stream: StreamId) -> Poll<Result<(), WriteError>> {
-        self.with_peer(stream.peer, |p| p.streams().poll_drained(stream.key))
+        self.with_peer(stream.peer, |p| p.streams_mut().poll_drained(stream.key))
             .unwrap_or(Poll::Ready(Err(WriteError::Lost(CloseReason::Released))))
     }
 
@@ -432,7 +435,7 @@ impl Host {
     /// # Errors
     /// If it never will be.
     pub fn poll_sent(&mut self, stream: StreamId) -> Poll<Result<(), WriteError>> {
-        self.with_peer(stream.peer, |p| p.streams().poll_sent(stream.key))
+        self.with_peer(stream.peer, |p| p.streams_mut().poll_sent(stream.key))
             .unwrap_or(Poll::Ready(Err(WriteError::Lost(CloseReason::Released))))
     }
 
@@ -442,7 +445,7 @@ impl Host {
     /// # Errors
     /// If it never will be.
     pub fn poll_acknowledged(&mut self, stream: StreamId) -> Poll<Result<(), WriteError>> {
-        self.with_peer(stream.peer, |p| p.streams().poll_acknowledged(stream.key))
+        self.with_peer(stream.peer, |p| p.streams_mut().poll_acknowledged(stream.key))
             .unwrap_or(Poll::Ready(Err(WriteError::Lost(CloseReason::Released))))
     }
 
@@ -453,20 +456,20 @@ impl Host {
     /// The level ranks what this host sends of the stream and of everything below it, among the children of the same
     /// parent and the parent's own data, which is at level 0.
     pub fn set_priority(&mut self, stream: StreamId, level: i8) {
-        self.with_peer(stream.peer, |p| p.streams().set_priority(stream.key, level));
+        self.with_peer(stream.peer, |p| p.streams_mut().set_priority(stream.key, level));
     }
 
     /// Asks the peer to do the same for what it sends: the peer changes the level when the request arrives, without
     /// asking its application, which may change it again.
     pub fn request_priority(&mut self, stream: StreamId, level: i8) {
-        self.with_peer(stream.peer, |p| p.streams().request_priority(stream.key, level));
+        self.with_peer(stream.peer, |p| p.streams_mut().request_priority(stream.key, level));
     }
 
     /// The streams of a subtree of which something was sent, or is to be sent, and is not acknowledged; with the
     /// position up to which each was written. Takes time in proportion to the subtree.
     pub fn undelivered(&self, stream: StreamId) -> Vec<(StreamId, u64)> {
         let peer = stream.peer;
-        let streams = self.peers.get(peer).map(|p| p.undelivered(stream.key));
+        let streams = self.peers.get(peer).map(|p| p.streams().undelivered(stream.key));
         let streams = streams.unwrap_or_default().into_iter();
         streams.map(|(key, end)| (StreamId { peer, key }, end)).collect()
     }
@@ -477,13 +480,13 @@ impl Host {
     /// # Errors
     /// If the tree has ended before.
     pub fn poll_flushed(&mut self, stream: StreamId, end: u64) -> Poll<Result<(), CloseReason>> {
-        self.with_peer(stream.peer, |p| p.streams().poll_flushed(stream.key, end))
+        self.with_peer(stream.peer, |p| p.streams_mut().poll_flushed(stream.key, end))
             .unwrap_or(Poll::Ready(Err(CloseReason::Released)))
     }
 
     /// What became of everything that was sent below a stream. Takes time in proportion to the number of streams.
     pub fn delivery(&self, stream: StreamId) -> Option<SubtreeDelivery> {
-        self.peers.get(stream.peer).and_then(|p| p.delivery(stream.key))
+        self.peers.get(stream.peer)?.streams().delivery(stream.key)
     }
 
     /// Ready when the peer's application has read everything that was sent on the stream, its end included. If it is
@@ -493,13 +496,13 @@ impl Host {
     /// If it never will: the peer's application stopped the stream or let go of it, or the sending side was reset, or
     /// the tree ended.
     pub fn poll_consumed(&mut self, stream: StreamId) -> Poll<Result<(), WriteError>> {
-        self.with_peer(stream.peer, |p| p.streams().poll_consumed(stream.key))
+        self.with_peer(stream.peer, |p| p.streams_mut().poll_consumed(stream.key))
             .unwrap_or(Poll::Ready(Err(WriteError::Lost(CloseReason::Released))))
     }
 
     /// The application lets go of the stream: what is unfinished is reset, what is unread is stopped (STR-13).
     pub fn release(&mut self, stream: StreamId) {
-        self.with_peer(stream.peer, |p| p.streams().release(stream.key));
+        self.with_peer(stream.peer, |p| p.streams_mut().release(stream.key));
         self.remove_if_unused(stream.peer.index);
     }
 
@@ -516,7 +519,7 @@ impl Host {
         options: &DatagramOptions,
     ) -> Result<Option<DatagramId>, DatagramError> {
         let sent = self.with_peer(stream.peer, |p| {
-            p.streams().send_datagram(now, stream.key, data, options)
+            p.streams_mut().send_datagram(now, stream.key, data, options)
         });
         // It may have the next deadline.
         self.settle(stream.peer.index);
@@ -530,28 +533,28 @@ impl Host {
     /// # Errors
     /// If the stream was released, or the tree has ended and nothing that had arrived is left.
     pub fn poll_recv_datagram(&mut self, now: Instant, stream: StreamId) -> Poll<Result<Option<Bytes>, ReadError>> {
-        self.with_peer(stream.peer, |p| p.streams().poll_recv_datagram(now, stream.key))
+        self.with_peer(stream.peer, |p| p.streams_mut().poll_recv_datagram(now, stream.key))
             .unwrap_or(Poll::Ready(Err(ReadError::Lost(CloseReason::Released))))
     }
 
     /// The largest datagram that the peer takes, in bytes; 0: none. The largest that there can be, as long as the peer
     /// has not said. `None` if the peer is not known any more.
     pub fn max_datagram_size(&self, peer: PeerId) -> Option<u64> {
-        self.peers.get(peer).map(Peer::max_datagram)
+        self.peers.get(peer).map(|p| p.streams().max_datagram())
     }
 
     /// Counters of the datagrams exchanged with a peer.
     pub fn datagram_stats(&self, peer: PeerId) -> Option<DatagramStats> {
-        self.peers.get(peer).map(Peer::datagram_stats)
+        self.peers.get(peer).map(|p| p.streams().datagram_stats())
     }
 
     /// What is known about a stream.
     pub fn stream_info(&self, stream: StreamId) -> Option<StreamInfo> {
-        self.peers.get(stream.peer).and_then(|p| p.stream_info(stream.key))
+        self.peers.get(stream.peer)?.report().stream(stream.key)
     }
 
     /// Sums over a stream and all streams below it. Takes time in proportion to their number.
     pub fn subtree_info(&self, stream: StreamId) -> Option<SubtreeInfo> {
-        self.peers.get(stream.peer).and_then(|p| p.subtree_info(stream.key))
+        self.peers.get(stream.peer)?.streams().subtree_info(stream.key)
     }
 }

@@ -8,7 +8,7 @@ use sss_wire::params::Settings;
 use sss_wire::{ChannelId, Code};
 
 use super::Host;
-use crate::error::DropReason;
+use crate::error::{CloseReason, DropReason, NegotiationError};
 use crate::ids::TreeId;
 use crate::io::Event;
 use crate::negotiation::{self, Proven, Refusal, Standing};
@@ -46,7 +46,7 @@ impl Host {
             Long::Retry(retry) => self.on_retry(&retry, arrival),
             Long::Version(version) => self.on_version(version.attempt, version.versions().collect()),
             Long::Probe(probe) => {
-                let eid = self.own.eid;
+                let eid = self.local.eid;
                 self.push_datagram(arrival.remote, long::probe_reply(probe.attempt, &eid));
                 Ok(())
             }
@@ -55,8 +55,8 @@ impl Host {
     }
 
     fn on_hello(&mut self, now: Instant, hello: &Hello<'_>, arrival: &Arrival) -> Result<(), DropReason> {
-        let mut own = self.own.for_responder();
-        let reply = self.responder.hello(now, hello, arrival.remote, &mut own)?;
+        let mut local = self.local.for_responder();
+        let reply = self.responder.hello(now, hello, arrival.remote, &mut local)?;
         self.push_datagram(arrival.remote, reply);
         Ok(())
     }
@@ -64,13 +64,13 @@ impl Host {
     fn on_cookie(&mut self, now: Instant, cookie: &Cookie<'_>, arrival: &Arrival) -> Result<(), DropReason> {
         let index = self.demux.attempt(cookie.attempt).ok_or(DropReason::UnknownAttempt)?;
         let peer = self.peers.at(index).ok_or(DropReason::UnknownAttempt)?;
-        if let Err(reason) = peer.on_cookie(&mut self.own.context(now), cookie, arrival) {
+        if let Err(reason) = peer.on_cookie(&mut self.local.context(now), cookie, arrival) {
             if reason == DropReason::Unauthentic {
-                self.own.sightings.note(now, arrival.remote, Seen::Unopened);
+                self.local.sightings.note(now, arrival.remote, Seen::Unopened);
             }
             return Err(reason);
         }
-        peer.on_timer(&mut self.own.context(now), &mut self.queues.outbox);
+        peer.on_timer(&mut self.local.context(now), &mut self.queues.outbox);
         self.settle(index);
         self.mark_ready(index);
         Ok(())
@@ -88,7 +88,7 @@ impl Host {
             return Err(DropReason::Unwelcome);
         }
         let asked = Asked::new(initiate, packet, arrival);
-        let rng = &mut self.own.rng;
+        let rng = &mut self.local.rng;
         let proven = match self.responder.initiate(now, initiate, arrival.remote, rng) {
             Ok(proven) => proven,
             Err(Refusal::Drop(reason)) => return Err(reason),
@@ -99,11 +99,11 @@ impl Host {
             Err((code, reason)) => return self.refuse(now, &asked, &proven, (code, &reason)),
         };
         // MIG-21; a host that is silent answers as one that does not know the tree.
-        let is_silent = self.own.config.refuse_silently;
+        let is_silent = self.local.config.refuse_silently;
         let unknown = settings
             .tree
             .filter(|tree| !is_silent && self.demux.tree(tree).is_none());
-        let ended = unknown.and_then(|tree| self.own.history.end_of_tree(now, &proven.eid, &tree));
+        let ended = unknown.and_then(|tree| self.local.history.end_of_tree(now, &proven.eid, &tree));
         if let Some((code, reason)) = ended {
             return self.refuse(now, &asked, &proven, (code, &reason));
         }
@@ -115,7 +115,7 @@ impl Host {
                 return Err(DropReason::Duplicate);
             }
             (Standing::Accepted(_) | Standing::Unknown, Some(attempt)) => {
-                if let Some((code, reason)) = self.own.history.end_of(now, &proven.eid, &attempt) {
+                if let Some((code, reason)) = self.local.history.end_of(now, &proven.eid, &attempt) {
                     return self.refuse(now, &asked, &proven, (code, &reason));
                 }
                 self.tree_begun(now, &proven, &attempt)
@@ -157,7 +157,7 @@ impl Host {
     ) -> Result<(), DropReason> {
         if let Some(index) = self.demux.channel(channel) {
             let peer = self.peers.at(index).ok_or(DropReason::Duplicate)?;
-            if let Some(reply) = peer.accept_again(packet) {
+            if let Some(reply) = peer.transport_mut().channels_mut().accept_again(packet) {
                 self.push_datagram(arrival.remote, reply);
                 return Err(DropReason::Duplicate);
             }
@@ -167,7 +167,7 @@ impl Host {
         }
         let asked = Asked::new(initiate, packet, arrival);
         let proven = self.responder.initiate_spent(initiate, arrival.remote)?;
-        let end = self.own.history.end_of(now, &proven.eid, initiate.attempt);
+        let end = self.local.history.end_of(now, &proven.eid, initiate.attempt);
         let end = end.or_else(|| self.judge(&proven, arrival).err());
         let (code, reason) = end.ok_or(DropReason::Duplicate)?;
         self.tell_refused(&asked, &proven, (code, &reason));
@@ -176,9 +176,9 @@ impl Host {
 
     /// Whether this host makes a channel of a genuine INITIATE: what it says, or why not (NEG-10).
     fn judge(&self, proven: &Proven, arrival: &Arrival) -> Result<Settings, (Code, String)> {
-        let config = &self.own.config;
+        let config = &self.local.config;
         // NEG-19
-        if proven.eid == self.own.eid && !config.allow_own_eid {
+        if proven.eid == self.local.eid && !config.allow_own_eid {
             return Err((Code::FORBIDDEN, "it has the same EID".to_owned()));
         }
         let filter = config.accept_filter.as_ref();
@@ -197,7 +197,7 @@ impl Host {
         proven: &Proven,
         why: (Code, &str),
     ) -> Result<(), DropReason> {
-        if !self.own.config.refuse_silently && self.refusals.allow(now) {
+        if !self.local.config.refuse_silently && self.refusals.allow(now) {
             self.responder.void(proven.period, proven.channel_id);
             self.tell_refused(asked, proven, why);
         }
@@ -205,10 +205,10 @@ impl Host {
     }
 
     fn tell_refused(&mut self, asked: &Asked<'_>, proven: &Proven, why: (Code, &str)) {
-        if self.own.config.refuse_silently && why.0 == Code::FORBIDDEN {
+        if self.local.config.refuse_silently && why.0 == Code::FORBIDDEN {
             return;
         }
-        let nonce = self.own.rng.random();
+        let nonce = self.local.rng.random();
         if let Some(packet) = negotiation::refusal(asked.initiate, asked.size, proven, nonce, why) {
             self.stats.refusals_sent += 1;
             self.push_datagram(asked.remote, packet);
@@ -229,7 +229,7 @@ impl Host {
         let peer = self.demux.channel(channel).and_then(|index| self.peers.at(index));
         let accept = peer
             .filter(|p| *p.eid() == proven.eid)
-            .and_then(|p| p.accept_earlier(channel));
+            .and_then(|p| p.transport_mut().channels_mut().accept_earlier(channel));
         let Some(accept) = accept else {
             return false;
         };
@@ -242,9 +242,10 @@ impl Host {
     /// The tree that began with an earlier attempt, if it is left without the channel, or its initiator has moved
     /// (NEG-25).
     fn tree_begun(&mut self, now: Instant, proven: &Proven, attempt: &[u8; 8]) -> Option<TreeId> {
-        let tree = self.own.history.tree_of(now, &proven.eid, attempt)?;
+        let tree = self.local.history.tree_of(now, &proven.eid, attempt)?;
         let peer = self.demux.tree(&tree).and_then(|index| self.peers.at(index));
-        peer.filter(|p| *p.eid() == proven.eid && !p.is_down()).map(|_| tree)
+        peer.filter(|p| *p.eid() == proven.eid && !p.tree().has_ended())
+            .map(|_| tree)
     }
 
     /// An INITIATE that asks for a tree (MIG-2): one more channel of it, or a channel that says that it is not known
@@ -257,7 +258,7 @@ impl Host {
         tree: TreeId,
         arrival: &Arrival,
     ) -> Result<u32, DropReason> {
-        let own = self.own.eid;
+        let own = self.local.eid;
         let known = self.demux.tree(&tree);
         let known = known.and_then(|i| Some((i, self.peers.at(i)?)));
         let Some((index, peer)) = known.filter(|(_, p)| *p.eid() == accepted.eid) else {
@@ -265,14 +266,19 @@ impl Host {
             return Ok(self.peers.insert_unlisted(peer));
         };
         // MIG-9
-        if peer.newest_made().is_some_and(|made| accepted.issued < made) {
+        if peer
+            .transport()
+            .channels()
+            .newest_made()
+            .is_some_and(|made| accepted.issued < made)
+        {
             return Err(DropReason::StaleCookie);
         }
         // NEG-18
-        if peer.has_initiated() && own < accepted.eid {
+        if peer.transport().attempts().has_initiated() && own < accepted.eid {
             return Err(DropReason::Unwelcome);
         }
-        peer.on_initiate(&mut self.own.context(now), accepted, initiated, arrival)?;
+        peer.on_initiate(&mut self.local.context(now), accepted, initiated, arrival)?;
         Ok(index)
     }
 
@@ -284,36 +290,43 @@ impl Host {
         initiated: &Initiated<'_>,
         arrival: &Arrival,
     ) -> Result<u32, DropReason> {
-        let own = self.own.eid;
+        let own = self.local.eid;
         let existing = self.peers.by_eid.get(&accepted.eid).copied();
         if let Some((index, peer)) = existing.and_then(|i| Some((i, self.peers.at(i)?)))
-            && peer.is_negotiating()
+            && peer.transport().attempts().is_first()
         {
-            if peer.is_attempting(&initiated.settings.attempts.accepted) {
+            if peer
+                .transport()
+                .attempts()
+                .is_among(&initiated.settings.attempts.accepted)
+            {
                 // NEG-21
-                peer.on_unheard();
+                peer.fail(NegotiationError::EndedUnheard.into());
                 self.settle(index);
-            } else if peer.has_initiated() && own < accepted.eid {
+            } else if peer.transport().attempts().has_initiated() && own < accepted.eid {
                 // NEG-18
                 return Err(DropReason::Unwelcome);
             } else {
-                peer.on_initiate(&mut self.own.context(now), accepted, initiated, arrival)?;
+                peer.on_initiate(&mut self.local.context(now), accepted, initiated, arrival)?;
                 return Ok(index);
             }
         }
         let others = &initiated.settings.other_trees;
         let existing = self.peers.by_eid.get(&accepted.eid).copied();
-        let existing = existing.filter(|i| self.peers.at(*i).is_some_and(|p| !p.is_among(others)));
+        let existing = existing.filter(|i| self.peers.at(*i).is_some_and(|p| !p.tree().is_among(others)));
         self.refuse_outdated(accepted, existing, arrival)?;
         let peer = self.accept_new(now, accepted, initiated, arrival)?;
         // The new peer takes its slot before the old one's may become free: its id names the slot.
         let index = self.peers.insert(peer);
         if let Some(old) = existing {
-            let is_same = self.peers.at(old).is_some_and(|p| p.made_at(arrival.remote).is_some());
+            let is_same = self
+                .peers
+                .at(old)
+                .is_some_and(|p| p.transport().channels().made_at(arrival.remote).is_some());
             if is_same {
                 self.end_restarted(old);
             } else {
-                self.doubt(now, old);
+                self.probe_liveness(now, old);
             }
         }
         Ok(index)
@@ -327,8 +340,8 @@ impl Host {
         arrival: &Arrival,
     ) -> Result<Peer, DropReason> {
         let id = self.peers.next_id();
-        let mut peer = Peer::new(id, accepted.eid, &mut self.own.context(now));
-        peer.on_initiate(&mut self.own.context(now), accepted, initiated, arrival)?;
+        let mut peer = Peer::new(id, accepted.eid, &mut self.local.context(now));
+        peer.on_initiate(&mut self.local.context(now), accepted, initiated, arrival)?;
         Ok(peer)
     }
 
@@ -339,9 +352,9 @@ impl Host {
         existing: Option<u32>,
         arrival: &Arrival,
     ) -> Result<(), DropReason> {
-        let there = existing.and_then(|i| self.peers.at(i)?.made_at(arrival.remote));
+        let there = existing.and_then(|i| self.peers.at(i)?.transport().channels().made_at(arrival.remote));
         let is_outdated = there.is_some_and(|made| accepted.issued < made)
-            || self.own.history.has_initiated_since(&accepted.eid, accepted.issued);
+            || self.local.history.has_initiated_since(&accepted.eid, accepted.issued);
         if is_outdated {
             return Err(DropReason::StaleCookie);
         }
@@ -349,9 +362,9 @@ impl Host {
     }
 
     /// NEG-20: the peer may have been restarted, or be another process with the same identity.
-    fn doubt(&mut self, now: Instant, index: u32) {
+    fn probe_liveness(&mut self, now: Instant, index: u32) {
         if let Some(peer) = self.peers.at(index) {
-            peer.doubt(now);
+            peer.transport_mut().probe_liveness(now);
         }
         self.settle(index);
         self.mark_ready(index);
@@ -360,7 +373,7 @@ impl Host {
     /// NEG-20: a new channel from the same address proves that the peer has lost the old one.
     fn end_restarted(&mut self, index: u32) {
         if let Some(peer) = self.peers.at(index) {
-            peer.on_restarted();
+            peer.fail(CloseReason::PeerRestarted);
         }
         self.settle(index);
     }
@@ -374,7 +387,7 @@ impl Host {
     ) -> Result<(), DropReason> {
         let index = self.demux.attempt(accept.attempt).ok_or(DropReason::UnknownAttempt)?;
         let peer = self.peers.at(index).ok_or(DropReason::UnknownAttempt)?;
-        let orphan = peer.on_accept(&mut self.own.context(now), accept, size, arrival)?;
+        let orphan = peer.on_accept(&mut self.local.context(now), accept, size, arrival)?;
         self.stats.channels_made += u64::from(peer.is_up() || orphan.is_some());
         let Some(orphan) = orphan else {
             self.settle(index);
@@ -384,8 +397,8 @@ impl Host {
         // NEG-25: the streams were lost with the peer's state, and the channel is there for others.
         let eid = *peer.eid();
         let id = self.peers.next_id();
-        let mut fresh = Peer::new(id, eid, &mut self.own.context(now));
-        fresh.adopt(&mut self.own.context(now), orphan);
+        let mut fresh = Peer::new(id, eid, &mut self.local.context(now));
+        fresh.adopt(&mut self.local.context(now), orphan);
         let fresh = self.peers.insert(fresh);
         for index in [index, fresh] {
             self.settle(index);
@@ -397,7 +410,11 @@ impl Host {
     fn on_retry(&mut self, retry: &Retry<'_>, arrival: &Arrival) -> Result<(), DropReason> {
         let index = self.demux.attempt(retry.attempt).ok_or(DropReason::UnknownAttempt)?;
         let peer = self.peers.at(index).ok_or(DropReason::UnknownAttempt)?;
-        let hello = peer.on_retry(retry.version, retry.token)?.to_vec();
+        let hello = peer
+            .transport_mut()
+            .attempts_mut()
+            .on_retry(retry.version, retry.token)?
+            .to_vec();
         self.push_datagram(arrival.remote, hello);
         Ok(())
     }
@@ -405,7 +422,7 @@ impl Host {
     fn on_version(&mut self, attempt: &[u8; 8], versions: Vec<u32>) -> Result<(), DropReason> {
         let index = self.demux.attempt(attempt).ok_or(DropReason::UnknownAttempt)?;
         let peer = self.peers.at(index).ok_or(DropReason::UnknownAttempt)?;
-        peer.on_version(versions)?;
+        peer.transport_mut().attempts_mut().on_version(versions)?;
         self.settle(index);
         Ok(())
     }
@@ -414,10 +431,10 @@ impl Host {
         let (nonce, eid) = (reply.attempt, reply.eid);
         // NEG-27
         if let Some(peer) = self.demux.attempt(nonce).and_then(|index| self.peers.at(index)) {
-            if !peer.is_tried_at(arrival.remote) {
+            if !peer.transport().attempts().is_tried_at(arrival.remote) {
                 return Err(DropReason::UnknownAttempt);
             }
-            self.own.sightings.note(now, arrival.remote, Seen::OtherHost(eid));
+            self.local.sightings.note(now, arrival.remote, Seen::OtherHost(eid));
             return Ok(());
         }
         if !self.probes.answer(nonce, arrival.remote) {

@@ -15,7 +15,7 @@ use super::Host;
 use crate::channel::Opened;
 use crate::error::DropReason;
 use crate::io::Batch;
-use crate::peer::{Arrival, LinkId, OpenPacket};
+use crate::peer::{Arrival, ChannelSerial, OpenPacket};
 use crate::time::Instant;
 
 /// Smallest short packet that is answered with a stateless reset (PRT-12).
@@ -25,7 +25,7 @@ const MAX_RESET: usize = 48;
 /// A packet that was opened, and where its frames are in the batch.
 pub(super) struct OpenedPacket {
     peer: u32,
-    link: LinkId,
+    channel: ChannelSerial,
     opened: Opened,
     frames: Range<usize>,
     datagram: usize,
@@ -82,18 +82,18 @@ impl Host {
         range: Range<usize>,
         arrival: &Arrival,
     ) -> Result<(), DropReason> {
-        let id_len = self.own.ids.len();
+        let id_len = self.local.ids.len();
         let id = packet.get(1..=id_len).ok_or(DropReason::Malformed)?;
         let id = ChannelId::new(id).map_err(|_| DropReason::Malformed)?;
         let Some(peer) = self.demux.channel(id) else {
             return self.unknown_channel(now, id, packet, arrival);
         };
         let state = self.peers.at(peer).ok_or(DropReason::UnknownChannel)?;
-        let (link, opened) = state.open(id, packet)?;
+        let (channel, opened) = state.open(id, packet)?;
         let frames = range.start + opened.payload.start..range.start + opened.payload.end;
         self.scratch.opened.push(OpenedPacket {
             peer,
-            link,
+            channel,
             opened,
             frames,
             datagram: range.len(),
@@ -137,9 +137,9 @@ impl Host {
         let Some(frames) = batch.get(packet.frames.clone()) else {
             return;
         };
-        let mut context = self.own.context(now);
+        let mut context = self.local.context(now);
         let packet = OpenPacket {
-            link: packet.link,
+            channel: packet.channel,
             opened: &packet.opened,
             frames,
             datagram: packet.datagram,
@@ -173,12 +173,12 @@ impl Host {
     /// PRT-12.
     fn send_stateless_reset(&mut self, id: ChannelId, trigger: usize, arrival: &Arrival) {
         let mut bytes = vec![0; (trigger - 1).min(MAX_RESET)];
-        self.own.rng.fill_bytes(&mut bytes);
+        self.local.rng.fill_bytes(&mut bytes);
         if let Some(first) = bytes.first_mut() {
             *first = 0x40 | (*first & 0x3f);
         }
         if let Some(tail) = bytes.last_chunk_mut::<16>() {
-            *tail = self.own.reset_token(id);
+            *tail = self.local.reset_token(id);
         }
         self.stats.resets_sent += 1;
         self.push_datagram(arrival.remote, bytes);

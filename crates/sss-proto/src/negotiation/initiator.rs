@@ -117,7 +117,7 @@ enum Stage {
 }
 
 /// What is to be done when an attempt's time has come.
-pub(crate) enum Step<'a> {
+pub(crate) enum InitiatorStep<'a> {
     /// Nothing yet.
     Wait,
     /// Send this packet to these addresses.
@@ -229,6 +229,11 @@ impl Initiation {
         }
     }
 
+    /// The peer that is looked for.
+    pub(crate) fn eid(&self) -> &Eid {
+        &self.eid
+    }
+
     pub(crate) fn attempt(&self) -> &[u8; 8] {
         &self.attempt
     }
@@ -267,21 +272,21 @@ impl Initiation {
     }
 
     /// What is due at `now`.
-    pub(crate) fn step(&mut self, now: Instant, sightings: &Sightings, rng: &mut StdRng) -> Step<'_> {
+    pub(crate) fn step(&mut self, now: Instant, sightings: &Sightings, rng: &mut StdRng) -> InitiatorStep<'_> {
         if now >= self.deadline || now >= self.version_deadline() {
-            return Step::Fail(self.failure(now, sightings));
+            return InitiatorStep::Fail(self.failure(now, sightings));
         }
         if self.unanswered_at().is_some_and(|at| now >= at) {
-            return Step::BeginAgain;
+            return InitiatorStep::BeginAgain;
         }
         if now < self.resend.at {
-            return Step::Wait;
+            return InitiatorStep::Wait;
         }
         let longest = self.schedule.longest_pause(now);
         self.resend.arm(now, longest, rng);
         match &self.stage {
-            Stage::Hello { packet, .. } => Step::Send(packet, &self.addresses),
-            Stage::Initiate { packet, remote, .. } => Step::Send(packet, std::slice::from_ref(remote)),
+            Stage::Hello { packet, .. } => InitiatorStep::Send(packet, &self.addresses),
+            Stage::Initiate { packet, remote, .. } => InitiatorStep::Send(packet, std::slice::from_ref(remote)),
         }
     }
 
@@ -517,13 +522,13 @@ mod tests {
         let error = loop {
             let now = attempt.next_timer();
             match attempt.step(now, &Sightings::default(), &mut rng) {
-                Step::Send(packet, to) => {
+                InitiatorStep::Send(packet, to) => {
                     assert_eq!(to, [address()]);
                     packets.push(packet.to_vec());
                     times.push(now);
                 }
-                Step::Wait | Step::BeginAgain => {}
-                Step::Fail(error) => break error,
+                InitiatorStep::Wait | InitiatorStep::BeginAgain => {}
+                InitiatorStep::Fail(error) => break error,
             }
         };
         assert!(packets.iter().all(|p| *p == packets[0]));
@@ -542,7 +547,8 @@ mod tests {
     fn retry_changes_the_token_only_and_is_followed_three_times() {
         let mut rng = StdRng::seed_from_u64(2);
         let mut attempt = attempt(&mut rng, vec![address()]);
-        let Step::Send(first, _) = attempt.step(Instant::from_nanos(0), &Sightings::default(), &mut rng) else {
+        let InitiatorStep::Send(first, _) = attempt.step(Instant::from_nanos(0), &Sightings::default(), &mut rng)
+        else {
             panic!("HELLO is due at once");
         };
         let first = first.to_vec();
@@ -565,9 +571,10 @@ mod tests {
         let almost = Instant::from_nanos(2_999_000_000);
         assert!(!matches!(
             attempt.step(almost, &Sightings::default(), &mut rng),
-            Step::Fail(_)
+            InitiatorStep::Fail(_)
         ));
-        let Step::Fail(error) = attempt.step(Instant::from_nanos(3_000_000_000), &Sightings::default(), &mut rng)
+        let InitiatorStep::Fail(error) =
+            attempt.step(Instant::from_nanos(3_000_000_000), &Sightings::default(), &mut rng)
         else {
             panic!("the grace is over");
         };

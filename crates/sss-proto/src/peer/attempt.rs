@@ -1,17 +1,28 @@
-//! This host's own attempt to make a channel to the peer: the first of a tree, or one more (MIG-10 to MIG-13).
+//! This host's own attempt to make a channel to the peer, from HELLO to ACCEPT: the first channel of a tree, or one
+//! more (MIG-10 to MIG-13).
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use sss_crypto::packet::PacketKey;
+use sss_crypto::schedule::{ChannelSecrets, EarlySecrets};
+use sss_wire::frame::{Close, Frame, Frames};
+use sss_wire::long::{self, Accept, Cookie};
 use sss_wire::params::Earlier;
-use sss_wire::{ChannelId, Code, long};
+use sss_wire::{ChannelId, Code, Eid};
 
-use super::{Context, Peer};
-use crate::channel::Channel;
-use crate::error::{DropReason, NegotiationError};
+use super::context::{Arrival, Context};
+use super::names::Name;
+use super::packet_zero;
+use super::tree::SharedTree;
+use crate::channel::{Channel, Fate};
+use crate::error::{CloseReason, DropReason, NegotiationError};
+use crate::ids::TreeId;
 use crate::io::Datagram;
-use crate::negotiation::{Initiation, Schedule};
+use crate::negotiation::{Agreed, Initiation, InitiatorStep, Schedule};
+use crate::role::Role;
 use crate::seen::Sightings;
+use crate::streams::Streams;
 use crate::time::Instant;
 
 /// Why a channel is wanted.
@@ -29,38 +40,81 @@ pub(super) enum Purpose {
 
 /// An attempt under way.
 pub(super) struct Attempt {
-    pub(super) initiation: Initiation,
-    pub(super) purpose: Purpose,
+    initiation: Initiation,
+    purpose: Purpose,
     /// Once INITIATE was made.
-    pub(super) early: Option<Early>,
+    early: Option<Early>,
     /// The attempt before, whose INITIATE was not answered, and which has sent early data (NEG-24).
-    pub(super) earlier: Option<Box<Attempt>>,
+    earlier: Option<Box<Attempt>>,
 }
 
 /// The channel of an attempt that has sent INITIATE.
-pub(super) struct Early {
+struct Early {
+    channel: Box<Channel>,
+    local_id: ChannelId,
+}
+
+/// The attempt under way, if one is.
+#[derive(Default)]
+pub(crate) struct Attempts {
+    current: Option<Box<Attempt>>,
+}
+
+/// What an authentic ACCEPT says.
+pub(super) enum Answer {
+    /// The peer wants no channel (NEG-23).
+    Refused(CloseReason),
+    Accepted(Accepted),
+}
+
+/// The initiator's end of a channel, when ACCEPT was opened.
+pub(super) struct Accepted {
     pub(super) channel: Box<Channel>,
-    pub(super) local_id: ChannelId,
+    /// The frames of ACCEPT.
+    pub(super) frames: Vec<u8>,
+    /// The tree that begins with the channel, unless it is one more of a tree.
+    pub(super) tree: TreeId,
+    /// The attempt before, which INITIATE has named.
+    pub(super) earlier: Option<Box<Attempt>>,
 }
 
 impl Attempt {
+    fn new(initiation: Initiation, purpose: Purpose, earlier: Option<Box<Self>>) -> Box<Self> {
+        Box::new(Self {
+            initiation,
+            purpose,
+            early: None,
+            earlier,
+        })
+    }
+
+    /// The name that the attempt has in the packets of the negotiation.
+    pub(super) fn name(&self) -> &[u8; 8] {
+        self.initiation.attempt()
+    }
+
+    /// Whether its channel carries early data of a new tree.
+    fn carries_streams(&self) -> bool {
+        self.purpose == Purpose::First && self.earlier.is_none()
+    }
+
     /// The channel on which early data of a new tree is sent.
-    pub(super) fn early_carrier(&mut self) -> Option<&mut Channel> {
-        let carries = self.purpose == Purpose::First && self.earlier.is_none();
+    fn early_carrier(&mut self) -> Option<&mut Channel> {
+        let carries = self.carries_streams();
         let early = self.early.as_mut().filter(|_| carries)?;
         Some(&mut early.channel)
     }
 
     /// This attempt, or the one before.
-    pub(super) fn named(&self, attempt: &[u8; 8]) -> Option<&Self> {
-        if self.initiation.attempt() == attempt {
+    fn named(&self, attempt: &[u8; 8]) -> Option<&Self> {
+        if self.name() == attempt {
             return Some(self);
         }
         self.earlier.as_ref()?.named(attempt)
     }
 
     /// What INITIATE says of the one before.
-    pub(super) fn earlier_setting(&self) -> Option<Earlier> {
+    fn earlier_setting(&self) -> Option<Earlier> {
         let initiation = &self.earlier.as_ref()?.initiation;
         Some(Earlier {
             attempt: *initiation.attempt(),
@@ -68,161 +122,218 @@ impl Attempt {
         })
     }
 
-    pub(super) fn next_timer(&self) -> Instant {
+    fn next_timer(&self) -> Instant {
         let resend = self.initiation.next_timer();
-        let carries = self.purpose == Purpose::First && self.earlier.is_none();
-        let channel = self.early.as_ref().filter(|_| carries);
-        channel
-            .and_then(|e| e.channel.next_timer())
-            .map_or(resend, |at| at.min(resend))
-    }
-}
-
-impl Peer {
-    /// Begins an attempt to reach the peer.
-    ///
-    /// # Errors
-    /// If no address is known, or the EID cannot be used.
-    pub(super) fn attempt(&mut self, context: &mut Context<'_>, purpose: Purpose) -> Result<(), NegotiationError> {
-        let addresses = self.addresses();
-        if addresses.is_empty() {
-            return Err(NegotiationError::NoAddress);
-        }
-        let schedule = match purpose {
-            Purpose::First => Schedule::first(context.own.config.connect_timeout),
-            _ => Schedule::again(self.mobility.trouble_since().unwrap_or(context.now)),
-        };
-        let own = &mut *context.own;
-        let initiation = Initiation::new(
-            context.now,
-            &self.eid,
-            addresses,
-            schedule,
-            &own.config.suites,
-            &mut own.rng,
-        )?;
-        self.attempt = Some(Box::new(Attempt {
-            initiation,
-            purpose,
-            early: None,
-            earlier: None,
-        }));
-        self.names_changed = true;
-        Ok(())
-    }
-
-    /// INITIATE was not answered: another attempt begins with HELLO. What is known of the first one is kept, because it
-    /// may have been accepted after all (NEG-24).
-    pub(super) fn begin_again(&mut self, context: &mut Context<'_>) {
-        let Some(attempt) = self.attempt.take() else {
-            return;
-        };
-        let own = &mut *context.own;
-        let next = attempt.initiation.next(context.now, &own.config.suites, &mut own.rng);
-        let purpose = attempt.purpose;
-        self.names_changed = true;
-        match next {
-            Ok(initiation) => {
-                let mut attempt = attempt;
-                // Of those that sent no early data nothing need be known.
-                let earlier = attempt.earlier.take().unwrap_or(attempt);
-                self.attempt = Some(Box::new(Attempt {
-                    initiation,
-                    purpose,
-                    early: None,
-                    earlier: Some(earlier),
-                }));
-            }
-            // The EID was good enough before.
-            Err(error) => self.fail(error.into()),
-        }
-    }
-
-    /// Begins to reach the peer for the first time.
-    ///
-    /// # Errors
-    /// If no address is given, or the EID cannot be used.
-    pub(crate) fn negotiate(
-        &mut self,
-        context: &mut Context<'_>,
-        hints: &[SocketAddr],
-    ) -> Result<(), NegotiationError> {
-        self.mobility.add_hints(hints);
-        self.attempt(context, Purpose::First)
-    }
-
-    /// Where the peer may be: where it was last, and where the application says.
-    fn addresses(&self) -> Vec<SocketAddr> {
-        let mut addresses: Vec<SocketAddr> = self.links.carrier().map(|l| l.channel.remote()).into_iter().collect();
-        for address in self.mobility.hints() {
-            if !addresses.contains(address) {
-                addresses.push(*address);
-            }
-        }
-        addresses
-    }
-
-    /// The addresses remembered.
-    pub(crate) fn hints(&self) -> &[SocketAddr] {
-        self.mobility.hints()
-    }
-
-    /// Addresses at which the peer may be. They are tried at once by an attempt under way, and, if the peer does not
-    /// answer where it was, by a new one.
-    pub(crate) fn add_hints(&mut self, now: Instant, hints: &[SocketAddr]) {
-        if !self.mobility.add_hints(hints) {
-            return;
-        }
-        if let Some(attempt) = &mut self.attempt {
-            attempt.initiation.add_addresses(now, hints);
-        }
-        self.mobility.on_hint();
+        let early = self.early.as_ref().filter(|_| self.carries_streams());
+        let channel = early.and_then(|e| e.channel.next_timer());
+        channel.map_or(resend, |at| at.min(resend))
     }
 
     /// NEG-27: asks who is at the addresses from which no COOKIE came.
-    pub(super) fn probe_unanswered(&self, outbox: &mut VecDeque<Datagram>) {
-        let Some(attempt) = self.attempt.as_ref().filter(|a| a.initiation.is_unanswered()) else {
+    fn probe_unanswered(&self, outbox: &mut VecDeque<Datagram>) {
+        if !self.initiation.is_unanswered() {
             return;
-        };
-        let bytes = long::probe(attempt.initiation.attempt());
-        outbox.extend(attempt.initiation.addresses().iter().map(|remote| Datagram {
+        }
+        let bytes = long::probe(self.name());
+        outbox.extend(self.initiation.addresses().iter().map(|remote| Datagram {
             remote: *remote,
             bytes: bytes.clone(),
         }));
     }
 
-    /// Gives up the first attempt if nobody waits for it; whether it did.
-    pub(crate) fn abandon(&mut self, now: Instant) -> bool {
-        if !self.is_negotiating() || !self.streams.is_unused() || self.streams.has_undelivered() {
-            return false;
-        }
-        self.close(now, Code::NONE, "the attempt was given up");
-        true
+    /// COOKIE was authentic: makes the channel, and INITIATE with the first frames.
+    fn initiate(
+        &mut self,
+        context: &mut Context<'_>,
+        agreed: Agreed,
+        arrival: &Arrival,
+        tree: &SharedTree,
+        streams: &mut Streams,
+    ) -> Result<(), NegotiationError> {
+        let (now, host) = (context.now, &mut *context.host);
+        let local_id = host.new_channel_id();
+        let ids = (local_id, agreed.channel_id);
+        let setup = host.channel_setup(Role::Initiator, ids, arrival.path());
+        let rtt = agreed.rtt;
+        let mut settings = host.settings(local_id, Some(local_id));
+        settings.tree = tree.id();
+        settings.attempts.earlier = self.earlier_setting();
+        let streams = if tree.id().is_some() {
+            None
+        } else {
+            settings.other_trees = tree.others().to_vec();
+            settings.attempts.accepted = host.history.accepted_from(now, self.initiation.eid());
+            streams.set_role(Role::Initiator);
+            // NEG-24
+            Some(streams).filter(|_| self.earlier.is_none())
+        };
+        let mut tokens = Vec::new();
+        let frames = packet_zero::write(agreed.room(), &settings, streams, &mut tokens);
+        let suite = agreed.suite;
+        let split = self.initiation.initiate(now, agreed, &host.key, &frames)?;
+        let mut channel = Channel::early(now, setup, suite, &EarlySecrets::from(split), rtt);
+        channel.record_packet_zero(now, self.initiation.initiate_size(), &tokens);
+        self.early = Some(Early {
+            channel: Box::new(channel),
+            local_id,
+        });
+        Ok(())
+    }
+}
+
+/// Questions.
+impl Attempts {
+    pub(super) fn is_under_way(&self) -> bool {
+        self.current.is_some()
+    }
+
+    /// Whether this host tries to reach the peer for the first time.
+    pub(crate) fn is_first(&self) -> bool {
+        self.current.as_ref().is_some_and(|a| a.purpose == Purpose::First)
+    }
+
+    /// Whether INITIATE was sent (NEG-18).
+    pub(crate) fn has_initiated(&self) -> bool {
+        let attempt = self.current.as_ref();
+        attempt.is_some_and(|a| a.early.is_some() || a.earlier.is_some())
+    }
+
+    /// Whether the attempt under way is one of these (NEG-21).
+    pub(crate) fn is_among(&self, attempts: &[[u8; 8]]) -> bool {
+        let own = self.current.as_ref();
+        own.is_some_and(|own| attempts.iter().any(|a| own.named(a).is_some()))
     }
 
     /// Whether the peer is looked for at an address.
     pub(crate) fn is_tried_at(&self, address: SocketAddr) -> bool {
-        let attempt = self.attempt.as_ref();
+        let attempt = self.current.as_ref();
         attempt.is_some_and(|a| a.initiation.addresses().contains(&address))
     }
 
     /// Why the first attempt would fail now.
-    pub(crate) fn negotiation_failure(&self, now: Instant, sightings: &Sightings) -> Option<NegotiationError> {
-        let attempt = self.attempt.as_ref().filter(|a| a.purpose == Purpose::First)?;
+    pub(crate) fn failure(&self, now: Instant, sightings: &Sightings) -> Option<NegotiationError> {
+        let attempt = self.current.as_ref().filter(|a| a.purpose == Purpose::First)?;
         Some(attempt.initiation.failure(now, sightings))
     }
 
-    /// The attempt has come to nothing.
-    pub(super) fn give_up_attempt(&mut self) {
-        let Some(mut attempt) = self.attempt.take() else {
-            return;
-        };
-        self.names_changed = true;
-        let mut first = attempt.earlier.take().unwrap_or(attempt);
-        if let Some(channel) = first.early_carrier() {
-            channel.abandon(&mut self.fates);
-            self.settle_fates();
+    /// The channel of the attempt, if INITIATE was sent.
+    pub(super) fn channel(&self) -> Option<&Channel> {
+        let early = self.current.as_ref()?.early.as_ref()?;
+        Some(&early.channel)
+    }
+
+    /// The channel on which early data of a new tree is sent.
+    pub(super) fn early_carrier(&mut self) -> Option<&mut Channel> {
+        self.current.as_mut()?.early_carrier()
+    }
+
+    pub(super) fn next_timer(&self) -> Option<Instant> {
+        self.current.as_ref().map(|a| a.next_timer())
+    }
+
+    /// The names under which datagrams for the attempt, and for the one before, arrive.
+    pub(super) fn names(&self) -> impl Iterator<Item = Name> {
+        let earlier = self.current.as_ref().and_then(|a| a.earlier.as_ref());
+        self.current.iter().chain(earlier).flat_map(|attempt| {
+            let channel = attempt.early.as_ref().map(|e| Name::Channel(e.local_id));
+            std::iter::once(Name::Attempt(*attempt.name())).chain(channel)
+        })
+    }
+}
+
+/// How an attempt begins and ends.
+impl Attempts {
+    /// Begins an attempt. One to reach the peer again goes by `silent_since`, when its silence began.
+    ///
+    /// # Errors
+    /// If no address is known, or the EID cannot be used.
+    pub(super) fn begin(
+        &mut self,
+        context: &mut Context<'_>,
+        eid: &Eid,
+        addresses: Vec<SocketAddr>,
+        purpose: Purpose,
+        silent_since: Option<Instant>,
+    ) -> Result<(), NegotiationError> {
+        if addresses.is_empty() {
+            return Err(NegotiationError::NoAddress);
         }
+        let host = &mut *context.host;
+        let schedule = match purpose {
+            Purpose::First => Schedule::first(host.config.connect_timeout),
+            _ => Schedule::again(silent_since.unwrap_or(context.now)),
+        };
+        let initiation = Initiation::new(
+            context.now,
+            eid,
+            addresses,
+            schedule,
+            &host.config.suites,
+            &mut host.rng,
+        )?;
+        self.current = Some(Attempt::new(initiation, purpose, None));
+        Ok(())
+    }
+
+    /// INITIATE was not answered: another attempt begins with HELLO. What is known of the first one is kept, because it
+    /// may have been accepted after all (NEG-24).
+    fn begin_again(&mut self, context: &mut Context<'_>) -> Result<(), NegotiationError> {
+        let Some(attempt) = &mut self.current else {
+            return Ok(());
+        };
+        let host = &mut *context.host;
+        // The EID was good enough before.
+        let initiation = attempt
+            .initiation
+            .next(context.now, &host.config.suites, &mut host.rng)?;
+        let next = Attempt::new(initiation, attempt.purpose, None);
+        let mut before = std::mem::replace(attempt, next);
+        // Of those that sent no early data nothing need be known.
+        attempt.earlier = Some(before.earlier.take().unwrap_or(before));
+        Ok(())
+    }
+
+    /// More addresses at which the peer may be: they are tried at once.
+    pub(super) fn add_addresses(&mut self, now: Instant, addresses: &[SocketAddr]) {
+        if let Some(attempt) = &mut self.current {
+            attempt.initiation.add_addresses(now, addresses);
+        }
+    }
+
+    /// Does what is due for the attempt. Returns whether its names have changed.
+    ///
+    /// # Errors
+    /// If it has failed.
+    pub(super) fn on_timer(
+        &mut self,
+        context: &mut Context<'_>,
+        outbox: &mut VecDeque<Datagram>,
+        fates: &mut Vec<Fate>,
+    ) -> Result<bool, NegotiationError> {
+        let Some(attempt) = &mut self.current else {
+            return Ok(false);
+        };
+        let (now, host) = (context.now, &mut *context.host);
+        match attempt.initiation.step(now, &host.sightings, &mut host.rng) {
+            InitiatorStep::Wait => {}
+            // The next is due at once, and is sent with the next call.
+            InitiatorStep::BeginAgain => return self.begin_again(context).map(|()| true),
+            InitiatorStep::Send(packet, addresses) => {
+                outbox.extend(addresses.iter().map(|remote| Datagram {
+                    remote: *remote,
+                    bytes: packet.to_vec(),
+                }));
+                if attempt.purpose == Purpose::First {
+                    attempt.probe_unanswered(outbox);
+                }
+            }
+            InitiatorStep::Fail(error) => return Err(error),
+        }
+        let early = attempt.early_carrier();
+        if let Some(channel) = early.filter(|c| c.next_timer().is_some_and(|at| at <= now)) {
+            channel.on_timer(now, fates);
+        }
+        Ok(false)
     }
 
     /// RETRY for the attempt.
@@ -230,10 +341,7 @@ impl Peer {
     /// # Errors
     /// If it is not expected.
     pub(crate) fn on_retry(&mut self, version: u32, token: &[u8; 16]) -> Result<&[u8], DropReason> {
-        match &mut self.attempt {
-            Some(attempt) if attempt.early.is_none() => attempt.initiation.on_retry(version, token),
-            _ => Err(DropReason::UnknownAttempt),
-        }
+        self.greeting()?.initiation.on_retry(version, token)
     }
 
     /// VERSION for the attempt.
@@ -241,9 +349,149 @@ impl Peer {
     /// # Errors
     /// If it is not expected.
     pub(crate) fn on_version(&mut self, versions: Vec<u32>) -> Result<(), DropReason> {
-        match &mut self.attempt {
-            Some(attempt) if attempt.early.is_none() => attempt.initiation.on_version(versions),
-            _ => Err(DropReason::UnknownAttempt),
+        self.greeting()?.initiation.on_version(versions)
+    }
+
+    /// COOKIE for the attempt: if it is authentic, makes the channel, and INITIATE with the first frames.
+    ///
+    /// # Errors
+    /// The outer one: the packet is dropped; the inner one: the attempt has failed.
+    pub(super) fn on_cookie(
+        &mut self,
+        context: &mut Context<'_>,
+        cookie: &Cookie<'_>,
+        arrival: &Arrival,
+        tree: &SharedTree,
+        streams: &mut Streams,
+    ) -> Result<Result<(), NegotiationError>, DropReason> {
+        let attempt = self.greeting()?;
+        let suites = &context.host.config.suites;
+        let agreed = attempt
+            .initiation
+            .on_cookie(context.now, cookie, arrival.remote, suites)?;
+        Ok(agreed.and_then(|agreed| attempt.initiate(context, agreed, arrival, tree, streams)))
+    }
+
+    /// The attempt, as long as it has not sent INITIATE.
+    fn greeting(&mut self) -> Result<&mut Attempt, DropReason> {
+        let attempt = self.current.as_deref_mut().filter(|a| a.early.is_none());
+        attempt.ok_or(DropReason::UnknownAttempt)
+    }
+
+    /// ACCEPT for the attempt, or for the one before. If it is authentic, no attempt is under way any more.
+    ///
+    /// # Errors
+    /// Why the packet is to be dropped.
+    pub(super) fn on_accept(
+        &mut self,
+        now: Instant,
+        accept: &Accept<'_>,
+        size: usize,
+        arrival: &Arrival,
+        fates: &mut Vec<Fate>,
+    ) -> Result<Answer, DropReason> {
+        let (frames, secrets) = self.open_accept(accept)?;
+        let attempt = self.current.take().ok_or(DropReason::UnknownAttempt)?;
+        let was_repeated = attempt
+            .named(accept.attempt)
+            .is_some_and(|a| a.initiation.was_repeated());
+        let attempt = if attempt.name() == accept.attempt {
+            attempt
+        } else {
+            // The one before was accepted after all.
+            attempt.earlier.ok_or(DropReason::UnknownAttempt)?
+        };
+        if let Some(Ok(Frame::Close(close))) = Frames::new(&frames).next() {
+            return Ok(Answer::Refused(refusal(&close, arrival)));
         }
+        let mut channel = attempt.early.ok_or(DropReason::UnknownAttempt)?.channel;
+        channel.install(now, &secrets);
+        channel.note_packet_zero_received(now, size, arrival.ecn);
+        channel.ack_packet_zero(now, was_repeated, fates);
+        Ok(Answer::Accepted(Accepted {
+            channel,
+            frames,
+            tree: secrets.half_initiator,
+            earlier: attempt.earlier,
+        }))
+    }
+
+    /// Opens ACCEPT: its frames, and the keys of the channel.
+    fn open_accept(&self, accept: &Accept<'_>) -> Result<(Vec<u8>, ChannelSecrets), DropReason> {
+        let attempt = self.current.as_ref().and_then(|a| a.named(accept.attempt));
+        let attempt = attempt.ok_or(DropReason::UnknownAttempt)?;
+        let early = attempt.early.as_ref().ok_or(DropReason::UnknownAttempt)?;
+        let split = attempt.initiation.split().ok_or(DropReason::UnknownAttempt)?;
+        let secrets = ChannelSecrets::derive(split, accept.nonce);
+        let key = PacketKey::new(early.channel.suite(), &secrets.responder);
+        let mut frames = accept.sealed_frames.to_vec();
+        let len = key
+            .open(0, accept.header, &mut frames)
+            .map_err(|_| DropReason::Unauthentic)?;
+        frames.truncate(len);
+        Ok((frames, secrets))
+    }
+
+    /// Gives up an attempt that was begun because the carrier did not work, unless it has sent INITIATE. Returns
+    /// whether there was one.
+    pub(super) fn give_up_needless(&mut self) -> bool {
+        let is_needless = |a: &mut Box<Attempt>| a.purpose == Purpose::Trouble && a.early.is_none();
+        self.current.take_if(is_needless).is_some()
+    }
+
+    /// Forgets the attempt, with what was sent as early data.
+    pub(super) fn clear(&mut self) {
+        self.current = None;
+    }
+
+    /// Gives up the attempt: what was sent as early data is lost. Returns whether there was one.
+    pub(super) fn give_up(&mut self, fates: &mut Vec<Fate>) -> bool {
+        let Some(attempt) = self.current.take() else {
+            return false;
+        };
+        abandon(attempt, fates);
+        true
+    }
+
+    /// Takes the channel of a first attempt that may have been accepted, as the tree ends. No attempt is under way any
+    /// more.
+    pub(super) fn take_first_channel(&mut self) -> Option<Box<Channel>> {
+        let mut attempt = self.current.take()?;
+        // Of a row of attempts, the first is the one that may have been accepted with something.
+        let first = attempt.earlier.take().unwrap_or(attempt);
+        let early = first.early.filter(|_| first.purpose == Purpose::First)?;
+        Some(early.channel)
+    }
+}
+
+#[cfg(test)]
+impl Attempts {
+    /// Makes an attempt under way behave as the first of a tree.
+    pub(super) fn pretend_first(&mut self) {
+        if let Some(attempt) = &mut self.current {
+            attempt.purpose = Purpose::First;
+        }
+    }
+}
+
+/// What was sent as early data on an attempt, or on the one before, is lost: that attempt becomes no channel (NEG-26).
+pub(super) fn abandon(mut attempt: Box<Attempt>, fates: &mut Vec<Fate>) {
+    let mut first = attempt.earlier.take().unwrap_or(attempt);
+    if let Some(channel) = first.early_carrier() {
+        channel.abandon(fates);
+    }
+}
+
+/// NEG-23: why the peer wants no channel.
+fn refusal(close: &Close<'_>, arrival: &Arrival) -> CloseReason {
+    match close.code {
+        Code::FORBIDDEN => CloseReason::Negotiation(NegotiationError::Forbidden {
+            address: arrival.remote.to_string(),
+            reason: close.reason.to_owned(),
+        }),
+        code => CloseReason::Peer {
+            code,
+            reason: close.reason.to_owned(),
+        },
     }
 }

@@ -1,6 +1,4 @@
-//! What can be known about a peer from outside, over all its channels.
-
-use super::Peer;
+//! Counters of a peer, over all its channels.
 
 /// Totals of a peer, over all channels that the shared streams have had.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,22 +23,4 @@ pub struct PeerStats {
     pub bytes_received: u64,
     /// Packets declared lost.
     pub packets_lost: u64,
-}
-
-impl Peer {
-    /// Totals over all channels of the tree.
-    pub(crate) fn stats(&self) -> PeerStats {
-        let counters = self.links.counters();
-        PeerStats {
-            channels_made: self.links.made(),
-            migrations: self.links.migrations(),
-            outages: self.mobility.outages(),
-            unsent: self.streams.unsent(),
-            packets_sent: counters.packets_sent,
-            bytes_sent: counters.bytes_sent,
-            packets_received: counters.packets_received,
-            bytes_received: counters.bytes_received,
-            packets_lost: counters.packets_lost,
-        }
-    }
 }

@@ -1,0 +1,158 @@
+//! The responder's side of a channel that comes to be: from an INITIATE that was checked, to ACCEPT.
+
+use rand::RngExt;
+use sss_crypto::packet::PacketKey;
+use sss_crypto::schedule::{ChannelSecrets, EarlySecrets};
+use sss_wire::params::Settings;
+use sss_wire::{ChannelId, long};
+
+use super::context::{Arrival, Context};
+use super::packet_zero;
+use super::tree::SharedTree;
+use crate::channel::Channel;
+use crate::error::DropReason;
+use crate::ids::TreeId;
+use crate::io::{Ecn, Transmit, TransmitBuf};
+use crate::negotiation::{AcceptKeys, Proven, close_frame};
+use crate::role::Role;
+use crate::streams::Streams;
+use crate::token::Token;
+
+/// An INITIATE that was checked, and what its packet 0 begins with.
+pub(crate) struct Initiated<'a> {
+    pub(crate) version: u32,
+    pub(crate) attempt: [u8; 8],
+    pub(crate) packet: &'a [u8],
+    pub(crate) settings: Settings,
+    /// The attempt that the initiator named, if no channel is ever made from it (NEG-25).
+    pub(crate) void: Option<[u8; 8]>,
+}
+
+/// The responder's ACCEPT, and the INITIATE that it answers (NEG-11).
+pub(crate) struct Acceptance {
+    version: u32,
+    attempt: [u8; 8],
+    initiate: Vec<u8>,
+    /// Empty until it was made.
+    accept: Vec<u8>,
+    keys: AcceptKeys,
+    /// The id that the cookie had.
+    channel: ChannelId,
+    /// The tree that was asked for, and that this host knows.
+    tree: Option<TreeId>,
+    /// The attempt that the initiator named, and that is void (NEG-25).
+    void: Option<[u8; 8]>,
+}
+
+/// The responder's end of a channel, when INITIATE was checked.
+pub(super) struct AcceptedChannel {
+    pub(super) channel: Box<Channel>,
+    pub(super) acceptance: Box<Acceptance>,
+    /// The tree of the channel.
+    pub(super) tree: TreeId,
+}
+
+/// Makes the responder's end of a channel.
+///
+/// # Errors
+/// If INITIATE does not say what the channel is called at the peer.
+pub(super) fn accept(
+    context: &mut Context<'_>,
+    proven: &Proven,
+    initiated: &Initiated<'_>,
+    arrival: &Arrival,
+    tree: &SharedTree,
+) -> Result<AcceptedChannel, DropReason> {
+    let remote_id = initiated.settings.channel_id.ok_or(DropReason::Malformed)?;
+    let (now, host) = (context.now, &mut *context.host);
+    let nonce = host.rng.random();
+    let secrets = ChannelSecrets::derive(&proven.split, &nonce);
+    let early = EarlySecrets::from(&proven.split);
+    let ids = (proven.channel_id, remote_id);
+    let setup = host.channel_setup(Role::Responder, ids, arrival.path());
+    let bound = now.since(proven.issued);
+    let mut channel = Channel::accepted(now, setup, proven.suite, (&early, &secrets), bound);
+    channel.note_packet_zero_received(now, initiated.packet.len(), arrival.ecn);
+    if tree.id().is_none() {
+        let begun = (initiated.attempt, secrets.half_initiator);
+        host.history.note_accepted(now, proven.eid, begun);
+    }
+    let acceptance = Acceptance {
+        version: initiated.version,
+        attempt: initiated.attempt,
+        initiate: initiated.packet.to_vec(),
+        accept: Vec::new(),
+        keys: AcceptKeys {
+            key: PacketKey::new(proven.suite, &secrets.responder),
+            nonce,
+        },
+        channel: proven.channel_id,
+        tree: tree.id(),
+        void: initiated.void,
+    };
+    Ok(AcceptedChannel {
+        channel: Box::new(channel),
+        acceptance: Box::new(acceptance),
+        tree: tree.id().unwrap_or(secrets.half_initiator),
+    })
+}
+
+impl Acceptance {
+    /// The attempt that it answers.
+    pub(super) fn attempt(&self) -> &[u8; 8] {
+        &self.attempt
+    }
+
+    /// The id that the cookie had.
+    pub(super) fn channel(&self) -> ChannelId {
+        self.channel
+    }
+
+    /// Whether ACCEPT was not made yet.
+    pub(super) fn is_owed(&self) -> bool {
+        self.accept.is_empty()
+    }
+
+    /// Whether `initiate` is the packet that it answers.
+    pub(super) fn answers(&self, initiate: &[u8]) -> bool {
+        self.initiate == initiate
+    }
+
+    /// ACCEPT as it was sent; empty until it was made.
+    pub(super) fn accept(&self) -> &[u8] {
+        &self.accept
+    }
+
+    /// Makes ACCEPT: late, when there is a chance that the application has something to say in it.
+    pub(super) fn transmit(
+        &mut self,
+        context: &mut Context<'_>,
+        channel: &mut Channel,
+        streams: &mut Streams,
+        buf: &mut TransmitBuf,
+        tokens: &mut Vec<Token>,
+    ) -> Option<Transmit> {
+        tokens.clear();
+        let frames = match channel.close_due() {
+            Some((code, reason)) => close_frame(code, reason, long::ACCEPT_ROOM),
+            None => {
+                let mut settings = context.host.settings(channel.local_id(), None);
+                settings.tree = self.tree;
+                settings.attempts.void = self.void;
+                packet_zero::write(long::ACCEPT_ROOM, &settings, Some(streams), tokens)
+            }
+        };
+        let packet = self.keys.seal(self.version, &self.attempt, &frames)?;
+        channel.note_close_sent();
+        channel.record_packet_zero(context.now, packet.len(), tokens);
+        tokens.clear();
+        buf.put(&packet);
+        self.accept = packet;
+        // CHN-7: packet 0 is outside of what is counted.
+        let ecn = Ecn::NotEct;
+        Some(Transmit {
+            ecn,
+            ..channel.transmit(buf.len())
+        })
+    }
+}

@@ -1,0 +1,410 @@
+//! The channels of a tree: which there are, and which carries the streams (MIG-5 to MIG-8).
+
+use std::net::SocketAddr;
+
+use sss_wire::constants::MAX_CHANNELS;
+use sss_wire::{ChannelId, Code};
+
+use super::acceptance::Acceptance;
+use super::names::Name;
+use crate::channel::{Channel, Counters, Fate};
+use crate::local_host::EndedTree;
+use crate::role::Role;
+use crate::time::Instant;
+
+/// Probe timeouts for which a replaced channel is kept: by whoever replaced it, and by the other side.
+const KEPT: u32 = 3;
+const KEPT_BY_RESPONDER: u32 = 9;
+/// Channels kept in all: those that have ended and wait for late packets included.
+const MAX_KEPT: usize = 4 * MAX_CHANNELS;
+
+/// An end of which the peer may not have heard.
+pub(crate) enum Unheard {
+    /// Of the channel of an attempt whose ACCEPT may not have arrived (NEG-23).
+    Attempt([u8; 8], (Code, String)),
+    /// Of a tree (MIG-21).
+    Tree(EndedTree),
+}
+
+/// One channel of a tree, established; or ended, and waiting for late packets.
+pub(super) struct TreeChannel {
+    pub(super) channel: Box<Channel>,
+    pub(super) origin: Origin,
+    /// The peer's token for a stateless reset.
+    pub(super) reset_token: Option<[u8; 16]>,
+    /// Kept until ACCEPT is known to have arrived.
+    pub(super) acceptance: Option<Box<Acceptance>>,
+    serial: ChannelSerial,
+    /// When it is closed as replaced.
+    retire_at: Option<Instant>,
+}
+
+/// How a channel came to be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Origin {
+    pub(super) role: Role,
+    pub(super) made: Instant,
+    /// Whether it asked for a tree that existed: then nothing of streams comes in generation 0 (MIG-3).
+    pub(super) continues: bool,
+}
+
+/// Names a channel of a peer: the first one made is 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ChannelSerial(u32);
+
+/// A channel that carries nothing any more.
+pub(super) struct GoneChannel {
+    /// Where the peer was.
+    pub(super) remote: SocketAddr,
+    /// It carried the streams.
+    pub(super) was_carrier: bool,
+}
+
+/// All channels of a tree, the oldest first.
+#[derive(Default)]
+pub(crate) struct TreeChannels {
+    list: Vec<TreeChannel>,
+    carrier: Option<ChannelSerial>,
+    latest: ChannelSerial,
+    /// How often a channel became the carrier.
+    carried: u64,
+    /// What the channels counted that are forgotten.
+    past: Counters,
+    pub(super) unheard: Vec<Unheard>,
+}
+
+impl TreeChannel {
+    pub(super) fn serial(&self) -> ChannelSerial {
+        self.serial
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        self.channel.is_open()
+    }
+
+    /// Whether the peer is known to have the channel.
+    fn is_confirmed(&self) -> bool {
+        self.acceptance.is_none()
+    }
+
+    /// Closes it as replaced; what it has outstanding is lost.
+    fn retire(&mut self, now: Instant, fates: &mut Vec<Fate>) {
+        self.channel.abandon(fates);
+        self.channel.close(now, Code::REPLACED, "");
+        self.acceptance = None;
+        self.reset_token = None;
+    }
+}
+
+/// Which there are.
+impl TreeChannels {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &TreeChannel> {
+        self.list.iter()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut TreeChannel> {
+        self.list.iter_mut()
+    }
+
+    /// The channels that neither side has ended.
+    pub(super) fn open(&self) -> impl DoubleEndedIterator<Item = &TreeChannel> + Clone {
+        self.list.iter().filter(|c| c.is_open())
+    }
+
+    pub(super) fn has_open(&self) -> bool {
+        self.open().next().is_some()
+    }
+
+    /// The serials of all channels.
+    pub(super) fn serials(&self) -> impl Iterator<Item = ChannelSerial> + use<> {
+        let mut serials = [None; MAX_KEPT + 1];
+        for (slot, channel) in serials.iter_mut().zip(&self.list) {
+            *slot = Some(channel.serial);
+        }
+        serials.into_iter().flatten()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    pub(super) fn get(&self, serial: ChannelSerial) -> Option<&TreeChannel> {
+        self.list.iter().find(|c| c.serial == serial)
+    }
+
+    pub(super) fn get_mut(&mut self, serial: ChannelSerial) -> Option<&mut TreeChannel> {
+        self.list.iter_mut().find(|c| c.serial == serial)
+    }
+
+    /// The channel on which this host receives under `id`.
+    pub(super) fn by_id(&mut self, id: ChannelId) -> Option<&mut TreeChannel> {
+        self.list.iter_mut().rfind(|c| c.channel.local_id() == id)
+    }
+
+    pub(super) fn by_token(&self, token: &[u8; 16]) -> Option<&TreeChannel> {
+        self.list.iter().find(|c| c.reset_token.as_ref() == Some(token))
+    }
+
+    /// When the open channel to an address was made, if there is one (NEG-20).
+    pub(crate) fn made_at(&self, remote: SocketAddr) -> Option<Instant> {
+        let there = self.open().find(|c| c.channel.remote() == remote);
+        there.map(|c| c.origin.made)
+    }
+
+    /// When the newest channel was made (MIG-9).
+    pub(crate) fn newest_made(&self) -> Option<Instant> {
+        self.list.iter().map(|c| c.origin.made).max()
+    }
+
+    /// The names under which datagrams for the channels arrive.
+    pub(super) fn names(&self) -> impl Iterator<Item = Name> {
+        self.list.iter().flat_map(|c| {
+            let token = c.reset_token.filter(|_| c.is_open()).map(Name::ResetToken);
+            std::iter::once(Name::Channel(c.channel.local_id())).chain(token)
+        })
+    }
+
+    /// What all channels counted together.
+    pub(super) fn counters(&self) -> Counters {
+        let mut sum = self.past;
+        for channel in &self.list {
+            sum.add(channel.channel.counters());
+        }
+        sum
+    }
+
+    /// How many channels were made.
+    pub(super) fn made(&self) -> u64 {
+        u64::from(self.latest.0)
+    }
+}
+
+/// How they come and go.
+impl TreeChannels {
+    /// Adds a channel. If there are too many open ones now, the oldest is closed as replaced.
+    pub(super) fn add(
+        &mut self,
+        channel: Box<Channel>,
+        origin: Origin,
+        acceptance: Option<Box<Acceptance>>,
+        fates: &mut Vec<Fate>,
+    ) -> ChannelSerial {
+        if self.list.len() >= MAX_KEPT
+            && let Some(ended) = self.list.iter().position(|c| !c.is_open())
+        {
+            self.forget(ended);
+        }
+        self.latest = ChannelSerial(self.latest.0.wrapping_add(1));
+        self.list.push(TreeChannel {
+            channel,
+            origin,
+            reset_token: None,
+            acceptance,
+            serial: self.latest,
+            retire_at: None,
+        });
+        let oldest = self.open().next().map(TreeChannel::serial);
+        if let Some(oldest) = oldest.filter(|_| self.open().count() > MAX_CHANNELS) {
+            self.retire(origin.made, oldest, fates);
+        }
+        self.latest
+    }
+
+    /// Closes a channel as replaced; what it has outstanding is lost.
+    fn retire(&mut self, now: Instant, serial: ChannelSerial, fates: &mut Vec<Fate>) {
+        if let Some(channel) = self.get_mut(serial) {
+            channel.retire(now, fates);
+        }
+        self.unload(serial);
+    }
+
+    /// Closes the replaced channels whose time has come. Returns whether there were any.
+    pub(super) fn retire_due(&mut self, now: Instant, fates: &mut Vec<Fate>) -> bool {
+        let mut any = false;
+        while let Some(due) = self.due(now) {
+            self.retire(now, due, fates);
+            any = true;
+        }
+        any
+    }
+
+    /// A replaced channel whose time has come.
+    fn due(&self, now: Instant) -> Option<ChannelSerial> {
+        let due = self.open().find(|c| c.retire_at.is_some_and(|at| at <= now));
+        due.map(TreeChannel::serial)
+    }
+
+    /// When a replaced channel is to be closed next.
+    pub(super) fn next_retirement(&self) -> Option<Instant> {
+        self.open().filter_map(|c| c.retire_at).min()
+    }
+
+    /// The peer has closed a channel as replaced: what it has outstanding is lost, and it waits for late packets.
+    pub(super) fn on_replaced(
+        &mut self,
+        now: Instant,
+        serial: ChannelSerial,
+        fates: &mut Vec<Fate>,
+    ) -> Option<GoneChannel> {
+        let channel = self.get_mut(serial)?;
+        channel.channel.abandon(fates);
+        channel.channel.on_close(now);
+        channel.acceptance = None;
+        channel.reset_token = None;
+        Some(GoneChannel {
+            remote: channel.channel.remote(),
+            was_carrier: self.unload(serial),
+        })
+    }
+
+    /// A channel has ended: what it has outstanding is lost, and it is forgotten.
+    pub(super) fn lose(&mut self, serial: ChannelSerial, fates: &mut Vec<Fate>) -> Option<GoneChannel> {
+        let channel = self.get_mut(serial)?;
+        channel.channel.abandon(fates);
+        Some(GoneChannel {
+            remote: channel.channel.remote(),
+            was_carrier: self.remove(serial),
+        })
+    }
+
+    /// Closes all channels that are open. Where ACCEPT was not sent yet, it says so; where it may have been lost, the
+    /// end is remembered.
+    pub(super) fn close_all(&mut self, now: Instant, code: Code, reason: &str) {
+        for channel in self.list.iter_mut().filter(|c| c.is_open()) {
+            channel.channel.close(now, code, reason);
+            if let Some(acceptance) = channel.acceptance.take() {
+                let end = (code, reason.to_owned());
+                self.unheard.push(Unheard::Attempt(*acceptance.attempt(), end));
+                channel.acceptance = Some(acceptance).filter(|a| a.is_owed());
+            }
+        }
+    }
+
+    /// Forgets all channels that are open. What has ended already still waits for late packets.
+    pub(super) fn forget_open(&mut self) {
+        for serial in self.serials() {
+            if self.get(serial).is_some_and(TreeChannel::is_open) {
+                self.remove(serial);
+            }
+        }
+    }
+
+    /// Forgets a channel. Returns whether it was the carrier.
+    pub(super) fn remove(&mut self, serial: ChannelSerial) -> bool {
+        if let Some(at) = self.list.iter().position(|c| c.serial == serial) {
+            self.forget(at);
+        }
+        self.unload(serial)
+    }
+
+    fn forget(&mut self, at: usize) {
+        let channel = self.list.remove(at);
+        self.past.add(channel.channel.counters());
+    }
+
+    /// Takes the ends of which the initiators of channels have not heard (NEG-23).
+    pub(crate) fn take_unheard(&mut self) -> Vec<Unheard> {
+        std::mem::take(&mut self.unheard)
+    }
+}
+
+/// ACCEPT.
+impl TreeChannels {
+    /// A channel whose ACCEPT is to be made now.
+    pub(super) fn owing_accept(&mut self) -> Option<(&mut Channel, &mut Acceptance)> {
+        self.list.iter_mut().find_map(|c| {
+            let is_due = c.is_open() || c.channel.close_due().is_some();
+            let acceptance = c.acceptance.as_mut().filter(|a| is_due && a.is_owed())?;
+            Some((&mut *c.channel, &mut **acceptance))
+        })
+    }
+
+    /// ACCEPT again, if `initiate` is the packet that it answers (NEG-11).
+    pub(crate) fn accept_again(&mut self, initiate: &[u8]) -> Option<Vec<u8>> {
+        self.repeat_accept(|acceptance| acceptance.answers(initiate))
+    }
+
+    /// ACCEPT again, for an attempt that its initiator says was not answered (NEG-25). The outer `None`: no channel of
+    /// this attempt is left; the inner one: it has ACCEPT, or that is still to be made.
+    pub(crate) fn accept_earlier(&mut self, channel: ChannelId) -> Option<Option<Vec<u8>>> {
+        self.by_id(channel).filter(|c| c.is_open())?;
+        Some(self.repeat_accept(|acceptance| acceptance.channel() == channel))
+    }
+
+    fn repeat_accept(&mut self, is_meant: impl Fn(&Acceptance) -> bool) -> Option<Vec<u8>> {
+        self.list.iter_mut().find_map(|c| {
+            let acceptance = c.acceptance.as_ref().filter(|a| is_meant(a) && !a.is_owed())?;
+            c.channel.note_packet_zero_repeated();
+            Some(acceptance.accept().to_vec())
+        })
+    }
+}
+
+/// Which of them carries the streams.
+impl TreeChannels {
+    pub(super) fn carrier(&self) -> Option<&TreeChannel> {
+        self.get(self.carrier?)
+    }
+
+    pub(super) fn carrier_mut(&mut self) -> Option<&mut TreeChannel> {
+        self.get_mut(self.carrier?)
+    }
+
+    pub(super) fn carrier_serial(&self) -> Option<ChannelSerial> {
+        self.carrier
+    }
+
+    /// How often the streams moved from one channel to another.
+    pub(super) fn migrations(&self) -> u64 {
+        self.carried.saturating_sub(1)
+    }
+
+    /// The carrier is no longer to be used. Returns whether it was that channel.
+    fn unload(&mut self, serial: ChannelSerial) -> bool {
+        self.carrier.take_if(|carrier| *carrier == serial).is_some()
+    }
+
+    /// MIG-6: whether a channel that does not carry the streams is to do so now. A responder's is as soon as the peer
+    /// is known to have it, or if there is nothing better.
+    pub(super) fn is_to_carry(&self, serial: ChannelSerial) -> bool {
+        let carrier = self.carrier();
+        let is_confirmed = self.get(serial).is_some_and(TreeChannel::is_confirmed);
+        let may_carry = is_confirmed || carrier.is_none_or(|c| !c.is_open() || c.channel.is_stalled());
+        may_carry && self.carrier != Some(serial)
+    }
+
+    /// Makes a channel the carrier. Those before it are replaced (MIG-8): the ones of no use are closed at once.
+    pub(super) fn carry(&mut self, now: Instant, serial: ChannelSerial, fates: &mut Vec<Fate>) {
+        if self.carrier == Some(serial) {
+            return;
+        }
+        let Some(channel) = self.get_mut(serial) else {
+            return;
+        };
+        // It may have been replaced before, by one that is gone.
+        channel.retire_at = None;
+        let periods = match channel.origin.role {
+            Role::Initiator => KEPT,
+            Role::Responder => KEPT_BY_RESPONDER,
+        };
+        self.carrier = Some(serial);
+        self.carried += 1;
+        for replaced in self.list.iter_mut().filter(|c| c.serial != serial && c.is_open()) {
+            if replaced.channel.is_stalled() {
+                replaced.retire(now, fates);
+            } else {
+                let at = now + replaced.channel.probe_timeout() * periods;
+                replaced.retire_at.get_or_insert(at);
+            }
+        }
+    }
+
+    /// Another open channel when the carrier is gone: the newest that works, else the newest.
+    pub(super) fn successor(&self) -> Option<ChannelSerial> {
+        let mut open = self.open().rev();
+        let newest = open.clone().next();
+        open.find(|c| !c.channel.is_stalled())
+            .or(newest)
+            .map(TreeChannel::serial)
+    }
+}

@@ -1,0 +1,32 @@
+//! What a peer is told with each call.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::channel::Path;
+use crate::io::Ecn;
+use crate::local_host::LocalHost;
+use crate::time::Instant;
+
+/// What a peer borrows from its host for one call.
+pub(crate) struct Context<'a> {
+    pub(crate) now: Instant,
+    pub(crate) host: &'a mut LocalHost,
+}
+
+/// How a datagram came in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival {
+    pub(crate) remote: SocketAddr,
+    pub(crate) local: Option<IpAddr>,
+    pub(crate) ecn: Ecn,
+}
+
+impl Arrival {
+    /// The way back.
+    pub(super) fn path(&self) -> Path {
+        Path {
+            remote: self.remote,
+            local: self.local,
+        }
+    }
+}

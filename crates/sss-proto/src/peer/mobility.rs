@@ -1,0 +1,221 @@
+//! When a tree needs another channel, and what is told of the way to the peer (docs/spec/migration.md).
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use sss_wire::constants::STALL_GRACE;
+
+use super::attempt::Purpose;
+use super::channels::Origin;
+use super::tree::SharedTree;
+use crate::error::CloseReason;
+use crate::io::LinkStatus;
+use crate::role::Role;
+use crate::time::Instant;
+
+/// Addresses kept of a peer.
+const MAX_HINTS: usize = 8;
+/// How long after a failed attempt the next one begins, when the carrier works.
+const RETRY: Duration = Duration::from_secs(10);
+/// A failed renewal is tried again after this part of the interval, or after [`RETRY`].
+const RENEWAL_RETRY: u32 = 4;
+
+/// What the host wants (MIG-10, MIG-14). Zero: never renewed; not kept without a channel.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Policy {
+    pub(super) renew: Duration,
+    pub(super) linger: Duration,
+}
+
+/// What is known about the way to the peer.
+pub(crate) struct Mobility {
+    policy: Policy,
+    /// Where the peer may be, the latest first.
+    hints: Vec<SocketAddr>,
+    status: LinkStatus,
+    /// The tree has ended: the status is the last.
+    is_over: bool,
+    /// How often it was up, and then was not.
+    outages: u64,
+    /// When the carrier stopped working.
+    trouble: Option<Instant>,
+    /// This host has moved, and no new channel was made since.
+    has_moved: bool,
+    /// No attempt begins before.
+    retry_at: Instant,
+    /// An address was learned since the trouble began, and not tried yet.
+    is_hinted: bool,
+}
+
+impl Mobility {
+    pub(super) fn new(policy: Policy) -> Self {
+        Self {
+            policy,
+            hints: Vec::new(),
+            status: LinkStatus::Up,
+            is_over: false,
+            outages: 0,
+            trouble: None,
+            has_moved: false,
+            retry_at: Instant::default(),
+            is_hinted: false,
+        }
+    }
+
+    /// The addresses remembered, the latest first.
+    pub(crate) fn hints(&self) -> &[SocketAddr] {
+        &self.hints
+    }
+
+    /// The state of the way to the peer.
+    pub(crate) fn status(&self) -> &LinkStatus {
+        &self.status
+    }
+
+    pub(super) fn outages(&self) -> u64 {
+        self.outages
+    }
+
+    /// When the carrier stopped working, if it does not work.
+    pub(super) fn trouble_since(&self) -> Option<Instant> {
+        self.trouble
+    }
+
+    /// Whether streams wait for a channel, rather than ending, when there is none (MIG-14).
+    pub(super) fn lingers(&self) -> bool {
+        !self.policy.linger.is_zero()
+    }
+
+    /// Remembers addresses; returns whether there was a new one.
+    pub(super) fn add_hints(&mut self, hints: &[SocketAddr]) -> bool {
+        let mut is_new = false;
+        for hint in hints {
+            if !self.hints.contains(hint) {
+                self.hints.insert(0, *hint);
+                is_new = true;
+            }
+        }
+        self.hints.truncate(MAX_HINTS);
+        is_new
+    }
+
+    /// Where the peer may be: where it was last, and where it was said to be.
+    pub(super) fn addresses(&self, last: Option<SocketAddr>) -> Vec<SocketAddr> {
+        let mut addresses: Vec<SocketAddr> = last.into_iter().collect();
+        for address in &self.hints {
+            if !addresses.contains(address) {
+                addresses.push(*address);
+            }
+        }
+        addresses
+    }
+
+    pub(super) fn retry_now(&mut self) {
+        self.retry_at = Instant::default();
+    }
+
+    /// The application knows another address: in trouble, it is tried at once.
+    pub(super) fn on_hint(&mut self) {
+        self.is_hinted = self.trouble.is_some();
+        self.retry_now();
+    }
+
+    /// The address of this host on the way to the peer is another one (MIG-13).
+    pub(super) fn on_moved(&mut self) {
+        self.has_moved = true;
+    }
+
+    /// A new channel is to carry the streams.
+    pub(super) fn on_channel_made(&mut self) {
+        self.has_moved = false;
+    }
+
+    /// The carrier works. Returns the status if it has changed.
+    pub(super) fn on_working(&mut self) -> Option<LinkStatus> {
+        self.trouble = None;
+        self.set_status(LinkStatus::Up)
+    }
+
+    /// The carrier does not answer. Returns the status if it has changed.
+    pub(super) fn on_stalled(&mut self, now: Instant) -> Option<LinkStatus> {
+        self.trouble.get_or_insert(now);
+        self.set_status(LinkStatus::Stalled)
+    }
+
+    /// There is no channel any more. Returns the status if it has changed.
+    pub(super) fn on_detached(&mut self, now: Instant, reason: CloseReason) -> Option<LinkStatus> {
+        self.trouble.get_or_insert(now);
+        self.retry_now();
+        self.set_status(LinkStatus::Down(reason))
+    }
+
+    /// The tree has ended.
+    pub(super) fn on_end(&mut self, reason: CloseReason) {
+        self.status = LinkStatus::Down(reason);
+        self.is_over = true;
+    }
+
+    fn set_status(&mut self, status: LinkStatus) -> Option<LinkStatus> {
+        if self.status == status || self.is_over {
+            return None;
+        }
+        self.outages += u64::from(self.status == LinkStatus::Up);
+        self.status = status.clone();
+        Some(status)
+    }
+
+    /// When and why the next attempt begins, if none is under way. `carrier` is the open channel that carries the
+    /// streams, if one does.
+    pub(super) fn next_attempt(
+        &self,
+        tree: &SharedTree,
+        carrier: Option<&Origin>,
+        has_streams: bool,
+    ) -> Option<(Instant, Purpose)> {
+        let first = tree.more_from()?.max(self.retry_at);
+        if self.has_moved {
+            return Some((first, Purpose::Move));
+        }
+        let Some(carrier) = carrier else {
+            return has_streams.then_some((first, Purpose::Trouble));
+        };
+        if let Some(since) = self.trouble {
+            // A hint that came since is tried at once.
+            let grace = if self.is_hinted { Duration::ZERO } else { STALL_GRACE };
+            return Some((first.max(since + grace), Purpose::Trouble));
+        }
+        let renew = self.policy.renew;
+        if renew.is_zero() || !has_streams {
+            return None;
+        }
+        let age = match carrier.role {
+            Role::Initiator => renew,
+            Role::Responder => renew + renew / 4,
+        };
+        Some((first.max(carrier.made + age), Purpose::Renewal))
+    }
+
+    /// An attempt has begun, or was to begin and no address is known: the next one is later.
+    pub(super) fn on_attempt(&mut self, now: Instant, purpose: Purpose) {
+        self.is_hinted = false;
+        let pause = match purpose {
+            Purpose::Renewal => RETRY.min(self.policy.renew / RENEWAL_RETRY),
+            Purpose::Move => Duration::from_secs(1),
+            Purpose::First | Purpose::Trouble => Duration::from_millis(250),
+        };
+        self.retry_at = now + pause;
+    }
+
+    /// When a tree without an open channel is given up.
+    pub(super) fn linger_end(&self) -> Option<Instant> {
+        Some(self.trouble? + self.policy.linger)
+    }
+
+    /// Why a tree that lingered to the end is given up.
+    pub(super) fn reason_of_silence(&self, now: Instant) -> CloseReason {
+        match &self.status {
+            LinkStatus::Down(reason @ CloseReason::PeerRestarted) => reason.clone(),
+            _ => CloseReason::Idle(self.trouble.map_or(Duration::ZERO, |since| now.since(since))),
+        }
+    }
+}

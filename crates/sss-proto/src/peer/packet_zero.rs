@@ -1,0 +1,108 @@
+//! What INITIATE and ACCEPT carry: packet 0 of each direction of a channel (NEG-16, CHN-1).
+
+use sss_wire::Code;
+use sss_wire::frame::{self, Frame, Frames};
+use sss_wire::params::Settings;
+
+use crate::error::ProtocolError;
+use crate::ids::TreeId;
+use crate::negotiation::Proven;
+use crate::packet::PacketWriter;
+use crate::role::Role;
+use crate::streams::Streams;
+use crate::token::Token;
+
+/// What ACCEPT says became of the attempt that INITIATE named (NEG-25).
+pub(super) enum EarlierFate {
+    /// It made no channel, and never will.
+    NeverAccepted,
+    /// It made a channel, which is over; the tree that began with it lives, and has the new channel.
+    Accepted(TreeId),
+    /// Nobody knows.
+    Unknown,
+}
+
+/// SETTINGS, and as many frames of the streams as fit.
+pub(super) fn write(
+    room: usize,
+    settings: &Settings,
+    streams: Option<&mut Streams>,
+    tokens: &mut Vec<Token>,
+) -> Vec<u8> {
+    let mut space = vec![0; room];
+    let mut writer = PacketWriter::new(&mut space, tokens);
+    frame::write_settings(writer.eliciting(), settings);
+    if let Some(streams) = streams {
+        streams.fill(&mut writer);
+    }
+    let len = writer.len();
+    space.truncate(len);
+    space
+}
+
+/// Reads the SETTINGS that packet 0 must begin with.
+///
+/// # Errors
+/// If there are none, or they are malformed.
+pub(super) fn read_settings(frames: &mut Frames<'_>) -> Result<Settings, ProtocolError> {
+    match frames.next() {
+        Some(Ok(Frame::Settings(settings))) => {
+            Settings::decode(settings).map_err(|m| ProtocolError::new(Code::SETTINGS, m.0))
+        }
+        _ => Err(ProtocolError::new(
+            Code::SETTINGS,
+            "packet 0 does not begin with SETTINGS",
+        )),
+    }
+}
+
+/// Reads the SETTINGS that INITIATE begins with.
+///
+/// # Errors
+/// If there are none, or an initiator cannot say that: then it is refused.
+pub(crate) fn settings_of(proven: &Proven) -> Result<Settings, ProtocolError> {
+    let settings = read_settings(&mut Frames::new(&proven.frames))?;
+    if settings.channel_id.is_none() {
+        return Err(ProtocolError::new(Code::SETTINGS, "INITIATE without channel_id"));
+    }
+    Ok(settings)
+}
+
+/// CHN-1: an initiator names its channel id in SETTINGS, a responder does not. `role` is that of this host.
+///
+/// # Errors
+/// If the peer did otherwise.
+pub(super) fn check_role(settings: &Settings, role: Role) -> Result<(), ProtocolError> {
+    if settings.channel_id.is_some() == (role == Role::Initiator) {
+        return Err(ProtocolError::new(
+            Code::SETTINGS,
+            "channel_id belongs into INITIATE only",
+        ));
+    }
+    Ok(())
+}
+
+/// NEG-25: what the frames of ACCEPT say of the attempt before.
+pub(super) fn fate_of(earlier: &[u8; 8], frames: &[u8]) -> EarlierFate {
+    let Ok(settings) = read_settings(&mut Frames::new(frames)) else {
+        return EarlierFate::Unknown;
+    };
+    match (settings.attempts.void, settings.tree) {
+        (Some(void), _) if void == *earlier => EarlierFate::NeverAccepted,
+        (_, Some(tree)) => EarlierFate::Accepted(tree),
+        (_, None) => EarlierFate::Unknown,
+    }
+}
+
+/// MIG-2, MIG-4: whether the channel is one of the tree that was asked for, or of a new one if none was.
+///
+/// # Errors
+/// If ACCEPT names a tree that was not asked for.
+pub(super) fn is_of_tree(asked: Option<TreeId>, told: Option<TreeId>) -> Result<bool, ProtocolError> {
+    match (asked, told) {
+        (None, None) => Ok(true),
+        (Some(asked), Some(told)) if asked == told => Ok(true),
+        (Some(_), None) => Ok(false),
+        _ => Err(ProtocolError::new(Code::SETTINGS, "a tree that was not asked for")),
+    }
+}

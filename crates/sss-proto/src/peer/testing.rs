@@ -1,0 +1,45 @@
+//! What the tests of a host do to a peer.
+
+use super::Peer;
+use crate::error::CloseReason;
+use crate::ids::TreeId;
+use crate::time::Instant;
+
+impl Peer {
+    pub(crate) fn tree_id(&self) -> Option<TreeId> {
+        self.tree.id()
+    }
+
+    /// Makes it ask for a tree.
+    pub(crate) fn set_tree_id(&mut self, id: TreeId) {
+        self.tree.rename(id);
+    }
+
+    /// The carrier is gone, as after a stateless reset.
+    pub(crate) fn lose_carrier(&mut self, now: Instant) {
+        let carrier = self.transport.channels.carrier_serial().expect("there is a carrier");
+        self.lose(now, carrier, CloseReason::Idle(std::time::Duration::ZERO));
+    }
+
+    /// Makes an attempt under way behave as the first of a tree.
+    pub(crate) fn pretend_first_attempt(&mut self) {
+        self.transport.attempts.pretend_first();
+    }
+
+    /// The peer has announced this token for the carrier.
+    pub(crate) fn set_reset_token(&mut self, token: [u8; 16]) {
+        let carrier = self.transport.channels.carrier_mut().expect("there is a carrier");
+        carrier.reset_token = Some(token);
+        self.transport.names.set_outdated();
+    }
+
+    /// The ids on which it receives.
+    pub(crate) fn channel_ids(&self) -> Vec<Vec<u8>> {
+        let ids = self.transport.channels.iter().map(|c| c.channel.local_id());
+        ids.map(|id| id.as_slice().to_vec()).collect()
+    }
+
+    pub(crate) fn open_channels(&self) -> usize {
+        self.transport.channels.open().count()
+    }
+}

@@ -1,0 +1,371 @@
+//! What connects two hosts: the channels of their tree, the attempt to make another one, and what is known of the way.
+//!
+//! It knows no stream. What its channels had outstanding when they end goes to [`Transport::fates`], for the owner to
+//! give to the streams; a changed status of the way is returned, for the owner to tell.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+
+use sss_wire::{Code, Eid};
+
+use super::acceptance::Acceptance;
+use super::attempt::{Attempts, Purpose};
+use super::channels::{ChannelSerial, GoneChannel, Origin, TreeChannels, Unheard};
+use super::context::Context;
+use super::mobility::{Mobility, Policy};
+use super::names::{Name, NameChange, Names};
+use super::stats::PeerStats;
+use super::tree::SharedTree;
+use crate::channel::{Channel, ChannelInfo, Fate, TimerEvent};
+use crate::error::{CloseReason, NegotiationError};
+use crate::io::{Datagram, LinkStatus};
+use crate::local_host::EndedTree;
+use crate::role::Role;
+use crate::time::{Earliest, Instant};
+
+/// Channels, attempt and mobility of one peer.
+pub(crate) struct Transport {
+    eid: Eid,
+    pub(super) channels: TreeChannels,
+    pub(super) attempts: Attempts,
+    pub(super) mobility: Mobility,
+    pub(super) names: Names,
+    /// What became of frames, as far as their streams were not told.
+    pub(super) fates: Vec<Fate>,
+}
+
+impl Transport {
+    pub(super) fn new(eid: Eid, policy: Policy) -> Self {
+        Self {
+            eid,
+            channels: TreeChannels::default(),
+            attempts: Attempts::default(),
+            mobility: Mobility::new(policy),
+            names: Names::default(),
+            fates: Vec::new(),
+        }
+    }
+
+    /// Who is at the other end.
+    pub(super) fn eid(&self) -> &Eid {
+        &self.eid
+    }
+
+    pub(crate) fn channels(&self) -> &TreeChannels {
+        &self.channels
+    }
+
+    pub(crate) fn channels_mut(&mut self) -> &mut TreeChannels {
+        &mut self.channels
+    }
+
+    pub(crate) fn attempts(&self) -> &Attempts {
+        &self.attempts
+    }
+
+    pub(crate) fn attempts_mut(&mut self) -> &mut Attempts {
+        &mut self.attempts
+    }
+
+    pub(crate) fn mobility(&self) -> &Mobility {
+        &self.mobility
+    }
+
+    /// What the channel that carries the streams, or is to, looks like.
+    pub(crate) fn info(&self) -> Option<ChannelInfo> {
+        let latest = || self.channels.iter().last();
+        let channel = self.channels.carrier().or_else(latest).map(|c| &*c.channel);
+        channel.or_else(|| self.attempts.channel()).map(Channel::info)
+    }
+
+    /// Totals over all channels; `unsent` bytes wait in the streams.
+    pub(super) fn stats(&self, unsent: u64) -> PeerStats {
+        let counters = self.channels.counters();
+        PeerStats {
+            channels_made: self.channels.made(),
+            migrations: self.channels.migrations(),
+            outages: self.mobility.outages(),
+            unsent,
+            packets_sent: counters.packets_sent,
+            bytes_sent: counters.bytes_sent,
+            packets_received: counters.packets_received,
+            bytes_received: counters.bytes_received,
+            packets_lost: counters.packets_lost,
+        }
+    }
+
+    /// Whether there is neither a channel nor an attempt to make one.
+    pub(super) fn is_idle(&self) -> bool {
+        self.channels.is_empty() && !self.attempts.is_under_way()
+    }
+
+    /// The carrier's way of coming to be, if it is open.
+    fn carrier_origin(&self) -> Option<&Origin> {
+        let carrier = self.channels.carrier().filter(|c| c.is_open());
+        carrier.map(|c| &c.origin)
+    }
+}
+
+/// Names.
+impl Transport {
+    /// A change of names that the host does not know of yet.
+    pub(super) fn take_name_change(&mut self, tree: &SharedTree) -> Option<NameChange> {
+        if !self.names.is_outdated() {
+            return None;
+        }
+        let own = self.attempts.names().chain(self.channels.names());
+        let names = own.chain(tree.live_id().map(Name::Tree)).collect();
+        self.names.register(names)
+    }
+}
+
+/// Time.
+impl Transport {
+    /// When [`Self::on_attempt_timer`], [`Self::on_channel_timer`] or a review is next due.
+    pub(super) fn next_timer(&mut self, tree: &SharedTree, has_streams: bool) -> Option<Instant> {
+        let mut next = Earliest::default();
+        next.add(self.attempts.next_timer());
+        for channel in self.channels.iter() {
+            next.add(channel.channel.next_timer());
+        }
+        if !tree.has_ended() {
+            next.add(self.next_attempt(tree, has_streams).map(|(at, _)| at));
+            next.add(self.channels.next_retirement());
+            next.add(self.linger_end(tree));
+        }
+        next.get()
+    }
+
+    /// Does what is due for the attempt under way.
+    ///
+    /// # Errors
+    /// If it has failed.
+    pub(super) fn on_attempt_timer(
+        &mut self,
+        context: &mut Context<'_>,
+        outbox: &mut VecDeque<Datagram>,
+    ) -> Result<(), NegotiationError> {
+        let has_new_names = self.attempts.on_timer(context, outbox, &mut self.fates)?;
+        if has_new_names {
+            self.names.set_outdated();
+        }
+        Ok(())
+    }
+
+    /// Does what is due for a channel.
+    pub(super) fn on_channel_timer(&mut self, now: Instant, serial: ChannelSerial) -> TimerEvent {
+        let channel = self.channels.get_mut(serial).map(|c| &mut c.channel);
+        let Some(channel) = channel.filter(|c| c.next_timer().is_some_and(|at| at <= now)) else {
+            return TimerEvent::None;
+        };
+        let event = channel.on_timer(now, &mut self.fates);
+        if event == TimerEvent::Closed {
+            self.channels.remove(serial);
+            self.names.set_outdated();
+        }
+        event
+    }
+
+    fn next_attempt(&self, tree: &SharedTree, has_streams: bool) -> Option<(Instant, Purpose)> {
+        if self.attempts.is_under_way() {
+            return None;
+        }
+        self.mobility.next_attempt(tree, self.carrier_origin(), has_streams)
+    }
+
+    /// When a tree without an open channel is given up.
+    pub(super) fn linger_end(&self, tree: &SharedTree) -> Option<Instant> {
+        let is_detached = tree.id().is_some() && !self.channels.has_open();
+        self.mobility.linger_end().filter(|_| is_detached)
+    }
+
+    /// Closes the replaced channels whose time has come.
+    pub(super) fn retire_due(&mut self, now: Instant) {
+        if self.channels.retire_due(now, &mut self.fates) {
+            self.names.set_outdated();
+        }
+    }
+
+    /// Begins the next attempt, if it is due.
+    pub(super) fn begin_due_attempt(&mut self, context: &mut Context<'_>, tree: &SharedTree, has_streams: bool) {
+        if let Some((at, purpose)) = self.next_attempt(tree, has_streams)
+            && at <= context.now
+        {
+            // Without an address the peer has to come by itself.
+            let _ = self.begin_attempt(context, purpose);
+            self.mobility.on_attempt(context.now, purpose);
+        }
+    }
+}
+
+/// Attempts.
+impl Transport {
+    /// Begins an attempt to reach the peer where it was last, and where it was said to be.
+    ///
+    /// # Errors
+    /// If no address is known, or the EID cannot be used.
+    pub(super) fn begin_attempt(
+        &mut self,
+        context: &mut Context<'_>,
+        purpose: Purpose,
+    ) -> Result<(), NegotiationError> {
+        let last = self.channels.carrier().map(|c| c.channel.remote());
+        let addresses = self.mobility.addresses(last);
+        let since = self.mobility.trouble_since();
+        self.attempts.begin(context, &self.eid, addresses, purpose, since)?;
+        self.names.set_outdated();
+        Ok(())
+    }
+
+    /// The attempt has come to nothing.
+    pub(super) fn give_up_attempt(&mut self) {
+        if self.attempts.give_up(&mut self.fates) {
+            self.names.set_outdated();
+        }
+    }
+
+    /// Addresses at which the peer may be. They are tried at once by an attempt under way, and, if the peer does not
+    /// answer where it was, by a new one.
+    pub(crate) fn add_hints(&mut self, now: Instant, hints: &[SocketAddr]) {
+        if self.mobility.add_hints(hints) {
+            self.attempts.add_addresses(now, hints);
+            self.mobility.on_hint();
+        }
+    }
+
+    /// The addresses of this host have changed; `has_moved` tells whether the one used towards this peer has (MIG-13).
+    pub(crate) fn on_network_change(&mut self, mut has_moved: impl FnMut(SocketAddr, Option<IpAddr>) -> bool) {
+        let carrier = self.channels.carrier().filter(|c| c.is_open());
+        let path = carrier.map(|c| c.channel.path());
+        let is_elsewhere = path.is_some_and(|path| has_moved(path.remote, path.local));
+        if is_elsewhere {
+            self.mobility.on_moved();
+        }
+        if is_elsewhere || path.is_none() {
+            self.mobility.retry_now();
+        }
+    }
+}
+
+/// Channels.
+impl Transport {
+    /// Adds a channel of the tree, or the first one; the oldest is replaced if there are too many.
+    pub(super) fn add(
+        &mut self,
+        channel: Box<Channel>,
+        origin: Origin,
+        acceptance: Option<Box<Acceptance>>,
+    ) -> ChannelSerial {
+        self.names.set_outdated();
+        self.channels.add(channel, origin, acceptance, &mut self.fates)
+    }
+
+    /// Closes all channels, as the tree ends; that of a first attempt too, which may have been accepted. Remembers what
+    /// the peer may not hear of, unless it `is_told` that the tree has ended.
+    pub(super) fn close(&mut self, now: Instant, tree: &SharedTree, (code, text): (Code, &str), is_told: bool) {
+        if let Some(channel) = self.attempts.take_first_channel() {
+            let origin = Origin {
+                role: Role::Initiator,
+                made: now,
+                continues: tree.id().is_some(),
+            };
+            self.add(channel, origin, None);
+        }
+        self.channels.close_all(now, code, text);
+        if let Some(tree) = tree.live_id().filter(|_| !is_told) {
+            let ended = EndedTree {
+                eid: self.eid,
+                tree,
+                at: now,
+                end: (code, text.to_owned()),
+            };
+            self.channels.unheard.push(Unheard::Tree(ended));
+        }
+    }
+
+    /// The tree has ended: no attempt is under way any more.
+    pub(super) fn on_end(&mut self) {
+        self.names.set_outdated();
+        self.attempts.clear();
+    }
+
+    /// Asks the peer whether it still knows the channel, as it has made another one (NEG-20).
+    pub(crate) fn probe_liveness(&mut self, now: Instant) {
+        if let Some(carrier) = self.channels.carrier_mut() {
+            carrier.channel.probe_liveness(now);
+        }
+    }
+
+    /// A channel was established: if it is to carry the streams now, those it replaces go (MIG-6, MIG-8). Returns the
+    /// status of the way if it has changed.
+    pub(super) fn consider(&mut self, now: Instant, serial: ChannelSerial) -> Option<LinkStatus> {
+        if !self.channels.is_to_carry(serial) {
+            return None;
+        }
+        self.mobility.on_channel_made();
+        self.carry(now, serial)
+    }
+
+    /// Makes a channel the carrier, and closes those it replaces that are of no use. Returns the status of the way if
+    /// it has changed.
+    fn carry(&mut self, now: Instant, serial: ChannelSerial) -> Option<LinkStatus> {
+        self.channels.carry(now, serial, &mut self.fates);
+        self.names.set_outdated();
+        self.review_status(now)
+    }
+
+    /// The peer has closed a channel as replaced. Returns whether it carried the streams.
+    pub(super) fn on_replaced(&mut self, now: Instant, serial: ChannelSerial) -> bool {
+        let gone = self.channels.on_replaced(now, serial, &mut self.fates);
+        self.on_gone(gone)
+    }
+
+    /// A channel has ended, and is forgotten. Returns whether it carried the streams.
+    pub(super) fn lose(&mut self, serial: ChannelSerial) -> bool {
+        let gone = self.channels.lose(serial, &mut self.fates);
+        self.on_gone(gone)
+    }
+
+    fn on_gone(&mut self, gone: Option<GoneChannel>) -> bool {
+        self.names.set_outdated();
+        gone.is_some_and(|gone| {
+            self.mobility.add_hints(&[gone.remote]);
+            gone.was_carrier
+        })
+    }
+
+    /// The carrier is gone: another channel takes over, or the streams wait for one. Returns the status of the way if
+    /// it has changed.
+    ///
+    /// # Errors
+    /// If they are not to wait: the tree is lost for that reason.
+    pub(super) fn after_loss(
+        &mut self,
+        now: Instant,
+        reason: CloseReason,
+        has_streams: bool,
+    ) -> Result<Option<LinkStatus>, CloseReason> {
+        if let Some(next) = self.channels.successor() {
+            return Ok(self.carry(now, next));
+        }
+        // The peer may have streams of which this host does not know yet, unless it has lost its state.
+        let is_pointless = !has_streams && reason == CloseReason::PeerRestarted;
+        if is_pointless || !self.mobility.lingers() {
+            return Err(reason);
+        }
+        Ok(self.mobility.on_detached(now, reason))
+    }
+
+    /// Compares the carrier with what was last told (MIG-11). Returns the status of the way if it has changed.
+    pub(super) fn review_status(&mut self, now: Instant) -> Option<LinkStatus> {
+        let carrier = self.channels.carrier().filter(|c| c.is_open())?;
+        if carrier.channel.is_stalled() {
+            return self.mobility.on_stalled(now);
+        }
+        let status = self.mobility.on_working();
+        if status.is_some() && self.attempts.give_up_needless() {
+            self.names.set_outdated();
+        }
+        status
+    }
+}
