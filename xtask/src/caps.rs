@@ -19,9 +19,6 @@ const COMMENT_COLUMNS: usize = 120;
 /// `cargo +nightly fmt --all -- --config wrap_comments=true,comment_width=120` mends them.
 const WIDE_COMMENTS: &[(&str, usize)] = &[
     ("crates/sss-proto/src/negotiation", 4),
-    ("crates/sss-sim/src/actor", 3),
-    ("crates/sss-sim/src/model", 11),
-    ("crates/sss-sim/src/scenario", 2),
     ("crates/sss/src/driver", 19),
 ];
 

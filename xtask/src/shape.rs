@@ -25,7 +25,6 @@ const EXCEPTIONS: &[Exception] = &[
     exception("sss-proto", "Channel", 71),
     exception("sss-proto", "Host", 100),
     exception("sss-proto", "Streams", 250),
-    exception("sss-sim", "Model", 67),
 ];
 
 /// A type above the cap.

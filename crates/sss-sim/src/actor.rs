@@ -202,8 +202,8 @@ impl Actors {
         self.failure.as_deref()
     }
 
-    /// Stops acting at random: everything is finished, and all but some ends take in what comes. Those who do not are flooded; then new
-    /// streams are opened beside.
+    /// Stops acting at random: everything is finished, and all but some ends take in what comes. Those who do not are
+    /// flooded; then new streams are opened beside.
     pub(crate) fn drain_partly(&mut self, world: &mut World) {
         self.phase = Phase::PartlyDeaf;
         let has_flood = self.aside.deafness.begin(self.ends.len());

@@ -1,35 +1,35 @@
 //! The reference model: what applications may see, given what applications did.
 //!
-//! A *flow* is one direction of a stream: a number, the bytes and record marks that its writer handed over, and how it ended. A flow's
-//! bytes are its number (8 bytes) and then a pattern of number and position, so any byte that is misplaced,
-//! missing, doubled or of another stream shows. A mark takes the position of a byte. An *end* is what one host's application holds of a stream: the flow that
-//! it writes, and the flow that it reads, known once the number was read.
+//! A *flow* is one direction of a stream: a number, the bytes and record marks that its writer handed over, and how it
+//! ended. A flow's bytes are its number (8 bytes) and then a pattern of number and position, so any byte that is
+//! misplaced, missing, doubled or of another stream shows. A mark takes the position of a byte. An *end* is what one
+//! host's application holds of a stream: the flow that it writes, and the flow that it reads, known once the number was
+//! read.
 //!
 //! A datagram is a number and a pattern too, see `model/messages.rs`.
 //!
 //! The model knows nothing about packets: only what each side did, and so what the other may see of it.
 
 mod deaf;
+mod flows;
 mod messages;
 mod pattern;
-mod records;
-mod released;
+mod streams;
+#[cfg(test)]
+mod tests;
 mod trees;
-mod verdict;
 
-use std::collections::{BTreeMap, BTreeSet};
-
-use sss_proto::CloseReason;
+use sss_proto::{CloseReason, DatagramFate, ListenMode};
 use sss_wire::Code;
 
 use crate::world::HostIndex;
 
-use messages::Messages;
-use trees::Trees;
+use messages::{MessageId, Messages};
+use streams::Streams;
 
 pub use deaf::Deaf;
+pub(crate) use flows::FIRST_MARK;
 pub use pattern::fill;
-pub(crate) use records::FIRST_MARK;
 
 /// The number of a flow; its first 8 bytes.
 pub type FlowId = u64;
@@ -56,62 +56,10 @@ pub enum Opening {
     Accepted,
 }
 
-/// One direction of a stream.
-#[derive(Clone, Debug)]
-struct Flow {
-    writer: EndId,
-    reader: Option<EndId>,
-    /// Positions handed over: bytes and marks.
-    written: u64,
-    /// Where the marks are.
-    marks: BTreeSet<u64>,
-    is_finished: bool,
-    reset: Option<Code>,
-    /// Let go of without being finished.
-    is_dropped: bool,
-    /// The writer was told that nobody wants the data.
-    is_stopped: bool,
-}
-
-/// One host's view of a stream.
-#[derive(Clone, Debug)]
-struct End {
-    host: HostIndex,
-    peer: HostIndex,
-    parent: Option<EndId>,
-    opening: Opening,
-    out: FlowId,
-    /// The flow read, once it is known.
-    input: Option<FlowId>,
-    head: Vec<u8>,
-    read: u64,
-    reading: Reading,
-    stop: Option<Code>,
-    is_released: bool,
-    is_refused: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reading {
-    Open,
-    /// The end was seen.
-    Ended,
-    /// A reset was seen.
-    Reset,
-}
-
 /// What was handed over and seen so far by all applications of a world.
 #[derive(Clone, Debug, Default)]
 pub struct Model {
-    flows: BTreeMap<FlowId, Flow>,
-    ends: Vec<End>,
-    /// Who gave each of the codes, which are all different.
-    codes: BTreeMap<u64, EndId>,
-    trees: Trees,
-    /// Channels that an application closed: (smaller host, larger host), and how often.
-    closed: BTreeMap<(HostIndex, HostIndex), u32>,
-    bytes_read: u64,
-    marks_read: u64,
+    streams: Streams,
     messages: Messages,
 }
 
@@ -119,108 +67,83 @@ pub struct Model {
 impl Model {
     /// An application holds a new end of a stream.
     pub fn open(&mut self, host: HostIndex, peer: HostIndex, parent: Option<EndId>, opening: Opening) -> EndId {
-        let id = EndId(self.ends.len());
-        // Numbers that differ in many bits.
-        let out = (id.0 as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.flows.insert(
-            out,
-            Flow {
-                writer: id,
-                reader: None,
-                written: 0,
-                marks: BTreeSet::new(),
-                is_finished: false,
-                reset: None,
-                is_dropped: false,
-                is_stopped: false,
-            },
-        );
-        self.ends.push(End {
-            host,
-            peer,
-            parent,
-            opening,
-            out,
-            input: None,
-            head: Vec::new(),
-            read: 0,
-            reading: Reading::Open,
-            stop: None,
-            is_released: false,
-            is_refused: false,
-        });
-        id
+        self.streams.flows.open(host, peer, parent, opening)
     }
 
     /// The flow that the end writes, and how many positions of it were handed over.
     pub fn output(&self, end: EndId) -> (FlowId, u64) {
-        let out = self.ends[end.0].out;
-        (out, self.flows[&out].written)
+        self.streams.flows.output(end)
     }
 
     /// Who reads the flow that the end writes, once that is known.
     pub fn reader_of(&self, end: EndId) -> Option<EndId> {
-        self.flows[&self.ends[end.0].out].reader
+        self.streams.flows.reader_of(end)
+    }
+
+    /// The other end of the end's stream, if it is known.
+    pub fn opposite(&self, end: EndId) -> Option<EndId> {
+        self.streams.flows.opposite(end)
     }
 
     /// The core took `n` more bytes.
     pub fn wrote(&mut self, end: EndId, n: usize) {
-        self.flow_of(end).written += n as u64;
+        self.streams.flows.wrote(end, n);
+    }
+
+    /// The core took a record mark, behind all that was written before.
+    pub fn marked(&mut self, end: EndId) {
+        self.streams.flows.marked(end);
     }
 
     /// The end's flow was finished.
     pub fn finished(&mut self, end: EndId) {
-        self.flow_of(end).is_finished = true;
+        self.streams.flows.finished(end);
     }
 
     /// The end is going to reset its flow, with the code returned.
     pub fn reset(&mut self, end: EndId) -> Code {
-        let code = self.new_code(end);
-        self.flow_of(end).reset.get_or_insert(code);
-        code
+        self.streams.reset(end)
+    }
+
+    /// The end is going to reset its stream with all that is below it, with the code returned. Those are the
+    /// application's ends of these streams.
+    pub fn reset_tree(&mut self, top: EndId) -> (Code, Vec<EndId>) {
+        self.streams.reset_tree(top)
     }
 
     /// The end is going to stop the flow that it reads, with the code returned.
     pub fn stop(&mut self, end: EndId) -> Code {
-        let code = self.new_code(end);
-        self.ends[end.0].stop.get_or_insert(code);
-        code
+        self.streams.stop(end)
     }
 
     /// The application lets go of the end.
     pub fn released(&mut self, end: EndId) {
-        self.ends[end.0].is_released = true;
-        let flow = self.flow_of(end);
-        if !flow.is_finished && flow.reset.is_none() {
-            flow.is_dropped = true;
-        }
+        self.streams.flows.released(end);
+    }
+
+    /// The application says which children of the end may wait.
+    pub fn listens(&mut self, end: EndId, mode: ListenMode) {
+        self.streams.listens(end, mode);
     }
 
     /// An application closes the channel between two hosts.
     pub fn closed(&mut self, a: HostIndex, b: HostIndex) {
-        *self.closed.entry((a.min(b), a.max(b))).or_default() += 1;
+        self.streams.closed(a, b);
+    }
+
+    /// Whether a channel between two hosts was ever closed by an application.
+    pub fn is_closed(&self, a: HostIndex, b: HostIndex) -> bool {
+        self.streams.is_closed(a, b)
     }
 
     /// Bytes that readers got, all together.
     pub fn bytes_read(&self) -> u64 {
-        self.bytes_read
+        self.streams.flows.bytes_read()
     }
 
-    fn flow_of(&mut self, end: EndId) -> &mut Flow {
-        let out = self.ends[end.0].out;
-        self.flows.get_mut(&out).expect("every end has its flow")
-    }
-
-    fn new_code(&mut self, end: EndId) -> Code {
-        let code = self.next_code();
-        self.codes.insert(code.value(), end);
-        code
-    }
-
-    /// A code that was not used before.
-    fn next_code(&self) -> Code {
-        let used = self.codes.len() + self.trees.resets();
-        Code::app(u32::try_from(used).unwrap_or(u32::MAX))
+    /// Record marks that readers got, all together.
+    pub fn marks_read(&self) -> u64 {
+        self.streams.flows.marks_read()
     }
 }
 
@@ -231,83 +154,15 @@ impl Model {
     /// # Errors
     /// If they are not the next bytes of the flow.
     pub fn saw_data(&mut self, end: EndId, data: &[u8]) -> Check {
-        let state = &mut self.ends[end.0];
-        if state.reading != Reading::Open {
-            return Err(format!("{end:?} reads {} bytes after its end", data.len()));
-        }
-        let offset = state.read;
-        state.read += data.len() as u64;
-        self.bytes_read += data.len() as u64;
-        let missing = 8usize.saturating_sub(state.head.len());
-        state.head.extend_from_slice(data.get(..missing).unwrap_or(data));
-        if state.input.is_none()
-            && let Ok(head) = <[u8; 8]>::try_from(state.head.as_slice())
-        {
-            self.identify(end, u64::from_be_bytes(head))?;
-        }
-        self.check_data(end, offset, data)
+        self.streams.flows.saw_data(end, data)
     }
 
-    fn check_data(&self, end: EndId, offset: u64, data: &[u8]) -> Check {
-        let state = &self.ends[end.0];
-        let Some(id) = state.input else {
-            return Ok(());
-        };
-        let flow = &self.flows[&id];
-        if let Some(mark) = flow.marks.range(offset..state.read).next() {
-            return Err(format!(
-                "{end:?} reads {offset}..{} of flow {id:x}, over a mark at {mark}",
-                state.read
-            ));
-        }
-        let written = flow.written;
-        if state.read > written {
-            return Err(format!(
-                "{end:?} reads up to {} of flow {id:x}, of which {written} were written",
-                state.read
-            ));
-        }
-        match pattern::mismatch(id, offset, data) {
-            None => Ok(()),
-            Some(at) => Err(format!("{end:?} reads a wrong byte at offset {at} of flow {id:x}")),
-        }
-    }
-
-    /// The number of the flow is known: binds the two ends of the stream to each other, in both directions.
-    fn identify(&mut self, end: EndId, id: FlowId) -> Check {
-        let Some(flow) = self.flows.get(&id) else {
-            return Err(format!("{end:?} reads a flow {id:x} that does not exist"));
-        };
-        let other = flow.writer;
-        let (mine, theirs) = (&self.ends[end.0], &self.ends[other.0]);
-        if (theirs.host, theirs.peer) != (mine.peer, mine.host) {
-            return Err(format!("{end:?} reads flow {id:x} of another pair of hosts"));
-        }
-        if (theirs.opening == Opening::Accepted) == (mine.opening == Opening::Accepted) {
-            return Err(format!("{end:?} and {other:?} are on the same side of their streams"));
-        }
-        // STR-11, NEG-21: never twice, whatever became of the channels.
-        let is_bound = flow.reader.is_some() || theirs.input.is_some() || self.flows[&mine.out].reader.is_some();
-        if is_bound {
-            let back = &self.flows[&mine.out];
-            return Err(format!(
-                "{end:?} reads flow {id:x} ({flow:?}, {theirs:?}), and writes {back:?}: another stream's"
-            ));
-        }
-        let (forth, back) = (theirs.out, mine.out);
-        self.bind(end, forth)?;
-        self.bind(other, back)
-    }
-
-    fn bind(&mut self, reader: EndId, id: FlowId) -> Check {
-        if let Some(flow) = self.flows.get_mut(&id) {
-            flow.reader = Some(reader);
-        }
-        self.ends[reader.0].input = Some(id);
-        match self.ends[reader.0].reading {
-            Reading::Ended => self.check_end(reader),
-            Reading::Open | Reading::Reset => Ok(()),
-        }
+    /// A record mark came on the end.
+    ///
+    /// # Errors
+    /// If the writer did not mark this position.
+    pub fn saw_mark(&mut self, end: EndId) -> Check {
+        self.streams.flows.saw_mark(end)
     }
 
     /// The orderly end came on the end.
@@ -315,35 +170,23 @@ impl Model {
     /// # Errors
     /// If the flow was not finished there.
     pub fn saw_end(&mut self, end: EndId) -> Check {
-        self.ends[end.0].reading = Reading::Ended;
-        self.check_end(end)
+        self.streams.flows.saw_end(end)
     }
 
-    fn check_end(&self, end: EndId) -> Check {
-        let state = &self.ends[end.0];
-        let flow = match state.input {
-            Some(id) => self.flows.get(&id),
-            None => self.find_short(end),
-        };
-        match flow {
-            Some(flow) if flow.is_finished && flow.written == state.read => Ok(()),
-            _ => Err(format!("{end:?} ends at {}, its flow does not: {flow:?}", state.read)),
-        }
+    /// The end was told that all of its flow was read.
+    ///
+    /// # Errors
+    /// If it was not.
+    pub fn saw_consumed(&self, end: EndId) -> Check {
+        self.streams.flows.saw_consumed(end)
     }
 
-    /// A finished flow to the end's host that is too short to have its number in it. There may be several.
-    fn find_short(&self, end: EndId) -> Option<&Flow> {
-        let state = &self.ends[end.0];
-        let fits = |(id, flow): &(&FlowId, &Flow)| {
-            let writer = &self.ends[flow.writer.0];
-            flow.is_finished
-                && flow.reader.is_none()
-                && flow.written == state.read
-                && (writer.host, writer.peer) == (state.peer, state.host)
-                && (writer.opening == Opening::Accepted) != (state.opening == Opening::Accepted)
-                && id.to_be_bytes().starts_with(&state.head)
-        };
-        self.flows.iter().find(fits).map(|(_, flow)| flow)
+    /// The end is told that nothing will be known of its flow, because it was given up.
+    ///
+    /// # Errors
+    /// If it was not.
+    pub fn gave_up(&self, end: EndId) -> Check {
+        self.streams.flows.gave_up(end)
     }
 
     /// The end was told that the flow it reads was reset.
@@ -351,40 +194,15 @@ impl Model {
     /// # Errors
     /// If the writer did nothing that explains it.
     pub fn saw_reset(&mut self, end: EndId, code: Code) -> Check {
-        self.ends[end.0].reading = Reading::Reset;
-        if self.is_refusal(end, code)? || self.is_cut_with(end, code) {
-            return Ok(());
-        }
-        if self.ends[end.0].input.is_none() {
-            match self.codes.get(&code.value()) {
-                Some(writer) => self.identify(end, self.ends[writer.0].out)?,
-                None if code == Code::DROPPED => return self.check_some_dropped(end),
-                None => {}
-            }
-        }
-        let flow = self.ends[end.0].input.and_then(|id| self.flows.get(&id));
-        let by_code = |f: &Flow| f.reset == Some(code) || (f.is_dropped && code == Code::DROPPED);
-        if flow.is_some_and(by_code) {
-            Ok(())
-        } else {
-            Err(format!(
-                "{end:?} sees a reset with {code} that its writer did not make: {flow:?}"
-            ))
-        }
+        self.streams.saw_reset(end, code)
     }
 
-    fn check_some_dropped(&self, end: EndId) -> Check {
-        let state = &self.ends[end.0];
-        let mut flows = self.flows.values();
-        let exists = flows.any(|flow| {
-            let writer = &self.ends[flow.writer.0];
-            flow.is_dropped && (writer.host, writer.peer) == (state.peer, state.host)
-        });
-        if exists {
-            Ok(())
-        } else {
-            Err(format!("{end:?} sees DROPPED, but nothing was dropped"))
-        }
+    /// An application sees that a stream was reset with a subtree.
+    ///
+    /// # Errors
+    /// If the stream is part of no subtree that was reset with this code.
+    pub fn saw_tree_reset(&self, end: EndId, code: Code) -> Check {
+        self.streams.saw_tree_reset(end, code)
     }
 
     /// The end was told that the peer does not want its flow.
@@ -392,24 +210,7 @@ impl Model {
     /// # Errors
     /// If the reader did nothing that explains it.
     pub fn saw_stop(&mut self, end: EndId, code: Code) -> Check {
-        self.flow_of(end).is_stopped = true;
-        if self.is_refusal(end, code)? || self.is_cut_with(end, code) {
-            return Ok(());
-        }
-        let state = &self.ends[end.0];
-        let by = |reader: &End| reader.stop == Some(code) || (reader.is_released && code == Code::UNREAD);
-        let explained = match self.flows[&state.out].reader {
-            Some(reader) => by(&self.ends[reader.0]),
-            None => {
-                let mut ends = self.ends.iter();
-                ends.any(|e| e.input.is_none() && (e.host, e.peer) == (state.peer, state.host) && by(e))
-            }
-        };
-        if explained {
-            Ok(())
-        } else {
-            Err(format!("{end:?} is stopped with {code}, which its reader did not do"))
-        }
+        self.streams.saw_stop(end, code)
     }
 
     /// The end, or the host's channel to the peer, was lost.
@@ -417,14 +218,102 @@ impl Model {
     /// # Errors
     /// If nobody closed a channel between the two hosts.
     pub fn saw_loss(&self, host: HostIndex, peer: HostIndex, reason: &CloseReason) -> Check {
-        if self.is_closed(host, peer) {
-            return Ok(());
-        }
-        Err(format!("h{} lost its channel to h{}: {reason}", host.0, peer.0))
+        self.streams.saw_loss(host, peer, reason)
     }
 
-    /// Whether a channel between two hosts was ever closed by an application.
-    pub fn is_closed(&self, a: HostIndex, b: HostIndex) -> bool {
-        self.closed.contains_key(&(a.min(b), a.max(b)))
+    /// No more children will come on the end.
+    ///
+    /// # Errors
+    /// If nothing explains that.
+    pub fn saw_no_children(&self, end: EndId, reason: &CloseReason) -> Check {
+        self.streams.saw_no_children(end, reason)
+    }
+
+    /// The end was told that no more children will come.
+    ///
+    /// # Errors
+    /// If the peer's application still holds the stream, or a child that it had opened was not given.
+    pub(crate) fn saw_no_more_children(&self, end: EndId) -> Check {
+        self.streams.saw_no_more_children(end)
+    }
+
+    /// Whether the end must learn that nothing more comes on it.
+    pub(crate) fn must_see_no_more(&self, end: EndId) -> bool {
+        self.streams.must_see_no_more(end)
+    }
+}
+
+/// Datagrams.
+impl Model {
+    /// The number that the next datagram has, and its contents.
+    pub(crate) fn compose(&self, size: usize) -> (MessageId, Vec<u8>) {
+        self.messages.compose(size)
+    }
+
+    /// The core took the datagram that was composed last.
+    pub(crate) fn sent_message(&mut self, sender: EndId, size: usize, is_reliable: bool, has_deadline: bool) {
+        self.messages.sent(sender, size, is_reliable, has_deadline);
+    }
+
+    /// A datagram came on the end.
+    ///
+    /// # Errors
+    /// If nobody sent it there, it came before, or it is not what was sent.
+    pub(crate) fn saw_message(&mut self, end: EndId, data: &[u8]) -> Check {
+        self.messages.saw(&self.streams, end, data)
+    }
+
+    /// The sender was told what became of a datagram.
+    ///
+    /// # Errors
+    /// If that cannot be, or it was told before.
+    pub(crate) fn saw_fate(&mut self, number: MessageId, fate: DatagramFate) -> Check {
+        self.messages.saw_fate(&self.streams, number, fate)
+    }
+
+    /// The end was told that no more datagrams will come.
+    ///
+    /// # Errors
+    /// If the peer's application still holds the stream, or a datagram that had to arrive was not given.
+    pub(crate) fn saw_no_more_messages(&self, end: EndId) -> Check {
+        self.messages.saw_no_more(&self.streams, end)
+    }
+
+    /// How many datagrams there are of which the sender was not told what became of them.
+    pub(crate) fn untold(&self) -> usize {
+        self.messages.untold()
+    }
+
+    /// Datagrams that were received.
+    pub(crate) fn messages_received(&self) -> u64 {
+        self.messages.received()
+    }
+}
+
+/// The account at the end.
+impl Model {
+    /// Checks that every sender knows what became of its datagrams, and that every reliable one said to be delivered
+    /// was received, unless its receiver let go of the stream.
+    pub(crate) fn check_messages(&self) -> Check {
+        self.messages.check(&self.streams)
+    }
+
+    /// How many flows that were finished nobody has accounted for, and the first of them.
+    ///
+    /// Zero once all data that was handed over and not given up by somebody has reached its reader.
+    pub fn unaccounted(&self) -> (usize, Option<String>) {
+        self.streams.unaccounted()
+    }
+
+    /// Checks that nothing is unaccounted for.
+    ///
+    /// # Errors
+    /// If data that was handed over, and that nobody gave up, did not reach its reader; or a datagram's sender does not
+    /// know what became of it.
+    pub fn check_complete(&self) -> Check {
+        match self.unaccounted() {
+            (0, _) => self.check_messages(),
+            (count, first) => Err(format!("{count} flows unaccounted for; {}", first.unwrap_or_default())),
+        }
     }
 }

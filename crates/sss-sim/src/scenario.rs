@@ -17,8 +17,8 @@ pub use plan::{Plan, Profile, Weights};
 const DRAIN_LIMIT: Duration = Duration::from_secs(240);
 /// Virtual time in which hosts must have forgotten all streams once they were let go of.
 const RELEASE_LIMIT: Duration = Duration::from_secs(120);
-/// Virtual time in which hosts must have forgotten all channels once they were shut down: three probe timeouts, which are
-/// long where a blackout has spoilt the round-trip time.
+/// Virtual time in which hosts must have forgotten all channels once they were shut down: three probe timeouts, which
+/// are long where a blackout has spoilt the round-trip time.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(900);
 
 /// How often it is looked whether a phase is over; in virtual time.
@@ -83,8 +83,8 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// Plays the scenario of a seed. `profile` is drawn from the seed if it is not given. The transcript is returned with the
-/// result; it has text if `with_text`.
+/// Plays the scenario of a seed. `profile` is drawn from the seed if it is not given. The transcript is returned with
+/// the result; it has text if `with_text`.
 pub fn run(seed: u64, profile: Option<Profile>, with_text: bool) -> (Result<Report, Failure>, crate::Transcript) {
     let mut rng = StdRng::seed_from_u64(seed);
     let drawn = Profile::ALL[rng.random_range(0..Profile::ALL.len())];

@@ -1,5 +1,5 @@
-//! Applications that take nothing in for a while: they neither read nor accept, while others flood them. Nobody else may
-//! have to wait for that (STR-52 to STR-59).
+//! Applications that take nothing in for a while: they neither read nor accept, while others flood them. Nobody else
+//! may have to wait for that (STR-52 to STR-59).
 
 use std::collections::BTreeSet;
 

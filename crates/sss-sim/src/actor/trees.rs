@@ -1,5 +1,5 @@
-//! What concerns a stream with those below it: which children may wait, budgets, resets of subtrees; and whether what was sent was
-//! read.
+//! What concerns a stream with those below it: which children may wait, budgets, resets of subtrees; and whether what
+//! was sent was read.
 
 use std::collections::BTreeSet;
 use std::task::Poll;

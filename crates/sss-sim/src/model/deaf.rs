@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{End, EndId, Flow, FlowId, Model, Opening};
+use super::flows::{End, Flow};
+use super::streams::Streams;
+use super::{EndId, FlowId, Model, Opening};
 use crate::world::HostIndex;
 
 /// Applications that take nothing in at present.
@@ -30,47 +32,48 @@ impl Deaf {
     /// How many finished flows have not reached readers who want them, and the first of these. What waits for those
     /// who are deaf counts nothing, nor what is below it.
     pub fn unheard(&self, model: &Model) -> (usize, Option<String>) {
+        let streams = &model.streams;
         let mut by_pair: BTreeMap<(HostIndex, HostIndex), Vec<FlowId>> = BTreeMap::new();
         let mut open = Vec::new();
-        for (id, flow) in &model.flows {
-            match self.hearing(model, flow) {
+        for (id, flow) in &streams.flows.flows {
+            match self.hearing(streams, flow) {
                 Hearing::Settled => {}
                 Hearing::Missing => open.push(*id),
                 Hearing::Nameless => {
-                    let writer = &model.ends[flow.writer.0];
+                    let writer = &streams.flows.ends[flow.writer.0];
                     by_pair.entry((writer.host, writer.peer)).or_default().push(*id);
                 }
             }
         }
         for ((from, to), flows) in by_pair {
-            let nameless = self.nameless(model, to, from) + model.nameless_gone(to, from);
+            let nameless = self.nameless(streams, to, from) + streams.nameless_gone(to, from);
             open.extend(flows.into_iter().skip(nameless));
         }
         let first = open
             .first()
-            .map(|id| format!("flow {id:x} is not heard: {:?}", model.flows[id]));
+            .map(|id| format!("flow {id:x} is not heard: {:?}", streams.flows.flows[id]));
         (open.len(), first)
     }
 
-    fn hearing(&self, model: &Model, flow: &Flow) -> Hearing {
-        if model.is_excused(flow) {
+    fn hearing(&self, streams: &Streams, flow: &Flow) -> Hearing {
+        if streams.is_excused(flow) {
             return Hearing::Settled;
         }
         match flow.reader {
-            Some(reader) if self.ends.contains(&reader) || model.is_settled(reader) => Hearing::Settled,
+            Some(reader) if self.ends.contains(&reader) || streams.is_settled(reader) => Hearing::Settled,
             Some(_) => Hearing::Missing,
             None if self.sure.contains(&flow.writer) => Hearing::Missing,
-            None if self.will_be_accepted(model, flow.writer) => Hearing::Nameless,
+            None if self.will_be_accepted(streams, flow.writer) => Hearing::Nameless,
             None => Hearing::Settled,
         }
     }
 
     /// Whether somebody is sure to accept the stream of an end.
-    fn will_be_accepted(&self, model: &Model, end: EndId) -> bool {
-        let state = &model.ends[end.0];
+    fn will_be_accepted(&self, streams: &Streams, end: EndId) -> bool {
+        let state = &streams.flows.ends[end.0];
         match (state.opening, state.parent) {
             (Opening::Substream, Some(parent)) => {
-                let acceptor = model.opposite(parent);
+                let acceptor = streams.flows.opposite(parent);
                 acceptor.is_some_and(|end| !self.ends.contains(&end))
             }
             _ => !self.unwanted.contains(&end),
@@ -78,10 +81,10 @@ impl Deaf {
     }
 
     /// How many deaf ends of `host` towards `peer` have not read enough to know which flow they read.
-    fn nameless(&self, model: &Model, host: HostIndex, peer: HostIndex) -> usize {
+    fn nameless(&self, streams: &Streams, host: HostIndex, peer: HostIndex) -> usize {
         let is_nameless = |(index, e): &(usize, &End)| {
             e.input.is_none() && self.ends.contains(&EndId(*index)) && (e.host, e.peer) == (host, peer)
         };
-        model.ends.iter().enumerate().filter(is_nameless).count()
+        streams.flows.ends.iter().enumerate().filter(is_nameless).count()
     }
 }

@@ -1,10 +1,10 @@
-//! Datagrams: each is a number and a pattern that follows from it. It arrives at most once, whole, at the other end of its stream;
-//! and the sender is told once what became of it.
+//! Datagrams: each is a number and a pattern that follows from it. It arrives at most once, whole, at the other end of
+//! its stream; and the sender is told once what became of it.
 
 use sss_proto::DatagramFate;
-use sss_wire::Code;
 
-use super::{Check, EndId, Model, Opening, fill, pattern};
+use super::streams::Streams;
+use super::{Check, EndId, fill, pattern};
 
 /// Names a datagram; its first 8 bytes.
 pub(crate) type MessageId = u64;
@@ -14,7 +14,7 @@ const FIRST: MessageId = 0x4d65_7373_6167_6500;
 
 /// A datagram that an application sent.
 #[derive(Clone, Debug)]
-pub(super) struct Message {
+struct Message {
     sender: EndId,
     size: usize,
     is_reliable: bool,
@@ -32,39 +32,25 @@ pub(super) struct Messages {
 }
 
 impl Message {
-    pub(super) fn sender(&self) -> EndId {
-        self.sender
-    }
-
-    pub(super) fn fate(&self) -> Option<DatagramFate> {
-        self.fate
-    }
-
     /// Whether it is to arrive whatever happens on the way, and has not.
-    pub(super) fn must_arrive(&self) -> bool {
+    fn must_arrive(&self) -> bool {
         self.is_reliable && !self.has_deadline && self.receiver.is_none()
     }
 }
 
 impl Messages {
-    pub(super) fn all(&self) -> &[Message] {
-        &self.all
-    }
-}
-
-impl Model {
     /// The number that the next datagram has, and its contents.
-    pub(crate) fn compose(&self, size: usize) -> (MessageId, Vec<u8>) {
-        let number = FIRST + self.messages.all.len() as u64;
+    pub(super) fn compose(&self, size: usize) -> (MessageId, Vec<u8>) {
+        let number = FIRST + self.all.len() as u64;
         let mut data = vec![0; size.max(8)];
         fill(number, 0, &mut data);
         (number, data)
     }
 
     /// The core took the datagram that was composed last.
-    pub(crate) fn sent_message(&mut self, sender: EndId, size: usize, is_reliable: bool, has_deadline: bool) {
-        self.messages.untold += 1;
-        self.messages.all.push(Message {
+    pub(super) fn sent(&mut self, sender: EndId, size: usize, is_reliable: bool, has_deadline: bool) {
+        self.untold += 1;
+        self.all.push(Message {
             sender,
             size,
             is_reliable,
@@ -76,14 +62,14 @@ impl Model {
 
     fn message(&self, number: MessageId) -> Option<(usize, &Message)> {
         let index = usize::try_from(number.checked_sub(FIRST)?).ok()?;
-        Some((index, self.messages.all.get(index)?))
+        Some((index, self.all.get(index)?))
     }
 
     /// A datagram came on the end.
     ///
     /// # Errors
     /// If nobody sent it there, it came before, or it is not what was sent.
-    pub(crate) fn saw_message(&mut self, end: EndId, data: &[u8]) -> Check {
+    pub(super) fn saw(&mut self, streams: &Streams, end: EndId, data: &[u8]) -> Check {
         let number = data.first_chunk().map_or(0, |head| MessageId::from_be_bytes(*head));
         let Some((index, message)) = self.message(number) else {
             return Err(format!("{end:?} gets a datagram that was never sent"));
@@ -97,16 +83,16 @@ impl Model {
         if message.receiver.is_some() {
             return Err(format!("{end:?} gets {message:?} again"));
         }
-        let (mine, theirs) = (&self.ends[end.0], &self.ends[message.sender.0]);
+        let (mine, theirs) = (&streams.flows.ends[end.0], &streams.flows.ends[message.sender.0]);
         let is_other = |known: Option<EndId>, actual| known.is_some_and(|known| known != actual);
         if (theirs.host, theirs.peer) != (mine.peer, mine.host)
-            || is_other(self.opposite(end), message.sender)
-            || is_other(self.opposite(message.sender), end)
+            || is_other(streams.flows.opposite(end), message.sender)
+            || is_other(streams.flows.opposite(message.sender), end)
         {
             return Err(format!("{end:?} gets {message:?}, which is another stream's"));
         }
-        self.messages.all[index].receiver = Some(end);
-        self.messages.received += 1;
+        self.all[index].receiver = Some(end);
+        self.received += 1;
         Ok(())
     }
 
@@ -114,75 +100,91 @@ impl Model {
     ///
     /// # Errors
     /// If that cannot be, or it was told before.
-    pub(crate) fn saw_fate(&mut self, number: MessageId, fate: DatagramFate) -> Check {
+    pub(super) fn saw_fate(&mut self, streams: &Streams, number: MessageId, fate: DatagramFate) -> Check {
         let Some((index, message)) = self.message(number) else {
             return Err(format!("{fate:?} of a datagram that was never sent"));
         };
         if message.fate.is_some() {
             return Err(format!("{fate:?} after all: {message:?}"));
         }
-        let sender = &self.ends[message.sender.0];
+        let sender = &streams.flows.ends[message.sender.0];
         let is_possible = match fate {
             DatagramFate::Delivered => true,
             DatagramFate::Lost => !message.is_reliable,
             DatagramFate::Expired => !message.is_reliable || message.has_deadline,
             DatagramFate::Refused(code) => {
-                self.may_refuse_messages(message.sender, code) || self.is_cut_with(message.sender, code)
+                streams.may_refuse_messages(message.sender, code)
+                    || streams.trees.is_cut_with(&streams.flows, message.sender, code)
             }
-            DatagramFate::ChannelLost => sender.is_released || self.is_closed(sender.host, sender.peer),
-            DatagramFate::Cancelled => self.is_in_reset_tree(message.sender),
+            DatagramFate::ChannelLost => sender.is_released || streams.is_closed(sender.host, sender.peer),
+            DatagramFate::Cancelled => streams.trees.is_in_reset_tree(&streams.flows, message.sender),
             // So is one that the model does not know.
             DatagramFate::TooLarge | _ => false,
         };
         if !is_possible {
             return Err(format!("{fate:?} for no reason: {message:?}"));
         }
-        self.messages.all[index].fate = Some(fate);
-        self.messages.untold -= 1;
+        self.all[index].fate = Some(fate);
+        self.untold -= 1;
         Ok(())
     }
 
-    /// Whether the peer may refuse a datagram on the stream of `sender`.
-    fn may_refuse_messages(&self, sender: EndId, code: Code) -> bool {
-        let is_code = matches!(code, Code::NO_LISTENER | Code::PARENT_GONE);
-        let state = &self.ends[sender.0];
-        let is_refused = state.is_refused || (state.opening != Opening::Accepted && self.may_be_refused(sender));
-        let is_gone = match self.opposite(sender) {
-            Some(opposite) => self.ends[opposite.0].is_released,
-            None => state.is_released || self.nameless_gone(state.peer, state.host) > 0,
-        };
-        is_code && (is_refused || is_gone)
-    }
-
     /// How many datagrams there are of which the sender was not told what became of them.
-    pub(crate) fn untold(&self) -> usize {
-        self.messages.untold
+    pub(super) fn untold(&self) -> usize {
+        self.untold
     }
 
     /// Datagrams that were received.
-    pub(crate) fn messages_received(&self) -> u64 {
-        self.messages.received
+    pub(super) fn received(&self) -> u64 {
+        self.received
     }
 
-    /// Checks that every reliable datagram that is said to be delivered was received, unless its receiver let go of the stream.
-    pub(crate) fn check_messages(&self) -> Check {
-        if self.messages.untold > 0 {
-            let untold = self.messages.all.iter().find(|m| m.fate.is_none());
-            return Err(format!("{} datagrams without a fate; {untold:?}", self.messages.untold));
+    /// Checks that every reliable datagram that is said to be delivered was received, unless its receiver let go of the
+    /// stream.
+    pub(super) fn check(&self, streams: &Streams) -> Check {
+        if self.untold > 0 {
+            let untold = self.all.iter().find(|m| m.fate.is_none());
+            return Err(format!("{} datagrams without a fate; {untold:?}", self.untold));
         }
         let is_missing = |message: &&Message| {
-            let sender = &self.ends[message.sender.0];
-            let opposite = self.opposite(message.sender);
+            let sender = &streams.flows.ends[message.sender.0];
+            let opposite = streams.flows.opposite(message.sender);
             message.is_reliable
                 && message.fate == Some(DatagramFate::Delivered)
                 && message.receiver.is_none()
-                && !self.is_closed(sender.host, sender.peer)
-                && opposite.is_some_and(|o| !self.ends[o.0].is_released)
-                && !self.is_in_reset_tree(message.sender)
+                && !streams.is_closed(sender.host, sender.peer)
+                && opposite.is_some_and(|o| !streams.flows.ends[o.0].is_released)
+                && !streams.trees.is_in_reset_tree(&streams.flows, message.sender)
         };
-        match self.messages.all.iter().find(is_missing) {
+        match self.all.iter().find(is_missing) {
             None => Ok(()),
             Some(message) => Err(format!("not received: {message:?}")),
         }
+    }
+
+    /// The end was told that no more datagrams will come.
+    ///
+    /// # Errors
+    /// If the peer's application still holds the stream, or a datagram that had to arrive was not given.
+    pub(super) fn saw_no_more(&self, streams: &Streams, end: EndId) -> Check {
+        let Some(opposite) = streams.released_opposite(end)? else {
+            return Ok(());
+        };
+        match self.missing_message(opposite) {
+            Some(message) if !streams.may_be_cut_off(end) => {
+                Err(format!("{end:?} is told that none comes after {message}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A datagram of the end that had to arrive and did not.
+    fn missing_message(&self, sender: EndId) -> Option<String> {
+        let mut all = self.all.iter();
+        let is_missing = |m: &&Message| {
+            let may_arrive = matches!(m.fate, None | Some(DatagramFate::Delivered));
+            m.sender == sender && m.must_arrive() && may_arrive
+        };
+        all.find(is_missing).map(|m| format!("{m:?}"))
     }
 }

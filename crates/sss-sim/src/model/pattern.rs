@@ -2,8 +2,8 @@
 
 use super::FlowId;
 
-/// The 8 bytes at `8 * word` of a flow: the number itself first, then a mixture of number and position (the finalizer of
-/// SplitMix64; Steele, Lea and Flood, 2014).
+/// The 8 bytes at `8 * word` of a flow: the number itself first, then a mixture of number and position (the finalizer
+/// of SplitMix64; Steele, Lea and Flood, 2014).
 fn word(flow: FlowId, word: u64) -> [u8; 8] {
     if word == 0 {
         return flow.to_be_bytes();

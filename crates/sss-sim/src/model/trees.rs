@@ -1,12 +1,12 @@
-//! A stream with those below it: which children may be refused, what the reset of a subtree explains, and whether data was read.
+//! Subtrees: which of their children may be refused, and what the reset of one explains.
 
 use std::collections::BTreeSet;
 
-use sss_proto::{CloseReason, ListenMode};
+use sss_proto::ListenMode;
 use sss_wire::Code;
 
-use super::{Check, EndId, Model, Opening, Reading};
-use crate::world::HostIndex;
+use super::EndId;
+use super::flows::Flows;
 
 /// A subtree that an application has reset.
 #[derive(Clone, Debug)]
@@ -42,147 +42,71 @@ impl Trees {
     pub(super) fn is_limiting(&self, end: EndId) -> bool {
         self.limiting.contains(&end)
     }
-}
 
-impl Model {
     /// The application says which children of the end may wait.
-    pub fn listens(&mut self, end: EndId, mode: ListenMode) {
+    pub(super) fn listens(&mut self, end: EndId, mode: ListenMode) {
         match mode {
-            ListenMode::Reject => self.trees.refusing.insert(end),
-            ListenMode::Limit(_) => self.trees.limiting.insert(end),
+            ListenMode::Reject => self.refusing.insert(end),
+            ListenMode::Limit(_) => self.limiting.insert(end),
             _ => return,
         };
     }
 
-    /// The end is going to reset its stream with all that is below it, with the code returned. Those are the application's ends of these
-    /// streams.
-    pub fn reset_tree(&mut self, top: EndId) -> (Code, Vec<EndId>) {
-        let code = self.next_code();
-        self.trees.resets.push(TreeReset { top, code });
-        let below = (0..self.ends.len()).map(EndId);
+    /// Notes that an application resets a stream with all below it. Returns its own ends of these streams.
+    pub(super) fn reset(&mut self, flows: &Flows, top: EndId, code: Code) -> Vec<EndId> {
+        self.resets.push(TreeReset { top, code });
+        let below = (0..flows.ends.len()).map(EndId);
         let cut: Vec<EndId> = below
-            .filter(|end| self.lineage(*end).any(|above| above == top))
+            .filter(|end| flows.lineage(*end).any(|above| above == top))
             .collect();
-        self.trees.cut.extend(&cut);
-        (code, cut)
-    }
-
-    /// An application sees that a stream was reset with a subtree.
-    ///
-    /// # Errors
-    /// If the stream is part of no subtree that was reset with this code.
-    pub fn saw_tree_reset(&self, end: EndId, code: Code) -> Check {
-        match self.is_cut_with(end, code) {
-            true => Ok(()),
-            false => Err(format!("{end:?} is in no subtree that was reset with {code}")),
-        }
-    }
-
-    /// No more children will come on the end.
-    ///
-    /// # Errors
-    /// If nothing explains that.
-    pub fn saw_no_children(&self, end: EndId, reason: &CloseReason) -> Check {
-        if let CloseReason::Local { code, .. } | CloseReason::Peer { code, .. } = reason
-            && self.is_cut_with(end, *code)
-        {
-            return Ok(());
-        }
-        let state = &self.ends[end.0];
-        self.saw_loss(state.host, state.peer, reason)
-    }
-
-    /// The end was told that all of its flow was read.
-    ///
-    /// # Errors
-    /// If it was not.
-    pub fn saw_consumed(&self, end: EndId) -> Check {
-        let writer = &self.ends[end.0];
-        let flow = &self.flows[&writer.out];
-        let has_read = |reader: &super::End| reader.read == flow.written && reader.reading != Reading::Reset;
-        let is_read = match flow.reader {
-            Some(reader) => has_read(&self.ends[reader.0]),
-            None => {
-                let mut ends = self.ends.iter();
-                ends.any(|e| e.input.is_none() && (e.host, e.peer) == (writer.peer, writer.host) && has_read(e))
-            }
-        };
-        match is_read && flow.is_finished {
-            true => Ok(()),
-            false => Err(format!("{end:?} is told that {flow:?} was read")),
-        }
-    }
-
-    /// The end is told that nothing will be known of its flow, because it was given up.
-    ///
-    /// # Errors
-    /// If it was not.
-    pub fn gave_up(&self, end: EndId) -> Check {
-        let flow = &self.flows[&self.ends[end.0].out];
-        match flow.reset.is_some() || flow.is_dropped {
-            true => Ok(()),
-            false => Err(format!("{end:?} is said to have given up {flow:?}")),
-        }
+        self.cut.extend(&cut);
+        cut
     }
 
     /// Whether the end is part of a subtree that was reset with this code, as far as can be known.
-    pub(super) fn is_cut_with(&self, end: EndId, code: Code) -> bool {
-        self.trees
-            .resets
+    pub(super) fn is_cut_with(&self, flows: &Flows, end: EndId, code: Code) -> bool {
+        self.resets
             .iter()
-            .any(|tree| tree.code == code && self.covers(tree, end))
+            .any(|tree| tree.code == code && self.covers(flows, tree, end))
     }
 
     /// Whether the end is part of any subtree that was reset, as far as can be known.
-    pub(super) fn is_in_reset_tree(&self, end: EndId) -> bool {
-        self.trees.resets.iter().any(|tree| self.covers(tree, end))
+    pub(super) fn is_in_reset_tree(&self, flows: &Flows, end: EndId) -> bool {
+        self.resets.iter().any(|tree| self.covers(flows, tree, end))
     }
 
-    fn covers(&self, tree: &TreeReset, end: EndId) -> bool {
-        self.lineage(end)
-            .any(|above| above == tree.top || self.may_be_opposite(above, tree.top))
+    fn covers(&self, flows: &Flows, tree: &TreeReset, end: EndId) -> bool {
+        flows
+            .lineage(end)
+            .any(|above| above == tree.top || flows.may_be_opposite(above, tree.top))
     }
 
-    /// Whether two ends are those of one stream, or may be: before either has read enough to know.
-    fn may_be_opposite(&self, end: EndId, other: EndId) -> bool {
-        let (a, b) = (&self.ends[end.0], &self.ends[other.0]);
-        match (self.opposite(end), self.opposite(other)) {
-            (None, None) => {
-                let are_of_one_pair = (a.host, a.peer) == (b.peer, b.host);
-                are_of_one_pair && (a.opening == Opening::Accepted) != (b.opening == Opening::Accepted)
-            }
-            (known, _) => known == Some(other),
-        }
-    }
-
-    /// Whether a child of the end's stream may be refused because of what the peer's application said of that stream, or of one above it.
-    pub(super) fn may_be_unwelcome(&self, parent: EndId, is_reason: impl Fn(&Trees, EndId) -> bool) -> bool {
-        self.lineage(parent).any(|above| match self.opposite(above) {
-            Some(opposite) => is_reason(&self.trees, opposite),
+    /// Whether a child of the end's stream may be refused because of what the peer's application said of that stream,
+    /// or of one above it.
+    pub(super) fn may_be_unwelcome(
+        &self,
+        flows: &Flows,
+        parent: EndId,
+        is_reason: impl Fn(&Trees, EndId) -> bool,
+    ) -> bool {
+        flows.lineage(parent).any(|above| match flows.opposite(above) {
+            Some(opposite) => is_reason(self, opposite),
             None => {
-                let state = &self.ends[above.0];
-                let mut ends = (0..self.ends.len()).map(EndId);
-                ends.any(|e| is_reason(&self.trees, e) && self.is_nameless(e, state.peer, state.host))
+                let state = &flows.ends[above.0];
+                let mut ends = (0..flows.ends.len()).map(EndId);
+                ends.any(|e| is_reason(self, e) && flows.is_nameless(e, state.peer, state.host))
             }
         })
-    }
-
-    /// Whether it is an end of a host towards another, of which it is not known yet which flow it reads.
-    fn is_nameless(&self, end: EndId, host: HostIndex, peer: HostIndex) -> bool {
-        let state = &self.ends[end.0];
-        state.input.is_none() && (state.host, state.peer) == (host, peer)
-    }
-
-    /// The end, and those of the same host above it.
-    pub(super) fn lineage(&self, end: EndId) -> impl Iterator<Item = EndId> {
-        std::iter::successors(Some(end), |at| self.ends[at.0].parent)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::fill;
+    use sss_proto::CloseReason;
+
+    use super::super::{Model, Opening, fill};
     use super::*;
+    use crate::world::HostIndex;
 
     const A: HostIndex = HostIndex(0);
     const B: HostIndex = HostIndex(1);

@@ -1,4 +1,4 @@
-use super::super::fill;
+use super::fill;
 use super::*;
 
 const A: HostIndex = HostIndex(0);
