@@ -2,10 +2,10 @@
 
 mod cli;
 mod commands;
+mod connector;
 mod error;
 mod identity;
 mod known_hosts;
-mod link;
 mod output;
 mod progress;
 mod target;

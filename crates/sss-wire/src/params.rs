@@ -22,18 +22,18 @@ const CHANNEL_ID: u64 = 3;
 #[derive(Clone, Debug)]
 pub struct Parameters<'a> {
     reader: Reader<'a>,
-    seen: Seen,
+    seen: Present,
 }
 
 /// The ids that occurred.
 #[derive(Clone, Debug, Default)]
-struct Seen {
+struct Present {
     /// Ids below 64, a bit each.
     low: u64,
     high: BTreeSet<u64>,
 }
 
-impl Seen {
+impl Present {
     /// Adds an id; false if it was there.
     fn insert(&mut self, id: u64) -> bool {
         if id >= 64 {
@@ -51,7 +51,7 @@ impl<'a> Parameters<'a> {
     pub fn new(list: &'a [u8]) -> Self {
         Self {
             reader: Reader::new(list),
-            seen: Seen::default(),
+            seen: Present::default(),
         }
     }
 

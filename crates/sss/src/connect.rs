@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::driver::wakers::Key;
 use crate::error::ConnectError;
 use crate::hint::{self, Hint, UnresolvedName};
-use crate::shared::{Handle, Inner, Phase};
+use crate::shared::{Handle, Inner, Lifecycle};
 use crate::stream::Stream;
 use crate::waiting::until;
 
@@ -221,7 +221,7 @@ fn established(inner: &Inner, peer: PeerId) -> Poll<Result<(), ConnectError>> {
     }
     match inner.core.is_connected(peer) {
         Some(true) => Poll::Ready(Ok(())),
-        Some(false) if inner.phase < Phase::Stopped => Poll::Pending,
+        Some(false) if inner.phase < Lifecycle::Stopped => Poll::Pending,
         _ => Poll::Ready(Err(ConnectError::HostClosed)),
     }
 }

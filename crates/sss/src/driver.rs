@@ -13,6 +13,7 @@ pub(crate) mod clock;
 pub(crate) mod closing;
 mod network;
 pub(crate) mod notices;
+mod notifications;
 mod path_errors;
 #[cfg_attr(not(unix), path = "driver/readiness_elsewhere.rs")]
 mod readiness;
@@ -23,7 +24,6 @@ pub(crate) mod slots;
 pub(crate) mod socket;
 mod stats;
 mod timer;
-mod told;
 mod transmit;
 pub(crate) mod wakers;
 
@@ -37,14 +37,14 @@ use sss_proto::{Instant, Output};
 use tokio::sync::oneshot;
 
 use crate::error::BuildError;
-use crate::shared::{Inner, Phase, Shared};
+use crate::shared::{Inner, Lifecycle, Shared};
 pub use stats::SocketStats;
 
 use network::Watcher;
+use notifications::Notifications;
 use receive::Receiver;
 use socket::{Bound, Socket};
 use timer::Timer;
-use told::Told;
 use transmit::Transmitter;
 
 /// Rounds in one turn of the task, before other tasks get theirs.
@@ -122,7 +122,7 @@ struct Driver {
     receiver: Receiver,
     transmitter: Transmitter,
     timer: Timer,
-    told: Told,
+    notifications: Notifications,
     step: Step,
     stats: SocketStats,
     /// Closes the host when nobody is left to do it.
@@ -165,7 +165,7 @@ enum Next {
 /// What the core has for the driver.
 enum Polled {
     Filled,
-    Told,
+    Notifications,
     Parked(Option<Instant>),
     /// Something rare has come up since it was last looked for.
     Interrupted,
@@ -178,7 +178,7 @@ impl Driver {
             transmitter: Transmitter::new(&socket),
             receiver: Receiver::new(),
             timer: Timer::new(),
-            told: Told::default(),
+            notifications: Notifications::default(),
             step: Step::Receive,
             stats: SocketStats::default(),
             closing: None,
@@ -193,14 +193,14 @@ impl Driver {
 
     fn receive(&mut self, cx: &mut Context<'_>) -> Next {
         self.receiver.run(cx, &mut self.socket, &self.shared, &mut self.stats);
-        let told = &mut self.told;
+        let notifications = &mut self.notifications;
         let hints = self.socket.take_hints();
         let calls = self.shared.drive(|inner, now| {
             for (remote, hint) in hints {
                 inner.core.note_path(now, remote, hint);
             }
             while let Some(event) = inner.core.poll_event() {
-                told.take(inner, event);
+                notifications.take(inner, event);
             }
             inner.calls
         });
@@ -232,7 +232,7 @@ impl Driver {
                 return self.wait_for_socket(cx);
             }
             match self.poll_core(cx) {
-                Polled::Filled | Polled::Told => {}
+                Polled::Filled | Polled::Notifications => {}
                 Polled::Parked(at) => return self.park(cx, at),
                 Polled::Interrupted => return Next::Yield(Step::Receive),
                 Polled::Stopped => return Next::Stop,
@@ -247,7 +247,11 @@ impl Driver {
     }
 
     fn poll_core(&mut self, cx: &Context<'_>) -> Polled {
-        let Self { transmitter, told, .. } = self;
+        let Self {
+            transmitter,
+            notifications,
+            ..
+        } = self;
         let stats = self.stats;
         let mut replaced = None;
         let polled = self.shared.drive(|inner, now| {
@@ -258,11 +262,11 @@ impl Driver {
                     Polled::Filled
                 }
                 Output::Event(event) => {
-                    told.take(inner, event);
-                    Polled::Told
+                    notifications.take(inner, event);
+                    Polled::Notifications
                 }
                 Output::Wake(at) => {
-                    if inner.phase == Phase::ShuttingDown && inner.core.is_idle() {
+                    if inner.phase == Lifecycle::ShuttingDown && inner.core.is_idle() {
                         return Polled::Stopped;
                     }
                     // Nobody wakes a driver that is at work: it would sleep over what came up meanwhile.
@@ -270,7 +274,7 @@ impl Driver {
                         return Polled::Interrupted;
                     }
                     // Those who are about to be woken will call, and need not wake the driver.
-                    if told.is_quiet() {
+                    if notifications.is_quiet() {
                         replaced = inner.park(cx.waker());
                     }
                     Polled::Parked(at)
@@ -307,7 +311,7 @@ impl Driver {
 
     /// Wakes those whose time has come. False if there are none.
     fn wake(&mut self) -> bool {
-        self.told.deliver(self.shared.eid())
+        self.notifications.deliver(self.shared.eid())
     }
 
     /// Sees to what is rare: a changed network, and a host that nobody holds any more.
@@ -382,19 +386,19 @@ impl Future for Driver {
 
 impl Drop for End {
     fn drop(&mut self) {
-        let mut told = Told::default();
-        self.0.drive(|inner, now| stop(inner, now, &mut told));
-        told.deliver(self.0.eid());
+        let mut notifications = Notifications::default();
+        self.0.drive(|inner, now| stop(inner, now, &mut notifications));
+        notifications.deliver(self.0.eid());
     }
 }
 
-fn stop(inner: &mut Inner, now: Instant, told: &mut Told) {
-    inner.phase = Phase::Stopped;
+fn stop(inner: &mut Inner, now: Instant, notifications: &mut Notifications) {
+    inner.phase = Lifecycle::Stopped;
     inner.core.shutdown(now);
     while let Some(event) = inner.core.poll_event() {
-        told.take(inner, event);
+        notifications.take(inner, event);
     }
-    told.wake_all(inner);
+    notifications.wake_all(inner);
 }
 
 #[cfg(test)]

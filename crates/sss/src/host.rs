@@ -15,9 +15,9 @@ use crate::driver::{SocketStats, addresses, closing};
 use crate::error::{HostCloseError, ProbeError};
 use crate::peer::Peer;
 use crate::server::Server;
-use crate::service::Service;
-use crate::services::{self, ServicesOf};
-use crate::shared::{Handle, Phase, Shared};
+use crate::service_builder::ServiceBuilder;
+use crate::services_of::{self, ServicesOf};
+use crate::shared::{Handle, Lifecycle, Shared};
 use crate::waiting::Answer;
 
 /// The first wait for an answer to a probe; it doubles each time.
@@ -88,8 +88,8 @@ impl Host {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn service(&self, name: &str) -> Service {
-        Service::new(Arc::clone(&self.handle), name)
+    pub fn service(&self, name: &str) -> ServiceBuilder {
+        ServiceBuilder::new(Arc::clone(&self.handle), name)
     }
 
     /// Asks the host `eid` what services it offers, and with which protocols. Any host that may connect to it may ask.
@@ -99,7 +99,7 @@ impl Host {
     /// # Errors
     /// When it is awaited: if the host cannot be reached, does not answer in time, or its answer makes no sense.
     pub fn services_of(&self, eid: Eid) -> ServicesOf {
-        let (service, protocol) = services::NAMES;
+        let (service, protocol) = services_of::NAMES;
         ServicesOf::new(self.connect(eid, service, protocol))
     }
 
@@ -251,7 +251,7 @@ impl Host {
 
     /// Whether the host was closed, or its driver has ended with its runtime.
     pub fn is_closed(&self) -> bool {
-        self.handle.call(|inner, _| inner.phase > Phase::Running)
+        self.handle.call(|inner, _| inner.phase > Lifecycle::Running)
     }
 }
 

@@ -1,8 +1,8 @@
 //! One conversation with each peer, whoever opens it.
 
 mod backoff;
-mod keeper;
 mod mail;
+mod peer_task;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -22,8 +22,8 @@ use crate::error::ConnectError;
 use crate::host::Host;
 use crate::server::Server;
 use crate::stream::Stream;
-use keeper::Keeper;
 use mail::Mailbox;
+use peer_task::PeerTask;
 
 /// How many events may wait to be taken. When so many do, nothing happens with the peers that have more to tell.
 const EVENTS: usize = 64;
@@ -228,27 +228,27 @@ impl Common {
         tasks.spawn_on(task, &self.runtime);
     }
 
-    /// Puts something into the mailbox of a peer's keeper, who is hired if there is none.
+    /// Puts something into the mailbox of a peer's task, which is spawned if there is none.
     fn post<R>(self: &Arc<Self>, eid: Eid, events: &mpsc::Sender<PeerEvent>, f: impl FnOnce(&mut Mailbox) -> R) -> R {
-        let mut hired = None;
+        let mut spawned = None;
         let result = {
             let mut mailboxes = self.mailboxes();
             let mailbox = mailboxes.entry(eid).or_insert_with(|| {
                 let mailbox = Mailbox::default();
-                hired = Some(mailbox.bell());
+                spawned = Some(mailbox.notify());
                 mailbox
             });
             f(mailbox)
         };
-        if let Some(bell) = hired {
-            let keeper = Keeper::new(Arc::clone(self), eid, bell, events.clone());
-            self.spawn(keeper.keep());
+        if let Some(notify) = spawned {
+            let task = PeerTask::new(Arc::clone(self), eid, notify, events.clone());
+            self.spawn(task.run());
         }
         result
     }
 }
 
-/// Gives the streams that peers open to their keepers, until the host is closed.
+/// Gives the streams that peers open to their tasks, until the host is closed.
 async fn take_incoming(common: Arc<Common>, server: Server, events: mpsc::Sender<PeerEvent>) {
     while let Ok((stream, eid)) = server.accept().await {
         let older = common.post(eid, &events, |mailbox| mailbox.put(stream));

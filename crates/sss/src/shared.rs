@@ -27,7 +27,7 @@ pub(crate) struct Shared {
 pub(crate) struct Inner {
     pub(crate) core: sss_proto::Host,
     pub(crate) waiters: Waiters,
-    pub(crate) phase: Phase,
+    pub(crate) phase: Lifecycle,
     pub(crate) socket: SocketStats,
     /// The address that the socket is bound to.
     pub(crate) local_addr: SocketAddr,
@@ -42,7 +42,7 @@ pub(crate) struct Inner {
 
 /// How far a host is on its way to its end. Only ever moves forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Phase {
+pub(crate) enum Lifecycle {
     Running,
     /// The last handle was dropped: the driver closes the host.
     Abandoned,
@@ -113,12 +113,12 @@ impl Inner {
 
     /// Whether nobody holds the host any more, and the driver has not begun to close it.
     pub(crate) fn is_abandoned(&self) -> bool {
-        self.phase == Phase::Abandoned
+        self.phase == Lifecycle::Abandoned
     }
 
     /// Whether the host still opens and accepts streams.
     pub(crate) fn is_running(&self) -> bool {
-        self.phase == Phase::Running
+        self.phase == Lifecycle::Running
     }
 }
 
@@ -130,7 +130,7 @@ impl Shared {
             inner: Mutex::new(Inner {
                 core,
                 waiters: Waiters::default(),
-                phase: Phase::Running,
+                phase: Lifecycle::Running,
                 socket: SocketStats::default(),
                 local_addr,
                 network_changed: false,
@@ -224,7 +224,7 @@ impl std::ops::Deref for Handle {
 impl Drop for Handle {
     fn drop(&mut self) {
         self.0.call(|inner, _| {
-            inner.phase = inner.phase.max(Phase::Abandoned);
+            inner.phase = inner.phase.max(Lifecycle::Abandoned);
             inner.want_driver();
         });
     }

@@ -2,10 +2,10 @@
 
 mod close;
 mod datagram;
-mod link;
 mod read;
 mod records;
 mod split;
+mod stream_ref;
 mod whole;
 mod write;
 
@@ -21,9 +21,9 @@ use crate::peer::Peer;
 use crate::shared::Handle;
 use crate::waiting::Answer;
 use datagram::{datagram_receiving_methods, datagram_sending_methods};
-use link::Link;
 use read::{Receiving, receiving_methods};
 use records::{record_reading_methods, record_writing_methods};
+use stream_ref::StreamRef;
 use write::{Sending, sending_methods};
 
 pub use datagram::{Receipt, SendDatagram, SendTracked};
@@ -36,36 +36,36 @@ macro_rules! tree_methods {
         impl $handle {
             /// The name of the stream on this host, as in [`Peer::tree`].
             pub fn id(&self) -> StreamId {
-                self.link().id()
+                self.stream_ref().id()
             }
 
             /// What is known about the stream, and what it waits for, if it does not go on. `None` once nothing is left
             /// of it.
             pub fn info(&self) -> Option<StreamInfo> {
-                self.link().info()
+                self.stream_ref().info()
             }
 
             /// Sums over the stream and all streams below it. `None` once nothing is left of it.
             ///
             /// Takes time in proportion to the number of streams below.
             pub fn subtree_info(&self) -> Option<SubtreeInfo> {
-                self.link().subtree_info()
+                self.stream_ref().subtree_info()
             }
 
             /// The peer at the other end.
             pub fn peer(&self) -> Peer {
-                self.link().peer()
+                self.stream_ref().peer()
             }
 
             /// Whether the peer can be reached. While it cannot, the stream waits.
             pub fn link_status(&self) -> sss_proto::LinkStatus {
-                self.link().peer().link_status()
+                self.stream_ref().peer().link_status()
             }
 
             /// An address at which the peer may be found, for when it does not answer where it was: see
             /// [`Peer::add_hint`].
             pub fn add_hint(&self, address: std::net::SocketAddr) {
-                self.link().peer().add_hint(address);
+                self.stream_ref().peer().add_hint(address);
             }
 
             /// Waits until the streams shared with the peer have ended, whatever this one does, and says why: the peer
@@ -76,19 +76,19 @@ macro_rules! tree_methods {
             /// The future does not borrow the stream, and keeps neither the stream nor the host. Cancel safe; any
             /// number of tasks may wait. It costs no packet.
             pub fn peer_gone(&self) -> impl Future<Output = CloseReason> + Send + use<> {
-                self.link().peer_gone()
+                self.stream_ref().peer_gone()
             }
 
             /// The public name of the peer.
             pub fn peer_eid(&self) -> Eid {
-                self.link().eid()
+                self.stream_ref().eid()
             }
 
             /// A span of [`tracing`] for what is done with the stream: `stream`, at level info, with the fields `peer`,
             /// `id`, and, of a top-level stream, `service` and `protocol`. It is made only if somebody listens, and
             /// costs next to nothing otherwise.
             pub fn span(&self) -> tracing::Span {
-                self.link().span()
+                self.stream_ref().span()
             }
 
             /// Opens a child of the stream. Takes no round trip, and the peer hears of the child even if nothing is
@@ -97,7 +97,7 @@ macro_rules! tree_methods {
             /// # Errors
             /// If the tree of streams ended, the peer has let go of this stream, or the tree would be too deep.
             pub fn open_substream(&self) -> Result<Stream, OpenError> {
-                self.link().open_substream().map(Stream::from_link)
+                self.stream_ref().open_substream().map(Stream::from_ref)
             }
 
             /// Says what happens to children that the peer opens of the stream until they are accepted. By default it
@@ -108,7 +108,7 @@ macro_rules! tree_methods {
             /// The opener of a refused child meets [`ReadError::Refused`](crate::ReadError::Refused) and
             /// [`WriteError::Refused`](crate::WriteError::Refused).
             pub fn set_listen_mode(&self, mode: ListenMode) {
-                self.link().set_listen_mode(mode);
+                self.stream_ref().set_listen_mode(mode);
             }
 
             /// Limits what the peer may send, unread, on the stream and all streams below it, in bytes beyond what each
@@ -118,7 +118,7 @@ macro_rules! tree_methods {
             ///
             /// A subtree that has used up its budget goes on slowly; its siblings do not notice.
             pub fn set_budget(&self, bytes: Option<u64>) {
-                self.link()
+                self.stream_ref()
                     .call(|inner, _| inner.core.set_budget(self.id(), bytes));
             }
 
@@ -145,7 +145,7 @@ macro_rules! tree_methods {
             /// # Errors
             /// If the tree of streams ended, or the stream was reset with all below it.
             pub async fn accept_substream(&self) -> Result<Option<Stream>, CloseReason> {
-                Ok(self.link().accept_substream().await?.map(Stream::from_link))
+                Ok(self.stream_ref().accept_substream().await?.map(Stream::from_ref))
             }
 
             /// As [`Self::accept_substream`], without waiting.
@@ -154,7 +154,7 @@ macro_rules! tree_methods {
             /// [`TryError::Empty`](crate::TryError::Empty) if no child is there yet, and more may come; else as
             /// [`Self::accept_substream`].
             pub fn try_accept_substream(&self) -> Result<Option<Stream>, crate::TryError<CloseReason>> {
-                Ok(self.link().try_accept_substream()?.map(Stream::from_link))
+                Ok(self.stream_ref().try_accept_substream()?.map(Stream::from_ref))
             }
         }
 
@@ -181,19 +181,19 @@ use tree_methods;
 /// Dropping a stream resets the sending side unless it was finished, and stops the receiving side
 /// unless it was read to its end.
 pub struct Stream {
-    link: Link,
+    stream_ref: StreamRef,
     receiving: Receiving,
     sending: Sending,
 }
 
 impl Stream {
     pub(crate) fn new(handle: Arc<Handle>, id: StreamId) -> Self {
-        Self::from_link(Link::new(handle, id))
+        Self::from_ref(StreamRef::new(handle, id))
     }
 
-    fn from_link(link: Link) -> Self {
+    fn from_ref(stream_ref: StreamRef) -> Self {
         Self {
-            link,
+            stream_ref,
             receiving: Receiving::default(),
             sending: Sending::default(),
         }
@@ -201,20 +201,21 @@ impl Stream {
 
     /// Ends when nobody holds the stream, or a half of it, any more.
     pub(crate) fn released(&self) -> Answer<()> {
-        let key = Key::Released(self.link.id());
-        self.link.call(|inner, _| Answer::over(self.link.shared(), inner, key))
+        let key = Key::Released(self.stream_ref.id());
+        self.stream_ref
+            .call(|inner, _| Answer::over(self.stream_ref.shared(), inner, key))
     }
 
-    fn receiving(&mut self) -> (&Link, &mut Receiving) {
-        (&self.link, &mut self.receiving)
+    fn receiving(&mut self) -> (&StreamRef, &mut Receiving) {
+        (&self.stream_ref, &mut self.receiving)
     }
 
-    fn sending(&mut self) -> (&Link, &mut Sending) {
-        (&self.link, &mut self.sending)
+    fn sending(&mut self) -> (&StreamRef, &mut Sending) {
+        (&self.stream_ref, &mut self.sending)
     }
 
-    fn link(&self) -> &Link {
-        &self.link
+    fn stream_ref(&self) -> &StreamRef {
+        &self.stream_ref
     }
 
     /// Two halves that can be used by two tasks at once.
@@ -222,9 +223,9 @@ impl Stream {
     /// Dropping the sending half resets that direction unless it was finished, and dropping the receiving half stops
     /// that direction unless it was read to its end.
     pub fn split(self) -> (SendHalf, RecvHalf) {
-        let link = Arc::new(self.link);
-        let send = SendHalf::new(Arc::clone(&link), self.sending);
-        (send, RecvHalf::new(link, self.receiving))
+        let stream = Arc::new(self.stream_ref);
+        let send = SendHalf::new(Arc::clone(&stream), self.sending);
+        (send, RecvHalf::new(stream, self.receiving))
     }
 
     /// Both halves, for records: each item is one. See [`Self::write_record`] and [`Self::read_record`].
@@ -244,8 +245,8 @@ impl Stream {
 
     /// As [`Self::reset_tree`], with a reason for people, of which at most 256 bytes are sent.
     pub fn reset_tree_with(&mut self, code: u32, reason: &str) {
-        let (link, sending) = self.sending();
-        sending.reset_tree(link, sss_wire::Code::app(code), reason);
+        let (stream, sending) = self.sending();
+        sending.reset_tree(stream, sss_wire::Code::app(code), reason);
         self.receiving.set_end(Err(sss_proto::ReadError::Closed));
     }
 
@@ -262,9 +263,9 @@ impl Stream {
     /// Says what was not delivered: the stream's own data, or that of streams below it, also of those that were
     /// finished and let go of long before; or that some of these are not finished.
     pub async fn close(mut self) -> Result<(), StreamCloseError> {
-        let (link, sending) = self.sending();
-        sending.finish_once(link).map_err(StreamCloseError::Stream)?;
-        close::wait(&self.link).await
+        let (stream, sending) = self.sending();
+        sending.finish_once(stream).map_err(StreamCloseError::Stream)?;
+        close::wait(&self.stream_ref).await
     }
 }
 

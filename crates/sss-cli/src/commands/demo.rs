@@ -25,8 +25,8 @@ use sss_files::{DEPTH_ALL, PROTOCOL, RelPath, SERVICE};
 
 use crate::cli::{DemoArgs, DemoHostArgs};
 use crate::commands::{ping, serve, verdict};
+use crate::connector;
 use crate::error::{Error, Exit};
-use crate::link;
 use crate::output::{Output, size};
 use crate::progress::Progress;
 use crate::transfer::download::{Download, Listing};
@@ -71,7 +71,7 @@ async fn play(args: DemoArgs, output: Output) -> Result<(), Error> {
         tempfile::tempdir().map_err(|error| Error::local(&std::env::temp_dir(), "make a directory in", &error))?;
     let tree = generate(scratch.path().join("served").as_path(), args.seed, output).await?;
     let mut child = Child::start(&scratch.path().join("served")).await?;
-    let host = link::build(Identity::generate(), Some(LOOPBACK), CONNECT, Congestion::default()).await?;
+    let host = connector::build(Identity::generate(), Some(LOOPBACK), CONNECT, Congestion::default()).await?;
     let result = tokio::select! {
         result = converse(&host, child.place(), &tree, (scratch.path(), args.calls), output) => result,
         ended = child.ended() => Err(ended),
@@ -109,7 +109,7 @@ async fn converse(host: &Host, child: Place, tree: &Tree, work: (&Path, u32), ou
     let (scratch, calls) = work;
     let begun = Instant::now();
     let connect = host.connect(child.eid, SERVICE, PROTOCOL).hint(child.address);
-    let files = connect.await.map_err(link::connect_error)?;
+    let files = connect.await.map_err(connector::connect_error)?;
     let peer = files.peer();
     hosts(host, child, &peer, begun.elapsed(), output);
 
@@ -124,7 +124,7 @@ async fn converse(host: &Host, child: Place, tree: &Tree, work: (&Path, u32), ou
     let session = host
         .connect(child.eid, ping::SERVICE, ping::PROTOCOL)
         .await
-        .map_err(link::connect_error)?;
+        .map_err(connector::connect_error)?;
     calls::run(Arc::new(session), calls, output).await?;
     if let Some(info) = peer.info() {
         ping::link_facts(&info, output);
@@ -203,7 +203,7 @@ async fn end_of_input() {
 /// The second host: serves a directory until its standard input ends, which it does with the first host's process.
 pub(crate) async fn host(args: DemoHostArgs, output: Output) -> Result<(), Error> {
     let service = serve::service(&args.dir, false)?;
-    let host = link::build(Identity::generate(), Some(LOOPBACK), CONNECT, Congestion::default()).await?;
+    let host = connector::build(Identity::generate(), Some(LOOPBACK), CONNECT, Congestion::default()).await?;
     serve::start(&host, service)?;
     serve::announce(&host, output);
     end_of_input().await;

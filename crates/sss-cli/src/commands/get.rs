@@ -9,8 +9,8 @@ use sss_files::{DEPTH_ALL, Entry, Kind, PROTOCOL, RelPath, SERVICE};
 
 use crate::cli::GetArgs;
 use crate::commands::verdict;
+use crate::connector::{Connection, Connector};
 use crate::error::{Error, Exit};
-use crate::link::{Link, Linker};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::target::Target;
@@ -20,9 +20,9 @@ use crate::transfer::tally::Tally;
 
 /// Fetches a file or a tree.
 pub(crate) async fn run(args: GetArgs, output: Output) -> Result<(), Error> {
-    let linker = Linker::new(args.connect, output).await?;
-    let link = linker.connect(&args.source, SERVICE, PROTOCOL).await?;
-    let (host, mut session) = (link.host, link.stream);
+    let connector = Connector::new(args.connect, output).await?;
+    let connection = connector.connect(&args.source, SERVICE, PROTOCOL).await?;
+    let (host, mut session) = (connection.host, connection.stream);
     let work = async {
         let mut listing = Listing::begin(&mut session, args.source.path.clone(), DEPTH_ALL).await?;
         let first = listing.first().await?;
@@ -41,7 +41,7 @@ pub(crate) async fn run(args: GetArgs, output: Output) -> Result<(), Error> {
         progress.finish("received");
         verdict(&tally)
     };
-    Link::run(host, work).await
+    Connection::run(host, work).await
 }
 
 /// Where what was asked for is to be put.

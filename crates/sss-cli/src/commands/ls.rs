@@ -5,17 +5,21 @@ use sss::Stream;
 use sss_files::{Attributes, DEPTH_ALL, Entry, Kind, PROTOCOL, RelPath, SERVICE, printable};
 
 use crate::cli::LsArgs;
+use crate::connector::{Connection, Connector};
 use crate::error::{Error, Exit};
-use crate::link::{Link, Linker};
 use crate::output::{Output, date, json_path};
 use crate::transfer::download::Listing;
 
 /// Lists what a host serves.
 pub(crate) async fn run(args: LsArgs, output: Output) -> Result<(), Error> {
     let depth = if args.recursive { DEPTH_ALL } else { 1 };
-    let linker = Linker::new(args.connect, output).await?;
-    let link = linker.connect(&args.target, SERVICE, PROTOCOL).await?;
-    Link::run(link.host, list(link.stream, args.target.path, depth, output)).await
+    let connector = Connector::new(args.connect, output).await?;
+    let connection = connector.connect(&args.target, SERVICE, PROTOCOL).await?;
+    Connection::run(
+        connection.host,
+        list(connection.stream, args.target.path, depth, output),
+    )
+    .await
 }
 
 async fn list(mut session: Stream, path: RelPath, depth: u8, output: Output) -> Result<(), Error> {

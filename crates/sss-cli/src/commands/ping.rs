@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use sss::{ChannelInfo, Server, Stream};
 
 use crate::cli::PingArgs;
+use crate::connector::{Connection, Connector};
 use crate::error::{Error, Exit};
-use crate::link::{Link, Linker};
 use crate::output::{Output, milliseconds, size};
 use crate::transfer::exchange::{TransferError, explain};
 
@@ -61,10 +61,10 @@ pub(crate) async fn call(session: &Stream, text: &[u8]) -> Result<Duration, Tran
 
 /// Measures round trips.
 pub(crate) async fn run(args: PingArgs, output: Output) -> Result<(), Error> {
-    let linker = Linker::new(args.connect, output).await?;
-    let link = linker.connect(&args.target, SERVICE, PROTOCOL).await?;
-    let mut session = link.stream;
-    let (eid, address) = (link.eid, args.target.address);
+    let connector = Connector::new(args.connect, output).await?;
+    let connection = connector.connect(&args.target, SERVICE, PROTOCOL).await?;
+    let mut session = connection.stream;
+    let (eid, address) = (connection.eid, args.target.address);
     let work = async {
         let start = json!({"event": "ping", "eid": eid.to_string(), "address": address.to_string()});
         output.fact(format!("ping {eid} at {address}: one substream per round trip"), &start);
@@ -93,7 +93,7 @@ pub(crate) async fn run(args: PingArgs, output: Output) -> Result<(), Error> {
         }
         Ok(())
     };
-    Link::run(link.host, work).await
+    Connection::run(connection.host, work).await
 }
 
 fn failed(error: TransferError) -> Error {

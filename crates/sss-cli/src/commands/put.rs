@@ -10,8 +10,8 @@ use sss_files::{DEPTH_ALL, Kind, PROTOCOL, RelPath, SERVICE, Status};
 
 use crate::cli::PutArgs;
 use crate::commands::verdict;
+use crate::connector::{Connection, Connector, metadata};
 use crate::error::{Error, Exit};
-use crate::link::{Link, Linker, metadata};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::target::Target;
@@ -27,9 +27,9 @@ pub(crate) async fn run(args: PutArgs, output: Output) -> Result<(), Error> {
     let source = Source::find(&args.source)?;
     let root = Arc::new(source.open()?);
     let walk = Walk::new(&root, &source.name, DEPTH_ALL).map_err(|error| Error::local(&args.source, "read", &error))?;
-    let linker = Linker::new(args.connect, output).await?;
-    let link = linker.connect(&args.dest, SERVICE, PROTOCOL).await?;
-    let (host, mut session) = (link.host, link.stream);
+    let connector = Connector::new(args.connect, output).await?;
+    let connection = connector.connect(&args.dest, SERVICE, PROTOCOL).await?;
+    let (host, mut session) = (connection.host, connection.stream);
     let work = async {
         let remote = place(&mut session, &args.dest, &source).await?;
         let tally = Arc::new(Tally::default());
@@ -46,7 +46,7 @@ pub(crate) async fn run(args: PutArgs, output: Output) -> Result<(), Error> {
         progress.finish("sent");
         verdict(&tally)
     };
-    Link::run(host, work).await
+    Connection::run(host, work).await
 }
 
 /// What is sent: `name` in `directory`, or the directory itself if the name is empty.

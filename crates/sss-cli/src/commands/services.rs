@@ -5,15 +5,15 @@ use sss::{ServiceInfo, ServiceList};
 use sss_files::printable;
 
 use crate::cli::ServicesArgs;
+use crate::connector::{Connection, Connector};
 use crate::error::Error;
-use crate::link::{Link, Linker};
 use crate::output::Output;
 
 /// Asks a host and shows what it says.
 pub(crate) async fn run(args: ServicesArgs, output: Output) -> Result<(), Error> {
-    let linker = Linker::new(args.connect, output).await?;
-    let offered = linker.services(&args.target).await?;
-    Link::run(offered.host, async {
+    let connector = Connector::new(args.connect, output).await?;
+    let offered = connector.services(&args.target).await?;
+    Connection::run(offered.host, async {
         for service in &offered.list.services {
             output.fact(text(service, width(&offered.list)), &fact(service));
         }

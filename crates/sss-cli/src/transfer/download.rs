@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering;
 use sss::Stream;
 use sss_files::{Attributes, Cursor, Entry, Kind, Refusal, RelPath, Request, Status, Stop, answer};
 
-use super::crew::Crew;
 use super::exchange::{Exchange, SEGMENT, TransferError, explain};
 use super::io_pool;
+use super::pool::TransferPool;
 use super::receive::{Basis, Destination, Place, Received, finish_directories, make_directory, make_link};
 use super::tally::Tally;
 use crate::transfer::safe_path::Root;
@@ -86,7 +86,7 @@ impl Download {
     /// If there is no sense in going on. What fails by itself is counted in the tally.
     pub(crate) async fn run(self, first: Entry, mut listing: Listing) -> Result<(), TransferError> {
         let this = Arc::new(self);
-        let mut crew = Crew::new();
+        let mut pool = TransferPool::new();
         let mut directories = Vec::new();
         let mut entries = vec![first];
         while !entries.is_empty() {
@@ -95,12 +95,12 @@ impl Download {
             directories.append(&mut plan.directories);
             for (path, to, place) in plan.files {
                 let size = to.attributes.size;
-                crew.start(size, this.clone().fetch(path, to, place)).await?;
+                pool.start(size, this.clone().fetch(path, to, place)).await?;
             }
             entries = listing.batch().await?;
         }
         this.tally.all_found.store(true, Ordering::Relaxed);
-        crew.finish().await?;
+        pool.finish().await?;
         let (root, tally) = (this.root.clone(), this.tally.clone());
         io_pool::run(move || {
             for (path, refusal) in finish_directories(&root, &directories) {

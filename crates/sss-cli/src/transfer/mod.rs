@@ -5,12 +5,12 @@
 //! `server` answers, `download` and `upload` ask. Whatever touches the disk runs in the pool of `io_pool`, never on the
 //! thread that moves packets.
 
-pub(crate) mod crew;
 pub(crate) mod download;
 pub(crate) mod exchange;
 pub(crate) mod io_pool;
 pub(crate) mod manifest;
 pub(crate) mod part_file;
+pub(crate) mod pool;
 pub(crate) mod receive;
 pub(crate) mod safe_path;
 pub(crate) mod send;

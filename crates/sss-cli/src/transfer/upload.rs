@@ -7,10 +7,10 @@ use std::time::Duration;
 use sss::Stream;
 use sss_files::{Cursor, Entry, Kind, NotMade, Prefix, Refusal, RelPath, Request, Status, Stop, answer};
 
-use super::crew::Crew;
 use super::exchange::{Exchange, TransferError};
 use super::io_pool;
 use super::manifest::Walk;
+use super::pool::TransferPool;
 use super::send::{Head, Source, unreadable};
 use super::tally::Tally;
 use crate::transfer::safe_path::Root;
@@ -47,7 +47,7 @@ impl Upload {
     /// If there is no sense in going on. What fails by itself is counted in the tally.
     pub(crate) async fn run(self, mut walk: Walk) -> Result<(), TransferError> {
         let this = Arc::new(self);
-        let mut crew = Crew::new();
+        let mut pool = TransferPool::new();
         let mut to_make = Vec::new();
         loop {
             let batch;
@@ -59,7 +59,7 @@ impl Upload {
                 match entry.kind {
                     Kind::File(attributes) => {
                         this.tally.found(attributes.size);
-                        crew.start(attributes.size, this.clone().store(entry.path)).await?;
+                        pool.start(attributes.size, this.clone().store(entry.path)).await?;
                     }
                     Kind::Directory(_) | Kind::Link(..) => to_make.push(entry),
                     Kind::Other(_) => this.tally.skipped.add(1),
@@ -68,7 +68,7 @@ impl Upload {
             }
         }
         this.tally.all_found.store(true, Ordering::Relaxed);
-        crew.finish().await?;
+        pool.finish().await?;
         this.make(to_make).await
     }
 

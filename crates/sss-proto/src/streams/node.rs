@@ -13,7 +13,7 @@ use super::listen::Listen;
 use super::names::Names;
 use super::queue::KeyQueue;
 use super::recv::RecvBuf;
-use super::schedule::Seat;
+use super::schedule::Slot;
 use super::send::SendBuf;
 use super::state::{RecvState, SendState};
 use super::watch::Watch;
@@ -89,9 +89,9 @@ impl Status {
 #[derive(Debug)]
 pub(super) struct Sched {
     /// The entry of the chain that it is on, while there is something to send there or below.
-    pub(super) seat: Seat,
+    pub(super) slot: Slot,
     /// Its rings, while several compete there.
-    pub(super) below: Seat,
+    pub(super) below: Slot,
 }
 
 /// The sending direction.
@@ -231,8 +231,8 @@ impl Node {
                 recv: RecvState::Open,
             },
             sched: Sched {
-                seat: Seat::NONE,
-                below: Seat::NONE,
+                slot: Slot::NONE,
+                below: Slot::NONE,
             },
             ordinal: 0,
             names,

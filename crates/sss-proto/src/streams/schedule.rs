@@ -19,7 +19,7 @@ mod rings;
 
 use super::node::{Flags, ROOT};
 use super::table::Table;
-pub(super) use rings::Seat;
+pub(super) use rings::Slot;
 use rings::{Chain, Rings, Who};
 
 /// The smallest quantum, in bytes.
@@ -67,7 +67,7 @@ impl Scheduler {
         }
         table[index].set(Flags::ACTIVE);
         self.active += 1;
-        if table[index].sched.seat.is_taken() {
+        if table[index].sched.slot.is_taken() {
             let interior = self.rings_of(table, index);
             self.rings.enter_own(interior, self.quantum);
         } else {
@@ -78,7 +78,7 @@ impl Scheduler {
     /// A stream is the first to have something to send on its way up to the next that has rings, or is to have them.
     fn begin_chain(&mut self, table: &mut Table, bottom: u32) {
         let mut top = bottom;
-        while top != ROOT && !table[table[top].place.parent].sched.seat.is_taken() {
+        while top != ROOT && !table[table[top].place.parent].sched.slot.is_taken() {
             self.rings.step();
             top = table[top].place.parent;
         }
@@ -89,13 +89,13 @@ impl Scheduler {
             trunk
         } else {
             let interior = self.rings_of(table, table[top].place.parent);
-            let seat = table[top].sched.seat;
+            let slot = table[top].sched.slot;
             self.rings
-                .enter_chain(interior, (chain, table[top].place.level), seat, self.quantum)
+                .enter_chain(interior, (chain, table[top].place.level), slot, self.quantum)
         };
         let mut at = bottom;
         loop {
-            let debt = std::mem::replace(&mut table[at].sched.seat, Seat::taken(entry));
+            let debt = std::mem::replace(&mut table[at].sched.slot, Slot::taken(entry));
             if at == top {
                 break;
             }
@@ -108,12 +108,12 @@ impl Scheduler {
     /// entry.
     fn rings_of(&mut self, table: &mut Table, index: u32) -> u32 {
         let sched = &mut table[index].sched;
-        if let Some(interior) = sched.below.slot() {
+        if let Some(interior) = sched.below.index() {
             return interior;
         }
-        let upper = sched.seat;
+        let upper = sched.slot;
         let interior = self.rings.open(upper);
-        let debt = std::mem::replace(&mut sched.below, Seat::taken(interior));
+        let debt = std::mem::replace(&mut sched.below, Slot::taken(interior));
         let bottom = self.rings.end_at(upper, index);
         match bottom {
             Some(bottom) if bottom != index => {
@@ -133,13 +133,13 @@ impl Scheduler {
 
     /// The streams of a chain are in another entry from now on.
     fn name(&mut self, table: &mut Table, chain: Chain, entry: u32) {
-        if let Some(interior) = table[chain.bottom].sched.below.slot() {
-            self.rings.set_up(interior, Seat::taken(entry));
+        if let Some(interior) = table[chain.bottom].sched.below.index() {
+            self.rings.set_up(interior, Slot::taken(entry));
         }
         let mut at = chain.bottom;
         loop {
             self.rings.step();
-            table[at].sched.seat = Seat::taken(entry);
+            table[at].sched.slot = Slot::taken(entry);
             if at == chain.top {
                 return;
             }
@@ -153,7 +153,7 @@ impl Scheduler {
             return;
         }
         self.active -= 1;
-        if let Some(interior) = table[index].sched.below.slot() {
+        if let Some(interior) = table[index].sched.below.index() {
             self.rings.leave_own(interior);
             self.join_if_alone(table, index);
         } else {
@@ -163,17 +163,17 @@ impl Scheduler {
 
     /// Nothing of a chain has anything to send any more.
     fn end_chain(&mut self, table: &mut Table, bottom: u32) {
-        let Some((chain, debt)) = self.rings.remove(table[bottom].sched.seat) else {
+        let Some((chain, debt)) = self.rings.remove(table[bottom].sched.slot) else {
             return;
         };
         let mut at = bottom;
         while at != chain.top {
             self.rings.step();
             let parent = table[at].place.parent;
-            table[at].sched.seat = std::mem::replace(&mut table[parent].sched.below, Seat::NONE);
+            table[at].sched.slot = std::mem::replace(&mut table[parent].sched.below, Slot::NONE);
             at = parent;
         }
-        table[at].sched.seat = debt;
+        table[at].sched.slot = debt;
         if at == ROOT {
             self.trunk = None;
         } else {
@@ -183,7 +183,7 @@ impl Scheduler {
 
     /// If only one is left in the rings of a stream, it needs none: the chain above goes on to where that one ends.
     fn join_if_alone(&mut self, table: &mut Table, index: u32) {
-        let Some(interior) = table[index].sched.below.slot() else {
+        let Some(interior) = table[index].sched.below.index() else {
             return;
         };
         let Some(last) = self.rings.only(interior) else {
@@ -195,11 +195,11 @@ impl Scheduler {
             return;
         };
         let sched = &mut table[index].sched;
-        let upper = sched.seat;
+        let upper = sched.slot;
         // The stream's own data owes nothing to anybody when nobody else is there.
-        sched.below = if chain.bottom == index { Seat::NONE } else { debt };
+        sched.below = if chain.bottom == index { Slot::NONE } else { debt };
         if chain.bottom != index
-            && let Some(entry) = upper.slot()
+            && let Some(entry) = upper.index()
         {
             self.rings.end_at(upper, chain.bottom);
             self.name(table, chain, entry);
@@ -211,7 +211,7 @@ impl Scheduler {
         let before = std::mem::replace(&mut table[index].place.level, level);
         if level != before {
             self.rings
-                .set_level(table[index].sched.seat, (index, level), self.quantum);
+                .set_level(table[index].sched.slot, (index, level), self.quantum);
         }
     }
 
@@ -219,7 +219,7 @@ impl Scheduler {
     pub(super) fn forget(&mut self, table: &mut Table, index: u32) {
         self.deactivate(table, index);
         debug_assert!(
-            !table[index].sched.seat.is_taken(),
+            !table[index].sched.slot.is_taken(),
             "a stream is retired before its children"
         );
     }
@@ -227,7 +227,7 @@ impl Scheduler {
     /// The stream whose turn it is.
     pub(super) fn pick(&mut self, table: &Table) -> Option<u32> {
         let mut at = self.rings.bottom(self.trunk?)?;
-        while let Some(interior) = table[at].sched.below.slot() {
+        while let Some(interior) = table[at].sched.below.index() {
             match self.rings.front(interior, self.quantum)? {
                 Who::Own(_) => break,
                 Who::Chain(chain) => at = chain.bottom,
@@ -240,12 +240,12 @@ impl Scheduler {
     /// one above it.
     pub(super) fn preferred(&self, table: &Table, index: u32) -> Option<u32> {
         let sched = &table[index].sched;
-        let own = sched.below.slot().and_then(|interior| self.rings.own(interior));
-        let mut at = match self.rings.higher(own.unwrap_or(sched.seat))? {
+        let own = sched.below.index().and_then(|interior| self.rings.own(interior));
+        let mut at = match self.rings.higher(own.unwrap_or(sched.slot))? {
             Who::Own(owner) => return Some(owner),
             Who::Chain(chain) => chain.bottom,
         };
-        while let Some(interior) = table[at].sched.below.slot() {
+        while let Some(interior) = table[at].sched.below.index() {
             match self.rings.highest(interior)? {
                 Who::Own(_) => break,
                 Who::Chain(chain) => at = chain.bottom,
@@ -258,12 +258,12 @@ impl Scheduler {
     pub(super) fn charge(&mut self, table: &Table, index: u32, bytes: usize) {
         let bytes = i32::try_from(bytes).unwrap_or(i32::MAX);
         let sched = &table[index].sched;
-        if let Some(interior) = sched.below.slot() {
+        if let Some(interior) = sched.below.index() {
             self.rings.spend_own(interior, bytes);
         }
-        let mut seat = sched.seat;
-        while let Some(upper) = self.rings.spend(seat, bytes) {
-            seat = upper;
+        let mut slot = sched.slot;
+        while let Some(upper) = self.rings.spend(slot, bytes) {
+            slot = upper;
         }
     }
 }

@@ -13,7 +13,7 @@ use sss_wire::Code;
 
 use super::notices::Notices;
 use super::wakers::Key;
-use crate::shared::{Inner, Phase, Shared};
+use crate::shared::{Inner, Lifecycle, Shared};
 use crate::waiting::{Answer, until};
 
 /// How long acknowledgements are waited for, unless the application says otherwise.
@@ -33,8 +33,8 @@ pub(crate) async fn finish(shared: &Shared, timeout: Duration) -> usize {
             failed.sort_unstable();
             failed.dedup();
         }
-        if inner.phase < Phase::ShuttingDown {
-            inner.phase = Phase::ShuttingDown;
+        if inner.phase < Lifecycle::ShuttingDown {
+            inner.phase = Lifecycle::ShuttingDown;
             inner.core.shutdown(now);
             inner.want_driver();
         }
@@ -52,7 +52,7 @@ pub(crate) async fn stopped(shared: &Arc<Shared>) {
 /// Ends when the driver has stopped, and its socket is closed. Does not keep the host.
 pub(crate) fn end(shared: &Arc<Shared>) -> Answer<()> {
     shared.call(|inner, _| {
-        if inner.phase == Phase::Stopped {
+        if inner.phase == Lifecycle::Stopped {
             return Answer::never();
         }
         Answer::over(shared, inner, Key::Stopped)
@@ -62,7 +62,7 @@ pub(crate) fn end(shared: &Arc<Shared>) -> Answer<()> {
 fn begin(shared: &Shared) {
     let mut notices = Notices::default();
     shared.call(|inner, _| {
-        inner.phase = inner.phase.max(Phase::Draining);
+        inner.phase = inner.phase.max(Lifecycle::Draining);
         inner.waiters.wake_all_acceptors(&mut notices);
     });
     notices.deliver();

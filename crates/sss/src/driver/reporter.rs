@@ -22,8 +22,8 @@ struct Totals {
 }
 
 /// What is known of a peer.
-struct Seen {
-    link: Link,
+struct PeerGauges {
+    link: Reach,
     streams: usize,
     unsent: u64,
     channel: Option<ChannelInfo>,
@@ -31,7 +31,7 @@ struct Seen {
 
 /// Whether a peer can be reached.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Link {
+enum Reach {
     Connecting,
     Up,
     Stalled,
@@ -88,11 +88,11 @@ const DROPPED: &str = "sss_datagrams_dropped_total";
 const PEERS: &str = "sss_peers";
 const STREAMS: &str = "sss_streams";
 const QUEUED: &str = "sss_queued_bytes";
-const LINKS: [(Link, &str); 4] = [
-    (Link::Connecting, "connecting"),
-    (Link::Up, "up"),
-    (Link::Stalled, "stalled"),
-    (Link::Down, "down"),
+const LINKS: [(Reach, &str); 4] = [
+    (Reach::Connecting, "connecting"),
+    (Reach::Up, "up"),
+    (Reach::Stalled, "stalled"),
+    (Reach::Down, "down"),
 ];
 
 /// One sample of each for each peer that is connected, in each report.
@@ -189,9 +189,9 @@ fn report(shared: &Shared) {
 
 fn report_peers(shared: &Shared, host: &str) {
     let peers = shared.look(|inner| inner.core.peers());
-    let seen: Vec<Seen> = peers
+    let seen: Vec<PeerGauges> = peers
         .into_iter()
-        .filter_map(|(peer, _)| shared.look(|inner| Seen::of(inner, peer)))
+        .filter_map(|(peer, _)| shared.look(|inner| PeerGauges::of(inner, peer)))
         .collect();
     for (link, label) in LINKS {
         let count = seen.iter().filter(|peer| peer.link == link).count();
@@ -209,7 +209,7 @@ fn report_peers(shared: &Shared, host: &str) {
     }
 }
 
-impl Seen {
+impl PeerGauges {
     /// `None` if the streams shared with the peer have ended.
     fn of(inner: &Inner, peer: PeerId) -> Option<Self> {
         let core = &inner.core;
@@ -218,10 +218,10 @@ impl Seen {
         }
         let is_connected = core.is_connected(peer)?;
         let link = match core.link_status(peer)? {
-            LinkStatus::Down(_) => Link::Down,
-            _ if !is_connected => Link::Connecting,
-            LinkStatus::Stalled => Link::Stalled,
-            _ => Link::Up,
+            LinkStatus::Down(_) => Reach::Down,
+            _ if !is_connected => Reach::Connecting,
+            LinkStatus::Stalled => Reach::Stalled,
+            _ => Reach::Up,
         };
         Some(Self {
             link,

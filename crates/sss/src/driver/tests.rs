@@ -69,9 +69,9 @@ async fn who_is_woken_has_a_turn_before_the_driver_sleeps() {
     let cx = &mut Context::from_waker(Waker::noop());
     let (host, mut driver) = idle().await;
     let stopped = host.stopped();
-    let told = &mut driver.told;
-    driver.shared.drive(|inner, _| told.wake_all(inner));
-    assert!(!driver.told.is_quiet());
+    let notifications = &mut driver.notifications;
+    driver.shared.drive(|inner, _| notifications.wake_all(inner));
+    assert!(!driver.notifications.is_quiet());
     driver.step = Step::Transmit;
     assert!(!sleeps(&mut driver, cx), "somebody is woken");
     stopped.await;

@@ -1,4 +1,4 @@
-//! What the keeper of a peer is told.
+//! What the task of a peer is told.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,15 +15,15 @@ const MAX_HINTS: usize = 8;
 pub(super) struct Mailbox {
     wanted: bool,
     hints: Vec<SocketAddr>,
-    /// Whether the application asked since the keeper last looked.
+    /// Whether the application asked since the task last looked.
     asked: bool,
-    /// Whether the application no longer wants the peer since the keeper last looked.
+    /// Whether the application no longer wants the peer since the task last looked.
     forgotten: bool,
     incoming: Option<Stream>,
-    bell: Arc<Notify>,
+    notify: Arc<Notify>,
 }
 
-/// What a keeper finds when it looks.
+/// What a task finds when it looks.
 pub(super) struct Mail {
     /// The addresses, if a conversation is wanted.
     pub(super) wanted: Option<Vec<SocketAddr>>,
@@ -35,8 +35,8 @@ pub(super) struct Mail {
 
 impl Mailbox {
     /// Rings whenever something is put in.
-    pub(super) fn bell(&self) -> Arc<Notify> {
-        Arc::clone(&self.bell)
+    pub(super) fn notify(&self) -> Arc<Notify> {
+        Arc::clone(&self.notify)
     }
 
     pub(super) fn want(&mut self, hints: &[SocketAddr]) {
@@ -46,23 +46,23 @@ impl Mailbox {
         self.hints.extend(hints);
         let excess = self.hints.len().saturating_sub(MAX_HINTS);
         self.hints.drain(..excess);
-        self.bell.notify_one();
+        self.notify.notify_one();
     }
 
     pub(super) fn forget(&mut self) {
         self.wanted = false;
         self.hints.clear();
         self.forgotten = true;
-        self.bell.notify_one();
+        self.notify.notify_one();
     }
 
-    /// Takes a stream that the peer has opened, and gives the one before, if the keeper has not seen it.
+    /// Takes a stream that the peer has opened, and gives the one before, if the task has not seen it.
     pub(super) fn put(&mut self, stream: Stream) -> Option<Stream> {
-        self.bell.notify_one();
+        self.notify.notify_one();
         self.incoming.replace(stream)
     }
 
-    /// Takes back a stream that the keeper could not take yet, and gives it again if the peer has opened another.
+    /// Takes back a stream that the task could not take yet, and gives it again if the peer has opened another.
     pub(super) fn put_back(&mut self, stream: Stream) -> Option<Stream> {
         if self.incoming.is_some() {
             return Some(stream);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use sss_proto::{DatagramError, DatagramFate, DatagramOptions, Interest, ReadError};
 
-use super::link::Link;
+use super::stream_ref::StreamRef;
 use crate::driver::wakers::Key;
 use crate::waiting::{Answer, Place, until};
 
@@ -22,19 +22,19 @@ use crate::waiting::{Answer, Place, until};
 /// tree has ended.
 #[must_use = "a datagram is sent only when this is awaited"]
 pub struct SendDatagram<'a> {
-    link: &'a Link,
+    stream: &'a StreamRef,
     data: Bytes,
     options: DatagramOptions,
     place: Place<'a>,
 }
 
 impl<'a> SendDatagram<'a> {
-    pub(crate) fn new(link: &'a Link, data: Bytes) -> Self {
+    pub(crate) fn new(stream: &'a StreamRef, data: Bytes) -> Self {
         Self {
-            link,
+            stream,
             data,
             options: DatagramOptions::default(),
-            place: Place::new(link.shared()),
+            place: Place::new(stream.shared()),
         }
     }
 
@@ -71,9 +71,11 @@ impl<'a> SendDatagram<'a> {
     /// # Errors
     /// As when it is awaited.
     pub fn try_send(self) -> Result<bool, DatagramError> {
-        let id = self.link.call(|inner, now| {
+        let id = self.stream.call(|inner, now| {
             inner.want_driver();
-            inner.core.send_datagram(now, self.link.id(), &self.data, &self.options)
+            inner
+                .core
+                .send_datagram(now, self.stream.id(), &self.data, &self.options)
         })?;
         Ok(id.is_some())
     }
@@ -81,21 +83,23 @@ impl<'a> SendDatagram<'a> {
     /// The receipt, if one was asked for.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Receipt>, DatagramError>> {
         let Self {
-            link,
+            stream,
             data,
             options,
             place,
         } = self;
-        let key = Key::Stream(link.id(), Interest::SendDatagram);
+        let key = Key::Stream(stream.id(), Interest::SendDatagram);
         place.poll(cx, key, |inner, now| {
-            let sent = inner.core.send_datagram(now, link.id(), data, options);
+            let sent = inner.core.send_datagram(now, stream.id(), data, options);
             let Some(sent) = sent.transpose() else {
                 return Poll::Pending;
             };
             inner.want_driver();
             Poll::Ready(sent.map(|id| {
-                let peer = link.id().peer();
-                let fate = options.tracked.then(|| Answer::settled(link.shared(), inner, peer, id));
+                let peer = stream.id().peer();
+                let fate = options
+                    .tracked
+                    .then(|| Answer::settled(stream.shared(), inner, peer, id));
                 fate.map(Receipt)
             }))
         })
@@ -105,7 +109,7 @@ impl<'a> SendDatagram<'a> {
 impl fmt::Debug for SendDatagram<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SendDatagram")
-            .field("stream", &self.link.id())
+            .field("stream", &self.stream.id())
             .field("bytes", &self.data.len())
             .field("options", &self.options)
             .finish()
@@ -171,17 +175,17 @@ impl Future for Receipt {
     }
 }
 
-pub(crate) async fn recv(link: &Link) -> Result<Option<Bytes>, ReadError> {
-    let key = Key::Stream(link.id(), Interest::RecvDatagram);
-    until(link.shared(), key, |inner, now| {
-        let received = inner.core.poll_recv_datagram(now, link.id());
+pub(crate) async fn recv(stream: &StreamRef) -> Result<Option<Bytes>, ReadError> {
+    let key = Key::Stream(stream.id(), Interest::RecvDatagram);
+    until(stream.shared(), key, |inner, now| {
+        let received = inner.core.poll_recv_datagram(now, stream.id());
         inner.want_driver_if_ready();
         received
     })
     .await
 }
 
-/// Implements sending of datagrams for a handle with `link(&self)`.
+/// Implements sending of datagrams for a handle with `stream_ref(&self)`.
 macro_rules! datagram_sending_methods {
     ($handle:ty) => {
         impl $handle {
@@ -193,14 +197,16 @@ macro_rules! datagram_sending_methods {
             /// be under way, and they may be sent as long as this side holds the stream, also after
             /// [`Self::finish`].
             pub fn send_datagram(&self, data: impl Into<bytes::Bytes>) -> $crate::SendDatagram<'_> {
-                $crate::SendDatagram::new(self.link(), data.into())
+                $crate::SendDatagram::new(self.stream_ref(), data.into())
             }
 
             /// The largest datagram that the peer takes, in bytes; 0: none. As long as the peer has not said: 64 MiB,
             /// the largest that there can be.
             pub fn max_datagram_size(&self) -> u64 {
-                let peer = self.link().id().peer();
-                let size = self.link().call(|inner, _| inner.core.max_datagram_size(peer));
+                let peer = self.stream_ref().id().peer();
+                let size = self
+                    .stream_ref()
+                    .call(|inner, _| inner.core.max_datagram_size(peer));
                 size.unwrap_or(0)
             }
         }
@@ -208,7 +214,7 @@ macro_rules! datagram_sending_methods {
 }
 pub(crate) use datagram_sending_methods;
 
-/// Implements receiving of datagrams for a handle with `link(&self)`.
+/// Implements receiving of datagrams for a handle with `stream_ref(&self)`.
 macro_rules! datagram_receiving_methods {
     ($handle:ty) => {
         impl $handle {
@@ -224,7 +230,7 @@ macro_rules! datagram_receiving_methods {
             /// If the tree of streams has ended, or the stream was reset with all below it, and nothing that had
             /// arrived is left.
             pub async fn recv_datagram(&self) -> Result<Option<bytes::Bytes>, $crate::ReadError> {
-                $crate::stream::datagram::recv(self.link()).await
+                $crate::stream::datagram::recv(self.stream_ref()).await
             }
 
             /// As [`Self::recv_datagram`], without waiting.
@@ -233,9 +239,9 @@ macro_rules! datagram_receiving_methods {
             /// [`TryError::Empty`](crate::TryError::Empty) if no datagram is there yet, and more may come; else as
             /// [`Self::recv_datagram`].
             pub fn try_recv_datagram(&self) -> Result<Option<bytes::Bytes>, $crate::TryError<$crate::ReadError>> {
-                let link = self.link();
-                let received = link.call(|inner, now| {
-                    let received = inner.core.poll_recv_datagram(now, link.id());
+                let stream = self.stream_ref();
+                let received = stream.call(|inner, now| {
+                    let received = inner.core.poll_recv_datagram(now, stream.id());
                     inner.want_driver_if_ready();
                     received
                 });

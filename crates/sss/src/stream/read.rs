@@ -8,8 +8,8 @@ use sss_proto::{Instant, ReadError, ReadOutcome, StreamId};
 use sss_wire::Code;
 use tokio::io::ReadBuf;
 
-use super::link::Link;
 use super::records::Records;
+use super::stream_ref::StreamRef;
 use super::whole::Whole;
 use crate::driver::wakers::Side;
 use crate::error::{ReadExactError, ReadToEndError};
@@ -112,7 +112,7 @@ impl Receiving {
     /// One call takes everything that is there, so that many small packets cost one turn.
     pub(crate) fn poll_take(
         &mut self,
-        link: &Link,
+        stream: &StreamRef,
         cx: &mut Context<'_>,
         max: usize,
         mut sink: impl FnMut(Bytes),
@@ -126,11 +126,11 @@ impl Receiving {
             return Poll::Ready(end.map(|()| 0));
         }
         let (mut taken, mut is_turn_over) = (0, false);
-        let blocked = link.call(|inner, now| {
+        let blocked = stream.call(|inner, now| {
             while taken < max {
                 let outcome = match taken {
-                    0 => read_behind_marks(inner, now, link.id(), max, cx),
-                    _ => inner.core.poll_read(now, link.id(), max - taken),
+                    0 => read_behind_marks(inner, now, stream.id(), max, cx),
+                    _ => inner.core.poll_read(now, stream.id(), max - taken),
                 };
                 match outcome {
                     Poll::Ready(Ok(ReadOutcome::Chunk(chunk))) => {
@@ -170,7 +170,7 @@ impl Receiving {
     /// The next piece; `None`: the end.
     pub(crate) fn poll_chunk(
         &mut self,
-        link: &Link,
+        stream: &StreamRef,
         cx: &mut Context<'_>,
         max: usize,
     ) -> Poll<Result<Option<Bytes>, ReadError>> {
@@ -180,8 +180,8 @@ impl Receiving {
         if let Some(end) = self.end() {
             return Poll::Ready(end.map(|()| None));
         }
-        let outcome = link.call(|inner, now| {
-            let outcome = read_behind_marks(inner, now, link.id(), max, cx);
+        let outcome = stream.call(|inner, now| {
+            let outcome = read_behind_marks(inner, now, stream.id(), max, cx);
             if outcome.is_ready() {
                 inner.want_driver();
             }
@@ -208,52 +208,59 @@ impl Receiving {
     /// Fills `buf` with what has arrived. Nothing filled: the end.
     pub(crate) fn poll_read(
         &mut self,
-        link: &Link,
+        stream: &StreamRef,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<Result<(), ReadError>> {
-        self.poll_take(link, cx, buf.remaining(), |chunk| buf.put_slice(&chunk))
+        self.poll_take(stream, cx, buf.remaining(), |chunk| buf.put_slice(&chunk))
             .map_ok(|_| ())
     }
 
-    pub(crate) fn poll_io(&mut self, link: &Link, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.poll_read(link, cx, buf).map_err(Into::into)
+    pub(crate) fn poll_io(
+        &mut self,
+        stream: &StreamRef,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.poll_read(stream, cx, buf).map_err(Into::into)
     }
 
     /// Waits with `poll`, which takes from the stream.
     pub(super) async fn wait<R>(
         &mut self,
-        link: &Link,
+        stream: &StreamRef,
         mut poll: impl FnMut(&mut Self, &mut Context<'_>) -> Poll<R>,
     ) -> R {
-        exclusively(link.shared(), (link.id(), Side::Read), |cx| poll(self, cx)).await
+        exclusively(stream.shared(), (stream.id(), Side::Read), |cx| poll(self, cx)).await
     }
 
-    pub(crate) async fn next_chunk(&mut self, link: &Link, max: usize) -> Result<Option<Bytes>, ReadError> {
-        self.wait(link, |this, cx| this.poll_chunk(link, cx, max)).await
+    pub(crate) async fn next_chunk(&mut self, stream: &StreamRef, max: usize) -> Result<Option<Bytes>, ReadError> {
+        self.wait(stream, |this, cx| this.poll_chunk(stream, cx, max)).await
     }
 
     pub(crate) async fn take(
         &mut self,
-        link: &Link,
+        stream: &StreamRef,
         max: usize,
         mut sink: impl FnMut(Bytes),
     ) -> Result<usize, ReadError> {
-        self.wait(link, |this, cx| this.poll_take(link, cx, max, &mut sink))
+        self.wait(stream, |this, cx| this.poll_take(stream, cx, max, &mut sink))
             .await
     }
 
-    pub(crate) async fn read(&mut self, link: &Link, buf: &mut [u8]) -> Result<usize, ReadError> {
+    pub(crate) async fn read(&mut self, stream: &StreamRef, buf: &mut [u8]) -> Result<usize, ReadError> {
         let mut buf = ReadBuf::new(buf);
-        self.wait(link, |this, cx| this.poll_read(link, cx, &mut buf)).await?;
+        self.wait(stream, |this, cx| this.poll_read(stream, cx, &mut buf))
+            .await?;
         Ok(buf.filled().len())
     }
 
-    pub(crate) async fn read_exact(&mut self, link: &Link, buf: &mut [u8]) -> Result<(), ReadExactError> {
+    pub(crate) async fn read_exact(&mut self, stream: &StreamRef, buf: &mut [u8]) -> Result<(), ReadExactError> {
         let mut buf = ReadBuf::new(buf);
         while buf.remaining() > 0 {
             let before = buf.remaining();
-            self.wait(link, |this, cx| this.poll_read(link, cx, &mut buf)).await?;
+            self.wait(stream, |this, cx| this.poll_read(stream, cx, &mut buf))
+                .await?;
             if buf.remaining() == before {
                 return Err(ReadExactError::Ended { missing: before });
             }
@@ -261,12 +268,12 @@ impl Receiving {
         Ok(())
     }
 
-    pub(crate) async fn read_to_end(&mut self, link: &Link, limit: usize) -> Result<Bytes, ReadToEndError> {
+    pub(crate) async fn read_to_end(&mut self, stream: &StreamRef, limit: usize) -> Result<Bytes, ReadToEndError> {
         let mut whole = Whole::default();
         loop {
             // One byte more than wanted tells whether there is too much.
             let room = limit.saturating_sub(whole.len()).saturating_add(1);
-            let taken = self.take(link, room, |chunk| whole.push(chunk)).await?;
+            let taken = self.take(stream, room, |chunk| whole.push(chunk)).await?;
             if whole.len() > limit {
                 return Err(ReadToEndError::TooLong { limit });
             }
@@ -280,7 +287,7 @@ impl Receiving {
         self.has_ended && self.failure().is_none()
     }
 
-    pub(crate) fn stop(&mut self, link: &Link, code: Code, reason: &str) {
+    pub(crate) fn stop(&mut self, stream: &StreamRef, code: Code, reason: &str) {
         if self.has_ended() {
             return;
         }
@@ -289,8 +296,8 @@ impl Receiving {
         if let Some(rare) = &mut self.rare {
             rare.records = None;
         }
-        link.call(|inner, _| {
-            inner.core.stop(link.id(), code, reason);
+        stream.call(|inner, _| {
+            inner.core.stop(stream.id(), code, reason);
             inner.want_driver();
         });
     }
@@ -309,8 +316,8 @@ macro_rules! receiving_methods {
             /// # Errors
             /// If the stream does not end well: the peer reset it, or the tree of streams ended.
             pub async fn read(&mut self, buf: &mut [u8]) -> Result<usize, $crate::ReadError> {
-                let (link, receiving) = self.receiving();
-                receiving.read(link, buf).await
+                let (stream, receiving) = self.receiving();
+                receiving.read(stream, buf).await
             }
 
             /// The next bytes, at most `max`, without a copy; `None` is the end. A piece is at most one packet's data.
@@ -322,8 +329,8 @@ macro_rules! receiving_methods {
             /// # Errors
             /// If the stream does not end well.
             pub async fn read_chunk(&mut self, max: usize) -> Result<Option<bytes::Bytes>, $crate::ReadError> {
-                let (link, receiving) = self.receiving();
-                receiving.next_chunk(link, max).await
+                let (stream, receiving) = self.receiving();
+                receiving.next_chunk(stream, max).await
             }
 
             /// Appends all the pieces that have arrived to `chunks`, at most `max` bytes and up to the end of a record,
@@ -339,8 +346,8 @@ macro_rules! receiving_methods {
                 max: usize,
                 chunks: &mut Vec<bytes::Bytes>,
             ) -> Result<usize, $crate::ReadError> {
-                let (link, receiving) = self.receiving();
-                receiving.take(link, max, |chunk| chunks.push(chunk)).await
+                let (stream, receiving) = self.receiving();
+                receiving.take(stream, max, |chunk| chunks.push(chunk)).await
             }
 
             /// Fills `buf` completely, over the ends of records.
@@ -350,8 +357,8 @@ macro_rules! receiving_methods {
             /// # Errors
             /// If the stream ends before `buf` is full, or does not end well.
             pub async fn read_exact(&mut self, buf: &mut [u8]) -> Result<(), $crate::ReadExactError> {
-                let (link, receiving) = self.receiving();
-                receiving.read_exact(link, buf).await
+                let (stream, receiving) = self.receiving();
+                receiving.read_exact(stream, buf).await
             }
 
             /// Everything up to the end, at most `limit` bytes, over the ends of records.
@@ -361,8 +368,8 @@ macro_rules! receiving_methods {
             /// # Errors
             /// If there is more than `limit`, or the stream does not end well.
             pub async fn read_to_end(&mut self, limit: usize) -> Result<bytes::Bytes, $crate::ReadToEndError> {
-                let (link, receiving) = self.receiving();
-                receiving.read_to_end(link, limit).await
+                let (stream, receiving) = self.receiving();
+                receiving.read_to_end(stream, limit).await
             }
 
             /// Asks the peer to give what *it* sends on the stream, and below it, another level. The peer's host does
@@ -371,7 +378,7 @@ macro_rules! receiving_methods {
             ///
             /// What a level means says [`Stream::set_priority`](crate::Stream::set_priority).
             pub fn request_priority(&self, level: i8) {
-                self.link().request_priority(level);
+                self.stream_ref().request_priority(level);
             }
 
             /// Asks the peer to send no more, and discards what has arrived. The peer's writes fail with
@@ -382,8 +389,8 @@ macro_rules! receiving_methods {
 
             /// As [`Self::stop`], with a reason for people, of which at most 256 bytes are sent.
             pub fn stop_with(&mut self, code: u32, reason: &str) {
-                let (link, receiving) = self.receiving();
-                receiving.stop(link, $crate::Code::app(code), reason);
+                let (stream, receiving) = self.receiving();
+                receiving.stop(stream, $crate::Code::app(code), reason);
             }
         }
 
@@ -394,8 +401,8 @@ macro_rules! receiving_methods {
                 cx: &mut std::task::Context<'_>,
                 buf: &mut tokio::io::ReadBuf<'_>,
             ) -> std::task::Poll<std::io::Result<()>> {
-                let (link, receiving) = self.get_mut().receiving();
-                receiving.poll_io(link, cx, buf)
+                let (stream, receiving) = self.get_mut().receiving();
+                receiving.poll_io(stream, cx, buf)
             }
         }
     };

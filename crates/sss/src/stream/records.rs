@@ -10,9 +10,9 @@ use futures_sink::Sink;
 use sss_proto::{Host, ReadOutcome, StreamId, WriteError};
 use sss_wire::Code;
 
-use super::link::Link;
 use super::read::Receiving;
 use super::split::{RecvHalf, SendHalf};
+use super::stream_ref::StreamRef;
 use super::whole::Whole;
 use super::write::Sending;
 use crate::driver::wakers::Side;
@@ -40,7 +40,7 @@ impl Default for Records {
 }
 
 /// What the next step of reading a record gave.
-enum Step {
+enum Advance {
     Complete,
     TooLarge,
     Blocked,
@@ -55,7 +55,7 @@ impl Receiving {
     /// The next record, or what is left of it; `None`: the end.
     pub(crate) fn poll_record(
         &mut self,
-        link: &Link,
+        stream: &StreamRef,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Bytes>, RecordError>> {
         if std::mem::take(&mut self.is_at_mark) {
@@ -66,15 +66,15 @@ impl Receiving {
         }
         let records = self.records();
         let limit = records.limit;
-        Poll::Ready(match records.advance(link, cx) {
-            Step::Blocked => return Poll::Pending,
-            Step::Complete => Ok(Some(records.partial.take())),
-            Step::TooLarge => {
+        Poll::Ready(match records.advance(stream, cx) {
+            Advance::Blocked => return Poll::Pending,
+            Advance::Complete => Ok(Some(records.partial.take())),
+            Advance::TooLarge => {
                 // STR-31
-                self.stop(link, Code::RECORD_TOO_LARGE, &reason(limit));
+                self.stop(stream, Code::RECORD_TOO_LARGE, &reason(limit));
                 Err(RecordError::TooLarge { limit })
             }
-            Step::Ended(end) => {
+            Advance::Ended(end) => {
                 let rest = records.partial.take();
                 self.set_end(end.clone());
                 match end {
@@ -94,27 +94,27 @@ fn reason(limit: usize) -> String {
 
 impl Records {
     /// Takes in what has arrived, up to the mark.
-    fn advance(&mut self, link: &Link, cx: &mut Context<'_>) -> Step {
-        link.call(|inner, now| {
+    fn advance(&mut self, stream: &StreamRef, cx: &mut Context<'_>) -> Advance {
+        stream.call(|inner, now| {
             let before = self.partial.len();
             let step = loop {
                 let Some(left) = self.limit.checked_sub(self.partial.len()) else {
-                    break Step::TooLarge;
+                    break Advance::TooLarge;
                 };
                 // One byte more than allowed tells that there is too much.
                 let room = left.saturating_add(1);
-                match inner.core.poll_read(now, link.id(), room) {
+                match inner.core.poll_read(now, stream.id(), room) {
                     Poll::Ready(Ok(ReadOutcome::Chunk(chunk))) => self.partial.push(chunk),
-                    Poll::Ready(Ok(ReadOutcome::Mark)) => break Step::Complete,
-                    Poll::Ready(Ok(ReadOutcome::End)) => break Step::Ended(Ok(())),
-                    Poll::Ready(Err(error)) => break Step::Ended(Err(error)),
+                    Poll::Ready(Ok(ReadOutcome::Mark)) => break Advance::Complete,
+                    Poll::Ready(Ok(ReadOutcome::End)) => break Advance::Ended(Ok(())),
+                    Poll::Ready(Err(error)) => break Advance::Ended(Err(error)),
                     Poll::Pending => {
-                        inner.waiters.wait(link.id(), Side::Read, cx.waker());
-                        break Step::Blocked;
+                        inner.waiters.wait(stream.id(), Side::Read, cx.waker());
+                        break Advance::Blocked;
                     }
                 }
             };
-            if !matches!(step, Step::Blocked) || self.partial.len() > before {
+            if !matches!(step, Advance::Blocked) || self.partial.len() > before {
                 inner.want_driver();
             }
             step
@@ -124,11 +124,11 @@ impl Records {
 
 impl Sending {
     /// Ready when there is room for something.
-    fn poll_ready(&mut self, link: &Link, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
-        link.call(|inner, _| {
-            let ready = inner.core.poll_writable(link.id());
+    fn poll_ready(&mut self, stream: &StreamRef, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
+        stream.call(|inner, _| {
+            let ready = inner.core.poll_writable(stream.id());
             if ready.is_pending() {
-                inner.waiters.wait(link.id(), Side::Write, cx.waker());
+                inner.waiters.wait(stream.id(), Side::Write, cx.waker());
             }
             ready
         })
@@ -138,26 +138,29 @@ impl Sending {
     /// still there.
     async fn put(
         &mut self,
-        link: &Link,
+        stream: &StreamRef,
         write: impl FnOnce(&mut Host, StreamId) -> Result<(), WriteError>,
     ) -> Result<(), WriteError> {
-        exclusively(link.shared(), (link.id(), Side::Write), |cx| self.poll_ready(link, cx)).await?;
-        link.call(|inner, _| {
+        exclusively(stream.shared(), (stream.id(), Side::Write), |cx| {
+            self.poll_ready(stream, cx)
+        })
+        .await?;
+        stream.call(|inner, _| {
             inner.want_driver();
-            write(&mut inner.core, link.id())
+            write(&mut inner.core, stream.id())
         })
     }
 
-    pub(crate) async fn write_record(&mut self, link: &Link, record: &[u8]) -> Result<(), WriteError> {
-        self.put(link, |core, id| core.write_record(id, record)).await
+    pub(crate) async fn write_record(&mut self, stream: &StreamRef, record: &[u8]) -> Result<(), WriteError> {
+        self.put(stream, |core, id| core.write_record(id, record)).await
     }
 
-    pub(crate) async fn write_record_bytes(&mut self, link: &Link, record: Bytes) -> Result<(), WriteError> {
-        self.put(link, |core, id| core.write_record_bytes(id, record)).await
+    pub(crate) async fn write_record_bytes(&mut self, stream: &StreamRef, record: Bytes) -> Result<(), WriteError> {
+        self.put(stream, |core, id| core.write_record_bytes(id, record)).await
     }
 
-    pub(crate) async fn end_record(&mut self, link: &Link) -> Result<(), WriteError> {
-        self.put(link, |core, id| core.write_mark(id)).await
+    pub(crate) async fn end_record(&mut self, stream: &StreamRef) -> Result<(), WriteError> {
+        self.put(stream, |core, id| core.write_mark(id)).await
     }
 }
 
@@ -178,8 +181,10 @@ macro_rules! record_reading_methods {
             /// # Errors
             /// If the record is too large, the stream ends within one, or does not end well.
             pub async fn read_record(&mut self) -> Result<Option<bytes::Bytes>, $crate::RecordError> {
-                let (link, receiving) = self.receiving();
-                receiving.wait(link, |this, cx| this.poll_record(link, cx)).await
+                let (stream, receiving) = self.receiving();
+                receiving
+                    .wait(stream, |this, cx| this.poll_record(stream, cx))
+                    .await
             }
 
             /// The largest record that [`Self::read_record`] takes, in bytes: 16 MiB unless set.
@@ -212,8 +217,8 @@ macro_rules! record_writing_methods {
             /// # Errors
             /// If the sending side has ended. Then nothing was taken.
             pub async fn write_record(&mut self, record: &[u8]) -> Result<(), $crate::WriteError> {
-                let (link, sending) = self.sending();
-                sending.write_record(link, record).await
+                let (stream, sending) = self.sending();
+                sending.write_record(stream, record).await
             }
 
             /// As [`Self::write_record`], without a copy, unless the record is short. For bytes with an owner of their
@@ -224,8 +229,8 @@ macro_rules! record_writing_methods {
             /// # Errors
             /// If the sending side has ended. Then nothing was taken.
             pub async fn write_record_bytes(&mut self, record: bytes::Bytes) -> Result<(), $crate::WriteError> {
-                let (link, sending) = self.sending();
-                sending.write_record_bytes(link, record).await
+                let (stream, sending) = self.sending();
+                sending.write_record_bytes(stream, record).await
             }
 
             /// Ends a record: all that was written since the last one is one. For records that are made piece by piece,
@@ -236,8 +241,8 @@ macro_rules! record_writing_methods {
             /// # Errors
             /// If the sending side has ended.
             pub async fn end_record(&mut self) -> Result<(), $crate::WriteError> {
-                let (link, sending) = self.sending();
-                sending.end_record(link).await
+                let (stream, sending) = self.sending();
+                sending.end_record(stream).await
             }
         }
     };
@@ -285,8 +290,8 @@ impl Items for RecordReader {
         if this.is_over {
             return Poll::Ready(None);
         }
-        let (link, receiving) = this.half.receiving();
-        let item = ready!(receiving.poll_record(link, cx)).transpose();
+        let (stream, receiving) = this.half.receiving();
+        let item = ready!(receiving.poll_record(stream, cx)).transpose();
         this.is_over = !matches!(item, Some(Ok(_)));
         Poll::Ready(item)
     }
@@ -334,15 +339,15 @@ impl Sink<Bytes> for RecordWriter {
 
     /// Ready when there is room for a part of a record at least; the whole of it is taken then.
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
-        let (link, sending) = self.get_mut().half.sending();
-        sending.poll_ready(link, cx)
+        let (stream, sending) = self.get_mut().half.sending();
+        sending.poll_ready(stream, cx)
     }
 
     fn start_send(self: Pin<&mut Self>, record: Bytes) -> Result<(), WriteError> {
-        let (link, _) = self.get_mut().half.sending();
-        link.call(|inner, _| {
+        let (stream, _) = self.get_mut().half.sending();
+        stream.call(|inner, _| {
             inner.want_driver();
-            inner.core.write_record_bytes(link.id(), record)
+            inner.core.write_record_bytes(stream.id(), record)
         })
     }
 
@@ -352,7 +357,7 @@ impl Sink<Bytes> for RecordWriter {
 
     /// Finishes the stream. Does not wait for the peer.
     fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
-        let (link, sending) = self.get_mut().half.sending();
-        Poll::Ready(sending.finish_once(link))
+        let (stream, sending) = self.get_mut().half.sending();
+        Poll::Ready(sending.finish_once(stream))
     }
 }

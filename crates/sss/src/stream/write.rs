@@ -9,7 +9,7 @@ use bytes::Bytes;
 use sss_proto::{Interest, WriteError};
 use sss_wire::Code;
 
-use super::link::Link;
+use super::stream_ref::StreamRef;
 use crate::driver::closing;
 use crate::driver::wakers::{Key, Side};
 use crate::waiting::{exclusively, until};
@@ -29,14 +29,14 @@ impl Sending {
     /// Takes what fits of `parts`, and says how many bytes.
     pub(crate) fn poll_write(
         &mut self,
-        link: &Link,
+        stream: &StreamRef,
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<Result<usize, WriteError>> {
-        link.call(|inner, _| {
+        stream.call(|inner, _| {
             let mut written = 0;
             for part in parts.iter().filter(|p| !p.is_empty()) {
-                match inner.core.poll_write(link.id(), part) {
+                match inner.core.poll_write(stream.id(), part) {
                     Poll::Ready(Ok(n)) => {
                         written += n;
                         if n < part.len() {
@@ -48,7 +48,7 @@ impl Sending {
                 }
             }
             if written == 0 && parts.iter().any(|p| !p.is_empty()) {
-                inner.waiters.wait(link.id(), Side::Write, cx.waker());
+                inner.waiters.wait(stream.id(), Side::Write, cx.waker());
                 return Poll::Pending;
             }
             inner.want_driver();
@@ -57,12 +57,17 @@ impl Sending {
     }
 
     /// Takes what fits of `chunk`, without a copy. Ready when nothing is left of it.
-    fn poll_chunk(&mut self, link: &Link, cx: &mut Context<'_>, chunk: &mut Bytes) -> Poll<Result<(), WriteError>> {
-        link.call(|inner, _| {
+    fn poll_chunk(
+        &mut self,
+        stream: &StreamRef,
+        cx: &mut Context<'_>,
+        chunk: &mut Bytes,
+    ) -> Poll<Result<(), WriteError>> {
+        stream.call(|inner, _| {
             while !chunk.is_empty() {
-                match inner.core.poll_write_chunk(link.id(), chunk) {
+                match inner.core.poll_write_chunk(stream.id(), chunk) {
                     Poll::Pending => {
-                        inner.waiters.wait(link.id(), Side::Write, cx.waker());
+                        inner.waiters.wait(stream.id(), Side::Write, cx.waker());
                         inner.want_driver();
                         return Poll::Pending;
                     }
@@ -75,68 +80,68 @@ impl Sending {
         })
     }
 
-    pub(crate) async fn write(&mut self, link: &Link, data: &[u8]) -> Result<usize, WriteError> {
-        exclusively(link.shared(), (link.id(), Side::Write), |cx| {
-            self.poll_write(link, cx, &[IoSlice::new(data)])
+    pub(crate) async fn write(&mut self, stream: &StreamRef, data: &[u8]) -> Result<usize, WriteError> {
+        exclusively(stream.shared(), (stream.id(), Side::Write), |cx| {
+            self.poll_write(stream, cx, &[IoSlice::new(data)])
         })
         .await
     }
 
-    pub(crate) async fn write_all(&mut self, link: &Link, mut data: &[u8]) -> Result<(), WriteError> {
+    pub(crate) async fn write_all(&mut self, stream: &StreamRef, mut data: &[u8]) -> Result<(), WriteError> {
         while !data.is_empty() {
-            let n = self.write(link, data).await?;
+            let n = self.write(stream, data).await?;
             data = data.get(n..).unwrap_or_default();
         }
         Ok(())
     }
 
-    pub(crate) async fn write_chunk(&mut self, link: &Link, mut chunk: Bytes) -> Result<(), WriteError> {
-        exclusively(link.shared(), (link.id(), Side::Write), |cx| {
-            self.poll_chunk(link, cx, &mut chunk)
+    pub(crate) async fn write_chunk(&mut self, stream: &StreamRef, mut chunk: Bytes) -> Result<(), WriteError> {
+        exclusively(stream.shared(), (stream.id(), Side::Write), |cx| {
+            self.poll_chunk(stream, cx, &mut chunk)
         })
         .await
     }
 
-    pub(crate) fn finish(&mut self, link: &Link) -> Result<(), WriteError> {
+    pub(crate) fn finish(&mut self, stream: &StreamRef) -> Result<(), WriteError> {
         self.ended = true;
-        link.call(|inner, _| {
+        stream.call(|inner, _| {
             inner.want_driver();
-            inner.core.finish(link.id())
+            inner.core.finish(stream.id())
         })
     }
 
     /// Finishes what has not ended yet.
-    pub(crate) fn finish_once(&mut self, link: &Link) -> Result<(), WriteError> {
-        if self.ended { Ok(()) } else { self.finish(link) }
+    pub(crate) fn finish_once(&mut self, stream: &StreamRef) -> Result<(), WriteError> {
+        if self.ended { Ok(()) } else { self.finish(stream) }
     }
 
-    pub(crate) fn reset(&mut self, link: &Link, code: Code, reason: &str) {
+    pub(crate) fn reset(&mut self, stream: &StreamRef, code: Code, reason: &str) {
         self.ended = true;
-        link.call(|inner, _| {
-            inner.core.reset(link.id(), code, reason);
+        stream.call(|inner, _| {
+            inner.core.reset(stream.id(), code, reason);
             inner.want_driver();
         });
     }
 
-    pub(crate) fn reset_tree(&mut self, link: &Link, code: Code, reason: &str) {
+    pub(crate) fn reset_tree(&mut self, stream: &StreamRef, code: Code, reason: &str) {
         self.ended = true;
-        link.call(|inner, _| {
-            inner.core.reset_tree(link.id(), code, reason);
+        stream.call(|inner, _| {
+            inner.core.reset_tree(stream.id(), code, reason);
             inner.want_driver();
         });
     }
 
     pub(crate) fn poll_io(
         &mut self,
-        link: &Link,
+        stream: &StreamRef,
         cx: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.poll_write(link, cx, parts).map_err(Into::into)
+        self.poll_write(stream, cx, parts).map_err(Into::into)
     }
 
-    pub(crate) fn shutdown(&mut self, link: &Link) -> io::Result<()> {
-        match self.finish_once(link) {
+    pub(crate) fn shutdown(&mut self, stream: &StreamRef) -> io::Result<()> {
+        match self.finish_once(stream) {
             // A peer that was through with the stream, and so did not read the end, is no failure of protocols that
             // close connections as TCP does: whoever comes second always meets it.
             Err(WriteError::Stopped { code, .. }) if code == Code::UNREAD => Ok(()),
@@ -146,35 +151,38 @@ impl Sending {
 }
 
 /// Waits until everything sent on the stream, its end included, is acknowledged.
-pub(crate) async fn drained(link: &Link) -> Result<(), WriteError> {
-    closing::drained(link.shared(), link.id()).await
+pub(crate) async fn drained(stream: &StreamRef) -> Result<(), WriteError> {
+    closing::drained(stream.shared(), stream.id()).await
 }
 
 /// Waits until everything written so far was sent at least once.
-pub(crate) async fn sent(link: &Link) -> Result<(), WriteError> {
-    let key = Key::Stream(link.id(), Interest::Sent);
-    until(link.shared(), key, |inner, _| inner.core.poll_sent(link.id())).await
+pub(crate) async fn sent(stream: &StreamRef) -> Result<(), WriteError> {
+    let key = Key::Stream(stream.id(), Interest::Sent);
+    until(stream.shared(), key, |inner, _| inner.core.poll_sent(stream.id())).await
 }
 
 /// Waits until everything written so far is acknowledged.
-pub(crate) async fn acknowledged(link: &Link) -> Result<(), WriteError> {
-    let key = Key::Stream(link.id(), Interest::Acknowledged);
-    until(link.shared(), key, |inner, _| inner.core.poll_acknowledged(link.id())).await
+pub(crate) async fn acknowledged(stream: &StreamRef) -> Result<(), WriteError> {
+    let key = Key::Stream(stream.id(), Interest::Acknowledged);
+    until(stream.shared(), key, |inner, _| {
+        inner.core.poll_acknowledged(stream.id())
+    })
+    .await
 }
 
 /// Waits until the peer's application has read everything, its end included.
-pub(crate) async fn consumed(link: &Link) -> Result<(), WriteError> {
-    let key = Key::Stream(link.id(), Interest::Consumed);
-    until(link.shared(), key, |inner, _| {
+pub(crate) async fn consumed(stream: &StreamRef) -> Result<(), WriteError> {
+    let key = Key::Stream(stream.id(), Interest::Consumed);
+    until(stream.shared(), key, |inner, _| {
         inner.want_driver();
-        inner.core.poll_consumed(link.id())
+        inner.core.poll_consumed(stream.id())
     })
     .await
 }
 
 /// Waits until the peer stops the stream, or cannot any more. Keeps neither the stream nor the host.
-pub(crate) fn stopped(link: &Link) -> impl Future<Output = Result<Option<Code>, WriteError>> + Send + use<> {
-    let (shared, stream) = (Arc::clone(link.shared()), link.id());
+pub(crate) fn stopped(stream: &StreamRef) -> impl Future<Output = Result<Option<Code>, WriteError>> + Send + use<> {
+    let (shared, stream) = (Arc::clone(stream.shared()), stream.id());
     async move {
         match closing::drained(&shared, stream).await {
             Ok(()) => Ok(None),
@@ -198,8 +206,8 @@ macro_rules! sending_methods {
             /// # Errors
             /// If the sending side has ended: here, by the peer's wish, or with the channel.
             pub async fn write(&mut self, data: &[u8]) -> Result<usize, $crate::WriteError> {
-                let (link, sending) = self.sending();
-                sending.write(link, data).await
+                let (stream, sending) = self.sending();
+                sending.write(stream, data).await
             }
 
             /// Takes all of `data`, waiting while there is no room.
@@ -209,8 +217,8 @@ macro_rules! sending_methods {
             /// # Errors
             /// If the sending side has ended.
             pub async fn write_all(&mut self, data: &[u8]) -> Result<(), $crate::WriteError> {
-                let (link, sending) = self.sending();
-                sending.write_all(link, data).await
+                let (stream, sending) = self.sending();
+                sending.write_all(stream, data).await
             }
 
             /// Takes all of `chunk` without a copy, waiting while there is no room.
@@ -223,8 +231,8 @@ macro_rules! sending_methods {
             /// # Errors
             /// If the sending side has ended.
             pub async fn write_chunk(&mut self, chunk: bytes::Bytes) -> Result<(), $crate::WriteError> {
-                let (link, sending) = self.sending();
-                sending.write_chunk(link, chunk).await
+                let (stream, sending) = self.sending();
+                sending.write_chunk(stream, chunk).await
             }
 
             /// Ends the sending side well: the peer reads what was written, then the end.
@@ -232,8 +240,8 @@ macro_rules! sending_methods {
             /// # Errors
             /// If the sending side has ended otherwise.
             pub fn finish(&mut self) -> Result<(), $crate::WriteError> {
-                let (link, sending) = self.sending();
-                sending.finish(link)
+                let (stream, sending) = self.sending();
+                sending.finish(stream)
             }
 
             /// Ends the sending side at once. The peer's reads fail with [`ReadError::Reset`](crate::ReadError::Reset);
@@ -244,8 +252,8 @@ macro_rules! sending_methods {
 
             /// As [`Self::reset`], with a reason for people, of which at most 256 bytes are sent.
             pub fn reset_with(&mut self, code: u32, reason: &str) {
-                let (link, sending) = self.sending();
-                sending.reset(link, $crate::Code::app(code), reason);
+                let (stream, sending) = self.sending();
+                sending.reset(stream, $crate::Code::app(code), reason);
             }
 
             /// Gives what this host sends on the stream, and on everything below it, another level: higher goes first,
@@ -256,12 +264,12 @@ macro_rules! sending_methods {
             /// parent's own data counts as a child of level 0. So a level says nothing outside of the parent, and a
             /// subtree gets no more than its root does, whatever levels there are in it.
             pub fn set_priority(&self, level: i8) {
-                self.link().set_priority(level);
+                self.stream_ref().set_priority(level);
             }
 
             /// The level that holds now: what [`Self::set_priority`] said, or the peer asked for, whichever was last.
             pub fn priority(&self) -> i8 {
-                self.link().info().map_or(0, |info| info.priority)
+                self.stream_ref().info().map_or(0, |info| info.priority)
             }
 
             /// Waits until everything that was written has been sent at least once: the queue of the stream is empty.
@@ -274,7 +282,7 @@ macro_rules! sending_methods {
             /// If it never will be: the stream was reset, or the peer stopped it, or the streams shared with the peer
             /// have ended.
             pub async fn sent(&self) -> Result<(), $crate::WriteError> {
-                $crate::stream::write::sent(self.link()).await
+                $crate::stream::write::sent(self.stream_ref()).await
             }
 
             /// Waits until everything that was written is acknowledged by the peer's host. Unlike for
@@ -286,7 +294,7 @@ macro_rules! sending_methods {
             /// If it never will be: the stream was reset, or the peer stopped it, or the streams shared with the peer
             /// have ended.
             pub async fn acknowledged(&self) -> Result<(), $crate::WriteError> {
-                $crate::stream::write::acknowledged(self.link()).await
+                $crate::stream::write::acknowledged(self.stream_ref()).await
             }
 
             /// Waits until everything sent on the stream, its end included, is acknowledged by the peer's host: so for
@@ -297,7 +305,7 @@ macro_rules! sending_methods {
             /// # Errors
             /// If it never will be: the peer stopped the stream, or the tree of streams ended.
             pub async fn drained(&self) -> Result<(), $crate::WriteError> {
-                $crate::stream::write::drained(self.link()).await
+                $crate::stream::write::drained(self.stream_ref()).await
             }
 
             /// Waits until the peer has stopped reading the stream, also while nothing is written: a server that works
@@ -318,7 +326,7 @@ macro_rules! sending_methods {
             pub fn stopped(
                 &self,
             ) -> impl Future<Output = Result<Option<$crate::Code>, $crate::WriteError>> + Send + use<> {
-                $crate::stream::write::stopped(self.link())
+                $crate::stream::write::stopped(self.stream_ref())
             }
 
             /// Waits until the peer's *application* has read everything sent on the stream, to its end: so for ever,
@@ -330,7 +338,7 @@ macro_rules! sending_methods {
             /// If it never will: the peer stopped the stream or let go of it unread, the sending side was reset, or the
             /// channel ended.
             pub async fn consumed(&self) -> Result<(), $crate::WriteError> {
-                $crate::stream::write::consumed(self.link()).await
+                $crate::stream::write::consumed(self.stream_ref()).await
             }
         }
 
@@ -341,8 +349,8 @@ macro_rules! sending_methods {
                 cx: &mut std::task::Context<'_>,
                 data: &[u8],
             ) -> std::task::Poll<std::io::Result<usize>> {
-                let (link, sending) = self.get_mut().sending();
-                sending.poll_io(link, cx, &[std::io::IoSlice::new(data)])
+                let (stream, sending) = self.get_mut().sending();
+                sending.poll_io(stream, cx, &[std::io::IoSlice::new(data)])
             }
 
             fn poll_write_vectored(
@@ -350,8 +358,8 @@ macro_rules! sending_methods {
                 cx: &mut std::task::Context<'_>,
                 parts: &[std::io::IoSlice<'_>],
             ) -> std::task::Poll<std::io::Result<usize>> {
-                let (link, sending) = self.get_mut().sending();
-                sending.poll_io(link, cx, parts)
+                let (stream, sending) = self.get_mut().sending();
+                sending.poll_io(stream, cx, parts)
             }
 
             fn is_write_vectored(&self) -> bool {
@@ -372,8 +380,8 @@ macro_rules! sending_methods {
                 self: std::pin::Pin<&mut Self>,
                 _cx: &mut std::task::Context<'_>,
             ) -> std::task::Poll<std::io::Result<()>> {
-                let (link, sending) = self.get_mut().sending();
-                std::task::Poll::Ready(sending.shutdown(link))
+                let (stream, sending) = self.get_mut().sending();
+                std::task::Poll::Ready(sending.shutdown(stream))
             }
         }
     };

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
 use super::*;
 use crate::host::Host;
 use crate::server::Server;
-use crate::servers::ServerSet;
+use crate::server_set::ServerSet;
 use crate::stream::Stream;
 
 type Boxed<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;

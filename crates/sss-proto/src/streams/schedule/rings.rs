@@ -54,17 +54,17 @@ struct Interior {
     /// None is empty. In ascending order of their levels.
     rings: Vec<Ring>,
     /// The entry of the stream's own data.
-    own: Seat,
+    own: Slot,
     /// The entry of the chain that ends at the stream.
-    up: Seat,
+    up: Slot,
 }
 
 /// A slot: of the entry of the chain that a stream is on, or of a stream's rings. Without one, how many bytes were sent
 /// beyond a share: by the stream; or by what competes alone below it, when that had a competitor last.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::streams) struct Seat(i32);
+pub(in crate::streams) struct Slot(i32);
 
-impl Seat {
+impl Slot {
     /// No entry, and no debt.
     pub(in crate::streams) const NONE: Self = Self(-1);
 
@@ -76,7 +76,7 @@ impl Seat {
         Self(deficit.min(0).saturating_sub(1))
     }
 
-    pub(super) fn slot(self) -> Option<u32> {
+    pub(super) fn index(self) -> Option<u32> {
         u32::try_from(self.0).ok()
     }
 
@@ -112,9 +112,9 @@ impl Rings {
     }
 
     /// A set of rings, without any yet, of a stream at which the chain of the entry `up` ends.
-    pub(super) fn open(&mut self, up: Seat) -> u32 {
+    pub(super) fn open(&mut self, up: Slot) -> u32 {
         let rings = self.spare.pop().unwrap_or_default();
-        let own = Seat::NONE;
+        let own = Slot::NONE;
         slot(self.interiors.insert(Interior { rings, own, up }))
     }
 
@@ -131,7 +131,7 @@ impl Rings {
     }
 
     /// The chain that ends at the stream of these rings is in another entry now.
-    pub(super) fn set_up(&mut self, interior: u32, up: Seat) {
+    pub(super) fn set_up(&mut self, interior: u32, up: Slot) {
         if let Some(interior) = self.interiors.get_mut(interior as usize) {
             interior.up = up;
         }
@@ -142,29 +142,29 @@ impl Rings {
         let Some(Interior { own, up, .. }) = self.interiors.get(interior as usize) else {
             return;
         };
-        let owner = up.slot().and_then(|up| self.bottom(up)).unwrap_or(NONE);
+        let owner = up.index().and_then(|up| self.bottom(up)).unwrap_or(NONE);
         let own = self.enter(interior, (Who::Own(owner), OWN_LEVEL), own.deficit(quantum));
-        self.set_own(interior, Seat::taken(own));
+        self.set_own(interior, Slot::taken(own));
     }
 
     /// Removes a stream's own data from its rings, if it is there.
     pub(super) fn leave_own(&mut self, interior: u32) {
-        let before = self.interiors.get(interior as usize).map_or(Seat::NONE, |i| i.own);
+        let before = self.interiors.get(interior as usize).map_or(Slot::NONE, |i| i.own);
         if let Some((_, own)) = self.remove(before) {
             self.set_own(interior, own);
         }
     }
 
-    fn set_own(&mut self, interior: u32, own: Seat) {
+    fn set_own(&mut self, interior: u32, own: Slot) {
         if let Some(interior) = self.interiors.get_mut(interior as usize) {
             interior.own = own;
         }
     }
 
-    /// Enters a chain, of whose uppermost stream `seat` tells what it owes, in the ring of its level. Takes time in the
+    /// Enters a chain, of whose uppermost stream `slot` tells what it owes, in the ring of its level. Takes time in the
     /// logarithm of the number of levels.
-    pub(super) fn enter_chain(&mut self, interior: u32, (chain, level): (Chain, i8), seat: Seat, quantum: i32) -> u32 {
-        self.enter(interior, (Who::Chain(chain), level), seat.deficit(quantum))
+    pub(super) fn enter_chain(&mut self, interior: u32, (chain, level): (Chain, i8), slot: Slot, quantum: i32) -> u32 {
+        self.enter(interior, (Who::Chain(chain), level), slot.deficit(quantum))
     }
 
     /// An entry that is in no ring.
@@ -257,13 +257,13 @@ impl Rings {
     }
 
     /// Removes an entry, if there is one; returns the chain that it stands for, of one stream if it is that stream's
-    /// own data, and the seat that is left. What is left of its deficit is lost; what it owes is kept in the seat.
-    pub(super) fn remove(&mut self, seat: Seat) -> Option<(Chain, Seat)> {
+    /// own data, and the slot that is left. What is left of its deficit is lost; what it owes is kept in the slot.
+    pub(super) fn remove(&mut self, slot: Slot) -> Option<(Chain, Slot)> {
         self.step();
-        let id = seat.slot()?;
+        let id = slot.index()?;
         self.unlink(id);
         let entry = self.entries.try_remove(id as usize)?;
-        let debt = entry.home.map_or(Seat::NONE, |_| Seat::left(entry.deficit));
+        let debt = entry.home.map_or(Slot::NONE, |_| Slot::left(entry.deficit));
         let chain = match entry.who {
             Who::Chain(chain) => chain,
             Who::Own(owner) => Chain {
@@ -275,8 +275,8 @@ impl Rings {
     }
 
     /// Moves an entry to the ring of another level, if it stands for the subtree of this stream beside others.
-    pub(super) fn set_level(&mut self, seat: Seat, (stream, level): (u32, i8), quantum: i32) {
-        let Some(id) = seat.slot() else {
+    pub(super) fn set_level(&mut self, slot: Slot, (stream, level): (u32, i8), quantum: i32) {
+        let Some(id) = slot.index() else {
             return;
         };
         let entry = self.entries.get(id as usize);
@@ -289,18 +289,18 @@ impl Rings {
         self.step();
         self.unlink(id);
         if let Some(entry) = self.entries.get_mut(id as usize) {
-            entry.deficit = Seat::left(entry.deficit).deficit(quantum);
+            entry.deficit = Slot::left(entry.deficit).deficit(quantum);
             (entry.prev, entry.next, entry.level) = (id, id, level);
         }
         self.append(home, id, level);
     }
 
     /// The only entry of a set of rings, if it has no more.
-    pub(super) fn only(&self, interior: u32) -> Option<Seat> {
+    pub(super) fn only(&self, interior: u32) -> Option<Slot> {
         match self.interiors.get(interior as usize)?.rings[..] {
             [Ring { head, .. }] => {
                 let is_alone = self.entries.get(head as usize)?.next == head;
-                is_alone.then_some(Seat::taken(head))
+                is_alone.then_some(Slot::taken(head))
             }
             _ => None,
         }
@@ -315,8 +315,8 @@ impl Rings {
     }
 
     /// Lets the chain of an entry end at another stream; returns where it ended before.
-    pub(super) fn end_at(&mut self, seat: Seat, bottom: u32) -> Option<u32> {
-        match &mut self.entries.get_mut(seat.slot()? as usize)?.who {
+    pub(super) fn end_at(&mut self, slot: Slot, bottom: u32) -> Option<u32> {
+        match &mut self.entries.get_mut(slot.index()? as usize)?.who {
             Who::Chain(chain) => Some(std::mem::replace(&mut chain.bottom, bottom)),
             Who::Own(_) => None,
         }
@@ -338,7 +338,7 @@ impl Rings {
     }
 
     /// The entry of a stream's own data in its rings.
-    pub(super) fn own(&self, interior: u32) -> Option<Seat> {
+    pub(super) fn own(&self, interior: u32) -> Option<Slot> {
         self.interiors.get(interior as usize).map(|i| i.own)
     }
 
@@ -349,22 +349,22 @@ impl Rings {
     }
 
     /// The nearest competitor at a higher level of an entry, or of one whose part it is.
-    pub(super) fn higher(&self, mut seat: Seat) -> Option<Who> {
+    pub(super) fn higher(&self, mut slot: Slot) -> Option<Who> {
         loop {
-            let entry = self.entries.get(seat.slot()? as usize)?;
+            let entry = self.entries.get(slot.index()? as usize)?;
             let home = entry.home?;
             let interior = self.interiors.get(home as usize)?;
             if interior.rings.last()?.level > entry.level {
                 return self.highest(home);
             }
-            seat = interior.up;
+            slot = interior.up;
         }
     }
 
     /// An entry has sent so many bytes. Returns the entry of the chain above.
-    pub(super) fn spend(&mut self, seat: Seat, bytes: i32) -> Option<Seat> {
+    pub(super) fn spend(&mut self, slot: Slot, bytes: i32) -> Option<Slot> {
         self.step();
-        let entry = self.entries.get_mut(seat.slot()? as usize)?;
+        let entry = self.entries.get_mut(slot.index()? as usize)?;
         let home = entry.home?;
         entry.deficit = entry.deficit.saturating_sub(bytes);
         self.interiors.get(home as usize).map(|i| i.up)

@@ -248,30 +248,30 @@ fn one_who_always_leaves_in_debt_gains_nothing() {
 #[test]
 fn a_seat_remembers_debts_and_no_savings() {
     let mut rings = Rings::default();
-    let interior = rings.open(Seat::NONE);
+    let interior = rings.open(Slot::NONE);
     let chain = |stream| Chain {
         top: stream,
         bottom: stream,
     };
     let enter =
-        |rings: &mut Rings, stream, seat| Seat::taken(rings.enter_chain(interior, (chain(stream), 0), seat, 1000));
-    let leave = |rings: &mut Rings, seat| rings.remove(seat).unwrap().1;
-    let seat = enter(&mut rings, 7, Seat::NONE);
-    rings.spend(seat, 400);
-    let seat = leave(&mut rings, seat);
-    assert!(!seat.is_taken());
-    let seat = enter(&mut rings, 7, seat);
-    rings.spend(seat, 999);
+        |rings: &mut Rings, stream, slot| Slot::taken(rings.enter_chain(interior, (chain(stream), 0), slot, 1000));
+    let leave = |rings: &mut Rings, slot| rings.remove(slot).unwrap().1;
+    let slot = enter(&mut rings, 7, Slot::NONE);
+    rings.spend(slot, 400);
+    let slot = leave(&mut rings, slot);
+    assert!(!slot.is_taken());
+    let slot = enter(&mut rings, 7, slot);
+    rings.spend(slot, 999);
     assert_eq!(rings.front(interior, 1000), Some(Who::Chain(chain(7))));
-    rings.spend(seat, 500);
-    let seat = leave(&mut rings, seat);
-    let seat = enter(&mut rings, 7, seat);
-    rings.spend(seat, 500);
-    let other = enter(&mut rings, 8, Seat::NONE);
+    rings.spend(slot, 500);
+    let slot = leave(&mut rings, slot);
+    let slot = enter(&mut rings, 7, slot);
+    rings.spend(slot, 500);
+    let other = enter(&mut rings, 8, Slot::NONE);
     assert_eq!(rings.front(interior, 1000), Some(Who::Chain(chain(7))));
-    rings.spend(seat, 1);
+    rings.spend(slot, 1);
     assert_eq!(rings.front(interior, 1000), Some(Who::Chain(chain(8))));
-    leave(&mut rings, seat);
+    leave(&mut rings, slot);
     leave(&mut rings, other);
     rings.close(interior);
     assert!(rings.is_empty());

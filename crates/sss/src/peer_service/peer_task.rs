@@ -30,28 +30,28 @@ const STEADY: Duration = Duration::from_secs(10);
 /// How long a conversation may be held on to when the peer has begun another one.
 const GRACE: Duration = Duration::from_secs(5);
 
-pub(super) struct Keeper {
+pub(super) struct PeerTask {
     common: Arc<Common>,
     eid: Eid,
-    bell: Arc<Notify>,
+    notify: Arc<Notify>,
     events: mpsc::Sender<PeerEvent>,
     backoff: Backoff,
     retry_at: Instant,
 }
 
-impl Keeper {
-    pub(super) fn new(common: Arc<Common>, eid: Eid, bell: Arc<Notify>, events: mpsc::Sender<PeerEvent>) -> Self {
+impl PeerTask {
+    pub(super) fn new(common: Arc<Common>, eid: Eid, notify: Arc<Notify>, events: mpsc::Sender<PeerEvent>) -> Self {
         Self {
             common,
             eid,
-            bell,
+            notify,
             events,
             backoff: Backoff::new(),
             retry_at: Instant::now(),
         }
     }
 
-    pub(super) async fn keep(mut self) {
+    pub(super) async fn run(mut self) {
         while let Some(stream) = self.apart().await {
             let conversation = Conversation::of(&stream);
             let since = Instant::now();
@@ -101,7 +101,7 @@ impl Keeper {
                 Some(_) => {}
             }
             tokio::select! {
-                () = self.bell.notified() => {}
+                () = self.notify.notified() => {}
                 () = sleep_until(self.retry_at), if dialed.is_none() => {}
                 answer = answer(&mut dialed) => match answer {
                     Ok(()) => return dialed,
@@ -176,7 +176,7 @@ impl Keeper {
                 biased;
                 reason = &mut closed => break OfflineReason::Lost(reason),
                 _ = &mut conversation.released => break OfflineReason::Dropped,
-                () = self.bell.notified() => {}
+                () = self.notify.notified() => {}
                 // It was opened at the same time as the conversation, and lost.
                 () = given_up(&mut next) => next = None,
                 () = sleep_until(deadline), if next.is_some() => {

@@ -17,12 +17,12 @@ const MOST: u64 = 4 << 20;
 const UNIT: u64 = 4 << 10;
 
 /// Tasks that each transfer one file.
-pub(crate) struct Crew {
+pub(crate) struct TransferPool {
     room: Arc<Semaphore>,
     tasks: JoinSet<Result<(), TransferError>>,
 }
 
-impl Crew {
+impl TransferPool {
     /// Nobody yet.
     pub(crate) fn new() -> Self {
         Self {
@@ -34,7 +34,7 @@ impl Crew {
     /// Starts a task for a file of `size` bytes when there is room for it.
     ///
     /// # Errors
-    /// The first error of a task: then all are to be stopped, by dropping the crew.
+    /// The first error of a task: then all are to be stopped, by dropping the pool.
     pub(crate) async fn start(
         &mut self,
         size: u64,

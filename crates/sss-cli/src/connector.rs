@@ -28,7 +28,7 @@ const GRACE: Duration = Duration::from_secs(2);
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Reaches hosts for one command.
-pub(crate) struct Linker {
+pub(crate) struct Connector {
     host: Host,
     known: KnownHosts,
     trust: bool,
@@ -37,7 +37,7 @@ pub(crate) struct Linker {
 }
 
 /// A stream to a service of the peer, and what it runs on.
-pub(crate) struct Link {
+pub(crate) struct Connection {
     pub(crate) host: Host,
     pub(crate) stream: Stream,
     pub(crate) eid: Eid,
@@ -50,7 +50,7 @@ pub(crate) struct Offered {
     pub(crate) list: ServiceList,
 }
 
-impl Linker {
+impl Connector {
     /// With the identity and the trust that the command line names.
     ///
     /// # Errors
@@ -71,14 +71,14 @@ impl Linker {
     ///
     /// # Errors
     /// If nobody answers, it is somebody else, it is not trusted, or it does not accept us.
-    pub(crate) async fn connect(self, target: &Target, service: &str, protocol: &str) -> Result<Link, Error> {
+    pub(crate) async fn connect(self, target: &Target, service: &str, protocol: &str) -> Result<Connection, Error> {
         let (eid, is_new) = self.identify(target).await?;
         let connect = self.host.connect(eid, service, protocol).hint(target.address);
         let connecting = async { connect.await.map_err(connect_error) };
         let stream = self.unless_somebody_else(eid, target.address, connecting).await?;
         self.remember(target.address, eid, is_new)?;
         tokio::spawn(tell_of_link(stream.peer().link(), self.output));
-        Ok(Link {
+        Ok(Connection {
             host: self.host,
             stream,
             eid,
@@ -226,7 +226,7 @@ fn tell(output: Output, status: &str, text: &str) {
     }
 }
 
-impl Link {
+impl Connection {
     /// Does the work of a command, unless it is interrupted; then says goodbye.
     ///
     /// # Errors

@@ -11,13 +11,13 @@ use crate::shared::Handle;
 
 /// A service about to be offered; see [`crate::Host::service`].
 #[must_use = "nothing is offered until `listen` is called"]
-pub struct Service {
+pub struct ServiceBuilder {
     handle: Arc<Handle>,
     info: ServiceInfo,
     visibility: Visibility,
 }
 
-impl Service {
+impl ServiceBuilder {
     pub(crate) fn new(handle: Arc<Handle>, name: &str) -> Self {
         let info = ServiceInfo::new(name, "", Vec::new());
         Self {
@@ -60,9 +60,9 @@ impl Service {
     }
 }
 
-impl fmt::Debug for Service {
+impl fmt::Debug for ServiceBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Service")
+        f.debug_struct("ServiceBuilder")
             .field("info", &self.info)
             .field("visibility", &self.visibility)
             .finish_non_exhaustive()

@@ -8,7 +8,7 @@ use crate::shared::Inner;
 
 /// What was told since the last time.
 #[derive(Default)]
-pub(super) struct Told {
+pub(super) struct Notifications {
     notices: Notices,
     news: Vec<(Eid, News)>,
 }
@@ -20,7 +20,7 @@ enum News {
     Ended(CloseReason),
 }
 
-impl Told {
+impl Notifications {
     /// Takes note of an event.
     pub(super) fn take(&mut self, inner: &mut Inner, event: Event) {
         let news = match &event {

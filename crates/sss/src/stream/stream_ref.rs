@@ -15,12 +15,12 @@ use crate::shared::{Handle, Inner, Shared};
 use crate::waiting::until;
 
 /// Names a stream of a host, and keeps both.
-pub(crate) struct Link {
+pub(crate) struct StreamRef {
     handle: Arc<Handle>,
     id: StreamId,
 }
 
-impl Link {
+impl StreamRef {
     pub(crate) fn new(handle: Arc<Handle>, id: StreamId) -> Self {
         Self { handle, id }
     }
@@ -132,7 +132,7 @@ impl Link {
     }
 }
 
-impl Drop for Link {
+impl Drop for StreamRef {
     fn drop(&mut self) {
         let mut notices = Notices::default();
         self.call(|inner, now| {
