@@ -83,15 +83,31 @@ impl SendBuf {
     /// Appends a copy of `data`.
     pub(super) fn push(&mut self, data: &[u8]) {
         if data.len() < GATHER_BELOW {
-            self.tail.extend_from_slice(data);
-            self.end += data.len() as u64;
-            if self.tail.len() >= MAX_TAIL {
-                self.close_tail();
-            }
+            self.gather(data);
         } else {
             for piece in data.chunks(MAX_CHUNK) {
                 self.push_chunk(Bytes::copy_from_slice(piece));
             }
+        }
+    }
+
+    /// Appends to the tail. Beyond `KEPT_TAIL` bytes it does not grow, which would copy it once more: it becomes a chunk
+    /// as soon as it is full, and the next one is twice as large.
+    fn gather(&mut self, data: &[u8]) {
+        let capacity = self.tail.capacity();
+        let room = capacity - self.tail.len();
+        let fits = data.len() <= room || capacity < KEPT_TAIL;
+        let (now, later) = data.split_at(if fits { data.len() } else { room });
+        self.tail.extend_from_slice(now);
+        self.end += now.len() as u64;
+        if !later.is_empty() {
+            self.close_tail();
+            self.tail.reserve_exact((2 * capacity).min(MAX_TAIL).max(later.len()));
+            self.tail.extend_from_slice(later);
+            self.end += later.len() as u64;
+        }
+        if self.tail.len() >= MAX_TAIL {
+            self.close_tail();
         }
     }
 
@@ -295,6 +311,31 @@ mod tests {
                 buf.is_acked() && buf.chunks.is_empty() && buf.tail.is_empty(),
                 "seed {seed}"
             );
+        }
+    }
+
+    #[test]
+    fn small_writes_are_copied_once_and_become_few_chunks() {
+        for size in [1, 10, 700, 1100, 4095] {
+            let mut buf = SendBuf::default();
+            let total = 300_000 / size * size;
+            while buf.len() < total {
+                let before = (buf.tail.as_ptr(), buf.tail.len(), buf.chunks.len());
+                buf.push(&written(buf.end()..buf.end() + size));
+                let is_moved = buf.tail.as_ptr() != before.0 && buf.chunks.len() == before.2;
+                assert!(
+                    !is_moved || before.1 <= KEPT_TAIL,
+                    "{} bytes were copied again",
+                    before.1
+                );
+            }
+            let most = total as usize / (8 << 10);
+            assert!(buf.chunks.len() <= most, "{size}: {} chunks", buf.chunks.len());
+            let held: usize = buf.tail.capacity() + buf.chunks.iter().map(|c| c.bytes.len()).sum::<usize>();
+            assert!(held <= total as usize + MAX_TAIL, "{size}: {held}");
+            let mut out = vec![0; total as usize];
+            buf.copy(0, &mut out);
+            assert_eq!(out, written(0..total));
         }
     }
 
