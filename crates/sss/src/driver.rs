@@ -3,8 +3,8 @@
 //! One future per host does all of it, in rounds:
 //!
 //! 1. *receive*: what has arrived goes to the core, up to a bound;
-//! 2. *wake*: tasks whose operations can go on are woken, and the driver yields until they have run and
-//!    queued what they have to say;
+//! 2. *wake*: tasks whose operations can go on are woken, and the driver yields until they have run and queued what
+//!    they have to say;
 //! 3. *transmit*: the core is polled until it has nothing more to send, and acknowledgements and answers share packets;
 //! 4. *park*: until the socket is ready, the core's next moment comes, or an application's call wants the driver.
 

@@ -91,8 +91,8 @@ impl SendBuf {
         }
     }
 
-    /// Appends to the tail. Beyond `KEPT_TAIL` bytes it does not grow, which would copy it once more: it becomes a chunk
-    /// as soon as it is full, and the next one is twice as large.
+    /// Appends to the tail. Beyond `KEPT_TAIL` bytes it does not grow, which would copy it again: it becomes a chunk as
+    /// soon as it is full, and the next one is twice as large.
     fn gather(&mut self, data: &[u8]) {
         let capacity = self.tail.capacity();
         let room = capacity - self.tail.len();

@@ -15,10 +15,11 @@ enum Reach {
     Loopback,
 }
 
-/// The addresses under which a socket bound to `bound` can be reached: global ones first, loopback last, and of equals the one
-/// that this machine uses towards other networks first. Found without sending anything.
+/// The addresses under which a socket bound to `bound` can be reached: global ones first, loopback last, and of equals
+/// the one that this machine uses towards other networks first. Found without sending anything.
 ///
-/// For an unspecified address these are the addresses of all interfaces that are up, of the families that the socket takes.
+/// For an unspecified address these are the addresses of all interfaces that are up, of the families that the socket
+/// takes.
 pub(crate) fn usable(bound: SocketAddr) -> Vec<SocketAddr> {
     if !bound.ip().is_unspecified() {
         return vec![bound];
@@ -48,8 +49,8 @@ fn is_local(ip: IpAddr) -> bool {
     UdpSocket::bind(SocketAddr::new(ip, 0)).is_ok()
 }
 
-/// Whether packets to `remote`, which left from `local` if that is known, leave from another address now. Found without sending
-/// anything: the system names the address that it would use.
+/// Whether packets to `remote`, which left from `local` if that is known, leave from another address now. Found without
+/// sending anything: the system names the address that it would use.
 pub(crate) fn has_moved(remote: SocketAddr, local: Option<IpAddr>, bound: SocketAddr) -> bool {
     let ip = remote.ip().to_canonical();
     let any: IpAddr = if ip.is_ipv4() {
@@ -74,8 +75,8 @@ pub(crate) fn has_moved(remote: SocketAddr, local: Option<IpAddr>, bound: Socket
     local.is_none_or(|local| local.to_canonical() != source)
 }
 
-/// Whether a socket bound to `bound` is there for nobody any more, because this machine has lost the address. Loopback is never
-/// lost.
+/// Whether a socket bound to `bound` is there for nobody any more, because this machine has lost the address. Loopback
+/// is never lost.
 pub(super) fn has_vanished(mut bound: SocketAddr) -> bool {
     if bound.ip().is_unspecified() || bound.ip().is_loopback() {
         return false;
@@ -84,7 +85,8 @@ pub(super) fn has_vanished(mut bound: SocketAddr) -> bool {
     UdpSocket::bind(bound).is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
 }
 
-/// The addresses of the interfaces that are up, and under which this machine can be reached. None if the system does not tell.
+/// The addresses of the interfaces that are up, and under which this machine can be reached. None if the system does
+/// not tell.
 pub(super) fn of_interfaces() -> Vec<IpAddr> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_else(|error| {
         tracing::debug!(%error, "the interfaces cannot be listed");

@@ -127,7 +127,8 @@ impl Signals {
 
 #[cfg(target_os = "linux")]
 mod netlink {
-    //! The kernel's messages about links, addresses and routes (rtnetlink(7)). That there is one is all that is taken from them.
+    //! The kernel's messages about links, addresses and routes (rtnetlink(7)). That there is one is all that is taken
+    //! from them.
 
     use std::io;
     use std::net::UdpSocket as StdUdpSocket;

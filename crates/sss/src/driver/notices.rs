@@ -1,5 +1,5 @@
-//! Whom to wake and what to tell them, gathered while the host is locked and delivered when it is not: what is called or dropped then
-//! may be an application's, and use the host.
+//! Whom to wake and what to tell them, gathered while the host is locked and delivered when it is not: what is called
+//! or dropped then may be an application's, and use the host.
 
 use std::task::Waker;
 

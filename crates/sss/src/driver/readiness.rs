@@ -1,8 +1,8 @@
 //! When the UDP socket can be read and written, as the runtime's reactor tells.
 //!
-//! The reactor is asked about reading all the time, about writing only while the send buffer is or was lately full: the system
-//! reports room in that buffer after every datagram that leaves it, and each report would wake a thread for nothing. A request
-//! and its response would cost four wakes instead of two.
+//! The reactor is asked about reading all the time, about writing only while the send buffer is or was lately full: the
+//! system reports room in that buffer after every datagram that leaves it, and each report would wake a thread for
+//! nothing. A request and its response would cost four wakes instead of two.
 
 use std::io;
 use std::net::UdpSocket as StdUdpSocket;
@@ -75,8 +75,8 @@ impl ReadySocket {
         let mut filled = 0;
         let result = self.read.try_io(Interest::READABLE, |socket| {
             filled = receive(socket.into())?;
-            // A call of Linux that could have taken more has found the queue empty. To say so here saves the call that only
-            // finds that out; what arrives from now on is a new event.
+            // A call of Linux that could have taken more has found the queue empty. To say so here saves the call that
+            // only finds that out; what arrives from now on is a new event.
             let drained = cfg!(target_os = "linux") && filled < offered;
             if drained {
                 Err(io::ErrorKind::WouldBlock.into())

@@ -1,8 +1,8 @@
 //! From the socket to the core.
 //!
 //! 1. one call fills several buffers, each with one datagram or one GRO batch;
-//! 2. a batch that fills a good part of its buffer is taken with the buffer; a small one is moved to a slab that it shares with
-//!    others, so that a slice of it keeps no large buffer alive for little;
+//! 2. a batch that fills a good part of its buffer is taken with the buffer; a small one is moved to a slab that it
+//!    shares with others, so that a slice of it keeps no large buffer alive for little;
 //! 3. under the lock, the core takes the batches, decrypts them in place, and dispatches their frames: the readers of
 //!    streams get slices of them.
 //!

@@ -1,5 +1,5 @@
-//! Entries that stand in lists, many lists in one piece of memory: to enter, to leave from anywhere, and to take the first
-//! each cost the same however many there are.
+//! Entries that stand in lists, many lists in one piece of memory: to enter, to leave from anywhere, and to take the
+//! first each cost the same however many there are.
 
 /// No slot.
 const NONE: u32 = u32::MAX;
@@ -43,7 +43,8 @@ impl List {
     }
 }
 
-/// Memory of entries with a key and a value. Each entry stands in one list, which the caller keeps and finds by the key.
+/// Memory of entries with a key and a value. Each entry stands in one list, which the caller keeps and finds by the
+/// key.
 pub(crate) struct Slots<K, V> {
     slots: Vec<Slot<K, V>>,
     /// The first of the empty slots, which are linked by `next`.

@@ -91,8 +91,8 @@ impl Socket {
         self.local_addr
     }
 
-    /// If this machine has lost the address that the socket is bound to, binds the unspecified address of its family, on the same
-    /// port if that is free. Says whether it did. The present runtime takes over the new socket.
+    /// If this machine has lost the address that the socket is bound to, binds the unspecified address of its family,
+    /// on the same port if that is free. Says whether it did. The present runtime takes over the new socket.
     pub(crate) fn rebind_if_stranded(&mut self) -> Result<bool, BuildError> {
         if !addresses::has_vanished(self.local_addr) {
             return Ok(false);
@@ -145,8 +145,8 @@ impl Socket {
         std::mem::take(&mut self.hints)
     }
 
-    /// Takes from the system what has become of datagrams sent before: a call fails with it, whatever the call was to do. False if there is
-    /// nothing, so that the error is the call's own.
+    /// Takes from the system what has become of datagrams sent before: a call fails with it, whatever the call was to
+    /// do. False if there is nothing, so that the error is the call's own.
     fn take_path_errors(&mut self, error: &io::Error) -> bool {
         if error.kind() == io::ErrorKind::WouldBlock {
             return false;

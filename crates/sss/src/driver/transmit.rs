@@ -1,7 +1,7 @@
 //! From the core to the socket.
 //!
-//! Under the lock the core fills the buffer with datagrams for one segmented send; outside of it they are sent. What the
-//! socket does not take yet stays in the buffer until it does. Errors of sending are losses like any
+//! Under the lock the core fills the buffer with datagrams for one segmented send; outside of it they are sent. What
+//! the socket does not take yet stays in the buffer until it does. Errors of sending are losses like any
 //! other, and only counted: the core's loss detection, and its search for the path MTU, deal with them.
 
 use std::io;

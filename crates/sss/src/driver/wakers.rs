@@ -1,7 +1,8 @@
-//! Who waits for what. An entry exists only while somebody waits: who gives up is taken out at once ([`crate::waiting`]).
+//! Who waits for what. An entry exists only while somebody waits: who gives up is taken out at once
+//! ([`crate::waiting`]).
 //!
-//! Everything here happens under the host's lock, so no waker is called or dropped here, and nobody is told anything: what is to
-//! be done comes back as [`Notices`], or as the entry that was taken out.
+//! Everything here happens under the host's lock, so no waker is called or dropped here, and nobody is told anything:
+//! what is to be done comes back as [`Notices`], or as the entry that was taken out.
 
 use std::net::SocketAddr;
 use std::task::Waker;
