@@ -1,71 +1,72 @@
 //! A host: one identity, its peers, and the sorting of datagrams among them.
 //!
-//! Up: `handle` sorts the datagrams of a batch ([`receive`]), opens them in place, and hands the frames to their peers.
-//! Down: `poll` gives what is owed to nobody's channel first (replies of the negotiation), then events, then lets
-//! the peers that have something to send fill the buffer, in turn.
+//! Up: [`Host::handle`] sorts the datagrams of a batch ([`receive`]), opens them in place, and hands the frames to
+//! their peers; packets of the [negotiation](negotiate) are answered at once. Down: [`Host::poll`] gives what is owed
+//! to nobody's channel first ([`outbox`]), then events, then lets the peers that have something to send fill the
+//! buffer, in turn ([`ready`]). What follows from a change of a peer is in [`peers`], what the application does with a
+//! stream in [`stream`].
 
-mod api;
 mod demux;
+mod limit;
 mod negotiate;
+mod outbox;
+mod peers;
 mod probes;
 mod ready;
 mod receive;
 mod services;
 mod stats;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod timers;
 
-use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
-use rand::SeedableRng;
 use rand::rngs::StdRng;
-use slab::Slab;
+use rand::{RngExt, SeedableRng};
 use sss_crypto::{StaticKey, schedule};
-use sss_wire::Eid;
+use sss_wire::services::{ProtocolInfo, ServiceInfo};
+use sss_wire::{Code, Eid, long};
 
-pub use api::ConnectError;
 pub use services::Visibility;
 pub use stats::HostStats;
+pub use stream::Stream;
 
+use crate::channel::ChannelInfo;
 use crate::config::Config;
-use crate::ids::PeerId;
-use crate::io::{Datagram, Ecn, Event, Input, Output, Transmit, TransmitBuf};
+use crate::error::{CloseReason, ListenError, NegotiationError, OpenError};
+use crate::ids::{ListenerId, PeerId, StreamId, TreeId};
+use crate::io::{Batch, Event, Input, LinkStatus, Output, Transmit, TransmitBuf};
 use crate::local_host::{History, LocalHost};
 use crate::negotiation::{ChannelIds, Responder};
-use crate::peer::{Context, Peer, Unheard};
-use crate::seen::Sightings;
-use crate::streams::HostBudget;
+use crate::peer::{Arrival, Context, Peer, PeerStats};
+use crate::seen::{PathHint, Seen, Sightings};
+use crate::streams::{DatagramStats, HostBudget, StreamInfo, SubtreeDelivery, SubtreeInfo, TreeNode};
 use crate::time::Instant;
 use crate::token::Token;
-use demux::Demux;
+use limit::Limit;
+use negotiate::Admission;
+use outbox::Outbox;
+use peers::Peers;
 use probes::Probes;
-use ready::ReadyQueue;
-use services::{Route, Services};
-use timers::Timers;
-
-/// Replies of the negotiation that wait to be sent, at most.
-const MAX_OUTBOX: usize = 1024;
+use receive::{Reception, Scratch};
 
 /// One host of the protocol, without IO. See the crate's documentation.
 pub struct Host {
     local: LocalHost,
     peers: Peers,
-    demux: Demux,
-    responder: Responder,
-    services: Services,
-    timers: Timers,
-    queues: Queues,
+    admission: Admission,
+    outbox: Outbox,
     probes: Probes,
-    resets: receive::Limit,
-    /// Answers to hosts that are refused (NEG-23).
-    refusals: receive::Limit,
+    /// Stateless resets.
+    resets: Limit,
     stats: HostStats,
     scratch: Scratch,
+    tokens: Vec<Token>,
+    /// A peer has more to do than is done in one call: others are to have their turn, and then it goes on.
+    is_busy: bool,
 }
 
 impl std::fmt::Debug for Host {
@@ -76,83 +77,18 @@ impl std::fmt::Debug for Host {
     }
 }
 
-impl LocalHost {
-    fn context(&mut self, now: Instant) -> Context<'_> {
-        Context { now, host: self }
-    }
+/// Why a connection cannot even be tried.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectError {
+    /// The negotiation cannot begin.
+    #[error(transparent)]
+    Negotiation(#[from] NegotiationError),
+    /// The first stream cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
 }
 
-/// What waits to be polled.
-#[derive(Default)]
-struct Queues {
-    ready: ReadyQueue,
-    outbox: VecDeque<Datagram>,
-    events: VecDeque<Event>,
-    /// A peer has more to do than is done in one call: others are to have their turn, and then it goes on.
-    is_busy: bool,
-}
-
-/// Memory used again for every batch and packet.
-#[derive(Default)]
-struct Scratch {
-    opened: Vec<receive::OpenedPacket>,
-    tokens: Vec<Token>,
-    touched: Vec<u32>,
-}
-
-/// The peers, by slot and by EID.
-struct Peers {
-    slots: Slab<Peer>,
-    /// The peer on whose channel new streams to an EID are opened.
-    by_eid: HashMap<Eid, u32, RandomState>,
-    generation: u32,
-}
-
-impl Peers {
-    fn get(&self, id: PeerId) -> Option<&Peer> {
-        self.slots.get(id.index as usize).filter(|p| p.id() == id)
-    }
-
-    fn get_mut(&mut self, id: PeerId) -> Option<&mut Peer> {
-        self.slots.get_mut(id.index as usize).filter(|p| p.id() == id)
-    }
-
-    fn at(&mut self, index: u32) -> Option<&mut Peer> {
-        self.slots.get_mut(index as usize)
-    }
-
-    /// The id that the next peer inserted will have.
-    fn next_id(&mut self) -> PeerId {
-        self.generation = self.generation.wrapping_add(1);
-        PeerId {
-            index: u32::try_from(self.slots.vacant_key()).unwrap_or(u32::MAX),
-            generation: self.generation,
-        }
-    }
-
-    fn insert(&mut self, peer: Peer) -> u32 {
-        let eid = *peer.eid();
-        let index = self.insert_unlisted(peer);
-        self.by_eid.insert(eid, index);
-        index
-    }
-
-    /// As [`Self::insert`], but new streams are not opened there.
-    fn insert_unlisted(&mut self, peer: Peer) -> u32 {
-        u32::try_from(self.slots.insert(peer)).unwrap_or(u32::MAX)
-    }
-
-    /// Takes the peer out of the directory; its slot stays while the application holds its streams.
-    fn forget_eid(&mut self, index: u32) {
-        let Some(peer) = self.slots.get(index as usize) else {
-            return;
-        };
-        if self.by_eid.get(peer.eid()) == Some(&index) {
-            self.by_eid.remove(peer.eid());
-        }
-    }
-}
-
+/// The loop.
 impl Host {
     /// A host with the given identity. All its randomness comes from `seed`, which must be fresh entropy
     /// outside of simulations.
@@ -175,21 +111,18 @@ impl Host {
                 history: History::default(),
                 sightings: Sightings::default(),
             },
-            peers: Peers {
-                slots: Slab::new(),
-                by_eid: HashMap::default(),
-                generation: 0,
+            peers: Peers::new(backlog),
+            admission: Admission {
+                responder,
+                refusals: Limit::default(),
             },
-            demux: Demux::new(),
-            responder,
-            services: Services::new(backlog),
-            timers: Timers::default(),
-            queues: Queues::default(),
+            outbox: Outbox::default(),
             probes: Probes::default(),
-            resets: receive::Limit::default(),
-            refusals: receive::Limit::default(),
+            resets: Limit::default(),
             stats: HostStats::default(),
             scratch: Scratch::default(),
+            tokens: Vec::new(),
+            is_busy: false,
         }
     }
 
@@ -200,7 +133,9 @@ impl Host {
 
     /// What was received, sent and dropped so far.
     pub fn stats(&self) -> HostStats {
-        self.stats.clone()
+        let mut stats = self.stats.clone();
+        stats.streams_refused = self.peers.streams_refused;
+        stats
     }
 
     /// Takes in datagrams, or the passing of time. Bad packets are counted and dropped.
@@ -215,18 +150,19 @@ impl Host {
     /// Gives out what is to be sent or told next. To be called until it answers [`Output::Wake`].
     pub fn poll(&mut self, now: Instant, buf: &mut TransmitBuf) -> Output {
         self.run_timers(now);
-        if let Some(datagram) = self.queues.outbox.pop_front() {
-            return Output::Transmit(self.send_outside(&datagram, buf));
+        if let Some(transmit) = self.outbox.transmit(buf) {
+            self.stats.count_sent(buf, transmit.segment);
+            return Output::Transmit(transmit);
         }
         loop {
             if let Some(event) = self.poll_event() {
                 return Output::Event(event);
             }
-            if std::mem::take(&mut self.queues.is_busy) {
+            if std::mem::take(&mut self.is_busy) {
                 return Output::Wake(Some(now));
             }
-            let Some(index) = self.queues.ready.pop() else {
-                return Output::Wake(self.timers.next());
+            let Some(index) = self.peers.ready.pop() else {
+                return Output::Wake(self.peers.next_timer());
             };
             if let Some(transmit) = self.transmit_for(now, index, buf) {
                 return Output::Transmit(transmit);
@@ -237,128 +173,327 @@ impl Host {
     /// The next event alone. A driver that lets the application act on all events of a receive batch before it polls
     /// for datagrams gets acknowledgements and answers into the same packets.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.queues.events.pop_front()
+        self.peers.events.pop_front()
     }
 
-    /// Queues a datagram that belongs to no channel; drops it when too many wait.
-    fn push_datagram(&mut self, remote: SocketAddr, bytes: Vec<u8>) {
-        if self.queues.outbox.len() < MAX_OUTBOX {
-            self.queues.outbox.push_back(Datagram { remote, bytes });
-        }
-    }
-
-    fn send_outside(&mut self, datagram: &Datagram, buf: &mut TransmitBuf) -> Transmit {
-        buf.put(&datagram.bytes);
-        self.stats.datagrams_sent += 1;
-        self.stats.bytes_sent += buf.len() as u64;
-        Transmit {
-            remote: datagram.remote,
-            local: None,
-            ecn: Ecn::NotEct,
-            segment: buf.len(),
-        }
+    fn receive(&mut self, now: Instant, batch: Batch<'_>) {
+        let arrival = Arrival {
+            remote: batch.remote,
+            local: batch.local,
+            ecn: batch.ecn,
+        };
+        let reception = Reception {
+            now,
+            arrival,
+            local: &mut self.local,
+            peers: &mut self.peers,
+            admission: &mut self.admission,
+            outbox: &mut self.outbox,
+            probes: &mut self.probes,
+            resets: &mut self.resets,
+            stats: &mut self.stats,
+            scratch: &mut self.scratch,
+        };
+        reception.receive(batch);
     }
 
     /// Lets one peer fill the buffer. It stays ready, behind the others, as long as it does.
     fn transmit_for(&mut self, now: Instant, index: u32, buf: &mut TransmitBuf) -> Option<Transmit> {
         buf.clear();
         let peer = self.peers.at(index)?;
-        let mut context = self.local.context(now);
-        let transmit = peer.transmit(&mut context, buf, &mut self.scratch.tokens);
+        let mut context = Context::new(now, &mut self.local);
+        let transmit = peer.transmit(&mut context, buf, &mut self.tokens);
         let has_work = peer.streams().has_work();
         if transmit.is_some() || has_work {
-            self.queues.ready.insert(index);
+            self.peers.mark_ready(index);
         }
-        if transmit.is_some() {
-            let datagrams = transmit.map_or(0, |t| buf.len().div_ceil(t.segment.max(1)));
-            self.stats.datagrams_sent += datagrams as u64;
-            self.stats.bytes_sent += buf.len() as u64;
-        } else {
-            self.queues.is_busy = has_work;
+        match transmit {
+            Some(transmit) => self.stats.count_sent(buf, transmit.segment),
+            None => self.is_busy = has_work,
         }
-        self.settle(index);
+        self.peers.settle(&mut self.local, index);
         transmit
     }
 
     fn run_timers(&mut self, now: Instant) {
-        while let Some(index) = self.timers.pop_due(now) {
-            let Some(peer) = self.peers.at(index) else {
-                continue;
-            };
-            peer.on_timer(&mut self.local.context(now), &mut self.queues.outbox);
-            self.settle(index);
-            self.mark_ready(index);
-        }
+        self.peers.run_timers(now, &mut self.local, self.outbox.attempts());
     }
 
     /// Whether some peer may have something to send.
     pub fn is_ready(&self) -> bool {
-        !self.queues.ready.is_empty()
+        !self.peers.ready.is_empty()
+    }
+}
+
+/// Services.
+impl Host {
+    /// Takes streams that peers open towards `service`, speaking `protocol`.
+    ///
+    /// # Errors
+    /// If the pair is taken, the service name is reserved, or a name is empty or longer than 255 bytes.
+    pub fn listen(&mut self, service: &str, protocol: &str) -> Result<ListenerId, ListenError> {
+        let service = ServiceInfo::new(service, "", vec![ProtocolInfo::new(protocol, "")]);
+        self.offer(&service, Visibility::Listed)
     }
 
-    /// Puts a peer in the queue of those that may have something to send.
-    fn mark_ready(&mut self, index: u32) {
-        if self.peers.slots.contains(index as usize) {
-            self.queues.ready.insert(index);
-        }
+    /// Takes streams that peers open towards `service`, speaking any of its protocols, and describes it to peers that
+    /// ask what there is. [`Self::stream_info`] tells which protocol a stream was opened for.
+    ///
+    /// # Errors
+    /// If one of the pairs is taken, the service name is reserved, no protocol is given, a name is empty or longer than
+    /// 255 bytes, or a description is longer than 1024. Then nothing is offered.
+    pub fn offer(&mut self, service: &ServiceInfo, visibility: Visibility) -> Result<ListenerId, ListenError> {
+        self.peers.services.offer(service, visibility)
     }
 
-    /// Carries a change of a peer to the rest of the host: names, timer, events, and its end.
-    fn settle(&mut self, index: u32) {
-        let Some(peer) = self.peers.slots.get_mut(index as usize) else {
-            return;
-        };
-        if let Some(change) = peer.take_name_change() {
-            self.demux.apply(index, &change);
-        }
-        for end in peer.transport_mut().channels_mut().take_unheard() {
-            match end {
-                Unheard::Attempt(attempt, end) => self.local.history.note_end(&attempt, end),
-                Unheard::Tree(ended) => self.local.history.note_tree_end(ended),
+    /// Takes no more streams, and refuses those not yet accepted.
+    pub fn unlisten(&mut self, listener: ListenerId) {
+        self.peers.unlisten(&mut self.local, listener);
+    }
+
+    /// The next stream that a peer opened towards the listener. On `None`,
+    /// [`Event::Acceptable`](crate::Event::Acceptable) follows when there is one.
+    pub fn accept(&mut self, listener: ListenerId) -> Option<(StreamId, Eid)> {
+        loop {
+            let (stream, eid) = self.peers.services.accept(listener)?;
+            let accepted = self.stream(stream).accept_top_level();
+            if accepted {
+                self.stats.streams_accepted += 1;
+                return Some((stream, eid));
             }
         }
-        self.timers.set(index, peer.next_timer());
-        Self::collect(peer, &mut self.services, &mut self.queues.events, &mut self.stats);
-        if peer.tree().has_ended() {
-            self.services.forget(peer.id());
-            self.peers.forget_eid(index);
-            self.remove_if_unused(index);
-        }
     }
+}
 
-    /// Moves a peer's events to the host's, and its new top-level streams to the listeners.
-    fn collect(peer: &mut Peer, services: &mut Services, events: &mut VecDeque<Event>, stats: &mut HostStats) {
-        while let Some(opened) = peer.streams_mut().take_incoming() {
-            let (key, id) = (opened.key, peer.stream_id(opened.key));
-            match services.route(&opened.service, &opened.protocol) {
-                Ok(Route::Listener(listener)) => match services.push(listener, (id, *peer.eid())) {
-                    Ok(true) => events.push_back(Event::Acceptable(listener)),
-                    Ok(false) => {}
-                    Err(code) => {
-                        stats.streams_refused += 1;
-                        peer.streams_mut().refuse(key, code);
-                    }
-                },
-                Ok(Route::List) => peer.streams_mut().answer(key, services.list()),
-                Err(code) => {
-                    stats.streams_refused += 1;
-                    peer.streams_mut().refuse(key, code);
-                }
+/// Peers.
+impl Host {
+    /// Opens a stream to a service of the host `eid`, on the channel there is, or by negotiating one
+    /// with any of the addresses in `hints`.
+    ///
+    /// The stream can be used at once. [`Event::Connected`](crate::Event::Connected) or
+    /// [`Event::Disconnected`](crate::Event::Disconnected) follows if there was no channel.
+    ///
+    /// # Errors
+    /// If no address is known, the EID is this host's own or unusable, or a name is too long.
+    pub fn connect(
+        &mut self,
+        now: Instant,
+        eid: Eid,
+        (service, protocol): (&str, &str),
+        hints: &[SocketAddr],
+    ) -> Result<StreamId, ConnectError> {
+        // NEG-19
+        if eid == self.local.eid && !self.local.config.allow_own_eid {
+            return Err(NegotiationError::OwnEid.into());
+        }
+        let known = self.peers.by_eid(&eid);
+        let dormant = known.and_then(|i| self.peers.at(i)).filter(|p| p.is_dormant());
+        let index = match (dormant, known) {
+            // The peer may have lost a tree of which nothing is left here: a new one is begun.
+            (Some(dormant), _) => {
+                let addresses = [hints, dormant.transport().mobility().hints()].concat();
+                let others = dormant.tree().latest();
+                self.begin(now, eid, &addresses, others)?
             }
+            (None, Some(index)) => index,
+            (None, None) => self.begin(now, eid, hints, Vec::new())?,
+        };
+        let peer = self.peers.at(index).ok_or(NegotiationError::NoAddress)?;
+        peer.transport_mut().add_hints(now, hints);
+        let id = peer.id();
+        let opened = peer.streams_mut().open_top_level(service, protocol);
+        self.peers.settle_ready(&mut self.local, index);
+        let key = opened?;
+        Ok(StreamId { peer: id, key })
+    }
+
+    fn begin(
+        &mut self,
+        now: Instant,
+        eid: Eid,
+        hints: &[SocketAddr],
+        others: Vec<TreeId>,
+    ) -> Result<u32, NegotiationError> {
+        let mut peer = self.peers.make(now, &mut self.local, eid);
+        peer.connect(&mut Context::new(now, &mut self.local), hints, others)?;
+        let index = self.peers.insert(peer);
+        self.peers.settle(&mut self.local, index);
+        Ok(index)
+    }
+
+    /// This host's addresses have changed: peers are reached on new channels, from where the host is now (MIG-13).
+    ///
+    /// `has_moved` is asked for each peer, with the peer's address and the local one in use if the socket told it,
+    /// whether the way to that peer has changed.
+    pub fn network_changed(&mut self, now: Instant, mut has_moved: impl FnMut(SocketAddr, Option<IpAddr>) -> bool) {
+        let indices: Vec<u32> = self.peers.iter().map(|peer| peer.id().index).collect();
+        for index in indices {
+            if let Some(peer) = self.peers.at(index) {
+                peer.transport_mut().on_network_change(&mut has_moved);
+            }
+            self.peers.settle(&mut self.local, index);
         }
-        while let Some(event) = peer.next_event() {
-            events.push_back(event);
+        self.run_timers(now);
+    }
+
+    /// Addresses at which the host `eid` may be found. They are tried when it does not answer where it was, and at once
+    /// by an attempt under way. The latest 8 of a peer are kept. Nothing happens if the peer is not known.
+    pub fn add_hints(&mut self, now: Instant, eid: &Eid, hints: &[SocketAddr]) {
+        if let Some(index) = self.peers.by_eid(eid) {
+            if let Some(peer) = self.peers.at(index) {
+                peer.transport_mut().add_hints(now, hints);
+            }
+            self.peers.settle(&mut self.local, index);
+            self.run_timers(now);
         }
     }
 
-    /// Frees the slot of a peer that is down and of whose streams the application holds none.
-    fn remove_if_unused(&mut self, index: u32) {
-        let Some(peer) = self.peers.at(index) else {
-            return;
-        };
-        if peer.is_gone() && peer.is_unused() && !self.queues.ready.contains(index) {
-            self.timers.set(index, None);
-            self.peers.slots.remove(index as usize);
+    /// The state of the way to a peer. `None` if the peer is not known any more.
+    pub fn link_status(&self, peer: PeerId) -> Option<LinkStatus> {
+        let mobility = self.peers.get(peer)?.transport().mobility();
+        Some(mobility.status().clone())
+    }
+
+    /// Whether the peer's channel is established. `None` if the peer is not known any more.
+    pub fn is_connected(&self, peer: PeerId) -> Option<bool> {
+        self.peers.get(peer).map(Peer::is_up)
+    }
+
+    /// The peer's name. `None` if the peer is not known any more; it is known at least as long as the application holds
+    /// a stream of it.
+    pub fn peer_eid(&self, peer: PeerId) -> Option<Eid> {
+        self.peers.get(peer).map(|peer| *peer.eid())
+    }
+
+    /// Why the peer's tree of streams ended, if it did.
+    pub fn close_reason(&self, peer: PeerId) -> Option<CloseReason> {
+        self.peers.get(peer)?.tree().close_reason().cloned()
+    }
+
+    /// Asks the host at an address for its EID; [`Event::ProbeReply`](crate::Event::ProbeReply) follows if
+    /// it answers. The answer is not authenticated. At most 1,024 questions are out at once; the oldest is forgotten
+    /// then.
+    pub fn probe(&mut self, address: SocketAddr) {
+        let nonce: [u8; 8] = self.local.rng.random();
+        self.probes.ask(nonce, address);
+        self.outbox.reply(address, long::probe(&nonce));
+    }
+
+    /// Ends the peer's tree of streams: CLOSE on each of its channels. What was not yet acknowledged is lost.
+    pub fn disconnect(&mut self, now: Instant, peer: PeerId, code: Code, reason: &str) {
+        self.peers
+            .with(&mut self.local, peer, |peer| peer.close(now, code, reason));
+    }
+
+    /// Ends the trees of all peers with CLOSE.
+    pub fn shutdown(&mut self, now: Instant) {
+        let ids: Vec<PeerId> = self.peers.iter().map(Peer::id).collect();
+        for id in ids {
+            self.disconnect(now, id, Code::SHUTDOWN, "the host is shutting down");
         }
+    }
+
+    /// Gives up the attempt to reach a peer for the first time, unless somebody waits for it: the application holds a
+    /// stream of the peer, or has finished one that is still to be delivered. Returns whether it was given up; then
+    /// [`Event::Disconnected`](crate::Event::Disconnected) follows. To be called when a `connect` whose time is over
+    /// has released its stream.
+    pub fn abandon(&mut self, now: Instant, peer: PeerId) -> bool {
+        let given_up = self.peers.with(&mut self.local, peer, |peer| peer.abandon(now));
+        self.peers.remove_if_unused(peer.index);
+        given_up == Some(true)
+    }
+
+    /// Why the attempt under way to reach a peer would fail now: for a caller whose patience is shorter than the host's
+    /// [`connect_timeout`](crate::Config::connect_timeout). `None` if no first attempt is under way.
+    pub fn negotiation_failure(&self, now: Instant, peer: PeerId) -> Option<NegotiationError> {
+        let attempts = self.peers.get(peer)?.transport().attempts();
+        attempts.failure(now, &self.local.sightings)
+    }
+
+    /// The operating system says something of the way to an address. It is told by [`NegotiationError::NoAnswer`], and
+    /// changes nothing else: anybody can forge it. The latest 1,024 addresses are remembered.
+    pub fn note_path(&mut self, now: Instant, remote: SocketAddr, hint: PathHint) {
+        let seen = match hint {
+            PathHint::Unreachable => Seen::Unreachable,
+            PathHint::TooLarge => Seen::TooLarge,
+        };
+        self.local.sightings.note(now, remote, seen);
+    }
+
+    /// Whether nothing more is to be sent: no channel is open, opening or closing, and no stream waits for one.
+    pub fn is_idle(&self) -> bool {
+        self.outbox.is_empty() && self.peers.iter().all(Peer::is_idle)
+    }
+
+    /// The peers there are, those included whose tree ended while streams of it are still held.
+    pub fn peers(&self) -> Vec<(PeerId, Eid)> {
+        self.peers.iter().map(|p| (p.id(), *p.eid())).collect()
+    }
+
+    /// What the peer's channel looks like. `None` before it is negotiated and after it ended.
+    pub fn channel_info(&self, peer: PeerId) -> Option<ChannelInfo> {
+        self.peers.get(peer)?.transport().info()
+    }
+
+    /// Totals of the peer over all its channels. `None` if the peer is not known any more.
+    pub fn peer_stats(&self, peer: PeerId) -> Option<PeerStats> {
+        self.peers.get(peer).map(Peer::stats)
+    }
+
+    /// A snapshot of the peer's streams, parents before children. Takes time in proportion to their number.
+    pub fn tree(&self, peer: PeerId) -> Vec<TreeNode> {
+        self.peers.get(peer).map(|p| p.report().tree()).unwrap_or_default()
+    }
+
+    /// How many streams the peer's tree holds.
+    pub fn stream_count(&self, peer: PeerId) -> usize {
+        self.peers.get(peer).map_or(0, |p| p.streams().len())
+    }
+}
+
+/// Streams.
+impl Host {
+    /// A stream, to be used.
+    pub fn stream(&mut self, id: StreamId) -> Stream<'_> {
+        Stream {
+            peers: &mut self.peers,
+            local: &mut self.local,
+            id,
+        }
+    }
+
+    /// The streams of a subtree of which something was sent, or is to be sent, and is not acknowledged; with the
+    /// position up to which each was written. Takes time in proportion to the subtree.
+    pub fn undelivered(&self, stream: StreamId) -> Vec<(StreamId, u64)> {
+        let peer = stream.peer;
+        let streams = self.peers.get(peer).map(|p| p.streams().undelivered(stream.key));
+        let streams = streams.unwrap_or_default().into_iter();
+        streams.map(|(key, end)| (StreamId { peer, key }, end)).collect()
+    }
+
+    /// What became of everything that was sent below a stream. Takes time in proportion to the number of streams.
+    pub fn delivery(&self, stream: StreamId) -> Option<SubtreeDelivery> {
+        self.peers.get(stream.peer)?.streams().delivery(stream.key)
+    }
+
+    /// The largest datagram that the peer takes, in bytes; 0: none. The largest that there can be, as long as the peer
+    /// has not said. `None` if the peer is not known any more.
+    pub fn max_datagram_size(&self, peer: PeerId) -> Option<u64> {
+        self.peers.get(peer).map(|p| p.streams().max_datagram())
+    }
+
+    /// Counters of the datagrams exchanged with a peer.
+    pub fn datagram_stats(&self, peer: PeerId) -> Option<DatagramStats> {
+        self.peers.get(peer).map(|p| p.streams().datagram_stats())
+    }
+
+    /// What is known about a stream.
+    pub fn stream_info(&self, stream: StreamId) -> Option<StreamInfo> {
+        self.peers.get(stream.peer)?.report().stream(stream.key)
+    }
+
+    /// Sums over a stream and all streams below it. Takes time in proportion to their number.
+    pub fn subtree_info(&self, stream: StreamId) -> Option<SubtreeInfo> {
+        self.peers.get(stream.peer)?.streams().subtree_info(stream.key)
     }
 }

@@ -8,8 +8,8 @@
 //!
 //! Whoever drives a host does this, again and again:
 //!
-//! 1. Do what the application wants: [`Host::connect`], [`Host::poll_write`], [`Host::poll_read`] and so on. What is
-//!    [pending](std::task::Poll::Pending) is to be tried again when [`Event::Ready`] says so.
+//! 1. Do what the application wants: [`Host::connect`], [`Stream::poll_write`], [`Stream::poll_read`] and so on. What
+//!    is [pending](std::task::Poll::Pending) is to be tried again when [`Event::Ready`] says so.
 //! 2. Call [`Host::poll`], until it gives [`Output::Wake`].
 //! 3. At [`Output::Transmit`], send the datagrams in the [`TransmitBuf`] to where it says.
 //! 4. At [`Output::Event`], tell the application, and go on with 2.
@@ -85,8 +85,8 @@
 //!
 //! let (eid, address) = (server.host.eid(), server.socket.local_addr()?);
 //! let stream = client.host.connect(client.now(), eid, ("notes", "notes/1"), &[address])?;
-//! assert_eq!(client.host.poll_write(stream, b"hello"), Poll::Ready(Ok(5)));
-//! client.host.finish(stream)?;
+//! assert_eq!(client.host.stream(stream).poll_write(b"hello"), Poll::Ready(Ok(5)));
+//! client.host.stream(stream).finish()?;
 //!
 //! let (mut accepted, mut heard) = (None, Vec::new());
 //! 'hearing: while start.elapsed() < Duration::from_secs(20) {
@@ -99,7 +99,7 @@
 //!         }
 //!         let (now, Some(stream)) = (server.now(), accepted) else { continue };
 //!         // Until it is pending: then an event tells when to go on.
-//!         while let Poll::Ready(outcome) = server.host.poll_read(now, stream, 1024) {
+//!         while let Poll::Ready(outcome) = server.host.stream(stream).poll_read(now, 1024) {
 //!             match outcome? {
 //!                 ReadOutcome::Chunk(bytes) => heard.extend_from_slice(&bytes),
 //!                 ReadOutcome::Mark => {}
@@ -142,7 +142,7 @@ pub use error::{
     CloseReason, DatagramError, DropReason, ListenError, NegotiationError, OpenError, ProtocolError, ReadError,
     WriteError,
 };
-pub use host::{ConnectError, Host, HostStats, Visibility};
+pub use host::{ConnectError, Host, HostStats, Stream, Visibility};
 pub use ids::{DatagramId, ListenerId, PeerId, StreamId};
 pub use interest::Interest;
 pub use io::{Batch, DatagramFate, Ecn, Event, Input, LinkStatus, MAX_TRANSMIT, Output, Transmit, TransmitBuf};

@@ -271,7 +271,7 @@ impl Pump {
     fn read(&mut self, world: &mut World, stream: StreamId) {
         let bin = (world.elapsed().as_nanos() / BIN.as_nanos()) as usize;
         loop {
-            match world.call(RECEIVER, |h, now| h.poll_read(now, stream, usize::MAX)) {
+            match world.call(RECEIVER, |h, now| h.stream(stream).poll_read(now, usize::MAX)) {
                 Poll::Ready(Ok(ReadOutcome::Chunk(data))) => self.count(stream, bin, data.len() as u64),
                 Poll::Ready(Ok(ReadOutcome::Mark)) => {}
                 Poll::Ready(Ok(ReadOutcome::End)) | Poll::Pending => return,

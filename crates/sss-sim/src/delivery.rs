@@ -285,7 +285,7 @@ impl Flow {
 
     fn read(&mut self, world: &mut World, stream: StreamId) {
         loop {
-            match world.call(RECEIVER, |h, now| h.poll_read(now, stream, usize::MAX)) {
+            match world.call(RECEIVER, |h, now| h.stream(stream).poll_read(now, usize::MAX)) {
                 Poll::Ready(Ok(ReadOutcome::Chunk(_) | ReadOutcome::Mark)) => {}
                 Poll::Ready(Ok(ReadOutcome::End)) | Poll::Pending => return,
                 Poll::Ready(Err(error)) => return self.fail(error),
@@ -301,7 +301,7 @@ impl Flow {
             o.tracked = true;
         });
         self.sent.push((world.now(), None));
-        match world.call(SENDER, |h, now| h.send_datagram(now, stream, &data, &options)) {
+        match world.call(SENDER, |h, now| h.stream(stream).send_datagram(now, &data, &options)) {
             Ok(Some(_)) => {}
             Ok(None) => self.fail("the queue is full: the pace is too high"),
             Err(error) => self.fail(error),
@@ -313,7 +313,7 @@ impl Flow {
 
     fn receive(&mut self, world: &mut World, stream: StreamId) {
         loop {
-            match world.call(RECEIVER, |h, now| h.poll_recv_datagram(now, stream)) {
+            match world.call(RECEIVER, |h, now| h.stream(stream).poll_recv_datagram(now)) {
                 Poll::Ready(Ok(Some(data))) => self.check(world.now(), &data),
                 Poll::Ready(Ok(None)) | Poll::Pending => return,
                 Poll::Ready(Err(error)) => return self.fail(error),

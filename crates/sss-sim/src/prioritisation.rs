@@ -275,9 +275,9 @@ impl Browser {
         let mut request = size.to_be_bytes().to_vec();
         request.push(level.cast_unsigned());
         let asked = world.call(CLIENT, |h, _| {
-            let stream = h.open_substream(session).map_err(|e| e.to_string())?;
-            let _ = h.poll_write(stream, &request).map_err(|e| e.to_string())?;
-            h.finish(stream).map_err(|e| e.to_string())?;
+            let stream = h.stream(session).open_substream().map_err(|e| e.to_string())?;
+            let _ = h.stream(stream).poll_write(&request).map_err(|e| e.to_string())?;
+            h.stream(stream).finish().map_err(|e| e.to_string())?;
             Ok(stream)
         });
         match asked {
@@ -291,7 +291,7 @@ impl Browser {
 
     fn request_priority(&self, world: &mut World, response: usize, level: i8) {
         if let Some(stream) = self.reading.get(response).copied() {
-            world.call(CLIENT, |h, _| h.request_priority(stream, level));
+            world.call(CLIENT, |h, _| h.stream(stream).request_priority(level));
         }
     }
 
@@ -312,13 +312,13 @@ impl Browser {
             return;
         };
         loop {
-            match world.call(CLIENT, |h, now| h.poll_read(now, stream, usize::MAX)) {
+            match world.call(CLIENT, |h, now| h.stream(stream).poll_read(now, usize::MAX)) {
                 Poll::Ready(Ok(ReadOutcome::Chunk(data))) => {
                     self.arrivals.push((world.elapsed(), response, data.len() as u64));
                 }
                 Poll::Ready(Ok(ReadOutcome::End)) => {
                     self.complete.push((response, world.elapsed()));
-                    return world.call(CLIENT, |h, _| h.release(stream));
+                    return world.call(CLIENT, |h, _| h.stream(stream).release());
                 }
                 Poll::Ready(Ok(ReadOutcome::Mark)) => {}
                 Poll::Pending => return,
@@ -334,7 +334,7 @@ impl Browser {
     }
 
     fn accept_requests(&mut self, world: &mut World, session: StreamId) {
-        while let Poll::Ready(Ok(Some(stream))) = world.call(SERVER, |h, _| h.poll_accept_substream(session)) {
+        while let Poll::Ready(Ok(Some(stream))) = world.call(SERVER, |h, _| h.stream(session).poll_accept_substream()) {
             self.asking.push(stream);
             self.answer(world, stream);
         }
@@ -346,14 +346,14 @@ impl Browser {
             return;
         }
         let Poll::Ready(Ok(ReadOutcome::Chunk(request))) =
-            world.call(SERVER, |h, now| h.poll_read(now, stream, REQUEST))
+            world.call(SERVER, |h, now| h.stream(stream).poll_read(now, REQUEST))
         else {
             return;
         };
         let (Some(size), Some(level)) = (request.first_chunk(), request.get(8)) else {
             return self.fail("a request came in pieces".to_owned());
         };
-        world.call(SERVER, |h, _| h.set_priority(stream, level.cast_signed()));
+        world.call(SERVER, |h, _| h.stream(stream).set_priority(level.cast_signed()));
         self.asking.retain(|s| *s != stream);
         self.responses.push(Response {
             stream,
@@ -376,7 +376,7 @@ impl Browser {
                 Err(error) => return self.fail(error.to_string()),
             }
         }
-        let _ = world.call(SERVER, |h, _| h.finish(stream));
+        let _ = world.call(SERVER, |h, _| h.stream(stream).finish());
     }
 
     fn fail(&mut self, what: String) {

@@ -139,7 +139,7 @@ impl Door {
 
     fn look(&mut self, world: &mut World) {
         let Some(stream) = self.stream else { return };
-        if let Poll::Ready(Err(error)) = world.call(CLIENT, |h, now| h.poll_read(now, stream, 100)) {
+        if let Poll::Ready(Err(error)) = world.call(CLIENT, |h, now| h.stream(stream).poll_read(now, 100)) {
             self.tell(world, error.to_string());
         }
     }

@@ -268,7 +268,7 @@ impl World {
     /// # Errors
     /// If the stream takes nothing more, ever.
     pub fn write(&mut self, host: HostIndex, stream: StreamId, data: &[u8]) -> Result<usize, WriteError> {
-        match self.call(host, |h, _| h.poll_write(stream, data)) {
+        match self.call(host, |h, _| h.stream(stream).poll_write(data)) {
             Poll::Ready(written) => written,
             Poll::Pending => Ok(0),
         }

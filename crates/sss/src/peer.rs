@@ -124,8 +124,8 @@ impl Peer {
     pub(crate) fn end_stream(&self, stream: StreamId, code: Code) {
         let mut notices = Notices::default();
         self.handle.call(|inner, _| {
-            inner.core.reset(stream, code, "");
-            inner.core.stop(stream, code, "");
+            inner.core.stream(stream).reset(code, "");
+            inner.core.stream(stream).stop(code, "");
             inner.waiters.wake_waiting_for(stream, &mut notices);
             inner.want_driver();
         });

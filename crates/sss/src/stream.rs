@@ -119,7 +119,7 @@ macro_rules! tree_methods {
             /// A subtree that has used up its budget goes on slowly; its siblings do not notice.
             pub fn set_budget(&self, bytes: Option<u64>) {
                 self.stream_ref()
-                    .call(|inner, _| inner.core.set_budget(self.id(), bytes));
+                    .call(|inner, _| inner.core.stream(self.id()).set_budget(bytes));
             }
 
             /// The next child of the stream that the peer has opened. Several tasks may accept at once.

@@ -7,14 +7,39 @@ use sss_wire::long::{self, Accept, Cookie, Hello, Initiate, Long, ProbeReply, Re
 use sss_wire::params::Settings;
 use sss_wire::{ChannelId, Code};
 
-use super::Host;
+use super::limit::Limit;
+use super::outbox::Outbox;
+use super::peers::Peers;
+use super::probes::Probes;
+use super::stats::HostStats;
 use crate::error::{CloseReason, DropReason, NegotiationError};
 use crate::ids::TreeId;
 use crate::io::Event;
-use crate::negotiation::{self, Proven, Refusal, Standing};
-use crate::peer::{Arrival, Initiated, Peer, settings_of};
+use crate::local_host::LocalHost;
+use crate::negotiation::{self, Proven, Refusal, Responder, Standing};
+use crate::peer::{Arrival, Context, Initiated, Peer, settings_of};
 use crate::seen::Seen;
 use crate::time::Instant;
+
+/// The responder's side of the negotiation, and the pace of its refusals.
+pub(super) struct Admission {
+    pub(super) responder: Responder,
+    /// Answers to hosts that are refused (NEG-23).
+    pub(super) refusals: Limit,
+}
+
+/// What a packet of the negotiation may change.
+pub(super) struct Negotiation<'a> {
+    pub(super) now: Instant,
+    /// How the packet came in.
+    pub(super) arrival: Arrival,
+    pub(super) local: &'a mut LocalHost,
+    pub(super) peers: &'a mut Peers,
+    pub(super) admission: &'a mut Admission,
+    pub(super) outbox: &'a mut Outbox,
+    pub(super) probes: &'a mut Probes,
+    pub(super) stats: &'a mut HostStats,
+}
 
 /// An INITIATE that may have to be answered without a channel.
 struct Asked<'a> {
@@ -24,101 +49,100 @@ struct Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    fn new(initiate: &'a Initiate<'a>, packet: &[u8], arrival: &Arrival) -> Self {
+    fn new(initiate: &'a Initiate<'a>, packet: &[u8], remote: SocketAddr) -> Self {
         Self {
             initiate,
             size: packet.len(),
-            remote: arrival.remote,
+            remote,
         }
     }
 }
 
-impl Host {
-    pub(super) fn receive_long(&mut self, now: Instant, packet: &[u8], arrival: &Arrival) -> Result<(), DropReason> {
-        if !is_usable_source(arrival.remote) {
+impl Negotiation<'_> {
+    /// Takes in a long packet.
+    ///
+    /// # Errors
+    /// Why it is dropped.
+    pub(super) fn receive(&mut self, packet: &[u8]) -> Result<(), DropReason> {
+        if !is_usable_source(self.arrival.remote) {
             return Err(DropReason::BadAddress);
         }
         match Long::parse(packet).map_err(|_| DropReason::Malformed)? {
-            Long::Hello(hello) => self.on_hello(now, &hello, arrival),
-            Long::Cookie(cookie) => self.on_cookie(now, &cookie, arrival),
-            Long::Initiate(initiate) => self.on_initiate(now, &initiate, packet, arrival),
-            Long::Accept(accept) => self.on_accept(now, &accept, packet.len(), arrival),
-            Long::Retry(retry) => self.on_retry(&retry, arrival),
+            Long::Hello(hello) => self.on_hello(&hello),
+            Long::Cookie(cookie) => self.on_cookie(&cookie),
+            Long::Initiate(initiate) => self.on_initiate(&initiate, packet),
+            Long::Accept(accept) => self.on_accept(&accept, packet.len()),
+            Long::Retry(retry) => self.on_retry(&retry),
             Long::Version(version) => self.on_version(version.attempt, version.versions().collect()),
             Long::Probe(probe) => {
                 let eid = self.local.eid;
-                self.push_datagram(arrival.remote, long::probe_reply(probe.attempt, &eid));
+                self.outbox
+                    .reply(self.arrival.remote, long::probe_reply(probe.attempt, &eid));
                 Ok(())
             }
-            Long::ProbeReply(reply) => self.on_probe_reply(now, &reply, arrival),
+            Long::ProbeReply(reply) => self.on_probe_reply(&reply),
         }
     }
 
-    fn on_hello(&mut self, now: Instant, hello: &Hello<'_>, arrival: &Arrival) -> Result<(), DropReason> {
+    fn on_hello(&mut self, hello: &Hello<'_>) -> Result<(), DropReason> {
         let mut local = self.local.for_responder();
-        let reply = self.responder.hello(now, hello, arrival.remote, &mut local)?;
-        self.push_datagram(arrival.remote, reply);
+        let (responder, remote) = (&mut self.admission.responder, self.arrival.remote);
+        let reply = responder.hello(self.now, hello, remote, &mut local)?;
+        self.outbox.reply(remote, reply);
         Ok(())
     }
 
-    fn on_cookie(&mut self, now: Instant, cookie: &Cookie<'_>, arrival: &Arrival) -> Result<(), DropReason> {
-        let index = self.demux.attempt(cookie.attempt).ok_or(DropReason::UnknownAttempt)?;
-        let peer = self.peers.at(index).ok_or(DropReason::UnknownAttempt)?;
-        if let Err(reason) = peer.on_cookie(&mut self.local.context(now), cookie, arrival) {
+    fn on_cookie(&mut self, cookie: &Cookie<'_>) -> Result<(), DropReason> {
+        let peer = self.peers.by_attempt(cookie.attempt);
+        let (index, peer) = peer.ok_or(DropReason::UnknownAttempt)?;
+        if let Err(reason) = peer.on_cookie(&mut Context::new(self.now, self.local), cookie, &self.arrival) {
             if reason == DropReason::Unauthentic {
-                self.local.sightings.note(now, arrival.remote, Seen::Unopened);
+                self.local.sightings.note(self.now, self.arrival.remote, Seen::Unopened);
             }
             return Err(reason);
         }
-        peer.on_timer(&mut self.local.context(now), &mut self.queues.outbox);
-        self.settle(index);
-        self.mark_ready(index);
+        peer.on_timer(&mut Context::new(self.now, self.local), self.outbox.attempts());
+        self.peers.settle_ready(self.local, index);
         Ok(())
     }
 
-    fn on_initiate(
-        &mut self,
-        now: Instant,
-        initiate: &Initiate<'_>,
-        packet: &[u8],
-        arrival: &Arrival,
-    ) -> Result<(), DropReason> {
+    fn on_initiate(&mut self, initiate: &Initiate<'_>, packet: &[u8]) -> Result<(), DropReason> {
         // NEG-19: an attempt of this very host has come back to it.
-        if self.demux.attempt(initiate.attempt).is_some() {
+        if self.peers.demux.attempt(initiate.attempt).is_some() {
             return Err(DropReason::Unwelcome);
         }
-        let asked = Asked::new(initiate, packet, arrival);
-        let rng = &mut self.local.rng;
-        let proven = match self.responder.initiate(now, initiate, arrival.remote, rng) {
+        let asked = Asked::new(initiate, packet, self.arrival.remote);
+        let (responder, remote) = (&mut self.admission.responder, self.arrival.remote);
+        let proven = match responder.initiate(self.now, initiate, remote, &mut self.local.rng) {
             Ok(proven) => proven,
             Err(Refusal::Drop(reason)) => return Err(reason),
-            Err(Refusal::Again(channel)) => return self.on_spent(now, initiate, (packet, channel), arrival),
+            Err(Refusal::Again(channel)) => return self.on_spent(initiate, (packet, channel)),
         };
-        let settings = match self.judge(&proven, arrival) {
+        let settings = match self.judge(&proven) {
             Ok(settings) => settings,
-            Err((code, reason)) => return self.refuse(now, &asked, &proven, (code, &reason)),
+            Err((code, reason)) => return self.refuse(&asked, &proven, (code, &reason)),
         };
         // MIG-21; a host that is silent answers as one that does not know the tree.
         let is_silent = self.local.config.refuse_silently;
         let unknown = settings
             .tree
-            .filter(|tree| !is_silent && self.demux.tree(tree).is_none());
-        let ended = unknown.and_then(|tree| self.local.history.end_of_tree(now, &proven.eid, &tree));
+            .filter(|tree| !is_silent && self.peers.demux.tree(tree).is_none());
+        let ended = unknown.and_then(|tree| self.local.history.end_of_tree(self.now, &proven.eid, &tree));
         if let Some((code, reason)) = ended {
-            return self.refuse(now, &asked, &proven, (code, &reason));
+            return self.refuse(&asked, &proven, (code, &reason));
         }
-        let standing = self.standing(initiate, &settings, arrival);
+        let standing = self.standing(initiate, &settings);
         let earlier = settings.attempts.earlier.as_ref();
         let earlier = earlier.filter(|_| settings.tree.is_none()).map(|e| e.attempt);
         let begun = match (standing, earlier) {
-            (Standing::Accepted(channel), _) if self.is_accept_owed(&proven, channel, arrival) => {
+            (Standing::Accepted(channel), _) if self.is_accept_owed(&proven, channel) => {
                 return Err(DropReason::Duplicate);
             }
             (Standing::Accepted(_) | Standing::Unknown, Some(attempt)) => {
-                if let Some((code, reason)) = self.local.history.end_of(now, &proven.eid, &attempt) {
-                    return self.refuse(now, &asked, &proven, (code, &reason));
+                if let Some((code, reason)) = self.local.history.end_of(self.now, &proven.eid, &attempt) {
+                    return self.refuse(&asked, &proven, (code, &reason));
                 }
-                self.tree_begun(now, &proven, &attempt)
+                self.tree_begun(&proven, &attempt)
             }
             _ => None,
         };
@@ -129,60 +153,53 @@ impl Host {
             void: earlier.filter(|_| matches!(standing, Standing::NeverAccepted(..))),
             settings,
         };
-        if self.demux.has_channel(proven.channel_id) {
+        if self.peers.demux.has_channel(proven.channel_id) {
             return Err(DropReason::Unwelcome);
         }
         let index = match initiated.settings.tree.or(begun) {
-            Some(tree) => self.join_tree(now, &proven, &initiated, tree, arrival)?,
-            None => self.begin_tree(now, &proven, &initiated, arrival)?,
+            Some(tree) => self.join_tree(&proven, &initiated, tree)?,
+            None => self.begin_tree(&proven, &initiated)?,
         };
-        self.responder.spend(&proven);
+        self.admission.responder.spend(&proven);
         if let Standing::NeverAccepted(period, channel) = standing {
-            self.responder.void(period, channel);
+            self.admission.responder.void(period, channel);
         }
         self.stats.channels_made += 1;
-        self.settle(index);
-        self.mark_ready(index);
+        self.peers.settle_ready(self.local, index);
         Ok(())
     }
 
     /// An INITIATE whose cookie is spent: ACCEPT again, or the end of the channel if its sender cannot have heard of
     /// it, or the refusal again (NEG-11, NEG-23).
-    fn on_spent(
-        &mut self,
-        now: Instant,
-        initiate: &Initiate<'_>,
-        (packet, channel): (&[u8], ChannelId),
-        arrival: &Arrival,
-    ) -> Result<(), DropReason> {
-        if let Some(index) = self.demux.channel(channel) {
+    fn on_spent(&mut self, initiate: &Initiate<'_>, (packet, channel): (&[u8], ChannelId)) -> Result<(), DropReason> {
+        if let Some(index) = self.peers.demux.channel(channel) {
             let peer = self.peers.at(index).ok_or(DropReason::Duplicate)?;
             if let Some(reply) = peer.transport_mut().channels_mut().accept_again(packet) {
-                self.push_datagram(arrival.remote, reply);
+                self.outbox.reply(self.arrival.remote, reply);
                 return Err(DropReason::Duplicate);
             }
         }
-        if !self.refusals.allow(now) {
+        if !self.admission.refusals.allow(self.now) {
             return Err(DropReason::Overload);
         }
-        let asked = Asked::new(initiate, packet, arrival);
-        let proven = self.responder.initiate_spent(initiate, arrival.remote)?;
-        let end = self.local.history.end_of(now, &proven.eid, initiate.attempt);
-        let end = end.or_else(|| self.judge(&proven, arrival).err());
+        let asked = Asked::new(initiate, packet, self.arrival.remote);
+        let proven = self.admission.responder.initiate_spent(initiate, self.arrival.remote)?;
+        let end = self.local.history.end_of(self.now, &proven.eid, initiate.attempt);
+        let end = end.or_else(|| self.judge(&proven).err());
         let (code, reason) = end.ok_or(DropReason::Duplicate)?;
         self.tell_refused(&asked, &proven, (code, &reason));
         Err(DropReason::Duplicate)
     }
 
     /// Whether this host makes a channel of a genuine INITIATE: what it says, or why not (NEG-10).
-    fn judge(&self, proven: &Proven, arrival: &Arrival) -> Result<Settings, (Code, String)> {
+    fn judge(&self, proven: &Proven) -> Result<Settings, (Code, String)> {
         let config = &self.local.config;
         // NEG-19
         if proven.eid == self.local.eid && !config.allow_own_eid {
             return Err((Code::FORBIDDEN, "it has the same EID".to_owned()));
         }
         let filter = config.accept_filter.as_ref();
-        if filter.is_some_and(|filter| !filter(&proven.eid, arrival.remote)) {
+        if filter.is_some_and(|filter| !filter(&proven.eid, self.arrival.remote)) {
             return Err((Code::FORBIDDEN, "it is not among those allowed".to_owned()));
         }
         settings_of(proven).map_err(|error| (error.code, error.what.to_owned()))
@@ -190,15 +207,9 @@ impl Host {
 
     /// NEG-23: whoever has proven its identity is told why it is refused, and nothing is kept but that its cookie is
     /// spent.
-    fn refuse(
-        &mut self,
-        now: Instant,
-        asked: &Asked<'_>,
-        proven: &Proven,
-        why: (Code, &str),
-    ) -> Result<(), DropReason> {
-        if !self.local.config.refuse_silently && self.refusals.allow(now) {
-            self.responder.void(proven.period, proven.channel_id);
+    fn refuse(&mut self, asked: &Asked<'_>, proven: &Proven, why: (Code, &str)) -> Result<(), DropReason> {
+        if !self.local.config.refuse_silently && self.admission.refusals.allow(self.now) {
+            self.admission.responder.void(proven.period, proven.channel_id);
             self.tell_refused(asked, proven, why);
         }
         Err(DropReason::Unwelcome)
@@ -211,22 +222,24 @@ impl Host {
         let nonce = self.local.rng.random();
         if let Some(packet) = negotiation::refusal(asked.initiate, asked.size, proven, nonce, why) {
             self.stats.refusals_sent += 1;
-            self.push_datagram(asked.remote, packet);
+            self.outbox.reply(asked.remote, packet);
         }
     }
 
     /// What became of the earlier attempt that an initiator names (NEG-25).
-    fn standing(&self, initiate: &Initiate<'_>, settings: &Settings, arrival: &Arrival) -> Standing {
+    fn standing(&self, initiate: &Initiate<'_>, settings: &Settings) -> Standing {
         let earlier = settings.attempts.earlier.as_ref().filter(|_| settings.tree.is_none());
         earlier.map_or(Standing::Unknown, |earlier| {
-            self.responder.standing(earlier, initiate.version, arrival.remote)
+            self.admission
+                .responder
+                .standing(earlier, initiate.version, self.arrival.remote)
         })
     }
 
     /// Whether the channel of an earlier attempt lives: then there is to be no other, and its ACCEPT is sent again if
     /// it was made (NEG-25).
-    fn is_accept_owed(&mut self, proven: &Proven, channel: ChannelId, arrival: &Arrival) -> bool {
-        let peer = self.demux.channel(channel).and_then(|index| self.peers.at(index));
+    fn is_accept_owed(&mut self, proven: &Proven, channel: ChannelId) -> bool {
+        let peer = self.peers.demux.channel(channel).and_then(|index| self.peers.at(index));
         let accept = peer
             .filter(|p| *p.eid() == proven.eid)
             .and_then(|p| p.transport_mut().channels_mut().accept_earlier(channel));
@@ -234,35 +247,28 @@ impl Host {
             return false;
         };
         if let Some(accept) = accept {
-            self.push_datagram(arrival.remote, accept);
+            self.outbox.reply(self.arrival.remote, accept);
         }
         true
     }
 
     /// The tree that began with an earlier attempt, if it is left without the channel, or its initiator has moved
     /// (NEG-25).
-    fn tree_begun(&mut self, now: Instant, proven: &Proven, attempt: &[u8; 8]) -> Option<TreeId> {
-        let tree = self.local.history.tree_of(now, &proven.eid, attempt)?;
-        let peer = self.demux.tree(&tree).and_then(|index| self.peers.at(index));
+    fn tree_begun(&mut self, proven: &Proven, attempt: &[u8; 8]) -> Option<TreeId> {
+        let tree = self.local.history.tree_of(self.now, &proven.eid, attempt)?;
+        let peer = self.peers.demux.tree(&tree).and_then(|index| self.peers.at(index));
         peer.filter(|p| *p.eid() == proven.eid && !p.tree().has_ended())
             .map(|_| tree)
     }
 
     /// An INITIATE that asks for a tree (MIG-2): one more channel of it, or a channel that says that it is not known
     /// here.
-    fn join_tree(
-        &mut self,
-        now: Instant,
-        accepted: &Proven,
-        initiated: &Initiated<'_>,
-        tree: TreeId,
-        arrival: &Arrival,
-    ) -> Result<u32, DropReason> {
+    fn join_tree(&mut self, accepted: &Proven, initiated: &Initiated<'_>, tree: TreeId) -> Result<u32, DropReason> {
         let own = self.local.eid;
-        let known = self.demux.tree(&tree);
+        let known = self.peers.demux.tree(&tree);
         let known = known.and_then(|i| Some((i, self.peers.at(i)?)));
         let Some((index, peer)) = known.filter(|(_, p)| *p.eid() == accepted.eid) else {
-            let peer = self.accept_new(now, accepted, initiated, arrival)?;
+            let peer = self.accept_new(accepted, initiated)?;
             return Ok(self.peers.insert_unlisted(peer));
         };
         // MIG-9
@@ -278,20 +284,19 @@ impl Host {
         if peer.transport().attempts().has_initiated() && own < accepted.eid {
             return Err(DropReason::Unwelcome);
         }
-        peer.on_initiate(&mut self.local.context(now), accepted, initiated, arrival)?;
+        peer.on_initiate(
+            &mut Context::new(self.now, self.local),
+            accepted,
+            initiated,
+            &self.arrival,
+        )?;
         Ok(index)
     }
 
     /// An INITIATE that asks for no tree: of the peer that this host was trying to reach itself, or of a new one.
-    fn begin_tree(
-        &mut self,
-        now: Instant,
-        accepted: &Proven,
-        initiated: &Initiated<'_>,
-        arrival: &Arrival,
-    ) -> Result<u32, DropReason> {
+    fn begin_tree(&mut self, accepted: &Proven, initiated: &Initiated<'_>) -> Result<u32, DropReason> {
         let own = self.local.eid;
-        let existing = self.peers.by_eid.get(&accepted.eid).copied();
+        let existing = self.peers.by_eid(&accepted.eid);
         if let Some((index, peer)) = existing.and_then(|i| Some((i, self.peers.at(i)?)))
             && peer.transport().attempts().is_first()
         {
@@ -302,57 +307,55 @@ impl Host {
             {
                 // NEG-21
                 peer.fail(NegotiationError::EndedUnheard.into());
-                self.settle(index);
+                self.peers.settle(self.local, index);
             } else if peer.transport().attempts().has_initiated() && own < accepted.eid {
                 // NEG-18
                 return Err(DropReason::Unwelcome);
             } else {
-                peer.on_initiate(&mut self.local.context(now), accepted, initiated, arrival)?;
+                peer.on_initiate(
+                    &mut Context::new(self.now, self.local),
+                    accepted,
+                    initiated,
+                    &self.arrival,
+                )?;
                 return Ok(index);
             }
         }
         let others = &initiated.settings.other_trees;
-        let existing = self.peers.by_eid.get(&accepted.eid).copied();
+        let existing = self.peers.by_eid(&accepted.eid);
         let existing = existing.filter(|i| self.peers.at(*i).is_some_and(|p| !p.tree().is_among(others)));
-        self.refuse_outdated(accepted, existing, arrival)?;
-        let peer = self.accept_new(now, accepted, initiated, arrival)?;
+        self.refuse_outdated(accepted, existing)?;
+        let peer = self.accept_new(accepted, initiated)?;
         // The new peer takes its slot before the old one's may become free: its id names the slot.
         let index = self.peers.insert(peer);
         if let Some(old) = existing {
             let is_same = self
                 .peers
                 .at(old)
-                .is_some_and(|p| p.transport().channels().made_at(arrival.remote).is_some());
+                .is_some_and(|p| p.transport().channels().made_at(self.arrival.remote).is_some());
             if is_same {
                 self.end_restarted(old);
             } else {
-                self.probe_liveness(now, old);
+                self.probe_liveness(old);
             }
         }
         Ok(index)
     }
 
-    fn accept_new(
-        &mut self,
-        now: Instant,
-        accepted: &Proven,
-        initiated: &Initiated<'_>,
-        arrival: &Arrival,
-    ) -> Result<Peer, DropReason> {
-        let id = self.peers.next_id();
-        let mut peer = Peer::new(id, accepted.eid, &mut self.local.context(now));
-        peer.on_initiate(&mut self.local.context(now), accepted, initiated, arrival)?;
+    fn accept_new(&mut self, accepted: &Proven, initiated: &Initiated<'_>) -> Result<Peer, DropReason> {
+        let mut peer = self.peers.make(self.now, self.local, accepted.eid);
+        peer.on_initiate(
+            &mut Context::new(self.now, self.local),
+            accepted,
+            initiated,
+            &self.arrival,
+        )?;
         Ok(peer)
     }
 
     /// NEG-20: an INITIATE of an attempt that the peer has given up.
-    fn refuse_outdated(
-        &mut self,
-        accepted: &Proven,
-        existing: Option<u32>,
-        arrival: &Arrival,
-    ) -> Result<(), DropReason> {
-        let there = existing.and_then(|i| self.peers.at(i)?.transport().channels().made_at(arrival.remote));
+    fn refuse_outdated(&mut self, accepted: &Proven, existing: Option<u32>) -> Result<(), DropReason> {
+        let there = existing.and_then(|i| self.peers.at(i)?.transport().channels().made_at(self.arrival.remote));
         let is_outdated = there.is_some_and(|made| accepted.issued < made)
             || self.local.history.has_initiated_since(&accepted.eid, accepted.issued);
         if is_outdated {
@@ -362,12 +365,11 @@ impl Host {
     }
 
     /// NEG-20: the peer may have been restarted, or be another process with the same identity.
-    fn probe_liveness(&mut self, now: Instant, index: u32) {
+    fn probe_liveness(&mut self, index: u32) {
         if let Some(peer) = self.peers.at(index) {
-            peer.transport_mut().probe_liveness(now);
+            peer.transport_mut().probe_liveness(self.now);
         }
-        self.settle(index);
-        self.mark_ready(index);
+        self.peers.settle_ready(self.local, index);
     }
 
     /// NEG-20: a new channel from the same address proves that the peer has lost the old one.
@@ -375,72 +377,65 @@ impl Host {
         if let Some(peer) = self.peers.at(index) {
             peer.fail(CloseReason::PeerRestarted);
         }
-        self.settle(index);
+        self.peers.settle(self.local, index);
     }
 
-    fn on_accept(
-        &mut self,
-        now: Instant,
-        accept: &Accept<'_>,
-        size: usize,
-        arrival: &Arrival,
-    ) -> Result<(), DropReason> {
-        let index = self.demux.attempt(accept.attempt).ok_or(DropReason::UnknownAttempt)?;
-        let peer = self.peers.at(index).ok_or(DropReason::UnknownAttempt)?;
-        let orphan = peer.on_accept(&mut self.local.context(now), accept, size, arrival)?;
+    fn on_accept(&mut self, accept: &Accept<'_>, size: usize) -> Result<(), DropReason> {
+        let peer = self.peers.by_attempt(accept.attempt);
+        let (index, peer) = peer.ok_or(DropReason::UnknownAttempt)?;
+        let orphan = peer.on_accept(&mut Context::new(self.now, self.local), accept, size, &self.arrival)?;
         self.stats.channels_made += u64::from(peer.is_up() || orphan.is_some());
         let Some(orphan) = orphan else {
-            self.settle(index);
-            self.mark_ready(index);
+            self.peers.settle_ready(self.local, index);
             return Ok(());
         };
         // NEG-25: the streams were lost with the peer's state, and the channel is there for others.
         let eid = *peer.eid();
-        let id = self.peers.next_id();
-        let mut fresh = Peer::new(id, eid, &mut self.local.context(now));
-        fresh.adopt(&mut self.local.context(now), orphan);
+        let mut fresh = self.peers.make(self.now, self.local, eid);
+        fresh.adopt(&mut Context::new(self.now, self.local), orphan);
         let fresh = self.peers.insert(fresh);
         for index in [index, fresh] {
-            self.settle(index);
-            self.mark_ready(index);
+            self.peers.settle_ready(self.local, index);
         }
         Ok(())
     }
 
-    fn on_retry(&mut self, retry: &Retry<'_>, arrival: &Arrival) -> Result<(), DropReason> {
-        let index = self.demux.attempt(retry.attempt).ok_or(DropReason::UnknownAttempt)?;
-        let peer = self.peers.at(index).ok_or(DropReason::UnknownAttempt)?;
+    fn on_retry(&mut self, retry: &Retry<'_>) -> Result<(), DropReason> {
+        let peer = self.peers.by_attempt(retry.attempt);
+        let (_, peer) = peer.ok_or(DropReason::UnknownAttempt)?;
         let hello = peer
             .transport_mut()
             .attempts_mut()
             .on_retry(retry.version, retry.token)?
             .to_vec();
-        self.push_datagram(arrival.remote, hello);
+        self.outbox.reply(self.arrival.remote, hello);
         Ok(())
     }
 
     fn on_version(&mut self, attempt: &[u8; 8], versions: Vec<u32>) -> Result<(), DropReason> {
-        let index = self.demux.attempt(attempt).ok_or(DropReason::UnknownAttempt)?;
-        let peer = self.peers.at(index).ok_or(DropReason::UnknownAttempt)?;
+        let peer = self.peers.by_attempt(attempt);
+        let (index, peer) = peer.ok_or(DropReason::UnknownAttempt)?;
         peer.transport_mut().attempts_mut().on_version(versions)?;
-        self.settle(index);
+        self.peers.settle(self.local, index);
         Ok(())
     }
 
-    fn on_probe_reply(&mut self, now: Instant, reply: &ProbeReply<'_>, arrival: &Arrival) -> Result<(), DropReason> {
+    fn on_probe_reply(&mut self, reply: &ProbeReply<'_>) -> Result<(), DropReason> {
         let (nonce, eid) = (reply.attempt, reply.eid);
         // NEG-27
-        if let Some(peer) = self.demux.attempt(nonce).and_then(|index| self.peers.at(index)) {
-            if !peer.transport().attempts().is_tried_at(arrival.remote) {
+        if let Some((_, peer)) = self.peers.by_attempt(nonce) {
+            if !peer.transport().attempts().is_tried_at(self.arrival.remote) {
                 return Err(DropReason::UnknownAttempt);
             }
-            self.local.sightings.note(now, arrival.remote, Seen::OtherHost(eid));
+            self.local
+                .sightings
+                .note(self.now, self.arrival.remote, Seen::OtherHost(eid));
             return Ok(());
         }
-        if !self.probes.answer(nonce, arrival.remote) {
+        if !self.probes.answer(nonce, self.arrival.remote) {
             return Err(DropReason::UnknownAttempt);
         }
-        self.queues.events.push_back(Event::ProbeReply(arrival.remote, eid));
+        self.peers.events.push_back(Event::ProbeReply(self.arrival.remote, eid));
         Ok(())
     }
 }

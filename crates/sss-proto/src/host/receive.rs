@@ -11,11 +11,17 @@ use bytes::{Bytes, BytesMut};
 use rand::Rng;
 use sss_wire::ChannelId;
 
-use super::Host;
+use super::limit::Limit;
+use super::negotiate::{Admission, Negotiation};
+use super::outbox::Outbox;
+use super::peers::Peers;
+use super::probes::Probes;
+use super::stats::HostStats;
 use crate::channel::Opened;
 use crate::error::DropReason;
 use crate::io::Batch;
-use crate::peer::{Arrival, ChannelSerial, OpenPacket};
+use crate::local_host::LocalHost;
+use crate::peer::{Arrival, ChannelSerial, Context, OpenPacket};
 use crate::time::Instant;
 
 /// Smallest short packet that is answered with a stateless reset (PRT-12).
@@ -23,7 +29,7 @@ const MIN_RESET_TRIGGER: usize = 41;
 const MAX_RESET: usize = 48;
 
 /// A packet that was opened, and where its frames are in the batch.
-pub(super) struct OpenedPacket {
+struct OpenedPacket {
     peer: u32,
     channel: ChannelSerial,
     opened: Opened,
@@ -31,17 +37,32 @@ pub(super) struct OpenedPacket {
     datagram: usize,
 }
 
-impl Host {
-    pub(super) fn receive(&mut self, now: Instant, batch: Batch<'_>) {
-        let Batch {
-            data,
-            lent,
-            stride,
-            remote,
-            local,
-            ecn,
-        } = batch;
-        let arrival = Arrival { remote, local, ecn };
+/// Memory used again for every batch.
+#[derive(Default)]
+pub(super) struct Scratch {
+    opened: Vec<OpenedPacket>,
+    touched: Vec<u32>,
+}
+
+/// What a batch of datagrams may change.
+pub(super) struct Reception<'a> {
+    pub(super) now: Instant,
+    /// How the batch came in.
+    pub(super) arrival: Arrival,
+    pub(super) local: &'a mut LocalHost,
+    pub(super) peers: &'a mut Peers,
+    pub(super) admission: &'a mut Admission,
+    pub(super) outbox: &'a mut Outbox,
+    pub(super) probes: &'a mut Probes,
+    pub(super) resets: &'a mut Limit,
+    pub(super) stats: &'a mut HostStats,
+    pub(super) scratch: &'a mut Scratch,
+}
+
+impl Reception<'_> {
+    /// Takes in the datagrams of a batch.
+    pub(super) fn receive(mut self, batch: Batch<'_>) {
+        let Batch { data, lent, stride, .. } = batch;
         let total = data.len();
         let stride = stride.max(1);
         let mut start = 0;
@@ -49,44 +70,32 @@ impl Host {
             let end = (start + stride).min(total);
             self.stats.datagrams_received += 1;
             self.stats.bytes_received += (end - start) as u64;
-            if let Err(reason) = self.sort(now, data, start..end, &arrival) {
+            if let Err(reason) = self.sort(data, start..end) {
                 self.stats.count_drop(reason);
             }
             start = end;
         }
-        *lent = self.dispatch_opened(now, data, &arrival);
+        *lent = self.dispatch_opened(data);
     }
 
     /// Steps 1 and 2, for one datagram.
-    fn sort(
-        &mut self,
-        now: Instant,
-        data: &mut BytesMut,
-        range: Range<usize>,
-        arrival: &Arrival,
-    ) -> Result<(), DropReason> {
+    fn sort(&mut self, data: &mut BytesMut, range: Range<usize>) -> Result<(), DropReason> {
         let packet = data.get_mut(range.clone()).ok_or(DropReason::Malformed)?;
         let first = *packet.first().ok_or(DropReason::Malformed)?;
         match first >> 6 {
-            0b10 | 0b11 => self.receive_long(now, packet, arrival),
-            0b01 => self.open(now, packet, range, arrival),
+            0b10 | 0b11 => self.negotiation().receive(packet),
+            0b01 => self.open(packet, range),
             // PRT-7
             _ => Err(DropReason::Malformed),
         }
     }
 
-    fn open(
-        &mut self,
-        now: Instant,
-        packet: &mut [u8],
-        range: Range<usize>,
-        arrival: &Arrival,
-    ) -> Result<(), DropReason> {
+    fn open(&mut self, packet: &mut [u8], range: Range<usize>) -> Result<(), DropReason> {
         let id_len = self.local.ids.len();
         let id = packet.get(1..=id_len).ok_or(DropReason::Malformed)?;
         let id = ChannelId::new(id).map_err(|_| DropReason::Malformed)?;
-        let Some(peer) = self.demux.channel(id) else {
-            return self.unknown_channel(now, id, packet, arrival);
+        let Some(peer) = self.peers.demux.channel(id) else {
+            return self.unknown_channel(id, packet);
         };
         let state = self.peers.at(peer).ok_or(DropReason::UnknownChannel)?;
         let (channel, opened) = state.open(id, packet)?;
@@ -102,7 +111,7 @@ impl Host {
     }
 
     /// Steps 3 and 4. Returns the batch if slices of it are out.
-    fn dispatch_opened(&mut self, now: Instant, data: &mut BytesMut, arrival: &Arrival) -> Option<Bytes> {
+    fn dispatch_opened(&mut self, data: &mut BytesMut) -> Option<Bytes> {
         if self.scratch.opened.is_empty() {
             return None;
         }
@@ -113,11 +122,10 @@ impl Host {
             if touched.last() != Some(&packet.peer) {
                 touched.push(packet.peer);
             }
-            self.dispatch(now, &bytes, &packet, arrival);
+            self.dispatch(&bytes, &packet);
         }
         for peer in touched.drain(..) {
-            self.settle(peer);
-            self.mark_ready(peer);
+            self.peers.settle_ready(self.local, peer);
         }
         self.scratch.opened = opened;
         self.scratch.touched = touched;
@@ -130,48 +138,41 @@ impl Host {
         }
     }
 
-    fn dispatch(&mut self, now: Instant, batch: &Bytes, packet: &OpenedPacket, arrival: &Arrival) {
+    fn dispatch(&mut self, batch: &Bytes, packet: &OpenedPacket) {
         let Some(peer) = self.peers.at(packet.peer) else {
             return;
         };
         let Some(frames) = batch.get(packet.frames.clone()) else {
             return;
         };
-        let mut context = self.local.context(now);
+        let mut context = Context::new(self.now, self.local);
         let packet = OpenPacket {
             channel: packet.channel,
             opened: &packet.opened,
             frames,
             datagram: packet.datagram,
         };
-        peer.receive(&mut context, batch, &packet, arrival);
+        peer.receive(&mut context, batch, &packet, &self.arrival);
     }
 
     /// A short packet for no channel of ours: a stateless reset, or the reason to send one.
-    fn unknown_channel(
-        &mut self,
-        now: Instant,
-        id: ChannelId,
-        packet: &[u8],
-        arrival: &Arrival,
-    ) -> Result<(), DropReason> {
+    fn unknown_channel(&mut self, id: ChannelId, packet: &[u8]) -> Result<(), DropReason> {
         if let Some(token) = packet.last_chunk::<16>()
-            && let Some(index) = self.demux.reset_token(token)
+            && let Some(index) = self.peers.demux.reset_token(token)
         {
             let peer = self.peers.at(index).ok_or(DropReason::UnknownChannel)?;
-            peer.on_stateless_reset(now, token)?;
-            self.settle(index);
-            self.mark_ready(index);
+            peer.on_stateless_reset(self.now, token)?;
+            self.peers.settle_ready(self.local, index);
             return Ok(());
         }
-        if packet.len() >= MIN_RESET_TRIGGER && self.resets.allow(now) {
-            self.send_stateless_reset(id, packet.len(), arrival);
+        if packet.len() >= MIN_RESET_TRIGGER && self.resets.allow(self.now) {
+            self.send_stateless_reset(id, packet.len());
         }
         Err(DropReason::UnknownChannel)
     }
 
     /// PRT-12.
-    fn send_stateless_reset(&mut self, id: ChannelId, trigger: usize, arrival: &Arrival) {
+    fn send_stateless_reset(&mut self, id: ChannelId, trigger: usize) {
         let mut bytes = vec![0; (trigger - 1).min(MAX_RESET)];
         self.local.rng.fill_bytes(&mut bytes);
         if let Some(first) = bytes.first_mut() {
@@ -181,40 +182,19 @@ impl Host {
             *tail = self.local.reset_token(id);
         }
         self.stats.resets_sent += 1;
-        self.push_datagram(arrival.remote, bytes);
+        self.outbox.reply(self.arrival.remote, bytes);
     }
-}
 
-/// At most so many stateless resets, or refusals, a second.
-#[derive(Debug, Default)]
-pub(super) struct Limit {
-    second: u64,
-    sent: u32,
-}
-
-impl Limit {
-    const PER_SECOND: u32 = 100;
-
-    pub(super) fn allow(&mut self, now: Instant) -> bool {
-        let second = now.as_nanos() / 1_000_000_000;
-        if second != self.second {
-            *self = Self { second, sent: 0 };
+    fn negotiation(&mut self) -> Negotiation<'_> {
+        Negotiation {
+            now: self.now,
+            arrival: self.arrival,
+            local: self.local,
+            peers: self.peers,
+            admission: self.admission,
+            outbox: self.outbox,
+            probes: self.probes,
+            stats: self.stats,
         }
-        self.sent += 1;
-        self.sent <= Self::PER_SECOND
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    // spec: PRT-12
-    #[test]
-    fn at_most_100_resets_a_second() {
-        let mut limit = Limit::default();
-        let at = |ms: u64| Instant::from_nanos(ms * 1_000_000);
-        assert_eq!((0..500).filter(|_| limit.allow(at(10))).count(), 100);
-        assert!(limit.allow(at(1000)));
     }
 }

@@ -1,6 +1,7 @@
 //! Counters of a host.
 
 use crate::error::DropReason;
+use crate::io::TransmitBuf;
 
 /// What a host has seen since it was made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,7 +40,13 @@ impl HostStats {
         self.dropped.iter().sum()
     }
 
-    pub(crate) fn count_drop(&mut self, reason: DropReason) {
+    /// Counts datagrams that leave, `segment` bytes each but for the last.
+    pub(super) fn count_sent(&mut self, buf: &TransmitBuf, segment: usize) {
+        self.datagrams_sent += buf.len().div_ceil(segment.max(1)) as u64;
+        self.bytes_sent += buf.len() as u64;
+    }
+
+    pub(super) fn count_drop(&mut self, reason: DropReason) {
         if let Some(counter) = self.dropped.get_mut(reason as usize) {
             *counter += 1;
         }

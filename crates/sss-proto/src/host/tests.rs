@@ -163,14 +163,14 @@ fn a_tree_of_another_peer_cannot_be_asked_for() {
     net.host(2).peers.get_mut(thief).unwrap().set_tree_id(tree);
     net.run(SECOND, |_| true);
     assert_eq!(net.ends(2), [CloseReason::PeerRestarted], "the tree is not known to it");
-    assert_eq!(net.host(1).demux.tree(&tree), Some(index));
+    assert_eq!(net.host(1).peers.demux.tree(&tree), Some(index));
     assert_eq!((net.ends(0), net.ends(1).len()), (vec![], 1));
-    written(net.host(0).poll_write(honest, b"still here"));
+    written(net.host(0).stream(honest).poll_write(b"still here"));
     net.run(SECOND, |_| true);
     let listener = crate::ids::ListenerId(0);
     let (stream, _) = net.host(1).accept(listener).unwrap();
     let now = net.now;
-    let read = net.host(1).poll_read(now, stream, 100);
+    let read = net.host(1).stream(stream).poll_read(now, 100);
     assert_eq!(
         read,
         Poll::Ready(Ok(ReadOutcome::Chunk(bytes::Bytes::from_static(b"still here"))))
@@ -196,7 +196,7 @@ fn early_frames_about_streams_on_a_channel_that_asks_for_a_tree_are_a_violation(
         !held(p)
     });
     assert!(accepts > 0);
-    written(net.host(0).poll_write(stream, &[1; 3000]));
+    written(net.host(0).stream(stream).poll_write(&[1; 3000]));
     net.run(SECOND / 10, |p| !held(p));
     assert!(
         matches!(net.ends(1)[..], [CloseReason::Violation(error)] if error.code == sss_wire::Code::STREAM_STATE),
@@ -210,7 +210,7 @@ fn early_frames_about_streams_on_a_channel_that_asks_for_a_tree_are_a_violation(
 fn an_initiate_older_than_the_newest_channel_is_dropped() {
     let mut net = Net::new(2);
     let stream = net.connect(0, 1);
-    written(net.host(0).poll_write(stream, b"x"));
+    written(net.host(0).stream(stream).poll_write(b"x"));
     net.run(SECOND, |_| true);
     let is_initiate = |p: &Packet| p.2[0] == INITIATE;
     // An attempt whose INITIATE is held back; then another one that succeeds.
@@ -235,7 +235,7 @@ fn an_initiate_older_than_the_newest_channel_is_dropped() {
 fn a_tree_keeps_at_most_four_open_channels() {
     let mut net = Net::new(2);
     let stream = net.connect(0, 1);
-    written(net.host(0).poll_write(stream, b"x"));
+    written(net.host(0).stream(stream).poll_write(b"x"));
     net.run(SECOND, |_| true);
     for _ in 0..40 {
         let now = net.now;
@@ -256,7 +256,7 @@ fn a_tree_keeps_at_most_four_open_channels() {
 fn a_replaced_channel_that_carries_again_stays() {
     let mut net = Net::new(2);
     let stream = net.connect(0, 1);
-    written(net.host(0).poll_write(stream, b"x"));
+    written(net.host(0).stream(stream).poll_write(b"x"));
     net.run(SECOND, |_| true);
     let now = net.now;
     net.host(0).network_changed(now, |_, _| true);
@@ -272,12 +272,12 @@ fn a_replaced_channel_that_carries_again_stays() {
     assert_eq!(net.host(0).stats().channels_made, 2, "none was needed");
     assert_eq!(net.host(0).peers.get_mut(id).unwrap().open_channels(), 1);
     assert_eq!(net.host(0).link_status(id), Some(LinkStatus::Up));
-    written(net.host(0).poll_write(stream, b"y"));
+    written(net.host(0).stream(stream).poll_write(b"y"));
     net.run(SECOND, |_| true);
-    assert_eq!(net.host(0).poll_flushed(stream, 2), Poll::Ready(Ok(())));
+    assert_eq!(net.host(0).stream(stream).poll_flushed(2), Poll::Ready(Ok(())));
     // Its loss is noticed like that of any other.
     net.run(4 * SECOND, |_| false);
-    written(net.host(0).poll_write(stream, b"z"));
+    written(net.host(0).stream(stream).poll_write(b"z"));
     net.run(500 * SECOND, |_| false);
     assert!(matches!(net.ends(0)[..], [CloseReason::Idle(_)]), "{:?}", net.ends(0));
 }
@@ -287,7 +287,7 @@ fn a_replaced_channel_that_carries_again_stays() {
 fn a_responder_that_was_never_confirmed_attempts_nothing() {
     let mut net = Net::new(2);
     let stream = net.connect(0, 1);
-    written(net.host(0).poll_write(stream, b"x"));
+    written(net.host(0).stream(stream).poll_write(b"x"));
     // What 0 sends on the channel is lost, so that 1 cannot know that ACCEPT has arrived.
     let from = net.nodes[0].address;
     net.run(30 * SECOND, |p| p.0 != from || p.2[0] >= 0x80);
@@ -307,8 +307,8 @@ fn a_host_answers_for_its_services_by_itself() {
     let other = ask(&mut net, "services/2");
     net.run(SECOND, |_| true);
     assert_eq!(answer(&mut net, other), Err(ReadError::Refused(Refusal::Protocol)));
-    net.host(0).release(asked);
-    net.host(0).release(other);
+    net.host(0).stream(asked).release();
+    net.host(0).stream(other).release();
     net.run(SECOND, |_| true);
     let peer = net.peer(1, 0);
     assert_eq!(net.host(1).stream_count(peer), 0);
@@ -332,7 +332,7 @@ fn a_host_keeps_at_most_sixteen_answers_for_a_peer() {
     assert_eq!(answers.iter().filter(|a| a.is_ok()).count(), 16, "{answers:?}");
     assert_eq!(answers.iter().filter(refused).count(), 4);
     for stream in asked {
-        net.host(0).release(stream);
+        net.host(0).stream(stream).release();
     }
     net.run(SECOND, |_| true);
     assert_eq!(net.host(1).stream_count(peer), held);
@@ -345,7 +345,7 @@ fn a_host_keeps_at_most_sixteen_answers_for_a_peer() {
 fn totals_of_a_peer_outlive_its_channels() {
     let mut net = Net::new(2);
     let stream = net.connect(0, 1);
-    written(net.host(0).poll_write(stream, &[1; 1000]));
+    written(net.host(0).stream(stream).poll_write(&[1; 1000]));
     let id = stream.peer();
     assert_eq!(net.host(0).peer_stats(id).unwrap().unsent, 1000);
     net.run(SECOND, |_| true);
@@ -369,13 +369,13 @@ fn totals_of_a_peer_outlive_its_channels() {
         assert!(stats.packets_sent > before.packets_sent && stats.bytes_received > before.bytes_received);
         before = stats;
     }
-    written(net.host(0).poll_write(stream, b"unheard"));
+    written(net.host(0).stream(stream).poll_write(b"unheard"));
     net.run(5 * SECOND, |_| false);
     let stats = net.host(0).peer_stats(id).unwrap();
     assert_eq!(stats.outages, 1);
     net.run(20 * SECOND, |_| true);
     assert_eq!(net.host(0).peer_stats(id).unwrap().outages, 1);
-    assert_eq!(net.host(0).poll_flushed(stream, 1007), Poll::Ready(Ok(())));
+    assert_eq!(net.host(0).stream(stream).poll_flushed(1007), Poll::Ready(Ok(())));
     // Either the old channel found them lost, or another one took over.
     let stats = net.host(0).peer_stats(id).unwrap();
     assert!(stats.packets_lost > 0 || stats.migrations > 20, "{stats:?}");
@@ -406,7 +406,7 @@ fn ask(net: &mut Net, protocol: &str) -> StreamId {
 /// The names of the services in an answer.
 fn answer(net: &mut Net, stream: StreamId) -> Result<Vec<String>, ReadError> {
     let now = net.now;
-    match net.host(0).poll_read(now, stream, 1 << 16)? {
+    match net.host(0).stream(stream).poll_read(now, 1 << 16)? {
         Poll::Ready(ReadOutcome::Chunk(bytes)) => {
             let list = ServiceList::decode(&bytes).expect("a whole list");
             Ok(list.services.into_iter().map(|s| s.name).collect())
@@ -419,7 +419,7 @@ fn answer(net: &mut Net, stream: StreamId) -> Result<Vec<String>, ReadError> {
 fn two_channels() -> (Net, Vec<Vec<u8>>) {
     let mut net = Net::new(2);
     let stream = net.connect(0, 1);
-    written(net.host(0).poll_write(stream, b"x"));
+    written(net.host(0).stream(stream).poll_write(b"x"));
     net.run(SECOND, |_| true);
     let now = net.now;
     net.host(0).network_changed(now, |_, _| true);

@@ -13,6 +13,12 @@ pub(crate) struct Context<'a> {
     pub(crate) host: &'a mut LocalHost,
 }
 
+impl<'a> Context<'a> {
+    pub(crate) fn new(now: Instant, host: &'a mut LocalHost) -> Self {
+        Self { now, host }
+    }
+}
+
 /// How a datagram came in.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrival {

@@ -107,7 +107,7 @@ impl Actors {
             let end = &self.ends[parent.0];
             (end.host, end.peer, end.stream, end.depth)
         };
-        match world.call(host, |h, _| h.open_substream(stream)) {
+        match world.call(host, |h, _| h.stream(stream).open_substream()) {
             Ok(child) => {
                 self.tally.opened += 1;
                 let id = self.add(host, peer, child, Some(parent), Opening::Substream);
@@ -161,8 +161,8 @@ impl Actors {
             host.0
         ));
         world.call(host, |h, _| match is_asked {
-            true => h.request_priority(stream, level),
-            false => h.set_priority(stream, level),
+            true => h.stream(stream).request_priority(level),
+            false => h.stream(stream).set_priority(level),
         });
     }
 
@@ -190,7 +190,7 @@ impl Actors {
         end.send = Send::Done;
         let stream = end.stream;
         world.note(format_args!("h{} reset {id:?} with {code}", host.0));
-        world.call(host, |h, _| h.reset(stream, code, "reset at random"));
+        world.call(host, |h, _| h.stream(stream).reset(code, "reset at random"));
     }
 
     pub(crate) fn stop_one(&mut self, world: &mut World, host: HostIndex) {
@@ -203,7 +203,7 @@ impl Actors {
         end.is_reading = false;
         let stream = end.stream;
         world.note(format_args!("h{} stop {id:?} with {code}", host.0));
-        world.call(host, |h, _| h.stop(stream, code, "stopped at random"));
+        world.call(host, |h, _| h.stream(stream).stop(code, "stopped at random"));
     }
 
     pub(crate) fn release_one(&mut self, world: &mut World, host: HostIndex) {

@@ -65,7 +65,7 @@ impl Actors {
         let (size, options) = (mail.size(), mail.options());
         let (number, data) = self.model.compose(size);
         let data = Bytes::from(data);
-        let result = world.call(host, |h, now| h.send_datagram(now, stream, &data, &options));
+        let result = world.call(host, |h, now| h.stream(stream).send_datagram(now, &data, &options));
         world.note(format_args!(
             "h{} datagram of {size} on {id:?}, {options:?} -> {result:?}",
             host.0
@@ -107,7 +107,7 @@ impl Actors {
     pub(super) fn take_messages(&mut self, world: &mut World, id: EndId) {
         let (host, peer, stream) = (self.ends[id.0].host, self.ends[id.0].peer, self.ends[id.0].stream);
         while self.failure.is_none() && !self.aside.trees.is_cut(id) {
-            let check = match world.call(host, |h, now| h.poll_recv_datagram(now, stream)) {
+            let check = match world.call(host, |h, now| h.stream(stream).poll_recv_datagram(now)) {
                 Poll::Pending => return,
                 Poll::Ready(Ok(None)) => {
                     let check = self.model.saw_no_more_messages(id);

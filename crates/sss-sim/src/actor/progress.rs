@@ -14,8 +14,8 @@ impl Actors {
         if end.send == Send::Done {
             return;
         }
-        let sent = world.call(host, |h, _| h.poll_sent(stream));
-        let acknowledged = world.call(host, |h, _| h.poll_acknowledged(stream));
+        let sent = world.call(host, |h, _| h.stream(stream).poll_sent());
+        let acknowledged = world.call(host, |h, _| h.stream(stream).poll_acknowledged());
         match (sent, acknowledged) {
             (Poll::Ready(Err(error)), _) | (_, Poll::Ready(Err(error))) => self.cannot_write(id, &error),
             (sent, acknowledged) => {

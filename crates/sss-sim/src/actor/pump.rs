@@ -94,10 +94,10 @@ impl Actors {
         let mut data = vec![0; n];
         fill(flow, offset, &mut data);
         let result = if offset.is_multiple_of(2) {
-            world.call(host, |h, _| h.poll_write(stream, &data))
+            world.call(host, |h, _| h.stream(stream).poll_write(&data))
         } else {
             let mut chunk = Bytes::from(data);
-            world.call(host, |h, _| h.poll_write_chunk(stream, &mut chunk))
+            world.call(host, |h, _| h.stream(stream).poll_write_chunk(&mut chunk))
         };
         world.note(format_args!("h{} write {id:?} {n} at {offset} -> {result:?}", host.0));
         match result {
@@ -119,7 +119,7 @@ impl Actors {
 
     fn finish(&mut self, world: &mut World, id: EndId) {
         let (host, stream) = (self.ends[id.0].host, self.ends[id.0].stream);
-        let result = world.call(host, |h, _| h.finish(stream));
+        let result = world.call(host, |h, _| h.stream(stream).finish());
         world.note(format_args!("h{} finish {id:?} -> {result:?}", host.0));
         match result {
             Ok(()) => {
@@ -133,7 +133,7 @@ impl Actors {
 
     fn check_drained(&mut self, world: &mut World, id: EndId) {
         let (host, stream) = (self.ends[id.0].host, self.ends[id.0].stream);
-        match world.call(host, |h, _| h.poll_drained(stream)) {
+        match world.call(host, |h, _| h.stream(stream).poll_drained()) {
             Poll::Pending => {}
             Poll::Ready(Ok(())) => {
                 world.note(format_args!("h{} drained {id:?}", host.0));
@@ -163,7 +163,7 @@ impl Actors {
     /// Reads a piece; false if that has to wait, or there is nothing more.
     pub(super) fn read(&mut self, world: &mut World, id: EndId, max: usize) -> bool {
         let (host, stream) = (self.ends[id.0].host, self.ends[id.0].stream);
-        let result = world.call(host, |h, now| h.poll_read(now, stream, max));
+        let result = world.call(host, |h, now| h.stream(stream).poll_read(now, max));
         let check = match result {
             Poll::Pending => return false,
             Poll::Ready(Ok(ReadOutcome::Chunk(data))) => {
@@ -211,7 +211,7 @@ impl Actors {
     pub(super) fn accept_children(&mut self, world: &mut World, id: EndId) {
         let (host, peer, stream) = (self.ends[id.0].host, self.ends[id.0].peer, self.ends[id.0].stream);
         loop {
-            match world.call(host, |h, _| h.poll_accept_substream(stream)) {
+            match world.call(host, |h, _| h.stream(stream).poll_accept_substream()) {
                 Poll::Pending => return,
                 Poll::Ready(Ok(None)) => return self.note_childless(world, id),
                 Poll::Ready(Ok(Some(child))) => {
@@ -253,6 +253,6 @@ impl Actors {
         self.model.released(id);
         self.aside.trees.forget(id);
         world.note(format_args!("h{} release {id:?}", host.0));
-        world.call(host, |h, _| h.release(stream));
+        world.call(host, |h, _| h.stream(stream).release());
     }
 }

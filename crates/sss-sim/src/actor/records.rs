@@ -40,13 +40,13 @@ impl Actors {
         let mut data = vec![0; usize::try_from(len).unwrap_or(0)];
         fill(flow, offset, &mut data);
         let result = world.call(host, |h, _| {
-            if h.poll_writable(stream)?.is_pending() {
+            if h.stream(stream).poll_writable()?.is_pending() {
                 return Ok(false);
             }
             match how {
-                1 => h.write_mark(stream)?,
-                2 => h.write_record(stream, &data)?,
-                _ => h.write_record_bytes(stream, data.into())?,
+                1 => h.stream(stream).write_mark()?,
+                2 => h.stream(stream).write_record(&data)?,
+                _ => h.stream(stream).write_record_bytes(data.into())?,
             }
             Ok::<_, WriteError>(true)
         });

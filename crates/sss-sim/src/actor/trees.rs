@@ -89,12 +89,12 @@ impl Actors {
         if self.aside.trees.rng.random_bool(0.3) {
             let budget = self.aside.trees.budget();
             world.note(format_args!("h{} budget of {id:?}: {budget:?}", host.0));
-            return world.call(host, |h, _| h.set_budget(stream, budget));
+            return world.call(host, |h, _| h.stream(stream).set_budget(budget));
         }
         let mode = self.aside.trees.mode();
         self.model.listens(id, mode);
         world.note(format_args!("h{} children of {id:?}: {mode:?}", host.0));
-        world.call(host, |h, _| h.set_listen_mode(stream, mode));
+        world.call(host, |h, _| h.stream(stream).set_listen_mode(mode));
     }
 
     fn reset_tree(&mut self, world: &mut World, id: EndId) {
@@ -105,7 +105,7 @@ impl Actors {
             "h{} reset of the tree of {id:?} with {code}: {cut:?}",
             host.0
         ));
-        world.call(host, |h, _| h.reset_tree(stream, code, "tree reset at random"));
+        world.call(host, |h, _| h.stream(stream).reset_tree(code, "tree reset at random"));
         for id in cut {
             let end = &mut self.ends[id.0];
             end.send = Send::Done;
@@ -129,7 +129,7 @@ impl Actors {
             return;
         }
         let (host, peer, stream) = (self.ends[id.0].host, self.ends[id.0].peer, self.ends[id.0].stream);
-        let answer = world.call(host, |h, _| h.poll_consumed(stream));
+        let answer = world.call(host, |h, _| h.stream(stream).poll_consumed());
         world.note(format_args!("h{} was {id:?} read? {answer:?}", host.0));
         let check = match &answer {
             Poll::Pending => return,

@@ -66,7 +66,7 @@ impl Messages {
 
     fn receive(&mut self, world: &mut World, stream: StreamId) {
         loop {
-            match world.call(SERVER, |h, now| h.poll_recv_datagram(now, stream)) {
+            match world.call(SERVER, |h, now| h.stream(stream).poll_recv_datagram(now)) {
                 Poll::Ready(Ok(Some(data))) => self.bytes += data.len() as u64,
                 Poll::Ready(Ok(None)) | Poll::Pending => return,
                 Poll::Ready(Err(error)) => return self.fail(error),
@@ -89,7 +89,7 @@ impl Messages {
             } else {
                 (self.small.clone(), &one_packet)
             };
-            match world.call(CLIENT, |h, now| h.send_datagram(now, stream, &data, options)) {
+            match world.call(CLIENT, |h, now| h.stream(stream).send_datagram(now, &data, options)) {
                 Ok(Some(_)) => self.unsettled += usize::from(is_long),
                 Ok(None) => return,
                 Err(error) => return self.fail(error),

@@ -185,7 +185,7 @@ impl Chains {
             };
             // Levels of their own for some, as trees have them.
             let level = i8::try_from(depth % 3).unwrap_or_default();
-            world.call(CLIENT, |h, _| h.set_priority(stream, level));
+            world.call(CLIENT, |h, _| h.stream(stream).set_priority(level));
             self.chain.push(stream);
             parent = stream;
         }

@@ -73,7 +73,7 @@ impl Talk {
 
     /// Opens a child for the client.
     pub(super) fn open(&mut self, world: &mut World, parent: StreamId, job: Job) -> Option<StreamId> {
-        match world.call(CLIENT, |h, _| h.open_substream(parent)) {
+        match world.call(CLIENT, |h, _| h.stream(parent).open_substream()) {
             Ok(stream) => {
                 self.take(world, CLIENT, stream, job);
                 Some(stream)
@@ -88,7 +88,7 @@ impl Talk {
     /// The client resets a stream and all below it, of which `streams` are all it holds, and lets go of these.
     pub(super) fn reset_tree(&mut self, world: &mut World, streams: &[StreamId]) {
         if let Some(top) = streams.first() {
-            world.call(CLIENT, |h, _| h.reset_tree(*top, sss_wire::Code::NONE, "over"));
+            world.call(CLIENT, |h, _| h.stream(*top).reset_tree(sss_wire::Code::NONE, "over"));
         }
         for stream in streams {
             self.release(world, CLIENT, *stream);
@@ -126,7 +126,7 @@ impl Talk {
 
     fn accept_children(&mut self, world: &mut World, parent: StreamId) {
         while self.flows.contains_key(&(SERVER, parent)) {
-            match world.call(SERVER, |h, _| h.poll_accept_substream(parent)) {
+            match world.call(SERVER, |h, _| h.stream(parent).poll_accept_substream()) {
                 Poll::Ready(Ok(Some(stream))) => {
                     self.take(world, SERVER, stream, self.served);
                     // Calls have no children.
@@ -154,7 +154,7 @@ impl Talk {
 
     fn release(&mut self, world: &mut World, host: HostIndex, stream: StreamId) {
         self.flows.remove(&(host, stream));
-        world.call(host, |h, _| h.release(stream));
+        world.call(host, |h, _| h.stream(stream).release());
     }
 
     /// Reads and writes what there is, and what there is room for.
@@ -194,7 +194,7 @@ enum Ended {
 
 fn read(world: &mut World, host: HostIndex, stream: StreamId, flow: &mut Flow) -> Result<(), Ended> {
     loop {
-        match world.call(host, |h, now| h.poll_read(now, stream, usize::MAX)) {
+        match world.call(host, |h, now| h.stream(stream).poll_read(now, usize::MAX)) {
             Poll::Ready(Ok(ReadOutcome::Chunk(data))) => flow.read += data.len() as u64,
             Poll::Ready(Ok(ReadOutcome::Mark)) => {}
             Poll::Pending => return Ok(()),
@@ -223,7 +223,7 @@ fn write(world: &mut World, host: HostIndex, stream: StreamId, flow: &mut Flow) 
         flow.left -= taken;
     }
     if flow.job.ends {
-        world.call(host, |h, _| h.finish(stream)).map_err(wrongly)?;
+        world.call(host, |h, _| h.stream(stream).finish()).map_err(wrongly)?;
     }
     Ok(())
 }

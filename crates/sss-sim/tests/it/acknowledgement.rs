@@ -56,13 +56,17 @@ impl Apps for Drip {
         let (stream, len) = (self.stream, self.rng.random_range(1..600));
         self.written = Some(world.elapsed());
         world.write(A, stream, &vec![7; len]).unwrap();
-        assert_eq!(world.call(A, |h, _| h.poll_acknowledged(stream)), Poll::Pending);
+        assert_eq!(
+            world.call(A, |h, _| h.stream(stream).poll_acknowledged()),
+            Poll::Pending
+        );
     }
 }
 
 fn read(world: &mut World, host: HostIndex, stream: StreamId) {
-    while let Poll::Ready(Ok(ReadOutcome::Chunk(_))) = world.call(host, |h, now| h.poll_read(now, stream, usize::MAX)) {
-    }
+    while let Poll::Ready(Ok(ReadOutcome::Chunk(_))) =
+        world.call(host, |h, now| h.stream(stream).poll_read(now, usize::MAX))
+    {}
 }
 
 fn longest(seed: u64, lag: Duration) -> Duration {

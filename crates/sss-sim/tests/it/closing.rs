@@ -32,13 +32,13 @@ impl Reader {
     fn work(&mut self, host: &mut Host, now: Instant) {
         let mut todo: Vec<StreamId> = self.streams.keys().copied().collect();
         while let Some(stream) = todo.pop() {
-            while let Poll::Ready(Ok(Some(child))) = host.poll_accept_substream(stream) {
+            while let Poll::Ready(Ok(Some(child))) = host.stream(stream).poll_accept_substream() {
                 self.take(child);
                 todo.push(child);
             }
             let read = self.streams.get_mut(&stream).expect("a known stream");
             while self.is_reading && !read.has_ended {
-                match host.poll_read(now, stream, 5000) {
+                match host.stream(stream).poll_read(now, 5000) {
                     Poll::Ready(Ok(ReadOutcome::Chunk(bytes))) => read.bytes.extend_from_slice(&bytes),
                     Poll::Ready(Ok(ReadOutcome::End)) => read.has_ended = true,
                     _ => break,
@@ -74,7 +74,10 @@ fn contents(number: u32, len: usize) -> Vec<u8> {
 fn is_closed(world: &mut World, top: StreamId) -> bool {
     let waiting = world.call(A, |h, _| h.undelivered(top));
     if let Some((stream, end)) = waiting.first() {
-        assert_eq!(world.call(A, |h, _| h.poll_flushed(*stream, *end)), Poll::Pending);
+        assert_eq!(
+            world.call(A, |h, _| h.stream(*stream).poll_flushed(*end)),
+            Poll::Pending
+        );
         return false;
     }
     let delivery = world.call(A, |h, _| h.delivery(top)).expect("the stream is held");
@@ -103,7 +106,7 @@ fn nothing_is_lost_after_a_close_that_succeeded() {
         let mut streams = vec![top];
         for _ in 0..rng.random_range(0..25) {
             let parent = streams[rng.random_range(0..streams.len())];
-            if let Ok(child) = world.call(A, |h, _| h.open_substream(parent)) {
+            if let Ok(child) = world.call(A, |h, _| h.stream(parent).open_substream()) {
                 streams.push(child);
             }
             world.run_for(ms(rng.random_range(0..5)), &mut reader);
@@ -113,12 +116,12 @@ fn nothing_is_lost_after_a_close_that_succeeded() {
             let len = [0, 1, 1000, 20_000][rng.random_range(0..4)];
             let data = contents(number as u32, len);
             assert_eq!(world.write(A, *stream, &data), Ok(data.len()));
-            assert_eq!(world.call(A, |h, _| h.finish(*stream)), Ok(()));
+            assert_eq!(world.call(A, |h, _| h.stream(*stream).finish()), Ok(()));
             written.push(data);
         }
         for stream in &streams[1..] {
             if rng.random() {
-                world.call(A, |h, _| h.release(*stream));
+                world.call(A, |h, _| h.stream(*stream).release());
             }
         }
         let mut waited = 0;
@@ -166,8 +169,8 @@ fn a_sender_that_is_dropped_or_dies_never_looks_finished() {
         world.run_for(ms(rng.random_range(0..400)), &mut reader);
         for stream in &streams {
             match rng.random_range(0..3) {
-                0 => world.call(A, |h, _| h.release(*stream)),
-                1 => world.call(A, |h, _| h.reset_tree(*stream, sss_wire::Code::app(1), "")),
+                0 => world.call(A, |h, _| h.stream(*stream).release()),
+                1 => world.call(A, |h, _| h.stream(*stream).reset_tree(sss_wire::Code::app(1), "")),
                 _ => {}
             }
         }

@@ -129,7 +129,7 @@ fn a_round_trip_that_became_short_is_noticed_though_nothing_else_is_sent() {
     });
     for _ in 0..100 {
         let data = Bytes::from_static(b"now");
-        let id = world.call(A, |h, now| h.send_datagram(now, stream, &data, &options));
+        let id = world.call(A, |h, now| h.stream(stream).send_datagram(now, &data, &options));
         assert!(id.unwrap().is_some());
         world.run_for(ms(50), &mut seen);
     }

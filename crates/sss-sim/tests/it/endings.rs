@@ -69,17 +69,17 @@ fn a_stream_finished_and_let_go_of_before_the_channel_exists_is_delivered() {
         let listener = world.call(B, |h, _| h.listen(SERVICE.0, SERVICE.1)).unwrap();
         let stream = world.connect(A, B, SERVICE);
         world.write(A, stream, data).unwrap();
-        world.call(A, |h, _| h.finish(stream)).unwrap();
-        world.call(A, |h, _| h.release(stream));
+        world.call(A, |h, _| h.stream(stream).finish()).unwrap();
+        world.call(A, |h, _| h.stream(stream).release());
         let mut recorder = Recorder::default();
         world.run_for(secs(1), &mut recorder);
         let (stream, _) = world.call(B, |h, _| h.accept(listener)).expect("the stream arrived");
         if !data.is_empty() {
-            let read = world.call(B, |h, now| h.poll_read(now, stream, 100));
+            let read = world.call(B, |h, now| h.stream(stream).poll_read(now, 100));
             assert!(matches!(read, Poll::Ready(Ok(ReadOutcome::Chunk(bytes))) if bytes == data));
         }
         assert!(matches!(
-            world.call(B, |h, now| h.poll_read(now, stream, 100)),
+            world.call(B, |h, now| h.stream(stream).poll_read(now, 100)),
             Poll::Ready(Ok(ReadOutcome::End))
         ));
     }

@@ -36,7 +36,7 @@ impl Scene {
     }
 
     fn child(&mut self, (a, b): (StreamId, StreamId)) -> (StreamId, StreamId) {
-        let a = self.world.call(A, |h, _| h.open_substream(a)).unwrap();
+        let a = self.world.call(A, |h, _| h.stream(a).open_substream()).unwrap();
         rest(&mut self.world);
         let b = self.accept(b).expect("a child");
         rest(&mut self.world);
@@ -44,7 +44,7 @@ impl Scene {
     }
 
     fn accept(&mut self, parent: StreamId) -> Option<StreamId> {
-        match self.world.call(B, |h, _| h.poll_accept_substream(parent)) {
+        match self.world.call(B, |h, _| h.stream(parent).poll_accept_substream()) {
             Poll::Ready(Ok(child)) => child,
             _ => None,
         }
@@ -60,7 +60,7 @@ impl Scene {
     /// Opens and writes, and says how long it takes until all is at B's application.
     fn heard(&mut self, parent: (StreamId, StreamId), accepted: (StreamId, StreamId)) -> [Duration; 4] {
         let began = self.world.elapsed();
-        let late = self.world.call(A, |h, _| h.open_substream(parent.0)).unwrap();
+        let late = self.world.call(A, |h, _| h.stream(parent.0).open_substream()).unwrap();
         let service = self.world.connect(A, B, ("svc", "1"));
         for stream in [late, service, accepted.0] {
             assert_eq!(self.world.write(A, stream, &[1; FIRST]), Ok(FIRST));
@@ -68,7 +68,7 @@ impl Scene {
         let datagram = Bytes::from(vec![2; 1024]);
         let options = DatagramOptions::default();
         self.world
-            .call(A, |h, now| h.send_datagram(now, parent.0, &datagram, &options))
+            .call(A, |h, now| h.stream(parent.0).send_datagram(now, &datagram, &options))
             .unwrap();
         let mut times = [None; 4];
         let (mut late_b, mut service_b) = (None, None);
@@ -82,7 +82,7 @@ impl Scene {
             late_read += late_b.map_or(0, |s| self.read(s));
             service_read += service_b.map_or(0, |s| self.read(s));
             accepted_read += self.read(accepted.1);
-            let is_there = match self.world.call(B, |h, now| h.poll_recv_datagram(now, parent.1)) {
+            let is_there = match self.world.call(B, |h, now| h.stream(parent.1).poll_recv_datagram(now)) {
                 Poll::Ready(Ok(Some(bytes))) => bytes.len() == 1024,
                 _ => false,
             };
@@ -102,7 +102,7 @@ impl Scene {
     fn read(&mut self, stream: StreamId) -> usize {
         let mut read = 0;
         while let Poll::Ready(Ok(ReadOutcome::Chunk(bytes))) =
-            self.world.call(B, |h, now| h.poll_read(now, stream, usize::MAX))
+            self.world.call(B, |h, now| h.stream(stream).poll_read(now, usize::MAX))
         {
             read += bytes.len();
         }
@@ -141,7 +141,7 @@ fn beside_a_thousand_siblings_that_are_unread_and_full() {
     let top = scene.top;
     let accepted = scene.child(top);
     let siblings: Vec<StreamId> = (0..1000)
-        .map(|_| scene.world.call(A, |h, _| h.open_substream(top.0)).unwrap())
+        .map(|_| scene.world.call(A, |h, _| h.stream(top.0).open_substream()).unwrap())
         .collect();
     let mut held = 0;
     for _ in 0..400 {
@@ -172,7 +172,7 @@ fn beside_3000_streams_that_wait_at_another_service_and_under_another_parent() {
     for _ in 0..3000 {
         let stream = scene.world.connect(A, B, ("deaf", "1"));
         scene.world.write(A, stream, &[0; 2000]).unwrap();
-        let stream = scene.world.call(A, |h, _| h.open_substream(other.0)).unwrap();
+        let stream = scene.world.call(A, |h, _| h.stream(other.0).open_substream()).unwrap();
         scene.world.write(A, stream, &[0; 2000]).unwrap();
     }
     scene.world.run_for(secs(5), &mut Recorder::default());
@@ -204,8 +204,8 @@ fn services_are_listed_while_3000_streams_wait_at_one() {
     }
     scene.world.run_for(secs(5), &mut Recorder::default());
     let ask = scene.world.connect(A, B, ("sss", "services/1"));
-    scene.world.call(A, |h, _| h.finish(ask)).unwrap();
+    scene.world.call(A, |h, _| h.stream(ask).finish()).unwrap();
     scene.world.run_for(RTT * 3 / 2, &mut Recorder::default());
-    let answer = scene.world.call(A, |h, now| h.poll_read(now, ask, usize::MAX));
+    let answer = scene.world.call(A, |h, now| h.stream(ask).poll_read(now, usize::MAX));
     assert!(matches!(answer, Poll::Ready(Ok(ReadOutcome::Chunk(_)))), "{answer:?}");
 }

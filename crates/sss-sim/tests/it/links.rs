@@ -173,8 +173,8 @@ struct Turnover {
 impl Apps for Turnover {
     fn on_event(&mut self, world: &mut World, host: HostIndex, event: Event) {
         let accept = |world: &mut World, parent| {
-            while let Poll::Ready(Ok(Some(child))) = world.call(host, |h, _| h.poll_accept_substream(parent)) {
-                world.call(host, |h, _| h.release(child));
+            while let Poll::Ready(Ok(Some(child))) = world.call(host, |h, _| h.stream(parent).poll_accept_substream()) {
+                world.call(host, |h, _| h.stream(child).release());
             }
         };
         match event {
@@ -191,10 +191,10 @@ impl Apps for Turnover {
     fn on_timer(&mut self, world: &mut World, host: HostIndex, _: u64) {
         for _ in 0..20 {
             let parent = self.parent;
-            let child = world.call(host, |h, _| h.open_substream(parent)).unwrap();
+            let child = world.call(host, |h, _| h.stream(parent).open_substream()).unwrap();
             let _ = world.write(host, child, b"some bytes").unwrap();
-            world.call(host, |h, _| h.finish(child)).unwrap();
-            world.call(host, |h, _| h.release(child));
+            world.call(host, |h, _| h.stream(child).finish()).unwrap();
+            world.call(host, |h, _| h.stream(child).release());
         }
         self.most = self.most.max(world.host(host).stream_count(parent_peer(self)));
         self.rounds -= 1;

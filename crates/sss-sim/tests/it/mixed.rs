@@ -76,7 +76,7 @@ impl Mixed {
             mixed.streams[A.0][n] = Some(world.connect(A, B, service));
         }
         let (bulk, datagrams) = (mixed.at(A, BULK), mixed.at(A, DATAGRAMS));
-        world.call(A, |h, _| h.set_priority(datagrams, 1));
+        world.call(A, |h, _| h.stream(datagrams).set_priority(1));
         mixed.read(world, A, bulk);
         world.set_timer(A, TICK, 0);
         mixed
@@ -116,9 +116,9 @@ impl Mixed {
         }
         if self.ticks.is_multiple_of(2) {
             let stream = self.at(A, RECORDS);
-            if world.call(A, |h, _| h.poll_writable(stream)) == Poll::Ready(Ok(())) {
+            if world.call(A, |h, _| h.stream(stream).poll_writable()) == Poll::Ready(Ok(())) {
                 let record = message(self.records.0);
-                world.call(A, |h, _| h.write_record(stream, &record)).unwrap();
+                world.call(A, |h, _| h.stream(stream).write_record(&record)).unwrap();
                 self.records.0 += 1;
             }
         }
@@ -140,7 +140,7 @@ impl Mixed {
         }
         if self.stopped {
             bulk.ended = true;
-            return world.call(host, |h, _| h.finish(stream)).unwrap();
+            return world.call(host, |h, _| h.stream(stream).finish()).unwrap();
         }
         let mut data = vec![0; 16_384];
         model::fill(host.0 as u64 + 1, bulk.written, &mut data);
@@ -149,12 +149,12 @@ impl Mixed {
 
     fn call(&mut self, world: &mut World) {
         let parent = self.at(A, RPC);
-        let stream = world.call(A, |h, _| h.open_substream(parent)).unwrap();
+        let stream = world.call(A, |h, _| h.stream(parent).open_substream()).unwrap();
         let n = self.answered.0;
         self.answered.0 += 1;
         let request = n.to_be_bytes();
         assert_eq!(world.write(A, stream, &request), Ok(8));
-        world.call(A, |h, _| h.finish(stream)).unwrap();
+        world.call(A, |h, _| h.stream(stream).finish()).unwrap();
         self.calls.insert(stream, (n, Vec::new()));
         self.read(world, A, stream);
     }
@@ -163,7 +163,7 @@ impl Mixed {
         let Some(parent) = self.streams[B.0][RPC] else {
             return;
         };
-        while let Poll::Ready(accepted) = world.call(B, |h, _| h.poll_accept_substream(parent)) {
+        while let Poll::Ready(accepted) = world.call(B, |h, _| h.stream(parent).poll_accept_substream()) {
             let stream = accepted.unwrap().expect("the client holds it");
             self.serving.insert(stream, Vec::new());
             self.read(world, B, stream);
@@ -186,7 +186,7 @@ impl Mixed {
         });
         let stream = self.streams[A.0][DATAGRAMS].unwrap();
         let data = Bytes::from(message(n));
-        let result = world.call(A, |h, now| h.send_datagram(now, stream, &data, &options));
+        let result = world.call(A, |h, now| h.stream(stream).send_datagram(now, &data, &options));
         match result {
             Ok(Some(_)) => *sent += 1,
             Ok(None) => {}
@@ -199,7 +199,7 @@ impl Mixed {
             return;
         };
         loop {
-            match world.call(B, |h, now| h.poll_recv_datagram(now, stream)) {
+            match world.call(B, |h, now| h.stream(stream).poll_recv_datagram(now)) {
                 Poll::Ready(Ok(Some(data))) => {
                     let n = number(&data);
                     assert!(data[..] == message(n)[..], "datagram {n} is not what was sent");
@@ -219,7 +219,7 @@ impl Mixed {
 
     fn read(&mut self, world: &mut World, host: HostIndex, stream: StreamId) {
         loop {
-            match world.call(host, |h, now| h.poll_read(now, stream, usize::MAX)) {
+            match world.call(host, |h, now| h.stream(stream).poll_read(now, usize::MAX)) {
                 Poll::Pending => return,
                 Poll::Ready(Ok(outcome)) => {
                     self.note(world);
@@ -277,8 +277,8 @@ impl Mixed {
         }
         let answer = message(number(request));
         assert_eq!(world.write(B, stream, &answer), Ok(answer.len()));
-        world.call(B, |h, _| h.finish(stream)).unwrap();
-        world.call(B, |h, _| h.release(stream));
+        world.call(B, |h, _| h.stream(stream).finish()).unwrap();
+        world.call(B, |h, _| h.stream(stream).release());
         self.serving.remove(&stream);
     }
 
@@ -292,7 +292,7 @@ impl Mixed {
         assert!(*answer == message(*n), "the answer to call {n} is wrong");
         self.answered.1 += 1;
         self.calls.remove(&stream);
-        world.call(A, |h, _| h.release(stream));
+        world.call(A, |h, _| h.stream(stream).release());
     }
 
     fn describe(&self) -> String {

@@ -428,9 +428,9 @@ fn an_attempt_for_which_nobody_waits_is_given_up_when_asked() {
         let (one, two) = (world.connect(A, B, SERVICE), world.connect(A, B, SERVICE));
         world.run_for(ms(delay), &mut recorder);
         let peer = one.peer();
-        world.call(A, |h, _| h.release(one));
+        world.call(A, |h, _| h.stream(one).release());
         assert!(!world.call(A, |h, now| h.abandon(now, peer)), "another waits");
-        world.call(A, |h, _| h.release(two));
+        world.call(A, |h, _| h.stream(two).release());
         assert!(world.call(A, |h, now| h.abandon(now, peer)), "after {delay} ms");
         world.capture();
         world.run_for(secs(20), &mut recorder);
@@ -441,8 +441,8 @@ fn an_attempt_for_which_nobody_waits_is_given_up_when_asked() {
     // What is finished is still delivered.
     let mut world = duo(76, &LinkConfig::with_delay(ms(10)));
     let stream = world.connect(A, B, SERVICE);
-    world.call(A, |h, _| h.finish(stream)).unwrap();
-    world.call(A, |h, _| h.release(stream));
+    world.call(A, |h, _| h.stream(stream).finish()).unwrap();
+    world.call(A, |h, _| h.stream(stream).release());
     assert!(!world.call(A, |h, now| h.abandon(now, stream.peer())));
 }
 

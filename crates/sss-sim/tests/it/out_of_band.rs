@@ -51,7 +51,7 @@ impl Talk {
     }
 
     fn accept_substreams(&mut self, world: &mut World, stream: StreamId) {
-        while let Poll::Ready(Ok(Some(child))) = world.call(B, |h, _| h.poll_accept_substream(stream)) {
+        while let Poll::Ready(Ok(Some(child))) = world.call(B, |h, _| h.stream(stream).poll_accept_substream()) {
             self.words.insert(child, Vec::new());
             self.read(world, child);
         }
@@ -71,7 +71,7 @@ impl Talk {
 
     fn read(&mut self, world: &mut World, stream: StreamId) {
         while let Poll::Ready(Ok(ReadOutcome::Chunk(data))) =
-            world.call(B, |h, now| h.poll_read(now, stream, usize::MAX))
+            world.call(B, |h, now| h.stream(stream).poll_read(now, usize::MAX))
         {
             let Some(word) = self.words.get_mut(&stream) else {
                 self.read += data.len() as u64;
@@ -102,7 +102,7 @@ impl Apps for Talk {
 
     fn on_timer(&mut self, world: &mut World, _: HostIndex, _: u64) {
         let bulk = self.bulk;
-        let child = world.call(A, |h, _| h.open_substream(bulk)).unwrap();
+        let child = world.call(A, |h, _| h.stream(bulk).open_substream()).unwrap();
         let word = self.opened.len().to_be_bytes();
         assert_eq!(world.write(A, child, &word), Ok(word.len()));
         let channel = world.host(A).channel_info(child.peer());

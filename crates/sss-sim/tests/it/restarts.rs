@@ -60,7 +60,8 @@ impl Numbers {
     }
 
     fn take(&mut self, world: &mut World, stream: StreamId) {
-        while let Poll::Ready(Ok(ReadOutcome::Chunk(data))) = world.call(B, |h, now| h.poll_read(now, stream, 1 << 16))
+        while let Poll::Ready(Ok(ReadOutcome::Chunk(data))) =
+            world.call(B, |h, now| h.stream(stream).poll_read(now, 1 << 16))
         {
             self.heard = world.elapsed();
             // Zeros are only there to be sent.
@@ -79,7 +80,7 @@ impl Apps for Numbers {
             Event::Disconnected(_, _, reason) if host == A => {
                 self.lost.push(reason.to_string());
                 if let Some(stream) = self.current.take() {
-                    world.call(A, |h, _| h.release(stream));
+                    world.call(A, |h, _| h.stream(stream).release());
                 }
                 world.set_timer(A, ms(1), AGAIN);
             }

@@ -61,10 +61,10 @@ impl Shop {
         }
         self.left -= 1;
         let top = world.connect(client, SERVER, SERVICE);
-        let child = world.call(client, |h, _| h.open_substream(top)).unwrap();
+        let child = world.call(client, |h, _| h.stream(top).open_substream()).unwrap();
         let written = world.write(client, child, &[7; REQUEST]).unwrap();
         assert_eq!(written, REQUEST);
-        world.call(client, |h, _| h.finish(child)).unwrap();
+        world.call(client, |h, _| h.stream(child).finish()).unwrap();
         let since = world.elapsed();
         let session = Session {
             top,
@@ -82,7 +82,7 @@ impl Shop {
         };
         loop {
             let child = session.child;
-            match world.call(client, |h, now| h.poll_read(now, child, 4096)) {
+            match world.call(client, |h, now| h.stream(child).poll_read(now, 4096)) {
                 Poll::Ready(Ok(ReadOutcome::Chunk(data))) => session.read += data.len(),
                 Poll::Ready(Ok(ReadOutcome::End)) => break,
                 Poll::Pending => return,
@@ -94,9 +94,9 @@ impl Shop {
         self.completed += 1;
         let (top, child) = (session.top, session.child);
         world.call(client, |h, now| {
-            h.release(child);
+            h.stream(child).release();
             h.disconnect(now, top.peer(), Code::NONE, "");
-            h.release(top);
+            h.stream(top).release();
         });
         self.sessions.remove(&client);
         self.begin(world, client);
@@ -112,7 +112,7 @@ impl Shop {
 
     fn accept_requests(&mut self, world: &mut World, top: StreamId) {
         loop {
-            match world.call(SERVER, |h, _| h.poll_accept_substream(top)) {
+            match world.call(SERVER, |h, _| h.stream(top).poll_accept_substream()) {
                 Poll::Ready(Ok(Some(request))) => {
                     self.requests.insert(request, 0);
                     self.answer(world, request);
@@ -120,7 +120,7 @@ impl Shop {
                 Poll::Pending => return,
                 Poll::Ready(Ok(None) | Err(_)) => {
                     self.tops.retain(|t| *t != top);
-                    return world.call(SERVER, |h, _| h.release(top));
+                    return world.call(SERVER, |h, _| h.stream(top).release());
                 }
             }
         }
@@ -131,13 +131,13 @@ impl Shop {
             return;
         };
         loop {
-            match world.call(SERVER, |h, now| h.poll_read(now, request, 4096)) {
+            match world.call(SERVER, |h, now| h.stream(request).poll_read(now, 4096)) {
                 Poll::Ready(Ok(ReadOutcome::Chunk(data))) => *read += data.len(),
                 Poll::Ready(Ok(ReadOutcome::End)) => {
                     assert_eq!(*read, REQUEST);
                     let written = world.write(SERVER, request, &[8; REQUEST]);
                     assert!(written.is_ok_and(|n| n == REQUEST));
-                    world.call(SERVER, |h, _| h.finish(request)).unwrap();
+                    world.call(SERVER, |h, _| h.stream(request).finish()).unwrap();
                     break;
                 }
                 Poll::Pending => return,
@@ -145,7 +145,7 @@ impl Shop {
             }
         }
         self.requests.remove(&request);
-        world.call(SERVER, |h, _| h.release(request));
+        world.call(SERVER, |h, _| h.stream(request).release());
     }
 
     fn describe(&self, world: &World, client: HostIndex) -> String {

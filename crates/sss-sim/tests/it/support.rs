@@ -147,7 +147,7 @@ impl Echo {
     /// Lets go of all streams.
     pub(crate) fn release_all(&mut self, world: &mut World) {
         for (host, stream) in std::mem::take(&mut self.jobs).into_keys() {
-            world.call(host, |h, _| h.release(stream));
+            world.call(host, |h, _| h.stream(stream).release());
         }
     }
 
@@ -167,7 +167,7 @@ impl Echo {
 impl Job {
     fn read(&mut self, world: &mut World, host: HostIndex, stream: StreamId) {
         while !self.has_ended {
-            match world.call(host, |h, now| h.poll_read(now, stream, usize::MAX)) {
+            match world.call(host, |h, now| h.stream(stream).poll_read(now, usize::MAX)) {
                 Poll::Ready(Ok(ReadOutcome::Chunk(data))) => self.check(&data),
                 Poll::Ready(Ok(ReadOutcome::Mark)) => panic!("nobody writes records"),
                 Poll::Ready(Ok(ReadOutcome::End)) => {
@@ -212,10 +212,10 @@ impl Job {
         }
         if self.written == self.goal && !self.is_finished {
             self.is_finished = true;
-            let _ = world.call(host, |h, _| h.finish(stream));
+            let _ = world.call(host, |h, _| h.stream(stream).finish());
         }
         if self.is_finished && !self.is_drained {
-            self.is_drained = world.call(host, |h, _| h.poll_drained(stream)) == Poll::Ready(Ok(()));
+            self.is_drained = world.call(host, |h, _| h.stream(stream).poll_drained()) == Poll::Ready(Ok(()));
         }
     }
 }

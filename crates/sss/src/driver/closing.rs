@@ -108,14 +108,14 @@ async fn delivered(shared: &Shared, stream: StreamId) -> Result<(), WriteError> 
 /// Waits until everything sent on a stream, its end included, is acknowledged.
 pub(crate) async fn drained(shared: &Shared, stream: StreamId) -> Result<(), WriteError> {
     let key = Key::Stream(stream, Interest::Drained);
-    until(shared, key, |inner, _| inner.core.poll_drained(stream)).await
+    until(shared, key, |inner, _| inner.core.stream(stream).poll_drained()).await
 }
 
 /// Waits until what was sent of a stream up to a position is acknowledged, and its end, if it has one. The application
 /// need not hold it.
 pub(crate) async fn flushed(shared: &Shared, stream: StreamId, end: u64) -> Result<(), CloseReason> {
     let key = Key::Stream(stream, Interest::Drained);
-    until(shared, key, |inner, _| inner.core.poll_flushed(stream, end)).await
+    until(shared, key, |inner, _| inner.core.stream(stream).poll_flushed(end)).await
 }
 
 /// The reason when the peer, and with it the reason, is forgotten.

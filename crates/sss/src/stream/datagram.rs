@@ -75,7 +75,8 @@ impl<'a> SendDatagram<'a> {
             inner.want_driver();
             inner
                 .core
-                .send_datagram(now, self.stream.id(), &self.data, &self.options)
+                .stream(self.stream.id())
+                .send_datagram(now, &self.data, &self.options)
         })?;
         Ok(id.is_some())
     }
@@ -90,7 +91,7 @@ impl<'a> SendDatagram<'a> {
         } = self;
         let key = Key::Stream(stream.id(), Interest::SendDatagram);
         place.poll(cx, key, |inner, now| {
-            let sent = inner.core.send_datagram(now, stream.id(), data, options);
+            let sent = inner.core.stream(stream.id()).send_datagram(now, data, options);
             let Some(sent) = sent.transpose() else {
                 return Poll::Pending;
             };
@@ -178,7 +179,7 @@ impl Future for Receipt {
 pub(crate) async fn recv(stream: &StreamRef) -> Result<Option<Bytes>, ReadError> {
     let key = Key::Stream(stream.id(), Interest::RecvDatagram);
     until(stream.shared(), key, |inner, now| {
-        let received = inner.core.poll_recv_datagram(now, stream.id());
+        let received = inner.core.stream(stream.id()).poll_recv_datagram(now);
         inner.want_driver_if_ready();
         received
     })
@@ -241,7 +242,7 @@ macro_rules! datagram_receiving_methods {
             pub fn try_recv_datagram(&self) -> Result<Option<bytes::Bytes>, $crate::TryError<$crate::ReadError>> {
                 let stream = self.stream_ref();
                 let received = stream.call(|inner, now| {
-                    let received = inner.core.poll_recv_datagram(now, stream.id());
+                    let received = inner.core.stream(stream.id()).poll_recv_datagram(now);
                     inner.want_driver_if_ready();
                     received
                 });

@@ -48,11 +48,11 @@ fn read_behind_marks(
     cx: &mut Context<'_>,
 ) -> Poll<Result<ReadOutcome, ReadError>> {
     const MARK: Poll<Result<ReadOutcome, ReadError>> = Poll::Ready(Ok(ReadOutcome::Mark));
-    let mut outcome = inner.core.poll_read(now, stream, max);
+    let mut outcome = inner.core.stream(stream).poll_read(now, max);
     let mut passed = 0;
     while outcome == MARK && passed < MARKS_AT_ONCE {
         passed += 1;
-        outcome = inner.core.poll_read(now, stream, max);
+        outcome = inner.core.stream(stream).poll_read(now, max);
     }
     if outcome.is_pending() {
         inner.waiters.wait(stream, Side::Read, cx.waker());
@@ -130,7 +130,7 @@ impl Receiving {
             while taken < max {
                 let outcome = match taken {
                     0 => read_behind_marks(inner, now, stream.id(), max, cx),
-                    _ => inner.core.poll_read(now, stream.id(), max - taken),
+                    _ => inner.core.stream(stream.id()).poll_read(now, max - taken),
                 };
                 match outcome {
                     Poll::Ready(Ok(ReadOutcome::Chunk(chunk))) => {
@@ -297,7 +297,7 @@ impl Receiving {
             rare.records = None;
         }
         stream.call(|inner, _| {
-            inner.core.stop(stream.id(), code, reason);
+            inner.core.stream(stream.id()).stop(code, reason);
             inner.want_driver();
         });
     }

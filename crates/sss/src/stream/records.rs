@@ -103,7 +103,7 @@ impl Records {
                 };
                 // One byte more than allowed tells that there is too much.
                 let room = left.saturating_add(1);
-                match inner.core.poll_read(now, stream.id(), room) {
+                match inner.core.stream(stream.id()).poll_read(now, room) {
                     Poll::Ready(Ok(ReadOutcome::Chunk(chunk))) => self.partial.push(chunk),
                     Poll::Ready(Ok(ReadOutcome::Mark)) => break Advance::Complete,
                     Poll::Ready(Ok(ReadOutcome::End)) => break Advance::Ended(Ok(())),
@@ -126,7 +126,7 @@ impl Sending {
     /// Ready when there is room for something.
     fn poll_ready(&mut self, stream: &StreamRef, cx: &mut Context<'_>) -> Poll<Result<(), WriteError>> {
         stream.call(|inner, _| {
-            let ready = inner.core.poll_writable(stream.id());
+            let ready = inner.core.stream(stream.id()).poll_writable();
             if ready.is_pending() {
                 inner.waiters.wait(stream.id(), Side::Write, cx.waker());
             }
@@ -152,15 +152,16 @@ impl Sending {
     }
 
     pub(crate) async fn write_record(&mut self, stream: &StreamRef, record: &[u8]) -> Result<(), WriteError> {
-        self.put(stream, |core, id| core.write_record(id, record)).await
+        self.put(stream, |core, id| core.stream(id).write_record(record)).await
     }
 
     pub(crate) async fn write_record_bytes(&mut self, stream: &StreamRef, record: Bytes) -> Result<(), WriteError> {
-        self.put(stream, |core, id| core.write_record_bytes(id, record)).await
+        self.put(stream, |core, id| core.stream(id).write_record_bytes(record))
+            .await
     }
 
     pub(crate) async fn end_record(&mut self, stream: &StreamRef) -> Result<(), WriteError> {
-        self.put(stream, |core, id| core.write_mark(id)).await
+        self.put(stream, |core, id| core.stream(id).write_mark()).await
     }
 }
 
@@ -347,7 +348,7 @@ impl Sink<Bytes> for RecordWriter {
         let (stream, _) = self.get_mut().half.sending();
         stream.call(|inner, _| {
             inner.want_driver();
-            inner.core.write_record_bytes(stream.id(), record)
+            inner.core.stream(stream.id()).write_record_bytes(record)
         })
     }
 

@@ -89,25 +89,25 @@ impl StreamRef {
     pub(crate) fn open_substream(&self) -> Result<Self, OpenError> {
         let id = self.call(|inner, _| {
             inner.want_driver();
-            inner.core.open_substream(self.id)
+            inner.core.stream(self.id).open_substream()
         })?;
         Ok(self.sibling(id))
     }
 
     pub(crate) fn set_listen_mode(&self, mode: ListenMode) {
         self.call(|inner, _| {
-            inner.core.set_listen_mode(self.id, mode);
+            inner.core.stream(self.id).set_listen_mode(mode);
             inner.want_driver();
         });
     }
 
     pub(crate) fn set_priority(&self, level: i8) {
-        self.call(|inner, _| inner.core.set_priority(self.id, level));
+        self.call(|inner, _| inner.core.stream(self.id).set_priority(level));
     }
 
     pub(crate) fn request_priority(&self, level: i8) {
         self.call(|inner, _| {
-            inner.core.request_priority(self.id, level);
+            inner.core.stream(self.id).request_priority(level);
             inner.want_driver();
         });
     }
@@ -115,7 +115,7 @@ impl StreamRef {
     pub(crate) async fn accept_substream(&self) -> Result<Option<Self>, CloseReason> {
         let key = Key::Stream(self.id, Interest::Accept);
         let accepted = until(self.shared(), key, |inner, _| {
-            let accepted = inner.core.poll_accept_substream(self.id);
+            let accepted = inner.core.stream(self.id).poll_accept_substream();
             inner.want_driver_if_ready();
             accepted
         });
@@ -124,7 +124,7 @@ impl StreamRef {
 
     pub(crate) fn try_accept_substream(&self) -> Result<Option<Self>, TryError<CloseReason>> {
         let accepted = self.call(|inner, _| {
-            let accepted = inner.core.poll_accept_substream(self.id);
+            let accepted = inner.core.stream(self.id).poll_accept_substream();
             inner.want_driver_if_ready();
             accepted
         });
@@ -136,7 +136,7 @@ impl Drop for StreamRef {
     fn drop(&mut self) {
         let mut notices = Notices::default();
         self.call(|inner, now| {
-            inner.core.release(self.id);
+            inner.core.stream(self.id).release();
             let peer = self.id.peer();
             if inner.core.is_connected(peer) == Some(false) {
                 // Nobody may be left who wants to reach the peer.

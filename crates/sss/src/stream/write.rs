@@ -36,7 +36,7 @@ impl Sending {
         stream.call(|inner, _| {
             let mut written = 0;
             for part in parts.iter().filter(|p| !p.is_empty()) {
-                match inner.core.poll_write(stream.id(), part) {
+                match inner.core.stream(stream.id()).poll_write(part) {
                     Poll::Ready(Ok(n)) => {
                         written += n;
                         if n < part.len() {
@@ -65,7 +65,7 @@ impl Sending {
     ) -> Poll<Result<(), WriteError>> {
         stream.call(|inner, _| {
             while !chunk.is_empty() {
-                match inner.core.poll_write_chunk(stream.id(), chunk) {
+                match inner.core.stream(stream.id()).poll_write_chunk(chunk) {
                     Poll::Pending => {
                         inner.waiters.wait(stream.id(), Side::Write, cx.waker());
                         inner.want_driver();
@@ -106,7 +106,7 @@ impl Sending {
         self.ended = true;
         stream.call(|inner, _| {
             inner.want_driver();
-            inner.core.finish(stream.id())
+            inner.core.stream(stream.id()).finish()
         })
     }
 
@@ -118,7 +118,7 @@ impl Sending {
     pub(crate) fn reset(&mut self, stream: &StreamRef, code: Code, reason: &str) {
         self.ended = true;
         stream.call(|inner, _| {
-            inner.core.reset(stream.id(), code, reason);
+            inner.core.stream(stream.id()).reset(code, reason);
             inner.want_driver();
         });
     }
@@ -126,7 +126,7 @@ impl Sending {
     pub(crate) fn reset_tree(&mut self, stream: &StreamRef, code: Code, reason: &str) {
         self.ended = true;
         stream.call(|inner, _| {
-            inner.core.reset_tree(stream.id(), code, reason);
+            inner.core.stream(stream.id()).reset_tree(code, reason);
             inner.want_driver();
         });
     }
@@ -158,14 +158,17 @@ pub(crate) async fn drained(stream: &StreamRef) -> Result<(), WriteError> {
 /// Waits until everything written so far was sent at least once.
 pub(crate) async fn sent(stream: &StreamRef) -> Result<(), WriteError> {
     let key = Key::Stream(stream.id(), Interest::Sent);
-    until(stream.shared(), key, |inner, _| inner.core.poll_sent(stream.id())).await
+    until(stream.shared(), key, |inner, _| {
+        inner.core.stream(stream.id()).poll_sent()
+    })
+    .await
 }
 
 /// Waits until everything written so far is acknowledged.
 pub(crate) async fn acknowledged(stream: &StreamRef) -> Result<(), WriteError> {
     let key = Key::Stream(stream.id(), Interest::Acknowledged);
     until(stream.shared(), key, |inner, _| {
-        inner.core.poll_acknowledged(stream.id())
+        inner.core.stream(stream.id()).poll_acknowledged()
     })
     .await
 }
@@ -175,7 +178,7 @@ pub(crate) async fn consumed(stream: &StreamRef) -> Result<(), WriteError> {
     let key = Key::Stream(stream.id(), Interest::Consumed);
     until(stream.shared(), key, |inner, _| {
         inner.want_driver();
-        inner.core.poll_consumed(stream.id())
+        inner.core.stream(stream.id()).poll_consumed()
     })
     .await
 }

@@ -78,11 +78,12 @@ fn announced_tokens_end_channels_as_in_the_vectors() {
             net.nodes[usize::from(n)].host = host;
         }
         let stream = net.connect(0, 1);
-        written(net.host(0).poll_write(stream, b"x"));
+        written(net.host(0).stream(stream).poll_write(b"x"));
         net.run(5 * SECOND, |_| true);
         let id = net.peer(0, 1);
         net.host(0).peers.get_mut(id).unwrap().set_reset_token(token(&vector));
-        net.host(0).settle(id.index);
+        let host = net.host(0);
+        host.peers.settle(&mut host.local, id.index);
         // Whoever sent it.
         let elsewhere = SocketAddr::from(([192, 0, 2, 7], 9));
         let a = net.nodes[0].address;

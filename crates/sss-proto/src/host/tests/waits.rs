@@ -21,7 +21,7 @@ fn while_a_peer_is_being_reached_and_when_it_is_gone_the_link_is_named() {
     net.run(3 * SECOND, |_| true);
     assert_eq!(waits(&mut net, 0, stream), Some(Waits::Application));
 
-    written(net.host(0).poll_write(stream, b"unheard"));
+    written(net.host(0).stream(stream).poll_write(b"unheard"));
     net.poll(0);
     let mut seen = Vec::new();
     for _ in 0..2000 {
@@ -57,7 +57,7 @@ fn the_window_and_the_pacer_of_the_channel_are_named() {
     let (mut windows, mut paces) = (0, 0);
     for _ in 0..3000 {
         let now = net.now;
-        while written(net.host(0).poll_write(ours, &data)) > 0 {}
+        while written(net.host(0).stream(ours).poll_write(&data)) > 0 {}
         for n in 0..2 {
             let packets = net.poll(n);
             flying.extend(packets.into_iter().map(|p| (now + DELAY, p)));
@@ -76,7 +76,7 @@ fn the_window_and_the_pacer_of_the_channel_are_named() {
             theirs = net.host(1).accept(crate::ids::ListenerId(0)).map(|(stream, _)| stream);
         }
         if let Some(theirs) = theirs {
-            while let Poll::Ready(Ok(ReadOutcome::Chunk(_))) = net.host(1).poll_read(now, theirs, usize::MAX) {}
+            while let Poll::Ready(Ok(ReadOutcome::Chunk(_))) = net.host(1).stream(theirs).poll_read(now, usize::MAX) {}
         }
         net.now = now + Duration::from_millis(1);
     }

@@ -44,7 +44,9 @@ fn names(peers: usize) -> (Vec<StreamId>, ListenerId, DatagramId) {
     let listener = core.listen("a", "1").unwrap();
     let mut options = DatagramOptions::default();
     (options.tracked, options.reliable) = (true, true);
-    let datagram = core.send_datagram(Instant::default(), streams[0], &Bytes::from_static(b"a"), &options);
+    let datagram = core
+        .stream(streams[0])
+        .send_datagram(Instant::default(), &Bytes::from_static(b"a"), &options);
     (streams, listener, datagram.unwrap().unwrap())
 }
 
@@ -98,7 +100,7 @@ fn memory_of_many_is_given_back() {
         .connect(Instant::default(), Identity::generate().eid(), ("a", "1"), &nowhere)
         .unwrap();
     let many: Vec<StreamId> = (0..3 * KEPT_STREAMS)
-        .map(|_| core.open_substream(top).unwrap())
+        .map(|_| core.stream(top).open_substream().unwrap())
         .collect();
     assert_eq!(
         many[0].peer(),

@@ -1,0 +1,252 @@
+//! The peers of a host, and what follows from their changes: under which names they are found, when they are called
+//! again, whose turn it is to send, and what the application is told.
+
+use std::collections::VecDeque;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use slab::Slab;
+use sss_wire::{Code, Eid};
+
+use super::demux::Demux;
+use super::ready::ReadyQueue;
+use super::services::{Route, Services};
+use super::timers::Timers;
+use crate::ids::{ListenerId, PeerId, StreamKey};
+use crate::io::{Datagram, Event};
+use crate::local_host::LocalHost;
+use crate::peer::{Context, Peer, Unheard};
+use crate::time::Instant;
+
+/// The peers, by slot and by EID, and the queues that they are in.
+pub(super) struct Peers {
+    slots: Slab<Peer>,
+    /// The peer on whose channel new streams to an EID are opened.
+    by_eid: HashMap<Eid, u32, RandomState>,
+    generation: u32,
+    pub(super) demux: Demux,
+    pub(super) services: Services,
+    pub(super) ready: ReadyQueue,
+    timers: Timers,
+    pub(super) events: VecDeque<Event>,
+    /// Streams to services that were refused.
+    pub(super) streams_refused: u64,
+}
+
+/// Which there are.
+impl Peers {
+    /// No peers; services that let so many streams of each wait.
+    pub(super) fn new(backlog: usize) -> Self {
+        Self {
+            slots: Slab::new(),
+            by_eid: HashMap::default(),
+            generation: 0,
+            demux: Demux::new(),
+            services: Services::new(backlog),
+            ready: ReadyQueue::default(),
+            timers: Timers::default(),
+            events: VecDeque::new(),
+            streams_refused: 0,
+        }
+    }
+
+    pub(super) fn get(&self, id: PeerId) -> Option<&Peer> {
+        self.slots.get(id.index as usize).filter(|p| p.id() == id)
+    }
+
+    #[cfg(test)]
+    pub(super) fn get_mut(&mut self, id: PeerId) -> Option<&mut Peer> {
+        self.slots.get_mut(id.index as usize).filter(|p| p.id() == id)
+    }
+
+    pub(super) fn at(&mut self, index: u32) -> Option<&mut Peer> {
+        self.slots.get_mut(index as usize)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Peer> {
+        self.slots.iter().map(|(_, peer)| peer)
+    }
+
+    /// The peer on whose channel new streams to an EID are opened.
+    pub(super) fn by_eid(&self, eid: &Eid) -> Option<u32> {
+        self.by_eid.get(eid).copied()
+    }
+
+    /// The peer whose attempt it is.
+    pub(super) fn by_attempt(&mut self, attempt: &[u8; 8]) -> Option<(u32, &mut Peer)> {
+        let index = self.demux.attempt(attempt)?;
+        Some((index, self.at(index)?))
+    }
+
+    /// A peer without anything. Its id names the slot that is free now: it is to be inserted before any other.
+    pub(super) fn make(&mut self, now: Instant, local: &mut LocalHost, eid: Eid) -> Peer {
+        self.generation = self.generation.wrapping_add(1);
+        let id = PeerId {
+            index: u32::try_from(self.slots.vacant_key()).unwrap_or(u32::MAX),
+            generation: self.generation,
+        };
+        Peer::new(id, eid, &mut Context::new(now, local))
+    }
+
+    pub(super) fn insert(&mut self, peer: Peer) -> u32 {
+        let eid = *peer.eid();
+        let index = self.insert_unlisted(peer);
+        self.by_eid.insert(eid, index);
+        index
+    }
+
+    /// As [`Self::insert`], but new streams are not opened there.
+    pub(super) fn insert_unlisted(&mut self, peer: Peer) -> u32 {
+        u32::try_from(self.slots.insert(peer)).unwrap_or(u32::MAX)
+    }
+
+    /// Takes the peer out of the directory; its slot stays while the application holds its streams.
+    fn forget_eid(&mut self, index: u32) {
+        let Some(peer) = self.slots.get(index as usize) else {
+            return;
+        };
+        if self.by_eid.get(peer.eid()) == Some(&index) {
+            self.by_eid.remove(peer.eid());
+        }
+    }
+
+    /// Frees the slot of a peer that is down and of whose streams the application holds none.
+    pub(super) fn remove_if_unused(&mut self, index: u32) {
+        let Some(peer) = self.slots.get(index as usize) else {
+            return;
+        };
+        if peer.is_gone() && peer.is_unused() && !self.ready.contains(index) {
+            self.timers.set(index, None);
+            self.slots.remove(index as usize);
+        }
+    }
+}
+
+/// What follows from a change.
+impl Peers {
+    /// Carries a change of a peer to the rest of the host: names, timer, events, and its end.
+    pub(super) fn settle(&mut self, local: &mut LocalHost, index: u32) {
+        let Some(peer) = self.slots.get_mut(index as usize) else {
+            return;
+        };
+        if let Some(change) = peer.take_name_change() {
+            self.demux.apply(index, &change);
+        }
+        for end in peer.transport_mut().channels_mut().take_unheard() {
+            match end {
+                Unheard::Attempt(attempt, end) => local.history.note_end(&attempt, end),
+                Unheard::Tree(ended) => local.history.note_tree_end(ended),
+            }
+        }
+        self.timers.set(index, peer.next_timer());
+        let (id, has_ended) = (peer.id(), peer.tree().has_ended());
+        self.gather(index);
+        if has_ended {
+            self.services.forget(id);
+            self.forget_eid(index);
+            self.remove_if_unused(index);
+        }
+    }
+
+    /// As [`Self::settle`]; and the peer may have something to send.
+    pub(super) fn settle_ready(&mut self, local: &mut LocalHost, index: u32) {
+        self.settle(local, index);
+        self.mark_ready(index);
+    }
+
+    /// Puts a peer in the queue of those that may have something to send.
+    pub(super) fn mark_ready(&mut self, index: u32) {
+        if self.slots.contains(index as usize) {
+            self.ready.insert(index);
+        }
+    }
+
+    /// Runs `f` on a peer for the application, and carries the consequences to the host.
+    pub(super) fn with<R>(&mut self, local: &mut LocalHost, id: PeerId, f: impl FnOnce(&mut Peer) -> R) -> Option<R> {
+        let peer = self.slots.get_mut(id.index as usize).filter(|p| p.id() == id)?;
+        let result = f(peer);
+        if peer.has_output() {
+            self.ready.insert(id.index);
+        }
+        if peer.is_settled() {
+            self.gather(id.index);
+        } else {
+            self.settle(local, id.index);
+        }
+        Some(result)
+    }
+
+    /// Moves a peer's events to the host's, and its new top-level streams to the listeners.
+    fn gather(&mut self, index: u32) {
+        let Some(peer) = self.slots.get_mut(index as usize) else {
+            return;
+        };
+        while let Some(opened) = peer.streams_mut().take_incoming() {
+            let names = (&*opened.service, &*opened.protocol);
+            match welcome(peer, opened.key, names, &mut self.services) {
+                Ok(None) => {}
+                Ok(Some(listener)) => self.events.push_back(Event::Acceptable(listener)),
+                Err(code) => {
+                    self.streams_refused += 1;
+                    peer.streams_mut().refuse(opened.key, code);
+                }
+            }
+        }
+        while let Some(event) = peer.next_event() {
+            self.events.push_back(event);
+        }
+    }
+
+    /// Refuses streams that were not accepted and will not be.
+    pub(super) fn unlisten(&mut self, local: &mut LocalHost, listener: ListenerId) {
+        for (stream, _) in self.services.unlisten(listener) {
+            self.streams_refused += 1;
+            self.with(local, stream.peer, |peer| {
+                peer.streams_mut().refuse(stream.key, Code::REFUSED_SERVICE);
+            });
+        }
+    }
+}
+
+/// Time.
+impl Peers {
+    /// When [`Self::run_timers`] is to be called.
+    pub(super) fn next_timer(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// Calls the peers whose time has come.
+    pub(super) fn run_timers(&mut self, now: Instant, local: &mut LocalHost, outbox: &mut VecDeque<Datagram>) {
+        while let Some(index) = self.timers.pop_due(now) {
+            let Some(peer) = self.slots.get_mut(index as usize) else {
+                continue;
+            };
+            peer.on_timer(&mut Context::new(now, local), outbox);
+            self.settle_ready(local, index);
+        }
+    }
+}
+
+/// Finds who takes a stream that a peer has opened; it is answered here if the host itself does. Returns the listener
+/// that is to be told.
+///
+/// # Errors
+/// The code with which it is refused.
+fn welcome(
+    peer: &mut Peer,
+    key: StreamKey,
+    (service, protocol): (&[u8], &[u8]),
+    services: &mut Services,
+) -> Result<Option<ListenerId>, Code> {
+    match services.route(service, protocol)? {
+        Route::Listener(listener) => {
+            let stream = peer.stream_id(key);
+            let is_wanted = services.push(listener, (stream, *peer.eid()))?;
+            Ok(is_wanted.then_some(listener))
+        }
+        Route::List => {
+            peer.streams_mut().answer(key, services.list());
+            Ok(None)
+        }
+    }
+}
