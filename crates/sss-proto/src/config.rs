@@ -264,6 +264,15 @@ impl fmt::Debug for Config {
     }
 }
 
+/// What a tree is made with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StreamsConfig {
+    /// Limits of receive windows.
+    pub(crate) window: WindowConfig,
+    /// Seeds the map of LSIDs, so that a peer cannot choose colliding ones.
+    pub(crate) seed: u64,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

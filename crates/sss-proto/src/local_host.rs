@@ -11,11 +11,11 @@ use sss_wire::params::Settings;
 use sss_wire::{ChannelId, Eid, constants};
 
 use crate::channel::{ChannelConfig, ChannelSetup, MAX_ACK_DELAY_US, Path};
-use crate::config::Config;
+use crate::config::{Config, StreamsConfig};
 use crate::negotiation::{ChannelIds, responder};
 use crate::role::Role;
 use crate::seen::Sightings;
-use crate::streams::{HostBudget, Streams, StreamsConfig};
+use crate::streams::{HostBudget, Streams};
 
 pub(crate) use history::{EndedTree, History};
 
@@ -61,8 +61,7 @@ impl LocalHost {
             window: self.config.window,
             seed: self.rng.random(),
         });
-        streams.share_budget(self.budget.clone());
-        streams.set_limits(self.config.streams);
+        streams.set_host(self.budget.clone(), self.config.streams);
         streams
     }
 

@@ -1,5 +1,7 @@
 //! What a packet carried, remembered until it is acknowledged or lost.
 
+use std::ops::Range;
+
 use crate::ids::StreamKey;
 
 /// One frame of a sent packet that somebody wants to hear about again.
@@ -29,8 +31,8 @@ pub(crate) enum Token {
     Answer { topic: Topic, lsid: u64 },
     /// CREDIT of a stream, and the limit it named.
     Credit { key: StreamKey, limit: u64 },
-    /// OPEN_CREDIT of a stream, and the limit it named.
-    OpenCredit { key: StreamKey, limit: u64 },
+    /// OPEN_CREDIT of a stream, the limit it named, and the low 32 bits of what it said of datagrams.
+    OpenCredit { key: StreamKey, limit: u64, taken: u32 },
     /// PRIORITY of a stream, and its serial.
     Priority { key: StreamKey, serial: u64 },
     /// A refusal (RESET and STOP) of a stream that was never kept.
@@ -41,6 +43,16 @@ pub(crate) enum Token {
     Stateless(StreamKey),
     /// A path MTU probe.
     MtuProbe { size: u16 },
+}
+
+impl Token {
+    /// The positions that a STREAM frame carried; of others, none.
+    pub(crate) fn range(self) -> Range<u64> {
+        match self {
+            Self::Stream { offset, len, .. } => offset..offset + u64::from(len),
+            _ => 0..0,
+        }
+    }
 }
 
 /// What a host asks the other about a stream.

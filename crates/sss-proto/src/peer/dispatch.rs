@@ -80,17 +80,7 @@ impl Dispatch<'_> {
                     "a frame about streams on a channel that is not accepted",
                 ));
             }
-            Frame::Stream(stream) => streams.on_stream(&stream, batch)?,
-            Frame::Credit(credit) => streams.on_credit(credit.lsid, credit.limit)?,
-            Frame::OpenCredit(credit) => streams.on_open_credit(credit.lsid, credit.limit, credit.datagrams)?,
-            Frame::Datagram(datagram) => streams.on_datagram(&datagram, batch)?,
-            Frame::Watch(watch) => streams.on_watch(watch.lsid)?,
-            Frame::Consumed(consumed) => streams.on_consumed(consumed.lsid)?,
-            Frame::Await(question) => streams.on_await(question.lsid)?,
-            Frame::Released(released) => streams.on_released(released.lsid)?,
-            Frame::Priority(priority) => streams.on_priority(&priority)?,
-            Frame::Reset(reset) => streams.on_reset(&reset)?,
-            Frame::Stop(stop) => streams.on_stop(&stop)?,
+            frame => streams.on_frame(&frame, batch)?,
         }
         Ok(None)
     }

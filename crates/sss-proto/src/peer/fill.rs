@@ -25,8 +25,7 @@ pub(super) fn transmit_on(
         return None;
     }
     if let Some(streams) = &mut streams {
-        streams.set_rtt(channel.rtt());
-        streams.set_path(channel.loss(), channel.one_way());
+        streams.set_path(channel.rtt(), channel.loss(), channel.one_way());
         if streams.take_missed() {
             channel.ask_if_quiet();
         }

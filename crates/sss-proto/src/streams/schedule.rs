@@ -17,8 +17,9 @@
 
 mod rings;
 
-use super::node::{Flags, ROOT};
-use super::table::Table;
+use super::tree::index::ROOT;
+use super::tree::node::Flags;
+use super::tree::table::Table;
 pub(super) use rings::Slot;
 use rings::{Chain, Rings, Who};
 

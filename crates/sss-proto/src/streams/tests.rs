@@ -10,6 +10,7 @@ mod ends;
 mod fairness;
 mod hostile;
 mod idle;
+mod inside;
 mod listen;
 mod opening;
 mod priority;
@@ -28,11 +29,10 @@ use sss_wire::Code;
 use sss_wire::constants::{OPEN_ROOM, STREAM_BORROW, STREAM_WINDOW};
 use sss_wire::frame::{Credit, Frame, Init, InitKind, Reset, Scope, Stop, Stream};
 
-use super::app::ReadOutcome;
-use super::attachment::Found;
-use super::node::Flags;
-use super::{StreamEvent, Streams, StreamsConfig};
-use crate::config::WindowConfig;
+use super::tree::lsids::Found;
+use super::tree::node::Flags;
+use super::{ReadOutcome, StreamEvent, Streams};
+use crate::config::{StreamsConfig, WindowConfig};
 use crate::error::{CloseReason, ProtocolError, ReadError, WriteError};
 use crate::ids::{PeerId, StreamId, StreamKey};
 use crate::packet::PacketWriter;
@@ -112,26 +112,9 @@ impl Streams {
     /// Takes the frames of a packet.
     fn take_frames(&mut self, packet: &Bytes) -> Result<(), ProtocolError> {
         for frame in frames_of(packet) {
-            self.take_frame(&frame, packet)?;
+            self.on_frame(&frame, packet)?;
         }
         Ok(())
-    }
-
-    fn take_frame(&mut self, frame: &Frame<'_>, packet: &Bytes) -> Result<(), ProtocolError> {
-        match frame {
-            Frame::Stream(f) => self.on_stream(f, packet),
-            Frame::Reset(f) => self.on_reset(f),
-            Frame::Stop(f) => self.on_stop(f),
-            Frame::Credit(f) => self.on_credit(f.lsid, f.limit),
-            Frame::OpenCredit(f) => self.on_open_credit(f.lsid, f.limit, f.datagrams),
-            Frame::Watch(f) => self.on_watch(f.lsid),
-            Frame::Consumed(f) => self.on_consumed(f.lsid),
-            Frame::Await(f) => self.on_await(f.lsid),
-            Frame::Released(f) => self.on_released(f.lsid),
-            Frame::Priority(f) => self.on_priority(f),
-            Frame::Datagram(f) => self.on_datagram(f, packet),
-            _ => Ok(()),
-        }
     }
 
     /// Takes a frame that a peer made up.
@@ -213,34 +196,43 @@ impl Streams {
 
     /// What this host has charged to the account of a stream.
     fn lent(&self, index: u32) -> u64 {
-        self.table[index].account.as_ref().map_or(0, |a| a.lent.charged())
+        self.life.tree.table[index]
+            .account
+            .as_ref()
+            .map_or(0, |a| a.lent.charged())
     }
 
     /// What the peer has charged to it, what of that is consumed, and the limit.
     fn backing(&self, index: u32) -> (u64, u64, u64) {
-        let account = self.table[index].account.as_ref();
-        account.map_or((0, 0, OPEN_ROOM), |a| a.backing.gauge())
+        let account = self.life.tree.table[index].account.as_ref();
+        account.map_or((0, 0, OPEN_ROOM), |a| {
+            let gauge = a.backing.gauge();
+            (gauge.charge, gauge.consumed, gauge.limit)
+        })
     }
 
     /// Nothing is left of what was: no queue, no count.
     fn check_unused(&self, what: &str) {
         assert!(
-            self.outbox.openers.is_unused(&self.table),
+            self.life.flow.openers.is_unused(&self.life.tree.table),
             "{what}: {:?}",
-            self.outbox.openers
+            self.life.flow.openers
         );
-        assert!(self.datagrams.is_unused(), "{what}");
-        assert_eq!(self.windows.streams.count(), 0, "{what}");
-        let open = (self.outbox.watches.open(), self.outbox.awaits.open());
+        assert!(self.life.ledger.is_unused(), "{what}");
+        assert_eq!(self.life.flow.peer_streams(), 0, "{what}");
+        let open = (self.life.outbox.watches.open(), self.life.outbox.awaits.open());
         assert_eq!(open, (0, 0), "{what}");
         assert!(
-            self.table[0].account.as_ref().is_none_or(|a| a.lent.is_unused()),
+            self.life.tree.table[0]
+                .account
+                .as_ref()
+                .is_none_or(|a| a.lent.is_unused()),
             "{what}"
         );
     }
 
     fn lsid_of(&self, key: StreamKey) -> u64 {
-        self.lsid(self.table.find(key).expect("a live stream"))
+        self.lsid(self.life.tree.table.find(key).expect("a live stream"))
     }
 }
 
@@ -258,8 +250,8 @@ impl Pair {
     fn with_root(root: u64) -> Self {
         let mut a = Streams::test(Role::Initiator, root);
         let mut b = Streams::test(Role::Responder, root);
-        a.set_peer_settings(root).unwrap();
-        b.set_peer_settings(root).unwrap();
+        a.grant_root(root).unwrap();
+        b.grant_root(root).unwrap();
         Self { a, b }
     }
 

@@ -12,7 +12,7 @@
 
 /// How far the latest value of something has come that the peer must be told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::streams) enum Delivery {
+pub(crate) enum Delivery {
     /// There is nothing to tell, or it does not matter any more.
     #[default]
     Idle,
@@ -26,7 +26,7 @@ pub(in crate::streams) enum Delivery {
 
 impl Delivery {
     /// Of the two low bits.
-    pub(in crate::streams) const fn from_bits(bits: u64) -> Self {
+    pub(crate) const fn from_bits(bits: u64) -> Self {
         match bits & 3 {
             0 => Self::Idle,
             1 => Self::Due,
@@ -35,22 +35,22 @@ impl Delivery {
         }
     }
 
-    pub(in crate::streams) const fn bits(self) -> u64 {
+    pub(crate) const fn bits(self) -> u64 {
         self as u64
     }
 
     /// Whether the peer is to be told, and is not known to have been.
-    pub(in crate::streams) fn is_open(self) -> bool {
+    pub(crate) fn is_open(self) -> bool {
         matches!(self, Self::Due | Self::InFlight)
     }
 
     /// A packet with it was acknowledged; `is_latest` tells whether that packet had the latest value.
-    pub(in crate::streams) fn after_acked(self, is_latest: bool) -> Self {
+    pub(crate) fn after_acked(self, is_latest: bool) -> Self {
         if is_latest && self.is_open() { Self::Acked } else { self }
     }
 
     /// A packet with it was lost.
-    pub(in crate::streams) fn after_lost(self, is_latest: bool) -> Self {
+    pub(crate) fn after_lost(self, is_latest: bool) -> Self {
         if is_latest && self == Self::InFlight {
             Self::Due
         } else {
@@ -62,7 +62,7 @@ impl Delivery {
 /// What must arrive of a stream, beside its data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(in crate::streams) enum Item {
+pub(crate) enum Item {
     /// INIT, in front of whatever a STREAM frame carries.
     Init,
     /// FIN, in a STREAM frame.
@@ -81,8 +81,8 @@ pub(in crate::streams) enum Item {
 impl Item {
     /// Those of which every stream keeps the state in its node; those that few streams have are among its [`Extras`].
     ///
-    /// [`Extras`]: crate::streams::node::Rare
-    pub(in crate::streams) const IN_NODE: u8 = 7;
+    /// [`Extras`]: crate::streams::tree::extras::Extras
+    pub(crate) const IN_NODE: u8 = 7;
 }
 
 #[cfg(test)]

@@ -7,49 +7,43 @@ use sss_wire::Code;
 use super::delivery::{Delivery, Item};
 use super::questions::Questions;
 use crate::error::ProtocolError;
-use crate::streams::node::{Flags, Node};
-use crate::streams::openers::Openers;
-use crate::streams::queue::KeyQueue;
-use crate::streams::table::Table;
+use crate::streams::tree::node::{Flags, Node};
+use crate::streams::tree::queue::KeyQueue;
+use crate::streams::tree::table::Table;
 
 /// Refusals that are not acknowledged, at most. A peer that keeps to its credit cannot cause so many.
 const MAX_REFUSALS: usize = 65_536;
 
 /// Queues of what is to be sent before any STREAM frame (FRM-2), in the order in which it is.
 #[derive(Debug, Default)]
-pub(in crate::streams) struct Outbox {
-    pub(in crate::streams) refusals: Refusals,
+pub(crate) struct Outbox {
+    pub(crate) refusals: Refusals,
     /// Streams with RESET or STOP due. A stream is in it at most once.
-    pub(in crate::streams) ends: KeyQueue,
+    pub(crate) ends: KeyQueue,
     /// Questions whether streams were read to their ends, and answers.
-    pub(in crate::streams) watches: Questions,
+    pub(crate) watches: Questions,
     /// Questions whether more can come on streams, and answers.
-    pub(in crate::streams) awaits: Questions,
-    pub(in crate::streams) open_credits: KeyQueue,
-    pub(in crate::streams) credits: KeyQueue,
-    pub(in crate::streams) priorities: KeyQueue,
-    /// Streams that were accepted, and of which the peer has heard nothing since.
-    pub(in crate::streams) untold: KeyQueue,
-    /// Streams that wait for room to be opened.
-    pub(in crate::streams) openers: Openers,
+    pub(crate) awaits: Questions,
+    pub(crate) open_credits: KeyQueue,
+    pub(crate) credits: KeyQueue,
+    pub(crate) priorities: KeyQueue,
 }
 
 impl Outbox {
-    /// Whether there is nothing to be sent, and nobody to be woken.
-    pub(in crate::streams) fn is_idle(&self) -> bool {
+    /// Whether there is nothing to be sent.
+    pub(crate) fn is_idle(&self) -> bool {
         self.ends.is_empty()
             && self.credits.is_empty()
             && self.priorities.is_empty()
             && self.refusals.due.is_empty()
             && self.open_credits.is_empty()
-            && !self.openers.is_due()
             && self.watches.is_idle()
             && self.awaits.is_idle()
     }
 
     /// Something about a stream is to be sent, for the first time, again, or with another value. It waits in the node
     /// until it may be sent.
-    pub(in crate::streams) fn put(&mut self, table: &mut Table, index: u32, item: Item) {
+    pub(crate) fn put(&mut self, table: &mut Table, index: u32, item: Item) {
         let node = &mut table[index];
         let was_due = node.is_due(item);
         node.set_delivery(item, Delivery::Due);
@@ -58,8 +52,23 @@ impl Outbox {
         }
     }
 
+    /// A question, WATCH or AWAIT, is answered, or nobody wants to know any more. Another may be asked.
+    pub(crate) fn close(&mut self, table: &mut Table, index: u32, question: Item, now: Delivery) {
+        let node = &mut table[index];
+        let before = node.delivery(question);
+        if before != now {
+            node.set_delivery(question, now);
+        }
+        if before == Delivery::InFlight {
+            match question {
+                Item::Watch => self.watches.close(),
+                _ => self.awaits.close(),
+            }
+        }
+    }
+
     /// The peer knows a stream: what waited for that can go (STR-8).
-    pub(in crate::streams) fn on_known(&mut self, table: &mut Table, index: u32) {
+    pub(crate) fn on_known(&mut self, table: &mut Table, index: u32) {
         self.queue(table, index, Item::Stop);
         for item in [Item::Priority, Item::Credit, Item::OpenCredit, Item::Watch, Item::Await] {
             if table[index].is_due(item) {
@@ -69,7 +78,7 @@ impl Outbox {
     }
 
     /// INIT of a stream is in the packet: RESET may follow it.
-    pub(in crate::streams) fn on_announced(&mut self, table: &mut Table, index: u32) {
+    pub(crate) fn on_announced(&mut self, table: &mut Table, index: u32) {
         self.queue(table, index, Item::Reset);
     }
 
@@ -100,7 +109,7 @@ impl Outbox {
         queue.push(key, |k| table.find(k).is_some_and(matters));
     }
 
-    pub(in crate::streams) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         *self = Self::default();
     }
 }
@@ -112,7 +121,7 @@ fn has_ripe_end(node: &Node) -> bool {
 
 /// Refusals of streams that are not kept (STR-7, STR-58).
 #[derive(Debug, Default)]
-pub(in crate::streams) struct Refusals {
+pub(crate) struct Refusals {
     /// LSIDs of those to be sent, for the first time or again.
     due: VecDeque<u64>,
     /// By LSID, the codes of those that are not known to have arrived.
@@ -124,7 +133,7 @@ impl Refusals {
     ///
     /// # Errors
     /// If there are too many.
-    pub(in crate::streams) fn put(&mut self, lsid: u64, code: Code) -> Result<(), ProtocolError> {
+    pub(crate) fn put(&mut self, lsid: u64, code: Code) -> Result<(), ProtocolError> {
         if self.open.len() >= MAX_REFUSALS {
             return Err(ProtocolError::new(Code::LIMIT, "too many streams that cannot be kept"));
         }
@@ -134,27 +143,27 @@ impl Refusals {
     }
 
     /// The first that is due, and its code.
-    pub(in crate::streams) fn front(&self) -> Option<(u64, Code)> {
+    pub(crate) fn front(&self) -> Option<(u64, Code)> {
         let lsid = *self.due.front()?;
         let code = self.open.get(&lsid).copied().unwrap_or(Code::PARENT_GONE);
         Some((lsid, code))
     }
 
     /// The first was sent.
-    pub(in crate::streams) fn pop(&mut self) {
+    pub(crate) fn pop(&mut self) {
         self.due.pop_front();
     }
 
     /// Whether the refusal of a stream may not have arrived.
-    pub(in crate::streams) fn is_open(&self, lsid: u64) -> bool {
+    pub(crate) fn is_open(&self, lsid: u64) -> bool {
         self.open.contains_key(&lsid)
     }
 
-    pub(in crate::streams) fn on_acked(&mut self, lsid: u64) {
+    pub(crate) fn on_acked(&mut self, lsid: u64) {
         self.open.remove(&lsid);
     }
 
-    pub(in crate::streams) fn on_lost(&mut self, lsid: u64) {
+    pub(crate) fn on_lost(&mut self, lsid: u64) {
         self.due.push_back(lsid);
     }
 }

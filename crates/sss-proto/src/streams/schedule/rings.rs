@@ -2,7 +2,7 @@
 
 use slab::Slab;
 
-use crate::streams::node::NONE;
+use crate::streams::tree::index::NONE;
 
 /// The level at which a stream's own data competes with its children.
 const OWN_LEVEL: i8 = 0;

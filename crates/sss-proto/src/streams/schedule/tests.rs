@@ -6,7 +6,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::*;
-use crate::streams::node::{NONE, Node, Opener};
+use crate::streams::tree::index::NONE;
+use crate::streams::tree::node::{Node, Opener};
 
 /// What competes in a node's rings: a child, or the node's own data, which bears the node's number.
 type Competitor = u32;

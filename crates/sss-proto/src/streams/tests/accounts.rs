@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::streams::DatagramOptions;
-use crate::streams::node::ROOT;
+use crate::streams::tree::index::ROOT;
 use sss_wire::constants::MAX_DEPTH;
 use sss_wire::frame::{Credit, OpenCredit};
 
@@ -51,7 +51,7 @@ fn acceptances_and_datagrams_are_told_apart_and_both_are_told() {
         let mut pair = Pair::new();
         let (a, b) = pair.stream();
         let mut held = Vec::new();
-        pair.b.windows.now = Instant::default();
+        pair.b.life.flow.windows.now = Instant::default();
         for round in 0..300 {
             for _ in 0..streams {
                 let child = pair.a.open_substream(a).unwrap();
@@ -91,13 +91,13 @@ fn a_child_does_not_wait_for_those_who_wait_for_its_parents_acceptor() {
     let child = pair.a.open_substream(parent).unwrap();
     pair.a.write_all(child, &[1; 9000]);
     pair.run();
-    assert!(!pair.a.table[parent.index].has(Flags::ANNOUNCED), "it waits");
+    assert!(!pair.a.life.tree.table[parent.index].has(Flags::ANNOUNCED), "it waits");
     // Some are accepted, until the parent is among those that wait at the service.
     let theirs = loop {
         let next = pair.b.take_incoming().expect("it comes").key;
         assert!(pair.b.accept_top_level(next));
         pair.run();
-        if pair.a.table[parent.index].has(Flags::ANNOUNCED) {
+        if pair.a.life.tree.table[parent.index].has(Flags::ANNOUNCED) {
             break pair.a.lsid_of(parent);
         }
     };
@@ -124,7 +124,7 @@ fn a_stream_opens_with_a_little_where_there_is_room_for_no_more() {
     let mut pair = Pair::with_root(65_536);
     let (a, b) = pair.stream();
     // Nothing is left at the root, and something waits at the parent's account already.
-    pair.a.table[ROOT].account_mut().lent.set_limit(0);
+    pair.a.life.tree.table[ROOT].account_mut().lent.set_limit(0);
     let _empty = pair.a.open_substream(a).unwrap();
     pair.run();
     let child = pair.a.open_substream(a).unwrap();
@@ -136,7 +136,7 @@ fn a_stream_opens_with_a_little_where_there_is_room_for_no_more() {
         .accept_substream(b)
         .unwrap()
         .expect("the account has room for some of it");
-    assert!(pair.b.table[child.index].recv.received >= 1024);
+    assert!(pair.b.life.tree.table[child.index].recv.received >= 1024);
 }
 
 // spec: STR-46, STR-57
@@ -227,7 +227,7 @@ fn who_waits_is_looked_at_a_few_times_however_many_wait() {
         let Found::Live(at) = pair.b.find(pair.a.lsid_of(*parent)) else {
             panic!("both know it");
         };
-        let theirs = pair.b.table.key(at);
+        let theirs = pair.b.life.tree.table.key(at);
         while let Some(child) = pair.b.accept_substream(theirs).unwrap() {
             pair.run();
             assert_eq!(pair.b.read_all(child).0.len(), 100);
@@ -237,9 +237,9 @@ fn who_waits_is_looked_at_a_few_times_however_many_wait() {
     }
     assert_eq!(heard, 10_000);
     assert!(
-        pair.a.outbox.openers.looks < 20 * heard,
+        pair.a.life.flow.openers.looks < 20 * heard,
         "{}",
-        pair.a.outbox.openers.looks
+        pair.a.life.flow.openers.looks
     );
 }
 
@@ -265,7 +265,7 @@ fn datagrams_taken_before_others_crowd_the_account_are_told_when_they_do() {
     let mut pair = Pair::new();
     let (a, b) = pair.stream();
     // The account of the stream itself has no room: the root lends.
-    pair.a.table[a.index].account_mut().lent.set_limit(0);
+    pair.a.life.tree.table[a.index].account_mut().lent.set_limit(0);
     datagram(&mut pair.a, a, 600);
     pair.run();
     assert_eq!(taken(&mut pair.b, b, 0), Some(600));
@@ -287,7 +287,7 @@ fn datagrams_taken_before_others_crowd_the_account_are_told_when_they_do() {
 fn datagrams_taken_where_others_crowd_the_account_are_told_at_once() {
     let mut pair = Pair::new();
     let (a, b) = pair.stream();
-    pair.a.table[a.index].account_mut().lent.set_limit(0);
+    pair.a.life.tree.table[a.index].account_mut().lent.set_limit(0);
     crowd(&mut pair);
     for second in 0..10 {
         datagram(&mut pair.a, a, 600);
@@ -313,7 +313,7 @@ fn streams_accepted_before_others_crowd_the_account_are_told_when_they_do() {
     let next = pair.a.open_top_level("quick", "v1").unwrap();
     pair.run();
     assert!(
-        pair.a.table[next.index].has(Flags::ANNOUNCED),
+        pair.a.life.tree.table[next.index].has(Flags::ANNOUNCED),
         "nothing waits at the service"
     );
 }

@@ -3,13 +3,13 @@
 use sss_wire::constants::STREAM_BORROW;
 
 use super::*;
-use crate::streams::windows::MIN_WINDOW;
+use crate::streams::flow::window::MIN_WINDOW;
 
 fn pair_with(window: WindowConfig) -> Pair {
     let side = |role| {
         let mut streams = Streams::new(StreamsConfig { window, seed: 3 });
         streams.set_role(role);
-        streams.set_peer_settings(window.root).unwrap();
+        streams.grant_root(window.root).unwrap();
         streams
     };
     Pair {
@@ -126,7 +126,7 @@ fn the_windows_of_a_subtree_keep_to_its_budget() {
     assert_eq!(format!("{:?}", pair.b.budget_left(at)), "Left { large: 0, small: 0 }");
     pair.b.set_budget(nested.1, None);
     pair.b.set_budget(tenant.1, None);
-    assert_eq!(pair.b.windows.budgets, 0);
+    assert_eq!(pair.b.budgets(), 0);
     pump(&mut pair, &streams, |_| true);
     pump(&mut pair, &streams, |_| false);
     assert!(unread(&pair, &streams) > budget);
@@ -139,11 +139,11 @@ fn a_budget_ends_with_its_stream() {
     let (a, b) = pair.stream();
     pair.b.set_budget(b, Some(1000));
     pair.b.set_budget(b, Some(2000));
-    assert_eq!(pair.b.windows.budgets, 1);
+    assert_eq!(pair.b.budgets(), 1);
     pair.a.release(a);
     pair.b.release(b);
     pair.run();
-    assert_eq!((pair.b.len(), pair.b.windows.budgets), (0, 0));
+    assert_eq!((pair.b.len(), pair.b.budgets()), (0, 0));
     pair.b.set_budget(b, Some(1));
-    assert_eq!(pair.b.windows.budgets, 0);
+    assert_eq!(pair.b.budgets(), 0);
 }

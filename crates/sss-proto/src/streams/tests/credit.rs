@@ -40,7 +40,7 @@ fn a_new_stream_may_send_what_it_borrows() {
     pair.a.on_credit(lsid, STREAM_BORROW - 1).unwrap();
     assert!(!pair.a.wants(), "a lower limit is ignored");
     pair.a.on_credit(lsid, STREAM_BORROW + 1000).unwrap();
-    pair.b.table[1].recv.limit += 1000;
+    pair.b.life.tree.table[1].recv.limit += 1000;
     assert_eq!(send_all(&mut pair), 1000);
     assert_eq!(
         pair.a.lent(0),
@@ -296,8 +296,8 @@ fn what_a_hostile_peer_makes_a_host_keep_is_bounded_for_each_held_stream() {
         pair.run();
     }
     assert!(held > 200, "{held}");
-    let unread: u64 = (1..pair.b.table.slots())
-        .filter_map(|i| pair.b.table.get(i))
+    let unread: u64 = (1..pair.b.life.tree.table.slots())
+        .filter_map(|i| pair.b.life.tree.table.get(i))
         .map(|n| n.recv.unread())
         .sum();
     assert!(unread <= 65_536 + held * STREAM_WINDOW, "{unread} of {held}");

@@ -3,7 +3,7 @@
 use super::*;
 use crate::error::ReadError;
 use crate::interest::Interest;
-use crate::streams::app::SEND_AHEAD;
+use crate::streams::data::half::SEND_AHEAD;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 
@@ -168,8 +168,8 @@ fn nothing_is_sent_before_the_role_is_known() {
         (65_536 / 2 - 512) / 2,
         "what a stream may take of what any peer grants"
     );
-    assert!(a.set_peer_settings(65_535).is_err());
-    a.set_peer_settings(1 << 20).unwrap();
+    assert!(a.grant_root(65_535).is_err());
+    a.grant_root(1 << 20).unwrap();
     a.on_credit(1, 100_000).unwrap();
     assert!(a.wants());
 }

@@ -6,10 +6,12 @@ use sss_wire::constants::{DATAGRAM_BORROW, DATAGRAM_LIFETIME, OPEN_COST, OPEN_RO
 use sss_wire::frame::Datagram;
 
 use super::*;
+use crate::DatagramFate;
 use crate::error::{DatagramError, ReadError};
+use crate::ids::DatagramId;
 use crate::interest::Interest;
-use crate::streams::budget::HostBudget;
-use crate::streams::{DatagramFate, DatagramId, DatagramOptions};
+use crate::streams::DatagramOptions;
+use crate::streams::flow::budget::HostBudget;
 
 const BEST_EFFORT: DatagramOptions = DatagramOptions {
     reliable: false,
@@ -58,7 +60,7 @@ impl Streams {
 
     /// Nothing of datagrams is left but what waits for the application.
     fn assert_no_datagrams(&self) {
-        assert!(self.datagrams.is_unused());
+        assert!(self.life.ledger.is_unused());
     }
 }
 
@@ -93,7 +95,7 @@ fn a_small_one_goes_in_one_frame_and_leaves_nothing_behind() {
     );
     assert_eq!((pair.a.len(), pair.a.wants()), (1, false));
     assert_eq!(pair.a.lent(1), charge);
-    assert_eq!(pair.a.attachment.next(), 1, "it takes no LSID");
+    assert_eq!(pair.a.life.tree.lsids.next(), 1, "it takes no LSID");
     assert_eq!(pair.b.recv_datagram(at(0), b), Ok(None));
     pair.b.take(&packet).unwrap();
     assert_eq!(pair.b.events(), [StreamEvent::Ready(b, Interest::RecvDatagram)]);
@@ -160,7 +162,7 @@ fn one_that_is_large_or_reliable_or_unlikely_to_arrive_goes_as_a_stream() {
     ] {
         let mut pair = Pair::new();
         let (a, b) = pair.stream();
-        pair.a.set_path(loss, Duration::ZERO);
+        pair.a.set_loss(loss, Duration::ZERO);
         let id = pair.a.send_now(a, &pattern(size), &options);
         let packet = pair.a.packet(ROOM).unwrap();
         let frames = packet.streams();
@@ -326,7 +328,7 @@ fn frames_on_streams_that_cannot_have_them() {
 fn when_it_cannot_arrive_in_time_any_more_one_is_given_up() {
     let mut pair = Pair::new();
     let (a, b) = pair.stream();
-    pair.a.set_path(0, Duration::from_millis(25));
+    pair.a.set_loss(0, Duration::from_millis(25));
     let id = pair.a.send_now(a, &pattern(3000), &deadline(200));
     assert_eq!(pair.a.next_timer(), Some(at(175)));
     let packet = pair.a.packet(ROOM).unwrap();
@@ -359,7 +361,7 @@ fn one_that_is_under_way_as_a_whole_is_given_up_only_when_something_is_lost() {
     for arrives in [true, false] {
         let mut pair = Pair::new();
         let (a, b) = pair.stream();
-        pair.a.set_path(0, Duration::from_millis(25));
+        pair.a.set_loss(0, Duration::from_millis(25));
         let id = pair.a.send_now(a, &pattern(2000), &deadline(200));
         let packets = [pair.a.packet(ROOM).unwrap(), pair.a.packet(ROOM).unwrap()];
         pair.a.on_timer(at(175));
@@ -398,7 +400,7 @@ fn one_that_was_never_sent_expires_without_a_word() {
     let id = a.send_now(top, &pattern(100), &BEST_EFFORT);
     let late = a.send_now(top, &pattern(100), &deadline(1));
     a.send_now(top, &pattern(100), &RELIABLE);
-    a.set_path(0, Duration::from_millis(25));
+    a.set_loss(0, Duration::from_millis(25));
     a.on_timer(at(0));
     assert_eq!(
         a.fates(),
@@ -430,7 +432,7 @@ fn one_that_was_never_sent_expires_without_a_word() {
 fn a_reliable_one_with_a_deadline_is_abandoned_then() {
     let mut pair = Pair::new();
     let (a, _) = pair.stream();
-    pair.a.set_path(0, Duration::ZERO);
+    pair.a.set_loss(0, Duration::ZERO);
     let options = DatagramOptions {
         reliable: true,
         ..deadline(100)
@@ -475,7 +477,7 @@ fn one_that_is_too_large_is_refused_by_name_of_the_limit() {
 fn a_receiver_refuses_streams_and_drops_frames_that_are_too_large() {
     let mut pair = Pair::new();
     let (a, b) = pair.stream();
-    pair.b.datagrams.set_own_max(999);
+    pair.b.life.ledger.set_own_max(999);
     let small = pair.a.send_now(a, &pattern(1000), &BEST_EFFORT);
     let large = pair.a.send_now(a, &pattern(40_000), &BEST_EFFORT);
     pair.run();
@@ -519,8 +521,8 @@ fn one_borrows_what_there_is_room_for_and_waits_for_a_grant_of_the_rest() {
         let mut pair = Pair::with_root(65_536);
         let (a, b) = pair.stream();
         // Nothing is left anywhere but a little on the account of the root.
-        pair.a.table[1].account_mut().lent.set_limit(0);
-        pair.a.table[0].account_mut().lent.set_limit(0);
+        pair.a.life.tree.table[1].account_mut().lent.set_limit(0);
+        pair.a.life.tree.table[0].account_mut().lent.set_limit(0);
         let id = pair.a.send_now(a, &pattern(5000), &RELIABLE);
         assert!(pair.a.packet(ROOM).is_none(), "it cannot even be announced");
         pair.a.send_now(a, &pattern(10), &BEST_EFFORT);
@@ -574,7 +576,7 @@ fn data_beyond_the_limit_closes_the_channel() {
     let mut pair = Pair::new();
     pair.stream();
     let size = DATAGRAM_BORROW + 1;
-    pair.b.datagrams.set_budget(0);
+    pair.b.life.ledger.set_budget(0);
     let data = vec![0; DATAGRAM_BORROW as usize];
     received!(pair.b, [forged_datagram(3, 1, size, &data, false)]);
     assert_eq!(
@@ -589,7 +591,7 @@ fn data_beyond_the_limit_closes_the_channel() {
 fn many_that_have_begun_do_not_block_each_other() {
     let mut pair = Pair::with_root(STREAM_BORROW);
     let (a, b) = pair.stream();
-    pair.b.datagrams.set_budget(200_000);
+    pair.b.life.ledger.set_budget(200_000);
     let sizes = [0, 10, 3000, 20_000, 32_512, 32_513, 60_000, 150_000, 200_000];
     let mut queued: Vec<usize> = sizes.iter().cycle().take(45).copied().collect();
     let mut expected = queued.clone();
@@ -629,9 +631,9 @@ fn many_that_have_begun_do_not_block_each_other() {
 fn the_budget_is_given_in_order_and_as_a_whole() {
     let mut pair = Pair::new();
     let (a, b) = pair.stream();
-    pair.b.datagrams.set_budget(100_000);
-    pair.a.table[1].send.limit = 1 << 30;
-    pair.b.table[1].recv.limit = 1 << 30;
+    pair.b.life.ledger.set_budget(100_000);
+    pair.a.life.tree.table[1].send.limit = 1 << 30;
+    pair.b.life.tree.table[1].recv.limit = 1 << 30;
     for size in [120_000, 130_000, 50_000] {
         pair.a.send_now(a, &pattern(size), &RELIABLE);
         let packet = pair.a.packet(ROOM).unwrap();
@@ -731,7 +733,7 @@ fn datagrams_under_way_to_a_subtree_that_is_reset_are_refused_with_its_code() {
 fn what_is_reset_frees_the_budget_for_the_next() {
     let mut pair = Pair::new();
     let (a, b) = pair.stream();
-    pair.b.datagrams.set_budget(100_000);
+    pair.b.life.ledger.set_budget(100_000);
     let options = deadline(100);
     pair.a.send_now(a, &pattern(120_000), &options);
     let packet = pair.a.packet(ROOM).unwrap();
@@ -757,7 +759,7 @@ fn what_waits_without_credit_is_bounded() {
     for _ in 0..2000 {
         received!(pair.b, [frame(1)]);
     }
-    assert!(pair.b.datagrams.stateless() <= 1 << 20);
+    assert!(pair.b.life.ledger.stateless() <= 1 << 20);
     assert_eq!(pair.b.datagram_stats().received_stateless, 1048);
     assert_eq!(pair.b.datagram_stats().dropped_full, 952);
     for lsid in [3, 5, 7, 9, 11] {
@@ -765,7 +767,7 @@ fn what_waits_without_credit_is_bounded() {
             received!(pair.b, [frame(lsid)]);
         }
     }
-    assert!(pair.b.datagrams.stateless() <= 4 << 20);
+    assert!(pair.b.life.ledger.stateless() <= 4 << 20);
     for (_, b) in &streams {
         pair.b.datagrams_now(*b);
     }

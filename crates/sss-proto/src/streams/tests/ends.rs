@@ -127,8 +127,8 @@ fn stop_is_answered_with_reset_of_the_same_code() {
     assert_eq!(pair.a.write(a, b"x"), Err(stopped));
     assert!(pair.a.info(a).unwrap().sent < 100_000, "unsent data is discarded");
     assert_eq!(pair.b.read_now(b), Poll::Ready(Err(ReadError::Closed)));
-    let cause = pair.b.table[b.index].cause(crate::streams::life::cause::Direction::Receiving);
-    assert_eq!(cause, crate::streams::life::cause::Cause::Own);
+    let cause = pair.b.life.tree.table[b.index].cause(crate::streams::tree::ends::Direction::Receiving);
+    assert_eq!(cause, crate::streams::tree::ends::Cause::Own);
     assert_eq!(pair.b.info(b).unwrap().receiving, crate::streams::RecvState::Done);
 }
 
@@ -267,9 +267,17 @@ fn opening_and_resetting_many_streams_leaves_nothing_behind() {
         }
     }
     for end in [&pair.a, &pair.b] {
-        assert!(end.table.slots() < 200, "{} slots", end.table.slots());
+        assert!(
+            end.life.tree.table.slots() < 200,
+            "{} slots",
+            end.life.tree.table.slots()
+        );
     }
-    assert!(pair.a.attachment.next() > 10_000, "{}", pair.a.attachment.next());
+    assert!(
+        pair.a.life.tree.lsids.next() > 10_000,
+        "{}",
+        pair.a.life.tree.lsids.next()
+    );
 }
 
 #[test]
@@ -285,7 +293,7 @@ fn memory_stays_flat_while_nothing_can_be_sent() {
         a.release(key);
     }
     assert_eq!(a.len(), 1);
-    assert!(a.table.slots() < 10);
-    let debug = format!("{:?}", a.scheduler);
+    assert!(a.life.tree.table.slots() < 10);
+    let debug = format!("{:?}", a.life.scheduler);
     assert!(debug.len() < 20_000, "queues are bounded: {}", debug.len());
 }

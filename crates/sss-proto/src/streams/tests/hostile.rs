@@ -13,7 +13,8 @@ use rand::{RngExt, SeedableRng};
 use sss_wire::constants::OPEN_COST;
 
 use super::*;
-use crate::streams::node::{Opener, ROOT};
+use crate::streams::tree::index::ROOT;
+use crate::streams::tree::node::Opener;
 use crate::streams::{DatagramOptions, ListenMode};
 
 /// What an application does, and how often.
@@ -129,8 +130,8 @@ impl World {
             )
         });
         let [(root_a, mut a), (root_b, mut b)] = sides;
-        a.streams.set_peer_settings(root_b).unwrap();
-        b.streams.set_peer_settings(root_a).unwrap();
+        a.streams.grant_root(root_b).unwrap();
+        b.streams.grant_root(root_a).unwrap();
         for side in [&mut a, &mut b] {
             side.streams.set_peer_max_message(1 << 20);
         }
@@ -221,7 +222,7 @@ impl World {
             Op::Read => drop(self.read(at, key, 20_000)),
             Op::Datagram => {
                 let size = [0, 10, 500, 1100, 1100, 5000, 40_000][rng.random_range(0..7)];
-                streams.set_path(if rng.random() { 0 } else { 10_000 }, Duration::from_millis(20));
+                streams.set_loss(if rng.random() { 0 } else { 10_000 }, Duration::from_millis(20));
                 let is_reliable = rng.random_ratio(2, 3);
                 let options = DatagramOptions::default().with(|o| {
                     o.reliable = is_reliable;
@@ -349,21 +350,21 @@ impl World {
     fn check_waits(&self) {
         for at in 0..2 {
             let (side, peer) = (&self.sides[at].streams, &self.sides[1 - at].streams);
-            side.check_burdens(&self.what);
-            for index in 1..side.table.slots() {
-                let Some(node) = side.table.get(index).filter(|n| n.status.send.carries_data()) else {
+            side.check_costs(&self.what);
+            for index in 1..side.life.tree.table.slots() {
+                let Some(node) = side.life.tree.table.get(index).filter(|n| n.status.send.carries_data()) else {
                     continue;
                 };
                 let what = || format!("{}: side {at}, {:?}", self.what, side.waits(index, named));
                 if node.has(Flags::ANNOUNCED) {
-                    let is_kept = node.send.unsent() > 0 && node.send_room() > 0;
+                    let is_kept = node.send.unsent() > 0 && node.send.credit() > 0;
                     assert!(!is_kept, "{}: room of its own is not used", what());
                     assert!(node.is_known(), "{}: not known", what());
                     continue;
                 }
                 let parent = node.place.parent;
-                if side.table[parent].has(Flags::ANNOUNCED) {
-                    assert!(side.table.opening(index).is_none(), "{}: not opened", what());
+                if side.life.tree.table[parent].has(Flags::ANNOUNCED) {
+                    assert!(!side.can_open(index), "{}: not opened", what());
                     let waiting = waiting_for(peer, side, index);
                     assert!(waiting > 0, "{}: nothing else waits for that", what());
                 }
@@ -452,7 +453,7 @@ impl World {
 /// What truly waits at the peer in front of the acceptor of a stream: streams nobody has accepted, or datagrams nobody
 /// has taken. More than nothing also if the stream's parent is not accepted itself.
 fn waiting_for(peer: &Streams, side: &Streams, index: u32) -> usize {
-    let parent = side.table[index].place.parent;
+    let parent = side.life.tree.table[index].place.parent;
     let lsid = side.lsid(parent);
     let there = match lsid {
         0 => ROOT,
@@ -461,20 +462,20 @@ fn waiting_for(peer: &Streams, side: &Streams, index: u32) -> usize {
             _ => return 1,
         },
     };
-    let is_waiting = |at: u32| peer.table.get(at).is_some_and(|n| n.has(Flags::UNACCEPTED));
+    let is_waiting = |at: u32| peer.life.tree.table.get(at).is_some_and(|n| n.has(Flags::UNACCEPTED));
     if is_waiting(there) {
         return 1;
     }
-    let datagrams = (0..peer.table.slots())
-        .filter(|at| peer.table.get(*at).is_some() && peer.has_arrived(*at))
+    let datagrams = (0..peer.life.tree.table.slots())
+        .filter(|at| peer.life.tree.table.get(*at).is_some() && peer.has_arrived(*at))
         .count();
-    if side.table[index].has(Flags::DATAGRAM) {
+    if side.life.tree.table[index].has(Flags::DATAGRAM) {
         return datagrams;
     }
-    (1..peer.table.slots())
-        .filter(|at| is_waiting(*at) && peer.table[*at].place.opener == Opener::Peer)
+    (1..peer.life.tree.table.slots())
+        .filter(|at| is_waiting(*at) && peer.life.tree.table[*at].place.opener == Opener::Peer)
         .filter(|at| {
-            let node = &peer.table[*at];
+            let node = &peer.life.tree.table[*at];
             node.place.parent == there || there == ROOT
         })
         .count()

@@ -1,16 +1,16 @@
 //! What an idle stream costs.
 
 use super::*;
-use crate::streams::credit::Account;
-use crate::streams::node::Node;
+use crate::streams::flow::account::Account;
+use crate::streams::tree::node::Node;
 
 /// Bytes of memory for streams that have nothing to send, to read or to acknowledge.
 fn idle_memory(streams: &Streams) -> usize {
-    let mut bytes = streams.table.memory() + streams.attachment.memory();
-    for index in 1..streams.table.slots() {
-        let node = &streams.table[index];
+    let mut bytes = streams.life.tree.table.memory() + streams.life.tree.lsids.memory();
+    for index in 1..streams.life.tree.table.slots() {
+        let node = &streams.life.tree.table[index];
         assert!(node.send.buf.is_none() && node.recv.buf.is_none());
-        assert!(node.rare.is_none(), "level {}", node.place.depth);
+        assert!(node.extras.is_none(), "level {}", node.place.depth);
         // With what the allocator puts before it.
         bytes += node.account.as_ref().map_or(0, |_| size_of::<Account>() + 8);
     }
@@ -52,12 +52,12 @@ fn an_idle_stream_with_a_child_costs_what_is_charged_below_it_too() {
             pair.a.write_all(at.0, b"x");
             at = pair.child(at);
             pair.b.write_all(at.1, b"y");
-            assert_eq!(pair.a.table[at.0.index].place.depth as usize, level + 1);
+            assert_eq!(pair.a.life.tree.table[at.0.index].place.depth as usize, level + 1);
         }
         pair.run();
         for end in [&mut pair.a, &mut pair.b] {
-            for index in 1..end.table.slots() {
-                let _ = end.read_all(end.table.key(index));
+            for index in 1..end.life.tree.table.slots() {
+                let _ = end.read_all(end.life.tree.table.key(index));
             }
         }
         pair.run();
@@ -85,7 +85,7 @@ fn rise_and_fall(count: usize) -> [(usize, usize); 2] {
     }
     pair.run();
     assert_eq!((pair.a.len(), pair.b.len()), (0, 0));
-    let after = [&pair.a, &pair.b].map(|end| end.table.memory() + end.attachment.memory());
+    let after = [&pair.a, &pair.b].map(|end| end.life.tree.table.memory() + end.life.tree.lsids.memory());
     [(before[0], after[0]), (before[1], after[1])]
 }
 
@@ -110,7 +110,7 @@ fn letting_go_of_streams_takes_no_memory() {
     }
     for end in [&pair.a, &pair.b] {
         assert_eq!(end.len(), keys.len(), "nothing was acknowledged");
-        assert!((1..end.table.slots()).all(|index| end.table[index].rare.is_none()));
+        assert!((1..end.life.tree.table.slots()).all(|index| end.life.tree.table[index].extras.is_none()));
     }
     pair.run();
     assert_eq!((pair.a.len(), pair.b.len()), (0, 0));

@@ -13,7 +13,7 @@ fn open_child(pair: &mut Pair, parent: StreamKey, bytes: usize) -> StreamKey {
     let child = pair.a.open_substream(parent).unwrap();
     pair.a.write_all(child, &vec![1; bytes]);
     pair.run();
-    pair.b.check_burdens("after a child was opened");
+    pair.b.check_costs("after a child was opened");
     child
 }
 
@@ -36,7 +36,7 @@ fn reject_refuses_what_comes_and_what_waits() {
     let first = pair.b.accept_substream(b).unwrap().unwrap();
     pair.b.set_listen_mode(b, ListenMode::Reject);
     pair.run();
-    pair.b.check_burdens("after reject");
+    pair.b.check_costs("after reject");
     assert_eq!(refusal(&mut pair, waiting), None);
     assert_eq!(refusal(&mut pair, accepted), Some(Refusal::NoListener));
     let late = open_child(&mut pair, a, 10);
@@ -61,7 +61,7 @@ fn reject_refuses_what_comes_and_what_waits() {
 /// Lets a stream of a that is not accepted send so much more.
 fn give(pair: &mut Pair, key: StreamKey, bytes: u64) {
     let lsid = pair.a.lsid_of(key);
-    let limit = pair.a.table[key.index].send.limit;
+    let limit = pair.a.life.tree.table[key.index].send.limit;
     pair.a.raise_limit(key.index, limit + bytes);
     let Found::Live(index) = pair.b.find(lsid) else {
         panic!("{lsid}");
@@ -85,7 +85,7 @@ fn a_limit_counts_opening_and_bytes_of_what_waits() {
     give(&mut pair, three[2], 1);
     pair.a.write_all(three[2], b"x");
     pair.run();
-    pair.b.check_burdens("after a byte too much");
+    pair.b.check_costs("after a byte too much");
     assert_eq!(
         refusal(&mut pair, three[2]),
         Some(Refusal::Backlog),
@@ -100,7 +100,7 @@ fn a_limit_counts_opening_and_bytes_of_what_waits() {
     // What the opener took back neither, but it costs its opening until it is accepted.
     pair.a.reset(three[1], Code::app(1), "");
     pair.run();
-    pair.b.check_burdens("after a reset");
+    pair.b.check_costs("after a reset");
     let again = open_child(&mut pair, a, 1000 + OPEN_COST as usize);
     assert_eq!(refusal(&mut pair, again), None);
     let second = pair.b.accept_substream(b).unwrap().unwrap();
@@ -111,7 +111,7 @@ fn a_limit_counts_opening_and_bytes_of_what_waits() {
     let third = pair.b.accept_substream(b).unwrap().unwrap();
     assert_eq!(pair.b.read_all(third).0.len(), 1000 + OPEN_COST as usize);
     assert_eq!(pair.b.accept_substream(b), Ok(None));
-    pair.b.check_burdens("when all are accepted");
+    pair.b.check_costs("when all are accepted");
 }
 
 // spec: STR-41
@@ -128,14 +128,14 @@ fn nesting_does_not_evade_a_limit() {
     give(&mut pair, grandchild, 300);
     pair.a.write_all(grandchild, &[1; 300]);
     pair.run();
-    pair.b.check_burdens("after too much");
+    pair.b.check_costs("after too much");
     assert_eq!(refusal(&mut pair, grandchild), Some(Refusal::Backlog));
     assert_eq!(refusal(&mut pair, great), Some(Refusal::NoListener), "it waited below");
     assert_eq!(refusal(&mut pair, child), None);
     // What waits below an accepted stream burdens that one.
     let grandchild = open_child(&mut pair, child, 1000);
     let child_b = pair.b.accept_substream(b).unwrap().unwrap();
-    pair.b.check_burdens("when the middle is accepted");
+    pair.b.check_costs("when the middle is accepted");
     open_child(&mut pair, child, 400);
     open_child(&mut pair, a, 1700);
     assert!(pair.b.accept_substream(child_b).unwrap().is_some());

@@ -221,7 +221,7 @@ fn what_was_sent_on_an_attempt_that_lost_is_numbered_anew() {
     assert_eq!(lost.streams()[0].lsid, 1);
     early.lost(&lost);
     early.set_role(Role::Responder);
-    early.set_peer_settings(1 << 20).unwrap();
+    early.grant_root(1 << 20).unwrap();
     pair.b = early;
     pair.run();
     let at_a = pair.a.accept_any().unwrap();
@@ -243,7 +243,7 @@ fn streams_dropped_before_they_were_announced_take_no_number() {
     assert!(pair.a.len() == 0 && !pair.a.wants());
     let (a, _) = pair.stream();
     assert_eq!(pair.a.lsid_of(a), 1);
-    assert!(pair.a.table.slots() < 10);
+    assert!(pair.a.life.tree.table.slots() < 10);
 }
 
 // spec: STR-3
@@ -463,12 +463,12 @@ fn a_stream_frame_with_nothing_in_it_opens_or_has_no_effect() {
     assert_eq!(pair.b.info(b).unwrap().received, 6, "three bytes at 3, and the end");
     // With INIT it opens the stream, wherever it says it is.
     received!(pair.b, [stream_frame(3, top_level(), 1 << 40, b"", false)]);
-    let charge = pair.b.table[0].gauge().charge;
+    let charge = pair.b.life.tree.table[0].gauge().charge;
     let opened = pair.b.accept_any().expect("it is open");
     assert_eq!(pair.b.info(opened).unwrap().received, 0);
     received!(pair.b, [stream_frame(3, top_level(), 1 << 40, b"", false)]);
     assert_eq!(
-        pair.b.table[0].gauge().charge,
+        pair.b.life.tree.table[0].gauge().charge,
         charge,
         "its offset is charged to nobody"
     );
@@ -499,8 +499,8 @@ fn mixed_packet(pair: &mut Pair) -> Packet {
     let init = pair.a.packet(ROOM).unwrap();
     pair.a.lost(&init);
     assert_eq!(pair.a.read_all(one.0).0.len(), 65_000);
-    let index = pair.a.table.find(one.0).unwrap();
-    pair.a.outbox.put(&mut pair.a.table, index, Item::Credit);
+    let index = pair.a.life.tree.table.find(one.0).unwrap();
+    pair.a.life.outbox.put(&mut pair.a.life.tree.table, index, Item::Credit);
     pair.a.reset(two.0, Code::app(1), "");
     pair.a.stop(two.0, Code::app(2), "");
     assert_eq!(pair.a.poll_consumed(four.0), Poll::Pending);
@@ -563,7 +563,7 @@ fn frames_of_streams_that_are_known_are_taken_in_any_order() {
             frames.reverse();
         }
         for frame in kept.iter().chain(&frames) {
-            pair.b.take_frame(frame, &packet.bytes).unwrap();
+            pair.b.on_frame(frame, &packet.bytes).unwrap();
         }
         pair.a.acked(&packet);
         pair.run();

@@ -71,7 +71,7 @@ fn level_of(a: &Streams, lsid: u64) -> i8 {
     let Found::Live(index) = a.find(lsid) else {
         panic!("no stream {lsid}");
     };
-    a.table[index].place.level
+    a.life.tree.table[index].place.level
 }
 
 // spec: STR-22
@@ -360,7 +360,7 @@ fn a_storm_of_requests_leaves_nothing_behind() {
     assert_eq!(pair.b.info(b).unwrap().priority, (99_999 % 256) as u8 as i8);
     assert_eq!(requests(&pair.a.packet(ROOM).unwrap()).len(), 1);
     assert!(!pair.a.wants());
-    let debug = format!("{:?}", pair.b.scheduler);
+    let debug = format!("{:?}", pair.b.life.scheduler);
     assert!(debug.len() < 20_000, "{}", debug.len());
 }
 
@@ -380,10 +380,10 @@ fn steps(idle: usize) -> u64 {
         }
     }
     pair.run();
-    let index = pair.a.table.find(bulk).unwrap();
-    pair.a.table[index].send.limit = 1 << 60;
+    let index = pair.a.life.tree.table.find(bulk).unwrap();
+    pair.a.life.tree.table[index].send.limit = 1 << 60;
     pair.a.write_all(bulk, &[0; 140_000]);
-    let before = pair.a.scheduler.steps();
+    let before = pair.a.life.scheduler.steps();
     for n in 0..100 {
         let key = pair.a.open_substream(a).unwrap();
         pair.a.set_priority(key, (n % 3) as i8);
@@ -391,7 +391,7 @@ fn steps(idle: usize) -> u64 {
         let packet = pair.a.packet(ROOM).unwrap();
         pair.a.acked(&packet);
     }
-    pair.a.scheduler.steps() - before
+    pair.a.life.scheduler.steps() - before
 }
 
 #[test]
@@ -407,9 +407,9 @@ fn a_step_is_taken_for_each_stream_that_is_chosen_however_many_wait() {
     for count in [10, 10_000] {
         let mut a = unlimited();
         let keys: Vec<_> = (0..count).map(|n| full(&mut a, None, (n % 200) as i8, 2000)).collect();
-        let before = a.scheduler.steps();
+        let before = a.life.scheduler.steps();
         next(&mut a, 20);
-        let steps = a.scheduler.steps() - before;
+        let steps = a.life.scheduler.steps() - before;
         assert!(steps <= 20 * 12, "{steps} for {count}");
         assert_eq!(keys.len(), count);
     }

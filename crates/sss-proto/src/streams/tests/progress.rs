@@ -10,7 +10,7 @@ use crate::interest::Interest;
 impl Streams {
     /// What is counted as unsent is what the streams hold.
     pub(super) fn check_unsent(&self, what: &str) {
-        let nodes = (0..self.table.slots()).filter_map(|index| self.table.get(index));
+        let nodes = (0..self.life.tree.table.slots()).filter_map(|index| self.life.tree.table.get(index));
         let sum: u64 = nodes.map(|node| node.send.unsent()).sum();
         assert_eq!(self.unsent(), sum, "{what}");
     }

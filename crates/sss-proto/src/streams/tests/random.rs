@@ -7,8 +7,10 @@ use rand::{RngExt, SeedableRng};
 use sss_wire::constants::OPEN_COST;
 
 use super::*;
+use crate::DatagramFate;
 use crate::error::ReadError;
-use crate::streams::{DatagramFate, DatagramId, DatagramOptions, ListenMode};
+use crate::ids::DatagramId;
+use crate::streams::{DatagramOptions, ListenMode};
 
 /// What one direction of the wire has carried, and what the peer has taken in of it: the charges follow from that
 /// alone.
@@ -113,7 +115,7 @@ struct Side {
 impl Side {
     fn new(role: Role) -> Self {
         let mut streams = Streams::test(role, 100_000);
-        streams.set_peer_settings(100_000).unwrap();
+        streams.grant_root(100_000).unwrap();
         Self {
             streams,
             held: BTreeMap::new(),
@@ -133,11 +135,11 @@ impl Side {
 
     /// Charges and limits agree with the ledgers.
     fn check(&self, peer: &Self, what: &str) {
-        self.streams.check_burdens(what);
+        self.streams.check_costs(what);
         self.streams.check_unsent(what);
         let (sent, received) = (self.sent.charges(), self.received.charges());
-        for index in 0..self.streams.table.slots() {
-            let Some(node) = self.streams.table.get(index) else {
+        for index in 0..self.streams.life.tree.table.slots() {
+            let Some(node) = self.streams.life.tree.table.get(index) else {
                 continue;
             };
             if !node.has(Flags::ANNOUNCED) || node.has(Flags::DATAGRAM) {
@@ -160,16 +162,16 @@ impl Side {
 
     /// STR-52: what a stream may send it may send whatever others do.
     fn check_waits(&self, index: u32, received: u64, what: &str) {
-        let node = &self.streams.table[index];
+        let node = &self.streams.life.tree.table[index];
         let lsid = self.streams.lsid(index);
         assert!(node.send.sent <= node.send.limit, "{what}: {lsid}");
         assert!(received <= node.recv.limit, "{what}: {lsid}");
-        let is_kept = node.has(Flags::WAITING) && node.send_room() > 0 && node.status.send.carries_data();
+        let is_kept = node.has(Flags::WAITING) && node.send.credit() > 0 && node.status.send.carries_data();
         assert!(!is_kept, "{what}: {lsid} waits, and has room of its own");
     }
 
     fn is_detached(&self, index: u32) -> bool {
-        let node = &self.streams.table[index];
+        let node = &self.streams.life.tree.table[index];
         node.has(Flags::DETACHED) || (index != 0 && self.is_detached(node.place.parent))
     }
 }
@@ -398,7 +400,7 @@ impl World {
         let (seed, lsid) = (self.seed, self.sides[side].streams.lsid_of(key));
         let (here, there) = self.pair(side);
         if let Found::Live(at) = there.streams.find(lsid) {
-            let node = &there.streams.table[at];
+            let node = &there.streams.life.tree.table[at];
             let may_open = node.has(Flags::HELD) || node.has(Flags::UNACCEPTED);
             assert!(!may_open, "seed {seed}: stream {lsid} is held");
         }
@@ -431,7 +433,7 @@ impl World {
         let now = self.now();
         let Side { streams, unsettled, .. } = &mut self.sides[side];
         let loss = if self.rng.random() { 0 } else { 10_000 };
-        streams.set_path(loss, std::time::Duration::from_millis(20));
+        streams.set_loss(loss, std::time::Duration::from_millis(20));
         if let Ok(Some(id)) = streams.send_datagram(now, key, &data, &options) {
             self.datagrams.push((size, false));
             unsettled.insert(id, (number, options.reliable));
@@ -603,7 +605,7 @@ fn deliver(seed: u64, sender: &mut Side, receiver: &mut Side, packet: &Packet) {
             }
             _ => false,
         };
-        let result = receiver.streams.take_frame(&frame, &packet.bytes);
+        let result = receiver.streams.on_frame(&frame, &packet.bytes);
         result.unwrap_or_else(|e| panic!("seed {seed}: {e} after {frame:?}"));
         let is_live = matches!(receiver.streams.find(lsid.max(1)), Found::Live(_));
         let is_kept = before && (is_live || is_datagram);

@@ -21,8 +21,8 @@ impl Streams {
     }
 
     fn recv_memory(&self, key: StreamKey) -> usize {
-        let index = self.table.find(key).unwrap();
-        self.table[index].recv.buf.as_ref().map_or(0, |b| b.memory())
+        let index = self.life.tree.table.find(key).unwrap();
+        self.life.tree.table[index].recv.buf.as_ref().map_or(0, |b| b.memory())
     }
 }
 
@@ -302,7 +302,7 @@ fn of_a_mark_and_a_byte_at_one_position_the_first_is_kept() {
 /// A tree that grants much.
 fn generous() -> Pair {
     let mut pair = Pair::with_root(64 << 20);
-    pair.b.windows = crate::streams::windows::Windows::new(WindowConfig {
+    pair.b.life.flow.windows = crate::streams::flow::windows::Windows::new(WindowConfig {
         per_stream_initial: 4 << 20,
         per_stream_max: 4 << 20,
         ..WindowConfig::default()
@@ -363,7 +363,7 @@ fn a_record_is_taken_whole_or_not_at_all() {
         pair.run();
         read += pair.b.read_all(b).0.len();
     }
-    assert!(read >= big.len() - crate::streams::app::SEND_AHEAD as usize);
+    assert!(read >= big.len() - crate::streams::data::half::SEND_AHEAD as usize);
     assert_eq!(pair.a.poll_writable(a), Poll::Ready(Ok(())));
     pair.a.finish(a).unwrap();
     assert_eq!(pair.a.write_record(a, b"x"), Err(WriteError::Closed));
@@ -386,7 +386,7 @@ fn the_sender_keeps_no_mark_that_is_acknowledged() {
         assert!(records.iter().enumerate().all(|(i, r)| *r == vec![round; i * 50]));
         assert_eq!((records.len(), rest.len()), (100, 0));
         pair.run();
-        let index = pair.a.table.find(a).unwrap();
-        assert!(pair.a.table[index].send.buf.is_none());
+        let index = pair.a.life.tree.table.find(a).unwrap();
+        assert!(pair.a.life.tree.table[index].send.buf.is_none());
     }
 }

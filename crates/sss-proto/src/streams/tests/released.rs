@@ -89,7 +89,7 @@ fn question_and_answer_are_repeated_when_they_are_lost() {
     pair.a.lost(&first);
     pair.run();
     assert_eq!(pair.b.poll_accept_substream(b), END);
-    assert_eq!(pair.b.outbox.awaits.open(), 0);
+    assert_eq!(pair.b.life.outbox.awaits.open(), 0);
     // It comes late, and twice.
     pair.b.take(&first).unwrap();
     assert!(!pair.b.wants() || pair.b.packet(ROOM).is_some());
@@ -223,7 +223,7 @@ fn a_datagram_of_which_a_part_has_arrived_comes_before_the_end() {
         assert!(second.frames().iter().any(|f| matches!(f, Frame::Released(_))));
         let lsid = first.streams()[0].lsid;
         for frame in second.frames().iter().filter(|f| matches!(f, Frame::Released(_))) {
-            pair.b.take_frame(frame, &second.bytes).unwrap();
+            pair.b.on_frame(frame, &second.bytes).unwrap();
         }
         assert!(pair.b.next_datagram(b).is_pending());
         assert_eq!(pair.b.poll_accept_substream(b), END);
@@ -358,15 +358,15 @@ fn the_question_ends_with_the_stream() {
         assert!(pair.b.next_datagram(b).is_pending());
     }
     pair.run();
-    assert_eq!(pair.b.outbox.awaits.open(), 3);
+    assert_eq!(pair.b.life.outbox.awaits.open(), 3);
     // Who lets go asks no more.
     pair.b.release(tops[0].1);
-    assert_eq!(pair.b.outbox.awaits.open(), 2);
+    assert_eq!(pair.b.life.outbox.awaits.open(), 2);
     // The subtree is reset: that is said, and nothing else.
     let code = Code::app(2);
     pair.a.reset_tree(tops[1].0, code, "");
     pair.run();
-    assert_eq!(pair.b.outbox.awaits.open(), 1);
+    assert_eq!(pair.b.life.outbox.awaits.open(), 1);
     let reason = String::new();
     let ended = CloseReason::Peer { code, reason };
     assert_eq!(pair.b.poll_accept_substream(tops[1].1), Poll::Ready(Err(ended)));
@@ -399,8 +399,8 @@ fn a_peer_whose_subtree_was_reset_answers_all_the_same() {
     pair.a.release(a);
     pair.a.release(top.0);
     pair.run();
-    assert_eq!(pair.b.outbox.awaits.open(), 0);
-    assert!(pair.a.outbox.awaits.is_idle());
+    assert_eq!(pair.b.life.outbox.awaits.open(), 0);
+    assert!(pair.a.life.outbox.awaits.is_idle());
     assert!(matches!(pair.b.poll_accept_substream(b), Poll::Ready(Err(_))));
 }
 
@@ -473,13 +473,13 @@ fn a_storm_of_questions_is_bounded() {
     for _ in 0..1000 {
         received!(pair.b, [Await { lsid }]);
     }
-    assert_eq!(pair.b.outbox.awaits.answers(), 0);
+    assert_eq!(pair.b.life.outbox.awaits.answers(), 0);
     pair.a.finish(a).unwrap();
     pair.b.finish(b).unwrap();
     pair.run();
     assert_eq!(pair.b.read_now(b), Poll::Ready(Ok(ReadOutcome::End)));
     pair.b.release(b);
-    assert_eq!(pair.b.outbox.awaits.answers(), 1);
+    assert_eq!(pair.b.life.outbox.awaits.answers(), 1);
     pair.run();
     let mut asked = 0;
     let refused = loop {
@@ -506,13 +506,13 @@ fn so_many_questions_and_no_more_are_open_at_a_time() {
         assert!(pair.b.poll_accept_substream(*key).is_pending());
     }
     pair.run();
-    assert_eq!(pair.b.outbox.awaits.open(), MAX_WATCHES);
+    assert_eq!(pair.b.life.outbox.awaits.open(), MAX_WATCHES);
     assert!(!pair.b.wants());
     for key in keys.iter().take(20) {
         pair.a.release(*key);
     }
     pair.run();
-    assert_eq!(pair.b.outbox.awaits.open(), MAX_WATCHES - 10);
+    assert_eq!(pair.b.life.outbox.awaits.open(), MAX_WATCHES - 10);
     assert_eq!(pair.b.events().len(), 20);
 }
 

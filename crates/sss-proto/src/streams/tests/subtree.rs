@@ -205,7 +205,11 @@ fn children_under_way_are_refused_with_the_same_code() {
         pair.b.acked(packet);
     }
     pair.run();
-    assert_eq!(pair.a.table[top.0.index].children(), 2, "of those that a holds");
+    assert_eq!(
+        pair.a.life.tree.table[top.0.index].children(),
+        2,
+        "of those that a holds"
+    );
     for key in [of_b, below_b] {
         assert_eq!(reset_of(&mut pair, key).0, Code::app(6));
         let stopped = pair.b.write(key, b"x");
@@ -229,7 +233,7 @@ fn a_tree_that_nobody_knows_yet_is_forgotten() {
     pair.a.release(child);
     pair.a.release(top);
     assert_eq!(pair.a.len(), 0);
-    assert_eq!(pair.a.attachment.next(), 0, "no number was taken");
+    assert_eq!(pair.a.life.tree.lsids.next(), 0, "no number was taken");
     // One whose INIT is under way is reset behind it.
     let top = pair.a.open_top_level("svc", "v1").unwrap();
     let child = pair.a.open_substream(top).unwrap();
@@ -266,7 +270,7 @@ fn what_waits_to_be_accepted_in_a_tree_is_gone() {
     pair.run();
     pair.a.reset_tree(right.0, Code::app(6), "");
     pair.run();
-    pair.b.check_burdens("after a reset of the tree");
+    pair.b.check_costs("after a reset of the tree");
     assert!(pair.b.accept_substream(low.1).is_err());
     pair.a.write_all(left.0, b"sibling");
     pair.run();
@@ -305,7 +309,7 @@ fn a_hundred_thousand_streams_are_gone_through_in_steps() {
     const COUNT: usize = 100_000;
     let mut pair = Pair::with_root(1 << 30);
     let (a, b) = pair.stream();
-    pair.a.table[a.index].account_mut().lent.set_limit(1 << 60);
+    pair.a.life.tree.table[a.index].account_mut().lent.set_limit(1 << 60);
     pair.b.widen(b.index);
     let mut keys = vec![(a, b)];
     for n in 0..COUNT {
@@ -317,9 +321,16 @@ fn a_hundred_thousand_streams_are_gone_through_in_steps() {
     pair.run();
     pair.a.reset_tree(a, Code::app(6), "");
     let ended = |streams: &Streams| {
-        let slots = 1..streams.table.slots();
+        let slots = 1..streams.life.tree.table.slots();
         slots
-            .filter(|i| streams.table.get(*i).is_some_and(|n| n.has(Flags::TREE_RESET)))
+            .filter(|i| {
+                streams
+                    .life
+                    .tree
+                    .table
+                    .get(*i)
+                    .is_some_and(|n| n.has(Flags::TREE_RESET))
+            })
             .count()
     };
     let at_once = ended(&pair.a);
@@ -375,7 +386,7 @@ fn reset_of_trees_that_cannot_be() {
             }
         }
     }
-    assert!(pair.b.outbox.ends.len() <= 4, "no stream is queued twice");
+    assert!(pair.b.life.outbox.ends.len() <= 4, "no stream is queued twice");
     // The root has none of this frame.
     let mut root = vec![0; 64];
     let mut writer = sss_wire::Writer::new(&mut root);

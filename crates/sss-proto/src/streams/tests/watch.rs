@@ -85,7 +85,7 @@ fn what_was_read_before_the_question_is_answered_at_once_and_also_when_nothing_i
         pair.a.take(&answer).unwrap();
         pair.run();
         assert_eq!(pair.a.poll_consumed(a), Poll::Ready(Ok(())));
-        assert_eq!(pair.a.outbox.watches.open(), 0);
+        assert_eq!(pair.a.life.outbox.watches.open(), 0);
     }
 }
 
@@ -306,11 +306,11 @@ fn a_storm_of_questions_is_bounded() {
     let (a, _) = finished(&mut pair, 10);
     let lsid = pair.a.lsid_of(a);
     let mut other = pair.b;
-    let before = other.outbox.watches.answers();
+    let before = other.life.outbox.watches.answers();
     for _ in 0..1000 {
         let _ = other.forged(&Frame::Watch(Watch { lsid }));
     }
-    assert_eq!(other.outbox.watches.answers(), before);
+    assert_eq!(other.life.outbox.watches.answers(), before);
 }
 
 // spec: STR-47
@@ -333,19 +333,19 @@ fn so_many_questions_and_no_more_are_open_at_a_time() {
         assert_eq!(pair.a.poll_consumed(*key), Poll::Pending);
     }
     pair.run();
-    assert_eq!(pair.a.outbox.watches.open(), MAX_WATCHES);
+    assert_eq!(pair.a.life.outbox.watches.open(), MAX_WATCHES);
     assert!(!pair.a.wants());
     for key in accepted.iter().take(20) {
         assert_eq!(pair.b.read_now(*key), Poll::Ready(Ok(ReadOutcome::End)));
     }
     pair.run();
-    assert_eq!(pair.a.outbox.watches.open(), MAX_WATCHES - 10);
+    assert_eq!(pair.a.life.outbox.watches.open(), MAX_WATCHES - 10);
     let events = pair.a.events();
     assert_eq!(events.len(), 20);
     for key in &keys {
         pair.a.release(*key);
     }
-    assert_eq!(pair.a.outbox.watches.open(), 0, "who lets go asks no more");
+    assert_eq!(pair.a.life.outbox.watches.open(), 0, "who lets go asks no more");
 }
 
 // spec: STR-47
@@ -403,7 +403,7 @@ fn what_was_reset_with_a_subtree_was_not_read() {
     pair.b.release(b);
     pair.run();
     // The stream is retired at b when it is asked.
-    assert!(pair.b.table.find(b).is_none());
+    assert!(pair.b.life.tree.table.find(b).is_none());
     pair.b.take(&late).unwrap();
     pair.a.acked(&late);
     pair.run();

@@ -1,0 +1,81 @@
+//! What each direction of a stream has of bytes.
+
+use super::recv_buf::RecvBuf;
+use super::send_buf::SendBuf;
+
+/// How many bytes of a stream may be written and not yet sent. What was sent and not yet acknowledged is bounded by the
+/// peer's credit and by congestion control.
+pub(crate) const SEND_AHEAD: u64 = 512 << 10;
+
+/// The sending direction.
+#[derive(Debug)]
+pub(crate) struct SendHalf {
+    /// Highest offset sent.
+    pub(crate) sent: u64,
+    /// What the peer grants.
+    pub(crate) limit: u64,
+    /// Only while there is something to be sent or acknowledged.
+    pub(crate) buf: Option<Box<SendBuf>>,
+}
+
+impl SendHalf {
+    /// Offset behind the last byte written.
+    pub(crate) fn end(&self) -> u64 {
+        self.buf.as_ref().map_or(self.sent, |b| b.end())
+    }
+
+    /// How many bytes more may be written now.
+    pub(crate) fn room(&self) -> usize {
+        let room = SEND_AHEAD.saturating_sub(self.unsent());
+        usize::try_from(room).unwrap_or(usize::MAX)
+    }
+
+    /// What is left of the limit that the peer granted.
+    pub(crate) fn credit(&self) -> u64 {
+        self.limit.saturating_sub(self.sent)
+    }
+
+    /// Bytes written and never sent.
+    pub(crate) fn unsent(&self) -> u64 {
+        self.end() - self.sent
+    }
+
+    /// Bytes written and not acknowledged.
+    pub(crate) fn unacked(&self) -> u64 {
+        self.buf.as_ref().map_or(0, |b| b.len())
+    }
+
+    /// Offset up to which everything is acknowledged.
+    pub(crate) fn acked(&self) -> u64 {
+        self.buf.as_ref().map_or(self.sent, |b| b.acked())
+    }
+
+    pub(crate) fn is_acked(&self) -> bool {
+        self.buf.as_ref().is_none_or(|b| b.is_acked())
+    }
+}
+
+/// The receiving direction.
+#[derive(Debug)]
+pub(crate) struct RecvHalf {
+    /// Highest offset received; the final size once it is known.
+    pub(crate) received: u64,
+    /// Offset up to which bytes were read or discarded.
+    pub(crate) read: u64,
+    /// What the peer was granted.
+    pub(crate) limit: u64,
+    /// Only while there is something to be read or missing.
+    pub(crate) buf: Option<Box<RecvBuf>>,
+}
+
+impl RecvHalf {
+    /// Bytes received, or skipped by a RESET, and not read.
+    pub(crate) fn unread(&self) -> u64 {
+        self.received - self.read
+    }
+
+    /// The first byte that is missing.
+    pub(crate) fn next(&self) -> u64 {
+        self.buf.as_ref().map_or(self.read, |b| b.next())
+    }
+}

@@ -1,0 +1,94 @@
+//! A packet, filled in the order of FRM-2.
+//!
+//! 1. refusals, RESET and STOP; 2. questions and answers; 3. OPEN_CREDIT, CREDIT, PRIORITY; 4. STREAM and DATAGRAM, in
+//!    scheduler order; a stream whose INIT is not acknowledged is preceded by INIT of its ancestors (STR-6).
+//!
+//! If something is left over that does not fit, the packet is filled up with PADDING, so that the packets of a
+//! segmented send are equally long (CHN-10).
+
+use super::draft::Draft;
+use super::segment::{Blocked, Outcome};
+use super::{credit, open_credit, priority, refusal, released, reset, stop, stream, watch};
+use crate::streams::life::Life;
+use crate::streams::messages::{incoming, outgoing};
+use crate::streams::tree::node::Flags;
+
+/// How many waiters are woken at a time: about what a packet holds.
+const WAKE: usize = 32;
+
+/// Fills the packet with as much as fits.
+pub(crate) fn fill(life: &mut Life, draft: &mut Draft<'_, '_>) {
+    incoming::grant_all(life);
+    life.scheduler.set_quantum(draft.packet.remaining());
+    let is_done = refusal::write_all(life, draft)
+        && write_ends(life, draft)
+        && watch::write_all(life, draft)
+        && released::write_all(life, draft)
+        && open_credit::write_all(life, draft)
+        && credit::write_all(life, draft)
+        && priority::write_all(life, draft)
+        && write_streams(life, draft);
+    if !is_done && !draft.packet.is_empty() {
+        let rest = draft.packet.remaining();
+        draft.packet.quiet().zeros(rest);
+    }
+}
+
+/// RESET and STOP of each stream that has one due. Returns whether everything did fit.
+fn write_ends(life: &mut Life, draft: &mut Draft<'_, '_>) -> bool {
+    while let Some(key) = life.outbox.ends.front() {
+        if let Some(index) = life.tree.find(key) {
+            if !reset::write(life, index, draft) || !stop::write(life, index, draft) {
+                return false;
+            }
+            life.tree[index].clear(Flags::IN_ENDS);
+        }
+        life.outbox.ends.pop();
+    }
+    true
+}
+
+/// What streams have to send, in scheduler order. Returns whether everything did fit.
+fn write_streams(life: &mut Life, draft: &mut Draft<'_, '_>) -> bool {
+    wake(life);
+    draft.data_at = draft.packet.len();
+    loop {
+        let Some(index) = life.scheduler.pick(&life.tree.table) else {
+            if wake(life) {
+                continue;
+            }
+            return true;
+        };
+        let node = &life.tree[index];
+        let stateless = match node.is_datagram() && !node.has(Flags::ANNOUNCED) {
+            true => outgoing::write_stateless(life, index, draft),
+            false => None,
+        };
+        match stateless.unwrap_or_else(|| stream::write(life, index, draft)) {
+            Outcome::Sent(bytes) => life.scheduler.charge(&life.tree.table, index, bytes),
+            Outcome::Full => return false,
+            Outcome::Blocked(Blocked::Window) => life.tree[index].set(Flags::WAITING),
+            Outcome::Blocked(Blocked::Opening(first)) => life.flow.wait_to_open(&mut life.tree.table, index, first),
+            Outcome::Idle => life.scheduler.deactivate(&mut life.tree.table, index),
+            Outcome::Over(bytes) => {
+                life.scheduler.charge(&life.tree.table, index, bytes);
+                outgoing::end(life, index);
+                continue;
+            }
+        }
+        if !life.tree[index].is_sendable() {
+            life.scheduler.deactivate(&mut life.tree.table, index);
+        }
+    }
+}
+
+/// Puts some streams that waited to be opened back in their turn. Returns whether there were any.
+fn wake(life: &mut Life) -> bool {
+    for woken in 0..WAKE {
+        let Some(index) = life.flow.wake(&mut life.tree.table) else {
+            return woken > 0;
+        };
+        life.touch(index);
+    }
+    true
+}

@@ -1,0 +1,569 @@
+//! What a tree knows of the datagrams of all its streams: what each counts, and when that is settled.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use bytes::Bytes;
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use sss_wire::Code;
+use sss_wire::constants::{DATAGRAM_LIFETIME, MAX_MESSAGE, OPEN_COST};
+
+use super::deadlines::Deadlines;
+use super::mailbox::{Arrived, Debt, Form};
+use super::options::{DatagramOptions, DatagramStats};
+use crate::config::WindowConfig;
+use crate::error::ProtocolError;
+use crate::ids::{DatagramId, StreamKey};
+use crate::interest::Interest;
+use crate::io::DatagramFate;
+use crate::streams::data::half::SEND_AHEAD;
+use crate::streams::data::pool::Pool;
+use crate::streams::data::recv_buf::SLICE_FROM;
+use crate::streams::events::Events;
+use crate::streams::flow::{Flow, openings};
+use crate::streams::tree::node::Flags;
+use crate::streams::tree::queue::KeyQueue;
+use crate::streams::tree::table::Table;
+use crate::time::Instant;
+
+/// The rate of loss, in parts of 65536, up to which datagrams travel without state (STR-32): 1%.
+const MAX_LOSS: u32 = 655;
+/// How long packets take to the peer, as long as nothing is known: half of the initial round-trip time (REC-1).
+const INITIAL_ONE_WAY: Duration = Duration::from_millis(166);
+/// Bytes of stateless datagrams, with their costs, that wait on one stream at most.
+const STREAM_QUEUE: usize = 1 << 20;
+/// Bytes of stateless datagrams, with their costs, that wait on all streams of a peer at most.
+const PEER_QUEUE: usize = 4 << 20;
+/// What a stateless datagram that waits costs beside its bytes.
+const QUEUE_COST: usize = 128;
+
+/// A datagram of this host that is a node of the tree.
+#[derive(Debug)]
+pub(crate) struct Message {
+    id: u64,
+    size: u64,
+    /// What of it counts as queued on its stream.
+    queued: u64,
+    is_reliable: bool,
+    is_tracked: bool,
+    is_settled: bool,
+    /// Its deadline is so near that nothing more of it is sent.
+    is_overdue: bool,
+}
+
+/// A datagram of the peer that is a node of the tree.
+#[derive(Debug)]
+struct Arriving {
+    size: u64,
+    /// Whether it may still arrive whole: its parent counts it.
+    is_coming: bool,
+    debt: Debt,
+}
+
+/// The datagrams of one peer's streams.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    /// Datagrams of this host that are nodes of the tree, by slot. Never iterated.
+    sending: HashMap<u32, Message, FixedState>,
+    /// Datagrams that left without state and whose fate was asked for.
+    flying: BTreeSet<u64>,
+    /// Datagrams of the peer that are nodes of the tree, by slot. Never iterated.
+    arriving: HashMap<u32, Arriving, FixedState>,
+    /// Those of them that wait for the budget.
+    waiting: KeyQueue,
+    /// Whether the first of these may find room now.
+    grant_due: bool,
+    deadlines: Deadlines,
+    limits: Limits,
+    /// Whether a datagram was abandoned before anything of it was sent.
+    missed: bool,
+    next_id: u64,
+    pub(crate) stats: DatagramStats,
+}
+
+/// What bounds datagrams.
+#[derive(Debug)]
+struct Limits {
+    /// Largest datagram that the peer takes, once it has said so.
+    peer_max: Option<u64>,
+    /// Largest datagram that this host takes.
+    own_max: u64,
+    /// Bytes beyond what they borrow that all datagram streams of the peer may have.
+    budget: u64,
+    /// What is used of it.
+    spent: u64,
+    /// Bytes of stateless datagrams that wait, with their costs, on all streams.
+    stateless: usize,
+    /// The channel's rate of loss, in parts of 65536.
+    loss: u32,
+    /// How long packets take to the peer.
+    one_way: Duration,
+}
+
+/// What a datagram of `size` bytes counts while it waits to be sent.
+fn queue_cost(size: u64) -> u64 {
+    size.saturating_add(OPEN_COST)
+}
+
+fn is_unsettled(sending: &HashMap<u32, Message, FixedState>, table: &Table, key: StreamKey) -> bool {
+    let message = table.find(key).and_then(|index| sending.get(&index));
+    message.is_some_and(|m| !m.is_settled)
+}
+
+impl Ledger {
+    pub(crate) fn new(config: &WindowConfig, seed: u64) -> Self {
+        let own_max = config.max_message.min(MAX_MESSAGE);
+        Self {
+            sending: HashMap::with_hasher(FixedState::with_seed(seed)),
+            flying: BTreeSet::new(),
+            arriving: HashMap::with_hasher(FixedState::with_seed(seed)),
+            waiting: KeyQueue::default(),
+            grant_due: false,
+            deadlines: Deadlines::default(),
+            limits: Limits {
+                peer_max: None,
+                own_max,
+                budget: config.datagram_budget.max(own_max),
+                spent: 0,
+                stateless: 0,
+                loss: 0,
+                one_way: INITIAL_ONE_WAY,
+            },
+            missed: false,
+            next_id: 0,
+            stats: DatagramStats::default(),
+        }
+    }
+
+    /// The largest datagram that the peer takes, from its SETTINGS.
+    pub(crate) fn set_peer_max(&mut self, bytes: u64) {
+        self.limits.peer_max = Some(bytes);
+    }
+
+    /// The rate of loss on the channel, in parts of 65536, and how long packets take to the peer.
+    pub(crate) fn set_path(&mut self, loss: u32, one_way: Duration) {
+        self.limits.loss = loss;
+        self.limits.one_way = one_way;
+    }
+
+    /// Whether a datagram was abandoned before anything of it was sent, since this was asked last (STR-35).
+    pub(crate) fn take_missed(&mut self) -> bool {
+        std::mem::take(&mut self.missed)
+    }
+
+    /// The largest datagram that can be sent, in bytes.
+    pub(crate) fn max(&self) -> u64 {
+        self.limits.peer_max.unwrap_or(MAX_MESSAGE)
+    }
+
+    /// Whether the peer takes datagrams of a size (STR-36).
+    pub(crate) fn fits_peer(&self, size: u64) -> bool {
+        let limit = self.max();
+        size <= limit && limit > 0
+    }
+
+    /// Whether this host takes datagrams of a size (STR-36).
+    pub(crate) fn fits_here(&self, size: u64) -> bool {
+        self.limits.own_max > 0 && size <= self.limits.own_max
+    }
+
+    /// The channel has ended: so have the datagrams that are in no tree any more.
+    pub(crate) fn fail(&mut self, events: &mut Events) {
+        for id in std::mem::take(&mut self.flying) {
+            events.settled(DatagramId(id), DatagramFate::ChannelLost);
+        }
+        self.deadlines.clear();
+        self.waiting.clear();
+        self.grant_due = false;
+    }
+
+    /// A datagram is about to be no node of the tree any more. Returns the lenders, and what each gets back: for one of
+    /// the peer, what was charged for its data, if that did not arrive, and for its opening.
+    pub(crate) fn forget(
+        &mut self,
+        table: &mut Table,
+        events: &mut Events,
+        flow: &mut Flow,
+        index: u32,
+    ) -> [(u32, u64); 2] {
+        self.sending.remove(&index);
+        self.end_arriving(table, events, index);
+        let Some(Arriving { debt, .. }) = self.arriving.remove(&index) else {
+            return [(index, 0); 2];
+        };
+        self.free_grant(flow, debt.granted);
+        [(debt.lender, debt.charge), (openings::lender(table, index), OPEN_COST)]
+    }
+}
+
+/// Datagrams of this host.
+impl Ledger {
+    /// Queues a datagram on the account of its stream: if it fits, if little is queued, or if it is larger than what
+    /// can ever be and nothing else is there.
+    pub(crate) fn take_room(&mut self, table: &mut Table, parent: u32, size: u64) -> bool {
+        let cost = queue_cost(size);
+        let mailbox = table[parent].extras_mut().mailbox_mut();
+        let room_at = if cost > SEND_AHEAD { 0 } else { SEND_AHEAD / 2 };
+        let fits = mailbox.queued.saturating_add(cost) <= SEND_AHEAD || mailbox.queued <= room_at;
+        if fits {
+            mailbox.queued = mailbox.queued.saturating_add(cost);
+        } else {
+            mailbox.room_at = mailbox.room_at.max(Some(room_at));
+            table[parent].set(Flags::waits_for(Interest::SendDatagram));
+        }
+        fits
+    }
+
+    /// The name of the next datagram.
+    pub(crate) fn next_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id - 1
+    }
+
+    /// A datagram is a node of the tree from now on.
+    pub(crate) fn enter(&mut self, index: u32, id: u64, size: u64, options: &DatagramOptions) {
+        let message = Message {
+            id,
+            size,
+            queued: queue_cost(size),
+            is_reliable: options.reliable,
+            is_tracked: options.tracked,
+            is_settled: false,
+            is_overdue: false,
+        };
+        self.sending.insert(index, message);
+    }
+
+    /// STR-35
+    pub(crate) fn set_deadline(&mut self, now: Instant, table: &Table, index: u32, options: &DatagramOptions) {
+        let lifetime = (!options.reliable).then_some(DATAGRAM_LIFETIME);
+        if let Some(time) = options.deadline.or(lifetime) {
+            let sending = &self.sending;
+            let matters = |key| is_unsettled(sending, table, key);
+            self.deadlines.push(now + time, table.key(index), matters);
+        }
+    }
+
+    /// When the first deadline is so near that what is sent then comes too late.
+    pub(crate) fn next_timer(&mut self, table: &Table) -> Option<Instant> {
+        let sending = &self.sending;
+        let first = self.deadlines.first(|key| is_unsettled(sending, table, key))?;
+        Some(first - self.limits.one_way)
+    }
+
+    /// Takes the next datagram whose time is over.
+    pub(crate) fn pop_overdue(&mut self, now: Instant, table: &Table) -> Option<u32> {
+        loop {
+            let key = self.deadlines.pop_due(now, self.limits.one_way)?;
+            if let Some(index) = table.find(key)
+                && let Some(message) = self.sending.get_mut(&index)
+            {
+                message.is_overdue = true;
+                return Some(index);
+            }
+        }
+    }
+
+    pub(crate) fn is_overdue(&self, index: u32) -> bool {
+        self.sending.get(&index).is_some_and(|m| m.is_overdue)
+    }
+
+    /// A datagram was given up because of its deadline.
+    pub(crate) fn note_expired(&mut self, was_announced: bool) {
+        self.stats.expired += 1;
+        self.missed |= !was_announced;
+    }
+
+    /// Whether a datagram may go without state, as far as that does not depend on its size (STR-32).
+    pub(crate) fn may_go_stateless(&self, index: u32) -> bool {
+        let is_reliable = self.sending.get(&index).is_none_or(|m| m.is_reliable);
+        !is_reliable && self.limits.loss <= MAX_LOSS
+    }
+
+    /// The size of a datagram of this host.
+    pub(crate) fn size(&self, index: u32) -> u64 {
+        self.sending.get(&index).map_or(0, |m| m.size)
+    }
+
+    /// A datagram went without state: nothing that is sent later on its stream may say that it will not come (STR-71).
+    /// Returns whether its stream counts it, and its name if its fate is asked for.
+    pub(crate) fn note_flying(&mut self, table: &mut Table, events: &mut Events, index: u32) -> (bool, Option<u64>) {
+        self.stats.sent_stateless += 1;
+        let parent = table[index].place.parent;
+        let mailbox = table[parent].mailbox();
+        let is_counted = mailbox.map(|m| m.flying = m.flying.saturating_add(1)).is_some();
+        let Some(message) = self.sending.remove(&index) else {
+            return (is_counted, None);
+        };
+        let tracked = message.is_tracked.then_some(message.id);
+        self.flying.extend(tracked);
+        give_back_room(table, events, index, message.queued);
+        (is_counted, tracked)
+    }
+
+    /// The packet with a datagram that went without state was acknowledged or lost.
+    pub(crate) fn on_flown(&mut self, events: &mut Events, id: u64, fate: DatagramFate) {
+        if self.flying.remove(&id) {
+            events.settled(DatagramId(id), fate);
+        }
+    }
+
+    /// INIT of a datagram stream is sent for the first time.
+    pub(crate) fn note_announced(&mut self, table: &mut Table, events: &mut Events, index: u32) {
+        self.stats.sent_as_stream += 1;
+        self.unqueue(table, events, index, OPEN_COST);
+    }
+
+    /// So much of a datagram is queued no more.
+    pub(crate) fn unqueue(&mut self, table: &mut Table, events: &mut Events, index: u32, amount: u64) {
+        if let Some(message) = self.sending.get_mut(&index) {
+            message.queued = message.queued.saturating_sub(amount);
+            give_back_room(table, events, index, amount);
+        }
+    }
+
+    /// The fate of a datagram is known. Returns whether it was not known before.
+    pub(crate) fn settle(&mut self, table: &mut Table, events: &mut Events, index: u32, fate: DatagramFate) -> bool {
+        let message = self.sending.get_mut(&index);
+        let Some(message) = message.filter(|m| !m.is_settled) else {
+            return false;
+        };
+        message.is_settled = true;
+        let queued = std::mem::take(&mut message.queued);
+        let tracked = message.is_tracked.then_some(message.id);
+        give_back_room(table, events, index, queued);
+        if let Some(id) = tracked {
+            events.settled(DatagramId(id), fate);
+        }
+        true
+    }
+}
+
+/// So much of what was queued on the parent of a datagram is not any more.
+fn give_back_room(table: &mut Table, events: &mut Events, index: u32, amount: u64) {
+    let parent = table[index].place.parent;
+    if let Some(mailbox) = table[parent].mailbox() {
+        mailbox.queued = mailbox.queued.saturating_sub(amount);
+        if mailbox.room_at.is_some_and(|at| mailbox.queued <= at) {
+            mailbox.room_at = None;
+            events.notify(table, parent, Interest::SendDatagram);
+        }
+    }
+}
+
+/// Datagrams of the peer.
+impl Ledger {
+    /// Keeps a datagram that has come without state, if there is room (STR-39). Returns whether it did.
+    pub(crate) fn keep_stateless(
+        &mut self,
+        table: &mut Table,
+        pool: &mut Pool,
+        index: u32,
+        (data, packet): (&[u8], &Bytes),
+    ) -> bool {
+        let mailbox = table[index].extras_mut().mailbox_mut();
+        let cost = data.len().saturating_add(QUEUE_COST);
+        let waiting = (mailbox.stateless + cost, self.limits.stateless + cost);
+        // As much stays free for the streams that have none as waits on this one.
+        if waiting.0 > STREAM_QUEUE.min(PEER_QUEUE.saturating_sub(waiting.1)) {
+            self.stats.dropped_full += 1;
+            return false;
+        }
+        (mailbox.stateless, self.limits.stateless) = waiting;
+        self.stats.received_stateless += 1;
+        let is_slice = data.len() >= SLICE_FROM && pool.slices.take();
+        let bytes = if is_slice {
+            packet.slice_ref(data)
+        } else {
+            Bytes::copy_from_slice(data)
+        };
+        let form = Form::Stateless { is_slice };
+        mailbox.inbox.push_back(Arrived { bytes, form });
+        true
+    }
+
+    /// INIT of a datagram stream has come.
+    pub(crate) fn note_arriving(&mut self, index: u32, size: u64, debt: Debt) {
+        let arriving = Arriving {
+            size,
+            is_coming: false,
+            debt,
+        };
+        self.arriving.insert(index, arriving);
+    }
+
+    /// Who waits for datagrams on the parent is not told the end before this one is there (STR-72).
+    pub(crate) fn expect(&mut self, table: &mut Table, index: u32) {
+        if let Some(arriving) = self.arriving.get_mut(&index) {
+            arriving.is_coming = true;
+            let parent = table[index].place.parent;
+            table[parent].extras_mut().mailbox_mut().arriving += 1;
+        }
+    }
+
+    /// A datagram of the peer has arrived whole, or never will.
+    pub(crate) fn end_arriving(&mut self, table: &mut Table, events: &mut Events, index: u32) {
+        let arriving = self.arriving.get_mut(&index);
+        let was_coming = arriving.is_some_and(|a| std::mem::take(&mut a.is_coming));
+        let parent = table[index].place.parent;
+        if was_coming && let Some(mailbox) = table[parent].mailbox() {
+            mailbox.arriving = mailbox.arriving.saturating_sub(1);
+            notify_no_arrival(table, events, parent);
+        }
+    }
+
+    /// Checks where the data of a datagram stream ends against its size and its limit (STR-34, STR-37).
+    ///
+    /// # Errors
+    /// If the peer broke a rule.
+    pub(crate) fn check(&self, table: &Table, index: u32, end: u64, is_final: bool) -> Result<(), ProtocolError> {
+        // Nothing comes back on a datagram of this host.
+        let size = self.arriving.get(&index).map_or(0, |a| a.size);
+        if end > size || (is_final && end < size) {
+            return Err(ProtocolError::new(
+                Code::FINAL_SIZE,
+                "a datagram ends elsewhere than it said",
+            ));
+        }
+        if end > table[index].recv.limit {
+            return Err(ProtocolError::new(Code::CREDIT_EXCEEDED, "more data than was granted"));
+        }
+        Ok(())
+    }
+
+    /// All of a datagram stream is there: it goes into the mailbox of its parent.
+    pub(crate) fn deliver(&mut self, table: &mut Table, events: &mut Events, index: u32, bytes: Bytes) {
+        let arriving = self.arriving.get_mut(&index);
+        let debt = arriving.map(|a| std::mem::take(&mut a.debt)).unwrap_or_default();
+        let parent = table[index].place.parent;
+        let form = Form::Stream(debt);
+        let mailbox = table[parent].extras_mut().mailbox_mut();
+        mailbox.inbox.push_back(Arrived { bytes, form });
+        self.stats.received_as_stream += 1;
+        self.end_arriving(table, events, index);
+        events.notify(table, parent, Interest::RecvDatagram);
+    }
+
+    /// Takes the first datagram that has arrived on a stream, and what is consumed by that.
+    pub(crate) fn take_arrived(&mut self, table: &mut Table, pool: &mut Pool, index: u32) -> Option<(Bytes, Debt)> {
+        let mailbox = table[index].mailbox()?;
+        let Arrived { bytes, form } = mailbox.inbox.pop_front()?;
+        let debt = match form {
+            Form::Stateless { is_slice } => {
+                let cost = bytes.len() + QUEUE_COST;
+                mailbox.stateless = mailbox.stateless.saturating_sub(cost);
+                self.limits.stateless = self.limits.stateless.saturating_sub(cost);
+                if is_slice {
+                    pool.slices.give_back();
+                }
+                Debt::default()
+            }
+            Form::Stream(debt) => debt,
+        };
+        Some((bytes, debt))
+    }
+}
+
+/// Credit for datagrams of the peer that are larger than what they borrowed (STR-38).
+impl Ledger {
+    /// A datagram waits for credit.
+    pub(crate) fn wait_for_credit(&mut self, table: &Table, index: u32) {
+        self.waiting.push(table.key(index), |k| table.find(k).is_some());
+        self.grant_due = true;
+    }
+
+    /// Whether a datagram may find credit now.
+    pub(crate) fn is_grant_due(&self) -> bool {
+        self.grant_due
+    }
+
+    pub(crate) fn take_grant_due(&mut self) -> bool {
+        std::mem::take(&mut self.grant_due)
+    }
+
+    /// The first that waits for credit.
+    pub(crate) fn first_waiting(&self) -> Option<StreamKey> {
+        self.waiting.front()
+    }
+
+    /// The first waits no more.
+    pub(crate) fn pop_waiting(&mut self) {
+        self.waiting.pop();
+    }
+
+    /// Gives a datagram what it lacks of credit. Returns `None` if the budget has no room, else whether it got
+    /// something.
+    pub(crate) fn grant(&mut self, table: &mut Table, flow: &mut Flow, index: u32) -> Option<bool> {
+        let Some(arriving) = self.arriving.get_mut(&index) else {
+            return Some(false);
+        };
+        let rest = arriving.size.saturating_sub(arriving.debt.charge);
+        if self.limits.spent.saturating_add(rest) > self.limits.budget || !flow.windows.lend(rest) {
+            return None;
+        }
+        self.limits.spent += rest;
+        arriving.debt.granted = rest;
+        table[index].recv.limit = arriving.size;
+        Some(true)
+    }
+
+    /// A datagram is discarded: what it had of the budget is free. What it was charged comes back when it is retired
+    /// (STR-57).
+    pub(crate) fn give_up_grant(&mut self, flow: &mut Flow, index: u32) {
+        if let Some(arriving) = self.arriving.get_mut(&index) {
+            let granted = std::mem::take(&mut arriving.debt.granted);
+            self.free_grant(flow, granted);
+        }
+    }
+
+    /// So much of the budget is free again.
+    pub(crate) fn free_grant(&mut self, flow: &mut Flow, granted: u64) {
+        self.limits.spent = self.limits.spent.saturating_sub(granted);
+        flow.windows.take_back(granted);
+        self.grant_due |= granted > 0 && !self.waiting.is_empty();
+    }
+}
+
+/// The fate of a datagram of this host that the peer refuses, or answers the RESET of, with a code.
+pub(crate) fn refused(code: Code) -> DatagramFate {
+    match code {
+        Code::DATAGRAM_TOO_LARGE => DatagramFate::TooLarge,
+        code => DatagramFate::Refused(code),
+    }
+}
+
+/// Tells whoever waits for datagrams on a stream, if none will come.
+pub(crate) fn notify_no_arrival(table: &mut Table, events: &mut Events, index: u32) {
+    if is_last_taken(table, index) {
+        events.notify(table, index, Interest::RecvDatagram);
+    }
+}
+
+/// Whether no datagram will come on a stream beside those that wait.
+pub(crate) fn is_last_taken(table: &mut Table, index: u32) -> bool {
+    let node = &mut table[index];
+    node.has(Flags::PEER_RELEASED) && node.mailbox().is_none_or(|m| m.arriving == 0)
+}
+
+#[cfg(test)]
+impl Ledger {
+    pub(crate) fn set_own_max(&mut self, bytes: u64) {
+        self.limits.own_max = bytes;
+    }
+
+    pub(crate) fn set_budget(&mut self, bytes: u64) {
+        self.limits.budget = bytes;
+    }
+
+    /// Bytes of stateless ones that wait, with their costs.
+    pub(crate) fn stateless(&self) -> usize {
+        self.limits.stateless
+    }
+
+    /// Whether nothing is under way or waits for the application.
+    pub(crate) fn is_unused(&self) -> bool {
+        let nodes = self.sending.len() + self.arriving.len() + self.flying.len();
+        nodes == 0 && (self.limits.spent, self.limits.stateless) == (0, 0)
+    }
+}

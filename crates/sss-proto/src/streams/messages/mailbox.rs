@@ -1,0 +1,55 @@
+//! What a stream has of datagrams, once there were any.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+/// What waits on a stream, and what is under way on it.
+#[derive(Debug, Default)]
+pub(crate) struct Mailbox {
+    /// What has arrived and was not taken.
+    pub(crate) inbox: VecDeque<Arrived>,
+    /// Bytes of the stateless ones among them, with their costs.
+    pub(crate) stateless: usize,
+    /// Stateless datagrams of this host that were sent, and are not known to have arrived or to be lost.
+    pub(crate) flying: u32,
+    /// Datagram streams of the peer that have not arrived whole.
+    pub(crate) arriving: u32,
+    /// Bytes of datagrams that wait to be sent, with their costs.
+    pub(crate) queued: u64,
+    /// If the application waits for room: there is some when no more than this is queued.
+    pub(crate) room_at: Option<u64>,
+}
+
+impl Mailbox {
+    pub(crate) fn is_flying(&self) -> bool {
+        self.flying > 0
+    }
+}
+
+/// A datagram that waits for the application.
+#[derive(Debug)]
+pub(crate) struct Arrived {
+    pub(crate) bytes: Bytes,
+    pub(crate) form: Form,
+}
+
+/// How a datagram has come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Form {
+    /// In one packet; whether its bytes are a slice of a batch of packets.
+    Stateless { is_slice: bool },
+    /// As a stream.
+    Stream(Debt),
+}
+
+/// What is consumed when a datagram is taken or discarded.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Debt {
+    /// The stream above that was charged.
+    pub(crate) lender: u32,
+    /// What it was charged for the data.
+    pub(crate) charge: u64,
+    /// What it has of the budget.
+    pub(crate) granted: u64,
+}

@@ -1,0 +1,47 @@
+//! Names of top-level streams, shared by streams that have the same.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// How many names are compared with before a new copy is made.
+const RECENT: usize = 4;
+
+/// A service and a protocol.
+#[derive(PartialEq, Eq, Hash)]
+pub(crate) struct Names {
+    pub(crate) service: Box<[u8]>,
+    pub(crate) protocol: Box<[u8]>,
+}
+
+impl fmt::Debug for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (service, protocol) = (
+            String::from_utf8_lossy(&self.service),
+            String::from_utf8_lossy(&self.protocol),
+        );
+        write!(f, "{service:?} {protocol:?}")
+    }
+}
+
+/// The names used last.
+#[derive(Debug, Default)]
+pub(crate) struct NameCache {
+    recent: Vec<Arc<Names>>,
+}
+
+impl NameCache {
+    /// The one copy of these names, or a new one.
+    pub(crate) fn get(&mut self, service: &[u8], protocol: &[u8]) -> Arc<Names> {
+        let known = |n: &Arc<Names>| *n.service == *service && *n.protocol == *protocol;
+        if let Some(at) = self.recent.iter().position(known) {
+            return Arc::clone(&self.recent[at]);
+        }
+        let names = Arc::new(Names {
+            service: service.into(),
+            protocol: protocol.into(),
+        });
+        self.recent.truncate(RECENT - 1);
+        self.recent.insert(0, Arc::clone(&names));
+        names
+    }
+}
