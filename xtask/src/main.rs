@@ -4,6 +4,7 @@
 mod book;
 mod caps;
 mod commands;
+mod english;
 mod frames;
 mod graph;
 mod habits;
@@ -26,6 +27,7 @@ Usage: cargo run -p xtask -- tidy
 
 tidy    caps: file 600 lines without tests, function 80 lines, 6 parameters (a tuple counts as often as
         it has elements), 12 fields, 60 methods of a type over all its files, comments 120 columns;
+        English: documentation in `crates` opens with a noun or a verb, not with What or Whether;
         layers: no crate uses one, and no module takes a name from one, that is not below it;
         specification: every requirement that says MUST has a test that cites it
         (`// spec: NEG-4` above the test), and every id that is cited exists;
@@ -91,6 +93,7 @@ fn tidy(root: &Path) -> ExitCode {
         caps::check(name, text, &mut findings);
     }
     caps::check_comments(&texts, &mut findings);
+    english::check(&texts, &mut findings);
     for (name, folder) in crates(root) {
         match source::Crate::load(root, &folder, &sources) {
             Ok(krate) => {

@@ -120,7 +120,7 @@ pub(crate) struct Million {
     #[arg(long, default_value_t = 1_000_000, value_name = "N", value_parser = clap::value_parser!(u32).range(100..=8_000_000))]
     pub(crate) streams: u32,
 
-    /// Where they are in the tree, separated by commas; each shape is measured with two new processes [default: all].
+    /// Places in the tree, separated by commas; each shape is measured with two new processes [default: all].
     #[arg(long, value_delimiter = ',', value_name = "SHAPE")]
     pub(crate) shape: Vec<Shape>,
 

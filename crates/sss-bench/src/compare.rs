@@ -14,7 +14,7 @@ use crate::setup::{Backend, Setup, Workload};
 use crate::usage::Snapshot;
 use crate::workloads::{self, Metric, Moment, Run};
 
-/// How long a child may take beyond warm-up and measurement.
+/// Time that a child may take beyond warm-up and measurement.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs everything that `options` ask for. False if a measurement failed.

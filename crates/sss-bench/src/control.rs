@@ -1,4 +1,4 @@
-//! What client and server processes tell their parent, on standard output.
+//! Reports of client and server processes to their parent, on standard output.
 
 use std::io::{Write as _, stdout};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use crate::setup::Address;
 use crate::stats::Quantiles;
 use crate::usage::Snapshot;
 
-/// What the client tells its parent.
+/// Report of the client to its parent.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum ClientLine {
     /// A named moment: the parent takes the server's usage, too.
@@ -20,7 +20,7 @@ pub(crate) enum ClientLine {
     Done { quantiles: Quantiles },
 }
 
-/// What the server tells its parent.
+/// Report of the server to its parent.
 #[derive(Serialize, Deserialize)]
 pub(crate) enum ServerLine {
     /// Connections are accepted from now on.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use crate::outcome::Outcome;
 
-/// How often a thread looks whether the link is still wanted.
+/// Time after which a thread looks again whether the link is still wanted.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// One direction.
@@ -32,7 +32,7 @@ pub(crate) struct Link {
     _alive: Arc<()>,
 }
 
-/// When the bottleneck is done with what it holds.
+/// Time at which the bottleneck is done with what it holds.
 struct Bottleneck {
     direction: Direction,
     free_at: Mutex<Instant>,
@@ -46,7 +46,7 @@ impl Bottleneck {
         })
     }
 
-    /// When a datagram of so many bytes arrives at the other end. `None` if there is no room for it.
+    /// Returns when a datagram of so many bytes arrives at the other end. `None` if there is no room for it.
     fn admit(&self, bytes: usize) -> Option<Instant> {
         let now = Instant::now();
         let Some(rate) = self.direction.rate else {
@@ -115,12 +115,12 @@ impl Link {
         })
     }
 
-    /// Where the server is, as seen by the client.
+    /// Returns where the server is, as seen by the client.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// How long a datagram towards the client would wait now.
+    /// Returns how long a datagram towards the client would wait now.
     pub(crate) fn backlog(&self) -> Duration {
         let free_at = self.down.free_at.lock().unwrap_or_else(PoisonError::into_inner);
         free_at.saturating_duration_since(Instant::now())

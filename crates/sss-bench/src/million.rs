@@ -32,7 +32,7 @@ const SERVICE: (&str, &str) = ("million", "1");
 const WARM_UP: usize = 20;
 /// Time for acknowledgements and timers before memory is read.
 const SETTLE: Duration = Duration::from_millis(500);
-/// How long the idle processes are watched.
+/// Time for which the idle processes are watched.
 const IDLE: Duration = Duration::from_secs(2);
 const START: Duration = Duration::from_secs(10);
 
@@ -67,12 +67,12 @@ fn run_one(options: &Million, shape: Shape) -> Outcome<()> {
     Ok(())
 }
 
-/// What was measured of one shape.
+/// Results of one shape.
 struct Report {
     shape: Shape,
     streams: usize,
     opened: Duration,
-    /// What memory grew by while they were opened.
+    /// Growth of memory while they were opened.
     memory: Usage,
     idle: Usage,
     alone: Calls,

@@ -121,7 +121,7 @@ async fn until(start: Instant, time: Duration) {
     tokio::time::sleep_until((start + time).into()).await;
 }
 
-/// What was asked for, with what the bottleneck holds when that reaches the server.
+/// Notes what was asked for, with what the bottleneck holds when that reaches the server.
 async fn reached(asked: Duration, preferred: usize, link: &Link, rtt: Duration) -> Change {
     tokio::time::sleep(rtt - rtt / 2).await;
     Change {
@@ -132,7 +132,7 @@ async fn reached(asked: Duration, preferred: usize, link: &Link, rtt: Duration) 
     }
 }
 
-/// When a response was complete.
+/// Time at which a response was complete.
 type Done = tokio::task::JoinHandle<Outcome<Duration>>;
 
 /// Asks for a response, and reads it. The level that the client wants for it can be sent later.

@@ -94,7 +94,7 @@ impl Process {
         }
     }
 
-    /// Why the child is gone. Its output ends a moment before it does.
+    /// Tells why the child is gone. Its output ends a moment before it does.
     fn obituary(&mut self) -> String {
         let deadline = Instant::now() + Duration::from_secs(2);
         loop {

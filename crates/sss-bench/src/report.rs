@@ -52,7 +52,7 @@ impl Report {
         self.failures.push(failed);
     }
 
-    /// Whether nothing failed.
+    /// Returns whether nothing failed.
     pub(crate) fn is_complete(&self) -> bool {
         self.failures.is_empty()
     }

@@ -7,7 +7,7 @@ use crate::outcome::Outcome;
 use crate::setup::{REQUEST, Setup, Workload};
 use crate::transport::{Connection, Listener, Stream};
 
-/// What the server does with the streams of its clients.
+/// Treatment by the server with the streams of its clients.
 #[derive(Clone)]
 enum Service {
     /// Takes everything, then tells how many bytes it was.

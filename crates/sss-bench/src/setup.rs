@@ -1,4 +1,4 @@
-//! What one measurement consists of: the names of backends and workloads, and the parameters both processes get.
+//! Setup of one measurement: the names of backends and workloads, and the parameters both processes get.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -47,12 +47,12 @@ impl Backend {
         value_name(self)
     }
 
-    /// Whether this is the library that the others are compared with.
+    /// Returns whether this is the library that the others are compared with.
     pub(crate) fn is_sss(self) -> bool {
         matches!(self, Self::Sss | Self::SssTuned | Self::SssDedicated | Self::SssDeep)
     }
 
-    /// Whether both processes use the `current_thread` runtime and raised limits.
+    /// Returns whether both processes use the `current_thread` runtime and raised limits.
     pub(crate) fn is_tuned(self) -> bool {
         matches!(
             self,
@@ -84,7 +84,7 @@ pub(crate) enum Family {
     Yamux,
 }
 
-/// What is measured.
+/// Workload that is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
 pub(crate) enum Workload {
     /// one stream from client to server, UDP payloads of at most 1452 bytes
@@ -117,12 +117,12 @@ impl Workload {
         value_name(self)
     }
 
-    /// Whether the result is memory, which needs no repetition.
+    /// Returns whether the result is memory, which needs no repetition.
     pub(crate) fn is_memory(self) -> bool {
         matches!(self, Self::IdleChannels | Self::IdleStreams | Self::IdleStreams100k)
     }
 
-    /// Why a backend has no result here, if it has none.
+    /// Tells why a backend has no result here, if it has none.
     pub(crate) fn excludes(self, backend: Backend) -> Option<&'static str> {
         match self {
             Self::BulkNatural if backend.family() == Family::Quinn => Some("its default MTU is at most 1452"),
@@ -165,7 +165,7 @@ pub(crate) struct Setup {
     pub(crate) warmup: f64,
     pub(crate) channels: usize,
     pub(crate) streams: usize,
-    /// Where the server is; for the client only.
+    /// Address of the server; for the client only.
     pub(crate) address: Option<Address>,
 }
 
@@ -189,7 +189,7 @@ impl Setup {
     }
 }
 
-/// How the client reaches the server, and how it knows that it did.
+/// Address at which the client reaches the server, and by which it knows that it did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Address {
     pub(crate) socket: SocketAddr,

@@ -1,5 +1,5 @@
-//! What a transport must offer to be measured. Workloads are written against these traits and compiled once for each
-//! backend, so that the harness costs every one of them the same.
+//! Methods that a transport must offer to be measured. Workloads are written against these traits and compiled once for
+//! each backend, so that the harness costs every one of them the same.
 
 use bytes::Bytes;
 

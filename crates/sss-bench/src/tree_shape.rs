@@ -8,7 +8,7 @@ use clap::ValueEnum;
 /// last of the 32 levels of the protocol.
 pub(crate) const CHAIN: usize = 30;
 
-/// Where the streams are in the tree.
+/// Shape of the tree: where the streams are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Shape {
     /// all children of one stream

@@ -1,4 +1,4 @@
-//! What this process has used so far.
+//! Resources that this process has used so far.
 
 use std::fs;
 
@@ -16,7 +16,7 @@ pub(crate) struct Snapshot {
     pub(crate) cpu: u64,
     /// Resident memory in bytes.
     pub(crate) rss: u64,
-    /// What the process has done so far: bytes received, or requests completed.
+    /// Work that the process has done so far: bytes received, or requests completed.
     pub(crate) work: u64,
 }
 

@@ -19,7 +19,7 @@ use crate::usage::Snapshot;
 
 /// Batches of a kind.
 const BATCHES: usize = 25;
-/// What is negotiated for costs more than waiting: so much fewer are begun.
+/// Factor by which fewer negotiations than waits are begun: they cost more.
 const FEWER: usize = 50;
 
 type Wait<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
@@ -36,7 +36,7 @@ struct World {
     _theirs: Stream,
 }
 
-/// What was measured of one kind.
+/// Results of one kind.
 struct Row {
     name: &'static str,
     waits: usize,

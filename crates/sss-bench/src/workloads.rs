@@ -1,4 +1,4 @@
-//! What is measured: the client side of each workload, and what its numbers mean.
+//! Measurements: the client side of each workload, and what its numbers mean.
 
 mod bulk;
 mod handshake;
@@ -36,7 +36,7 @@ pub(crate) fn metrics(setup: &Setup, run: &Run) -> Outcome<Vec<Metric>> {
     }
 }
 
-/// What both processes said during one measurement.
+/// Reports of both processes during one measurement.
 pub(crate) struct Run {
     pub(crate) moments: Vec<Moment>,
     pub(crate) quantiles: Quantiles,
@@ -49,14 +49,14 @@ pub(crate) struct Moment {
     pub(crate) server: Snapshot,
 }
 
-/// What client and server used between two moments.
+/// Resources that client and server used between two moments.
 pub(crate) struct Interval {
     pub(crate) client: Snapshot,
     pub(crate) server: Snapshot,
 }
 
 impl Run {
-    /// What was used between two named moments.
+    /// Returns what was used between two named moments.
     pub(crate) fn between(&self, begin: &str, end: &str) -> Outcome<Interval> {
         let (begin, end) = (self.moment(begin)?, self.moment(end)?);
         Ok(Interval {
@@ -103,7 +103,7 @@ impl Metric {
         }
     }
 
-    /// How many times better than `other` this is.
+    /// Returns how many times better than `other` this is.
     pub(crate) fn ratio(&self, other: &Self) -> f64 {
         match self.better {
             Better::More => self.value / other.value,

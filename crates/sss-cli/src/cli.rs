@@ -35,7 +35,7 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// What to do.
+/// A command.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Id(IdArgs),
@@ -82,7 +82,7 @@ Also answers `sss ping` and `sss services`. Symbolic links are served as links a
 pub(crate) struct ServeArgs {
     /// The directory
     pub(crate) dir: PathBuf,
-    /// Where to listen: IP:PORT; port 0 takes any free one [default: any free port of all addresses]
+    /// Address to listen at: IP:PORT; port 0 takes any free one [default: any free port of all addresses]
     #[arg(long, value_name = "ADDR")]
     pub(crate) bind: Option<String>,
     /// Let clients write below the directory
@@ -94,12 +94,12 @@ pub(crate) struct ServeArgs {
     /// The file with this host's identity [default: as `sss id`]
     #[arg(long, value_name = "FILE")]
     pub(crate) identity: Option<PathBuf>,
-    /// How it is found how fast to send: cubic, or bbr for paths that lose packets by chance
+    /// Congestion control: cubic, or bbr for paths that lose packets by chance
     #[arg(long, value_name = "NAME", default_value_t)]
     pub(crate) congestion: Congestion,
 }
 
-/// Who we are and whom we trust.
+/// Arguments that say who we are and whom we trust.
 #[derive(Debug, Args)]
 pub(crate) struct ConnectArgs {
     /// Trust the host found at an address that is not known yet, and remember it
@@ -111,13 +111,13 @@ pub(crate) struct ConnectArgs {
     /// The file with this host's identity [default: as `sss id`]
     #[arg(long, value_name = "FILE")]
     pub(crate) identity: Option<PathBuf>,
-    /// How long to try to reach the peer, in seconds
+    /// Seconds to try to reach the peer
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub(crate) timeout: Duration,
     /// The local address to use: IP:PORT
     #[arg(long, value_name = "ADDR")]
     pub(crate) bind: Option<SocketAddr>,
-    /// How it is found how fast to send: cubic, or bbr for paths that lose packets by chance
+    /// Congestion control: cubic, or bbr for paths that lose packets by chance
     #[arg(long, value_name = "NAME", default_value_t)]
     pub(crate) congestion: Congestion,
 }
@@ -138,10 +138,10 @@ Examples:
 Every file is verified by BLAKE3 and appears under its name only when it is complete. Run the same command again to
 resume: what is there already is kept, and a file that was interrupted goes on where it was.")]
 pub(crate) struct GetArgs {
-    /// What to fetch: EID@IP:PORT[/PATH], or IP:PORT[/PATH] of a host that is known or to be trusted
+    /// Source: EID@IP:PORT[/PATH], or IP:PORT[/PATH] of a host that is known or to be trusted
     #[arg(value_name = "EID@IP:PORT[/PATH]", value_parser = target())]
     pub(crate) source: Target,
-    /// Where to put it [default: the last name of PATH, or the current directory]
+    /// Place to put it [default: the last name of PATH, or the current directory]
     pub(crate) dest: Option<PathBuf>,
     /// Replace files that are there and differ
     #[arg(long)]
@@ -164,7 +164,7 @@ pub(crate) struct PutArgs {
     /// The file or directory to send
     #[arg(value_name = "SRC")]
     pub(crate) source: PathBuf,
-    /// Where to send it: EID@IP:PORT[/PATH]
+    /// Destination: EID@IP:PORT[/PATH]
     #[arg(value_name = "EID@IP:PORT[/PATH]", value_parser = target())]
     pub(crate) dest: Target,
     /// Replace files that are there and differ
@@ -181,7 +181,7 @@ Examples:
   sss ls EID@192.0.2.7:4433
   sss ls -r EID@192.0.2.7:4433/2026 --json")]
 pub(crate) struct LsArgs {
-    /// What to list: EID@IP:PORT[/PATH]
+    /// Directory or file to list: EID@IP:PORT[/PATH]
     #[arg(value_name = "EID@IP:PORT[/PATH]", value_parser = target())]
     pub(crate) target: Target,
     /// Everything below, too
@@ -202,7 +202,7 @@ pub(crate) struct PingArgs {
     /// The host: EID@IP:PORT, or IP:PORT to find out who is there
     #[arg(value_name = "EID@IP:PORT", value_parser = target())]
     pub(crate) target: Target,
-    /// How many round trips, each on a substream of its own
+    /// Number of round trips, each on a substream of its own
     #[arg(short, long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub(crate) count: u32,
     /// Time from the beginning of one to the beginning of the next, in seconds
@@ -238,10 +238,10 @@ Examples:
 
 Needs no configuration and no network. Ends with `ok`, or says what failed and exits with another code than 0.")]
 pub(crate) struct DemoArgs {
-    /// What the generated files are made from
+    /// Seed of the generated files
     #[arg(long, value_name = "N", default_value = "1")]
     pub(crate) seed: u64,
-    /// How many calls, each on a substream of its own
+    /// Number of calls, each on a substream of its own
     #[arg(long, value_name = "N", default_value = "20000", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub(crate) calls: u32,
 }

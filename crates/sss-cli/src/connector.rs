@@ -20,11 +20,11 @@ use crate::output::Output;
 use crate::target::Target;
 use crate::transfer::io_pool;
 
-/// How long to wait for a peer before asking who is at its address.
+/// Time to wait for a peer before asking who is at its address.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long a peer may be silent before that is told.
+/// Time for which a peer may be silent before that is told.
 const GRACE: Duration = Duration::from_secs(2);
-/// How long to wait at the end until the peer has heard all.
+/// Time to wait at the end until the peer has heard all.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// Reaches hosts for one command.
@@ -43,7 +43,7 @@ pub(crate) struct Connection {
     pub(crate) eid: Eid,
 }
 
-/// What a host said it offers, and the host that asked.
+/// Services that a host said it offers, and the host that asked.
 pub(crate) struct Offered {
     pub(crate) host: Host,
     pub(crate) eid: Eid,
@@ -102,7 +102,7 @@ impl Connector {
         })
     }
 
-    /// Whom the target means, and whether that is news.
+    /// Finds whom the target means, and whether that is news.
     async fn identify(&self, target: &Target) -> Result<(Eid, bool), Error> {
         match target.eid {
             Some(eid) => Ok((eid, false)),
@@ -118,7 +118,7 @@ impl Connector {
         Ok(())
     }
 
-    /// Who is at an address that was given alone, and whether that is news.
+    /// Finds who is at an address that was given alone, and whether that is news.
     async fn find_out(&self, address: SocketAddr) -> Result<(Eid, bool), Error> {
         let known = self.known.lookup(address)?;
         let found = self
@@ -244,7 +244,7 @@ impl Connection {
     }
 }
 
-/// How long a command waits for a server that has gone silent, beside the idle timeout.
+/// Time that a command waits for a server that has gone silent, beside the idle timeout.
 const LINGER: Duration = Duration::from_secs(60);
 
 /// A host for a client, on any port unless an address is given, that tries for `timeout` to reach a peer.
@@ -267,7 +267,7 @@ pub(crate) async fn build(
     Ok(builder.build().await?)
 }
 
-/// What it means that no stream could be opened.
+/// Explains what it means that no stream could be opened.
 pub(crate) fn connect_error(error: ConnectError) -> Error {
     match error {
         ConnectError::Negotiation(error) => error.into(),
@@ -276,7 +276,7 @@ pub(crate) fn connect_error(error: ConnectError) -> Error {
     }
 }
 
-/// What it means that a host did not tell its services.
+/// Explains what it means that a host did not tell its services.
 fn services_error(error: ServicesError) -> Error {
     let text = error.to_string();
     match error {

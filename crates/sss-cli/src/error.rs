@@ -1,4 +1,4 @@
-//! How a command fails: what happened, what to do next, and the exit code.
+//! Failures of a command: what happened, what to do next, and the exit code.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -22,7 +22,7 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
-    /// What each code means, for people.
+    /// Meaning of each code, for people.
     pub(crate) const TABLE: &str = "\
 Exit codes:
   0    done
@@ -205,7 +205,7 @@ fn exit_of(status: Status) -> Exit {
     }
 }
 
-/// What to do about a status.
+/// Advises what to do about a status.
 pub(crate) fn advice(status: Status) -> &'static str {
     match status {
         Status::Ok | Status::Identical => "nothing is to be done",

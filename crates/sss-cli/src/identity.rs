@@ -1,4 +1,4 @@
-//! Where the tool keeps its identity, and other private files. What is in an identity file is the library's affair.
+//! Place of the tool's identity, and of other private files. What is in an identity file is the library's affair.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -22,7 +22,7 @@ pub(crate) fn config_directory() -> Result<PathBuf, Error> {
     Ok(directories.config_dir().to_owned())
 }
 
-/// Where the identity is unless another file is named.
+/// Returns where the identity is unless another file is named.
 pub(crate) fn default_file() -> Result<PathBuf, Error> {
     Ok(config_directory()?.join("identity"))
 }

@@ -1,4 +1,4 @@
-//! Who is known to be where: lines of `IP:PORT EID`.
+//! File of the known hosts: lines of `IP:PORT EID`.
 
 use std::fs;
 use std::io;
@@ -30,7 +30,7 @@ impl KnownHosts {
         self.file.display()
     }
 
-    /// Who is known to be at an address. The last line about it holds.
+    /// Finds who is known to be at an address. The last line about it holds.
     ///
     /// # Errors
     /// If a line cannot be understood: it might be about this address.

@@ -1,4 +1,4 @@
-//! What is printed: facts on standard output, the rest on standard error. Whoever closed the other end is not our
+//! Output of the tool: facts on standard output, the rest on standard error. Whoever closed the other end is not our
 //! concern.
 
 use std::fmt::Write as _;
@@ -22,7 +22,7 @@ impl Output {
         Self { json }
     }
 
-    /// Whether machines read it.
+    /// Returns whether machines read it.
     pub(crate) fn is_json(self) -> bool {
         self.json
     }
@@ -50,7 +50,7 @@ impl Output {
         }
     }
 
-    /// Why the command failed.
+    /// Prints why the command failed.
     pub(crate) fn error(self, error: &Error) {
         if self.json {
             self.line(&error.json().to_string());

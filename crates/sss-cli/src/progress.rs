@@ -1,4 +1,4 @@
-//! How a transfer is shown while it goes on: a bar on a terminal, a line now and then elsewhere, JSON lines for
+//! Display of a transfer while it goes on: a bar on a terminal, a line now and then elsewhere, JSON lines for
 //! machines.
 
 use std::io::IsTerminal;

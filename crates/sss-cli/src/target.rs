@@ -9,10 +9,10 @@ use sss::Eid;
 use sss_files::{PathError, RelPath};
 use thiserror::Error;
 
-/// What a command is about.
+/// Host, and path, that a command is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
-    /// Who it must be. `None`: whoever is known, or trusted now, to be there.
+    /// Identity that it must have. `None`: whoever is known, or trusted now, to be there.
     pub(crate) eid: Option<Eid>,
     pub(crate) address: SocketAddr,
     /// Empty: the served directory itself.
@@ -21,7 +21,7 @@ pub(crate) struct Target {
     pub(crate) is_directory: bool,
 }
 
-/// Why a text is not a [`Target`].
+/// Reason why a text is not a [`Target`].
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub(crate) enum TargetError {
     #[error("{0:?} has no valid EID before the @: {1}")]

@@ -13,7 +13,7 @@ pub fn mac16(key: &[u8], data: &[&[u8]]) -> [u8; 16] {
     out
 }
 
-/// Whether `a` equals `b`. Takes a time that depends on their lengths, and not on their contents.
+/// Returns whether `a` equals `b`. Takes a time that depends on their lengths, and not on their contents.
 pub fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {
     provider::constant_time_eq(a, b)
 }

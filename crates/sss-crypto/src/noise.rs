@@ -25,7 +25,7 @@ pub use responder::{GotHello, GotStatic, Responder, STATE_LEN, SentCookie};
 
 use crate::provider::Secret32;
 
-/// What a completed handshake leaves: the two directional keys and the transcript's hash.
+/// Result of a completed handshake: the two directional keys and the transcript's hash.
 #[derive(Clone)]
 pub struct Split {
     pub(crate) k1: Secret32,

@@ -71,7 +71,7 @@ fn fill(prk: &hkdf::Prk, info: &[&[u8]], out: &mut [u8]) {
     okm.fill(out).expect("of the length asked for");
 }
 
-/// Whether `a` equals `b`, in a time that depends on their lengths only.
+/// Returns whether `a` equals `b`, in a time that depends on their lengths only.
 pub(crate) fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {
     constant_time::verify_slices_are_equal(a, b).is_ok()
 }

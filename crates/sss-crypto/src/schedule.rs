@@ -67,7 +67,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What is known once INITIATE was made: the secrets that need no contribution of ACCEPT.
+/// Secrets that are known once INITIATE was made: the secrets that need no contribution of ACCEPT.
 #[derive(Clone, Debug)]
 pub struct EarlySecrets {
     /// Generation 0 of the initiator: it seals what follows INITIATE before ACCEPT has come.

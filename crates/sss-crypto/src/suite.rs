@@ -11,8 +11,8 @@ pub enum Suite {
 }
 
 impl Suite {
-    /// Whether this processor has instructions for AES and for carry-less multiplication: the condition for offering
-    /// or choosing [`Suite::Aes256Gcm`] (NEG-7).
+    /// Returns whether this processor has instructions for AES and for carry-less multiplication: the condition for
+    /// offering or choosing [`Suite::Aes256Gcm`] (NEG-7).
     pub fn hardware_aes() -> bool {
         hardware_aes()
     }

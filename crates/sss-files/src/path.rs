@@ -8,16 +8,16 @@ use thiserror::Error;
 pub const MAX_PATH: usize = 4096;
 /// Longest name of a file, in bytes.
 const MAX_NAME: usize = 255;
-/// What the name of a temporary file begins with (FIL-5).
+/// Beginning of the name of a temporary file (FIL-5).
 const PART_BEFORE: &[u8] = b".";
-/// What the name of a temporary file ends with (FIL-5).
+/// End of the name of a temporary file (FIL-5).
 const PART_AFTER: &[u8] = b".sss-part";
 
 /// A path below some root, as bytes divided by `/`. Empty: the root itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RelPath(Vec<u8>);
 
-/// Why bytes are not a [`RelPath`].
+/// Reason why bytes are not a [`RelPath`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum PathError {
@@ -60,7 +60,7 @@ impl RelPath {
         Ok(Self(bytes.to_vec()))
     }
 
-    /// Whether it is the root itself.
+    /// Returns whether it is the root itself.
     pub fn is_root(&self) -> bool {
         self.0.is_empty()
     }
@@ -130,7 +130,7 @@ pub fn split_last(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// Whether a name is one that temporary files have (FIL-5).
+/// Returns whether a name is one that temporary files have (FIL-5).
 pub fn is_part_name(name: &[u8]) -> bool {
     name.starts_with(PART_BEFORE) && name.ends_with(PART_AFTER)
 }

@@ -15,7 +15,7 @@ const MAX_TEXT: usize = 1024;
 /// Depth of a LIST that means everything.
 pub const DEPTH_ALL: u8 = 255;
 
-/// How a request, or one file of it, ended.
+/// Outcome of a request, or of one file of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 #[non_exhaustive]
@@ -38,7 +38,7 @@ pub enum Status {
     WrongKind = 7,
     /// Any other failure of the operating system.
     Io = 8,
-    /// What arrived does not have the BLAKE3 that was sent.
+    /// Content that arrived does not have the BLAKE3 that was sent.
     Corrupt = 9,
     /// The file was changed while it was read.
     Changed = 10,
@@ -74,7 +74,7 @@ impl Status {
     }
 }
 
-/// Why something was not done, for programs and for people.
+/// Reason why something was not done, for programs and for people.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{text}")]
 pub struct Refusal {
@@ -122,7 +122,7 @@ impl From<std::io::Error> for Refusal {
     }
 }
 
-/// Why bytes are not a message.
+/// Reason why bytes are not a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stop {
     /// So far they could become one.
@@ -145,7 +145,7 @@ impl<'a> Cursor<'a> {
         Self { rest: bytes }
     }
 
-    /// How many bytes are left.
+    /// Returns the number of bytes left.
     pub fn remaining(&self) -> usize {
         self.rest.len()
     }
@@ -229,7 +229,7 @@ pub fn answer(from: &mut Cursor<'_>) -> Result<Result<(), Refusal>, Stop> {
     }
 }
 
-/// Where content starts.
+/// Reads where content starts.
 pub fn start(from: &mut Cursor<'_>) -> Result<u64, Stop> {
     from.varint()
 }
@@ -249,7 +249,7 @@ fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// When something was last modified: seconds since 1970, which may be negative, and nanoseconds below 10^9.
+/// Time at which something was last modified: seconds since 1970, which may be negative, and nanoseconds below 10^9.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mtime {
     /// Since 1970, negative before.
@@ -265,7 +265,7 @@ pub struct Attributes {
     pub size: u64,
     /// The low nine bits of a Unix mode.
     pub mode: u32,
-    /// When it was last modified.
+    /// Time at which it was last modified.
     pub mtime: Mtime,
 }
 
@@ -325,7 +325,7 @@ impl Prefix {
     }
 }
 
-/// What the sender says at the end of content: its BLAKE3, or why it is not to be used.
+/// Verdict of the sender at the end of content: its BLAKE3, or why it is not to be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verdict(pub Result<blake3::Hash, Refusal>);
 
@@ -350,7 +350,7 @@ impl Verdict {
     }
 }
 
-/// What is at the path of an entry.
+/// Kind of what is at the path of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A regular file.
@@ -361,7 +361,7 @@ pub enum Kind {
     Link(Attributes, Vec<u8>),
     /// A device, a socket, a FIFO.
     Other(Attributes),
-    /// What is known of it is the refusal.
+    /// Something of which only the refusal is known.
     Unreadable(Refusal),
 }
 
@@ -370,7 +370,7 @@ pub enum Kind {
 pub struct Entry {
     /// Relative to the path that was listed.
     pub path: RelPath,
-    /// What is there.
+    /// Kind of what is there.
     pub kind: Kind,
 }
 
@@ -418,37 +418,37 @@ impl Entry {
     }
 }
 
-/// What a client asks for, once per substream.
+/// Request of a client, once per substream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// What is at a path, and below it.
+    /// Asks what is at a path, and below it.
     List {
         /// Where.
         path: RelPath,
-        /// How many levels below the path; [`DEPTH_ALL`]: all.
+        /// Number of levels below the path; [`DEPTH_ALL`]: all.
         depth: u8,
     },
     /// The content of a file.
     Fetch {
         /// The file.
         path: RelPath,
-        /// What the client has of it.
+        /// Prefix that the client has of it.
         have: Option<Prefix>,
     },
     /// To take a file.
     Store {
-        /// Where it is to be.
+        /// Path where it is to be.
         path: RelPath,
-        /// Whether it takes the place of another file.
+        /// Set if it takes the place of another file.
         replace: bool,
         /// Those of the file.
         attributes: Attributes,
     },
     /// To make directories and links. Entries follow.
     Make {
-        /// What the entries are relative to.
+        /// Path that the entries are relative to.
         path: RelPath,
-        /// Whether they take the place of what is there.
+        /// Set if they take the place of what is there.
         replace: bool,
     },
 }

@@ -1,4 +1,4 @@
-//! What a host can be told, with defaults that work.
+//! Settings of a host, with defaults that work.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -21,21 +21,21 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// While a stream is open, the peer is asked for a sign of life after this much silence. Default 15 s.
     pub keepalive: Duration,
-    /// How long an attempt to reach a peer may take. Default 60 s.
+    /// Time that an attempt to reach a peer may take. Default 60 s.
     pub connect_timeout: Duration,
     /// Age at which a channel with streams is replaced by a new one, with new keys (MIG-10). Zero: never. Default 30
     /// min.
     pub renew: Duration,
-    /// How long streams wait for a channel when the peer cannot be reached (MIG-14). Zero: they end with their
+    /// Time that streams wait for a channel when the peer cannot be reached (MIG-14). Zero: they end with their
     /// channel. Default 5 min.
     pub linger: Duration,
     /// Largest UDP payload sent or accepted, in bytes; at least 1232. Default 65,507.
     pub max_datagram: u16,
-    /// How it is found how fast this host may send. Default CUBIC.
+    /// Congestion control: how it is found how fast this host may send. Default CUBIC.
     pub congestion: Congestion,
-    /// How much a peer may send before the application reads.
+    /// Windows: how much a peer may send before the application reads.
     pub window: WindowConfig,
-    /// How many streams peers may open.
+    /// Limits of the streams that peers may open.
     pub streams: StreamLimits,
     /// Length in bytes of the channel ids this host chooses, 4 to 20. Default 4.
     pub channel_id_len: usize,
@@ -45,9 +45,9 @@ pub struct Config {
     pub suites: Vec<Suite>,
     /// Which peers may connect to this host; all by default. It is asked when a peer has proven its identity.
     pub accept_filter: Option<AcceptFilter>,
-    /// Whether who has proven its identity and is refused gets no answer (NEG-23). Default no: it is told why.
+    /// Set if whoever has proven its identity and is refused gets no answer (NEG-23). Default no: it is told why.
     pub refuse_silently: bool,
-    /// Whether a host with this host's own EID is a peer like any other: another process with the same identity.
+    /// Set if a host with this host's own EID is a peer like any other: another process with the same identity.
     /// Default no.
     pub allow_own_eid: bool,
     /// Text told to peers about the software, at most 64 bytes.
@@ -61,7 +61,7 @@ pub struct Config {
 pub struct BadSetting {
     /// Its name.
     pub setting: &'static str,
-    /// What it may be.
+    /// Values that it may have.
     pub allowed: &'static str,
 }
 
@@ -103,7 +103,8 @@ impl Config {
     }
 }
 
-/// How a host finds out how fast it may send (REC-6). Each side of a channel chooses for what it sends itself.
+/// Congestion control: how a host finds out how fast it may send (REC-6). Each side of a channel chooses for what it
+/// sends itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Congestion {
@@ -144,7 +145,7 @@ impl FromStr for Congestion {
     }
 }
 
-/// How many streams peers may open. What is beyond is refused, one stream at a time.
+/// Limits of the streams that peers may open. What is beyond is refused, one stream at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StreamLimits {
@@ -175,13 +176,13 @@ pub struct WindowConfig {
     pub per_stream_initial: u64,
     /// Largest window that a stream's window grows to.
     pub per_stream_max: u64,
-    /// What the windows of all streams of one peer may have beyond 4096 bytes each, once they were raised. Together
-    /// with `root`, `datagram_budget` and 4 MiB of small datagrams, this bounds what the peer can make this host
-    /// keep, apart from about 13.5 KiB for each stream that the application holds (STR-46).
+    /// Bytes that the windows of all streams of one peer may have beyond 4096 bytes each, once they were raised.
+    /// Together with `root`, `datagram_budget` and 4 MiB of small datagrams, this bounds what the peer can make
+    /// this host keep, apart from about 13.5 KiB for each stream that the application holds (STR-46).
     pub per_peer_budget: u64,
     /// The same for all peers of the host together.
     pub per_host_budget: u64,
-    /// What top-level streams that are not accepted may cost at first (STR-52). At least 65,536.
+    /// Bytes that top-level streams that are not accepted may cost at first (STR-52). At least 65,536.
     pub root: u64,
     /// Largest datagram on a stream that is taken, at most 64 MiB. 0: none.
     pub max_message: u64,

@@ -11,7 +11,7 @@ use thiserror::Error;
 use crate::refusal::Refusal;
 use crate::seen::{self, Tried};
 
-/// Why a datagram was dropped. Each reason has a counter in [`crate::HostStats`].
+/// Reason why a datagram was dropped. Each reason has a counter in [`crate::HostStats`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 #[non_exhaustive]
@@ -49,7 +49,7 @@ impl DropReason {
         Self::Overload,
         Self::BadAddress,
     ];
-    /// How many reasons there are.
+    /// Number of reasons.
     pub const COUNT: usize = Self::ALL.len();
 
     /// A short name for tables and metrics.
@@ -75,7 +75,7 @@ impl DropReason {
 pub struct ProtocolError {
     /// The code sent in CLOSE.
     pub code: Code,
-    /// What was wrong, for people.
+    /// Description of what was wrong, for people.
     pub what: &'static str,
 }
 
@@ -85,7 +85,7 @@ impl ProtocolError {
     }
 }
 
-/// Why a channel, or with it the tree of streams of two hosts, ended, and who ended it.
+/// Reason why a channel, or with it the tree of streams of two hosts, ended, and who ended it.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum CloseReason {
@@ -128,7 +128,7 @@ pub enum CloseReason {
     Negotiation(#[from] NegotiationError),
 }
 
-/// Why no channel could be made.
+/// Reason why no channel could be made.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum NegotiationError {
@@ -140,7 +140,7 @@ pub enum NegotiationError {
     NoAnswer {
         /// The addresses tried, and what was seen of each.
         addresses: Vec<Tried>,
-        /// How often HELLO was sent, each time to all of them; 0 if it is not known.
+        /// Number of times that HELLO was sent, each time to all of them; 0 if it is not known.
         attempts: u32,
         /// For how long.
         after: std::time::Duration,
@@ -160,7 +160,7 @@ pub enum NegotiationError {
     Forbidden {
         /// The address that answered.
         address: String,
-        /// What the peer says.
+        /// Words of the peer.
         reason: String,
     },
     /// The peer accepted the attempt, ended the channel, and then connected to us, all before its acceptance arrived.
@@ -190,7 +190,7 @@ pub enum NegotiationError {
     BadEid,
 }
 
-/// Why a stream cannot be opened.
+/// Reason why a stream cannot be opened.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -222,7 +222,7 @@ pub enum OpenError {
     Lost(#[from] CloseReason),
 }
 
-/// Why nothing more can be written.
+/// Reason why nothing more can be written.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum WriteError {
@@ -245,7 +245,7 @@ pub enum WriteError {
     Lost(#[from] CloseReason),
 }
 
-/// Why a datagram cannot be sent.
+/// Reason why a datagram cannot be sent.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum DatagramError {
@@ -276,7 +276,7 @@ pub enum DatagramError {
     Lost(#[from] CloseReason),
 }
 
-/// Why nothing more can be read.
+/// Reason why nothing more can be read.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ReadError {
@@ -339,7 +339,7 @@ impl CloseReason {
     }
 }
 
-/// Why a service cannot be listened for.
+/// Reason why a service cannot be listened for.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ListenError {

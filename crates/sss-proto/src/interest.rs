@@ -1,4 +1,5 @@
-//! What an application may wait for of a stream: one vocabulary, from the streams to whoever drives the host.
+//! Everything that an application may wait for of a stream: one vocabulary, from the streams to whoever drives the
+//! host.
 
 /// Something of a stream for which an application waits.
 ///

@@ -28,7 +28,7 @@ pub enum Ecn {
     Ce,
 }
 
-/// What enters the core.
+/// Input of the core.
 #[derive(Debug)]
 pub enum Input<'a> {
     /// Datagrams from one address, read from the socket in one call.
@@ -45,11 +45,12 @@ pub struct Batch<'a> {
     ///
     /// On return it is as it was if no slice of it is out, and else empty; then the batch is in `lent`.
     pub data: &'a mut BytesMut,
-    /// Where a batch of which slices are out is put, so that the driver can use its memory again once they are gone.
+    /// Place where a batch of which slices are out is put, so that the driver can use its memory again once they are
+    /// gone.
     pub lent: &'a mut Option<Bytes>,
     /// Length of each datagram, in bytes; not 0.
     pub stride: usize,
-    /// Where they came from.
+    /// Address that they came from.
     pub remote: SocketAddr,
     /// The local address they were sent to, if the socket tells.
     pub local: Option<IpAddr>,
@@ -57,7 +58,7 @@ pub struct Batch<'a> {
     pub ecn: Ecn,
 }
 
-/// What leaves the core.
+/// Output of the core.
 #[derive(Debug)]
 pub enum Output {
     /// The transmit buffer holds datagrams to be sent now.
@@ -68,7 +69,7 @@ pub enum Output {
     Wake(Option<Instant>),
 }
 
-/// How to send the contents of the [`TransmitBuf`].
+/// Instructions how to send the contents of the [`TransmitBuf`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transmit {
     /// Destination.
@@ -107,7 +108,7 @@ impl TransmitBuf {
         self.bytes.get(..self.used).unwrap_or_default()
     }
 
-    /// How many datagrams one send may hold.
+    /// Returns the number of datagrams that one send may hold.
     pub fn max_segments(&self) -> usize {
         self.max_segments
     }
@@ -146,7 +147,7 @@ impl TransmitBuf {
     }
 }
 
-/// Whether a peer can be reached (docs/spec/migration.md).
+/// Reachability of a peer (docs/spec/migration.md).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LinkStatus {
@@ -159,7 +160,7 @@ pub enum LinkStatus {
     Down(CloseReason),
 }
 
-/// What the application may be waiting for.
+/// Event that the application may be waiting for.
 ///
 /// [`Event::Ready`] comes once after an operation on a stream was pending; then the operation is to be tried again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -173,15 +174,15 @@ pub enum Event {
     Link(PeerId, LinkStatus),
     /// A listener has a stream to accept.
     Acceptable(ListenerId),
-    /// What was waited for of a stream has come, or never will: the operation is to be tried again.
+    /// Something that was waited for of a stream has come, or never will: the operation is to be tried again.
     Ready(StreamId, Interest),
-    /// What became of a datagram sent to the peer, if that was asked for. Comes once.
+    /// Fate: what became of a datagram sent to the peer, if that was asked for. Comes once.
     DatagramSettled(PeerId, DatagramId, DatagramFate),
     /// A host answered an EID probe. Unauthenticated.
     ProbeReply(SocketAddr, Eid),
 }
 
-/// What became of a datagram.
+/// Fate of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DatagramFate {

@@ -1,4 +1,4 @@
-//! How often a peer that does not answer is tried again (MIG-12).
+//! Pace at which a peer that does not answer is tried again (MIG-12).
 
 use std::time::Duration;
 

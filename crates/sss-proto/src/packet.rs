@@ -33,12 +33,12 @@ impl<'a> PacketWriter<'a> {
         self.out.position()
     }
 
-    /// Whether nothing was written.
+    /// Returns whether nothing was written.
     pub(crate) fn is_empty(&self) -> bool {
         self.out.position() == 0
     }
 
-    /// Whether the packet must be acknowledged.
+    /// Returns whether the packet must be acknowledged.
     pub(crate) fn is_ack_eliciting(&self) -> bool {
         self.ack_eliciting
     }

@@ -1,10 +1,10 @@
-//! Why a peer refuses a stream.
+//! Reasons why a peer refuses a stream.
 
 use std::fmt;
 
 use sss_wire::Code;
 
-/// Why the peer refused a stream that this host opened (STR-9, STR-41). Nothing but the stream is affected.
+/// Reason why the peer refused a stream that this host opened (STR-9, STR-41). Nothing but the stream is affected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Refusal {

@@ -1,4 +1,5 @@
-//! What was seen of addresses at which a peer was looked for: hints for people, which never end anything (NEG-27).
+//! Memory of what was seen of addresses at which a peer was looked for: hints for people, which never end anything
+//! (NEG-27).
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -13,7 +14,7 @@ use crate::time::Instant;
 /// Addresses remembered, at most; the oldest go first.
 const MAX_ENTRIES: usize = 1024;
 
-/// What the operating system says of the way to an address. Anybody can forge the packets that it follows from: it is
+/// Hint of the operating system about the way to an address. Anybody can forge the packets that it follows from: it is
 /// told in errors, and changes nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -24,7 +25,7 @@ pub enum PathHint {
     TooLarge,
 }
 
-/// What came from an address at which a peer was looked for. Unauthenticated.
+/// Answer that came from an address at which a peer was looked for. Unauthenticated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Seen {
@@ -62,7 +63,7 @@ impl fmt::Display for Seen {
 pub struct Tried {
     /// The address.
     pub address: SocketAddr,
-    /// What was seen of it meanwhile.
+    /// Answer seen from it meanwhile.
     pub seen: Seen,
 }
 
@@ -111,7 +112,7 @@ impl Sightings {
         }
     }
 
-    /// What was seen of addresses since then, by somebody who looks for `eid`.
+    /// Returns what was seen of addresses since then, by somebody who looks for `eid`.
     pub(crate) fn of(&self, addresses: &[SocketAddr], since: Instant, eid: &Eid) -> Vec<Tried> {
         let tried = addresses.iter().map(|address| {
             let latest = self.latest.get(&canonical(*address)).filter(|(at, _)| *at >= since);

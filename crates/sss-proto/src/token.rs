@@ -1,4 +1,4 @@
-//! What a packet carried, remembered until it is acknowledged or lost.
+//! Contents of a packet, remembered until it is acknowledged or lost.
 
 use std::ops::Range;
 
@@ -55,12 +55,12 @@ impl Token {
     }
 }
 
-/// What a host asks the other about a stream.
+/// Question that a host asks the other about a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Topic {
-    /// Whether a direction was read to its end: WATCH and CONSUMED.
+    /// The question whether a direction was read to its end: WATCH and CONSUMED.
     Consumed,
-    /// Whether no more can be opened or sent on it: AWAIT and RELEASED.
+    /// The question whether no more can be opened or sent on it: AWAIT and RELEASED.
     Released,
 }
 

@@ -45,7 +45,7 @@ pub(crate) enum Phase {
     Released,
 }
 
-/// How an application reads a stream.
+/// Way in which an application reads a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reader {
     /// Everything, as soon as it comes, in pieces of at most this size.
@@ -99,7 +99,7 @@ fn recent(ends: &[End], host: HostIndex, probability: f64, rng: &mut StdRng) -> 
     (end.host == host && !end.is_released).then_some(EndId(index))
 }
 
-/// What was done, for the report.
+/// Count of what was done, for the report.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Streams opened.
@@ -139,7 +139,7 @@ pub(crate) struct Actors {
     incomplete: usize,
 }
 
-/// What is decided on by randomness of its own, so that a seed does otherwise what it does without.
+/// Decisions that are taken on by randomness of its own, so that a seed does otherwise what it does without.
 pub(crate) struct Aside {
     levels: StdRng,
     mail: Mail,
@@ -197,7 +197,7 @@ impl Actors {
         listener.ok()
     }
 
-    /// What went wrong, if anything did.
+    /// Returns what went wrong, if anything did.
     pub(crate) fn failure(&self) -> Option<&str> {
         self.failure.as_deref()
     }
@@ -235,7 +235,7 @@ impl Actors {
         }
     }
 
-    /// Whether every end is complete, and every flow accounted for.
+    /// Returns whether every end is complete, and every flow accounted for.
     pub(crate) fn is_complete(&mut self) -> bool {
         if self.incomplete > 0 {
             self.recount();
@@ -249,7 +249,7 @@ impl Actors {
         self.incomplete = ends.filter(is_open).count();
     }
 
-    /// Whether the end waits for an answer: whether its flow was read, or that no more children come.
+    /// Returns whether the end waits for an answer: whether its flow was read, or that no more children come.
     fn is_waiting(&self, id: EndId) -> bool {
         let trees = &self.aside.trees;
         trees.is_asking(id) || (!trees.is_childless(id) && self.model.must_see_no_more(id))
@@ -352,7 +352,7 @@ impl Actors {
         }
     }
 
-    /// What an application does with an end that it has just got.
+    /// Lets an application act on an end that it has just got.
     fn greet(&mut self, world: &mut World, id: EndId) {
         if self.phase == Phase::Active && self.rng.random_bool(0.7) {
             self.want(id);

@@ -55,7 +55,7 @@ impl Default for BulkConfig {
     }
 }
 
-/// What was measured.
+/// Results of the measurement.
 #[derive(Clone, Debug)]
 pub struct BulkReport {
     /// Bytes that the receiving application read.

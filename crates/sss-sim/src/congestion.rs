@@ -13,7 +13,7 @@ use crate::world::{Apps, HostIndex, World};
 
 const RECEIVER: HostIndex = HostIndex(0);
 const SERVICE: (&str, &str) = ("bulk", "bulk/1");
-/// How often the queue is looked at, and the width of the bins of [`FlowReport::bins`].
+/// Time between two looks at the queue, and the width of the bins of [`FlowReport::bins`].
 const LOOK: Duration = Duration::from_millis(5);
 /// Width of the bins of [`FlowReport::bins`].
 pub const BIN: Duration = Duration::from_millis(100);
@@ -23,7 +23,7 @@ pub const BIN: Duration = Duration::from_millis(100);
 pub struct Sender {
     /// Its congestion control.
     pub control: Congestion,
-    /// When it begins.
+    /// Time at which it begins.
     pub start: Duration,
 }
 
@@ -42,11 +42,11 @@ pub struct Setup {
     pub loss: f64,
     /// Jitter in each direction.
     pub jitter: Duration,
-    /// Who sends.
+    /// Hosts that send.
     pub senders: Vec<Sender>,
-    /// When the rate becomes another one.
+    /// Times at which the rate becomes another one.
     pub rates: Vec<(Duration, u64)>,
-    /// When nothing passes towards the receiver.
+    /// Times at which nothing passes towards the receiver.
     pub blackouts: Vec<Blackout>,
     /// From then on is measured.
     pub from: Duration,
@@ -87,7 +87,7 @@ impl Setup {
     }
 }
 
-/// What a sender got.
+/// Share that a sender got.
 #[derive(Clone, Debug)]
 pub struct FlowReport {
     /// Its congestion control.
@@ -110,7 +110,7 @@ impl FlowReport {
         bytes as f64 * 8.0 / (until.saturating_sub(from)).as_secs_f64()
     }
 
-    /// How long after `since` the rate, over half a second, is at least this one.
+    /// Returns how long after `since` the rate, over half a second, is at least this one.
     pub fn reaches(&self, rate: f64, since: Duration) -> Option<Duration> {
         let width = BIN * 5;
         let end = BIN * u32::try_from(self.bins.len()).unwrap_or(u32::MAX);
@@ -125,12 +125,12 @@ impl FlowReport {
     }
 }
 
-/// What was measured.
+/// Results of the measurement.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// Of each sender.
     pub flows: Vec<FlowReport>,
-    /// How long a datagram waited at the bottleneck: the mean, and the most.
+    /// Time that a datagram waited at the bottleneck: the mean, and the most.
     pub wait: (Duration, Duration),
 }
 
@@ -140,7 +140,7 @@ impl Report {
         self.flows.iter().map(|f| f.goodput).sum()
     }
 
-    /// How equal the shares are: 1 if they are, 1/n if one has all (Jain, Chiu and Hawe, 1984).
+    /// Returns how equal the shares are: 1 if they are, 1/n if one has all (Jain, Chiu and Hawe, 1984).
     pub fn fairness(&self) -> f64 {
         let squares: f64 = self.flows.iter().map(|f| f.goodput * f.goodput).sum();
         self.total() * self.total() / (self.flows.len() as f64 * squares).max(1.0)
@@ -212,7 +212,7 @@ fn build(setup: &Setup) -> World {
     world
 }
 
-/// What is known of a sender at some moment: bytes read from it, packets sent, packets lost.
+/// State of a sender at some moment: bytes read from it, packets sent, packets lost.
 type State = (u64, u64, u64);
 
 /// The applications: each sender writes, the receiver reads.

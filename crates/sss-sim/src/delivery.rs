@@ -38,15 +38,15 @@ pub struct Setup {
     pub loss: f64,
     /// Size of each datagram, in bytes; at least 8.
     pub size: usize,
-    /// How many.
+    /// Number of datagrams.
     pub count: u32,
     /// Time from one to the next.
     pub interval: Duration,
-    /// How long each is of use.
+    /// Time for which each is of use.
     pub deadline: Duration,
     /// The sender's congestion control.
     pub congestion: Congestion,
-    /// Whether another stream sends as much as it can at the same time, so that there is a queue at the link.
+    /// Set if another stream sends as much as it can at the same time, so that there is a queue at the link.
     pub bulk: bool,
 }
 
@@ -78,18 +78,18 @@ impl Setup {
     }
 }
 
-/// What was measured.
+/// Results of the measurement.
 #[derive(Clone, Debug)]
 pub struct Report {
-    /// What was sent over what.
+    /// Setup of the measurement.
     pub setup: Setup,
-    /// How many the host took in.
+    /// Number that the host took in.
     pub sent: u32,
-    /// How many arrived whole.
+    /// Number that arrived whole.
     pub delivered: u32,
-    /// How many of these came after their deadline.
+    /// Number of these came after their deadline.
     pub late: u32,
-    /// How many the sender gave up.
+    /// Number that the sender gave up.
     pub expired: u32,
     /// Times from sending to arrival, ascending.
     pub latencies: Vec<Duration>,
@@ -229,9 +229,9 @@ struct Flow {
     peer: PeerId,
     /// The stream that fills the queue.
     bulk: Option<StreamId>,
-    /// When each was sent, and how long it took.
+    /// Time at which each was sent, and how long it took.
     sent: Vec<(Instant, Option<Duration>)>,
-    /// What the sender was told.
+    /// Fates that the sender was told.
     acknowledged: u32,
     expired: u32,
     lost: u32,
@@ -378,7 +378,7 @@ impl Apps for Flow {
     }
 }
 
-/// What the datagram with a number holds: the number, and what follows from it.
+/// Contents of the datagram with a number: the number, and what follows from it.
 fn contents(number: usize, size: usize) -> Bytes {
     let mut data = vec![0; size.max(HEAD)];
     model::fill(number as u64, 0, &mut data);

@@ -27,7 +27,7 @@ pub struct Blackout {
     pub until: Duration,
 }
 
-/// What one direction of a path does to datagrams. The default carries everything at once.
+/// Effect of one direction of a path on datagrams. The default carries everything at once.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LinkConfig {
     /// Bits per second; `None`: without limit.
@@ -52,7 +52,7 @@ pub struct LinkConfig {
     pub queue: usize,
     /// Largest datagram, in bytes of UDP payload.
     pub mtu: usize,
-    /// When nothing passes.
+    /// Times at which nothing passes.
     pub blackouts: Vec<Blackout>,
 }
 
@@ -85,7 +85,7 @@ impl LinkConfig {
     }
 }
 
-/// What became of a datagram given to a link.
+/// Fate of a datagram given to a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lost {
     /// By chance.
@@ -101,7 +101,7 @@ pub enum Lost {
 /// One arrival of a datagram.
 #[derive(Debug)]
 pub(crate) struct Arrival {
-    /// When, in nanoseconds.
+    /// Time in nanoseconds.
     pub(crate) at: u64,
     pub(crate) bytes: Vec<u8>,
     pub(crate) ecn: Ecn,
@@ -113,11 +113,11 @@ pub(crate) struct Link {
     config: LinkConfig,
     rng: StdRng,
     is_bad: bool,
-    /// When the chain of [`Burst`] was moved last.
+    /// Time at which the chain of [`Burst`] was moved last.
     moved: u64,
-    /// When the last bit of the last datagram leaves the queue.
+    /// Time at which the last bit of the last datagram leaves the queue.
     busy_until: u64,
-    /// When the last datagram that was not held back arrives.
+    /// Time at which the last datagram that was not held back arrives.
     last_arrival: u64,
     carried: u64,
 }

@@ -75,7 +75,7 @@ struct RefusalsArgs {
 
 #[derive(Args)]
 struct RunArgs {
-    /// How many seeds to play.
+    /// Number of seeds to play.
     #[arg(long, default_value_t = 100)]
     seeds: u64,
     /// The first seed.
@@ -157,7 +157,7 @@ struct DatagramsArgs {
     /// Round-trip time of the empty path.
     #[arg(long, default_value = "50ms", value_parser = units::duration)]
     rtt: Duration,
-    /// How long each datagram is of use.
+    /// Time for which each datagram is of use.
     #[arg(long, default_value = "500ms", value_parser = units::duration)]
     deadline: Duration,
     /// Probabilities of loss.
@@ -194,10 +194,10 @@ struct PrioritisationArgs {
     /// The seed.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Where to write the bytes of each response in each 100 ms, as comma-separated values.
+    /// File for the bytes of each response in each 100 ms, as comma-separated values.
     #[arg(long)]
     csv: Option<PathBuf>,
-    /// Where to write a picture of the same.
+    /// File for a picture of the same.
     #[arg(long)]
     svg: Option<PathBuf>,
 }

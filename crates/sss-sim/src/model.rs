@@ -38,10 +38,10 @@ pub type FlowId = u64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EndId(pub usize);
 
-/// What is not as it must be.
+/// Result of a check: what is not as it must be.
 pub type Check = Result<(), String>;
 
-/// How a stream was opened.
+/// Way in which a stream was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Opening {
     /// By this end, towards a service that exists.
@@ -56,14 +56,14 @@ pub enum Opening {
     Accepted,
 }
 
-/// What was handed over and seen so far by all applications of a world.
+/// Everything that was handed over and seen so far by all applications of a world.
 #[derive(Clone, Debug, Default)]
 pub struct Model {
     streams: Streams,
     messages: Messages,
 }
 
-/// What an application does.
+/// Actions of an application.
 impl Model {
     /// An application holds a new end of a stream.
     pub fn open(&mut self, host: HostIndex, peer: HostIndex, parent: Option<EndId>, opening: Opening) -> EndId {
@@ -75,7 +75,7 @@ impl Model {
         self.streams.flows.output(end)
     }
 
-    /// Who reads the flow that the end writes, once that is known.
+    /// Returns who reads the flow that the end writes, once that is known.
     pub fn reader_of(&self, end: EndId) -> Option<EndId> {
         self.streams.flows.reader_of(end)
     }
@@ -131,7 +131,7 @@ impl Model {
         self.streams.closed(a, b);
     }
 
-    /// Whether a channel between two hosts was ever closed by an application.
+    /// Returns whether a channel between two hosts was ever closed by an application.
     pub fn is_closed(&self, a: HostIndex, b: HostIndex) -> bool {
         self.streams.is_closed(a, b)
     }
@@ -147,7 +147,7 @@ impl Model {
     }
 }
 
-/// What an application sees.
+/// Observations of an application.
 impl Model {
     /// Bytes came in on the end.
     ///
@@ -237,7 +237,7 @@ impl Model {
         self.streams.saw_no_more_children(end)
     }
 
-    /// Whether the end must learn that nothing more comes on it.
+    /// Returns whether the end must learn that nothing more comes on it.
     pub(crate) fn must_see_no_more(&self, end: EndId) -> bool {
         self.streams.must_see_no_more(end)
     }
@@ -279,7 +279,7 @@ impl Model {
         self.messages.saw_no_more(&self.streams, end)
     }
 
-    /// How many datagrams there are of which the sender was not told what became of them.
+    /// Counts how many datagrams there are of which the sender was not told what became of them.
     pub(crate) fn untold(&self) -> usize {
         self.messages.untold()
     }
@@ -298,7 +298,7 @@ impl Model {
         self.messages.check(&self.streams)
     }
 
-    /// How many flows that were finished nobody has accounted for, and the first of them.
+    /// Counts how many flows that were finished nobody has accounted for, and the first of them.
     ///
     /// Zero once all data that was handed over and not given up by somebody has reached its reader.
     pub fn unaccounted(&self) -> (usize, Option<String>) {

@@ -23,9 +23,9 @@ const CHUNK: [u8; 16 << 10] = [0x5a; 16 << 10];
 
 /// Width of the bins of [`Report::csv`].
 pub const BIN: Duration = Duration::from_millis(100);
-/// When the third response is asked for.
+/// Time at which the third response is asked for.
 pub const THIRD_AT: Duration = Duration::from_secs(5);
-/// When the levels of the first two are swapped.
+/// Time at which the levels of the first two are swapped.
 pub const SWAP_AT: Duration = Duration::from_secs(10);
 
 /// For how long after a change nothing but the preferred response may arrive, once it is seen.
@@ -61,14 +61,15 @@ impl Default for Setup {
 /// Something that the client asked for, and what it could see of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Change {
-    /// When the client asked.
+    /// Time at which the client asked.
     pub asked: Duration,
     /// The response that is to be preferred from then on, from 0.
     pub preferred: usize,
-    /// How long the bottleneck would have kept a datagram waiting at the moment at which the request reached the
+    /// Time for which the bottleneck would have kept a datagram waiting at the moment at which the request reached the
     /// server.
     pub queued: Duration,
-    /// When the first byte of the preferred response arrived behind which nothing else came, as far as [`LOOK`] goes.
+    /// Time at which the first byte of the preferred response arrived behind which nothing else came, as far as
+    /// [`LOOK`] goes.
     pub seen: Duration,
 }
 
@@ -79,14 +80,14 @@ impl Change {
     }
 }
 
-/// What the client read.
+/// Responses that the client read.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// Time, response and number of bytes of each reading.
     pub arrivals: Vec<(Duration, usize, u64)>,
-    /// When each response was complete.
+    /// Time at which each response was complete.
     pub complete: [Duration; 3],
-    /// What was asked for on the way.
+    /// Changes that were asked for on the way.
     pub changes: Vec<Change>,
 }
 
@@ -141,7 +142,7 @@ impl Report {
         text
     }
 
-    /// When a change can be seen: behind everything else that arrives within [`LOOK`].
+    /// Finds when a change can be seen: behind everything else that arrives within [`LOOK`].
     fn seen(&self, preferred: usize, asked: Duration) -> Duration {
         let end = asked + LOOK;
         let mut seen = None;
@@ -211,7 +212,7 @@ fn build(setup: &Setup) -> World {
     world
 }
 
-/// What the server is asked for: 8 bytes of size, and a level.
+/// Length of a request to the server: 8 bytes of size, and a level.
 const REQUEST: usize = 9;
 
 /// A response at the server.
@@ -220,12 +221,12 @@ struct Response {
     left: u64,
 }
 
-/// What a timer is for.
+/// Purpose of a timer.
 #[derive(Clone, Copy)]
 enum Alarm {
     AskForThird = 1,
     Swap = 2,
-    /// What the client asked for reaches the server.
+    /// Request of the client that reaches the server.
     Reached = 3,
 }
 

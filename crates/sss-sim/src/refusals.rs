@@ -1,4 +1,4 @@
-//! How soon a host that is refused hears of it, and in what words.
+//! Time until a host that is refused hears of it, and in what words.
 //!
 //! One host tries to reach another that will not have it, in each of nine ways. What is measured is the time from the
 //! first packet (for a substream: from its opening) to the moment at which the application is told.
@@ -28,7 +28,7 @@ const HELLO: u8 = 0x80;
 /// A version that nobody speaks yet.
 const FOREIGN: u32 = 9;
 
-/// Why a host is refused.
+/// Reason why a host is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Way {
     /// The accept filter does not know it.

@@ -21,7 +21,7 @@ const RELEASE_LIMIT: Duration = Duration::from_secs(120);
 /// are long where a blackout has spoilt the round-trip time.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(900);
 
-/// How often it is looked whether a phase is over; in virtual time.
+/// Time between two looks whether a phase is over; in virtual time.
 const CHECK_INTERVAL: Duration = Duration::from_millis(5);
 
 /// A run that went well.
@@ -31,9 +31,9 @@ pub struct Report {
     pub seed: u64,
     /// The profile that was played.
     pub profile: Profile,
-    /// How many hosts.
+    /// Number of hosts.
     pub hosts: usize,
-    /// What the applications did.
+    /// Count of what the applications did.
     pub tally: Tally,
     /// Bytes that readers got.
     pub bytes: u64,
@@ -60,7 +60,7 @@ pub struct Failure {
     pub profile: Profile,
     /// The virtual time.
     pub at: Duration,
-    /// What was wrong.
+    /// Description of what was wrong.
     pub what: String,
 }
 
@@ -185,7 +185,7 @@ impl Run {
         Ok(())
     }
 
-    /// What a host counts as queued for a peer is what the streams hold.
+    /// Checks that a host counts as queued for a peer what the streams hold.
     fn check_queues(&self) -> Result<(), String> {
         for host in self.world.hosts() {
             let core = self.world.host(host);
@@ -246,7 +246,7 @@ impl Run {
         }
     }
 
-    /// Whether no host keeps a stream.
+    /// Returns whether no host keeps a stream.
     fn is_flat(run: &mut Run) -> bool {
         let host = |h| {
             let core = run.world.host(h);

@@ -1,4 +1,4 @@
-//! What happened in a world, as a running hash and, if asked for, as text.
+//! Record of what happened in a world, as a running hash and, if asked for, as text.
 
 use std::fmt;
 
@@ -42,7 +42,7 @@ impl Transcript {
         self.datagrams
     }
 
-    /// How many entries were recorded.
+    /// Returns the number of entries recorded.
     pub fn entries(&self) -> u64 {
         self.entries
     }

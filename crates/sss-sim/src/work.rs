@@ -64,7 +64,7 @@ impl FromStr for Workload {
     }
 }
 
-/// What was done.
+/// Report of what was done.
 #[derive(Clone, Debug)]
 pub struct Report {
     /// Which workload.
@@ -88,13 +88,13 @@ impl fmt::Display for Report {
     }
 }
 
-/// What a workload's applications know of their own work.
+/// Knowledge that a workload's applications have of their own work.
 trait Work: Apps {
-    /// Whether all of it is done.
+    /// Returns whether all of it is done.
     fn is_over(&self) -> bool;
     /// Bytes read so far.
     fn bytes(&self) -> u64;
-    /// What went wrong, if anything did.
+    /// Returns what went wrong, if anything did.
     fn failure(&self) -> Option<&str>;
 }
 

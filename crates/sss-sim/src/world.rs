@@ -66,11 +66,11 @@ impl Apps for Recorder {
 
 struct Node {
     host: Host,
-    /// What the host is made from again after a crash.
+    /// Parts that the host is made from again after a crash.
     origin: (Config, [u8; 32]),
     address: SocketAddr,
     wake: Option<u64>,
-    /// How much later than asked for it is woken.
+    /// Time by which it is woken later than asked for.
     lag: Duration,
     buf: TransmitBuf,
     is_touched: bool,
@@ -142,7 +142,7 @@ impl World {
         HostIndex(index)
     }
 
-    /// How many datagrams one segmented send of the host holds, at most.
+    /// Sets how many datagrams one segmented send of the host holds, at most.
     pub fn set_segments(&mut self, host: HostIndex, segments: usize) {
         self.nodes[host.0].buf.set_max_segments(segments);
     }
@@ -192,7 +192,7 @@ impl World {
         self.way(from, to).map_or(0, Link::carried)
     }
 
-    /// How long what a link holds keeps it busy: a datagram sent now waits that long.
+    /// Returns how long what a link holds keeps it busy: a datagram sent now waits that long.
     pub fn waiting(&self, from: HostIndex, to: HostIndex) -> Duration {
         let link = self.way(from, to);
         Duration::from_nanos(link.map_or(0, |link| link.waiting(self.now)))
@@ -233,7 +233,7 @@ impl World {
         self.nodes.iter().position(|n| n.host.eid() == *eid).map(HostIndex)
     }
 
-    /// How many hosts there are.
+    /// Lists the hosts.
     pub fn hosts(&self) -> impl Iterator<Item = HostIndex> + use<> {
         (0..self.nodes.len()).map(HostIndex)
     }
@@ -342,7 +342,7 @@ impl World {
         self.transcript.note(self.now, entry);
     }
 
-    /// What makes it pointless to run on, if anything: a host that never comes to rest.
+    /// Returns what makes it pointless to run on, if anything: a host that never comes to rest.
     pub fn fault(&self) -> Option<&str> {
         self.fault.as_deref()
     }

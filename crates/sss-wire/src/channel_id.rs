@@ -37,7 +37,7 @@ impl ChannelId {
         self.bytes.get(..self.len()).unwrap_or_default()
     }
 
-    /// How many bytes it has: 1 to 20.
+    /// Returns its length in bytes: 1 to 20.
     #[inline]
     pub fn len(&self) -> usize {
         usize::from(self.len)

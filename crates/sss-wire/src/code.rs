@@ -4,11 +4,11 @@ use std::fmt;
 
 use crate::varint;
 
-/// Why a channel or a stream ended: a code of the protocol, or one of the application.
+/// Reason why a channel or a stream ended: a code of the protocol, or one of the application.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Code(u64);
 
-/// Where the codes of applications begin.
+/// First code of applications.
 const APPLICATION: u64 = 256;
 
 /// Declares the codes of the protocol and their names.

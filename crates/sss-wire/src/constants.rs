@@ -54,9 +54,9 @@ pub const HELLO_TIMEOUT: Duration = Duration::from_secs(60);
 pub const COOKIE_KEY_LIFE: Duration = Duration::from_secs(60);
 /// Age at which a channel is replaced by a new one.
 pub const RENEW: Duration = Duration::from_secs(30 * 60);
-/// How long streams wait for a channel, by default.
+/// Time for which streams wait for a channel, by default.
 pub const LINGER: Duration = Duration::from_secs(5 * 60);
-/// How long a channel may be stalled before another is attempted.
+/// Time for which a channel may be stalled before another is attempted.
 pub const STALL_GRACE: Duration = Duration::from_secs(1);
 /// Most open channels of one tree.
 pub const MAX_CHANNELS: usize = 4;

@@ -12,7 +12,7 @@ mod serde;
 
 /// The human-readable part of the text form.
 const HRP: &str = "sss";
-/// What every text form begins with.
+/// Beginning of every text form.
 const PREFIX: &str = "sss1";
 /// Characters of the text form.
 const TEXT_LEN: usize = 63;
@@ -29,7 +29,7 @@ const ALPHABET: &str = "qpzry9x8gf2tvdw0s3jn54khce6mua7l";
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Eid([u8; 33]);
 
-/// Why a text or bytes are not an EID.
+/// Reason why a text or bytes are not an EID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum EidError {
@@ -119,7 +119,7 @@ impl FromStr for Eid {
     }
 }
 
-/// What can be said about a text before its checksum is looked at, so that each mistake has its own message.
+/// Checks what can be said about a text before its checksum is looked at, so that each mistake has its own message.
 fn check_text(text: &str) -> Result<(), EidError> {
     let begins_well = text.get(..PREFIX.len()).is_some_and(|p| p.eq_ignore_ascii_case(PREFIX));
     if !begins_well {

@@ -174,7 +174,7 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// Whether a packet with this frame must be acknowledged (CHN-4).
+    /// Returns whether a packet with this frame must be acknowledged (CHN-4).
     #[inline]
     pub const fn is_ack_eliciting(&self) -> bool {
         !matches!(self, Self::Padding | Self::Ack(_) | Self::Close(_))
@@ -233,7 +233,7 @@ pub fn settings_len(settings: &Settings) -> usize {
     total([1, prefixed_len(settings.encoded_len())])
 }
 
-/// What is sent of a reason (FRM-4).
+/// Returns what is sent of a reason (FRM-4).
 fn sent_reason(reason: &str) -> &str {
     truncate_text(reason, MAX_REASON)
 }

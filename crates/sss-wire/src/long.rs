@@ -77,7 +77,7 @@ impl TryFrom<u8> for Kind {
     }
 }
 
-/// What all long packets begin with.
+/// Fields that all long packets begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prefix<'a> {
     /// The packet's type.
@@ -287,7 +287,7 @@ fn check_size(kind: Kind, size: usize) -> Result<(), Malformed> {
     }
 }
 
-/// What is left, which must be at least one byte sealed.
+/// Takes what is left, which must be at least one byte sealed.
 fn sealed_frames<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], Malformed> {
     let sealed = reader.rest();
     if sealed.len() <= TAG {

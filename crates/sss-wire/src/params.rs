@@ -103,7 +103,7 @@ fn to_vec(len: usize, encode: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
     list
 }
 
-/// What HELLO says.
+/// Parameters of HELLO.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HelloParams {
     /// All versions the initiator speaks, best first.
@@ -151,7 +151,7 @@ impl HelloParams {
     }
 }
 
-/// What a COOKIE comes to.
+/// Answer of a COOKIE.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CookieAnswer {
     /// The responder has chosen.
@@ -192,7 +192,7 @@ impl CookieAnswer {
     }
 }
 
-/// What COOKIE says.
+/// Parameters of COOKIE.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CookieParams {
     /// All versions the responder speaks, best first.

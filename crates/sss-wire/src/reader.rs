@@ -28,7 +28,7 @@ impl<'a> Reader<'a> {
         self.rest.len()
     }
 
-    /// Whether everything was read.
+    /// Returns whether everything was read.
     #[inline]
     pub const fn is_empty(&self) -> bool {
         self.rest.is_empty()

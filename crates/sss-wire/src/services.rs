@@ -17,9 +17,9 @@ pub const PROTOCOL: &str = "services/1";
 pub struct ServiceInfo {
     /// Its name: 1 to 255 bytes.
     pub name: String,
-    /// What it is, for people: at most 1024 bytes, which may hold control characters.
+    /// Description, for people: at most 1024 bytes, which may hold control characters.
     pub description: String,
-    /// What is spoken there, in ascending order of the names; not empty.
+    /// Protocols spoken there, in ascending order of the names; not empty.
     pub protocols: Vec<ProtocolInfo>,
 }
 
@@ -29,17 +29,18 @@ pub struct ServiceInfo {
 pub struct ProtocolInfo {
     /// Its name: 1 to 255 bytes.
     pub name: String,
-    /// What it is, for people: at most 1024 bytes, which may hold control characters.
+    /// Description, for people: at most 1024 bytes, which may hold control characters.
     pub description: String,
 }
 
-/// What a host offers, as far as it tells.
+/// Services that a host offers, as far as it tells.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServiceList {
     /// The services, in ascending order of their names.
     pub services: Vec<ServiceInfo>,
-    /// How many the host has to list. More than there are in `services` if they were too many for one list (SVC-4).
+    /// Number of services that the host has to list. More than there are in `services` if they were too many for one
+    /// list (SVC-4).
     pub total: u64,
 }
 
@@ -149,7 +150,7 @@ impl ServiceList {
         Ok(Self { services, total })
     }
 
-    /// Whether no service was left out for want of room.
+    /// Returns whether no service was left out for want of room.
     pub fn is_complete(&self) -> bool {
         self.services.len() as u64 == self.total
     }

@@ -110,13 +110,13 @@ pub fn write_header(w: &mut Writer<'_>, header: &Header) {
     }
 }
 
-/// Where the sequence number begins, in bytes from the start of the packet.
+/// Returns where the sequence number begins, in bytes from the start of the packet.
 #[inline]
 pub const fn sequence_offset(id_len: usize) -> usize {
     id_len.saturating_add(1)
 }
 
-/// Where the sample begins, in bytes from the start of the packet (PRT-3).
+/// Returns where the sample begins, in bytes from the start of the packet (PRT-3).
 #[inline]
 pub const fn sample_offset(id_len: usize) -> usize {
     sequence_offset(id_len).saturating_add(MAX_SEQUENCE_LEN)
@@ -192,7 +192,7 @@ fn apply(packet: &mut [u8], id_len: usize, mask: &[u8; 5], clear: u8) -> Result<
     Ok(())
 }
 
-/// Whether bits that are zero in this version are set in a first byte without its mask.
+/// Returns whether bits that are zero in this version are set in a first byte without its mask.
 ///
 /// They may be looked at only once the packet was opened: before, an attacker could learn of the mask by the time
 /// that dropping the packet takes (RFC 9001 section 9.5).

@@ -1,4 +1,4 @@
-//! How a host is made.
+//! Building of a host.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -15,7 +15,7 @@ use crate::host::Host;
 use crate::identity::Identity;
 use crate::shared::Shared;
 
-/// Where a host's driver runs: what moves its datagrams and its timers.
+/// Place where a host's driver runs, which moves its datagrams and its timers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DriverMode {
@@ -60,7 +60,7 @@ impl HostBuilder {
         }
     }
 
-    /// Who the host is. Default: a new identity.
+    /// Sets the identity of the host. Default: a new identity.
     pub fn identity(mut self, identity: Identity) -> Self {
         self.identity = Some(identity);
         self
@@ -75,7 +75,7 @@ impl HostBuilder {
         self
     }
 
-    /// Whether hosts that [`Self::accept_filter`] keeps out get no answer, and wait until their time is over; by
+    /// Sets whether hosts that [`Self::accept_filter`] keeps out get no answer, and wait until their time is over; by
     /// default they are told.
     pub fn refuse_silently(mut self, silently: bool) -> Self {
         self.config.refuse_silently = silently;
@@ -92,21 +92,21 @@ impl HostBuilder {
         self
     }
 
-    /// How much a peer may send before the application reads it.
+    /// Sets how much a peer may send before the application reads it.
     pub fn window(mut self, window: WindowConfig) -> Self {
         self.config.window = window;
         self
     }
 
-    /// How many streams of one peer may wait for one service to accept them. More are refused with
+    /// Sets how many streams of one peer may wait for one service to accept them. More are refused with
     /// [`Refusal::Backlog`](crate::Refusal::Backlog). Default: 1024.
     pub fn backlog(mut self, streams: usize) -> Self {
         self.config.streams.backlog = streams;
         self
     }
 
-    /// How many streams that one peer opened, and that all peers opened together, are kept at a time, with those that
-    /// were refused and of which the peer has not agreed to that yet. More are refused with
+    /// Sets how many streams that one peer opened, and that all peers opened together, are kept at a time, with those
+    /// that were refused and of which the peer has not agreed to that yet. More are refused with
     /// [`Refusal::TooMany`](crate::Refusal::TooMany). Default: 1,048,576 and 4,194,304.
     pub fn max_streams(mut self, per_peer: u64, per_host: u64) -> Self {
         self.config.streams.per_peer = per_peer;
@@ -127,16 +127,16 @@ impl HostBuilder {
         self
     }
 
-    /// How long streams wait when their peer cannot be reached, before they fail with [`crate::CloseReason::Idle`].
-    /// Meanwhile the peer is looked for at every address known. Zero: streams end with their channel, as TCP
-    /// connections do. Default: 5 min.
+    /// Sets how long streams wait when their peer cannot be reached, before they fail with
+    /// [`crate::CloseReason::Idle`]. Meanwhile the peer is looked for at every address known. Zero: streams end
+    /// with their channel, as TCP connections do. Default: 5 min.
     pub fn linger(mut self, time: Duration) -> Self {
         self.config.linger = time;
         self
     }
 
-    /// How old a channel becomes before it is replaced by one with new keys, onto which its streams move. Zero: never.
-    /// Default: 30 min.
+    /// Sets how old a channel becomes before it is replaced by one with new keys, onto which its streams move. Zero:
+    /// never. Default: 30 min.
     pub fn renew(mut self, age: Duration) -> Self {
         self.config.renew = age;
         self
@@ -148,7 +148,7 @@ impl HostBuilder {
         self
     }
 
-    /// How long to try to reach a peer. Default: 60 s.
+    /// Sets how long to try to reach a peer. Default: 60 s.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.config.connect_timeout = timeout;
         self
@@ -161,7 +161,8 @@ impl HostBuilder {
         self
     }
 
-    /// How it is found how fast this host may send; peers choose for themselves. Default: [`Congestion::Cubic`].
+    /// Sets the congestion control: how it is found how fast this host may send. Peers choose for themselves. Default:
+    /// [`Congestion::Cubic`].
     ///
     /// ```
     /// # async fn f() -> Result<(), sss::BuildError> {
@@ -187,8 +188,8 @@ impl HostBuilder {
         self
     }
 
-    /// Whether other processes with the same identity may be connected to and accepted, such as a server and a client
-    /// of one account on one machine. Default: no, so that a host that dials its own address is told.
+    /// Sets whether other processes with the same identity may be connected to and accepted, such as a server and a
+    /// client of one account on one machine. Default: no, so that a host that dials its own address is told.
     pub fn allow_own_eid(mut self, allow: bool) -> Self {
         self.config.allow_own_eid = allow;
         self
@@ -201,21 +202,21 @@ impl HostBuilder {
         self
     }
 
-    /// What peers are told about the software, at most 64 bytes. For information only.
+    /// Sets what peers are told about the software, at most 64 bytes. For information only.
     pub fn agent(mut self, text: impl Into<String>) -> Self {
         self.config.agent = text.into();
         self
     }
 
-    /// Where the driver runs. Default: on the caller's runtime.
+    /// Sets where the driver runs. Default: on the caller's runtime.
     pub fn driver(mut self, mode: DriverMode) -> Self {
         self.mode = mode;
         self
     }
 
-    /// Whether the host notices by itself when this machine's addresses, or its way to other networks, change. Channels
-    /// then move to the new address, and a host that was bound to one address that is gone goes on with the
-    /// unspecified address, on the same port if that is free. Switch it off if a host must never use another
+    /// Sets whether the host notices by itself when this machine's addresses, or its way to other networks, change.
+    /// Channels then move to the new address, and a host that was bound to one address that is gone goes on with
+    /// the unspecified address, on the same port if that is free. Switch it off if a host must never use another
     /// address than the one given to [`Self::bind`].
     ///
     /// Default: yes; a host on loopback has nothing to watch. On Linux the kernel tells; elsewhere the host looks every

@@ -19,7 +19,7 @@ use crate::shared::{Handle, Inner, Lifecycle};
 use crate::stream::Stream;
 use crate::waiting::until;
 
-/// How often a stream is opened again because the peer was restarted while it was being reached.
+/// Number of times that a stream is opened again because the peer was restarted while it was being reached.
 const RESTARTS: u32 = 3;
 
 /// A stream about to be opened; see [`crate::Host::connect`].
@@ -62,8 +62,8 @@ impl Connect {
         }
     }
 
-    /// Where the host may be: an address, or a name with a port, such as `"example.org:4433"`. All that are given are
-    /// tried, at once.
+    /// Adds a place where the host may be: an address, or a name with a port, such as `"example.org:4433"`. All that
+    /// are given are tried, at once.
     ///
     /// Names are looked up when this is awaited, unless the host is connected already. One that cannot be looked up is
     /// an error only if no address is known without it; otherwise it is told with the error, if nobody answers.
@@ -80,7 +80,7 @@ impl Connect {
         hints.into_iter().fold(self, Self::hint)
     }
 
-    /// How long to wait for the names to be looked up, and then for the channel; for the latter at most the host's
+    /// Sets how long to wait for the names to be looked up, and then for the channel; for the latter at most the host's
     /// connect timeout, which is the default. Without this, names take as long as the system's resolver takes.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
@@ -141,7 +141,7 @@ impl Connect {
         Ok(unresolved)
     }
 
-    /// Whether nothing has to be known of where the host is.
+    /// Returns whether nothing has to be known of where the host is.
     fn is_connected(&self) -> bool {
         self.handle.call(|inner, _| {
             let peers = inner.core.peers();
@@ -201,7 +201,7 @@ impl Connect {
         Ok(stream)
     }
 
-    /// Why the peer was not reached within this caller's patience.
+    /// Tells why the peer was not reached within this caller's patience.
     fn no_answer(&self, peer: PeerId, after: Duration) -> ConnectError {
         let failure = self.handle.call(|inner, now| inner.core.negotiation_failure(now, peer));
         let addresses = || self.hints.iter().map(|address| Tried::new(*address, Seen::default()));

@@ -51,15 +51,15 @@ use transmit::Transmitter;
 const MAX_ROUNDS: usize = 16;
 /// Segmented sends in one round.
 const MAX_SENDS: usize = 64;
-/// How often the driver yields to the tasks that it woke, as long as they go on calling. On a current-thread runtime
-/// they have all run after the first time; on others they run on other threads meanwhile.
+/// Number of times that the driver yields to the tasks that it woke, as long as they go on calling. On a current-thread
+/// runtime they have all run after the first time; on others they run on other threads meanwhile.
 const MAX_YIELDS: u8 = 32;
 
 /// A driver about to be started.
 pub(crate) struct Start {
     pub(crate) shared: Arc<Shared>,
     pub(crate) bound: Bound,
-    /// Whether it watches the network of this machine.
+    /// Set if it watches the network of this machine.
     pub(crate) watch: bool,
 }
 
@@ -134,7 +134,7 @@ struct Driver {
     _end: End,
 }
 
-/// Whether the host was closed or its runtime is going away: nobody must wait for a driver that is gone.
+/// Guard for the end: the host was closed, or its runtime is going away: nobody must wait for a driver that is gone.
 struct End(Arc<Shared>);
 
 #[derive(Clone, Copy, Debug)]
@@ -152,7 +152,7 @@ struct Settle {
     yields: u8,
 }
 
-/// What a step leads to.
+/// Consequence of a step.
 enum Next {
     Step(Step),
     /// Other tasks run first.
@@ -162,7 +162,7 @@ enum Next {
     Stop,
 }
 
-/// What the core has for the driver.
+/// Output of the core for the driver.
 enum Polled {
     Filled,
     Notifications,

@@ -11,14 +11,14 @@ use thiserror::Error;
 
 use crate::hint::UnresolvedName;
 
-/// Why a host could not be made.
+/// Reason why a host could not be made.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum BuildError {
     /// The address to bind is not an address.
     #[error("{address:?} is not an address to bind: give IP:PORT, such as 0.0.0.0:4433 or [::]:0")]
     BadAddress {
-        /// What was given.
+        /// The address given.
         address: String,
     },
     /// A setting is out of range.
@@ -35,7 +35,7 @@ pub enum BuildError {
     Bind {
         /// The address that was to be bound.
         address: SocketAddr,
-        /// What the operating system said.
+        /// Error of the operating system.
         source: io::Error,
     },
     /// The socket cannot be set up.
@@ -52,20 +52,20 @@ pub enum BuildError {
     NoRuntime,
 }
 
-/// Why a call that does not wait gives nothing.
+/// Reason why a call that does not wait gives nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum TryError<E> {
     /// Nothing is there yet; more may come.
     #[error("nothing is there yet")]
     Empty,
-    /// What the call that waits would say.
+    /// Error that the call that waits would give.
     #[error(transparent)]
     Failed(#[from] E),
 }
 
 impl<E> TryError<E> {
-    /// What a poll function gives, for a call that does not wait.
+    /// Turns what a poll function gives into the answer of a call that does not wait.
     pub(crate) fn take<T>(polled: Poll<Result<T, E>>) -> Result<T, Self> {
         match polled {
             Poll::Ready(result) => result.map_err(Self::Failed),
@@ -74,7 +74,7 @@ impl<E> TryError<E> {
     }
 }
 
-/// Why no stream to a service could be opened.
+/// Reason why no stream to a service could be opened.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ConnectError {
@@ -92,8 +92,8 @@ pub enum ConnectError {
     Unresolved {
         /// The names, and why; not empty.
         names: Vec<UnresolvedName>,
-        /// Why the addresses that are known besides, or that other names have, did not lead to a connection. `None`:
-        /// there are none.
+        /// Reason why the addresses that are known besides, or that other names have, did not lead to a connection.
+        /// `None`: there are none.
         error: Option<Box<Self>>,
     },
     /// This host was closed.
@@ -144,7 +144,7 @@ impl From<sss_proto::ConnectError> for ConnectError {
     }
 }
 
-/// Why nothing more can be accepted.
+/// Reason why nothing more can be accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum AcceptError {
@@ -156,7 +156,7 @@ pub enum AcceptError {
     NoServer,
 }
 
-/// Why it is not known who is at an address.
+/// Reason why it is not known who is at an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ProbeError {
@@ -165,7 +165,7 @@ pub enum ProbeError {
     NoAnswer {
         /// The address asked.
         address: SocketAddr,
-        /// How long an answer was waited for.
+        /// Time for which an answer was awaited.
         after: Duration,
     },
     /// This host was closed.
@@ -173,7 +173,7 @@ pub enum ProbeError {
     HostClosed,
 }
 
-/// Why it is not known what services a host offers.
+/// Reason why it is not known what services a host offers.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ServicesError {
@@ -189,7 +189,7 @@ pub enum ServicesError {
     /// No answer came.
     #[error("the host did not tell its services within {after:?}")]
     NoAnswer {
-        /// How long it was waited for.
+        /// Time for which it was awaited.
         after: Duration,
     },
 }
@@ -199,11 +199,11 @@ pub enum ServicesError {
 #[error("{streams} finished streams were not acknowledged by their peers in time")]
 #[non_exhaustive]
 pub struct HostCloseError {
-    /// How many streams were finished but are not known to have arrived.
+    /// Number of streams that were finished but are not known to have arrived.
     pub streams: usize,
 }
 
-/// What [`crate::Stream::close`] knows to be undelivered.
+/// Data that [`crate::Stream::close`] knows to be undelivered.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum StreamCloseError {
@@ -214,9 +214,9 @@ pub enum StreamCloseError {
     /// arrived.
     #[error("{failed} substreams were not delivered completely, the first because: {first}")]
     Substreams {
-        /// How many.
+        /// Number of them.
         failed: usize,
-        /// Why the first of them failed.
+        /// Reason why the first of them failed.
         #[source]
         first: WriteError,
     },
@@ -224,19 +224,19 @@ pub enum StreamCloseError {
     /// elsewhere, and neither finished nor reset. They go on.
     #[error("all that was written has arrived, but {streams} substreams are not finished")]
     Unfinished {
-        /// How many.
+        /// Number of them.
         streams: usize,
     },
 }
 
-/// Why `read_exact` did not fill the buffer.
+/// Reason why `read_exact` did not fill the buffer.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ReadExactError {
     /// The stream ended well, but too early.
     #[error("the stream ended {missing} bytes too early")]
     Ended {
-        /// How many bytes of the buffer were not filled.
+        /// Number of bytes of the buffer that were not filled.
         missing: usize,
     },
     /// Reading failed.
@@ -244,7 +244,7 @@ pub enum ReadExactError {
     Read(#[from] ReadError),
 }
 
-/// Why `read_to_end` did not give everything.
+/// Reason why `read_to_end` did not give everything.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ReadToEndError {
@@ -259,7 +259,7 @@ pub enum ReadToEndError {
     Read(#[from] ReadError),
 }
 
-/// Why no record could be read.
+/// Reason why no record could be read.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum RecordError {
@@ -272,7 +272,7 @@ pub enum RecordError {
     /// The stream was finished, but what came last was not marked as a record. The next call tells the end.
     #[error("the stream ended within a record, after {} bytes of it", rest.len())]
     Unfinished {
-        /// What came behind the last record; not empty.
+        /// Bytes that came behind the last record; not empty.
         rest: Bytes,
     },
     /// Reading failed.

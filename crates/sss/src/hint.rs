@@ -1,4 +1,4 @@
-//! Where a host may be: addresses, and names that are looked up.
+//! Places where a host may be: addresses, and names that are looked up.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -10,7 +10,7 @@ use crate::driver::addresses;
 /// Addresses of one name that are tried, at most.
 const MAX_PER_NAME: usize = 8;
 
-/// Where a host may be: an address, or a name with a port, such as `example.org:4433`.
+/// Place where a host may be: an address, or a name with a port, such as `example.org:4433`.
 ///
 /// Made from what one has at hand: a [`SocketAddr`], a pair of an [`IpAddr`] or a name and a port, or text. Text is an
 /// address if it can be read as one, else a name. A name is looked up by the operating system's resolver each time a
@@ -33,7 +33,7 @@ enum Kind {
 pub struct UnresolvedName {
     /// The name, as it was given.
     pub name: String,
-    /// What the resolver said, or what is wrong with the name; for people.
+    /// Words of the resolver, or what is wrong with the name; for people.
     pub why: String,
 }
 

@@ -186,12 +186,12 @@ impl Host {
         self.peers().into_iter().find(|peer| peer.eid() == *eid)
     }
 
-    /// What the host has received, sent and dropped.
+    /// Returns what the host has received, sent and dropped.
     pub fn stats(&self) -> HostStats {
         self.handle.call(|inner, _| inner.core.stats())
     }
 
-    /// How often the host's socket was used, and what it refused.
+    /// Returns how often the host's socket was used, and what it refused.
     pub fn socket_stats(&self) -> SocketStats {
         self.handle.call(|inner, _| inner.socket)
     }
@@ -249,7 +249,7 @@ impl Host {
         }
     }
 
-    /// Whether the host was closed, or its driver has ended with its runtime.
+    /// Returns whether the host was closed, or its driver has ended with its runtime.
     pub fn is_closed(&self) -> bool {
         self.handle.call(|inner, _| inner.phase > Lifecycle::Running)
     }

@@ -50,7 +50,7 @@ impl LinkWatch {
         }
     }
 
-    /// How it is now.
+    /// Returns its present state.
     pub fn status(&self) -> LinkStatus {
         self.receiver.borrow().clone()
     }

@@ -1,4 +1,4 @@
-//! What a host knows about one other host.
+//! A host's view of one other host.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -37,7 +37,7 @@ impl Peer {
         self.eid
     }
 
-    /// Whether a channel is established. It may be stalled: see [`Self::link_status`].
+    /// Returns whether a channel is established. It may be stalled: see [`Self::link_status`].
     pub fn is_connected(&self) -> bool {
         self.handle.call(|inner, _| inner.core.is_connected(self.id)) == Some(true)
     }
@@ -54,8 +54,8 @@ impl Peer {
         self.handle.call(|inner, _| inner.core.peer_stats(self.id))
     }
 
-    /// Whether the host can be reached: up, stalled (it does not answer), or down (there is no channel), with the
-    /// reason.
+    /// Returns whether the host can be reached: up, stalled (it does not answer), or down (there is no channel), with
+    /// the reason.
     pub fn link_status(&self) -> LinkStatus {
         let status = self.handle.call(|inner, _| inner.core.link_status(self.id));
         status.unwrap_or_else(|| LinkStatus::Down(forgotten()))
@@ -106,7 +106,7 @@ impl Peer {
         stats.unwrap_or_default()
     }
 
-    /// How many streams are shared with the host.
+    /// Returns the number of streams shared with the host.
     pub fn stream_count(&self) -> usize {
         self.handle.call(|inner, _| inner.core.stream_count(self.id))
     }

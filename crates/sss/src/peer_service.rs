@@ -25,7 +25,7 @@ use crate::stream::Stream;
 use mail::Mailbox;
 use peer_task::PeerTask;
 
-/// How many events may wait to be taken. When so many do, nothing happens with the peers that have more to tell.
+/// Number of events that may wait to be taken. When so many do, nothing happens with the peers that have more to tell.
 const EVENTS: usize = 64;
 
 /// A service of equals: every peer both offers it and uses it, and there is one conversation with each, whichever side
@@ -52,7 +52,7 @@ pub struct PeerService {
     events: tokio::sync::Mutex<mpsc::Receiver<PeerEvent>>,
 }
 
-/// What happens with the peers of a [`PeerService`].
+/// An event of the peers of a [`PeerService`].
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum PeerEvent {
@@ -67,21 +67,21 @@ pub enum PeerEvent {
     Offline {
         /// The peer.
         eid: Eid,
-        /// Why it is over.
+        /// Reason why it is over.
         reason: OfflineReason,
     },
     /// An attempt to reach a peer failed. The next one follows by itself.
     Retrying {
         /// The peer.
         eid: Eid,
-        /// What happened.
+        /// Error that happened.
         error: AttemptError,
-        /// How long from now the next attempt is made, unless [`PeerService::connect_peer`] is called before.
+        /// Time from now to the next attempt, unless [`PeerService::connect_peer`] is called before.
         after: Duration,
     },
 }
 
-/// Why a conversation is over.
+/// Reason why a conversation is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OfflineReason {
@@ -95,7 +95,7 @@ pub enum OfflineReason {
     Forgotten,
 }
 
-/// Why an attempt to begin a conversation failed.
+/// Reason why an attempt to begin a conversation failed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum AttemptError {
@@ -110,7 +110,7 @@ pub enum AttemptError {
     NoAnswer,
 }
 
-/// Why there is no [`PeerService`].
+/// Reason why there is no [`PeerService`].
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum PeerServiceError {
@@ -122,7 +122,7 @@ pub enum PeerServiceError {
     NoRuntime,
 }
 
-/// What the tasks of a service share.
+/// State that the tasks of a service share.
 struct Common {
     host: Host,
     service: String,
@@ -189,7 +189,7 @@ impl PeerService {
         }
     }
 
-    /// What happens next. `None` once the host is closed.
+    /// Waits for the next event. `None` once the host is closed.
     ///
     /// Call it again and again: while 64 events wait, nothing goes on. Cancel safe: no event is lost. Several tasks may
     /// call it at once.

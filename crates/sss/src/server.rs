@@ -35,11 +35,11 @@ pub struct Server {
 pub struct Incoming {
     /// The stream.
     pub stream: Stream,
-    /// Who opened it.
+    /// Peer that opened it.
     pub peer: Eid,
     /// Towards which service.
     pub service: String,
-    /// What is to be spoken on it.
+    /// Protocol to be spoken on it.
     pub protocol: String,
 }
 

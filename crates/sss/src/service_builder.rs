@@ -27,7 +27,7 @@ impl ServiceBuilder {
         }
     }
 
-    /// What the service is, for people who ask what this host offers. At most 1024 bytes.
+    /// Describes the service to people who ask what this host offers. At most 1024 bytes.
     pub fn describe(mut self, description: &str) -> Self {
         description.clone_into(&mut self.info.description);
         self

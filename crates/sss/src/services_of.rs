@@ -12,7 +12,7 @@ use crate::connect::Connect;
 use crate::error::{ReadToEndError, ServicesError};
 use crate::hint::Hint;
 
-/// How long the whole may take, if nothing else was said.
+/// Time that the whole may take, if nothing else was said.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A question about the services of a host; see [`crate::Host::services_of`].
@@ -33,7 +33,7 @@ impl ServicesOf {
         }
     }
 
-    /// Where the host may be: see [`Connect::hint`].
+    /// Adds a place where the host may be: see [`Connect::hint`].
     pub fn hint(mut self, hint: impl Into<Hint>) -> Self {
         self.connect = self.connect.hint(hint);
         self
@@ -45,7 +45,7 @@ impl ServicesOf {
         self
     }
 
-    /// How long to wait for the answer, a channel included that has to be made first; 30 s unless it is set. For a
+    /// Sets how long to wait for the answer, a channel included that has to be made first; 30 s unless it is set. For a
     /// channel, no longer is waited than the host's connect timeout.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;

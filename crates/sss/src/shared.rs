@@ -1,4 +1,4 @@
-//! What a host's handles and its driver share: the core behind one lock, and who waits for what.
+//! State that a host's handles and its driver share: the core behind one lock, and who waits for what.
 //!
 //! The lock is held for short computations only, never across a system call, and wakers are called and dropped after it
 //! was released. An application's call that leaves the core with something to send wakes the driver, if
@@ -23,7 +23,7 @@ pub(crate) struct Shared {
     eid: Eid,
 }
 
-/// What the lock protects.
+/// State under the lock.
 pub(crate) struct Inner {
     pub(crate) core: sss_proto::Host,
     pub(crate) waiters: Waiters,
@@ -31,16 +31,16 @@ pub(crate) struct Inner {
     pub(crate) socket: SocketStats,
     /// The address that the socket is bound to.
     pub(crate) local_addr: SocketAddr,
-    /// Whether the network of this machine has changed, and the driver has not taken note of it.
+    /// Set if the network of this machine has changed, and the driver has not taken note of it.
     pub(crate) network_changed: bool,
-    /// How many calls applications have made.
+    /// Number of calls that applications have made.
     pub(crate) calls: u64,
     driver: Parking,
     /// The driver's last look at the clock, for calls made while it is at work.
     now: Instant,
 }
 
-/// How far a host is on its way to its end. Only ever moves forward.
+/// Stage of a host on its way to its end. Only ever moves forward.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Lifecycle {
     Running,
@@ -54,7 +54,7 @@ pub(crate) enum Lifecycle {
     Stopped,
 }
 
-/// Whether the driver sleeps, and how to wake it.
+/// State of the driver: whether it sleeps, and how to wake it.
 #[derive(Debug, Default)]
 struct Parking {
     waker: Option<Waker>,
@@ -111,12 +111,12 @@ impl Inner {
             .network_changed(now, |remote, local| addresses::has_moved(remote, local, local_addr));
     }
 
-    /// Whether nobody holds the host any more, and the driver has not begun to close it.
+    /// Returns whether nobody holds the host any more, and the driver has not begun to close it.
     pub(crate) fn is_abandoned(&self) -> bool {
         self.phase == Lifecycle::Abandoned
     }
 
-    /// Whether the host still opens and accepts streams.
+    /// Returns whether the host still opens and accepts streams.
     pub(crate) fn is_running(&self) -> bool {
         self.phase == Lifecycle::Running
     }
@@ -201,7 +201,7 @@ impl Shared {
     }
 }
 
-/// What keeps a host alive: every public handle holds one. When the last is gone, the driver closes the host.
+/// Token that keeps a host alive: every public handle holds one. When the last is gone, the driver closes the host.
 pub(crate) struct Handle(Arc<Shared>);
 
 impl Handle {

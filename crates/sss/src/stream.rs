@@ -30,7 +30,7 @@ pub use datagram::{Receipt, SendDatagram, SendTracked};
 pub use records::{RecordReader, RecordWriter};
 pub use split::{RecvHalf, SendHalf};
 
-/// What every handle of a stream offers: its place in the tree.
+/// Methods of every handle of a stream: its place in the tree.
 macro_rules! tree_methods {
     ($handle:ty) => {
         impl $handle {
@@ -39,8 +39,8 @@ macro_rules! tree_methods {
                 self.stream_ref().id()
             }
 
-            /// What is known about the stream, and what it waits for, if it does not go on. `None` once nothing is left
-            /// of it.
+            /// Returns what is known about the stream, and what it waits for, if it does not go on. `None` once nothing
+            /// is left of it.
             pub fn info(&self) -> Option<StreamInfo> {
                 self.stream_ref().info()
             }
@@ -57,7 +57,7 @@ macro_rules! tree_methods {
                 self.stream_ref().peer()
             }
 
-            /// Whether the peer can be reached. While it cannot, the stream waits.
+            /// Returns whether the peer can be reached. While it cannot, the stream waits.
             pub fn link_status(&self) -> sss_proto::LinkStatus {
                 self.stream_ref().peer().link_status()
             }

@@ -112,7 +112,7 @@ pub(crate) struct Answer<T> {
     asked: Option<Asked>,
 }
 
-/// What is to be taken back if nobody is to be told any more.
+/// Request that is to be taken back if nobody is to be told any more.
 #[derive(Debug)]
 struct Asked {
     host: Weak<Shared>,
@@ -126,14 +126,14 @@ enum Question {
 }
 
 impl Answer<CloseReason> {
-    /// Why the tree of a peer has ended.
+    /// Answers why the tree of a peer has ended.
     pub(crate) fn closed(shared: &Arc<Shared>, inner: &mut Inner, peer: PeerId) -> Self {
         Self::ask(shared, inner, Key::Closed(peer), Waiter::Closed)
     }
 }
 
 impl Answer<Eid> {
-    /// Who is at an address.
+    /// Answers who is at an address.
     pub(crate) fn probe(shared: &Arc<Shared>, inner: &mut Inner, address: std::net::SocketAddr) -> Self {
         Self::ask(shared, inner, Key::Probe(address), Waiter::Found)
     }
@@ -147,7 +147,7 @@ impl Answer<()> {
 }
 
 impl Answer<DatagramFate> {
-    /// What becomes of a datagram.
+    /// Answers what becomes of a datagram.
     pub(crate) fn settled(shared: &Arc<Shared>, inner: &mut Inner, peer: PeerId, datagram: DatagramId) -> Self {
         let from = inner.waiters.settled(peer, datagram);
         Self::new(shared, from, Question::Receipt(peer, datagram))
@@ -167,7 +167,7 @@ impl<T> Answer<T> {
         Self { from, asked }
     }
 
-    /// What is told never.
+    /// An answer that never comes.
     pub(crate) fn never() -> Self {
         let from = oneshot::channel().1;
         Self { from, asked: None }

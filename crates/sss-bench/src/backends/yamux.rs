@@ -99,7 +99,7 @@ impl Listener for YamuxListener {
     }
 }
 
-/// What the client needs for a connection.
+/// Parts that the client needs for a connection.
 pub(crate) struct YamuxDialer {
     server: SocketAddr,
     tls: TlsConnector,

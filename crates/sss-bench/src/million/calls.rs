@@ -1,4 +1,4 @@
-//! What a request costs: 100 in flight, and one after another.
+//! Cost of a request: 100 in flight, and one after another.
 
 use std::fmt;
 use std::rc::Rc;

@@ -15,12 +15,12 @@ use crate::outcome::Outcome;
 
 /// Streams that a task ends before others get their turn.
 const AT_ONCE: usize = 64;
-/// How often the other process is asked how many are left.
+/// Time between two questions how many are left.
 const INTERVAL: Duration = Duration::from_millis(10);
 /// A measurement that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How both sides end their streams.
+/// Way in which both sides end their streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
     /// Each is finished, read to its end and acknowledged.
@@ -46,8 +46,8 @@ impl fmt::Display for Way {
     }
 }
 
-/// How long it took to be rid of all streams, the longest that a question to the other process took meanwhile, and what
-/// memory is more than it was before there were any.
+/// Time that it took to be rid of all streams, the longest that a question to the other process took meanwhile, and
+/// what memory is more than it was before there were any.
 pub(super) struct Closing {
     pub(super) way: Way,
     pub(super) took: Duration,

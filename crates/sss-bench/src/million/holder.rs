@@ -13,7 +13,7 @@ use crate::outcome::Outcome;
 use crate::setup::{Address, REQUEST};
 use crate::usage::Snapshot;
 
-/// What the first byte of a stream says that it is.
+/// Kind of a stream, as its first byte says.
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
     /// It has children of any kind.
@@ -40,12 +40,12 @@ impl Kind {
     }
 }
 
-/// What the first byte of a request asks for.
+/// Request, as its first byte says.
 #[derive(Clone, Copy)]
 pub(super) enum Ask {
     /// Nothing but a response.
     Call,
-    /// What this process uses.
+    /// Asks what this process uses.
     Usage,
     /// That the streams that are held are finished, and read to their ends.
     Finish,
@@ -70,7 +70,7 @@ impl Ask {
     }
 }
 
-/// What is held.
+/// Streams that are held.
 type Held = Rc<RefCell<Vec<Stream>>>;
 
 /// Serves until its input ends.

@@ -10,7 +10,7 @@ use crate::outcome::Outcome;
 use crate::setup::{Address, REQUEST};
 use crate::usage::Snapshot;
 
-/// What both processes use at a moment; `work` is how many streams the host knows.
+/// Resources that both processes use at a moment; `work` is how many streams the host knows.
 pub(super) struct Usage {
     pub(super) client: Snapshot,
     pub(super) server: Snapshot,
@@ -45,7 +45,7 @@ impl Session {
         exchange(&self.top, what).await
     }
 
-    /// What both processes use now.
+    /// Asks what both processes use now.
     pub(super) async fn usage(&self) -> Outcome<Usage> {
         let server = serde_json::from_slice(&self.ask(Ask::Usage).await?)?;
         let client = Snapshot::take(self.top.peer().stream_count() as u64)?;

@@ -26,7 +26,7 @@ pub(super) struct Tree {
 }
 
 impl Session {
-    /// What comes before the streams that count.
+    /// Opens what comes before the streams that count.
     pub(super) async fn tree(&self, shape: Shape) -> Outcome<Tree> {
         let length = if shape == Shape::Comb { CHAIN } else { 1 };
         let mut trunk: Vec<Rc<Stream>> = Vec::new();

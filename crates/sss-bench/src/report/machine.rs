@@ -1,4 +1,4 @@
-//! What the numbers were measured on and with.
+//! Machine and versions that the numbers were measured on and with.
 
 use std::collections::BTreeMap;
 use std::{fs, thread};

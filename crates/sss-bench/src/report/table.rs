@@ -14,7 +14,7 @@ impl Table {
         self.rows.push(cells);
     }
 
-    /// Whether there is nothing below the header.
+    /// Returns whether there is nothing below the header.
     pub(super) fn is_empty(&self) -> bool {
         self.rows.len() < 2
     }

@@ -23,7 +23,7 @@ const END: &str = "end";
 
 /// Time for acknowledgements and timers before memory is read.
 const SETTLE: Duration = Duration::from_millis(300);
-/// How long the idle processes are watched.
+/// Time for which the idle processes are watched.
 const IDLE: Duration = Duration::from_secs(1);
 /// Connections opened at once.
 const DIALERS: usize = 16;
@@ -32,7 +32,7 @@ const OPENERS: usize = 100;
 /// One in this many is opened before the measurement, so that what grows once does not count.
 const WARM_UP: usize = 20;
 
-/// What is kept open, by the task that opened it.
+/// Streams that are kept open, by the task that opened it.
 type Groups<T> = Vec<Vec<T>>;
 
 /// Opens connections, with one transaction on each.
@@ -103,7 +103,7 @@ async fn open<C: Connection>(connection: &Arc<C>, count: usize, work: &Work) -> 
     join(tasks).await
 }
 
-/// What each task holds, as it holds it: moving it into one place would leave memory behind that counts.
+/// Collects what each task holds, as it holds it: moving it into one place would leave memory behind that counts.
 async fn join<T: Send + 'static>(mut tasks: JoinSet<Outcome<T>>) -> Outcome<Vec<T>> {
     let mut all = Vec::with_capacity(tasks.len());
     while let Some(ended) = tasks.join_next().await {

@@ -17,7 +17,7 @@ pub(crate) const BEGIN: &str = "begin";
 /// Name of the moment at which the window closes.
 pub(crate) const END: &str = "end";
 
-/// How long workers may take to finish one operation.
+/// Time that workers may take to finish one operation.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 const WARMING: u8 = 0;
@@ -32,7 +32,7 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// Whether workers should begin another operation.
+    /// Returns whether workers should begin another operation.
     pub(crate) fn goes_on(&self) -> bool {
         self.phase.load(Ordering::Relaxed) != CLOSED
     }

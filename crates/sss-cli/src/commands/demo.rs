@@ -38,9 +38,9 @@ use generate::Tree;
 
 /// The demo gives up after this time.
 const LIMIT: Duration = Duration::from_secs(120);
-/// How long to try to reach the second host.
+/// Time to try to reach the second host.
 const CONNECT: Duration = Duration::from_secs(10);
-/// Where both hosts are.
+/// Address of both hosts.
 const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// Runs the demo. The second host ends with it in any case.

@@ -44,7 +44,7 @@ pub(crate) async fn run(args: GetArgs, output: Output) -> Result<(), Error> {
     Connection::run(host, work).await
 }
 
-/// Where what was asked for is to be put.
+/// Place where what was asked for is to be put.
 #[derive(Debug, PartialEq, Eq)]
 struct Place {
     directory: PathBuf,

@@ -29,7 +29,7 @@ pub(crate) async fn run(cli: Cli, output: Output) -> Result<(), Error> {
     }
 }
 
-/// How a transfer that came to its end ended.
+/// Verdict on a transfer that came to its end.
 fn verdict(tally: &Tally) -> Result<(), Error> {
     let failed = tally.failed();
     if failed == 0 {

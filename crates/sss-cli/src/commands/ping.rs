@@ -107,7 +107,7 @@ fn failed(error: TransferError) -> Error {
     }
 }
 
-/// How times are distributed.
+/// Distribution of times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Spread {
     pub(crate) min: Duration,
@@ -151,7 +151,7 @@ impl Spread {
     }
 }
 
-/// What is known of the channel.
+/// Tells what is known of the channel.
 pub(crate) fn link_facts(info: &ChannelInfo, output: Output) {
     let lost = 100.0 * info.packets_lost as f64 / (info.packets_sent.max(1)) as f64;
     let text = format!(

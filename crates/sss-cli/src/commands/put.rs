@@ -49,11 +49,11 @@ pub(crate) async fn run(args: PutArgs, output: Output) -> Result<(), Error> {
     Connection::run(host, work).await
 }
 
-/// What is sent: `name` in `directory`, or the directory itself if the name is empty.
+/// Source of what is sent: `name` in `directory`, or the directory itself if the name is empty.
 struct Source {
     directory: PathBuf,
     name: RelPath,
-    /// What it is called at the other side, unless that is said. Empty: nothing in particular, such as `.`.
+    /// Name at the other side, unless that is said. Empty: nothing in particular, such as `.`.
     called: Vec<u8>,
     is_directory: bool,
 }
@@ -91,8 +91,8 @@ impl Source {
     }
 }
 
-/// Where it goes: into the path if that is, or is written as, a directory and what is sent is a file; else it becomes
-/// the path.
+/// Finds where it goes: into the path if that is, or is written as, a directory and what is sent is a file; else it
+/// becomes the path.
 async fn place(session: &mut Stream, dest: &Target, source: &Source) -> Result<RelPath, Error> {
     // Asked in any case: it also tells whether there is such a service.
     let there = is_directory(session, &dest.path).await?;

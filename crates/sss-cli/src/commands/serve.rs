@@ -18,7 +18,7 @@ use crate::output::Output;
 use crate::transfer::safe_path::Root;
 use crate::transfer::server::FileService;
 
-/// How long clients have to hear that the host is going.
+/// Time that clients have to hear that the host is going.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Serves until it is stopped.
@@ -44,8 +44,8 @@ pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether a server bound to this address is one that whoever reaches this machine may use. Any other stays where it
-/// was put, even if this machine loses the address.
+/// Returns whether a server bound to this address is one that whoever reaches this machine may use. Any other stays
+/// where it was put, even if this machine loses the address.
 fn is_of_all_interfaces(address: &str) -> bool {
     let address = address.trim().parse::<SocketAddr>();
     address.is_ok_and(|address| address.ip().is_unspecified())

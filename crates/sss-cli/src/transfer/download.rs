@@ -63,16 +63,16 @@ impl Listing {
 /// A transfer to this side.
 pub(crate) struct Download {
     pub(crate) session: Arc<Stream>,
-    /// What was asked for, as the server names it.
+    /// Path that was asked for, as the server names it.
     pub(crate) remote: RelPath,
-    /// Where it goes: below which directory, and as what.
+    /// Directory below which it goes.
     pub(crate) root: Arc<Root>,
     pub(crate) local: RelPath,
     pub(crate) replace: bool,
     pub(crate) tally: Arc<Tally>,
 }
 
-/// What the disk says to a batch of entries.
+/// Answer of the disk to a batch of entries.
 #[derive(Default)]
 struct Plan {
     files: Vec<(RelPath, Destination, Place)>,
@@ -196,7 +196,7 @@ impl Download {
     }
 }
 
-/// What there is to begin with; for small files that is known without asking the disk.
+/// Finds what there is to begin with; for small files that is known without asking the disk.
 pub(crate) async fn basis(to: &Destination, place: &Place) -> Result<Basis, TransferError> {
     if *place == Place::Free && to.attributes.size <= SEGMENT as u64 {
         return Ok(Basis::Nothing);

@@ -10,13 +10,13 @@ use thiserror::Error;
 /// Content is read, written, hashed and held in pieces of this many bytes.
 pub(crate) const SEGMENT: usize = 256 << 10;
 
-/// How long to wait for the reason of a refusal, which travels with it.
+/// Time to wait for the reason of a refusal, which travels with it.
 const REASON: Duration = Duration::from_secs(1);
 
-/// How a message is read.
+/// Function that reads a message.
 type Decode<T> = fn(&mut Cursor<'_>) -> Result<T, Stop>;
 
-/// Why a request, or the transfer of one file, failed.
+/// Reason why a request, or the transfer of one file, failed.
 #[derive(Debug, Error)]
 pub(crate) enum TransferError {
     /// The channel is gone: nothing more can be asked.
@@ -77,7 +77,7 @@ impl From<OpenError> for TransferError {
     }
 }
 
-/// What RESET or STOP with this code means.
+/// Explains what RESET or STOP with this code means.
 fn ended(code: sss::Code, reason: &str) -> TransferError {
     match code.as_app() {
         Some(app) => {

@@ -1,4 +1,4 @@
-//! Where the disk is touched: a few threads, so that a slow disk never holds up packets.
+//! Threads that touch the disk: a few threads, so that a slow disk never holds up packets.
 
 use tokio::task::JoinHandle;
 

@@ -162,7 +162,7 @@ fn sorted_names(directory: &OwnedFd) -> io::Result<Vec<CString>> {
     Ok(names)
 }
 
-/// What the protocol tells of a file.
+/// Returns what the protocol tells of a file.
 pub(crate) fn attributes(stat: &Stat) -> Attributes {
     Attributes {
         size: u64::try_from(stat.st_size).unwrap_or(0),

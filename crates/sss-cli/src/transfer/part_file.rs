@@ -22,7 +22,7 @@ pub(crate) struct PartFile {
     committed: bool,
 }
 
-/// What to do with what an earlier transfer left.
+/// Choice of what to do with what an earlier transfer left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Leftover {
     /// Hash it and go on behind it, if it has at most this many bytes.
@@ -63,7 +63,7 @@ impl PartFile {
         }
     }
 
-    /// What it holds. `None`: nothing.
+    /// Returns what it holds. `None`: nothing.
     pub(crate) fn prefix(&self) -> Option<Prefix> {
         (self.len > 0).then(|| Prefix {
             len: self.len,

@@ -17,7 +17,7 @@ use super::part_file::{Leftover, PartFile, hash_file};
 use super::send::changed;
 use crate::transfer::safe_path::Root;
 
-/// Where a file is to be, and what it is to be.
+/// Place where a file is to be, and what it is to be.
 #[derive(Clone)]
 pub(crate) struct Destination {
     pub(crate) root: Arc<Root>,
@@ -26,7 +26,7 @@ pub(crate) struct Destination {
     pub(crate) replace: bool,
 }
 
-/// What is at the place of a file.
+/// Content of the place of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     Free,
@@ -38,17 +38,17 @@ pub(crate) enum Place {
     Taken,
 }
 
-/// What there is to begin with.
+/// Content that there is to begin with.
 pub(crate) enum Basis {
     Nothing,
     /// The file there now.
     Existing(Prefix),
-    /// What an earlier transfer left.
+    /// Remains of an earlier transfer.
     Partial(Box<PartFile>, Prefix),
 }
 
 impl Basis {
-    /// What the sender is told of it.
+    /// Returns what the sender is told of it.
     pub(crate) fn prefix(&self) -> Option<Prefix> {
         match self {
             Self::Nothing => None,
@@ -57,7 +57,7 @@ impl Basis {
     }
 }
 
-/// How the transfer of one file ended well.
+/// Way in which the transfer of one file ended well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Received {
     /// It was written.
@@ -67,7 +67,7 @@ pub(crate) enum Received {
 }
 
 impl Destination {
-    /// What is there. One system call, if the directory is open.
+    /// Looks what is there. One system call, if the directory is open.
     ///
     /// # Errors
     /// What the operating system says, `NotADirectory` included.
@@ -89,7 +89,7 @@ impl Destination {
         })
     }
 
-    /// What there is to begin with. May hash a whole file.
+    /// Finds what there is to begin with. May hash a whole file.
     ///
     /// # Errors
     /// EXISTS if something else is there and is not to be replaced; else what the operating system says.
@@ -112,7 +112,7 @@ impl Destination {
         Ok(Basis::Nothing)
     }
 
-    /// Where the directories above are missing, they are made.
+    /// Makes the file, and the directories above where they are missing.
     fn part_file(&self, leftover: Leftover) -> Result<PartFile, Refusal> {
         let (above, name) = self.root.place_with_parents(&self.path)?;
         PartFile::open(above, name, leftover)
@@ -239,7 +239,7 @@ fn hash_existing(above: &Arc<OwnedFd>, name: &[u8], size: u64) -> io::Result<Opt
     }))
 }
 
-/// What became of a directory or link that was to be made.
+/// Outcome: what became of a directory or link that was to be made.
 pub(crate) fn make_link(root: &Root, path: &RelPath, target: &[u8], replace: bool) -> Result<Received, Refusal> {
     let (above, name) = root.place_with_parents(path)?;
     match rustix::fs::symlinkat(target, &above, name) {

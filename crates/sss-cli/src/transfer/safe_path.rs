@@ -15,7 +15,7 @@ use sss_files::{RelPath, split_last};
 /// Directories that a root keeps open.
 const OPEN_DIRECTORIES: usize = 16;
 
-/// How a directory is opened on the way to a path.
+/// Flags with which a directory is opened on the way to a path.
 pub(crate) fn directory_flags() -> OFlags {
     OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC
 }

@@ -25,13 +25,13 @@ pub(crate) struct Source {
 /// Bytes to send, and the source if there are more.
 pub(crate) struct Segment {
     bytes: Vec<u8>,
-    /// Where content starts in the file, and how much of it is in this segment.
+    /// Position where content starts in the file, and how much of it is in this segment.
     start: u64,
     content: u64,
     next: Option<Source>,
 }
 
-/// What comes before content: FETCH tells everything, STORE has told all but the start.
+/// Message before content: FETCH tells everything, STORE has told all but the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Head {
     Fetch,
@@ -133,7 +133,7 @@ impl Source {
 }
 
 impl Segment {
-    /// Where in the file its content starts.
+    /// Returns where in the file its content starts.
     pub(crate) fn start(&self) -> u64 {
         self.start
     }
@@ -182,7 +182,7 @@ pub(crate) fn changed() -> Refusal {
     Refusal::new(Status::Changed, "the file was changed while it was read: try again")
 }
 
-/// Why content could not be read on.
+/// Explains why content could not be read on.
 pub(crate) fn unreadable(error: io::Error) -> Refusal {
     match error.kind() {
         io::ErrorKind::UnexpectedEof => changed(),

@@ -26,7 +26,7 @@ const BATCH: usize = 256;
 #[derive(Clone)]
 pub(crate) struct FileService {
     pub(crate) root: Arc<Root>,
-    /// Whether files are taken.
+    /// Set if files are taken.
     pub(crate) writable: bool,
 }
 
@@ -180,7 +180,7 @@ struct Maker {
     replace: bool,
 }
 
-/// What became of the entries so far.
+/// Entries made so far, and not made.
 #[derive(Default)]
 struct Made {
     directories: Vec<(RelPath, Attributes)>,

@@ -1,4 +1,4 @@
-//! What a transfer has done so far, counted by its tasks and read by whoever shows it.
+//! Count of what a transfer has done so far, counted by its tasks and read by whoever shows it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -82,12 +82,12 @@ impl Tally {
         std::mem::take(&mut self.failures().untold)
     }
 
-    /// How many failed.
+    /// Returns how many failed.
     pub(crate) fn failed(&self) -> u64 {
         self.failures().count
     }
 
-    /// Whether the content of a file arrived wrong.
+    /// Returns whether the content of a file arrived wrong.
     pub(crate) fn corrupt(&self) -> bool {
         self.failures().corrupt
     }

@@ -18,14 +18,14 @@ use crate::transfer::safe_path::Root;
 /// Entries walked over together.
 const BATCH: usize = 256;
 
-/// How often a file is tried again, and how long it is left alone before.
+/// Number of times that a file is tried again, and how long it is left alone before.
 const TRIES: u32 = 6;
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// A transfer from this side.
 pub(crate) struct Upload {
     pub(crate) session: Arc<Stream>,
-    /// What is sent: below which directory, and what of it.
+    /// Directory below which everything is sent.
     pub(crate) root: Arc<Root>,
     pub(crate) local: RelPath,
     /// As what, on the server.
@@ -34,7 +34,7 @@ pub(crate) struct Upload {
     pub(crate) tally: Arc<Tally>,
 }
 
-/// How the server answers STORE.
+/// Answer of the server to STORE.
 enum Answer {
     Send(Option<Prefix>),
     Identical,
@@ -172,7 +172,7 @@ impl Upload {
     }
 }
 
-/// Whether a refusal of one file holds for all.
+/// Returns whether a refusal of one file holds for all.
 fn hopeless(status: Status) -> bool {
     matches!(status, Status::ReadOnly | Status::NoSpace | Status::BadRequest)
 }

@@ -17,7 +17,7 @@ pub(super) struct SymmetricState {
     ck: Secret32,
     h: Secret32,
     k: Secret32,
-    /// How many messages `k` has sealed.
+    /// Number of messages that `k` has sealed.
     n: u64,
 }
 

@@ -89,7 +89,7 @@ impl Inputs {
     }
 }
 
-/// What a handshake makes.
+/// Outcome of a handshake.
 struct Outcome {
     messages: [Vec<u8>; 3],
     split: Split,

@@ -1,4 +1,4 @@
-//! What an application does when it feels like doing something.
+//! Actions of an application when it feels like doing something.
 
 use std::net::SocketAddr;
 

@@ -13,12 +13,12 @@ use crate::world::{HostIndex, World};
 
 /// A service that every host has, and that accepts nothing before all else has come to its end.
 pub(super) const DEAF_SERVICE: Name = ("deaf", "deaf/1");
-/// How many streams are opened that nobody accepts.
+/// Number of streams opened that nobody accepts.
 const FLOOD: std::ops::Range<usize> = 40..300;
 /// Ends that are flooded, or tried, in a run.
 const ENDS: usize = 6;
 
-/// Who is deaf.
+/// Applications that are deaf.
 pub(crate) struct Deafness {
     rng: StdRng,
     /// Those of the deaf services, while they accept nothing.
@@ -39,17 +39,17 @@ impl Deafness {
         self.listeners.insert((host, listener));
     }
 
-    /// Whether a service accepts nothing at present.
+    /// Returns whether a service accepts nothing at present.
     pub(super) fn refuses(&self, host: HostIndex, listener: ListenerId) -> bool {
         self.listeners.contains(&(host, listener))
     }
 
-    /// Whether the holder of an end takes nothing in at present.
+    /// Returns whether the holder of an end takes nothing in at present.
     pub(super) fn is_deaf(&self, id: EndId) -> bool {
         self.deaf.ends.contains(&id)
     }
 
-    /// How much is written to a stream that is opened while some are deaf.
+    /// Draws how much is written to a stream that is opened while some are deaf.
     pub(super) fn goal(&mut self, opening: Opening) -> u64 {
         match opening {
             Opening::Accepted => 0,
@@ -71,7 +71,7 @@ impl Deafness {
         std::mem::take(&mut self.listeners)
     }
 
-    /// How many flows have not reached readers who want them, and the first of these.
+    /// Counts how many flows have not reached readers who want them, and the first of these.
     pub(crate) fn unheard(&self, model: &Model) -> (usize, Option<String>) {
         self.deaf.unheard(model)
     }

@@ -15,7 +15,7 @@ use crate::world::{HostIndex, World};
 /// Bytes of datagrams in one scenario.
 const BUDGET: usize = 400_000;
 
-/// What the applications know of their datagrams.
+/// Knowledge that the applications have of their datagrams.
 #[derive(Debug)]
 pub(super) struct Mail {
     rng: StdRng,

@@ -1,4 +1,4 @@
-//! How far what was written has come: what a host says, checked against what the peer's host has.
+//! Progress of what was written: what a host says, checked against what the peer's host has.
 
 use std::task::Poll;
 

@@ -1,4 +1,4 @@
-//! What an application does with an end until it cannot go on: write, finish, read, accept.
+//! Actions of an application with an end until it cannot go on: write, finish, read, accept.
 
 use std::task::Poll;
 

@@ -10,7 +10,7 @@ use crate::world::World;
 /// The largest record: more than a stream's window, and than is written ahead otherwise.
 const LARGEST: u64 = 600 << 10;
 
-/// How an application writes a stream.
+/// Way in which an application writes a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Writer {
     /// As bytes.

@@ -1,4 +1,4 @@
-//! What concerns a stream with those below it: which children may wait, budgets, resets of subtrees; and whether what
+//! Actions on a stream with those below it: which children may wait, budgets, resets of subtrees; and whether what
 //! was sent was read.
 
 use std::collections::BTreeSet;
@@ -11,7 +11,7 @@ use sss_proto::{ListenMode, WriteError};
 use super::{Actors, EndId, Send, recent};
 use crate::world::{HostIndex, World};
 
-/// What the applications want to know of their streams, and what they do with subtrees.
+/// Things that the applications want to know of their streams, and what they do with subtrees.
 #[derive(Debug)]
 pub(super) struct Trees {
     rng: StdRng,

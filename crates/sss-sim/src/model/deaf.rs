@@ -1,4 +1,4 @@
-//! Who takes nothing in at present, and whether all others hear what is for them.
+//! Applications that take nothing in at present, and whether all others hear what is for them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ pub struct Deaf {
     pub sure: BTreeSet<EndId>,
 }
 
-/// How a flow stands with its reader.
+/// Standing of a flow with its reader.
 enum Hearing {
     /// It was read, nobody has to read it, or only the deaf could.
     Settled,
@@ -29,8 +29,8 @@ enum Hearing {
 }
 
 impl Deaf {
-    /// How many finished flows have not reached readers who want them, and the first of these. What waits for those
-    /// who are deaf counts nothing, nor what is below it.
+    /// Counts how many finished flows have not reached readers who want them, and the first of these. What waits for
+    /// those who are deaf counts nothing, nor what is below it.
     pub fn unheard(&self, model: &Model) -> (usize, Option<String>) {
         let streams = &model.streams;
         let mut by_pair: BTreeMap<(HostIndex, HostIndex), Vec<FlowId>> = BTreeMap::new();
@@ -68,7 +68,7 @@ impl Deaf {
         }
     }
 
-    /// Whether somebody is sure to accept the stream of an end.
+    /// Returns whether somebody is sure to accept the stream of an end.
     fn will_be_accepted(&self, streams: &Streams, end: EndId) -> bool {
         let state = &streams.flows.ends[end.0];
         match (state.opening, state.parent) {
@@ -80,7 +80,7 @@ impl Deaf {
         }
     }
 
-    /// How many deaf ends of `host` towards `peer` have not read enough to know which flow they read.
+    /// Counts how many deaf ends of `host` towards `peer` have not read enough to know which flow they read.
     fn nameless(&self, streams: &Streams, host: HostIndex, peer: HostIndex) -> usize {
         let is_nameless = |(index, e): &(usize, &End)| {
             e.input.is_none() && self.ends.contains(&EndId(*index)) && (e.host, e.peer) == (host, peer)

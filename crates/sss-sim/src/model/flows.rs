@@ -19,7 +19,7 @@ pub(super) struct Flow {
     pub(super) reader: Option<EndId>,
     /// Positions handed over: bytes and marks.
     pub(super) written: u64,
-    /// Where the marks are.
+    /// Positions of the marks.
     pub(super) marks: BTreeSet<u64>,
     pub(super) is_finished: bool,
     pub(super) reset: Option<Code>,
@@ -107,7 +107,7 @@ impl Flows {
         (out, self.flows[&out].written)
     }
 
-    /// Who reads the flow that the end writes, once that is known.
+    /// Returns who reads the flow that the end writes, once that is known.
     pub(super) fn reader_of(&self, end: EndId) -> Option<EndId> {
         self.flows[&self.ends[end.0].out].reader
     }
@@ -340,7 +340,7 @@ impl Flows {
         std::iter::successors(Some(end), |at| self.ends[at.0].parent)
     }
 
-    /// Whether two ends are those of one stream, or may be: before either has read enough to know.
+    /// Returns whether two ends are those of one stream, or may be: before either has read enough to know.
     pub(super) fn may_be_opposite(&self, end: EndId, other: EndId) -> bool {
         let (a, b) = (&self.ends[end.0], &self.ends[other.0]);
         match (self.opposite(end), self.opposite(other)) {
@@ -352,7 +352,7 @@ impl Flows {
         }
     }
 
-    /// Whether it is an end of a host towards another, of which it is not known yet which flow it reads.
+    /// Returns whether it is an end of a host towards another, of which it is not known yet which flow it reads.
     pub(super) fn is_nameless(&self, end: EndId, host: HostIndex, peer: HostIndex) -> bool {
         let state = &self.ends[end.0];
         state.input.is_none() && (state.host, state.peer) == (host, peer)

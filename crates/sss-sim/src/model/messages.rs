@@ -32,7 +32,7 @@ pub(super) struct Messages {
 }
 
 impl Message {
-    /// Whether it is to arrive whatever happens on the way, and has not.
+    /// Returns whether it is to arrive whatever happens on the way, and has not.
     fn must_arrive(&self) -> bool {
         self.is_reliable && !self.has_deadline && self.receiver.is_none()
     }
@@ -129,7 +129,7 @@ impl Messages {
         Ok(())
     }
 
-    /// How many datagrams there are of which the sender was not told what became of them.
+    /// Counts how many datagrams there are of which the sender was not told what became of them.
     pub(super) fn untold(&self) -> usize {
         self.untold
     }

@@ -15,13 +15,13 @@ use crate::world::HostIndex;
 pub(super) struct Streams {
     pub(super) flows: Flows,
     pub(super) trees: Trees,
-    /// Who gave each of the codes, which are all different.
+    /// Ends that gave each of the codes, which are all different.
     codes: BTreeMap<u64, EndId>,
     /// Channels that an application closed: (smaller host, larger host), and how often.
     closed: BTreeMap<(HostIndex, HostIndex), u32>,
 }
 
-/// What applications do.
+/// Actions and observations of applications.
 impl Streams {
     /// The application says which children of the end may wait.
     pub(super) fn listens(&mut self, end: EndId, mode: ListenMode) {
@@ -129,7 +129,7 @@ impl Streams {
         Err(format!("h{} lost its channel to h{}: {reason}", host.0, peer.0))
     }
 
-    /// Whether a channel between two hosts was ever closed by an application.
+    /// Returns whether a channel between two hosts was ever closed by an application.
     pub(super) fn is_closed(&self, a: HostIndex, b: HostIndex) -> bool {
         self.closed.contains_key(&(a.min(b), a.max(b)))
     }
@@ -159,7 +159,7 @@ impl Streams {
         self.saw_loss(state.host, state.peer, reason)
     }
 
-    /// Whether `code` refuses the stream of which `end` is the opener's end; notes it.
+    /// Returns whether `code` refuses the stream of which `end` is the opener's end; notes it.
     ///
     /// # Errors
     /// If it is a code of refusal for which there is no reason.
@@ -183,7 +183,7 @@ impl Streams {
         Ok(true)
     }
 
-    /// Whether the peer's application may have let go of the parent of the end's stream.
+    /// Returns whether the peer's application may have let go of the parent of the end's stream.
     fn parent_may_be_gone(&self, end: EndId) -> bool {
         let state = &self.flows.ends[end.0];
         let (Opening::Substream, Some(parent)) = (state.opening, state.parent) else {
@@ -204,7 +204,7 @@ impl Streams {
         }
     }
 
-    /// Whether the peer's application limits how many children wait on a stream above the end's.
+    /// Returns whether the peer's application limits how many children wait on a stream above the end's.
     fn may_be_too_many(&self, end: EndId) -> bool {
         let parent = self.flows.ends[end.0].parent;
         parent.is_some_and(|parent| self.trees.may_be_unwelcome(&self.flows, parent, Trees::is_limiting))
@@ -221,7 +221,8 @@ impl Streams {
         }
     }
 
-    /// How many ends of `host` towards `peer` were given up, or have ended, before it was known which flow they read.
+    /// Counts how many ends of `host` towards `peer` were given up, or have ended, before it was known which flow they
+    /// read.
     pub(super) fn nameless_gone(&self, host: HostIndex, peer: HostIndex) -> usize {
         let is_gone = |(index, e): &(usize, &End)| {
             let is_cut = self.trees.is_cut(EndId(*index));
@@ -231,7 +232,7 @@ impl Streams {
         self.flows.ends.iter().enumerate().filter(is_gone).count()
     }
 
-    /// How many flows that were finished nobody has accounted for, and the first of them.
+    /// Counts how many flows that were finished nobody has accounted for, and the first of them.
     ///
     /// Zero once all data that was handed over and not given up by somebody has reached its reader.
     pub(super) fn unaccounted(&self) -> (usize, Option<String>) {
@@ -260,7 +261,7 @@ impl Streams {
         (open.len(), first)
     }
 
-    /// Whether a flow's data need not arrive.
+    /// Returns whether a flow's data need not arrive.
     pub(super) fn is_excused(&self, flow: &Flow) -> bool {
         let writer = &self.flows.ends[flow.writer.0];
         !flow.is_finished
@@ -272,7 +273,7 @@ impl Streams {
             || (writer.opening != Opening::Accepted && self.may_be_refused(flow.writer))
     }
 
-    /// Whether a reader has seen the end, or wanted no more.
+    /// Returns whether a reader has seen the end, or wanted no more.
     pub(super) fn is_settled(&self, reader: EndId) -> bool {
         let state = &self.flows.ends[reader.0];
         state.reading != Reading::Open || state.stop.is_some() || state.is_released || self.trees.is_cut(reader)
@@ -309,7 +310,7 @@ impl Streams {
         }
     }
 
-    /// Whether the end must learn that nothing more comes on it.
+    /// Returns whether the end must learn that nothing more comes on it.
     pub(super) fn must_see_no_more(&self, end: EndId) -> bool {
         let state = &self.flows.ends[end.0];
         let is_gone = match self.flows.opposite(end) {
@@ -337,13 +338,13 @@ impl Streams {
         }
     }
 
-    /// Whether a stream may have been given up before its INIT was sent (STR-2, STR-43).
+    /// Returns whether a stream may have been given up before its INIT was sent (STR-2, STR-43).
     fn may_be_unheard_of(&self, end: EndId) -> bool {
         let flow = &self.flows.flows[&self.flows.ends[end.0].out];
         self.trees.is_cut(end) || (self.flows.ends[end.0].is_released && (flow.is_dropped || flow.reset.is_some()))
     }
 
-    /// Whether the peer may refuse a datagram on the stream of `sender`.
+    /// Returns whether the peer may refuse a datagram on the stream of `sender`.
     pub(super) fn may_refuse_messages(&self, sender: EndId, code: Code) -> bool {
         let is_code = matches!(code, Code::NO_LISTENER | Code::PARENT_GONE);
         let state = &self.flows.ends[sender.0];

@@ -15,7 +15,7 @@ struct TreeReset {
     code: Code,
 }
 
-/// What applications did with streams and those below them.
+/// Everything that applications did with streams and those below them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Trees {
     resets: Vec<TreeReset>,
@@ -63,14 +63,14 @@ impl Trees {
         cut
     }
 
-    /// Whether the end is part of a subtree that was reset with this code, as far as can be known.
+    /// Returns whether the end is part of a subtree that was reset with this code, as far as can be known.
     pub(super) fn is_cut_with(&self, flows: &Flows, end: EndId, code: Code) -> bool {
         self.resets
             .iter()
             .any(|tree| tree.code == code && self.covers(flows, tree, end))
     }
 
-    /// Whether the end is part of any subtree that was reset, as far as can be known.
+    /// Returns whether the end is part of any subtree that was reset, as far as can be known.
     pub(super) fn is_in_reset_tree(&self, flows: &Flows, end: EndId) -> bool {
         self.resets.iter().any(|tree| self.covers(flows, tree, end))
     }
@@ -81,8 +81,8 @@ impl Trees {
             .any(|above| above == tree.top || flows.may_be_opposite(above, tree.top))
     }
 
-    /// Whether a child of the end's stream may be refused because of what the peer's application said of that stream,
-    /// or of one above it.
+    /// Returns whether a child of the end's stream may be refused because of what the peer's application said of that
+    /// stream, or of one above it.
     pub(super) fn may_be_unwelcome(
         &self,
         flows: &Flows,

@@ -13,7 +13,7 @@ const TOP: f64 = 30.0;
 const BOTTOM: f64 = 46.0;
 const LINES: [(&str, &str); 3] = [("first", "#1b6ca8"), ("second", "#d1495b"), ("third", "#2e8b57")];
 
-/// Where numbers are in the picture.
+/// Positions of numbers in the picture.
 struct Axes {
     seconds: f64,
     top: f64,

@@ -1,4 +1,4 @@
-//! What a scenario is made of, drawn from its seed.
+//! Plan of a scenario, drawn from its seed.
 
 use std::fmt;
 use std::str::FromStr;
@@ -82,7 +82,7 @@ impl FromStr for Profile {
     }
 }
 
-/// How often applications do what, relative to each other.
+/// Frequencies of what applications do, relative to each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Weights {
     /// Open a top-level stream.
@@ -164,9 +164,9 @@ impl Weights {
 pub struct Plan {
     /// The kind.
     pub profile: Profile,
-    /// How many hosts.
+    /// Number of hosts.
     pub hosts: usize,
-    /// What applications like to do.
+    /// Frequencies of what applications do.
     pub weights: Weights,
     /// The mean time between two acts of an application.
     pub pause: Duration,

@@ -9,7 +9,7 @@ use super::talk::{Job, Talk};
 use super::{CLIENT, Work};
 use crate::world::{Apps, HostIndex, World};
 
-/// What is the same in all of them.
+/// Parts that are the same in all of them.
 macro_rules! work {
     ($type:ty) => {
         impl Work for $type {

@@ -8,7 +8,7 @@ use sss_proto::{Event, Interest, ListenerId, ReadError, ReadOutcome, StreamId};
 use super::{CLIENT, SERVER, SERVICE};
 use crate::world::{HostIndex, World};
 
-/// What an application does with a stream.
+/// Task of an application with a stream.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Job {
     /// Bytes to write.
@@ -185,7 +185,7 @@ impl Talk {
     }
 }
 
-/// Why a stream cannot go on.
+/// Reason why a stream cannot go on.
 enum Ended {
     /// The peer reset it, or let go of it.
     ByPeer,

@@ -1,4 +1,4 @@
-//! What is going to happen, in order of time.
+//! Events that are going to happen, in order of time.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -16,7 +16,7 @@ pub(super) struct Datagram {
 }
 
 impl Datagram {
-    /// Whether `self` may follow `first` in one batch.
+    /// Returns whether `self` may follow `first` in one batch.
     fn joins(&self, first: &Datagram) -> bool {
         (self.from, self.to, self.ecn) == (first.from, first.to, first.ecn)
             && (1..=first.bytes.len()).contains(&self.bytes.len())

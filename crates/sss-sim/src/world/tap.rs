@@ -10,11 +10,11 @@ use super::queue::Datagram;
 /// A datagram as it was sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Captured {
-    /// When, from the start of the world.
+    /// Time from the start of the world.
     pub at: Duration,
     /// The sender's address.
     pub from: SocketAddr,
-    /// Where it was sent to.
+    /// Address that it was sent to.
     pub to: SocketAddr,
     /// The mark that it was sent with.
     pub ecn: Ecn,

@@ -15,11 +15,11 @@ use crate::writer::Writer;
 pub struct Ack<'a> {
     /// The highest number acknowledged.
     pub largest: u64,
-    /// How long the acknowledgement of `largest` was held back, in us.
+    /// Time for which the acknowledgement of `largest` was held back, in us.
     pub delay_us: u64,
     /// Counts of marked packets, if it is ACK_ECN.
     pub ecn: Option<EcnCounts>,
-    /// How many numbers below `largest` are in the first range.
+    /// Count of numbers below `largest` in the first range.
     first: u64,
     /// Number of ranges after the first, below [`MAX_ACK_RANGES`].
     count: u8,
@@ -27,7 +27,7 @@ pub struct Ack<'a> {
     pairs: &'a [u8],
 }
 
-/// How many packets arrived with each mark, since the channel was made.
+/// Counts of packets that arrived with each mark, since the channel was made.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EcnCounts {
     /// Marked ECT(0).

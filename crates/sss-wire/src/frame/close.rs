@@ -10,15 +10,15 @@ use crate::writer::Writer;
 /// CLOSE: the channel ends (CHN-12).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Close<'a> {
-    /// Who ends it.
+    /// Side that ends it.
     pub origin: Origin,
     /// Why.
     pub code: Code,
-    /// Why, for people. At most 256 bytes of it are sent.
+    /// Reason, for people. At most 256 bytes of it are sent.
     pub reason: &'a str,
 }
 
-/// Who ends a channel.
+/// Side that ends a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Origin {

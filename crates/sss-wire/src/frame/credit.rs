@@ -50,7 +50,7 @@ pub struct OpenCredit {
     pub lsid: u64,
     /// The new limit in bytes of charge, absolute.
     pub limit: u64,
-    /// How much of what datagrams were charged there is consumed, in bytes, in total.
+    /// Amount consumed of what datagrams were charged there is consumed, in bytes, in total.
     pub datagrams: u64,
 }
 

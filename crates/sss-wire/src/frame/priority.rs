@@ -11,7 +11,7 @@ use crate::writer::Writer;
 pub struct Priority {
     /// The stream, never the root.
     pub lsid: u64,
-    /// How many requests were made for this stream before.
+    /// Number of requests made for this stream before.
     pub serial: u64,
     /// The level among the stream's siblings, higher first.
     pub level: i8,

@@ -12,17 +12,17 @@ use crate::writer::Writer;
 pub struct Reset<'a> {
     /// The stream, never the root.
     pub lsid: u64,
-    /// What is reset.
+    /// Part that is reset.
     pub scope: Scope,
     /// Why.
     pub code: Code,
     /// The highest offset sent, in bytes.
     pub final_size: u64,
-    /// Why, for people. At most 256 bytes of it are sent.
+    /// Reason, for people. At most 256 bytes of it are sent.
     pub reason: &'a str,
 }
 
-/// What a RESET is about.
+/// Part that a RESET is about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Scope {

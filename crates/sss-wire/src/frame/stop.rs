@@ -14,7 +14,7 @@ pub struct Stop<'a> {
     pub lsid: u64,
     /// Why.
     pub code: Code,
-    /// Why, for people. At most 256 bytes of it are sent.
+    /// Reason, for people. At most 256 bytes of it are sent.
     pub reason: &'a str,
 }
 

@@ -22,27 +22,27 @@ const KIND_DATAGRAM: u8 = 2;
 pub struct Stream<'a> {
     /// The stream, never the root.
     pub lsid: u64,
-    /// What the stream is, until the peer is known to know it (STR-5).
+    /// Description of the stream, until the peer is known to know it (STR-5).
     pub init: Option<Init<'a>>,
-    /// Where `data` begins in the direction: a position, of which each byte and each record mark takes one.
+    /// Position where `data` begins in the direction: a position, of which each byte and each record mark takes one.
     pub offset: u64,
-    /// Whether the direction ends behind `data`, and behind the mark if there is one.
+    /// Set if the direction ends behind `data`, and behind the mark if there is one.
     pub fin: bool,
-    /// Whether a record mark stands behind `data` (FRM-8).
+    /// Set if a record mark stands behind `data` (FRM-8).
     pub mark: bool,
     /// The bytes, a slice of the packet.
     pub data: &'a [u8],
 }
 
-/// What a stream is: its place in the tree, its names, and what it costs until it is accepted.
+/// Description of a stream: its place in the tree, its names, and what it costs until it is accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Init<'a> {
     /// The parent's LSID. That it fits the kind is checked by whoever knows the tree (STR-7).
     pub parent: u64,
     /// Which kind of stream.
     pub kind: InitKind<'a>,
-    /// Whose openings account is charged: 0 the parent's, 1 that of the parent's parent, and so on (STR-53). 0 for
-    /// a top-level stream.
+    /// Owner of the openings account that is charged: 0 the parent's, 1 that of the parent's parent, and so on
+    /// (STR-53). 0 for a top-level stream.
     pub lender: u8,
     /// Bytes that the opener may send before it is given credit, at most STREAM_BORROW; they are charged to the
     /// account (STR-54).
@@ -276,22 +276,22 @@ impl<'a> Stream<'a> {
 pub struct StreamHeader<'a> {
     /// The stream, never the root.
     pub lsid: u64,
-    /// What the stream is.
+    /// Description of the stream.
     pub init: Option<Init<'a>>,
-    /// Where the data begins in the direction: a position, of which each byte and each record mark takes one.
+    /// Position where the data begins in the direction: a position, of which each byte and each record mark takes one.
     pub offset: u64,
-    /// Whether the direction ends behind the data, and behind the mark if there is one.
+    /// Set if the direction ends behind the data, and behind the mark if there is one.
     pub fin: bool,
-    /// Whether a record mark stands behind the data.
+    /// Set if a record mark stands behind the data.
     pub mark: bool,
 }
 
-/// How much data a STREAM frame is to carry, and whether it says so.
+/// Amount of data that a STREAM frame is to carry, and whether it says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fit {
     /// Bytes of data.
     pub len: usize,
-    /// Whether the length is written. If not, the frame is the last of the packet.
+    /// Set if the length is written. If not, the frame is the last of the packet.
     pub has_len_field: bool,
 }
 
@@ -333,7 +333,7 @@ impl StreamHeader<'_> {
         Stream::header_len(self.lsid, self.init.as_ref(), self.offset, len_field)
     }
 
-    /// How much of `available` bytes of data fits behind this header into `space` bytes.
+    /// Returns how much of `available` bytes of data fits behind this header into `space` bytes.
     ///
     /// Data that fills the space goes without a length; all other data has one, and leaves the rest of the space to
     /// other frames. `None` if the header does not fit, or if there is data and none of it fits.

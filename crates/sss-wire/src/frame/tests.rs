@@ -9,7 +9,7 @@ fn one(bytes: &[u8]) -> Frame<'_> {
     frame
 }
 
-/// Why a plaintext is refused.
+/// Tells why a plaintext is refused.
 fn refused(bytes: &[u8]) -> &'static str {
     Frames::new(bytes).find_map(Result::err).unwrap().0
 }

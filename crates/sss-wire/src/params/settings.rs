@@ -1,4 +1,4 @@
-//! What SETTINGS says (docs/spec/channel.md, "Settings").
+//! Settings that SETTINGS carries (docs/spec/channel.md, "Settings").
 
 use super::{Parameters, encoded_len, to_vec, write};
 use crate::ChannelId;
@@ -56,13 +56,13 @@ pub struct Settings {
     pub max_message: u64,
     /// The tree that the channel is to carry; none: a new one (MIG-2).
     pub tree: Option<[u8; 16]>,
-    /// What is said of other attempts.
+    /// Numbers said of other attempts.
     pub attempts: Attempts,
     /// Trees that the sender shares with the receiver beside the one of this channel (NEG-20). The first 4 are sent.
     pub other_trees: Vec<[u8; 16]>,
 }
 
-/// What settings say of attempts other than the one that they belong to.
+/// Numbers that settings tell of attempts other than the one that they belong to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attempts {
     /// Attempts of the receiver that the sender accepted and heard no more of (NEG-21). The first 16 are sent.

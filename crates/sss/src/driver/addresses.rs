@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 
-/// How far an address carries, the farthest first.
+/// Reach of an address, the farthest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Reach {
     Global,
@@ -44,13 +44,13 @@ pub(crate) fn usable(bound: SocketAddr) -> Vec<SocketAddr> {
         .collect()
 }
 
-/// Whether a socket can be bound to `ip` now: it is an address of this machine, and no longer tentative.
+/// Returns whether a socket can be bound to `ip` now: it is an address of this machine, and no longer tentative.
 fn is_local(ip: IpAddr) -> bool {
     UdpSocket::bind(SocketAddr::new(ip, 0)).is_ok()
 }
 
-/// Whether packets to `remote`, which left from `local` if that is known, leave from another address now. Found without
-/// sending anything: the system names the address that it would use.
+/// Returns whether packets to `remote`, which left from `local` if that is known, leave from another address now. Found
+/// without sending anything: the system names the address that it would use.
 pub(crate) fn has_moved(remote: SocketAddr, local: Option<IpAddr>, bound: SocketAddr) -> bool {
     let ip = remote.ip().to_canonical();
     let any: IpAddr = if ip.is_ipv4() {
@@ -75,8 +75,8 @@ pub(crate) fn has_moved(remote: SocketAddr, local: Option<IpAddr>, bound: Socket
     local.is_none_or(|local| local.to_canonical() != source)
 }
 
-/// Whether a socket bound to `bound` is there for nobody any more, because this machine has lost the address. Loopback
-/// is never lost.
+/// Returns whether a socket bound to `bound` is there for nobody any more, because this machine has lost the address.
+/// Loopback is never lost.
 pub(super) fn has_vanished(mut bound: SocketAddr) -> bool {
     if bound.ip().is_unspecified() || bound.ip().is_loopback() {
         return false;

@@ -16,9 +16,9 @@ use super::wakers::Key;
 use crate::shared::{Inner, Lifecycle, Shared};
 use crate::waiting::{Answer, until};
 
-/// How long acknowledgements are waited for, unless the application says otherwise.
+/// Time for which acknowledgements are waited for, unless the application says otherwise.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the channels may take to be gone once CLOSE was sent, and the driver to notice.
+/// Time that the channels may take to be gone once CLOSE was sent, and the driver to notice.
 const LINGER: Duration = MAX_CLOSING.saturating_add(Duration::from_secs(10));
 
 /// Waits until what is finished is delivered, or time is up; then closes all channels. Says how many finished

@@ -18,7 +18,7 @@ use crate::shared::Shared;
 const PEACE: Duration = Duration::from_millis(200);
 /// A burst is looked at after so many times [`PEACE`], if it does not end.
 const MAX_BURST: u32 = 5;
-/// How often to look where the system gives no signals.
+/// Time between two looks where the system gives no signals.
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// A task that watches the network for a host. It ends when this is dropped.
@@ -66,7 +66,7 @@ async fn settle(signals: &mut Signals) {
     }
 }
 
-/// What of the network matters to a host.
+/// State of the network, as far as it matters to a host.
 #[derive(Debug, PartialEq, Eq)]
 struct Snapshot {
     addresses: Vec<IpAddr>,
@@ -85,7 +85,7 @@ impl Snapshot {
     }
 }
 
-/// What says that the network may have changed.
+/// Source of signals that the network may have changed.
 enum Signals {
     #[cfg(target_os = "linux")]
     Netlink(netlink::Listener),

@@ -1,4 +1,4 @@
-//! Whom to wake and what to tell them, gathered while the host is locked and delivered when it is not: what is called
+//! Wakers to wake and answers to give, gathered while the host is locked and delivered when it is not: what is called
 //! or dropped then may be an application's, and use the host.
 
 use std::task::Waker;
@@ -7,14 +7,14 @@ use sss_proto::{CloseReason, DatagramFate, LinkStatus};
 use sss_wire::Eid;
 use tokio::sync::{oneshot, watch};
 
-/// What is to be delivered.
+/// Everything that is to be delivered.
 #[derive(Default)]
 pub(crate) struct Notices {
     pub(super) wakers: Vec<Waker>,
     told: Vec<Notice>,
 }
 
-/// What somebody is told; `None`: that nothing will be told any more.
+/// An answer to somebody; `None`: that nothing will be told any more.
 pub(super) enum Notice {
     Closed(oneshot::Sender<CloseReason>, Option<CloseReason>),
     Settled(oneshot::Sender<DatagramFate>, Option<DatagramFate>),

@@ -1,4 +1,4 @@
-//! What the core has told: whom to wake, and what is worth a line in the log. Both are seen to when nothing is locked.
+//! Events of the core: whom to wake, and what is worth a line in the log. Both are seen to when nothing is locked.
 
 use sss_proto::{CloseReason, Event, LinkStatus};
 use sss_wire::Eid;
@@ -6,7 +6,7 @@ use sss_wire::Eid;
 use super::notices::Notices;
 use crate::shared::Inner;
 
-/// What was told since the last time.
+/// Everything that was told since the last time.
 #[derive(Default)]
 pub(super) struct Notifications {
     notices: Notices,
@@ -40,7 +40,7 @@ impl Notifications {
         inner.waiters.wake_all(&mut self.notices);
     }
 
-    /// Whether nobody is to be woken.
+    /// Returns whether nobody is to be woken.
     pub(super) fn is_quiet(&self) -> bool {
         self.notices.is_empty()
     }

@@ -1,4 +1,4 @@
-//! What becomes of datagrams after they were sent, as the system learns it from ICMP (ip(7), `IP_RECVERR`).
+//! Errors of datagrams after they were sent, as the system learns it from ICMP (ip(7), `IP_RECVERR`).
 //!
 //! The socket has a queue of such errors, and fails the next call on it with the latest one, whatever that call was to
 //! do. Each entry of the queue names the address that the datagram was sent to. Anybody can forge them: they are hints

@@ -1,4 +1,4 @@
-//! When the UDP socket can be read and written, as the runtime's reactor tells.
+//! Readiness of the UDP socket for reading and writing, as the runtime's reactor tells.
 //!
 //! The reactor is asked about reading all the time, about writing only while the send buffer is or was lately full: the
 //! system reports room in that buffer after every datagram that leaves it, and each report would wake a thread for

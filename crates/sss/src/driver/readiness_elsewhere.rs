@@ -1,4 +1,4 @@
-//! When the UDP socket can be read and written, on systems without descriptors.
+//! Readiness of the UDP socket for reading and writing, on systems without descriptors.
 
 use std::io;
 use std::net::UdpSocket as StdUdpSocket;

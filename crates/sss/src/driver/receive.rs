@@ -40,7 +40,7 @@ pub(crate) struct Receiver {
     arena: Vec<BytesMut>,
     buffers: Buffers,
     meta: [RecvMeta; BATCH_SIZE],
-    /// How many buffers are offered to the next call: as many as the last ones could use.
+    /// Number of buffers offered to the next call: as many as the last ones could use.
     width: usize,
     slabs: Slabs,
     staged: Vec<Staged>,
@@ -49,7 +49,7 @@ pub(crate) struct Receiver {
 /// A batch on its way to the core.
 struct Staged {
     data: BytesMut,
-    /// Whether `data` is a whole buffer.
+    /// Set if `data` is a whole buffer.
     is_buffer: bool,
     stride: usize,
     remote: SocketAddr,

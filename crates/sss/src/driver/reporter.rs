@@ -1,4 +1,4 @@
-//! What a host tells the `metrics` facade. Nothing is measured for it: a report copies what is counted anyway.
+//! Reports of a host to the `metrics` facade. Nothing is measured for it: a report copies what is counted anyway.
 //!
 //! `docs/book/operations.md` describes the metrics.
 
@@ -15,13 +15,13 @@ use crate::shared::{Inner, Shared};
 /// Between two reports.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// What a host counts.
+/// Counters of a host.
 struct Totals {
     host: HostStats,
     socket: SocketStats,
 }
 
-/// What is known of a peer.
+/// Gauges of a peer.
 struct PeerGauges {
     link: Reach,
     streams: usize,
@@ -29,7 +29,7 @@ struct PeerGauges {
     channel: Option<ChannelInfo>,
 }
 
-/// Whether a peer can be reached.
+/// Reachability of a peer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Reach {
     Connecting,

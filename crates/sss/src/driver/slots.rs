@@ -15,7 +15,7 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
-    /// Whether it never named an entry.
+    /// Returns whether it never named an entry.
     pub(crate) fn is_blank(self) -> bool {
         self.serial == 0
     }
@@ -72,7 +72,7 @@ impl<K, V> Default for Slots<K, V> {
 }
 
 impl<K: Copy, V> Slots<K, V> {
-    /// How many entries there are.
+    /// Returns the number of entries.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.len

@@ -61,7 +61,7 @@ pub(crate) struct Socket {
     buffers: usize,
     /// Addresses that this machine had when a peer first used them, and has no more.
     lost_sources: Vec<IpAddr>,
-    /// What the system has said of the ways to addresses, and nobody has taken note of.
+    /// Hints of the system about the ways to addresses, of which nobody has taken note of.
     hints: Vec<(SocketAddr, PathHint)>,
 }
 
@@ -140,7 +140,7 @@ impl Socket {
             .try_read(bufs.len(), |socket| self.state.recv(socket, bufs, meta))
     }
 
-    /// What the system has said of the ways to addresses since the last time. It may be forged.
+    /// Takes what the system has said of the ways to addresses since the last time. It may be forged.
     pub(crate) fn take_hints(&mut self) -> Vec<(SocketAddr, PathHint)> {
         std::mem::take(&mut self.hints)
     }

@@ -1,4 +1,4 @@
-//! What is counted of a host's socket.
+//! Counters of a host's socket.
 
 /// Counters of a host's socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,6 +18,6 @@ pub struct SocketStats {
     pub send_errors: u64,
     /// Changes of this machine's addresses, or of its way out, that were noticed.
     pub network_changes: u64,
-    /// How often the socket was bound anew, because this machine had lost the address that it was bound to.
+    /// Number of times that the socket was bound anew, because this machine had lost the address that it was bound to.
     pub rebinds: u64,
 }

@@ -25,7 +25,7 @@ struct Waiting {
     sent: usize,
 }
 
-/// What became of a sending call.
+/// Outcome of a sending call.
 enum Sent {
     Done,
     /// The system cannot segment: the datagrams are to be sent one by one.

@@ -1,4 +1,4 @@
-//! Who waits for what. An entry exists only while somebody waits: who gives up is taken out at once
+//! Registry of who waits for what. An entry exists only while somebody waits: who gives up is taken out at once
 //! ([`crate::waiting`]).
 //!
 //! Everything here happens under the host's lock, so no waker is called or dropped here, and nobody is told anything:
@@ -34,7 +34,7 @@ pub(crate) struct Waiters {
     replaced: Vec<Waker>,
 }
 
-/// What any number of tasks may wait for.
+/// A thing that any number of tasks may wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Key {
     Stream(StreamId, Interest),
@@ -57,7 +57,7 @@ pub(crate) enum Side {
     Write,
 }
 
-/// How somebody is told.
+/// Way in which somebody is told.
 #[derive(Debug)]
 pub(crate) enum Waiter {
     Task(Waker),
@@ -274,7 +274,7 @@ impl Waiters {
         std::mem::take(&mut self.replaced)
     }
 
-    /// How many wait.
+    /// Returns how many wait.
     #[cfg(test)]
     pub(crate) fn count(&self) -> usize {
         let trees = self.lists.trees.values();

@@ -13,12 +13,12 @@ use zeroize::Zeroizing;
 
 use super::Identity;
 
-/// What the line with the key begins with.
+/// Beginning of the line with the key.
 const LABEL: &str = "sss-identity-1 ";
 /// The largest file that is looked into, in bytes.
 const MAX_FILE: usize = 4096;
 
-/// Why an identity could not be read from a file, or kept in one.
+/// Reason why an identity could not be read from a file, or kept in one.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum IdentityError {
@@ -59,7 +59,7 @@ pub enum IdentityError {
     Io {
         /// The file that was named.
         path: PathBuf,
-        /// What the operating system said.
+        /// Error of the operating system.
         source: io::Error,
     },
 }

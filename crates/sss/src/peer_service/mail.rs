@@ -1,4 +1,4 @@
-//! What the task of a peer is told.
+//! Messages to the task of a peer.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,20 +10,20 @@ use crate::stream::Stream;
 /// As many addresses as a host remembers of a peer.
 const MAX_HINTS: usize = 8;
 
-/// What is wanted of a peer, and what came from it. Bounded, whatever the peer does.
+/// Everything that is wanted of a peer, and that came from it. Bounded, whatever the peer does.
 #[derive(Default)]
 pub(super) struct Mailbox {
     wanted: bool,
     hints: Vec<SocketAddr>,
-    /// Whether the application asked since the task last looked.
+    /// Set if the application asked since the task last looked.
     asked: bool,
-    /// Whether the application no longer wants the peer since the task last looked.
+    /// Set if the application no longer wants the peer since the task last looked.
     forgotten: bool,
     incoming: Option<Stream>,
     notify: Arc<Notify>,
 }
 
-/// What a task finds when it looks.
+/// Mail that a task finds when it looks.
 pub(super) struct Mail {
     /// The addresses, if a conversation is wanted.
     pub(super) wanted: Option<Vec<SocketAddr>>,
@@ -81,7 +81,7 @@ impl Mailbox {
 }
 
 impl Mail {
-    /// Whether there is nothing to be done.
+    /// Returns whether there is nothing to be done.
     pub(super) fn is_idle(&self) -> bool {
         self.wanted.is_none() && self.incoming.is_none()
     }

@@ -23,11 +23,11 @@ use crate::peer::Peer;
 use crate::stream::Stream;
 use crate::waiting::Answer;
 
-/// What the side that takes a stream says first.
+/// First byte of the side that takes a stream says first.
 const TAKEN: u8 = 1;
 /// After a conversation of this length the next attempt is made soon.
 const STEADY: Duration = Duration::from_secs(10);
-/// How long a conversation may be held on to when the peer has begun another one.
+/// Time for which a conversation may be held on to when the peer has begun another one.
 const GRACE: Duration = Duration::from_secs(5);
 
 pub(super) struct PeerTask {

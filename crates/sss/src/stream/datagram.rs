@@ -45,7 +45,7 @@ impl<'a> SendDatagram<'a> {
         self
     }
 
-    /// How long it is of use to the peer, from now on: it is given up when it can no longer arrive in that time.
+    /// Sets how long it is of use to the peer, from now on: it is given up when it can no longer arrive in that time.
     ///
     /// Default: 5 s if it is best effort, and no deadline if it is reliable.
     pub fn deadline(mut self, time: Duration) -> Self {

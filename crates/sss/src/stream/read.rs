@@ -20,26 +20,26 @@ use crate::waiting::exclusively;
 #[derive(Debug, Default)]
 pub(crate) struct Receiving {
     has_ended: bool,
-    /// Whether the last read stopped at a record mark, which the core has passed already.
+    /// Set if the last read stopped at a record mark, which the core has passed already.
     pub(super) is_at_mark: bool,
     /// Boxed, so that a stream that is merely held is small.
     rare: Option<Box<Rare>>,
 }
 
-/// What few streams have.
+/// State that few streams have.
 #[derive(Debug, Default)]
 struct Rare {
-    /// Why it did not end well.
+    /// Reason why it did not end well.
     failure: Option<ReadError>,
     /// Only once the application has asked for records.
     records: Option<Records>,
 }
 
-/// How many marks a read passes in one turn: a peer may send any number of empty records.
+/// Number of marks that a read passes in one turn: a peer may send any number of empty records.
 const MARKS_AT_ONCE: usize = 1000;
 
-/// What follows the marks at which the reader stands; when blocked, the task is woken for more. A mark: the turn is
-/// over, and the caller wakes the task when the host is not locked.
+/// Reads what follows the marks at which the reader stands; when blocked, the task is woken for more. A mark: the turn
+/// is over, and the caller wakes the task when the host is not locked.
 fn read_behind_marks(
     inner: &mut Inner,
     now: Instant,
@@ -65,12 +65,12 @@ fn read_behind_marks(
 }
 
 impl Receiving {
-    /// Whether there is nothing more to come, for better or worse.
+    /// Returns whether there is nothing more to come, for better or worse.
     pub(crate) fn has_ended(&self) -> bool {
         self.has_ended
     }
 
-    /// How it ended, once it has.
+    /// Returns how it ended, once it has.
     pub(super) fn end(&self) -> Option<Result<(), ReadError>> {
         self.has_ended.then(|| self.failure().cloned().map_or(Ok(()), Err))
     }
@@ -91,7 +91,7 @@ impl Receiving {
         }
     }
 
-    /// What is kept for reading records, made when it is first needed.
+    /// State that is kept for reading records, made when it is first needed.
     pub(super) fn records(&mut self) -> &mut Records {
         self.rare.get_or_insert_default().records.get_or_insert_default()
     }
@@ -303,7 +303,7 @@ impl Receiving {
     }
 }
 
-/// What every handle with a receiving side offers.
+/// Methods of every handle with a receiving side.
 macro_rules! receiving_methods {
     ($handle:ty) => {
         /// Receiving.

@@ -19,14 +19,14 @@ use crate::driver::wakers::Side;
 use crate::error::RecordError;
 use crate::waiting::exclusively;
 
-/// What a record may have, in bytes, unless the reader says otherwise.
+/// Size that a record may have, in bytes, unless the reader says otherwise.
 const DEFAULT_LIMIT: usize = 16 << 20;
 
-/// What a reader of records keeps between calls.
+/// State that a reader of records keeps between calls.
 #[derive(Debug)]
 pub(super) struct Records {
     limit: usize,
-    /// What has arrived of the next record.
+    /// Bytes that have arrived of the next record.
     pub(super) partial: Whole,
 }
 
@@ -39,7 +39,7 @@ impl Default for Records {
     }
 }
 
-/// What the next step of reading a record gave.
+/// Outcome of the next step of reading a record.
 enum Advance {
     Complete,
     TooLarge,
@@ -87,7 +87,7 @@ impl Receiving {
     }
 }
 
-/// What the writer is told.
+/// Text that the writer is told.
 fn reason(limit: usize) -> String {
     format!("a record is longer than {limit} bytes")
 }
@@ -165,7 +165,7 @@ impl Sending {
     }
 }
 
-/// What every handle with a receiving side offers for records.
+/// Methods for records of every handle with a receiving side.
 macro_rules! record_reading_methods {
     ($handle:ty) => {
         /// Receiving records.
@@ -202,7 +202,7 @@ macro_rules! record_reading_methods {
 }
 pub(super) use record_reading_methods;
 
-/// What every handle with a sending side offers for records.
+/// Methods for records of every handle with a sending side.
 macro_rules! record_writing_methods {
     ($handle:ty) => {
         /// Sending records.

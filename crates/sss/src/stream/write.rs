@@ -21,7 +21,7 @@ pub(crate) struct Sending {
 }
 
 impl Sending {
-    /// Whether the application has finished or reset it.
+    /// Returns whether the application has finished or reset it.
     pub(crate) fn has_ended(&self) -> bool {
         self.ended
     }
@@ -196,7 +196,7 @@ pub(crate) fn stopped(stream: &StreamRef) -> impl Future<Output = Result<Option<
     }
 }
 
-/// What every handle with a sending side offers.
+/// Methods of every handle with a sending side.
 macro_rules! sending_methods {
     ($handle:ty) => {
         /// Sending.

@@ -44,7 +44,7 @@ async fn world() -> World {
     }
 }
 
-/// How many wait for something of a host.
+/// Counts how many wait for something of a host.
 fn count(host: &Host) -> usize {
     host.shared().tend(|inner| inner.waiters.count())
 }

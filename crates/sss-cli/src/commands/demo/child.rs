@@ -12,9 +12,9 @@ use tokio::process::{self, ChildStdin, Command};
 use crate::error::{Error, Exit};
 use crate::target::Target;
 
-/// How long the second host may take to start.
+/// Time that the second host may take to start.
 const START: Duration = Duration::from_secs(10);
-/// How long it may take to end once its input has ended.
+/// Time that it may take to end once its input has ended.
 const END: Duration = Duration::from_secs(1);
 
 /// The second host. Killed when dropped.
@@ -25,7 +25,7 @@ pub(crate) struct Child {
     place: Place,
 }
 
-/// Who and where it is.
+/// Identity and address of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Place {
     pub(crate) eid: Eid,
@@ -73,7 +73,7 @@ impl Child {
         Ok(Self { process, input, place })
     }
 
-    /// Who and where it is.
+    /// Returns who and where it is.
     pub(crate) fn place(&self) -> Place {
         self.place
     }

@@ -183,7 +183,7 @@ fn the_latest_waker_counts() {
     assert_eq!(waiters.count(), 0);
 }
 
-/// How a peer ends.
+/// End of a peer.
 const REASON: CloseReason = CloseReason::PeerRestarted;
 
 /// Everybody who can wait: those who are woken by `waker`, and those who are told.
@@ -195,7 +195,7 @@ struct Everybody {
     link: watch::Receiver<LinkStatus>,
 }
 
-/// How many tasks wait in each place: those of [`keys`], and two sides and a listener.
+/// Number of tasks that wait in each place: those of [`keys`], and two sides and a listener.
 const TASKS: usize = 4 + Interest::ALL.len() + 3;
 
 impl Everybody {

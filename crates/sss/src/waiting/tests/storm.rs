@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use super::*;
 
-/// What a test may take, on a machine however slow.
+/// Time that a test may take, on a machine however slow.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 async fn patiently<T>(what: &str, future: impl Future<Output = T>) -> T {
