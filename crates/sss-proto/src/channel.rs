@@ -408,7 +408,7 @@ impl Channel {
             rtt_variation: rtt.variation(),
             mtu: self.mtu.current(),
             mtu_state: self.mtu.state(),
-            congestion: controller.name(),
+            congestion: self.flow.controller.name(),
             window: controller.window(),
             slow_start: controller.in_slow_start(),
             in_flight: self.sent.in_flight(),

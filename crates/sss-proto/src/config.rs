@@ -141,7 +141,10 @@ impl FromStr for Congestion {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let found = Self::ALL.into_iter().find(|c| c.name() == text);
-        found.ok_or_else(|| format!("there is no congestion control {text:?}; there are cubic and bbr"))
+        found.ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            format!("there is no congestion control {text:?}; there are {names}")
+        })
     }
 }
 

@@ -128,7 +128,7 @@ struct BulkArgs {
     /// Largest datagram, in bytes.
     #[arg(long, default_value_t = 1472)]
     mtu: usize,
-    /// Congestion control: cubic, bbr.
+    /// Congestion control, by its name.
     #[arg(long, default_value_t)]
     congestion: Congestion,
     /// Virtual time.
@@ -166,7 +166,7 @@ struct DatagramsArgs {
     /// Sizes, in bytes.
     #[arg(long, default_values_t = [16, 1024, 16_384, 131_072, 1_048_576])]
     size: Vec<usize>,
-    /// Congestion control: cubic, bbr.
+    /// Congestion control, by its name.
     #[arg(long, default_values_t = Congestion::ALL)]
     congestion: Vec<Congestion>,
     /// Lets another stream fill the link and its queue at the same time.

@@ -41,7 +41,6 @@ const SLACK: u64 = 3;
 /// The BBR controller.
 #[derive(Debug)]
 pub(in super::super) struct Bbr {
-    seed: u64,
     datagram: u16,
     window: u64,
     /// The window before a time in which little is to be in flight.
@@ -155,7 +154,6 @@ impl Bbr {
     /// A controller that knows nothing of the path. All that it draws at random comes from `seed`.
     pub(in super::super) fn new(datagram: u16, seed: u64) -> Self {
         Self {
-            seed,
             datagram,
             window: initial_window(datagram),
             prior_window: 0,
@@ -168,10 +166,6 @@ impl Bbr {
             cycle: Cycle::new(seed),
             loss: LossView::default(),
         }
-    }
-
-    pub(in super::super) fn seed(&self) -> u64 {
-        self.seed
     }
 
     fn min_window(&self) -> u64 {
@@ -305,10 +299,6 @@ impl Bbr {
 }
 
 impl Control for Bbr {
-    fn name(&self) -> &'static str {
-        "bbr"
-    }
-
     fn window(&self) -> u64 {
         self.window
     }

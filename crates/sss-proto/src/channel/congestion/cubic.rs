@@ -171,10 +171,6 @@ impl Cubic {
 }
 
 impl Control for Cubic {
-    fn name(&self) -> &'static str {
-        "cubic"
-    }
-
     fn window(&self) -> u64 {
         self.window
     }
