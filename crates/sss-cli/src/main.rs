@@ -15,8 +15,32 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::Cli;
+use commands::Command;
 use error::Exit;
+
+const EXAMPLES: &str = "\
+Examples:
+  sss demo                                   two hosts on this machine: everything at a glance
+  sss serve ~/photos                         prints: listening EID@IP:PORT
+  sss get EID@192.0.2.7:4433 photos          the whole tree; run again to resume
+  sss ls EID@192.0.2.7:4433/2026
+  sss put notes.txt EID@192.0.2.7:4433       if served with --write
+  sss ping 192.0.2.7:4433                    who is there? asks before it trusts
+  sss services EID@192.0.2.7:4433            what does it offer?";
+
+/// Files, trees and round trips between hosts that are named by their keys.
+#[derive(Debug, Parser)]
+#[command(name = "sss", version, about, after_help = format!("{EXAMPLES}\n\n{}", Exit::TABLE), arg_required_else_help = true)]
+struct Cli {
+    /// Print facts as JSON, one object per line
+    #[arg(long, global = true)]
+    json: bool,
+    /// Log to standard error: -v what happens, -vv how, -vvv everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    #[command(subcommand)]
+    command: Command,
+}
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -27,7 +51,7 @@ fn main() -> ExitCode {
         .max_blocking_threads(transfer::io_pool::threads())
         .build();
     let result = match runtime {
-        Ok(runtime) => runtime.block_on(commands::run(cli, output)),
+        Ok(runtime) => runtime.block_on(commands::run(cli.command, output)),
         Err(error) => Err(error::Error::new(
             Exit::Failed,
             format!("cannot start: {error}"),
@@ -55,4 +79,24 @@ fn start_tracing(verbose: u8) {
         .with_max_level(level)
         .with_writer(std::io::stderr)
         .init();
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_examples() {
+        for command in Cli::command().get_subcommands().filter(|c| !c.is_hide_set()) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Examples:"), "{}", command.get_name());
+        }
+    }
 }

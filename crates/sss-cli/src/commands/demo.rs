@@ -15,15 +15,15 @@ mod generate;
 mod streams;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use clap::Args;
 use serde_json::json;
 use sss::{Congestion, Host, Identity, Peer, Stream};
 use sss_files::{DEPTH_ALL, PROTOCOL, RelPath, SERVICE};
 
-use crate::cli::{DemoArgs, DemoHostArgs};
 use crate::commands::{ping, serve, verdict};
 use crate::connector;
 use crate::error::{Error, Exit};
@@ -35,6 +35,30 @@ use crate::transfer::safe_path::Root;
 use crate::transfer::tally::Tally;
 use child::{Child, Place};
 use generate::Tree;
+
+/// Show everything at once, on this machine: two hosts in two processes, files, calls, the tree, the facts
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sss demo
+  sss demo --json --seed 7
+
+Needs no configuration and no network. Ends with `ok`, or says what failed and exits with another code than 0.")]
+pub(crate) struct DemoArgs {
+    /// Seed of the generated files
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub(crate) seed: u64,
+    /// Number of calls, each on a substream of its own
+    #[arg(long, value_name = "N", default_value = "20000", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) calls: u32,
+}
+
+/// The second host of the demo
+#[derive(Debug, Args)]
+pub(crate) struct DemoHostArgs {
+    /// The directory to serve
+    pub(crate) dir: PathBuf,
+}
 
 /// The demo gives up after this time.
 const LIMIT: Duration = Duration::from_secs(120);

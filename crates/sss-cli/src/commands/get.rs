@@ -5,9 +5,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use clap::Args;
 use sss_files::{DEPTH_ALL, Entry, Kind, PROTOCOL, RelPath, SERVICE};
 
-use crate::cli::GetArgs;
+use crate::cli::{ConnectArgs, target};
 use crate::commands::verdict;
 use crate::connector::{Connection, Connector};
 use crate::error::{Error, Exit};
@@ -17,6 +18,30 @@ use crate::target::Target;
 use crate::transfer::download::{Download, Listing};
 use crate::transfer::safe_path::Root;
 use crate::transfer::tally::Tally;
+
+/// Fetch a file or a tree
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sss get EID@192.0.2.7:4433 photos           the whole served directory becomes ./photos
+  sss get EID@192.0.2.7:4433/2026             the tree 2026 becomes ./2026
+  sss get EID@192.0.2.7:4433/a/notes.txt /tmp the file becomes /tmp/notes.txt
+  sss get 192.0.2.7:4433 photos --trust       without an EID: trust who is there, and remember
+
+Every file is verified by BLAKE3 and appears under its name only when it is complete. Run the same command again to
+resume: what is there already is kept, and a file that was interrupted goes on where it was.")]
+pub(crate) struct GetArgs {
+    /// Source: EID@IP:PORT[/PATH], or IP:PORT[/PATH] of a host that is known or to be trusted
+    #[arg(value_name = "EID@IP:PORT[/PATH]", value_parser = target())]
+    pub(crate) source: Target,
+    /// Place to put it [default: the last name of PATH, or the current directory]
+    pub(crate) dest: Option<PathBuf>,
+    /// Replace files that are there and differ
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
 
 /// Fetches a file or a tree.
 pub(crate) async fn run(args: GetArgs, output: Output) -> Result<(), Error> {

@@ -1,14 +1,33 @@
 //! `sss ls`.
 
+use clap::Args;
 use serde_json::{Value, json};
 use sss::Stream;
 use sss_files::{Attributes, DEPTH_ALL, Entry, Kind, PROTOCOL, RelPath, SERVICE, printable};
 
-use crate::cli::LsArgs;
+use crate::cli::{ConnectArgs, target};
 use crate::connector::{Connection, Connector};
 use crate::error::{Error, Exit};
 use crate::output::{Output, date, json_path};
+use crate::target::Target;
 use crate::transfer::download::Listing;
+
+/// List what a host serves
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sss ls EID@192.0.2.7:4433
+  sss ls -r EID@192.0.2.7:4433/2026 --json")]
+pub(crate) struct LsArgs {
+    /// Directory or file to list: EID@IP:PORT[/PATH]
+    #[arg(value_name = "EID@IP:PORT[/PATH]", value_parser = target())]
+    pub(crate) target: Target,
+    /// Everything below, too
+    #[arg(short, long)]
+    pub(crate) recursive: bool,
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
 
 /// Lists what a host serves.
 pub(crate) async fn run(args: LsArgs, output: Output) -> Result<(), Error> {

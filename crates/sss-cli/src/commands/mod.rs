@@ -9,14 +9,30 @@ mod put;
 mod serve;
 mod services;
 
-use crate::cli::{Cli, Command};
+use clap::Subcommand;
+
 use crate::error::{Error, Exit};
 use crate::output::Output;
 use crate::transfer::tally::Tally;
 
-/// Does what the command line says.
-pub(crate) async fn run(cli: Cli, output: Output) -> Result<(), Error> {
-    match cli.command {
+/// A command.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Id(id::IdArgs),
+    Serve(serve::ServeArgs),
+    Get(get::GetArgs),
+    Put(put::PutArgs),
+    Ls(ls::LsArgs),
+    Ping(ping::PingArgs),
+    Services(services::ServicesArgs),
+    Demo(demo::DemoArgs),
+    #[command(hide = true)]
+    DemoHost(demo::DemoHostArgs),
+}
+
+/// Does what the command says.
+pub(crate) async fn run(command: Command, output: Output) -> Result<(), Error> {
+    match command {
         Command::Id(args) => id::run(&args, output),
         Command::Serve(args) => serve::run(args, output).await,
         Command::Get(args) => get::run(args, output).await,

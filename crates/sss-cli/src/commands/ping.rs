@@ -2,14 +2,37 @@
 
 use std::time::{Duration, Instant};
 
+use clap::Args;
 use serde_json::{Value, json};
 use sss::{ChannelInfo, Server, Stream};
 
-use crate::cli::PingArgs;
+use crate::cli::{ConnectArgs, seconds, target};
 use crate::connector::{Connection, Connector};
 use crate::error::{Error, Exit};
 use crate::output::{Output, milliseconds, size};
+use crate::target::Target;
 use crate::transfer::exchange::{TransferError, explain};
+
+/// Measure round trips to a host
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sss ping EID@192.0.2.7:4433 -c 100 -i 0.01
+  sss ping 192.0.2.7:4433                     asks who is there, and whether to trust it
+  sss ping 192.0.2.7:4433 --trust             says yes")]
+pub(crate) struct PingArgs {
+    /// The host: EID@IP:PORT, or IP:PORT to find out who is there
+    #[arg(value_name = "EID@IP:PORT", value_parser = target())]
+    pub(crate) target: Target,
+    /// Number of round trips, each on a substream of its own
+    #[arg(short, long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) count: u32,
+    /// Time from the beginning of one to the beginning of the next, in seconds
+    #[arg(short, long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    pub(crate) interval: Duration,
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
 
 /// The service name.
 pub(crate) const SERVICE: &str = "ping";

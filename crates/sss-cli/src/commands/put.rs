@@ -5,10 +5,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use clap::Args;
 use sss::Stream;
 use sss_files::{DEPTH_ALL, Kind, PROTOCOL, RelPath, SERVICE, Status};
 
-use crate::cli::PutArgs;
+use crate::cli::{ConnectArgs, target};
 use crate::commands::verdict;
 use crate::connector::{Connection, Connector, metadata};
 use crate::error::{Error, Exit};
@@ -21,6 +22,30 @@ use crate::transfer::manifest::Walk;
 use crate::transfer::safe_path::Root;
 use crate::transfer::tally::Tally;
 use crate::transfer::upload::Upload;
+
+/// Send a file or a tree
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sss put notes.txt EID@192.0.2.7:4433        becomes notes.txt in the served directory
+  sss put photos EID@192.0.2.7:4433/backup/   becomes backup/photos
+  sss put photos EID@192.0.2.7:4433/pictures  becomes pictures
+  sss put . EID@192.0.2.7:4433                what is in . is put into the served directory
+
+The server must allow it (`sss serve --write`). Run the same command again to resume.")]
+pub(crate) struct PutArgs {
+    /// The file or directory to send
+    #[arg(value_name = "SRC")]
+    pub(crate) source: PathBuf,
+    /// Destination: EID@IP:PORT[/PATH]
+    #[arg(value_name = "EID@IP:PORT[/PATH]", value_parser = target())]
+    pub(crate) dest: Target,
+    /// Replace files that are there and differ
+    #[arg(long)]
+    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
 
 /// Sends a file or a tree.
 pub(crate) async fn run(args: PutArgs, output: Output) -> Result<(), Error> {

@@ -1,22 +1,52 @@
 //! `sss serve`.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::Args;
 use serde_json::json;
-use sss::{Eid, Host, ListenError};
+use sss::{Congestion, Eid, Host, ListenError};
 use sss_files::{PROTOCOL, SERVICE};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::ServeArgs;
 use crate::commands::ping;
 use crate::error::{Error, Exit};
 use crate::identity;
 use crate::output::Output;
 use crate::transfer::safe_path::Root;
 use crate::transfer::server::FileService;
+
+/// Serve a directory to other hosts
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sss serve ~/photos                              read only, to whoever knows the EID
+  sss serve . --bind 0.0.0.0:4433 --write         others may put files
+  sss serve . --allow sss1q... --allow sss1p...   only these hosts may connect at all
+
+Prints `listening EID@IP:PORT` for each address at which it can be reached, and runs until it is stopped.
+Also answers `sss ping` and `sss services`. Symbolic links are served as links and never followed.")]
+pub(crate) struct ServeArgs {
+    /// The directory
+    pub(crate) dir: PathBuf,
+    /// Address to listen at: IP:PORT; port 0 takes any free one [default: any free port of all addresses]
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) bind: Option<String>,
+    /// Let clients write below the directory
+    #[arg(long)]
+    pub(crate) write: bool,
+    /// Let only this host connect (may be given several times)
+    #[arg(long, value_name = "EID")]
+    pub(crate) allow: Vec<Eid>,
+    /// The file with this host's identity [default: as `sss id`]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) identity: Option<PathBuf>,
+    /// Congestion control: cubic, or bbr for paths that lose packets by chance
+    #[arg(long, value_name = "NAME", default_value_t)]
+    pub(crate) congestion: Congestion,
+}
 
 /// Time that clients have to hear that the host is going.
 const FAREWELL: Duration = Duration::from_secs(1);

@@ -1,13 +1,32 @@
 //! `sss services`: what a host offers.
 
+use clap::Args;
 use serde_json::json;
 use sss::{ServiceInfo, ServiceList};
 use sss_files::printable;
 
-use crate::cli::ServicesArgs;
+use crate::cli::{ConnectArgs, target};
 use crate::connector::{Connection, Connector};
 use crate::error::Error;
 use crate::output::Output;
+use crate::target::Target;
+
+/// Show what services a host offers, and which protocols they speak
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sss services EID@192.0.2.7:4433
+  sss services 192.0.2.7:4433 --trust         without an EID: trust who is there, and remember
+  sss services EID@192.0.2.7:4433 --json      one object per service
+
+Any host that speaks SSS answers, to everybody whom it lets connect. It may have services that it does not list.")]
+pub(crate) struct ServicesArgs {
+    /// The host: EID@IP:PORT, or IP:PORT of a host that is known or to be trusted
+    #[arg(value_name = "EID@IP:PORT", value_parser = target())]
+    pub(crate) target: Target,
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
 
 /// Asks a host and shows what it says.
 pub(crate) async fn run(args: ServicesArgs, output: Output) -> Result<(), Error> {
