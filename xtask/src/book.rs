@@ -33,6 +33,9 @@ const FOREIGN: &[&str] = &[
     "unwrap",
 ];
 
+/// Columns of a line, but for tables and blocks of code.
+const COLUMNS: usize = 120;
+
 /// Checks all pages; returns how many links there are.
 pub(crate) fn check(root: &Path, sources: &[PathBuf], findings: &mut Vec<String>) -> usize {
     let pages = pages(root);
@@ -47,6 +50,9 @@ pub(crate) fn check(root: &Path, sources: &[PathBuf], findings: &mut Vec<String>
             if let Some(wrong) = broken(page, &text, &target) {
                 findings.push(format!("{name}:{line}: the link to {target} {wrong}"));
             }
+        }
+        for (line, columns) in wide(&prose) {
+            findings.push(format!("{name}:{line}: a line of {columns} columns, at most {COLUMNS}"));
         }
         if is_of_the_book(&name) {
             for (line, word) in called(&code) {
@@ -154,6 +160,13 @@ fn split(text: &str) -> (Vec<&str>, Vec<&str>) {
     (prose, code)
 }
 
+/// Lines of prose that are too wide, and how wide they are.
+fn wide(prose: &[&str]) -> Vec<(usize, usize)> {
+    let lines = (1..).zip(prose).filter(|(_, line)| !line.trim_start().starts_with('|'));
+    let columns = lines.map(|(number, line)| (number, line.chars().count()));
+    columns.filter(|(_, columns)| *columns > COLUMNS).collect()
+}
+
 /// The targets of links, with their lines.
 fn links_of(prose: &[&str]) -> Vec<(usize, String)> {
     let mut found = Vec::new();
@@ -250,6 +263,13 @@ mod tests {
         assert!(broken(page, text, "#b").is_some());
         assert!(broken(page, text, "a.md").is_some());
         assert_eq!(broken(page, text, "https://example.org/a"), None);
+    }
+
+    #[test]
+    fn prose_is_not_wide() {
+        let (fits, wide_line) = ("ä".repeat(120), "ä".repeat(121));
+        let text = format!("{fits}\n{wide_line}\n| {wide_line} |\n```\n{wide_line}\n```\n");
+        assert_eq!(wide(&split(&text).0), [(2, 121)]);
     }
 
     #[test]

@@ -36,7 +36,8 @@ tidy    caps: file 600 lines without tests, function 80 lines, 6 parameters (a t
         frames: every field is in the specification's table, and in a vector;
         subcommands: every one is shown on a page;
         steps of CI: every one is a recipe of the justfile;
-        pages: links lead to files and headings that exist, and the book's code names what there is
+        pages: links lead to files and headings that exist, the book's code names what there is, and lines
+        of prose have 120 columns
 
 shape   of a crate (sss-proto if none is named): the types with the most methods over all their
         files, and for each module the files that call each other, or take names from each
