@@ -282,7 +282,7 @@ impl SendKeys {
 
 /// Which generation a packet is of, seen from the present one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
+enum Generation {
     Previous,
     Present,
     Next,
@@ -290,24 +290,24 @@ enum Step {
 
 impl ReceiveKeys {
     /// The one key to try for a packet with the given phase; `is_new` if its number is above all others (PRT-21).
-    fn opening(&mut self, phase: bool, is_new: bool, suite: Suite) -> Option<(&PacketKey, Step)> {
+    fn opening(&mut self, phase: bool, is_new: bool, suite: Suite) -> Option<(&PacketKey, Generation)> {
         if phase == (self.generation & 1 == 1) {
-            Some((&self.key, Step::Present))
+            Some((&self.key, Generation::Present))
         } else if is_new {
             let secret = &self.next_secret;
             let next = self.next.get_or_insert_with(|| Box::new(PacketKey::new(suite, secret)));
-            Some((next, Step::Next))
+            Some((next, Generation::Next))
         } else {
-            self.previous.as_ref().map(|p| (&*p.key, Step::Previous))
+            self.previous.as_ref().map(|p| (&*p.key, Generation::Previous))
         }
     }
 
-    /// A packet was opened with the key of `step`; returns its generation.
-    fn settle(&mut self, step: Step) -> u32 {
-        match step {
-            Step::Previous => return self.generation.saturating_sub(1),
-            Step::Present => {}
-            Step::Next => {
+    /// A packet was opened with the key of `generation`; returns its generation.
+    fn settle(&mut self, generation: Generation) -> u32 {
+        match generation {
+            Generation::Previous => return self.generation.saturating_sub(1),
+            Generation::Present => {}
+            Generation::Next => {
                 if let Some(next) = self.next.take() {
                     let old = std::mem::replace(&mut self.key, *next);
                     self.previous = Some(Previous {

@@ -36,7 +36,7 @@ pub(super) struct LossDetector {
     remembered: VecDeque<u64>,
     /// When a packet is to be declared lost because of its age.
     pub(super) loss_time: Option<Instant>,
-    probe: Probe,
+    probe: ProbeTimeout,
     /// The last reaction of congestion control to loss, unless it was justified by something else.
     reaction: Option<Reaction>,
 }
@@ -60,7 +60,7 @@ pub(super) struct Cursor {
 
 /// The state of the probe timeout.
 #[derive(Debug, Default)]
-struct Probe {
+struct ProbeTimeout {
     /// Expiries without an acknowledgement.
     count: u32,
     /// When the first of them was.
@@ -69,7 +69,7 @@ struct Probe {
     last_eliciting: Instant,
     /// When the first such packet was sent since something was acknowledged, or since the timeout expired.
     waiting_since: Option<Instant>,
-    /// Probe packets still to be sent.
+    /// ProbeTimeout packets still to be sent.
     pending: u8,
 }
 
@@ -80,7 +80,7 @@ impl LossDetector {
             raised_until: Instant::default(),
             remembered: VecDeque::new(),
             loss_time: None,
-            probe: Probe::default(),
+            probe: ProbeTimeout::default(),
             reaction: None,
         }
     }
@@ -232,16 +232,16 @@ impl LossDetector {
         self.probe.count <= DATA_PROBES
     }
 
-    /// Probe packets that are to be sent whatever the congestion window says.
+    /// ProbeTimeout packets that are to be sent whatever the congestion window says.
     pub(super) fn probes_pending(&self) -> u8 {
         self.probe.pending
     }
 
     /// Starts the probe timeout anew: only now can the peer be heard.
     pub(super) fn restart(&mut self, now: Instant) {
-        self.probe = Probe {
+        self.probe = ProbeTimeout {
             last_eliciting: now,
-            ..Probe::default()
+            ..ProbeTimeout::default()
         };
     }
 

@@ -69,12 +69,12 @@ pub(super) struct MtuSearch {
     /// Lost probes of the present candidate.
     lost: u8,
     state: MtuState,
-    phase: Phase,
+    phase: SearchPhase,
     losses: LargeLosses,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
+enum SearchPhase {
     /// The peer is not known to hear us yet.
     Waiting,
     /// A probe is to be sent.
@@ -105,7 +105,7 @@ impl MtuSearch {
             tried_limit: false,
             lost: 0,
             state: MtuState::Base,
-            phase: Phase::Waiting,
+            phase: SearchPhase::Waiting,
             losses: LargeLosses::default(),
         }
     }
@@ -131,14 +131,14 @@ impl MtuSearch {
 
     /// Begins the search: the peer is known to hear us.
     pub(super) fn start(&mut self, now: Instant) {
-        if self.phase == Phase::Waiting {
+        if self.phase == SearchPhase::Waiting {
             self.go_on(now);
         }
     }
 
     /// The size of a probe to be sent now, if one is.
     pub(super) fn wanted_probe(&self) -> Option<u16> {
-        if self.phase == Phase::Ready {
+        if self.phase == SearchPhase::Ready {
             self.candidate()
         } else {
             None
@@ -148,7 +148,7 @@ impl MtuSearch {
     /// When the search begins again, if it is over.
     pub(super) fn next_timer(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Done(restart) if self.current < self.limit => Some(restart),
+            SearchPhase::Done(restart) if self.current < self.limit => Some(restart),
             _ => None,
         }
     }
@@ -161,7 +161,7 @@ impl MtuSearch {
     }
 
     pub(super) fn on_probe_sent(&mut self, size: u16) {
-        self.phase = Phase::Probing(size);
+        self.phase = SearchPhase::Probing(size);
     }
 
     /// A probe arrived. Returns whether datagrams become larger.
@@ -175,14 +175,14 @@ impl MtuSearch {
                 self.too_large = None;
             }
         }
-        if self.phase == Phase::Probing(size) {
+        if self.phase == SearchPhase::Probing(size) {
             self.go_on(now);
         }
         grew
     }
 
     pub(super) fn on_probe_lost(&mut self, now: Instant, size: u16) {
-        if self.phase != Phase::Probing(size) {
+        if self.phase != SearchPhase::Probing(size) {
             return;
         }
         if !self.tried_limit && size == self.limit {
@@ -247,9 +247,9 @@ impl MtuSearch {
     /// Chooses whether there is something more to try.
     fn go_on(&mut self, now: Instant) {
         (self.phase, self.state) = match self.candidate() {
-            Some(_) => (Phase::Ready, MtuState::Searching),
-            None if self.current >= self.limit => (Phase::Done(now + RESTART), MtuState::Limit),
-            None => (Phase::Done(now + RESTART), MtuState::Path),
+            Some(_) => (SearchPhase::Ready, MtuState::Searching),
+            None if self.current >= self.limit => (SearchPhase::Done(now + RESTART), MtuState::Limit),
+            None => (SearchPhase::Done(now + RESTART), MtuState::Path),
         };
     }
 

@@ -8,7 +8,7 @@ use rand::RngExt;
 use sss_wire::Code;
 use sss_wire::frame::Ack;
 
-use super::congestion::{AckSample, Cause, Signal};
+use super::congestion::{AckSample, Signal, SignalKind};
 use super::ecn::Marks;
 use super::loss::LossDetector;
 use super::mtu::MtuSearch;
@@ -223,7 +223,7 @@ impl Channel {
                 sent: largest.sent,
                 seq: largest.seq,
                 rtt: self.recovery.rtt.latest(),
-                cause: Cause::Mark,
+                kind: SignalKind::Mark,
             };
             let reacted = self.flow.controller.get_mut().on_congestion(now, &signal);
             self.counters.congestion_events += u64::from(reacted);
@@ -335,7 +335,7 @@ impl Channel {
                 sent,
                 seq,
                 rtt: self.recovery.rtt.latest(),
-                cause: Cause::Loss(lost.counted),
+                kind: SignalKind::Loss(lost.counted),
             };
             let reacted = controller.on_congestion(now, &signal);
             self.counters.congestion_events += u64::from(reacted);

@@ -13,16 +13,17 @@
 
 mod filters;
 mod loss;
+mod model;
 mod phase;
 mod rate;
 
 use std::time::Duration;
 
-use super::{AckSample, Cause, Control, Departed, Signal, careful_growth, initial_window};
+use super::control::{AckSample, Control, Departed, Signal, SignalKind, careful_growth, initial_window};
 use crate::time::Instant;
-use filters::{Aggregation, MaxFilter, MinRtt};
 use loss::{LostInRound, UsualDelay, UsualLoss};
-use phase::{Cycle, FullPipe, Phase};
+use model::{Bounds, PathModel, Round};
+use phase::{BandwidthProbe, Cycle, FullPipe, Phase};
 use rate::{DeliveryRate, RateSample};
 
 /// Less than this many datagrams in flight cannot keep acknowledgements coming.
@@ -53,81 +54,6 @@ pub(in super::super) struct Bbr {
     full: FullPipe,
     cycle: Cycle,
     loss: LossView,
-}
-
-/// What the path is taken to be.
-#[derive(Debug, Default)]
-struct PathModel {
-    /// Bytes per second.
-    bandwidth: MaxFilter,
-    min_rtt: MinRtt,
-    aggregation: Aggregation,
-}
-
-impl PathModel {
-    /// The bandwidth-delay product at a bandwidth, in bytes; `None` before both are known.
-    fn product(&self, bandwidth: f64) -> Option<f64> {
-        let rtt = self.min_rtt.get()?;
-        (bandwidth > 0.0).then_some(bandwidth * rtt.as_secs_f64())
-    }
-}
-
-/// What congestion has shown to be too much.
-#[derive(Clone, Copy, Debug, Default)]
-struct Bounds {
-    /// Bytes per second, and bytes in flight, until the path is probed the next time.
-    bandwidth: Option<f64>,
-    in_flight: Option<u64>,
-    /// Bytes in flight, until probing finds that more is possible.
-    upper: Option<u64>,
-}
-
-/// A round trip: from the departure of a packet to its acknowledgement.
-#[derive(Clone, Copy, Debug, Default)]
-struct Round {
-    /// It is over when a packet is acknowledged that left when so much was delivered.
-    end: u64,
-    /// The last acknowledgement ended one.
-    is_start: bool,
-    present: Seen,
-    previous: Seen,
-}
-
-/// The most that samples of a round trip had, but for its time.
-#[derive(Clone, Copy, Debug, Default)]
-struct Seen {
-    /// Bytes per second.
-    rate: f64,
-    /// Bytes delivered in the time of one packet's round trip.
-    delivered: u64,
-    /// The smallest round-trip time.
-    rtt: Option<Duration>,
-}
-
-impl Round {
-    fn update(&mut self, sample: &RateSample, delivered: u64, rtt: Option<Duration>) {
-        self.is_start = sample.prior >= self.end;
-        if self.is_start {
-            self.begin(delivered);
-        }
-        self.present.rate = self.present.rate.max(sample.rate.unwrap_or_default());
-        self.present.delivered = self.present.delivered.max(sample.delivered);
-        self.present.rtt = self.present.rtt.into_iter().chain(rtt).min();
-    }
-
-    /// A round trip begins now.
-    fn begin(&mut self, delivered: u64) {
-        self.end = delivered;
-        self.previous = std::mem::take(&mut self.present);
-    }
-
-    fn rate(&self) -> f64 {
-        self.present.rate.max(self.previous.rate)
-    }
-
-    fn delivered(&self) -> u64 {
-        self.present.delivered.max(self.previous.delivered)
-    }
 }
 
 /// What is known about loss.
@@ -298,6 +224,146 @@ impl Bbr {
     }
 }
 
+/// The phases.
+impl Bbr {
+    /// Does what an acknowledgement means for the phase.
+    fn advance(&mut self, ack: &AckSample, is_app_limited: bool) {
+        if self.round.is_start {
+            self.on_round(ack, is_app_limited);
+        }
+        match self.phase {
+            Phase::Startup if self.full.is_reached() => self.phase = Phase::Drain,
+            Phase::Drain if ack.remaining <= self.in_flight(1.0) => self.enter_down(ack.now),
+            Phase::Down | Phase::Cruise if self.is_time_to_probe(ack.now) => self.enter_refill(),
+            Phase::Down if ack.remaining <= self.in_flight(1.0) => self.enter_cruise(ack.now),
+            Phase::Refill if self.cycle.rounds > 0 => self.enter_up(ack.now),
+            Phase::Up => self.probe_up(ack),
+            _ => {}
+        }
+        self.probe_rtt(ack);
+        self.cycle.is_restart &= ack.remaining == 0;
+    }
+
+    fn on_round(&mut self, ack: &AckSample, is_app_limited: bool) {
+        self.cycle.rounds += 1;
+        self.cycle.rounds_since += 1;
+        if !self.full.is_reached() && !is_app_limited {
+            self.full.on_round(self.path.bandwidth.get());
+        }
+        match self.phase {
+            Phase::Down | Phase::Cruise => self.follow_queue(),
+            Phase::Up if !is_app_limited => {
+                let is_bounded = self.is_held_by_upper_bound(ack);
+                self.cycle.probe.on_round(self.bandwidth(), is_bounded);
+            }
+            _ => {}
+        }
+        if std::mem::take(&mut self.cycle.is_pending) && !is_app_limited {
+            self.path.bandwidth.advance();
+        }
+    }
+
+    fn is_time_to_probe(&self, now: Instant) -> bool {
+        let rounds = self.packets(self.in_flight(1.0)).min(phase::MAX_PROBE_ROUNDS);
+        now > self.cycle.probed + self.cycle.wait || f64::from(self.cycle.rounds_since) >= rounds
+    }
+
+    /// Probing is over: less is sent than arrives, until the queue that it made is gone.
+    fn enter_down(&mut self, now: Instant) {
+        self.phase = Phase::Down;
+        self.loss.usual.end(now);
+        self.cycle.enter();
+        self.cycle.wait(now);
+        self.cycle.is_pending = true;
+        self.cycle.probed_bandwidth = self.path.bandwidth.get();
+        // All that was sent for the probe is acknowledged when this round trip is over.
+        self.round.begin(self.rate.delivered());
+    }
+
+    fn enter_cruise(&mut self, now: Instant) {
+        self.phase = Phase::Cruise;
+        self.cycle.enter();
+        self.loss.usual.begin(now);
+    }
+
+    /// A round trip at full rate before probing, without the bounds of the last one: so that the queue is as short as
+    /// it can be, and the pipe full.
+    fn enter_refill(&mut self) {
+        self.phase = Phase::Refill;
+        self.cycle.enter();
+        self.forget_short_term();
+        self.round.begin(self.rate.delivered());
+    }
+
+    fn forget_short_term(&mut self) {
+        self.bounds.bandwidth = None;
+        self.bounds.in_flight = None;
+    }
+
+    fn enter_up(&mut self, now: Instant) {
+        self.phase = Phase::Up;
+        self.loss.usual.end(now);
+        self.cycle.enter();
+        self.cycle.probe = BandwidthProbe {
+            rtt: self.round.previous.rtt.unwrap_or_default(),
+            bandwidth: self.bandwidth(),
+            idle_rounds: 0,
+        };
+        self.round.begin(self.rate.delivered());
+    }
+
+    fn probe_up(&mut self, ack: &AckSample) {
+        self.raise_upper_bound(ack);
+        let queue = self.path.min_rtt.get().unwrap_or_default() / phase::UP_QUEUE_PART;
+        let probe = &self.cycle.probe;
+        let has_queue = ack.latest.is_some_and(|rtt| rtt >= probe.rtt + queue);
+        if self.cycle.rounds > 0 && (has_queue || probe.idle_rounds >= phase::UP_IDLE_ROUNDS) {
+            self.enter_down(ack.now);
+        }
+    }
+
+    /// Looks for the smallest round trip, if it is time to; but not when the queue was empty anyway.
+    fn probe_rtt(&mut self, ack: &AckSample) {
+        let Phase::ProbeRtt(until) = self.phase else {
+            if self.path.min_rtt.is_due(ack.now) && !self.cycle.is_restart {
+                self.enter_probe_rtt(ack);
+            }
+            return;
+        };
+        // What is sent now does not show what the path carries.
+        self.rate.limit(ack.remaining);
+        match until {
+            None if ack.remaining <= self.in_flight(phase::PROBE_RTT_GAIN) => {
+                self.phase = Phase::ProbeRtt(Some(ack.now + phase::PROBE_RTT_TIME));
+                self.cycle.enter();
+                self.round.begin(self.rate.delivered());
+            }
+            Some(until) if ack.now > until && self.cycle.rounds > 0 => self.leave_probe_rtt(ack.now),
+            _ => {}
+        }
+    }
+
+    fn enter_probe_rtt(&mut self, ack: &AckSample) {
+        self.phase = Phase::ProbeRtt(None);
+        self.prior_window = self.window;
+        self.path.min_rtt.search();
+        self.loss.usual.end(ack.now);
+        self.cycle.enter();
+    }
+
+    fn leave_probe_rtt(&mut self, now: Instant) {
+        self.path.min_rtt.found(now);
+        self.forget_short_term();
+        self.window = self.window.max(self.prior_window);
+        if self.full.is_reached() {
+            self.cycle.wait(now);
+            self.enter_cruise(now);
+        } else {
+            self.phase = Phase::Startup;
+        }
+    }
+}
+
 impl Control for Bbr {
     fn window(&self) -> u64 {
         self.window
@@ -350,7 +416,7 @@ impl Control for Bbr {
     fn on_congestion(&mut self, now: Instant, signal: &Signal) -> bool {
         let in_flight = self.rate.in_flight_at(signal.seq).unwrap_or(self.window);
         let is_new = self.loss.reacted.is_none_or(|reacted| signal.sent > reacted);
-        if let Cause::Loss(packets) = signal.cause {
+        if let SignalKind::Loss(packets) = signal.kind {
             let in_queue = loss::is_queue(signal.rtt, self.path.min_rtt.get(), self.loss.delay.get());
             if !in_queue {
                 self.loss.usual.note(signal.sent, packets as f64, true);
@@ -362,7 +428,7 @@ impl Control for Bbr {
         let at_start = self.phase == Phase::Startup;
         let packets = self.packets(in_flight);
         let is_congestion =
-            signal.cause == Cause::Mark || self.loss.round.is_congestion(packets, &self.loss.usual, at_start);
+            signal.kind == SignalKind::Mark || self.loss.round.is_congestion(packets, &self.loss.usual, at_start);
         if !is_new || !is_congestion {
             return false;
         }

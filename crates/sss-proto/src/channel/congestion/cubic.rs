@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{AckSample, Control, Signal, careful_growth, initial_window, minimum_window};
+use super::control::{AckSample, Control, Signal, careful_growth, initial_window, minimum_window};
 use crate::time::Instant;
 
 /// `C` of RFC 9438 section 5, in segments per second cubed.

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::super::{AckSample, Departed};
+use super::super::control::{AckSample, Departed};
 use crate::time::Instant;
 
 /// Room kept when nothing is in flight.

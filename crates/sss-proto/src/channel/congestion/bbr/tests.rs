@@ -119,7 +119,7 @@ impl Run {
                 sent: at_us(last.sent_us),
                 seq: last.seq,
                 rtt,
-                cause: Cause::Loss(late as u64),
+                kind: SignalKind::Loss(late as u64),
             };
             self.bbr.on_congestion(at_us(self.now_us), &signal);
         }
@@ -185,7 +185,7 @@ impl Run {
             sent: at_us(sent_us),
             seq: self.next.saturating_sub(1),
             rtt,
-            cause: Cause::Loss(packets),
+            kind: SignalKind::Loss(packets),
         };
         self.bbr.on_congestion(at_us(self.now_us), &signal)
     }
@@ -347,7 +347,7 @@ fn a_mark_is_congestion_beyond_doubt() {
         sent: at_us(run.now_us),
         seq: run.next - 1,
         rtt: ms(50),
-        cause: Cause::Mark,
+        kind: SignalKind::Mark,
     };
     assert!(run.bbr.on_congestion(at_us(run.now_us), &signal));
     assert!(run.bbr.bounds.in_flight.is_some());

@@ -1,5 +1,5 @@
 use super::*;
-use crate::channel::congestion::Cause;
+use crate::channel::congestion::SignalKind;
 
 const DATAGRAM: u16 = 1000;
 const RTT: Duration = Duration::from_millis(100);
@@ -13,7 +13,7 @@ fn lost(sent: Instant) -> Signal {
         sent,
         seq: 0,
         rtt: RTT,
-        cause: Cause::Loss(1),
+        kind: SignalKind::Loss(1),
     }
 }
 

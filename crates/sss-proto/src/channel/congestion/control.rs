@@ -1,0 +1,113 @@
+//! What a congestion controller is told, and what it answers.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::time::Instant;
+
+/// Limit of the initial window in bytes, unless two datagrams are more (RFC 9002 section 7.2).
+const INITIAL_WINDOW_LIMIT: u64 = 14_720;
+
+/// The window a connection begins with, for datagrams of the given size.
+pub(super) fn initial_window(datagram: u16) -> u64 {
+    let datagram = u64::from(datagram);
+    (10 * datagram).min(INITIAL_WINDOW_LIMIT.max(2 * datagram))
+}
+
+/// The window that no loss goes below.
+pub(super) fn minimum_window(datagram: u16) -> u64 {
+    2 * u64::from(datagram)
+}
+
+/// A packet that left.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::channel) struct Departed {
+    pub(in crate::channel) now: Instant,
+    pub(in crate::channel) seq: u64,
+    pub(in crate::channel) bytes: u64,
+    /// Bytes in flight, this packet included.
+    pub(in crate::channel) in_flight: u64,
+}
+
+/// A growth of four datagrams in a round trip: as much as careful senders grow, twice over.
+pub(super) fn careful_growth(datagram: u16, window: u64) -> f64 {
+    4.0 * f64::from(datagram) / window.max(1) as f64
+}
+
+/// What one acknowledgement says to the congestion controller.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::channel) struct AckSample {
+    pub(in crate::channel) now: Instant,
+    /// Bytes newly acknowledged.
+    pub(in crate::channel) bytes: u64,
+    /// The highest number newly acknowledged.
+    pub(in crate::channel) largest: u64,
+    /// The number of the next packet to be sent.
+    pub(in crate::channel) next: u64,
+    /// When the highest number was sent.
+    pub(in crate::channel) largest_sent: Instant,
+    /// Bytes in flight before the acknowledgement.
+    pub(in crate::channel) in_flight: u64,
+    /// Bytes in flight after it, without what it showed to be lost.
+    pub(in crate::channel) remaining: u64,
+    /// All packets before this number are settled.
+    pub(in crate::channel) oldest: u64,
+    /// Smoothed round-trip time.
+    pub(in crate::channel) smoothed: Duration,
+    /// The round-trip time measured by this acknowledgement, if it measured one.
+    pub(in crate::channel) latest: Option<Duration>,
+}
+
+/// A sign of congestion.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::channel) struct Signal {
+    /// When the latest of the packets concerned was sent, and its number.
+    pub(in crate::channel) sent: Instant,
+    pub(in crate::channel) seq: u64,
+    /// The round-trip time measured last: that of a packet sent just after those that were lost.
+    pub(in crate::channel) rtt: Duration,
+    pub(in crate::channel) kind: SignalKind,
+}
+
+/// What a sign of congestion consists in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::channel) enum SignalKind {
+    /// So many packets were lost.
+    Loss(u64),
+    /// Packets came back marked CE.
+    Mark,
+}
+
+/// A congestion controller. All sizes are in bytes.
+///
+/// One more is a file beside `cubic.rs`, a value of [`Congestion`](crate::Congestion), and a line in
+/// [`Controller::new`](super::Controller::new).
+pub(in crate::channel) trait Control: fmt::Debug + Send + Sync {
+    /// How much may be in flight.
+    fn window(&self) -> u64;
+    /// Whether the window still grows exponentially.
+    fn in_slow_start(&self) -> bool;
+    /// By what part of itself that what is in flight may grow in a round trip, but for slow start.
+    fn growth(&self) -> f64;
+    /// Bytes per second at which packets are to leave, if the controller knows better than what follows from the window
+    /// (REC-7).
+    fn pacing_rate(&self) -> Option<f64> {
+        None
+    }
+    /// A packet left.
+    fn on_sent(&mut self, _: &Departed) {}
+    /// There was nothing more to send although the window allowed it, with so many bytes in flight.
+    fn on_app_limited(&mut self, _: u64) {}
+    /// Packets were acknowledged.
+    fn on_acked(&mut self, sample: &AckSample);
+    /// Packets were lost, or came back marked CE. One reaction per round trip; returns whether there was one.
+    fn on_congestion(&mut self, now: Instant, signal: &Signal) -> bool;
+    /// The last reaction was to losses that were none: it is taken back.
+    fn on_false_congestion(&mut self);
+    /// Everything sent for a long time was lost (RFC 9002 section 7.6).
+    fn on_persistent_congestion(&mut self);
+    /// The size of datagrams changed.
+    fn set_datagram(&mut self, datagram: u16);
+    /// Gives memory back that a busy time needed.
+    fn shrink(&mut self) {}
+}
