@@ -21,7 +21,7 @@ const DEFAULT: &str = "sss-proto";
 const METHODS: usize = 60;
 
 /// Types that have more, and how many. The numbers only fall, and nothing is added.
-const EXCEPTIONS: &[Exception] = &[exception("sss-proto", "Channel", 71)];
+const EXCEPTIONS: &[Exception] = &[];
 
 /// A type above the cap.
 struct Exception {
@@ -30,6 +30,7 @@ struct Exception {
     methods: usize,
 }
 
+#[cfg(test)]
 const fn exception(krate: &'static str, name: &'static str, methods: usize) -> Exception {
     Exception { krate, name, methods }
 }

@@ -1,39 +1,45 @@
 //! A channel: one run of the negotiation, and the packets exchanged under its keys. It knows no streams.
 //!
-//! Up, in the order in which a packet meets them ([`receive`]):
+//! [`Channel`] is the one place where its parts meet. Up, in the order in which a packet meets them:
 //!
 //! 1. [`Channel::open`]: unmask, recover the number, decrypt in place ([`keys`]), replay window ([`replay`]);
-//! 2. the owner dispatches the frames; those of the channel come back as [`Channel::on_ack`] (settles packets in
-//!    [`sent`], measures [`rtt`], finds [`loss`], moves [`congestion`], [`mtu`], [`ecn`]; the tokens leave as
-//!    [`Fate`]s), [`Channel::on_path_challenge`], [`Channel::on_path_response`], [`Channel::on_close`];
-//! 3. [`Channel::note`]: what is to be acknowledged and when ([`received`]), signs of life ([`timers`]), a changed
+//! 2. the owner dispatches the frames; those of the channel come back as [`Channel::on_ack`] (in [`flight`], which
+//!    settles packets in [`sent`], measures [`rtt`], finds [`loss`], moves [`congestion`], [`mtu`], [`ecn`]; the tokens
+//!    leave as [`Fate`]s), [`Channel::on_path_challenge`], [`Channel::on_path_response`], [`Channel::on_close`];
+//! 3. [`Channel::note`]: what is to be acknowledged and when ([`received`]), signs of life ([`life`]), a changed
 //!    address ([`path`]).
 //!
-//! Down ([`transmit`]):
+//! Down:
 //!
 //! 1. [`Channel::transmit_alone`]: a datagram that travels alone: CLOSE ([`close`]), path validation, MTU probe;
 //! 2. [`Channel::wants_control`] and [`Channel::budget`]: whether a packet is to be sent at all, and whether data may
 //!    be in it (congestion window, [`pacer`]);
-//! 3. [`Channel::begin`]: number and header, and the room for frames;
+//! 3. [`Channel::begin`]: number and header, and the room for frames ([`sealing`]);
 //! 4. [`Channel::write_control`]: the channel's own frames; then the owner's;
 //! 5. [`Channel::finish`]: pad, seal, mask, record.
 //!
-//! Time ([`wake`]): [`Channel::next_timer`] says when, [`Channel::on_timer`] does what is due.
+//! Time: [`Channel::next_timer`] says when, [`Channel::on_timer`] does what is due.
 
 mod close;
 mod congestion;
+mod counters;
 mod ecn;
+mod fate;
+mod flight;
 mod keys;
+mod life;
 mod loss;
 mod loss_rate;
 mod mtu;
+mod opened;
 mod pacer;
 mod path;
-mod receive;
 mod received;
 mod replay;
 mod rtt;
+mod sealing;
 mod sent;
+mod setup;
 mod stats;
 #[cfg(test)]
 mod testing;
@@ -41,8 +47,6 @@ mod testing;
 mod tests;
 mod throughput;
 mod timers;
-mod transmit;
-mod wake;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -51,86 +55,49 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use sss_crypto::Suite;
 use sss_crypto::schedule::{ChannelSecrets, EarlySecrets};
-use sss_wire::ChannelId;
+use sss_wire::frame::{Ack, PathChallenge, PathResponse};
 use sss_wire::params::Settings;
+use sss_wire::short::{self, TAG};
+use sss_wire::{ChannelId, Code, Writer};
 
 pub use close::MAX_CLOSING;
+pub(crate) use counters::Counters;
 pub use ecn::EcnState;
+pub(crate) use fate::Fate;
+pub(crate) use flight::{Budget, Flight};
+pub(crate) use life::TimerEvent;
 pub use mtu::MtuState;
+pub(crate) use opened::{Opened, Received};
 pub(crate) use path::Path;
-pub(crate) use receive::{Opened, Received};
+pub(crate) use setup::{ChannelConfig, ChannelSetup};
 pub use stats::ChannelInfo;
-pub(crate) use stats::Counters;
-pub(crate) use transmit::Budget;
-pub(crate) use wake::TimerEvent;
 
-use crate::config::Congestion;
+use crate::error::{DropReason, ProtocolError};
+use crate::io::{Ecn, Transmit, TransmitBuf};
+use crate::packet::PacketWriter;
 use crate::role::Role;
-use crate::time::Instant;
+use crate::time::{Earliest, Instant};
 use crate::token::Token;
-use close::CloseState;
-use congestion::Controller;
-use ecn::EcnValidation;
-use keys::{DirectionKeys, Keys};
-use loss::LossDetector;
-use loss_rate::LossRate;
-use mtu::MtuSearch;
-use pacer::{Pacer, Rate};
-use path::Paths;
-use received::ReceivedSet;
+use flight::Settled;
+use keys::Keys;
+use life::Life;
+use path::{Offpath, Paths};
+use received::{Arrived, ReceivedSet};
 use replay::ReplayWindow;
 use rtt::Rtt;
-use sent::SentRing;
-use stats::parts_per_million;
-use throughput::Throughput;
+use sealing::{FilledPacket, Ids, PacketSpace, Sealing};
 use timers::Activity;
 
 /// The longest that this host holds back an acknowledgement, in us: what it announces (CHN-4).
 pub(crate) const MAX_ACK_DELAY_US: u64 = 25_000;
 /// How much sooner its timer is set: a timer of an operating system rings late, never early (CHN-14).
 const TIMER_LAG: Duration = Duration::from_millis(5);
-/// What clocks and timers are good for; the least that a timeout adds to a measurement.
-const GRANULARITY: Duration = Duration::from_millis(1);
 /// Probe timeouts in a row from which on a channel is stalled (MIG-11).
 const STALLED: u32 = 2;
-/// No more than this is allowed for growth in a round trip: with a small window, a packet more is much, and no queue.
-const MAX_GROWTH: f64 = 0.25;
-/// A number is skipped once in about so many packets (CHN-6).
-const SKIP_MEAN: u64 = 1024;
-
-/// What a channel is told about the host's wishes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ChannelConfig {
-    /// Zero: never.
-    pub(crate) idle_timeout: Duration,
-    pub(crate) keepalive: Duration,
-    /// Largest UDP payload that this host sends.
-    pub(crate) max_datagram: u16,
-    pub(crate) congestion: Congestion,
-}
-
-/// What a channel is made from, beside its keys.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct ChannelSetup {
-    pub(crate) role: Role,
-    /// The id on which this host receives.
-    pub(crate) local_id: ChannelId,
-    /// The id under which the peer receives. Known to the responder only from INITIATE.
-    pub(crate) remote_id: ChannelId,
-    pub(crate) path: Path,
-    pub(crate) config: ChannelConfig,
-    pub(crate) seed: u64,
-}
-
-/// What became of a frame.
-///
-/// A token comes once as acknowledged, or once as lost and then perhaps as acknowledged after all: when a probe timeout
-/// repeats a packet that was only late.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Fate {
-    pub(crate) token: Token,
-    pub(crate) acked: bool,
-}
+/// Probe timeouts for which the keys of the generation before are kept (PRT-8).
+const OLD_KEYS: u32 = 3;
+/// Bytes of acknowledgement beside CLOSE, at most.
+const MAX_CLOSING_ACK: usize = 128;
 
 /// One end of a channel.
 pub(crate) struct Channel {
@@ -138,61 +105,12 @@ pub(crate) struct Channel {
     keys: Keys,
     replay: ReplayWindow,
     received: ReceivedSet,
-    sent: SentRing,
-    recovery: Recovery,
-    flow: Flow,
-    mtu: MtuSearch,
-    ecn: EcnValidation,
+    flight: Flight,
     paths: Paths,
     life: Life,
-    counters: Counters,
 }
 
-/// What packets are named by.
-struct Ids {
-    local: ChannelId,
-    remote: ChannelId,
-    /// The next number that is left out (CHN-6).
-    next_skip: u64,
-    rng: StdRng,
-}
-
-/// Round-trip time and loss.
-struct Recovery {
-    rtt: Rtt,
-    loss: LossDetector,
-    loss_rate: LossRate,
-    /// The longest that the peer holds back an acknowledgement.
-    peer_ack_delay: Duration,
-    /// Numbers below this one tell no round trip: they were sent on another path, or more than once.
-    path_start: u64,
-}
-
-/// How much may be sent, and when.
-struct Flow {
-    controller: Controller,
-    pacer: Pacer,
-    throughput: Throughput,
-    /// When data may be sent again, if the pacer has held it back.
-    resume: Option<Instant>,
-}
-
-/// Signs of life, and the end.
-struct Life {
-    activity: Activity,
-    close: CloseState,
-    /// When [`Channel::on_timer`] last ran: what was due then waits only to be sent.
-    timers_run: Option<Instant>,
-    /// Packets sent since one that must be acknowledged.
-    quiet: u32,
-}
-
-impl Recovery {
-    fn probe_timeout(&self) -> Duration {
-        self.rtt.probe_timeout(self.peer_ack_delay)
-    }
-}
-
+/// How it comes to be, and what there is to know of it.
 impl Channel {
     /// The initiator's channel: it sends in generation 0, and cannot receive before [`Self::install`] (NEG-17). `rtt`
     /// is the round trip of HELLO and COOKIE, if it is known.
@@ -204,11 +122,7 @@ impl Channel {
         rtt: Option<Duration>,
     ) -> Self {
         debug_assert_eq!(setup.role, Role::Initiator);
-        let send = DirectionKeys {
-            secret: &secrets.initiator,
-            header: secrets.initiator_header(),
-        };
-        Self::with_keys(now, setup, Keys::sending(suite, 0, &send), rtt)
+        Self::with_keys(now, setup, Keys::early(suite, secrets), Rtt::new(rtt))
     }
 
     /// The responder's channel: it sends in generation 1, and receives in generations 0 and 1. The round trip is at
@@ -221,92 +135,36 @@ impl Channel {
         bound: Duration,
     ) -> Self {
         debug_assert_eq!(setup.role, Role::Responder);
-        let send = DirectionKeys {
-            secret: &secrets.responder,
-            header: secrets.responder_header(),
-        };
-        let receive = DirectionKeys {
-            secret: &early.initiator,
-            header: early.initiator_header(),
-        };
-        let mut keys = Keys::sending(suite, 1, &send);
-        keys.receive_from(0, &receive, secrets.initiator.clone());
-        let mut channel = Self::with_keys(now, setup, keys, None);
-        channel.recovery.rtt = Rtt::at_most(bound);
-        channel
+        Self::with_keys(now, setup, Keys::accepted(suite, early, secrets), Rtt::at_most(bound))
     }
 
-    fn with_keys(now: Instant, setup: ChannelSetup, keys: Keys, rtt: Option<Duration>) -> Self {
-        let config = setup.config;
-        let mtu = MtuSearch::new(config.max_datagram);
-        let mut rng = StdRng::seed_from_u64(setup.seed);
-        let next_skip = 2 + skip_distance(&mut rng);
+    fn with_keys(now: Instant, setup: ChannelSetup, keys: Keys, rtt: Rtt) -> Self {
+        let max_ack_delay = Duration::from_micros(MAX_ACK_DELAY_US);
+        let activity = Activity::new(now, setup.config.idle_timeout, setup.config.keepalive);
         Self {
-            ids: Ids {
-                local: setup.local_id,
-                remote: setup.remote_id,
-                next_skip,
-                rng,
-            },
+            ids: Ids::new(setup.local_id, setup.remote_id, StdRng::seed_from_u64(setup.seed)),
             keys,
             replay: ReplayWindow::new(),
-            received: ReceivedSet::new(Duration::from_micros(MAX_ACK_DELAY_US), TIMER_LAG),
-            sent: SentRing::default(),
-            recovery: Recovery {
-                rtt: Rtt::new(rtt),
-                loss: LossDetector::new(),
-                loss_rate: LossRate::default(),
-                peer_ack_delay: Duration::from_micros(MAX_ACK_DELAY_US),
-                path_start: 0,
-            },
-            flow: Flow {
-                controller: Controller::new(config.congestion, mtu.current(), setup.seed),
-                pacer: Pacer::new(now),
-                throughput: Throughput::default(),
-                resume: None,
-            },
-            mtu,
-            ecn: EcnValidation::default(),
+            received: ReceivedSet::new(max_ack_delay, TIMER_LAG),
+            flight: Flight::new(now, &setup, max_ack_delay, rtt),
             paths: Paths::new(setup.path),
-            life: Life {
-                activity: Activity::new(now, config.idle_timeout, config.keepalive),
-                close: CloseState::Open,
-                timers_run: None,
-                quiet: 0,
-            },
-            counters: Counters::default(),
+            life: Life::new(activity),
         }
     }
 
     /// ACCEPT has arrived: generation 1, both ways (NEG-17).
     pub(crate) fn install(&mut self, now: Instant, secrets: &ChannelSecrets) {
-        let send = DirectionKeys {
-            secret: &secrets.initiator,
-            header: secrets.initiator_header(),
-        };
-        let receive = DirectionKeys {
-            secret: &secrets.responder,
-            header: secrets.responder_header(),
-        };
-        self.keys.send_from(self.sent.next(), &send);
-        self.keys.receive_from(1, &receive, secrets.responder.next());
-        self.recovery.loss.restart(now);
+        self.keys.install(self.flight.sent.next(), secrets);
+        self.flight.recovery.loss.restart(now);
     }
 
     /// Takes in what the peer announced.
     pub(crate) fn apply_peer_settings(&mut self, settings: &Settings) {
-        self.life
-            .activity
-            .set_peer_timeout(Duration::from_millis(settings.idle_timeout_ms));
-        self.recovery.peer_ack_delay = Duration::from_micros(settings.max_ack_delay_us);
+        let idle_timeout = Duration::from_millis(settings.idle_timeout_ms);
+        self.life.activity.set_peer_timeout(idle_timeout);
+        self.flight.recovery.peer_ack_delay = Duration::from_micros(settings.max_ack_delay_us);
         let theirs = u16::try_from(settings.max_datagram).unwrap_or(u16::MAX);
-        self.limit_datagram(theirs);
-    }
-
-    /// Sends no datagram of more than `limit` bytes: the peer, or the socket, takes no larger one (CHN-8).
-    pub(crate) fn limit_datagram(&mut self, limit: u16) {
-        self.mtu.set_limit(limit.min(self.mtu.limit()));
-        self.flow.controller.get_mut().set_datagram(self.mtu.current());
+        self.flight.limit_datagram(theirs);
     }
 
     pub(crate) fn suite(&self) -> Suite {
@@ -330,109 +188,409 @@ impl Channel {
 
     /// The time after which a probe is sent, without backoff (REC-4).
     pub(crate) fn probe_timeout(&self) -> Duration {
-        self.recovery.rtt.probe_timeout(self.recovery.peer_ack_delay)
+        self.flight.probe_timeout()
     }
 
-    /// The smoothed round-trip time.
-    pub(crate) fn rtt(&self) -> Duration {
-        self.recovery.rtt.smoothed()
-    }
-
-    /// The rate at which packets were lost lately, in parts of 65536.
-    pub(crate) fn loss(&self) -> u32 {
-        self.recovery.loss_rate.get()
-    }
-
-    /// The time that a packet takes to the peer at most, as far as round trips tell: all that they are longer than the
-    /// shortest is taken for a queue on the way there, and so is what this host adds to it in the round trip that
-    /// measurements are behind.
-    pub(crate) fn one_way(&self) -> Duration {
-        let rtt = &self.recovery.rtt;
-        let Some(shortest) = rtt.min() else {
-            return rtt.smoothed() / 2 + rtt.variation();
-        };
-        let measured = rtt.smoothed().max(rtt.latest());
-        let growth = self.flow.controller.get().growth().clamp(0.0, MAX_GROWTH);
-        (measured + measured.mul_f64(growth) + rtt.variation()).saturating_sub(shortest / 2)
+    /// The packets under way, and what is known of the way.
+    pub(crate) fn flight(&self) -> &Flight {
+        &self.flight
     }
 
     /// Sends PING if nothing is under way that will measure the round-trip time.
     pub(crate) fn ask_if_quiet(&mut self) {
-        if self.sent.in_flight() == 0 {
+        if self.flight.sent.in_flight() == 0 {
             self.life.activity.ask();
         }
     }
 
-    /// Whether neither side has ended it.
+    /// Returns whether neither side has ended it.
     pub(crate) fn is_open(&self) -> bool {
         self.life.close.is_open()
     }
 
-    /// Whether the peer does not answer: the second probe timeout in a row has passed (MIG-11).
+    /// Returns whether the peer does not answer: the second probe timeout in a row has passed (MIG-11).
     pub(crate) fn is_stalled(&self) -> bool {
-        self.recovery.loss.probe_count() >= STALLED
+        self.flight.recovery.loss.probe_count() >= STALLED
     }
 
-    /// Whether the peer is to be asked for signs of life: while a stream is open (CHN-3).
+    /// Returns whether the peer is to be asked for signs of life: while a stream is open (CHN-3).
     pub(crate) fn set_keepalive(&mut self, wanted: bool) {
         self.life.activity.set_keepalive(wanted);
     }
 
-    fn rate(&self) -> Rate {
-        let controller = self.flow.controller.get();
-        Rate {
-            window: controller.window(),
-            smoothed: self.recovery.rtt.smoothed(),
-            slow_start: controller.in_slow_start(),
-            model: controller.pacing_rate(),
-            datagram: self.mtu.current(),
-        }
-    }
-
     /// What was counted so far.
     pub(crate) fn counters(&self) -> &Counters {
-        &self.counters
+        &self.flight.counters
     }
 
     /// The channel's state, for people and tests.
     pub(crate) fn info(&self) -> ChannelInfo {
-        let rtt = &self.recovery.rtt;
-        let controller = self.flow.controller.get();
-        let c = self.counters;
-        ChannelInfo {
-            remote: self.remote(),
-            suite: self.keys.suite(),
-            key_generation: self.keys.generation(),
-            rtt: rtt.smoothed(),
-            min_rtt: rtt.min(),
-            rtt_variation: rtt.variation(),
-            mtu: self.mtu.current(),
-            mtu_state: self.mtu.state(),
-            congestion: self.flow.controller.name(),
-            window: controller.window(),
-            slow_start: controller.in_slow_start(),
-            in_flight: self.sent.in_flight(),
-            in_flight_packets: self.sent.eliciting(),
-            bandwidth: self.flow.throughput.latest(),
-            peak_bandwidth: self.flow.throughput.peak(),
-            bytes_delivered: self.flow.throughput.delivered(),
-            recent_loss_ppm: parts_per_million(self.loss()),
-            ecn: self.ecn.state(),
-            reordering_threshold: self.recovery.loss.threshold(),
-            packets_sent: c.packets_sent,
-            bytes_sent: c.bytes_sent,
-            packets_received: c.packets_received,
-            bytes_received: c.bytes_received,
-            packets_lost: c.packets_lost,
-            false_losses: c.false_losses,
-            congestion_events: c.congestion_events,
-            probe_timeouts: c.probe_timeouts,
-            late_acks: self.received.late(),
-        }
+        stats::describe(self.remote(), &self.keys, &self.flight, self.received.late())
     }
 }
 
-/// Packets until the next number that is left out.
-fn skip_distance(rng: &mut StdRng) -> u64 {
-    rng.random_range(0..2 * SKIP_MEAN)
+/// Up.
+impl Channel {
+    /// Unmasks and opens a packet in place, and marks its number as seen (PRT-5).
+    ///
+    /// # Errors
+    /// Why the packet is to be dropped. Nothing but a counter has changed then.
+    pub(crate) fn open(&mut self, packet: &mut [u8]) -> Result<Opened, DropReason> {
+        let expected = self.replay.next();
+        let opened = self.keys.open(packet, self.ids.local.len(), expected)?;
+        if !self.replay.accept(opened.seq) {
+            return Err(DropReason::Duplicate);
+        }
+        Ok(Opened {
+            seq: opened.seq,
+            payload: opened.range(),
+            generation: opened.generation,
+            newest: opened.seq >= expected,
+        })
+    }
+
+    /// Takes in a packet whose frames were dispatched: acknowledgement, signs of life, address.
+    pub(crate) fn note(&mut self, now: Instant, opened: &Opened, received: &Received) {
+        self.received.note(Arrived {
+            seq: opened.seq,
+            at: now,
+            ack_eliciting: received.ack_eliciting,
+            ecn: received.ecn,
+        });
+        self.life.activity.on_received(now);
+        self.flight.counters.packets_received += 1;
+        self.flight.counters.bytes_received += received.bytes as u64;
+        let recovery = &self.flight.recovery;
+        self.keys.on_received(now, || recovery.probe_timeout() * OLD_KEYS);
+        self.paths.on_packet(received.remote);
+        if opened.newest {
+            let rng = &mut self.ids.rng;
+            let challenge = || rng.random();
+            self.paths
+                .on_newest(now, received.remote, received.bytes as u64, challenge);
+        }
+    }
+
+    /// The peer's packet 0 (INITIATE or ACCEPT) was opened by the negotiation (NEG-16).
+    pub(crate) fn note_packet_zero_received(&mut self, now: Instant, bytes: usize, ecn: Ecn) {
+        let opened = Opened {
+            seq: 0,
+            payload: 0..0,
+            generation: 0,
+            newest: false,
+        };
+        let received = Received {
+            ack_eliciting: true,
+            ecn,
+            bytes,
+            remote: self.remote(),
+        };
+        self.replay.accept(0);
+        self.note(now, &opened, &received);
+    }
+
+    /// ACCEPT acknowledges INITIATE (NEG-16). What was sent more than once tells no round-trip time.
+    pub(crate) fn ack_packet_zero(&mut self, now: Instant, was_repeated: bool, fates: &mut Vec<Fate>) {
+        let settled = self.flight.ack_packet_zero(now, was_repeated, fates);
+        self.on_settled(&settled);
+    }
+
+    /// Takes in an acknowledgement. The tokens of all packets that it settles, as acknowledged or as lost, are appended
+    /// to `fates`.
+    ///
+    /// # Errors
+    /// If it names a number that was never sent (CHN-6).
+    pub(crate) fn on_ack(&mut self, now: Instant, ack: &Ack<'_>, fates: &mut Vec<Fate>) -> Result<(), ProtocolError> {
+        let settled = self.flight.on_ack(now, ack, fates)?;
+        self.on_settled(&settled);
+        Ok(())
+    }
+
+    fn on_settled(&mut self, settled: &Settled) {
+        if let Some(largest) = settled.of_acks {
+            self.received.on_ack_acked(largest);
+        }
+        if let Some(largest) = settled.largest {
+            self.keys.on_acked(largest);
+        }
+    }
+
+    /// PATH_CHALLENGE came, in a packet that is noted afterwards.
+    pub(crate) fn on_path_challenge(&mut self, data: [u8; 8]) {
+        self.paths.on_challenge(data);
+    }
+
+    /// PATH_RESPONSE came: a validated address is used from now on, with fresh estimates (CHN-11).
+    pub(crate) fn on_path_response(&mut self, now: Instant, data: [u8; 8]) {
+        if let Some(rtt) = self.paths.on_response(now, data) {
+            self.flight.begin_path(now, rtt);
+        }
+    }
+
+    /// CLOSE came: nothing more is sent (CHN-12).
+    pub(crate) fn on_close(&mut self, now: Instant) {
+        self.life.close.on_close(now, self.flight.probe_timeout());
+    }
+
+    /// A packet came after this host ended the channel.
+    pub(crate) fn on_packet_while_closing(&mut self) {
+        self.life.close.on_packet();
+    }
+}
+
+/// Down.
+impl Channel {
+    /// Returns how long full datagrams are.
+    pub(crate) fn datagram_size(&self) -> usize {
+        usize::from(self.flight.mtu.current())
+    }
+
+    /// Returns whether the keys may seal anything but CLOSE.
+    fn may_send(&self) -> bool {
+        self.is_open() && !self.keys.is_exhausted()
+    }
+
+    /// Returns whether a packet must be sent even if there is no data for it: ACK, PATH_RESPONSE, or PING.
+    pub(crate) fn wants_control(&self, now: Instant) -> bool {
+        self.may_send()
+            && (self.received.is_due(now)
+                || self.paths.has_response()
+                || self.probe_pending()
+                || self.life.activity.wants_ping())
+    }
+
+    /// Returns whether an ack-eliciting packet is to be sent whatever the budget says (REC-4).
+    pub(crate) fn probe_pending(&self) -> bool {
+        self.flight.recovery.loss.probes_pending() > 0
+    }
+
+    /// Returns whether such a packet may repeat data (MIG-12).
+    pub(crate) fn probe_may_carry_data(&self) -> bool {
+        self.probe_pending() && self.flight.recovery.loss.probes_carry_data()
+    }
+
+    /// Returns whether a datagram of data may be sent.
+    pub(crate) fn budget(&mut self, now: Instant) -> Budget {
+        if self.may_send() {
+            self.flight.budget(now)
+        } else {
+            self.flight.flow.resume = None;
+            Budget::Blocked
+        }
+    }
+
+    fn sealing(&mut self) -> Sealing<'_> {
+        Sealing {
+            ids: &mut self.ids,
+            keys: &mut self.keys,
+            flight: &mut self.flight,
+            life: &mut self.life,
+        }
+    }
+
+    /// Begins a packet in a buffer that is as long as the packet may be.
+    pub(crate) fn begin<'a>(&mut self, datagram: &'a mut [u8]) -> PacketSpace<'a> {
+        self.sealing().begin(datagram)
+    }
+
+    /// Writes the channel's frames: ACK, then PATH_RESPONSE (FRM-2).
+    pub(crate) fn write_control(&mut self, now: Instant, writer: &mut PacketWriter<'_>) {
+        if self.received.is_pending() || self.received.is_due(now) {
+            let room = writer.remaining();
+            if let Some(largest) = self.received.write_ack(now, writer.quiet(), room) {
+                writer.remember(Token::Ack { largest });
+                self.received.on_ack_written(now);
+            }
+        }
+        if writer.remaining() >= PathResponse([0; 8]).encoded_len()
+            && let Some(data) = self.paths.take_response()
+        {
+            PathResponse(data).encode(writer.eliciting());
+        }
+    }
+
+    /// Completes a packet: adds PING if one is owed, pads, seals, masks, and remembers it with its tokens, which are
+    /// drained. Returns the datagram's length, 0 if there is nothing in it.
+    pub(crate) fn finish(&mut self, now: Instant, packet: FilledPacket<'_>, tokens: &mut Vec<Token>) -> usize {
+        let owes_ping = self.owes_ping();
+        let size = self.sealing().finish(now, packet, owes_ping, tokens);
+        if size > 0 {
+            tokens.clear();
+        }
+        size
+    }
+
+    fn owes_ping(&self) -> bool {
+        self.probe_pending() || self.life.owes_ping(self.received.range_count())
+    }
+
+    /// The owner had nothing more to send. Whether more might have left is what congestion control has to know of that.
+    pub(crate) fn on_nothing_to_send(&mut self) {
+        self.flight.on_nothing_to_send();
+    }
+
+    /// Remembers this host's packet 0 (INITIATE or ACCEPT), which the negotiation has sealed (NEG-16).
+    pub(crate) fn record_packet_zero(&mut self, now: Instant, size: usize, tokens: &[Token]) {
+        self.flight.record_packet_zero(now, size, tokens);
+        self.life.activity.on_eliciting_sent(now);
+    }
+
+    /// ACCEPT is sent again: its acknowledgement tells no round-trip time any more (REC-1).
+    pub(crate) fn note_packet_zero_repeated(&mut self) {
+        self.flight.on_packet_zero_repeated();
+    }
+
+    /// How packets to the present address are to be sent, `segment` bytes each.
+    pub(crate) fn transmit(&self, segment: usize) -> Transmit {
+        let Path { remote, local } = self.paths.current();
+        Transmit {
+            remote,
+            local,
+            ecn: self.flight.ecn.mark(),
+            segment,
+        }
+    }
+
+    /// Fills the empty buffer with a datagram that travels alone, if one is due: CLOSE, path validation, MTU probe.
+    pub(crate) fn transmit_alone(&mut self, now: Instant, buf: &mut TransmitBuf) -> Option<Transmit> {
+        if !self.is_open() {
+            return self.transmit_close(now, buf);
+        }
+        if !self.may_send() {
+            return None;
+        }
+        let validation = self.transmit_offpath(now, buf);
+        validation.or_else(|| self.transmit_mtu_probe(now, buf))
+    }
+
+    /// CLOSE; beside it, what arrived is acknowledged: the peer's application asks whether its last words did.
+    fn transmit_close(&mut self, now: Instant, buf: &mut TransmitBuf) -> Option<Transmit> {
+        let (code, reason) = self.close_due().map(|(code, reason)| (code, reason.to_owned()))?;
+        self.life.close.on_sent();
+        let mut acks = [0; MAX_CLOSING_ACK];
+        let mut writer = Writer::new(&mut acks);
+        self.received.write_ack(now, &mut writer, MAX_CLOSING_ACK);
+        let len = writer.position();
+        let path = self.paths.current();
+        self.sealing().alone(now, buf, path, |w| {
+            w.bytes(acks.get(..len).unwrap_or_default());
+            close::frame(code, &reason).encode(w);
+        })
+    }
+
+    fn transmit_offpath(&mut self, now: Instant, buf: &mut TransmitBuf) -> Option<Transmit> {
+        let frames = PathChallenge([0; 8]).encoded_len();
+        let size = short::header_len(self.ids.remote.len(), short::MAX_SEQUENCE_LEN) + frames + TAG;
+        let interval = self.flight.probe_timeout();
+        let offpath = self.paths.take_offpath(now, size as u64, interval)?;
+        let mut sealing = self.sealing();
+        match offpath {
+            Offpath::Challenge(data, path) => sealing.alone(now, buf, path, |w| PathChallenge(data).encode(w)),
+            Offpath::Response(data, path) => sealing.alone(now, buf, path, |w| PathResponse(data).encode(w)),
+        }
+    }
+
+    /// CHN-8. Not while the peer does not answer.
+    fn transmit_mtu_probe(&mut self, now: Instant, buf: &mut TransmitBuf) -> Option<Transmit> {
+        if !self.keys.can_receive() || self.flight.recovery.loss.probe_count() > 0 {
+            return None;
+        }
+        let size = self.flight.mtu.wanted_probe()?;
+        let written = self.sealing().mtu_probe(now, buf, size)?;
+        Some(self.transmit(written))
+    }
+}
+
+/// The end.
+impl Channel {
+    /// CLOSE is on its way, in ACCEPT.
+    pub(crate) fn note_close_sent(&mut self) {
+        self.life.close.on_sent();
+    }
+
+    /// The CLOSE that is to be sent now, if one is.
+    pub(crate) fn close_due(&self) -> Option<(Code, &str)> {
+        let closing = self.life.close.due()?;
+        Some((closing.code, &closing.reason))
+    }
+
+    /// Gives up what is outstanding: all tokens are appended to `fates` as lost (NEG-18, MIG-7).
+    pub(crate) fn abandon(&mut self, fates: &mut Vec<Fate>) {
+        self.flight.abandon(fates);
+    }
+
+    /// Ends the channel with CLOSE (CHN-12).
+    pub(crate) fn close(&mut self, now: Instant, code: Code, reason: &str) {
+        let probe_timeout = self.flight.probe_timeout();
+        self.life.close.close(now, probe_timeout, code, reason.to_owned());
+    }
+}
+
+/// Time.
+impl Channel {
+    /// Returns when [`Self::on_timer`] is to be called. After a call at some moment, always later than that.
+    pub(crate) fn next_timer(&self) -> Option<Instant> {
+        if !self.is_open() {
+            return self.life.close.next_timer();
+        }
+        let done = self.life.timers_run;
+        if self.keys.is_exhausted() {
+            return Some(done.map_or(Instant::default(), |at| at + Duration::from_nanos(1)));
+        }
+        // What was due at the last call waits to be sent, and for no time.
+        let mut next = Earliest::after(done);
+        next.add(self.recovery_time());
+        next.add(self.received.deadline());
+        self.life.add_times(&mut next, self.flight.probe_timeout());
+        next.add(self.flight.flow.resume);
+        next.add(self.paths.next_timer());
+        next.add(self.flight.mtu.next_timer());
+        next.add(self.keys.next_timer());
+        next.get()
+    }
+
+    /// Returns when something is to be declared lost, or else the peer to be probed.
+    fn recovery_time(&self) -> Option<Instant> {
+        // Before ACCEPT nothing can be acknowledged; INITIATE is repeated by the negotiation.
+        if !self.keys.can_receive() {
+            return None;
+        }
+        self.flight.recovery_time()
+    }
+
+    /// Does what is due at `now`. Tokens of packets that are lost, or whose contents are to be sent again, are appended
+    /// to `fates`. Afterwards there may be something to send.
+    pub(crate) fn on_timer(&mut self, now: Instant, fates: &mut Vec<Fate>) -> TimerEvent {
+        self.life.timers_run = Some(now);
+        if !self.is_open() {
+            return if self.life.close.on_timer(now) {
+                TimerEvent::Closed
+            } else {
+                TimerEvent::None
+            };
+        }
+        if self.keys.is_exhausted() {
+            return TimerEvent::KeysUsedUp;
+        }
+        if let Some(end) = self.life.silence(now, self.flight.probe_timeout()) {
+            return end;
+        }
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| now >= at);
+        if is_due(self.recovery_time()) {
+            self.flight.on_recovery_timer(now, fates);
+        }
+        if is_due(self.life.activity.keepalive_time()) {
+            self.life.activity.on_keepalive(now);
+            self.flight.shrink();
+        }
+        self.keys.on_timer(now);
+        self.flight.mtu.on_timer(now);
+        TimerEvent::None
+    }
+
+    /// Asks the peer whether it still knows the channel. If it does not answer within 6 PTO, at least 500 ms, the
+    /// channel ends with [`TimerEvent::Forgotten`].
+    pub(crate) fn probe_liveness(&mut self, now: Instant) {
+        self.life.probe_liveness(now, self.flight.probe_timeout());
+    }
 }

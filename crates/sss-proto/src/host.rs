@@ -219,7 +219,7 @@ impl Host {
         self.peers.run_timers(now, &mut self.local, self.outbox.attempts());
     }
 
-    /// Whether some peer may have something to send.
+    /// Returns whether some peer may have something to send.
     pub fn is_ready(&self) -> bool {
         !self.peers.ready.is_empty()
     }
@@ -354,7 +354,7 @@ impl Host {
         Some(mobility.status().clone())
     }
 
-    /// Whether the peer's channel is established. `None` if the peer is not known any more.
+    /// Returns whether the peer's channel is established. `None` if the peer is not known any more.
     pub fn is_connected(&self, peer: PeerId) -> Option<bool> {
         self.peers.get(peer).map(Peer::is_up)
     }
@@ -365,7 +365,7 @@ impl Host {
         self.peers.get(peer).map(|peer| *peer.eid())
     }
 
-    /// Why the peer's tree of streams ended, if it did.
+    /// Returns why the peer's tree of streams ended, if it did.
     pub fn close_reason(&self, peer: PeerId) -> Option<CloseReason> {
         self.peers.get(peer)?.tree().close_reason().cloned()
     }
@@ -403,8 +403,8 @@ impl Host {
         given_up == Some(true)
     }
 
-    /// Why the attempt under way to reach a peer would fail now: for a caller whose patience is shorter than the host's
-    /// [`connect_timeout`](crate::Config::connect_timeout). `None` if no first attempt is under way.
+    /// Returns why the attempt under way to reach a peer would fail now: for a caller whose patience is shorter than
+    /// the host's [`connect_timeout`](crate::Config::connect_timeout). `None` if no first attempt is under way.
     pub fn negotiation_failure(&self, now: Instant, peer: PeerId) -> Option<NegotiationError> {
         let attempts = self.peers.get(peer)?.transport().attempts();
         attempts.failure(now, &self.local.sightings)
@@ -420,7 +420,7 @@ impl Host {
         self.local.sightings.note(now, remote, seen);
     }
 
-    /// Whether nothing more is to be sent: no channel is open, opening or closing, and no stream waits for one.
+    /// Returns whether nothing more is to be sent: no channel is open, opening or closing, and no stream waits for one.
     pub fn is_idle(&self) -> bool {
         self.outbox.is_empty() && self.peers.iter().all(Peer::is_idle)
     }
@@ -445,7 +445,7 @@ impl Host {
         self.peers.get(peer).map(|p| p.report().tree()).unwrap_or_default()
     }
 
-    /// How many streams the peer's tree holds.
+    /// Returns how many streams the peer's tree holds.
     pub fn stream_count(&self, peer: PeerId) -> usize {
         self.peers.get(peer).map_or(0, |p| p.streams().len())
     }

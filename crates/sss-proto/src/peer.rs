@@ -126,32 +126,32 @@ impl Peer {
         &mut self.transport
     }
 
-    /// Whether a channel is established.
+    /// Returns whether a channel is established.
     pub(crate) fn is_up(&self) -> bool {
         !self.tree.has_ended() && self.transport.channels().has_open()
     }
 
-    /// Whether nothing is left of the tree and its channels.
+    /// Returns whether nothing is left of the tree and its channels.
     pub(crate) fn is_gone(&self) -> bool {
         self.tree.has_ended() && self.transport.channels().is_empty()
     }
 
-    /// Whether nothing is to be sent to it, or to be heard from it.
+    /// Returns whether nothing is to be sent to it, or to be heard from it.
     pub(crate) fn is_idle(&self) -> bool {
         self.transport.is_idle() && (self.tree.has_ended() || self.streams.len() == 0)
     }
 
-    /// Whether it has neither a channel nor streams, and waits only for what the peer may have (MIG-14).
+    /// Returns whether it has neither a channel nor streams, and waits only for what the peer may have (MIG-14).
     pub(crate) fn is_dormant(&self) -> bool {
         self.is_idle() && !self.tree.has_ended()
     }
 
-    /// Whether the application holds none of its streams, and knows all that there is to know.
+    /// Returns whether the application holds none of its streams, and knows all that there is to know.
     pub(crate) fn is_unused(&self) -> bool {
         self.streams.is_unused() && self.events.is_empty()
     }
 
-    /// Whether an application's call left the names, the timer and the tree as they were.
+    /// Returns whether an application's call left the names, the timer and the tree as they were.
     pub(crate) fn is_settled(&self) -> bool {
         !self.transport.names.is_outdated() && !self.tree.has_ended()
     }
@@ -189,7 +189,7 @@ impl Peer {
 
 /// Time.
 impl Peer {
-    /// When [`Self::on_timer`] is to be called.
+    /// Returns when [`Self::on_timer`] is to be called.
     pub(crate) fn next_timer(&mut self) -> Option<Instant> {
         // CHN-3
         let is_used = !self.streams.is_unused();
@@ -490,7 +490,7 @@ impl Peer {
 
 /// Down.
 impl Peer {
-    /// Whether an application's call may have left something to send.
+    /// Returns whether an application's call may have left something to send.
     pub(crate) fn has_output(&self) -> bool {
         self.streams.wants() || self.streams.has_work() || self.tree.has_ended()
     }

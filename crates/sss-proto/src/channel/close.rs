@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use sss_wire::Code;
+use sss_wire::frame::{Close, Origin};
 
 use crate::time::Instant;
 
@@ -16,9 +17,19 @@ const WAIT: u32 = 3;
 /// The longest that a channel which has ended waits for late packets, however long its round trip (CHN-12).
 pub const MAX_CLOSING: Duration = Duration::from_secs(3);
 
-/// When an ending that begins now is over. `probe_timeout` is without backoff.
+/// Returns when an ending that begins now is over. `probe_timeout` is without backoff.
 fn end(now: Instant, probe_timeout: Duration) -> Instant {
     now + (probe_timeout * WAIT).min(MAX_CLOSING)
+}
+
+/// CLOSE with a code, and who closes with it.
+pub(super) fn frame(code: Code, reason: &str) -> Close<'_> {
+    let origin = if code.as_app().is_some() {
+        Origin::Application
+    } else {
+        Origin::Protocol
+    };
+    Close { origin, code, reason }
 }
 
 /// Whether a channel is open, or how it is ending.
@@ -100,7 +111,7 @@ impl CloseState {
         }
     }
 
-    /// When the channel is to be forgotten, if it is ending.
+    /// Returns when the channel is to be forgotten, if it is ending.
     pub(super) fn next_timer(&self) -> Option<Instant> {
         match self {
             Self::Closing(closing) => Some(closing.until),

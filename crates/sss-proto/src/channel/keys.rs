@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use sss_crypto::Suite;
 use sss_crypto::packet::{HeaderKey, PacketKey};
-use sss_crypto::schedule::Secret;
+use sss_crypto::schedule::{ChannelSecrets, EarlySecrets, Secret};
 use sss_wire::short::{self, Header, TAG};
 
 use crate::error::DropReason;
@@ -102,6 +102,44 @@ impl OpenPacket {
 }
 
 impl Keys {
+    /// The initiator's keys: they send in generation 0, and cannot receive before [`Self::install`] (NEG-17).
+    pub(super) fn early(suite: Suite, secrets: &EarlySecrets) -> Self {
+        let send = DirectionKeys {
+            secret: &secrets.initiator,
+            header: secrets.initiator_header(),
+        };
+        Self::sending(suite, 0, &send)
+    }
+
+    /// The responder's keys: they send in generation 1, and receive in generations 0 and 1.
+    pub(super) fn accepted(suite: Suite, early: &EarlySecrets, secrets: &ChannelSecrets) -> Self {
+        let send = DirectionKeys {
+            secret: &secrets.responder,
+            header: secrets.responder_header(),
+        };
+        let receive = DirectionKeys {
+            secret: &early.initiator,
+            header: early.initiator_header(),
+        };
+        let mut keys = Self::sending(suite, 1, &send);
+        keys.receive_from(0, &receive, secrets.initiator.clone());
+        keys
+    }
+
+    /// Moves an initiator's keys to generation 1, both ways, from its packet `next` on (NEG-17).
+    pub(super) fn install(&mut self, next: u64, secrets: &ChannelSecrets) {
+        let send = DirectionKeys {
+            secret: &secrets.initiator,
+            header: secrets.initiator_header(),
+        };
+        let receive = DirectionKeys {
+            secret: &secrets.responder,
+            header: secrets.responder_header(),
+        };
+        self.send_from(next, &send);
+        self.receive_from(1, &receive, secrets.responder.next());
+    }
+
     /// Keys that send `send` in the given generation, and cannot receive.
     pub(super) fn sending(suite: Suite, generation: u32, send: &DirectionKeys<'_>) -> Self {
         Self {
@@ -157,7 +195,7 @@ impl Keys {
         self.limits = limits;
     }
 
-    /// Whether the channel must close (PRT-9).
+    /// Returns whether the channel must close (PRT-9).
     pub(super) fn is_exhausted(&self) -> bool {
         self.send.sealed >= self.limits.seal.saturating_sub(RESERVE) || self.failed >= self.limits.fail
     }
@@ -176,7 +214,7 @@ impl Keys {
         let opening = receive
             .opening(header.key_phase, seq >= expected, self.suite)
             .ok_or(DropReason::Unauthentic)?;
-        let (key, step) = opening;
+        let (key, of) = opening;
         let Ok(len) = key.open(seq, aad, body) else {
             self.failed = self.failed.saturating_add(1);
             return Err(DropReason::Unauthentic);
@@ -185,7 +223,7 @@ impl Keys {
         if short::has_reserved_bits(*aad.first().ok_or(DropReason::Malformed)?) {
             return Err(DropReason::Malformed);
         }
-        let generation = receive.settle(step);
+        let generation = receive.settle(of);
         Ok(OpenPacket {
             seq,
             generation,
@@ -202,7 +240,7 @@ impl Keys {
         }
     }
 
-    /// When old keys are to be forgotten.
+    /// Returns when old keys are to be forgotten.
     pub(super) fn next_timer(&self) -> Option<Instant> {
         self.receive.as_ref()?.previous.as_ref()?.until
     }

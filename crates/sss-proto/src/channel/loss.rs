@@ -4,8 +4,7 @@ use std::collections::VecDeque;
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
-use super::GRANULARITY;
-use super::rtt::Rtt;
+use super::rtt::{GRANULARITY, Rtt};
 use crate::pace::retry_interval;
 use crate::time::Instant;
 
@@ -169,7 +168,8 @@ impl LossDetector {
         self.reaction = None;
     }
 
-    /// Whether all losses that caused the last reaction of congestion control turned out to be false. Told once.
+    /// Returns whether all losses that caused the last reaction of congestion control turned out to be false. Told
+    /// once.
     pub(super) fn take_refuted(&mut self) -> bool {
         self.reaction.take_if(|r| r.losses == 0).is_some()
     }
@@ -196,7 +196,7 @@ impl LossDetector {
         self.probe.waiting_since = None;
     }
 
-    /// When the peer is to be probed, if something ack-eliciting is outstanding.
+    /// Returns when the peer is to be probed, if something ack-eliciting is outstanding.
     pub(super) fn probe_time(&self, rtt: &Rtt, max_ack_delay: Duration) -> Instant {
         let timeout = rtt.probe_timeout(max_ack_delay);
         let backed_off = timeout.saturating_mul(1 << self.probe.count.min(24));
@@ -227,7 +227,7 @@ impl LossDetector {
         self.probe.count
     }
 
-    /// Whether probes repeat data, and are not PING alone (MIG-12).
+    /// Returns whether probes repeat data, and are not PING alone (MIG-12).
     pub(super) fn probes_carry_data(&self) -> bool {
         self.probe.count <= DATA_PROBES
     }

@@ -145,7 +145,7 @@ impl MtuSearch {
         }
     }
 
-    /// When the search begins again, if it is over.
+    /// Returns when the search begins again, if it is over.
     pub(super) fn next_timer(&self) -> Option<Instant> {
         match self.phase {
             SearchPhase::Done(restart) if self.current < self.limit => Some(restart),

@@ -70,7 +70,8 @@ impl Pacer {
         }
     }
 
-    /// Whether a datagram may leave at `now`; else when to ask again. That is late enough for a good part of a burst.
+    /// Returns whether a datagram may leave at `now`; else when to ask again. That is late enough for a good part of a
+    /// burst.
     pub(super) fn check(&mut self, now: Instant, rate: Rate) -> Result<(), Instant> {
         // Within a batch the clock stands still, and so does the bucket.
         if now != self.refilled {

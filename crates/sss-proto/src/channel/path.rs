@@ -126,7 +126,7 @@ impl Paths {
         Some(response.data)
     }
 
-    /// Whether [`Self::take_response`] would give one.
+    /// Returns whether [`Self::take_response`] would give one.
     pub(super) fn has_response(&self) -> bool {
         self.response
             .is_some_and(|r| r.to.is_none_or(|to| to == self.current.remote))
@@ -163,7 +163,7 @@ impl Paths {
         Some(Offpath::Challenge(candidate.challenge, candidate.path))
     }
 
-    /// When a challenge is due.
+    /// Returns when a challenge is due.
     pub(super) fn next_timer(&self) -> Option<Instant> {
         self.candidate.as_ref().map(|c| c.due)
     }
@@ -175,7 +175,7 @@ impl Candidate {
     }
 }
 
-/// Whether a channel at `from` may move to `to`.
+/// Returns whether a channel at `from` may move to `to`.
 fn may_move(from: IpAddr, to: SocketAddr) -> bool {
     let (from, ip) = (from.to_canonical(), to.ip().to_canonical());
     let broadcast = ip == IpAddr::V4(std::net::Ipv4Addr::BROADCAST);
@@ -183,7 +183,7 @@ fn may_move(from: IpAddr, to: SocketAddr) -> bool {
     !never && (is_local(from) || !is_local(ip))
 }
 
-/// Whether an address means something on this host or this link only.
+/// Returns whether an address means something on this host or this link only.
 fn is_local(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local(),

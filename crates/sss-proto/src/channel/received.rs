@@ -5,7 +5,8 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use sss_wire::constants::MAX_ACK_RANGES;
-use sss_wire::frame::EcnCounts;
+use sss_wire::frame::{Ack, EcnCounts};
+use sss_wire::{Writer, varint};
 
 use crate::io::Ecn;
 use crate::time::Instant;
@@ -81,17 +82,17 @@ impl ReceivedSet {
         self.waits_since.get_or_insert(packet.at);
     }
 
-    /// Whether an acknowledgement must leave now.
+    /// Returns whether an acknowledgement must leave now.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         self.at_once || self.deadline().is_some_and(|at| now >= at)
     }
 
-    /// Whether there is something that the peer waits to hear.
+    /// Returns whether there is something that the peer waits to hear.
     pub(super) fn is_pending(&self) -> bool {
         self.unacked > 0
     }
 
-    /// When the timer for an acknowledgement is to ring, if one is owed: sooner than announced (CHN-14).
+    /// Returns when the timer for an acknowledgement is to ring, if one is owed: sooner than announced (CHN-14).
     pub(super) fn deadline(&self) -> Option<Instant> {
         let held = self.max_delay.saturating_sub(self.margin);
         self.waits_since.map(|since| since + held)
@@ -100,6 +101,16 @@ impl ReceivedSet {
     /// Acknowledgements that left later than announced (CHN-4).
     pub(super) fn late(&self) -> u64 {
         self.late
+    }
+
+    /// Writes ACK into at most `room` bytes, if anything was received and there is room. Returns the highest number
+    /// that it names.
+    pub(super) fn write_ack(&self, now: Instant, out: &mut Writer<'_>, room: usize) -> Option<u64> {
+        let largest = self.largest()?;
+        let delay = u64::try_from(self.delay(now).as_micros()).unwrap_or(u64::MAX);
+        let delay = delay.min(varint::MAX);
+        let written = Ack::write(out, self.ranges(), delay, self.ecn(), room);
+        (written > 0).then_some(largest)
     }
 
     /// The ranges to name, the highest first.
@@ -115,7 +126,7 @@ impl ReceivedSet {
         self.ranges.largest()
     }
 
-    /// How long the highest number has waited.
+    /// Returns how long the highest number has waited.
     pub(super) fn delay(&self, now: Instant) -> Duration {
         now.since(self.largest_at)
     }

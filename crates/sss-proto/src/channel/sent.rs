@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
-use super::Fate;
+use super::fate::Fate;
 use crate::time::Instant;
 use crate::token::Token;
 
@@ -154,12 +154,12 @@ impl SentRing {
         self.in_flight
     }
 
-    /// How many packets that must be acknowledged are outstanding.
+    /// Returns how many packets that must be acknowledged are outstanding.
     pub(super) fn eliciting(&self) -> usize {
         self.eliciting
     }
 
-    /// Whether a packet that must be acknowledged is outstanding.
+    /// Returns whether a packet that must be acknowledged is outstanding.
     pub(super) fn has_eliciting(&self) -> bool {
         self.eliciting > 0
     }
@@ -237,7 +237,7 @@ impl SentRing {
         }
     }
 
-    /// Whether the range may be acknowledged at all (CHN-6).
+    /// Returns whether the range may be acknowledged at all (CHN-6).
     pub(super) fn check(&self, range: &RangeInclusive<u64>) -> Result<(), NeverSent> {
         let near = self.skipped.back().is_some_and(|s| s >= range.start());
         let never = *range.end() >= self.next() || (near && self.skipped.iter().any(|s| range.contains(s)));

@@ -6,20 +6,9 @@ use std::time::Duration;
 use sss_crypto::Suite;
 
 use super::ecn::EcnState;
+use super::flight::Flight;
+use super::keys::Keys;
 use super::mtu::MtuState;
-
-/// Counters of a channel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counters {
-    pub(crate) packets_sent: u64,
-    pub(crate) bytes_sent: u64,
-    pub(crate) packets_received: u64,
-    pub(crate) bytes_received: u64,
-    pub(crate) packets_lost: u64,
-    pub(super) false_losses: u64,
-    pub(super) congestion_events: u64,
-    pub(super) probe_timeouts: u64,
-}
 
 /// The state of a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,18 +74,43 @@ pub struct ChannelInfo {
     pub late_acks: u64,
 }
 
-impl Counters {
-    /// Adds what another channel counted of what a peer tells.
-    pub(crate) fn add(&mut self, other: &Self) {
-        self.packets_sent += other.packets_sent;
-        self.bytes_sent += other.bytes_sent;
-        self.packets_received += other.packets_received;
-        self.bytes_received += other.bytes_received;
-        self.packets_lost += other.packets_lost;
+/// The state of a channel to `remote`, which has sent `late_acks` acknowledgements too late.
+pub(super) fn describe(remote: SocketAddr, keys: &Keys, flight: &Flight, late_acks: u64) -> ChannelInfo {
+    let (recovery, flow, c) = (&flight.recovery, &flight.flow, &flight.counters);
+    let controller = flow.controller.get();
+    ChannelInfo {
+        remote,
+        suite: keys.suite(),
+        key_generation: keys.generation(),
+        rtt: recovery.rtt.smoothed(),
+        min_rtt: recovery.rtt.min(),
+        rtt_variation: recovery.rtt.variation(),
+        mtu: flight.mtu.current(),
+        mtu_state: flight.mtu.state(),
+        congestion: flow.controller.name(),
+        window: controller.window(),
+        slow_start: controller.in_slow_start(),
+        in_flight: flight.sent.in_flight(),
+        in_flight_packets: flight.sent.eliciting(),
+        bandwidth: flow.throughput.latest(),
+        peak_bandwidth: flow.throughput.peak(),
+        bytes_delivered: flow.throughput.delivered(),
+        recent_loss_ppm: parts_per_million(recovery.loss_rate.get()),
+        ecn: flight.ecn.state(),
+        reordering_threshold: recovery.loss.threshold(),
+        packets_sent: c.packets_sent,
+        bytes_sent: c.bytes_sent,
+        packets_received: c.packets_received,
+        bytes_received: c.bytes_received,
+        packets_lost: c.packets_lost,
+        false_losses: c.false_losses,
+        congestion_events: c.congestion_events,
+        probe_timeouts: c.probe_timeouts,
+        late_acks,
     }
 }
 
 /// A rate in parts of 65536 in millionths.
-pub(super) fn parts_per_million(rate: u32) -> u32 {
+fn parts_per_million(rate: u32) -> u32 {
     u32::try_from(u64::from(rate) * 1_000_000 / 65_536).unwrap_or(u32::MAX)
 }

@@ -74,7 +74,7 @@ impl Activity {
         self.answer_deadline.get_or_insert(deadline);
     }
 
-    /// When a channel ends whose peer was asked whether it still knows it.
+    /// Returns when a channel ends whose peer was asked whether it still knows it.
     pub(super) fn answer_deadline(&self) -> Option<Instant> {
         self.answer_deadline
     }
@@ -88,13 +88,13 @@ impl Activity {
         self.ping = false;
     }
 
-    /// When the channel ends for lack of a sign of life.
+    /// Returns when the channel ends for lack of a sign of life.
     pub(super) fn idle_time(&self, probe_timeout: Duration) -> Option<Instant> {
         let timeout = self.idle_timeout.max(probe_timeout.saturating_mul(MIN_IDLE_PROBES));
         (!self.idle_timeout.is_zero()).then(|| self.restarted + timeout)
     }
 
-    /// When the peer is to be asked for a sign of life.
+    /// Returns when the peer is to be asked for a sign of life.
     pub(super) fn keepalive_time(&self) -> Option<Instant> {
         let half = self.idle_timeout / 2;
         let interval = if half.is_zero() {
@@ -117,7 +117,7 @@ impl Activity {
         self.ping = true;
     }
 
-    /// Whether PING is to be sent.
+    /// Returns whether PING is to be sent.
     pub(super) fn wants_ping(&self) -> bool {
         self.ping
     }

@@ -191,7 +191,7 @@ impl Negotiation<'_> {
         Err(DropReason::Duplicate)
     }
 
-    /// Whether this host makes a channel of a genuine INITIATE: what it says, or why not (NEG-10).
+    /// Returns whether this host makes a channel of a genuine INITIATE: what it says, or why not (NEG-10).
     fn judge(&self, proven: &Proven) -> Result<Settings, (Code, String)> {
         let config = &self.local.config;
         // NEG-19
@@ -236,8 +236,8 @@ impl Negotiation<'_> {
         })
     }
 
-    /// Whether the channel of an earlier attempt lives: then there is to be no other, and its ACCEPT is sent again if
-    /// it was made (NEG-25).
+    /// Returns whether the channel of an earlier attempt lives: then there is to be no other, and its ACCEPT is sent
+    /// again if it was made (NEG-25).
     fn is_accept_owed(&mut self, proven: &Proven, channel: ChannelId) -> bool {
         let peer = self.peers.demux.channel(channel).and_then(|index| self.peers.at(index));
         let accept = peer
@@ -440,7 +440,7 @@ impl Negotiation<'_> {
     }
 }
 
-/// Whether an address can be answered at all.
+/// Returns whether an address can be answered at all.
 fn is_usable_source(address: SocketAddr) -> bool {
     let ip = address.ip().to_canonical();
     let broadcast = matches!(ip, std::net::IpAddr::V4(v4) if v4.is_broadcast());

@@ -210,7 +210,7 @@ impl Peers {
 
 /// Time.
 impl Peers {
-    /// When [`Self::run_timers`] is to be called.
+    /// Returns when [`Self::run_timers`] is to be called.
     pub(super) fn next_timer(&self) -> Option<Instant> {
         self.timers.next()
     }

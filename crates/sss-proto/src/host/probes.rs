@@ -32,7 +32,7 @@ impl Probes {
         self.asked.insert(nonce, address);
     }
 
-    /// Whether the host at an address was asked so. The question is answered by that.
+    /// Returns whether the host at an address was asked so. The question is answered by that.
     pub(super) fn answer(&mut self, nonce: &[u8; 8], from: SocketAddr) -> bool {
         let was_asked = self.asked.get(nonce) == Some(&from);
         if was_asked {

@@ -26,7 +26,7 @@ const HELLO: u8 = 0x80;
 const INITIATE: u8 = 0x86;
 const ACCEPT: u8 = 0x87;
 
-/// How much was taken of what was to be written.
+/// Returns how much was taken of what was to be written.
 fn written(written: Poll<Result<usize, crate::error::WriteError>>) -> usize {
     match written {
         Poll::Ready(written) => written.unwrap(),

@@ -134,7 +134,7 @@ impl History {
         self.order.push_back((now, eid));
     }
 
-    /// Whether this host has made a channel to the peer since `moment`, as its initiator.
+    /// Returns whether this host has made a channel to the peer since `moment`, as its initiator.
     pub(crate) fn has_initiated_since(&self, eid: &Eid, moment: Instant) -> bool {
         self.initiated.get(eid).is_some_and(|at| *at > moment)
     }

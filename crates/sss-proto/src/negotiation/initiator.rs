@@ -221,7 +221,7 @@ impl Initiation {
         }
     }
 
-    /// When the initiator begins again with HELLO.
+    /// Returns when the initiator begins again with HELLO.
     fn unanswered_at(&self) -> Option<Instant> {
         match (&self.stage, self.schedule) {
             (Stage::Initiate { unanswered_at, .. }, Schedule::First(_)) => Some(*unanswered_at),
@@ -238,7 +238,7 @@ impl Initiation {
         &self.attempt
     }
 
-    /// Whether INITIATE was sent (NEG-18).
+    /// Returns whether INITIATE was sent (NEG-18).
     pub(crate) fn has_initiated(&self) -> bool {
         matches!(self.stage, Stage::Initiate { .. })
     }
@@ -248,12 +248,12 @@ impl Initiation {
         &self.addresses
     }
 
-    /// Whether HELLO was sent again because nobody answered.
+    /// Returns whether HELLO was sent again because nobody answered.
     pub(crate) fn is_unanswered(&self) -> bool {
         !self.has_initiated() && self.was_repeated()
     }
 
-    /// When [`Self::step`] is to be called next.
+    /// Returns when [`Self::step`] is to be called next.
     pub(crate) fn next_timer(&self) -> Instant {
         let at = self.resend.at.min(self.deadline).min(self.version_deadline());
         self.unanswered_at().map_or(at, |unanswered| unanswered.min(at))
@@ -266,7 +266,7 @@ impl Initiation {
         }
     }
 
-    /// Whether the packet of this stage was sent more than once.
+    /// Returns whether the packet of this stage was sent more than once.
     pub(crate) fn was_repeated(&self) -> bool {
         self.resend.sent > 1
     }

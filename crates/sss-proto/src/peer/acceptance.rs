@@ -108,12 +108,12 @@ impl Acceptance {
         self.channel
     }
 
-    /// Whether ACCEPT was not made yet.
+    /// Returns whether ACCEPT was not made yet.
     pub(super) fn is_owed(&self) -> bool {
         self.accept.is_empty()
     }
 
-    /// Whether `initiate` is the packet that it answers.
+    /// Returns whether `initiate` is the packet that it answers.
     pub(super) fn answers(&self, initiate: &[u8]) -> bool {
         self.initiate == initiate
     }

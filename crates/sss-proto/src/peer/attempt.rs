@@ -93,7 +93,7 @@ impl Attempt {
         self.initiation.attempt()
     }
 
-    /// Whether its channel carries early data of a new tree.
+    /// Returns whether its channel carries early data of a new tree.
     fn carries_streams(&self) -> bool {
         self.purpose == Purpose::First && self.earlier.is_none()
     }
@@ -187,30 +187,30 @@ impl Attempts {
         self.current.is_some()
     }
 
-    /// Whether this host tries to reach the peer for the first time.
+    /// Returns whether this host tries to reach the peer for the first time.
     pub(crate) fn is_first(&self) -> bool {
         self.current.as_ref().is_some_and(|a| a.purpose == Purpose::First)
     }
 
-    /// Whether INITIATE was sent (NEG-18).
+    /// Returns whether INITIATE was sent (NEG-18).
     pub(crate) fn has_initiated(&self) -> bool {
         let attempt = self.current.as_ref();
         attempt.is_some_and(|a| a.early.is_some() || a.earlier.is_some())
     }
 
-    /// Whether the attempt under way is one of these (NEG-21).
+    /// Returns whether the attempt under way is one of these (NEG-21).
     pub(crate) fn is_among(&self, attempts: &[[u8; 8]]) -> bool {
         let own = self.current.as_ref();
         own.is_some_and(|own| attempts.iter().any(|a| own.named(a).is_some()))
     }
 
-    /// Whether the peer is looked for at an address.
+    /// Returns whether the peer is looked for at an address.
     pub(crate) fn is_tried_at(&self, address: SocketAddr) -> bool {
         let attempt = self.current.as_ref();
         attempt.is_some_and(|a| a.initiation.addresses().contains(&address))
     }
 
-    /// Why the first attempt would fail now.
+    /// Returns why the first attempt would fail now.
     pub(crate) fn failure(&self, now: Instant, sightings: &Sightings) -> Option<NegotiationError> {
         let attempt = self.current.as_ref().filter(|a| a.purpose == Purpose::First)?;
         Some(attempt.initiation.failure(now, sightings))

@@ -82,7 +82,7 @@ impl TreeChannel {
         self.channel.is_open()
     }
 
-    /// Whether the peer is known to have the channel.
+    /// Returns whether the peer is known to have the channel.
     fn is_confirmed(&self) -> bool {
         self.acceptance.is_none()
     }
@@ -145,13 +145,13 @@ impl TreeChannels {
         self.list.iter().find(|c| c.reset_token.as_ref() == Some(token))
     }
 
-    /// When the open channel to an address was made, if there is one (NEG-20).
+    /// Returns when the open channel to an address was made, if there is one (NEG-20).
     pub(crate) fn made_at(&self, remote: SocketAddr) -> Option<Instant> {
         let there = self.open().find(|c| c.channel.remote() == remote);
         there.map(|c| c.origin.made)
     }
 
-    /// When the newest channel was made (MIG-9).
+    /// Returns when the newest channel was made (MIG-9).
     pub(crate) fn newest_made(&self) -> Option<Instant> {
         self.list.iter().map(|c| c.origin.made).max()
     }
@@ -173,7 +173,7 @@ impl TreeChannels {
         sum
     }
 
-    /// How many channels were made.
+    /// Returns how many channels were made.
     pub(super) fn made(&self) -> u64 {
         u64::from(self.latest.0)
     }
@@ -234,7 +234,7 @@ impl TreeChannels {
         due.map(TreeChannel::serial)
     }
 
-    /// When a replaced channel is to be closed next.
+    /// Returns when a replaced channel is to be closed next.
     pub(super) fn next_retirement(&self) -> Option<Instant> {
         self.open().filter_map(|c| c.retire_at).min()
     }
@@ -354,7 +354,7 @@ impl TreeChannels {
         self.carrier
     }
 
-    /// How often the streams moved from one channel to another.
+    /// Returns how often the streams moved from one channel to another.
     pub(super) fn migrations(&self) -> u64 {
         self.carried.saturating_sub(1)
     }

@@ -25,7 +25,8 @@ pub(super) fn transmit_on(
         return None;
     }
     if let Some(streams) = &mut streams {
-        streams.set_path(channel.rtt(), channel.loss(), channel.one_way());
+        let flight = channel.flight();
+        streams.set_path(flight.rtt(), flight.loss(), flight.one_way());
         if streams.take_missed() {
             channel.ask_if_quiet();
         }
@@ -70,7 +71,7 @@ impl Batch<'_> {
         (self.buf.len() > 0).then(|| self.channel.transmit(segment.min(self.buf.len())))
     }
 
-    /// Whether a packet is to be sent, and if one is, whether the streams may write into it.
+    /// Returns whether a packet is to be sent, and if one is, whether the streams may write into it.
     fn next_packet(&mut self, now: Instant) -> Option<bool> {
         let wants_control = self.channel.wants_control(now);
         let streams = self.streams.as_ref();

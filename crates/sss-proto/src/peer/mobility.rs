@@ -76,12 +76,12 @@ impl Mobility {
         self.outages
     }
 
-    /// When the carrier stopped working, if it does not work.
+    /// Returns when the carrier stopped working, if it does not work.
     pub(super) fn trouble_since(&self) -> Option<Instant> {
         self.trouble
     }
 
-    /// Whether streams wait for a channel, rather than ending, when there is none (MIG-14).
+    /// Returns whether streams wait for a channel, rather than ending, when there is none (MIG-14).
     pub(super) fn lingers(&self) -> bool {
         !self.policy.linger.is_zero()
     }
@@ -164,8 +164,8 @@ impl Mobility {
         Some(status)
     }
 
-    /// When and why the next attempt begins, if none is under way. `carrier` is the open channel that carries the
-    /// streams, if one does.
+    /// Returns when and why the next attempt begins, if none is under way. `carrier` is the open channel that carries
+    /// the streams, if one does.
     pub(super) fn next_attempt(
         &self,
         tree: &SharedTree,
@@ -206,12 +206,12 @@ impl Mobility {
         self.retry_at = now + pause;
     }
 
-    /// When a tree without an open channel is given up.
+    /// Returns when a tree without an open channel is given up.
     pub(super) fn linger_end(&self) -> Option<Instant> {
         Some(self.trouble? + self.policy.linger)
     }
 
-    /// Why a tree that lingered to the end is given up.
+    /// Returns why a tree that lingered to the end is given up.
     pub(super) fn reason_of_silence(&self, now: Instant) -> CloseReason {
         match &self.status {
             LinkStatus::Down(reason @ CloseReason::PeerRestarted) => reason.clone(),

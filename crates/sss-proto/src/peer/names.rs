@@ -36,7 +36,7 @@ impl Names {
         self.is_outdated = true;
     }
 
-    /// Whether the names may be others than those registered.
+    /// Returns whether the names may be others than those registered.
     pub(super) fn is_outdated(&self) -> bool {
         self.is_outdated
     }

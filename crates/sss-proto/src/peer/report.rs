@@ -1,7 +1,7 @@
 //! What can be known of a peer's streams, the way to the peer included.
 
 use super::transport::Transport;
-use crate::channel::Channel;
+use crate::channel::Flight;
 use crate::ids::{PeerId, StreamId, StreamKey};
 use crate::io::LinkStatus;
 use crate::streams::{StreamInfo, Streams, TreeNode, Waits};
@@ -56,10 +56,10 @@ impl Report<'_> {
             LinkStatus::Stalled => Waits::Stalled,
             LinkStatus::Down(reason) => Waits::Down(reason.clone()),
             LinkStatus::Up if waits == Waits::Turn => {
-                let carrier = self.transport.channels().carrier().map(|c| &*c.channel);
-                if carrier.is_some_and(Channel::is_window_full) {
+                let carrier = self.transport.channels().carrier().map(|c| c.channel.flight());
+                if carrier.is_some_and(Flight::is_window_full) {
                     Waits::Congestion
-                } else if carrier.is_some_and(Channel::is_paced) {
+                } else if carrier.is_some_and(Flight::is_paced) {
                     Waits::Pacer
                 } else {
                     waits

@@ -94,7 +94,7 @@ impl Transport {
         }
     }
 
-    /// Whether there is neither a channel nor an attempt to make one.
+    /// Returns whether there is neither a channel nor an attempt to make one.
     pub(super) fn is_idle(&self) -> bool {
         self.channels.is_empty() && !self.attempts.is_under_way()
     }
@@ -121,7 +121,7 @@ impl Transport {
 
 /// Time.
 impl Transport {
-    /// When [`Self::on_attempt_timer`], [`Self::on_channel_timer`] or a review is next due.
+    /// Returns when [`Self::on_attempt_timer`], [`Self::on_channel_timer`] or a review is next due.
     pub(super) fn next_timer(&mut self, tree: &SharedTree, has_streams: bool) -> Option<Instant> {
         let mut next = Earliest::default();
         next.add(self.attempts.next_timer());
@@ -173,7 +173,7 @@ impl Transport {
         self.mobility.next_attempt(tree, self.carrier_origin(), has_streams)
     }
 
-    /// When a tree without an open channel is given up.
+    /// Returns when a tree without an open channel is given up.
     pub(super) fn linger_end(&self, tree: &SharedTree) -> Option<Instant> {
         let is_detached = tree.id().is_some() && !self.channels.has_open();
         self.mobility.linger_end().filter(|_| is_detached)

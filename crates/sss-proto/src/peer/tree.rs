@@ -51,17 +51,17 @@ impl SharedTree {
         all.take(MAX_OTHER_TREES).collect()
     }
 
-    /// Whether it is one of these.
+    /// Returns whether it is one of these.
     pub(crate) fn is_among(&self, trees: &[TreeId]) -> bool {
         self.id.is_some_and(|id| trees.contains(&id))
     }
 
-    /// Whether no stream can be opened any more.
+    /// Returns whether no stream can be opened any more.
     pub(crate) fn has_ended(&self) -> bool {
         self.ended.is_some()
     }
 
-    /// Why it has ended, if it has.
+    /// Returns why it has ended, if it has.
     pub(crate) fn close_reason(&self) -> Option<&CloseReason> {
         self.ended.as_ref()
     }
@@ -87,8 +87,8 @@ impl SharedTree {
         self.ended = Some(reason);
     }
 
-    /// When this host may ask for another channel of the tree at the earliest (MIG-11). `None`: there is no tree to ask
-    /// for.
+    /// Returns when this host may ask for another channel of the tree at the earliest (MIG-11). `None`: there is no
+    /// tree to ask for.
     pub(super) fn more_from(&self) -> Option<Instant> {
         self.live_id()?;
         Some(if self.is_confirmed {

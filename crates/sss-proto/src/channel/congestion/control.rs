@@ -83,9 +83,9 @@ pub(in crate::channel) enum SignalKind {
 /// One more is a file beside `cubic.rs`, a value of [`Congestion`](crate::Congestion), and a line in
 /// [`Controller::new`](super::Controller::new).
 pub(in crate::channel) trait Control: fmt::Debug + Send + Sync {
-    /// How much may be in flight.
+    /// Returns how much may be in flight.
     fn window(&self) -> u64;
-    /// Whether the window still grows exponentially.
+    /// Returns whether the window still grows exponentially.
     fn in_slow_start(&self) -> bool;
     /// By what part of itself that what is in flight may grow in a round trip, but for slow start.
     fn growth(&self) -> f64;

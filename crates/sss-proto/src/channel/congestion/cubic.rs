@@ -147,8 +147,8 @@ impl Cubic {
         }
     }
 
-    /// Whether the sender uses the window, so that it may grow (REC-8). In slow start half of it is enough: what is
-    /// acknowledged now was sent when the window was smaller.
+    /// Returns whether the sender uses the window, so that it may grow (REC-8). In slow start half of it is enough:
+    /// what is acknowledged now was sent when the window was smaller.
     fn is_used(&self) -> bool {
         if self.in_slow_start() {
             self.window < 2 * self.usage.peak()

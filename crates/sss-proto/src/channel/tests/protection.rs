@@ -202,7 +202,7 @@ fn packets_reordered_across_an_update_open_for_3_pto() {
     let late = packets.pop().unwrap();
     let taken = b.take(at(11), &late, a.address).unwrap();
     assert_eq!((taken.opened.generation, taken.opened.newest), (1, false));
-    let pto = b.channel.recovery.probe_timeout();
+    let pto = b.channel.flight.recovery.probe_timeout();
     let too_late = packets.pop().unwrap();
     let in_time = packets.pop().unwrap();
     b.tick(at(10) + pto * 3 - Duration::from_nanos(1));
@@ -309,7 +309,7 @@ fn a_path_without_ecn_stops_the_marking() {
 
 /// A packet as [`End::data`] makes them, with bits of the first byte set that are zero in this version.
 fn with_reserved_bits(end: &mut End, now: Instant, bits: u8) -> Vec<u8> {
-    let seq = end.channel.sent.next();
+    let seq = end.channel.flight.sent.next();
     let (sequence, sequence_len) = short::encode_sequence(seq, None);
     let header = Header {
         key_phase: end.channel.keys.key_phase(),
@@ -321,7 +321,10 @@ fn with_reserved_bits(end: &mut End, now: Instant, bits: u8) -> Vec<u8> {
     short::write_header(&mut Writer::new(&mut packet), &header);
     packet[0] |= bits;
     end.channel.keys.seal(seq, &header, &mut packet);
-    end.channel.sent.push(now, packet.len() as u16, Flags::default(), &[]);
+    end.channel
+        .flight
+        .sent
+        .push(now, packet.len() as u16, Flags::default(), &[]);
     packet
 }
 
@@ -330,7 +333,7 @@ fn with_reserved_bits(end: &mut End, now: Instant, bits: u8) -> Vec<u8> {
 fn a_packet_with_a_reserved_bit_is_dropped_and_changes_nothing() {
     for bits in [0x08, 0x10, 0x20, 0x38] {
         let (mut a, mut b) = warm_pair();
-        let next = a.channel.sent.next();
+        let next = a.channel.flight.sent.next();
         a.channel.keys.update_now(next);
         let packet = with_reserved_bits(&mut a, at(10), bits);
         let before = b.channel.replay.next();
@@ -355,7 +358,7 @@ fn a_packet_with_a_reserved_bit_is_dropped_and_changes_nothing() {
 fn forged_phases_move_no_keys_and_cost_no_old_ones() {
     let (mut a, mut b) = warm_pair();
     let old = a.data(at(10), 50);
-    let next = a.channel.sent.next();
+    let next = a.channel.flight.sent.next();
     a.channel.keys.update_now(next);
     let first = a.data(at(10), 50);
     b.take(at(10), &first, a.address).unwrap();
@@ -380,7 +383,7 @@ fn forged_phases_move_no_keys_and_cost_no_old_ones() {
 #[test]
 fn a_peer_that_goes_back_to_old_keys_is_not_heard() {
     let (mut a, mut b) = warm_pair();
-    let next = a.channel.sent.next();
+    let next = a.channel.flight.sent.next();
     a.channel.keys.update_now(next);
     let newer = a.data(at(10), 50);
     b.take(at(10), &newer, a.address).unwrap();
@@ -389,7 +392,7 @@ fn a_peer_that_goes_back_to_old_keys_is_not_heard() {
         secret: &secrets.initiator,
         header: secrets.initiator_header(),
     };
-    let next = a.channel.sent.next();
+    let next = a.channel.flight.sent.next();
     a.channel.keys.send_from(next, &old);
     let back = a.data(at(11), 50);
     assert_eq!(
@@ -406,7 +409,7 @@ fn a_peer_that_updates_without_waiting_is_followed_and_loses_only_its_own_late_p
     let mut packets = Vec::new();
     for n in 0..5 {
         packets.push([a.data(at(10), 50), a.data(at(10), 50)]);
-        let next = a.channel.sent.next();
+        let next = a.channel.flight.sent.next();
         a.channel.keys.update_now(next);
         assert_eq!(a.channel.info().key_generation, n + 2);
     }

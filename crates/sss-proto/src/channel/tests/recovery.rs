@@ -71,7 +71,11 @@ fn acknowledgements_leave_in_time() {
     let taken = a.take(due, &ack, b.address).unwrap();
     assert!(!taken.ack_eliciting);
     // The 20 ms that the peer waited are not part of the round trip.
-    assert!(a.channel.rtt() <= Duration::from_millis(25), "{:?}", a.channel.rtt());
+    assert!(
+        a.channel.flight.rtt() <= Duration::from_millis(25),
+        "{:?}",
+        a.channel.flight.rtt()
+    );
     let two = [a.data(at(200), 10), a.data(at(200), 10)];
     for packet in &two {
         b.take(at(200), packet, a.address).unwrap();
@@ -88,7 +92,7 @@ fn a_probe_timeout_sends_the_oldest_data_again_then_ping() {
         a.data(at(10), 100);
     }
     let due = a.channel.next_timer().unwrap();
-    assert_eq!(due, at(10) + a.channel.recovery.probe_timeout());
+    assert_eq!(due, at(10) + a.channel.flight.recovery.probe_timeout());
     assert_eq!(a.tick(due), TimerEvent::None);
     let fates: Vec<_> = a.fates.drain(..).map(|f| (token_number(&f.token), f.acked)).collect();
     assert_eq!(fates, [(first, false), (first + 1, false)]);
@@ -97,7 +101,7 @@ fn a_probe_timeout_sends_the_oldest_data_again_then_ping() {
     let probes: Vec<_> = std::iter::from_fn(|| a.control(due)).collect();
     assert_eq!(probes.len(), 2, "PING when the owner has nothing to send");
     let second = a.channel.next_timer().unwrap();
-    assert_eq!(second.since(due), a.channel.recovery.probe_timeout() * 2);
+    assert_eq!(second.since(due), a.channel.flight.recovery.probe_timeout() * 2);
     a.tick(second);
     let fates: Vec<_> = a.fates.drain(..).map(|f| (token_number(&f.token), f.acked)).collect();
     assert_eq!(fates, [(first + 2, false)]);
@@ -105,7 +109,7 @@ fn a_probe_timeout_sends_the_oldest_data_again_then_ping() {
         assert!(b.take(second, probe, a.address).unwrap().ack_eliciting);
     }
     settle(second, &mut a, &mut b);
-    assert_eq!(a.channel.recovery.loss.probe_count(), 0);
+    assert_eq!(a.channel.flight.recovery.loss.probe_count(), 0);
     assert!(a.fates.is_empty(), "the three were told as lost before");
 }
 
@@ -174,7 +178,7 @@ fn the_other_controller_paces_by_what_it_measures() {
         now = now + Duration::from_millis(11);
     }
     assert!(sent > 190, "{sent}");
-    let rate = a.channel.rate();
+    let rate = a.channel.flight.rate();
     let model = rate.model.expect("there were samples");
     assert!(model > 0.0 && model < 2.77 * 2.0 * 1232.0 * 100.0, "{model}");
     assert_eq!(a.channel.info().packets_lost, 0);
@@ -193,11 +197,11 @@ fn the_way_there_is_what_is_longer_than_half_the_shortest_round_trip_and_a_littl
         let ack = b.control(now).unwrap();
         a.take(now + Duration::from_millis(10), &ack, b.address).unwrap();
     }
-    let rtt = &a.channel.recovery.rtt;
+    let rtt = &a.channel.flight.recovery.rtt;
     let growth = 4.0 * 1232.0 / a.channel.info().window as f64;
     let measured = rtt.smoothed().max(rtt.latest());
     let expected = measured + measured.mul_f64(growth.min(0.25)) + rtt.variation() - rtt.min().unwrap() / 2;
-    assert_eq!(a.channel.one_way(), expected);
+    assert_eq!(a.channel.flight.one_way(), expected);
     assert!(expected < Duration::from_millis(15), "{expected:?}");
 }
 

@@ -65,7 +65,7 @@ impl MinRtt {
         }
     }
 
-    /// Whether it is to be looked for.
+    /// Returns whether it is to be looked for.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         self.value.is_some() && now > self.probed + PROBE_INTERVAL
     }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::super::super::GRANULARITY;
+use crate::channel::rtt::GRANULARITY;
 use crate::time::Instant;
 
 /// More than this share of a round trip's packets is too much, beyond what is lost anyway.
@@ -92,7 +92,7 @@ impl LostInRound {
         self.queued += if in_queue { packets } else { 0 };
     }
 
-    /// Whether that is congestion, of `in_flight` packets of the round trip.
+    /// Returns whether that is congestion, of `in_flight` packets of the round trip.
     pub(super) fn is_congestion(&self, in_flight: f64, usual: &UsualLoss, at_start: bool) -> bool {
         let least = if at_start { LEAST_AT_START } else { LEAST };
         let queued = self.queued >= least && self.queued as f64 > in_flight * THRESHOLD;
@@ -100,7 +100,7 @@ impl LostInRound {
     }
 }
 
-/// Whether a round trip that long shows that a queue stands, where `usual` is not one.
+/// Returns whether a round trip that long shows that a queue stands, where `usual` is not one.
 pub(super) fn is_queue(rtt: Duration, min: Option<Duration>, usual: Duration) -> bool {
     min.is_some_and(|min| rtt > min + min / QUEUE_PART + GRANULARITY + usual.min(min / QUEUE_PART))
 }

@@ -1,0 +1,13 @@
+//! What became of frames.
+
+use crate::token::Token;
+
+/// What became of a frame.
+///
+/// A token comes once as acknowledged, or once as lost and then perhaps as acknowledged after all: when a probe timeout
+/// repeats a packet that was only late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Fate {
+    pub(crate) token: Token,
+    pub(crate) acked: bool,
+}

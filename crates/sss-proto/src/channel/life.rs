@@ -1,0 +1,91 @@
+//! Signs of life, and the end of a channel.
+
+use std::time::Duration;
+
+use super::close::CloseState;
+use super::timers::Activity;
+use crate::time::{Earliest, Instant};
+
+/// How long a peer has to answer that is asked whether it still knows the channel: in probe timeouts, and at least.
+const ANSWER_TIMEOUTS: u32 = 6;
+const MIN_ANSWER_TIME: Duration = Duration::from_millis(500);
+
+/// Packets in a row that the peer need not acknowledge, before it is asked to: else it would never be known what it
+/// has heard of. Fewer when acknowledgements are long.
+const MAX_QUIET: u32 = 256;
+const MAX_QUIET_LONG: u32 = 16;
+const LONG_ACK: usize = 8;
+
+/// What the owner has to know after a timer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TimerEvent {
+    /// Nothing; there may be something to send.
+    None,
+    /// Nothing was heard for this long: the channel has ended (CHN-2).
+    Idle(Duration),
+    /// The peer was asked whether it still knows the channel, and did not answer (NEG-20).
+    Forgotten,
+    /// The channel must be closed with AEAD_LIMIT (PRT-9).
+    KeysUsedUp,
+    /// The channel was closed long enough ago to be forgotten (CHN-12).
+    Closed,
+}
+
+/// Signs of life, and the end.
+pub(super) struct Life {
+    pub(super) activity: Activity,
+    pub(super) close: CloseState,
+    /// When timers last ran: what was due then waits only to be sent.
+    pub(super) timers_run: Option<Instant>,
+    /// Packets sent since one that must be acknowledged.
+    pub(super) quiet: u32,
+}
+
+impl Life {
+    pub(super) fn new(activity: Activity) -> Self {
+        Self {
+            activity,
+            close: CloseState::Open,
+            timers_run: None,
+            quiet: 0,
+        }
+    }
+
+    /// A packet was sent.
+    pub(super) fn on_sent(&mut self, now: Instant, ack_eliciting: bool) {
+        if ack_eliciting {
+            self.activity.on_eliciting_sent(now);
+            self.quiet = 0;
+        } else {
+            self.quiet = self.quiet.saturating_add(1);
+        }
+    }
+
+    /// Returns whether a packet that need not be acknowledged is to carry PING, when ACK names so many ranges.
+    pub(super) fn owes_ping(&self, ranges: usize) -> bool {
+        let max_quiet = if ranges > LONG_ACK { MAX_QUIET_LONG } else { MAX_QUIET };
+        self.activity.wants_ping() || self.quiet >= max_quiet
+    }
+
+    /// Asks the peer for a sign of life; the channel ends if there is none.
+    pub(super) fn probe_liveness(&mut self, now: Instant, probe_timeout: Duration) {
+        let grace = (probe_timeout * ANSWER_TIMEOUTS).max(MIN_ANSWER_TIME);
+        self.activity.expect_answer(now + grace);
+    }
+
+    /// The times at which something is due for lack of a sign of life.
+    pub(super) fn add_times(&self, next: &mut Earliest, probe_timeout: Duration) {
+        next.add(self.activity.idle_time(probe_timeout));
+        next.add(self.activity.keepalive_time());
+        next.add(self.activity.answer_deadline());
+    }
+
+    /// How a channel has ended of which nothing was heard for too long.
+    pub(super) fn silence(&self, now: Instant, probe_timeout: Duration) -> Option<TimerEvent> {
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| now >= at);
+        if is_due(self.activity.idle_time(probe_timeout)) {
+            return Some(TimerEvent::Idle(self.activity.idle_timeout()));
+        }
+        is_due(self.activity.answer_deadline()).then_some(TimerEvent::Forgotten)
+    }
+}

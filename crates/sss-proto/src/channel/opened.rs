@@ -1,0 +1,28 @@
+//! What is known of a packet that came.
+
+use std::net::SocketAddr;
+use std::ops::Range;
+
+use crate::io::Ecn;
+
+/// A packet that was opened in place.
+#[derive(Clone, Debug)]
+pub(crate) struct Opened {
+    pub(crate) seq: u64,
+    /// Where its frames are in the datagram.
+    pub(crate) payload: Range<usize>,
+    /// The generation of the keys that opened it.
+    pub(crate) generation: u32,
+    /// Whether its number is above all before.
+    pub(crate) newest: bool,
+}
+
+/// What is to be known about a packet once its frames were dispatched.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Received {
+    pub(crate) ack_eliciting: bool,
+    pub(crate) ecn: Ecn,
+    /// Length of the datagram.
+    pub(crate) bytes: usize,
+    pub(crate) remote: SocketAddr,
+}

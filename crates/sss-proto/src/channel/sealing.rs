@@ -1,0 +1,211 @@
+//! Packets: numbers and headers, the room for frames, sealing, and what is remembered of each.
+
+use rand::RngExt;
+use rand::rngs::StdRng;
+use sss_wire::frame::Ping;
+use sss_wire::short::{self, Header, TAG};
+use sss_wire::{ChannelId, Writer};
+
+use super::flight::{Flight, PacketKind};
+use super::keys::Keys;
+use super::life::Life;
+use super::path::Path;
+use crate::io::{Ecn, Transmit, TransmitBuf};
+use crate::time::Instant;
+use crate::token::Token;
+
+/// A number is skipped once in about so many packets (CHN-6).
+const SKIP_MEAN: u64 = 1024;
+/// Least length of a packet that asks for a sign of life, so that a peer that has lost the channel answers it (PRT-12).
+const MIN_ANSWERED: usize = 41;
+
+/// What packets are named by.
+pub(super) struct Ids {
+    pub(super) local: ChannelId,
+    pub(super) remote: ChannelId,
+    /// The next number that is left out (CHN-6).
+    next_skip: u64,
+    pub(super) rng: StdRng,
+}
+
+impl Ids {
+    pub(super) fn new(local: ChannelId, remote: ChannelId, mut rng: StdRng) -> Self {
+        let next_skip = 2 + skip_distance(&mut rng);
+        Self {
+            local,
+            remote,
+            next_skip,
+            rng,
+        }
+    }
+}
+
+/// Packets until the next number that is left out.
+fn skip_distance(rng: &mut StdRng) -> u64 {
+    rng.random_range(0..2 * SKIP_MEAN)
+}
+
+/// A datagram under construction: its header is written.
+pub(crate) struct PacketSpace<'a> {
+    datagram: &'a mut [u8],
+    header: Header,
+    seq: u64,
+}
+
+impl<'a> PacketSpace<'a> {
+    /// The room for frames. Filled to its end, the packet is exactly as long as the datagram.
+    pub(crate) fn plaintext(&mut self) -> &mut [u8] {
+        let end = self.datagram.len().saturating_sub(TAG);
+        self.datagram
+            .get_mut(self.header.encoded_len()..end)
+            .unwrap_or_default()
+    }
+
+    /// The first `len` bytes of the plaintext are frames.
+    pub(crate) fn sealed(self, len: usize, ack_eliciting: bool) -> FilledPacket<'a> {
+        FilledPacket {
+            space: self,
+            len,
+            ack_eliciting,
+        }
+    }
+}
+
+/// A datagram whose frames are written.
+pub(crate) struct FilledPacket<'a> {
+    space: PacketSpace<'a>,
+    len: usize,
+    ack_eliciting: bool,
+}
+
+impl FilledPacket<'_> {
+    /// Adds PADDING until the datagram has `size` bytes.
+    fn pad_to(&mut self, size: usize) {
+        let wanted = size.saturating_sub(self.space.header.encoded_len() + TAG);
+        let len = self.len;
+        if let Some(padding) = self.space.plaintext().get_mut(len..wanted) {
+            padding.fill(0);
+            self.len = wanted;
+        }
+    }
+}
+
+/// The parts of a channel that a packet is made with.
+pub(super) struct Sealing<'a> {
+    pub(super) ids: &'a mut Ids,
+    pub(super) keys: &'a mut Keys,
+    pub(super) flight: &'a mut Flight,
+    pub(super) life: &'a mut Life,
+}
+
+impl Sealing<'_> {
+    /// Begins a packet in a buffer that is as long as the packet may be.
+    pub(super) fn begin<'b>(&mut self, datagram: &'b mut [u8]) -> PacketSpace<'b> {
+        let seq = self.flight.sent.next();
+        self.keys.before_seal(seq);
+        let (sequence, sequence_len) = short::encode_sequence(seq, self.flight.sent.largest_acked());
+        let header = Header {
+            key_phase: self.keys.key_phase(),
+            channel_id: self.ids.remote,
+            sequence,
+            sequence_len,
+        };
+        debug_assert!(datagram.len() >= header.encoded_len() + short::MAX_SEQUENCE_LEN + TAG);
+        short::write_header(&mut Writer::new(datagram), &header);
+        PacketSpace { datagram, header, seq }
+    }
+
+    /// Completes a packet with the owner's frames: adds PING if one is owed, pads, seals, masks, and remembers it with
+    /// its tokens. Returns the datagram's length, 0 if there is nothing in it.
+    pub(super) fn finish(
+        &mut self,
+        now: Instant,
+        mut packet: FilledPacket<'_>,
+        owes_ping: bool,
+        tokens: &[Token],
+    ) -> usize {
+        if !packet.ack_eliciting && owes_ping {
+            let len = packet.len;
+            if let Some(byte) = packet.space.plaintext().get_mut(len) {
+                *byte = Ping::TYPE;
+                packet.len += 1;
+                packet.ack_eliciting = true;
+                packet.pad_to(MIN_ANSWERED);
+            }
+        }
+        if packet.len == 0 {
+            return 0;
+        }
+        self.complete(now, packet, PacketKind::Ordinary, tokens)
+    }
+
+    fn complete(&mut self, now: Instant, packet: FilledPacket<'_>, kind: PacketKind, tokens: &[Token]) -> usize {
+        let FilledPacket {
+            mut space,
+            mut len,
+            ack_eliciting,
+        } = packet;
+        // PRT-3
+        let least = short::min_plaintext_len(space.header.sequence_len);
+        if len < least {
+            if let Some(padding) = space.plaintext().get_mut(len..least) {
+                padding.fill(0);
+            }
+            len = least;
+        }
+        let size = short::packet_len(&space.header, len);
+        let Some(datagram) = space.datagram.get_mut(..size) else {
+            return 0;
+        };
+        self.keys.seal(space.seq, &space.header, datagram);
+        self.flight.record(now, size, (kind, ack_eliciting), tokens);
+        self.life.on_sent(now, ack_eliciting);
+        if self.flight.sent.next() >= self.ids.next_skip {
+            // CHN-6
+            self.flight.sent.skip();
+            self.ids.next_skip = self.flight.sent.next() + 1 + skip_distance(&mut self.ids.rng);
+        }
+        size
+    }
+
+    /// Makes a packet with frames that nobody waits for an acknowledgement of.
+    pub(super) fn alone(
+        &mut self,
+        now: Instant,
+        buf: &mut TransmitBuf,
+        path: Path,
+        encode: impl FnOnce(&mut Writer<'_>),
+    ) -> Option<Transmit> {
+        let datagram = buf.spare().get_mut(..usize::from(sss_wire::constants::BASE_DATAGRAM))?;
+        let mut space = self.begin(datagram);
+        let mut writer = Writer::new(space.plaintext());
+        encode(&mut writer);
+        let len = writer.position();
+        let size = self.complete(now, space.sealed(len, false), PacketKind::Unrecorded, &[]);
+        buf.advance(size);
+        Some(Transmit {
+            remote: path.remote,
+            local: path.local,
+            ecn: Ecn::NotEct,
+            segment: size,
+        })
+    }
+
+    /// Makes a packet of `size` bytes that finds out whether the path carries it (CHN-8). Returns its length.
+    pub(super) fn mtu_probe(&mut self, now: Instant, buf: &mut TransmitBuf, size: u16) -> Option<usize> {
+        let datagram = buf.spare().get_mut(..usize::from(size))?;
+        let mut space = self.begin(datagram);
+        let plaintext = space.plaintext();
+        plaintext.fill(0);
+        if let Some(first) = plaintext.first_mut() {
+            *first = Ping::TYPE;
+        }
+        let len = plaintext.len();
+        let token = Token::MtuProbe { size };
+        let written = self.complete(now, space.sealed(len, true), PacketKind::MtuProbe, &[token]);
+        debug_assert_eq!(written, usize::from(size));
+        self.flight.mtu.on_probe_sent(size);
+        buf.advance(written);
+        Some(written)
+    }
+}

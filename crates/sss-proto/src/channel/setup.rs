@@ -1,0 +1,33 @@
+//! What a channel is made from, beside its keys.
+
+use std::time::Duration;
+
+use sss_wire::ChannelId;
+
+use super::path::Path;
+use crate::config::Congestion;
+use crate::role::Role;
+
+/// What a channel is told about the host's wishes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ChannelConfig {
+    /// Zero: never.
+    pub(crate) idle_timeout: Duration,
+    pub(crate) keepalive: Duration,
+    /// Largest UDP payload that this host sends.
+    pub(crate) max_datagram: u16,
+    pub(crate) congestion: Congestion,
+}
+
+/// What a channel is made from, beside its keys.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ChannelSetup {
+    pub(crate) role: Role,
+    /// The id on which this host receives.
+    pub(crate) local_id: ChannelId,
+    /// The id under which the peer receives. Known to the responder only from INITIATE.
+    pub(crate) remote_id: ChannelId,
+    pub(crate) path: Path,
+    pub(crate) config: ChannelConfig,
+    pub(crate) seed: u64,
+}
