@@ -68,6 +68,7 @@ use crate::refusal::Refusal;
 use crate::role::Role;
 use crate::time::Instant;
 use crate::token::Token;
+use frames::delivery::Item;
 use frames::draft::Draft;
 use frames::fill;
 use frames::priority;
@@ -239,7 +240,7 @@ impl Streams {
             return Poll::Ready(Ok(None));
         }
         node.set(Flags::waits_for(Interest::Accept));
-        self.life.ask_for_more(parent);
+        self.life.outbox.ask(&mut self.life.tree.table, parent, Item::Await);
         Poll::Pending
     }
 
@@ -483,11 +484,13 @@ impl Streams {
     }
 
     /// A frame from the peer about streams; others are ignored. `packet` holds the frame's data.
+    #[inline]
     pub(crate) fn on_frame(&mut self, frame: &Frame<'_>, packet: &Bytes) -> Result<(), ProtocolError> {
         frames::on_frame(&mut self.life, frame, packet)
     }
 
     /// The packet that carried the frame was acknowledged. Tokens that belong to others are ignored.
+    #[inline]
     pub(crate) fn on_acked(&mut self, token: Token) {
         frames::on_acked(&mut self.life, token);
     }
@@ -501,6 +504,7 @@ impl Streams {
 /// What can be asked.
 impl Streams {
     /// The next event for the application.
+    #[inline]
     pub(crate) fn next_event(&mut self) -> Option<StreamEvent> {
         self.life.events.next(&self.life.tree.table)
     }

@@ -25,6 +25,7 @@ pub(crate) struct Events {
 
 impl Events {
     /// Tells the application, if it waits for it.
+    #[inline]
     pub(crate) fn notify(&mut self, table: &mut Table, index: u32, interest: Interest) {
         if table[index].take(Flags::waits_for(interest)) {
             self.queue.push_back(StreamEvent::Ready(table.key(index), interest));
@@ -44,6 +45,7 @@ impl Events {
     }
 
     /// The next event that still matters.
+    #[inline]
     pub(crate) fn next(&mut self, table: &Table) -> Option<StreamEvent> {
         loop {
             let event = self.queue.pop_front()?;

@@ -132,6 +132,7 @@ impl Flow {
     }
 
     /// Bytes of a stream were read by the application, or discarded (STR-20).
+    #[inline]
     pub(super) fn consume(&mut self, table: &mut Table, outbox: &mut Outbox, index: u32) {
         if !self.is_over {
             self.review_owed(table, outbox, index);
@@ -304,6 +305,7 @@ impl Flow {
     }
 
     /// What a stream still owes its lender may have become less.
+    #[inline]
     fn review_owed(&mut self, table: &mut Table, outbox: &mut Outbox, index: u32) {
         let before = table[index].account.as_ref().map_or(0, |a| a.owed);
         if before > 0 {
@@ -397,12 +399,11 @@ impl Flow {
         self.openers.on_opened(table.key(index));
     }
 
-    /// A stream of this host does not wait to be accepted any more: it was, or was refused, or never will be.
+    /// A stream of this host, of which nothing was heard yet, does not wait to be accepted any more: it was, or was
+    /// refused, or never will be.
     pub(super) fn leave_line(&mut self, table: &mut Table, index: u32) {
-        if !table[index].take(Flags::UNHEARD) {
-            return;
-        }
-        let node = &table[index];
+        let node = &mut table[index];
+        node.clear(Flags::UNHEARD);
         let (cost, is_nested) = (OPEN_COST + node.send.limit, node.place.lender > 0);
         let (lender, acceptor) = (openings::lender(table, index), openings::acceptor(table, index));
         if let Some(account) = &mut table[lender].account {
@@ -413,9 +414,8 @@ impl Flow {
 
     /// The peer's application holds a stream of this host, or has held it: a child may be charged to it from now on.
     pub(super) fn note_held(&mut self, table: &mut Table, index: u32) {
-        if table[index].take(Flags::UNHELD) {
-            self.openers.retry_at(table.key(index));
-        }
+        table[index].clear(Flags::UNHELD);
+        self.openers.retry_at(table.key(index));
     }
 
     /// The peer keeps nothing of a stream of this host, and counts nothing of it.

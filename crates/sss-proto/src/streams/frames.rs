@@ -40,6 +40,7 @@ use crate::token::{Token, Topic};
 ///
 /// # Errors
 /// If the peer broke a rule.
+#[inline]
 pub(super) fn on_frame(life: &mut Life, frame: &Frame<'_>, packet: &Bytes) -> Result<(), ProtocolError> {
     match frame {
         Frame::Stream(frame) => stream::on_frame(life, frame, packet),
@@ -60,6 +61,7 @@ pub(super) fn on_frame(life: &mut Life, frame: &Frame<'_>, packet: &Bytes) -> Re
 }
 
 /// The packet that carried the frame was acknowledged. Tokens that belong to others are ignored.
+#[inline]
 pub(super) fn on_acked(life: &mut Life, token: Token) {
     if life.failed.is_some() {
         return;

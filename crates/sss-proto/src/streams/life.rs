@@ -199,11 +199,13 @@ impl Life {
     }
 
     /// Tells the application, if it waits for it.
+    #[inline]
     pub(super) fn notify(&mut self, index: u32, interest: Interest) {
         self.events.notify(&mut self.tree.table, index, interest);
     }
 
     /// Puts a stream in its turn if it has something to send.
+    #[inline]
     pub(super) fn touch(&mut self, index: u32) {
         if self.tree[index].is_sendable() {
             self.scheduler.activate(&mut self.tree.table, index);
@@ -211,6 +213,7 @@ impl Life {
     }
 
     /// Something about a stream is to be sent, for the first time, again, or with another value.
+    #[inline]
     pub(super) fn put(&mut self, index: u32, item: Item) {
         self.outbox.put(&mut self.tree.table, index, item);
     }
@@ -247,13 +250,17 @@ impl Life {
         if node.place.opener == Opener::Own && node.has(Flags::ANNOUNCED) {
             self.on_known(index);
         }
-        self.flow.leave_line(&mut self.tree.table, index);
+        if self.tree[index].has(Flags::UNHEARD) {
+            self.flow.leave_line(&mut self.tree.table, index);
+        }
     }
 
     /// Something about a stream came from the peer, which it says only of one that its application holds, or held.
     pub(super) fn on_heard(&mut self, index: u32) {
         self.on_decided(index);
-        self.flow.note_held(&mut self.tree.table, index);
+        if self.tree[index].has(Flags::UNHELD) {
+            self.flow.note_held(&mut self.tree.table, index);
+        }
     }
 
     /// Tells the peer that a stream was read to its end, if it wants to know.
@@ -265,14 +272,6 @@ impl Life {
     pub(super) fn answer_await(&mut self, index: u32) {
         if self.failed.is_none() {
             answers::answer_await(&mut self.tree, &mut self.outbox, index);
-        }
-    }
-
-    /// The application waits for children or datagrams: the peer is asked whether any can come, if it was not asked
-    /// yet.
-    pub(super) fn ask_for_more(&mut self, index: u32) {
-        if !self.tree[index].delivery(Item::Await).is_open() {
-            self.put(index, Item::Await);
         }
     }
 }
@@ -382,6 +381,7 @@ impl Life {
     }
 
     /// A direction is reset, or its stream is let go of: nobody waits to hear whether it was read.
+    #[inline]
     fn give_up_watch(&mut self, index: u32) {
         if self.tree[index].delivery(Item::Watch).is_open() {
             self.outbox
@@ -553,7 +553,9 @@ impl Life {
     fn remove(&mut self, index: u32) {
         let table = &mut self.tree.table;
         self.flow.return_opening(table, &mut self.outbox, index);
-        self.flow.leave_line(table, index);
+        if table[index].has(Flags::UNHEARD) {
+            self.flow.leave_line(table, index);
+        }
         self.flow.forget(table, index);
         self.modes -= usize::from(table[index].extras.as_ref().is_some_and(|e| e.listen.has_mode()));
         self.walks.leave(table, index);

@@ -41,27 +41,32 @@ impl Tree {
         }
     }
 
+    #[inline]
     pub(super) fn key(&self, index: u32) -> StreamKey {
         self.table.key(index)
     }
 
     /// The slot of the stream with this key, if it still exists.
+    #[inline]
     pub(super) fn find(&self, key: StreamKey) -> Option<u32> {
         self.table.find(key)
     }
 
     /// The slot of a stream that the application holds.
+    #[inline]
     pub(super) fn held(&self, key: StreamKey) -> Option<u32> {
         let index = self.table.find(key)?;
         (self[index].has(Flags::HELD) && index != ROOT).then_some(index)
     }
 
     /// What an LSID names.
+    #[inline]
     pub(super) fn locate(&self, lsid: u64) -> Found {
         self.lsids.find(&self.table, lsid)
     }
 
     /// The stream's LSID; for one that is not announced yet, that which it has when it is announced next.
+    #[inline]
     pub(super) fn lsid(&self, index: u32) -> u64 {
         if index == ROOT {
             return 0;
@@ -103,12 +108,14 @@ impl Tree {
 impl Index<u32> for Tree {
     type Output = Node;
 
+    #[inline]
     fn index(&self, index: u32) -> &Node {
         &self.table[index]
     }
 }
 
 impl IndexMut<u32> for Tree {
+    #[inline]
     fn index_mut(&mut self, index: u32) -> &mut Node {
         &mut self.table[index]
     }

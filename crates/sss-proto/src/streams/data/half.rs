@@ -20,36 +20,43 @@ pub(crate) struct SendHalf {
 
 impl SendHalf {
     /// Offset behind the last byte written.
+    #[inline]
     pub(crate) fn end(&self) -> u64 {
         self.buf.as_ref().map_or(self.sent, |b| b.end())
     }
 
     /// How many bytes more may be written now.
+    #[inline]
     pub(crate) fn room(&self) -> usize {
         let room = SEND_AHEAD.saturating_sub(self.unsent());
         usize::try_from(room).unwrap_or(usize::MAX)
     }
 
     /// What is left of the limit that the peer granted.
+    #[inline]
     pub(crate) fn credit(&self) -> u64 {
         self.limit.saturating_sub(self.sent)
     }
 
     /// Bytes written and never sent.
+    #[inline]
     pub(crate) fn unsent(&self) -> u64 {
         self.end() - self.sent
     }
 
     /// Bytes written and not acknowledged.
+    #[inline]
     pub(crate) fn unacked(&self) -> u64 {
         self.buf.as_ref().map_or(0, |b| b.len())
     }
 
     /// Offset up to which everything is acknowledged.
+    #[inline]
     pub(crate) fn acked(&self) -> u64 {
         self.buf.as_ref().map_or(self.sent, |b| b.acked())
     }
 
+    #[inline]
     pub(crate) fn is_acked(&self) -> bool {
         self.buf.as_ref().is_none_or(|b| b.is_acked())
     }
@@ -70,11 +77,13 @@ pub(crate) struct RecvHalf {
 
 impl RecvHalf {
     /// Bytes received, or skipped by a RESET, and not read.
+    #[inline]
     pub(crate) fn unread(&self) -> u64 {
         self.received - self.read
     }
 
     /// The first byte that is missing.
+    #[inline]
     pub(crate) fn next(&self) -> u64 {
         self.buf.as_ref().map_or(self.read, |b| b.next())
     }

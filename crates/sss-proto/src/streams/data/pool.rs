@@ -32,6 +32,7 @@ impl Pool {
     }
 
     /// Puts something behind what was written to a direction.
+    #[inline]
     pub(crate) fn append(&mut self, send: &mut SendHalf, write: impl FnOnce(&mut SendBuf)) {
         let buf = send.buf.get_or_insert_with(|| self.send_buf(send.sent));
         let before = buf.end();
@@ -71,6 +72,7 @@ impl Pool {
     }
 
     /// Takes in what a frame brings for a direction, unless all of it is there; returns whether more can be read.
+    #[inline]
     pub(crate) fn keep(&mut self, recv: &mut RecvHalf, frame: &Stream<'_>, packet: &Bytes) -> bool {
         let is_bare = frame.data.is_empty() && !frame.mark;
         if is_bare || frame.end() <= recv.next() {
@@ -90,6 +92,7 @@ impl Pool {
     }
 
     /// Takes bytes or a mark out of the buffer of a direction; gives the buffer back when it is empty.
+    #[inline]
     pub(crate) fn read(&mut self, recv: &mut RecvHalf, max: usize) -> Option<ReadOutcome> {
         let buf = recv.buf.as_mut()?;
         if buf.is_blocked() {

@@ -30,6 +30,7 @@ pub(crate) struct Opening {
 }
 
 /// How many levels above the parent of a stream its lender is.
+#[inline]
 pub(crate) fn lender(table: &Table, index: u32) -> u32 {
     let mut at = table[index].place.parent;
     for _ in 0..table[index].place.lender {

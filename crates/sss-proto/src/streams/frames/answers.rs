@@ -7,6 +7,7 @@ use crate::streams::tree::ends::{Cause, Direction};
 use crate::streams::tree::node::{Flags, Node};
 
 /// Answers if the peer has asked and everything was read (STR-48).
+#[inline]
 pub(crate) fn answer_watch(tree: &mut Tree, outbox: &mut Outbox, index: u32) {
     let node = &mut tree[index];
     if node.has(Flags::WATCHED) && is_read_to_end(node) {
@@ -25,6 +26,7 @@ fn is_read_to_end(node: &Node) -> bool {
 }
 
 /// Answers if the peer has asked and nothing more can come (STR-71).
+#[inline]
 pub(crate) fn answer_await(tree: &mut Tree, outbox: &mut Outbox, index: u32) {
     let node = &mut tree[index];
     if node.has(Flags::AWAITED) && is_released(node) {

@@ -26,6 +26,7 @@ pub(crate) enum Delivery {
 
 impl Delivery {
     /// Of the two low bits.
+    #[inline]
     pub(crate) const fn from_bits(bits: u64) -> Self {
         match bits & 3 {
             0 => Self::Idle,
@@ -35,21 +36,25 @@ impl Delivery {
         }
     }
 
+    #[inline]
     pub(crate) const fn bits(self) -> u64 {
         self as u64
     }
 
     /// Whether the peer is to be told, and is not known to have been.
+    #[inline]
     pub(crate) fn is_open(self) -> bool {
         matches!(self, Self::Due | Self::InFlight)
     }
 
     /// A packet with it was acknowledged; `is_latest` tells whether that packet had the latest value.
+    #[inline]
     pub(crate) fn after_acked(self, is_latest: bool) -> Self {
         if is_latest && self.is_open() { Self::Acked } else { self }
     }
 
     /// A packet with it was lost.
+    #[inline]
     pub(crate) fn after_lost(self, is_latest: bool) -> Self {
         if is_latest && self == Self::InFlight {
             Self::Due

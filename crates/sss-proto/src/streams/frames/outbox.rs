@@ -52,13 +52,22 @@ impl Outbox {
         }
     }
 
+    /// Asks the peer with WATCH or AWAIT, unless it was asked and has not answered.
+    pub(crate) fn ask(&mut self, table: &mut Table, index: u32, question: Item) {
+        if !table[index].delivery(question).is_open() {
+            self.put(table, index, question);
+        }
+    }
+
     /// A question, WATCH or AWAIT, is answered, or nobody wants to know any more. Another may be asked.
+    #[inline]
     pub(crate) fn close(&mut self, table: &mut Table, index: u32, question: Item, now: Delivery) {
         let node = &mut table[index];
         let before = node.delivery(question);
-        if before != now {
-            node.set_delivery(question, now);
+        if before == now {
+            return;
         }
+        node.set_delivery(question, now);
         if before == Delivery::InFlight {
             match question {
                 Item::Watch => self.watches.close(),

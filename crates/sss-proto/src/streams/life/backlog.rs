@@ -55,6 +55,7 @@ pub(crate) fn cost(table: &Table, index: u32) -> u64 {
 }
 
 /// An unaccepted stream costs so much more. Returns whether that is too much for a limit above it.
+#[inline]
 pub(crate) fn add_cost(table: &mut Table, modes: usize, index: u32, bytes: u64) -> bool {
     let mut is_too_much = false;
     let mut at = index;
@@ -69,6 +70,7 @@ pub(crate) fn add_cost(table: &mut Table, modes: usize, index: u32, bytes: u64) 
 }
 
 /// An unaccepted stream costs so much less.
+#[inline]
 pub(crate) fn lift_cost(table: &mut Table, index: u32, bytes: u64) {
     let mut at = index;
     while let Some(above) = bearer(table, at) {
@@ -82,6 +84,7 @@ pub(crate) fn lift_cost(table: &mut Table, index: u32, bytes: u64) {
 }
 
 /// An unaccepted stream is accepted or refused. Returns whether it was unaccepted.
+#[inline]
 pub(crate) fn take(table: &mut Table, index: u32) -> bool {
     if !table[index].has(Flags::UNACCEPTED) {
         return false;
@@ -92,6 +95,7 @@ pub(crate) fn take(table: &mut Table, index: u32) -> bool {
 }
 
 /// The parent of an unaccepted stream, which bears its cost.
+#[inline]
 fn bearer(table: &Table, index: u32) -> Option<u32> {
     let node = &table[index];
     (index != ROOT && node.has(Flags::UNACCEPTED)).then_some(node.place.parent)

@@ -46,6 +46,7 @@ impl Node {
     }
 
     /// The reset of the stream with all that is below it, if this host is to tell the peer.
+    #[inline]
     fn own_tree_reset(&self) -> Option<&TreeReset> {
         self.extras.as_ref()?.ends.tree.as_ref().filter(|tree| !tree.by_peer)
     }
@@ -56,12 +57,14 @@ impl Node {
     }
 
     /// Whether RESET with the subtree as its scope is not acknowledged.
+    #[inline]
     pub(crate) fn is_tree_reset_open(&self) -> bool {
         self.delivery(Item::Reset).is_open() && self.resets_tree()
     }
 }
 
 /// The reset of a subtree that a stream is part of.
+#[inline]
 pub(crate) fn tree_reset(table: &Table, index: u32) -> Option<&TreeReset> {
     let mut at = index;
     while at != ROOT {
@@ -75,6 +78,7 @@ pub(crate) fn tree_reset(table: &Table, index: u32) -> Option<&TreeReset> {
 }
 
 /// That reset, if it has come to the stream.
+#[inline]
 fn reset_with_tree(table: &Table, index: u32) -> Option<&TreeReset> {
     let is_reset = table[index].has(Flags::TREE_RESET);
     is_reset.then(|| tree_reset(table, index)).flatten()
@@ -126,6 +130,7 @@ pub(crate) fn write_error(table: &Table, index: u32) -> WriteError {
 }
 
 /// Why a stream whose receiving direction has ended early cannot be read; `None` if it ended well, or not at all.
+#[inline]
 pub(crate) fn read_error(table: &Table, index: u32) -> Option<ReadError> {
     let node = &table[index];
     match node.cause(Direction::Receiving) {

@@ -41,6 +41,7 @@ pub(crate) enum SendInput {
 
 impl SendState {
     /// The state after `input`; `None` if it changes nothing.
+    #[inline]
     pub(crate) fn after(self, input: SendInput) -> Option<Self> {
         match (self, input) {
             (Self::Open, SendInput::Finish) => Some(Self::Finishing),
@@ -52,11 +53,13 @@ impl SendState {
     }
 
     /// Whether data is still to be delivered.
+    #[inline]
     pub(crate) fn carries_data(self) -> bool {
         matches!(self, Self::Open | Self::Finishing)
     }
 
     /// Whether nothing more happens in this direction.
+    #[inline]
     pub(crate) fn is_over(self) -> bool {
         matches!(self, Self::Done | Self::Aborted)
     }
@@ -99,6 +102,7 @@ pub(crate) enum RecvInput {
 
 impl RecvState {
     /// The state after `input`; `None` if it changes nothing.
+    #[inline]
     pub(crate) fn after(self, input: RecvInput) -> Option<Self> {
         match (self, input) {
             (Self::Open, RecvInput::Size) => Some(Self::Sized),
@@ -115,11 +119,13 @@ impl RecvState {
     }
 
     /// Whether the final size is known.
+    #[inline]
     pub(crate) fn has_size(self) -> bool {
         !matches!(self, Self::Open | Self::Stopped)
     }
 
     /// Whether what arrives is kept for the application.
+    #[inline]
     pub(crate) fn keeps_data(self) -> bool {
         matches!(self, Self::Open | Self::Sized)
     }

@@ -243,7 +243,7 @@ pub(crate) fn poll(life: &mut Life, now: Instant, key: StreamKey) -> Poll<Result
         return Poll::Ready(Ok(None));
     }
     life.tree[index].set(Flags::waits_for(Interest::RecvDatagram));
-    life.ask_for_more(index);
+    life.outbox.ask(&mut life.tree.table, index, Item::Await);
     Poll::Pending
 }
 

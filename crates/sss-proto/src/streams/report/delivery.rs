@@ -176,9 +176,8 @@ pub(crate) fn poll_consumed(life: &mut Life, key: StreamKey) -> Poll<Result<(), 
     if node.has(Flags::TREE_RESET) || matches!(node.status.send, SendState::Resetting | SendState::Aborted) {
         return Poll::Ready(Err(cause::write_error(&life.tree.table, index)));
     }
-    let is_asked = node.delivery(Item::Watch).is_open();
-    if life.failed.is_none() && !is_asked {
-        life.put(index, Item::Watch);
+    if life.failed.is_none() {
+        life.outbox.ask(&mut life.tree.table, index, Item::Watch);
     }
     pending(life, index, Interest::Consumed)
 }

@@ -7,6 +7,7 @@ use crate::streams::flow::window::{Gauge, Tuning};
 
 impl Node {
     /// What the peer was granted, what it sent of that, and what of that is out of the way.
+    #[inline]
     pub(crate) fn gauge(&self) -> Gauge {
         Gauge {
             limit: self.recv.limit,
@@ -15,11 +16,13 @@ impl Node {
         }
     }
 
+    #[inline]
     pub(crate) fn tuning(&self) -> Option<&Tuning> {
         self.account.as_ref().and_then(|a| a.tuning.as_deref())
     }
 
     /// What the first window has from the budgets, as long as the stream has that.
+    #[inline]
     pub(crate) fn birth(&self) -> u64 {
         if self.has(Flags::BORN) {
             self.recv.limit - STREAM_WINDOW
@@ -29,6 +32,7 @@ impl Node {
     }
 
     /// What the window has from the budgets.
+    #[inline]
     pub(crate) fn extra(&self) -> u64 {
         self.tuning().map_or_else(|| self.birth(), Tuning::extra)
     }

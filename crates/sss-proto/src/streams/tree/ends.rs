@@ -21,6 +21,7 @@ pub(crate) enum Cause {
 
 impl Cause {
     /// Of the three low bits.
+    #[inline]
     pub(crate) const fn from_bits(bits: u64) -> Self {
         match bits & 7 {
             1 => Self::Own,
@@ -31,6 +32,7 @@ impl Cause {
         }
     }
 
+    #[inline]
     pub(crate) const fn bits(self) -> u64 {
         self as u64
     }

@@ -65,10 +65,12 @@ pub(crate) struct Status {
 }
 
 impl Status {
+    #[inline]
     fn flags(&self) -> Flags {
         Flags(u64::from(self.high) << 32 | u64::from(self.low))
     }
 
+    #[inline]
     fn set_flags(&mut self, Flags(bits): Flags) {
         self.low = bits as u32;
         self.high = (bits >> 32) as u16;
@@ -134,19 +136,23 @@ impl Node {
         node
     }
 
+    #[inline]
     pub(crate) fn has(&self, flag: Flags) -> bool {
         self.status.flags().has(flag)
     }
 
+    #[inline]
     pub(crate) fn set(&mut self, flag: Flags) {
         self.status.set_flags(self.status.flags().with(flag));
     }
 
+    #[inline]
     pub(crate) fn clear(&mut self, flag: Flags) {
         self.status.set_flags(Flags(self.status.flags().0 & !flag.0));
     }
 
     /// Clears a flag; returns whether it was set.
+    #[inline]
     pub(crate) fn take(&mut self, flag: Flags) -> bool {
         let was = self.has(flag);
         self.clear(flag);
@@ -154,6 +160,7 @@ impl Node {
     }
 
     /// How far something has come that the peer must be told.
+    #[inline]
     pub(crate) fn delivery(&self, item: Item) -> Delivery {
         let extras = self.extras.as_ref();
         match item {
@@ -165,6 +172,7 @@ impl Node {
         }
     }
 
+    #[inline]
     pub(crate) fn set_delivery(&mut self, item: Item, delivery: Delivery) {
         match item {
             Item::Watch => self.extras_mut().watch.delivery = delivery,
@@ -182,6 +190,7 @@ impl Node {
     }
 
     /// A direction has ended early. `ending` is what is to be remembered beyond the cause.
+    #[inline]
     pub(crate) fn end(&mut self, direction: Direction, cause: Cause, ending: Option<Ending>) {
         self.set_cause(direction, cause);
         if ending.is_some() {
@@ -194,10 +203,12 @@ impl Node {
     }
 
     /// What ended a direction early.
+    #[inline]
     pub(crate) fn cause(&self, direction: Direction) -> Cause {
         Cause::from_bits(self.status.flags().0 >> Flags::cause_shift(direction))
     }
 
+    #[inline]
     pub(crate) fn set_cause(&mut self, direction: Direction, cause: Cause) {
         let shift = Flags::cause_shift(direction);
         let others = self.status.flags().0 & !(7 << shift);
@@ -205,21 +216,25 @@ impl Node {
     }
 
     /// Whether something is to be sent, for the first time or again.
+    #[inline]
     pub(crate) fn is_due(&self, item: Item) -> bool {
         self.delivery(item) == Delivery::Due
     }
 
     /// Whether the peer is known to know the stream: its INIT has arrived.
+    #[inline]
     pub(crate) fn is_known(&self) -> bool {
         self.delivery(Item::Init) == Delivery::Acked
     }
 
     /// A packet with it was acknowledged; `is_latest` tells whether it had the latest value.
+    #[inline]
     pub(crate) fn on_acked(&mut self, item: Item, is_latest: bool) {
         self.set_delivery(item, self.delivery(item).after_acked(is_latest));
     }
 
     /// A packet with it was lost, whose value is always the latest.
+    #[inline]
     pub(crate) fn on_lost(&mut self, item: Item) {
         self.set_delivery(item, self.delivery(item).after_lost(true));
     }
@@ -246,6 +261,7 @@ impl Node {
     }
 
     /// Changes the state of the sending direction. Returns whether that changed something.
+    #[inline]
     pub(crate) fn advance_send(&mut self, input: SendInput) -> bool {
         let after = self.status.send.after(input);
         self.status.send = after.unwrap_or(self.status.send);
@@ -253,6 +269,7 @@ impl Node {
     }
 
     /// Changes the state of the receiving direction. Returns whether that changed something.
+    #[inline]
     pub(crate) fn advance_recv(&mut self, input: RecvInput) -> bool {
         let after = self.status.recv.after(input);
         self.status.recv = after.unwrap_or(self.status.recv);
@@ -260,6 +277,7 @@ impl Node {
     }
 
     /// Whether it is a datagram: a stream of kind 2.
+    #[inline]
     pub(crate) fn is_datagram(&self) -> bool {
         self.has(Flags::DATAGRAM)
     }
@@ -269,11 +287,13 @@ impl Node {
     }
 
     /// Children that are not retired.
+    #[inline]
     pub(crate) fn children(&self) -> u32 {
         self.account.as_ref().map_or(0, |a| a.children)
     }
 
     /// Whether the application holds it, or may yet.
+    #[inline]
     pub(crate) fn is_wanted(&self) -> bool {
         self.has(Flags::HELD) || self.has(Flags::UNACCEPTED)
     }
@@ -284,6 +304,7 @@ impl Node {
     }
 
     /// What the application waits for.
+    #[inline]
     pub(crate) fn interests(&self) -> impl Iterator<Item = Interest> + use<> {
         let flags = self.status.flags();
         let waits = flags.0 & Flags::all_interests().0 != 0;
@@ -302,6 +323,7 @@ impl Node {
     }
 
     /// Whether a new frame has something to carry: what was lost, INIT, FIN, or new data that does not wait for credit.
+    #[inline]
     pub(crate) fn is_sendable(&self) -> bool {
         let waits = self.has(Flags::WAITING);
         if !self.has(Flags::ANNOUNCED) {
@@ -384,30 +406,36 @@ impl Flags {
     const INTERESTS: u8 = Self::CAUSES + 6;
 
     /// Where the two bits of an item begin.
+    #[inline]
     const fn delivery_shift(item: Item) -> u8 {
         Self::DELIVERIES + 2 * item as u8
     }
 
     /// Where the three bits of a cause begin.
+    #[inline]
     const fn cause_shift(direction: Direction) -> u8 {
         Self::CAUSES + 3 * direction as u8
     }
 
     /// The application waits for it.
+    #[inline]
     pub(crate) const fn waits_for(interest: Interest) -> Self {
         Self(1 << (Self::INTERESTS + interest as u8))
     }
 
     /// Everything that the application can wait for.
+    #[inline]
     pub(crate) const fn all_interests() -> Self {
         Self(((1 << Interest::ALL.len()) - 1) << Self::INTERESTS)
     }
 
+    #[inline]
     pub(crate) fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
     /// These and those.
+    #[inline]
     pub(crate) const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }

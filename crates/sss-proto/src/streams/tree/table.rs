@@ -100,22 +100,26 @@ impl Table {
         Some(node)
     }
 
+    #[inline]
     fn slot_mut(&mut self, index: u32) -> Option<&mut Option<Node>> {
         let page = self.pages.get_mut((index >> PAGE_BITS) as usize)?;
         page.slots.get_mut(index as usize % PAGE)
     }
 
+    #[inline]
     pub(crate) fn get(&self, index: u32) -> Option<&Node> {
         let page = self.pages.get((index >> PAGE_BITS) as usize)?;
         page.slots.get(index as usize % PAGE)?.as_ref()
     }
 
     /// The slot of the stream with this key, if it still exists.
+    #[inline]
     pub(crate) fn find(&self, key: StreamKey) -> Option<u32> {
         (self.get(key.index)?.place.generation == key.generation).then_some(key.index)
     }
 
     /// The key of the stream in a slot.
+    #[inline]
     pub(crate) fn key(&self, index: u32) -> StreamKey {
         StreamKey {
             index,
@@ -129,6 +133,7 @@ impl Table {
 impl Index<u32> for Table {
     type Output = Node;
 
+    #[inline]
     fn index(&self, index: u32) -> &Node {
         match self.get(index) {
             Some(node) => node,
@@ -138,6 +143,7 @@ impl Index<u32> for Table {
 }
 
 impl IndexMut<u32> for Table {
+    #[inline]
     fn index_mut(&mut self, index: u32) -> &mut Node {
         match self.slot_mut(index) {
             Some(Some(node)) => node,
