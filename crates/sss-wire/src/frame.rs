@@ -7,6 +7,7 @@ mod ack;
 mod close;
 mod credit;
 mod datagram;
+mod fields;
 mod padding;
 mod path;
 mod ping;
@@ -34,6 +35,8 @@ pub use watch::{Await, Consumed, Released, Watch};
 pub use crate::text::truncate_text;
 
 use std::iter::FusedIterator;
+
+use fields::read_lsid;
 
 use crate::constants::MAX_REASON;
 use crate::error::Malformed;
@@ -245,15 +248,6 @@ fn read_reason<'a>(reader: &mut Reader<'a>) -> Result<&'a str, Malformed> {
         return Err(Malformed("a reason is longer than 256 bytes"));
     }
     str::from_utf8(bytes).map_err(|_| Malformed("a reason is not UTF-8"))
-}
-
-/// Reads the LSID of a stream other than the root (FRM-5).
-#[inline]
-fn read_lsid(reader: &mut Reader<'_>) -> Result<u64, Malformed> {
-    match reader.varint()? {
-        0 => Err(Malformed("the root stream cannot have this frame")),
-        lsid => Ok(lsid),
-    }
 }
 
 #[cfg(test)]

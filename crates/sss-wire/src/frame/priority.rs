@@ -1,10 +1,6 @@
 //! PRIORITY.
 
-use super::read_lsid;
-use crate::error::Malformed;
-use crate::reader::Reader;
-use crate::varint::{self, total};
-use crate::writer::Writer;
+use super::fields::frame_of_fields;
 
 /// PRIORITY: the receiver of a direction of a stream asks for another level of it (FRM-7, STR-24).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,32 +13,4 @@ pub struct Priority {
     pub level: i8,
 }
 
-impl Priority {
-    /// The frame's type.
-    pub const TYPE: u8 = 0x0b;
-
-    /// Reads the fields.
-    ///
-    /// # Errors
-    /// If the frame is truncated or names the root.
-    pub fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-        Ok(Self {
-            lsid: read_lsid(reader)?,
-            serial: reader.varint()?,
-            level: reader.u8()?.cast_signed(),
-        })
-    }
-
-    /// Writes the frame.
-    pub fn encode(&self, w: &mut Writer<'_>) {
-        w.u8(Self::TYPE);
-        w.varint(self.lsid);
-        w.varint(self.serial);
-        w.u8(self.level.cast_unsigned());
-    }
-
-    /// Bytes that [`Self::encode`] writes.
-    pub fn encoded_len(&self) -> usize {
-        total([1, varint::len(self.lsid), varint::len(self.serial), 1])
-    }
-}
+frame_of_fields!(Priority, 0x0b, { lsid: lsid, serial: varint, level: level });

@@ -24,7 +24,7 @@ pub struct Stream<'a> {
     pub lsid: u64,
     /// Description of the stream, until the peer is known to know it (STR-5).
     pub init: Option<Init<'a>>,
-    /// Position where `data` begins in the direction: a position, of which each byte and each record mark takes one.
+    /// Position at which `data` begins in the direction. Each byte takes one position, and each record mark.
     pub offset: u64,
     /// Set if the direction ends behind `data`, and behind the mark if there is one.
     pub fin: bool,
@@ -278,7 +278,7 @@ pub struct StreamHeader<'a> {
     pub lsid: u64,
     /// Description of the stream.
     pub init: Option<Init<'a>>,
-    /// Position where the data begins in the direction: a position, of which each byte and each record mark takes one.
+    /// Position at which the data begins in the direction. Each byte takes one position, and each record mark.
     pub offset: u64,
     /// Set if the direction ends behind the data, and behind the mark if there is one.
     pub fin: bool,

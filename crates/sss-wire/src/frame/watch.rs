@@ -1,10 +1,6 @@
 //! Questions about a stream, and their answers: WATCH and CONSUMED, AWAIT and RELEASED.
 
-use super::read_lsid;
-use crate::error::Malformed;
-use crate::reader::Reader;
-use crate::varint::{self, total};
-use crate::writer::Writer;
+use super::fields::frame_of_fields;
 
 /// WATCH: the sender of a direction of a stream asks to be told when it was read to its end (FRM-11, STR-47).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,36 +31,7 @@ pub struct Released {
     pub lsid: u64,
 }
 
-macro_rules! of_a_stream {
-    ($frame:ident, $kind:literal) => {
-        impl $frame {
-            /// The frame's type.
-            pub const TYPE: u8 = $kind;
-
-            /// Reads the field.
-            ///
-            /// # Errors
-            /// If the frame is truncated or names the root.
-            pub fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
-                let lsid = read_lsid(reader)?;
-                Ok(Self { lsid })
-            }
-
-            /// Writes the frame.
-            pub fn encode(&self, w: &mut Writer<'_>) {
-                w.u8(Self::TYPE);
-                w.varint(self.lsid);
-            }
-
-            /// Bytes that [`Self::encode`] writes.
-            pub fn encoded_len(&self) -> usize {
-                total([1, varint::len(self.lsid)])
-            }
-        }
-    };
-}
-
-of_a_stream!(Watch, 0x0c);
-of_a_stream!(Consumed, 0x0d);
-of_a_stream!(Await, 0x11);
-of_a_stream!(Released, 0x12);
+frame_of_fields!(Watch, 0x0c, { lsid: lsid });
+frame_of_fields!(Consumed, 0x0d, { lsid: lsid });
+frame_of_fields!(Await, 0x11, { lsid: lsid });
+frame_of_fields!(Released, 0x12, { lsid: lsid });
