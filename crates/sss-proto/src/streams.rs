@@ -468,7 +468,6 @@ impl Streams {
     /// Fills the packet with as much as fits.
     pub(crate) fn fill(&mut self, packet: &mut PacketWriter<'_>) {
         if self.life.failed.is_none() && self.life.tree.lsids.has_role() {
-            self.life.walk();
             fill::fill(&mut self.life, &mut Draft::new(packet, &mut self.announced));
         }
     }
@@ -478,7 +477,7 @@ impl Streams {
         self.life.has_work()
     }
 
-    /// Goes on with the resets of subtrees, for a short time.
+    /// Goes on with the resets of subtrees, for a short time. To be called once for each packet, before it is filled.
     pub(crate) fn walk(&mut self) {
         self.life.walk();
     }

@@ -51,9 +51,15 @@ struct Batch<'a> {
 impl Batch<'_> {
     fn fill(&mut self, now: Instant) -> Option<Transmit> {
         let segment = self.channel.datagram_size();
-        for _ in 0..self.buf.max_segments() {
+        for n in 0..self.buf.max_segments() {
             if self.buf.spare().len() < segment {
                 break;
+            }
+            // The owner has done so before the first packet.
+            if n > 0
+                && let Some(streams) = &mut self.streams
+            {
+                streams.walk();
             }
             let Some(with_data) = self.next_packet(now) else {
                 break;

@@ -97,6 +97,7 @@ impl Streams {
         let mut space = vec![0; room];
         let mut tokens = Vec::new();
         let mut writer = PacketWriter::new(&mut space, &mut tokens);
+        self.walk();
         self.fill(&mut writer);
         let len = writer.len();
         assert!(len == 0 || writer.is_ack_eliciting());
