@@ -4,7 +4,7 @@
 const QUESTIONS: &[&str] = &["What", "Whether", "Who", "Whom", "Whose", "How", "When", "Where", "Why"];
 
 /// Crates with comments that open so, and how many at most. The numbers only fall, and nothing is added.
-const EXCEPTIONS: &[(&str, usize)] = &[("crates/sss-proto/", 525)];
+const EXCEPTIONS: &[(&str, usize)] = &[("crates/sss-proto/", 271)];
 
 /// Checks the first word of every comment that documents something in the source of a crate.
 pub(crate) fn check(sources: &[(String, String)], findings: &mut Vec<String>) {

@@ -53,7 +53,7 @@ const MODULES: &[(&str, Layers)] = &[
             &["channel", "negotiation"],
             &[
                 "streams::data",
-                "streams::flow::window",
+                "streams::flow::gauge",
                 "streams::frames::delivery",
                 "streams::life::listen",
                 "streams::life::state",

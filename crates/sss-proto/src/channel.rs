@@ -218,7 +218,7 @@ impl Channel {
         self.life.activity.set_keepalive(wanted);
     }
 
-    /// What was counted so far.
+    /// Returns what was counted so far.
     pub(crate) fn counters(&self) -> &Counters {
         &self.flight.counters
     }
@@ -440,7 +440,7 @@ impl Channel {
         self.flight.on_packet_zero_repeated();
     }
 
-    /// How packets to the present address are to be sent, `segment` bytes each.
+    /// Returns how packets to the present address are to be sent, `segment` bytes each.
     pub(crate) fn transmit(&self, segment: usize) -> Transmit {
         let Path { remote, local } = self.paths.current();
         Transmit {

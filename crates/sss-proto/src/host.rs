@@ -131,7 +131,7 @@ impl Host {
         self.local.eid
     }
 
-    /// What was received, sent and dropped so far.
+    /// Returns what was received, sent and dropped so far.
     pub fn stats(&self) -> HostStats {
         let mut stats = self.stats.clone();
         stats.streams_refused = self.peers.streams_refused;
@@ -430,7 +430,7 @@ impl Host {
         self.peers.iter().map(|p| (p.id(), *p.eid())).collect()
     }
 
-    /// What the peer's channel looks like. `None` before it is negotiated and after it ended.
+    /// Returns what the peer's channel looks like. `None` before it is negotiated and after it ended.
     pub fn channel_info(&self, peer: PeerId) -> Option<ChannelInfo> {
         self.peers.get(peer)?.transport().info()
     }
@@ -471,7 +471,8 @@ impl Host {
         streams.map(|(key, end)| (StreamId { peer, key }, end)).collect()
     }
 
-    /// What became of everything that was sent below a stream. Takes time in proportion to the number of streams.
+    /// Returns what became of everything that was sent below a stream. Takes time in proportion to the number of
+    /// streams.
     pub fn delivery(&self, stream: StreamId) -> Option<SubtreeDelivery> {
         self.peers.get(stream.peer)?.streams().delivery(stream.key)
     }
@@ -487,7 +488,7 @@ impl Host {
         self.peers.get(peer).map(|p| p.streams().datagram_stats())
     }
 
-    /// What is known about a stream.
+    /// Returns what is known about a stream.
     pub fn stream_info(&self, stream: StreamId) -> Option<StreamInfo> {
         self.peers.get(stream.peer)?.report().stream(stream.key)
     }

@@ -36,7 +36,7 @@ pub(crate) struct LocalHost {
 }
 
 impl LocalHost {
-    /// What the responder's side of the negotiation borrows.
+    /// Returns what the responder's side of the negotiation borrows.
     pub(crate) fn for_responder(&mut self) -> responder::Own<'_> {
         responder::Own {
             key: &self.key,
@@ -65,7 +65,7 @@ impl LocalHost {
         streams
     }
 
-    /// What a channel is made from, beside its keys.
+    /// Returns what a channel is made from, beside its keys.
     pub(crate) fn channel_setup(
         &mut self,
         role: Role,
@@ -87,7 +87,7 @@ impl LocalHost {
         }
     }
 
-    /// What this host tells in packet 0. An initiator names the id on which it receives, too.
+    /// Returns what this host tells in packet 0. An initiator names the id on which it receives, too.
     pub(crate) fn settings(&self, local_id: ChannelId, channel_id: Option<ChannelId>) -> Settings {
         let config = &self.config;
         Settings {

@@ -156,7 +156,7 @@ impl Peer {
         !self.transport.names.is_outdated() && !self.tree.has_ended()
     }
 
-    /// How its streams are.
+    /// Returns how its streams are.
     pub(crate) fn report(&self) -> Report<'_> {
         Report {
             peer: self.id,

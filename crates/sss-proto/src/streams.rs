@@ -147,7 +147,7 @@ impl Streams {
         self.life.ledger.set_path(loss, one_way);
     }
 
-    /// Whether a datagram was abandoned before anything of it was sent, since this was asked last (STR-35).
+    /// Returns whether a datagram was abandoned before anything of it was sent, since this was asked last (STR-35).
     pub(crate) fn take_missed(&mut self) -> bool {
         self.life.ledger.take_missed()
     }
@@ -442,7 +442,7 @@ impl Streams {
         incoming::poll(&mut self.life, now, key)
     }
 
-    /// When [`Self::on_timer`] is to be called.
+    /// Returns when [`Self::on_timer`] is to be called.
     pub(crate) fn next_timer(&mut self) -> Option<Instant> {
         self.life.ledger.next_timer(&self.life.tree.table)
     }
@@ -455,7 +455,7 @@ impl Streams {
 
 /// Down and up: packets.
 impl Streams {
-    /// Whether there is something to send: control frames, or data with credit. Takes constant time.
+    /// Returns whether there is something to send: control frames, or data with credit. Takes constant time.
     ///
     /// It may turn out that what seemed to have credit has none left; then [`Self::fill`] writes nothing, once.
     pub(crate) fn wants(&self) -> bool {
@@ -472,7 +472,7 @@ impl Streams {
         }
     }
 
-    /// Whether [`Self::walk`] has something to do.
+    /// Returns whether [`Self::walk`] has something to do.
     pub(crate) fn has_work(&self) -> bool {
         self.life.has_work()
     }
@@ -508,7 +508,7 @@ impl Streams {
         self.life.events.next(&self.life.tree.table)
     }
 
-    /// How many streams there are, the root not counted.
+    /// Returns how many streams there are, the root not counted.
     pub(crate) fn len(&self) -> usize {
         self.life.tree.table.len() - 1
     }
@@ -518,7 +518,7 @@ impl Streams {
         self.life.pool.unsent()
     }
 
-    /// Whether the application holds no stream.
+    /// Returns whether the application holds no stream.
     pub(crate) fn is_unused(&self) -> bool {
         self.life.is_unused()
     }
@@ -528,8 +528,8 @@ impl Streams {
         self.life.ledger.stats
     }
 
-    /// What is known about a stream; `name` makes names of streams of keys. Of what stops it, only the part that is the
-    /// streams' own.
+    /// Returns what is known about a stream; `name` makes names of streams of keys. Of what stops it, only the part
+    /// that is the streams' own.
     pub(crate) fn describe(&self, key: StreamKey, name: impl Fn(StreamKey) -> StreamId) -> Option<StreamInfo> {
         info::describe(&self.life, key, name)
     }
@@ -551,13 +551,13 @@ impl Streams {
         delivery::undelivered(&self.life, top)
     }
 
-    /// Whether a stream has data or an end that is still to be delivered. Takes time in proportion to the number of
-    /// streams.
+    /// Returns whether a stream has data or an end that is still to be delivered. Takes time in proportion to the
+    /// number of streams.
     pub(crate) fn has_undelivered(&self) -> bool {
         delivery::has_undelivered(&self.life)
     }
 
-    /// What is known of the delivery of the streams below one. Takes time in proportion to their number.
+    /// Returns what is known of the delivery of the streams below one. Takes time in proportion to their number.
     pub(crate) fn delivery(&self, top: StreamKey) -> Option<SubtreeDelivery> {
         delivery::of_subtree(&self.life, top)
     }

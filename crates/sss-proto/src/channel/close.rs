@@ -54,7 +54,7 @@ pub(super) struct Closing {
     until: Instant,
     /// Packets received since.
     heard: u64,
-    /// Whether CLOSE is to be sent (again).
+    /// True if CLOSE is to be sent (again).
     is_due: bool,
 }
 

@@ -36,7 +36,7 @@ pub(super) struct EcnValidation {
 pub(super) struct Marks {
     /// Packets that had been sent as ECT(0).
     pub(super) newly_acked: u64,
-    /// Whether the largest acknowledged number rose: only then are the counts in order.
+    /// True if the largest acknowledged number rose: only then are the counts in order.
     pub(super) in_order: bool,
 }
 

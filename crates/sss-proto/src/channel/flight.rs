@@ -76,7 +76,7 @@ pub(super) struct Flow {
     pub(super) controller: Controller,
     pub(super) pacer: Pacer,
     pub(super) throughput: Throughput,
-    /// When data may be sent again, if the pacer has held it back.
+    /// The time when data may be sent again, if the pacer has held it back.
     pub(super) resume: Option<Instant>,
 }
 
@@ -129,7 +129,7 @@ struct Lost {
     counted: u64,
     /// The number of the latest of these, and when it was sent.
     latest: Option<(u64, Instant)>,
-    /// When the first of the ack-eliciting ones without an acknowledgement in between was sent.
+    /// The time when the first of the ack-eliciting ones without an acknowledgement in between was sent.
     run_start: Option<Instant>,
     /// The longest time between two ack-eliciting ones without an acknowledgement in between.
     longest_run: Duration,

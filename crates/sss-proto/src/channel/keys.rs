@@ -66,7 +66,7 @@ struct SendKeys {
     sealed: u64,
     /// Number of the first packet of this generation.
     first: u64,
-    /// Whether a packet of this generation was acknowledged.
+    /// True if a packet of this generation was acknowledged.
     is_acked: bool,
 }
 
@@ -83,7 +83,7 @@ struct ReceiveKeys {
 /// The key of the generation before, for packets that come late.
 struct Previous {
     key: Box<PacketKey>,
-    /// When it is to be forgotten; unknown until the packet that caused the update was noted.
+    /// The time when it is to be forgotten; unknown until the packet that caused the update was noted.
     until: Option<Instant>,
 }
 

@@ -35,7 +35,7 @@ pub(crate) enum TimerEvent {
 pub(super) struct Life {
     pub(super) activity: Activity,
     pub(super) close: CloseState,
-    /// When timers last ran: what was due then waits only to be sent.
+    /// The time when timers last ran: what was due then waits only to be sent.
     pub(super) timers_run: Option<Instant>,
     /// Packets sent since one that must be acknowledged.
     pub(super) quiet: u32,
@@ -80,7 +80,7 @@ impl Life {
         next.add(self.activity.answer_deadline());
     }
 
-    /// How a channel has ended of which nothing was heard for too long.
+    /// Returns how a channel has ended of which nothing was heard for too long.
     pub(super) fn silence(&self, now: Instant, probe_timeout: Duration) -> Option<TimerEvent> {
         let is_due = |at: Option<Instant>| at.is_some_and(|at| now >= at);
         if is_due(self.activity.idle_time(probe_timeout)) {

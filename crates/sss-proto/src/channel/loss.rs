@@ -16,13 +16,13 @@ const MAX_THRESHOLD: u64 = 1024;
 const RAISED_ROUND_TRIPS: u32 = 8;
 /// Packets sent on a probe timeout.
 const PROBES: u8 = 2;
-/// How many probe timeouts in a row repeat data (MIG-12).
+/// The number of probe timeouts in a row that repeat data (MIG-12).
 const DATA_PROBES: u32 = 3;
 /// A false loss is recognised within this distance of the largest acknowledged number.
 const HORIZON: u64 = 4 * MAX_THRESHOLD;
-/// How many lost packets are remembered, to recognise false losses.
+/// The number of lost packets remembered, to recognise false losses.
 const MAX_REMEMBERED: usize = 1024;
-/// How many remembered losses an idle channel has room for.
+/// The number of losses for which an idle channel has room.
 const IDLE_REMEMBERED: usize = 16;
 
 /// The rules of loss detection, adapted to the path's reordering, and the probe timeout.
@@ -33,7 +33,7 @@ pub(super) struct LossDetector {
     raised_until: Instant,
     /// Numbers declared lost, ascending, to recognise that one was only late.
     remembered: VecDeque<u64>,
-    /// When a packet is to be declared lost because of its age.
+    /// The time when a packet is to be declared lost because of its age.
     pub(super) loss_time: Option<Instant>,
     probe: ProbeTimeout,
     /// The last reaction of congestion control to loss, unless it was justified by something else.
@@ -62,11 +62,11 @@ pub(super) struct Cursor {
 struct ProbeTimeout {
     /// Expiries without an acknowledgement.
     count: u32,
-    /// When the first of them was.
+    /// The time when the first of them was.
     since: Instant,
-    /// When the last ack-eliciting packet was sent.
+    /// The time when the last ack-eliciting packet was sent.
     last_eliciting: Instant,
-    /// When the first such packet was sent since something was acknowledged, or since the timeout expired.
+    /// The time when the first such packet was sent since something was acknowledged, or since the timeout expired.
     waiting_since: Option<Instant>,
     /// ProbeTimeout packets still to be sent.
     pending: u8,

@@ -22,7 +22,7 @@ const BISECT_BELOW: u16 = 1472;
 const TOLERANCE: u16 = 16;
 /// Lost probes of one size that prove that the path does not carry it.
 const MAX_LOST: u8 = 3;
-/// When a finished search begins again.
+/// The time when a finished search begins again.
 const RESTART: Duration = Duration::from_secs(600);
 /// Large packets lost in a row that prove a black hole.
 const BLACK_HOLE: u8 = 3;
@@ -64,7 +64,7 @@ pub(super) struct MtuSearch {
     limit: u16,
     /// Smallest size taken to be too large for the path.
     too_large: Option<u16>,
-    /// Whether the limit itself was tried.
+    /// True if the limit itself was tried.
     tried_limit: bool,
     /// Lost probes of the present candidate.
     lost: u8,

@@ -13,7 +13,7 @@ pub(crate) struct Opened {
     pub(crate) payload: Range<usize>,
     /// The generation of the keys that opened it.
     pub(crate) generation: u32,
-    /// Whether its number is above all before.
+    /// True if its number is above all before.
     pub(crate) newest: bool,
 }
 

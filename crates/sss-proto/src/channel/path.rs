@@ -35,7 +35,7 @@ struct Candidate {
     sent: u64,
     challenges: u8,
     last_challenge: Instant,
-    /// When the next challenge is due; after the last one, when to give up.
+    /// The time when the next challenge is due; after the last one, when to give up.
     due: Instant,
 }
 

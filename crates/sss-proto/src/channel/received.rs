@@ -27,19 +27,19 @@ pub(super) struct Arrived {
 #[derive(Debug)]
 pub(super) struct ReceivedSet {
     ranges: Ranges,
-    /// When the highest number came.
+    /// The time when the highest number came.
     largest_at: Instant,
     /// What was announced.
     max_delay: Duration,
     /// How much sooner an acknowledgement is to leave.
     margin: Duration,
-    /// When the first of the ack-eliciting packets came that wait.
+    /// The time when the first of the ack-eliciting packets came that wait.
     waits_since: Option<Instant>,
     /// Acknowledgements that left later than announced.
     late: u64,
     /// Ack-eliciting packets since the last acknowledgement.
     unacked: u32,
-    /// Whether to acknowledge without waiting.
+    /// True to acknowledge without waiting.
     at_once: bool,
     ecn: EcnCounts,
 }
@@ -131,7 +131,7 @@ impl ReceivedSet {
         now.since(self.largest_at)
     }
 
-    /// What the peer is to be told about marks; nothing before a marked packet came.
+    /// Returns what the peer is to be told about marks; nothing before a marked packet came.
     pub(super) fn ecn(&self) -> Option<EcnCounts> {
         (self.ecn != EcnCounts::default()).then_some(self.ecn)
     }

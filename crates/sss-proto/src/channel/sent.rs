@@ -102,7 +102,7 @@ impl<'a> Sink<'a> {
     }
 }
 
-/// When a packet counts as lost.
+/// The rule by which a packet counts as lost.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LossRule {
     pub(super) largest_acked: u64,
@@ -393,7 +393,7 @@ fn settle(tokens: &VecDeque<Token>, range: &Range<usize>, sink: &mut Sink<'_>) {
 }
 
 impl Record {
-    /// Where its tokens are in the ring whose first token is at `token_base`.
+    /// Returns where its tokens are in the ring whose first token is at `token_base`.
     fn token_range(&self, token_base: u32) -> Range<usize> {
         let start = self.first_token.wrapping_sub(token_base) as usize;
         start..start + usize::from(self.tokens)

@@ -34,7 +34,7 @@ pub struct ChannelInfo {
     pub congestion: &'static str,
     /// The congestion window, in bytes.
     pub window: u64,
-    /// Whether the window grows exponentially.
+    /// True if the window grows exponentially.
     pub slow_start: bool,
     /// Bytes sent and neither acknowledged nor lost.
     pub in_flight: u64,
@@ -48,7 +48,7 @@ pub struct ChannelInfo {
     pub peak_bandwidth: u64,
     /// Bytes of UDP payload known to have arrived, in packets that carry data.
     pub bytes_delivered: u64,
-    /// How many of the latest packets, about 256, were lost, in millionths.
+    /// The part of the latest packets, about 256, that were lost, in millionths.
     pub recent_loss_ppm: u32,
     /// What is known about ECN on the path.
     pub ecn: EcnState,

@@ -17,7 +17,7 @@ const SHORTEST: Duration = Duration::from_millis(100);
 #[derive(Debug, Default)]
 pub(super) struct Throughput {
     delivered: u64,
-    /// When the present window began, and what was delivered before.
+    /// The time when the present window began, and what was delivered before.
     window: Option<(Instant, u64)>,
     latest: u64,
     peak: u64,

@@ -13,16 +13,16 @@ pub(super) struct Activity {
     /// Zero: never.
     idle_timeout: Duration,
     keepalive: Duration,
-    /// Whether a stream is open.
+    /// True if a stream is open.
     is_kept_alive: bool,
     last_received: Instant,
-    /// When the idle timeout was last restarted.
+    /// The time when the idle timeout was last restarted.
     restarted: Instant,
-    /// Whether an ack-eliciting packet was sent since something was received.
+    /// True if an ack-eliciting packet was sent since something was received.
     has_spoken: bool,
     last_keepalive: Instant,
     ping: bool,
-    /// When the channel ends unless something is heard before: the peer was asked whether it still knows it.
+    /// The time when the channel ends unless something is heard before: the peer was asked whether it still knows it.
     answer_deadline: Option<Instant>,
 }
 

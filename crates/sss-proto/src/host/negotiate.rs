@@ -226,7 +226,7 @@ impl Negotiation<'_> {
         }
     }
 
-    /// What became of the earlier attempt that an initiator names (NEG-25).
+    /// Returns what became of the earlier attempt that an initiator names (NEG-25).
     fn standing(&self, initiate: &Initiate<'_>, settings: &Settings) -> Standing {
         let earlier = settings.attempts.earlier.as_ref().filter(|_| settings.tree.is_none());
         earlier.map_or(Standing::Unknown, |earlier| {

@@ -26,7 +26,7 @@ impl Outbox {
         }
     }
 
-    /// What this host's own attempts send: that is never dropped.
+    /// Returns what this host's own attempts send: that is never dropped.
     pub(super) fn attempts(&mut self) -> &mut VecDeque<Datagram> {
         &mut self.queue
     }

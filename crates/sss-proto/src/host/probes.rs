@@ -13,7 +13,8 @@ const MAX_PROBES: usize = 1024;
 #[derive(Default)]
 pub(super) struct Probes {
     asked: HashMap<[u8; 8], SocketAddr, RandomState>,
-    /// Their nonces, the oldest first; those that were answered are left behind until they are the oldest, or too many.
+    /// Their nonces, the oldest first; those that were answered are left behind until they are the oldest, or too
+    /// many.
     order: VecDeque<[u8; 8]>,
 }
 

@@ -42,9 +42,9 @@ struct Listener {
     description: String,
     visibility: Visibility,
     waiting: VecDeque<Waiting>,
-    /// How many of them each peer has.
+    /// The number of them that each peer has.
     backlogs: BTreeMap<PeerId, usize>,
-    /// Whether the application found nothing to accept and wants to be told.
+    /// True if the application found nothing to accept and wants to be told.
     wanted: bool,
 }
 
@@ -173,7 +173,7 @@ impl Services {
         list
     }
 
-    /// What is not hidden, in the order of the names. A service that was offered piece by piece has the first
+    /// Returns what is not hidden, in the order of the names. A service that was offered piece by piece has the first
     /// description that any piece has.
     fn listed(&self) -> Vec<ServiceInfo> {
         let mut listed = Vec::new();

@@ -38,7 +38,7 @@ pub(crate) struct EndedTree {
 pub(crate) struct History {
     unconfirmed: VecDeque<Unconfirmed>,
     ended: VecDeque<EndedTree>,
-    /// When this host last made a channel to a peer as its initiator.
+    /// The time when this host last made a channel to a peer as its initiator.
     initiated: HashMap<Eid, Instant, RandomState>,
     order: VecDeque<(Instant, Eid)>,
 }
@@ -75,7 +75,7 @@ impl History {
         }
     }
 
-    /// How this host has ended the channel of an attempt.
+    /// Returns how this host has ended the channel of an attempt.
     pub(crate) fn end_of(&self, now: Instant, eid: &Eid, attempt: &[u8; 8]) -> Option<(Code, String)> {
         self.unconfirmed(now, eid, attempt)?.end.clone()
     }
@@ -100,7 +100,7 @@ impl History {
         self.ended.push_back(ended);
     }
 
-    /// How this host has ended a tree.
+    /// Returns how this host has ended a tree.
     pub(crate) fn end_of_tree(&self, now: Instant, eid: &Eid, tree: &TreeId) -> Option<(Code, String)> {
         let horizon = now - 2 * HELLO_TIMEOUT;
         let mut latest = self.ended.iter().rev();

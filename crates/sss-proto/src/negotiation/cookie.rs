@@ -22,7 +22,7 @@ const NONCE: usize = 12;
 pub(crate) struct Contents {
     pub(crate) noise: Zeroizing<[u8; STATE]>,
     pub(crate) suite: Suite,
-    /// When HELLO was answered.
+    /// The time when HELLO was answered.
     pub(crate) issued: Instant,
     pub(crate) channel_id: ChannelId,
 }
@@ -149,7 +149,7 @@ impl Cookies {
         Some((id, contents))
     }
 
-    /// What became of a cookie before. One whose key is gone is void.
+    /// Returns what became of a cookie before. One whose key is gone is void.
     pub(crate) fn spent(&self, period: u8, channel: ChannelId) -> Option<Spent> {
         match self.period(period) {
             Some(period) => period.spent.get(&channel).copied(),

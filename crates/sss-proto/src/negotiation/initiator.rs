@@ -28,7 +28,8 @@ const AGAIN_TIMEOUT: Duration = Duration::from_secs(30);
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often an attempt follows RETRY (NEG-12).
 const MAX_RETRIES: u8 = 3;
-/// For how long at least, and at most unless the round trip is long, INITIATE goes unanswered before the initiator begins again with HELLO (NEG-24).
+/// For how long at least, and at most unless the round trip is long, INITIATE goes unanswered before the initiator
+/// begins again with HELLO (NEG-24).
 const MIN_UNANSWERED: Duration = Duration::from_millis(500);
 const MAX_UNANSWERED: Duration = Duration::from_millis(1250);
 
@@ -45,7 +46,7 @@ pub(crate) struct Initiation {
     stage: Stage,
     /// The versions that an unauthenticated VERSION named.
     foreign_versions: Option<Vec<u32>>,
-    /// When the first attempt of a row began (NEG-24), and who answered it.
+    /// The time when the first attempt of a row began (NEG-24), and who answered it.
     sought: Sought,
 }
 
@@ -90,7 +91,7 @@ impl Schedule {
     }
 }
 
-/// When the present packet is sent again.
+/// The time when the present packet is sent again.
 struct Resend {
     at: Instant,
     interval: Duration,
@@ -111,7 +112,7 @@ enum Stage {
         remote: SocketAddr,
         split: Split,
         cookie: Vec<u8>,
-        /// When the initiator begins again with HELLO.
+        /// The time when the initiator begins again with HELLO.
         unanswered_at: Instant,
     },
 }
@@ -205,7 +206,7 @@ impl Initiation {
         Ok(next)
     }
 
-    /// Who answered HELLO, of this attempt or of one before.
+    /// Returns who answered HELLO, of this attempt or of one before.
     fn answered(&self) -> Option<SocketAddr> {
         match &self.stage {
             Stage::Initiate { remote, .. } => Some(*remote),
@@ -243,7 +244,7 @@ impl Initiation {
         matches!(self.stage, Stage::Initiate { .. })
     }
 
-    /// Where HELLO goes.
+    /// Returns where HELLO goes.
     pub(crate) fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }
@@ -271,7 +272,7 @@ impl Initiation {
         self.resend.sent > 1
     }
 
-    /// What is due at `now`.
+    /// Returns what is due at `now`.
     pub(crate) fn step(&mut self, now: Instant, sightings: &Sightings, rng: &mut StdRng) -> InitiatorStep<'_> {
         if now >= self.deadline || now >= self.version_deadline() {
             return InitiatorStep::Fail(self.failure(now, sightings));
@@ -455,7 +456,8 @@ impl Agreed {
 }
 
 impl Resend {
-    /// Counts a transmission and sets the next: after the same pause once, then doubled, 25 percent less or more (NEG-15).
+    /// Counts a transmission and sets the next: after the same pause once, then doubled, 25 percent less or more
+    /// (NEG-15).
     fn arm(&mut self, now: Instant, longest: Duration, rng: &mut StdRng) {
         let factor = rng.random_range(0.75..1.25);
         self.at = now + self.interval.mul_f64(factor);

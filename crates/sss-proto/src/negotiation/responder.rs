@@ -30,7 +30,7 @@ pub(crate) struct Proven {
     pub(crate) eid: Eid,
     pub(crate) channel_id: ChannelId,
     pub(crate) suite: Suite,
-    /// When the HELLO of this negotiation was answered.
+    /// The time when the HELLO of this negotiation was answered.
     pub(crate) issued: Instant,
     pub(crate) split: Split,
     /// The plaintext of the initiator's packet 0.
@@ -138,7 +138,7 @@ impl Responder {
         Ok(authenticate(initiate, period, &contents)?)
     }
 
-    /// Who sent an INITIATE whose cookie is spent.
+    /// Returns who sent an INITIATE whose cookie is spent.
     ///
     /// # Errors
     /// If it is not genuine.
@@ -156,7 +156,7 @@ impl Responder {
         self.cookies.open(initiate.cookie, binding)
     }
 
-    /// What became of an earlier attempt that an initiator names (NEG-25).
+    /// Returns what became of an earlier attempt that an initiator names (NEG-25).
     pub(crate) fn standing(&self, earlier: &Earlier, version: u32, remote: SocketAddr) -> Standing {
         let binding = Binding {
             remote,

@@ -113,7 +113,7 @@ impl Attempt {
         self.earlier.as_ref()?.named(attempt)
     }
 
-    /// What INITIATE says of the one before.
+    /// Returns what INITIATE says of the one before.
     fn earlier_setting(&self) -> Option<Earlier> {
         let initiation = &self.earlier.as_ref()?.initiation;
         Some(Earlier {

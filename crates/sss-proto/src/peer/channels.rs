@@ -35,7 +35,7 @@ pub(super) struct TreeChannel {
     /// Kept until ACCEPT is known to have arrived.
     pub(super) acceptance: Option<Box<Acceptance>>,
     serial: ChannelSerial,
-    /// When it is closed as replaced.
+    /// The time when it is closed as replaced.
     retire_at: Option<Instant>,
 }
 
@@ -44,7 +44,7 @@ pub(super) struct TreeChannel {
 pub(super) struct Origin {
     pub(super) role: Role,
     pub(super) made: Instant,
-    /// Whether it asked for a tree that existed: then nothing of streams comes in generation 0 (MIG-3).
+    /// True if it asked for a tree that existed: then nothing of streams comes in generation 0 (MIG-3).
     pub(super) continues: bool,
 }
 
@@ -164,7 +164,7 @@ impl TreeChannels {
         })
     }
 
-    /// What all channels counted together.
+    /// Returns what all channels counted together.
     pub(super) fn counters(&self) -> Counters {
         let mut sum = self.past;
         for channel in &self.list {

@@ -28,7 +28,7 @@ pub(super) struct Dispatch<'a> {
     pub(super) streams: &'a mut Streams,
     /// Empty before and afterwards.
     pub(super) fates: &'a mut Vec<Fate>,
-    /// Whether frames about streams are in order (MIG-3).
+    /// True if frames about streams are in order (MIG-3).
     pub(super) takes_streams: bool,
 }
 

@@ -11,7 +11,7 @@ use crate::streams::Streams;
 use crate::time::Instant;
 use crate::token::Token;
 
-/// What one channel has to send; with the frames of `streams` if it carries them.
+/// Returns what one channel has to send; with the frames of `streams` if it carries them.
 pub(super) fn transmit_on(
     now: Instant,
     channel: &mut Channel,

@@ -37,7 +37,7 @@ pub(crate) struct Mobility {
     is_over: bool,
     /// How often it was up, and then was not.
     outages: u64,
-    /// When the carrier stopped working.
+    /// The time when the carrier stopped working.
     trouble: Option<Instant>,
     /// This host has moved, and no new channel was made since.
     has_moved: bool,
@@ -99,7 +99,7 @@ impl Mobility {
         is_new
     }
 
-    /// Where the peer may be: where it was last, and where it was said to be.
+    /// Returns where the peer may be: where it was last, and where it was said to be.
     pub(super) fn addresses(&self, last: Option<SocketAddr>) -> Vec<SocketAddr> {
         let mut addresses: Vec<SocketAddr> = last.into_iter().collect();
         for address in &self.hints {

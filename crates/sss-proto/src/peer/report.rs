@@ -14,7 +14,7 @@ pub(crate) struct Report<'a> {
 }
 
 impl Report<'_> {
-    /// What is known about a stream.
+    /// Returns what is known about a stream.
     pub(crate) fn stream(&self, key: StreamKey) -> Option<StreamInfo> {
         let info = self.streams.describe(key, |key| self.id(key))?;
         Some(self.completed(info))

@@ -46,7 +46,7 @@ impl Transport {
         }
     }
 
-    /// Who is at the other end.
+    /// Returns who is at the other end.
     pub(super) fn eid(&self) -> &Eid {
         &self.eid
     }
@@ -71,7 +71,7 @@ impl Transport {
         &self.mobility
     }
 
-    /// What the channel that carries the streams, or is to, looks like.
+    /// Returns what the channel that carries the streams, or is to, looks like.
     pub(crate) fn info(&self) -> Option<ChannelInfo> {
         let latest = || self.channels.iter().last();
         let channel = self.channels.carrier().or_else(latest).map(|c| &*c.channel);

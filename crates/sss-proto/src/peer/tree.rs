@@ -12,7 +12,7 @@ use crate::time::Instant;
 pub(crate) struct SharedTree {
     /// Once a channel of it was established (MIG-1).
     id: Option<TreeId>,
-    /// When its first channel was established.
+    /// The time when its first channel was established.
     began: Instant,
     /// The peer is known to know it (MIG-11).
     is_confirmed: bool,

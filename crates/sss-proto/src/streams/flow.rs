@@ -1,6 +1,6 @@
 //! Flow control: what may be sent, and what the peer may send (STR-17 to STR-20, STR-45, STR-46, STR-52 to STR-59).
 //!
-//! - [`window`], [`windows`] and [`budget`]: how far limits are raised;
+//! - [`windows`] and [`budget`]: how far limits are raised, of which [`gauge`] says how much is used;
 //! - [`account`]: what each stream has; [`lending`] what this host charges it for openings, [`backing`] what the peer
 //!   does;
 //! - [`openings`]: whether a stream can be opened, and who is charged; [`openers`]: those that wait for that.
@@ -10,10 +10,10 @@
 pub(super) mod account;
 pub(super) mod backing;
 pub(super) mod budget;
+pub(super) mod gauge;
 pub(super) mod lending;
 pub(super) mod openers;
 pub(super) mod openings;
-pub(super) mod window;
 pub(super) mod windows;
 
 use std::time::Duration;
@@ -31,9 +31,9 @@ use crate::error::ProtocolError;
 use crate::time::Instant;
 use backing::Backing;
 use budget::{HostBudget, PeerStreams, SubtreeBudgets};
+use gauge::Tuning;
 use lending::Acceptor;
 use openers::Openers;
-use window::Tuning;
 use windows::Windows;
 
 /// The flow control of one peer's streams. What belongs to a stream is in its node.
@@ -41,7 +41,7 @@ use windows::Windows;
 pub(super) struct Flow {
     pub(super) windows: Windows,
     budgets: SubtreeBudgets,
-    /// How many streams the peer has opened, and may open.
+    /// The number of streams the peer has opened, and may open.
     streams: PeerStreams,
     /// Streams that wait for room to be opened.
     pub(super) openers: Openers,
@@ -219,7 +219,7 @@ impl Flow {
 
 /// What the peer opens (STR-52 to STR-57).
 impl Flow {
-    /// Whether one more stream of the peer is refused (STR-58).
+    /// Returns whether one more stream of the peer is refused (STR-58).
     pub(super) fn has_too_many(&self) -> bool {
         self.streams.are_too_many()
     }
@@ -354,7 +354,8 @@ impl Flow {
         table[index].account_mut().backing.tell()
     }
 
-    /// Whether the peer has room to open one more child of a stream that is to be retired, and knows it (STR-21).
+    /// Returns whether the peer has room to open one more child of a stream that is to be retired, and knows it
+    /// (STR-21).
     pub(super) fn has_last_room(&self, table: &mut Table, outbox: &mut Outbox, index: u32) -> bool {
         if table[index].delivery(Item::OpenCredit).is_open() {
             return false;
@@ -460,7 +461,7 @@ impl Flow {
     }
 }
 
-/// Whether an OPEN_CREDIT that said this was the latest, and nothing newer is due.
+/// Returns whether an OPEN_CREDIT that said this was the latest, and nothing newer is due.
 pub(super) fn is_latest_open_credit(table: &Table, index: u32, said: (u64, u32)) -> bool {
     let node = &table[index];
     let told = node.account.as_ref().map(|a| a.backing.told());
@@ -470,7 +471,7 @@ pub(super) fn is_latest_open_credit(table: &Table, index: u32, said: (u64, u32))
 
 #[cfg(test)]
 impl Flow {
-    pub(super) fn budget_left(&self, table: &Table, index: u32) -> window::Left {
+    pub(super) fn budget_left(&self, table: &Table, index: u32) -> gauge::Left {
         self.budgets.left(table, index)
     }
 

@@ -193,7 +193,7 @@ impl Life {
 
 /// What every part above uses.
 impl Life {
-    /// Whether the application holds no stream.
+    /// Returns whether the application holds no stream.
     pub(super) fn is_unused(&self) -> bool {
         self.held == 0
     }
@@ -433,7 +433,7 @@ impl Life {
         self.walk();
     }
 
-    /// Whether [`Self::walk`] has something to do.
+    /// Returns whether [`Self::walk`] has something to do.
     pub(super) fn has_work(&self) -> bool {
         !self.walks.is_idle()
     }
@@ -528,7 +528,7 @@ impl Life {
         }
     }
 
-    /// Whether nothing keeps a stream. Queues a last OPEN_CREDIT where STR-21 asks for it.
+    /// Returns whether nothing keeps a stream. Queues a last OPEN_CREDIT where STR-21 asks for it.
     fn is_over(&mut self, index: u32) -> bool {
         let node = &self.tree[index];
         if node.children() > 0 || node.is_wanted() {

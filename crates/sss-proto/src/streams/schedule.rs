@@ -51,7 +51,7 @@ impl Default for Scheduler {
 }
 
 impl Scheduler {
-    /// Whether any stream has something to send.
+    /// Returns whether any stream has something to send.
     pub(super) fn has_active(&self) -> bool {
         self.active > 0
     }
@@ -271,7 +271,7 @@ impl Scheduler {
 
 #[cfg(test)]
 impl Scheduler {
-    /// How many steps everything has taken so far.
+    /// Returns how many steps everything has taken so far.
     pub(super) fn steps(&self) -> u64 {
         self.rings.steps
     }

@@ -195,7 +195,7 @@ impl Streams {
         assert_eq!(self.write(key, data), Ok(data.len()));
     }
 
-    /// What this host has charged to the account of a stream.
+    /// Returns what this host has charged to the account of a stream.
     fn lent(&self, index: u32) -> u64 {
         self.life.tree.table[index]
             .account
@@ -203,7 +203,7 @@ impl Streams {
             .map_or(0, |a| a.lent.charged())
     }
 
-    /// What the peer has charged to it, what of that is consumed, and the limit.
+    /// Returns what the peer has charged to it, what of that is consumed, and the limit.
     fn backing(&self, index: u32) -> (u64, u64, u64) {
         let account = self.life.tree.table[index].account.as_ref();
         account.map_or((0, 0, OPEN_ROOM), |a| {

@@ -59,7 +59,7 @@ impl Tree {
         (self[index].has(Flags::HELD) && index != ROOT).then_some(index)
     }
 
-    /// What an LSID names.
+    /// Returns what an LSID names.
     #[inline]
     pub(super) fn locate(&self, lsid: u64) -> Found {
         self.lsids.find(&self.table, lsid)

@@ -118,7 +118,7 @@ fn writable(life: &Life, key: StreamKey) -> Result<u32, WriteError> {
     }
 }
 
-/// How much of `wanted` may be written now.
+/// Returns how much of `wanted` may be written now.
 fn poll_room(life: &mut Life, index: u32, wanted: usize) -> Poll<usize> {
     let node = &mut life.tree[index];
     let n = wanted.min(node.send.room());

@@ -104,7 +104,8 @@ impl Bbr {
         self.bounds.bandwidth.map_or(most, |bound| most.min(bound))
     }
 
-    /// What is in flight when this factor of the bandwidth-delay product is; before that is known, the initial window.
+    /// Returns what is in flight when this factor of the bandwidth-delay product is; before that is known, the initial
+    /// window.
     fn in_flight(&self, gain: f64) -> u64 {
         self.path
             .product(self.bandwidth())

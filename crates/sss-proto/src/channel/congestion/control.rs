@@ -44,7 +44,7 @@ pub(in crate::channel) struct AckSample {
     pub(in crate::channel) largest: u64,
     /// The number of the next packet to be sent.
     pub(in crate::channel) next: u64,
-    /// When the highest number was sent.
+    /// The time when the highest number was sent.
     pub(in crate::channel) largest_sent: Instant,
     /// Bytes in flight before the acknowledgement.
     pub(in crate::channel) in_flight: u64,
@@ -61,7 +61,7 @@ pub(in crate::channel) struct AckSample {
 /// A sign of congestion.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::channel) struct Signal {
-    /// When the latest of the packets concerned was sent, and its number.
+    /// The time when the latest of the packets concerned was sent, and its number.
     pub(in crate::channel) sent: Instant,
     pub(in crate::channel) seq: u64,
     /// The round-trip time measured last: that of a packet sent just after those that were lost.

@@ -44,7 +44,7 @@ struct Before {
 struct Curve {
     /// The window at the last reduction, in bytes (`W_max`).
     max: f64,
-    /// When the stage began; `None` if the next acknowledgement begins it.
+    /// The time when the stage began; `None` if the next acknowledgement begins it.
     epoch: Option<Instant>,
     /// Seconds from the epoch until the window is back at `max` (`K`).
     k: f64,
@@ -68,7 +68,7 @@ struct Usage {
 struct Round {
     /// The most that was in flight, in bytes.
     peak: u64,
-    /// Whether that was all the window allowed at some time.
+    /// True if that was all the window allowed at some time.
     is_full: bool,
 }
 

@@ -38,7 +38,7 @@ fn ack(ring: &mut SentRing, ranges: &[RangeInclusive<u64>]) -> (Vec<Fate>, Vec<u
     (fates, seen)
 }
 
-/// What is lost when packets sent at `sent_before` or earlier are too old.
+/// Returns what is lost when packets sent at `sent_before` or earlier are too old.
 fn lose(ring: &mut SentRing, threshold: u64, sent_before: Option<Instant>) -> (Vec<u64>, Option<Instant>) {
     let rule = LossRule {
         largest_acked: ring.largest_acked().unwrap(),

@@ -3,8 +3,8 @@
 use super::recv_buf::RecvBuf;
 use super::send_buf::SendBuf;
 
-/// How many bytes of a stream may be written and not yet sent. What was sent and not yet acknowledged is bounded by the
-/// peer's credit and by congestion control.
+/// The number of bytes of a stream that may be written and not yet sent. What was sent and not yet acknowledged is
+/// bounded by the peer's credit and by congestion control.
 pub(crate) const SEND_AHEAD: u64 = 512 << 10;
 
 /// The sending direction.
@@ -25,14 +25,14 @@ impl SendHalf {
         self.buf.as_ref().map_or(self.sent, |b| b.end())
     }
 
-    /// How many bytes more may be written now.
+    /// Returns how many bytes more may be written now.
     #[inline]
     pub(crate) fn room(&self) -> usize {
         let room = SEND_AHEAD.saturating_sub(self.unsent());
         usize::try_from(room).unwrap_or(usize::MAX)
     }
 
-    /// What is left of the limit that the peer granted.
+    /// Returns what is left of the limit that the peer granted.
     #[inline]
     pub(crate) fn credit(&self) -> u64 {
         self.limit.saturating_sub(self.sent)

@@ -43,7 +43,7 @@ impl Marks {
         self.last = position;
     }
 
-    /// How many bytes there are from `position` to the first mark; without marks, as many as one likes.
+    /// Returns how many bytes there are from `position` to the first mark; without marks, as many as one likes.
     pub(crate) fn distance(&self, position: u64) -> u64 {
         self.first.map_or(u64::MAX, |first| first.saturating_sub(position))
     }

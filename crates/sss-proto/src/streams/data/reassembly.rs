@@ -101,7 +101,7 @@ impl Block {
         true
     }
 
-    /// How many bytes from `at` on are there without a gap or a mark.
+    /// Returns how many bytes from `at` on are there without a gap or a mark.
     fn run(&self, at: usize) -> usize {
         let mut end = at;
         while let Some(word) = self.present.get(end / WORD) {
@@ -185,7 +185,7 @@ impl Reassembly {
         self.blocks.get(self.index(offset)?)?.as_deref()
     }
 
-    /// Whether any byte of `from..to` is there.
+    /// Returns whether any byte of `from..to` is there.
     pub(crate) fn any(&self, from: u64, to: u64) -> bool {
         let mut at = from;
         while at < to {

@@ -10,7 +10,7 @@ use crate::streams::data::reassembly::{Reassembly, Taken};
 
 /// Shorter pieces are copied: a slice would keep a whole batch of datagrams in memory.
 pub(crate) const SLICE_FROM: usize = 1024;
-/// How many slices of batches all streams of a peer keep at most; beyond, pieces are copied.
+/// The number of slices of batches that all streams of a peer keep at most; beyond, pieces are copied.
 const MAX_SLICES: u32 = 512;
 /// Short pieces that lie in the buffer one by one; more are gathered.
 const SHORT_PIECES: usize = 8;
@@ -24,7 +24,7 @@ const KEPT_PIECES: usize = 64;
 pub(crate) struct Arrival<'a> {
     pub(crate) offset: u64,
     pub(crate) data: &'a [u8],
-    /// Whether a record mark stands behind the data.
+    /// True if a record mark stands behind the data.
     pub(crate) has_mark: bool,
     pub(crate) packet: &'a Bytes,
 }
@@ -81,12 +81,12 @@ impl RecvBuf {
         self.next
     }
 
-    /// Whether nothing can be read.
+    /// Returns whether nothing can be read.
     pub(crate) fn is_blocked(&self) -> bool {
         self.pieces.is_empty() && self.tail.is_empty() && self.marks.is_empty()
     }
 
-    /// Whether nothing is held at all.
+    /// Returns whether nothing is held at all.
     pub(crate) fn is_empty(&self) -> bool {
         self.is_blocked() && self.ahead.is_empty()
     }
@@ -181,8 +181,8 @@ impl RecvBuf {
         close_tail(&mut self.pieces, &mut self.tail);
     }
 
-    /// How many bytes at most can be read before the first mark comes, for a reader that stands at `position`. 0 if it
-    /// stands at a mark.
+    /// Returns how many bytes at most can be read before the first mark comes, for a reader that stands at `position`.
+    /// 0 if it stands at a mark.
     pub(crate) fn until_mark(&self, position: u64) -> usize {
         usize::try_from(self.marks.distance(position)).unwrap_or(usize::MAX)
     }

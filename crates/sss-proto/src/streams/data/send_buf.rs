@@ -70,7 +70,7 @@ impl SendBuf {
         self.base
     }
 
-    /// Whether everything written is acknowledged.
+    /// Returns whether everything written is acknowledged.
     pub(crate) fn is_acked(&self) -> bool {
         self.base == self.end
     }

@@ -1,8 +1,8 @@
 //! What each stream has of credit: for its own data (STR-17 to STR-20), and for what is opened below it (STR-52).
 
 use super::backing::Backing;
+use super::gauge::Tuning;
 use super::lending::Lending;
-use super::window::Tuning;
 
 /// What a stream's credit has to do with others. A stream that never had children, and whose window is that of a new
 /// stream, has none.

@@ -2,7 +2,7 @@
 
 use sss_wire::constants::OPEN_ROOM;
 
-use super::window::{Gauge, Tuning};
+use super::gauge::{Gauge, Tuning};
 
 /// What the peer has charged to a stream for openings.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ impl Backing {
         debug_assert!(self.consumed <= self.charge, "more consumed than charged");
     }
 
-    /// Whether datagrams were taken of which the peer was not told.
+    /// Returns whether datagrams were taken of which the peer was not told.
     pub(crate) fn has_taken(&self) -> bool {
         self.untold.datagrams > 0
     }
@@ -94,13 +94,13 @@ impl Backing {
         }
     }
 
-    /// What OPEN_CREDIT says: the limit, and what of datagrams is consumed. The peer is told that now.
+    /// Returns what OPEN_CREDIT says: the limit, and what of datagrams is consumed. The peer is told that now.
     pub(crate) fn tell(&mut self) -> (u64, u64) {
         self.untold.datagrams = 0;
         (self.limit, self.datagrams)
     }
 
-    /// What the latest OPEN_CREDIT said, if none is due.
+    /// Returns what the latest OPEN_CREDIT said, if none is due.
     pub(crate) fn told(&self) -> (u64, u64) {
         (self.limit, self.datagrams - u64::from(self.untold.datagrams))
     }
@@ -110,7 +110,7 @@ impl Backing {
         (self.consumed + self.window()).saturating_sub(self.limit)
     }
 
-    /// Whether so much was consumed that the peer should know: a part of what it has left (STR-56).
+    /// Returns whether so much was consumed that the peer should know: a part of what it has left (STR-56).
     pub(crate) fn is_due(&self) -> bool {
         let rise = self.rise();
         rise > 0 && rise >= self.room() / 4

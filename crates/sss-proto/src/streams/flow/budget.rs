@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::window::{Budget, Left};
+use super::gauge::{Budget, Left};
 use crate::config::StreamLimits;
 use crate::streams::tree::index::NONE;
 use crate::streams::tree::table::Table;
@@ -57,7 +57,7 @@ impl PeerStreams {
         self.limits = limits;
     }
 
-    /// Whether one more is refused.
+    /// Returns whether one more is refused.
     pub(crate) fn are_too_many(&self) -> bool {
         self.count >= self.limits.per_peer || self.host.streams() >= self.limits.per_host
     }
@@ -89,7 +89,7 @@ impl Drop for PeerStreams {
 /// The budgets of subtrees.
 #[derive(Debug, Default)]
 pub(crate) struct SubtreeBudgets {
-    /// How many streams have one.
+    /// The number of streams that have one.
     count: usize,
 }
 
@@ -102,7 +102,7 @@ impl SubtreeBudgets {
         self.count = self.count + usize::from(limit.is_some()) - usize::from(before.is_some());
     }
 
-    /// How much the windows of a stream may grow before a budget above it is used up.
+    /// Returns how much the windows of a stream may grow before a budget above it is used up.
     pub(crate) fn left(&self, table: &Table, index: u32) -> Left {
         let mut left = Left::UNLIMITED;
         let mut at = index;

@@ -85,8 +85,8 @@ impl Lending {
         waiting.copied().unwrap_or(0)
     }
 
-    /// What one more opening may cost, so that as much stays free for others as waits for this acceptor, and something
-    /// for those for whom nothing waits yet (STR-59).
+    /// Returns what one more opening may cost, so that as much stays free for others as waits for this acceptor, and
+    /// something for those for whom nothing waits yet (STR-59).
     pub(crate) fn allowance(&self, acceptor: &Acceptor, is_nested: bool) -> u64 {
         let waiting = match acceptor {
             Acceptor::Datagrams(_) => self.lines.as_ref().map_or(0, |l| l.datagrams.0 - l.datagrams.1),
@@ -169,13 +169,13 @@ impl Lending {
         self.charged
     }
 
-    /// What is taken to be charged for streams that wait, and for datagrams.
+    /// Returns what is taken to be charged for streams that wait, and for datagrams.
     pub(crate) fn believed_waiting(&self) -> (u64, u64) {
         let lines = self.lines.as_ref();
         lines.map_or((0, 0), |l| (l.waiting, l.datagrams.0 - l.datagrams.1))
     }
 
-    /// Whether nothing is taken to wait.
+    /// Returns whether nothing is taken to wait.
     pub(crate) fn is_unused(&self) -> bool {
         let waiting = |l: &Lines| (l.by_acceptor.len(), l.waiting, l.nested) == (0, 0, 0);
         self.lines.as_ref().is_none_or(|l| waiting(l))

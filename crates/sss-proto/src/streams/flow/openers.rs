@@ -125,7 +125,7 @@ impl Queue {
 }
 
 impl Openers {
-    /// Whether [`Self::next`] may find one.
+    /// Returns whether [`Self::next`] may find one.
     pub(crate) fn is_due(&self) -> bool {
         !self.due.is_empty() || !self.ready.is_empty()
     }
@@ -243,7 +243,7 @@ impl Lists {
 
 #[cfg(test)]
 impl Openers {
-    /// Whether nobody waits.
+    /// Returns whether nobody waits.
     pub(crate) fn is_unused(&self, table: &Table) -> bool {
         let waits = |keys: &KeyQueue| keys.keys().any(|key| openings::waits_to_open(table, key));
         let queues = self.queues.values().map(|q| &q.keys).chain(self.behind.values());

@@ -24,12 +24,12 @@ const FIRST: u64 = 1024;
 /// How a stream can be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Opening {
-    /// How many levels above the parent the stream is whose account is charged.
+    /// The number of levels above the parent at which the stream is whose account is charged.
     levels: u8,
     borrow: u64,
 }
 
-/// How many levels above the parent of a stream its lender is.
+/// Returns how many levels above the parent of a stream its lender is.
 #[inline]
 pub(crate) fn lender(table: &Table, index: u32) -> u32 {
     let mut at = table[index].place.parent;
@@ -42,7 +42,7 @@ pub(crate) fn lender(table: &Table, index: u32) -> u32 {
     at
 }
 
-/// Whether the peer's application is known to hold a stream, or to have held it.
+/// Returns whether the peer's application is known to hold a stream, or to have held it.
 fn may_lend(table: &Table, index: u32) -> bool {
     let node = &table[index];
     let is_known = node.has(Flags::ANNOUNCED) && !node.has(Flags::UNHELD);
@@ -69,13 +69,13 @@ pub(crate) fn above(table: &Table, index: u32) -> impl Iterator<Item = (u32, u8)
     std::iter::successors(above(index), move |at| above(*at)).zip(0..)
 }
 
-/// Whether a stream waits until there is room to open it.
+/// Returns whether a stream waits until there is room to open it.
 pub(crate) fn waits_to_open(table: &Table, key: StreamKey) -> bool {
     let node = table.find(key).map(|index| &table[index]);
     node.is_some_and(|n| n.has(Flags::WAITING) && !n.has(Flags::ANNOUNCED))
 }
 
-/// What one more opening may cost at a lender.
+/// Returns what one more opening may cost at a lender.
 fn allowance(table: &Table, lender: u32, acceptor: &Acceptor, levels: u8) -> u64 {
     let lent = table[lender].account.as_ref().map(|a| &a.lent);
     lent.map_or(OPEN_ROOM / 2, |l| l.allowance(acceptor, levels > 0))
@@ -93,7 +93,7 @@ pub(crate) fn scarcest(table: &Table, index: u32) -> (u32, bool) {
     (lender, is_full(lender))
 }
 
-/// How a stream that was not announced can be opened now, if there is room for it (STR-53). The nearest
+/// Returns how a stream that was not announced can be opened now, if there is room for it (STR-53). The nearest
 /// that has room for all that the stream has to send, or else the one with the most room, is charged.
 pub(crate) fn opening(table: &Table, index: u32) -> Option<Opening> {
     let node = &table[index];
@@ -133,14 +133,14 @@ impl Node {
         self.send.limit = opening.borrow;
     }
 
-    /// What there has to be room for, the same for all that wait for one acceptor: so none of them stops another that
-    /// needs less. What of a datagram is not borrowed comes from a budget, so that something has to stop those that
-    /// nobody takes.
+    /// Returns what there has to be room for, the same for all that wait for one acceptor: so none of them stops
+    /// another that needs less. What of a datagram is not borrowed comes from a budget, so that something has to
+    /// stop those that nobody takes.
     fn least_room(&self) -> u64 {
         OPEN_COST + if self.is_datagram() { FIRST } else { 0 }
     }
 
-    /// What a new stream has to send, as far as it may borrow.
+    /// Returns what a new stream has to send, as far as it may borrow.
     fn on_hand(&self) -> u64 {
         let most = if self.is_datagram() {
             DATAGRAM_BORROW
@@ -154,7 +154,7 @@ impl Node {
         }
     }
 
-    /// What a new stream borrows of `spare`: what it has to send, and if it may get more, something for that.
+    /// Returns what a new stream borrows of `spare`: what it has to send, and if it may get more, something for that.
     fn borrow(&self, on_hand: u64, spare: u64) -> u64 {
         let is_open = self.status.send == SendState::Open && !self.is_datagram();
         let more = if is_open { (spare / SPARE).min(STREAM_WINDOW) } else { 0 };

@@ -11,7 +11,7 @@ use std::time::Duration;
 use sss_wire::constants::{OPEN_ROOM, STREAM_BORROW};
 
 use super::budget::HostBudget;
-use super::window::{Gauge, Left, MIN_WINDOW, Tuning};
+use super::gauge::{Gauge, Left, MIN_WINDOW, Tuning};
 use crate::config::WindowConfig;
 use crate::time::Instant;
 
@@ -59,7 +59,7 @@ impl Windows {
         }
     }
 
-    /// What is left of all budgets, `left` being what those of subtrees have left.
+    /// Returns what is left of all budgets, `left` being what those of subtrees have left.
     fn within_all(&self, left: Left) -> Left {
         left.within(self.config.per_peer_budget, self.spent)
             .within(self.config.per_host_budget, self.host.spent())
@@ -91,8 +91,8 @@ impl Windows {
         }
     }
 
-    /// Whether a limit is to be raised: it would rise by half of the window, and half of what was granted is used, or a
-    /// quarter of a first window: what comes then fills a path, and the first limit need not.
+    /// Returns whether a limit is to be raised: it would rise by half of the window, and half of what was granted is
+    /// used, or a quarter of a first window: what comes then fills a path, and the first limit need not.
     pub(crate) fn is_due(&self, gauge: Gauge, tuning: Option<&Tuning>, birth: u64, subtrees: Left) -> bool {
         let enough = tuning.map_or(gauge.limit - gauge.limit / 4, |t| t.granted / 2);
         if gauge.charge + enough < gauge.limit {
@@ -249,7 +249,7 @@ impl Drop for Windows {
 
 #[cfg(test)]
 impl Windows {
-    /// What the windows of this host have from the budgets.
+    /// Returns what the windows of this host have from the budgets.
     pub(crate) fn spent(&self) -> u64 {
         self.spent
     }

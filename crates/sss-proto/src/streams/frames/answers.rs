@@ -16,7 +16,8 @@ pub(crate) fn answer_watch(tree: &mut Tree, outbox: &mut Outbox, index: u32) {
     }
 }
 
-/// Whether the application has read all bytes of a direction of which there is at least one, or was told its end.
+/// Returns whether the application has read all bytes of a direction of which there is at least one, or was told its
+/// end.
 fn is_read_to_end(node: &Node) -> bool {
     match node.status.recv {
         RecvState::Done => node.cause(Direction::Receiving) == Cause::None,
@@ -35,7 +36,8 @@ pub(crate) fn answer_await(tree: &mut Tree, outbox: &mut Outbox, index: u32) {
     }
 }
 
-/// Whether this host opens and sends nothing more on a stream, and the peer has got what it had opened and sent.
+/// Returns whether this host opens and sends nothing more on a stream, and the peer has got what it had opened and
+/// sent.
 fn is_released(node: &Node) -> bool {
     let is_known = node.account.as_ref().is_none_or(|a| a.unknown == 0);
     !node.is_wanted() && is_known && !node.has_datagrams_flying()

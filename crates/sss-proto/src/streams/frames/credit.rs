@@ -56,7 +56,7 @@ pub(crate) fn on_lost(life: &mut Life, key: StreamKey, limit: u64) {
     }
 }
 
-/// Whether a CREDIT with this limit was the latest, and nothing newer is due.
+/// Returns whether a CREDIT with this limit was the latest, and nothing newer is due.
 fn is_latest(node: &Node, limit: u64) -> bool {
     node.recv.limit == limit && node.delivery(Item::Credit) == Delivery::InFlight
 }

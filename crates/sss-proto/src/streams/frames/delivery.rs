@@ -41,7 +41,7 @@ impl Delivery {
         self as u64
     }
 
-    /// Whether the peer is to be told, and is not known to have been.
+    /// Returns whether the peer is to be told, and is not known to have been.
     #[inline]
     pub(crate) fn is_open(self) -> bool {
         matches!(self, Self::Due | Self::InFlight)

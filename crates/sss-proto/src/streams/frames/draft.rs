@@ -22,7 +22,7 @@ impl<'a, 'b> Draft<'a, 'b> {
         }
     }
 
-    /// Whether the packet has INIT of a stream.
+    /// Returns whether the packet has INIT of a stream.
     #[inline]
     pub(crate) fn announces(&self, index: u32) -> bool {
         self.announced.contains(&index)

@@ -13,7 +13,7 @@ use crate::streams::life::Life;
 use crate::streams::messages::{incoming, outgoing};
 use crate::streams::tree::node::Flags;
 
-/// How many waiters are woken at a time: about what a packet holds.
+/// The number of waiters woken at a time: about what a packet holds.
 const WAKE: usize = 32;
 
 /// Fills the packet with as much as fits.
@@ -48,7 +48,7 @@ fn write_ends(life: &mut Life, draft: &mut Draft<'_, '_>) -> bool {
     true
 }
 
-/// What streams have to send, in scheduler order. Returns whether everything did fit.
+/// Returns what streams have to send, in scheduler order. Returns whether everything did fit.
 fn write_streams(life: &mut Life, draft: &mut Draft<'_, '_>) -> bool {
     wake(life);
     draft.data_at = draft.packet.len();

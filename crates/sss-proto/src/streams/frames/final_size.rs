@@ -45,7 +45,7 @@ pub(super) fn check_reset(node: &Node, size: u64) -> Result<(), ProtocolError> {
     Ok(())
 }
 
-/// Whether that was the last that was missing.
+/// Returns whether that was the last that was missing.
 pub(crate) fn complete(node: &mut Node) -> bool {
     node.recv.next() >= node.recv.received && node.advance_recv(RecvInput::AllReceived)
 }

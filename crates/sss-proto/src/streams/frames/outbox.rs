@@ -30,7 +30,7 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
-    /// Whether there is nothing to be sent.
+    /// Returns whether there is nothing to be sent.
     pub(crate) fn is_idle(&self) -> bool {
         self.ends.is_empty()
             && self.credits.is_empty()
@@ -123,7 +123,7 @@ impl Outbox {
     }
 }
 
-/// Whether RESET or STOP can be sent.
+/// Returns whether RESET or STOP can be sent.
 fn has_ripe_end(node: &Node) -> bool {
     (node.is_due(Item::Reset) && node.has(Flags::ANNOUNCED)) || (node.is_due(Item::Stop) && node.is_known())
 }
@@ -163,7 +163,7 @@ impl Refusals {
         self.due.pop_front();
     }
 
-    /// Whether the refusal of a stream may not have arrived.
+    /// Returns whether the refusal of a stream may not have arrived.
     pub(crate) fn is_open(&self, lsid: u64) -> bool {
         self.open.contains_key(&lsid)
     }

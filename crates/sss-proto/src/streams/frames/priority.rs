@@ -45,7 +45,7 @@ pub(super) fn write_all(life: &mut Life, draft: &mut Draft<'_, '_>) -> bool {
     true
 }
 
-/// What was asked last for a stream.
+/// Returns what was asked last for a stream.
 fn asked(life: &Life, key: StreamKey) -> Option<(u32, Asked)> {
     let index = life.tree.find(key)?;
     let asked = life.tree[index].extras.as_ref()?.requests.asked?;

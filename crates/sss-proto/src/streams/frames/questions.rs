@@ -21,19 +21,19 @@ const MAX_ANSWERS: usize = 4 * MAX_WATCHES;
 pub(crate) struct Questions {
     /// Streams with the question due.
     pub(super) due: KeyQueue,
-    /// How many questions have no answer.
+    /// The number of questions without an answer.
     open: usize,
     /// LSIDs of streams for which the peer's question is to be answered.
     answers: VecDeque<u64>,
 }
 
 impl Questions {
-    /// Whether there is nothing to be sent.
+    /// Returns whether there is nothing to be sent.
     pub(crate) fn is_idle(&self) -> bool {
         (self.due.is_empty() || !self.may_ask()) && self.answers.is_empty()
     }
 
-    /// Whether one more question may be open.
+    /// Returns whether one more question may be open.
     pub(super) fn may_ask(&self) -> bool {
         self.open < MAX_WATCHES
     }
@@ -63,7 +63,7 @@ impl Questions {
         self.answers.pop_front();
     }
 
-    /// Whether more answers wait than the peer may ask for.
+    /// Returns whether more answers wait than the peer may ask for.
     ///
     /// # Errors
     /// If they do.

@@ -44,9 +44,9 @@ pub(crate) enum Blocked {
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) range: Range<u64>,
-    /// Whether it is sent again.
+    /// True if it is sent again.
     pub(super) is_again: bool,
-    /// Whether the limit allowed no more.
+    /// True if the limit allowed no more.
     pub(super) is_limited: bool,
 }
 
@@ -111,7 +111,7 @@ pub(super) fn encode(life: &Life, index: u32, plan: &Plan, draft: &mut Draft<'_,
     })
 }
 
-/// What INIT of a stream says; `None` if the peer knows it.
+/// Returns what INIT of a stream says; `None` if the peer knows it.
 pub(crate) fn init(life: &Life, index: u32) -> Option<Init<'_>> {
     let node = &life.tree[index];
     if node.is_known() {

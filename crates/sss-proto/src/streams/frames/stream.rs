@@ -50,7 +50,8 @@ pub(super) fn write(life: &mut Life, index: u32, draft: &mut Draft<'_, '_>) -> O
     Outcome::Sent(bytes)
 }
 
-/// What the stream is to send next: what was lost, then new data, as far as credit goes, then FIN or INIT alone.
+/// Returns what the stream is to send next: what was lost, then new data, as far as credit goes, then FIN or INIT
+/// alone.
 fn plan(life: &Life, index: u32) -> Result<Plan, Outcome> {
     let node = &life.tree[index];
     let carries_data = node.status.send.carries_data();

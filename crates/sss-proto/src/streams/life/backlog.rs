@@ -47,7 +47,7 @@ pub(crate) fn push(table: &mut Table, parent: u32, index: u32) {
     table[parent].extras_mut().backlog = backlog;
 }
 
-/// What an unaccepted stream costs its parent.
+/// Returns what an unaccepted stream costs its parent.
 pub(crate) fn cost(table: &Table, index: u32) -> u64 {
     let node = &table[index];
     let below = node.extras.as_ref().map_or(0, |e| e.listen.backlog_cost);

@@ -21,7 +21,7 @@ use crate::streams::tree::node::{Flags, Node, Opener};
 use crate::streams::tree::table::Table;
 
 impl Node {
-    /// What is remembered of how a direction ended.
+    /// Returns what is remembered of how a direction ended.
     fn ending(&self, direction: Direction) -> Option<&Ending> {
         let ends = &self.extras.as_ref()?.ends;
         match direction {
@@ -30,12 +30,12 @@ impl Node {
         }
     }
 
-    /// How the peer ended a direction, if it did.
+    /// Returns how the peer ended a direction, if it did.
     fn ending_by_peer(&self, direction: Direction) -> Option<&Ending> {
         self.ending(direction).filter(|_| self.cause(direction) == Cause::Peer)
     }
 
-    /// Why the peer refused the stream, if it did (STR-42).
+    /// Returns why the peer refused the stream, if it did (STR-42).
     pub(crate) fn refusal(&self) -> Option<Refusal> {
         if self.place.opener == Opener::Peer {
             return None;
@@ -51,12 +51,12 @@ impl Node {
         self.extras.as_ref()?.ends.tree.as_ref().filter(|tree| !tree.by_peer)
     }
 
-    /// Whether RESET of the stream covers what is below it.
+    /// Returns whether RESET of the stream covers what is below it.
     pub(crate) fn resets_tree(&self) -> bool {
         self.own_tree_reset().is_some()
     }
 
-    /// Whether RESET with the subtree as its scope is not acknowledged.
+    /// Returns whether RESET with the subtree as its scope is not acknowledged.
     #[inline]
     pub(crate) fn is_tree_reset_open(&self) -> bool {
         self.delivery(Item::Reset).is_open() && self.resets_tree()
@@ -84,7 +84,7 @@ fn reset_with_tree(table: &Table, index: u32) -> Option<&TreeReset> {
     is_reset.then(|| tree_reset(table, index)).flatten()
 }
 
-/// What RESET of a stream says.
+/// Returns what RESET of a stream says.
 pub(crate) fn reset_says(table: &Table, index: u32) -> Option<(Code, &str)> {
     let node = &table[index];
     match node.own_tree_reset() {
@@ -93,7 +93,7 @@ pub(crate) fn reset_says(table: &Table, index: u32) -> Option<(Code, &str)> {
     }
 }
 
-/// What STOP of a stream says.
+/// Returns what STOP of a stream says.
 pub(crate) fn stop_says(table: &Table, index: u32) -> Option<(Code, &str)> {
     says(table, index, Direction::Receiving, Code::UNREAD)
 }
@@ -107,7 +107,7 @@ fn says(table: &Table, index: u32, direction: Direction, released: Code) -> Opti
     }
 }
 
-/// Whether the peer has ended the sending direction: with STOP, or with a subtree.
+/// Returns whether the peer has ended the sending direction: with STOP, or with a subtree.
 pub(crate) fn is_stopped_by_peer(table: &Table, index: u32) -> bool {
     match table[index].cause(Direction::Sending) {
         Cause::Peer => true,
@@ -116,7 +116,7 @@ pub(crate) fn is_stopped_by_peer(table: &Table, index: u32) -> bool {
     }
 }
 
-/// Why a stream whose sending direction has ended early takes nothing more.
+/// Returns why a stream whose sending direction has ended early takes nothing more.
 pub(crate) fn write_error(table: &Table, index: u32) -> WriteError {
     let node = &table[index];
     if let Some(refusal) = node.refusal() {
@@ -129,7 +129,8 @@ pub(crate) fn write_error(table: &Table, index: u32) -> WriteError {
     tree.map_or(WriteError::Closed, |tree| tree.ending.stopped())
 }
 
-/// Why a stream whose receiving direction has ended early cannot be read; `None` if it ended well, or not at all.
+/// Returns why a stream whose receiving direction has ended early cannot be read; `None` if it ended well, or not at
+/// all.
 #[inline]
 pub(crate) fn read_error(table: &Table, index: u32) -> Option<ReadError> {
     let node = &table[index];
@@ -145,7 +146,7 @@ pub(crate) fn read_error(table: &Table, index: u32) -> Option<ReadError> {
     }
 }
 
-/// Why nothing more will arrive on a stream that was reset with a subtree.
+/// Returns why nothing more will arrive on a stream that was reset with a subtree.
 pub(crate) fn arrival_error(table: &Table, index: u32) -> Option<ReadError> {
     let tree = reset_with_tree(table, index)?;
     Some(match tree.by_peer {
@@ -154,7 +155,7 @@ pub(crate) fn arrival_error(table: &Table, index: u32) -> Option<ReadError> {
     })
 }
 
-/// Why no child of a stream will come that was reset with a subtree.
+/// Returns why no child of a stream will come that was reset with a subtree.
 pub(crate) fn accept_error(table: &Table, index: u32) -> Option<CloseReason> {
     let by_peer = reset_with_tree(table, index)?.by_peer;
     let (code, reason) = tree_ending(table, index)?;
@@ -164,7 +165,7 @@ pub(crate) fn accept_error(table: &Table, index: u32) -> Option<CloseReason> {
     })
 }
 
-/// Why no child of a stream can be opened that was refused, or reset with a subtree.
+/// Returns why no child of a stream can be opened that was refused, or reset with a subtree.
 pub(crate) fn open_error(table: &Table, index: u32) -> Option<OpenError> {
     if let Some(refusal) = table[index].refusal() {
         return Some(OpenError::Refused(refusal));

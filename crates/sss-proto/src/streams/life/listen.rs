@@ -25,12 +25,12 @@ pub(crate) struct Listen {
 }
 
 impl Listen {
-    /// Whether it says what happens to children.
+    /// Returns whether it says what happens to children.
     pub(crate) fn has_mode(&self) -> bool {
         self.mode != ListenMode::Inherit
     }
 
-    /// Whether nothing of it differs from what a stream begins with.
+    /// Returns whether nothing of it differs from what a stream begins with.
     pub(crate) fn is_unused(&self) -> bool {
         !self.has_mode() && self.backlog_cost == 0
     }

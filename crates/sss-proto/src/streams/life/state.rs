@@ -52,13 +52,13 @@ impl SendState {
         }
     }
 
-    /// Whether data is still to be delivered.
+    /// Returns whether data is still to be delivered.
     #[inline]
     pub(crate) fn carries_data(self) -> bool {
         matches!(self, Self::Open | Self::Finishing)
     }
 
-    /// Whether nothing more happens in this direction.
+    /// Returns whether nothing more happens in this direction.
     #[inline]
     pub(crate) fn is_over(self) -> bool {
         matches!(self, Self::Done | Self::Aborted)
@@ -118,13 +118,13 @@ impl RecvState {
         }
     }
 
-    /// Whether the final size is known.
+    /// Returns whether the final size is known.
     #[inline]
     pub(crate) fn has_size(self) -> bool {
         !matches!(self, Self::Open | Self::Stopped)
     }
 
-    /// Whether what arrives is kept for the application.
+    /// Returns whether what arrives is kept for the application.
     #[inline]
     pub(crate) fn keeps_data(self) -> bool {
         matches!(self, Self::Open | Self::Sized)

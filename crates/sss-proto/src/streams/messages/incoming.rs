@@ -99,7 +99,7 @@ fn why_refuse(life: &Life, parent: u32) -> Option<Code> {
     cause::tree_code(&life.tree.table, parent).or_else(|| (!is_taken).then_some(Code::NO_LISTENER))
 }
 
-/// Whether the stream has, or may still get, an application that takes its datagrams.
+/// Returns whether the stream has, or may still get, an application that takes its datagrams.
 fn takes_datagrams(node: &Node) -> bool {
     node.is_wanted() && !node.has(Flags::TREE_RESET)
 }

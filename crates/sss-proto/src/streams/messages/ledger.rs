@@ -56,7 +56,7 @@ pub(crate) struct Message {
 #[derive(Debug)]
 struct Arriving {
     size: u64,
-    /// Whether it may still arrive whole: its parent counts it.
+    /// True if it may still arrive whole: its parent counts it.
     is_coming: bool,
     debt: Debt,
 }
@@ -72,11 +72,11 @@ pub(crate) struct Ledger {
     arriving: HashMap<u32, Arriving, FixedState>,
     /// Those of them that wait for the budget.
     waiting: KeyQueue,
-    /// Whether the first of these may find room now.
+    /// True if the first of these may find room now.
     grant_due: bool,
     deadlines: Deadlines,
     limits: Limits,
-    /// Whether a datagram was abandoned before anything of it was sent.
+    /// True if a datagram was abandoned before anything of it was sent.
     missed: bool,
     next_id: u64,
     pub(crate) stats: DatagramStats,
@@ -101,7 +101,7 @@ struct Limits {
     one_way: Duration,
 }
 
-/// What a datagram of `size` bytes counts while it waits to be sent.
+/// Returns what a datagram of `size` bytes counts while it waits to be sent.
 fn queue_cost(size: u64) -> u64 {
     size.saturating_add(OPEN_COST)
 }
@@ -147,7 +147,7 @@ impl Ledger {
         self.limits.one_way = one_way;
     }
 
-    /// Whether a datagram was abandoned before anything of it was sent, since this was asked last (STR-35).
+    /// Returns whether a datagram was abandoned before anything of it was sent, since this was asked last (STR-35).
     pub(crate) fn take_missed(&mut self) -> bool {
         std::mem::take(&mut self.missed)
     }
@@ -157,13 +157,13 @@ impl Ledger {
         self.limits.peer_max.unwrap_or(MAX_MESSAGE)
     }
 
-    /// Whether the peer takes datagrams of a size (STR-36).
+    /// Returns whether the peer takes datagrams of a size (STR-36).
     pub(crate) fn fits_peer(&self, size: u64) -> bool {
         let limit = self.max();
         size <= limit && limit > 0
     }
 
-    /// Whether this host takes datagrams of a size (STR-36).
+    /// Returns whether this host takes datagrams of a size (STR-36).
     pub(crate) fn fits_here(&self, size: u64) -> bool {
         self.limits.own_max > 0 && size <= self.limits.own_max
     }
@@ -245,7 +245,7 @@ impl Ledger {
         }
     }
 
-    /// When the first deadline is so near that what is sent then comes too late.
+    /// Returns when the first deadline is so near that what is sent then comes too late.
     pub(crate) fn next_timer(&mut self, table: &Table) -> Option<Instant> {
         let sending = &self.sending;
         let first = self.deadlines.first(|key| is_unsettled(sending, table, key))?;
@@ -275,7 +275,7 @@ impl Ledger {
         self.missed |= !was_announced;
     }
 
-    /// Whether a datagram may go without state, as far as that does not depend on its size (STR-32).
+    /// Returns whether a datagram may go without state, as far as that does not depend on its size (STR-32).
     pub(crate) fn may_go_stateless(&self, index: u32) -> bool {
         let is_reliable = self.sending.get(&index).is_none_or(|m| m.is_reliable);
         !is_reliable && self.limits.loss <= MAX_LOSS
@@ -473,7 +473,7 @@ impl Ledger {
         self.grant_due = true;
     }
 
-    /// Whether a datagram may find credit now.
+    /// Returns whether a datagram may find credit now.
     pub(crate) fn is_grant_due(&self) -> bool {
         self.grant_due
     }
@@ -540,7 +540,7 @@ pub(crate) fn notify_no_arrival(table: &mut Table, events: &mut Events, index: u
     }
 }
 
-/// Whether no datagram will come on a stream beside those that wait.
+/// Returns whether no datagram will come on a stream beside those that wait.
 pub(crate) fn is_last_taken(table: &mut Table, index: u32) -> bool {
     let node = &mut table[index];
     node.has(Flags::PEER_RELEASED) && node.mailbox().is_none_or(|m| m.arriving == 0)
@@ -561,7 +561,7 @@ impl Ledger {
         self.limits.stateless
     }
 
-    /// Whether nothing is under way or waits for the application.
+    /// Returns whether nothing is under way or waits for the application.
     pub(crate) fn is_unused(&self) -> bool {
         let nodes = self.sending.len() + self.arriving.len() + self.flying.len();
         nodes == 0 && (self.limits.spent, self.limits.stateless) == (0, 0)

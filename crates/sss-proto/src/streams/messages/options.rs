@@ -6,13 +6,13 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DatagramOptions {
-    /// Whether it is sent until it has arrived, or its deadline has passed.
+    /// True if it is sent until it has arrived, or its deadline has passed.
     pub reliable: bool,
     /// How long it is of use. `None`: 5 s if it is not reliable, else as long as it takes.
     pub deadline: Option<Duration>,
     /// Its level among the children of its stream (STR-22).
     pub priority: i8,
-    /// Whether [`Event::DatagramSettled`](crate::Event::DatagramSettled) is to tell what became of it.
+    /// True if [`Event::DatagramSettled`](crate::Event::DatagramSettled) is to tell what became of it.
     pub tracked: bool,
 }
 

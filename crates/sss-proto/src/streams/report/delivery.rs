@@ -35,7 +35,7 @@ impl SubtreeDelivery {
     }
 }
 
-/// What is known of the streams below one. Takes time in proportion to their number.
+/// Returns what is known of the streams below one. Takes time in proportion to their number.
 pub(crate) fn of_subtree(life: &Life, top: StreamKey) -> Option<SubtreeDelivery> {
     let top = life.tree.find(top).filter(|i| *i != ROOT)?;
     let mut sum = SubtreeDelivery::default();
@@ -71,7 +71,7 @@ pub(crate) fn undelivered(life: &Life, top: StreamKey) -> Vec<(StreamKey, u64)> 
         .collect()
 }
 
-/// Whether a stream has data or an end that is still to be delivered. Takes time in proportion to the number of
+/// Returns whether a stream has data or an end that is still to be delivered. Takes time in proportion to the number of
 /// streams.
 pub(crate) fn has_undelivered(life: &Life) -> bool {
     let nodes = (1..life.tree.table.slots()).filter_map(|at| life.tree.table.get(at));
@@ -182,7 +182,7 @@ pub(crate) fn poll_consumed(life: &mut Life, key: StreamKey) -> Poll<Result<(), 
     pending(life, index, Interest::Consumed)
 }
 
-/// Why the peer's application never will read what it stopped after all had arrived.
+/// Returns why the peer's application never will read what it stopped after all had arrived.
 fn unread_error(node: &Node, ending: &Ending) -> WriteError {
     let refusal = Refusal::from_code(ending.code).filter(|_| node.place.opener == Opener::Own);
     refusal.map_or_else(|| ending.stopped(), WriteError::Refused)

@@ -17,7 +17,7 @@ pub struct StreamInfo {
     pub names: Option<(String, String)>,
     /// Levels below the root; 1 for a top-level stream.
     pub depth: u8,
-    /// Whether the peer opened it.
+    /// True if the peer opened it.
     pub is_opened_by_peer: bool,
     /// Children that are not retired.
     pub children: u32,
@@ -40,7 +40,7 @@ pub struct StreamInfo {
     /// What keeps this host from sending more of it, or from calling all of it arrived. `None` if the sending
     /// direction is over.
     pub waits: Option<Waits>,
-    /// Whether it was accepted: by this host's application if the peer opened it; else, as far as the peer has said
+    /// True if it was accepted: by this host's application if the peer opened it; else, as far as the peer has said
     /// so, by the peer's.
     pub is_accepted: bool,
     /// The receiving direction.
@@ -55,7 +55,7 @@ pub struct StreamInfo {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SubtreeInfo {
-    /// How many streams there are, the uppermost included. Streams of which nothing is left do not count.
+    /// The number of streams there are, the uppermost included. Streams of which nothing is left do not count.
     pub streams: usize,
     /// Bytes sent so far, without repetitions.
     pub sent: u64,
@@ -141,8 +141,8 @@ impl fmt::Display for StreamInfo {
     }
 }
 
-/// What is known about a stream; `name` makes names of streams of keys. Of what stops it, only the part that is the
-/// streams' own.
+/// Returns what is known about a stream; `name` makes names of streams of keys. Of what stops it, only the part that is
+/// the streams' own.
 pub(crate) fn describe(life: &Life, key: StreamKey, name: impl Fn(StreamKey) -> StreamId) -> Option<StreamInfo> {
     let index = life.tree.find(key).filter(|i| *i != ROOT)?;
     Some(info_of(life, index, name))

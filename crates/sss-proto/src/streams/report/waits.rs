@@ -76,7 +76,7 @@ pub struct OpeningRoom {
     pub acceptor: AcceptedBy,
     /// The stream whose account has the most room for it; `None`: the root.
     pub account: Option<StreamId>,
-    /// Whether the account is full, whoever is to accept. Else only the share of `acceptor` is used up: too many
+    /// True if the account is full, whoever is to accept. Else only the share of `acceptor` is used up: too many
     /// streams wait for it, and what is left is for others (STR-59).
     pub is_full: bool,
 }
@@ -132,8 +132,8 @@ impl fmt::Display for Waits {
     }
 }
 
-/// What a stream waits for, as far as the tree of streams knows; `name` makes names of streams of keys. Takes time
-/// in proportion to the depth of the stream.
+/// Returns what a stream waits for, as far as the tree of streams knows; `name` makes names of streams of keys. Takes
+/// time in proportion to the depth of the stream.
 pub(crate) fn waits(life: &Life, index: u32, name: impl Fn(StreamKey) -> StreamId) -> Option<Waits> {
     let node = &life.tree[index];
     if life.failed.is_some() || !node.status.send.carries_data() {
@@ -173,7 +173,7 @@ fn accepted_by(life: &Life, index: u32, name: impl Fn(StreamKey) -> StreamId) ->
     }
 }
 
-/// Where a stream that waits to be opened finds no room.
+/// Returns where a stream that waits to be opened finds no room.
 fn opening_room(life: &Life, index: u32, name: impl Fn(StreamKey) -> StreamId) -> OpeningRoom {
     let stream = first_to_open(life, index);
     let (account, is_full) = openings::scarcest(&life.tree.table, stream);

@@ -6,9 +6,9 @@ use crate::streams::tree::index::NONE;
 
 /// The level at which a stream's own data competes with its children.
 const OWN_LEVEL: i8 = 0;
-/// How many levels a set of rings that nobody uses keeps space for.
+/// The number of levels a set of rings that nobody uses keeps space for.
 const KEPT_LEVELS: usize = 8;
-/// How many such sets are kept.
+/// The number of such sets that are kept.
 const KEPT: usize = 64;
 
 /// Streams below one another of which each but the lowest has only the next one below it that has something to send.
@@ -80,7 +80,7 @@ impl Slot {
         u32::try_from(self.0).ok()
     }
 
-    /// Whether there is a slot.
+    /// Returns whether there is a slot.
     pub(super) fn is_taken(self) -> bool {
         self.0 >= 0
     }
@@ -322,8 +322,8 @@ impl Rings {
         }
     }
 
-    /// Whose turn it is: in the highest level, the first with a positive deficit. Those before it get a quantum each,
-    /// and go to the end.
+    /// Returns whose turn it is: in the highest level, the first with a positive deficit. Those before it get a quantum
+    /// each, and go to the end.
     pub(super) fn front(&mut self, interior: u32, quantum: i32) -> Option<Who> {
         loop {
             self.step();

@@ -73,12 +73,12 @@ impl Model {
         self.nodes.iter().copied().filter(is_child).collect()
     }
 
-    /// Whether a node or one below it has something to send.
+    /// Returns whether a node or one below it has something to send.
     fn is_busy(&self, at: u32) -> bool {
         self.table[at].has(Flags::ACTIVE) || self.children(at).into_iter().any(|c| self.is_busy(c))
     }
 
-    /// Who should be in a node's rings, and at which level.
+    /// Returns who should be in a node's rings, and at which level.
     fn competitors(&self, of: u32) -> BTreeMap<Competitor, i8> {
         let mut all = BTreeMap::new();
         for child in self.children(of) {

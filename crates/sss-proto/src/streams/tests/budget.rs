@@ -3,7 +3,7 @@
 use sss_wire::constants::STREAM_BORROW;
 
 use super::*;
-use crate::streams::flow::window::MIN_WINDOW;
+use crate::streams::flow::gauge::MIN_WINDOW;
 
 fn pair_with(window: WindowConfig) -> Pair {
     let side = |role| {

@@ -4,6 +4,7 @@ use super::*;
 use crate::error::ReadError;
 use crate::refusal::Refusal;
 use crate::streams::DatagramOptions;
+use crate::streams::frames::delivery::Item;
 use sss_wire::constants::{OPEN_COST, OPEN_ROOM, STREAM_BORROW, STREAM_WINDOW};
 use sss_wire::frame::{Await, OpenCredit};
 
@@ -678,4 +679,43 @@ fn a_hundred_services_that_accept_nothing_leave_room_for_the_next() {
             "{service}"
         );
     }
+}
+
+/// Returns what OPEN_CREDIT in a packet says.
+fn open_credit(packet: &Packet) -> OpenCredit {
+    let said = packet.frames().into_iter().find_map(|frame| match frame {
+        Frame::OpenCredit(credit) => Some(credit),
+        _ => None,
+    });
+    said.expect("OPEN_CREDIT")
+}
+
+// spec: STR-56, REC-5
+#[test]
+fn the_acknowledgement_of_one_open_credit_settles_no_later_one() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.stream();
+    // The account has a window from the budget, of which then nothing is left: the limit does not rise any more.
+    for _ in 0..2 {
+        pair.b.life.put(b.index, Item::OpenCredit);
+        pair.run();
+    }
+    pair.b.limit_budget(0);
+    let options = DatagramOptions::default().with(|options| options.reliable = true);
+    let now = Instant::default();
+    pair.a
+        .send_datagram(now, a, &Bytes::from_static(&[7; 300]), &options)
+        .unwrap();
+    pair.run();
+    pair.b.life.put(b.index, Item::OpenCredit);
+    let earlier = pair.b.packet(ROOM).unwrap();
+    assert!(matches!(pair.b.poll_recv_datagram(now, b), Poll::Ready(Ok(Some(_)))));
+    pair.b.life.put(b.index, Item::OpenCredit);
+    let later = pair.b.packet(ROOM).unwrap();
+    let (before, after) = (open_credit(&earlier), open_credit(&later));
+    assert_eq!(before.limit, after.limit);
+    assert!(before.datagrams < after.datagrams);
+    pair.b.acked(&earlier);
+    pair.b.lost(&later);
+    assert_eq!(open_credit(&pair.b.packet(ROOM).unwrap()), after);
 }

@@ -450,8 +450,8 @@ impl World {
     }
 }
 
-/// What truly waits at the peer in front of the acceptor of a stream: streams nobody has accepted, or datagrams nobody
-/// has taken. More than nothing also if the stream's parent is not accepted itself.
+/// Returns what truly waits at the peer in front of the acceptor of a stream: streams nobody has accepted, or datagrams
+/// nobody has taken. More than nothing also if the stream's parent is not accepted itself.
 fn waiting_for(peer: &Streams, side: &Streams, index: u32) -> usize {
     let parent = side.life.tree.table[index].place.parent;
     let lsid = side.lsid(parent);

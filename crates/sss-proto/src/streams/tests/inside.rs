@@ -7,8 +7,8 @@ use sss_wire::frame::OpenCredit;
 use super::*;
 use crate::config::StreamLimits;
 use crate::streams::flow::budget::HostBudget;
+use crate::streams::flow::gauge::{Left, Tuning};
 use crate::streams::flow::openings;
-use crate::streams::flow::window::{Left, Tuning};
 use crate::streams::frames::credit;
 use crate::streams::life::backlog;
 use crate::streams::report::waits;
@@ -62,7 +62,7 @@ impl Streams {
         self.life.tree.lsid(index)
     }
 
-    /// Whether there is room to open a stream.
+    /// Returns whether there is room to open a stream.
     pub(super) fn can_open(&self, index: u32) -> bool {
         openings::opening(&self.life.tree.table, index).is_some()
     }
@@ -89,23 +89,23 @@ impl Streams {
         }
     }
 
-    /// What the windows of this host have from the budgets.
+    /// Returns what the windows of this host have from the budgets.
     pub(super) fn spent(&self) -> u64 {
         self.life.flow.windows.spent()
     }
 
-    /// What of that the root's openings account has.
+    /// Returns what of that the root's openings account has.
     pub(super) fn root_extra(&self) -> u64 {
         let root = self.life.tree[ROOT].account.as_ref();
         root.and_then(|a| a.backing.tuning()).map_or(0, Tuning::extra)
     }
 
-    /// What the budgets of subtrees leave for the windows of a stream.
+    /// Returns what the budgets of subtrees leave for the windows of a stream.
     pub(super) fn budget_left(&self, index: u32) -> Left {
         self.life.flow.budget_left(&self.life.tree.table, index)
     }
 
-    /// How many streams have a budget of their own.
+    /// Returns how many streams have a budget of their own.
     pub(super) fn budgets(&self) -> usize {
         self.life.flow.budgets()
     }
@@ -126,7 +126,7 @@ impl Streams {
         self.life.tree[index].account_mut().backing.widen();
     }
 
-    /// What of an account this host takes to be charged for streams that wait, and for datagrams.
+    /// Returns what of an account this host takes to be charged for streams that wait, and for datagrams.
     pub(super) fn believed_waiting(&self, index: u32) -> (u64, u64) {
         let account = self.life.tree[index].account.as_ref();
         account.map_or((0, 0), |a| a.lent.believed_waiting())
@@ -137,7 +137,7 @@ impl Streams {
         backlog::check_costs(&self.life.tree.table, what);
     }
 
-    /// Whether a datagram waits on a stream for the application, or has not arrived whole.
+    /// Returns whether a datagram waits on a stream for the application, or has not arrived whole.
     pub(super) fn has_arrived(&self, index: u32) -> bool {
         let mailbox = self.life.tree[index].extras.as_ref().and_then(|e| e.mailbox_ref());
         mailbox.is_some_and(|m| !m.inbox.is_empty() || m.arriving > 0)

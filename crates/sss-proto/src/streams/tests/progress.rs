@@ -163,7 +163,7 @@ impl World {
         }
     }
 
-    /// Whether a stream has come as far as each wait asks.
+    /// Returns whether a stream has come as far as each wait asks.
     fn has_come(&self, nth: usize) -> [bool; 2] {
         let info = self.pair.a.info(self.keys[nth]).unwrap();
         assert_eq!(info.unsent + info.in_flight, info.unacked);

@@ -60,7 +60,7 @@ impl Ledger {
         (0..levels).fold(lsid, |at, _| self.parents.get(&at).copied().unwrap_or(0))
     }
 
-    /// What was charged to each account, as STR-53 says.
+    /// Returns what was charged to each account, as STR-53 says.
     fn charges(&self) -> BTreeMap<u64, u64> {
         let mut charges = BTreeMap::new();
         for (lender, cost) in self.openings.values() {
@@ -181,7 +181,7 @@ struct World {
     seed: u64,
     sides: [Side; 2],
     written: Vec<Written>,
-    /// How many of 16 packets do not arrive, and of how many that arrive the sender does not learn.
+    /// The number of of 16 packets do not arrive, and of how many that arrive the sender does not learn.
     loss: u32,
     ends: usize,
     resets: usize,

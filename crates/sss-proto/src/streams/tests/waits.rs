@@ -14,7 +14,7 @@ fn service(service: &str) -> AcceptedBy {
     }
 }
 
-/// What a stream waits for that waits to be opened.
+/// Returns what a stream waits for that waits to be opened.
 fn room(streams: &Streams, key: StreamKey) -> OpeningRoom {
     match waits(streams, key) {
         Some(Waits::Opening(room)) => room,

@@ -3,10 +3,10 @@
 use sss_wire::constants::STREAM_WINDOW;
 
 use super::node::{Flags, Node};
-use crate::streams::flow::window::{Gauge, Tuning};
+use crate::streams::flow::gauge::{Gauge, Tuning};
 
 impl Node {
-    /// What the peer was granted, what it sent of that, and what of that is out of the way.
+    /// Returns what the peer was granted, what it sent of that, and what of that is out of the way.
     #[inline]
     pub(crate) fn gauge(&self) -> Gauge {
         Gauge {
@@ -21,7 +21,7 @@ impl Node {
         self.account.as_ref().and_then(|a| a.tuning.as_deref())
     }
 
-    /// What the first window has from the budgets, as long as the stream has that.
+    /// Returns what the first window has from the budgets, as long as the stream has that.
     #[inline]
     pub(crate) fn birth(&self) -> u64 {
         if self.has(Flags::BORN) {
@@ -31,19 +31,19 @@ impl Node {
         }
     }
 
-    /// What the window has from the budgets.
+    /// Returns what the window has from the budgets.
     #[inline]
     pub(crate) fn extra(&self) -> u64 {
         self.tuning().map_or_else(|| self.birth(), Tuning::extra)
     }
 
-    /// What its window and that of its openings account have from the budgets.
+    /// Returns what its window and that of its openings account have from the budgets.
     pub(crate) fn extra_of_all(&self) -> u64 {
         let openings = self.account.as_ref().and_then(|a| a.backing.tuning());
         self.extra() + openings.map_or(0, Tuning::extra)
     }
 
-    /// What of what an accepted stream borrowed has no window of its own behind it, and was not read.
+    /// Returns what of what an accepted stream borrowed has no window of its own behind it, and was not read.
     pub(crate) fn owed_now(&self) -> u64 {
         if self.tuning().is_some() || self.has(Flags::BORN) || !self.status.recv.keeps_data() {
             return 0;

@@ -2,7 +2,7 @@
 
 use super::ends::{Ending, Ends};
 use super::queue::KeyQueue;
-use crate::streams::flow::window::Budget;
+use crate::streams::flow::gauge::Budget;
 use crate::streams::frames::delivery::Delivery;
 use crate::streams::life::listen::Listen;
 use crate::streams::messages::mailbox::Mailbox;
@@ -36,7 +36,7 @@ impl Extras {
         self.mailbox.as_deref()
     }
 
-    /// Whether nothing of it differs from what a stream begins with.
+    /// Returns whether nothing of it differs from what a stream begins with.
     pub(crate) fn is_unused(&self) -> bool {
         let queues = self.backlog.is_empty() && self.listen.is_unused();
         let levels = self.requests.asked.is_none() && self.requests.answered.is_none();
@@ -79,7 +79,7 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Whether nobody has asked, and nothing is known.
+    /// Returns whether nobody has asked, and nothing is known.
     fn is_unused(&self) -> bool {
         self.delivery == Delivery::Idle
     }

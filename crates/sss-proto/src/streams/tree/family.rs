@@ -25,7 +25,7 @@ impl Siblings {
 }
 
 impl Node {
-    /// Whether this host has opened it, and the peer is not known to know it, but will or may.
+    /// Returns whether this host has opened it, and the peer is not known to know it, but will or may.
     fn is_unknown(&self) -> bool {
         let is_forgotten = self.has(Flags::TREE_RESET) && !self.has(Flags::ANNOUNCED);
         self.place.opener == Opener::Own && !self.is_known() && !is_forgotten

@@ -97,7 +97,7 @@ impl LsidMap {
         2 * ordinal + if is_odd { 1 } else { 2 }
     }
 
-    /// Who opened the stream `lsid`, which is not 0, and as the how manieth.
+    /// Returns who opened the stream `lsid`, which is not 0, and as the how manieth.
     pub(crate) fn name(&self, lsid: u64) -> (Opener, u64) {
         let is_odd = lsid % 2 == 1;
         let is_own = is_odd == matches!(self.role, Some(Role::Initiator));
@@ -105,7 +105,7 @@ impl LsidMap {
         (opener, (lsid.max(1) - 1) / 2)
     }
 
-    /// What an LSID names among the streams of `table`.
+    /// Returns what an LSID names among the streams of `table`.
     pub(crate) fn find(&self, table: &Table, lsid: u64) -> Found {
         let (opener, ordinal) = self.name(lsid);
         let name = Name::new(opener, ordinal);

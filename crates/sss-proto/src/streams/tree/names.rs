@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// How many names are compared with before a new copy is made.
+/// The number of names that are compared with before a new copy is made.
 const RECENT: usize = 4;
 
 /// A service and a protocol.

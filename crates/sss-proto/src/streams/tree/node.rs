@@ -50,7 +50,7 @@ pub(crate) struct Place {
     pub(crate) opener: Opener,
     /// The level at which its subtree competes with its siblings.
     pub(crate) level: i8,
-    /// How many levels above its parent the stream is that was charged for opening it.
+    /// The number of levels above its parent the stream is that was charged for opening it.
     pub(crate) lender: u8,
 }
 
@@ -159,7 +159,7 @@ impl Node {
         was
     }
 
-    /// How far something has come that the peer must be told.
+    /// Returns how far something has come that the peer must be told.
     #[inline]
     pub(crate) fn delivery(&self, item: Item) -> Delivery {
         let extras = self.extras.as_ref();
@@ -202,7 +202,7 @@ impl Node {
         }
     }
 
-    /// What ended a direction early.
+    /// Returns what ended a direction early.
     #[inline]
     pub(crate) fn cause(&self, direction: Direction) -> Cause {
         Cause::from_bits(self.status.flags().0 >> Flags::cause_shift(direction))
@@ -215,13 +215,13 @@ impl Node {
         self.status.set_flags(Flags(others | cause.bits() << shift));
     }
 
-    /// Whether something is to be sent, for the first time or again.
+    /// Returns whether something is to be sent, for the first time or again.
     #[inline]
     pub(crate) fn is_due(&self, item: Item) -> bool {
         self.delivery(item) == Delivery::Due
     }
 
-    /// Whether the peer is known to know the stream: its INIT has arrived.
+    /// Returns whether the peer is known to know the stream: its INIT has arrived.
     #[inline]
     pub(crate) fn is_known(&self) -> bool {
         self.delivery(Item::Init) == Delivery::Acked
@@ -248,13 +248,13 @@ impl Node {
         }
     }
 
-    /// What it has of datagrams, if it ever had any.
+    /// Returns what it has of datagrams, if it ever had any.
     pub(crate) fn mailbox(&mut self) -> Option<&mut Mailbox> {
         self.extras.as_mut()?.mailbox.as_deref_mut()
     }
 
-    /// Whether datagrams of this host on the stream went without state, and are not known to have arrived or to be
-    /// lost.
+    /// Returns whether datagrams of this host on the stream went without state, and are not known to have arrived or to
+    /// be lost.
     pub(crate) fn has_datagrams_flying(&self) -> bool {
         let mailbox = self.extras.as_ref().and_then(|r| r.mailbox.as_ref());
         mailbox.is_some_and(|m| m.is_flying())
@@ -276,7 +276,7 @@ impl Node {
         after.is_some()
     }
 
-    /// Whether it is a datagram: a stream of kind 2.
+    /// Returns whether it is a datagram: a stream of kind 2.
     #[inline]
     pub(crate) fn is_datagram(&self) -> bool {
         self.has(Flags::DATAGRAM)
@@ -292,18 +292,18 @@ impl Node {
         self.account.as_ref().map_or(0, |a| a.children)
     }
 
-    /// Whether the application holds it, or may yet.
+    /// Returns whether the application holds it, or may yet.
     #[inline]
     pub(crate) fn is_wanted(&self) -> bool {
         self.has(Flags::HELD) || self.has(Flags::UNACCEPTED)
     }
 
-    /// Whether the application has finished the sending direction.
+    /// Returns whether the application has finished the sending direction.
     pub(crate) fn is_finished(&self) -> bool {
         matches!(self.status.send, SendState::Finishing | SendState::Done)
     }
 
-    /// What the application waits for.
+    /// Returns what the application waits for.
     #[inline]
     pub(crate) fn interests(&self) -> impl Iterator<Item = Interest> + use<> {
         let flags = self.status.flags();
@@ -316,13 +316,14 @@ impl Node {
         self.extras.get_or_insert_default()
     }
 
-    /// Whether all that there is was sent, the end included, and nothing of it is known to be lost.
+    /// Returns whether all that there is was sent, the end included, and nothing of it is known to be lost.
     pub(crate) fn is_all_sent(&self) -> bool {
         let is_lost = self.send.buf.as_ref().is_some_and(|b| b.next_lost().is_some());
         self.has(Flags::ANNOUNCED) && self.send.unsent() == 0 && !self.is_due(Item::Fin) && !is_lost
     }
 
-    /// Whether a new frame has something to carry: what was lost, INIT, FIN, or new data that does not wait for credit.
+    /// Returns whether a new frame has something to carry: what was lost, INIT, FIN, or new data that does not wait for
+    /// credit.
     #[inline]
     pub(crate) fn is_sendable(&self) -> bool {
         let waits = self.has(Flags::WAITING);
@@ -405,13 +406,13 @@ impl Flags {
     /// The first of the bits that tell what the application waits for.
     const INTERESTS: u8 = Self::CAUSES + 6;
 
-    /// Where the two bits of an item begin.
+    /// Returns where the two bits of an item begin.
     #[inline]
     const fn delivery_shift(item: Item) -> u8 {
         Self::DELIVERIES + 2 * item as u8
     }
 
-    /// Where the three bits of a cause begin.
+    /// Returns where the three bits of a cause begin.
     #[inline]
     const fn cause_shift(direction: Direction) -> u8 {
         Self::CAUSES + 3 * direction as u8

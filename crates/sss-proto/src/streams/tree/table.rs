@@ -57,12 +57,12 @@ impl Page {
 }
 
 impl Table {
-    /// How many streams there are.
+    /// Returns how many streams there are.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// How many slots there are; each index below may hold a stream.
+    /// Returns how many slots there are; each index below may hold a stream.
     pub(crate) fn slots(&self) -> u32 {
         let last = self.pages.last().map_or(0, |page| page.slots.len());
         (self.pages.len().saturating_sub(1) * PAGE + last) as u32

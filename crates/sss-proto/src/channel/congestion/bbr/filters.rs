@@ -43,9 +43,9 @@ impl MaxFilter {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct MinRtt {
     value: Option<Duration>,
-    /// When a packet last took that long.
+    /// The time when a packet last took that long.
     confirmed: Instant,
-    /// When that was, or when it was last looked for.
+    /// The time when that was, or when it was last looked for.
     probed: Instant,
     /// The smallest while it is looked for.
     candidate: Option<Duration>,
@@ -92,7 +92,7 @@ impl MinRtt {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Aggregation {
     largest: MaxFilter,
-    /// When the present bunch began, and what has come since.
+    /// The time when the present bunch began, and what has come since.
     since: Instant,
     bytes: u64,
     rounds: u64,

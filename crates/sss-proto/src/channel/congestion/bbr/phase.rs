@@ -130,7 +130,7 @@ pub(super) struct Cycle {
     /// Round trips since the present phase began.
     pub(super) rounds: u32,
     pub(super) probe: BandwidthProbe,
-    /// When probing ended last, what time is to pass until the next, and round trips since.
+    /// The time when probing ended last, what time is to pass until the next, and round trips since.
     pub(super) probed: Instant,
     pub(super) wait: Duration,
     pub(super) rounds_since: u32,

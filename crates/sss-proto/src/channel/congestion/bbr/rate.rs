@@ -19,7 +19,7 @@ struct Departure {
     /// Bytes delivered so far, and when that became known.
     delivered: u64,
     delivered_at: Instant,
-    /// When the packet left that had been acknowledged last.
+    /// The time when the packet left that had been acknowledged last.
     first_sent: Instant,
     /// Bytes in flight with the last of them.
     in_flight: u64,

@@ -39,7 +39,7 @@ struct Run {
     rate: f64,
     queue: f64,
     loss: f64,
-    /// When the last packet leaves the queue.
+    /// The time when the last packet leaves the queue.
     busy_us: f64,
     random: u64,
     delivered: u64,

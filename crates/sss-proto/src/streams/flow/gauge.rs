@@ -1,4 +1,4 @@
-//! One receive window, and what the budgets leave for it.
+//! What was granted and used of one limit, and what the budgets leave for it.
 
 use sss_wire::constants::{STREAM_BORROW, STREAM_WINDOW};
 
@@ -19,7 +19,7 @@ pub(crate) struct Tuning {
 }
 
 impl Tuning {
-    /// What of the window comes from the budgets.
+    /// Returns what of the window comes from the budgets.
     pub(crate) fn extra(&self) -> u64 {
         self.window - self.base
     }
