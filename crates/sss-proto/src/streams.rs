@@ -90,6 +90,18 @@ pub(crate) struct Incoming {
     pub(crate) protocol: Vec<u8>,
 }
 
+impl Incoming {
+    /// A stream by its names.
+    fn of(key: StreamKey, node: &Node) -> Option<Self> {
+        let names = node.names.as_deref()?;
+        Some(Self {
+            key,
+            service: names.service.to_vec(),
+            protocol: names.protocol.to_vec(),
+        })
+    }
+}
+
 /// The streams of one peer.
 #[derive(Debug)]
 pub(crate) struct Streams {
@@ -200,18 +212,16 @@ impl Streams {
     }
 
     /// The next top-level stream that the peer opened. It is then to be accepted or refused.
+    #[inline]
     pub(crate) fn take_incoming(&mut self) -> Option<Incoming> {
-        loop {
-            let key = self.life.incoming.pop_front()?;
-            let index = self.life.tree.find(key);
-            if let Some(names) = index.and_then(|i| self.life.tree[i].names.as_deref()) {
-                return Some(Incoming {
-                    key,
-                    service: names.service.to_vec(),
-                    protocol: names.protocol.to_vec(),
-                });
+        while let Some(key) = self.life.incoming.pop_front() {
+            if let Some(index) = self.life.tree.find(key)
+                && let Some(incoming) = Incoming::of(key, &self.life.tree[index])
+            {
+                return Some(incoming);
             }
         }
+        None
     }
 
     /// The application takes a stream that [`Self::take_incoming`] gave. Returns whether there still is one to take.

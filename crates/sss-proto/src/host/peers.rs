@@ -140,7 +140,7 @@ impl Peers {
         }
         self.timers.set(index, peer.next_timer());
         let (id, has_ended) = (peer.id(), peer.tree().has_ended());
-        self.gather(index);
+        gather(peer, &mut self.services, &mut self.events, &mut self.streams_refused);
         if has_ended {
             self.services.forget(id);
             self.forget_eid(index);
@@ -169,32 +169,11 @@ impl Peers {
             self.ready.insert(id.index);
         }
         if peer.is_settled() {
-            self.gather(id.index);
+            gather(peer, &mut self.services, &mut self.events, &mut self.streams_refused);
         } else {
             self.settle(local, id.index);
         }
         Some(result)
-    }
-
-    /// Moves a peer's events to the host's, and its new top-level streams to the listeners.
-    fn gather(&mut self, index: u32) {
-        let Some(peer) = self.slots.get_mut(index as usize) else {
-            return;
-        };
-        while let Some(opened) = peer.streams_mut().take_incoming() {
-            let names = (&*opened.service, &*opened.protocol);
-            match welcome(peer, opened.key, names, &mut self.services) {
-                Ok(None) => {}
-                Ok(Some(listener)) => self.events.push_back(Event::Acceptable(listener)),
-                Err(code) => {
-                    self.streams_refused += 1;
-                    peer.streams_mut().refuse(opened.key, code);
-                }
-            }
-        }
-        while let Some(event) = peer.next_event() {
-            self.events.push_back(event);
-        }
     }
 
     /// Refuses streams that were not accepted and will not be.
@@ -224,6 +203,24 @@ impl Peers {
             peer.on_timer(&mut Context::new(now, local), outbox);
             self.settle_ready(local, index);
         }
+    }
+}
+
+/// Moves a peer's events to the host's, and its new top-level streams to the listeners.
+fn gather(peer: &mut Peer, services: &mut Services, events: &mut VecDeque<Event>, refused: &mut u64) {
+    while let Some(opened) = peer.streams_mut().take_incoming() {
+        let names = (&*opened.service, &*opened.protocol);
+        match welcome(peer, opened.key, names, services) {
+            Ok(None) => {}
+            Ok(Some(listener)) => events.push_back(Event::Acceptable(listener)),
+            Err(code) => {
+                *refused += 1;
+                peer.streams_mut().refuse(opened.key, code);
+            }
+        }
+    }
+    while let Some(event) = peer.next_event() {
+        events.push_back(event);
     }
 }
 
