@@ -4,10 +4,11 @@
 //! - [`fill`]: fills a packet, the [`draft`], in the order of FRM-2 out of the [`outbox`], then in scheduler order;
 //! - [`delivery`]: how far each frame that must arrive has come;
 //! - [`stream`], [`init`], [`segment`], [`final_size`]: STREAM; [`reset`], [`stop`], [`credit`], [`open_credit`],
-//!   [`priority`]; [`watch`] and [`released`], which are [`questions`] and [`answers`]; [`refusal`]: RESET and STOP of
-//!   streams that are not kept.
+//!   [`priority`]; [`watch`] and [`released`], which are [`questions`] and [`answers`], and alike in [`asking`];
+//!   [`refusal`]: RESET and STOP of streams that are not kept.
 
 pub(super) mod answers;
+pub(super) mod asking;
 pub(super) mod credit;
 pub(super) mod delivery;
 pub(super) mod draft;
@@ -34,7 +35,7 @@ use super::life::Life;
 use super::messages::{incoming, outgoing};
 use crate::error::ProtocolError;
 use crate::io::DatagramFate;
-use crate::token::{Token, Topic};
+use crate::token::Token;
 
 /// A frame from the peer about streams; others are ignored. `packet` holds the frame's data.
 ///
@@ -95,14 +96,8 @@ pub(super) fn on_lost(life: &mut Life, token: Token) {
         Token::Credit { key, limit } => credit::on_lost(life, key, limit),
         Token::OpenCredit { key, limit, taken } => open_credit::on_lost(life, key, (limit, taken)),
         Token::Priority { key, serial } => priority::on_lost(life, key, serial),
-        Token::Question { topic, key } => match topic {
-            Topic::Consumed => watch::on_lost(life, key),
-            Topic::Released => released::on_lost(life, key),
-        },
-        Token::Answer { topic, lsid } => match topic {
-            Topic::Consumed => watch::on_answer_lost(life, lsid),
-            Topic::Released => released::on_answer_lost(life, lsid),
-        },
+        Token::Question { topic, key } => asking::on_lost(life, topic, key),
+        Token::Answer { topic, lsid } => asking::on_answer_lost(life, topic, lsid),
         Token::Datagram(id) => life.ledger.on_flown(&mut life.events, id, DatagramFate::Lost),
         Token::Stateless(key) => outgoing::on_landed(life, key),
         Token::Refusal { lsid } => life.outbox.refusals.on_lost(lsid),

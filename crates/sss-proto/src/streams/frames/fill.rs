@@ -8,10 +8,11 @@
 
 use super::draft::Draft;
 use super::segment::{Blocked, Outcome};
-use super::{credit, open_credit, priority, refusal, released, reset, stop, stream, watch};
+use super::{asking, credit, open_credit, priority, refusal, reset, stop, stream};
 use crate::streams::life::Life;
 use crate::streams::messages::{incoming, outgoing};
 use crate::streams::tree::node::Flags;
+use crate::token::Topic;
 
 /// The number of waiters woken at a time: about what a packet holds.
 const WAKE: usize = 32;
@@ -22,8 +23,8 @@ pub(crate) fn fill(life: &mut Life, draft: &mut Draft<'_, '_>) {
     life.scheduler.set_quantum(draft.packet.remaining());
     let is_done = refusal::write_all(life, draft)
         && write_ends(life, draft)
-        && watch::write_all(life, draft)
-        && released::write_all(life, draft)
+        && asking::write_all(life, Topic::Consumed, draft)
+        && asking::write_all(life, Topic::Released, draft)
         && open_credit::write_all(life, draft)
         && credit::write_all(life, draft)
         && priority::write_all(life, draft)

@@ -10,6 +10,7 @@ use crate::error::ProtocolError;
 use crate::streams::tree::node::{Flags, Node};
 use crate::streams::tree::queue::KeyQueue;
 use crate::streams::tree::table::Table;
+use crate::token::Topic;
 
 /// Refusals that are not acknowledged, at most. A peer that keeps to its credit cannot cause so many.
 const MAX_REFUSALS: usize = 65_536;
@@ -49,6 +50,14 @@ impl Outbox {
         node.set_delivery(item, Delivery::Due);
         if !was_due || matches!(item, Item::Reset | Item::Stop) {
             self.queue(table, index, item);
+        }
+    }
+
+    /// The questions of a kind, and the answers.
+    pub(super) fn questions(&mut self, topic: Topic) -> &mut Questions {
+        match topic {
+            Topic::Consumed => &mut self.watches,
+            Topic::Released => &mut self.awaits,
         }
     }
 

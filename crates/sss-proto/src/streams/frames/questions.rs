@@ -10,6 +10,7 @@ use sss_wire::Code;
 use sss_wire::constants::MAX_WATCHES;
 
 use crate::error::ProtocolError;
+use crate::ids::StreamKey;
 use crate::streams::tree::queue::KeyQueue;
 
 /// Answers of one kind that wait to be sent, at most: more than the questions that a peer may ask, because some are
@@ -33,9 +34,13 @@ impl Questions {
         (self.due.is_empty() || !self.may_ask()) && self.answers.is_empty()
     }
 
-    /// Returns whether one more question may be open.
-    pub(super) fn may_ask(&self) -> bool {
+    fn may_ask(&self) -> bool {
         self.open < MAX_WATCHES
+    }
+
+    /// The stream about which the next question is, if one more may be open.
+    pub(super) fn next_question(&self) -> Option<StreamKey> {
+        self.due.front().filter(|_| self.may_ask())
     }
 
     /// A question was sent.

@@ -8,63 +8,12 @@ use sss_wire::Code;
 use sss_wire::frame::{Await, Released};
 
 use super::delivery::{Delivery, Item};
-use super::draft::Draft;
 use super::subject;
 use crate::error::ProtocolError;
-use crate::ids::StreamKey;
 use crate::interest::Interest;
 use crate::streams::life::Life;
 use crate::streams::messages::ledger;
 use crate::streams::tree::node::{Flags, Node};
-use crate::token::{Token, Topic};
-
-/// Writes answers and questions that are due. Returns whether everything did fit.
-pub(super) fn write_all(life: &mut Life, draft: &mut Draft<'_, '_>) -> bool {
-    let packet = &mut *draft.packet;
-    while let Some(lsid) = life.outbox.awaits.first_answer() {
-        let frame = Released { lsid };
-        if frame.encoded_len() > packet.remaining() {
-            return false;
-        }
-        frame.encode(packet.eliciting());
-        let topic = Topic::Released;
-        packet.remember(Token::Answer { topic, lsid });
-        life.outbox.awaits.pop_answer();
-    }
-    while life.outbox.awaits.may_ask()
-        && let Some(key) = life.outbox.awaits.due.front()
-    {
-        if let Some(index) = life.tree.find(key).filter(|i| life.tree[*i].is_due(Item::Await)) {
-            let lsid = life.tree.lsid(index);
-            let frame = Await { lsid };
-            if frame.encoded_len() > packet.remaining() {
-                return false;
-            }
-            frame.encode(packet.eliciting());
-            let topic = Topic::Released;
-            packet.remember(Token::Question { topic, key });
-            life.tree[index].set_delivery(Item::Await, Delivery::InFlight);
-            life.outbox.awaits.note_asked();
-        }
-        life.outbox.awaits.due.pop();
-    }
-    true
-}
-
-/// AWAIT was lost; it is asked again, if nobody has answered it.
-pub(crate) fn on_lost(life: &mut Life, key: StreamKey) {
-    if let Some(index) = life.tree.find(key)
-        && life.tree[index].delivery(Item::Await) == Delivery::InFlight
-    {
-        life.outbox.awaits.close();
-        life.put(index, Item::Await);
-    }
-}
-
-/// RELEASED was lost.
-pub(crate) fn on_answer_lost(life: &mut Life, lsid: u64) {
-    life.outbox.awaits.answer(lsid);
-}
 
 /// AWAIT.
 ///

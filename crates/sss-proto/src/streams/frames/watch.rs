@@ -7,63 +7,12 @@ use sss_wire::Code;
 use sss_wire::frame::{Consumed, Watch};
 
 use super::delivery::{Delivery, Item};
-use super::draft::Draft;
 use super::subject;
 use crate::error::ProtocolError;
-use crate::ids::StreamKey;
 use crate::interest::Interest;
 use crate::streams::life::state::SendState;
 use crate::streams::life::{Life, cause};
 use crate::streams::tree::node::Flags;
-use crate::token::{Token, Topic};
-
-/// Writes answers and questions that are due. Returns whether everything did fit.
-pub(super) fn write_all(life: &mut Life, draft: &mut Draft<'_, '_>) -> bool {
-    let packet = &mut *draft.packet;
-    while let Some(lsid) = life.outbox.watches.first_answer() {
-        let frame = Consumed { lsid };
-        if frame.encoded_len() > packet.remaining() {
-            return false;
-        }
-        frame.encode(packet.eliciting());
-        let topic = Topic::Consumed;
-        packet.remember(Token::Answer { topic, lsid });
-        life.outbox.watches.pop_answer();
-    }
-    while life.outbox.watches.may_ask()
-        && let Some(key) = life.outbox.watches.due.front()
-    {
-        if let Some(index) = life.tree.find(key).filter(|i| life.tree[*i].is_due(Item::Watch)) {
-            let lsid = life.tree.lsid(index);
-            let frame = Watch { lsid };
-            if frame.encoded_len() > packet.remaining() {
-                return false;
-            }
-            frame.encode(packet.eliciting());
-            let topic = Topic::Consumed;
-            packet.remember(Token::Question { topic, key });
-            life.tree[index].set_delivery(Item::Watch, Delivery::InFlight);
-            life.outbox.watches.note_asked();
-        }
-        life.outbox.watches.due.pop();
-    }
-    true
-}
-
-/// WATCH was lost; it is asked again, if nobody has answered it.
-pub(crate) fn on_lost(life: &mut Life, key: StreamKey) {
-    if let Some(index) = life.tree.find(key)
-        && life.tree[index].delivery(Item::Watch) == Delivery::InFlight
-    {
-        life.outbox.watches.close();
-        life.put(index, Item::Watch);
-    }
-}
-
-/// CONSUMED was lost.
-pub(crate) fn on_answer_lost(life: &mut Life, lsid: u64) {
-    life.outbox.watches.answer(lsid);
-}
 
 /// WATCH.
 ///
