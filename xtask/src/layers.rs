@@ -50,6 +50,11 @@ const MODULES: &[(&str, Layers)] = &[
             &["config", "pace", "refusal", "seen", "token"],
             &["error", "packet"],
             &["io"],
+            &["negotiation::channel_ids", "negotiation::terms"],
+            &["negotiation::cookie"],
+            &["negotiation::load"],
+            &["negotiation::responder"],
+            &["negotiation::accept", "negotiation::initiator"],
             &["channel", "negotiation"],
             &[
                 "streams::data",
@@ -183,7 +188,7 @@ pub(crate) fn check_page(root: &Path, findings: &mut Vec<String>) {
 }
 
 /// Modules with so many layers of their own that they have a line of their own.
-const OWN_LINES: &[(&str, &str)] = &[("sss-proto", "streams")];
+const OWN_LINES: &[(&str, &str)] = &[("sss-proto", "negotiation"), ("sss-proto", "streams")];
 
 /// The lines of the page's table for a crate: that of the crate, and those of its modules that have one.
 fn rows(name: &str, layers: Layers) -> Vec<String> {

@@ -6,7 +6,7 @@
 //! 2. the owner dispatches the frames; those of the channel come back as [`Channel::on_ack`] (in [`flight`], which
 //!    settles packets in [`sent`], measures [`rtt`], finds [`loss`], moves [`congestion`], [`mtu`], [`ecn`]; the tokens
 //!    leave as [`Fate`]s), [`Channel::on_path_challenge`], [`Channel::on_path_response`], [`Channel::on_close`];
-//! 3. [`Channel::note`]: what is to be acknowledged and when ([`received`]), signs of life ([`life`]), a changed
+//! 3. [`Channel::note`]: what is to be acknowledged and when ([`received`]), signs of life ([`liveness`]), a changed
 //!    address ([`path`]).
 //!
 //! Down:
@@ -27,7 +27,7 @@ mod ecn;
 mod fate;
 mod flight;
 mod keys;
-mod life;
+mod liveness;
 mod loss;
 mod loss_rate;
 mod mtu;
@@ -65,7 +65,7 @@ pub(crate) use counters::Counters;
 pub use ecn::EcnState;
 pub(crate) use fate::Fate;
 pub(crate) use flight::{Budget, Flight};
-pub(crate) use life::TimerEvent;
+pub(crate) use liveness::TimerEvent;
 pub use mtu::MtuState;
 pub(crate) use opened::{Opened, Received};
 pub(crate) use path::Path;
@@ -80,7 +80,7 @@ use crate::time::{Earliest, Instant};
 use crate::token::Token;
 use flight::Settled;
 use keys::Keys;
-use life::Life;
+use liveness::Liveness;
 use path::{Offpath, Paths};
 use received::{Arrived, ReceivedSet};
 use replay::ReplayWindow;
@@ -107,7 +107,7 @@ pub(crate) struct Channel {
     received: ReceivedSet,
     flight: Flight,
     paths: Paths,
-    life: Life,
+    liveness: Liveness,
 }
 
 /// How it comes to be, and what there is to know of it.
@@ -148,7 +148,7 @@ impl Channel {
             received: ReceivedSet::new(max_ack_delay, TIMER_LAG),
             flight: Flight::new(now, &setup, max_ack_delay, rtt),
             paths: Paths::new(setup.path),
-            life: Life::new(activity),
+            liveness: Liveness::new(activity),
         }
     }
 
@@ -161,7 +161,7 @@ impl Channel {
     /// Takes in what the peer announced.
     pub(crate) fn apply_peer_settings(&mut self, settings: &Settings) {
         let idle_timeout = Duration::from_millis(settings.idle_timeout_ms);
-        self.life.activity.set_peer_timeout(idle_timeout);
+        self.liveness.activity.set_peer_timeout(idle_timeout);
         self.flight.recovery.peer_ack_delay = Duration::from_micros(settings.max_ack_delay_us);
         let theirs = u16::try_from(settings.max_datagram).unwrap_or(u16::MAX);
         self.flight.limit_datagram(theirs);
@@ -199,13 +199,13 @@ impl Channel {
     /// Sends PING if nothing is under way that will measure the round-trip time.
     pub(crate) fn ask_if_quiet(&mut self) {
         if self.flight.sent.in_flight() == 0 {
-            self.life.activity.ask();
+            self.liveness.activity.ask();
         }
     }
 
     /// Returns whether neither side has ended it.
     pub(crate) fn is_open(&self) -> bool {
-        self.life.close.is_open()
+        self.liveness.close.is_open()
     }
 
     /// Returns whether the peer does not answer: the second probe timeout in a row has passed (MIG-11).
@@ -215,7 +215,7 @@ impl Channel {
 
     /// Returns whether the peer is to be asked for signs of life: while a stream is open (CHN-3).
     pub(crate) fn set_keepalive(&mut self, wanted: bool) {
-        self.life.activity.set_keepalive(wanted);
+        self.liveness.activity.set_keepalive(wanted);
     }
 
     /// Returns what was counted so far.
@@ -257,7 +257,7 @@ impl Channel {
             ack_eliciting: received.ack_eliciting,
             ecn: received.ecn,
         });
-        self.life.activity.on_received(now);
+        self.liveness.activity.on_received(now);
         self.flight.counters.packets_received += 1;
         self.flight.counters.bytes_received += received.bytes as u64;
         let recovery = &self.flight.recovery;
@@ -329,12 +329,12 @@ impl Channel {
 
     /// CLOSE came: nothing more is sent (CHN-12).
     pub(crate) fn on_close(&mut self, now: Instant) {
-        self.life.close.on_close(now, self.flight.probe_timeout());
+        self.liveness.close.on_close(now, self.flight.probe_timeout());
     }
 
     /// A packet came after this host ended the channel.
     pub(crate) fn on_packet_while_closing(&mut self) {
-        self.life.close.on_packet();
+        self.liveness.close.on_packet();
     }
 }
 
@@ -356,7 +356,7 @@ impl Channel {
             && (self.received.is_due(now)
                 || self.paths.has_response()
                 || self.probe_pending()
-                || self.life.activity.wants_ping())
+                || self.liveness.activity.wants_ping())
     }
 
     /// Returns whether an ack-eliciting packet is to be sent whatever the budget says (REC-4).
@@ -384,7 +384,7 @@ impl Channel {
             ids: &mut self.ids,
             keys: &mut self.keys,
             flight: &mut self.flight,
-            life: &mut self.life,
+            liveness: &mut self.liveness,
         }
     }
 
@@ -421,7 +421,7 @@ impl Channel {
     }
 
     fn owes_ping(&self) -> bool {
-        self.probe_pending() || self.life.owes_ping(self.received.range_count())
+        self.probe_pending() || self.liveness.owes_ping(self.received.range_count())
     }
 
     /// The owner had nothing more to send. Whether more might have left is what congestion control has to know of that.
@@ -432,7 +432,7 @@ impl Channel {
     /// Remembers this host's packet 0 (INITIATE or ACCEPT), which the negotiation has sealed (NEG-16).
     pub(crate) fn record_packet_zero(&mut self, now: Instant, size: usize, tokens: &[Token]) {
         self.flight.record_packet_zero(now, size, tokens);
-        self.life.activity.on_eliciting_sent(now);
+        self.liveness.activity.on_eliciting_sent(now);
     }
 
     /// ACCEPT is sent again: its acknowledgement tells no round-trip time any more (REC-1).
@@ -466,7 +466,7 @@ impl Channel {
     /// CLOSE; beside it, what arrived is acknowledged: the peer's application asks whether its last words did.
     fn transmit_close(&mut self, now: Instant, buf: &mut TransmitBuf) -> Option<Transmit> {
         let (code, reason) = self.close_due().map(|(code, reason)| (code, reason.to_owned()))?;
-        self.life.close.on_sent();
+        self.liveness.close.on_sent();
         let mut acks = [0; MAX_CLOSING_ACK];
         let mut writer = Writer::new(&mut acks);
         self.received.write_ack(now, &mut writer, MAX_CLOSING_ACK);
@@ -505,12 +505,12 @@ impl Channel {
 impl Channel {
     /// CLOSE is on its way, in ACCEPT.
     pub(crate) fn note_close_sent(&mut self) {
-        self.life.close.on_sent();
+        self.liveness.close.on_sent();
     }
 
     /// The CLOSE that is to be sent now, if one is.
     pub(crate) fn close_due(&self) -> Option<(Code, &str)> {
-        let closing = self.life.close.due()?;
+        let closing = self.liveness.close.due()?;
         Some((closing.code, &closing.reason))
     }
 
@@ -522,7 +522,7 @@ impl Channel {
     /// Ends the channel with CLOSE (CHN-12).
     pub(crate) fn close(&mut self, now: Instant, code: Code, reason: &str) {
         let probe_timeout = self.flight.probe_timeout();
-        self.life.close.close(now, probe_timeout, code, reason.to_owned());
+        self.liveness.close.close(now, probe_timeout, code, reason.to_owned());
     }
 }
 
@@ -531,9 +531,9 @@ impl Channel {
     /// Returns when [`Self::on_timer`] is to be called. After a call at some moment, always later than that.
     pub(crate) fn next_timer(&self) -> Option<Instant> {
         if !self.is_open() {
-            return self.life.close.next_timer();
+            return self.liveness.close.next_timer();
         }
-        let done = self.life.timers_run;
+        let done = self.liveness.timers_run;
         if self.keys.is_exhausted() {
             return Some(done.map_or(Instant::default(), |at| at + Duration::from_nanos(1)));
         }
@@ -541,7 +541,7 @@ impl Channel {
         let mut next = Earliest::after(done);
         next.add(self.recovery_time());
         next.add(self.received.deadline());
-        self.life.add_times(&mut next, self.flight.probe_timeout());
+        self.liveness.add_times(&mut next, self.flight.probe_timeout());
         next.add(self.flight.flow.resume);
         next.add(self.paths.next_timer());
         next.add(self.flight.mtu.next_timer());
@@ -561,9 +561,9 @@ impl Channel {
     /// Does what is due at `now`. Tokens of packets that are lost, or whose contents are to be sent again, are appended
     /// to `fates`. Afterwards there may be something to send.
     pub(crate) fn on_timer(&mut self, now: Instant, fates: &mut Vec<Fate>) -> TimerEvent {
-        self.life.timers_run = Some(now);
+        self.liveness.timers_run = Some(now);
         if !self.is_open() {
-            return if self.life.close.on_timer(now) {
+            return if self.liveness.close.on_timer(now) {
                 TimerEvent::Closed
             } else {
                 TimerEvent::None
@@ -572,15 +572,15 @@ impl Channel {
         if self.keys.is_exhausted() {
             return TimerEvent::KeysUsedUp;
         }
-        if let Some(end) = self.life.silence(now, self.flight.probe_timeout()) {
+        if let Some(end) = self.liveness.silence(now, self.flight.probe_timeout()) {
             return end;
         }
         let is_due = |at: Option<Instant>| at.is_some_and(|at| now >= at);
         if is_due(self.recovery_time()) {
             self.flight.on_recovery_timer(now, fates);
         }
-        if is_due(self.life.activity.keepalive_time()) {
-            self.life.activity.on_keepalive(now);
+        if is_due(self.liveness.activity.keepalive_time()) {
+            self.liveness.activity.on_keepalive(now);
             self.flight.shrink();
         }
         self.keys.on_timer(now);
@@ -591,6 +591,6 @@ impl Channel {
     /// Asks the peer whether it still knows the channel. If it does not answer within 6 PTO, at least 500 ms, the
     /// channel ends with [`TimerEvent::Forgotten`].
     pub(crate) fn probe_liveness(&mut self, now: Instant) {
-        self.life.probe_liveness(now, self.flight.probe_timeout());
+        self.liveness.probe_liveness(now, self.flight.probe_timeout());
     }
 }

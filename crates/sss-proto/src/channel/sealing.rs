@@ -8,7 +8,7 @@ use sss_wire::{ChannelId, Writer};
 
 use super::flight::{Flight, PacketKind};
 use super::keys::Keys;
-use super::life::Life;
+use super::liveness::Liveness;
 use super::path::Path;
 use crate::io::{Ecn, Transmit, TransmitBuf};
 use crate::time::Instant;
@@ -95,7 +95,7 @@ pub(super) struct Sealing<'a> {
     pub(super) ids: &'a mut Ids,
     pub(super) keys: &'a mut Keys,
     pub(super) flight: &'a mut Flight,
-    pub(super) life: &'a mut Life,
+    pub(super) liveness: &'a mut Liveness,
 }
 
 impl Sealing<'_> {
@@ -159,7 +159,7 @@ impl Sealing<'_> {
         };
         self.keys.seal(space.seq, &space.header, datagram);
         self.flight.record(now, size, (kind, ack_eliciting), tokens);
-        self.life.on_sent(now, ack_eliciting);
+        self.liveness.on_sent(now, ack_eliciting);
         if self.flight.sent.next() >= self.ids.next_skip {
             // CHN-6
             self.flight.sent.skip();

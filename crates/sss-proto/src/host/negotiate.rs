@@ -41,14 +41,14 @@ pub(super) struct Negotiation<'a> {
     pub(super) stats: &'a mut HostStats,
 }
 
-/// An INITIATE that may have to be answered without a channel.
-struct Asked<'a> {
+/// Whoever asks for a channel by an INITIATE, and may have to be answered without one.
+struct Applicant<'a> {
     initiate: &'a Initiate<'a>,
     size: usize,
     remote: SocketAddr,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> Applicant<'a> {
     fn new(initiate: &'a Initiate<'a>, packet: &[u8], remote: SocketAddr) -> Self {
         Self {
             initiate,
@@ -111,7 +111,7 @@ impl Negotiation<'_> {
         if self.peers.demux.attempt(initiate.attempt).is_some() {
             return Err(DropReason::Unwelcome);
         }
-        let asked = Asked::new(initiate, packet, self.arrival.remote);
+        let applicant = Applicant::new(initiate, packet, self.arrival.remote);
         let (responder, remote) = (&mut self.admission.responder, self.arrival.remote);
         let proven = match responder.initiate(self.now, initiate, remote, &mut self.local.rng) {
             Ok(proven) => proven,
@@ -120,7 +120,7 @@ impl Negotiation<'_> {
         };
         let settings = match self.judge(&proven) {
             Ok(settings) => settings,
-            Err((code, reason)) => return self.refuse(&asked, &proven, (code, &reason)),
+            Err((code, reason)) => return self.refuse(&applicant, &proven, (code, &reason)),
         };
         // MIG-21; a host that is silent answers as one that does not know the tree.
         let is_silent = self.local.config.refuse_silently;
@@ -129,7 +129,7 @@ impl Negotiation<'_> {
             .filter(|tree| !is_silent && self.peers.demux.tree(tree).is_none());
         let ended = unknown.and_then(|tree| self.local.history.end_of_tree(self.now, &proven.eid, &tree));
         if let Some((code, reason)) = ended {
-            return self.refuse(&asked, &proven, (code, &reason));
+            return self.refuse(&applicant, &proven, (code, &reason));
         }
         let standing = self.standing(initiate, &settings);
         let earlier = settings.attempts.earlier.as_ref();
@@ -140,7 +140,7 @@ impl Negotiation<'_> {
             }
             (Standing::Accepted(_) | Standing::Unknown, Some(attempt)) => {
                 if let Some((code, reason)) = self.local.history.end_of(self.now, &proven.eid, &attempt) {
-                    return self.refuse(&asked, &proven, (code, &reason));
+                    return self.refuse(&applicant, &proven, (code, &reason));
                 }
                 self.tree_begun(&proven, &attempt)
             }
@@ -182,12 +182,12 @@ impl Negotiation<'_> {
         if !self.admission.refusals.allow(self.now) {
             return Err(DropReason::Overload);
         }
-        let asked = Asked::new(initiate, packet, self.arrival.remote);
+        let applicant = Applicant::new(initiate, packet, self.arrival.remote);
         let proven = self.admission.responder.initiate_spent(initiate, self.arrival.remote)?;
         let end = self.local.history.end_of(self.now, &proven.eid, initiate.attempt);
         let end = end.or_else(|| self.judge(&proven).err());
         let (code, reason) = end.ok_or(DropReason::Duplicate)?;
-        self.tell_refused(&asked, &proven, (code, &reason));
+        self.tell_refused(&applicant, &proven, (code, &reason));
         Err(DropReason::Duplicate)
     }
 
@@ -207,22 +207,22 @@ impl Negotiation<'_> {
 
     /// NEG-23: whoever has proven its identity is told why it is refused, and nothing is kept but that its cookie is
     /// spent.
-    fn refuse(&mut self, asked: &Asked<'_>, proven: &Proven, why: (Code, &str)) -> Result<(), DropReason> {
+    fn refuse(&mut self, applicant: &Applicant<'_>, proven: &Proven, why: (Code, &str)) -> Result<(), DropReason> {
         if !self.local.config.refuse_silently && self.admission.refusals.allow(self.now) {
             self.admission.responder.void(proven.period, proven.channel_id);
-            self.tell_refused(asked, proven, why);
+            self.tell_refused(applicant, proven, why);
         }
         Err(DropReason::Unwelcome)
     }
 
-    fn tell_refused(&mut self, asked: &Asked<'_>, proven: &Proven, why: (Code, &str)) {
+    fn tell_refused(&mut self, applicant: &Applicant<'_>, proven: &Proven, why: (Code, &str)) {
         if self.local.config.refuse_silently && why.0 == Code::FORBIDDEN {
             return;
         }
         let nonce = self.local.rng.random();
-        if let Some(packet) = negotiation::refusal(asked.initiate, asked.size, proven, nonce, why) {
+        if let Some(packet) = negotiation::refusal(applicant.initiate, applicant.size, proven, nonce, why) {
             self.stats.refusals_sent += 1;
-            self.outbox.reply(asked.remote, packet);
+            self.outbox.reply(applicant.remote, packet);
         }
     }
 

@@ -47,7 +47,8 @@ pub(crate) fn close_frame(code: Code, reason: &str, room: usize) -> Vec<u8> {
     frame
 }
 
-/// The answer to an INITIATE of `size` bytes that makes no channel: no larger than it, and under keys of its own `nonce`.
+/// The answer to an INITIATE of `size` bytes that makes no channel: no larger than it, and under keys of its own
+/// `nonce`.
 pub(crate) fn refusal(
     initiate: &Initiate<'_>,
     size: usize,

@@ -11,7 +11,8 @@ const UNIQUE: usize = 4;
 /// Enough for a pseudorandom permutation that nobody may ask at will (Luby and Rackoff, 1988).
 const ROUNDS: u8 = 4;
 
-/// Counts ids, and hides the count behind a permutation of which nobody else has the key: so nobody can make ids collide either.
+/// Counts ids, and hides the count behind a permutation of which nobody else has the key: so nobody can make ids
+/// collide either.
 pub(crate) struct ChannelIds {
     key: [u8; 32],
     len: usize,

@@ -5,12 +5,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use sss_crypto::Suite;
 use sss_crypto::cookie::CookieKey;
+use sss_crypto::{Suite, mac16, schedule};
 use sss_wire::{ChannelId, Reader, constants};
 use zeroize::Zeroizing;
 
-use super::{suite_from_wire, suite_to_wire};
+use super::terms::{suite_from_wire, suite_to_wire};
 use crate::time::Instant;
 
 /// Length of the Noise state inside a cookie.
@@ -170,6 +170,13 @@ impl Cookies {
             .flatten()
             .find(|p| p.id == id)
     }
+}
+
+/// Authenticates a COOKIE towards the initiator (NEG-6).
+pub(super) fn cookie_mac(chaining_key: &[u8; 32], packet: &[u8]) -> [u8; 16] {
+    let mut key = [0; 32];
+    schedule::label(chaining_key, "cookie mac", b"", &mut key);
+    mac16(&key, &[packet])
 }
 
 #[cfg(test)]

@@ -11,8 +11,8 @@ use sss_wire::long::{self, Cookie};
 use sss_wire::params::{CookieAnswer, CookieParams, HelloParams};
 use sss_wire::{ChannelId, Eid};
 
-use super::responder::cookie_mac;
-use super::{VERSIONS, prologue, suite_from_wire, suite_to_wire};
+use super::cookie::cookie_mac;
+use super::terms::{VERSIONS, prologue, suite_from_wire, suite_to_wire};
 use crate::error::{DropReason, NegotiationError};
 use crate::pace::retry_interval;
 use crate::seen::Sightings;

@@ -6,15 +6,15 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use sss_crypto::noise::Split;
 use sss_crypto::noise::{self, SentCookie};
-use sss_crypto::{StaticKey, Suite, mac16, schedule};
+use sss_crypto::{StaticKey, Suite};
 use sss_wire::long::{self, Hello, Initiate};
 use sss_wire::params::{CookieAnswer, CookieParams, Earlier, HelloParams};
 use sss_wire::{ChannelId, Eid};
 
 use super::channel_ids::ChannelIds;
-use super::cookie::{Binding, Contents, Cookies, Spent};
+use super::cookie::{Binding, Contents, Cookies, Spent, cookie_mac};
 use super::load::Load;
-use super::{VERSIONS, prologue, suite_from_wire, suite_to_wire};
+use super::terms::{VERSIONS, prologue, suite_from_wire, suite_to_wire};
 use crate::config::Config;
 use crate::error::DropReason;
 use crate::time::Instant;
@@ -223,13 +223,6 @@ fn params_of(suite: Suite, channel_id: ChannelId) -> CookieParams {
         suite: suite_to_wire(suite),
         channel_id,
     }
-}
-
-/// NEG-6.
-pub(super) fn cookie_mac(chaining_key: &[u8; 32], packet: &[u8]) -> [u8; 16] {
-    let mut key = [0; 32];
-    schedule::label(chaining_key, "cookie mac", b"", &mut key);
-    mac16(&key, &[packet])
 }
 
 /// The first suite offered that this host supports (NEG-7).

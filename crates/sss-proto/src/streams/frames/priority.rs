@@ -8,13 +8,13 @@ use super::subject;
 use crate::error::ProtocolError;
 use crate::ids::StreamKey;
 use crate::streams::life::Life;
-use crate::streams::tree::extras::Asked;
+use crate::streams::tree::extras::PriorityRequest;
 use crate::token::Token;
 
 /// Asks the peer to give a stream another level, for what the peer sends of it and below it.
 pub(crate) fn request(life: &mut Life, index: u32, level: i8) {
     let asked = &mut life.tree[index].extras_mut().requests.asked;
-    *asked = Some(Asked {
+    *asked = Some(PriorityRequest {
         level,
         serial: asked.map_or(0, |before| before.serial + 1),
         delivery: asked.map_or(Delivery::Idle, |before| before.delivery),
@@ -46,7 +46,7 @@ pub(super) fn write_all(life: &mut Life, draft: &mut Draft<'_, '_>) -> bool {
 }
 
 /// Returns what was asked last for a stream.
-fn asked(life: &Life, key: StreamKey) -> Option<(u32, Asked)> {
+fn asked(life: &Life, key: StreamKey) -> Option<(u32, PriorityRequest)> {
     let index = life.tree.find(key)?;
     let asked = life.tree[index].extras.as_ref()?.requests.asked?;
     Some((index, asked))

@@ -49,14 +49,14 @@ impl Extras {
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
     /// What was asked of the peer last with PRIORITY.
-    pub(crate) asked: Option<Asked>,
+    pub(crate) asked: Option<PriorityRequest>,
     /// The highest serial of PRIORITY from the peer.
     pub(crate) answered: Option<u64>,
 }
 
 /// A request for another level.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct PriorityRequest {
     pub(crate) level: i8,
     pub(crate) serial: u64,
     pub(crate) delivery: Delivery,

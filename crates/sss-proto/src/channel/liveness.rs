@@ -32,7 +32,7 @@ pub(crate) enum TimerEvent {
 }
 
 /// Signs of life, and the end.
-pub(super) struct Life {
+pub(super) struct Liveness {
     pub(super) activity: Activity,
     pub(super) close: CloseState,
     /// The time when timers last ran: what was due then waits only to be sent.
@@ -41,7 +41,7 @@ pub(super) struct Life {
     pub(super) quiet: u32,
 }
 
-impl Life {
+impl Liveness {
     pub(super) fn new(activity: Activity) -> Self {
         Self {
             activity,

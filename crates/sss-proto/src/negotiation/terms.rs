@@ -1,0 +1,33 @@
+//! Terms of a negotiation that both sides know: versions, the prologue, suites and their numbers.
+
+use sss_crypto::Suite;
+
+/// The versions this host speaks, best first.
+pub(crate) const VERSIONS: &[u32] = &[sss_wire::constants::VERSION];
+
+/// The Noise prologue (NEG-4).
+pub(super) fn prologue(version: u32, attempt: &[u8; 8]) -> [u8; 28] {
+    let mut prologue = [0; 28];
+    let (label, rest) = prologue.split_at_mut(16);
+    label.copy_from_slice(b"SSS negotiation ");
+    let (v, a) = rest.split_at_mut(4);
+    v.copy_from_slice(&version.to_be_bytes());
+    a.copy_from_slice(attempt);
+    prologue
+}
+
+/// The suite of a wire number, if this host knows it.
+pub(crate) fn suite_from_wire(suite: sss_wire::Suite) -> Suite {
+    match suite {
+        sss_wire::Suite::ChaCha20Poly1305 => Suite::ChaCha20Poly1305,
+        sss_wire::Suite::Aes256Gcm => Suite::Aes256Gcm,
+    }
+}
+
+/// The wire number of a suite.
+pub(crate) fn suite_to_wire(suite: Suite) -> sss_wire::Suite {
+    match suite {
+        Suite::ChaCha20Poly1305 => sss_wire::Suite::ChaCha20Poly1305,
+        Suite::Aes256Gcm => sss_wire::Suite::Aes256Gcm,
+    }
+}
