@@ -280,7 +280,7 @@ pub enum DatagramError {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ReadError {
-    /// `stop` was called before.
+    /// `stop` was called before, and the peer had not ended its sending side by then: if it had, its reason stays.
     #[error("the stream was stopped by this side")]
     Closed,
     /// The peer refused the stream.
