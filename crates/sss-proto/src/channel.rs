@@ -90,7 +90,7 @@ use timers::Activity;
 
 /// The longest that this host holds back an acknowledgement, in us: what it announces (CHN-4).
 pub(crate) const MAX_ACK_DELAY_US: u64 = 25_000;
-/// How much sooner its timer is set: a timer of an operating system rings late, never early (CHN-14).
+/// Lead of its timer over the deadline: a timer of an operating system rings late, never early (CHN-14).
 const TIMER_LAG: Duration = Duration::from_millis(5);
 /// Probe timeouts in a row from which on a channel is stalled (MIG-11).
 const STALLED: u32 = 2;
@@ -110,7 +110,7 @@ pub(crate) struct Channel {
     liveness: Liveness,
 }
 
-/// How it comes to be, and what there is to know of it.
+/// Making a channel, and reading what is known of it.
 impl Channel {
     /// The initiator's channel: it sends in generation 0, and cannot receive before [`Self::install`] (NEG-17). `rtt`
     /// is the round trip of HELLO and COOKIE, if it is known.

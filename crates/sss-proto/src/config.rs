@@ -268,7 +268,7 @@ impl fmt::Debug for Config {
     }
 }
 
-/// What a tree is made with.
+/// Settings of a tree.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StreamsConfig {
     /// Limits of receive windows.

@@ -77,7 +77,7 @@ impl std::fmt::Debug for Host {
     }
 }
 
-/// Why a connection cannot even be tried.
+/// Reasons why a connection cannot even be tried.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConnectError {
     /// The negotiation cannot begin.

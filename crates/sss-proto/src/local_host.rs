@@ -1,4 +1,4 @@
-//! What a host is to its peers, whichever they are: identity, settings, randomness, and what it remembers.
+//! Properties of a host that all its peers share: identity, settings, randomness, and what it remembers.
 
 mod history;
 
@@ -19,7 +19,7 @@ use crate::streams::{HostBudget, Streams};
 
 pub(crate) use history::{EndedTree, History};
 
-/// What a host is, for as long as it exists.
+/// The parts of a host that last as long as it exists.
 pub(crate) struct LocalHost {
     pub(crate) key: StaticKey,
     pub(crate) eid: Eid,
@@ -29,7 +29,7 @@ pub(crate) struct LocalHost {
     pub(crate) ids: ChannelIds,
     /// The key of stateless reset tokens (PRT-11).
     pub(crate) reset_key: [u8; 32],
-    /// What the receive windows of all peers have.
+    /// Bytes that the receive windows of all peers have.
     pub(crate) budget: HostBudget,
     pub(crate) history: History,
     pub(crate) sightings: Sightings,

@@ -245,7 +245,7 @@ impl Peer {
     }
 }
 
-/// How a channel comes to be.
+/// Making channels.
 impl Peer {
     /// Begins to reach the peer for the first time, for a tree beside others.
     ///

@@ -152,8 +152,8 @@ impl Streams {
         Ok(())
     }
 
-    /// What the channel has measured: the round-trip time, the rate of loss in parts of 65536, and how long packets
-    /// take to the peer.
+    /// Takes over what the channel has measured: the round-trip time, the rate of loss in parts of 65536, and how long
+    /// packets take to the peer.
     pub(crate) fn set_path(&mut self, rtt: Duration, loss: u32, one_way: Duration) {
         self.life.flow.set_rtt(rtt);
         self.life.ledger.set_path(loss, one_way);
@@ -510,7 +510,7 @@ impl Streams {
     }
 }
 
-/// What can be asked.
+/// Answers to questions.
 impl Streams {
     /// The next event for the application.
     #[inline]

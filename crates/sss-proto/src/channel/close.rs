@@ -32,7 +32,7 @@ pub(super) fn frame(code: Code, reason: &str) -> Close<'_> {
     Close { origin, code, reason }
 }
 
-/// Whether a channel is open, or how it is ending.
+/// State of a channel: open, or one of the steps of its end.
 #[derive(Debug)]
 pub(super) enum CloseState {
     Open,

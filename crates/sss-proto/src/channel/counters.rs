@@ -1,4 +1,4 @@
-//! What a channel counts.
+//! Counters of channels.
 
 /// Counters of a channel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

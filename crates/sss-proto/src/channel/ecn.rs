@@ -1,4 +1,4 @@
-//! Whether the path carries ECN marks both ways (RFC 9000 section 13.4.2; CHN-7).
+//! Validation that the path carries ECN marks both ways (RFC 9000 section 13.4.2; CHN-7).
 
 use sss_wire::frame::EcnCounts;
 
@@ -7,7 +7,7 @@ use crate::io::Ecn;
 /// If this many marked packets are lost and none arrives, marks are taken to be the cause.
 const TEST_PACKETS: u64 = 10;
 
-/// What is known about ECN on the path.
+/// State of the validation of ECN on the path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EcnState {
@@ -31,7 +31,7 @@ pub(super) struct EcnValidation {
     reported: EcnCounts,
 }
 
-/// What an acknowledgement newly acknowledged.
+/// Marks of the packets that an acknowledgement newly acknowledged.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Marks {
     /// Packets that had been sent as ECT(0).

@@ -1,8 +1,8 @@
-//! What became of frames.
+//! Fates of frames.
 
 use crate::token::Token;
 
-/// What became of a frame.
+/// Fate of a frame: acknowledged or lost.
 ///
 /// A token comes once as acknowledged, or once as lost and then perhaps as acknowledged after all: when a probe timeout
 /// repeats a packet that was only late.

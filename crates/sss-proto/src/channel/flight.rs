@@ -29,7 +29,7 @@ const REPEATED: usize = 2;
 /// No more than this is allowed for growth in a round trip: with a small window, a packet more is much, and no queue.
 const MAX_GROWTH: f64 = 0.25;
 
-/// Whether data may be sent.
+/// Permission to send data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Budget {
     /// Not before something is acknowledged.
@@ -40,7 +40,7 @@ pub(crate) enum Budget {
     Ready,
 }
 
-/// How a packet is recorded.
+/// Kinds of packets, by how they are recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PacketKind {
     /// Frames of the owner and of the channel.
@@ -71,7 +71,7 @@ pub(super) struct Recovery {
     pub(super) path_start: u64,
 }
 
-/// How much may be sent, and when.
+/// Limits of what may be sent, and when.
 pub(super) struct Flow {
     pub(super) controller: Controller,
     pub(super) pacer: Pacer,
@@ -80,7 +80,7 @@ pub(super) struct Flow {
     pub(super) resume: Option<Instant>,
 }
 
-/// What an acknowledgement has settled, for those who wait for it.
+/// Numbers that an acknowledgement has settled, for those who wait for it.
 pub(super) struct Settled {
     /// The highest number newly acknowledged.
     pub(super) largest: Option<u64>,
@@ -161,7 +161,7 @@ impl Recovery {
     }
 }
 
-/// What is known of the way.
+/// Making it, and reading what is known of the way.
 impl Flight {
     pub(super) fn new(now: Instant, setup: &ChannelSetup, peer_ack_delay: Duration, rtt: Rtt) -> Self {
         let mtu = MtuSearch::new(setup.config.max_datagram);

@@ -10,7 +10,7 @@ use sss_wire::short::{self, Header, TAG};
 use crate::error::DropReason;
 use crate::time::Instant;
 
-/// How often the keys of one generation may be used (PRT-8, PRT-9).
+/// Limits to the use of the keys of one generation (PRT-8, PRT-9).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     /// Packets sealed after which the sender moves on.

@@ -6,7 +6,7 @@ use super::close::CloseState;
 use super::timers::Activity;
 use crate::time::{Earliest, Instant};
 
-/// How long a peer has to answer that is asked whether it still knows the channel: in probe timeouts, and at least.
+/// Time for the answer of a peer that is asked if it still knows the channel: in probe timeouts, and at least.
 const ANSWER_TIMEOUTS: u32 = 6;
 const MIN_ANSWER_TIME: Duration = Duration::from_millis(500);
 
@@ -16,7 +16,7 @@ const MAX_QUIET: u32 = 256;
 const MAX_QUIET_LONG: u32 = 16;
 const LONG_ACK: usize = 8;
 
-/// What the owner has to know after a timer.
+/// Consequences of a timer for the owner of the channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TimerEvent {
     /// Nothing; there may be something to send.

@@ -1,4 +1,4 @@
-//! When packets count as lost, and when the peer is probed (RFC 9002 section 6; REC-2, REC-3, REC-4).
+//! Loss detection: when packets count as lost, and the peer is probed (RFC 9002 section 6; REC-2, REC-3, REC-4).
 
 use std::collections::VecDeque;
 use std::ops::{Range, RangeInclusive};
@@ -49,7 +49,7 @@ struct Reaction {
     losses: u64,
 }
 
-/// Where the search for false losses is: what is remembered from `index` on lies above all ranges seen.
+/// Progress of the search for false losses: what is remembered from `index` on lies above all ranges seen.
 #[derive(Debug)]
 pub(super) struct Cursor {
     index: usize,

@@ -1,4 +1,4 @@
-//! How many packets are lost of late.
+//! Rate at which packets are lost of late.
 
 /// One in so many packets weighs in the average: about that many are remembered.
 const MEMORY: u32 = 256;

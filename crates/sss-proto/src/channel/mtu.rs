@@ -27,7 +27,7 @@ const RESTART: Duration = Duration::from_secs(600);
 /// Large packets lost in a row that prove a black hole.
 const BLACK_HOLE: u8 = 3;
 
-/// Why datagrams have the size they have.
+/// Reasons why datagrams have the size they have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MtuState {

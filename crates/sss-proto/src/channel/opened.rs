@@ -1,4 +1,4 @@
-//! What is known of a packet that came.
+//! Packets that came, and facts about them.
 
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -9,7 +9,7 @@ use crate::io::Ecn;
 #[derive(Clone, Debug)]
 pub(crate) struct Opened {
     pub(crate) seq: u64,
-    /// Where its frames are in the datagram.
+    /// Range of its frames in the datagram.
     pub(crate) payload: Range<usize>,
     /// The generation of the keys that opened it.
     pub(crate) generation: u32,
@@ -17,7 +17,7 @@ pub(crate) struct Opened {
     pub(crate) newest: bool,
 }
 
-/// What is to be known about a packet once its frames were dispatched.
+/// Facts about a packet that are known once its frames were dispatched.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Received {
     pub(crate) ack_eliciting: bool,

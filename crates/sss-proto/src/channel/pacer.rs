@@ -16,7 +16,7 @@ const MODEL_BURST_TIME: Duration = Duration::from_millis(4);
 /// No rate is below a byte in a millisecond.
 const MIN_PER_NANO: f64 = 1e-6;
 
-/// What the rate depends on.
+/// Quantities that the rate depends on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rate {
     /// The congestion window, in bytes.

@@ -43,7 +43,7 @@ struct Candidate {
 #[derive(Clone, Copy, Debug)]
 struct Response {
     data: [u8; 8],
-    /// Where the challenge came from, once that is known.
+    /// Source of the challenge, once that is known.
     to: Option<SocketAddr>,
 }
 

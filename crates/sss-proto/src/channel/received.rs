@@ -1,4 +1,4 @@
-//! What was received and is to be acknowledged, and when (CHN-4, CHN-5, CHN-7).
+//! Packets that were received and are to be acknowledged, and when (CHN-4, CHN-5, CHN-7).
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
@@ -29,9 +29,9 @@ pub(super) struct ReceivedSet {
     ranges: Ranges,
     /// The time when the highest number came.
     largest_at: Instant,
-    /// What was announced.
+    /// The longest delay of acknowledgements that was announced to the peer.
     max_delay: Duration,
-    /// How much sooner an acknowledgement is to leave.
+    /// Time by which an acknowledgement leaves before that.
     margin: Duration,
     /// The time when the first of the ack-eliciting packets came that wait.
     waits_since: Option<Instant>,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// What clocks and timers are good for; the least that a timeout adds to a measurement.
+/// Precision of clocks and timers; the least that a timeout adds to a measurement.
 pub(in crate::channel) const GRANULARITY: Duration = Duration::from_millis(1);
 /// Assumed before anything was measured.
 const INITIAL: Duration = Duration::from_millis(333);

@@ -19,7 +19,7 @@ const SKIP_MEAN: u64 = 1024;
 /// Least length of a packet that asks for a sign of life, so that a peer that has lost the channel answers it (PRT-12).
 const MIN_ANSWERED: usize = 41;
 
-/// What packets are named by.
+/// Ids and numbers that name packets.
 pub(super) struct Ids {
     pub(super) local: ChannelId,
     pub(super) remote: ChannelId,

@@ -1,4 +1,4 @@
-//! What was sent and is not settled: a ring of records indexed by sequence number, and a ring of their tokens.
+//! Packets that were sent and are not settled: a ring of records indexed by sequence number, and one of their tokens.
 //!
 //! Every record is *outstanding* until it is acknowledged or lost. Settled records leave at the front, so that the
 //! front is always the oldest outstanding packet, and finding what is lost never looks at what is not.
@@ -76,7 +76,7 @@ pub(super) struct SentPacket {
     pub(super) flags: Flags,
 }
 
-/// Where the tokens of settled packets go.
+/// Takes the tokens of settled packets.
 pub(super) struct Sink<'a> {
     pub(super) fates: &'a mut Vec<Fate>,
     /// Highest number named by one of our acknowledgements that has itself been acknowledged.

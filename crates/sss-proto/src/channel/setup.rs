@@ -1,4 +1,4 @@
-//! What a channel is made from, beside its keys.
+//! Parts that a channel is made from, beside its keys.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::path::Path;
 use crate::config::Congestion;
 use crate::role::Role;
 
-/// What a channel is told about the host's wishes.
+/// Wishes of the host for a channel.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ChannelConfig {
     /// Zero: never.
@@ -19,7 +19,7 @@ pub(crate) struct ChannelConfig {
     pub(crate) congestion: Congestion,
 }
 
-/// What a channel is made from, beside its keys.
+/// Parts that a channel is made from, beside its keys.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ChannelSetup {
     pub(crate) role: Role,

@@ -1,4 +1,4 @@
-//! What can be known about a channel from outside.
+//! Statistics of a channel, for those outside.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub struct ChannelInfo {
     pub rtt_variation: Duration,
     /// The size of full datagrams, in bytes of UDP payload.
     pub mtu: u16,
-    /// Why datagrams have that size.
+    /// The reason for that size.
     pub mtu_state: MtuState,
     /// The name of the congestion controller.
     pub congestion: &'static str,
@@ -50,7 +50,7 @@ pub struct ChannelInfo {
     pub bytes_delivered: u64,
     /// The part of the latest packets, about 256, that were lost, in millionths.
     pub recent_loss_ppm: u32,
-    /// What is known about ECN on the path.
+    /// State of the validation of ECN on the path.
     pub ecn: EcnState,
     /// Packets older than an acknowledged one by this many numbers are lost.
     pub reordering_threshold: u64,
@@ -66,9 +66,9 @@ pub struct ChannelInfo {
     pub packets_lost: u64,
     /// Packets declared lost that had only been late.
     pub false_losses: u64,
-    /// How often the window was reduced because of loss or ECN marks.
+    /// Reductions of the window because of loss or ECN marks.
     pub congestion_events: u64,
-    /// How often the probe timeout expired.
+    /// Times that the probe timeout expired.
     pub probe_timeouts: u64,
     /// Acknowledgements that this host sent later than it announces: it was not run in time.
     pub late_acks: u64,

@@ -35,14 +35,14 @@ pub(super) fn at(ms: u64) -> Instant {
     at_us(ms * 1000)
 }
 
-/// Why a packet was not taken in.
+/// Reasons why a packet was not taken in.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Refused {
     Dropped(DropReason),
     Violation(ProtocolError),
 }
 
-/// What a packet turned out to carry.
+/// A packet that was taken in.
 #[derive(Debug)]
 pub(super) struct Taken {
     pub(super) opened: Opened,

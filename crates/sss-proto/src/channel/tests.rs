@@ -45,7 +45,7 @@ impl Link {
     }
 }
 
-/// What became of the tokens of one end.
+/// Fates of the tokens of one end.
 #[derive(Default)]
 struct Ledger {
     acked: HashSet<u64>,

@@ -7,7 +7,7 @@ use crate::time::Instant;
 /// Probe timeouts that the idle timeout is at least.
 const MIN_IDLE_PROBES: u32 = 3;
 
-/// What was heard and said lately.
+/// Moments at which something was heard or said lately.
 #[derive(Debug)]
 pub(super) struct Activity {
     /// Zero: never.

@@ -1,4 +1,4 @@
-//! How many answers a second are given to whom nothing is known of.
+//! Limit to the answers a second to senders of which nothing is known.
 
 use crate::time::Instant;
 

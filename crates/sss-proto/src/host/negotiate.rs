@@ -28,10 +28,10 @@ pub(super) struct Admission {
     pub(super) refusals: Limit,
 }
 
-/// What a packet of the negotiation may change.
+/// Parts of the host that a packet of the negotiation may change.
 pub(super) struct Negotiation<'a> {
     pub(super) now: Instant,
-    /// How the packet came in.
+    /// Way by which the packet came in.
     pub(super) arrival: Arrival,
     pub(super) local: &'a mut LocalHost,
     pub(super) peers: &'a mut Peers,

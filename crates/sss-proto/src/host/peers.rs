@@ -122,7 +122,7 @@ impl Peers {
     }
 }
 
-/// What follows from a change.
+/// Carrying out what follows from a change.
 impl Peers {
     /// Carries a change of a peer to the rest of the host: names, timer, events, and its end.
     pub(super) fn settle(&mut self, local: &mut LocalHost, index: u32) {

@@ -44,10 +44,10 @@ pub(super) struct Scratch {
     touched: Vec<u32>,
 }
 
-/// What a batch of datagrams may change.
+/// Parts of the host that a batch of datagrams may change.
 pub(super) struct Reception<'a> {
     pub(super) now: Instant,
-    /// How the batch came in.
+    /// Way by which the batch came in.
     pub(super) arrival: Arrival,
     pub(super) local: &'a mut LocalHost,
     pub(super) peers: &'a mut Peers,

@@ -15,7 +15,7 @@ use crate::ids::{ListenerId, PeerId, StreamId};
 /// A stream that waits to be accepted.
 pub(crate) type Waiting = (StreamId, Eid);
 
-/// Whether peers that ask for the services of a host hear of one (SVC-5). It can be connected to all the same.
+/// Visibility of a service to peers that ask for the services of a host (SVC-5). It can be connected to all the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Visibility {
@@ -26,7 +26,7 @@ pub enum Visibility {
     Hidden,
 }
 
-/// Who takes a stream.
+/// Taker of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
     Listener(ListenerId),
@@ -38,7 +38,7 @@ pub(crate) enum Route {
 struct Listener {
     service: String,
     protocols: Vec<String>,
-    /// What the application said of the service.
+    /// Description of the service by the application.
     description: String,
     visibility: Visibility,
     waiting: VecDeque<Waiting>,

@@ -3,7 +3,7 @@
 use crate::error::DropReason;
 use crate::io::TransmitBuf;
 
-/// What a host has seen since it was made.
+/// Counters of a host since it was made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HostStats {

@@ -1,4 +1,4 @@
-//! What the application does with one stream of a host. After each call the driver polls the host.
+//! Calls of the application on one stream of a host. After each call the driver polls the host.
 
 use std::task::Poll;
 
@@ -129,7 +129,7 @@ impl Stream<'_> {
     }
 }
 
-/// What became of what was sent.
+/// Progress of what was sent.
 impl Stream<'_> {
     /// Ready when everything written to the stream so far was sent at least once. If it is pending,
     /// [`Event::Ready`](crate::Event::Ready) follows.

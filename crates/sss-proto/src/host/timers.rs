@@ -1,4 +1,4 @@
-//! When each peer wants to be called again.
+//! Times at which peers want to be called again.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! What a host remembers of negotiations whose channels are over, for as long as late packets may come.
+//! Memory of negotiations whose channels are over, for as long as late packets may come.
 
 use std::collections::VecDeque;
 
@@ -21,7 +21,7 @@ struct Unconfirmed {
     /// The tree that began with it.
     tree: TreeId,
     at: Instant,
-    /// How this host has ended the channel.
+    /// Code and text with which this host has ended the channel.
     end: Option<(Code, String)>,
 }
 

@@ -13,7 +13,7 @@ const TAG: usize = 16;
 /// Bytes of CLOSE beside its reason: type, origin, a code of 8 bytes, a length of 2.
 const CLOSE_FIXED: usize = 12;
 
-/// What ACCEPT is sealed with.
+/// Key and nonce that ACCEPT is sealed with.
 pub(crate) struct AcceptKeys {
     pub(crate) key: PacketKey,
     pub(crate) nonce: [u8; 32],

@@ -18,7 +18,7 @@ const STATE: usize = 128;
 /// Key id and nonce, in front of the sealed part.
 const NONCE: usize = 12;
 
-/// What the responder needs to go on after COOKIE.
+/// State that the responder needs to go on after COOKIE.
 pub(crate) struct Contents {
     pub(crate) noise: Zeroizing<[u8; STATE]>,
     pub(crate) suite: Suite,
@@ -60,7 +60,7 @@ pub(crate) fn address_bytes(address: SocketAddr) -> [u8; 18] {
     out
 }
 
-/// What became of a cookie.
+/// Fate of a cookie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Spent {
     /// An INITIATE with it was accepted (NEG-11).

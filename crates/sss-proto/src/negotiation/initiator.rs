@@ -21,12 +21,12 @@ use crate::time::Instant;
 const FIRST_HELLO_INTERVAL: Duration = Duration::from_secs(1);
 const MIN_INITIATE_INTERVAL: Duration = Duration::from_millis(50);
 const MAX_INTERVAL: Duration = Duration::from_secs(10);
-/// How long a VERSION, which anybody can forge, leaves the true responder to answer (NEG-13).
+/// Time that a VERSION, which anybody can forge, leaves the true responder to answer (NEG-13).
 const VERSION_GRACE: Duration = Duration::from_secs(3);
-/// How long an attempt to reach a peer again waits for COOKIE, and then for ACCEPT (MIG-12).
+/// Time for which an attempt to reach a peer again waits for COOKIE, and then for ACCEPT (MIG-12).
 const AGAIN_TIMEOUT: Duration = Duration::from_secs(30);
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(3);
-/// How often an attempt follows RETRY (NEG-12).
+/// Attempts that follow RETRY, at most (NEG-12).
 const MAX_RETRIES: u8 = 3;
 /// For how long at least, and at most unless the round trip is long, INITIATE goes unanswered before the initiator
 /// begins again with HELLO (NEG-24).
@@ -50,14 +50,14 @@ pub(crate) struct Initiation {
     sought: Sought,
 }
 
-/// What is known of the attempts before.
+/// Knowledge from the attempts before.
 #[derive(Clone, Copy)]
 struct Sought {
     since: Instant,
     answered: Option<SocketAddr>,
 }
 
-/// How often packets are repeated, and for how long.
+/// Rule by which packets are repeated, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Schedule {
     /// To reach a peer for the first time: doubling pauses, until the attempt fails (NEG-15).
@@ -95,7 +95,7 @@ impl Schedule {
 struct Resend {
     at: Instant,
     interval: Duration,
-    /// How often the packet was sent.
+    /// Transmissions of the packet so far.
     sent: u32,
 }
 
@@ -117,7 +117,7 @@ enum Stage {
     },
 }
 
-/// What is to be done when an attempt's time has come.
+/// Step to be taken when an attempt's time has come.
 pub(crate) enum InitiatorStep<'a> {
     /// Nothing yet.
     Wait,

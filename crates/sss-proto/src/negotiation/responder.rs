@@ -38,7 +38,7 @@ pub(crate) struct Proven {
     pub(crate) period: u8,
 }
 
-/// What became of an attempt that was not answered.
+/// Standing of an attempt that was not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
     /// That cannot be told: its cookie does not open here.
@@ -49,7 +49,7 @@ pub(crate) enum Standing {
     Accepted(ChannelId),
 }
 
-/// Why an INITIATE makes no channel.
+/// Reasons why an INITIATE makes no channel.
 pub(crate) enum Refusal {
     /// It is dropped.
     Drop(DropReason),
@@ -189,7 +189,7 @@ impl Responder {
     }
 }
 
-/// What the responder borrows from its host.
+/// Parts of its host that the responder borrows.
 pub(crate) struct Own<'a> {
     pub(crate) key: &'a StaticKey,
     pub(crate) config: &'a Config,

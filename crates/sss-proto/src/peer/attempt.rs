@@ -25,7 +25,7 @@ use crate::seen::Sightings;
 use crate::streams::Streams;
 use crate::time::Instant;
 
-/// Why a channel is wanted.
+/// Reasons why a channel is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// There is no tree yet.
@@ -60,7 +60,7 @@ pub(crate) struct Attempts {
     current: Option<Box<Attempt>>,
 }
 
-/// What an authentic ACCEPT says.
+/// Contents of an authentic ACCEPT.
 pub(super) enum Answer {
     /// The peer wants no channel (NEG-23).
     Refused(CloseReason),
@@ -241,7 +241,7 @@ impl Attempts {
     }
 }
 
-/// How an attempt begins and ends.
+/// Beginning and ending attempts.
 impl Attempts {
     /// Begins an attempt. One to reach the peer again goes by `silent_since`, when its silence began.
     ///
@@ -474,7 +474,7 @@ impl Attempts {
     }
 }
 
-/// What was sent as early data on an attempt, or on the one before, is lost: that attempt becomes no channel (NEG-26).
+/// Loses the early data of an attempt, or of the one before: that attempt becomes no channel (NEG-26).
 pub(super) fn abandon(mut attempt: Box<Attempt>, fates: &mut Vec<Fate>) {
     let mut first = attempt.earlier.take().unwrap_or(attempt);
     if let Some(channel) = first.early_carrier() {

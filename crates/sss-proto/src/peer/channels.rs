@@ -39,7 +39,7 @@ pub(super) struct TreeChannel {
     retire_at: Option<Instant>,
 }
 
-/// How a channel came to be.
+/// Origin of a channel.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Origin {
     pub(super) role: Role,
@@ -54,7 +54,7 @@ pub(crate) struct ChannelSerial(u32);
 
 /// A channel that carries nothing any more.
 pub(super) struct GoneChannel {
-    /// Where the peer was.
+    /// Last address of the peer on it.
     pub(super) remote: SocketAddr,
     /// It carried the streams.
     pub(super) was_carrier: bool,
@@ -66,9 +66,9 @@ pub(crate) struct TreeChannels {
     list: Vec<TreeChannel>,
     carrier: Option<ChannelSerial>,
     latest: ChannelSerial,
-    /// How often a channel became the carrier.
+    /// Times that a channel became the carrier.
     carried: u64,
-    /// What the channels counted that are forgotten.
+    /// Counters of the channels that are forgotten.
     past: Counters,
     pub(super) unheard: Vec<Unheard>,
 }
@@ -179,7 +179,7 @@ impl TreeChannels {
     }
 }
 
-/// How they come and go.
+/// Adding and removing channels.
 impl TreeChannels {
     /// Adds a channel. If there are too many open ones now, the oldest is closed as replaced.
     pub(super) fn add(

@@ -1,4 +1,4 @@
-//! What a peer is told with each call.
+//! Context of each call of a peer.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,7 +7,7 @@ use crate::io::Ecn;
 use crate::local_host::LocalHost;
 use crate::time::Instant;
 
-/// What a peer borrows from its host for one call.
+/// Moment and host that a peer is given for one call.
 pub(crate) struct Context<'a> {
     pub(crate) now: Instant,
     pub(crate) host: &'a mut LocalHost,
@@ -19,7 +19,7 @@ impl<'a> Context<'a> {
     }
 }
 
-/// How a datagram came in.
+/// Way by which a datagram came in.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrival {
     pub(crate) remote: SocketAddr,

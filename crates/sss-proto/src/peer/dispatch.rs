@@ -20,7 +20,7 @@ pub(crate) struct OpenPacket<'a> {
     pub(crate) datagram: usize,
 }
 
-/// What the frames of one packet may change.
+/// Parts of a peer that the frames of one packet may change.
 pub(super) struct Dispatch<'a> {
     pub(super) now: Instant,
     /// The channel that the packet came on.
@@ -32,7 +32,7 @@ pub(super) struct Dispatch<'a> {
     pub(super) takes_streams: bool,
 }
 
-/// What the frames of a packet have come to.
+/// Outcome of dispatching the frames of a packet.
 pub(super) enum Dispatched<'f> {
     /// All of them were taken in.
     All { is_ack_eliciting: bool },

@@ -1,5 +1,5 @@
-//! How a channel comes to be, beside the negotiation itself: what COOKIE, INITIATE and ACCEPT do to the tree, to its
-//! channels and to its streams.
+//! Effects of the negotiation on a peer: what COOKIE, INITIATE and ACCEPT do to the tree, to its channels and to its
+//! streams.
 
 use bytes::Bytes;
 use sss_wire::Code;
@@ -29,7 +29,7 @@ pub(super) struct Handshake<'a> {
     pub(super) transport: &'a mut Transport,
 }
 
-/// What ACCEPT has led to.
+/// Outcome of ACCEPT.
 pub(super) enum Answered {
     /// The peer wants no channel (NEG-23).
     Refused(CloseReason),
@@ -46,7 +46,7 @@ pub(super) struct Begun {
     pub(super) packet_zero: Result<PacketZero, ProtocolError>,
 }
 
-/// What packet 0 has come to.
+/// Outcome of packet 0.
 pub(super) enum PacketZero {
     /// All its frames were taken in.
     Taken,

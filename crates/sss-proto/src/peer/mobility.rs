@@ -1,4 +1,4 @@
-//! When a tree needs another channel, and what is told of the way to the peer (docs/spec/migration.md).
+//! Decision when a tree needs another channel, and status of the way to the peer (docs/spec/migration.md).
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -15,27 +15,27 @@ use crate::time::Instant;
 
 /// Addresses kept of a peer.
 const MAX_HINTS: usize = 8;
-/// How long after a failed attempt the next one begins, when the carrier works.
+/// Pause between a failed attempt and the next one, when the carrier works.
 const RETRY: Duration = Duration::from_secs(10);
 /// A failed renewal is tried again after this part of the interval, or after [`RETRY`].
 const RENEWAL_RETRY: u32 = 4;
 
-/// What the host wants (MIG-10, MIG-14). Zero: never renewed; not kept without a channel.
+/// Wishes of the host (MIG-10, MIG-14). Zero: never renewed; not kept without a channel.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Policy {
     pub(super) renew: Duration,
     pub(super) linger: Duration,
 }
 
-/// What is known about the way to the peer.
+/// Knowledge about the way to the peer.
 pub(crate) struct Mobility {
     policy: Policy,
-    /// Where the peer may be, the latest first.
+    /// Addresses at which the peer may be, the latest first.
     hints: Vec<SocketAddr>,
     status: LinkStatus,
     /// The tree has ended: the status is the last.
     is_over: bool,
-    /// How often it was up, and then was not.
+    /// Times that it was up, and then was not.
     outages: u64,
     /// The time when the carrier stopped working.
     trouble: Option<Instant>,

@@ -1,4 +1,4 @@
-//! What INITIATE and ACCEPT carry: packet 0 of each direction of a channel (NEG-16, CHN-1).
+//! Contents of INITIATE and ACCEPT: packet 0 of each direction of a channel (NEG-16, CHN-1).
 
 use sss_wire::Code;
 use sss_wire::frame::{self, Frame, Frames};
@@ -12,7 +12,7 @@ use crate::role::Role;
 use crate::streams::Streams;
 use crate::token::Token;
 
-/// What ACCEPT says became of the attempt that INITIATE named (NEG-25).
+/// Fate of the attempt that INITIATE named, as ACCEPT tells it (NEG-25).
 pub(super) enum EarlierFate {
     /// It made no channel, and never will.
     NeverAccepted,

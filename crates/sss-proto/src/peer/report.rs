@@ -1,4 +1,4 @@
-//! What can be known of a peer's streams, the way to the peer included.
+//! Reports on a peer's streams, the way to the peer included.
 
 use super::transport::Transport;
 use crate::channel::Flight;

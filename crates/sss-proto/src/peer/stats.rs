@@ -6,9 +6,9 @@
 pub struct PeerStats {
     /// Channels made.
     pub channels_made: u64,
-    /// How often the streams moved from one channel to another.
+    /// Moves of the streams from one channel to another.
     pub migrations: u64,
-    /// How often the peer stopped answering, or there was no channel any more, while there had been one that worked.
+    /// Times that the peer stopped answering, or no channel was left any more, while there had been one that worked.
     pub outages: u64,
     /// Bytes that were written to streams and not sent: the queue. Divided by the path MTU it tells how many packets
     /// wait.

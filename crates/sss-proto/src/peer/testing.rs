@@ -1,4 +1,4 @@
-//! What the tests of a host do to a peer.
+//! Access to a peer for the tests of a host.
 
 use super::Peer;
 use crate::error::CloseReason;

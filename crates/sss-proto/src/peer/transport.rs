@@ -1,4 +1,4 @@
-//! What connects two hosts: the channels of their tree, the attempt to make another one, and what is known of the way.
+//! Connection of two hosts: the channels of their tree, the attempt to make another one, and what is known of the way.
 //!
 //! It knows no stream. What its channels had outstanding when they end goes to [`Transport::fates`], for the owner to
 //! give to the streams; a changed status of the way is returned, for the owner to tell.
@@ -30,7 +30,7 @@ pub(crate) struct Transport {
     pub(super) attempts: Attempts,
     pub(super) mobility: Mobility,
     pub(super) names: Names,
-    /// What became of frames, as far as their streams were not told.
+    /// Fates of frames, as far as their streams were not told.
     pub(super) fates: Vec<Fate>,
 }
 

@@ -10,7 +10,7 @@ pub(super) mod send_buf;
 
 use bytes::Bytes;
 
-/// What reading gives.
+/// Result of reading.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReadOutcome {
     /// The next bytes; not empty unless none were asked for.

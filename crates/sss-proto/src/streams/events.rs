@@ -1,4 +1,4 @@
-//! What the application is to be told.
+//! Events for the application.
 
 use std::collections::VecDeque;
 
@@ -11,9 +11,9 @@ use crate::io::DatagramFate;
 /// Something to be told to the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StreamEvent {
-    /// What was waited for has come, or never will.
+    /// Something that was waited for has come, or never will.
     Ready(StreamKey, Interest),
-    /// What became of a datagram.
+    /// Fate of a datagram.
     DatagramSettled(DatagramId, DatagramFate),
 }
 

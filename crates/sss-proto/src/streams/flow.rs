@@ -74,7 +74,7 @@ impl Flow {
         self.windows.set_host(host);
     }
 
-    /// How many streams the peer may open.
+    /// Sets how many streams the peer may open.
     pub(super) fn set_limits(&mut self, limits: StreamLimits) {
         self.streams.set_limits(limits);
     }
@@ -111,7 +111,7 @@ impl Flow {
     }
 }
 
-/// What the peer sends.
+/// Account of what the peer sends.
 impl Flow {
     /// Bytes of a stream have come from the peer (STR-19).
     ///
@@ -217,7 +217,7 @@ impl Flow {
     }
 }
 
-/// What the peer opens (STR-52 to STR-57).
+/// Account of what the peer opens (STR-52 to STR-57).
 impl Flow {
     /// Returns whether one more stream of the peer is refused (STR-58).
     pub(super) fn has_too_many(&self) -> bool {
@@ -304,7 +304,7 @@ impl Flow {
         }
     }
 
-    /// What a stream still owes its lender may have become less.
+    /// Gives back to its lender what a stream does not owe any more.
     #[inline]
     fn review_owed(&mut self, table: &mut Table, outbox: &mut Outbox, index: u32) {
         let before = table[index].account.as_ref().map_or(0, |a| a.owed);
@@ -386,7 +386,7 @@ impl Flow {
     }
 }
 
-/// What this host opens (STR-53, STR-59).
+/// Account of what this host opens (STR-53, STR-59).
 impl Flow {
     /// INIT of a stream is sent for the first time: its lender is charged, and those that waited for it can go.
     pub(super) fn charge_opening(&mut self, table: &mut Table, index: u32) {

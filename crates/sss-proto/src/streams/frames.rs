@@ -1,5 +1,5 @@
-//! What travels about streams, frame by frame: how each is written, what it does when it comes, and what its
-//! acknowledgement or loss does.
+//! Frames about streams, one by one: how each is written, what it does when it comes, and what its acknowledgement or
+//! loss does.
 //!
 //! - [`fill`]: fills a packet, the [`draft`], in the order of FRM-2 out of the [`outbox`], then in scheduler order;
 //! - [`delivery`]: how far each frame that must arrive has come;

@@ -64,7 +64,7 @@ pub(super) struct Life {
     held: usize,
     /// Streams that say what happens to their children.
     modes: usize,
-    /// Why the channel ended.
+    /// The reason for the end of the channel.
     pub(super) failed: Option<CloseReason>,
 }
 
@@ -191,7 +191,7 @@ impl Life {
     }
 }
 
-/// What every part above uses.
+/// Basics that every part above uses.
 impl Life {
     /// Returns whether the application holds no stream.
     pub(super) fn is_unused(&self) -> bool {

@@ -1,4 +1,4 @@
-//! What the application reads.
+//! Reading by the application.
 
 use std::task::Poll;
 

@@ -1,4 +1,4 @@
-//! What can be known of streams from outside: what each is and waits for, and how far what was written has come.
+//! Reports on streams for those outside: what each is and waits for, and how far what was written has come.
 
 pub(super) mod delivery;
 pub(super) mod info;

@@ -40,7 +40,7 @@ use crate::role::Role;
 use crate::testing::{STREAM, ToFrame, frames_of, packet_of};
 use crate::time::Instant;
 
-/// What a read gives.
+/// Result of a read.
 type Polled = Poll<Result<ReadOutcome, ReadError>>;
 use crate::token::Token;
 

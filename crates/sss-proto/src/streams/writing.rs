@@ -1,4 +1,4 @@
-//! What the application writes.
+//! Writing by the application.
 
 use std::task::{Poll, ready};
 

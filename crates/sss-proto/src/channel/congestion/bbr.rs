@@ -28,7 +28,7 @@ use rate::{DeliveryRate, RateSample};
 
 /// Less than this many datagrams in flight cannot keep acknowledgements coming.
 const MIN_WINDOW: u64 = 4;
-/// What is left of a bound on congestion, unless more has just arrived.
+/// Part of a bound that is left after congestion, unless more has just arrived.
 const BETA: f64 = 0.7;
 /// So much less than the bandwidth is sent, so that queues shrink.
 const PACING_MARGIN: f64 = 0.99;
@@ -56,7 +56,7 @@ pub(in super::super) struct Bbr {
     loss: LossView,
 }
 
-/// What is known about loss.
+/// Loss on the path: what is usual, and what this round trip has lost.
 #[derive(Debug, Default)]
 struct LossView {
     usual: UsualLoss,
@@ -64,11 +64,11 @@ struct LossView {
     round: LostInRound,
     /// Packets sent at or before this moment belong to congestion that was reacted to.
     reacted: Option<Instant>,
-    /// What was before the last reaction.
+    /// State before the last reaction.
     before: Option<Before>,
 }
 
-/// What a reaction to congestion that was none gives back.
+/// State that is restored when a reaction turns out to have been to no congestion.
 #[derive(Clone, Copy, Debug)]
 struct Before {
     bounds: Bounds,
@@ -120,7 +120,7 @@ impl Bbr {
         })
     }
 
-    /// What may be in flight: the target of the phase, approached by what is acknowledged, within the bounds.
+    /// Sets what may be in flight: the target of the phase, approached by what is acknowledged, within the bounds.
     fn set_window(&mut self, acked: u64) {
         let target = self.in_flight(self.phase.window_gain()) + self.path.aggregation.get();
         let grown = self.window + acked;

@@ -1,4 +1,4 @@
-//! What a congestion controller is told, and what it answers.
+//! Questions to a congestion controller, and its answers.
 
 use std::fmt;
 use std::time::Duration;
@@ -34,7 +34,7 @@ pub(super) fn careful_growth(datagram: u16, window: u64) -> f64 {
     4.0 * f64::from(datagram) / window.max(1) as f64
 }
 
-/// What one acknowledgement says to the congestion controller.
+/// One acknowledgement, as the congestion controller is told of it.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::channel) struct AckSample {
     pub(in crate::channel) now: Instant,
@@ -69,7 +69,7 @@ pub(in crate::channel) struct Signal {
     pub(in crate::channel) kind: SignalKind,
 }
 
-/// What a sign of congestion consists in.
+/// Kinds of signs of congestion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::channel) enum SignalKind {
     /// So many packets were lost.

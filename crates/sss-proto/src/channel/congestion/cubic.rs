@@ -27,11 +27,11 @@ pub(in super::super) struct Cubic {
     curve: Curve,
     usage: Usage,
     hystart: HyStart,
-    /// What was before the last reaction to congestion.
+    /// State before the last reaction to congestion.
     before: Option<Before>,
 }
 
-/// What a reaction to congestion that was none gives back.
+/// State that is restored when a reaction turns out to have been to no congestion.
 #[derive(Clone, Copy, Debug)]
 struct Before {
     window: u64,
@@ -48,14 +48,14 @@ struct Curve {
     epoch: Option<Instant>,
     /// Seconds from the epoch until the window is back at `max` (`K`).
     k: f64,
-    /// What Reno would have, in bytes (`W_est`).
+    /// The window that Reno would have, in bytes (`W_est`).
     reno: f64,
     /// The window before the last reduction (`cwnd_prior`).
     prior: f64,
     last_ack: Instant,
 }
 
-/// How much of the window was in use during this round trip and the one before (REC-8).
+/// Part of the window that was in use during this round trip and the one before (REC-8).
 #[derive(Debug, Default)]
 struct Usage {
     present: Round,
@@ -263,7 +263,7 @@ const RTT_SAMPLES: u32 = 8;
 const CSS_GROWTH_DIVISOR: u64 = 4;
 const CSS_ROUNDS: u32 = 5;
 
-/// How fast the window grows in slow start.
+/// Speed at which the window grows in slow start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Growth {
     Full,

@@ -1,4 +1,4 @@
-//! What the channel, or the lack of one, lets streams wait for.
+//! Reasons to wait that a channel, or the lack of one, gives streams.
 
 use super::*;
 use crate::streams::Waits;

@@ -1,4 +1,4 @@
-//! What each direction of a stream has of bytes.
+//! Bytes of each direction of a stream.
 
 use super::recv_buf::RecvBuf;
 use super::send_buf::SendBuf;
@@ -12,7 +12,7 @@ pub(crate) const SEND_AHEAD: u64 = 512 << 10;
 pub(crate) struct SendHalf {
     /// Highest offset sent.
     pub(crate) sent: u64,
-    /// What the peer grants.
+    /// Offset up to which the peer allows to send.
     pub(crate) limit: u64,
     /// Only while there is something to be sent or acknowledged.
     pub(crate) buf: Option<Box<SendBuf>>,
@@ -69,7 +69,7 @@ pub(crate) struct RecvHalf {
     pub(crate) received: u64,
     /// Offset up to which bytes were read or discarded.
     pub(crate) read: u64,
-    /// What the peer was granted.
+    /// Offset up to which the peer was allowed to send.
     pub(crate) limit: u64,
     /// Only while there is something to be read or missing.
     pub(crate) buf: Option<Box<RecvBuf>>,

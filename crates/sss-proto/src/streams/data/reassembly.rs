@@ -121,7 +121,7 @@ fn mask(n: usize) -> u64 {
     u64::MAX >> (WORD - n)
 }
 
-/// What arrived above the first gap of a direction.
+/// Bytes and marks that arrived above the first gap of a direction.
 #[derive(Debug, Default)]
 pub(crate) struct Reassembly {
     blocks: VecDeque<Option<Box<Block>>>,
@@ -236,7 +236,7 @@ impl Reassembly {
     }
 }
 
-/// What [`Reassembly::take`] gives.
+/// Result of [`Reassembly::take`].
 pub(crate) enum Taken<'a> {
     /// A whole block.
     Block(Vec<u8>),

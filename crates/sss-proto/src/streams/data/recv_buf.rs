@@ -58,8 +58,8 @@ struct Piece {
     is_slice: bool,
 }
 
-/// What is there from the reader's position on: pieces in order, behind them the tail in which short pieces are
-/// gathered, the marks among them, which take no part in pieces, and what lies beyond the first gap.
+/// Bytes from the reader's position on: pieces in order, behind them the tail in which short pieces are gathered, the
+/// marks among them, which take no part in pieces, and what lies beyond the first gap.
 #[derive(Debug, Default)]
 pub(crate) struct RecvBuf {
     pieces: VecDeque<Piece>,

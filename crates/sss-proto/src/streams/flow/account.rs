@@ -1,18 +1,18 @@
-//! What each stream has of credit: for its own data (STR-17 to STR-20), and for what is opened below it (STR-52).
+//! Credit of a stream: for its own data (STR-17 to STR-20), and for what is opened below it (STR-52).
 
 use super::backing::Backing;
 use super::gauge::Tuning;
 use super::lending::Lending;
 
-/// What a stream's credit has to do with others. A stream that never had children, and whose window is that of a new
+/// Relations of a stream's credit to others. A stream that never had children, and whose window is that of a new
 /// stream, has none.
 #[derive(Debug, Default)]
 pub(crate) struct Account {
-    /// What this host has charged to it for openings.
+    /// Charges of this host to it for openings.
     pub(crate) lent: Lending,
-    /// What the peer has.
+    /// Charges of the peer to it for openings.
     pub(crate) backing: Backing,
-    /// What of the borrow its lender has not got back yet.
+    /// Part of the borrow that its lender has not got back yet.
     pub(crate) owed: u32,
     /// Children that are not retired.
     pub(crate) children: u32,

@@ -1,10 +1,10 @@
-//! What the peer has charged to a stream of this host for openings (STR-52 to STR-57).
+//! Charges of the peer to a stream of this host for openings (STR-52 to STR-57).
 
 use sss_wire::constants::OPEN_ROOM;
 
 use super::gauge::{Gauge, Tuning};
 
-/// What the peer has charged to a stream for openings.
+/// Charges of the peer to a stream for openings.
 #[derive(Debug)]
 pub(crate) struct Backing {
     limit: u64,
@@ -17,7 +17,7 @@ pub(crate) struct Backing {
     tuning: Option<Box<Tuning>>,
 }
 
-/// What the peer may still take to wait.
+/// Charges for what waits no more, though the peer may still take it to wait.
 #[derive(Debug, Default)]
 struct Untold {
     /// Charged for streams that were accepted since the peer was told of all that are.

@@ -8,7 +8,7 @@ use crate::config::StreamLimits;
 use crate::streams::tree::index::NONE;
 use crate::streams::tree::table::Table;
 
-/// What the windows of all peers of one host have beyond what each stream has anyway, in bytes.
+/// Bytes that the windows of all peers of one host have beyond what each stream has anyway.
 ///
 /// It is changed only by calls of the host, one after another, so what each finds follows from the calls before.
 #[derive(Clone, Debug, Default)]

@@ -1,4 +1,4 @@
-//! What was granted and used of one limit, and what the budgets leave for it.
+//! Measures of one limit: what was granted and used of it, and what the budgets leave for it.
 
 use sss_wire::constants::{STREAM_BORROW, STREAM_WINDOW};
 
@@ -11,9 +11,9 @@ pub(crate) const MIN_WINDOW: u64 = STREAM_WINDOW;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tuning {
     pub(crate) window: u64,
-    /// What of it comes from no budget.
+    /// Part of it that comes from no budget.
     pub(crate) base: u64,
-    /// How far the limit was above what was consumed when it was raised last.
+    /// Distance of the limit from what was consumed when it was raised last.
     pub(crate) granted: u64,
     pub(crate) granted_at: Instant,
 }
@@ -34,7 +34,7 @@ impl Tuning {
     }
 }
 
-/// What was granted and used of a stream's credit.
+/// Credit of a stream: granted and used.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Gauge {
     pub(crate) limit: u64,
@@ -42,7 +42,7 @@ pub(crate) struct Gauge {
     pub(crate) consumed: u64,
 }
 
-/// How much windows may grow, in bytes.
+/// Bytes by which windows may grow.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Left {
     /// Those beyond STREAM_BORROW.
@@ -67,7 +67,7 @@ impl Left {
     }
 }
 
-/// What the windows of a subtree may have, and have.
+/// Bytes that the windows of a subtree may have, and have.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Budget {
     pub(crate) limit: u64,

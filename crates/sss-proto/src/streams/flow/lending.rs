@@ -1,4 +1,4 @@
-//! What this host has charged to a stream for openings (STR-53, STR-59).
+//! Charges of this host to a stream for openings (STR-53, STR-59).
 //!
 //! The sender keeps room for others: what waits for one acceptor is charged at most as much as is still free (dynamic
 //! thresholds: Choudhury and Hahne, 1998). Each acceptor is a *line*: a service, the substreams of one stream, or
@@ -22,17 +22,17 @@ const BUSY: u64 = 64 * OPEN_COST;
 /// Acceptors for whom something waits, of which the memory is kept when nothing does any more.
 const KEPT: usize = 64;
 
-/// What this host has charged to a stream for openings.
+/// Charges of this host to a stream for openings.
 #[derive(Debug)]
 pub(crate) struct Lending {
-    /// What the peer grants, in total.
+    /// Bytes that the peer grants, in total.
     limit: u64,
     charged: u64,
     /// Those for whom something waits.
     lines: Option<Box<Lines>>,
 }
 
-/// Whom the streams that are charged to one account wait for.
+/// Lines in which the streams wait that are charged to one account.
 #[derive(Debug, Default)]
 struct Lines {
     /// By acceptor, what was charged for streams that are not known to be accepted. Never iterated.
@@ -45,7 +45,7 @@ struct Lines {
     datagrams: (u64, u64),
 }
 
-/// Who is to accept a stream.
+/// Acceptor of a stream that is not accepted yet.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Acceptor {
     Service(Arc<Names>),

@@ -35,7 +35,7 @@ pub(crate) struct Openers {
     /// Streams whose accounts may have room again.
     due: VecDeque<StreamKey>,
     serial: u64,
-    /// How often it was looked for room for a stream.
+    /// Searches for room for a stream.
     #[cfg(test)]
     pub(crate) looks: u64,
 }

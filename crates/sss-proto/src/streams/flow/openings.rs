@@ -21,7 +21,7 @@ const SPARE: u64 = 16;
 /// Bytes of a datagram that have to be borrowed.
 const FIRST: u64 = 1024;
 
-/// How a stream can be opened.
+/// Way in which a stream can be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Opening {
     /// The number of levels above the parent at which the stream is whose account is charged.
@@ -127,7 +127,7 @@ pub(crate) fn uncharge(table: &mut Table, index: u32) {
 }
 
 impl Node {
-    /// What INIT of a stream that is opened so says.
+    /// Notes what INIT of a stream says that is opened so.
     pub(crate) fn set_opening(&mut self, opening: Opening) {
         self.place.lender = opening.levels;
         self.send.limit = opening.borrow;

@@ -15,15 +15,15 @@ use super::gauge::{Gauge, Left, MIN_WINDOW, Tuning};
 use crate::config::WindowConfig;
 use crate::time::Instant;
 
-/// What the windows of all streams of a peer depend on.
+/// State that the windows of all streams of a peer depend on.
 #[derive(Debug)]
 pub(crate) struct Windows {
     config: WindowConfig,
-    /// What all windows have from the budget.
+    /// Bytes that all windows have from the budget.
     spent: u64,
-    /// What of that streams have with which this host opened them, and that were not used.
+    /// Part of that which streams have with which this host opened them, and that was not used.
     births: u64,
-    /// What large datagrams have from the budget of the host.
+    /// Bytes that large datagrams have from the budget of the host.
     lent: u64,
     host: HostBudget,
     pub(crate) rtt: Duration,

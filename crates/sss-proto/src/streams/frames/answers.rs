@@ -1,4 +1,4 @@
-//! When the peer's questions about a stream are answered (STR-48, STR-71).
+//! Answers to the peer's questions about a stream (STR-48, STR-71).
 
 use super::outbox::Outbox;
 use crate::streams::life::state::RecvState;

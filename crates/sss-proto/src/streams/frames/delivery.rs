@@ -1,4 +1,4 @@
-//! How far a frame that must arrive has come (REC-5): one machine of four states for all of them.
+//! Delivery of frames that must arrive (REC-5): one machine of four states for all of them.
 //!
 //! ```text
 //!  Idle --put--> Due --sent--> InFlight --acknowledged--> Acked
@@ -10,7 +10,7 @@
 //! says nothing of the one that was sent after it. Which value a packet carried is in its
 //! [`Token`](crate::token::Token).
 
-/// How far the latest value of something has come that the peer must be told.
+/// Progress of the latest value of something that the peer must be told.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Delivery {
     /// There is nothing to tell, or it does not matter any more.
@@ -64,7 +64,7 @@ impl Delivery {
     }
 }
 
-/// What must arrive of a stream, beside its data.
+/// Items that must arrive of a stream, beside its data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Item {

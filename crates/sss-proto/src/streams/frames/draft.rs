@@ -7,7 +7,7 @@ pub(crate) struct Draft<'a, 'b> {
     pub(crate) packet: &'a mut PacketWriter<'b>,
     /// Streams whose INIT is in it.
     announced: &'a mut Vec<u32>,
-    /// Where what the scheduler chooses begins.
+    /// Position at which what the scheduler chooses begins.
     pub(crate) data_at: usize,
 }
 

@@ -1,4 +1,4 @@
-//! Where a direction ends (STR-12): FIN and RESET say it, and nothing may contradict that.
+//! The end of a direction (STR-12): FIN and RESET say it, and nothing may contradict that.
 
 use sss_wire::Code;
 

@@ -16,7 +16,7 @@ use crate::token::{StreamFlags, Token};
 /// Data that is no more than this is not split to fill the end of a packet.
 const UNSPLIT: u64 = 256;
 
-/// What became of an attempt to write a STREAM frame.
+/// Outcome of an attempt to write a STREAM frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// Written, with so many bytes.
@@ -31,7 +31,7 @@ pub(crate) enum Outcome {
     Over(usize),
 }
 
-/// What keeps a stream from sending.
+/// Reasons why a stream cannot send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Blocked {
     /// Its own limit.
@@ -40,7 +40,7 @@ pub(crate) enum Blocked {
     Opening(u32),
 }
 
-/// What a STREAM frame is to carry.
+/// Data that a STREAM frame is to carry.
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) range: Range<u64>,

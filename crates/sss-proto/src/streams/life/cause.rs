@@ -1,4 +1,4 @@
-//! Why a direction of a stream has ended early: what its frames say of that, and what the application is told.
+//! Causes of a direction's early end: what its frames say of that, and what the application is told.
 //!
 //! | [`Cause`]  | RESET says       | STOP says        | the application is told                        |
 //! |------------|------------------|------------------|------------------------------------------------|

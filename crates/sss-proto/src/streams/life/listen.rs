@@ -1,6 +1,6 @@
-//! What happens to children that the peer opens until the application accepts them (STR-41).
+//! Treatment of children that the peer opens, until the application accepts them (STR-41).
 
-/// What happens to substreams that the peer opens of a stream until the application accepts them.
+/// Treatment of substreams that the peer opens of a stream, until the application accepts them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ListenMode {
@@ -16,7 +16,7 @@ pub enum ListenMode {
     Inherit,
 }
 
-/// What a stream has to do with its unaccepted children.
+/// Relations of a stream to its unaccepted children.
 #[derive(Debug, Default)]
 pub(crate) struct Listen {
     pub(crate) mode: ListenMode,

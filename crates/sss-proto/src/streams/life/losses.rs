@@ -1,4 +1,4 @@
-//! What was not delivered of streams that nobody held any more (STR-51).
+//! Losses of streams that nobody held any more (STR-51).
 //!
 //! Streams that the application has finished and let go of still count: if the peer stops one before all has arrived,
 //! that is noted at its parent, from where it moves up as streams are retired.

@@ -26,7 +26,7 @@ pub enum SendState {
     Aborted,
 }
 
-/// What changes a [`SendState`].
+/// Inputs that change a [`SendState`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SendInput {
     /// The application has written everything.
@@ -83,7 +83,7 @@ pub enum RecvState {
     Done,
 }
 
-/// What changes a [`RecvState`].
+/// Inputs that change a [`RecvState`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RecvInput {
     /// FIN arrived.

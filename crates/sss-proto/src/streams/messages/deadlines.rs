@@ -1,4 +1,4 @@
-//! When datagrams are given up (STR-35).
+//! Deadlines at which datagrams are given up (STR-35).
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

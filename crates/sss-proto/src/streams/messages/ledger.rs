@@ -1,4 +1,4 @@
-//! What a tree knows of the datagrams of all its streams: what each counts, and when that is settled.
+//! Ledger of the datagrams of all streams of a tree: what each counts, and when that is settled.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -29,13 +29,13 @@ use crate::time::Instant;
 
 /// The rate of loss, in parts of 65536, up to which datagrams travel without state (STR-32): 1%.
 const MAX_LOSS: u32 = 655;
-/// How long packets take to the peer, as long as nothing is known: half of the initial round-trip time (REC-1).
+/// Time that packets take to the peer, as long as nothing is known: half of the initial round-trip time (REC-1).
 const INITIAL_ONE_WAY: Duration = Duration::from_millis(166);
 /// Bytes of stateless datagrams, with their costs, that wait on one stream at most.
 const STREAM_QUEUE: usize = 1 << 20;
 /// Bytes of stateless datagrams, with their costs, that wait on all streams of a peer at most.
 const PEER_QUEUE: usize = 4 << 20;
-/// What a stateless datagram that waits costs beside its bytes.
+/// Cost of a stateless datagram that waits, beside its bytes.
 const QUEUE_COST: usize = 128;
 
 /// A datagram of this host that is a node of the tree.
@@ -43,7 +43,7 @@ const QUEUE_COST: usize = 128;
 pub(crate) struct Message {
     id: u64,
     size: u64,
-    /// What of it counts as queued on its stream.
+    /// Part of it that counts as queued on its stream.
     queued: u64,
     is_reliable: bool,
     is_tracked: bool,
@@ -82,7 +82,7 @@ pub(crate) struct Ledger {
     pub(crate) stats: DatagramStats,
 }
 
-/// What bounds datagrams.
+/// Bounds of datagrams.
 #[derive(Debug)]
 struct Limits {
     /// Largest datagram that the peer takes, once it has said so.
@@ -91,13 +91,13 @@ struct Limits {
     own_max: u64,
     /// Bytes beyond what they borrow that all datagram streams of the peer may have.
     budget: u64,
-    /// What is used of it.
+    /// Part of it that is used.
     spent: u64,
     /// Bytes of stateless datagrams that wait, with their costs, on all streams.
     stateless: usize,
     /// The channel's rate of loss, in parts of 65536.
     loss: u32,
-    /// How long packets take to the peer.
+    /// Time that packets take to the peer.
     one_way: Duration,
 }
 
@@ -393,7 +393,7 @@ impl Ledger {
         self.arriving.insert(index, arriving);
     }
 
-    /// Who waits for datagrams on the parent is not told the end before this one is there (STR-72).
+    /// Keeps back the end, from whoever waits for datagrams on the parent, until this one is there (STR-72).
     pub(crate) fn expect(&mut self, table: &mut Table, index: u32) {
         if let Some(arriving) = self.arriving.get_mut(&index) {
             arriving.is_coming = true;

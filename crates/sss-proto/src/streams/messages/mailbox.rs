@@ -1,13 +1,13 @@
-//! What a stream has of datagrams, once there were any.
+//! Datagrams of a stream, once there were any.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-/// What waits on a stream, and what is under way on it.
+/// Datagrams that wait on a stream, or are under way on it.
 #[derive(Debug, Default)]
 pub(crate) struct Mailbox {
-    /// What has arrived and was not taken.
+    /// Those that have arrived and were not taken.
     pub(crate) inbox: VecDeque<Arrived>,
     /// Bytes of the stateless ones among them, with their costs.
     pub(crate) stateless: usize,
@@ -34,7 +34,7 @@ pub(crate) struct Arrived {
     pub(crate) form: Form,
 }
 
-/// How a datagram has come.
+/// Form in which a datagram has come.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Form {
     /// In one packet; whether its bytes are a slice of a batch of packets.
@@ -43,13 +43,13 @@ pub(crate) enum Form {
     Stream(Debt),
 }
 
-/// What is consumed when a datagram is taken or discarded.
+/// Charges that end when a datagram is taken or discarded.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Debt {
     /// The stream above that was charged.
     pub(crate) lender: u32,
-    /// What it was charged for the data.
+    /// Bytes charged to it for the data.
     pub(crate) charge: u64,
-    /// What it has of the budget.
+    /// Bytes that the datagram has of the budget.
     pub(crate) granted: u64,
 }

@@ -1,14 +1,14 @@
-//! What can be asked for of a datagram, and what is counted.
+//! Options of a datagram, and what is counted of datagrams.
 
 use std::time::Duration;
 
-/// How a datagram is to be sent.
+/// Options for sending a datagram.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DatagramOptions {
     /// True if it is sent until it has arrived, or its deadline has passed.
     pub reliable: bool,
-    /// How long it is of use. `None`: 5 s if it is not reliable, else as long as it takes.
+    /// Time for which it is of use. `None`: 5 s if it is not reliable, else as long as it takes.
     pub deadline: Option<Duration>,
     /// Its level among the children of its stream (STR-22).
     pub priority: i8,

@@ -1,4 +1,4 @@
-//! What of a subtree was delivered (STR-51), and how far what was written has come.
+//! Delivery of a subtree (STR-51), and progress of what was written.
 
 use std::task::Poll;
 
@@ -15,7 +15,7 @@ use crate::streams::tree::ends::Ending;
 use crate::streams::tree::index::ROOT;
 use crate::streams::tree::node::{Flags, Node, Opener};
 
-/// What became of everything that this host has sent below a stream.
+/// Fate of everything that this host has sent below a stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SubtreeDelivery {

@@ -1,4 +1,4 @@
-//! What can be known about streams from outside.
+//! Information about streams for those outside.
 
 use std::fmt;
 
@@ -37,8 +37,8 @@ pub struct StreamInfo {
     pub delivered: Option<u64>,
     /// Bytes written and not acknowledged, the unsent included.
     pub unacked: u64,
-    /// What keeps this host from sending more of it, or from calling all of it arrived. `None` if the sending
-    /// direction is over.
+    /// The reason why this host cannot send more of it, or call all of it arrived. `None` if the sending direction is
+    /// over.
     pub waits: Option<Waits>,
     /// True if it was accepted: by this host's application if the peer opened it; else, as far as the peer has said
     /// so, by the peer's.
@@ -77,7 +77,7 @@ pub struct TreeNode {
     pub id: StreamId,
     /// Its parent; `None` for a top-level stream.
     pub parent: Option<StreamId>,
-    /// What is known about it.
+    /// Information about it.
     pub info: StreamInfo,
 }
 

@@ -1,4 +1,4 @@
-//! What a stream waits for: computed when somebody asks, from what is there anyway.
+//! Reasons why streams wait: computed when somebody asks, from what is there anyway.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use crate::streams::life::state::SendState;
 use crate::streams::tree::index::{NONE, ROOT};
 use crate::streams::tree::node::Flags;
 
-/// What a stream waits for before this host can send more of it, or call it done.
+/// Reason why this host cannot yet send more of a stream, or call it done.
 ///
 /// There may be several reasons at a time: the one named is that without which nothing would help.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub enum Waits {
     Down(CloseReason),
 }
 
-/// Who is to accept a stream that this host opened.
+/// Acceptor of a stream that this host opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AcceptedBy {
@@ -59,20 +59,20 @@ pub enum AcceptedBy {
         /// The protocol asked for.
         protocol: String,
     },
-    /// Who accepts the substreams of this stream.
+    /// The holder of this stream, who accepts its substreams.
     Substreams(StreamId),
-    /// Who takes datagrams.
+    /// Takers of datagrams.
     Datagrams,
 }
 
-/// Why a stream cannot be opened yet: what waits to be accepted is charged to the openings account of a stream above
-/// (STR-52 to STR-59).
+/// Room that is missing for a stream to be opened: what waits to be accepted is charged to the openings account of a
+/// stream above (STR-52 to STR-59).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OpeningRoom {
     /// The stream that is to be opened first: the one that waits, or one above it.
     pub stream: StreamId,
-    /// Who is to accept that one.
+    /// The acceptor of that one.
     pub acceptor: AcceptedBy,
     /// The stream whose account has the most room for it; `None`: the root.
     pub account: Option<StreamId>,

@@ -18,7 +18,7 @@ pub(super) struct Chain {
     pub(super) bottom: u32,
 }
 
-/// What an entry stands for.
+/// Owner of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Who {
     /// The data of the stream, in this slot, whose rings these are.

@@ -9,13 +9,13 @@ use super::*;
 use crate::streams::tree::index::NONE;
 use crate::streams::tree::node::{Node, Opener};
 
-/// What competes in a node's rings: a child, or the node's own data, which bears the node's number.
+/// A competitor in a node's rings: a child, or the node's own data, which bears the node's number.
 type Competitor = u32;
 
 /// A competitor that is in a ring.
 struct Present {
     level: i8,
-    /// What everybody in the same rings had been served at each level when this one entered.
+    /// Bytes that everybody in the same rings had been served at each level when this one entered.
     before: BTreeMap<(Competitor, i8), u64>,
 }
 

@@ -1,4 +1,4 @@
-//! What of a subtree was delivered.
+//! Delivery of subtrees.
 
 use super::*;
 use crate::interest::Interest;

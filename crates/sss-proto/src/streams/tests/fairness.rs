@@ -1,4 +1,4 @@
-//! Who sends how much.
+//! Shares of streams in what is sent.
 
 use std::collections::BTreeMap;
 

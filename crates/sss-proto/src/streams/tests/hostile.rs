@@ -17,7 +17,7 @@ use crate::streams::tree::index::ROOT;
 use crate::streams::tree::node::Opener;
 use crate::streams::{DatagramOptions, ListenMode};
 
-/// What an application does, and how often.
+/// Operations of an application, drawn by weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Op {
     Top,
@@ -60,7 +60,7 @@ const ROUGH: [Op; 6] = [Op::Reset, Op::Stop, Op::Release, Op::Tree, Op::Refuse, 
 
 const STEPS: usize = 6000;
 
-/// How a new stream's parent is chosen.
+/// Rule by which a new stream's parent is chosen.
 #[derive(Clone, Copy, Debug)]
 enum Shape {
     Any,

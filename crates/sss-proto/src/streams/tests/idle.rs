@@ -1,4 +1,4 @@
-//! What an idle stream costs.
+//! Cost of an idle stream.
 
 use super::*;
 use crate::streams::flow::account::Account;

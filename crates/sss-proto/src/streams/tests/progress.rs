@@ -1,4 +1,4 @@
-//! How far what was written has come.
+//! Progress of what was written.
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -8,7 +8,7 @@ use crate::error::WriteError;
 use crate::interest::Interest;
 
 impl Streams {
-    /// What is counted as unsent is what the streams hold.
+    /// Checks that what is counted as unsent is what the streams hold.
     pub(super) fn check_unsent(&self, what: &str) {
         let nodes = (0..self.life.tree.table.slots()).filter_map(|index| self.life.tree.table.get(index));
         let sum: u64 = nodes.map(|node| node.send.unsent()).sum();

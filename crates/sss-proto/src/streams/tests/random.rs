@@ -12,7 +12,7 @@ use crate::error::ReadError;
 use crate::ids::DatagramId;
 use crate::streams::{DatagramOptions, ListenMode};
 
-/// What one direction of the wire has carried, and what the peer has taken in of it: the charges follow from that
+/// Load of one direction of the wire, and what the peer has taken in of it: the charges follow from that alone.
 /// alone.
 #[derive(Default)]
 struct Ledger {
@@ -80,18 +80,18 @@ fn received_most(ledger: &Ledger, lsid: u64) -> u64 {
     ledger.reached.get(&lsid).copied().unwrap_or(0)
 }
 
-/// What the writer of a direction knows; its data begins with its number.
+/// Knowledge of the writer of a direction; its data begins with its number.
 #[derive(Clone, Debug, Default)]
 struct Written {
     len: u64,
     marks: BTreeSet<u64>,
     is_finished: bool,
     is_aborted: bool,
-    /// How far its reader has come.
+    /// Position of its reader.
     read: u64,
 }
 
-/// What an application knows of a stream it holds.
+/// Knowledge of an application about a stream it holds.
 #[derive(Clone, Copy, Debug, Default)]
 struct Handle {
     /// Number of the direction it writes.
@@ -189,7 +189,7 @@ struct World {
     /// Directions that were said to be read to their ends, and trees reset.
     consumed: usize,
     trees: usize,
-    /// How often it was told that no more children come.
+    /// Times that it was told that no more children come.
     childless: usize,
     /// Sizes of the datagrams that were sent, and whether they were received or may have been dropped with their
     /// stream.

@@ -1,4 +1,4 @@
-//! Whether the peer can open or send anything more on a stream.
+//! AWAIT and RELEASED: the peer can open or send nothing more on a stream.
 
 use sss_wire::constants::MAX_WATCHES;
 use sss_wire::frame::{Await, Datagram, Released};

@@ -1,4 +1,4 @@
-//! What a stream is said to wait for.
+//! Reasons why a stream is said to wait.
 
 use super::*;
 use crate::streams::{AcceptedBy, OpeningRoom, Waits};

@@ -1,4 +1,4 @@
-//! Whether the peer's application has read everything.
+//! WATCH and CONSUMED: the peer's application has read everything.
 
 use sss_wire::constants::MAX_WATCHES;
 use sss_wire::frame::{Consumed, Init, Watch};

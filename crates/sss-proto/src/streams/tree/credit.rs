@@ -1,4 +1,4 @@
-//! What a stream has of credit, and what of it is used (STR-17 to STR-20, STR-54).
+//! Credit of a stream, and what of it is used (STR-17 to STR-20, STR-54).
 
 use sss_wire::constants::STREAM_WINDOW;
 

@@ -1,10 +1,10 @@
-//! How the directions of a stream end early. What is said of that, and to whom: [`cause`](crate::streams::life::cause).
+//! Early ends of the directions of a stream. What is said of that, and to whom: [`cause`](crate::streams::life::cause).
 
 use sss_wire::Code;
 
 use crate::error::{ReadError, WriteError};
 
-/// What ended a direction early.
+/// Cause of a direction's early end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
     /// Nothing: it is not over, or it ended well.
@@ -81,12 +81,12 @@ impl Ending {
     }
 }
 
-/// How the directions of a stream ended, if that was early and is not said by the cause alone.
+/// Ends of the directions of a stream, if they were early and are not said by the cause alone.
 #[derive(Debug, Default)]
 pub(crate) struct Ends {
     pub(crate) sending: Option<Ending>,
     pub(crate) receiving: Option<Ending>,
-    /// How it was reset with all that is below it, if it is the uppermost stream of that.
+    /// The reset of the stream with all that is below it, if it is the uppermost stream of that.
     pub(crate) tree: Option<TreeReset>,
 }
 
@@ -96,7 +96,7 @@ impl Ends {
     }
 }
 
-/// How a stream was reset with all that is below it.
+/// Reset of a stream with all that is below it.
 #[derive(Debug)]
 pub(crate) struct TreeReset {
     pub(crate) ending: Ending,

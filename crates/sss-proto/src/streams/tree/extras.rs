@@ -1,4 +1,4 @@
-//! What few streams have, beside their nodes.
+//! State that only few streams have, beside their nodes.
 
 use super::ends::{Ending, Ends};
 use super::queue::KeyQueue;
@@ -7,17 +7,17 @@ use crate::streams::frames::delivery::Delivery;
 use crate::streams::life::listen::Listen;
 use crate::streams::messages::mailbox::Mailbox;
 
-/// What few streams have.
+/// State that only few streams have.
 #[derive(Debug, Default)]
 pub(crate) struct Extras {
     /// Children announced by the peer and not accepted.
     pub(crate) backlog: KeyQueue,
-    /// How the directions ended.
+    /// Early ends of the directions.
     pub(crate) ends: Ends,
     pub(crate) listen: Listen,
     /// Streams below that were not delivered, and that nobody held.
     pub(crate) losses: Option<Box<Losses>>,
-    /// Whether the peer's application has read what this host sends.
+    /// Question whether the peer's application has read what this host sends, and its answer.
     pub(crate) watch: Watch,
     pub(crate) requests: Requests,
     /// Limits the windows of the stream and those below.
@@ -48,7 +48,7 @@ impl Extras {
 /// Requests for another level.
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
-    /// What was asked of the peer last with PRIORITY.
+    /// The level asked of the peer last with PRIORITY.
     pub(crate) asked: Option<PriorityRequest>,
     /// The highest serial of PRIORITY from the peer.
     pub(crate) answered: Option<u64>,
@@ -69,7 +69,7 @@ pub(crate) struct Losses {
     pub(crate) first: Ending,
 }
 
-/// Whether the peer's application has read a direction to its end, as far as that was asked (STR-47).
+/// Question whether the peer's application has read a direction to its end, and its answer (STR-47).
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     /// Of WATCH. Acknowledged: it has, or never will.

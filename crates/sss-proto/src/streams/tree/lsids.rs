@@ -36,7 +36,7 @@ pub(crate) struct LsidMap {
     opened: Opened,
 }
 
-/// Who opened a stream, and as the how manieth.
+/// Name of a stream: its opener, and its number among the streams of that one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Name {
     opener: Opener,
@@ -61,7 +61,7 @@ impl Name {
     }
 }
 
-/// What an LSID names.
+/// Meaning of an LSID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
     /// The stream in a slot.

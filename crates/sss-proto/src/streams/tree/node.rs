@@ -32,14 +32,14 @@ pub(crate) struct Node {
     pub(crate) extras: Option<Box<Extras>>,
 }
 
-/// Who opened a stream.
+/// Opener of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Opener {
     Own,
     Peer,
 }
 
-/// Where a stream is in the tree.
+/// Place of a stream in the tree.
 #[derive(Debug)]
 pub(crate) struct Place {
     pub(crate) parent: u32,
@@ -77,7 +77,7 @@ impl Status {
     }
 }
 
-/// What the scheduler knows of a stream.
+/// State of a stream in the scheduler.
 #[derive(Debug)]
 pub(crate) struct Sched {
     /// The entry of the chain that it is on, while there is something to send there or below.

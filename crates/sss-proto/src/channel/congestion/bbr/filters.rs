@@ -26,7 +26,7 @@ impl MaxFilter {
         self.0[1] = self.0[1].max(value);
     }
 
-    /// What was larger than this is no more.
+    /// Forgets what was larger than this.
     pub(super) fn limit(&mut self, value: f64) {
         self.0 = self.0.map(|v| v.min(value));
     }

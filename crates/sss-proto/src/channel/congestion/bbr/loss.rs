@@ -1,4 +1,4 @@
-//! Whether loss means congestion (REC-12).
+//! The judgement whether loss means congestion (REC-12).
 //!
 //! It does if a queue stands while packets are lost, or if many more are lost than this path loses when this sender
 //! does not push it.
@@ -78,7 +78,7 @@ impl UsualLoss {
     }
 }
 
-/// What was lost in the present round trip, and not reacted to.
+/// Packets lost in the present round trip, and not reacted to.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct LostInRound {
     packets: u64,

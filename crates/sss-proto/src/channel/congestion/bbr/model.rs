@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::filters::{Aggregation, MaxFilter, MinRtt};
 use super::rate::RateSample;
 
-/// What the path is taken to be.
+/// Measured properties of the path.
 #[derive(Debug, Default)]
 pub(super) struct PathModel {
     /// Bytes per second.
@@ -22,7 +22,7 @@ impl PathModel {
     }
 }
 
-/// What congestion has shown to be too much.
+/// Bounds that congestion has shown: more was too much.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Bounds {
     /// Bytes per second, and bytes in flight, until the path is probed the next time.

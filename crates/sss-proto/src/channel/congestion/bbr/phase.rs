@@ -1,4 +1,4 @@
-//! What this sender is about: finding the bandwidth, emptying the queue, using the path, probing it (REC-11).
+//! Phases of a sender: finding the bandwidth, emptying the queue, using the path, probing it (REC-11).
 //!
 //! ```text
 //!  STARTUP --- no more growth, or congestion ---> DRAIN --- queue is gone ---> DOWN
@@ -41,7 +41,7 @@ const PROBE_WAIT: Duration = Duration::from_secs(2);
 const PROBE_WAIT_SPREAD_NANOS: u64 = 1_000_000_000;
 pub(super) const MAX_PROBE_ROUNDS: f64 = 63.0;
 
-/// What the sender is about.
+/// A phase of the sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     Startup,
@@ -74,7 +74,7 @@ impl Phase {
     }
 }
 
-/// Whether more in flight does not bring more bandwidth.
+/// Detects that more in flight does not bring more bandwidth.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct FullPipe {
     pub(super) bandwidth: f64,
@@ -103,7 +103,7 @@ impl FullPipe {
     }
 }
 
-/// What sending more has led to.
+/// Results of sending more.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct BandwidthProbe {
     /// The smallest round trip of the round trip before.
@@ -124,7 +124,7 @@ impl BandwidthProbe {
     }
 }
 
-/// Where the cycle of probing is.
+/// Progress of the cycle of probing.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cycle {
     /// Round trips since the present phase began.

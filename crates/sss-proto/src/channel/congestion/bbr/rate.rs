@@ -1,4 +1,4 @@
-//! How fast what was sent arrived: delivery rate samples (draft-ietf-ccwg-bbr section 4.1; REC-10).
+//! Delivery rate samples: how fast what was sent arrived (draft-ietf-ccwg-bbr section 4.1; REC-10).
 //!
 //! Packets that leave between two acknowledgements see the same state of delivery, and share one entry here.
 
@@ -11,7 +11,7 @@ use crate::time::Instant;
 /// Room kept when nothing is in flight.
 const IDLE_CAPACITY: usize = 4;
 
-/// What had been delivered when some packets in a row left.
+/// State of delivery when some packets in a row left.
 #[derive(Clone, Copy, Debug)]
 struct Departure {
     /// Number of the first of them.
@@ -26,7 +26,7 @@ struct Departure {
     is_app_limited: bool,
 }
 
-/// What one acknowledgement says about the packets sent in the round trip before it.
+/// Measurement by one acknowledgement of the packets sent in the round trip before it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct RateSample {
     /// Bytes per second; `None` if too little time was covered to tell.
@@ -81,7 +81,7 @@ impl DeliveryRate {
         });
     }
 
-    /// What is sent from now on does not show what the path carries, until all that is in flight has arrived.
+    /// Notes that what is sent from now on does not show what the path carries, until all in flight has arrived.
     pub(super) fn limit(&mut self, in_flight: u64) {
         self.is_complete |= self.app_limited_until.is_none();
         self.app_limited_until = Some(self.delivered + in_flight);
