@@ -152,7 +152,9 @@ const MODULES: &[(&str, Layers)] = &[
     (
         "sss-cli",
         &[
-            &["target", "transfer"],
+            &["place"],
+            &["ticket", "transfer"],
+            &["target"],
             &["error"],
             &["cli", "output", "identity"],
             &["known_hosts", "progress"],

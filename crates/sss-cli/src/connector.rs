@@ -11,17 +11,21 @@ use sss::{
     Congestion, ConnectError, Eid, Host, Identity, LinkStatus, LinkWatch, ProbeError, ReadError, Refusal, ServiceList,
     ServicesError, Stream,
 };
+use tokio::task::JoinSet;
 
 use crate::cli::ConnectArgs;
 use crate::error::{Error, Exit};
 use crate::identity;
 use crate::known_hosts::KnownHosts;
 use crate::output::Output;
+use crate::place::Place;
 use crate::target::Target;
 use crate::transfer::io_pool;
 
 /// Time to wait for a peer before asking who is at its address.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Part of the time that is left for reaching the peer in which whoever is asked for its name may answer.
+const ASKING: f64 = 0.75;
 /// Time for which a peer may be silent before that is told.
 const GRACE: Duration = Duration::from_secs(2);
 /// Time to wait at the end until the peer has heard all.
@@ -41,6 +45,15 @@ pub(crate) struct Connection {
     pub(crate) host: Host,
     pub(crate) stream: Stream,
     pub(crate) eid: Eid,
+    /// Address at which it was reached, for people.
+    pub(crate) address: String,
+}
+
+/// The host that a target means.
+struct Identified {
+    eid: Eid,
+    /// Address at which it is to be remembered, if it was not known.
+    news_of: Option<SocketAddr>,
 }
 
 /// Services that a host said it offers, and the host that asked.
@@ -72,14 +85,17 @@ impl Connector {
     /// # Errors
     /// If nobody answers, it is somebody else, it is not trusted, or it does not accept us.
     pub(crate) async fn connect(self, target: &Target, service: &str, protocol: &str) -> Result<Connection, Error> {
-        let (eid, is_new) = self.identify(target).await?;
-        let connect = self.host.connect(eid, service, protocol).hint(target.address);
+        let found = self.identify(target).await?;
+        let eid = found.eid;
+        let connect = self.host.connect(eid, service, protocol).hints(&target.places);
         let connecting = async { connect.await.map_err(connect_error) };
-        let stream = self.unless_somebody_else(eid, target.address, connecting).await?;
-        self.remember(target.address, eid, is_new)?;
+        let stream = self.unless_somebody_else(eid, &target.places, connecting).await?;
+        self.remember(&found)?;
         tokio::spawn(tell_of_link(stream.peer().link(), self.output));
+        let remote = stream.peer().info().map(|info| info.remote.to_string());
         Ok(Connection {
             host: self.host,
+            address: remote.unwrap_or_else(|| target.place()),
             stream,
             eid,
         })
@@ -90,11 +106,12 @@ impl Connector {
     /// # Errors
     /// As [`Self::connect`], or if its answer makes no sense.
     pub(crate) async fn services(self, target: &Target) -> Result<Offered, Error> {
-        let (eid, is_new) = self.identify(target).await?;
-        let question = self.host.services_of(eid).hint(target.address);
+        let found = self.identify(target).await?;
+        let eid = found.eid;
+        let question = self.host.services_of(eid).hints(&target.places);
         let asking = async { question.await.map_err(services_error) };
-        let list = self.unless_somebody_else(eid, target.address, asking).await?;
-        self.remember(target.address, eid, is_new)?;
+        let list = self.unless_somebody_else(eid, &target.places, asking).await?;
+        self.remember(&found)?;
         Ok(Offered {
             host: self.host,
             eid,
@@ -103,16 +120,25 @@ impl Connector {
     }
 
     /// Finds whom the target means, and whether that is news.
-    async fn identify(&self, target: &Target) -> Result<(Eid, bool), Error> {
-        match target.eid {
-            Some(eid) => Ok((eid, false)),
-            None => self.find_out(target.address).await,
+    async fn identify(&self, target: &Target) -> Result<Identified, Error> {
+        if let Some(eid) = target.eid {
+            return Ok(Identified { eid, news_of: None });
         }
+        let addresses = resolve(&target.places).await;
+        let address = *addresses.first().ok_or_else(|| {
+            let what = format!("{target} has no address");
+            Error::new(Exit::Unreachable, what, "check the name, or give an address")
+        })?;
+        let (eid, is_new) = self.find_out(address).await?;
+        Ok(Identified {
+            eid,
+            news_of: is_new.then_some(address),
+        })
     }
 
-    fn remember(&self, address: SocketAddr, eid: Eid, is_new: bool) -> Result<(), Error> {
-        if is_new {
-            self.known.remember(address, eid)?;
+    fn remember(&self, found: &Identified) -> Result<(), Error> {
+        if let Some(address) = found.news_of {
+            self.known.remember(address, found.eid)?;
             self.output.note(format!("remembered in {}", self.known.file()));
         }
         Ok(())
@@ -159,16 +185,16 @@ impl Connector {
         Error::new(Exit::Refused, what, next)
     }
 
-    /// Waits for what is asked of a host, unless another host is found at its address.
+    /// Waits for what is asked of a host, unless other hosts are found at all places.
     async fn unless_somebody_else<T>(
         &self,
         eid: Eid,
-        address: SocketAddr,
+        places: &[Place],
         answer: impl Future<Output = Result<T, Error>>,
     ) -> Result<T, Error> {
         tokio::select! {
             answer = answer => answer,
-            found = self.somebody_else(eid, address) => {
+            (address, found) = self.somebody_else(eid, places) => {
                 let what = format!("the host at {address} is {found}, not {eid}");
                 let next = "check address and EID: `sss serve` prints both; a host that got a new identity prints the new one";
                 Err(Error::new(Exit::Refused, what, next))
@@ -177,14 +203,47 @@ impl Connector {
     }
 
     /// A peer that is asked for by a wrong EID cannot know that it is meant, and is silent. So after a while we ask who
-    /// is there. Ends only if it is somebody else.
-    async fn somebody_else(&self, expected: Eid, address: SocketAddr) -> Eid {
+    /// is there. Ends only if somebody is, and everybody else has had the time to answer.
+    async fn somebody_else(&self, expected: Eid, places: &[Place]) -> (SocketAddr, Eid) {
         tokio::time::sleep(PATIENCE).await;
-        match self.host.probe(address, self.timeout).await {
-            Ok(found) if found != expected => found,
-            _ => std::future::pending().await,
+        let mut probes = JoinSet::new();
+        for address in resolve(places).await {
+            let (host, limit) = (self.host.clone(), self.timeout.saturating_sub(PATIENCE).mul_f64(ASKING));
+            probes.spawn(async move { (address, host.probe(address, limit).await) });
+        }
+        let mut found = None;
+        while let Some(answer) = probes.join_next().await {
+            match answer {
+                Ok((_, Ok(eid))) if eid == expected => return std::future::pending().await,
+                Ok((address, Ok(eid))) => found = Some((address, eid)),
+                _ => {}
+            }
+        }
+        match found {
+            Some(found) => found,
+            None => std::future::pending().await,
         }
     }
+}
+
+/// Looks the places up: addresses in their order, each once. Names without an address are left out.
+async fn resolve(places: &[Place]) -> Vec<SocketAddr> {
+    let mut addresses = Vec::new();
+    for place in places {
+        let more: Vec<_> = match place {
+            Place::Address(address) => vec![*address],
+            Place::Name(name, port) => match tokio::net::lookup_host((name.as_str(), *port)).await {
+                Ok(found) => found.collect(),
+                Err(_) => Vec::new(),
+            },
+        };
+        for address in more {
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+    }
+    addresses
 }
 
 /// Says when the peer does not answer for a while, and when it does again. Silences that pass quickly are not worth a

@@ -7,8 +7,10 @@ mod error;
 mod identity;
 mod known_hosts;
 mod output;
+mod place;
 mod progress;
 mod target;
+mod ticket;
 mod transfer;
 
 use std::process::ExitCode;

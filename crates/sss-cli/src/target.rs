@@ -1,4 +1,4 @@
-//! `EID@IP:PORT/PATH`: which host, where it is, and what there.
+//! `EID@IP:PORT/PATH`, `TICKET/PATH`: which host, where it is, and what there.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -9,12 +9,18 @@ use sss::Eid;
 use sss_files::{PathError, RelPath};
 use thiserror::Error;
 
+use crate::place::Place;
+use crate::ticket::{Secret, Ticket, TicketError};
+
 /// Host, and path, that a command is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
     /// Identity that it must have. `None`: whoever is known, or trusted now, to be there.
     pub(crate) eid: Option<Eid>,
-    pub(crate) address: SocketAddr,
+    /// Places where it may be, at least one.
+    pub(crate) places: Vec<Place>,
+    /// The secret that the host asks for, if that is known.
+    pub(crate) secret: Option<Secret>,
     /// Empty: the served directory itself.
     pub(crate) path: RelPath,
     /// The path was written with a slash at its end: it is a directory.
@@ -31,6 +37,10 @@ pub(crate) enum TargetError {
          the whole is EID@IP:PORT/PATH, and `sss serve` prints EID@IP:PORT)"
     )]
     Address(String),
+    #[error("{0}")]
+    Ticket(#[from] TicketError),
+    #[error("the ticket names no address: ask for a new one, made by `sss serve`")]
+    NoPlace,
     #[error("port 0 is no port of a host: use the one that `sss serve` printed")]
     Port,
     #[error("the path {0:?} cannot be used: {1}")]
@@ -38,7 +48,7 @@ pub(crate) enum TargetError {
 }
 
 impl Target {
-    /// Reads `[EID@]IP:PORT[/PATH]`. The path may have any bytes.
+    /// Reads `[EID@]IP:PORT[/PATH]` or `TICKET[/PATH]`. The path may have any bytes.
     ///
     /// # Errors
     /// Says which part is wrong, and how it is written.
@@ -50,21 +60,63 @@ impl Target {
             None => (bytes, &b""[..]),
         };
         let host = String::from_utf8_lossy(host).into_owned();
+        let (path, is_directory) = relative(path)?;
+        let host = if Ticket::is_meant_by(&host) {
+            HostPart::ticket(&host)?
+        } else {
+            HostPart::address(&host)?
+        };
+        Ok(Self {
+            eid: host.eid,
+            places: host.places,
+            secret: host.secret,
+            path,
+            is_directory,
+        })
+    }
+}
+
+impl Target {
+    /// The first of the places, for people.
+    pub(crate) fn place(&self) -> String {
+        self.places.first().map(ToString::to_string).unwrap_or_default()
+    }
+}
+
+/// The part before the path.
+struct HostPart {
+    eid: Option<Eid>,
+    places: Vec<Place>,
+    secret: Option<Secret>,
+}
+
+impl HostPart {
+    fn ticket(text: &str) -> Result<Self, TargetError> {
+        let ticket: Ticket = text.parse()?;
+        if ticket.places().is_empty() {
+            return Err(TargetError::NoPlace);
+        }
+        Ok(Self {
+            eid: Some(ticket.eid()),
+            places: ticket.places().to_vec(),
+            secret: ticket.secret().cloned(),
+        })
+    }
+
+    fn address(host: &str) -> Result<Self, TargetError> {
         let (eid, address) = match host.rsplit_once('@') {
             Some((eid, address)) => (Some(eid), address),
-            None => (None, host.as_str()),
+            None => (None, host),
         };
         let eid = eid.map(|text| text.parse().map_err(|e| TargetError::Eid(text.to_owned(), e)));
         let address: SocketAddr = address.parse().map_err(|_| TargetError::Address(address.to_owned()))?;
         if address.port() == 0 {
             return Err(TargetError::Port);
         }
-        let (path, is_directory) = relative(path)?;
         Ok(Self {
             eid: eid.transpose()?,
-            address,
-            path,
-            is_directory,
+            places: vec![Place::Address(address)],
+            secret: None,
         })
     }
 }
@@ -82,12 +134,13 @@ fn relative(path: &[u8]) -> Result<(RelPath, bool), TargetError> {
     Ok((parsed, end < path.len()))
 }
 
+/// Without what is secret.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(eid) = &self.eid {
             write!(f, "{eid}@")?;
         }
-        write!(f, "{}", self.address)?;
+        f.write_str(&self.place())?;
         if self.path.is_root() {
             Ok(())
         } else {
@@ -110,7 +163,7 @@ mod tests {
         let text = format!("{eid}@192.0.2.7:4433/some/path");
         let target = parse(&text).unwrap();
         assert_eq!(target.eid, Some(eid));
-        assert_eq!(target.address, "192.0.2.7:4433".parse().unwrap());
+        assert_eq!(target.places, [Place::Address("192.0.2.7:4433".parse().unwrap())]);
         assert_eq!(target.path.as_bytes(), b"some/path");
         assert_eq!(target.to_string(), text);
 
@@ -131,6 +184,34 @@ mod tests {
     fn paths_may_have_any_bytes() {
         let target = Target::parse(OsStr::from_bytes(b"127.0.0.1:9/\xff@x")).unwrap();
         assert_eq!(target.path.as_bytes(), b"\xff@x");
+    }
+
+    // spec: FIL-44
+    #[test]
+    fn a_ticket_stands_where_a_host_stands() {
+        let eid = Eid::from_public_key(&[7; 32]);
+        let places = [
+            Place::Address("192.0.2.7:4433".parse().unwrap()),
+            Place::name("host.example", 1).unwrap(),
+        ];
+        let ticket = Ticket::new(eid, places.clone(), Some(Secret::from_bytes([9; 16])));
+        for text in [ticket.to_string(), ticket.to_string().to_uppercase()] {
+            let target = parse(&format!("{text}/a/b/")).unwrap();
+            assert_eq!((target.eid, &target.places[..]), (Some(eid), &places[..]));
+            assert_eq!(target.secret, Some(Secret::from_bytes([9; 16])));
+            assert!(target.is_directory && target.path.as_bytes() == b"a/b");
+            assert_eq!(
+                target.to_string(),
+                format!("{eid}@192.0.2.7:4433/a/b"),
+                "the secret is not shown"
+            );
+            assert!(format!("{target:?}").contains("Secret(..)"));
+        }
+        let nowhere = Ticket::new(eid, [], None).to_string();
+        assert_eq!(parse(&nowhere), Err(TargetError::NoPlace));
+        let text = ticket.to_string();
+        let cut = parse(&text[..text.len() - 1]).unwrap_err().to_string();
+        assert!(cut.contains("copied completely"), "{cut}");
     }
 
     #[test]

@@ -9,5 +9,5 @@ mod protocol;
 pub use path::{MAX_PATH, PathError, RelPath, is_part_name, part_name, printable, split_last};
 pub use protocol::{
     Attributes, Cursor, DEPTH_ALL, Entry, Kind, Mtime, NotMade, PROTOCOL, Prefix, Refusal, Request, SERVICE, Status,
-    Stop, Verdict, answer, put_varint, start,
+    Stop, Verdict, answer, put_field, put_varint, start,
 };

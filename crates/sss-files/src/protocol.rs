@@ -186,6 +186,12 @@ impl<'a> Cursor<'a> {
         self.bytes(len)
     }
 
+    /// A field: its type, and its value of at most `limit` bytes.
+    pub fn field(&mut self, limit: usize) -> Result<(u64, &'a [u8]), Stop> {
+        let kind = self.varint()?;
+        Ok((kind, self.bytesv(limit, "a field that is too long")?))
+    }
+
     fn path(&mut self) -> Result<RelPath, Stop> {
         let bad = |error: PathError| Stop::BadPath(error.to_string());
         let len = usize::try_from(self.varint()?).unwrap_or(usize::MAX);
@@ -242,6 +248,12 @@ pub fn put_varint(out: &mut Vec<u8>, value: u64) {
         0x4000..0x4000_0000 => out.extend_from_slice(&(value | 0x8000_0000).to_be_bytes()[4..]),
         _ => out.extend_from_slice(&(value.min((1 << 62) - 1) | (0xc0 << 56)).to_be_bytes()),
     }
+}
+
+/// Appends a field: its type, and its value.
+pub fn put_field(out: &mut Vec<u8>, kind: u64, value: &[u8]) {
+    put_varint(out, kind);
+    put_bytes(out, value);
 }
 
 fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {

@@ -87,9 +87,9 @@ pub(crate) async fn run(args: PingArgs, output: Output) -> Result<(), Error> {
     let connector = Connector::new(args.connect, output).await?;
     let connection = connector.connect(&args.target, SERVICE, PROTOCOL).await?;
     let mut session = connection.stream;
-    let (eid, address) = (connection.eid, args.target.address);
+    let (eid, address) = (connection.eid, connection.address);
     let work = async {
-        let start = json!({"event": "ping", "eid": eid.to_string(), "address": address.to_string()});
+        let start = json!({"event": "ping", "eid": eid.to_string(), "address": address});
         output.fact(format!("ping {eid} at {address}: one substream per round trip"), &start);
         let mut times = Vec::new();
         let mut ticks = tokio::time::interval(args.interval.max(Duration::from_micros(1)));

@@ -10,6 +10,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{self, ChildStdin, Command};
 
 use crate::error::{Error, Exit};
+use crate::place;
 use crate::target::Target;
 
 /// Time that the second host may take to start.
@@ -103,5 +104,8 @@ impl Child {
 
 fn parse(line: &str) -> Option<(Eid, SocketAddr)> {
     let target = Target::parse(line.strip_prefix("listening ")?.trim().as_ref()).ok()?;
-    Some((target.eid?, target.address))
+    match target.places[..] {
+        [place::Place::Address(address)] => Some((target.eid?, address)),
+        _ => None,
+    }
 }
