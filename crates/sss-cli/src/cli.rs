@@ -1,6 +1,5 @@
 //! Arguments that several commands have.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use sss::Congestion;
 
+use crate::listen::BindAddress;
 use crate::target::Target;
 
 /// Arguments that say who we are and whom we trust.
@@ -25,15 +25,15 @@ pub(crate) struct ConnectArgs {
     /// Seconds to try to reach the peer
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub(crate) timeout: Duration,
-    /// The local address to use: IP:PORT
+    /// The local address to use: IP, IP:PORT or [IP]:PORT
     #[arg(long, value_name = "ADDR")]
-    pub(crate) bind: Option<SocketAddr>,
+    pub(crate) bind: Option<BindAddress>,
     /// Congestion control: cubic, or bbr for paths that lose packets by chance
     #[arg(long, value_name = "NAME", default_value_t)]
     pub(crate) congestion: Congestion,
 }
 
-/// Reads a target.
+/// Reads a target: HOST is a name or an address, EID@HOST says who must be there, a ticket stands for both.
 pub(crate) fn target() -> impl TypedValueParser<Value = Target> {
     OsStringValueParser::new().try_map(|text| Target::parse(&text))
 }

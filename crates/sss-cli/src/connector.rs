@@ -1,31 +1,23 @@
 //! From a target to a stream: who is there, whether we trust it, and what to say if that fails.
 
 use std::future::Future;
-use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::json;
 use sss::{
-    Congestion, ConnectError, Eid, Host, Identity, LinkStatus, LinkWatch, ProbeError, ReadError, Refusal, ServiceList,
+    Congestion, ConnectError, Eid, Host, Identity, LinkStatus, LinkWatch, ReadError, Refusal, ServiceList,
     ServicesError, Stream,
 };
-use tokio::task::JoinSet;
 
 use crate::cli::ConnectArgs;
 use crate::error::{Error, Exit};
 use crate::identity;
-use crate::known_hosts::KnownHosts;
 use crate::output::Output;
-use crate::place::Place;
 use crate::target::Target;
-use crate::transfer::io_pool;
+use crate::trust::Trust;
 
-/// Time to wait for a peer before asking who is at its address.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// Part of the time that is left for reaching the peer in which whoever is asked for its name may answer.
-const ASKING: f64 = 0.75;
 /// Time for which a peer may be silent before that is told.
 const GRACE: Duration = Duration::from_secs(2);
 /// Time to wait at the end until the peer has heard all.
@@ -34,9 +26,7 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// Reaches hosts for one command.
 pub(crate) struct Connector {
     host: Host,
-    known: KnownHosts,
-    trust: bool,
-    timeout: Duration,
+    trust: Trust,
     output: Output,
 }
 
@@ -47,13 +37,6 @@ pub(crate) struct Connection {
     pub(crate) eid: Eid,
     /// Address at which it was reached, for people.
     pub(crate) address: String,
-}
-
-/// The host that a target means.
-struct Identified {
-    eid: Eid,
-    /// Address at which it is to be remembered, if it was not known.
-    news_of: Option<SocketAddr>,
 }
 
 /// Services that a host said it offers, and the host that asked.
@@ -70,11 +53,13 @@ impl Connector {
     /// If there is no identity and none can be made, or no socket.
     pub(crate) async fn new(args: ConnectArgs, output: Output) -> Result<Self, Error> {
         let identity = identity::load_or_create(args.identity.as_deref())?;
+        let bind = match &args.bind {
+            Some(bind) => Some(bind.address(0).await?),
+            None => None,
+        };
         Ok(Self {
-            host: build(identity, args.bind, args.timeout, args.congestion).await?,
-            known: KnownHosts::new(args.known_hosts)?,
-            trust: args.trust,
-            timeout: args.timeout,
+            trust: Trust::new(&args, output)?,
+            host: build(identity, bind, args.timeout, args.congestion).await?,
             output,
         })
     }
@@ -85,12 +70,15 @@ impl Connector {
     /// # Errors
     /// If nobody answers, it is somebody else, it is not trusted, or it does not accept us.
     pub(crate) async fn connect(self, target: &Target, service: &str, protocol: &str) -> Result<Connection, Error> {
-        let found = self.identify(target).await?;
+        let found = self.trust.identify(&self.host, target).await?;
         let eid = found.eid;
         let connect = self.host.connect(eid, service, protocol).hints(&target.places);
         let connecting = async { connect.await.map_err(connect_error) };
-        let stream = self.unless_somebody_else(eid, &target.places, connecting).await?;
-        self.remember(&found)?;
+        let stream = self
+            .trust
+            .unless_somebody_else(&self.host, (eid, &target.places), connecting)
+            .await?;
+        self.trust.remember(&found)?;
         tokio::spawn(tell_of_link(stream.peer().link(), self.output));
         let remote = stream.peer().info().map(|info| info.remote.to_string());
         Ok(Connection {
@@ -106,144 +94,21 @@ impl Connector {
     /// # Errors
     /// As [`Self::connect`], or if its answer makes no sense.
     pub(crate) async fn services(self, target: &Target) -> Result<Offered, Error> {
-        let found = self.identify(target).await?;
+        let found = self.trust.identify(&self.host, target).await?;
         let eid = found.eid;
         let question = self.host.services_of(eid).hints(&target.places);
         let asking = async { question.await.map_err(services_error) };
-        let list = self.unless_somebody_else(eid, &target.places, asking).await?;
-        self.remember(&found)?;
+        let list = self
+            .trust
+            .unless_somebody_else(&self.host, (eid, &target.places), asking)
+            .await?;
+        self.trust.remember(&found)?;
         Ok(Offered {
             host: self.host,
             eid,
             list,
         })
     }
-
-    /// Finds whom the target means, and whether that is news.
-    async fn identify(&self, target: &Target) -> Result<Identified, Error> {
-        if let Some(eid) = target.eid {
-            return Ok(Identified { eid, news_of: None });
-        }
-        let addresses = resolve(&target.places).await;
-        let address = *addresses.first().ok_or_else(|| {
-            let what = format!("{target} has no address");
-            Error::new(Exit::Unreachable, what, "check the name, or give an address")
-        })?;
-        let (eid, is_new) = self.find_out(address).await?;
-        Ok(Identified {
-            eid,
-            news_of: is_new.then_some(address),
-        })
-    }
-
-    fn remember(&self, found: &Identified) -> Result<(), Error> {
-        if let Some(address) = found.news_of {
-            self.known.remember(address, found.eid)?;
-            self.output.note(format!("remembered in {}", self.known.file()));
-        }
-        Ok(())
-    }
-
-    /// Finds who is at an address that was given alone, and whether that is news.
-    async fn find_out(&self, address: SocketAddr) -> Result<(Eid, bool), Error> {
-        let known = self.known.lookup(address)?;
-        let found = self
-            .host
-            .probe(address, self.timeout)
-            .await
-            .map_err(|error| no_answer(&error))?;
-        match known {
-            Some(known) if known == found => Ok((found, false)),
-            Some(known) => Err(self.changed(address, known, found)),
-            None => {
-                let fact = json!({"event": "unknown_host", "address": address.to_string(), "eid": found.to_string()});
-                if self.output.is_json() {
-                    self.output.fact("", &fact);
-                } else {
-                    self.output
-                        .note(format!("{address} is {found}, which is not known yet"));
-                }
-                if self.trust || ask().await {
-                    return Ok((found, true));
-                }
-                let what = format!("the host at {address} is not trusted");
-                let next = "compare the EID with what `sss serve` printed there; if it is the same, give --trust, or give EID@IP:PORT";
-                Err(Error::new(Exit::Refused, what, next))
-            }
-        }
-    }
-
-    fn changed(&self, address: SocketAddr, known: Eid, found: Eid) -> Error {
-        let what = format!(
-            "the host at {address} is not the one it was: it was {known}, it is {found}. \
-             Either it has a new identity, or this is another host that pretends to be it"
-        );
-        let next = format!(
-            "ask who runs it; if the new EID is right, remove the line of {address} from {}, or give EID@IP:PORT",
-            self.known.file()
-        );
-        Error::new(Exit::Refused, what, next)
-    }
-
-    /// Waits for what is asked of a host, unless other hosts are found at all places.
-    async fn unless_somebody_else<T>(
-        &self,
-        eid: Eid,
-        places: &[Place],
-        answer: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Error> {
-        tokio::select! {
-            answer = answer => answer,
-            (address, found) = self.somebody_else(eid, places) => {
-                let what = format!("the host at {address} is {found}, not {eid}");
-                let next = "check address and EID: `sss serve` prints both; a host that got a new identity prints the new one";
-                Err(Error::new(Exit::Refused, what, next))
-            }
-        }
-    }
-
-    /// A peer that is asked for by a wrong EID cannot know that it is meant, and is silent. So after a while we ask who
-    /// is there. Ends only if somebody is, and everybody else has had the time to answer.
-    async fn somebody_else(&self, expected: Eid, places: &[Place]) -> (SocketAddr, Eid) {
-        tokio::time::sleep(PATIENCE).await;
-        let mut probes = JoinSet::new();
-        for address in resolve(places).await {
-            let (host, limit) = (self.host.clone(), self.timeout.saturating_sub(PATIENCE).mul_f64(ASKING));
-            probes.spawn(async move { (address, host.probe(address, limit).await) });
-        }
-        let mut found = None;
-        while let Some(answer) = probes.join_next().await {
-            match answer {
-                Ok((_, Ok(eid))) if eid == expected => return std::future::pending().await,
-                Ok((address, Ok(eid))) => found = Some((address, eid)),
-                _ => {}
-            }
-        }
-        match found {
-            Some(found) => found,
-            None => std::future::pending().await,
-        }
-    }
-}
-
-/// Looks the places up: addresses in their order, each once. Names without an address are left out.
-async fn resolve(places: &[Place]) -> Vec<SocketAddr> {
-    let mut addresses = Vec::new();
-    for place in places {
-        let more: Vec<_> = match place {
-            Place::Address(address) => vec![*address],
-            Place::Name(name, port) => match tokio::net::lookup_host((name.as_str(), *port)).await {
-                Ok(found) => found.collect(),
-                Err(_) => Vec::new(),
-            },
-        };
-        for address in more {
-            if !addresses.contains(&address) {
-                addresses.push(address);
-            }
-        }
-    }
-    addresses
 }
 
 /// Says when the peer does not answer for a while, and when it does again. Silences that pass quickly are not worth a
@@ -331,6 +196,11 @@ pub(crate) fn connect_error(error: ConnectError) -> Error {
     match error {
         ConnectError::Negotiation(error) => error.into(),
         ConnectError::Closed(reason) => reason.into(),
+        ConnectError::Unresolved { .. } => Error::new(
+            Exit::Unreachable,
+            error.to_string(),
+            "check the name, or give the IP address",
+        ),
         other => Error::new(Exit::Failed, other.to_string(), "run the same command again"),
     }
 }
@@ -352,25 +222,6 @@ fn services_error(error: ServicesError) -> Error {
         ),
         _ => Error::new(Exit::Unreachable, text, "run the same command again"),
     }
-}
-
-fn no_answer(error: &ProbeError) -> Error {
-    let next = "check that `sss serve` runs there, that IP and PORT are those it printed, and that UDP is not blocked";
-    Error::new(Exit::Unreachable, error.to_string(), next)
-}
-
-/// Asks the person at the terminal, if there is one.
-async fn ask() -> bool {
-    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-        return false;
-    }
-    io_pool::run(|| {
-        let _ = write!(std::io::stderr(), "Trust it, and remember it? [y/N] ");
-        let mut answer = String::new();
-        let read = std::io::stdin().read_line(&mut answer);
-        read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
-    })
-    .await
 }
 
 /// Makes sure that a path that the user named can be used, and says what it is.

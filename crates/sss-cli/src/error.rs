@@ -110,10 +110,10 @@ impl fmt::Display for Error {
 impl From<BuildError> for Error {
     fn from(error: BuildError) -> Self {
         let (exit, next) = match &error {
-            BuildError::BadAddress { .. } => (Exit::Usage, "give --bind IP:PORT, such as 0.0.0.0:4433 or [::]:0"),
+            BuildError::BadAddress { .. } => (Exit::Usage, "give --bind IP or IP:PORT, such as 192.0.2.7 or [::]:0"),
             BuildError::PortInUse { .. } => (
                 Exit::Failed,
-                "stop the other program, or give --bind another port (0: any free one)",
+                "stop the other program, or choose another port (0: any free one)",
             ),
             BuildError::Bind { .. } => (
                 Exit::Failed,
@@ -149,7 +149,7 @@ impl From<NegotiationError> for Error {
         let (exit, next) = match &error {
             NegotiationError::NoAnswer { .. } | NegotiationError::NoAddress => (
                 Exit::Unreachable,
-                "check that `sss serve` runs there, that IP and PORT are those it printed, and that UDP is not blocked",
+                "check that `sss serve` runs there, that host and port are those it printed, and that UDP is not blocked",
             ),
             NegotiationError::NotAccepted { .. } => (
                 Exit::Unreachable,

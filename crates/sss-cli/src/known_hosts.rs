@@ -1,18 +1,36 @@
-//! File of the known hosts: lines of `IP:PORT EID`.
+//! File of the known hosts: lines of `HOST:PORT EID`.
+//!
+//! A host is known by its name or address; the port only tells which of its servers was meant. So a server that is
+//! started again on another port is no stranger, and another key at the port of a known one is found out.
 
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use sss::Eid;
 
 use crate::error::{Error, Exit};
 use crate::identity;
+use crate::place::Place;
 
 /// The file of known hosts.
 pub(crate) struct KnownHosts {
     file: PathBuf,
+}
+
+/// Judgement of the file on who was found at a place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It was there before.
+    Known,
+    /// It was at another port of the same host, and nobody else was at this one.
+    Moved,
+    /// It is known at this host, but somebody else was at this port.
+    Swapped { was: Eid },
+    /// It is not known at this host, and somebody else was at this port.
+    Changed { was: Eid },
+    /// Nobody was at this port. These are known at other ports of the host.
+    New { others: Vec<Eid> },
 }
 
 impl KnownHosts {
@@ -30,63 +48,114 @@ impl KnownHosts {
         self.file.display()
     }
 
-    /// Finds who is known to be at an address. The last line about it holds.
+    /// Judges who was found at a place.
     ///
     /// # Errors
-    /// If a line cannot be understood: it might be about this address.
-    pub(crate) fn lookup(&self, address: SocketAddr) -> Result<Option<Eid>, Error> {
+    /// If a line cannot be understood: it might be about this host.
+    pub(crate) fn judge(&self, place: &Place, found: Eid) -> Result<Standing, Error> {
         let text = match fs::read_to_string(&self.file) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
             other => other.map_err(|error| Error::local(&self.file, "read the known hosts in", &error))?,
         };
-        let mut found = None;
+        let mut lines = Vec::new();
         for (number, line) in (1..).zip(text.lines()) {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let (known, eid) = parse(line).ok_or_else(|| {
-                let what = format!("line {number} of {} is not `IP:PORT EID`", self.file());
+            lines.push(parse(line).ok_or_else(|| {
+                let what = format!("line {number} of {} is not `HOST:PORT EID`", self.file());
                 Error::new(Exit::Failed, what, "correct or remove that line")
-            })?;
-            if known == address {
-                found = Some(eid);
-            }
+            })?);
         }
-        Ok(found)
+        Ok(judge(&lines, place, found))
     }
 
-    /// Remembers who is at an address.
-    pub(crate) fn remember(&self, address: SocketAddr, eid: Eid) -> Result<(), Error> {
+    /// Remembers who is at a place.
+    pub(crate) fn remember(&self, place: &Place, eid: Eid) -> Result<(), Error> {
         identity::make_directory_of(&self.file)?;
-        let written = identity::append_line(&self.file, &format!("{address} {eid}"));
+        let written = identity::append_line(&self.file, &format!("{place} {eid}"));
         written.map_err(|error| Error::local(&self.file, "write the known hosts to", &error))
     }
 }
 
-fn parse(line: &str) -> Option<(SocketAddr, Eid)> {
-    let (address, eid) = line.split_once(char::is_whitespace)?;
-    Some((address.parse().ok()?, eid.trim().parse().ok()?))
+/// Judges by the lines of the file. The last line about a port holds.
+fn judge(lines: &[(Place, Eid)], place: &Place, found: Eid) -> Standing {
+    let host = place.host();
+    let mut others: Vec<Eid> = Vec::new();
+    let mut was = None;
+    for (at, eid) in lines.iter().filter(|(at, _)| at.host() == host) {
+        if !others.contains(eid) {
+            others.push(*eid);
+        }
+        if at.port() == place.port() {
+            was = Some(*eid);
+        }
+    }
+    match (was, others.contains(&found)) {
+        (Some(was), _) if was == found => Standing::Known,
+        (Some(was), true) => Standing::Swapped { was },
+        (Some(was), false) => Standing::Changed { was },
+        (None, true) => Standing::Moved,
+        (None, false) => Standing::New { others },
+    }
+}
+
+fn parse(line: &str) -> Option<(Place, Eid)> {
+    let (place, eid) = line.split_once(char::is_whitespace)?;
+    Some((Place::parse(place, None).ok()?, eid.trim().parse().ok()?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn place(text: &str) -> Place {
+        Place::parse(text, None).unwrap()
+    }
+
     #[test]
-    fn who_was_remembered_is_found_at_that_address_only() {
+    fn who_was_remembered_is_known_at_that_host_only() {
         let dir = tempfile::tempdir().unwrap();
         let known = KnownHosts::new(Some(dir.path().join("config/known_hosts"))).unwrap();
-        let here: SocketAddr = "127.0.0.1:4433".parse().unwrap();
-        let there: SocketAddr = "[::1]:4433".parse().unwrap();
         let (first, second) = (Eid::from_public_key(&[1; 32]), Eid::from_public_key(&[2; 32]));
-        assert_eq!(known.lookup(here).unwrap(), None);
-        known.remember(here, first).unwrap();
-        assert_eq!(known.lookup(here).unwrap(), Some(first));
-        assert_eq!(known.lookup(there).unwrap(), None);
-        known.remember(there, second).unwrap();
-        known.remember(here, second).unwrap();
-        assert_eq!(known.lookup(here).unwrap(), Some(second));
+        let judge = |at: &str, eid| known.judge(&place(at), eid).unwrap();
+        let new = |others: &[Eid]| Standing::New {
+            others: others.to_vec(),
+        };
+        assert_eq!(judge("127.0.0.1:4433", first), new(&[]));
+        known.remember(&place("127.0.0.1:4433"), first).unwrap();
+        assert_eq!(judge("127.0.0.1:4433", first), Standing::Known);
+        for elsewhere in ["[::1]:4433", "localhost:4433", "127.0.0.2:4433"] {
+            assert_eq!(judge(elsewhere, first), new(&[]), "{elsewhere}");
+        }
+        assert_eq!(judge("127.0.0.1:4433", second), Standing::Changed { was: first });
+        known.remember(&place("nas:4433"), second).unwrap();
+        known.remember(&place("[fe80::1%eth0]:4433"), second).unwrap();
+        assert_eq!(judge("nas:4433", second), Standing::Known);
+        assert_eq!(judge("[fe80::1%eth0]:1", second), Standing::Moved);
+        assert_eq!(judge("[fe80::1%eth1]:4433", second), new(&[]), "another link");
+    }
+
+    #[test]
+    fn one_host_may_have_several_servers() {
+        let [a, b, c] = [1, 2, 3].map(|n| Eid::from_public_key(&[n; 32]));
+        let mut lines = vec![(place("nas:1"), a)];
+        assert_eq!(
+            judge(&lines, &place("nas:2"), a),
+            Standing::Moved,
+            "started again at another port"
+        );
+        assert_eq!(judge(&lines, &place("nas:2"), b), Standing::New { others: vec![a] });
+        lines.push((place("nas:2"), b));
+        assert_eq!(judge(&lines, &place("nas:2"), b), Standing::Known);
+        assert_eq!(judge(&lines, &place("nas:2"), c), Standing::Changed { was: b });
+        assert_eq!(judge(&lines, &place("nas:3"), c), Standing::New { others: vec![a, b] });
+        assert_eq!(judge(&lines, &place("nas:2"), a), Standing::Swapped { was: b });
+        // The user has said that they changed places.
+        lines.push((place("nas:2"), a));
+        assert_eq!(judge(&lines, &place("nas:2"), a), Standing::Known);
+        assert_eq!(judge(&lines, &place("nas:1"), b), Standing::Swapped { was: a });
     }
 
     #[test]
@@ -95,7 +164,9 @@ mod tests {
         let file = dir.path().join("known_hosts");
         fs::write(&file, "# comment\n\n127.0.0.1:1 sss1broken\n").unwrap();
         let known = KnownHosts::new(Some(file)).unwrap();
-        let error = known.lookup("127.0.0.1:1".parse().unwrap()).unwrap_err();
+        let error = known
+            .judge(&place("127.0.0.1:1"), Eid::from_public_key(&[1; 32]))
+            .unwrap_err();
         assert!(error.to_string().contains("line 3"), "{error}");
     }
 }

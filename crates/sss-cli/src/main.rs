@@ -6,12 +6,14 @@ mod connector;
 mod error;
 mod identity;
 mod known_hosts;
+mod listen;
 mod output;
 mod place;
 mod progress;
 mod target;
 mod ticket;
 mod transfer;
+mod trust;
 
 use std::process::ExitCode;
 
@@ -23,12 +25,12 @@ use error::Exit;
 const EXAMPLES: &str = "\
 Examples:
   sss demo                                   two hosts on this machine: everything at a glance
-  sss serve ~/photos                         prints: listening EID@IP:PORT
-  sss get EID@192.0.2.7:4433 photos          the whole tree; run again to resume
-  sss ls EID@192.0.2.7:4433/2026
-  sss put notes.txt EID@192.0.2.7:4433       if served with --write
+  sss serve ~/photos                         prints where and who it is: EID@IP:PORT
+  sss get EID@192.0.2.7 photos               the whole tree; run again to resume
+  sss ls EID@nas.example/2026
+  sss put notes.txt EID@192.0.2.7            if served with --write
   sss ping 192.0.2.7:4433                    who is there? asks before it trusts
-  sss services EID@192.0.2.7:4433            what does it offer?";
+  sss services EID@192.0.2.7                 what does it offer?";
 
 /// Files, trees and round trips between hosts that are named by their keys.
 #[derive(Debug, Parser)]

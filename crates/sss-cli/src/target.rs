@@ -1,15 +1,14 @@
-//! `EID@IP:PORT/PATH`, `TICKET/PATH`: which host, where it is, and what there.
+//! `EID@HOST:PORT/PATH`, `TICKET/PATH`: which host, where it is, and what there.
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 
 use sss::Eid;
 use sss_files::{PathError, RelPath};
 use thiserror::Error;
 
-use crate::place::Place;
+use crate::place::{DEFAULT_PORT, Place, PlaceError};
 use crate::ticket::{Secret, Ticket, TicketError};
 
 /// Host, and path, that a command is about.
@@ -32,23 +31,18 @@ pub(crate) struct Target {
 pub(crate) enum TargetError {
     #[error("{0:?} has no valid EID before the @: {1}")]
     Eid(String, sss::EidError),
-    #[error(
-        "{0:?} is not IP:PORT: write it like 192.0.2.7:4433 or [2001:db8::7]:4433 (addresses, not names; \
-         the whole is EID@IP:PORT/PATH, and `sss serve` prints EID@IP:PORT)"
-    )]
-    Address(String),
+    #[error("{0}")]
+    Place(#[from] PlaceError),
     #[error("{0}")]
     Ticket(#[from] TicketError),
     #[error("the ticket names no address: ask for a new one, made by `sss serve`")]
     NoPlace,
-    #[error("port 0 is no port of a host: use the one that `sss serve` printed")]
-    Port,
     #[error("the path {0:?} cannot be used: {1}")]
     Path(String, PathError),
 }
 
 impl Target {
-    /// Reads `[EID@]IP:PORT[/PATH]` or `TICKET[/PATH]`. The path may have any bytes.
+    /// Reads `[EID@]HOST[:PORT][/PATH]` or `TICKET[/PATH]`. The path may have any bytes.
     ///
     /// # Errors
     /// Says which part is wrong, and how it is written.
@@ -109,13 +103,9 @@ impl HostPart {
             None => (None, host),
         };
         let eid = eid.map(|text| text.parse().map_err(|e| TargetError::Eid(text.to_owned(), e)));
-        let address: SocketAddr = address.parse().map_err(|_| TargetError::Address(address.to_owned()))?;
-        if address.port() == 0 {
-            return Err(TargetError::Port);
-        }
         Ok(Self {
             eid: eid.transpose()?,
-            places: vec![Place::Address(address)],
+            places: vec![Place::parse(address, Some(DEFAULT_PORT))?],
             secret: None,
         })
     }
@@ -174,6 +164,23 @@ mod tests {
     }
 
     #[test]
+    fn hosts_have_names_and_the_port_may_be_missing() {
+        let eid = Eid::from_public_key(&[7; 32]);
+        for (text, place) in [
+            ("localhost:4433/x", "localhost:4433"),
+            ("nas/x", "nas:7757"),
+            ("[fe80::1%eth0]:4433/x", "[fe80::1%eth0]:4433"),
+            ("[::1]/x", "[::1]:7757"),
+        ] {
+            let target = parse(text).unwrap();
+            assert_eq!((target.eid, target.place().as_str()), (None, place));
+            let target = parse(&format!("{eid}@{text}")).unwrap();
+            assert_eq!((target.eid, target.place().as_str()), (Some(eid), place));
+            assert_eq!(target.to_string(), format!("{eid}@{place}/x"));
+        }
+    }
+
+    #[test]
     fn a_slash_at_the_end_names_a_directory() {
         let target = parse("127.0.0.1:9/a/b//").unwrap();
         assert_eq!(target.path.as_bytes(), b"a/b");
@@ -216,11 +223,17 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said_with_an_example() {
-        for bad in ["", "localhost:1", "127.0.0.1", "::1:4433", "127.0.0.1:70000", "a b"] {
-            let shown = parse(bad).unwrap_err().to_string();
-            assert!(shown.contains("192.0.2.7:4433"), "{bad}: {shown}");
+        for bad in [
+            "",
+            "/path",
+            "::1:4433",
+            "127.0.0.1:70000",
+            "127.0.0.1:0",
+            "nas:photos",
+            "a b",
+        ] {
+            assert!(matches!(parse(bad), Err(TargetError::Place(_))), "{bad}");
         }
-        assert_eq!(parse("127.0.0.1:0"), Err(TargetError::Port));
         assert!(matches!(parse("nonsense@127.0.0.1:1"), Err(TargetError::Eid(..))));
         for bad in ["127.0.0.1:1/../x", "127.0.0.1:1//etc", "127.0.0.1:1/a//b"] {
             assert!(matches!(parse(bad), Err(TargetError::Path(..))), "{bad}");

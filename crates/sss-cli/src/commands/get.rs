@@ -23,16 +23,16 @@ use crate::transfer::tally::Tally;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  sss get EID@192.0.2.7:4433 photos           the whole served directory becomes ./photos
-  sss get EID@192.0.2.7:4433/2026             the tree 2026 becomes ./2026
-  sss get EID@192.0.2.7:4433/a/notes.txt /tmp the file becomes /tmp/notes.txt
-  sss get 192.0.2.7:4433 photos --trust       without an EID: trust who is there, and remember
+  sss get EID@192.0.2.7 photos                the whole served directory becomes ./photos
+  sss get EID@nas.example/2026                the tree 2026 becomes ./2026
+  sss get EID@192.0.2.7/a/notes.txt /tmp      the file becomes /tmp/notes.txt
+  sss get 192.0.2.7 photos --trust            without an EID: trust who is there, and remember
 
 Every file is verified by BLAKE3 and appears under its name only when it is complete. Run the same command again to
 resume: what is there already is kept, and a file that was interrupted goes on where it was.")]
 pub(crate) struct GetArgs {
-    /// Source: EID@IP:PORT[/PATH], or IP:PORT[/PATH] of a host that is known or to be trusted
-    #[arg(value_name = "EID@IP:PORT[/PATH]", value_parser = target())]
+    /// Source: HOST or EID@HOST, and a path there. HOST is a name or an address, with :PORT if it is not 7757
+    #[arg(value_name = "HOST[/PATH]", value_parser = target())]
     pub(crate) source: Target,
     /// Place to put it [default: the last name of PATH, or the current directory]
     pub(crate) dest: Option<PathBuf>,

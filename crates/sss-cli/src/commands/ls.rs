@@ -16,11 +16,12 @@ use crate::transfer::download::Listing;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  sss ls EID@192.0.2.7:4433
-  sss ls -r EID@192.0.2.7:4433/2026 --json")]
+  sss ls EID@nas.example
+  sss ls -r EID@192.0.2.7/2026 --json")]
 pub(crate) struct LsArgs {
-    /// Directory or file to list: EID@IP:PORT[/PATH]
-    #[arg(value_name = "EID@IP:PORT[/PATH]", value_parser = target())]
+    /// Directory or file to list: HOST or EID@HOST, and a path there. HOST is a name or an address, with :PORT if it is
+    /// not 7757
+    #[arg(value_name = "HOST[/PATH]", value_parser = target())]
     pub(crate) target: Target,
     /// Everything below, too
     #[arg(short, long)]

@@ -17,12 +17,12 @@ use crate::transfer::exchange::{TransferError, explain};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  sss ping EID@192.0.2.7:4433 -c 100 -i 0.01
-  sss ping 192.0.2.7:4433                     asks who is there, and whether to trust it
+  sss ping EID@192.0.2.7 -c 100 -i 0.01
+  sss ping nas.example                        asks who is there, and whether to trust it
   sss ping 192.0.2.7:4433 --trust             says yes")]
 pub(crate) struct PingArgs {
-    /// The host: EID@IP:PORT, or IP:PORT to find out who is there
-    #[arg(value_name = "EID@IP:PORT", value_parser = target())]
+    /// The host: a name or an address, with :PORT if it is not 7757, and EID@ before it if it is not known
+    #[arg(value_name = "HOST", value_parser = target())]
     pub(crate) target: Target,
     /// Number of round trips, each on a substream of its own
     #[arg(short, long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]

@@ -27,18 +27,18 @@ use crate::transfer::upload::Upload;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  sss put notes.txt EID@192.0.2.7:4433        becomes notes.txt in the served directory
-  sss put photos EID@192.0.2.7:4433/backup/   becomes backup/photos
-  sss put photos EID@192.0.2.7:4433/pictures  becomes pictures
-  sss put . EID@192.0.2.7:4433                what is in . is put into the served directory
+  sss put notes.txt EID@192.0.2.7             becomes notes.txt in the served directory
+  sss put photos EID@192.0.2.7/backup/        becomes backup/photos
+  sss put photos EID@192.0.2.7/pictures       becomes pictures
+  sss put . EID@192.0.2.7                     what is in . is put into the served directory
 
 The server must allow it (`sss serve --write`). Run the same command again to resume.")]
 pub(crate) struct PutArgs {
     /// The file or directory to send
     #[arg(value_name = "SRC")]
     pub(crate) source: PathBuf,
-    /// Destination: EID@IP:PORT[/PATH]
-    #[arg(value_name = "EID@IP:PORT[/PATH]", value_parser = target())]
+    /// Destination: HOST or EID@HOST, and a path there. HOST is a name or an address, with :PORT if it is not 7757
+    #[arg(value_name = "HOST[/PATH]", value_parser = target())]
     pub(crate) dest: Target,
     /// Replace files that are there and differ
     #[arg(long)]

@@ -1,6 +1,5 @@
 //! `sss serve`.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::commands::ping;
 use crate::error::{Error, Exit};
 use crate::identity;
+use crate::listen::ListenArgs;
 use crate::output::Output;
 use crate::transfer::safe_path::Root;
 use crate::transfer::server::FileService;
@@ -23,7 +23,7 @@ use crate::transfer::server::FileService;
 #[command(after_help = "\
 Examples:
   sss serve ~/photos                              read only, to whoever knows the EID
-  sss serve . --bind 0.0.0.0:4433 --write         others may put files
+  sss serve . --write                             others may put files
   sss serve . --allow sss1q... --allow sss1p...   only these hosts may connect at all
 
 Prints `listening EID@IP:PORT` for each address at which it can be reached, and runs until it is stopped.
@@ -31,9 +31,8 @@ Also answers `sss ping` and `sss services`. Symbolic links are served as links a
 pub(crate) struct ServeArgs {
     /// The directory
     pub(crate) dir: PathBuf,
-    /// Address to listen at: IP:PORT; port 0 takes any free one [default: any free port of all addresses]
-    #[arg(long, value_name = "ADDR")]
-    pub(crate) bind: Option<String>,
+    #[command(flatten)]
+    pub(crate) listen: ListenArgs,
     /// Let clients write below the directory
     #[arg(long)]
     pub(crate) write: bool,
@@ -54,31 +53,26 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// Serves until it is stopped.
 pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
     let service = service(&args.dir, args.write)?;
-    let mut builder = Host::builder()
-        .identity(identity::load_or_create(args.identity.as_deref())?)
-        .congestion(args.congestion)
-        .allow_own_eid(true);
-    if let Some(address) = args.bind {
-        builder = builder.watch_interfaces(is_of_all_interfaces(&address)).bind(address);
-    }
-    if !args.allow.is_empty() {
-        let allowed: Vec<Eid> = args.allow;
-        builder = builder.accept_filter(move |eid, _| allowed.contains(eid));
-    }
-    let host = builder.build().await?;
+    let identity = identity::load_or_create(args.identity.as_deref())?;
+    let builder = || {
+        let builder = Host::builder()
+            .identity(identity.clone())
+            .congestion(args.congestion)
+            .allow_own_eid(true);
+        let allowed = args.allow.clone();
+        if allowed.is_empty() {
+            builder
+        } else {
+            builder.accept_filter(move |eid, _| allowed.contains(eid))
+        }
+    };
+    let host = args.listen.host(builder).await?;
     start(&host, service)?;
     announce(&host, output);
     stopped().await?;
     // Whoever does not hear it finds out by itself.
     let _ = host.close_within(FAREWELL).await;
     Ok(())
-}
-
-/// Returns whether a server bound to this address is one that whoever reaches this machine may use. Any other stays
-/// where it was put, even if this machine loses the address.
-fn is_of_all_interfaces(address: &str) -> bool {
-    let address = address.trim().parse::<SocketAddr>();
-    address.is_ok_and(|address| address.ip().is_unspecified())
 }
 
 /// The service of a directory.
@@ -137,19 +131,4 @@ async fn stopped() -> Result<(), Error> {
         _ = terminate.recv() => {}
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_server_on_all_interfaces_moves_with_the_machine() {
-        for all in ["0.0.0.0:4433", "[::]:0"] {
-            assert!(is_of_all_interfaces(all), "{all}");
-        }
-        for one in ["10.8.0.1:4433", "[fd00::1]:1", "127.0.0.1:0", "nonsense"] {
-            assert!(!is_of_all_interfaces(one), "{one}");
-        }
-    }
 }

@@ -15,14 +15,14 @@ use crate::target::Target;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  sss services EID@192.0.2.7:4433
-  sss services 192.0.2.7:4433 --trust         without an EID: trust who is there, and remember
-  sss services EID@192.0.2.7:4433 --json      one object per service
+  sss services EID@nas.example
+  sss services 192.0.2.7 --trust              without an EID: trust who is there, and remember
+  sss services EID@192.0.2.7 --json           one object per service
 
 Any host that speaks SSS answers, to everybody whom it lets connect. It may have services that it does not list.")]
 pub(crate) struct ServicesArgs {
-    /// The host: EID@IP:PORT, or IP:PORT of a host that is known or to be trusted
-    #[arg(value_name = "EID@IP:PORT", value_parser = target())]
+    /// The host: a name or an address, with :PORT if it is not 7757, and EID@ before it if it is not known
+    #[arg(value_name = "HOST", value_parser = target())]
     pub(crate) target: Target,
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,

@@ -33,10 +33,10 @@ fn nobody_there() {
 fn malformed_command_lines() {
     let home = Home::new();
     for (target, says) in [
-        ("nonsense", "192.0.2.7:4433"),
-        ("localhost:4433", "addresses, not names"),
+        ("non sense", "192.0.2.7:7757"),
+        ("nas:photos", "as in nas/path"),
         ("sss1abc@127.0.0.1:1", "EID"),
-        ("127.0.0.1:0", "port 0"),
+        ("127.0.0.1:0", "is no port"),
         ("127.0.0.1:1/../../etc", "outside"),
     ] {
         home.run(["get", target]).expect(2).says(&[says]);
@@ -44,7 +44,9 @@ fn malformed_command_lines() {
     home.run(["serve", ".", "--allow", "sss1x"])
         .expect(2)
         .says(&["--allow"]);
-    home.run(["serve", ".", "--bind", "here"]).expect(2).says(&["IP:PORT"]);
+    home.run(["serve", ".", "--bind", "here:"])
+        .expect(2)
+        .says(&["is no port"]);
     home.run(["ping", "127.0.0.1:1", "-i", "-1"]).expect(2);
     let help = home.run(["--help"]).expect(0).out;
     for word in [

@@ -5,6 +5,7 @@ mod errors;
 mod hostile;
 mod json_table;
 mod outage;
+mod places;
 mod resume;
 mod services;
 mod support;

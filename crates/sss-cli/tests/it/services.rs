@@ -58,7 +58,10 @@ fn trust_and_errors_are_those_of_the_other_commands() {
         .run(["services", &target, "--timeout", "1"])
         .expect(3)
         .says(&["no answer"]);
-    client.run(["services", "nonsense"]).expect(2).says(&["192.0.2.7:4433"]);
+    client
+        .run(["services", "non sense"])
+        .expect(2)
+        .says(&["192.0.2.7:7757"]);
 }
 
 #[test]

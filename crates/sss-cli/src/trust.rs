@@ -1,0 +1,230 @@
+//! The host that a target means, and whether we trust it.
+
+use std::future::Future;
+use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde_json::json;
+use sss::{Eid, Host, ProbeError};
+use tokio::task::JoinSet;
+
+use crate::cli::ConnectArgs;
+use crate::error::{Error, Exit};
+use crate::known_hosts::{KnownHosts, Standing};
+use crate::output::Output;
+use crate::place::Place;
+use crate::target::Target;
+use crate::transfer::io_pool;
+
+/// Time to wait for a peer before asking who is at its address.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Part of the time that is left for reaching the peer in which whoever is asked for its name may answer.
+const ASKING: f64 = 0.75;
+
+/// Knowledge of hosts, and how to get more.
+pub(crate) struct Trust {
+    known: KnownHosts,
+    /// Set if the command line says that an unknown host is to be trusted.
+    at_once: bool,
+    timeout: Duration,
+    output: Output,
+}
+
+/// The host that a target means.
+pub(crate) struct Identified {
+    pub(crate) eid: Eid,
+    /// Place at which it is to be remembered when it has proved who it is, and whether people are told.
+    news: Option<(Place, bool)>,
+}
+
+impl Trust {
+    /// As the command line says.
+    ///
+    /// # Errors
+    /// If there is no place for the file of known hosts.
+    pub(crate) fn new(args: &ConnectArgs, output: Output) -> Result<Self, Error> {
+        Ok(Self {
+            known: KnownHosts::new(args.known_hosts.clone())?,
+            at_once: args.trust,
+            timeout: args.timeout,
+            output,
+        })
+    }
+
+    /// Finds whom the target means. Without an EID: who answers there, if it is known or trusted now.
+    ///
+    /// # Errors
+    /// If nobody answers, or whoever does is not trusted.
+    pub(crate) async fn identify(&self, host: &Host, target: &Target) -> Result<Identified, Error> {
+        match (target.eid, &target.places[..]) {
+            (None, [place, ..]) => self.find_out(host, place).await,
+            (Some(eid), _) => Ok(Identified { eid, news: None }),
+            (None, []) => Err(Error::new(Exit::Usage, "the target is nowhere", "give it as EID@HOST")),
+        }
+    }
+
+    async fn find_out(&self, host: &Host, place: &Place) -> Result<Identified, Error> {
+        let eid = self.who_is_at(host, place).await?;
+        let identified = |news: Option<bool>| Identified {
+            eid,
+            news: news.map(|is_told| (place.clone(), is_told)),
+        };
+        match self.known.judge(place, eid)? {
+            Standing::Known => Ok(identified(None)),
+            Standing::Moved => Ok(identified(Some(false))),
+            Standing::Changed { was } => Err(self.changed(place, was, eid)),
+            Standing::Swapped { was } => {
+                let note = format!("{place} was {was}; now it is {eid}, which is known at another port of that host");
+                self.ask_about(place, eid, &[was], note).await?;
+                Ok(identified(Some(true)))
+            }
+            Standing::New { others } => {
+                let mut note = format!("{place} is {eid}, which is not known yet");
+                for other in &others {
+                    note.push_str(&format!("\nknown at another port of that host: {other}"));
+                }
+                self.ask_about(place, eid, &others, note).await?;
+                Ok(identified(Some(true)))
+            }
+        }
+    }
+
+    /// Asks all addresses of a place who is there; the first answer counts.
+    async fn who_is_at(&self, host: &Host, place: &Place) -> Result<Eid, Error> {
+        let looking = tokio::time::timeout(self.timeout, place.resolve()).await;
+        let looked_up = looking.unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut)));
+        let addresses = looked_up.map_err(|error| {
+            let what = format!("cannot look up {}: {error}", place.host());
+            Error::new(Exit::Unreachable, what, "check the name, or give the IP address")
+        })?;
+        let mut probes = JoinSet::new();
+        for address in addresses {
+            let (host, limit) = (host.clone(), self.timeout);
+            probes.spawn(async move { host.probe(address, limit).await });
+        }
+        let mut failed = None;
+        while let Some(answer) = probes.join_next().await {
+            match answer {
+                Ok(Ok(eid)) => return Ok(eid),
+                Ok(Err(error)) => failed = Some(no_answer(&error)),
+                Err(_) => {}
+            }
+        }
+        Err(failed.unwrap_or_else(|| Error::new(Exit::Unreachable, "nobody was asked", "run the same command again")))
+    }
+
+    /// Asks the person at the terminal, unless the command line has answered.
+    async fn ask_about(&self, place: &Place, eid: Eid, others: &[Eid], note: String) -> Result<(), Error> {
+        let others: Vec<_> = others.iter().map(ToString::to_string).collect();
+        let fact = json!({
+            "event": "unknown_host",
+            "address": place.to_string(),
+            "eid": eid.to_string(),
+            "others": others,
+        });
+        if self.output.is_json() {
+            self.output.fact("", &fact);
+        } else {
+            self.output.note(note);
+        }
+        if self.at_once || ask().await {
+            return Ok(());
+        }
+        let what = format!("the host at {place} is not trusted");
+        let next =
+            "compare the EID with what `sss serve` printed there; if it is the same, give --trust, or give EID@HOST";
+        Err(Error::new(Exit::Refused, what, next))
+    }
+
+    fn changed(&self, place: &Place, was: Eid, found: Eid) -> Error {
+        let what = format!(
+            "the host at {place} is not the one it was: it was {was}, it is {found}. \
+             Either it has a new identity, or this is another host that pretends to be it"
+        );
+        let next = format!(
+            "ask who runs it; if the new EID is right, remove the lines of {place} and of the old EID from {}, \
+             or give EID@HOST",
+            self.known.file()
+        );
+        Error::new(Exit::Refused, what, next)
+    }
+
+    /// Remembers a host that is new at its place, now that it has proved who it is.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub(crate) fn remember(&self, found: &Identified) -> Result<(), Error> {
+        if let Some((place, is_told)) = &found.news {
+            self.known.remember(place, found.eid)?;
+            if *is_told {
+                self.output.note(format!("remembered in {}", self.known.file()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for what is asked of a host, unless other hosts are found at its places.
+    pub(crate) async fn unless_somebody_else<T>(
+        &self,
+        host: &Host,
+        target: (Eid, &[Place]),
+        answer: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let (eid, places) = target;
+        tokio::select! {
+            answer = answer => answer,
+            (address, found) = self.somebody_else(host, eid, places) => {
+                let what = format!("the host at {address} is {found}, not {eid}");
+                let next = "check address and EID: `sss serve` prints both; a host that got a new identity prints the new one";
+                Err(Error::new(Exit::Refused, what, next))
+            }
+        }
+    }
+
+    /// A peer that is asked for by a wrong EID cannot know that it is meant, and is silent. So after a while we ask who
+    /// is there. Ends only if somebody is, and everybody else has had the time to answer.
+    async fn somebody_else(&self, host: &Host, expected: Eid, places: &[Place]) -> (SocketAddr, Eid) {
+        tokio::time::sleep(PATIENCE).await;
+        let mut probes = JoinSet::new();
+        for place in places {
+            // What cannot be looked up is told by the attempt to connect.
+            for address in place.resolve().await.unwrap_or_default() {
+                let (host, limit) = (host.clone(), self.timeout.saturating_sub(PATIENCE).mul_f64(ASKING));
+                probes.spawn(async move { (address, host.probe(address, limit).await) });
+            }
+        }
+        let mut found = None;
+        while let Some(answer) = probes.join_next().await {
+            match answer {
+                Ok((_, Ok(eid))) if eid == expected => return std::future::pending().await,
+                Ok((address, Ok(eid))) => found = Some((address, eid)),
+                _ => {}
+            }
+        }
+        match found {
+            Some(found) => found,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+fn no_answer(error: &ProbeError) -> Error {
+    let next =
+        "check that `sss serve` runs there, that host and port are those it printed, and that UDP is not blocked";
+    Error::new(Exit::Unreachable, error.to_string(), next)
+}
+
+/// Asks the person at the terminal, if there is one.
+async fn ask() -> bool {
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return false;
+    }
+    io_pool::run(|| {
+        let _ = write!(std::io::stderr(), "Trust it, and remember it? [y/N] ");
+        let mut answer = String::new();
+        let read = std::io::stdin().read_line(&mut answer);
+        read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+    })
+    .await
+}
