@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use sss_wire::Writer;
 use sss_wire::frame::{
-    Await, Consumed, Credit, Datagram, Frame, Frames, OpenCredit, Priority, Released, Reset, Stop, Stream, Watch,
+    Await, Close, Consumed, Credit, Datagram, Frame, Frames, OpenCredit, Priority, Released, Reset, Stop, Stream, Watch,
 };
 
 /// STREAM without anything: what a test does not say of one.
@@ -81,6 +81,7 @@ macro_rules! to_frame {
 
 to_frame!(
     Await,
+    Close<'a>,
     Consumed,
     Credit,
     Datagram<'a>,

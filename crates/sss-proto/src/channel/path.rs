@@ -206,11 +206,12 @@ mod tests {
         Instant::from_nanos(ms * 1_000_000)
     }
 
+    fn to(remote: SocketAddr) -> Path {
+        Path { remote, local: None }
+    }
+
     fn paths() -> Paths {
-        Paths::new(Path {
-            remote: addr("198.51.100.1:1000"),
-            local: None,
-        })
+        Paths::new(to(addr("198.51.100.1:1000")))
     }
 
     // spec: CHN-11
@@ -220,10 +221,10 @@ mod tests {
         let old = paths.current();
         let new = addr("203.0.113.5:2000");
         paths.on_newest(at(0), new, 100, || DATA);
-        let Some(Offpath::Challenge(data, to)) = paths.take_offpath(at(0), 40, PTO) else {
-            panic!("a challenge");
-        };
-        assert_eq!((data, to.remote), (DATA, new));
+        assert_eq!(
+            paths.take_offpath(at(0), 40, PTO),
+            Some(Offpath::Challenge(DATA, to(new)))
+        );
         assert_eq!(paths.current(), old);
         assert_eq!(paths.on_response(at(10), *b"otherone"), None);
         assert_eq!(paths.on_response(at(30), DATA), Some(Some(Duration::from_millis(30))));
@@ -236,27 +237,31 @@ mod tests {
     fn at_most_three_times_what_came_is_sent() {
         let mut paths = paths();
         let new = addr("203.0.113.5:2000");
+        let challenge = Some(Offpath::Challenge(DATA, to(new)));
         paths.on_newest(at(0), new, 25, || DATA);
-        assert!(paths.take_offpath(at(0), 40, PTO).is_some());
-        assert!(
-            paths.take_offpath(at(100), 40, PTO).is_none(),
+        assert_eq!(paths.take_offpath(at(0), 40, PTO), challenge);
+        assert_eq!(
+            paths.take_offpath(at(100), 40, PTO),
+            None,
             "80 bytes would be more than 75"
         );
         paths.on_newest(at(150), new, 25, || DATA);
-        assert!(paths.take_offpath(at(200), 40, PTO).is_some());
+        assert_eq!(paths.take_offpath(at(200), 40, PTO), challenge);
     }
 
     // spec: CHN-11
     #[test]
     fn a_silent_address_is_given_up_after_three_challenges() {
         let mut paths = paths();
-        paths.on_newest(at(0), addr("203.0.113.5:2000"), 1000, || DATA);
+        let new = addr("203.0.113.5:2000");
+        paths.on_newest(at(0), new, 1000, || DATA);
         for n in 0..3 {
             assert_eq!(paths.next_timer(), Some(at(n * 100)));
-            assert!(paths.take_offpath(at(n * 100), 40, PTO).is_some());
-            assert!(paths.take_offpath(at(n * 100), 40, PTO).is_none());
+            let sent = paths.take_offpath(at(n * 100), 40, PTO);
+            assert_eq!(sent, Some(Offpath::Challenge(DATA, to(new))));
+            assert_eq!(paths.take_offpath(at(n * 100), 40, PTO), None);
         }
-        assert!(paths.take_offpath(at(300), 40, PTO).is_none());
+        assert_eq!(paths.take_offpath(at(300), 40, PTO), None);
         assert_eq!(paths.next_timer(), None);
         assert_eq!(paths.on_response(at(301), DATA), None);
     }
@@ -292,8 +297,12 @@ mod tests {
     #[test]
     fn the_old_address_coming_back_ends_the_validation() {
         let mut paths = paths();
-        paths.on_newest(at(0), addr("203.0.113.5:2000"), 1000, || DATA);
-        assert!(paths.take_offpath(at(0), 40, PTO).is_some());
+        let new = addr("203.0.113.5:2000");
+        paths.on_newest(at(0), new, 1000, || DATA);
+        assert_eq!(
+            paths.take_offpath(at(0), 40, PTO),
+            Some(Offpath::Challenge(DATA, to(new)))
+        );
         paths.on_newest(at(1), paths.current().remote, 1000, || DATA);
         assert_eq!(paths.on_response(at(30), DATA), None);
     }
@@ -304,14 +313,12 @@ mod tests {
         let mut paths = paths();
         let new = addr("203.0.113.5:2000");
         paths.on_newest(at(0), new, 1000, || *b"87654321");
-        assert!(matches!(
-            paths.take_offpath(at(0), 40, PTO),
-            Some(Offpath::Challenge(..))
-        ));
+        let challenge = Offpath::Challenge(*b"87654321", to(new));
+        assert_eq!(paths.take_offpath(at(0), 40, PTO), Some(challenge));
         // From neither the address in use nor the one that is validated.
         paths.on_challenge(DATA);
         paths.on_packet(addr("192.0.2.66:53"));
-        assert!(!paths.has_response() && paths.take_response().is_none());
+        assert_eq!((paths.has_response(), paths.take_response()), (false, None));
         assert_eq!(paths.take_offpath(at(1), 40, PTO), None);
         // To the new address no more than three times what came from there.
         paths.on_challenge(DATA);
@@ -338,9 +345,9 @@ mod tests {
         paths.on_packet(new);
         paths.on_newest(at(0), new, 100, || *b"87654321");
         assert!(!paths.has_response());
-        let Some(Offpath::Response(data, to)) = paths.take_offpath(at(0), 40, PTO) else {
-            panic!("a response");
-        };
-        assert_eq!((data, to.remote), (DATA, new));
+        assert_eq!(
+            paths.take_offpath(at(0), 40, PTO),
+            Some(Offpath::Response(DATA, to(new)))
+        );
     }
 }

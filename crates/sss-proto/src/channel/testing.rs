@@ -1,14 +1,15 @@
 //! Two channels with the same keys, and what tests do with them.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use sss_crypto::Suite;
 use sss_crypto::noise::Split;
 use sss_crypto::schedule::{ChannelSecrets, EarlySecrets};
-use sss_wire::ChannelId;
-use sss_wire::frame::{Frame, Frames};
+use sss_wire::frame::{Ack, Close, EcnCounts, Frame, Origin};
 use sss_wire::params::Settings;
+use sss_wire::{ChannelId, Code, Reader, Writer};
 
 use super::{Budget, Channel, ChannelConfig, ChannelSetup, Fate, MAX_ACK_DELAY_US, Opened, Path, Received, TimerEvent};
 use crate::config::Congestion;
@@ -17,6 +18,7 @@ use crate::ids::StreamKey;
 use crate::io::{Ecn, Transmit, TransmitBuf};
 use crate::packet::PacketWriter;
 use crate::role::Role;
+use crate::testing::frames_of;
 use crate::time::Instant;
 use crate::token::{StreamFlags, Token};
 
@@ -46,6 +48,8 @@ pub(super) enum Refused {
 #[derive(Debug)]
 pub(super) struct Taken {
     pub(super) opened: Opened,
+    /// The plaintext: its frames.
+    pub(super) bytes: Vec<u8>,
     pub(super) ack_eliciting: bool,
     pub(super) closed: bool,
 }
@@ -136,6 +140,25 @@ pub(super) fn accept(now: Instant, initiator: &mut End, config: ChannelConfig) {
 /// Both ends with the default configuration and a round trip of 10 ms.
 pub(super) fn pair(now: Instant) -> (End, End) {
     established(now, Duration::from_millis(10), config(), Suite::Aes256Gcm)
+}
+
+/// CLOSE with the origin that its code tells.
+pub(super) fn close(code: Code, reason: &str) -> Close<'_> {
+    let origin = match code.as_app() {
+        Some(_) => Origin::Application,
+        None => Origin::Protocol,
+    };
+    Close { origin, code, reason }
+}
+
+/// ACK of these ranges, the highest first, held back for so long; ACK_ECN if so many packets were marked ECT(0) and CE.
+pub(super) fn ack(ranges: &[RangeInclusive<u64>], delay_us: u64, (ect0, ce): (u64, u64)) -> Frame<'static> {
+    let bytes = vec![0; 200].leak();
+    let counts = EcnCounts { ect0, ect1: 0, ce };
+    let ecn = (counts != EcnCounts::default()).then_some(counts);
+    let written = Ack::write(&mut Writer::new(bytes), ranges.iter().cloned(), delay_us, ecn, 200);
+    assert_eq!(written, ranges.len());
+    Frame::decode(&mut Reader::new(bytes)).unwrap()
 }
 
 /// The number in a token made by [`End::data`].
@@ -230,13 +253,14 @@ impl End {
     ) -> Result<Taken, Refused> {
         let mut bytes = packet.to_vec();
         let opened = self.channel.open(&mut bytes).map_err(Refused::Dropped)?;
+        let plaintext = &bytes[opened.payload.clone()];
         let mut taken = Taken {
             opened,
+            bytes: plaintext.to_vec(),
             ack_eliciting: false,
             closed: false,
         };
-        for frame in Frames::new(&bytes[taken.opened.payload.clone()]) {
-            let frame = frame.unwrap();
+        for frame in frames_of(plaintext) {
             taken.ack_eliciting |= !matches!(frame, Frame::Padding | Frame::Ack(_) | Frame::Close(_));
             match frame {
                 Frame::Padding | Frame::Ping => {}

@@ -479,6 +479,7 @@ fn version_fraud(used: u32, ours: &[u32], params: &CookieParams) -> Option<Negot
 #[cfg(test)]
 mod tests {
     use rand::SeedableRng;
+    use sss_wire::long::{Hello, Long};
 
     use super::*;
 
@@ -498,6 +499,13 @@ mod tests {
 
     fn address() -> SocketAddr {
         SocketAddr::from(([192, 0, 2, 1], 4433))
+    }
+
+    fn hello(packet: &[u8]) -> Hello<'_> {
+        match Long::parse(packet) {
+            Ok(Long::Hello(hello)) => hello,
+            other => panic!("{other:?}"),
+        }
     }
 
     // spec: NEG-8
@@ -535,6 +543,14 @@ mod tests {
         };
         assert!(packets.iter().all(|p| *p == packets[0]));
         assert_eq!(packets[0].len(), long::HELLO_SIZE);
+        let first = hello(&packets[0]);
+        let expected = Hello {
+            version: VERSIONS[0],
+            attempt: attempt.attempt(),
+            token: &[0; 16],
+            ..first
+        };
+        assert_eq!(first, expected);
         for (n, pair) in times.windows(2).enumerate() {
             let expected = (1_u64 << n.saturating_sub(1).min(4)).min(10) as f64;
             let gap = pair[1].since(pair[0]).as_secs_f64() / expected;
@@ -554,12 +570,13 @@ mod tests {
             panic!("HELLO is due at once");
         };
         let first = first.to_vec();
-        let second = attempt.on_retry(1, &[5; 16]).unwrap().to_vec();
-        assert_eq!(second[13..29], [5; 16]);
-        assert_eq!((&first[..13], &first[29..]), (&second[..13], &second[29..]));
-        assert!(attempt.on_retry(2, &[6; 16]).is_err(), "of another version");
-        assert!(attempt.on_retry(1, &[6; 16]).is_ok());
-        assert!(attempt.on_retry(1, &[7; 16]).is_ok());
+        let with = |token| Hello { token, ..hello(&first) };
+        assert_eq!(with(&[0; 16]), hello(&first));
+        for token in &[[5; 16], [6; 16], [7; 16]] {
+            let unknown = attempt.on_retry(2, &[9; 16]);
+            assert_eq!(unknown, Err(DropReason::UnknownAttempt), "of another version");
+            assert_eq!(hello(attempt.on_retry(1, token).unwrap()), with(token));
+        }
         assert_eq!(attempt.on_retry(1, &[8; 16]), Err(DropReason::UnknownAttempt));
     }
 
@@ -568,7 +585,8 @@ mod tests {
     fn version_fails_the_attempt_only_after_a_grace_and_only_without_ours() {
         let mut rng = StdRng::seed_from_u64(3);
         let mut attempt = attempt(&mut rng, vec![address()]);
-        assert!(attempt.on_version(vec![9, VERSIONS[0]]).is_err());
+        let with_ours = attempt.on_version(vec![9, VERSIONS[0]]);
+        assert_eq!(with_ours, Err(DropReason::UnknownAttempt));
         attempt.on_version(vec![9]).unwrap();
         let almost = Instant::from_nanos(2_999_000_000);
         assert!(!matches!(

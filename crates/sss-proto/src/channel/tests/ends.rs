@@ -1,8 +1,10 @@
 //! Signs of life, changes of address, and the end of a channel.
 
 use super::*;
-use crate::channel::testing::{INITIATOR, RESPONDER, warm_pair};
+use crate::channel::testing::{INITIATOR, RESPONDER, ack, close, warm_pair};
+use crate::testing::{ToFrame, frames_of};
 use sss_wire::Code;
+use sss_wire::frame::Frame;
 
 // spec: CHN-2
 #[test]
@@ -36,7 +38,13 @@ fn keepalives_keep_a_channel_alive_while_a_stream_is_open() {
             let (from, to) = if end { (&mut a, &mut b) } else { (&mut b, &mut a) };
             assert_eq!(from.tick(now), TimerEvent::None);
             while let Some(packet) = from.alone(now).map(|p| p.0).or_else(|| from.control(now)) {
-                pings += usize::from(to.take(now, &packet, from.address).unwrap().ack_eliciting);
+                let taken = to.take(now, &packet, from.address).unwrap();
+                let frames = frames_of(&taken.bytes);
+                match frames[..] {
+                    [Frame::Ack(_)] => {}
+                    [Frame::Ping, Frame::Padding] | [Frame::Ack(_), Frame::Ping] => pings += 1,
+                    _ => panic!("{frames:?}"),
+                }
             }
         }
         now = a
@@ -58,7 +66,11 @@ fn close_reaches_the_peer_and_both_forget() {
     let (packet, transmit) = a.alone(at(10)).unwrap();
     assert_eq!(transmit.remote, addr(RESPONDER));
     assert!(a.alone(at(10)).is_none() && a.control(at(10)).is_none());
-    assert!(b.take(at(15), &packet, a.address).unwrap().closed);
+    let taken = b.take(at(15), &packet, a.address).unwrap();
+    carried!(
+        taken,
+        [ack(&[2..=4], 9000, (4, 0)), close(Code::app(7), "done").to_frame()]
+    );
     assert!(!b.channel.is_open());
     assert!(
         b.alone(at(15)).is_none() && b.control(at(15)).is_none(),
@@ -75,14 +87,19 @@ fn close_reaches_the_peer_and_both_forget() {
 fn a_lost_close_is_sent_again_when_the_peer_goes_on() {
     let (mut a, mut b) = warm_pair();
     a.channel.close(at(10), Code::NONE, "");
-    a.alone(at(10)).unwrap();
-    let mut answers = 0;
+    let mut sent = vec![a.alone(at(10)).unwrap().0];
     for n in 0..16 {
         b.data(at(11 + n), 10);
         a.channel.on_packet_while_closing();
-        answers += u32::from(a.alone(at(11 + n)).is_some());
+        sent.extend(a.alone(at(11 + n)).map(|again| again.0));
     }
-    assert_eq!(answers, 5, "packets 1, 2, 4, 8 and 16");
+    assert_eq!(sent.len(), 1 + 5, "packets 1, 2, 4, 8 and 16");
+    // What arrived at the first millisecond is acknowledged each time.
+    for (packet, ms) in sent.iter().zip([10, 11, 12, 14, 18, 26]) {
+        let taken = b.take(at(30), packet, a.address).unwrap();
+        let acknowledgement = ack(&[2..=4], (ms - 1) * 1000, (4, 0));
+        carried!(taken, [acknowledgement, close(Code::NONE, "").to_frame()]);
+    }
 }
 
 // spec: CHN-12
@@ -127,9 +144,13 @@ fn a_changed_address_is_validated_then_used_with_fresh_state() {
     let (challenge, transmit) = b.alone(at(105)).expect("PATH_CHALLENGE");
     assert_eq!(transmit.remote, a.address);
     assert!(challenge.len() <= 3 * packet.len());
-    a.take(at(110), &challenge, b.address).unwrap();
+    let taken = a.take(at(110), &challenge, b.address).unwrap();
+    let [Frame::PathChallenge(data)] = frames_of(&taken.bytes)[..] else {
+        panic!("{:?}", frames_of(&taken.bytes));
+    };
     let response = a.control(at(110)).expect("PATH_RESPONSE");
-    b.take(at(125), &response, a.address).unwrap();
+    let taken = b.take(at(125), &response, a.address).unwrap();
+    carried!(taken, [ack(&[56..=56, 2..=54], 0, (55, 0)), Frame::PathResponse(data)]);
     let info = b.channel.info();
     assert_eq!(info.remote, a.address);
     assert_eq!(
@@ -169,6 +190,9 @@ fn a_forged_source_address_gets_challenges_only() {
         while let Some((datagram, transmit)) = b.alone(now) {
             if transmit.remote == victim {
                 to_victim += datagram.len();
+                let taken = a.take(now, &datagram, b.address).unwrap();
+                let frames = frames_of(&taken.bytes);
+                assert!(matches!(frames[..], [Frame::PathChallenge(_)]), "{frames:?}");
             }
         }
         while b.control(now).is_some() {}

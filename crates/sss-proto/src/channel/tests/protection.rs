@@ -1,14 +1,16 @@
 //! Short packets, generations of keys, replay (docs/spec/protection.md), and the numbers of packets.
 
-use sss_wire::Writer;
+use sss_wire::frame::Frame;
 use sss_wire::short::{self, Header};
+use sss_wire::{Code, Writer};
 
 use super::*;
 use crate::channel::keys::{DirectionKeys, Limits};
 use crate::channel::sent::Flags;
-use crate::channel::testing::{Refused, accept, early, warm_pair};
+use crate::channel::testing::{Refused, accept, ack, close, early, warm_pair};
 use crate::error::DropReason;
 use crate::io::Ecn;
+use crate::testing::ToFrame;
 
 // spec: PRT-2, PRT-3, PRT-6
 #[test]
@@ -29,7 +31,8 @@ fn a_packet_opens_once_and_only_as_it_was_sealed() {
         }
         let taken = b.take(at(1), &packet, a.address).unwrap();
         assert_eq!((taken.opened.seq, taken.opened.generation), (1, 1));
-        assert_eq!(taken.opened.payload.len(), 100 + packet.len() - 9 - 1 - 16 - 100);
+        assert_eq!(taken.opened.payload.len(), packet.len() - 9 - 1 - 16);
+        carried!(taken, [ack(&[0..=0], 1000, (0, 0)), Frame::Ping, Frame::Padding]);
         assert_eq!(
             b.take(at(1), &packet, a.address).unwrap_err(),
             Refused::Dropped(DropReason::Duplicate)
@@ -53,7 +56,10 @@ fn a_tiny_packet_is_padded_until_it_has_a_sample() {
         1 + 8 + 4 + 16,
         "number and plaintext together are 4 bytes"
     );
-    assert!(b.take(at(2), &packet, a.address).is_ok());
+    carried!(
+        b.take(at(2), &packet, a.address).unwrap(),
+        [Frame::Ping, Frame::Padding]
+    );
 }
 
 // spec: CHN-10
@@ -231,9 +237,11 @@ fn a_channel_whose_keys_are_used_up_closes() {
         assert!(sent < 300);
     }
     assert_eq!(a.tick(at(2 + sent)), TimerEvent::KeysUsedUp);
-    a.channel.close(at(2 + sent), sss_wire::Code::AEAD_LIMIT, "used up");
+    a.channel.close(at(2 + sent), Code::AEAD_LIMIT, "used up");
     let (packet, _) = a.alone(at(2 + sent)).expect("CLOSE can still be sealed");
-    assert!(b.take(at(2 + sent), &packet, a.address).unwrap().closed);
+    let taken = b.take(at(2 + sent), &packet, a.address).unwrap();
+    let close = close(Code::AEAD_LIMIT, "used up").to_frame();
+    carried!(taken, [ack(&[4..=69], 1000, (69, 0)), close]);
 }
 
 // spec: PRT-9
@@ -285,8 +293,14 @@ fn ecn_counts_come_back_and_ce_reduces_the_window() {
         let packet = a.data(now, 500);
         let mark = if n == 15 { Ecn::Ce } else { Ecn::Ect0 };
         b.take_marked(now, &packet, a.address, mark).unwrap();
-        if let Some(ack) = b.control(now) {
-            a.take_marked(now, &ack, b.address, Ecn::Ect0).unwrap();
+        // Two packets at a time are acknowledged.
+        if n % 2 == 1 {
+            let packet = b.control(now).expect("an acknowledgement");
+            let taken = a.take_marked(now, &packet, b.address, Ecn::Ect0).unwrap();
+            let marked = u64::from(n >= 15);
+            carried!(taken, [ack(&[5..=7 + n], 0, (7 + n - marked, marked))]);
+        } else {
+            assert!(b.control(now).is_none());
         }
     }
     let info = a.channel.info();

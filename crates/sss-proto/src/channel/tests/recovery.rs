@@ -2,13 +2,14 @@
 
 use super::*;
 use crate::channel::congestion::Controller;
-use crate::channel::testing::{Refused, warm_pair};
+use crate::channel::testing::{Refused, ack, warm_pair};
 use crate::channel::{Budget, MtuState};
 use crate::config::Congestion;
 use crate::io::Ecn;
 use crate::packet::PacketWriter;
+use crate::testing::frames_of;
 use sss_wire::Code;
-use sss_wire::frame::Ack;
+use sss_wire::frame::{Ack, Frame};
 
 /// Sends `end` an acknowledgement of what it may never have sent.
 fn forge_ack(from: &mut End, largest: u64, first: u64) -> Vec<u8> {
@@ -67,9 +68,9 @@ fn acknowledgements_leave_in_time() {
     assert!(b.control(at(119)).is_none());
     b.tick(due);
     assert!(b.channel.wants_control(due));
-    let ack = b.control(due).unwrap();
-    let taken = a.take(due, &ack, b.address).unwrap();
-    assert!(!taken.ack_eliciting);
+    let packet = b.control(due).unwrap();
+    let taken = a.take(due, &packet, b.address).unwrap();
+    carried!(taken, [ack(&[5..=7], 20_000, (7, 0))]);
     // The 20 ms that the peer waited are not part of the round trip.
     assert!(
         a.channel.flight.rtt() <= Duration::from_millis(25),
@@ -80,7 +81,9 @@ fn acknowledgements_leave_in_time() {
     for packet in &two {
         b.take(at(200), packet, a.address).unwrap();
     }
-    assert!(b.control(at(200)).is_some());
+    let packet = b.control(at(200)).unwrap();
+    let taken = a.take(at(200), &packet, b.address).unwrap();
+    carried!(taken, [ack(&[5..=9], 0, (9, 0))]);
 }
 
 // spec: REC-4
@@ -106,7 +109,7 @@ fn a_probe_timeout_sends_the_oldest_data_again_then_ping() {
     let fates: Vec<_> = a.fates.drain(..).map(|f| (token_number(&f.token), f.acked)).collect();
     assert_eq!(fates, [(first + 2, false)]);
     for probe in &probes {
-        assert!(b.take(second, probe, a.address).unwrap().ack_eliciting);
+        carried!(b.take(second, probe, a.address).unwrap(), [Frame::Ping, Frame::Padding]);
     }
     settle(second, &mut a, &mut b);
     assert_eq!(a.channel.flight.recovery.loss.probe_count(), 0);
@@ -122,12 +125,14 @@ fn a_late_packet_is_no_loss_the_next_time() {
         let packet = a.data(at(10), 100);
         b.take(at(15), &packet, a.address).unwrap();
     }
-    let ack = b.control(at(15)).unwrap();
-    a.take(at(20), &ack, b.address).unwrap();
+    let packet = b.control(at(15)).unwrap();
+    let taken = a.take(at(20), &packet, b.address).unwrap();
+    carried!(taken, [ack(&[8..=13, 5..=6], 0, (12, 0))]);
     assert_eq!(a.channel.info().packets_lost, 1);
     b.take(at(16), &late, a.address).unwrap();
-    let ack = b.control(at(16)).unwrap();
-    a.take(at(21), &ack, b.address).unwrap();
+    let packet = b.control(at(16)).unwrap();
+    let taken = a.take(at(21), &packet, b.address).unwrap();
+    carried!(taken, [ack(&[5..=13], 1000, (13, 0))]);
     let info = a.channel.info();
     assert_eq!((info.false_losses, info.reordering_threshold), (1, 7));
 }
@@ -147,8 +152,9 @@ fn the_window_blocks_and_acknowledgements_open_it() {
     for packet in &packets {
         b.take(at(7), packet, a.address).unwrap();
     }
-    let ack = b.control(at(7)).unwrap();
-    a.take(at(12), &ack, b.address).unwrap();
+    let packet = b.control(at(7)).unwrap();
+    let taken = a.take(at(12), &packet, b.address).unwrap();
+    carried!(taken, [ack(&[5..=16], 0, (16, 0))]);
     assert_eq!(a.channel.budget(at(12)), Budget::Ready);
     assert_eq!(a.channel.info().window, window + sent, "slow start");
 }
@@ -313,8 +319,14 @@ fn a_mere_receiver_asks_for_an_acknowledgement_now_and_then() {
         if n % 7 != 0 {
             b.take_marked(now, &packet, a.address, Ecn::Ect0).unwrap();
         }
-        if let Some(ack) = b.control(now) {
-            asked += usize::from(a.take(now, &ack, b.address).unwrap().ack_eliciting);
+        if let Some(packet) = b.control(now) {
+            let taken = a.take(now, &packet, b.address).unwrap();
+            let frames = frames_of(&taken.bytes);
+            match frames[..] {
+                [Frame::Ack(_)] => {}
+                [Frame::Ack(_), Frame::Ping] => asked += 1,
+                _ => panic!("{frames:?}"),
+            }
         }
     }
     assert!(asked > 20, "{asked}");

@@ -4,7 +4,7 @@
 //! and [`released`](super::released), whether more can come. What is the same is here: both are repeated when they are
 //! lost, few are open at a time, and an answer outlives its stream.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use sss_wire::Code;
 use sss_wire::constants::MAX_WATCHES;
@@ -24,8 +24,10 @@ pub(crate) struct Questions {
     pub(super) due: KeyQueue,
     /// The number of questions without an answer.
     open: usize,
-    /// LSIDs of streams for which the peer's question is to be answered.
+    /// LSIDs of streams for which the peer's question is to be answered, in the order in which they are.
     answers: VecDeque<u64>,
+    /// The same LSIDs: a question that is repeated before its answer was sent gets one answer.
+    queued: BTreeSet<u64>,
 }
 
 impl Questions {
@@ -53,9 +55,12 @@ impl Questions {
         self.open = self.open.saturating_sub(1);
     }
 
-    /// The answer for a stream is to be sent, again or for the first time.
+    /// The answer for a stream is to be sent, again or for the first time. If it waits to be sent, that is enough.
+    /// O(log n).
     pub(crate) fn answer(&mut self, lsid: u64) {
-        self.answers.push_back(lsid);
+        if self.queued.insert(lsid) {
+            self.answers.push_back(lsid);
+        }
     }
 
     /// The first answer to be sent.
@@ -65,7 +70,9 @@ impl Questions {
 
     /// The first answer was sent.
     pub(super) fn pop_answer(&mut self) {
-        self.answers.pop_front();
+        if let Some(lsid) = self.answers.pop_front() {
+            self.queued.remove(&lsid);
+        }
     }
 
     /// Returns whether more answers wait than the peer may ask for.

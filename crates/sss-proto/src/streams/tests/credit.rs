@@ -5,6 +5,7 @@ use crate::error::ReadError;
 use crate::refusal::Refusal;
 use crate::streams::DatagramOptions;
 use crate::streams::frames::delivery::Item;
+use crate::testing::compare;
 use sss_wire::constants::{OPEN_COST, OPEN_ROOM, STREAM_BORROW, STREAM_WINDOW};
 use sss_wire::frame::{Await, OpenCredit};
 
@@ -572,7 +573,8 @@ fn lost_credit_is_sent_again_with_its_present_value() {
     pair.a.take(&again).unwrap();
     pair.b.acked(&again);
     pair.b.lost(&lost);
-    assert!(pair.b.packet(ROOM).is_none(), "a newer one has arrived");
+    // A newer one has arrived.
+    sent!(pair.b, []);
     assert!(send_all(&mut pair) > 0);
 }
 
@@ -583,15 +585,20 @@ fn lost_credit_for_openings_is_sent_again() {
     let streams: Vec<StreamKey> = (0..40).map(|_| pair.a.open_top_level("svc", "v1").unwrap()).collect();
     send_all(&mut pair);
     while pair.b.accept_any().is_some() {}
+    // Of the root, and of each stream that was accepted.
+    let mut raised = vec![open_credit(0, 159_240, 0).to_frame()];
+    raised.extend((1..=45).step_by(2).map(|lsid| credit(lsid, STREAM_BORROW).to_frame()));
     let lost = pair.b.packet(ROOM).unwrap();
-    let is_open_credit = |p: &Packet| p.frames().iter().any(|f| matches!(f, Frame::OpenCredit(_)));
-    assert!(is_open_credit(&lost), "{:?}", lost.frames());
+    compare(&lost.bytes, &raised);
     pair.b.lost(&lost);
+    // There is more room by now.
+    raised[0] = open_credit(0, 290_312, 0).to_frame();
     let again = pair.b.packet(ROOM).unwrap();
-    assert!(is_open_credit(&again), "{:?}", again.frames());
+    compare(&again.bytes, &raised);
     pair.a.take(&again).unwrap();
     pair.b.acked(&again);
     pair.b.lost(&lost);
+    let is_open_credit = |p: &Packet| p.frames().iter().any(|f| matches!(f, Frame::OpenCredit(_)));
     assert!(
         !pair.b.packet(ROOM).is_some_and(|p| is_open_credit(&p)),
         "a newer one has arrived"
@@ -681,13 +688,8 @@ fn a_hundred_services_that_accept_nothing_leave_room_for_the_next() {
     }
 }
 
-/// Returns what OPEN_CREDIT in a packet says.
-fn open_credit(packet: &Packet) -> OpenCredit {
-    let said = packet.frames().into_iter().find_map(|frame| match frame {
-        Frame::OpenCredit(credit) => Some(credit),
-        _ => None,
-    });
-    said.expect("OPEN_CREDIT")
+fn open_credit(lsid: u64, limit: u64, datagrams: u64) -> OpenCredit {
+    OpenCredit { lsid, limit, datagrams }
 }
 
 // spec: STR-56, REC-5
@@ -708,14 +710,11 @@ fn the_acknowledgement_of_one_open_credit_settles_no_later_one() {
         .unwrap();
     pair.run();
     pair.b.life.put(b.index, Item::OpenCredit);
-    let earlier = pair.b.packet(ROOM).unwrap();
+    let earlier = sent!(pair.b, [open_credit(1, 131_072, 512)]);
     assert!(matches!(pair.b.poll_recv_datagram(now, b), Poll::Ready(Ok(Some(_)))));
     pair.b.life.put(b.index, Item::OpenCredit);
-    let later = pair.b.packet(ROOM).unwrap();
-    let (before, after) = (open_credit(&earlier), open_credit(&later));
-    assert_eq!(before.limit, after.limit);
-    assert!(before.datagrams < after.datagrams);
+    let later = sent!(pair.b, [open_credit(1, 131_072, 812)]);
     pair.b.acked(&earlier);
     pair.b.lost(&later);
-    assert_eq!(open_credit(&pair.b.packet(ROOM).unwrap()), after);
+    sent!(pair.b, [open_credit(1, 131_072, 812)]);
 }

@@ -37,15 +37,6 @@ fn priority(lsid: u64, serial: u64, level: i8) -> Frame<'static> {
     Frame::Priority(Priority { lsid, serial, level })
 }
 
-/// PRIORITY in a packet: stream, serial, level.
-fn requests(packet: &Packet) -> Vec<(u64, u64, i8)> {
-    let request = |frame| match frame {
-        Frame::Priority(p) => Some((p.lsid, p.serial, p.level)),
-        _ => None,
-    };
-    packet.frames().into_iter().filter_map(request).collect()
-}
-
 // spec: STR-22
 #[test]
 fn levels_are_strict() {
@@ -240,8 +231,7 @@ fn the_peer_does_what_is_asked() {
     next(&mut pair.b, 2);
     pair.a.request_priority(a2, 10);
     assert!(pair.a.wants());
-    let packet = pair.a.packet(ROOM).unwrap();
-    assert_eq!(requests(&packet), [(3, 0, 10)]);
+    let packet = sent!(pair.a, [priority(3, 0, 10)]);
     assert!(!pair.a.wants());
     pair.b.take(&packet).unwrap();
     assert_eq!(pair.b.info(b2).unwrap().priority, 10);
@@ -263,11 +253,10 @@ fn the_peer_does_what_is_asked() {
 fn requests_that_overtake_each_other_do_no_harm() {
     let mut pair = Pair::new();
     let (a, b) = pair.stream();
-    let packets = [1, 2, 3].map(|level| {
+    let packets = [1, 2, 3].map(|level: i8| {
         pair.a.request_priority(a, level);
-        pair.a.packet(ROOM).unwrap()
+        sent!(pair.a, [priority(1, level as u64 - 1, level)])
     });
-    assert_eq!(requests(&packets[2]), [(1, 2, 3)]);
     for (packet, level) in [(1, 2), (0, 2), (1, 2), (2, 3), (0, 3), (1, 3)] {
         pair.b.take(&packets[packet]).unwrap();
         assert_eq!(pair.b.info(b).unwrap().priority, level);
@@ -277,7 +266,7 @@ fn requests_that_overtake_each_other_do_no_harm() {
     received!(pair.b, [priority(3, 0, 9)]);
     assert_eq!(pair.b.info(other).unwrap().priority, 9);
     pair.b.request_priority(b, 4);
-    assert_eq!(requests(&pair.b.packet(ROOM).unwrap()), [(1, 0, 4)]);
+    sent!(pair.b, [priority(1, 0, 4)]);
 }
 
 // spec: STR-25
@@ -286,20 +275,18 @@ fn only_the_latest_request_is_sent_again() {
     let mut pair = Pair::new();
     let (a, b) = pair.stream();
     pair.a.request_priority(a, 1);
-    let first = pair.a.packet(ROOM).unwrap();
+    let first = sent!(pair.a, [priority(1, 0, 1)]);
     pair.a.request_priority(a, 2);
-    let second = pair.a.packet(ROOM).unwrap();
+    let second = sent!(pair.a, [priority(1, 1, 2)]);
     pair.a.lost(&first);
     assert!(!pair.a.wants());
     pair.a.lost(&second);
-    let again = pair.a.packet(ROOM).unwrap();
-    assert_eq!(requests(&again), [(1, 1, 2)]);
+    let again = sent!(pair.a, [priority(1, 1, 2)]);
     // Made twice before it could be sent, it is sent once.
     pair.a.request_priority(a, 3);
     pair.a.request_priority(a, 4);
     pair.a.lost(&again);
-    let packet = pair.a.packet(ROOM).unwrap();
-    assert_eq!(requests(&packet), [(1, 3, 4)]);
+    let packet = sent!(pair.a, [priority(1, 3, 4)]);
     pair.b.take(&packet).unwrap();
     pair.a.acked(&packet);
     assert_eq!(pair.b.info(b).unwrap().priority, 4);
@@ -312,13 +299,11 @@ fn a_request_waits_until_the_peer_knows_the_stream() {
     let mut pair = Pair::new();
     let a = pair.a.open_top_level("svc", "v1").unwrap();
     pair.a.request_priority(a, 5);
-    let init = pair.a.packet(ROOM).unwrap();
-    assert_eq!(requests(&init), []);
+    let init = sent!(pair.a, [announce(1, top_level())]);
     assert!(!pair.a.wants());
     pair.b.take(&init).unwrap();
     pair.a.acked(&init);
-    let packet = pair.a.packet(ROOM).unwrap();
-    assert_eq!(requests(&packet), [(1, 0, 5)]);
+    let packet = sent!(pair.a, [priority(1, 0, 5)]);
     pair.b.take(&packet).unwrap();
     let b = pair.b.accept_any().unwrap();
     assert_eq!(pair.b.info(b).unwrap().priority, 5);
@@ -334,7 +319,7 @@ fn priority_of_unknown_and_of_retired_streams() {
         assert_eq!(error.code, Code::STREAM_STATE, "{lsid}");
     }
     pair.a.request_priority(a, 1);
-    let late = pair.a.packet(ROOM).unwrap();
+    let late = sent!(pair.a, [priority(1, 0, 1)]);
     pair.a.release(a);
     pair.b.release(b);
     pair.run();
@@ -358,7 +343,7 @@ fn a_storm_of_requests_leaves_nothing_behind() {
         pair.a.request_priority(a, (serial % 256) as u8 as i8);
     }
     assert_eq!(pair.b.info(b).unwrap().priority, (99_999 % 256) as u8 as i8);
-    assert_eq!(requests(&pair.a.packet(ROOM).unwrap()).len(), 1);
+    sent!(pair.a, [priority(1, 99_999, (99_999 % 256) as u8 as i8)]);
     assert!(!pair.a.wants());
     let debug = format!("{:?}", pair.b.life.scheduler);
     assert!(debug.len() < 20_000, "{}", debug.len());

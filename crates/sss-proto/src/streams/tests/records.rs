@@ -6,6 +6,7 @@ use rand::{RngExt, SeedableRng};
 use super::*;
 use crate::error::WriteError;
 use crate::interest::Interest;
+use crate::testing::compare;
 
 impl Streams {
     /// The whole records that can be read, the bytes of one that has no mark yet, and what came then.
@@ -133,10 +134,15 @@ fn many_short_records_share_a_packet() {
     }
     pair.a.finish(a).unwrap();
     let packet = pair.a.packet(ROOM).unwrap();
-    let frames = packet.streams();
-    assert_eq!(frames.len(), 100);
-    assert!(frames.iter().all(|f| f.mark));
-    assert!(frames[99].fin && !frames[98].fin, "the end stands behind the last mark");
+    // Each is as long as its bytes and a mark; the end stands behind the last mark.
+    let records: Vec<_> = (0..100_u8).map(|i| vec![i; usize::from(i % 5)]).collect();
+    let mut offset = 0;
+    let mut frames = Vec::new();
+    for (record, i) in records.iter().zip(1..) {
+        frames.push(record_frame(1, offset, record, i == 100));
+        offset += record.len() as u64 + 1;
+    }
+    compare(&packet.bytes, &frames);
     pair.b.take(&packet).unwrap();
     assert_eq!(pair.b.info(b).unwrap().received, 100 + 200);
     let (records, rest, end) = pair.b.read_records(b);
@@ -156,7 +162,16 @@ fn lost_records_are_sent_again_in_other_frames_with_the_same_marks() {
     let (a, b) = pair.stream();
     let records = [&b"one"[..], b"", b"", b"a longer record", b"x"];
     records.iter().for_each(|r| pair.a.write_record(a, r).unwrap());
-    let lost = pair.a.packet(ROOM).unwrap();
+    let lost = sent!(
+        pair.a,
+        [
+            record_frame(1, 0, b"one", false),
+            record_frame(1, 4, b"", false),
+            record_frame(1, 5, b"", false),
+            record_frame(1, 6, b"a longer record", false),
+            record_frame(1, 22, b"x", false),
+        ]
+    );
     let marks = |packets: &[Packet]| -> Vec<u64> {
         let frames = packets.iter().flat_map(|p| p.streams()).filter(|f| f.mark);
         frames.map(|f| f.end() - 1).collect()

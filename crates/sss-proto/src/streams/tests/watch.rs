@@ -294,23 +294,42 @@ fn a_storm_of_questions_is_bounded() {
     let (a, b) = finished(&mut pair, 0);
     assert_eq!(pair.b.read_now(b), Poll::Ready(Ok(ReadOutcome::End)));
     let lsid = pair.a.lsid_of(a);
-    let mut asked = 0;
-    let refused = loop {
-        match pair.b.forged(&Frame::Watch(Watch { lsid })) {
-            Ok(()) => asked += 1,
-            Err(error) => break error,
-        }
-    };
-    assert_eq!((asked, refused.code), (4 * MAX_WATCHES, Code::LIMIT));
+    // Of a stream that was read the answer is kept once.
+    for _ in 0..1000 {
+        received!(pair.b, [Watch { lsid }]);
+    }
+    assert_eq!(pair.b.life.outbox.watches.answers(), 1);
+    // Answers about others, until one more is too many.
+    for n in 1..4 * MAX_WATCHES as u64 {
+        pair.b.life.outbox.watches.answer(lsid + 4 * n);
+    }
+    received!(pair.b, [Watch { lsid }]);
+    pair.b.life.outbox.watches.answer(lsid + 2);
+    received!(pair.b, [Watch { lsid }] => Code::LIMIT);
     // Of an unread stream the question is kept once.
+    let mut pair = Pair::new();
     let (a, _) = finished(&mut pair, 10);
     let lsid = pair.a.lsid_of(a);
-    let mut other = pair.b;
-    let before = other.life.outbox.watches.answers();
     for _ in 0..1000 {
-        let _ = other.forged(&Frame::Watch(Watch { lsid }));
+        received!(pair.b, [Watch { lsid }]);
     }
-    assert_eq!(other.life.outbox.watches.answers(), before);
+    assert_eq!(pair.b.life.outbox.watches.answers(), 0);
+}
+
+// spec: STR-48
+#[test]
+fn an_answer_that_waits_to_be_sent_is_not_sent_twice() {
+    let mut pair = Pair::new();
+    let (a, b) = finished(&mut pair, 0);
+    let lsid = pair.a.lsid_of(a);
+    received!(pair.b, [Watch { lsid }]);
+    assert_eq!(pair.b.read_now(b), Poll::Ready(Ok(ReadOutcome::End)));
+    received!(pair.b, [Watch { lsid }, Watch { lsid }]);
+    let first = sent!(pair.b, [Consumed { lsid }]);
+    received!(pair.b, [Watch { lsid }]);
+    pair.b.lost(&first);
+    sent!(pair.b, [Consumed { lsid }]);
+    sent!(pair.b, []);
 }
 
 // spec: STR-47
