@@ -17,7 +17,7 @@ mod trust;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use commands::Command;
 use error::Exit;
@@ -55,7 +55,7 @@ fn main() -> ExitCode {
         .max_blocking_threads(transfer::io_pool::threads())
         .build();
     let result = match runtime {
-        Ok(runtime) => runtime.block_on(commands::run(cli.command, output)),
+        Ok(runtime) => runtime.block_on(commands::run(cli.command, Cli::command, output)),
         Err(error) => Err(error::Error::new(
             Exit::Failed,
             format!("cannot start: {error}"),

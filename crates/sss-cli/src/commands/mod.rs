@@ -4,6 +4,7 @@ mod demo;
 mod get;
 mod id;
 mod ls;
+mod package;
 mod ping;
 mod put;
 mod serve;
@@ -26,12 +27,14 @@ pub(crate) enum Command {
     Ping(ping::PingArgs),
     Services(services::ServicesArgs),
     Demo(demo::DemoArgs),
+    Completions(package::CompletionsArgs),
+    Man(package::ManArgs),
     #[command(hide = true)]
     DemoHost(demo::DemoHostArgs),
 }
 
-/// Does what the command says.
-pub(crate) async fn run(command: Command, output: Output) -> Result<(), Error> {
+/// Does what the command says. `program` describes the whole command line.
+pub(crate) async fn run(command: Command, program: fn() -> clap::Command, output: Output) -> Result<(), Error> {
     match command {
         Command::Id(args) => id::run(&args, output),
         Command::Serve(args) => serve::run(args, output).await,
@@ -40,6 +43,8 @@ pub(crate) async fn run(command: Command, output: Output) -> Result<(), Error> {
         Command::Ls(args) => ls::run(args, output).await,
         Command::Ping(args) => ping::run(args, output).await,
         Command::Services(args) => services::run(args, output).await,
+        Command::Completions(args) => package::completions(&args, &program()),
+        Command::Man(args) => package::man(&args, program()),
         Command::Demo(args) => demo::run(args, output).await,
         Command::DemoHost(args) => demo::host(args, output).await,
     }

@@ -5,6 +5,7 @@ mod errors;
 mod hostile;
 mod json_table;
 mod outage;
+mod package;
 mod places;
 mod resume;
 mod services;
