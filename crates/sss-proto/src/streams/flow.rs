@@ -196,7 +196,7 @@ impl Flow {
     fn back_with_window(&mut self, table: &mut Table, outbox: &mut Outbox, index: u32) {
         let node = &table[index];
         let recv = node.status.recv;
-        if !recv.keeps_data() {
+        if !recv.holds_data() {
             return;
         }
         let borrow = node.recv.limit;

@@ -181,3 +181,147 @@ impl Lending {
         self.lines.as_ref().is_none_or(|l| waiting(l))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(index: u32) -> Acceptor {
+        Acceptor::Substreams(StreamKey { index, generation: 0 })
+    }
+
+    fn datagrams() -> Acceptor {
+        Acceptor::Datagrams(StreamKey {
+            index: 0,
+            generation: 0,
+        })
+    }
+
+    fn with_limit(limit: u64) -> Lending {
+        let mut lending = Lending::default();
+        lending.set_limit(limit);
+        lending
+    }
+
+    // spec: STR-59
+    #[test]
+    fn as_much_stays_free_for_others_as_waits_for_one() {
+        let mut lending = with_limit(8000);
+        assert_eq!(
+            lending.allowance(&line(1), false),
+            4000,
+            "half of all, when nothing waits"
+        );
+        lending.charge(line(1), false, 2000);
+        // An eighth of what is free or waits is kept for those for whom nothing waits yet.
+        assert_eq!(lending.allowance(&line(1), false), (6000 - 1000 - 2000) / 2);
+        assert_eq!(lending.allowance(&line(2), false), 3000);
+        assert_eq!(lending.allowance(&datagrams(), false), 3000);
+        lending.charge(datagrams(), false, 4000);
+        assert_eq!(lending.allowance(&datagrams(), false), 0);
+        lending.charge(line(3), false, 1000);
+        assert_eq!((lending.room(), lending.charged()), (1000, 7000));
+        assert_eq!(
+            lending.allowance(&line(4), false),
+            OPEN_COST,
+            "the reserve is for newcomers"
+        );
+        assert_eq!(lending.allowance(&line(1), false), 0);
+    }
+
+    // spec: STR-59
+    #[test]
+    fn nested_openings_are_one_line_beside_their_own() {
+        let mut lending = with_limit(8000);
+        lending.charge(line(1), true, 1000);
+        lending.charge(line(2), true, 1000);
+        lending.charge(line(3), false, 500);
+        let (room, reserve) = (5500, 1000);
+        assert_eq!(lending.allowance(&line(1), true), (room - reserve - 2000) / 2);
+        assert_eq!(lending.allowance(&line(4), true), (room - reserve - 2000) / 2);
+        assert_eq!(lending.allowance(&line(3), false), (room - reserve - 500) / 2);
+        lending.leave(&line(1), true, 1000);
+        assert_eq!(lending.allowance(&line(4), true), (room - reserve + 125 - 1000) / 2);
+        lending.leave(&line(2), true, 1000);
+        assert_eq!(lending.allowance(&line(4), true), room / 2);
+    }
+
+    #[test]
+    fn what_waits_is_known_until_it_leaves() {
+        let mut lending = with_limit(1 << 20);
+        lending.charge(line(1), false, 600);
+        lending.charge(line(1), false, 700);
+        lending.charge(datagrams(), false, 100);
+        assert_eq!(lending.believed_waiting(), (1300, 100));
+        lending.leave(&line(1), false, 600);
+        assert_eq!(
+            (lending.believed_waiting(), lending.waiting(&line(1))),
+            ((700, 100), 700)
+        );
+        lending.leave(&line(1), false, 700);
+        assert_eq!(
+            lending.believed_waiting(),
+            (0, 100),
+            "datagrams are not forgotten with the streams"
+        );
+        assert!(lending.is_unused() && lending.lines.is_some());
+    }
+
+    #[test]
+    fn an_account_that_is_little_used_keeps_nothing() {
+        let mut lending = with_limit(1 << 20);
+        lending.charge(line(1), false, BUSY - 1);
+        lending.leave(&line(1), false, BUSY - 1);
+        assert!(lending.lines.is_none());
+        lending.charge(line(1), false, 1);
+        lending.leave(&line(1), false, 1);
+        assert!(lending.lines.is_some(), "it will soon be needed again");
+    }
+
+    #[test]
+    fn memory_of_many_acceptors_is_given_back() {
+        let mut lending = with_limit(1 << 30);
+        for index in 0..1000 {
+            lending.charge(line(index), false, OPEN_COST);
+        }
+        for index in 0..1000 {
+            lending.leave(&line(index), false, OPEN_COST);
+        }
+        let capacity = lending.lines.as_ref().map_or(0, |l| l.by_acceptor.capacity());
+        assert!(capacity <= KEPT, "{capacity}");
+        for index in 0..40 {
+            lending.charge(line(index), false, OPEN_COST);
+        }
+        for index in 0..40 {
+            lending.leave(&line(index), false, OPEN_COST);
+        }
+        assert!(
+            lending.lines.as_ref().unwrap().by_acceptor.capacity() > 0,
+            "that of few is kept"
+        );
+    }
+
+    #[test]
+    fn limits_and_datagrams_taken_only_rise() {
+        let mut lending = with_limit(1000);
+        lending.charge(datagrams(), false, 300);
+        lending.raise(2000, 200);
+        assert_eq!((lending.room(), lending.believed_waiting()), (1700, (0, 100)));
+        lending.raise(1500, 100);
+        assert_eq!((lending.room(), lending.believed_waiting()), (1700, (0, 100)));
+        lending.raise(2000, 400);
+        assert_eq!(lending.believed_waiting(), (0, 0), "not more than there were");
+    }
+
+    #[test]
+    fn what_is_taken_back_counts_nowhere() {
+        let mut lending = with_limit(1000);
+        lending.charge(datagrams(), false, 300);
+        lending.raise(1000, 250);
+        lending.take_back(&datagrams(), 200);
+        assert_eq!((lending.charged(), lending.believed_waiting()), (100, (0, 0)));
+        lending.charge(line(1), false, 100);
+        lending.take_back(&line(1), 100);
+        assert_eq!(lending.charged(), 100);
+    }
+}

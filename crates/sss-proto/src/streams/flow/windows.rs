@@ -440,4 +440,21 @@ mod tests {
         }
         assert!(w.spent <= 4 << 20);
     }
+
+    #[test]
+    fn a_stream_that_has_hardly_begun_gets_credit_and_no_window() {
+        let mut windows = alone(1 << 20);
+        let mut grant = |charge| {
+            let gauge = Gauge {
+                limit: charge,
+                charge,
+                consumed: charge,
+            };
+            windows.grant(gauge, None, 0, Left::UNLIMITED).unwrap()
+        };
+        let begun = MIN_WINDOW / 2;
+        assert_eq!(grant(begun - 1).0, begun - 1 + MIN_WINDOW);
+        assert!(grant(begun - 1).1.is_none());
+        assert!(grant(begun).1.is_some(), "it goes on");
+    }
 }

@@ -129,6 +129,12 @@ impl RecvState {
     pub(crate) fn keeps_data(self) -> bool {
         matches!(self, Self::Open | Self::Sized)
     }
+
+    /// Returns whether there may be data that the application has not read, and may still read.
+    #[inline]
+    pub(crate) fn holds_data(self) -> bool {
+        matches!(self, Self::Open | Self::Sized | Self::Complete)
+    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 //! Budgets: what a peer can make this host keep.
 
-use sss_wire::constants::STREAM_BORROW;
+use sss_wire::constants::{STREAM_BORROW, STREAM_WINDOW};
 
 use super::*;
 use crate::streams::flow::gauge::MIN_WINDOW;
+use crate::streams::tree::index::ROOT;
 
 fn pair_with(window: WindowConfig) -> Pair {
     let side = |role| {
@@ -146,4 +147,29 @@ fn a_budget_ends_with_its_stream() {
     assert_eq!((pair.b.len(), pair.b.budgets()), (0, 0));
     pair.b.set_budget(b, Some(1));
     assert_eq!(pair.b.budgets(), 0);
+}
+
+// spec: STR-54
+#[test]
+fn what_no_budget_has_room_for_stays_lent_until_it_is_read() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.stream();
+    pair.b.set_budget(b, Some(0));
+    let bytes = 4 * STREAM_WINDOW;
+    let child = pair.a.open_substream(a).unwrap();
+    pair.a.write_all(child, &vec![1; usize::try_from(bytes).unwrap()]);
+    pair.a.finish(child).unwrap();
+    pair.run();
+    let lent = |pair: &Pair| {
+        let accounts = [ROOT, b.index].map(|index| pair.b.backing(index));
+        accounts
+            .iter()
+            .map(|(charge, consumed, _)| charge - consumed)
+            .sum::<u64>()
+    };
+    assert!(lent(&pair) > bytes, "{} for what waits", lent(&pair));
+    let child = pair.b.accept_substream(b).unwrap().unwrap();
+    assert_eq!(lent(&pair), bytes - STREAM_WINDOW, "accepted, and not read");
+    assert_eq!(pair.b.read_all(child).0.len() as u64, bytes);
+    assert_eq!(lent(&pair), 0, "read");
 }

@@ -281,6 +281,22 @@ fn what_waits_to_be_accepted_in_a_tree_is_gone() {
 
 // spec: STR-43, STR-44
 #[test]
+fn a_tree_is_reset_once_by_whoever_was_first() {
+    // One that was reset before, and one within it that was reset with it.
+    for again in [0, 2] {
+        let mut pair = Pair::new();
+        let streams = family(&mut pair);
+        let [top, ..] = streams;
+        pair.a.reset_tree(top.0, Code::app(6), "all");
+        assert!(pair.a.packet(ROOM).is_some());
+        while pair.a.packet(ROOM).is_some() {}
+        pair.a.reset_tree(streams[again].0, Code::app(7), "again");
+        sent!(pair.a, []);
+    }
+}
+
+// spec: STR-43
+#[test]
 fn both_may_reset_a_tree_at_once_and_trees_within_it() {
     for order in 0..4 {
         let mut pair = Pair::new();

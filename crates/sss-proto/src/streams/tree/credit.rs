@@ -45,7 +45,7 @@ impl Node {
 
     /// Returns what of what an accepted stream borrowed has no window of its own behind it, and was not read.
     pub(crate) fn owed_now(&self) -> u64 {
-        if self.tuning().is_some() || self.has(Flags::BORN) || !self.status.recv.keeps_data() {
+        if self.tuning().is_some() || self.has(Flags::BORN) || !self.status.recv.holds_data() {
             return 0;
         }
         let end = if self.status.recv.has_size() {
