@@ -8,6 +8,6 @@ mod protocol;
 
 pub use path::{MAX_PATH, PathError, RelPath, is_part_name, part_name, printable, split_last};
 pub use protocol::{
-    Attributes, Cursor, DEPTH_ALL, Entry, Kind, Mtime, NotMade, PROTOCOL, Prefix, Refusal, Request, SERVICE, Status,
-    Stop, Verdict, answer, put_field, put_varint, start,
+    Attributes, Cursor, DEPTH_ALL, Entry, Kind, Mtime, NotMade, Options, PROTOCOL, Prefix, Refusal, Request, SERVICE,
+    Status, Stop, Verdict, answer, put_field, put_varint, start,
 };

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use bitflags::bitflags;
 use thiserror::Error;
 
 use crate::path::{MAX_PATH, PathError, RelPath};
@@ -48,10 +49,12 @@ pub enum Status {
     NoSpace = 12,
     /// The message cannot be decoded (FIL-2).
     BadRequest = 13,
+    /// Something that is never replaced is there.
+    InTheWay = 20,
 }
 
 impl Status {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Ok,
         Self::Identical,
         Self::NotFound,
@@ -66,11 +69,27 @@ impl Status {
         Self::Busy,
         Self::NoSpace,
         Self::BadRequest,
+        Self::InTheWay,
     ];
 
     /// The status with this number on the wire, or as application code of a reset.
     pub fn from_code(code: u32) -> Option<Self> {
         Self::ALL.into_iter().find(|status| *status as u32 == code)
+    }
+}
+
+bitflags! {
+    /// Manner in which a receiver stores and makes (FIL-20).
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct Options: u8 {
+        /// What is there and differs is replaced.
+        const REPLACE = 1;
+        /// Modes are masked by the receiver's umask, and those of files that are there stay.
+        const NO_PERMS = 2;
+        /// What is answered with OK is on the disk.
+        const SYNC = 4;
+        /// It is part of a tree: what is made above it gets its mode and time by a MAKE that follows.
+        const TREE = 8;
     }
 }
 
@@ -106,6 +125,7 @@ impl From<std::io::Error> for Refusal {
         let (status, text) = match error.kind() {
             Kind::NotFound => (Status::NotFound, "no such file or directory".to_owned()),
             Kind::PermissionDenied => (Status::Denied, "permission denied".to_owned()),
+            Kind::ReadOnlyFilesystem => (Status::Denied, "the file system is read-only".to_owned()),
             Kind::AlreadyExists => (Status::Exists, "exists already".to_owned()),
             Kind::StorageFull | Kind::QuotaExceeded => (Status::NoSpace, "the disk is full".to_owned()),
             Kind::NotADirectory => (
@@ -451,8 +471,8 @@ pub enum Request {
     Store {
         /// Path where it is to be.
         path: RelPath,
-        /// Set if it takes the place of another file.
-        replace: bool,
+        /// Manner in which it is stored.
+        options: Options,
         /// Those of the file.
         attributes: Attributes,
     },
@@ -460,8 +480,8 @@ pub enum Request {
     Make {
         /// Path that the entries are relative to.
         path: RelPath,
-        /// Set if they take the place of what is there.
-        replace: bool,
+        /// Manner in which they are made.
+        options: Options,
     },
 }
 
@@ -484,16 +504,16 @@ impl Request {
             }
             Self::Store {
                 path,
-                replace,
+                options,
                 attributes,
             } => {
                 head(3, path);
-                out.push((*replace).into());
+                out.push(options.bits());
                 attributes.encode(&mut out);
             }
-            Self::Make { path, replace } => {
+            Self::Make { path, options } => {
                 head(4, path);
-                out.push((*replace).into());
+                out.push(options.bits());
             }
         }
         out
@@ -506,11 +526,8 @@ impl Request {
             return Err(Stop::Malformed("an operation that does not exist"));
         }
         let path = from.path()?;
-        let flag = |from: &mut Cursor<'_>| match from.u8()? {
-            0 => Ok(false),
-            1 => Ok(true),
-            _ => Err(Stop::Malformed("a flag that does not exist")),
-        };
+        let options =
+            |from: &mut Cursor<'_>| Options::from_bits(from.u8()?).ok_or(Stop::Malformed("a flag that does not exist"));
         match operation {
             1 => Ok(Self::List {
                 path,
@@ -522,12 +539,12 @@ impl Request {
             }),
             3 => Ok(Self::Store {
                 path,
-                replace: flag(from)?,
+                options: options(from)?,
                 attributes: Attributes::decode(from)?,
             }),
             4 => Ok(Self::Make {
                 path,
-                replace: flag(from)?,
+                options: options(from)?,
             }),
             _ => Err(Stop::Malformed("an operation that does not exist")),
         }

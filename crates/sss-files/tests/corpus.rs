@@ -9,7 +9,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use sss_files::{
-    Attributes, DEPTH_ALL, Entry, Kind, Mtime, NotMade, Prefix, Refusal, RelPath, Request, Status, Verdict,
+    Attributes, DEPTH_ALL, Entry, Kind, Mtime, NotMade, Options, Prefix, Refusal, RelPath, Request, Status, Verdict,
 };
 
 fn corpus() -> PathBuf {
@@ -58,12 +58,12 @@ fn examples() -> Vec<Vec<u8>> {
         },
         Request::Store {
             path: path(b"c"),
-            replace: true,
+            options: Options::REPLACE,
             attributes,
         },
         Request::Make {
             path: path(b"d/e"),
-            replace: false,
+            options: Options::empty(),
         },
     ];
     let kinds = [

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::json;
 use sss::{Congestion, Host, Identity, Peer, Stream};
-use sss_files::{DEPTH_ALL, PROTOCOL, RelPath, SERVICE};
+use sss_files::{DEPTH_ALL, Options, PROTOCOL, RelPath, SERVICE};
 
 use crate::commands::{ping, serve, verdict};
 use crate::connector;
@@ -195,7 +195,7 @@ async fn copy_tree(mut session: Stream, to: &Path, output: Output) -> Result<(),
         remote: RelPath::default(),
         root: Arc::new(root),
         local: RelPath::default(),
-        replace: false,
+        options: Options::TREE,
         tally: tally.clone(),
     };
     let (copied, seen) = tokio::join!(

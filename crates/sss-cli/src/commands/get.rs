@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use sss_files::{DEPTH_ALL, Entry, Kind, PROTOCOL, RelPath, SERVICE};
+use sss_files::{DEPTH_ALL, Entry, Kind, Options, PROTOCOL, RelPath, SERVICE};
 
 use crate::cli::{ConnectArgs, target};
 use crate::commands::verdict;
@@ -15,6 +15,7 @@ use crate::error::{Error, Exit};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::target::Target;
+use crate::transfer::directories::open_destination;
 use crate::transfer::download::{Download, Listing};
 use crate::transfer::safe_path::Root;
 use crate::transfer::tally::Tally;
@@ -59,7 +60,7 @@ pub(crate) async fn run(args: GetArgs, output: Output) -> Result<(), Error> {
             remote: args.source.path.clone(),
             root: Arc::new(to.open()?),
             local: to.name,
-            replace: args.force,
+            options: options(args.force),
             tally: tally.clone(),
         };
         download.run(first, listing).await?;
@@ -67,6 +68,11 @@ pub(crate) async fn run(args: GetArgs, output: Output) -> Result<(), Error> {
         verdict(&tally)
     };
     Connection::run(host, work).await
+}
+
+fn options(force: bool) -> Options {
+    let replace = if force { Options::REPLACE } else { Options::empty() };
+    Options::TREE | replace
 }
 
 /// Place where what was asked for is to be put.
@@ -120,6 +126,9 @@ impl Place {
     /// Makes the directory if it is missing, and opens it.
     fn open(&self) -> Result<Root, Error> {
         let path = &self.directory;
+        if self.name.is_root() {
+            return open_destination(path).map_err(|error| Error::local(path, "write to", &error));
+        }
         std::fs::create_dir_all(path).map_err(|error| Error::local(path, "make the directory", &error))?;
         Root::open(path).map_err(|error| Error::local(path, "write to", &error))
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use sss::Stream;
-use sss_files::{DEPTH_ALL, Kind, PROTOCOL, RelPath, SERVICE, Status};
+use sss_files::{DEPTH_ALL, Kind, Options, PROTOCOL, RelPath, SERVICE, Status};
 
 use crate::cli::{ConnectArgs, target};
 use crate::commands::verdict;
@@ -62,9 +62,9 @@ pub(crate) async fn run(args: PutArgs, output: Output) -> Result<(), Error> {
         let upload = Upload {
             session: Arc::new(session),
             root,
+            options: source.options(args.force),
             local: source.name,
             remote,
-            replace: args.force,
             tally: tally.clone(),
         };
         upload.run(walk).await?;
@@ -109,6 +109,16 @@ impl Source {
             called,
             is_directory,
         })
+    }
+
+    fn options(&self, force: bool) -> Options {
+        let replace = if force { Options::REPLACE } else { Options::empty() };
+        let tree = if self.is_directory {
+            Options::TREE
+        } else {
+            Options::empty()
+        };
+        replace | tree
     }
 
     fn open(&self) -> Result<Root, Error> {

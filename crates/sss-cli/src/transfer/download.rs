@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use sss::Stream;
-use sss_files::{Attributes, Cursor, Entry, Kind, Refusal, RelPath, Request, Status, Stop, answer};
+use sss_files::{Attributes, Cursor, Entry, Kind, Options, Refusal, RelPath, Request, Status, Stop, answer};
 
+use super::directories::{finish_directories, make_directory};
 use super::exchange::{Exchange, SEGMENT, TransferError, explain};
 use super::io_pool;
 use super::pool::TransferPool;
-use super::receive::{Basis, Destination, Place, Received, finish_directories, make_directory, make_link};
+use super::receive::{Basis, Destination, Place, Received, make_link};
 use super::tally::Tally;
 use crate::transfer::safe_path::Root;
 
@@ -68,7 +69,7 @@ pub(crate) struct Download {
     /// Directory below which it goes.
     pub(crate) root: Arc<Root>,
     pub(crate) local: RelPath,
-    pub(crate) replace: bool,
+    pub(crate) options: Options,
     pub(crate) tally: Arc<Tally>,
 }
 
@@ -103,7 +104,7 @@ impl Download {
         pool.finish().await?;
         let (root, tally) = (this.root.clone(), this.tally.clone());
         io_pool::run(move || {
-            for (path, refusal) in finish_directories(&root, &directories) {
+            for (path, refusal) in finish_directories(&root, &directories, this.options) {
                 tally.fail(path, refusal);
             }
         })
@@ -126,12 +127,13 @@ impl Download {
     fn plan_one(&self, plan: &mut Plan, entry: Entry, to: RelPath) -> Result<(), Refusal> {
         match entry.kind {
             Kind::Directory(attributes) => {
-                make_directory(&self.root, &to)?;
+                if make_directory(&self.root, &to, self.options)? {
+                    plan.directories.push((to, attributes));
+                }
                 self.tally.directories.add(1);
-                plan.directories.push((to, attributes));
             }
             Kind::Link(_, target) => {
-                make_link(&self.root, &to, &target, self.replace)?;
+                make_link(&self.root, &to, &target, self.options)?;
                 self.tally.links.add(1);
             }
             Kind::File(attributes) => {
@@ -153,7 +155,7 @@ impl Download {
             root: self.root.clone(),
             path,
             attributes,
-            replace: self.replace,
+            options: self.options,
         }
     }
 

@@ -3,13 +3,15 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, Timespec, Timestamps};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat, Timespec, Timestamps};
 use rustix::io::Errno;
-use sss_files::{Attributes, Mtime, Prefix, Refusal, Status, part_name};
+use sss_files::{Attributes, Mtime, Options, Prefix, Refusal, Status, part_name};
+
+use super::directories::{clear, look, mode_of, strange_temporary, unlink, unwritable};
 
 /// A temporary file, open and locked. Dropped without [`PartFile::commit`] it stays, to be continued later, unless it
 /// is empty.
@@ -98,20 +100,33 @@ impl PartFile {
     /// Sets mode and time and gives it its final name.
     ///
     /// # Errors
-    /// `AlreadyExists` if the name is taken and `replace` is not set; the temporary file is removed then.
-    pub(crate) fn commit(mut self, name: &[u8], attributes: &Attributes, replace: bool) -> io::Result<()> {
-        rustix::fs::fchmod(&self.file, Mode::from_raw_mode(attributes.mode as _))?;
-        rustix::fs::futimens(&self.file, &times(attributes.mtime))?;
-        match rename(&self.directory, &self.temporary, name, replace) {
+    /// EXISTS if the name is taken and REPLACE is not among the options, IN_THE_WAY if what is there is never replaced:
+    /// the temporary file is removed then.
+    pub(crate) fn commit(mut self, name: &[u8], attributes: &Attributes, options: Options) -> Result<(), Refusal> {
+        rustix::fs::fchmod(&self.file, mode_of(attributes, options)).map_err(io::Error::from)?;
+        rustix::fs::futimens(&self.file, &times(attributes.mtime)).map_err(io::Error::from)?;
+        match self.rename(name, options.contains(Options::REPLACE)) {
             Ok(()) => {
                 self.committed = true;
                 Ok(())
             }
-            Err(error) => {
+            Err(refusal) => {
                 self.discard();
-                Err(error)
+                Err(refusal)
             }
         }
+    }
+
+    fn rename(&self, name: &[u8], replace: bool) -> Result<(), Refusal> {
+        // What has the temporary name now gets the final one: it must be this file.
+        if !is_still(&self.directory, &self.temporary, &self.file)? {
+            let text = "somebody took the temporary file away while it was written";
+            return Err(Refusal::new(Status::Io, text));
+        }
+        if replace {
+            clear(&self.directory, name)?;
+        }
+        Ok(rename(&self.directory, &self.temporary, name, replace)?)
     }
 
     /// Removes it.
@@ -121,8 +136,10 @@ impl PartFile {
 
     fn remove(&mut self) {
         self.committed = true;
-        // What cannot be removed is taken over by the next transfer.
-        let _ = rustix::fs::unlinkat(&self.directory, &self.temporary, AtFlags::empty());
+        // What cannot be removed is taken over by the next transfer, and what is not ours stays.
+        if is_still(&self.directory, &self.temporary, &self.file).is_ok_and(|still| still) {
+            let _ = rustix::fs::unlinkat(&self.directory, &self.temporary, AtFlags::empty());
+        }
     }
 }
 
@@ -139,7 +156,9 @@ impl Drop for PartFile {
 fn open_locked(directory: &OwnedFd, temporary: &CString) -> Result<OwnedFd, Refusal> {
     const TRIES: usize = 8;
     for _ in 0..TRIES {
-        let fd = open_or_make(directory, temporary)?;
+        let Some(fd) = open_or_make(directory, temporary)? else {
+            continue;
+        };
         match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) if is_still(directory, temporary, &fd)? => return Ok(fd),
             Ok(()) => {}
@@ -147,24 +166,47 @@ fn open_locked(directory: &OwnedFd, temporary: &CString) -> Result<OwnedFd, Refu
             Err(error) => return Err(io::Error::from(error).into()),
         }
     }
-    let text = "another transfer is writing this file: wait until it is done, or stop it";
+    let text = "another transfer is writing this file";
     Err(Refusal::new(Status::Busy, text))
 }
 
-fn open_or_make(directory: &OwnedFd, temporary: &CString) -> io::Result<OwnedFd> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+/// `None`: it was there when we looked, and is no more.
+fn open_or_make(directory: &OwnedFd, temporary: &CString) -> Result<Option<OwnedFd>, Refusal> {
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let mode = Mode::RUSR | Mode::WUSR;
-    match rustix::fs::openat(directory, temporary, flags, mode) {
-        // A link, a directory or a read-only file under the temporary name is none of ours to continue.
-        Err(Errno::LOOP | Errno::ACCESS | Errno::ISDIR) => {
-            rustix::fs::unlinkat(directory, temporary, AtFlags::empty())?;
-            Ok(rustix::fs::openat(directory, temporary, flags | OFlags::EXCL, mode)?)
-        }
-        other => Ok(other?),
+    match rustix::fs::openat(directory, temporary, flags | OFlags::CREATE | OFlags::EXCL, mode) {
+        Ok(fd) => return Ok(Some(fd)),
+        Err(Errno::EXIST) => {}
+        Err(error) => return Err(unwritable(error)),
     }
+    let name = temporary.as_bytes();
+    let Some(there) = look(directory, name)? else {
+        return Ok(None);
+    };
+    match FileType::from_raw_mode(there.st_mode) {
+        FileType::RegularFile if is_ours(&there) => match rustix::fs::openat(directory, temporary, flags, mode) {
+            Ok(fd) => return Ok(Some(fd)),
+            Err(Errno::NOENT) => return Ok(None),
+            // It was exchanged, or is read-only: not ours to continue.
+            Err(Errno::LOOP | Errno::ACCESS | Errno::ISDIR | Errno::NXIO) => {}
+            Err(error) => return Err(unwritable(error)),
+        },
+        FileType::RegularFile | FileType::Symlink => {}
+        // Opening a FIFO or a device does something.
+        _ => return Err(strange_temporary(name)),
+    }
+    unlink(directory, name)?;
+    Ok(None)
 }
 
-fn is_still(directory: &OwnedFd, temporary: &CString, fd: &OwnedFd) -> io::Result<bool> {
+/// Returns whether a file can be the rest of a transfer of this user: nobody else can write to it, or has it by another
+/// name.
+fn is_ours(stat: &Stat) -> bool {
+    let is_open_to_others = Mode::from_raw_mode(stat.st_mode).intersects(Mode::WGRP | Mode::WOTH);
+    stat.st_uid == rustix::process::geteuid().as_raw() && stat.st_nlink == 1 && !is_open_to_others
+}
+
+fn is_still(directory: &OwnedFd, temporary: &CString, fd: impl AsFd) -> io::Result<bool> {
     let ours = rustix::fs::fstat(fd)?;
     match rustix::fs::statat(directory, temporary, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(named) => Ok((named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino)),
@@ -253,7 +295,7 @@ mod tests {
         assert!(!dir.path().join("name").exists());
         assert!(dir.path().join(".name.sss-part").exists());
         assert_eq!(part.hash(), blake3::hash(b"hello"));
-        part.commit(b"name", &attributes(), false).unwrap();
+        part.commit(b"name", &attributes(), Options::empty()).unwrap();
 
         let meta = fs::metadata(dir.path().join("name")).unwrap();
         assert_eq!(meta.permissions().mode() & 0o7777, 0o640);
@@ -266,8 +308,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("name");
         fs::write(&target, "precious").unwrap();
-        let error = written(dir.path(), b"name", b"hello").commit(b"name", &attributes(), false);
-        assert_eq!(error.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        let error = written(dir.path(), b"name", b"hello").commit(b"name", &attributes(), Options::empty());
+        assert_eq!(error.unwrap_err().status, Status::Exists);
         assert_eq!(fs::read(&target).unwrap(), b"precious");
         assert_eq!(
             fs::read_dir(dir.path()).unwrap().count(),
@@ -276,7 +318,7 @@ mod tests {
         );
 
         written(dir.path(), b"name", b"hello")
-            .commit(b"name", &attributes(), true)
+            .commit(b"name", &attributes(), Options::REPLACE)
             .unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"hello");
     }
@@ -290,7 +332,7 @@ mod tests {
         assert_eq!((prefix.len, prefix.hash), (3, blake3::hash(b"hel")));
         part.write(&[Bytes::from_static(b"lo")]).unwrap();
         assert_eq!(part.hash(), blake3::hash(b"hello"));
-        part.commit(b"n", &attributes(), false).unwrap();
+        part.commit(b"n", &attributes(), Options::empty()).unwrap();
         assert_eq!(fs::read(dir.path().join("n")).unwrap(), b"hello");
     }
 
@@ -311,7 +353,7 @@ mod tests {
         let first = written(dir.path(), b"n", b"hello");
         let second = PartFile::open(directory(dir.path()), b"n", Leftover::Discard);
         assert_eq!(second.err().map(|r| r.status), Some(Status::Busy));
-        first.commit(b"n", &attributes(), false).unwrap();
+        first.commit(b"n", &attributes(), Options::empty()).unwrap();
         assert!(PartFile::open(directory(dir.path()), b"n", Leftover::Discard).is_ok());
         assert_eq!(fs::read(dir.path().join("n")).unwrap(), b"hello");
     }
@@ -322,10 +364,66 @@ mod tests {
         let outside = tempfile::NamedTempFile::new().unwrap();
         symlink(outside.path(), dir.path().join(".n.sss-part")).unwrap();
         written(dir.path(), b"n", b"hello")
-            .commit(b"n", &attributes(), false)
+            .commit(b"n", &attributes(), Options::empty())
             .unwrap();
         assert_eq!(fs::read(outside.path()).unwrap(), b"");
         assert_eq!(fs::read(dir.path().join("n")).unwrap(), b"hello");
+    }
+
+    #[test]
+    fn what_is_no_file_is_neither_opened_nor_renamed() {
+        let dir = tempfile::tempdir().unwrap();
+        let fd = directory(dir.path());
+        rustix::fs::mknodat(&fd, ".n.sss-part", FileType::Fifo, Mode::RWXU, 0).unwrap();
+        let refused = PartFile::open(fd.clone(), b"n", Leftover::Discard).err().unwrap();
+        assert_eq!(refused.status, Status::InTheWay);
+        assert!(refused.text.contains(".n.sss-part"), "{refused}");
+        fs::remove_file(dir.path().join(".n.sss-part")).unwrap();
+
+        // Exchanged after it was opened.
+        let part = written(dir.path(), b"n", b"hello");
+        fs::remove_file(dir.path().join(".n.sss-part")).unwrap();
+        symlink("/etc/passwd", dir.path().join(".n.sss-part")).unwrap();
+        assert!(part.commit(b"n", &attributes(), Options::REPLACE).is_err());
+        assert!(!dir.path().join("n").exists());
+    }
+
+    #[test]
+    fn a_file_with_another_name_or_open_to_others_is_not_written_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let part = dir.path().join(".n.sss-part");
+        for linked in [true, false] {
+            fs::write(dir.path().join("other"), "precious").unwrap();
+            if linked {
+                fs::hard_link(dir.path().join("other"), &part).unwrap();
+            } else {
+                fs::write(&part, "hel").unwrap();
+                fs::set_permissions(&part, fs::Permissions::from_mode(0o666)).unwrap();
+            }
+            let opened = PartFile::open(directory(dir.path()), b"n", Leftover::Keep(5)).unwrap();
+            assert_eq!(opened.prefix(), None);
+            drop(opened);
+            assert_eq!(fs::read(dir.path().join("other")).unwrap(), b"precious");
+        }
+    }
+
+    #[test]
+    fn devices_and_full_directories_are_never_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let fd = directory(dir.path());
+        rustix::fs::mknodat(&fd, "fifo", FileType::Fifo, Mode::RWXU, 0).unwrap();
+        symlink("fifo", dir.path().join("link")).unwrap();
+        fs::create_dir_all(dir.path().join("full/in")).unwrap();
+        for name in ["fifo", "link", "full"] {
+            let part = written(dir.path(), name.as_bytes(), b"hello");
+            let refusal = part
+                .commit(name.as_bytes(), &attributes(), Options::REPLACE)
+                .unwrap_err();
+            assert_eq!(refusal.status, Status::InTheWay, "{name}");
+        }
+        let part = written(&dir.path().join("full"), b"in", b"hello");
+        part.commit(b"in", &attributes(), Options::REPLACE).unwrap();
+        assert_eq!(fs::read(dir.path().join("full/in")).unwrap(), b"hello");
     }
 
     #[test]
@@ -333,7 +431,7 @@ mod tests {
         let long = [b'x'; 255];
         let dir = tempfile::tempdir().unwrap();
         written(dir.path(), &long, b"hello")
-            .commit(&long, &attributes(), false)
+            .commit(&long, &attributes(), Options::empty())
             .unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }

@@ -6,10 +6,11 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
-use sss_files::{Attributes, Prefix, Refusal, RelPath, Status, Verdict};
+use sss_files::{Attributes, Options, Prefix, Refusal, RelPath, Status, Verdict};
 
+use super::directories::{clear, look, obstacle, parents, strange_temporary, unlink, unwritable};
 use super::exchange::{Exchange, SEGMENT, TransferError};
 use super::io_pool::{self, Job};
 use super::manifest::attributes;
@@ -23,7 +24,7 @@ pub(crate) struct Destination {
     pub(crate) root: Arc<Root>,
     pub(crate) path: RelPath,
     pub(crate) attributes: Attributes,
-    pub(crate) replace: bool,
+    pub(crate) options: Options,
 }
 
 /// Content of the place of a file.
@@ -34,8 +35,10 @@ pub(crate) enum Place {
     Identical,
     /// A file of the same size: it may be the same.
     SameSize,
-    /// Something else.
+    /// Something else, which can be replaced.
     Taken,
+    /// Something that is never replaced.
+    Blocked(Refusal),
 }
 
 /// Content that there is to begin with.
@@ -74,12 +77,18 @@ impl Destination {
     pub(crate) fn look(&self) -> io::Result<Place> {
         let (above, name) = match self.root.place(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Place::Free),
+            // A file where a directory is to be: that is replaced first.
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory && self.replaces_parents() => {
+                return Ok(Place::Free);
+            }
             other => other?,
         };
-        let stat = match rustix::fs::statat(above, name, AtFlags::SYMLINK_NOFOLLOW) {
-            Err(Errno::NOENT) => return Ok(Place::Free),
-            other => other?,
+        let Some(stat) = look(&above, name)? else {
+            return Ok(Place::Free);
         };
+        if let Some(refusal) = obstacle(&above, name, &stat)? {
+            return Ok(Place::Blocked(refusal));
+        }
         let there = attributes(&stat);
         Ok(match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile if there.size != self.attributes.size => Place::Taken,
@@ -94,10 +103,13 @@ impl Destination {
     /// # Errors
     /// EXISTS if something else is there and is not to be replaced; else what the operating system says.
     pub(crate) fn basis(&self, place: &Place) -> Result<Basis, Refusal> {
-        if *place == Place::Taken && !self.replace {
+        if let Place::Blocked(refusal) = place {
+            return Err(refusal.clone());
+        }
+        if *place == Place::Taken && !self.replaces() {
             return Err(exists());
         }
-        let may_continue = *place == Place::Free || self.replace;
+        let may_continue = *place == Place::Free || self.replaces();
         if may_continue && self.attributes.size > SEGMENT as u64 {
             let part = self.part_file(Leftover::Keep(self.attributes.size))?;
             if let Some(prefix) = part.prefix() {
@@ -112,9 +124,17 @@ impl Destination {
         Ok(Basis::Nothing)
     }
 
+    fn replaces(&self) -> bool {
+        self.options.contains(Options::REPLACE)
+    }
+
+    fn replaces_parents(&self) -> bool {
+        self.options.contains(Options::REPLACE | Options::TREE)
+    }
+
     /// Makes the file, and the directories above where they are missing.
     fn part_file(&self, leftover: Leftover) -> Result<PartFile, Refusal> {
-        let (above, name) = self.root.place_with_parents(&self.path)?;
+        let (above, name) = parents(&self.root, &self.path, self.options)?;
         PartFile::open(above, name, leftover)
     }
 
@@ -136,9 +156,9 @@ impl Destination {
             part.discard();
             return Err(corrupt());
         }
-        match part.commit(self.path.name(), &self.attributes, self.replace) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(exists()),
-            other => Ok(other?),
+        match part.commit(self.path.name(), &self.attributes, self.options) {
+            Err(refusal) if refusal.status == Status::Exists => Err(exists()),
+            other => other,
         }
     }
 
@@ -200,7 +220,7 @@ impl Destination {
                 Ok(Begun::Compared(prefix.hash))
             }
             Basis::Existing(prefix) if start == prefix.len => Err(changed().into()),
-            Basis::Existing(_) if start == 0 && !self.replace => Err(exists().into()),
+            Basis::Existing(_) if start == 0 && !self.replaces() => Err(exists().into()),
             Basis::Partial(part, prefix) if start == prefix.len => Ok(Begun::Part(Some(part))),
             Basis::Partial(mut part, _) if start == 0 => io_pool::run(move || {
                 part.restart()?;
@@ -239,72 +259,44 @@ fn hash_existing(above: &Arc<OwnedFd>, name: &[u8], size: u64) -> io::Result<Opt
     }))
 }
 
-/// Outcome: what became of a directory or link that was to be made.
-pub(crate) fn make_link(root: &Root, path: &RelPath, target: &[u8], replace: bool) -> Result<Received, Refusal> {
-    let (above, name) = root.place_with_parents(path)?;
-    match rustix::fs::symlinkat(target, &above, name) {
-        Ok(()) => Ok(Received::Written),
-        Err(Errno::EXIST) => match rustix::fs::readlinkat(&above, name, Vec::new()) {
-            Ok(there) if there.as_bytes() == target => Ok(Received::Identical),
-            _ if replace => replace_by_link(&above, name, target),
-            _ => Err(exists()),
-        },
-        Err(error) => Err(io::Error::from(error).into()),
+/// Makes a link, or finds that it is there.
+///
+/// # Errors
+/// EXISTS, IN_THE_WAY, or what the operating system says.
+pub(crate) fn make_link(root: &Root, path: &RelPath, target: &[u8], options: Options) -> Result<Received, Refusal> {
+    let (above, name) = parents(root, path, options)?;
+    let there = match rustix::fs::symlinkat(target, &above, name) {
+        Ok(()) => return Ok(Received::Written),
+        Err(Errno::EXIST) => look(&above, name)?,
+        Err(error) => return Err(unwritable(error)),
+    };
+    let same = |there: &std::ffi::CStr| there.to_bytes() == target;
+    if rustix::fs::readlinkat(&above, name, Vec::new()).is_ok_and(|there| same(&there)) {
+        return Ok(Received::Identical);
     }
+    if let Some(refusal) = there.and_then(|there| obstacle(&above, name, &there).transpose()) {
+        return Err(refusal?);
+    }
+    if !options.contains(Options::REPLACE) {
+        return Err(exists());
+    }
+    replace_by_link(&above, name, target)
 }
 
 fn replace_by_link(above: &OwnedFd, name: &[u8], target: &[u8]) -> Result<Received, Refusal> {
     let temporary = std::ffi::CString::new(sss_files::part_name(name))
         .map_err(|_| Refusal::new(Status::BadPath, "NUL in a name"))?;
-    match rustix::fs::unlinkat(above, &temporary, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => {}
-        Err(error) => return Err(io::Error::from(error).into()),
+    match look(above, temporary.as_bytes())?.map(|there| FileType::from_raw_mode(there.st_mode)) {
+        None => {}
+        Some(FileType::RegularFile | FileType::Symlink) => unlink(above, temporary.as_bytes())?,
+        Some(_) => return Err(strange_temporary(temporary.as_bytes())),
     }
-    rustix::fs::symlinkat(target, above, &temporary).map_err(io::Error::from)?;
-    super::part_file::rename(above, &temporary, name, true)?;
-    Ok(Received::Written)
-}
-
-/// Makes a directory, or makes one that is there usable for its owner until [`finish_directories`].
-pub(crate) fn make_directory(root: &Root, path: &RelPath) -> Result<(), Refusal> {
-    let Some((above, name)) = path.split() else {
-        return Ok(());
-    };
-    let above = match root.directory(above) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => root.place_with_parents(path)?.0,
-        other => other?,
-    };
-    match rustix::fs::mkdirat(&above, name, Mode::RWXU) {
-        Ok(()) => return Ok(()),
-        Err(Errno::EXIST) => {}
-        Err(error) => return Err(io::Error::from(error).into()),
+    rustix::fs::symlinkat(target, above, &temporary).map_err(unwritable)?;
+    let renamed = clear(above, name).and_then(|()| Ok(super::part_file::rename(above, &temporary, name, true)?));
+    if renamed.is_err() {
+        unlink(above, temporary.as_bytes())?;
     }
-    let stat = rustix::fs::statat(&above, name, AtFlags::SYMLINK_NOFOLLOW).map_err(io::Error::from)?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-        let text = "something that is not a directory is in its place: move it away";
-        return Err(Refusal::new(Status::Exists, text));
-    }
-    let mode = Mode::from_raw_mode(stat.st_mode);
-    if !mode.contains(Mode::RWXU) {
-        rustix::fs::chmodat(&above, name, mode | Mode::RWXU, AtFlags::empty()).map_err(io::Error::from)?;
-    }
-    Ok(())
-}
-
-/// Sets modes and times of directories that were made, the deepest first. Those that fail are named.
-pub(crate) fn finish_directories(root: &Root, made: &[(RelPath, Attributes)]) -> Vec<(RelPath, Refusal)> {
-    let finish = |(path, attributes): &(RelPath, Attributes)| {
-        let directory = root.directory(path.as_bytes());
-        let done = directory.and_then(|directory| {
-            rustix::fs::fchmod(&directory, Mode::from_raw_mode(attributes.mode as _))?;
-            Ok(rustix::fs::futimens(
-                &directory,
-                &super::part_file::times(attributes.mtime),
-            )?)
-        });
-        done.err().map(|error| (path.clone(), Refusal::from(error)))
-    };
-    made.iter().rev().filter_map(finish).collect()
+    renamed.map(|()| Received::Written)
 }
 
 #[cfg(test)]

@@ -10,7 +10,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::fs::{Mode, OFlags};
-use sss_files::{RelPath, split_last};
+#[cfg(target_os = "linux")]
+use rustix::io::Errno;
+use sss_files::RelPath;
 
 /// Directories that a root keeps open.
 const OPEN_DIRECTORIES: usize = 16;
@@ -23,6 +25,8 @@ pub(crate) fn directory_flags() -> OFlags {
 /// A directory to which paths are relative, and below which everything stays.
 pub(crate) struct Root {
     directory: Arc<OwnedFd>,
+    /// Directory and name in it at which the root itself was made, if its mode and time are to be set.
+    made_at: Option<(Arc<OwnedFd>, Vec<u8>)>,
     /// Directories opened last, the latest at the end.
     open: Mutex<Vec<(Vec<u8>, Arc<OwnedFd>)>>,
 }
@@ -34,8 +38,24 @@ impl Root {
         let directory = Arc::new(rustix::fs::open(path, flags, Mode::empty())?);
         Ok(Self {
             directory,
+            made_at: None,
             open: Mutex::new(Vec::with_capacity(OPEN_DIRECTORIES)),
         })
+    }
+
+    /// Notes that the root was made at `name` in `above`.
+    pub(crate) fn made_at(mut self, above: Arc<OwnedFd>, name: &[u8]) -> Self {
+        self.made_at = Some((above, name.to_vec()));
+        self
+    }
+
+    /// The directory in which `path` is, and its name there, also of the root if that was made.
+    pub(crate) fn place_of_made<'p>(&'p self, path: &'p RelPath) -> io::Result<Option<(Arc<OwnedFd>, &'p [u8])>> {
+        if path.is_root() {
+            let made = self.made_at.as_ref();
+            return Ok(made.map(|(above, name)| (above.clone(), name.as_slice())));
+        }
+        self.place(path).map(Some)
     }
 
     /// The root itself.
@@ -51,22 +71,13 @@ impl Root {
         if path.is_empty() {
             return Ok(self.directory.clone());
         }
-        if let Some(open) = self.cached(path) {
-            return Ok(open);
-        }
-        let mut above = self.directory.clone();
-        let mut end = 0_usize;
-        for name in path.split(|b| *b == b'/') {
-            end = end.saturating_add(name.len());
-            let so_far = path.get(..end).unwrap_or(path);
-            above = match self.cached(so_far) {
-                Some(open) => open,
-                None => Arc::new(rustix::fs::openat(&above, name, directory_flags(), Mode::empty())?),
-            };
-            end = end.saturating_add(1);
-        }
-        self.remember(path, &above);
-        Ok(above)
+        let (above, at) = self.nearest(path);
+        let Some(rest) = path.get(at..).filter(|rest| !rest.is_empty()) else {
+            return Ok(above);
+        };
+        let directory = Arc::new(open_below(&above, rest)?);
+        self.remember(path, &directory);
+        Ok(directory)
     }
 
     /// The directory in which `path` is, and its name there.
@@ -78,45 +89,58 @@ impl Root {
         Ok((self.directory(above)?, name))
     }
 
-    /// As [`Self::place`], after making the directories that are missing above the path.
-    pub(crate) fn place_with_parents<'p>(&self, path: &'p RelPath) -> io::Result<(Arc<OwnedFd>, &'p [u8])> {
-        match self.place(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                for above in path.ancestors() {
-                    self.make_directory(above)?;
-                }
-                self.place(path)
-            }
-            other => other,
-        }
-    }
-
-    /// Makes one directory, open to its owner only, if it is missing. What is there stays.
-    pub(crate) fn make_directory(&self, path: &[u8]) -> io::Result<()> {
-        let (above, name) = split_last(path);
-        match rustix::fs::mkdirat(self.directory(above)?, name, Mode::RWXU) {
-            Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn cached(&self, path: &[u8]) -> Option<Arc<OwnedFd>> {
+    /// Finds the open directory that is the longest beginning of `path`: it, and where in `path` the rest begins.
+    pub(crate) fn nearest(&self, path: &[u8]) -> (Arc<OwnedFd>, usize) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = open.iter().rposition(|(known, _)| known == path)?;
-        if at.saturating_add(1) < open.len() {
-            let latest = open.remove(at);
-            open.push(latest);
-        }
-        open.last().map(|(_, fd)| fd.clone())
+        let rest = |known: &[u8]| match path.strip_prefix(known)? {
+            [] => Some(known.len()),
+            [b'/', ..] => Some(known.len().saturating_add(1)),
+            _ => None,
+        };
+        let known = open.iter().enumerate();
+        let found = known
+            .filter_map(|(at, (known, _))| rest(known).map(|rest| (rest, at)))
+            .max();
+        let Some((rest, at)) = found else {
+            return (self.directory.clone(), 0);
+        };
+        let latest = open.remove(at);
+        let directory = latest.1.clone();
+        open.push(latest);
+        (directory, rest)
     }
 
-    fn remember(&self, path: &[u8], fd: &Arc<OwnedFd>) {
+    /// Keeps a directory open that was opened at `path`.
+    pub(crate) fn remember(&self, path: &[u8], fd: &Arc<OwnedFd>) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.len() >= OPEN_DIRECTORIES {
             open.remove(0);
         }
         open.push((path.to_vec(), fd.clone()));
     }
+}
+
+/// Opens a directory relative to another, without following links: in one call where the system can.
+fn open_below(above: &OwnedFd, path: &[u8]) -> io::Result<OwnedFd> {
+    #[cfg(target_os = "linux")]
+    if path.contains(&b'/') {
+        use rustix::fs::ResolveFlags;
+        let stay = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        match rustix::fs::openat2(above, path, directory_flags(), Mode::empty(), stay) {
+            Ok(directory) => return Ok(directory),
+            // What other systems say of a link on the way.
+            Err(Errno::LOOP) => return Err(Errno::NOTDIR.into()),
+            Err(error @ (Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::MFILE | Errno::NFILE)) => {
+                return Err(error.into());
+            }
+            // An older kernel, a filter of system calls, a path as long as they can be: name by name.
+            Err(_) => {}
+        }
+    }
+    let mut names = path.split(|b| *b == b'/');
+    let open = |above: BorrowedFd<'_>, name: &[u8]| rustix::fs::openat(above, name, directory_flags(), Mode::empty());
+    let first = open(above.as_fd(), names.next().unwrap_or_default())?;
+    Ok(names.try_fold(first, |above, name| open(above.as_fd(), name))?)
 }
 
 #[cfg(test)]
@@ -144,7 +168,7 @@ mod tests {
             let error = root.directory(link).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::NotADirectory, "{link:?}");
         }
-        assert!(root.place_with_parents(&path(b"out/new/file")).is_err());
+        assert!(root.place(&path(b"out/new/file")).is_err());
         assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
     }
 
@@ -155,7 +179,8 @@ mod tests {
         for round in 0..2 {
             for i in 0..40 {
                 let p = path(format!("d{}/e{i}/file", i % 7).as_bytes());
-                let (fd, name) = root.place_with_parents(&p).unwrap();
+                fs::create_dir_all(dir.path().join(p.to_string()).parent().unwrap()).unwrap();
+                let (fd, name) = root.place(&p).unwrap();
                 let flags = OFlags::CREATE | OFlags::WRONLY;
                 rustix::fs::openat(&fd, name, flags, Mode::RUSR).unwrap();
                 assert!(dir.path().join(p.to_string()).is_file(), "round {round}");
@@ -170,7 +195,8 @@ mod tests {
         fs::create_dir(dir.path().join("real")).unwrap();
         symlink("real", dir.path().join("link")).unwrap();
         let root = Root::open(&dir.path().join("link")).unwrap();
-        root.make_directory(b"x").unwrap();
+        rustix::fs::mkdirat(root.as_fd(), "x", Mode::RWXU).unwrap();
         assert!(dir.path().join("real/x").is_dir());
+        assert!(root.directory(b"x").is_ok());
     }
 }

@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use sss::{Eid, Server, Stream};
-use sss_files::{Attributes, Entry, Kind, MAX_PATH, NotMade, PathError, Prefix, Refusal, RelPath, Request, Status};
+use sss_files::{
+    Attributes, Entry, Kind, MAX_PATH, NotMade, Options, PathError, Prefix, Refusal, RelPath, Request, Status,
+};
 use tokio::sync::Semaphore;
 use tracing::{debug, info};
 
+use super::directories::{finish_directories, make_directory};
 use super::download::basis;
 use super::exchange::{Exchange, TransferError};
 use super::io_pool;
 use super::manifest::Walk;
-use super::receive::{Destination, Place, Received, finish_directories, make_directory, make_link};
+use super::receive::{Destination, Place, Received, make_link};
 use super::send;
 use crate::transfer::safe_path::Root;
 
@@ -95,20 +98,20 @@ impl FileService {
             Request::Store { .. } | Request::Make { .. } if !self.writable => Err(read_only().into()),
             Request::Store {
                 path,
-                replace,
+                options,
                 attributes,
             } => {
                 let to = Destination {
                     root: self.root.clone(),
                     path,
                     attributes,
-                    replace,
+                    options,
                 };
                 store(to, exchange).await
             }
-            Request::Make { path, replace } => {
+            Request::Make { path, options } => {
                 let root = self.root.clone();
-                let maker = Maker { root, path, replace };
+                let maker = Maker { root, path, options };
                 maker.run(exchange).await
             }
         }
@@ -177,7 +180,7 @@ async fn finally(exchange: &mut Exchange, status: Status) -> Result<(), Transfer
 struct Maker {
     root: Arc<Root>,
     path: RelPath,
-    replace: bool,
+    options: Options,
 }
 
 /// Entries made so far, and not made.
@@ -212,13 +215,12 @@ impl Maker {
                 _ if to.as_bytes().len() > MAX_PATH => {
                     Err(Refusal::new(Status::BadPath, PathError::TooLong.to_string()))
                 }
-                Kind::Directory(attributes) => make_directory(&self.root, &to).map(|()| {
-                    // The served directory itself is not the client's to change.
-                    if !to.is_root() {
+                Kind::Directory(attributes) => make_directory(&self.root, &to, self.options).map(|is_made| {
+                    if is_made {
                         made.directories.push((to, attributes));
                     }
                 }),
-                Kind::Link(_, target) => make_link(&self.root, &to, &target, self.replace).map(drop),
+                Kind::Link(_, target) => make_link(&self.root, &to, &target, self.options).map(drop),
                 _ => Err(Refusal::new(Status::BadRequest, "only directories and links are made")),
             };
             if let Err(refusal) = result {
@@ -229,7 +231,7 @@ impl Maker {
     }
 
     fn finish(&self, mut made: Made) -> Made {
-        for (path, refusal) in finish_directories(&self.root, &made.directories) {
+        for (path, refusal) in finish_directories(&self.root, &made.directories, self.options) {
             made.failed.push(NotMade { path, refusal });
         }
         made

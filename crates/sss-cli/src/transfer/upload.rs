@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sss::Stream;
-use sss_files::{Cursor, Entry, Kind, NotMade, Prefix, Refusal, RelPath, Request, Status, Stop, answer};
+use sss_files::{Cursor, Entry, Kind, NotMade, Options, Prefix, Refusal, RelPath, Request, Status, Stop, answer};
 
 use super::exchange::{Exchange, TransferError};
 use super::io_pool;
@@ -30,7 +30,7 @@ pub(crate) struct Upload {
     pub(crate) local: RelPath,
     /// As what, on the server.
     pub(crate) remote: RelPath,
-    pub(crate) replace: bool,
+    pub(crate) options: Options,
     pub(crate) tally: Arc<Tally>,
 }
 
@@ -102,7 +102,7 @@ impl Upload {
         let mut exchange = Exchange::new(self.session.open_substream()?);
         let request = Request::Store {
             path: self.remote.join(path),
-            replace: self.replace,
+            options: self.options,
             attributes,
         };
         exchange.send(request.encode()).await?;
@@ -146,7 +146,7 @@ impl Upload {
         let mut exchange = Exchange::new(self.session.open_substream()?);
         let request = Request::Make {
             path: self.remote.clone(),
-            replace: self.replace,
+            options: self.options,
         };
         exchange.send(request.encode()).await?;
         for batch in entries.chunks(BATCH) {

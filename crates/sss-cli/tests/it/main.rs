@@ -1,6 +1,7 @@
 //! The real binary, as people and scripts meet it.
 
 mod demo;
+mod disk;
 mod errors;
 mod hostile;
 mod json_table;

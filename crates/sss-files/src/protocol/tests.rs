@@ -68,12 +68,12 @@ fn requests_survive_the_wire() {
         },
         Request::Store {
             path: path("c"),
-            replace: true,
+            options: Options::all(),
             attributes: attributes(),
         },
         Request::Make {
             path: path("d"),
-            replace: false,
+            options: Options::empty(),
         },
     ];
     for request in requests {

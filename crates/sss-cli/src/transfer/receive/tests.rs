@@ -6,7 +6,7 @@ use sss_files::Mtime;
 
 use super::*;
 
-fn destination(dir: &Path, path: &str, size: u64, replace: bool) -> Destination {
+fn destination(dir: &Path, path: &str, size: u64, force: bool) -> Destination {
     Destination {
         root: Arc::new(Root::open(dir).unwrap()),
         path: RelPath::parse(path.as_bytes()).unwrap(),
@@ -18,8 +18,12 @@ fn destination(dir: &Path, path: &str, size: u64, replace: bool) -> Destination 
                 nanoseconds: 7,
             },
         },
-        replace,
+        options: options(force),
     }
+}
+
+fn options(force: bool) -> Options {
+    Options::TREE | if force { Options::REPLACE } else { Options::empty() }
 }
 
 #[test]
@@ -45,6 +49,8 @@ fn what_is_there_is_told_apart() {
     assert_eq!(look("l", 5), Place::Taken);
     fs::create_dir(dir.path().join("d")).unwrap();
     assert_eq!(look("d", 0), Place::Taken);
+    fs::write(dir.path().join("d/in"), "").unwrap();
+    assert!(matches!(look("d", 0), Place::Blocked(r) if r.status == Status::InTheWay));
     let through = destination(dir.path(), "l/x", 5, true).look();
     assert_eq!(through.unwrap_err().kind(), io::ErrorKind::NotADirectory);
 }
@@ -103,46 +109,12 @@ fn links_are_made_compared_and_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let root = Root::open(dir.path()).unwrap();
     let path = RelPath::parse(b"d/l").unwrap();
-    assert_eq!(make_link(&root, &path, b"x", false), Ok(Received::Written));
-    assert_eq!(make_link(&root, &path, b"x", false), Ok(Received::Identical));
-    assert_eq!(make_link(&root, &path, b"y", false).unwrap_err().status, Status::Exists);
-    assert_eq!(make_link(&root, &path, b"y", true), Ok(Received::Written));
+    assert_eq!(make_link(&root, &path, b"x", options(false)), Ok(Received::Written));
+    assert_eq!(make_link(&root, &path, b"x", options(false)), Ok(Received::Identical));
+    assert_eq!(
+        make_link(&root, &path, b"y", options(false)).unwrap_err().status,
+        Status::Exists
+    );
+    assert_eq!(make_link(&root, &path, b"y", options(true)), Ok(Received::Written));
     assert_eq!(fs::read_link(dir.path().join("d/l")).unwrap(), Path::new("y"));
-}
-
-#[test]
-fn directories_get_their_mode_and_time_at_the_end() {
-    let dir = tempfile::tempdir().unwrap();
-    let root = Root::open(dir.path()).unwrap();
-    let paths: Vec<RelPath> = ["a", "a/b"]
-        .iter()
-        .map(|p| RelPath::parse(p.as_bytes()).unwrap())
-        .collect();
-    for path in &paths {
-        make_directory(&root, path).unwrap();
-    }
-    let attributes = Attributes {
-        size: 0,
-        mode: 0o550,
-        mtime: Mtime {
-            seconds: 99,
-            nanoseconds: 0,
-        },
-    };
-    let made: Vec<_> = paths.iter().map(|p| (p.clone(), attributes)).collect();
-    assert!(finish_directories(&root, &made).is_empty());
-    for path in ["a", "a/b"] {
-        let meta = fs::metadata(dir.path().join(path)).unwrap();
-        assert_eq!((meta.permissions().mode() & 0o777, meta.mtime()), (0o550, 99));
-    }
-    // A second run can write into them again.
-    for path in &paths {
-        make_directory(&root, path).unwrap();
-    }
-    let meta = fs::metadata(dir.path().join("a/b")).unwrap();
-    assert_eq!(meta.permissions().mode() & 0o700, 0o700);
-
-    fs::write(dir.path().join("f"), "").unwrap();
-    let refusal = make_directory(&root, &RelPath::parse(b"f").unwrap()).unwrap_err();
-    assert_eq!(refusal.status, Status::Exists);
 }

@@ -53,7 +53,7 @@ fn refusal_of(value: &Value) -> Refusal {
 
 fn request_of(value: &Value) -> Request {
     let path = path_of(value);
-    let replace = value["replace"].as_bool();
+    let options = || Options::from_bits(number(value, "options")).unwrap();
     match number::<u8>(value, "operation") {
         1 => Request::List {
             path,
@@ -69,12 +69,12 @@ fn request_of(value: &Value) -> Request {
         }
         3 => Request::Store {
             path,
-            replace: replace.unwrap(),
+            options: options(),
             attributes: attributes_of(value),
         },
         4 => Request::Make {
             path,
-            replace: replace.unwrap(),
+            options: options(),
         },
         other => panic!("operation {other}"),
     }

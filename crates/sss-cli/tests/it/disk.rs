@@ -1,0 +1,235 @@
+//! What a transfer does to the disk that it comes to: directories, temporary names, devices, what is in the way.
+
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, SystemTime};
+
+use crate::support::{Home, Ran, Serving, assert_same, is_root, noise, shape};
+
+fn mkfifo(path: &Path) {
+    let made = Command::new("mkfifo").arg(path).status().unwrap();
+    assert!(made.success());
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::symlink_metadata(path).unwrap().mode() & 0o7777
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn set_time(path: &Path, seconds: u64) {
+    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    fs::File::open(path).unwrap().set_modified(time).unwrap();
+}
+
+// spec: FIL-21
+#[test]
+fn directories_that_were_there_keep_mode_and_time() {
+    let (server, client) = (Home::new(), Home::new());
+    let (source, here) = (server.dir("source"), client.dir("here"));
+    fs::create_dir_all(source.join("sub/new")).unwrap();
+    fs::write(source.join("sub/f"), "content").unwrap();
+    for dir in ["", "sub", "sub/new"] {
+        set_mode(&source.join(dir), 0o700);
+        set_time(&source.join(dir), 1_000);
+    }
+    let serving = server.serve(&source, &["--write"]);
+    fs::create_dir(here.join("sub")).unwrap();
+    fs::write(here.join("sub/f"), "content").unwrap();
+    set_time(&here.join("sub/f"), 0);
+    set_mode(&here, 0o3777);
+    set_mode(&here.join("sub"), 0o2775);
+    let get = |args: &[&str]| {
+        let mut command = client.command();
+        command.arg("get").arg(&serving.target).args(args).current_dir(&here);
+        Ran::wait(command.spawn().unwrap()).expect(0);
+    };
+    for args in [&[][..], &["."], &[".", "--force"]] {
+        get(args);
+        assert_eq!((mode(&here), mode(&here.join("sub"))), (0o3777, 0o2775), "{args:?}");
+        assert_eq!(mode(&here.join("sub/new")) & 0o777, 0o700, "it is new");
+        assert_ne!(fs::metadata(here.join("sub")).unwrap().mtime(), 1_000);
+    }
+    // When there is nothing to write, nothing changes.
+    for dir in ["", "sub"] {
+        set_time(&here.join(dir), 5_000);
+    }
+    get(&["."]);
+    let times = ["", "sub", "sub/new"].map(|dir| fs::metadata(here.join(dir)).unwrap().mtime());
+    assert_eq!(times, [5_000, 5_000, 1_000]);
+
+    // The same on the side of a server.
+    let mut put = client.command();
+    put.args(["put", ".", &serving.target, "--force"]).current_dir(&here);
+    Ran::wait(put.spawn().unwrap()).expect(0);
+    assert_eq!((mode(&source), mode(&source.join("sub"))), (0o700, 0o700));
+}
+
+#[test]
+fn a_destination_that_is_new_gets_the_mode_of_the_source() {
+    let (server, client) = (Home::new(), Home::new());
+    let source = server.dir("source");
+    fs::create_dir(source.join("sub")).unwrap();
+    fs::write(source.join("sub/f"), "content").unwrap();
+    for dir in ["sub", ""] {
+        set_mode(&source.join(dir), 0o751);
+        set_time(&source.join(dir), 1_000);
+    }
+    let serving = server.serve(&source, &["--write"]);
+    let copy = client.path("above/copy");
+    client.run(["get", &serving.target, copy.to_str().unwrap()]).expect(0);
+    let meta = fs::metadata(&copy).unwrap();
+    assert_eq!((mode(&copy), meta.mtime()), (0o751, 1_000));
+    assert_ne!(mode(&client.path("above")), 0o700, "as mkdir makes it");
+    assert_same(&source, &copy);
+
+    let tree = copy.to_str().unwrap();
+    client.run(["put", tree, &serving.at("one/two/copy")]).expect(0);
+    let file = copy.join("sub/f");
+    client.run(["put", file.to_str().unwrap(), &serving.at("three/f")]).expect(0);
+    assert_same(&copy, &source.join("one/two/copy"));
+    assert_eq!(mode(&source.join("one/two/copy")), 0o751);
+    assert_eq!(mode(&source.join("three")), mode(&client.path("above")), "as mkdir makes it");
+    let left = shape(client.path("above").as_path());
+    assert!(!left.keys().any(|path| path.to_string_lossy().contains("sss-part")), "{left:?}");
+    let left = shape(&source);
+    assert!(!left.keys().any(|path| path.to_string_lossy().contains("sss-part")), "{left:?}");
+}
+
+// spec: FIL-22
+#[test]
+fn what_has_a_temporary_name_and_is_no_file_is_left_alone() {
+    let (server, client) = (Home::new(), Home::new());
+    let (source, copy) = (server.dir("source"), client.dir("copy"));
+    for name in ["fifo", "directory", "link", "linked", "fine"] {
+        fs::write(source.join(name), noise(1, 300_000)).unwrap();
+    }
+    let serving = server.serve(&source, &[]);
+    mkfifo(&copy.join(".fifo.sss-part"));
+    fs::create_dir(copy.join(".directory.sss-part")).unwrap();
+    fs::write(client.path("precious"), "precious").unwrap();
+    symlink(client.path("precious"), copy.join(".link.sss-part")).unwrap();
+    fs::hard_link(client.path("precious"), copy.join(".linked.sss-part")).unwrap();
+    let ran = client.run(["get", &serving.target, copy.to_str().unwrap()]).expect(1);
+    ran.says(&["fifo: ", ".fifo.sss-part", "directory: ", "2 of the files", "move it away"]);
+    assert_eq!(fs::read(client.path("precious")).unwrap(), b"precious");
+    assert!(fs::symlink_metadata(copy.join(".fifo.sss-part")).unwrap().file_type().is_fifo());
+    assert!(!copy.join("fifo").exists());
+    for name in ["link", "linked", "fine"] {
+        assert_eq!(fs::read(copy.join(name)).unwrap(), noise(1, 300_000), "{name}");
+    }
+}
+
+#[test]
+fn force_replaces_no_device_and_no_full_directory() {
+    let (server, client) = (Home::new(), Home::new());
+    let (source, copy) = (server.dir("source"), client.dir("copy"));
+    for name in ["f", "fifo", "link", "full", "empty"] {
+        fs::write(source.join(name), "served").unwrap();
+    }
+    for name in ["now-directory", "now-too"] {
+        fs::create_dir(source.join(name)).unwrap();
+        fs::write(source.join(name).join("in"), "served").unwrap();
+    }
+    symlink("served", source.join("other-link")).unwrap();
+    let serving = server.serve(&source, &["--write"]);
+    mkfifo(&copy.join("fifo"));
+    mkfifo(&copy.join("other-link"));
+    symlink("/dev/null", copy.join("link")).unwrap();
+    fs::create_dir_all(copy.join("full/in")).unwrap();
+    fs::create_dir(copy.join("empty")).unwrap();
+    fs::write(copy.join("now-directory"), "a file").unwrap();
+    symlink("/nowhere", copy.join("now-too")).unwrap();
+    client
+        .run(["get", &serving.at("f"), "/dev/null", "--force"])
+        .expect(1)
+        .says(&["null: a device", "never replaced", "move it away"]);
+    assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+
+    let before = shape(&copy.join("full"));
+    let ran = client.run(["get", &serving.target, copy.to_str().unwrap(), "--force"]).expect(1);
+    ran.says(&["fifo: a device", "link: a link to a device", "full: a directory that is not empty", "4 of the files"]);
+    assert!(fs::symlink_metadata(copy.join("fifo")).unwrap().file_type().is_fifo());
+    assert_eq!(fs::read_link(copy.join("link")).unwrap(), Path::new("/dev/null"));
+    assert_eq!(shape(&copy.join("full")), before);
+    for name in ["empty", "now-directory/in", "now-too/in"] {
+        assert_eq!(fs::read(copy.join(name)).unwrap(), b"served", "{name}");
+    }
+
+    // The same on the side of a server.
+    for name in ["fifo", "other-link", "link", "full"] {
+        let path = copy.join(name);
+        fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path)).unwrap();
+        fs::remove_file(source.join(name)).unwrap();
+    }
+    for name in ["fifo", "link", "full"] {
+        fs::write(copy.join(name), "sent").unwrap();
+    }
+    mkfifo(&source.join("fifo"));
+    symlink("/dev/null", source.join("link")).unwrap();
+    fs::create_dir_all(source.join("full/in")).unwrap();
+    fs::remove_dir_all(source.join("now-directory")).unwrap();
+    fs::write(source.join("now-directory"), "a file").unwrap();
+    let put = |args: &[&str]| {
+        let mut command = client.command();
+        command.args(["put", ".", &serving.target]).args(args).current_dir(&copy);
+        Ran::wait(command.spawn().unwrap())
+    };
+    put(&[]).expect(1).says(&["now-directory"]);
+    let ran = put(&["--force"]).expect(1);
+    ran.says(&["fifo: a device", "link: a link to a device", "full: a directory", "3 of the files"]);
+    assert_eq!(fs::read(source.join("now-directory/in")).unwrap(), b"served");
+}
+
+/// A command of somebody whom permissions bind. `None`: we are root, and nobody else can run the program.
+fn bound(home: &Home) -> Option<Command> {
+    let mut command = home.command();
+    if is_root() {
+        for dir in [home.path(""), home.dir("config")] {
+            set_mode(&dir, 0o777);
+        }
+        command.uid(65_534).gid(65_534).current_dir(home.path(""));
+        let mut can = Command::new(env!("CARGO_BIN_EXE_sss"));
+        if can.arg("--version").uid(65_534).gid(65_534).output().is_err() {
+            eprintln!("SKIPPED: as root, and nobody cannot run the program");
+            return None;
+        }
+    }
+    Some(command)
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_to_is_the_reason() {
+    let (server, client) = (Home::new(), Home::new());
+    let (source, closed) = (server.dir("source"), client.dir("closed"));
+    for (name, len) in [("small", 10), ("large", 300_000)] {
+        fs::write(source.join(name), noise(1, len)).unwrap();
+    }
+    fs::create_dir(source.join("sub")).unwrap();
+    symlink("x", source.join("link")).unwrap();
+    let serving = server.serve(&source, &[]);
+    set_mode(&closed, 0o555);
+    let Some(mut get) = bound(&client) else { return };
+    get.arg("get").arg(&serving.target).arg(&closed);
+    let ran = Ran::wait(get.spawn().unwrap()).expect(1);
+    for name in ["small", "large", "sub", "link"] {
+        let said = format!("{name}: permission denied: nothing can be made in the directory");
+        assert!(ran.err.contains(&said), "{said}: {}", ran.err);
+    }
+
+    let Some(mut serve) = bound(&client) else { return };
+    serve.arg("serve").arg(&closed).args(["--write", "--bind", "127.0.0.1:0"]);
+    let closed_server = Serving::start(serve.spawn().unwrap());
+    let mut put = server.command();
+    put.args(["put", ".", &closed_server.target]).current_dir(&source);
+    let ran = Ran::wait(put.spawn().unwrap()).expect(1);
+    for name in ["small", "large", "sub", "link"] {
+        let said = format!("{name}: permission denied: nothing can be made in the directory");
+        assert!(ran.err.contains(&said), "{said}: {}", ran.err);
+    }
+}
