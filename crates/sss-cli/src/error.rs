@@ -217,7 +217,11 @@ pub(crate) fn advice(status: Status) -> &'static str {
         Status::BadPath => "name something below the directory that is served, without .. and without links on the way",
         Status::WrongKind => "name a regular file or a directory",
         Status::Corrupt => "run the same command again; if it happens again, check memory and disks of both machines",
-        Status::Changed => "run the same command again when nobody writes to the file",
+        Status::Changed => {
+            "run the same command again when nobody writes to the file; if it is always written to, copy it there and \
+             take the copy"
+        }
+        Status::Unfinished => "run the same command again when they are complete there",
         Status::Busy => "wait until the other transfer is done, or stop it, and run the same command again",
         Status::NoSpace => "free some space and run the same command again: it goes on where it was",
         Status::BadRequest => "update both sides to the same version",

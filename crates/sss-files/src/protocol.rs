@@ -51,10 +51,12 @@ pub enum Status {
     BadRequest = 13,
     /// Something that is never replaced is there.
     InTheWay = 20,
+    /// Temporary files of other transfers are left out (FIL-5).
+    Unfinished = 21,
 }
 
 impl Status {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::Ok,
         Self::Identical,
         Self::NotFound,
@@ -70,6 +72,7 @@ impl Status {
         Self::NoSpace,
         Self::BadRequest,
         Self::InTheWay,
+        Self::Unfinished,
     ];
 
     /// The status with this number on the wire, or as application code of a reset.
@@ -82,11 +85,11 @@ bitflags! {
     /// Manner in which a receiver stores and makes (FIL-20).
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct Options: u8 {
-        /// What is there and differs is replaced.
+        /// Replaces what is there and differs.
         const REPLACE = 1;
         /// Modes are masked by the receiver's umask, and those of files that are there stay.
         const NO_PERMS = 2;
-        /// What is answered with OK is on the disk.
+        /// Answers with OK what is on the disk.
         const SYNC = 4;
         /// It is part of a tree: what is made above it gets its mode and time by a MAKE that follows.
         const TREE = 8;

@@ -3,7 +3,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 use sss::Stream;
-use sss_files::{Attributes, DEPTH_ALL, Entry, Kind, PROTOCOL, RelPath, SERVICE, printable};
+use sss_files::{Attributes, DEPTH_ALL, Entry, Kind, PROTOCOL, Refusal, RelPath, SERVICE, Status, printable};
 
 use crate::cli::{ConnectArgs, target};
 use crate::connector::{Connection, Connector};
@@ -54,7 +54,9 @@ async fn list(mut session: Stream, path: RelPath, depth: u8, output: Output) -> 
     };
     while !entries.is_empty() {
         for entry in entries {
-            unreadable = unreadable.saturating_add(matches!(entry.kind, Kind::Unreadable(_)).into());
+            let failed = |refusal: &Refusal| refusal.status != Status::Unfinished;
+            let is_failure = matches!(&entry.kind, Kind::Unreadable(refusal) if failed(refusal));
+            unreadable = unreadable.saturating_add(is_failure.into());
             show(&entry, path.name(), output);
         }
         entries = listing.batch().await?;

@@ -56,7 +56,7 @@ pub(crate) async fn run(args: PutArgs, output: Output) -> Result<(), Error> {
     let connection = connector.connect(&args.dest, SERVICE, PROTOCOL).await?;
     let (host, mut session) = (connection.host, connection.stream);
     let work = async {
-        let remote = place(&mut session, &args.dest, &source).await?;
+        let remote = place(&mut session, &args.dest, &source, args.force).await?;
         let tally = Arc::new(Tally::default());
         let progress = Progress::start(tally.clone(), output);
         let upload = Upload {
@@ -128,10 +128,16 @@ impl Source {
 
 /// Finds where it goes: into the path if that is, or is written as, a directory and what is sent is a file; else it
 /// becomes the path.
-async fn place(session: &mut Stream, dest: &Target, source: &Source) -> Result<RelPath, Error> {
+async fn place(session: &mut Stream, dest: &Target, source: &Source, force: bool) -> Result<RelPath, Error> {
     // Asked in any case: it also tells whether there is such a service.
-    let there = is_directory(session, &dest.path).await?;
-    let into = dest.path.is_root() || dest.is_directory || !source.is_directory && there;
+    let there = kind_of(session, &dest.path).await?;
+    let is_directory = matches!(there, Some(Kind::Directory(_)));
+    let into = dest.path.is_root() || dest.is_directory || !source.is_directory && is_directory;
+    if source.is_directory && !into && !force && there.is_some_and(|kind| !matches!(kind, Kind::Directory(_))) {
+        let what = format!("{} is no directory, and cannot become one", dest.path);
+        let next = "name another PATH, or give --force to replace what is there";
+        return Err(Error::new(Exit::Failed, what, next));
+    }
     if !into || source.called.is_empty() {
         return Ok(dest.path.clone());
     }
@@ -139,14 +145,14 @@ async fn place(session: &mut Stream, dest: &Target, source: &Source) -> Result<R
     named.map_err(|error| Error::new(Exit::Failed, error.to_string(), "name the file in PATH"))
 }
 
-async fn is_directory(session: &mut Stream, path: &RelPath) -> Result<bool, Error> {
+async fn kind_of(session: &mut Stream, path: &RelPath) -> Result<Option<Kind>, Error> {
     match Listing::begin(session, path.clone(), 0).await {
         Ok(mut listing) => {
             let first = listing.first().await?;
             listing.batch().await?;
-            Ok(matches!(first.kind, Kind::Directory(_)))
+            Ok(Some(first.kind))
         }
-        Err(TransferError::Refused(refusal)) if refusal.status == Status::NotFound => Ok(false),
+        Err(TransferError::Refused(refusal)) if refusal.status == Status::NotFound => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

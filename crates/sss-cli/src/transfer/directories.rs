@@ -1,6 +1,6 @@
-//! Directories of a tree that arrives. One that is made gets a mark beside it, a link under its temporary name, until it
-//! has mode and time: so a later transfer tells what an earlier one left unfinished from what was there before, which
-//! keeps its mode and time (FIL-21).
+//! Directories of a tree that arrives. One that is made gets a mark beside it, a link under its temporary name, until
+//! it has mode and time: so a later transfer tells what an earlier one left unfinished from what was there before,
+//! which keeps its mode and time (FIL-21).
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -55,7 +55,7 @@ pub(crate) fn parents<'p>(
 }
 
 /// Makes a directory, or finds it. Returns whether its mode and time are to be set at the end: it is new, or an earlier
-/// transfer made it and was interrupted. Until then it is open to its owner only.
+/// transfer made it and was interrupted. Until then it is open to its owner only. Without TREE there is nothing to set.
 ///
 /// # Errors
 /// As [`parents`].
@@ -63,8 +63,8 @@ pub(crate) fn make_directory(root: &Root, path: &RelPath, options: Options) -> R
     if path.is_root() {
         return Ok(root.place_of_made(path)?.is_some());
     }
-    let (above, name) = parents(root, path, options | Options::TREE)?;
-    make(&above, name, options | Options::TREE)
+    let (above, name) = parents(root, path, options)?;
+    make(&above, name, options)
 }
 
 fn make(above: &OwnedFd, name: &[u8], options: Options) -> Result<bool, Refusal> {
@@ -78,7 +78,7 @@ fn make(above: &OwnedFd, name: &[u8], options: Options) -> Result<bool, Refusal>
         let kind = FileType::from_raw_mode(there.st_mode);
         let is_replaceable = matches!(kind, FileType::RegularFile | FileType::Symlink);
         if kind == FileType::Directory {
-            return adopt(above, name, &there);
+            return Ok(options.contains(Options::TREE) && adopt(above, name, &there)?);
         }
         if !is_replaceable {
             return Err(in_the_way(

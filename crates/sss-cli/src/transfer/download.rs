@@ -1,7 +1,10 @@
 //! From the server to this side: a listing, and while it comes in, one FETCH per file.
 
+use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use sss::Stream;
 use sss_files::{Attributes, Cursor, Entry, Kind, Options, Refusal, RelPath, Request, Status, Stop, answer};
@@ -61,6 +64,49 @@ impl Listing {
     }
 }
 
+/// Time between two looks whether another transfer of the same has ended.
+const BUSY: Duration = Duration::from_millis(200);
+
+/// Time to wait for other transfers of one file, together.
+const BUSY_MOST: Duration = Duration::from_secs(600);
+
+/// Number of times that the transfer of one file is begun again, by reason.
+#[derive(Debug, Default)]
+pub(crate) struct Tries {
+    changed: u32,
+    exists: u32,
+    busy: Duration,
+}
+
+impl Tries {
+    /// Returns whether to try again what was refused so, after a pause if somebody else is at it.
+    pub(crate) async fn again(&mut self, status: Status) -> bool {
+        match status {
+            Status::Changed => {
+                self.changed = self.changed.saturating_add(1);
+                self.changed < 2
+            }
+            // It is there since we looked.
+            Status::Exists => {
+                self.exists = self.exists.saturating_add(1);
+                self.exists < 2
+            }
+            Status::Busy if self.busy < BUSY_MOST => {
+                tokio::time::sleep(BUSY).await;
+                self.busy = self.busy.saturating_add(BUSY);
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Refusal of what is no file, directory or link.
+pub(crate) fn nothing_to_transfer() -> Refusal {
+    let text = "it is a device, a socket or a FIFO, which are never transferred";
+    Refusal::new(Status::WrongKind, text)
+}
+
 /// A transfer to this side.
 pub(crate) struct Download {
     pub(crate) session: Arc<Stream>,
@@ -86,7 +132,11 @@ impl Download {
     /// # Errors
     /// If there is no sense in going on. What fails by itself is counted in the tally.
     pub(crate) async fn run(self, first: Entry, mut listing: Listing) -> Result<(), TransferError> {
+        if let Kind::Other(_) = first.kind {
+            return Err(nothing_to_transfer().into());
+        }
         let this = Arc::new(self);
+        let _claim = this.claim().await;
         let mut pool = TransferPool::new();
         let mut directories = Vec::new();
         let mut entries = vec![first];
@@ -110,6 +160,28 @@ impl Download {
         })
         .await;
         Ok(())
+    }
+
+    /// Waits while another process transfers a tree to the same place: it would only do everything twice. Files alone
+    /// meet at their temporary files. Where directories cannot be locked there is nothing to wait for.
+    async fn claim(&self) -> Option<OwnedFd> {
+        if !self.local.is_root() {
+            return None;
+        }
+        let mut is_told = false;
+        loop {
+            let root = self.root.clone();
+            match io_pool::run(move || root.lock()).await {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                other => return other.ok(),
+            }
+            if !is_told {
+                let text = "another sss writes to the same place: waiting until it has ended";
+                self.tally.note(text.to_owned());
+                is_told = true;
+            }
+            tokio::time::sleep(BUSY).await;
+        }
     }
 
     /// Makes what needs no content, and finds out which files are missing.
@@ -139,12 +211,15 @@ impl Download {
             Kind::File(attributes) => {
                 self.tally.found(attributes.size);
                 let destination = self.destination(to, attributes);
-                match destination.look()? {
-                    Place::Identical => self.tally.kept(attributes.size),
+                match destination.find()? {
+                    Place::Identical { .. } => self.tally.kept(attributes.size),
                     place => plan.files.push((entry.path, destination, place)),
                 }
             }
             Kind::Other(_) => self.tally.skipped.add(1),
+            Kind::Unreadable(refusal) if refusal.status == Status::Unfinished => {
+                self.tally.note(format!("{to}: {refusal}"));
+            }
             Kind::Unreadable(refusal) => return Err(refusal),
         }
         Ok(())
@@ -159,21 +234,31 @@ impl Download {
         }
     }
 
-    /// Transfers one file; a second time if it changed meanwhile.
-    async fn fetch(self: Arc<Self>, path: RelPath, to: Destination, place: Place) -> Result<(), TransferError> {
+    /// Transfers one file: again if it changed meanwhile, or if somebody else writes or has written it here.
+    async fn fetch(self: Arc<Self>, path: RelPath, to: Destination, mut place: Place) -> Result<(), TransferError> {
         let remote = self.remote.join(&path);
         let local = to.path.clone();
-        let mut result = self.fetch_once(&remote, to.clone(), &place).await;
-        if matches!(&result, Err(TransferError::Refused(r)) if r.status == Status::Changed) {
-            result = self.fetch_once(&remote, to, &place).await;
-        }
-        match result {
-            Err(TransferError::Refused(refusal)) => {
-                self.tally.fail(local, refusal);
-                Ok(())
+        let mut tries = Tries::default();
+        let refusal = loop {
+            let refusal = match self.fetch_once(&remote, to.clone(), &place).await {
+                Err(TransferError::Refused(refusal)) => refusal,
+                other => return other,
+            };
+            if !tries.again(refusal.status).await {
+                break refusal;
             }
-            other => other,
-        }
+            let look = to.clone();
+            place = match io_pool::run(move || look.find()).await {
+                Ok(Place::Identical { .. }) => {
+                    self.tally.kept(to.attributes.size);
+                    return Ok(());
+                }
+                Ok(place) => place,
+                Err(refusal) => break refusal,
+            };
+        };
+        self.tally.fail(local, refusal);
+        Ok(())
     }
 
     async fn fetch_once(&self, remote: &RelPath, mut to: Destination, place: &Place) -> Result<(), TransferError> {

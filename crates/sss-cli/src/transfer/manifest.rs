@@ -7,22 +7,29 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, Stat};
-use sss_files::{Attributes, DEPTH_ALL, Entry, Kind, MAX_PATH, Mtime, PathError, Refusal, RelPath, is_part_name};
+use sss_files::{
+    Attributes, DEPTH_ALL, Entry, Kind, MAX_PATH, Mtime, PathError, Refusal, RelPath, Status, is_part_name,
+};
 
 use crate::transfer::safe_path::{Root, directory_flags};
 
-/// The entries of a tree. Holds one open directory per level.
+/// Directories that a walk keeps open: those of the deepest levels. Others are opened again on the way back.
+const OPEN_LEVELS: usize = 16;
+
+/// The entries of a tree. Holds few directories open, however deep the tree is.
 pub(crate) struct Walk {
+    root: Arc<Root>,
+    /// Path where it begins.
+    begin: RelPath,
     /// Depth below which nothing is listed, counted from the beginning.
     depth: usize,
-    /// Bytes of the path where it begins, and of the slash behind it.
-    before: usize,
     levels: Vec<Level>,
     ready: VecDeque<Entry>,
 }
 
 struct Level {
-    directory: Arc<OwnedFd>,
+    /// `None`: it is opened when it is needed again.
+    directory: Option<Arc<OwnedFd>>,
     path: RelPath,
     names: std::vec::IntoIter<CString>,
 }
@@ -32,13 +39,11 @@ impl Walk {
     ///
     /// # Errors
     /// If there is nothing at the path, or it cannot be looked at.
-    pub(crate) fn new(root: &Root, path: &RelPath, depth: u8) -> io::Result<Self> {
+    pub(crate) fn new(root: &Arc<Root>, path: &RelPath, depth: u8) -> io::Result<Self> {
         let mut walk = Self {
+            root: root.clone(),
+            begin: path.clone(),
             depth: if depth == DEPTH_ALL { usize::MAX } else { depth.into() },
-            before: match path.as_bytes().len() {
-                0 => 0,
-                len => len.saturating_add(1),
-            },
             levels: Vec::new(),
             ready: VecDeque::new(),
         };
@@ -92,18 +97,60 @@ impl Walk {
         if self.levels.len() >= self.depth {
             return;
         }
-        let level = directory.and_then(|directory| {
-            let names = sorted_names(&directory)?.into_iter();
-            Ok(Level {
-                directory,
-                path: path.clone(),
-                names,
-            })
-        });
-        match level {
-            Ok(level) => self.levels.push(level),
-            Err(error) => self.ready.push_back(entry(path, Kind::Unreadable(error.into()))),
+        let listed = directory.and_then(|directory| Ok((names(&directory)?, directory)));
+        let (mut names, directory) = match listed {
+            Ok(listed) => listed,
+            Err(error) => {
+                self.ready.push_back(entry(path, Kind::Unreadable(error.into())));
+                return;
+            }
+        };
+        if names.unfinished > 0 {
+            let text = format!("unfinished files (.NAME.sss-part), left out: {}", names.unfinished);
+            self.tell(&path, Status::Unfinished, text);
         }
+        // A path too long for the protocol names no file that could be asked for.
+        let above = [&self.begin, &path].map(|path| match path.as_bytes().len() {
+            0 => 0,
+            len => len.saturating_add(1),
+        });
+        let room = MAX_PATH.saturating_sub(above.iter().sum());
+        let before = names.known.len();
+        names.known.retain(|name| name.as_bytes().len() <= room);
+        let left_out = before.saturating_sub(names.known.len());
+        if left_out > 0 {
+            self.tell(
+                &path,
+                Status::BadPath,
+                format!("{}: {left_out} left out", PathError::TooLong),
+            );
+        }
+        if let Some(far) = self.levels.len().checked_sub(OPEN_LEVELS)
+            && let Some(level) = self.levels.get_mut(far)
+        {
+            level.directory = None;
+        }
+        self.levels.push(Level {
+            directory: Some(directory),
+            path,
+            names: names.known.into_iter(),
+        });
+    }
+
+    fn tell(&mut self, path: &RelPath, status: Status, text: String) {
+        let refusal = Refusal::new(status, text);
+        self.ready.push_back(entry(path.clone(), Kind::Unreadable(refusal)));
+    }
+}
+
+impl Level {
+    fn open(&mut self, root: &Root, begin: &RelPath) -> io::Result<Arc<OwnedFd>> {
+        if let Some(directory) = &self.directory {
+            return Ok(directory.clone());
+        }
+        let directory = root.directory(begin.join(&self.path).as_bytes())?;
+        self.directory = Some(directory.clone());
+        Ok(directory)
     }
 }
 
@@ -120,25 +167,16 @@ impl Iterator for Walk {
                 self.levels.pop();
                 continue;
             };
-            let directory = level.directory.clone();
             let Ok(last) = RelPath::parse(name.as_bytes()) else {
                 continue;
             };
             let path = level.path.join(&last);
-            // A path too long for the protocol names no file that could be asked for.
-            if path.as_bytes().len().saturating_add(self.before) > MAX_PATH {
-                let refusal = Refusal::new(sss_files::Status::BadPath, PathError::TooLong.to_string());
-                self.ready
-                    .push_back(entry(level.path.clone(), Kind::Unreadable(refusal)));
-                continue;
-            }
-            match self.visit(&directory, &name, path.clone()) {
+            let directory = level.open(&self.root, &self.begin);
+            match directory.and_then(|directory| Ok(self.visit(&directory, &name, path.clone())?)) {
+                Ok(()) => {}
                 // It was removed while we walked.
-                Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-                Err(error) => {
-                    let refusal = Refusal::from(io::Error::from(error));
-                    self.ready.push_back(entry(path, Kind::Unreadable(refusal)));
-                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => self.ready.push_back(entry(path, Kind::Unreadable(error.into()))),
             }
         }
     }
@@ -148,17 +186,33 @@ fn entry(path: RelPath, kind: Kind) -> Entry {
     Entry { path, kind }
 }
 
-fn sorted_names(directory: &OwnedFd) -> io::Result<Vec<CString>> {
-    let mut names = Vec::new();
+/// Names of a directory.
+#[derive(Default)]
+struct Names {
+    /// Those that are listed, in order.
+    known: Vec<CString>,
+    /// Number of those of temporary files.
+    unfinished: usize,
+}
+
+fn names(directory: &OwnedFd) -> io::Result<Names> {
+    let mut names = Names::default();
     for item in Dir::read_from(directory)? {
         let item = item?;
         let name = item.file_name();
-        let bytes = name.to_bytes();
-        if bytes != b"." && bytes != b".." && !is_part_name(bytes) {
-            names.push(name.to_owned());
+        match name.to_bytes() {
+            b"." | b".." => {}
+            // The mark of a directory is a link, and that of a transfer is empty.
+            bytes if is_part_name(bytes) => {
+                let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
+                let is_file =
+                    |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_size > 0;
+                names.unfinished = names.unfinished.saturating_add(stat.is_ok_and(is_file).into());
+            }
+            _ => names.known.push(name.to_owned()),
         }
     }
-    names.sort_unstable();
+    names.known.sort_unstable();
     Ok(names)
 }
 
@@ -210,12 +264,13 @@ mod tests {
     fn directories_come_first_and_names_in_order() {
         let dir = tempfile::tempdir().unwrap();
         sample(dir.path());
-        let root = Root::open(dir.path()).unwrap();
+        let root = Arc::new(Root::open(dir.path()).unwrap());
         let all = shape(Walk::new(&root, &RelPath::default(), DEPTH_ALL).unwrap());
         let expected = [
             "d .",
             "f a 0",
             "d b",
+            "u b Unfinished",
             "d b/empty",
             "f b/two 2",
             "l c /nowhere",
@@ -233,7 +288,7 @@ mod tests {
     #[test]
     fn what_no_request_could_name_is_told_of_its_directory() {
         let dir = tempfile::tempdir().unwrap();
-        let root = Root::open(dir.path()).unwrap();
+        let root = Arc::new(Root::open(dir.path()).unwrap());
         // 16 names of 255 bytes and their slashes are a path of 4095 bytes: one byte is left, and no slash.
         let name = "n".repeat(255);
         let mut above = root.directory(b"").unwrap();
@@ -252,7 +307,7 @@ mod tests {
             let before = if begin.is_empty() { 0 } else { 256 };
             assert_eq!(len + before, 4095);
             assert!(
-                matches!(&kind, Kind::Unreadable(r) if r.status == sss_files::Status::BadPath),
+                matches!(&kind, Kind::Unreadable(r) if r.status == Status::BadPath),
                 "{kind:?}"
             );
         }
@@ -262,9 +317,9 @@ mod tests {
     fn a_walk_may_begin_anywhere() {
         let dir = tempfile::tempdir().unwrap();
         sample(dir.path());
-        let root = Root::open(dir.path()).unwrap();
+        let root = Arc::new(Root::open(dir.path()).unwrap());
         let walk = |path: &[u8]| Walk::new(&root, &RelPath::parse(path).unwrap(), DEPTH_ALL).map(shape);
-        assert_eq!(walk(b"b").unwrap(), ["d .", "d empty", "f two 2"]);
+        assert_eq!(walk(b"b").unwrap(), ["d .", "u . Unfinished", "d empty", "f two 2"]);
         assert_eq!(walk(b"b/two").unwrap(), ["f . 2"]);
         assert_eq!(walk(b"c").unwrap(), ["l . /nowhere"]);
         assert_eq!(walk(b"none").unwrap_err().kind(), io::ErrorKind::NotFound);
@@ -277,7 +332,7 @@ mod tests {
         for i in 0..100 {
             fs::write(dir.path().join(format!("{i}")), "").unwrap();
         }
-        let root = Root::open(dir.path()).unwrap();
+        let root = Arc::new(Root::open(dir.path()).unwrap());
         let mut walk = Walk::new(&root, &RelPath::default(), DEPTH_ALL).unwrap();
         let mut count = 0;
         loop {
@@ -292,5 +347,26 @@ mod tests {
             }
         }
         assert_eq!(count, 101);
+    }
+
+    #[test]
+    fn deep_trees_are_walked_with_few_directories_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Arc::new(Root::open(dir.path()).unwrap());
+        let mut above = root.directory(b"").unwrap();
+        for _ in 0..1000 {
+            for name in ["a", "b"] {
+                rustix::fs::mkdirat(&above, name, Mode::RWXU).unwrap();
+            }
+            above = Arc::new(rustix::fs::openat(&above, "a", directory_flags(), Mode::empty()).unwrap());
+        }
+        let mut walk = Walk::new(&root, &RelPath::default(), DEPTH_ALL).unwrap();
+        let mut count = 0;
+        while walk.next().is_some() {
+            count += 1;
+            let open = walk.levels.iter().filter(|level| level.directory.is_some()).count();
+            assert!(open <= OPEN_LEVELS + 1, "{open}");
+        }
+        assert_eq!(count, 2001);
     }
 }

@@ -1,10 +1,9 @@
 //! The application protocol `files`, `sync/1` (docs/spec/files.md): trees of files, one substream per file.
 //!
 //! Its messages are those of `sss-files`; `exchange` is one request and its answer on a substream. `manifest` lists
-//! trees, `send` and `receive` move the content of one file, `part_file` is a file until it is complete, and `directories` are those
-//! above it. Above them
-//! `server` answers, `download` and `upload` ask. Whatever touches the disk runs in the pool of `io_pool`, never on the
-//! thread that moves packets.
+//! trees, `send` and `receive` move the content of one file, `part_file` is a file until it is complete, `directories`
+//! are those above it. Above them `server` answers, `download` and `upload` ask. Whatever touches the disk runs in the
+//! pool of `io_pool`, never on the thread that moves packets.
 
 pub(crate) mod directories;
 pub(crate) mod download;

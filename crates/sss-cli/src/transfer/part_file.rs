@@ -13,6 +13,9 @@ use sss_files::{Attributes, Mtime, Options, Prefix, Refusal, Status, part_name};
 
 use super::directories::{clear, look, mode_of, strange_temporary, unlink, unwritable};
 
+/// Bytes copied and hashed together.
+const PIECE: usize = 128 << 10;
+
 /// A temporary file, open and locked. Dropped without [`PartFile::commit`] it stays, to be continued later, unless it
 /// is empty.
 pub(crate) struct PartFile {
@@ -88,6 +91,19 @@ impl PartFile {
             self.file.write_all(chunk)?;
             self.hasher.update(chunk);
             self.len = self.len.saturating_add(chunk.len() as u64);
+        }
+        Ok(())
+    }
+
+    /// Appends the first `len` bytes of another file.
+    pub(crate) fn copy(&mut self, mut from: File, len: u64) -> io::Result<()> {
+        let mut left = len;
+        while left > 0 {
+            let piece = usize::try_from(left).unwrap_or(PIECE).min(PIECE);
+            let mut bytes = vec![0; piece];
+            from.read_exact(&mut bytes)?;
+            self.write(&[bytes.into()])?;
+            left = left.saturating_sub(piece as u64);
         }
         Ok(())
     }
@@ -246,7 +262,7 @@ pub(crate) fn times(mtime: Mtime) -> Timestamps {
 
 /// Hashes the first `len` bytes of a file from where it stands, and says how many there were.
 pub(crate) fn hash_file(file: &mut File, len: u64, hasher: &mut blake3::Hasher) -> io::Result<u64> {
-    let mut buffer = vec![0; 128 << 10];
+    let mut buffer = vec![0; PIECE];
     let mut from = file.take(len);
     let mut done = 0_u64;
     loop {

@@ -10,11 +10,11 @@ use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use sss_files::{Attributes, Options, Prefix, Refusal, RelPath, Status, Verdict};
 
-use super::directories::{clear, look, obstacle, parents, strange_temporary, unlink, unwritable};
+use super::directories::{clear, look, mode_of, obstacle, parents, strange_temporary, unlink, unwritable};
 use super::exchange::{Exchange, SEGMENT, TransferError};
 use super::io_pool::{self, Job};
 use super::manifest::attributes;
-use super::part_file::{Leftover, PartFile, hash_file};
+use super::part_file::{Leftover, PartFile, hash_file, times};
 use super::send::changed;
 use crate::transfer::safe_path::Root;
 
@@ -31,10 +31,14 @@ pub(crate) struct Destination {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     Free,
-    /// A file of the same size and time (FIL-11).
-    Identical,
+    /// A file of the same size and time (FIL-11); `is_exact` if its mode is right, too.
+    Identical {
+        is_exact: bool,
+    },
     /// A file of the same size: it may be the same.
     SameSize,
+    /// A file of so many bytes, fewer than it is to have: it may be its beginning.
+    Shorter(u64),
     /// Something else, which can be replaced.
     Taken,
     /// Something that is never replaced.
@@ -70,11 +74,41 @@ pub(crate) enum Received {
 }
 
 impl Destination {
-    /// Looks what is there. One system call, if the directory is open.
+    /// Looks what is there; an identical file gets the mode of what it is to be. One system call, if the directory is
+    /// open and the mode is right.
     ///
     /// # Errors
-    /// What the operating system says, `NotADirectory` included.
-    pub(crate) fn look(&self) -> io::Result<Place> {
+    /// What the operating system says.
+    pub(crate) fn find(&self) -> Result<Place, Refusal> {
+        let place = self.look()?;
+        match place {
+            Place::Identical { is_exact: false } => self.carry_over().map(|()| Place::Identical { is_exact: true }),
+            place => Ok(place),
+        }
+    }
+
+    /// Gives a file that has the right content mode and time of what it is to be.
+    fn carry_over(&self) -> Result<(), Refusal> {
+        let (above, name) = self.root.place(&self.path)?;
+        let set = || -> io::Result<()> {
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let file = rustix::fs::openat(&above, name, flags, Mode::empty())?;
+            let there = attributes(&rustix::fs::fstat(&file)?);
+            if there.mode != self.attributes.mode && !self.options.contains(Options::NO_PERMS) {
+                rustix::fs::fchmod(&file, mode_of(&self.attributes, self.options))?;
+            }
+            Ok(rustix::fs::futimens(&file, &times(self.attributes.mtime))?)
+        };
+        set().map_err(|error| {
+            let Refusal { status, text } = Refusal::from(error);
+            Refusal::new(
+                status,
+                format!("it is there, but its mode and time cannot be set: {text}"),
+            )
+        })
+    }
+
+    fn look(&self) -> io::Result<Place> {
         let (above, name) = match self.root.place(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Place::Free),
             // A file where a directory is to be: that is replaced first.
@@ -91,8 +125,13 @@ impl Destination {
         }
         let there = attributes(&stat);
         Ok(match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile if there.size != self.attributes.size => Place::Taken,
-            FileType::RegularFile if there.mtime == self.attributes.mtime || there.size == 0 => Place::Identical,
+            FileType::RegularFile if there.size > self.attributes.size => Place::Taken,
+            FileType::RegularFile if there.size < self.attributes.size => Place::Shorter(there.size),
+            FileType::RegularFile if there.mtime == self.attributes.mtime || there.size == 0 => {
+                let keeps_mode = self.options.contains(Options::NO_PERMS) || there.mode == self.attributes.mode;
+                let is_exact = keeps_mode && there.mtime == self.attributes.mtime;
+                Place::Identical { is_exact }
+            }
             FileType::RegularFile => Place::SameSize,
             _ => Place::Taken,
         })
@@ -106,8 +145,10 @@ impl Destination {
         if let Place::Blocked(refusal) = place {
             return Err(refusal.clone());
         }
-        if *place == Place::Taken && !self.replaces() {
-            return Err(exists());
+        match place {
+            Place::Taken if !self.replaces() => return Err(exists()),
+            Place::Shorter(_) if !self.replaces() => return Err(shorter()),
+            _ => {}
         }
         let may_continue = *place == Place::Free || self.replaces();
         if may_continue && self.attributes.size > SEGMENT as u64 {
@@ -116,9 +157,15 @@ impl Destination {
                 return Ok(Basis::Partial(Box::new(part), prefix));
             }
         }
-        if *place == Place::SameSize {
+        let offered = match place {
+            Place::SameSize => self.attributes.size,
+            // Less is sent anew sooner than it is asked about.
+            Place::Shorter(len) if *len > SEGMENT as u64 => *len,
+            _ => 0,
+        };
+        if offered > 0 {
             let (above, name) = self.root.place(&self.path)?;
-            let prefix = hash_existing(&above, name, self.attributes.size)?;
+            let prefix = hash_existing(&above, name, offered)?;
             return Ok(prefix.map_or(Basis::Nothing, Basis::Existing));
         }
         Ok(Basis::Nothing)
@@ -178,11 +225,11 @@ impl Destination {
         let mut part = match self.begin(basis, start).await? {
             Begun::Compared(ours) => {
                 let theirs = exchange.message(Verdict::decode).await?.0?;
-                return if theirs == ours {
-                    Ok(Received::Identical)
-                } else {
-                    Err(corrupt().into())
-                };
+                if theirs != ours {
+                    return Err(corrupt().into());
+                }
+                io_pool::run(move || self.carry_over()).await?;
+                return Ok(Received::Identical);
             }
             Begun::Part(part) => part,
         };
@@ -214,12 +261,29 @@ impl Destination {
         }
     }
 
+    /// Begins with the content of the file there, of which `prefix` was said.
+    fn copy_existing(&self, prefix: &Prefix) -> Result<Box<PartFile>, Refusal> {
+        let mut part = self.part_file(Leftover::Discard)?;
+        let (above, name) = self.root.place(&self.path)?;
+        part.copy(open_existing(&above, name)?, prefix.len)?;
+        if part.hash() != prefix.hash {
+            part.discard();
+            return Err(changed());
+        }
+        Ok(Box::new(part))
+    }
+
     async fn begin(&self, basis: Basis, start: u64) -> Result<Begun, TransferError> {
         match basis {
             Basis::Existing(prefix) if start == prefix.len && start == self.attributes.size => {
                 Ok(Begun::Compared(prefix.hash))
             }
-            Basis::Existing(prefix) if start == prefix.len => Err(changed().into()),
+            Basis::Existing(prefix) if start == prefix.len && self.replaces() => {
+                let this = self.clone();
+                let copied = io_pool::run(move || this.copy_existing(&prefix)).await;
+                copied.map(|part| Begun::Part(Some(part))).map_err(TransferError::local)
+            }
+            Basis::Existing(prefix) if start == prefix.len => Err(shorter().into()),
             Basis::Existing(_) if start == 0 && !self.replaces() => Err(exists().into()),
             Basis::Partial(part, prefix) if start == prefix.len => Ok(Begun::Part(Some(part))),
             Basis::Partial(mut part, _) if start == 0 => io_pool::run(move || {
@@ -248,9 +312,18 @@ fn exists() -> Refusal {
     Refusal::new(Status::Exists, "something else is there already: --force replaces it")
 }
 
-fn hash_existing(above: &Arc<OwnedFd>, name: &[u8], size: u64) -> io::Result<Option<Prefix>> {
+fn shorter() -> Refusal {
+    let text = "a shorter file is there already: --force replaces it, and sends only what was added if it grew";
+    Refusal::new(Status::Exists, text)
+}
+
+fn open_existing(above: &OwnedFd, name: &[u8]) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let mut file = File::from(rustix::fs::openat(above, name, flags, Mode::empty())?);
+    Ok(File::from(rustix::fs::openat(above, name, flags, Mode::empty())?))
+}
+
+fn hash_existing(above: &OwnedFd, name: &[u8], size: u64) -> io::Result<Option<Prefix>> {
+    let mut file = open_existing(above, name)?;
     let mut hasher = blake3::Hasher::new();
     let len = hash_file(&mut file, size, &mut hasher)?;
     Ok((len == size && len > 0).then(|| Prefix {

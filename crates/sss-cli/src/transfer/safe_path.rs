@@ -8,8 +8,9 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FlockOperation, Mode, OFlags};
 #[cfg(target_os = "linux")]
 use rustix::io::Errno;
 use sss_files::RelPath;
@@ -22,13 +23,23 @@ pub(crate) fn directory_flags() -> OFlags {
     OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC
 }
 
+/// Time for which an open directory is taken to be the one of its path.
+const FRESH: Duration = Duration::from_millis(20);
+
+/// A directory as it was found at a path.
+struct Open {
+    path: Vec<u8>,
+    directory: Arc<OwnedFd>,
+    since: Instant,
+}
+
 /// A directory to which paths are relative, and below which everything stays.
 pub(crate) struct Root {
     directory: Arc<OwnedFd>,
     /// Directory and name in it at which the root itself was made, if its mode and time are to be set.
     made_at: Option<(Arc<OwnedFd>, Vec<u8>)>,
     /// Directories opened last, the latest at the end.
-    open: Mutex<Vec<(Vec<u8>, Arc<OwnedFd>)>>,
+    open: Mutex<Vec<Open>>,
 }
 
 impl Root {
@@ -61,6 +72,16 @@ impl Root {
     /// The root itself.
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()
+    }
+
+    /// Locks the root against others who do this, until what is returned is dropped.
+    ///
+    /// # Errors
+    /// `WouldBlock` if somebody else has it.
+    pub(crate) fn lock(&self) -> io::Result<OwnedFd> {
+        let lock = rustix::fs::openat(&self.directory, ".", directory_flags(), Mode::empty())?;
+        rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(lock)
     }
 
     /// Opens the directory at `path`, which is part of a [`RelPath`].
@@ -97,15 +118,17 @@ impl Root {
             [b'/', ..] => Some(known.len().saturating_add(1)),
             _ => None,
         };
+        // Whoever removes or moves a directory means also those who have it open.
+        open.retain(|known| known.since.elapsed() < FRESH);
         let known = open.iter().enumerate();
         let found = known
-            .filter_map(|(at, (known, _))| rest(known).map(|rest| (rest, at)))
+            .filter_map(|(at, known)| rest(&known.path).map(|rest| (rest, at)))
             .max();
         let Some((rest, at)) = found else {
             return (self.directory.clone(), 0);
         };
         let latest = open.remove(at);
-        let directory = latest.1.clone();
+        let directory = latest.directory.clone();
         open.push(latest);
         (directory, rest)
     }
@@ -116,7 +139,11 @@ impl Root {
         if open.len() >= OPEN_DIRECTORIES {
             open.remove(0);
         }
-        open.push((path.to_vec(), fd.clone()));
+        open.push(Open {
+            path: path.to_vec(),
+            directory: fd.clone(),
+            since: Instant::now(),
+        });
     }
 }
 
@@ -187,6 +214,18 @@ mod tests {
             }
         }
         assert!(root.open.lock().unwrap().len() <= OPEN_DIRECTORIES);
+    }
+
+    #[test]
+    fn a_directory_that_was_removed_or_moved_is_soon_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("a/b")).unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        root.directory(b"a/b").unwrap();
+        fs::rename(dir.path().join("a"), dir.path().join("c")).unwrap();
+        std::thread::sleep(2 * FRESH);
+        assert_eq!(root.directory(b"a/b").unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(root.directory(b"c/b").is_ok());
     }
 
     #[test]

@@ -179,7 +179,7 @@ pub(crate) async fn open(root: Arc<Root>, path: RelPath, have: Option<Prefix>) -
 
 /// The file is not as it was when its transfer began.
 pub(crate) fn changed() -> Refusal {
-    Refusal::new(Status::Changed, "the file was changed while it was read: try again")
+    Refusal::new(Status::Changed, "the file was changed while it was read")
 }
 
 /// Explains why content could not be read on.

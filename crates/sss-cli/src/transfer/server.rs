@@ -147,8 +147,8 @@ fn read_only() -> Refusal {
 
 async fn store(to: Destination, exchange: &mut Exchange) -> Result<(), TransferError> {
     let looker = to.clone();
-    let place = io_pool::run(move || looker.look()).await.map_err(Refusal::from)?;
-    if place == Place::Identical {
+    let place = io_pool::run(move || looker.find()).await?;
+    if let Place::Identical { .. } = place {
         finally(exchange, Status::Identical).await?;
         return exchange.end().await;
     }

@@ -47,6 +47,7 @@ pub(crate) struct Tally {
     /// Devices, sockets and the like.
     pub(crate) skipped: Counter,
     failures: Mutex<Failures>,
+    notes: Mutex<Vec<String>>,
 }
 
 #[derive(Debug, Default)]
@@ -75,6 +76,16 @@ impl Tally {
         failures.count = failures.count.saturating_add(1);
         failures.corrupt |= refusal.status == Status::Corrupt;
         failures.untold.push(Failure { path, refusal });
+    }
+
+    /// Says something that is no failure, for people and programs.
+    pub(crate) fn note(&self, text: String) {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+    }
+
+    /// Notes since the last call.
+    pub(crate) fn take_notes(&self) -> Vec<String> {
+        std::mem::take(&mut self.notes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Failures since the last call.

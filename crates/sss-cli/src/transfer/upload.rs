@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use sss::Stream;
-use sss_files::{Cursor, Entry, Kind, NotMade, Options, Prefix, Refusal, RelPath, Request, Status, Stop, answer};
+use sss_files::{
+    Attributes, Cursor, Entry, Kind, NotMade, Options, Prefix, Refusal, RelPath, Request, Status, Stop, answer,
+};
 
+use super::download::{Tries, nothing_to_transfer};
 use super::exchange::{Exchange, TransferError};
 use super::io_pool;
 use super::manifest::Walk;
@@ -17,10 +19,6 @@ use crate::transfer::safe_path::Root;
 
 /// Entries walked over together.
 const BATCH: usize = 256;
-
-/// Number of times that a file is tried again, and how long it is left alone before.
-const TRIES: u32 = 6;
-const PAUSE: Duration = Duration::from_millis(500);
 
 /// A transfer from this side.
 pub(crate) struct Upload {
@@ -47,6 +45,7 @@ impl Upload {
     /// If there is no sense in going on. What fails by itself is counted in the tally.
     pub(crate) async fn run(self, mut walk: Walk) -> Result<(), TransferError> {
         let this = Arc::new(self);
+        this.make_above().await?;
         let mut pool = TransferPool::new();
         let mut to_make = Vec::new();
         loop {
@@ -62,7 +61,11 @@ impl Upload {
                         pool.start(attributes.size, this.clone().store(entry.path)).await?;
                     }
                     Kind::Directory(_) | Kind::Link(..) => to_make.push(entry),
+                    Kind::Other(_) if entry.path.is_root() => return Err(nothing_to_transfer().into()),
                     Kind::Other(_) => this.tally.skipped.add(1),
+                    Kind::Unreadable(refusal) if refusal.status == Status::Unfinished => {
+                        this.tally.note(format!("{}: {refusal}", this.local.join(&entry.path)));
+                    }
                     Kind::Unreadable(refusal) => this.tally.fail(this.local.join(&entry.path), refusal),
                 }
             }
@@ -75,13 +78,11 @@ impl Upload {
     /// Transfers one file; once more if it changed meanwhile, or if the server still holds it for a transfer of ours
     /// that was interrupted.
     async fn store(self: Arc<Self>, path: RelPath) -> Result<(), TransferError> {
+        let mut tries = Tries::default();
         let mut result = self.store_once(&path).await;
-        for _ in 0..TRIES {
-            match &result {
-                Err(TransferError::Refused(r)) if r.status == Status::Changed => {}
-                Err(TransferError::Refused(r)) if r.status == Status::Busy => tokio::time::sleep(PAUSE).await,
-                _ => break,
-            }
+        while let Err(TransferError::Refused(refusal)) = &result
+            && tries.again(refusal.status).await
+        {
             result = self.store_once(&path).await;
         }
         match result {
@@ -137,6 +138,30 @@ impl Upload {
             }
         }
         exchange.end().await
+    }
+
+    /// Makes the directories above a tree: they are no part of it, and are as the server makes directories.
+    async fn make_above(&self) -> Result<(), TransferError> {
+        let above = self.remote.split().map_or(&b""[..], |(above, _)| above);
+        let Some(path) = RelPath::parse(above).ok().filter(|path| !path.is_root()) else {
+            return Ok(());
+        };
+        if !self.options.contains(Options::TREE) {
+            return Ok(());
+        }
+        let mut exchange = Exchange::new(self.session.open_substream()?);
+        let options = self.options.difference(Options::TREE);
+        let mut out = Request::Make { path, options }.encode();
+        let directory = Entry {
+            path: RelPath::default(),
+            kind: Kind::Directory(Attributes::default()),
+        };
+        directory.encode(&mut out);
+        exchange.send(out).await?;
+        exchange.finish()?;
+        exchange.message(answer).await??;
+        // What cannot be made is told by everything that should go into it.
+        exchange.messages(1, NotMade::decode).await.map(drop)
     }
 
     async fn make(&self, entries: Vec<Entry>) -> Result<(), TransferError> {

@@ -91,14 +91,26 @@ fn a_destination_that_is_new_gets_the_mode_of_the_source() {
     let tree = copy.to_str().unwrap();
     client.run(["put", tree, &serving.at("one/two/copy")]).expect(0);
     let file = copy.join("sub/f");
-    client.run(["put", file.to_str().unwrap(), &serving.at("three/f")]).expect(0);
+    client
+        .run(["put", file.to_str().unwrap(), &serving.at("three/f")])
+        .expect(0);
     assert_same(&copy, &source.join("one/two/copy"));
     assert_eq!(mode(&source.join("one/two/copy")), 0o751);
-    assert_eq!(mode(&source.join("three")), mode(&client.path("above")), "as mkdir makes it");
+    assert_eq!(
+        mode(&source.join("three")),
+        mode(&client.path("above")),
+        "as mkdir makes it"
+    );
     let left = shape(client.path("above").as_path());
-    assert!(!left.keys().any(|path| path.to_string_lossy().contains("sss-part")), "{left:?}");
+    assert!(
+        !left.keys().any(|path| path.to_string_lossy().contains("sss-part")),
+        "{left:?}"
+    );
     let left = shape(&source);
-    assert!(!left.keys().any(|path| path.to_string_lossy().contains("sss-part")), "{left:?}");
+    assert!(
+        !left.keys().any(|path| path.to_string_lossy().contains("sss-part")),
+        "{left:?}"
+    );
 }
 
 // spec: FIL-22
@@ -116,9 +128,20 @@ fn what_has_a_temporary_name_and_is_no_file_is_left_alone() {
     symlink(client.path("precious"), copy.join(".link.sss-part")).unwrap();
     fs::hard_link(client.path("precious"), copy.join(".linked.sss-part")).unwrap();
     let ran = client.run(["get", &serving.target, copy.to_str().unwrap()]).expect(1);
-    ran.says(&["fifo: ", ".fifo.sss-part", "directory: ", "2 of the files", "move it away"]);
+    ran.says(&[
+        "fifo: ",
+        ".fifo.sss-part",
+        "directory: ",
+        "2 of the files",
+        "move it away",
+    ]);
     assert_eq!(fs::read(client.path("precious")).unwrap(), b"precious");
-    assert!(fs::symlink_metadata(copy.join(".fifo.sss-part")).unwrap().file_type().is_fifo());
+    assert!(
+        fs::symlink_metadata(copy.join(".fifo.sss-part"))
+            .unwrap()
+            .file_type()
+            .is_fifo()
+    );
     assert!(!copy.join("fifo").exists());
     for name in ["link", "linked", "fine"] {
         assert_eq!(fs::read(copy.join(name)).unwrap(), noise(1, 300_000), "{name}");
@@ -152,8 +175,15 @@ fn force_replaces_no_device_and_no_full_directory() {
     assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
 
     let before = shape(&copy.join("full"));
-    let ran = client.run(["get", &serving.target, copy.to_str().unwrap(), "--force"]).expect(1);
-    ran.says(&["fifo: a device", "link: a link to a device", "full: a directory that is not empty", "4 of the files"]);
+    let ran = client
+        .run(["get", &serving.target, copy.to_str().unwrap(), "--force"])
+        .expect(1);
+    ran.says(&[
+        "fifo: a device",
+        "link: a link to a device",
+        "full: a directory that is not empty",
+        "4 of the files",
+    ]);
     assert!(fs::symlink_metadata(copy.join("fifo")).unwrap().file_type().is_fifo());
     assert_eq!(fs::read_link(copy.join("link")).unwrap(), Path::new("/dev/null"));
     assert_eq!(shape(&copy.join("full")), before);
@@ -177,12 +207,20 @@ fn force_replaces_no_device_and_no_full_directory() {
     fs::write(source.join("now-directory"), "a file").unwrap();
     let put = |args: &[&str]| {
         let mut command = client.command();
-        command.args(["put", ".", &serving.target]).args(args).current_dir(&copy);
+        command
+            .args(["put", ".", &serving.target])
+            .args(args)
+            .current_dir(&copy);
         Ran::wait(command.spawn().unwrap())
     };
     put(&[]).expect(1).says(&["now-directory"]);
     let ran = put(&["--force"]).expect(1);
-    ran.says(&["fifo: a device", "link: a link to a device", "full: a directory", "3 of the files"]);
+    ran.says(&[
+        "fifo: a device",
+        "link: a link to a device",
+        "full: a directory",
+        "3 of the files",
+    ]);
     assert_eq!(fs::read(source.join("now-directory/in")).unwrap(), b"served");
 }
 
@@ -223,7 +261,10 @@ fn a_directory_that_cannot_be_written_to_is_the_reason() {
     }
 
     let Some(mut serve) = bound(&client) else { return };
-    serve.arg("serve").arg(&closed).args(["--write", "--bind", "127.0.0.1:0"]);
+    serve
+        .arg("serve")
+        .arg(&closed)
+        .args(["--write", "--bind", "127.0.0.1:0"]);
     let closed_server = Serving::start(serve.spawn().unwrap());
     let mut put = server.command();
     put.args(["put", ".", &closed_server.target]).current_dir(&source);
@@ -232,4 +273,228 @@ fn a_directory_that_cannot_be_written_to_is_the_reason() {
         let said = format!("{name}: permission denied: nothing can be made in the directory");
         assert!(ran.err.contains(&said), "{said}: {}", ran.err);
     }
+}
+
+// spec: FIL-11
+#[test]
+fn changed_modes_and_times_alone_are_carried_over() {
+    let (server, client) = (Home::new(), Home::new());
+    let (source, copy) = (server.dir("source"), client.path("copy"));
+    for (name, len) in [("mode", 10), ("time", 600_000), ("both", 20), ("empty", 0)] {
+        fs::write(source.join(name), noise(1, len)).unwrap();
+    }
+    let serving = server.serve(&source, &["--write"]);
+    let get = || {
+        client
+            .run(["get", &serving.target, copy.to_str().unwrap(), "--json"])
+            .expect(0)
+            .event("done")
+    };
+    get();
+    let change = |dir: &Path, seconds| {
+        for name in ["mode", "both", "empty"] {
+            set_mode(&dir.join(name), 0o640 + u32::try_from(seconds).unwrap());
+        }
+        for name in ["time", "both", "empty"] {
+            set_time(&dir.join(name), seconds);
+        }
+    };
+    change(&source, 1);
+    let done = get();
+    assert_eq!((&done["files_kept"], &done["bytes_moved"]), (&4.into(), &0.into()));
+    assert_same(&source, &copy);
+
+    change(&copy, 2);
+    let mut put = client.command();
+    put.args(["put", ".", &serving.target, "--json"]).current_dir(&copy);
+    let done = Ran::wait(put.spawn().unwrap()).expect(0).event("done");
+    assert_eq!((&done["files_kept"], &done["bytes_moved"]), (&4.into(), &0.into()));
+    assert_same(&copy, &source);
+}
+
+#[test]
+fn a_file_that_grew_is_gone_on_from() {
+    let (server, client) = (Home::new(), Home::new());
+    let (source, copy) = (server.dir("source"), client.dir("copy"));
+    let content = noise(1, 2_000_000);
+    fs::write(source.join("log"), &content[..1_500_000]).unwrap();
+    let serving = server.serve(&source, &["--write"]);
+    client.run(["get", &serving.target, copy.to_str().unwrap()]).expect(0);
+    fs::write(source.join("log"), &content).unwrap();
+    let get = |more: &[&str]| {
+        let mut get = client.command();
+        get.args(["get", &serving.target, copy.to_str().unwrap(), "--json"])
+            .args(more);
+        Ran::wait(get.spawn().unwrap())
+    };
+    let failed = get(&[]).expect(1).event("failed");
+    assert!(
+        failed["error"].as_str().unwrap().contains("a shorter file is there"),
+        "{failed}"
+    );
+    assert!(failed["next"].as_str().unwrap().contains("--force"), "{failed}");
+    assert_eq!(get(&["--force"]).expect(0).event("done")["bytes_moved"], 500_000);
+    assert_same(&source, &copy);
+
+    fs::write(source.join("log"), &content[..1_000_000]).unwrap();
+    let log = copy.join("log");
+    let put = ["put", log.to_str().unwrap(), &serving.target, "--json", "--force"];
+    assert_eq!(client.run(put).expect(0).event("done")["bytes_moved"], 1_000_000);
+    assert_same(&copy, &source);
+    fs::write(copy.join("log"), noise(2, 2_000_000)).unwrap();
+    assert_eq!(client.run(put).expect(0).event("done")["bytes_moved"], 2_000_000);
+    assert_same(&copy, &source);
+}
+
+#[test]
+fn unfinished_files_at_the_source_are_told() {
+    let (server, client) = (Home::new(), Home::new());
+    let (source, copy) = (server.dir("source"), client.path("copy"));
+    fs::create_dir(source.join("sub")).unwrap();
+    for name in ["f", ".g.sss-part", "sub/.h.sss-part", "sub/.i.sss-part"] {
+        fs::write(source.join(name), "content").unwrap();
+    }
+    let serving = server.serve(&source, &["--write"]);
+    let ran = client.run(["get", &serving.target, copy.to_str().unwrap()]).expect(0);
+    ran.says(&[
+        ".: unfinished files",
+        "left out: 1",
+        "sub: unfinished files",
+        "left out: 2",
+    ]);
+    assert_eq!(shape(&copy).len(), 2);
+    let ran = client
+        .run(["put", source.to_str().unwrap(), &serving.at("other")])
+        .expect(0);
+    ran.says(&["sub: unfinished files", "left out: 2"]);
+    let ls = client.run(["ls", &serving.at("sub")]).expect(0);
+    assert!(ls.out.contains("unfinished files"), "{}", ls.out);
+}
+
+#[test]
+fn a_tree_onto_a_file_is_one_error() {
+    let (server, client) = (Home::new(), Home::new());
+    let (source, tree) = (server.dir("source"), client.dir("tree"));
+    for i in 0..16 {
+        fs::write(tree.join(format!("{i}")), "x").unwrap();
+    }
+    fs::write(source.join("file"), "a file").unwrap();
+    let serving = server.serve(&source, &["--write"]);
+    let put = |more: &[&str]| {
+        let mut put = client.command();
+        put.arg("put").arg(&tree).arg(serving.at("file")).args(more);
+        Ran::wait(put.spawn().unwrap())
+    };
+    let ran = put(&[]).expect(1);
+    assert_eq!(ran.err.lines().count(), 2, "{}", ran.err);
+    ran.says(&["file is no directory", "--force"]);
+    put(&["--force"]).expect(0);
+    assert_same(&tree, &source.join("file"));
+
+    fs::write(client.path("here"), "a file").unwrap();
+    let ran = client
+        .run(["get", &serving.target, client.path("here").to_str().unwrap()])
+        .expect(1);
+    assert_eq!(ran.err.lines().count(), 2, "{}", ran.err);
+    ran.says(&["here", "name a directory"]);
+}
+
+#[test]
+fn only_a_fifo_is_an_error() {
+    let (server, client) = (Home::new(), Home::new());
+    let source = server.dir("source");
+    mkfifo(&source.join("fifo"));
+    let serving = server.serve(&source, &["--write"]);
+    client
+        .run(["get", &serving.at("fifo"), client.path("x").to_str().unwrap()])
+        .expect(1)
+        .says(&["a FIFO", "never transferred", "name a regular file"]);
+    mkfifo(&client.path("fifo"));
+    client
+        .run(["put", client.path("fifo").to_str().unwrap(), &serving.at("y")])
+        .expect(1)
+        .says(&["a FIFO", "never transferred"]);
+    assert_eq!(fs::read_dir(&source).unwrap().count(), 1);
+}
+
+/// Bytes moved by all who ended well, and how many there were of the tree.
+fn several(at_once: usize, client: &Home, target: &str, copy: &Path) -> u64 {
+    let children: Vec<_> = (0..at_once)
+        .map(|_| {
+            let mut get = client.command();
+            get.args(["get", target, "--json"]).arg(copy);
+            get.spawn().unwrap()
+        })
+        .collect();
+    let moved = |child| {
+        Ran::wait(child).expect(0).event("done")["bytes_moved"]
+            .as_u64()
+            .unwrap()
+    };
+    children.into_iter().map(moved).sum()
+}
+
+#[test]
+fn several_at_once_into_one_place_all_succeed() {
+    let (server, client) = (Home::new(), Home::new());
+    let source = server.dir("source");
+    let mut total = 0;
+    fs::create_dir(source.join("small")).unwrap();
+    for i in 0..300 {
+        fs::write(source.join(format!("small/{i}")), noise(i, 2_000)).unwrap();
+        total += 2_000;
+    }
+    for i in 0..3 {
+        fs::write(source.join(format!("large-{i}")), noise(1000 + i, 3_000_000)).unwrap();
+        total += 3_000_000;
+    }
+    set_mode(&source.join("small"), 0o755);
+    client.run(["id"]).expect(0);
+    let serving = server.serve(&source, &[]);
+    for at_once in [2, 4, 8] {
+        let copy = client.path(&format!("copy-{at_once}"));
+        assert_eq!(
+            several(at_once, &client, &serving.target, &copy),
+            total,
+            "{at_once} at once"
+        );
+        assert_same(&source, &copy);
+    }
+    // Single files of it by other names of the same place: they meet at the files themselves.
+    let copy = client.dir("copy-mixed");
+    fs::create_dir(copy.join("small")).unwrap();
+    std::thread::scope(|scope| {
+        let whole = scope.spawn(|| several(1, &client, &serving.target, &copy));
+        let one = scope.spawn(|| several(4, &client, &serving.at("large-1"), &copy.join("large-1")));
+        let part = scope.spawn(|| several(2, &client, &serving.at("small"), &copy.join("small")));
+        whole.join().unwrap();
+        one.join().unwrap();
+        part.join().unwrap();
+    });
+    set_mode(&copy.join("small"), 0o755);
+    let time = fs::metadata(source.join("small")).unwrap().modified().unwrap();
+    fs::File::open(copy.join("small")).unwrap().set_modified(time).unwrap();
+    assert_same(&source, &copy);
+}
+
+#[test]
+fn several_puts_at_once_into_one_place_all_succeed() {
+    let (server, client) = (Home::new(), Home::new());
+    let (source, dest) = (client.dir("source"), server.dir("dest"));
+    for i in 0..100 {
+        fs::write(source.join(format!("{i}")), noise(i, 10_000)).unwrap();
+    }
+    fs::write(source.join("large"), noise(1000, 3_000_000)).unwrap();
+    client.run(["id"]).expect(0);
+    let serving = server.serve(&dest, &["--write"]);
+    let put = |_| {
+        let mut put = client.command();
+        put.arg("put").arg(&source).arg(serving.at("copy"));
+        put.spawn().unwrap()
+    };
+    let children: Vec<_> = (0..4).map(put).collect();
+    for child in children {
+        Ran::wait(child).expect(0);
+    }
+    assert_same(&source, &dest.join("copy"));
 }

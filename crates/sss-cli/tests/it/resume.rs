@@ -1,6 +1,7 @@
 //! Killed at any moment, either side: what has its final name is complete, and what arrived is not sent again.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -221,4 +222,39 @@ fn an_interrupted_client_says_goodbye() {
     if ran.code == Some(130) {
         ran.says(&["interrupted", "goes on where it was"]);
     }
+}
+
+/// Several processes at once, each of which may be killed at any moment and is begun again.
+#[test]
+fn killed_and_begun_again_together_no_byte_is_moved_twice() {
+    let (server, client) = (Home::new(), Home::new());
+    let (source, copy) = (server.dir("source"), client.path("copy"));
+    fs::create_dir(&source).unwrap_or_default();
+    big_tree(&source);
+    fs::set_permissions(source.join("small"), fs::Permissions::from_mode(0o751)).unwrap();
+    client.run(["id"]).expect(0);
+    let serving = server.serve(&source, &[]);
+    let start = || {
+        let mut get = client.command();
+        get.args(["get", &serving.target, "--json"]).arg(&copy);
+        get.spawn().unwrap()
+    };
+    let mut running: Vec<_> = (0..3).map(|_| start()).collect();
+    for turn in 0..kills() as usize {
+        std::thread::sleep(moment(200));
+        let at = turn % running.len();
+        running[at].kill().unwrap();
+        running[at].wait().unwrap();
+        running[at] = start();
+    }
+    for child in running {
+        Ran::wait(child).expect(0);
+    }
+    assert_same(&source, &copy);
+    assert_eq!(
+        fs::metadata(copy.join("small")).unwrap().permissions().mode() & 0o777,
+        0o751
+    );
+    let again = Ran::wait(start()).expect(0).event("done");
+    assert_eq!((&again["bytes_moved"], &again["files_kept"]), (&0.into(), &206.into()));
 }

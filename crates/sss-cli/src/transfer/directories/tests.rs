@@ -77,7 +77,7 @@ fn files_and_links_make_way_only_if_they_are_to_be_replaced() {
     for text in ["f", "l"] {
         let refusal = make_directory(&root, &path(text), Options::TREE).unwrap_err();
         assert_eq!(refusal.status, Status::Exists);
-        assert!(make_directory(&root, &path(text), Options::REPLACE).unwrap());
+        assert!(make_directory(&root, &path(text), Options::REPLACE | Options::TREE).unwrap());
         assert!(fs::symlink_metadata(dir.path().join(text)).unwrap().is_dir());
     }
     rustix::fs::mknodat(root.as_fd(), "fifo", FileType::Fifo, Mode::RWXU, 0).unwrap();
@@ -102,9 +102,10 @@ fn what_is_missing_above_is_made_marked_only_in_a_tree() {
 fn a_destination_that_was_there_is_not_ours() {
     let dir = tempfile::tempdir().unwrap();
     let top = RelPath::default();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o3750)).unwrap();
     let there = open_destination(dir.path()).unwrap();
     finish_directory(&there, &top, &attributes(0o777), Options::TREE).unwrap();
-    assert_eq!(fs::metadata(dir.path()).unwrap().mode() & 0o777, 0o700);
+    assert_eq!(fs::metadata(dir.path()).unwrap().mode() & 0o7777, 0o3750);
     for _ in 0..2 {
         let new = open_destination(&dir.path().join("a/new")).unwrap();
         assert!(make_directory(&new, &top, Options::TREE).unwrap());

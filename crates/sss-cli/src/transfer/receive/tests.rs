@@ -1,5 +1,5 @@
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use sss_files::Mtime;
@@ -34,7 +34,8 @@ fn what_is_there_is_told_apart() {
     assert_eq!(look("no/such/f", 5), Place::Free);
     fs::write(dir.path().join("f"), "hello").unwrap();
     assert_eq!(look("f", 5), Place::SameSize);
-    assert_eq!(look("f", 6), Place::Taken);
+    assert_eq!(look("f", 6), Place::Shorter(5));
+    assert_eq!(look("f", 4), Place::Taken);
     let file = fs::File::open(dir.path().join("f")).unwrap();
     rustix::fs::futimens(
         &file,
@@ -44,14 +45,15 @@ fn what_is_there_is_told_apart() {
         }),
     )
     .unwrap();
-    assert_eq!(look("f", 5), Place::Identical);
+    let found = look("f", 5);
+    assert_eq!(found, Place::Identical { is_exact: false });
     symlink("f", dir.path().join("l")).unwrap();
     assert_eq!(look("l", 5), Place::Taken);
     fs::create_dir(dir.path().join("d")).unwrap();
     assert_eq!(look("d", 0), Place::Taken);
     fs::write(dir.path().join("d/in"), "").unwrap();
     assert!(matches!(look("d", 0), Place::Blocked(r) if r.status == Status::InTheWay));
-    let through = destination(dir.path(), "l/x", 5, true).look();
+    let through = destination(dir.path(), "l/x", 5, false).look();
     assert_eq!(through.unwrap_err().kind(), io::ErrorKind::NotADirectory);
 }
 
