@@ -99,7 +99,7 @@ impl RelPath {
     }
 }
 
-/// For people: what is not UTF-8, and control characters, are escaped.
+/// For people, as [`printable`].
 impl fmt::Display for RelPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.is_root() {
@@ -146,17 +146,11 @@ pub fn part_name(name: &[u8]) -> Vec<u8> {
     [PART_BEFORE, digits, PART_AFTER].concat()
 }
 
-/// Bytes for people: what is not UTF-8, control characters and backslashes are escaped.
+/// Bytes for people: what is not UTF-8 is escaped, and what [`sss_wire::printable`] escapes.
 pub fn printable(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            if c.is_control() || c == '\\' {
-                out.extend(c.escape_default());
-            } else {
-                out.push(c);
-            }
-        }
+        out.push_str(&sss_wire::printable(chunk.valid()));
         for byte in chunk.invalid() {
             let _ = write!(out, "\\x{byte:02x}");
         }
@@ -232,5 +226,9 @@ mod tests {
         assert_eq!(printable("häßlich name".as_bytes()), "häßlich name");
         assert_eq!(printable(b"a\xffb\x1b[0m\n"), "a\\xffb\\u{1b}[0m\\n");
         assert_eq!(printable(b"back\\slash"), "back\\\\slash");
+        assert_eq!(
+            printable("fdp.\u{202e}exe\u{200b}".as_bytes()),
+            "fdp.\\u{202e}exe\\u{200b}"
+        );
     }
 }

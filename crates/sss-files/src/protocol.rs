@@ -98,7 +98,7 @@ bitflags! {
 
 /// Reason why something was not done, for programs and for people.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("{text}")]
+#[error("{}", sss_wire::printable(text))]
 pub struct Refusal {
     /// The reason, for programs.
     pub status: Status,

@@ -5,7 +5,7 @@
 
 use std::io;
 
-use sss_wire::Code;
+use sss_wire::{Code, Seconds, printable};
 use thiserror::Error;
 
 use crate::refusal::Refusal;
@@ -90,7 +90,7 @@ impl ProtocolError {
 #[non_exhaustive]
 pub enum CloseReason {
     /// This host's application closed it.
-    #[error("closed by this host: {reason} ({code})")]
+    #[error("closed by this host: {} ({code})", printable(reason))]
     Local {
         /// The code given.
         code: Code,
@@ -98,7 +98,7 @@ pub enum CloseReason {
         reason: String,
     },
     /// The peer's application, or the peer's host, closed it.
-    #[error("closed by the peer: {reason} ({code})")]
+    #[error("closed by the peer: {} ({code})", printable(reason))]
     Peer {
         /// The code the peer gave.
         code: Code,
@@ -109,7 +109,7 @@ pub enum CloseReason {
     #[error("the peer broke the protocol: {0}")]
     Violation(ProtocolError),
     /// Nothing was heard from the peer for the idle timeout.
-    #[error("nothing was heard from the peer for {0:?}")]
+    #[error("nothing was heard from the peer for {}", Seconds(*.0))]
     Idle(std::time::Duration),
     /// The peer no longer knows the channel: it was restarted.
     #[error("the peer was restarted and has lost the channel")]
@@ -134,8 +134,10 @@ pub enum CloseReason {
 pub enum NegotiationError {
     /// Nobody answered HELLO.
     #[error(
-        "no answer from {} within {after:?} ({attempts} attempts): is the host running, and is the address right?",
-        seen::list(addresses)
+        "no answer from {} within {} ({}): is the host running, and is the address right?",
+        seen::list(addresses),
+        Seconds(*after),
+        seen::attempts(*attempts)
     )]
     NoAnswer {
         /// The addresses tried, and what was seen of each.
@@ -147,7 +149,8 @@ pub enum NegotiationError {
     },
     /// Somebody answered COOKIE but nobody answered INITIATE.
     #[error(
-        "the host at {address} answered but did not accept us within {after:?}: it may have been restarted, or refuse without a word"
+        "the host at {address} answered but did not accept us within {}: it may have been restarted, or refuse without a word",
+        Seconds(*after)
     )]
     NotAccepted {
         /// The address that answered.
@@ -156,7 +159,7 @@ pub enum NegotiationError {
         after: std::time::Duration,
     },
     /// The peer does not talk to this host, and says so (NEG-23).
-    #[error("the host at {address} does not allow our EID: {reason}")]
+    #[error("the host at {address} does not allow our EID: {}", printable(reason))]
     Forbidden {
         /// The address that answered.
         address: String,
@@ -204,7 +207,10 @@ pub enum OpenError {
     #[error("the peer refused the parent stream: {0}")]
     Refused(Refusal),
     /// The stream that was to be the parent was reset with all that is below it, by either side.
-    #[error("the parent stream was reset with all its substreams: {reason} ({code})")]
+    #[error(
+        "the parent stream was reset with all its substreams: {} ({code})",
+        printable(reason)
+    )]
     Reset {
         /// The code given.
         code: Code,
@@ -233,7 +239,7 @@ pub enum WriteError {
     #[error("the peer refused the stream: {0}")]
     Refused(Refusal),
     /// The peer wants no more data.
-    #[error("the peer stopped the stream: {reason} ({code})")]
+    #[error("the peer stopped the stream: {} ({code})", printable(reason))]
     Stopped {
         /// The code the peer gave.
         code: Code,
@@ -264,7 +270,7 @@ pub enum DatagramError {
     #[error("the peer has let go of the stream")]
     PeerGone,
     /// The stream was reset with all streams below it, by this side or by the peer.
-    #[error("the stream was reset with all its substreams: {reason} ({code})")]
+    #[error("the stream was reset with all its substreams: {} ({code})", printable(reason))]
     Reset {
         /// The code given.
         code: Code,
@@ -287,7 +293,7 @@ pub enum ReadError {
     #[error("the peer refused the stream: {0}")]
     Refused(Refusal),
     /// The peer ended its sending side without finishing it.
-    #[error("the peer reset the stream: {reason} ({code})")]
+    #[error("the peer reset the stream: {} ({code})", printable(reason))]
     Reset {
         /// The code the peer gave.
         code: Code,

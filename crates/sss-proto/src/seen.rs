@@ -89,6 +89,12 @@ pub(crate) fn list(tried: &[Tried]) -> String {
     each.join(", ")
 }
 
+/// A number of attempts, for an error's text.
+pub(crate) fn attempts(number: u32) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{number} attempt{ending}")
+}
+
 /// The latest that was seen of each address. Bounded, and the same for all attempts: an ICMP packet costs no walk over
 /// them.
 #[derive(Debug, Default)]

@@ -40,4 +40,5 @@ pub use eid::{Eid, EidError};
 pub use error::Malformed;
 pub use reader::Reader;
 pub use suite::Suite;
+pub use text::{Seconds, is_printable, printable};
 pub use writer::Writer;

@@ -9,7 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use sss_proto::{CloseReason, NegotiationError, PeerId, Seen, Tried};
-use sss_wire::Eid;
+use sss_wire::{Eid, Seconds};
 use tokio::time::Instant;
 
 use crate::driver::wakers::Key;
@@ -128,7 +128,7 @@ impl Connect {
                 let found = tokio::time::timeout(after, found).await;
                 self.timeout = Some(after.saturating_sub(began.elapsed()));
                 found.unwrap_or_else(|_| {
-                    let why = format!("the resolver did not answer within {after:?}");
+                    let why = format!("the resolver did not answer within {}", Seconds(after));
                     let names = names.iter().map(|name| UnresolvedName::new(name, &why));
                     (Vec::new(), names.collect())
                 })

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sss_proto::{BadSetting, CloseReason, NegotiationError, OpenError, ReadError, WriteError};
+use sss_wire::Seconds;
 use thiserror::Error;
 
 use crate::hint::UnresolvedName;
@@ -161,7 +162,7 @@ pub enum AcceptError {
 #[non_exhaustive]
 pub enum ProbeError {
     /// Nobody answered.
-    #[error("no host answered at {address} within {after:?}: is it running, and is the address right?")]
+    #[error("no host answered at {address} within {}: is it running, and is the address right?", Seconds(*after))]
     NoAnswer {
         /// The address asked.
         address: SocketAddr,
@@ -187,7 +188,7 @@ pub enum ServicesError {
     #[error("the host's list of services makes no sense: {0}")]
     Malformed(&'static str),
     /// No answer came.
-    #[error("the host did not tell its services within {after:?}")]
+    #[error("the host did not tell its services within {}", Seconds(*after))]
     NoAnswer {
         /// Time for which it was awaited.
         after: Duration,

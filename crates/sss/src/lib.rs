@@ -133,7 +133,7 @@ pub use sss_proto::{
     StreamInfo, StreamLimits, SubtreeInfo, TreeNode, Tried, Waits, WindowConfig, WriteError,
 };
 pub use sss_wire::services::{ProtocolInfo, ServiceInfo, ServiceList};
-pub use sss_wire::{Code, Eid, EidError};
+pub use sss_wire::{Code, Eid, EidError, Seconds, is_printable, printable};
 
 /// The README's program is compiled and run with the documentation tests.
 #[cfg(doctest)]
