@@ -8,7 +8,7 @@ use crate::source::{Crate, Module};
 const CRATES: &[(&str, &[&str])] = &[
     ("sss-wire", &[]),
     ("sss-crypto", &[]),
-    ("sss-files", &[]),
+    ("sss-files", &["sss-wire"]),
     ("sss-proto", &["sss-wire", "sss-crypto"]),
     ("libsss", &["sss-wire", "sss-crypto", "sss-proto"]),
     ("sss-sim", &["sss-wire", "sss-crypto", "sss-proto"]),
@@ -152,13 +152,14 @@ const MODULES: &[(&str, Layers)] = &[
     (
         "sss-cli",
         &[
-            &["place"],
+            &["place", "screen"],
             &["ticket", "transfer"],
             &["target"],
             &["error"],
-            &["identity", "listen", "output"],
-            &["cli"],
-            &["known_hosts", "progress"],
+            &["interrupt"],
+            &["listen", "output"],
+            &["cli", "identity", "progress"],
+            &["known_hosts"],
             &["trust"],
             &["connector"],
             &["commands"],

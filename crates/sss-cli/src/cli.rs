@@ -25,6 +25,9 @@ pub(crate) struct ConnectArgs {
     /// Seconds to try to reach the peer
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub(crate) timeout: Duration,
+    /// Seconds to wait for a peer that no longer answers
+    #[arg(long, value_name = "SECONDS", default_value = "120", value_parser = seconds)]
+    pub(crate) patience: Duration,
     /// The local address to use: IP, IP:PORT or [IP]:PORT
     #[arg(long, value_name = "ADDR")]
     pub(crate) bind: Option<BindAddress>,

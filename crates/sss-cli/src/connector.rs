@@ -7,26 +7,31 @@ use std::time::Duration;
 
 use serde_json::json;
 use sss::{
-    Congestion, ConnectError, Eid, Host, Identity, LinkStatus, LinkWatch, ReadError, Refusal, ServiceList,
+    Congestion, ConnectError, Eid, Host, Identity, LinkStatus, LinkWatch, ReadError, Refusal, Seconds, ServiceList,
     ServicesError, Stream,
 };
 
 use crate::cli::ConnectArgs;
 use crate::error::{Error, Exit};
 use crate::identity;
+use crate::interrupt;
 use crate::output::Output;
 use crate::target::Target;
 use crate::trust::Trust;
 
-/// Time for which a peer may be silent before that is told.
-const GRACE: Duration = Duration::from_secs(2);
+/// Time for which a peer may be silent before that is told, once it did not answer [`KEEPALIVE`].
+const GRACE: Duration = Duration::from_secs(1);
 /// Time to wait at the end until the peer has heard all.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// As [`FAREWELL`], of a command that was interrupted.
+const LAST_FAREWELL: Duration = Duration::from_millis(300);
 
 /// Reaches hosts for one command.
 pub(crate) struct Connector {
     host: Host,
     trust: Trust,
+    patience: Duration,
     output: Output,
 }
 
@@ -52,14 +57,19 @@ impl Connector {
     /// # Errors
     /// If there is no identity and none can be made, or no socket.
     pub(crate) async fn new(args: ConnectArgs, output: Output) -> Result<Self, Error> {
-        let identity = identity::load_or_create(args.identity.as_deref())?;
+        let times = Times {
+            connect: args.timeout,
+            silence: args.patience,
+        };
+        let identity = identity::load(args.identity.as_deref(), output)?;
         let bind = match &args.bind {
             Some(bind) => Some(bind.address(0).await?),
             None => None,
         };
         Ok(Self {
             trust: Trust::new(&args, output)?,
-            host: build(identity, bind, args.timeout, args.congestion).await?,
+            host: build(identity, bind, times, args.congestion).await?,
+            patience: args.patience,
             output,
         })
     }
@@ -70,6 +80,10 @@ impl Connector {
     /// # Errors
     /// If nobody answers, it is somebody else, it is not trusted, or it does not accept us.
     pub(crate) async fn connect(self, target: &Target, service: &str, protocol: &str) -> Result<Connection, Error> {
+        interrupt::or(self.reach(target, service, protocol)).await
+    }
+
+    async fn reach(self, target: &Target, service: &str, protocol: &str) -> Result<Connection, Error> {
         let found = self.trust.identify(&self.host, target).await?;
         let eid = found.eid;
         let connect = self.host.connect(eid, service, protocol).hints(&target.places);
@@ -79,7 +93,7 @@ impl Connector {
             .unless_somebody_else(&self.host, (eid, &target.places), connecting)
             .await?;
         self.trust.remember(&found)?;
-        tokio::spawn(tell_of_link(stream.peer().link(), self.output));
+        tokio::spawn(tell_of_link(stream.peer().link(), self.patience, self.output));
         let remote = stream.peer().info().map(|info| info.remote.to_string());
         Ok(Connection {
             host: self.host,
@@ -94,6 +108,10 @@ impl Connector {
     /// # Errors
     /// As [`Self::connect`], or if its answer makes no sense.
     pub(crate) async fn services(self, target: &Target) -> Result<Offered, Error> {
+        interrupt::or(self.ask_for_services(target)).await
+    }
+
+    async fn ask_for_services(self, target: &Target) -> Result<Offered, Error> {
         let found = self.trust.identify(&self.host, target).await?;
         let eid = found.eid;
         let question = self.host.services_of(eid).hints(&target.places);
@@ -113,7 +131,7 @@ impl Connector {
 
 /// Says when the peer does not answer for a while, and when it does again. Silences that pass quickly are not worth a
 /// word.
-async fn tell_of_link(mut link: LinkWatch, output: Output) {
+async fn tell_of_link(mut link: LinkWatch, patience: Duration, output: Output) {
     loop {
         let is_up = link.status() == LinkStatus::Up;
         if is_up {
@@ -128,11 +146,11 @@ async fn tell_of_link(mut link: LinkWatch, output: Output) {
                 None => return,
             }
         }
-        tell(
-            output,
-            "stalled",
-            "the peer does not answer: waiting, and looking for it",
+        let text = format!(
+            "the peer does not answer: looking for it, for {} at most",
+            Seconds(patience)
         );
+        tell(output, "stalled", &text);
         while link.status() != LinkStatus::Up {
             if link.changed().await.is_none() {
                 return;
@@ -156,34 +174,52 @@ impl Connection {
     /// # Errors
     /// Those of the work.
     pub(crate) async fn run<T>(host: Host, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        let result = tokio::select! {
-            result = work => result,
-            _ = tokio::signal::ctrl_c() => {
-                Err(Error::new(Exit::Interrupted, "interrupted", "run the same command again: it goes on where it was"))
-            }
-        };
+        let result = interrupt::or(work).await;
         // What matters was acknowledged by answers of the peer; this only tells it that we are gone.
-        let _ = host.close_within(FAREWELL).await;
+        let goodbye = host.close_within(FAREWELL);
+        if interrupt::is_requested() {
+            let _ = tokio::time::timeout(LAST_FAREWELL, goodbye).await;
+        } else {
+            tokio::select! {
+                _ = goodbye => {}
+                () = interrupt::requested() => {}
+            }
+        }
         result
     }
 }
 
-/// Time that a command waits for a server that has gone silent, beside the idle timeout.
-const LINGER: Duration = Duration::from_secs(60);
+/// Time after which a silent server is asked for a sign of life.
+const KEEPALIVE: Duration = Duration::from_secs(1);
+/// The least time that a silent server has for it.
+const LEAST_PATIENCE: Duration = Duration::from_secs(2);
 
-/// A host for a client, on any port unless an address is given, that tries for `timeout` to reach a peer.
+/// Times for which a client waits for its peer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    /// Until it is reached.
+    pub(crate) connect: Duration,
+    /// Until it is heard again.
+    pub(crate) silence: Duration,
+}
+
+/// A host for a client, on any port unless an address is given.
 pub(crate) async fn build(
     identity: Identity,
     bind: Option<SocketAddr>,
-    timeout: Duration,
+    times: Times,
     congestion: Congestion,
 ) -> Result<Host, Error> {
+    let silence = times.silence.max(LEAST_PATIENCE);
     let builder = Host::builder()
         .congestion(congestion)
         .identity(identity)
         .allow_own_eid(true)
-        .linger(LINGER)
-        .connect_timeout(timeout);
+        // With both, the streams end after this time, whether a channel is left or not.
+        .idle_timeout(silence)
+        .linger(silence)
+        .keepalive(KEEPALIVE)
+        .connect_timeout(times.connect);
     let builder = match bind {
         Some(address) => builder.bind(address),
         None => builder,

@@ -1,6 +1,7 @@
 //! Failures of a command: what happened, what to do next, and the exit code.
 
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 
 use sss::{BuildError, CloseReason, NegotiationError};
@@ -84,7 +85,10 @@ impl Error {
         };
         Self::new(
             Exit::Failed,
-            format!("cannot {doing} {}: {error}", path.display()),
+            format!(
+                "cannot {doing} {}: {error}",
+                sss_files::printable(path.as_os_str().as_bytes())
+            ),
             next,
         )
     }
@@ -180,7 +184,7 @@ impl From<TransferError> for Error {
         match error {
             TransferError::Lost(reason) => reason.into(),
             TransferError::Disk(refusal) | TransferError::Refused(refusal) => {
-                Self::new(exit_of(refusal.status), refusal.text, advice(refusal.status))
+                Self::new(exit_of(refusal.status), refusal.to_string(), advice(refusal.status))
             }
             TransferError::NoService(what) => Self::new(
                 Exit::Refused,

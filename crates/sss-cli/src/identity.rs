@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use sss::{Identity, IdentityError};
 
 use crate::error::{Error, Exit};
+use crate::output::Output;
 
 /// The platform's directory for the tool's files.
 pub(crate) fn config_directory() -> Result<PathBuf, Error> {
@@ -36,14 +37,20 @@ pub(crate) fn make_directory_of(file: &Path) -> Result<(), Error> {
     made.map_err(|error| Error::local(directory, "make the directory", &error))
 }
 
-/// The identity in a file; made now if there is no file.
-pub(crate) fn load_or_create(file: Option<&Path>) -> Result<Identity, Error> {
-    let file = match file {
-        Some(file) => file.to_owned(),
-        None => default_file()?,
+/// The identity in the file that was named, which must be there; or that of this user, which is made when it is first
+/// needed.
+pub(crate) fn load(file: Option<&Path>, output: Output) -> Result<Identity, Error> {
+    let Some(file) = file else {
+        let file = default_file()?;
+        let is_new = !file.exists();
+        make_directory_of(&file)?;
+        let identity = Identity::load_or_create(&file)?;
+        if is_new {
+            output.note(format!("made a new identity for this user, in {}", file.display()));
+        }
+        return Ok(identity);
     };
-    make_directory_of(&file)?;
-    Ok(Identity::load_or_create(&file)?)
+    Ok(Identity::load(file)?)
 }
 
 /// Makes a new identity in a file that is not there yet.
@@ -66,7 +73,15 @@ impl From<IdentityError> for Error {
     fn from(error: IdentityError) -> Self {
         let what = error.to_string();
         let next = match &error {
+            IdentityError::Permissions { path, .. } | IdentityError::NotAnIdentity { path } if path.is_dir() => {
+                let what = format!("{} is a directory, and no identity", path.display());
+                return Self::new(Exit::Failed, what, "name the file in it");
+            }
             IdentityError::Permissions { path, .. } => format!("chmod 600 {}", path.display()),
+            IdentityError::NotFound { path } => format!(
+                "check the name; or make a new one: sss id --new --file {}",
+                path.display()
+            ),
             IdentityError::NotAnIdentity { .. } => {
                 "name another file, or move it away: `sss id` makes a new one".to_owned()
             }
@@ -93,12 +108,14 @@ mod tests {
 
     use super::*;
 
+    const TEXT: Output = Output::new(false);
+
     #[test]
     fn missing_directories_are_made_for_the_owner_and_others_stay_as_they_are() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("new/dir/identity");
-        let made = load_or_create(Some(&file)).unwrap();
-        assert_eq!(load_or_create(Some(&file)).unwrap().eid(), made.eid());
+        let made = create(&file).unwrap();
+        assert_eq!(load(Some(&file), TEXT).unwrap().eid(), made.eid());
         let directory = file.parent().unwrap();
         assert_eq!(fs::metadata(directory).unwrap().mode() & 0o777, 0o700);
 
@@ -112,13 +129,28 @@ mod tests {
     fn what_is_wrong_with_a_file_is_said_with_what_to_do() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("identity");
+        let said = |file: &Path| load(Some(file), TEXT).unwrap_err().to_string();
+        let missing = said(&file);
+        assert!(
+            missing.contains("no identity") && missing.contains("sss id --new --file"),
+            "{missing}"
+        );
+        assert!(!file.exists());
+        let directory = said(dir.path());
+        assert!(
+            directory.contains("is a directory") && !directory.contains("chmod"),
+            "{directory}"
+        );
         create(&file).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
-        let said = load_or_create(Some(&file)).unwrap_err().to_string();
-        assert!(said.contains("-> chmod 600"), "{said}");
+        let open = said(&file);
+        assert!(open.contains("-> chmod 600"), "{open}");
         fs::write(&file, "hello").unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-        let said = load_or_create(Some(&file)).unwrap_err().to_string();
-        assert!(said.contains("not an identity file") && said.contains("-> "), "{said}");
+        let other = said(&file);
+        assert!(
+            other.contains("not an identity file") && other.contains("-> "),
+            "{other}"
+        );
     }
 }

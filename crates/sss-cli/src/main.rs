@@ -5,11 +5,13 @@ mod commands;
 mod connector;
 mod error;
 mod identity;
+mod interrupt;
 mod known_hosts;
 mod listen;
 mod output;
 mod place;
 mod progress;
+mod screen;
 mod target;
 mod ticket;
 mod transfer;
@@ -20,7 +22,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 
 use commands::Command;
-use error::Exit;
+use error::{Error, Exit};
+use output::Output;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -47,28 +50,73 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return not_a_command(&error),
+    };
     let output = output::Output::new(cli.json);
     start_tracing(cli.verbose);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .max_blocking_threads(transfer::io_pool::threads())
-        .build();
-    let result = match runtime {
-        Ok(runtime) => runtime.block_on(commands::run(cli.command, Cli::command, output)),
-        Err(error) => Err(error::Error::new(
-            Exit::Failed,
-            format!("cannot start: {error}"),
-            "free some memory or file descriptors",
-        )),
-    };
-    match result {
+    conclude(run(cli.command, output), output)
+}
+
+/// Tells how it ended.
+fn conclude(result: Result<(), Error>, output: Output) -> ExitCode {
+    // What cannot be told is more than what there was to tell.
+    match output::failure().map_or(result, Err) {
         Ok(()) => Exit::Done.into(),
         Err(error) => {
             output.error(&error);
             error.exit.into()
         }
     }
+}
+
+/// Prints the help or the version that was asked for, or what is wrong with the command line.
+fn not_a_command(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        output::note_printed(error.print());
+        return conclude(Ok(()), Output::new(false));
+    }
+    if !std::env::args_os().any(|arg| arg == "--json") {
+        let rendered = error.render();
+        let text = if screen::has_colours() {
+            rendered.ansi().to_string()
+        } else {
+            rendered.to_string()
+        };
+        screen::error_text(&format!("{}\n", output::wrapped(&text, screen::error_width(), 2)));
+        return Exit::Usage.into();
+    }
+    let rendered = error.render().to_string();
+    let paragraph = rendered.split("\n\n").next().unwrap_or_default();
+    let words: Vec<&str> = paragraph
+        .split_whitespace()
+        .skip_while(|word| *word == "error:")
+        .collect();
+    let error = Error::new(
+        Exit::Usage,
+        words.join(" "),
+        "`sss --help` and `sss COMMAND --help` tell how it is written",
+    );
+    conclude(Err(error), Output::new(true))
+}
+
+/// Does what the command line says. Work on other threads that nobody waits for any more, such as hashing after an
+/// interruption, is abandoned.
+fn run(command: Command, output: Output) -> Result<(), Error> {
+    let runtime = interrupt::start(command.next_after_interruption()).and_then(|()| {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(transfer::io_pool::threads())
+            .build()
+    });
+    let runtime = runtime.map_err(|error| {
+        let next = "free some memory or file descriptors";
+        Error::new(Exit::Failed, format!("cannot start: {error}"), next)
+    })?;
+    let result = runtime.block_on(commands::run(command, Cli::command, output));
+    runtime.shutdown_background();
+    result
 }
 
 /// Logs to standard error: warnings, or more with each `-v`.
@@ -81,7 +129,8 @@ fn start_tracing(verbose: u8) {
     };
     tracing_subscriber::fmt()
         .with_max_level(level)
-        .with_writer(std::io::stderr)
+        .with_writer(|| screen::Log)
+        .with_ansi(screen::has_colours())
         .init();
 }
 

@@ -1,14 +1,28 @@
 //! Output of the tool: facts on standard output, the rest on standard error. Whoever closed the other end is not our
-//! concern.
+//! concern; a disk that is full is.
+//!
+//! Text of a peer becomes printable where it is put into a sentence, by `printable` of the libraries or the `Display`
+//! of their errors. Whatever is forgotten there is escaped here, on its way out; but here a line break is one.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
+use std::io;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
+use sss::is_printable;
 use sss_files::{Mtime, printable};
+use textwrap::{Options, WordSeparator, WordSplitter};
 
-use crate::error::Error;
+use crate::error::{Error, Exit};
+use crate::interrupt;
+use crate::screen;
+
+/// Reason why standard output takes nothing.
+static FAILURE: OnceLock<Error> = OnceLock::new();
+/// Nobody reads standard output any more.
+static CLOSED: AtomicBool = AtomicBool::new(false);
 
 /// Text for people, or JSON lines for machines.
 #[derive(Clone, Copy, Debug)]
@@ -18,7 +32,7 @@ pub(crate) struct Output {
 
 impl Output {
     /// JSON lines if `json` is set.
-    pub(crate) fn new(json: bool) -> Self {
+    pub(crate) const fn new(json: bool) -> Self {
         Self { json }
     }
 
@@ -27,43 +41,124 @@ impl Output {
         self.json
     }
 
+    /// Returns whether nobody reads the facts any more, so that a command that only tells facts may end.
+    pub(crate) fn is_closed(self) -> bool {
+        CLOSED.load(Ordering::Relaxed)
+    }
+
     /// One fact: `text` for people or `json` for machines.
     pub(crate) fn fact(self, text: impl AsRef<str>, json: &Value) {
         if self.json {
-            self.line(&json.to_string());
+            line(&machine_line(json));
         } else {
-            self.line(text.as_ref());
+            line(&escaped(text.as_ref()));
         }
     }
 
-    /// For people only.
+    /// As [`Self::fact`], of words that may be broken into lines.
+    pub(crate) fn prose(self, text: impl AsRef<str>, json: &Value) {
+        self.fact(wrapped(text.as_ref(), screen::output_width(), 2), json);
+    }
+
+    /// For people only. Words that may be broken into lines.
     pub(crate) fn text(self, text: impl AsRef<str>) {
         if !self.json {
-            self.line(text.as_ref());
+            line(&escaped(&wrapped(text.as_ref(), screen::output_width(), 2)));
         }
     }
 
-    /// For people only, on standard error.
+    /// For people only, on standard error. Words that may be broken into lines.
     pub(crate) fn note(self, text: impl AsRef<str>) {
         if !self.json {
-            let _ = writeln!(std::io::stderr(), "{}", text.as_ref());
+            let text = wrapped(text.as_ref(), screen::error_width(), 2);
+            screen::error_text(&format!("{}\n", escaped(&text)));
         }
     }
 
-    /// Prints why the command failed.
+    /// Prints why the command failed. If machines cannot be told, people are.
     pub(crate) fn error(self, error: &Error) {
-        if self.json {
-            self.line(&error.json().to_string());
-        } else {
-            let _ = writeln!(std::io::stderr(), "sss: {error}");
+        if self.json && FAILURE.get().is_none() {
+            line(&machine_line(&error.json()));
+        }
+        if !self.json || FAILURE.get().is_some() {
+            let text = wrapped(&format!("sss: {error}"), screen::error_width(), 5);
+            screen::error_line(&escaped(&text));
         }
     }
+}
 
-    fn line(self, line: &str) {
-        let mut out = std::io::stdout().lock();
-        let _ = writeln!(out, "{line}");
-        let _ = out.flush();
+/// Returns why standard output takes nothing, if that is so.
+pub(crate) fn failure() -> Option<Error> {
+    FAILURE.get().cloned()
+}
+
+/// Notes what became of something printed to standard output. If it fails, the command is asked to end.
+pub(crate) fn note_printed(printed: io::Result<()>) {
+    match printed {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => CLOSED.store(true, Ordering::Relaxed),
+        Err(error) => {
+            let what = format!("cannot write to standard output: {error}");
+            let next = "free some space there, or send the output elsewhere";
+            // The first reason is the one to tell.
+            let _ = FAILURE.set(Error::new(Exit::Failed, what, next));
+            interrupt::request();
+        }
     }
+}
+
+fn line(line: &str) {
+    note_printed(screen::output_text(&format!("{line}\n")));
+}
+
+/// Text without what would surprise a terminal.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c == '\n' || is_printable(c) {
+            out.push(c);
+        } else {
+            out.extend(c.escape_default());
+        }
+    }
+    out
+}
+
+/// A JSON value in one line, which is the same value with and without a terminal, and does not surprise one.
+fn machine_line(json: &Value) -> String {
+    let mut out = String::new();
+    for c in json.to_string().chars() {
+        if is_printable(c) {
+            out.push(c);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            let _ = write!(out, "\\u{unit:04x}");
+        }
+    }
+    out
+}
+
+/// Text in lines of at most `width` columns, those that are not the first of a line of `text` indented; no word is
+/// broken. As it is, if there is no width.
+pub(crate) fn wrapped(text: &str, width: Option<usize>, indent: usize) -> String {
+    let Some(width) = width else {
+        return text.to_owned();
+    };
+    let indent = " ".repeat(indent);
+    let options = Options::new(width)
+        .subsequent_indent(&indent)
+        .break_words(false)
+        .word_separator(WordSeparator::AsciiSpace)
+        .word_splitter(WordSplitter::NoHyphenation);
+    let lines: Vec<String> = text.lines().map(|line| textwrap::fill(line, &options)).collect();
+    lines.join("\n")
+}
+
+/// `1 file`, `2 files`.
+pub(crate) fn count(number: u64, one: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{number} {one}{ending}")
 }
 
 /// A path in JSON: as text, and in hexadecimal digits if it is not UTF-8.
@@ -144,6 +239,39 @@ mod tests {
         assert_eq!(shown(1_778_311_773), "2026-05-09 07:29:33");
         assert_eq!(shown(-1), "1969-12-31 23:59:59");
         assert_eq!(shown(4_107_542_400), "2100-03-01 00:00:00");
+    }
+
+    #[test]
+    fn nothing_surprises_a_terminal_and_machines_read_what_was_meant() {
+        assert_eq!(escaped("a\nb\x1b[2J\u{9b}\u{202e}"), "a\nb\\u{1b}[2J\\u{9b}\\u{202e}");
+        let value = serde_json::json!({"a": "\x1b\u{9b}\u{7f}\u{202e}\u{e0001}ä\n\""});
+        let line = machine_line(&value);
+        assert!(line.chars().all(is_printable), "{line}");
+        assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), value);
+    }
+
+    #[test]
+    fn no_word_is_broken() {
+        let eid = "s".repeat(63);
+        let text = format!("sss: the host at 127.0.0.1:4433 is {eid}, not --the-one\n  -> next");
+        let shown = wrapped(&text, Some(40), 5);
+        let lines: Vec<&str> = shown.lines().collect();
+        let expected = [
+            "sss: the host at 127.0.0.1:4433 is",
+            &format!("     {eid},"),
+            "     not --the-one",
+            "  -> next",
+        ];
+        assert_eq!(lines, expected);
+        assert_eq!(wrapped(&text, None, 5), text);
+    }
+
+    #[test]
+    fn one_is_not_many() {
+        assert_eq!(
+            [count(0, "file"), count(1, "file"), count(2, "file")],
+            ["0 files", "1 file", "2 files"]
+        );
     }
 
     #[test]

@@ -1,20 +1,24 @@
 //! Display of a transfer while it goes on: a bar on a terminal, a line now and then elsewhere, JSON lines for
 //! machines.
 
-use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget};
 use serde_json::json;
+use sss::Seconds;
 use tokio::task::JoinHandle;
 
 use crate::error::advice;
-use crate::output::{Output, json_path, rate, size};
+use crate::output::{Output, count, json_path, rate, size};
+use crate::screen;
 use crate::transfer::tally::{Failure, Tally};
 
-const BAR: &str = "{bar:30} {bytes}/{total_bytes}  {binary_bytes_per_sec}  {eta} left  {msg}";
+/// Columns of the bar at most; with less than the least there is none.
+const BAR_COLUMNS: std::ops::RangeInclusive<usize> = 8..=30;
+/// Time without progress after which that is shown in place of the time that is left.
+const QUIET: Duration = Duration::from_secs(3);
 /// Between two looks of the bar.
 const BAR_INTERVAL: Duration = Duration::from_millis(100);
 /// Between two lines, where there is no bar.
@@ -30,18 +34,17 @@ pub(crate) struct Progress {
 struct Shown {
     tally: Arc<Tally>,
     output: Output,
-    bar: Option<ProgressBar>,
+    has_bar: bool,
     begun: Instant,
 }
 
 impl Progress {
     /// Begins to show.
     pub(crate) fn start(tally: Arc<Tally>, output: Output) -> Self {
-        let is_terminal = !output.is_json() && std::io::stderr().is_terminal();
         let shown = Shown {
             tally,
             output,
-            bar: is_terminal.then(bar),
+            has_bar: !output.is_json() && screen::error_width().is_some(),
             begun: Instant::now(),
         };
         let ticker = tokio::spawn(shown.clone().tick());
@@ -51,9 +54,7 @@ impl Progress {
     /// Shows what was not shown yet, and says how it ended. `verb`: `received` or `sent`.
     pub(crate) fn finish(self, verb: &str) {
         self.shown.failures();
-        if let Some(bar) = &self.shown.bar {
-            bar.finish_and_clear();
-        }
+        screen::clear_bottom();
         self.shown.summary(verb);
     }
 }
@@ -62,45 +63,78 @@ impl Drop for Progress {
     fn drop(&mut self) {
         self.ticker.abort();
         self.shown.failures();
-        if let Some(bar) = &self.shown.bar {
-            bar.finish_and_clear();
-        }
+        screen::clear_bottom();
     }
 }
 
-fn bar() -> ProgressBar {
-    // The template is a constant: were it wrong, the default style would do.
-    let style = ProgressStyle::with_template(BAR).unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(0).with_style(style)
+/// Line at the bottom of the terminal: how much there is of how much, how fast it is, and for how long it goes on.
+struct Bar {
+    /// Estimates the rate and the time left; it is not drawn.
+    estimate: ProgressBar,
+    /// Bytes at the last look, and since when there are not more.
+    last: (u64, Instant),
+}
+
+impl Bar {
+    fn new() -> Self {
+        Self {
+            estimate: ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()),
+            last: (0, Instant::now()),
+        }
+    }
+
+    fn line(&mut self, tally: &Tally, files: &str, width: usize) -> String {
+        let (moved, total) = (tally.bytes_moved.get(), tally.bytes_found.get());
+        let done = moved.saturating_add(tally.bytes_kept.get());
+        self.estimate.set_length(total);
+        self.estimate.set_position(done);
+        if self.last.0 != done {
+            self.last = (done, Instant::now());
+        }
+        let quiet = self.last.1.elapsed();
+        let time = if quiet > QUIET {
+            format!("nothing for {} s", quiet.as_secs())
+        } else {
+            format!(
+                "{}/s  {:#} left",
+                size(self.estimate.per_sec() as u64),
+                HumanDuration(self.estimate.eta())
+            )
+        };
+        let words = format!("{}/{}  {time}  {files}", size(done), size(total));
+        let room = width
+            .saturating_sub(words.len())
+            .saturating_sub(3)
+            .min(*BAR_COLUMNS.end());
+        if room < *BAR_COLUMNS.start() {
+            return words;
+        }
+        let full = (u128::from(done) * room as u128 / u128::from(total.max(1))).min(room as u128) as usize;
+        format!(
+            "[{}{}] {words}",
+            "#".repeat(full),
+            "-".repeat(room.saturating_sub(full))
+        )
+    }
 }
 
 impl Shown {
     async fn tick(self) {
-        let interval = if self.bar.is_some() {
-            BAR_INTERVAL
-        } else {
-            LINE_INTERVAL
-        };
+        let interval = if self.has_bar { BAR_INTERVAL } else { LINE_INTERVAL };
+        let mut bar = Bar::new();
         let mut ticks = tokio::time::interval(interval);
         ticks.tick().await;
         loop {
             ticks.tick().await;
             self.failures();
-            match &self.bar {
-                Some(bar) => self.draw(bar),
+            match screen::bottom_width().filter(|_| self.has_bar) {
+                Some(width) => screen::set_bottom(&bar.line(&self.tally, &self.files(), width)),
                 None => self.line(),
             }
         }
     }
 
-    fn draw(&self, bar: &ProgressBar) {
-        let tally = &self.tally;
-        bar.set_length(tally.bytes_found.get());
-        bar.set_position(tally.bytes_moved.get().saturating_add(tally.bytes_kept.get()));
-        bar.set_message(self.files());
-    }
-
-    /// `17 of 400 files`, with a `+` while more are found.
+    /// `17/400 files`, with a `+` while more are found.
     fn files(&self) -> String {
         let tally = &self.tally;
         let done = tally.files_moved.get().saturating_add(tally.files_kept.get());
@@ -109,7 +143,9 @@ impl Shown {
         } else {
             "+"
         };
-        format!("{done} of {}{more} files", tally.files_found.get())
+        let found = tally.files_found.get();
+        let files = if found == 1 { "file" } else { "files" };
+        format!("{done}/{found}{more} {files}")
     }
 
     fn line(&self) {
@@ -143,11 +179,8 @@ impl Shown {
                 self.output.fact("", &fact);
                 continue;
             }
-            let text = format!("sss: {path}: {}\n  -> {}", refusal.text, advice(refusal.status));
-            match &self.bar {
-                Some(bar) => bar.suspend(|| self.output.note(&text)),
-                None => self.output.note(&text),
-            }
+            self.output
+                .note(format!("sss: {path}: {refusal}\n  -> {}", advice(refusal.status)));
         }
     }
 
@@ -155,28 +188,35 @@ impl Shown {
         let tally = &self.tally;
         let moved = tally.bytes_moved.get();
         let time = self.begun.elapsed();
-        let seconds = time.as_secs_f64();
         let mut text = match tally.files_moved.get() {
-            0 => format!("{verb} nothing, in {seconds:.1} s"),
+            0 => format!("{verb} nothing, in {}", Seconds(time)),
             files => format!(
-                "{verb} {files} files, {} in {seconds:.1} s ({}), every one verified",
+                "{verb} {}, {} in {} ({}), every one verified",
+                count(files, "file"),
                 size(moved),
+                Seconds(time),
                 rate(moved, time)
             ),
         };
         let kept = [
-            (tally.files_kept.get(), "were there already"),
-            (tally.skipped.get(), "are no files and were left out"),
+            (tally.files_kept.get(), "was there already", "were there already"),
+            (
+                tally.skipped.get(),
+                "is no file and was left out",
+                "are no files and were left out",
+            ),
         ];
-        for (count, what) in kept {
-            if count > 0 {
-                text.push_str(&format!("; {count} {what}"));
+        for (number, one, many) in kept {
+            match number {
+                0 => {}
+                1 => text.push_str(&format!("; 1 {one}")),
+                _ => text.push_str(&format!("; {number} {many}")),
             }
         }
         if tally.failed() > 0 {
             text.push_str(&format!("; {} FAILED", tally.failed()));
         }
-        self.output.fact(text, &self.facts("done"));
+        self.output.prose(text, &self.facts("done"));
     }
 
     fn facts(&self, event: &str) -> serde_json::Value {

@@ -23,10 +23,12 @@ use clap::Args;
 use serde_json::json;
 use sss::{Congestion, Host, Identity, Peer, Stream};
 use sss_files::{DEPTH_ALL, Options, PROTOCOL, RelPath, SERVICE};
+use tempfile::TempDir;
 
 use crate::commands::{ping, serve, verdict};
-use crate::connector;
+use crate::connector::{self, Times};
 use crate::error::{Error, Exit};
+use crate::interrupt;
 use crate::output::{Output, size};
 use crate::progress::Progress;
 use crate::transfer::download::{Download, Listing};
@@ -62,26 +64,25 @@ pub(crate) struct DemoHostArgs {
 
 /// The demo gives up after this time.
 const LIMIT: Duration = Duration::from_secs(120);
-/// Time to try to reach the second host.
-const CONNECT: Duration = Duration::from_secs(10);
+/// Time to try to reach the other host, and to wait for it.
+const TIMES: Times = Times {
+    connect: Duration::from_secs(10),
+    silence: LIMIT,
+};
+/// Number of times that the files are removed, if that fails, and the time between them.
+const REMOVALS: u32 = 20;
+const REMOVAL: Duration = Duration::from_millis(25);
 /// Address of both hosts.
 const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// Runs the demo. The second host ends with it in any case.
 pub(crate) async fn run(args: DemoArgs, output: Output) -> Result<(), Error> {
     let begun = Instant::now();
-    let outcome = tokio::select! {
-        outcome = tokio::time::timeout(LIMIT, play(args, output)) => outcome,
-        _ = tokio::signal::ctrl_c() => return Err(Error::new(Exit::Interrupted, "interrupted", "run it again")),
-    };
-    outcome.unwrap_or_else(|_| {
-        let what = format!("the demo did not end within {} s", LIMIT.as_secs());
-        Err(Error::new(
-            Exit::Failed,
-            what,
-            "run it again with -v, and report what it says",
-        ))
-    })?;
+    let scratch =
+        tempfile::tempdir().map_err(|error| Error::local(&std::env::temp_dir(), "make a directory in", &error))?;
+    let outcome = interrupt::or(limited(play(scratch.path(), args, output))).await;
+    remove(scratch).await;
+    outcome?;
     let seconds = begun.elapsed().as_secs_f64();
     output.fact(
         format!("ok, in {seconds:.1} s"),
@@ -90,14 +91,34 @@ pub(crate) async fn run(args: DemoArgs, output: Output) -> Result<(), Error> {
     Ok(())
 }
 
-async fn play(args: DemoArgs, output: Output) -> Result<(), Error> {
-    let scratch =
-        tempfile::tempdir().map_err(|error| Error::local(&std::env::temp_dir(), "make a directory in", &error))?;
-    let tree = generate(scratch.path().join("served").as_path(), args.seed, output).await?;
-    let mut child = Child::start(&scratch.path().join("served")).await?;
-    let host = connector::build(Identity::generate(), Some(LOOPBACK), CONNECT, Congestion::default()).await?;
+/// Ends work that takes too long.
+async fn limited(work: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    tokio::time::timeout(LIMIT, work).await.unwrap_or_else(|_| {
+        let what = format!("the demo did not end within {} s", LIMIT.as_secs());
+        let next = "run it again with -v, and report what it says";
+        Err(Error::new(Exit::Failed, what, next))
+    })
+}
+
+/// Removes the files. Jobs of the pool that were interrupted may still make some: they end soon.
+async fn remove(scratch: TempDir) {
+    let path = scratch.keep();
+    for _ in 0..REMOVALS {
+        match std::fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {}
+            // Jobs that are not done yet cannot make anything any more: the directory above is gone.
+            _ => return,
+        }
+        tokio::time::sleep(REMOVAL).await;
+    }
+}
+
+async fn play(scratch: &Path, args: DemoArgs, output: Output) -> Result<(), Error> {
+    let tree = generate(scratch.join("served").as_path(), args.seed, output).await?;
+    let mut child = Child::start(&scratch.join("served")).await?;
+    let host = connector::build(Identity::generate(), Some(LOOPBACK), TIMES, Congestion::default()).await?;
     let result = tokio::select! {
-        result = converse(&host, child.place(), &tree, (scratch.path(), args.calls), output) => result,
+        result = converse(&host, child.place(), &tree, (scratch, args.calls), output) => result,
         ended = child.ended() => Err(ended),
     };
     // The second host is stopped below, whether it has heard this or not.
@@ -124,7 +145,7 @@ async fn generate(dir: &Path, seed: u64, output: Output) -> Result<Tree, Error> 
         size(tree.bytes()),
         size(tree.largest())
     );
-    output.fact(text, &fact);
+    output.prose(text, &fact);
     Ok(tree)
 }
 
@@ -160,12 +181,12 @@ fn hosts(host: &Host, child: Place, peer: &Peer, time: Duration, output: Output)
     let suite = peer.info().map(|info| format!("{:?}", info.suite)).unwrap_or_default();
     let ms = crate::output::milliseconds(time);
     output.text(format!(
-        "host A  {}  at {}  (this process)",
+        "host A  {}\n        at {}, this process",
         host.eid(),
         host.local_addr()
     ));
     output.text(format!(
-        "host B  {}  at {}  (process {})",
+        "host B  {}\n        at {}, process {}",
         child.eid, child.address, child.process
     ));
     let fact = json!({
@@ -176,7 +197,7 @@ fn hosts(host: &Host, child: Place, peer: &Peer, time: Duration, output: Output)
         "suite": suite,
         "ms": ms,
     });
-    output.fact(
+    output.prose(
         format!("negotiated a channel in {ms:.3} ms: Noise XK, {suite}, both hosts proved who they are"),
         &fact,
     );
@@ -227,7 +248,7 @@ async fn end_of_input() {
 /// The second host: serves a directory until its standard input ends, which it does with the first host's process.
 pub(crate) async fn host(args: DemoHostArgs, output: Output) -> Result<(), Error> {
     let service = serve::service(&args.dir, false)?;
-    let host = connector::build(Identity::generate(), Some(LOOPBACK), CONNECT, Congestion::default()).await?;
+    let host = connector::build(Identity::generate(), Some(LOOPBACK), TIMES, Congestion::default()).await?;
     serve::start(&host, service)?;
     serve::announce(&host, output);
     end_of_input().await;

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::identity;
 use crate::output::Output;
 
-/// Show the identity of this host, and create it if there is none
+/// Show the identity of this host; that of this user is made when it is first needed
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -37,7 +37,7 @@ pub(crate) fn run(args: &IdArgs, output: Output) -> Result<(), Error> {
     let identity = match (args.new, args.force) {
         (true, true) => identity::replace(&file)?,
         (true, false) => identity::create(&file)?,
-        (false, _) => identity::load_or_create(Some(&file))?,
+        (false, _) => identity::load(args.file.as_deref(), output)?,
     };
     let eid = identity.eid().to_string();
     output.fact(

@@ -52,7 +52,7 @@ async fn list(mut session: Stream, path: RelPath, depth: u8, output: Output) -> 
     } else {
         vec![first]
     };
-    while !entries.is_empty() {
+    while !entries.is_empty() && !output.is_closed() {
         for entry in entries {
             let failed = |refusal: &Refusal| refusal.status != Status::Unfinished;
             let is_failure = matches!(&entry.kind, Kind::Unreadable(refusal) if failed(refusal));
@@ -64,7 +64,8 @@ async fn list(mut session: Stream, path: RelPath, depth: u8, output: Output) -> 
     if unreadable == 0 {
         return Ok(());
     }
-    let what = format!("{unreadable} directories could not be read");
+    let directories = if unreadable == 1 { "directory" } else { "directories" };
+    let what = format!("{unreadable} {directories} could not be read");
     Err(Error::new(
         Exit::Failed,
         what,

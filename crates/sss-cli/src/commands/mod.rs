@@ -33,6 +33,16 @@ pub(crate) enum Command {
     DemoHost(demo::DemoHostArgs),
 }
 
+impl Command {
+    /// Advises what to do after an interruption.
+    pub(crate) fn next_after_interruption(&self) -> &'static str {
+        match self {
+            Self::Get(_) | Self::Put(_) => "run the same command again: it goes on where it was",
+            _ => "run the same command again",
+        }
+    }
+}
+
 /// Does what the command says. `program` describes the whole command line.
 pub(crate) async fn run(command: Command, program: fn() -> clap::Command, output: Output) -> Result<(), Error> {
     match command {
@@ -57,7 +67,10 @@ fn verdict(tally: &Tally) -> Result<(), Error> {
         return Ok(());
     }
     let exit = if tally.corrupt() { Exit::Corrupt } else { Exit::Failed };
-    let what = format!("{failed} of the files, directories or links were not transferred; the others were");
+    let what = match failed {
+        1 => "1 of the files, directories or links was not transferred; the others were".to_owned(),
+        _ => format!("{failed} of the files, directories or links were not transferred; the others were"),
+    };
     Err(Error::new(
         exit,
         what,

@@ -9,7 +9,8 @@ use sss::{ChannelInfo, Server, Stream};
 use crate::cli::{ConnectArgs, seconds, target};
 use crate::connector::{Connection, Connector};
 use crate::error::{Error, Exit};
-use crate::output::{Output, milliseconds, size};
+use crate::interrupt;
+use crate::output::{Output, count, milliseconds, size};
 use crate::target::Target;
 use crate::transfer::exchange::{TransferError, explain};
 
@@ -88,13 +89,16 @@ pub(crate) async fn run(args: PingArgs, output: Output) -> Result<(), Error> {
     let connection = connector.connect(&args.target, SERVICE, PROTOCOL).await?;
     let mut session = connection.stream;
     let (eid, address) = (connection.eid, connection.address);
+    let mut times = Vec::new();
     let work = async {
         let start = json!({"event": "ping", "eid": eid.to_string(), "address": address});
-        output.fact(format!("ping {eid} at {address}: one substream per round trip"), &start);
-        let mut times = Vec::new();
+        output.prose(format!("ping {eid} at {address}: one substream per round trip"), &start);
         let mut ticks = tokio::time::interval(args.interval.max(Duration::from_micros(1)));
         for number in 1..=args.count {
             ticks.tick().await;
+            if output.is_closed() {
+                return Ok(());
+            }
             let time = match call(&session, &u64::from(number).to_be_bytes()).await {
                 Ok(time) => time,
                 Err(error) => return Err(failed(explain(error, &mut session).await)),
@@ -106,17 +110,30 @@ pub(crate) async fn run(args: PingArgs, output: Output) -> Result<(), Error> {
             );
             times.push(time);
         }
-        let spread = Spread::of(&mut times);
-        output.fact(
-            format!("{} round trips: {}", args.count, spread.text()),
-            &spread.json("round_trips"),
-        );
+        tell(&mut times, output);
         if let Some(info) = session.peer().info() {
             link_facts(&info, output);
         }
         Ok(())
     };
-    Connection::run(connection.host, work).await
+    let result = Connection::run(connection.host, work).await;
+    if interrupt::is_requested() {
+        tell(&mut times, output);
+    }
+    result
+}
+
+/// Tells how long the round trips took, unless there was none, and forgets them.
+fn tell(times: &mut Vec<Duration>, output: Output) {
+    if times.is_empty() {
+        return;
+    }
+    let spread = Spread::of(times);
+    output.prose(
+        format!("{}: {}", count(times.len() as u64, "round trip"), spread.text()),
+        &spread.json("round_trips"),
+    );
+    times.clear();
 }
 
 fn failed(error: TransferError) -> Error {
@@ -174,24 +191,31 @@ impl Spread {
     }
 }
 
+/// Bytes sent from which on it is told how fast they were.
+const LEAST_FOR_A_RATE: u64 = 1 << 20;
+
 /// Tells what is known of the channel.
 pub(crate) fn link_facts(info: &ChannelInfo, output: Output) {
     let lost = 100.0 * info.packets_lost as f64 / (info.packets_sent.max(1)) as f64;
     let text = format!(
-        "link: {}, {:?}, {} congestion control; RTT {:.3} ms (least {:.3}); path MTU {} bytes ({}); delivered {}/s lately, {}/s at its best; {} lost of {} packets ({lost:.2} %); {} sent, {} received",
+        "link to {}: {:?}, {} congestion control, RTT {} ms at least, path MTU {} bytes ({})\n\
+         this host received {}, and sent {} in {} ({lost:.2} % of them lost){}",
         info.remote,
         info.suite,
         info.congestion,
-        milliseconds(info.rtt),
-        milliseconds(info.min_rtt.unwrap_or_default()),
+        info.min_rtt
+            .map_or_else(|| "?".to_owned(), |rtt| format!("{:.3}", milliseconds(rtt))),
         info.mtu,
         info.mtu_state,
-        size(info.bandwidth),
-        size(info.peak_bandwidth),
-        info.packets_lost,
-        info.packets_sent,
-        size(info.bytes_sent),
         size(info.bytes_received),
+        size(info.bytes_sent),
+        count(info.packets_sent, "packet"),
+        // Of little, no rate can be told.
+        if info.bytes_sent < LEAST_FOR_A_RATE {
+            String::new()
+        } else {
+            format!(", at its best {}/s", size(info.peak_bandwidth))
+        },
     );
     let fact = json!({
         "event": "link",
@@ -211,7 +235,7 @@ pub(crate) fn link_facts(info: &ChannelInfo, output: Output) {
         "bytes_sent": info.bytes_sent,
         "bytes_received": info.bytes_received,
     });
-    output.fact(text, &fact);
+    output.prose(text, &fact);
 }
 
 #[cfg(test)]

@@ -8,11 +8,11 @@ use clap::Args;
 use serde_json::json;
 use sss::{Congestion, Eid, Host, ListenError};
 use sss_files::{PROTOCOL, SERVICE};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::commands::ping;
 use crate::error::{Error, Exit};
 use crate::identity;
+use crate::interrupt;
 use crate::listen::ListenArgs;
 use crate::output::Output;
 use crate::transfer::safe_path::Root;
@@ -48,12 +48,12 @@ pub(crate) struct ServeArgs {
 }
 
 /// Time that clients have to hear that the host is going.
-const FAREWELL: Duration = Duration::from_secs(1);
+const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Serves until it is stopped.
 pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
     let service = service(&args.dir, args.write)?;
-    let identity = identity::load_or_create(args.identity.as_deref())?;
+    let identity = identity::load(args.identity.as_deref(), output)?;
     let builder = || {
         let builder = Host::builder()
             .identity(identity.clone())
@@ -69,7 +69,7 @@ pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
     let host = args.listen.host(builder).await?;
     start(&host, service)?;
     announce(&host, output);
-    stopped().await?;
+    interrupt::requested().await;
     // Whoever does not hear it finds out by itself.
     let _ = host.close_within(FAREWELL).await;
     Ok(())
@@ -116,19 +116,4 @@ pub(crate) fn announce(host: &Host, output: Output) {
         });
         output.fact(format!("listening {eid}@{address}"), &fact);
     }
-}
-
-async fn stopped() -> Result<(), Error> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(|error| {
-        Error::new(
-            Exit::Failed,
-            format!("cannot wait for signals: {error}"),
-            "see the message of the system",
-        )
-    })?;
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-    }
-    Ok(())
 }

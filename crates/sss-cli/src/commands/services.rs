@@ -8,7 +8,8 @@ use sss_files::printable;
 use crate::cli::{ConnectArgs, target};
 use crate::connector::{Connection, Connector};
 use crate::error::Error;
-use crate::output::Output;
+use crate::output::{Output, count, wrapped};
+use crate::screen;
 use crate::target::Target;
 
 /// Show what services a host offers, and which protocols they speak
@@ -34,7 +35,10 @@ pub(crate) async fn run(args: ServicesArgs, output: Output) -> Result<(), Error>
     let offered = connector.services(&args.target).await?;
     Connection::run(offered.host, async {
         for service in &offered.list.services {
-            output.fact(text(service, width(&offered.list)), &fact(service));
+            output.fact(
+                text(service, width(&offered.list), screen::output_width()),
+                &fact(service),
+            );
         }
         let (listed, total) = (offered.list.services.len(), offered.list.total);
         if listed == 0 {
@@ -42,7 +46,8 @@ pub(crate) async fn run(args: ServicesArgs, output: Output) -> Result<(), Error>
         }
         if !offered.list.is_complete() {
             output.note(format!(
-                "the host has {total} services; only {listed} fit into its answer"
+                "the host has {}; only {listed} fit into its answer",
+                count(total, "service")
             ));
         }
         if output.is_json() {
@@ -62,10 +67,10 @@ fn width(list: &ServiceList) -> usize {
     services.chain(protocols).max().unwrap_or(0)
 }
 
-fn text(service: &ServiceInfo, width: usize) -> String {
+fn text(service: &ServiceInfo, width: usize, columns: Option<usize>) -> String {
     let line = |name: String, description: &str| {
         let line = format!("{name:width$}  {}", shown(description));
-        line.trim_end().to_owned()
+        wrapped(line.trim_end(), columns, width.saturating_add(2))
     };
     let mut lines = vec![line(shown(&service.name), &service.description)];
     let protocols = service.protocols.iter();
@@ -101,6 +106,6 @@ mod tests {
         let list = ServiceList::new(vec![service.clone()], 1);
         assert_eq!(width(&list), 8);
         let expected = "files     Files\\u{1b}[2J\\nfake\n  sync/1  Transfer\n  1";
-        assert_eq!(text(&service, 8), expected);
+        assert_eq!(text(&service, 8, None), expected);
     }
 }

@@ -41,7 +41,7 @@ fn the_demo_says_what_it_does() {
         "p99",
         "RTT",
         "path MTU",
-        "at its best",
+        "this host received",
     ] {
         assert!(ran.out.contains(word), "{word:?}: {}", ran.out);
     }

@@ -13,7 +13,7 @@ fn nobody_there() {
     let client = Home::new();
     let free = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let eid = client
-        .run(["id", "--file", client.path("other").to_str().unwrap()])
+        .run(["id", "--new", "--file", client.path("other").to_str().unwrap()])
         .expect(0)
         .out;
     let target = format!("{}@{free}", eid.trim());

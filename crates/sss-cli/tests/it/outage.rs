@@ -1,8 +1,9 @@
 //! A server that falls silent, and comes back.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::support::{Home, Ran};
+use crate::support::{Home, Ran, noise};
+use crate::terminal::Terminal;
 
 fn ping(home: &Home, target: &str, args: &[&str]) -> std::process::Child {
     let mut command = home.command();
@@ -43,4 +44,51 @@ fn a_server_that_was_restarted_is_told_apart_from_one_that_is_away() {
     server.kill();
     let _again = home.serve_at(&address, &served, &[]);
     Ran::wait(pinging).expect(3).says(&["restarted", "again"]);
+}
+
+#[test]
+fn a_silence_is_told_on_a_terminal_while_a_transfer_goes_on() {
+    let (server, client) = (Home::new(), Home::new());
+    let dir = server.dir("served");
+    for number in 0..40 {
+        std::fs::write(dir.join(format!("{number}")), noise(number, 4 << 20)).unwrap();
+    }
+    let serving = server.serve(&dir, &[]);
+    let to = client.path("to");
+    let terminal = Terminal::start(&client, ["get", &serving.target, to.to_str().unwrap()]);
+    terminal.wait_for(" left");
+    serving.freeze(true);
+    let begun = Instant::now();
+    terminal.wait_for("does not answer");
+    let took = begun.elapsed();
+    assert!(took < Duration::from_secs(12), "{took:?}");
+    terminal.wait_for("nothing for");
+    // What was said stays, though the line below it is drawn again and again.
+    std::thread::sleep(Duration::from_millis(500));
+    terminal.wait_for("does not answer");
+    serving.freeze(false);
+    let seen = terminal.end().expect(0);
+    let text = seen.text();
+    assert!(
+        text.contains("does not answer") && text.contains("answers again"),
+        "{text}"
+    );
+    assert!(!text.contains(" left") && !text.contains("nothing for"), "{text}");
+}
+
+#[test]
+fn a_silence_is_given_up_when_it_was_said() {
+    let (server, client) = (Home::new(), Home::new());
+    let serving = server.serve(&server.dir("served"), &[]);
+    let pinging = ping(&client, &serving.target, &["-c", "1000", "--patience", "4"]);
+    std::thread::sleep(Duration::from_millis(1000));
+    serving.freeze(true);
+    let begun = Instant::now();
+    let ran = Ran::wait(pinging).expect(3);
+    let took = begun.elapsed();
+    assert!(
+        took > Duration::from_secs(3) && took < Duration::from_secs(15),
+        "{took:?}"
+    );
+    ran.says(&["for 4 s at most", "nothing was heard"]);
 }

@@ -44,7 +44,7 @@ fn trust_and_errors_are_those_of_the_other_commands() {
         .says(&["remembered in"]);
     client.run(["services", &address]).expect(0);
     let stranger = client
-        .run(["id", "--file", client.path("other").to_str().unwrap()])
+        .run(["id", "--new", "--file", client.path("other").to_str().unwrap()])
         .expect(0)
         .out;
     let wrong = format!("{}@{address}", stranger.trim());

@@ -66,7 +66,7 @@ fn a_wrong_eid_is_refused_and_the_right_one_named() {
     let (server, client) = (Home::new(), Home::new());
     let serving = server.serve(&server.dir("source"), &[]);
     let wrong = client
-        .run(["id", "--file", client.path("wrong").to_str().unwrap()])
+        .run(["id", "--new", "--file", client.path("wrong").to_str().unwrap()])
         .expect(0)
         .out;
     let target = format!("{}@{}", wrong.trim(), serving.address());

@@ -71,8 +71,9 @@ fn show(times: &mut [Duration], took: Duration, output: Output) {
     fact["seconds"] = json!(took.as_secs_f64());
     fact["per_second"] = json!(rate);
     let text = format!(
-        "{count} calls of {BYTES} bytes and back, a substream each, {AT_ONCE} at once: {rate:.0} per second; {}",
+        "{} of {BYTES} bytes and back, a substream each, {AT_ONCE} at once: {rate:.0} per second; {}",
+        crate::output::count(count as u64, "call"),
         spread.text()
     );
-    output.fact(text, &fact);
+    output.prose(text, &fact);
 }

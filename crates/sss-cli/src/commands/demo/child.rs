@@ -50,6 +50,8 @@ impl Child {
         command
             .arg("demo-host")
             .arg(dir)
+            // Signals of the terminal are for the first host, which ends this one.
+            .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true);

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Exit};
+use crate::interrupt;
 use crate::transfer::io_pool;
 
 /// Files in the tree.
@@ -34,6 +35,7 @@ impl Tree {
     /// Writes the tree of a seed to `dir`, which is made.
     pub(crate) fn generate(dir: &Path, seed: u64) -> io::Result<Self> {
         let mut files = Vec::with_capacity(FILES);
+        fs::create_dir(dir)?;
         for (number, size) in sizes(seed).into_iter().enumerate() {
             let path = format!(
                 "d{:02}/{}file-{number:03}",
@@ -41,9 +43,10 @@ impl Tree {
                 if number % 3 == 0 { "deep/" } else { "" }
             );
             let to = dir.join(&path);
-            if let Some(above) = to.parent() {
-                fs::create_dir_all(above)?;
+            if interrupt::is_requested() {
+                return Err(io::ErrorKind::Interrupted.into());
             }
+            make_directories(dir, &path)?;
             let content = content(seed, number as u64, size);
             fs::write(&to, &content)?;
             let hash = blake3::hash(&content);
@@ -70,6 +73,18 @@ impl Tree {
         let files = self.files.clone();
         io_pool::run(move || files.iter().try_for_each(|file| file.compare(&copy))).await
     }
+}
+
+/// Makes the directories above a path below `dir`, but not `dir`: it may have been removed meanwhile, by whoever was
+/// interrupted.
+fn make_directories(dir: &Path, path: &str) -> io::Result<()> {
+    for (slash, _) in path.match_indices('/') {
+        match fs::create_dir(dir.join(path.get(..slash).unwrap_or_default())) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 impl Generated {

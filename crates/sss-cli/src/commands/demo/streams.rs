@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use sss::{Peer, TreeNode};
 
-use crate::output::{Output, size};
+use crate::output::{Output, size, wrapped};
+use crate::screen;
 use crate::transfer::tally::Tally;
 
 /// Substreams shown; the others are counted.
@@ -38,7 +39,7 @@ pub(crate) fn show(tree: &[TreeNode], output: Output) {
     }
     output.text(format!("the tree of streams, with {} of them alive:", tree.len()));
     for node in tree.iter().take(SHOWN) {
-        output.text(line(node));
+        output.text(wrapped(&line(node), screen::output_width(), 8));
     }
     if let Some(more) = tree.len().checked_sub(SHOWN).filter(|more| *more > 0) {
         output.text(format!("    ... and {more} more"));
@@ -57,10 +58,13 @@ fn line(node: &TreeNode) -> String {
         .as_ref()
         .map_or_else(String::new, |w| format!(", waits: {w}"));
     format!(
-        "{indent}{name}: {} sent, {} received, {} children{waits}",
+        "{indent}{name}: {} sent, {} received, {}{waits}",
         size(info.sent),
         size(info.received),
-        info.children
+        match info.children {
+            1 => "1 child".to_owned(),
+            many => format!("{many} children"),
+        }
     )
 }
 
