@@ -27,10 +27,12 @@ impl Exit {
     pub(crate) const TABLE: &str = "\
 Exit codes:
   0    done
-  1    failed, or done in part: a file could not be read or written, is in the way, the disk is full
+  1    failed, or done in part: a file could not be read or written, or is in
+       the way; the disk is full
   2    the command line is wrong
   3    the peer cannot be reached, or the connection was lost
-  4    refused: by the peer (not allowed, read-only, no such service), or by us (identity not trusted, or changed)
+  4    refused: by the peer (not allowed, read-only, no such service), or by us
+       (identity not trusted, or changed)
   5    what arrived was not what was sent
   130  interrupted";
 

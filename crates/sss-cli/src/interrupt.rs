@@ -22,7 +22,7 @@ const LAST_WORDS: Duration = Duration::from_millis(100);
 
 static REQUESTED: LazyLock<watch::Sender<bool>> = LazyLock::new(|| watch::channel(false).0);
 
-/// What to do after an interruption.
+/// Advice for after an interruption.
 static NEXT: OnceLock<&str> = OnceLock::new();
 
 /// Begins to wait for signals. `next`: what to do after one.

@@ -27,13 +27,13 @@ use output::Output;
 
 const EXAMPLES: &str = "\
 Examples:
-  sss demo                                   two hosts on this machine: everything at a glance
-  sss serve ~/photos                         prints where and who it is: EID@IP:PORT
-  sss get EID@192.0.2.7 photos               the whole tree; run again to resume
+  sss demo                         two hosts on this machine: all at a glance
+  sss serve ~/photos               prints where and who it is: EID@IP:PORT
+  sss get EID@192.0.2.7 photos     the whole tree; run again to resume
   sss ls EID@nas.example/2026
-  sss put notes.txt EID@192.0.2.7            if served with --write
-  sss ping 192.0.2.7:4433                    who is there? asks before it trusts
-  sss services EID@192.0.2.7                 what does it offer?";
+  sss put notes.txt EID@192.0.2.7  if served with --write
+  sss ping 192.0.2.7:4433          who is there? asks before it trusts
+  sss services EID@192.0.2.7       what does it offer?";
 
 /// Files, trees and round trips between hosts that are named by their keys.
 #[derive(Debug, Parser)]
@@ -150,6 +150,17 @@ mod tests {
         for command in Cli::command().get_subcommands().filter(|c| !c.is_hide_set()) {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.contains("Examples:"), "{}", command.get_name());
+        }
+    }
+
+    #[test]
+    fn examples_and_tables_fit_into_eighty_columns() {
+        let cli = Cli::command();
+        for command in cli.get_subcommands().chain([&cli]).filter(|c| !c.is_hide_set()) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for line in help.lines() {
+                assert!(line.chars().count() <= 80, "{}: {line}", command.get_name());
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ const MARGIN: usize = 4;
 /// Columns of a terminal that does not say how many it has.
 const USUAL_WIDTH: usize = 80;
 
-/// Each of the two is a terminal that understands [`ERASE`].
+/// Answers whether each of the two is a terminal that understands [`ERASE`].
 static OUTPUT_ERASES: LazyLock<bool> = LazyLock::new(|| erases(&io::stdout()));
 static ERROR_ERASES: LazyLock<bool> = LazyLock::new(|| erases(&io::stderr()));
 
@@ -25,7 +25,7 @@ pub(crate) fn has_colours() -> bool {
     *ERROR_ERASES && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// What a line begins with: between two lines a terminal may have shown `^C` where the cursor is.
+/// Beginning of a line: between two lines a terminal may have shown `^C` where the cursor is.
 fn beginning(erases: bool) -> &'static str {
     if erases { ERASE } else { "" }
 }

@@ -96,7 +96,7 @@ bitflags! {
     }
 }
 
-/// Reason why something was not done, for programs and for people.
+/// Reason why something was not done, for programs and for people. `Display` escapes the text, which may be a peer's.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("{}", sss_wire::printable(text))]
 pub struct Refusal {

@@ -45,7 +45,8 @@ Examples:
   sss demo
   sss demo --json --seed 7
 
-Needs no configuration and no network. Ends with `ok`, or says what failed and exits with another code than 0.")]
+Needs no configuration and no network. Ends with `ok`, or says what failed and
+exits with another code than 0.")]
 pub(crate) struct DemoArgs {
     /// Seed of the generated files
     #[arg(long, value_name = "N", default_value = "1")]

@@ -24,13 +24,14 @@ use crate::transfer::tally::Tally;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  sss get EID@192.0.2.7 photos                the whole served directory becomes ./photos
-  sss get EID@nas.example/2026                the tree 2026 becomes ./2026
-  sss get EID@192.0.2.7/a/notes.txt /tmp      the file becomes /tmp/notes.txt
-  sss get 192.0.2.7 photos --trust            without an EID: trust who is there, and remember
+  sss get EID@192.0.2.7 photos            all that is served becomes ./photos
+  sss get EID@nas.example/2026            the tree 2026 becomes ./2026
+  sss get EID@192.0.2.7/a/notes.txt /tmp  the file becomes /tmp/notes.txt
+  sss get 192.0.2.7 photos --trust        trust who is there, and remember
 
-Every file is verified by BLAKE3 and appears under its name only when it is complete. Run the same command again to
-resume: what is there already is kept, and a file that was interrupted goes on where it was.")]
+Every file is verified by BLAKE3 and appears under its name only when it is
+complete. Run the same command again to resume: what is there already is kept,
+and a file that was interrupted goes on where it was.")]
 pub(crate) struct GetArgs {
     /// Source: HOST or EID@HOST, and a path there. HOST is a name or an address, with :PORT if it is not 7757
     #[arg(value_name = "HOST[/PATH]", value_parser = target())]

@@ -14,7 +14,8 @@ use crate::output::Output;
 #[command(after_help = "\
 Examples:
   sss id                       the EID of this user on this machine
-  sss id --new --file box.key  a new identity in a file of its own; use it with --identity box.key
+  sss id --new --file box.key  a new identity in a file of its own; it is used
+                               with --identity box.key
 The file holds the private key; only its owner can read it (mode 0600).")]
 pub(crate) struct IdArgs {
     /// Create a new identity; refused if there is one already, unless --force is given

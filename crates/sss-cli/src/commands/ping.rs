@@ -19,8 +19,8 @@ use crate::transfer::exchange::{TransferError, explain};
 #[command(after_help = "\
 Examples:
   sss ping EID@192.0.2.7 -c 100 -i 0.01
-  sss ping nas.example                        asks who is there, and whether to trust it
-  sss ping 192.0.2.7:4433 --trust             says yes")]
+  sss ping nas.example             asks who is there, and whether to trust it
+  sss ping 192.0.2.7:4433 --trust  says yes")]
 pub(crate) struct PingArgs {
     /// The host: a name or an address, with :PORT if it is not 7757, and EID@ before it if it is not known
     #[arg(value_name = "HOST", value_parser = target())]

@@ -27,12 +27,13 @@ use crate::transfer::upload::Upload;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  sss put notes.txt EID@192.0.2.7             becomes notes.txt in the served directory
-  sss put photos EID@192.0.2.7/backup/        becomes backup/photos
-  sss put photos EID@192.0.2.7/pictures       becomes pictures
-  sss put . EID@192.0.2.7                     what is in . is put into the served directory
+  sss put notes.txt EID@192.0.2.7        becomes notes.txt in what is served
+  sss put photos EID@192.0.2.7/backup/   becomes backup/photos
+  sss put photos EID@192.0.2.7/pictures  becomes pictures
+  sss put . EID@192.0.2.7                what is in . goes into what is served
 
-The server must allow it (`sss serve --write`). Run the same command again to resume.")]
+The server must allow it (`sss serve --write`). Run the same command again to
+resume.")]
 pub(crate) struct PutArgs {
     /// The file or directory to send
     #[arg(value_name = "SRC")]

@@ -22,12 +22,13 @@ use crate::transfer::server::FileService;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  sss serve ~/photos                              read only, to whoever knows the EID
-  sss serve . --write                             others may put files
-  sss serve . --allow sss1q... --allow sss1p...   only these hosts may connect at all
+  sss serve ~/photos                             read only, to whoever knows the EID
+  sss serve . --write                            others may put files
+  sss serve . --allow sss1q... --allow sss1p...  only these hosts may connect
 
-Prints `listening EID@IP:PORT` for each address at which it can be reached, and runs until it is stopped.
-Also answers `sss ping` and `sss services`. Symbolic links are served as links and never followed.")]
+Prints `listening EID@IP:PORT` for each address at which it can be reached, and
+runs until it is stopped. Also answers `sss ping` and `sss services`. Symbolic
+links are served as links and never followed.")]
 pub(crate) struct ServeArgs {
     /// The directory
     pub(crate) dir: PathBuf,

@@ -17,10 +17,11 @@ use crate::target::Target;
 #[command(after_help = "\
 Examples:
   sss services EID@nas.example
-  sss services 192.0.2.7 --trust              without an EID: trust who is there, and remember
-  sss services EID@192.0.2.7 --json           one object per service
+  sss services 192.0.2.7 --trust     trust who is there, and remember
+  sss services EID@192.0.2.7 --json  one object per service
 
-Any host that speaks SSS answers, to everybody whom it lets connect. It may have services that it does not list.")]
+Any host that speaks SSS answers, to everybody whom it lets connect. It may have
+services that it does not list.")]
 pub(crate) struct ServicesArgs {
     /// The host: a name or an address, with :PORT if it is not 7757, and EID@ before it if it is not known
     #[arg(value_name = "HOST", value_parser = target())]

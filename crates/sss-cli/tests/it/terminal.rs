@@ -32,6 +32,8 @@ pub(crate) struct Seen {
     pub(crate) code: Option<i32>,
     /// The rows of the terminal, without the empty ones at the end.
     pub(crate) rows: Vec<String>,
+    /// Rows that go on in the next one, because they are longer than the terminal is wide.
+    pub(crate) broken: Vec<usize>,
     /// Column of the cursor.
     pub(crate) column: u16,
     pub(crate) is_cursor_hidden: bool,
@@ -123,8 +125,10 @@ impl Terminal {
         self.reader.take().unwrap().join().unwrap();
         let rows = self.rows();
         let screen = self.screen();
+        let is_broken = |row: &usize| screen.screen().row_wrapped(u16::try_from(*row).unwrap());
         Seen {
             code,
+            broken: (0..rows.len()).filter(is_broken).collect(),
             rows,
             column: screen.screen().cursor_position().1,
             is_cursor_hidden: screen.screen().hide_cursor(),
