@@ -9,6 +9,7 @@ use clap_complete::Shell;
 use clap_mangen::Man;
 
 use crate::error::{Error, Exit};
+use crate::output::note_printed;
 
 /// Print a completion script for a shell
 #[derive(Debug, Args)]
@@ -48,7 +49,8 @@ pub(crate) fn completions(args: &CompletionsArgs, program: &Command) -> Result<(
         .subcommands(shown.cloned());
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut program, "sss", &mut script);
-    print(&script)
+    print(&script);
+    Ok(())
 }
 
 /// Prints a page, or writes all.
@@ -72,7 +74,8 @@ pub(crate) fn man(args: &ManArgs, program: Command) -> Result<(), Error> {
     let mut text = Vec::new();
     let rendered = Man::new(page).render(&mut text);
     rendered.map_err(|error| Error::new(Exit::Failed, error.to_string(), "report this as a defect"))?;
-    print(&text)
+    print(&text);
+    Ok(())
 }
 
 fn write_all(dir: &Path, program: Command) -> Result<(), Error> {
@@ -80,11 +83,8 @@ fn write_all(dir: &Path, program: Command) -> Result<(), Error> {
     clap_mangen::generate_to(program, dir).map_err(|error| Error::local(dir, "write to", &error))
 }
 
-fn print(text: &[u8]) -> Result<(), Error> {
+/// Prints it as it is: it is made of nothing but the description of the program.
+fn print(text: &[u8]) {
     let mut out = std::io::stdout().lock();
-    let printed = out.write_all(text).and_then(|()| out.flush());
-    printed.map_err(|error| {
-        let what = format!("cannot write to standard output: {error}");
-        Error::new(Exit::Failed, what, "see the message of the system above")
-    })
+    note_printed(out.write_all(text).and_then(|()| out.flush()));
 }

@@ -22,7 +22,7 @@ use crate::transfer::server::FileService;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  sss serve ~/photos                             read only, to whoever knows the EID
+  sss serve ~/photos                             read only
   sss serve . --write                            others may put files
   sss serve . --allow sss1q... --allow sss1p...  only these hosts may connect
 

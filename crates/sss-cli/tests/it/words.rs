@@ -145,6 +145,8 @@ fn a_full_disk_behind_standard_output_is_a_failure() {
         &["--help"],
         &["get", "--help"],
         &["--version"],
+        &["completions", "bash"],
+        &["man"],
     ];
     for command in commands {
         for json in [&[][..], &["--json"]] {
@@ -325,7 +327,18 @@ fn no_word_is_broken_at_eighty_columns() {
         vec!["demo", "--calls", "10"],
         vec!["--help"],
     ];
-    for command in ["id", "serve", "get", "put", "ls", "ping", "services", "demo"] {
+    for command in [
+        "id",
+        "serve",
+        "get",
+        "put",
+        "ls",
+        "ping",
+        "services",
+        "demo",
+        "completions",
+        "man",
+    ] {
         commands.push(vec![command, "--help"]);
         commands.push(vec![command, "-h"]);
     }
