@@ -161,10 +161,10 @@ impl Shown {
 
     fn failures(&self) {
         for text in self.tally.take_notes() {
-            match &self.bar {
-                _ if self.output.is_json() => self.output.fact("", &json!({"event": "note", "text": text})),
-                Some(bar) => bar.suspend(|| self.output.note(format!("sss: {text}"))),
-                None => self.output.note(format!("sss: {text}")),
+            if self.output.is_json() {
+                self.output.fact("", &json!({"event": "note", "text": text}));
+            } else {
+                self.output.note(format!("sss: {text}"));
             }
         }
         for Failure { path, refusal } in self.tally.take_failures() {

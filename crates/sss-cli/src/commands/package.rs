@@ -28,8 +28,8 @@ pub(crate) struct CompletionsArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  sss man get | man -l -                      reads a page
-  sss man --dir /usr/share/man/man1           writes sss.1, sss-get.1 and so on")]
+  sss man get | man -l -             reads a page
+  sss man --dir /usr/share/man/man1  writes sss.1, sss-get.1 and so on")]
 pub(crate) struct ManArgs {
     /// The command whose page is printed [default: that of sss]
     #[arg(value_name = "COMMAND", conflicts_with = "dir")]
