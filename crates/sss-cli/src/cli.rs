@@ -11,7 +11,7 @@ use crate::listen::BindAddress;
 use crate::target::Target;
 
 /// Arguments that say who we are and whom we trust.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct ConnectArgs {
     /// Trust the host found at an address that is not known yet, and remember it
     #[arg(long)]

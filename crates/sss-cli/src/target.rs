@@ -71,6 +71,11 @@ impl Target {
 }
 
 impl Target {
+    /// Returns whether another target is about the same host.
+    pub(crate) fn is_same_host(&self, other: &Self) -> bool {
+        (self.eid, &self.places, &self.secret) == (other.eid, &other.places, &other.secret)
+    }
+
     /// The first of the places, for people.
     pub(crate) fn place(&self) -> String {
         self.places.first().map(ToString::to_string).unwrap_or_default()

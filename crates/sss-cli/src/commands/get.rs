@@ -1,14 +1,17 @@
 //! `sss get`.
 
-use std::ffi::OsStr;
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use clap::Args;
-use sss_files::{DEPTH_ALL, Entry, Kind, Options, PROTOCOL, RelPath, SERVICE};
+use sss::Stream;
+use sss_files::{DEPTH_ALL, Entry, Kind, Options, PROTOCOL, Refusal, RelPath, SERVICE, Status, printable};
 
-use crate::cli::{ConnectArgs, target};
+use crate::cli::ConnectArgs;
 use crate::commands::verdict;
 use crate::connector::{Connection, Connector};
 use crate::error::{Error, Exit};
@@ -17,63 +20,254 @@ use crate::progress::Progress;
 use crate::target::Target;
 use crate::transfer::directories::open_destination;
 use crate::transfer::download::{Download, Listing};
+use crate::transfer::exchange::{TransferError, explain};
+use crate::transfer::filter::{Exclude, Sieve};
+use crate::transfer::pipe::to_stdout;
+use crate::transfer::remote_glob::{Matches, expand};
 use crate::transfer::safe_path::Root;
 use crate::transfer::tally::Tally;
 
-/// Fetch a file or a tree
+/// Fetch files and trees
 #[derive(Debug, Args)]
+#[command(override_usage = "sss get [OPTIONS] HOST[/PATH]... [DEST]")]
 #[command(after_help = "\
 Examples:
   sss get EID@192.0.2.7 photos            all that is served becomes ./photos
   sss get EID@nas.example/2026            the tree 2026 becomes ./2026
   sss get EID@192.0.2.7/a/notes.txt /tmp  the file becomes /tmp/notes.txt
   sss get 192.0.2.7 photos --trust        trust who is there, and remember
+  sss get nas/a nas/b '10.0.0.7/*.jpg' .  several go into a directory
+  sss get nas/log - | grep error          to standard output
 
 Every file is verified by BLAKE3 and appears under its name only when it is
 complete. Run the same command again to resume: what is there already is kept,
 and a file that was interrupted goes on where it was.")]
 pub(crate) struct GetArgs {
-    /// Source: HOST or EID@HOST, and a path there. HOST is a name or an address, with :PORT if it is not 7757
-    #[arg(value_name = "HOST[/PATH]", value_parser = target())]
-    pub(crate) source: Target,
-    /// Place to put it [default: the last name of PATH, or the current directory]
-    pub(crate) dest: Option<PathBuf>,
+    /// Sources, each HOST or EID@HOST and a path there; and, unless there is one word only, the destination.
+    /// HOST is a name or an address, with :PORT if it is not 7757. The last name of a path may be a pattern, such as
+    /// '*.jpg'. Destination: a file or directory, or - for standard output [default: the last name of the path, or .]
+    #[arg(value_name = "PLACE", required = true, num_args = 1..)]
+    pub(crate) places: Vec<OsString>,
     /// Replace files that are there and differ
     #[arg(long)]
     pub(crate) force: bool,
+    /// Leave out what has such a name, or, with a / in it, such a path below the source, such as '*.o', cache/, /target
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) exclude: Vec<Exclude>,
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
 }
 
-/// Fetches a file or a tree.
+/// Fetches files and trees.
 pub(crate) async fn run(args: GetArgs, output: Output) -> Result<(), Error> {
-    let connector = Connector::new(args.connect, output).await?;
-    let connection = connector.connect(&args.source, SERVICE, PROTOCOL).await?;
-    let (host, mut session) = (connection.host, connection.stream);
-    let work = async {
-        let mut listing = Listing::begin(&mut session, args.source.path.clone(), DEPTH_ALL).await?;
-        let first = listing.first().await?;
-        let to = Place::choose(&args.source, &first, args.dest.as_deref())?;
-        let tally = Arc::new(Tally::default());
-        let progress = Progress::start(tally.clone(), output);
-        let download = Download {
-            session: Arc::new(session),
-            remote: args.source.path.clone(),
-            root: Arc::new(to.open()?),
-            local: to.name,
-            options: options(args.force),
-            tally: tally.clone(),
-        };
-        download.run(first, listing).await?;
+    let (sources, dest) = split(&args.places)?;
+    if dest.as_deref() == Some(Path::new("-")) {
+        return to_standard_output(&sources, args.connect, output).await;
+    }
+    let mut getting = Getting::new(&args, sources.len() > 1, dest)?;
+    let mut progress = None;
+    for sources in sources.chunk_by(Target::is_same_host) {
+        let Some(first) = sources.first() else { continue };
+        let connector = Connector::new(args.connect.clone(), output).await?;
+        let connection = connector.connect(first, SERVICE, PROTOCOL).await?;
+        progress.get_or_insert_with(|| Progress::start(getting.tally.clone(), output));
+        let mut session = Arc::new(connection.stream);
+        Connection::run(connection.host, async {
+            for source in sources {
+                getting.get(&mut session, source).await?;
+            }
+            Ok(())
+        })
+        .await?;
+    }
+    if let Some(progress) = progress {
         progress.finish("received");
-        verdict(&tally)
-    };
-    Connection::run(host, work).await
+    }
+    verdict(&getting.tally)
 }
 
-fn options(force: bool) -> Options {
-    let replace = if force { Options::REPLACE } else { Options::empty() };
-    Options::TREE | replace
+/// The sources, and the destination if there is one: the last word, unless it is the only one.
+fn split(places: &[OsString]) -> Result<(Vec<Target>, Option<PathBuf>), Error> {
+    let (sources, dest) = match places {
+        [sources @ .., dest] if !sources.is_empty() => (sources, Some(dest)),
+        sources => (sources, None),
+    };
+    let usage = |what: String, next: &str| Error::new(Exit::Usage, what, next);
+    if let Some(dest) = dest
+        && Target::parse(dest).is_ok_and(|target| target.eid.is_some())
+    {
+        let what = format!(
+            "{} is a source, and stands where the destination stands",
+            printable(dest.as_bytes())
+        );
+        return Err(usage(what, "name a directory behind the sources, such as ."));
+    }
+    let target = |text: &OsString| {
+        let parsed = Target::parse(text);
+        parsed.map_err(|error| {
+            usage(
+                format!("{}: {error}", printable(text.as_bytes())),
+                "`sss get --help` has examples",
+            )
+        })
+    };
+    let sources = sources.iter().map(target).collect::<Result<_, Error>>()?;
+    Ok((sources, dest.map(PathBuf::from)))
+}
+
+async fn to_standard_output(sources: &[Target], connect: ConnectArgs, output: Output) -> Result<(), Error> {
+    if output.is_json() {
+        let what = "--json and the content of files cannot both go to standard output";
+        return Err(Error::new(Exit::Usage, what, "leave --json away, or name a file"));
+    }
+    for source in sources {
+        let connector = Connector::new(connect.clone(), output).await?;
+        let mut connection = connector.connect(source, SERVICE, PROTOCOL).await?;
+        Connection::run(connection.host, async {
+            Ok(to_stdout(&mut connection.stream, source.path.clone()).await?)
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// Transfers to this side, of one command.
+struct Getting {
+    dest: Option<PathBuf>,
+    /// Each source goes into the destination, under its own name.
+    into: bool,
+    options: Options,
+    excludes: Vec<Exclude>,
+    /// Names that sources have got in the destination.
+    names: BTreeSet<Vec<u8>>,
+    tally: Arc<Tally>,
+}
+
+impl Getting {
+    fn new(args: &GetArgs, into: bool, dest: Option<PathBuf>) -> Result<Self, Error> {
+        let replace = if args.force { Options::REPLACE } else { Options::empty() };
+        let new = Self {
+            dest,
+            into,
+            options: Options::TREE | replace,
+            excludes: args.exclude.clone(),
+            names: BTreeSet::new(),
+            tally: Arc::new(Tally::default()),
+        };
+        if into {
+            new.room()?;
+        }
+        Ok(new)
+    }
+
+    /// The directory that several sources go into.
+    fn room(&self) -> Result<&Path, Error> {
+        let dest = self.dest.as_deref().unwrap_or(Path::new("."));
+        if dest.exists() && !dest.is_dir() {
+            let what = format!("{} is no directory, and several sources go into one", dest.display());
+            return Err(Error::new(Exit::Failed, what, "name a directory as the destination"));
+        }
+        Ok(dest)
+    }
+
+    async fn get(&mut self, session: &mut Arc<Stream>, source: &Target) -> Result<(), Error> {
+        let matches = expand(session, &source.path).await;
+        let matches = explained(session, matches).await;
+        match self.survived(&source.path, matches)? {
+            None => Ok(()),
+            Some(None) => self.get_one(session, &source.path, self.into).await,
+            Some(Some(matches)) => self.get_matches(session, matches).await,
+        }
+    }
+
+    /// With several sources, what is wrong with one of them does not end the others.
+    fn survived<T>(&self, path: &RelPath, result: Result<T, TransferError>) -> Result<Option<T>, Error> {
+        match result {
+            Err(TransferError::Refused(refusal)) if self.into => {
+                self.tally.fail(path.clone(), refusal);
+                Ok(None)
+            }
+            other => Ok(other.map(Some)?),
+        }
+    }
+
+    /// Notes the name that a source gets in the destination. False if another has it.
+    fn is_new_name(&mut self, path: &RelPath) -> bool {
+        let is_new = path.name().is_empty() || self.names.insert(path.name().to_vec());
+        if !is_new {
+            let text = "another source has the same last name: fetch it by itself, to another place";
+            self.tally.fail(path.clone(), Refusal::new(Status::Exists, text));
+        }
+        is_new
+    }
+
+    async fn get_one(&mut self, session: &mut Arc<Stream>, path: &RelPath, into: bool) -> Result<(), Error> {
+        if into && !self.is_new_name(path) {
+            return Ok(());
+        }
+        let listing = Listing::ask(session, path.clone(), DEPTH_ALL).await;
+        let listing = explained(session, listing).await;
+        let Some(mut listing) = self.survived(path, listing)? else {
+            return Ok(());
+        };
+        let first = listing.first().await?;
+        let dest = self.dest.as_deref();
+        let to = Place::choose(path, &first, dest, into)?;
+        self.download(session, (path.clone(), to), first, listing).await
+    }
+
+    async fn get_matches(&mut self, session: &mut Arc<Stream>, mut matches: Matches) -> Result<(), Error> {
+        let mut sieve = Sieve::new(&self.excludes);
+        matches.entries.retain(|entry| sieve.keeps(entry));
+        let dest = self.room()?.to_owned();
+        let (trees, others) = matches.split();
+        for (above, mut entries) in others {
+            entries.retain(|entry| self.is_new_name(&above.join(&entry.path)));
+            if entries.is_empty() {
+                continue;
+            }
+            let to = Place {
+                directory: dest.clone(),
+                name: RelPath::default(),
+            };
+            let mut listing = Listing::of(entries);
+            let first = listing.first().await?;
+            self.download(session, (above, to), first, listing).await?;
+        }
+        for tree in trees {
+            self.get_one(session, &tree, true).await?;
+        }
+        Ok(())
+    }
+
+    async fn download(
+        &self,
+        session: &Arc<Stream>,
+        (remote, to): (RelPath, Place),
+        first: Entry,
+        listing: Listing,
+    ) -> Result<(), Error> {
+        self.tally.all_found.store(false, Ordering::Relaxed);
+        let download = Download {
+            session: session.clone(),
+            root: Arc::new(to.open()?),
+            local: to.name,
+            options: self.options,
+            tally: self.tally.clone(),
+            remote: remote.clone(),
+        };
+        let listing = listing.sieved(Sieve::new(&self.excludes));
+        let done = download.run(first, listing).await;
+        self.survived(&remote, done).map(drop)
+    }
+}
+
+/// Adds the reason if it was the service that was refused, as the first request of a session finds out.
+async fn explained<T>(session: &mut Arc<Stream>, result: Result<T, TransferError>) -> Result<T, TransferError> {
+    match (result, Arc::get_mut(session)) {
+        (Err(error), Some(session)) => Err(explain(error, session).await),
+        (result, _) => result,
+    }
 }
 
 /// Place where what was asked for is to be put.
@@ -85,22 +279,27 @@ struct Place {
 }
 
 impl Place {
-    /// A tree becomes `dest`; anything else becomes `dest`, or goes into it if that is a directory.
-    fn choose(source: &Target, first: &Entry, dest: Option<&Path>) -> Result<Self, Error> {
-        let name = source.path.name();
+    /// A tree becomes `dest`; anything else becomes `dest`, or goes into it if that is a directory. With `into`, all
+    /// that has a name goes into it.
+    fn choose(path: &RelPath, first: &Entry, dest: Option<&Path>, into: bool) -> Result<Self, Error> {
+        let name = path.name();
         if let Kind::Directory(_) = first.kind {
             let by_name = if name.is_empty() {
                 Path::new(".")
             } else {
                 Path::new(OsStr::from_bytes(name))
             };
+            let directory = match dest {
+                Some(dest) if into && !name.is_empty() => dest.join(by_name),
+                dest => dest.unwrap_or(by_name).to_owned(),
+            };
             return Ok(Self {
-                directory: dest.unwrap_or(by_name).to_owned(),
+                directory,
                 name: RelPath::default(),
             });
         }
         let dest = dest.unwrap_or(Path::new("."));
-        if dest.is_dir() || dest.as_os_str().as_bytes().ends_with(b"/") {
+        if into || dest.is_dir() || dest.as_os_str().as_bytes().ends_with(b"/") {
             return Self::named(dest, name);
         }
         let directory = dest
@@ -151,7 +350,7 @@ mod tests {
                 Kind::File(attributes)
             },
         };
-        let place = Place::choose(&target, &first, dest).unwrap();
+        let place = Place::choose(&target.path, &first, dest, false).unwrap();
         let name = if place.name.is_root() {
             String::new()
         } else {

@@ -1,13 +1,18 @@
 //! `sss put`.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use clap::Args;
 use sss::Stream;
-use sss_files::{DEPTH_ALL, Kind, Options, PROTOCOL, RelPath, SERVICE, Status};
+use sss_files::{DEPTH_ALL, Entry, Kind, Options, PROTOCOL, RelPath, SERVICE, Status, printable};
+use tempfile::TempDir;
 
 use crate::cli::{ConnectArgs, target};
 use crate::commands::verdict;
@@ -18,12 +23,14 @@ use crate::progress::Progress;
 use crate::target::Target;
 use crate::transfer::download::Listing;
 use crate::transfer::exchange::TransferError;
+use crate::transfer::filter::{Exclude, Sieve};
+use crate::transfer::io_pool;
 use crate::transfer::manifest::Walk;
 use crate::transfer::safe_path::Root;
 use crate::transfer::tally::Tally;
 use crate::transfer::upload::Upload;
 
-/// Send a file or a tree
+/// Send files and trees
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -31,48 +38,173 @@ Examples:
   sss put photos EID@192.0.2.7/backup/   becomes backup/photos
   sss put photos EID@192.0.2.7/pictures  becomes pictures
   sss put . EID@192.0.2.7                what is in . goes into what is served
+  sss put *.jpg notes nas/backup         several go into a directory
+  pg_dump db | sss put - nas/dumps/db    standard input becomes a file
 
 The server must allow it (`sss serve --write`). Run the same command again to
 resume.")]
 pub(crate) struct PutArgs {
-    /// The file or directory to send
-    #[arg(value_name = "SRC")]
-    pub(crate) source: PathBuf,
+    /// The files and directories to send; - for standard input, which becomes PATH
+    #[arg(value_name = "SRC", required = true, num_args = 1..)]
+    pub(crate) sources: Vec<PathBuf>,
     /// Destination: HOST or EID@HOST, and a path there. HOST is a name or an address, with :PORT if it is not 7757
-    #[arg(value_name = "HOST[/PATH]", value_parser = target())]
+    #[arg(value_name = "HOST[/PATH]", value_parser = target(), required = true)]
     pub(crate) dest: Target,
     /// Replace files that are there and differ
     #[arg(long)]
     pub(crate) force: bool,
+    /// Leave out what has such a name, or, with a / in it, such a path below the source, such as '*.o', cache/, /target
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) exclude: Vec<Exclude>,
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
 }
 
-/// Sends a file or a tree.
+/// Sends files and trees.
 pub(crate) async fn run(args: PutArgs, output: Output) -> Result<(), Error> {
-    let source = Source::find(&args.source)?;
-    let root = Arc::new(source.open()?);
-    let walk = Walk::new(&root, &source.name, DEPTH_ALL).map_err(|error| Error::local(&args.source, "read", &error))?;
+    let (sources, _spool) = match &args.sources[..] {
+        [one] if one == Path::new("-") => {
+            let spool = Spool::fill(&args.dest).await?;
+            (vec![spool.source()?], Some(spool))
+        }
+        paths => (paths.iter().map(Source::find).collect::<Result<_, _>>()?, None),
+    };
+    // What cannot be read is said before anybody is asked.
+    let jobs = jobs(&sources, args.force)?;
     let connector = Connector::new(args.connect, output).await?;
     let connection = connector.connect(&args.dest, SERVICE, PROTOCOL).await?;
     let (host, mut session) = (connection.host, connection.stream);
     let work = async {
-        let remote = place(&mut session, &args.dest, &source, args.force).await?;
+        let places = match &sources[..] {
+            [source] => vec![place(&mut session, &args.dest, source, args.force).await?],
+            _ => room(&mut session, &args.dest, &jobs).await?,
+        };
+        let session = Arc::new(session);
         let tally = Arc::new(Tally::default());
         let progress = Progress::start(tally.clone(), output);
-        let upload = Upload {
-            session: Arc::new(session),
-            root,
-            options: source.options(args.force),
-            local: source.name,
-            remote,
-            tally: tally.clone(),
-        };
-        upload.run(walk).await?;
+        for (job, remote) in jobs.into_iter().zip(places) {
+            tally.all_found.store(false, Ordering::Relaxed);
+            let upload = Upload {
+                session: session.clone(),
+                root: job.root,
+                options: job.options,
+                local: job.local,
+                remote,
+                tally: tally.clone(),
+            };
+            let mut sieve = Sieve::new(&args.exclude);
+            upload.run(job.entries.filter(move |entry| sieve.keeps(entry))).await?;
+        }
         progress.finish("sent");
         verdict(&tally)
     };
     Connection::run(host, work).await
+}
+
+/// Entries of one directory of this side that go to one place.
+struct Job {
+    root: Arc<Root>,
+    local: RelPath,
+    /// Its name, if it is one source. Empty: it goes into the destination itself.
+    called: Vec<u8>,
+    options: Options,
+    entries: Box<dyn Iterator<Item = Entry> + Send>,
+}
+
+/// The work that there is: files of one directory together, each tree by itself.
+///
+/// # Errors
+/// If a source cannot be read, or two have the same name.
+fn jobs(sources: &[Source], force: bool) -> Result<Vec<Job>, Error> {
+    let is_one = sources.len() == 1;
+    let mut names = BTreeSet::new();
+    let mut jobs: Vec<Job> = Vec::new();
+    for together in sources.chunk_by(|a, b| !a.is_directory && !b.is_directory && a.directory == b.directory) {
+        let Some(first) = together.first() else { continue };
+        let root = Arc::new(first.open()?);
+        let mut walks = Vec::new();
+        for source in together {
+            if !is_one && !source.called.is_empty() && !names.insert(source.called.clone()) {
+                let what = format!("two sources are called {}", printable(&source.called));
+                return Err(Error::new(
+                    Exit::Failed,
+                    what,
+                    "send them one by one, to different places",
+                ));
+            }
+            walks.push((source.name.clone(), source.walk(&root)?));
+        }
+        let is_alone = is_one || first.is_directory;
+        jobs.push(Job {
+            root,
+            local: if is_alone {
+                first.name.clone()
+            } else {
+                RelPath::default()
+            },
+            called: if is_alone { first.called.clone() } else { Vec::new() },
+            options: first.options(force),
+            entries: match walks.pop() {
+                Some((_, walk)) if is_alone => Box::new(walk),
+                last => Box::new(walks.into_iter().chain(last).flat_map(|(name, walk)| named(name, walk))),
+            },
+        });
+    }
+    Ok(jobs)
+}
+
+/// The entries of a source, by their paths in the directory that the source is in.
+fn named(name: RelPath, walk: Walk) -> impl Iterator<Item = Entry> {
+    walk.map(move |mut entry| {
+        entry.path = name.join(&entry.path);
+        entry
+    })
+}
+
+/// Finds where several sources go: into the path, which must be a directory if it is there.
+async fn room(session: &mut Stream, dest: &Target, jobs: &[Job]) -> Result<Vec<RelPath>, Error> {
+    if kind_of(session, &dest.path)
+        .await?
+        .is_some_and(|kind| !matches!(kind, Kind::Directory(_)))
+    {
+        let what = format!("{} is no directory, and several sources go into one", dest.path);
+        return Err(Error::new(Exit::Failed, what, "name a directory in PATH"));
+    }
+    let place = |job: &Job| {
+        let named = RelPath::parse(&job.called).map(|name| dest.path.join(&name));
+        named.map_err(|error| Error::new(Exit::Failed, error.to_string(), "name the file in PATH"))
+    };
+    jobs.iter().map(place).collect()
+}
+
+/// Content that came from standard input. A server is told the size of a file first, so all of it is kept before.
+struct Spool(TempDir);
+
+impl Spool {
+    const NAME: &str = "stdin";
+
+    /// Takes all of standard input.
+    async fn fill(dest: &Target) -> Result<Self, Error> {
+        if dest.path.is_root() || dest.is_directory {
+            let what = "what comes from standard input has no name";
+            return Err(Error::new(Exit::Usage, what, "give it one, as in HOST/PATH/NAME"));
+        }
+        io_pool::run(|| {
+            let failed = |error: io::Error| Error::local(&std::env::temp_dir(), "keep standard input in", &error);
+            let spool = Self(TempDir::with_prefix("sss-").map_err(failed)?);
+            let mut file = File::create(spool.0.path().join(Self::NAME)).map_err(failed)?;
+            io::copy(&mut io::stdin().lock(), &mut file).map_err(failed)?;
+            Ok(spool)
+        })
+        .await
+    }
+
+    fn source(&self) -> Result<Source, Error> {
+        let mut source = Source::find(&self.0.path().join(Self::NAME))?;
+        // It becomes PATH, also where that is a directory: then it is told that it cannot.
+        source.called = Vec::new();
+        Ok(source)
+    }
 }
 
 /// Source of what is sent: `name` in `directory`, or the directory itself if the name is empty.
@@ -120,6 +252,11 @@ impl Source {
             Options::empty()
         };
         replace | tree
+    }
+
+    fn walk(&self, root: &Arc<Root>) -> Result<Walk, Error> {
+        let path = self.directory.join(OsStr::from_bytes(self.name.as_bytes()));
+        Walk::new(root, &self.name, DEPTH_ALL).map_err(|error| Error::local(&path, "read", &error))
     }
 
     fn open(&self) -> Result<Root, Error> {

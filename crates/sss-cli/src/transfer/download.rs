@@ -11,6 +11,7 @@ use sss_files::{Attributes, Cursor, Entry, Kind, Options, Refusal, RelPath, Requ
 
 use super::directories::{finish_directories, make_directory};
 use super::exchange::{Exchange, SEGMENT, TransferError, explain};
+use super::filter::Sieve;
 use super::io_pool;
 use super::pool::TransferPool;
 use super::receive::{Basis, Destination, Place, Received, make_link};
@@ -22,18 +23,40 @@ const BATCH: usize = 256;
 
 /// The entries of a tree on the server, as they come in.
 pub(crate) struct Listing {
-    exchange: Exchange,
+    /// `None`: nothing more comes in.
+    exchange: Option<Exchange>,
+    /// Entries that came in before.
+    ready: Vec<Entry>,
+    sieve: Sieve,
 }
 
 impl Listing {
+    /// Of entries that are known.
+    pub(crate) fn of(entries: Vec<Entry>) -> Self {
+        Self {
+            exchange: None,
+            ready: entries,
+            sieve: Sieve::default(),
+        }
+    }
+
+    /// Leaves out what does not pass.
+    pub(crate) fn sieved(mut self, sieve: Sieve) -> Self {
+        self.sieve = sieve;
+        self
+    }
+
     /// Asks for what is at `path` and, down to `depth`, below it.
     ///
     /// # Errors
     /// If there is nothing, or the peer does not say.
-    async fn ask(session: &Stream, path: RelPath, depth: u8) -> Result<Self, TransferError> {
+    pub(crate) async fn ask(session: &Stream, path: RelPath, depth: u8) -> Result<Self, TransferError> {
         let mut exchange = Exchange::ask(session, &Request::List { path, depth }).await?;
         exchange.message(answer).await??;
-        Ok(Self { exchange })
+        Ok(Self {
+            exchange: Some(exchange),
+            ..Self::of(Vec::new())
+        })
     }
 
     /// As [`Self::ask`], as the first request of a session: says so if the service itself was refused.
@@ -52,7 +75,11 @@ impl Listing {
     /// # Errors
     /// If there is none, which a server must not do.
     pub(crate) async fn first(&mut self) -> Result<Entry, TransferError> {
-        self.exchange.message(Entry::decode).await
+        match &mut self.exchange {
+            Some(exchange) => exchange.message(Entry::decode).await,
+            None if self.ready.is_empty() => Err(TransferError::Protocol("a listing of nothing".to_owned())),
+            None => Ok(self.ready.remove(0)),
+        }
     }
 
     /// At least one entry, and none at the end.
@@ -60,7 +87,17 @@ impl Listing {
     /// # Errors
     /// If the channel ends, or the listing before its end.
     pub(crate) async fn batch(&mut self) -> Result<Vec<Entry>, TransferError> {
-        self.exchange.messages(BATCH, Entry::decode).await
+        loop {
+            let mut entries = match &mut self.exchange {
+                Some(exchange) => exchange.messages(BATCH, Entry::decode).await?,
+                None => std::mem::take(&mut self.ready),
+            };
+            let is_end = entries.is_empty();
+            entries.retain(|entry| self.sieve.keeps(entry));
+            if is_end || !entries.is_empty() {
+                return Ok(entries);
+            }
+        }
     }
 }
 
@@ -294,7 +331,7 @@ pub(crate) async fn basis(to: &Destination, place: &Place) -> Result<Basis, Tran
         .map_err(TransferError::local)
 }
 
-fn content_head(from: &mut Cursor<'_>) -> Result<Result<(Attributes, u64), Refusal>, Stop> {
+pub(super) fn content_head(from: &mut Cursor<'_>) -> Result<Result<(Attributes, u64), Refusal>, Stop> {
     match answer(from)? {
         Ok(()) => Ok(Ok((Attributes::decode(from)?, from.varint()?))),
         Err(refusal) => Ok(Err(refusal)),

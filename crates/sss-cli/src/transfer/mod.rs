@@ -8,11 +8,14 @@
 pub(crate) mod directories;
 pub(crate) mod download;
 pub(crate) mod exchange;
+pub(crate) mod filter;
 pub(crate) mod io_pool;
 pub(crate) mod manifest;
 pub(crate) mod part_file;
+pub(crate) mod pipe;
 pub(crate) mod pool;
 pub(crate) mod receive;
+pub(crate) mod remote_glob;
 pub(crate) mod safe_path;
 pub(crate) mod send;
 pub(crate) mod server;

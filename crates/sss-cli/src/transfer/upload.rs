@@ -11,7 +11,6 @@ use sss_files::{
 use super::download::{Tries, nothing_to_transfer};
 use super::exchange::{Exchange, TransferError};
 use super::io_pool;
-use super::manifest::Walk;
 use super::pool::TransferPool;
 use super::send::{Head, Source, unreadable};
 use super::tally::Tally;
@@ -43,7 +42,7 @@ impl Upload {
     ///
     /// # Errors
     /// If there is no sense in going on. What fails by itself is counted in the tally.
-    pub(crate) async fn run(self, mut walk: Walk) -> Result<(), TransferError> {
+    pub(crate) async fn run(self, mut walk: impl Iterator<Item = Entry> + Send + 'static) -> Result<(), TransferError> {
         let this = Arc::new(self);
         this.make_above().await?;
         let mut pool = TransferPool::new();

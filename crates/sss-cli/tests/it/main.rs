@@ -11,6 +11,7 @@ mod package;
 mod places;
 mod resume;
 mod services;
+mod several;
 mod support;
 mod terminal;
 mod transfer;

@@ -1,0 +1,60 @@
+//! The content of one file to standard output.
+
+use std::io::{self, Write};
+
+use bytes::Bytes;
+use sss::Stream;
+use sss_files::{Refusal, RelPath, Request, Status, Verdict};
+
+use super::download::content_head;
+use super::exchange::{Exchange, SEGMENT, TransferError, explain};
+use super::io_pool;
+
+/// Writes a file of the server to standard output. Says how many bytes it had. What was written is known to be right
+/// only when this returns.
+///
+/// # Errors
+/// If it is no file, cannot be read, was changed meanwhile, or arrives wrong; if standard output takes no more.
+pub(crate) async fn to_stdout(session: &mut Stream, path: RelPath) -> Result<u64, TransferError> {
+    match copy(session, path).await {
+        Err(error) => Err(explain(error, session).await),
+        size => size,
+    }
+}
+
+async fn copy(session: &Stream, path: RelPath) -> Result<u64, TransferError> {
+    let mut exchange = Exchange::ask(session, &Request::Fetch { path, have: None }).await?;
+    let (attributes, start) = exchange.message(content_head).await??;
+    if start != 0 {
+        return Err(TransferError::Protocol(
+            "it starts behind the beginning of a file".to_owned(),
+        ));
+    }
+    let mut hasher = blake3::Hasher::new();
+    let mut left = attributes.size;
+    while left > 0 {
+        let count = usize::try_from(left).unwrap_or(SEGMENT).min(SEGMENT);
+        let chunks = exchange.content(count).await?;
+        left = left.saturating_sub(count as u64);
+        hasher = io_pool::run(move || write(&chunks, hasher))
+            .await
+            .map_err(|error| TransferError::Disk(Refusal::new(Status::Io, format!("standard output: {error}"))))?;
+    }
+    let Verdict(hash) = exchange.message(Verdict::decode).await?;
+    if hash? != hasher.finalize() {
+        let text = "what went to standard output is not what was sent: do not use it";
+        return Err(Refusal::new(Status::Corrupt, text).into());
+    }
+    exchange.end().await?;
+    Ok(attributes.size)
+}
+
+fn write(chunks: &[Bytes], mut hasher: blake3::Hasher) -> io::Result<blake3::Hasher> {
+    let mut out = io::stdout().lock();
+    for chunk in chunks {
+        hasher.update(chunk);
+        out.write_all(chunk)?;
+    }
+    out.flush()?;
+    Ok(hasher)
+}

@@ -1,0 +1,246 @@
+//! Several sources, patterns, standard input and output, and what is left out.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::Stdio;
+
+use crate::support::{Home, Ran, assert_same, noise};
+
+/// A directory with files by these names, each with its name as content.
+fn files(dir: &Path, names: &[&str]) {
+    for name in names {
+        let path = dir.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, name).unwrap();
+    }
+}
+
+/// All files below a directory.
+fn found(dir: &Path) -> Vec<String> {
+    let is_file = |(path, _): &(std::ffi::OsString, _)| dir.join(path).is_file();
+    let shape = crate::support::shape(dir).into_iter().filter(is_file);
+    shape.map(|(path, _)| path.into_string().unwrap()).collect()
+}
+
+#[test]
+fn several_sources_of_several_hosts_go_into_a_directory() {
+    let (server, other, client) = (Home::new(), Home::new(), Home::new());
+    let (dir, there) = (server.dir("source"), other.dir("source"));
+    files(&dir, &["one", "tree/a", "tree/b/c", "sub/one"]);
+    files(&there, &["far"]);
+    let (serving, far) = (server.serve(&dir, &[]), other.serve(&there, &[]));
+    let dest = client.path("dest");
+    let to = dest.to_str().unwrap();
+    let ran = client.run(["get", &serving.at("one"), &serving.at("tree"), &far.at("far"), to]);
+    let ran = ran.expect(0);
+    assert!(ran.out.contains("received 4 files"), "{}", ran.out);
+    assert_eq!(found(&dest), ["far", "one", "tree/a", "tree/b/c"]);
+
+    // One that is missing, or has the name of another, does not keep the others.
+    let dest = client.path("again");
+    let to = dest.to_str().unwrap();
+    let ran = client
+        .run([
+            "get",
+            &serving.at("none"),
+            &serving.at("one"),
+            &serving.at("sub/one"),
+            to,
+        ])
+        .expect(1);
+    ran.says(&["sss: none: ", "sss: sub/one: another source has the same last name"]);
+    assert_eq!(found(&dest), ["one"]);
+    assert_eq!(fs::read_to_string(dest.join("one")).unwrap(), "one");
+
+    client
+        .run(["get", &serving.at("one"), &serving.at("tree")])
+        .expect(2)
+        .says(&["is a source", "such as ."]);
+    let file = dest.join("one");
+    let ran = client.run(["get", &serving.at("one"), &serving.at("tree"), file.to_str().unwrap()]);
+    ran.expect(1).says(&["is no directory"]);
+}
+
+#[test]
+fn patterns_are_those_of_shells_and_names_come_first() {
+    let (server, client) = (Home::new(), Home::new());
+    let dir = server.dir("source");
+    files(
+        &dir,
+        &[
+            "p/a.jpg",
+            "p/b.jpg",
+            "p/.hidden.jpg",
+            "p/c.txt",
+            "p/d.jpg/inner",
+            "q/a.jpg",
+            "[x]",
+            "x",
+        ],
+    );
+    let serving = server.serve(&dir, &[]);
+    let get = |paths: &[&str], to: &str| -> Ran {
+        let paths = paths.iter().map(|path| serving.at(path));
+        let dest = client.path(to).to_str().unwrap().to_owned();
+        client.run(["get".to_owned()].into_iter().chain(paths).chain([dest]))
+    };
+    get(&["p/*.jpg"], "one").expect(0);
+    assert_eq!(found(&client.path("one")), ["a.jpg", "b.jpg", "d.jpg/inner"]);
+    get(&["p/*.jpg"], "one").expect(0);
+    get(&["p/*.jpg", "p/c.*"], "two").expect(0);
+    assert_eq!(found(&client.path("two")), ["a.jpg", "b.jpg", "c.txt", "d.jpg/inner"]);
+    get(&["?/.*", "[q-r]/*"], "three").expect(0);
+    assert_eq!(found(&client.path("three")), [".hidden.jpg", "a.jpg"]);
+    // There is a file of that name.
+    get(&["[x]"], "four").expect(0);
+    assert_eq!(fs::read_to_string(client.path("four")).unwrap(), "[x]");
+    get(&["*/a.jpg"], "five")
+        .expect(1)
+        .says(&["p/a.jpg", "q/a.jpg: another source has the same last name"][1..]);
+    get(&["p/*.png"], "six").expect(1).says(&["nothing matches p/*.png"]);
+    get(&["p/[a"], "six").expect(4).says(&["is no pattern"]);
+    get(&["none/*"], "six").expect(1).says(&["no such file"]);
+    assert!(!client.path("six").exists());
+    // Here, and not in a directory of the pattern's name.
+    let mut command = client.command();
+    let here = client.dir("here");
+    command.args(["get", &serving.at("p/a*")]).current_dir(&here);
+    Ran::wait(command.spawn().unwrap()).expect(0);
+    assert_eq!(found(&here), ["a.jpg"]);
+}
+
+#[test]
+fn several_files_and_trees_are_put_into_a_directory() {
+    let (server, client) = (Home::new(), Home::new());
+    let dir = server.dir("target");
+    let serving = server.serve(&dir, &["--write"]);
+    let mine = client.dir("mine");
+    files(&mine, &["one", "two", "tree/a", "tree/b/c", "sub/three", "sub/one"]);
+    std::os::unix::fs::symlink("one", mine.join("link")).unwrap();
+    let put = |names: &[&str], to: &str| {
+        let mut command = client.command();
+        command.arg("put").args(names).arg(serving.at(to)).current_dir(&mine);
+        Ran::wait(command.spawn().unwrap())
+    };
+    let ran = put(&["one", "two", "link", "tree", "sub/three"], "new/place").expect(0);
+    assert!(ran.out.contains("sent 5 files"), "{}", ran.out);
+    assert_eq!(
+        found(&dir.join("new/place")),
+        ["link", "one", "three", "tree/a", "tree/b/c", "two"]
+    );
+    assert!(fs::symlink_metadata(dir.join("new/place/link")).unwrap().is_symlink());
+    assert_same(&mine.join("tree"), &dir.join("new/place/tree"));
+    put(&["one", "sub/one"], "other")
+        .expect(1)
+        .says(&["two sources are called one"]);
+    put(&["one", "none"], "other")
+        .expect(1)
+        .says(&["none", "check the name"]);
+    assert!(!dir.join("other").exists());
+    put(&["one", "two"], "new/place/one")
+        .expect(1)
+        .says(&["is no directory"]);
+}
+
+#[test]
+fn what_is_excluded_stays_where_it_is() {
+    let (server, client) = (Home::new(), Home::new());
+    let dir = server.dir("source");
+    files(
+        &dir,
+        &["a.c", "a.o", "target/x", "src/b.o", "src/target", "src/b.c", "cache/y"],
+    );
+    let serving = server.serve(&dir, &["--write"]);
+    let excludes = ["--exclude", "*.o", "--exclude", "target/", "--exclude=/cache"];
+    let (copy, expected) = (client.path("copy"), ["a.c", "src/b.c", "src/target"]);
+    client
+        .run(["get", &serving.target, copy.to_str().unwrap()].iter().chain(&excludes))
+        .expect(0);
+    assert_eq!(found(&copy), expected);
+    client
+        .run(
+            ["get", &serving.at("*"), client.path("each").to_str().unwrap()]
+                .iter()
+                .chain(&excludes),
+        )
+        .expect(0);
+    assert_eq!(found(&client.path("each")), expected);
+
+    files(&copy, &["z.o", "target/z", "cache/z"]);
+    client
+        .run(
+            ["put", copy.to_str().unwrap(), &serving.at("back")]
+                .iter()
+                .chain(&excludes),
+        )
+        .expect(0);
+    assert_eq!(found(&dir.join("back")), expected);
+    client
+        .run(["get", &serving.target, "--exclude", "["])
+        .expect(2)
+        .says(&["--exclude"]);
+}
+
+#[test]
+fn standard_output_gets_the_content_and_nothing_else() {
+    let (server, client) = (Home::new(), Home::new());
+    let dir = server.dir("source");
+    for (name, len) in [("empty", 0), ("small", 3), ("big", 3_000_000)] {
+        fs::write(dir.join(name), noise(9, len)).unwrap();
+    }
+    let serving = server.serve(&dir, &[]);
+    let output = |names: &[&str]| {
+        let names = names.iter().map(|name| serving.at(name));
+        client.command().arg("get").args(names).arg("-").output().unwrap()
+    };
+    for name in ["empty", "small", "big"] {
+        let ran = output(&[name]);
+        assert_eq!(ran.status.code(), Some(0), "{}", String::from_utf8_lossy(&ran.stderr));
+        assert!(ran.stdout == fs::read(dir.join(name)).unwrap(), "{name}");
+    }
+    let both = [fs::read(dir.join("small")).unwrap(), fs::read(dir.join("big")).unwrap()].concat();
+    assert!(output(&["small", "big"]).stdout == both);
+
+    client.run(["get", &serving.target, "-"]).expect(1).says(&["directory"]);
+    client
+        .run(["get", &serving.at("none"), "-"])
+        .expect(1)
+        .says(&["no such file"]);
+    client.run(["get", &serving.at("small"), "-", "--json"]).expect(2);
+    let mut command = client.command();
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    command.args(["get", &serving.at("big"), "-"]).stdout(full);
+    Ran::wait(command.spawn().unwrap()).expect(1).says(&["standard output"]);
+}
+
+#[test]
+fn standard_input_becomes_a_file() {
+    let (server, client) = (Home::new(), Home::new());
+    let dir = server.dir("target");
+    let serving = server.serve(&dir, &["--write"]);
+    let spools = client.dir("spools");
+    let put = |to: &str, content: &[u8]| {
+        let mut command = client.command();
+        command
+            .args(["put", "-", &serving.at(to)])
+            .stdin(Stdio::piped())
+            .env("TMPDIR", &spools);
+        let mut child = command.spawn().unwrap();
+        // A command line that is wrong is refused before anything is read.
+        let _ = child.stdin.take().unwrap().write_all(content);
+        Ran::wait(child)
+    };
+    for (name, len) in [("new/empty", 0), ("big", 3_000_000)] {
+        put(name, &noise(7, len)).expect(0);
+        assert!(fs::read(dir.join(name)).unwrap() == noise(7, len));
+    }
+    put("big", b"other").expect(1).says(&["--force"]);
+    put("", b"x").expect(2).says(&["has no name"]);
+    put("new/", b"x").expect(2).says(&["has no name"]);
+    assert_eq!(
+        fs::read_dir(&spools).unwrap().count(),
+        0,
+        "what was kept for a while is removed"
+    );
+}
