@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use sss::{
-    Congestion, ConnectError, Eid, Host, Identity, LinkStatus, LinkWatch, ReadError, Refusal, Seconds, ServiceList,
-    ServicesError, Stream,
+    Congestion, ConnectError, Eid, Host, HostBuilder, Identity, LinkStatus, LinkWatch, ReadError, Refusal, Seconds,
+    ServiceList, ServicesError, Stream, WindowConfig,
 };
 
 use crate::cli::ConnectArgs;
@@ -17,8 +17,12 @@ use crate::identity;
 use crate::interrupt;
 use crate::output::Output;
 use crate::target::Target;
+use crate::transfer::rate::Rate;
 use crate::trust::Trust;
 
+/// Smallest window of a stream with which it makes sense to transfer files, and smallest budget of all, in bytes.
+const LEAST_WINDOW: u64 = 16 << 10;
+const LEAST_BUDGET: u64 = 256 << 10;
 /// Time for which a peer may be silent before that is told, once it did not answer [`KEEPALIVE`].
 const GRACE: Duration = Duration::from_secs(1);
 /// Time to wait at the end until the peer has heard all.
@@ -57,6 +61,14 @@ impl Connector {
     /// # Errors
     /// If there is no identity and none can be made, or no socket.
     pub(crate) async fn new(args: ConnectArgs, output: Output) -> Result<Self, Error> {
+        Self::limited(args, None, output).await
+    }
+
+    /// As [`Self::new`], for content that is to come in no faster than that: the peer may send little ahead.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub(crate) async fn limited(args: ConnectArgs, limit: Option<Rate>, output: Output) -> Result<Self, Error> {
         let times = Times {
             connect: args.timeout,
             silence: args.patience,
@@ -68,7 +80,10 @@ impl Connector {
         };
         Ok(Self {
             trust: Trust::new(&args, output)?,
-            host: build(identity, bind, times, args.congestion).await?,
+            host: build_with(identity, bind, times, |host| {
+                host.congestion(args.congestion).window(window(limit))
+            })
+            .await?,
             patience: args.patience,
             output,
         })
@@ -203,6 +218,18 @@ pub(crate) struct Times {
     pub(crate) silence: Duration,
 }
 
+/// Receive windows that hold about a second's worth of bytes.
+fn window(limit: Option<Rate>) -> WindowConfig {
+    let defaults = WindowConfig::default();
+    let Some(rate) = limit else { return defaults };
+    defaults.with(|window| {
+        let stream = rate.piece().saturating_mul(2).max(LEAST_WINDOW);
+        window.per_stream_max = window.per_stream_max.min(stream);
+        window.per_stream_initial = window.per_stream_initial.min(stream);
+        window.per_peer_budget = window.per_peer_budget.min(rate.bytes_per_second().max(LEAST_BUDGET));
+    })
+}
+
 /// A host for a client, on any port unless an address is given.
 pub(crate) async fn build(
     identity: Identity,
@@ -210,9 +237,17 @@ pub(crate) async fn build(
     times: Times,
     congestion: Congestion,
 ) -> Result<Host, Error> {
+    build_with(identity, bind, times, |host| host.congestion(congestion)).await
+}
+
+async fn build_with(
+    identity: Identity,
+    bind: Option<SocketAddr>,
+    times: Times,
+    more: impl FnOnce(HostBuilder) -> HostBuilder,
+) -> Result<Host, Error> {
     let silence = times.silence.max(LEAST_PATIENCE);
-    let builder = Host::builder()
-        .congestion(congestion)
+    let builder = more(Host::builder())
         .identity(identity)
         .allow_own_eid(true)
         // With both, the streams end after this time, whether a channel is left or not.

@@ -219,6 +219,7 @@ async fn copy_tree(mut session: Stream, to: &Path, output: Output) -> Result<(),
         local: RelPath::default(),
         options: Options::TREE,
         tally: tally.clone(),
+        limit: None,
     };
     let (copied, seen) = tokio::join!(
         async {

@@ -23,6 +23,7 @@ use crate::transfer::download::{Download, Listing};
 use crate::transfer::exchange::{TransferError, explain};
 use crate::transfer::filter::{Exclude, Sieve};
 use crate::transfer::pipe::to_stdout;
+use crate::transfer::rate::{Limiter, Rate};
 use crate::transfer::remote_glob::{Matches, expand};
 use crate::transfer::safe_path::Root;
 use crate::transfer::tally::Tally;
@@ -54,6 +55,9 @@ pub(crate) struct GetArgs {
     /// Leave out what has such a name, or, with a / in it, such a path below the source, such as '*.o', cache/, /target
     #[arg(long, value_name = "PATTERN")]
     pub(crate) exclude: Vec<Exclude>,
+    /// Move at most so many bytes per second, such as 500K or 2M (K: 1024)
+    #[arg(long, value_name = "RATE")]
+    pub(crate) limit_rate: Option<Rate>,
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
 }
@@ -62,13 +66,13 @@ pub(crate) struct GetArgs {
 pub(crate) async fn run(args: GetArgs, output: Output) -> Result<(), Error> {
     let (sources, dest) = split(&args.places)?;
     if dest.as_deref() == Some(Path::new("-")) {
-        return to_standard_output(&sources, args.connect, output).await;
+        return to_standard_output(&sources, args, output).await;
     }
     let mut getting = Getting::new(&args, sources.len() > 1, dest)?;
     let mut progress = None;
     for sources in sources.chunk_by(Target::is_same_host) {
         let Some(first) = sources.first() else { continue };
-        let connector = Connector::new(args.connect.clone(), output).await?;
+        let connector = Connector::limited(args.connect.clone(), args.limit_rate, output).await?;
         let connection = connector.connect(first, SERVICE, PROTOCOL).await?;
         progress.get_or_insert_with(|| Progress::start(getting.tally.clone(), output));
         let mut session = Arc::new(connection.stream);
@@ -115,16 +119,17 @@ fn split(places: &[OsString]) -> Result<(Vec<Target>, Option<PathBuf>), Error> {
     Ok((sources, dest.map(PathBuf::from)))
 }
 
-async fn to_standard_output(sources: &[Target], connect: ConnectArgs, output: Output) -> Result<(), Error> {
+async fn to_standard_output(sources: &[Target], args: GetArgs, output: Output) -> Result<(), Error> {
     if output.is_json() {
         let what = "--json and the content of files cannot both go to standard output";
         return Err(Error::new(Exit::Usage, what, "leave --json away, or name a file"));
     }
+    let limit = args.limit_rate.map(Limiter::new).map(Arc::new);
     for source in sources {
-        let connector = Connector::new(connect.clone(), output).await?;
+        let connector = Connector::limited(args.connect.clone(), args.limit_rate, output).await?;
         let mut connection = connector.connect(source, SERVICE, PROTOCOL).await?;
         Connection::run(connection.host, async {
-            Ok(to_stdout(&mut connection.stream, source.path.clone()).await?)
+            Ok(to_stdout(&mut connection.stream, source.path.clone(), limit.as_ref()).await?)
         })
         .await?;
     }
@@ -141,6 +146,7 @@ struct Getting {
     /// Names that sources have got in the destination.
     names: BTreeSet<Vec<u8>>,
     tally: Arc<Tally>,
+    limit: Option<Arc<Limiter>>,
 }
 
 impl Getting {
@@ -153,6 +159,7 @@ impl Getting {
             excludes: args.exclude.clone(),
             names: BTreeSet::new(),
             tally: Arc::new(Tally::default()),
+            limit: args.limit_rate.map(Limiter::new).map(Arc::new),
         };
         if into {
             new.room()?;
@@ -254,6 +261,7 @@ impl Getting {
             local: to.name,
             options: self.options,
             tally: self.tally.clone(),
+            limit: self.limit.clone(),
             remote: remote.clone(),
         };
         let listing = listing.sieved(Sieve::new(&self.excludes));

@@ -26,6 +26,7 @@ use crate::transfer::exchange::TransferError;
 use crate::transfer::filter::{Exclude, Sieve};
 use crate::transfer::io_pool;
 use crate::transfer::manifest::Walk;
+use crate::transfer::rate::{Limiter, Rate};
 use crate::transfer::safe_path::Root;
 use crate::transfer::tally::Tally;
 use crate::transfer::upload::Upload;
@@ -56,6 +57,9 @@ pub(crate) struct PutArgs {
     /// Leave out what has such a name, or, with a / in it, such a path below the source, such as '*.o', cache/, /target
     #[arg(long, value_name = "PATTERN")]
     pub(crate) exclude: Vec<Exclude>,
+    /// Move at most so many bytes per second, such as 500K or 2M (K: 1024)
+    #[arg(long, value_name = "RATE")]
+    pub(crate) limit_rate: Option<Rate>,
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
 }
@@ -71,6 +75,7 @@ pub(crate) async fn run(args: PutArgs, output: Output) -> Result<(), Error> {
     };
     // What cannot be read is said before anybody is asked.
     let jobs = jobs(&sources, args.force)?;
+    let limit = args.limit_rate.map(Limiter::new).map(Arc::new);
     let connector = Connector::new(args.connect, output).await?;
     let connection = connector.connect(&args.dest, SERVICE, PROTOCOL).await?;
     let (host, mut session) = (connection.host, connection.stream);
@@ -91,6 +96,7 @@ pub(crate) async fn run(args: PutArgs, output: Output) -> Result<(), Error> {
                 local: job.local,
                 remote,
                 tally: tally.clone(),
+                limit: limit.clone(),
             };
             let mut sieve = Sieve::new(&args.exclude);
             upload.run(job.entries.filter(move |entry| sieve.keeps(entry))).await?;

@@ -14,6 +14,7 @@ use super::exchange::{Exchange, SEGMENT, TransferError, explain};
 use super::filter::Sieve;
 use super::io_pool;
 use super::pool::TransferPool;
+use super::rate::Limiter;
 use super::receive::{Basis, Destination, Place, Received, make_link};
 use super::tally::Tally;
 use crate::transfer::safe_path::Root;
@@ -154,6 +155,7 @@ pub(crate) struct Download {
     pub(crate) local: RelPath,
     pub(crate) options: Options,
     pub(crate) tally: Arc<Tally>,
+    pub(crate) limit: Option<Arc<Limiter>>,
 }
 
 /// Answer of the disk to a batch of entries.
@@ -174,7 +176,7 @@ impl Download {
         }
         let this = Arc::new(self);
         let _claim = this.claim().await;
-        let mut pool = TransferPool::new();
+        let mut pool = TransferPool::new(this.limit.as_ref().map(|limit| limit.rate()));
         let mut directories = Vec::new();
         let mut entries = vec![first];
         while !entries.is_empty() {
@@ -302,7 +304,8 @@ impl Download {
         let basis = basis(&to, place).await?;
         let have = basis.prefix();
         let path = remote.clone();
-        let mut exchange = Exchange::ask(&self.session, &Request::Fetch { path, have }).await?;
+        let exchange = Exchange::ask(&self.session, &Request::Fetch { path, have }).await?;
+        let mut exchange = exchange.limited(self.limit.as_ref());
         let (attributes, start) = exchange.message(content_head).await??;
         if start > attributes.size {
             return Err(TransferError::Protocol("it starts behind the end of a file".to_owned()));

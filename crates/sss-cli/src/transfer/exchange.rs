@@ -1,11 +1,14 @@
 //! One request and its answer, on a substream of the session.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use sss::{CloseReason, OpenError, ReadError, Stream, WriteError};
 use sss_files::{Cursor, Refusal, Request, Status, Stop};
 use thiserror::Error;
+
+use super::rate::Limiter;
 
 /// Content is read, written, hashed and held in pieces of this many bytes.
 pub(crate) const SEGMENT: usize = 256 << 10;
@@ -103,6 +106,7 @@ pub(crate) async fn explain(error: TransferError, session: &mut Stream) -> Trans
 pub(crate) struct Exchange {
     stream: Stream,
     buffer: Bytes,
+    limit: Option<Arc<Limiter>>,
 }
 
 impl Exchange {
@@ -111,6 +115,7 @@ impl Exchange {
         Self {
             stream,
             buffer: Bytes::new(),
+            limit: None,
         }
     }
 
@@ -122,9 +127,25 @@ impl Exchange {
         Ok(exchange)
     }
 
+    /// Moves what is sent and received from now on no faster than that.
+    pub(crate) fn limited(mut self, limit: Option<&Arc<Limiter>>) -> Self {
+        self.limit = limit.cloned();
+        self
+    }
+
     /// Sends bytes.
     pub(crate) async fn send(&mut self, bytes: impl Into<Bytes>) -> Result<(), TransferError> {
-        Ok(self.stream.write_chunk(bytes.into()).await?)
+        let mut bytes = bytes.into();
+        if let Some(limit) = &self.limit {
+            let piece = usize::try_from(limit.rate().piece()).unwrap_or(SEGMENT);
+            while bytes.len() > piece {
+                let first = bytes.split_to(piece);
+                limit.take(first.len() as u64).await;
+                self.stream.write_chunk(first).await?;
+            }
+            limit.take(bytes.len() as u64).await;
+        }
+        Ok(self.stream.write_chunk(bytes).await?)
     }
 
     /// Says that nothing more is sent.
@@ -225,9 +246,15 @@ impl Exchange {
 
     /// Adds what comes next to the buffer. False at the end.
     async fn receive(&mut self) -> Result<bool, TransferError> {
-        let Some(chunk) = self.stream.read_chunk(SEGMENT).await? else {
+        let most = self.limit.as_ref().map_or(SEGMENT, |limit| {
+            usize::try_from(limit.rate().piece()).unwrap_or(SEGMENT).min(SEGMENT)
+        });
+        let Some(chunk) = self.stream.read_chunk(most).await? else {
             return Ok(false);
         };
+        if let Some(limit) = &self.limit {
+            limit.take(chunk.len() as u64).await;
+        }
         if self.buffer.is_empty() {
             self.buffer = chunk;
         } else {

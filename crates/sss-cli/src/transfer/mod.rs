@@ -14,6 +14,7 @@ pub(crate) mod manifest;
 pub(crate) mod part_file;
 pub(crate) mod pipe;
 pub(crate) mod pool;
+pub(crate) mod rate;
 pub(crate) mod receive;
 pub(crate) mod remote_glob;
 pub(crate) mod safe_path;

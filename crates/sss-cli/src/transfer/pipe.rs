@@ -1,6 +1,7 @@
 //! The content of one file to standard output.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use sss::Stream;
@@ -9,21 +10,27 @@ use sss_files::{Refusal, RelPath, Request, Status, Verdict};
 use super::download::content_head;
 use super::exchange::{Exchange, SEGMENT, TransferError, explain};
 use super::io_pool;
+use super::rate::Limiter;
 
 /// Writes a file of the server to standard output. Says how many bytes it had. What was written is known to be right
 /// only when this returns.
 ///
 /// # Errors
 /// If it is no file, cannot be read, was changed meanwhile, or arrives wrong; if standard output takes no more.
-pub(crate) async fn to_stdout(session: &mut Stream, path: RelPath) -> Result<u64, TransferError> {
-    match copy(session, path).await {
+pub(crate) async fn to_stdout(
+    session: &mut Stream,
+    path: RelPath,
+    limit: Option<&Arc<Limiter>>,
+) -> Result<u64, TransferError> {
+    match copy(session, path, limit).await {
         Err(error) => Err(explain(error, session).await),
         size => size,
     }
 }
 
-async fn copy(session: &Stream, path: RelPath) -> Result<u64, TransferError> {
-    let mut exchange = Exchange::ask(session, &Request::Fetch { path, have: None }).await?;
+async fn copy(session: &Stream, path: RelPath, limit: Option<&Arc<Limiter>>) -> Result<u64, TransferError> {
+    let exchange = Exchange::ask(session, &Request::Fetch { path, have: None }).await?;
+    let mut exchange = exchange.limited(limit);
     let (attributes, start) = exchange.message(content_head).await??;
     if start != 0 {
         return Err(TransferError::Protocol(

@@ -6,6 +6,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::exchange::TransferError;
+use super::rate::Rate;
 
 /// Bytes of files under way, together.
 const BYTES: u64 = 32 << 20;
@@ -19,14 +20,22 @@ const UNIT: u64 = 4 << 10;
 /// Tasks that each transfer one file.
 pub(crate) struct TransferPool {
     room: Arc<Semaphore>,
+    /// Permits that there are.
+    permits: u32,
     tasks: JoinSet<Result<(), TransferError>>,
 }
 
 impl TransferPool {
-    /// Nobody yet.
-    pub(crate) fn new() -> Self {
+    /// Nobody yet. Files that come at a limited rate are under way for two seconds each, or longer one by one: what
+    /// makes no progress only costs.
+    pub(crate) fn new(limit: Option<Rate>) -> Self {
+        let bytes = limit.map_or(BYTES, |rate| {
+            rate.bytes_per_second().saturating_mul(2).clamp(LEAST, BYTES)
+        });
+        let permits = (bytes / UNIT) as u32;
         Self {
-            room: Arc::new(Semaphore::new((BYTES / UNIT) as usize)),
+            room: Arc::new(Semaphore::new(permits as usize)),
+            permits,
             tasks: JoinSet::new(),
         }
     }
@@ -40,7 +49,7 @@ impl TransferPool {
         size: u64,
         task: impl Future<Output = Result<(), TransferError>> + Send + 'static,
     ) -> Result<(), TransferError> {
-        let permits = (size.clamp(LEAST, MOST) / UNIT) as u32;
+        let permits = ((size.clamp(LEAST, MOST) / UNIT) as u32).min(self.permits);
         let room = self.room.clone().acquire_many_owned(permits).await;
         self.tasks.spawn(async move {
             let result = task.await;

@@ -12,6 +12,7 @@ use super::download::{Tries, nothing_to_transfer};
 use super::exchange::{Exchange, TransferError};
 use super::io_pool;
 use super::pool::TransferPool;
+use super::rate::Limiter;
 use super::send::{Head, Source, unreadable};
 use super::tally::Tally;
 use crate::transfer::safe_path::Root;
@@ -29,6 +30,7 @@ pub(crate) struct Upload {
     pub(crate) remote: RelPath,
     pub(crate) options: Options,
     pub(crate) tally: Arc<Tally>,
+    pub(crate) limit: Option<Arc<Limiter>>,
 }
 
 /// Answer of the server to STORE.
@@ -45,7 +47,7 @@ impl Upload {
     pub(crate) async fn run(self, mut walk: impl Iterator<Item = Entry> + Send + 'static) -> Result<(), TransferError> {
         let this = Arc::new(self);
         this.make_above().await?;
-        let mut pool = TransferPool::new();
+        let mut pool = TransferPool::new(this.limit.as_ref().map(|limit| limit.rate()));
         let mut to_make = Vec::new();
         loop {
             let batch;
@@ -99,7 +101,7 @@ impl Upload {
         let (root, local) = (self.root.clone(), self.local.join(path));
         let source = io_pool::run(move || Source::open(&root, &local)).await?;
         let attributes = source.attributes();
-        let mut exchange = Exchange::new(self.session.open_substream()?);
+        let mut exchange = Exchange::new(self.session.open_substream()?).limited(self.limit.as_ref());
         let request = Request::Store {
             path: self.remote.join(path),
             options: self.options,

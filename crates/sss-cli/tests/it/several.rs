@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use crate::support::{Home, Ran, assert_same, noise};
 
@@ -243,4 +244,37 @@ fn standard_input_becomes_a_file() {
         0,
         "what was kept for a while is removed"
     );
+}
+
+#[test]
+fn a_transfer_is_no_faster_than_it_may_be() {
+    let (server, client) = (Home::new(), Home::new());
+    let (dir, mine) = (server.dir("source"), client.dir("mine"));
+    fs::write(mine.join("one"), noise(3, 600_000)).unwrap();
+    for i in 0..20 {
+        fs::write(mine.join(format!("{i}")), noise(i, 30_000)).unwrap();
+    }
+    let serving = server.serve(&dir, &["--write"]);
+    let (from, copy) = (mine.to_str().unwrap(), client.path("copy"));
+    // 1.2 MB at 600 kB/s.
+    let transfers = [
+        vec!["put", from, &serving.target, "--limit-rate", "600000"],
+        vec!["get", &serving.target, copy.to_str().unwrap(), "--limit-rate", "600000"],
+    ];
+    for transfer in transfers {
+        let begun = Instant::now();
+        client.run(&transfer).expect(0);
+        let taken = begun.elapsed();
+        assert!(taken >= Duration::from_millis(1700), "{}: {taken:?}", transfer[0]);
+    }
+    assert_same(&mine, &copy.join("mine"));
+    let begun = Instant::now();
+    client
+        .run(["get", &serving.at("mine/one"), "-", "--limit-rate", "400k"])
+        .expect(0);
+    assert!(begun.elapsed() >= Duration::from_millis(1200), "{:?}", begun.elapsed());
+    client
+        .run(["get", &serving.target, "--limit-rate", "fast"])
+        .expect(2)
+        .says(&["500K"]);
 }
