@@ -158,7 +158,7 @@ const MODULES: &[(&str, Layers)] = &[
             &["error"],
             &["interrupt"],
             &["listen", "output"],
-            &["cli", "identity", "progress"],
+            &["cli", "dry_run", "identity", "progress"],
             &["known_hosts"],
             &["trust"],
             &["connector"],

@@ -3,6 +3,7 @@
 mod cli;
 mod commands;
 mod connector;
+mod dry_run;
 mod error;
 mod identity;
 mod interrupt;

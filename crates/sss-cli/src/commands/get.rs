@@ -14,6 +14,7 @@ use sss_files::{DEPTH_ALL, Entry, Kind, Options, PROTOCOL, Refusal, RelPath, SER
 use crate::cli::ConnectArgs;
 use crate::commands::verdict;
 use crate::connector::{Connection, Connector};
+use crate::dry_run::{DryRun, below, local};
 use crate::error::{Error, Exit};
 use crate::output::Output;
 use crate::progress::Progress;
@@ -22,6 +23,7 @@ use crate::transfer::directories::open_destination;
 use crate::transfer::download::{Download, Listing};
 use crate::transfer::exchange::{TransferError, explain};
 use crate::transfer::filter::{Exclude, Sieve};
+use crate::transfer::io_pool;
 use crate::transfer::pipe::to_stdout;
 use crate::transfer::rate::{Limiter, Rate};
 use crate::transfer::remote_glob::{Matches, expand};
@@ -58,6 +60,9 @@ pub(crate) struct GetArgs {
     /// Move at most so many bytes per second, such as 500K or 2M (K: 1024)
     #[arg(long, value_name = "RATE")]
     pub(crate) limit_rate: Option<Rate>,
+    /// Only tell what would be done
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
 }
@@ -69,12 +74,15 @@ pub(crate) async fn run(args: GetArgs, output: Output) -> Result<(), Error> {
         return to_standard_output(&sources, args, output).await;
     }
     let mut getting = Getting::new(&args, sources.len() > 1, dest)?;
+    getting.dry_run = args.dry_run.then(|| DryRun::new(args.force, output));
     let mut progress = None;
     for sources in sources.chunk_by(Target::is_same_host) {
         let Some(first) = sources.first() else { continue };
         let connector = Connector::limited(args.connect.clone(), args.limit_rate, output).await?;
         let connection = connector.connect(first, SERVICE, PROTOCOL).await?;
-        progress.get_or_insert_with(|| Progress::start(getting.tally.clone(), output));
+        if !args.dry_run {
+            progress.get_or_insert_with(|| Progress::start(getting.tally.clone(), output));
+        }
         let mut session = Arc::new(connection.stream);
         Connection::run(connection.host, async {
             for source in sources {
@@ -83,6 +91,9 @@ pub(crate) async fn run(args: GetArgs, output: Output) -> Result<(), Error> {
             Ok(())
         })
         .await?;
+    }
+    if let Some(dry_run) = getting.dry_run {
+        return dry_run.finish(&getting.tally);
     }
     if let Some(progress) = progress {
         progress.finish("received");
@@ -120,6 +131,10 @@ fn split(places: &[OsString]) -> Result<(Vec<Target>, Option<PathBuf>), Error> {
 }
 
 async fn to_standard_output(sources: &[Target], args: GetArgs, output: Output) -> Result<(), Error> {
+    if args.dry_run {
+        let what = "--dry-run tells what would become of files, and standard output is none";
+        return Err(Error::new(Exit::Usage, what, "leave one of them away"));
+    }
     if output.is_json() {
         let what = "--json and the content of files cannot both go to standard output";
         return Err(Error::new(Exit::Usage, what, "leave --json away, or name a file"));
@@ -147,6 +162,7 @@ struct Getting {
     names: BTreeSet<Vec<u8>>,
     tally: Arc<Tally>,
     limit: Option<Arc<Limiter>>,
+    dry_run: Option<DryRun>,
 }
 
 impl Getting {
@@ -160,6 +176,7 @@ impl Getting {
             names: BTreeSet::new(),
             tally: Arc::new(Tally::default()),
             limit: args.limit_rate.map(Limiter::new).map(Arc::new),
+            dry_run: None,
         };
         if into {
             new.room()?;
@@ -248,12 +265,16 @@ impl Getting {
     }
 
     async fn download(
-        &self,
+        &mut self,
         session: &Arc<Stream>,
         (remote, to): (RelPath, Place),
         first: Entry,
         listing: Listing,
     ) -> Result<(), Error> {
+        let listing = listing.sieved(Sieve::new(&self.excludes));
+        if let Some(dry_run) = &mut self.dry_run {
+            return Ok(would_get(dry_run, &to, first, listing).await?);
+        }
         self.tally.all_found.store(false, Ordering::Relaxed);
         let download = Download {
             session: session.clone(),
@@ -264,10 +285,29 @@ impl Getting {
             limit: self.limit.clone(),
             remote: remote.clone(),
         };
-        let listing = listing.sieved(Sieve::new(&self.excludes));
         let done = download.run(first, listing).await;
         self.survived(&remote, done).map(drop)
     }
+}
+
+/// Tells what would become of the entries, by what is at their places now.
+async fn would_get(dry_run: &mut DryRun, to: &Place, first: Entry, mut listing: Listing) -> Result<(), TransferError> {
+    let mut entries = vec![first];
+    while !entries.is_empty() {
+        let (directory, name) = (to.directory.clone(), to.name.clone());
+        let looked = io_pool::run(move || {
+            let look = |entry: Entry| {
+                let at = below(&directory, &name.join(&entry.path));
+                (local(&at), at, entry)
+            };
+            entries.into_iter().map(look).collect::<Vec<_>>()
+        });
+        for (there, at, entry) in looked.await {
+            dry_run.tell(at.as_os_str().as_bytes(), &entry, there.as_ref());
+        }
+        entries = listing.batch().await?;
+    }
+    Ok(())
 }
 
 /// Adds the reason if it was the service that was refused, as the first request of a session finds out.

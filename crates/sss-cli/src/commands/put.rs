@@ -1,6 +1,6 @@
 //! `sss put`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use crate::cli::{ConnectArgs, target};
 use crate::commands::verdict;
 use crate::connector::{Connection, Connector, metadata};
+use crate::dry_run::DryRun;
 use crate::error::{Error, Exit};
 use crate::output::Output;
 use crate::progress::Progress;
@@ -30,6 +31,9 @@ use crate::transfer::rate::{Limiter, Rate};
 use crate::transfer::safe_path::Root;
 use crate::transfer::tally::Tally;
 use crate::transfer::upload::Upload;
+
+/// Entries looked at together.
+const BATCH: usize = 256;
 
 /// Send files and trees
 #[derive(Debug, Args)]
@@ -60,6 +64,9 @@ pub(crate) struct PutArgs {
     /// Move at most so many bytes per second, such as 500K or 2M (K: 1024)
     #[arg(long, value_name = "RATE")]
     pub(crate) limit_rate: Option<Rate>,
+    /// Only tell what would be done
+    #[arg(long)]
+    pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
 }
@@ -86,6 +93,13 @@ pub(crate) async fn run(args: PutArgs, output: Output) -> Result<(), Error> {
         };
         let session = Arc::new(session);
         let tally = Arc::new(Tally::default());
+        if args.dry_run {
+            let mut dry_run = DryRun::new(args.force, output);
+            for (job, remote) in jobs.into_iter().zip(places) {
+                would_put(&mut dry_run, &session, (job, remote), Sieve::new(&args.exclude)).await?;
+            }
+            return dry_run.finish(&tally);
+        }
         let progress = Progress::start(tally.clone(), output);
         for (job, remote) in jobs.into_iter().zip(places) {
             tally.all_found.store(false, Ordering::Relaxed);
@@ -105,6 +119,49 @@ pub(crate) async fn run(args: PutArgs, output: Output) -> Result<(), Error> {
         verdict(&tally)
     };
     Connection::run(host, work).await
+}
+
+/// Tells what would become of the entries, by what the server has now.
+async fn would_put(
+    dry_run: &mut DryRun,
+    session: &Stream,
+    (job, remote): (Job, RelPath),
+    mut sieve: Sieve,
+) -> Result<(), TransferError> {
+    let is_tree = job.options.contains(Options::TREE);
+    let there = listed(session, &remote, if is_tree { DEPTH_ALL } else { 1 }).await?;
+    let mut entries = job.entries;
+    loop {
+        let batch;
+        (batch, entries) = io_pool::run(move || (entries.by_ref().take(BATCH).collect::<Vec<_>>(), entries)).await;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        for entry in batch.iter().filter(|entry| sieve.keeps(entry)) {
+            let at = remote.join(&entry.path);
+            dry_run.tell(at.as_bytes(), entry, there.get(entry.path.as_bytes()));
+        }
+    }
+}
+
+/// Lists what is at a path of the server and below it.
+async fn listed(session: &Stream, path: &RelPath, depth: u8) -> Result<BTreeMap<Vec<u8>, Kind>, TransferError> {
+    let mut there = BTreeMap::new();
+    let mut listing = match Listing::ask(session, path.clone(), depth).await {
+        Err(TransferError::Refused(refusal)) if refusal.status == Status::NotFound => return Ok(there),
+        listing => listing?,
+    };
+    loop {
+        let batch = listing.batch().await?;
+        if batch.is_empty() {
+            return Ok(there);
+        }
+        there.extend(
+            batch
+                .into_iter()
+                .map(|entry| (entry.path.as_bytes().to_vec(), entry.kind)),
+        );
+    }
 }
 
 /// Entries of one directory of this side that go to one place.

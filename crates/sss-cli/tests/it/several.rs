@@ -278,3 +278,86 @@ fn a_transfer_is_no_faster_than_it_may_be() {
         .expect(2)
         .says(&["500K"]);
 }
+
+#[test]
+fn a_dry_run_tells_what_would_be_done_and_does_nothing() {
+    let (server, client) = (Home::new(), Home::new());
+    let dir = server.dir("source");
+    files(&dir, &["same", "other", "new", "tree/a", "x.o"]);
+    std::os::unix::fs::symlink("new", dir.join("link")).unwrap();
+    let serving = server.serve(&dir, &["--write"]);
+    let copy = client.path("copy");
+    let to = copy.to_str().unwrap();
+    let get = |args: &[&str]| client.run(["get", &serving.target, to, "--exclude", "*.o"].iter().chain(args));
+    let actions = |ran: &Ran| -> Vec<(String, String)> {
+        let would = ran.json().into_iter().filter(|fact| fact["event"] == "would");
+        let word = |fact: &serde_json::Value, key: &str| fact[key].as_str().unwrap().to_owned();
+        let name = |path: String| path.rsplit('/').next().unwrap().to_owned();
+        would
+            .map(|fact| (word(&fact, "action"), name(word(&fact, "path"))))
+            .collect()
+    };
+    let pairs = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
+        pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
+    };
+
+    let ran = get(&["--dry-run", "--json"]).expect(0);
+    let all = [
+        ("make", "copy"),
+        ("link", "link"),
+        ("transfer", "new"),
+        ("transfer", "other"),
+        ("transfer", "same"),
+    ];
+    let all = [&all[..], &[("make", "tree"), ("transfer", "a")]].concat();
+    assert_eq!(actions(&ran), pairs(&all));
+    assert_eq!(ran.event("would_in_all")["files"], 4);
+    assert!(!copy.exists());
+
+    get(&[]).expect(0);
+    fs::remove_file(copy.join("new")).unwrap();
+    fs::write(copy.join("other"), "something else").unwrap();
+    let before = crate::support::shape(&copy);
+    let ran = get(&["--dry-run", "--json"]).expect(1);
+    let kept: Vec<_> = actions(&ran)
+        .into_iter()
+        .filter(|(action, _)| action != "keep")
+        .collect();
+    assert_eq!(kept, pairs(&[("transfer", "new"), ("fail", "other")]));
+    let ran = get(&["--dry-run", "--force"]).expect(0);
+    assert!(
+        ran.out.contains("would replace") && ran.out.contains("nothing was done"),
+        "{}",
+        ran.out
+    );
+    assert_eq!(crate::support::shape(&copy), before);
+
+    let served = crate::support::shape(&dir);
+    let put = |sources: &[&str], args: &[&str]| {
+        let mut command = client.command();
+        command
+            .arg("put")
+            .args(sources)
+            .arg(&serving.target)
+            .args(args)
+            .current_dir(&copy);
+        Ran::wait(command.spawn().unwrap())
+    };
+    let ran = put(&["."], &["--dry-run", "--json"]).expect(1);
+    let moved: Vec<_> = actions(&ran)
+        .into_iter()
+        .filter(|(action, _)| action != "keep")
+        .collect();
+    assert_eq!(moved, pairs(&[("fail", "other")]));
+    fs::write(copy.join("more"), "more").unwrap();
+    let ran = put(&["more", "same", "tree"], &["--dry-run", "--json"]).expect(0);
+    assert_eq!(
+        actions(&ran),
+        pairs(&[("transfer", "more"), ("keep", "same"), ("keep", "tree"), ("keep", "a")])
+    );
+    assert_eq!(crate::support::shape(&dir), served);
+    client
+        .run(["get", &serving.at("none"), &serving.at("new"), to, "--dry-run"])
+        .expect(1)
+        .says(&["would fail"]);
+}

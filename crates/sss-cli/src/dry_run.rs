@@ -1,0 +1,240 @@
+//! `--dry-run`: the effects of a transfer, told and not done.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+use sss_files::{Attributes, Entry, Kind, Refusal, RelPath, Status, printable};
+
+use crate::error::{Error, Exit};
+use crate::output::{Output, count, json_path, size};
+use crate::transfer::manifest::attributes;
+use crate::transfer::tally::{Failure, Tally};
+
+/// Something that a transfer would do with one entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Action {
+    /// Move the content of a file.
+    Transfer,
+    /// Compare a file that is there, and move its content if it differs.
+    Compare,
+    /// Put it in the place of what is there.
+    Replace,
+    /// Make a directory.
+    Make,
+    /// Make a symbolic link.
+    Link,
+    /// Nothing: it is there.
+    Keep,
+    /// Nothing: it is no file.
+    LeaveOut,
+    /// Nothing: something else is there.
+    Blocked,
+}
+
+impl Action {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Transfer => "transfer",
+            Self::Compare => "compare",
+            Self::Replace => "replace",
+            Self::Make => "make",
+            Self::Link => "link",
+            Self::Keep => "keep",
+            Self::LeaveOut => "leave out",
+            Self::Blocked => "blocked",
+        }
+    }
+}
+
+/// Tells what would be done, and counts.
+pub(crate) struct DryRun {
+    output: Output,
+    replace: bool,
+    files: u64,
+    bytes: u64,
+    kept: u64,
+    failed: u64,
+}
+
+impl DryRun {
+    /// Nothing yet. `replace`: what differs would be replaced.
+    pub(crate) fn new(replace: bool, output: Output) -> Self {
+        Self {
+            output,
+            replace,
+            files: 0,
+            bytes: 0,
+            kept: 0,
+            failed: 0,
+        }
+    }
+
+    /// Tells what would become of an entry at a place: what is at the place now is `there`.
+    pub(crate) fn tell(&mut self, at: &[u8], entry: &Entry, there: Option<&Kind>) {
+        if let Kind::Unreadable(refusal) = &entry.kind {
+            return self.fail(at, refusal);
+        }
+        let action = action(&entry.kind, there, self.replace);
+        let bytes = match &entry.kind {
+            Kind::File(attributes) => attributes.size,
+            _ => 0,
+        };
+        match action {
+            Action::Blocked => return self.fail(at, &Refusal::new(Status::Exists, "something else is there")),
+            Action::Keep => self.kept = self.kept.saturating_add(1),
+            Action::Transfer | Action::Compare | Action::Replace if matches!(entry.kind, Kind::File(_)) => {
+                self.files = self.files.saturating_add(1);
+                self.bytes = self.bytes.saturating_add(bytes);
+            }
+            _ => {}
+        }
+        let fact = json!({"event": "would", "action": action.name(), "path": json_path(at), "size": bytes});
+        let text = format!("would {:9} {}", action.name(), printable(at));
+        // What is there already is of no interest to people.
+        if self.output.is_json() || action != Action::Keep {
+            self.output.fact(text, &fact);
+        }
+    }
+
+    /// Tells what would fail.
+    pub(crate) fn fail(&mut self, at: &[u8], refusal: &Refusal) {
+        self.failed = self.failed.saturating_add(1);
+        let fact = json!({
+            "event": "would",
+            "action": "fail",
+            "path": json_path(at),
+            "size": 0,
+            "error": refusal.text,
+        });
+        self.output
+            .fact(format!("would fail      {}: {refusal}", printable(at)), &fact);
+    }
+
+    /// Tells the sums, and what failed by itself.
+    ///
+    /// # Errors
+    /// If something would fail.
+    pub(crate) fn finish(mut self, tally: &Tally) -> Result<(), Error> {
+        for Failure { path, refusal } in tally.take_failures() {
+            self.fail(path.as_bytes(), &refusal);
+        }
+        let text = format!(
+            "nothing was done; this would move {}, at most {}; {} there already; {} would fail",
+            count(self.files, "file"),
+            size(self.bytes),
+            self.kept,
+            self.failed
+        );
+        let fact = json!({
+            "event": "would_in_all",
+            "files": self.files,
+            "bytes": self.bytes,
+            "kept": self.kept,
+            "failed": self.failed,
+        });
+        self.output.prose(text, &fact);
+        if self.failed == 0 {
+            return Ok(());
+        }
+        let next = "see above; --force replaces what is in the way, but for directories and devices";
+        Err(Error::new(Exit::Failed, format!("{} would fail", self.failed), next))
+    }
+}
+
+fn action(source: &Kind, there: Option<&Kind>, replace: bool) -> Action {
+    let otherwise = if replace { Action::Replace } else { Action::Blocked };
+    match (source, there) {
+        (Kind::Other(_) | Kind::Unreadable(_), _) => Action::LeaveOut,
+        (Kind::File(_), None) => Action::Transfer,
+        (Kind::Directory(_), None) => Action::Make,
+        (Kind::Link(..), None) => Action::Link,
+        (Kind::File(new), Some(Kind::File(old))) => by_attributes(new, old, otherwise),
+        (Kind::Directory(_), Some(Kind::Directory(_))) => Action::Keep,
+        (Kind::Link(_, new), Some(Kind::Link(_, old))) if new == old => Action::Keep,
+        // Directories are merged and never replaced by something else, nor are devices.
+        (Kind::File(_) | Kind::Link(..), Some(Kind::Directory(_)))
+        | (_, Some(Kind::Other(_) | Kind::Unreadable(_))) => Action::Blocked,
+        _ => otherwise,
+    }
+}
+
+fn by_attributes(new: &Attributes, old: &Attributes, otherwise: Action) -> Action {
+    if new.size != old.size {
+        otherwise
+    } else if new.mtime == old.mtime || new.size == 0 {
+        Action::Keep
+    } else {
+        Action::Compare
+    }
+}
+
+/// Looks what is at a path of this side. `None`: nothing.
+pub(crate) fn local(path: &Path) -> Option<Kind> {
+    use rustix::fs::FileType;
+    let stat = match rustix::fs::lstat(path) {
+        Ok(stat) => stat,
+        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return None,
+        Err(error) => return Some(Kind::Unreadable(std::io::Error::from(error).into())),
+    };
+    let attributes = attributes(&stat);
+    Some(match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Kind::File(attributes),
+        FileType::Directory => Kind::Directory(attributes),
+        FileType::Symlink => {
+            let target = std::fs::read_link(path).unwrap_or_default();
+            Kind::Link(attributes, target.as_os_str().as_bytes().to_vec())
+        }
+        _ => Kind::Other(attributes),
+    })
+}
+
+/// A path below a directory of this side.
+pub(crate) fn below(directory: &Path, path: &RelPath) -> PathBuf {
+    if path.is_root() {
+        return directory.to_owned();
+    }
+    directory.join(OsStr::from_bytes(path.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sss_files::Mtime;
+
+    #[test]
+    fn what_would_be_done_follows_from_what_is_there() {
+        let attributes = |size, seconds| Attributes {
+            size,
+            mode: 0o644,
+            mtime: Mtime {
+                seconds,
+                nanoseconds: 0,
+            },
+        };
+        let file = |size, seconds| Kind::File(attributes(size, seconds));
+        let directory = || Kind::Directory(attributes(0, 0));
+        let link = |to: &[u8]| Kind::Link(attributes(0, 0), to.to_vec());
+        let other = || Kind::Other(attributes(0, 0));
+        for (new, old, without, with_force) in [
+            (file(3, 1), None, Action::Transfer, Action::Transfer),
+            (file(3, 1), Some(file(3, 1)), Action::Keep, Action::Keep),
+            (file(3, 1), Some(file(3, 2)), Action::Compare, Action::Compare),
+            (file(3, 1), Some(file(4, 1)), Action::Blocked, Action::Replace),
+            (file(3, 1), Some(directory()), Action::Blocked, Action::Blocked),
+            (file(3, 1), Some(link(b"x")), Action::Blocked, Action::Replace),
+            (file(3, 1), Some(other()), Action::Blocked, Action::Blocked),
+            (directory(), None, Action::Make, Action::Make),
+            (directory(), Some(directory()), Action::Keep, Action::Keep),
+            (directory(), Some(file(3, 1)), Action::Blocked, Action::Replace),
+            (link(b"a"), None, Action::Link, Action::Link),
+            (link(b"a"), Some(link(b"a")), Action::Keep, Action::Keep),
+            (link(b"a"), Some(link(b"b")), Action::Blocked, Action::Replace),
+            (other(), None, Action::LeaveOut, Action::LeaveOut),
+        ] {
+            assert_eq!(action(&new, old.as_ref(), false), without, "{new:?} at {old:?}");
+            assert_eq!(action(&new, old.as_ref(), true), with_force, "{new:?} at {old:?}");
+        }
+    }
+}
