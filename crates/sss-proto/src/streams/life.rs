@@ -400,19 +400,17 @@ impl Life {
         while self.take_arrived(index).is_some() {}
     }
 
-    /// Gives each lender back what it was charged for a datagram.
-    fn consume_datagram(&mut self, charges: impl IntoIterator<Item = (u32, u64)>) {
-        for (lender, amount) in charges {
-            self.flow
-                .consume_datagram(&mut self.tree.table, &mut self.outbox, lender, amount);
-        }
+    /// Gives a lender back what it was charged for a datagram.
+    fn consume_datagram(&mut self, lender: u32, amount: u64) {
+        self.flow
+            .consume_datagram(&mut self.tree.table, &mut self.outbox, lender, amount);
     }
 
     /// The first datagram that has arrived on a stream. What it was charged is consumed by that.
     pub(super) fn take_arrived(&mut self, index: u32) -> Option<Bytes> {
         let (bytes, debt) = self.ledger.take_arrived(&mut self.tree.table, &mut self.pool, index)?;
         self.ledger.free_grant(&mut self.flow, debt.granted);
-        self.consume_datagram([(debt.lender, debt.charge)]);
+        self.consume_datagram(debt.lender, debt.charge);
         Some(bytes)
     }
 }
@@ -518,10 +516,10 @@ impl Life {
         while at != ROOT && self.tree.table.get(at).is_some() && self.is_over(at) {
             let parent = self.tree[at].place.parent;
             if self.tree[at].is_datagram() {
-                let charges = self
+                let (lender, amount) = self
                     .ledger
                     .forget(&mut self.tree.table, &mut self.events, &mut self.flow, at);
-                self.consume_datagram(charges);
+                self.consume_datagram(lender, amount);
             }
             self.remove(at);
             at = parent;

@@ -35,7 +35,7 @@ const INITIAL_ONE_WAY: Duration = Duration::from_millis(166);
 const STREAM_QUEUE: usize = 1 << 20;
 /// Bytes of stateless datagrams, with their costs, that wait on all streams of a peer at most.
 const PEER_QUEUE: usize = 4 << 20;
-/// Cost of a stateless datagram that waits, beside its bytes.
+/// Cost of a datagram of the peer that waits for the application, beside its bytes (STR-37, STR-39).
 const QUEUE_COST: usize = 128;
 
 /// A datagram of this host that is a node of the tree.
@@ -58,7 +58,16 @@ struct Arriving {
     size: u64,
     /// True if it may still arrive whole: its parent counts it.
     is_coming: bool,
-    debt: Debt,
+    /// Until it has arrived whole.
+    debt: Option<Debt>,
+}
+
+impl Arriving {
+    /// The size of one that has not arrived whole, and what it owes.
+    fn owing(&mut self) -> Option<(u64, &mut Debt)> {
+        let size = self.size;
+        self.debt.as_mut().map(|debt| (size, debt))
+    }
 }
 
 /// The datagrams of one peer's streams.
@@ -178,22 +187,20 @@ impl Ledger {
         self.grant_due = false;
     }
 
-    /// A datagram is about to be no node of the tree any more. Returns the lenders, and what each gets back: for one of
-    /// the peer, what was charged for its data, if that did not arrive, and for its opening.
-    pub(crate) fn forget(
-        &mut self,
-        table: &mut Table,
-        events: &mut Events,
-        flow: &mut Flow,
-        index: u32,
-    ) -> [(u32, u64); 2] {
+    /// A datagram is about to be no node of the tree any more. Returns the lender, and what it gets back: for one of
+    /// the peer, what was charged for its opening, and for its data if that did not arrive. One that has arrived goes
+    /// on costing something, as long as it waits.
+    pub(crate) fn forget(&mut self, table: &mut Table, events: &mut Events, flow: &mut Flow, index: u32) -> (u32, u64) {
         self.sending.remove(&index);
         self.end_arriving(table, events, index);
         let Some(Arriving { debt, .. }) = self.arriving.remove(&index) else {
-            return [(index, 0); 2];
+            return (index, 0);
+        };
+        let Some(debt) = debt else {
+            return (openings::lender(table, index), OPEN_COST - QUEUE_COST as u64);
         };
         self.free_grant(flow, debt.granted);
-        [(debt.lender, debt.charge), (openings::lender(table, index), OPEN_COST)]
+        (debt.lender, OPEN_COST + debt.charge)
     }
 }
 
@@ -388,7 +395,7 @@ impl Ledger {
         let arriving = Arriving {
             size,
             is_coming: false,
-            debt,
+            debt: Some(debt),
         };
         self.arriving.insert(index, arriving);
     }
@@ -435,7 +442,8 @@ impl Ledger {
     /// All of a datagram stream is there: it goes into the mailbox of its parent.
     pub(crate) fn deliver(&mut self, table: &mut Table, events: &mut Events, index: u32, bytes: Bytes) {
         let arriving = self.arriving.get_mut(&index);
-        let debt = arriving.map(|a| std::mem::take(&mut a.debt)).unwrap_or_default();
+        let mut debt = arriving.and_then(|a| a.debt.take()).unwrap_or_default();
+        debt.charge += QUEUE_COST as u64;
         let parent = table[index].place.parent;
         let form = Form::Stream(debt);
         let mailbox = table[parent].extras_mut().mailbox_mut();
@@ -495,24 +503,24 @@ impl Ledger {
     /// Gives a datagram what it lacks of credit. Returns `None` if the budget has no room, else whether it got
     /// something.
     pub(crate) fn grant(&mut self, table: &mut Table, flow: &mut Flow, index: u32) -> Option<bool> {
-        let Some(arriving) = self.arriving.get_mut(&index) else {
+        let Some((size, debt)) = self.arriving.get_mut(&index).and_then(Arriving::owing) else {
             return Some(false);
         };
-        let rest = arriving.size.saturating_sub(arriving.debt.charge);
+        let rest = size.saturating_sub(debt.charge);
         if self.limits.spent.saturating_add(rest) > self.limits.budget || !flow.windows.lend(rest) {
             return None;
         }
         self.limits.spent += rest;
-        arriving.debt.granted = rest;
-        table[index].recv.limit = arriving.size;
+        debt.granted = rest;
+        table[index].recv.limit = size;
         Some(true)
     }
 
     /// A datagram is discarded: what it had of the budget is free. What it was charged comes back when it is retired
     /// (STR-57).
     pub(crate) fn give_up_grant(&mut self, flow: &mut Flow, index: u32) {
-        if let Some(arriving) = self.arriving.get_mut(&index) {
-            let granted = std::mem::take(&mut arriving.debt.granted);
+        if let Some((_, debt)) = self.arriving.get_mut(&index).and_then(Arriving::owing) {
+            let granted = std::mem::take(&mut debt.granted);
             self.free_grant(flow, granted);
         }
     }

@@ -48,7 +48,7 @@ pub(crate) enum Form {
 pub(crate) struct Debt {
     /// The stream above that was charged.
     pub(crate) lender: u32,
-    /// Bytes charged to it for the data.
+    /// Bytes charged to it for the data, and for waiting once all has arrived.
     pub(crate) charge: u64,
     /// Bytes that the datagram has of the budget.
     pub(crate) granted: u64,

@@ -725,7 +725,7 @@ fn the_acknowledgement_of_one_open_credit_settles_no_later_one() {
         .unwrap();
     pair.run();
     pair.b.life.put(b.index, Item::OpenCredit);
-    let earlier = sent!(pair.b, [open_credit(1, 131_072, 512)]);
+    let earlier = sent!(pair.b, [open_credit(1, 131_072, 384)]);
     assert!(matches!(pair.b.poll_recv_datagram(now, b), Poll::Ready(Ok(Some(_)))));
     pair.b.life.put(b.index, Item::OpenCredit);
     let later = sent!(pair.b, [open_credit(1, 131_072, 812)]);

@@ -512,7 +512,7 @@ fn the_lender_is_charged_at_once_and_no_more_than_that() {
         assert_eq!(pair.b.backing(lender).0, before + OPEN_COST + cost);
         pair.run();
         assert_eq!(pair.a.lent(lender), before + OPEN_COST + cost);
-        assert_eq!(pair.b.backing(lender).1, before + OPEN_COST);
+        assert_eq!(pair.b.backing(lender).1, before + OPEN_COST - 128);
         assert_eq!(pair.b.datagrams_now(b), [pattern(size)]);
         assert_eq!(pair.b.backing(lender).1, before + OPEN_COST + cost);
         pair.run();
@@ -786,6 +786,49 @@ fn what_waits_without_credit_is_bounded() {
             .unwrap();
     }
     assert_eq!(pair.b.datagrams_now(streams[0].1).len(), (1 << 20) / 128);
+}
+
+// spec: STR-37
+#[test]
+fn those_that_arrived_as_streams_are_paid_for_while_they_wait() {
+    for size in [0, 1] {
+        let mut pair = Pair::with_root(65_536);
+        pair.b.limit_budget(0);
+        let (_, b) = pair.stream();
+        let init = Some(Init::datagram(1, size, 0).with_credit(1, 0, 0));
+        let bytes = &[7; 1][..size as usize];
+        // They borrow nothing, are delivered and retired, and wait.
+        let mut lsids = (3..).step_by(2);
+        let refused = lsids.by_ref().take(10_000).find(|lsid| {
+            let announced = pair.b.forged(&stream_frame(*lsid, init, 0, b"", false));
+            if announced.is_ok() {
+                let granted = pair.b.packet(ROOM);
+                received!(pair.b, [stream_frame(*lsid, None, 0, bytes, true)]);
+                let delivered = pair.b.packet(ROOM);
+                granted.iter().chain(&delivered).for_each(|packet| pair.b.acked(packet));
+            }
+            announced.map_err(|error| error.code) == Err(Code::CREDIT_EXCEEDED)
+        });
+        assert!(refused.is_some(), "of size {size}");
+        assert_eq!(pair.b.len(), 1 + 1, "all are retired but the last");
+        let waiting = pair.b.datagrams_now(b).len() as u64;
+        assert!((65_536 / 256..=65_536 / 128).contains(&waiting), "{waiting}");
+    }
+    // Whoever keeps to the limit has it back when they are taken.
+    let mut pair = Pair::with_root(65_536);
+    let (a, b) = pair.stream();
+    for _ in 0..100 {
+        for _ in 0..20 {
+            pair.a.send_now(a, &Bytes::new(), &RELIABLE);
+        }
+        pair.run();
+        assert_eq!(pair.b.datagrams_now(b).len(), 20);
+        pair.run();
+    }
+    let (charge, consumed, _) = pair.b.backing(b.index);
+    assert_eq!(charge, consumed);
+    pair.a.assert_no_datagrams();
+    pair.b.assert_no_datagrams();
 }
 
 // spec: STR-40
