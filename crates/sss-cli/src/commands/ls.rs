@@ -11,13 +11,16 @@ use crate::error::{Error, Exit};
 use crate::output::{Output, date, json_path};
 use crate::target::Target;
 use crate::transfer::download::Listing;
+use crate::transfer::exchange::explain;
+use crate::transfer::remote_glob::expand;
 
 /// List what a host serves
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   sss ls EID@nas.example
-  sss ls -r EID@192.0.2.7/2026 --json")]
+  sss ls -r EID@192.0.2.7/2026 --json
+  sss ls 'nas/photos/*.jpg'               a pattern, quoted")]
 pub(crate) struct LsArgs {
     /// Directory or file to list: HOST or EID@HOST, and a path there. HOST is a name or an address, with :PORT if it is
     /// not 7757
@@ -43,24 +46,62 @@ pub(crate) async fn run(args: LsArgs, output: Output) -> Result<(), Error> {
 }
 
 async fn list(mut session: Stream, path: RelPath, depth: u8, output: Output) -> Result<(), Error> {
-    let mut listing = Listing::begin(&mut session, path.clone(), depth).await?;
-    let first = listing.first().await?;
-    let mut unreadable = 0_u64;
-    // Of a directory, its content is asked for; anything else is shown itself.
-    let mut entries = if matches!(first.kind, Kind::Directory(_)) {
-        listing.batch().await?
-    } else {
-        vec![first]
+    let matches = match expand(&session, &path).await {
+        Err(error) => return Err(explain(error, &mut session).await.into()),
+        Ok(matches) => matches,
     };
+    let Some(matches) = matches else {
+        let mut listing = Listing::begin(&mut session, path.clone(), depth).await?;
+        let first = listing.first().await?;
+        // Of a directory, its content is asked for; anything else is shown itself.
+        let entries = if matches!(first.kind, Kind::Directory(_)) {
+            listing.batch().await?
+        } else {
+            vec![first]
+        };
+        return verdict(show_all(entries, listing, (&RelPath::default(), path.name()), output).await?);
+    };
+    let mut unreadable = 0_u64;
+    for Entry { path, kind } in matches.entries {
+        let mut listing = Listing::of(Vec::new());
+        if depth == DEPTH_ALL && matches!(kind, Kind::Directory(_)) {
+            listing = Listing::ask(&session, matches.base.join(&path), depth).await?;
+            // The directory itself.
+            listing.first().await?;
+        }
+        let itself = Entry {
+            path: RelPath::default(),
+            kind,
+        };
+        let more = show_all(vec![itself], listing, (&path, b""), output).await?;
+        unreadable = unreadable.saturating_add(more);
+    }
+    verdict(unreadable)
+}
+
+/// Shows entries, and all that the listing still has, by their paths below the prefix; what has none by its name.
+/// Returns how many directories could not be read.
+async fn show_all(
+    mut entries: Vec<Entry>,
+    mut listing: Listing,
+    (prefix, name): (&RelPath, &[u8]),
+    output: Output,
+) -> Result<u64, Error> {
+    let mut unreadable = 0_u64;
     while !entries.is_empty() && !output.is_closed() {
-        for entry in entries {
+        for mut entry in entries {
             let failed = |refusal: &Refusal| refusal.status != Status::Unfinished;
             let is_failure = matches!(&entry.kind, Kind::Unreadable(refusal) if failed(refusal));
             unreadable = unreadable.saturating_add(is_failure.into());
-            show(&entry, path.name(), output);
+            entry.path = prefix.join(&entry.path);
+            show(&entry, name, output);
         }
         entries = listing.batch().await?;
     }
+    Ok(unreadable)
+}
+
+fn verdict(unreadable: u64) -> Result<(), Error> {
     if unreadable == 0 {
         return Ok(());
     }

@@ -103,6 +103,20 @@ fn patterns_are_those_of_shells_and_names_come_first() {
     get(&["p/[a"], "six").expect(4).says(&["is no pattern"]);
     get(&["none/*"], "six").expect(1).says(&["no such file"]);
     assert!(!client.path("six").exists());
+    let ls = |args: &[&str]| -> Vec<String> {
+        let ran = client.run(["ls", "--json"].iter().chain(args)).expect(0);
+        ran.json()
+            .iter()
+            .map(|fact| fact["path"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(ls(&[&serving.at("p/*.jpg")]), ["a.jpg", "b.jpg", "d.jpg"]);
+    assert_eq!(ls(&[&serving.at("*/d*"), "-r"]), ["p/d.jpg", "p/d.jpg/inner"]);
+    assert_eq!(ls(&[&serving.at("[x]")]), ["[x]"]);
+    client
+        .run(["ls", &serving.at("*.png")])
+        .expect(1)
+        .says(&["nothing matches"]);
     // Here, and not in a directory of the pattern's name.
     let mut command = client.command();
     let here = client.dir("here");
