@@ -42,7 +42,7 @@ const MODULES: &[(&str, Layers)] = &[
             &["packet"],
         ],
     ),
-    ("sss-files", &[&["path"], &["protocol"]]),
+    ("sss-files", &[&["path"], &["protocol"], &["greeting"]]),
     (
         "sss-proto",
         &[
@@ -153,7 +153,8 @@ const MODULES: &[(&str, Layers)] = &[
         "sss-cli",
         &[
             &["place", "screen"],
-            &["ticket", "transfer"],
+            &["ticket"],
+            &["transfer"],
             &["target"],
             &["error"],
             &["interrupt"],

@@ -18,6 +18,7 @@ use crate::interrupt;
 use crate::output::Output;
 use crate::target::Target;
 use crate::transfer::rate::Rate;
+use crate::transfer::session;
 use crate::trust::Trust;
 
 /// Smallest window of a stream with which it makes sense to transfer files, and smallest budget of all, in bytes.
@@ -103,11 +104,14 @@ impl Connector {
         let eid = found.eid;
         let connect = self.host.connect(eid, service, protocol).hints(&target.places);
         let connecting = async { connect.await.map_err(connect_error) };
-        let stream = self
+        let mut stream = self
             .trust
             .unless_somebody_else(&self.host, (eid, &target.places), connecting)
             .await?;
         self.trust.remember(&found)?;
+        if service == sss_files::SERVICE {
+            session::greet(&mut stream, target.secret.as_ref()).await?;
+        }
         tokio::spawn(tell_of_link(stream.peer().link(), self.patience, self.output));
         let remote = stream.peer().info().map(|info| info.remote.to_string());
         Ok(Connection {

@@ -205,7 +205,7 @@ impl From<TransferError> for Error {
 /// The exit code if a whole command ends with this status.
 fn exit_of(status: Status) -> Exit {
     match status {
-        Status::ReadOnly | Status::Denied | Status::BadPath => Exit::Refused,
+        Status::ReadOnly | Status::Denied | Status::BadPath | Status::Unauthorized => Exit::Refused,
         Status::Corrupt => Exit::Corrupt,
         _ => Exit::Failed,
     }
@@ -230,6 +230,7 @@ pub(crate) fn advice(status: Status) -> &'static str {
         Status::Unfinished => "run the same command again when they are complete there",
         Status::Busy => "wait until the other transfer is done, or stop it, and run the same command again",
         Status::NoSpace => "free some space and run the same command again: it goes on where it was",
+        Status::Unauthorized => "ask who runs the server for its ticket, and give that in place of the address",
         Status::BadRequest => "update both sides to the same version",
         _ => "see the message of the system above",
     }

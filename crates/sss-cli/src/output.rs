@@ -60,6 +60,15 @@ impl Output {
         self.fact(wrapped(text.as_ref(), screen::output_width(), 2), json);
     }
 
+    /// As [`Self::fact`], but for people on standard error.
+    pub(crate) fn fact_aside(self, text: impl AsRef<str>, json: &Value) {
+        if self.json {
+            line(&machine_line(json));
+        } else {
+            screen::error_text(&format!("{}\n", escaped(text.as_ref())));
+        }
+    }
+
     /// For people only. Words that may be broken into lines.
     pub(crate) fn text(self, text: impl AsRef<str>) {
         if !self.json {

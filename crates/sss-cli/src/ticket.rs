@@ -59,7 +59,6 @@ impl Secret {
     pub(crate) const LEN: usize = 16;
 
     /// The secret with these bytes.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for servers, which make no tickets yet"))]
     pub(crate) fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
         Self(bytes)
     }
@@ -68,7 +67,6 @@ impl Secret {
     ///
     /// # Errors
     /// If the operating system has no randomness.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for servers, which make no tickets yet"))]
     pub(crate) fn random() -> std::io::Result<Self> {
         let mut bytes = [0; Self::LEN];
         getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
@@ -98,7 +96,6 @@ impl fmt::Debug for Secret {
 
 impl Ticket {
     /// For a host at some of these places: addresses before names, those that come first as far as there is room.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for servers, which make no tickets yet"))]
     pub(crate) fn new(eid: Eid, places: impl IntoIterator<Item = Place>, secret: Option<Secret>) -> Self {
         let mut ticket = Self {
             eid,

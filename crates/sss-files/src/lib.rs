@@ -3,9 +3,11 @@
 //! The command-line tool `sss` speaks it. Whatever arrives is decoded here, and nothing that could lead outside of a
 //! directory gets through.
 
+mod greeting;
 mod path;
 mod protocol;
 
+pub use greeting::{Greeting, MAX_GREETING};
 pub use path::{MAX_PATH, PathError, RelPath, is_part_name, part_name, printable, split_last};
 pub use protocol::{
     Attributes, Cursor, DEPTH_ALL, Entry, Kind, Mtime, NotMade, Options, PROTOCOL, Prefix, Refusal, Request, SERVICE,

@@ -53,10 +53,12 @@ pub enum Status {
     InTheWay = 20,
     /// Temporary files of other transfers are left out (FIL-5).
     Unfinished = 21,
+    /// The session has not shown what this server asks for (FIL-31).
+    Unauthorized = 30,
 }
 
 impl Status {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 17] = [
         Self::Ok,
         Self::Identical,
         Self::NotFound,
@@ -73,6 +75,7 @@ impl Status {
         Self::BadRequest,
         Self::InTheWay,
         Self::Unfinished,
+        Self::Unauthorized,
     ];
 
     /// The status with this number on the wire, or as application code of a reset.
@@ -136,6 +139,7 @@ impl From<std::io::Error> for Refusal {
                 "not a directory, or a symbolic link on the way".to_owned(),
             ),
             Kind::IsADirectory => (Status::WrongKind, "is a directory".to_owned()),
+            _ if is_out_of_descriptors(&error) => (Status::Busy, "too many files are open: try again later".to_owned()),
             _ if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
                 (Status::BadPath, "symbolic links are not followed".to_owned())
             }
@@ -143,6 +147,14 @@ impl From<std::io::Error> for Refusal {
         };
         Self::new(status, text)
     }
+}
+
+fn is_out_of_descriptors(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    let code = error.raw_os_error();
+    [Errno::MFILE, Errno::NFILE]
+        .iter()
+        .any(|errno| code == Some(errno.raw_os_error()))
 }
 
 /// Reason why bytes are not a message.

@@ -308,6 +308,11 @@ impl Streams {
         writing::poll_write_chunk(&mut self.life, key, chunk)
     }
 
+    /// Takes back what was written and not sent, but for the next `keep` bytes, and at least one; returns how many.
+    pub(crate) fn take_back(&mut self, key: StreamKey, keep: u64) -> u64 {
+        writing::take_back(&mut self.life, key, keep)
+    }
+
     /// Ready when there is room for at least one byte.
     pub(crate) fn poll_writable(&mut self, key: StreamKey) -> Poll<Result<(), WriteError>> {
         writing::poll_writable(&mut self.life, key)

@@ -25,16 +25,16 @@ use sss::{Congestion, Host, Identity, Peer, Stream};
 use sss_files::{DEPTH_ALL, Options, PROTOCOL, RelPath, SERVICE};
 use tempfile::TempDir;
 
-use crate::commands::{ping, serve, verdict};
+use crate::commands::{access_log, ping, serve, verdict};
 use crate::connector::{self, Times};
 use crate::error::{Error, Exit};
 use crate::interrupt;
 use crate::output::{Output, size};
 use crate::progress::Progress;
 use crate::transfer::download::{Download, Listing};
-use crate::transfer::io_pool;
 use crate::transfer::safe_path::Root;
 use crate::transfer::tally::Tally;
+use crate::transfer::{io_pool, session};
 use child::{Child, Place};
 use generate::Tree;
 
@@ -155,7 +155,8 @@ async fn converse(host: &Host, child: Place, tree: &Tree, work: (&Path, u32), ou
     let (scratch, calls) = work;
     let begun = Instant::now();
     let connect = host.connect(child.eid, SERVICE, PROTOCOL).hint(child.address);
-    let files = connect.await.map_err(connector::connect_error)?;
+    let mut files = connect.await.map_err(connector::connect_error)?;
+    session::greet(&mut files, None).await?;
     let peer = files.peer();
     hosts(host, child, &peer, begun.elapsed(), output);
 
@@ -249,10 +250,10 @@ async fn end_of_input() {
 
 /// The second host: serves a directory until its standard input ends, which it does with the first host's process.
 pub(crate) async fn host(args: DemoHostArgs, output: Output) -> Result<(), Error> {
-    let service = serve::service(&args.dir, false)?;
+    let service = serve::service(&args.dir, false, None, access_log::none())?;
     let host = connector::build(Identity::generate(), Some(LOOPBACK), TIMES, Congestion::default()).await?;
     serve::start(&host, service)?;
-    serve::announce(&host, output);
+    serve::announce(&host, None, output);
     end_of_input().await;
     let _ = host.close_within(Duration::from_millis(100)).await;
     Ok(())

@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod access_log;
 mod demo;
 mod get;
 mod id;
@@ -7,6 +8,7 @@ mod ls;
 mod package;
 mod ping;
 mod put;
+mod secret_file;
 mod serve;
 mod services;
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use serde_json::{Value, json};
 use sss::{ChannelInfo, Server, Stream};
+use sss_files::Status;
 
 use crate::cli::{ConnectArgs, seconds, target};
 use crate::connector::{Connection, Connector};
@@ -13,6 +14,7 @@ use crate::interrupt;
 use crate::output::{Output, count, milliseconds, size};
 use crate::target::Target;
 use crate::transfer::exchange::{TransferError, explain};
+use crate::transfer::limits::shares::Shares;
 
 /// Measure round trips to a host
 #[derive(Debug, Args)]
@@ -42,13 +44,32 @@ pub(crate) const PROTOCOL: &str = "echo/1";
 /// Longest text that is sent back, in bytes.
 const MAX_ECHO: usize = 64 << 10;
 
+/// Sessions and pings that are answered at once: of all peers, and of one. More pings wait (ECH-4).
+const SESSIONS: (u64, u64) = (4096, 16);
+const PINGS: (u64, u64) = (4096, 64);
+/// Time that a ping may take, so that a peer that is gone does not keep its place.
+const LONGEST: Duration = Duration::from_secs(60);
+
 /// Answers pings until the host is closed.
 pub(crate) async fn serve(server: Server) {
-    while let Ok((session, _)) = server.accept().await {
+    let sessions = Shares::new(SESSIONS.0, SESSIONS.1);
+    let pings = Shares::new(PINGS.0, PINGS.1);
+    while let Ok((mut session, eid)) = server.accept().await {
+        let Some(place) = sessions.try_get(eid, 1) else {
+            session.reset_tree_with(Status::Busy as u32, "too many sessions of this peer");
+            continue;
+        };
+        let pings = pings.clone();
         tokio::spawn(async move {
             while let Ok(Some(substream)) = session.accept_substream().await {
-                tokio::spawn(echo(substream));
+                let share = pings.get(eid, 1).await;
+                tokio::spawn(async move {
+                    // What takes longer is reset.
+                    let _ = tokio::time::timeout(LONGEST, echo(substream)).await;
+                    drop(share);
+                });
             }
+            drop(place);
         });
     }
 }
@@ -57,9 +78,9 @@ async fn echo(mut stream: Stream) {
     let Ok(said) = stream.read_to_end(MAX_ECHO).await else {
         return;
     };
-    if stream.write_chunk(said).await.is_ok() {
+    if stream.write_chunk(said).await.is_ok() && stream.finish().is_ok() {
         // A peer that is gone needs no end.
-        let _ = stream.finish();
+        let _ = stream.drained().await;
     }
 }
 

@@ -1,34 +1,41 @@
 //! `sss serve`.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
-use sss::{Congestion, Eid, Host, ListenError};
-use sss_files::{PROTOCOL, SERVICE};
+use sss::{Congestion, Eid, Host, ListenError, WindowConfig};
+use sss_files::{PROTOCOL, Refusal, RelPath, SERVICE, Status};
 
-use crate::commands::ping;
+use crate::commands::{access_log, ping, secret_file};
 use crate::error::{Error, Exit};
 use crate::identity;
 use crate::interrupt;
 use crate::listen::ListenArgs;
 use crate::output::Output;
+use crate::place::Place;
+use crate::ticket::{Secret, Ticket};
 use crate::transfer::safe_path::Root;
-use crate::transfer::server::FileService;
+use crate::transfer::served::Served;
+use crate::transfer::server::{FileService, Log};
 
 /// Serve a directory to other hosts
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  sss serve ~/photos                             read only
-  sss serve . --write                            others may put files
-  sss serve . --allow sss1q... --allow sss1p...  only these hosts may connect
+  sss serve ~/photos                  read only, to whoever has the ticket
+  sss serve ~/photos --ticket-file t  the same ticket after a restart
+  sss serve . --allow sss1q...        only this host may connect
+  sss serve . --public                to everybody who can reach it
+  sss serve . --write                 others may put files
 
-Prints `listening EID@IP:PORT` for each address at which it can be reached, and
-runs until it is stopped. Also answers `sss ping` and `sss services`. Symbolic
-links are served as links and never followed.")]
+Prints `listening EID@IP:PORT` for each address at which it can be reached,
+then `ticket TICKET`, and runs until it is stopped. Whoever has the ticket
+gives it in place of the address: `sss get TICKET/PATH`. Each request is
+logged. Also answers `sss ping` and `sss services`. Symbolic links are served
+as links and never followed.")]
 pub(crate) struct ServeArgs {
     /// The directory
     pub(crate) dir: PathBuf,
@@ -37,9 +44,15 @@ pub(crate) struct ServeArgs {
     /// Let clients write below the directory
     #[arg(long)]
     pub(crate) write: bool,
-    /// Let only this host connect (may be given several times)
-    #[arg(long, value_name = "EID")]
+    /// Let only this host connect, without a ticket (may be given several times)
+    #[arg(long, value_name = "EID", conflicts_with_all = ["public", "ticket_file"])]
     pub(crate) allow: Vec<Eid>,
+    /// Let everybody read, and write with --write, without a ticket
+    #[arg(long, conflicts_with = "ticket_file")]
+    pub(crate) public: bool,
+    /// Keep the secret of the ticket in this file, so that the ticket stays the same [default: a new one at each start]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ticket_file: Option<PathBuf>,
     /// The file with this host's identity [default: as `sss id`]
     #[arg(long, value_name = "FILE")]
     pub(crate) identity: Option<PathBuf>,
@@ -53,45 +66,96 @@ const FAREWELL: Duration = Duration::from_millis(500);
 
 /// Serves until it is stopped.
 pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
-    let service = service(&args.dir, args.write)?;
+    let secret = args.secret()?;
+    let log = access_log::start(output);
+    let service = service(&args.dir, args.write, secret.clone(), log.clone())?;
     let identity = identity::load(args.identity.as_deref(), output)?;
     let builder = || {
         let builder = Host::builder()
             .identity(identity.clone())
             .congestion(args.congestion)
+            .window(windows(args.write))
             .allow_own_eid(true);
-        let allowed = args.allow.clone();
+        let (allowed, log) = (args.allow.clone(), log.clone());
         if allowed.is_empty() {
-            builder
-        } else {
-            builder.accept_filter(move |eid, _| allowed.contains(eid))
+            return builder;
         }
+        builder.accept_filter(move |eid, address| {
+            let is_allowed = allowed.contains(eid);
+            if !is_allowed {
+                log(turned_away(*eid, address));
+            }
+            is_allowed
+        })
     };
     let host = args.listen.host(builder).await?;
     start(&host, service)?;
-    announce(&host, output);
+    announce(&host, secret, output);
     interrupt::requested().await;
     // Whoever does not hear it finds out by itself.
     let _ = host.close_within(FAREWELL).await;
     Ok(())
 }
 
+impl ServeArgs {
+    /// The secret that clients have to show, if they have to.
+    fn secret(&self) -> Result<Option<Secret>, Error> {
+        if self.public || !self.allow.is_empty() {
+            return Ok(None);
+        }
+        let secret = match &self.ticket_file {
+            Some(file) => secret_file::load_or_create(file)?,
+            None => Secret::random().map_err(|error| {
+                let what = format!("cannot make a ticket: {error}");
+                Error::new(Exit::Failed, what, "see the message of the system above")
+            })?,
+        };
+        Ok(Some(secret))
+    }
+}
+
+/// A host that may not connect, for the log.
+fn turned_away(eid: Eid, address: SocketAddr) -> Served {
+    Served {
+        eid,
+        address: Some(address),
+        what: "connect",
+        path: RelPath::default(),
+        sent: 0,
+        received: 0,
+        time: Duration::ZERO,
+        refusal: Some(Refusal::new(Status::Denied, "not allowed: see --allow")),
+    }
+}
+
+/// Limits of what clients may send before it is read: requests are short, and only files that come in need more.
+fn windows(writable: bool) -> WindowConfig {
+    let (of_one, of_all) = if writable {
+        (32 << 20, 96 << 20)
+    } else {
+        (1 << 20, 16 << 20)
+    };
+    WindowConfig::default().with(|window| {
+        window.per_peer_budget = of_one;
+        window.per_host_budget = of_all;
+        window.max_message = 0;
+        window.datagram_budget = 0;
+    })
+}
+
 /// The service of a directory.
 ///
 /// # Errors
 /// If it is none, or cannot be opened.
-pub(crate) fn service(dir: &Path, writable: bool) -> Result<FileService, Error> {
+pub(crate) fn service(dir: &Path, writable: bool, secret: Option<Secret>, log: Log) -> Result<FileService, Error> {
     let root = Root::open(dir).map_err(|error| Error::local(dir, "serve", &error))?;
-    Ok(FileService {
-        root: Arc::new(root),
-        writable,
-    })
+    Ok(FileService::new(root, writable, secret, log))
 }
 
 /// Answers requests for files, and pings, in tasks of their own.
 pub(crate) fn start(host: &Host, service: FileService) -> Result<(), Error> {
     let defect = |error: ListenError| Error::new(Exit::Failed, error.to_string(), "report this as a defect");
-    let files = if service.writable {
+    let files = if service.is_writable() {
         "Files, to be read and written"
     } else {
         "Files, to be read"
@@ -105,16 +169,32 @@ pub(crate) fn start(host: &Host, service: FileService) -> Result<(), Error> {
     Ok(())
 }
 
-/// Prints where the host can be reached.
-pub(crate) fn announce(host: &Host, output: Output) {
+/// Prints where the host can be reached, and the ticket, if it asks for one.
+pub(crate) fn announce(host: &Host, secret: Option<Secret>, output: Output) {
     let eid = host.eid();
-    for address in host.local_addrs() {
-        let fact = json!({
+    let addresses = host.local_addrs();
+    let ticket = secret.map(|secret| {
+        let elsewhere = addresses.iter().filter(|address| !address.ip().is_loopback());
+        let mut places: Vec<Place> = elsewhere.copied().map(Place::Address).collect();
+        if places.is_empty() {
+            places.extend(addresses.iter().copied().map(Place::Address));
+        }
+        Ticket::new(eid, places, Some(secret)).to_string()
+    });
+    for address in &addresses {
+        let mut fact = json!({
             "event": "listening",
             "eid": eid.to_string(),
             "address": address.to_string(),
             "target": format!("{eid}@{address}"),
         });
+        if let Some(ticket) = &ticket {
+            fact["ticket"] = ticket.clone().into();
+        }
         output.fact(format!("listening {eid}@{address}"), &fact);
+    }
+    // Each `listening` has it for machines.
+    if let Some(ticket) = ticket.filter(|_| !output.is_json()) {
+        output.fact(format!("ticket {ticket}"), &json!(null));
     }
 }

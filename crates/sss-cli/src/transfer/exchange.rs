@@ -96,8 +96,12 @@ pub(crate) async fn explain(error: TransferError, session: &mut Stream) -> Trans
     if !matches!(error, TransferError::NoService(_)) {
         return error;
     }
-    match tokio::time::timeout(REASON, session.read_chunk(1)).await {
+    match tokio::time::timeout(REASON, session.read_chunk(SEGMENT)).await {
         Ok(Err(reason)) => reason.into(),
+        Ok(Ok(Some(said))) => match sss_files::answer(&mut Cursor::new(&said)) {
+            Ok(Err(refusal)) => refusal.into(),
+            _ => error,
+        },
         _ => error,
     }
 }
@@ -107,6 +111,7 @@ pub(crate) struct Exchange {
     stream: Stream,
     buffer: Bytes,
     limit: Option<Arc<Limiter>>,
+    has_said_something: bool,
 }
 
 impl Exchange {
@@ -116,6 +121,7 @@ impl Exchange {
             stream,
             buffer: Bytes::new(),
             limit: None,
+            has_said_something: false,
         }
     }
 
@@ -135,6 +141,7 @@ impl Exchange {
 
     /// Sends bytes.
     pub(crate) async fn send(&mut self, bytes: impl Into<Bytes>) -> Result<(), TransferError> {
+        self.has_said_something = true;
         let mut bytes = bytes.into();
         if let Some(limit) = &self.limit {
             let piece = usize::try_from(limit.rate().piece()).unwrap_or(SEGMENT);
@@ -146,6 +153,45 @@ impl Exchange {
             limit.take(bytes.len() as u64).await;
         }
         Ok(self.stream.write_chunk(bytes).await?)
+    }
+
+    /// Returns whether anything was said here on the stream.
+    pub(crate) fn has_said_something(&self) -> bool {
+        self.has_said_something
+    }
+
+    /// Waits until all that was written has left.
+    ///
+    /// Cancel safe.
+    pub(crate) async fn sent(&self) -> Result<(), TransferError> {
+        Ok(self.stream.sent().await?)
+    }
+
+    /// Waits until all that was written, the end included, has arrived.
+    ///
+    /// Cancel safe.
+    pub(crate) async fn arrived(&self) -> Result<(), TransferError> {
+        Ok(self.stream.drained().await?)
+    }
+
+    /// Takes back what was written and has not left, but for the next `keep` bytes; says how many.
+    pub(crate) fn take_back(&mut self, keep: u64) -> u64 {
+        self.stream.take_back(keep)
+    }
+
+    /// Returns how many bytes have left.
+    pub(crate) fn bytes_sent(&self) -> u64 {
+        self.bytes().0
+    }
+
+    /// Returns how many bytes have left, and how many have come.
+    pub(crate) fn bytes(&self) -> (u64, u64) {
+        self.stream.info().map_or((0, 0), |info| (info.sent, info.received))
+    }
+
+    /// The stream.
+    pub(crate) fn stream(&self) -> &Stream {
+        &self.stream
     }
 
     /// Says that nothing more is sent.

@@ -62,16 +62,6 @@ impl Walk {
         Ok(walk)
     }
 
-    /// The next entries, about as many as have `bytes` bytes on the wire; none at the end.
-    pub(crate) fn batch(&mut self, bytes: usize) -> Vec<u8> {
-        let mut out = Vec::with_capacity(bytes.saturating_add(1024));
-        while out.len() < bytes {
-            let Some(entry) = self.next() else { break };
-            entry.encode(&mut out);
-        }
-        out
-    }
-
     /// Takes up what `name` is: one entry, and a level to go down if it is a directory.
     fn visit(&mut self, above: &Arc<OwnedFd>, name: &CString, path: RelPath) -> rustix::io::Result<()> {
         let stat = rustix::fs::statat(above, name, AtFlags::SYMLINK_NOFOLLOW)?;
@@ -238,7 +228,6 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use sss_files::Cursor;
 
     fn shape(entries: impl Iterator<Item = Entry>) -> Vec<String> {
         let line = |e: Entry| match e.kind {
@@ -324,29 +313,6 @@ mod tests {
         assert_eq!(walk(b"c").unwrap(), ["l . /nowhere"]);
         assert_eq!(walk(b"none").unwrap_err().kind(), io::ErrorKind::NotFound);
         assert!(walk(b"a/x").is_err());
-    }
-
-    #[test]
-    fn batches_hold_everything_once() {
-        let dir = tempfile::tempdir().unwrap();
-        for i in 0..100 {
-            fs::write(dir.path().join(format!("{i}")), "").unwrap();
-        }
-        let root = Arc::new(Root::open(dir.path()).unwrap());
-        let mut walk = Walk::new(&root, &RelPath::default(), DEPTH_ALL).unwrap();
-        let mut count = 0;
-        loop {
-            let batch = walk.batch(200);
-            if batch.is_empty() {
-                break;
-            }
-            let mut cursor = Cursor::new(&batch);
-            while cursor.remaining() > 0 {
-                Entry::decode(&mut cursor).unwrap();
-                count += 1;
-            }
-        }
-        assert_eq!(count, 101);
     }
 
     #[test]

@@ -2,14 +2,20 @@
 //!
 //! Its messages are those of `sss-files`; `exchange` is one request and its answer on a substream. `manifest` lists
 //! trees, `send` and `receive` move the content of one file, `part_file` is a file until it is complete, `directories`
-//! are those above it. Above them `server` answers, `download` and `upload` ask. Whatever touches the disk runs in the
-//! pool of `io_pool`, never on the thread that moves packets.
+//! are those above it. Above them `server` answers, with `fetch` and `list`, to those whom `access` lets in and within
+//! `limits`; `download` and `upload` ask. Whatever touches the disk runs in the pool of `io_pool`, never on the thread
+//! that moves packets.
 
+pub(crate) mod access;
 pub(crate) mod directories;
 pub(crate) mod download;
 pub(crate) mod exchange;
+pub(crate) mod fetch;
 pub(crate) mod filter;
 pub(crate) mod io_pool;
+pub(crate) mod leaving;
+pub(crate) mod limits;
+pub(crate) mod list;
 pub(crate) mod manifest;
 pub(crate) mod part_file;
 pub(crate) mod pipe;
@@ -19,6 +25,8 @@ pub(crate) mod receive;
 pub(crate) mod remote_glob;
 pub(crate) mod safe_path;
 pub(crate) mod send;
+pub(crate) mod served;
 pub(crate) mod server;
+pub(crate) mod session;
 pub(crate) mod tally;
 pub(crate) mod upload;

@@ -1,8 +1,7 @@
 //! The content of one file on its way out: read and hashed one segment ahead of the network.
 
 use std::fs::File;
-use std::io::{self, Read};
-use std::sync::Arc;
+use std::io::{self, Read, Seek, SeekFrom};
 
 use rustix::fs::{FileType, Mode, OFlags};
 use sss_files::{Attributes, Prefix, Refusal, RelPath, Status, Verdict, put_varint};
@@ -16,7 +15,15 @@ use crate::transfer::safe_path::Root;
 /// A file being sent.
 pub(crate) struct Source {
     file: File,
-    /// As they were when it was opened.
+    position: Position,
+}
+
+/// Everything about a file being sent but the file itself: with it, the file can be closed and opened again.
+#[derive(Clone)]
+pub(crate) struct Position {
+    /// Device and number: it is still the same file.
+    identity: (u64, u64),
+    /// As they were when it was opened first.
     attributes: Attributes,
     hasher: blake3::Hasher,
     left: u64,
@@ -29,13 +36,6 @@ pub(crate) struct Segment {
     start: u64,
     content: u64,
     next: Option<Source>,
-}
-
-/// Message before content: FETCH tells everything, STORE has told all but the start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Head {
-    Fetch,
-    Store,
 }
 
 impl Source {
@@ -53,64 +53,95 @@ impl Source {
             return Err(Refusal::new(Status::WrongKind, "not a regular file"));
         }
         let attributes = attributes(&stat);
-        Ok(Self {
-            file: file.into(),
+        let position = Position {
+            identity: (stat.st_dev, stat.st_ino),
             attributes,
             hasher: blake3::Hasher::new(),
             left: attributes.size,
+        };
+        Ok(Self {
+            file: file.into(),
+            position,
         })
+    }
+
+    /// Opens a file again, and goes on where it was.
+    ///
+    /// # Errors
+    /// CHANGED if it is not the same, or not as it was; else as [`Self::open`].
+    pub(crate) fn reopen(root: &Root, path: &RelPath, position: Position) -> Result<Self, Refusal> {
+        let mut source = match Self::open(root, path) {
+            Err(refusal) if matches!(refusal.status, Status::NotFound | Status::WrongKind | Status::BadPath) => {
+                return Err(changed());
+            }
+            other => other?,
+        };
+        let now = &source.position;
+        if (now.identity, now.attributes) != (position.identity, position.attributes) {
+            return Err(changed());
+        }
+        let to = SeekFrom::Start(position.offset());
+        source.file.seek(to).map_err(unreadable)?;
+        source.position = position;
+        Ok(source)
     }
 
     /// Size, mode and time, as they were when it was opened.
     pub(crate) fn attributes(&self) -> Attributes {
-        self.attributes
+        self.position.attributes
+    }
+
+    /// Position where it is now.
+    pub(crate) fn position(&self) -> &Position {
+        &self.position
     }
 
     /// The first segment: what comes before content, and content from where `have` ends, or from the beginning if the
     /// file begins otherwise (FIL-7).
-    pub(crate) fn first_segment(mut self, have: Option<Prefix>, head: Head) -> io::Result<Segment> {
+    pub(crate) fn first_segment(mut self, have: Option<Prefix>) -> io::Result<Segment> {
         let start = self.skip(have)?;
         let mut bytes = Vec::with_capacity(128_usize.saturating_add(self.next_len()));
-        if head == Head::Fetch {
-            bytes.push(Status::Ok as u8);
-            self.attributes.encode(&mut bytes);
-        }
         put_varint(&mut bytes, start);
-        self.fill(bytes)
+        self.fill(bytes, SEGMENT)
     }
 
     /// Goes behind a prefix that is the same here. Where the content to send starts.
     fn skip(&mut self, have: Option<Prefix>) -> io::Result<u64> {
-        let Some(have) = have.filter(|have| have.len <= self.attributes.size) else {
+        let Some(have) = have.filter(|have| have.len <= self.position.attributes.size) else {
             return Ok(0);
         };
-        let read = hash_file(&mut self.file, have.len, &mut self.hasher)?;
-        if read == have.len && self.hasher.finalize() == have.hash {
-            self.left = self.left.saturating_sub(read);
-            return Ok(read);
+        self.hash(have.len)?;
+        if self.position.is_behind(&have) {
+            return Ok(have.len);
         }
-        self.hasher.reset();
+        self.position.restart();
         io::Seek::rewind(&mut self.file)?;
         Ok(0)
     }
 
-    fn next_len(&self) -> usize {
-        usize::try_from(self.left).unwrap_or(SEGMENT).min(SEGMENT)
+    /// Hashes the next `len` bytes, or as many as there are, without sending them.
+    pub(crate) fn hash(&mut self, len: u64) -> io::Result<()> {
+        let read = hash_file(&mut self.file, len, &mut self.position.hasher)?;
+        self.position.left = self.position.left.saturating_sub(read);
+        Ok(())
     }
 
-    /// Appends the next segment of content, and the verdict after the last.
-    fn fill(mut self, mut bytes: Vec<u8>) -> io::Result<Segment> {
+    fn next_len(&self) -> usize {
+        usize::try_from(self.position.left).unwrap_or(SEGMENT).min(SEGMENT)
+    }
+
+    /// Appends the next segment of content, of at most `most` bytes, and the verdict after the last.
+    pub(crate) fn fill(mut self, mut bytes: Vec<u8>, most: usize) -> io::Result<Segment> {
         let before = bytes.len();
-        let want = self.next_len();
+        let want = self.next_len().min(most);
         let read = (&mut self.file).take(want as u64).read_to_end(&mut bytes)?;
         if read < want {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it became shorter"));
         }
-        self.hasher.update(bytes.get(before..).unwrap_or_default());
-        self.left = self.left.saturating_sub(read as u64);
-        let content = read as u64;
-        let start = self.attributes.size.saturating_sub(self.left).saturating_sub(content);
-        let next = if self.left == 0 {
+        let start = self.position.offset();
+        self.position.hasher.update(bytes.get(before..).unwrap_or_default());
+        self.position.left = self.position.left.saturating_sub(read as u64);
+        let next = if self.position.left == 0 {
             self.verdict()?.encode(&mut bytes);
             None
         } else {
@@ -119,20 +150,61 @@ impl Source {
         Ok(Segment {
             bytes,
             start,
-            content,
+            content: read as u64,
             next,
         })
     }
 
     fn verdict(&self) -> io::Result<Verdict> {
-        if attributes(&rustix::fs::fstat(&self.file)?) == self.attributes {
-            return Ok(Verdict(Ok(self.hasher.finalize())));
+        if attributes(&rustix::fs::fstat(&self.file)?) == self.position.attributes {
+            return Ok(Verdict(Ok(self.position.hasher.finalize())));
         }
         Ok(Verdict(Err(changed())))
     }
 }
 
+impl Position {
+    /// The head of an answer to FETCH: what comes before content.
+    pub(crate) fn head(&self) -> Vec<u8> {
+        let mut head = vec![Status::Ok as u8];
+        self.attributes.encode(&mut head);
+        put_varint(&mut head, self.offset());
+        head
+    }
+
+    /// Returns the number of bytes of the file that are behind.
+    pub(crate) fn offset(&self) -> u64 {
+        self.attributes.size.saturating_sub(self.left)
+    }
+
+    /// Returns the number of bytes of the file that are to come.
+    pub(crate) fn left(&self) -> u64 {
+        self.left
+    }
+
+    /// Returns the size of the file.
+    pub(crate) fn size(&self) -> u64 {
+        self.attributes.size
+    }
+
+    /// Returns whether what is behind is what `have` says.
+    pub(crate) fn is_behind(&self, have: &Prefix) -> bool {
+        self.offset() == have.len && self.hasher.finalize() == have.hash
+    }
+
+    /// Goes back to the beginning.
+    pub(crate) fn restart(&mut self) {
+        self.hasher.reset();
+        self.left = self.attributes.size;
+    }
+}
+
 impl Segment {
+    /// The bytes, and the source if there are more.
+    pub(crate) fn into_parts(self) -> (Vec<u8>, Option<Source>) {
+        (self.bytes, self.next)
+    }
+
     /// Returns where in the file its content starts.
     pub(crate) fn start(&self) -> u64 {
         self.start
@@ -164,17 +236,8 @@ impl Segment {
 impl Source {
     fn next_segment(self) -> io::Result<Segment> {
         let bytes = Vec::with_capacity(64_usize.saturating_add(self.next_len()));
-        self.fill(bytes)
+        self.fill(bytes, SEGMENT)
     }
-}
-
-/// Opens a file and makes its first segment, on the pool.
-pub(crate) async fn open(root: Arc<Root>, path: RelPath, have: Option<Prefix>) -> Result<Segment, Refusal> {
-    io_pool::run(move || {
-        let source = Source::open(&root, &path)?;
-        source.first_segment(have, Head::Fetch).map_err(unreadable)
-    })
-    .await
 }
 
 /// The file is not as it was when its transfer began.
@@ -198,20 +261,19 @@ mod tests {
     use super::*;
     use sss_files::Cursor;
 
-    /// All segments of a FETCH answer, decoded.
+    /// All segments of what follows STORE, decoded.
     fn whole(root: &Root, path: &str, have: Option<Prefix>) -> (u64, Vec<u8>, Verdict) {
         let source = Source::open(root, &RelPath::parse(path.as_bytes()).unwrap()).unwrap();
-        let mut segment = source.first_segment(have, Head::Fetch).unwrap();
+        let size = source.attributes().size;
+        let mut segment = source.first_segment(have).unwrap();
         let mut bytes = std::mem::take(&mut segment.bytes);
         while let Some(source) = segment.next.take() {
             segment = source.next_segment().unwrap();
             bytes.append(&mut segment.bytes);
         }
         let mut cursor = Cursor::new(&bytes);
-        assert_eq!(cursor.status(), Ok(Status::Ok));
-        let attributes = Attributes::decode(&mut cursor).unwrap();
         let start = cursor.varint().unwrap();
-        let content = (attributes.size - start) as usize;
+        let content = (size - start) as usize;
         let at = bytes.len() - cursor.remaining();
         let mut rest = Cursor::new(&bytes[at + content..]);
         let verdict = Verdict::decode(&mut rest).unwrap();
@@ -266,10 +328,7 @@ mod tests {
         fs::write(&path, vec![1; 2 * SEGMENT]).unwrap();
         let name = RelPath::parse(b"f").unwrap();
 
-        let segment = Source::open(&root, &name)
-            .unwrap()
-            .first_segment(None, Head::Store)
-            .unwrap();
+        let segment = Source::open(&root, &name).unwrap().first_segment(None).unwrap();
         fs::OpenOptions::new()
             .append(true)
             .open(&path)
@@ -280,10 +339,7 @@ mod tests {
         let verdict = Verdict::decode(&mut Cursor::new(&last.bytes[SEGMENT..])).unwrap();
         assert_eq!(verdict.0.unwrap_err().status, Status::Changed);
 
-        let segment = Source::open(&root, &name)
-            .unwrap()
-            .first_segment(None, Head::Store)
-            .unwrap();
+        let segment = Source::open(&root, &name).unwrap().first_segment(None).unwrap();
         fs::write(&path, "short").unwrap();
         let error = segment.next.unwrap().next_segment().err().unwrap();
         assert_eq!(unreadable(error).status, Status::Changed);

@@ -6,72 +6,135 @@ use sss::{Eid, Server, Stream};
 use sss_files::{
     Attributes, Entry, Kind, MAX_PATH, NotMade, Options, PathError, Prefix, Refusal, RelPath, Request, Status,
 };
-use tokio::sync::Semaphore;
 use tracing::{debug, info};
 
+use super::access::Door;
 use super::directories::{finish_directories, make_directory};
 use super::download::basis;
 use super::exchange::{Exchange, TransferError};
+use super::fetch::Fetch;
 use super::io_pool;
-use super::manifest::Walk;
+use super::limits::{Claim, Limits};
+use super::list::List;
 use super::receive::{Destination, Place, Received, make_link};
-use super::send;
+use super::served::{Served, Serving, reason};
+use super::session;
+use crate::ticket::Secret;
 use crate::transfer::safe_path::Root;
 
-/// Requests of one session answered at once; more wait.
-const AT_ONCE: usize = 512;
-/// Bytes of a listing sent together.
-const LISTING: usize = 32 << 10;
 /// Entries of MAKE made together.
 const BATCH: usize = 256;
 
 /// A directory that is served.
 #[derive(Clone)]
 pub(crate) struct FileService {
-    pub(crate) root: Arc<Root>,
+    root: Arc<Root>,
     /// Set if files are taken.
-    pub(crate) writable: bool,
+    writable: bool,
+    door: Arc<Door>,
+    limits: Arc<Limits>,
+    log: Log,
 }
 
+/// Whoever wants to know what is served.
+pub(crate) type Log = Arc<dyn Fn(Served) + Send + Sync>;
+
 impl FileService {
+    /// Of a directory, with all that requests share.
+    pub(crate) fn new(root: Root, writable: bool, secret: Option<Secret>, log: Log) -> Self {
+        Self {
+            root: Arc::new(root),
+            writable,
+            door: Arc::new(Door::new(secret)),
+            limits: Arc::new(Limits::new(io_pool::threads())),
+            log,
+        }
+    }
+
+    /// Returns whether files are taken.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.writable
+    }
+
     /// Answers all who come, until the host is closed.
     pub(crate) async fn serve(self, server: Server) {
+        tokio::spawn(self.limits.clone().watch());
         while let Ok((session, eid)) = server.accept().await {
             info!(%eid, "session");
             tokio::spawn(self.clone().session(session, eid));
         }
     }
 
-    async fn session(self, session: Stream, eid: Eid) {
+    async fn session(self, mut session: Stream, eid: Eid) {
+        let serving = Serving::begin(eid, &session, "session");
+        let Some(_place) = self.limits.sessions.try_get(eid, 1) else {
+            let refusal = busy();
+            session.reset_tree_with(refusal.status as u32, &refusal.text);
+            return (self.log)(serving.end(None, Some(refusal)));
+        };
         let (mut send, mut receive) = session.split();
-        let room = Arc::new(Semaphore::new(AT_ONCE));
+        if let Err(refusal) = session::hear((&mut send, &mut receive), eid, &self.door).await {
+            return (self.log)(serving.end(None, Some(refusal)));
+        }
+        let next = || async {
+            // What waits is not at hand: the transport keeps it, and its peer pays for it.
+            let substream = send.accept_substream().await.ok()??;
+            Some((substream, self.limits.claim(eid).await))
+        };
+        let mut coming = Box::pin(next());
         loop {
-            let Ok(permit) = room.clone().acquire_owned().await else {
-                break;
-            };
-            let substream = tokio::select! {
-                accepted = send.accept_substream() => accepted,
+            let (substream, claim) = tokio::select! {
+                next = &mut coming => match next {
+                    Some(next) => next,
+                    None => break,
+                },
                 ended = receive.read_chunk(1) => {
                     debug!(%eid, ?ended, "the session ends");
                     break;
                 }
             };
-            let Ok(Some(substream)) = substream else { break };
-            let service = self.clone();
-            tokio::spawn(async move {
-                if let Err(error) = service.answer(Exchange::new(substream)).await {
-                    debug!(%eid, %error, "a request failed");
-                }
-                drop(permit);
-            });
+            tokio::spawn(self.clone().request(Exchange::new(substream), claim));
+            coming.set(next());
         }
+        drop(coming);
         // A peer that is gone is not told.
         let _ = send.finish();
     }
 
-    async fn answer(self, mut exchange: Exchange) -> Result<(), TransferError> {
+    /// One request from its first byte to the arrival of the answer.
+    async fn request(self, mut exchange: Exchange, claim: Claim) {
+        let mut serving = Serving::begin(claim.eid(), exchange.stream(), "request");
+        let answered = tokio::select! {
+            answered = self.answer(&mut exchange, &claim, &mut serving) => Some(answered),
+            () = claim.given_up() => None,
+        };
+        // Nothing more of it can be taken back.
+        claim.paused();
+        let arrived = match &answered {
+            Some(_) => tokio::select! {
+                arrived = exchange.arrived() => Some(arrived),
+                () = claim.given_up() => None,
+            },
+            None => None,
+        };
+        let result = match (answered, arrived) {
+            (Some(Ok(())), Some(arrived)) => arrived.map_err(reason),
+            (Some(Err(error)), _) => Err(reason(error)),
+            (_, None) | (None, _) => {
+                exchange.reset(&busy());
+                exchange.stop(Status::Busy);
+                Err(busy())
+            }
+        };
+        (self.log)(serving.end(Some(&exchange), result.err()));
+    }
+
+    async fn answer(&self, exchange: &mut Exchange, claim: &Claim, serving: &mut Serving) -> Result<(), TransferError> {
         let result = match exchange.message(Request::decode).await {
-            Ok(request) => self.perform(request, &mut exchange).await,
+            Ok(request) => {
+                serving.note(&request);
+                self.perform(request, exchange, claim).await
+            }
             Err(error) => Err(error),
         };
         let refusal = match result {
@@ -79,21 +142,29 @@ impl FileService {
             Err(TransferError::Protocol(what)) => Refusal::new(Status::BadRequest, what),
             other => return other,
         };
-        debug!(%refusal, "refused");
-        exchange.refuse(&refusal).await
+        // Whoever does not want to hear it needs not.
+        let _ = exchange.refuse(&refusal).await;
+        Err(refusal.into())
     }
 
-    async fn perform(&self, request: Request, exchange: &mut Exchange) -> Result<(), TransferError> {
+    async fn perform(&self, request: Request, exchange: &mut Exchange, claim: &Claim) -> Result<(), TransferError> {
         debug!(?request);
+        let root = self.root.clone();
         match request {
             Request::List { path, depth } => {
                 exchange.end().await?;
-                self.list(path, depth, exchange).await
+                let list = List {
+                    root,
+                    path,
+                    depth,
+                    claim,
+                };
+                Box::pin(list.answer(exchange)).await
             }
             Request::Fetch { path, have } => {
                 exchange.end().await?;
-                let segment = send::open(self.root.clone(), path, have).await?;
-                segment.send(exchange, |_| ()).await
+                let fetch = Fetch { root, path, claim };
+                Box::pin(fetch.answer(have, exchange)).await
             }
             Request::Store { .. } | Request::Make { .. } if !self.writable => Err(read_only().into()),
             Request::Store {
@@ -102,42 +173,29 @@ impl FileService {
                 attributes,
             } => {
                 let to = Destination {
-                    root: self.root.clone(),
+                    root,
                     path,
                     attributes,
                     options,
                 };
-                store(to, exchange).await
+                let _descriptors = claim.descriptor(STORE_DESCRIPTORS).await;
+                claim.resumed();
+                Box::pin(store(to, exchange, claim)).await
             }
             Request::Make { path, options } => {
-                let root = self.root.clone();
                 let maker = Maker { root, path, options };
-                maker.run(exchange).await
+                let _walk = claim.limits().walks.get(claim.eid(), 1).await;
+                Box::pin(maker.run(exchange)).await
             }
         }
     }
+}
 
-    async fn list(&self, path: RelPath, depth: u8, exchange: &mut Exchange) -> Result<(), TransferError> {
-        let root = self.root.clone();
-        let walk = io_pool::run(move || Walk::new(&root, &path, depth)).await;
-        let walk = walk.map_err(Refusal::from)?;
-        exchange.send(vec![Status::Ok as u8]).await?;
-        let next = |mut walk: Walk| {
-            io_pool::start(move || {
-                let batch = walk.batch(LISTING);
-                (batch, walk)
-            })
-        };
-        let mut ahead = next(walk);
-        loop {
-            let (batch, walk) = ahead.result().await;
-            if batch.is_empty() {
-                return exchange.finish();
-            }
-            ahead = next(walk);
-            exchange.send(batch).await?;
-        }
-    }
+/// Descriptors of a file that comes in, and of its directory.
+const STORE_DESCRIPTORS: u64 = 2;
+
+fn busy() -> Refusal {
+    Refusal::new(Status::Busy, "this server has too much to do: try again later")
 }
 
 fn read_only() -> Refusal {
@@ -145,7 +203,7 @@ fn read_only() -> Refusal {
     Refusal::new(Status::ReadOnly, text)
 }
 
-async fn store(to: Destination, exchange: &mut Exchange) -> Result<(), TransferError> {
+async fn store(to: Destination, exchange: &mut Exchange, claim: &Claim) -> Result<(), TransferError> {
     let looker = to.clone();
     let place = io_pool::run(move || looker.find()).await?;
     if let Place::Identical { .. } = place {
@@ -162,7 +220,7 @@ async fn store(to: Destination, exchange: &mut Exchange) -> Result<(), TransferE
             "it starts behind the end of the file".to_owned(),
         ));
     }
-    let status = match to.receive(exchange, (basis, start), |_| ()).await? {
+    let status = match to.receive(exchange, (basis, start), |_| claim.moved()).await? {
         Received::Written => Status::Ok,
         Received::Identical => Status::Identical,
     };

@@ -13,7 +13,7 @@ use super::exchange::{Exchange, TransferError};
 use super::io_pool;
 use super::pool::TransferPool;
 use super::rate::Limiter;
-use super::send::{Head, Source, unreadable};
+use super::send::{Source, unreadable};
 use super::tally::Tally;
 use crate::transfer::safe_path::Root;
 
@@ -116,7 +116,7 @@ impl Upload {
                 return exchange.end().await;
             }
         };
-        let segment = io_pool::run(move || source.first_segment(have, Head::Store)).await;
+        let segment = io_pool::run(move || source.first_segment(have)).await;
         let segment = segment.map_err(|error| {
             let refusal = unreadable(error);
             exchange.reset(&refusal);

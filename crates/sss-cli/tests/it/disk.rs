@@ -264,7 +264,7 @@ fn a_directory_that_cannot_be_written_to_is_the_reason() {
     serve
         .arg("serve")
         .arg(&closed)
-        .args(["--write", "--bind", "127.0.0.1:0"]);
+        .args(["--public", "--write", "--bind", "127.0.0.1:0"]);
     let closed_server = Serving::start(serve.spawn().unwrap());
     let mut put = server.command();
     put.args(["put", ".", &closed_server.target]).current_dir(&source);

@@ -9,7 +9,7 @@ use sss::{Host, Stream};
 
 use crate::support::{Home, noise};
 
-fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -17,7 +17,7 @@ fn runtime() -> tokio::runtime::Runtime {
         .unwrap()
 }
 
-fn bytes8(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn bytes8(bytes: &[u8]) -> Vec<u8> {
     assert!(bytes.len() < 64);
     let mut out = vec![bytes.len() as u8];
     out.extend_from_slice(bytes);
@@ -173,6 +173,9 @@ fn nonsense_from_a_server_is_an_error_and_no_hang() {
     }
 }
 
+/// The greeting of a client without a ticket.
+pub(crate) const NO_SECRET: &[u8] = &[0];
+
 async fn ask(session: &Stream, request: &[u8]) -> Vec<u8> {
     let mut stream = session.open_substream().unwrap();
     // The server may have refused before all was sent.
@@ -198,11 +201,12 @@ fn a_client_cannot_reach_what_is_not_served() {
     runtime().block_on(async {
         let host = Host::builder().bind("127.0.0.1:0").build().await.unwrap();
         let eid = serving.eid().parse().unwrap();
-        let session = host
+        let mut session = host
             .connect(eid, "files", "sync/1")
             .hint(serving.address())
             .await
             .unwrap();
+        session.write_all(NO_SECRET).await.unwrap();
         for path in [
             "../secret",
             "/etc/passwd",

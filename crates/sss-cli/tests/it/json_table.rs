@@ -104,7 +104,9 @@ fn the_table_knows_every_event() {
     let dir = server.dir("source");
     fs::write(dir.join("one"), "1").unwrap();
     let mut serving = server.command();
-    serving.args(["serve", "--json", "--bind", "127.0.0.1:0"]).arg(&dir);
+    serving
+        .args(["serve", "--json", "--public", "--bind", "127.0.0.1:0"])
+        .arg(&dir);
     let mut serving = serving.spawn().unwrap();
     let mut line = String::new();
     BufReader::new(serving.stdout.take().unwrap())

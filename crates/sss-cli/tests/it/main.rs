@@ -1,8 +1,10 @@
 //! The real binary, as people and scripts meet it.
 
+mod access;
 mod demo;
 mod disk;
 mod errors;
+mod exhaustion;
 mod hostile;
 mod interruption;
 mod json_table;

@@ -109,7 +109,7 @@ ip link add sss0 type veth peer name sss1
 ip link set sss0 up
 ip link set sss1 up
 ip -6 addr add fe80::7/64 dev sss0 nodad
-\"$SSS\" serve \"$1\" > \"$2\" 2>&1 &
+\"$SSS\" serve --public \"$1\" > \"$2\" 2>&1 &
 trap 'kill $!' EXIT
 for i in $(seq 600); do grep -q listening \"$2\" && break; sleep 0.1; done
 eid=$(sed -n 's/^listening \\(sss1[a-z0-9]*\\)@.*:7757$/\\1/p' \"$2\" | head -n 1)

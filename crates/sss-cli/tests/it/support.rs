@@ -66,10 +66,19 @@ impl Home {
             .arg("serve")
             .arg(dir)
             .args(["--bind", address])
+            .args(access(args))
             .args(args)
             .stderr(Stdio::inherit());
         Serving::start(command.spawn().unwrap())
     }
+}
+
+/// Everybody is served, unless the test is about that.
+fn access(args: &[&str]) -> Option<&'static str> {
+    let is_chosen = args
+        .iter()
+        .any(|arg| ["--allow", "--public", "--ticket", "--ticket-file"].contains(arg));
+    (!is_chosen).then_some("--public")
 }
 
 /// A process that serves; killed when dropped.
@@ -109,6 +118,27 @@ impl Serving {
         let signal = if is_frozen { Signal::STOP } else { Signal::CONT };
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Returns how many descriptors it has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
+    /// Returns how many bytes of memory it uses.
+    pub(crate) fn memory(&self) -> usize {
+        self.status("VmRSS:")
+    }
+
+    /// Returns how many bytes of memory it used at most.
+    pub(crate) fn peak_memory(&self) -> usize {
+        self.status("VmHWM:")
+    }
+
+    fn status(&self, name: &str) -> usize {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
     }
 
     /// Ends it at once, as `kill -9` does.

@@ -225,7 +225,9 @@ fn what_cannot_be_read_is_reported_and_the_rest_goes_on() {
         fs::set_permissions(source.join(name), fs::Permissions::from_mode(0o000)).unwrap();
     }
     let mut command = server.command();
-    command.arg("serve").arg(&source).args(["--bind", "127.0.0.1:0"]);
+    command
+        .args(["serve", "--public", "--bind", "127.0.0.1:0"])
+        .arg(&source);
     if is_root() {
         // Root reads everything: so nobody serves, if nobody can run the program.
         let open = fs::Permissions::from_mode(0o777);

@@ -85,6 +85,14 @@ impl Stream<'_> {
         self.poll(WriteError::Lost, |streams, key| streams.poll_write_chunk(key, chunk))
     }
 
+    /// Takes back what was written to the stream and not sent, but for the next `keep` bytes, and at least one; returns
+    /// how many, of which a record mark counts as one. They are as if they had never been written. Nothing, once the
+    /// sending side has ended, or is finished.
+    pub fn take_back(&mut self, keep: u64) -> u64 {
+        self.with(|streams, key| streams.take_back(key, keep))
+            .unwrap_or_default()
+    }
+
     /// Ready when the stream's send buffer has room for at least one byte. If it is pending,
     /// [`Event::Ready`](crate::Event::Ready) follows.
     ///

@@ -39,6 +39,15 @@ pub(crate) fn poll_write_chunk(life: &mut Life, key: StreamKey, chunk: &mut Byte
     Poll::Ready(Ok(n))
 }
 
+/// Takes back what was written and not sent, but for the next `keep` bytes, and at least one; returns how many, of
+/// which a record mark counts as one. Nothing, once the direction has ended.
+pub(crate) fn take_back(life: &mut Life, key: StreamKey, keep: u64) -> u64 {
+    match writable(life, key) {
+        Ok(index) => life.pool.take_back_unsent(&mut life.tree[index].send, keep.max(1)),
+        Err(_) => 0,
+    }
+}
+
 /// Ready when there is room for at least one byte.
 ///
 /// # Errors

@@ -102,6 +102,10 @@ impl Sending {
         .await
     }
 
+    pub(crate) fn take_back(&mut self, stream: &StreamRef, keep: u64) -> u64 {
+        stream.call(|inner, _| inner.core.stream(stream.id()).take_back(keep))
+    }
+
     pub(crate) fn finish(&mut self, stream: &StreamRef) -> Result<(), WriteError> {
         self.ended = true;
         stream.call(|inner, _| {
@@ -236,6 +240,17 @@ macro_rules! sending_methods {
             pub async fn write_chunk(&mut self, chunk: bytes::Bytes) -> Result<(), $crate::WriteError> {
                 let (stream, sending) = self.sending();
                 sending.write_chunk(stream, chunk).await
+            }
+
+            /// Takes back what was written and not sent yet, but for the next `keep` bytes, and at least one; returns
+            /// how many. They are as if they had never been written, and hold no memory any more: for a peer that
+            /// does not read. A record mark counts as a byte. Once the sending side is finished nothing is taken
+            /// back.
+            ///
+            /// [`Self::sent`] ends when the rest was sent, and it is time to write again.
+            pub fn take_back(&mut self, keep: u64) -> u64 {
+                let (stream, sending) = self.sending();
+                sending.take_back(stream, keep)
             }
 
             /// Ends the sending side well: the peer reads what was written, then the end.

@@ -46,6 +46,18 @@ impl Pool {
         self.unsent -= len;
     }
 
+    /// Takes back what was written and not sent of a direction, but for the next `keep` bytes; returns how many.
+    pub(crate) fn take_back_unsent(&mut self, send: &mut SendHalf, keep: u64) -> u64 {
+        let taken = send.unsent().saturating_sub(keep);
+        let end = send.end() - taken;
+        if let Some(buf) = send.buf.as_mut() {
+            // Also if nothing is taken: what is kept may be the end of a long chunk.
+            buf.truncate(end);
+            self.unsent -= taken;
+        }
+        taken
+    }
+
     /// A buffer for a direction of which `offset` bytes were sent and acknowledged.
     fn send_buf(&mut self, offset: u64) -> Box<SendBuf> {
         let mut buf = self.send.pop().unwrap_or_default();

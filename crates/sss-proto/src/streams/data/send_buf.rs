@@ -160,6 +160,30 @@ impl SendBuf {
         self.end - self.tail.len() as u64
     }
 
+    /// Takes back everything from `end` on, of which nothing was sent.
+    pub(crate) fn truncate(&mut self, end: u64) {
+        self.close_tail();
+        while self.chunks.back().is_some_and(|last| last.start >= end) {
+            self.chunks.pop_back();
+        }
+        if let Some(last) = self.chunks.back_mut() {
+            let len = last.bytes.len();
+            let kept = usize::try_from(end - last.start).map_or(len, |kept| kept.min(len));
+            // What is kept of a long chunk does not keep all of it.
+            let unneeded = usize::try_from(self.base.saturating_sub(last.start)).map_or(0, |n| n.min(kept));
+            if kept - unneeded <= len / 2 {
+                last.bytes = Bytes::copy_from_slice(last.bytes.get(unneeded..kept).unwrap_or_default());
+                last.start += unneeded as u64;
+            } else {
+                last.bytes.truncate(kept);
+            }
+        }
+        while self.marks.back().is_some_and(|mark| *mark >= end) {
+            self.marks.pop_back();
+        }
+        self.end = end;
+    }
+
     /// Fills `out` with the bytes from `offset` on. They lie between `base` and `end`.
     pub(crate) fn copy(&self, offset: u64, out: &mut [u8]) {
         let mut at = offset;
@@ -312,6 +336,48 @@ mod tests {
                 "seed {seed}"
             );
         }
+    }
+
+    #[test]
+    fn what_is_taken_back_is_written_again_and_holds_no_memory() {
+        for cut in [1, 1000, 4096, 5000, 99_999, 100_000, 150_000] {
+            let mut buf = SendBuf::default();
+            buf.begin(7);
+            buf.push(&written(7..1007));
+            buf.push_bytes(written(1007..100_007).into());
+            buf.push(&written(100_007..100_107));
+            buf.push_mark();
+            let end = (7 + cut).min(buf.end());
+            buf.truncate(end);
+            assert_eq!(buf.end(), end, "{cut}");
+            let held: usize = buf.chunks.iter().map(|c| c.bytes.len()).sum();
+            assert!(held as u64 <= cut && buf.marks.is_empty() == (cut < 100_101), "{cut}");
+            buf.push(&written(end..end + 5000));
+            let mut out = vec![0; (end + 5000 - 7) as usize];
+            buf.copy(7, &mut out);
+            out.truncate(out.len().min((100_107 - 7) as usize));
+            assert_eq!(out, written(7..7 + out.len() as u64), "{cut}");
+        }
+        // What is acknowledged of the chunk is not copied, and what is under way stays.
+        let mut buf = SendBuf::default();
+        buf.push_bytes(written(0..100_000).into());
+        buf.on_acked(0..50_000);
+        buf.truncate(60_000);
+        let chunk = buf.chunks.front().map(|c| (c.start, c.bytes.len()));
+        assert_eq!(chunk, Some((50_000, 10_000)));
+        let mut out = vec![0; 10_000];
+        buf.copy(50_000, &mut out);
+        assert_eq!(out, written(50_000..60_000));
+        buf.on_acked(50_000..59_990);
+        buf.truncate(60_000);
+        let chunk = buf.chunks.front().map(|c| (c.start, c.bytes.len()));
+        assert_eq!(
+            chunk,
+            Some((59_990, 10)),
+            "the rest of the chunk is not kept for its end"
+        );
+        buf.on_acked(50_000..60_000);
+        assert!(buf.is_acked() && buf.chunks.is_empty());
     }
 
     #[test]

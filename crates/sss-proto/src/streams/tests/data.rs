@@ -129,6 +129,37 @@ fn events_come_only_after_not_yet() {
 }
 
 #[test]
+fn what_was_taken_back_is_not_sent_and_what_is_written_instead_is() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.stream();
+    let old = vec![5; 3 << 20];
+    let mut written = 0;
+    while let n @ 1.. = pair.a.write(a, &old).unwrap() {
+        written += n as u64;
+        pair.run();
+    }
+    let taken = pair.a.take_back(a, 10);
+    assert_eq!(taken, SEND_AHEAD - 10);
+    assert_eq!(pair.a.take_back(a, 10), 0, "nothing is left to be taken back");
+    pair.a.events();
+    assert_eq!(pair.a.poll_sent(a), Poll::Pending);
+    let mut read = Vec::new();
+    while pair.a.poll_sent(a).is_pending() {
+        read.extend(pair.b.read_all(b).0);
+        pair.run();
+    }
+    assert_eq!(pair.a.write(a, &[6; 1000]), Ok(1000));
+    pair.a.finish(a).unwrap();
+    assert_eq!(pair.a.take_back(a, 10), 0, "the end is not taken back");
+    pair.run();
+    read.extend(pair.b.read_all(b).0);
+    let (before, behind) = read.split_at((written - taken) as usize);
+    assert!(before.iter().all(|byte| *byte == 5));
+    assert_eq!(behind, [6; 1000]);
+    assert_eq!(pair.b.read_now(b), Poll::Ready(Ok(ReadOutcome::End)));
+}
+
+#[test]
 fn a_writer_waits_and_goes_on() {
     let mut pair = Pair::new();
     let (a, b) = pair.stream();

@@ -1,0 +1,96 @@
+//! The access log: a line for each request, on standard error, or as JSON.
+//!
+//! It is written by a thread of its own: whoever does not read it holds up nobody. What it cannot keep up with is
+//! counted.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
+
+use serde_json::json;
+use sss_files::{Mtime, printable};
+
+use crate::output::{Output, date, json_path, size};
+use crate::transfer::served::Served;
+use crate::transfer::server::Log;
+
+/// Lines that may wait to be written.
+const WAITING: usize = 8192;
+
+/// Begins to log.
+pub(crate) fn start(output: Output) -> Log {
+    let (sender, receiver) = sync_channel(WAITING);
+    let missed = Arc::new(AtomicU64::new(0));
+    let told = missed.clone();
+    std::thread::spawn(move || write(&receiver, &told, output));
+    Arc::new(move |served| {
+        if sender.try_send(served).is_err() {
+            missed.fetch_add(1, Ordering::Relaxed);
+        }
+    })
+}
+
+/// For a server whose requests are of no interest.
+pub(crate) fn none() -> Log {
+    Arc::new(|_| ())
+}
+
+fn write(lines: &Receiver<Served>, missed: &AtomicU64, output: Output) {
+    while let Ok(served) = lines.recv() {
+        log(&served, output);
+        let missed = missed.swap(0, Ordering::Relaxed);
+        if missed > 0 {
+            output.fact_aside(
+                format!(
+                    "{}  {missed} requests are not logged: there were too many at once",
+                    now()
+                ),
+                &json!({"event": "not_logged", "requests": missed}),
+            );
+        }
+    }
+}
+
+fn log(served: &Served, output: Output) {
+    let path = served.path.as_bytes();
+    let bytes = served.sent.saturating_add(served.received);
+    let status = served
+        .refusal
+        .as_ref()
+        .map_or_else(|| "Ok".to_owned(), |refusal| refusal.status.to_string());
+    let fact = json!({
+        "event": "request",
+        "eid": served.eid.to_string(),
+        "address": served.address.map(|address| address.to_string()),
+        "request": served.what,
+        "path": json_path(path),
+        "sent": served.sent,
+        "received": served.received,
+        "seconds": served.time.as_secs_f64(),
+        "status": status,
+        "error": served.refusal.as_ref().map(|refusal| refusal.text.clone()),
+    });
+    let address = served.address.map(|address| format!(" {address}")).unwrap_or_default();
+    let result = served.refusal.as_ref().map_or("ok", |refusal| refusal.text.as_str());
+    let path = if path.is_empty() { "." } else { &printable(path) };
+    let line = format!(
+        "{}  {}{address}  {} {path}  {}  {}",
+        now(),
+        served.eid,
+        served.what,
+        size(bytes),
+        printable(result.as_bytes())
+    );
+    output.fact_aside(line, &fact);
+}
+
+/// The time, for people.
+fn now() -> String {
+    let since = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap_or_default();
+    date(Mtime {
+        seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
+        nanoseconds: 0,
+    })
+}

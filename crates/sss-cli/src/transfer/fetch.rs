@@ -1,0 +1,269 @@
+//! FETCH: a file on its way out of the server, within the server's limits.
+//!
+//! 1. What the client says it has is hashed in slices, a slice for each peer in turn, without holding a descriptor.
+//! 2. The file is open only while it moves. A piece is read when there is room for it, the next one while it leaves.
+//! 3. Pieces are short at first, and as long as [`SEGMENT`] when they leave quickly.
+//! 4. A request that is called to pause takes back what has not left, closes the file, and keeps its [`Position`]. When
+//!    the rest has left, it opens the file again and makes sure that it is the same.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sss_files::{Prefix, Refusal, RelPath, Status};
+
+use super::exchange::{Exchange, SEGMENT, TransferError};
+use super::io_pool::{self, Job};
+use super::leaving::left;
+use super::limits::{Claim, Descriptor, Room};
+use super::send::{Position, Segment, Source, changed, unreadable};
+use crate::transfer::safe_path::Root;
+
+/// First piece of a file. One that is not longer than this goes out in one, with its end.
+const FIRST: usize = 64 << 10;
+/// Shortest piece, for those who read slowly.
+const LEAST: usize = 16 << 10;
+/// A piece that leaves within this time is followed by a longer one, another by a shorter one.
+const QUICK: Duration = Duration::from_millis(250);
+/// Bytes that stay in the stream of a request that pauses. That they leave tells it to go on.
+const MORSEL: u64 = 1 << 10;
+/// Bytes of a prefix hashed in one turn.
+const SLICE: u64 = 4 << 20;
+/// Number of times that a file is opened while the system has no descriptor left, and the time between them.
+const TRIES: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A file that a peer asked for.
+pub(crate) struct Fetch<'c> {
+    pub(crate) root: Arc<Root>,
+    pub(crate) path: RelPath,
+    pub(crate) claim: &'c Claim,
+}
+
+/// Place of a file in the answer.
+struct Course {
+    /// Position of the piece that is next, or is leaving.
+    position: Position,
+    /// Bytes that go before that piece: the head of the answer, before the first.
+    head: Vec<u8>,
+    /// Bytes of head and piece that are in the stream already.
+    written: usize,
+    /// Length of the next piece.
+    length: usize,
+}
+
+/// End of a stretch for which the file was open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stretch {
+    /// Everything was written, and the end.
+    Whole,
+    Paused,
+}
+
+/// A piece that is being read.
+type Ahead = Job<Result<(Segment, Room), Refusal>>;
+
+impl Fetch<'_> {
+    /// Answers, until everything is in the stream.
+    ///
+    /// # Errors
+    /// If there is no such file, it changes, or the peer does not want it. What was begun is reset then.
+    pub(crate) async fn answer(&self, have: Option<Prefix>, exchange: &mut Exchange) -> Result<(), TransferError> {
+        let done = self.send(have, exchange).await;
+        if let Err(TransferError::Refused(refusal)) = &done
+            && exchange.has_said_something()
+        {
+            exchange.reset(refusal);
+        }
+        done
+    }
+
+    async fn send(&self, have: Option<Prefix>, exchange: &mut Exchange) -> Result<(), TransferError> {
+        let (mut course, mut open) = self.begin(have).await?;
+        loop {
+            let (source, descriptor) = match open.take() {
+                Some(open) => open,
+                None => {
+                    let descriptor = self.claim.descriptor(1).await;
+                    self.claim.resumed();
+                    (self.reopen(course.position.clone()).await?, descriptor)
+                }
+            };
+            let stretch = self.stretch(source, &mut course, exchange).await?;
+            drop(descriptor);
+            if stretch == Stretch::Whole {
+                return Ok(());
+            }
+            self.claim.paused();
+            exchange.sent().await?;
+        }
+    }
+
+    /// Finds where to start (FIL-7). Without a prefix the file is still open.
+    async fn begin(&self, have: Option<Prefix>) -> Result<(Course, Option<(Source, Descriptor)>), TransferError> {
+        let descriptor = self.claim.descriptor(1).await;
+        self.claim.resumed();
+        let source = self.open().await?;
+        let mut position = source.position().clone();
+        let Some(have) = have.filter(|have| have.len <= position.size()) else {
+            return Ok((Course::new(position), Some((source, descriptor))));
+        };
+        drop((source, descriptor));
+        while position.offset() < have.len {
+            position = self.hash_on(position, have.len).await?;
+        }
+        if !position.is_behind(&have) {
+            position.restart();
+        }
+        Ok((Course::new(position), None))
+    }
+
+    /// Hashes a slice of a prefix, when it is the turn of this peer.
+    async fn hash_on(&self, position: Position, end: u64) -> Result<Position, Refusal> {
+        let before = position.offset();
+        let turn = self.claim.limits().hashing.get(self.claim.eid(), 1).await;
+        let mut source = self.reopen(position).await?;
+        let hashed = io_pool::run(move || {
+            source.hash(end.saturating_sub(before).min(SLICE))?;
+            Ok(source.position().clone())
+        });
+        let position: Position = hashed.await.map_err(unreadable)?;
+        drop(turn);
+        if position.offset() == before {
+            return Err(changed());
+        }
+        Ok(position)
+    }
+
+    /// Sends piece after piece, until the end or until it has to pause.
+    async fn stretch(
+        &self,
+        source: Source,
+        course: &mut Course,
+        exchange: &mut Exchange,
+    ) -> Result<Stretch, TransferError> {
+        let mut next = Some(source);
+        let mut ahead: Option<Ahead> = None;
+        loop {
+            let job = match (ahead.take(), next.take()) {
+                (Some(job), _) => job,
+                (None, Some(source)) => {
+                    let room = tokio::select! {
+                        room = self.claim.room(course.room()) => room,
+                        () = self.claim.called_to_pause() => return Ok(Stretch::Paused),
+                    };
+                    course.read(source, room)
+                }
+                (None, None) => return Ok(Stretch::Whole),
+            };
+            let (segment, room) = job.result().await?;
+            let (bytes, source) = segment.into_parts();
+            let (length, is_last) = (bytes.len(), source.is_none());
+            let bytes = room.hold(bytes).slice(course.written.min(length)..);
+            exchange.send(bytes).await?;
+            if is_last && length <= FIRST + 256 {
+                exchange.finish()?;
+                return Ok(Stretch::Whole);
+            }
+            let position = source.as_ref().map(|source| source.position().clone());
+            let behind = position.map(|position| course.behind(position));
+            if let Some((behind, source)) = behind.as_ref().zip(source) {
+                match self.claim.try_room(behind.room()) {
+                    Some(room) => ahead = Some(behind.read(source, room)),
+                    None => next = Some(source),
+                }
+            }
+            let begun = Instant::now();
+            if !left(exchange, self.claim).await? {
+                let back = usize::try_from(exchange.take_back(MORSEL)).unwrap_or(length);
+                course.written = length.saturating_sub(back);
+                course.length = LEAST;
+                return Ok(Stretch::Paused);
+            }
+            let Some(behind) = behind else {
+                exchange.finish()?;
+                return Ok(Stretch::Whole);
+            };
+            *course = behind.paced(begun.elapsed());
+        }
+    }
+
+    async fn open(&self) -> Result<Source, Refusal> {
+        let (root, path) = (self.root.clone(), self.path.clone());
+        self.with_descriptor(move || Source::open(&root, &path)).await
+    }
+
+    async fn reopen(&self, position: Position) -> Result<Source, Refusal> {
+        let (root, path) = (self.root.clone(), self.path.clone());
+        self.with_descriptor(move || Source::reopen(&root, &path, position.clone()))
+            .await
+    }
+
+    /// Opens a file; waits for others if the system has no descriptor left.
+    async fn with_descriptor<T: Send + 'static>(
+        &self,
+        open: impl Fn() -> Result<T, Refusal> + Clone + Send + 'static,
+    ) -> Result<T, Refusal> {
+        for _ in 0..TRIES {
+            match io_pool::run(open.clone()).await {
+                Err(refusal) if refusal.status == Status::Busy => {
+                    self.claim.limits().out_of_descriptors();
+                    tokio::time::sleep(PAUSE).await;
+                }
+                other => return other,
+            }
+        }
+        open()
+    }
+}
+
+impl Course {
+    fn new(position: Position) -> Self {
+        Self {
+            head: position.head(),
+            position,
+            written: 0,
+            length: FIRST,
+        }
+    }
+
+    /// The course behind a piece.
+    fn behind(&self, position: Position) -> Self {
+        Self {
+            position,
+            head: Vec::new(),
+            written: 0,
+            length: self.length,
+        }
+    }
+
+    fn paced(mut self, took: Duration) -> Self {
+        let length = if took <= QUICK {
+            self.length.saturating_mul(2)
+        } else {
+            self.length / 2
+        };
+        self.length = length.clamp(LEAST, SEGMENT);
+        self
+    }
+
+    /// Length of the piece: what is in the stream of it already, and more.
+    fn piece(&self) -> usize {
+        let left = usize::try_from(self.position.left()).unwrap_or(usize::MAX);
+        self.written.saturating_add(self.length).min(left)
+    }
+
+    /// Room for it, with head and verdict.
+    fn room(&self) -> usize {
+        self.piece().saturating_add(256)
+    }
+
+    fn read(&self, source: Source, room: Room) -> Ahead {
+        let (head, piece) = (self.head.clone(), self.piece());
+        io_pool::start(move || {
+            let mut bytes = head;
+            bytes.reserve_exact(piece.saturating_add(64));
+            let segment = source.fill(bytes, piece).map_err(unreadable)?;
+            Ok((segment, room))
+        })
+    }
+}

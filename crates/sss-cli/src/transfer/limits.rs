@@ -1,0 +1,420 @@
+//! The server's limits: who may have how many requests at hand, descriptors open and bytes read ahead, each peer and
+//! all together.
+//!
+//! 1. A request is *at hand* from its acceptance until its answer has arrived. It holds nothing else while it waits.
+//! 2. While it moves it holds a descriptor, and room for the bytes that were read and have not arrived.
+//! 3. [`Limits::look`] is the clock. Whoever has not moved for [`PATIENCE`] is called to *pause*: it gives back
+//!    descriptor and buffers and keeps its stream and its position. While anybody waits, [`BRIEF`] is enough; and
+//!    whoever moved least of the peer that has most is called at once, while others wait who have less.
+//! 4. If that is not enough, because what is under way to a peer that is gone cannot be taken back, the requests of the
+//!    peer that has most are given up, those first that moved least.
+//!
+//! Whoever is served next is decided by [`Shares`].
+
+pub(crate) mod shares;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use sss::Eid;
+use tokio::sync::Notify;
+
+use self::shares::{Share, Shares};
+
+/// Time after which a request that does not move gives back what it holds.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// The same time while anybody waits for it.
+const BRIEF: Duration = Duration::from_secs(1);
+/// Between two looks of the clock.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Requests at hand: of all peers, and of one (FIL-1).
+const REQUESTS: u64 = 8192;
+const REQUESTS_OF_ONE: u64 = 512;
+/// Sessions: of all peers, and of one.
+const SESSIONS: u64 = 4096;
+const SESSIONS_OF_ONE: u64 = 64;
+/// Listings and makings under way: of all peers, and of one. Each may hold the names of a large directory.
+const WALKS: u64 = 64;
+const WALKS_OF_ONE: u64 = 8;
+/// Bytes that were read and have not arrived: of all peers, and of one.
+const BYTES: u64 = 64 << 20;
+const BYTES_OF_ONE: u64 = 32 << 20;
+/// Descriptors of requests, however many the system allows.
+const DESCRIPTORS: u64 = 2048;
+/// Descriptors that are kept for everything else: sockets, directories, standard streams.
+const RESERVE: u64 = 128;
+/// Number of requests that are called at one look for the sake of others.
+const CALLED: usize = 64;
+
+/// Wish to a request, for the sake of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Call {
+    /// To give back descriptor and buffers, and to wait until it can move.
+    Pause,
+    /// To end.
+    GiveUp,
+}
+
+/// Everything that requests share. One for each directory that is served.
+pub(crate) struct Limits {
+    pub(crate) sessions: Shares,
+    requests: Shares,
+    descriptors: Shares,
+    bytes: Shares,
+    pub(crate) walks: Shares,
+    /// Turns of threads that hash what peers say they have.
+    pub(crate) hashing: Shares,
+    at_hand: Mutex<AtHand>,
+}
+
+#[derive(Default)]
+struct AtHand {
+    next: u64,
+    requests: BTreeMap<u64, Arc<Entry>>,
+}
+
+/// Knowledge of the clock about a request.
+struct Entry {
+    eid: Eid,
+    /// Bytes read ahead.
+    bytes: AtomicU64,
+    has_descriptor: AtomicBool,
+    is_paused: AtomicBool,
+    clock: Mutex<Clock>,
+    called: Notify,
+}
+
+struct Clock {
+    moved: Instant,
+    call: Option<Call>,
+}
+
+/// The claim of a request that is at hand to what is shared. It is given back when this is dropped.
+pub(crate) struct Claim {
+    limits: Arc<Limits>,
+    entry: Arc<Entry>,
+    id: u64,
+    _share: Share,
+}
+
+/// The right to have a file open.
+pub(crate) struct Descriptor {
+    entry: Arc<Entry>,
+    _share: Share,
+}
+
+/// Room for bytes that were read and have not arrived.
+pub(crate) struct Room {
+    entry: Arc<Entry>,
+    bytes: u64,
+    _share: Share,
+}
+
+/// Bytes with the room for them: given back as soon as nobody holds the bytes any more, which is when the transport
+/// knows that they have arrived, or that they never will.
+struct Held {
+    bytes: Vec<u8>,
+    _room: Room,
+}
+
+impl Limits {
+    /// Limits that fit to what the system allows this process, after asking for as much as it may have.
+    pub(crate) fn new(threads: usize) -> Self {
+        let descriptors = descriptors();
+        Self {
+            sessions: Shares::new(SESSIONS, SESSIONS_OF_ONE),
+            requests: Shares::new(REQUESTS, REQUESTS_OF_ONE),
+            // A peer that comes finds some without having to wait.
+            descriptors: Shares::new(descriptors, descriptors.saturating_sub(descriptors / 4)),
+            bytes: Shares::new(BYTES, BYTES_OF_ONE),
+            walks: Shares::new(WALKS, WALKS_OF_ONE),
+            hashing: Shares::new(threads.saturating_sub(1).max(1) as u64, 1),
+            at_hand: Mutex::default(),
+        }
+    }
+
+    /// Takes a request to hand, when there is room for it.
+    ///
+    /// Cancel safe.
+    pub(crate) async fn claim(self: &Arc<Self>, eid: Eid) -> Claim {
+        let share = self.requests.get(eid, 1).await;
+        let entry = Arc::new(Entry::new(eid));
+        let mut at_hand = self.at_hand();
+        let id = at_hand.next;
+        at_hand.next = id.saturating_add(1);
+        at_hand.requests.insert(id, entry.clone());
+        drop(at_hand);
+        Claim {
+            limits: self.clone(),
+            entry,
+            id,
+            _share: share,
+        }
+    }
+
+    /// Looks again and again, as long as there are limits.
+    pub(crate) async fn watch(self: Arc<Self>) {
+        let limits = Arc::downgrade(&self);
+        drop(self);
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let Some(limits) = limits.upgrade() else { return };
+            limits.look(Instant::now());
+        }
+    }
+
+    /// Calls those who have to give something back.
+    fn look(&self, now: Instant) {
+        let mut entries: Vec<Arc<Entry>> = self.at_hand().requests.values().cloned().collect();
+        for entry in entries.iter().filter(|entry| entry.holds() && entry.is_idle(now)) {
+            entry.call(Call::Pause);
+        }
+        let pressures = [
+            (
+                &self.descriptors,
+                Entry::pause_for_descriptor as fn(&Entry, Instant) -> Option<Call>,
+            ),
+            (&self.bytes, Entry::pause_for_bytes),
+            (&self.requests, Entry::give_up),
+        ];
+        for (shares, wanted) in pressures {
+            entries.sort_by_key(|entry| entry.clock().moved);
+            let waiting = shares.waiting();
+            let standing = entries.iter().take_while(|entry| entry.stands(now));
+            let standing = standing.filter(|entry| wanted(entry, now) == Some(Call::Pause));
+            standing.take(waiting).for_each(|entry| entry.call(Call::Pause));
+            let Some(pressure) = shares.pressure() else { continue };
+            let victims = entries.iter().filter(|entry| entry.eid == pressure.greediest);
+            let victims = victims.filter_map(|entry| Some((entry, wanted(entry, now)?)));
+            for (entry, call) in victims.take(pressure.waiting.min(CALLED)) {
+                entry.call(call);
+            }
+        }
+    }
+
+    /// The system has no descriptor left, although there should have been one: whoever moved least gives up its own.
+    pub(crate) fn out_of_descriptors(&self) {
+        let at_hand = self.at_hand();
+        let holders = at_hand
+            .requests
+            .values()
+            .filter(|entry| entry.has_descriptor.load(Ordering::Relaxed));
+        if let Some(entry) = holders.min_by_key(|entry| entry.clock().moved) {
+            entry.call(Call::Pause);
+        }
+    }
+
+    fn at_hand(&self) -> MutexGuard<'_, AtHand> {
+        self.at_hand.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    fn new(eid: Eid) -> Self {
+        Self {
+            eid,
+            bytes: AtomicU64::new(0),
+            has_descriptor: AtomicBool::new(false),
+            is_paused: AtomicBool::new(false),
+            clock: Mutex::new(Clock {
+                moved: Instant::now(),
+                call: None,
+            }),
+            called: Notify::new(),
+        }
+    }
+
+    fn clock(&self) -> MutexGuard<'_, Clock> {
+        self.clock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn holds(&self) -> bool {
+        let bytes = self.bytes.load(Ordering::Relaxed);
+        (bytes > 0 || self.has_descriptor.load(Ordering::Relaxed)) && !self.is_paused.load(Ordering::Relaxed)
+    }
+
+    fn is_idle(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.clock().moved) >= PATIENCE
+    }
+
+    fn stands(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.clock().moved) >= BRIEF
+    }
+
+    fn pause_for_descriptor(&self, _: Instant) -> Option<Call> {
+        self.has_descriptor.load(Ordering::Relaxed).then_some(Call::Pause)
+    }
+
+    fn pause_for_bytes(&self, now: Instant) -> Option<Call> {
+        if self.bytes.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        if !self.is_paused.load(Ordering::Relaxed) {
+            return Some(Call::Pause);
+        }
+        self.give_up(now)
+    }
+
+    fn give_up(&self, now: Instant) -> Option<Call> {
+        self.is_idle(now).then_some(Call::GiveUp)
+    }
+
+    fn call(&self, call: Call) {
+        let mut clock = self.clock();
+        if clock.call == Some(Call::GiveUp) {
+            return;
+        }
+        clock.call = Some(call);
+        drop(clock);
+        self.called.notify_waiters();
+    }
+}
+
+impl Clock {
+    fn take_pause(&mut self) {
+        if self.call == Some(Call::Pause) {
+            self.call = None;
+        }
+    }
+}
+
+impl Claim {
+    /// The peer's.
+    pub(crate) fn eid(&self) -> Eid {
+        self.entry.eid
+    }
+
+    /// All limits.
+    pub(crate) fn limits(&self) -> &Arc<Limits> {
+        &self.limits
+    }
+
+    /// Notes that the request has moved.
+    pub(crate) fn moved(&self) {
+        self.entry.clock().moved = Instant::now();
+    }
+
+    /// Waits until the request is to pause.
+    ///
+    /// Cancel safe: what was called is not lost.
+    pub(crate) async fn called_to_pause(&self) {
+        self.called(Call::Pause).await;
+    }
+
+    /// Waits until the request is to end, for the sake of others.
+    ///
+    /// Cancel safe: what was called is not lost.
+    pub(crate) async fn given_up(&self) {
+        self.called(Call::GiveUp).await;
+    }
+
+    async fn called(&self, call: Call) {
+        loop {
+            let called = self.entry.called.notified();
+            if self.entry.clock().call == Some(call) {
+                return;
+            }
+            called.await;
+        }
+    }
+
+    /// The request holds nothing more that can be given back.
+    pub(crate) fn paused(&self) {
+        self.entry.is_paused.store(true, Ordering::Relaxed);
+        self.entry.clock().take_pause();
+    }
+
+    /// The request goes on.
+    pub(crate) fn resumed(&self) {
+        self.entry.is_paused.store(false, Ordering::Relaxed);
+        let mut clock = self.entry.clock();
+        clock.moved = Instant::now();
+        clock.take_pause();
+    }
+
+    /// Waits for the right to have a file open, or a few for one purpose.
+    ///
+    /// Cancel safe.
+    pub(crate) async fn descriptor(&self, count: u64) -> Descriptor {
+        let share = self.limits.descriptors.get(self.eid(), count).await;
+        self.entry.has_descriptor.store(true, Ordering::Relaxed);
+        Descriptor {
+            entry: self.entry.clone(),
+            _share: share,
+        }
+    }
+
+    /// Waits for room for bytes.
+    ///
+    /// Cancel safe.
+    pub(crate) async fn room(&self, bytes: usize) -> Room {
+        self.held(self.limits.bytes.get(self.eid(), bytes as u64).await, bytes)
+    }
+
+    /// Room for bytes, if it is there.
+    pub(crate) fn try_room(&self, bytes: usize) -> Option<Room> {
+        let share = self.limits.bytes.try_get(self.eid(), bytes as u64)?;
+        Some(self.held(share, bytes))
+    }
+
+    fn held(&self, share: Share, bytes: usize) -> Room {
+        self.entry.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        Room {
+            entry: self.entry.clone(),
+            bytes: bytes as u64,
+            _share: share,
+        }
+    }
+}
+
+impl Room {
+    /// Bytes that hold their room for as long as anybody holds them.
+    pub(crate) fn hold(self, bytes: Vec<u8>) -> Bytes {
+        Bytes::from_owner(Held { bytes, _room: self })
+    }
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.limits.at_hand().requests.remove(&self.id);
+    }
+}
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        self.entry.has_descriptor.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.entry.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Asks the system for as many descriptors as this process may have, and says how many requests may use.
+fn descriptors() -> u64 {
+    let now = getrlimit(Resource::Nofile);
+    let wanted = Rlimit {
+        current: now.maximum,
+        maximum: now.maximum,
+    };
+    // What cannot be raised is what there is.
+    let _ = setrlimit(Resource::Nofile, wanted);
+    let current = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    current.saturating_sub(RESERVE).clamp(16, DESCRIPTORS)
+}
+
+#[cfg(test)]
+mod tests;

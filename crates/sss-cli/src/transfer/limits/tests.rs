@@ -1,0 +1,136 @@
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use super::*;
+
+fn eid(n: u8) -> Eid {
+    Eid::from_public_key(&[n; 32])
+}
+
+fn now<T>(future: impl Future<Output = T>) -> Option<T> {
+    match std::pin::pin!(future)
+        .as_mut()
+        .poll(&mut Context::from_waker(Waker::noop()))
+    {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
+}
+
+fn claim(limits: &Arc<Limits>, n: u8) -> Claim {
+    now(limits.claim(eid(n))).expect("there is room for a request")
+}
+
+fn limits() -> Arc<Limits> {
+    Arc::new(Limits::new(2))
+}
+
+fn call(claim: &Claim) -> Option<Call> {
+    claim.entry.clock().call
+}
+
+#[test]
+fn whoever_does_not_move_is_called_to_pause_once_its_time_is_over() {
+    let limits = limits();
+    let (idle, moving, waiting) = (claim(&limits, 1), claim(&limits, 1), claim(&limits, 1));
+    let _open = (now(idle.descriptor(1)).unwrap(), now(moving.descriptor(1)).unwrap());
+    let begun = Instant::now();
+    limits.look(begun + PATIENCE / 2);
+    assert_eq!(call(&idle), None);
+    moving.entry.clock().moved = begun + PATIENCE / 2;
+    limits.look(begun + PATIENCE);
+    assert_eq!((call(&idle), call(&moving)), (Some(Call::Pause), None));
+    assert_eq!(call(&waiting), None, "it holds nothing");
+    assert!(now(idle.called_to_pause()).is_some() && now(idle.given_up()).is_none());
+    idle.paused();
+    assert!(now(idle.called_to_pause()).is_none());
+    limits.look(begun + 2 * PATIENCE);
+    assert_eq!(call(&idle), None, "nothing more is to be had of it");
+    idle.resumed();
+    limits.look(begun + 4 * PATIENCE);
+    assert_eq!(call(&idle), Some(Call::Pause));
+}
+
+#[test]
+fn who_stands_gives_way_sooner_to_those_who_wait() {
+    let limits = limits();
+    let (standing, moving) = (claim(&limits, 1), claim(&limits, 1));
+    let _one = now(standing.descriptor(1)).unwrap();
+    let _rest: Vec<_> = std::iter::from_fn(|| now(moving.descriptor(1))).collect();
+    let begun = Instant::now();
+    moving.entry.clock().moved = begun + BRIEF;
+    limits.look(begun + BRIEF);
+    assert_eq!(call(&standing), None, "nobody waits");
+    let another = claim(&limits, 1);
+    let mut waiting: Pin<Box<_>> = Box::pin(another.descriptor(1));
+    assert!(now(waiting.as_mut()).is_none());
+    limits.look(begun + BRIEF);
+    assert_eq!((call(&standing), call(&moving)), (Some(Call::Pause), None));
+}
+
+#[test]
+fn whoever_waits_gets_what_moved_least_of_the_peer_that_has_most() {
+    let limits = limits();
+    let begun = Instant::now();
+    let mut greedy = Vec::new();
+    let mut rooms = Vec::new();
+    for n in [1, 1, 1, 2] {
+        let claim = claim(&limits, n);
+        rooms.push(now(claim.room((BYTES_OF_ONE / 2) as usize)));
+        greedy.push(claim);
+    }
+    assert_eq!(rooms.iter().flatten().count(), 3, "no peer has more than its part");
+    rooms.push(now(greedy[3].room((BYTES_OF_ONE / 2) as usize)));
+    let modest = claim(&limits, 3);
+    let mut room: Pin<Box<_>> = Box::pin(modest.room(1000));
+    assert!(now(room.as_mut()).is_none());
+    greedy[0].entry.clock().moved = begun + Duration::from_secs(1);
+    limits.look(begun);
+    let calls: Vec<_> = greedy.iter().map(call).collect();
+    assert_eq!(calls.iter().flatten().count(), 1, "one waits: {calls:?}");
+    rooms.clear();
+    assert!(now(room.as_mut()).is_some());
+}
+
+#[test]
+fn what_is_under_way_to_a_peer_that_is_gone_is_given_up_for_others() {
+    let limits = limits();
+    let begun = Instant::now();
+    let gone = claim(&limits, 1);
+    let _under_way = [
+        now(gone.room(BYTES_OF_ONE as usize)),
+        now(claim(&limits, 2).room(BYTES_OF_ONE as usize - 10)),
+    ];
+    gone.paused();
+    let modest = claim(&limits, 3);
+    let mut room: Pin<Box<_>> = Box::pin(modest.room(1000));
+    assert!(now(room.as_mut()).is_none());
+    limits.look(begun + PATIENCE / 2);
+    assert_eq!(call(&gone), None, "it may come back");
+    limits.look(begun + PATIENCE + Duration::from_secs(1));
+    assert_eq!(call(&gone), Some(Call::GiveUp));
+}
+
+#[test]
+fn bytes_hold_their_room_until_nobody_holds_them() {
+    let limits = limits();
+    let claim = claim(&limits, 1);
+    let bytes = now(claim.room(BYTES_OF_ONE as usize)).unwrap().hold(vec![7; 100]);
+    let slice = bytes.slice(10..20);
+    drop(bytes);
+    assert!(claim.try_room(1).is_none());
+    assert_eq!(claim.entry.bytes.load(Ordering::Relaxed), BYTES_OF_ONE);
+    drop(slice);
+    assert!(claim.try_room(1).is_some());
+}
+
+#[test]
+fn requests_at_hand_are_bounded_for_each_peer() {
+    let limits = limits();
+    let claims: Vec<_> = (0..REQUESTS_OF_ONE).map(|_| claim(&limits, 1)).collect();
+    assert!(now(limits.claim(eid(1))).is_none());
+    assert!(now(limits.claim(eid(2))).is_some());
+    drop(claims);
+    assert!(now(limits.claim(eid(1))).is_some());
+    assert!(limits.at_hand().requests.is_empty());
+}
