@@ -380,6 +380,7 @@ fn a_tree_onto_a_file_is_one_error() {
     }
     fs::write(source.join("file"), "a file").unwrap();
     let serving = server.serve(&source, &["--write"]);
+    client.run(["id"]).expect(0);
     let put = |more: &[&str]| {
         let mut put = client.command();
         put.arg("put").arg(&tree).arg(serving.at("file")).args(more);

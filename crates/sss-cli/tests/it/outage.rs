@@ -61,6 +61,7 @@ fn a_silence_is_told_on_a_terminal_while_a_transfer_goes_on() {
     let begun = Instant::now();
     terminal.wait_for("does not answer");
     let took = begun.elapsed();
+    eprintln!("told after {took:?}");
     assert!(took < Duration::from_secs(12), "{took:?}");
     terminal.wait_for("nothing for");
     // What was said stays, though the line below it is drawn again and again.

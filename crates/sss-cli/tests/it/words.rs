@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use sss::Host;
 
-use crate::support::{Home, Ran};
+use crate::support::{Home, Ran, Serving, noise};
 use crate::terminal::{Seen, Terminal};
 
 /// Text that a peer would like to have on our terminal.
@@ -294,39 +294,73 @@ fn no_word_is_broken(what: &str, seen: &Seen) {
     }
 }
 
+/// Looks at what a person sees, and prints it: `cargo nextest run -p sss-cli eighty_columns --no-capture`.
+#[track_caller]
+fn look(command: &[&str], seen: &Seen) {
+    let command = command.join(" ");
+    eprintln!("$ sss {command}\n{}\n(exit code {:?})\n", seen.text(), seen.code);
+    no_word_is_broken(&command, seen);
+}
+
+/// A server with a few files, and room for more.
+fn serve_a_few(server: &Home) -> (Serving, std::path::PathBuf) {
+    let dir = server.dir("source");
+    fs::create_dir(dir.join("sub")).unwrap();
+    for name in ["one", "two", "sub/three"] {
+        fs::write(dir.join(name), name).unwrap();
+    }
+    std::os::unix::fs::symlink("one", dir.join("link")).unwrap();
+    (server.serve(&dir, &["--write"]), dir)
+}
+
 #[test]
 fn no_word_is_broken_at_eighty_columns() {
     let (server, client) = (Home::new(), Home::new());
-    let dir = server.dir("source");
-    fs::write(dir.join("one"), "1").unwrap();
-    let serving = server.serve(&dir, &[]);
+    let (serving, dir) = serve_a_few(&server);
     let target = serving.target.as_str();
+    let key = client.path("k");
     let other = client
-        .run(["id", "--new", "--file", client.path("k").to_str().unwrap()])
+        .run(["id", "--new", "--file", key.to_str().unwrap()])
         .expect(0)
         .out;
     let wrong = format!("{}@{}", other.trim(), serving.address());
     let nobody = format!("{}@127.0.0.1:1", other.trim());
-    let to = client.path("to");
-    let to = to.to_str().unwrap();
-    let missing = serving.at("missing");
-    let mut commands = vec![
-        vec!["id"],
-        vec!["id", "--file", "typo.key"],
-        vec!["services", target],
-        vec!["ping", target, "-c", "2", "-i", "0.1"],
-        vec!["ping", serving.address()],
-        vec!["get", target, to],
-        vec!["get", target, to],
-        vec!["put", to, target],
-        vec!["get", &missing],
-        vec!["ls", &wrong],
-        vec!["ls", &nobody, "--timeout", "1"],
-        vec!["get", "nonsense@127.0.0.1"],
-        vec!["serve", "/no/such/directory"],
-        vec!["demo", "--calls", "10"],
-        vec!["--help"],
+    let (to, missing) = (client.path("to"), serving.at("missing"));
+    let (to, into) = (to.to_str().unwrap(), serving.at("new/"));
+    let commands = [
+        &["id"][..],
+        &["id", "--file", "typo.key"],
+        &["id", "--file", to],
+        &["services", target],
+        &["services", &nobody, "--timeout", "1"],
+        &["ls", "-r", target],
+        &["ls", &missing],
+        &["ls", &wrong],
+        &["ping", target, "-c", "2", "-i", "0.1"],
+        &["ping", serving.address()],
+        &["get", target, to],
+        &["get", target, to],
+        &["get", &missing],
+        &["get", "nonsense@127.0.0.1"],
+        &["get", "--nonsense"],
+        &["put", to, &into],
+        &["put", to, &into],
+        &["put", "/no/such/file", target],
+        &["serve", "/no/such/directory"],
+        &["serve", dir.to_str().unwrap(), "--bind", serving.address()],
+        &["demo", "--calls", "10"],
+        &[],
+        &["--help"],
+        &["--version"],
     ];
+    for command in commands {
+        let terminal = Terminal::start(&client, command);
+        if command == ["ping", serving.address()] {
+            terminal.wait_for("[y/N]");
+            terminal.press("n\n");
+        }
+        look(command, &terminal.end());
+    }
     for command in [
         "id",
         "serve",
@@ -339,18 +373,77 @@ fn no_word_is_broken_at_eighty_columns() {
         "completions",
         "man",
     ] {
-        commands.push(vec![command, "--help"]);
-        commands.push(vec![command, "-h"]);
+        look(
+            &[command, "--help"],
+            &Terminal::start(&client, [command, "--help"]).end(),
+        );
     }
-    for command in commands {
-        let terminal = Terminal::start(&client, &command);
-        if command == ["ping", serving.address()] {
-            terminal.wait_for("[y/N]");
-            terminal.press("n\n");
-        }
-        let seen = terminal.end();
-        eprintln!("$ sss {}\n{}\n({:?})\n", command.join(" "), seen.text(), seen.code);
-        no_word_is_broken(&command.join(" "), &seen);
+}
+
+#[test]
+fn interruptions_at_eighty_columns() {
+    let (server, client) = (Home::new(), Home::new());
+    let (serving, dir) = serve_a_few(&server);
+    let served = dir.to_str().unwrap();
+    for number in 0..100 {
+        fs::write(dir.join(format!("{number}")), noise(number, 3 << 20)).unwrap();
+    }
+    let target = serving.target.as_str();
+    let (to, into) = (client.path("to"), serving.at("new"));
+    client.run(["id"]).expect(0);
+    let commands = [
+        (&["get", target, to.to_str().unwrap()][..], "left", 130),
+        (&["put", served, &into], "left", 130),
+        (&["ping", target, "-c", "100", "-i", "0.2"], "    2  ", 130),
+        (&["ping", serving.address()], "[y/N]", 130),
+        (&["demo"], "left", 130),
+        (&["serve", served, "--bind", "127.0.0.1:0"], "listening", 0),
+    ];
+    for (command, when, code) in commands {
+        let terminal = Terminal::start(&client, command);
+        terminal.wait_for(when);
+        let before = terminal.rows();
+        eprintln!("$ sss {}\n{}\n^C", command.join(" "), before.join("\n"));
+        assert!(
+            before
+                .iter()
+                .all(|row| row.chars().count() < 79 || !row.contains("left")),
+            "{before:?}"
+        );
+        terminal.interrupt();
+        look(command, &terminal.end().expect(code));
+    }
+}
+
+#[test]
+fn lines_elsewhere_are_as_long_as_they_are() {
+    let (server, client) = (Home::new(), Home::new());
+    let (serving, dir) = serve_a_few(&server);
+    let target = serving.target.as_str();
+    let to = client.path("to");
+    let missing = serving.at("missing");
+    for command in [
+        &["id"][..],
+        &["services", target],
+        &["ls", target],
+        &["ping", target, "-c", "2", "-i", "0.1"],
+        &["ping", serving.address()],
+        &["get", target, to.to_str().unwrap()],
+        &["put", dir.to_str().unwrap(), target],
+        &["get", &missing],
+        &["get", "nonsense@127.0.0.1"],
+    ] {
+        let ran = client.run(command);
+        eprintln!(
+            "$ sss {} | cat\n{}{}(exit code {:?})\n",
+            command.join(" "),
+            ran.out,
+            ran.err,
+            ran.code
+        );
+        assert!(!format!("{}{}", ran.out, ran.err).contains(['\x1b', '\r']));
+        // Of what is said in sentences, none goes on in the next line.
+        assert!(!ran.err.lines().any(|line| line.starts_with("     ")), "{}", ran.err);
     }
 }
 
