@@ -88,8 +88,9 @@ impl Error {
         Self::new(
             Exit::Failed,
             format!(
-                "cannot {doing} {}: {error}",
-                sss_files::printable(path.as_os_str().as_bytes())
+                "cannot {doing} {}: {}",
+                sss_files::printable(path.as_os_str().as_bytes()),
+                plain(error)
             ),
             next,
         )
@@ -104,6 +105,15 @@ impl Error {
             "error": self.what,
             "next": self.next,
         })
+    }
+}
+
+/// Words of the operating system without the number that the standard library puts behind them.
+pub(crate) fn plain(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match text.rsplit_once(" (os error ") {
+        Some((words, _)) => words.to_owned(),
+        None => text,
     }
 }
 

@@ -15,7 +15,7 @@ use sss::is_printable;
 use sss_files::{Mtime, printable};
 use textwrap::{Options, WordSeparator, WordSplitter};
 
-use crate::error::{Error, Exit};
+use crate::error::{Error, Exit, plain};
 use crate::interrupt;
 use crate::screen;
 
@@ -107,7 +107,7 @@ pub(crate) fn note_printed(printed: io::Result<()>) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => CLOSED.store(true, Ordering::Relaxed),
         Err(error) => {
-            let what = format!("cannot write to standard output: {error}");
+            let what = format!("cannot write to standard output: {}", plain(&error));
             let next = "free some space there, or send the output elsewhere";
             // The first reason is the one to tell.
             let _ = FAILURE.set(Error::new(Exit::Failed, what, next));

@@ -92,14 +92,13 @@ impl Bar {
             self.last = (done, Instant::now());
         }
         let quiet = self.last.1.elapsed();
+        let rate = self.estimate.per_sec() as u64;
         let time = if quiet > QUIET {
             format!("nothing for {} s", quiet.as_secs())
+        } else if rate == 0 {
+            "just begun".to_owned()
         } else {
-            format!(
-                "{}/s  {:#} left",
-                size(self.estimate.per_sec() as u64),
-                HumanDuration(self.estimate.eta())
-            )
+            format!("{}/s  {:#} left", size(rate), HumanDuration(self.estimate.eta()))
         };
         let words = format!("{}/{}  {time}  {files}", size(done), size(total));
         let room = width

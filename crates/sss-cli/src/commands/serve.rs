@@ -92,6 +92,7 @@ pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
     start(&host, service)?;
     announce(&host, secret, output);
     interrupt::requested().await;
+    output.note("stopped");
     // Whoever does not hear it finds out by itself.
     let _ = host.close_within(FAREWELL).await;
     Ok(())

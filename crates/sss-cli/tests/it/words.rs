@@ -411,7 +411,9 @@ fn interruptions_at_eighty_columns() {
             "{before:?}"
         );
         terminal.interrupt();
-        look(command, &terminal.end().expect(code));
+        let seen = terminal.end().expect(code);
+        assert!(!seen.text().contains("^C"), "{}", seen.text());
+        look(command, &seen);
     }
 }
 
