@@ -28,6 +28,7 @@ use crate::transfer::filter::{Exclude, Sieve};
 use crate::transfer::io_pool;
 use crate::transfer::manifest::Walk;
 use crate::transfer::rate::{Limiter, Rate};
+use crate::transfer::remote_glob::Gathered;
 use crate::transfer::safe_path::Root;
 use crate::transfer::tally::Tally;
 use crate::transfer::upload::Upload;
@@ -146,21 +147,20 @@ async fn would_put(
 
 /// Lists what is at a path of the server and below it.
 async fn listed(session: &Stream, path: &RelPath, depth: u8) -> Result<BTreeMap<Vec<u8>, Kind>, TransferError> {
-    let mut there = BTreeMap::new();
+    let mut there = Gathered::default();
     let mut listing = match Listing::ask(session, path.clone(), depth).await {
-        Err(TransferError::Refused(refusal)) if refusal.status == Status::NotFound => return Ok(there),
+        Err(TransferError::Refused(refusal)) if refusal.status == Status::NotFound => return Ok(BTreeMap::new()),
         listing => listing?,
     };
     loop {
         let batch = listing.batch().await?;
         if batch.is_empty() {
-            return Ok(there);
+            let pairs = there.entries.into_iter();
+            return Ok(pairs
+                .map(|entry| (entry.path.as_bytes().to_vec(), entry.kind))
+                .collect());
         }
-        there.extend(
-            batch
-                .into_iter()
-                .map(|entry| (entry.path.as_bytes().to_vec(), entry.kind)),
-        );
+        there.add(batch)?;
     }
 }
 

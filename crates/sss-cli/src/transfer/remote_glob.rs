@@ -14,6 +14,41 @@ pub(crate) struct Matches {
     pub(crate) entries: Vec<Entry>,
 }
 
+/// Entries of a peer that are kept together, and the memory that they take.
+#[derive(Debug, Default)]
+pub(crate) struct Gathered {
+    pub(crate) entries: Vec<Entry>,
+    bytes: usize,
+}
+
+impl Gathered {
+    /// Most memory that is kept for entries, in bytes: of some 500,000, if their names are short.
+    const MOST: usize = 128 << 20;
+
+    /// Adds entries.
+    ///
+    /// # Errors
+    /// If they take more memory than is given to a peer.
+    pub(crate) fn add(&mut self, entries: impl IntoIterator<Item = Entry>) -> Result<(), Refusal> {
+        for entry in entries {
+            let text = match &entry.kind {
+                Kind::Link(_, target) => target.len(),
+                Kind::Unreadable(refusal) => refusal.text.len(),
+                _ => 0,
+            };
+            let bytes = size_of::<Entry>().saturating_mul(2);
+            let bytes = bytes.saturating_add(entry.path.as_bytes().len()).saturating_add(text);
+            self.bytes = self.bytes.saturating_add(bytes);
+            if self.bytes > Self::MOST {
+                let text = "the server names too many files at once: give a smaller tree, or a narrower pattern";
+                return Err(Refusal::new(Status::Io, text));
+            }
+            self.entries.push(entry);
+        }
+        Ok(())
+    }
+}
+
 /// Finds what a path with a pattern means. `None`: it has no pattern, or there is something of exactly that name.
 ///
 /// # Errors
@@ -30,14 +65,16 @@ pub(crate) async fn expand(session: &Stream, path: &RelPath) -> Result<Option<Ma
     let depth = u8::try_from(pattern.depth()).ok().filter(|depth| *depth < DEPTH_ALL);
     let depth = depth.ok_or_else(|| wrong("it has too many levels".to_owned()))?;
     let mut listing = Listing::ask(session, pattern.base.clone(), depth).await?;
-    let mut entries = Vec::new();
+    let mut gathered = Gathered::default();
     loop {
         let batch = listing.batch().await?;
         if batch.is_empty() {
             break;
         }
-        entries.extend(batch.into_iter().filter(|entry| pattern.matches(&entry.path)));
+        let matching = batch.into_iter().filter(|entry| pattern.matches(&entry.path));
+        gathered.add(matching)?;
     }
+    let entries = gathered.entries;
     if entries.is_empty() {
         return Err(Refusal::new(Status::NotFound, format!("nothing matches {path}")).into());
     }
@@ -80,5 +117,26 @@ impl Matches {
             }
         }
         (trees, others)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sss_files::Attributes;
+
+    #[test]
+    fn a_server_cannot_make_us_keep_more_than_is_given_to_it() {
+        let link = |path: &str, target: usize| Entry {
+            path: RelPath::parse(path.as_bytes()).unwrap(),
+            kind: Kind::Link(Attributes::default(), vec![b'x'; target]),
+        };
+        let short = std::iter::repeat_with(|| link("name", 4));
+        let mut gathered = Gathered::default();
+        gathered.add(short.take(300_000)).unwrap();
+        assert_eq!(gathered.entries.len(), 300_000);
+        let endless = std::iter::repeat_with(|| link("name", 4096));
+        let refusal = Gathered::default().add(endless.take(1_000_000)).unwrap_err();
+        assert!(refusal.text.contains("too many"), "{refusal}");
     }
 }
