@@ -33,6 +33,7 @@ use crate::output::{Output, size};
 use crate::progress::Progress;
 use crate::transfer::download::{Download, Listing};
 use crate::transfer::safe_path::Root;
+use crate::transfer::server::Terms;
 use crate::transfer::tally::Tally;
 use crate::transfer::{io_pool, session};
 use child::{Child, Place};
@@ -250,7 +251,15 @@ async fn end_of_input() {
 
 /// The second host: serves a directory until its standard input ends, which it does with the first host's process.
 pub(crate) async fn host(args: DemoHostArgs, output: Output) -> Result<(), Error> {
-    let service = serve::service(&args.dir, false, None, access_log::none())?;
+    let service = serve::service(
+        &args.dir,
+        Terms {
+            writable: false,
+            quota: None,
+            secret: None,
+            log: access_log::none(),
+        },
+    )?;
     let host = connector::build(Identity::generate(), Some(LOOPBACK), TIMES, Congestion::default()).await?;
     serve::start(&host, service)?;
     serve::announce(&host, None, output);

@@ -1,5 +1,6 @@
 //! `sss serve`.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,6 +10,7 @@ use serde_json::json;
 use sss::{Congestion, Eid, Host, ListenError, WindowConfig};
 use sss_files::{PROTOCOL, Refusal, RelPath, SERVICE, Status};
 
+use crate::cli::size;
 use crate::commands::{access_log, ping, secret_file};
 use crate::error::{Error, Exit};
 use crate::identity;
@@ -19,7 +21,7 @@ use crate::place::Place;
 use crate::ticket::{Secret, Ticket};
 use crate::transfer::safe_path::Root;
 use crate::transfer::served::Served;
-use crate::transfer::server::{FileService, Log};
+use crate::transfer::server::{FileService, Terms};
 
 /// Serve a directory to other hosts
 #[derive(Debug, Args)]
@@ -44,6 +46,9 @@ pub(crate) struct ServeArgs {
     /// Let clients write below the directory
     #[arg(long)]
     pub(crate) write: bool,
+    /// Take no more than SIZE (such as 500M or 20G) for everything below the directory [default: what the disk holds]
+    #[arg(long, value_name = "SIZE", requires = "write", value_parser = size)]
+    pub(crate) quota: Option<u64>,
     /// Let only this host connect, without a ticket (may be given several times)
     #[arg(long, value_name = "EID", conflicts_with_all = ["public", "ticket_file"])]
     pub(crate) allow: Vec<Eid>,
@@ -68,7 +73,13 @@ const FAREWELL: Duration = Duration::from_millis(500);
 pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
     let secret = args.secret()?;
     let log = access_log::start(output);
-    let service = service(&args.dir, args.write, secret.clone(), log.clone())?;
+    let terms = Terms {
+        writable: args.write,
+        quota: args.quota,
+        secret: secret.clone(),
+        log: log.clone(),
+    };
+    let service = service(&args.dir, terms)?;
     let identity = identity::load(args.identity.as_deref(), output)?;
     let builder = || {
         let builder = Host::builder()
@@ -148,9 +159,9 @@ fn windows(writable: bool) -> WindowConfig {
 ///
 /// # Errors
 /// If it is none, or cannot be opened.
-pub(crate) fn service(dir: &Path, writable: bool, secret: Option<Secret>, log: Log) -> Result<FileService, Error> {
-    let root = Root::open(dir).map_err(|error| Error::local(dir, "serve", &error))?;
-    Ok(FileService::new(root, writable, secret, log))
+pub(crate) fn service(dir: &Path, terms: Terms) -> Result<FileService, Error> {
+    let wrong = |error: io::Error| Error::local(dir, "serve", &error);
+    FileService::new(Root::open(dir).map_err(wrong)?, terms).map_err(wrong)
 }
 
 /// Answers requests for files, and pings, in tasks of their own.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use sss::{CloseReason, OpenError, ReadError, Stream, WriteError};
+use sss::{CloseReason, OpenError, Peer, ReadError, RecvHalf, SendHalf, Stream, WriteError};
 use sss_files::{Cursor, Refusal, Request, Status, Stop};
 use thiserror::Error;
 
@@ -106,20 +106,33 @@ pub(crate) async fn explain(error: TransferError, session: &mut Stream) -> Trans
     }
 }
 
-/// A substream of the session, and what was received on it but not yet looked at.
+/// A substream of the session.
 pub(crate) struct Exchange {
-    stream: Stream,
-    buffer: Bytes,
+    sending: SendHalf,
+    incoming: Incoming,
     limit: Option<Arc<Limiter>>,
     has_said_something: bool,
+}
+
+/// The way in of a substream, and what was received on it but not yet looked at.
+pub(crate) struct Incoming {
+    receiving: RecvHalf,
+    buffer: Bytes,
+    limit: Option<Arc<Limiter>>,
 }
 
 impl Exchange {
     /// On a substream just opened or accepted.
     pub(crate) fn new(stream: Stream) -> Self {
-        Self {
-            stream,
+        let (sending, receiving) = stream.split();
+        let incoming = Incoming {
+            receiving,
             buffer: Bytes::new(),
+            limit: None,
+        };
+        Self {
+            sending,
+            incoming,
             limit: None,
             has_said_something: false,
         }
@@ -136,6 +149,7 @@ impl Exchange {
     /// Moves what is sent and received from now on no faster than that.
     pub(crate) fn limited(mut self, limit: Option<&Arc<Limiter>>) -> Self {
         self.limit = limit.cloned();
+        self.incoming.limit = limit.cloned();
         self
     }
 
@@ -148,11 +162,11 @@ impl Exchange {
             while bytes.len() > piece {
                 let first = bytes.split_to(piece);
                 limit.take(first.len() as u64).await;
-                self.stream.write_chunk(first).await?;
+                self.sending.write_chunk(first).await?;
             }
             limit.take(bytes.len() as u64).await;
         }
-        Ok(self.stream.write_chunk(bytes).await?)
+        Ok(self.sending.write_chunk(bytes).await?)
     }
 
     /// Returns whether anything was said here on the stream.
@@ -164,19 +178,19 @@ impl Exchange {
     ///
     /// Cancel safe.
     pub(crate) async fn sent(&self) -> Result<(), TransferError> {
-        Ok(self.stream.sent().await?)
+        Ok(self.sending.sent().await?)
     }
 
     /// Waits until all that was written, the end included, has arrived.
     ///
     /// Cancel safe.
     pub(crate) async fn arrived(&self) -> Result<(), TransferError> {
-        Ok(self.stream.drained().await?)
+        Ok(self.sending.drained().await?)
     }
 
     /// Takes back what was written and has not left, but for the next `keep` bytes; says how many.
     pub(crate) fn take_back(&mut self, keep: u64) -> u64 {
-        self.stream.take_back(keep)
+        self.sending.take_back(keep)
     }
 
     /// Returns how many bytes have left.
@@ -186,27 +200,52 @@ impl Exchange {
 
     /// Returns how many bytes have left, and how many have come.
     pub(crate) fn bytes(&self) -> (u64, u64) {
-        self.stream.info().map_or((0, 0), |info| (info.sent, info.received))
+        self.sending.info().map_or((0, 0), |info| (info.sent, info.received))
     }
 
-    /// The stream.
-    pub(crate) fn stream(&self) -> &Stream {
-        &self.stream
+    /// The host at the other side.
+    pub(crate) fn peer(&self) -> Peer {
+        self.sending.peer()
+    }
+
+    /// Both directions, for two tasks.
+    pub(crate) fn directions(&mut self) -> (&mut SendHalf, &mut Incoming) {
+        (&mut self.sending, &mut self.incoming)
+    }
+
+    /// One message: see [`Incoming::message`].
+    pub(crate) async fn message<T>(&mut self, decode: Decode<T>) -> Result<T, TransferError> {
+        self.incoming.message(decode).await
+    }
+
+    /// Messages until the end: see [`Incoming::messages`].
+    pub(crate) async fn messages<T>(&mut self, most: usize, decode: Decode<T>) -> Result<Vec<T>, TransferError> {
+        self.incoming.messages(most, decode).await
+    }
+
+    /// Content: see [`Incoming::content`].
+    pub(crate) async fn content(&mut self, count: usize) -> Result<Vec<Bytes>, TransferError> {
+        self.incoming.content(count).await
+    }
+
+    /// The peer must have nothing more to say.
+    pub(crate) async fn end(&mut self) -> Result<(), TransferError> {
+        self.incoming.end().await
     }
 
     /// Says that nothing more is sent.
     pub(crate) fn finish(&mut self) -> Result<(), TransferError> {
-        Ok(self.stream.finish()?)
+        Ok(self.sending.finish()?)
     }
 
     /// Gives up in the middle of content.
     pub(crate) fn reset(&mut self, refusal: &Refusal) {
-        self.stream.reset_with(refusal.status as u32, &refusal.text);
+        self.sending.reset_with(refusal.status as u32, &refusal.text);
     }
 
     /// Wants nothing more from the peer.
     pub(crate) fn stop(&mut self, status: Status) {
-        self.stream.stop_with(status as u32, "");
+        self.incoming.receiving.stop_with(status as u32, "");
     }
 
     /// Sends a refusal as the whole rest of what is said, and wants no more.
@@ -218,7 +257,9 @@ impl Exchange {
         self.stop(refusal.status);
         Ok(())
     }
+}
 
+impl Incoming {
     /// One message.
     pub(crate) async fn message<T>(&mut self, decode: Decode<T>) -> Result<T, TransferError> {
         loop {
@@ -234,7 +275,7 @@ impl Exchange {
     }
 
     /// One message, if it is there completely.
-    pub(crate) fn buffered<T>(&mut self, decode: Decode<T>) -> Result<Option<T>, TransferError> {
+    fn buffered<T>(&mut self, decode: Decode<T>) -> Result<Option<T>, TransferError> {
         let mut cursor = Cursor::new(&self.buffer);
         match decode(&mut cursor) {
             Ok(message) => {
@@ -295,7 +336,7 @@ impl Exchange {
         let most = self.limit.as_ref().map_or(SEGMENT, |limit| {
             usize::try_from(limit.rate().piece()).unwrap_or(SEGMENT).min(SEGMENT)
         });
-        let Some(chunk) = self.stream.read_chunk(most).await? else {
+        let Some(chunk) = self.receiving.read_chunk(most).await? else {
             return Ok(false);
         };
         if let Some(limit) = &self.limit {

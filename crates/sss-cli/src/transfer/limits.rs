@@ -41,6 +41,9 @@ const SESSIONS_OF_ONE: u64 = 64;
 /// Listings and makings under way: of all peers, and of one. Each may hold the names of a large directory.
 const WALKS: u64 = 64;
 const WALKS_OF_ONE: u64 = 8;
+/// Requests MAKE under way: of all peers, and of one.
+const MAKINGS: u64 = 256;
+const MAKINGS_OF_ONE: u64 = 16;
 /// Bytes that were read and have not arrived: of all peers, and of one.
 const BYTES: u64 = 64 << 20;
 const BYTES_OF_ONE: u64 = 32 << 20;
@@ -67,6 +70,7 @@ pub(crate) struct Limits {
     descriptors: Shares,
     bytes: Shares,
     pub(crate) walks: Shares,
+    pub(crate) makings: Shares,
     /// Turns of threads that hash what peers say they have.
     pub(crate) hashing: Shares,
     at_hand: Mutex<AtHand>,
@@ -133,6 +137,7 @@ impl Limits {
             descriptors: Shares::new(descriptors, descriptors.saturating_sub(descriptors / 4)),
             bytes: Shares::new(BYTES, BYTES_OF_ONE),
             walks: Shares::new(WALKS, WALKS_OF_ONE),
+            makings: Shares::new(MAKINGS, MAKINGS_OF_ONE),
             hashing: Shares::new(threads.saturating_sub(1).max(1) as u64, 1),
             at_hand: Mutex::default(),
         }

@@ -2,9 +2,9 @@
 //!
 //! Its messages are those of `sss-files`; `exchange` is one request and its answer on a substream. `manifest` lists
 //! trees, `send` and `receive` move the content of one file, `part_file` is a file until it is complete, `directories`
-//! are those above it. Above them `server` answers, with `fetch` and `list`, to those whom `access` lets in and within
-//! `limits`; `download` and `upload` ask. Whatever touches the disk runs in the pool of `io_pool`, never on the thread
-//! that moves packets.
+//! are those above it. Above them `server` answers, with `fetch`, `list` and `make`, to those whom `access` lets in and
+//! within `limits` and `quota`; `download` and `upload` ask. Whatever touches the disk runs in the pool of `io_pool`,
+//! never on the thread that moves packets.
 
 pub(crate) mod access;
 pub(crate) mod directories;
@@ -16,10 +16,12 @@ pub(crate) mod io_pool;
 pub(crate) mod leaving;
 pub(crate) mod limits;
 pub(crate) mod list;
+pub(crate) mod make;
 pub(crate) mod manifest;
 pub(crate) mod part_file;
 pub(crate) mod pipe;
 pub(crate) mod pool;
+pub(crate) mod quota;
 pub(crate) mod rate;
 pub(crate) mod receive;
 pub(crate) mod remote_glob;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use sss::{Eid, Stream};
+use sss::{Eid, Peer};
 use sss_files::{Refusal, RelPath, Request, Status};
 
 use super::exchange::{Exchange, TransferError};
@@ -32,10 +32,10 @@ pub(crate) struct Serving {
 
 impl Serving {
     /// Of a peer that has opened a stream.
-    pub(crate) fn begin(eid: Eid, stream: &Stream, what: &'static str) -> Self {
+    pub(crate) fn begin(eid: Eid, peer: &Peer, what: &'static str) -> Self {
         let served = Served {
             eid,
-            address: stream.peer().info().map(|info| info.remote),
+            address: peer.info().map(|info| info.remote),
             what,
             path: RelPath::default(),
             sent: 0,

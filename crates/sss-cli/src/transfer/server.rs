@@ -1,29 +1,26 @@
 //! The serving side: answers the requests of sessions, each on its own.
 
+use std::io;
 use std::sync::Arc;
 
 use sss::{Eid, Server, Stream};
-use sss_files::{
-    Attributes, Entry, Kind, MAX_PATH, NotMade, Options, PathError, Prefix, Refusal, RelPath, Request, Status,
-};
+use sss_files::{Prefix, Refusal, Request, Status};
 use tracing::{debug, info};
 
 use super::access::Door;
-use super::directories::{finish_directories, make_directory};
 use super::download::basis;
 use super::exchange::{Exchange, TransferError};
 use super::fetch::Fetch;
 use super::io_pool;
 use super::limits::{Claim, Limits};
 use super::list::List;
-use super::receive::{Destination, Place, Received, make_link};
+use super::make::Make;
+use super::quota::{self, Quota};
+use super::receive::{Destination, Place, Received};
 use super::served::{Served, Serving, reason};
 use super::session;
 use crate::ticket::Secret;
 use crate::transfer::safe_path::Root;
-
-/// Entries of MAKE made together.
-const BATCH: usize = 256;
 
 /// A directory that is served.
 #[derive(Clone)]
@@ -33,22 +30,43 @@ pub(crate) struct FileService {
     writable: bool,
     door: Arc<Door>,
     limits: Arc<Limits>,
+    quota: Arc<Quota>,
     log: Log,
+}
+
+/// Terms on which a directory is served.
+pub(crate) struct Terms {
+    /// Set if files are taken.
+    pub(crate) writable: bool,
+    /// Bytes that there may be below it; `None`: as much as the disk holds.
+    pub(crate) quota: Option<u64>,
+    /// Secret that clients have to show; `None`: everybody is served.
+    pub(crate) secret: Option<Secret>,
+    pub(crate) log: Log,
 }
 
 /// Whoever wants to know what is served.
 pub(crate) type Log = Arc<dyn Fn(Served) + Send + Sync>;
 
 impl FileService {
-    /// Of a directory, with all that requests share.
-    pub(crate) fn new(root: Root, writable: bool, secret: Option<Secret>, log: Log) -> Self {
-        Self {
-            root: Arc::new(root),
-            writable,
-            door: Arc::new(Door::new(secret)),
-            limits: Arc::new(Limits::new(io_pool::threads())),
-            log,
+    /// Of a directory, with all that requests share. With a quota, it is read all over first.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(crate) fn new(root: Root, terms: Terms) -> io::Result<Self> {
+        let root = Arc::new(root);
+        let quota = Arc::new(Quota::measure(&root, terms.quota)?);
+        if terms.writable {
+            quota::watch(root.clone(), quota.clone());
         }
+        Ok(Self {
+            root,
+            writable: terms.writable,
+            door: Arc::new(Door::new(terms.secret)),
+            limits: Arc::new(Limits::new(io_pool::threads())),
+            quota,
+            log: terms.log,
+        })
     }
 
     /// Returns whether files are taken.
@@ -66,7 +84,7 @@ impl FileService {
     }
 
     async fn session(self, mut session: Stream, eid: Eid) {
-        let serving = Serving::begin(eid, &session, "session");
+        let serving = Serving::begin(eid, &session.peer(), "session");
         let Some(_place) = self.limits.sessions.try_get(eid, 1) else {
             let refusal = busy();
             session.reset_tree_with(refusal.status as u32, &refusal.text);
@@ -103,7 +121,7 @@ impl FileService {
 
     /// One request from its first byte to the arrival of the answer.
     async fn request(self, mut exchange: Exchange, claim: Claim) {
-        let mut serving = Serving::begin(claim.eid(), exchange.stream(), "request");
+        let mut serving = Serving::begin(claim.eid(), &exchange.peer(), "request");
         let answered = tokio::select! {
             answered = self.answer(&mut exchange, &claim, &mut serving) => Some(answered),
             () = claim.given_up() => None,
@@ -180,14 +198,45 @@ impl FileService {
                 };
                 let _descriptors = claim.descriptor(STORE_DESCRIPTORS).await;
                 claim.resumed();
-                Box::pin(store(to, exchange, claim)).await
+                Box::pin(self.store(to, exchange, claim)).await
             }
             Request::Make { path, options } => {
-                let maker = Maker { root, path, options };
-                let _walk = claim.limits().walks.get(claim.eid(), 1).await;
-                Box::pin(maker.run(exchange)).await
+                let make = Make {
+                    root,
+                    path,
+                    options,
+                    quota: self.quota.clone(),
+                };
+                Box::pin(make.answer(exchange, claim)).await
             }
         }
+    }
+
+    async fn store(&self, to: Destination, exchange: &mut Exchange, claim: &Claim) -> Result<(), TransferError> {
+        let looker = to.clone();
+        let place = io_pool::run(move || looker.find()).await?;
+        if let Place::Identical { .. } = place {
+            finally(exchange, Status::Identical).await?;
+            return exchange.end().await;
+        }
+        let (quota, root, path, size) = (self.quota.clone(), to.root.clone(), to.path.clone(), to.attributes.size);
+        let _writing = io_pool::run(move || quota.begin(&root, &path, size)).await?;
+        let basis = basis(&to, &place).await?;
+        let mut answer = vec![Status::Ok as u8];
+        Prefix::encode(basis.prefix().as_ref(), &mut answer);
+        exchange.send(answer).await?;
+        let start = exchange.message(sss_files::start).await?;
+        if start > to.attributes.size {
+            return Err(TransferError::Protocol(
+                "it starts behind the end of the file".to_owned(),
+            ));
+        }
+        let status = match to.receive(exchange, (basis, start), |_| claim.moved()).await? {
+            Received::Written => Status::Ok,
+            Received::Identical => Status::Identical,
+        };
+        exchange.end().await?;
+        finally(exchange, status).await
     }
 }
 
@@ -203,95 +252,7 @@ fn read_only() -> Refusal {
     Refusal::new(Status::ReadOnly, text)
 }
 
-async fn store(to: Destination, exchange: &mut Exchange, claim: &Claim) -> Result<(), TransferError> {
-    let looker = to.clone();
-    let place = io_pool::run(move || looker.find()).await?;
-    if let Place::Identical { .. } = place {
-        finally(exchange, Status::Identical).await?;
-        return exchange.end().await;
-    }
-    let basis = basis(&to, &place).await?;
-    let mut answer = vec![Status::Ok as u8];
-    Prefix::encode(basis.prefix().as_ref(), &mut answer);
-    exchange.send(answer).await?;
-    let start = exchange.message(sss_files::start).await?;
-    if start > to.attributes.size {
-        return Err(TransferError::Protocol(
-            "it starts behind the end of the file".to_owned(),
-        ));
-    }
-    let status = match to.receive(exchange, (basis, start), |_| claim.moved()).await? {
-        Received::Written => Status::Ok,
-        Received::Identical => Status::Identical,
-    };
-    exchange.end().await?;
-    finally(exchange, status).await
-}
-
 async fn finally(exchange: &mut Exchange, status: Status) -> Result<(), TransferError> {
     exchange.send(vec![status as u8, 0]).await?;
     exchange.finish()
-}
-
-/// Answers MAKE.
-#[derive(Clone)]
-struct Maker {
-    root: Arc<Root>,
-    path: RelPath,
-    options: Options,
-}
-
-/// Entries made so far, and not made.
-#[derive(Default)]
-struct Made {
-    directories: Vec<(RelPath, Attributes)>,
-    failed: Vec<NotMade>,
-}
-
-impl Maker {
-    async fn run(self, exchange: &mut Exchange) -> Result<(), TransferError> {
-        let mut made = Made::default();
-        loop {
-            let entries = exchange.messages(BATCH, Entry::decode).await?;
-            if entries.is_empty() {
-                break;
-            }
-            let maker = self.clone();
-            made = io_pool::run(move || maker.make(entries, made)).await;
-        }
-        let made = io_pool::run(move || self.finish(made)).await;
-        let mut out = vec![Status::Ok as u8];
-        made.failed.iter().for_each(|failed| failed.encode(&mut out));
-        exchange.send(out).await?;
-        exchange.finish()
-    }
-
-    fn make(&self, entries: Vec<Entry>, mut made: Made) -> Made {
-        for Entry { path, kind } in entries {
-            let to = self.path.join(&path);
-            let result = match kind {
-                _ if to.as_bytes().len() > MAX_PATH => {
-                    Err(Refusal::new(Status::BadPath, PathError::TooLong.to_string()))
-                }
-                Kind::Directory(attributes) => make_directory(&self.root, &to, self.options).map(|is_made| {
-                    if is_made {
-                        made.directories.push((to, attributes));
-                    }
-                }),
-                Kind::Link(_, target) => make_link(&self.root, &to, &target, self.options).map(drop),
-                _ => Err(Refusal::new(Status::BadRequest, "only directories and links are made")),
-            };
-            if let Err(refusal) = result {
-                made.failed.push(NotMade { path, refusal });
-            }
-        }
-        made
-    }
-
-    fn finish(&self, mut made: Made) -> Made {
-        for (path, refusal) in finish_directories(&self.root, &made.directories, self.options) {
-            made.failed.push(NotMade { path, refusal });
-        }
-        made
-    }
 }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use sss::Stream;
+use sss::{SendHalf, Stream};
 use sss_files::{
     Attributes, Cursor, Entry, Kind, NotMade, Options, Prefix, Refusal, RelPath, Request, Status, Stop, answer,
 };
 
 use super::download::{Tries, nothing_to_transfer};
-use super::exchange::{Exchange, TransferError};
+use super::exchange::{Exchange, Incoming, TransferError};
 use super::io_pool;
 use super::pool::TransferPool;
 use super::rate::Limiter;
@@ -165,6 +165,19 @@ impl Upload {
         exchange.messages(1, NotMade::decode).await.map(drop)
     }
 
+    async fn hear_failures(&self, incoming: &mut Incoming) -> Result<(), TransferError> {
+        incoming.message(answer).await??;
+        loop {
+            let failed = incoming.messages(BATCH, NotMade::decode).await?;
+            if failed.is_empty() {
+                return Ok(());
+            }
+            for NotMade { path, refusal } in failed {
+                self.tally.fail(self.local.join(&path), refusal);
+            }
+        }
+    }
+
     async fn make(&self, entries: Vec<Entry>) -> Result<(), TransferError> {
         if entries.is_empty() {
             return Ok(());
@@ -175,27 +188,25 @@ impl Upload {
             options: self.options,
         };
         exchange.send(request.encode()).await?;
-        for batch in entries.chunks(BATCH) {
-            let mut out = Vec::new();
-            batch.iter().for_each(|entry| entry.encode(&mut out));
-            exchange.send(out).await?;
-        }
-        exchange.finish()?;
-        exchange.message(answer).await??;
-        loop {
-            let failed = exchange.messages(BATCH, NotMade::decode).await?;
-            if failed.is_empty() {
-                break;
-            }
-            for NotMade { path, refusal } in failed {
-                self.tally.fail(self.local.join(&path), refusal);
-            }
-        }
+        let (sending, incoming) = exchange.directions();
+        // The server tells what failed while entries still come, and does not go on if nobody reads it.
+        let (sent, told) = tokio::join!(send_entries(sending, &entries), self.hear_failures(incoming));
+        told?;
+        sent?;
         let directories = entries.iter().filter(|e| matches!(e.kind, Kind::Directory(_))).count();
         self.tally.directories.add(directories as u64);
         self.tally.links.add(entries.len().saturating_sub(directories) as u64);
         Ok(())
     }
+}
+
+async fn send_entries(to: &mut SendHalf, entries: &[Entry]) -> Result<(), TransferError> {
+    for batch in entries.chunks(BATCH) {
+        let mut out = Vec::new();
+        batch.iter().for_each(|entry| entry.encode(&mut out));
+        to.write_chunk(out.into()).await?;
+    }
+    Ok(to.finish()?)
 }
 
 /// Returns whether a refusal of one file holds for all.

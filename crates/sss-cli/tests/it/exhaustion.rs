@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use sss::{Host, Stream};
 
-use crate::hostile::{NO_SECRET, bytes8, runtime};
+use crate::hostile::{NO_SECRET, attributes, bytes8, runtime};
 use crate::support::{Home, Ran, Serving, assert_same, noise};
 
 fn number(name: &str, default: usize) -> usize {
@@ -189,6 +189,104 @@ fn many_honest_clients_share_few_descriptors() {
         assert_same(&dir, &home.path("copy"));
     }
     eprintln!("{:?}; {} MiB at most", begun.elapsed(), serving.peak_memory() >> 20);
+}
+
+// spec: FIL-36
+#[test]
+fn false_beginnings_are_hashed_in_turns() {
+    const SIZE: u64 = 2 << 30;
+    let (server, client) = (Home::new(), Home::new());
+    let dir = server.dir("source");
+    fs::File::create(dir.join("huge")).unwrap().set_len(SIZE).unwrap();
+    fs::write(dir.join("f"), "abc").unwrap();
+    let serving = serve_with_descriptors(&server, &dir, 1024, &[]);
+    let false_prefix = [&[2][..], &bytes8(b"huge"), &(SIZE | 0xc0 << 56).to_be_bytes(), &[7; 32]].concat();
+    let unread = runtime().block_on(Unread::ask(&serving, (0..200).map(|_| false_prefix.clone())));
+    std::thread::sleep(Duration::from_millis(500));
+    let begun = Instant::now();
+    client
+        .run(["get", &serving.at("f"), client.path("f").to_str().unwrap()])
+        .expect(0);
+    let took = begun.elapsed();
+    eprintln!("get took {took:?}");
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    drop(unread);
+}
+
+// spec: FIL-34
+#[test]
+fn entries_that_cannot_be_made_are_not_remembered() {
+    const ENTRIES: usize = 400_000;
+    let server = Home::new();
+    let dir = server.dir("source");
+    let serving = serve_with_descriptors(&server, &dir, 1024, &["--write"]);
+    let before = serving.peak_memory();
+    let told = runtime().block_on(async {
+        let unread = Unread::ask(&serving, []).await;
+        let (mut send, mut receive) = unread.session.open_substream().unwrap().split();
+        let sending = async move {
+            send.write_all(&[4, 0, 0]).await.unwrap();
+            // Of kind 1: files are not made.
+            let entry = [&[1][..], &bytes8(&[b'x'; 60]), &attributes(0)].concat();
+            let batch = entry.repeat(1000);
+            for _ in 0..ENTRIES / 1000 {
+                send.write_all(&batch).await.unwrap();
+            }
+            send.finish().unwrap();
+            send
+        };
+        let reading = async move {
+            let mut told = 0;
+            while let Some(chunk) = receive.read_chunk(1 << 20).await.unwrap() {
+                told += chunk.len();
+            }
+            told
+        };
+        tokio::join!(sending, reading).1
+    });
+    assert!(told > ENTRIES * 60, "all are told: {told} bytes");
+    let grown = serving.peak_memory().saturating_sub(before);
+    eprintln!("{} MiB more", grown >> 20);
+    assert!(grown < 60 << 20, "{grown} bytes");
+}
+
+// spec: FIL-35
+#[test]
+fn a_quota_is_kept_and_abandoned_parts_go() {
+    let (server, client) = (Home::new(), Home::new());
+    let dir = server.dir("dest");
+    fs::write(dir.join("there"), noise(1, 100_000)).unwrap();
+    fs::write(dir.join(".old.sss-part"), noise(1, 100_000)).unwrap();
+    fs::write(dir.join(".new.sss-part"), noise(1, 1000)).unwrap();
+    let long_ago = std::time::SystemTime::now() - Duration::from_secs(30 * 24 * 3600);
+    let old = fs::File::options().write(true).open(dir.join(".old.sss-part")).unwrap();
+    old.set_modified(long_ago).unwrap();
+    let serving = server.serve(&dir, &["--write", "--quota", "1M"]);
+    wait_until(Duration::from_secs(30), || !dir.join(".old.sss-part").exists());
+    assert!(dir.join(".new.sss-part").exists());
+
+    fs::write(client.path("fits"), noise(2, 500_000)).unwrap();
+    fs::write(client.path("large"), noise(3, 600_000)).unwrap();
+    let put = |name: &str| client.run(["put", client.path(name).to_str().unwrap(), &serving.target]);
+    put("fits").expect(0);
+    put("large")
+        .expect(1)
+        .says(&["the quota of this server is used up", "--quota"]);
+    assert!(!dir.join("large").exists() && !dir.join(".large.sss-part").exists());
+    // What is empty costs something, too.
+    fs::create_dir(client.path("many")).unwrap();
+    for i in 0..200 {
+        fs::write(client.path("many").join(format!("{i}")), "").unwrap();
+    }
+    put("many").expect(1).says(&["the quota"]);
+    // What is removed is free again, at the latest after a restart.
+    fs::remove_file(dir.join("fits")).unwrap();
+    fs::remove_dir_all(dir.join("many")).unwrap();
+    let again = server.serve(&dir, &["--write", "--quota", "1M"]);
+    client
+        .run(["put", client.path("large").to_str().unwrap(), &again.target])
+        .expect(0);
+    server.run(["serve", dir.to_str().unwrap(), "--quota", "1M"]).expect(2);
 }
 
 /// The command with another limit of descriptors, for this process and whatever it starts.

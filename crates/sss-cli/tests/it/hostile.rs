@@ -24,7 +24,7 @@ pub(crate) fn bytes8(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-fn attributes(size: usize) -> Vec<u8> {
+pub(crate) fn attributes(size: usize) -> Vec<u8> {
     assert!(size < 64);
     let mut out = vec![size as u8, 0x41, 0xa4];
     out.extend_from_slice(&1_000_000_000_u64.to_be_bytes());

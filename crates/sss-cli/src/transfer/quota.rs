@@ -1,0 +1,315 @@
+//! Limits of what clients make a server keep, and the removal of what they leave.
+//!
+//! The size of everything below the served directory is measured at the start, and now and then. Each request that
+//! writes is measured before and afterwards, and has room reserved meanwhile for the most that it may add. Whatever has
+//! a name costs a block, so that empty files and directories are not for nothing.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, Stat};
+use sss_files::{Refusal, RelPath, Status, is_part_name, part_name};
+
+use crate::transfer::safe_path::Root;
+
+/// Cost of a name, and unit to which sizes are rounded up.
+const BLOCK: u64 = 4096;
+/// Age at which a temporary file of which nobody writes is removed.
+const ABANDONED: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Between two looks for such files.
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Bytes that there may be below a served directory.
+pub(crate) struct Quota {
+    /// `None`: as much as the disk holds.
+    limit: Option<u64>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    used: u64,
+    reserved: u64,
+    /// Paths that requests write to now.
+    busy: BTreeSet<Vec<u8>>,
+}
+
+/// Room for what a request may add at a path. What it has added is measured when this is dropped.
+pub(crate) struct Writing {
+    quota: Arc<Quota>,
+    root: Arc<Root>,
+    path: RelPath,
+    before: u64,
+    reserved: u64,
+}
+
+impl Quota {
+    /// With what is below the directory now. Reads the whole tree, if there is a limit.
+    ///
+    /// # Errors
+    /// If the directory cannot be read.
+    pub(crate) fn measure(root: &Root, limit: Option<u64>) -> io::Result<Self> {
+        let quota = Self {
+            limit,
+            state: Mutex::default(),
+        };
+        if limit.is_some() {
+            let mut used = 0_u64;
+            survey(root, |_, _, stat| used = used.saturating_add(cost_of(stat)))?;
+            quota.state().used = used;
+        }
+        Ok(quota)
+    }
+
+    /// Takes room for what a request may add at `path`: `size` bytes, and the directories that are missing above. Looks
+    /// at the disk. `None`: there is no limit.
+    ///
+    /// # Errors
+    /// NO_SPACE if there is not so much; BUSY if another request writes there.
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        root: &Arc<Root>,
+        path: &RelPath,
+        size: u64,
+    ) -> Result<Option<Writing>, Refusal> {
+        let Some(limit) = self.limit else { return Ok(None) };
+        let missing = path.ancestors().filter(|above| root.directory(above).is_err()).count() as u64;
+        let missing = missing.saturating_mul(BLOCK);
+        let reserved = cost(size);
+        let mut state = self.state();
+        if state.busy.contains(path.as_bytes()) {
+            return Err(Refusal::new(
+                Status::Busy,
+                "another request writes there: try again later",
+            ));
+        }
+        let used = state.used.saturating_add(missing);
+        if used.saturating_add(state.reserved).saturating_add(reserved) > limit {
+            let text = "the quota of this server is used up: ask who runs it to raise it (`sss serve --quota`)";
+            return Err(Refusal::new(Status::NoSpace, text));
+        }
+        state.used = used;
+        state.reserved = state.reserved.saturating_add(reserved);
+        state.busy.insert(path.as_bytes().to_vec());
+        drop(state);
+        Ok(Some(Writing {
+            quota: self.clone(),
+            root: root.clone(),
+            path: path.clone(),
+            before: look(root, path),
+            reserved,
+        }))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        let after = look(&self.root, &self.path);
+        let mut state = self.quota.state();
+        state.used = state.used.saturating_add(after).saturating_sub(self.before);
+        state.reserved = state.reserved.saturating_sub(self.reserved);
+        state.busy.remove(self.path.as_bytes());
+    }
+}
+
+/// Returns what is at a path and its temporary file cost.
+fn look(root: &Root, path: &RelPath) -> u64 {
+    let Ok((directory, name)) = root.place(path) else {
+        return 0;
+    };
+    let cost = |name: &[u8]| {
+        let stat = rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW);
+        stat.map_or(0, |stat| cost_of(&stat))
+    };
+    cost(name).saturating_add(cost(&part_name(name)))
+}
+
+/// Removes abandoned temporary files, now and every hour, on a thread of its own; and measures again what is there, so
+/// that what others change in the directory counts too.
+pub(crate) fn watch(root: Arc<Root>, quota: Arc<Quota>) {
+    std::thread::spawn(move || {
+        loop {
+            let before = SystemTime::now()
+                .checked_sub(ABANDONED)
+                .unwrap_or(SystemTime::UNIX_EPOCH);
+            match sweep(&root, &quota, before) {
+                Ok(0) => {}
+                Ok(removed) => tracing::info!(removed, "abandoned temporary files"),
+                Err(error) => tracing::warn!(%error, "cannot look for abandoned temporary files"),
+            }
+            std::thread::sleep(HOUR);
+        }
+    });
+}
+
+/// Removes the temporary files that nobody has written to since `before` and nobody has open; returns how many.
+///
+/// # Errors
+/// If the directory cannot be read. What cannot be removed is left.
+pub(crate) fn sweep(root: &Root, quota: &Quota, before: SystemTime) -> io::Result<usize> {
+    let oldest = before
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
+    let (mut removed, mut used) = (0_usize, 0_u64);
+    survey(root, |directory, name, stat| {
+        let is_old = u64::try_from(stat.st_mtime).is_ok_and(|time| time < oldest);
+        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        if is_part_name(name) && is_old && is_file && remove(directory, name, stat).is_ok() {
+            removed = removed.saturating_add(1);
+        } else {
+            used = used.saturating_add(cost_of(stat));
+        }
+    })?;
+    quota.state().used = used;
+    Ok(removed)
+}
+
+/// Removes a temporary file, unless somebody has it locked.
+fn remove(directory: &OwnedFd, name: &[u8], seen: &Stat) -> rustix::io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(directory, name, flags, Mode::empty())?;
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    let stat = rustix::fs::fstat(&file)?;
+    if (stat.st_dev, stat.st_ino, stat.st_mtime) != (seen.st_dev, seen.st_ino, seen.st_mtime) {
+        return Err(rustix::io::Errno::STALE);
+    }
+    rustix::fs::unlinkat(directory, name, AtFlags::empty())
+}
+
+/// Calls for everything below a directory, with the directory that it is in. What cannot be looked at is left out.
+fn survey(root: &Root, mut each: impl FnMut(&OwnedFd, &[u8], &Stat)) -> io::Result<()> {
+    let mut directories = vec![RelPath::default()];
+    let mut is_first = true;
+    while let Some(path) = directories.pop() {
+        let opened = root.directory(path.as_bytes()).and_then(|directory| {
+            let names = Dir::read_from(directory.as_fd())?;
+            Ok((directory, names))
+        });
+        let (directory, names) = match opened {
+            Err(error) if is_first => return Err(error),
+            Err(_) => continue,
+            Ok(opened) => opened,
+        };
+        is_first = false;
+        for name in names.flatten() {
+            let name = name.file_name().to_bytes();
+            if name == b"." || name == b".." {
+                continue;
+            }
+            let Ok(stat) = rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) else {
+                continue;
+            };
+            each(&directory, name, &stat);
+            if FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+                && let Ok(name) = RelPath::parse(name)
+            {
+                directories.push(path.join(&name));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn cost_of(stat: &Stat) -> u64 {
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => cost(u64::try_from(stat.st_size).unwrap_or(0)),
+        _ => BLOCK,
+    }
+}
+
+/// Cost of a file of so many bytes.
+fn cost(size: u64) -> u64 {
+    size.div_ceil(BLOCK).saturating_mul(BLOCK).saturating_add(BLOCK)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn path(text: &str) -> RelPath {
+        RelPath::parse(text.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn what_is_there_counts_and_what_may_come_is_reserved() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("d")).unwrap();
+        fs::write(dir.path().join("d/f"), vec![0; 5000]).unwrap();
+        fs::write(dir.path().join("d/.g.sss-part"), vec![0; 1]).unwrap();
+        symlink("x", dir.path().join("l")).unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let root = Arc::new(root);
+        let quota = Arc::new(Quota::measure(&root, Some(20 * BLOCK)).unwrap());
+        let used = || (quota.state().used / BLOCK, quota.state().reserved / BLOCK);
+        assert_eq!(used(), (1 + 3 + 2 + 1, 0));
+
+        let first = quota.begin(&root, &path("new/d/f"), 4 * BLOCK).unwrap();
+        assert_eq!(used(), (7 + 2, 5));
+        let status = |text: &str, size| quota.begin(&root, &path(text), size).err().map(|r| r.status);
+        assert_eq!(status("x", 5 * BLOCK + 1), Some(Status::NoSpace));
+        assert_eq!(status("new/d/f", 0), Some(Status::Busy));
+        assert_eq!(status("x", 5 * BLOCK), None);
+        fs::create_dir_all(dir.path().join("new/d")).unwrap();
+        fs::write(dir.path().join("new/d/f"), vec![0; 5000]).unwrap();
+        drop(first);
+        assert_eq!(used(), (9 + 3, 0));
+
+        let second = quota.begin(&root, &path("d/g"), 5000).unwrap();
+        fs::write(dir.path().join("d/g"), vec![0; 5000]).unwrap();
+        fs::remove_file(dir.path().join("d/.g.sss-part")).unwrap();
+        drop(second);
+        assert_eq!(used(), (12 - 2 + 3, 0));
+        let again = Quota::measure(&root, Some(1)).unwrap().state().used;
+        assert_eq!(again / BLOCK, used().0);
+        assert!(
+            Arc::new(Quota::measure(&root, None).unwrap())
+                .begin(&root, &path("x"), u64::MAX)
+                .unwrap()
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn only_old_temporary_files_that_nobody_holds_are_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("d")).unwrap();
+        let names = [
+            "d/.old.sss-part",
+            "d/.new.sss-part",
+            "d/.held.sss-part",
+            "d/old",
+            ".top.sss-part",
+        ];
+        let old = SystemTime::now() - 2 * ABANDONED;
+        for name in names {
+            let file = fs::File::create(dir.path().join(name)).unwrap();
+            if !name.contains("new") {
+                file.set_modified(old).unwrap();
+            }
+        }
+        symlink("old", dir.path().join("d/.link.sss-part")).unwrap();
+        let held = fs::File::open(dir.path().join("d/.held.sss-part")).unwrap();
+        rustix::fs::flock(&held, FlockOperation::LockExclusive).unwrap();
+        let root = Root::open(dir.path()).unwrap();
+        let quota = Quota::measure(&root, Some(u64::MAX)).unwrap();
+        let removed = sweep(&root, &quota, SystemTime::now() - ABANDONED).unwrap();
+        assert_eq!(removed, 2);
+        let is_there = |name: &str| dir.path().join(name).symlink_metadata().is_ok();
+        assert!(!is_there("d/.old.sss-part") && !is_there(".top.sss-part"));
+        for name in ["d/.new.sss-part", "d/.held.sss-part", "d/old", "d/.link.sss-part"] {
+            assert!(is_there(name), "{name}");
+        }
+        assert_eq!(quota.state().used, Quota::measure(&root, Some(1)).unwrap().state().used);
+    }
+}
