@@ -33,7 +33,7 @@ const BRIEF: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(250);
 
 /// Requests at hand: of all peers, and of one (FIL-1).
-const REQUESTS: u64 = 8192;
+const REQUESTS: u64 = 4096;
 const REQUESTS_OF_ONE: u64 = 512;
 /// Sessions: of all peers, and of one.
 const SESSIONS: u64 = 4096;
@@ -45,8 +45,8 @@ const WALKS_OF_ONE: u64 = 8;
 const MAKINGS: u64 = 256;
 const MAKINGS_OF_ONE: u64 = 16;
 /// Bytes that were read and have not arrived: of all peers, and of one.
-const BYTES: u64 = 64 << 20;
-const BYTES_OF_ONE: u64 = 32 << 20;
+const BYTES: u64 = 48 << 20;
+const BYTES_OF_ONE: u64 = 24 << 20;
 /// Descriptors of requests, however many the system allows.
 const DESCRIPTORS: u64 = 2048;
 /// Descriptors that are kept for everything else: sockets, directories, standard streams.
