@@ -4,8 +4,10 @@
 //! and [`released`](super::released), whether more can come. What is the same is here: both are repeated when they are
 //! lost, few are open at a time, and an answer outlives its stream.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
+use foldhash::fast::RandomState;
+use hashbrown::HashSet;
 use sss_wire::Code;
 use sss_wire::constants::MAX_WATCHES;
 
@@ -26,8 +28,8 @@ pub(crate) struct Questions {
     open: usize,
     /// LSIDs of streams for which the peer's question is to be answered, in the order in which they are.
     answers: VecDeque<u64>,
-    /// The same LSIDs: a question that is repeated before its answer was sent gets one answer.
-    queued: BTreeSet<u64>,
+    /// The same LSIDs: a question that is repeated before its answer was sent gets one answer. Never iterated.
+    queued: HashSet<u64, RandomState>,
 }
 
 impl Questions {
@@ -56,7 +58,6 @@ impl Questions {
     }
 
     /// The answer for a stream is to be sent, again or for the first time. If it waits to be sent, that is enough.
-    /// O(log n).
     pub(crate) fn answer(&mut self, lsid: u64) {
         if self.queued.insert(lsid) {
             self.answers.push_back(lsid);
