@@ -42,7 +42,10 @@ const MODULES: &[(&str, Layers)] = &[
             &["packet"],
         ],
     ),
-    ("sss-files", &[&["path"], &["protocol"], &["greeting"]]),
+    (
+        "sss-files",
+        &[&["flags", "path"], &["protocol"], &["greeting", "order"]],
+    ),
     (
         "sss-proto",
         &[

@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use sss::Congestion;
+use sss_files::Options;
 
 use crate::listen::BindAddress;
 use crate::target::Target;
@@ -25,7 +26,7 @@ pub(crate) struct ConnectArgs {
     /// Seconds to try to reach the peer
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub(crate) timeout: Duration,
-    /// Seconds to wait for a peer that no longer answers
+    /// Seconds to wait for a peer that no longer answers, or is there and says nothing
     #[arg(long, value_name = "SECONDS", default_value = "120", value_parser = seconds)]
     pub(crate) patience: Duration,
     /// The local address to use: IP, IP:PORT or [IP]:PORT
@@ -34,6 +35,31 @@ pub(crate) struct ConnectArgs {
     /// Congestion control: cubic, or bbr for paths that lose packets by chance
     #[arg(long, value_name = "NAME", default_value_t)]
     pub(crate) congestion: Congestion,
+}
+
+/// Arguments that say how what arrives is stored.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct StoreArgs {
+    /// Replace files that are there and differ
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Take the umask for the modes of what is new, and leave those of what is there
+    #[arg(long)]
+    pub(crate) no_perms: bool,
+    /// Have every file on the disk before it counts as received: slower, and safe when the power fails
+    #[arg(long)]
+    pub(crate) fsync: bool,
+}
+
+impl StoreArgs {
+    /// The options of the protocol.
+    pub(crate) fn options(self) -> Options {
+        let mut options = Options::empty();
+        options.set(Options::REPLACE, self.force);
+        options.set(Options::NO_PERMS, self.no_perms);
+        options.set(Options::SYNC, self.fsync);
+        options
+    }
 }
 
 /// Reads a target: HOST is a name or an address, EID@HOST says who must be there, a ticket stands for both.

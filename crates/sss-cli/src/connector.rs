@@ -17,6 +17,7 @@ use crate::identity;
 use crate::interrupt;
 use crate::output::Output;
 use crate::target::Target;
+use crate::transfer::patience::Patience;
 use crate::transfer::rate::Rate;
 use crate::transfer::session;
 use crate::trust::Trust;
@@ -112,6 +113,7 @@ impl Connector {
         if service == sss_files::SERVICE {
             session::greet(&mut stream, target.secret.as_ref()).await?;
         }
+        patience(self.patience, stream.peer().link(), self.output).take_effect();
         tokio::spawn(tell_of_link(stream.peer().link(), self.patience, self.output));
         let remote = stream.peer().info().map(|info| info.remote.to_string());
         Ok(Connection {
@@ -146,6 +148,19 @@ impl Connector {
             list,
         })
     }
+}
+
+/// Patience with a peer, which tells when it is silent although it can be reached.
+fn patience(limit: Duration, link: LinkWatch, output: Output) -> Patience {
+    let text = format!(
+        "the peer is there and says nothing: waiting, for {} at most",
+        Seconds(limit)
+    );
+    Patience::new(limit, move || {
+        if link.status() == LinkStatus::Up {
+            tell(output, "silent", &text);
+        }
+    })
 }
 
 /// Says when the peer does not answer for a while, and when it does again. Silences that pass quickly are not worth a

@@ -212,6 +212,7 @@ mod tests {
                 seconds,
                 nanoseconds: 0,
             },
+            traits: sss_files::Traits::empty(),
         };
         let file = |size, seconds| Kind::File(attributes(size, seconds));
         let directory = || Kind::Directory(attributes(0, 0));

@@ -203,6 +203,11 @@ impl From<TransferError> for Error {
                 format!("the host is there but does not offer files: {what}"),
                 "check that the port is that of `sss serve`, and that both sides have the same version",
             ),
+            TransferError::Silent(time) => Self::new(
+                Exit::Unreachable,
+                format!("the peer is there, and has not said anything for {} s", time.as_secs()),
+                "ask who runs it; with more --patience, run the same command again: it goes on where it was",
+            ),
             TransferError::Protocol(what) => Self::new(
                 Exit::Failed,
                 format!("the peer broke the file protocol: {what}"),

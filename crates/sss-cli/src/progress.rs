@@ -181,6 +181,11 @@ impl Shown {
             self.output
                 .note(format!("sss: {path}: {refusal}\n  -> {}", advice(refusal.status)));
         }
+        match self.tally.take_left_out() {
+            0 => {}
+            _ if self.output.is_json() => {}
+            more => self.output.note(format!("sss: and {more} more, not told one by one")),
+        }
     }
 
     fn summary(&self, verb: &str) {

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use bitflags::bitflags;
 use thiserror::Error;
 
+use crate::flags::{Options, Traits};
 use crate::path::{MAX_PATH, PathError, RelPath};
 
 /// The service name.
@@ -81,21 +81,6 @@ impl Status {
     /// The status with this number on the wire, or as application code of a reset.
     pub fn from_code(code: u32) -> Option<Self> {
         Self::ALL.into_iter().find(|status| *status as u32 == code)
-    }
-}
-
-bitflags! {
-    /// Manner in which a receiver stores and makes (FIL-20).
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-    pub struct Options: u8 {
-        /// Replaces what is there and differs.
-        const REPLACE = 1;
-        /// Modes are masked by the receiver's umask, and those of files that are there stay.
-        const NO_PERMS = 2;
-        /// Answers with OK what is on the disk.
-        const SYNC = 4;
-        /// It is part of a tree: what is made above it gets its mode and time by a MAKE that follows.
-        const TREE = 8;
     }
 }
 
@@ -305,7 +290,7 @@ pub struct Mtime {
     pub nanoseconds: u32,
 }
 
-/// Size in bytes, permission bits (0o777) and time of what is at a path.
+/// Size in bytes, permission bits (0o777), time and traits of what is at a path.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attributes {
     /// In bytes.
@@ -314,13 +299,15 @@ pub struct Attributes {
     pub mode: u32,
     /// Time at which it was last modified.
     pub mtime: Mtime,
+    /// Further facts.
+    pub traits: Traits,
 }
 
 impl Attributes {
     /// Appends the wire form.
     pub fn encode(&self, out: &mut Vec<u8>) {
         put_varint(out, self.size);
-        put_varint(out, self.mode.into());
+        put_varint(out, (self.mode | self.traits.bits()).into());
         out.extend_from_slice(&self.mtime.seconds.to_be_bytes());
         out.extend_from_slice(&self.mtime.nanoseconds.to_be_bytes());
     }
@@ -328,17 +315,20 @@ impl Attributes {
     /// Reads the wire form.
     pub fn decode(from: &mut Cursor<'_>) -> Result<Self, Stop> {
         let size = from.varint()?;
-        let mode = u32::try_from(from.varint()?).map_err(|_| Stop::Malformed("a mode of more than nine bits"))?;
+        let bits = u32::try_from(from.varint()?).unwrap_or(u32::MAX);
         let seconds = i64::from_be_bytes(from.array()?);
         let nanoseconds = u32::from_be_bytes(from.array()?);
-        if mode > 0o777 {
-            return Err(Stop::Malformed("a mode of more than nine bits"));
-        }
+        let traits = Traits::from_bits(bits & !0o777).ok_or(Stop::Malformed("a mode of more than eleven bits"))?;
         if nanoseconds >= 1_000_000_000 {
             return Err(Stop::Malformed("nanoseconds beyond a second"));
         }
         let mtime = Mtime { seconds, nanoseconds };
-        Ok(Self { size, mode, mtime })
+        Ok(Self {
+            size,
+            mode: bits & 0o777,
+            mtime,
+            traits,
+        })
     }
 }
 

@@ -9,7 +9,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use sss_files::{
-    Attributes, DEPTH_ALL, Entry, Kind, Mtime, NotMade, Options, Prefix, Refusal, RelPath, Request, Status, Verdict,
+    Attributes, DEPTH_ALL, Entry, Kind, Mtime, NotMade, Options, Prefix, Refusal, RelPath, Request, Status, Traits,
+    Verdict,
 };
 
 fn corpus() -> PathBuf {
@@ -40,6 +41,7 @@ fn examples() -> Vec<Vec<u8>> {
             seconds: -1,
             nanoseconds: 999_999_999,
         },
+        traits: Traits::all(),
     };
     let refusal = Refusal::new(Status::Denied, "permission denied: h\u{e4}\u{df}lich");
     let odd = path(b"\xff\xfe/new\nline/\xe2\x80\xae");

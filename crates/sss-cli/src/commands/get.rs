@@ -11,7 +11,7 @@ use clap::Args;
 use sss::Stream;
 use sss_files::{DEPTH_ALL, Entry, Kind, Options, PROTOCOL, Refusal, RelPath, SERVICE, Status, printable};
 
-use crate::cli::ConnectArgs;
+use crate::cli::{ConnectArgs, StoreArgs};
 use crate::commands::verdict;
 use crate::connector::{Connection, Connector};
 use crate::dry_run::{DryRun, below, local};
@@ -51,9 +51,8 @@ pub(crate) struct GetArgs {
     /// '*.jpg'. Destination: a file or directory, or - for standard output [default: the last name of the path, or .]
     #[arg(value_name = "PLACE", required = true, num_args = 1..)]
     pub(crate) places: Vec<OsString>,
-    /// Replace files that are there and differ
-    #[arg(long)]
-    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
     /// Leave out what has such a name, or, with a / in it, such a path below the source, such as '*.o', cache/, /target
     #[arg(long, value_name = "PATTERN")]
     pub(crate) exclude: Vec<Exclude>,
@@ -74,7 +73,7 @@ pub(crate) async fn run(args: GetArgs, output: Output) -> Result<(), Error> {
         return to_standard_output(&sources, args, output).await;
     }
     let mut getting = Getting::new(&args, sources.len() > 1, dest)?;
-    getting.dry_run = args.dry_run.then(|| DryRun::new(args.force, output));
+    getting.dry_run = args.dry_run.then(|| DryRun::new(args.store.force, output));
     let mut progress = None;
     for sources in sources.chunk_by(Target::is_same_host) {
         let Some(first) = sources.first() else { continue };
@@ -167,11 +166,10 @@ struct Getting {
 
 impl Getting {
     fn new(args: &GetArgs, into: bool, dest: Option<PathBuf>) -> Result<Self, Error> {
-        let replace = if args.force { Options::REPLACE } else { Options::empty() };
         let new = Self {
             dest,
             into,
-            options: Options::TREE | replace,
+            options: Options::TREE | args.store.options(),
             excludes: args.exclude.clone(),
             names: BTreeSet::new(),
             tally: Arc::new(Tally::default()),

@@ -14,7 +14,7 @@ use sss::Stream;
 use sss_files::{DEPTH_ALL, Entry, Kind, Options, PROTOCOL, RelPath, SERVICE, Status, printable};
 use tempfile::TempDir;
 
-use crate::cli::{ConnectArgs, target};
+use crate::cli::{ConnectArgs, StoreArgs, target};
 use crate::commands::verdict;
 use crate::connector::{Connection, Connector, metadata};
 use crate::dry_run::DryRun;
@@ -56,9 +56,8 @@ pub(crate) struct PutArgs {
     /// Destination: HOST or EID@HOST, and a path there. HOST is a name or an address, with :PORT if it is not 7757
     #[arg(value_name = "HOST[/PATH]", value_parser = target(), required = true)]
     pub(crate) dest: Target,
-    /// Replace files that are there and differ
-    #[arg(long)]
-    pub(crate) force: bool,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
     /// Leave out what has such a name, or, with a / in it, such a path below the source, such as '*.o', cache/, /target
     #[arg(long, value_name = "PATTERN")]
     pub(crate) exclude: Vec<Exclude>,
@@ -82,20 +81,20 @@ pub(crate) async fn run(args: PutArgs, output: Output) -> Result<(), Error> {
         paths => (paths.iter().map(Source::find).collect::<Result<_, _>>()?, None),
     };
     // What cannot be read is said before anybody is asked.
-    let jobs = jobs(&sources, args.force)?;
+    let jobs = jobs(&sources, args.store.options())?;
     let limit = args.limit_rate.map(Limiter::new).map(Arc::new);
     let connector = Connector::new(args.connect, output).await?;
     let connection = connector.connect(&args.dest, SERVICE, PROTOCOL).await?;
     let (host, mut session) = (connection.host, connection.stream);
     let work = async {
         let places = match &sources[..] {
-            [source] => vec![place(&mut session, &args.dest, source, args.force).await?],
+            [source] => vec![place(&mut session, &args.dest, source, args.store.force).await?],
             _ => room(&mut session, &args.dest, &jobs).await?,
         };
         let session = Arc::new(session);
         let tally = Arc::new(Tally::default());
         if args.dry_run {
-            let mut dry_run = DryRun::new(args.force, output);
+            let mut dry_run = DryRun::new(args.store.force, output);
             for (job, remote) in jobs.into_iter().zip(places) {
                 would_put(&mut dry_run, &session, (job, remote), Sieve::new(&args.exclude)).await?;
             }
@@ -178,7 +177,7 @@ struct Job {
 ///
 /// # Errors
 /// If a source cannot be read, or two have the same name.
-fn jobs(sources: &[Source], force: bool) -> Result<Vec<Job>, Error> {
+fn jobs(sources: &[Source], chosen: Options) -> Result<Vec<Job>, Error> {
     let is_one = sources.len() == 1;
     let mut names = BTreeSet::new();
     let mut jobs: Vec<Job> = Vec::new();
@@ -206,7 +205,7 @@ fn jobs(sources: &[Source], force: bool) -> Result<Vec<Job>, Error> {
                 RelPath::default()
             },
             called: if is_alone { first.called.clone() } else { Vec::new() },
-            options: first.options(force),
+            options: first.options(chosen),
             entries: match walks.pop() {
                 Some((_, walk)) if is_alone => Box::new(walk),
                 last => Box::new(walks.into_iter().chain(last).flat_map(|(name, walk)| named(name, walk))),
@@ -307,14 +306,13 @@ impl Source {
         })
     }
 
-    fn options(&self, force: bool) -> Options {
-        let replace = if force { Options::REPLACE } else { Options::empty() };
+    fn options(&self, chosen: Options) -> Options {
         let tree = if self.is_directory {
             Options::TREE
         } else {
             Options::empty()
         };
-        replace | tree
+        chosen | tree
     }
 
     fn walk(&self, root: &Arc<Root>) -> Result<Walk, Error> {

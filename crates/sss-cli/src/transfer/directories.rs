@@ -195,7 +195,17 @@ pub(crate) fn finish_directory(
         Ok(rustix::fs::futimens(&directory, &times(attributes.mtime))?)
     };
     finish()?;
-    unmark(&above, name)
+    unmark(&above, name)?;
+    if options.contains(Options::SYNC) {
+        sync(&directory)?;
+        sync(&above)?;
+    }
+    Ok(())
+}
+
+/// Waits until what a directory says is on the disk.
+pub(crate) fn sync(directory: &OwnedFd) -> io::Result<()> {
+    Ok(rustix::fs::fsync(directory)?)
 }
 
 /// Returns the mode that something new gets.

@@ -7,16 +7,18 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sss::Stream;
-use sss_files::{Attributes, Cursor, Entry, Kind, Options, Refusal, RelPath, Request, Status, Stop, answer};
+use sss_files::{Attributes, Cursor, Entry, Kind, Options, Order, Refusal, RelPath, Request, Status, Stop, answer};
 
-use super::directories::{finish_directories, make_directory};
+use super::directories::make_directory;
 use super::exchange::{Exchange, SEGMENT, TransferError, explain};
 use super::filter::Sieve;
 use super::io_pool;
 use super::pool::TransferPool;
 use super::rate::Limiter;
 use super::receive::{Basis, Destination, Place, Received, make_link};
+use super::send::changed;
 use super::tally::Tally;
+use super::unfinished::{Directory, Finished, Unfinished};
 use crate::transfer::safe_path::Root;
 
 /// Entries looked at together.
@@ -29,6 +31,7 @@ pub(crate) struct Listing {
     /// Entries that came in before.
     ready: Vec<Entry>,
     sieve: Sieve,
+    order: Order,
 }
 
 impl Listing {
@@ -38,6 +41,7 @@ impl Listing {
             exchange: None,
             ready: entries,
             sieve: Sieve::default(),
+            order: Order::default(),
         }
     }
 
@@ -76,11 +80,13 @@ impl Listing {
     /// # Errors
     /// If there is none, which a server must not do.
     pub(crate) async fn first(&mut self) -> Result<Entry, TransferError> {
-        match &mut self.exchange {
-            Some(exchange) => exchange.message(Entry::decode).await,
-            None if self.ready.is_empty() => Err(TransferError::Protocol("a listing of nothing".to_owned())),
-            None => Ok(self.ready.remove(0)),
-        }
+        let first = match &mut self.exchange {
+            Some(exchange) => exchange.message(Entry::decode).await?,
+            None if self.ready.is_empty() => return Err(TransferError::Protocol("a listing of nothing".to_owned())),
+            None => return Ok(self.ready.remove(0)),
+        };
+        self.check(&first)?;
+        Ok(first)
     }
 
     /// At least one entry, and none at the end.
@@ -94,11 +100,19 @@ impl Listing {
                 None => std::mem::take(&mut self.ready),
             };
             let is_end = entries.is_empty();
+            if self.exchange.is_some() {
+                entries.iter().try_for_each(|entry| self.check(entry))?;
+            }
             entries.retain(|entry| self.sieve.keeps(entry));
             if is_end || !entries.is_empty() {
                 return Ok(entries);
             }
         }
+    }
+
+    fn check(&mut self, entry: &Entry) -> Result<(), TransferError> {
+        let out_of_order = |_| TransferError::Protocol(format!("its list is out of order at {}", entry.path));
+        self.order.check(entry).map_err(out_of_order)
     }
 }
 
@@ -159,10 +173,19 @@ pub(crate) struct Download {
 }
 
 /// Answer of the disk to a batch of entries.
-#[derive(Default)]
 struct Plan {
-    files: Vec<(RelPath, Destination, Place)>,
-    directories: Vec<(RelPath, Attributes)>,
+    files: Vec<Planned>,
+    unfinished: Unfinished,
+}
+
+/// A file to be transferred.
+struct Planned {
+    /// Below what was asked for.
+    path: RelPath,
+    to: Destination,
+    place: Place,
+    /// The directory it is in waits for it.
+    directory: Option<Arc<Directory>>,
 }
 
 impl Download {
@@ -177,28 +200,105 @@ impl Download {
         let this = Arc::new(self);
         let _claim = this.claim().await;
         let mut pool = TransferPool::new(this.limit.as_ref().map(|limit| limit.rate()));
-        let mut directories = Vec::new();
+        let (mut unfinished, finished) = Unfinished::new();
+        // Dropped before all that holds directories: what is given up is not finished.
+        let going_on = unfinished.going_on();
+        let finisher = tokio::spawn(this.clone().finish(finished));
         let mut entries = vec![first];
         while !entries.is_empty() {
             let planner = this.clone();
-            let mut plan = io_pool::run(move || planner.plan(entries)).await;
-            directories.append(&mut plan.directories);
-            for (path, to, place) in plan.files {
-                let size = to.attributes.size;
-                pool.start(size, this.clone().fetch(path, to, place)).await?;
+            let plan = io_pool::run(move || planner.plan(entries, unfinished)).await;
+            unfinished = plan.unfinished;
+            for planned in plan.files {
+                let size = planned.to.attributes.size;
+                pool.start(size, this.clone().fetch(planned)).await?;
             }
             entries = listing.batch().await?;
         }
         this.tally.all_found.store(true, Ordering::Relaxed);
         pool.finish().await?;
-        let (root, tally) = (this.root.clone(), this.tally.clone());
-        io_pool::run(move || {
-            for (path, refusal) in finish_directories(&root, &directories, this.options) {
-                tally.fail(path, refusal);
+        this.tally.tell_of_links();
+        going_on.complete();
+        drop(unfinished);
+        match finisher.await {
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives directories their modes and times as they are left behind.
+    async fn finish(self: Arc<Self>, mut finished: Finished) {
+        while let Some(batch) = finished.next().await {
+            let this = self.clone();
+            io_pool::run(move || {
+                for left in batch {
+                    if let Err((path, refusal)) = left.finish(&this.root, this.options) {
+                        this.tally.fail(path, refusal);
+                    }
+                }
+            })
+            .await;
+        }
+    }
+
+    /// Makes what needs no content, and finds out which files are missing.
+    fn plan(&self, entries: Vec<Entry>, mut unfinished: Unfinished) -> Plan {
+        let mut files = Vec::new();
+        for entry in entries {
+            let to = self.local.join(&entry.path);
+            unfinished.leave(&to);
+            match self.plan_one(entry, to.clone(), &mut unfinished) {
+                Ok(planned) => files.extend(planned),
+                Err(refusal) => self.tally.fail(to, refusal),
             }
-        })
-        .await;
-        Ok(())
+        }
+        Plan { files, unfinished }
+    }
+
+    fn plan_one(&self, entry: Entry, to: RelPath, unfinished: &mut Unfinished) -> Result<Option<Planned>, Refusal> {
+        match entry.kind {
+            Kind::Directory(attributes) => {
+                let is_made = make_directory(&self.root, &to, self.options)?;
+                unfinished.enter(to, is_made.then_some(attributes));
+                self.tally.directories.add(1);
+            }
+            Kind::Link(attributes, target) => {
+                make_link(&self.root, &to, (&target, attributes.mtime), self.options)?;
+                self.tally.links.add(1);
+            }
+            Kind::File(attributes) => {
+                self.tally.found(&attributes);
+                let to = self.destination(to, attributes);
+                match to.find()? {
+                    Place::Identical { .. } => self.tally.kept(attributes.size),
+                    place => {
+                        let directory = unfinished.innermost();
+                        let path = entry.path;
+                        return Ok(Some(Planned {
+                            path,
+                            to,
+                            place,
+                            directory,
+                        }));
+                    }
+                }
+            }
+            Kind::Other(_) => self.tally.skipped.add(1),
+            Kind::Unreadable(refusal) if refusal.status == Status::Unfinished => {
+                self.tally.note(format!("{to}: {refusal}"));
+            }
+            Kind::Unreadable(refusal) => return Err(refusal),
+        }
+        Ok(None)
+    }
+
+    fn destination(&self, path: RelPath, attributes: Attributes) -> Destination {
+        Destination {
+            root: self.root.clone(),
+            path,
+            attributes,
+            options: self.options,
+        }
     }
 
     /// Waits while another process transfers a tree to the same place: it would only do everything twice. Files alone
@@ -223,60 +323,23 @@ impl Download {
         }
     }
 
-    /// Makes what needs no content, and finds out which files are missing.
-    fn plan(&self, entries: Vec<Entry>) -> Plan {
-        let mut plan = Plan::default();
-        for entry in entries {
-            let to = self.local.join(&entry.path);
-            if let Err(refusal) = self.plan_one(&mut plan, entry, to.clone()) {
-                self.tally.fail(to, refusal);
-            }
-        }
-        plan
-    }
-
-    fn plan_one(&self, plan: &mut Plan, entry: Entry, to: RelPath) -> Result<(), Refusal> {
-        match entry.kind {
-            Kind::Directory(attributes) => {
-                if make_directory(&self.root, &to, self.options)? {
-                    plan.directories.push((to, attributes));
-                }
-                self.tally.directories.add(1);
-            }
-            Kind::Link(_, target) => {
-                make_link(&self.root, &to, &target, self.options)?;
-                self.tally.links.add(1);
-            }
-            Kind::File(attributes) => {
-                self.tally.found(attributes.size);
-                let destination = self.destination(to, attributes);
-                match destination.find()? {
-                    Place::Identical { .. } => self.tally.kept(attributes.size),
-                    place => plan.files.push((entry.path, destination, place)),
-                }
-            }
-            Kind::Other(_) => self.tally.skipped.add(1),
-            Kind::Unreadable(refusal) if refusal.status == Status::Unfinished => {
-                self.tally.note(format!("{to}: {refusal}"));
-            }
-            Kind::Unreadable(refusal) => return Err(refusal),
-        }
-        Ok(())
-    }
-
-    fn destination(&self, path: RelPath, attributes: Attributes) -> Destination {
-        Destination {
-            root: self.root.clone(),
-            path,
-            attributes,
-            options: self.options,
-        }
-    }
-
     /// Transfers one file: again if it changed meanwhile, or if somebody else writes or has written it here.
-    async fn fetch(self: Arc<Self>, path: RelPath, to: Destination, mut place: Place) -> Result<(), TransferError> {
-        let remote = self.remote.join(&path);
-        let local = to.path.clone();
+    async fn fetch(self: Arc<Self>, planned: Planned) -> Result<(), TransferError> {
+        let Planned {
+            path,
+            to,
+            place,
+            directory,
+        } = planned;
+        let done = self.fetch_file(&path, to, place).await;
+        if let (Err(_), Some(directory)) = (&done, directory) {
+            directory.give_up();
+        }
+        done
+    }
+
+    async fn fetch_file(&self, path: &RelPath, mut to: Destination, mut place: Place) -> Result<(), TransferError> {
+        let remote = self.remote.join(path);
         let mut tries = Tries::default();
         let refusal = loop {
             let refusal = match self.fetch_once(&remote, to.clone(), &place).await {
@@ -285,6 +348,9 @@ impl Download {
             };
             if !tries.again(refusal.status).await {
                 break refusal;
+            }
+            if refusal.status == Status::Changed {
+                to.attributes = self.listed_again(&remote, to.attributes).await?;
             }
             let look = to.clone();
             place = match io_pool::run(move || look.find()).await {
@@ -296,8 +362,29 @@ impl Download {
                 Err(refusal) => break refusal,
             };
         };
-        self.tally.fail(local, refusal);
+        self.tally.fail(to.path, refusal);
         Ok(())
+    }
+
+    /// Attributes of a file that is not as it was listed.
+    async fn listed_again(&self, remote: &RelPath, listed: Attributes) -> Result<Attributes, TransferError> {
+        let again = async {
+            let mut listing = Listing::ask(&self.session, remote.clone(), 0).await?;
+            listing.first().await
+        };
+        match again.await {
+            Ok(Entry {
+                kind: Kind::File(attributes),
+                ..
+            }) => {
+                let more = attributes.size.saturating_sub(listed.size);
+                self.tally.bytes_found.add(more);
+                Ok(attributes)
+            }
+            // What it is now comes out when it is asked for.
+            Ok(_) | Err(TransferError::Refused(_)) => Ok(listed),
+            Err(error) => Err(error),
+        }
     }
 
     async fn fetch_once(&self, remote: &RelPath, mut to: Destination, place: &Place) -> Result<(), TransferError> {
@@ -306,9 +393,15 @@ impl Download {
         let path = remote.clone();
         let exchange = Exchange::ask(&self.session, &Request::Fetch { path, have }).await?;
         let mut exchange = exchange.limited(self.limit.as_ref());
+        exchange.grant(have.map_or(0, |have| have.len));
         let (attributes, start) = exchange.message(content_head).await??;
         if start > attributes.size {
             return Err(TransferError::Protocol("it starts behind the end of a file".to_owned()));
+        }
+        // Never more than was listed: the user, and the disk, were told of that.
+        if attributes.size > to.attributes.size {
+            exchange.stop(Status::Changed);
+            return Err(changed().into());
         }
         to.attributes = attributes;
         let moved = |bytes| self.tally.bytes_moved.add(bytes);

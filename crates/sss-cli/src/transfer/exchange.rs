@@ -8,10 +8,14 @@ use sss::{CloseReason, OpenError, Peer, ReadError, RecvHalf, SendHalf, Stream, W
 use sss_files::{Cursor, Refusal, Request, Status, Stop};
 use thiserror::Error;
 
+use super::patience::Patience;
 use super::rate::Limiter;
 
 /// Content is read, written, hashed and held in pieces of this many bytes.
 pub(crate) const SEGMENT: usize = 256 << 10;
+
+/// Bytes below which a chunk of content is copied.
+const SMALL: usize = 1 << 10;
 
 /// Time to wait for the reason of a refusal, which travels with it.
 const REASON: Duration = Duration::from_secs(1);
@@ -34,6 +38,9 @@ pub(crate) enum TransferError {
     /// The peer does not have the service.
     #[error("the peer does not offer it: {0}")]
     NoService(String),
+    /// The peer is there and says nothing.
+    #[error("the peer has not said anything for {} s", .0.as_secs())]
+    Silent(Duration),
     /// The peer does not keep to the protocol.
     #[error("the peer broke the file protocol: {0}")]
     Protocol(String),
@@ -112,6 +119,7 @@ pub(crate) struct Exchange {
     incoming: Incoming,
     limit: Option<Arc<Limiter>>,
     has_said_something: bool,
+    patience: Option<Patience>,
 }
 
 /// The way in of a substream, and what was received on it but not yet looked at.
@@ -119,6 +127,9 @@ pub(crate) struct Incoming {
     receiving: RecvHalf,
     buffer: Bytes,
     limit: Option<Arc<Limiter>>,
+    patience: Option<Patience>,
+    /// Time that the peer may take before it says the next word, beside what it always may.
+    extra: Duration,
 }
 
 impl Exchange {
@@ -129,18 +140,33 @@ impl Exchange {
             receiving,
             buffer: Bytes::new(),
             limit: None,
+            patience: None,
+            extra: Duration::ZERO,
         };
         Self {
             sending,
             incoming,
             limit: None,
             has_said_something: false,
+            patience: None,
         }
+    }
+
+    /// Waits for the peer no longer than is in effect.
+    pub(crate) fn patient(mut self) -> Self {
+        self.patience = Patience::in_effect();
+        self.incoming.patience.clone_from(&self.patience);
+        self
+    }
+
+    /// Grants the peer time to look at `bytes` of content before it says the next word.
+    pub(crate) fn grant(&mut self, bytes: u64) {
+        self.incoming.extra = Patience::to_hash(bytes);
     }
 
     /// Asks, with nothing to follow.
     pub(crate) async fn ask(session: &Stream, request: &Request) -> Result<Self, TransferError> {
-        let mut exchange = Self::new(session.open_substream()?);
+        let mut exchange = Self::new(session.open_substream()?).patient();
         exchange.send(request.encode()).await?;
         exchange.finish()?;
         Ok(exchange)
@@ -157,16 +183,25 @@ impl Exchange {
     pub(crate) async fn send(&mut self, bytes: impl Into<Bytes>) -> Result<(), TransferError> {
         self.has_said_something = true;
         let mut bytes = bytes.into();
-        if let Some(limit) = &self.limit {
+        if let Some(limit) = self.limit.clone() {
             let piece = usize::try_from(limit.rate().piece()).unwrap_or(SEGMENT);
             while bytes.len() > piece {
                 let first = bytes.split_to(piece);
                 limit.take(first.len() as u64).await;
-                self.sending.write_chunk(first).await?;
+                self.write(first).await?;
             }
             limit.take(bytes.len() as u64).await;
         }
-        Ok(self.sending.write_chunk(bytes).await?)
+        self.write(bytes).await
+    }
+
+    async fn write(&mut self, bytes: Bytes) -> Result<(), TransferError> {
+        let stream = &mut self.sending;
+        let sending = async { Ok(stream.write_chunk(bytes).await?) };
+        match &self.patience {
+            Some(patience) => patience.wait(Duration::ZERO, sending).await,
+            None => sending.await,
+        }
     }
 
     /// Returns whether anything was said here on the stream.
@@ -307,6 +342,7 @@ impl Incoming {
     /// `count` bytes of content in as many chunks as they came in.
     pub(crate) async fn content(&mut self, count: usize) -> Result<Vec<Bytes>, TransferError> {
         let mut chunks = Vec::new();
+        let mut small = BytesMut::new();
         let mut missing = count;
         while missing > 0 {
             if self.buffer.is_empty() && !self.receive().await? {
@@ -314,7 +350,18 @@ impl Incoming {
             }
             let chunk = self.buffer.split_to(self.buffer.len().min(missing));
             missing = missing.saturating_sub(chunk.len());
+            // A chunk costs memory of its own, and that of the datagrams it came with: small ones are gathered.
+            if chunk.len() < SMALL {
+                small.extend_from_slice(&chunk);
+                continue;
+            }
+            if !small.is_empty() {
+                chunks.push(small.split().freeze());
+            }
             chunks.push(chunk);
+        }
+        if !small.is_empty() {
+            chunks.push(small.freeze());
         }
         Ok(chunks)
     }
@@ -331,12 +378,25 @@ impl Incoming {
         Ok(self.buffer.is_empty() && !self.receive().await?)
     }
 
+    async fn chunk(&mut self, most: usize) -> Result<Option<Bytes>, TransferError> {
+        let stream = &mut self.receiving;
+        let reading = async { Ok(stream.read_chunk(most).await?) };
+        match &self.patience {
+            Some(patience) => {
+                let chunk = patience.wait(self.extra, reading).await;
+                self.extra = Duration::ZERO;
+                chunk
+            }
+            None => reading.await,
+        }
+    }
+
     /// Adds what comes next to the buffer. False at the end.
     async fn receive(&mut self) -> Result<bool, TransferError> {
         let most = self.limit.as_ref().map_or(SEGMENT, |limit| {
             usize::try_from(limit.rate().piece()).unwrap_or(SEGMENT).min(SEGMENT)
         });
-        let Some(chunk) = self.receiving.read_chunk(most).await? else {
+        let Some(chunk) = self.chunk(most).await? else {
             return Ok(false);
         };
         if let Some(limit) = &self.limit {

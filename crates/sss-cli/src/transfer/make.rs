@@ -91,7 +91,7 @@ impl Make {
                 let is_made = make_directory(&self.root, to, self.options)?;
                 Ok(is_made.then_some(attributes))
             }
-            Kind::Link(_, target) => make_link(&self.root, to, &target, self.options).map(|_| None),
+            Kind::Link(a, target) => make_link(&self.root, to, (&target, a.mtime), self.options).map(|_| None),
             _ => Err(Refusal::new(Status::BadRequest, "only directories and links are made")),
         }
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, Stat};
 use sss_files::{
-    Attributes, DEPTH_ALL, Entry, Kind, MAX_PATH, Mtime, PathError, Refusal, RelPath, Status, is_part_name,
+    Attributes, DEPTH_ALL, Entry, Kind, MAX_PATH, Mtime, PathError, Refusal, RelPath, Status, Traits, is_part_name,
 };
 
 use crate::transfer::safe_path::{Root, directory_flags};
@@ -96,7 +96,7 @@ impl Walk {
             }
         };
         if names.unfinished > 0 {
-            let text = format!("unfinished files (.NAME.sss-part), left out: {}", names.unfinished);
+            let text = format!("unfinished files (.NAME.sss-part), not taken: {}", names.unfinished);
             self.tell(&path, Status::Unfinished, text);
         }
         // A path too long for the protocol names no file that could be asked for.
@@ -112,7 +112,7 @@ impl Walk {
             self.tell(
                 &path,
                 Status::BadPath,
-                format!("{}: {left_out} left out", PathError::TooLong),
+                format!("{}, not taken: {left_out}", PathError::TooLong),
             );
         }
         if let Some(far) = self.levels.len().checked_sub(OPEN_LEVELS)
@@ -216,7 +216,19 @@ pub(crate) fn attributes(stat: &Stat) -> Attributes {
             seconds: stat.st_mtime,
             nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
         },
+        traits: traits(stat),
     }
+}
+
+fn traits(stat: &Stat) -> Traits {
+    // Unit of the blocks that are counted, whatever those of the file system are.
+    const COUNTED: i64 = 512;
+    let mut traits = Traits::empty();
+    if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
+        traits.set(Traits::LINKED, stat.st_nlink > 1);
+        traits.set(Traits::HOLES, stat.st_blocks.saturating_mul(COUNTED) < stat.st_size);
+    }
+    traits
 }
 
 #[cfg(test)]

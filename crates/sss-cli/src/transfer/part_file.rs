@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,7 +12,10 @@ use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat, Timespec
 use rustix::io::Errno;
 use sss_files::{Attributes, Mtime, Options, Prefix, Refusal, Status, part_name};
 
-use super::directories::{clear, look, mode_of, strange_temporary, unlink, unwritable};
+use super::directories::{clear, look, mode_of, strange_temporary, sync, unlink, unwritable};
+
+/// Bytes that are left out together, if all are zeros.
+const BLOCK: usize = 4 << 10;
 
 /// Bytes copied and hashed together.
 const PIECE: usize = 128 << 10;
@@ -24,6 +28,8 @@ pub(crate) struct PartFile {
     file: File,
     hasher: blake3::Hasher,
     len: u64,
+    /// Blocks of zeros are left out of the file: they become holes.
+    has_holes: bool,
     committed: bool,
 }
 
@@ -50,6 +56,7 @@ impl PartFile {
             file,
             hasher: blake3::Hasher::new(),
             len: 0,
+            has_holes: false,
             committed: false,
         };
         part.take_over(leftover)?;
@@ -66,6 +73,12 @@ impl PartFile {
             }
             _ => self.restart(),
         }
+    }
+
+    /// Leaves blocks of zeros out from now on, if `has_holes` is set.
+    pub(crate) fn with_holes(mut self, has_holes: bool) -> Self {
+        self.has_holes = has_holes;
+        self
     }
 
     /// Returns what it holds. `None`: nothing.
@@ -88,11 +101,47 @@ impl PartFile {
     /// Appends.
     pub(crate) fn write(&mut self, chunks: &[Bytes]) -> io::Result<()> {
         for chunk in chunks {
-            self.file.write_all(chunk)?;
+            if self.has_holes {
+                self.write_around_holes(chunk)?;
+            } else {
+                self.file.write_all(chunk)?;
+            }
             self.hasher.update(chunk);
             self.len = self.len.saturating_add(chunk.len() as u64);
         }
+        if self.has_holes {
+            self.file.set_len(self.len)?;
+        }
         Ok(())
+    }
+
+    /// Writes a chunk but for those of its blocks, and pieces of blocks, that are zeros.
+    fn write_around_holes(&self, chunk: &[u8]) -> io::Result<()> {
+        let (mut rest, mut at) = (chunk, self.len);
+        // Bytes before `rest` that are still to be written.
+        let mut pending = 0_usize;
+        while !rest.is_empty() {
+            let to_edge = BLOCK.saturating_sub((at % BLOCK as u64) as usize);
+            let (piece, behind) = rest.split_at(to_edge.min(rest.len()));
+            // Zeros at the edge of a chunk, too: what is behind the end of a file reads as zeros.
+            let is_hole = piece.iter().all(|byte| *byte == 0);
+            if is_hole {
+                self.write_before(chunk, rest, pending, at)?;
+                pending = 0;
+            } else {
+                pending = pending.saturating_add(piece.len());
+            }
+            at = at.saturating_add(piece.len() as u64);
+            rest = behind;
+        }
+        self.write_before(chunk, rest, pending, at)
+    }
+
+    /// Writes the `count` bytes of `chunk` that are before `rest`, which belongs at `at`.
+    fn write_before(&self, chunk: &[u8], rest: &[u8], count: usize, at: u64) -> io::Result<()> {
+        let end = chunk.len().saturating_sub(rest.len());
+        let bytes = chunk.get(end.saturating_sub(count)..end).unwrap_or_default();
+        self.file.write_all_at(bytes, at.saturating_sub(count as u64))
     }
 
     /// Appends the first `len` bytes of another file.
@@ -121,9 +170,16 @@ impl PartFile {
     pub(crate) fn commit(mut self, name: &[u8], attributes: &Attributes, options: Options) -> Result<(), Refusal> {
         rustix::fs::fchmod(&self.file, mode_of(attributes, options)).map_err(io::Error::from)?;
         rustix::fs::futimens(&self.file, &times(attributes.mtime)).map_err(io::Error::from)?;
+        let is_safe = options.contains(Options::SYNC);
+        if is_safe {
+            self.file.sync_all()?;
+        }
         match self.rename(name, options.contains(Options::REPLACE)) {
             Ok(()) => {
                 self.committed = true;
+                if is_safe {
+                    sync(&self.directory)?;
+                }
                 Ok(())
             }
             Err(refusal) => {
@@ -295,6 +351,7 @@ mod tests {
                 seconds: 1_000_000_000,
                 nanoseconds: 123_456_789,
             },
+            traits: sss_files::Traits::empty(),
         }
     }
 
@@ -440,6 +497,28 @@ mod tests {
         let part = written(&dir.path().join("full"), b"in", b"hello");
         part.commit(b"in", &attributes(), Options::REPLACE).unwrap();
         assert_eq!(fs::read(dir.path().join("full/in")).unwrap(), b"hello");
+    }
+
+    #[test]
+    fn zeros_become_holes_if_there_were_some() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut content = vec![0; 3 << 20];
+        content[5_000..5_010].fill(1);
+        content[2_000_000] = 1;
+        for has_holes in [true, false] {
+            let part = PartFile::open(directory(dir.path()), b"n", Leftover::Discard).unwrap();
+            let mut part = part.with_holes(has_holes);
+            for chunk in content.chunks(100_001) {
+                part.write(&[Bytes::copy_from_slice(chunk)]).unwrap();
+                assert_eq!(part.file.metadata().unwrap().len(), part.len);
+            }
+            assert_eq!(part.hash(), blake3::hash(&content));
+            part.commit(b"n", &attributes(), Options::REPLACE | Options::SYNC)
+                .unwrap();
+            let path = dir.path().join("n");
+            assert!(fs::read(&path).unwrap() == content);
+            assert_eq!(fs::metadata(&path).unwrap().blocks() < 200, has_holes);
+        }
     }
 
     #[test]

@@ -6,11 +6,11 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
-use sss_files::{Attributes, Options, Prefix, Refusal, RelPath, Status, Verdict};
+use sss_files::{Attributes, Mtime, Options, Prefix, Refusal, RelPath, Status, Traits, Verdict};
 
-use super::directories::{clear, look, mode_of, obstacle, parents, strange_temporary, unlink, unwritable};
+use super::directories::{clear, look, mode_of, obstacle, parents, strange_temporary, sync, unlink, unwritable};
 use super::exchange::{Exchange, SEGMENT, TransferError};
 use super::io_pool::{self, Job};
 use super::manifest::attributes;
@@ -81,8 +81,11 @@ impl Destination {
     /// What the operating system says.
     pub(crate) fn find(&self) -> Result<Place, Refusal> {
         let place = self.look()?;
+        let is_safe = self.options.contains(Options::SYNC);
         match place {
-            Place::Identical { is_exact: false } => self.carry_over().map(|()| Place::Identical { is_exact: true }),
+            Place::Identical { is_exact } if is_safe || !is_exact => {
+                self.carry_over().map(|()| Place::Identical { is_exact: true })
+            }
             place => Ok(place),
         }
     }
@@ -97,7 +100,14 @@ impl Destination {
             if there.mode != self.attributes.mode && !self.options.contains(Options::NO_PERMS) {
                 rustix::fs::fchmod(&file, mode_of(&self.attributes, self.options))?;
             }
-            Ok(rustix::fs::futimens(&file, &times(self.attributes.mtime))?)
+            if there.mtime != self.attributes.mtime {
+                rustix::fs::futimens(&file, &times(self.attributes.mtime))?;
+            }
+            if self.options.contains(Options::SYNC) {
+                rustix::fs::fsync(&file)?;
+                sync(&above)?;
+            }
+            Ok(())
         };
         set().map_err(|error| {
             let Refusal { status, text } = Refusal::from(error);
@@ -182,7 +192,8 @@ impl Destination {
     /// Makes the file, and the directories above where they are missing.
     fn part_file(&self, leftover: Leftover) -> Result<PartFile, Refusal> {
         let (above, name) = parents(&self.root, &self.path, self.options)?;
-        PartFile::open(above, name, leftover)
+        let part = PartFile::open(above, name, leftover)?;
+        Ok(part.with_holes(self.attributes.traits.contains(Traits::HOLES)))
     }
 
     /// Everything that is left to do once the last bytes are there.
@@ -336,27 +347,62 @@ fn hash_existing(above: &OwnedFd, name: &[u8], size: u64) -> io::Result<Option<P
 ///
 /// # Errors
 /// EXISTS, IN_THE_WAY, or what the operating system says.
-pub(crate) fn make_link(root: &Root, path: &RelPath, target: &[u8], options: Options) -> Result<Received, Refusal> {
+pub(crate) fn make_link(
+    root: &Root,
+    path: &RelPath,
+    (target, mtime): (&[u8], Mtime),
+    options: Options,
+) -> Result<Received, Refusal> {
     let (above, name) = parents(root, path, options)?;
-    let there = match rustix::fs::symlinkat(target, &above, name) {
-        Ok(()) => return Ok(Received::Written),
-        Err(Errno::EXIST) => look(&above, name)?,
+    let made = link(&above, name, (target, mtime), options)?;
+    if options.contains(Options::SYNC) {
+        sync(&above)?;
+    }
+    Ok(made)
+}
+
+fn link(above: &OwnedFd, name: &[u8], (target, mtime): (&[u8], Mtime), options: Options) -> Result<Received, Refusal> {
+    let there = match rustix::fs::symlinkat(target, above, name) {
+        Ok(()) => {
+            set_link_time(above, name, mtime)?;
+            return Ok(Received::Written);
+        }
+        Err(Errno::EXIST) => look(above, name)?,
         Err(error) => return Err(unwritable(error)),
     };
     let same = |there: &std::ffi::CStr| there.to_bytes() == target;
-    if rustix::fs::readlinkat(&above, name, Vec::new()).is_ok_and(|there| same(&there)) {
+    if rustix::fs::readlinkat(above, name, Vec::new()).is_ok_and(|there| same(&there)) {
+        if there.is_some_and(|there| attributes(&there).mtime != mtime) {
+            set_link_time(above, name, mtime)?;
+        }
         return Ok(Received::Identical);
     }
-    if let Some(refusal) = there.and_then(|there| obstacle(&above, name, &there).transpose()) {
+    let is_link = |there: &Stat| FileType::from_raw_mode(there.st_mode) == FileType::Symlink;
+    let other = there.filter(|there| !is_link(there));
+    if let Some(refusal) = other.and_then(|there| obstacle(above, name, &there).transpose()) {
         return Err(refusal?);
     }
     if !options.contains(Options::REPLACE) {
         return Err(exists());
     }
-    replace_by_link(&above, name, target)
+    replace_by_link(above, name, (target, mtime), other.is_some())
 }
 
-fn replace_by_link(above: &OwnedFd, name: &[u8], target: &[u8]) -> Result<Received, Refusal> {
+fn set_link_time(above: &OwnedFd, name: &[u8], mtime: Mtime) -> io::Result<()> {
+    let set = rustix::fs::utimensat(above, name, &times(mtime), AtFlags::SYMLINK_NOFOLLOW);
+    match set {
+        // Some file systems keep no times of links.
+        Err(Errno::NOSYS | Errno::OPNOTSUPP) => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+fn replace_by_link(
+    above: &OwnedFd,
+    name: &[u8],
+    (target, mtime): (&[u8], Mtime),
+    may_be_in_the_way: bool,
+) -> Result<Received, Refusal> {
     let temporary = std::ffi::CString::new(sss_files::part_name(name))
         .map_err(|_| Refusal::new(Status::BadPath, "NUL in a name"))?;
     match look(above, temporary.as_bytes())?.map(|there| FileType::from_raw_mode(there.st_mode)) {
@@ -365,7 +411,14 @@ fn replace_by_link(above: &OwnedFd, name: &[u8], target: &[u8]) -> Result<Receiv
         Some(_) => return Err(strange_temporary(temporary.as_bytes())),
     }
     rustix::fs::symlinkat(target, above, &temporary).map_err(unwritable)?;
-    let renamed = clear(above, name).and_then(|()| Ok(super::part_file::rename(above, &temporary, name, true)?));
+    let rename = || {
+        set_link_time(above, temporary.as_bytes(), mtime)?;
+        if may_be_in_the_way {
+            clear(above, name)?;
+        }
+        Ok(super::part_file::rename(above, &temporary, name, true)?)
+    };
+    let renamed: Result<(), Refusal> = rename();
     if renamed.is_err() {
         unlink(above, temporary.as_bytes())?;
     }

@@ -3,7 +3,10 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use sss_files::{Refusal, RelPath, Status};
+use sss_files::{Attributes, Refusal, RelPath, Status, Traits};
+
+/// Failures kept until somebody looks; more are only counted.
+const MOST_UNTOLD: usize = 1000;
 
 /// A number that many tasks add to.
 #[derive(Debug, Default)]
@@ -12,7 +15,9 @@ pub(crate) struct Counter(AtomicU64);
 impl Counter {
     /// Adds.
     pub(crate) fn add(&self, count: u64) {
-        self.0.fetch_add(count, Ordering::Relaxed);
+        let add = |sum: u64| Some(sum.saturating_add(count));
+        // It always is some.
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
     }
 
     /// The sum so far.
@@ -46,8 +51,9 @@ pub(crate) struct Tally {
     pub(crate) links: Counter,
     /// Devices, sockets and the like.
     pub(crate) skipped: Counter,
+    /// Files that have other names, too.
+    linked: Counter,
     failures: Mutex<Failures>,
-    notes: Mutex<Vec<String>>,
 }
 
 #[derive(Debug, Default)]
@@ -55,13 +61,28 @@ struct Failures {
     count: u64,
     corrupt: bool,
     untold: Vec<Failure>,
+    /// Those that were too many to be told.
+    left_out: u64,
+    /// Said and no failures.
+    notes: Vec<String>,
 }
 
 impl Tally {
     /// Counts a regular file to be transferred.
-    pub(crate) fn found(&self, size: u64) {
+    pub(crate) fn found(&self, attributes: &Attributes) {
         self.files_found.add(1);
-        self.bytes_found.add(size);
+        self.bytes_found.add(attributes.size);
+        self.linked.add(attributes.traits.contains(Traits::LINKED).into());
+    }
+
+    /// Notes how many files had other names, too, if there were any.
+    pub(crate) fn tell_of_links(&self) {
+        match self.linked.get() {
+            0 => {}
+            count => self.note(format!(
+                "files that have several names at the source (hard links), each of which became a file of its own: {count}"
+            )),
+        }
     }
 
     /// Counts a file that is there already.
@@ -75,22 +96,31 @@ impl Tally {
         let mut failures = self.failures();
         failures.count = failures.count.saturating_add(1);
         failures.corrupt |= refusal.status == Status::Corrupt;
-        failures.untold.push(Failure { path, refusal });
+        if failures.untold.len() < MOST_UNTOLD {
+            failures.untold.push(Failure { path, refusal });
+        } else {
+            failures.left_out = failures.left_out.saturating_add(1);
+        }
     }
 
     /// Says something that is no failure, for people and programs.
     pub(crate) fn note(&self, text: String) {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+        self.failures().notes.push(text);
     }
 
     /// Notes since the last call.
     pub(crate) fn take_notes(&self) -> Vec<String> {
-        std::mem::take(&mut self.notes.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.failures().notes)
     }
 
     /// Failures since the last call.
     pub(crate) fn take_failures(&self) -> Vec<Failure> {
         std::mem::take(&mut self.failures().untold)
+    }
+
+    /// Number of failures since the last call that were too many to be told one by one.
+    pub(crate) fn take_left_out(&self) -> u64 {
+        std::mem::take(&mut self.failures().left_out)
     }
 
     /// Returns how many failed.

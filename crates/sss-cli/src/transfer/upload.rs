@@ -58,7 +58,7 @@ impl Upload {
             for entry in batch {
                 match entry.kind {
                     Kind::File(attributes) => {
-                        this.tally.found(attributes.size);
+                        this.tally.found(&attributes);
                         pool.start(attributes.size, this.clone().store(entry.path)).await?;
                     }
                     Kind::Directory(_) | Kind::Link(..) => to_make.push(entry),
@@ -73,6 +73,7 @@ impl Upload {
         }
         this.tally.all_found.store(true, Ordering::Relaxed);
         pool.finish().await?;
+        this.tally.tell_of_links();
         this.make(to_make).await
     }
 
@@ -101,13 +102,17 @@ impl Upload {
         let (root, local) = (self.root.clone(), self.local.join(path));
         let source = io_pool::run(move || Source::open(&root, &local)).await?;
         let attributes = source.attributes();
-        let mut exchange = Exchange::new(self.session.open_substream()?).limited(self.limit.as_ref());
+        let mut exchange = Exchange::new(self.session.open_substream()?)
+            .patient()
+            .limited(self.limit.as_ref());
         let request = Request::Store {
             path: self.remote.join(path),
             options: self.options,
             attributes,
         };
         exchange.send(request.encode()).await?;
+        // It may have to hash what it has.
+        exchange.grant(attributes.size);
         let have = match exchange.message(store_answer).await?? {
             Answer::Send(have) => have,
             Answer::Identical => {
@@ -126,7 +131,7 @@ impl Upload {
         let sent = segment
             .send(&mut exchange, |bytes| self.tally.bytes_moved.add(bytes))
             .await;
-        if let Err(error @ (TransferError::Lost(_) | TransferError::Protocol(_))) = sent {
+        if let Err(error @ (TransferError::Lost(_) | TransferError::Protocol(_) | TransferError::Silent(_))) = sent {
             return Err(error);
         }
         // If it was stopped, the server has said why.
@@ -150,7 +155,7 @@ impl Upload {
         if !self.options.contains(Options::TREE) {
             return Ok(());
         }
-        let mut exchange = Exchange::new(self.session.open_substream()?);
+        let mut exchange = Exchange::new(self.session.open_substream()?).patient();
         let options = self.options.difference(Options::TREE);
         let mut out = Request::Make { path, options }.encode();
         let directory = Entry {
@@ -165,12 +170,18 @@ impl Upload {
         exchange.messages(1, NotMade::decode).await.map(drop)
     }
 
-    async fn hear_failures(&self, incoming: &mut Incoming) -> Result<(), TransferError> {
+    async fn hear_failures(&self, incoming: &mut Incoming, entries: usize) -> Result<(), TransferError> {
         incoming.message(answer).await??;
+        let mut told = 0_usize;
         loop {
             let failed = incoming.messages(BATCH, NotMade::decode).await?;
             if failed.is_empty() {
                 return Ok(());
+            }
+            told = told.saturating_add(failed.len());
+            if told > entries {
+                let what = "it says of more that was not made than was sent";
+                return Err(TransferError::Protocol(what.to_owned()));
             }
             for NotMade { path, refusal } in failed {
                 self.tally.fail(self.local.join(&path), refusal);
@@ -182,7 +193,7 @@ impl Upload {
         if entries.is_empty() {
             return Ok(());
         }
-        let mut exchange = Exchange::new(self.session.open_substream()?);
+        let mut exchange = Exchange::new(self.session.open_substream()?).patient();
         let request = Request::Make {
             path: self.remote.clone(),
             options: self.options,
@@ -190,9 +201,13 @@ impl Upload {
         exchange.send(request.encode()).await?;
         let (sending, incoming) = exchange.directions();
         // The server tells what failed while entries still come, and does not go on if nobody reads it.
-        let (sent, told) = tokio::join!(send_entries(sending, &entries), self.hear_failures(incoming));
-        told?;
-        sent?;
+        let sending = send_entries(sending, &entries);
+        let mut hearing = std::pin::pin!(self.hear_failures(incoming, entries.len()));
+        tokio::select! {
+            told = &mut hearing => told?,
+            // If it was stopped, the server has said why.
+            sent = sending => hearing.await.and(sent)?,
+        }
         let directories = entries.iter().filter(|e| matches!(e.kind, Kind::Directory(_))).count();
         self.tally.directories.add(directories as u64);
         self.tally.links.add(entries.len().saturating_sub(directories) as u64);

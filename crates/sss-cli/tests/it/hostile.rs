@@ -121,16 +121,32 @@ fn a_server_cannot_write_through_its_own_links() {
     let client = Home::new();
     let outside = client.dir("outside");
     fs::write(outside.join("victim"), "precious").unwrap();
-    let listing = [
-        entry(2, "", 0),
-        link("l", &outside),
+    // A listing with something below a link is out of order.
+    for below in [
         entry(1, "l/evil", EVIL.len()),
         entry(1, "l/victim", EVIL.len()),
         entry(2, "l/directory", 0),
         link("l/link", Path::new("x")),
+    ] {
+        let listing = [entry(2, "", 0), link("l", &outside), below].concat();
+        let ran = get(listing, blake3::hash(EVIL), &client).expect(1);
+        ran.says(&["out of order"]);
+    }
+    // So it lists a directory, after it got the client to make a link there.
+    let listing = [
+        entry(2, "", 0),
         link("f", &outside.join("victim")),
-        entry(1, "f", EVIL.len()),
         entry(1, "good", EVIL.len()),
+        link("l", &outside),
+    ]
+    .concat();
+    get(listing, blake3::hash(EVIL), &client).expect(0);
+    let listing = [
+        entry(2, "", 0),
+        entry(1, "f", EVIL.len()),
+        entry(2, "l", 0),
+        entry(1, "l/evil", EVIL.len()),
+        entry(1, "l/victim", EVIL.len()),
     ]
     .concat();
     get(listing, blake3::hash(EVIL), &client).expect(0);

@@ -36,7 +36,12 @@ impl Home {
     }
 
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_sss"));
+        self.command_of(env!("CARGO_BIN_EXE_sss"))
+    }
+
+    /// Another program, as this user.
+    pub(crate) fn command_of(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
         command
             .env("HOME", self.0.path())
             .env("XDG_CONFIG_HOME", self.path("config"));
@@ -243,7 +248,7 @@ pub(crate) enum Thing {
         mode: u32,
         mtime: SystemTime,
     },
-    Link(PathBuf),
+    Link(PathBuf, SystemTime),
 }
 
 impl std::fmt::Debug for Thing {
@@ -251,7 +256,7 @@ impl std::fmt::Debug for Thing {
         match self {
             Self::File { mode, len, hash, .. } => write!(f, "file {mode:o} {len} {}", &hash.to_hex()[..8]),
             Self::Directory { mode, .. } => write!(f, "directory {mode:o}"),
-            Self::Link(to) => write!(f, "link to {}", to.display()),
+            Self::Link(to, _) => write!(f, "link to {}", to.display()),
         }
     }
 }
@@ -277,7 +282,7 @@ fn collect(root: &Path, below: &Path, shape: &mut Shape) {
             collect(root, &path, shape);
             Thing::Directory { mode, mtime }
         } else if meta.is_symlink() {
-            Thing::Link(fs::read_link(root.join(&path)).unwrap())
+            Thing::Link(fs::read_link(root.join(&path)).unwrap(), mtime)
         } else {
             let content = match fs::read(root.join(&path)) {
                 Ok(content) => content,

@@ -14,6 +14,7 @@ fn attributes() -> Attributes {
             seconds: -1,
             nanoseconds: 999_999_999,
         },
+        traits: Traits::all(),
     }
 }
 

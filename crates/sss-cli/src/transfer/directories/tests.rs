@@ -17,6 +17,7 @@ fn attributes(mode: u32) -> Attributes {
             seconds: 99,
             nanoseconds: 0,
         },
+        traits: sss_files::Traits::empty(),
     }
 }
 

@@ -1,5 +1,5 @@
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 
 use sss_files::Mtime;
@@ -17,6 +17,7 @@ fn destination(dir: &Path, path: &str, size: u64, force: bool) -> Destination {
                 seconds: 1_000,
                 nanoseconds: 7,
             },
+            traits: sss_files::Traits::empty(),
         },
         options: options(force),
     }
@@ -111,12 +112,29 @@ fn links_are_made_compared_and_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let root = Root::open(dir.path()).unwrap();
     let path = RelPath::parse(b"d/l").unwrap();
-    assert_eq!(make_link(&root, &path, b"x", options(false)), Ok(Received::Written));
-    assert_eq!(make_link(&root, &path, b"x", options(false)), Ok(Received::Identical));
+    let time = Mtime {
+        seconds: 1_000,
+        nanoseconds: 7,
+    };
     assert_eq!(
-        make_link(&root, &path, b"y", options(false)).unwrap_err().status,
+        make_link(&root, &path, (b"x", time), options(false)),
+        Ok(Received::Written)
+    );
+    assert_eq!(
+        make_link(&root, &path, (b"x", time), options(false)),
+        Ok(Received::Identical)
+    );
+    assert_eq!(
+        make_link(&root, &path, (b"y", time), options(false))
+            .unwrap_err()
+            .status,
         Status::Exists
     );
-    assert_eq!(make_link(&root, &path, b"y", options(true)), Ok(Received::Written));
+    assert_eq!(
+        make_link(&root, &path, (b"y", time), options(true)),
+        Ok(Received::Written)
+    );
     assert_eq!(fs::read_link(dir.path().join("d/l")).unwrap(), Path::new("y"));
+    let meta = fs::symlink_metadata(dir.path().join("d/l")).unwrap();
+    assert_eq!((meta.mtime(), meta.mtime_nsec()), (1_000, 7));
 }

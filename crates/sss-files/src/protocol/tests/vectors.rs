@@ -31,13 +31,15 @@ fn path_of(value: &Value) -> RelPath {
 
 fn attributes_of(value: &Value) -> Attributes {
     let attributes = &value["attributes"];
+    let bits: u32 = number(attributes, "mode");
     Attributes {
         size: text(attributes, "size").parse().unwrap(),
-        mode: number(attributes, "mode"),
+        mode: bits & 0o777,
         mtime: Mtime {
             seconds: text(attributes, "seconds").parse().unwrap(),
             nanoseconds: number(attributes, "nanoseconds"),
         },
+        traits: Traits::from_bits(bits & !0o777).unwrap(),
     }
 }
 

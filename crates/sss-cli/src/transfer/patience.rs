@@ -1,0 +1,117 @@
+//! Patience with a peer that keeps the connection alive and says nothing.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::exchange::TransferError;
+
+/// Silence after which it is told that somebody waits.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Time that is left to the link: when it is down, that is what is told.
+const MARGIN: Duration = Duration::from_secs(3);
+
+/// Bytes that a peer is granted a second for to read and hash, before it can say anything.
+const HASHED: u64 = 20 << 20;
+
+/// The patience with the peer that this process asks, if it is in effect.
+static IN_EFFECT: Mutex<Option<Patience>> = Mutex::new(None);
+
+/// Watch over one session: any word of the peer, on any request, counts.
+#[derive(Clone)]
+pub(crate) struct Patience {
+    state: Arc<Mutex<State>>,
+    limit: Duration,
+    tell: Arc<dyn Fn() + Send + Sync>,
+}
+
+struct State {
+    heard: Instant,
+    is_told: bool,
+}
+
+impl Patience {
+    /// A watch that gives up after `limit` without a word, and has `tell` called once in each silence before that.
+    pub(crate) fn new(limit: Duration, tell: impl Fn() + Send + Sync + 'static) -> Self {
+        let state = State {
+            heard: Instant::now(),
+            is_told: false,
+        };
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            limit,
+            tell: Arc::new(tell),
+        }
+    }
+
+    /// Puts it into effect, for all that this process asks from now on.
+    pub(crate) fn take_effect(self) {
+        *IN_EFFECT.lock().unwrap_or_else(PoisonError::into_inner) = Some(self);
+    }
+
+    /// The patience in effect.
+    pub(crate) fn in_effect() -> Option<Self> {
+        IN_EFFECT.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Time that a peer may take to look at `bytes` of content.
+    pub(crate) fn to_hash(bytes: u64) -> Duration {
+        Duration::from_secs(bytes / HASHED)
+    }
+
+    /// Waits for `work`, which the peer has a hand in, and has `extra` time for.
+    ///
+    /// # Errors
+    /// SILENT if the peer says nothing for too long.
+    pub(crate) async fn wait<T>(
+        &self,
+        extra: Duration,
+        work: impl Future<Output = Result<T, TransferError>>,
+    ) -> Result<T, TransferError> {
+        let mut work = std::pin::pin!(work);
+        // Waiting begins now: what was long ago is no silence.
+        let mut begun = Instant::now();
+        loop {
+            let (heard, is_told) = self.state();
+            let since = heard.max(begun);
+            let until = self.limit + MARGIN;
+            let until = if is_told { until } else { until.min(GRACE) };
+            match tokio::time::timeout_at(since + until + extra, &mut work).await {
+                Ok(done) => {
+                    self.heard();
+                    return done;
+                }
+                Err(_) if self.state().0 > since => begun = self.state().0,
+                Err(_) if since.elapsed() >= self.limit + MARGIN + extra => {
+                    return Err(TransferError::Silent(self.limit));
+                }
+                Err(_) => self.tell_once(),
+            }
+        }
+    }
+
+    fn state(&self) -> (Instant, bool) {
+        let state = self.lock();
+        (state.heard, state.is_told)
+    }
+
+    fn heard(&self) {
+        let mut state = self.lock();
+        state.heard = Instant::now();
+        state.is_told = false;
+    }
+
+    fn tell_once(&self) {
+        let was_told = std::mem::replace(&mut self.lock().is_told, true);
+        if !was_told {
+            (self.tell)();
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
