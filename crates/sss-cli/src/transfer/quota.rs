@@ -251,7 +251,10 @@ mod tests {
         let root = Root::open(dir.path()).unwrap();
         let root = Arc::new(root);
         let quota = Arc::new(Quota::measure(&root, Some(20 * BLOCK)).unwrap());
-        let used = || (quota.state().used / BLOCK, quota.state().reserved / BLOCK);
+        let used = || {
+            let state = quota.state();
+            (state.used / BLOCK, state.reserved / BLOCK)
+        };
         assert_eq!(used(), (1 + 3 + 2 + 1, 0));
 
         let first = quota.begin(&root, &path("new/d/f"), 4 * BLOCK).unwrap();
