@@ -4,7 +4,7 @@
 //! writes is measured before and afterwards, and has room reserved meanwhile for the most that it may add. Whatever has
 //! a name costs a block, so that empty files and directories are not for nothing.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,8 +33,18 @@ pub(crate) struct Quota {
 struct State {
     used: u64,
     reserved: u64,
-    /// Paths that requests write to now.
-    busy: BTreeSet<Vec<u8>>,
+    /// Paths that requests write to now, and directories that they make on the way.
+    busy: BTreeMap<Vec<u8>, Busy>,
+}
+
+/// A path at which something may come to be.
+struct Busy {
+    /// Number of requests that may make it. The last one measures what has become of it.
+    holders: usize,
+    /// Set while a request is about this path itself.
+    is_written: bool,
+    before: u64,
+    reserved: u64,
 }
 
 /// Room for what a request may add at a path. What it has added is measured when this is dropped.
@@ -42,7 +52,8 @@ pub(crate) struct Writing {
     quota: Arc<Quota>,
     root: Arc<Root>,
     path: RelPath,
-    before: u64,
+    /// Directories that were missing above, or are being made by others.
+    above: Vec<RelPath>,
     reserved: u64,
 }
 
@@ -76,30 +87,35 @@ impl Quota {
         size: u64,
     ) -> Result<Option<Writing>, Refusal> {
         let Some(limit) = self.limit else { return Ok(None) };
-        let missing = path.ancestors().filter(|above| root.directory(above).is_err()).count() as u64;
-        let missing = missing.saturating_mul(BLOCK);
-        let reserved = cost(size);
         let mut state = self.state();
-        if state.busy.contains(path.as_bytes()) {
+        if state.busy.get(path.as_bytes()).is_some_and(|busy| busy.is_written) {
             return Err(Refusal::new(
                 Status::Busy,
                 "another request writes there: try again later",
             ));
         }
-        let used = state.used.saturating_add(missing);
-        if used.saturating_add(state.reserved).saturating_add(reserved) > limit {
+        let is_made = |above: &RelPath| state.busy.contains_key(above.as_bytes());
+        let above = path.ancestors().filter_map(|above| RelPath::parse(above).ok());
+        let above = above.filter(|above| is_made(above) || root.directory(above.as_bytes()).is_err());
+        let above: Vec<RelPath> = above.collect();
+        let new = above.iter().filter(|above| !is_made(above)).count() as u64;
+        let reserved = cost(size);
+        let wanted = reserved.saturating_add(new.saturating_mul(BLOCK));
+        if state.used.saturating_add(state.reserved).saturating_add(wanted) > limit {
             let text = "the quota of this server is used up: ask who runs it to raise it (`sss serve --quota`)";
             return Err(Refusal::new(Status::NoSpace, text));
         }
-        state.used = used;
-        state.reserved = state.reserved.saturating_add(reserved);
-        state.busy.insert(path.as_bytes().to_vec());
+        state.reserved = state.reserved.saturating_add(wanted);
+        for above in &above {
+            state.hold(above, Busy::directory);
+        }
+        state.hold(path, || Busy::file(look(root, path))).is_written = true;
         drop(state);
         Ok(Some(Writing {
             quota: self.clone(),
             root: root.clone(),
             path: path.clone(),
-            before: look(root, path),
+            above,
             reserved,
         }))
     }
@@ -109,13 +125,60 @@ impl Quota {
     }
 }
 
+impl Busy {
+    /// Of a directory that is missing, with room for it.
+    fn directory() -> Self {
+        Self {
+            reserved: BLOCK,
+            ..Self::file(0)
+        }
+    }
+
+    /// Of something that costs so much now, for which a request has room.
+    fn file(before: u64) -> Self {
+        Self {
+            holders: 0,
+            is_written: false,
+            before,
+            reserved: 0,
+        }
+    }
+}
+
+impl State {
+    fn hold(&mut self, path: &RelPath, new: impl FnOnce() -> Busy) -> &mut Busy {
+        let busy = self.busy.entry(path.as_bytes().to_vec()).or_insert_with(new);
+        busy.holders = busy.holders.saturating_add(1);
+        busy
+    }
+
+    /// Measures what has become of a path, if nobody else holds it.
+    fn let_go(&mut self, path: &RelPath, root: &Root) {
+        let Some(busy) = self.busy.get_mut(path.as_bytes()) else {
+            return;
+        };
+        busy.holders = busy.holders.saturating_sub(1);
+        if busy.holders > 0 {
+            return;
+        }
+        let (before, reserved) = (busy.before, busy.reserved);
+        self.busy.remove(path.as_bytes());
+        self.reserved = self.reserved.saturating_sub(reserved);
+        self.used = self.used.saturating_add(look(root, path)).saturating_sub(before);
+    }
+}
+
 impl Drop for Writing {
     fn drop(&mut self) {
-        let after = look(&self.root, &self.path);
         let mut state = self.quota.state();
-        state.used = state.used.saturating_add(after).saturating_sub(self.before);
         state.reserved = state.reserved.saturating_sub(self.reserved);
-        state.busy.remove(self.path.as_bytes());
+        if let Some(busy) = state.busy.get_mut(self.path.as_bytes()) {
+            busy.is_written = false;
+        }
+        state.let_go(&self.path, &self.root);
+        for above in &self.above {
+            state.let_go(above, &self.root);
+        }
     }
 }
 
@@ -159,6 +222,7 @@ pub(crate) fn sweep(root: &Root, quota: &Quota, before: SystemTime) -> io::Resul
         .unwrap_or_default()
         .as_secs();
     let (mut removed, mut used) = (0_usize, 0_u64);
+    let before_it = quota.state().used;
     survey(root, |directory, name, stat| {
         let is_old = u64::try_from(stat.st_mtime).is_ok_and(|time| time < oldest);
         let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
@@ -168,7 +232,9 @@ pub(crate) fn sweep(root: &Root, quota: &Quota, before: SystemTime) -> io::Resul
             used = used.saturating_add(cost_of(stat));
         }
     })?;
-    quota.state().used = used;
+    let mut state = quota.state();
+    // What was added meanwhile may have been seen or not: rather count it twice until the next time.
+    state.used = used.saturating_add(state.used.saturating_sub(before_it));
     Ok(removed)
 }
 
@@ -258,7 +324,7 @@ mod tests {
         assert_eq!(used(), (1 + 3 + 2 + 1, 0));
 
         let first = quota.begin(&root, &path("new/d/f"), 4 * BLOCK).unwrap();
-        assert_eq!(used(), (7 + 2, 5));
+        assert_eq!(used(), (7, 2 + 5));
         let status = |text: &str, size| quota.begin(&root, &path(text), size).err().map(|r| r.status);
         assert_eq!(status("x", 5 * BLOCK + 1), Some(Status::NoSpace));
         assert_eq!(status("new/d/f", 0), Some(Status::Busy));
@@ -272,6 +338,7 @@ mod tests {
         fs::write(dir.path().join("d/g"), vec![0; 5000]).unwrap();
         fs::remove_file(dir.path().join("d/.g.sss-part")).unwrap();
         drop(second);
+        a_directory_counts_once(&quota, &root, dir.path());
         assert_eq!(used(), (12 - 2 + 3, 0));
         let again = Quota::measure(&root, Some(1)).unwrap().state().used;
         assert_eq!(again / BLOCK, used().0);
@@ -281,6 +348,33 @@ mod tests {
                 .unwrap()
                 .is_none()
         );
+    }
+
+    /// However many write below it; and not at all, if it is not made.
+    fn a_directory_counts_once(quota: &Arc<Quota>, root: &Arc<Root>, top: &std::path::Path) {
+        let used = || {
+            let state = quota.state();
+            (state.used / BLOCK, state.reserved / BLOCK)
+        };
+        let (before, _) = used();
+        let below = |name: &str| quota.begin(root, &path(name), 0).unwrap();
+        let held = [below("more/1"), below("more/2")];
+        assert_eq!(used(), (before, 1 + 2));
+        drop(held);
+        assert_eq!(used(), (before, 0));
+
+        let (one, itself, two) = (below("more/1"), below("more"), below("more/2"));
+        drop(one);
+        assert_eq!(used(), (before, 1 + 1 + 1));
+        fs::create_dir(top.join("more")).unwrap();
+        drop(itself);
+        drop(two);
+        assert_eq!(used(), (before + 1, 0));
+        drop(below("more"));
+        drop(below("more/3"));
+        assert_eq!(used(), (before + 1, 0));
+        fs::remove_dir(top.join("more")).unwrap();
+        quota.state().used -= BLOCK;
     }
 
     #[test]
