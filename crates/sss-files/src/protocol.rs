@@ -50,11 +50,11 @@ pub enum Status {
     /// The message cannot be decoded (FIL-2).
     BadRequest = 13,
     /// Something that is never replaced is there.
-    InTheWay = 20,
+    InTheWay = 14,
     /// Temporary files of other transfers are left out (FIL-5).
-    Unfinished = 21,
+    Unfinished = 15,
     /// The session has not shown what this server asks for (FIL-31).
-    Unauthorized = 30,
+    Unauthorized = 16,
 }
 
 impl Status {

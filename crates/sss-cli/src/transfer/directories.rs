@@ -38,8 +38,15 @@ pub(crate) fn parents<'p>(
         other => return Ok(other?),
     }
     let (above, name) = path.split().ok_or(io::Error::from(io::ErrorKind::IsADirectory))?;
+    Ok((way(root, above, options)?, name))
+}
+
+/// Opens the directory at `above`, and makes what is missing on the way.
+fn way(root: &Root, above: &[u8], options: Options) -> Result<Arc<OwnedFd>, Refusal> {
     let (mut directory, at) = root.nearest(above);
-    for next in above.get(at..).unwrap_or_default().split(|b| *b == b'/') {
+    let missing = above.get(at..).unwrap_or_default().split(|b| *b == b'/');
+    // Nothing is, if another request was faster.
+    for next in missing.filter(|name| !name.is_empty()) {
         let open = || rustix::fs::openat(&directory, next, directory_flags(), Mode::empty());
         let opened = match open() {
             Err(Errno::NOENT | Errno::NOTDIR) => {
@@ -51,7 +58,7 @@ pub(crate) fn parents<'p>(
         directory = Arc::new(opened.map_err(io::Error::from)?);
     }
     root.remember(above, &directory);
-    Ok((directory, name))
+    Ok(directory)
 }
 
 /// Makes a directory, or finds it. Returns whether its mode and time are to be set at the end: it is new, or an earlier

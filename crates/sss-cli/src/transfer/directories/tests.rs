@@ -116,3 +116,17 @@ fn a_destination_that_was_there_is_not_ours() {
     assert_eq!(fs::metadata(dir.path().join("a/new")).unwrap().mode() & 0o777, 0o755);
     assert_eq!(fs::read_dir(dir.path().join("a")).unwrap().count(), 1);
 }
+
+#[test]
+fn a_way_that_another_request_has_just_made_is_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = Root::open(dir.path()).unwrap();
+    for above in ["a", "a/b"] {
+        fs::create_dir(dir.path().join(above)).unwrap();
+        root.directory(above.as_bytes()).unwrap();
+        way(&root, above.as_bytes(), Options::TREE).unwrap();
+    }
+    assert_eq!(fs::read_dir(dir.path().join("a/b")).unwrap().count(), 0);
+    way(&root, b"a/b/c/d", Options::TREE).unwrap();
+    assert!(dir.path().join("a/b/c/d").is_dir());
+}
