@@ -162,7 +162,7 @@ const MODULES: &[(&str, Layers)] = &[
             &["error"],
             &["interrupt"],
             &["listen", "output"],
-            &["cli", "dry_run", "identity", "progress"],
+            &["cli", "dry_run", "given_ticket", "identity", "progress"],
             &["known_hosts"],
             &["trust"],
             &["connector"],

@@ -17,6 +17,10 @@ pub(crate) struct ConnectArgs {
     /// Trust the host found at an address that is not known yet, and remember it
     #[arg(long)]
     pub(crate) trust: bool,
+    /// The file with the ticket of a host that is written @, readable by its owner only [default: SSS_TICKET in the
+    /// environment]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ticket: Option<PathBuf>,
     /// The file of known hosts [default: `known_hosts` in the user's configuration directory]
     #[arg(long, value_name = "FILE")]
     pub(crate) known_hosts: Option<PathBuf>,
@@ -62,7 +66,8 @@ impl StoreArgs {
     }
 }
 
-/// Reads a target: HOST is a name or an address, EID@HOST says who must be there, a ticket stands for both.
+/// Reads a target: HOST is a name or an address, EID@HOST says who must be there, a ticket stands for both, and @ for a
+/// ticket that is given elsewhere.
 pub(crate) fn target() -> impl TypedValueParser<Value = Target> {
     OsStringValueParser::new().try_map(|text| Target::parse(&text))
 }

@@ -13,6 +13,7 @@ use sss::{
 
 use crate::cli::ConnectArgs;
 use crate::error::{Error, Exit};
+use crate::given_ticket;
 use crate::identity;
 use crate::interrupt;
 use crate::output::Output;
@@ -20,7 +21,7 @@ use crate::target::Target;
 use crate::transfer::patience::Patience;
 use crate::transfer::rate::Rate;
 use crate::transfer::session;
-use crate::trust::Trust;
+use crate::trust::{Identified, Trust};
 
 /// Smallest window of a stream with which it makes sense to transfer files, and smallest budget of all, in bytes.
 const LEAST_WINDOW: u64 = 16 << 10;
@@ -38,7 +39,14 @@ pub(crate) struct Connector {
     host: Host,
     trust: Trust,
     patience: Duration,
+    ticket: Option<PathBuf>,
     output: Output,
+}
+
+/// A host that a target means, and who it is.
+pub(crate) struct Found {
+    target: Target,
+    who: Identified,
 }
 
 /// A stream to a service of the peer, and what it runs on.
@@ -87,8 +95,28 @@ impl Connector {
             })
             .await?,
             patience: args.patience,
+            ticket: args.ticket,
             output,
         })
+    }
+
+    /// Finds out who is at the target, and whether that is trusted.
+    ///
+    /// # Errors
+    /// If that needs an answer and there is none; if it is not trusted.
+    pub(crate) async fn find(&self, target: &Target) -> Result<Found, Error> {
+        let finding = async {
+            let target = given_ticket::completed(target, self.ticket.as_deref()).await?;
+            let who = self.trust.identify(&self.host, &target).await?;
+            Ok(Found { target, who })
+        };
+        interrupt::or(finding).await
+    }
+
+    /// Lets the port go.
+    pub(crate) async fn close(self) {
+        // Nobody was connected to.
+        let _ = self.host.close_within(LAST_FAREWELL).await;
     }
 
     /// Opens a stream to a service of the target. A host that is trusted on first use is remembered when it has proved
@@ -97,19 +125,36 @@ impl Connector {
     /// # Errors
     /// If nobody answers, it is somebody else, it is not trusted, or it does not accept us.
     pub(crate) async fn connect(self, target: &Target, service: &str, protocol: &str) -> Result<Connection, Error> {
-        interrupt::or(self.reach(target, service, protocol)).await
+        self.connect_to((target, None), service, protocol).await
     }
 
-    async fn reach(self, target: &Target, service: &str, protocol: &str) -> Result<Connection, Error> {
-        let found = self.trust.identify(&self.host, target).await?;
-        let eid = found.eid;
+    /// As [`Self::connect`]; `found` says who is there, if that is known.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub(crate) async fn connect_to(
+        self,
+        (target, found): (&Target, Option<Found>),
+        service: &str,
+        protocol: &str,
+    ) -> Result<Connection, Error> {
+        let found = match found {
+            Some(found) => found,
+            None => self.find(target).await?,
+        };
+        interrupt::or(self.reach(found, service, protocol)).await
+    }
+
+    async fn reach(self, found: Found, service: &str, protocol: &str) -> Result<Connection, Error> {
+        let Found { target, who } = found;
+        let eid = who.eid;
         let connect = self.host.connect(eid, service, protocol).hints(&target.places);
         let connecting = async { connect.await.map_err(connect_error) };
         let mut stream = self
             .trust
             .unless_somebody_else(&self.host, (eid, &target.places), connecting)
             .await?;
-        self.trust.remember(&found)?;
+        self.trust.remember(&who)?;
         if service == sss_files::SERVICE {
             session::greet(&mut stream, target.secret.as_ref()).await?;
         }
@@ -129,24 +174,63 @@ impl Connector {
     /// # Errors
     /// As [`Self::connect`], or if its answer makes no sense.
     pub(crate) async fn services(self, target: &Target) -> Result<Offered, Error> {
-        interrupt::or(self.ask_for_services(target)).await
+        let found = self.find(target).await?;
+        interrupt::or(self.ask_for_services(found)).await
     }
 
-    async fn ask_for_services(self, target: &Target) -> Result<Offered, Error> {
-        let found = self.trust.identify(&self.host, target).await?;
-        let eid = found.eid;
+    async fn ask_for_services(self, found: Found) -> Result<Offered, Error> {
+        let Found { target, who } = found;
+        let eid = who.eid;
         let question = self.host.services_of(eid).hints(&target.places);
         let asking = async { question.await.map_err(services_error) };
         let list = self
             .trust
             .unless_somebody_else(&self.host, (eid, &target.places), asking)
             .await?;
-        self.trust.remember(&found)?;
+        self.trust.remember(&who)?;
         Ok(Offered {
             host: self.host,
             eid,
             list,
         })
+    }
+}
+
+/// Finds out who is at each of several targets, and asks about those who are not known, before anything is done with
+/// one of them. The same host is asked about once. Of a single target it finds out nothing: that has time until it is
+/// connected to.
+///
+/// # Errors
+/// As [`Connector::find`].
+pub(crate) async fn find_all(
+    targets: &[&Target],
+    args: &ConnectArgs,
+    output: Output,
+) -> Result<Vec<Option<Found>>, Error> {
+    if targets.len() == 1 {
+        return Ok(vec![None]);
+    }
+    let connector = Connector::new(args.clone(), output).await?;
+    let mut all: Vec<Option<Found>> = Vec::new();
+    for (number, target) in targets.iter().enumerate() {
+        let before = targets.iter().take(number).position(|other| target.is_same_host(other));
+        let found = match before.and_then(|at| all.get(at)) {
+            Some(Some(found)) => found.again(),
+            _ => connector.find(target).await?,
+        };
+        all.push(Some(found));
+    }
+    connector.close().await;
+    Ok(all)
+}
+
+impl Found {
+    /// The same host, of which nothing more is to be remembered.
+    fn again(&self) -> Self {
+        Self {
+            target: self.target.clone(),
+            who: Identified::known(self.who.eid),
+        }
     }
 }
 

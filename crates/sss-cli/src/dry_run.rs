@@ -1,6 +1,7 @@
 //! `--dry-run`: the effects of a transfer, told and not done.
 
 use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +10,7 @@ use sss_files::{Attributes, Entry, Kind, Refusal, RelPath, Status, printable};
 
 use crate::error::{Error, Exit};
 use crate::output::{Output, count, json_path, size};
+use crate::transfer::directories::obstacle;
 use crate::transfer::manifest::attributes;
 use crate::transfer::tally::{Failure, Tally};
 
@@ -48,10 +50,19 @@ impl Action {
     }
 }
 
+/// Something at a place, as it is now.
+pub(crate) struct There {
+    pub(crate) kind: Kind,
+    /// It can be replaced by a file or by a link.
+    pub(crate) makes_way: bool,
+}
+
 /// Tells what would be done, and counts.
 pub(crate) struct DryRun {
     output: Output,
     replace: bool,
+    /// Directory in whose place something else is, and whether that stays: what is found below it does not count.
+    instead: Option<(Vec<u8>, bool)>,
     files: u64,
     bytes: u64,
     kept: u64,
@@ -64,6 +75,7 @@ impl DryRun {
         Self {
             output,
             replace,
+            instead: None,
             files: 0,
             bytes: 0,
             kept: 0,
@@ -72,11 +84,24 @@ impl DryRun {
     }
 
     /// Tells what would become of an entry at a place: what is at the place now is `there`.
-    pub(crate) fn tell(&mut self, at: &[u8], entry: &Entry, there: Option<&Kind>) {
+    pub(crate) fn tell(&mut self, at: &[u8], entry: &Entry, there: Option<&There>) {
         if let Kind::Unreadable(refusal) = &entry.kind {
-            return self.fail(at, refusal);
+            return self.unreadable(at, refusal);
         }
+        let there = match &self.instead {
+            Some((above, true)) if is_below(at, above) => {
+                return self.fail(
+                    at,
+                    &Refusal::new(Status::Exists, "something else is where its directory is to be"),
+                );
+            }
+            Some((above, false)) if is_below(at, above) => None,
+            _ => there,
+        };
         let action = action(&entry.kind, there, self.replace);
+        if matches!(entry.kind, Kind::Directory(_)) && matches!(action, Action::Blocked | Action::Replace) {
+            self.instead = Some((at.to_vec(), action == Action::Blocked));
+        }
         let bytes = match &entry.kind {
             Kind::File(attributes) => attributes.size,
             _ => 0,
@@ -95,6 +120,19 @@ impl DryRun {
         // What is there already is of no interest to people.
         if self.output.is_json() || action != Action::Keep {
             self.output.fact(text, &fact);
+        }
+    }
+
+    /// Tells of what the source says about something that cannot be read: that some is left out is no failure.
+    fn unreadable(&mut self, at: &[u8], refusal: &Refusal) {
+        if refusal.status != Status::Unfinished {
+            return self.fail(at, refusal);
+        }
+        let text = format!("{}: {refusal}", printable(at));
+        if self.output.is_json() {
+            self.output.fact("", &json!({"event": "note", "text": text}));
+        } else {
+            self.output.note(text);
         }
     }
 
@@ -143,21 +181,31 @@ impl DryRun {
     }
 }
 
-fn action(source: &Kind, there: Option<&Kind>, replace: bool) -> Action {
+fn action(source: &Kind, there: Option<&There>, replace: bool) -> Action {
     let otherwise = if replace { Action::Replace } else { Action::Blocked };
-    match (source, there) {
+    let Some(There { kind, makes_way }) = there else {
+        return match source {
+            Kind::Other(_) | Kind::Unreadable(_) => Action::LeaveOut,
+            Kind::File(_) => Action::Transfer,
+            Kind::Directory(_) => Action::Make,
+            Kind::Link(..) => Action::Link,
+        };
+    };
+    match (source, kind) {
         (Kind::Other(_) | Kind::Unreadable(_), _) => Action::LeaveOut,
-        (Kind::File(_), None) => Action::Transfer,
-        (Kind::Directory(_), None) => Action::Make,
-        (Kind::Link(..), None) => Action::Link,
-        (Kind::File(new), Some(Kind::File(old))) => by_attributes(new, old, otherwise),
-        (Kind::Directory(_), Some(Kind::Directory(_))) => Action::Keep,
-        (Kind::Link(_, new), Some(Kind::Link(_, old))) if new == old => Action::Keep,
-        // Directories are merged and never replaced by something else, nor are devices.
-        (Kind::File(_) | Kind::Link(..), Some(Kind::Directory(_)))
-        | (_, Some(Kind::Other(_) | Kind::Unreadable(_))) => Action::Blocked,
-        _ => otherwise,
+        (Kind::File(new), Kind::File(old)) => by_attributes(new, old, otherwise),
+        (Kind::Directory(_), Kind::Directory(_)) => Action::Keep,
+        (Kind::Link(_, new), Kind::Link(_, old)) if new == old => Action::Keep,
+        (_, Kind::Other(_) | Kind::Unreadable(_)) => Action::Blocked,
+        (Kind::Directory(_), _) | (Kind::Link(..), Kind::Link(..)) => otherwise,
+        _ if *makes_way => otherwise,
+        _ => Action::Blocked,
     }
+}
+
+fn is_below(at: &[u8], above: &[u8]) -> bool {
+    let rest = at.strip_prefix(above);
+    rest.is_some_and(|rest| above.is_empty() || rest.starts_with(b"/"))
 }
 
 fn by_attributes(new: &Attributes, old: &Attributes, otherwise: Action) -> Action {
@@ -171,15 +219,27 @@ fn by_attributes(new: &Attributes, old: &Attributes, otherwise: Action) -> Actio
 }
 
 /// Looks what is at a path of this side. `None`: nothing.
-pub(crate) fn local(path: &Path) -> Option<Kind> {
-    use rustix::fs::FileType;
+pub(crate) fn local(path: &Path) -> Option<There> {
     let stat = match rustix::fs::lstat(path) {
         Ok(stat) => stat,
         Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return None,
-        Err(error) => return Some(Kind::Unreadable(std::io::Error::from(error).into())),
+        Err(error) => {
+            return Some(There {
+                kind: Kind::Unreadable(std::io::Error::from(error).into()),
+                makes_way: false,
+            });
+        }
     };
-    let attributes = attributes(&stat);
-    Some(match FileType::from_raw_mode(stat.st_mode) {
+    Some(There {
+        makes_way: makes_way(path, &stat),
+        kind: kind(path, &stat),
+    })
+}
+
+fn kind(path: &Path, stat: &rustix::fs::Stat) -> Kind {
+    use rustix::fs::FileType;
+    let attributes = attributes(stat);
+    match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => Kind::File(attributes),
         FileType::Directory => Kind::Directory(attributes),
         FileType::Symlink => {
@@ -187,7 +247,16 @@ pub(crate) fn local(path: &Path) -> Option<Kind> {
             Kind::Link(attributes, target.as_os_str().as_bytes().to_vec())
         }
         _ => Kind::Other(attributes),
-    })
+    }
+}
+
+/// As the transfer itself finds out.
+fn makes_way(path: &Path, stat: &rustix::fs::Stat) -> bool {
+    let Some(name) = path.file_name() else { return false };
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty());
+    let above = std::fs::File::open(above.unwrap_or(Path::new("."))).map(OwnedFd::from);
+    let found = above.and_then(|above| obstacle(&above, name.as_bytes(), stat));
+    found.is_ok_and(|obstacle| obstacle.is_none())
 }
 
 /// A path below a directory of this side.
@@ -218,24 +287,36 @@ mod tests {
         let directory = || Kind::Directory(attributes(0, 0));
         let link = |to: &[u8]| Kind::Link(attributes(0, 0), to.to_vec());
         let other = || Kind::Other(attributes(0, 0));
+        let empty = || Some((directory(), true));
+        let full = || Some((directory(), false));
         for (new, old, without, with_force) in [
             (file(3, 1), None, Action::Transfer, Action::Transfer),
-            (file(3, 1), Some(file(3, 1)), Action::Keep, Action::Keep),
-            (file(3, 1), Some(file(3, 2)), Action::Compare, Action::Compare),
-            (file(3, 1), Some(file(4, 1)), Action::Blocked, Action::Replace),
-            (file(3, 1), Some(directory()), Action::Blocked, Action::Blocked),
-            (file(3, 1), Some(link(b"x")), Action::Blocked, Action::Replace),
-            (file(3, 1), Some(other()), Action::Blocked, Action::Blocked),
+            (file(3, 1), Some((file(3, 1), true)), Action::Keep, Action::Keep),
+            (file(3, 1), Some((file(3, 2), true)), Action::Compare, Action::Compare),
+            (file(3, 1), Some((file(4, 1), true)), Action::Blocked, Action::Replace),
+            (file(3, 1), full(), Action::Blocked, Action::Blocked),
+            (file(3, 1), empty(), Action::Blocked, Action::Replace),
+            (file(3, 1), Some((link(b"x"), true)), Action::Blocked, Action::Replace),
+            (file(3, 1), Some((link(b"x"), false)), Action::Blocked, Action::Blocked),
+            (file(3, 1), Some((other(), false)), Action::Blocked, Action::Blocked),
             (directory(), None, Action::Make, Action::Make),
-            (directory(), Some(directory()), Action::Keep, Action::Keep),
-            (directory(), Some(file(3, 1)), Action::Blocked, Action::Replace),
+            (directory(), full(), Action::Keep, Action::Keep),
+            (directory(), Some((file(3, 1), true)), Action::Blocked, Action::Replace),
+            (directory(), Some((link(b"x"), false)), Action::Blocked, Action::Replace),
+            (directory(), Some((other(), false)), Action::Blocked, Action::Blocked),
             (link(b"a"), None, Action::Link, Action::Link),
-            (link(b"a"), Some(link(b"a")), Action::Keep, Action::Keep),
-            (link(b"a"), Some(link(b"b")), Action::Blocked, Action::Replace),
+            (link(b"a"), Some((link(b"a"), true)), Action::Keep, Action::Keep),
+            (link(b"a"), Some((link(b"b"), false)), Action::Blocked, Action::Replace),
+            (link(b"a"), Some((file(3, 1), true)), Action::Blocked, Action::Replace),
+            (link(b"a"), empty(), Action::Blocked, Action::Replace),
+            (link(b"a"), full(), Action::Blocked, Action::Blocked),
             (other(), None, Action::LeaveOut, Action::LeaveOut),
+            (other(), full(), Action::LeaveOut, Action::LeaveOut),
         ] {
-            assert_eq!(action(&new, old.as_ref(), false), without, "{new:?} at {old:?}");
-            assert_eq!(action(&new, old.as_ref(), true), with_force, "{new:?} at {old:?}");
+            let text = format!("{new:?} at {old:?}");
+            let there = old.map(|(kind, makes_way)| There { kind, makes_way });
+            assert_eq!(action(&new, there.as_ref(), false), without, "{text}");
+            assert_eq!(action(&new, there.as_ref(), true), with_force, "{text}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 
 use sss::{BuildError, CloseReason, NegotiationError};
-use sss_files::Status;
+use sss_files::{RelPath, Status};
 
 use crate::transfer::exchange::TransferError;
 
@@ -189,6 +189,28 @@ impl From<NegotiationError> for Error {
         };
         Self::new(exit, error.to_string(), next)
     }
+}
+
+impl Error {
+    /// Something with a path of the server, if it is the path that is wrong.
+    pub(crate) fn remote(path: &RelPath, error: TransferError) -> Self {
+        match error {
+            TransferError::Refused(refusal) if is_of_path(refusal.status) => Self::new(
+                exit_of(refusal.status),
+                format!("{path}: {refusal}"),
+                advice(refusal.status),
+            ),
+            other => other.into(),
+        }
+    }
+}
+
+/// Returns whether a refusal with this status is about what was asked for, and not about who asked.
+fn is_of_path(status: Status) -> bool {
+    !matches!(
+        status,
+        Status::Unauthorized | Status::ReadOnly | Status::BadRequest | Status::Busy
+    )
 }
 
 impl From<TransferError> for Error {

@@ -5,6 +5,7 @@ mod commands;
 mod connector;
 mod dry_run;
 mod error;
+mod given_ticket;
 mod identity;
 mod interrupt;
 mod known_hosts;

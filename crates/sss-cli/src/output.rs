@@ -60,12 +60,13 @@ impl Output {
         self.fact(wrapped(text.as_ref(), screen::output_width(), 2), json);
     }
 
-    /// As [`Self::fact`], but for people on standard error.
-    pub(crate) fn fact_aside(self, text: impl AsRef<str>, json: &Value) {
+    /// As [`Self::prose`], but for people on standard error.
+    pub(crate) fn prose_aside(self, text: impl AsRef<str>, json: &Value) {
         if self.json {
             line(&machine_line(json));
         } else {
-            screen::error_text(&format!("{}\n", escaped(text.as_ref())));
+            let text = wrapped(text.as_ref(), screen::error_width(), 2);
+            screen::error_text(&format!("{}\n", escaped(&text)));
         }
     }
 
@@ -149,7 +150,7 @@ fn machine_line(json: &Value) -> String {
 }
 
 /// Text in lines of at most `width` columns, those that are not the first of a line of `text` indented; no word is
-/// broken. As it is, if there is no width.
+/// broken, and one that needs the whole line, or more, is not indented. As it is, if there is no width.
 pub(crate) fn wrapped(text: &str, width: Option<usize>, indent: usize) -> String {
     let Some(width) = width else {
         return text.to_owned();
@@ -160,8 +161,18 @@ pub(crate) fn wrapped(text: &str, width: Option<usize>, indent: usize) -> String
         .break_words(false)
         .word_separator(WordSeparator::AsciiSpace)
         .word_splitter(WordSplitter::NoHyphenation);
-    let lines: Vec<String> = text.lines().map(|line| textwrap::fill(line, &options)).collect();
-    lines.join("\n")
+    let rows = text.lines().flat_map(|line| textwrap::wrap(line, &options));
+    let rows: Vec<String> = rows.map(|row| outdented(&row, width).to_owned()).collect();
+    rows.join("\n")
+}
+
+/// Only a single word makes a row too wide.
+fn outdented(row: &str, width: usize) -> &str {
+    if textwrap::core::display_width(row) > width {
+        row.trim_start()
+    } else {
+        row
+    }
 }
 
 /// `1 file`, `2 files`.
@@ -267,12 +278,21 @@ mod tests {
         let lines: Vec<&str> = shown.lines().collect();
         let expected = [
             "sss: the host at 127.0.0.1:4433 is",
-            &format!("     {eid},"),
+            &format!("{eid},"),
             "     not --the-one",
             "  -> next",
         ];
         assert_eq!(lines, expected);
         assert_eq!(wrapped(&text, None, 5), text);
+        // What is copied begins at the edge if it does not fit otherwise.
+        let target = format!("{eid}@192.0.2.7:7757");
+        for (width, shown) in [
+            (83, format!("it is\n     {target}")),
+            (82, format!("it is\n{target}")),
+            (77, format!("it is\n{target}")),
+        ] {
+            assert_eq!(wrapped(&format!("it is {target}"), Some(width), 5), shown);
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::ticket::{Secret, Ticket, TicketError};
 pub(crate) struct Target {
     /// Identity that it must have. `None`: whoever is known, or trusted now, to be there.
     pub(crate) eid: Option<Eid>,
-    /// Places where it may be, at least one.
+    /// Places where it may be. None: it is `@`, whatever a ticket says that is given elsewhere.
     pub(crate) places: Vec<Place>,
     /// The secret that the host asks for, if that is known.
     pub(crate) secret: Option<Secret>,
@@ -42,7 +42,7 @@ pub(crate) enum TargetError {
 }
 
 impl Target {
-    /// Reads `[EID@]HOST[:PORT][/PATH]` or `TICKET[/PATH]`. The path may have any bytes.
+    /// Reads `[EID@]HOST[:PORT][/PATH]`, `TICKET[/PATH]` or `@[/PATH]`. The path may have any bytes.
     ///
     /// # Errors
     /// Says which part is wrong, and how it is written.
@@ -55,8 +55,10 @@ impl Target {
         };
         let host = String::from_utf8_lossy(host).into_owned();
         let (path, is_directory) = relative(path)?;
-        let host = if Ticket::is_meant_by(&host) {
-            HostPart::ticket(&host)?
+        let host = if host == "@" {
+            HostPart::elsewhere()
+        } else if Ticket::is_meant_by(&host) {
+            HostPart::ticket(&host.parse()?)?
         } else {
             HostPart::address(&host)?
         };
@@ -71,6 +73,25 @@ impl Target {
 }
 
 impl Target {
+    /// Returns whether it is `@`: it needs a ticket that is given elsewhere.
+    pub(crate) fn needs_ticket(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// The same path, at the host of a ticket.
+    ///
+    /// # Errors
+    /// If the ticket does not say where that is.
+    pub(crate) fn with_ticket(self, ticket: &Ticket) -> Result<Self, TargetError> {
+        let host = HostPart::ticket(ticket)?;
+        Ok(Self {
+            eid: host.eid,
+            places: host.places,
+            secret: host.secret,
+            ..self
+        })
+    }
+
     /// Returns whether another target is about the same host.
     pub(crate) fn is_same_host(&self, other: &Self) -> bool {
         (self.eid, &self.places, &self.secret) == (other.eid, &other.places, &other.secret)
@@ -78,7 +99,7 @@ impl Target {
 
     /// The first of the places, for people.
     pub(crate) fn place(&self) -> String {
-        self.places.first().map(ToString::to_string).unwrap_or_default()
+        self.places.first().map_or_else(|| "@".to_owned(), ToString::to_string)
     }
 }
 
@@ -90,8 +111,16 @@ struct HostPart {
 }
 
 impl HostPart {
-    fn ticket(text: &str) -> Result<Self, TargetError> {
-        let ticket: Ticket = text.parse()?;
+    /// The host that is `@`.
+    fn elsewhere() -> Self {
+        Self {
+            eid: None,
+            places: Vec::new(),
+            secret: None,
+        }
+    }
+
+    fn ticket(ticket: &Ticket) -> Result<Self, TargetError> {
         if ticket.places().is_empty() {
             return Err(TargetError::NoPlace);
         }

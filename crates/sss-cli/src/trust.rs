@@ -38,6 +38,13 @@ pub(crate) struct Identified {
     news: Option<(Place, bool)>,
 }
 
+impl Identified {
+    /// A host of which nothing is to be remembered.
+    pub(crate) fn known(eid: Eid) -> Self {
+        Self { eid, news: None }
+    }
+}
+
 impl Trust {
     /// As the command line says.
     ///
@@ -59,7 +66,7 @@ impl Trust {
     pub(crate) async fn identify(&self, host: &Host, target: &Target) -> Result<Identified, Error> {
         match (target.eid, &target.places[..]) {
             (None, [place, ..]) => self.find_out(host, place).await,
-            (Some(eid), _) => Ok(Identified { eid, news: None }),
+            (Some(eid), _) => Ok(Identified::known(eid)),
             (None, []) => Err(Error::new(Exit::Usage, "the target is nowhere", "give it as EID@HOST")),
         }
     }

@@ -1,8 +1,12 @@
 //! The messages, to and from bytes.
 
+mod patterns;
+
 use std::fmt;
 
 use thiserror::Error;
+
+pub use patterns::Patterns;
 
 use crate::flags::{Options, Traits};
 use crate::path::{MAX_PATH, PathError, RelPath};
@@ -464,6 +468,8 @@ pub enum Request {
         path: RelPath,
         /// Number of levels below the path; [`DEPTH_ALL`]: all.
         depth: u8,
+        /// Patterns of what is left out.
+        without: Patterns,
     },
     /// The content of a file.
     Fetch {
@@ -499,9 +505,10 @@ impl Request {
             put_bytes(&mut out, path.as_bytes());
         };
         match self {
-            Self::List { path, depth } => {
+            Self::List { path, depth, without } => {
                 head(1, path);
                 out.push(*depth);
+                without.encode(&mut out);
             }
             Self::Fetch { path, have } => {
                 head(2, path);
@@ -537,6 +544,7 @@ impl Request {
             1 => Ok(Self::List {
                 path,
                 depth: from.u8()?,
+                without: Patterns::decode(from)?,
             }),
             2 => Ok(Self::Fetch {
                 path,

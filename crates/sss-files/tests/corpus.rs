@@ -9,8 +9,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use sss_files::{
-    Attributes, DEPTH_ALL, Entry, Kind, Mtime, NotMade, Options, Prefix, Refusal, RelPath, Request, Status, Traits,
-    Verdict,
+    Attributes, DEPTH_ALL, Entry, Kind, Mtime, NotMade, Options, Patterns, Prefix, Refusal, RelPath, Request, Status,
+    Traits, Verdict,
 };
 
 fn corpus() -> PathBuf {
@@ -49,6 +49,7 @@ fn examples() -> Vec<Vec<u8>> {
         Request::List {
             path: path(b""),
             depth: DEPTH_ALL,
+            without: Patterns::that_fit(["*.o", "/target", "cache/"]),
         },
         Request::Fetch {
             path: path(b"a/b"),

@@ -40,7 +40,7 @@ fn write(lines: &Receiver<Served>, missed: &AtomicU64, output: Output) {
         log(&served, output);
         let missed = missed.swap(0, Ordering::Relaxed);
         if missed > 0 {
-            output.fact_aside(
+            output.prose_aside(
                 format!(
                     "{}  {missed} requests are not logged: there were too many at once",
                     now()
@@ -81,7 +81,7 @@ fn log(served: &Served, output: Output) {
         size(bytes),
         printable(result.as_bytes())
     );
-    output.fact_aside(line, &fact);
+    output.prose_aside(line, &fact);
 }
 
 /// The time, for people.

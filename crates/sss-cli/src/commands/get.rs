@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,12 +10,12 @@ use std::sync::atomic::Ordering;
 
 use clap::Args;
 use sss::Stream;
-use sss_files::{DEPTH_ALL, Entry, Kind, Options, PROTOCOL, Refusal, RelPath, SERVICE, Status, printable};
+use sss_files::{Attributes, DEPTH_ALL, Entry, Kind, Options, PROTOCOL, Refusal, RelPath, SERVICE, Status, printable};
 
 use crate::cli::{ConnectArgs, StoreArgs};
 use crate::commands::verdict;
-use crate::connector::{Connection, Connector};
-use crate::dry_run::{DryRun, below, local};
+use crate::connector::{Connection, Connector, find_all};
+use crate::dry_run::{DryRun, There, below, local};
 use crate::error::{Error, Exit};
 use crate::output::Output;
 use crate::progress::Progress;
@@ -41,14 +42,18 @@ Examples:
   sss get 192.0.2.7 photos --trust        trust who is there, and remember
   sss get nas/a nas/b '10.0.0.7/*.jpg' .  several go into a directory
   sss get nas/log - | grep error          to standard output
+  sss get @/2026 --ticket nas.ticket      a ticket that nobody else sees
 
 Every file is verified by BLAKE3 and appears under its name only when it is
 complete. Run the same command again to resume: what is there already is kept,
-and a file that was interrupted goes on where it was.")]
+and a file that was interrupted goes on where it was. Names, modes, times,
+links and holes are kept; owners are not, and of several hard links each
+becomes a file of its own (that is said at the end).")]
 pub(crate) struct GetArgs {
-    /// Sources, each HOST or EID@HOST and a path there; and, unless there is one word only, the destination.
-    /// HOST is a name or an address, with :PORT if it is not 7757. The last name of a path may be a pattern, such as
-    /// '*.jpg'. Destination: a file or directory, or - for standard output [default: the last name of the path, or .]
+    /// Sources, each HOST, EID@HOST, a ticket, or @ for that of --ticket, and a path there; and, unless there is one
+    /// word only, the destination. HOST is a name or an address, with :PORT if it is not 7757. The last name of a path
+    /// may be a pattern, such as '*.jpg'. Destination: a file or directory, or - for standard output [default: the last
+    /// name of the path, or .]
     #[arg(value_name = "PLACE", required = true, num_args = 1..)]
     pub(crate) places: Vec<OsString>,
     #[command(flatten)]
@@ -75,10 +80,12 @@ pub(crate) async fn run(args: GetArgs, output: Output) -> Result<(), Error> {
     let mut getting = Getting::new(&args, sources.len() > 1, dest)?;
     getting.dry_run = args.dry_run.then(|| DryRun::new(args.store.force, output));
     let mut progress = None;
-    for sources in sources.chunk_by(Target::is_same_host) {
-        let Some(first) = sources.first() else { continue };
+    let hosts: Vec<&[Target]> = sources.chunk_by(Target::is_same_host).collect();
+    let firsts: Vec<&Target> = hosts.iter().filter_map(|sources| sources.first()).collect();
+    let found = find_all(&firsts, &args.connect, output).await?;
+    for ((sources, first), found) in hosts.into_iter().zip(firsts).zip(found) {
         let connector = Connector::limited(args.connect.clone(), args.limit_rate, output).await?;
-        let connection = connector.connect(first, SERVICE, PROTOCOL).await?;
+        let connection = connector.connect_to((first, found), SERVICE, PROTOCOL).await?;
         if !args.dry_run {
             progress.get_or_insert_with(|| Progress::start(getting.tally.clone(), output));
         }
@@ -108,7 +115,7 @@ fn split(places: &[OsString]) -> Result<(Vec<Target>, Option<PathBuf>), Error> {
     };
     let usage = |what: String, next: &str| Error::new(Exit::Usage, what, next);
     if let Some(dest) = dest
-        && Target::parse(dest).is_ok_and(|target| target.eid.is_some())
+        && Target::parse(dest).is_ok_and(|target| target.eid.is_some() || target.needs_ticket())
     {
         let what = format!(
             "{} is a source, and stands where the destination stands",
@@ -139,11 +146,13 @@ async fn to_standard_output(sources: &[Target], args: GetArgs, output: Output) -
         return Err(Error::new(Exit::Usage, what, "leave --json away, or name a file"));
     }
     let limit = args.limit_rate.map(Limiter::new).map(Arc::new);
-    for source in sources {
+    let found = find_all(&sources.iter().collect::<Vec<_>>(), &args.connect, output).await?;
+    for (source, found) in sources.iter().zip(found) {
         let connector = Connector::limited(args.connect.clone(), args.limit_rate, output).await?;
-        let mut connection = connector.connect(source, SERVICE, PROTOCOL).await?;
+        let mut connection = connector.connect_to((source, found), SERVICE, PROTOCOL).await?;
         Connection::run(connection.host, async {
-            Ok(to_stdout(&mut connection.stream, source.path.clone(), limit.as_ref()).await?)
+            let written = to_stdout(&mut connection.stream, source.path.clone(), limit.as_ref()).await;
+            written.map_err(|error| Error::remote(&source.path, error))
         })
         .await?;
     }
@@ -209,7 +218,8 @@ impl Getting {
                 self.tally.fail(path.clone(), refusal);
                 Ok(None)
             }
-            other => Ok(other.map(Some)?),
+            Err(error) => Err(Error::remote(path, error)),
+            Ok(done) => Ok(Some(done)),
         }
     }
 
@@ -227,7 +237,7 @@ impl Getting {
         if into && !self.is_new_name(path) {
             return Ok(());
         }
-        let listing = Listing::ask(session, path.clone(), DEPTH_ALL).await;
+        let listing = Listing::ask_for_some(session, path.clone(), DEPTH_ALL, Sieve::new(&self.excludes)).await;
         let listing = explained(session, listing).await;
         let Some(mut listing) = self.survived(path, listing)? else {
             return Ok(());
@@ -269,9 +279,8 @@ impl Getting {
         first: Entry,
         listing: Listing,
     ) -> Result<(), Error> {
-        let listing = listing.sieved(Sieve::new(&self.excludes));
         if let Some(dry_run) = &mut self.dry_run {
-            return Ok(would_get(dry_run, &to, first, listing).await?);
+            return would_get(dry_run, &to, first, listing).await;
         }
         self.tally.all_found.store(false, Ordering::Relaxed);
         let download = Download {
@@ -289,23 +298,41 @@ impl Getting {
 }
 
 /// Tells what would become of the entries, by what is at their places now.
-async fn would_get(dry_run: &mut DryRun, to: &Place, first: Entry, mut listing: Listing) -> Result<(), TransferError> {
+async fn would_get(dry_run: &mut DryRun, to: &Place, first: Entry, mut listing: Listing) -> Result<(), Error> {
     let mut entries = vec![first];
     while !entries.is_empty() {
         let (directory, name) = (to.directory.clone(), to.name.clone());
         let looked = io_pool::run(move || {
             let look = |entry: Entry| {
-                let at = below(&directory, &name.join(&entry.path));
-                (local(&at), at, entry)
+                let path = name.join(&entry.path);
+                let at = below(&directory, &path);
+                let there = if path.is_root() { destination(&at)? } else { local(&at) };
+                Ok((there, at, entry))
             };
-            entries.into_iter().map(look).collect::<Vec<_>>()
+            entries.into_iter().map(look).collect::<Result<Vec<_>, Error>>()
         });
-        for (there, at, entry) in looked.await {
+        for (there, at, entry) in looked.await? {
             dry_run.tell(at.as_os_str().as_bytes(), &entry, there.as_ref());
         }
         entries = listing.batch().await?;
     }
     Ok(())
+}
+
+/// Looks what is where a whole tree is to be: what the user names may be a link to a directory, and nothing else is
+/// ever replaced by the tree.
+fn destination(path: &Path) -> Result<Option<There>, Error> {
+    match std::fs::metadata(path) {
+        Ok(there) if there.is_dir() => Ok(Some(There {
+            kind: Kind::Directory(Attributes::default()),
+            makes_way: false,
+        })),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        other => {
+            let error = other.err().unwrap_or(ErrorKind::NotADirectory.into());
+            Err(Error::local(path, "write to", &error))
+        }
+    }
 }
 
 /// Adds the reason if it was the service that was refused, as the first request of a session finds out.
@@ -383,7 +410,6 @@ impl Place {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sss_files::Attributes;
 
     fn choose(target: &str, directory: bool, dest: Option<&Path>) -> (String, String) {
         let target = Target::parse(OsStr::new(target)).unwrap();

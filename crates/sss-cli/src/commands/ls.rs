@@ -47,11 +47,12 @@ pub(crate) async fn run(args: LsArgs, output: Output) -> Result<(), Error> {
 
 async fn list(mut session: Stream, path: RelPath, depth: u8, output: Output) -> Result<(), Error> {
     let matches = match expand(&session, &path).await {
-        Err(error) => return Err(explain(error, &mut session).await.into()),
+        Err(error) => return Err(Error::remote(&path, explain(error, &mut session).await)),
         Ok(matches) => matches,
     };
     let Some(matches) = matches else {
-        let mut listing = Listing::begin(&mut session, path.clone(), depth).await?;
+        let listing = Listing::begin(&mut session, path.clone(), depth).await;
+        let mut listing = listing.map_err(|error| Error::remote(&path, error))?;
         let first = listing.first().await?;
         // Of a directory, its content is asked for; anything else is shown itself.
         let entries = if matches!(first.kind, Kind::Directory(_)) {
@@ -65,7 +66,9 @@ async fn list(mut session: Stream, path: RelPath, depth: u8, output: Output) -> 
     for Entry { path, kind } in matches.entries {
         let mut listing = Listing::of(Vec::new());
         if depth == DEPTH_ALL && matches!(kind, Kind::Directory(_)) {
-            listing = Listing::ask(&session, matches.base.join(&path), depth).await?;
+            let above = matches.base.join(&path);
+            let asked = Listing::ask(&session, above.clone(), depth).await;
+            listing = asked.map_err(|error| Error::remote(&above, error))?;
             // The directory itself.
             listing.first().await?;
         }

@@ -243,7 +243,7 @@ pub(crate) fn link_facts(info: &ChannelInfo, output: Output) {
         "remote": info.remote.to_string(),
         "suite": format!("{:?}", info.suite),
         "congestion": info.congestion,
-        "rtt_ms": milliseconds(info.rtt),
+        "smoothed_rtt_ms": milliseconds(info.rtt),
         "min_rtt_ms": info.min_rtt.map(milliseconds),
         "mtu": info.mtu,
         "mtu_state": format!("{:?}", info.mtu_state),

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
+use std::ops::Bound;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,27 +12,27 @@ use std::sync::atomic::Ordering;
 
 use clap::Args;
 use sss::Stream;
-use sss_files::{DEPTH_ALL, Entry, Kind, Options, PROTOCOL, RelPath, SERVICE, Status, printable};
-use tempfile::TempDir;
+use sss_files::{Attributes, DEPTH_ALL, Entry, Kind, Options, PROTOCOL, RelPath, SERVICE, Status, printable};
 
 use crate::cli::{ConnectArgs, StoreArgs, target};
 use crate::commands::verdict;
 use crate::connector::{Connection, Connector, metadata};
-use crate::dry_run::DryRun;
+use crate::dry_run::{DryRun, There};
 use crate::error::{Error, Exit};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::target::Target;
+use crate::transfer::directories::new_file_mode;
 use crate::transfer::download::Listing;
 use crate::transfer::exchange::TransferError;
 use crate::transfer::filter::{Exclude, Sieve};
 use crate::transfer::io_pool;
-use crate::transfer::manifest::Walk;
+use crate::transfer::manifest::{Walk, attributes};
 use crate::transfer::rate::{Limiter, Rate};
 use crate::transfer::remote_glob::Gathered;
 use crate::transfer::safe_path::Root;
 use crate::transfer::tally::Tally;
-use crate::transfer::upload::Upload;
+use crate::transfer::upload::{Origin, Upload};
 
 /// Entries looked at together.
 const BATCH: usize = 256;
@@ -48,7 +49,7 @@ Examples:
   pg_dump db | sss put - nas/dumps/db    standard input becomes a file
 
 The server must allow it (`sss serve --write`). Run the same command again to
-resume.")]
+resume. What is kept is as `sss get --help` says.")]
 pub(crate) struct PutArgs {
     /// The files and directories to send; - for standard input, which becomes PATH
     #[arg(value_name = "SRC", required = true, num_args = 1..)]
@@ -73,15 +74,19 @@ pub(crate) struct PutArgs {
 
 /// Sends files and trees.
 pub(crate) async fn run(args: PutArgs, output: Output) -> Result<(), Error> {
-    let (sources, _spool) = match &args.sources[..] {
-        [one] if one == Path::new("-") => {
-            let spool = Spool::fill(&args.dest).await?;
-            (vec![spool.source()?], Some(spool))
-        }
-        paths => (paths.iter().map(Source::find).collect::<Result<_, _>>()?, None),
-    };
+    let options = args.store.options();
     // What cannot be read is said before anybody is asked.
-    let jobs = jobs(&sources, args.store.options())?;
+    let (sources, jobs) = match &args.sources[..] {
+        [one] if one == Path::new("-") => {
+            let spool = spool(&args.dest).await?;
+            (vec![Source::unnamed()], vec![spool_job(spool, options)?])
+        }
+        paths => {
+            let sources = paths.iter().map(Source::find).collect::<Result<Vec<_>, _>>()?;
+            let jobs = jobs(&sources, options, &Sieve::new(&args.exclude))?;
+            (sources, jobs)
+        }
+    };
     let limit = args.limit_rate.map(Limiter::new).map(Arc::new);
     let connector = Connector::new(args.connect, output).await?;
     let connection = connector.connect(&args.dest, SERVICE, PROTOCOL).await?;
@@ -96,7 +101,7 @@ pub(crate) async fn run(args: PutArgs, output: Output) -> Result<(), Error> {
         if args.dry_run {
             let mut dry_run = DryRun::new(args.store.force, output);
             for (job, remote) in jobs.into_iter().zip(places) {
-                would_put(&mut dry_run, &session, (job, remote), Sieve::new(&args.exclude)).await?;
+                would_put(&mut dry_run, &session, (job, remote)).await?;
             }
             return dry_run.finish(&tally);
         }
@@ -105,15 +110,14 @@ pub(crate) async fn run(args: PutArgs, output: Output) -> Result<(), Error> {
             tally.all_found.store(false, Ordering::Relaxed);
             let upload = Upload {
                 session: session.clone(),
-                root: job.root,
+                from: job.from,
                 options: job.options,
                 local: job.local,
                 remote,
                 tally: tally.clone(),
                 limit: limit.clone(),
             };
-            let mut sieve = Sieve::new(&args.exclude);
-            upload.run(job.entries.filter(move |entry| sieve.keeps(entry))).await?;
+            upload.run(job.entries).await?;
         }
         progress.finish("sent");
         verdict(&tally)
@@ -122,12 +126,7 @@ pub(crate) async fn run(args: PutArgs, output: Output) -> Result<(), Error> {
 }
 
 /// Tells what would become of the entries, by what the server has now.
-async fn would_put(
-    dry_run: &mut DryRun,
-    session: &Stream,
-    (job, remote): (Job, RelPath),
-    mut sieve: Sieve,
-) -> Result<(), TransferError> {
+async fn would_put(dry_run: &mut DryRun, session: &Stream, (job, remote): (Job, RelPath)) -> Result<(), TransferError> {
     let is_tree = job.options.contains(Options::TREE);
     let there = listed(session, &remote, if is_tree { DEPTH_ALL } else { 1 }).await?;
     let mut entries = job.entries;
@@ -137,11 +136,31 @@ async fn would_put(
         if batch.is_empty() {
             return Ok(());
         }
-        for entry in batch.iter().filter(|entry| sieve.keeps(entry)) {
+        for entry in &batch {
             let at = remote.join(&entry.path);
-            dry_run.tell(at.as_bytes(), entry, there.get(entry.path.as_bytes()));
+            dry_run.tell(at.as_bytes(), entry, there_at(&there, entry.path.as_bytes()).as_ref());
         }
     }
+}
+
+/// Finds what the server has at a path. Its links may lead to devices, which it does not say.
+fn there_at(there: &BTreeMap<Vec<u8>, Kind>, path: &[u8]) -> Option<There> {
+    let kind = there.get(path)?.clone();
+    let prefix = if path.is_empty() {
+        Vec::new()
+    } else {
+        [path, b"/"].concat()
+    };
+    let next = there
+        .range::<[u8], _>((Bound::Excluded(prefix.as_slice()), Bound::Unbounded))
+        .next();
+    let is_empty = next.is_none_or(|(next, _)| !next.starts_with(&prefix));
+    let makes_way = match kind {
+        Kind::File(_) | Kind::Link(..) => true,
+        Kind::Directory(_) => is_empty,
+        Kind::Other(_) | Kind::Unreadable(_) => false,
+    };
+    Some(There { kind, makes_way })
 }
 
 /// Lists what is at a path of the server and below it.
@@ -154,18 +173,28 @@ async fn listed(session: &Stream, path: &RelPath, depth: u8) -> Result<BTreeMap<
     loop {
         let batch = listing.batch().await?;
         if batch.is_empty() {
-            let pairs = there.entries.into_iter();
-            return Ok(pairs
-                .map(|entry| (entry.path.as_bytes().to_vec(), entry.kind))
-                .collect());
+            return Ok(by_path(there.entries));
         }
         there.add(batch)?;
     }
 }
 
+fn by_path(entries: Vec<Entry>) -> BTreeMap<Vec<u8>, Kind> {
+    let mut there = BTreeMap::new();
+    for Entry { path, kind } in entries {
+        let mut path = path.as_bytes().to_vec();
+        // What is told of a directory beside it says that there is something in it, of no name that could be sent.
+        if there.contains_key(&path) {
+            path.extend_from_slice(b"/.");
+        }
+        there.insert(path, kind);
+    }
+    there
+}
+
 /// Entries of one directory of this side that go to one place.
 struct Job {
-    root: Arc<Root>,
+    from: Origin,
     local: RelPath,
     /// Its name, if it is one source. Empty: it goes into the destination itself.
     called: Vec<u8>,
@@ -177,11 +206,12 @@ struct Job {
 ///
 /// # Errors
 /// If a source cannot be read, or two have the same name.
-fn jobs(sources: &[Source], chosen: Options) -> Result<Vec<Job>, Error> {
+fn jobs(sources: &[Source], chosen: Options, sieve: &Sieve) -> Result<Vec<Job>, Error> {
     let is_one = sources.len() == 1;
+    let kept: Vec<&Source> = sources.iter().filter(|source| is_one || source.passes(sieve)).collect();
     let mut names = BTreeSet::new();
     let mut jobs: Vec<Job> = Vec::new();
-    for together in sources.chunk_by(|a, b| !a.is_directory && !b.is_directory && a.directory == b.directory) {
+    for together in kept.chunk_by(|a, b| !a.is_directory && !b.is_directory && a.directory == b.directory) {
         let Some(first) = together.first() else { continue };
         let root = Arc::new(first.open()?);
         let mut walks = Vec::new();
@@ -194,11 +224,11 @@ fn jobs(sources: &[Source], chosen: Options) -> Result<Vec<Job>, Error> {
                     "send them one by one, to different places",
                 ));
             }
-            walks.push((source.name.clone(), source.walk(&root)?));
+            walks.push((source.name.clone(), source.walk(&root)?.sieved(sieve.clone())));
         }
         let is_alone = is_one || first.is_directory;
         jobs.push(Job {
-            root,
+            from: Origin::Directory(root),
             local: if is_alone {
                 first.name.clone()
             } else {
@@ -239,34 +269,46 @@ async fn room(session: &mut Stream, dest: &Target, jobs: &[Job]) -> Result<Vec<R
     jobs.iter().map(place).collect()
 }
 
-/// Content that came from standard input. A server is told the size of a file first, so all of it is kept before.
-struct Spool(TempDir);
-
-impl Spool {
-    const NAME: &str = "stdin";
-
-    /// Takes all of standard input.
-    async fn fill(dest: &Target) -> Result<Self, Error> {
-        if dest.path.is_root() || dest.is_directory {
-            let what = "what comes from standard input has no name";
-            return Err(Error::new(Exit::Usage, what, "give it one, as in HOST/PATH/NAME"));
-        }
-        io_pool::run(|| {
-            let failed = |error: io::Error| Error::local(&std::env::temp_dir(), "keep standard input in", &error);
-            let spool = Self(TempDir::with_prefix("sss-").map_err(failed)?);
-            let mut file = File::create(spool.0.path().join(Self::NAME)).map_err(failed)?;
-            io::copy(&mut io::stdin().lock(), &mut file).map_err(failed)?;
-            Ok(spool)
-        })
-        .await
+/// Takes all of standard input, and keeps it in a file that has no name, so that nothing is left whatever becomes of
+/// this process: a server is told the size of a file first.
+async fn spool(dest: &Target) -> Result<File, Error> {
+    if dest.path.is_root() || dest.is_directory {
+        let what = "what comes from standard input has no name";
+        return Err(Error::new(Exit::Usage, what, "give it one, as in HOST/PATH/NAME"));
     }
+    io_pool::run(|| {
+        let filled = || -> io::Result<File> {
+            let mut file = tempfile::tempfile()?;
+            io::copy(&mut io::stdin().lock(), &mut file)?;
+            Ok(file)
+        };
+        filled().map_err(spool_failed)
+    })
+    .await
+}
 
-    fn source(&self) -> Result<Source, Error> {
-        let mut source = Source::find(&self.0.path().join(Self::NAME))?;
-        // It becomes PATH, also where that is a directory: then it is told that it cannot.
-        source.called = Vec::new();
-        Ok(source)
-    }
+fn spool_failed(error: io::Error) -> Error {
+    Error::local(&std::env::temp_dir(), "keep standard input in", &error)
+}
+
+/// The work that there is with what came from standard input.
+fn spool_job(file: File, options: Options) -> Result<Job, Error> {
+    let stat = rustix::fs::fstat(&file).map_err(|error| spool_failed(error.into()))?;
+    let attributes = Attributes {
+        mode: new_file_mode(),
+        ..attributes(&stat)
+    };
+    let entry = Entry {
+        path: RelPath::default(),
+        kind: Kind::File(attributes),
+    };
+    Ok(Job {
+        from: Origin::File(Arc::new(file), attributes),
+        local: RelPath::default(),
+        called: Vec::new(),
+        options,
+        entries: Box::new(std::iter::once(entry)),
+    })
 }
 
 /// Source of what is sent: `name` in `directory`, or the directory itself if the name is empty.
@@ -279,6 +321,16 @@ struct Source {
 }
 
 impl Source {
+    /// Standard input. It becomes PATH, also where that is a directory: then it is told that it cannot.
+    fn unnamed() -> Self {
+        Self {
+            directory: PathBuf::new(),
+            name: RelPath::default(),
+            called: Vec::new(),
+            is_directory: false,
+        }
+    }
+
     fn find(path: &PathBuf) -> Result<Self, Error> {
         let is_directory = metadata(path)?.is_dir() || path.is_dir() && path.as_os_str().as_bytes().ends_with(b"/");
         let called = path.file_name().map_or(&b""[..], OsStr::as_bytes).to_vec();
@@ -304,6 +356,19 @@ impl Source {
             called,
             is_directory,
         })
+    }
+
+    /// Returns whether it is sent as one of several, as a shell may have named them all.
+    fn passes(&self, sieve: &Sieve) -> bool {
+        let attributes = Attributes::default();
+        let kind = if self.is_directory {
+            Kind::Directory(attributes)
+        } else {
+            Kind::File(attributes)
+        };
+        // What has no name for the protocol fails later.
+        let path = RelPath::parse(&self.called).unwrap_or_default();
+        sieve.clone().keeps(&Entry { path, kind })
     }
 
     fn options(&self, chosen: Options) -> Options {
@@ -352,6 +417,6 @@ async fn kind_of(session: &mut Stream, path: &RelPath) -> Result<Option<Kind>, E
             Ok(Some(first.kind))
         }
         Err(TransferError::Refused(refusal)) if refusal.status == Status::NotFound => Ok(None),
-        Err(error) => Err(error.into()),
+        Err(error) => Err(Error::remote(path, error)),
     }
 }

@@ -35,7 +35,8 @@ Examples:
 
 Prints `listening EID@IP:PORT` for each address at which it can be reached,
 then `ticket TICKET`, and runs until it is stopped. Whoever has the ticket
-gives it in place of the address: `sss get TICKET/PATH`. Each request is
+gives it in place of the address: `sss get TICKET/PATH`, or, so that nobody
+else on that machine sees it, `sss get @/PATH --ticket FILE`. Each request is
 logged. Also answers `sss ping` and `sss services`. Symbolic links are served
 as links and never followed.")]
 pub(crate) struct ServeArgs {
@@ -203,10 +204,10 @@ pub(crate) fn announce(host: &Host, secret: Option<Secret>, output: Output) {
         if let Some(ticket) = &ticket {
             fact["ticket"] = ticket.clone().into();
         }
-        output.fact(format!("listening {eid}@{address}"), &fact);
+        output.prose(format!("listening {eid}@{address}"), &fact);
     }
     // Each `listening` has it for machines.
     if let Some(ticket) = ticket.filter(|_| !output.is_json()) {
-        output.fact(format!("ticket {ticket}"), &json!(null));
+        output.prose(format!("ticket {ticket}"), &json!(null));
     }
 }

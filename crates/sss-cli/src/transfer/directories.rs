@@ -225,6 +225,11 @@ pub(crate) fn mode_of(attributes: &Attributes, options: Options) -> Mode {
     }
 }
 
+/// Returns the mode that a program gives a file that it makes.
+pub(crate) fn new_file_mode() -> u32 {
+    (Mode::from_raw_mode(0o666).difference(umask())).bits() as _
+}
+
 /// Returns the umask of this process. The system tells it only to whoever sets another: that is done once, and nothing
 /// that is made meanwhile is open to others.
 fn umask() -> Mode {

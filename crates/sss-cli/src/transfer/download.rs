@@ -45,21 +45,30 @@ impl Listing {
         }
     }
 
-    /// Leaves out what does not pass.
-    pub(crate) fn sieved(mut self, sieve: Sieve) -> Self {
-        self.sieve = sieve;
-        self
-    }
-
     /// Asks for what is at `path` and, down to `depth`, below it.
     ///
     /// # Errors
     /// If there is nothing, or the peer does not say.
     pub(crate) async fn ask(session: &Stream, path: RelPath, depth: u8) -> Result<Self, TransferError> {
-        let mut exchange = Exchange::ask(session, &Request::List { path, depth }).await?;
+        Self::ask_for_some(session, path, depth, Sieve::default()).await
+    }
+
+    /// As [`Self::ask`], but for what does not pass: the server does not look at what is below that.
+    ///
+    /// # Errors
+    /// As [`Self::ask`].
+    pub(crate) async fn ask_for_some(
+        session: &Stream,
+        path: RelPath,
+        depth: u8,
+        sieve: Sieve,
+    ) -> Result<Self, TransferError> {
+        let without = sieve.patterns();
+        let mut exchange = Exchange::ask(session, &Request::List { path, depth, without }).await?;
         exchange.message(answer).await??;
         Ok(Self {
             exchange: Some(exchange),
+            sieve,
             ..Self::of(Vec::new())
         })
     }

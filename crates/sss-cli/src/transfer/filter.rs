@@ -6,11 +6,12 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use globset::{GlobBuilder, GlobMatcher};
-use sss_files::{Entry, Kind, RelPath};
+use sss_files::{Entry, Kind, Patterns, Refusal, RelPath, Status};
 
 /// A pattern of names or of paths, such as `*.o`, `/target`, `cache/` or `docs/**/*.pdf`.
 #[derive(Clone, Debug)]
 pub(crate) struct Exclude {
+    text: String,
     glob: GlobMatcher,
     /// It is about the last name of a path, wherever that is; else about the path from the source on.
     is_of_names: bool,
@@ -31,6 +32,7 @@ impl FromStr for Exclude {
             return Err("an empty pattern matches nothing".to_owned());
         }
         Ok(Self {
+            text: text.to_owned(),
             glob: glob(pattern)?,
             is_of_names,
             only_directories,
@@ -71,6 +73,24 @@ impl Sieve {
             excludes: excludes.into(),
             left_out: None,
         }
+    }
+
+    /// Leaves out what a peer says.
+    ///
+    /// # Errors
+    /// BAD_REQUEST if one of the patterns is none.
+    pub(crate) fn asked_for(patterns: &Patterns) -> Result<Self, Refusal> {
+        let exclude = |text: &str| {
+            let parsed = text.parse();
+            parsed.map_err(|why: String| Refusal::new(Status::BadRequest, format!("{text} is no pattern: {why}")))
+        };
+        let excludes = patterns.iter().map(exclude).collect::<Result<Vec<_>, _>>()?;
+        Ok(Self::new(&excludes))
+    }
+
+    /// Patterns of what a peer may leave out. What it does not leave out comes, and does not pass.
+    pub(crate) fn patterns(&self) -> Patterns {
+        Patterns::that_fit(self.excludes.iter().map(|exclude| exclude.text.as_str()))
     }
 
     /// Returns whether an entry is kept. What the source itself is always is.

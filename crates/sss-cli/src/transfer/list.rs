@@ -5,6 +5,7 @@ use std::sync::Arc;
 use sss_files::{Entry, Refusal, RelPath, Status};
 
 use super::exchange::{Exchange, TransferError};
+use super::filter::Sieve;
 use super::io_pool;
 use super::leaving::left;
 use super::limits::Claim;
@@ -23,6 +24,7 @@ pub(crate) struct List<'c> {
     pub(crate) root: Arc<Root>,
     pub(crate) path: RelPath,
     pub(crate) depth: u8,
+    pub(crate) sieve: Sieve,
     pub(crate) claim: &'c Claim,
 }
 
@@ -56,8 +58,9 @@ impl List<'_> {
     /// The entries behind those that were told.
     async fn rest(&self, told: Option<RelPath>) -> Result<Rest, Refusal> {
         let (root, path, depth) = (self.root.clone(), self.path.clone(), self.depth);
+        let sieve = self.sieve.clone();
         io_pool::run(move || {
-            let walk = Walk::new(&root, &path, depth)?;
+            let walk = Walk::new(&root, &path, depth)?.sieved(sieve);
             Ok(match told {
                 Some(told) => Box::new(walk.skip_while(move |entry| !is_behind(&entry.path, &told))) as Rest,
                 None => Box::new(walk),

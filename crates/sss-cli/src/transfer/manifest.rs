@@ -11,6 +11,7 @@ use sss_files::{
     Attributes, DEPTH_ALL, Entry, Kind, MAX_PATH, Mtime, PathError, Refusal, RelPath, Status, Traits, is_part_name,
 };
 
+use super::filter::Sieve;
 use crate::transfer::safe_path::{Root, directory_flags};
 
 /// Directories that a walk keeps open: those of the deepest levels. Others are opened again on the way back.
@@ -23,6 +24,7 @@ pub(crate) struct Walk {
     begin: RelPath,
     /// Depth below which nothing is listed, counted from the beginning.
     depth: usize,
+    sieve: Sieve,
     levels: Vec<Level>,
     ready: VecDeque<Entry>,
 }
@@ -44,6 +46,7 @@ impl Walk {
             root: root.clone(),
             begin: path.clone(),
             depth: if depth == DEPTH_ALL { usize::MAX } else { depth.into() },
+            sieve: Sieve::default(),
             levels: Vec::new(),
             ready: VecDeque::new(),
         };
@@ -62,23 +65,34 @@ impl Walk {
         Ok(walk)
     }
 
+    /// Leaves out what does not pass, and does not look at what is below it. What is at the beginning always passes.
+    pub(crate) fn sieved(mut self, sieve: Sieve) -> Self {
+        self.sieve = sieve;
+        self
+    }
+
     /// Takes up what `name` is: one entry, and a level to go down if it is a directory.
     fn visit(&mut self, above: &Arc<OwnedFd>, name: &CString, path: RelPath) -> rustix::io::Result<()> {
         let stat = rustix::fs::statat(above, name, AtFlags::SYMLINK_NOFOLLOW)?;
         let attributes = attributes(&stat);
-        match FileType::from_raw_mode(stat.st_mode) {
-            FileType::RegularFile => self.ready.push_back(entry(path, Kind::File(attributes))),
+        let file_type = FileType::from_raw_mode(stat.st_mode);
+        let kind = match file_type {
+            FileType::RegularFile => Kind::File(attributes),
             FileType::Symlink => {
                 let target = rustix::fs::readlinkat(above, name, Vec::new())?;
-                self.ready
-                    .push_back(entry(path, Kind::Link(attributes, target.into_bytes())));
+                Kind::Link(attributes, target.into_bytes())
             }
-            FileType::Directory => {
-                self.ready.push_back(entry(path.clone(), Kind::Directory(attributes)));
-                let opened = rustix::fs::openat(above, name, directory_flags(), Mode::empty());
-                self.enter(opened.map(Arc::new).map_err(io::Error::from), path);
-            }
-            _ => self.ready.push_back(entry(path, Kind::Other(attributes))),
+            FileType::Directory => Kind::Directory(attributes),
+            _ => Kind::Other(attributes),
+        };
+        let entry = entry(path.clone(), kind);
+        if !self.sieve.keeps(&entry) {
+            return Ok(());
+        }
+        self.ready.push_back(entry);
+        if file_type == FileType::Directory {
+            let opened = rustix::fs::openat(above, name, directory_flags(), Mode::empty());
+            self.enter(opened.map(Arc::new).map_err(io::Error::from), path);
         }
         Ok(())
     }

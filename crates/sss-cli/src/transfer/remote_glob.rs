@@ -54,7 +54,7 @@ impl Gathered {
 /// # Errors
 /// NOT_FOUND if nothing matches; whatever keeps the server from listing.
 pub(crate) async fn expand(session: &Stream, path: &RelPath) -> Result<Option<Matches>, TransferError> {
-    let wrong = |why: String| Refusal::new(Status::BadPath, format!("{path} is no pattern: {why}"));
+    let wrong = |why: String| Refusal::new(Status::BadPath, format!("it is no pattern: {why}"));
     // A name may have the characters of a pattern: then it is that what is meant.
     let pattern = match PathPattern::of(path) {
         Ok(None) => return Ok(None),
@@ -76,7 +76,7 @@ pub(crate) async fn expand(session: &Stream, path: &RelPath) -> Result<Option<Ma
     }
     let entries = gathered.entries;
     if entries.is_empty() {
-        return Err(Refusal::new(Status::NotFound, format!("nothing matches {path}")).into());
+        return Err(Refusal::new(Status::NotFound, "nothing matches this pattern").into());
     }
     Ok(Some(Matches {
         base: pattern.base,

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{FileType, Mode, OFlags, Stat};
 use sss_files::{Attributes, Prefix, Refusal, RelPath, Status, Verdict, put_varint};
 
 use super::exchange::{Exchange, SEGMENT, TransferError};
@@ -52,17 +52,27 @@ impl Source {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(Refusal::new(Status::WrongKind, "not a regular file"));
         }
-        let attributes = attributes(&stat);
+        Ok(Self::at_beginning(file.into(), &stat, attributes(&stat)))
+    }
+
+    /// Reads an open file from its beginning, and says that it has these attributes.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub(crate) fn of(mut file: File, attributes: Attributes) -> io::Result<Self> {
+        file.rewind()?;
+        let stat = rustix::fs::fstat(&file)?;
+        Ok(Self::at_beginning(file, &stat, attributes))
+    }
+
+    fn at_beginning(file: File, stat: &Stat, attributes: Attributes) -> Self {
         let position = Position {
             identity: (stat.st_dev, stat.st_ino),
             attributes,
             hasher: blake3::Hasher::new(),
             left: attributes.size,
         };
-        Ok(Self {
-            file: file.into(),
-            position,
-        })
+        Self { file, position }
     }
 
     /// Opens a file again, and goes on where it was.

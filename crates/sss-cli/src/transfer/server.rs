@@ -11,6 +11,7 @@ use super::access::Door;
 use super::download::basis;
 use super::exchange::{Exchange, TransferError};
 use super::fetch::Fetch;
+use super::filter::Sieve;
 use super::io_pool;
 use super::limits::{Claim, Limits};
 use super::list::List;
@@ -169,12 +170,14 @@ impl FileService {
         debug!(?request);
         let root = self.root.clone();
         match request {
-            Request::List { path, depth } => {
+            Request::List { path, depth, without } => {
                 exchange.end().await?;
+                let sieve = io_pool::run(move || Sieve::asked_for(&without)).await?;
                 let list = List {
                     root,
                     path,
                     depth,
+                    sieve,
                     claim,
                 };
                 Box::pin(list.answer(exchange)).await

@@ -1,5 +1,6 @@
 //! From this side to the server: one STORE per file while the tree is walked, then MAKE for directories and links.
 
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -23,14 +24,32 @@ const BATCH: usize = 256;
 /// A transfer from this side.
 pub(crate) struct Upload {
     pub(crate) session: Arc<Stream>,
-    /// Directory below which everything is sent.
-    pub(crate) root: Arc<Root>,
+    pub(crate) from: Origin,
+    /// Path at this side.
     pub(crate) local: RelPath,
     /// As what, on the server.
     pub(crate) remote: RelPath,
     pub(crate) options: Options,
     pub(crate) tally: Arc<Tally>,
     pub(crate) limit: Option<Arc<Limiter>>,
+}
+
+/// Place where what is sent comes from.
+#[derive(Clone)]
+pub(crate) enum Origin {
+    /// Everything is below a directory.
+    Directory(Arc<Root>),
+    /// It is one open file, which may have no name, with these attributes. It is read by one transfer at a time.
+    File(Arc<File>, Attributes),
+}
+
+impl Origin {
+    fn open(&self, path: &RelPath) -> Result<Source, Refusal> {
+        match self {
+            Self::Directory(root) => Source::open(root, path),
+            Self::File(file, attributes) => Ok(Source::of(file.try_clone()?, *attributes)?),
+        }
+    }
 }
 
 /// Answer of the server to STORE.
@@ -99,8 +118,8 @@ impl Upload {
     }
 
     async fn store_once(&self, path: &RelPath) -> Result<(), TransferError> {
-        let (root, local) = (self.root.clone(), self.local.join(path));
-        let source = io_pool::run(move || Source::open(&root, &local)).await?;
+        let (from, local) = (self.from.clone(), self.local.join(path));
+        let source = io_pool::run(move || from.open(&local)).await?;
         let attributes = source.attributes();
         let mut exchange = Exchange::new(self.session.open_substream()?)
             .patient()

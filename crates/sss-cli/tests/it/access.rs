@@ -72,6 +72,66 @@ impl Drop for Told {
     }
 }
 
+#[test]
+fn a_ticket_need_not_stand_on_the_command_line() {
+    let (server, client) = (Home::new(), Home::new());
+    let dir = server.dir("source");
+    fs::create_dir(dir.join("tree")).unwrap();
+    fs::write(dir.join("tree/f"), "f").unwrap();
+    let serving = Told::serve(&server, &dir, &["--write"]);
+    let ticket = serving.ticket.clone().unwrap();
+    let file = client.path("ticket");
+    let with = |args: &[&str]| client.run(args.iter().copied().chain(["--ticket", file.to_str().unwrap()]));
+    // As `sss serve > ticket` leaves it.
+    fs::write(&file, format!("listening {}\nticket {ticket}\n", serving.listening)).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let ran = with(&["ls", "@"]).expect(1);
+    assert!(!ran.err.contains(&ticket), "{}", ran.err);
+    ran.says(&["others can read the ticket in", "chmod 600"]);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+
+    let copy = client.path("copy");
+    with(&["get", "@/tree", copy.to_str().unwrap()]).expect(0);
+    assert_same(&dir.join("tree"), &copy);
+    with(&["put", copy.to_str().unwrap(), "@/again"]).expect(0);
+    assert_same(&copy, &dir.join("again"));
+    assert!(with(&["ls", "@"]).expect(0).out.contains("again/"));
+    with(&["get", "@/tree/f", "@/none", copy.to_str().unwrap()])
+        .expect(1)
+        .says(&["none: no such file"]);
+    with(&["ping", "@", "-c", "1"]).expect(0);
+    with(&["services", "@"]).expect(0);
+
+    let in_environment = |value: &str, args: &[&str]| {
+        let mut command = client.command();
+        crate::support::Ran::wait(command.args(args).env("SSS_TICKET", value).spawn().unwrap())
+    };
+    in_environment(&ticket, &["ls", "@/tree"]).expect(0);
+    // What is named comes before what is there anyway.
+    let mut both = client.command();
+    both.args(["ls", "@", "--ticket", file.to_str().unwrap()])
+        .env("SSS_TICKET", "nonsense");
+    crate::support::Ran::wait(both.spawn().unwrap()).expect(0);
+
+    in_environment("nonsense", &["ls", "@"])
+        .expect(2)
+        .says(&["no ticket in SSS_TICKET"]);
+    let broken = format!("{ticket}q");
+    let ran = in_environment(&broken, &["ls", "@"])
+        .expect(2)
+        .says(&["SSS_TICKET: the checksum"]);
+    assert!(!ran.err.contains(&ticket), "{}", ran.err);
+    client.run(["ls", "@"]).expect(2).says(&["--ticket FILE", "SSS_TICKET"]);
+    with(&["ls", &serving.listening])
+        .expect(2)
+        .says(&["does not need it", "@/PATH"]);
+    client.run(["get", "@/a", "@/b"]).expect(2).says(&["is a source"]);
+    fs::remove_file(&file).unwrap();
+    with(&["ls", "@"])
+        .expect(1)
+        .says(&["cannot read the ticket in", "check the name"]);
+}
+
 // spec: FIL-30 FIL-31
 #[test]
 fn a_ticket_is_asked_for_unless_something_else_was_chosen() {

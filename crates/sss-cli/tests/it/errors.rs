@@ -30,6 +30,34 @@ fn nobody_there() {
 }
 
 #[test]
+fn what_is_missing_is_named() {
+    let (server, client) = (Home::new(), Home::new());
+    let dir = server.dir("source");
+    fs::create_dir(dir.join("sub")).unwrap();
+    let serving = server.serve(&dir, &["--write"]);
+    let (missing, below) = (serving.at("sub/none"), serving.at("sub/none/x"));
+    let to = client.path("to");
+    let to = to.to_str().unwrap();
+    for command in [
+        &["ls", &missing][..],
+        &["ls", "-r", &missing],
+        &["get", &missing],
+        &["get", &missing, to],
+        &["get", &missing, "-"],
+        &["get", &missing, "--dry-run"],
+    ] {
+        client.run(command).expect(1).says(&["sss: sub/none: no such file"]);
+    }
+    client.run(["ls", &below]).expect(1).says(&["sss: sub/none/x: "]);
+    client
+        .run(["get", &serving.at("sub/*.jpg")])
+        .expect(1)
+        .says(&["sss: sub/*.jpg: nothing matches"]);
+    let fact = client.run(["ls", &missing, "--json"]).expect(1).event("error");
+    assert!(fact["error"].as_str().unwrap().starts_with("sub/none: "), "{fact}");
+}
+
+#[test]
 fn malformed_command_lines() {
     let home = Home::new();
     for (target, says) in [

@@ -251,9 +251,9 @@ fn a_client_cannot_reach_what_is_not_served() {
                 assert_eq!(answer.first(), Some(&BAD_PATH), "STORE {path}: {answer:?}");
             }
         }
-        let list = [&[1][..], &bytes8(b"out/"), &[255]].concat();
+        let list = [&[1][..], &bytes8(b"out/"), &[255, 0]].concat();
         assert_eq!(ask(&session, &list).await.first(), Some(&BAD_PATH));
-        let list = [&[1][..], &bytes8(b"out"), &[255]].concat();
+        let list = [&[1][..], &bytes8(b"out"), &[255, 0]].concat();
         let answer = ask(&session, &list).await;
         assert_eq!(
             answer.get(..2),

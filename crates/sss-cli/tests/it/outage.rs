@@ -34,6 +34,25 @@ fn a_silence_is_told_and_survived() {
 }
 
 #[test]
+fn a_silence_is_told_when_there_is_nothing_to_say() {
+    let (server, client) = (Home::new(), Home::new());
+    let serving = server.serve(&server.dir("served"), &[]);
+    // Between two pings nothing is under way that would have to be acknowledged.
+    let terminal = Terminal::start(&client, ["ping", &serving.target, "-i", "60", "-c", "2"]);
+    terminal.wait_for("    1  ");
+    std::thread::sleep(Duration::from_millis(300));
+    serving.freeze(true);
+    let begun = Instant::now();
+    terminal.wait_for("does not answer");
+    let took = begun.elapsed();
+    eprintln!("told after {took:?}");
+    // A host that does not ask finds out after 15 s at the earliest.
+    assert!(took < Duration::from_secs(13), "{took:?}");
+    terminal.interrupt();
+    terminal.end().expect(130);
+}
+
+#[test]
 fn a_server_that_was_restarted_is_told_apart_from_one_that_is_away() {
     let home = Home::new();
     let served = home.dir("served");

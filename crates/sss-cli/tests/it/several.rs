@@ -99,9 +99,9 @@ fn patterns_are_those_of_shells_and_names_come_first() {
     get(&["*/a.jpg"], "five")
         .expect(1)
         .says(&["p/a.jpg", "q/a.jpg: another source has the same last name"][1..]);
-    get(&["p/*.png"], "six").expect(1).says(&["nothing matches p/*.png"]);
-    get(&["p/[a"], "six").expect(4).says(&["is no pattern"]);
-    get(&["none/*"], "six").expect(1).says(&["no such file"]);
+    get(&["p/*.png"], "six").expect(1).says(&["p/*.png: nothing matches"]);
+    get(&["p/[a"], "six").expect(4).says(&["p/[a: it is no pattern"]);
+    get(&["none/*"], "six").expect(1).says(&["none/*: no such file"]);
     assert!(!client.path("six").exists());
     let ls = |args: &[&str]| -> Vec<String> {
         let ran = client.run(["ls", "--json"].iter().chain(args)).expect(0);
@@ -197,6 +197,92 @@ fn what_is_excluded_stays_where_it_is() {
         .says(&["--exclude"]);
 }
 
+/// A list of the directories that are opened, of some.
+struct Opened(rustix::fd::OwnedFd);
+
+impl Opened {
+    fn watch(directories: &[&Path]) -> Self {
+        use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
+        let watch = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).unwrap();
+        for directory in directories {
+            add_watch(&watch, *directory, WatchFlags::OPEN).unwrap();
+        }
+        Self(watch)
+    }
+
+    fn any(&self) -> bool {
+        rustix::io::read(&self.0, &mut [0_u8; 4096][..]).is_ok_and(|bytes| bytes > 0)
+    }
+}
+
+// spec: FIL-37
+#[test]
+fn nobody_looks_into_what_is_excluded() {
+    let (server, client) = (Home::new(), Home::new());
+    let (dir, mine) = (server.dir("source"), client.dir("mine"));
+    for tree in [&dir, &mine] {
+        files(tree, &["a.c", "target/deep/x", "src/cache/y", "src/b.c"]);
+    }
+    let serving = server.serve(&dir, &["--write"]);
+    let (copy, far) = (client.path("copy"), serving.at("back"));
+    let (copy, from) = (copy.to_str().unwrap(), mine.to_str().unwrap());
+    let excludes = ["--exclude", "/target", "--exclude", "cache/"];
+    let excluded = [&dir, &mine].map(|tree| ["target", "src/cache"].map(|name| tree.join(name)));
+    let opened = Opened::watch(
+        &excluded
+            .as_flattened()
+            .iter()
+            .map(|path| path.as_path())
+            .collect::<Vec<_>>(),
+    );
+    for command in [
+        &["get", &serving.target, copy][..],
+        &["get", &serving.target, copy, "--dry-run"],
+        &["put", from, &far],
+        &["put", from, &far, "--dry-run"],
+    ] {
+        client.run(command.iter().chain(&excludes)).expect(0);
+        assert!(!opened.any(), "{command:?}");
+    }
+    assert_eq!(found(Path::new(copy)), ["a.c", "src/b.c"]);
+    assert_eq!(found(&dir.join("back")), ["a.c", "src/b.c"]);
+    // That they would be seen.
+    client.run(["ls", "-r", &serving.target]).expect(0);
+    assert!(opened.any());
+    // More than a request has room for, and longer ones, are left out on this side.
+    let many: Vec<String> = (0..40).map(|n| format!("--exclude=none-{n}")).collect();
+    let long = format!("--exclude={}", "x".repeat(300));
+    let args = ["get", &serving.target, client.path("more").to_str().unwrap(), &long].map(str::to_owned);
+    let args = args
+        .into_iter()
+        .chain(many)
+        .chain(excludes.map(str::to_owned))
+        .chain(["--exclude=back".to_owned()]);
+    client.run(args).expect(0);
+    assert_eq!(found(&client.path("more")), ["a.c", "src/b.c"]);
+}
+
+#[test]
+fn of_several_that_are_put_the_excluded_are_left_out() {
+    let (server, client) = (Home::new(), Home::new());
+    let dir = server.dir("target");
+    let serving = server.serve(&dir, &["--write"]);
+    let mine = client.dir("mine");
+    files(&mine, &["a.c", "a.o", "target/x", "src/b.c"]);
+    let put = |names: &[&str]| {
+        let mut command = client.command();
+        command.arg("put").args(names).arg(&serving.target);
+        command
+            .args(["--exclude", "*.o", "--exclude", "target/"])
+            .current_dir(&mine);
+        Ran::wait(command.spawn().unwrap()).expect(0)
+    };
+    put(&["a.c", "a.o", "src", "target"]);
+    assert_eq!(found(&dir), ["a.c", "src/b.c"]);
+    put(&["a.o"]);
+    assert_eq!(found(&dir), ["a.c", "a.o", "src/b.c"]);
+}
+
 #[test]
 fn standard_output_gets_the_content_and_nothing_else() {
     let (server, client) = (Home::new(), Home::new());
@@ -251,6 +337,9 @@ fn standard_input_becomes_a_file() {
         assert!(fs::read(dir.join(name)).unwrap() == noise(7, len));
     }
     put("big", b"other").expect(1).says(&["--force"]);
+    let mode = |name: &str| std::os::unix::fs::MetadataExt::mode(&fs::metadata(dir.join(name)).unwrap()) & 0o777;
+    fs::write(dir.join("by hand"), "").unwrap();
+    assert_eq!(mode("big"), mode("by hand"));
     put("", b"x").expect(2).says(&["has no name"]);
     put("new/", b"x").expect(2).says(&["has no name"]);
     assert_eq!(
@@ -258,6 +347,31 @@ fn standard_input_becomes_a_file() {
         0,
         "what was kept for a while is removed"
     );
+}
+
+#[test]
+fn nothing_is_left_of_standard_input_however_it_ends() {
+    let (server, client) = (Home::new(), Home::new());
+    let serving = server.serve(&server.dir("target"), &["--write"]);
+    let spools = client.dir("spools");
+    let mut command = client.command();
+    command
+        .args(["put", "-", &serving.at("big")])
+        .stdin(Stdio::piped())
+        .env("TMPDIR", &spools);
+    let mut child = command.spawn().unwrap();
+    // More than a pipe holds: some of it is kept when this returns.
+    child.stdin.as_mut().unwrap().write_all(&noise(5, 1 << 20)).unwrap();
+    let kept = fs::read_dir(format!("/proc/{}/fd", child.id()))
+        .unwrap()
+        .filter_map(|fd| fs::read_link(fd.unwrap().path()).ok());
+    assert!(
+        kept.into_iter().any(|path| path.starts_with(&spools)),
+        "it is kept elsewhere"
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(fs::read_dir(&spools).unwrap().count(), 0);
 }
 
 #[test]
@@ -374,4 +488,113 @@ fn a_dry_run_tells_what_would_be_done_and_does_nothing() {
         .run(["get", &serving.at("none"), &serving.at("new"), to, "--dry-run"])
         .expect(1)
         .says(&["would fail"]);
+}
+
+/// Something at a place where something else is to be.
+const WAYS: [&str; 8] = [
+    "nothing",
+    "file",
+    "empty directory",
+    "full directory",
+    "link",
+    "link to a device",
+    "link to a directory",
+    "fifo",
+];
+
+fn put_in_the_way(at: &Path, way: &str) {
+    match way {
+        "file" => fs::write(at, "in the way").unwrap(),
+        "empty directory" => fs::create_dir(at).unwrap(),
+        "full directory" => files(at, &["full"]),
+        "link" => std::os::unix::fs::symlink("nowhere", at).unwrap(),
+        "link to a device" => std::os::unix::fs::symlink("/dev/null", at).unwrap(),
+        "link to a directory" => std::os::unix::fs::symlink("..", at).unwrap(),
+        "fifo" => {
+            let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+            rustix::fs::mknodat(rustix::fs::CWD, at, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        }
+        _ => {}
+    }
+}
+
+/// The last names of what failed, or would.
+fn failures(ran: &Ran) -> Vec<String> {
+    let json = ran.json();
+    let failed = json
+        .iter()
+        .filter(|fact| fact["event"] == "failed" || fact["action"] == "fail");
+    let name = |fact: &serde_json::Value| fact["path"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+    let mut names: Vec<String> = failed.map(name).collect();
+    names.sort();
+    names.dedup();
+    names
+}
+
+#[test]
+fn a_dry_run_tells_what_the_run_will_do() {
+    let (server, client) = (Home::new(), Home::new());
+    let source = server.dir("source");
+    files(&source, &["directory/inner", "directory/sub/innermost", "file"]);
+    std::os::unix::fs::symlink("file", source.join("link")).unwrap();
+    let serving = server.serve(&server.path(""), &["--write"]);
+    for (number, way) in WAYS.into_iter().enumerate() {
+        for (force, is_put) in [(false, false), (false, true), (true, false), (true, true)] {
+            let home = if is_put { &server } else { &client };
+            let name = format!("dest-{number}-{force}");
+            let dest = home.dir(&name);
+            for what in ["directory", "file", "link"] {
+                put_in_the_way(&dest.join(what), way);
+            }
+            let (here, there, far) = (source.to_str().unwrap(), serving.at("source"), serving.at(&name));
+            let command = if is_put {
+                ["put", here, &far]
+            } else {
+                ["get", &there, dest.to_str().unwrap()]
+            };
+            let force = force.then_some("--force");
+            let run = |more: &[&str]| client.run(command.iter().copied().chain(force).chain(more.iter().copied()));
+            let names = || -> Vec<_> {
+                let entries = fs::read_dir(&dest).unwrap();
+                entries.map(|entry| entry.unwrap().file_name()).collect()
+            };
+            let before = names();
+            let dry = run(&["--dry-run", "--json"]);
+            assert_eq!(names(), before);
+            let real = run(&["--json"]);
+            let mut would_fail = failures(&dry);
+            // Where a link of the server leads, nobody on this side knows.
+            if is_put && way == "link to a device" && force.is_some() {
+                assert_eq!(would_fail, [""; 0]);
+                would_fail.push("file".to_owned());
+            } else {
+                assert_eq!(dry.code, real.code, "{way}, {command:?} {force:?}");
+            }
+            let text = format!("{way}, {command:?} {force:?}\n{}\n{}", dry.out, real.out);
+            assert_eq!(would_fail, failures(&real), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_dry_run_knows_where_a_tree_may_become() {
+    let (server, client) = (Home::new(), Home::new());
+    let source = server.dir("source");
+    files(&source, &["f"]);
+    let serving = server.serve(&source, &[]);
+    let (real, link, file) = (client.dir("real"), client.path("link"), client.path("file"));
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    fs::write(&file, "x").unwrap();
+    for more in [&["--dry-run"][..], &[]] {
+        let get = |to: &Path| {
+            client.run(
+                ["get", &serving.target, to.to_str().unwrap(), "--force"]
+                    .iter()
+                    .chain(more),
+            )
+        };
+        get(&link).expect(0);
+        get(&file).expect(1).says(&["cannot write to", "file"]);
+    }
+    assert_eq!(found(&real), ["f"]);
 }

@@ -3,7 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::support::Home;
+use crate::support::{Home, noise};
+use crate::terminal::Terminal;
 
 #[test]
 fn an_identity_is_made_shown_and_not_replaced_by_accident() {
@@ -59,6 +60,48 @@ fn a_host_known_by_address_is_trusted_once_and_then_held_to_it() {
     let ran = ping(&["--trust"]).expect(4);
     ran.says(&["not the one it was", serving.eid(), other.eid(), "remove the line"]);
     ping(&["--known-hosts", client.path("other").to_str().unwrap(), "--trust"]).expect(0);
+}
+
+#[test]
+fn all_questions_are_asked_before_anything_is_transferred() {
+    let (server, other, client) = (Home::new(), Home::new(), Home::new());
+    let (dir, there) = (server.dir("source"), other.dir("source"));
+    fs::write(dir.join("big"), noise(1, 3_000_000)).unwrap();
+    fs::write(there.join("far"), "far").unwrap();
+    fs::write(there.join("more"), "more").unwrap();
+    let (serving, far) = (server.serve(&dir, &[]), other.serve(&there, &[]));
+    let far_at = |path: &str| format!("{}/{path}", far.address());
+    let to = client.path("to");
+    // The unknown one is the last, and it is meant twice, not in a row.
+    let (first, last) = (far_at("far"), far_at("more"));
+    let args = ["get", &first, &serving.at("big"), &last, to.to_str().unwrap()];
+    let refused = Terminal::start(&client, args);
+    refused.wait_for("[y/N]");
+    refused.press("n\n");
+    let seen = refused.end().expect(4);
+    assert!(seen.text().contains("is not trusted"), "{}", seen.text());
+    assert!(!to.exists(), "something was transferred");
+
+    let args = [
+        "get",
+        &serving.at("big"),
+        &first,
+        &serving.at("big"),
+        &last,
+        to.to_str().unwrap(),
+    ];
+    let terminal = Terminal::start(&client, &args[..]);
+    terminal.wait_for("[y/N]");
+    assert!(!to.exists(), "something was transferred");
+    terminal.press("y\n");
+    let text = terminal.end().expect(1).text();
+    assert_eq!(text.matches("[y/N]").count(), 1, "{text}");
+    assert!(text.contains("another source has the same last name"), "{text}");
+    assert_eq!(text.matches("remembered in").count(), 1, "{text}");
+    for name in ["big", "far", "more"] {
+        assert!(to.join(name).exists(), "{name}");
+    }
+    client.run(["ls", far.address()]).expect(0);
 }
 
 #[test]

@@ -290,7 +290,8 @@ fn no_word_is_broken(what: &str, seen: &Seen) {
     for row in &seen.broken {
         let (row, next) = (&seen.rows[*row], &seen.rows[row + 1]);
         let word: usize = row.rsplit(' ').next().map_or(0, str::len) + next.split(' ').next().map_or(0, str::len);
-        assert!(word > 76, "{what}: {row:?} goes on with {next:?}\n{}", seen.text());
+        assert!(word > 80, "{what}: {row:?} goes on with {next:?}\n{}", seen.text());
+        assert!(!row.contains(' '), "{what}: {row:?} has other words\n{}", seen.text());
     }
 }
 

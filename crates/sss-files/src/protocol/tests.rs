@@ -58,6 +58,12 @@ fn requests_survive_the_wire() {
         Request::List {
             path: path(""),
             depth: DEPTH_ALL,
+            without: Patterns::default(),
+        },
+        Request::List {
+            path: path("a"),
+            depth: 1,
+            without: Patterns::that_fit(["*.o", "/target"]),
         },
         Request::Fetch {
             path: path("a/b"),

@@ -60,6 +60,7 @@ fn request_of(value: &Value) -> Request {
         1 => Request::List {
             path,
             depth: number(value, "depth"),
+            without: Patterns::that_fit(value["without"].as_array().unwrap().iter().map(|p| p.as_str().unwrap())),
         },
         2 => {
             let prefix = Some(&value["prefix"]).filter(|p| !p.is_null());
