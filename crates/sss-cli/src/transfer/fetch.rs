@@ -1,10 +1,12 @@
 //! FETCH: a file on its way out of the server, within the server's limits.
 //!
 //! 1. What the client says it has is hashed in slices, a slice for each peer in turn, without holding a descriptor.
-//! 2. The file is open only while it moves. A piece is read when there is room for it, the next one while it leaves.
+//! 2. The file is open only while it moves. Room for a piece comes first: whoever waits for it has no file open. The
+//!    next piece is read while one leaves, if there is room for it, too.
 //! 3. Pieces are short at first, and as long as [`SEGMENT`] when they leave quickly.
 //! 4. A request that is called to pause takes back what has not left, closes the file, and keeps its [`Position`]. When
-//!    the rest has left, it opens the file again and makes sure that it is the same.
+//!    the rest has left, it opens the file again and makes sure that it is the same. Nothing is finished before it has
+//!    left, because then it could not be taken back any more.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,12 +16,16 @@ use sss_files::{Prefix, Refusal, RelPath, Status};
 use super::exchange::{Exchange, SEGMENT, TransferError};
 use super::io_pool::{self, Job};
 use super::leaving::left;
-use super::limits::{Claim, Descriptor, Room};
+use super::limits::{Claim, Room};
 use super::send::{Position, Segment, Source, changed, unreadable};
 use crate::transfer::safe_path::Root;
 
-/// First piece of a file. One that is not longer than this goes out in one, with its end.
+/// First piece of a file.
 const FIRST: usize = 64 << 10;
+/// Room for head and verdict.
+const AROUND: usize = 256;
+/// Bytes that leave a new stream for certain, whoever reads: they go out with its end.
+const CERTAIN: usize = 4 << 10;
 /// Shortest piece, for those who read slowly.
 const LEAST: usize = 16 << 10;
 /// A piece that leaves within this time is followed by a longer one, another by a shorter one.
@@ -78,43 +84,58 @@ impl Fetch<'_> {
     }
 
     async fn send(&self, have: Option<Prefix>, exchange: &mut Exchange) -> Result<(), TransferError> {
-        let (mut course, mut open) = self.begin(have).await?;
+        let mut course = match have {
+            Some(have) => Some(self.begin(have).await?),
+            None => None,
+        };
         loop {
-            let (source, descriptor) = match open.take() {
-                Some(open) => open,
-                None => {
-                    let descriptor = self.claim.descriptor(1).await;
-                    self.claim.resumed();
-                    (self.reopen(course.position.clone()).await?, descriptor)
+            let wanted = course.as_ref().map_or(FIRST.saturating_add(AROUND), Course::room);
+            let room = self.claim.room(wanted).await;
+            self.claim.resumed();
+            let descriptor = tokio::select! {
+                descriptor = self.claim.descriptor(1) => descriptor,
+                () = self.claim.called_to_pause() => {
+                    drop(room);
+                    self.claim.paused();
+                    continue;
                 }
             };
-            let stretch = self.stretch(source, &mut course, exchange).await?;
+            self.claim.resumed();
+            let (source, mut begun) = match course.take() {
+                Some(course) => (self.reopen(course.position.clone()).await?, course),
+                None => {
+                    let source = self.open().await?;
+                    let course = Course::new(source.position().clone());
+                    (source, course)
+                }
+            };
+            let stretch = self.stretch((source, room), &mut begun, exchange).await?;
             drop(descriptor);
             if stretch == Stretch::Whole {
                 return Ok(());
             }
+            course = Some(begun);
             self.claim.paused();
             exchange.sent().await?;
         }
     }
 
-    /// Finds where to start (FIL-7). Without a prefix the file is still open.
-    async fn begin(&self, have: Option<Prefix>) -> Result<(Course, Option<(Source, Descriptor)>), TransferError> {
+    /// Finds where to start behind what the client has (FIL-7).
+    async fn begin(&self, have: Prefix) -> Result<Course, TransferError> {
         let descriptor = self.claim.descriptor(1).await;
         self.claim.resumed();
-        let source = self.open().await?;
-        let mut position = source.position().clone();
-        let Some(have) = have.filter(|have| have.len <= position.size()) else {
-            return Ok((Course::new(position), Some((source, descriptor))));
-        };
-        drop((source, descriptor));
+        let mut position = self.open().await?.position().clone();
+        drop(descriptor);
+        if have.len > position.size() {
+            return Ok(Course::new(position));
+        }
         while position.offset() < have.len {
             position = self.hash_on(position, have.len).await?;
         }
         if !position.is_behind(&have) {
             position.restart();
         }
-        Ok((Course::new(position), None))
+        Ok(Course::new(position))
     }
 
     /// Hashes a slice of a prefix, when it is the turn of this peer.
@@ -137,41 +158,27 @@ impl Fetch<'_> {
     /// Sends piece after piece, until the end or until it has to pause.
     async fn stretch(
         &self,
-        source: Source,
+        (source, room): (Source, Room),
         course: &mut Course,
         exchange: &mut Exchange,
     ) -> Result<Stretch, TransferError> {
-        let mut next = Some(source);
-        let mut ahead: Option<Ahead> = None;
+        let mut reading = course.read(source, room);
         loop {
-            let job = match (ahead.take(), next.take()) {
-                (Some(job), _) => job,
-                (None, Some(source)) => {
-                    let room = tokio::select! {
-                        room = self.claim.room(course.room()) => room,
-                        () = self.claim.called_to_pause() => return Ok(Stretch::Paused),
-                    };
-                    course.read(source, room)
-                }
-                (None, None) => return Ok(Stretch::Whole),
-            };
-            let (segment, room) = job.result().await?;
+            let (segment, room) = reading.result().await?;
             let (bytes, source) = segment.into_parts();
-            let (length, is_last) = (bytes.len(), source.is_none());
+            let length = bytes.len();
+            let is_certain = source.is_none() && length <= CERTAIN && course.is_new();
             let bytes = room.hold(bytes).slice(course.written.min(length)..);
             exchange.send(bytes).await?;
-            if is_last && length <= FIRST + 256 {
+            if is_certain {
                 exchange.finish()?;
                 return Ok(Stretch::Whole);
             }
-            let position = source.as_ref().map(|source| source.position().clone());
-            let behind = position.map(|position| course.behind(position));
-            if let Some((behind, source)) = behind.as_ref().zip(source) {
-                match self.claim.try_room(behind.room()) {
-                    Some(room) => ahead = Some(behind.read(source, room)),
-                    None => next = Some(source),
-                }
-            }
+            let behind = source.map(|source| (course.behind(source.position().clone()), source));
+            let ahead = behind.map(|(behind, source)| {
+                let room = self.claim.try_room(behind.room());
+                (room.map(|room| behind.read(source, room)), behind)
+            });
             let begun = Instant::now();
             if !left(exchange, self.claim).await? {
                 let back = usize::try_from(exchange.take_back(MORSEL)).unwrap_or(length);
@@ -179,11 +186,13 @@ impl Fetch<'_> {
                 course.length = LEAST;
                 return Ok(Stretch::Paused);
             }
-            let Some(behind) = behind else {
+            let Some((ahead, behind)) = ahead else {
                 exchange.finish()?;
                 return Ok(Stretch::Whole);
             };
             *course = behind.paced(begun.elapsed());
+            let Some(ahead) = ahead else { return Ok(Stretch::Paused) };
+            reading = ahead;
         }
     }
 
@@ -236,6 +245,11 @@ impl Course {
         }
     }
 
+    /// Returns whether nothing was sent yet.
+    fn is_new(&self) -> bool {
+        !self.head.is_empty() && self.written == 0
+    }
+
     fn paced(mut self, took: Duration) -> Self {
         let length = if took <= QUICK {
             self.length.saturating_mul(2)
@@ -254,7 +268,7 @@ impl Course {
 
     /// Room for it, with head and verdict.
     fn room(&self) -> usize {
-        self.piece().saturating_add(256)
+        self.piece().saturating_add(AROUND)
     }
 
     fn read(&self, source: Source, room: Room) -> Ahead {

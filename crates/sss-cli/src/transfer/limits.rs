@@ -6,10 +6,12 @@
 //! 3. [`Limits::look`] is the clock. Whoever has not moved for [`PATIENCE`] is called to *pause*: it gives back
 //!    descriptor and buffers and keeps its stream and its position. While anybody waits, [`BRIEF`] is enough; and
 //!    whoever moved least of the peer that has most is called at once, while others wait who have less.
-//! 4. If that is not enough, because what is under way to a peer that is gone cannot be taken back, the requests of the
-//!    peer that has most are given up, those first that moved least.
+//! 4. If that is not enough for somebody who has nothing, or not half of its part, because what is under way to a peer
+//!    that is gone cannot be taken back, the requests of the peer that has most are given up, those first that moved
+//!    least.
 //!
-//! Whoever is served next is decided by [`Shares`].
+//! Whoever is served next is decided by [`Shares`]. A request that waits keeps its stream, and costs a few KiB: there
+//! may be many, so that those of slow peers need not be given up.
 
 pub(crate) mod shares;
 
@@ -33,7 +35,7 @@ const BRIEF: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(250);
 
 /// Requests at hand: of all peers, and of one (FIL-1).
-const REQUESTS: u64 = 4096;
+const REQUESTS: u64 = 16_384;
 const REQUESTS_OF_ONE: u64 = 512;
 /// Sessions: of all peers, and of one.
 const SESSIONS: u64 = 4096;
@@ -116,7 +118,7 @@ pub(crate) struct Descriptor {
 pub(crate) struct Room {
     entry: Arc<Entry>,
     bytes: u64,
-    _share: Share,
+    share: Share,
 }
 
 /// Bytes with the room for them: given back as soon as nobody holds the bytes any more, which is when the transport
@@ -133,8 +135,7 @@ impl Limits {
         Self {
             sessions: Shares::new(SESSIONS, SESSIONS_OF_ONE),
             requests: Shares::new(REQUESTS, REQUESTS_OF_ONE),
-            // A peer that comes finds some without having to wait.
-            descriptors: Shares::new(descriptors, descriptors.saturating_sub(descriptors / 4)),
+            descriptors: Shares::new(descriptors, descriptors),
             bytes: Shares::new(BYTES, BYTES_OF_ONE),
             walks: Shares::new(WALKS, WALKS_OF_ONE),
             makings: Shares::new(MAKINGS, MAKINGS_OF_ONE),
@@ -176,6 +177,7 @@ impl Limits {
     /// Calls those who have to give something back.
     fn look(&self, now: Instant) {
         let mut entries: Vec<Arc<Entry>> = self.at_hand().requests.values().cloned().collect();
+        entries.sort_by_cached_key(|entry| entry.clock().moved);
         for entry in entries.iter().filter(|entry| entry.holds() && entry.is_idle(now)) {
             entry.call(Call::Pause);
         }
@@ -188,7 +190,6 @@ impl Limits {
             (&self.requests, Entry::give_up),
         ];
         for (shares, wanted) in pressures {
-            entries.sort_by_key(|entry| entry.clock().moved);
             let waiting = shares.waiting();
             let standing = entries.iter().take_while(|entry| entry.stands(now));
             let standing = standing.filter(|entry| wanted(entry, now) == Some(Call::Pause));
@@ -196,6 +197,7 @@ impl Limits {
             let Some(pressure) = shares.pressure() else { continue };
             let victims = entries.iter().filter(|entry| entry.eid == pressure.greediest);
             let victims = victims.filter_map(|entry| Some((entry, wanted(entry, now)?)));
+            let victims = victims.filter(|(_, call)| *call == Call::Pause || pressure.is_grave);
             for (entry, call) in victims.take(pressure.waiting.min(CALLED)) {
                 entry.call(call);
             }
@@ -372,14 +374,20 @@ impl Claim {
         Room {
             entry: self.entry.clone(),
             bytes: bytes as u64,
-            _share: share,
+            share,
         }
     }
 }
 
 impl Room {
-    /// Bytes that hold their room for as long as anybody holds them.
-    pub(crate) fn hold(self, bytes: Vec<u8>) -> Bytes {
+    /// Bytes that hold their room for as long as anybody holds them. Room that they do not need is given back.
+    pub(crate) fn hold(mut self, bytes: Vec<u8>) -> Bytes {
+        let surplus = self.bytes.saturating_sub(bytes.capacity() as u64);
+        if surplus > 0 {
+            self.bytes = self.bytes.saturating_sub(surplus);
+            self.entry.bytes.fetch_sub(surplus, Ordering::Relaxed);
+            self.share.shrink(self.bytes);
+        }
         Bytes::from_owner(Held { bytes, _room: self })
     }
 }

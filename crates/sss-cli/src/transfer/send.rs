@@ -25,7 +25,8 @@ pub(crate) struct Position {
     identity: (u64, u64),
     /// As they were when it was opened first.
     attributes: Attributes,
-    hasher: blake3::Hasher,
+    /// 2 KiB, of which a request that waits holds one.
+    hasher: Box<blake3::Hasher>,
     left: u64,
 }
 
@@ -69,7 +70,7 @@ impl Source {
         let position = Position {
             identity: (stat.st_dev, stat.st_ino),
             attributes,
-            hasher: blake3::Hasher::new(),
+            hasher: Box::default(),
             left: attributes.size,
         };
         Self { file, position }

@@ -120,20 +120,41 @@ fn unread_requests_hold_little_and_hinder_nobody() {
     let given_back = wait_until(Duration::from_secs(60), || serving.descriptors() <= before + 24);
     eprintln!("given back after {given_back:?}: {} MiB", serving.memory() >> 20);
 
-    // The streams are still there, and go on where they were.
+    // The streams are still there, and go on where they were, those first that came first.
     let mut some = unread.swap_remove(0);
-    let mut first = some.requests.swap_remove(0);
+    let mut first = some.requests.remove(0);
     let answer = runtime.block_on(first.read_to_end(60 << 20)).unwrap();
     let at = answer.len() - 33 - content.len();
     assert!(answer[at..answer.len() - 33] == content, "the content is right");
     assert_eq!(answer[answer.len() - 32..], *blake3::hash(&content).as_bytes());
 
     fs::write(dir.join("big"), noise(2, 50 << 20)).unwrap();
-    let mut second = some.requests.swap_remove(0);
+    let mut second = some.requests.remove(0);
     let error = runtime.block_on(second.read_to_end(60 << 20)).unwrap_err().to_string();
     assert!(error.contains("the file was changed"), "{error}");
     eprintln!("at the end {} MiB at most", serving.peak_memory() >> 20);
     assert!(serving.peak_memory() < 300 << 20);
+}
+
+// spec: FIL-33
+#[test]
+fn small_answers_that_are_not_read_give_way_to_others_of_the_same_peer() {
+    const REQUESTS: usize = 480;
+    let server = Home::new();
+    let dir = server.dir("source");
+    let content = noise(1, 60_000);
+    fs::write(dir.join("f"), &content).unwrap();
+    let serving = serve_with_descriptors(&server, &dir, 1024, &[]);
+    runtime().block_on(async {
+        let mut unread = Unread::ask(&serving, (0..REQUESTS).map(|_| fetch("f"))).await;
+        // The last comes behind all others, of which none may keep what it cannot send.
+        for at in [REQUESTS - 1, REQUESTS / 2, 0] {
+            let reading = unread.requests[at].read_to_end(70_000);
+            let answer = tokio::time::timeout(Duration::from_secs(60), reading).await;
+            let answer = answer.expect("it is answered").expect("it is not refused");
+            assert!(answer.ends_with(blake3::hash(&content).as_bytes()));
+        }
+    });
 }
 
 // spec: FIL-1

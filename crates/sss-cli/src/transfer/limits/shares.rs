@@ -1,7 +1,10 @@
 //! A number of things of one kind, shared fairly by peers.
 //!
-//! Whoever waits and has least is served first, and among equals whoever waits longest. So a peer that takes all it can
-//! get delays itself, and others only until something comes back.
+//! 1. A peer gets no more than what is free beyond that (dynamic thresholds, as Choudhury and Hahne share the buffers
+//!    of a switch, 1998): peers that take all they can get leave as much as each of them has, for whoever comes next.
+//! 2. Whoever waits and has least is served first, and among equals whoever waits longest.
+//!
+//! So a peer that takes all it can get delays itself, and nobody else.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -51,6 +54,8 @@ pub(crate) struct Pressure {
     pub(crate) greediest: Eid,
     /// Number of those of other peers who wait.
     pub(crate) waiting: usize,
+    /// Somebody waits who has nothing, or not half of an equal part.
+    pub(crate) is_grave: bool,
 }
 
 impl Shares {
@@ -107,9 +112,11 @@ impl Shares {
         let waiting = others
             .filter_map(|w| state.peers.get(&w.2))
             .map(|peer| peer.queue.len());
+        let equal_part = state.total / (state.peers.len() as u64).saturating_add(1);
         Some(Pressure {
             greediest,
             waiting: waiting.sum(),
+            is_grave: least == 0 || least.saturating_add(wanted).saturating_mul(2) <= equal_part,
         })
     }
 
@@ -173,7 +180,12 @@ impl Shares {
 impl State {
     fn has_room(&self, eid: Eid, count: u64) -> bool {
         let used = self.peers.get(&eid).map_or(0, |peer| peer.used);
-        used.saturating_add(count) <= self.most && self.used.saturating_add(count) <= self.total
+        let wanted = used.saturating_add(count);
+        wanted <= self.most && wanted <= self.free()
+    }
+
+    fn free(&self) -> u64 {
+        self.total.saturating_sub(self.used)
     }
 
     fn take(&mut self, eid: Eid, count: u64) {
@@ -185,12 +197,12 @@ impl State {
     /// overtaken, unless it is his own peer that has too much.
     fn next(&mut self) -> Option<(Eid, Waiter)> {
         self.forget_the_gone();
-        let served = self.waiting.iter().find_map(|(used, _, eid)| {
+        let served = self.waiting.iter().find_map(|(_, _, eid)| {
             let count = self.peers.get(eid)?.queue.front()?.count;
-            let is_own_fault = used.saturating_add(count) > self.most;
+            let is_own_fault = count <= self.free() && !self.has_room(*eid, count);
             (!is_own_fault).then_some((*eid, count))
         });
-        let (eid, count) = served.filter(|(eid, count)| self.has_room(*eid, *count))?;
+        let (eid, count) = served.filter(|(_, count)| *count <= self.free())?;
         let waiter = self.peers.get_mut(&eid)?.queue.pop_front()?;
         self.turn = self.turn.saturating_add(1);
         let turn = self.turn;
@@ -226,6 +238,17 @@ impl State {
     }
 }
 
+impl Share {
+    /// Gives back all but `count`.
+    pub(crate) fn shrink(&mut self, count: u64) {
+        let surplus = self.count.saturating_sub(count);
+        if surplus > 0 {
+            self.count = count;
+            self.of.give_back(self.eid, surplus);
+        }
+    }
+}
+
 impl Drop for Share {
     fn drop(&mut self) {
         self.of.give_back(self.eid, self.count);
@@ -256,11 +279,11 @@ mod tests {
 
     #[test]
     fn what_is_dropped_comes_back_and_nothing_is_remembered() {
-        let shares = Shares::new(4, 3);
+        let shares = Shares::new(7, 3);
         let held: Vec<_> = (0..3).map(|_| shares.try_get(eid(1), 1).unwrap()).collect();
         assert!(shares.try_get(eid(1), 1).is_none(), "no peer has more than its part");
-        let other = shares.try_get(eid(2), 1).unwrap();
-        assert!(shares.try_get(eid(2), 1).is_none(), "nothing is left");
+        let other = shares.try_get(eid(2), 3).unwrap();
+        assert!(shares.try_get(eid(3), 2).is_none(), "there is not as much left");
         drop((held, other));
         assert_eq!(used(&shares), 0);
         assert!(shares.state().peers.is_empty());
@@ -268,8 +291,9 @@ mod tests {
 
     #[test]
     fn whoever_has_least_is_served_first() {
-        let shares = Shares::new(3, 3);
+        let shares = Shares::new(6, 6);
         let mut held: Vec<_> = (0..3).map(|_| shares.try_get(eid(1), 1).unwrap()).collect();
+        let others = [4, 5, 6].map(|n| shares.try_get(eid(n), 1).unwrap());
         let mut greedy: Vec<_> = (0..9).map(|_| Box::pin(shares.get(eid(1), 1))).collect();
         assert!(greedy.iter_mut().all(|g| now(g).is_none()));
         let mut modest = Box::pin(shares.get(eid(2), 1));
@@ -281,8 +305,36 @@ mod tests {
         assert!(got.is_some(), "nine were there before, but have more");
         assert!(greedy.iter_mut().all(|g| now(g).is_none()));
         assert_eq!(shares.pressure(), None, "the others wait for themselves only");
-        drop(got);
+        drop((got, others));
         assert!(now(&mut greedy[0]).is_some());
+    }
+
+    #[test]
+    fn whoever_takes_all_it_can_leaves_as_much_for_the_next() {
+        let shares = Shares::new(60, 50);
+        let held: Vec<_> = (1..=5)
+            .map(|n| std::iter::from_fn(|| shares.try_get(eid(n), 1)).collect::<Vec<_>>())
+            .collect();
+        let counts: Vec<_> = held.iter().map(Vec::len).collect();
+        assert_eq!(counts, [30, 15, 8, 4, 2]);
+        let mut late = Box::pin(shares.get(eid(6), 1));
+        assert!(now(&mut late).is_some(), "it does not have to wait for anybody");
+    }
+
+    #[test]
+    fn whoever_has_too_much_for_what_it_wants_keeps_nobody_waiting() {
+        let shares = Shares::new(20, 20);
+        let _held = [shares.try_get(eid(1), 5).unwrap(), shares.try_get(eid(2), 6).unwrap()];
+        let mut much = Box::pin(shares.get(eid(1), 8));
+        assert!(now(&mut much).is_none());
+        let mut little = Box::pin(shares.get(eid(2), 1));
+        let _little = now(&mut little).unwrap();
+        let mut more = Box::pin(shares.get(eid(3), 9));
+        let mut small = Box::pin(shares.get(eid(4), 1));
+        assert!(
+            now(&mut more).is_none() && now(&mut small).is_none(),
+            "it is not overtaken"
+        );
     }
 
     #[test]

@@ -74,13 +74,12 @@ fn whoever_waits_gets_what_moved_least_of_the_peer_that_has_most() {
     let begun = Instant::now();
     let mut greedy = Vec::new();
     let mut rooms = Vec::new();
-    for n in [1, 1, 1, 2] {
+    for n in [1, 1, 1, 2, 4] {
         let claim = claim(&limits, n);
         rooms.push(now(claim.room((BYTES_OF_ONE / 2) as usize)));
         greedy.push(claim);
     }
-    assert_eq!(rooms.iter().flatten().count(), 3, "no peer has more than its part");
-    rooms.push(now(greedy[3].room((BYTES_OF_ONE / 2) as usize)));
+    assert_eq!(rooms.iter().flatten().count(), 4, "no peer has more than its part");
     let modest = claim(&limits, 3);
     let mut room: Pin<Box<_>> = Box::pin(modest.room(1000));
     assert!(now(room.as_mut()).is_none());
@@ -112,10 +111,41 @@ fn what_is_under_way_to_a_peer_that_is_gone_is_given_up_for_others() {
 }
 
 #[test]
-fn bytes_hold_their_room_until_nobody_holds_them() {
+fn nobody_is_given_up_for_the_sake_of_whoever_has_its_part() {
+    let limits = limits();
+    let begun = Instant::now();
+    let gone = claim(&limits, 1);
+    let modest = [claim(&limits, 2), claim(&limits, 3)];
+    let _under_way = [
+        now(gone.room(BYTES_OF_ONE as usize)).unwrap(),
+        now(modest[0].room((BYTES_OF_ONE / 2) as usize)).unwrap(),
+        now(modest[1].room((BYTES_OF_ONE / 2) as usize)).unwrap(),
+    ];
+    gone.paused();
+    let mut more: Pin<Box<_>> = Box::pin(modest[0].room(1000));
+    assert!(now(more.as_mut()).is_none());
+    limits.look(begun + 2 * PATIENCE);
+    assert_eq!(call(&gone), None);
+}
+
+#[test]
+fn room_that_bytes_do_not_need_is_given_back_at_once() {
     let limits = limits();
     let claim = claim(&limits, 1);
     let bytes = now(claim.room(BYTES_OF_ONE as usize)).unwrap().hold(vec![7; 100]);
+    assert_eq!(claim.entry.bytes.load(Ordering::Relaxed), 100);
+    let _rest = claim.try_room((BYTES_OF_ONE - 100) as usize).unwrap();
+    assert!(claim.try_room(1).is_none());
+    drop(bytes);
+    assert!(claim.try_room(100).is_some());
+}
+
+#[test]
+fn bytes_hold_their_room_until_nobody_holds_them() {
+    let limits = limits();
+    let claim = claim(&limits, 1);
+    let content = vec![7; BYTES_OF_ONE as usize];
+    let bytes = now(claim.room(BYTES_OF_ONE as usize)).unwrap().hold(content);
     let slice = bytes.slice(10..20);
     drop(bytes);
     assert!(claim.try_room(1).is_none());
