@@ -61,9 +61,10 @@ pub fn long_packet(data: &[u8]) {
     let Ok(packet) = Long::parse(data) else { return };
     let again = rebuild(&packet);
     match packet {
-        // Their version, and the padding of PROBE, are not looked at.
+        // Their version, and the padding of PROBE and HELLO_K, are not looked at.
         Long::Probe(_) => assert_eq!(again[5..13], data[5..13]),
         Long::ProbeReply(_) => assert_eq!(again[5..], data[5..]),
+        Long::HelloK(_) => assert_eq!(again[..1230], data[..1230]),
         _ => assert_eq!(again, data),
     }
 }
@@ -81,9 +82,16 @@ pub fn rebuild(packet: &Long<'_>) -> Vec<u8> {
             packet.extend_from_slice(p.mac);
             packet
         }
+        Long::HelloK(p) => long::hello_k(p.version, p.attempt, p.token, p.hello, p.key),
+        Long::CookieK(p) => {
+            let mut packet = long::cookie_k_without_mac(p.version, p.attempt, p.ciphertext, p.cookie);
+            assert_eq!(packet, p.authed);
+            packet.extend_from_slice(p.mac);
+            packet
+        }
         Long::Initiate(p) => {
             let noise = [&p.sealed_static[..], p.sealed_frames].concat();
-            long::initiate(p.version, p.attempt, p.cookie, &noise)
+            long::initiate(p.version, p.attempt, p.cookie, p.kem, &noise)
         }
         Long::Accept(p) => {
             assert_eq!(long::accept_header(p.version, p.attempt, p.nonce), p.header);

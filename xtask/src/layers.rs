@@ -26,7 +26,7 @@ const MODULES: &[(&str, Layers)] = &[
         "sss-wire",
         &[
             &["constants", "error", "eid", "text", "varint"],
-            &["channel_id", "code", "reader", "suite", "writer"],
+            &["channel_id", "code", "kem", "reader", "suite", "writer"],
             &["params"],
             &["frame", "long", "services", "short"],
         ],
@@ -39,7 +39,7 @@ const MODULES: &[(&str, Layers)] = &[
             &["cookie", "key", "mac"],
             &["noise"],
             &["schedule"],
-            &["packet"],
+            &["kem", "packet"],
         ],
     ),
     (
@@ -55,8 +55,8 @@ const MODULES: &[(&str, Layers)] = &[
             &["io"],
             &["negotiation::channel_ids", "negotiation::terms"],
             &["negotiation::cookie"],
-            &["negotiation::load"],
-            &["negotiation::responder"],
+            &["negotiation::leg", "negotiation::load"],
+            &["negotiation::greeting", "negotiation::responder"],
             &["negotiation::accept", "negotiation::initiator"],
             &["channel", "negotiation"],
             &[

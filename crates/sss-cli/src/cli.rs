@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use sss::Congestion;
+use sss::{Congestion, PostQuantum};
 use sss_files::Options;
 
 use crate::listen::BindAddress;
@@ -39,6 +39,9 @@ pub(crate) struct ConnectArgs {
     /// Congestion control: cubic, or bbr for paths that lose packets by chance
     #[arg(long, value_name = "NAME", default_value_t)]
     pub(crate) congestion: Congestion,
+    /// Protection against quantum computers of the future: required, preferred (unless the peer has it off), or off
+    #[arg(long, value_name = "POLICY", default_value_t)]
+    pub(crate) pq: PostQuantum,
 }
 
 /// Arguments that say how what arrives is stored.

@@ -91,7 +91,9 @@ impl Connector {
         Ok(Self {
             trust: Trust::new(&args, output)?,
             host: build_with(identity, bind, times, |host| {
-                host.congestion(args.congestion).window(window(limit))
+                host.congestion(args.congestion)
+                    .post_quantum(args.pq)
+                    .window(window(limit))
             })
             .await?,
             patience: args.patience,

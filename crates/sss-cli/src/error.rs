@@ -180,6 +180,15 @@ impl From<NegotiationError> for Error {
             }
             NegotiationError::Version { .. } => (Exit::Refused, "install the same version of sss on both sides"),
             NegotiationError::Suite => (Exit::Refused, "allow a common cipher suite on both sides"),
+            NegotiationError::PostQuantumOff => (Exit::Refused, "leave out --pq off, or give --pq preferred"),
+            NegotiationError::PostQuantumMissing => (
+                Exit::Refused,
+                "ask who runs that host to leave out --pq off; or give --pq preferred, and do without the protection",
+            ),
+            NegotiationError::PostQuantumUnanswered { .. } => (
+                Exit::Unreachable,
+                "run the same command again; if it goes on, look for what drops UDP datagrams of 1232 bytes on the way",
+            ),
             NegotiationError::OwnEid => (
                 Exit::Usage,
                 "give the other host an identity of its own: `sss id --new` there, or --identity",

@@ -2,13 +2,14 @@
 //!
 //! This crate knows keys and no layout: it is given the parts of a packet and never looks for them. It draws no random
 //! numbers, the caller gives them, so that everything here is a function of its input. It is the only crate
-//! that touches the cryptographic library, and within it only the module `provider` does.
+//! that touches the cryptographic libraries, and within it only the module `provider` does.
 //!
 //! | module | what | specification |
 //! |---|---|---|
 //! | [`noise`] | `Noise_XK_25519_ChaChaPoly_SHA256`, one type per step | negotiation.md |
 //! | [`schedule`] | from the handshake's result to the secrets of a channel | protection.md, "Key schedule" |
 //! | [`packet`] | sealing and opening packets, masking their headers | protection.md, "Short packets" |
+//! | [`kem`] | the post-quantum leg: ML-KEM-768 | negotiation.md, "The post-quantum leg" |
 //! | [`cookie`] | the responder's state in the initiator's hands | negotiation.md, NEG-9 |
 
 #![cfg_attr(
@@ -24,6 +25,7 @@
 
 pub mod cookie;
 mod error;
+pub mod kem;
 mod key;
 mod mac;
 pub mod noise;

@@ -8,6 +8,9 @@
 //!  -> s, se      INITIATE   Initiator::write_initiate Responder::read_static, read_payload
 //! ```
 //!
+//! With the post-quantum leg, both take in its secret by `mix_kem` between the second message and the third: that is
+//! `MixKeyAndHash`, as for a pre-shared key, in front of `s`.
+//!
 //! Messages that may be forged are read through `&self`: a failure leaves the state as it was. Between its two
 //! messages the responder's state fits 128 bytes ([`Responder::to_bytes`]), which travel in the cookie. All secrets are
 //! wiped when dropped.
@@ -31,16 +34,18 @@ pub struct Split {
     pub(crate) k1: Secret32,
     pub(crate) k2: Secret32,
     pub(crate) h: Secret32,
+    pub(crate) has_leg: bool,
 }
 
 impl Split {
     /// The result of a handshake whose keys are known: `k1` of the initiator's direction, `k2` of the responder's,
-    /// and the handshake hash `h`.
+    /// and the handshake hash `h`; without the post-quantum leg.
     pub fn from_keys(k1: [u8; 32], k2: [u8; 32], h: [u8; 32]) -> Self {
         Self {
             k1: Zeroizing::new(k1),
             k2: Zeroizing::new(k2),
             h: Zeroizing::new(h),
+            has_leg: false,
         }
     }
 

@@ -1,7 +1,9 @@
-//! The cryptographic library behind four small types and a few functions.
+//! The cryptographic libraries behind four small types and a few functions.
 //!
 //! Constructors take keys of fixed length, so the library's check of the length cannot fail; that leaves exhausted
 //! memory as the only cause of a panic here.
+
+pub(crate) mod ml_kem;
 
 use aws_lc_rs::aead::quic::{self, HeaderProtectionKey};
 use aws_lc_rs::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};

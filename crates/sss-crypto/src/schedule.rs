@@ -73,6 +73,7 @@ pub struct EarlySecrets {
     /// Generation 0 of the initiator: it seals what follows INITIATE before ACCEPT has come.
     pub initiator: Secret,
     headers: HeaderSecrets,
+    has_leg: bool,
 }
 
 impl EarlySecrets {
@@ -82,7 +83,13 @@ impl EarlySecrets {
         Self {
             initiator: Secret(label32(&*split.k1, "gen 0", h)),
             headers: HeaderSecrets::derive(split),
+            has_leg: split.has_leg,
         }
+    }
+
+    /// Returns whether the handshake had the post-quantum leg.
+    pub fn is_post_quantum(&self) -> bool {
+        self.has_leg
     }
 
     /// Key of the header masks of the initiator's packets, of every generation.

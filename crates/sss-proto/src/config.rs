@@ -43,6 +43,8 @@ pub struct Config {
     pub hello_threshold: u32,
     /// Cipher suites offered and accepted, best first.
     pub suites: Vec<Suite>,
+    /// Protection against those who record today and have a quantum computer later. Default [`PostQuantum::Off`].
+    pub post_quantum: PostQuantum,
     /// Which peers may connect to this host; all by default. It is asked when a peer has proven its identity.
     pub accept_filter: Option<AcceptFilter>,
     /// Set if whoever has proven its identity and is refused gets no answer (NEG-23). Default no: it is told why.
@@ -148,6 +150,57 @@ impl FromStr for Congestion {
     }
 }
 
+/// Protection of what is sent against those who record it today and have a quantum computer later: ML-KEM-768 beside
+/// X25519 (NEG-29). Both hosts have a say.
+///
+/// | | the peer requires it | prefers it | has it off |
+/// |---|---|---|---|
+/// | **required** | with it | with it | no channel |
+/// | **preferred** | with it | with it | without it |
+/// | **off** | no channel | without it | without it |
+///
+/// Nobody on the way can make two hosts do without that would both have it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PostQuantum {
+    /// No channel without it.
+    Required,
+    /// A channel without it only if the peer has it off.
+    Preferred,
+    /// Never.
+    #[default]
+    Off,
+}
+
+impl PostQuantum {
+    /// All there are.
+    pub const ALL: [Self; 3] = [Self::Required, Self::Preferred, Self::Off];
+
+    /// Its name, as it is read from command lines.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Required => "required",
+            Self::Preferred => "preferred",
+            Self::Off => "off",
+        }
+    }
+}
+
+impl fmt::Display for PostQuantum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for PostQuantum {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|p| p.name() == text);
+        found.ok_or_else(|| format!("{text:?} is none of {}", Self::ALL.map(Self::name).join(", ")))
+    }
+}
+
 /// Limits of the streams that peers may open. What is beyond is refused, one stream at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -241,6 +294,7 @@ impl Default for Config {
             channel_id_len: 4,
             hello_threshold: 1000,
             suites: default_suites(),
+            post_quantum: PostQuantum::default(),
             accept_filter: None,
             refuse_silently: false,
             allow_own_eid: false,

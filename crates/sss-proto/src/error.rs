@@ -182,6 +182,23 @@ pub enum NegotiationError {
     /// The two hosts have no cipher suite in common.
     #[error("no cipher suite in common with the peer")]
     Suite,
+    /// The peer makes no channel without the post-quantum leg, and this host has it off.
+    #[error("the peer requires post-quantum protection, which is off here")]
+    PostQuantumOff,
+    /// This host makes no channel without the post-quantum leg, and the peer has it off.
+    #[error("the peer has post-quantum protection off, which is required here")]
+    PostQuantumMissing,
+    /// COOKIE came, but COOKIE_K, the post-quantum half of the answer, did not.
+    #[error(
+        "the host at {address} answered, but the post-quantum part of its answer did not arrive within {}: somebody on the way may drop it",
+        Seconds(*after)
+    )]
+    PostQuantumUnanswered {
+        /// The address that answered.
+        address: String,
+        /// For how long it was tried.
+        after: std::time::Duration,
+    },
     /// No address of the peer is known.
     #[error("no address is known for this peer: give a location hint")]
     NoAddress,

@@ -137,7 +137,7 @@ mod time;
 mod token;
 
 pub use channel::{ChannelInfo, EcnState, MAX_CLOSING, MtuState};
-pub use config::{AcceptFilter, BadSetting, Config, Congestion, StreamLimits, WindowConfig};
+pub use config::{AcceptFilter, BadSetting, Config, Congestion, PostQuantum, StreamLimits, WindowConfig};
 pub use error::{
     CloseReason, DatagramError, DropReason, ListenError, NegotiationError, OpenError, ProtocolError, ReadError,
     WriteError,

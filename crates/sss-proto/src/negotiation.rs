@@ -6,12 +6,15 @@
 mod accept;
 mod channel_ids;
 mod cookie;
+mod greeting;
 mod initiator;
+mod leg;
 mod load;
 pub(crate) mod responder;
 mod terms;
 
 pub(crate) use accept::{AcceptKeys, close_frame, refusal};
 pub(crate) use channel_ids::ChannelIds;
-pub(crate) use initiator::{Agreed, Initiation, InitiatorStep, Schedule};
+pub(crate) use greeting::Agreed;
+pub(crate) use initiator::{HelloAnswer, Initiation, InitiatorStep, Schedule};
 pub(crate) use responder::{Proven, Refusal, Responder, Standing};

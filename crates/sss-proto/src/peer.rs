@@ -33,14 +33,14 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use sss_wire::frame::Frames;
-use sss_wire::long::{Accept, Cookie};
+use sss_wire::long::Accept;
 use sss_wire::{ChannelId, Code, Eid};
 
 use crate::channel::{Opened, Received, TimerEvent};
 use crate::error::{CloseReason, DropReason, NegotiationError, ProtocolError};
 use crate::ids::{PeerId, StreamId, StreamKey, TreeId};
 use crate::io::{Datagram, Event, LinkStatus, Transmit, TransmitBuf};
-use crate::negotiation::Proven;
+use crate::negotiation::{HelloAnswer, Proven};
 use crate::role::Role;
 use crate::streams::{StreamEvent, Streams};
 use crate::time::{Earliest, Instant};
@@ -287,15 +287,15 @@ impl Peer {
         self.settle_fates();
     }
 
-    /// COOKIE: if it is authentic, the channel is made, and INITIATE with the first frames.
-    pub(crate) fn on_cookie(
+    /// COOKIE or COOKIE_K: with both, the channel is made, and INITIATE with the first frames.
+    pub(crate) fn on_answer(
         &mut self,
         context: &mut Context<'_>,
-        cookie: &Cookie<'_>,
+        answer: &HelloAnswer<'_>,
         arrival: &Arrival,
     ) -> Result<(), DropReason> {
         let (attempts, streams) = (&mut self.transport.attempts, &mut self.streams);
-        match attempts.on_cookie(context, cookie, arrival, &self.tree, streams)? {
+        match attempts.on_answer(context, answer, arrival, &self.tree, streams)? {
             Ok(()) => self.transport.names.set_outdated(),
             Err(error) => self.on_attempt_failed(error),
         }

@@ -6,13 +6,13 @@
 mod encode;
 
 pub use encode::{
-    accept, accept_header, cookie_without_mac, hello, initiate, initiate_room, probe, probe_reply, retry, set_token,
-    version,
+    accept, accept_header, cookie_k_without_mac, cookie_without_mac, hello, hello_k, initiate, initiate_room, probe,
+    probe_reply, retry, set_token, token, version,
 };
 
-use crate::Eid;
 use crate::error::{Malformed, TRUNCATED};
 use crate::reader::Reader;
+use crate::{Eid, Kem};
 
 /// Bytes of UDP payload that every path must carry, and that no long packet exceeds.
 pub const BASE_DATAGRAM: usize = crate::constants::BASE_DATAGRAM as usize;
@@ -22,6 +22,12 @@ pub const PREFIX: usize = 13;
 pub const HELLO_SIZE: usize = BASE_DATAGRAM;
 /// Size of HELLO's plaintext in bytes: parameters, then zero bytes.
 pub const HELLO_PAYLOAD: usize = 1155;
+/// Size of HELLO_K in bytes.
+pub const HELLO_K_SIZE: usize = BASE_DATAGRAM;
+/// Length of an encapsulation key of ML-KEM-768 in bytes.
+pub const KEM_KEY: usize = 1184;
+/// Length of a ciphertext of ML-KEM-768 in bytes.
+pub const KEM_CIPHERTEXT: usize = 1088;
 /// Size of RETRY in bytes.
 pub const RETRY_SIZE: usize = 29;
 /// Size of PROBE in bytes.
@@ -35,18 +41,22 @@ pub const ACCEPT_ROOM: usize = BASE_DATAGRAM - ACCEPT_HEADER - TAG;
 /// Length of the tag behind everything sealed, in bytes.
 const TAG: usize = 16;
 
-/// The type of a long packet, its first byte. Reserved types are not among them.
+/// The type of a long packet, its first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Kind {
     /// HELLO.
     Hello = 0x80,
+    /// HELLO_K.
+    HelloK = 0x81,
     /// RETRY.
     Retry = 0x82,
     /// VERSION.
     Version = 0x83,
     /// COOKIE.
     Cookie = 0x84,
+    /// COOKIE_K.
+    CookieK = 0x85,
     /// INITIATE.
     Initiate = 0x86,
     /// ACCEPT.
@@ -63,14 +73,15 @@ impl TryFrom<u8> for Kind {
     fn try_from(first: u8) -> Result<Self, Malformed> {
         Ok(match first {
             0x80 => Self::Hello,
+            0x81 => Self::HelloK,
             0x82 => Self::Retry,
             0x83 => Self::Version,
             0x84 => Self::Cookie,
+            0x85 => Self::CookieK,
             0x86 => Self::Initiate,
             0x87 => Self::Accept,
             0x88 => Self::Probe,
             0x89 => Self::ProbeReply,
-            0x81 | 0x85 => return Err(Malformed("reserved type of long packet")),
             0x8a.. => return Err(Malformed("unknown type of long packet")),
             _ => return Err(Malformed("not a long packet")),
         })
@@ -92,7 +103,7 @@ impl<'a> Prefix<'a> {
     /// Reads the first 13 bytes of a packet.
     ///
     /// # Errors
-    /// If the packet is shorter, or of an unknown or reserved type.
+    /// If the packet is shorter, or of an unknown type.
     pub fn decode(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         Ok(Self {
             kind: Kind::try_from(reader.u8()?)?,
@@ -107,12 +118,16 @@ impl<'a> Prefix<'a> {
 pub enum Long<'a> {
     /// HELLO.
     Hello(Hello<'a>),
+    /// HELLO_K.
+    HelloK(HelloK<'a>),
     /// RETRY.
     Retry(Retry<'a>),
     /// VERSION.
     Version(Version<'a>),
     /// COOKIE.
     Cookie(Cookie<'a>),
+    /// COOKIE_K.
+    CookieK(CookieK<'a>),
     /// INITIATE.
     Initiate(Initiate<'a>),
     /// ACCEPT.
@@ -134,6 +149,23 @@ pub struct Hello<'a> {
     pub token: &'a [u8; 16],
     /// Noise message 1: the ephemeral key and the sealed parameters.
     pub noise: &'a [u8],
+}
+
+/// HELLO_K: the post-quantum leg of HELLO.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HelloK<'a> {
+    /// The version asked for.
+    pub version: u32,
+    /// The negotiation.
+    pub attempt: &'a [u8; 8],
+    /// The token of a RETRY, or zeros (NEG-12).
+    pub token: &'a [u8; 16],
+    /// The name of the HELLO that it belongs to (NEG-30).
+    pub hello: &'a [u8; 16],
+    /// The encapsulation key.
+    pub key: &'a [u8; KEM_KEY],
+    /// All bytes that the answer's `mac` is about: those behind the token (NEG-32).
+    pub authed: &'a [u8],
 }
 
 /// RETRY: the responder is under load and wants to see a token first.
@@ -181,6 +213,23 @@ pub struct Cookie<'a> {
     pub authed: &'a [u8],
 }
 
+/// COOKIE_K: the answer to HELLO_K.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CookieK<'a> {
+    /// The version of HELLO_K.
+    pub version: u32,
+    /// The negotiation.
+    pub attempt: &'a [u8; 8],
+    /// The ciphertext that carries the secret.
+    pub ciphertext: &'a [u8; KEM_CIPHERTEXT],
+    /// The cookie of the leg, opaque to the initiator.
+    pub cookie: &'a [u8],
+    /// Proves that the packet comes from whoever sent COOKIE (NEG-32).
+    pub mac: &'a [u8; 16],
+    /// The bytes before `mac`.
+    pub authed: &'a [u8],
+}
+
 /// INITIATE: the initiator says who it is, and its first frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Initiate<'a> {
@@ -190,6 +239,8 @@ pub struct Initiate<'a> {
     pub attempt: &'a [u8; 8],
     /// The cookie.
     pub cookie: &'a [u8],
+    /// The cookie of the post-quantum leg, empty without one.
+    pub kem: &'a [u8],
     /// The initiator's static key, sealed.
     pub sealed_static: &'a [u8; 48],
     /// The initiator's packet 0, sealed.
@@ -235,16 +286,18 @@ impl<'a> Long<'a> {
     /// Parses a datagram whose first byte has its high bit set.
     ///
     /// # Errors
-    /// If it is of a wrong size, of an unknown or reserved type (NEG-2), or of another layout.
+    /// If it is of a wrong size, of an unknown type (NEG-2), or of another layout.
     pub fn parse(packet: &'a [u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(packet);
         let prefix = Prefix::decode(&mut reader)?;
         check_size(prefix.kind, packet.len())?;
         Ok(match prefix.kind {
             Kind::Hello => Self::Hello(Hello::decode(prefix, &mut reader)?),
+            Kind::HelloK => Self::HelloK(HelloK::decode(prefix, &mut reader)?),
             Kind::Retry => Self::Retry(Retry::decode(prefix, &mut reader)?),
             Kind::Version => Self::Version(Version::decode(prefix, &mut reader)?),
             Kind::Cookie => Self::Cookie(Cookie::decode(prefix, packet, &mut reader)?),
+            Kind::CookieK => Self::CookieK(CookieK::decode(prefix, packet, &mut reader)?),
             Kind::Initiate => Self::Initiate(Initiate::decode(prefix, &mut reader)?),
             Kind::Accept => Self::Accept(Accept::decode(prefix, packet, &mut reader)?),
             Kind::Probe => Self::Probe(Probe {
@@ -259,9 +312,11 @@ impl<'a> Long<'a> {
     pub fn attempt(&self) -> &'a [u8; 8] {
         match self {
             Self::Hello(p) => p.attempt,
+            Self::HelloK(p) => p.attempt,
             Self::Retry(p) => p.attempt,
             Self::Version(p) => p.attempt,
             Self::Cookie(p) => p.attempt,
+            Self::CookieK(p) => p.attempt,
             Self::Initiate(p) => p.attempt,
             Self::Accept(p) => p.attempt,
             Self::Probe(p) => p.attempt,
@@ -274,10 +329,11 @@ impl<'a> Long<'a> {
 fn check_size(kind: Kind, size: usize) -> Result<(), Malformed> {
     let is_right = match kind {
         Kind::Hello => size == HELLO_SIZE,
+        Kind::HelloK => size == HELLO_K_SIZE,
         Kind::Retry => size == RETRY_SIZE,
         Kind::Probe => size == PROBE_SIZE,
         Kind::ProbeReply => size == PROBE_REPLY_SIZE,
-        Kind::Version | Kind::Cookie => size < BASE_DATAGRAM,
+        Kind::Version | Kind::Cookie | Kind::CookieK => size < BASE_DATAGRAM,
         Kind::Initiate | Kind::Accept => size <= BASE_DATAGRAM,
     };
     if is_right {
@@ -303,6 +359,27 @@ impl<'a> Hello<'a> {
             attempt: prefix.attempt,
             token: reader.array_ref()?,
             noise: reader.rest(),
+        })
+    }
+}
+
+impl<'a> HelloK<'a> {
+    fn decode(prefix: Prefix<'a>, reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+        let token = reader.array_ref()?;
+        let authed = reader.rest();
+        let mut reader = Reader::new(authed);
+        let hello = reader.array_ref()?;
+        match Kem::try_from(reader.u8()?)? {
+            Kem::MlKem768 => {}
+            Kem::None => return Err(Malformed("HELLO_K of no KEM")),
+        }
+        Ok(Self {
+            version: prefix.version,
+            attempt: prefix.attempt,
+            token,
+            hello,
+            key: reader.array_ref()?,
+            authed,
         })
     }
 }
@@ -360,16 +437,35 @@ impl<'a> Cookie<'a> {
     }
 }
 
+impl<'a> CookieK<'a> {
+    fn decode(prefix: Prefix<'a>, packet: &'a [u8], reader: &mut Reader<'a>) -> Result<Self, Malformed> {
+        let ciphertext = reader.array_ref()?;
+        let cookie = reader.bytes8()?;
+        let mac = reader.array_ref()?;
+        if !reader.is_empty() {
+            return Err(Malformed("bytes behind COOKIE_K"));
+        }
+        let (authed, _) = packet.split_last_chunk::<16>().ok_or(TRUNCATED)?;
+        Ok(Self {
+            version: prefix.version,
+            attempt: prefix.attempt,
+            ciphertext,
+            cookie,
+            mac,
+            authed,
+        })
+    }
+}
+
 impl<'a> Initiate<'a> {
     fn decode(prefix: Prefix<'a>, reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         let cookie = reader.bytes8()?;
-        if !reader.bytes16()?.is_empty() {
-            return Err(Malformed("kem is reserved"));
-        }
+        let kem = reader.bytes16()?;
         Ok(Self {
             version: prefix.version,
             attempt: prefix.attempt,
             cookie,
+            kem,
             sealed_static: reader.array_ref()?,
             sealed_frames: sealed_frames(reader)?,
         })

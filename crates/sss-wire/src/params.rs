@@ -10,11 +10,13 @@ use crate::error::Malformed;
 use crate::reader::Reader;
 use crate::varint;
 use crate::writer::Writer;
-use crate::{ChannelId, Suite};
+use crate::{ChannelId, Kem, Suite};
 
 const VERSIONS: u64 = 1;
 const SUITES: u64 = 2;
 const CHANNEL_ID: u64 = 3;
+const KEM: u64 = 4;
+const KEM_MAC_KEY: u64 = 5;
 
 /// The parameters of a list, `(id, value)`, in their order.
 ///
@@ -110,7 +112,13 @@ pub struct HelloParams {
     pub versions: Vec<u32>,
     /// The suites it offers, best first. Suites that this host does not know are left out.
     pub suites: Vec<Suite>,
+    /// The KEMs it offers, best first, [`Kem::None`] among them if it does without the leg too. Those that this host
+    /// does not know are left out.
+    pub kems: Vec<Kem>,
 }
+
+/// KEMs of a list that says nothing about them.
+const NO_KEM: &[Kem] = &[Kem::None];
 
 impl HelloParams {
     /// Reads the payload of HELLO.
@@ -118,17 +126,19 @@ impl HelloParams {
     /// # Errors
     /// If the list is malformed, or lacks versions or suites.
     pub fn decode(list: &[u8]) -> Result<Self, Malformed> {
-        let (mut versions, mut suites) = (None, None);
+        let (mut versions, mut suites, mut kems) = (None, None, NO_KEM.to_vec());
         for parameter in Parameters::new(list) {
             match parameter? {
                 (VERSIONS, value) => versions = Some(decode_versions(value)?),
                 (SUITES, value) => suites = Some(decode_suites(value)?),
+                (KEM, value) => kems = known(value),
                 _ => {}
             }
         }
         Ok(Self {
             versions: versions.ok_or(Malformed("HELLO without versions"))?,
             suites: suites.ok_or(Malformed("HELLO without suites"))?,
+            kems,
         })
     }
 
@@ -138,11 +148,24 @@ impl HelloParams {
         w.varint(SUITES);
         w.varint(self.suites.len() as u64);
         self.suites.iter().for_each(|s| w.u8(*s as u8));
+        if self.kems != NO_KEM {
+            w.varint(KEM);
+            w.varint(self.kems.len() as u64);
+            self.kems.iter().for_each(|k| w.u8(*k as u8));
+        }
     }
 
     /// The length of the list in bytes.
     pub fn encoded_len(&self) -> usize {
-        varint::total([versions_len(&self.versions), encoded_len(SUITES, self.suites.len())])
+        let kems = match self.kems == NO_KEM {
+            true => 0,
+            false => encoded_len(KEM, self.kems.len()),
+        };
+        varint::total([
+            versions_len(&self.versions),
+            encoded_len(SUITES, self.suites.len()),
+            kems,
+        ])
     }
 
     /// The list as a vector.
@@ -158,6 +181,8 @@ pub enum CookieAnswer {
     Chosen(CookieParams),
     /// It supports none of the suites that were offered (NEG-7).
     NoSuite,
+    /// It accepts none of the KEMs that were offered (NEG-29).
+    NoKem,
 }
 
 impl CookieAnswer {
@@ -167,17 +192,19 @@ impl CookieAnswer {
     /// As [`CookieParams::decode`], or if the responder chose no suite and says something else that only one that chose
     /// has.
     pub fn decode(list: &[u8]) -> Result<Self, Malformed> {
-        let (mut versions, mut is_without_suite, mut has_id) = (false, false, false);
+        let (mut versions, mut is_without_suite, mut is_without_kem, mut has_id) = (false, false, false, false);
         for parameter in Parameters::new(list) {
             match parameter? {
                 (VERSIONS, value) => versions = decode_versions(value).map(|_| true)?,
                 (SUITES, value) => is_without_suite = value.is_empty(),
                 (CHANNEL_ID, _) => has_id = true,
+                (KEM, value) => is_without_kem = value.is_empty(),
                 _ => {}
             }
         }
         match (is_without_suite, versions, has_id) {
             (false, ..) => Ok(Self::Chosen(CookieParams::decode(list)?)),
+            (true, true, false) if is_without_kem => Ok(Self::NoKem),
             (true, true, false) => Ok(Self::NoSuite),
             (true, ..) => Err(Malformed("COOKIE without a suite has versions, and no channel id")),
         }
@@ -188,6 +215,16 @@ impl CookieAnswer {
         to_vec(varint::total([versions_len(versions), encoded_len(SUITES, 0)]), |w| {
             write_versions(w, versions);
             write(w, SUITES, &[]);
+        })
+    }
+
+    /// The list of a responder that speaks `versions` and accepts no KEM that was offered.
+    pub fn no_kem(versions: &[u32]) -> Vec<u8> {
+        let lens = [versions_len(versions), encoded_len(SUITES, 0), encoded_len(KEM, 0)];
+        to_vec(varint::total(lens), |w| {
+            write_versions(w, versions);
+            write(w, SUITES, &[]);
+            write(w, KEM, &[]);
         })
     }
 }
@@ -201,25 +238,39 @@ pub struct CookieParams {
     pub suite: Suite,
     /// The id that short packets to the responder carry.
     pub channel_id: ChannelId,
+    /// The leg, if it has chosen one: ML-KEM-768, and the key of COOKIE_K's mac (NEG-32).
+    pub kem: Option<[u8; KEM_MAC_KEY_LEN]>,
 }
+
+/// Length of the key of COOKIE_K's mac, in bytes.
+const KEM_MAC_KEY_LEN: usize = 32;
 
 impl CookieParams {
     /// Reads the payload of COOKIE.
     ///
     /// # Errors
-    /// If the list is malformed, lacks a parameter, or names a suite that this host does not know.
+    /// If the list is malformed, lacks a parameter, or names a suite or a KEM that this host does not know.
     pub fn decode(list: &[u8]) -> Result<Self, Malformed> {
         let (mut versions, mut suite, mut channel_id) = (None, None, None);
+        let (mut kem, mut mac_key) = (Kem::None, None);
         for parameter in Parameters::new(list) {
             match parameter? {
                 (VERSIONS, value) => versions = Some(decode_versions(value)?),
                 (SUITES, [number]) => suite = Some(Suite::try_from(*number)?),
                 (SUITES, _) => return Err(Malformed("COOKIE names exactly one suite")),
                 (CHANNEL_ID, value) => channel_id = Some(ChannelId::new(value)?),
+                (KEM, [number]) => kem = Kem::try_from(*number)?,
+                (KEM, _) => return Err(Malformed("COOKIE names exactly one KEM")),
+                (KEM_MAC_KEY, value) => mac_key = Some(decode_mac_key(value)?),
                 _ => {}
             }
         }
+        let kem = match kem {
+            Kem::None => None,
+            Kem::MlKem768 => Some(mac_key.ok_or(Malformed("COOKIE with a leg, and without the key of its mac"))?),
+        };
         Ok(Self {
+            kem,
             versions: versions.ok_or(Malformed("COOKIE without versions"))?,
             suite: suite.ok_or(Malformed("COOKIE without a suite"))?,
             channel_id: channel_id.ok_or(Malformed("COOKIE without a channel id"))?,
@@ -231,14 +282,22 @@ impl CookieParams {
         write_versions(w, &self.versions);
         write(w, SUITES, &[self.suite as u8]);
         write(w, CHANNEL_ID, self.channel_id.as_slice());
+        if let Some(mac_key) = &self.kem {
+            write(w, KEM, &[Kem::MlKem768 as u8]);
+            write(w, KEM_MAC_KEY, mac_key);
+        }
     }
 
     /// The length of the list in bytes.
     pub fn encoded_len(&self) -> usize {
+        let kem = self.kem.map_or(0, |mac_key| {
+            varint::total([encoded_len(KEM, 1), encoded_len(KEM_MAC_KEY, mac_key.len())])
+        });
         varint::total([
             versions_len(&self.versions),
             encoded_len(SUITES, 1),
             encoded_len(CHANNEL_ID, self.channel_id.len()),
+            kem,
         ])
     }
 
@@ -261,7 +320,16 @@ fn decode_suites(value: &[u8]) -> Result<Vec<Suite>, Malformed> {
     if value.is_empty() {
         return Err(Malformed("no suite is offered"));
     }
-    Ok(value.iter().filter_map(|s| Suite::try_from(*s).ok()).collect())
+    Ok(known(value))
+}
+
+/// The numbers that are known here.
+fn known<T: TryFrom<u8>>(numbers: &[u8]) -> Vec<T> {
+    numbers.iter().filter_map(|n| T::try_from(*n).ok()).collect()
+}
+
+fn decode_mac_key(value: &[u8]) -> Result<[u8; KEM_MAC_KEY_LEN], Malformed> {
+    value.try_into().map_err(|_| Malformed("the key of a mac has 32 bytes"))
 }
 
 fn versions_len(versions: &[u32]) -> usize {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sss_crypto::Suite;
-use sss_proto::{Config, Congestion, WindowConfig};
+use sss_proto::{Config, Congestion, PostQuantum, WindowConfig};
 use sss_wire::Eid;
 
 use crate::driver::{Start, socket};
@@ -178,6 +178,20 @@ impl HostBuilder {
     /// Size of the socket's buffers, in bytes each. The operating system may grant less. Default: 4 MiB.
     pub fn socket_buffers(mut self, bytes: usize) -> Self {
         self.socket_buffers = bytes;
+        self
+    }
+
+    /// Sets the protection against those who record what is sent, and have a quantum computer later. Both hosts have a
+    /// say, and nobody on the way has. Default: [`PostQuantum::Off`].
+    ///
+    /// ```
+    /// # async fn f() -> Result<(), sss::BuildError> {
+    /// let host = sss::Host::builder().post_quantum(sss::PostQuantum::Preferred).build().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn post_quantum(mut self, policy: PostQuantum) -> Self {
+        self.config.post_quantum = policy;
         self
     }
 

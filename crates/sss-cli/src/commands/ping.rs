@@ -219,10 +219,14 @@ const LEAST_FOR_A_RATE: u64 = 1 << 20;
 pub(crate) fn link_facts(info: &ChannelInfo, output: Output) {
     let lost = 100.0 * info.packets_lost as f64 / (info.packets_sent.max(1)) as f64;
     let text = format!(
-        "link to {}: {:?}, {} congestion control, RTT {} ms at least, path MTU {} bytes ({})\n\
+        "link to {}: {:?} with {}, {} congestion control, RTT {} ms at least, path MTU {} bytes ({})\n\
          this host received {}, and sent {} in {} ({lost:.2} % of them lost){}",
         info.remote,
         info.suite,
+        match info.post_quantum {
+            true => "X25519 and ML-KEM-768",
+            false => "X25519 alone",
+        },
         info.congestion,
         info.min_rtt
             .map_or_else(|| "?".to_owned(), |rtt| format!("{:.3}", milliseconds(rtt))),
@@ -242,6 +246,7 @@ pub(crate) fn link_facts(info: &ChannelInfo, output: Output) {
         "event": "link",
         "remote": info.remote.to_string(),
         "suite": format!("{:?}", info.suite),
+        "post_quantum": info.post_quantum,
         "congestion": info.congestion,
         "smoothed_rtt_ms": milliseconds(info.rtt),
         "min_rtt_ms": info.min_rtt.map(milliseconds),

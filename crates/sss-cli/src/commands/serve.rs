@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
-use sss::{Congestion, Eid, Host, ListenError, WindowConfig};
+use sss::{Congestion, Eid, Host, ListenError, PostQuantum, WindowConfig};
 use sss_files::{PROTOCOL, Refusal, RelPath, SERVICE, Status};
 
 use crate::cli::size;
@@ -65,6 +65,9 @@ pub(crate) struct ServeArgs {
     /// Congestion control: cubic, or bbr for paths that lose packets by chance
     #[arg(long, value_name = "NAME", default_value_t)]
     pub(crate) congestion: Congestion,
+    /// Protection against quantum computers of the future: required, preferred (unless the peer has it off), or off
+    #[arg(long, value_name = "POLICY", default_value_t)]
+    pub(crate) pq: PostQuantum,
 }
 
 /// Time that clients have to hear that the host is going.
@@ -86,6 +89,7 @@ pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
         let builder = Host::builder()
             .identity(identity.clone())
             .congestion(args.congestion)
+            .post_quantum(args.pq)
             .window(windows(args.write))
             .allow_own_eid(true);
         let (allowed, log) = (args.allow.clone(), log.clone());

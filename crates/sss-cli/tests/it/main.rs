@@ -12,6 +12,7 @@ mod json_table;
 mod outage;
 mod package;
 mod places;
+mod post_quantum;
 mod resume;
 mod services;
 mod several;

@@ -73,6 +73,11 @@ impl Initiator<GotCookie> {
         self.symmetric.chaining_key()
     }
 
+    /// Takes in the secret of the post-quantum leg, which protects message 3 (NEG-34).
+    pub fn mix_kem(&mut self, secret: &[u8; 32]) {
+        self.symmetric.mix_key_and_hash(secret);
+    }
+
     /// Appends message 3 to `out`: the static key of `s` sealed (48 bytes), then `payload` sealed (16 bytes more than
     /// `payload`).
     ///

@@ -113,6 +113,11 @@ impl Responder<SentCookie> {
         self.symmetric.chaining_key()
     }
 
+    /// Takes in the secret of the post-quantum leg, which protects message 3 (NEG-34).
+    pub fn mix_kem(&mut self, secret: &[u8; 32]) {
+        self.symmetric.mix_key_and_hash(secret);
+    }
+
     /// Reads the first half of message 3, the initiator's static key. Returns the key, of which the initiator has not
     /// yet proved possession, and the next state.
     ///

@@ -19,6 +19,8 @@ pub(super) struct SymmetricState {
     k: Secret32,
     /// Number of messages that `k` has sealed.
     n: u64,
+    /// True once the secret of the post-quantum leg was taken in.
+    has_leg: bool,
 }
 
 impl SymmetricState {
@@ -37,6 +39,7 @@ impl SymmetricState {
             h: Zeroizing::new(h),
             k: Zeroizing::new(k),
             n,
+            has_leg: false,
         }
     }
 
@@ -56,6 +59,15 @@ impl SymmetricState {
     pub(super) fn mix_key(&mut self, shared: &Secret32) {
         [self.ck, self.k] = hkdf(&self.ck, &**shared);
         self.n = 0;
+    }
+
+    /// `MixKeyAndHash` (section 5.2): takes in a secret that is in no message, and binds the hash to it too.
+    pub(super) fn mix_key_and_hash(&mut self, secret: &[u8; 32]) {
+        let [ck, h, k] = hkdf(&self.ck, secret);
+        (self.ck, self.k) = (ck, k);
+        self.n = 0;
+        self.mix_hash(&*h);
+        self.has_leg = true;
     }
 
     /// Appends `plaintext`, sealed, to `out`.
@@ -83,6 +95,7 @@ impl SymmetricState {
             k1,
             k2,
             h: self.h.clone(),
+            has_leg: self.has_leg,
         }
     }
 
@@ -101,13 +114,13 @@ impl SymmetricState {
     }
 }
 
-/// HKDF of Noise (section 4.3) with two outputs: that of RFC 5869 with an empty info.
-fn hkdf(chaining_key: &Secret32, ikm: &[u8]) -> [Secret32; 2] {
-    let mut both = Zeroizing::new([0; 64]);
-    provider::hkdf(&**chaining_key, ikm, &mut *both);
-    let mut outputs = [Zeroizing::new([0; 32]), Zeroizing::new([0; 32])];
-    for (to, from) in outputs.iter_mut().flat_map(|o| o.iter_mut()).zip(both.iter()) {
-        *to = *from;
+/// HKDF of Noise (section 4.3) with two outputs, or three: that of RFC 5869 with an empty info.
+fn hkdf<const N: usize>(chaining_key: &Secret32, ikm: &[u8]) -> [Secret32; N] {
+    let mut all = Zeroizing::new([[0; 32]; N]);
+    provider::hkdf(&**chaining_key, ikm, all.as_flattened_mut());
+    let mut outputs = std::array::from_fn(|_| Zeroizing::new([0; 32]));
+    for (to, from) in outputs.iter_mut().zip(all.iter()) {
+        to.copy_from_slice(from);
     }
     outputs
 }

@@ -55,6 +55,8 @@ pub(super) struct Keys {
     /// `None` for an initiator before ACCEPT (NEG-17).
     receive: Option<ReceiveKeys>,
     failed: u64,
+    /// True if the negotiation had the post-quantum leg.
+    is_post_quantum: bool,
 }
 
 struct SendKeys {
@@ -108,7 +110,10 @@ impl Keys {
             secret: &secrets.initiator,
             header: secrets.initiator_header(),
         };
-        Self::sending(suite, 0, &send)
+        Self {
+            is_post_quantum: secrets.is_post_quantum(),
+            ..Self::sending(suite, 0, &send)
+        }
     }
 
     /// The responder's keys: they send in generation 1, and receive in generations 0 and 1.
@@ -121,7 +126,10 @@ impl Keys {
             secret: &early.initiator,
             header: early.initiator_header(),
         };
-        let mut keys = Self::sending(suite, 1, &send);
+        let mut keys = Self {
+            is_post_quantum: early.is_post_quantum(),
+            ..Self::sending(suite, 1, &send)
+        };
         keys.receive_from(0, &receive, secrets.initiator.clone());
         keys
     }
@@ -148,6 +156,7 @@ impl Keys {
             send: SendKeys::new(suite, generation, send),
             receive: None,
             failed: 0,
+            is_post_quantum: false,
         }
     }
 
@@ -173,6 +182,10 @@ impl Keys {
 
     pub(super) fn suite(&self) -> Suite {
         self.suite
+    }
+
+    pub(super) fn is_post_quantum(&self) -> bool {
+        self.is_post_quantum
     }
 
     pub(super) fn can_receive(&self) -> bool {

@@ -18,6 +18,9 @@ pub struct ChannelInfo {
     pub remote: SocketAddr,
     /// The cipher suite.
     pub suite: Suite,
+    /// True if its keys come from ML-KEM-768 too, beside X25519: what is recorded today stays secret from those who
+    /// have a quantum computer later.
+    pub post_quantum: bool,
     /// The generation of the keys with which packets are sent.
     pub key_generation: u32,
     /// The smoothed round-trip time.
@@ -81,6 +84,7 @@ pub(super) fn describe(remote: SocketAddr, keys: &Keys, flight: &Flight, late_ac
     ChannelInfo {
         remote,
         suite: keys.suite(),
+        post_quantum: keys.is_post_quantum(),
         key_generation: keys.generation(),
         rtt: recovery.rtt.smoothed(),
         min_rtt: recovery.rtt.min(),

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use rand::RngExt;
-use sss_wire::long::{self, Accept, Cookie, Hello, Initiate, Long, ProbeReply, Retry};
+use sss_wire::long::{self, Accept, Hello, HelloK, Initiate, Long, ProbeReply, Retry};
 use sss_wire::params::Settings;
 use sss_wire::{ChannelId, Code};
 
@@ -16,7 +16,7 @@ use crate::error::{CloseReason, DropReason, NegotiationError};
 use crate::ids::TreeId;
 use crate::io::Event;
 use crate::local_host::LocalHost;
-use crate::negotiation::{self, Proven, Refusal, Responder, Standing};
+use crate::negotiation::{self, HelloAnswer, Proven, Refusal, Responder, Standing};
 use crate::peer::{Arrival, Context, Initiated, Peer, settings_of};
 use crate::seen::Seen;
 use crate::time::Instant;
@@ -69,7 +69,9 @@ impl Negotiation<'_> {
         }
         match Long::parse(packet).map_err(|_| DropReason::Malformed)? {
             Long::Hello(hello) => self.on_hello(&hello),
-            Long::Cookie(cookie) => self.on_cookie(&cookie),
+            Long::HelloK(hello_k) => self.on_hello_k(&hello_k),
+            Long::Cookie(cookie) => self.on_answer(cookie.attempt, &HelloAnswer::Cookie(&cookie)),
+            Long::CookieK(cookie_k) => self.on_answer(cookie_k.attempt, &HelloAnswer::CookieK(&cookie_k)),
             Long::Initiate(initiate) => self.on_initiate(&initiate, packet),
             Long::Accept(accept) => self.on_accept(&accept, packet.len()),
             Long::Retry(retry) => self.on_retry(&retry),
@@ -92,10 +94,18 @@ impl Negotiation<'_> {
         Ok(())
     }
 
-    fn on_cookie(&mut self, cookie: &Cookie<'_>) -> Result<(), DropReason> {
-        let peer = self.peers.by_attempt(cookie.attempt);
+    fn on_hello_k(&mut self, hello_k: &HelloK<'_>) -> Result<(), DropReason> {
+        let mut local = self.local.for_responder();
+        let (responder, remote) = (&mut self.admission.responder, self.arrival.remote);
+        let reply = responder.hello_k(self.now, hello_k, remote, &mut local)?;
+        self.outbox.reply(remote, reply);
+        Ok(())
+    }
+
+    fn on_answer(&mut self, attempt: &[u8; 8], answer: &HelloAnswer<'_>) -> Result<(), DropReason> {
+        let peer = self.peers.by_attempt(attempt);
         let (index, peer) = peer.ok_or(DropReason::UnknownAttempt)?;
-        if let Err(reason) = peer.on_cookie(&mut Context::new(self.now, self.local), cookie, &self.arrival) {
+        if let Err(reason) = peer.on_answer(&mut Context::new(self.now, self.local), answer, &self.arrival) {
             if reason == DropReason::Unauthentic {
                 self.local.sightings.note(self.now, self.arrival.remote, Seen::Unopened);
             }
@@ -403,12 +413,13 @@ impl Negotiation<'_> {
     fn on_retry(&mut self, retry: &Retry<'_>) -> Result<(), DropReason> {
         let peer = self.peers.by_attempt(retry.attempt);
         let (_, peer) = peer.ok_or(DropReason::UnknownAttempt)?;
-        let hello = peer
+        let packets = peer
             .transport_mut()
             .attempts_mut()
-            .on_retry(retry.version, retry.token)?
-            .to_vec();
-        self.outbox.reply(self.arrival.remote, hello);
+            .on_retry(retry.version, retry.token)?;
+        for packet in packets {
+            self.outbox.reply(self.arrival.remote, packet.to_vec());
+        }
         Ok(())
     }
 

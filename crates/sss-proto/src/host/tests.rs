@@ -1,5 +1,6 @@
 //! Hosts joined by a wire without delay, some of which break the rules of migration.
 
+mod post_quantum;
 mod vectors;
 mod waits;
 
@@ -52,8 +53,13 @@ struct Net {
 
 impl Net {
     fn new(count: u8) -> Self {
-        let node = |n| {
-            let mut host = Host::new(Config::default(), StaticKey::from_bytes([n + 1; 32]), [n; 32]);
+        Self::with((0..count).map(|_| Config::default()))
+    }
+
+    /// Hosts with these settings.
+    fn with(configs: impl IntoIterator<Item = Config>) -> Self {
+        let node = |(n, config): (u8, Config)| {
+            let mut host = Host::new(config, StaticKey::from_bytes([n + 1; 32]), [n; 32]);
             host.listen(SERVICE.0, SERVICE.1).unwrap();
             Node {
                 host,
@@ -62,7 +68,7 @@ impl Net {
             }
         };
         Self {
-            nodes: (0..count).map(node).collect(),
+            nodes: (0..).zip(configs).map(node).collect(),
             now: Instant::from_nanos(1_000_000_000),
             sent: Vec::new(),
         }

@@ -7,7 +7,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use sss_crypto::cookie::CookieKey;
 use sss_crypto::{Suite, mac16, schedule};
-use sss_wire::{ChannelId, Reader, constants};
+use sss_wire::{ChannelId, Kem, Reader, constants};
 use zeroize::Zeroizing;
 
 use super::terms::{suite_from_wire, suite_to_wire};
@@ -22,6 +22,8 @@ const NONCE: usize = 12;
 pub(crate) struct Contents {
     pub(crate) noise: Zeroizing<[u8; STATE]>,
     pub(crate) suite: Suite,
+    /// The leg that INITIATE must have.
+    pub(crate) kem: Kem,
     /// The time when HELLO was answered.
     pub(crate) issued: Instant,
     pub(crate) channel_id: ChannelId,
@@ -35,8 +37,23 @@ pub(crate) struct Binding<'a> {
     pub(crate) attempt: &'a [u8; 8],
 }
 
+/// The packet that a cookie comes with: one is never taken for the other.
+#[derive(Clone, Copy)]
+enum Of {
+    Cookie = 0x84,
+    CookieK = 0x85,
+}
+
 impl Binding<'_> {
-    fn bytes(&self) -> [u8; 30] {
+    fn aad(&self, of: Of) -> [u8; 31] {
+        let mut out = [of as u8; 31];
+        if let Some(tail) = out.last_chunk_mut() {
+            *tail = self.bytes();
+        }
+        out
+    }
+
+    pub(super) fn bytes(&self) -> [u8; 30] {
         let mut out = [0; 30];
         let (address, rest) = out.split_at_mut(18);
         let (version, attempt) = rest.split_at_mut(4);
@@ -115,34 +132,56 @@ impl Cookies {
     }
 
     pub(crate) fn seal(&self, contents: &Contents, binding: Binding<'_>, nonce: [u8; NONCE]) -> Vec<u8> {
-        let mut plain = Zeroizing::new(Vec::with_capacity(STATE + 9 + constants::MAX_CHANNEL_ID));
+        let mut plain = Zeroizing::new(Vec::with_capacity(STATE + 10 + constants::MAX_CHANNEL_ID));
         plain.extend_from_slice(&*contents.noise);
         plain.push(suite_to_wire(contents.suite) as u8);
+        plain.push(contents.kem as u8);
         plain.extend_from_slice(&contents.issued.as_nanos().to_be_bytes());
         plain.extend_from_slice(contents.channel_id.as_slice());
+        self.seal_as(Of::Cookie, &plain, binding, nonce)
+    }
+
+    /// The cookie of the leg: its secret (NEG-34).
+    pub(super) fn seal_leg(&self, secret: &[u8; 32], binding: Binding<'_>, nonce: [u8; NONCE]) -> Vec<u8> {
+        self.seal_as(Of::CookieK, secret, binding, nonce)
+    }
+
+    fn seal_as(&self, of: Of, plain: &[u8], binding: Binding<'_>, nonce: [u8; NONCE]) -> Vec<u8> {
         let mut cookie = Vec::with_capacity(plain.len() + 1 + NONCE + 16);
         cookie.push(self.current.id);
         cookie.extend_from_slice(&nonce);
-        cookie.extend_from_slice(&self.current.key.seal(nonce, &binding.bytes(), &plain));
+        cookie.extend_from_slice(&self.current.key.seal(nonce, &binding.aad(of), plain));
         cookie
     }
 
-    /// Opens a cookie. `None` if its key is gone, or it was made for another negotiation or address.
-    pub(crate) fn open(&self, cookie: &[u8], binding: Binding<'_>) -> Option<(u8, Contents)> {
+    fn open_as(&self, of: Of, cookie: &[u8], binding: Binding<'_>) -> Option<(u8, Zeroizing<Vec<u8>>)> {
         let mut reader = Reader::new(cookie);
         let id = reader.u8().ok()?;
         let nonce = reader.array::<NONCE>().ok()?;
         let period = self.period(id)?;
-        let plain = period.key.open(nonce, &binding.bytes(), reader.rest()).ok()?;
-        let plain = Zeroizing::new(plain);
+        let plain = period.key.open(nonce, &binding.aad(of), reader.rest()).ok()?;
+        Some((id, Zeroizing::new(plain)))
+    }
+
+    /// Opens the cookie of a leg: its secret. `None` as for [`Self::open`].
+    pub(super) fn open_leg(&self, cookie: &[u8], binding: Binding<'_>) -> Option<Zeroizing<[u8; 32]>> {
+        let (_, plain) = self.open_as(Of::CookieK, cookie, binding)?;
+        <[u8; 32]>::try_from(&plain[..]).ok().map(Zeroizing::new)
+    }
+
+    /// Opens a cookie. `None` if its key is gone, or it was made for another negotiation or address.
+    pub(crate) fn open(&self, cookie: &[u8], binding: Binding<'_>) -> Option<(u8, Contents)> {
+        let (id, plain) = self.open_as(Of::Cookie, cookie, binding)?;
         let mut reader = Reader::new(&plain);
         let noise = Zeroizing::new(reader.array::<STATE>().ok()?);
         let suite = sss_wire::Suite::try_from(reader.u8().ok()?).ok()?;
+        let kem = Kem::try_from(reader.u8().ok()?).ok()?;
         let issued = Instant::from_nanos(reader.u64().ok()?);
         let channel_id = ChannelId::new(reader.rest()).ok()?;
         let contents = Contents {
             noise,
             suite: suite_from_wire(suite),
+            kem,
             issued,
             channel_id,
         };
@@ -188,6 +227,7 @@ mod tests {
         Contents {
             noise: Zeroizing::new([9; STATE]),
             suite: Suite::ChaCha20Poly1305,
+            kem: Kem::MlKem768,
             issued: Instant::from_nanos(77),
             channel_id: ChannelId::new(&[1, 2, 3, 4]).unwrap(),
         }
@@ -224,6 +264,39 @@ mod tests {
             assert!(cookies.open(&bad, binding(1, &[1; 8])).is_none(), "flip in byte {i}");
             assert!(cookies.open(&cookie[..i], binding(1, &[1; 8])).is_none(), "cut at {i}");
         }
+    }
+
+    // spec: NEG-9, NEG-34
+    #[test]
+    fn the_cookie_of_a_leg_opens_only_for_its_address_version_and_attempt() {
+        let cookies = Cookies::new([5; 32]);
+        let cookie = cookies.seal_leg(&[8; 32], binding(1, &[1; 8]), [3; 12]);
+        assert_eq!(*cookies.open_leg(&cookie, binding(1, &[1; 8])).unwrap(), [8; 32]);
+        assert!(cookies.open_leg(&cookie, binding(2, &[1; 8])).is_none());
+        assert!(cookies.open_leg(&cookie, binding(1, &[2; 8])).is_none());
+        let other_version = Binding {
+            version: 2,
+            ..binding(1, &[1; 8])
+        };
+        assert!(cookies.open_leg(&cookie, other_version).is_none());
+        for i in 0..cookie.len() {
+            let mut bad = cookie.clone();
+            bad[i] ^= 1;
+            assert!(
+                cookies.open_leg(&bad, binding(1, &[1; 8])).is_none(),
+                "flip in byte {i}"
+            );
+            assert!(
+                cookies.open_leg(&cookie[..i], binding(1, &[1; 8])).is_none(),
+                "cut at {i}"
+            );
+        }
+        // Neither is taken for the other, whatever is in it.
+        assert!(cookies.open(&cookie, binding(1, &[1; 8])).is_none());
+        let long = cookies.seal_as(Of::CookieK, &[0x11; 200], binding(1, &[1; 8]), [3; 12]);
+        assert!(cookies.open(&long, binding(1, &[1; 8])).is_none());
+        let short = cookies.seal_as(Of::Cookie, &[8; 32], binding(1, &[1; 8]), [3; 12]);
+        assert!(cookies.open_leg(&short, binding(1, &[1; 8])).is_none());
     }
 
     // spec: NEG-9, NEG-11

@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use rand::RngExt;
 use rand::rngs::StdRng;
-use sss_crypto::noise::{self, GotCookie, SentHello, Split};
-use sss_crypto::{StaticKey, Suite, constant_time_eq};
-use sss_wire::long::{self, Cookie};
+use sss_crypto::noise::{self, Split};
+use sss_crypto::{StaticKey, constant_time_eq};
+use sss_wire::long::{self, Cookie, CookieK};
 use sss_wire::params::{CookieAnswer, CookieParams, HelloParams};
-use sss_wire::{ChannelId, Eid};
+use sss_wire::{Eid, Kem};
 
 use super::cookie::cookie_mac;
-use super::terms::{VERSIONS, prologue, suite_from_wire, suite_to_wire};
+use super::greeting::{Agreed, Greeting, Held};
+use super::leg::Leg;
+use super::terms::{VERSIONS, kems, prologue, suite_from_wire, suite_to_wire};
+use crate::config::{Config, PostQuantum};
 use crate::error::{DropReason, NegotiationError};
 use crate::pace::retry_interval;
 use crate::seen::Sightings;
@@ -26,8 +29,6 @@ const VERSION_GRACE: Duration = Duration::from_secs(3);
 /// Time for which an attempt to reach a peer again waits for COOKIE, and then for ACCEPT (MIG-12).
 const AGAIN_TIMEOUT: Duration = Duration::from_secs(30);
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Attempts that follow RETRY, at most (NEG-12).
-const MAX_RETRIES: u8 = 3;
 /// For how long at least, and at most unless the round trip is long, INITIATE goes unanswered before the initiator
 /// begins again with HELLO (NEG-24).
 const MIN_UNANSWERED: Duration = Duration::from_millis(500);
@@ -100,12 +101,8 @@ struct Resend {
 }
 
 enum Stage {
-    /// HELLO is out.
-    Hello {
-        noise: noise::Initiator<SentHello>,
-        packet: Vec<u8>,
-        retries: u8,
-    },
+    /// HELLO is out, and HELLO_K beside it.
+    Hello(Box<Greeting>),
     /// INITIATE is out.
     Initiate {
         packet: Vec<u8>,
@@ -117,32 +114,26 @@ enum Stage {
     },
 }
 
+/// An answer to HELLO or HELLO_K.
+pub(crate) enum HelloAnswer<'a> {
+    Cookie(&'a Cookie<'a>),
+    CookieK(&'a CookieK<'a>),
+}
+
 /// Step to be taken when an attempt's time has come.
 pub(crate) enum InitiatorStep<'a> {
     /// Nothing yet.
     Wait,
-    /// Send this packet to these addresses.
-    Send(&'a [u8], &'a [SocketAddr]),
+    /// Send this packet, and then the one beside it, to these addresses.
+    Send(&'a [u8], Option<&'a [u8]>, &'a [SocketAddr]),
     /// INITIATE was not answered: begin again with HELLO, beside it (NEG-24).
     BeginAgain,
     /// Give up.
     Fail(NegotiationError),
 }
 
-/// A COOKIE that was checked: what the channel is made from.
-pub(crate) struct Agreed {
-    pub(crate) noise: noise::Initiator<GotCookie>,
-    pub(crate) remote: SocketAddr,
-    pub(crate) suite: Suite,
-    /// The id that packets to the responder carry.
-    pub(crate) channel_id: ChannelId,
-    /// Round trip of HELLO and COOKIE, if HELLO was sent only once.
-    pub(crate) rtt: Option<Duration>,
-    cookie: Vec<u8>,
-}
-
 impl Initiation {
-    /// Begins an attempt at `now`. HELLO is due at once.
+    /// Begins an attempt at `now`. HELLO is due at once, and HELLO_K with it unless the leg is off.
     ///
     /// # Errors
     /// [`NegotiationError::BadEid`] if the peer's key cannot be used.
@@ -151,21 +142,25 @@ impl Initiation {
         eid: &Eid,
         addresses: Vec<SocketAddr>,
         schedule: Schedule,
-        suites: &[Suite],
+        config: &Config,
         rng: &mut StdRng,
     ) -> Result<Self, NegotiationError> {
         let attempt: [u8; 8] = rng.random();
         let version = VERSIONS.first().copied().unwrap_or_default();
         let params = HelloParams {
             versions: VERSIONS.to_vec(),
-            suites: suites.iter().map(|s| suite_to_wire(*s)).collect(),
+            suites: config.suites.iter().map(|s| suite_to_wire(*s)).collect(),
+            kems: kems(config.post_quantum).to_vec(),
         };
+        let has_leg = params.kems.contains(&Kem::MlKem768);
         let mut payload = params.to_vec();
         payload.resize(long::HELLO_PAYLOAD, 0);
         let mut message = Vec::with_capacity(long::HELLO_SIZE);
         let prologue = prologue(version, &attempt);
         let noise = noise::Initiator::start(&prologue, eid.public_key(), rng.random(), &payload, &mut message)
             .map_err(|_| NegotiationError::BadEid)?;
+        let e = message.first_chunk().filter(|_| has_leg);
+        let leg = e.map(|e| Leg::new(version, &attempt, e, rng));
         Ok(Self {
             eid: *eid,
             attempt,
@@ -179,11 +174,13 @@ impl Initiation {
                 interval: FIRST_HELLO_INTERVAL.min(schedule.longest_pause(now)),
                 sent: 0,
             },
-            stage: Stage::Hello {
+            stage: Stage::Hello(Box::new(Greeting {
                 noise,
-                packet: long::hello(version, &attempt, &[0; 16], &message),
+                hello: long::hello(version, &attempt, &[0; 16], &message),
                 retries: 0,
-            },
+                leg,
+                held: None,
+            })),
             foreign_versions: None,
             sought: Sought {
                 since: now,
@@ -196,8 +193,8 @@ impl Initiation {
     ///
     /// # Errors
     /// As [`Self::new`].
-    pub(crate) fn next(&self, now: Instant, suites: &[Suite], rng: &mut StdRng) -> Result<Self, NegotiationError> {
-        let mut next = Self::new(now, &self.eid, self.addresses.clone(), self.schedule, suites, rng)?;
+    pub(crate) fn next(&self, now: Instant, config: &Config, rng: &mut StdRng) -> Result<Self, NegotiationError> {
+        let mut next = Self::new(now, &self.eid, self.addresses.clone(), self.schedule, config, rng)?;
         next.deadline = self.deadline;
         next.sought = Sought {
             since: self.sought.since,
@@ -210,7 +207,15 @@ impl Initiation {
     fn answered(&self) -> Option<SocketAddr> {
         match &self.stage {
             Stage::Initiate { remote, .. } => Some(*remote),
-            Stage::Hello { .. } => self.sought.answered,
+            Stage::Hello(_) => self.held().map(|held| held.agreed.remote).or(self.sought.answered),
+        }
+    }
+
+    /// The COOKIE whose COOKIE_K is missing.
+    fn held(&self) -> Option<&Held> {
+        match &self.stage {
+            Stage::Hello(greeting) => greeting.held.as_ref(),
+            Stage::Initiate { .. } => None,
         }
     }
 
@@ -218,7 +223,7 @@ impl Initiation {
     pub(crate) fn cookie(&self) -> Option<&[u8]> {
         match &self.stage {
             Stage::Initiate { cookie, .. } => Some(cookie),
-            Stage::Hello { .. } => None,
+            Stage::Hello(_) => None,
         }
     }
 
@@ -251,7 +256,7 @@ impl Initiation {
 
     /// Returns whether HELLO was sent again because nobody answered.
     pub(crate) fn is_unanswered(&self) -> bool {
-        !self.has_initiated() && self.was_repeated()
+        !self.has_initiated() && self.held().is_none() && self.was_repeated()
     }
 
     /// Returns when [`Self::step`] is to be called next.
@@ -286,8 +291,11 @@ impl Initiation {
         let longest = self.schedule.longest_pause(now);
         self.resend.arm(now, longest, rng);
         match &self.stage {
-            Stage::Hello { packet, .. } => InitiatorStep::Send(packet, &self.addresses),
-            Stage::Initiate { packet, remote, .. } => InitiatorStep::Send(packet, std::slice::from_ref(remote)),
+            Stage::Hello(greeting) => {
+                let hello_k = greeting.leg.as_ref().map(Leg::packet);
+                InitiatorStep::Send(&greeting.hello, hello_k, &self.addresses)
+            }
+            Stage::Initiate { packet, remote, .. } => InitiatorStep::Send(packet, None, std::slice::from_ref(remote)),
         }
     }
 
@@ -298,6 +306,10 @@ impl Initiation {
         if let Some(theirs) = self.foreign_versions.clone() {
             let ours = VERSIONS.to_vec();
             return NegotiationError::Version { theirs, ours };
+        }
+        if let Some(held) = self.held() {
+            let address = held.agreed.remote.to_string();
+            return NegotiationError::PostQuantumUnanswered { address, after };
         }
         match self.answered() {
             None => NegotiationError::NoAnswer {
@@ -325,69 +337,116 @@ impl Initiation {
         }
     }
 
-    /// RETRY: the same HELLO again, with the token. Returns the packet to send to the address that asked.
-    pub(crate) fn on_retry(&mut self, version: u32, token: &[u8; 16]) -> Result<&[u8], DropReason> {
+    /// RETRY: the same HELLO and HELLO_K again, with the token, unless they were answered. Returns the packets to send
+    /// to the address that asked.
+    pub(crate) fn on_retry(&mut self, version: u32, token: &[u8; 16]) -> Result<Vec<&[u8]>, DropReason> {
         match &mut self.stage {
             // NEG-1
-            Stage::Hello { packet, retries, .. } if *retries < MAX_RETRIES && version == self.version => {
-                *retries += 1;
-                long::set_token(packet, token);
-                Ok(packet)
-            }
+            Stage::Hello(greeting) if version == self.version => greeting.on_retry(token),
             _ => Err(DropReason::UnknownAttempt),
         }
     }
 
     /// VERSION: a hint that the peer speaks other versions only (NEG-13).
     pub(crate) fn on_version(&mut self, versions: Vec<u32>) -> Result<(), DropReason> {
-        if self.has_initiated() || versions.contains(&self.version) {
+        if self.has_initiated() || self.held().is_some() || versions.contains(&self.version) {
             return Err(DropReason::UnknownAttempt);
         }
         self.foreign_versions.get_or_insert(versions);
         Ok(())
     }
 
-    /// COOKIE: checks it, leaving the attempt as it was if it is not authentic.
+    /// COOKIE or COOKIE_K: checks it, leaving the attempt as it was if it is not authentic. `None` if the other one is
+    /// still missing.
     ///
     /// # Errors
     /// The outer error drops the packet; the inner one ends the attempt.
-    pub(crate) fn on_cookie(
+    pub(crate) fn on_answer(
+        &mut self,
+        now: Instant,
+        answer: &HelloAnswer<'_>,
+        remote: SocketAddr,
+        config: &Config,
+    ) -> Result<Result<Option<Agreed>, NegotiationError>, DropReason> {
+        match answer {
+            HelloAnswer::Cookie(cookie) => self.on_cookie(now, cookie, remote, config),
+            HelloAnswer::CookieK(cookie_k) => self.on_cookie_k(cookie_k).map(Ok),
+        }
+    }
+
+    fn on_cookie(
         &mut self,
         now: Instant,
         cookie: &Cookie<'_>,
         remote: SocketAddr,
-        suites: &[Suite],
-    ) -> Result<Result<Agreed, NegotiationError>, DropReason> {
-        let Stage::Hello { noise, .. } = &self.stage else {
+        config: &Config,
+    ) -> Result<Result<Option<Agreed>, NegotiationError>, DropReason> {
+        let rtt = (!self.was_repeated()).then(|| now.since(self.began));
+        let Stage::Hello(greeting) = &mut self.stage else {
             return Err(DropReason::UnknownAttempt);
         };
-        let (noise, payload) = noise
+        if greeting.holds(cookie) {
+            return Err(DropReason::Duplicate);
+        }
+        let (noise, payload) = greeting
+            .noise
             .read_cookie(cookie.e, cookie.sealed)
             .map_err(|_| DropReason::Unauthentic)?;
         if !constant_time_eq(&cookie_mac(noise.chaining_key(), cookie.authed), cookie.mac) {
             return Err(DropReason::Unauthentic);
         }
         let answer = CookieAnswer::decode(&payload).map_err(|_| DropReason::Malformed)?;
-        let CookieAnswer::Chosen(params) = answer else {
-            return Ok(Err(NegotiationError::Suite));
+        // NEG-13
+        self.foreign_versions = None;
+        let params = match answer {
+            CookieAnswer::Chosen(params) => params,
+            CookieAnswer::NoSuite => return Ok(Err(NegotiationError::Suite)),
+            CookieAnswer::NoKem => return Ok(Err(kem_error(config.post_quantum))),
         };
         // NEG-8
         if let Some(error) = version_fraud(self.version, VERSIONS, &params) {
             return Ok(Err(error));
         }
         let suite = suite_from_wire(params.suite);
-        if !suites.contains(&suite) {
+        if !config.suites.contains(&suite) {
             return Ok(Err(NegotiationError::Suite));
         }
-        let rtt = (!self.was_repeated()).then(|| now.since(self.began));
-        Ok(Ok(Agreed {
+        // NEG-29
+        let chosen = params.kem.map_or(Kem::None, |_| Kem::MlKem768);
+        if !kems(config.post_quantum).contains(&chosen) {
+            return Ok(Err(kem_error(config.post_quantum)));
+        }
+        let agreed = Agreed {
             noise,
             remote,
             suite,
             channel_id: params.channel_id,
-            rtt,
+            rtt: greeting.rtt().or(rtt),
             cookie: cookie.cookie.to_vec(),
+            kem_cookie: Vec::new(),
+        };
+        Ok(Ok(match params.kem {
+            Some(mac_key) => greeting.complete_or_hold(agreed, mac_key),
+            None => Some(agreed),
         }))
+    }
+
+    /// COOKIE_K: it counts if it comes from whoever sent COOKIE (NEG-33).
+    fn on_cookie_k(&mut self, cookie_k: &CookieK<'_>) -> Result<Option<Agreed>, DropReason> {
+        let Stage::Hello(greeting) = &mut self.stage else {
+            return Err(DropReason::UnknownAttempt);
+        };
+        let leg = greeting.leg.as_mut().ok_or(DropReason::UnknownAttempt)?;
+        let Some(held) = &greeting.held else {
+            leg.keep(cookie_k);
+            return Ok(None);
+        };
+        let Some(opened) = leg.open(&held.mac_key, cookie_k) else {
+            // It may belong to a COOKIE that is still under way, of another address or of a host that was restarted.
+            leg.keep(cookie_k);
+            return Err(DropReason::Unauthentic);
+        };
+        Ok(greeting.held.take().map(|held| held.agreed.with_leg(opened)))
     }
 
     /// Makes INITIATE with `frames` as packet 0; it is due at once.
@@ -422,7 +481,13 @@ impl Initiation {
             .clamp(MIN_UNANSWERED, MAX_UNANSWERED)
             .max(interval * 3 / 2);
         self.stage = Stage::Initiate {
-            packet: long::initiate(self.version, &self.attempt, &agreed.cookie, &message),
+            packet: long::initiate(
+                self.version,
+                &self.attempt,
+                &agreed.cookie,
+                &agreed.kem_cookie,
+                &message,
+            ),
             remote: agreed.remote,
             split,
             cookie: agreed.cookie,
@@ -435,7 +500,7 @@ impl Initiation {
     pub(crate) fn split(&self) -> Option<&Split> {
         match &self.stage {
             Stage::Initiate { split, .. } => Some(split),
-            Stage::Hello { .. } => None,
+            Stage::Hello(_) => None,
         }
     }
 
@@ -443,15 +508,16 @@ impl Initiation {
     pub(crate) fn initiate_size(&self) -> usize {
         match &self.stage {
             Stage::Initiate { packet, .. } => packet.len(),
-            Stage::Hello { .. } => 0,
+            Stage::Hello(_) => 0,
         }
     }
 }
 
-impl Agreed {
-    /// Room for frames in INITIATE, in bytes.
-    pub(crate) fn room(&self) -> usize {
-        long::initiate_room(self.cookie.len())
+/// The error of a host with this policy when the peer's is the opposite (NEG-29).
+fn kem_error(ours: PostQuantum) -> NegotiationError {
+    match ours {
+        PostQuantum::Off => NegotiationError::PostQuantumOff,
+        _ => NegotiationError::PostQuantumMissing,
     }
 }
 
@@ -482,19 +548,19 @@ mod tests {
     use sss_wire::long::{Hello, Long};
 
     use super::*;
+    use sss_crypto::kem;
+    use sss_wire::ChannelId;
 
     fn attempt(rng: &mut StdRng, addresses: Vec<SocketAddr>) -> Initiation {
+        attempt_with(PostQuantum::Off, rng, addresses)
+    }
+
+    fn attempt_with(policy: PostQuantum, rng: &mut StdRng, addresses: Vec<SocketAddr>) -> Initiation {
         let eid = Eid::from_public_key(&StaticKey::from_bytes([7; 32]).public());
         let start = Instant::from_nanos(0);
-        Initiation::new(
-            start,
-            &eid,
-            addresses,
-            Schedule::first(Duration::from_secs(60)),
-            &[Suite::ChaCha20Poly1305],
-            rng,
-        )
-        .unwrap()
+        let schedule = Schedule::first(Duration::from_secs(60));
+        let config = Config::default().with(|config| config.post_quantum = policy);
+        Initiation::new(start, &eid, addresses, schedule, &config, rng).unwrap()
     }
 
     fn address() -> SocketAddr {
@@ -515,6 +581,7 @@ mod tests {
             versions: versions.to_vec(),
             suite: sss_wire::Suite::ChaCha20Poly1305,
             channel_id: ChannelId::default(),
+            kem: None,
         };
         assert_eq!(version_fraud(1, &[2, 1], &params(&[1])), None);
         assert_eq!(version_fraud(2, &[2, 1], &params(&[3, 2, 1])), None);
@@ -522,19 +589,19 @@ mod tests {
         assert!(version_fraud(1, &[2, 1], &params(&[3])).is_some());
     }
 
-    // spec: NEG-15
+    // spec: NEG-15, NEG-30
     #[test]
     fn hello_is_repeated_unchanged_with_doubling_intervals_until_the_deadline() {
         let mut rng = StdRng::seed_from_u64(1);
-        let mut attempt = attempt(&mut rng, vec![address()]);
+        let mut attempt = attempt_with(PostQuantum::Required, &mut rng, vec![address()]);
         let mut times = Vec::new();
         let mut packets = Vec::new();
         let error = loop {
             let now = attempt.next_timer();
             match attempt.step(now, &Sightings::default(), &mut rng) {
-                InitiatorStep::Send(packet, to) => {
+                InitiatorStep::Send(packet, beside, to) => {
                     assert_eq!(to, [address()]);
-                    packets.push(packet.to_vec());
+                    packets.push([packet, beside.unwrap()].concat());
                     times.push(now);
                 }
                 InitiatorStep::Wait | InitiatorStep::BeginAgain => {}
@@ -542,8 +609,14 @@ mod tests {
             }
         };
         assert!(packets.iter().all(|p| *p == packets[0]));
-        assert_eq!(packets[0].len(), long::HELLO_SIZE);
-        let first = hello(&packets[0]);
+        assert_eq!(packets[0].len(), long::HELLO_SIZE + long::HELLO_K_SIZE);
+        let (first, beside) = packets[0].split_at(long::HELLO_SIZE);
+        let first = hello(first);
+        let Ok(Long::HelloK(beside)) = Long::parse(beside) else {
+            panic!("not HELLO_K");
+        };
+        assert_eq!((beside.version, beside.attempt), (VERSIONS[0], attempt.attempt()));
+        assert_eq!(*beside.hello, kem::hello_name(first.noise.first_chunk().unwrap()));
         let expected = Hello {
             version: VERSIONS[0],
             attempt: attempt.attempt(),
@@ -565,7 +638,7 @@ mod tests {
     fn retry_changes_the_token_only_and_is_followed_three_times() {
         let mut rng = StdRng::seed_from_u64(2);
         let mut attempt = attempt(&mut rng, vec![address()]);
-        let InitiatorStep::Send(first, _) = attempt.step(Instant::from_nanos(0), &Sightings::default(), &mut rng)
+        let InitiatorStep::Send(first, None, _) = attempt.step(Instant::from_nanos(0), &Sightings::default(), &mut rng)
         else {
             panic!("HELLO is due at once");
         };
@@ -575,7 +648,13 @@ mod tests {
         for token in &[[5; 16], [6; 16], [7; 16]] {
             let unknown = attempt.on_retry(2, &[9; 16]);
             assert_eq!(unknown, Err(DropReason::UnknownAttempt), "of another version");
-            assert_eq!(hello(attempt.on_retry(1, token).unwrap()), with(token));
+            let again = attempt.on_retry(1, token).unwrap();
+            assert_eq!(again.iter().map(|p| hello(p)).collect::<Vec<_>>(), [with(token)]);
+            assert_eq!(
+                attempt.on_retry(1, token),
+                Err(DropReason::Duplicate),
+                "it has that token"
+            );
         }
         assert_eq!(attempt.on_retry(1, &[8; 16]), Err(DropReason::UnknownAttempt));
     }

@@ -10,21 +10,50 @@ use crate::time::Instant;
 
 const TOKEN_KEY_LIFE: Duration = Duration::from_secs(15);
 
-/// Counts HELLOs and makes the tokens.
+/// The two packets whose answers cost something.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Asking {
+    /// HELLO: Diffie-Hellman.
+    Hello,
+    /// HELLO_K: an encapsulation.
+    HelloK,
+}
+
+/// Counts HELLOs and HELLO_Ks, each by themselves, and makes the tokens.
 pub(crate) struct Load {
     threshold: u32,
-    window_start: Instant,
-    count: u32,
+    hellos: Rate,
+    hello_ks: Rate,
     keys: [[u8; 32]; 2],
     rotated: Instant,
+}
+
+/// Packets in the present second.
+#[derive(Default)]
+struct Rate {
+    window_start: Instant,
+    count: u32,
+}
+
+impl Rate {
+    /// Counts a packet; true if there are more than `threshold` in this second.
+    fn is_above(&mut self, threshold: u32, now: Instant) -> bool {
+        if now.since(self.window_start) >= Duration::from_secs(1) {
+            self.window_start = now;
+            // A flood stays a flood at the turn of the second.
+            self.count = self.count.saturating_sub(threshold).min(threshold);
+        }
+        self.count = self.count.saturating_add(1);
+        self.count > threshold
+    }
 }
 
 impl Load {
     pub(crate) fn new(threshold: u32, keys: [[u8; 32]; 2]) -> Self {
         Self {
             threshold,
-            window_start: Instant::default(),
-            count: 0,
+            hellos: Rate::default(),
+            hello_ks: Rate::default(),
             keys,
             rotated: Instant::default(),
         }
@@ -45,15 +74,13 @@ impl Load {
         self.rotated = now;
     }
 
-    /// Counts a HELLO; true if hosts without a token are to be sent RETRY now.
-    pub(crate) fn is_high(&mut self, now: Instant) -> bool {
-        if now.since(self.window_start) >= Duration::from_secs(1) {
-            self.window_start = now;
-            // A flood stays a flood at the turn of the second.
-            self.count = self.count.saturating_sub(self.threshold).min(self.threshold);
-        }
-        self.count = self.count.saturating_add(1);
-        self.count > self.threshold
+    /// Counts a packet; true if hosts without a token are to be sent RETRY now.
+    pub(crate) fn is_high(&mut self, now: Instant, what: Asking) -> bool {
+        let rate = match what {
+            Asking::Hello => &mut self.hellos,
+            Asking::HelloK => &mut self.hello_ks,
+        };
+        rate.is_above(self.threshold, now)
     }
 
     pub(crate) fn token(&self, remote: SocketAddr, attempt: &[u8; 8]) -> [u8; 16] {
@@ -81,11 +108,13 @@ mod tests {
     fn load_is_high_above_the_threshold_and_ends_with_the_flood() {
         let mut load = Load::new(10, [[1; 32], [2; 32]]);
         let start = Instant::from_nanos(5_000_000_000);
-        let high = (0..15).filter(|_| load.is_high(start)).count();
-        assert_eq!(high, 5);
+        for what in [Asking::Hello, Asking::HelloK] {
+            let high = (0..15).filter(|_| load.is_high(start, what)).count();
+            assert_eq!(high, 5, "each is counted by itself");
+        }
         let later = start + Duration::from_secs(1);
-        assert!(!load.is_high(later));
-        assert!(!load.is_high(later + Duration::from_secs(2)));
+        assert!(!load.is_high(later, Asking::Hello));
+        assert!(!load.is_high(later + Duration::from_secs(2), Asking::Hello));
     }
 
     // spec: NEG-12

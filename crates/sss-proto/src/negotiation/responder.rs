@@ -6,22 +6,25 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use sss_crypto::noise::Split;
 use sss_crypto::noise::{self, SentCookie};
-use sss_crypto::{StaticKey, Suite};
-use sss_wire::long::{self, Hello, Initiate};
+use sss_crypto::{AuthError, StaticKey, Suite, kem};
+use sss_wire::long::{self, Hello, HelloK, Initiate};
 use sss_wire::params::{CookieAnswer, CookieParams, Earlier, HelloParams};
-use sss_wire::{ChannelId, Eid};
+use sss_wire::{ChannelId, Eid, Kem};
 
 use super::channel_ids::ChannelIds;
 use super::cookie::{Binding, Contents, Cookies, Spent, cookie_mac};
-use super::load::Load;
-use super::terms::{VERSIONS, prologue, suite_from_wire, suite_to_wire};
-use crate::config::Config;
+use super::leg::LegKeys;
+use super::load::{Asking, Load};
+use super::terms::{VERSIONS, kems, prologue, suite_from_wire, suite_to_wire};
+use crate::config::{Config, PostQuantum};
 use crate::error::DropReason;
 use crate::time::Instant;
 
-/// The responder's side of all negotiations: two cookie keys, two token keys, and no state per initiator.
+/// The responder's side of all negotiations: two cookie keys, two token keys, the key of the legs, and no state per
+/// initiator.
 pub(crate) struct Responder {
     cookies: Cookies,
+    legs: LegKeys,
     load: Load,
 }
 
@@ -67,6 +70,7 @@ impl Responder {
     pub(crate) fn new(config: &Config, rng: &mut StdRng) -> Self {
         Self {
             cookies: Cookies::new(rng.random()),
+            legs: LegKeys::new(rng.random()),
             load: Load::new(config.hello_threshold, [rng.random(), rng.random()]),
         }
     }
@@ -83,43 +87,81 @@ impl Responder {
         if !VERSIONS.contains(&hello.version) {
             return Ok(long::version(hello.attempt, VERSIONS));
         }
-        if self.load.is_high(now) && !self.load.is_valid(hello.token, remote, hello.attempt) {
-            let token = self.load.token(remote, hello.attempt);
-            return Ok(long::retry(hello.version, hello.attempt, &token));
-        }
-        let prologue = prologue(hello.version, hello.attempt);
-        let (noise, payload) =
-            noise::Responder::read_hello(&prologue, host.key, hello.noise).map_err(|_| DropReason::Unauthentic)?;
-        let offered = HelloParams::decode(&payload).map_err(|_| DropReason::Malformed)?;
-        let suite = choose_suite(&offered, &host.config.suites);
-        let channel_id = host.ids.next(host.rng);
-        let params = match suite {
-            Some(suite) => params_of(suite, channel_id).to_vec(),
-            None => CookieAnswer::no_suite(VERSIONS),
-        };
-        let mut message = Vec::with_capacity(256);
-        let noise = noise
-            .write_cookie(host.rng.random(), &params, &mut message)
-            .map_err(|_| DropReason::Unauthentic)?;
         let binding = Binding {
             remote,
             version: hello.version,
             attempt: hello.attempt,
         };
-        let cookie = suite.map(|suite| {
-            let contents = Contents {
-                noise: noise.to_bytes(),
-                suite,
-                issued: now,
-                channel_id,
-            };
-            self.cookies.seal(&contents, binding, host.rng.random())
-        });
-        let cookie = cookie.unwrap_or_default();
+        if let Some(retry) = self.ask_for_token(now, Asking::Hello, hello.token, binding) {
+            return Ok(retry);
+        }
+        let prologue = prologue(hello.version, hello.attempt);
+        let (noise, payload) =
+            noise::Responder::read_hello(&prologue, host.key, hello.noise).map_err(|_| DropReason::Unauthentic)?;
+        let offered = HelloParams::decode(&payload).map_err(|_| DropReason::Malformed)?;
+        let channel_id = host.ids.next(host.rng);
+        let name = hello.noise.first_chunk().map(kem::hello_name).unwrap_or_default();
+        let mac_key = self.legs.mac_key(binding, &name);
+        let choice = Choice::make(&offered, host.config);
+        let params = choice.params(channel_id, &mac_key);
+        let mut message = Vec::with_capacity(256);
+        let noise = noise
+            .write_cookie(host.rng.random(), &params, &mut message)
+            .map_err(|_| DropReason::Unauthentic)?;
+        let cookie = match choice {
+            Choice::Made { suite, kem } => {
+                let contents = Contents {
+                    noise: noise.to_bytes(),
+                    suite,
+                    kem,
+                    issued: now,
+                    channel_id,
+                };
+                self.cookies.seal(&contents, binding, host.rng.random())
+            }
+            Choice::NoSuite | Choice::NoKem => Vec::new(),
+        };
         let mut packet = long::cookie_without_mac(binding.version, binding.attempt, &message, &cookie);
         let mac = cookie_mac(noise.chaining_key(), &packet);
         packet.extend_from_slice(&mac);
         Ok(packet)
+    }
+
+    /// Answers HELLO_K with COOKIE_K or RETRY (NEG-31).
+    pub(crate) fn hello_k(
+        &mut self,
+        now: Instant,
+        hello_k: &HelloK<'_>,
+        remote: SocketAddr,
+        host: &mut Own<'_>,
+    ) -> Result<Vec<u8>, DropReason> {
+        self.rotate(now, host.rng);
+        // HELLO of that version is answered with VERSION.
+        if !VERSIONS.contains(&hello_k.version) || !kems(host.config.post_quantum).contains(&Kem::MlKem768) {
+            return Err(DropReason::Unwelcome);
+        }
+        let binding = Binding {
+            remote,
+            version: hello_k.version,
+            attempt: hello_k.attempt,
+        };
+        if let Some(retry) = self.ask_for_token(now, Asking::HelloK, hello_k.token, binding) {
+            return Ok(retry);
+        }
+        self.legs.answer(hello_k, binding, &self.cookies, host.rng)
+    }
+
+    /// RETRY, if the host is under load and the token is not valid (NEG-12).
+    fn ask_for_token(&mut self, now: Instant, what: Asking, token: &[u8; 16], binding: Binding<'_>) -> Option<Vec<u8>> {
+        let Binding {
+            remote,
+            version,
+            attempt,
+        } = binding;
+        if !self.load.is_high(now, what) || self.load.is_valid(token, remote, attempt) {
+            return None;
+        }
+        Some(long::retry(version, attempt, &self.load.token(remote, attempt)))
     }
 
     /// Checks INITIATE in the order of NEG-10, up to `se`.
@@ -135,7 +177,7 @@ impl Responder {
         if self.cookies.spent(period, contents.channel_id).is_some() {
             return Err(Refusal::Again(contents.channel_id));
         }
-        Ok(authenticate(initiate, period, &contents)?)
+        Ok(self.authenticate(initiate, remote, period, &contents)?)
     }
 
     /// Returns who sent an INITIATE whose cookie is spent.
@@ -144,16 +186,41 @@ impl Responder {
     /// If it is not genuine.
     pub(crate) fn initiate_spent(&self, initiate: &Initiate<'_>, remote: SocketAddr) -> Result<Proven, DropReason> {
         let (period, contents) = self.open(initiate, remote).ok_or(DropReason::StaleCookie)?;
-        authenticate(initiate, period, &contents)
+        self.authenticate(initiate, remote, period, &contents)
     }
 
     fn open(&self, initiate: &Initiate<'_>, remote: SocketAddr) -> Option<(u8, Contents)> {
-        let binding = Binding {
-            remote,
-            version: initiate.version,
-            attempt: initiate.attempt,
-        };
-        self.cookies.open(initiate.cookie, binding)
+        self.cookies.open(initiate.cookie, binding_of(initiate, remote))
+    }
+
+    /// Opens the leg, and both parts of Noise message 3: then the initiator holds the key that it names.
+    fn authenticate(
+        &self,
+        initiate: &Initiate<'_>,
+        remote: SocketAddr,
+        period: u8,
+        contents: &Contents,
+    ) -> Result<Proven, DropReason> {
+        let mut noise = noise::Responder::<SentCookie>::from_bytes(&contents.noise);
+        match contents.kem {
+            Kem::MlKem768 => {
+                let secret = self.cookies.open_leg(initiate.kem, binding_of(initiate, remote));
+                noise.mix_kem(&*secret.ok_or(DropReason::StaleCookie)?);
+            }
+            Kem::None if initiate.kem.is_empty() => {}
+            Kem::None => return Err(DropReason::Malformed),
+        }
+        let (public, noise) = noise.read_static(initiate.sealed_static).map_err(unauthentic)?;
+        let (frames, split) = noise.read_payload(initiate.sealed_frames).map_err(unauthentic)?;
+        Ok(Proven {
+            eid: Eid::from_public_key(&public),
+            channel_id: contents.channel_id,
+            suite: contents.suite,
+            issued: contents.issued,
+            split,
+            frames,
+            period,
+        })
     }
 
     /// Returns what became of an earlier attempt that an initiator names (NEG-25).
@@ -197,32 +264,57 @@ pub(crate) struct Own<'a> {
     pub(crate) ids: &'a mut ChannelIds,
 }
 
-/// Opens both parts of Noise message 3: then the initiator holds the key that it names.
-fn authenticate(initiate: &Initiate<'_>, period: u8, contents: &Contents) -> Result<Proven, DropReason> {
-    let noise = noise::Responder::<SentCookie>::from_bytes(&contents.noise);
-    let (public, noise) = noise
-        .read_static(initiate.sealed_static)
-        .map_err(|_| DropReason::Unauthentic)?;
-    let (frames, split) = noise
-        .read_payload(initiate.sealed_frames)
-        .map_err(|_| DropReason::Unauthentic)?;
-    Ok(Proven {
-        eid: Eid::from_public_key(&public),
-        channel_id: contents.channel_id,
-        suite: contents.suite,
-        issued: contents.issued,
-        split,
-        frames,
-        period,
-    })
+fn unauthentic(_: AuthError) -> DropReason {
+    DropReason::Unauthentic
 }
 
-fn params_of(suite: Suite, channel_id: ChannelId) -> CookieParams {
-    CookieParams {
-        versions: VERSIONS.to_vec(),
-        suite: suite_to_wire(suite),
-        channel_id,
+fn binding_of<'a>(initiate: &Initiate<'a>, remote: SocketAddr) -> Binding<'a> {
+    Binding {
+        remote,
+        version: initiate.version,
+        attempt: initiate.attempt,
     }
+}
+
+/// Answer to what a HELLO offers.
+#[derive(Debug, PartialEq, Eq)]
+enum Choice {
+    Made { suite: Suite, kem: Kem },
+    NoSuite,
+    NoKem,
+}
+
+impl Choice {
+    fn make(offered: &HelloParams, config: &Config) -> Self {
+        let Some(kem) = choose_kem(offered, config.post_quantum) else {
+            return Self::NoKem;
+        };
+        match choose_suite(offered, &config.suites) {
+            Some(suite) => Self::Made { suite, kem },
+            None => Self::NoSuite,
+        }
+    }
+
+    /// The parameters of COOKIE. `mac_key` is told to those that have a leg.
+    fn params(&self, channel_id: ChannelId, mac_key: &[u8; 32]) -> Vec<u8> {
+        let (suite, kem) = match self {
+            Self::Made { suite, kem } => (*suite, *kem),
+            Self::NoSuite => return CookieAnswer::no_suite(VERSIONS),
+            Self::NoKem => return CookieAnswer::no_kem(VERSIONS),
+        };
+        let params = CookieParams {
+            versions: VERSIONS.to_vec(),
+            suite: suite_to_wire(suite),
+            channel_id,
+            kem: (kem == Kem::MlKem768).then_some(*mac_key),
+        };
+        params.to_vec()
+    }
+}
+
+/// The best KEM, or none, that this host accepts and that is offered (NEG-29).
+fn choose_kem(offered: &HelloParams, policy: PostQuantum) -> Option<Kem> {
+    kems(policy).iter().copied().find(|kem| offered.kems.contains(kem))
 }
 
 /// The first suite offered that this host supports (NEG-7).
@@ -239,6 +331,7 @@ mod tests {
         HelloParams {
             versions: VERSIONS.to_vec(),
             suites: suites.to_vec(),
+            kems: vec![Kem::None],
         }
     }
 
@@ -254,6 +347,30 @@ mod tests {
         assert_eq!(choose_suite(&chacha_first, &both), Some(Suite::ChaCha20Poly1305));
         assert_eq!(choose_suite(&aes_first, &chacha), Some(Suite::ChaCha20Poly1305));
         assert_eq!(choose_suite(&offer(&[Wire::Aes256Gcm]), &chacha), None);
+    }
+
+    // spec: NEG-29
+    #[test]
+    fn the_best_kem_that_both_accept_is_chosen() {
+        let offers = PostQuantum::ALL.map(|policy| HelloParams {
+            kems: kems(policy).to_vec(),
+            ..offer(&[])
+        });
+        let chosen = |policy| offers.each_ref().map(|offer| choose_kem(offer, policy));
+        let (leg, none) = (Some(Kem::MlKem768), Some(Kem::None));
+        assert_eq!(chosen(PostQuantum::Required), [leg, leg, None]);
+        assert_eq!(chosen(PostQuantum::Preferred), [leg, leg, none]);
+        assert_eq!(chosen(PostQuantum::Off), [None, none, none]);
+        let backwards = HelloParams {
+            kems: vec![Kem::None, Kem::MlKem768],
+            ..offer(&[])
+        };
+        assert_eq!(choose_kem(&backwards, PostQuantum::Preferred), leg, "in whatever order");
+        let nothing = HelloParams {
+            kems: Vec::new(),
+            ..offer(&[])
+        };
+        assert_eq!(choose_kem(&nothing, PostQuantum::Preferred), None);
     }
 
     // spec: NEG-7

@@ -1,6 +1,9 @@
-//! Terms of a negotiation that both sides know: versions, the prologue, suites and their numbers.
+//! Terms of a negotiation that both sides know: versions, the prologue, suites and their numbers, and KEMs.
 
 use sss_crypto::Suite;
+use sss_wire::Kem;
+
+use crate::config::PostQuantum;
 
 /// The versions this host speaks, best first.
 pub(crate) const VERSIONS: &[u32] = &[sss_wire::constants::VERSION];
@@ -29,5 +32,14 @@ pub(crate) fn suite_to_wire(suite: Suite) -> sss_wire::Suite {
     match suite {
         Suite::ChaCha20Poly1305 => sss_wire::Suite::ChaCha20Poly1305,
         Suite::Aes256Gcm => sss_wire::Suite::Aes256Gcm,
+    }
+}
+
+/// The KEMs that a host offers, and accepts, best first (NEG-29).
+pub(crate) fn kems(policy: PostQuantum) -> &'static [Kem] {
+    match policy {
+        PostQuantum::Required => &[Kem::MlKem768],
+        PostQuantum::Preferred => &[Kem::MlKem768, Kem::None],
+        PostQuantum::Off => &[Kem::None],
     }
 }

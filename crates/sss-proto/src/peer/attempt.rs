@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use sss_crypto::packet::PacketKey;
 use sss_crypto::schedule::{ChannelSecrets, EarlySecrets};
 use sss_wire::frame::{Close, Frame, Frames};
-use sss_wire::long::{self, Accept, Cookie};
+use sss_wire::long::{self, Accept};
 use sss_wire::params::Earlier;
 use sss_wire::{ChannelId, Code, Eid};
 
@@ -15,11 +15,11 @@ use super::context::{Arrival, Context};
 use super::names::Name;
 use super::packet_zero;
 use super::tree::SharedTree;
-use crate::channel::{Channel, Fate};
+use crate::channel::{Channel, Fate, Path};
 use crate::error::{CloseReason, DropReason, NegotiationError};
 use crate::ids::TreeId;
 use crate::io::Datagram;
-use crate::negotiation::{Agreed, Initiation, InitiatorStep, Schedule};
+use crate::negotiation::{Agreed, HelloAnswer, Initiation, InitiatorStep, Schedule};
 use crate::role::Role;
 use crate::seen::Sightings;
 use crate::streams::Streams;
@@ -153,7 +153,12 @@ impl Attempt {
         let (now, host) = (context.now, &mut *context.host);
         let local_id = host.new_channel_id();
         let ids = (local_id, agreed.channel_id);
-        let setup = host.channel_setup(Role::Initiator, ids, arrival.path());
+        // Where COOKIE came from: COOKIE_K, the last packet, may have been sent on by anybody.
+        let path = Path {
+            remote: agreed.remote,
+            ..arrival.path()
+        };
+        let setup = host.channel_setup(Role::Initiator, ids, path);
         let rtt = agreed.rtt;
         let mut settings = host.settings(local_id, Some(local_id));
         settings.tree = tree.id();
@@ -263,14 +268,7 @@ impl Attempts {
             Purpose::First => Schedule::first(host.config.connect_timeout),
             _ => Schedule::again(silent_since.unwrap_or(context.now)),
         };
-        let initiation = Initiation::new(
-            context.now,
-            eid,
-            addresses,
-            schedule,
-            &host.config.suites,
-            &mut host.rng,
-        )?;
+        let initiation = Initiation::new(context.now, eid, addresses, schedule, &host.config, &mut host.rng)?;
         self.current = Some(Attempt::new(initiation, purpose, None));
         Ok(())
     }
@@ -283,9 +281,7 @@ impl Attempts {
         };
         let host = &mut *context.host;
         // The EID was good enough before.
-        let initiation = attempt
-            .initiation
-            .next(context.now, &host.config.suites, &mut host.rng)?;
+        let initiation = attempt.initiation.next(context.now, &host.config, &mut host.rng)?;
         let next = Attempt::new(initiation, attempt.purpose, None);
         let mut before = std::mem::replace(attempt, next);
         // Of those that sent no early data nothing need be known.
@@ -318,11 +314,13 @@ impl Attempts {
             InitiatorStep::Wait => {}
             // The next is due at once, and is sent with the next call.
             InitiatorStep::BeginAgain => return self.begin_again(context).map(|()| true),
-            InitiatorStep::Send(packet, addresses) => {
-                outbox.extend(addresses.iter().map(|remote| Datagram {
-                    remote: *remote,
-                    bytes: packet.to_vec(),
-                }));
+            InitiatorStep::Send(packet, beside, addresses) => {
+                for bytes in std::iter::once(packet).chain(beside) {
+                    outbox.extend(addresses.iter().map(|remote| Datagram {
+                        remote: *remote,
+                        bytes: bytes.to_vec(),
+                    }));
+                }
                 if attempt.purpose == Purpose::First {
                     attempt.probe_unanswered(outbox);
                 }
@@ -340,7 +338,7 @@ impl Attempts {
     ///
     /// # Errors
     /// If it is not expected.
-    pub(crate) fn on_retry(&mut self, version: u32, token: &[u8; 16]) -> Result<&[u8], DropReason> {
+    pub(crate) fn on_retry(&mut self, version: u32, token: &[u8; 16]) -> Result<Vec<&[u8]>, DropReason> {
         self.greeting()?.initiation.on_retry(version, token)
     }
 
@@ -352,24 +350,27 @@ impl Attempts {
         self.greeting()?.initiation.on_version(versions)
     }
 
-    /// COOKIE for the attempt: if it is authentic, makes the channel, and INITIATE with the first frames.
+    /// COOKIE or COOKIE_K for the attempt: with both, makes the channel, and INITIATE with the first frames.
     ///
     /// # Errors
     /// The outer one: the packet is dropped; the inner one: the attempt has failed.
-    pub(super) fn on_cookie(
+    pub(super) fn on_answer(
         &mut self,
         context: &mut Context<'_>,
-        cookie: &Cookie<'_>,
+        answer: &HelloAnswer<'_>,
         arrival: &Arrival,
         tree: &SharedTree,
         streams: &mut Streams,
     ) -> Result<Result<(), NegotiationError>, DropReason> {
         let attempt = self.greeting()?;
-        let suites = &context.host.config.suites;
+        let config = &context.host.config;
         let agreed = attempt
             .initiation
-            .on_cookie(context.now, cookie, arrival.remote, suites)?;
-        Ok(agreed.and_then(|agreed| attempt.initiate(context, agreed, arrival, tree, streams)))
+            .on_answer(context.now, answer, arrival.remote, config)?;
+        Ok(agreed.and_then(|agreed| match agreed {
+            Some(agreed) => attempt.initiate(context, agreed, arrival, tree, streams),
+            None => Ok(()),
+        }))
     }
 
     /// The attempt, as long as it has not sent INITIATE.

@@ -1,10 +1,14 @@
 //! Making long packets. They are few: each is a vector of its own.
 
-use super::{ACCEPT_HEADER, BASE_DATAGRAM, HELLO_SIZE, Kind, PREFIX, PROBE_SIZE, TAG};
-use crate::Eid;
+use super::{
+    ACCEPT_HEADER, BASE_DATAGRAM, HELLO_K_SIZE, HELLO_SIZE, KEM_CIPHERTEXT, KEM_KEY, Kind, PREFIX, PROBE_SIZE, TAG,
+};
+use crate::{Eid, Kem};
 
-/// Bytes of INITIATE that are neither cookie nor frames.
+/// Bytes of INITIATE that are neither cookies nor frames.
 const INITIATE_FIXED: usize = PREFIX + 1 + 2 + 48 + TAG;
+/// The longest cookie for which COOKIE_K stays smaller than HELLO_K (NEG-3), in bytes.
+const MAX_KEM_COOKIE: usize = HELLO_K_SIZE - 1 - PREFIX - KEM_CIPHERTEXT - 1 - TAG;
 
 fn prefix(kind: Kind, version: u32, attempt: &[u8; 8], size: usize) -> Vec<u8> {
     let mut packet = Vec::with_capacity(size);
@@ -24,11 +28,27 @@ pub fn hello(version: u32, attempt: &[u8; 8], token: &[u8; 16], noise: &[u8]) ->
     packet
 }
 
-/// Replaces the token of a HELLO in place (NEG-12). Does nothing to a packet that is too short to have one.
+/// HELLO_K of ML-KEM-768. `hello` is the name of the HELLO that it goes with (NEG-30); `token` is zeros at first.
+pub fn hello_k(version: u32, attempt: &[u8; 8], token: &[u8; 16], hello: &[u8; 16], key: &[u8; KEM_KEY]) -> Vec<u8> {
+    let mut packet = prefix(Kind::HelloK, version, attempt, HELLO_K_SIZE);
+    packet.extend_from_slice(token);
+    packet.extend_from_slice(hello);
+    packet.push(Kem::MlKem768 as u8);
+    packet.extend_from_slice(key);
+    packet.resize(HELLO_K_SIZE, 0);
+    packet
+}
+
+/// Replaces the token of a HELLO or HELLO_K in place (NEG-12). Does nothing to a packet that is too short to have one.
 pub fn set_token(hello: &mut [u8], token: &[u8; 16]) {
     if let Some(to) = hello.get_mut(PREFIX..).and_then(|tail| tail.first_chunk_mut()) {
         *to = *token;
     }
+}
+
+/// The token of a HELLO or HELLO_K. `None` if the packet is too short to have one.
+pub fn token(hello: &[u8]) -> Option<&[u8; 16]> {
+    hello.get(PREFIX..)?.first_chunk()
 }
 
 /// RETRY.
@@ -61,21 +81,42 @@ pub fn cookie_without_mac(version: u32, attempt: &[u8; 8], noise: &[u8], cookie:
     packet
 }
 
-/// INITIATE. `noise` is Noise message 3: the static key and the frames, sealed.
-pub fn initiate(version: u32, attempt: &[u8; 8], cookie: &[u8], noise: &[u8]) -> Vec<u8> {
-    debug_assert!(cookie.len() <= 0xff);
+/// COOKIE_K up to its mac, which is made over these bytes and more (NEG-32), and appended. `cookie` has at most
+/// 113 bytes.
+pub fn cookie_k_without_mac(
+    version: u32,
+    attempt: &[u8; 8],
+    ciphertext: &[u8; KEM_CIPHERTEXT],
+    cookie: &[u8],
+) -> Vec<u8> {
+    debug_assert!(cookie.len() <= MAX_KEM_COOKIE);
+    let mut packet = prefix(Kind::CookieK, version, attempt, BASE_DATAGRAM);
+    packet.extend_from_slice(ciphertext);
+    packet.push(cookie.len() as u8);
+    packet.extend_from_slice(cookie);
+    packet
+}
+
+/// INITIATE. `kem` is the cookie of the post-quantum leg, empty without one; `noise` is Noise message 3: the static
+/// key and the frames, sealed.
+pub fn initiate(version: u32, attempt: &[u8; 8], cookie: &[u8], kem: &[u8], noise: &[u8]) -> Vec<u8> {
+    debug_assert!(cookie.len() <= 0xff && kem.len() <= BASE_DATAGRAM);
     let mut packet = prefix(Kind::Initiate, version, attempt, BASE_DATAGRAM);
     packet.push(cookie.len() as u8);
     packet.extend_from_slice(cookie);
-    packet.extend_from_slice(&[0, 0]);
+    packet.extend_from_slice(&(kem.len() as u16).to_be_bytes());
+    packet.extend_from_slice(kem);
     packet.extend_from_slice(noise);
     debug_assert!(packet.len() <= BASE_DATAGRAM);
     packet
 }
 
-/// Room for frames in INITIATE with a cookie of this length, in bytes.
-pub const fn initiate_room(cookie_len: usize) -> usize {
-    BASE_DATAGRAM.saturating_sub(INITIATE_FIXED).saturating_sub(cookie_len)
+/// Room for frames in INITIATE with cookies of these lengths, in bytes.
+pub const fn initiate_room(cookie_len: usize, kem_len: usize) -> usize {
+    BASE_DATAGRAM
+        .saturating_sub(INITIATE_FIXED)
+        .saturating_sub(cookie_len)
+        .saturating_sub(kem_len)
 }
 
 /// The first 45 bytes of ACCEPT, which are authenticated with its frames (PRT-1).

@@ -9,14 +9,27 @@ fn hello_and_cookie_by_the_byte() {
     let hello = HelloParams {
         versions: vec![1],
         suites: vec![Suite::Aes256Gcm, Suite::ChaCha20Poly1305],
+        kems: vec![Kem::None],
     };
     assert_eq!(hello.to_vec(), [1, 4, 0, 0, 0, 1, 2, 2, 2, 1]);
+    let hello = HelloParams {
+        kems: vec![Kem::MlKem768, Kem::None],
+        ..hello
+    };
+    assert_eq!(hello.to_vec(), [1, 4, 0, 0, 0, 1, 2, 2, 2, 1, 4, 2, 1, 0]);
     let cookie = CookieParams {
         versions: vec![1],
         suite: Suite::Aes256Gcm,
         channel_id: ChannelId::new(&[9, 8]).unwrap(),
+        kem: None,
     };
-    assert_eq!(cookie.to_vec(), [1, 4, 0, 0, 0, 1, 2, 1, 2, 3, 2, 9, 8]);
+    let plain = [1, 4, 0, 0, 0, 1, 2, 1, 2, 3, 2, 9, 8];
+    assert_eq!(cookie.to_vec(), plain);
+    let cookie = CookieParams {
+        kem: Some([7; 32]),
+        ..cookie
+    };
+    assert_eq!(cookie.to_vec(), [&plain[..], &[4, 1, 1, 5, 32], &[7; 32]].concat());
 }
 
 #[test]

@@ -15,7 +15,7 @@ use sss_wire::long::Long;
 use sss_wire::params::{Attempts, CookieParams, Earlier, HelloParams, Settings};
 use sss_wire::services::{ProtocolInfo, ServiceInfo, ServiceList};
 use sss_wire::short::{self, Header};
-use sss_wire::{ChannelId, Code, Eid, Reader, Suite, Writer, varint};
+use sss_wire::{ChannelId, Code, Eid, Kem, Reader, Suite, Writer, varint};
 
 use crate::fuzz;
 
@@ -214,8 +214,8 @@ proptest! {
     fn parameters_come_back(
         versions in vec(any::<u32>(), 1..9),
         suites in vec(any_suite(), 1..5),
-        suite in any_suite(),
-        channel_id in any_channel_id(),
+        kems in vec(prop_oneof![Just(Kem::None), Just(Kem::MlKem768)], 0..3),
+        (suite, channel_id, kem) in (any_suite(), any_channel_id(), option::of(any::<[u8; 32]>())),
         token: Option<[u8; 16]>,
         numbers in (any_varint(), any_varint(), 0_u64..1 << 24, 1232_u64..varint::MAX, 0_u64..=1 << 26),
         texts in (".{0,40}", "[a-z/0-9.]{0,64}"),
@@ -226,9 +226,9 @@ proptest! {
         void: Option<[u8; 8]>,
     ) {
         let earlier = earlier.map(|(attempt, cookie)| Earlier { attempt, cookie });
-        let hello = HelloParams { versions: versions.clone(), suites };
+        let hello = HelloParams { versions: versions.clone(), suites, kems };
         prop_assert_eq!(HelloParams::decode(&hello.to_vec()), Ok(hello));
-        let cookie = CookieParams { versions, suite, channel_id };
+        let cookie = CookieParams { versions, suite, channel_id, kem };
         prop_assert_eq!(CookieParams::decode(&cookie.to_vec()), Ok(cookie));
         let settings = Settings {
             channel_id: Some(channel_id),

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use sss_wire::params::{Attempts, CookieAnswer, CookieParams, Earlier, HelloParams, Settings};
 use sss_wire::short::{self, Header};
-use sss_wire::{ChannelId, Eid, EidError, Malformed, Reader, Suite, Writer};
+use sss_wire::{ChannelId, Eid, EidError, Kem, Malformed, Reader, Suite, Writer};
 
 use crate::{hex, unhex};
 
@@ -151,6 +151,8 @@ struct HelloList {
     name: String,
     versions: Vec<u32>,
     suites: Vec<u8>,
+    #[serde(default = "no_kem")]
+    kems: Vec<u8>,
     hex: String,
     canonical: bool,
 }
@@ -162,8 +164,21 @@ struct CookieList {
     /// Null: none of those offered is supported.
     suite: Option<u8>,
     channel_id: Option<String>,
+    /// Not there: no leg; null: none of those offered is accepted.
+    #[serde(default = "no_leg")]
+    kem: Option<u8>,
+    #[serde(default)]
+    kem_mac_key: Option<String>,
     hex: String,
     canonical: bool,
+}
+
+fn no_kem() -> Vec<u8> {
+    vec![0]
+}
+
+fn no_leg() -> Option<u8> {
+    Some(0)
 }
 
 #[derive(Deserialize)]
@@ -241,6 +256,13 @@ fn refuse_all(invalid: Vec<Invalid>, is_accepted: impl Fn(&[u8]) -> bool) {
     }
 }
 
+fn kem_of(params: &CookieParams) -> Kem {
+    match params.kem {
+        Some(_) => Kem::MlKem768,
+        None => Kem::None,
+    }
+}
+
 fn suites(numbers: &[u8]) -> Vec<Suite> {
     numbers.iter().map(|s| Suite::try_from(*s).unwrap()).collect()
 }
@@ -253,6 +275,7 @@ fn parameters() {
         let expected = HelloParams {
             versions: v.versions,
             suites: suites(&v.suites),
+            kems: v.kems.iter().map(|k| Kem::try_from(*k).unwrap()).collect(),
         };
         assert_eq!(HelloParams::decode(&unhex(&v.hex)), Ok(expected.clone()), "{}", v.name);
         let again = written(expected.encoded_len(), |w| expected.encode(w));
@@ -266,10 +289,13 @@ fn parameters() {
                     versions: v.versions,
                     suite: Suite::try_from(suite).unwrap(),
                     channel_id: ChannelId::new(&unhex(&id)).unwrap(),
+                    kem: v.kem_mac_key.map(|key| unhex(&key).try_into().unwrap()),
                 };
+                assert_eq!(v.kem.map(Kem::try_from), Some(Ok(kem_of(&params))), "{}", v.name);
                 let again = written(params.encoded_len(), |w| params.encode(w));
                 (CookieAnswer::Chosen(params), again)
             }
+            _ if v.kem.is_none() => (CookieAnswer::NoKem, hex(&CookieAnswer::no_kem(&v.versions))),
             _ => (CookieAnswer::NoSuite, hex(&CookieAnswer::no_suite(&v.versions))),
         };
         assert_eq!(CookieAnswer::decode(&unhex(&v.hex)), Ok(expected), "{}", v.name);

@@ -1,6 +1,6 @@
 //! The whole negotiations of `negotiation.json`, in both roles.
 
-use sss_wire::long::{self, Accept, Cookie, Hello, Initiate, Long, Retry};
+use sss_wire::long::{self, Accept, Cookie, CookieK, Hello, HelloK, Initiate, Long, Retry};
 use sss_wire::params::{CookieParams, HelloParams, Settings};
 use sss_wire::short::{self, Header};
 use sss_wire::{ChannelId, Writer, frame};
@@ -8,7 +8,7 @@ use sss_wire::{ChannelId, Writer, frame};
 use super::*;
 use crate::packet::{HeaderKey, PacketKey, TAG_LEN};
 use crate::schedule::{self, ChannelSecrets, EarlySecrets, Secret};
-use crate::{Suite, constant_time_eq, mac16};
+use crate::{Suite, constant_time_eq, kem, mac16};
 
 fn negotiations() -> Vec<Value> {
     let path = concat!(
@@ -20,6 +20,8 @@ fn negotiations() -> Vec<Value> {
     assert!(negotiations.iter().any(|v| v.suite() == Suite::ChaCha20Poly1305));
     assert!(negotiations.iter().any(|v| v.suite() == Suite::Aes256Gcm));
     assert!(negotiations.iter().any(|v| v.retry().is_some()));
+    assert!(negotiations.iter().any(|v| v.has_leg() && v.retry().is_none()));
+    assert!(negotiations.iter().any(|v| v.has_leg() && v.retry().is_some()));
     negotiations
 }
 
@@ -45,6 +47,23 @@ trait Negotiation {
 
     fn retry(&self) -> Option<&Value> {
         Some(&self.vector()["retry"]).filter(|retry| !retry.is_null())
+    }
+
+    fn has_leg(&self) -> bool {
+        !self.vector()["hello_k"].is_null()
+    }
+
+    /// The secret of the leg, if there is one.
+    fn leg_secret(&self) -> Option<[u8; 32]> {
+        self.has_leg().then(|| self.vector()["cookie_k"].bytes32("secret"))
+    }
+
+    /// The cookie of COOKIE_K, empty without the leg.
+    fn kem_cookie(&self) -> Vec<u8> {
+        match self.has_leg() {
+            true => self.vector()["cookie_k"].bytes("cookie"),
+            false => Vec::new(),
+        }
     }
 
     fn static_key(&self, role: &str) -> StaticKey {
@@ -111,6 +130,20 @@ fn parse_hello(packet: &[u8]) -> Hello<'_> {
     match Long::parse(packet) {
         Ok(Long::Hello(hello)) => hello,
         other => panic!("not HELLO: {other:?}"),
+    }
+}
+
+fn parse_hello_k(packet: &[u8]) -> HelloK<'_> {
+    match Long::parse(packet) {
+        Ok(Long::HelloK(hello_k)) => hello_k,
+        other => panic!("not HELLO_K: {other:?}"),
+    }
+}
+
+fn parse_cookie_k(packet: &[u8]) -> CookieK<'_> {
+    match Long::parse(packet) {
+        Ok(Long::CookieK(cookie_k)) => cookie_k,
+        other => panic!("not COOKIE_K: {other:?}"),
     }
 }
 
@@ -327,6 +360,11 @@ fn each_message_leaves_the_state_of_the_vectors() {
         symmetric.encrypt_and_hash(&vector["cookie"].bytes("parameters"), &mut sealed);
         assert_state(&symmetric, &vector["cookie"]);
 
+        if let Some(secret) = vector.leg_secret() {
+            symmetric.mix_key_and_hash(&secret);
+            assert_state(&symmetric, &vector["cookie_k"]);
+        }
+
         sealed.clear();
         symmetric.encrypt_and_hash(s_i.public(), &mut sealed);
         assert_eq!(sealed, vector["initiate"].bytes("sealed_static"));
@@ -361,23 +399,57 @@ fn initiator_to_cookie(vector: &Value, packet: &[u8]) -> (Initiator<GotCookie>, 
     (noise, CookieParams::decode(&payload).unwrap())
 }
 
-// spec: NEG-4, NEG-6, NEG-16, PRT-1, PRT-2, PRT-3, VEC-14
+/// The initiator's side of the leg, from HELLO_K to what COOKIE_K has brought: the secret.
+fn initiator_leg(vector: &Value, mac_key: &[u8; 32]) -> Zeroizing<[u8; 32]> {
+    let (version, attempt) = (vector.version(), vector.attempt());
+    let (sent, received) = (&vector["hello_k"], &vector["cookie_k"]);
+    let key = kem::DecapsulationKey::from_seed(sent.bytes("seed").try_into().unwrap());
+    assert_eq!(key.encapsulation_key().to_vec(), sent.bytes("key"));
+    let name = kem::hello_name(&vector["initiator"].bytes32("ephemeral_public"));
+    assert_eq!(name.to_vec(), sent.bytes("hello"));
+    let mut hello_k = long::hello_k(version, &attempt, &[0; 16], &name, key.encapsulation_key());
+    assert_eq!(hello_k, sent.bytes("packet"));
+    if let Some(retry) = vector.retry() {
+        long::set_token(&mut hello_k, &retry.bytes("token").try_into().unwrap());
+        assert_eq!(hello_k, retry.bytes("hello_k"));
+    }
+
+    let packet = received.bytes("packet");
+    let cookie_k = parse_cookie_k(&packet);
+    assert_eq!((cookie_k.version, cookie_k.attempt), (version, &attempt));
+    assert_eq!(cookie_k.cookie, received.bytes("cookie"));
+    let transcript = kem::transcript(parse_hello_k(&hello_k).authed, cookie_k.ciphertext);
+    assert_eq!(transcript, received.bytes32("transcript"));
+    assert_eq!(mac_key, &received.bytes32("mac_key"));
+    assert_eq!(cookie_k.mac, &mac16(mac_key, &[cookie_k.authed, &transcript]));
+    let shared = key.decapsulate(cookie_k.ciphertext);
+    assert_eq!(*shared, received.bytes32("shared"));
+    kem::leg_secret(&shared, &transcript)
+}
+
+// spec: NEG-4, NEG-6, NEG-16, NEG-30, NEG-32, NEG-34, PRT-1, PRT-2, PRT-3, VEC-14
 #[test]
 fn the_initiator_sends_and_reads_the_packets_of_the_vectors() {
     for vector in negotiations() {
         let (version, attempt) = (vector.version(), vector.attempt());
         let packet = vector.packet("cookie");
-        let (noise, params) = initiator_to_cookie(&vector, &packet);
+        let (mut noise, params) = initiator_to_cookie(&vector, &packet);
+        assert_eq!(params.kem.is_some(), vector.has_leg());
+        if let Some(mac_key) = &params.kem {
+            let secret = initiator_leg(&vector, mac_key);
+            assert_eq!(Some(*secret), vector.leg_secret());
+            noise.mix_kem(&secret);
+        }
         assert_eq!(u64::from(params.suite as u8), vector.number("suite"));
         let cookie = parse_cookie(&packet).cookie;
         assert_eq!(cookie, vector["cookie"].bytes("cookie"));
 
         let frames = vector["initiate"].bytes("frames");
-        assert!(frames.len() <= long::initiate_room(cookie.len()));
+        assert!(frames.len() <= long::initiate_room(cookie.len(), vector.kem_cookie().len()));
         let mut message = Vec::new();
         let key = vector.static_key("initiator");
         let split = noise.write_initiate(&key, &frames, &mut message).unwrap();
-        let initiate = long::initiate(version, &attempt, cookie, &message);
+        let initiate = long::initiate(version, &attempt, cookie, &vector.kem_cookie(), &message);
         assert_eq!(initiate, vector.packet("initiate"));
 
         let packet = vector.packet("accept");
@@ -396,7 +468,26 @@ fn the_initiator_sends_and_reads_the_packets_of_the_vectors() {
     }
 }
 
-// spec: NEG-4, NEG-6, NEG-16, PRT-1, PRT-2, PRT-3, VEC-14
+/// The responder's side of the leg: COOKIE_K, and the secret.
+fn responder_leg(vector: &Value) -> Zeroizing<[u8; 32]> {
+    let (version, attempt) = (vector.version(), vector.attempt());
+    let (received, sent) = (&vector["hello_k"], &vector["cookie_k"]);
+    let packet = received.bytes("packet");
+    let hello_k = parse_hello_k(&packet);
+    assert_eq!(hello_k.key.to_vec(), received.bytes("key"));
+    let (ciphertext, shared) = kem::encapsulate(hello_k.key, sent.bytes32("m")).unwrap();
+    assert_eq!(ciphertext.to_vec(), sent.bytes("ciphertext"));
+    assert_eq!(*shared, sent.bytes32("shared"));
+    let transcript = kem::transcript(hello_k.authed, &ciphertext);
+    let mut cookie_k = long::cookie_k_without_mac(version, &attempt, &ciphertext, &sent.bytes("cookie"));
+    let mac = mac16(&sent.bytes32("mac_key"), &[&cookie_k, &transcript]);
+    assert_eq!(mac.to_vec(), sent.bytes("mac"));
+    cookie_k.extend_from_slice(&mac);
+    assert_eq!(cookie_k, sent.bytes("packet"));
+    kem::leg_secret(&shared, &transcript)
+}
+
+// spec: NEG-4, NEG-6, NEG-16, NEG-30, NEG-32, NEG-34, PRT-1, PRT-2, PRT-3, VEC-14
 #[test]
 fn the_responder_reads_and_sends_the_packets_of_the_vectors() {
     for vector in negotiations() {
@@ -424,11 +515,14 @@ fn the_responder_reads_and_sends_the_packets_of_the_vectors() {
         );
 
         // As from a cookie that came back.
-        let noise = Responder::from_bytes(&state);
+        let mut noise = Responder::from_bytes(&state);
+        if vector.has_leg() {
+            noise.mix_kem(&responder_leg(&vector));
+        }
         let packet = vector.packet("initiate");
         let initiate = parse_initiate(&packet);
         assert_eq!((initiate.version, initiate.attempt), (version, &attempt));
-        assert_eq!(initiate.cookie, blob);
+        assert_eq!((initiate.cookie, initiate.kem), (&blob[..], &vector.kem_cookie()[..]));
         let (public, noise) = noise.read_static(initiate.sealed_static).unwrap();
         assert_eq!(public, vector["initiator"].bytes32("static_public"));
         let (frames, split) = noise.read_payload(initiate.sealed_frames).unwrap();
@@ -499,7 +593,10 @@ fn token_cookie_and_mac_do_not_change_the_transcript() {
         let mut packet = long::cookie_without_mac(vector.version(), &vector.attempt(), &expected.1, b"another");
         packet.extend_from_slice(&[0x5a; 16]);
         let cookie = parse_cookie(&packet);
-        let (noise, _) = vector.start().0.read_cookie(cookie.e, cookie.sealed).unwrap();
+        let (mut noise, _) = vector.start().0.read_cookie(cookie.e, cookie.sealed).unwrap();
+        if let Some(secret) = vector.leg_secret() {
+            noise.mix_kem(&secret);
+        }
         let mut message = Vec::new();
         let frames = vector["initiate"].bytes("frames");
         let key = vector.static_key("initiator");
@@ -549,5 +646,55 @@ fn accept_is_packet_0_and_opens_with_its_own_header_only() {
         for header in flips(accept.header).chain(cuts(accept.header)) {
             assert_eq!(open(0, &header), Err(AuthError));
         }
+    }
+}
+
+// spec: NEG-34
+#[test]
+fn threat_09_all_diffie_hellman_results_tell_neither_the_initiator_nor_its_data() {
+    for vector in negotiations() {
+        // Somebody has recorded all packets, and has a quantum computer now.
+        let [es, ee, se] = [("hello", "es"), ("cookie", "ee"), ("initiate", "se")]
+            .map(|(packet, name)| Zeroizing::new(vector[packet].bytes32(name)));
+        let (hello, cookie) = (vector.last_hello(), vector.packet("cookie"));
+        let (hello, cookie) = (parse_hello(&hello), parse_cookie(&cookie));
+        let (e_i, sealed) = hello.noise.split_first_chunk::<32>().unwrap();
+        let mut symmetric = SymmetricState::new(
+            &prologue(hello.version, hello.attempt),
+            &vector["responder"].bytes32("static_public"),
+        );
+        symmetric.mix_hash(e_i);
+        symmetric.mix_key(&es);
+        symmetric.decrypt_and_hash(sealed).unwrap();
+        symmetric.mix_hash(cookie.e);
+        symmetric.mix_key(&ee);
+        let parameters = symmetric.decrypt_and_hash(cookie.sealed).unwrap();
+        let mac_key = CookieParams::decode(&parameters).unwrap().kem;
+        assert_eq!(mac_key.is_some(), vector.has_leg());
+
+        let packet = vector.packet("initiate");
+        let initiate = parse_initiate(&packet);
+        let has_read = |mut symmetric: SymmetricState| {
+            let identity = symmetric.clone().decrypt_and_hash(initiate.sealed_static);
+            symmetric.mix_hash(initiate.sealed_static);
+            symmetric.mix_key(&se);
+            let frames = symmetric.decrypt_and_hash(initiate.sealed_frames);
+            (identity.is_ok(), frames.is_ok())
+        };
+        let is_open = !vector.has_leg();
+        assert_eq!(has_read(symmetric.clone()), (is_open, is_open));
+        let Some(mac_key) = mac_key else { continue };
+        // Nor does anything else that was sent, nor what is made of it without the secret of ML-KEM.
+        let transcript = vector["cookie_k"].bytes32("transcript");
+        let guesses = [mac_key, transcript, [0; 32], *ee, *es, *se];
+        let labelled = guesses.map(|guess| *kem::leg_secret(&guess, &transcript));
+        for guess in guesses.into_iter().chain(labelled) {
+            let mut symmetric = symmetric.clone();
+            symmetric.mix_key_and_hash(&guess);
+            assert_eq!(has_read(symmetric), (false, false));
+        }
+        // What is missing is that one secret.
+        symmetric.mix_key_and_hash(&vector.leg_secret().unwrap());
+        assert_eq!(has_read(symmetric), (true, true));
     }
 }

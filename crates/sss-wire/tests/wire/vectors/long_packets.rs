@@ -36,6 +36,13 @@ enum LongFields {
         token: String,
         noise: String,
     },
+    HelloK {
+        version: u32,
+        attempt: String,
+        token: String,
+        hello: String,
+        key: String,
+    },
     Retry {
         version: u32,
         attempt: String,
@@ -54,10 +61,21 @@ enum LongFields {
         mac: String,
         authed: usize,
     },
+    CookieK {
+        version: u32,
+        attempt: String,
+        ciphertext: String,
+        cookie: String,
+        mac: String,
+        authed: usize,
+    },
     Initiate {
         version: u32,
         attempt: String,
         cookie: String,
+        /// Empty if it is not there.
+        #[serde(default)]
+        kem: String,
         sealed_static: String,
         sealed_frames: String,
     },
@@ -88,6 +106,13 @@ impl From<&Long<'_>> for LongFields {
                 token: hex(p.token),
                 noise: hex(p.noise),
             },
+            Long::HelloK(p) => Self::HelloK {
+                version: p.version,
+                attempt,
+                token: hex(p.token),
+                hello: hex(p.hello),
+                key: hex(p.key),
+            },
             Long::Retry(p) => Self::Retry {
                 version: p.version,
                 attempt,
@@ -106,10 +131,19 @@ impl From<&Long<'_>> for LongFields {
                 mac: hex(p.mac),
                 authed: p.authed.len(),
             },
+            Long::CookieK(p) => Self::CookieK {
+                version: p.version,
+                attempt,
+                ciphertext: hex(p.ciphertext),
+                cookie: hex(p.cookie),
+                mac: hex(p.mac),
+                authed: p.authed.len(),
+            },
             Long::Initiate(p) => Self::Initiate {
                 version: p.version,
                 attempt,
                 cookie: hex(p.cookie),
+                kem: hex(p.kem),
                 sealed_static: hex(p.sealed_static),
                 sealed_frames: hex(p.sealed_frames),
             },

@@ -1,0 +1,104 @@
+//! The initiator until INITIATE: HELLO and HELLO_K are out, and what has come of them (NEG-33).
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use sss_crypto::Suite;
+use sss_crypto::noise::{self, GotCookie, SentHello};
+use sss_wire::ChannelId;
+use sss_wire::long::{self, Cookie};
+
+use super::leg::{Leg, OpenedLeg};
+use crate::error::DropReason;
+
+/// Attempts that follow RETRY, at most (NEG-12).
+const MAX_RETRIES: u8 = 3;
+
+/// An attempt until INITIATE.
+pub(super) struct Greeting {
+    pub(super) noise: noise::Initiator<SentHello>,
+    pub(super) hello: Vec<u8>,
+    pub(super) retries: u8,
+    pub(super) leg: Option<Leg>,
+    /// The latest authentic COOKIE, as long as COOKIE_K is missing.
+    pub(super) held: Option<Held>,
+}
+
+/// An authentic COOKIE without its COOKIE_K.
+pub(super) struct Held {
+    pub(super) agreed: Agreed,
+    /// The key of COOKIE_K's mac.
+    pub(super) mac_key: [u8; 32],
+}
+
+/// A COOKIE that was checked, and COOKIE_K with it: what the channel is made from.
+pub(crate) struct Agreed {
+    pub(crate) noise: noise::Initiator<GotCookie>,
+    pub(crate) remote: SocketAddr,
+    pub(crate) suite: Suite,
+    /// The id that packets to the responder carry.
+    pub(crate) channel_id: ChannelId,
+    /// Round trip of HELLO and COOKIE, if HELLO was sent only once.
+    pub(crate) rtt: Option<Duration>,
+    pub(super) cookie: Vec<u8>,
+    /// The cookie of the leg, empty without one.
+    pub(super) kem_cookie: Vec<u8>,
+}
+
+impl Greeting {
+    pub(super) fn on_retry(&mut self, token: &[u8; 16]) -> Result<Vec<&[u8]>, DropReason> {
+        // Both packets were answered so.
+        if long::token(&self.hello) == Some(token) {
+            return Err(DropReason::Duplicate);
+        }
+        if self.retries >= MAX_RETRIES {
+            return Err(DropReason::UnknownAttempt);
+        }
+        self.retries += 1;
+        long::set_token(&mut self.hello, token);
+        if let Some(leg) = &mut self.leg {
+            leg.set_token(token);
+        }
+        let hello = Some(&self.hello[..]).filter(|_| self.held.is_none());
+        let leg = self.leg.as_ref().filter(|leg| leg.is_unanswered());
+        Ok(hello.into_iter().chain(leg.map(Leg::packet)).collect())
+    }
+
+    /// The round trip of HELLO and the COOKIE that is held.
+    pub(super) fn rtt(&self) -> Option<Duration> {
+        self.held.as_ref()?.agreed.rtt
+    }
+
+    /// Returns whether this COOKIE is the one that is held.
+    pub(super) fn holds(&self, cookie: &Cookie<'_>) -> bool {
+        self.held
+            .as_ref()
+            .is_some_and(|held| held.agreed.cookie == cookie.cookie)
+    }
+
+    /// Takes the COOKIE_K that belongs to an authentic COOKIE, if it is here. The COOKIE is kept otherwise, instead of
+    /// one that was before (NEG-33).
+    pub(super) fn complete_or_hold(&mut self, agreed: Agreed, mac_key: [u8; 32]) -> Option<Agreed> {
+        match self.leg.as_ref().and_then(|leg| leg.open_kept(&mac_key)) {
+            Some(opened) => Some(agreed.with_leg(opened)),
+            None => {
+                self.held = Some(Held { agreed, mac_key });
+                None
+            }
+        }
+    }
+}
+
+impl Agreed {
+    /// Room for frames in INITIATE, in bytes.
+    pub(crate) fn room(&self) -> usize {
+        long::initiate_room(self.cookie.len(), self.kem_cookie.len())
+    }
+
+    /// Takes in the leg (NEG-34).
+    pub(super) fn with_leg(mut self, leg: OpenedLeg) -> Self {
+        self.noise.mix_kem(&leg.secret);
+        self.kem_cookie = leg.cookie;
+        self
+    }
+}
