@@ -235,3 +235,28 @@ async fn ask() -> bool {
     })
     .await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn who_is_meant_and_slow_is_nobody_else() {
+        let host = async || Host::builder().bind("127.0.0.1:0").build().await.unwrap();
+        let (meant, other, ours) = (host().await, host().await, host().await);
+        let dir = tempfile::tempdir().unwrap();
+        let trust = Trust {
+            known: KnownHosts::new(Some(dir.path().join("known"))).unwrap(),
+            at_once: false,
+            timeout: Duration::from_secs(30),
+            output: Output::new(false),
+        };
+        let [at_meant, at_other] = [&meant, &other].map(|host| Place::Address(host.local_addr()));
+        let both = [at_other.clone(), at_meant];
+        let (address, found) = trust.somebody_else(&ours, meant.eid(), &[at_other]).await;
+        assert_eq!((address, found), (other.local_addr(), other.eid()));
+        let found = trust.somebody_else(&ours, meant.eid(), &both);
+        let waited = tokio::time::timeout(Duration::from_secs(4), found).await;
+        assert!(waited.is_err(), "{waited:?}");
+    }
+}

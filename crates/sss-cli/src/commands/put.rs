@@ -19,6 +19,7 @@ use crate::commands::verdict;
 use crate::connector::{Connection, Connector, metadata};
 use crate::dry_run::{DryRun, There};
 use crate::error::{Error, Exit};
+use crate::interrupt;
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::target::Target;
@@ -78,7 +79,7 @@ pub(crate) async fn run(args: PutArgs, output: Output) -> Result<(), Error> {
     // What cannot be read is said before anybody is asked.
     let (sources, jobs) = match &args.sources[..] {
         [one] if one == Path::new("-") => {
-            let spool = spool(&args.dest).await?;
+            let spool = interrupt::or(spool(&args.dest)).await?;
             (vec![Source::unnamed()], vec![spool_job(spool, options)?])
         }
         paths => {

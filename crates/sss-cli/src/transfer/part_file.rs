@@ -377,6 +377,53 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_somebody_else_under_the_temporary_name_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let temporary = dir.path().join(".name.sss-part");
+        let part = written(dir.path(), b"name", b"hello");
+        fs::remove_file(&temporary).unwrap();
+        fs::write(&temporary, "of somebody else").unwrap();
+        part.discard();
+        assert_eq!(fs::read(&temporary).unwrap(), b"of somebody else");
+        let part = PartFile::open(directory(dir.path()), b"other", Leftover::Discard).unwrap();
+        let temporary = dir.path().join(".other.sss-part");
+        fs::remove_file(&temporary).unwrap();
+        fs::write(&temporary, "").unwrap();
+        // An empty one is removed when it is dropped.
+        drop(part);
+        assert!(temporary.exists());
+    }
+
+    #[test]
+    fn who_opens_a_file_while_it_gets_its_name_does_not_write_to_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let going_on = std::sync::atomic::AtomicBool::new(true);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while going_on.load(std::sync::atomic::Ordering::Relaxed) {
+                    if let Ok(part) = PartFile::open(directory(dir.path()), b"name", Leftover::Discard) {
+                        assert!(is_still(&part.directory, &part.temporary, &part.file).unwrap());
+                        assert_eq!(
+                            part.file.metadata().unwrap().mode() & 0o777,
+                            0o600,
+                            "it has its name already"
+                        );
+                    }
+                }
+            });
+            for _ in 0..2000 {
+                let Ok(mut part) = PartFile::open(directory(dir.path()), b"name", Leftover::Discard) else {
+                    continue;
+                };
+                part.write(&[Bytes::from_static(b"hello")]).unwrap();
+                part.commit(b"name", &attributes(), Options::REPLACE).unwrap();
+                assert_eq!(fs::read(dir.path().join("name")).unwrap(), b"hello");
+            }
+            going_on.store(false, std::sync::atomic::Ordering::Relaxed);
+        });
+    }
+
+    #[test]
     fn nothing_is_overwritten_unless_asked_to() {
         let dir = tempfile::tempdir().unwrap();
         let target = dir.path().join("name");

@@ -554,6 +554,40 @@ fn holes_and_times_of_links_are_kept_and_hard_links_told() {
 }
 
 #[test]
+fn what_is_to_be_safe_is_forced_to_the_disk() {
+    let (server, client) = (Home::new(), Home::new());
+    let source = server.dir("source");
+    fs::create_dir(source.join("new")).unwrap();
+    fs::write(source.join("new/f"), "f").unwrap();
+    let serving = server.serve(&source, &[]);
+    // Made before, and forced to the disk.
+    client.run(["id"]).expect(0);
+    let calls = |to: &str, more: &[&str]| -> Option<String> {
+        let (copy, calls) = (client.path(to), client.path("calls"));
+        let mut traced = client.command_of("strace");
+        traced.args(["-f", "-y", "-e", "trace=fsync,fdatasync", "-o", calls.to_str()?]);
+        traced
+            .args([env!("CARGO_BIN_EXE_sss"), "get", &serving.target, copy.to_str()?])
+            .args(more);
+        let ran = Ran::wait(traced.spawn().ok()?);
+        // Where nobody may trace, it does not run.
+        (ran.code == Some(0)).then(|| fs::read_to_string(calls).unwrap())
+    };
+    let Some(without) = calls("fast", &[]) else {
+        eprintln!("SKIPPED: no strace");
+        return;
+    };
+    assert!(!without.contains("sync("), "{without}");
+    let safe = calls("safe", &["--fsync"]).unwrap();
+    for what in ["safe/new/.f.sss-part>", "safe/new>", "safe>"] {
+        assert!(safe.lines().any(|line| line.contains(what)), "{what}: {safe}");
+    }
+    // The directory has the name of the file on the disk, too, after the file.
+    let lines = |what: &str| safe.lines().filter(|line| line.contains(what)).count();
+    assert_eq!(lines("safe/new>"), 2, "for the file, and for itself: {safe}");
+}
+
+#[test]
 fn without_perms_the_umask_rules() {
     let (server, client) = (Home::new(), Home::new());
     let (source, copy) = (server.dir("source"), client.dir("copy"));

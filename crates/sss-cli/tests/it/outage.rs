@@ -97,6 +97,14 @@ fn a_silence_is_told_on_a_terminal_while_a_transfer_goes_on() {
 }
 
 #[test]
+fn who_has_no_patience_waits_for_a_pause_nevertheless() {
+    let (server, client) = (Home::new(), Home::new());
+    let serving = server.serve(&server.dir("served"), &[]);
+    let args = ["ping", &serving.target, "-c", "3", "-i", "0.7", "--patience", "0.1"];
+    client.run(args).expect(0);
+}
+
+#[test]
 fn a_silence_is_given_up_when_it_was_said() {
     let (server, client) = (Home::new(), Home::new());
     let serving = server.serve(&server.dir("served"), &[]);

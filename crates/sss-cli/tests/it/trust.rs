@@ -1,9 +1,11 @@
 //! Identities, known hosts, who may connect.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
 
-use crate::support::{Home, noise};
+use crate::support::{Home, Ran, noise};
 use crate::terminal::Terminal;
 
 #[test]
@@ -60,6 +62,19 @@ fn a_host_known_by_address_is_trusted_once_and_then_held_to_it() {
     let ran = ping(&["--trust"]).expect(4);
     ran.says(&["not the one it was", serving.eid(), other.eid(), "remove the line"]);
     ping(&["--known-hosts", client.path("other").to_str().unwrap(), "--trust"]).expect(0);
+}
+
+#[test]
+fn nobody_answers_a_question_through_a_pipe() {
+    let (server, client) = (Home::new(), Home::new());
+    let serving = server.serve(&server.dir("source"), &[]);
+    let mut command = client.command();
+    command.args(["ls", serving.address()]).stdin(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // It may have ended before it is said.
+    let _ = child.stdin.take().unwrap().write_all(b"y\n");
+    let ran = Ran::wait(child).expect(4).says(&["is not trusted"]);
+    assert!(!ran.err.contains("[y/N]"), "{}", ran.err);
 }
 
 #[test]
