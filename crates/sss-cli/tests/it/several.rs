@@ -375,6 +375,25 @@ fn nothing_is_left_of_standard_input_however_it_ends() {
 }
 
 #[test]
+fn waiting_for_standard_input_is_interrupted() {
+    let (server, client) = (Home::new(), Home::new());
+    let serving = server.serve(&server.dir("target"), &["--write"]);
+    let mut command = client.command();
+    command
+        .args(["put", "-", &serving.at("big"), "--json"])
+        .stdin(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut pipe = child.stdin.take().unwrap();
+    pipe.write_all(&noise(5, 1 << 20)).unwrap();
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    // It ends by itself, and not because its time is over: then nobody would be told.
+    let ran = Ran::wait(child).expect(130);
+    assert_eq!(ran.event("error")["kind"], "interrupted");
+    drop(pipe);
+}
+
+#[test]
 fn a_transfer_is_no_faster_than_it_may_be() {
     let (server, client) = (Home::new(), Home::new());
     let (dir, mine) = (server.dir("source"), client.dir("mine"));
