@@ -4,6 +4,7 @@ mod patterns;
 
 use std::fmt;
 
+use rustix::io::Errno;
 use thiserror::Error;
 
 pub use patterns::Patterns;
@@ -106,12 +107,20 @@ impl Refusal {
         Self { status, text }
     }
 
+    /// Returns whether this host had no descriptor left: it will have some again.
+    pub fn is_shortage(&self) -> bool {
+        self.status == Status::Busy && self.text == SHORTAGE
+    }
+
     /// Appends the wire form.
     pub fn encode(&self, out: &mut Vec<u8>) {
         out.push(self.status as u8);
         put_bytes(out, self.text.as_bytes());
     }
 }
+
+/// Text of a refusal for want of descriptors.
+const SHORTAGE: &str = "too many files are open: try again later";
 
 /// A failure of the operating system, as it is told to the peer and to people.
 impl From<std::io::Error> for Refusal {
@@ -128,22 +137,14 @@ impl From<std::io::Error> for Refusal {
                 "not a directory, or a symbolic link on the way".to_owned(),
             ),
             Kind::IsADirectory => (Status::WrongKind, "is a directory".to_owned()),
-            _ if is_out_of_descriptors(&error) => (Status::Busy, "too many files are open: try again later".to_owned()),
-            _ if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
-                (Status::BadPath, "symbolic links are not followed".to_owned())
-            }
-            _ => (Status::Io, error.to_string()),
+            _ => match Errno::from_io_error(&error) {
+                Some(Errno::MFILE | Errno::NFILE) => (Status::Busy, SHORTAGE.to_owned()),
+                Some(Errno::LOOP) => (Status::BadPath, "symbolic links are not followed".to_owned()),
+                _ => (Status::Io, error.to_string()),
+            },
         };
         Self::new(status, text)
     }
-}
-
-fn is_out_of_descriptors(error: &std::io::Error) -> bool {
-    use rustix::io::Errno;
-    let code = error.raw_os_error();
-    [Errno::MFILE, Errno::NFILE]
-        .iter()
-        .any(|errno| code == Some(errno.raw_os_error()))
 }
 
 /// Reason why bytes are not a message.

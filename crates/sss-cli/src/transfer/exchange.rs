@@ -14,8 +14,8 @@ use super::rate::Limiter;
 /// Content is read, written, hashed and held in pieces of this many bytes.
 pub(crate) const SEGMENT: usize = 256 << 10;
 
-/// Bytes below which a chunk of content is copied.
-const SMALL: usize = 1 << 10;
+/// Bytes up to which a chunk of content is copied.
+pub(crate) const SMALL: usize = 1 << 10;
 
 /// Time to wait for the reason of a refusal, which travels with it.
 const REASON: Duration = Duration::from_secs(1);
@@ -243,6 +243,11 @@ impl Exchange {
         self.sending.peer()
     }
 
+    /// The way in.
+    pub(crate) fn incoming(&mut self) -> &mut Incoming {
+        &mut self.incoming
+    }
+
     /// Both directions, for two tasks.
     pub(crate) fn directions(&mut self) -> (&mut SendHalf, &mut Incoming) {
         (&mut self.sending, &mut self.incoming)
@@ -294,6 +299,56 @@ impl Exchange {
     }
 }
 
+/// Content as it comes. A chunk costs memory of its own, and that of the datagrams it came with: small ones are
+/// gathered.
+#[derive(Default)]
+pub(crate) struct Content {
+    chunks: Vec<Bytes>,
+    small: BytesMut,
+}
+
+impl Content {
+    /// Takes up to `most` bytes of what has come; returns how many.
+    pub(crate) fn take(&mut self, from: &mut Incoming, most: usize) -> usize {
+        let chunk = from.buffer.split_to(from.buffer.len().min(most));
+        let taken = chunk.len();
+        if taken <= SMALL {
+            self.small.extend_from_slice(&chunk);
+        } else {
+            self.close();
+            self.chunks.push(chunk);
+        }
+        taken
+    }
+
+    /// Returns whether there is nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.chunks.is_empty() && self.small.is_empty()
+    }
+
+    /// All of it, in order.
+    pub(crate) fn into_chunks(mut self) -> Vec<Bytes> {
+        self.close();
+        self.chunks
+    }
+
+    fn close(&mut self) {
+        if !self.small.is_empty() {
+            self.chunks.push(self.small.split().freeze());
+        }
+    }
+}
+
+/// The peer broke off a file.
+pub(crate) fn ended_in_a_file() -> TransferError {
+    TransferError::Protocol("it ended in the middle of a file".to_owned())
+}
+
+/// The peer broke off a message.
+pub(crate) fn ended_in_a_message() -> TransferError {
+    TransferError::Protocol("it ended in the middle of a message".to_owned())
+}
+
 impl Incoming {
     /// One message.
     pub(crate) async fn message<T>(&mut self, decode: Decode<T>) -> Result<T, TransferError> {
@@ -302,15 +357,13 @@ impl Incoming {
                 return Ok(message);
             }
             if !self.receive().await? {
-                return Err(TransferError::Protocol(
-                    "it ended in the middle of a message".to_owned(),
-                ));
+                return Err(ended_in_a_message());
             }
         }
     }
 
     /// One message, if it is there completely.
-    fn buffered<T>(&mut self, decode: Decode<T>) -> Result<Option<T>, TransferError> {
+    pub(crate) fn buffered<T>(&mut self, decode: Decode<T>) -> Result<Option<T>, TransferError> {
         let mut cursor = Cursor::new(&self.buffer);
         match decode(&mut cursor) {
             Ok(message) => {
@@ -341,29 +394,15 @@ impl Incoming {
 
     /// `count` bytes of content in as many chunks as they came in.
     pub(crate) async fn content(&mut self, count: usize) -> Result<Vec<Bytes>, TransferError> {
-        let mut chunks = Vec::new();
-        let mut small = BytesMut::new();
+        let mut content = Content::default();
         let mut missing = count;
         while missing > 0 {
             if self.buffer.is_empty() && !self.receive().await? {
-                return Err(TransferError::Protocol("it ended in the middle of a file".to_owned()));
+                return Err(ended_in_a_file());
             }
-            let chunk = self.buffer.split_to(self.buffer.len().min(missing));
-            missing = missing.saturating_sub(chunk.len());
-            // A chunk costs memory of its own, and that of the datagrams it came with: small ones are gathered.
-            if chunk.len() < SMALL {
-                small.extend_from_slice(&chunk);
-                continue;
-            }
-            if !small.is_empty() {
-                chunks.push(small.split().freeze());
-            }
-            chunks.push(chunk);
+            missing = missing.saturating_sub(content.take(self, missing));
         }
-        if !small.is_empty() {
-            chunks.push(small.freeze());
-        }
-        Ok(chunks)
+        Ok(content.into_chunks())
     }
 
     /// The peer must have nothing more to say.
@@ -393,8 +432,20 @@ impl Incoming {
 
     /// Adds what comes next to the buffer. False at the end.
     async fn receive(&mut self) -> Result<bool, TransferError> {
-        let most = self.limit.as_ref().map_or(SEGMENT, |limit| {
-            usize::try_from(limit.rate().piece()).unwrap_or(SEGMENT).min(SEGMENT)
+        self.more(SEGMENT).await
+    }
+
+    /// Returns whether something has come that was not taken.
+    pub(crate) fn has_some(&self) -> bool {
+        !self.buffer.is_empty()
+    }
+
+    /// Waits for more, at most `most` bytes of it, beside what has come and was not taken. False at the end.
+    ///
+    /// Cancel safe, if its rate is not limited.
+    pub(crate) async fn more(&mut self, most: usize) -> Result<bool, TransferError> {
+        let most = self.limit.as_ref().map_or(most, |limit| {
+            usize::try_from(limit.rate().piece()).unwrap_or(SEGMENT).min(most)
         });
         let Some(chunk) = self.chunk(most).await? else {
             return Ok(false);
@@ -402,7 +453,7 @@ impl Incoming {
         if let Some(limit) = &self.limit {
             limit.take(chunk.len() as u64).await;
         }
-        if self.buffer.is_empty() {
+        if self.buffer.is_empty() && chunk.len() > SMALL {
             self.buffer = chunk;
         } else {
             let mut joined = BytesMut::with_capacity(self.buffer.len().saturating_add(chunk.len()));

@@ -11,13 +11,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sss_files::{Prefix, Refusal, RelPath, Status};
+use sss_files::{Prefix, Refusal, RelPath};
 
 use super::exchange::{Exchange, SEGMENT, TransferError};
 use super::io_pool::{self, Job};
 use super::leaving::left;
 use super::limits::{Claim, Room};
-use super::send::{Position, Segment, Source, changed, unreadable};
+use super::send::{Position, Segment, Source, unreadable};
 use crate::transfer::safe_path::Root;
 
 /// First piece of a file.
@@ -32,11 +32,8 @@ const LEAST: usize = 16 << 10;
 const QUICK: Duration = Duration::from_millis(250);
 /// Bytes that stay in the stream of a request that pauses. That they leave tells it to go on.
 const MORSEL: u64 = 1 << 10;
-/// Bytes of a prefix hashed in one turn.
-const SLICE: u64 = 4 << 20;
-/// Number of times that a file is opened while the system has no descriptor left, and the time between them.
-const TRIES: u32 = 100;
-const PAUSE: Duration = Duration::from_millis(100);
+/// Bytes of what is there already that are hashed in one turn.
+pub(crate) const SLICE: u64 = 4 << 20;
 
 /// A file that a peer asked for.
 pub(crate) struct Fetch<'c> {
@@ -142,16 +139,11 @@ impl Fetch<'_> {
     async fn hash_on(&self, position: Position, end: u64) -> Result<Position, Refusal> {
         let before = position.offset();
         let turn = self.claim.limits().hashing.get(self.claim.eid(), 1).await;
-        let mut source = self.reopen(position).await?;
-        let hashed = io_pool::run(move || {
-            source.hash(end.saturating_sub(before).min(SLICE))?;
-            Ok(source.position().clone())
-        });
-        let position: Position = hashed.await.map_err(unreadable)?;
+        let (root, path) = (self.root.clone(), self.path.clone());
+        let count = end.saturating_sub(before).min(SLICE);
+        let hash = move || Source::reopen(&root, &path, position.clone())?.hashed(count);
+        let position = self.claim.opening(hash).await?;
         drop(turn);
-        if position.offset() == before {
-            return Err(changed());
-        }
         Ok(position)
     }
 
@@ -198,30 +190,13 @@ impl Fetch<'_> {
 
     async fn open(&self) -> Result<Source, Refusal> {
         let (root, path) = (self.root.clone(), self.path.clone());
-        self.with_descriptor(move || Source::open(&root, &path)).await
+        self.claim.opening(move || Source::open(&root, &path)).await
     }
 
     async fn reopen(&self, position: Position) -> Result<Source, Refusal> {
         let (root, path) = (self.root.clone(), self.path.clone());
-        self.with_descriptor(move || Source::reopen(&root, &path, position.clone()))
-            .await
-    }
-
-    /// Opens a file; waits for others if the system has no descriptor left.
-    async fn with_descriptor<T: Send + 'static>(
-        &self,
-        open: impl Fn() -> Result<T, Refusal> + Clone + Send + 'static,
-    ) -> Result<T, Refusal> {
-        for _ in 0..TRIES {
-            match io_pool::run(open.clone()).await {
-                Err(refusal) if refusal.status == Status::Busy => {
-                    self.claim.limits().out_of_descriptors();
-                    tokio::time::sleep(PAUSE).await;
-                }
-                other => return other,
-            }
-        }
-        open()
+        let reopen = move || Source::reopen(&root, &path, position.clone());
+        self.claim.opening(reopen).await
     }
 }
 

@@ -23,9 +23,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sss::Eid;
+use sss_files::Refusal;
 use tokio::sync::Notify;
 
 use self::shares::{Share, Shares};
+use super::io_pool;
 
 /// Time after which a request that does not move gives back what it holds.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
@@ -51,8 +53,11 @@ const BYTES: u64 = 48 << 20;
 const BYTES_OF_ONE: u64 = 24 << 20;
 /// Descriptors of requests, however many the system allows.
 const DESCRIPTORS: u64 = 2048;
-/// Descriptors that are kept for everything else: sockets, directories, standard streams.
+/// Descriptors that are kept for everything else: sockets, directories, standard streams; or half, if that is less.
 const RESERVE: u64 = 128;
+/// Number of times that files are opened while the system has no descriptor left, and the time between them.
+const TRIES: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(100);
 /// Number of requests that are called at one look for the sake of others.
 const CALLED: usize = 64;
 
@@ -205,7 +210,7 @@ impl Limits {
     }
 
     /// The system has no descriptor left, although there should have been one: whoever moved least gives up its own.
-    pub(crate) fn out_of_descriptors(&self) {
+    fn out_of_descriptors(&self) {
         let at_hand = self.at_hand();
         let holders = at_hand
             .requests
@@ -356,6 +361,26 @@ impl Claim {
         }
     }
 
+    /// Opens files in the pool; waits for others if the system has no descriptor left.
+    ///
+    /// # Errors
+    /// Those of `open`; BUSY if there is no descriptor for long.
+    pub(crate) async fn opening<T: Send + 'static>(
+        &self,
+        open: impl Fn() -> Result<T, Refusal> + Clone + Send + 'static,
+    ) -> Result<T, Refusal> {
+        for _ in 0..TRIES {
+            match io_pool::run(open.clone()).await {
+                Err(refusal) if refusal.is_shortage() => {
+                    self.limits.out_of_descriptors();
+                    tokio::time::sleep(PAUSE).await;
+                }
+                other => return other,
+            }
+        }
+        io_pool::run(open).await
+    }
+
     /// Waits for room for bytes.
     ///
     /// Cancel safe.
@@ -426,7 +451,7 @@ fn descriptors() -> u64 {
     // What cannot be raised is what there is.
     let _ = setrlimit(Resource::Nofile, wanted);
     let current = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    current.saturating_sub(RESERVE).clamp(16, DESCRIPTORS)
+    current.saturating_sub(RESERVE.min(current / 2)).clamp(16, DESCRIPTORS)
 }
 
 #[cfg(test)]

@@ -40,8 +40,8 @@ impl List<'_> {
     pub(crate) async fn answer(&self, exchange: &mut Exchange) -> Result<(), TransferError> {
         let mut told: Option<RelPath> = None;
         loop {
-            let _walk = self.claim.limits().walks.get(self.claim.eid(), 1).await;
-            let _descriptors = self.claim.descriptor(DESCRIPTORS).await;
+            let walk = self.claim.limits().walks.get(self.claim.eid(), 1).await;
+            let descriptors = self.claim.descriptor(DESCRIPTORS).await;
             self.claim.resumed();
             let rest = self.rest(told.clone()).await?;
             if !exchange.has_said_something() {
@@ -50,6 +50,7 @@ impl List<'_> {
             if self.stretch(rest, &mut told, exchange).await? {
                 return exchange.finish();
             }
+            drop((walk, descriptors));
             self.claim.paused();
             exchange.sent().await?;
         }
@@ -59,14 +60,14 @@ impl List<'_> {
     async fn rest(&self, told: Option<RelPath>) -> Result<Rest, Refusal> {
         let (root, path, depth) = (self.root.clone(), self.path.clone(), self.depth);
         let sieve = self.sieve.clone();
-        io_pool::run(move || {
-            let walk = Walk::new(&root, &path, depth)?.sieved(sieve);
-            Ok(match told {
+        let open = move || {
+            let walk = Walk::new(&root, &path, depth)?.sieved(sieve.clone());
+            Ok(match told.clone() {
                 Some(told) => Box::new(walk.skip_while(move |entry| !is_behind(&entry.path, &told))) as Rest,
                 None => Box::new(walk),
             })
-        })
-        .await
+        };
+        self.claim.opening(open).await
     }
 
     /// Sends batch after batch. False: it has to pause before the end.

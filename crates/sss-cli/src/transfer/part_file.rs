@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use sss_files::{Attributes, Mtime, Options, Prefix, Refusal, Status, part_name};
 
 use super::directories::{clear, look, mode_of, strange_temporary, sync, unlink, unwritable};
+use super::manifest::attributes;
 
 /// Bytes that are left out together, if all are zeros.
 const BLOCK: usize = 4 << 10;
@@ -26,20 +27,49 @@ pub(crate) struct PartFile {
     directory: Arc<OwnedFd>,
     temporary: CString,
     file: File,
-    hasher: blake3::Hasher,
+    hasher: Box<blake3::Hasher>,
     len: u64,
     /// Blocks of zeros are left out of the file: they become holes.
     has_holes: bool,
     committed: bool,
 }
 
+/// Everything about a temporary file but the file itself: with it, the file can be closed and opened again.
+#[derive(Clone)]
+pub(crate) struct Kept {
+    /// Device and number, size, and time of last modification.
+    file: (u64, u64, u64, Mtime),
+    /// Of the first `len` bytes.
+    hasher: Box<blake3::Hasher>,
+    len: u64,
+}
+
 /// Choice of what to do with what an earlier transfer left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub(crate) enum Leftover {
     /// Hash it and go on behind it, if it has at most this many bytes.
     Keep(u64),
+    /// The same, but the hashing is left to the caller: see [`PartFile::hash_on`].
+    Look(u64),
+    /// Go on with what this transfer has left itself.
+    Own(Kept),
     /// Begin with nothing.
     Discard,
+}
+
+impl Kept {
+    /// The part that was hashed, as the peer is told of it. `None`: nothing.
+    pub(crate) fn prefix(&self) -> Option<Prefix> {
+        (self.len > 0).then(|| Prefix {
+            len: self.len,
+            hash: self.hasher.finalize(),
+        })
+    }
+
+    /// Returns the number of bytes that are not hashed.
+    pub(crate) fn left(&self) -> u64 {
+        self.file.2.saturating_sub(self.len)
+    }
 }
 
 impl PartFile {
@@ -54,7 +84,7 @@ impl PartFile {
             directory,
             temporary,
             file,
-            hasher: blake3::Hasher::new(),
+            hasher: Box::default(),
             len: 0,
             has_holes: false,
             committed: false,
@@ -63,16 +93,62 @@ impl PartFile {
         Ok(part)
     }
 
-    fn take_over(&mut self, leftover: Leftover) -> io::Result<()> {
+    fn take_over(&mut self, leftover: Leftover) -> Result<(), Refusal> {
         let there = self.file.metadata()?.len();
         match leftover {
-            _ if there == 0 => Ok(()),
+            Leftover::Own(kept) => return self.go_on(kept, there),
+            _ if there == 0 => {}
             Leftover::Keep(most) if there <= most => {
                 self.len = hash_file(&mut self.file, there, &mut self.hasher)?;
-                Ok(())
             }
-            _ => self.restart(),
+            Leftover::Look(most) if there <= most => {}
+            _ => self.restart()?,
         }
+        Ok(())
+    }
+
+    fn go_on(&mut self, kept: Kept, there: u64) -> Result<(), Refusal> {
+        if self.identity()? != kept.file {
+            // What another transfer has begun stays.
+            self.committed = there > 0;
+            let text = "another transfer has written the temporary file meanwhile";
+            return Err(Refusal::new(Status::Changed, text));
+        }
+        self.file.seek(SeekFrom::Start(kept.len))?;
+        self.len = kept.len;
+        self.hasher = kept.hasher;
+        Ok(())
+    }
+
+    fn identity(&self) -> io::Result<(u64, u64, u64, Mtime)> {
+        let stat = rustix::fs::fstat(&self.file)?;
+        let there = attributes(&stat);
+        Ok((stat.st_dev, stat.st_ino, there.size, there.mtime))
+    }
+
+    /// Closes it, to be opened again later with [`Leftover::Own`]. `None`: it was empty, and is removed.
+    pub(crate) fn keep(mut self) -> io::Result<Option<Kept>> {
+        let file = self.identity()?;
+        if file.2 == 0 {
+            return Ok(None);
+        }
+        // It may be that nothing of it is hashed yet.
+        self.committed = true;
+        Ok(Some(Kept {
+            file,
+            hasher: std::mem::take(&mut self.hasher),
+            len: self.len,
+        }))
+    }
+
+    /// Hashes up to `count` bytes more of what it held when it was opened.
+    ///
+    /// # Errors
+    /// Of the operating system.
+    pub(crate) fn hash_on(&mut self, count: u64) -> io::Result<()> {
+        let hashed = hash_file(&mut self.file, count, &mut self.hasher)?;
+        self.len = self.len.saturating_add(hashed);
+        Ok(())
     }
 
     /// Leaves blocks of zeros out from now on, if `has_holes` is set.
@@ -144,7 +220,7 @@ impl PartFile {
         self.file.write_all_at(bytes, at.saturating_sub(count as u64))
     }
 
-    /// Appends the first `len` bytes of another file.
+    /// Appends the next `len` bytes of another file.
     pub(crate) fn copy(&mut self, mut from: File, len: u64) -> io::Result<()> {
         let mut left = len;
         while left > 0 {
@@ -544,6 +620,47 @@ mod tests {
         let part = written(&dir.path().join("full"), b"in", b"hello");
         part.commit(b"in", &attributes(), Options::REPLACE).unwrap();
         assert_eq!(fs::read(dir.path().join("full/in")).unwrap(), b"hello");
+    }
+
+    #[test]
+    fn what_was_closed_goes_on_unless_somebody_else_wrote() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |leftover| PartFile::open(directory(dir.path()), b"n", leftover);
+        let kept = written(dir.path(), b"n", b"hel").keep().unwrap().unwrap();
+        assert_eq!(kept.prefix().unwrap().hash, blake3::hash(b"hel"));
+        let mut part = open(Leftover::Own(kept)).unwrap();
+        part.write(&[Bytes::from_static(b"lo")]).unwrap();
+        let kept = part.keep().unwrap().unwrap();
+        assert_eq!(kept.prefix().unwrap().hash, blake3::hash(b"hello"));
+
+        let later = std::time::SystemTime::now() + std::time::Duration::from_secs(5);
+        for content in ["hello", "hell", ""] {
+            let temporary = dir.path().join(".n.sss-part");
+            fs::write(&temporary, content).unwrap();
+            File::open(&temporary).unwrap().set_modified(later).unwrap();
+            let status = open(Leftover::Own(kept.clone())).err().unwrap().status;
+            assert_eq!(status, Status::Changed, "{content:?}");
+            assert_eq!(temporary.exists(), !content.is_empty(), "what others have begun stays");
+        }
+        let empty = PartFile::open(directory(dir.path()), b"e", Leftover::Discard).unwrap();
+        assert!(empty.keep().unwrap().is_none());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_an_earlier_transfer_left_is_hashed_in_slices() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(written(dir.path(), b"n", b"hello"));
+        let open = |leftover| PartFile::open(directory(dir.path()), b"n", leftover).unwrap();
+        let mut kept = open(Leftover::Look(5)).keep().unwrap().unwrap();
+        assert_eq!((kept.prefix(), kept.left()), (None, 5));
+        while kept.left() > 0 {
+            let mut part = open(Leftover::Own(kept));
+            part.hash_on(2).unwrap();
+            kept = part.keep().unwrap().unwrap();
+        }
+        assert_eq!(kept.prefix().unwrap().hash, blake3::hash(b"hello"));
+        assert!(open(Leftover::Look(4)).keep().unwrap().is_none(), "it is longer");
     }
 
     #[test]

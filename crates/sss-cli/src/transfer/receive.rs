@@ -1,7 +1,7 @@
 //! The content of one file on its way in: what is there already, and what becomes of what arrives.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek, SeekFrom};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use super::directories::{clear, look, mode_of, obstacle, parents, strange_tempor
 use super::exchange::{Exchange, SEGMENT, TransferError};
 use super::io_pool::{self, Job};
 use super::manifest::attributes;
-use super::part_file::{Leftover, PartFile, hash_file, times};
-use super::send::changed;
+use super::part_file::{Kept, Leftover, PartFile, hash_file, times};
+use super::send::{Position, Source, changed, unreadable};
 use crate::transfer::safe_path::Root;
 
 /// Place where a file is to be, and what it is to be.
@@ -64,6 +64,36 @@ impl Basis {
     }
 }
 
+/// The same, as far as it is hashed, and with nothing open.
+#[derive(Clone)]
+pub(crate) enum Unhashed {
+    Nothing,
+    /// The file there now.
+    Existing(Position),
+    /// Remains of an earlier transfer.
+    Partial(Kept),
+}
+
+impl Unhashed {
+    /// Returns the number of bytes that are to be hashed.
+    pub(crate) fn left(&self) -> u64 {
+        match self {
+            Self::Nothing => 0,
+            Self::Existing(position) => position.left(),
+            Self::Partial(kept) => kept.left(),
+        }
+    }
+
+    /// Returns what the sender is told of it, when all of it is hashed.
+    pub(crate) fn prefix(&self) -> Option<Prefix> {
+        match self {
+            Self::Nothing => None,
+            Self::Existing(position) => position.prefix(),
+            Self::Partial(kept) => kept.prefix(),
+        }
+    }
+}
+
 /// Way in which the transfer of one file ended well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Received {
@@ -91,7 +121,7 @@ impl Destination {
     }
 
     /// Gives a file that has the right content mode and time of what it is to be.
-    fn carry_over(&self) -> Result<(), Refusal> {
+    pub(crate) fn carry_over(&self) -> Result<(), Refusal> {
         let (above, name) = self.root.place(&self.path)?;
         let set = || -> io::Result<()> {
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
@@ -152,27 +182,14 @@ impl Destination {
     /// # Errors
     /// EXISTS if something else is there and is not to be replaced; else what the operating system says.
     pub(crate) fn basis(&self, place: &Place) -> Result<Basis, Refusal> {
-        if let Place::Blocked(refusal) = place {
-            return Err(refusal.clone());
-        }
-        match place {
-            Place::Taken if !self.replaces() => return Err(exists()),
-            Place::Shorter(_) if !self.replaces() => return Err(shorter()),
-            _ => {}
-        }
-        let may_continue = *place == Place::Free || self.replaces();
-        if may_continue && self.attributes.size > SEGMENT as u64 {
+        self.may_begin(place)?;
+        if self.may_continue(place) {
             let part = self.part_file(Leftover::Keep(self.attributes.size))?;
             if let Some(prefix) = part.prefix() {
                 return Ok(Basis::Partial(Box::new(part), prefix));
             }
         }
-        let offered = match place {
-            Place::SameSize => self.attributes.size,
-            // Less is sent anew sooner than it is asked about.
-            Place::Shorter(len) if *len > SEGMENT as u64 => *len,
-            _ => 0,
-        };
+        let offered = self.offered(place);
         if offered > 0 {
             let (above, name) = self.root.place(&self.path)?;
             let prefix = hash_existing(&above, name, offered)?;
@@ -181,7 +198,92 @@ impl Destination {
         Ok(Basis::Nothing)
     }
 
-    fn replaces(&self) -> bool {
+    /// Looks whether there is anything to begin with, without hashing it.
+    ///
+    /// # Errors
+    /// As [`Self::basis`].
+    pub(crate) fn unhashed(&self, place: &Place) -> Result<Unhashed, Refusal> {
+        self.may_begin(place)?;
+        if self.may_continue(place) {
+            let part = self.part_file(Leftover::Look(self.attributes.size))?;
+            if let Some(kept) = part.keep()? {
+                return Ok(Unhashed::Partial(kept));
+            }
+        }
+        let offered = self.offered(place);
+        if offered > 0 {
+            let there = Source::open(&self.root, &self.path)?;
+            if there.attributes().size == offered {
+                return Ok(Unhashed::Existing(there.position().clone()));
+            }
+        }
+        Ok(Unhashed::Nothing)
+    }
+
+    fn may_begin(&self, place: &Place) -> Result<(), Refusal> {
+        match place {
+            Place::Blocked(refusal) => Err(refusal.clone()),
+            Place::Taken if !self.replaces() => Err(exists()),
+            Place::Shorter(_) if !self.replaces() => Err(shorter()),
+            _ => Ok(()),
+        }
+    }
+
+    fn may_continue(&self, place: &Place) -> bool {
+        (*place == Place::Free || self.replaces()) && self.attributes.size > SEGMENT as u64
+    }
+
+    /// Bytes of the file there of which the sender is asked whether its own begins so.
+    fn offered(&self, place: &Place) -> u64 {
+        match place {
+            Place::SameSize => self.attributes.size,
+            // Less is sent anew sooner than it is asked about.
+            Place::Shorter(len) if *len > SEGMENT as u64 => *len,
+            _ => 0,
+        }
+    }
+
+    /// Hashes up to `count` bytes more of what there is to begin with.
+    ///
+    /// # Errors
+    /// CHANGED if it is not as it was; else what the operating system says.
+    pub(crate) fn hash_on(&self, unhashed: Unhashed, count: u64) -> Result<Unhashed, Refusal> {
+        Ok(match unhashed {
+            Unhashed::Nothing => Unhashed::Nothing,
+            Unhashed::Existing(position) => {
+                let count = count.min(position.left());
+                let there = Source::reopen(&self.root, &self.path, position)?;
+                Unhashed::Existing(there.hashed(count)?)
+            }
+            Unhashed::Partial(kept) => {
+                let left = kept.left();
+                let mut part = self.part_file(Leftover::Own(kept))?;
+                part.hash_on(count.min(left)).map_err(unreadable)?;
+                Unhashed::Partial(part.keep()?.ok_or_else(changed)?)
+            }
+        })
+    }
+
+    /// Copies up to `count` bytes more of the file there, of which `prefix` was said, behind what was copied already.
+    ///
+    /// # Errors
+    /// CHANGED if it is not as it was; else what the operating system says.
+    pub(crate) fn copy_on(&self, copied: Option<Kept>, prefix: &Prefix, count: u64) -> Result<Option<Kept>, Refusal> {
+        let at = copied.as_ref().and_then(Kept::prefix).map_or(0, |copied| copied.len);
+        let mut part = self.part_file(copied.map_or(Leftover::Discard, Leftover::Own))?;
+        let (above, name) = self.root.place(&self.path)?;
+        let mut there = open_existing(&above, name)?;
+        there.seek(SeekFrom::Start(at))?;
+        part.copy(there, count.min(prefix.len.saturating_sub(at)))
+            .map_err(unreadable)?;
+        if part.prefix().is_some_and(|copied| copied.len == prefix.len) && part.hash() != prefix.hash {
+            part.discard();
+            return Err(changed());
+        }
+        Ok(part.keep()?)
+    }
+
+    pub(crate) fn replaces(&self) -> bool {
         self.options.contains(Options::REPLACE)
     }
 
@@ -190,14 +292,14 @@ impl Destination {
     }
 
     /// Makes the file, and the directories above where they are missing.
-    fn part_file(&self, leftover: Leftover) -> Result<PartFile, Refusal> {
+    pub(crate) fn part_file(&self, leftover: Leftover) -> Result<PartFile, Refusal> {
         let (above, name) = parents(&self.root, &self.path, self.options)?;
         let part = PartFile::open(above, name, leftover)?;
         Ok(part.with_holes(self.attributes.traits.contains(Traits::HOLES)))
     }
 
     /// Everything that is left to do once the last bytes are there.
-    fn complete(&self, part: Option<PartFile>, chunks: &[Bytes], hash: blake3::Hash) -> Result<(), Refusal> {
+    pub(crate) fn complete(&self, part: Option<PartFile>, chunks: &[Bytes], hash: blake3::Hash) -> Result<(), Refusal> {
         let fresh = part.is_none();
         let mut part = match part {
             Some(part) => part,
@@ -315,15 +417,15 @@ enum Begun {
     Part(Option<Box<PartFile>>),
 }
 
-fn corrupt() -> Refusal {
+pub(crate) fn corrupt() -> Refusal {
     Refusal::new(Status::Corrupt, "what arrived does not have the BLAKE3 that was sent")
 }
 
-fn exists() -> Refusal {
+pub(crate) fn exists() -> Refusal {
     Refusal::new(Status::Exists, "something else is there already: --force replaces it")
 }
 
-fn shorter() -> Refusal {
+pub(crate) fn shorter() -> Refusal {
     let text = "a shorter file is there already: --force replaces it, and sends only what was added if it grew";
     Refusal::new(Status::Exists, text)
 }

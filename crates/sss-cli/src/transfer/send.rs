@@ -131,10 +131,23 @@ impl Source {
     }
 
     /// Hashes the next `len` bytes, or as many as there are, without sending them.
-    pub(crate) fn hash(&mut self, len: u64) -> io::Result<()> {
+    fn hash(&mut self, len: u64) -> io::Result<()> {
         let read = hash_file(&mut self.file, len, &mut self.position.hasher)?;
         self.position.left = self.position.left.saturating_sub(read);
         Ok(())
+    }
+
+    /// Goes `len` bytes on without sending them: where it is then.
+    ///
+    /// # Errors
+    /// CHANGED if there are not as many; else what the operating system says.
+    pub(crate) fn hashed(mut self, len: u64) -> Result<Position, Refusal> {
+        let end = self.position.offset().saturating_add(len);
+        self.hash(len).map_err(unreadable)?;
+        if self.position.offset() < end {
+            return Err(changed());
+        }
+        Ok(self.position)
     }
 
     fn next_len(&self) -> usize {
@@ -198,6 +211,15 @@ impl Position {
     /// Returns the size of the file.
     pub(crate) fn size(&self) -> u64 {
         self.attributes.size
+    }
+
+    /// The part that is behind, as the peer is told of it. `None`: nothing.
+    pub(crate) fn prefix(&self) -> Option<Prefix> {
+        let len = self.offset();
+        (len > 0).then(|| Prefix {
+            len,
+            hash: self.hasher.finalize(),
+        })
     }
 
     /// Returns whether what is behind is what `have` says.

@@ -4,11 +4,10 @@ use std::io;
 use std::sync::Arc;
 
 use sss::{Eid, Server, Stream};
-use sss_files::{Prefix, Refusal, Request, Status};
+use sss_files::{Refusal, Request, Status};
 use tracing::{debug, info};
 
 use super::access::Door;
-use super::download::basis;
 use super::exchange::{Exchange, TransferError};
 use super::fetch::Fetch;
 use super::filter::Sieve;
@@ -17,9 +16,10 @@ use super::limits::{Claim, Limits};
 use super::list::List;
 use super::make::Make;
 use super::quota::{self, Quota};
-use super::receive::{Destination, Place, Received};
+use super::receive::Destination;
 use super::served::{Served, Serving, reason};
 use super::session;
+use super::store::Store;
 use crate::ticket::Secret;
 use crate::transfer::safe_path::Root;
 
@@ -199,9 +199,12 @@ impl FileService {
                     attributes,
                     options,
                 };
-                let _descriptors = claim.descriptor(STORE_DESCRIPTORS).await;
-                claim.resumed();
-                Box::pin(self.store(to, exchange, claim)).await
+                let store = Store {
+                    to,
+                    quota: self.quota.clone(),
+                    claim,
+                };
+                Box::pin(store.answer(exchange)).await
             }
             Request::Make { path, options } => {
                 let make = Make {
@@ -214,37 +217,7 @@ impl FileService {
             }
         }
     }
-
-    async fn store(&self, to: Destination, exchange: &mut Exchange, claim: &Claim) -> Result<(), TransferError> {
-        let looker = to.clone();
-        let place = io_pool::run(move || looker.find()).await?;
-        if let Place::Identical { .. } = place {
-            finally(exchange, Status::Identical).await?;
-            return exchange.end().await;
-        }
-        let (quota, root, path, size) = (self.quota.clone(), to.root.clone(), to.path.clone(), to.attributes.size);
-        let _writing = io_pool::run(move || quota.begin(&root, &path, size)).await?;
-        let basis = basis(&to, &place).await?;
-        let mut answer = vec![Status::Ok as u8];
-        Prefix::encode(basis.prefix().as_ref(), &mut answer);
-        exchange.send(answer).await?;
-        let start = exchange.message(sss_files::start).await?;
-        if start > to.attributes.size {
-            return Err(TransferError::Protocol(
-                "it starts behind the end of the file".to_owned(),
-            ));
-        }
-        let status = match to.receive(exchange, (basis, start), |_| claim.moved()).await? {
-            Received::Written => Status::Ok,
-            Received::Identical => Status::Identical,
-        };
-        exchange.end().await?;
-        finally(exchange, status).await
-    }
 }
-
-/// Descriptors of a file that comes in, and of its directory.
-const STORE_DESCRIPTORS: u64 = 2;
 
 fn busy() -> Refusal {
     Refusal::new(Status::Busy, "this server has too much to do: try again later")
@@ -253,9 +226,4 @@ fn busy() -> Refusal {
 fn read_only() -> Refusal {
     let text = "this server takes no files: whoever runs it can allow that with `sss serve --write`";
     Refusal::new(Status::ReadOnly, text)
-}
-
-async fn finally(exchange: &mut Exchange, status: Status) -> Result<(), TransferError> {
-    exchange.send(vec![status as u8, 0]).await?;
-    exchange.finish()
 }

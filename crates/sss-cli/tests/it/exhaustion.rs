@@ -42,6 +42,17 @@ struct Unread {
 }
 
 impl Unread {
+    /// Requests that may go on.
+    async fn begin(serving: &Serving, beginnings: impl IntoIterator<Item = Vec<u8>>) -> Self {
+        let mut unread = Self::ask(serving, []).await;
+        for beginning in beginnings {
+            let mut stream = unread.session.open_substream().unwrap();
+            stream.write_all(&beginning).await.unwrap();
+            unread.requests.push(stream);
+        }
+        unread
+    }
+
     async fn ask(serving: &Serving, requests: impl IntoIterator<Item = Vec<u8>>) -> Self {
         let host = Host::builder().bind("127.0.0.1:0").build().await.unwrap();
         let eid = serving.eid().parse().unwrap();
@@ -65,6 +76,16 @@ impl Unread {
 
 fn fetch(name: &str) -> Vec<u8> {
     [&[2][..], &bytes8(name.as_bytes()), &[0]].concat()
+}
+
+fn store(name: &str, size: u64) -> Vec<u8> {
+    let size = (size | 0xc0 << 56).to_be_bytes();
+    let attributes = attributes(0);
+    [&[3][..], &bytes8(name.as_bytes()), &[0], &size, &attributes[1..]].concat()
+}
+
+fn verdict(content: &[u8]) -> Vec<u8> {
+    [&[0][..], blake3::hash(content).as_bytes()].concat()
 }
 
 /// Measures until a condition holds, or the time is over.
@@ -138,6 +159,39 @@ fn unread_requests_hold_little_and_hinder_nobody() {
 
 // spec: FIL-33
 #[test]
+fn listings_that_are_not_read_hold_nothing_and_go_on_later() {
+    let server = Home::new();
+    let dir = server.dir("source");
+    for i in 0..3000 {
+        fs::write(dir.join(format!("{i}-{}", "x".repeat(100))), "").unwrap();
+    }
+    let serving = serve_with_descriptors(&server, &dir, 200, &[]);
+    let before = serving.descriptors();
+    let runtime = runtime();
+    let mut unread = runtime.block_on(async {
+        let mut unread = Vec::new();
+        for _ in 0..3 {
+            unread.push(Unread::ask(&serving, (0..8).map(|_| vec![1, 0, 255, 0])).await);
+        }
+        unread
+    });
+    std::thread::sleep(Duration::from_secs(1));
+    let given_back = wait_until(Duration::from_secs(60), || serving.descriptors() <= before + 3);
+    eprintln!("given back after {given_back:?}");
+    let answers: Vec<_> = unread
+        .iter_mut()
+        .map(|unread| {
+            let read = unread.requests[0].read_to_end(1 << 20);
+            runtime.block_on(read).unwrap()
+        })
+        .collect();
+    let lengths: Vec<_> = answers.iter().map(|answer| answer.len()).collect();
+    assert!(lengths.iter().all(|length| *length > 300_000), "{lengths:?}");
+    assert!(answers.iter().all(|answer| *answer == answers[0]));
+}
+
+// spec: FIL-33
+#[test]
 fn small_answers_that_are_not_read_give_way_to_others_of_the_same_peer() {
     const REQUESTS: usize = 480;
     let server = Home::new();
@@ -153,6 +207,99 @@ fn small_answers_that_are_not_read_give_way_to_others_of_the_same_peer() {
             let answer = tokio::time::timeout(Duration::from_secs(60), reading).await;
             let answer = answer.expect("it is answered").expect("it is not refused");
             assert!(answer.ends_with(blake3::hash(&content).as_bytes()));
+        }
+    });
+}
+
+/// `SSS_PEERS` clients that begin `SSS_REQUESTS` files each, and send no more.
+// spec: FIL-33
+#[test]
+fn files_that_stop_coming_hold_nothing_and_go_on_later() {
+    const SENT: usize = 300_000;
+    let (peers, requests) = (number("SSS_PEERS", 2), number("SSS_REQUESTS", 60));
+    let descriptors = number("SSS_DESCRIPTORS", 200) as u32;
+    let (server, client) = (Home::new(), Home::new());
+    let dir = server.dir("dest");
+    let content = noise(1, 1 << 20);
+    for i in 0..50 {
+        fs::write(client.dir("small").join(format!("{i}")), noise(i, 20_000)).unwrap();
+    }
+    let serving = serve_with_descriptors(&server, &dir, descriptors, &["--write"]);
+    let before = serving.descriptors();
+    let runtime = runtime();
+    let mut stores = runtime.block_on(async {
+        let mut stores = Vec::new();
+        for peer in 0..peers {
+            let beginning = |i| {
+                [
+                    store(&format!("{peer}-{i}"), 1 << 20),
+                    vec![0],
+                    content[..SENT].to_vec(),
+                ]
+                .concat()
+            };
+            stores.push(Unread::begin(&serving, (0..requests).map(beginning)).await);
+        }
+        stores
+    });
+    let begun = Instant::now();
+    let small = client.path("small");
+    client
+        .run(["put", small.to_str().unwrap(), &serving.at("small")])
+        .expect(0);
+    eprintln!("put took {:?}; {} descriptors", begun.elapsed(), serving.descriptors());
+    assert_same(&small, &dir.join("small"));
+    let given_back = wait_until(Duration::from_secs(60), || serving.descriptors() <= before + 24);
+    eprintln!("given back after {given_back:?}: {} MiB", serving.memory() >> 20);
+    let parts = || fs::read_dir(&dir).unwrap().count() - 1;
+    wait_until(Duration::from_secs(60), || parts() == peers * requests);
+
+    let mut some = stores.swap_remove(0).requests;
+    fs::write(dir.join(".0-1.sss-part"), &content[..SENT]).unwrap();
+    let rest = [&content[SENT..], &verdict(&content)].concat();
+    let (first, second) = runtime.block_on(async {
+        let mut answers = Vec::new();
+        for mut stream in some.drain(..2) {
+            // Of what is refused not all is taken.
+            let _ = stream.write_all(&rest).await;
+            let _ = stream.finish();
+            answers.push(stream.read_to_end(2000).await.unwrap());
+        }
+        (answers.remove(0), answers.remove(0))
+    });
+    assert_eq!(first[..], [0, 0, 0, 0]);
+    assert!(fs::read(dir.join("0-0")).unwrap() == content);
+    assert_eq!(second.get(..3), Some(&[0, 0, 10][..]), "CHANGED: {second:?}");
+    eprintln!("at the end {} MiB at most", serving.peak_memory() >> 20);
+    assert!(serving.peak_memory() < 300 << 20);
+}
+
+// spec: FIL-33
+#[test]
+fn want_of_descriptors_is_waited_for() {
+    const REQUESTS: usize = 100;
+    let server = Home::new();
+    let dir = server.dir("dest");
+    fs::write(dir.join("f"), noise(1, 300_000)).unwrap();
+    // Fewer than the server believes to have for requests.
+    let serving = serve_with_descriptors(&server, &dir, 26, &["--write"]);
+    runtime().block_on(async {
+        let small = |i| {
+            let content = noise(i as u64, 1000);
+            [
+                store(&format!("d{i}/f"), 1000),
+                vec![0],
+                content.clone(),
+                verdict(&content),
+            ]
+            .concat()
+        };
+        let stores = Unread::ask(&serving, (0..REQUESTS).map(small)).await;
+        let fetches = Unread::ask(&serving, (0..REQUESTS).map(|_| fetch("f"))).await;
+        let (mut stores, mut fetches) = (stores.requests, fetches.requests);
+        for (stored, fetched) in stores.iter_mut().zip(&mut fetches) {
+            assert_eq!(stored.read_to_end(2000).await.unwrap()[..], [0, 0, 0, 0]);
+            assert_eq!(fetched.read_to_end(400_000).await.unwrap()[0], 0);
         }
     });
 }
@@ -230,6 +377,34 @@ fn false_beginnings_are_hashed_in_turns() {
         .expect(0);
     let took = begun.elapsed();
     eprintln!("get took {took:?}");
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    drop(unread);
+}
+
+// spec: FIL-36
+#[test]
+fn what_is_there_is_hashed_in_turns() {
+    const SIZE: u64 = 2 << 30;
+    let (server, client) = (Home::new(), Home::new());
+    let dir = server.dir("dest");
+    for name in ["huge", ".begun.sss-part"] {
+        let file = fs::File::create(dir.join(name)).unwrap();
+        file.set_len(SIZE).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        file.set_permissions(mode).unwrap();
+    }
+    fs::write(client.path("f"), "abc").unwrap();
+    let serving = serve_with_descriptors(&server, &dir, 1024, &["--write"]);
+    let runtime = runtime();
+    let requests = (0..100).flat_map(|_| [store("huge", SIZE), store("begun", SIZE + 1)]);
+    let unread = runtime.block_on(Unread::begin(&serving, requests));
+    std::thread::sleep(Duration::from_millis(500));
+    let begun = Instant::now();
+    client
+        .run(["put", client.path("f").to_str().unwrap(), &serving.target])
+        .expect(0);
+    let took = begun.elapsed();
+    eprintln!("put took {took:?}; {} descriptors", serving.descriptors());
     assert!(took < Duration::from_secs(20), "{took:?}");
     drop(unread);
 }

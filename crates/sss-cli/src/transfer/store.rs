@@ -1,0 +1,344 @@
+//! STORE: a file on its way into the server, within the server's limits.
+//!
+//! 1. What is there already is hashed, or copied, in slices, a slice for each peer in turn.
+//! 2. Room for a piece is taken when the first of it has come. It is written while the next one comes.
+//! 3. While nothing comes nothing is held: what has come is written, the file closed, and it keeps its temporary name.
+//!    When more comes it is opened again, and must be as it was left.
+
+use std::mem;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sss_files::{Cursor, Prefix, Refusal, Status, Stop, Verdict};
+
+use super::exchange::{Content, Exchange, SEGMENT, SMALL, TransferError, ended_in_a_file, ended_in_a_message};
+use super::fetch::SLICE;
+use super::io_pool::{self, Job};
+use super::limits::{Claim, Descriptor, PATIENCE, Room};
+use super::part_file::{Kept, Leftover, PartFile};
+use super::quota::{Quota, Writing};
+use super::receive::{Destination, Place, Unhashed, corrupt, exists, shorter};
+
+/// Descriptors of a file that comes in, and of its directory.
+const DESCRIPTORS: u64 = 2;
+
+/// A file that a peer sends.
+pub(crate) struct Store<'c> {
+    pub(crate) to: Destination,
+    pub(crate) quota: Arc<Quota>,
+    pub(crate) claim: &'c Claim,
+}
+
+/// Content on its way, and what it holds.
+struct Arrival<'s> {
+    store: &'s Store<'s>,
+    file: FileState,
+    reserved: Option<Writing>,
+    /// Content that has come and is not written, and its room.
+    piece: Content,
+    room: Option<Room>,
+}
+
+/// The temporary file.
+enum FileState {
+    /// `None`: there is none yet.
+    Closed(Option<Kept>),
+    /// Open, when what was begun with it is done.
+    Busy(Job<Result<Open, Refusal>>),
+}
+
+struct Open {
+    part: Box<PartFile>,
+    descriptor: Descriptor,
+}
+
+impl Store<'_> {
+    /// Answers, until the file has its name.
+    ///
+    /// # Errors
+    /// If it cannot be taken, or what came is not to be used; if the peer breaks the protocol, or is lost. What was
+    /// received of a large file is kept.
+    pub(crate) async fn answer(&self, exchange: &mut Exchange) -> Result<(), TransferError> {
+        let to = self.to.clone();
+        let place = self.briefly(move || to.find()).await?;
+        if let Place::Identical { .. } = place {
+            finally(exchange, Status::Identical).await?;
+            return exchange.end().await;
+        }
+        let mut arrival = Arrival::new(self).await?;
+        let basis = self.basis(&place).await?;
+        let mut answer = vec![Status::Ok as u8];
+        Prefix::encode(basis.prefix().as_ref(), &mut answer);
+        exchange.send(answer).await?;
+        let start = arrival.message(exchange, sss_files::start).await?;
+        let status = match self.begin(basis, start).await? {
+            Begun::Compared(ours) => {
+                let theirs = arrival.message(exchange, Verdict::decode).await?.0?;
+                if theirs != ours {
+                    return Err(corrupt().into());
+                }
+                let to = self.to.clone();
+                self.briefly(move || to.carry_over()).await?;
+                Status::Identical
+            }
+            Begun::Part(part) => {
+                arrival.file = FileState::Closed(part);
+                arrival.content(exchange, start).await?;
+                let hash = arrival.message(exchange, Verdict::decode).await?.0?;
+                arrival.complete(hash).await?;
+                Status::Ok
+            }
+        };
+        arrival.rest().await?;
+        exchange.end().await?;
+        finally(exchange, status).await
+    }
+
+    /// Does something that opens files and closes them.
+    async fn briefly<T: Send + 'static>(
+        &self,
+        work: impl Fn() -> Result<T, Refusal> + Clone + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let _descriptors = self.claim.descriptor(DESCRIPTORS).await;
+        self.claim.resumed();
+        self.claim.opening(work).await
+    }
+
+    /// Finds what there is to begin with.
+    async fn basis(&self, place: &Place) -> Result<Unhashed, Refusal> {
+        if *place == Place::Free && self.to.attributes.size <= SEGMENT as u64 {
+            return Ok(Unhashed::Nothing);
+        }
+        let (to, place) = (self.to.clone(), place.clone());
+        let mut basis = self.briefly(move || to.unhashed(&place)).await?;
+        while basis.left() > 0 {
+            let to = self.to.clone();
+            basis = self.in_turn(move || to.hash_on(basis.clone(), SLICE)).await?;
+        }
+        Ok(basis)
+    }
+
+    /// Does something that takes long, when it is the turn of this peer.
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        work: impl Fn() -> Result<T, Refusal> + Clone + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let _turn = self.claim.limits().hashing.get(self.claim.eid(), 1).await;
+        self.claim.opening(work).await
+    }
+
+    /// Decides what content is written behind, if it starts at `start` (FIL-8).
+    async fn begin(&self, basis: Unhashed, start: u64) -> Result<Begun, TransferError> {
+        let size = self.to.attributes.size;
+        if start > size {
+            let what = "it starts behind the end of the file";
+            return Err(TransferError::Protocol(what.to_owned()));
+        }
+        let prefix = basis.prefix().filter(|prefix| prefix.len == start);
+        match (basis, prefix) {
+            (Unhashed::Existing(_), Some(prefix)) if start == size => Ok(Begun::Compared(prefix.hash)),
+            (Unhashed::Existing(_), Some(prefix)) if self.to.replaces() => self.copy(prefix).await,
+            (Unhashed::Existing(_), Some(_)) => Err(shorter().into()),
+            (Unhashed::Existing(_), None) if start == 0 && !self.to.replaces() => Err(exists().into()),
+            (Unhashed::Partial(kept), Some(_)) => Ok(Begun::Part(Some(kept))),
+            _ if start == 0 => Ok(Begun::Part(None)),
+            _ => Err(TransferError::Protocol("it starts where nobody asked it to".to_owned())),
+        }
+    }
+
+    /// Begins with a copy of the file there.
+    async fn copy(&self, prefix: Prefix) -> Result<Begun, TransferError> {
+        let mut copied: Option<Kept> = None;
+        while copied
+            .as_ref()
+            .and_then(Kept::prefix)
+            .is_none_or(|copied| copied.len < prefix.len)
+        {
+            let (to, before) = (self.to.clone(), copied);
+            copied = self.in_turn(move || to.copy_on(before.clone(), &prefix, SLICE)).await?;
+        }
+        Ok(Begun::Part(copied))
+    }
+}
+
+enum Begun {
+    /// The file there is the same, if the verdict says so.
+    Compared(blake3::Hash),
+    Part(Option<Kept>),
+}
+
+impl<'s> Arrival<'s> {
+    async fn new(store: &'s Store<'s>) -> Result<Self, Refusal> {
+        let mut arrival = Self {
+            store,
+            file: FileState::Closed(None),
+            reserved: None,
+            piece: Content::default(),
+            room: None,
+        };
+        arrival.reserve().await?;
+        Ok(arrival)
+    }
+
+    async fn reserve(&mut self) -> Result<(), Refusal> {
+        if self.reserved.is_none() {
+            let to = self.store.to.clone();
+            let quota = self.store.quota.clone();
+            self.reserved = io_pool::run(move || quota.begin(&to.root, &to.path, to.attributes.size)).await?;
+        }
+        Ok(())
+    }
+
+    /// One message. Nothing is held while it does not come.
+    async fn message<T>(
+        &mut self,
+        exchange: &mut Exchange,
+        decode: fn(&mut Cursor<'_>) -> Result<T, Stop>,
+    ) -> Result<T, TransferError> {
+        loop {
+            if let Some(message) = exchange.incoming().buffered(decode)? {
+                return Ok(message);
+            }
+            if !self.more(exchange).await? {
+                return Err(ended_in_a_message());
+            }
+        }
+    }
+
+    /// Takes in all content; the last piece is not written yet.
+    async fn content(&mut self, exchange: &mut Exchange, start: u64) -> Result<(), TransferError> {
+        let mut left = self.store.to.attributes.size.saturating_sub(start);
+        while left > 0 {
+            let count = usize::try_from(left).unwrap_or(SEGMENT).min(SEGMENT);
+            self.fill(exchange, count).await?;
+            left = left.saturating_sub(count as u64);
+            if left > 0 {
+                self.write().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in a piece of content.
+    async fn fill(&mut self, exchange: &mut Exchange, count: usize) -> Result<(), TransferError> {
+        let mut missing = count;
+        while missing > 0 {
+            if !exchange.incoming().has_some() && !self.more(exchange).await? {
+                return Err(ended_in_a_file());
+            }
+            if self.room.is_none() {
+                self.make_room(missing).await?;
+            }
+            missing = missing.saturating_sub(self.piece.take(exchange.incoming(), missing));
+            self.store.claim.moved();
+        }
+        Ok(())
+    }
+
+    /// Waits for room for content, without a descriptor if others need that.
+    async fn make_room(&mut self, bytes: usize) -> Result<(), TransferError> {
+        let claim = self.store.claim;
+        while self.room.is_none() {
+            tokio::select! {
+                room = claim.room(bytes) => self.room = Some(room),
+                () = claim.called_to_pause() => {
+                    self.rest().await?;
+                    claim.paused();
+                }
+            }
+        }
+        claim.resumed();
+        Ok(())
+    }
+
+    /// Waits for more; when it does not come soon, or others need what is held, without holding anything. Returns false
+    /// at the end.
+    async fn more(&mut self, exchange: &mut Exchange) -> Result<bool, TransferError> {
+        let claim = self.store.claim;
+        // Without room, no more than its stream may hold anyway.
+        let most = if self.room.is_some() { SEGMENT } else { SMALL };
+        tokio::select! {
+            more = exchange.incoming().more(most) => return more,
+            () = claim.called_to_pause() => {}
+            () = tokio::time::sleep(PATIENCE) => {}
+        }
+        self.rest().await?;
+        claim.paused();
+        let more = exchange.incoming().more(SMALL).await?;
+        claim.resumed();
+        Ok(more)
+    }
+
+    /// Writes what has come, and gives everything back.
+    async fn rest(&mut self) -> Result<(), TransferError> {
+        if !self.piece.is_empty() {
+            self.write().await?;
+        }
+        if !matches!(self.file, FileState::Closed(_)) {
+            let Open { part, descriptor } = self.open().await?;
+            let kept = io_pool::run(move || part.keep()).await;
+            self.file = FileState::Closed(kept.map_err(Refusal::from)?);
+            drop(descriptor);
+        }
+        self.room = None;
+        if let Some(reserved) = self.reserved.take() {
+            io_pool::run(move || drop(reserved)).await;
+        }
+        Ok(())
+    }
+
+    /// Begins to write the piece that has come.
+    async fn write(&mut self) -> Result<(), TransferError> {
+        let Open { mut part, descriptor } = self.open().await?;
+        let (chunks, room) = self.take();
+        self.file = FileState::Busy(io_pool::start(move || {
+            part.write(&chunks)?;
+            drop(room);
+            Ok(Open { part, descriptor })
+        }));
+        Ok(())
+    }
+
+    fn take(&mut self) -> (Vec<Bytes>, Option<Room>) {
+        (mem::take(&mut self.piece).into_chunks(), self.room.take())
+    }
+
+    /// The temporary file, when what was begun with it is done.
+    async fn open(&mut self) -> Result<Open, TransferError> {
+        match mem::replace(&mut self.file, FileState::Closed(None)) {
+            FileState::Busy(job) => Ok(job.result().await?),
+            FileState::Closed(kept) => {
+                self.reserve().await?;
+                let descriptor = self.store.claim.descriptor(DESCRIPTORS).await;
+                self.store.claim.resumed();
+                let to = self.store.to.clone();
+                let leftover = kept.map_or(Leftover::Discard, Leftover::Own);
+                let open = move || to.part_file(leftover.clone());
+                let part = Box::new(self.store.claim.opening(open).await?);
+                Ok(Open { part, descriptor })
+            }
+        }
+    }
+
+    /// Writes the rest, and gives the file its name.
+    async fn complete(&mut self, hash: blake3::Hash) -> Result<(), TransferError> {
+        let to = self.store.to.clone();
+        if let FileState::Closed(None) = self.file {
+            // A small file is opened, written and closed at once.
+            self.reserve().await?;
+            let (chunks, _room) = self.take();
+            let complete = move || to.complete(None, &chunks, hash);
+            return Ok(self.store.briefly(complete).await?);
+        }
+        let Open { part, descriptor } = self.open().await?;
+        let (chunks, _room) = self.take();
+        let done = io_pool::run(move || to.complete(Some(*part), &chunks, hash)).await;
+        drop(descriptor);
+        Ok(done?)
+    }
+}
+
+async fn finally(exchange: &mut Exchange, status: Status) -> Result<(), TransferError> {
+    exchange.send(vec![status as u8, 0]).await?;
+    exchange.finish()
+}
