@@ -59,6 +59,29 @@ fn what_an_earlier_transfer_made_is_finished_by_the_next() {
 }
 
 #[test]
+fn only_a_link_marks_a_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = Root::open(dir.path()).unwrap();
+    // The rest of a file that is a directory now, and what somebody else calls so.
+    for (name, is_file) in [("file", true), ("directory", false)] {
+        let (there, mark) = (dir.path().join(name), dir.path().join(format!(".{name}.sss-part")));
+        fs::create_dir(&there).unwrap();
+        fs::set_permissions(&there, fs::Permissions::from_mode(0o550)).unwrap();
+        if is_file {
+            fs::write(&mark, "").unwrap();
+        } else {
+            fs::create_dir(&mark).unwrap();
+        }
+        let is_made = make_directory(&root, &path(name), Options::TREE).unwrap();
+        assert!(!is_made, "it was there");
+        assert_eq!(fs::metadata(&there).unwrap().mode() & 0o777, 0o550);
+        // Nor is anything else taken for a mark when that is taken away.
+        finish_directories(&root, &[(path(name), attributes(0o500))], Options::TREE);
+        assert!(fs::symlink_metadata(&mark).is_ok());
+    }
+}
+
+#[test]
 fn an_inherited_group_is_inherited_on() {
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o2775)).unwrap();
