@@ -82,6 +82,18 @@ fn only_a_link_marks_a_directory() {
 }
 
 #[test]
+fn the_rest_of_a_file_that_is_a_directory_now_makes_way_for_the_mark() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join(".a.sss-part"), "rest of a file").unwrap();
+    drop(made(dir.path(), &["a"]));
+    // It is marked: the next transfer finishes it.
+    let root = made(dir.path(), &["a"]);
+    finish_directories(&root, &[(path("a"), attributes(0o500))], Options::TREE);
+    assert_eq!(fs::metadata(dir.path().join("a")).unwrap().mode() & 0o777, 0o500);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
 fn an_inherited_group_is_inherited_on() {
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o2775)).unwrap();
