@@ -200,10 +200,13 @@ fn small_answers_that_are_not_read_give_way_to_others_of_the_same_peer() {
     fs::write(dir.join("f"), &content).unwrap();
     let serving = serve_with_descriptors(&server, &dir, 1024, &[]);
     runtime().block_on(async {
-        let mut unread = Unread::ask(&serving, (0..REQUESTS).map(|_| fetch("f"))).await;
+        let mut all = Vec::new();
+        for _ in 0..4 {
+            all.push(Unread::ask(&serving, (0..REQUESTS).map(|_| fetch("f"))).await);
+        }
         // The last comes behind all others, of which none may keep what it cannot send.
         for at in [REQUESTS - 1, REQUESTS / 2, 0] {
-            let reading = unread.requests[at].read_to_end(70_000);
+            let reading = all[3].requests[at].read_to_end(70_000);
             let answer = tokio::time::timeout(Duration::from_secs(60), reading).await;
             let answer = answer.expect("it is answered").expect("it is not refused");
             assert!(answer.ends_with(blake3::hash(&content).as_bytes()));
@@ -362,11 +365,14 @@ fn many_honest_clients_share_few_descriptors() {
 // spec: FIL-36
 #[test]
 fn false_beginnings_are_hashed_in_turns() {
-    const SIZE: u64 = 2 << 30;
+    const SIZE: u64 = 256 << 30;
     let (server, client) = (Home::new(), Home::new());
     let dir = server.dir("source");
     fs::File::create(dir.join("huge")).unwrap().set_len(SIZE).unwrap();
-    fs::write(dir.join("f"), "abc").unwrap();
+    let content = noise(1, 600_000);
+    fs::write(dir.join("f"), &content).unwrap();
+    // It has something of the file, and so needs a turn, too.
+    fs::write(client.path(".f.sss-part"), &content[..300_000]).unwrap();
     let serving = serve_with_descriptors(&server, &dir, 1024, &[]);
     let false_prefix = [&[2][..], &bytes8(b"huge"), &(SIZE | 0xc0 << 56).to_be_bytes(), &[7; 32]].concat();
     let unread = runtime().block_on(Unread::ask(&serving, (0..200).map(|_| false_prefix.clone())));
@@ -384,7 +390,7 @@ fn false_beginnings_are_hashed_in_turns() {
 // spec: FIL-36
 #[test]
 fn what_is_there_is_hashed_in_turns() {
-    const SIZE: u64 = 2 << 30;
+    const SIZE: u64 = 256 << 30;
     let (server, client) = (Home::new(), Home::new());
     let dir = server.dir("dest");
     for name in ["huge", ".begun.sss-part"] {
@@ -393,7 +399,10 @@ fn what_is_there_is_hashed_in_turns() {
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
         file.set_permissions(mode).unwrap();
     }
-    fs::write(client.path("f"), "abc").unwrap();
+    let content = noise(1, 600_000);
+    fs::write(client.path("f"), &content).unwrap();
+    // There is something of the file, so that it needs a turn, too.
+    fs::write(dir.join(".f.sss-part"), &content[..300_000]).unwrap();
     let serving = serve_with_descriptors(&server, &dir, 1024, &["--write"]);
     let runtime = runtime();
     let requests = (0..100).flat_map(|_| [store("huge", SIZE), store("begun", SIZE + 1)]);

@@ -164,3 +164,14 @@ fn requests_at_hand_are_bounded_for_each_peer() {
     assert!(now(limits.claim(eid(1))).is_some());
     assert!(limits.at_hand().requests.is_empty());
 }
+
+#[test]
+fn open_files_are_bounded_for_each_peer_and_for_all() {
+    let limits = limits();
+    let one = claim(&limits, 1);
+    let of_one: Vec<_> = std::iter::from_fn(|| now(one.descriptor(1))).collect();
+    assert_eq!(of_one.len() as u64, descriptors() / 2);
+    let another = claim(&limits, 2);
+    let of_another: Vec<_> = std::iter::from_fn(|| now(another.descriptor(1))).collect();
+    assert!(!of_another.is_empty() && of_another.len() < of_one.len());
+}
