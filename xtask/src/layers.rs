@@ -36,7 +36,7 @@ const MODULES: &[(&str, Layers)] = &[
         &[
             &["error", "suite"],
             &["provider"],
-            &["cookie", "key", "mac"],
+            &["cookie", "generator", "key", "mac"],
             &["noise"],
             &["schedule"],
             &["kem", "packet"],
@@ -50,7 +50,7 @@ const MODULES: &[(&str, Layers)] = &[
         "sss-proto",
         &[
             &["ids", "interest", "role", "time"],
-            &["config", "pace", "refusal", "seen", "token"],
+            &["config", "network", "pace", "refusal", "seen", "token"],
             &["error", "packet"],
             &["io"],
             &["negotiation::channel_ids", "negotiation::terms"],

@@ -1,7 +1,7 @@
 //! Cryptography of Structured Secure Streams: the Noise XK handshake, the key schedule and packet protection.
 //!
-//! This crate knows keys and no layout: it is given the parts of a packet and never looks for them. It draws no random
-//! numbers, the caller gives them, so that everything here is a function of its input. It is the only crate
+//! This crate knows keys and no layout: it is given the parts of a packet and never looks for them. It makes no
+//! entropy, the caller gives it, so that everything here is a function of its input. It is the only crate
 //! that touches the cryptographic libraries, and within it only the module `provider` does.
 //!
 //! | module | what | specification |
@@ -10,6 +10,7 @@
 //! | [`schedule`] | from the handshake's result to the secrets of a channel | protection.md, "Key schedule" |
 //! | [`packet`] | sealing and opening packets, masking their headers | protection.md, "Short packets" |
 //! | [`kem`] | the post-quantum leg: ML-KEM-768 | negotiation.md, "The post-quantum leg" |
+//! | [`Generator`] | random numbers that cannot be made again | |
 //! | [`cookie`] | the responder's state in the initiator's hands | negotiation.md, NEG-9 |
 
 #![cfg_attr(
@@ -25,18 +26,3 @@
 
 pub mod cookie;
 mod error;
-pub mod kem;
-mod key;
-mod mac;
-pub mod noise;
-pub mod packet;
-mod provider;
-pub mod schedule;
-mod suite;
-#[cfg(test)]
-mod testing;
-
-pub use error::AuthError;
-pub use key::StaticKey;
-pub use mac::{constant_time_eq, mac16};
-pub use suite::Suite;
