@@ -26,3 +26,20 @@
 
 pub mod cookie;
 mod error;
+mod generator;
+pub mod kem;
+mod key;
+mod mac;
+pub mod noise;
+pub mod packet;
+mod provider;
+pub mod schedule;
+mod suite;
+#[cfg(test)]
+mod testing;
+
+pub use error::AuthError;
+pub use generator::Generator;
+pub use key::StaticKey;
+pub use mac::{constant_time_eq, mac16};
+pub use suite::Suite;

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use zeroize::Zeroizing;
+
 use crate::provider::{AeadAlgorithm, AeadKey, MaskAlgorithm, MaskKey};
 use crate::schedule::Secret;
 use crate::{AuthError, Suite};
@@ -12,7 +14,7 @@ pub const TAG_LEN: usize = crate::provider::TAG;
 /// The key that seals, or opens, the packets of one direction and one generation.
 pub struct PacketKey {
     aead: AeadKey,
-    iv: [u8; 12],
+    iv: Zeroizing<[u8; 12]>,
 }
 
 impl PacketKey {
@@ -50,7 +52,7 @@ impl PacketKey {
     /// PRT-2.
     #[inline]
     fn nonce(&self, seq: u64) -> [u8; 12] {
-        let mut nonce = self.iv;
+        let mut nonce = *self.iv;
         for (byte, seq) in nonce.iter_mut().skip(4).zip(seq.to_be_bytes()) {
             *byte ^= seq;
         }

@@ -54,9 +54,9 @@ impl Secret {
     }
 
     /// The key and the initialization vector of the AEAD.
-    pub(crate) fn key_and_iv(&self) -> (Secret32, [u8; 12]) {
-        let mut iv = [0; 12];
-        label(&*self.0, "iv", b"", &mut iv);
+    pub(crate) fn key_and_iv(&self) -> (Secret32, Zeroizing<[u8; 12]>) {
+        let mut iv = Zeroizing::new([0; 12]);
+        label(&*self.0, "iv", b"", &mut *iv);
         (label32(&*self.0, "key", b""), iv)
     }
 }

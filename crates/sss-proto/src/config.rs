@@ -37,6 +37,8 @@ pub struct Config {
     pub window: WindowConfig,
     /// Limits of the streams that peers may open.
     pub streams: StreamLimits,
+    /// Limits of the trees that peers may begin with this host.
+    pub peers: PeerLimits,
     /// Length in bytes of the channel ids this host chooses, 4 to 20. Default 4.
     pub channel_id_len: usize,
     /// Above this many HELLOs in a second the host answers with RETRY first. Default 1000.
@@ -49,9 +51,18 @@ pub struct Config {
     pub accept_filter: Option<AcceptFilter>,
     /// Set if whoever has proven its identity and is refused gets no answer (NEG-23). Default no: it is told why.
     pub refuse_silently: bool,
+    /// Set if whoever sends PROBE is told the EID of this host, as long as it offers a service (NEG-14). Default no:
+    /// strangers learn nothing, and peers know the EID already.
+    pub answer_probes: bool,
     /// Set if a host with this host's own EID is a peer like any other: another process with the same identity.
     /// Default no.
     pub allow_own_eid: bool,
+    /// Port to which this host is bound; 0 if that is not known. It tells the stateless resets of hosts with one
+    /// identity apart (PRT-11): it is to be the same after a restart.
+    pub port: u16,
+    /// Name, of at most 64 bytes, that tells this host from others with the same identity and port (PRT-11), such as
+    /// replicas behind one name. The application keeps it over restarts. Default: empty.
+    pub instance: String,
     /// Text told to peers about the software, at most 64 bytes.
     pub agent: String,
 }
@@ -97,6 +108,16 @@ impl Config {
                 "4 to 20 bytes",
             ),
             (!self.suites.is_empty(), "suites", "one or more"),
+            (
+                self.peers
+                    .trees
+                    .min(self.peers.trees_per_eid)
+                    .min(self.peers.trees_per_network)
+                    > 0,
+                "peers",
+                "at least 1 tree each",
+            ),
+            (self.instance.len() <= 64, "instance", "at most 64 bytes"),
         ];
         match settings.into_iter().find(|(is_good, ..)| !is_good) {
             Some((_, setting, allowed)) => Err(BadSetting { setting, allowed }),
@@ -224,6 +245,38 @@ impl Default for StreamLimits {
     }
 }
 
+/// Limits of the trees, each with its channels, that peers may begin with a host (NEG-35). Beyond one of them, the
+/// oldest that has no stream makes room, or the peer is refused. Those that this host began are not counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PeerLimits {
+    /// Of all peers together. Default 131,072.
+    pub trees: usize,
+    /// Of one EID: the processes with one identity, and those before them that crashed. Default 128.
+    pub trees_per_eid: usize,
+    /// Of one network, an address of IPv4 or 64 bits of one of IPv6, where many hosts may be behind one NAT. Default
+    /// 16,384.
+    pub trees_per_network: usize,
+}
+
+impl PeerLimits {
+    /// The same limits with some of them changed: `PeerLimits::default().with(|limits| limits.trees_per_eid = 16)`.
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+}
+
+impl Default for PeerLimits {
+    fn default() -> Self {
+        Self {
+            trees: 131_072,
+            trees_per_eid: 128,
+            trees_per_network: 16_384,
+        }
+    }
+}
+
 /// Limits of receive windows, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -291,13 +344,17 @@ impl Default for Config {
             congestion: Congestion::default(),
             window: WindowConfig::default(),
             streams: StreamLimits::default(),
+            peers: PeerLimits::default(),
             channel_id_len: 4,
             hello_threshold: 1000,
             suites: default_suites(),
             post_quantum: PostQuantum::default(),
             accept_filter: None,
             refuse_silently: false,
+            answer_probes: false,
             allow_own_eid: false,
+            port: 0,
+            instance: String::new(),
             agent: concat!("sss/", env!("CARGO_PKG_VERSION")).to_owned(),
         }
     }
@@ -361,5 +418,11 @@ mod tests {
         );
         assert_eq!(named(|c| c.channel_id_len = 3), "channel_id_len must be 4 to 20 bytes");
         assert_eq!(named(|c| c.suites.clear()), "suites must be one or more");
+        let long = named(|c| c.instance = "x".repeat(65));
+        assert_eq!(
+            named(|c| c.peers.trees_per_eid = 0),
+            "peers must be at least 1 tree each"
+        );
+        assert_eq!(long, "instance must be at most 64 bytes");
     }
 }

@@ -6,6 +6,7 @@
 //! buffer, in turn ([`ready`]). What follows from a change of a peer is in [`peers`], what the application does with a
 //! stream in [`stream`].
 
+mod census;
 mod demux;
 mod limit;
 mod negotiate;
@@ -29,6 +30,7 @@ use rand::{RngExt, SeedableRng};
 use sss_crypto::{StaticKey, schedule};
 use sss_wire::services::{ProtocolInfo, ServiceInfo};
 use sss_wire::{Code, Eid, long};
+use zeroize::Zeroizing;
 
 pub use services::Visibility;
 pub use stats::HostStats;
@@ -52,6 +54,9 @@ use outbox::Outbox;
 use peers::Peers;
 use probes::Probes;
 use receive::{Reception, Scratch};
+
+/// Bytes that tell hosts with the same identity apart, at most.
+const MAX_CONTEXT: usize = 255;
 
 /// One host of the protocol, without IO. See the crate's documentation.
 pub struct Host {
@@ -93,12 +98,12 @@ impl Host {
     /// A host with the given identity. All its randomness comes from `seed`, which must be fresh entropy
     /// outside of simulations.
     pub fn new(config: Config, identity: StaticKey, seed: [u8; 32]) -> Self {
-        let backlog = config.streams.backlog;
+        let (backlog, limits) = (config.streams.backlog, config.peers);
         let mut rng = StdRng::from_seed(seed);
         let eid = Eid::from_public_key(&identity.public());
-        let mut reset_key = [0; 32];
-        schedule::label(&*identity.to_bytes(), "reset key", b"", &mut reset_key);
+        let reset_key = reset_key(&identity, &config);
         let responder = Responder::new(&config, &mut rng);
+        let (refusals, resets) = (Limit::new(rng.random()), Limit::new(rng.random()));
         Self {
             local: LocalHost {
                 ids: ChannelIds::new(config.channel_id_len, &mut rng),
@@ -111,14 +116,11 @@ impl Host {
                 history: History::default(),
                 sightings: Sightings::default(),
             },
-            peers: Peers::new(backlog),
-            admission: Admission {
-                responder,
-                refusals: Limit::default(),
-            },
+            peers: Peers::new(backlog, limits),
+            admission: Admission { responder, refusals },
             outbox: Outbox::default(),
             probes: Probes::default(),
-            resets: Limit::default(),
+            resets,
             stats: HostStats::default(),
             scratch: Scratch::default(),
             tokens: Vec::new(),
@@ -223,6 +225,15 @@ impl Host {
     pub fn is_ready(&self) -> bool {
         !self.peers.ready.is_empty()
     }
+}
+
+/// PRT-11: the same after a restart, and another for each host that has the same identity.
+fn reset_key(identity: &StaticKey, config: &Config) -> Zeroizing<[u8; 32]> {
+    let context = [&config.port.to_be_bytes(), config.instance.as_bytes()].concat();
+    let mut key = Zeroizing::new([0; 32]);
+    let context = context.get(..context.len().min(MAX_CONTEXT)).unwrap_or_default();
+    schedule::label(&*identity.to_bytes(), "reset key", context, &mut *key);
+    key
 }
 
 /// Services.
@@ -334,6 +345,15 @@ impl Host {
             self.peers.settle(&mut self.local, index);
         }
         self.run_timers(now);
+    }
+
+    /// The way to the only peer of a host that offers nothing: the peer's address, and the local one in use if the
+    /// socket told it. Such a host may take another port when it moves, and nobody misses it (MIG-13).
+    pub fn sole_path(&self) -> Option<(SocketAddr, Option<IpAddr>)> {
+        let mut peers = self.peers.iter();
+        let only = peers.next().filter(|_| self.peers.services.is_empty())?;
+        let path = only.transport().path()?;
+        peers.next().is_none().then_some((path.remote, path.local))
     }
 
     /// Addresses at which the host `eid` may be found. They are tried when it does not answer where it was, and at once

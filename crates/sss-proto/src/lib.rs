@@ -126,6 +126,7 @@ mod interest;
 mod io;
 mod local_host;
 mod negotiation;
+mod network;
 mod pace;
 mod packet;
 mod peer;
@@ -137,7 +138,7 @@ mod time;
 mod token;
 
 pub use channel::{ChannelInfo, EcnState, MAX_CLOSING, MtuState};
-pub use config::{AcceptFilter, BadSetting, Config, Congestion, PostQuantum, StreamLimits, WindowConfig};
+pub use config::{AcceptFilter, BadSetting, Config, Congestion, PeerLimits, PostQuantum, StreamLimits, WindowConfig};
 pub use error::{
     CloseReason, DatagramError, DropReason, ListenError, NegotiationError, OpenError, ProtocolError, ReadError,
     WriteError,

@@ -9,6 +9,7 @@ use rand::rngs::StdRng;
 use sss_crypto::{StaticKey, mac16};
 use sss_wire::params::Settings;
 use sss_wire::{ChannelId, Eid, constants};
+use zeroize::Zeroizing;
 
 use crate::channel::{ChannelConfig, ChannelSetup, MAX_ACK_DELAY_US, Path};
 use crate::config::{Config, StreamsConfig};
@@ -28,7 +29,7 @@ pub(crate) struct LocalHost {
     /// The ids of this host's channels, present and future.
     pub(crate) ids: ChannelIds,
     /// The key of stateless reset tokens (PRT-11).
-    pub(crate) reset_key: [u8; 32],
+    pub(crate) reset_key: Zeroizing<[u8; 32]>,
     /// Bytes that the receive windows of all peers have.
     pub(crate) budget: HostBudget,
     pub(crate) history: History,
@@ -52,7 +53,7 @@ impl LocalHost {
 
     /// The token that ends the channel on which this host receives under `id` (PRT-11).
     pub(crate) fn reset_token(&self, id: ChannelId) -> [u8; 16] {
-        mac16(&self.reset_key, &[id.as_slice()])
+        mac16(&*self.reset_key, &[id.as_slice()])
     }
 
     /// An empty tree of streams, for a new peer.

@@ -235,12 +235,13 @@ impl Peer {
     fn review(&mut self, context: &mut Context<'_>) {
         let now = context.now;
         self.review_status(now);
-        self.transport.retire_due(now);
+        self.transport.retire_due(now, &self.tree);
         self.settle_fates();
-        if self.transport.linger_end(&self.tree).is_some_and(|at| at <= now) {
+        let has_streams = self.streams.len() > 0;
+        let linger_end = self.transport.linger_end(&self.tree, has_streams);
+        if linger_end.is_some_and(|at| at <= now) {
             return self.fail(self.transport.mobility.reason_of_silence(now));
         }
-        let has_streams = self.streams.len() > 0;
         self.transport.begin_due_attempt(context, &self.tree, has_streams);
     }
 }

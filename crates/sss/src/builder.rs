@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sss_crypto::Suite;
-use sss_proto::{Config, Congestion, PostQuantum, WindowConfig};
+use sss_proto::{Config, Congestion, PeerLimits, PostQuantum, WindowConfig};
 use sss_wire::Eid;
 
 use crate::driver::{Start, socket};
@@ -35,6 +35,7 @@ pub struct HostBuilder {
     socket_buffers: usize,
     mode: DriverMode,
     watch_interfaces: bool,
+    new_port_on_move: bool,
     config: Config,
 }
 
@@ -56,6 +57,7 @@ impl HostBuilder {
             socket_buffers: SOCKET_BUFFERS,
             mode: DriverMode::default(),
             watch_interfaces: true,
+            new_port_on_move: false,
             config: Config::default(),
         }
     }
@@ -82,6 +84,14 @@ impl HostBuilder {
         self
     }
 
+    /// Sets whether whoever asks this host's address who is there ([`Host::probe`]) is told its EID, as long as it
+    /// offers a service. Default: no. Peers know the EID already, and strangers who learn it can tell that two
+    /// addresses are of one host.
+    pub fn answer_probes(mut self, answer: bool) -> Self {
+        self.config.answer_probes = answer;
+        self
+    }
+
     /// Decides which peers may connect to this host, before any state is kept for them. A peer that may not, and has
     /// proven its identity, is told so ([`NegotiationError::Forbidden`](crate::NegotiationError::Forbidden)). The
     /// filter must not block, and must not use the host.
@@ -89,6 +99,14 @@ impl HostBuilder {
     /// Default: all may.
     pub fn accept_filter(mut self, filter: impl Fn(&Eid, SocketAddr) -> bool + Send + Sync + 'static) -> Self {
         self.config.accept_filter = Some(Arc::new(filter));
+        self
+    }
+
+    /// Sets a name, of at most 64 bytes, that tells this host from others with the same identity and the same port,
+    /// such as replicas behind one name: else one of them could end the channels of another (a stateless reset,
+    /// PRT-11). It is to be the same after a restart. Default: empty.
+    pub fn instance(mut self, name: impl Into<String>) -> Self {
+        self.config.instance = name.into();
         self
     }
 
@@ -102,6 +120,13 @@ impl HostBuilder {
     /// [`Refusal::Backlog`](crate::Refusal::Backlog). Default: 1024.
     pub fn backlog(mut self, streams: usize) -> Self {
         self.config.streams.backlog = streams;
+        self
+    }
+
+    /// Sets how many trees peers may begin with this host, each with its channels: of one EID, of one network, and in
+    /// all. Default: 128, 16,384 and 131,072.
+    pub fn peer_limits(mut self, limits: PeerLimits) -> Self {
+        self.config.peers = limits;
         self
     }
 
@@ -240,6 +265,14 @@ impl HostBuilder {
         self
     }
 
+    /// Sets whether a host that has one peer and offers no service takes another port when the way to that peer comes
+    /// to lead over another network, so that not even the port tells an observer of both that it is the same host
+    /// (MIG-13). Default: no, since a firewall may let only one port pass. [`Host::local_addr`] tells the port.
+    pub fn new_port_on_move(mut self, new: bool) -> Self {
+        self.new_port_on_move = new;
+        self
+    }
+
     /// Binds the socket and starts the driver.
     ///
     /// Cancel safe: a cancelled build leaves nothing behind.
@@ -247,13 +280,14 @@ impl HostBuilder {
     /// # Errors
     /// If a setting is out of range, the address is malformed, taken or not of this machine, or the system refuses a
     /// resource.
-    pub async fn build(self) -> Result<Host, BuildError> {
+    pub async fn build(mut self) -> Result<Host, BuildError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
         self.config.check()?;
         let socket = match &self.bind {
             Some(text) => socket::bind(parse(text)?, self.socket_buffers)?,
             None => bind_default(self.socket_buffers)?,
         };
+        self.config.port = socket.local_addr().port();
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(BuildError::Entropy)?;
         let identity = self.identity.unwrap_or_else(Identity::generate);
@@ -265,6 +299,7 @@ impl HostBuilder {
             shared,
             bound: socket,
             watch: self.watch_interfaces,
+            new_port_on_move: self.new_port_on_move,
         };
         match self.mode {
             DriverMode::Shared => start.spawn(&runtime)?,

@@ -61,6 +61,8 @@ pub(crate) struct Start {
     pub(crate) bound: Bound,
     /// Set if it watches the network of this machine.
     pub(crate) watch: bool,
+    /// Set if a host with one peer takes another port when it moves.
+    pub(crate) new_port_on_move: bool,
 }
 
 impl Start {
@@ -109,6 +111,8 @@ impl Start {
         // Loopback does not change.
         let watch = self.watch && !self.bound.local_addr().ip().is_loopback();
         let watcher = watch.then(|| Watcher::start(&self.shared));
+        self.shared
+            .drive(|inner, _| inner.new_port_on_move = self.new_port_on_move);
         Ok(Driver::new(self.shared, Socket::new(self.bound)?, watcher))
     }
 }
@@ -336,12 +340,24 @@ impl Driver {
 }
 
 impl Driver {
+    /// Returns whether the port is to be another one, too: nobody but one peer needs it, and the way there has changed.
+    fn moved_alone(&self) -> bool {
+        let bound = self.socket.local_addr();
+        let path = self.shared.look(Inner::sole_path);
+        path.is_some_and(|(remote, local)| addresses::has_moved(remote, local, bound))
+    }
+
     /// The network of this machine has changed: a socket whose address is gone is replaced, and the core told.
     fn on_network_change(&mut self) {
         self.stats.network_changes += 1;
-        match self.socket.rebind_if_stranded() {
+        let port = self.moved_alone().then_some(0);
+        let rebound = match port {
+            Some(port) => self.socket.rebind(port).map(|()| true),
+            None => self.socket.rebind_if_stranded(),
+        };
+        match rebound {
             Ok(rebound) => self.stats.rebinds += u64::from(rebound),
-            Err(error) => tracing::warn!(%error, "the address of the socket is gone, and no other can be bound"),
+            Err(error) => tracing::warn!(%error, "no other socket can be bound"),
         }
         if let Err(error) = self.socket.on_network_change() {
             tracing::warn!(%error, "the socket cannot be set up anew");
@@ -350,7 +366,7 @@ impl Driver {
         let (stats, local_addr) = (self.stats, self.socket.local_addr());
         self.shared.drive(|inner, now| {
             inner.socket = stats;
-            inner.on_network_change(now, local_addr);
+            inner.on_network_change(now, local_addr, port.is_some());
         });
         // A new socket has to be asked for what arrives.
         self.step = Step::Receive;

@@ -4,7 +4,7 @@
 //! was released. An application's call that leaves the core with something to send wakes the driver, if
 //! the driver sleeps: many calls cause one wake.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
@@ -33,6 +33,8 @@ pub(crate) struct Inner {
     pub(crate) local_addr: SocketAddr,
     /// Set if the network of this machine has changed, and the driver has not taken note of it.
     pub(crate) network_changed: bool,
+    /// A host with one peer and no service takes another port when it moves.
+    pub(crate) new_port_on_move: bool,
     /// Number of calls that applications have made.
     pub(crate) calls: u64,
     driver: Parking,
@@ -104,11 +106,18 @@ impl Inner {
     }
 
     /// The network of this machine has changed, and the socket is now bound to `local_addr`.
-    pub(crate) fn on_network_change(&mut self, now: Instant, local_addr: SocketAddr) {
+    /// All ways have changed if its port `is_new`.
+    pub(crate) fn on_network_change(&mut self, now: Instant, local_addr: SocketAddr, is_new: bool) {
         self.network_changed = false;
         self.local_addr = local_addr;
-        self.core
-            .network_changed(now, |remote, local| addresses::has_moved(remote, local, local_addr));
+        self.core.network_changed(now, |remote, local| {
+            is_new || addresses::has_moved(remote, local, local_addr)
+        });
+    }
+
+    /// The way to the only peer of a host that offers nothing, if it is to take another port when it moves.
+    pub(crate) fn sole_path(&self) -> Option<(SocketAddr, Option<IpAddr>)> {
+        self.core.sole_path().filter(|_| self.new_port_on_move)
     }
 
     /// Returns whether nobody holds the host any more, and the driver has not begun to close it.
@@ -134,6 +143,7 @@ impl Shared {
                 socket: SocketStats::default(),
                 local_addr,
                 network_changed: false,
+                new_port_on_move: false,
                 calls: 0,
                 driver: Parking::default(),
                 now: clock.now(),

@@ -59,6 +59,9 @@ pub(crate) struct ServeArgs {
     /// Keep the secret of the ticket in this file, so that the ticket stays the same [default: a new one at each start]
     #[arg(long, value_name = "FILE")]
     pub(crate) ticket_file: Option<PathBuf>,
+    /// Tell nobody the EID who only asks an address who is there, as `sss ping HOST` does
+    #[arg(long)]
+    pub(crate) hidden: bool,
     /// The file with this host's identity [default: as `sss id`]
     #[arg(long, value_name = "FILE")]
     pub(crate) identity: Option<PathBuf>,
@@ -91,6 +94,7 @@ pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
             .congestion(args.congestion)
             .post_quantum(args.pq)
             .window(windows(args.write))
+            .answer_probes(!args.hidden)
             .allow_own_eid(true);
         let (allowed, log) = (args.allow.clone(), log.clone());
         if allowed.is_empty() {

@@ -13,7 +13,7 @@ fn a_chacha20_packet_is_that_of_rfc_9001() {
     let key = hex32("c6d98ff3441c3fe1b2182094f69caa2ed4b716b65488960a7a984979fb23e1c8");
     let key = PacketKey {
         aead: AeadKey::new(AeadAlgorithm::ChaCha20Poly1305, &key),
-        iv: hex("e0459b3474bdd0e44a41c144").try_into().unwrap(),
+        iv: <[u8; 12]>::try_from(hex("e0459b3474bdd0e44a41c144")).unwrap().into(),
     };
     let mut packet = vec![1];
     packet.resize(1 + TAG_LEN, 0);
@@ -45,7 +45,7 @@ fn aes_gcm_is_that_of_its_specification() {
     let key = hex32("feffe9928665731c6d6a8f9467308308feffe9928665731c6d6a8f9467308308");
     let key = PacketKey {
         aead: AeadKey::new(AeadAlgorithm::Aes256Gcm, &key),
-        iv: hex("cafebabefacedbaddecaf888").try_into().unwrap(),
+        iv: <[u8; 12]>::try_from(hex("cafebabefacedbaddecaf888")).unwrap().into(),
     };
     let mut packet = hex(concat!(
         "d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a72",

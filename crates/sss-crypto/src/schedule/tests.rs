@@ -47,7 +47,7 @@ fn generations_form_a_chain_without_repetition() {
     let mut secret = start.clone();
     for _ in 0..100 {
         let (key, iv) = secret.key_and_iv();
-        assert!(secrets.insert(*secret.0) && keys.insert(*key) && ivs.insert(iv));
+        assert!(secrets.insert(*secret.0) && keys.insert(*key) && ivs.insert(*iv));
         secret = secret.next();
     }
     assert_eq!(secrets.intersection(&keys).count(), 0);

@@ -76,14 +76,19 @@ impl Negotiation<'_> {
             Long::Accept(accept) => self.on_accept(&accept, packet.len()),
             Long::Retry(retry) => self.on_retry(&retry),
             Long::Version(version) => self.on_version(version.attempt, version.versions().collect()),
-            Long::Probe(probe) => {
-                let eid = self.local.eid;
-                self.outbox
-                    .reply(self.arrival.remote, long::probe_reply(probe.attempt, &eid));
-                Ok(())
-            }
+            Long::Probe(probe) => self.on_probe(probe.attempt),
             Long::ProbeReply(reply) => self.on_probe_reply(&reply),
         }
+    }
+
+    /// NEG-14: only a host that wants to be found says who it is.
+    fn on_probe(&mut self, nonce: &[u8; 8]) -> Result<(), DropReason> {
+        if !self.local.config.answer_probes || self.peers.services.is_empty() {
+            return Err(DropReason::Unwelcome);
+        }
+        let reply = long::probe_reply(nonce, &self.local.eid);
+        self.outbox.reply(self.arrival.remote, reply);
+        Ok(())
     }
 
     fn on_hello(&mut self, hello: &Hello<'_>) -> Result<(), DropReason> {
@@ -166,7 +171,15 @@ impl Negotiation<'_> {
         if self.peers.demux.has_channel(proven.channel_id) {
             return Err(DropReason::Unwelcome);
         }
-        let index = match initiated.settings.tree.or(begun) {
+        let tree = initiated.settings.tree.or(begun);
+        if let Err(code) = self.make_room(&proven, tree) {
+            return self.refuse(
+                &applicant,
+                &proven,
+                (code, "there are too many connections to this host"),
+            );
+        }
+        let index = match tree {
             Some(tree) => self.join_tree(&proven, &initiated, tree)?,
             None => self.begin_tree(&proven, &initiated)?,
         };
@@ -189,7 +202,7 @@ impl Negotiation<'_> {
                 return Err(DropReason::Duplicate);
             }
         }
-        if !self.admission.refusals.allow(self.now) {
+        if !self.may_refuse() {
             return Err(DropReason::Overload);
         }
         let applicant = Applicant::new(initiate, packet, self.arrival.remote);
@@ -218,11 +231,16 @@ impl Negotiation<'_> {
     /// NEG-23: whoever has proven its identity is told why it is refused, and nothing is kept but that its cookie is
     /// spent.
     fn refuse(&mut self, applicant: &Applicant<'_>, proven: &Proven, why: (Code, &str)) -> Result<(), DropReason> {
-        if !self.local.config.refuse_silently && self.admission.refusals.allow(self.now) {
+        if !self.local.config.refuse_silently && self.may_refuse() {
             self.admission.responder.void(proven.period, proven.channel_id);
             self.tell_refused(applicant, proven, why);
         }
         Err(DropReason::Unwelcome)
+    }
+
+    /// Returns whether the sender may be told once more that it is refused.
+    fn may_refuse(&mut self) -> bool {
+        self.admission.refusals.allow(self.now, self.arrival.remote.ip())
     }
 
     fn tell_refused(&mut self, applicant: &Applicant<'_>, proven: &Proven, why: (Code, &str)) {
@@ -271,6 +289,19 @@ impl Negotiation<'_> {
             .map(|_| tree)
     }
 
+    /// Makes room for a tree, unless it is one that this host shares with the peer (NEG-35).
+    fn make_room(&mut self, proven: &Proven, tree: Option<TreeId>) -> Result<(), Code> {
+        let known = tree.and_then(|tree| self.peers.demux.tree(&tree));
+        if known
+            .and_then(|i| self.peers.at(i))
+            .is_some_and(|p| *p.eid() == proven.eid)
+        {
+            return Ok(());
+        }
+        let of = (&proven.eid, self.arrival.remote.ip());
+        self.peers.make_room(self.now, self.local, of)
+    }
+
     /// An INITIATE that asks for a tree (MIG-2): one more channel of it, or a channel that says that it is not known
     /// here.
     fn join_tree(&mut self, accepted: &Proven, initiated: &Initiated<'_>, tree: TreeId) -> Result<u32, DropReason> {
@@ -278,8 +309,11 @@ impl Negotiation<'_> {
         let known = self.peers.demux.tree(&tree);
         let known = known.and_then(|i| Some((i, self.peers.at(i)?)));
         let Some((index, peer)) = known.filter(|(_, p)| *p.eid() == accepted.eid) else {
+            // It is told that the tree is not known, and closes the channel.
             let peer = self.accept_new(accepted, initiated)?;
-            return Ok(self.peers.insert_unlisted(peer));
+            let index = self.peers.insert_unlisted(peer);
+            self.peers.count(index, self.arrival.remote.ip());
+            return Ok(index);
         };
         // MIG-9
         if peer
@@ -338,6 +372,7 @@ impl Negotiation<'_> {
         let peer = self.accept_new(accepted, initiated)?;
         // The new peer takes its slot before the old one's may become free: its id names the slot.
         let index = self.peers.insert(peer);
+        self.peers.count(index, self.arrival.remote.ip());
         if let Some(old) = existing {
             let is_same = self
                 .peers

@@ -2,18 +2,21 @@
 //! again, whose turn it is to send, and what the application is told.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use slab::Slab;
 use sss_wire::{Code, Eid};
 
+use super::census::{Census, Full};
 use super::demux::Demux;
 use super::ready::ReadyQueue;
 use super::services::{Route, Services};
 use super::timers::Timers;
+use crate::config::PeerLimits;
 use crate::ids::{ListenerId, PeerId, StreamKey};
-use crate::io::{Datagram, Event};
+use crate::io::{Datagram, Event, LinkStatus};
 use crate::local_host::LocalHost;
 use crate::peer::{Context, Peer, Unheard};
 use crate::time::Instant;
@@ -28,6 +31,7 @@ pub(super) struct Peers {
     pub(super) services: Services,
     pub(super) ready: ReadyQueue,
     timers: Timers,
+    census: Census,
     pub(super) events: VecDeque<Event>,
     /// Streams to services that were refused.
     pub(super) streams_refused: u64,
@@ -35,8 +39,8 @@ pub(super) struct Peers {
 
 /// Which there are.
 impl Peers {
-    /// No peers; services that let so many streams of each wait.
-    pub(super) fn new(backlog: usize) -> Self {
+    /// No peers, of which there may be so many; services that let so many streams of each wait.
+    pub(super) fn new(backlog: usize, limits: PeerLimits) -> Self {
         Self {
             slots: Slab::new(),
             by_eid: HashMap::default(),
@@ -45,6 +49,7 @@ impl Peers {
             services: Services::new(backlog),
             ready: ReadyQueue::default(),
             timers: Timers::default(),
+            census: Census::new(limits),
             events: VecDeque::new(),
             streams_refused: 0,
         }
@@ -142,6 +147,7 @@ impl Peers {
         let (id, has_ended) = (peer.id(), peer.tree().has_ended());
         gather(peer, &mut self.services, &mut self.events, &mut self.streams_refused);
         if has_ended {
+            self.census.leave(index);
             self.services.forget(id);
             self.forget_eid(index);
             self.remove_if_unused(index);
@@ -183,6 +189,58 @@ impl Peers {
             self.with(local, stream.peer, |peer| {
                 peer.streams_mut().refuse(stream.key, Code::REFUSED_SERVICE);
             });
+        }
+    }
+}
+
+/// The limits to their number (NEG-35).
+impl Peers {
+    /// Counts a tree that a peer has begun from an address.
+    pub(super) fn count(&mut self, index: u32, from: IpAddr) {
+        if let Some(peer) = self.slots.get(index as usize) {
+            self.census.enter(index, *peer.eid(), from);
+        }
+    }
+
+    /// Makes room for a tree that a peer wants to begin, by ending the oldest that has no stream; or, if it is of the
+    /// same EID, one that may be the ghost of a process that crashed: nothing is heard of it.
+    ///
+    /// # Errors
+    /// LIMIT if there is no such tree.
+    pub(super) fn make_room(&mut self, now: Instant, local: &mut LocalHost, of: (&Eid, IpAddr)) -> Result<(), Code> {
+        while let Some(full) = self.census.full(of.0, of.1) {
+            let (Full::Eid(oldest) | Full::Network(oldest) | Full::Host(oldest)) = &full;
+            let find = |is_wanted: fn(&Peer) -> bool| {
+                let mut found = oldest.iter().copied();
+                found.find(|i| self.slots.get(*i as usize).is_some_and(is_wanted))
+            };
+            let ghost = || {
+                matches!(full, Full::Eid(_))
+                    .then(|| find(|peer| *peer.transport().mobility().status() != LinkStatus::Up))
+                    .flatten()
+            };
+            let Some(goes) = find(|peer| peer.streams().len() == 0).or_else(ghost) else {
+                if let Full::Eid(oldest) = full {
+                    self.look_for_ghosts(now, local, oldest);
+                }
+                return Err(Code::LIMIT);
+            };
+            if let Some(peer) = self.slots.get_mut(goes as usize) {
+                peer.close(now, Code::LIMIT, "it was idle, and others need the room");
+            }
+            self.census.leave(goes);
+            self.settle_ready(local, goes);
+        }
+        Ok(())
+    }
+
+    /// Those that do not answer are known to be gone when the peer tries again.
+    fn look_for_ghosts(&mut self, now: Instant, local: &mut LocalHost, among: Vec<u32>) {
+        for index in among {
+            if let Some(peer) = self.slots.get_mut(index as usize) {
+                peer.transport_mut().probe_liveness(now);
+            }
+            self.settle_ready(local, index);
         }
     }
 }

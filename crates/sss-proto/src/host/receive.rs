@@ -165,7 +165,7 @@ impl Reception<'_> {
             self.peers.settle_ready(self.local, index);
             return Ok(());
         }
-        if packet.len() >= MIN_RESET_TRIGGER && self.resets.allow(self.now) {
+        if packet.len() >= MIN_RESET_TRIGGER && self.resets.allow(self.now, self.arrival.remote.ip()) {
             self.send_stateless_reset(id, packet.len());
         }
         Err(DropReason::UnknownChannel)

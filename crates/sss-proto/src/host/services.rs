@@ -76,6 +76,11 @@ impl Services {
         }
     }
 
+    /// Returns whether nobody listens.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.listeners.is_empty()
+    }
+
     pub(crate) fn offer(&mut self, service: &ServiceInfo, visibility: Visibility) -> Result<ListenerId, ListenError> {
         self.check(service)?;
         let index = self.listeners.insert(Listener {

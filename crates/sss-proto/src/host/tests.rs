@@ -1,6 +1,7 @@
 //! Hosts joined by a wire without delay, some of which break the rules of migration.
 
 mod post_quantum;
+mod threats;
 mod vectors;
 mod waits;
 
@@ -141,6 +142,14 @@ impl Net {
         peers.iter().find(|(_, e)| *e == eid).expect("a peer").0
     }
 
+    /// The first host makes one more channel to the second.
+    fn renew(&mut self) {
+        let id = self.peer(0, 1);
+        let host = self.host(0);
+        host.peers.get_mut(id).unwrap().renew();
+        host.peers.settle(&mut host.local, id.index);
+    }
+
     fn ends(&self, n: usize) -> Vec<CloseReason> {
         let reason = |e: &Event| match e {
             Event::Disconnected(_, _, reason) => Some(reason.clone()),
@@ -264,8 +273,7 @@ fn a_replaced_channel_that_carries_again_stays() {
     let stream = net.connect(0, 1);
     written(net.host(0).stream(stream).poll_write(b"x"));
     net.run(SECOND, |_| true);
-    let now = net.now;
-    net.host(0).network_changed(now, |_, _| true);
+    net.renew();
     net.run(SECOND / 50, |_| true);
     for n in 0..2 {
         let (now, id) = (net.now, net.peer(n, 1 - n));
@@ -427,8 +435,7 @@ fn two_channels() -> (Net, Vec<Vec<u8>>) {
     let stream = net.connect(0, 1);
     written(net.host(0).stream(stream).poll_write(b"x"));
     net.run(SECOND, |_| true);
-    let now = net.now;
-    net.host(0).network_changed(now, |_, _| true);
+    net.renew();
     net.run(SECOND / 50, |_| true);
     let id = net.peer(1, 0);
     let peer = net.host(1).peers.get_mut(id).unwrap();

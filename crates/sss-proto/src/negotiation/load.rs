@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use sss_crypto::{constant_time_eq, mac16};
 
+use zeroize::Zeroizing;
+
 use super::cookie::address_bytes;
 use crate::time::Instant;
 
@@ -24,7 +26,7 @@ pub(crate) struct Load {
     threshold: u32,
     hellos: Rate,
     hello_ks: Rate,
-    keys: [[u8; 32]; 2],
+    keys: Zeroizing<[[u8; 32]; 2]>,
     rotated: Instant,
 }
 
@@ -54,7 +56,7 @@ impl Load {
             threshold,
             hellos: Rate::default(),
             hello_ks: Rate::default(),
-            keys,
+            keys: Zeroizing::new(keys),
             rotated: Instant::default(),
         }
     }
@@ -70,7 +72,7 @@ impl Load {
         } else {
             fresh()
         };
-        self.keys = [fresh(), previous];
+        *self.keys = [fresh(), previous];
         self.rotated = now;
     }
 

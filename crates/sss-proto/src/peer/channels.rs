@@ -387,16 +387,33 @@ impl TreeChannels {
             Role::Initiator => KEPT,
             Role::Responder => KEPT_BY_RESPONDER,
         };
+        let remote = channel.channel.remote();
         self.carrier = Some(serial);
         self.carried += 1;
         for replaced in self.list.iter_mut().filter(|c| c.serial != serial && c.is_open()) {
             if replaced.channel.is_stalled() {
                 replaced.retire(now, fates);
             } else {
+                // MIG-7: the peer has moved, and does not answer on it any more.
+                if replaced.channel.remote() != remote {
+                    replaced.channel.abandon(fates);
+                }
                 let at = now + replaced.channel.probe_timeout() * periods;
                 replaced.retire_at.get_or_insert(at);
             }
         }
+    }
+
+    /// This host is somewhere else: nothing more is sent on the channels that are open, not even that they end; what
+    /// they have outstanding is lost. So nothing on the new path is like anything on the old one (MIG-13).
+    pub(super) fn leave(&mut self, now: Instant, fates: &mut Vec<Fate>) {
+        for left in self.list.iter_mut().filter(|c| c.is_open()) {
+            left.channel.abandon(fates);
+            left.channel.on_close(now);
+            left.acceptance = None;
+            left.reset_token = None;
+        }
+        self.carrier = None;
     }
 
     /// Another open channel when the carrier is gone: the newest that works, else the newest.

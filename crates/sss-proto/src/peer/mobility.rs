@@ -20,6 +20,9 @@ const RETRY: Duration = Duration::from_secs(10);
 /// A failed renewal is tried again after this part of the interval, or after [`RETRY`].
 const RENEWAL_RETRY: u32 = 4;
 
+/// A tree without streams is kept no longer without a channel: one of the peer's may be under way (MIG-14).
+const EMPTY_LINGER: Duration = Duration::from_secs(60);
+
 /// Wishes of the host (MIG-10, MIG-14). Zero: never renewed; not kept without a channel.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Policy {
@@ -41,6 +44,8 @@ pub(crate) struct Mobility {
     trouble: Option<Instant>,
     /// This host has moved, and no new channel was made since.
     has_moved: bool,
+    /// It has channels from where it was.
+    is_to_leave: bool,
     /// No attempt begins before.
     retry_at: Instant,
     /// An address was learned since the trouble began, and not tried yet.
@@ -57,6 +62,7 @@ impl Mobility {
             outages: 0,
             trouble: None,
             has_moved: false,
+            is_to_leave: false,
             retry_at: Instant::default(),
             is_hinted: false,
         }
@@ -123,11 +129,42 @@ impl Mobility {
     /// The address of this host on the way to the peer is another one (MIG-13).
     pub(super) fn on_moved(&mut self) {
         self.has_moved = true;
+        self.is_to_leave = self.lingers();
+    }
+
+    /// Returns whether the channels there are lead from where this host is no more. Where streams do not wait for
+    /// another one, they are kept.
+    pub(super) fn is_to_leave(&self) -> bool {
+        self.is_to_leave
+    }
+
+    /// The channels there are can go on being used.
+    #[cfg(test)]
+    pub(super) fn stay(&mut self) {
+        self.is_to_leave = false;
+    }
+
+    /// The channels there were are not used any more; the peer was last at these addresses.
+    pub(super) fn on_left(&mut self, now: Instant, last: &[SocketAddr]) {
+        self.is_to_leave = false;
+        self.trouble.get_or_insert(now);
+        self.add_hints(last);
+    }
+
+    /// There is no channel. Returns the status if it has changed: after a move it takes a moment to make one, which is
+    /// no trouble yet.
+    pub(super) fn review_move(&mut self, now: Instant) -> Option<LinkStatus> {
+        let is_long = self.trouble.is_some_and(|since| since + STALL_GRACE <= now);
+        if self.has_moved && is_long && self.status == LinkStatus::Up {
+            return self.set_status(LinkStatus::Stalled);
+        }
+        None
     }
 
     /// A new channel is to carry the streams.
     pub(super) fn on_channel_made(&mut self) {
         self.has_moved = false;
+        self.is_to_leave = false;
     }
 
     /// The carrier works. Returns the status if it has changed.
@@ -207,8 +244,10 @@ impl Mobility {
     }
 
     /// Returns when a tree without an open channel is given up.
-    pub(super) fn linger_end(&self) -> Option<Instant> {
-        Some(self.trouble? + self.policy.linger)
+    pub(super) fn linger_end(&self, has_streams: bool) -> Option<Instant> {
+        let linger = self.policy.linger;
+        let linger = if has_streams { linger } else { linger.min(EMPTY_LINGER) };
+        Some(self.trouble? + linger)
     }
 
     /// Returns why a tree that lingered to the end is given up.

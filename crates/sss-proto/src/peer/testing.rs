@@ -21,6 +21,13 @@ impl Peer {
         self.lose(now, carrier, CloseReason::Idle(std::time::Duration::ZERO));
     }
 
+    /// A new channel is made soon, beside those there are.
+    pub(crate) fn renew(&mut self) {
+        self.transport.mobility.on_moved();
+        self.transport.mobility.stay();
+        self.transport.mobility.retry_now();
+    }
+
     /// Makes an attempt under way behave as the first of a tree.
     pub(crate) fn pretend_first_attempt(&mut self) {
         self.transport.attempts.pretend_first();

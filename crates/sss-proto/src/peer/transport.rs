@@ -16,7 +16,7 @@ use super::mobility::{Mobility, Policy};
 use super::names::{Name, NameChange, Names};
 use super::stats::PeerStats;
 use super::tree::SharedTree;
-use crate::channel::{Channel, ChannelInfo, Fate, TimerEvent};
+use crate::channel::{Channel, ChannelInfo, Fate, Path, TimerEvent};
 use crate::error::{CloseReason, NegotiationError};
 use crate::io::{Datagram, LinkStatus};
 use crate::local_host::EndedTree;
@@ -131,7 +131,8 @@ impl Transport {
         if !tree.has_ended() {
             next.add(self.next_attempt(tree, has_streams).map(|(at, _)| at));
             next.add(self.channels.next_retirement());
-            next.add(self.linger_end(tree));
+            next.add(self.leave_time(tree));
+            next.add(self.linger_end(tree, has_streams));
         }
         next.get()
     }
@@ -166,6 +167,11 @@ impl Transport {
         event
     }
 
+    /// Returns when the channels there are may be left behind, if this host has moved.
+    fn leave_time(&self, tree: &SharedTree) -> Option<Instant> {
+        tree.more_from().filter(|_| self.mobility.is_to_leave())
+    }
+
     fn next_attempt(&self, tree: &SharedTree, has_streams: bool) -> Option<(Instant, Purpose)> {
         if self.attempts.is_under_way() {
             return None;
@@ -174,13 +180,21 @@ impl Transport {
     }
 
     /// Returns when a tree without an open channel is given up.
-    pub(super) fn linger_end(&self, tree: &SharedTree) -> Option<Instant> {
+    pub(super) fn linger_end(&self, tree: &SharedTree, has_streams: bool) -> Option<Instant> {
         let is_detached = tree.id().is_some() && !self.channels.has_open();
-        self.mobility.linger_end().filter(|_| is_detached)
+        self.mobility.linger_end(has_streams).filter(|_| is_detached)
     }
 
-    /// Closes the replaced channels whose time has come.
-    pub(super) fn retire_due(&mut self, now: Instant) {
+    /// Closes the replaced channels whose time has come. After a move nothing is sent any more on those there are, as
+    /// soon as another one may be attempted.
+    pub(super) fn retire_due(&mut self, now: Instant, tree: &SharedTree) {
+        if self.leave_time(tree).is_some_and(|at| at <= now) {
+            let last = self.path().map(|path| path.remote);
+            self.mobility.on_left(now, last.as_slice());
+            self.attempts.give_up(&mut self.fates);
+            self.channels.leave(now, &mut self.fates);
+            self.names.set_outdated();
+        }
         if self.channels.retire_due(now, &mut self.fates) {
             self.names.set_outdated();
         }
@@ -233,10 +247,15 @@ impl Transport {
         }
     }
 
+    /// The addresses in use, if there is an open channel.
+    pub(crate) fn path(&self) -> Option<Path> {
+        let carrier = self.channels.carrier().filter(|c| c.is_open());
+        carrier.map(|c| c.channel.path())
+    }
+
     /// The addresses of this host have changed; `has_moved` tells whether the one used towards this peer has (MIG-13).
     pub(crate) fn on_network_change(&mut self, mut has_moved: impl FnMut(SocketAddr, Option<IpAddr>) -> bool) {
-        let carrier = self.channels.carrier().filter(|c| c.is_open());
-        let path = carrier.map(|c| c.channel.path());
+        let path = self.path();
         let is_elsewhere = path.is_some_and(|path| has_moved(path.remote, path.local));
         if is_elsewhere {
             self.mobility.on_moved();
@@ -358,7 +377,9 @@ impl Transport {
 
     /// Compares the carrier with what was last told (MIG-11). Returns the status of the way if it has changed.
     pub(super) fn review_status(&mut self, now: Instant) -> Option<LinkStatus> {
-        let carrier = self.channels.carrier().filter(|c| c.is_open())?;
+        let Some(carrier) = self.channels.carrier().filter(|c| c.is_open()) else {
+            return self.mobility.review_move(now);
+        };
         if carrier.channel.is_stalled() {
             return self.mobility.on_stalled(now);
         }

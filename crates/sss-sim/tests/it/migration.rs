@@ -1,6 +1,7 @@
 //! Streams that outlive channels: blackouts, moves of either side and of both, renewal, restarts
 //! (docs/spec/migration.md).
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use sss_proto::{CloseReason, Config, LinkStatus};
 use sss_sim::{Blackout, HostIndex, LinkConfig, World};
 use sss_wire::Code;
 
-use crate::support::{A, ACCEPT, B, Echo, INITIATE, SERVICE, duo, duo_with, ms, secs};
+use crate::support::{A, ACCEPT, B, Echo, HELLO, INITIATE, SERVICE, duo, duo_with, ms, secs};
 
 const RTT: Duration = Duration::from_millis(50);
 /// What a full queue of the link adds.
@@ -339,14 +340,66 @@ fn a_dormant_tree_is_not_asked_for_by_new_streams() {
 // spec: MIG-14
 #[test]
 fn streams_that_the_peer_never_heard_of_survive_with_the_tree() {
-    // B has no stream left when the network goes; A opens one that B does not hear of for minutes.
-    let mut world = duo(601, &dark(secs(5), secs(200)));
+    // B has no stream left when the network goes; A opens one that B does not hear of until it has given up the
+    // channel.
+    let mut world = duo(601, &dark(secs(5), secs(110)));
     let mut echo = Echo::start(&mut world, 1000);
     echo.open(&mut world, A, B);
     echo.run_until_complete(&mut world, 2, secs(4));
     echo.release_all(&mut world);
     world.run_until(secs(6), &mut echo);
     echo.open(&mut world, A, B);
-    echo.run_until_complete(&mut world, 2, secs(210));
+    echo.run_until_complete(&mut world, 2, secs(120));
+    assert!(world.host(A).stats().channels_made > 1);
     assert_eq!(echo.lost, []);
+}
+
+/// What an observer can recognise a packet by: the channel id of a short one; attempt and ephemeral key of a HELLO,
+/// attempt of any other long one. The ids of `Config::default()` have four bytes.
+fn marks(packet: &[u8]) -> Vec<Vec<u8>> {
+    match packet[0] {
+        0x40..=0x7f => vec![packet[1..5].to_vec()],
+        HELLO => vec![packet[5..13].to_vec(), packet[29..61].to_vec()],
+        _ => vec![packet[5..13].to_vec()],
+    }
+}
+
+// Threat 26: an observer of all paths follows a host that moves, twice.
+// spec: MIG-7, MIG-13
+#[test]
+fn threat_26_nothing_on_a_new_path_was_seen_on_an_old_one() {
+    for seed in 0..8 {
+        let mut world = duo(700 + seed, &link());
+        world.capture();
+        let mut echo = Echo::start(&mut world, 4_000_000);
+        echo.open(&mut world, A, B);
+        echo.open(&mut world, B, A);
+        let mut paths = vec![world.address(A)];
+        for text in ["10.3.0.1:5001", "10.4.0.1:5002"] {
+            world.run_for(ms(600) + ms(7 * seed), &mut echo);
+            relocate(&mut world, A, addr(text));
+            paths.push(addr(text));
+        }
+        echo.run_until_complete(&mut world, 4, secs(120));
+        assert_eq!(echo.lost, [], "seed {seed}");
+        assert_eq!(echo.links, [], "seed {seed}: nothing to worry about");
+        let packets = world.captured();
+        let seen: Vec<BTreeSet<Vec<u8>>> = paths
+            .iter()
+            .map(|path| {
+                let here = packets.iter().filter(|c| c.from == *path || c.to == *path);
+                here.flat_map(|c| marks(&c.bytes)).collect()
+            })
+            .collect();
+        for (n, on_path) in seen.iter().enumerate() {
+            assert!(on_path.len() >= 4, "seed {seed}: a negotiation, and two channel ids");
+            let elsewhere = seen.iter().skip(n + 1).flatten();
+            let again: Vec<_> = elsewhere.filter(|mark| on_path.contains(*mark)).collect();
+            assert!(again.is_empty(), "seed {seed}, path {n}: {again:?}");
+        }
+        for eid in [world.eid(A), world.eid(B)] {
+            let key = &eid.as_bytes()[1..];
+            assert!(!packets.iter().any(|c| c.bytes.windows(32).any(|bytes| bytes == key)));
+        }
+    }
 }

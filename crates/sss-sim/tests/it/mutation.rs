@@ -15,9 +15,12 @@ use crate::support::{
     state,
 };
 
-/// A host that does not answer RETRY however many HELLOs come.
+/// A host that does not answer RETRY however many HELLOs come, and says who it is.
 fn patient() -> Config {
-    Config::default().with(|c| c.hello_threshold = u32::MAX)
+    Config::default().with(|c| {
+        c.hello_threshold = u32::MAX;
+        c.answer_probes = true;
+    })
 }
 
 struct Bench {

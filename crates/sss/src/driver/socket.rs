@@ -97,20 +97,26 @@ impl Socket {
         if !addresses::has_vanished(self.local_addr) {
             return Ok(false);
         }
-        let (lost, buffers) = (self.local_addr, self.buffers);
-        let any: IpAddr = match lost.ip() {
-            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-        };
-        let rebound = |port| Self::new(bind(SocketAddr::new(any, port), buffers)?).map_err(BuildError::Socket);
+        let lost = self.local_addr;
         // The old socket has the port until another one takes its place.
-        *self = rebound(0)?;
-        match rebound(lost.port()) {
-            Ok(socket) => *self = socket,
-            Err(error) => tracing::debug!(%error, "not on the same port"),
+        self.rebind(0)?;
+        if let Err(error) = self.rebind(lost.port()) {
+            tracing::debug!(%error, "not on the same port");
         }
         tracing::info!(%lost, now = %self.local_addr, "the address is lost: rebound");
         Ok(true)
+    }
+
+    /// Binds the unspecified address of the family, on another port; 0 takes any free one. The present runtime takes
+    /// over the new socket.
+    pub(crate) fn rebind(&mut self, port: u16) -> Result<(), BuildError> {
+        let any: IpAddr = match self.local_addr.ip() {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let bound = bind(SocketAddr::new(any, port), self.buffers)?;
+        *self = Self::new(bound).map_err(BuildError::Socket)?;
+        Ok(())
     }
 
     /// Datagrams that one send may carry.

@@ -212,11 +212,19 @@ async fn a_cancelled_connect_opens_no_stream() {
 }
 
 #[tokio::test]
-async fn a_probe_tells_who_is_there() {
+async fn a_probe_tells_who_is_there_and_wants_to_be_found() {
     within(10, async {
-        let (client, host) = (host().await, host().await);
+        let (client, host) = (host().await, builder().answer_probes(true).build().await.unwrap());
+        let server = host.listen("test", "1").unwrap();
         let answer = client.probe(host.local_addr(), Duration::from_secs(5)).await;
         assert_eq!(answer, Ok(host.eid()));
+        drop(server);
+        let _server = client.listen("test", "1").unwrap();
+        let wait = Duration::from_millis(300);
+        for (asking, silent) in [(&client, &host), (&host, &client)] {
+            let answer = asking.probe(silent.local_addr(), wait).await;
+            assert!(matches!(answer, Err(ProbeError::NoAnswer { .. })), "{answer:?}");
+        }
         let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = silent.local_addr().unwrap();
         let after = Duration::from_millis(300);

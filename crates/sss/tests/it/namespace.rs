@@ -82,6 +82,13 @@ impl Namespace {
         }
     }
 
+    /// Runs several commands of `ip`, a line each, in one process: one right after the other, on a busy machine too.
+    pub(crate) fn ip_at_once(&self, lines: &str) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), lines).unwrap();
+        self.ip(&format!("-batch {}", file.path().display()));
+    }
+
     /// Adds an interface that is up, and answers nothing.
     pub(crate) fn add_interface(&self, name: &str) {
         self.ip(&format!("link add {name} type veth peer name {name}p"));

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use sss::{DriverMode, Eid, Host, SocketStats};
+use sss::{DriverMode, Eid, Host, HostBuilder, SocketStats};
 use tokio::sync::oneshot;
 
 use crate::common::{builder, within};
@@ -35,8 +35,7 @@ fn changes_of_addresses_are_noticed_once_and_other_changes_not_at_all() {
             block_on(async {
                 let host = builder().bind("0.0.0.0:0").driver(mode).build().await.unwrap();
                 still(&host, 0).await;
-                namespace.ip("addr add 10.8.0.1/24 dev one");
-                namespace.ip("addr add 10.9.0.1/24 dev one");
+                namespace.ip_at_once("addr add 10.8.0.1/24 dev one\naddr add 10.9.0.1/24 dev one\n");
                 until(&host, |stats| stats.network_changes == 1).await;
                 namespace.ip("route add 198.18.0.0/15 via 10.7.0.9");
                 still(&host, 1).await;
@@ -74,8 +73,12 @@ async fn ask(stream: &mut sss::Stream, byte: u8) {
 
 /// Talks to an echo service at `10.7.0.2` before and after `change` was made, from a host bound to `bind`.
 fn client(bind: &str, ready: oneshot::Receiver<Eid>, change: impl AsyncFnOnce(&Host)) {
+    client_of(builder().bind(bind), ready, change);
+}
+
+fn client_of(builder: HostBuilder, ready: oneshot::Receiver<Eid>, change: impl AsyncFnOnce(&Host)) {
     block_on(within(30, async {
-        let host = builder().bind(bind).build().await.unwrap();
+        let host = builder.build().await.unwrap();
         let server = SocketAddr::from(([10, 7, 0, 2], PORT));
         let connect = host.connect(ready.await.unwrap(), "echo", "1").hint(server);
         let mut stream = connect.await.unwrap();
@@ -112,6 +115,36 @@ fn a_host_that_lost_its_address_goes_on_from_another_on_the_same_port() {
             });
         },
     );
+}
+
+// Threat 26: one port on two networks tells that it is one host.
+// spec: MIG-13
+#[test]
+fn threat_26_a_host_with_one_peer_takes_another_port_when_it_moves_if_it_may() {
+    for (may, listens, is_new) in [(true, false, true), (false, false, false), (true, true, false)] {
+        let (ready, is_ready) = oneshot::channel();
+        in_two_namespaces(
+            |left| {
+                left.ip("addr add 10.7.0.1/24 dev left");
+                let builder = builder().bind("0.0.0.0:0").new_port_on_move(may);
+                client_of(builder, is_ready, async |host| {
+                    let _server = listens.then(|| host.listen("own", "1").unwrap());
+                    let port = host.local_addr().port();
+                    left.ip_at_once("addr del 10.7.0.1/24 dev left\naddr add 10.7.0.77/24 dev left\n");
+                    until(host, |stats| stats.network_changes > 0).await;
+                    assert_eq!(host.local_addr().port() != port, is_new);
+                });
+            },
+            |right| {
+                right.ip("addr add 10.7.0.2/24 dev right");
+                block_on(async {
+                    let host = builder().bind(format!("0.0.0.0:{PORT}")).build().await.unwrap();
+                    echo(&host, ready).await;
+                    host.close().await.unwrap();
+                });
+            },
+        );
+    }
 }
 
 #[test]

@@ -43,14 +43,14 @@ fn unknown_channels_are_answered_as_in_the_vectors() {
     for vector in &tokens {
         assert_eq!(bytes(vector, "key"), key, "all under one key");
         let mut host = host(0);
-        host.local.reset_key = key;
+        host.local.reset_key = key.into();
         let id = ChannelId::new(&bytes(vector, "channel_id")).unwrap();
         assert_eq!(host.local.reset_token(id), token(vector), "{vector}");
     }
     for vector in vectors("answers") {
         let mut net = Net::new(2);
         net.nodes[0].host = host(0);
-        net.host(0).local.reset_key = key;
+        net.host(0).local.reset_key = key.into();
         let (a, b) = (net.nodes[0].address, net.nodes[1].address);
         net.deliver(&(b, a, bytes(&vector, "packet")));
         let sent = net.poll(0);

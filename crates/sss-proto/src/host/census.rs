@@ -1,0 +1,140 @@
+//! The trees that others began with this host, and how many of them there may be (NEG-35).
+
+use std::collections::BTreeMap;
+use std::hash::Hash;
+use std::net::IpAddr;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use sss_wire::Eid;
+
+use crate::config::PeerLimits;
+use crate::network::Network;
+
+/// Trees that are looked at for one that can go, at most.
+const LOOKED_AT: usize = 1024;
+
+/// The trees that were accepted, in the order in which they were, by slot.
+#[derive(Debug)]
+pub(super) struct Census {
+    limits: PeerLimits,
+    next: u64,
+    members: HashMap<u32, Member, RandomState>,
+    all: Queue,
+    of_eid: HashMap<Eid, Queue, RandomState>,
+    of_network: HashMap<Network, Queue, RandomState>,
+}
+
+/// Slots by the number of their tree.
+type Queue = BTreeMap<u64, u32>;
+
+#[derive(Clone, Copy, Debug)]
+struct Member {
+    number: u64,
+    eid: Eid,
+    network: Network,
+}
+
+/// A limit that is reached, with the oldest of those it is for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Full {
+    Eid(Vec<u32>),
+    Network(Vec<u32>),
+    Host(Vec<u32>),
+}
+
+impl Census {
+    pub(super) fn new(limits: PeerLimits) -> Self {
+        Self {
+            limits,
+            next: 0,
+            members: HashMap::default(),
+            all: Queue::new(),
+            of_eid: HashMap::default(),
+            of_network: HashMap::default(),
+        }
+    }
+
+    /// Notes that the peer in a slot has begun a tree, from that address.
+    pub(super) fn enter(&mut self, index: u32, eid: Eid, from: IpAddr) {
+        self.leave(index);
+        let (number, network) = (self.next, Network::from(from));
+        self.next += 1;
+        self.members.insert(index, Member { number, eid, network });
+        self.all.insert(number, index);
+        self.of_eid.entry(eid).or_default().insert(number, index);
+        self.of_network.entry(network).or_default().insert(number, index);
+    }
+
+    /// Notes that the tree in a slot has ended, if there was one.
+    pub(super) fn leave(&mut self, index: u32) {
+        let Some(member) = self.members.remove(&index) else {
+            return;
+        };
+        self.all.remove(&member.number);
+        take_out(&mut self.of_eid, &member.eid, member.number);
+        take_out(&mut self.of_network, &member.network, member.number);
+    }
+
+    /// Returns the first limit that leaves no room for one more tree.
+    pub(super) fn full(&self, eid: &Eid, from: IpAddr) -> Option<Full> {
+        let oldest = |queue: &Queue| queue.values().take(LOOKED_AT).copied().collect();
+        let is_full = |queue: &&Queue, limit: usize| queue.len() >= limit;
+        let of_eid = self.of_eid.get(eid).filter(|q| is_full(q, self.limits.trees_per_eid));
+        if let Some(queue) = of_eid {
+            return Some(Full::Eid(oldest(queue)));
+        }
+        let of_network = self.of_network.get(&Network::from(from));
+        if let Some(queue) = of_network.filter(|q| is_full(q, self.limits.trees_per_network)) {
+            return Some(Full::Network(oldest(queue)));
+        }
+        is_full(&&self.all, self.limits.trees).then(|| Full::Host(oldest(&self.all)))
+    }
+}
+
+fn take_out<K: Eq + Hash>(queues: &mut HashMap<K, Queue, RandomState>, key: &K, number: u64) {
+    if let Some(queue) = queues.get_mut(key) {
+        queue.remove(&number);
+        if queue.is_empty() {
+            queues.remove(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn eid(n: u8) -> Eid {
+        Eid::from_public_key(&[n; 32])
+    }
+
+    fn from(n: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, n])
+    }
+
+    #[test]
+    fn each_limit_names_its_own_oldest_first() {
+        let mut census = Census::new(PeerLimits {
+            trees: 5,
+            trees_per_eid: 2,
+            trees_per_network: 3,
+        });
+        for (index, n, address) in [(9, 1, 1), (8, 2, 1), (7, 1, 2)] {
+            assert_eq!(census.full(&eid(n), from(address)), None);
+            census.enter(index, eid(n), from(address));
+        }
+        assert_eq!(census.full(&eid(1), from(9)), Some(Full::Eid(vec![9, 7])));
+        census.enter(6, eid(3), from(1));
+        assert_eq!(census.full(&eid(4), from(1)), Some(Full::Network(vec![9, 8, 6])));
+        census.enter(5, eid(4), from(3));
+        assert_eq!(census.full(&eid(5), from(4)), Some(Full::Host(vec![9, 8, 7, 6, 5])));
+        census.leave(9);
+        assert_eq!(census.full(&eid(1), from(1)), None);
+        for index in 0..10 {
+            census.leave(index);
+        }
+        assert!(census.members.is_empty() && census.all.is_empty());
+        assert!(census.of_eid.is_empty() && census.of_network.is_empty());
+    }
+}

@@ -1,0 +1,308 @@
+//! Attacks on a host, by the numbers of the table in docs/security.md.
+
+use sss_wire::long;
+
+use super::*;
+
+const COOKIE: u8 = 0x84;
+
+/// Hosts of which each has its settings changed.
+fn net_of(count: u8, change: impl Fn(u8, &mut Config)) -> Net {
+    let configs = (0..count).map(|n| Config::default().with(|config| change(n, config)));
+    Net::with(configs)
+}
+
+/// A host with the identity of the nth.
+fn host(n: u8, change: impl Fn(&mut Config)) -> Host {
+    let config = Config::default().with(change);
+    let mut host = Host::new(config, StaticKey::from_bytes([n + 1; 32]), [n; 32]);
+    host.listen(SERVICE.0, SERVICE.1).unwrap();
+    host
+}
+
+// Threat 26: an observer who finds the port of a host that only connects to others, and asks it.
+// spec: NEG-14
+#[test]
+fn threat_26_a_host_says_who_it_is_only_if_it_is_to_be_found() {
+    let stranger = SocketAddr::from(([192, 0, 2, 1], 9));
+    for (is_open, listens) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut net = net_of(2, |_, config| config.answer_probes = is_open);
+        if !listens {
+            net.host(0).unlisten(crate::ids::ListenerId(0));
+        }
+        net.connect(0, 1);
+        net.run(Duration::from_millis(100), |_| true);
+        net.deliver(&(stranger, net.nodes[0].address, long::probe(&[7; 8])));
+        let answers = net.poll(0);
+        assert_eq!(answers.len(), usize::from(is_open && listens));
+        let eid = net.eid(0);
+        let is_told = |packet: &Packet| packet.2.windows(32).any(|bytes| bytes == &eid.as_bytes()[1..]);
+        assert_eq!(answers.iter().any(is_told), is_open && listens);
+        assert!(!net.sent.iter().any(is_told), "nor does it say so of itself");
+    }
+}
+
+// Threat 25: a process tells the token of a channel of another one with the same identity.
+// spec: PRT-11
+#[test]
+fn threat_25_hosts_with_one_identity_have_tokens_of_their_own() {
+    let id = sss_wire::ChannelId::new(&[1, 2, 3, 4]).unwrap();
+    let token = |port: u16, instance: &str| {
+        let host = host(0, |config| {
+            config.port = port;
+            config.instance = instance.to_owned();
+        });
+        host.local.reset_token(id)
+    };
+    assert_eq!(token(4000, "a"), token(4000, "a"), "after a restart");
+    let tokens = [token(4000, ""), token(4001, ""), token(4000, "a"), token(4000, "b")];
+    for (n, token) in tokens.iter().enumerate() {
+        assert!(!tokens[..n].contains(token));
+    }
+}
+
+// Threat 25: whoever has stateless resets spent on himself silences them for others.
+// spec: PRT-12
+#[test]
+fn threat_25_a_flood_of_one_sender_silences_no_other() {
+    let mut net = Net::new(1);
+    let to = net.nodes[0].address;
+    let mut answers = |from: [u8; 4], count: usize| {
+        for _ in 0..count {
+            let mut packet = vec![0; 100];
+            packet[0] = 0x40;
+            net.deliver(&(SocketAddr::from((from, 9)), to, packet));
+        }
+        net.poll(0).len()
+    };
+    assert_eq!(answers([192, 0, 2, 1], 1000), 10);
+    assert_eq!(answers([192, 0, 2, 2], 1), 1);
+}
+
+// Threat 24: an old answer to early data that overtook INITIATE ends the channel.
+// spec: PRT-13
+#[test]
+fn threat_24_a_reset_counts_only_when_the_channel_is_three_timeouts_old() {
+    for (wait, ends) in [(Duration::ZERO, false), (SECOND, true)] {
+        let mut net = Net::new(2);
+        let stream = net.connect(0, 1);
+        written(net.host(0).stream(stream).poll_write(b"x"));
+        while net.host(0).is_connected(stream.peer()) != Some(true) {
+            let packets: Vec<Packet> = (0..2).flat_map(|n| net.poll(n)).collect();
+            packets.iter().for_each(|packet| net.deliver(packet));
+        }
+        net.now = net.now + wait;
+        let (id, token) = (net.peer(0, 1), [9; 16]);
+        net.host(0).peers.get_mut(id).unwrap().set_reset_token(token);
+        let host = net.host(0);
+        host.peers.settle(&mut host.local, id.index);
+        let mut reset = vec![0x41; 48];
+        reset[32..].copy_from_slice(&token);
+        let (from, to) = (net.nodes[1].address, net.nodes[0].address);
+        net.deliver(&(from, to, reset));
+        let is_open = net.host(0).peers.get_mut(id).unwrap().open_channels() > 0;
+        assert_eq!(is_open, !ends);
+    }
+}
+
+// Threat 3: replies that nobody fetches.
+#[test]
+fn threat_03_replies_that_wait_are_bounded() {
+    let mut net = net_of(2, |_, config| config.answer_probes = true);
+    let (from, to) = (SocketAddr::from(([192, 0, 2, 1], 9)), net.nodes[0].address);
+    for n in 0_u64..5000 {
+        net.deliver(&(from, to, long::probe(&n.to_be_bytes())));
+    }
+    // What the host sends of itself is not dropped for that.
+    net.connect(0, 1);
+    let sent = net.poll(0);
+    assert_eq!(sent.iter().filter(|p| p.1 == from).count(), 1024);
+    assert_eq!(sent.iter().filter(|p| p.2[0] == HELLO).count(), 1);
+}
+
+// Threat 11: a host's own packets are sent back to it.
+// spec: NEG-19
+#[test]
+fn threat_11_a_host_makes_no_channel_with_itself() {
+    for allowed in [false, true] {
+        let mut net = net_of(2, |_, config| config.allow_own_eid = allowed);
+        net.nodes[1].host = host(0, |config| config.allow_own_eid = true);
+        net.host(1).local.rng = rand::SeedableRng::seed_from_u64(1);
+        let (eid, now) = (net.eid(0), net.now);
+        let (own, other) = (net.nodes[0].address, net.nodes[1].address);
+        // An attempt that comes back to the host that began it.
+        if allowed {
+            net.host(0).connect(now, eid, SERVICE, &[own]).unwrap();
+            net.run(2 * SECOND, |_| true);
+            let initiates = net.sent.iter().filter(|p| p.2[0] == INITIATE).count();
+            assert!(initiates > 0);
+            assert!(net.host(0).stats().dropped(DropReason::Unwelcome) > 0);
+            assert_eq!(net.host(0).stats().channels_made, 0);
+        }
+        // Another process with the same identity.
+        net.host(1).connect(now, eid, SERVICE, &[own]).unwrap();
+        net.run(2 * SECOND, |p| p.0 != own || p.1 == other);
+        assert_eq!(net.host(0).stats().channels_made, u64::from(allowed));
+        if !allowed {
+            let text = format!("{:?}", net.ends(1));
+            assert!(text.contains("it has the same EID"), "{text}");
+        }
+    }
+}
+
+// Threat 5: the responder's keys are those of an earlier channel.
+// spec: NEG-23
+#[test]
+fn threat_05_every_answer_has_a_nonce_of_its_own() {
+    let mut net = net_of(3, |n, config| {
+        if n == 1 {
+            let refused = Eid::from_public_key(&StaticKey::from_bytes([3; 32]).public());
+            config.accept_filter = Some(std::sync::Arc::new(move |eid, _| *eid != refused));
+        }
+    });
+    net.connect(0, 1);
+    net.connect(2, 1);
+    net.run(SECOND, |_| true);
+    net.nodes[2].host = host(2, |_| {});
+    net.connect(2, 1);
+    net.run(SECOND, |_| true);
+    let accepts: Vec<_> = net.sent.iter().filter(|p| p.2[0] == ACCEPT).collect();
+    assert_eq!(accepts.len(), 3, "one that accepts, two that refuse");
+    let mut nonces: Vec<&[u8]> = accepts.iter().map(|p| &p.2[13..45]).collect();
+    nonces.sort_unstable();
+    nonces.dedup();
+    assert_eq!(nonces.len(), 3);
+    assert!(nonces.iter().all(|nonce| **nonce != [0; 32]));
+    assert!(net.sent.iter().any(|p| p.2[0] == COOKIE));
+}
+
+/// Adds processes of the first host's identity, which connect to the second one after another; each has a stream that
+/// stays, or none.
+fn flock(net: &mut Net, ports: std::ops::Range<u16>, with_stream: bool) {
+    let (eid, to, listener) = (net.eid(1), net.nodes[1].address, crate::ids::ListenerId(0));
+    for port in ports {
+        let mut host = host(0, |_| {});
+        host.local.rng = rand::SeedableRng::seed_from_u64(port.into());
+        let now = net.now;
+        let stream = host.connect(now, eid, SERVICE, &[to]).unwrap();
+        written(host.stream(stream).poll_write(b"x"));
+        let address = SocketAddr::from(([10, 0, 0, 1], port));
+        net.nodes.push(Node {
+            host,
+            address,
+            events: Vec::new(),
+        });
+        net.run(SECOND / 2, |_| true);
+        if with_stream {
+            continue;
+        }
+        let n = net.nodes.len() - 1;
+        net.host(n).stream(stream).release();
+        let (accepted, _) = net.host(1).accept(listener).unwrap();
+        net.host(1).stream(accepted).release();
+        net.run(SECOND / 2, |_| true);
+    }
+}
+
+fn is_connected(net: &Net, n: usize) -> bool {
+    let host = &net.nodes[n].host;
+    host.peers().iter().any(|(id, _)| host.is_connected(*id) == Some(true))
+}
+
+fn trees(net: &Net, n: usize) -> usize {
+    let host = &net.nodes[n].host;
+    host.peers()
+        .iter()
+        .filter(|(id, _)| host.is_connected(*id) == Some(true))
+        .count()
+}
+
+// Threat 34: channels of one identity without end.
+// spec: NEG-35
+#[test]
+fn threat_34_idle_trees_of_one_eid_make_room_for_newer_ones() {
+    let mut net = net_of(2, |_, config| config.peers.trees_per_eid = 4);
+    flock(&mut net, 5000..5010, false);
+    assert_eq!(net.host(1).stats().channels_made, 10, "the newest always comes in");
+    assert_eq!(trees(&net, 1), 4);
+    let connected: Vec<usize> = (2..12).filter(|n| is_connected(&net, *n)).collect();
+    assert_eq!(connected, [8, 9, 10, 11]);
+    let told = format!("{:?}", net.ends(2));
+    assert!(told.contains("others need the room"), "{told}");
+    // Whoever was asked to go may come again.
+    let (eid, to, now) = (net.eid(1), net.nodes[1].address, net.now);
+    net.host(2).connect(now, eid, SERVICE, &[to]).unwrap();
+    net.run(SECOND, |_| true);
+    assert!(is_connected(&net, 2));
+}
+
+// Threat 34: channels of many identities from one network, and of all.
+// spec: NEG-35
+#[test]
+fn threat_34_idle_trees_of_a_network_and_of_all_make_room_for_newer_ones() {
+    for for_network in [true, false] {
+        let mut net = net_of(8, |_, config| {
+            let limit = if for_network {
+                &mut config.peers.trees_per_network
+            } else {
+                &mut config.peers.trees
+            };
+            *limit = 3;
+        });
+        for n in 2..8 {
+            if for_network {
+                net.nodes[n].address = SocketAddr::from(([10, 0, 9, 9], n as u16));
+            }
+            net.connect(n, 1);
+            net.run(SECOND, |_| true);
+        }
+        // They have streams: whoever comes late is told.
+        let connected: Vec<usize> = (2..8).filter(|n| is_connected(&net, *n)).collect();
+        assert_eq!(connected, [2, 3, 4]);
+        let told = format!("{:?}", net.ends(7));
+        assert!(told.contains("too many connections"), "{told}");
+        net.connect(0, 1);
+        net.run(SECOND, |_| true);
+        assert_eq!(is_connected(&net, 0), for_network, "from elsewhere");
+    }
+}
+
+// Threat 34: a host that crashes again and again is not kept out by what it left behind; whoever works stays.
+// spec: NEG-35
+#[test]
+fn threat_34_ghosts_make_room_and_those_at_work_stay() {
+    let mut net = net_of(2, |_, config| config.peers.trees_per_eid = 4);
+    flock(&mut net, 5000..5004, true);
+    assert_eq!(trees(&net, 1), 4);
+    // All four are heard of, and have streams: a fifth is told that there are too many.
+    flock(&mut net, 6000..6001, true);
+    let told = format!("{:?}", net.ends(6));
+    assert!(told.contains("too many connections"), "{told}");
+    assert_eq!(net.host(1).stats().refusals_sent, 1);
+    // Two of them die, without a word; the next one is refused, and the one after that is not.
+    net.nodes.truncate(4);
+    flock(&mut net, 6001..6002, true);
+    net.run(5 * SECOND, |_| true);
+    flock(&mut net, 6002..6003, true);
+    assert!(!is_connected(&net, 4));
+    assert!(is_connected(&net, 5), "{:?}", net.ends(5));
+    assert_eq!((net.ends(2), net.ends(3)), (vec![], vec![]));
+}
+
+// Threat 34: a tree without a stream lingers for a minute, one with a stream for as long as the host is set to.
+// spec: MIG-14
+#[test]
+fn threat_34_trees_without_streams_linger_for_a_minute() {
+    let mut took = [false, true].map(|with_stream| {
+        let mut net = Net::new(2);
+        flock(&mut net, 5000..5001, with_stream);
+        let begun = net.now;
+        while net.ends(1).is_empty() && net.now < begun + 1000 * SECOND {
+            net.run(SECOND, |_| false);
+        }
+        net.now.since(begun)
+    });
+    took.sort_unstable();
+    assert!(took[0] >= 60 * SECOND && took[0] <= 125 * SECOND, "{took:?}");
+    assert!(took[1] >= 300 * SECOND && took[1] <= 365 * SECOND, "{took:?}");
+}
