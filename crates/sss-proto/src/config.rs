@@ -45,7 +45,7 @@ pub struct Config {
     pub hello_threshold: u32,
     /// Cipher suites offered and accepted, best first.
     pub suites: Vec<Suite>,
-    /// Protection against those who record today and have a quantum computer later. Default [`PostQuantum::Off`].
+    /// Protection against those who record today and have a quantum computer later. Default [`PostQuantum::Required`].
     pub post_quantum: PostQuantum,
     /// Which peers may connect to this host; all by default. It is asked when a peer has proven its identity.
     pub accept_filter: Option<AcceptFilter>,
@@ -185,11 +185,11 @@ impl FromStr for Congestion {
 #[non_exhaustive]
 pub enum PostQuantum {
     /// No channel without it.
+    #[default]
     Required,
     /// A channel without it only if the peer has it off.
     Preferred,
     /// Never.
-    #[default]
     Off,
 }
 

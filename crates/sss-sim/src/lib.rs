@@ -13,13 +13,14 @@
 //! byte for byte. [`scenario`] plays random applications on random networks and compares everything that they see with
 //! the reference [`model`]; [`bulk`] measures goodput over one bottleneck, [`congestion`] how senders share it and
 //! follow it, [`delivery`] which datagrams arrive in time, [`prioritisation`] how soon a change of priorities is seen,
-//! [`refusals`] how soon a host hears why it is refused. [`work`] does fixed pieces of work whose instructions are
-//! counted.
+//! [`refusals`] how soon a host hears why it is refused, [`handshakes`] what a new channel costs. [`work`] does fixed
+//! pieces of work whose instructions are counted.
 
 mod actor;
 pub mod bulk;
 pub mod congestion;
 pub mod delivery;
+pub mod handshakes;
 pub mod link;
 pub mod model;
 pub mod prioritisation;

@@ -6,13 +6,13 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Parser, Subcommand};
-use sss_proto::Congestion;
+use sss_proto::{Congestion, PostQuantum};
 use sss_sim::bulk::{self, BulkConfig};
 use sss_sim::congestion::tables;
 use sss_sim::delivery;
 use sss_sim::prioritisation::{self, Setup, chart};
 use sss_sim::work::{self, Workload};
-use sss_sim::{Profile, refusals, scenario, units};
+use sss_sim::{Profile, handshakes, refusals, scenario, units};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,6 +25,7 @@ Examples:
   sss-sim datagrams --loss 1% --size 16384 --json    which datagrams arrive before their deadline
   sss-sim prioritisation --csv out.csv --svg out.svg    responses that share a link while their priorities change
   sss-sim refusals --runs 1000                 how soon a host that is refused hears why
+  sss-sim handshakes --loss 20% --pq off       what a new channel costs: time, and a processor's time
 
 Exit status: 0 if all went well; 1 if a seed failed; 2 if the arguments are wrong.";
 
@@ -50,6 +51,8 @@ enum Command {
     Prioritisation(PrioritisationArgs),
     /// Measures how soon a host that is refused hears why.
     Refusals(RefusalsArgs),
+    /// Measures what a new channel costs: time to the first byte of an answer, and the processor's time of both hosts.
+    Handshakes(HandshakesArgs),
     /// Does a fixed piece of work, of which `cargo run -p xtask -- instructions` counts the instructions.
     Work(WorkArgs),
 }
@@ -68,6 +71,22 @@ struct RefusalsArgs {
     /// Probabilities of loss, in each direction.
     #[arg(long, default_values = ["0", "20%"], value_parser = units::probability)]
     loss: Vec<f64>,
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+#[derive(Args)]
+struct HandshakesArgs {
+    /// Attempts for each row; for the processor's time, the handshakes of each of five rounds.
+    #[arg(long, default_value_t = 1000)]
+    runs: u32,
+    /// Probabilities of loss, in each direction.
+    #[arg(long, default_values = ["0", "20%"], value_parser = units::probability)]
+    loss: Vec<f64>,
+    /// Policies of both hosts: required, preferred, off.
+    #[arg(long, default_values = ["off", "required"])]
+    pq: Vec<PostQuantum>,
     /// The first seed.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -210,6 +229,7 @@ fn main() -> ExitCode {
         Command::Datagrams(args) => exit(run_datagrams(&args)),
         Command::Prioritisation(args) => exit(run_prioritisation(&args)),
         Command::Refusals(args) => exit(run_refusals(&args)),
+        Command::Handshakes(args) => exit(run_handshakes(&args)),
         Command::Work(args) => exit(run_work(&args)),
     }
 }
@@ -421,6 +441,34 @@ fn run_refusals(args: &RefusalsArgs) -> Result<(), String> {
         for way in refusals::Way::ALL {
             println!("{}", refusals::measure(way, *loss, args.runs, args.seed)?);
         }
+    }
+    Ok(())
+}
+
+fn run_handshakes(args: &HandshakesArgs) -> Result<(), String> {
+    println!("{}", handshakes::TABLE);
+    for loss in &args.loss {
+        for policy in &args.pq {
+            let row = handshakes::measure(*policy, *loss, u64::from(args.runs), args.seed)?;
+            println!("{row}");
+        }
+    }
+    println!("\n| post-quantum | us, host that connects | us, host that accepts |\n|---|---|---|");
+    // In turn, so that what else the machine does meets all of them.
+    let rounds: Vec<Vec<_>> = (0..5)
+        .map(|_| {
+            args.pq
+                .iter()
+                .map(|policy| handshakes::cost(*policy, args.runs))
+                .collect()
+        })
+        .collect();
+    for (n, policy) in args.pq.iter().enumerate() {
+        let best = |of: fn(&(Duration, Duration)) -> Duration| {
+            let times = rounds.iter().filter_map(|round| round.get(n)).map(of);
+            times.min().unwrap_or_default().as_secs_f64() * 1e6
+        };
+        println!("| {policy} | {:.1} | {:.1} |", best(|cost| cost.0), best(|cost| cost.1));
     }
     Ok(())
 }

@@ -207,7 +207,7 @@ impl HostBuilder {
     }
 
     /// Sets the protection against those who record what is sent, and have a quantum computer later. Both hosts have a
-    /// say, and nobody on the way has. Default: [`PostQuantum::Off`].
+    /// say, and nobody on the way has. Default: [`PostQuantum::Required`].
     ///
     /// ```
     /// # async fn f() -> Result<(), sss::BuildError> {

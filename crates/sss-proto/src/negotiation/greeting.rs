@@ -22,6 +22,8 @@ pub(super) struct Greeting {
     pub(super) leg: Option<Leg>,
     /// The latest authentic COOKIE, as long as COOKIE_K is missing.
     pub(super) held: Option<Held>,
+    /// True once COOKIE or COOKIE_K has come without the other.
+    pub(super) is_half_answered: bool,
 }
 
 /// An authentic COOKIE without its COOKIE_K.
@@ -59,9 +61,21 @@ impl Greeting {
         if let Some(leg) = &mut self.leg {
             leg.set_token(token);
         }
-        let hello = Some(&self.hello[..]).filter(|_| self.held.is_none());
-        let leg = self.leg.as_ref().filter(|leg| leg.is_unanswered());
-        Ok(hello.into_iter().chain(leg.map(Leg::packet)).collect())
+        let (packet, beside) = self.unanswered();
+        Ok(std::iter::once(packet).chain(beside).collect())
+    }
+
+    /// HELLO and HELLO_K, or the one of them that has no answer. Answers that do not fit each other are none: they are
+    /// of two hosts, or one is forged (NEG-33).
+    pub(super) fn unanswered(&self) -> (&[u8], Option<&[u8]>) {
+        let Some(leg) = &self.leg else {
+            return (&self.hello, None);
+        };
+        match (&self.held, leg.is_unanswered()) {
+            (Some(_), true) => (leg.packet(), None),
+            (None, false) => (&self.hello, None),
+            _ => (&self.hello, Some(leg.packet())),
+        }
     }
 
     /// The round trip of HELLO and the COOKIE that is held.

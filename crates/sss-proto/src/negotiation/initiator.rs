@@ -98,6 +98,8 @@ struct Resend {
     interval: Duration,
     /// Transmissions of the packet so far.
     sent: u32,
+    /// The time of the latest one.
+    latest: Instant,
 }
 
 enum Stage {
@@ -173,6 +175,7 @@ impl Initiation {
                 at: now,
                 interval: FIRST_HELLO_INTERVAL.min(schedule.longest_pause(now)),
                 sent: 0,
+                latest: now,
             },
             stage: Stage::Hello(Box::new(Greeting {
                 noise,
@@ -180,6 +183,7 @@ impl Initiation {
                 retries: 0,
                 leg,
                 held: None,
+                is_half_answered: false,
             })),
             foreign_versions: None,
             sought: Sought {
@@ -292,8 +296,8 @@ impl Initiation {
         self.resend.arm(now, longest, rng);
         match &self.stage {
             Stage::Hello(greeting) => {
-                let hello_k = greeting.leg.as_ref().map(Leg::packet);
-                InitiatorStep::Send(&greeting.hello, hello_k, &self.addresses)
+                let (packet, beside) = greeting.unanswered();
+                InitiatorStep::Send(packet, beside, &self.addresses)
             }
             Stage::Initiate { packet, remote, .. } => InitiatorStep::Send(packet, None, std::slice::from_ref(remote)),
         }
@@ -368,10 +372,16 @@ impl Initiation {
         remote: SocketAddr,
         config: &Config,
     ) -> Result<Result<Option<Agreed>, NegotiationError>, DropReason> {
-        match answer {
+        let agreed = match answer {
             HelloAnswer::Cookie(cookie) => self.on_cookie(now, cookie, remote, config),
             HelloAnswer::CookieK(cookie_k) => self.on_cookie_k(cookie_k).map(Ok),
+        }?;
+        if let (Ok(None), Stage::Hello(greeting)) = (&agreed, &mut self.stage)
+            && !std::mem::replace(&mut greeting.is_half_answered, true)
+        {
+            self.resend.ask_for_the_rest(now);
         }
+        Ok(agreed)
     }
 
     fn on_cookie(
@@ -471,6 +481,7 @@ impl Initiation {
                 .rtt
                 .map_or(FIRST_HELLO_INTERVAL, |rtt| (rtt * 4).max(MIN_INITIATE_INTERVAL)),
             sent: 0,
+            latest: now,
         };
         if let Schedule::Again(_) = self.schedule {
             self.deadline = now + ACCEPT_TIMEOUT;
@@ -530,6 +541,15 @@ impl Resend {
         let grow = if self.sent == 0 { 1 } else { 2 };
         self.interval = (self.interval * grow).min(longest);
         self.sent += 1;
+        self.latest = now;
+    }
+
+    /// One of HELLO and HELLO_K was answered: the other is sent again soon, and then as often as INITIATE would be
+    /// (NEG-33).
+    fn ask_for_the_rest(&mut self, now: Instant) {
+        let rtt = now.since(self.latest);
+        self.at = self.at.min(now + rtt.max(MIN_INITIATE_INTERVAL));
+        self.interval = self.interval.min((rtt * 4).max(MIN_INITIATE_INTERVAL));
     }
 }
 

@@ -2,12 +2,16 @@
 
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
-use sss_proto::{CloseReason, Config, DropReason, Ecn, Event, Host, NegotiationError, PathHint, Seen, Tried};
+use sss_proto::{
+    CloseReason, Config, DropReason, Ecn, Event, Host, NegotiationError, PathHint, PostQuantum, Seen, Tried,
+};
 use sss_sim::world::Recorder;
-use sss_sim::{Captured, LinkConfig, World};
+use sss_sim::{Captured, LinkConfig, World, handshakes};
 use sss_wire::{Code, long};
 
-use crate::support::{A, ACCEPT, B, COOKIE, Echo, HELLO, INITIATE, RETRY, SERVICE, duo, duo_with, ms, secs, state};
+use crate::support::{
+    A, ACCEPT, B, COOKIE, COOKIE_K, Echo, HELLO, INITIATE, RETRY, SERVICE, duo, duo_with, ms, secs, state,
+};
 
 fn kinds(captured: &[Captured], kind: u8) -> Vec<&Captured> {
     captured.iter().filter(|c| c.kind() == kind).collect()
@@ -340,10 +344,12 @@ fn a_host_may_refuse_silently() {
     world.run_until(secs(70), &mut recorder);
     let from_b = world.address(B);
     let sent = world.captured();
-    // Anything but COOKIE can only be a stateless reset, in answer to a short packet of the channel that is not there.
+    // Anything but COOKIE and COOKIE_K can only be a stateless reset, in answer to a short packet of the channel that
+    // is not there.
     let is_reset = |c: &Captured| c.kind() < 0x80 && c.bytes.len() <= 48;
     for packet in sent.iter().filter(|c| c.from == from_b) {
-        assert!(packet.kind() == COOKIE || is_reset(packet), "{packet:?}");
+        let is_cookie = matches!(packet.kind(), COOKIE | COOKIE_K);
+        assert!(is_cookie || is_reset(packet), "{packet:?}");
     }
     assert!(matches!(
         reason_of(&recorder),
@@ -475,4 +481,16 @@ fn the_first_cookie_counts_whichever_address_it_comes_from() {
     assert!(!sent.is_empty());
     assert!(sent.iter().all(|c| c.to == elsewhere && c.bytes == sent[0].bytes));
     assert_eq!(world.host(A).stats().dropped(DropReason::UnknownAttempt), 1);
+}
+
+// spec: NEG-30, NEG-31
+#[test]
+fn the_leg_takes_no_round_trip_and_no_longer_than_both_answers_where_packets_are_lost() {
+    let policies = PostQuantum::ALL;
+    let plain = policies.map(|policy| handshakes::run(policy, 0.0, 1).unwrap());
+    assert_eq!(plain, [2 * handshakes::RTT; 3]);
+    for policy in policies {
+        let row = handshakes::measure(policy, 0.2, 100, 1).unwrap();
+        assert!(row.p50 < secs(2), "{row}");
+    }
 }

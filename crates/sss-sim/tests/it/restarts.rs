@@ -7,10 +7,10 @@ use std::time::Duration;
 use sss_proto::{CloseReason, Config, Event, Interest, LinkStatus, ListenerId, ReadOutcome, StreamId};
 use sss_sim::refusals::{self, Way};
 use sss_sim::world::Recorder;
-use sss_sim::{Apps, HostIndex, LinkConfig, World};
+use sss_sim::{Apps, Captured, HostIndex, LinkConfig, World};
 use sss_wire::Code;
 
-use crate::support::{A, ACCEPT, B, COOKIE, Echo, HELLO, INITIATE, SERVICE, duo, duo_with, ms, secs};
+use crate::support::{A, ACCEPT, B, COOKIE, COOKIE_K, Echo, HELLO, INITIATE, SERVICE, duo, duo_with, ms, secs};
 
 /// A client that connects again whenever it loses its peer, and writes another number on each of its streams; a server
 /// that notes what it reads.
@@ -283,7 +283,8 @@ fn a_close_whose_accept_was_lost_is_told_when_the_initiator_asks_again() {
         let mut recorder = Recorder::default();
         world.connect(A, B, SERVICE);
         let from_b = world.address(B);
-        world.hold(move |c| c.from == from_b && c.kind() != COOKIE && c.at < silence);
+        let is_cookie = |c: &Captured| matches!(c.kind(), COOKIE | COOKIE_K);
+        world.hold(move |c| c.from == from_b && !is_cookie(c) && c.at < silence);
         world.run_until(ms(61), &mut recorder);
         let (stream, _) = world.call(B, |h, _| h.accept(listener)).unwrap();
         world.call(B, |h, now| {

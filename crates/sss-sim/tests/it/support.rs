@@ -15,9 +15,11 @@ pub(crate) const B: HostIndex = HostIndex(1);
 pub(crate) const SERVICE: (&str, &str) = ("echo", "echo/1");
 
 pub(crate) const HELLO: u8 = 0x80;
+pub(crate) const HELLO_K: u8 = 0x81;
 pub(crate) const RETRY: u8 = 0x82;
 pub(crate) const VERSION: u8 = 0x83;
 pub(crate) const COOKIE: u8 = 0x84;
+pub(crate) const COOKIE_K: u8 = 0x85;
 pub(crate) const INITIATE: u8 = 0x86;
 pub(crate) const ACCEPT: u8 = 0x87;
 pub(crate) const PROBE: u8 = 0x88;

@@ -10,6 +10,7 @@ use crate::error::NegotiationError;
 
 const HELLO_K: u8 = 0x81;
 const RETRY: u8 = 0x82;
+const PROBE: u8 = 0x88;
 const COOKIE: u8 = 0x84;
 const COOKIE_K: u8 = 0x85;
 
@@ -506,4 +507,69 @@ fn a_cookie_that_chooses_what_was_not_offered_ends_the_attempt() {
         let has_initiated = sent.iter().any(|p| p.2[0] == INITIATE);
         assert_eq!(has_initiated, (policy, kem) == (Preferred, None), "{policy}, {kem:?}");
     }
+}
+
+/// Kinds of what the initiator sends while these are lost, PROBE apart (NEG-27), with the times in ms.
+fn sent_without(lost: u8, time: Duration) -> Vec<(u8, u128)> {
+    let mut net = pair(Required, Required);
+    net.connect(0, 1);
+    let (start, mut sent) = (net.now, Vec::new());
+    let delay = Duration::from_millis(20);
+    let mut wire: Vec<(Instant, Packet)> = Vec::new();
+    while net.now.since(start) < time {
+        for n in 0..2 {
+            for packet in net.poll(n) {
+                if n == 0 && packet.2[0] >> 7 != 0 && packet.2[0] != PROBE {
+                    sent.push((packet.2[0], net.now.since(start).as_millis()));
+                }
+                if packet.2[0] != lost {
+                    wire.push((net.now + delay, packet));
+                }
+            }
+        }
+        net.now = net.now + Duration::from_millis(1);
+        let (due, rest) = wire.into_iter().partition(|(at, _)| *at <= net.now);
+        wire = rest;
+        let due: Vec<(Instant, Packet)> = due;
+        due.iter().for_each(|(_, packet)| net.deliver(packet));
+    }
+    sent
+}
+
+// spec: NEG-33
+#[test]
+fn the_missing_half_of_the_answer_is_asked_for_soon_and_alone() {
+    for (lost, again) in [(COOKIE_K, HELLO_K), (COOKIE, HELLO)] {
+        let sent = sent_without(lost, 3 * SECOND);
+        assert_eq!(sent[..2], [(HELLO, 0), (HELLO_K, 0)]);
+        assert!(sent[2..].iter().all(|(kind, _)| *kind == again), "{sent:?}");
+        // The round trip is 40 ms: after 50 ms more, then 160 (and a quarter more or less), doubled each time.
+        let times: Vec<u128> = sent[2..].iter().map(|(_, at)| *at).collect();
+        assert!((88..95).contains(&times[0]), "{times:?}");
+        for (n, pair) in times.windows(2).enumerate() {
+            let pause = (160 << n) as f64;
+            let gap = (pair[1] - pair[0]) as f64 / pause;
+            assert!((0.74..1.27).contains(&gap), "pause {n} is {gap} of {pause} ms");
+        }
+        assert!(times.len() >= 4, "{times:?}");
+    }
+}
+
+// spec: NEG-33
+#[test]
+fn threat_17_a_fake_does_not_keep_hello_k_from_being_sent_again() {
+    let mut net = pair(Required, Required);
+    net.connect(0, 1);
+    let hellos = net.poll(0);
+    let (from, to) = (hellos[0].0, hellos[0].1);
+    // HELLO_K is lost, and a fake stands for its answer, before COOKIE and behind it.
+    let fake = fakes(&hellos[1].2, 1).remove(0);
+    net.deliver(&(to, from, fake.clone()));
+    net.deliver(&hellos[0]);
+    for packet in net.poll(1) {
+        net.deliver(&packet);
+    }
+    net.deliver(&(to, from, fake));
+    net.run(2 * SECOND, |_| true);
+    assert_eq!(legs(&mut net, 0), Some(true));
 }
