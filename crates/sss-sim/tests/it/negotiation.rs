@@ -466,10 +466,10 @@ fn the_first_cookie_counts_whichever_address_it_comes_from() {
     let mut recorder = Recorder::default();
     world.hold(|c| c.kind() == COOKIE);
     world.connect(A, B, SERVICE);
-    // HELLO was sent twice by then, and each was answered with another cookie.
+    // HELLO was sent again by then (soon, since COOKIE_K came), and each was answered with another cookie.
     world.run_until(ms(1500), &mut recorder);
     let cookies = world.unhold();
-    assert_eq!(cookies.len(), 2);
+    assert!(cookies.len() >= 2, "{}", cookies.len());
     assert_ne!(cookies[0].bytes, cookies[1].bytes);
     world.capture();
     let elsewhere = "10.0.8.8:8".parse().unwrap();
