@@ -49,7 +49,7 @@ const MODULES: &[(&str, Layers)] = &[
     (
         "sss-proto",
         &[
-            &["ids", "interest", "role", "time"],
+            &["entropy", "ids", "interest", "role", "time"],
             &["config", "network", "pace", "refusal", "seen", "token"],
             &["error", "packet"],
             &["io"],

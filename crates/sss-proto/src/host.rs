@@ -25,8 +25,7 @@ mod timers;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
+use rand::RngExt;
 use sss_crypto::{StaticKey, schedule};
 use sss_wire::services::{ProtocolInfo, ServiceInfo};
 use sss_wire::{Code, Eid, long};
@@ -38,6 +37,7 @@ pub use stream::Stream;
 
 use crate::channel::ChannelInfo;
 use crate::config::Config;
+use crate::entropy::{Entropy, Randomness};
 use crate::error::{CloseReason, ListenError, NegotiationError, OpenError};
 use crate::ids::{ListenerId, PeerId, StreamId, TreeId};
 use crate::io::{Batch, Event, Input, LinkStatus, Output, Transmit, TransmitBuf};
@@ -95,11 +95,11 @@ pub enum ConnectError {
 
 /// The loop.
 impl Host {
-    /// A host with the given identity. All its randomness comes from `seed`, which must be fresh entropy
-    /// outside of simulations.
-    pub fn new(config: Config, identity: StaticKey, seed: [u8; 32]) -> Self {
+    /// A host with the given identity. All its randomness comes from `entropy`: that of the operating system, or 32
+    /// bytes in simulations.
+    pub fn new(config: Config, identity: StaticKey, entropy: impl Into<Entropy>) -> Self {
         let (backlog, limits) = (config.streams.backlog, config.peers);
-        let mut rng = StdRng::from_seed(seed);
+        let mut rng = Randomness::new(entropy.into());
         let eid = Eid::from_public_key(&identity.public());
         let reset_key = reset_key(&identity, &config);
         let responder = Responder::new(&config, &mut rng);

@@ -119,6 +119,7 @@ mod testing;
 
 mod channel;
 mod config;
+mod entropy;
 mod error;
 mod host;
 mod ids;
@@ -139,6 +140,7 @@ mod token;
 
 pub use channel::{ChannelInfo, EcnState, MAX_CLOSING, MtuState};
 pub use config::{AcceptFilter, BadSetting, Config, Congestion, PeerLimits, PostQuantum, StreamLimits, WindowConfig};
+pub use entropy::Entropy;
 pub use error::{
     CloseReason, DatagramError, DropReason, ListenError, NegotiationError, OpenError, ProtocolError, ReadError,
     WriteError,

@@ -5,7 +5,6 @@ mod history;
 use std::sync::Arc;
 
 use rand::RngExt;
-use rand::rngs::StdRng;
 use sss_crypto::{StaticKey, mac16};
 use sss_wire::params::Settings;
 use sss_wire::{ChannelId, Eid, constants};
@@ -13,6 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::channel::{ChannelConfig, ChannelSetup, MAX_ACK_DELAY_US, Path};
 use crate::config::{Config, StreamsConfig};
+use crate::entropy::Randomness;
 use crate::negotiation::{ChannelIds, responder};
 use crate::role::Role;
 use crate::seen::Sightings;
@@ -25,7 +25,7 @@ pub(crate) struct LocalHost {
     pub(crate) key: StaticKey,
     pub(crate) eid: Eid,
     pub(crate) config: Arc<Config>,
-    pub(crate) rng: StdRng,
+    pub(crate) rng: Randomness,
     /// The ids of this host's channels, present and future.
     pub(crate) ids: ChannelIds,
     /// The key of stateless reset tokens (PRT-11).
@@ -42,7 +42,7 @@ impl LocalHost {
         responder::Own {
             key: &self.key,
             config: &self.config,
-            rng: &mut self.rng,
+            rng: self.rng.refresh(),
             ids: &mut self.ids,
         }
     }

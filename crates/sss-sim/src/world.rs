@@ -125,7 +125,8 @@ impl World {
     pub fn add_host(&mut self, config: Config) -> HostIndex {
         let index = self.nodes.len();
         let identity: [u8; 32] = self.rng.random();
-        let host = Host::new(config.clone(), StaticKey::from_bytes(identity), self.rng.random());
+        let seed: [u8; 32] = self.rng.random();
+        let host = Host::new(config.clone(), StaticKey::from_bytes(identity), seed);
         let low = u8::try_from(index % 250 + 1).unwrap_or(1);
         let high = u8::try_from(index / 250 % 250).unwrap_or(0);
         let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, high, low)), 4000);
@@ -209,7 +210,7 @@ impl World {
 
     /// The host crashes and starts again at once: same identity and address, and nothing else of what it knew.
     pub fn restart(&mut self, host: HostIndex) {
-        let seed = self.rng.random();
+        let seed: [u8; 32] = self.rng.random();
         let node = &mut self.nodes[host.0];
         let (config, identity) = node.origin.clone();
         node.host = Host::new(config, StaticKey::from_bytes(identity), seed);

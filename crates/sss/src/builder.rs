@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sss_crypto::Suite;
-use sss_proto::{Config, Congestion, PeerLimits, PostQuantum, WindowConfig};
+use sss_proto::{Config, Congestion, Entropy, PeerLimits, PostQuantum, WindowConfig};
 use sss_wire::Eid;
 
 use crate::driver::{Start, socket};
@@ -288,10 +288,14 @@ impl HostBuilder {
             None => bind_default(self.socket_buffers)?,
         };
         self.config.port = socket.local_addr().port();
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(BuildError::Entropy)?;
+        getrandom::fill(&mut [0; 32]).map_err(BuildError::Entropy)?;
+        let entropy = Entropy::new(|bytes| {
+            if let Err(error) = getrandom::fill(bytes) {
+                tracing::error!(%error, "the system gives no entropy");
+            }
+        });
         let identity = self.identity.unwrap_or_else(Identity::generate);
-        let core = sss_proto::Host::new(self.config, identity.key(), seed);
+        let core = sss_proto::Host::new(self.config, identity.key(), entropy);
         let shared = Arc::new(Shared::new(core, socket.local_addr()));
         // Cancelled from now on, the driver finds that nobody holds the host.
         let host = Host::new(Arc::clone(&shared));

@@ -247,7 +247,7 @@ impl Negotiation<'_> {
         if self.local.config.refuse_silently && why.0 == Code::FORBIDDEN {
             return;
         }
-        let nonce = self.local.rng.random();
+        let nonce = self.local.rng.refresh().random();
         if let Some(packet) = negotiation::refusal(applicant.initiate, applicant.size, proven, nonce, why) {
             self.stats.refusals_sent += 1;
             self.outbox.reply(applicant.remote, packet);

@@ -1,7 +1,6 @@
 //! The channel ids under which a host receives: each seems random, and none comes again before 2^32 others (NEG-22).
 
-use rand::RngExt;
-use rand::rngs::StdRng;
+use rand::{Rng, RngExt};
 use sss_crypto::mac16;
 use sss_wire::ChannelId;
 use sss_wire::constants::MAX_CHANNEL_ID;
@@ -21,7 +20,7 @@ pub(crate) struct ChannelIds {
 
 impl ChannelIds {
     /// Ids of `len` bytes, of which there are at least 4.
-    pub(crate) fn new(len: usize, rng: &mut StdRng) -> Self {
+    pub(crate) fn new(len: usize, rng: &mut dyn Rng) -> Self {
         Self {
             key: rng.random(),
             len: len.clamp(UNIQUE, MAX_CHANNEL_ID),
@@ -34,7 +33,7 @@ impl ChannelIds {
         self.len
     }
 
-    pub(crate) fn next(&mut self, rng: &mut StdRng) -> ChannelId {
+    pub(crate) fn next(&mut self, rng: &mut dyn Rng) -> ChannelId {
         let unique = self.permute(self.drawn);
         self.drawn = self.drawn.wrapping_add(1);
         let mut bytes: [u8; MAX_CHANNEL_ID] = rng.random();
@@ -60,6 +59,8 @@ mod tests {
     use std::collections::HashSet;
 
     use rand::SeedableRng;
+
+    use rand::rngs::StdRng;
 
     use super::*;
 

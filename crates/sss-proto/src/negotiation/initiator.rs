@@ -3,8 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use rand::RngExt;
-use rand::rngs::StdRng;
+use rand::{Rng, RngExt};
 use sss_crypto::noise::{self, Split};
 use sss_crypto::{StaticKey, constant_time_eq};
 use sss_wire::long::{self, Cookie, CookieK};
@@ -145,7 +144,7 @@ impl Initiation {
         addresses: Vec<SocketAddr>,
         schedule: Schedule,
         config: &Config,
-        rng: &mut StdRng,
+        rng: &mut dyn Rng,
     ) -> Result<Self, NegotiationError> {
         let attempt: [u8; 8] = rng.random();
         let version = VERSIONS.first().copied().unwrap_or_default();
@@ -197,7 +196,7 @@ impl Initiation {
     ///
     /// # Errors
     /// As [`Self::new`].
-    pub(crate) fn next(&self, now: Instant, config: &Config, rng: &mut StdRng) -> Result<Self, NegotiationError> {
+    pub(crate) fn next(&self, now: Instant, config: &Config, rng: &mut dyn Rng) -> Result<Self, NegotiationError> {
         let mut next = Self::new(now, &self.eid, self.addresses.clone(), self.schedule, config, rng)?;
         next.deadline = self.deadline;
         next.sought = Sought {
@@ -282,7 +281,7 @@ impl Initiation {
     }
 
     /// Returns what is due at `now`.
-    pub(crate) fn step(&mut self, now: Instant, sightings: &Sightings, rng: &mut StdRng) -> InitiatorStep<'_> {
+    pub(crate) fn step(&mut self, now: Instant, sightings: &Sightings, rng: &mut dyn Rng) -> InitiatorStep<'_> {
         if now >= self.deadline || now >= self.version_deadline() {
             return InitiatorStep::Fail(self.failure(now, sightings));
         }
@@ -535,7 +534,7 @@ fn kem_error(ours: PostQuantum) -> NegotiationError {
 impl Resend {
     /// Counts a transmission and sets the next: after the same pause once, then doubled, 25 percent less or more
     /// (NEG-15).
-    fn arm(&mut self, now: Instant, longest: Duration, rng: &mut StdRng) {
+    fn arm(&mut self, now: Instant, longest: Duration, rng: &mut dyn Rng) {
         let factor = rng.random_range(0.75..1.25);
         self.at = now + self.interval.mul_f64(factor);
         let grow = if self.sent == 0 { 1 } else { 2 };
@@ -566,6 +565,8 @@ fn version_fraud(used: u32, ours: &[u32], params: &CookieParams) -> Option<Negot
 mod tests {
     use rand::SeedableRng;
     use sss_wire::long::{Hello, Long};
+
+    use rand::rngs::StdRng;
 
     use super::*;
     use sss_crypto::kem;

@@ -2,8 +2,7 @@
 
 use std::collections::VecDeque;
 
-use rand::RngExt;
-use rand::rngs::StdRng;
+use rand::{Rng, RngExt};
 use sss_crypto::kem::{self, DecapsulationKey};
 use sss_crypto::{constant_time_eq, mac16, schedule};
 use sss_wire::long::{self, CookieK, HelloK, Long};
@@ -35,7 +34,7 @@ pub(super) struct OpenedLeg {
 
 impl Leg {
     /// A key pair, and HELLO_K with it. `e` is the ephemeral key in HELLO.
-    pub(super) fn new(version: u32, attempt: &[u8; 8], e: &[u8; 32], rng: &mut StdRng) -> Self {
+    pub(super) fn new(version: u32, attempt: &[u8; 8], e: &[u8; 32], rng: &mut dyn Rng) -> Self {
         let mut seed = Zeroizing::new([0; kem::SEED_LEN]);
         rng.fill(&mut *seed);
         let key = DecapsulationKey::from_seed(*seed);
@@ -122,7 +121,7 @@ impl LegKeys {
         hello_k: &HelloK<'_>,
         binding: Binding<'_>,
         cookies: &Cookies,
-        rng: &mut StdRng,
+        rng: &mut dyn Rng,
     ) -> Result<Vec<u8>, DropReason> {
         let (ciphertext, shared) = kem::encapsulate(hello_k.key, rng.random()).map_err(|_| DropReason::Malformed)?;
         let transcript = kem::transcript(hello_k.authed, &ciphertext);

@@ -2,8 +2,7 @@
 
 use std::net::SocketAddr;
 
-use rand::RngExt;
-use rand::rngs::StdRng;
+use rand::{Rng, RngExt};
 use sss_crypto::noise::Split;
 use sss_crypto::noise::{self, SentCookie};
 use sss_crypto::{AuthError, StaticKey, Suite, kem};
@@ -67,7 +66,7 @@ impl From<DropReason> for Refusal {
 }
 
 impl Responder {
-    pub(crate) fn new(config: &Config, rng: &mut StdRng) -> Self {
+    pub(crate) fn new(config: &Config, rng: &mut dyn Rng) -> Self {
         Self {
             cookies: Cookies::new(rng.random()),
             legs: LegKeys::new(rng.random()),
@@ -170,7 +169,7 @@ impl Responder {
         now: Instant,
         initiate: &Initiate<'_>,
         remote: SocketAddr,
-        rng: &mut StdRng,
+        rng: &mut dyn Rng,
     ) -> Result<Proven, Refusal> {
         self.rotate(now, rng);
         let (period, contents) = self.open(initiate, remote).ok_or(DropReason::StaleCookie)?;
@@ -249,7 +248,7 @@ impl Responder {
         self.cookies.spend(period, channel_id, Spent::Void);
     }
 
-    fn rotate(&mut self, now: Instant, rng: &mut StdRng) {
+    fn rotate(&mut self, now: Instant, rng: &mut dyn Rng) {
         let mut fresh = || rng.random();
         self.cookies.rotate(now, &mut fresh);
         self.load.rotate(now, &mut fresh);
@@ -260,7 +259,7 @@ impl Responder {
 pub(crate) struct Own<'a> {
     pub(crate) key: &'a StaticKey,
     pub(crate) config: &'a Config,
-    pub(crate) rng: &'a mut StdRng,
+    pub(crate) rng: &'a mut dyn Rng,
     pub(crate) ids: &'a mut ChannelIds,
 }
 

@@ -65,7 +65,7 @@ pub(super) fn accept(
 ) -> Result<AcceptedChannel, DropReason> {
     let remote_id = initiated.settings.channel_id.ok_or(DropReason::Malformed)?;
     let (now, host) = (context.now, &mut *context.host);
-    let nonce = host.rng.random();
+    let nonce = host.rng.refresh().random();
     let secrets = ChannelSecrets::derive(&proven.split, &nonce);
     let early = EarlySecrets::from(&proven.split);
     let ids = (proven.channel_id, remote_id);

@@ -268,7 +268,7 @@ impl Attempts {
             Purpose::First => Schedule::first(host.config.connect_timeout),
             _ => Schedule::again(silent_since.unwrap_or(context.now)),
         };
-        let initiation = Initiation::new(context.now, eid, addresses, schedule, &host.config, &mut host.rng)?;
+        let initiation = Initiation::new(context.now, eid, addresses, schedule, &host.config, host.rng.refresh())?;
         self.current = Some(Attempt::new(initiation, purpose, None));
         Ok(())
     }
@@ -281,7 +281,7 @@ impl Attempts {
         };
         let host = &mut *context.host;
         // The EID was good enough before.
-        let initiation = attempt.initiation.next(context.now, &host.config, &mut host.rng)?;
+        let initiation = attempt.initiation.next(context.now, &host.config, host.rng.refresh())?;
         let next = Attempt::new(initiation, attempt.purpose, None);
         let mut before = std::mem::replace(attempt, next);
         // Of those that sent no early data nothing need be known.

@@ -3,6 +3,7 @@
 use sss_wire::long;
 
 use super::*;
+use crate::entropy::{Entropy, Randomness};
 
 const COOKIE: u8 = 0x84;
 
@@ -127,7 +128,7 @@ fn threat_11_a_host_makes_no_channel_with_itself() {
     for allowed in [false, true] {
         let mut net = net_of(2, |_, config| config.allow_own_eid = allowed);
         net.nodes[1].host = host(0, |config| config.allow_own_eid = true);
-        net.host(1).local.rng = rand::SeedableRng::seed_from_u64(1);
+        net.host(1).local.rng = Randomness::new([77; 32].into());
         let (eid, now) = (net.eid(0), net.now);
         let (own, other) = (net.nodes[0].address, net.nodes[1].address);
         // An attempt that comes back to the host that began it.
@@ -176,13 +177,58 @@ fn threat_05_every_answer_has_a_nonce_of_its_own() {
     assert!(net.sent.iter().any(|p| p.2[0] == COOKIE));
 }
 
+/// Entropy whose first bytes are the same each time, and all that follow those of `n`.
+fn snapshot(n: u8) -> Entropy {
+    let mut first = Some([7; 32]);
+    Entropy::new(move |out| *out = first.take().unwrap_or([n; 32]))
+}
+
+// Threat 37: a host is copied while it runs: a snapshot of a virtual machine, or a fork.
+#[test]
+fn threat_37_copies_of_a_host_have_keys_of_their_own() {
+    let mut seen: Vec<Vec<u8>> = Vec::new();
+    for n in 1..=3 {
+        let mut net = Net::new(2);
+        net.nodes[0].host = Host::new(Config::default(), StaticKey::from_bytes([1; 32]), snapshot(n));
+        let mut server = Host::new(Config::default(), StaticKey::from_bytes([2; 32]), snapshot(n));
+        server.listen(SERVICE.0, SERVICE.1).unwrap();
+        net.nodes[1].host = server;
+        net.connect(0, 1);
+        net.run(SECOND, |_| true);
+        let first = |kind: u8, part: std::ops::Range<usize>| {
+            let packet = net.sent.iter().find(|p| p.2[0] == kind).unwrap();
+            packet.2[part].to_vec()
+        };
+        // Attempt and ephemeral key of HELLO, the responder's ephemeral key, and the nonce of its ACCEPT.
+        seen.extend([
+            first(HELLO, 5..13),
+            first(HELLO, 29..61),
+            first(COOKIE, 13..45),
+            first(ACCEPT, 13..45),
+        ]);
+    }
+    for (n, part) in seen.iter().enumerate() {
+        assert!(!seen[..n].contains(part), "{n}");
+    }
+    // Nothing else is random: with the same entropy it is the same.
+    let hello = |n: u8| {
+        let mut net = Net::new(2);
+        net.nodes[0].host = Host::new(Config::default(), StaticKey::from_bytes([1; 32]), snapshot(n));
+        net.connect(0, 1);
+        net.poll(0)
+    };
+    assert_eq!(hello(9), hello(9));
+}
+
 /// Adds processes of the first host's identity, which connect to the second one after another; each has a stream that
 /// stays, or none.
 fn flock(net: &mut Net, ports: std::ops::Range<u16>, with_stream: bool) {
     let (eid, to, listener) = (net.eid(1), net.nodes[1].address, crate::ids::ListenerId(0));
     for port in ports {
         let mut host = host(0, |_| {});
-        host.local.rng = rand::SeedableRng::seed_from_u64(port.into());
+        let [high, low] = port.to_be_bytes();
+        let seed = std::array::from_fn(|n| if n % 2 == 0 { high } else { low });
+        host.local.rng = Randomness::new(seed.into());
         let now = net.now;
         let stream = host.connect(now, eid, SERVICE, &[to]).unwrap();
         written(host.stream(stream).poll_write(b"x"));
