@@ -242,8 +242,12 @@ mod tests {
 
     #[tokio::test]
     async fn who_is_meant_and_slow_is_nobody_else() {
-        let host = async || Host::builder().bind("127.0.0.1:0").build().await.unwrap();
+        let host = async || {
+            let builder = Host::builder().bind("127.0.0.1:0").answer_probes(true);
+            builder.build().await.unwrap()
+        };
         let (meant, other, ours) = (host().await, host().await, host().await);
+        let _services = [&meant, &other].map(|host| host.listen("test", "1").unwrap());
         let dir = tempfile::tempdir().unwrap();
         let trust = Trust {
             known: KnownHosts::new(Some(dir.path().join("known"))).unwrap(),
