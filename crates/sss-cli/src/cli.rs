@@ -33,8 +33,12 @@ pub(crate) struct ConnectArgs {
     /// Seconds to wait for a peer that no longer answers, or is there and says nothing
     #[arg(long, value_name = "SECONDS", default_value = "120", value_parser = seconds)]
     pub(crate) patience: Duration,
-    /// The local address to use: IP, IP:PORT or [IP]:PORT
-    #[arg(long, value_name = "ADDR")]
+    /// The local address to use.
+    #[arg(
+        long,
+        value_name = "ADDR",
+        help = "The local address to use: IP, IP:PORT or [IP]:PORT"
+    )]
     pub(crate) bind: Option<BindAddress>,
     /// Congestion control: cubic, or bbr for paths that lose packets by chance
     #[arg(long, value_name = "NAME", default_value_t)]

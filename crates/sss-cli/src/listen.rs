@@ -15,8 +15,12 @@ const PORTS: u16 = 16;
 /// Arguments that say where to listen.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ListenArgs {
-    /// Address of this machine to listen at: IP, IP:PORT or [IP]:PORT [default: all that it has]
-    #[arg(long, value_name = "ADDR")]
+    /// Address of this machine to listen at.
+    #[arg(
+        long,
+        value_name = "ADDR",
+        help = "Address of this machine to listen at: IP, IP:PORT or [IP]:PORT [default: all that it has]"
+    )]
     pub(crate) bind: Option<BindAddress>,
     /// UDP port to listen at; 0 takes any free one [default: 7757]
     #[arg(long, value_name = "PORT")]
