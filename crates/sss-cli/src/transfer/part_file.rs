@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, Stat, Timespec, Timestamps};
+use rustix::fs::{AtFlags, Dev, FileType, FlockOperation, Mode, OFlags, Stat, Timespec, Timestamps};
 use rustix::io::Errno;
 use sss_files::{Attributes, Mtime, Options, Prefix, Refusal, Status, part_name};
 
@@ -38,7 +38,7 @@ pub(crate) struct PartFile {
 #[derive(Clone)]
 pub(crate) struct Kept {
     /// Device and number, size, and time of last modification.
-    file: (u64, u64, u64, Mtime),
+    file: (Dev, u64, u64, Mtime),
     /// Of the first `len` bytes.
     hasher: Box<blake3::Hasher>,
     len: u64,
@@ -120,7 +120,7 @@ impl PartFile {
         Ok(())
     }
 
-    fn identity(&self) -> io::Result<(u64, u64, u64, Mtime)> {
+    fn identity(&self) -> io::Result<(Dev, u64, u64, Mtime)> {
         let stat = rustix::fs::fstat(&self.file)?;
         let there = attributes(&stat);
         Ok((stat.st_dev, stat.st_ino, there.size, there.mtime))

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
-use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::fs::{Dev, FileType, Mode, OFlags, Stat};
 use sss_files::{Attributes, Prefix, Refusal, RelPath, Status, Verdict, put_varint};
 
 use super::exchange::{Exchange, SEGMENT, TransferError};
@@ -22,7 +22,7 @@ pub(crate) struct Source {
 #[derive(Clone)]
 pub(crate) struct Position {
     /// Device and number: it is still the same file.
-    identity: (u64, u64),
+    identity: (Dev, u64),
     /// As they were when it was opened first.
     attributes: Attributes,
     /// 2 KiB, of which a request that waits holds one.
