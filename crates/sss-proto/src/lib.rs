@@ -1,8 +1,8 @@
 //! The core of Structured Secure Streams: streams, channels, negotiation, without IO, clock or entropy of its own.
 //!
 //! A [`Host`] takes in datagrams and the passing of time ([`Input`]), and gives out datagrams, events and the moment at
-//! which it wants to be called again ([`Output`]). All its randomness comes from a seed, so that the same
-//! inputs give the same outputs, byte for byte. The protocol is specified in `docs/spec`.
+//! which it wants to be called again ([`Output`]). All its randomness comes from the [`Entropy`] that it is given: if
+//! that is a seed, the same inputs give the same outputs, byte for byte. The protocol is specified in `docs/spec`.
 //!
 //! # The loop
 //!
@@ -38,7 +38,7 @@
 //! impl Driver {
 //!     fn new(seed: u8, start: Clock) -> std::io::Result<Self> {
 //!         let socket = UdpSocket::bind("127.0.0.1:0")?;
-//!         // Key and seed come from the operating system's entropy in a real program.
+//!         // A real program keeps its key, and gives `Entropy::new` a closure that asks the operating system.
 //!         let host = Host::new(Config::default(), StaticKey::from_bytes([seed; 32]), [seed; 32]);
 //!         Ok(Self { host, socket, buf: TransmitBuf::new(1), start })
 //!     }

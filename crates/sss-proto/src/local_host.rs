@@ -42,7 +42,7 @@ impl LocalHost {
         responder::Own {
             key: &self.key,
             config: &self.config,
-            rng: self.rng.refresh(),
+            rng: &mut self.rng,
             ids: &mut self.ids,
         }
     }

@@ -16,6 +16,7 @@ use super::leg::LegKeys;
 use super::load::{Asking, Load};
 use super::terms::{VERSIONS, kems, prologue, suite_from_wire, suite_to_wire};
 use crate::config::{Config, PostQuantum};
+use crate::entropy::Randomness;
 use crate::error::DropReason;
 use crate::time::Instant;
 
@@ -98,7 +99,8 @@ impl Responder {
         let (noise, payload) =
             noise::Responder::read_hello(&prologue, host.key, hello.noise).map_err(|_| DropReason::Unauthentic)?;
         let offered = HelloParams::decode(&payload).map_err(|_| DropReason::Malformed)?;
-        let channel_id = host.ids.next(host.rng);
+        // Not before: what is dropped, or has to come back with a token, costs no entropy.
+        let channel_id = host.ids.next(host.rng.refresh());
         let name = hello.noise.first_chunk().map(kem::hello_name).unwrap_or_default();
         let mac_key = self.legs.mac_key(binding, &name);
         let choice = Choice::make(&offered, host.config);
@@ -147,7 +149,7 @@ impl Responder {
         if let Some(retry) = self.ask_for_token(now, Asking::HelloK, hello_k.token, binding) {
             return Ok(retry);
         }
-        self.legs.answer(hello_k, binding, &self.cookies, host.rng)
+        self.legs.answer(hello_k, binding, &self.cookies, host.rng.refresh())
     }
 
     /// RETRY, if the host is under load and the token is not valid (NEG-12).
@@ -259,7 +261,7 @@ impl Responder {
 pub(crate) struct Own<'a> {
     pub(crate) key: &'a StaticKey,
     pub(crate) config: &'a Config,
-    pub(crate) rng: &'a mut dyn Rng,
+    pub(crate) rng: &'a mut Randomness,
     pub(crate) ids: &'a mut ChannelIds,
 }
 
