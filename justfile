@@ -15,6 +15,9 @@ lints:
 tests:
     .ci/run tests
 
+rustcrypto:
+    .ci/run rustcrypto
+
 documentation:
     .ci/run documentation
 
@@ -35,6 +38,9 @@ examples: release
 
 demo: release
     .ci/run demo
+
+interoperability: release rustcrypto
+    .ci/run interoperability
 
 simulator: release
     .ci/run simulator

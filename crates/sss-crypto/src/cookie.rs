@@ -5,7 +5,7 @@ use core::fmt;
 use zeroize::Zeroizing;
 
 use crate::error::AuthError;
-use crate::provider::{AeadAlgorithm, AeadKey, TAG};
+use crate::provider::{Aead, AeadAlgorithm, AeadKey, TAG};
 
 /// A key for cookies, of AES-256-GCM-SIV (RFC 8452).
 ///

@@ -8,7 +8,7 @@ use core::fmt;
 
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::provider::{self, AeadAlgorithm, AeadKey, Secret32, TAG};
+use crate::provider::{Aead, AeadAlgorithm, AeadKey, Library, Provider, Secret32, TAG};
 
 /// Random bytes that one key makes.
 const BLOCK: usize = 480;
@@ -34,7 +34,7 @@ impl Generator {
     /// Mixes in fresh entropy. What is drawn from now on is known to nobody who does not know both this and what the
     /// generator was; what it had in store is gone.
     pub fn mix(&mut self, entropy: &[u8; 32]) {
-        self.key = Zeroizing::new(provider::hmac(&*self.key, &[entropy]));
+        self.key = Zeroizing::new(Library::hmac(&*self.key, &[entropy]));
         self.block.zeroize();
         self.used = BLOCK;
     }

@@ -5,16 +5,15 @@ use core::fmt;
 use zeroize::Zeroizing;
 
 use crate::AuthError;
-use crate::provider::ml_kem::{self, KemPair};
-use crate::provider::sha256;
+use crate::provider::{self, Kem, KemPair, Library, Provider};
 use crate::schedule::label;
 
 /// Length of the seed that a key is made from, in bytes.
-pub const SEED_LEN: usize = ml_kem::SEED;
+pub const SEED_LEN: usize = provider::KEM_SEED;
 /// Length of an encapsulation key, in bytes.
-pub const ENCAPSULATION_KEY_LEN: usize = ml_kem::ENCAPSULATION_KEY;
+pub const ENCAPSULATION_KEY_LEN: usize = provider::KEM_KEY;
 /// Length of a ciphertext, in bytes.
-pub const CIPHERTEXT_LEN: usize = ml_kem::CIPHERTEXT;
+pub const CIPHERTEXT_LEN: usize = provider::KEM_CIPHERTEXT;
 
 /// The initiator's key pair of one attempt. The secret half is wiped when it is dropped.
 pub struct DecapsulationKey(KemPair);
@@ -53,14 +52,14 @@ pub fn encapsulate(
     key: &[u8; ENCAPSULATION_KEY_LEN],
     m: [u8; 32],
 ) -> Result<([u8; CIPHERTEXT_LEN], Zeroizing<[u8; 32]>), AuthError> {
-    ml_kem::encapsulate(key, &Zeroizing::new(m))
+    KemPair::encapsulate(key, &Zeroizing::new(m))
 }
 
 /// The name under which HELLO_K knows its HELLO: the first 16 bytes of SHA-256 over the initiator's ephemeral key
 /// (NEG-30).
 pub fn hello_name(e: &[u8; 32]) -> [u8; 16] {
     let mut name = [0; 16];
-    for (to, from) in name.iter_mut().zip(sha256(&[e])) {
+    for (to, from) in name.iter_mut().zip(Library::sha256(&[e])) {
         *to = from;
     }
     name
@@ -68,7 +67,7 @@ pub fn hello_name(e: &[u8; 32]) -> [u8; 16] {
 
 /// SHA-256 over both messages of the leg: HELLO_K behind its token, and the ciphertext (NEG-32).
 pub fn transcript(hello_k: &[u8], ciphertext: &[u8; CIPHERTEXT_LEN]) -> [u8; 32] {
-    sha256(&[hello_k, ciphertext])
+    Library::sha256(&[hello_k, ciphertext])
 }
 
 /// The secret that the handshake takes in (NEG-34): of the secret of ML-KEM and the leg's transcript.

@@ -4,7 +4,7 @@ use core::fmt;
 
 use zeroize::Zeroizing;
 
-use crate::provider::{KeyPair, Secret32};
+use crate::provider::{Agreement, KeyPair, Secret32};
 
 /// A host's X25519 private key (OVR-3), used for nothing but the negotiation.
 ///

@@ -1,13 +1,13 @@
 //! Message authentication by HMAC-SHA-256.
 
-use crate::provider;
+use crate::provider::{Library, Provider};
 
 /// The first 16 bytes of HMAC-SHA-256 (RFC 2104) under `key` over the concatenation of `data`.
 ///
 /// Compare it with [`constant_time_eq`].
 pub fn mac16(key: &[u8], data: &[&[u8]]) -> [u8; 16] {
     let mut out = [0; 16];
-    for (to, from) in out.iter_mut().zip(provider::hmac(key, data)) {
+    for (to, from) in out.iter_mut().zip(Library::hmac(key, data)) {
         *to = from;
     }
     out
@@ -15,14 +15,17 @@ pub fn mac16(key: &[u8], data: &[&[u8]]) -> [u8; 16] {
 
 /// Returns whether `a` equals `b`. Takes a time that depends on their lengths, and not on their contents.
 pub fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {
-    provider::constant_time_eq(a, b)
+    Library::constant_time_eq(a, b)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::hmac;
     use crate::testing::hex;
+
+    fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+        Library::hmac(key, parts)
+    }
 
     // RFC 4231, test cases 1, 2, 5 (truncated to 16 bytes) and 6 (a key longer than a block).
     #[test]

@@ -4,7 +4,7 @@ use core::fmt;
 
 use zeroize::Zeroizing;
 
-use crate::provider::{AeadAlgorithm, AeadKey, MaskAlgorithm, MaskKey};
+use crate::provider::{Aead, AeadAlgorithm, AeadKey, Mask, MaskAlgorithm, MaskKey};
 use crate::schedule::Secret;
 use crate::{AuthError, Suite};
 

@@ -1,129 +1,105 @@
-//! The cryptographic libraries behind four small types and a few functions.
+//! The cryptographic libraries behind one trait.
 //!
-//! Constructors take keys of fixed length, so the library's check of the length cannot fail; that leaves exhausted
+//! | module | feature | library |
+//! |---|---|---|
+//! | `aws` | `aws-lc-rs` | AWS-LC: C and assembly |
+//! | `rustcrypto` | `rustcrypto` | RustCrypto and dalek: Rust alone |
+//! | `ml_kem` | both | libcrux: ML-KEM-768, in Rust |
+//!
+//! Constructors take keys of fixed length, so a library's check of the length cannot fail; that leaves exhausted
 //! memory as the only cause of a panic here.
 
-pub(crate) mod ml_kem;
+#[cfg(feature = "aws-lc-rs")]
+mod aws;
+mod ml_kem;
+// With both, it is there for the tests alone.
+#[cfg(all(feature = "rustcrypto", any(test, not(feature = "aws-lc-rs"))))]
+mod rustcrypto;
 
-use aws_lc_rs::aead::quic::{self, HeaderProtectionKey};
-use aws_lc_rs::aead::{self, Aad, LessSafeKey, Nonce, UnboundKey};
-use aws_lc_rs::{agreement, constant_time, digest, hkdf, hmac};
 use zeroize::Zeroizing;
 
 use crate::error::AuthError;
 
+#[cfg(not(any(feature = "aws-lc-rs", feature = "rustcrypto")))]
+compile_error!("one of the features `aws-lc-rs` (the default) and `rustcrypto` is needed");
+
+/// The library that everything outside of this module uses.
+#[cfg(feature = "aws-lc-rs")]
+pub(crate) type Library = aws::AwsLc;
+#[cfg(all(test, feature = "rustcrypto"))]
+pub(crate) use rustcrypto::RustCrypto;
+
+/// The library that everything outside of this module uses.
+#[cfg(all(feature = "rustcrypto", not(feature = "aws-lc-rs")))]
+pub(crate) type Library = rustcrypto::RustCrypto;
+
+pub(crate) type KeyPair = <Library as Provider>::KeyPair;
+pub(crate) type AeadKey = <Library as Provider>::AeadKey;
+pub(crate) type MaskKey = <Library as Provider>::MaskKey;
+pub(crate) type KemPair = <Library as Provider>::KemPair;
+
 /// Length of an authentication tag, in bytes.
 pub(crate) const TAG: usize = 16;
+/// Length of the seed of an ML-KEM-768 key pair: `d`, then `z`, in bytes.
+pub(crate) const KEM_SEED: usize = 64;
+/// Length of an ML-KEM-768 encapsulation key, in bytes.
+pub(crate) const KEM_KEY: usize = 1184;
+/// Length of an ML-KEM-768 ciphertext, in bytes.
+pub(crate) const KEM_CIPHERTEXT: usize = 1088;
 
 /// 32 secret bytes, wiped when dropped.
 pub(crate) type Secret32 = Zeroizing<[u8; 32]>;
 
-/// SHA-256 of the concatenation of `parts`.
-pub(crate) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
-    let mut context = digest::Context::new(&digest::SHA256);
-    for part in parts {
-        context.update(part);
-    }
-    array(context.finish().as_ref())
-}
+/// All that a library must give. Keys that it holds are wiped when they are dropped.
+pub(crate) trait Provider {
+    /// A key pair of X25519.
+    type KeyPair: Agreement;
+    /// A key of an AEAD.
+    type AeadKey: Aead;
+    /// A key that makes header masks.
+    type MaskKey: Mask;
+    /// A key pair of ML-KEM-768.
+    type KemPair: Kem;
 
-/// HMAC-SHA-256 (RFC 2104) of the concatenation of `parts`.
-pub(crate) fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-    let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key));
-    for part in parts {
-        context.update(part);
-    }
-    array(context.sign().as_ref())
-}
+    /// SHA-256 of the concatenation of `parts`.
+    fn sha256(parts: &[&[u8]]) -> [u8; 32];
 
-/// The length of what HKDF is to make.
-struct OutputLen(usize);
+    /// HMAC-SHA-256 (RFC 2104) of the concatenation of `parts`.
+    fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32];
 
-impl hkdf::KeyType for OutputLen {
-    fn len(&self) -> usize {
-        self.0
-    }
-}
+    /// HKDF-Expand (RFC 5869 section 2.3) with SHA-256. `prk` has 32 bytes or more; `info` is the concatenation of the
+    /// parts.
+    ///
+    /// # Panics
+    /// `out` is longer than 8160 bytes.
+    fn hkdf_expand(prk: &[u8], info: &[&[u8]], out: &mut [u8]);
 
-/// HKDF-Expand (RFC 5869 section 2.3) with SHA-256. `info` is the concatenation of the parts.
-///
-/// # Panics
-/// `out` is longer than 8160 bytes.
-pub(crate) fn hkdf_expand(prk: &[u8], info: &[&[u8]], out: &mut [u8]) {
-    // HMAC hashes a key longer than its block (RFC 2104), but the library takes no more than a block.
-    let hashed = (prk.len() > 64).then(|| Zeroizing::new(sha256(&[prk])));
-    let prk = hashed.as_ref().map_or(prk, |hash| &hash[..]);
-    fill(&hkdf::Prk::new_less_safe(hkdf::HKDF_SHA256, prk), info, out);
-}
+    /// HKDF-Extract, then HKDF-Expand with an empty info (RFC 5869).
+    ///
+    /// # Panics
+    /// `out` is longer than 8160 bytes.
+    fn hkdf(salt: &[u8], ikm: &[u8], out: &mut [u8]);
 
-/// HKDF-Extract, then HKDF-Expand with an empty info (RFC 5869).
-///
-/// # Panics
-/// `out` is longer than 8160 bytes.
-pub(crate) fn hkdf(salt: &[u8], ikm: &[u8], out: &mut [u8]) {
-    fill(&hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(ikm), &[], out);
-}
-
-#[expect(
-    clippy::expect_used,
-    reason = "lengths are constants of the program; a key that was not made must not be used"
-)]
-fn fill(prk: &hkdf::Prk, info: &[&[u8]], out: &mut [u8]) {
-    let okm = prk.expand(info, OutputLen(out.len())).expect("at most 255 blocks");
-    okm.fill(out).expect("of the length asked for");
-}
-
-/// Returns whether `a` equals `b`, in a time that depends on their lengths only.
-pub(crate) fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {
-    constant_time::verify_slices_are_equal(a, b).is_ok()
-}
-
-fn array(digest: &[u8]) -> [u8; 32] {
-    let mut out = [0; 32];
-    out.copy_from_slice(digest);
-    out
+    /// Returns whether `a` equals `b`, in a time that depends on their lengths only.
+    fn constant_time_eq(a: &[u8], b: &[u8]) -> bool;
 }
 
 /// An X25519 key pair (RFC 7748).
-pub(crate) struct KeyPair {
-    private: agreement::PrivateKey,
-    public: [u8; 32],
-}
-
-impl KeyPair {
+pub(crate) trait Agreement {
     /// The key pair of 32 secret bytes. Costs a multiplication of the base point.
-    #[expect(clippy::expect_used, reason = "any 32 bytes are an X25519 private key")]
-    pub(crate) fn new(secret: &[u8; 32]) -> Self {
-        let private = agreement::PrivateKey::from_private_key(&agreement::X25519, secret).expect("32 bytes");
-        let public = private.compute_public_key().expect("computed when the private key was");
-        let public = array(public.as_ref());
-        Self { private, public }
-    }
+    fn new(secret: &[u8; 32]) -> Self;
 
-    pub(crate) fn public(&self) -> &[u8; 32] {
-        &self.public
-    }
+    fn public(&self) -> &[u8; 32];
 
     /// X25519 of this private key and a peer's public key.
     ///
     /// # Errors
     /// The result is zero: the peer's key is a point of low order (OVR-4).
-    pub(crate) fn agree(&self, peer: &[u8; 32]) -> Result<Secret32, AuthError> {
-        let peer = agreement::UnparsedPublicKey::new(&agreement::X25519, peer);
-        let mut shared = Zeroizing::new([0; 32]);
-        agreement::agree(&self.private, peer, AuthError, |bytes| {
-            shared.copy_from_slice(bytes);
-            Ok(())
-        })?;
-        if constant_time_eq(&*shared, &[0; 32]) {
-            return Err(AuthError);
-        }
-        Ok(shared)
-    }
+    fn agree(&self, peer: &[u8; 32]) -> Result<Secret32, AuthError>;
 }
 
 /// The AEADs in use. All have keys of 32, nonces of 12 and tags of 16 bytes.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum AeadAlgorithm {
     ChaCha20Poly1305,
     Aes256Gcm,
@@ -131,77 +107,52 @@ pub(crate) enum AeadAlgorithm {
 }
 
 /// A key of an AEAD.
-pub(crate) struct AeadKey(LessSafeKey);
-
-impl AeadKey {
-    #[expect(clippy::expect_used, reason = "32 bytes is the key length of each algorithm")]
-    pub(crate) fn new(algorithm: AeadAlgorithm, key: &[u8; 32]) -> Self {
-        let algorithm = match algorithm {
-            AeadAlgorithm::ChaCha20Poly1305 => &aead::CHACHA20_POLY1305,
-            AeadAlgorithm::Aes256Gcm => &aead::AES_256_GCM,
-            AeadAlgorithm::Aes256GcmSiv => &aead::AES_256_GCM_SIV,
-        };
-        Self(LessSafeKey::new(UnboundKey::new(algorithm, key).expect("32 bytes")))
-    }
+pub(crate) trait Aead {
+    fn new(algorithm: AeadAlgorithm, key: &[u8; 32]) -> Self;
 
     /// Encrypts all of `buf` but its last 16 bytes in place and puts the tag there.
     ///
     /// `buf` must have room for the tag. Should sealing fail, which takes more data than any datagram holds,
     /// `buf` is wiped: plaintext never leaves by mistake.
-    #[inline]
-    pub(crate) fn seal(&self, nonce: [u8; 12], aad: &[u8], buf: &mut [u8]) {
-        debug_assert!(buf.len() >= TAG, "no room for the tag");
-        let nonce = Nonce::assume_unique_for_key(nonce);
-        let sealed = match buf.split_last_chunk_mut::<TAG>() {
-            Some((text, tag)) => self
-                .0
-                .seal_in_place_scatter(nonce, Aad::from(aad), text, &[], tag)
-                .is_ok(),
-            None => false,
-        };
-        if !sealed {
-            buf.fill(0);
-        }
-    }
+    fn seal(&self, nonce: [u8; 12], aad: &[u8], buf: &mut [u8]);
 
     /// Decrypts `buf`, ciphertext and tag, in place; the plaintext's length.
     ///
     /// # Errors
     /// The tag is wrong, or missing. Then the contents of `buf` are lost.
-    #[inline]
-    pub(crate) fn open(&self, nonce: [u8; 12], aad: &[u8], buf: &mut [u8]) -> Result<usize, AuthError> {
-        let nonce = Nonce::assume_unique_for_key(nonce);
-        let plaintext = self
-            .0
-            .open_in_place(nonce, Aad::from(aad), buf)
-            .map_err(|_| AuthError)?;
-        Ok(plaintext.len())
-    }
+    fn open(&self, nonce: [u8; 12], aad: &[u8], buf: &mut [u8]) -> Result<usize, AuthError>;
 }
 
 /// The ciphers that make header masks.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum MaskAlgorithm {
     ChaCha20,
     Aes256,
 }
 
-/// A key that makes header masks.
-pub(crate) struct MaskKey(HeaderProtectionKey);
+/// A key that makes header masks (RFC 9001 sections 5.4.3 and 5.4.4).
+pub(crate) trait Mask {
+    fn new(algorithm: MaskAlgorithm, key: &[u8; 32]) -> Self;
 
-impl MaskKey {
-    #[expect(clippy::expect_used, reason = "32 bytes is the key length of each algorithm")]
-    pub(crate) fn new(algorithm: MaskAlgorithm, key: &[u8; 32]) -> Self {
-        let algorithm = match algorithm {
-            MaskAlgorithm::ChaCha20 => &quic::CHACHA20,
-            MaskAlgorithm::Aes256 => &quic::AES_256,
-        };
-        Self(HeaderProtectionKey::new(algorithm, key).expect("32 bytes"))
-    }
-
-    #[inline]
-    pub(crate) fn mask(&self, sample: &[u8; 16]) -> [u8; 5] {
-        // Fails for a sample of another length only.
-        self.0.new_mask(sample).unwrap_or_default()
-    }
+    fn mask(&self, sample: &[u8; 16]) -> [u8; 5];
 }
+
+/// A key pair of ML-KEM-768 (FIPS 203). The secret half is on the heap, in one place.
+pub(crate) trait Kem: Sized {
+    fn new(seed: &[u8; KEM_SEED]) -> Self;
+
+    fn public(&self) -> &[u8; KEM_KEY];
+
+    /// Decapsulates. A ciphertext that was not made for this key gives a secret that nobody else knows (implicit
+    /// rejection).
+    fn decapsulate(&self, ciphertext: &[u8; KEM_CIPHERTEXT]) -> Secret32;
+
+    /// Encapsulates with the randomness `m`: the ciphertext, and the secret that it carries.
+    ///
+    /// # Errors
+    /// The key has a coefficient that is not reduced: the check of FIPS 203 section 7.2.
+    fn encapsulate(public: &[u8; KEM_KEY], m: &[u8; 32]) -> Result<([u8; KEM_CIPHERTEXT], Secret32), AuthError>;
+}
+
+#[cfg(test)]
+mod tests;

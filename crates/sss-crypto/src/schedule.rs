@@ -5,7 +5,7 @@ use core::fmt;
 use zeroize::Zeroizing;
 
 use crate::noise::Split;
-use crate::provider::{self, Secret32};
+use crate::provider::{Library, Provider, Secret32};
 
 /// `Label(secret, label, context, out.len())` of the specification: HKDF-Expand (RFC 5869) with SHA-256 and an info
 /// that names the purpose, as in RFC 8446 section 7.1.
@@ -24,12 +24,12 @@ pub fn label(secret: &[u8], label: &str, context: &[u8], out: &mut [u8]) {
     let label_len = [u8::try_from(label.len().saturating_add(4)).unwrap_or_default()];
     let context_len = [u8::try_from(context.len()).unwrap_or_default()];
     let info: [&[u8]; 6] = [&n, &label_len, b"sss ", label.as_bytes(), &context_len, context];
-    provider::hkdf_expand(secret, &info, out);
+    Library::hkdf_expand(secret, &info, out);
 }
 
 /// HKDF-Extract (RFC 5869 section 2.2) with SHA-256. `ikm` is the concatenation of the parts.
 pub fn hkdf_extract(salt: &[u8], ikm: &[&[u8]]) -> Zeroizing<[u8; 32]> {
-    Zeroizing::new(provider::hmac(salt, ikm))
+    Zeroizing::new(Library::hmac(salt, ikm))
 }
 
 fn label32(secret: &[u8], name: &str, context: &[u8]) -> Secret32 {

@@ -66,6 +66,11 @@
 //! lost. [`Stream::sent`] and [`Stream::acknowledged`] wait until what was written has left, or arrived. With the
 //! feature `metrics` each host reports to the facade of that name.
 //!
+//! # Cryptography
+//!
+//! It comes from AWS-LC (the feature `aws-lc-rs`, which is on by default); or, without a C compiler and more slowly,
+//! from RustCrypto: `default-features = false, features = ["rustcrypto"]`. Hosts of both builds talk to each other.
+//!
 //! # Tokio
 //!
 //! A [`Stream`] is `AsyncRead + AsyncWrite + Unpin + Send`, and so are its halves, each for its direction: hyper,

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::Split;
 use super::symmetric::SymmetricState;
-use crate::provider::KeyPair;
+use crate::provider::{Agreement, KeyPair};
 use crate::{AuthError, StaticKey};
 
 /// The initiator of a handshake, in the state `S`.

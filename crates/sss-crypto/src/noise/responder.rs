@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::Split;
 use super::symmetric::SymmetricState;
-use crate::provider::{KeyPair, Secret32};
+use crate::provider::{Agreement, KeyPair, Secret32};
 use crate::{AuthError, StaticKey};
 
 /// Length of [`Responder::to_bytes`].

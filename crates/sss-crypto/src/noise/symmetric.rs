@@ -4,7 +4,7 @@ use zeroize::Zeroizing;
 
 use super::Split;
 use crate::error::AuthError;
-use crate::provider::{self, AeadAlgorithm, AeadKey, Secret32, TAG, sha256};
+use crate::provider::{Aead, AeadAlgorithm, AeadKey, Library, Provider, Secret32, TAG};
 
 /// The name of the protocol. Of exactly 32 bytes, it is the first hash and the first chaining key itself.
 const PROTOCOL: &[u8; 32] = b"Noise_XK_25519_ChaChaPoly_SHA256";
@@ -53,7 +53,7 @@ impl SymmetricState {
     }
 
     pub(super) fn mix_hash(&mut self, data: &[u8]) {
-        *self.h = sha256(&[&*self.h, data]);
+        *self.h = Library::sha256(&[&*self.h, data]);
     }
 
     pub(super) fn mix_key(&mut self, shared: &Secret32) {
@@ -117,7 +117,7 @@ impl SymmetricState {
 /// HKDF of Noise (section 4.3) with two outputs, or three: that of RFC 5869 with an empty info.
 fn hkdf<const N: usize>(chaining_key: &Secret32, ikm: &[u8]) -> [Secret32; N] {
     let mut all = Zeroizing::new([[0; 32]; N]);
-    provider::hkdf(&**chaining_key, ikm, all.as_flattened_mut());
+    Library::hkdf(&**chaining_key, ikm, all.as_flattened_mut());
     let mut outputs = std::array::from_fn(|_| Zeroizing::new([0; 32]));
     for (to, from) in outputs.iter_mut().zip(all.iter()) {
         to.copy_from_slice(from);

@@ -1,4 +1,5 @@
 mod negotiations;
+mod oracle;
 
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -6,7 +7,7 @@ use serde_json::Value;
 
 use super::symmetric::SymmetricState;
 use super::*;
-use crate::provider::{AeadAlgorithm, AeadKey, KeyPair};
+use crate::provider::{Aead, AeadAlgorithm, AeadKey, Agreement, KeyPair};
 use crate::testing::{Fields, cuts, flips, low_order_points, random_bytes, rng};
 use crate::{AuthError, StaticKey};
 
@@ -153,7 +154,8 @@ fn published_vectors_are_met() {
 }
 
 fn snow_builder<'a>(inputs: &'a Inputs, s: &'a [u8; 32], e: &'a [u8; 32]) -> snow::Builder<'a> {
-    snow::Builder::new("Noise_XK_25519_ChaChaPoly_SHA256".parse().unwrap())
+    let params = "Noise_XK_25519_ChaChaPoly_SHA256".parse().unwrap();
+    snow::Builder::with_resolver(params, Box::new(oracle::Primitives))
         .prologue(&inputs.prologue)
         .unwrap()
         .local_private_key(s)
