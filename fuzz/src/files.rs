@@ -3,8 +3,8 @@
 use std::fmt::Debug;
 
 use sss_files::{
-    Attributes, Cursor, Entry, Kind, MAX_PATH, NotMade, Prefix, Refusal, RelPath, Request, Status, Stop, Verdict,
-    answer, is_part_name, put_varint, start,
+    Attributes, Cursor, Entry, Gathered, Kind, MAX_PATH, NotMade, Prefix, Refusal, RelPath, Request, Status, Stop,
+    Verdict, answer, is_part_name, put_varint, start,
 };
 
 /// Longest text of a refusal, in bytes.
@@ -18,8 +18,13 @@ pub fn file_messages(data: &[u8]) {
             Request::List { path, .. }
             | Request::Fetch { path, .. }
             | Request::Store { path, .. }
-            | Request::Make { path, .. } => path,
+            | Request::Make { path, .. }
+            | Request::Gather { path, .. } => path,
         });
+        if let Request::Gather { names, .. } = request {
+            assert_eq!(names.iter().count(), names.len());
+            names.iter().for_each(|path| check_path(&path));
+        }
         request.encode()
     });
     check(data, Entry::decode, |entry| {
@@ -39,6 +44,12 @@ pub fn file_messages(data: &[u8]) {
             check_refusal(refusal);
         }
         encoded(|out| verdict.encode(out))
+    });
+    check(data, Gathered::decode, |gathered| {
+        if let Err(refusal) = &gathered.0 {
+            check_refusal(refusal);
+        }
+        encoded(|out| gathered.encode(out))
     });
     check(data, answer, |answer| {
         encoded(|out| match answer {

@@ -70,6 +70,13 @@ impl Output {
         }
     }
 
+    /// For machines only.
+    pub(crate) fn machine(self, json: &Value) {
+        if self.json {
+            line(&machine_line(json));
+        }
+    }
+
     /// For people only. Words that may be broken into lines.
     pub(crate) fn text(self, text: impl AsRef<str>) {
         if !self.json {
@@ -136,8 +143,12 @@ fn escaped(text: &str) -> String {
 
 /// A JSON value in one line, which is the same value with and without a terminal, and does not surprise one.
 fn machine_line(json: &Value) -> String {
-    let mut out = String::new();
-    for c in json.to_string().chars() {
+    let text = json.to_string();
+    if text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
         if is_printable(c) {
             out.push(c);
             continue;

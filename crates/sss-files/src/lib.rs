@@ -14,6 +14,6 @@ pub use greeting::{Greeting, MAX_GREETING};
 pub use order::Order;
 pub use path::{MAX_PATH, PathError, RelPath, is_part_name, part_name, printable, split_last};
 pub use protocol::{
-    Attributes, Cursor, DEPTH_ALL, Entry, Kind, Mtime, NotMade, PROTOCOL, Patterns, Prefix, Refusal, Request, SERVICE,
-    Status, Stop, Verdict, answer, put_field, put_varint, start,
+    Attributes, Cursor, DEPTH_ALL, Entry, Gathered, Kind, Mtime, Names, NotMade, PROTOCOL, Patterns, Prefix, Refusal,
+    Request, SERVICE, Status, Stop, Verdict, answer, put_field, put_varint, start,
 };

@@ -9,8 +9,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use sss_files::{
-    Attributes, DEPTH_ALL, Entry, Kind, Mtime, NotMade, Options, Patterns, Prefix, Refusal, RelPath, Request, Status,
-    Traits, Verdict,
+    Attributes, DEPTH_ALL, Entry, Gathered, Kind, Mtime, Names, NotMade, Options, Patterns, Prefix, Refusal, RelPath,
+    Request, Status, Traits, Verdict,
 };
 
 fn corpus() -> PathBuf {
@@ -95,6 +95,17 @@ fn examples() -> Vec<Vec<u8>> {
     for outside in [&b"../x"[..], b"/etc/passwd", b"a/../../b", b"a//b", b".x.sss-part"] {
         all.push([&[2, outside.len() as u8], outside, &[0]].concat());
     }
+    let mut names = Names::default();
+    assert!(names.push(&path(b"small")) && names.push(&odd));
+    let gather = Request::Gather {
+        path: path(b"d"),
+        names,
+    };
+    all.push(gather.encode());
+    let small = Attributes { size: 5, ..attributes };
+    all.push(encoded(&|out| {
+        Gathered(Ok((small, blake3::hash(b"12345")))).encode(out)
+    }));
     // Nothing in it is UTF-8: as text it would be three times as long.
     all.push([&[Status::Io as u8, 0x44, 0x00], &[0xff; 1024][..]].concat());
     all

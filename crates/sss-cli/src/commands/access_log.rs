@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use serde_json::json;
+use serde_json::{Value, json};
+use sss::Eid;
 use sss_files::{Mtime, printable};
 
 use crate::output::{Output, date, json_path, size};
-use crate::transfer::served::Served;
-use crate::transfer::server::Log;
+use crate::transfer::served::{Log, Served};
 
 /// Lines that may wait to be written.
 const WAITING: usize = 8192;
@@ -36,8 +36,14 @@ pub(crate) fn none() -> Log {
 }
 
 fn write(lines: &Receiver<Served>, missed: &AtomicU64, output: Output) {
+    let mut names = Names::default();
     while let Ok(served) = lines.recv() {
-        log(&served, output);
+        let eid = names.of(served.eid);
+        if output.is_json() {
+            output.machine(&fact(&served, eid));
+        } else {
+            output.note(text(&served, eid));
+        }
         let missed = missed.swap(0, Ordering::Relaxed);
         if missed > 0 {
             output.prose_aside(
@@ -51,37 +57,50 @@ fn write(lines: &Receiver<Served>, missed: &AtomicU64, output: Output) {
     }
 }
 
-fn log(served: &Served, output: Output) {
-    let path = served.path.as_bytes();
-    let bytes = served.sent.saturating_add(served.received);
+/// Text form of the EID that came last: it often comes again.
+#[derive(Default)]
+struct Names(Option<(Eid, String)>);
+
+impl Names {
+    fn of(&mut self, eid: Eid) -> &str {
+        if self.0.as_ref().is_some_and(|(last, _)| *last != eid) {
+            self.0 = None;
+        }
+        &self.0.get_or_insert_with(|| (eid, eid.to_string())).1
+    }
+}
+
+fn fact(served: &Served, eid: &str) -> Value {
     let status = served
         .refusal
         .as_ref()
         .map_or_else(|| "Ok".to_owned(), |refusal| refusal.status.to_string());
-    let fact = json!({
+    json!({
         "event": "request",
-        "eid": served.eid.to_string(),
+        "eid": eid,
         "address": served.address.map(|address| address.to_string()),
         "request": served.what,
-        "path": json_path(path),
+        "path": json_path(served.path.as_bytes()),
         "sent": served.sent,
         "received": served.received,
         "seconds": served.time.as_secs_f64(),
         "status": status,
         "error": served.refusal.as_ref().map(|refusal| refusal.text.clone()),
-    });
+    })
+}
+
+fn text(served: &Served, eid: &str) -> String {
+    let path = served.path.as_bytes();
+    let path = if path.is_empty() { "." } else { &printable(path) };
     let address = served.address.map(|address| format!(" {address}")).unwrap_or_default();
     let result = served.refusal.as_ref().map_or("ok", |refusal| refusal.text.as_str());
-    let path = if path.is_empty() { "." } else { &printable(path) };
-    let line = format!(
-        "{}  {}{address}  {} {path}  {}  {}",
+    format!(
+        "{}  {eid}{address}  {} {path}  {}  {}",
         now(),
-        served.eid,
         served.what,
-        size(bytes),
+        size(served.sent.saturating_add(served.received)),
         printable(result.as_bytes())
-    );
-    output.prose_aside(line, &fact);
+    )
 }
 
 /// The time, for people.

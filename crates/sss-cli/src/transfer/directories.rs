@@ -61,31 +61,51 @@ fn way(root: &Root, above: &[u8], options: Options) -> Result<Arc<OwnedFd>, Refu
     Ok(directory)
 }
 
-/// Makes a directory, or finds it. Returns whether its mode and time are to be set at the end: it is new, or an earlier
-/// transfer made it and was interrupted. Until then it is open to its owner only. Without TREE there is nothing to set.
+/// Way in which a directory came to be there. Of those that a transfer made, mode and time are to be set at the end;
+/// until then they are open to their owner only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Made {
+    /// It was made now: nothing is in it.
+    Now,
+    /// An earlier transfer made it and was interrupted.
+    Before,
+    /// It was there; or, without TREE, there is nothing to set.
+    Elsewise,
+}
+
+impl Made {
+    /// Returns whether mode and time are to be set.
+    pub(crate) fn is_unfinished(self) -> bool {
+        self != Self::Elsewise
+    }
+}
+
+/// Makes a directory, or finds it.
 ///
 /// # Errors
 /// As [`parents`].
-pub(crate) fn make_directory(root: &Root, path: &RelPath, options: Options) -> Result<bool, Refusal> {
+pub(crate) fn make_directory(root: &Root, path: &RelPath, options: Options) -> Result<Made, Refusal> {
     if path.is_root() {
-        return Ok(root.place_of_made(path)?.is_some());
+        return Ok(root.place_of_made(path)?.map_or(Made::Elsewise, |_| Made::Before));
     }
     let (above, name) = parents(root, path, options)?;
     make(&above, name, options)
 }
 
-fn make(above: &OwnedFd, name: &[u8], options: Options) -> Result<bool, Refusal> {
+fn make(above: &OwnedFd, name: &[u8], options: Options) -> Result<Made, Refusal> {
+    let is_of_tree = options.contains(Options::TREE);
     for _ in 0..TRIES {
         let Some(there) = look(above, name)? else {
             if try_to_make(above, name, options)? {
-                return Ok(options.contains(Options::TREE));
+                return Ok(if is_of_tree { Made::Now } else { Made::Elsewise });
             }
             continue;
         };
         let kind = FileType::from_raw_mode(there.st_mode);
         let is_replaceable = matches!(kind, FileType::RegularFile | FileType::Symlink);
         if kind == FileType::Directory {
-            return Ok(options.contains(Options::TREE) && adopt(above, name, &there)?);
+            let is_adopted = is_of_tree && adopt(above, name, &there)?;
+            return Ok(if is_adopted { Made::Before } else { Made::Elsewise });
         }
         if !is_replaceable {
             return Err(in_the_way(
@@ -259,7 +279,7 @@ pub(crate) fn open_destination(path: &Path) -> io::Result<Root> {
     if is_link {
         return Root::open(path);
     }
-    let is_made = make(&above, name.as_bytes(), Options::TREE).map_err(|refusal| {
+    let made = make(&above, name.as_bytes(), Options::TREE).map_err(|refusal| {
         let kind = if refusal.status == Status::Denied {
             io::ErrorKind::PermissionDenied
         } else {
@@ -268,7 +288,7 @@ pub(crate) fn open_destination(path: &Path) -> io::Result<Root> {
         io::Error::new(kind, refusal)
     })?;
     let root = Root::open(path)?;
-    Ok(if is_made {
+    Ok(if made.is_unfinished() {
         root.made_at(above, name.as_bytes())
     } else {
         root

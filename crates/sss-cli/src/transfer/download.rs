@@ -1,4 +1,6 @@
-//! From the server to this side: a listing, and while it comes in, one FETCH per file.
+//! From the server to this side: a listing, and while it comes in, its files, small ones together.
+
+mod gathering;
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -9,6 +11,7 @@ use std::time::Duration;
 use sss::Stream;
 use sss_files::{Attributes, Cursor, Entry, Kind, Options, Order, Refusal, RelPath, Request, Status, Stop, answer};
 
+use self::gathering::Group;
 use super::directories::make_directory;
 use super::exchange::{Exchange, SEGMENT, TransferError, explain};
 use super::filter::Sieve;
@@ -23,6 +26,9 @@ use crate::transfer::safe_path::Root;
 
 /// Entries looked at together.
 const BATCH: usize = 256;
+
+/// Transfers under way that keep the link and the disk busy.
+const BUSY_POOL: usize = 4;
 
 /// The entries of a tree on the server, as they come in.
 pub(crate) struct Listing {
@@ -213,16 +219,28 @@ impl Download {
         // Dropped before all that holds directories: what is given up is not finished.
         let going_on = unfinished.going_on();
         let finisher = tokio::spawn(this.clone().finish(finished));
-        let mut entries = vec![first];
+        let (mut entries, mut group) = (vec![first], Group::default());
         while !entries.is_empty() {
             let planner = this.clone();
             let plan = io_pool::run(move || planner.plan(entries, unfinished)).await;
             unfinished = plan.unfinished;
             for planned in plan.files {
                 let size = planned.to.attributes.size;
-                pool.start(size, this.clone().fetch(planned)).await?;
+                if !Group::is_for(&planned) {
+                    pool.start(size, this.clone().fetch(planned)).await?;
+                } else if let Some(full) = group.push(planned) {
+                    pool.start(full.bytes(), this.clone().gather(full)).await?;
+                }
+            }
+            // While enough is under way, a group waits until it is full.
+            if !group.is_empty() && pool.len() < BUSY_POOL {
+                let group = std::mem::take(&mut group);
+                pool.start(group.bytes(), this.clone().gather(group)).await?;
             }
             entries = listing.batch().await?;
+        }
+        if !group.is_empty() {
+            pool.start(group.bytes(), this.clone().gather(group)).await?;
         }
         this.tally.all_found.store(true, Ordering::Relaxed);
         pool.finish().await?;
@@ -267,8 +285,8 @@ impl Download {
     fn plan_one(&self, entry: Entry, to: RelPath, unfinished: &mut Unfinished) -> Result<Option<Planned>, Refusal> {
         match entry.kind {
             Kind::Directory(attributes) => {
-                let is_made = make_directory(&self.root, &to, self.options)?;
-                unfinished.enter(to, is_made.then_some(attributes));
+                let made = make_directory(&self.root, &to, self.options)?;
+                unfinished.enter(to, made, attributes);
                 self.tally.directories.add(1);
             }
             Kind::Link(attributes, target) => {
@@ -277,11 +295,13 @@ impl Download {
             }
             Kind::File(attributes) => {
                 self.tally.found(&attributes);
-                let to = self.destination(to, attributes);
-                match to.find()? {
+                let directory = unfinished.innermost();
+                let is_new = directory.as_ref().is_some_and(|directory| directory.is_new());
+                let to = self.destination(to, attributes, is_new);
+                let place = if is_new { Place::Free } else { to.find()? };
+                match place {
                     Place::Identical { .. } => self.tally.kept(attributes.size),
                     place => {
-                        let directory = unfinished.innermost();
                         let path = entry.path;
                         return Ok(Some(Planned {
                             path,
@@ -301,12 +321,13 @@ impl Download {
         Ok(None)
     }
 
-    fn destination(&self, path: RelPath, attributes: Attributes) -> Destination {
+    fn destination(&self, path: RelPath, attributes: Attributes, in_new_directory: bool) -> Destination {
         Destination {
             root: self.root.clone(),
             path,
             attributes,
             options: self.options,
+            in_new_directory,
         }
     }
 

@@ -273,6 +273,11 @@ impl Exchange {
         self.incoming.end().await
     }
 
+    /// Returns whether the peer has nothing more to say, when that is known.
+    pub(crate) async fn is_at_end(&mut self) -> Result<bool, TransferError> {
+        self.incoming.at_end().await
+    }
+
     /// Says that nothing more is sent.
     pub(crate) fn finish(&mut self) -> Result<(), TransferError> {
         Ok(self.sending.finish()?)

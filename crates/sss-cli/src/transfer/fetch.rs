@@ -21,17 +21,17 @@ use super::send::{Position, Segment, Source, unreadable};
 use crate::transfer::safe_path::Root;
 
 /// First piece of a file.
-const FIRST: usize = 64 << 10;
+pub(super) const FIRST: usize = 64 << 10;
 /// Room for head and verdict.
 const AROUND: usize = 256;
 /// Bytes that leave a new stream for certain, whoever reads: they go out with its end.
-const CERTAIN: usize = 4 << 10;
+pub(super) const CERTAIN: usize = 4 << 10;
 /// Shortest piece, for those who read slowly.
 const LEAST: usize = 16 << 10;
 /// A piece that leaves within this time is followed by a longer one, another by a shorter one.
 const QUICK: Duration = Duration::from_millis(250);
 /// Bytes that stay in the stream of a request that pauses. That they leave tells it to go on.
-const MORSEL: u64 = 1 << 10;
+pub(super) const MORSEL: u64 = 1 << 10;
 /// Bytes of what is there already that are hashed in one turn.
 pub(crate) const SLICE: u64 = 4 << 20;
 
@@ -200,6 +200,16 @@ impl Fetch<'_> {
     }
 }
 
+/// Length of the piece behind one of this length that took so long to leave.
+pub(super) fn paced(length: usize, took: Duration) -> usize {
+    let next = if took <= QUICK {
+        length.saturating_mul(2)
+    } else {
+        length / 2
+    };
+    next.clamp(LEAST, SEGMENT)
+}
+
 impl Course {
     fn new(position: Position) -> Self {
         Self {
@@ -226,12 +236,7 @@ impl Course {
     }
 
     fn paced(mut self, took: Duration) -> Self {
-        let length = if took <= QUICK {
-            self.length.saturating_mul(2)
-        } else {
-            self.length / 2
-        };
-        self.length = length.clamp(LEAST, SEGMENT);
+        self.length = paced(self.length, took);
         self
     }
 

@@ -22,6 +22,11 @@ pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'st
 }
 
 impl<T> Job<T> {
+    /// Returns whether there is a result to be had without waiting.
+    pub(crate) fn is_done(&self) -> bool {
+        self.0.is_finished()
+    }
+
     /// The result. A panic of the work goes on here.
     pub(crate) async fn result(self) -> T {
         match self.0.await {

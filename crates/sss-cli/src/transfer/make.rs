@@ -88,7 +88,7 @@ impl Make {
         let _writing = self.quota.begin(&self.root, to, 0)?;
         match kind {
             Kind::Directory(attributes) => {
-                let is_made = make_directory(&self.root, to, self.options)?;
+                let is_made = make_directory(&self.root, to, self.options)?.is_unfinished();
                 Ok(is_made.then_some(attributes))
             }
             Kind::Link(a, target) => make_link(&self.root, to, (&target, a.mtime), self.options).map(|_| None),

@@ -1,10 +1,10 @@
-//! The application protocol `files`, `sync/1` (docs/spec/files.md): trees of files, one substream per file.
+//! The application protocol `files`, `sync/1` (docs/spec/files.md): trees of files, one substream per request.
 //!
 //! Its messages are those of `sss-files`; `exchange` is one request and its answer on a substream. `manifest` lists
-//! trees, `send` and `receive` move the content of one file, `part_file` is a file until it is complete, `directories`
-//! are those above it. Above them `server` answers, with `fetch`, `list`, `store` and `make`, to those whom `access`
-//! lets in and within `limits` and `quota`; `download` and `upload` ask. Whatever touches the disk runs in the pool of
-//! `io_pool`, never on the thread that moves packets.
+//! trees, `send` and `receive` move the content of one file, `part_file` is a file until it is complete (`unnamed_file`
+//! if it is small), `directories` are those above it. Above them `server` answers, with `fetch`, `gather`, `list`,
+//! `store` and `make`, to those whom `access` lets in and within `limits` and `quota`; `download` and `upload` ask.
+//! Whatever touches the disk runs in the pool of `io_pool`, never on the thread that moves packets.
 
 pub(crate) mod access;
 pub(crate) mod directories;
@@ -12,6 +12,7 @@ pub(crate) mod download;
 pub(crate) mod exchange;
 pub(crate) mod fetch;
 pub(crate) mod filter;
+pub(crate) mod gather;
 pub(crate) mod io_pool;
 pub(crate) mod leaving;
 pub(crate) mod limits;
@@ -34,4 +35,6 @@ pub(crate) mod session;
 pub(crate) mod store;
 pub(crate) mod tally;
 pub(crate) mod unfinished;
+#[cfg(target_os = "linux")]
+pub(crate) mod unnamed_file;
 pub(crate) mod upload;

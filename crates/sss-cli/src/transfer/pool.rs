@@ -62,6 +62,11 @@ impl TransferPool {
         Ok(())
     }
 
+    /// Returns the number of tasks that have not ended, or whose end nobody has seen yet.
+    pub(crate) fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
     /// Waits for all.
     ///
     /// # Errors

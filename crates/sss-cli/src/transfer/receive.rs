@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
-use sss_files::{Attributes, Mtime, Options, Prefix, Refusal, RelPath, Status, Traits, Verdict};
+use sss_files::{Attributes, Mtime, Options, Prefix, Refusal, RelPath, Status, Traits, Verdict, part_name};
 
 use super::directories::{clear, look, mode_of, obstacle, parents, strange_temporary, sync, unlink, unwritable};
 use super::exchange::{Exchange, SEGMENT, TransferError};
@@ -16,6 +16,8 @@ use super::io_pool::{self, Job};
 use super::manifest::attributes;
 use super::part_file::{Kept, Leftover, PartFile, hash_file, times};
 use super::send::{Position, Source, changed, unreadable};
+#[cfg(target_os = "linux")]
+use super::unnamed_file::write_unnamed;
 use crate::transfer::safe_path::Root;
 
 /// Place where a file is to be, and what it is to be.
@@ -25,6 +27,8 @@ pub(crate) struct Destination {
     pub(crate) path: RelPath,
     pub(crate) attributes: Attributes,
     pub(crate) options: Options,
+    /// This transfer has made the directory that it is to be in: there can be nothing.
+    pub(crate) in_new_directory: bool,
 }
 
 /// Content of the place of a file.
@@ -301,6 +305,9 @@ impl Destination {
     /// Everything that is left to do once the last bytes are there.
     pub(crate) fn complete(&self, part: Option<PartFile>, chunks: &[Bytes], hash: blake3::Hash) -> Result<(), Refusal> {
         let fresh = part.is_none();
+        if fresh && self.complete_at_once(chunks, hash)?.is_some() {
+            return Ok(());
+        }
         let mut part = match part {
             Some(part) => part,
             None => self.part_file(Leftover::Discard)?,
@@ -320,6 +327,32 @@ impl Destination {
             Err(refusal) if refusal.status == Status::Exists => Err(exists()),
             other => other,
         }
+    }
+
+    /// The same for a file that is at hand as a whole, if nothing has its names and the system has a simpler way.
+    /// `None`: nothing is done.
+    #[cfg(target_os = "linux")]
+    fn complete_at_once(&self, chunks: &[Bytes], hash: blake3::Hash) -> Result<Option<()>, Refusal> {
+        if self.replaces() || self.attributes.traits.contains(Traits::HOLES) {
+            return Ok(None);
+        }
+        let (above, name) = parents(&self.root, &self.path, self.options)?;
+        if !self.in_new_directory && look(&above, &part_name(name))?.is_some() {
+            return Ok(None);
+        }
+        let mut hasher = blake3::Hasher::new();
+        for chunk in chunks {
+            hasher.update(chunk);
+        }
+        if hasher.finalize() != hash {
+            return Err(corrupt());
+        }
+        write_unnamed(&above, name, chunks, (&self.attributes, self.options))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn complete_at_once(&self, _: &[Bytes], _: blake3::Hash) -> Result<Option<()>, Refusal> {
+        Ok(None)
     }
 
     /// Receives content from `start` on and completes the file. `received` is told of content as it arrives.

@@ -1,12 +1,16 @@
 //! Outcome of a request, for whoever runs the server.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sss::{Eid, Peer};
-use sss_files::{Refusal, RelPath, Request, Status};
+use sss_files::{Names, Refusal, RelPath, Request, Status};
 
 use super::exchange::{Exchange, TransferError};
+
+/// Whoever wants to know what is served.
+pub(crate) type Log = Arc<dyn Fn(Served) + Send + Sync>;
 
 /// One line of the access log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +32,9 @@ pub(crate) struct Served {
 pub(crate) struct Serving {
     served: Served,
     begun: Instant,
+    /// The files that were asked for together, and for those that are dealt with, bytes sent and why not.
+    names: Arc<Names>,
+    files: Vec<(u64, Option<Refusal>)>,
 }
 
 impl Serving {
@@ -46,6 +53,8 @@ impl Serving {
         Self {
             served,
             begun: Instant::now(),
+            names: Arc::default(),
+            files: Vec::new(),
         }
     }
 
@@ -56,17 +65,40 @@ impl Serving {
             Request::Fetch { path, .. } => ("get", path),
             Request::Store { path, .. } => ("put", path),
             Request::Make { path, .. } => ("make", path),
+            Request::Gather { path, .. } => ("get", path),
         };
         self.served.what = what;
         self.served.path = path.clone();
     }
 
-    /// It is over.
-    pub(crate) fn end(mut self, exchange: Option<&Exchange>, refusal: Option<Refusal>) -> Served {
-        (self.served.sent, self.served.received) = exchange.map_or((0, 0), Exchange::bytes);
+    /// Notes which files are asked for together.
+    pub(crate) fn note_names(&mut self, names: Arc<Names>) {
+        self.names = names;
+    }
+
+    /// Notes what became of the next of them.
+    pub(crate) fn note_file(&mut self, sent: u64, refusal: Option<Refusal>) {
+        self.files.push((sent, refusal));
+    }
+
+    /// It is over: a line for it, or one for each file.
+    pub(crate) fn end(mut self, exchange: Option<&Exchange>, refusal: Option<Refusal>, log: &Log) {
         self.served.time = self.begun.elapsed();
-        self.served.refusal = refusal;
-        self.served
+        if self.names.is_empty() {
+            (self.served.sent, self.served.received) = exchange.map_or((0, 0), Exchange::bytes);
+            self.served.refusal = refusal;
+            return log(self.served);
+        }
+        let mut files = self.files.into_iter();
+        for name in self.names.iter() {
+            let (sent, own) = files.next().unwrap_or_default();
+            log(Served {
+                path: self.served.path.join(&name),
+                sent,
+                refusal: own.or_else(|| refusal.clone()),
+                ..self.served.clone()
+            });
+        }
     }
 }
 

@@ -11,13 +11,14 @@ use super::access::Door;
 use super::exchange::{Exchange, TransferError};
 use super::fetch::Fetch;
 use super::filter::Sieve;
+use super::gather::Gather;
 use super::io_pool;
 use super::limits::{Claim, Limits};
 use super::list::List;
 use super::make::Make;
 use super::quota::{self, Quota};
 use super::receive::Destination;
-use super::served::{Served, Serving, reason};
+use super::served::{Log, Serving, reason};
 use super::session;
 use super::store::Store;
 use crate::ticket::Secret;
@@ -45,9 +46,6 @@ pub(crate) struct Terms {
     pub(crate) secret: Option<Secret>,
     pub(crate) log: Log,
 }
-
-/// Whoever wants to know what is served.
-pub(crate) type Log = Arc<dyn Fn(Served) + Send + Sync>;
 
 impl FileService {
     /// Of a directory, with all that requests share. With a quota, it is read all over first.
@@ -89,11 +87,11 @@ impl FileService {
         let Some(_place) = self.limits.sessions.try_get(eid, 1) else {
             let refusal = busy();
             session.reset_tree_with(refusal.status as u32, &refusal.text);
-            return (self.log)(serving.end(None, Some(refusal)));
+            return serving.end(None, Some(refusal), &self.log);
         };
         let (mut send, mut receive) = session.split();
         if let Err(refusal) = session::hear((&mut send, &mut receive), eid, &self.door).await {
-            return (self.log)(serving.end(None, Some(refusal)));
+            return serving.end(None, Some(refusal), &self.log);
         }
         let next = || async {
             // What waits is not at hand: the transport keeps it, and its peer pays for it.
@@ -145,14 +143,14 @@ impl FileService {
                 Err(busy())
             }
         };
-        (self.log)(serving.end(Some(&exchange), result.err()));
+        serving.end(Some(&exchange), result.err(), &self.log);
     }
 
     async fn answer(&self, exchange: &mut Exchange, claim: &Claim, serving: &mut Serving) -> Result<(), TransferError> {
         let result = match exchange.message(Request::decode).await {
             Ok(request) => {
                 serving.note(&request);
-                self.perform(request, exchange, claim).await
+                self.perform(request, exchange, claim, serving).await
             }
             Err(error) => Err(error),
         };
@@ -166,7 +164,13 @@ impl FileService {
         Err(refusal.into())
     }
 
-    async fn perform(&self, request: Request, exchange: &mut Exchange, claim: &Claim) -> Result<(), TransferError> {
+    async fn perform(
+        &self,
+        request: Request,
+        exchange: &mut Exchange,
+        claim: &Claim,
+        serving: &mut Serving,
+    ) -> Result<(), TransferError> {
         debug!(?request);
         let root = self.root.clone();
         match request {
@@ -187,6 +191,18 @@ impl FileService {
                 let fetch = Fetch { root, path, claim };
                 Box::pin(fetch.answer(have, exchange)).await
             }
+            Request::Gather { path, names } => {
+                exchange.end().await?;
+                let names = Arc::new(names);
+                serving.note_names(names.clone());
+                let gather = Gather {
+                    root,
+                    path,
+                    names,
+                    claim,
+                };
+                Box::pin(gather.answer(exchange, serving)).await
+            }
             Request::Store { .. } | Request::Make { .. } if !self.writable => Err(read_only().into()),
             Request::Store {
                 path,
@@ -198,6 +214,7 @@ impl FileService {
                     path,
                     attributes,
                     options,
+                    in_new_directory: false,
                 };
                 let store = Store {
                     to,

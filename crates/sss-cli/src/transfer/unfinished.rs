@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use sss_files::{Attributes, Options, Refusal, RelPath};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::directories::finish_directory;
+use super::directories::{Made, finish_directory};
 use crate::transfer::safe_path::Root;
 
 /// Directories finished together.
@@ -16,6 +16,7 @@ const BATCH: usize = 1024;
 /// A directory to which something may still come. What comes into it holds it, and it holds the one above.
 pub(crate) struct Directory {
     path: RelPath,
+    made: Made,
     /// Mode and time to set, if it is new.
     attributes: Option<Attributes>,
     above: Option<Arc<Directory>>,
@@ -24,6 +25,11 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
+    /// Returns whether this transfer has made it, so that nothing is in it that did not come now.
+    pub(crate) fn is_new(&self) -> bool {
+        self.made == Made::Now
+    }
+
     /// Notes that the transfer ends here: nothing more is finished.
     pub(crate) fn give_up(&self) {
         self.given_up.store(true, Ordering::Relaxed);
@@ -135,11 +141,12 @@ impl Unfinished {
         }
     }
 
-    /// Goes into a directory; with `attributes` if they are to be set.
-    pub(crate) fn enter(&mut self, path: RelPath, attributes: Option<Attributes>) {
+    /// Goes into a directory that is to have these attributes, if they are to be set.
+    pub(crate) fn enter(&mut self, path: RelPath, made: Made, attributes: Attributes) {
         self.levels.push(Arc::new(Directory {
             path,
-            attributes,
+            made,
+            attributes: made.is_unfinished().then_some(attributes),
             above: self.innermost(),
             done: self.done.clone(),
             given_up: self.given_up.clone(),

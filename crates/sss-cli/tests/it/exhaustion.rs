@@ -16,7 +16,7 @@ fn number(name: &str, default: usize) -> usize {
 }
 
 /// Serves with at most so many descriptors. What it logs is not shown.
-fn serve_with_descriptors(home: &Home, dir: &std::path::Path, descriptors: u32, args: &[&str]) -> Serving {
+pub(crate) fn serve_with_descriptors(home: &Home, dir: &std::path::Path, descriptors: u32, args: &[&str]) -> Serving {
     let mut command = home.command_with_descriptors(descriptors);
     command
         .args(["serve", "--bind", "127.0.0.1:0", "--public"])
@@ -35,10 +35,10 @@ fn serve_with_descriptors(home: &Home, dir: &std::path::Path, descriptors: u32, 
 }
 
 /// Requests that are not read, and the host that asked.
-struct Unread {
+pub(crate) struct Unread {
     _host: Host,
-    session: Stream,
-    requests: Vec<Stream>,
+    pub(crate) session: Stream,
+    pub(crate) requests: Vec<Stream>,
 }
 
 impl Unread {
@@ -53,7 +53,7 @@ impl Unread {
         unread
     }
 
-    async fn ask(serving: &Serving, requests: impl IntoIterator<Item = Vec<u8>>) -> Self {
+    pub(crate) async fn ask(serving: &Serving, requests: impl IntoIterator<Item = Vec<u8>>) -> Self {
         let host = Host::builder().bind("127.0.0.1:0").build().await.unwrap();
         let eid = serving.eid().parse().unwrap();
         let connect = host.connect(eid, "files", "sync/1").hint(serving.address());
@@ -89,7 +89,7 @@ fn verdict(content: &[u8]) -> Vec<u8> {
 }
 
 /// Measures until a condition holds, or the time is over.
-fn wait_until(limit: Duration, mut holds: impl FnMut() -> bool) -> Duration {
+pub(crate) fn wait_until(limit: Duration, mut holds: impl FnMut() -> bool) -> Duration {
     let begun = Instant::now();
     while !holds() {
         assert!(begun.elapsed() < limit, "not within {limit:?}");

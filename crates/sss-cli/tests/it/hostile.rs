@@ -32,7 +32,7 @@ pub(crate) fn attributes(size: usize) -> Vec<u8> {
     out
 }
 
-fn entry(kind: u8, path: &str, size: usize) -> Vec<u8> {
+pub(crate) fn entry(kind: u8, path: &str, size: usize) -> Vec<u8> {
     [vec![kind], bytes8(path.as_bytes()), attributes(size)].concat()
 }
 
@@ -45,6 +45,19 @@ fn link(path: &str, target: &Path) -> Vec<u8> {
 }
 
 const EVIL: &[u8] = b"evil content";
+
+/// The paths that a GATHER asks for, if they and their number are short.
+pub(crate) fn names_of(request: &[u8]) -> Vec<String> {
+    let (above, rest) = request[1..].split_at(1 + usize::from(request[1]));
+    assert!(above.len() <= 64 && rest[0] < 64);
+    let (mut names, mut rest) = (Vec::new(), &rest[1..]);
+    while let Some((len, behind)) = rest.split_first() {
+        let (name, behind) = behind.split_at((*len).into());
+        names.push(String::from_utf8(name.to_vec()).unwrap());
+        rest = behind;
+    }
+    names
+}
 
 /// Serves one listing, and for every file the same content with the given BLAKE3.
 async fn evil_server(listing: Vec<u8>, hash: blake3::Hash) -> (Host, String) {
@@ -63,6 +76,10 @@ async fn evil_server(listing: Vec<u8>, hash: blake3::Hash) -> (Host, String) {
                     let request = stream.read_to_end(10_000).await.unwrap();
                     let answer = match request.first() {
                         Some(1) => [&[0][..], &listing].concat(),
+                        Some(5) => {
+                            let file = [&[0][..], &attributes(EVIL.len()), hash.as_bytes(), EVIL].concat();
+                            file.repeat(names_of(&request).len())
+                        }
                         _ => [&[0][..], &attributes(EVIL.len()), &[0], EVIL, &[0], hash.as_bytes()].concat(),
                     };
                     stream.write_all(&answer).await.unwrap();
@@ -192,7 +209,7 @@ fn nonsense_from_a_server_is_an_error_and_no_hang() {
 /// The greeting of a client without a ticket.
 pub(crate) const NO_SECRET: &[u8] = &[0];
 
-async fn ask(session: &Stream, request: &[u8]) -> Vec<u8> {
+pub(crate) async fn ask(session: &Stream, request: &[u8]) -> Vec<u8> {
     let mut stream = session.open_substream().unwrap();
     // The server may have refused before all was sent.
     let _ = stream.write_all(request).await;
@@ -234,6 +251,9 @@ fn a_client_cannot_reach_what_is_not_served() {
             let fetch = [&[2][..], &bytes8(path.as_bytes()), &[0]].concat();
             let answer = ask(&session, &fetch).await;
             assert_eq!(answer.first(), Some(&BAD_PATH), "FETCH {path}: {answer:?}");
+            let gather = [&[5, 0, 1][..], &bytes8(path.as_bytes())].concat();
+            let answer = ask(&session, &gather).await;
+            assert_eq!(answer.first(), Some(&BAD_PATH), "GATHER {path}: {answer:?}");
             let hash = blake3::hash(EVIL);
             let store = [
                 &[3][..],

@@ -6,6 +6,7 @@ mod demo;
 mod disk;
 mod errors;
 mod exhaustion;
+mod gather;
 mod hostile;
 mod interruption;
 mod json_table;

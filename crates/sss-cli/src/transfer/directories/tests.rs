@@ -24,7 +24,8 @@ fn attributes(mode: u32) -> Attributes {
 fn made(dir: &Path, paths: &[&str]) -> Root {
     let root = Root::open(dir).unwrap();
     for text in paths {
-        assert!(make_directory(&root, &path(text), Options::TREE).unwrap(), "{text}");
+        let made = make_directory(&root, &path(text), Options::TREE).unwrap();
+        assert!(made.is_unfinished(), "{text}");
     }
     root
 }
@@ -41,7 +42,10 @@ fn directories_get_their_mode_and_time_at_the_end() {
     }
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no mark stays");
     // From now on they are somebody's.
-    assert!(!make_directory(&root, &path("a/b"), Options::TREE).unwrap());
+    assert_eq!(
+        make_directory(&root, &path("a/b"), Options::TREE).unwrap(),
+        Made::Elsewise
+    );
     let meta = fs::metadata(dir.path().join("a/b")).unwrap();
     assert_eq!(meta.permissions().mode() & 0o777, 0o550);
 }
@@ -72,7 +76,9 @@ fn only_a_link_marks_a_directory() {
         } else {
             fs::create_dir(&mark).unwrap();
         }
-        let is_made = make_directory(&root, &path(name), Options::TREE).unwrap();
+        let is_made = make_directory(&root, &path(name), Options::TREE)
+            .unwrap()
+            .is_unfinished();
         assert!(!is_made, "it was there");
         assert_eq!(fs::metadata(&there).unwrap().mode() & 0o777, 0o550);
         // Nor is anything else taken for a mark when that is taken away.
@@ -113,7 +119,8 @@ fn files_and_links_make_way_only_if_they_are_to_be_replaced() {
     for text in ["f", "l"] {
         let refusal = make_directory(&root, &path(text), Options::TREE).unwrap_err();
         assert_eq!(refusal.status, Status::Exists);
-        assert!(make_directory(&root, &path(text), Options::REPLACE | Options::TREE).unwrap());
+        let made = make_directory(&root, &path(text), Options::REPLACE | Options::TREE).unwrap();
+        assert_eq!(made, Made::Now);
         assert!(fs::symlink_metadata(dir.path().join(text)).unwrap().is_dir());
     }
     rustix::fs::mknodat(root.as_fd(), "fifo", FileType::Fifo, Mode::RWXU, 0).unwrap();
@@ -144,7 +151,7 @@ fn a_destination_that_was_there_is_not_ours() {
     assert_eq!(fs::metadata(dir.path()).unwrap().mode() & 0o7777, 0o3750);
     for _ in 0..2 {
         let new = open_destination(&dir.path().join("a/new")).unwrap();
-        assert!(make_directory(&new, &top, Options::TREE).unwrap());
+        assert_eq!(make_directory(&new, &top, Options::TREE).unwrap(), Made::Before);
     }
     let new = open_destination(&dir.path().join("a/new")).unwrap();
     finish_directory(&new, &top, &attributes(0o755), Options::TREE).unwrap();

@@ -20,6 +20,7 @@ fn destination(dir: &Path, path: &str, size: u64, force: bool) -> Destination {
             traits: sss_files::Traits::empty(),
         },
         options: options(force),
+        in_new_directory: false,
     }
 }
 

@@ -15,8 +15,14 @@ fn text<'a>(value: &'a Value, field: &str) -> &'a str {
 }
 
 fn bytes(value: &Value, field: &str) -> Vec<u8> {
-    let digits = text(value, field).as_bytes();
-    let pairs = digits.chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
+    unhex(text(value, field))
+}
+
+fn unhex(digits: &str) -> Vec<u8> {
+    let pairs = digits
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| std::str::from_utf8(pair).unwrap());
     pairs.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect()
 }
 
@@ -79,6 +85,15 @@ fn request_of(value: &Value) -> Request {
             path,
             options: options(),
         },
+        5 => {
+            let mut names = Names::default();
+            for name in value["names"].as_array().unwrap() {
+                let digits = name.as_str().unwrap();
+                let name = RelPath::parse(&unhex(digits)).unwrap();
+                assert!(names.push(&name));
+            }
+            Request::Gather { path, names }
+        }
         other => panic!("operation {other}"),
     }
 }
@@ -122,7 +137,14 @@ fn check<T: PartialEq + fmt::Debug>(
     }
 }
 
-// spec: VEC-15, FIL-2, FIL-3
+fn gathered_of(value: &Value) -> Gathered {
+    match &value["refusal"] {
+        Value::Null => Gathered(Ok((attributes_of(value), hash_of(value)))),
+        refusal => Gathered(Err(refusal_of(refusal))),
+    }
+}
+
+// spec: VEC-15, FIL-2, FIL-3, FIL-45
 #[test]
 fn messages_are_those_of_the_vectors() {
     for vector in vectors("requests") {
@@ -139,6 +161,11 @@ fn messages_are_those_of_the_vectors() {
         verdict.encode(&mut out);
         check(&vector, &verdict, &out, Verdict::decode);
     }
+    for vector in vectors("gathered") {
+        let (gathered, mut out) = (gathered_of(&vector["file"]), Vec::new());
+        gathered.encode(&mut out);
+        check(&vector, &gathered, &out, Gathered::decode);
+    }
 }
 
 // spec: VEC-15, FIL-2, FIL-3
@@ -151,6 +178,7 @@ fn what_is_refused_in_the_vectors_is_refused_as_soon_as_it_is_known() {
             "request" => Request::decode(&mut cursor).unwrap_err(),
             "entry" => Entry::decode(&mut cursor).unwrap_err(),
             "verdict" => Verdict::decode(&mut cursor).unwrap_err(),
+            "gathered" => Gathered::decode(&mut cursor).unwrap_err(),
             other => panic!("{other}"),
         };
         let status = match stopped {
