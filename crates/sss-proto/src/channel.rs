@@ -147,7 +147,7 @@ impl Channel {
             replay: ReplayWindow::new(),
             received: ReceivedSet::new(max_ack_delay, TIMER_LAG),
             flight: Flight::new(now, &setup, max_ack_delay, rtt),
-            paths: Paths::new(setup.path),
+            paths: Paths::new(setup.path, setup.config.allow_private_moves),
             liveness: Liveness::new(activity),
         }
     }

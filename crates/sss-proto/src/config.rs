@@ -57,6 +57,10 @@ pub struct Config {
     /// Set if a host with this host's own EID is a peer like any other: another process with the same identity.
     /// Default no.
     pub allow_own_eid: bool,
+    /// Set if a peer's address may change from a global to a private one on a channel that goes on (MIG-22): both are
+    /// of one network, and no stranger has a channel. Default no: a peer that comes into this network makes a new
+    /// channel from there.
+    pub allow_private_moves: bool,
     /// Port to which this host is bound; 0 if that is not known. It tells the stateless resets of hosts with one
     /// identity apart (PRT-11): it is to be the same after a restart.
     pub port: u16,
@@ -353,6 +357,7 @@ impl Default for Config {
             refuse_silently: false,
             answer_probes: false,
             allow_own_eid: false,
+            allow_private_moves: false,
             port: 0,
             instance: String::new(),
             agent: concat!("sss/", env!("CARGO_PKG_VERSION")).to_owned(),

@@ -83,6 +83,7 @@ impl LocalHost {
                 keepalive: self.config.keepalive,
                 max_datagram: self.config.max_datagram,
                 congestion: self.config.congestion,
+                allow_private_moves: self.config.allow_private_moves,
             },
             seed: self.rng.random(),
         }

@@ -1,6 +1,8 @@
-//! Networks: the unit in which strangers are counted, since whoever has one address of a network may have all of them.
+//! Addresses of others: what they are counted by, and where a host lets itself be sent.
+//!
+//! Strangers are counted by network, since whoever has one address of a network may have all of them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// The network of an address: the address itself of IPv4, the first 64 bits of IPv6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -18,9 +20,72 @@ impl From<IpAddr> for Network {
     }
 }
 
+/// Returns whether one host can be sent something there: never to many, nor to nobody (MIG-22).
+pub(crate) fn is_usable(address: SocketAddr) -> bool {
+    let ip = address.ip().to_canonical();
+    let is_none = match ip {
+        // 0.0.0.0/8 is this network, 240.0.0.0/4 reserved; broadcast is in it.
+        IpAddr::V4(v4) => matches!(v4.octets(), [0 | 240.., ..]),
+        IpAddr::V6(_) => false,
+    };
+    address.port() != 0 && !is_none && !ip.is_unspecified() && !ip.is_multicast()
+}
+
+/// Part of the world in which an address means one host, the smallest first (MIG-22).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Reach {
+    Loopback,
+    /// The links of this host.
+    Link,
+    /// A private network (RFC 1918, RFC 6598, RFC 4193).
+    Private,
+    Global,
+}
+
+impl From<IpAddr> for Reach {
+    fn from(ip: IpAddr) -> Self {
+        match ip.to_canonical() {
+            ip if ip.is_loopback() => Self::Loopback,
+            IpAddr::V4(v4) if v4.is_link_local() => Self::Link,
+            IpAddr::V6(v6) if v6.is_unicast_link_local() => Self::Link,
+            IpAddr::V4(v4) if v4.is_private() || is_shared(v4) => Self::Private,
+            IpAddr::V6(v6) if v6.is_unique_local() => Self::Private,
+            _ => Self::Global,
+        }
+    }
+}
+
+/// Addresses that providers share among their customers (RFC 6598).
+fn is_shared(v4: Ipv4Addr) -> bool {
+    matches!(v4.octets(), [100, 64..=127, ..])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // spec: MIG-22
+    #[test]
+    fn the_reach_of_an_address_is_that_of_its_range() {
+        let table = [
+            (Reach::Loopback, "127.0.0.1 127.255.0.9 ::1 ::ffff:127.0.0.1"),
+            (Reach::Link, "169.254.3.4 fe80::1 ::ffff:169.254.3.4"),
+            (
+                Reach::Private,
+                "10.0.0.1 172.16.0.1 172.31.255.1 192.168.1.1 100.64.0.1 100.127.9.9",
+            ),
+            (Reach::Private, "fc00::1 fdff::1 ::ffff:10.1.2.3"),
+            (
+                Reach::Global,
+                "9.255.255.255 172.32.0.1 192.169.0.1 100.128.0.1 100.63.0.1 2001:db8::1",
+            ),
+        ];
+        for (reach, list) in table {
+            for address in list.split(' ') {
+                assert_eq!(Reach::from(address.parse::<IpAddr>().unwrap()), reach, "{address}");
+            }
+        }
+    }
 
     #[test]
     fn a_network_is_one_address_of_ipv4_and_64_bits_of_ipv6() {

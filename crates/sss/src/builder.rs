@@ -234,6 +234,14 @@ impl HostBuilder {
         self
     }
 
+    /// Sets whether the address of a peer may change from a global to a private one on a channel that goes on. Default:
+    /// no, so that nobody who has a channel can aim this host's packets at its own network. A peer that comes into this
+    /// network makes a new channel from there, and its streams go on (MIG-22).
+    pub fn allow_private_moves(mut self, allow: bool) -> Self {
+        self.config.allow_private_moves = allow;
+        self
+    }
+
     /// Above this many attempts to connect in a second, initiators must prove their address before any
     /// cryptography is spent on them. Default 1000.
     pub fn hello_threshold(mut self, per_second: u32) -> Self {

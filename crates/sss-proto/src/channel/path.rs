@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use crate::network::{Reach, is_usable};
 use crate::time::Instant;
 
 /// Bytes that may be sent to an address not yet validated, for each byte that came from it.
@@ -24,6 +25,7 @@ pub(super) struct Paths {
     current: Path,
     candidate: Option<Box<Candidate>>,
     response: Option<Response>,
+    allow_private: bool,
 }
 
 /// An address that the peer seems to have moved to.
@@ -55,11 +57,13 @@ pub(super) enum Offpath {
 }
 
 impl Paths {
-    pub(super) fn new(current: Path) -> Self {
+    /// The address that the negotiation proved. `allow_private` if it may change from a global to a private one.
+    pub(super) fn new(current: Path, allow_private: bool) -> Self {
         Self {
             current,
             candidate: None,
             response: None,
+            allow_private,
         }
     }
 
@@ -81,7 +85,7 @@ impl Paths {
         }
         match &mut self.candidate {
             Some(candidate) if candidate.path.remote == from => candidate.received += bytes,
-            _ if may_move(self.current.remote.ip(), from) => {
+            _ if may_move(self.current.remote.ip(), from, self.allow_private) => {
                 self.candidate = Some(Box::new(Candidate {
                     path: Path {
                         remote: from,
@@ -175,20 +179,11 @@ impl Candidate {
     }
 }
 
-/// Returns whether a channel at `from` may move to `to`.
-fn may_move(from: IpAddr, to: SocketAddr) -> bool {
-    let (from, ip) = (from.to_canonical(), to.ip().to_canonical());
-    let broadcast = ip == IpAddr::V4(std::net::Ipv4Addr::BROADCAST);
-    let never = ip.is_unspecified() || ip.is_multicast() || broadcast || to.port() == 0;
-    !never && (is_local(from) || !is_local(ip))
-}
-
-/// Returns whether an address means something on this host or this link only.
-fn is_local(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local(),
-    }
+/// Returns whether a channel at `from` may move to `to`: never to an address of narrower reach, but to a private one if
+/// that is allowed (MIG-22).
+fn may_move(from: IpAddr, to: SocketAddr, allow_private: bool) -> bool {
+    let reach = Reach::from(to.ip());
+    is_usable(to) && (reach >= Reach::from(from) || allow_private && reach == Reach::Private)
 }
 
 #[cfg(test)]
@@ -211,12 +206,12 @@ mod tests {
     }
 
     fn paths() -> Paths {
-        Paths::new(to(addr("198.51.100.1:1000")))
+        Paths::new(to(addr("198.51.100.1:1000")), false)
     }
 
     // spec: CHN-11
     #[test]
-    fn a_new_address_is_challenged_and_used_only_after_its_answer() {
+    fn threat_22_a_new_address_is_challenged_and_used_only_after_its_answer() {
         let mut paths = paths();
         let old = paths.current();
         let new = addr("203.0.113.5:2000");
@@ -234,7 +229,7 @@ mod tests {
 
     // spec: CHN-11
     #[test]
-    fn at_most_three_times_what_came_is_sent() {
+    fn threat_22_at_most_three_times_what_came_is_sent() {
         let mut paths = paths();
         let new = addr("203.0.113.5:2000");
         let challenge = Some(Offpath::Challenge(DATA, to(new)));
@@ -266,32 +261,37 @@ mod tests {
         assert_eq!(paths.on_response(at(301), DATA), None);
     }
 
-    // spec: CHN-11
+    // spec: MIG-22
     #[test]
-    fn addresses_that_are_never_used() {
-        let global = "198.51.100.1".parse().unwrap();
-        for bad in [
-            "224.0.0.1:9",
-            "255.255.255.255:9",
-            "0.0.0.0:9",
-            "[ff02::1]:9",
-            "[::]:9",
-            "203.0.113.5:0",
-        ] {
-            assert!(!may_move(global, addr(bad)), "{bad}");
+    fn threat_23_a_channel_never_moves_to_many_to_nobody_or_inwards() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let never = "224.0.0.1:9 255.255.255.255:9 240.1.2.3:9 0.0.0.0:9 0.1.2.3:9 [ff02::1]:9 [::]:9 203.0.113.5:0 \
+                     [::ffff:224.0.0.1]:9";
+        for bad in never.split(' ') {
+            for from in ["127.0.0.1", "10.0.0.1", "198.51.100.1"] {
+                assert!(!may_move(ip(from), addr(bad), true), "{from} to {bad}");
+            }
         }
-        for local in [
-            "127.0.0.1:9",
-            "169.254.3.4:9",
-            "[::1]:9",
-            "[fe80::1]:9",
-            "[::ffff:127.0.0.1]:9",
-        ] {
-            assert!(!may_move(global, addr(local)), "{local}");
-            assert!(may_move("127.0.0.1".parse().unwrap(), addr(local)), "{local}");
+        // From the narrowest to the widest: outwards always, inwards never.
+        let reaches = [
+            ["127.0.0.1:9", "[::1]:9", "[::ffff:127.0.0.1]:9"],
+            ["169.254.3.4:9", "[fe80::1]:9", "[::ffff:169.254.3.4]:9"],
+            ["192.168.1.2:9", "[fd00::1]:9", "[::ffff:10.1.2.3]:9"],
+            ["203.0.113.5:9", "[2001:db8::1]:9", "[::ffff:198.51.100.2]:9"],
+        ];
+        for (n, from) in reaches.iter().enumerate() {
+            for (m, to) in reaches.iter().enumerate() {
+                for (from, to) in from.iter().flat_map(|from| to.iter().map(move |to| (from, to))) {
+                    assert_eq!(may_move(addr(from).ip(), addr(to), false), n <= m, "{from} to {to}");
+                    let is_home = (n, m) == (3, 2);
+                    assert_eq!(
+                        may_move(addr(from).ip(), addr(to), true),
+                        n <= m || is_home,
+                        "{from} to {to}"
+                    );
+                }
+            }
         }
-        assert!(may_move("127.0.0.1".parse().unwrap(), addr("203.0.113.5:9")));
-        assert!(may_move(global, addr("192.168.1.2:9")));
     }
 
     #[test]
@@ -309,7 +309,7 @@ mod tests {
 
     // spec: CHN-15
     #[test]
-    fn a_challenge_from_elsewhere_is_not_answered_and_only_the_latest_is() {
+    fn threat_22_a_challenge_from_elsewhere_is_not_answered_and_only_the_latest_is() {
         let mut paths = paths();
         let new = addr("203.0.113.5:2000");
         paths.on_newest(at(0), new, 1000, || *b"87654321");

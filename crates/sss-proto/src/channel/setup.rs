@@ -17,6 +17,8 @@ pub(crate) struct ChannelConfig {
     /// Largest UDP payload that this host sends.
     pub(crate) max_datagram: u16,
     pub(crate) congestion: Congestion,
+    /// The peer's address may change from a global to a private one.
+    pub(crate) allow_private_moves: bool,
 }
 
 /// Parts that a channel is made from, beside its keys.

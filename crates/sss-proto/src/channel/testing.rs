@@ -92,6 +92,7 @@ pub(super) fn config() -> ChannelConfig {
         keepalive: Duration::from_secs(15),
         max_datagram: 1232,
         congestion: Congestion::Cubic,
+        allow_private_moves: false,
     }
 }
 

@@ -17,6 +17,7 @@ use crate::ids::TreeId;
 use crate::io::Event;
 use crate::local_host::LocalHost;
 use crate::negotiation::{self, HelloAnswer, Proven, Refusal, Responder, Standing};
+use crate::network::is_usable;
 use crate::peer::{Arrival, Context, Initiated, Peer, settings_of};
 use crate::seen::Seen;
 use crate::time::Instant;
@@ -64,7 +65,7 @@ impl Negotiation<'_> {
     /// # Errors
     /// Why it is dropped.
     pub(super) fn receive(&mut self, packet: &[u8]) -> Result<(), DropReason> {
-        if !is_usable_source(self.arrival.remote) {
+        if !is_usable(self.arrival.remote) {
             return Err(DropReason::BadAddress);
         }
         match Long::parse(packet).map_err(|_| DropReason::Malformed)? {
@@ -484,11 +485,4 @@ impl Negotiation<'_> {
         self.peers.events.push_back(Event::ProbeReply(self.arrival.remote, eid));
         Ok(())
     }
-}
-
-/// Returns whether an address can be answered at all.
-fn is_usable_source(address: SocketAddr) -> bool {
-    let ip = address.ip().to_canonical();
-    let broadcast = matches!(ip, std::net::IpAddr::V4(v4) if v4.is_broadcast());
-    address.port() != 0 && !ip.is_unspecified() && !ip.is_multicast() && !broadcast
 }
