@@ -111,10 +111,9 @@ impl LossDetector {
     /// Looks for packets in a range of an acknowledgement that had been declared lost, and learns from them (REC-3).
     /// Returns how many there were. The ranges of one acknowledgement are given the highest first, with one `cursor`.
     pub(super) fn on_acked_range(&mut self, range: &RangeInclusive<u64>, cursor: &mut Cursor) -> u64 {
+        // They were lost, and are remembered, in their order.
         let below = |index: &mut usize, limit: u64, remembered: &VecDeque<u64>| {
-            while *index > 0 && remembered.get(*index - 1).is_some_and(|s| *s > limit) {
-                *index -= 1;
-            }
+            *index = remembered.partition_point(|s| *s <= limit).min(*index);
         };
         below(&mut cursor.index, *range.end(), &self.remembered);
         let to = cursor.index;

@@ -1,3 +1,6 @@
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
 use super::*;
 use crate::ids::StreamKey;
 
@@ -216,4 +219,46 @@ fn an_idle_ring_gives_its_memory_back() {
     assert!(ring.records.capacity() >= 10_000);
     ring.shrink();
     assert!(ring.records.capacity() + ring.tokens.capacity() <= 2 * IDLE_CAPACITY);
+}
+
+// Threat 21: a peer acknowledges the same packets again and again, in ranges of all kinds, and one of them never.
+// spec: CHN-5
+#[test]
+fn threat_21_saying_again_what_is_known_causes_no_work() {
+    const PACKETS: u64 = 50_000;
+    let mut ring = SentRing::default();
+    for _ in 0..PACKETS {
+        ring.push(
+            Instant::default(),
+            1200,
+            Flags::ELICITING.with(Flags::COUNTED, true),
+            &[],
+        );
+    }
+    let mut fates = Vec::new();
+    let mut told = 0;
+    let mut ack = |ring: &mut SentRing, range: RangeInclusive<u64>| {
+        let before = ring.steps;
+        ring.check(&range).unwrap();
+        ring.ack(&range, &mut Sink::new(&mut fates), |_| told += 1);
+        ring.acked_through(*range.end());
+        ring.steps - before
+    };
+    // A little more at a time, always from the beginning, and then the same.
+    let mut rng = StdRng::seed_from_u64(21);
+    let mut steps = 0;
+    for high in (10..PACKETS).step_by(10) {
+        steps += ack(&mut ring, 1..=high);
+    }
+    assert!(steps as u64 <= 2 * PACKETS, "{steps} steps");
+    let whole = (0..10_000).map(|_| ack(&mut ring, 1..=PACKETS - 10)).sum::<usize>();
+    assert!(whole <= 20_000, "{whole} steps for 10,000 acknowledgements");
+    let parts = (0..10_000).map(|_| {
+        let low = rng.random_range(1..PACKETS - 10);
+        ack(&mut ring, low..=rng.random_range(low..PACKETS - 10))
+    });
+    let parts = parts.sum::<usize>();
+    assert!(parts <= 100_000, "{parts} steps for 10,000 acknowledgements");
+    assert_eq!(told, PACKETS - 10);
+    assert_eq!((ring.outstanding, ring.in_flight), (10, 12_000));
 }
