@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_reads_it_learns_nothing_that_was_drawn_before() {
+    fn threat_37_whoever_reads_it_learns_nothing_that_was_drawn_before() {
         let mut generator = Generator::new(&[7; 32]);
         let before = drawn(&mut generator, 1000);
         let mut read = copy(&generator);
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn copies_part_as_soon_as_fresh_entropy_comes() {
+    fn threat_37_copies_part_as_soon_as_fresh_entropy_comes() {
         let mut one = Generator::new(&[7; 32]);
         drawn(&mut one, 100);
         let mut other = copy(&one);
@@ -151,5 +151,12 @@ mod tests {
         other.mix(&[2; 32]);
         let (one, other) = (drawn(&mut one, 1000), drawn(&mut other, 1000));
         assert!(!one.windows(8).any(|bytes| other.windows(8).any(|o| o == bytes)));
+    }
+
+    #[test]
+    fn secrets_are_wiped() {
+        let Generator { key, block, used: _ } = Generator::new(&[7; 32]);
+        crate::testing::is_wiped(&key);
+        crate::testing::is_wiped(&block);
     }
 }

@@ -96,3 +96,6 @@ pub(crate) fn low_order_points() -> Vec<[u8; 32]> {
     }
     all
 }
+
+/// Compiles only if what is given is wiped when it is dropped.
+pub(crate) fn is_wiped<T: zeroize::ZeroizeOnDrop>(_: &T) {}

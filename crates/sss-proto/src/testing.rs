@@ -110,6 +110,9 @@ pub(crate) fn packet_of(frames: &[Frame<'_>]) -> Bytes {
     Bytes::from(space)
 }
 
+/// Compiles only if what is given is wiped when it is dropped.
+pub(crate) fn is_wiped<T: zeroize::ZeroizeOnDrop>(_: &T) {}
+
 /// Panics with the difference unless `packet` carries exactly the frames that are expected.
 #[track_caller]
 pub(crate) fn compare(packet: &[u8], expected: &[Frame<'_>]) {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::error::AuthError;
-use crate::testing::{hex32, low_order_points};
+use crate::testing::{hex32, is_wiped, low_order_points};
 
 // RFC 7748 section 6.1.
 #[test]
@@ -20,7 +20,7 @@ fn x25519_is_that_of_rfc_7748() {
 
 // spec: OVR-4
 #[test]
-fn points_of_low_order_are_refused() {
+fn threat_13_points_of_low_order_are_refused() {
     let key = StaticKey::from_bytes([0x5a; 32]);
     for point in low_order_points() {
         assert_eq!(key.pair().agree(&point).unwrap_err(), AuthError, "{point:02x?}");
@@ -36,4 +36,11 @@ fn bytes_come_back_as_they_were_given() {
 #[test]
 fn secrets_are_not_printed() {
     assert_eq!(format!("{:?}", StaticKey::from_bytes([0x5a; 32])), "StaticKey { .. }");
+}
+
+// The pair is the provider's, which wipes it.
+#[test]
+fn secrets_are_wiped() {
+    let StaticKey { secret, pair: _ } = StaticKey::from_bytes([1; 32]);
+    is_wiped(&secret);
 }

@@ -316,3 +316,11 @@ fn packets_with_reserved_bits_open_and_can_be_told() {
         assert_eq!(opened, None, "{vector}");
     }
 }
+
+// The keys are the provider's, which wipes them.
+#[test]
+fn secrets_are_wiped() {
+    let secret = crate::schedule::Secret::new([1; 32]);
+    let PacketKey { aead: _, iv } = PacketKey::new(Suite::Aes256Gcm, &secret);
+    crate::testing::is_wiped(&iv);
+}

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::testing::hex;
+use crate::testing::{hex, is_wiped};
 
 // RFC 5869 appendices A.1 and A.2.
 #[test]
@@ -73,10 +73,13 @@ fn all_secrets_of_a_channel_are_separate_and_depend_on_the_nonce() {
 }
 
 #[test]
-fn the_direction_and_the_transcript_matter() {
+fn threat_11_12_the_direction_and_the_transcript_matter() {
     let of = |k1, k2, h| ChannelSecrets::derive(&Split::from_keys([k1; 32], [k2; 32], [h; 32]), &[0; 32]);
     let one = of(1, 2, 3);
     assert_ne!(one.initiator, of(2, 1, 3).responder);
+    assert_ne!(one.initiator, one.responder, "what comes back does not open");
+    assert_ne!(one.initiator_header(), one.responder_header());
+    assert_ne!(one.initiator.next(), one.responder.next());
     assert_ne!(one.initiator, of(1, 2, 4).initiator);
     assert_ne!(one.half_initiator, of(1, 2, 4).half_initiator);
     assert_ne!(one.initiator_header(), of(1, 2, 4).initiator_header());
@@ -91,4 +94,29 @@ fn secrets_are_not_printed() {
         Secret::new([0xab; 32])
     );
     assert!(!text.contains("171") && !text.contains("ab, ab"), "{text}");
+}
+
+#[test]
+fn secrets_are_wiped() {
+    let split = Split::from_keys([1; 32], [2; 32], [3; 32]);
+    let EarlySecrets {
+        initiator: Secret(early),
+        headers,
+        has_leg: _,
+    } = EarlySecrets::from(&split);
+    let ChannelSecrets {
+        initiator: Secret(initiator),
+        responder: Secret(responder),
+        headers: of_channel,
+        half_initiator: _,
+        half_responder: _,
+    } = ChannelSecrets::derive(&split, &[4; 32]);
+    let Split { k1, k2, h, has_leg: _ } = split;
+    let wiped = [&early, &initiator, &responder, &k1, &k2, &h];
+    wiped.into_iter().for_each(is_wiped);
+    for HeaderSecrets { initiator, responder } in [headers, of_channel] {
+        is_wiped(&initiator);
+        is_wiped(&responder);
+    }
+    is_wiped(&hkdf_extract(b"", &[]));
 }

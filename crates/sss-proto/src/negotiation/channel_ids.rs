@@ -4,6 +4,7 @@ use rand::{Rng, RngExt};
 use sss_crypto::mac16;
 use sss_wire::ChannelId;
 use sss_wire::constants::MAX_CHANNEL_ID;
+use zeroize::Zeroizing;
 
 /// Bytes at the beginning of an id that make it differ from all others.
 const UNIQUE: usize = 4;
@@ -13,7 +14,7 @@ const ROUNDS: u8 = 4;
 /// Counts ids, and hides the count behind a permutation of which nobody else has the key: so nobody can make ids
 /// collide either.
 pub(crate) struct ChannelIds {
-    key: [u8; 32],
+    key: Zeroizing<[u8; 32]>,
     len: usize,
     drawn: u32,
 }
@@ -22,7 +23,7 @@ impl ChannelIds {
     /// Ids of `len` bytes, of which there are at least 4.
     pub(crate) fn new(len: usize, rng: &mut dyn Rng) -> Self {
         Self {
-            key: rng.random(),
+            key: Zeroizing::new(rng.random()),
             len: len.clamp(UNIQUE, MAX_CHANNEL_ID),
             drawn: 0,
         }
@@ -47,7 +48,7 @@ impl ChannelIds {
     fn permute(&self, x: u32) -> u32 {
         let (mut left, mut right) = ((x >> 16) as u16, x as u16);
         for round in 0..ROUNDS {
-            let [a, b, ..] = mac16(&self.key, &[&[round], &right.to_be_bytes()]);
+            let [a, b, ..] = mac16(&*self.key, &[&[round], &right.to_be_bytes()]);
             (left, right) = (right, left ^ u16::from_be_bytes([a, b]));
         }
         u32::from(left) << 16 | u32::from(right)
@@ -66,7 +67,7 @@ mod tests {
 
     // spec: NEG-22
     #[test]
-    fn no_id_comes_twice_and_none_tells_the_next() {
+    fn threat_35_no_id_comes_twice_and_none_tells_the_next() {
         let mut rng = StdRng::seed_from_u64(5);
         for len in [4, 8, 20] {
             let mut ids = ChannelIds::new(len, &mut rng);
@@ -96,5 +97,11 @@ mod tests {
         let mut hosts = [ChannelIds::new(8, &mut rng), ChannelIds::new(8, &mut rng)];
         let ids: HashSet<_> = (0..2000).map(|n| hosts[n % 2].next(&mut rng)).collect();
         assert_eq!(ids.len(), 2000);
+    }
+
+    #[test]
+    fn secrets_are_wiped() {
+        let ids = ChannelIds::new(4, &mut StdRng::seed_from_u64(7));
+        crate::testing::is_wiped(&ids.key);
     }
 }

@@ -211,11 +211,19 @@ impl Cookies {
     }
 }
 
+#[cfg(test)]
+impl Cookies {
+    /// Forgets which cookies were spent.
+    pub(super) fn forget_spent(&mut self) {
+        self.current.spent.clear();
+    }
+}
+
 /// Authenticates a COOKIE towards the initiator (NEG-6).
 pub(super) fn cookie_mac(chaining_key: &[u8; 32], packet: &[u8]) -> [u8; 16] {
-    let mut key = [0; 32];
-    schedule::label(chaining_key, "cookie mac", b"", &mut key);
-    mac16(&key, &[packet])
+    let mut key = Zeroizing::new([0; 32]);
+    schedule::label(chaining_key, "cookie mac", b"", &mut *key);
+    mac16(&*key, &[packet])
 }
 
 #[cfg(test)]
@@ -243,7 +251,7 @@ mod tests {
 
     // spec: NEG-9
     #[test]
-    fn a_cookie_opens_only_for_its_address_version_and_attempt() {
+    fn threat_06_a_cookie_opens_only_for_its_address_version_and_attempt() {
         let cookies = Cookies::new([5; 32]);
         let cookie = cookies.seal(&contents(), binding(1, &[1; 8]), [3; 12]);
         let (period, opened) = cookies.open(&cookie, binding(1, &[1; 8])).unwrap();
@@ -268,7 +276,7 @@ mod tests {
 
     // spec: NEG-9, NEG-34
     #[test]
-    fn the_cookie_of_a_leg_opens_only_for_its_address_version_and_attempt() {
+    fn threat_06_the_cookie_of_a_leg_opens_only_for_its_address_version_and_attempt() {
         let cookies = Cookies::new([5; 32]);
         let cookie = cookies.seal_leg(&[8; 32], binding(1, &[1; 8]), [3; 12]);
         assert_eq!(*cookies.open_leg(&cookie, binding(1, &[1; 8])).unwrap(), [8; 32]);
@@ -301,7 +309,7 @@ mod tests {
 
     // spec: NEG-9, NEG-11
     #[test]
-    fn keys_live_two_periods_and_keep_what_was_spent() {
+    fn threat_04_keys_live_two_periods_and_keep_what_was_spent() {
         let mut cookies = Cookies::new([5; 32]);
         let mut n = 0;
         let mut fresh = || {
@@ -323,5 +331,15 @@ mod tests {
             cookies.spent(0, channel).is_some(),
             "a key that is gone accepts nothing"
         );
+    }
+
+    #[test]
+    fn secrets_are_wiped() {
+        let cookies = Cookies::new([5; 32]);
+        let cookie = cookies.seal(&contents(), binding(1, &[1; 8]), [3; 12]);
+        let (_, opened) = cookies.open(&cookie, binding(1, &[1; 8])).unwrap();
+        crate::testing::is_wiped(&opened.noise);
+        let (_, plain) = cookies.open_as(Of::Cookie, &cookie, binding(1, &[1; 8])).unwrap();
+        crate::testing::is_wiped(&plain);
     }
 }

@@ -7,6 +7,7 @@ use sss_crypto::Suite;
 use sss_crypto::noise::{self, GotCookie, SentHello};
 use sss_wire::ChannelId;
 use sss_wire::long::{self, Cookie};
+use zeroize::Zeroizing;
 
 use super::leg::{Leg, OpenedLeg};
 use crate::error::DropReason;
@@ -30,7 +31,7 @@ pub(super) struct Greeting {
 pub(super) struct Held {
     pub(super) agreed: Agreed,
     /// The key of COOKIE_K's mac.
-    pub(super) mac_key: [u8; 32],
+    pub(super) mac_key: Zeroizing<[u8; 32]>,
 }
 
 /// A COOKIE that was checked, and COOKIE_K with it: what the channel is made from.
@@ -92,7 +93,7 @@ impl Greeting {
 
     /// Takes the COOKIE_K that belongs to an authentic COOKIE, if it is here. The COOKIE is kept otherwise, instead of
     /// one that was before (NEG-33).
-    pub(super) fn complete_or_hold(&mut self, agreed: Agreed, mac_key: [u8; 32]) -> Option<Agreed> {
+    pub(super) fn complete_or_hold(&mut self, agreed: Agreed, mac_key: Zeroizing<[u8; 32]>) -> Option<Agreed> {
         match self.leg.as_ref().and_then(|leg| leg.open_kept(&mac_key)) {
             Some(opened) => Some(agreed.with_leg(opened)),
             None => {

@@ -9,6 +9,7 @@ use sss_crypto::{StaticKey, constant_time_eq};
 use sss_wire::long::{self, Cookie, CookieK};
 use sss_wire::params::{CookieAnswer, CookieParams, HelloParams};
 use sss_wire::{Eid, Kem};
+use zeroize::{Zeroize, Zeroizing};
 
 use super::cookie::cookie_mac;
 use super::greeting::{Agreed, Greeting, Held};
@@ -401,17 +402,20 @@ impl Initiation {
             .noise
             .read_cookie(cookie.e, cookie.sealed)
             .map_err(|_| DropReason::Unauthentic)?;
+        let payload = Zeroizing::new(payload);
         if !constant_time_eq(&cookie_mac(noise.chaining_key(), cookie.authed), cookie.mac) {
             return Err(DropReason::Unauthentic);
         }
         let answer = CookieAnswer::decode(&payload).map_err(|_| DropReason::Malformed)?;
         // NEG-13
         self.foreign_versions = None;
-        let params = match answer {
+        let mut params = match answer {
             CookieAnswer::Chosen(params) => params,
             CookieAnswer::NoSuite => return Ok(Err(NegotiationError::Suite)),
             CookieAnswer::NoKem => return Ok(Err(kem_error(config.post_quantum))),
         };
+        let mac_key = params.kem.map(Zeroizing::new);
+        params.kem.zeroize();
         // NEG-8
         if let Some(error) = version_fraud(self.version, VERSIONS, &params) {
             return Ok(Err(error));
@@ -421,7 +425,7 @@ impl Initiation {
             return Ok(Err(NegotiationError::Suite));
         }
         // NEG-29
-        let chosen = params.kem.map_or(Kem::None, |_| Kem::MlKem768);
+        let chosen = mac_key.as_ref().map_or(Kem::None, |_| Kem::MlKem768);
         if !kems(config.post_quantum).contains(&chosen) {
             return Ok(Err(kem_error(config.post_quantum)));
         }
@@ -434,7 +438,7 @@ impl Initiation {
             cookie: cookie.cookie.to_vec(),
             kem_cookie: Vec::new(),
         };
-        Ok(Ok(match params.kem {
+        Ok(Ok(match mac_key {
             Some(mac_key) => greeting.complete_or_hold(agreed, mac_key),
             None => Some(agreed),
         }))
@@ -597,7 +601,7 @@ mod tests {
 
     // spec: NEG-8
     #[test]
-    fn a_better_common_version_than_the_one_in_use_is_fraud() {
+    fn threat_10_a_better_common_version_than_the_one_in_use_is_fraud() {
         let params = |versions: &[u32]| CookieParams {
             versions: versions.to_vec(),
             suite: sss_wire::Suite::ChaCha20Poly1305,

@@ -133,3 +133,18 @@ impl LegKeys {
         Ok(packet)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::negotiation::greeting::Held;
+    use crate::testing::is_wiped;
+
+    #[test]
+    fn secrets_are_wiped() {
+        let LegKeys(key) = LegKeys::new([1; 32]);
+        is_wiped(&key);
+        let _: fn(&OpenedLeg) = |opened| is_wiped(&opened.secret);
+        let _: fn(&Held) = |held| is_wiped(&held.mac_key);
+    }
+}

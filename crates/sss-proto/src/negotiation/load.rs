@@ -137,4 +137,9 @@ mod tests {
         load.rotate(Instant::default() + 2 * TOKEN_KEY_LIFE, &mut fresh);
         assert!(!load.is_valid(&token, addr(1), &[7; 8]));
     }
+
+    #[test]
+    fn secrets_are_wiped() {
+        crate::testing::is_wiped(&Load::new(1, [[1; 32]; 2]).keys);
+    }
 }

@@ -9,6 +9,7 @@ use sss_crypto::{AuthError, StaticKey, Suite, kem};
 use sss_wire::long::{self, Hello, HelloK, Initiate};
 use sss_wire::params::{CookieAnswer, CookieParams, Earlier, HelloParams};
 use sss_wire::{ChannelId, Eid, Kem};
+use zeroize::{Zeroize, Zeroizing};
 
 use super::channel_ids::ChannelIds;
 use super::cookie::{Binding, Contents, Cookies, Spent, cookie_mac};
@@ -257,6 +258,14 @@ impl Responder {
     }
 }
 
+#[cfg(test)]
+impl Responder {
+    /// Forgets which INITIATEs were accepted.
+    pub(crate) fn forget_spent(&mut self) {
+        self.cookies.forget_spent();
+    }
+}
+
 /// Parts of its host that the responder borrows.
 pub(crate) struct Own<'a> {
     pub(crate) key: &'a StaticKey,
@@ -297,19 +306,21 @@ impl Choice {
     }
 
     /// The parameters of COOKIE. `mac_key` is told to those that have a leg.
-    fn params(&self, channel_id: ChannelId, mac_key: &[u8; 32]) -> Vec<u8> {
+    fn params(&self, channel_id: ChannelId, mac_key: &[u8; 32]) -> Zeroizing<Vec<u8>> {
         let (suite, kem) = match self {
             Self::Made { suite, kem } => (*suite, *kem),
-            Self::NoSuite => return CookieAnswer::no_suite(VERSIONS),
-            Self::NoKem => return CookieAnswer::no_kem(VERSIONS),
+            Self::NoSuite => return CookieAnswer::no_suite(VERSIONS).into(),
+            Self::NoKem => return CookieAnswer::no_kem(VERSIONS).into(),
         };
-        let params = CookieParams {
+        let mut params = CookieParams {
             versions: VERSIONS.to_vec(),
             suite: suite_to_wire(suite),
             channel_id,
             kem: (kem == Kem::MlKem768).then_some(*mac_key),
         };
-        params.to_vec()
+        let list = params.to_vec();
+        params.kem.zeroize();
+        list.into()
     }
 }
 
