@@ -13,6 +13,7 @@ mod layers;
 mod shape;
 mod source;
 mod spec;
+mod threats;
 mod vectors;
 
 use std::path::{Path, PathBuf};
@@ -31,6 +32,8 @@ tidy    caps: file 600 lines without tests, function 80 lines, 6 parameters (a t
         layers: no crate uses one, and no module takes a name from one, that is not below it;
         specification: every requirement that says MUST has a test that cites it
         (`// spec: NEG-4` above the test), and every id that is cited exists;
+        threats: every row of docs/security.md names tests that exist and carry its number
+        (`threat_08_..`), and every such test is in its row;
         test vectors: every requirement of their README is cited by a test, and every
         file and field is in the README's table and named by a test that reads it;
         frames: every field is in the specification's table, and in a vector;
@@ -112,13 +115,14 @@ fn tidy(root: &Path) -> ExitCode {
     layers::check_page(root, &mut findings);
     habits::check(root, &mut findings);
     let requirements = spec::check(root, &sources, &mut findings);
+    let threats = threats::check(root, &sources, &mut findings);
     vectors::check(root, &sources, &mut findings);
     let links = book::check(root, &sources, &mut findings);
     for finding in &findings {
         eprintln!("tidy: {finding}");
     }
     println!(
-        "tidy: {} files, {requirements} requirements, {links} links, {} findings",
+        "tidy: {} files, {requirements} requirements, {threats} tests of threats, {links} links, {} findings",
         sources.len(),
         findings.len()
     );

@@ -121,7 +121,7 @@ fn seeds() -> Vec<(PathBuf, Vec<u8>)> {
 
 // spec: FIL-2, FIL-3
 #[test]
-fn seeds_truncations_and_mutations_break_nothing() {
+fn threat_39_seeds_truncations_and_mutations_break_nothing() {
     if std::env::var_os("SSS_WRITE_CORPUS").is_some() {
         fs::create_dir_all(corpus()).unwrap();
         for (i, seed) in examples().iter().enumerate() {

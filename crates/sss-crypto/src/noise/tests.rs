@@ -248,7 +248,7 @@ fn the_responder_goes_on_from_its_bytes() {
 
 // spec: OVR-2
 #[test]
-fn a_changed_message_1_fails() {
+fn threat_15_16_a_changed_message_1_fails() {
     let inputs = Inputs::small();
     let (_, hello) = inputs.start();
     let read = |message: &[u8]| Responder::read_hello(&inputs.prologue, &inputs.s_r(), message).map(|(_, p)| p);
@@ -267,7 +267,7 @@ fn a_changed_message_1_fails() {
 
 // spec: OVR-2, NEG-6
 #[test]
-fn a_changed_message_2_fails_and_the_true_one_still_counts() {
+fn threat_15_16_a_changed_message_2_fails_and_the_true_one_still_counts() {
     let inputs = Inputs::small();
     let (initiator, hello) = inputs.start();
     let (responder, cookie) = inputs.respond(&hello);
@@ -283,7 +283,7 @@ fn a_changed_message_2_fails_and_the_true_one_still_counts() {
 
 // spec: OVR-2, NEG-10
 #[test]
-fn a_changed_message_3_fails_and_the_true_one_still_counts() {
+fn threat_15_16_a_changed_message_3_fails_and_the_true_one_still_counts() {
     let inputs = Inputs::small();
     let outcome = inputs.run();
     let (responder, _) = inputs.respond(&outcome.messages[0]);
@@ -306,7 +306,7 @@ fn a_changed_message_3_fails_and_the_true_one_still_counts() {
 }
 
 #[test]
-fn messages_of_one_handshake_do_not_fit_another() {
+fn threat_12_messages_of_one_handshake_do_not_fit_another() {
     let inputs = Inputs::small();
     let other = Inputs {
         e_i: [5; 32],
@@ -321,10 +321,10 @@ fn messages_of_one_handshake_do_not_fit_another() {
     assert_ne!(outcome.split.handshake_hash(), outcome_other.split.handshake_hash());
 }
 
-/// An initiator without the victim's private key, but with the responder's, names the victim: key compromise
-/// impersonation.
+// Threat 7: an initiator without the victim's private key, but with the responder's, names the victim: key compromise
+// impersonation.
 #[test]
-fn nobody_is_impersonated_even_with_the_responders_key() {
+fn threat_07_nobody_is_impersonated_even_with_the_responders_key() {
     let inputs = Inputs::small();
     let victim = inputs.s_i().public();
     let (_, hello) = inputs.start();
@@ -361,9 +361,74 @@ fn nobody_is_impersonated_even_with_the_responders_key() {
     }
 }
 
+// Threat 8: somebody records all packets, and gets the responder's key later: the initiator stays unknown.
+#[test]
+fn threat_08_the_responders_key_does_not_tell_who_the_initiator_was() {
+    let inputs = Inputs::small();
+    let messages = inputs.run().messages;
+    let (hello, cookie, initiate) = (&messages[0], &messages[1], &messages[2]);
+    let (e_i, e_r): (&[u8; 32], &[u8; 32]) = (hello.first_chunk().unwrap(), cookie.first_chunk().unwrap());
+    let s_r = KeyPair::new(&inputs.s_r);
+    let mut symmetric = SymmetricState::new(&inputs.prologue, s_r.public());
+    symmetric.mix_hash(e_i);
+    symmetric.mix_key(&s_r.agree(e_i).unwrap());
+    assert_eq!(
+        symmetric.decrypt_and_hash(&hello[32..]).unwrap(),
+        b"one",
+        "HELLO's parameters are told"
+    );
+    symmetric.mix_hash(e_r);
+    // The parameters of COOKIE, and who the initiator is, need one of the ephemeral keys: they are gone.
+    let guesses = [
+        s_r.agree(e_i),
+        s_r.agree(e_r),
+        Ok(Zeroizing::new(*e_i)),
+        Ok(Zeroizing::new([0; 32])),
+    ];
+    let without = std::iter::once(symmetric.clone());
+    let with = guesses.into_iter().map(|guess| {
+        let mut symmetric = symmetric.clone();
+        symmetric.mix_key(&guess.unwrap());
+        symmetric
+    });
+    for mut symmetric in without.chain(with) {
+        assert!(symmetric.clone().decrypt_and_hash(&cookie[32..]).is_err());
+        symmetric.mix_hash(&cookie[32..]);
+        assert!(symmetric.clone().decrypt_and_hash(&initiate[..48]).is_err());
+        assert!(symmetric.decrypt_and_hash(&initiate[48..]).is_err());
+    }
+    let key = inputs.s_i().public();
+    assert!(
+        !messages
+            .iter()
+            .any(|message| message.windows(32).any(|bytes| bytes == key))
+    );
+}
+
+// Threat 8: somebody answers in the responder's place, without its key, to learn who asks.
+#[test]
+fn threat_08_whoever_lacks_the_responders_key_is_told_nothing() {
+    let inputs = Inputs::small();
+    let (initiator, hello) = inputs.start();
+    let imposter = KeyPair::new(&[9; 32]);
+    let e_i: &[u8; 32] = hello.first_chunk().unwrap();
+    // What he can make: `ee`, with any guess at what HELLO has left in the chaining key.
+    for es in [imposter.agree(e_i).unwrap(), Zeroizing::new([0; 32])] {
+        let mut symmetric = SymmetricState::new(&inputs.prologue, &inputs.s_r().public());
+        symmetric.mix_hash(e_i);
+        symmetric.mix_key(&es);
+        symmetric.mix_hash(&hello[32..]);
+        let mut cookie = imposter.public().to_vec();
+        symmetric.mix_hash(imposter.public());
+        symmetric.mix_key(&imposter.agree(e_i).unwrap());
+        symmetric.encrypt_and_hash(b"", &mut cookie);
+        assert_eq!(read_cookie(&initiator, &cookie).unwrap_err(), AuthError);
+    }
+}
+
 // spec: OVR-4
 #[test]
-fn points_of_low_order_end_every_step() {
+fn threat_13_points_of_low_order_end_every_step() {
     let inputs = Inputs::small();
     let (initiator, hello) = inputs.start();
     for point in low_order_points() {

@@ -91,7 +91,7 @@ mod tests {
 
     // spec: PRT-5
     #[test]
-    fn agrees_with_a_set_under_random_input() {
+    fn threat_14_agrees_with_a_set_under_random_input() {
         for seed in 0..8 {
             println!("seed {seed}");
             let mut rng = StdRng::seed_from_u64(seed);
@@ -118,7 +118,7 @@ mod tests {
 
     // spec: PRT-5
     #[test]
-    fn the_lower_edge_is_exact() {
+    fn threat_14_the_lower_edge_is_exact() {
         let mut window = ReplayWindow::new();
         assert!(window.accept(REPLAY_WINDOW));
         assert!(!window.accept(0), "at the lower edge");

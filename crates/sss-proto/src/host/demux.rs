@@ -92,6 +92,8 @@ fn forget<K: Eq + Hash>(names: &mut HashMap<K, u32, RandomState>, peer: u32, nam
 
 #[cfg(test)]
 mod tests {
+    use std::hash::BuildHasher;
+
     use super::*;
 
     fn names(n: u8) -> Vec<Name> {
@@ -101,6 +103,24 @@ mod tests {
             Name::ResetToken([n; 16]),
             Name::Tree([n; 16]),
         ]
+    }
+
+    // Threat 35: a stranger chooses attempts, tokens and trees that fall into one place of a map.
+    #[test]
+    fn threat_35_two_hosts_order_names_differently() {
+        let hashes = |demux: &Demux| {
+            let attempts = (0..8).map(|n: u8| demux.attempts.hasher().hash_one([n; 8]));
+            let tokens = (0..8).map(|n: u8| demux.reset_tokens.hasher().hash_one([n; 16]));
+            let trees = (0..8).map(|n: u8| demux.trees.hasher().hash_one([n; 16]));
+            let channels = (0..8).map(|n: u8| demux.channels.hasher().hash_one(ChannelId::new(&[n; 4]).unwrap()));
+            attempts
+                .chain(tokens)
+                .chain(trees)
+                .chain(channels)
+                .collect::<Vec<u64>>()
+        };
+        let (one, other) = (hashes(&Demux::new()), hashes(&Demux::new()));
+        assert!(one.iter().zip(&other).all(|(a, b)| a != b));
     }
 
     #[test]

@@ -53,7 +53,7 @@ mod tests {
 
     // spec: PRT-12, NEG-23
     #[test]
-    fn at_most_ten_answers_a_second_for_each_network() {
+    fn threat_25_at_most_ten_answers_a_second_for_each_network() {
         let mut limit = Limit::new(7);
         let at = |ms: u64| Instant::from_nanos(ms * 1_000_000);
         let sender = |n: u32| IpAddr::from(n.to_be_bytes());

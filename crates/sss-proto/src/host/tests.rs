@@ -1,6 +1,7 @@
 //! Hosts joined by a wire without delay, some of which break the rules of migration.
 
 mod post_quantum;
+mod strangers;
 mod threats;
 mod vectors;
 mod waits;
@@ -163,7 +164,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 // spec: MIG-2, MIG-4
 #[test]
-fn a_tree_of_another_peer_cannot_be_asked_for() {
+fn threat_33_a_tree_of_another_peer_cannot_be_asked_for() {
     let mut net = Net::new(3);
     let honest = net.connect(0, 1);
     net.run(SECOND, |_| true);
@@ -222,7 +223,7 @@ fn early_frames_about_streams_on_a_channel_that_asks_for_a_tree_are_a_violation(
 
 // spec: MIG-9
 #[test]
-fn an_initiate_older_than_the_newest_channel_is_dropped() {
+fn threat_33_an_initiate_older_than_the_newest_channel_is_dropped() {
     let mut net = Net::new(2);
     let stream = net.connect(0, 1);
     written(net.host(0).stream(stream).poll_write(b"x"));

@@ -49,4 +49,17 @@ impl Peer {
     pub(crate) fn open_channels(&self) -> usize {
         self.transport.channels.open().count()
     }
+
+    /// A packet of the carrier with these bytes as its frames, whatever they say.
+    pub(crate) fn seal(&mut self, now: Instant, frames: &[u8]) -> Vec<u8> {
+        let carrier = self.transport.channels.carrier_mut().expect("there is a carrier");
+        let mut datagram = vec![0; carrier.channel.datagram_size()];
+        let mut packet = carrier.channel.begin(&mut datagram);
+        let space = packet.plaintext();
+        let len = frames.len().min(space.len());
+        space[..len].copy_from_slice(&frames[..len]);
+        let size = carrier.channel.finish(now, packet.sealed(len, false), &mut Vec::new());
+        datagram.truncate(size);
+        datagram
+    }
 }

@@ -147,7 +147,7 @@ fn nothing_is_lost_after_a_close_that_succeeded() {
 
 // spec: STR-13, STR-50
 #[test]
-fn a_sender_that_is_dropped_or_dies_never_looks_finished() {
+fn threat_27_a_sender_that_is_dropped_or_dies_never_looks_finished() {
     for seed in 0..40 {
         let mut rng = StdRng::seed_from_u64(1000 + seed);
         let link = LinkConfig {

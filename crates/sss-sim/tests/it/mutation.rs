@@ -11,8 +11,8 @@ use sss_sim::{Captured, HostIndex, LinkConfig, World};
 use sss_wire::long;
 
 use crate::support::{
-    A, ACCEPT, B, COOKIE, HELLO, INITIATE, PROBE, PROBE_REPLY, RETRY, SERVICE, VERSION, connected, duo_with, ms, secs,
-    state,
+    A, ACCEPT, B, COOKIE, COOKIE_K, HELLO, HELLO_K, INITIATE, PROBE, PROBE_REPLY, RETRY, SERVICE, VERSION, connected,
+    duo_with, ms, secs, state,
 };
 
 /// A host that does not answer RETRY however many HELLOs come, and says who it is.
@@ -114,7 +114,7 @@ fn flip(bytes: &[u8], bit: usize) -> Vec<u8> {
 
 // spec: NEG-2, NEG-9, OVR-2
 #[test]
-fn hello() {
+fn threat_15_16_hello() {
     let (mut bench, held) = Bench::up_to(41, HELLO);
     assert_eq!(held.bytes.len(), 1232);
     // 1..5 is the version, 13..29 the token; neither is in the transcript.
@@ -137,15 +137,47 @@ fn hello() {
 
 // spec: NEG-6
 #[test]
-fn cookie() {
+fn threat_15_16_cookie() {
     let (mut bench, held) = Bench::up_to(42, COOKIE);
+    bench.demand_silence_for_all(A, &held, 0..0);
+    bench.demand_success(A, &held);
+}
+
+// spec: NEG-2
+#[test]
+fn threat_15_16_hello_k() {
+    let (mut bench, held) = Bench::up_to(52, HELLO_K);
+    // The version and the type of KEM. Nothing authenticates the rest: whoever changes it gets a COOKIE_K for himself,
+    // and the host keeps nothing of it.
+    bench.demand_silence_for_all(B, &held, 5..held.bytes.len());
+    for bit in 45 * 8..46 * 8 {
+        bench.demand_silence(B, &held, &flip(&held.bytes, bit), "HELLO_K of another KEM");
+    }
+    let before = state(&bench.world, B);
+    for bit in (5 * 8..45 * 8).chain((46 * 8..held.bytes.len() * 8).step_by(61)) {
+        let answer = bench.give(B, held.from, &flip(&held.bytes, bit));
+        assert!(
+            answer
+                .iter()
+                .all(|c| c.kind() == COOKIE_K && c.bytes.len() < held.bytes.len())
+        );
+        assert!(answer.len() <= 1);
+    }
+    assert_eq!(state(&bench.world, B), before);
+    bench.demand_success(B, &held);
+}
+
+// spec: NEG-32, NEG-33
+#[test]
+fn threat_15_16_cookie_k() {
+    let (mut bench, held) = Bench::up_to(53, COOKIE_K);
     bench.demand_silence_for_all(A, &held, 0..0);
     bench.demand_success(A, &held);
 }
 
 // spec: NEG-9, NEG-10
 #[test]
-fn initiate() {
+fn threat_15_16_initiate() {
     let (mut bench, held) = Bench::up_to(43, INITIATE);
     bench.demand_silence_for_all(B, &held, 0..0);
     bench.demand_success(B, &held);
@@ -153,7 +185,7 @@ fn initiate() {
 
 // spec: NEG-9
 #[test]
-fn initiate_from_another_address_or_port() {
+fn threat_06_initiate_from_another_address_or_port() {
     let (mut bench, held) = Bench::up_to(44, INITIATE);
     for other in ["10.0.0.1:4001", "10.0.0.3:4000"] {
         let moved = Captured {
@@ -167,7 +199,7 @@ fn initiate_from_another_address_or_port() {
 
 // spec: NEG-17
 #[test]
-fn accept() {
+fn threat_15_16_accept() {
     let (mut bench, held) = Bench::up_to(45, ACCEPT);
     bench.demand_silence_for_all(A, &held, 0..0);
     bench.demand_success(A, &held);
@@ -186,7 +218,7 @@ fn retry_for(hello: &Captured) -> Captured {
 
 // spec: NEG-12
 #[test]
-fn retry() {
+fn threat_15_16_retry() {
     let (mut bench, hello) = Bench::up_to(46, HELLO);
     let held = retry_for(&hello);
     // 1..5 is the version, which says nothing more here; 13..29 the token, which only its maker can check.
@@ -215,7 +247,7 @@ fn retry() {
 
 // spec: NEG-13
 #[test]
-fn version() {
+fn threat_15_16_version() {
     let (mut bench, hello) = Bench::up_to(47, HELLO);
     let mut other = hello.bytes.clone();
     other[1..5].copy_from_slice(&9u32.to_be_bytes());
@@ -265,7 +297,7 @@ fn probe_of(bench: &mut Bench) -> Captured {
 
 // spec: NEG-14, NEG-3
 #[test]
-fn probe() {
+fn threat_15_16_probe() {
     let mut bench = Bench::new(49);
     let held = probe_of(&mut bench);
     assert_eq!(held.bytes.len(), 64);
@@ -297,7 +329,7 @@ fn probe() {
 
 // spec: NEG-14
 #[test]
-fn probe_reply() {
+fn threat_15_16_probe_reply() {
     let mut bench = Bench::new(50);
     let probe = probe_of(&mut bench);
     let held = bench.give(B, probe.from, &probe.bytes).remove(0);

@@ -38,7 +38,7 @@ fn a_channel_survives_a_new_address_of_either_side() {
 
 // spec: CHN-11
 #[test]
-fn an_unvalidated_address_gets_at_most_three_times_what_came_from_it() {
+fn threat_22_an_unvalidated_address_gets_at_most_three_times_what_came_from_it() {
     let link = LinkConfig {
         rate: Some(20_000_000),
         ..LinkConfig::with_delay(ms(20))
@@ -81,7 +81,7 @@ fn an_unvalidated_address_gets_at_most_three_times_what_came_from_it() {
 
 // spec: CHN-11
 #[test]
-fn addresses_that_nobody_can_have_are_never_used() {
+fn threat_23_addresses_that_nobody_can_have_are_never_used() {
     for liar in ["224.0.0.1:5000", "255.255.255.255:5000", "0.0.0.0:5000"] {
         let mut world = duo(
             34,

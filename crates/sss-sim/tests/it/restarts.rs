@@ -310,7 +310,7 @@ fn a_close_whose_accept_was_lost_is_told_when_the_initiator_asks_again() {
 
 // spec: NEG-23
 #[test]
-fn what_was_refused_is_not_accepted_later() {
+fn threat_04_what_was_refused_is_not_accepted_later() {
     let open = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let door = open.clone();
     let may = move |_: &_, _: _| door.load(std::sync::atomic::Ordering::Relaxed);

@@ -251,7 +251,7 @@ fn acknowledgement_of_three_ranges() {
 
 // spec: CHN-5
 #[test]
-fn an_acknowledgement_names_what_fits_and_at_most_64_ranges() {
+fn threat_21_an_acknowledgement_names_what_fits_and_at_most_64_ranges() {
     let ranges = (0..1000_u64).rev().map(|n| n * 2..=n * 2);
     let mut space = [0; 400];
     let mut w = Writer::new(&mut space);
@@ -316,4 +316,23 @@ fn fit_leaves_out_the_length_only_at_the_end_of_the_space() {
     // One byte less than the room: the length takes its place.
     assert_eq!(fit(100, 95), Some((94, true)));
     assert_eq!(fit(1200, 20), Some((20, true)));
+}
+
+// Threat 21: an acknowledgement of ranges without end.
+// spec: FRM-3
+#[test]
+fn threat_21_an_acknowledgement_of_more_ranges_than_64_is_refused() {
+    for (count, is_good) in [(63, true), (64, false), (10_000, false)] {
+        let mut bytes = vec![0; 30_000];
+        let mut writer = Writer::new(&mut bytes);
+        writer.u8(Ack::TYPE);
+        for value in [1 << 20, 0, count, 0] {
+            writer.varint(value);
+        }
+        assert_eq!(
+            Frame::decode(&mut Reader::new(&bytes)).is_ok(),
+            is_good,
+            "{count} more ranges"
+        );
+    }
 }

@@ -92,7 +92,7 @@ fn unknown_types_are_refused() {
 
 // spec: NEG-3
 #[test]
-fn replies_are_smaller_than_what_caused_them() {
+fn threat_01_replies_are_smaller_than_what_caused_them() {
     let many: Vec<u32> = (0..1000).collect();
     assert!(retry(1, &ATTEMPT, &TOKEN).len() < HELLO_SIZE);
     assert!(version(&ATTEMPT, &many).len() < HELLO_SIZE);

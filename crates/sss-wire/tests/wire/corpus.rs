@@ -94,7 +94,7 @@ fn collect(value: &serde_json::Value, key: &str, to: &mut Vec<Vec<u8>>) {
 
 // spec: OVR-2
 #[test]
-fn seeds_truncations_and_mutations_break_nothing() {
+fn threat_39_seeds_truncations_and_mutations_break_nothing() {
     if std::env::var_os("SSS_WRITE_CORPUS").is_some() {
         write_corpus();
     }

@@ -293,7 +293,7 @@ proptest! {
 
     // spec: OVR-2
     #[test]
-    fn random_bytes_never_panic(data in vec(any::<u8>(), 0..200), kind in 0x80_u8..0x8a) {
+    fn threat_39_random_bytes_never_panic(data in vec(any::<u8>(), 0..200), kind in 0x80_u8..0x8a) {
         fuzz::frames(&data);
         fuzz::params(&data);
         fuzz::eid(&data);
@@ -309,7 +309,7 @@ proptest! {
     }
 
     #[test]
-    fn random_frame_types_never_panic(
+    fn threat_39_random_frame_types_never_panic(
         frames in vec((0_u8..0x40, vec(0_u8..8, 0..12)), 0..20),
     ) {
         let data: Vec<u8> = frames.into_iter().flat_map(|(kind, mut rest)| {

@@ -6,7 +6,7 @@ use crate::common::{Pair, Pattern, pair, within};
 
 // spec: OVR-2, PRT-7
 #[tokio::test]
-async fn garbage_is_counted_and_changes_nothing() {
+async fn threat_39_garbage_is_counted_and_changes_nothing() {
     within(20, async {
         let Pair {
             client,

@@ -178,7 +178,7 @@ fn an_old_packet_from_elsewhere_changes_nothing() {
 
 // spec: CHN-11
 #[test]
-fn a_forged_source_address_gets_challenges_only() {
+fn threat_22_a_forged_source_address_gets_challenges_only() {
     let (mut a, mut b) = warm_pair();
     let packet = a.data(at(2), 100);
     let victim = addr("192.0.2.66:53");

@@ -1,5 +1,7 @@
 //! Short packets, generations of keys, replay (docs/spec/protection.md), and the numbers of packets.
 
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use sss_wire::frame::Frame;
 use sss_wire::short::{self, Header};
 use sss_wire::{Code, Writer};
@@ -14,20 +16,27 @@ use crate::testing::ToFrame;
 
 // spec: PRT-2, PRT-3, PRT-6
 #[test]
-fn a_packet_opens_once_and_only_as_it_was_sealed() {
+fn threat_14_15_16_a_packet_opens_once_and_only_as_it_was_sealed() {
     for suite in [Suite::ChaCha20Poly1305, Suite::Aes256Gcm] {
         let (mut a, mut b) = established(at(0), Duration::from_millis(10), config(), suite);
         let packet = a.data(at(1), 100);
         assert_eq!(packet[0] >> 6, 0b01);
         assert_eq!(&packet[1..9], b"response");
-        for at_byte in (0..packet.len()).filter(|i| !(1..9).contains(i)) {
+        // The channel id, and the bits that no mask covers, are the host's to look at: here they are authenticated.
+        for bit in 0..packet.len() * 8 {
             let mut bad = packet.clone();
-            bad[at_byte] ^= 1;
+            bad[bit / 8] ^= 1 << (bit % 8);
             let refused = b.take(at(1), &bad, a.address).unwrap_err();
-            assert!(
-                matches!(refused, Refused::Dropped(DropReason::Unauthentic)),
-                "byte {at_byte}: {refused:?}"
-            );
+            // The two highest bits say that it is a short packet.
+            let expected = match bit {
+                6 | 7 => DropReason::Malformed,
+                _ => DropReason::Unauthentic,
+            };
+            assert_eq!(refused, Refused::Dropped(expected), "bit {bit}");
+        }
+        for len in 0..packet.len() {
+            let refused = b.take(at(1), &packet[..len], a.address).unwrap_err();
+            assert!(matches!(refused, Refused::Dropped(_)), "cut to {len}: {refused:?}");
         }
         let taken = b.take(at(1), &packet, a.address).unwrap();
         assert_eq!((taken.opened.seq, taken.opened.generation), (1, 1));
@@ -37,10 +46,8 @@ fn a_packet_opens_once_and_only_as_it_was_sealed() {
             b.take(at(1), &packet, a.address).unwrap_err(),
             Refused::Dropped(DropReason::Duplicate)
         );
-        let mut cut = packet.clone();
-        cut.truncate(20);
         assert_eq!(
-            b.take(at(1), &cut, a.address).unwrap_err(),
+            b.take(at(1), &packet[..20], a.address).unwrap_err(),
             Refused::Dropped(DropReason::Malformed)
         );
     }
@@ -74,7 +81,7 @@ fn a_full_packet_has_exactly_the_size_of_the_datagram() {
 
 // spec: PRT-5
 #[test]
-fn a_number_below_the_replay_window_is_dropped() {
+fn threat_14_a_number_below_the_replay_window_is_dropped() {
     let (mut a, mut b) = pair(at(0));
     // So many unacknowledged numbers are encoded in full, and cannot be mistaken for new ones.
     for _ in 0..40_000 {
@@ -120,6 +127,9 @@ fn generation_0_until_accept_then_generation_1() {
     );
 }
 
+/// Runs of the test of updates on a bad path.
+const SEEDS: u64 = 200;
+
 /// Limits that make keys wear out after a few packets.
 fn worn_after(update: u64) -> Limits {
     Limits {
@@ -131,7 +141,7 @@ fn worn_after(update: u64) -> Limits {
 
 // spec: PRT-8
 #[test]
-fn worn_keys_are_replaced_and_the_peer_follows() {
+fn threat_18_worn_keys_are_replaced_and_the_peer_follows() {
     let (mut a, mut b) = pair(at(0));
     a.channel.keys.set_limits(worn_after(10));
     settle(at(1), &mut a, &mut b);
@@ -158,7 +168,7 @@ fn worn_keys_are_replaced_and_the_peer_follows() {
 
 // spec: PRT-8
 #[test]
-fn both_sides_may_update_at_once() {
+fn threat_19_both_sides_may_update_at_once() {
     let (mut a, mut b) = warm_pair();
     for end in [&mut a, &mut b] {
         end.channel.keys.set_limits(worn_after(7));
@@ -179,7 +189,7 @@ fn both_sides_may_update_at_once() {
 
 // spec: PRT-8
 #[test]
-fn no_second_update_before_the_first_is_acknowledged() {
+fn threat_19_no_second_update_before_the_first_is_acknowledged() {
     let (mut a, mut b) = warm_pair();
     a.channel.keys.set_limits(worn_after(5));
     let packets: Vec<_> = (0..100).map(|_| a.data(at(10), 50)).collect();
@@ -194,7 +204,7 @@ fn no_second_update_before_the_first_is_acknowledged() {
 
 // spec: PRT-8
 #[test]
-fn packets_reordered_across_an_update_open_for_3_pto() {
+fn threat_19_packets_reordered_across_an_update_open_for_3_pto() {
     let (mut a, mut b) = warm_pair();
     a.channel.keys.set_limits(worn_after(20));
     let mut packets = Vec::new();
@@ -222,7 +232,7 @@ fn packets_reordered_across_an_update_open_for_3_pto() {
 
 // spec: PRT-9
 #[test]
-fn a_channel_whose_keys_are_used_up_closes() {
+fn threat_18_a_channel_whose_keys_are_used_up_closes() {
     let (mut a, mut b) = warm_pair();
     a.channel.keys.set_limits(Limits {
         update: 1000,
@@ -246,7 +256,7 @@ fn a_channel_whose_keys_are_used_up_closes() {
 
 // spec: PRT-9
 #[test]
-fn too_many_forgeries_close_the_channel() {
+fn threat_18_too_many_forgeries_close_the_channel() {
     let (mut a, mut b) = pair(at(0));
     b.channel.keys.set_limits(Limits {
         update: 1000,
@@ -264,7 +274,7 @@ fn too_many_forgeries_close_the_channel() {
 
 // spec: PRT-4, CHN-6
 #[test]
-fn numbers_rise_and_about_one_in_1024_is_left_out() {
+fn threat_20_numbers_rise_and_about_one_in_1024_is_left_out() {
     let (mut a, mut b) = pair(at(0));
     let mut last = 0;
     let mut skipped = 0;
@@ -369,7 +379,7 @@ fn a_packet_with_a_reserved_bit_is_dropped_and_changes_nothing() {
 
 // spec: PRT-21
 #[test]
-fn forged_phases_move_no_keys_and_cost_no_old_ones() {
+fn threat_19_forged_phases_move_no_keys_and_cost_no_old_ones() {
     let (mut a, mut b) = warm_pair();
     let old = a.data(at(10), 50);
     let next = a.channel.flight.sent.next();
@@ -395,7 +405,7 @@ fn forged_phases_move_no_keys_and_cost_no_old_ones() {
 
 // spec: PRT-21
 #[test]
-fn a_peer_that_goes_back_to_old_keys_is_not_heard() {
+fn threat_19_a_peer_that_goes_back_to_old_keys_is_not_heard() {
     let (mut a, mut b) = warm_pair();
     let next = a.channel.flight.sent.next();
     a.channel.keys.update_now(next);
@@ -418,7 +428,7 @@ fn a_peer_that_goes_back_to_old_keys_is_not_heard() {
 
 // spec: PRT-8, PRT-22
 #[test]
-fn a_peer_that_updates_without_waiting_is_followed_and_loses_only_its_own_late_packets() {
+fn threat_19_a_peer_that_updates_without_waiting_is_followed_and_loses_only_its_own_late_packets() {
     let (mut a, mut b) = warm_pair();
     let mut packets = Vec::new();
     for n in 0..5 {
@@ -444,4 +454,54 @@ fn a_peer_that_updates_without_waiting_is_followed_and_loses_only_its_own_late_p
     // What is sent in the generations that were left out was never sent: the peer of this test knows only its own.
     assert!(a.take(at(12), &reply, b.address).is_err());
     assert!(b.channel.is_open());
+}
+
+// Threat 19: both sides replace their keys all the time, while packets are lost, repeated, late, and changed.
+// spec: PRT-8, PRT-21
+#[test]
+fn threat_19_updates_without_rest_on_a_bad_path_lose_nothing_that_arrives() {
+    for seed in 0..SEEDS {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let (mut a, mut b) = warm_pair();
+        for end in [&mut a, &mut b] {
+            end.channel.keys.set_limits(worn_after(8));
+        }
+        let mut flying: Vec<(Instant, bool, Vec<u8>)> = Vec::new();
+        for n in 0..250 {
+            let now = at(10 + n);
+            for to_b in [true, false] {
+                let end = if to_b { &mut a } else { &mut b };
+                end.tick(now);
+                let mut packets: Vec<_> = std::iter::from_fn(|| end.control(now)).collect();
+                packets.push(end.data(now, 50));
+                for packet in packets {
+                    for _ in 0..[0, 1, 1, 1, 1, 1, 1, 2][rng.random_range(0..8)] {
+                        // Less apart than a round trip: none is late by two generations.
+                        flying.push((
+                            now + Duration::from_micros(rng.random_range(5_000..9_000)),
+                            to_b,
+                            packet.clone(),
+                        ));
+                    }
+                }
+            }
+            flying.sort_by_key(|packet| packet.0);
+            let due = flying.partition_point(|packet| packet.0 <= now);
+            for (_, to_b, packet) in flying.drain(..due) {
+                let (from, to) = if to_b { (&a, &mut b) } else { (&b, &mut a) };
+                let mut forged = packet.clone();
+                let at_bit = rng.random_range(0..packet.len() * 8);
+                forged[at_bit / 8] ^= 1 << (at_bit % 8);
+                assert!(matches!(to.take(now, &forged, from.address), Err(Refused::Dropped(_))));
+                match to.take(now, &packet, from.address) {
+                    Ok(_) | Err(Refused::Dropped(DropReason::Duplicate)) => {}
+                    Err(error) => panic!("seed {seed}, {n} ms: {error:?}"),
+                }
+            }
+        }
+        let generations = [&a, &b].map(|end| end.channel.info().key_generation);
+        let apart = generations[0].abs_diff(generations[1]);
+        assert!(generations[0] > 8 && apart <= 1, "seed {seed}: {generations:?}");
+        assert!(a.channel.is_open() && b.channel.is_open());
+    }
 }

@@ -107,7 +107,7 @@ fn initiate_holds_both_cookies_and_most_of_a_datagram_of_early_data() {
 
 // spec: NEG-9, NEG-31
 #[test]
-fn a_responder_keeps_nothing_for_hello_k() {
+fn threat_03_a_responder_keeps_nothing_for_hello_k() {
     let mut net = pair(Required, Required);
     net.connect(0, 1);
     let sent = net.poll(0);
@@ -356,7 +356,7 @@ fn with_kem(packet: &[u8], kem: &[u8]) -> Vec<u8> {
 
 // spec: NEG-10, NEG-34
 #[test]
-fn an_initiate_without_its_cookie_of_the_leg_is_dropped() {
+fn threat_10_an_initiate_without_its_cookie_of_the_leg_is_dropped() {
     let mut net = pair(Required, Required);
     let (from, to, good) = initiate_of(&mut net);
     let mut other = pair(Required, Required);
@@ -444,7 +444,7 @@ fn under_load_hello_k_needs_a_token_too() {
 
 // spec: NEG-12
 #[test]
-fn a_flood_of_hello_k_is_not_encapsulated_for() {
+fn threat_02_a_flood_of_hello_k_is_not_encapsulated_for() {
     let mut net = pair(Required, Required);
     net.connect(0, 1);
     let hello_k = net.poll(0).pop().unwrap();
@@ -486,7 +486,7 @@ fn cookie_with(hello: &[u8], kem: Option<[u8; 32]>) -> Vec<u8> {
 
 // spec: NEG-29
 #[test]
-fn a_cookie_that_chooses_what_was_not_offered_ends_the_attempt() {
+fn threat_10_a_cookie_that_chooses_what_was_not_offered_ends_the_attempt() {
     let cases = [
         (Required, None, Some(NegotiationError::PostQuantumMissing)),
         (Off, Some([3; 32]), Some(NegotiationError::PostQuantumOff)),
@@ -506,6 +506,32 @@ fn a_cookie_that_chooses_what_was_not_offered_ends_the_attempt() {
         // INITIATE follows at once only where there is to be no leg.
         let has_initiated = sent.iter().any(|p| p.2[0] == INITIATE);
         assert_eq!(has_initiated, (policy, kem) == (Preferred, None), "{policy}, {kem:?}");
+    }
+}
+
+// Threat 10: a responder chooses a suite that this host does not want, or pretends to have none in common.
+// spec: NEG-7
+#[test]
+fn threat_10_a_suite_that_was_not_offered_ends_the_attempt() {
+    use sss_crypto::Suite;
+    for (suites, is_over) in [(vec![Suite::Aes256Gcm], true), (vec![Suite::ChaCha20Poly1305], false)] {
+        let config = |suites| {
+            Config::default().with(|config| {
+                config.post_quantum = Off;
+                config.suites = suites;
+            })
+        };
+        let mut net = Net::with([config(suites), Config::default()]);
+        net.connect(0, 1);
+        let hello = net.poll(0).remove(0);
+        net.deliver(&(hello.1, hello.0, cookie_with(&hello.2, None)));
+        let has_initiated = net.poll(0).iter().any(|p| p.2[0] == INITIATE);
+        let ends = net.ends(0);
+        assert_eq!((ends.len(), has_initiated), (usize::from(is_over), !is_over));
+        assert!(
+            ends.iter().all(|end| *end == NegotiationError::Suite.into()),
+            "{ends:?}"
+        );
     }
 }
 

@@ -304,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_follows_the_reach_and_not_the_number_of_fragments() {
+    fn threat_28_memory_follows_the_reach_and_not_the_number_of_fragments() {
         let mut r = Reassembly::default();
         let reach = 256 << 10;
         for offset in (1..reach).step_by(2) {

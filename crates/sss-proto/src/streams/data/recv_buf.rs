@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn only_so_many_slices_are_kept() {
+    fn threat_28_only_so_many_slices_are_kept() {
         let (mut buf, mut slices) = (RecvBuf::default(), Slices::default());
         for i in 0..2 * u64::from(MAX_SLICES) {
             insert(&mut buf, &mut slices, i * 2000, &Bytes::from(vec![1; 2000]));

@@ -185,3 +185,23 @@ impl Refusals {
         self.due.push_back(lsid);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Threat 31: a peer opens streams that are refused, and acknowledges nothing.
+    #[test]
+    fn threat_31_refusals_that_nobody_acknowledges_are_bounded() {
+        let mut refusals = Refusals::default();
+        for lsid in 0..MAX_REFUSALS as u64 {
+            assert_eq!(refusals.put(lsid, Code::TOO_DEEP), Ok(()));
+            refusals.pop();
+        }
+        let error = refusals.put(1 << 40, Code::TOO_DEEP).unwrap_err();
+        assert_eq!(error.code, Code::LIMIT);
+        assert_eq!((refusals.open.len(), refusals.due.len()), (MAX_REFUSALS, 0));
+        refusals.on_acked(7);
+        assert_eq!(refusals.put(1 << 40, Code::TOO_DEEP), Ok(()));
+    }
+}

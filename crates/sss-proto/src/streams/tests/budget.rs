@@ -43,7 +43,7 @@ fn reads(pair: &Pair, (_, b): (StreamKey, StreamKey)) -> u64 {
 
 // spec: STR-46
 #[test]
-fn a_peer_that_fills_everything_is_bounded() {
+fn threat_28_a_peer_that_fills_everything_is_bounded() {
     let window = WindowConfig {
         per_peer_budget: 4 << 20,
         ..WindowConfig::default()

@@ -283,7 +283,7 @@ fn a_stream_is_heard_while_an_ancestor_three_levels_up_is_full() {
 
 // spec: STR-46
 #[test]
-fn what_a_hostile_peer_makes_a_host_keep_is_bounded_for_each_held_stream() {
+fn threat_28_what_a_hostile_peer_makes_a_host_keep_is_bounded_for_each_held_stream() {
     // Opens as much as it may, sends all it may on each, or a whole request and its end, and is accepted everywhere;
     // nothing is read.
     for request in [None, Some(5000), Some(20_000)] {
@@ -340,7 +340,7 @@ fn opening_waits_for_credit_too() {
 
 // spec: STR-19, STR-55
 #[test]
-fn more_than_was_granted_closes_the_channel() {
+fn threat_28_more_than_was_granted_closes_the_channel() {
     let exceeded = |b: &mut Streams, frame| b.forged(&frame).unwrap_err().code == Code::CREDIT_EXCEEDED;
     let borrowing = |borrow| Some(Init::top_level(b"svc", b"v1").with_credit(0, borrow, 0));
     // Beyond the limit of the stream.

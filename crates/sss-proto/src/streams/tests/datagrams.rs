@@ -479,7 +479,7 @@ fn one_that_is_too_large_is_refused_by_name_of_the_limit() {
 
 // spec: STR-36
 #[test]
-fn a_receiver_refuses_streams_and_drops_frames_that_are_too_large() {
+fn threat_32_a_receiver_refuses_streams_and_drops_frames_that_are_too_large() {
     let mut pair = Pair::new();
     let (a, b) = pair.stream();
     pair.b.life.ledger.set_own_max(999);
@@ -495,6 +495,33 @@ fn a_receiver_refuses_streams_and_drops_frames_that_are_too_large() {
     let credit = pair.b.backing(1);
     assert_eq!(credit.0, credit.1);
     pair.b.assert_no_datagrams();
+}
+
+// Threat 32: a peer announces a datagram of a GiB, and one of more than there are bytes.
+// spec: STR-36
+#[test]
+fn threat_32_a_datagram_of_a_gib_is_refused_at_its_header() {
+    for size in [1 << 30, (1 << 62) - 1] {
+        let mut b = Streams::test(Role::Responder, 1 << 20);
+        received!(b, [stream_frame(1, top_level(), 0, b"", false)]);
+        let key = b.accept_any().unwrap();
+        // The first window of stream 1.
+        assert!(b.packet(ROOM).is_some());
+        let before = b.backing(0);
+        received!(b, [forged_datagram(3, 1, size, &[7; 1000], false)]);
+        let code = Code::DATAGRAM_TOO_LARGE;
+        let refusal = sent!(b, [reset(3, code, 0), stop(3, code)]);
+        assert!(b.backing(0).0 <= before.0 + 2 * OPEN_COST + DATAGRAM_BORROW);
+        // Nor is what follows kept.
+        for n in 1..30 {
+            received!(b, [stream_frame(3, None, 1000 * n, &[7; 1000], false)]);
+        }
+        assert_eq!(b.datagrams_now(key), Vec::<Bytes>::new());
+        b.acked(&refusal);
+        received!(b, [reset_frame(3, 30_000)]);
+        assert_eq!(b.len(), 1);
+        b.assert_no_datagrams();
+    }
 }
 
 // spec: STR-37
@@ -566,7 +593,7 @@ fn one_borrows_what_there_is_room_for_and_waits_for_a_grant_of_the_rest() {
 
 // spec: STR-37
 #[test]
-fn borrowing_beyond_the_lenders_limit_closes_the_channel() {
+fn threat_32_borrowing_beyond_the_lenders_limit_closes_the_channel() {
     let mut pair = Pair::new();
     pair.stream();
     let frame = |lsid, borrow| stream_frame(lsid, Some(Init::datagram(1, 50_000, borrow)), 0, b"", false);
@@ -579,7 +606,7 @@ fn borrowing_beyond_the_lenders_limit_closes_the_channel() {
 
 // spec: STR-37
 #[test]
-fn data_beyond_the_limit_closes_the_channel() {
+fn threat_32_data_beyond_the_limit_closes_the_channel() {
     let mut pair = Pair::new();
     pair.stream();
     let size = DATAGRAM_BORROW + 1;
@@ -662,7 +689,7 @@ fn the_budget_is_given_in_order_and_as_a_whole() {
 
 // spec: STR-38
 #[test]
-fn the_budget_of_the_host_holds_datagrams_too_but_for_one_of_each_peer() {
+fn threat_32_the_budget_of_the_host_holds_datagrams_too_but_for_one_of_each_peer() {
     let host = HostBudget::default();
     let mut pairs: Vec<Pair> = (0..3).map(|_| Pair::new()).collect();
     for pair in &mut pairs {

@@ -10,7 +10,7 @@ fn final_size(result: Result<(), ProtocolError>) {
 
 // spec: STR-12
 #[test]
-fn data_beyond_the_end_or_another_end_closes_the_channel() {
+fn threat_27_data_beyond_the_end_or_another_end_closes_the_channel() {
     let end_at_10 = [stream_frame(1, None, 4, b"456789", true), reset_frame(1, 10)];
     for end in &end_at_10 {
         let bad = [
@@ -235,7 +235,7 @@ fn a_parent_is_kept_until_its_children_are_retired() {
 
 // spec: STR-16
 #[test]
-fn opening_and_resetting_many_streams_leaves_nothing_behind() {
+fn threat_31_opening_and_resetting_many_streams_leaves_nothing_behind() {
     let mut pair = Pair::new();
     for round in 0..20_000 {
         for _ in 0..50 {

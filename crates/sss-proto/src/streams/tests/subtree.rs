@@ -321,7 +321,7 @@ fn both_may_reset_a_tree_at_once_and_trees_within_it() {
 
 // spec: STR-43
 #[test]
-fn a_hundred_thousand_streams_are_gone_through_in_steps() {
+fn threat_30_a_hundred_thousand_streams_are_gone_through_in_steps() {
     const COUNT: usize = 100_000;
     let mut pair = Pair::with_root(1 << 30);
     let (a, b) = pair.stream();

@@ -102,3 +102,18 @@ pub(crate) struct TreeReset {
     pub(crate) ending: Ending,
     pub(crate) by_peer: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_cut_to_what_a_frame_may_carry() {
+        for (letter, count) in [("x", 256), ("\u{20ac}", 85)] {
+            let ending = Ending::new(Code::app(1), &letter.repeat(1000));
+            assert_eq!(&*ending.reason, &letter.repeat(count));
+            let whole = Ending::new(Code::app(1), &letter.repeat(count));
+            assert_eq!(whole.said(), ending.said());
+        }
+    }
+}

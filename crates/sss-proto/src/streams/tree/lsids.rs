@@ -166,6 +166,8 @@ impl LsidMap {
 
 #[cfg(test)]
 mod tests {
+    use sss_crypto::mac16;
+
     use super::*;
 
     // spec: STR-2
@@ -184,6 +186,35 @@ mod tests {
                 assert_eq!(a.name(own[i]), (Opener::Own, ordinal));
                 assert_eq!(a.name(peer[i]), (Opener::Peer, ordinal));
             }
+        }
+    }
+
+    // Threat 35: a peer opens streams whose names fall into one place of the map.
+    #[test]
+    fn threat_35_names_that_collide_in_one_tree_do_not_in_another() {
+        const PLACES: u64 = 1 << 12;
+        let place = |seed: u64, block: u64| {
+            let hasher = FixedState::with_seed(seed);
+            Name::new(Opener::Peer, block * BLOCK).hash(&hasher) / BLOCK % PLACES
+        };
+        // As random as a host's own.
+        let seed = |n: u64| {
+            mac16(&[1; 32], &[&n.to_be_bytes()])
+                .first_chunk()
+                .map_or(0, |b| u64::from_be_bytes(*b))
+        };
+        let colliding: Vec<u64> = (0..400_000).filter(|block| place(seed(0), *block) == 7).collect();
+        assert!(colliding.len() > 50, "{}", colliding.len());
+        for n in 1..20 {
+            let mut places: Vec<u64> = colliding.iter().map(|block| place(seed(n), *block)).collect();
+            places.sort_unstable();
+            places.dedup();
+            assert!(
+                places.len() > colliding.len() * 3 / 4,
+                "{} of {}",
+                places.len(),
+                colliding.len()
+            );
         }
     }
 

@@ -76,7 +76,7 @@ mod tests {
 
     // spec: STR-10
     #[test]
-    fn gaps_are_limited() {
+    fn threat_28_gaps_are_limited() {
         let mut opened = Opened::default();
         for gap in 0..MAX_OPEN_GAPS as u64 {
             opened.insert(2 * gap + 1).unwrap();
