@@ -49,13 +49,14 @@ const MODULES: &[(&str, Layers)] = &[
     (
         "sss-proto",
         &[
-            &["entropy", "ids", "interest", "role", "time"],
+            &["entropy", "ids", "interest", "role", "sketch", "time"],
             &["config", "network", "pace", "refusal", "seen", "token"],
-            &["error", "packet"],
+            &["error", "limit", "packet"],
             &["io"],
             &["negotiation::channel_ids", "negotiation::terms"],
             &["negotiation::cookie"],
-            &["negotiation::leg", "negotiation::load"],
+            &["negotiation::leg", "negotiation::retry_tokens"],
+            &["negotiation::load"],
             &["negotiation::greeting", "negotiation::responder"],
             &["negotiation::accept", "negotiation::initiator"],
             &["channel", "negotiation"],

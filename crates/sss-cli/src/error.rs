@@ -4,7 +4,7 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 
-use sss::{BuildError, CloseReason, NegotiationError};
+use sss::{BuildError, CloseReason, NegotiationError, Seen};
 use sss_files::{RelPath, Status};
 
 use crate::transfer::exchange::TransferError;
@@ -163,13 +163,17 @@ impl From<CloseReason> for Error {
 impl From<NegotiationError> for Error {
     fn from(error: NegotiationError) -> Self {
         let (exit, next) = match &error {
+            error if is_overload(error) => (
+                Exit::Unreachable,
+                "wait a while, then run the same command again: too many others are asking that host",
+            ),
             NegotiationError::NoAnswer { .. } | NegotiationError::NoAddress => (
                 Exit::Unreachable,
                 "check that `sss serve` runs there, that host and port are those it printed, and that UDP is not blocked",
             ),
             NegotiationError::NotAccepted { .. } => (
                 Exit::Unreachable,
-                "run the same command again; if it goes on, ask who runs that host whether it refuses without a word",
+                "run the same command again; if it goes on, ask who runs that host whether it is overloaded, or refuses without a word",
             ),
             NegotiationError::Forbidden { .. } => (
                 Exit::Refused,
@@ -197,6 +201,17 @@ impl From<NegotiationError> for Error {
             _ => (Exit::Unreachable, "run the same command again"),
         };
         Self::new(exit, error.to_string(), next)
+    }
+}
+
+/// Returns whether a negotiation has failed because the host is under load.
+fn is_overload(error: &NegotiationError) -> bool {
+    match error {
+        NegotiationError::NoAnswer { addresses, .. } => addresses.iter().any(|tried| tried.seen == Seen::Busy),
+        NegotiationError::NotAccepted { is_busy, .. } | NegotiationError::PostQuantumUnanswered { is_busy, .. } => {
+            *is_busy
+        }
+        _ => false,
     }
 }
 

@@ -41,5 +41,5 @@ mod testing;
 pub use error::AuthError;
 pub use generator::Generator;
 pub use key::StaticKey;
-pub use mac::{constant_time_eq, mac16};
+pub use mac::{constant_time_eq, mac_halves, mac16};
 pub use suite::Suite;

@@ -6,11 +6,18 @@ use crate::provider::{Library, Provider};
 ///
 /// Compare it with [`constant_time_eq`].
 pub fn mac16(key: &[u8], data: &[&[u8]]) -> [u8; 16] {
-    let mut out = [0; 16];
-    for (to, from) in out.iter_mut().zip(Library::hmac(key, data)) {
+    mac_halves(key, data).0
+}
+
+/// Both halves of HMAC-SHA-256 (RFC 2104) under `key` over the concatenation of `data`: whoever sees one of them knows
+/// nothing of the other.
+pub fn mac_halves(key: &[u8], data: &[&[u8]]) -> ([u8; 16], [u8; 16]) {
+    let (mut first, mut second) = ([0; 16], [0; 16]);
+    let mac = Library::hmac(key, data);
+    for (to, from) in first.iter_mut().chain(&mut second).zip(mac) {
         *to = from;
     }
-    out
+    (first, second)
 }
 
 /// Returns whether `a` equals `b`. Takes a time that depends on their lengths, and not on their contents.
@@ -42,6 +49,8 @@ mod tests {
         );
         let case5 = mac16(&[0x0c; 20], &[b"Test With Truncation"]);
         assert_eq!(case5.to_vec(), hex("a3b6167473100ee06e0c796c2955552b"));
+        let (first, second) = mac_halves(b"Jefe", &[b"what do ya want ", b"for nothing?"]);
+        assert_eq!([first, second].concat(), case2);
         let case6 = hmac(
             &[0xaa; 131],
             &[b"Test Using Larger Than Block-Size Key - Hash Key First"],

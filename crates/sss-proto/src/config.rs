@@ -41,7 +41,10 @@ pub struct Config {
     pub peers: PeerLimits,
     /// Length in bytes of the channel ids this host chooses, 4 to 20. Default 4.
     pub channel_id_len: usize,
-    /// Above this many HELLOs in a second the host answers with RETRY first. Default 1000.
+    /// Load that is ordinary: above so many HELLOs in a second, or HELLO_Ks, those who send them have to prove their
+    /// address first, and of those who did so many are answered in a second, and of one network (an IPv4 address, or 64
+    /// bits of an IPv6 one) a sixteenth of what is left at the moment (NEG-12, NEG-37). INITIATEs likewise. A host that
+    /// many reach by one address, such as that of a proxy, needs more. Default 1000.
     pub hello_threshold: u32,
     /// Cipher suites offered and accepted, best first.
     pub suites: Vec<Suite>,

@@ -128,16 +128,20 @@ pub enum CloseReason {
     Negotiation(#[from] NegotiationError),
 }
 
+/// Words about a host that asked for proof of our address.
+const UNDER_LOAD: &str = "it is under load";
+
 /// Reason why no channel could be made.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum NegotiationError {
     /// Nobody answered HELLO.
     #[error(
-        "no answer from {} within {} ({}): is the host running, and is the address right?",
+        "no answer from {} within {} ({}){}",
         seen::list(addresses),
         Seconds(*after),
-        seen::attempts(*attempts)
+        seen::attempts(*attempts),
+        if seen::is_anybody_busy(addresses) { "" } else { ": is the host running, and is the address right?" }
     )]
     NoAnswer {
         /// The addresses tried, and what was seen of each.
@@ -149,14 +153,17 @@ pub enum NegotiationError {
     },
     /// Somebody answered COOKIE but nobody answered INITIATE.
     #[error(
-        "the host at {address} answered but did not accept us within {}: it may have been restarted, or refuse without a word",
-        Seconds(*after)
+        "the host at {address} answered but did not accept us within {}: {}",
+        Seconds(*after),
+        if *is_busy { UNDER_LOAD } else { "it may have been restarted, be overloaded, or refuse without a word" }
     )]
     NotAccepted {
         /// The address that answered.
         address: String,
         /// For how long it was tried.
         after: std::time::Duration,
+        /// Set if it was seen to be under load: it asked for proof of our address first. Unauthenticated.
+        is_busy: bool,
     },
     /// The peer does not talk to this host, and says so (NEG-23).
     #[error("the host at {address} does not allow our EID: {}", printable(reason))]
@@ -190,14 +197,17 @@ pub enum NegotiationError {
     PostQuantumMissing,
     /// COOKIE came, but COOKIE_K, the post-quantum half of the answer, did not.
     #[error(
-        "the host at {address} answered, but the post-quantum part of its answer did not arrive within {}: somebody on the way may drop it",
-        Seconds(*after)
+        "the host at {address} answered, but the post-quantum part of its answer did not arrive within {}: {}",
+        Seconds(*after),
+        if *is_busy { UNDER_LOAD } else { "somebody on the way may drop it" }
     )]
     PostQuantumUnanswered {
         /// The address that answered.
         address: String,
         /// For how long it was tried.
         after: std::time::Duration,
+        /// Set if it was seen to be under load: it asked for proof of our address first. Unauthenticated.
+        is_busy: bool,
     },
     /// No address of the peer is known.
     #[error("no address is known for this peer: give a location hint")]

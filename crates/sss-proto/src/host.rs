@@ -3,12 +3,12 @@
 //! Up: [`Host::handle`] sorts the datagrams of a batch ([`receive`]), opens them in place, and hands the frames to
 //! their peers; packets of the [negotiation](negotiate) are answered at once. Down: [`Host::poll`] gives what is owed
 //! to nobody's channel first ([`outbox`]), then events, then lets the peers that have something to send fill the
-//! buffer, in turn ([`ready`]). What follows from a change of a peer is in [`peers`], what the application does with a
-//! stream in [`stream`].
+//! buffer, in turn ([`ready`]); answers to strangers that took no work go between them. What follows from a change of a
+//! peer is in [`peers`], what the application does with a stream in [`stream`].
 
 mod census;
 mod demux;
-mod limit;
+mod nearby;
 mod negotiate;
 mod outbox;
 mod peers;
@@ -41,6 +41,7 @@ use crate::entropy::{Entropy, Randomness};
 use crate::error::{CloseReason, ListenError, NegotiationError, OpenError};
 use crate::ids::{ListenerId, PeerId, StreamId, TreeId};
 use crate::io::{Batch, Event, Input, LinkStatus, Output, Transmit, TransmitBuf};
+use crate::limit::{Limit, Rule};
 use crate::local_host::{History, LocalHost};
 use crate::negotiation::{ChannelIds, Responder};
 use crate::peer::{Arrival, Context, Peer, PeerStats};
@@ -48,7 +49,6 @@ use crate::seen::{PathHint, Seen, Sightings};
 use crate::streams::{DatagramStats, HostBudget, StreamInfo, SubtreeDelivery, SubtreeInfo, TreeNode};
 use crate::time::Instant;
 use crate::token::Token;
-use limit::Limit;
 use negotiate::Admission;
 use outbox::Outbox;
 use peers::Peers;
@@ -103,7 +103,7 @@ impl Host {
         let eid = Eid::from_public_key(&identity.public());
         let reset_key = reset_key(&identity, &config);
         let responder = Responder::new(&config, &mut rng);
-        let (refusals, resets) = (Limit::new(rng.random()), Limit::new(rng.random()));
+        let (refusals, resets) = [Rule::ANSWERS; 2].map(|rule| Limit::new(rule, rng.random())).into();
         Self {
             local: LocalHost {
                 ids: ChannelIds::new(config.channel_id_len, &mut rng),
@@ -163,9 +163,15 @@ impl Host {
             if std::mem::take(&mut self.is_busy) {
                 return Output::Wake(Some(now));
             }
+            let peers_wait = !self.peers.ready.is_empty();
+            if let Some(transmit) = self.outbox.transmit_hint(peers_wait, buf) {
+                self.stats.count_sent(buf, transmit.segment);
+                return Output::Transmit(transmit);
+            }
             let Some(index) = self.peers.ready.pop() else {
                 return Output::Wake(self.peers.next_timer());
             };
+            self.outbox.note_turn();
             if let Some(transmit) = self.transmit_for(now, index, buf) {
                 return Output::Transmit(transmit);
             }

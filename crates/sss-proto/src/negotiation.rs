@@ -11,10 +11,11 @@ mod initiator;
 mod leg;
 mod load;
 pub(crate) mod responder;
+mod retry_tokens;
 mod terms;
 
 pub(crate) use accept::{AcceptKeys, close_frame, refusal};
 pub(crate) use channel_ids::ChannelIds;
 pub(crate) use greeting::Agreed;
 pub(crate) use initiator::{HelloAnswer, Initiation, InitiatorStep, Schedule};
-pub(crate) use responder::{Proven, Refusal, Responder, Standing};
+pub(crate) use responder::{Fate, Proven, Refusal, Reply, Responder, Sender};

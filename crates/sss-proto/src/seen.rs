@@ -42,6 +42,8 @@ pub enum Seen {
     OtherHost(Eid),
     /// The peer's host answers small datagrams, and not those of 1,232 bytes.
     SmallOnly,
+    /// A host that is under load: it asked for proof of our address first (NEG-12).
+    Busy,
 }
 
 impl fmt::Display for Seen {
@@ -53,6 +55,7 @@ impl fmt::Display for Seen {
             Self::Unopened => f.write_str("no one with this key answered"),
             Self::OtherHost(eid) => write!(f, "no one with this key answered: a host there says it is {eid}"),
             Self::SmallOnly => f.write_str("the host answers small datagrams, but not those of 1232 bytes"),
+            Self::Busy => f.write_str("a host that is under load, and has no time for us"),
         }
     }
 }
@@ -80,6 +83,11 @@ impl fmt::Display for Tried {
     }
 }
 
+/// Returns whether a host at one of the addresses is under load: then it is running, and the address is right.
+pub(crate) fn is_anybody_busy(tried: &[Tried]) -> bool {
+    tried.iter().any(|tried| tried.seen == Seen::Busy)
+}
+
 /// A list of addresses, for an error's text.
 pub(crate) fn list(tried: &[Tried]) -> String {
     if tried.is_empty() {
@@ -104,6 +112,7 @@ pub(crate) struct Sightings {
 }
 
 impl Sightings {
+    /// Notes what was seen.
     pub(crate) fn note(&mut self, now: Instant, address: SocketAddr, seen: Seen) {
         let address = canonical(address);
         let is_new = self.latest.insert(address, (now, seen)).is_none();
@@ -116,6 +125,12 @@ impl Sightings {
         {
             self.latest.remove(&oldest);
         }
+    }
+
+    /// Returns whether the host at an address was seen to be under load since then.
+    pub(crate) fn is_busy(&self, address: SocketAddr, since: Instant) -> bool {
+        let latest = self.latest.get(&canonical(address));
+        latest.is_some_and(|(at, seen)| *at >= since && *seen == Seen::Busy)
     }
 
     /// Returns what was seen of addresses since then, by somebody who looks for `eid`.

@@ -242,8 +242,10 @@ impl HostBuilder {
         self
     }
 
-    /// Above this many attempts to connect in a second, initiators must prove their address before any
-    /// cryptography is spent on them. Default 1000.
+    /// Sets how many attempts to connect in a second are ordinary. Above it, initiators must prove their address before
+    /// any cryptography is spent on them; of those who did, so many are served in a second, and of one network (an IPv4
+    /// address, or 64 bits of an IPv6 one) a sixteenth of what is left at the moment. A host that many reach by one
+    /// address, such as that of a proxy, needs more. Default 1000.
     pub fn hello_threshold(mut self, per_second: u32) -> Self {
         self.config.hello_threshold = per_second;
         self

@@ -2,7 +2,7 @@
 //!
 //! One future per host does all of it, in rounds:
 //!
-//! 1. *receive*: what has arrived goes to the core, up to a bound;
+//! 1. *receive*: what has arrived goes to the core, up to a bound, packets of channels first;
 //! 2. *wake*: tasks whose operations can go on are woken, and the driver yields until they have run and queued what
 //!    they have to say;
 //! 3. *transmit*: the core is polled until it has nothing more to send, and acknowledgements and answers share packets;
@@ -292,7 +292,7 @@ impl Driver {
     /// The socket's send buffer is full: goes on when it is not, or when something arrives.
     fn wait_for_socket(&mut self, cx: &mut Context<'_>) -> Next {
         self.wake();
-        if self.socket.poll_readable(cx).is_ready() {
+        if self.receiver.has_waiting() || self.socket.poll_readable(cx).is_ready() {
             return Next::Step(Step::Receive);
         }
         Next::Wait
@@ -302,7 +302,7 @@ impl Driver {
         if self.wake() {
             return Next::Yield(Step::Receive);
         }
-        if self.socket.poll_readable(cx).is_ready() {
+        if self.receiver.has_waiting() || self.socket.poll_readable(cx).is_ready() {
             return Next::Step(Step::Receive);
         }
         let at = at.map(|at| self.shared.clock().to_std(at));

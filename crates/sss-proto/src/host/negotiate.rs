@@ -7,7 +7,6 @@ use sss_wire::long::{self, Accept, Hello, HelloK, Initiate, Long, ProbeReply, Re
 use sss_wire::params::Settings;
 use sss_wire::{ChannelId, Code};
 
-use super::limit::Limit;
 use super::outbox::Outbox;
 use super::peers::Peers;
 use super::probes::Probes;
@@ -15,8 +14,9 @@ use super::stats::HostStats;
 use crate::error::{CloseReason, DropReason, NegotiationError};
 use crate::ids::TreeId;
 use crate::io::Event;
+use crate::limit::{Limit, Standing};
 use crate::local_host::LocalHost;
-use crate::negotiation::{self, HelloAnswer, Proven, Refusal, Responder, Standing};
+use crate::negotiation::{self, Fate, HelloAnswer, Proven, Refusal, Reply, Responder, Sender};
 use crate::network::is_usable;
 use crate::peer::{Arrival, Context, Initiated, Peer, settings_of};
 use crate::seen::Seen;
@@ -88,24 +88,44 @@ impl Negotiation<'_> {
             return Err(DropReason::Unwelcome);
         }
         let reply = long::probe_reply(nonce, &self.local.eid);
-        self.outbox.reply(self.arrival.remote, reply);
+        self.outbox.hint(self.arrival.remote, reply);
         Ok(())
     }
 
     fn on_hello(&mut self, hello: &Hello<'_>) -> Result<(), DropReason> {
+        let sender = self.sender();
         let mut local = self.local.for_responder();
-        let (responder, remote) = (&mut self.admission.responder, self.arrival.remote);
-        let reply = responder.hello(self.now, hello, remote, &mut local)?;
-        self.outbox.reply(remote, reply);
+        let reply = self.admission.responder.hello(self.now, hello, sender, &mut local)?;
+        self.reply(reply);
         Ok(())
     }
 
     fn on_hello_k(&mut self, hello_k: &HelloK<'_>) -> Result<(), DropReason> {
+        let sender = self.sender();
         let mut local = self.local.for_responder();
-        let (responder, remote) = (&mut self.admission.responder, self.arrival.remote);
-        let reply = responder.hello_k(self.now, hello_k, remote, &mut local)?;
-        self.outbox.reply(remote, reply);
+        let reply = self
+            .admission
+            .responder
+            .hello_k(self.now, hello_k, sender, &mut local)?;
+        self.reply(reply);
         Ok(())
+    }
+
+    fn reply(&mut self, reply: Reply) {
+        match reply {
+            Reply::Worked(packet) => self.outbox.reply(self.arrival.remote, packet),
+            Reply::Hint(packet) => self.outbox.hint(self.arrival.remote, packet),
+        }
+    }
+
+    /// Returns who sent the packet, and whether an established peer is in the same network (NEG-39).
+    fn sender(&self) -> Sender {
+        let remote = self.arrival.remote;
+        let standing = match self.peers.is_near(remote.ip()) {
+            true => Standing::Established,
+            false => Standing::Stranger,
+        };
+        Sender { remote, standing }
     }
 
     fn on_answer(&mut self, attempt: &[u8; 8], answer: &HelloAnswer<'_>) -> Result<(), DropReason> {
@@ -128,15 +148,26 @@ impl Negotiation<'_> {
             return Err(DropReason::Unwelcome);
         }
         let applicant = Applicant::new(initiate, packet, self.arrival.remote);
-        let (responder, remote) = (&mut self.admission.responder, self.arrival.remote);
-        let proven = match responder.initiate(self.now, initiate, remote, &mut self.local.rng) {
+        let (sender, responder) = (self.sender(), &mut self.admission.responder);
+        let proven = match responder.initiate(self.now, initiate, sender, &mut self.local.rng) {
             Ok(proven) => proven,
             Err(Refusal::Drop(reason)) => return Err(reason),
             Err(Refusal::Again(channel)) => return self.on_spent(initiate, (packet, channel)),
         };
-        let settings = match self.judge(&proven) {
+        let made = self.on_proven(&applicant, &proven, packet);
+        // What is a duplicate was sent by one that has its channel.
+        if made.is_err_and(|reason| reason != DropReason::Duplicate) {
+            self.admission.responder.note_vain(self.now, applicant.remote);
+        }
+        made
+    }
+
+    /// An INITIATE whose sender has proven who it is: makes a channel, if nothing is against it.
+    fn on_proven(&mut self, applicant: &Applicant<'_>, proven: &Proven, packet: &[u8]) -> Result<(), DropReason> {
+        let initiate = applicant.initiate;
+        let settings = match self.judge(proven) {
             Ok(settings) => settings,
-            Err((code, reason)) => return self.refuse(&applicant, &proven, (code, &reason)),
+            Err((code, reason)) => return self.refuse(applicant, proven, (code, &reason)),
         };
         // MIG-21; a host that is silent answers as one that does not know the tree.
         let is_silent = self.local.config.refuse_silently;
@@ -145,20 +176,20 @@ impl Negotiation<'_> {
             .filter(|tree| !is_silent && self.peers.demux.tree(tree).is_none());
         let ended = unknown.and_then(|tree| self.local.history.end_of_tree(self.now, &proven.eid, &tree));
         if let Some((code, reason)) = ended {
-            return self.refuse(&applicant, &proven, (code, &reason));
+            return self.refuse(applicant, proven, (code, &reason));
         }
-        let standing = self.standing(initiate, &settings);
+        let fate = self.fate(initiate, &settings);
         let earlier = settings.attempts.earlier.as_ref();
         let earlier = earlier.filter(|_| settings.tree.is_none()).map(|e| e.attempt);
-        let begun = match (standing, earlier) {
-            (Standing::Accepted(channel), _) if self.is_accept_owed(&proven, channel) => {
+        let begun = match (fate, earlier) {
+            (Fate::Accepted(channel), _) if self.is_accept_owed(proven, channel) => {
                 return Err(DropReason::Duplicate);
             }
-            (Standing::Accepted(_) | Standing::Unknown, Some(attempt)) => {
+            (Fate::Accepted(_) | Fate::Unknown, Some(attempt)) => {
                 if let Some((code, reason)) = self.local.history.end_of(self.now, &proven.eid, &attempt) {
-                    return self.refuse(&applicant, &proven, (code, &reason));
+                    return self.refuse(applicant, proven, (code, &reason));
                 }
-                self.tree_begun(&proven, &attempt)
+                self.tree_begun(proven, &attempt)
             }
             _ => None,
         };
@@ -166,26 +197,22 @@ impl Negotiation<'_> {
             version: initiate.version,
             attempt: *initiate.attempt,
             packet,
-            void: earlier.filter(|_| matches!(standing, Standing::NeverAccepted(..))),
+            void: earlier.filter(|_| matches!(fate, Fate::NeverAccepted(..))),
             settings,
         };
         if self.peers.demux.has_channel(proven.channel_id) {
             return Err(DropReason::Unwelcome);
         }
         let tree = initiated.settings.tree.or(begun);
-        if let Err(code) = self.make_room(&proven, tree) {
-            return self.refuse(
-                &applicant,
-                &proven,
-                (code, "there are too many connections to this host"),
-            );
+        if let Err(code) = self.make_room(proven, tree) {
+            return self.refuse(applicant, proven, (code, "there are too many connections to this host"));
         }
         let index = match tree {
-            Some(tree) => self.join_tree(&proven, &initiated, tree)?,
-            None => self.begin_tree(&proven, &initiated)?,
+            Some(tree) => self.join_tree(proven, &initiated, tree)?,
+            None => self.begin_tree(proven, &initiated)?,
         };
-        self.admission.responder.spend(&proven);
-        if let Standing::NeverAccepted(period, channel) = standing {
+        self.admission.responder.spend(proven);
+        if let Fate::NeverAccepted(period, channel) = fate {
             self.admission.responder.void(period, channel);
         }
         self.stats.channels_made += 1;
@@ -241,7 +268,8 @@ impl Negotiation<'_> {
 
     /// Returns whether the sender may be told once more that it is refused.
     fn may_refuse(&mut self) -> bool {
-        self.admission.refusals.allow(self.now, self.arrival.remote.ip())
+        let sender = self.arrival.remote.ip();
+        self.admission.refusals.allow(self.now, sender, Standing::Stranger)
     }
 
     fn tell_refused(&mut self, applicant: &Applicant<'_>, proven: &Proven, why: (Code, &str)) {
@@ -256,12 +284,12 @@ impl Negotiation<'_> {
     }
 
     /// Returns what became of the earlier attempt that an initiator names (NEG-25).
-    fn standing(&self, initiate: &Initiate<'_>, settings: &Settings) -> Standing {
+    fn fate(&self, initiate: &Initiate<'_>, settings: &Settings) -> Fate {
         let earlier = settings.attempts.earlier.as_ref().filter(|_| settings.tree.is_none());
-        earlier.map_or(Standing::Unknown, |earlier| {
+        earlier.map_or(Fate::Unknown, |earlier| {
             self.admission
                 .responder
-                .standing(earlier, initiate.version, self.arrival.remote)
+                .fate(earlier, initiate.version, self.arrival.remote)
         })
     }
 
@@ -449,12 +477,17 @@ impl Negotiation<'_> {
     fn on_retry(&mut self, retry: &Retry<'_>) -> Result<(), DropReason> {
         let peer = self.peers.by_attempt(retry.attempt);
         let (_, peer) = peer.ok_or(DropReason::UnknownAttempt)?;
+        let is_tried = peer.transport().attempts().is_tried_at(self.arrival.remote);
         let packets = peer
             .transport_mut()
             .attempts_mut()
             .on_retry(retry.version, retry.token)?;
         for packet in packets {
             self.outbox.reply(self.arrival.remote, packet.to_vec());
+        }
+        // NEG-27
+        if is_tried {
+            self.local.sightings.note(self.now, self.arrival.remote, Seen::Busy);
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use sss_wire::{Code, Eid};
 
 use super::census::{Census, Full};
 use super::demux::Demux;
+use super::nearby::Nearby;
 use super::ready::ReadyQueue;
 use super::services::{Route, Services};
 use super::timers::Timers;
@@ -32,6 +33,7 @@ pub(super) struct Peers {
     pub(super) ready: ReadyQueue,
     timers: Timers,
     census: Census,
+    nearby: Nearby,
     pub(super) events: VecDeque<Event>,
     /// Streams to services that were refused.
     pub(super) streams_refused: u64,
@@ -50,6 +52,7 @@ impl Peers {
             ready: ReadyQueue::default(),
             timers: Timers::default(),
             census: Census::new(limits),
+            nearby: Nearby::default(),
             events: VecDeque::new(),
             streams_refused: 0,
         }
@@ -75,6 +78,11 @@ impl Peers {
     /// The peer on whose channel new streams to an EID are opened.
     pub(super) fn by_eid(&self, eid: &Eid) -> Option<u32> {
         self.by_eid.get(eid).copied()
+    }
+
+    /// Returns whether a peer with a channel is in the network of an address.
+    pub(super) fn is_near(&self, ip: IpAddr) -> bool {
+        self.nearby.has(ip)
     }
 
     /// The peer whose attempt it is.
@@ -144,6 +152,8 @@ impl Peers {
             }
         }
         self.timers.set(index, peer.next_timer());
+        let path = peer.transport().path().filter(|_| peer.is_up());
+        self.nearby.set(index, path.map(|path| path.remote.ip()));
         let (id, has_ended) = (peer.id(), peer.tree().has_ended());
         gather(peer, &mut self.services, &mut self.events, &mut self.streams_refused);
         if has_ended {

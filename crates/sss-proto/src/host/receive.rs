@@ -11,7 +11,6 @@ use bytes::{Bytes, BytesMut};
 use rand::Rng;
 use sss_wire::ChannelId;
 
-use super::limit::Limit;
 use super::negotiate::{Admission, Negotiation};
 use super::outbox::Outbox;
 use super::peers::Peers;
@@ -20,6 +19,7 @@ use super::stats::HostStats;
 use crate::channel::Opened;
 use crate::error::DropReason;
 use crate::io::Batch;
+use crate::limit::{Limit, Standing};
 use crate::local_host::LocalHost;
 use crate::peer::{Arrival, ChannelSerial, Context, OpenPacket};
 use crate::time::Instant;
@@ -165,13 +165,18 @@ impl Reception<'_> {
             self.peers.settle_ready(self.local, index);
             return Ok(());
         }
-        if packet.len() >= MIN_RESET_TRIGGER && self.resets.allow(self.now, self.arrival.remote.ip()) {
+        if packet.len() >= MIN_RESET_TRIGGER && self.may_reset() {
             self.send_stateless_reset(id, packet.len());
         }
         Err(DropReason::UnknownChannel)
     }
 
     /// PRT-12.
+    fn may_reset(&mut self) -> bool {
+        let sender = self.arrival.remote.ip();
+        self.resets.allow(self.now, sender, Standing::Stranger)
+    }
+
     fn send_stateless_reset(&mut self, id: ChannelId, trigger: usize) {
         let mut bytes = vec![0; (trigger - 1).min(MAX_RESET)];
         self.local.rng.fill_bytes(&mut bytes);
@@ -182,7 +187,7 @@ impl Reception<'_> {
             *tail = self.local.reset_token(id);
         }
         self.stats.resets_sent += 1;
-        self.outbox.reply(self.arrival.remote, bytes);
+        self.outbox.hint(self.arrival.remote, bytes);
     }
 
     fn negotiation(&mut self) -> Negotiation<'_> {

@@ -53,11 +53,16 @@ impl Binding<'_> {
         out
     }
 
+    /// The source address and port.
+    pub(super) fn address(&self) -> [u8; 18] {
+        address_bytes(self.remote)
+    }
+
     pub(super) fn bytes(&self) -> [u8; 30] {
         let mut out = [0; 30];
         let (address, rest) = out.split_at_mut(18);
         let (version, attempt) = rest.split_at_mut(4);
-        address.copy_from_slice(&address_bytes(self.remote));
+        address.copy_from_slice(&self.address());
         version.copy_from_slice(&self.version.to_be_bytes());
         attempt.copy_from_slice(self.attempt);
         out
@@ -65,7 +70,7 @@ impl Binding<'_> {
 }
 
 /// An address as 16 bytes (IPv4 mapped into IPv6) and the port.
-pub(crate) fn address_bytes(address: SocketAddr) -> [u8; 18] {
+fn address_bytes(address: SocketAddr) -> [u8; 18] {
     let ip = match address.ip() {
         IpAddr::V4(v4) => v4.to_ipv6_mapped(),
         IpAddr::V6(v6) => v6,

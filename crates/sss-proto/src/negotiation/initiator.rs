@@ -312,8 +312,12 @@ impl Initiation {
             return NegotiationError::Version { theirs, ours };
         }
         if let Some(held) = self.held() {
-            let address = held.agreed.remote.to_string();
-            return NegotiationError::PostQuantumUnanswered { address, after };
+            let remote = held.agreed.remote;
+            return NegotiationError::PostQuantumUnanswered {
+                address: remote.to_string(),
+                after,
+                is_busy: sightings.is_busy(remote, since),
+            };
         }
         match self.answered() {
             None => NegotiationError::NoAnswer {
@@ -324,6 +328,7 @@ impl Initiation {
             Some(address) => NegotiationError::NotAccepted {
                 address: address.to_string(),
                 after,
+                is_busy: sightings.is_busy(address, since),
             },
         }
     }

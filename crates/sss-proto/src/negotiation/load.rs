@@ -1,33 +1,34 @@
-//! The defence against HELLO floods: above a rate, no Diffie-Hellman without a token (NEG-12).
+//! The defence against floods of negotiations: above a rate, no arithmetic without a proof of the address (NEG-12), and
+//! of what is proven, so much for each network and for all (NEG-37, NEG-38).
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use sss_crypto::{constant_time_eq, mac16};
-
-use zeroize::Zeroizing;
-
-use super::cookie::address_bytes;
+use super::cookie::Binding;
+use super::retry_tokens::{Asking, RetryTokens, TokenState};
+use crate::limit::{Limit, Rule, Standing};
 use crate::time::Instant;
 
-const TOKEN_KEY_LIFE: Duration = Duration::from_secs(15);
+/// INITIATEs a second that may be in vain, for each network (NEG-38).
+const VAIN: u8 = 10;
+/// Packets of a kind that are answered in a second under load, however low the threshold is.
+const MIN_TOTAL: u32 = 512;
 
-/// The two packets whose answers cost something.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Asking {
-    /// HELLO: Diffie-Hellman.
-    Hello,
-    /// HELLO_K: an encapsulation.
-    HelloK,
-}
-
-/// Counts HELLOs and HELLO_Ks, each by themselves, and makes the tokens.
+/// Counts the packets whose answers cost something, each kind by itself, and says which of them are answered.
 pub(crate) struct Load {
     threshold: u32,
-    hellos: Rate,
-    hello_ks: Rate,
-    keys: Zeroizing<[[u8; 32]; 2]>,
-    rotated: Instant,
+    hellos: Meter,
+    hello_ks: Meter,
+    initiates: Meter,
+    /// INITIATEs that cost something and made no channel.
+    vain: Limit,
+    tokens: RetryTokens,
+}
+
+/// The packets of a kind: how many there are, and which are answered if there are many.
+struct Meter {
+    rate: Rate,
+    limit: Limit,
 }
 
 /// Packets in the present second.
@@ -35,6 +36,23 @@ pub(crate) struct Load {
 struct Rate {
     window_start: Instant,
     count: u32,
+}
+
+/// Secrets that the defences begin with.
+pub(crate) struct LoadSecrets {
+    /// Keys of tokens.
+    pub(crate) keys: [[u8; 32]; 2],
+    /// Seeds of limits.
+    pub(crate) seeds: [u64; 4],
+}
+
+/// Reasons why a packet gets no answer that costs something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Denied {
+    /// Its sender is to prove its address first, with this token.
+    Retry([u8; 16]),
+    /// The token was used up, or the sender's network has had its share.
+    Drop,
 }
 
 impl Rate {
@@ -51,49 +69,66 @@ impl Rate {
 }
 
 impl Load {
-    pub(crate) fn new(threshold: u32, keys: [[u8; 32]; 2]) -> Self {
+    pub(crate) fn new(threshold: u32, secrets: LoadSecrets) -> Self {
+        let rule = Rule::shared(threshold.max(MIN_TOTAL));
+        let [hello, hello_k, initiate, vain] = secrets.seeds;
+        let meter = |seed| Meter {
+            rate: Rate::default(),
+            limit: Limit::new(rule, seed),
+        };
         Self {
             threshold,
-            hellos: Rate::default(),
-            hello_ks: Rate::default(),
-            keys: Zeroizing::new(keys),
-            rotated: Instant::default(),
+            hellos: meter(hello),
+            hello_ks: meter(hello_k),
+            initiates: meter(initiate),
+            vain: Limit::new(rule.with_each(VAIN), vain),
+            tokens: RetryTokens::new(secrets.keys),
         }
     }
 
     /// Replaces the token key if it is due. `fresh` makes key bytes.
     pub(crate) fn rotate(&mut self, now: Instant, fresh: &mut dyn FnMut() -> [u8; 32]) {
-        let age = now.since(self.rotated);
-        if age < TOKEN_KEY_LIFE {
-            return;
-        }
-        let previous = if age < 2 * TOKEN_KEY_LIFE {
-            self.keys[0]
-        } else {
-            fresh()
-        };
-        *self.keys = [fresh(), previous];
-        self.rotated = now;
+        self.tokens.rotate(now, fresh);
     }
 
-    /// Counts a packet; true if hosts without a token are to be sent RETRY now.
-    pub(crate) fn is_high(&mut self, now: Instant, what: Asking) -> bool {
-        let rate = match what {
+    /// Decides on a HELLO or HELLO_K: whether it is answered with arithmetic. Only one with a valid token counts
+    /// against its network, since anybody can write an address (NEG-37).
+    pub(crate) fn admit(
+        &mut self,
+        now: Instant,
+        what: Asking,
+        token: &[u8; 16],
+        binding: Binding<'_>,
+        standing: Standing,
+    ) -> Result<(), Denied> {
+        let meter = match what {
             Asking::Hello => &mut self.hellos,
             Asking::HelloK => &mut self.hello_ks,
         };
-        rate.is_above(self.threshold, now)
+        if !meter.rate.is_above(self.threshold, now) {
+            return Ok(());
+        }
+        let token = match self.tokens.check(token, binding, what) {
+            TokenState::Valid(token) => token,
+            TokenState::UsedUp => return Err(Denied::Drop),
+            TokenState::Other(token) => return Err(Denied::Retry(token)),
+        };
+        if !meter.limit.allow(now, binding.remote.ip(), standing) {
+            return Err(Denied::Drop);
+        }
+        self.tokens.spend(token);
+        Ok(())
     }
 
-    pub(crate) fn token(&self, remote: SocketAddr, attempt: &[u8; 8]) -> [u8; 16] {
-        mac16(&self.keys[0], &[&address_bytes(remote), attempt])
+    /// Decides on an INITIATE whose cookie has proven its address: whether it is looked into.
+    pub(crate) fn admit_initiate(&mut self, now: Instant, from: IpAddr, standing: Standing) -> bool {
+        let is_high = self.initiates.rate.is_above(self.threshold, now);
+        self.vain.has_room(now, from, standing) && (!is_high || self.initiates.limit.allow(now, from, standing))
     }
 
-    pub(crate) fn is_valid(&self, token: &[u8; 16], remote: SocketAddr, attempt: &[u8; 8]) -> bool {
-        let address = address_bytes(remote);
-        self.keys
-            .iter()
-            .any(|key| constant_time_eq(&mac16(key, &[&address, attempt]), token))
+    /// An INITIATE that was looked into made no channel (NEG-38).
+    pub(crate) fn note_vain(&mut self, now: Instant, from: IpAddr) {
+        self.vain.note(now, from);
     }
 }
 
@@ -101,45 +136,14 @@ impl Load {
 mod tests {
     use super::*;
 
-    fn addr(port: u16) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], port))
-    }
-
     // spec: NEG-12
     #[test]
     fn load_is_high_above_the_threshold_and_ends_with_the_flood() {
-        let mut load = Load::new(10, [[1; 32], [2; 32]]);
+        let mut rate = Rate::default();
         let start = Instant::from_nanos(5_000_000_000);
-        for what in [Asking::Hello, Asking::HelloK] {
-            let high = (0..15).filter(|_| load.is_high(start, what)).count();
-            assert_eq!(high, 5, "each is counted by itself");
-        }
+        assert_eq!((0..15).filter(|_| rate.is_above(10, start)).count(), 5);
         let later = start + Duration::from_secs(1);
-        assert!(!load.is_high(later, Asking::Hello));
-        assert!(!load.is_high(later + Duration::from_secs(2), Asking::Hello));
-    }
-
-    // spec: NEG-12
-    #[test]
-    fn tokens_are_bound_to_address_and_attempt_and_live_two_periods() {
-        let mut load = Load::new(10, [[1; 32], [2; 32]]);
-        let token = load.token(addr(1), &[7; 8]);
-        assert!(load.is_valid(&token, addr(1), &[7; 8]));
-        assert!(!load.is_valid(&token, addr(2), &[7; 8]));
-        assert!(!load.is_valid(&token, addr(1), &[8; 8]));
-        let mut n = 10;
-        let mut fresh = || {
-            n += 1;
-            [n; 32]
-        };
-        load.rotate(Instant::default() + TOKEN_KEY_LIFE, &mut fresh);
-        assert!(load.is_valid(&token, addr(1), &[7; 8]));
-        load.rotate(Instant::default() + 2 * TOKEN_KEY_LIFE, &mut fresh);
-        assert!(!load.is_valid(&token, addr(1), &[7; 8]));
-    }
-
-    #[test]
-    fn secrets_are_wiped() {
-        crate::testing::is_wiped(&Load::new(1, [[1; 32]; 2]).keys);
+        assert!(!rate.is_above(10, later));
+        assert!(!rate.is_above(10, later + Duration::from_secs(2)));
     }
 }

@@ -14,11 +14,13 @@ use zeroize::{Zeroize, Zeroizing};
 use super::channel_ids::ChannelIds;
 use super::cookie::{Binding, Contents, Cookies, Spent, cookie_mac};
 use super::leg::LegKeys;
-use super::load::{Asking, Load};
+use super::load::{Denied, Load, LoadSecrets};
+use super::retry_tokens::Asking;
 use super::terms::{VERSIONS, kems, prologue, suite_from_wire, suite_to_wire};
 use crate::config::{Config, PostQuantum};
 use crate::entropy::Randomness;
 use crate::error::DropReason;
+use crate::limit::Standing;
 use crate::time::Instant;
 
 /// The responder's side of all negotiations: two cookie keys, two token keys, the key of the legs, and no state per
@@ -42,15 +44,30 @@ pub(crate) struct Proven {
     pub(crate) period: u8,
 }
 
-/// Standing of an attempt that was not answered.
+/// Fate of an attempt that was not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum Fate {
     /// That cannot be told: its cookie does not open here.
     Unknown,
     /// Its INITIATE never made a channel. The cookie's period and channel id.
     NeverAccepted(u8, ChannelId),
     /// It made this channel.
     Accepted(ChannelId),
+}
+
+/// Answer to HELLO or HELLO_K.
+pub(crate) enum Reply {
+    /// COOKIE or COOKIE_K: what it took to make it is not to be in vain.
+    Worked(Vec<u8>),
+    /// RETRY or VERSION.
+    Hint(Vec<u8>),
+}
+
+/// Sender of a packet.
+#[derive(Clone, Copy)]
+pub(crate) struct Sender {
+    pub(crate) remote: SocketAddr,
+    pub(crate) standing: Standing,
 }
 
 /// Reasons why an INITIATE makes no channel.
@@ -72,7 +89,13 @@ impl Responder {
         Self {
             cookies: Cookies::new(rng.random()),
             legs: LegKeys::new(rng.random()),
-            load: Load::new(config.hello_threshold, [rng.random(), rng.random()]),
+            load: Load::new(
+                config.hello_threshold,
+                LoadSecrets {
+                    keys: rng.random(),
+                    seeds: rng.random(),
+                },
+            ),
         }
     }
 
@@ -81,20 +104,23 @@ impl Responder {
         &mut self,
         now: Instant,
         hello: &Hello<'_>,
-        remote: SocketAddr,
+        sender: Sender,
         host: &mut Own<'_>,
-    ) -> Result<Vec<u8>, DropReason> {
+    ) -> Result<Reply, DropReason> {
         self.rotate(now, host.rng);
         if !VERSIONS.contains(&hello.version) {
-            return Ok(long::version(hello.attempt, VERSIONS));
+            return Ok(Reply::Hint(long::version(hello.attempt, VERSIONS)));
         }
         let binding = Binding {
-            remote,
+            remote: sender.remote,
             version: hello.version,
             attempt: hello.attempt,
         };
-        if let Some(retry) = self.ask_for_token(now, Asking::Hello, hello.token, binding) {
-            return Ok(retry);
+        let admitted = self
+            .load
+            .admit(now, Asking::Hello, hello.token, binding, sender.standing);
+        if let Err(denied) = admitted {
+            return denied.reply(binding);
         }
         let prologue = prologue(hello.version, hello.attempt);
         let (noise, payload) =
@@ -126,7 +152,7 @@ impl Responder {
         let mut packet = long::cookie_without_mac(binding.version, binding.attempt, &message, &cookie);
         let mac = cookie_mac(noise.chaining_key(), &packet);
         packet.extend_from_slice(&mac);
-        Ok(packet)
+        Ok(Reply::Worked(packet))
     }
 
     /// Answers HELLO_K with COOKIE_K or RETRY (NEG-31).
@@ -134,36 +160,27 @@ impl Responder {
         &mut self,
         now: Instant,
         hello_k: &HelloK<'_>,
-        remote: SocketAddr,
+        sender: Sender,
         host: &mut Own<'_>,
-    ) -> Result<Vec<u8>, DropReason> {
+    ) -> Result<Reply, DropReason> {
         self.rotate(now, host.rng);
         // HELLO of that version is answered with VERSION.
         if !VERSIONS.contains(&hello_k.version) || !kems(host.config.post_quantum).contains(&Kem::MlKem768) {
             return Err(DropReason::Unwelcome);
         }
         let binding = Binding {
-            remote,
+            remote: sender.remote,
             version: hello_k.version,
             attempt: hello_k.attempt,
         };
-        if let Some(retry) = self.ask_for_token(now, Asking::HelloK, hello_k.token, binding) {
-            return Ok(retry);
+        let admitted = self
+            .load
+            .admit(now, Asking::HelloK, hello_k.token, binding, sender.standing);
+        if let Err(denied) = admitted {
+            return denied.reply(binding);
         }
-        self.legs.answer(hello_k, binding, &self.cookies, host.rng.refresh())
-    }
-
-    /// RETRY, if the host is under load and the token is not valid (NEG-12).
-    fn ask_for_token(&mut self, now: Instant, what: Asking, token: &[u8; 16], binding: Binding<'_>) -> Option<Vec<u8>> {
-        let Binding {
-            remote,
-            version,
-            attempt,
-        } = binding;
-        if !self.load.is_high(now, what) || self.load.is_valid(token, remote, attempt) {
-            return None;
-        }
-        Some(long::retry(version, attempt, &self.load.token(remote, attempt)))
+        let answer = self.legs.answer(hello_k, binding, &self.cookies, host.rng.refresh())?;
+        Ok(Reply::Worked(answer))
     }
 
     /// Checks INITIATE in the order of NEG-10, up to `se`.
@@ -171,15 +188,28 @@ impl Responder {
         &mut self,
         now: Instant,
         initiate: &Initiate<'_>,
-        remote: SocketAddr,
+        sender: Sender,
         rng: &mut dyn Rng,
     ) -> Result<Proven, Refusal> {
         self.rotate(now, rng);
+        let remote = sender.remote;
         let (period, contents) = self.open(initiate, remote).ok_or(DropReason::StaleCookie)?;
         if self.cookies.spent(period, contents.channel_id).is_some() {
             return Err(Refusal::Again(contents.channel_id));
         }
-        Ok(self.authenticate(initiate, remote, period, &contents)?)
+        if !self.load.admit_initiate(now, remote.ip(), sender.standing) {
+            return Err(DropReason::Overload.into());
+        }
+        let proven = self.authenticate(initiate, remote, period, &contents);
+        if proven.is_err() {
+            self.note_vain(now, remote);
+        }
+        Ok(proven?)
+    }
+
+    /// An INITIATE whose cookie opened made no channel: not too many may come from there (NEG-38).
+    pub(crate) fn note_vain(&mut self, now: Instant, remote: SocketAddr) {
+        self.load.note_vain(now, remote.ip());
     }
 
     /// Returns who sent an INITIATE whose cookie is spent.
@@ -226,18 +256,18 @@ impl Responder {
     }
 
     /// Returns what became of an earlier attempt that an initiator names (NEG-25).
-    pub(crate) fn standing(&self, earlier: &Earlier, version: u32, remote: SocketAddr) -> Standing {
+    pub(crate) fn fate(&self, earlier: &Earlier, version: u32, remote: SocketAddr) -> Fate {
         let binding = Binding {
             remote,
             version,
             attempt: &earlier.attempt,
         };
         let Some((period, contents)) = self.cookies.open(&earlier.cookie, binding) else {
-            return Standing::Unknown;
+            return Fate::Unknown;
         };
         match self.cookies.spent(period, contents.channel_id) {
-            Some(Spent::Accepted) => Standing::Accepted(contents.channel_id),
-            _ => Standing::NeverAccepted(period, contents.channel_id),
+            Some(Spent::Accepted) => Fate::Accepted(contents.channel_id),
+            _ => Fate::NeverAccepted(period, contents.channel_id),
         }
     }
 
@@ -272,6 +302,15 @@ pub(crate) struct Own<'a> {
     pub(crate) config: &'a Config,
     pub(crate) rng: &'a mut Randomness,
     pub(crate) ids: &'a mut ChannelIds,
+}
+
+impl Denied {
+    fn reply(self, binding: Binding<'_>) -> Result<Reply, DropReason> {
+        match self {
+            Self::Retry(token) => Ok(Reply::Hint(long::retry(binding.version, binding.attempt, &token))),
+            Self::Drop => Err(DropReason::Overload),
+        }
+    }
 }
 
 fn unauthentic(_: AuthError) -> DropReason {

@@ -4,7 +4,9 @@
 //! 2. a batch that fills a good part of its buffer is taken with the buffer; a small one is moved to a slab that it
 //!    shares with others, so that a slice of it keeps no large buffer alive for little;
 //! 3. under the lock, the core takes the batches, decrypts them in place, and dispatches their frames: the readers of
-//!    streams get slices of them.
+//!    streams get slices of them;
+//! 4. batches of the negotiation come after all others that have arrived, for a bounded time; what is left waits for
+//!    the next round (NEG-39).
 //!
 //! Buffers and slabs are used again once nobody holds a slice of them.
 
@@ -12,10 +14,11 @@ use std::collections::VecDeque;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use quinn_udp::{BATCH_SIZE, RecvMeta};
-use sss_proto::{Batch, Ecn, Input};
+use sss_proto::{Batch, Ecn, Input, Instant};
 
 use super::socket::{self, Socket};
 use super::{SocketStats, addresses};
@@ -34,6 +37,14 @@ const SLAB_TRIES: usize = 4;
 /// Receiving calls, and bytes, before what arrived is answered.
 const MAX_CALLS: usize = 8;
 const MAX_BYTES: usize = 512 << 10;
+/// Time for the negotiation in one round, while other packets may be arriving.
+const MAX_NEGOTIATION: Duration = Duration::from_micros(500);
+/// Batches of the negotiation between two looks at the clock.
+const NEGOTIATION_STEP: usize = 8;
+/// Batches of the negotiation that wait, at most. What is beyond is dropped, as the system drops what is too much.
+const MAX_WAITING: usize = 1024;
+/// The bit that the first byte of a long packet has, and that of no other.
+const LONG: u8 = 0x80;
 
 /// Reads the socket and feeds the core.
 pub(crate) struct Receiver {
@@ -44,6 +55,8 @@ pub(crate) struct Receiver {
     width: usize,
     slabs: Slabs,
     staged: Vec<Staged>,
+    /// Batches of the negotiation, for when the others are done.
+    negotiation: VecDeque<Staged>,
 }
 
 /// A batch on its way to the core.
@@ -66,12 +79,24 @@ impl Receiver {
             width: 4,
             slabs: Slabs::default(),
             staged: Vec::with_capacity(BATCH_SIZE),
+            negotiation: VecDeque::new(),
         }
+    }
+
+    /// Returns whether batches wait for the next round.
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.negotiation.is_empty()
     }
 
     /// Receives what has arrived, up to a bound, and gives it to the core. When more may be there, the
     /// socket is still ready; else the task of `cx` is woken when there is.
     pub(crate) fn run(&mut self, cx: &mut Context<'_>, socket: &mut Socket, shared: &Shared, stats: &mut SocketStats) {
+        self.read(cx, socket, shared, stats);
+        self.negotiate(shared);
+    }
+
+    /// Steps 1 to 3, for all that has arrived, up to a bound.
+    fn read(&mut self, cx: &mut Context<'_>, socket: &mut Socket, shared: &Shared, stats: &mut SocketStats) {
         let mut bytes = 0;
         for _ in 0..MAX_CALLS {
             if !matches!(socket.poll_readable(cx), Poll::Ready(Ok(()))) {
@@ -80,7 +105,7 @@ impl Receiver {
             match self.fill(socket) {
                 Ok(filled) => {
                     stats.receive_calls += 1;
-                    bytes += self.stage(filled);
+                    bytes += self.stage(filled, stats);
                     self.feed(shared);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
@@ -111,7 +136,7 @@ impl Receiver {
     }
 
     /// Step 2. Returns the number of bytes.
-    fn stage(&mut self, filled: usize) -> usize {
+    fn stage(&mut self, filled: usize, stats: &mut SocketStats) -> usize {
         let mut bytes = 0;
         for (buffer, meta) in self.arena.iter_mut().zip(&self.meta).take(filled) {
             let len = meta.len.min(buffer.len());
@@ -127,14 +152,20 @@ impl Receiver {
             } else {
                 self.slabs.copy(&buffer[..len])
             };
-            self.staged.push(Staged {
+            let is_long = data.first().is_some_and(|first| first & LONG != 0);
+            let staged = Staged {
                 data,
                 is_buffer,
                 stride: meta.stride.max(1),
                 remote: addresses::canonical(meta.addr),
                 local: meta.dst_ip.map(|ip| ip.to_canonical()),
                 ecn: socket::ecn_from_wire(meta.ecn),
-            });
+            };
+            match is_long {
+                false => self.staged.push(staged),
+                true if self.negotiation.len() < MAX_WAITING => self.negotiation.push_back(staged),
+                true => stats.receive_dropped += 1,
+            }
         }
         bytes
     }
@@ -142,23 +173,46 @@ impl Receiver {
     /// Step 3.
     fn feed(&mut self, shared: &Shared) {
         shared.drive(|inner, now| {
-            for batch in &mut self.staged {
-                let mut lent = None;
-                let input = Input::Datagrams(Batch {
-                    data: &mut batch.data,
-                    lent: &mut lent,
-                    stride: batch.stride,
-                    remote: batch.remote,
-                    local: batch.local,
-                    ecn: batch.ecn,
-                });
-                inner.core.handle(now, input);
-                if batch.is_buffer {
-                    self.buffers.give_back(std::mem::take(&mut batch.data), lent);
-                }
+            for batch in self.staged.drain(..) {
+                batch.feed(&mut inner.core, now, &mut self.buffers);
             }
         });
-        self.staged.clear();
+    }
+
+    /// Step 4. Others get the lock between its parts.
+    fn negotiate(&mut self, shared: &Shared) {
+        let mut begun = None;
+        while !self.negotiation.is_empty() {
+            let now = shared.drive(|inner, now| {
+                let count = self.negotiation.len().min(NEGOTIATION_STEP);
+                for batch in self.negotiation.drain(..count) {
+                    batch.feed(&mut inner.core, now, &mut self.buffers);
+                }
+                now
+            });
+            if now.since(*begun.get_or_insert(now)) >= MAX_NEGOTIATION {
+                return;
+            }
+        }
+    }
+}
+
+impl Staged {
+    /// Gives the batch to the core.
+    fn feed(mut self, core: &mut sss_proto::Host, now: Instant, buffers: &mut Buffers) {
+        let mut lent = None;
+        let input = Input::Datagrams(Batch {
+            data: &mut self.data,
+            lent: &mut lent,
+            stride: self.stride,
+            remote: self.remote,
+            local: self.local,
+            ecn: self.ecn,
+        });
+        core.handle(now, input);
+        if self.is_buffer {
+            buffers.give_back(self.data, lent);
+        }
     }
 }
 
@@ -248,7 +302,47 @@ impl Slabs {
 
 #[cfg(test)]
 mod tests {
+    use std::net::UdpSocket;
+
     use super::*;
+
+    // Threat 2.
+    // spec: NEG-39
+    #[tokio::test]
+    async fn threat_02_packets_of_channels_are_taken_in_before_a_flood_that_came_first() {
+        let mut ours = Socket::new(socket::bind("127.0.0.1:0".parse().unwrap(), 4 << 20).unwrap()).unwrap();
+        let theirs = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (mut receiver, mut stats) = (Receiver::new(), SocketStats::default());
+        let (mut others, mut first) = (0, None);
+        for _ in 0..110 {
+            for kind in std::iter::repeat_n(0x80, 10).chain([0x40]) {
+                theirs.send_to(&[kind; 100], ours.local_addr()).unwrap();
+            }
+            let mut arrived = 0;
+            while arrived < 11 {
+                std::future::poll_fn(|cx| ours.poll_readable(cx)).await.unwrap();
+                let Ok(filled) = receiver.fill(&mut ours) else {
+                    continue;
+                };
+                arrived += receiver.stage(filled, &mut stats) / 100;
+                // What the core is given at once, and before anything that waits.
+                for staged in receiver.staged.drain(..) {
+                    assert_eq!(staged.data[0], 0x40);
+                    others += 1;
+                }
+            }
+            first = first.or(receiver.negotiation.front().map(|staged| staged.data[0]));
+        }
+        assert_eq!((others, first), (110, Some(0x80)));
+        assert!(receiver.has_waiting());
+        let waiting: usize = receiver.negotiation.iter().map(|staged| staged.data.len() / 100).sum();
+        assert_eq!(
+            receiver.negotiation.len(),
+            MAX_WAITING,
+            "and no more, however long the flood lasts"
+        );
+        assert_eq!(waiting as u64 + stats.receive_dropped, 1100);
+    }
 
     #[test]
     fn slabs_are_shared_by_small_batches_and_used_again() {

@@ -8,6 +8,8 @@ pub struct SocketStats {
     pub receive_calls: u64,
     /// Receiving calls that failed.
     pub receive_errors: u64,
+    /// Batches of negotiations that were dropped because too many waited.
+    pub receive_dropped: u64,
     /// Sending system calls.
     pub send_calls: u64,
     /// Sends that had to wait for the socket's buffer.

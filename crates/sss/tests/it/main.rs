@@ -9,6 +9,8 @@ mod connecting;
 mod datagrams;
 mod ends;
 mod exports;
+#[cfg(target_os = "linux")]
+mod floods;
 mod hostile;
 mod listening;
 mod logs;
