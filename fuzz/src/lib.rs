@@ -3,4 +3,5 @@
 //! The workspace's tests include the modules too, to replay the seeds in `corpus/`.
 
 pub mod files;
+pub mod host;
 pub mod wire;

@@ -49,7 +49,7 @@ const MODULES: &[(&str, Layers)] = &[
     (
         "sss-proto",
         &[
-            &["entropy", "ids", "interest", "role", "sketch", "time"],
+            &["entropy", "hostile", "ids", "interest", "role", "sketch", "time"],
             &["config", "network", "pace", "refusal", "seen", "token"],
             &["error", "limit", "packet"],
             &["io"],

@@ -10,6 +10,7 @@ mod graph;
 mod habits;
 mod instructions;
 mod layers;
+mod secrets;
 mod shape;
 mod source;
 mod spec;
@@ -104,6 +105,9 @@ fn tidy(root: &Path) -> ExitCode {
                 shape::check(&name, &krate, &mut findings);
                 layers::check(&name, &folder, &krate, &mut findings);
                 commands::check(root, &name, &krate, &mut findings);
+                if !["sss-sim", "sss-bench", "xtask"].contains(&name.as_str()) {
+                    secrets::check(&krate, &mut findings);
+                }
                 if name == "sss-wire" {
                     frames::check(root, &krate, &mut findings);
                 }

@@ -9,29 +9,38 @@
 //! Constructors take keys of fixed length, so a library's check of the length cannot fail; that leaves exhausted
 //! memory as the only cause of a panic here.
 
-#[cfg(feature = "aws-lc-rs")]
+#[cfg(all(feature = "aws-lc-rs", not(fuzzing)))]
 mod aws;
+#[cfg(not(fuzzing))]
 mod ml_kem;
+#[cfg(fuzzing)]
+mod mock;
 // With both, it is there for the tests alone.
-#[cfg(all(feature = "rustcrypto", any(test, not(feature = "aws-lc-rs"))))]
+#[cfg(all(feature = "rustcrypto", any(test, not(feature = "aws-lc-rs")), not(fuzzing)))]
 mod rustcrypto;
 
 use zeroize::Zeroizing;
 
 use crate::error::AuthError;
 
-#[cfg(not(any(feature = "aws-lc-rs", feature = "rustcrypto")))]
+#[cfg(not(any(feature = "aws-lc-rs", feature = "rustcrypto", fuzzing)))]
 compile_error!("one of the features `aws-lc-rs` (the default) and `rustcrypto` is needed");
 
+#[cfg(all(fuzzing, not(debug_assertions)))]
+compile_error!("`--cfg fuzzing` takes the cryptography out: it is for builds with debug assertions only");
+
 /// The library that everything outside of this module uses.
-#[cfg(feature = "aws-lc-rs")]
+#[cfg(all(feature = "aws-lc-rs", not(fuzzing)))]
 pub(crate) type Library = aws::AwsLc;
 #[cfg(all(test, feature = "rustcrypto"))]
 pub(crate) use rustcrypto::RustCrypto;
 
 /// The library that everything outside of this module uses.
-#[cfg(all(feature = "rustcrypto", not(feature = "aws-lc-rs")))]
+#[cfg(all(feature = "rustcrypto", not(feature = "aws-lc-rs"), not(fuzzing)))]
 pub(crate) type Library = rustcrypto::RustCrypto;
+/// No library: a fuzzer is at work.
+#[cfg(fuzzing)]
+pub(crate) type Library = mock::Mock;
 
 pub(crate) type KeyPair = <Library as Provider>::KeyPair;
 pub(crate) type AeadKey = <Library as Provider>::AeadKey;
@@ -154,5 +163,5 @@ pub(crate) trait Kem: Sized {
     fn encapsulate(public: &[u8; KEM_KEY], m: &[u8; 32]) -> Result<([u8; KEM_CIPHERTEXT], Secret32), AuthError>;
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(fuzzing)))]
 mod tests;

@@ -39,8 +39,17 @@ fn label32(secret: &[u8], name: &str, context: &[u8]) -> Secret32 {
 }
 
 /// The secret of one direction and one generation of keys. Wiped when dropped.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Secret(Secret32);
+
+/// In constant time.
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        Library::constant_time_eq(&*self.0, &*other.0)
+    }
+}
+
+impl Eq for Secret {}
 
 impl Secret {
     /// The secret of 32 bytes.

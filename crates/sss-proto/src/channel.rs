@@ -208,6 +208,12 @@ impl Channel {
         self.liveness.close.is_open()
     }
 
+    /// Returns whether INITIATE or ACCEPT was sent: what follows is ordinary packets.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn has_sent_packet_zero(&self) -> bool {
+        self.flight.sent.next() > 0
+    }
+
     /// Returns whether the peer does not answer: the second probe timeout in a row has passed (MIG-11).
     pub(crate) fn is_stalled(&self) -> bool {
         self.flight.recovery.loss.probe_count() >= STALLED

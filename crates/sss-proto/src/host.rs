@@ -242,6 +242,16 @@ fn reset_key(identity: &StaticKey, config: &Config) -> Zeroizing<[u8; 32]> {
     key
 }
 
+/// A peer that says what it should not.
+#[cfg(any(test, fuzzing))]
+impl Host {
+    /// Makes the next packet to a peer, with a plaintext that is given. Returns where it is to go, and its bytes;
+    /// nothing if there is no open channel, or the plaintext is empty or too long.
+    pub fn forge(&mut self, now: Instant, peer: PeerId, plaintext: &[u8]) -> Option<(SocketAddr, Vec<u8>)> {
+        self.peers.get_mut(peer)?.forge(now, plaintext)
+    }
+}
+
 /// Services.
 impl Host {
     /// Takes streams that peers open towards `service`, speaking `protocol`.

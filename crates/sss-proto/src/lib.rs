@@ -114,6 +114,9 @@
 //! ```
 
 #[cfg(test)]
+extern crate self as sss_proto;
+
+#[cfg(test)]
 #[macro_use]
 mod testing;
 
@@ -122,6 +125,8 @@ mod config;
 mod entropy;
 mod error;
 mod host;
+#[cfg(any(test, fuzzing))]
+pub mod hostile;
 mod ids;
 mod interest;
 mod io;
@@ -154,6 +159,8 @@ pub use io::{Batch, DatagramFate, Ecn, Event, Input, LinkStatus, MAX_TRANSMIT, O
 pub use peer::PeerStats;
 pub use refusal::Refusal;
 pub use seen::{PathHint, Seen, Tried};
+#[cfg(any(test, fuzzing))]
+pub use streams::reassembly;
 pub use streams::{
     AcceptedBy, DatagramOptions, DatagramStats, ListenMode, OpeningRoom, ReadOutcome, RecvState, SendState, StreamInfo,
     SubtreeDelivery, SubtreeInfo, TreeNode, Waits,

@@ -17,6 +17,8 @@ mod channels;
 mod context;
 mod dispatch;
 mod fill;
+#[cfg(any(test, fuzzing))]
+mod forging;
 mod handshake;
 mod mobility;
 mod names;

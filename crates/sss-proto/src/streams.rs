@@ -50,6 +50,8 @@ use sss_wire::constants::{MAX_DEPTH, MAX_NAME, MIN_ROOT_CREDIT};
 use sss_wire::frame::Frame;
 
 pub use data::ReadOutcome;
+#[cfg(any(test, fuzzing))]
+pub use data::fuzzing::reassembly;
 pub(crate) use events::StreamEvent;
 pub(crate) use flow::budget::HostBudget;
 pub use life::listen::ListenMode;

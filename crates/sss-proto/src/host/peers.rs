@@ -62,7 +62,7 @@ impl Peers {
         self.slots.get(id.index as usize).filter(|p| p.id() == id)
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn get_mut(&mut self, id: PeerId) -> Option<&mut Peer> {
         self.slots.get_mut(id.index as usize).filter(|p| p.id() == id)
     }

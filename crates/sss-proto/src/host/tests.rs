@@ -1,6 +1,7 @@
 //! Hosts joined by a wire without delay, some of which break the rules of migration.
 
 mod floods;
+mod fuzzing;
 mod post_quantum;
 mod strangers;
 mod threats;

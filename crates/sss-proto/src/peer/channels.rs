@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use sss_crypto::constant_time_eq;
 use sss_wire::constants::MAX_CHANNELS;
 use sss_wire::{ChannelId, Code};
 
@@ -142,7 +143,8 @@ impl TreeChannels {
     }
 
     pub(super) fn by_token(&self, token: &[u8; 16]) -> Option<&TreeChannel> {
-        self.list.iter().find(|c| c.reset_token.as_ref() == Some(token))
+        let has_it = |of: &[u8; 16]| constant_time_eq(of, token);
+        self.list.iter().find(|c| c.reset_token.as_ref().is_some_and(has_it))
     }
 
     /// Returns when the open channel to an address was made, if there is one (NEG-20).

@@ -37,6 +37,8 @@ pub(super) fn write(
     }
     let len = writer.len();
     space.truncate(len);
+    #[cfg(any(test, fuzzing))]
+    crate::hostile::spoil(&mut space, room);
     space
 }
 

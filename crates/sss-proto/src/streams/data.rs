@@ -1,5 +1,7 @@
 //! The bytes of streams, on their way out and in. Knows no tree.
 
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
 pub(super) mod half;
 pub(super) mod marks;
 pub(super) mod pool;

@@ -50,6 +50,11 @@ impl Slices {
     pub(crate) fn give_back(&mut self) {
         self.0 = self.0.saturating_sub(1);
     }
+
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn is_unused(&self) -> bool {
+        self.0 == 0
+    }
 }
 
 #[derive(Debug)]

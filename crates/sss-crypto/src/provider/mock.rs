@@ -1,0 +1,235 @@
+//! No cryptography: arithmetic that has its interfaces, and costs little, for fuzzing with `--cfg fuzzing`.
+//!
+//! A fuzzer reaches what is behind authentication many thousand times a second. Both sides of a handshake agree, what
+//! was changed does not open, different inputs give different outputs with overwhelming chance; and nothing is secret.
+
+use zeroize::Zeroizing;
+
+use super::{
+    Aead, AeadAlgorithm, Agreement, KEM_CIPHERTEXT, KEM_KEY, KEM_SEED, Kem, Mask, MaskAlgorithm, Provider, Secret32,
+    TAG,
+};
+use crate::error::AuthError;
+
+/// Bytes that the hash takes in at once.
+const BLOCK: usize = 64;
+
+/// Nothing of it is secure.
+pub(crate) struct Mock;
+
+impl Provider for Mock {
+    type KeyPair = KeyPair;
+    type AeadKey = AeadKey;
+    type MaskKey = MaskKey;
+    type KemPair = KemPair;
+
+    fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+        Mix::new(1).of(parts).bytes()
+    }
+
+    fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
+        Mix::new(2).of(&[key]).of(parts).bytes()
+    }
+
+    fn hkdf_expand(prk: &[u8], info: &[&[u8]], out: &mut [u8]) {
+        Mix::new(3).of(&[prk]).of(info).xor_into(out.as_mut_zeroed());
+    }
+
+    fn hkdf(salt: &[u8], ikm: &[u8], out: &mut [u8]) {
+        Mix::new(4).of(&[salt]).of(&[ikm]).xor_into(out.as_mut_zeroed());
+    }
+
+    fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {
+        a == b
+    }
+}
+
+trait AsMutZeroed {
+    fn as_mut_zeroed(&mut self) -> &mut Self;
+}
+
+impl AsMutZeroed for [u8] {
+    fn as_mut_zeroed(&mut self) -> &mut Self {
+        self.fill(0);
+        self
+    }
+}
+
+/// A hash of 64 bits, and the bytes that splitmix64 makes of it (G. Steele, D. Lea, C. Flood, 2014).
+#[derive(Clone, Copy)]
+struct Mix {
+    state: u64,
+    /// Bytes that do not fill a word yet, and their number.
+    word: u64,
+    filled: u32,
+}
+
+impl Mix {
+    const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
+
+    fn new(purpose: u64) -> Self {
+        Self {
+            state: purpose.wrapping_mul(Self::GAMMA),
+            word: 0,
+            filled: 0,
+        }
+    }
+
+    /// Takes in the concatenation of parts, and that it ends here.
+    fn of(mut self, parts: &[&[u8]]) -> Self {
+        let mut len = 0_u64;
+        for part in parts {
+            len = len.wrapping_add(part.len() as u64);
+            let mut rest = *part;
+            if self.filled == 0 {
+                let (blocks, tail) = part.as_chunks::<BLOCK>();
+                blocks.iter().for_each(|block| self.block(block));
+                let (words, tail) = tail.as_chunks::<8>();
+                words.iter().for_each(|word| self.step(u64::from_le_bytes(*word)));
+                rest = tail;
+            }
+            rest.iter().for_each(|byte| self.byte(*byte));
+        }
+        let (word, filled) = (self.word, self.filled);
+        (self.word, self.filled) = (0, 0);
+        self.step(word);
+        self.step(len.wrapping_shl(8) | u64::from(filled));
+        self
+    }
+
+    /// Eight words in one go: a fuzzer watches each turn of a loop.
+    fn block(&mut self, block: &[u8; BLOCK]) {
+        let word = |i: usize| u64::from_le_bytes(block.as_chunks::<8>().0.get(i).copied().unwrap_or_default());
+        self.step(word(0));
+        self.step(word(1));
+        self.step(word(2));
+        self.step(word(3));
+        self.step(word(4));
+        self.step(word(5));
+        self.step(word(6));
+        self.step(word(7));
+    }
+
+    fn byte(&mut self, byte: u8) {
+        self.word = self.word << 8 | u64::from(byte);
+        self.filled = self.filled.wrapping_add(1);
+        if self.filled == 8 {
+            let word = self.word.swap_bytes();
+            (self.word, self.filled) = (0, 0);
+            self.step(word);
+        }
+    }
+
+    fn step(&mut self, word: u64) {
+        self.state = (self.state ^ word).wrapping_mul(Self::GAMMA).rotate_left(29);
+    }
+
+    fn xor_into(mut self, out: &mut [u8]) {
+        let (words, tail) = out.as_chunks_mut::<8>();
+        for word in words {
+            *word = (u64::from_le_bytes(*word) ^ self.next()).to_le_bytes();
+        }
+        let last = self.next().to_le_bytes();
+        tail.iter_mut().zip(last).for_each(|(out, byte)| *out ^= byte);
+    }
+
+    fn next(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(Self::GAMMA);
+        let mut z = self.state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn bytes<const N: usize>(self) -> [u8; N] {
+        let mut out = [0; N];
+        self.xor_into(&mut out);
+        out
+    }
+}
+
+/// The public key is the secret with some bits turned; what two agree on is of both public keys.
+pub(crate) struct KeyPair([u8; 32]);
+
+impl Agreement for KeyPair {
+    fn new(secret: &[u8; 32]) -> Self {
+        Self(secret.map(|byte| byte ^ 0x5a))
+    }
+
+    fn public(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    fn agree(&self, peer: &[u8; 32]) -> Result<Secret32, AuthError> {
+        if *peer == [0; 32] {
+            return Err(AuthError);
+        }
+        let (less, more) = (self.0.min(*peer), self.0.max(*peer));
+        Ok(Zeroizing::new(Mix::new(5).of(&[&less]).of(&[&more]).bytes()))
+    }
+}
+
+pub(crate) struct AeadKey(Mix);
+
+impl Aead for AeadKey {
+    fn new(algorithm: AeadAlgorithm, key: &[u8; 32]) -> Self {
+        Self(Mix::new(6).of(&[&[algorithm as u8], key]))
+    }
+
+    fn seal(&self, nonce: [u8; 12], aad: &[u8], buf: &mut [u8]) {
+        let key = self.0.of(&[&nonce]);
+        let Some((text, tag)) = buf.split_last_chunk_mut::<TAG>() else {
+            return;
+        };
+        key.xor_into(text);
+        *tag = key.of(&[aad]).of(&[text]).bytes();
+    }
+
+    fn open(&self, nonce: [u8; 12], aad: &[u8], buf: &mut [u8]) -> Result<usize, AuthError> {
+        let key = self.0.of(&[&nonce]);
+        let (text, tag) = buf.split_last_chunk_mut::<TAG>().ok_or(AuthError)?;
+        if !Mock::constant_time_eq(tag, &key.of(&[aad]).of(&[text]).bytes::<TAG>()) {
+            return Err(AuthError);
+        }
+        key.xor_into(text);
+        Ok(text.len())
+    }
+}
+
+pub(crate) struct MaskKey(Mix);
+
+impl Mask for MaskKey {
+    fn new(algorithm: MaskAlgorithm, key: &[u8; 32]) -> Self {
+        Self(Mix::new(7).of(&[&[algorithm as u8], key]))
+    }
+
+    fn mask(&self, sample: &[u8; 16]) -> [u8; 5] {
+        self.0.of(&[sample]).bytes()
+    }
+}
+
+pub(crate) struct KemPair([u8; KEM_KEY]);
+
+impl Kem for KemPair {
+    fn new(seed: &[u8; KEM_SEED]) -> Self {
+        Self(Mix::new(8).of(&[seed]).bytes())
+    }
+
+    fn public(&self) -> &[u8; KEM_KEY] {
+        &self.0
+    }
+
+    fn decapsulate(&self, ciphertext: &[u8; KEM_CIPHERTEXT]) -> Secret32 {
+        Zeroizing::new(Mix::new(9).of(&[&self.0]).of(&[ciphertext]).bytes())
+    }
+
+    fn encapsulate(public: &[u8; KEM_KEY], m: &[u8; 32]) -> Result<([u8; KEM_CIPHERTEXT], Secret32), AuthError> {
+        // Some keys must be bad ones.
+        if public.starts_with(&[0xff; 3]) {
+            return Err(AuthError);
+        }
+        let ciphertext = Mix::new(10).of(&[m]).bytes();
+        let shared = Mix::new(9).of(&[public]).of(&[&ciphertext]).bytes();
+        Ok((ciphertext, Zeroizing::new(shared)))
+    }
+}

@@ -1,0 +1,336 @@
+//! Two hosts of the core and the network between them, all in the hands of the input.
+//!
+//! The negotiation is the real one. The input is a program of one-byte instructions, each with its arguments behind it:
+//! what applications call, what becomes of datagrams, and what a peer that has turned hostile says.
+
+mod application;
+mod network;
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use sss_crypto::StaticKey;
+use sss_proto::{
+    Batch, CloseReason, Config, Ecn, Event, Host, Input, Instant, ListenerId, Output, PeerId, PostQuantum, StreamId,
+    TransmitBuf,
+};
+
+use application::Streams;
+
+/// The service that both hosts offer.
+const SERVICE: (&str, &str) = ("fuzz", "1");
+/// Instructions of one input at most.
+const MAX_STEPS: usize = 200;
+/// Datagrams under way at most: those beyond are lost.
+const MAX_UNDER_WAY: usize = 64;
+/// Answers of one host to one call, at most: more is a loop without an end.
+const MAX_OUTPUTS: usize = 10_000;
+
+/// The input, read from its beginning; zeros behind its end.
+pub(crate) struct Program<'a>(&'a [u8]);
+
+impl<'a> Program<'a> {
+    fn byte(&mut self) -> u8 {
+        let Some((first, rest)) = self.0.split_first() else {
+            return 0;
+        };
+        self.0 = rest;
+        *first
+    }
+
+    /// A number below `end`.
+    fn below(&mut self, end: usize) -> usize {
+        usize::from(self.byte()) % end.max(1)
+    }
+
+    /// As many bytes as the next one says, or two say if that is 255.
+    fn bytes(&mut self) -> &'a [u8] {
+        let len = match self.byte() {
+            255 => 255 + usize::from(self.byte()) * 4,
+            len => usize::from(len),
+        };
+        let (bytes, rest) = self.0.split_at(len.min(self.0.len()));
+        self.0 = rest;
+        bytes
+    }
+}
+
+/// A datagram on its way.
+#[derive(Clone)]
+struct Datagram {
+    from: SocketAddr,
+    to: SocketAddr,
+    bytes: Vec<u8>,
+}
+
+/// A host with its application.
+struct Node {
+    host: Host,
+    address: SocketAddr,
+    listener: ListenerId,
+    streams: Streams,
+    wake: Option<Instant>,
+}
+
+/// Two hosts, what is under way between them, and the time.
+struct World {
+    nodes: [Node; 2],
+    under_way: Vec<Datagram>,
+    /// The latest that were delivered.
+    past: VecDeque<Datagram>,
+    buf: TransmitBuf,
+    now: Instant,
+    /// False once a host has said what an honest one does not say: then what arrives need not be what was written.
+    is_honest: bool,
+    /// Times that a host has begun anew; each has other random numbers.
+    restarts: u8,
+}
+
+thread_local! {
+    /// Its memory is cleared once, and not for each input.
+    static BUFFER: Cell<Option<TransmitBuf>> = const { Cell::new(None) };
+}
+
+/// Whatever becomes of datagrams, a host does not accuse one that is honest.
+fn check(event: &Event, is_honest: bool) {
+    if let Event::Disconnected(_, _, CloseReason::Violation(error)) = event {
+        assert!(!is_honest, "an honest host is said to break the rules: {error:?}");
+    }
+}
+
+/// Runs the input.
+pub fn host(data: &[u8]) {
+    let mut program = Program(data);
+    let mut world = World::new(&mut program);
+    for _ in 0..MAX_STEPS {
+        if program.0.is_empty() {
+            break;
+        }
+        world.step(&mut program);
+    }
+    world.come_to_rest();
+    BUFFER.set(Some(world.buf));
+}
+
+/// As [`host`], with more of what moves hosts and makes channels, and less of the rest.
+pub fn migration(data: &[u8]) {
+    let mut program = Program(data);
+    let mut world = World::new(&mut program);
+    for _ in 0..MAX_STEPS {
+        if program.0.is_empty() {
+            break;
+        }
+        world.migrate(&mut program);
+    }
+    world.come_to_rest();
+    BUFFER.set(Some(world.buf));
+}
+
+fn node(n: u8, settings: u8, restarts: u8) -> Node {
+    let config = Config::default().with(|config| {
+        config.post_quantum = PostQuantum::ALL[usize::from(settings & 3).min(2)];
+        config.suites.truncate(1);
+        if settings & 4 != 0 {
+            config.window.per_stream_initial = 4096;
+            config.window.root = 65_536;
+            config.streams.backlog = 2;
+            config.streams.per_peer = 8;
+        }
+        if settings & 8 != 0 {
+            config.hello_threshold = 0;
+        }
+        config.channel_id_len = if settings & 16 != 0 { 20 } else { 4 };
+        config.answer_probes = settings & 32 != 0;
+        // Without long probes of the path: they would take most of the time.
+        config.max_datagram = 1232;
+        config.linger = Duration::from_secs(if settings & 64 != 0 { 0 } else { 60 });
+    });
+    let mut host = Host::new(
+        config,
+        StaticKey::from_bytes([n + 1; 32]),
+        [n + 7 + restarts % 100 * 2; 32],
+    );
+    let listener = host.listen(SERVICE.0, SERVICE.1).expect("the first of its name");
+    Node {
+        host,
+        address: SocketAddr::from(([10, 0, 0, n + 1], 4000)),
+        listener,
+        streams: Streams::default(),
+        wake: None,
+    }
+}
+
+impl World {
+    fn new(program: &mut Program<'_>) -> Self {
+        let settings = [program.byte(), program.byte()];
+        // As it should be: an input before may have asked for something else, and no packet came after.
+        sss_proto::hostile::set_packet_zero(usize::MAX, b"");
+        let mut world = Self {
+            nodes: [node(0, settings[0], 0), node(1, settings[1], 0)],
+            under_way: Vec::new(),
+            past: VecDeque::new(),
+            buf: BUFFER.take().unwrap_or_else(|| TransmitBuf::new(4)),
+            now: Instant::from_nanos(1_000_000_000),
+            is_honest: true,
+            restarts: 0,
+        };
+        world.connect(0);
+        // As a rule there is a channel before anything else happens.
+        if settings[0] & 128 == 0 {
+            world.settle(8);
+        }
+        world
+    }
+
+    /// One instruction.
+    fn step(&mut self, program: &mut Program<'_>) {
+        let instruction = program.byte();
+        let n = usize::from(instruction >> 7);
+        match instruction & 0x7f {
+            0..=31 => self.network(instruction & 31, n, program),
+            32..=95 => self.application((instruction & 0x7f) - 32, n, program),
+            _ => self.hostile(instruction & 3, n, program),
+        }
+        self.poll(n);
+    }
+
+    /// One instruction of [`migration`].
+    fn migrate(&mut self, program: &mut Program<'_>) {
+        let instruction = program.byte();
+        let n = usize::from(instruction >> 7);
+        match instruction & 0x7f {
+            0..=47 => self.network(instruction & 31, n, program),
+            48..=63 => self.relocate(n, program),
+            64..=79 => self.hostile(instruction & 3, n, program),
+            80..=95 => self.application(3, n, program),
+            96..=111 => self.application(9, n, program),
+            112..=119 => self.settle(8),
+            _ => self.application(instruction & 3, n, program),
+        }
+        self.poll(n);
+    }
+
+    fn connect(&mut self, n: usize) {
+        let (eid, address) = (self.nodes[1 - n].host.eid(), self.nodes[1 - n].address);
+        let node = &mut self.nodes[n];
+        if let Ok(stream) = node.host.connect(self.now, eid, SERVICE, &[address]) {
+            node.streams.add(stream);
+        }
+    }
+
+    /// Takes all that a host has to say.
+    fn poll(&mut self, n: usize) {
+        let node = &mut self.nodes[n];
+        for _ in 0..MAX_OUTPUTS {
+            match node.host.poll(self.now, &mut self.buf) {
+                Output::Transmit(to) => {
+                    assert!(!self.buf.filled().is_empty() && to.segment > 0, "an empty datagram");
+                    for bytes in self.buf.filled().chunks(to.segment) {
+                        if self.under_way.len() < MAX_UNDER_WAY {
+                            let (from, bytes) = (node.address, bytes.to_vec());
+                            self.under_way.push(Datagram {
+                                from,
+                                to: to.remote,
+                                bytes,
+                            });
+                        }
+                    }
+                }
+                Output::Event(event) => {
+                    check(&event, self.is_honest);
+                    node.streams.on_event(&mut node.host, node.listener, &event);
+                }
+                Output::Wake(at) => {
+                    node.wake = at;
+                    return;
+                }
+            }
+        }
+        panic!("a host that has always something more to say");
+    }
+
+    /// Delivers what is under way, and what is said to that, for some rounds.
+    fn settle(&mut self, rounds: usize) {
+        for _ in 0..rounds {
+            self.poll(0);
+            self.poll(1);
+            if self.under_way.is_empty() {
+                return;
+            }
+            for datagram in std::mem::take(&mut self.under_way) {
+                self.deliver(&datagram);
+            }
+        }
+    }
+
+    fn deliver(&mut self, datagram: &Datagram) {
+        let Some(n) = self.nodes.iter().position(|node| node.address == datagram.to) else {
+            return;
+        };
+        self.receive(n, datagram.from, &datagram.bytes);
+        self.past.truncate(MAX_UNDER_WAY);
+        self.past.push_front(datagram.clone());
+    }
+
+    fn receive(&mut self, n: usize, from: SocketAddr, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
+        let mut data = BytesMut::from(bytes);
+        let batch = Batch {
+            stride: data.len(),
+            data: &mut data,
+            lent: &mut None,
+            remote: from,
+            local: None,
+            ecn: Ecn::NotEct,
+        };
+        self.nodes[n].host.handle(self.now, Input::Datagrams(batch));
+    }
+
+    /// Time passes, up to when a host wants to be called at the latest.
+    fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        // What one host wants done at one moment takes few calls.
+        let mut at_once = 0;
+        for call in 0.. {
+            // Long times are long for the fuzzer, too.
+            if call > 100 {
+                return;
+            }
+            let due = self.nodes.iter().filter_map(|node| node.wake).min();
+            let at = due.filter(|due| *due < end).unwrap_or(end).max(self.now);
+            let is_last = at == end;
+            at_once = if at > self.now { 0 } else { at_once + 1 };
+            assert!(at_once < 10, "a host that wants to be called again at once, and again");
+            self.now = at;
+            for n in 0..2 {
+                self.nodes[n].host.handle(self.now, Input::Tick);
+                self.poll(n);
+            }
+            if is_last {
+                return;
+            }
+        }
+    }
+
+    /// Everything is delivered, the applications read what there is, and the hosts end.
+    fn come_to_rest(&mut self) {
+        self.settle(4);
+        for n in 0..2 {
+            let node = &mut self.nodes[n];
+            node.streams.read_all(&mut node.host, self.now, self.is_honest);
+            let _ = node.host.stats();
+        }
+        self.nodes[0].host.shutdown(self.now);
+        self.settle(4);
+    }
+
+    /// A peer of the host, if it has one.
+    fn peer(&self, n: usize) -> Option<PeerId> {
+        self.nodes[n].host.peers().first().map(|(peer, _)| *peer)
+    }
+}
