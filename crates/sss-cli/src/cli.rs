@@ -28,10 +28,10 @@ pub(crate) struct ConnectArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) identity: Option<PathBuf>,
     /// Seconds to try to reach the peer
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = some_seconds, allow_negative_numbers = true)]
     pub(crate) timeout: Duration,
     /// Seconds to wait for a peer that no longer answers, or is there and says nothing
-    #[arg(long, value_name = "SECONDS", default_value = "120", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "120", value_parser = seconds, allow_negative_numbers = true)]
     pub(crate) patience: Duration,
     /// The local address to use.
     #[arg(
@@ -90,6 +90,14 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
+/// The same, but for none.
+pub(crate) fn some_seconds(text: &str) -> Result<Duration, String> {
+    match seconds(text)? {
+        Duration::ZERO => Err("that is no time at all: give a second or more, or a fraction such as 0.25".to_owned()),
+        time => Ok(time),
+    }
+}
+
 /// A number of bytes, with K, M, G or T for powers of 1024 behind it if need be.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
     let wrong = || format!("{text:?} is not a size, such as 4096, 500M or 20G");
@@ -132,7 +140,9 @@ mod tests {
     fn seconds_may_have_fractions() {
         assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));
         for bad in ["", "x", "-1", "inf", "NaN", "1e30"] {
-            assert!(seconds(bad).is_err(), "{bad}");
+            assert!(seconds(bad).is_err() && some_seconds(bad).is_err(), "{bad}");
         }
+        assert!(seconds("0").is_ok() && some_seconds("0").is_err());
+        assert_eq!(some_seconds("0.1"), Ok(Duration::from_millis(100)));
     }
 }

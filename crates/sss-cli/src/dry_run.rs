@@ -1,12 +1,12 @@
 //! `--dry-run`: the effects of a transfer, told and not done.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
-use sss_files::{Attributes, Entry, Kind, Refusal, RelPath, Status, printable};
+use sss_files::{Attributes, Entry, Kind, Refusal, RelPath, Status, part_name, printable};
 
 use crate::error::{Error, Exit};
 use crate::output::{Output, count, json_path, size};
@@ -176,7 +176,8 @@ impl DryRun {
         if self.failed == 0 {
             return Ok(());
         }
-        let next = "see above; --force replaces what is in the way, but for directories and devices";
+        let next =
+            "see above; --force replaces what is in the way, but for devices, and directories that are not empty";
         Err(Error::new(Exit::Failed, format!("{} would fail", self.failed), next))
     }
 }
@@ -222,7 +223,8 @@ fn by_attributes(new: &Attributes, old: &Attributes, otherwise: Action) -> Actio
 pub(crate) fn local(path: &Path) -> Option<There> {
     let stat = match rustix::fs::lstat(path) {
         Ok(stat) => stat,
-        Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => return None,
+        Err(rustix::io::Errno::NOENT) => return temporary(path),
+        Err(rustix::io::Errno::NOTDIR) => return None,
         Err(error) => {
             return Some(There {
                 kind: Kind::Unreadable(std::io::Error::from(error).into()),
@@ -233,6 +235,21 @@ pub(crate) fn local(path: &Path) -> Option<There> {
     Some(There {
         makes_way: makes_way(path, &stat),
         kind: kind(path, &stat),
+    })
+}
+
+/// Looks whether something that is never touched has the temporary name of what is to be at a path (FIL-22).
+fn temporary(path: &Path) -> Option<There> {
+    use rustix::fs::FileType;
+    let name = OsString::from_vec(part_name(path.file_name()?.as_bytes()));
+    let stat = rustix::fs::lstat(path.with_file_name(name)).ok()?;
+    let is_taken_over = matches!(
+        FileType::from_raw_mode(stat.st_mode),
+        FileType::RegularFile | FileType::Symlink
+    );
+    (!is_taken_over).then(|| There {
+        kind: Kind::Other(attributes(&stat)),
+        makes_way: false,
     })
 }
 

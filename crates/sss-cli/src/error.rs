@@ -83,7 +83,7 @@ impl Error {
             Kind::StorageFull | Kind::QuotaExceeded => "free some space and run the same command again",
             Kind::AlreadyExists => "choose another name, or move away what is there",
             Kind::NotADirectory => "name a directory",
-            _ => "see the message of the system above",
+            _ => "that is what the system says: mend it there, and run the same command again",
         };
         Self::new(
             Exit::Failed,
@@ -135,7 +135,10 @@ impl From<BuildError> for Error {
                 Exit::Failed,
                 "give --bind an address of this machine (`ip address` lists them)",
             ),
-            _ => (Exit::Failed, "see the message of the system above"),
+            _ => (
+                Exit::Failed,
+                "that is what the system says: mend it there, and run the same command again",
+            ),
         };
         Self::new(exit, error.to_string(), next)
     }
@@ -219,6 +222,11 @@ impl Error {
     /// Something with a path of the server, if it is the path that is wrong.
     pub(crate) fn remote(path: &RelPath, error: TransferError) -> Self {
         match error {
+            TransferError::Pattern(why) => Self::new(
+                Exit::Usage,
+                format!("{path}: it is no pattern: {why}"),
+                "write a \\ before a character that stands for itself, as in 'a\\[b'",
+            ),
             TransferError::Refused(refusal) if is_of_path(refusal.status) => Self::new(
                 exit_of(refusal.status),
                 format!("{path}: {refusal}"),
@@ -254,6 +262,7 @@ impl From<TransferError> for Error {
                 format!("the peer is there, and has not said anything for {} s", time.as_secs()),
                 "ask who runs it; with more --patience, run the same command again: it goes on where it was",
             ),
+            TransferError::Pattern(why) => Self::new(Exit::Usage, format!("it is no pattern: {why}"), "correct it"),
             TransferError::Protocol(what) => Self::new(
                 Exit::Failed,
                 format!("the peer broke the file protocol: {what}"),
@@ -293,6 +302,6 @@ pub(crate) fn advice(status: Status) -> &'static str {
         Status::NoSpace => "free some space and run the same command again: it goes on where it was",
         Status::Unauthorized => "ask who runs the server for its ticket, and give that in place of the address",
         Status::BadRequest => "update both sides to the same version",
-        _ => "see the message of the system above",
+        _ => "that is what the system of that side says: mend it there, and run the same command again",
     }
 }

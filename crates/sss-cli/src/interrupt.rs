@@ -1,4 +1,5 @@
-//! The signals that end the program: SIGINT (Ctrl-C) and SIGTERM.
+//! The signals that end the program: SIGINT (Ctrl-C), SIGTERM, and SIGHUP (the terminal is closed) unless whoever began
+//! it wants that to be ignored, as `nohup` does.
 //!
 //! They are awaited on a thread of their own, because the one that runs commands may be busy or stuck: in a walk of
 //! the disk, in a pipe that nobody reads. The first signal asks the command to end, and gives it a moment for that. A
@@ -38,6 +39,11 @@ pub(crate) fn start(next: &'static str) -> io::Result<()> {
         Signals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            hangup: if is_hangup_ignored() {
+                None
+            } else {
+                Some(signal(SignalKind::hangup())?)
+            },
         }
     };
     let wait = async move {
@@ -91,6 +97,7 @@ pub(crate) fn error() -> Error {
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    hangup: Option<Signal>,
 }
 
 impl Signals {
@@ -98,8 +105,26 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            _ = hung_up(self.hangup.as_mut()) => {}
         }
     }
+}
+
+async fn hung_up(hangup: Option<&mut Signal>) -> Option<()> {
+    match hangup {
+        Some(signal) => signal.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Returns whether SIGHUP is ignored, or nobody can say: `SigIgn` of proc_pid_status(5).
+fn is_hangup_ignored() -> bool {
+    let Ok(status) = std::fs::read_to_string("/proc/self/status") else {
+        return true;
+    };
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_none_or(|mask| mask & 1 == 1)
 }
 
 /// Ends the process. Another thread may hold the terminal, and the terminal may hold that thread.

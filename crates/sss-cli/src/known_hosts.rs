@@ -4,7 +4,7 @@
 //! started again on another port is no stranger, and another key at the port of a known one is found out.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::PathBuf;
 
 use sss::Eid;
@@ -12,6 +12,9 @@ use sss::Eid;
 use crate::error::{Error, Exit};
 use crate::identity;
 use crate::place::Place;
+
+/// Largest file that is read, in bytes: some 80,000 hosts.
+const MOST: u64 = 8 << 20;
 
 /// The file of known hosts.
 pub(crate) struct KnownHosts {
@@ -53,10 +56,7 @@ impl KnownHosts {
     /// # Errors
     /// If a line cannot be understood: it might be about this host.
     pub(crate) fn judge(&self, place: &Place, found: Eid) -> Result<Standing, Error> {
-        let text = match fs::read_to_string(&self.file) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
-            other => other.map_err(|error| Error::local(&self.file, "read the known hosts in", &error))?,
-        };
+        let text = self.read()?;
         let mut lines = Vec::new();
         for (number, line) in (1..).zip(text.lines()) {
             let line = line.trim();
@@ -71,10 +71,43 @@ impl KnownHosts {
         Ok(judge(&lines, place, found))
     }
 
+    /// All of it. What is no UTF-8 becomes a line that cannot be understood.
+    fn read(&self) -> Result<String, Error> {
+        let wrong = |error: io::Error| Error::local(&self.file, "read the known hosts in", &error);
+        match fs::metadata(&self.file) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
+            Ok(there) if there.is_file() => {}
+            Ok(_) => {
+                let what = format!("{} is no file, and cannot have known hosts", self.file());
+                return Err(Error::new(Exit::Failed, what, "name a file with --known-hosts"));
+            }
+            Err(error) => return Err(wrong(error)),
+        }
+        let mut bytes = Vec::new();
+        let file = fs::File::open(&self.file).map_err(wrong)?;
+        file.take(MOST.saturating_add(1))
+            .read_to_end(&mut bytes)
+            .map_err(wrong)?;
+        if bytes.len() as u64 > MOST {
+            let what = format!(
+                "{} has more than {} MiB, and cannot be a file of known hosts",
+                self.file(),
+                MOST >> 20
+            );
+            return Err(Error::new(Exit::Failed, what, "name another with --known-hosts"));
+        }
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     /// Remembers who is at a place.
     pub(crate) fn remember(&self, place: &Place, eid: Eid) -> Result<(), Error> {
         identity::make_directory_of(&self.file)?;
-        let written = identity::append_line(&self.file, &format!("{place} {eid}"));
+        let line = format!("{place} {eid}");
+        // Another command may have been told the same meanwhile.
+        if self.read()?.lines().last() == Some(&line) {
+            return Ok(());
+        }
+        let written = identity::append_line(&self.file, &line);
         written.map_err(|error| Error::local(&self.file, "write the known hosts to", &error))
     }
 }
@@ -168,5 +201,22 @@ mod tests {
             .judge(&place("127.0.0.1:1"), Eid::from_public_key(&[1; 32]))
             .unwrap_err();
         assert!(error.to_string().contains("line 3"), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_such_file_is_told_and_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let said = |file: PathBuf| {
+            let known = KnownHosts::new(Some(file)).unwrap();
+            let judged = known.judge(&place("127.0.0.1:1"), Eid::from_public_key(&[1; 32]));
+            judged.unwrap_err().to_string()
+        };
+        assert!(said("/dev/zero".into()).contains("is no file"));
+        let file = dir.path().join("known_hosts");
+        let large = fs::File::create(&file).unwrap();
+        large.set_len(MOST + 1).unwrap();
+        assert!(said(file.clone()).contains("8 MiB"));
+        fs::write(&file, b"# \xff is one\n127.0.0.1:1 \xff\n").unwrap();
+        assert!(said(file).contains("line 2"));
     }
 }

@@ -21,11 +21,13 @@ mod trust;
 
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
 
 use commands::Command;
 use error::{Error, Exit};
 use output::Output;
+use ticket::Ticket;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -86,8 +88,15 @@ fn not_a_command(error: &clap::Error) -> ExitCode {
         } else {
             rendered.to_string()
         };
+        let text = Ticket::hidden_in(&text);
         screen::error_text(&format!("{}\n", output::wrapped(&text, screen::error_width(), 2)));
         return Exit::Usage.into();
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+        || error.kind() == ErrorKind::MissingSubcommand
+    {
+        let error = Error::new(Exit::Usage, "there is no command", "`sss --help` names them");
+        return conclude(Err(error), Output::new(true));
     }
     let rendered = error.render().to_string();
     let paragraph = rendered.split("\n\n").next().unwrap_or_default();

@@ -18,6 +18,7 @@ use textwrap::{Options, WordSeparator, WordSplitter};
 use crate::error::{Error, Exit, plain};
 use crate::interrupt;
 use crate::screen;
+use crate::ticket::Ticket;
 
 /// Reason why standard output takes nothing.
 static FAILURE: OnceLock<Error> = OnceLock::new();
@@ -95,10 +96,11 @@ impl Output {
     /// Prints why the command failed. If machines cannot be told, people are.
     pub(crate) fn error(self, error: &Error) {
         if self.json && FAILURE.get().is_none() {
-            line(&machine_line(&error.json()));
+            line(&Ticket::hidden_in(&machine_line(&error.json())));
         }
         if !self.json || FAILURE.get().is_some() {
-            let text = wrapped(&format!("sss: {error}"), screen::error_width(), 5);
+            let text = Ticket::hidden_in(&format!("sss: {error}"));
+            let text = wrapped(&text, screen::error_width(), 5);
             screen::error_line(&escaped(&text));
         }
     }

@@ -192,9 +192,10 @@ impl Shown {
         let tally = &self.tally;
         let moved = tally.bytes_moved.get();
         let time = self.begun.elapsed();
-        let mut text = match tally.files_moved.get() {
-            0 => format!("{verb} nothing, in {}", Seconds(time)),
-            files => format!(
+        let mut text = match (tally.files_moved.get(), tally.links.get()) {
+            (0, 0) => format!("{verb} nothing, in {}", Seconds(time)),
+            (0, _) => format!("{verb} no file, in {}", Seconds(time)),
+            (files, _) => format!(
                 "{verb} {}, {} in {} ({}), every one verified",
                 count(files, "file"),
                 size(moved),
@@ -203,6 +204,7 @@ impl Shown {
             ),
         };
         let kept = [
+            (tally.links.get(), "symbolic link", "symbolic links"),
             (tally.files_kept.get(), "was there already", "were there already"),
             (
                 tally.skipped.get(),

@@ -19,6 +19,8 @@ const HRP: &str = "ssst";
 const PREFIX: &str = "ssst1";
 /// Longest ticket, in characters: what bech32m is defined for (FIL-40).
 const MAX_TEXT: usize = 1023;
+/// Characters behind the prefix that no name of a host has, and every ticket.
+const LEAST_CHARACTERS: usize = 40;
 /// Most bytes that a ticket of that length has inside: 5 bits a character, without prefix and checksum.
 const MAX_BYTES: usize = (MAX_TEXT - PREFIX.len() - 6) * 5 / 8;
 
@@ -94,6 +96,15 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// Finds where the first word in a text begins that is meant to be a ticket.
+fn position_in(text: &str) -> Option<usize> {
+    let windows = text.as_bytes().windows(PREFIX.len());
+    let mut found = windows
+        .enumerate()
+        .filter(|(_, bytes)| bytes.eq_ignore_ascii_case(PREFIX.as_bytes()));
+    found.next().map(|(at, _)| at)
+}
+
 impl Ticket {
     /// For a host at some of these places: addresses before names, those that come first as far as there is room.
     pub(crate) fn new(eid: Eid, places: impl IntoIterator<Item = Place>, secret: Option<Secret>) -> Self {
@@ -127,10 +138,31 @@ impl Ticket {
         self.secret.as_ref()
     }
 
-    /// Returns whether a text is meant to be a ticket.
+    /// Returns whether a text is meant to be a ticket. No name of a host begins so: it would be asked for in the clear.
     pub(crate) fn is_meant_by(text: &str) -> bool {
-        let begin = text.get(..PREFIX.len());
-        begin.is_some_and(|begin| begin.eq_ignore_ascii_case(PREFIX)) && !text.contains([':', '.', '@'])
+        let Some((begin, rest)) = text.split_at_checked(PREFIX.len()) else {
+            return false;
+        };
+        let is_part = |c: char| c.is_ascii_alphanumeric();
+        let is_long = rest.find(|c| !is_part(c)).unwrap_or(rest.len()) >= LEAST_CHARACTERS;
+        begin.eq_ignore_ascii_case(PREFIX) && (is_long || !rest.contains([':', '.', '@']))
+    }
+
+    /// The same text without the tickets in it, mistyped ones included, for people, logs and machines (FIL-43).
+    pub(crate) fn hidden_in(text: &str) -> String {
+        let (mut out, mut rest) = (String::with_capacity(text.len()), text);
+        while let Some(at) = position_in(rest) {
+            let (before, word) = rest.split_at(at);
+            let (begin, word) = word.split_at(PREFIX.len());
+            let is_part = |c: char| c.is_ascii_alphanumeric();
+            let end = word.find(|c| !is_part(c)).unwrap_or(word.len());
+            out.push_str(before);
+            out.push_str(begin);
+            out.push_str(if end > 0 { "..." } else { "" });
+            rest = word.get(end..).unwrap_or_default();
+        }
+        out.push_str(rest);
+        out
     }
 
     /// The fields, in ascending order of their types.

@@ -13,7 +13,7 @@ use sss::Stream;
 use sss_files::{Attributes, DEPTH_ALL, Entry, Kind, Options, PROTOCOL, Refusal, RelPath, SERVICE, Status, printable};
 
 use crate::cli::{ConnectArgs, StoreArgs};
-use crate::commands::verdict;
+use crate::commands::{is_closed, verdict};
 use crate::connector::{Connection, Connector, find_all};
 use crate::dry_run::{DryRun, There, below, local};
 use crate::error::{Error, Exit};
@@ -145,18 +145,38 @@ async fn to_standard_output(sources: &[Target], args: GetArgs, output: Output) -
         let what = "--json and the content of files cannot both go to standard output";
         return Err(Error::new(Exit::Usage, what, "leave --json away, or name a file"));
     }
+    if is_closed(std::io::stdout()) {
+        let what = "standard output is closed";
+        return Err(Error::new(
+            Exit::Usage,
+            what,
+            "name a file, or send it somewhere, as in: sss get HOST/NAME - | less",
+        ));
+    }
     let limit = args.limit_rate.map(Limiter::new).map(Arc::new);
     let found = find_all(&sources.iter().collect::<Vec<_>>(), &args.connect, output).await?;
     for (source, found) in sources.iter().zip(found) {
         let connector = Connector::limited(args.connect.clone(), args.limit_rate, output).await?;
         let mut connection = connector.connect_to((source, found), SERVICE, PROTOCOL).await?;
         Connection::run(connection.host, async {
-            let written = to_stdout(&mut connection.stream, source.path.clone(), limit.as_ref()).await;
-            written.map_err(|error| Error::remote(&source.path, error))
+            for path in paths_of(&mut connection.stream, &source.path).await? {
+                let written = to_stdout(&mut connection.stream, path.clone(), limit.as_ref()).await;
+                written.map_err(|error| Error::remote(&path, error))?;
+            }
+            Ok(())
         })
         .await?;
     }
     Ok(())
+}
+
+/// The paths that are meant: several, in order, if it is a pattern.
+async fn paths_of(session: &mut Stream, path: &RelPath) -> Result<Vec<RelPath>, Error> {
+    match expand(session, path).await {
+        Ok(None) => Ok(vec![path.clone()]),
+        Ok(Some(Matches { base, entries })) => Ok(entries.iter().map(|entry| base.join(&entry.path)).collect()),
+        Err(error) => Err(Error::remote(path, explain(error, session).await)),
+    }
 }
 
 /// Transfers to this side, of one command.

@@ -123,7 +123,7 @@ fn show(entry: &Entry, base: &[u8], output: Output) {
     } else {
         entry.path.as_bytes()
     };
-    let name = printable(path);
+    let name = if path.is_empty() { ".".into() } else { printable(path) };
     let text = match &entry.kind {
         Kind::File(a) => line('-', a, &name),
         Kind::Directory(a) => line('d', a, &format!("{name}/")),

@@ -12,7 +12,10 @@ mod secret_file;
 mod serve;
 mod services;
 
+use std::os::fd::AsFd;
+
 use clap::Subcommand;
+use rustix::fs::OFlags;
 
 use crate::error::{Error, Exit};
 use crate::output::Output;
@@ -60,6 +63,17 @@ pub(crate) async fn run(command: Command, program: fn() -> clap::Command, output
         Command::Demo(args) => demo::run(args, output).await,
         Command::DemoHost(args) => demo::host(args, output).await,
     }
+}
+
+/// Returns whether a standard stream was closed when the program began. The runtime of the language has put `/dev/null`
+/// there then, to be read and written, which nobody else does.
+fn is_closed(stream: impl AsFd) -> bool {
+    let is_null = || -> rustix::io::Result<bool> {
+        let (there, null) = (rustix::fs::fstat(&stream)?, rustix::fs::stat("/dev/null")?);
+        let is_both = rustix::fs::fcntl_getfl(&stream)?.contains(OFlags::RDWR);
+        Ok(there.st_rdev == null.st_rdev && there.st_mode == null.st_mode && is_both)
+    };
+    is_null().unwrap_or(true)
 }
 
 /// Verdict on a transfer that came to its end.

@@ -15,7 +15,7 @@ use sss::Stream;
 use sss_files::{Attributes, DEPTH_ALL, Entry, Kind, Options, PROTOCOL, RelPath, SERVICE, Status, printable};
 
 use crate::cli::{ConnectArgs, StoreArgs, target};
-use crate::commands::verdict;
+use crate::commands::{is_closed, verdict};
 use crate::connector::{Connection, Connector, metadata};
 use crate::dry_run::{DryRun, There};
 use crate::error::{Error, Exit};
@@ -277,6 +277,14 @@ async fn spool(dest: &Target) -> Result<File, Error> {
         let what = "what comes from standard input has no name";
         return Err(Error::new(Exit::Usage, what, "give it one, as in HOST/PATH/NAME"));
     }
+    if is_closed(io::stdin()) {
+        let what = "standard input is closed";
+        return Err(Error::new(
+            Exit::Usage,
+            what,
+            "send something there, as in: echo text | sss put - HOST/NAME",
+        ));
+    }
     io_pool::run(|| {
         let filled = || -> io::Result<File> {
             let mut file = tempfile::tempfile()?;
@@ -333,8 +341,20 @@ impl Source {
     }
 
     fn find(path: &PathBuf) -> Result<Self, Error> {
-        let is_directory = metadata(path)?.is_dir() || path.is_dir() && path.as_os_str().as_bytes().ends_with(b"/");
-        let called = path.file_name().map_or(&b""[..], OsStr::as_bytes).to_vec();
+        let there = metadata(path)?;
+        if there.is_symlink() && leads_to_a_stream(path) {
+            let what = format!(
+                "{} is a link to what is no file, such as a pipe",
+                printable(path.as_os_str().as_bytes())
+            );
+            let next = "send what comes from it as standard input: sss put - HOST/NAME";
+            return Err(Error::new(Exit::Failed, what, next));
+        }
+        let bytes = path.as_os_str().as_bytes();
+        let is_directory = there.is_dir() || path.is_dir() && bytes.ends_with(b"/");
+        // `DIR/.` is what is in it.
+        let name = path.file_name().filter(|_| !bytes.ends_with(b"/."));
+        let called = name.map_or(&b""[..], OsStr::as_bytes).to_vec();
         if is_directory {
             return Ok(Self {
                 directory: path.clone(),
@@ -389,6 +409,14 @@ impl Source {
     fn open(&self) -> Result<Root, Error> {
         Root::open(&self.directory).map_err(|error| Error::local(&self.directory, "read", &error))
     }
+}
+
+/// Returns whether a link, such as those that stand for standard input and for what a shell runs, leads to something
+/// that is read and not copied.
+fn leads_to_a_stream(link: &Path) -> bool {
+    let is_stream = |there: std::fs::Metadata| !there.is_file() && !there.is_dir();
+    std::fs::read_link(link).is_ok_and(|target| target.starts_with("/proc"))
+        || std::fs::metadata(link).is_ok_and(is_stream)
 }
 
 /// Finds where it goes: into the path if that is, or is written as, a directory and what is sent is a file; else it

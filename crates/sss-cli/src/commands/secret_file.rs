@@ -14,8 +14,13 @@ use crate::ticket::Secret;
 /// If others can read it, or it is something else.
 pub(crate) fn load_or_create(path: &Path) -> Result<Secret, Error> {
     let wrong = |error: io::Error| Error::local(path, "use the ticket file", &error);
-    match File::open(path) {
-        Ok(file) => load(path, file),
+    // Opening a FIFO waits for whoever writes to it.
+    match std::fs::metadata(path) {
+        Ok(there) if !there.is_file() => {
+            let what = format!("{} is no file, and cannot keep a ticket", path.display());
+            Err(Error::new(Exit::Failed, what, "name a file with --ticket-file"))
+        }
+        Ok(_) => load(path, File::open(path).map_err(wrong)?),
         Err(error) if error.kind() == io::ErrorKind::NotFound => create(path).map_err(wrong),
         Err(error) => Err(wrong(error)),
     }

@@ -85,7 +85,25 @@ fn what_is_meant_to_be_a_ticket_is_told_from_names() {
     for ticket in ["ssst1qqq", "SSST1qq"] {
         assert!(Ticket::is_meant_by(ticket), "{ticket}");
     }
+    let long = format!("ssst1{}", "q".repeat(40));
+    for with_more in [format!("{long}:77"), format!("{long}.example"), format!("{long}@host")] {
+        assert!(Ticket::is_meant_by(&with_more), "{with_more}");
+    }
     for other in ["ssst", "sss1qqq", "ssst1.example", "ssst1:4433", "ssst1@host", "host"] {
         assert!(!Ticket::is_meant_by(other), "{other}");
+    }
+}
+
+// spec: FIL-43
+#[test]
+fn tickets_are_hidden_wherever_they_stand() {
+    for (text, hidden) in [
+        ("no ticket", "no ticket"),
+        ("ssst1qqq/../x: no", "ssst1.../../x: no"),
+        ("x@SSST1QQ:77 and ssst1aa.", "x@SSST1...:77 and ssst1...."),
+        ("ssst1 is how it begins", "ssst1 is how it begins"),
+        ("\u{e9}ssst1q\u{e9}", "\u{e9}ssst1...\u{e9}"),
+    ] {
+        assert_eq!(Ticket::hidden_in(text), hidden);
     }
 }

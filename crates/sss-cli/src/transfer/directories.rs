@@ -180,6 +180,11 @@ fn mark(above: &OwnedFd, name: &[u8]) -> Result<(), Refusal> {
     ))
 }
 
+/// Returns whether what has the name of a temporary file is the mark of a directory.
+pub(crate) fn is_mark(above: &OwnedFd, name: &[u8]) -> bool {
+    rustix::fs::readlinkat(above, name, Vec::new()).is_ok_and(|target| target.to_bytes() == MARK.as_bytes())
+}
+
 fn unmark(above: &OwnedFd, name: &[u8]) -> Result<(), Refusal> {
     let mark = part_name(name);
     match look(above, &mark)? {

@@ -222,7 +222,7 @@ impl Download {
         let (mut entries, mut group) = (vec![first], Group::default());
         while !entries.is_empty() {
             let planner = this.clone();
-            let plan = io_pool::run(move || planner.plan(entries, unfinished)).await;
+            let plan = io_pool::run(move || planner.plan(entries, unfinished)).await?;
             unfinished = plan.unfinished;
             for planned in plan.files {
                 let size = planned.to.attributes.size;
@@ -269,17 +269,23 @@ impl Download {
     }
 
     /// Makes what needs no content, and finds out which files are missing.
-    fn plan(&self, entries: Vec<Entry>, mut unfinished: Unfinished) -> Plan {
+    ///
+    /// # Errors
+    /// If the disk takes no more.
+    fn plan(&self, entries: Vec<Entry>, mut unfinished: Unfinished) -> Result<Plan, TransferError> {
         let mut files = Vec::new();
         for entry in entries {
             let to = self.local.join(&entry.path);
             unfinished.leave(&to);
             match self.plan_one(entry, to.clone(), &mut unfinished) {
                 Ok(planned) => files.extend(planned),
-                Err(refusal) => self.tally.fail(to, refusal),
+                Err(refusal) => match TransferError::local(refusal) {
+                    TransferError::Refused(refusal) => self.tally.fail(to, refusal),
+                    error => return Err(error),
+                },
             }
         }
-        Plan { files, unfinished }
+        Ok(Plan { files, unfinished })
     }
 
     fn plan_one(&self, entry: Entry, to: RelPath, unfinished: &mut Unfinished) -> Result<Option<Planned>, Refusal> {

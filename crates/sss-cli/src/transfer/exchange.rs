@@ -35,6 +35,9 @@ pub(crate) enum TransferError {
     /// The peer refused, or what arrived is not to be used.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The user asked for a pattern that is none.
+    #[error("it is no pattern: {0}")]
+    Pattern(String),
     /// The peer does not have the service.
     #[error("the peer does not offer it: {0}")]
     NoService(String),
@@ -51,9 +54,16 @@ impl TransferError {
     pub(crate) fn local(refusal: Refusal) -> Self {
         match refusal.status {
             Status::NoSpace => Self::Disk(refusal),
+            _ if refusal.is_shortage() => Self::Disk(out_of_descriptors()),
             _ => Self::Refused(refusal),
         }
     }
+}
+
+/// This process may not open as many files as it needs, with nothing left to close.
+fn out_of_descriptors() -> Refusal {
+    let text = "this process may not open as many files as it needs: raise the limit, as in `ulimit -n 1024`";
+    Refusal::new(Status::Io, text)
 }
 
 impl From<ReadError> for TransferError {

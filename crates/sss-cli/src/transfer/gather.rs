@@ -17,7 +17,7 @@ use super::fetch::{CERTAIN, FIRST, MORSEL, paced};
 use super::leaving::left;
 use super::limits::Claim;
 use super::manifest::attributes;
-use super::send::{changed, unreadable};
+use super::send::{changed, check_size, unreadable};
 use super::served::Serving;
 use crate::transfer::safe_path::Root;
 
@@ -227,6 +227,7 @@ fn append(root: &Root, above: &RelPath, name: &RelPath, out: &mut Vec<u8>) -> Re
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(Refusal::new(Status::WrongKind, "not a regular file"));
     }
+    check_size(&file, &stat)?;
     let (before, attributes_before) = (out.len(), attributes(&stat));
     let size = usize::try_from(attributes_before.size).unwrap_or(usize::MAX);
     if attributes_before.size > Names::LARGEST_FILE {

@@ -55,6 +55,8 @@ const BYTES_OF_ONE: u64 = 24 << 20;
 const DESCRIPTORS: u64 = 2048;
 /// Descriptors that are kept for everything else: sockets, directories, standard streams; or half, if that is less.
 const RESERVE: u64 = 128;
+/// As many as a listing needs, if the system allows even less: then it is waited for.
+const LEAST_DESCRIPTORS: u64 = 8;
 /// Number of times that files are opened while the system has no descriptor left, and the time between them.
 const TRIES: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(100);
@@ -443,6 +445,13 @@ impl Drop for Room {
 
 /// Asks the system for as many descriptors as this process may have, and says how many requests may use.
 fn descriptors() -> u64 {
+    let left = descriptors_left();
+    left.saturating_sub(RESERVE.min(left / 2))
+        .clamp(LEAST_DESCRIPTORS, DESCRIPTORS)
+}
+
+/// Asks the system for as many descriptors as this process may have, and says how many of them are free.
+pub(crate) fn descriptors_left() -> u64 {
     let now = getrlimit(Resource::Nofile);
     let wanted = Rlimit {
         current: now.maximum,
@@ -451,7 +460,8 @@ fn descriptors() -> u64 {
     // What cannot be raised is what there is.
     let _ = setrlimit(Resource::Nofile, wanted);
     let current = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    current.saturating_sub(RESERVE.min(current / 2)).clamp(16, DESCRIPTORS)
+    let open = std::fs::read_dir("/dev/fd").map_or(0, Iterator::count);
+    current.saturating_sub(open as u64)
 }
 
 #[cfg(test)]

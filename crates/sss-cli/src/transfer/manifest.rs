@@ -1,21 +1,28 @@
 //! Walking a tree: its entries, one by one, directories before what is in them (FIL-6).
 
 use std::collections::VecDeque;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, Stat};
+use rustix::io::Errno;
 use sss_files::{
     Attributes, DEPTH_ALL, Entry, Kind, MAX_PATH, Mtime, PathError, Refusal, RelPath, Status, Traits, is_part_name,
 };
 
+use super::directories::is_mark;
 use super::filter::Sieve;
 use crate::transfer::safe_path::{Root, directory_flags};
 
 /// Directories that a walk keeps open: those of the deepest levels. Others are opened again on the way back.
 const OPEN_LEVELS: usize = 16;
+
+/// Number of times that a directory is opened while the system has no descriptor left, and the time between them.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// The entries of a tree. Holds few directories open, however deep the tree is.
 pub(crate) struct Walk {
@@ -28,6 +35,9 @@ pub(crate) struct Walk {
     levels: Vec<Level>,
     ready: VecDeque<Entry>,
 }
+
+/// A directory, and what is in it.
+type Listed = (Names, Arc<OwnedFd>);
 
 struct Level {
     /// `None`: it is opened when it is needed again.
@@ -54,7 +64,11 @@ impl Walk {
             let attributes = attributes(&rustix::fs::fstat(root.as_fd())?);
             walk.ready
                 .push_back(entry(RelPath::default(), Kind::Directory(attributes)));
-            walk.enter(root.as_fd().try_clone_to_owned().map(Arc::new), RelPath::default());
+            if walk.depth > 0 {
+                let directory = root.as_fd().try_clone_to_owned().map(Arc::new);
+                let listed = directory.and_then(|directory| Ok((names(&directory)?, directory)));
+                walk.enter(listed, RelPath::default());
+            }
         } else {
             let (above, name) = root.place(path)?;
             let name = CString::new(name).map_err(|_| io::ErrorKind::InvalidInput)?;
@@ -90,18 +104,33 @@ impl Walk {
             return Ok(());
         }
         self.ready.push_back(entry);
-        if file_type == FileType::Directory {
-            let opened = rustix::fs::openat(above, name, directory_flags(), Mode::empty());
-            self.enter(opened.map(Arc::new).map_err(io::Error::from), path);
+        if file_type == FileType::Directory && self.levels.len() < self.depth {
+            let listed = opened(above, name).and_then(|directory| Ok((names(&directory)?, directory)));
+            let listed = match listed {
+                Err(error) if is_shortage(&error) => self.with_less_open(above, name),
+                other => other,
+            };
+            self.enter(listed, path);
         }
         Ok(())
     }
 
-    fn enter(&mut self, directory: io::Result<Arc<OwnedFd>>, path: RelPath) {
-        if self.levels.len() >= self.depth {
-            return;
+    /// Lists a directory when no descriptor was left: closes all that can be opened again, and waits for others.
+    fn with_less_open(&mut self, above: &OwnedFd, name: &CString) -> io::Result<Listed> {
+        self.levels.iter_mut().for_each(|level| level.directory = None);
+        self.root.close();
+        let mut tries = 0;
+        loop {
+            let listed = opened(above, name).and_then(|directory| Ok((names(&directory)?, directory)));
+            match listed {
+                Err(error) if is_shortage(&error) && tries < TRIES => tries += 1,
+                other => return other,
+            }
+            std::thread::sleep(PAUSE);
         }
-        let listed = directory.and_then(|directory| Ok((names(&directory)?, directory)));
+    }
+
+    fn enter(&mut self, listed: io::Result<Listed>, path: RelPath) {
         let (mut names, directory) = match listed {
             Ok(listed) => listed,
             Err(error) => {
@@ -109,8 +138,7 @@ impl Walk {
                 return;
             }
         };
-        if names.unfinished > 0 {
-            let text = format!("unfinished files (.NAME.sss-part), not taken: {}", names.unfinished);
+        if let Some(text) = names.left_out() {
             self.tell(&path, Status::Unfinished, text);
         }
         // A path too long for the protocol names no file that could be asked for.
@@ -186,6 +214,19 @@ impl Iterator for Walk {
     }
 }
 
+fn opened(above: &OwnedFd, name: &CString) -> io::Result<Arc<OwnedFd>> {
+    Ok(Arc::new(rustix::fs::openat(
+        above,
+        name,
+        directory_flags(),
+        Mode::empty(),
+    )?))
+}
+
+fn is_shortage(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+}
+
 fn entry(path: RelPath, kind: Kind) -> Entry {
     Entry { path, kind }
 }
@@ -195,8 +236,45 @@ fn entry(path: RelPath, kind: Kind) -> Entry {
 struct Names {
     /// Those that are listed, in order.
     known: Vec<CString>,
-    /// Number of those of temporary files.
+    /// Number of those of unfinished files.
     unfinished: usize,
+    /// Number of those that only are called as if they were temporary.
+    strange: usize,
+}
+
+impl Names {
+    /// Tells how much of the directory is left out, if that is anything.
+    fn left_out(&self) -> Option<String> {
+        let mut text = Vec::new();
+        if self.unfinished > 0 {
+            text.push(format!(
+                "unfinished files (.NAME.sss-part), not taken: {}",
+                self.unfinished
+            ));
+        }
+        if self.strange > 0 {
+            text.push(format!(
+                "not taken because of a name like .NAME.sss-part: {}",
+                self.strange
+            ));
+        }
+        (!text.is_empty()).then(|| text.join("; "))
+    }
+
+    /// Counts what has the name of a temporary file. Those that a transfer has only begun are empty, and the mark of a
+    /// directory is a link.
+    fn count(&mut self, directory: &OwnedFd, name: &CStr) {
+        let Ok(stat) = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW) else {
+            return;
+        };
+        let counter = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::RegularFile if stat.st_size == 0 => return,
+            FileType::RegularFile => &mut self.unfinished,
+            FileType::Symlink if is_mark(directory, name.to_bytes()) => return,
+            _ => &mut self.strange,
+        };
+        *counter = counter.saturating_add(1);
+    }
 }
 
 fn names(directory: &OwnedFd) -> io::Result<Names> {
@@ -206,13 +284,7 @@ fn names(directory: &OwnedFd) -> io::Result<Names> {
         let name = item.file_name();
         match name.to_bytes() {
             b"." | b".." => {}
-            // The mark of a directory is a link, and that of a transfer is empty.
-            bytes if is_part_name(bytes) => {
-                let stat = rustix::fs::statat(directory, name, AtFlags::SYMLINK_NOFOLLOW);
-                let is_file =
-                    |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile && stat.st_size > 0;
-                names.unfinished = names.unfinished.saturating_add(stat.is_ok_and(is_file).into());
-            }
+            bytes if is_part_name(bytes) => names.count(directory, name),
             _ => names.known.push(name.to_owned()),
         }
     }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::fs::{AtFlags, Dir, FileType, FlockOperation, Mode, OFlags, Stat};
 use sss_files::{Refusal, RelPath, Status, is_part_name, part_name};
@@ -19,6 +19,8 @@ use crate::transfer::safe_path::Root;
 const BLOCK: u64 = 4096;
 /// Age at which a temporary file of which nobody writes is removed.
 const ABANDONED: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Least time between two times that all is measured because there is no room.
+const AGAIN: Duration = Duration::from_secs(1);
 /// Between two looks for such files.
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -29,10 +31,11 @@ pub(crate) struct Quota {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
     used: u64,
     reserved: u64,
+    /// Time from which on all may be measured again because there is no room.
+    next: Instant,
     /// Paths that requests write to now, and directories that they make on the way.
     busy: BTreeMap<Vec<u8>, Busy>,
 }
@@ -65,7 +68,12 @@ impl Quota {
     pub(crate) fn measure(root: &Root, limit: Option<u64>) -> io::Result<Self> {
         let quota = Self {
             limit,
-            state: Mutex::default(),
+            state: Mutex::new(State {
+                used: 0,
+                reserved: 0,
+                next: Instant::now(),
+                busy: BTreeMap::new(),
+            }),
         };
         if limit.is_some() {
             let mut used = 0_u64;
@@ -87,6 +95,39 @@ impl Quota {
         size: u64,
     ) -> Result<Option<Writing>, Refusal> {
         let Some(limit) = self.limit else { return Ok(None) };
+        match self.reserve(limit, root, path, size) {
+            // Whoever runs the server may have removed something.
+            Err(refusal) if refusal.status == Status::NoSpace && self.measured_again(root) => {
+                self.reserve(limit, root, path, size).map(Some)
+            }
+            other => other.map(Some),
+        }
+    }
+
+    /// Measures all again, if that was not just done. Returns whether it did.
+    fn measured_again(&self, root: &Root) -> bool {
+        let begun = Instant::now();
+        let before = {
+            let mut state = self.state();
+            if begun < state.next {
+                return false;
+            }
+            // Others do not measure at the same time.
+            state.next = begun + HOUR;
+            state.used
+        };
+        let mut used = 0_u64;
+        let surveyed = survey(root, |_, _, stat| used = used.saturating_add(cost_of(stat)));
+        let mut state = self.state();
+        if surveyed.is_ok() {
+            state.used = used.saturating_add(state.used.saturating_sub(before));
+        }
+        // It takes a twentieth of the time at most.
+        state.next = Instant::now() + begun.elapsed().saturating_mul(20).max(AGAIN);
+        surveyed.is_ok()
+    }
+
+    fn reserve(self: &Arc<Self>, limit: u64, root: &Arc<Root>, path: &RelPath, size: u64) -> Result<Writing, Refusal> {
         let mut state = self.state();
         if state.busy.get(path.as_bytes()).is_some_and(|busy| busy.is_written) {
             return Err(Refusal::new(
@@ -111,13 +152,13 @@ impl Quota {
         }
         state.hold(path, || Busy::file(look(root, path))).is_written = true;
         drop(state);
-        Ok(Some(Writing {
+        Ok(Writing {
             quota: self.clone(),
             root: root.clone(),
             path: path.clone(),
             above,
             reserved,
-        }))
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

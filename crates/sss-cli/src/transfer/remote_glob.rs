@@ -54,7 +54,7 @@ impl Gathered {
 /// # Errors
 /// NOT_FOUND if nothing matches; whatever keeps the server from listing.
 pub(crate) async fn expand(session: &Stream, path: &RelPath) -> Result<Option<Matches>, TransferError> {
-    let wrong = |why: String| Refusal::new(Status::BadPath, format!("it is no pattern: {why}"));
+    let wrong = TransferError::Pattern;
     // A name may have the characters of a pattern: then it is that what is meant.
     let pattern = match PathPattern::of(path) {
         Ok(None) => return Ok(None),

@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
-#[cfg(target_os = "linux")]
 use rustix::io::Errno;
 use sss_files::RelPath;
 
@@ -96,9 +95,26 @@ impl Root {
         let Some(rest) = path.get(at..).filter(|rest| !rest.is_empty()) else {
             return Ok(above);
         };
-        let directory = Arc::new(open_below(&above, rest)?);
+        let directory = match open_below(&above, rest) {
+            Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::MFILE | Errno::NFILE)) => {
+                self.close();
+                open_below(&above, rest)?
+            }
+            other => other?,
+        };
+        let directory = Arc::new(directory);
         self.remember(path, &directory);
         Ok(directory)
+    }
+
+    /// Closes the directories that it keeps open: they are opened again when they are needed.
+    pub(crate) fn close(&self) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Returns whether the root was removed: nothing can be below it any more.
+    pub(crate) fn is_removed(&self) -> bool {
+        rustix::fs::fstat(&self.directory).is_ok_and(|stat| stat.st_nlink == 0)
     }
 
     /// The directory in which `path` is, and its name there.

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
 
 use rustix::fs::{Dev, FileType, Mode, OFlags, Stat};
 use sss_files::{Attributes, Prefix, Refusal, RelPath, Status, Verdict, put_varint};
@@ -53,7 +54,9 @@ impl Source {
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return Err(Refusal::new(Status::WrongKind, "not a regular file"));
         }
-        Ok(Self::at_beginning(file.into(), &stat, attributes(&stat)))
+        let file = File::from(file);
+        check_size(&file, &stat)?;
+        Ok(Self::at_beginning(file, &stat, attributes(&stat)))
     }
 
     /// Reads an open file from its beginning, and says that it has these attributes.
@@ -273,6 +276,18 @@ impl Source {
         let bytes = Vec::with_capacity(64_usize.saturating_add(self.next_len()));
         self.fill(bytes, SEGMENT)
     }
+}
+
+/// Makes sure that a file that says it is empty is empty: those of `/proc` and the like are not.
+///
+/// # Errors
+/// IO if it is not; else what the operating system says.
+pub(crate) fn check_size(file: &File, stat: &Stat) -> Result<(), Refusal> {
+    if stat.st_size == 0 && file.read_at(&mut [0], 0)? > 0 {
+        let text = "it has content and says that it is empty, as files of /proc do: send what `cat` says of it";
+        return Err(Refusal::new(Status::Io, text));
+    }
+    Ok(())
 }
 
 /// The file is not as it was when its transfer began.

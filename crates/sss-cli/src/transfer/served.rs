@@ -106,7 +106,7 @@ impl Serving {
 pub(crate) fn reason(error: TransferError) -> Refusal {
     match error {
         TransferError::Refused(refusal) | TransferError::Disk(refusal) => refusal,
-        TransferError::Protocol(what) => Refusal::new(Status::BadRequest, what),
+        TransferError::Protocol(what) | TransferError::Pattern(what) => Refusal::new(Status::BadRequest, what),
         TransferError::Lost(reason) => Refusal::new(Status::Io, format!("the connection was lost: {reason}")),
         silent @ TransferError::Silent(_) => Refusal::new(Status::Io, silent.to_string()),
         TransferError::NoService(what) => Refusal::new(Status::Io, format!("the peer did not want it: {what}")),

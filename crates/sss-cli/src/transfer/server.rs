@@ -173,6 +173,10 @@ impl FileService {
     ) -> Result<(), TransferError> {
         debug!(?request);
         let root = self.root.clone();
+        if root.is_removed() {
+            let text = "the directory that is served was removed: whoever runs the server has to start it again";
+            return Err(Refusal::new(Status::NotFound, text).into());
+        }
         match request {
             Request::List { path, depth, without } => {
                 exchange.end().await?;

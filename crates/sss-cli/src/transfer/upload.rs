@@ -119,7 +119,8 @@ impl Upload {
 
     async fn store_once(&self, path: &RelPath) -> Result<(), TransferError> {
         let (from, local) = (self.from.clone(), self.local.join(path));
-        let source = io_pool::run(move || from.open(&local)).await?;
+        let source = io_pool::run(move || from.open(&local)).await;
+        let source = source.map_err(TransferError::local)?;
         let attributes = source.attributes();
         let mut exchange = Exchange::new(self.session.open_substream()?)
             .patient()

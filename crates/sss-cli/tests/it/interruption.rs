@@ -15,9 +15,10 @@ const MOMENTS: u32 = 20;
 /// It is to take a second at most. A busy machine may take longer, but not as long as what is interrupted.
 const SOON: Duration = Duration::from_secs(5);
 
-/// Interrupts a command at moments of its first `time`, and looks at the terminal afterwards.
-fn interrupt_at_every_moment(time: Duration, start: impl Fn(u32) -> Terminal) -> Duration {
-    let mut longest = Duration::ZERO;
+/// Interrupts a command at moments of its first `time`, and looks at the terminal afterwards. Returns how often it took
+/// longer than the second that it has, on a busy machine.
+fn interrupt_at_every_moment(time: Duration, start: impl Fn(u32) -> Terminal) -> usize {
+    let (mut longest, mut late) = (Duration::ZERO, 0);
     for moment in 0..MOMENTS {
         let terminal = start(moment);
         std::thread::sleep(time * moment / MOMENTS);
@@ -28,6 +29,7 @@ fn interrupt_at_every_moment(time: Duration, start: impl Fn(u32) -> Terminal) ->
         let took = begun.elapsed();
         assert!(took < SOON, "at moment {moment}: {took:?}\n{}", seen.text());
         longest = longest.max(took);
+        late += usize::from(took > Duration::from_secs(1));
         let said = seen.code == Some(130);
         // Before the program waits for signals they end it as any other; and it may be done already.
         assert!(
@@ -39,7 +41,7 @@ fn interrupt_at_every_moment(time: Duration, start: impl Fn(u32) -> Terminal) ->
         no_traces(&seen, said, &before);
     }
     eprintln!("the longest took {longest:?}");
-    longest
+    late
 }
 
 #[track_caller]
@@ -130,11 +132,12 @@ fn a_question_is_interrupted_at_every_moment() {
 fn the_demo_is_interrupted_at_every_moment_and_leaves_nothing() {
     let home = Home::new();
     let temporary = home.dir("tmp");
-    interrupt_at_every_moment(Duration::from_secs(4), |_| {
+    let late = interrupt_at_every_moment(Duration::from_secs(4), |_| {
         Terminal::start_with(&home, ["demo"], |command| command.env("TMPDIR", &temporary))
     });
     let left: Vec<_> = fs::read_dir(&temporary).unwrap().collect();
-    assert!(left.is_empty(), "{left:?}");
+    // When its time is over it ends, whatever is left.
+    assert!(left.len() <= late, "{left:?}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod gather;
 mod hostile;
 mod interruption;
 mod json_table;
+mod oddities;
 mod outage;
 mod package;
 mod places;
