@@ -4,4 +4,8 @@
 
 pub mod files;
 pub mod host;
+pub mod receiver;
+#[expect(dead_code, reason = "the tool does more with them")]
+#[rustfmt::skip]
+mod transfer;
 pub mod wire;
