@@ -13,6 +13,7 @@
 //! Whoever is served next is decided by [`Shares`]. A request that waits keeps its stream, and costs a few KiB: there
 //! may be many, so that those of slow peers need not be given up.
 
+pub(crate) mod guests;
 pub(crate) mod shares;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,7 @@ use sss::Eid;
 use sss_files::Refusal;
 use tokio::sync::Notify;
 
+use self::guests::Guests;
 use self::shares::{Share, Shares};
 use super::io_pool;
 
@@ -74,7 +76,7 @@ pub(crate) enum Call {
 
 /// Everything that requests share. One for each directory that is served.
 pub(crate) struct Limits {
-    pub(crate) sessions: Shares,
+    pub(crate) sessions: Arc<Guests>,
     requests: Shares,
     descriptors: Shares,
     bytes: Shares,
@@ -140,7 +142,7 @@ impl Limits {
     pub(crate) fn new(threads: usize) -> Self {
         let descriptors = descriptors();
         Self {
-            sessions: Shares::new(SESSIONS, SESSIONS_OF_ONE),
+            sessions: Arc::new(Guests::new(SESSIONS, SESSIONS_OF_ONE)),
             requests: Shares::new(REQUESTS, REQUESTS_OF_ONE),
             descriptors: Shares::new(descriptors, descriptors),
             bytes: Shares::new(BYTES, BYTES_OF_ONE),

@@ -16,6 +16,9 @@ use super::quota::Quota;
 use super::receive::make_link;
 use crate::transfer::safe_path::Root;
 
+/// Number of times that an entry is made while the system has no descriptor left, and the time between them.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(50);
 /// Entries made together.
 const BATCH: usize = 256;
 /// Time after which a client that sends no more entries, and does not end either, is given up.
@@ -71,7 +74,7 @@ impl Make {
         for Entry { path, kind } in entries {
             let to = self.path.join(&path);
             self.finish(unfinished.leave(Some(&to)), &mut failed);
-            match self.one(&to, kind) {
+            match self.one_when_possible(&to, &kind) {
                 Ok(Some(attributes)) => unfinished.enter(to, attributes),
                 Ok(None) => {}
                 Err(refusal) => failed.push(NotMade { path, refusal }),
@@ -80,8 +83,22 @@ impl Make {
         (failed, unfinished)
     }
 
+    /// Makes one entry, when there is a descriptor for it.
+    fn one_when_possible(&self, to: &RelPath, kind: &Kind) -> Result<Option<Attributes>, Refusal> {
+        for _ in 0..TRIES {
+            match self.one(to, kind) {
+                Err(refusal) if refusal.is_shortage() => {
+                    self.root.close();
+                    std::thread::sleep(PAUSE);
+                }
+                other => return other,
+            }
+        }
+        self.one(to, kind)
+    }
+
     /// Makes one entry. `Some`: it is a directory that is to be finished.
-    fn one(&self, to: &RelPath, kind: Kind) -> Result<Option<Attributes>, Refusal> {
+    fn one(&self, to: &RelPath, kind: &Kind) -> Result<Option<Attributes>, Refusal> {
         if to.as_bytes().len() > MAX_PATH {
             return Err(Refusal::new(Status::BadPath, PathError::TooLong.to_string()));
         }
@@ -89,9 +106,9 @@ impl Make {
         match kind {
             Kind::Directory(attributes) => {
                 let is_made = make_directory(&self.root, to, self.options)?.is_unfinished();
-                Ok(is_made.then_some(attributes))
+                Ok(is_made.then_some(*attributes))
             }
-            Kind::Link(a, target) => make_link(&self.root, to, (&target, a.mtime), self.options).map(|_| None),
+            Kind::Link(a, target) => make_link(&self.root, to, (target, a.mtime), self.options).map(|_| None),
             _ => Err(Refusal::new(Status::BadRequest, "only directories and links are made")),
         }
     }

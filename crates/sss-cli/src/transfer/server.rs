@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use sss::{Eid, Server, Stream};
+use sss::{Eid, LinkStatus, Server, Stream};
 use sss_files::{Refusal, Request, Status};
 use tracing::{debug, info};
 
@@ -84,7 +84,9 @@ impl FileService {
 
     async fn session(self, mut session: Stream, eid: Eid) {
         let serving = Serving::begin(eid, &session.peer(), "session");
-        let Some(_place) = self.limits.sessions.try_get(eid, 1) else {
+        let link = session.peer().link();
+        let is_gone = move || link.status() != LinkStatus::Up;
+        let Some(place) = self.limits.sessions.place(eid, is_gone).await else {
             let refusal = busy();
             session.reset_tree_with(refusal.status as u32, &refusal.text);
             return serving.end(None, Some(refusal), &self.log);
@@ -107,6 +109,10 @@ impl FileService {
                 },
                 ended = receive.read_chunk(1) => {
                     debug!(%eid, ?ended, "the session ends");
+                    break;
+                }
+                () = place.sent_away() => {
+                    debug!(%eid, "the session gives way to another one");
                     break;
                 }
             };

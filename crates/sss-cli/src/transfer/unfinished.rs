@@ -158,3 +158,56 @@ impl Unfinished {
         self.levels.last().cloned()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(text: &str) -> RelPath {
+        RelPath::parse(text.as_bytes()).unwrap()
+    }
+
+    fn left(finished: &mut Finished) -> Vec<String> {
+        let mut left = Vec::new();
+        while let Ok(directory) = finished.0.try_recv() {
+            left.push(directory.path.to_string());
+        }
+        left
+    }
+
+    #[test]
+    fn a_directory_is_left_when_the_next_is_not_below_it() {
+        let (mut unfinished, mut finished) = Unfinished::new();
+        let going_on = unfinished.going_on();
+        unfinished.enter(path("a"), Made::Now, Attributes::default());
+        unfinished.leave(&path("a/f"));
+        assert!(left(&mut finished).is_empty() && unfinished.innermost().is_some());
+        // A name that only begins so is beside it.
+        unfinished.leave(&path("ab"));
+        assert_eq!(left(&mut finished), ["a"]);
+        assert!(unfinished.innermost().is_none());
+        going_on.complete();
+    }
+
+    #[test]
+    fn a_directory_is_left_after_what_is_in_it() {
+        let (mut unfinished, mut finished) = Unfinished::new();
+        let going_on = unfinished.going_on();
+        unfinished.enter(path("a"), Made::Now, Attributes::default());
+        unfinished.enter(path("a/b"), Made::Now, Attributes::default());
+        let file_is_coming = unfinished.innermost();
+        unfinished.leave(&path("c"));
+        assert!(
+            left(&mut finished).is_empty(),
+            "a file is still to come into the inner one"
+        );
+        drop(file_is_coming);
+        // The outer one is only left when the inner one is finished.
+        let inner = finished.0.try_recv().unwrap();
+        assert_eq!(inner.path, path("a/b"));
+        assert!(left(&mut finished).is_empty());
+        drop(inner);
+        assert_eq!(left(&mut finished), ["a"]);
+        going_on.complete();
+    }
+}
