@@ -149,14 +149,12 @@ impl Connector {
 
     async fn reach(self, found: Found, service: &str, protocol: &str) -> Result<Connection, Error> {
         let Found { target, who } = found;
-        let eid = who.eid;
-        let connect = self.host.connect(eid, service, protocol).hints(&target.places);
-        let connecting = async { connect.await.map_err(connect_error) };
-        let mut stream = self
-            .trust
-            .unless_somebody_else(&self.host, (eid, &target.places), connecting)
-            .await?;
-        self.trust.remember(&who)?;
+        let connect = |eid| {
+            let connect = self.host.connect(eid, service, protocol).hints(&target.places);
+            async { connect.await.map_err(connect_error) }
+        };
+        let asked = self.trust.ask_host(&self.host, (who, &target.places), connect);
+        let (eid, mut stream) = asked.await?;
         if service == sss_files::SERVICE {
             session::greet(&mut stream, target.secret.as_ref()).await?;
         }
@@ -182,14 +180,11 @@ impl Connector {
 
     async fn ask_for_services(self, found: Found) -> Result<Offered, Error> {
         let Found { target, who } = found;
-        let eid = who.eid;
-        let question = self.host.services_of(eid).hints(&target.places);
-        let asking = async { question.await.map_err(services_error) };
-        let list = self
-            .trust
-            .unless_somebody_else(&self.host, (eid, &target.places), asking)
-            .await?;
-        self.trust.remember(&who)?;
+        let ask = |eid| {
+            let question = self.host.services_of(eid).hints(&target.places);
+            async { question.await.map_err(services_error) }
+        };
+        let (eid, list) = self.trust.ask_host(&self.host, (who, &target.places), ask).await?;
         Ok(Offered {
             host: self.host,
             eid,

@@ -56,6 +56,20 @@ impl KnownHosts {
     /// # Errors
     /// If a line cannot be understood: it might be about this host.
     pub(crate) fn judge(&self, place: &Place, found: Eid) -> Result<Standing, Error> {
+        Ok(judge(&self.lines()?, place, found))
+    }
+
+    /// Returns who was at exactly this place last.
+    ///
+    /// # Errors
+    /// As [`Self::judge`].
+    pub(crate) fn at(&self, place: &Place) -> Result<Option<Eid>, Error> {
+        let lines = self.lines()?;
+        let there = |(at, _): &&(Place, Eid)| (at.host(), at.port()) == (place.host(), place.port());
+        Ok(lines.iter().rfind(there).map(|(_, eid)| *eid))
+    }
+
+    fn lines(&self) -> Result<Vec<(Place, Eid)>, Error> {
         let text = self.read()?;
         let mut lines = Vec::new();
         for (number, line) in (1..).zip(text.lines()) {
@@ -68,7 +82,7 @@ impl KnownHosts {
                 Error::new(Exit::Failed, what, "correct or remove that line")
             })?);
         }
-        Ok(judge(&lines, place, found))
+        Ok(lines)
     }
 
     /// All of it. What is no UTF-8 becomes a line that cannot be understood.
@@ -159,6 +173,8 @@ mod tests {
         assert_eq!(judge("127.0.0.1:4433", first), new(&[]));
         known.remember(&place("127.0.0.1:4433"), first).unwrap();
         assert_eq!(judge("127.0.0.1:4433", first), Standing::Known);
+        let at = |text: &str| known.at(&place(text)).unwrap();
+        assert_eq!((at("127.0.0.1:4433"), at("127.0.0.1:4434")), (Some(first), None));
         for elsewhere in ["[::1]:4433", "localhost:4433", "127.0.0.2:4433"] {
             assert_eq!(judge(elsewhere, first), new(&[]), "{elsewhere}");
         }

@@ -34,6 +34,8 @@ pub(crate) struct Trust {
 /// The host that a target means.
 pub(crate) struct Identified {
     pub(crate) eid: Eid,
+    /// Place of a known host that it is taken for, without having been asked.
+    taken_at: Option<Place>,
     /// Place at which it is to be remembered when it has proved who it is, and whether people are told.
     news: Option<(Place, bool)>,
 }
@@ -41,7 +43,11 @@ pub(crate) struct Identified {
 impl Identified {
     /// A host of which nothing is to be remembered.
     pub(crate) fn known(eid: Eid) -> Self {
-        Self { eid, news: None }
+        Self {
+            eid,
+            taken_at: None,
+            news: None,
+        }
     }
 }
 
@@ -72,9 +78,22 @@ impl Trust {
     }
 
     async fn find_out(&self, host: &Host, place: &Place) -> Result<Identified, Error> {
+        // Who asks for a name tells everybody on the way which one he gets.
+        if let Some(eid) = self.known.at(place)? {
+            return Ok(Identified {
+                taken_at: Some(place.clone()),
+                ..Identified::known(eid)
+            });
+        }
         let eid = self.who_is_at(host, place).await?;
+        self.judged(place, eid).await
+    }
+
+    /// Judges whether who was found at a place is trusted.
+    async fn judged(&self, place: &Place, eid: Eid) -> Result<Identified, Error> {
         let identified = |news: Option<bool>| Identified {
             eid,
+            taken_at: None,
             news: news.map(|is_told| (place.clone(), is_told)),
         };
         match self.known.judge(place, eid)? {
@@ -161,7 +180,7 @@ impl Trust {
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub(crate) fn remember(&self, found: &Identified) -> Result<(), Error> {
+    fn remember(&self, found: &Identified) -> Result<(), Error> {
         if let Some((place, is_told)) = &found.news {
             self.known.remember(place, found.eid)?;
             if *is_told {
@@ -171,21 +190,33 @@ impl Trust {
         Ok(())
     }
 
-    /// Waits for what is asked of a host, unless other hosts are found at its places.
-    pub(crate) async fn unless_somebody_else<T>(
+    /// Asks a host for something, and remembers it when it has answered. If other hosts are found at its places, it is
+    /// told that they are not the one; or, where the file of known hosts says who is there, it is judged who is now.
+    ///
+    /// # Errors
+    /// Those of the answer; if it is somebody else, or not trusted.
+    pub(crate) async fn ask_host<T, F: Future<Output = Result<T, Error>>>(
         &self,
         host: &Host,
-        target: (Eid, &[Place]),
-        answer: impl Future<Output = Result<T, Error>>,
-    ) -> Result<T, Error> {
-        let (eid, places) = target;
-        tokio::select! {
-            answer = answer => answer,
-            (address, found) = self.somebody_else(host, eid, places) => {
-                let what = format!("the host at {address} is {found}, not {eid}");
-                let next = "check address and EID: `sss serve` prints both; a host that got a new identity prints the new one";
-                Err(Error::new(Exit::Refused, what, next))
-            }
+        (mut who, places): (Identified, &[Place]),
+        ask: impl Fn(Eid) -> F,
+    ) -> Result<(Eid, T), Error> {
+        loop {
+            let (address, found) = tokio::select! {
+                answer = ask(who.eid) => {
+                    let answer = answer?;
+                    self.remember(&who)?;
+                    return Ok((who.eid, answer));
+                }
+                somebody_else = self.somebody_else(host, who.eid, places) => somebody_else,
+            };
+            let Some(place) = &who.taken_at else {
+                let what = format!("the host at {address} is {found}, not {}", who.eid);
+                let next =
+                    "check address and EID: `sss serve` prints both; a host that got a new identity prints the new one";
+                return Err(Error::new(Exit::Refused, what, next));
+            };
+            who = self.judged(place, found).await?;
         }
     }
 

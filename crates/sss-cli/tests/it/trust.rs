@@ -57,6 +57,11 @@ fn a_host_known_by_address_is_trusted_once_and_then_held_to_it() {
     client.run(["ls", &address]).expect(0);
 
     serving.kill();
+    // Nobody asks a known host for its name: one that does not tell it is found as well.
+    let mut hidden = server.serve_at(&address, &dir, &["--hidden"]);
+    ping(&[]).expect(0);
+    client.run(["services", &address]).expect(0);
+    hidden.kill();
     let impostor = Home::new();
     let other = impostor.serve_at(&address, &dir, &[]);
     let ran = ping(&["--trust"]).expect(4);
