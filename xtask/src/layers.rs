@@ -49,7 +49,9 @@ const MODULES: &[(&str, Layers)] = &[
     (
         "sss-proto",
         &[
-            &["entropy", "hostile", "ids", "interest", "role", "sketch", "time"],
+            &[
+                "entropy", "hostile", "ids", "interest", "key_log", "role", "sketch", "time",
+            ],
             &["config", "network", "pace", "refusal", "seen", "token"],
             &["error", "limit", "packet"],
             &["io"],
@@ -130,7 +132,7 @@ const MODULES: &[(&str, Layers)] = &[
             ],
             &["driver::wakers", "hint"],
             &["error", "shared"],
-            &["waiting"],
+            &["redaction", "waiting"],
             &["driver", "identity", "link"],
             &["peer"],
             &["stream"],

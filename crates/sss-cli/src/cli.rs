@@ -46,6 +46,9 @@ pub(crate) struct ConnectArgs {
     /// Protection against quantum computers of the future: required, preferred (unless the peer has it off), or off
     #[arg(long, value_name = "POLICY", default_value_t)]
     pub(crate) pq: PostQuantum,
+    /// Append the keys of all channels to the file that SSSKEYLOGFILE names: whoever has it reads all
+    #[arg(long, hide_short_help = true)]
+    pub(crate) key_log: bool,
 }
 
 /// Arguments that say how what arrives is stored.

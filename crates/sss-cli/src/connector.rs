@@ -91,7 +91,8 @@ impl Connector {
         Ok(Self {
             trust: Trust::new(&args, output)?,
             host: build_with(identity, bind, times, |host| {
-                host.congestion(args.congestion)
+                host.key_log(args.key_log)
+                    .congestion(args.congestion)
                     .post_quantum(args.pq)
                     .window(window(limit))
             })

@@ -135,6 +135,10 @@ impl From<BuildError> for Error {
                 Exit::Failed,
                 "give --bind an address of this machine (`ip address` lists them)",
             ),
+            BuildError::KeyLog { .. } => (
+                Exit::Failed,
+                "let SSSKEYLOGFILE name a file that can be written, or leave --key-log away",
+            ),
             _ => (
                 Exit::Failed,
                 "that is what the system says: mend it there, and run the same command again",

@@ -57,6 +57,11 @@ impl Secret {
         Self(Zeroizing::new(bytes))
     }
 
+    /// The bytes: whoever sees them reads all packets of this generation and of later ones. For key logs only.
+    pub fn reveal(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// The secret of the next generation of the same direction. It tells nothing about this one.
     pub fn next(&self) -> Self {
         Self(label32(&*self.0, "update", b""))

@@ -122,7 +122,8 @@ impl Channel {
         rtt: Option<Duration>,
     ) -> Self {
         debug_assert_eq!(setup.role, Role::Initiator);
-        Self::with_keys(now, setup, Keys::early(suite, secrets), Rtt::new(rtt))
+        let keys = Keys::early(suite, secrets, setup.key_log(suite));
+        Self::with_keys(now, setup, keys, Rtt::new(rtt))
     }
 
     /// The responder's channel: it sends in generation 1, and receives in generations 0 and 1. The round trip is at
@@ -135,7 +136,8 @@ impl Channel {
         bound: Duration,
     ) -> Self {
         debug_assert_eq!(setup.role, Role::Responder);
-        Self::with_keys(now, setup, Keys::accepted(suite, early, secrets), Rtt::at_most(bound))
+        let keys = Keys::accepted(suite, early, secrets, setup.key_log(suite));
+        Self::with_keys(now, setup, keys, Rtt::at_most(bound))
     }
 
     fn with_keys(now: Instant, setup: ChannelSetup, keys: Keys, rtt: Rtt) -> Self {

@@ -64,6 +64,9 @@ pub struct Config {
     /// of one network, and no stranger has a channel. Default no: a peer that comes into this network makes a new
     /// channel from there.
     pub allow_private_moves: bool,
+    /// Set if the secrets of all channels are told ([`Event::Secret`](crate::Event::Secret)), for a key log: whoever
+    /// reads it can read what is sent. Default no: nothing is kept for it.
+    pub key_log: bool,
     /// Port to which this host is bound; 0 if that is not known. It tells the stateless resets of hosts with one
     /// identity apart (PRT-11): it is to be the same after a restart.
     pub port: u16,
@@ -361,6 +364,7 @@ impl Default for Config {
             answer_probes: false,
             allow_own_eid: false,
             allow_private_moves: false,
+            key_log: false,
             port: 0,
             instance: String::new(),
             agent: concat!("sss/", env!("CARGO_PKG_VERSION")).to_owned(),

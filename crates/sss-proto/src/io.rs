@@ -12,6 +12,7 @@ use sss_wire::{Code, Eid};
 use crate::error::CloseReason;
 use crate::ids::{DatagramId, ListenerId, PeerId, StreamId};
 use crate::interest::Interest;
+use crate::key_log::ChannelSecret;
 use crate::time::Instant;
 
 /// The explicit congestion notification field of an IP header (RFC 3168).
@@ -178,6 +179,8 @@ pub enum Event {
     Ready(StreamId, Interest),
     /// Fate: what became of a datagram sent to the peer, if that was asked for. Comes once.
     DatagramSettled(PeerId, DatagramId, DatagramFate),
+    /// A secret of a channel, for a key log. Told only if [`Config::key_log`](crate::Config::key_log) is set.
+    Secret(ChannelSecret),
     /// A host answered an EID probe. Unauthenticated.
     ProbeReply(SocketAddr, Eid),
 }

@@ -84,6 +84,7 @@ impl LocalHost {
                 max_datagram: self.config.max_datagram,
                 congestion: self.config.congestion,
                 allow_private_moves: self.config.allow_private_moves,
+                key_log: self.config.key_log,
             },
             seed: self.rng.random(),
         }

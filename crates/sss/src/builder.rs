@@ -9,6 +9,7 @@ use sss_crypto::Suite;
 use sss_proto::{Config, Congestion, Entropy, PeerLimits, PostQuantum, WindowConfig};
 use sss_wire::Eid;
 
+use crate::driver::key_log::KeyLogFile;
 use crate::driver::{Start, socket};
 use crate::error::BuildError;
 use crate::host::Host;
@@ -283,6 +284,17 @@ impl HostBuilder {
         self
     }
 
+    /// Sets whether the secrets of all channels are appended to the file that the variable `SSSKEYLOGFILE` of the
+    /// environment names, so that captures can be read: whoever has the file reads all that is sent and received. It
+    /// takes both, the variable and this; a warning in the log says so at the start. The file is made readable for its
+    /// owner only. The specification has its format ("Key log").
+    ///
+    /// Default: no, and nothing is kept for it.
+    pub fn key_log(mut self, allow: bool) -> Self {
+        self.config.key_log = allow;
+        self
+    }
+
     /// Binds the socket and starts the driver.
     ///
     /// Cancel safe: a cancelled build leaves nothing behind.
@@ -293,6 +305,8 @@ impl HostBuilder {
     pub async fn build(mut self) -> Result<Host, BuildError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
         self.config.check()?;
+        let key_log = self.key_log_file()?;
+        self.config.key_log = key_log.is_some();
         let socket = match &self.bind {
             Some(text) => socket::bind(parse(text)?, self.socket_buffers)?,
             None => bind_default(self.socket_buffers)?,
@@ -314,12 +328,22 @@ impl HostBuilder {
             bound: socket,
             watch: self.watch_interfaces,
             new_port_on_move: self.new_port_on_move,
+            key_log,
         };
         match self.mode {
             DriverMode::Shared => start.spawn(&runtime)?,
             DriverMode::Dedicated => start.spawn_thread().await?,
         }
         Ok(host)
+    }
+
+    /// The file for secrets, if program and environment agree that there is to be one.
+    fn key_log_file(&self) -> Result<Option<KeyLogFile>, BuildError> {
+        if self.config.key_log {
+            KeyLogFile::of_environment()
+        } else {
+            Ok(None)
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use crate::driver::wakers::Key;
 use crate::error::ConnectError;
 use crate::hint::{self, Hint, UnresolvedName};
+use crate::redaction::HostTag;
 use crate::shared::{Handle, Inner, Lifecycle};
 use crate::stream::Stream;
 use crate::waiting::until;
@@ -162,7 +163,7 @@ impl Connect {
         let Self {
             eid, service, protocol, ..
         } = self;
-        tracing::debug!(peer = %eid, %id, service, protocol, "stream opened");
+        tracing::debug!(peer = %HostTag::of(eid), %id, service, protocol, "stream opened");
         Ok(Stream::new(Arc::clone(&self.handle), id))
     }
 

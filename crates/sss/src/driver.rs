@@ -11,6 +11,7 @@
 pub(crate) mod addresses;
 pub(crate) mod clock;
 pub(crate) mod closing;
+pub(crate) mod key_log;
 mod network;
 pub(crate) mod notices;
 mod notifications;
@@ -37,9 +38,11 @@ use sss_proto::{Instant, Output};
 use tokio::sync::oneshot;
 
 use crate::error::BuildError;
+use crate::redaction::cause;
 use crate::shared::{Inner, Lifecycle, Shared};
 pub use stats::SocketStats;
 
+use key_log::KeyLogFile;
 use network::Watcher;
 use notifications::Notifications;
 use receive::Receiver;
@@ -63,6 +66,8 @@ pub(crate) struct Start {
     pub(crate) watch: bool,
     /// Set if a host with one peer takes another port when it moves.
     pub(crate) new_port_on_move: bool,
+    /// The file for the secrets of channels.
+    pub(crate) key_log: Option<KeyLogFile>,
 }
 
 impl Start {
@@ -113,7 +118,13 @@ impl Start {
         let watcher = watch.then(|| Watcher::start(&self.shared));
         self.shared
             .drive(|inner, _| inner.new_port_on_move = self.new_port_on_move);
-        Ok(Driver::new(self.shared, Socket::new(self.bound)?, watcher))
+        let notifications = Notifications::new(self.key_log);
+        Ok(Driver::new(
+            self.shared,
+            Socket::new(self.bound)?,
+            watcher,
+            notifications,
+        ))
     }
 }
 
@@ -177,12 +188,12 @@ enum Polled {
 }
 
 impl Driver {
-    fn new(shared: Arc<Shared>, socket: Socket, watcher: Option<Watcher>) -> Self {
+    fn new(shared: Arc<Shared>, socket: Socket, watcher: Option<Watcher>, notifications: Notifications) -> Self {
         Self {
             transmitter: Transmitter::new(&socket),
             receiver: Receiver::new(),
             timer: Timer::new(),
-            notifications: Notifications::default(),
+            notifications,
             step: Step::Receive,
             stats: SocketStats::default(),
             closing: None,
@@ -357,7 +368,7 @@ impl Driver {
         };
         match rebound {
             Ok(rebound) => self.stats.rebinds += u64::from(rebound),
-            Err(error) => tracing::warn!(%error, "no other socket can be bound"),
+            Err(error) => tracing::warn!(error = cause(&error), "no other socket can be bound"),
         }
         if let Err(error) = self.socket.on_network_change() {
             tracing::warn!(%error, "the socket cannot be set up anew");

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -42,6 +43,14 @@ pub enum BuildError {
     /// The socket cannot be set up.
     #[error("cannot set up the UDP socket: {0}")]
     Socket(#[source] io::Error),
+    /// The file for a key log cannot be opened.
+    #[error("cannot open {}, which SSSKEYLOGFILE names: {source}", path.display())]
+    KeyLog {
+        /// The file.
+        path: PathBuf,
+        /// Error of the operating system.
+        source: io::Error,
+    },
     /// The operating system gave no entropy.
     #[error("the operating system gives no entropy: {0}")]
     Entropy(#[source] getrandom::Error),

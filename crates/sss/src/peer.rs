@@ -11,6 +11,7 @@ use crate::driver::addresses;
 use crate::driver::closing::forgotten;
 use crate::driver::notices::Notices;
 use crate::link::LinkWatch;
+use crate::redaction::HostTag;
 use crate::shared::{Handle, Shared};
 use crate::waiting::Answer;
 
@@ -78,10 +79,10 @@ impl Peer {
         }
     }
 
-    /// A span of [`tracing`] for what is done with the host: `peer`, at level info, with the field `eid`. It is made
-    /// only if somebody listens.
+    /// A span of [`tracing`] for what is done with the host: `peer`, at level info, with the [`HostTag`] in the
+    /// field `tag`. It is made only if somebody listens.
     pub fn span(&self) -> tracing::Span {
-        tracing::info_span!("peer", eid = %self.eid)
+        tracing::info_span!("peer", tag = %HostTag::of(&self.eid))
     }
 
     /// An address at which the host may be found. It is tried at once if the host does not answer where it was, and

@@ -12,6 +12,7 @@ use sss_wire::services::ServiceInfo;
 use crate::driver::notices::Notices;
 use crate::driver::wakers::Key;
 use crate::error::AcceptError;
+use crate::redaction::HostTag;
 use crate::shared::{Handle, Inner};
 use crate::stream::Stream;
 use crate::waiting::Place;
@@ -163,7 +164,7 @@ impl Server {
     }
 
     fn stream(&self, (id, eid): (StreamId, Eid)) -> (Stream, Eid) {
-        tracing::debug!(peer = %eid, %id, service = self.service, "stream accepted");
+        tracing::debug!(peer = %HostTag::of(&eid), %id, service = self.service, "stream accepted");
         (Stream::new(Arc::clone(&self.handle), id), eid)
     }
 

@@ -84,9 +84,9 @@ macro_rules! tree_methods {
                 self.stream_ref().eid()
             }
 
-            /// A span of [`tracing`] for what is done with the stream: `stream`, at level info, with the fields `peer`,
-            /// `id`, and, of a top-level stream, `service` and `protocol`. It is made only if somebody listens, and
-            /// costs next to nothing otherwise.
+            /// A span of [`tracing`] for what is done with the stream: `stream`, at level info, with the fields `peer`
+            /// (a [`HostTag`](crate::HostTag)), `id`, and, of a top-level stream, `service` and `protocol`. It is
+            /// made only if somebody listens, and costs next to nothing otherwise.
             pub fn span(&self) -> tracing::Span {
                 self.stream_ref().span()
             }

@@ -71,6 +71,9 @@ pub(crate) struct ServeArgs {
     /// Protection against quantum computers of the future: required, preferred (unless the peer has it off), or off
     #[arg(long, value_name = "POLICY", default_value_t)]
     pub(crate) pq: PostQuantum,
+    /// Append the keys of all channels to the file that SSSKEYLOGFILE names: whoever has it reads all
+    #[arg(long, hide_short_help = true)]
+    pub(crate) key_log: bool,
 }
 
 /// Time that clients have to hear that the host is going.
@@ -92,6 +95,7 @@ pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
         let builder = Host::builder()
             .identity(identity.clone())
             .congestion(args.congestion)
+            .key_log(args.key_log)
             .post_quantum(args.pq)
             .window(windows(args.write))
             .answer_probes(!args.hidden)

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use sss::{Eid, LinkStatus, Server, Stream};
+use sss::{Eid, HostTag, LinkStatus, Server, Stream};
 use sss_files::{Refusal, Request, Status};
 use tracing::{debug, info};
 
@@ -77,7 +77,7 @@ impl FileService {
     pub(crate) async fn serve(self, server: Server) {
         tokio::spawn(self.limits.clone().watch());
         while let Ok((session, eid)) = server.accept().await {
-            info!(%eid, "session");
+            info!(%eid, tag = %HostTag::of(&eid), "session");
             tokio::spawn(self.clone().session(session, eid));
         }
     }

@@ -10,6 +10,7 @@ mod gather;
 mod hostile;
 mod interruption;
 mod json_table;
+mod key_log;
 mod oddities;
 mod outage;
 mod package;

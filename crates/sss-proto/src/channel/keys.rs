@@ -8,6 +8,7 @@ use sss_crypto::schedule::{ChannelSecrets, EarlySecrets, Secret};
 use sss_wire::short::{self, Header, TAG};
 
 use crate::error::DropReason;
+use crate::key_log::{ChannelSecret, Direction, KeyLog};
 use crate::time::Instant;
 
 /// Limits to the use of the keys of one generation (PRT-8, PRT-9).
@@ -47,6 +48,13 @@ pub(super) struct DirectionKeys<'a> {
     pub(super) header: &'a [u8; 32],
 }
 
+impl super::Channel {
+    /// Takes the secrets that it has begun to use, if they are to be told.
+    pub(crate) fn take_secrets(&mut self) -> Vec<ChannelSecret> {
+        self.keys.log.take()
+    }
+}
+
 /// The keys of a channel.
 pub(super) struct Keys {
     suite: Suite,
@@ -57,6 +65,7 @@ pub(super) struct Keys {
     failed: u64,
     /// True if the negotiation had the post-quantum leg.
     is_post_quantum: bool,
+    log: KeyLog,
 }
 
 struct SendKeys {
@@ -105,19 +114,19 @@ impl OpenPacket {
 
 impl Keys {
     /// The initiator's keys: they send in generation 0, and cannot receive before [`Self::install`] (NEG-17).
-    pub(super) fn early(suite: Suite, secrets: &EarlySecrets) -> Self {
+    pub(super) fn early(suite: Suite, secrets: &EarlySecrets, log: KeyLog) -> Self {
         let send = DirectionKeys {
             secret: &secrets.initiator,
             header: secrets.initiator_header(),
         };
         Self {
             is_post_quantum: secrets.is_post_quantum(),
-            ..Self::sending(suite, 0, &send)
+            ..Self::sending(suite, 0, &send, log)
         }
     }
 
     /// The responder's keys: they send in generation 1, and receive in generations 0 and 1.
-    pub(super) fn accepted(suite: Suite, early: &EarlySecrets, secrets: &ChannelSecrets) -> Self {
+    pub(super) fn accepted(suite: Suite, early: &EarlySecrets, secrets: &ChannelSecrets, log: KeyLog) -> Self {
         let send = DirectionKeys {
             secret: &secrets.responder,
             header: secrets.responder_header(),
@@ -128,7 +137,7 @@ impl Keys {
         };
         let mut keys = Self {
             is_post_quantum: early.is_post_quantum(),
-            ..Self::sending(suite, 1, &send)
+            ..Self::sending(suite, 1, &send, log)
         };
         keys.receive_from(0, &receive, secrets.initiator.clone());
         keys
@@ -149,7 +158,9 @@ impl Keys {
     }
 
     /// Keys that send `send` in the given generation, and cannot receive.
-    pub(super) fn sending(suite: Suite, generation: u32, send: &DirectionKeys<'_>) -> Self {
+    pub(super) fn sending(suite: Suite, generation: u32, send: &DirectionKeys<'_>, mut log: KeyLog) -> Self {
+        log.note_header(Direction::Sent, send.header);
+        log.note_generation(Direction::Sent, generation, send.secret);
         Self {
             suite,
             limits: Limits::of(suite),
@@ -157,11 +168,15 @@ impl Keys {
             receive: None,
             failed: 0,
             is_post_quantum: false,
+            log,
         }
     }
 
     /// Adds keys to receive in the given generation; `next` is the secret of the one after.
     pub(super) fn receive_from(&mut self, generation: u32, receive: &DirectionKeys<'_>, next: Secret) {
+        self.log.note_header(Direction::Received, receive.header);
+        self.log
+            .note_generation(Direction::Received, generation, receive.secret);
         self.receive = Some(ReceiveKeys {
             header: HeaderKey::new(self.suite, receive.header),
             key: PacketKey::new(self.suite, receive.secret),
@@ -174,6 +189,7 @@ impl Keys {
 
     /// Sends in generation 1 from packet `next` on (NEG-17).
     pub(super) fn send_from(&mut self, next: u64, send: &DirectionKeys<'_>) {
+        self.log.note_generation(Direction::Sent, 1, send.secret);
         self.send = SendKeys {
             first: next,
             ..SendKeys::new(self.suite, 1, send)
@@ -200,7 +216,7 @@ impl Keys {
     /// Moves to the next generation as a peer does that waits for nothing.
     #[cfg(test)]
     pub(super) fn update_now(&mut self, seq: u64) {
-        self.send.update(self.suite, seq);
+        self.update(seq);
     }
 
     #[cfg(test)]
@@ -236,6 +252,11 @@ impl Keys {
         if short::has_reserved_bits(*aad.first().ok_or(DropReason::Malformed)?) {
             return Err(DropReason::Malformed);
         }
+        if of == Generation::Next {
+            let next = receive.generation.saturating_add(1);
+            self.log
+                .note_generation(Direction::Received, next, &receive.next_secret);
+        }
         let generation = receive.settle(of);
         Ok(OpenPacket {
             seq,
@@ -269,16 +290,23 @@ impl Keys {
 
     /// Moves to the next generation before packet `seq` is sealed, if it is time (PRT-8).
     pub(super) fn before_seal(&mut self, seq: u64) {
-        let Some(receive) = &self.receive else {
+        let Some(reached) = self.receive.as_ref().map(|receive| receive.generation) else {
             return;
         };
         // A peer that does not wait for acknowledgements may be ahead by more than one.
-        while self.send.generation < receive.generation {
-            self.send.update(self.suite, seq);
+        while self.send.generation < reached {
+            self.update(seq);
         }
         if self.send.sealed >= self.limits.update && self.send.is_acked {
-            self.send.update(self.suite, seq);
+            self.update(seq);
         }
+    }
+
+    /// Moves to the next generation before packet `seq` is sealed.
+    fn update(&mut self, seq: u64) {
+        self.send.update(self.suite, seq);
+        let SendKeys { generation, secret, .. } = &self.send;
+        self.log.note_generation(Direction::Sent, *generation, secret);
     }
 
     /// The largest newly acknowledged number.

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use sss_crypto::Suite;
 use sss_wire::ChannelId;
 
 use super::path::Path;
 use crate::config::Congestion;
+use crate::key_log::KeyLog;
 use crate::role::Role;
 
 /// Wishes of the host for a channel.
@@ -19,6 +21,8 @@ pub(crate) struct ChannelConfig {
     pub(crate) congestion: Congestion,
     /// The peer's address may change from a global to a private one.
     pub(crate) allow_private_moves: bool,
+    /// Its secrets are told to the host.
+    pub(crate) key_log: bool,
 }
 
 /// Parts that a channel is made from, beside its keys.
@@ -32,4 +36,11 @@ pub(crate) struct ChannelSetup {
     pub(crate) path: Path,
     pub(crate) config: ChannelConfig,
     pub(crate) seed: u64,
+}
+
+impl ChannelSetup {
+    /// The log of the channel's secrets.
+    pub(super) fn key_log(&self, suite: Suite) -> KeyLog {
+        KeyLog::new(self.config.key_log, suite, self.remote_id, self.local_id)
+    }
 }

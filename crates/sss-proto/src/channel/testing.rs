@@ -11,6 +11,7 @@ use sss_wire::frame::{Ack, Close, EcnCounts, Frame, Origin};
 use sss_wire::params::Settings;
 use sss_wire::{ChannelId, Code, Reader, Writer};
 
+use super::keys::Limits;
 use super::{Budget, Channel, ChannelConfig, ChannelSetup, Fate, MAX_ACK_DELAY_US, Opened, Path, Received, TimerEvent};
 use crate::config::Congestion;
 use crate::error::{DropReason, ProtocolError};
@@ -64,6 +65,17 @@ pub(super) struct End {
     next_token: u64,
 }
 
+impl Channel {
+    /// Its keys are replaced after every second packet.
+    pub(crate) fn wear_keys(&mut self) {
+        self.keys.set_limits(Limits {
+            update: 2,
+            seal: 1 << 20,
+            fail: 1 << 20,
+        });
+    }
+}
+
 /// The secrets that both ends derive.
 pub(super) fn secrets() -> (EarlySecrets, ChannelSecrets) {
     let split = Split::from_keys([1; 32], [2; 32], [3; 32]);
@@ -93,6 +105,7 @@ pub(super) fn config() -> ChannelConfig {
         max_datagram: 1232,
         congestion: Congestion::Cubic,
         allow_private_moves: false,
+        key_log: false,
     }
 }
 

@@ -151,6 +151,10 @@ impl Peers {
                 Unheard::Tree(ended) => local.history.note_tree_end(ended),
             }
         }
+        if local.config.key_log {
+            let secrets = peer.transport_mut().take_secrets();
+            self.events.extend(secrets.into_iter().map(Event::Secret));
+        }
         self.timers.set(index, peer.next_timer());
         let path = peer.transport().path().filter(|_| peer.is_up());
         self.nearby.set(index, path.map(|path| path.remote.ip()));

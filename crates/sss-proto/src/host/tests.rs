@@ -2,6 +2,7 @@
 
 mod floods;
 mod fuzzing;
+mod key_log;
 mod post_quantum;
 mod strangers;
 mod threats;

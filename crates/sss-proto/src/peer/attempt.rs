@@ -232,6 +232,12 @@ impl Attempts {
         self.current.as_mut()?.early_carrier()
     }
 
+    /// The channel that no ACCEPT has come for yet, if INITIATE was sent.
+    pub(super) fn channel_mut(&mut self) -> Option<&mut Channel> {
+        let early = self.current.as_mut()?.early.as_mut()?;
+        Some(&mut early.channel)
+    }
+
     pub(super) fn next_timer(&self) -> Option<Instant> {
         self.current.as_ref().map(|a| a.next_timer())
     }

@@ -40,6 +40,12 @@ impl Peer {
         self.transport.names.set_outdated();
     }
 
+    /// The keys of the carrier are replaced after every second packet.
+    pub(crate) fn wear_keys(&mut self) {
+        let carrier = self.transport.channels.carrier_mut().expect("there is a carrier");
+        carrier.channel.wear_keys();
+    }
+
     /// The ids on which it receives.
     pub(crate) fn channel_ids(&self) -> Vec<Vec<u8>> {
         let ids = self.transport.channels.iter().map(|c| c.channel.local_id());

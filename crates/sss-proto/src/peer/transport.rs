@@ -19,6 +19,7 @@ use super::tree::SharedTree;
 use crate::channel::{Channel, ChannelInfo, Fate, Path, TimerEvent};
 use crate::error::{CloseReason, NegotiationError};
 use crate::io::{Datagram, LinkStatus};
+use crate::key_log::ChannelSecret;
 use crate::local_host::EndedTree;
 use crate::role::Role;
 use crate::time::{Earliest, Instant};
@@ -65,6 +66,13 @@ impl Transport {
 
     pub(crate) fn attempts_mut(&mut self) -> &mut Attempts {
         &mut self.attempts
+    }
+
+    /// Takes the secrets that its channels have begun to use, if they are to be told.
+    pub(crate) fn take_secrets(&mut self) -> Vec<ChannelSecret> {
+        let established = self.channels.iter_mut().map(|c| &mut *c.channel);
+        let all = self.attempts.channel_mut().into_iter().chain(established);
+        all.flat_map(Channel::take_secrets).collect()
     }
 
     pub(crate) fn mobility(&self) -> &Mobility {

@@ -1,9 +1,11 @@
 //! Events of the core: whom to wake, and what is worth a line in the log. Both are seen to when nothing is locked.
 
-use sss_proto::{CloseReason, Event, LinkStatus};
+use sss_proto::{ChannelSecret, CloseReason, Event, LinkStatus};
 use sss_wire::Eid;
 
+use super::key_log::KeyLogFile;
 use super::notices::Notices;
+use crate::redaction::{Bare, HostTag};
 use crate::shared::Inner;
 
 /// Everything that was told since the last time.
@@ -11,6 +13,8 @@ use crate::shared::Inner;
 pub(super) struct Notifications {
     notices: Notices,
     news: Vec<(Eid, News)>,
+    secrets: Vec<ChannelSecret>,
+    key_log: Option<KeyLogFile>,
 }
 
 /// A change of a peer.
@@ -21,8 +25,22 @@ enum News {
 }
 
 impl Notifications {
+    /// No events; secrets go into the file.
+    pub(super) fn new(key_log: Option<KeyLogFile>) -> Self {
+        Self {
+            notices: Notices::default(),
+            news: Vec::new(),
+            secrets: Vec::new(),
+            key_log,
+        }
+    }
+
     /// Takes note of an event.
     pub(super) fn take(&mut self, inner: &mut Inner, event: Event) {
+        let event = match event {
+            Event::Secret(secret) => return self.secrets.push(secret),
+            other => other,
+        };
         let news = match &event {
             Event::Connected(_, eid) => Some((Some(*eid), News::Connected)),
             Event::Disconnected(_, eid, reason) => Some((Some(*eid), News::Ended(reason.clone()))),
@@ -47,6 +65,9 @@ impl Notifications {
 
     /// Logs the news of `host`, and wakes those whose time has come. False if there are none.
     pub(super) fn deliver(&mut self, host: Eid) -> bool {
+        if let Some(log) = &mut self.key_log {
+            log.append(self.secrets.drain(..));
+        }
         for (peer, news) in self.news.drain(..) {
             news.log(host, peer);
         }
@@ -55,16 +76,25 @@ impl Notifications {
 }
 
 impl News {
-    fn log(self, host: Eid, peer: Eid) {
+    /// Logs it without EIDs, addresses and words of the peer; those are for level debug.
+    fn log(self, host: Eid, eid: Eid) {
+        let (host, peer) = (HostTag::of(&host), HostTag::of(&eid));
         match self {
-            Self::Connected => tracing::info!(%host, %peer, "connected"),
+            Self::Connected => {
+                tracing::info!(%host, %peer, "connected");
+                tracing::debug!(%host, %peer, %eid, "the name of the peer");
+            }
             Self::Link(LinkStatus::Up) => tracing::info!(%host, %peer, "the peer can be reached again"),
             Self::Link(LinkStatus::Stalled) => tracing::info!(%host, %peer, "the peer does not answer"),
             Self::Link(LinkStatus::Down(reason)) => {
-                tracing::info!(%host, %peer, %reason, "there is no channel any more: streams wait");
+                tracing::info!(%host, %peer, reason = %Bare(&reason), "there is no channel any more: streams wait");
+                tracing::debug!(%host, %peer, %reason, "why there is no channel");
             }
-            Self::Link(other) => tracing::info!(%host, %peer, status = ?other, "the way to the peer has changed"),
-            Self::Ended(reason) => tracing::info!(%host, %peer, %reason, "the streams have ended"),
+            Self::Link(_) => tracing::info!(%host, %peer, "the way to the peer has changed"),
+            Self::Ended(reason) => {
+                tracing::info!(%host, %peer, reason = %Bare(&reason), "the streams have ended");
+                tracing::debug!(%host, %peer, %reason, "why the streams have ended");
+            }
         }
     }
 }

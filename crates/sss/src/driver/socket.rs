@@ -103,7 +103,8 @@ impl Socket {
         if let Err(error) = self.rebind(lost.port()) {
             tracing::debug!(%error, "not on the same port");
         }
-        tracing::info!(%lost, now = %self.local_addr, "the address is lost: rebound");
+        tracing::info!("the address of the socket is lost: rebound");
+        tracing::debug!(%lost, now = %self.local_addr, "rebound");
         Ok(true)
     }
 

@@ -11,6 +11,7 @@ use crate::driver::notices::Notices;
 use crate::driver::wakers::Key;
 use crate::error::TryError;
 use crate::peer::Peer;
+use crate::redaction::HostTag;
 use crate::shared::{Handle, Inner, Shared};
 use crate::waiting::until;
 
@@ -56,7 +57,7 @@ impl StreamRef {
     pub(crate) fn span(&self) -> tracing::Span {
         let span = tracing::info_span!(
             "stream",
-            peer = %self.eid(),
+            peer = %HostTag::of(&self.eid()),
             id = %self.id,
             service = field::Empty,
             protocol = field::Empty,
