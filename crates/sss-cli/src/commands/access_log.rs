@@ -36,9 +36,9 @@ pub(crate) fn none() -> Log {
 }
 
 fn write(lines: &Receiver<Served>, missed: &AtomicU64, output: Output) {
-    let mut names = Names::default();
+    let mut last = LastEid::default();
     while let Ok(served) = lines.recv() {
-        let eid = names.of(served.eid);
+        let eid = last.text_of(served.eid);
         if output.is_json() {
             output.machine(&fact(&served, eid));
         } else {
@@ -59,10 +59,10 @@ fn write(lines: &Receiver<Served>, missed: &AtomicU64, output: Output) {
 
 /// Text form of the EID that came last: it often comes again.
 #[derive(Default)]
-struct Names(Option<(Eid, String)>);
+struct LastEid(Option<(Eid, String)>);
 
-impl Names {
-    fn of(&mut self, eid: Eid) -> &str {
+impl LastEid {
+    fn text_of(&mut self, eid: Eid) -> &str {
         if self.0.as_ref().is_some_and(|(last, _)| *last != eid) {
             self.0 = None;
         }

@@ -65,8 +65,7 @@ impl Walk {
             walk.ready
                 .push_back(entry(RelPath::default(), Kind::Directory(attributes)));
             if walk.depth > 0 {
-                let directory = root.as_fd().try_clone_to_owned().map(Arc::new);
-                let listed = directory.and_then(|directory| Ok((names(&directory)?, directory)));
+                let listed = root.as_fd().try_clone_to_owned().and_then(listed);
                 walk.enter(listed, RelPath::default());
             }
         } else {
@@ -105,8 +104,7 @@ impl Walk {
         }
         self.ready.push_back(entry);
         if file_type == FileType::Directory && self.levels.len() < self.depth {
-            let listed = opened(above, name).and_then(|directory| Ok((names(&directory)?, directory)));
-            let listed = match listed {
+            let listed = match open_and_list(above, name) {
                 Err(error) if is_shortage(&error) => self.with_less_open(above, name),
                 other => other,
             };
@@ -121,8 +119,7 @@ impl Walk {
         self.root.close();
         let mut tries = 0;
         loop {
-            let listed = opened(above, name).and_then(|directory| Ok((names(&directory)?, directory)));
-            match listed {
+            match open_and_list(above, name) {
                 Err(error) if is_shortage(&error) && tries < TRIES => tries += 1,
                 other => return other,
             }
@@ -214,13 +211,13 @@ impl Iterator for Walk {
     }
 }
 
-fn opened(above: &OwnedFd, name: &CString) -> io::Result<Arc<OwnedFd>> {
-    Ok(Arc::new(rustix::fs::openat(
-        above,
-        name,
-        directory_flags(),
-        Mode::empty(),
-    )?))
+fn open_and_list(above: &OwnedFd, name: &CString) -> io::Result<Listed> {
+    let opened = rustix::fs::openat(above, name, directory_flags(), Mode::empty());
+    opened.map_err(io::Error::from).and_then(listed)
+}
+
+fn listed(directory: OwnedFd) -> io::Result<Listed> {
+    Ok((names(&directory)?, Arc::new(directory)))
 }
 
 fn is_shortage(error: &io::Error) -> bool {

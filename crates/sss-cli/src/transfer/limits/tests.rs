@@ -175,3 +175,19 @@ fn open_files_are_bounded_for_each_peer_and_for_all() {
     let of_another: Vec<_> = std::iter::from_fn(|| now(another.descriptor(1))).collect();
     assert!(!of_another.is_empty() && of_another.len() < of_one.len());
 }
+
+#[test]
+fn when_the_system_has_no_descriptor_left_the_least_mover_gives_up_its_own() {
+    let limits = limits();
+    let (least, other, without) = (claim(&limits, 1), claim(&limits, 2), claim(&limits, 3));
+    let _open = (now(least.descriptor(1)).unwrap(), now(other.descriptor(1)).unwrap());
+    let now = Instant::now();
+    for (claim, moved) in [(&without, 30), (&least, 20), (&other, 10)] {
+        claim.entry.clock().moved = now - Duration::from_millis(moved);
+    }
+    limits.out_of_descriptors();
+    assert_eq!(
+        (call(&without), call(&least), call(&other)),
+        (None, Some(Call::Pause), None)
+    );
+}
