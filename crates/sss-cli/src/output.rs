@@ -72,9 +72,10 @@ impl Output {
     }
 
     /// For machines only.
-    pub(crate) fn machine(self, json: &Value) {
+    pub(crate) fn machine(self, facts: &[Value]) {
         if self.json {
-            line(&machine_line(json));
+            let lines: Vec<String> = facts.iter().map(machine_line).collect();
+            line(&lines.join("\n"));
         }
     }
 

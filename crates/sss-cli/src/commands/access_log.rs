@@ -17,6 +17,9 @@ use crate::transfer::served::{Log, Served};
 /// Lines that may wait to be written.
 const WAITING: usize = 8192;
 
+/// Lines that are written together, beside the first.
+const TOGETHER: usize = 127;
+
 /// Begins to log.
 pub(crate) fn start(output: Output) -> Log {
     let (sender, receiver) = sync_channel(WAITING);
@@ -37,12 +40,14 @@ pub(crate) fn none() -> Log {
 
 fn write(lines: &Receiver<Served>, missed: &AtomicU64, output: Output) {
     let mut last = LastEid::default();
-    while let Ok(served) = lines.recv() {
-        let eid = last.text_of(served.eid);
+    while let Ok(first) = lines.recv() {
+        // Those that have come meanwhile are written together.
+        let together = std::iter::once(first).chain(lines.try_iter().take(TOGETHER));
         if output.is_json() {
-            output.machine(&fact(&served, eid));
+            let facts: Vec<Value> = together.map(|served| fact(&served, last.text_of(served.eid))).collect();
+            output.machine(&facts);
         } else {
-            output.note(text(&served, eid));
+            together.for_each(|served| output.note(text(&served, last.text_of(served.eid))));
         }
         let missed = missed.swap(0, Ordering::Relaxed);
         if missed > 0 {

@@ -191,7 +191,7 @@ impl Piece {
         length: usize,
     ) -> Result<Self, Refusal> {
         let mut piece = Self {
-            bytes: Vec::new(),
+            bytes: Vec::with_capacity(length),
             files: Vec::new(),
         };
         for name in names {
@@ -211,7 +211,9 @@ impl Piece {
             let bytes = piece.bytes.len().saturating_sub(before);
             piece.files.push((bytes as u64, refusal));
         }
-        piece.bytes.shrink_to_fit();
+        if piece.bytes.len() < piece.bytes.capacity() / 2 {
+            piece.bytes.shrink_to_fit();
+        }
         Ok(piece)
     }
 }

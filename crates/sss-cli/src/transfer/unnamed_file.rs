@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use rustix::fs::{AtFlags, Mode, OFlags};
@@ -36,8 +37,7 @@ pub(crate) fn write_unnamed(
     if is_safe {
         file.sync_all()?;
     }
-    let by_number = format!("/proc/self/fd/{}", file.as_raw_fd());
-    match rustix::fs::linkat(rustix::fs::CWD, by_number, directory, name, AtFlags::SYMLINK_FOLLOW) {
+    match link(&file, directory, name) {
         Ok(()) if is_safe => sync(directory)?,
         Ok(()) => {}
         Err(Errno::EXIST) => return Err(exists()),
@@ -45,6 +45,20 @@ pub(crate) fn write_unnamed(
         Err(_) => return Ok(None),
     }
     Ok(Some(()))
+}
+
+/// Gives an unnamed file a name: by its descriptor, which older systems allow those only who may read everything, or
+/// else by the name that `/proc` has for it (both in linkat(2)).
+fn link(file: &File, directory: &OwnedFd, name: &[u8]) -> rustix::io::Result<()> {
+    static BY_DESCRIPTOR: AtomicBool = AtomicBool::new(true);
+    if BY_DESCRIPTOR.load(Ordering::Relaxed) {
+        match rustix::fs::linkat(file, c"", directory, name, AtFlags::EMPTY_PATH) {
+            Err(Errno::NOENT | Errno::PERM | Errno::INVAL) => BY_DESCRIPTOR.store(false, Ordering::Relaxed),
+            other => return other,
+        }
+    }
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    rustix::fs::linkat(rustix::fs::CWD, path, directory, name, AtFlags::SYMLINK_FOLLOW)
 }
 
 #[cfg(test)]
