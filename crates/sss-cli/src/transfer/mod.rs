@@ -35,6 +35,5 @@ pub(crate) mod session;
 pub(crate) mod store;
 pub(crate) mod tally;
 pub(crate) mod unfinished;
-#[cfg(target_os = "linux")]
 pub(crate) mod unnamed_file;
 pub(crate) mod upload;

@@ -16,8 +16,7 @@ use super::io_pool::{self, Job};
 use super::manifest::attributes;
 use super::part_file::{Kept, Leftover, PartFile, hash_file, times};
 use super::send::{Position, Source, changed, unreadable};
-#[cfg(target_os = "linux")]
-use super::unnamed_file::write_unnamed;
+use super::unnamed_file;
 use crate::transfer::safe_path::Root;
 
 /// Place where a file is to be, and what it is to be.
@@ -331,9 +330,9 @@ impl Destination {
 
     /// The same for a file that is at hand as a whole, if nothing has its names and the system has a simpler way.
     /// `None`: nothing is done.
-    #[cfg(target_os = "linux")]
     fn complete_at_once(&self, chunks: &[Bytes], hash: blake3::Hash) -> Result<Option<()>, Refusal> {
-        if self.replaces() || self.attributes.traits.contains(Traits::HOLES) {
+        let is_simple = !self.replaces() && !self.attributes.traits.contains(Traits::HOLES);
+        if !unnamed_file::ARE_POSSIBLE || !is_simple {
             return Ok(None);
         }
         let (above, name) = parents(&self.root, &self.path, self.options)?;
@@ -347,12 +346,7 @@ impl Destination {
         if hasher.finalize() != hash {
             return Err(corrupt());
         }
-        write_unnamed(&above, name, chunks, (&self.attributes, self.options))
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn complete_at_once(&self, _: &[Bytes], _: blake3::Hash) -> Result<Option<()>, Refusal> {
-        Ok(None)
+        unnamed_file::write(&above, name, chunks, (&self.attributes, self.options))
     }
 
     /// Receives content from `start` on and completes the file. `received` is told of content as it arrives.
