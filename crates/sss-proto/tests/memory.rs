@@ -70,11 +70,11 @@ fn threat_03_no_byte_is_kept_for_hello() {
             poll(host, now, &mut buf, |bytes| kinds[usize::from(bytes[0])] += 1);
         }
     };
-    // For as long as it takes that all keys are replaced, with a flood now and then. The first seconds make room for
-    // what every host has.
+    // For as long as it takes that all keys are replaced, with a flood now and then. The first period of cookies makes
+    // room for what every host has, a previous key among it.
     let mut before = 0;
-    for second in 0..100 {
-        if second == 20 {
+    for second in 0..150 {
+        if second == 70 {
             before = MEMORY.current_usage();
         }
         let rounds = if second % 10 == 9 { 40 } else { 3 };
