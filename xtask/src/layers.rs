@@ -50,7 +50,7 @@ const MODULES: &[(&str, Layers)] = &[
         "sss-proto",
         &[
             &[
-                "entropy", "hostile", "ids", "interest", "key_log", "role", "sketch", "time",
+                "entropy", "hostile", "ids", "interest", "key_log", "padding", "role", "sketch", "time",
             ],
             &["config", "network", "pace", "refusal", "seen", "token"],
             &["error", "limit", "packet"],

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use sss::{Congestion, PostQuantum};
+use sss::{Congestion, Padding, PostQuantum};
 use sss_files::Options;
 
 use crate::listen::BindAddress;
@@ -46,6 +46,9 @@ pub(crate) struct ConnectArgs {
     /// Protection against quantum computers of the future: required, preferred (unless the peer has it off), or off
     #[arg(long, value_name = "POLICY", default_value_t)]
     pub(crate) pq: PostQuantum,
+    /// Hide sizes of packets: none, buckets (powers of two), or constant (all of one size)
+    #[arg(long, value_name = "POLICY", default_value_t)]
+    pub(crate) padding: Padding,
     /// Append the keys of all channels to the file that SSSKEYLOGFILE names: whoever has it reads all
     #[arg(long, hide_short_help = true)]
     pub(crate) key_log: bool,

@@ -94,6 +94,7 @@ impl Connector {
                 host.key_log(args.key_log)
                     .congestion(args.congestion)
                     .post_quantum(args.pq)
+                    .padding(args.padding)
                     .window(window(limit))
             })
             .await?,

@@ -57,7 +57,6 @@ use sss_crypto::Suite;
 use sss_crypto::schedule::{ChannelSecrets, EarlySecrets};
 use sss_wire::frame::{Ack, PathChallenge, PathResponse};
 use sss_wire::params::Settings;
-use sss_wire::short::{self, TAG};
 use sss_wire::{ChannelId, Code, Writer};
 
 pub use close::MAX_CLOSING;
@@ -479,22 +478,23 @@ impl Channel {
         let mut writer = Writer::new(&mut acks);
         self.received.write_ack(now, &mut writer, MAX_CLOSING_ACK);
         let len = writer.position();
-        let path = self.paths.current();
-        self.sealing().alone(now, buf, path, |w| {
+        let how = (self.paths.current(), self.flight.padding);
+        self.sealing().alone(now, buf, how, |w| {
             w.bytes(acks.get(..len).unwrap_or_default());
             close::frame(code, &reason).encode(w);
         })
     }
 
     fn transmit_offpath(&mut self, now: Instant, buf: &mut TransmitBuf) -> Option<Transmit> {
-        let frames = PathChallenge([0; 8]).encoded_len();
-        let size = short::header_len(self.ids.remote.len(), short::MAX_SEQUENCE_LEN) + frames + TAG;
+        let size = self.sealing().validation_size();
         let interval = self.flight.probe_timeout();
-        let offpath = self.paths.take_offpath(now, size as u64, interval)?;
+        let offpath = self.paths.take_offpath(now, size, interval)?;
         let mut sealing = self.sealing();
+        // Not padded: it has one size already, and may be sent only so many bytes.
+        let how = |path| (path, Default::default());
         match offpath {
-            Offpath::Challenge(data, path) => sealing.alone(now, buf, path, |w| PathChallenge(data).encode(w)),
-            Offpath::Response(data, path) => sealing.alone(now, buf, path, |w| PathResponse(data).encode(w)),
+            Offpath::Challenge(data, path) => sealing.alone(now, buf, how(path), |w| PathChallenge(data).encode(w)),
+            Offpath::Response(data, path) => sealing.alone(now, buf, how(path), |w| PathResponse(data).encode(w)),
         }
     }
 

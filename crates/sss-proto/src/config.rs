@@ -10,6 +10,8 @@ use sss_crypto::Suite;
 use sss_wire::{Eid, constants};
 use thiserror::Error;
 
+use crate::padding::Padding;
+
 /// Decides whether this host talks to a peer at all, before any state is kept for it.
 pub type AcceptFilter = Arc<dyn Fn(&Eid, SocketAddr) -> bool + Send + Sync>;
 
@@ -50,6 +52,8 @@ pub struct Config {
     pub suites: Vec<Suite>,
     /// Protection against those who record today and have a quantum computer later. Default [`PostQuantum::Required`].
     pub post_quantum: PostQuantum,
+    /// Sizes of the packets that this host sends (CHN-16). Default [`Padding::None`].
+    pub padding: Padding,
     /// Which peers may connect to this host; all by default. It is asked when a peer has proven its identity.
     pub accept_filter: Option<AcceptFilter>,
     /// Set if whoever has proven its identity and is refused gets no answer (NEG-23). Default no: it is told why.
@@ -359,6 +363,7 @@ impl Default for Config {
             hello_threshold: 1000,
             suites: default_suites(),
             post_quantum: PostQuantum::default(),
+            padding: Padding::default(),
             accept_filter: None,
             refuse_silently: false,
             answer_probes: false,

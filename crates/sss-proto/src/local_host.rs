@@ -14,6 +14,7 @@ use crate::channel::{ChannelConfig, ChannelSetup, MAX_ACK_DELAY_US, Path};
 use crate::config::{Config, StreamsConfig};
 use crate::entropy::Randomness;
 use crate::negotiation::{ChannelIds, responder};
+use crate::padding::Padding;
 use crate::role::Role;
 use crate::seen::Sightings;
 use crate::streams::{HostBudget, Streams};
@@ -81,12 +82,21 @@ impl LocalHost {
             config: ChannelConfig {
                 idle_timeout: self.config.idle_timeout,
                 keepalive: self.config.keepalive,
-                max_datagram: self.config.max_datagram,
+                max_datagram: self.largest_sent(),
                 congestion: self.config.congestion,
+                padding: self.config.padding,
                 allow_private_moves: self.config.allow_private_moves,
                 key_log: self.config.key_log,
             },
             seed: self.rng.random(),
+        }
+    }
+
+    /// Returns the largest datagram that this host sends: the one that each path carries if all are to be equal.
+    fn largest_sent(&self) -> u16 {
+        match self.config.padding {
+            Padding::Constant => constants::BASE_DATAGRAM,
+            _ => self.config.max_datagram,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use sss_wire::Writer;
 
+use crate::padding::Padding;
 use crate::token::Token;
 
 /// The plaintext of one packet under construction.
@@ -11,6 +12,7 @@ pub(crate) struct PacketWriter<'a> {
     out: Writer<'a>,
     tokens: &'a mut Vec<Token>,
     ack_eliciting: bool,
+    padding: Padding,
 }
 
 impl<'a> PacketWriter<'a> {
@@ -20,6 +22,7 @@ impl<'a> PacketWriter<'a> {
             out: Writer::new(space),
             tokens,
             ack_eliciting: false,
+            padding: Padding::None,
         }
     }
 
@@ -52,6 +55,16 @@ impl<'a> PacketWriter<'a> {
     /// Begins a frame that needs no acknowledgement (ACK, PADDING, CLOSE).
     pub(crate) fn quiet(&mut self) -> &mut Writer<'a> {
         &mut self.out
+    }
+
+    /// Something in the packet is to be padded at least so.
+    pub(crate) fn pad(&mut self, padding: Padding) {
+        self.padding = self.padding.max(padding);
+    }
+
+    /// Padding that what was written wants.
+    pub(crate) fn padding(&self) -> Padding {
+        self.padding
     }
 
     /// Remembers a frame until the packet's fate is known.

@@ -66,6 +66,7 @@ use crate::error::{CloseReason, DatagramError, OpenError, ProtocolError, ReadErr
 use crate::ids::{DatagramId, StreamId, StreamKey};
 use crate::interest::Interest;
 use crate::packet::PacketWriter;
+use crate::padding::Padding;
 use crate::refusal::Refusal;
 use crate::role::Role;
 use crate::time::Instant;
@@ -170,10 +171,6 @@ impl Streams {
     pub(crate) fn fail_all(&mut self, reason: &CloseReason) {
         self.life.fail_all(reason);
     }
-
-    fn check_failed(&self) -> Result<(), CloseReason> {
-        self.life.failed.clone().map_or(Ok(()), Err)
-    }
 }
 
 /// Opening and accepting.
@@ -186,7 +183,7 @@ impl Streams {
         if service.len() > usize::from(MAX_NAME) || protocol.len() > usize::from(MAX_NAME) {
             return Err(OpenError::NameTooLong);
         }
-        self.check_failed()?;
+        check(self.life.failed.as_ref())?;
         let names = self.life.tree.names.get(service.as_bytes(), protocol.as_bytes());
         Ok(self.life.open(Node::new(ROOT, 1, Opener::Own, Some(names))))
     }
@@ -196,7 +193,7 @@ impl Streams {
     /// # Errors
     /// If the channel ended, the parent is gone here or at the peer, or the tree would be too deep.
     pub(crate) fn open_substream(&mut self, parent: StreamKey) -> Result<StreamKey, OpenError> {
-        self.check_failed()?;
+        check(self.life.failed.as_ref())?;
         let parent = self.life.tree.held(parent).ok_or(OpenError::Gone)?;
         let node = &self.life.tree[parent];
         if node.has(Flags::PEER_GONE) {
@@ -237,7 +234,7 @@ impl Streams {
     /// # Errors
     /// If the channel ended, or the stream is gone.
     pub(crate) fn poll_accept_substream(&mut self, parent: StreamKey) -> Poll<Result<Option<StreamKey>, CloseReason>> {
-        self.check_failed()?;
+        check(self.life.failed.as_ref())?;
         let parent = self.life.tree.held(parent).ok_or(CloseReason::Released)?;
         while let Some(key) = self.life.tree[parent].extras.as_mut().and_then(|e| e.backlog.pop()) {
             if self.life.accept(key) {
@@ -421,6 +418,13 @@ impl Streams {
         }
     }
 
+    /// Sets the padding of packets with something of a stream (CHN-16).
+    pub(crate) fn set_padding(&mut self, key: StreamKey, padding: Padding) {
+        if let Some(index) = self.life.tree.held(key) {
+            self.life.tree[index].set_padding(padding);
+        }
+    }
+
     /// Asks the peer to give a stream another level, for what the peer sends of it and below it (STR-24).
     pub(crate) fn request_priority(&mut self, key: StreamKey, level: i8) {
         let index = self.life.tree.held(key).filter(|_| self.life.failed.is_none());
@@ -578,6 +582,11 @@ impl Streams {
     pub(crate) fn delivery(&self, top: StreamKey) -> Option<SubtreeDelivery> {
         delivery::of_subtree(&self.life, top)
     }
+}
+
+/// Says whether a channel has not ended.
+fn check(failed: Option<&CloseReason>) -> Result<(), CloseReason> {
+    failed.cloned().map_or(Ok(()), Err)
 }
 
 /// Codes of refusal may only come from the protocol itself: PARENT_GONE takes back what was charged.

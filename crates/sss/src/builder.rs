@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sss_crypto::Suite;
-use sss_proto::{Config, Congestion, Entropy, PeerLimits, PostQuantum, WindowConfig};
+use sss_proto::{Config, Congestion, Entropy, Padding, PeerLimits, PostQuantum, WindowConfig};
 use sss_wire::Eid;
 
 use crate::driver::key_log::KeyLogFile;
@@ -218,6 +218,21 @@ impl HostBuilder {
     /// ```
     pub fn post_quantum(mut self, policy: PostQuantum) -> Self {
         self.config.post_quantum = policy;
+        self
+    }
+
+    /// Sets the padding of all packets that this host sends, so that their sizes tell less of what is in them; what it
+    /// costs, docs/security.md says. [`Stream::set_padding`](crate::Stream::set_padding) asks for more where it
+    /// matters. Default: [`Padding::None`].
+    ///
+    /// ```
+    /// # async fn f() -> Result<(), sss::BuildError> {
+    /// let host = sss::Host::builder().padding(sss::Padding::Buckets).build().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn padding(mut self, padding: Padding) -> Self {
+        self.config.padding = padding;
         self
     }
 

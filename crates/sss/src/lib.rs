@@ -136,8 +136,8 @@ pub use sss_crypto::Suite;
 pub use sss_proto::{
     AcceptedBy, BadSetting, ChannelInfo, CloseReason, Congestion, DatagramError, DatagramFate, DatagramStats,
     DropReason, EcnState, HostStats, LinkStatus, ListenError, ListenMode, MtuState, NegotiationError, OpenError,
-    OpeningRoom, PeerId, PeerLimits, PeerStats, PostQuantum, ProtocolError, ReadError, RecvState, Refusal, Seen,
-    SendState, StreamId, StreamInfo, StreamLimits, SubtreeInfo, TreeNode, Tried, Waits, WindowConfig, WriteError,
+    OpeningRoom, Padding, PeerId, PeerLimits, PeerStats, PostQuantum, ProtocolError, ReadError, RecvState, Refusal,
+    Seen, SendState, StreamId, StreamInfo, StreamLimits, SubtreeInfo, TreeNode, Tried, Waits, WindowConfig, WriteError,
 };
 pub use sss_wire::services::{ProtocolInfo, ServiceInfo, ServiceList};
 pub use sss_wire::{Code, Eid, EidError, Seconds, is_printable, printable};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
-use sss::{Congestion, Eid, Host, ListenError, PostQuantum, WindowConfig};
+use sss::{Congestion, Eid, Host, ListenError, Padding, PostQuantum, WindowConfig};
 use sss_files::{PROTOCOL, Refusal, RelPath, SERVICE, Status};
 
 use crate::cli::size;
@@ -71,6 +71,9 @@ pub(crate) struct ServeArgs {
     /// Protection against quantum computers of the future: required, preferred (unless the peer has it off), or off
     #[arg(long, value_name = "POLICY", default_value_t)]
     pub(crate) pq: PostQuantum,
+    /// Hide sizes of packets: none, buckets (powers of two), or constant (all of one size)
+    #[arg(long, value_name = "POLICY", default_value_t)]
+    pub(crate) padding: Padding,
     /// Append the keys of all channels to the file that SSSKEYLOGFILE names: whoever has it reads all
     #[arg(long, hide_short_help = true)]
     pub(crate) key_log: bool,
@@ -97,6 +100,7 @@ pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
             .congestion(args.congestion)
             .key_log(args.key_log)
             .post_quantum(args.pq)
+            .padding(args.padding)
             .window(windows(args.write))
             .answer_probes(!args.hidden)
             .allow_own_eid(true);

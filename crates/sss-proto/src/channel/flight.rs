@@ -19,6 +19,7 @@ use super::setup::ChannelSetup;
 use super::throughput::Throughput;
 use crate::error::ProtocolError;
 use crate::io::Ecn;
+use crate::padding::Padding;
 use crate::time::Instant;
 use crate::token::Token;
 
@@ -56,6 +57,8 @@ pub(crate) struct Flight {
     pub(super) recovery: Recovery,
     pub(super) flow: Flow,
     pub(super) mtu: MtuSearch,
+    /// Padding of all packets.
+    pub(super) padding: Padding,
     pub(super) ecn: EcnValidation,
     pub(super) counters: Counters,
 }
@@ -181,6 +184,7 @@ impl Flight {
                 resume: None,
             },
             mtu,
+            padding: setup.config.padding,
             ecn: EcnValidation::default(),
             counters: Counters::default(),
         }

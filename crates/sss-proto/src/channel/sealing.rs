@@ -2,7 +2,7 @@
 
 use rand::RngExt;
 use rand::rngs::StdRng;
-use sss_wire::frame::Ping;
+use sss_wire::frame::{PathChallenge, Ping};
 use sss_wire::short::{self, Header, TAG};
 use sss_wire::{ChannelId, Writer};
 
@@ -11,6 +11,7 @@ use super::keys::Keys;
 use super::liveness::Liveness;
 use super::path::Path;
 use crate::io::{Ecn, Transmit, TransmitBuf};
+use crate::padding::Padding;
 use crate::time::Instant;
 use crate::token::Token;
 
@@ -67,6 +68,7 @@ impl<'a> PacketSpace<'a> {
             space: self,
             len,
             ack_eliciting,
+            padding: Padding::None,
         }
     }
 }
@@ -76,9 +78,16 @@ pub(crate) struct FilledPacket<'a> {
     space: PacketSpace<'a>,
     len: usize,
     ack_eliciting: bool,
+    padding: Padding,
 }
 
 impl FilledPacket<'_> {
+    /// The packet, padded as its contents want it, or more if the host does.
+    pub(crate) fn padded(mut self, padding: Padding) -> Self {
+        self.padding = self.padding.max(padding);
+        self
+    }
+
     /// Adds PADDING until the datagram has `size` bytes.
     fn pad_to(&mut self, size: usize) {
         let wanted = size.saturating_sub(self.space.header.encoded_len() + TAG);
@@ -87,6 +96,12 @@ impl FilledPacket<'_> {
             padding.fill(0);
             self.len = wanted;
         }
+    }
+
+    /// Adds the PADDING that is wanted.
+    fn pad(&mut self) {
+        let size = self.space.header.encoded_len() + self.len + TAG;
+        self.pad_to(self.padding.padded(size, self.space.datagram.len()));
     }
 }
 
@@ -136,6 +151,8 @@ impl Sealing<'_> {
         if packet.len == 0 {
             return 0;
         }
+        let mut packet = packet.padded(self.flight.padding);
+        packet.pad();
         self.complete(now, packet, PacketKind::Ordinary, tokens)
     }
 
@@ -144,6 +161,7 @@ impl Sealing<'_> {
             mut space,
             mut len,
             ack_eliciting,
+            padding: _,
         } = packet;
         // PRT-3
         let least = short::min_plaintext_len(space.header.sequence_len);
@@ -168,12 +186,12 @@ impl Sealing<'_> {
         size
     }
 
-    /// Makes a packet with frames that nobody waits for an acknowledgement of.
+    /// Makes a packet with frames that nobody waits for an acknowledgement of, with this padding.
     pub(super) fn alone(
         &mut self,
         now: Instant,
         buf: &mut TransmitBuf,
-        path: Path,
+        (path, padding): (Path, Padding),
         encode: impl FnOnce(&mut Writer<'_>),
     ) -> Option<Transmit> {
         let datagram = buf.spare().get_mut(..usize::from(sss_wire::constants::BASE_DATAGRAM))?;
@@ -181,7 +199,9 @@ impl Sealing<'_> {
         let mut writer = Writer::new(space.plaintext());
         encode(&mut writer);
         let len = writer.position();
-        let size = self.complete(now, space.sealed(len, false), PacketKind::Unrecorded, &[]);
+        let mut packet = space.sealed(len, false).padded(padding);
+        packet.pad();
+        let size = self.complete(now, packet, PacketKind::Unrecorded, &[]);
         buf.advance(size);
         Some(Transmit {
             remote: path.remote,
@@ -189,6 +209,12 @@ impl Sealing<'_> {
             ecn: Ecn::NotEct,
             segment: size,
         })
+    }
+
+    /// Returns the size in bytes of a packet that validates a path, at most.
+    pub(super) fn validation_size(&self) -> u64 {
+        let header = short::header_len(self.ids.remote.len(), short::MAX_SEQUENCE_LEN);
+        (header + PathChallenge([0; 8]).encoded_len() + TAG) as u64
     }
 
     /// Makes a packet of `size` bytes that finds out whether the path carries it (CHN-8). Returns its length.

@@ -8,6 +8,7 @@ use sss_wire::ChannelId;
 use super::path::Path;
 use crate::config::Congestion;
 use crate::key_log::KeyLog;
+use crate::padding::Padding;
 use crate::role::Role;
 
 /// Wishes of the host for a channel.
@@ -19,6 +20,8 @@ pub(crate) struct ChannelConfig {
     /// Largest UDP payload that this host sends.
     pub(crate) max_datagram: u16,
     pub(crate) congestion: Congestion,
+    /// Padding of all packets.
+    pub(crate) padding: Padding,
     /// The peer's address may change from a global to a private one.
     pub(crate) allow_private_moves: bool,
     /// Its secrets are told to the host.

@@ -18,6 +18,7 @@ use crate::error::{DropReason, ProtocolError};
 use crate::ids::StreamKey;
 use crate::io::{Ecn, Transmit, TransmitBuf};
 use crate::packet::PacketWriter;
+use crate::padding::Padding;
 use crate::role::Role;
 use crate::testing::frames_of;
 use crate::time::Instant;
@@ -103,6 +104,7 @@ pub(super) fn config() -> ChannelConfig {
         idle_timeout: Duration::from_secs(60),
         keepalive: Duration::from_secs(15),
         max_datagram: 1232,
+        padding: Padding::None,
         congestion: Congestion::Cubic,
         allow_private_moves: false,
         key_log: false,

@@ -9,6 +9,7 @@ use super::peers::Peers;
 use crate::error::{CloseReason, DatagramError, OpenError, ReadError, WriteError};
 use crate::ids::{DatagramId, StreamId, StreamKey};
 use crate::local_host::LocalHost;
+use crate::padding::Padding;
 use crate::streams::{DatagramOptions, ListenMode, ReadOutcome, Streams};
 use crate::time::Instant;
 
@@ -253,6 +254,15 @@ impl Stream<'_> {
     /// asking its application, which may change it again.
     pub fn request_priority(&mut self, level: i8) {
         self.with(|streams, key| streams.request_priority(key, level));
+    }
+}
+
+/// Padding.
+impl Stream<'_> {
+    /// Sets how packets that carry data of this stream are padded, from the next one on, if that is more than what the
+    /// whole host does ([`Config::padding`](crate::Config::padding)). Substreams have their own.
+    pub fn set_padding(&mut self, padding: Padding) {
+        self.with(|streams, key| streams.set_padding(key, padding));
     }
 }
 

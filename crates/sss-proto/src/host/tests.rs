@@ -3,6 +3,7 @@
 mod floods;
 mod fuzzing;
 mod key_log;
+mod padding;
 mod post_quantum;
 mod strangers;
 mod threats;

@@ -139,7 +139,8 @@ impl Acceptance {
                 let mut settings = context.host.settings(channel.local_id(), None);
                 settings.tree = self.tree;
                 settings.attempts.void = self.void;
-                packet_zero::write(long::ACCEPT_ROOM, &settings, Some(streams), tokens)
+                let room = (long::ACCEPT_ROOM, context.host.config.padding);
+                packet_zero::write(room, &settings, Some(streams), tokens)
             }
         };
         let packet = self.keys.seal(self.version, &self.attempt, &frames)?;

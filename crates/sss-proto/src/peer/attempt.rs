@@ -173,7 +173,7 @@ impl Attempt {
             Some(streams).filter(|_| self.earlier.is_none())
         };
         let mut tokens = Vec::new();
-        let frames = packet_zero::write(agreed.room(), &settings, streams, &mut tokens);
+        let frames = packet_zero::write((agreed.room(), host.config.padding), &settings, streams, &mut tokens);
         let suite = agreed.suite;
         let split = self.initiation.initiate(now, agreed, &host.key, &frames)?;
         let mut channel = Channel::early(now, setup, suite, &EarlySecrets::from(split), rtt);

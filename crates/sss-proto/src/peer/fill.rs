@@ -102,7 +102,8 @@ impl Batch<'_> {
         if with_data && let Some(streams) = &mut self.streams {
             streams.fill(&mut writer);
         }
-        let (len, ack_eliciting) = (writer.len(), writer.is_ack_eliciting());
-        self.channel.finish(now, packet.sealed(len, ack_eliciting), self.tokens)
+        let (len, ack_eliciting, padding) = (writer.len(), writer.is_ack_eliciting(), writer.padding());
+        let packet = packet.sealed(len, ack_eliciting).padded(padding);
+        self.channel.finish(now, packet, self.tokens)
     }
 }

@@ -8,6 +8,7 @@ use crate::error::ProtocolError;
 use crate::ids::TreeId;
 use crate::negotiation::Proven;
 use crate::packet::PacketWriter;
+use crate::padding::Padding;
 use crate::role::Role;
 use crate::streams::Streams;
 use crate::token::Token;
@@ -22,9 +23,9 @@ pub(super) enum EarlierFate {
     Unknown,
 }
 
-/// SETTINGS, and as many frames of the streams as fit.
+/// SETTINGS, and as many frames of the streams as fit; as long as may be if packets are padded (CHN-16).
 pub(super) fn write(
-    room: usize,
+    (room, padding): (usize, Padding),
     settings: &Settings,
     streams: Option<&mut Streams>,
     tokens: &mut Vec<Token>,
@@ -35,8 +36,10 @@ pub(super) fn write(
     if let Some(streams) = streams {
         streams.fill(&mut writer);
     }
-    let len = writer.len();
-    space.truncate(len);
+    let (len, padding) = (writer.len(), padding.max(writer.padding()));
+    if padding == Padding::None {
+        space.truncate(len);
+    }
     #[cfg(any(test, fuzzing))]
     crate::hostile::spoil(&mut space, room);
     space

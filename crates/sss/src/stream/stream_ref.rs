@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use sss_proto::{CloseReason, Instant, Interest, ListenMode, OpenError, StreamId, StreamInfo, SubtreeInfo};
+use sss_proto::{CloseReason, Instant, Interest, ListenMode, OpenError, Padding, StreamId, StreamInfo, SubtreeInfo};
 use sss_wire::Eid;
 use tracing::field;
 
@@ -104,6 +104,10 @@ impl StreamRef {
 
     pub(crate) fn set_priority(&self, level: i8) {
         self.call(|inner, _| inner.core.stream(self.id).set_priority(level));
+    }
+
+    pub(crate) fn set_padding(&self, padding: Padding) {
+        self.call(|inner, _| inner.core.stream(self.id).set_padding(padding));
     }
 
     pub(crate) fn request_priority(&self, level: i8) {

@@ -290,6 +290,13 @@ macro_rules! sending_methods {
                 self.stream_ref().info().map_or(0, |info| info.priority)
             }
 
+            /// Sets how packets that carry what this host sends on the stream are padded, from the next packet on, if
+            /// that is more than what the whole host does
+            /// ([`HostBuilder::padding`](crate::HostBuilder::padding)). Substreams have their own, none at first.
+            pub fn set_padding(&self, padding: $crate::Padding) {
+                self.stream_ref().set_padding(padding);
+            }
+
             /// Waits until everything that was written has been sent at least once: the queue of the stream is empty.
             /// It may have to be sent again. Whoever writes the next value only when this returns never queues an
             /// old one.

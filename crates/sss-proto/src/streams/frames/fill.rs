@@ -66,12 +66,16 @@ fn write_streams(life: &mut Life, draft: &mut Draft<'_, '_>) -> bool {
             false => None,
         };
         match stateless.unwrap_or_else(|| stream::write(life, index, draft)) {
-            Outcome::Sent(bytes) => life.scheduler.charge(&life.tree.table, index, bytes),
+            Outcome::Sent(bytes) => {
+                life.scheduler.charge(&life.tree.table, index, bytes);
+                draft.packet.pad(life.tree[index].padding());
+            }
             Outcome::Full => return false,
             Outcome::Blocked(Blocked::Window) => life.tree[index].set(Flags::WAITING),
             Outcome::Blocked(Blocked::Opening(first)) => life.flow.wait_to_open(&mut life.tree.table, index, first),
             Outcome::Idle => life.scheduler.deactivate(&mut life.tree.table, index),
             Outcome::Over(bytes) => {
+                draft.packet.pad(life.tree[index].padding());
                 life.scheduler.charge(&life.tree.table, index, bytes);
                 outgoing::end(life, index);
                 continue;

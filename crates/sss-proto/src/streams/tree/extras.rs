@@ -2,6 +2,7 @@
 
 use super::ends::{Ending, Ends};
 use super::queue::KeyQueue;
+use crate::padding::Padding;
 use crate::streams::flow::gauge::Budget;
 use crate::streams::frames::delivery::Delivery;
 use crate::streams::life::listen::Listen;
@@ -24,6 +25,8 @@ pub(crate) struct Extras {
     pub(crate) budget: Option<Budget>,
     /// Datagrams that wait here, or wait to be sent.
     pub(crate) mailbox: Option<Box<Mailbox>>,
+    /// Padding of packets with something of it.
+    pub(crate) padding: Padding,
 }
 
 impl Extras {
@@ -41,7 +44,8 @@ impl Extras {
         let queues = self.backlog.is_empty() && self.listen.is_unused();
         let levels = self.requests.asked.is_none() && self.requests.answered.is_none();
         let deliveries = self.losses.is_none() && self.watch.is_unused() && self.mailbox.is_none();
-        queues && self.ends.is_unused() && levels && deliveries && self.budget.is_none()
+        let settings = self.budget.is_none() && self.padding == Padding::None;
+        queues && self.ends.is_unused() && levels && deliveries && settings
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::ends::{Cause, Direction, Ending};
 use super::extras::Extras;
 use crate::interest::Interest;
+use crate::padding::Padding;
 use crate::streams::data::half::{RecvHalf, SendHalf};
 use crate::streams::flow::account::Account;
 use crate::streams::frames::delivery::{Delivery, Item};
@@ -225,6 +226,18 @@ impl Node {
     #[inline]
     pub(crate) fn is_known(&self) -> bool {
         self.delivery(Item::Init) == Delivery::Acked
+    }
+
+    /// Padding of packets with something of it.
+    #[inline]
+    pub(crate) fn padding(&self) -> Padding {
+        self.extras.as_ref().map_or(Padding::None, |extras| extras.padding)
+    }
+
+    pub(crate) fn set_padding(&mut self, padding: Padding) {
+        if padding != self.padding() {
+            self.extras_mut().padding = padding;
+        }
     }
 
     /// A packet with it was acknowledged; `is_latest` tells whether it had the latest value.
