@@ -8,6 +8,7 @@ use crate::source::Crate;
 const PROGRAMS: &[(&str, &[&str], &str)] = &[
     ("sss-cli", &["sss", "--bin sss --"], "docs/book"),
     ("sss-sim", &["sss-sim", "-p sss-sim --"], "docs"),
+    ("sss-attack", &["sss-attack", "-p sss-attack --"], "docs"),
     ("sss-bench", &["sss-bench", "-p sss-bench --"], "docs"),
 ];
 

@@ -13,6 +13,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("libsss", &["sss-wire", "sss-crypto", "sss-proto"]),
     ("sss-sim", &["sss-wire", "sss-crypto", "sss-proto"]),
     ("sss-cli", &["libsss", "sss-files"]),
+    ("sss-attack", &["libsss", "sss-wire", "sss-files"]),
     ("sss-bench", &["libsss", "sss-sim"]),
     ("xtask", &[]),
 ];
@@ -178,6 +179,15 @@ const MODULES: &[(&str, Layers)] = &[
             &["trust"],
             &["connector"],
             &["commands"],
+        ],
+    ),
+    (
+        "sss-attack",
+        &[
+            &["error", "tally", "target"],
+            &["relay", "victim"],
+            &["peers", "strangers"],
+            &["main"],
         ],
     ),
     (

@@ -1,6 +1,7 @@
 //! The real binary, as people and scripts meet it.
 
 mod access;
+mod attacks;
 mod bad_server;
 mod demo;
 mod disk;

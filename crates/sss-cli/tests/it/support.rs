@@ -146,6 +146,13 @@ impl Serving {
         line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
     }
 
+    /// Tells it to end, and returns with which code it did.
+    pub(crate) fn end(&mut self) -> Option<i32> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, Signal::TERM).unwrap();
+        self.child.wait().unwrap().code()
+    }
+
     /// Ends it at once, as `kill -9` does.
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();

@@ -1,0 +1,16 @@
+//! Attacks that could not be tried.
+
+/// Reason why an attack could not be tried.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AttackError {
+    /// A socket or a thread could not be made.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// The own host could not be made.
+    #[error("{0}")]
+    Host(#[from] sss::BuildError),
+    /// The path is none.
+    #[error("{0}")]
+    Path(#[from] sss_files::PathError),
+}

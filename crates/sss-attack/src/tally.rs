@@ -1,0 +1,96 @@
+//! Counts of what an attack did.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde_json::{Value, json};
+
+/// Counts of an attack under way. Clones count together.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tally(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    packets: AtomicU64,
+    bytes: AtomicU64,
+    answered: AtomicU64,
+    peers: AtomicU64,
+    streams: AtomicU64,
+}
+
+impl Tally {
+    /// Notes a packet of so many bytes that was sent by hand, or by a relay.
+    pub(crate) fn sent(&self, bytes: usize) {
+        self.0.packets.fetch_add(1, Ordering::Relaxed);
+        self.0.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Notes bytes that came from the target to a socket of this program, or through a relay.
+    pub(crate) fn answered(&self, bytes: usize) {
+        self.0.answered.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Notes an identity.
+    pub(crate) fn peer(&self) {
+        self.0.peers.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes a stream.
+    pub(crate) fn stream(&self) {
+        self.0.streams.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn report(&self, attack: &'static str) -> Report {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Report {
+            attack,
+            packets: read(&self.0.packets),
+            bytes: read(&self.0.bytes),
+            answered: read(&self.0.answered),
+            peers: read(&self.0.peers),
+            streams: read(&self.0.streams),
+        }
+    }
+}
+
+/// Outcome of an attack, for the attacker: what the target made of it is to be seen there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Report {
+    /// The attack, as on the command line.
+    pub attack: &'static str,
+    /// Packets sent by hand or by a relay; those of peers without a relay are not counted.
+    pub packets: u64,
+    /// Bytes of these.
+    pub bytes: u64,
+    /// Bytes that the target sent in return.
+    pub answered: u64,
+    /// Identities used.
+    pub peers: u64,
+    /// Streams opened.
+    pub streams: u64,
+}
+
+impl Report {
+    /// The report as one JSON object.
+    pub fn json(&self) -> Value {
+        json!({
+            "attack": self.attack,
+            "packets": self.packets,
+            "bytes": self.bytes,
+            "answered": self.answered,
+            "peers": self.peers,
+            "streams": self.streams,
+        })
+    }
+}
+
+impl std::fmt::Display for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{}: {} packets ({} bytes) sent, {} bytes answered; {} identities, {} streams",
+            self.attack, self.packets, self.bytes, self.answered, self.peers, self.streams
+        )
+    }
+}
