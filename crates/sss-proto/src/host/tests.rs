@@ -31,6 +31,7 @@ use crate::time::Instant;
 const SERVICE: (&str, &str) = ("test", "1");
 const HELLO: u8 = 0x80;
 const INITIATE: u8 = 0x86;
+const COOKIE: u8 = 0x84;
 const ACCEPT: u8 = 0x87;
 
 /// Returns how much was taken of what was to be written.

@@ -46,6 +46,8 @@ pub(super) struct Attempt {
     early: Option<Early>,
     /// The attempt before, whose INITIATE was not answered, and which has sent early data (NEG-24).
     earlier: Option<Box<Attempt>>,
+    /// This host has moved since it began: its names were seen elsewhere.
+    is_elsewhere: bool,
 }
 
 /// The channel of an attempt that has sent INITIATE.
@@ -85,6 +87,7 @@ impl Attempt {
             purpose,
             early: None,
             earlier,
+            is_elsewhere: false,
         })
     }
 
@@ -123,6 +126,9 @@ impl Attempt {
     }
 
     fn next_timer(&self) -> Instant {
+        if self.is_elsewhere {
+            return Instant::default();
+        }
         let resend = self.initiation.next_timer();
         let early = self.early.as_ref().filter(|_| self.carries_streams());
         let channel = early.and_then(|e| e.channel.next_timer());
@@ -279,8 +285,8 @@ impl Attempts {
         Ok(())
     }
 
-    /// INITIATE was not answered: another attempt begins with HELLO. What is known of the first one is kept, because it
-    /// may have been accepted after all (NEG-24).
+    /// INITIATE was not answered, or this host has moved: another attempt begins with HELLO. What is known of the first
+    /// one that sent INITIATE is kept, because it may have been accepted after all (NEG-24).
     fn begin_again(&mut self, context: &mut Context<'_>) -> Result<(), NegotiationError> {
         let Some(attempt) = &mut self.current else {
             return Ok(());
@@ -291,8 +297,17 @@ impl Attempts {
         let next = Attempt::new(initiation, attempt.purpose, None);
         let mut before = std::mem::replace(attempt, next);
         // Of those that sent no early data nothing need be known.
-        attempt.earlier = Some(before.earlier.take().unwrap_or(before));
+        let earlier = before.earlier.take();
+        attempt.earlier = earlier.or_else(|| before.early.is_some().then_some(before));
         Ok(())
+    }
+
+    /// The address of this host has changed: the attempt goes on under another name, so that nothing tells an observer
+    /// whose it was (MIG-13).
+    pub(super) fn on_moved(&mut self) {
+        if let Some(attempt) = &mut self.current {
+            attempt.is_elsewhere = true;
+        }
     }
 
     /// More addresses at which the peer may be: they are tried at once.
@@ -315,6 +330,9 @@ impl Attempts {
         let Some(attempt) = &mut self.current else {
             return Ok(false);
         };
+        if attempt.is_elsewhere {
+            return self.begin_again(context).map(|()| true);
+        }
         let (now, host) = (context.now, &mut *context.host);
         match attempt.initiation.step(now, &host.sightings, &mut host.rng) {
             InitiatorStep::Wait => {}

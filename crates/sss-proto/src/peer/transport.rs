@@ -269,6 +269,7 @@ impl Transport {
             self.mobility.on_moved();
         }
         if is_elsewhere || path.is_none() {
+            self.attempts.on_moved();
             self.mobility.retry_now();
         }
     }

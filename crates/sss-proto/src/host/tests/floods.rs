@@ -6,7 +6,6 @@ use super::*;
 
 const HELLO_K: u8 = 0x81;
 const RETRY: u8 = 0x82;
-const COOKIE: u8 = 0x84;
 const COOKIE_K: u8 = 0x85;
 
 /// HELLOs and HELLO_Ks of one network that are answered in a second, if the threshold is below 512 and no other asks.

@@ -11,7 +11,6 @@ use crate::error::NegotiationError;
 const HELLO_K: u8 = 0x81;
 const RETRY: u8 = 0x82;
 const PROBE: u8 = 0x88;
-const COOKIE: u8 = 0x84;
 const COOKIE_K: u8 = 0x85;
 
 /// Two hosts; the first is to connect to the second.

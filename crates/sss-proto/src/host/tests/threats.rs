@@ -5,8 +5,6 @@ use sss_wire::long;
 use super::*;
 use crate::entropy::{Entropy, Randomness};
 
-const COOKIE: u8 = 0x84;
-
 /// Hosts of which each has its settings changed.
 fn net_of(count: u8, change: impl Fn(u8, &mut Config)) -> Net {
     let configs = (0..count).map(|n| Config::default().with(|config| change(n, config)));
@@ -351,4 +349,49 @@ fn threat_34_trees_without_streams_linger_for_a_minute() {
     took.sort_unstable();
     assert!(took[0] >= 60 * SECOND && took[0] <= 125 * SECOND, "{took:?}");
     assert!(took[1] >= 300 * SECOND && took[1] <= 365 * SECOND, "{took:?}");
+}
+
+/// Names that attempts had in what the first host sent, in order, each once.
+fn attempts(net: &Net) -> Vec<[u8; 8]> {
+    let own = net.sent.iter().filter(|p| p.0.ip() == net.nodes[0].address.ip());
+    let long = own.filter(|p| p.2[0] >> 7 == 1);
+    let mut names: Vec<[u8; 8]> = long.map(|p| p.2[5..13].try_into().unwrap()).collect();
+    names.dedup();
+    names
+}
+
+/// A host moves while it connects, at the moment when the packet of that kind was lost on its way. Returns the names
+/// that its attempts had before and after.
+fn moved_while_connecting(lost: u8) -> (Vec<[u8; 8]>, Vec<[u8; 8]>) {
+    let mut net = Net::new(2);
+    let stream = net.connect(0, 1);
+    written(net.host(0).stream(stream).poll_write(b"early"));
+    net.run(SECOND / 10, |p| p.2[0] != lost);
+    let before = attempts(&net);
+    net.sent.clear();
+    net.nodes[0].address = SocketAddr::from(([10, 0, 1, 1], 5000));
+    let now = net.now;
+    net.host(0).network_changed(now, |_, _| true);
+    net.run(2 * SECOND, |_| true);
+    let after = attempts(&net);
+    assert!(net.nodes[0].events.iter().any(|e| matches!(e, Event::Connected(..))));
+    // Nobody can tell any more whether INITIATE was accepted: its cookie is for another address (NEG-25).
+    if ![INITIATE, ACCEPT].contains(&lost) {
+        let (id, _) = net.host(1).accept(crate::ids::ListenerId(0)).expect("it was opened");
+        let read = net.host(1).stream(id).poll_read(now, 100);
+        let expected = ReadOutcome::Chunk(bytes::Bytes::from_static(b"early"));
+        assert_eq!(read, Poll::Ready(Ok(expected)));
+        assert_eq!((net.ends(0), net.ends(1)), (vec![], vec![]));
+    }
+    (before, after)
+}
+
+// spec: MIG-13, NEG-24
+#[test]
+fn threat_26_an_attempt_under_way_has_another_name_after_a_move() {
+    for lost in [HELLO, COOKIE, INITIATE, ACCEPT] {
+        let (before, after) = moved_while_connecting(lost);
+        assert_eq!((before.len(), after.len()), (1, 1), "{lost:#x}");
+        assert!(!after.contains(&before[0]), "{lost:#x}");
+    }
 }
