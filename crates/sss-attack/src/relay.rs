@@ -32,6 +32,16 @@ pub(crate) enum Fault {
     Move,
 }
 
+/// Counts what still comes from a target to somebody who is not there any more.
+pub(crate) async fn listen_on(socket: UdpSocket, tally: Tally) {
+    let mut packet = vec![0; LONGEST];
+    loop {
+        if let Ok((n, _)) = socket.recv_from(&mut packet).await {
+            tally.unheard(n);
+        }
+    }
+}
+
 /// A relay for one host.
 pub(crate) struct Relay {
     front: UdpSocket,
@@ -67,8 +77,8 @@ impl Relay {
         Ok(address)
     }
 
-    /// Relays until it is dropped, or cuts both off from each other.
-    pub(crate) async fn run(self) -> io::Result<()> {
+    /// Relays until it is dropped, or cuts both off from each other: then this is the socket that the target sends to.
+    pub(crate) async fn run(self) -> io::Result<UdpSocket> {
         let (mut up, mut down) = (vec![0; LONGEST], vec![0; LONGEST]);
         let mut client = None;
         let mut moves = 1;
@@ -97,7 +107,7 @@ impl Relay {
                     self.tally.answered(n);
                     received += n;
                     if self.fault == Fault::Cut && received > ENOUGH {
-                        return Ok(());
+                        return Ok(back);
                     }
                     if let (Some(client), Some(packet)) = (client, down.get(..n)) {
                         let _ = self.front.send_to(packet, client).await;

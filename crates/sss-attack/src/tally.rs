@@ -16,6 +16,8 @@ struct Counts {
     answered: AtomicU64,
     peers: AtomicU64,
     streams: AtomicU64,
+    gone: AtomicU64,
+    unheard: AtomicU64,
 }
 
 impl Tally {
@@ -40,6 +42,16 @@ impl Tally {
         self.0.streams.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Notes a peer that vanished, and of which is counted what it is sent afterwards.
+    pub(crate) fn gone(&self) {
+        self.0.gone.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes bytes that were sent to one of those.
+    pub(crate) fn unheard(&self, bytes: usize) {
+        self.0.unheard.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
     pub(crate) fn report(&self, attack: &'static str) -> Report {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Report {
@@ -49,6 +61,8 @@ impl Tally {
             answered: read(&self.0.answered),
             peers: read(&self.0.peers),
             streams: read(&self.0.streams),
+            gone: read(&self.0.gone),
+            unheard: read(&self.0.unheard),
         }
     }
 }
@@ -69,6 +83,10 @@ pub struct Report {
     pub peers: u64,
     /// Streams opened.
     pub streams: u64,
+    /// Peers that vanished while it was counted what they are sent (the first 200).
+    pub gone: u64,
+    /// Bytes that the target sent to these after they were gone.
+    pub unheard: u64,
 }
 
 impl Report {
@@ -81,6 +99,8 @@ impl Report {
             "answered": self.answered,
             "peers": self.peers,
             "streams": self.streams,
+            "gone": self.gone,
+            "unheard": self.unheard,
         })
     }
 }
