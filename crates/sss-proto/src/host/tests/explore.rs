@@ -45,7 +45,7 @@ enum Deviation {
     Renew(usize),
 }
 
-/// What is looked into.
+/// A situation that is looked into.
 #[derive(Clone, Copy)]
 struct Scenario {
     /// The hosts that connect at the start.
@@ -70,15 +70,15 @@ struct Actor {
     is_opener: bool,
 }
 
-/// What an eavesdropper with the key log sees.
+/// The view of an eavesdropper with the key log.
 #[derive(Default)]
 struct Witness {
     /// By channel id and purpose: the secret, and who told it.
     secrets: HashMap<(Vec<u8>, SecretPurpose), ([u8; 32], [bool; 2])>,
-    /// Where a secret was used first.
+    /// The first use of each secret.
     owners: HashMap<[u8; 32], (Vec<u8>, SecretPurpose)>,
     keys: HashMap<Vec<u8>, (HeaderKey, BTreeMap<u32, PacketKey>, u64)>,
-    /// What was sealed under a key and a number.
+    /// Datagrams that were sealed, by key and number.
     sealed: HashMap<(Vec<u8>, u32, u64), Vec<u8>>,
 }
 
@@ -149,7 +149,7 @@ struct World {
     now: Instant,
     wire: VecDeque<Packet>,
     sent: Vec<Vec<u8>>,
-    /// Who was heard, saying what.
+    /// Speakers that were heard, with what they said.
     heard: HashSet<(u8, u8)>,
     witness: Witness,
 }
@@ -354,7 +354,7 @@ impl World {
         self.pump(n);
     }
 
-    /// What may happen here instead of what a quiet network does.
+    /// Deviations that are possible here.
     fn deviations(&self) -> Vec<Deviation> {
         let mut all = Vec::new();
         if !self.wire.is_empty() {
@@ -377,7 +377,7 @@ impl World {
         self.actors[n].host.peers.iter().map(|peer| peer.open_channels()).sum()
     }
 
-    /// What decides all that follows.
+    /// A hash of all that decides what follows.
     fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         for actor in &self.actors {
@@ -403,7 +403,7 @@ struct Explored {
 struct Explorer {
     scenario: Scenario,
     depth: usize,
-    /// What may still deviate from a state, when it was come to.
+    /// States, and how much might still deviate from each when it was come to (and one more).
     seen: HashMap<u64, usize>,
     pending: Vec<Vec<(usize, Deviation)>>,
     found: Explored,
