@@ -45,6 +45,10 @@ interoperability: release rustcrypto
 simulator: release
     .ci/run simulator
 
+# Formal models, where their checker is installed.
+models:
+    .ci/run models
+
 fuzz:
     .ci/run fuzz
 
