@@ -70,13 +70,16 @@ struct Actor {
     is_opener: bool,
 }
 
+/// Use of a secret: the channel id of the packets, and the purpose.
+type Use = (Vec<u8>, SecretPurpose);
+
 /// The view of an eavesdropper with the key log.
 #[derive(Default)]
 struct Witness {
     /// By channel id and purpose: the secret, and who told it.
-    secrets: HashMap<(Vec<u8>, SecretPurpose), ([u8; 32], [bool; 2])>,
+    secrets: HashMap<Use, ([u8; 32], [bool; 2])>,
     /// The first use of each secret.
-    owners: HashMap<[u8; 32], (Vec<u8>, SecretPurpose)>,
+    owners: HashMap<[u8; 32], Use>,
     keys: HashMap<Vec<u8>, (HeaderKey, BTreeMap<u32, PacketKey>, u64)>,
     /// Datagrams that were sealed, by key and number.
     sealed: HashMap<(Vec<u8>, u32, u64), Vec<u8>>,
