@@ -6,7 +6,7 @@
 //! its inputs, so a state is what both hosts were given, and when, what is on its way, and what may still deviate. Two
 //! runs that come to one state are the same from there on, and the second one is cut off: nothing is lost by that.
 //!
-//! `SSS_EXPLORE_DEPTH=3 cargo test --release -p sss-proto explore -- --nocapture` goes deeper and says how far.
+//! `SSS_EXPLORE_DEPTH=2 cargo test --release -p sss-proto explore -- --nocapture` goes deeper and says how far.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
