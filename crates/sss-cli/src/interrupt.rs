@@ -7,6 +7,7 @@
 //! is abandoned then. What is on the disk is such that this does no harm.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
 
@@ -25,6 +26,15 @@ static REQUESTED: LazyLock<watch::Sender<bool>> = LazyLock::new(|| watch::channe
 
 /// Advice for after an interruption.
 static NEXT: OnceLock<&str> = OnceLock::new();
+
+/// Set if the command runs until it is told to end.
+static IS_SERVICE: AtomicBool = AtomicBool::new(false);
+
+/// The command runs until it is told to end: a signal is no interruption of it, and it has done what it was to do even
+/// if its farewells take too long.
+pub(crate) fn is_awaited() {
+    IS_SERVICE.store(true, Ordering::Relaxed);
+}
 
 /// Begins to wait for signals. `next`: what to do after one.
 ///
@@ -129,6 +139,9 @@ fn is_hangup_ignored() -> bool {
 
 /// Ends the process. Another thread may hold the terminal, and the terminal may hold that thread.
 fn end() -> ! {
+    if IS_SERVICE.load(Ordering::Relaxed) {
+        std::process::exit(Exit::Done as i32);
+    }
     let (said, heard) = std::sync::mpsc::channel();
     let words = move || {
         screen::error_line(&format!("sss: {}", error()));

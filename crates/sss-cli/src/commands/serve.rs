@@ -119,6 +119,7 @@ pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
     let host = args.listen.host(builder).await?;
     start(&host, service)?;
     announce(&host, secret, output);
+    interrupt::is_awaited();
     interrupt::requested().await;
     output.note("stopped");
     // Whoever does not hear it finds out by itself.
