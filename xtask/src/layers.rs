@@ -10,6 +10,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("sss-crypto", &[]),
     ("sss-files", &["sss-wire"]),
     ("sss-proto", &["sss-wire", "sss-crypto"]),
+    ("sss-reach", &["sss-wire", "sss-crypto", "sss-proto"]),
     ("libsss", &["sss-wire", "sss-crypto", "sss-proto"]),
     ("sss-sim", &["sss-wire", "sss-crypto", "sss-proto"]),
     ("sss-cli", &["libsss", "sss-files"]),
@@ -30,6 +31,7 @@ const MODULES: &[(&str, Layers)] = &[
             &["channel_id", "code", "kem", "reader", "suite", "writer"],
             &["params"],
             &["frame", "long", "services", "short"],
+            &["reach"],
         ],
     ),
     (
@@ -121,6 +123,7 @@ const MODULES: &[(&str, Layers)] = &[
             &["host"],
         ],
     ),
+    ("sss-reach", &[&["keys", "network"], &["server"]]),
     (
         "libsss",
         &[

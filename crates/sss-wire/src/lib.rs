@@ -27,6 +27,7 @@ pub mod frame;
 mod kem;
 pub mod long;
 pub mod params;
+pub mod reach;
 mod reader;
 pub mod services;
 pub mod short;

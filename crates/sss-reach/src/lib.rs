@@ -1,0 +1,16 @@
+//! Reach of Structured Secure Streams: how hosts find each other by their EIDs, and get through to each other
+//! (docs/spec/reach.md). Like the core, it performs no IO and reads no clock.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`server`] | a registration server: leases, introductions, relay |
+//! | [`keys`] | keys of a lease, and what is sealed with them |
+
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
+
+pub mod keys;
+mod network;
+pub mod server;

@@ -1,0 +1,591 @@
+//! A registration server: which hosts are there, who is looking for whom, and packets between those who cannot reach
+//! each other (docs/spec/reach.md).
+//!
+//! [`Registrar::request`] answers records of the stream on which hosts register; [`Registrar::packet`] takes the
+//! packets of leases and introductions; [`Registrar::relay`] says where a packet with a handle goes.
+//! [`Registrar::poll_transmit`] gives what is to be sent.
+
+mod introductions;
+mod leases;
+mod relay;
+mod tokens;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use sss_crypto::Generator;
+use sss_proto::Instant;
+use sss_wire::reach::bodies::{Connect, Found, LeaseOk, Notice, Notify, Status, Unfound, Way};
+use sss_wire::reach::records::{MAX_TOKENS, Register, Registered, Request, outcome};
+use sss_wire::reach::{self, Kind, Leg, Packet, Sealed};
+use sss_wire::{Eid, Malformed, long};
+use zeroize::Zeroizing;
+
+pub use relay::{RelayLimits, Unrelayed};
+
+use crate::keys::{From, LeaseKey};
+use introductions::{Due, Introduction, Introductions};
+use leases::{Deed, Leases, Message, Taken};
+use relay::{End, Relay};
+use tokens::{Bearer, Tokens};
+
+/// Datagrams that wait to be sent, at most: what is beyond is dropped, as by a network.
+const MAX_WAITING: usize = 4096;
+/// Longest time for which a host is told to hold direct packets back.
+const MAX_HOLD: Duration = Duration::from_secs(2);
+
+/// Limits of a registration server (RCH-3).
+#[derive(Clone, Copy, Debug)]
+pub struct Quotas {
+    /// Duration of a lease.
+    pub ttl: Duration,
+    /// Leases of all.
+    pub leases: usize,
+    /// Leases of one IPv4 address or IPv6 /64.
+    pub each_network: u32,
+    /// LOOKUPs and SEARCHes of a host in a second.
+    pub lookups: u8,
+    /// Introductions that a host may ask for in a second.
+    pub calls: u8,
+    /// Introductions that a host may be told of in a second.
+    pub notices: u8,
+    /// Entries in an answer to SEARCH.
+    pub entries: u8,
+}
+
+impl Default for Quotas {
+    fn default() -> Self {
+        Self {
+            ttl: Duration::from_secs(60),
+            leases: 1 << 20,
+            each_network: 256,
+            lookups: 10,
+            calls: 5,
+            notices: 20,
+            entries: 100,
+        }
+    }
+}
+
+/// Decision of a server's owner on who may register.
+pub type Allow = Box<dyn Fn(&Eid) -> bool + Send>;
+
+/// Behaviour of a registration server.
+#[derive(Default)]
+pub struct ServerConfig {
+    /// Limits.
+    pub quotas: Quotas,
+    /// Limits of its relay; none if it does not relay.
+    pub relay: Option<RelayLimits>,
+    /// Hosts that may register; all, if nothing is said.
+    pub allow: Option<Allow>,
+}
+
+impl fmt::Debug for ServerConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerConfig")
+            .field("quotas", &self.quotas)
+            .field("relay", &self.relay)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Numbers of things that a server has done, and what it holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ServerStats {
+    /// Leases now.
+    pub leases: u64,
+    /// Introductions now.
+    pub introductions: u64,
+    /// Handles of the relay now.
+    pub handles: u64,
+    /// LEASEs that were taken.
+    pub renewed: u64,
+    /// Introductions begun.
+    pub introduced: u64,
+    /// NOTIFYs sent.
+    pub notified: u64,
+    /// Packets relayed.
+    pub relayed_packets: u64,
+    /// Their bytes, headers of the relay included.
+    pub relayed_bytes: u64,
+    /// Packets that were dropped: malformed, not genuine, of an earlier run, or repeated.
+    pub dropped: u64,
+    /// Packets that the relay did not pass on.
+    pub unrelayed: u64,
+    /// Requests and calls that were refused.
+    pub refused: u64,
+}
+
+/// Reasons why a packet is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dropped {
+    /// It is not as RCH-7 says.
+    Malformed,
+    /// Its token is none of this server's, or it was not sealed with the lease key.
+    Unauthentic,
+    /// Its number was seen before.
+    Old,
+    /// It belongs to nothing that is known.
+    Unknown,
+    /// It is none that servers take.
+    Unwelcome,
+    /// A bound is reached.
+    Overload,
+}
+
+impl std::convert::From<Malformed> for Dropped {
+    fn from(_: Malformed) -> Self {
+        Self::Malformed
+    }
+}
+
+/// A registration server, without IO.
+pub struct Registrar {
+    config: ServerConfig,
+    tokens: Tokens,
+    /// The present run.
+    boot: [u8; 8],
+    leases: Leases,
+    introductions: Introductions,
+    relay: Option<Relay>,
+    rng: Generator,
+    outbox: VecDeque<(SocketAddr, Vec<u8>)>,
+    stats: ServerStats,
+}
+
+impl fmt::Debug for Registrar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registrar")
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Registrar {
+    /// A server. `secret` is to outlive its restarts, `seed` is to be another at each.
+    pub fn new(config: ServerConfig, secret: &[u8; 32], seed: &[u8; 32]) -> Self {
+        let mut rng = Generator::new(seed);
+        let mut boot = [0; 8];
+        rng.fill(&mut boot);
+        Self {
+            tokens: Tokens::new(secret),
+            boot,
+            leases: Leases::new(config.quotas),
+            introductions: Introductions::default(),
+            relay: config.relay.map(Relay::new),
+            config,
+            rng,
+            outbox: VecDeque::new(),
+            stats: ServerStats::default(),
+        }
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> ServerStats {
+        ServerStats {
+            leases: self.leases.len() as u64,
+            introductions: self.introductions.len() as u64,
+            handles: self.relay.as_ref().map_or(0, Relay::len) as u64,
+            ..self.stats
+        }
+    }
+
+    /// The next datagram to be sent, and where to.
+    pub fn poll_transmit(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
+        self.outbox.pop_front()
+    }
+
+    /// Returns when [`Self::on_timer`] is to be called next.
+    pub fn next_timer(&self) -> Option<Instant> {
+        let timers = [self.leases.next_timer(), self.introductions.next_timer()];
+        timers.into_iter().flatten().min()
+    }
+
+    /// Does what is due.
+    pub fn on_timer(&mut self, now: Instant) {
+        self.leases.on_timer(now);
+        while let Some((name, due)) = self.introductions.next_due(now) {
+            match due {
+                Due::Notify => self.notify(now, &name),
+                Due::GiveUp => self.tell(now, &name, Status::Unreachable),
+            }
+        }
+    }
+
+    fn send(&mut self, to: SocketAddr, packet: Vec<u8>) {
+        if self.outbox.len() < MAX_WAITING {
+            self.outbox.push_back((to, packet));
+        } else {
+            self.stats.dropped = self.stats.dropped.saturating_add(1);
+        }
+    }
+}
+
+/// Requests on a stream.
+impl Registrar {
+    /// Answers a record of a host whose channel has this validated address.
+    ///
+    /// # Errors
+    /// If it is none: the stream is to be ended (RCH-1).
+    pub fn request(
+        &mut self,
+        now: Instant,
+        (eid, address): (&Eid, SocketAddr),
+        record: &[u8],
+    ) -> Result<Vec<u8>, Malformed> {
+        let request = Request::decode(record)?;
+        let answer = match request {
+            _ if self.config.allow.as_ref().is_some_and(|allow| !allow(eid)) => Err(Status::NotAllowed),
+            Request::Register(register) => self.register(now, (eid, address), &register),
+            Request::Lookup(of) if self.leases.may(now, eid, Deed::Lookup) => Ok(match self.leases.find(now, &of) {
+                Ok(_) => outcome(Status::Ok, 0),
+                Err(unfound) => outcome(unfound.status, unfound.since),
+            }),
+            Request::Search(search) if self.leases.may(now, eid, Deed::Lookup) => {
+                Ok(self.leases.search(now, &search).encode())
+            }
+            Request::Lookup(_) | Request::Search(_) => Err(match self.leases.get(now, eid) {
+                Some(_) => Status::TooMany,
+                None => Status::NoLease,
+            }),
+            Request::Unregister => {
+                self.leases.unregister(eid);
+                Ok(outcome(Status::Ok, 0))
+            }
+        };
+        Ok(answer.unwrap_or_else(|status| {
+            self.stats.refused = self.stats.refused.saturating_add(1);
+            outcome(status, 0)
+        }))
+    }
+
+    fn register(
+        &mut self,
+        now: Instant,
+        (eid, address): (&Eid, SocketAddr),
+        register: &Register,
+    ) -> Result<Vec<u8>, Status> {
+        let bearer = Bearer {
+            eid: *eid,
+            instance: register.instance,
+            address,
+        };
+        self.leases.register(now, &bearer, register)?;
+        let tokens = (0..MAX_TOKENS)
+            .map(|_| self.tokens.issue(&bearer, &mut self.rng))
+            .collect();
+        let registered = Registered {
+            boot: self.boot,
+            ttl: self.ttl(),
+            address,
+            tokens,
+            key: *self.tokens.lease_key(&bearer).reveal(),
+        };
+        Ok(registered.encode())
+    }
+
+    fn ttl(&self) -> u16 {
+        u16::try_from(self.config.quotas.ttl.as_secs()).unwrap_or(u16::MAX)
+    }
+}
+
+/// A packet under a lease key, opened.
+struct Opened {
+    bearer: Bearer,
+    key: LeaseKey,
+    plaintext: Zeroizing<Vec<u8>>,
+}
+
+/// Packets.
+impl Registrar {
+    /// Takes a packet of a lease or an introduction.
+    ///
+    /// # Errors
+    /// Why it was dropped.
+    pub fn packet(&mut self, now: Instant, from: SocketAddr, packet: &[u8]) -> Result<(), Dropped> {
+        let taken = self.take(now, from, packet);
+        if taken.is_err() {
+            self.stats.dropped = self.stats.dropped.saturating_add(1);
+        }
+        self.on_timer(now);
+        taken
+    }
+
+    fn take(&mut self, now: Instant, from: SocketAddr, packet: &[u8]) -> Result<(), Dropped> {
+        match Packet::parse(packet)? {
+            Packet::Sealed(sealed) if sealed.kind == Kind::Lease => self.on_lease(now, from, &sealed),
+            Packet::Sealed(sealed) if sealed.kind == Kind::Connect => self.on_connect(now, from, &sealed),
+            Packet::Leg(leg) => self.on_leg(now, from, &leg),
+            Packet::Sealed(_) | Packet::Punch(_) => Err(Dropped::Unwelcome),
+        }
+    }
+
+    fn open(&self, sealed: &Sealed<'_>) -> Result<Opened, Dropped> {
+        let bearer = self.tokens.open(sealed.token).ok_or(Dropped::Unauthentic)?;
+        let key = self.tokens.lease_key(&bearer);
+        let plaintext = key.open(sealed).ok_or(Dropped::Unauthentic)?;
+        Ok(Opened { bearer, key, plaintext })
+    }
+
+    /// LEASE (RCH-9).
+    fn on_lease(&mut self, now: Instant, from: SocketAddr, sealed: &Sealed<'_>) -> Result<(), Dropped> {
+        let Opened { bearer, key, plaintext } = self.open(sealed)?;
+        let lease = reach::bodies::Lease::decode(&plaintext)?;
+        let mut notice = Notice::default();
+        let mut ttl = self.ttl();
+        if lease.boot == self.boot {
+            let message = Message {
+                from,
+                counter: lease.counter,
+                rtt: lease.rtt,
+                is_visible: Some(lease.is_visible),
+            };
+            match self.leases.take(now, &bearer, message) {
+                Taken::Old => return Err(Dropped::Old),
+                Taken::Superseded => notice.is_superseded = true,
+                Taken::NoRoom => ttl = 0,
+                Taken::Elsewhere => {}
+                Taken::Renewed { is_forgotten } => {
+                    notice.is_forgotten = is_forgotten;
+                    self.stats.renewed = self.stats.renewed.saturating_add(1);
+                    if let Some((introduction, status)) = lease.answer {
+                        self.on_answer(now, &bearer.eid, &introduction, status);
+                    }
+                }
+            }
+        }
+        let here = Bearer {
+            address: from,
+            ..bearer
+        };
+        let ok = LeaseOk {
+            boot: self.boot,
+            counter: lease.counter,
+            address: from,
+            ttl,
+            notice,
+            token: self.tokens.issue(&here, &mut self.rng),
+        };
+        let packet = key.lease_ok(&ok, &mut self.rng);
+        self.send(from, packet);
+        Ok(())
+    }
+
+    /// The callee of an introduction has heard of it.
+    fn on_answer(&mut self, now: Instant, callee: &Eid, introduction: &[u8; 8], status: Status) {
+        let name = self.introductions.on_answer(callee, introduction).map(|(name, _)| name);
+        if let Some(name) = name.filter(|_| status != Status::Ok) {
+            self.tell(now, &name, Status::Refused);
+        }
+    }
+
+    /// CONNECT (RCH-12).
+    fn on_connect(&mut self, now: Instant, from: SocketAddr, sealed: &Sealed<'_>) -> Result<(), Dropped> {
+        let Opened { bearer, key, plaintext } = self.open(sealed)?;
+        let connect = Connect::decode(&plaintext)?;
+        let message = Message {
+            from,
+            counter: connect.counter,
+            rtt: connect.rtt,
+            is_visible: None,
+        };
+        let taken = match connect.boot == self.boot {
+            true => self.leases.take(now, &bearer, message),
+            false => Taken::Elsewhere,
+        };
+        let outcome = match taken {
+            Taken::Old => return Err(Dropped::Old),
+            Taken::Renewed { .. } => self.introduce(now, (&bearer.eid, from), &connect),
+            Taken::NoRoom => Err(Unfound::because(Status::TooMany)),
+            Taken::Elsewhere | Taken::Superseded => Err(Unfound::because(Status::NoLease)),
+        };
+        if outcome.is_err() {
+            self.stats.refused = self.stats.refused.saturating_add(1);
+        }
+        let found = Found {
+            introduction: connect.introduction,
+            outcome,
+        };
+        let packet = key.seal(Kind::Found, None, &mut self.rng, |_| found.encode());
+        self.send(from, packet);
+        Ok(())
+    }
+
+    /// Begins an introduction, or goes on with it. Returns the way to the callee.
+    fn introduce(
+        &mut self,
+        now: Instant,
+        (caller, from): (&Eid, SocketAddr),
+        connect: &Connect<'_>,
+    ) -> Result<Way, Unfound> {
+        let callee = &connect.eid;
+        let lease = self.leases.find(now, callee)?;
+        let (to, rtt) = (lease.address, lease.rtt);
+        let known = self.introductions.get(&connect.introduction);
+        if let Some(known) = known {
+            if known.caller != *caller || known.callee != *callee {
+                return Err(Unfound::because(Status::TooMany));
+            }
+            let hold = hold(connect.rtt, rtt);
+            let (way, handles) = (known.way, self.handles(now, (caller, from), (callee, to)));
+            self.introductions.ask_again(now, &connect.introduction);
+            return Ok(Way {
+                address: to,
+                handle: handles.0,
+                hold,
+                ..way
+            });
+        }
+        let room = reach::plaintext_room(long::PREFIX).saturating_sub(NOTIFY_FIELDS);
+        let is_sane = connect.introduction != [0; 8] && connect.hello.len() <= room;
+        let may_begin = is_sane
+            && self.introductions.may_begin(now, caller, callee)
+            && self.leases.may(now, caller, Deed::Call)
+            && self.leases.may(now, callee, Deed::Notice);
+        if !may_begin {
+            return Err(Unfound::because(Status::TooMany));
+        }
+        let (handle, others) = self.handles(now, (caller, from), (callee, to));
+        let (mut name, mut punch_key) = ([0; 8], [0; 32]);
+        self.rng.fill(&mut name);
+        self.rng.fill(&mut punch_key);
+        let way = Way {
+            address: from,
+            handle: others,
+            punch_key,
+            hold: hold(rtt, connect.rtt),
+        };
+        let introduction = Introduction::new(now, (*caller, *callee), name, way, connect.hello.to_vec());
+        self.introductions.begin(now, connect.introduction, introduction);
+        self.stats.introduced = self.stats.introduced.saturating_add(1);
+        Ok(Way {
+            address: to,
+            handle,
+            punch_key,
+            hold: hold(connect.rtt, rtt),
+        })
+    }
+
+    /// The handles of caller and callee; zeros if nothing is relayed.
+    fn handles(&mut self, now: Instant, caller: (&Eid, SocketAddr), callee: (&Eid, SocketAddr)) -> (u32, u32) {
+        let end = |(eid, address): (&Eid, SocketAddr)| End { eid: *eid, address };
+        let relay = self.relay.as_mut();
+        let handles = relay.and_then(|relay| relay.open(now, end(caller), end(callee), &mut self.rng));
+        handles.unwrap_or_default()
+    }
+
+    /// LEG of a caller (RCH-11).
+    fn on_leg(&mut self, now: Instant, from: SocketAddr, leg: &Leg<'_>) -> Result<(), Dropped> {
+        let introduction = self.introductions.get(leg.introduction).ok_or(Dropped::Unknown)?;
+        let caller = introduction.caller;
+        let lease = self.leases.get(now, &caller).ok_or(Dropped::Unknown)?;
+        let key = self.lease_key(&caller, lease.instance);
+        if lease.address != from || !key.is_genuine(From::Host, leg) {
+            return Err(Dropped::Unauthentic);
+        }
+        let Some(introduction) = self.introductions.on_leg(leg.introduction, leg.key) else {
+            return Ok(());
+        };
+        let (callee, name) = (introduction.callee, introduction.name);
+        if let Some((address, key)) = self.callee(now, &callee) {
+            self.send(address, key.leg(From::Server, &name, leg.key));
+        }
+        Ok(())
+    }
+
+    fn lease_key(&self, eid: &Eid, instance: [u8; 8]) -> LeaseKey {
+        self.tokens.lease_key(&Bearer {
+            eid: *eid,
+            instance,
+            address: SocketAddr::from(([0, 0, 0, 0], 0)),
+        })
+    }
+
+    /// Address of a callee, and the key of its lease.
+    fn callee(&self, now: Instant, eid: &Eid) -> Option<(SocketAddr, LeaseKey)> {
+        let lease = self.leases.get(now, eid)?;
+        Some((lease.address, self.lease_key(eid, lease.instance)))
+    }
+
+    /// Tells the callee of an introduction.
+    fn notify(&mut self, now: Instant, name: &[u8; 8]) {
+        let Some(introduction) = self.introductions.get(name) else {
+            return;
+        };
+        let Some((address, key)) = self.callee(now, &introduction.callee) else {
+            return;
+        };
+        let notify = Notify {
+            boot: self.boot,
+            introduction: introduction.name,
+            way: introduction.way,
+            hello: &introduction.hello,
+        };
+        let packet = key.seal(Kind::Notify, None, &mut self.rng, |_| notify.encode());
+        let leg = introduction
+            .leg
+            .as_ref()
+            .map(|leg| key.leg(From::Server, &introduction.name, leg));
+        self.stats.notified = self.stats.notified.saturating_add(1);
+        self.send(address, packet);
+        if let Some(leg) = leg {
+            self.send(address, leg);
+        }
+    }
+
+    /// Tells the caller of an introduction that nothing comes of it.
+    fn tell(&mut self, now: Instant, name: &[u8; 8], status: Status) {
+        let caller = self.introductions.get(name).map(|introduction| introduction.caller);
+        let Some((address, key)) = caller.and_then(|caller| self.callee(now, &caller)) else {
+            return;
+        };
+        let found = Found {
+            introduction: *name,
+            outcome: Err(Unfound::because(status)),
+        };
+        let packet = key.seal(Kind::Found, None, &mut self.rng, |_| found.encode());
+        self.send(address, packet);
+    }
+
+    /// Says where a packet goes that came from an address with a handle, and which handle it goes on with. `bytes` is
+    /// its length with the handle.
+    ///
+    /// # Errors
+    /// Why it is dropped.
+    pub fn relay(
+        &mut self,
+        now: Instant,
+        from: (SocketAddr, u32),
+        bytes: usize,
+    ) -> Result<(SocketAddr, u32), Unrelayed> {
+        let relay = self.relay.as_mut().ok_or(Unrelayed::UnknownHandle);
+        let forwarded = relay.and_then(|relay| relay.forward(now, &self.leases, from, bytes));
+        if forwarded.is_ok() {
+            self.stats.relayed_packets = self.stats.relayed_packets.saturating_add(1);
+            self.stats.relayed_bytes = self.stats.relayed_bytes.saturating_add(bytes as u64);
+        } else {
+            self.stats.unrelayed = self.stats.unrelayed.saturating_add(1);
+        }
+        forwarded
+    }
+}
+
+/// Bytes of the plaintext of NOTIFY that are not HELLO.
+const NOTIFY_FIELDS: usize = 16 + reach::ADDRESS + 4 + 32 + 4;
+
+/// Time by which whoever hears first holds direct packets back, given both round-trip times to the server, in
+/// microseconds.
+fn hold(own: u32, other: u32) -> u32 {
+    if own == 0 || other == 0 {
+        return 0;
+    }
+    let most = u32::try_from(MAX_HOLD.as_micros()).unwrap_or(u32::MAX);
+    (other.saturating_sub(own) / 2).min(most)
+}
+
+#[cfg(test)]
+mod tests;

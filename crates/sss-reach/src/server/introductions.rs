@@ -1,0 +1,217 @@
+//! Introductions: two hosts are told of each other (RCH-11, RCH-12).
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use sss_proto::Instant;
+use sss_wire::Eid;
+use sss_wire::long::KEM_KEY;
+use sss_wire::reach::bodies::Way;
+
+/// Time for which an introduction is kept.
+const LIFE: Duration = Duration::from_secs(10);
+/// Time after the last NOTIFY after which the callee counts as unreachable.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// The times of NOTIFY, after CONNECT, in milliseconds.
+const NOTICES: [u64; 4] = [0, 100, 300, 700];
+/// Introductions at a time.
+const MAX: usize = 16_384;
+/// The least time between two introductions of a pair.
+const PAIR_PAUSE: Duration = Duration::from_secs(1);
+
+/// Introductions under way.
+#[derive(Default)]
+pub(super) struct Introductions {
+    /// By the caller's name for them.
+    all: HashMap<[u8; 8], Introduction, RandomState>,
+    /// The caller's name, by the callee's.
+    for_callee: HashMap<[u8; 8], [u8; 8], RandomState>,
+    pairs: HashMap<(Eid, Eid), Instant, RandomState>,
+    /// Each introduction once.
+    timers: BTreeSet<(Instant, [u8; 8])>,
+}
+
+/// One introduction.
+pub(super) struct Introduction {
+    pub(super) caller: Eid,
+    pub(super) callee: Eid,
+    /// Its name for the callee.
+    pub(super) name: [u8; 8],
+    /// The way to the caller.
+    pub(super) way: Way,
+    pub(super) hello: Vec<u8>,
+    pub(super) leg: Option<Box<[u8; KEM_KEY]>>,
+    began: Instant,
+    /// The time of the CONNECT that NOTIFYs are counted from.
+    asked: Instant,
+    notices: usize,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Waiting,
+    Answered,
+    /// The caller was told that nobody answers.
+    GivenUp,
+}
+
+/// Step that is to be taken for an introduction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// The callee is to be told.
+    Notify,
+    /// The caller is to be told that the callee does not answer.
+    GiveUp,
+}
+
+impl Introductions {
+    /// The introduction that a caller has this name for.
+    pub(super) fn get(&self, name: &[u8; 8]) -> Option<&Introduction> {
+        self.all.get(name)
+    }
+
+    /// Returns whether one more of the pair may begin.
+    pub(super) fn may_begin(&self, now: Instant, caller: &Eid, callee: &Eid) -> bool {
+        let latest = self.pairs.get(&(*caller, *callee));
+        self.all.len() < MAX && latest.is_none_or(|latest| now.since(*latest) >= PAIR_PAUSE)
+    }
+
+    /// Begins an introduction. NOTIFY is due at once.
+    pub(super) fn begin(&mut self, now: Instant, name: [u8; 8], introduction: Introduction) {
+        self.pairs.insert((introduction.caller, introduction.callee), now);
+        self.for_callee.insert(introduction.name, name);
+        self.timers.insert((introduction.next_timer(), name));
+        self.all.insert(name, introduction);
+    }
+
+    /// CONNECT has come again: if nobody has answered, the callee is told again.
+    pub(super) fn ask_again(&mut self, now: Instant, name: &[u8; 8]) {
+        self.change(name, |introduction| {
+            if introduction.state == State::Waiting && introduction.next_notice().is_none() {
+                introduction.asked = now;
+                introduction.notices = 0;
+            }
+        });
+    }
+
+    /// The caller's LEG has come. Returns the introduction if it is to be sent on at once: the callee has heard of the
+    /// rest.
+    pub(super) fn on_leg(&mut self, name: &[u8; 8], key: &[u8; KEM_KEY]) -> Option<&Introduction> {
+        let introduction = self.all.get_mut(name)?;
+        let is_new = introduction.leg.is_none();
+        introduction.leg.get_or_insert_with(|| Box::new(*key));
+        let introduction = &*introduction;
+        Some(introduction).filter(|i| is_new && i.notices > 0 && i.state == State::Waiting)
+    }
+
+    /// The callee has answered. Returns the introduction.
+    pub(super) fn on_answer(&mut self, callee: &Eid, name: &[u8; 8]) -> Option<([u8; 8], &Introduction)> {
+        let name = *self.for_callee.get(name)?;
+        self.all
+            .get(&name)
+            .filter(|introduction| introduction.callee == *callee)?;
+        self.change(&name, |introduction| introduction.state = State::Answered);
+        self.all.get(&name).map(|introduction| (name, introduction))
+    }
+
+    /// The next step that is due, and the introduction of which name.
+    pub(super) fn next_due(&mut self, now: Instant) -> Option<([u8; 8], Due)> {
+        while let Some((at, name)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
+            self.timers.remove(&(at, name));
+            let introduction = self.all.get_mut(&name)?;
+            if now >= introduction.began + LIFE {
+                self.end(&name);
+                continue;
+            }
+            let due = introduction.take_due();
+            self.timers.insert((introduction.next_timer(), name));
+            if let Some(due) = due {
+                return Some((name, due));
+            }
+        }
+        None
+    }
+
+    pub(super) fn next_timer(&self) -> Option<Instant> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    fn change(&mut self, name: &[u8; 8], change: impl FnOnce(&mut Introduction)) {
+        if let Some(introduction) = self.all.get_mut(name) {
+            self.timers.remove(&(introduction.next_timer(), *name));
+            change(introduction);
+            self.timers.insert((introduction.next_timer(), *name));
+        }
+    }
+
+    fn end(&mut self, name: &[u8; 8]) {
+        let Some(introduction) = self.all.remove(name) else {
+            return;
+        };
+        self.for_callee.remove(&introduction.name);
+        let pair = (introduction.caller, introduction.callee);
+        if self.pairs.get(&pair) == Some(&introduction.began) {
+            self.pairs.remove(&pair);
+        }
+    }
+}
+
+impl Introduction {
+    pub(super) fn new(now: Instant, (caller, callee): (Eid, Eid), name: [u8; 8], way: Way, hello: Vec<u8>) -> Self {
+        Self {
+            caller,
+            callee,
+            name,
+            way,
+            hello,
+            leg: None,
+            began: now,
+            asked: now,
+            notices: 0,
+            state: State::Waiting,
+        }
+    }
+
+    fn next_notice(&self) -> Option<Instant> {
+        let after = NOTICES.get(self.notices)?;
+        Some(self.asked + Duration::from_millis(*after))
+    }
+
+    /// Takes what is due now that its time has come.
+    fn take_due(&mut self) -> Option<Due> {
+        if self.state != State::Waiting {
+            return None;
+        }
+        if self.next_notice().is_some() {
+            self.notices = self.notices.saturating_add(1);
+            return Some(Due::Notify);
+        }
+        self.state = State::GivenUp;
+        Some(Due::GiveUp)
+    }
+
+    fn next_timer(&self) -> Instant {
+        let end = self.began + LIFE;
+        if self.state != State::Waiting {
+            return end;
+        }
+        let last = NOTICES.last().copied().unwrap_or_default();
+        let give_up = self.asked + Duration::from_millis(last) + PATIENCE;
+        self.next_notice().unwrap_or(give_up).min(end)
+    }
+}
+
+#[cfg(test)]
+impl Introductions {
+    /// Returns whether nothing is kept.
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty() && self.for_callee.is_empty() && self.pairs.is_empty() && self.timers.is_empty()
+    }
+}

@@ -1,0 +1,626 @@
+use proptest::collection::vec;
+use proptest::prelude::*;
+use sss_wire::reach::records::{Entries, Search, Visibility, read_outcome};
+use sss_wire::reach::{LEASE_SIZE, bodies};
+
+use super::*;
+use crate::keys;
+
+fn at(ms: u64) -> Instant {
+    Instant::from_nanos(1_000_000_000 + ms * 1_000_000)
+}
+
+fn address(n: u8) -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, n], 4000 + u16::from(n)))
+}
+
+/// A host as its packets show it.
+struct Client {
+    eid: Eid,
+    instance: [u8; 8],
+    at: SocketAddr,
+    registered: Registered,
+    counter: u64,
+    rng: Generator,
+}
+
+fn registrar(config: ServerConfig) -> Registrar {
+    Registrar::new(config, &[7; 32], &[8; 32])
+}
+
+fn relaying() -> ServerConfig {
+    ServerConfig {
+        relay: Some(RelayLimits::default()),
+        ..ServerConfig::default()
+    }
+}
+
+fn eid(n: u8) -> Eid {
+    Eid::from_public_key(&[n; 32])
+}
+
+impl Client {
+    /// Registers a host that wants to be found.
+    fn new(server: &mut Registrar, now: Instant, n: u8) -> Self {
+        Self::register(server, now, n, [n; 8], Visibility::Known).unwrap()
+    }
+
+    fn register(
+        server: &mut Registrar,
+        now: Instant,
+        n: u8,
+        instance: [u8; 8],
+        visibility: Visibility,
+    ) -> Result<Self, Unfound> {
+        let register = Register {
+            instance,
+            visibility,
+            words: "chat games".to_owned(),
+            profile: format!("host {n}"),
+        };
+        let record = Request::Register(register).encode();
+        let answer = server.request(now, (&eid(n), address(n)), &record).unwrap();
+        let registered = Registered::decode(&answer).unwrap()?;
+        assert_eq!(registered.address, address(n));
+        Ok(Self {
+            eid: eid(n),
+            instance,
+            at: address(n),
+            registered,
+            counter: 0,
+            rng: Generator::new(&[n; 32]),
+        })
+    }
+
+    fn key(&self) -> LeaseKey {
+        LeaseKey::new(self.registered.key)
+    }
+
+    fn token(&self) -> Vec<u8> {
+        self.registered.tokens.last().unwrap().clone()
+    }
+
+    fn lease(&mut self, answer: Option<([u8; 8], Status)>) -> Vec<u8> {
+        self.counter += 1;
+        let lease = bodies::Lease {
+            boot: self.registered.boot,
+            counter: self.counter,
+            rtt: 20_000,
+            is_visible: true,
+            answer,
+        };
+        let (key, token) = (self.key(), self.token());
+        key.lease(&lease, &token, &mut self.rng)
+    }
+
+    fn connect(&mut self, callee: Eid, introduction: [u8; 8]) -> Vec<u8> {
+        self.counter += 1;
+        let connect = Connect {
+            boot: self.registered.boot,
+            counter: self.counter,
+            rtt: 50_000,
+            introduction,
+            eid: callee,
+            hello: b"a short HELLO",
+        };
+        let (key, token) = (self.key(), self.token());
+        key.seal(Kind::Connect, Some(&token), &mut self.rng, |_| connect.encode())
+    }
+
+    fn opened(&self, packet: &[u8], kind: Kind) -> Zeroizing<Vec<u8>> {
+        let Packet::Sealed(sealed) = Packet::parse(packet).unwrap() else {
+            panic!("a sealed packet");
+        };
+        assert_eq!(sealed.kind, kind);
+        self.key().open(&sealed).expect("sealed for this host")
+    }
+
+    /// Sends LEASE, and takes the answer in.
+    fn renew(&mut self, server: &mut Registrar, now: Instant) -> LeaseOk {
+        let packet = self.lease(None);
+        server.packet(now, self.at, &packet).unwrap();
+        let (to, answer) = server.poll_transmit().expect("LEASE_OK");
+        assert_eq!(to, self.at);
+        assert!(answer.len() <= packet.len());
+        let ok = LeaseOk::decode(&self.opened(&answer, Kind::LeaseOk)).unwrap();
+        assert_eq!((ok.counter, ok.address), (self.counter, self.at));
+        self.registered.boot = ok.boot;
+        self.registered.tokens.push(ok.token.clone());
+        ok
+    }
+
+    fn found(&self, packet: &[u8]) -> Result<Way, Unfound> {
+        Found::decode(&self.opened(packet, Kind::Found)).unwrap().outcome
+    }
+
+    fn lookup(&self, server: &mut Registrar, now: Instant, of: &Eid) -> Result<(), Unfound> {
+        let record = Request::Lookup(*of).encode();
+        let answer = server.request(now, (&self.eid, self.at), &record).unwrap();
+        read_outcome(&answer).unwrap()
+    }
+}
+
+fn sent(server: &mut Registrar) -> Vec<(SocketAddr, Vec<u8>)> {
+    std::iter::from_fn(|| server.poll_transmit()).collect()
+}
+
+fn unfound(status: Status) -> Unfound {
+    Unfound::because(status)
+}
+
+// spec: RCH-1, RCH-2, RCH-8
+#[test]
+fn a_host_is_found_as_long_as_its_lease_lasts_and_then_said_to_be_offline() {
+    let mut server = registrar(ServerConfig::default());
+    let (mut one, two) = (Client::new(&mut server, at(0), 1), Client::new(&mut server, at(0), 2));
+    assert_eq!(two.lookup(&mut server, at(1), &one.eid), Ok(()));
+    assert_eq!(two.lookup(&mut server, at(1), &eid(9)), Err(unfound(Status::NeverSeen)));
+    one.renew(&mut server, at(30_000));
+    assert_eq!(
+        two.lookup(&mut server, at(59_999), &one.eid),
+        Ok(()),
+        "two's own lease lasts"
+    );
+    server.on_timer(at(89_999));
+    let three = Client::new(&mut server, at(89_999), 3);
+    assert_eq!(three.lookup(&mut server, at(89_999), &one.eid), Ok(()));
+    let offline = |since| {
+        Err(Unfound {
+            status: Status::Offline,
+            since,
+        })
+    };
+    assert_eq!(three.lookup(&mut server, at(90_000), &one.eid), offline(60));
+    server.on_timer(at(100_000));
+    assert_eq!(server.stats().leases, 1);
+    assert_eq!(three.lookup(&mut server, at(100_000), &one.eid), offline(70));
+    // Without a lease, nothing is answered.
+    assert_eq!(
+        two.lookup(&mut server, at(100_000), &one.eid),
+        Err(unfound(Status::NoLease))
+    );
+    one.renew(&mut server, at(100_001));
+    assert_eq!(three.lookup(&mut server, at(100_001), &one.eid), Ok(()));
+}
+
+// spec: RCH-2
+#[test]
+fn who_hides_is_not_found_and_leaves_no_trace() {
+    let mut server = registrar(ServerConfig::default());
+    let hidden = Client::register(&mut server, at(0), 1, [1; 8], Visibility::Hidden).unwrap();
+    let mut two = Client::new(&mut server, at(0), 2);
+    assert_eq!(
+        two.lookup(&mut server, at(1), &hidden.eid),
+        Err(unfound(Status::NeverSeen))
+    );
+    two.renew(&mut server, at(50_000));
+    server.on_timer(at(70_000));
+    assert_eq!(server.stats().leases, 1);
+    assert_eq!(
+        two.lookup(&mut server, at(70_000), &hidden.eid),
+        Err(unfound(Status::NeverSeen))
+    );
+}
+
+// spec: RCH-9
+#[test]
+fn a_restarted_server_takes_no_packet_of_its_earlier_run_and_restores_leases_by_new_ones() {
+    let mut server = registrar(ServerConfig::default());
+    let mut one = Client::new(&mut server, at(0), 1);
+    let earlier = one.lease(None);
+    let mut server = Registrar::new(ServerConfig::default(), &[7; 32], &[99; 32]);
+    server.packet(at(0), one.at, &earlier).unwrap();
+    assert_eq!(server.stats().leases, 0, "an earlier run's");
+    let (_, answer) = server.poll_transmit().unwrap();
+    let ok = LeaseOk::decode(&one.opened(&answer, Kind::LeaseOk)).unwrap();
+    assert_ne!(ok.boot, one.registered.boot);
+    one.registered.boot = ok.boot;
+    let ok = one.renew(&mut server, at(100));
+    assert!(ok.notice.is_forgotten, "there is more to be said");
+    assert_eq!(server.stats().leases, 1);
+    // It is found meanwhile.
+    let two = Client::new(&mut server, at(100), 2);
+    assert_eq!(two.lookup(&mut server, at(100), &one.eid), Ok(()));
+    let mut one = Client::new(&mut server, at(200), 1);
+    assert!(!one.renew(&mut server, at(200)).notice.is_forgotten);
+    // A server with another secret knows nobody.
+    let mut other = Registrar::new(ServerConfig::default(), &[6; 32], &[99; 32]);
+    assert_eq!(other.packet(at(0), one.at, &earlier), Err(Dropped::Unauthentic));
+    assert_eq!(sent(&mut other), []);
+}
+
+// spec: RCH-9
+#[test]
+fn a_repeated_packet_changes_nothing_and_is_not_answered() {
+    let mut server = registrar(ServerConfig::default());
+    let mut one = Client::new(&mut server, at(0), 1);
+    let (first, second) = (one.lease(None), one.lease(None));
+    server.packet(at(10), one.at, &second).unwrap();
+    assert_eq!(sent(&mut server).len(), 1);
+    for packet in [&first, &second] {
+        assert_eq!(server.packet(at(50_000), address(66), packet), Err(Dropped::Old));
+    }
+    assert_eq!(sent(&mut server), []);
+    server.on_timer(at(60_011));
+    assert_eq!(server.stats().leases, 0, "it was not prolonged");
+}
+
+// spec: RCH-10, RCH-12
+#[test]
+fn an_address_gets_nothing_but_answers_until_a_token_has_come_back_from_it() {
+    let mut server = registrar(relaying());
+    let (mut one, mut two) = (Client::new(&mut server, at(0), 1), Client::new(&mut server, at(0), 2));
+    // Somebody has seen a LEASE, and sends it from elsewhere, before the server has it.
+    let stolen = one.lease(None);
+    server.packet(at(10), address(66), &stolen).unwrap();
+    let [(to, answer)] = &sent(&mut server)[..] else {
+        panic!("one answer");
+    };
+    assert_eq!(*to, address(66));
+    assert!(answer.len() <= stolen.len(), "no more than has come");
+    server.packet(at(20), two.at, &two.connect(one.eid, [5; 8])).unwrap();
+    let told: Vec<_> = sent(&mut server).into_iter().map(|(to, _)| to).collect();
+    assert_eq!(told, [two.at, one.at], "FOUND, and NOTIFY to where the host is");
+
+    // The host moves: it is told of nothing there until it has proven that it is there.
+    one.at = address(11);
+    one.renew(&mut server, at(2000));
+    server.packet(at(2010), two.at, &two.connect(one.eid, [6; 8])).unwrap();
+    assert_eq!(sent(&mut server)[1].0, address(1));
+    one.renew(&mut server, at(2020));
+    server.on_timer(at(2200));
+    let told: Vec<_> = sent(&mut server).into_iter().map(|(to, _)| to).collect();
+    assert_eq!(told, [address(11)], "NOTIFY again");
+}
+
+// spec: RCH-11, RCH-12
+#[test]
+fn both_are_told_of_each_other() {
+    let mut server = registrar(relaying());
+    let (mut caller, mut callee) = (Client::new(&mut server, at(0), 1), Client::new(&mut server, at(0), 2));
+    callee.renew(&mut server, at(1));
+    server
+        .packet(at(10), caller.at, &caller.connect(callee.eid, [5; 8]))
+        .unwrap();
+    let first = sent(&mut server);
+    assert_eq!(
+        first.iter().map(|(to, _)| *to).collect::<Vec<_>>(),
+        [caller.at, callee.at]
+    );
+    let way = caller.found(&first[0].1).unwrap();
+    assert_eq!(way.address, callee.at);
+    assert_eq!(way.hold, 0, "it hears later");
+    let opened = callee.opened(&first[1].1, Kind::Notify);
+    let notify = Notify::decode(&opened).unwrap();
+    assert_eq!(notify.hello, b"a short HELLO");
+    assert_eq!(notify.way.address, caller.at);
+    assert_eq!(notify.way.hold, 15_000, "half of 50 ms less 20 ms");
+    assert_eq!(notify.way.punch_key, way.punch_key);
+    assert_ne!(notify.way.handle, way.handle);
+    assert_ne!(notify.introduction, [5; 8], "each has its own name for it");
+
+    // LEG goes on as it comes, and with every NOTIFY that follows.
+    let leg = caller.key().leg(From::Host, &[5; 8], &[3; long::KEM_KEY]);
+    assert_eq!(server.packet(at(20), address(66), &leg), Err(Dropped::Unauthentic));
+    server.packet(at(20), caller.at, &leg).unwrap();
+    let [(to, packet)] = &sent(&mut server)[..] else {
+        panic!("LEG alone");
+    };
+    let Packet::Leg(read) = Packet::parse(packet).unwrap() else {
+        panic!("a LEG");
+    };
+    assert_eq!((*to, read.introduction), (callee.at, &notify.introduction));
+    assert!(callee.key().is_genuine(From::Server, &read));
+    let moved = first[1].1.len() + leg.len() + packet.len() + caller.connect(callee.eid, [5; 8]).len();
+    assert!(moved <= 4500, "{moved} bytes");
+    server.on_timer(at(110));
+    assert_eq!(sent(&mut server).len(), 2);
+
+    // Until it has answered.
+    let answer = callee.lease(Some((notify.introduction, Status::Ok)));
+    server.packet(at(120), callee.at, &answer).unwrap();
+    sent(&mut server);
+    server.on_timer(at(9000));
+    assert_eq!(sent(&mut server), []);
+}
+
+// spec: RCH-12
+#[test]
+fn the_caller_hears_why_nothing_comes_of_it() {
+    let mut server = registrar(ServerConfig::default());
+    let (mut caller, mut callee) = (Client::new(&mut server, at(0), 1), Client::new(&mut server, at(0), 2));
+    let ask = |server: &mut Registrar, caller: &mut Client, now, of, name| {
+        let packet = caller.connect(of, name);
+        server.packet(now, caller.at, &packet).unwrap();
+        let (_, answer) = server.poll_transmit().unwrap();
+        caller.found(&answer)
+    };
+    let never = ask(&mut server, &mut caller, at(0), eid(77), [1; 8]);
+    assert_eq!(never, Err(unfound(Status::NeverSeen)));
+    let way = ask(&mut server, &mut caller, at(0), callee.eid, [2; 8]).unwrap();
+    assert_eq!(way.handle, 0, "nothing is relayed");
+    let notices: Vec<_> = [0, 99, 100, 300, 700, 3699]
+        .map(|ms| {
+            server.on_timer(at(ms));
+            sent(&mut server).len()
+        })
+        .into();
+    assert_eq!(notices, [1, 0, 1, 1, 1, 0]);
+    server.on_timer(at(3700));
+    let (to, packet) = server.poll_transmit().unwrap();
+    assert_eq!(
+        (to, caller.found(&packet)),
+        (caller.at, Err(unfound(Status::Unreachable)))
+    );
+
+    ask(&mut server, &mut caller, at(5000), callee.eid, [3; 8]).unwrap();
+    let (_, packet) = server.poll_transmit().unwrap();
+    let name = Notify::decode(&callee.opened(&packet, Kind::Notify))
+        .unwrap()
+        .introduction;
+    // Somebody else cannot refuse for it.
+    let forged = caller.lease(Some((name, Status::Refused)));
+    server.packet(at(5010), caller.at, &forged).unwrap();
+    assert_eq!(sent(&mut server).len(), 1, "LEASE_OK");
+    let refusal = callee.lease(Some((name, Status::Refused)));
+    server.packet(at(5020), callee.at, &refusal).unwrap();
+    let packets = sent(&mut server);
+    assert_eq!(packets.len(), 2, "LEASE_OK, and FOUND");
+    assert_eq!(caller.found(&packets[0].1), Err(unfound(Status::Refused)));
+}
+
+// spec: RCH-3
+#[test]
+fn quotas_hold() {
+    let quotas = Quotas {
+        leases: 4,
+        each_network: 2,
+        ..Quotas::default()
+    };
+    let mut server = registrar(ServerConfig {
+        quotas,
+        ..ServerConfig::default()
+    });
+    let register = |server: &mut Registrar, now, n: u8, network: u8| {
+        let record = Request::Register(Register {
+            instance: [n; 8],
+            visibility: Visibility::Known,
+            ..Register::default()
+        })
+        .encode();
+        let from = SocketAddr::from(([198, 51, 100, network], u16::from(n)));
+        let answer = server.request(now, (&eid(n), from), &record).unwrap();
+        Registered::decode(&answer).unwrap().map(|_| ())
+    };
+    let too_many = Err(unfound(Status::TooMany));
+    assert_eq!(register(&mut server, at(0), 1, 1), Ok(()));
+    assert_eq!(register(&mut server, at(0), 2, 1), Ok(()));
+    assert_eq!(register(&mut server, at(0), 3, 1), too_many, "of one network");
+    assert_eq!(register(&mut server, at(0), 2, 1), Ok(()), "the same again");
+    assert_eq!(register(&mut server, at(0), 3, 2), Ok(()));
+    assert_eq!(register(&mut server, at(0), 4, 3), Ok(()));
+    assert_eq!(register(&mut server, at(0), 5, 4), too_many, "of all");
+    assert_eq!(register(&mut server, at(60_000), 5, 1), Ok(()), "there is room again");
+    let record = Request::Unregister.encode();
+    server.request(at(60_000), (&eid(5), address(5)), &record).unwrap();
+    assert_eq!(server.stats().leases, 0);
+    assert_eq!(server.leases.due_len(), 1, "what waits for it goes in its time");
+    server.on_timer(at(120_000));
+    assert_eq!((server.leases.due_len(), server.leases.networks_len()), (0, 0));
+
+    let mut server = registrar(ServerConfig::default());
+    let mut caller = Client::new(&mut server, at(0), 1);
+    let asked = (0..20).map(|_| caller.lookup(&mut server, at(0), &eid(9)));
+    assert_eq!(asked.filter(|a| *a == Err(unfound(Status::TooMany))).count(), 10);
+    for n in 10..20 {
+        Client::new(&mut server, at(0), n);
+    }
+    let called = |server: &mut Registrar, caller: &mut Client, now, names: std::ops::Range<u8>| {
+        names
+            .filter(|n| {
+                let packet = caller.connect(eid(*n), [*n; 8]);
+                server.packet(now, caller.at, &packet).unwrap();
+                let (_, answer) = server.poll_transmit().unwrap();
+                sent(server);
+                caller.found(&answer).is_ok()
+            })
+            .count()
+    };
+    assert_eq!(called(&mut server, &mut caller, at(0), 10..20), 5);
+    assert_eq!(called(&mut server, &mut caller, at(0), 10..15), 5, "the same again");
+    // One a second of a pair.
+    let other = |server: &mut Registrar, caller: &mut Client, now, name| {
+        let packet = caller.connect(eid(10), name);
+        server.packet(now, caller.at, &packet).unwrap();
+        caller.found(&sent(server)[0].1).is_ok()
+    };
+    assert!(!other(&mut server, &mut caller, at(999), [99; 8]));
+    assert!(other(&mut server, &mut caller, at(1000), [99; 8]));
+    server.on_timer(at(20_000));
+    assert_eq!(server.stats().introductions, 0);
+    assert!(server.introductions.is_empty());
+}
+
+// spec: RCH-3
+#[test]
+fn a_server_serves_only_whom_it_is_to() {
+    let allow: Allow = Box::new(|of| *of == eid(1));
+    let mut server = registrar(ServerConfig {
+        allow: Some(allow),
+        ..ServerConfig::default()
+    });
+    let register = |server: &mut Registrar, n| Client::register(server, at(0), n, [n; 8], Visibility::Known);
+    assert!(register(&mut server, 1).is_ok());
+    assert_eq!(register(&mut server, 2).err(), Some(unfound(Status::NotAllowed)));
+}
+
+// spec: RCH-2, RCH-9
+#[test]
+fn another_instance_takes_the_place_and_the_one_before_is_told() {
+    let mut server = registrar(ServerConfig::default());
+    let mut first = Client::register(&mut server, at(0), 1, [1; 8], Visibility::Known).unwrap();
+    let mut second = Client::register(&mut server, at(10), 1, [2; 8], Visibility::Known).unwrap();
+    assert!(!second.renew(&mut server, at(20)).notice.is_superseded);
+    assert!(first.renew(&mut server, at(30)).notice.is_superseded);
+    assert_ne!(first.registered.key, second.registered.key);
+    assert_eq!(server.stats().leases, 1);
+    assert_eq!((first.instance, second.instance), ([1; 8], [2; 8]));
+}
+
+// spec: RCH-4
+#[test]
+fn listed_hosts_are_found_by_their_words_page_by_page() {
+    let mut server = registrar(ServerConfig::default());
+    for n in 1..=9 {
+        let visibility = if n % 3 == 0 {
+            Visibility::Known
+        } else {
+            Visibility::Listed
+        };
+        Client::register(&mut server, at(0), n, [n; 8], visibility).unwrap();
+    }
+    let asking = Client::new(&mut server, at(0), 20);
+    let search = |server: &mut Registrar, now, word: &str, after| {
+        let search = Search {
+            word: word.to_owned(),
+            after,
+            count: 4,
+        };
+        let record = Request::Search(search).encode();
+        let answer = server.request(now, (&asking.eid, asking.at), &record).unwrap();
+        Entries::decode(&answer).unwrap().unwrap()
+    };
+    let first = search(&mut server, at(0), "games", None);
+    let listed = |n| (eid(n), format!("host {n}"));
+    assert_eq!(first.entries, [1, 2, 4, 5].map(listed));
+    assert_eq!(first.next, Some(eid(5)));
+    let rest = search(&mut server, at(0), "games", first.next);
+    assert_eq!((rest.entries, rest.next), ([7, 8].map(listed).to_vec(), None));
+    assert_eq!(search(&mut server, at(0), "game", None), Entries::default());
+    // Who registers again without wanting to be listed is not any more.
+    Client::new(&mut server, at(10), 1);
+    assert_eq!(search(&mut server, at(10), "games", None).entries[0], listed(2));
+    server.on_timer(at(70_000));
+    assert!(server.leases.is_unlisted());
+}
+
+/// Two hosts that were introduced, with their handles.
+fn introduced(server: &mut Registrar) -> (Client, Client, u32, u32) {
+    let (mut caller, callee) = (Client::new(server, at(0), 1), Client::new(server, at(0), 2));
+    let packet = caller.connect(callee.eid, [5; 8]);
+    server.packet(at(0), caller.at, &packet).unwrap();
+    let packets = sent(server);
+    let own = caller.found(&packets[0].1).unwrap().handle;
+    let notify = callee.opened(&packets[1].1, Kind::Notify);
+    let others = Notify::decode(&notify).unwrap().way.handle;
+    (caller, callee, own, others)
+}
+
+// spec: RCH-17
+#[test]
+fn a_packet_is_relayed_between_the_two_hosts_of_an_introduction_alone() {
+    let mut server = registrar(relaying());
+    let (mut caller, callee, own, others) = introduced(&mut server);
+    let mut relay = |now, from, handle| server.relay(now, (from, handle), 1000);
+    // The callee may be sent nothing until it has sent something.
+    assert_eq!(relay(at(1), caller.at, own), Err(Unrelayed::NotOpen));
+    assert_eq!(relay(at(2), callee.at, others), Ok((caller.at, own)));
+    assert_eq!(relay(at(3), caller.at, own), Ok((callee.at, others)));
+    for (from, handle) in [(address(66), own), (callee.at, own), (caller.at, others)] {
+        assert_eq!(relay(at(4), from, handle), Err(Unrelayed::WrongSource));
+    }
+    assert_eq!(relay(at(4), caller.at, own ^ 1), Err(Unrelayed::UnknownHandle));
+    assert_eq!(server.stats().relayed_bytes, 2000);
+
+    // From another address it needs another handle.
+    caller.at = address(11);
+    caller.renew(&mut server, at(10));
+    caller.renew(&mut server, at(20));
+    for from in [address(1), address(11)] {
+        assert_eq!(server.relay(at(30), (from, own), 100), Err(Unrelayed::WrongSource));
+    }
+    assert_eq!(server.relay(at(30), (callee.at, others), 100), Err(Unrelayed::Gone));
+    let packet = caller.connect(callee.eid, [6; 8]);
+    server.packet(at(1000), caller.at, &packet).unwrap();
+    let way = caller.found(&sent(&mut server)[0].1).unwrap();
+    assert_ne!(way.handle, own);
+    assert_eq!(server.stats().handles, 2, "the earlier ones are gone");
+    let mut plain = registrar(ServerConfig::default());
+    assert_eq!(plain.relay(at(0), (caller.at, own), 9), Err(Unrelayed::UnknownHandle));
+}
+
+// spec: RCH-17
+#[test]
+fn handles_last_a_minute_and_rates_are_kept() {
+    let limits = RelayLimits {
+        handles: 2,
+        pair_rate: 100_000,
+        total_rate: 150_000,
+    };
+    let mut server = registrar(ServerConfig {
+        relay: Some(limits),
+        ..ServerConfig::default()
+    });
+    let (mut caller, mut callee, own, others) = introduced(&mut server);
+    server.relay(at(0), (callee.at, others), 5).unwrap();
+    let passed = (0..1000)
+        .filter(|ms| server.relay(at(*ms), (caller.at, own), 1000).is_ok())
+        .count();
+    assert!((100..=130).contains(&passed), "{passed} of 1000 KB in a second");
+    // No room for a second pair, until the first is silent.
+    let mut third = Client::new(&mut server, at(1000), 3);
+    let handle = |server: &mut Registrar, now, third: &mut Client, name| {
+        let packet = third.connect(eid(2), name);
+        server.packet(now, third.at, &packet).unwrap();
+        third.found(&sent(server)[0].1).unwrap().handle
+    };
+    assert_eq!(handle(&mut server, at(1000), &mut third, [8; 8]), 0);
+    for client in [&mut caller, &mut callee, &mut third] {
+        client.renew(&mut server, at(50_000));
+    }
+    assert_ne!(handle(&mut server, at(62_000), &mut third, [9; 8]), 0);
+    assert_eq!(
+        server.relay(at(62_000), (caller.at, own), 5),
+        Err(Unrelayed::UnknownHandle)
+    );
+}
+
+proptest! {
+    // spec: RCH-7
+    #[test]
+    fn nothing_that_comes_makes_a_server_panic_or_answer(
+        bytes in vec(any::<u8>(), 0..1300),
+        kind in 0x88_u8..0x93,
+        size in prop_oneof![Just(LEASE_SIZE), Just(45), Just(1213), 0_usize..1300],
+    ) {
+        let mut server = registrar(relaying());
+        let client = Client::new(&mut server, at(0), 1);
+        let mut packet = bytes;
+        packet.resize(size.max(5), 0);
+        packet[0] = kind;
+        packet[1..5].copy_from_slice(&1_u32.to_be_bytes());
+        prop_assert!(server.packet(at(1), client.at, &packet).is_err());
+        let _ = server.request(at(1), (&client.eid, client.at), &packet);
+        prop_assert_eq!(sent(&mut server), []);
+    }
+}
+
+#[test]
+fn what_is_kept_of_a_lease_is_small() {
+    // Half of the slots of a table that has just grown are empty.
+    let slot = std::mem::size_of::<(Eid, leases::Lease)>() + 1;
+    let queued = std::mem::size_of::<(Eid, u32, Instant)>();
+    assert!(2 * slot + 2 * queued <= 512, "{slot} and {queued} bytes");
+}
+
+#[test]
+fn who_hears_first_waits_for_half_the_difference() {
+    assert_eq!(hold(20_000, 50_000), 15_000);
+    assert_eq!(hold(50_000, 20_000), 0);
+    assert_eq!(hold(0, 50_000), 0, "not known");
+    assert_eq!(hold(50_000, 0), 0, "not known");
+    assert_eq!(hold(1, u32::MAX), 2_000_000, "at most");
+    let punch = keys::punch(false, &[1; 8], &[2; 16], &[3; 32]);
+    let mut server = registrar(relaying());
+    assert_eq!(server.packet(at(0), address(1), &punch), Err(Dropped::Unwelcome));
+}

@@ -1,0 +1,116 @@
+//! Tokens, and the keys of leases: what a server need not remember (RCH-5, RCH-6).
+
+use std::net::SocketAddr;
+
+use sss_crypto::cookie::CookieKey;
+use sss_crypto::{Generator, schedule};
+use sss_wire::{Eid, Reader, reach};
+use zeroize::Zeroizing;
+
+use crate::keys::LeaseKey;
+
+/// Version of the layout of tokens.
+const LAYOUT: u8 = 1;
+/// Length of a nonce in bytes.
+const NONCE: usize = 12;
+/// Associated data.
+const PURPOSE: &[u8] = b"sss token";
+
+/// The server's secret, by which tokens are sealed and lease keys are made.
+pub(super) struct Tokens {
+    secret: Zeroizing<[u8; 32]>,
+    sealing: CookieKey,
+}
+
+/// Contents of a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Bearer {
+    pub(super) eid: Eid,
+    pub(super) instance: [u8; 8],
+    /// The address that the token was sent to.
+    pub(super) address: SocketAddr,
+}
+
+impl Tokens {
+    pub(super) fn new(secret: &[u8; 32]) -> Self {
+        let mut key = Zeroizing::new([0; 32]);
+        schedule::label(secret, "tokens", b"", &mut *key);
+        Self {
+            secret: Zeroizing::new(*secret),
+            sealing: CookieKey::new(*key),
+        }
+    }
+
+    /// The key of a lease.
+    pub(super) fn lease_key(&self, bearer: &Bearer) -> LeaseKey {
+        let context = [&bearer.eid.public_key()[..], &bearer.instance].concat();
+        let mut key = [0; 32];
+        schedule::label(&*self.secret, "lease", &context, &mut key);
+        LeaseKey::new(key)
+    }
+
+    /// A token for the address.
+    pub(super) fn issue(&self, bearer: &Bearer, rng: &mut Generator) -> Vec<u8> {
+        let mut nonce = [0; NONCE];
+        rng.fill(&mut nonce);
+        let address = reach::address_bytes(bearer.address);
+        let plain = [&bearer.eid.public_key()[..], &bearer.instance, &address].concat();
+        let sealed = self.sealing.seal(nonce, PURPOSE, &plain);
+        [&[LAYOUT], &nonce[..], &sealed].concat()
+    }
+
+    /// Reads a token. `None` if this server did not make it.
+    pub(super) fn open(&self, token: &[u8]) -> Option<Bearer> {
+        let mut reader = Reader::new(token);
+        if reader.u8().ok()? != LAYOUT {
+            return None;
+        }
+        let nonce = reader.array().ok()?;
+        let plain = self.sealing.open(nonce, PURPOSE, reader.rest()).ok()?;
+        let mut reader = Reader::new(&plain);
+        Some(Bearer {
+            eid: Eid::from_public_key(&reader.array().ok()?),
+            instance: reader.array().ok()?,
+            address: reach::address(&mut reader).ok()?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // spec: RCH-5, RCH-6
+    #[test]
+    fn a_token_is_read_by_its_server_alone_and_never_repeats() {
+        let (tokens, other) = (Tokens::new(&[1; 32]), Tokens::new(&[2; 32]));
+        let mut rng = Generator::new(&[3; 32]);
+        let bearer = Bearer {
+            eid: Eid::from_public_key(&[4; 32]),
+            instance: [5; 8],
+            address: "192.0.2.1:7".parse().unwrap(),
+        };
+        let token = tokens.issue(&bearer, &mut rng);
+        assert!(token.len() <= reach::MAX_TOKEN, "{}", token.len());
+        assert_eq!(tokens.open(&token), Some(bearer));
+        assert_eq!(other.open(&token), None);
+        let again = tokens.issue(&bearer, &mut rng);
+        let same = token.iter().zip(&again).filter(|(a, b)| a == b).count();
+        assert!(same < 10, "{same} bytes are the same");
+        // The secret outlives the server's run.
+        assert_eq!(Tokens::new(&[1; 32]).open(&token), Some(bearer));
+        let key = |bearer: &Bearer| *tokens.lease_key(bearer).reveal();
+        let another = Bearer {
+            instance: [6; 8],
+            ..bearer
+        };
+        assert_ne!(key(&bearer), key(&another));
+        assert_eq!(key(&bearer), *Tokens::new(&[1; 32]).lease_key(&bearer).reveal());
+        for at in 0..token.len() {
+            let mut changed = token.clone();
+            changed[at] ^= 1;
+            assert_eq!(tokens.open(&changed), None, "byte {at}");
+        }
+        assert_eq!(tokens.open(&[]), None);
+    }
+}

@@ -1,0 +1,360 @@
+//! Plaintexts of the sealed packets (RCH-7).
+
+use std::net::SocketAddr;
+
+use super::{MAX_TOKEN, address, address_bytes};
+use crate::Eid;
+use crate::error::Malformed;
+use crate::reader::Reader;
+
+/// Outcome of a question to a server (RCH-1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Status {
+    /// It is as wanted.
+    Ok = 0,
+    /// No host of that EID has registered, as far as the server remembers.
+    NeverSeen = 1,
+    /// The host had registered, and is gone.
+    Offline = 2,
+    /// The host does not want to be found, or has refused.
+    Refused = 3,
+    /// It has a lease, and does not answer.
+    Unreachable = 4,
+    /// A quota is used up.
+    TooMany = 5,
+    /// The server does not serve whoever asks.
+    NotAllowed = 6,
+    /// Whoever asks has no lease.
+    NoLease = 7,
+}
+
+impl TryFrom<u8> for Status {
+    type Error = Malformed;
+
+    fn try_from(byte: u8) -> Result<Self, Malformed> {
+        Ok(match byte {
+            0 => Self::Ok,
+            1 => Self::NeverSeen,
+            2 => Self::Offline,
+            3 => Self::Refused,
+            4 => Self::Unreachable,
+            5 => Self::TooMany,
+            6 => Self::NotAllowed,
+            7 => Self::NoLease,
+            _ => return Err(Malformed("an unknown status")),
+        })
+    }
+}
+
+/// LEASE, opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The server's run that the host knows.
+    pub boot: [u8; 8],
+    /// Number of the packet.
+    pub counter: u64,
+    /// Round-trip time to the server in microseconds; 0 if it is not known.
+    pub rtt: u32,
+    /// Set if the host wants to be found.
+    pub is_visible: bool,
+    /// The introduction that is answered by it, if one is.
+    pub answer: Option<([u8; 8], Status)>,
+}
+
+impl Lease {
+    /// The plaintext, of this length.
+    pub fn encode(&self, len: usize) -> Vec<u8> {
+        let mut out = Vec::with_capacity(len);
+        out.extend_from_slice(&self.boot);
+        out.extend_from_slice(&self.counter.to_be_bytes());
+        out.extend_from_slice(&self.rtt.to_be_bytes());
+        out.push(u8::from(self.is_visible));
+        let (introduction, status) = self.answer.unwrap_or(([0; 8], Status::Ok));
+        out.extend_from_slice(&introduction);
+        out.push(status as u8);
+        out.resize(len, 0);
+        out
+    }
+
+    /// Reads a plaintext.
+    ///
+    /// # Errors
+    /// If it is too short, or has an unknown status.
+    pub fn decode(plaintext: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(plaintext);
+        let (boot, counter, rtt) = (reader.array()?, reader.u64()?, reader.u32()?);
+        let is_visible = reader.u8()? & 1 != 0;
+        let introduction = reader.array()?;
+        let status = Status::try_from(reader.u8()?)?;
+        Ok(Self {
+            boot,
+            counter,
+            rtt,
+            is_visible,
+            answer: (introduction != [0; 8]).then_some((introduction, status)),
+        })
+    }
+}
+
+/// LEASE_OK, opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseOk {
+    /// The server's present run.
+    pub boot: [u8; 8],
+    /// That of the LEASE that is answered.
+    pub counter: u64,
+    /// The address that LEASE came from.
+    pub address: SocketAddr,
+    /// Duration of the lease in seconds.
+    pub ttl: u16,
+    /// Things that the host has to do besides.
+    pub notice: Notice,
+    /// A token for the address.
+    pub token: Vec<u8>,
+}
+
+/// Flags of LEASE_OK (RCH-9).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Notice {
+    /// The server has been restarted: register again.
+    pub is_forgotten: bool,
+    /// Another instance has taken this one's place: stop.
+    pub is_superseded: bool,
+}
+
+impl LeaseOk {
+    /// The plaintext, of this length.
+    pub fn encode(&self, len: usize) -> Vec<u8> {
+        let mut out = Vec::with_capacity(len);
+        out.extend_from_slice(&self.boot);
+        out.extend_from_slice(&self.counter.to_be_bytes());
+        out.extend_from_slice(&address_bytes(self.address));
+        out.extend_from_slice(&self.ttl.to_be_bytes());
+        out.push(u8::from(self.notice.is_forgotten) | u8::from(self.notice.is_superseded) << 1);
+        put_bytes8(&mut out, &self.token);
+        out.resize(len, 0);
+        out
+    }
+
+    /// Reads a plaintext.
+    ///
+    /// # Errors
+    /// If it is too short, or its token too long.
+    pub fn decode(plaintext: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(plaintext);
+        let (boot, counter) = (reader.array()?, reader.u64()?);
+        let (address, ttl, flags) = (address(&mut reader)?, reader.u16()?, reader.u8()?);
+        Ok(Self {
+            boot,
+            counter,
+            address,
+            ttl,
+            notice: Notice {
+                is_forgotten: flags & 1 != 0,
+                is_superseded: flags & 2 != 0,
+            },
+            token: token(&mut reader)?,
+        })
+    }
+}
+
+/// CONNECT, opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connect<'a> {
+    /// The server's run that the host knows.
+    pub boot: [u8; 8],
+    /// Number of the packet.
+    pub counter: u64,
+    /// Round-trip time to the server in microseconds; 0 if it is not known.
+    pub rtt: u32,
+    /// The attempt, by a name for the server alone.
+    pub introduction: [u8; 8],
+    /// The host looked for.
+    pub eid: Eid,
+    /// A short HELLO (RCH-11).
+    pub hello: &'a [u8],
+}
+
+impl<'a> Connect<'a> {
+    /// The plaintext.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.hello.len().saturating_add(61));
+        out.extend_from_slice(&self.boot);
+        out.extend_from_slice(&self.counter.to_be_bytes());
+        out.extend_from_slice(&self.rtt.to_be_bytes());
+        out.extend_from_slice(&self.introduction);
+        out.extend_from_slice(self.eid.as_bytes());
+        out.extend_from_slice(self.hello);
+        out
+    }
+
+    /// Reads a plaintext.
+    ///
+    /// # Errors
+    /// If it is too short, or its EID is none.
+    pub fn decode(plaintext: &'a [u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(plaintext);
+        Ok(Self {
+            boot: reader.array()?,
+            counter: reader.u64()?,
+            rtt: reader.u32()?,
+            introduction: reader.array()?,
+            eid: eid(&mut reader)?,
+            hello: reader.rest(),
+        })
+    }
+}
+
+/// Way to the other host of an introduction.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Way {
+    /// Address of the other, as the server sees it.
+    pub address: SocketAddr,
+    /// Handle by which the relay takes packets to the other; 0 if there is none.
+    pub handle: u32,
+    /// The key of PUNCH.
+    pub punch_key: [u8; 32],
+    /// Time to wait before anything goes to `address`, in microseconds.
+    pub hold: u32,
+}
+
+impl std::fmt::Debug for Way {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Way").field("hold", &self.hold).finish_non_exhaustive()
+    }
+}
+
+impl Way {
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&address_bytes(self.address));
+        out.extend_from_slice(&self.handle.to_be_bytes());
+        out.extend_from_slice(&self.punch_key);
+        out.extend_from_slice(&self.hold.to_be_bytes());
+    }
+
+    fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            address: address(reader)?,
+            handle: reader.u32()?,
+            punch_key: reader.array()?,
+            hold: reader.u32()?,
+        })
+    }
+}
+
+/// FOUND, opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// That of CONNECT.
+    pub introduction: [u8; 8],
+    /// The way to the host, or why there is none.
+    pub outcome: Result<Way, Unfound>,
+}
+
+/// Reason why a host is not to be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unfound {
+    /// Anything but [`Status::Ok`].
+    pub status: Status,
+    /// Seconds since it was last heard of, if it is [`Status::Offline`]; else 0.
+    pub since: u32,
+}
+
+impl Unfound {
+    /// This reason, without a time.
+    pub const fn because(status: Status) -> Self {
+        Self { status, since: 0 }
+    }
+}
+
+impl Found {
+    /// The plaintext.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(72);
+        out.extend_from_slice(&self.introduction);
+        let (status, since) = match &self.outcome {
+            Ok(_) => (Status::Ok, 0),
+            Err(unfound) => (unfound.status, unfound.since),
+        };
+        out.push(status as u8);
+        out.extend_from_slice(&since.to_be_bytes());
+        if let Ok(way) = &self.outcome {
+            way.encode(&mut out);
+        }
+        out
+    }
+
+    /// Reads a plaintext.
+    ///
+    /// # Errors
+    /// If it is too short, or its status unknown.
+    pub fn decode(plaintext: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(plaintext);
+        let introduction = reader.array()?;
+        let (status, since) = (Status::try_from(reader.u8()?)?, reader.u32()?);
+        let outcome = match status {
+            Status::Ok => Ok(Way::decode(&mut reader)?),
+            _ => Err(Unfound { status, since }),
+        };
+        Ok(Self { introduction, outcome })
+    }
+}
+
+/// NOTIFY, opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Notify<'a> {
+    /// The server's present run.
+    pub boot: [u8; 8],
+    /// The introduction, by a name for the callee alone.
+    pub introduction: [u8; 8],
+    /// Way to the caller.
+    pub way: Way,
+    /// The caller's short HELLO.
+    pub hello: &'a [u8],
+}
+
+impl<'a> Notify<'a> {
+    /// The plaintext.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.hello.len().saturating_add(74));
+        out.extend_from_slice(&self.boot);
+        out.extend_from_slice(&self.introduction);
+        self.way.encode(&mut out);
+        out.extend_from_slice(self.hello);
+        out
+    }
+
+    /// Reads a plaintext.
+    ///
+    /// # Errors
+    /// If it is too short.
+    pub fn decode(plaintext: &'a [u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(plaintext);
+        Ok(Self {
+            boot: reader.array()?,
+            introduction: reader.array()?,
+            way: Way::decode(&mut reader)?,
+            hello: reader.rest(),
+        })
+    }
+}
+
+pub(super) fn put_bytes8(out: &mut Vec<u8>, bytes: &[u8]) {
+    debug_assert!(bytes.len() <= 0xff, "{} bytes need a longer length", bytes.len());
+    let bytes = bytes.get(..0xff).unwrap_or(bytes);
+    out.push(bytes.len() as u8);
+    out.extend_from_slice(bytes);
+}
+
+pub(super) fn token(reader: &mut Reader<'_>) -> Result<Vec<u8>, Malformed> {
+    let token = reader.bytes8()?;
+    match token.len() {
+        0..=MAX_TOKEN => Ok(token.to_vec()),
+        _ => Err(Malformed("a token that is too long")),
+    }
+}
+
+pub(super) fn eid(reader: &mut Reader<'_>) -> Result<Eid, Malformed> {
+    Eid::from_bytes(reader.array_ref()?).map_err(|_| Malformed("an EID of an unknown type"))
+}
