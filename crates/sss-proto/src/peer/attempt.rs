@@ -286,7 +286,8 @@ impl Attempts {
     }
 
     /// INITIATE was not answered, or this host has moved: another attempt begins with HELLO. What is known of the first
-    /// one that sent INITIATE is kept, because it may have been accepted after all (NEG-24).
+    /// one that sent INITIATE for a new tree is kept, because it may have been accepted after all (NEG-24). One for a
+    /// tree that exists has sent nothing that could be lost (MIG-13).
     fn begin_again(&mut self, context: &mut Context<'_>) -> Result<(), NegotiationError> {
         let Some(attempt) = &mut self.current else {
             return Ok(());
@@ -298,7 +299,8 @@ impl Attempts {
         let mut before = std::mem::replace(attempt, next);
         // Of those that sent no early data nothing need be known.
         let earlier = before.earlier.take();
-        attempt.earlier = earlier.or_else(|| before.early.is_some().then_some(before));
+        let may_be_accepted = before.purpose == Purpose::First && before.early.is_some();
+        attempt.earlier = earlier.or_else(|| may_be_accepted.then_some(before));
         Ok(())
     }
 

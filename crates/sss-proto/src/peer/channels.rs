@@ -153,6 +153,19 @@ impl TreeChannels {
         there.map(|c| c.origin.made)
     }
 
+    /// Addresses of the peer on the carrier and on the other open channels, the newest of these first: it was heard at
+    /// each (MIG-11).
+    pub(super) fn remotes(&self) -> Vec<SocketAddr> {
+        let mut remotes = Vec::new();
+        for channel in self.carrier().into_iter().chain(self.open().rev()) {
+            let remote = channel.channel.remote();
+            if !remotes.contains(&remote) {
+                remotes.push(remote);
+            }
+        }
+        remotes
+    }
+
     /// Returns when the newest channel was made (MIG-9).
     pub(crate) fn newest_made(&self) -> Option<Instant> {
         self.list.iter().map(|c| c.origin.made).max()

@@ -105,9 +105,8 @@ impl Mobility {
         is_new
     }
 
-    /// Returns where the peer may be: where it was last, and where it was said to be.
-    pub(super) fn addresses(&self, last: Option<SocketAddr>) -> Vec<SocketAddr> {
-        let mut addresses: Vec<SocketAddr> = last.into_iter().collect();
+    /// Returns where the peer may be: where its open channels are, and where it was said to be.
+    pub(super) fn addresses(&self, mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
         for address in &self.hints {
             if !addresses.contains(address) {
                 addresses.push(*address);
@@ -144,11 +143,14 @@ impl Mobility {
         self.is_to_leave = false;
     }
 
-    /// The channels there were are not used any more; the peer was last at these addresses.
+    /// The channels there were are not used any more; the peer was at these addresses, the likeliest first.
     pub(super) fn on_left(&mut self, now: Instant, last: &[SocketAddr]) {
         self.is_to_leave = false;
         self.trouble.get_or_insert(now);
-        self.add_hints(last);
+        // The hint added last is the first one.
+        last.iter().rev().for_each(|remote| {
+            self.add_hints(&[*remote]);
+        });
     }
 
     /// There is no channel. Returns the status if it has changed: after a move it takes a moment to make one, which is

@@ -197,8 +197,7 @@ impl Transport {
     /// soon as another one may be attempted.
     pub(super) fn retire_due(&mut self, now: Instant, tree: &SharedTree) {
         if self.leave_time(tree).is_some_and(|at| at <= now) {
-            let last = self.path().map(|path| path.remote);
-            self.mobility.on_left(now, last.as_slice());
+            self.mobility.on_left(now, &self.channels.remotes());
             self.attempts.give_up(&mut self.fates);
             self.channels.leave(now, &mut self.fates);
             self.names.set_outdated();
@@ -231,8 +230,7 @@ impl Transport {
         context: &mut Context<'_>,
         purpose: Purpose,
     ) -> Result<(), NegotiationError> {
-        let last = self.channels.carrier().map(|c| c.channel.remote());
-        let addresses = self.mobility.addresses(last);
+        let addresses = self.mobility.addresses(self.channels.remotes());
         let since = self.mobility.trouble_since();
         self.attempts.begin(context, &self.eid, addresses, purpose, since)?;
         self.names.set_outdated();

@@ -345,16 +345,30 @@ impl World {
         (actor.stream, actor.wake) = (None, None);
         if actor.is_opener {
             self.say(n);
+        } else {
+            self.tell_address(1 - n);
         }
     }
 
     fn relocate(&mut self, n: usize) {
         self.note(n, "move");
+        self.tell_address(n);
         let actor = &mut self.actors[n];
         actor.moves += 1;
         actor.address = address(n, actor.moves);
         actor.host.network_changed(self.now, |_, _| true);
         self.pump(n);
+    }
+
+    /// The other host has moved without this one having heard of it, and will not be heard at its new address, or not
+    /// where this host is: somebody else has to tell.
+    fn tell_address(&mut self, n: usize) {
+        let (eid, there) = (self.actors[1 - n].host.eid(), self.actors[1 - n].address);
+        let host = &mut self.actors[n].host;
+        let is_known = |peer: &Peer| peer.transport().channels().made_at(there).is_some();
+        if !host.peers.iter().any(is_known) {
+            host.add_hints(self.now, &eid, &[there]);
+        }
     }
 
     /// Deviations that are possible here.

@@ -395,3 +395,66 @@ fn threat_26_an_attempt_under_way_has_another_name_after_a_move() {
         assert!(!after.contains(&before[0]), "{lost:#x}");
     }
 }
+
+/// A host that has a tree moves, its INITIATE is lost, and it moves again.
+fn moved_after_initiate(meanwhile: impl Fn(&mut Net)) -> Net {
+    let mut net = Net::new(2);
+    let stream = net.connect(0, 1);
+    written(net.host(0).stream(stream).poll_write(b"x"));
+    net.run(SECOND, |_| true);
+    for n in 1..=2 {
+        let now = net.now;
+        net.nodes[0].address = SocketAddr::from(([10, 0, n, 1], 5000));
+        net.host(0).network_changed(now, |_, _| true);
+        if n == 1 {
+            net.run(SECOND / 10, |p| p.2[0] != INITIATE);
+            meanwhile(&mut net);
+        }
+    }
+    net.run(10 * SECOND, |_| true);
+    net
+}
+
+fn open_channels(net: &Net, n: usize) -> usize {
+    net.nodes[n].host.peers.iter().map(|peer| peer.open_channels()).sum()
+}
+
+// spec: MIG-4, MIG-13
+#[test]
+fn threat_26_an_attempt_for_a_tree_goes_on_after_a_move_without_the_one_before() {
+    let net = moved_after_initiate(|_| ());
+    assert_eq!((net.ends(0), net.ends(1)), (vec![], vec![]));
+    assert_eq!([0, 1].map(|n| open_channels(&net, n)), [1, 1]);
+    // The peer was restarted: it knows no tree, and none begins in its place.
+    let net = moved_after_initiate(|net| {
+        let mut host = Host::new(Config::default(), StaticKey::from_bytes([2; 32]), [9; 32]);
+        host.listen(SERVICE.0, SERVICE.1).unwrap();
+        net.nodes[1].host = host;
+    });
+    assert!(
+        matches!(net.ends(0)[..], [CloseReason::PeerRestarted]),
+        "{:?}",
+        net.ends(0)
+    );
+    assert_eq!([0, 1].map(|n| open_channels(&net, n)), [0, 0]);
+}
+
+/// A host moves, and makes a channel of which the other cannot know that it is there; then the other moves.
+// spec: MIG-11, MIG-13
+#[test]
+fn a_host_that_moves_looks_for_the_peer_on_each_open_channel() {
+    let mut net = Net::new(2);
+    let stream = net.connect(0, 1);
+    written(net.host(0).stream(stream).poll_write(b"x"));
+    net.run(SECOND, |_| true);
+    for n in 0..2 {
+        let now = net.now;
+        net.nodes[n].address = SocketAddr::from(([10, 0, 1, u8::try_from(n).unwrap() + 1], 5000));
+        net.host(n).network_changed(now, |_, _| true);
+        let moved = net.nodes[0].address;
+        net.run(SECOND / 10, |p| n == 1 || p.0 != moved || p.2[0] >= 0x80);
+    }
+    net.run(SECOND, |_| true);
+    assert_eq!((net.ends(0), net.ends(1)), (vec![], vec![]));
+    assert_eq!(net.host(1).stats().channels_made, 3);
+}

@@ -1,0 +1,108 @@
+//! Hosts that begin channels with each other at the same time (NEG-18, NEG-21).
+
+use super::*;
+
+/// The host with the smaller EID, and the other.
+fn by_eid(net: &Net) -> (usize, usize) {
+    if net.eid(0) < net.eid(1) { (0, 1) } else { (1, 0) }
+}
+
+/// Sources of the packets of a kind that were sent.
+fn senders(net: &Net, kind: u8) -> Vec<SocketAddr> {
+    let of_kind = net.sent.iter().filter(|p| p.2[0] == kind);
+    of_kind.map(|p| p.0).collect()
+}
+
+/// Words that a host's application was sent, stream by stream.
+fn heard(net: &mut Net, n: usize) -> Vec<Vec<u8>> {
+    let (now, mut words) = (net.now, Vec::new());
+    while let Some((id, _)) = net.host(n).accept(crate::ids::ListenerId(0)) {
+        if let Poll::Ready(Ok(ReadOutcome::Chunk(chunk))) = net.host(n).stream(id).poll_read(now, 100) {
+            words.push(chunk.to_vec());
+        }
+    }
+    words
+}
+
+/// Asserts that both have sent INITIATE, and that the host with the smaller EID has won.
+fn assert_smaller_wins(net: &Net) {
+    let (_, larger) = by_eid(net);
+    assert_eq!(senders(net, HELLO).len(), 2, "nobody has begun again");
+    assert_eq!(senders(net, INITIATE).len(), 2);
+    assert_eq!(senders(net, ACCEPT), [net.nodes[larger].address]);
+    assert_eq!((net.ends(0), net.ends(1)), (vec![], vec![]));
+}
+
+// spec: NEG-18
+#[test]
+fn threat_36_of_two_that_open_at_once_the_smaller_eid_wins_and_early_data_arrives_once() {
+    let mut net = Net::new(2);
+    for n in 0..2 {
+        let stream = net.connect(n, 1 - n);
+        written(net.host(n).stream(stream).poll_write(&[u8::try_from(n).unwrap()]));
+    }
+    net.run(SECOND, |_| true);
+    assert_smaller_wins(&net);
+    for n in 0..2 {
+        assert_eq!(net.host(n).stats().channels_made, 1);
+        assert_eq!(heard(&mut net, n), [[u8::try_from(1 - n).unwrap()]]);
+    }
+}
+
+// spec: NEG-18
+#[test]
+fn threat_36_of_two_that_renew_at_once_the_smaller_eid_wins() {
+    let mut net = Net::new(2);
+    let stream = net.connect(0, 1);
+    written(net.host(0).stream(stream).poll_write(b"x"));
+    net.run(SECOND, |_| true);
+    net.sent.clear();
+    for n in 0..2 {
+        let id = net.peer(n, 1 - n);
+        let host = net.host(n);
+        host.peers.get_mut(id).unwrap().renew();
+        host.peers.settle(&mut host.local, id.index);
+    }
+    net.run(SECOND, |_| true);
+    assert_smaller_wins(&net);
+    assert_eq!([0, 1].map(|n| net.nodes[n].host.stats().channels_made), [2, 2]);
+}
+
+/// The host `of` connects with early data, and hears nothing of ACCEPT nor of the end that the other has made at once.
+/// Then the other connects.
+fn ended_unheard(of: usize) -> Net {
+    let mut net = Net::new(2);
+    let stream = net.connect(of, 1 - of);
+    written(net.host(of).stream(stream).poll_write(b"early"));
+    let there = net.nodes[of].address;
+    let mut initiates = 0;
+    while initiates == 0 {
+        net.run(SECOND / 100, |p| {
+            initiates += usize::from(p.2[0] == INITIATE);
+            p.1 != there || p.2[0] != ACCEPT
+        });
+    }
+    assert_eq!(heard(&mut net, 1 - of), [b"early"]);
+    let (now, id) = (net.now, net.peer(1 - of, of));
+    net.host(1 - of).disconnect(now, id, sss_wire::Code::NONE, "");
+    net.run(SECOND / 100, |p| p.1 != there);
+    let back = net.connect(1 - of, of);
+    written(net.host(1 - of).stream(back).poll_write(b"back"));
+    // What the first repeats is lost: it hears of the end by INITIATE alone.
+    net.run(SECOND / 10, |p| p.0 != there || p.2[0] != INITIATE);
+    net.run(5 * SECOND, |_| true);
+    net
+}
+
+// spec: NEG-21
+#[test]
+fn early_data_of_an_attempt_that_was_accepted_and_ended_is_not_sent_again() {
+    for of in 0..2 {
+        let mut net = ended_unheard(of);
+        assert_eq!(heard(&mut net, 1 - of), Vec::<Vec<u8>>::new(), "{of}");
+        assert_eq!(heard(&mut net, of), [b"back"], "{of}");
+        let error = crate::error::NegotiationError::EndedUnheard;
+        assert_eq!(net.ends(of), [CloseReason::Negotiation(error)], "{of}");
+        assert_eq!(senders(&net, ACCEPT).last(), Some(&net.nodes[of].address));
+    }
+}
