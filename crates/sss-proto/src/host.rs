@@ -8,7 +8,6 @@
 
 mod census;
 mod demux;
-mod nearby;
 mod negotiate;
 mod outbox;
 mod peers;
@@ -40,10 +39,10 @@ use crate::config::Config;
 use crate::entropy::{Entropy, Randomness};
 use crate::error::{CloseReason, ListenError, NegotiationError, OpenError};
 use crate::ids::{ListenerId, PeerId, StreamId, TreeId};
-use crate::io::{Batch, Event, Input, LinkStatus, Output, Transmit, TransmitBuf};
+use crate::io::{Batch, Ecn, Event, Input, LinkStatus, Output, Transmit, TransmitBuf};
 use crate::limit::{Limit, Rule};
 use crate::local_host::{History, LocalHost};
-use crate::negotiation::{ChannelIds, Responder};
+use crate::negotiation::{ChannelIds, Greeter, GreeterStats, Responder};
 use crate::peer::{Arrival, Context, Peer, PeerStats};
 use crate::seen::{PathHint, Seen, Sightings};
 use crate::streams::{DatagramStats, HostBudget, StreamInfo, SubtreeDelivery, SubtreeInfo, TreeNode};
@@ -102,7 +101,8 @@ impl Host {
         let mut rng = Randomness::new(entropy.into());
         let eid = Eid::from_public_key(&identity.public());
         let reset_key = reset_key(&identity, &config);
-        let responder = Responder::new(&config, &mut rng);
+        let peers = Peers::new(backlog, limits);
+        let responder = Responder::new(&config, peers.networks().clone(), &mut rng);
         let (refusals, resets) = [Rule::ANSWERS; 2].map(|rule| Limit::new(rule, rng.random())).into();
         Self {
             local: LocalHost {
@@ -116,7 +116,7 @@ impl Host {
                 history: History::default(),
                 sightings: Sightings::default(),
             },
-            peers: Peers::new(backlog, limits),
+            peers,
             admission: Admission { responder, refusals },
             outbox: Outbox::default(),
             probes: Probes::default(),
@@ -144,6 +144,14 @@ impl Host {
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
         match input {
             Input::Datagrams(batch) => self.receive(now, batch),
+            Input::Admitted(remote, packet) => {
+                let arrival = Arrival {
+                    remote,
+                    local: None,
+                    ecn: Ecn::NotEct,
+                };
+                self.reception(now, arrival).receive_admitted(packet);
+            }
             Input::Tick => {}
         }
         self.run_timers(now);
@@ -190,7 +198,11 @@ impl Host {
             local: batch.local,
             ecn: batch.ecn,
         };
-        let reception = Reception {
+        self.reception(now, arrival).receive(batch);
+    }
+
+    fn reception(&mut self, now: Instant, arrival: Arrival) -> Reception<'_> {
+        Reception {
             now,
             arrival,
             local: &mut self.local,
@@ -201,8 +213,7 @@ impl Host {
             resets: &mut self.resets,
             stats: &mut self.stats,
             scratch: &mut self.scratch,
-        };
-        reception.receive(batch);
+        }
     }
 
     /// Lets one peer fill the buffer. It stays ready, behind the others, as long as it does.
@@ -230,6 +241,32 @@ impl Host {
     /// Returns whether some peer may have something to send.
     pub fn is_ready(&self) -> bool {
         !self.peers.ready.is_empty()
+    }
+}
+
+/// Floods.
+impl Host {
+    /// Gives the [greeter](Greeter) away, so that it can do its part on another thread: it is to be given all HELLOs
+    /// and HELLO_Ks, and what it admits goes to [`Self::handle`] as [`Input::Admitted`]. Until it is
+    /// [given back](Self::give_back), all others are dropped here. `None` while it is away.
+    pub fn lend_greeter(&mut self) -> Option<Greeter> {
+        self.admission.responder.lend_greeter(&mut self.local.rng)
+    }
+
+    /// Takes the greeter of this host back, and counts what it did since its counters were last taken.
+    pub fn give_back(&mut self, mut greeter: Greeter) {
+        self.note_greeted(&greeter.take_stats());
+        self.admission.responder.give_back(greeter);
+    }
+
+    /// Counts what the greeter has done while it is lent.
+    pub fn note_greeted(&mut self, stats: &GreeterStats) {
+        self.stats.add(stats);
+    }
+
+    /// Returns how many HELLOs and HELLO_Ks were told to prove their address, or dropped, because there were too many.
+    pub fn greetings_denied(&self) -> u64 {
+        self.stats.greetings_denied
     }
 }
 

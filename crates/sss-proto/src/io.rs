@@ -34,6 +34,8 @@ pub enum Ecn {
 pub enum Input<'a> {
     /// Datagrams from one address, read from the socket in one call.
     Datagrams(Batch<'a>),
+    /// A HELLO or HELLO_K that a [greeter](crate::Greeter) has admitted: the address that it came from, and the packet.
+    Admitted(SocketAddr, &'a [u8]),
     /// Time has passed.
     Tick,
 }

@@ -6,6 +6,7 @@
 mod accept;
 mod channel_ids;
 mod cookie;
+mod greeter;
 mod greeting;
 mod initiator;
 mod leg;
@@ -16,6 +17,7 @@ mod terms;
 
 pub(crate) use accept::{AcceptKeys, close_frame, refusal};
 pub(crate) use channel_ids::ChannelIds;
+pub use greeter::{Greeted, Greeter, GreeterStats};
 pub(crate) use greeting::Agreed;
 pub(crate) use initiator::{HelloAnswer, Initiation, InitiatorStep, Schedule};
 pub(crate) use responder::{Fate, Proven, Refusal, Reply, Responder, Sender};

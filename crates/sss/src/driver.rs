@@ -11,6 +11,8 @@
 pub(crate) mod addresses;
 pub(crate) mod clock;
 pub(crate) mod closing;
+#[cfg_attr(not(target_os = "linux"), path = "driver/flood_elsewhere.rs")]
+mod flood;
 pub(crate) mod key_log;
 mod network;
 pub(crate) mod notices;
@@ -42,6 +44,7 @@ use crate::redaction::cause;
 use crate::shared::{Inner, Lifecycle, Shared};
 pub use stats::SocketStats;
 
+use flood::{Around, Flood};
 use key_log::KeyLogFile;
 use network::Watcher;
 use notifications::Notifications;
@@ -130,11 +133,11 @@ impl Start {
 
 /// The future that runs a host. It ends when the host has been closed, or all its handles are gone.
 ///
-/// The fields are dropped in their order: the socket before those are told who wait for the end.
+/// The fields are dropped in their order: the sockets before those are told who wait for the end.
 struct Driver {
     shared: Arc<Shared>,
+    intake: Intake,
     socket: Socket,
-    receiver: Receiver,
     transmitter: Transmitter,
     timer: Timer,
     notifications: Notifications,
@@ -147,6 +150,12 @@ struct Driver {
     #[cfg(feature = "metrics")]
     _reporter: reporter::Reporter,
     _end: End,
+}
+
+/// The ways by which packets come in.
+struct Intake {
+    flood: Flood,
+    receiver: Receiver,
 }
 
 /// Guard for the end: the host was closed, or its runtime is going away: nobody must wait for a driver that is gone.
@@ -191,7 +200,10 @@ impl Driver {
     fn new(shared: Arc<Shared>, socket: Socket, watcher: Option<Watcher>, notifications: Notifications) -> Self {
         Self {
             transmitter: Transmitter::new(&socket),
-            receiver: Receiver::new(),
+            intake: Intake {
+                flood: Flood::new(),
+                receiver: Receiver::new(),
+            },
             timer: Timer::new(),
             notifications,
             step: Step::Receive,
@@ -207,23 +219,40 @@ impl Driver {
     }
 
     fn receive(&mut self, cx: &mut Context<'_>) -> Next {
-        self.receiver.run(cx, &mut self.socket, &self.shared, &mut self.stats);
+        let (flood, mut around) = self.flood();
+        flood.take(cx, &mut around);
+        self.intake
+            .receiver
+            .run(cx, &mut self.socket, &self.shared, &mut self.stats);
         let notifications = &mut self.notifications;
         let hints = self.socket.take_hints();
-        let calls = self.shared.drive(|inner, now| {
+        let (calls, denied, now) = self.shared.drive(|inner, now| {
             for (remote, hint) in hints {
                 inner.core.note_path(now, remote, hint);
             }
             while let Some(event) = inner.core.poll_event() {
                 notifications.take(inner, event);
             }
-            inner.calls
+            (inner.calls, inner.core.greetings_denied(), now)
         });
+        let (flood, mut around) = self.flood();
+        flood.watch(denied, now, &mut around);
         if self.wake() {
             Next::Yield(Step::Settle(Settle { calls, yields: 1 }))
         } else {
             Next::Step(Step::Transmit)
         }
+    }
+
+    /// The guard against floods, and the parts of the driver that it needs.
+    fn flood(&mut self) -> (&mut Flood, Around<'_>) {
+        let around = Around {
+            socket: &self.socket,
+            receiver: &mut self.intake.receiver,
+            shared: &self.shared,
+            stats: &mut self.stats,
+        };
+        (&mut self.intake.flood, around)
     }
 
     fn settle(&self, before: Settle) -> Next {
@@ -303,7 +332,7 @@ impl Driver {
     /// The socket's send buffer is full: goes on when it is not, or when something arrives.
     fn wait_for_socket(&mut self, cx: &mut Context<'_>) -> Next {
         self.wake();
-        if self.receiver.has_waiting() || self.socket.poll_readable(cx).is_ready() {
+        if self.has_waiting() || self.socket.poll_readable(cx).is_ready() {
             return Next::Step(Step::Receive);
         }
         Next::Wait
@@ -313,7 +342,7 @@ impl Driver {
         if self.wake() {
             return Next::Yield(Step::Receive);
         }
-        if self.receiver.has_waiting() || self.socket.poll_readable(cx).is_ready() {
+        if self.has_waiting() || self.socket.poll_readable(cx).is_ready() {
             return Next::Step(Step::Receive);
         }
         let at = at.map(|at| self.shared.clock().to_std(at));
@@ -322,6 +351,10 @@ impl Driver {
         }
         self.step = Step::Receive;
         Next::Wait
+    }
+
+    fn has_waiting(&self) -> bool {
+        self.intake.receiver.has_waiting() || self.intake.flood.has_waiting()
     }
 
     /// Wakes those whose time has come. False if there are none.
@@ -361,6 +394,9 @@ impl Driver {
     /// The network of this machine has changed: a socket whose address is gone is replaced, and the core told.
     fn on_network_change(&mut self) {
         self.stats.network_changes += 1;
+        // The second socket has the address and the port of this one.
+        let (flood, mut around) = self.flood();
+        flood.end(&mut around);
         let port = self.moved_alone().then_some(0);
         let rebound = match port {
             Some(port) => self.socket.rebind(port).map(|()| true),

@@ -93,20 +93,38 @@ impl Negotiation<'_> {
     }
 
     fn on_hello(&mut self, hello: &Hello<'_>) -> Result<(), DropReason> {
-        let sender = self.sender();
-        let mut local = self.local.for_responder();
-        let reply = self.admission.responder.hello(self.now, hello, sender, &mut local)?;
-        self.reply(reply);
+        let (remote, mut local) = (self.arrival.remote, self.local.for_responder());
+        let reply = self.admission.responder.hello(self.now, hello, remote, &mut local);
+        self.note_greeter();
+        self.reply(reply?);
         Ok(())
     }
 
     fn on_hello_k(&mut self, hello_k: &HelloK<'_>) -> Result<(), DropReason> {
-        let sender = self.sender();
-        let mut local = self.local.for_responder();
-        let reply = self
-            .admission
-            .responder
-            .hello_k(self.now, hello_k, sender, &mut local)?;
+        let (remote, mut local) = (self.arrival.remote, self.local.for_responder());
+        let reply = self.admission.responder.hello_k(self.now, hello_k, remote, &mut local);
+        self.note_greeter();
+        self.reply(reply?);
+        Ok(())
+    }
+
+    /// Counts what the greeter has done of a packet.
+    fn note_greeter(&mut self) {
+        self.stats.add(&self.admission.responder.take_greeter_stats());
+    }
+
+    /// Does the work for a HELLO or HELLO_K that a greeter has admitted.
+    ///
+    /// # Errors
+    /// Why it is dropped.
+    pub(super) fn receive_admitted(&mut self, packet: &[u8]) -> Result<(), DropReason> {
+        let (now, remote, mut local) = (self.now, self.arrival.remote, self.local.for_responder());
+        let responder = &mut self.admission.responder;
+        let reply = match Long::parse(packet).map_err(|_| DropReason::Malformed)? {
+            Long::Hello(hello) => responder.hello_admitted(now, &hello, remote, &mut local)?,
+            Long::HelloK(hello_k) => responder.hello_k_admitted(now, &hello_k, remote, &mut local)?,
+            _ => return Err(DropReason::Malformed),
+        };
         self.reply(reply);
         Ok(())
     }
@@ -121,11 +139,10 @@ impl Negotiation<'_> {
     /// Returns who sent the packet, and whether an established peer is in the same network (NEG-39).
     fn sender(&self) -> Sender {
         let remote = self.arrival.remote;
-        let standing = match self.peers.is_near(remote.ip()) {
-            true => Standing::Established,
-            false => Standing::Stranger,
-        };
-        Sender { remote, standing }
+        Sender {
+            remote,
+            standing: self.peers.networks().standing(remote.ip()),
+        }
     }
 
     fn on_answer(&mut self, attempt: &[u8; 8], answer: &HelloAnswer<'_>) -> Result<(), DropReason> {

@@ -11,7 +11,6 @@ use sss_wire::{Code, Eid};
 
 use super::census::{Census, Full};
 use super::demux::Demux;
-use super::nearby::Nearby;
 use super::ready::ReadyQueue;
 use super::services::{Route, Services};
 use super::timers::Timers;
@@ -19,6 +18,7 @@ use crate::config::PeerLimits;
 use crate::ids::{ListenerId, PeerId, StreamKey};
 use crate::io::{Datagram, Event, LinkStatus};
 use crate::local_host::LocalHost;
+use crate::nearby::{Nearby, Networks};
 use crate::peer::{Context, Peer, Unheard};
 use crate::time::Instant;
 
@@ -80,9 +80,9 @@ impl Peers {
         self.by_eid.get(eid).copied()
     }
 
-    /// Returns whether a peer with a channel is in the network of an address.
-    pub(super) fn is_near(&self, ip: IpAddr) -> bool {
-        self.nearby.has(ip)
+    /// The networks of peers with a channel.
+    pub(super) fn networks(&self) -> &Networks {
+        self.nearby.networks()
     }
 
     /// The peer whose attempt it is.

@@ -78,6 +78,13 @@ impl Reception<'_> {
         *lent = self.dispatch_opened(data);
     }
 
+    /// Takes in a packet of the negotiation that a greeter has counted and admitted.
+    pub(super) fn receive_admitted(mut self, packet: &[u8]) {
+        if let Err(reason) = self.negotiation().receive_admitted(packet) {
+            self.stats.count_drop(reason);
+        }
+    }
+
     /// Steps 1 and 2, for one datagram.
     fn sort(&mut self, data: &mut BytesMut, range: Range<usize>) -> Result<(), DropReason> {
         let packet = data.get_mut(range.clone()).ok_or(DropReason::Malformed)?;

@@ -2,6 +2,7 @@
 
 use crate::error::DropReason;
 use crate::io::TransmitBuf;
+use crate::negotiation::GreeterStats;
 
 /// Counters of a host since it was made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,6 +22,9 @@ pub struct HostStats {
     pub resets_sent: u64,
     /// Hosts that were told why they are refused (NEG-23).
     pub refusals_sent: u64,
+    /// HELLOs and HELLO_Ks that were told to prove their address, or dropped, because there were too many (NEG-12,
+    /// NEG-36, NEG-37).
+    pub greetings_denied: u64,
     /// Streams to services of this host that its application has accepted.
     pub streams_accepted: u64,
     /// Streams to services that were refused: there is no such service or protocol, or it was withdrawn before the
@@ -44,6 +48,18 @@ impl HostStats {
     pub(super) fn count_sent(&mut self, buf: &TransmitBuf, segment: usize) {
         self.datagrams_sent += buf.len().div_ceil(segment.max(1)) as u64;
         self.bytes_sent += buf.len() as u64;
+    }
+
+    /// Adds what a greeter has done.
+    pub(super) fn add(&mut self, greeter: &GreeterStats) {
+        self.datagrams_received += greeter.datagrams_received;
+        self.bytes_received += greeter.bytes_received;
+        self.datagrams_sent += greeter.datagrams_sent;
+        self.bytes_sent += greeter.bytes_sent;
+        self.greetings_denied += greeter.denied;
+        for (sum, count) in self.dropped.iter_mut().zip(&greeter.dropped) {
+            *sum += count;
+        }
     }
 
     pub(super) fn count_drop(&mut self, reason: DropReason) {

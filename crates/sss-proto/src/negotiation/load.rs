@@ -4,8 +4,6 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::cookie::Binding;
-use super::retry_tokens::{Asking, RetryTokens, TokenState};
 use crate::limit::{Limit, Rule, Standing};
 use crate::time::Instant;
 
@@ -14,21 +12,18 @@ const VAIN: u8 = 10;
 /// Packets of a kind that are answered in a second under load, however low the threshold is.
 const MIN_TOTAL: u32 = 512;
 
-/// Counts the packets whose answers cost something, each kind by itself, and says which of them are answered.
-pub(crate) struct Load {
+/// The packets of a kind whose answers cost something: how many there are, and which are answered if there are many.
+pub(crate) struct Meter {
     threshold: u32,
-    hellos: Meter,
-    hello_ks: Meter,
+    rate: Rate,
+    limit: Limit,
+}
+
+/// Says which INITIATEs are looked into.
+pub(crate) struct Load {
     initiates: Meter,
     /// INITIATEs that cost something and made no channel.
     vain: Limit,
-    tokens: RetryTokens,
-}
-
-/// The packets of a kind: how many there are, and which are answered if there are many.
-struct Meter {
-    rate: Rate,
-    limit: Limit,
 }
 
 /// Packets in the present second.
@@ -36,23 +31,6 @@ struct Meter {
 struct Rate {
     window_start: Instant,
     count: u32,
-}
-
-/// Secrets that the defences begin with.
-pub(crate) struct LoadSecrets {
-    /// Keys of tokens.
-    pub(crate) keys: [[u8; 32]; 2],
-    /// Seeds of limits.
-    pub(crate) seeds: [u64; 4],
-}
-
-/// Reasons why a packet gets no answer that costs something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Denied {
-    /// Its sender is to prove its address first, with this token.
-    Retry([u8; 16]),
-    /// The token was used up, or the sender's network has had its share.
-    Drop,
 }
 
 impl Rate {
@@ -68,62 +46,44 @@ impl Rate {
     }
 }
 
-impl Load {
-    pub(crate) fn new(threshold: u32, secrets: LoadSecrets) -> Self {
-        let rule = Rule::shared(threshold.max(MIN_TOTAL));
-        let [hello, hello_k, initiate, vain] = secrets.seeds;
-        let meter = |seed| Meter {
-            rate: Rate::default(),
-            limit: Limit::new(rule, seed),
-        };
+/// So many for all and for each network, above the threshold.
+const fn rule(threshold: u32) -> Rule {
+    Rule::shared(if threshold < MIN_TOTAL { MIN_TOTAL } else { threshold })
+}
+
+impl Meter {
+    /// Nothing counted yet. `seed` is not to be foreseen.
+    pub(crate) fn new(threshold: u32, seed: u64) -> Self {
         Self {
             threshold,
-            hellos: meter(hello),
-            hello_ks: meter(hello_k),
-            initiates: meter(initiate),
-            vain: Limit::new(rule.with_each(VAIN), vain),
-            tokens: RetryTokens::new(secrets.keys),
+            rate: Rate::default(),
+            limit: Limit::new(rule(threshold), seed),
         }
     }
 
-    /// Replaces the token key if it is due. `fresh` makes key bytes.
-    pub(crate) fn rotate(&mut self, now: Instant, fresh: &mut dyn FnMut() -> [u8; 32]) {
-        self.tokens.rotate(now, fresh);
+    /// Counts a packet; true if there are more than the threshold in this second.
+    pub(crate) fn is_high(&mut self, now: Instant) -> bool {
+        self.rate.is_above(self.threshold, now)
     }
 
-    /// Decides on a HELLO or HELLO_K: whether it is answered with arithmetic. Only one with a valid token counts
-    /// against its network, since anybody can write an address (NEG-37).
-    pub(crate) fn admit(
-        &mut self,
-        now: Instant,
-        what: Asking,
-        token: &[u8; 16],
-        binding: Binding<'_>,
-        standing: Standing,
-    ) -> Result<(), Denied> {
-        let meter = match what {
-            Asking::Hello => &mut self.hellos,
-            Asking::HelloK => &mut self.hello_ks,
-        };
-        if !meter.rate.is_above(self.threshold, now) {
-            return Ok(());
+    /// Returns whether a packet of a proven address is answered, and counts it against its network if so.
+    pub(crate) fn allow(&mut self, now: Instant, from: IpAddr, standing: Standing) -> bool {
+        self.limit.allow(now, from, standing)
+    }
+}
+
+impl Load {
+    pub(crate) fn new(threshold: u32, [initiates, vain]: [u64; 2]) -> Self {
+        Self {
+            initiates: Meter::new(threshold, initiates),
+            vain: Limit::new(rule(threshold).with_each(VAIN), vain),
         }
-        let token = match self.tokens.check(token, binding, what) {
-            TokenState::Valid(token) => token,
-            TokenState::UsedUp => return Err(Denied::Drop),
-            TokenState::Other(token) => return Err(Denied::Retry(token)),
-        };
-        if !meter.limit.allow(now, binding.remote.ip(), standing) {
-            return Err(Denied::Drop);
-        }
-        self.tokens.spend(token);
-        Ok(())
     }
 
     /// Decides on an INITIATE whose cookie has proven its address: whether it is looked into.
     pub(crate) fn admit_initiate(&mut self, now: Instant, from: IpAddr, standing: Standing) -> bool {
-        let is_high = self.initiates.rate.is_above(self.threshold, now);
-        self.vain.has_room(now, from, standing) && (!is_high || self.initiates.limit.allow(now, from, standing))
+        let is_high = self.initiates.is_high(now);
+        self.vain.has_room(now, from, standing) && (!is_high || self.initiates.allow(now, from, standing))
     }
 
     /// An INITIATE that was looked into made no channel (NEG-38).

@@ -13,14 +13,15 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::channel_ids::ChannelIds;
 use super::cookie::{Binding, Contents, Cookies, Spent, cookie_mac};
+use super::greeter::{Greeter, GreeterStats};
 use super::leg::LegKeys;
-use super::load::{Denied, Load, LoadSecrets};
-use super::retry_tokens::Asking;
+use super::load::{Load, Meter};
 use super::terms::{VERSIONS, kems, prologue, suite_from_wire, suite_to_wire};
 use crate::config::{Config, PostQuantum};
-use crate::entropy::Randomness;
+use crate::entropy::{Entropy, Randomness};
 use crate::error::DropReason;
 use crate::limit::Standing;
+use crate::nearby::Networks;
 use crate::time::Instant;
 
 /// The responder's side of all negotiations: two cookie keys, two token keys, the key of the legs, and no state per
@@ -29,6 +30,8 @@ pub(crate) struct Responder {
     cookies: Cookies,
     legs: LegKeys,
     load: Load,
+    /// Away while it is lent.
+    greeter: Option<Greeter>,
 }
 
 /// An INITIATE whose sender has proven who it is. Its frames are not yet looked at.
@@ -85,18 +88,36 @@ impl From<DropReason> for Refusal {
 }
 
 impl Responder {
-    pub(crate) fn new(config: &Config, rng: &mut dyn Rng) -> Self {
+    pub(crate) fn new(config: &Config, near: Networks, rng: &mut dyn Rng) -> Self {
+        let (cookies, legs) = (Cookies::new(rng.random()), LegKeys::new(rng.random()));
+        let (keys, seeds): (_, [u64; 4]) = (rng.random(), rng.random());
+        let [hello, hello_k, initiate, vain] = seeds;
+        let meters = [hello, hello_k].map(|seed| Meter::new(config.hello_threshold, seed));
         Self {
-            cookies: Cookies::new(rng.random()),
-            legs: LegKeys::new(rng.random()),
-            load: Load::new(
-                config.hello_threshold,
-                LoadSecrets {
-                    keys: rng.random(),
-                    seeds: rng.random(),
-                },
-            ),
+            cookies,
+            legs,
+            load: Load::new(config.hello_threshold, [initiate, vain]),
+            greeter: Some(Greeter::new(meters, keys, near, config.post_quantum)),
         }
+    }
+
+    /// Gives the greeter away, if it is here: greetings are dropped until it is back, but for those that it admits.
+    pub(crate) fn lend_greeter(&mut self, rng: &mut Randomness) -> Option<Greeter> {
+        let mut greeter = self.greeter.take()?;
+        let seed: [u8; 32] = rng.refresh().random();
+        greeter.set_rng(Some(Randomness::new(Entropy::from(seed))));
+        Some(greeter)
+    }
+
+    /// Takes the greeter back.
+    pub(crate) fn give_back(&mut self, mut greeter: Greeter) {
+        greeter.set_rng(None);
+        self.greeter = Some(greeter);
+    }
+
+    /// Returns what the greeter has done, as long as it is here.
+    pub(crate) fn take_greeter_stats(&mut self) -> GreeterStats {
+        self.greeter.as_mut().map(Greeter::take_stats).unwrap_or_default()
     }
 
     /// Answers HELLO with COOKIE, RETRY or VERSION.
@@ -104,24 +125,41 @@ impl Responder {
         &mut self,
         now: Instant,
         hello: &Hello<'_>,
-        sender: Sender,
+        remote: SocketAddr,
         host: &mut Own<'_>,
     ) -> Result<Reply, DropReason> {
         self.rotate(now, host.rng);
-        if !VERSIONS.contains(&hello.version) {
-            return Ok(Reply::Hint(long::version(hello.attempt, VERSIONS)));
+        let greeter = self.greeter.as_mut().ok_or(DropReason::Overload)?;
+        if let Some(hint) = greeter.screen(now, remote, &hello.into())? {
+            return Ok(Reply::Hint(hint));
         }
+        self.work_for_hello(now, hello, remote, host)
+    }
+
+    /// Answers a HELLO that was [admitted](super::Greeted::Admitted) with COOKIE.
+    pub(crate) fn hello_admitted(
+        &mut self,
+        now: Instant,
+        hello: &Hello<'_>,
+        remote: SocketAddr,
+        host: &mut Own<'_>,
+    ) -> Result<Reply, DropReason> {
+        self.rotate(now, host.rng);
+        self.work_for_hello(now, hello, remote, host)
+    }
+
+    fn work_for_hello(
+        &mut self,
+        now: Instant,
+        hello: &Hello<'_>,
+        remote: SocketAddr,
+        host: &mut Own<'_>,
+    ) -> Result<Reply, DropReason> {
         let binding = Binding {
-            remote: sender.remote,
+            remote,
             version: hello.version,
             attempt: hello.attempt,
         };
-        let admitted = self
-            .load
-            .admit(now, Asking::Hello, hello.token, binding, sender.standing);
-        if let Err(denied) = admitted {
-            return denied.reply(binding);
-        }
         let prologue = prologue(hello.version, hello.attempt);
         let (noise, payload) =
             noise::Responder::read_hello(&prologue, host.key, hello.noise).map_err(|_| DropReason::Unauthentic)?;
@@ -160,25 +198,40 @@ impl Responder {
         &mut self,
         now: Instant,
         hello_k: &HelloK<'_>,
-        sender: Sender,
+        remote: SocketAddr,
         host: &mut Own<'_>,
     ) -> Result<Reply, DropReason> {
         self.rotate(now, host.rng);
-        // HELLO of that version is answered with VERSION.
-        if !VERSIONS.contains(&hello_k.version) || !kems(host.config.post_quantum).contains(&Kem::MlKem768) {
-            return Err(DropReason::Unwelcome);
+        let greeter = self.greeter.as_mut().ok_or(DropReason::Overload)?;
+        if let Some(hint) = greeter.screen(now, remote, &hello_k.into())? {
+            return Ok(Reply::Hint(hint));
         }
+        self.work_for_hello_k(hello_k, remote, host)
+    }
+
+    /// Answers a HELLO_K that was [admitted](super::Greeted::Admitted) with COOKIE_K.
+    pub(crate) fn hello_k_admitted(
+        &mut self,
+        now: Instant,
+        hello_k: &HelloK<'_>,
+        remote: SocketAddr,
+        host: &mut Own<'_>,
+    ) -> Result<Reply, DropReason> {
+        self.rotate(now, host.rng);
+        self.work_for_hello_k(hello_k, remote, host)
+    }
+
+    fn work_for_hello_k(
+        &self,
+        hello_k: &HelloK<'_>,
+        remote: SocketAddr,
+        host: &mut Own<'_>,
+    ) -> Result<Reply, DropReason> {
         let binding = Binding {
-            remote: sender.remote,
+            remote,
             version: hello_k.version,
             attempt: hello_k.attempt,
         };
-        let admitted = self
-            .load
-            .admit(now, Asking::HelloK, hello_k.token, binding, sender.standing);
-        if let Err(denied) = admitted {
-            return denied.reply(binding);
-        }
         let answer = self.legs.answer(hello_k, binding, &self.cookies, host.rng.refresh())?;
         Ok(Reply::Worked(answer))
     }
@@ -284,7 +337,9 @@ impl Responder {
     fn rotate(&mut self, now: Instant, rng: &mut dyn Rng) {
         let mut fresh = || rng.random();
         self.cookies.rotate(now, &mut fresh);
-        self.load.rotate(now, &mut fresh);
+        if let Some(greeter) = &mut self.greeter {
+            greeter.rotate(now, &mut fresh);
+        }
     }
 }
 
@@ -302,15 +357,6 @@ pub(crate) struct Own<'a> {
     pub(crate) config: &'a Config,
     pub(crate) rng: &'a mut Randomness,
     pub(crate) ids: &'a mut ChannelIds,
-}
-
-impl Denied {
-    fn reply(self, binding: Binding<'_>) -> Result<Reply, DropReason> {
-        match self {
-            Self::Retry(token) => Ok(Reply::Hint(long::retry(binding.version, binding.attempt, &token))),
-            Self::Drop => Err(DropReason::Overload),
-        }
-    }
 }
 
 fn unauthentic(_: AuthError) -> DropReason {

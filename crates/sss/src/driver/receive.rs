@@ -13,19 +13,20 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::mpsc::{SyncSender, TrySendError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use quinn_udp::{BATCH_SIZE, RecvMeta};
-use sss_proto::{Batch, Ecn, Input, Instant};
+use sss_proto::{Batch, Ecn, Greeter, Input, Instant};
 
 use super::socket::{self, Socket};
 use super::{SocketStats, addresses};
 use crate::shared::Shared;
 
 /// Size of a buffer: the largest that a datagram or a GRO batch can be.
-const BUFFER: usize = 65_536;
+pub(super) const BUFFER: usize = 65_536;
 /// Batches of so many bytes keep their buffer.
 const MIN_KEPT: usize = BUFFER / 4;
 /// Size of a slab.
@@ -57,17 +58,29 @@ pub(crate) struct Receiver {
     staged: Vec<Staged>,
     /// Batches of the negotiation, for when the others are done.
     negotiation: VecDeque<Staged>,
+    /// Way to somebody else who takes greetings.
+    divert: Option<SyncSender<Staged>>,
 }
 
 /// A batch on its way to the core.
-struct Staged {
+pub(super) struct Staged {
     data: BytesMut,
-    /// Set if `data` is a whole buffer.
-    is_buffer: bool,
+    origin: Origin,
     stride: usize,
     remote: SocketAddr,
     local: Option<IpAddr>,
     ecn: Ecn,
+}
+
+/// Source of a batch.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// The socket: `data` is a whole buffer.
+    Buffer,
+    /// The socket: `data` is a part of a slab, or has memory of its own.
+    Slab,
+    /// A greeter, who has admitted it.
+    Greeter,
 }
 
 impl Receiver {
@@ -80,6 +93,56 @@ impl Receiver {
             slabs: Slabs::default(),
             staged: Vec::with_capacity(BATCH_SIZE),
             negotiation: VecDeque::new(),
+            divert: None,
+        }
+    }
+
+    /// Gives greetings to somebody else from now on, those that wait too; or no longer.
+    #[cfg(target_os = "linux")]
+    pub(super) fn divert(&mut self, to: Option<SyncSender<Staged>>) {
+        self.divert = to;
+        for staged in std::mem::take(&mut self.negotiation) {
+            self.negotiation.extend(self.diverted(staged));
+        }
+    }
+
+    /// Takes a greeting that was admitted.
+    #[cfg(target_os = "linux")]
+    pub(super) fn admit(&mut self, remote: SocketAddr, packet: &[u8], stats: &mut SocketStats) {
+        let staged = Staged {
+            data: packet.into(),
+            origin: Origin::Greeter,
+            stride: packet.len(),
+            remote,
+            local: None,
+            ecn: Ecn::NotEct,
+        };
+        self.put(staged, stats);
+    }
+
+    /// Puts a batch where it waits for the core.
+    pub(super) fn put(&mut self, staged: Staged, stats: &mut SocketStats) {
+        if staged.data.first().is_none_or(|first| first & LONG == 0) {
+            return self.staged.push(staged);
+        }
+        let Some(staged) = self.diverted(staged) else {
+            return;
+        };
+        match self.negotiation.len() < MAX_WAITING {
+            true => self.negotiation.push_back(staged),
+            false => stats.receive_dropped += 1,
+        }
+    }
+
+    /// Returns the batch, unless somebody else has taken it.
+    fn diverted(&self, staged: Staged) -> Option<Staged> {
+        let is_greeting = staged.data.first().is_some_and(|first| Greeter::is_greeting(*first));
+        match &self.divert {
+            Some(divert) if is_greeting && staged.origin != Origin::Greeter => match divert.try_send(staged) {
+                Ok(()) => None,
+                Err(TrySendError::Full(staged) | TrySendError::Disconnected(staged)) => Some(staged),
+            },
+            _ => Some(staged),
         }
     }
 
@@ -92,6 +155,9 @@ impl Receiver {
     /// socket is still ready; else the task of `cx` is woken when there is.
     pub(crate) fn run(&mut self, cx: &mut Context<'_>, socket: &mut Socket, shared: &Shared, stats: &mut SocketStats) {
         self.read(cx, socket, shared, stats);
+        if !self.staged.is_empty() {
+            self.feed(shared);
+        }
         self.negotiate(shared);
     }
 
@@ -138,34 +204,23 @@ impl Receiver {
     /// Step 2. Returns the number of bytes.
     fn stage(&mut self, filled: usize, stats: &mut SocketStats) -> usize {
         let mut bytes = 0;
-        for (buffer, meta) in self.arena.iter_mut().zip(&self.meta).take(filled) {
+        for (at, meta) in self.meta.into_iter().enumerate().take(filled) {
+            let Some(buffer) = self.arena.get_mut(at) else {
+                continue;
+            };
             let len = meta.len.min(buffer.len());
             if len == 0 {
                 continue;
             }
             bytes += len;
-            let is_buffer = len >= MIN_KEPT;
-            let data = if is_buffer {
+            let (data, origin) = if len >= MIN_KEPT {
                 let mut data = std::mem::replace(buffer, self.buffers.take());
                 data.truncate(len);
-                data
+                (data, Origin::Buffer)
             } else {
-                self.slabs.copy(&buffer[..len])
+                (self.slabs.copy(&buffer[..len]), Origin::Slab)
             };
-            let is_long = data.first().is_some_and(|first| first & LONG != 0);
-            let staged = Staged {
-                data,
-                is_buffer,
-                stride: meta.stride.max(1),
-                remote: addresses::canonical(meta.addr),
-                local: meta.dst_ip.map(|ip| ip.to_canonical()),
-                ecn: socket::ecn_from_wire(meta.ecn),
-            };
-            match is_long {
-                false => self.staged.push(staged),
-                true if self.negotiation.len() < MAX_WAITING => self.negotiation.push_back(staged),
-                true => stats.receive_dropped += 1,
-            }
+            self.put(Staged::new(&meta, data, origin), stats);
         }
         bytes
     }
@@ -198,8 +253,38 @@ impl Receiver {
 }
 
 impl Staged {
+    fn new(meta: &RecvMeta, data: BytesMut, origin: Origin) -> Self {
+        Self {
+            data,
+            origin,
+            stride: meta.stride.max(1),
+            remote: addresses::canonical(meta.addr),
+            local: meta.dst_ip.map(|ip| ip.to_canonical()),
+            ecn: socket::ecn_from_wire(meta.ecn),
+        }
+    }
+
+    /// One datagram that somebody else has read.
+    #[cfg(target_os = "linux")]
+    pub(super) fn datagram(meta: &RecvMeta, datagram: &[u8]) -> Self {
+        Self::new(meta, datagram.into(), Origin::Slab)
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn remote(&self) -> SocketAddr {
+        self.remote
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
+        self.data.chunks(self.stride)
+    }
+
     /// Gives the batch to the core.
     fn feed(mut self, core: &mut sss_proto::Host, now: Instant, buffers: &mut Buffers) {
+        if self.origin == Origin::Greeter {
+            return core.handle(now, Input::Admitted(self.remote, &self.data));
+        }
         let mut lent = None;
         let input = Input::Datagrams(Batch {
             data: &mut self.data,
@@ -210,7 +295,7 @@ impl Staged {
             ecn: self.ecn,
         });
         core.handle(now, input);
-        if self.is_buffer {
+        if self.origin == Origin::Buffer {
             buffers.give_back(self.data, lent);
         }
     }

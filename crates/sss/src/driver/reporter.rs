@@ -41,7 +41,7 @@ enum Reach {
 type Counter = (&'static str, &'static str, fn(&Totals) -> u64);
 type Histogram = (&'static str, Unit, &'static str, fn(&ChannelInfo) -> f64);
 
-const COUNTERS: [Counter; 10] = [
+const COUNTERS: [Counter; 11] = [
     ("sss_datagrams_received_total", "UDP datagrams received", |t| {
         t.host.datagrams_received
     }),
@@ -58,6 +58,11 @@ const COUNTERS: [Counter; 10] = [
         "sss_channels_made_total",
         "Negotiations that succeeded, renewals and moves included",
         |t| t.host.channels_made,
+    ),
+    (
+        "sss_greetings_denied_total",
+        "HELLOs and HELLO_Ks that were told to prove their address, or dropped",
+        |t| t.host.greetings_denied,
     ),
     (
         "sss_resets_sent_total",

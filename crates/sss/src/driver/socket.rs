@@ -2,6 +2,8 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket as StdUdpSocket};
+#[cfg(target_os = "linux")]
+use std::os::fd::BorrowedFd;
 use std::task::{Context, Poll};
 
 use quinn_udp::{EcnCodepoint, RecvMeta, UdpSockRef, UdpSocketState};
@@ -28,18 +30,23 @@ impl Bound {
     }
 }
 
-/// Binds `address`, for IPv4 too if it is the unspecified IPv6 address.
-pub(crate) fn bind(address: SocketAddr, buffers: usize) -> Result<Bound, BuildError> {
-    let raw =
-        RawSocket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP)).map_err(BuildError::Socket)?;
+/// A socket for `address` that is not bound to it yet: for IPv4 too if it is the unspecified IPv6 address.
+pub(super) fn unbound(address: SocketAddr, buffers: usize) -> io::Result<RawSocket> {
+    let raw = RawSocket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() && address.ip().is_unspecified() {
-        raw.set_only_v6(false).map_err(BuildError::Socket)?;
+        raw.set_only_v6(false)?;
     }
     // Best effort: the system's limits may be lower, and the protocol works with any size.
     if let Err(error) = raw.set_recv_buffer_size(buffers).and(raw.set_send_buffer_size(buffers)) {
         tracing::debug!(%error, buffers, "socket buffers not enlarged");
     }
-    raw.set_nonblocking(true).map_err(BuildError::Socket)?;
+    raw.set_nonblocking(true)?;
+    Ok(raw)
+}
+
+/// Binds `address`, for IPv4 too if it is the unspecified IPv6 address.
+pub(crate) fn bind(address: SocketAddr, buffers: usize) -> Result<Bound, BuildError> {
+    let raw = unbound(address, buffers).map_err(BuildError::Socket)?;
     raw.bind(&address.into()).map_err(|source| match source.kind() {
         io::ErrorKind::AddrInUse => BuildError::PortInUse { address },
         _ => BuildError::Bind { address, source },
@@ -89,6 +96,17 @@ impl Socket {
     /// The address that it is bound to.
     pub(crate) fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// The size of its buffers that was asked for.
+    #[cfg(target_os = "linux")]
+    pub(super) fn buffers(&self) -> usize {
+        self.buffers
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.io.fd()
     }
 
     /// If this machine has lost the address that the socket is bound to, binds the unspecified address of its family,
@@ -238,24 +256,38 @@ impl Socket {
     }
 
     fn send_once(&mut self, contents: &[u8], transmit: &Transmit) -> io::Result<()> {
+        let is_ipv6 = self.local_addr.is_ipv6();
         let out = quinn_udp::Transmit {
-            destination: self.to_wire(transmit.remote),
+            destination: to_wire(transmit.remote, is_ipv6),
             ecn: ecn_to_wire(transmit.ecn),
             contents,
             segment_size: (contents.len() > transmit.segment).then_some(transmit.segment),
-            src_ip: transmit.local.map(|ip| self.to_wire(SocketAddr::new(ip, 0)).ip()),
+            src_ip: transmit.local.map(|ip| to_wire(SocketAddr::new(ip, 0), is_ipv6).ip()),
         };
         self.io.try_write(|socket| self.state.try_send(socket, &out))
     }
+}
 
-    /// On a dual-stack socket an IPv4 address is written as an IPv6 one.
-    fn to_wire(&self, address: SocketAddr) -> SocketAddr {
-        match address {
-            SocketAddr::V4(v4) if self.local_addr.is_ipv6() => {
-                SocketAddrV6::new(v4.ip().to_ipv6_mapped(), v4.port(), 0, 0).into()
-            }
-            other => other,
-        }
+/// On a socket of IPv6, which may be a dual-stack one, an IPv4 address is written as an IPv6 one.
+pub(super) fn to_wire(address: SocketAddr, is_ipv6: bool) -> SocketAddr {
+    match address {
+        SocketAddr::V4(v4) if is_ipv6 => SocketAddrV6::new(v4.ip().to_ipv6_mapped(), v4.port(), 0, 0).into(),
+        other => other,
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+impl Bound {
+    pub(super) fn io(&self) -> &StdUdpSocket {
+        &self.io
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+impl Socket {
+    /// Names another address as its own.
+    pub(super) fn pretend_to_be_at(&mut self, address: SocketAddr) {
+        self.local_addr = address;
     }
 }
 

@@ -8,8 +8,10 @@ pub struct SocketStats {
     pub receive_calls: u64,
     /// Receiving calls that failed.
     pub receive_errors: u64,
-    /// Batches of negotiations that were dropped because too many waited.
+    /// Batches of negotiations that were dropped because too many waited, in a flood also those that were admitted.
     pub receive_dropped: u64,
+    /// Number of times that a flood of HELLOs was given a socket and a thread of its own.
+    pub greeters: u64,
     /// Sending system calls.
     pub send_calls: u64,
     /// Sends that had to wait for the socket's buffer.
@@ -22,4 +24,17 @@ pub struct SocketStats {
     pub network_changes: u64,
     /// Number of times that the socket was bound anew, because this machine had lost the address that it was bound to.
     pub rebinds: u64,
+}
+
+#[cfg(target_os = "linux")]
+impl SocketStats {
+    /// Adds what another thread has done.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.receive_calls += other.receive_calls;
+        self.receive_errors += other.receive_errors;
+        self.receive_dropped += other.receive_dropped;
+        self.send_calls += other.send_calls;
+        self.send_blocked += other.send_blocked;
+        self.send_errors += other.send_errors;
+    }
 }

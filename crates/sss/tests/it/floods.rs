@@ -14,7 +14,7 @@ use sss_wire::long::{self, Long};
 use crate::common::within;
 
 /// HELLOs a second.
-const RATE: u32 = 50_000;
+pub(crate) const RATE: u32 = 50_000;
 /// Pauses of the flood in a second.
 const TICKS: u32 = 500;
 /// HELLOs with one token, before another one is taken.
@@ -22,7 +22,7 @@ const USES: usize = 8;
 
 /// Senders of a flood.
 #[derive(Clone, Copy, Debug)]
-enum Flood {
+pub(crate) enum Flood {
     /// So many networks whose addresses are made up: nobody reads what is sent there.
     Spoofed(u8),
     /// So many networks that prove their addresses, and use each token as often as it is good for.
@@ -32,7 +32,7 @@ enum Flood {
 }
 
 /// A flood under way.
-struct Flooder {
+pub(crate) struct Flooder {
     stop: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
@@ -86,7 +86,7 @@ impl Source {
 }
 
 impl Flooder {
-    fn start(flood: Flood, to: SocketAddr, rate: u32) -> Self {
+    pub(crate) fn start(flood: Flood, to: SocketAddr, rate: u32) -> Self {
         let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (is_over, count) = (Arc::clone(&stop), Arc::clone(&sent));
         let run = move || {
@@ -162,16 +162,16 @@ impl Drop for Drain {
 }
 
 /// Two hosts, one of which sends to the other all the time.
-struct Transfer {
-    server: Host,
+pub(crate) struct Transfer {
+    pub(crate) server: Host,
     /// Bytes that have arrived.
-    arrived: Arc<AtomicU64>,
+    pub(crate) arrived: Arc<AtomicU64>,
     _client: Host,
 }
 
 /// Where bytes go.
 #[derive(Clone, Copy, Debug)]
-enum Way {
+pub(crate) enum Way {
     /// To the host that is flooded.
     In,
     /// From it.
@@ -179,7 +179,7 @@ enum Way {
 }
 
 /// Bytes a second that one host wants to send to the other; as many as go if `None`.
-type Demand = Option<u32>;
+pub(crate) type Demand = Option<u32>;
 
 /// Sends to whoever reads.
 async fn feed(mut stream: Stream, demand: Demand) {
@@ -194,7 +194,7 @@ async fn feed(mut stream: Stream, demand: Demand) {
 }
 
 impl Transfer {
-    async fn start(way: Way, demand: Demand) -> Self {
+    pub(crate) async fn start(way: Way, demand: Demand) -> Self {
         let host = |address: &str| Host::builder().bind(address).driver(DriverMode::Dedicated).build();
         let (server, client) = (host("127.0.0.1:0").await.unwrap(), host("127.0.0.2:0").await.unwrap());
         let listener = server.listen("transfer", "1").unwrap();
@@ -246,7 +246,7 @@ async fn echo(server: Server) {
 }
 
 /// A host of a network of its own connects, and is answered.
-async fn newcomer(server: &Host, network: u8) -> Result<Duration, String> {
+pub(crate) async fn newcomer(server: &Host, network: u8) -> Result<Duration, String> {
     let address = format!("127.{}.{network}.1:0", 100);
     let host = Host::builder()
         .bind(&address)
@@ -264,7 +264,7 @@ async fn newcomer(server: &Host, network: u8) -> Result<Duration, String> {
     }
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -340,10 +340,12 @@ async fn measure(flood: Flood, way: Way, demand: Demand, rounds: u32) {
     );
 }
 
-/// Prints the table of docs/experiments/floods.md.
+/// Prints the table of docs/experiments/floods.md; of its rows, those that begin with `SSS_ROW` if that is set, such as
+/// `Spoofed(250) In None`.
 #[test]
 #[ignore = "takes minutes, and means something on a quiet machine only"]
 fn figures() {
+    let only = std::env::var("SSS_ROW").unwrap_or_default();
     println!(
         "| flood | bytes go | MB/s wanted | HELLO/s | MB/s, flood elsewhere | here | of it | newcomer, median ms | \
          slowest | failed |"
@@ -358,7 +360,9 @@ fn figures() {
     for demand in [Some(100_000_000), None] {
         for way in [Way::In, Way::Out] {
             for flood in floods {
-                block_on(measure(flood, way, demand, 3));
+                if format!("{flood:?} {way:?} {demand:?}").starts_with(&only) {
+                    block_on(measure(flood, way, demand, 3));
+                }
             }
         }
     }

@@ -10,6 +10,8 @@ mod datagrams;
 mod ends;
 mod exports;
 #[cfg(target_os = "linux")]
+mod flood_sockets;
+#[cfg(target_os = "linux")]
 mod floods;
 mod hostile;
 mod listening;

@@ -144,6 +144,7 @@ async fn a_host_reports_what_it_counts() {
             ("sss_channels_made_total", 1),
             ("sss_streams_accepted_total", 1),
             ("sss_streams_refused_total", 1),
+            ("sss_greetings_denied_total", 0),
             ("sss_socket_errors_total", 0),
         ] {
             assert_eq!(kept.bits(&of(name)), counted, "{name}");

@@ -3,11 +3,14 @@
 use sss_wire::{Code, long};
 
 use super::*;
+use crate::negotiation::{Greeted, Greeter};
 
 const HELLO_K: u8 = 0x81;
 const RETRY: u8 = 0x82;
 const COOKIE_K: u8 = 0x85;
 
+/// No answers.
+const NOTHING: [u8; 0] = [];
 /// HELLOs and HELLO_Ks of one network that are answered in a second, if the threshold is below 512 and no other asks.
 const SHARE: usize = 24;
 
@@ -277,6 +280,100 @@ fn threat_02_a_network_has_a_share_of_channels_that_are_made() {
     let made = net.host(1).stats().channels_made;
     // The network is that of a peer, after the first.
     assert!((8..=32).contains(&made), "{made} of 60");
+}
+
+/// Lets a greeter that was lent look at a packet to the second host; what it admits reaches that host. Returns the
+/// types of the answers.
+fn greeted(net: &mut Net, greeter: &mut Greeter, packet: &Packet) -> Vec<u8> {
+    let now = net.now;
+    match greeter.greet(now, packet.0, &packet.2) {
+        Greeted::Answer(answer) => vec![answer[0]],
+        Greeted::Dropped => Vec::new(),
+        Greeted::Admitted => {
+            net.host(1).handle(now, Input::Admitted(packet.0, &packet.2));
+            net.poll(1).iter().map(|p| p.2[0]).collect()
+        }
+    }
+}
+
+// Threat 2: what is done on another thread is what the host does by itself.
+// spec: NEG-12, NEG-36
+#[test]
+fn threat_02_a_greeter_that_is_lent_keeps_the_keys_and_counts_of_its_host() {
+    let mut net = under_load();
+    let packets = greetings(&mut net);
+    let [hello, hello_k] = &packets[..] else { panic!("both") };
+    let before = net.host(1).stats();
+    assert_eq!(answers(&mut net, hello.0, hello.2.clone()), [COOKIE]);
+    let mut greeter = net.host(1).lend_greeter().unwrap();
+    assert!(net.host(1).lend_greeter().is_none(), "there is one");
+    for (packet, answer, times) in [(hello, COOKIE, 7), (hello_k, COOKIE_K, 4)] {
+        let answered = (0..times).flat_map(|_| greeted(&mut net, &mut greeter, packet));
+        assert_eq!(answered.collect::<Vec<_>>(), vec![answer; times]);
+    }
+    assert_eq!(greeted(&mut net, &mut greeter, hello), NOTHING, "the token is used up");
+    let stranger = (address(7, 7), hello.1, self::hello(7, &[0; 16]));
+    assert_eq!(greeted(&mut net, &mut greeter, &stranger), [RETRY]);
+    // Meanwhile the host itself has no part in it.
+    assert_eq!(answers(&mut net, hello_k.0, hello_k.2.clone()), NOTHING);
+    net.host(1).give_back(greeter);
+    assert_eq!(
+        answers(&mut net, hello.0, hello.2.clone()),
+        NOTHING,
+        "nor is it good again"
+    );
+    let answered = (0..9).flat_map(|_| answers(&mut net, hello_k.0, hello_k.2.clone()));
+    assert_eq!(answered.collect::<Vec<_>>(), [COOKIE_K; 4]);
+    let stats = net.host(1).stats();
+    // One by the host, 13 by the greeter, 11 by the host: all are counted once.
+    assert_eq!(stats.datagrams_received - before.datagrams_received, 25);
+    assert_eq!(stats.greetings_denied - before.greetings_denied, 1 + 1 + 1 + 5);
+    assert_eq!(dropped(&mut net, DropReason::Overload), 1 + 1 + 1 + 5);
+}
+
+// Threat 2: its keys are replaced while it is lent.
+// spec: NEG-12
+#[test]
+fn threat_02_a_greeter_that_is_lent_replaces_its_keys() {
+    let mut net = under_load();
+    let packets = greetings(&mut net);
+    let mut greeter = net.host(1).lend_greeter().unwrap();
+    net.now = net.now + 15 * SECOND;
+    assert_eq!(
+        greeted(&mut net, &mut greeter, &packets[0]),
+        [COOKIE],
+        "the key before is good"
+    );
+    net.now = net.now + 15 * SECOND;
+    assert_eq!(greeted(&mut net, &mut greeter, &packets[0]), [RETRY]);
+}
+
+// Threat 2: strangers take all that there is, and a greeter sees which networks are those of peers.
+// spec: NEG-37, NEG-39
+#[test]
+fn threat_02_a_greeter_that_is_lent_leaves_something_to_established_peers() {
+    let mut net = under_load();
+    net.connect(0, 1);
+    net.run(2 * SECOND, |_| true);
+    let mut greeter = net.host(1).lend_greeter().unwrap();
+    let now = net.now;
+    let mut admits = |from: SocketAddr, attempt| {
+        let Greeted::Answer(retry) = greeter.greet(now, from, &hello(attempt, &[0; 16])) else {
+            panic!("RETRY")
+        };
+        let token = *retry.last_chunk().unwrap();
+        greeter.greet(now, from, &hello(attempt, &token)) == Greeted::Admitted
+    };
+    let near = SocketAddr::new(net.nodes[0].address.ip(), 9);
+    let strangers = (0..200).filter(|n| admits(address(*n, 9), u64::from(*n))).count();
+    assert!((40..=64).contains(&strangers), "{strangers}");
+    assert!(!admits(address(300, 9), 300));
+    assert!(admits(near, 301));
+    // No longer than the peer is there.
+    let id = net.peer(1, 0);
+    net.host(1).disconnect(now, id, Code::NONE, "");
+    net.poll(1);
+    assert!(!admits(near, 302));
 }
 
 // spec: NEG-27

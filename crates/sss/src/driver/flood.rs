@@ -1,0 +1,255 @@
+//! A second socket and a thread for HELLO and HELLO_K, for as long as a host is flooded with them.
+//!
+//! The driver is one thread: reading greetings, and telling most of them to prove their address, takes time that its
+//! peers have a use for. So, above a rate:
+//!
+//! 1. a second socket is bound to the same address and port, and the kernel puts greetings into it ([`steering`]);
+//! 2. the core lends its greeter to a thread, which reads the second socket, and answers ([`thread`]);
+//! 3. what the greeter admits, and what is no greeting, comes back to the driver over a queue of bounded length;
+//! 4. when few have come for some seconds, the thread ends, the second socket is closed, and the greeter given back.
+//!
+//! Where the second socket cannot be had (no descriptor left, an old kernel, a sandbox, another user by now), the
+//! driver goes on alone.
+
+mod steering;
+mod thread;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::task::{Context, Poll};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use sss_proto::{GreeterStats, Instant};
+use tokio::sync::mpsc;
+
+use super::SocketStats;
+use super::receive::{Receiver, Staged};
+use super::socket::Socket;
+use crate::shared::Shared;
+use steering::Second;
+use thread::{Ended, Thread};
+
+/// Greetings that are not admitted, in a second: from so many on, it is a flood.
+const FLOOD: u64 = 4000;
+/// They are counted for so long.
+const WINDOW: Duration = Duration::from_millis(100);
+/// Time before the second socket is tried for again if it could not be had.
+const PAUSE: Duration = Duration::from_secs(60);
+/// Messages of the thread that wait for the driver, at most. What is beyond is dropped.
+const MAX_PASSED: usize = 512;
+/// Messages that the driver takes in one round.
+const MAX_TAKEN: usize = 64;
+/// Batches that the first socket had read before the greeter was lent, at most; and those that come there later.
+const MAX_DIVERTED: usize = 2048;
+
+/// Message of the thread to the driver.
+enum Passed {
+    /// A greeting to work for.
+    Admitted(SocketAddr, Vec<u8>),
+    /// A datagram that is no greeting: it came before the kernel was told where to put it.
+    Other(Staged),
+    /// Done since it last said so.
+    Tally(Tally),
+}
+
+/// Counters of the thread.
+#[derive(Default)]
+struct Tally {
+    greeter: GreeterStats,
+    socket: SocketStats,
+}
+
+/// Parts of the driver that a flood is about.
+pub(super) struct Around<'a> {
+    pub(super) socket: &'a Socket,
+    pub(super) receiver: &'a mut Receiver,
+    pub(super) shared: &'a Shared,
+    pub(super) stats: &'a mut SocketStats,
+}
+
+/// Watches for floods, and holds what is there while one lasts.
+pub(super) struct Flood {
+    watch: Watch,
+    /// No second socket before.
+    not_before: Instant,
+    running: Option<Running>,
+}
+
+/// Counts greetings that were not admitted.
+#[derive(Default)]
+struct Watch {
+    since: Instant,
+    denied: u64,
+}
+
+/// The thread, as the driver sees it. Dropping it ends the thread and closes its socket.
+struct Running {
+    passed: mpsc::Receiver<Passed>,
+    stop: Arc<AtomicBool>,
+    /// There until it is joined.
+    thread: Option<JoinHandle<Option<Ended>>>,
+}
+
+impl Watch {
+    /// Returns whether there were too many since this last answered, given how many there have been in all.
+    fn is_flood(&mut self, denied: u64, now: Instant) -> bool {
+        let passed = now.since(self.since);
+        if passed < WINDOW {
+            return false;
+        }
+        let more = denied.saturating_sub(self.denied);
+        *self = Self { since: now, denied };
+        u128::from(more) * 1_000_000_000 > u128::from(FLOOD) * passed.as_nanos()
+    }
+}
+
+impl Flood {
+    pub(super) fn new() -> Self {
+        Self {
+            watch: Watch::default(),
+            not_before: Instant::default(),
+            running: None,
+        }
+    }
+
+    /// Returns whether the thread has said something that nobody has heard.
+    pub(super) fn has_waiting(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| !running.passed.is_empty())
+    }
+
+    /// Looks at how many greetings were denied in all by now, and begins if it is a flood.
+    pub(super) fn watch(&mut self, denied: u64, now: Instant, around: &mut Around<'_>) {
+        if self.running.is_some() || !self.watch.is_flood(denied, now) || now < self.not_before {
+            return;
+        }
+        match Running::start(around) {
+            Ok(running) => {
+                tracing::info!("flooded with greetings: they go to a socket and a thread of their own");
+                around.stats.greeters += 1;
+                self.running = Some(running);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "flooded with greetings, and there is no socket for them");
+                self.not_before = now + PAUSE;
+            }
+        }
+    }
+
+    /// Takes what the thread has for the driver. The task of `cx` is woken when there is more.
+    pub(super) fn take(&mut self, cx: &mut Context<'_>, around: &mut Around<'_>) {
+        let Some(running) = &mut self.running else {
+            return;
+        };
+        for _ in 0..MAX_TAKEN {
+            match running.passed.poll_recv(cx) {
+                Poll::Pending => return,
+                Poll::Ready(Some(passed)) => around.take(passed),
+                Poll::Ready(None) => return self.end(around),
+            }
+        }
+    }
+
+    /// Ends the thread, if there is one, and has all as it was before.
+    pub(super) fn end(&mut self, around: &mut Around<'_>) {
+        let Some(mut running) = self.running.take() else {
+            return;
+        };
+        let ended = match running.join() {
+            Some(Ok(ended)) => ended,
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+            None => None,
+        };
+        while let Ok(passed) = running.passed.try_recv() {
+            around.take(passed);
+        }
+        self.watch = around.shared.drive(|inner, now| {
+            if let Some(ended) = ended {
+                around.stats.add(&ended.stats);
+                inner.core.give_back(ended.greeter);
+            }
+            // What the thread has counted is no new flood.
+            Watch {
+                since: now,
+                denied: inner.core.greetings_denied(),
+            }
+        });
+        around.receiver.divert(None);
+        if let Err(error) = steering::leave(around.socket.fd()) {
+            tracing::debug!(%error, "the socket may still be shared");
+        }
+        tracing::info!("no longer flooded with greetings");
+    }
+}
+
+impl Around<'_> {
+    fn take(&mut self, passed: Passed) {
+        match passed {
+            Passed::Admitted(remote, packet) => self.receiver.admit(remote, &packet, self.stats),
+            Passed::Other(staged) => self.receiver.put(staged, self.stats),
+            Passed::Tally(tally) => self.count(&tally),
+        }
+    }
+
+    fn count(&mut self, tally: &Tally) {
+        self.stats.add(&tally.socket);
+        self.shared.drive(|inner, _| inner.core.note_greeted(&tally.greeter));
+    }
+}
+
+impl Running {
+    fn start(around: &mut Around<'_>) -> io::Result<Self> {
+        let port = around.socket.local_addr().port();
+        let clock = *around.shared.clock();
+        // The thread first: what it is to work with cannot be lost if there can be none.
+        let (hand, handed) = sync_channel::<Thread>(1);
+        let thread = std::thread::Builder::new()
+            .name(format!("sss-greet-{port}"))
+            .spawn(move || Some(handed.recv().ok()?.run(clock)))?;
+        let second = Second::open(around.socket)?;
+        let greeter = around.shared.drive(|inner, _| inner.core.lend_greeter());
+        let greeter = greeter.ok_or_else(|| io::Error::other("the greeter is away"))?;
+        let (to_driver, passed) = mpsc::channel(MAX_PASSED);
+        let (divert, diverted) = sync_channel(MAX_DIVERTED);
+        let stop = Arc::new(AtomicBool::new(false));
+        around.receiver.divert(Some(divert));
+        let _ = hand.send(Thread::new(second, greeter, (to_driver, diverted), Arc::clone(&stop)));
+        Ok(Self {
+            passed,
+            stop,
+            thread: Some(thread),
+        })
+    }
+
+    /// Ends the thread and waits until it has. `None` if that was done before.
+    fn join(&mut self) -> Option<std::thread::Result<Option<Ended>>> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().map(JoinHandle::join)
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.join();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Threat 2.
+    #[test]
+    fn a_flood_is_many_denied_greetings_in_a_short_time() {
+        let at = |ms: u64| Instant::from_nanos(ms * 1_000_000);
+        let mut watch = Watch::default();
+        assert!(!watch.is_flood(100_000, at(3_600_000)), "of an hour");
+        assert!(!watch.is_flood(200_000, at(3_600_099)), "too early to say");
+        assert!(watch.is_flood(200_000, at(3_600_100)));
+        assert!(!watch.is_flood(200_400, at(3_600_200)));
+        assert!(watch.is_flood(200_801, at(3_600_300)));
+    }
+}

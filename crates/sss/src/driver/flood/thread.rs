@@ -1,0 +1,265 @@
+//! The thread that greets: reads the second socket, has the greeter look at each datagram, and sends its answers.
+//!
+//! It reads all that is there in batches, sends the answers of a batch in one call, and rests for a moment before it
+//! looks again, so that it is woken for many datagrams at once. It never waits for the driver.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::addr::SocketAddrArg as _;
+use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, sendmmsg};
+use sss_proto::{Greeted, Greeter, Instant};
+use tokio::sync::mpsc;
+
+use super::steering::Second;
+use super::{Passed, Tally};
+use crate::driver::addresses;
+use crate::driver::clock::Clock;
+use crate::driver::receive::{BUFFER, Staged};
+use crate::driver::socket;
+use crate::driver::stats::SocketStats;
+
+/// Greetings that are not admitted, in a second: below that, a second is calm.
+const CALM: u64 = 1000;
+/// So many calm seconds in a row, and the flood is over.
+const CALM_SECONDS: u32 = 3;
+/// Rest between two looks at the socket while datagrams come.
+const REST: Duration = Duration::from_millis(1);
+/// Time that it waits for datagrams before it looks whether it is to stop.
+const WAIT: Duration = Duration::from_millis(10);
+/// Calls that receive, between two rests.
+const MAX_CALLS: usize = 32;
+/// Time between two reports of what was done.
+const REPORT: Duration = Duration::from_millis(100);
+
+/// The thread's belongings.
+pub(super) struct Thread {
+    second: Second,
+    greeter: Greeter,
+    to_driver: mpsc::Sender<Passed>,
+    diverted: std::sync::mpsc::Receiver<Staged>,
+    stop: Arc<AtomicBool>,
+    arena: Vec<Vec<u8>>,
+    meta: [RecvMeta; BATCH_SIZE],
+    answers: Vec<(SocketAddr, Vec<u8>)>,
+    stats: SocketStats,
+    calm: Calm,
+}
+
+/// Remains of a thread that has ended.
+pub(super) struct Ended {
+    pub(super) greeter: Greeter,
+    /// Done since the last report.
+    pub(super) stats: SocketStats,
+}
+
+/// Counts greetings that are not admitted.
+#[derive(Default)]
+struct Calm {
+    /// Beginning of the present second.
+    since: Instant,
+    denied: u64,
+    seconds: u32,
+}
+
+impl Calm {
+    /// Returns whether the flood is over.
+    fn is_over(&mut self, now: Instant) -> bool {
+        if now.since(self.since) >= Duration::from_secs(1) {
+            let is_calm = std::mem::take(&mut self.denied) < CALM;
+            self.seconds = if is_calm { self.seconds + 1 } else { 0 };
+            self.since = now;
+        }
+        self.seconds >= CALM_SECONDS
+    }
+}
+
+impl Thread {
+    pub(super) fn new(
+        second: Second,
+        greeter: Greeter,
+        (to_driver, diverted): (mpsc::Sender<Passed>, std::sync::mpsc::Receiver<Staged>),
+        stop: Arc<AtomicBool>,
+    ) -> Self {
+        Self {
+            second,
+            greeter,
+            to_driver,
+            diverted,
+            stop,
+            arena: (0..BATCH_SIZE).map(|_| vec![0; BUFFER]).collect(),
+            meta: [RecvMeta::default(); BATCH_SIZE],
+            answers: Vec::new(),
+            stats: SocketStats::default(),
+            calm: Calm::default(),
+        }
+    }
+
+    /// Greets until the flood is over, or the driver wants an end.
+    pub(super) fn run(mut self, clock: Clock) -> Ended {
+        let mut reported = clock.now();
+        self.calm.since = reported;
+        while !self.stop.load(Ordering::Relaxed) {
+            let now = clock.now();
+            if self.calm.is_over(now) {
+                break;
+            }
+            let has_read = self.read(now, MAX_CALLS);
+            if now.since(reported) >= REPORT {
+                reported = now;
+                self.report();
+            }
+            match has_read {
+                true => std::thread::sleep(REST),
+                false => self.wait(),
+            }
+        }
+        self.finish(clock.now())
+    }
+
+    /// Has the kernel put greetings into the first socket again, and greets those that are here.
+    fn finish(mut self, now: Instant) -> Ended {
+        if let Err(error) = self.second.unsteer() {
+            tracing::debug!(%error, "the kernel does not forget the second socket before it is closed");
+        }
+        // What came before that is bounded by the socket's buffer.
+        while self.read(now, 1) {}
+        Ended {
+            greeter: self.greeter,
+            stats: self.stats,
+        }
+    }
+
+    /// Waits until there is something to read, or for a moment.
+    fn wait(&self) {
+        let timeout = Timespec {
+            tv_sec: 0,
+            tv_nsec: i64::from(WAIT.subsec_nanos()),
+        };
+        if poll(&mut [PollFd::new(&self.second.io, PollFlags::IN)], Some(&timeout)).is_err() {
+            std::thread::sleep(REST);
+        }
+    }
+
+    /// Greets what has arrived, up to a bound. False if there was nothing.
+    fn read(&mut self, now: Instant, calls: usize) -> bool {
+        let mut has_read = false;
+        while let Ok(batch) = self.diverted.try_recv() {
+            self.greet_diverted(now, &batch);
+            has_read = true;
+        }
+        for _ in 0..calls {
+            let filled = match self.receive() {
+                Ok(filled) => filled,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    self.stats.receive_errors += 1;
+                    break;
+                }
+            };
+            self.stats.receive_calls += 1;
+            has_read = true;
+            let arena = std::mem::take(&mut self.arena);
+            for (buffer, meta) in arena.iter().zip(self.meta).take(filled) {
+                let data = buffer.get(..meta.len).unwrap_or_default();
+                for datagram in data.chunks(meta.stride.max(1)) {
+                    self.greet(now, &meta, datagram);
+                }
+            }
+            self.arena = arena;
+            self.send();
+            if filled < BATCH_SIZE {
+                break;
+            }
+        }
+        has_read
+    }
+
+    fn receive(&mut self) -> io::Result<usize> {
+        let mut buffers = self.arena.iter_mut();
+        let mut slices: [IoSliceMut<'_>; BATCH_SIZE] =
+            std::array::from_fn(|_| IoSliceMut::new(buffers.next().map_or(&mut [], |b| &mut b[..])));
+        let socket = UdpSockRef::from(&self.second.io);
+        self.second.state.recv(socket, &mut slices, &mut self.meta)
+    }
+
+    fn greet(&mut self, now: Instant, meta: &RecvMeta, datagram: &[u8]) {
+        match datagram.first() {
+            Some(first) if Greeter::is_greeting(*first) => self.greet_one(now, meta.addr, datagram),
+            _ => self.pass(Passed::Other(Staged::datagram(meta, datagram))),
+        }
+    }
+
+    fn greet_diverted(&mut self, now: Instant, batch: &Staged) {
+        for datagram in batch.datagrams() {
+            self.greet_one(now, socket::to_wire(batch.remote(), self.second.is_ipv6), datagram);
+        }
+        if self.answers.len() >= BATCH_SIZE {
+            self.send();
+        }
+    }
+
+    fn greet_one(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
+        let remote = addresses::canonical(from);
+        match self.greeter.greet(now, remote, datagram) {
+            Greeted::Admitted => return self.pass(Passed::Admitted(remote, datagram.to_vec())),
+            Greeted::Answer(answer) => self.answers.push((from, answer)),
+            Greeted::Dropped => {}
+        }
+        self.calm.denied += 1;
+    }
+
+    fn pass(&mut self, passed: Passed) {
+        if self.to_driver.try_send(passed).is_err() {
+            self.stats.receive_dropped += 1;
+        }
+    }
+
+    fn report(&mut self) {
+        // As long as the driver has no time for it, it grows.
+        if let Ok(permit) = self.to_driver.try_reserve() {
+            permit.send(Passed::Tally(Tally {
+                greeter: self.greeter.take_stats(),
+                socket: std::mem::take(&mut self.stats),
+            }));
+        }
+    }
+
+    /// Sends all answers, but for those that the socket has no room for.
+    fn send(&mut self) {
+        let remotes: Vec<SocketAddrAny> = self.answers.iter().map(|(remote, _)| remote.as_any()).collect();
+        let contents: Vec<[IoSlice<'_>; 1]> = self.answers.iter().map(|(_, bytes)| [IoSlice::new(bytes)]).collect();
+        let mut controls: Vec<SendAncillaryBuffer<'_, '_, '_>> =
+            remotes.iter().map(|_| SendAncillaryBuffer::default()).collect();
+        let parts = remotes.iter().zip(&contents).zip(&mut controls);
+        let mut messages: Vec<MMsgHdr<'_>> = parts
+            .map(|((remote, contents), control)| MMsgHdr::new_with_addr(remote, contents, control))
+            .collect();
+        let mut left = &mut messages[..];
+        while !left.is_empty() {
+            self.stats.send_calls += 1;
+            let done = match sendmmsg(&self.second.io, left, SendFlags::DONTWAIT) {
+                Ok(sent) => sent.max(1),
+                Err(Errno::INTR) => 0,
+                Err(Errno::AGAIN) => {
+                    self.stats.send_blocked += 1;
+                    break;
+                }
+                // It is about the first of them.
+                Err(_) => {
+                    self.stats.send_errors += 1;
+                    1
+                }
+            };
+            left = left.get_mut(done..).unwrap_or_default();
+        }
+        drop(messages);
+        self.answers.clear();
+    }
+}

@@ -1,0 +1,142 @@
+//! The second socket of a host that is flooded with HELLOs, and its thread: when they are there, and when not.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use sss::Host;
+
+use crate::common::{builder, within};
+use crate::floods::{Flood, Flooder, RATE, Transfer, Way, block_on, newcomer};
+use crate::namespace::{self, in_namespace};
+
+/// Sockets that are bound to a port, in the network of this thread.
+fn sockets(port: u16) -> usize {
+    let wanted = format!(":{port:04X}");
+    let tables = ["udp", "udp6"].map(|name| {
+        let table = std::fs::read_to_string(format!("/proc/thread-self/net/{name}")).unwrap_or_default();
+        let locals = table.lines().filter_map(|line| line.split_whitespace().nth(1));
+        locals.filter(|local| local.ends_with(&wanted)).count()
+    });
+    tables.iter().sum()
+}
+
+/// Threads of this process that greet for the host of a port.
+fn threads(port: u16) -> usize {
+    let wanted = format!("sss-greet-{port}");
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    tasks
+        .filter(|task| std::fs::read_to_string(task.path().join("comm")).is_ok_and(|name| name.trim() == wanted))
+        .count()
+}
+
+async fn until(what: &str, is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "not in time: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Waits until a host has so many sockets, and threads that greet. A thread has its name, and is gone from the list of
+/// the system, a moment later than its sockets.
+async fn until_there_are(what: (usize, usize), port: u16) {
+    until("sockets and threads", || (sockets(port), threads(port)) == what).await;
+}
+
+/// Floods a host until it has a second socket.
+async fn flooded(host: &Host, flood: Flood, times: u64) -> Flooder {
+    let flooder = Flooder::start(flood, host.local_addr(), RATE);
+    until("the second socket", || host.socket_stats().greeters == times).await;
+    flooder
+}
+
+// Threat 2.
+// spec: NEG-36, NEG-37, NEG-39
+#[test]
+fn threat_02_a_flood_is_given_a_socket_and_a_thread_that_go_when_it_is_over() {
+    block_on(within(300, async {
+        let transfer = Transfer::start(Way::In, None).await;
+        let (host, port) = (&transfer.server, transfer.server.local_addr().port());
+        newcomer(host, 200).await.unwrap();
+        assert_eq!((sockets(port), threads(port), host.socket_stats().greeters), (1, 0, 0));
+
+        let flooder = flooded(host, Flood::Proven(2), 1).await;
+        until_there_are((2, 1), port).await;
+        assert!(
+            Host::builder().bind(host.local_addr()).build().await.is_err(),
+            "nobody else can have the port"
+        );
+        // Those that are told to prove their address are read, answered and counted by the thread.
+        let (socket, counted) = (host.socket_stats(), host.stats());
+        until("what the thread did is counted", || {
+            let (now, host) = (host.socket_stats(), host.stats());
+            let more = host.datagrams_received - counted.datagrams_received;
+            host.greetings_denied > counted.greetings_denied + 1000
+                && more > 1000
+                && host.datagrams_sent > counted.datagrams_sent + 100
+                && now.receive_calls > socket.receive_calls
+                && now.send_calls > socket.send_calls
+        })
+        .await;
+        let arrived = transfer.arrived.load(Ordering::Relaxed);
+        for network in 201..204 {
+            newcomer(host, network).await.expect("it gets in");
+        }
+        until("the transfer goes on", || {
+            transfer.arrived.load(Ordering::Relaxed) > arrived + (1 << 20)
+        })
+        .await;
+        drop(flooder);
+
+        until_there_are((1, 0), port).await;
+        newcomer(host, 204).await.unwrap();
+        drop(flooded(host, Flood::Spoofed(20), 2).await);
+    }));
+}
+
+// Threat 2.
+#[test]
+fn threat_02_a_host_that_ends_in_a_flood_leaves_no_thread_and_no_socket() {
+    for is_closed in [false, true] {
+        block_on(within(100, async {
+            let host = builder().build().await.unwrap();
+            let port = host.local_addr().port();
+            let _flooder = flooded(&host, Flood::Spoofed(20), 1).await;
+            until_there_are((2, 1), port).await;
+            match is_closed {
+                true => host.close().await.unwrap(),
+                false => {
+                    let stopped = host.stopped();
+                    drop(host);
+                    stopped.await;
+                }
+            }
+            assert_eq!(sockets(port), 0, "at once");
+            until_there_are((0, 0), port).await;
+        }));
+    }
+}
+
+// Threat 2.
+#[test]
+fn threat_02_the_second_socket_follows_the_first_to_another_address() {
+    in_namespace(|namespace| {
+        namespace.add_interface("one");
+        namespace.ip("addr add 10.7.0.1/24 dev one");
+        namespace::block_on(within(100, async {
+            let host = builder().bind("10.7.0.1:5544").build().await.unwrap();
+            let flooder = flooded(&host, Flood::Spoofed(20), 1).await;
+            assert_eq!(sockets(5544), 2);
+            namespace.ip("addr del 10.7.0.1/24 dev one");
+            namespace.ip("addr add 10.7.0.77/24 dev one");
+            until("rebound", || host.socket_stats().rebinds == 1).await;
+            drop(flooder);
+            assert_eq!(host.local_addr(), "0.0.0.0:5544".parse().unwrap());
+            until_there_are((1, 0), 5544).await;
+            let _flooder = Flooder::start(Flood::Spoofed(20), "10.7.0.77:5544".parse().unwrap(), RATE);
+            until("the second socket", || host.socket_stats().greeters == 2).await;
+            until_there_are((2, 1), 5544).await;
+            host.close().await.unwrap();
+        }));
+    });
+}
