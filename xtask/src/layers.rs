@@ -16,6 +16,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("sss-cli", &["libsss", "sss-files"]),
     ("sss-attack", &["libsss", "sss-wire", "sss-files"]),
     ("sss-bench", &["libsss", "sss-sim"]),
+    ("sss-lab", &[]),
     ("xtask", &[]),
 ];
 
@@ -191,6 +192,19 @@ const MODULES: &[(&str, Layers)] = &[
             &["error", "tally", "target"],
             &["relay", "victim"],
             &["peers", "strangers"],
+            &["main"],
+        ],
+    ),
+    (
+        "sss-lab",
+        &[
+            &["error", "prefix"],
+            &["site", "system", "units"],
+            &["plan", "rules", "namespace", "shape"],
+            &["claim", "emulator", "node"],
+            &["lab", "probe"],
+            &["check"],
+            &["tool"],
             &["main"],
         ],
     ),

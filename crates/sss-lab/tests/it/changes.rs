@@ -1,0 +1,147 @@
+//! What happens to a lab while it is in use.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::time::Duration;
+
+use sss_lab::{Firewall, Ipv6, Kind, Lab, Node, Public, Site};
+
+use crate::lab_or_skip;
+
+fn socket(node: &Node) -> UdpSocket {
+    let socket = node.enter(|| UdpSocket::bind("0.0.0.0:0").unwrap()).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(3))).unwrap();
+    socket
+}
+
+/// The address under which a server sees a socket; `None` if nothing arrives.
+fn seen(host: &UdpSocket, server: &UdpSocket, node: &Node) -> Option<SocketAddr> {
+    let port = server.local_addr().unwrap().port();
+    host.send_to(b"who am I", (node.ipv4().unwrap(), port)).ok()?;
+    server.recv_from(&mut [0; 16]).ok().map(|(_, from)| from)
+}
+
+/// Tells whether a packet to an outer address reaches a host.
+fn comes_in(server: &UdpSocket, outer: SocketAddr, host: &UdpSocket) -> bool {
+    server.send_to(b"knock", outer).unwrap();
+    host.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    host.recv(&mut [0; 16]).is_ok()
+}
+
+#[test]
+fn a_rebooted_router_has_forgotten_its_mappings() {
+    let lab = Lab::builder()
+        .site("a", Kind::Prc)
+        .site("b", Kind::Symmetric)
+        .site("c", Kind::EimRandom);
+    let Some(mut lab) = lab_or_skip(lab.site("d", Kind::FullCone)) else {
+        return;
+    };
+    for (site, keeps_port) in [("a", true), ("b", false), ("c", false), ("d", true)] {
+        let server = socket(lab.node("server").unwrap());
+        let host = socket(lab.node(site).unwrap());
+        let before = seen(&host, &server, lab.node("server").unwrap()).unwrap();
+        assert!(comes_in(&server, before, &host), "{site}");
+        lab.reboot(site).unwrap();
+        assert!(!comes_in(&server, before, &host), "{site}");
+        let after = seen(&host, &server, lab.node("server").unwrap()).unwrap();
+        assert_eq!(before == after, keeps_port, "{site}: {before}, {after}");
+    }
+    assert!(lab.reboot("x").is_err());
+}
+
+#[test]
+fn a_renumbered_site_is_seen_at_another_address() {
+    let behind = Site {
+        cgn: Some(Kind::EimRandom),
+        ..Site::new(Kind::Prc)
+    };
+    let lab = Lab::builder()
+        .site("a", Kind::Prc)
+        .site("b", Kind::EimRandom)
+        .site("c", behind);
+    let Some(mut lab) = lab_or_skip(lab.public(Public::Ordinary)) else {
+        return;
+    };
+    for site in ["a", "b", "c"] {
+        let server = socket(lab.node("server").unwrap());
+        let host = socket(lab.node(site).unwrap());
+        let before = seen(&host, &server, lab.node("server").unwrap()).unwrap();
+        let new = lab.renumber(site).unwrap();
+        assert!(!comes_in(&server, before, &host), "{site}");
+        let after = seen(&host, &server, lab.node("server").unwrap()).unwrap();
+        assert_ne!(before.ip(), after.ip(), "{site}");
+        assert_eq!(after.ip(), new);
+        assert!(comes_in(&server, after, &host), "{site}");
+    }
+}
+
+#[test]
+fn a_host_moves_between_networks() {
+    let two = Site {
+        hosts: 2,
+        ipv6: Ipv6::Stateful,
+        ..Site::new(Kind::Prc)
+    };
+    let Some(mut lab) = lab_or_skip(Lab::builder().site("a", two).site("b", Kind::Prc)) else {
+        return;
+    };
+    let outer = |lab: &Lab| {
+        let server = socket(lab.node("server").unwrap());
+        seen(&socket(lab.node("a").unwrap()), &server, lab.node("server").unwrap())
+            .unwrap()
+            .ip()
+    };
+    let addresses = |lab: &Lab, name| lab.node(name).unwrap().addresses().to_vec();
+    // Neighbours talk without the router.
+    let neighbour = socket(lab.node("a2").unwrap());
+    let host = socket(lab.node("a").unwrap());
+    assert_eq!(
+        seen(&host, &neighbour, lab.node("a2").unwrap()).unwrap().ip(),
+        addresses(&lab, "a")[0]
+    );
+
+    let (at_home, from_home) = (addresses(&lab, "a"), outer(&lab));
+    lab.move_host("a", "b").unwrap();
+    assert_ne!(outer(&lab), from_home);
+    // b has its own address still, and no IPv6.
+    assert_eq!(addresses(&lab, "a").len(), 1);
+    assert_ne!(addresses(&lab, "a"), addresses(&lab, "b"));
+    lab.move_host("a", "a").unwrap();
+    assert_eq!((outer(&lab), addresses(&lab, "a")), (from_home, at_home));
+    assert!(lab.move_host("router-a", "b").is_err());
+}
+
+#[test]
+fn a_firewall_comes_and_goes() {
+    let Some(mut lab) = lab_or_skip(Lab::builder().site("a", Kind::Prc)) else {
+        return;
+    };
+    let reaches = |lab: &Lab| {
+        let server = socket(lab.node("server").unwrap());
+        server.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        seen(&socket(lab.node("a").unwrap()), &server, lab.node("server").unwrap()).is_some()
+    };
+    assert!(reaches(&lab));
+    lab.set_firewall("a", Firewall::UdpDropped).unwrap();
+    assert!(!reaches(&lab));
+    lab.set_firewall("a", Firewall::None).unwrap();
+    assert!(reaches(&lab));
+}
+
+#[test]
+fn ipv6_goes_through_a_providers_nat_untranslated() {
+    let site = Site {
+        cgn: Some(Kind::EimRandom),
+        ipv6: Ipv6::Stateful,
+        ..Site::new(Kind::Prc)
+    };
+    let Some(lab) = lab_or_skip(Lab::builder().site("a", site)) else {
+        return;
+    };
+    let (host, server) = (lab.node("a").unwrap(), lab.node("server").unwrap());
+    let found = sss_lab::probe::classify(host, server, true).unwrap().unwrap();
+    assert_eq!(
+        found.to_string(),
+        "mapping none, port kept, filtering by address and port"
+    );
+}
