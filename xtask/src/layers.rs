@@ -54,7 +54,7 @@ const MODULES: &[(&str, Layers)] = &[
         "sss-proto",
         &[
             &[
-                "entropy", "hostile", "ids", "interest", "key_log", "padding", "role", "sketch", "time",
+                "entropy", "hostile", "ids", "interest", "key_log", "padding", "role", "route", "sketch", "time",
             ],
             &["config", "network", "pace", "refusal", "seen", "token"],
             &["error", "limit", "packet"],

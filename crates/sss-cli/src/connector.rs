@@ -162,7 +162,7 @@ impl Connector {
         }
         patience(self.patience, stream.peer().link(), self.output).take_effect();
         tokio::spawn(tell_of_link(stream.peer().link(), self.patience, self.output));
-        let remote = stream.peer().info().map(|info| info.remote.to_string());
+        let remote = stream.peer().info().map(|info| info.route.to_string());
         Ok(Connection {
             host: self.host,
             address: remote.unwrap_or_else(|| target.place()),

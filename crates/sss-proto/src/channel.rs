@@ -18,11 +18,12 @@
 //! 4. [`Channel::write_control`]: the channel's own frames; then the owner's;
 //! 5. [`Channel::finish`]: pad, seal, mask, record.
 //!
-//! Time: [`Channel::next_timer`] says when, [`Channel::on_timer`] does what is due.
+//! Time ([`due`]): [`Channel::next_timer`] says when, [`Channel::on_timer`] does what is due.
 
 mod close;
 mod congestion;
 mod counters;
+mod due;
 mod ecn;
 mod fate;
 mod flight;
@@ -48,7 +49,6 @@ mod tests;
 mod throughput;
 mod timers;
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -73,9 +73,11 @@ pub use stats::ChannelInfo;
 
 use crate::error::{DropReason, ProtocolError};
 use crate::io::{Ecn, Transmit, TransmitBuf};
+use crate::network::Network;
 use crate::packet::PacketWriter;
 use crate::role::Role;
-use crate::time::{Earliest, Instant};
+use crate::route::Route;
+use crate::time::Instant;
 use crate::token::Token;
 use flight::Settled;
 use keys::Keys;
@@ -178,13 +180,18 @@ impl Channel {
     }
 
     /// The addresses in use.
-    pub(crate) fn path(&self) -> Path {
+    pub(crate) fn path(&self) -> &Path {
         self.paths.current()
     }
 
     /// The peer's address.
-    pub(crate) fn remote(&self) -> SocketAddr {
-        self.paths.current().remote
+    pub(crate) fn route(&self) -> Route {
+        self.paths.current().route
+    }
+
+    /// The peer's network.
+    pub(crate) fn network(&self) -> Network {
+        self.paths.network()
     }
 
     /// The time after which a probe is sent, without backoff (REC-4).
@@ -232,7 +239,7 @@ impl Channel {
 
     /// The channel's state, for people and tests.
     pub(crate) fn info(&self) -> ChannelInfo {
-        stats::describe(self.remote(), &self.keys, &self.flight, self.received.late())
+        stats::describe(self.route(), &self.keys, &self.flight, self.received.late())
     }
 }
 
@@ -257,7 +264,7 @@ impl Channel {
     }
 
     /// Takes in a packet whose frames were dispatched: acknowledgement, signs of life, address.
-    pub(crate) fn note(&mut self, now: Instant, opened: &Opened, received: &Received) {
+    pub(crate) fn note(&mut self, now: Instant, opened: &Opened, received: &Received<'_>) {
         self.received.note(Arrived {
             seq: opened.seq,
             at: now,
@@ -269,12 +276,12 @@ impl Channel {
         self.flight.counters.bytes_received += received.bytes as u64;
         let recovery = &self.flight.recovery;
         self.keys.on_received(now, || recovery.probe_timeout() * OLD_KEYS);
-        self.paths.on_packet(received.remote);
+        self.paths.on_packet(received.route);
         if opened.newest {
             let rng = &mut self.ids.rng;
             let challenge = || rng.random();
             self.paths
-                .on_newest(now, received.remote, received.bytes as u64, challenge);
+                .on_newest(now, received.route, received.bytes as u64, challenge);
         }
     }
 
@@ -286,11 +293,12 @@ impl Channel {
             generation: 0,
             newest: false,
         };
+        let route = self.route();
         let received = Received {
             ack_eliciting: true,
             ecn,
             bytes,
-            remote: self.remote(),
+            route: &route,
         };
         self.replay.accept(0);
         self.note(now, &opened, &received);
@@ -449,9 +457,9 @@ impl Channel {
 
     /// Returns how packets to the present address are to be sent, `segment` bytes each.
     pub(crate) fn transmit(&self, segment: usize) -> Transmit {
-        let Path { remote, local } = self.paths.current();
+        let Path { route, local } = *self.paths.current();
         Transmit {
-            remote,
+            link: route.link,
             local,
             ecn: self.flight.ecn.mark(),
             segment,
@@ -478,7 +486,7 @@ impl Channel {
         let mut writer = Writer::new(&mut acks);
         self.received.write_ack(now, &mut writer, MAX_CLOSING_ACK);
         let len = writer.position();
-        let how = (self.paths.current(), self.flight.padding);
+        let how = (*self.paths.current(), self.flight.padding);
         self.sealing().alone(now, buf, how, |w| {
             w.bytes(acks.get(..len).unwrap_or_default());
             close::frame(code, &reason).encode(w);
@@ -531,74 +539,5 @@ impl Channel {
     pub(crate) fn close(&mut self, now: Instant, code: Code, reason: &str) {
         let probe_timeout = self.flight.probe_timeout();
         self.liveness.close.close(now, probe_timeout, code, reason.to_owned());
-    }
-}
-
-/// Time.
-impl Channel {
-    /// Returns when [`Self::on_timer`] is to be called. After a call at some moment, always later than that.
-    pub(crate) fn next_timer(&self) -> Option<Instant> {
-        if !self.is_open() {
-            return self.liveness.close.next_timer();
-        }
-        let done = self.liveness.timers_run;
-        if self.keys.is_exhausted() {
-            return Some(done.map_or(Instant::default(), |at| at + Duration::from_nanos(1)));
-        }
-        // What was due at the last call waits to be sent, and for no time.
-        let mut next = Earliest::after(done);
-        next.add(self.recovery_time());
-        next.add(self.received.deadline());
-        self.liveness.add_times(&mut next, self.flight.probe_timeout());
-        next.add(self.flight.flow.resume);
-        next.add(self.paths.next_timer());
-        next.add(self.flight.mtu.next_timer());
-        next.add(self.keys.next_timer());
-        next.get()
-    }
-
-    /// Returns when something is to be declared lost, or else the peer to be probed.
-    fn recovery_time(&self) -> Option<Instant> {
-        // Before ACCEPT nothing can be acknowledged; INITIATE is repeated by the negotiation.
-        if !self.keys.can_receive() {
-            return None;
-        }
-        self.flight.recovery_time()
-    }
-
-    /// Does what is due at `now`. Tokens of packets that are lost, or whose contents are to be sent again, are appended
-    /// to `fates`. Afterwards there may be something to send.
-    pub(crate) fn on_timer(&mut self, now: Instant, fates: &mut Vec<Fate>) -> TimerEvent {
-        self.liveness.timers_run = Some(now);
-        if !self.is_open() {
-            return if self.liveness.close.on_timer(now) {
-                TimerEvent::Closed
-            } else {
-                TimerEvent::None
-            };
-        }
-        if self.keys.is_exhausted() {
-            return TimerEvent::KeysUsedUp;
-        }
-        if let Some(end) = self.liveness.silence(now, self.flight.probe_timeout()) {
-            return end;
-        }
-        let is_due = |at: Option<Instant>| at.is_some_and(|at| now >= at);
-        if is_due(self.recovery_time()) {
-            self.flight.on_recovery_timer(now, fates);
-        }
-        if is_due(self.liveness.activity.keepalive_time()) {
-            self.liveness.activity.on_keepalive(now);
-            self.flight.shrink();
-        }
-        self.keys.on_timer(now);
-        self.flight.mtu.on_timer(now);
-        TimerEvent::None
-    }
-
-    /// Asks the peer whether it still knows the channel. If it does not answer within 6 PTO, at least 500 ms, the
-    /// channel ends with [`TimerEvent::Forgotten`].
-    pub(crate) fn probe_liveness(&mut self, now: Instant) {
-        self.liveness.probe_liveness(now, self.flight.probe_timeout());
     }
 }

@@ -1,7 +1,6 @@
 //! Settings of a host, with defaults that work.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +10,10 @@ use sss_wire::{Eid, constants};
 use thiserror::Error;
 
 use crate::padding::Padding;
+use crate::route::Route;
 
 /// Decides whether this host talks to a peer at all, before any state is kept for it.
-pub type AcceptFilter = Arc<dyn Fn(&Eid, SocketAddr) -> bool + Send + Sync>;
+pub type AcceptFilter = Arc<dyn Fn(&Eid, Route) -> bool + Send + Sync>;
 
 /// Settings of a host.
 #[derive(Clone)]

@@ -21,7 +21,7 @@ mod stream;
 mod tests;
 mod timers;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use rand::RngExt;
@@ -44,6 +44,7 @@ use crate::limit::{Limit, Rule};
 use crate::local_host::{History, LocalHost};
 use crate::negotiation::{ChannelIds, Greeter, GreeterStats, Responder};
 use crate::peer::{Arrival, Context, Peer, PeerStats};
+use crate::route::Route;
 use crate::seen::{PathHint, Seen, Sightings};
 use crate::streams::{DatagramStats, HostBudget, StreamInfo, SubtreeDelivery, SubtreeInfo, TreeNode};
 use crate::time::Instant;
@@ -146,7 +147,7 @@ impl Host {
             Input::Datagrams(batch) => self.receive(now, batch),
             Input::Admitted(remote, packet) => {
                 let arrival = Arrival {
-                    remote,
+                    route: Route::udp(remote),
                     local: None,
                     ecn: Ecn::NotEct,
                 };
@@ -194,7 +195,7 @@ impl Host {
 
     fn receive(&mut self, now: Instant, batch: Batch<'_>) {
         let arrival = Arrival {
-            remote: batch.remote,
+            route: Route::over(batch.link),
             local: batch.local,
             ecn: batch.ecn,
         };
@@ -284,7 +285,7 @@ fn reset_key(identity: &StaticKey, config: &Config) -> Zeroizing<[u8; 32]> {
 impl Host {
     /// Makes the next packet to a peer, with a plaintext that is given. Returns where it is to go, and its bytes;
     /// nothing if there is no open channel, or the plaintext is empty or too long.
-    pub fn forge(&mut self, now: Instant, peer: PeerId, plaintext: &[u8]) -> Option<(SocketAddr, Vec<u8>)> {
+    pub fn forge(&mut self, now: Instant, peer: PeerId, plaintext: &[u8]) -> Option<(Route, Vec<u8>)> {
         self.peers.get_mut(peer)?.forge(now, plaintext)
     }
 }
@@ -332,7 +333,7 @@ impl Host {
 /// Peers.
 impl Host {
     /// Opens a stream to a service of the host `eid`, on the channel there is, or by negotiating one
-    /// with any of the addresses in `hints`.
+    /// by any of the routes in `hints`.
     ///
     /// The stream can be used at once. [`Event::Connected`](crate::Event::Connected) or
     /// [`Event::Disconnected`](crate::Event::Disconnected) follows if there was no channel.
@@ -344,7 +345,7 @@ impl Host {
         now: Instant,
         eid: Eid,
         (service, protocol): (&str, &str),
-        hints: &[SocketAddr],
+        hints: &[Route],
     ) -> Result<StreamId, ConnectError> {
         // NEG-19
         if eid == self.local.eid && !self.local.config.allow_own_eid {
@@ -371,13 +372,7 @@ impl Host {
         Ok(StreamId { peer: id, key })
     }
 
-    fn begin(
-        &mut self,
-        now: Instant,
-        eid: Eid,
-        hints: &[SocketAddr],
-        others: Vec<TreeId>,
-    ) -> Result<u32, NegotiationError> {
+    fn begin(&mut self, now: Instant, eid: Eid, hints: &[Route], others: Vec<TreeId>) -> Result<u32, NegotiationError> {
         let mut peer = self.peers.make(now, &mut self.local, eid);
         peer.connect(&mut Context::new(now, &mut self.local), hints, others)?;
         let index = self.peers.insert(peer);
@@ -387,9 +382,9 @@ impl Host {
 
     /// This host's addresses have changed: peers are reached on new channels, from where the host is now (MIG-13).
     ///
-    /// `has_moved` is asked for each peer, with the peer's address and the local one in use if the socket told it,
+    /// `has_moved` is asked for each peer, with the route to it and the local address in use if the socket told it,
     /// whether the way to that peer has changed.
-    pub fn network_changed(&mut self, now: Instant, mut has_moved: impl FnMut(SocketAddr, Option<IpAddr>) -> bool) {
+    pub fn network_changed(&mut self, now: Instant, mut has_moved: impl FnMut(&Route, Option<IpAddr>) -> bool) {
         let indices: Vec<u32> = self.peers.iter().map(|peer| peer.id().index).collect();
         for index in indices {
             if let Some(peer) = self.peers.at(index) {
@@ -400,18 +395,18 @@ impl Host {
         self.run_timers(now);
     }
 
-    /// The way to the only peer of a host that offers nothing: the peer's address, and the local one in use if the
+    /// The way to the only peer of a host that offers nothing: the route, and the local address in use if the
     /// socket told it. Such a host may take another port when it moves, and nobody misses it (MIG-13).
-    pub fn sole_path(&self) -> Option<(SocketAddr, Option<IpAddr>)> {
+    pub fn sole_path(&self) -> Option<(Route, Option<IpAddr>)> {
         let mut peers = self.peers.iter();
         let only = peers.next().filter(|_| self.peers.services.is_empty())?;
         let path = only.transport().path()?;
-        peers.next().is_none().then_some((path.remote, path.local))
+        peers.next().is_none().then_some((path.route, path.local))
     }
 
-    /// Addresses at which the host `eid` may be found. They are tried when it does not answer where it was, and at once
+    /// Routes by which the host `eid` may be reached. They are tried when it does not answer where it was, and at once
     /// by an attempt under way. The latest 8 of a peer are kept. Nothing happens if the peer is not known.
-    pub fn add_hints(&mut self, now: Instant, eid: &Eid, hints: &[SocketAddr]) {
+    pub fn add_hints(&mut self, now: Instant, eid: &Eid, hints: &[Route]) {
         if let Some(index) = self.peers.by_eid(eid) {
             if let Some(peer) = self.peers.at(index) {
                 peer.transport_mut().add_hints(now, hints);
@@ -443,13 +438,13 @@ impl Host {
         self.peers.get(peer)?.tree().close_reason().cloned()
     }
 
-    /// Asks the host at an address for its EID; [`Event::ProbeReply`](crate::Event::ProbeReply) follows if
+    /// Asks the host at the end of a route for its EID; [`Event::ProbeReply`](crate::Event::ProbeReply) follows if
     /// it answers. The answer is not authenticated. At most 1,024 questions are out at once; the oldest is forgotten
     /// then.
-    pub fn probe(&mut self, address: SocketAddr) {
+    pub fn probe(&mut self, route: Route) {
         let nonce: [u8; 8] = self.local.rng.random();
-        self.probes.ask(nonce, address);
-        self.outbox.reply(address, long::probe(&nonce));
+        self.probes.ask(nonce, route);
+        self.outbox.reply(route, long::probe(&nonce));
     }
 
     /// Ends the peer's tree of streams: CLOSE on each of its channels. What was not yet acknowledged is lost.
@@ -483,14 +478,14 @@ impl Host {
         attempts.failure(now, &self.local.sightings)
     }
 
-    /// The operating system says something of the way to an address. It is told by [`NegotiationError::NoAnswer`], and
-    /// changes nothing else: anybody can forge it. The latest 1,024 addresses are remembered.
-    pub fn note_path(&mut self, now: Instant, remote: SocketAddr, hint: PathHint) {
+    /// The operating system says something of a route. It is told by [`NegotiationError::NoAnswer`], and
+    /// changes nothing else: anybody can forge it. The latest 1,024 routes are remembered.
+    pub fn note_path(&mut self, now: Instant, route: Route, hint: PathHint) {
         let seen = match hint {
             PathHint::Unreachable => Seen::Unreachable,
             PathHint::TooLarge => Seen::TooLarge,
         };
-        self.local.sightings.note(now, remote, seen);
+        self.local.sightings.note(now, route, seen);
     }
 
     /// Returns whether nothing more is to be sent: no channel is open, opening or closing, and no stream waits for one.

@@ -13,6 +13,7 @@ use crate::error::CloseReason;
 use crate::ids::{DatagramId, ListenerId, PeerId, StreamId};
 use crate::interest::Interest;
 use crate::key_log::ChannelSecret;
+use crate::route::{Link, Route};
 use crate::time::Instant;
 
 /// The explicit congestion notification field of an IP header (RFC 3168).
@@ -32,7 +33,7 @@ pub enum Ecn {
 /// Input of the core.
 #[derive(Debug)]
 pub enum Input<'a> {
-    /// Datagrams from one address, read from the socket in one call.
+    /// Datagrams that came over one link, read from the socket in one call.
     Datagrams(Batch<'a>),
     /// A HELLO or HELLO_K that a [greeter](crate::Greeter) has admitted: the address that it came from, and the packet.
     Admitted(SocketAddr, &'a [u8]),
@@ -53,8 +54,8 @@ pub struct Batch<'a> {
     pub lent: &'a mut Option<Bytes>,
     /// Length of each datagram, in bytes; not 0.
     pub stride: usize,
-    /// Address that they came from.
-    pub remote: SocketAddr,
+    /// Link that they came over.
+    pub link: Link,
     /// The local address they were sent to, if the socket tells.
     pub local: Option<IpAddr>,
     /// The ECN mark that all of them carry.
@@ -75,8 +76,8 @@ pub enum Output {
 /// Instructions how to send the contents of the [`TransmitBuf`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Transmit {
-    /// Destination.
-    pub remote: SocketAddr,
+    /// Link to send them over.
+    pub link: Link,
     /// Source address, if it matters.
     pub local: Option<IpAddr>,
     /// The ECN mark to set.
@@ -184,7 +185,7 @@ pub enum Event {
     /// A secret of a channel, for a key log. Told only if [`Config::key_log`](crate::Config::key_log) is set.
     Secret(ChannelSecret),
     /// A host answered an EID probe. Unauthenticated.
-    ProbeReply(SocketAddr, Eid),
+    ProbeReply(Route, Eid),
 }
 
 /// Fate of a datagram.
@@ -211,6 +212,6 @@ pub enum DatagramFate {
 
 /// A datagram that belongs to no channel.
 pub(crate) struct Datagram {
-    pub(crate) remote: SocketAddr,
+    pub(crate) route: Route,
     pub(crate) bytes: Vec<u8>,
 }

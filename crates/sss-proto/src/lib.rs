@@ -26,7 +26,7 @@
 //!
 //! use bytes::BytesMut;
 //! use sss_crypto::StaticKey;
-//! use sss_proto::{Batch, Config, Ecn, Event, Host, Input, Instant, Interest, Output, ReadOutcome, TransmitBuf};
+//! use sss_proto::{Batch, Config, Ecn, Event, Host, Input, Instant, Interest, Link, Output, ReadOutcome, TransmitBuf};
 //!
 //! struct Driver {
 //!     host: Host,
@@ -53,9 +53,11 @@
 //!         let wake = loop {
 //!             match self.host.poll(self.now(), &mut self.buf) {
 //!                 Output::Transmit(to) => {
+//!                     // This host has no other sockets, and no tunnels.
+//!                     let Link::Udp(address) = to.link else { continue };
 //!                     for datagram in self.buf.filled().chunks(to.segment) {
 //!                         // A datagram that the system does not take is lost, as on any network.
-//!                         let _ = self.socket.send_to(datagram, to.remote);
+//!                         let _ = self.socket.send_to(datagram, address);
 //!                     }
 //!                 }
 //!                 Output::Event(event) => events.push(event),
@@ -66,12 +68,13 @@
 //!         let rest = rest.clamp(Duration::from_micros(1), Duration::from_millis(5));
 //!         self.socket.set_read_timeout(Some(rest))?;
 //!         let mut data = BytesMut::zeroed(65_536);
-//!         let Ok((n, remote)) = self.socket.recv_from(&mut data) else {
+//!         let Ok((n, from)) = self.socket.recv_from(&mut data) else {
 //!             self.host.handle(self.now(), Input::Tick);
 //!             return Ok(events);
 //!         };
 //!         data.truncate(n);
-//!         let batch = Batch { data: &mut data, lent: &mut None, stride: n, remote, local: None, ecn: Ecn::NotEct };
+//!         let (link, lent) = (Link::Udp(from), &mut None);
+//!         let batch = Batch { data: &mut data, lent, stride: n, link, local: None, ecn: Ecn::NotEct };
 //!         self.host.handle(self.now(), Input::Datagrams(batch));
 //!         Ok(events)
 //!     }
@@ -84,7 +87,7 @@
 //! assert_eq!(server.host.accept(listener), None, "an event tells when there is a stream");
 //!
 //! let (eid, address) = (server.host.eid(), server.socket.local_addr()?);
-//! let stream = client.host.connect(client.now(), eid, ("notes", "notes/1"), &[address])?;
+//! let stream = client.host.connect(client.now(), eid, ("notes", "notes/1"), &[address.into()])?;
 //! assert_eq!(client.host.stream(stream).poll_write(b"hello"), Poll::Ready(Ok(5)));
 //! client.host.stream(stream).finish()?;
 //!
@@ -142,6 +145,7 @@ mod padding;
 mod peer;
 mod refusal;
 mod role;
+mod route;
 mod seen;
 mod sketch;
 mod streams;
@@ -164,6 +168,7 @@ pub use negotiation::{Greeted, Greeter, GreeterStats};
 pub use padding::Padding;
 pub use peer::PeerStats;
 pub use refusal::Refusal;
+pub use route::{Link, RelayHandle, Route, RouteClass, SocketId, TunnelId};
 pub use seen::{PathHint, Seen, Tried};
 #[cfg(any(test, fuzzing))]
 pub use streams::reassembly;

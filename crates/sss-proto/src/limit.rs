@@ -1,7 +1,6 @@
 //! Limits to what is done, each second, for senders that have nothing to lose.
 
 use std::hash::BuildHasher;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use foldhash::quality::FixedState;
@@ -84,7 +83,7 @@ impl Limit {
     }
 
     /// Returns whether something may be done for the sender, and counts it if so.
-    pub(crate) fn allow(&mut self, now: Instant, sender: IpAddr, standing: Standing) -> bool {
+    pub(crate) fn allow(&mut self, now: Instant, sender: Network, standing: Standing) -> bool {
         let has_room = self.has_room(now, sender, standing);
         if has_room {
             self.note(now, sender);
@@ -93,7 +92,7 @@ impl Limit {
     }
 
     /// Returns whether something may be done for the sender.
-    pub(crate) fn has_room(&mut self, now: Instant, sender: IpAddr, standing: Standing) -> bool {
+    pub(crate) fn has_room(&mut self, now: Instant, sender: Network, standing: Standing) -> bool {
         self.begin_second(now);
         let count = self.counts.count(self.hash(sender));
         count < self.rule.each
@@ -104,7 +103,7 @@ impl Limit {
     }
 
     /// Counts something that was done for the sender.
-    pub(crate) fn note(&mut self, now: Instant, sender: IpAddr) {
+    pub(crate) fn note(&mut self, now: Instant, sender: Network) {
         self.begin_second(now);
         self.counts.add(self.hash(sender));
         if let Some(total) = self.rule.total {
@@ -130,8 +129,8 @@ impl Limit {
         }
     }
 
-    fn hash(&self, sender: IpAddr) -> u64 {
-        self.hasher.hash_one(Network::from(sender))
+    fn hash(&self, sender: Network) -> u64 {
+        self.hasher.hash_one(sender)
     }
 }
 
@@ -143,8 +142,8 @@ mod tests {
         Instant::from_nanos(ms * 1_000_000)
     }
 
-    fn sender(n: u32) -> IpAddr {
-        IpAddr::from(n.to_be_bytes())
+    fn sender(n: u32) -> Network {
+        Network::V4(n)
     }
 
     // spec: PRT-12, NEG-23

@@ -1,6 +1,5 @@
 //! The networks in which established peers are (NEG-39).
 
-use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use foldhash::fast::RandomState;
@@ -22,9 +21,9 @@ pub(crate) struct Nearby {
 pub(crate) struct Networks(Arc<RwLock<HashMap<Network, u32, RandomState>>>);
 
 impl Networks {
-    /// Returns how a sender at that address stands.
-    pub(crate) fn standing(&self, ip: IpAddr) -> Standing {
-        match self.read().contains_key(&Network::from(ip)) {
+    /// Returns how a sender in that network stands.
+    pub(crate) fn standing(&self, network: Network) -> Standing {
+        match self.read().contains_key(&network) {
             true => Standing::Established,
             false => Standing::Stranger,
         }
@@ -45,9 +44,9 @@ impl Nearby {
         &self.networks
     }
 
-    /// Notes that the peer in a slot is reached at that address now, or not at all.
-    pub(crate) fn set(&mut self, index: u32, at: Option<IpAddr>) {
-        let (slot, now) = (index as usize, at.map(Network::from));
+    /// Notes that the peer in a slot is reached in that network now, or not at all.
+    pub(crate) fn set(&mut self, index: u32, now: Option<Network>) {
+        let slot = index as usize;
         if self.of.len() <= slot {
             if now.is_none() {
                 return;
@@ -79,10 +78,10 @@ mod tests {
 
     #[test]
     fn a_network_is_known_as_long_as_one_of_its_peers_is_there() {
-        let at = |n: u8| IpAddr::from([192, 0, 2, n]);
+        let at = |n: u8| Network::V4(n.into());
         let mut nearby = Nearby::default();
         let networks = nearby.networks().clone();
-        let has = |ip| networks.standing(ip) == Standing::Established;
+        let has = |network| networks.standing(network) == Standing::Established;
         for (index, n) in [(3, 1), (9, 1), (4, 2), (3, 1)] {
             nearby.set(index, Some(at(n)));
         }

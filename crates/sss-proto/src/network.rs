@@ -4,11 +4,23 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-/// The network of an address: the address itself of IPv4, the first 64 bits of IPv6.
+use crate::route::{Link, RelayHandle, Route, TunnelId};
+
+/// Network of whoever is at the end of a route: what limits count by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Network {
+    /// An address of IPv4.
     V4(u32),
+    /// The first 64 bits of an address of IPv6.
     V6(u64),
+    /// The server at the end of a tunnel.
+    Tunnel(u32),
+    /// A host behind a relay: the relay's own network, or its tunnel, and the handle.
+    ///
+    /// The relay's address says nothing of who is behind it: were all of its clients one network, each of them could
+    /// use up what the others may have. A handle is good only after this host was told of it, so that nobody can have
+    /// many at will.
+    Relayed(u64, u32),
 }
 
 impl From<IpAddr> for Network {
@@ -20,8 +32,26 @@ impl From<IpAddr> for Network {
     }
 }
 
-/// Returns whether one host can be sent something there: never to many, nor to nobody (MIG-22).
-pub(crate) fn is_usable(address: SocketAddr) -> bool {
+impl From<&Route> for Network {
+    fn from(route: &Route) -> Self {
+        let link = match route.link {
+            Link::Udp(address) | Link::Socket(_, address) => Self::from(address.ip()),
+            Link::Tunnel(TunnelId(tunnel)) => Self::Tunnel(tunnel),
+        };
+        match (route.handle, link) {
+            (None, link) => link,
+            (Some(RelayHandle(handle)), Self::V4(at) | Self::Tunnel(at)) => Self::Relayed(at.into(), handle),
+            (Some(RelayHandle(handle)), Self::V6(at) | Self::Relayed(at, _)) => Self::Relayed(at, handle),
+        }
+    }
+}
+
+/// Returns whether one host can be sent something by that route: never many, nor nobody (MIG-22).
+pub(crate) fn is_usable(route: &Route) -> bool {
+    route.address().is_none_or(is_of_one_host)
+}
+
+fn is_of_one_host(address: SocketAddr) -> bool {
     let ip = address.ip().to_canonical();
     let is_none = match ip {
         // 0.0.0.0/8 is this network, 240.0.0.0/4 reserved; broadcast is in it.
@@ -94,5 +124,24 @@ mod tests {
         assert_eq!(network("192.0.2.1"), network("::ffff:192.0.2.1"));
         assert_eq!(network("2001:db8::1"), network("2001:db8::ffff:0:0:2"));
         assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
+    }
+
+    #[test]
+    fn each_host_behind_a_relay_is_a_network_of_its_own() {
+        let relay = |text: &str| Link::Udp(text.parse().unwrap());
+        let network = |link, n| Network::from(&Route::through(link, RelayHandle(n)));
+        for link in [
+            relay("192.0.2.1:1"),
+            relay("[2001:db8::1]:1"),
+            Link::Tunnel(TunnelId(7)),
+        ] {
+            assert_ne!(network(link, 1), network(link, 2));
+            assert_ne!(network(link, 1), Network::from(&Route::over(link)));
+        }
+        assert_ne!(network(relay("192.0.2.1:1"), 1), network(relay("192.0.2.2:1"), 1));
+        assert_eq!(
+            Network::from(&Route::over(relay("192.0.2.1:1"))),
+            Network::from("192.0.2.1".parse::<IpAddr>().unwrap())
+        );
     }
 }

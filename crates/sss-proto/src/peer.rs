@@ -31,7 +31,6 @@ mod transport;
 mod tree;
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 
 use bytes::Bytes;
 use sss_wire::frame::Frames;
@@ -44,6 +43,7 @@ use crate::ids::{PeerId, StreamId, StreamKey, TreeId};
 use crate::io::{Datagram, Event, LinkStatus, Transmit, TransmitBuf};
 use crate::negotiation::{HelloAnswer, Proven};
 use crate::role::Role;
+use crate::route::Route;
 use crate::streams::{StreamEvent, Streams};
 use crate::time::{Earliest, Instant};
 use crate::token::Token;
@@ -75,7 +75,7 @@ pub(crate) struct Peer {
 /// A channel whose responder does not know the streams that were sent to it as early data (NEG-25).
 pub(crate) struct Orphan {
     accepted: Accepted,
-    hints: Vec<SocketAddr>,
+    hints: Vec<Route>,
 }
 
 /// The parts, and questions to all of them.
@@ -257,7 +257,7 @@ impl Peer {
     pub(crate) fn connect(
         &mut self,
         context: &mut Context<'_>,
-        hints: &[SocketAddr],
+        hints: &[Route],
         others: Vec<TreeId>,
     ) -> Result<(), NegotiationError> {
         self.tree = SharedTree::beside(others);
@@ -430,7 +430,7 @@ impl Peer {
                     ack_eliciting: is_ack_eliciting,
                     ecn: arrival.ecn,
                     bytes: packet.datagram,
-                    remote: arrival.remote,
+                    route: &arrival.route,
                 };
                 channel.channel.note(now, packet.opened, &received);
             }

@@ -3,12 +3,12 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::net::SocketAddr;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use sss_wire::Eid;
 
+use crate::route::Route;
 use crate::time::Instant;
 
 /// Addresses remembered, at most; the oldest go first.
@@ -60,26 +60,26 @@ impl fmt::Display for Seen {
     }
 }
 
-/// An address at which a peer was looked for, and what was seen of it.
+/// A route by which a peer was looked for, and what was seen of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Tried {
-    /// The address.
-    pub address: SocketAddr,
+    /// The route.
+    pub route: Route,
     /// Answer seen from it meanwhile.
     pub seen: Seen,
 }
 
 impl Tried {
-    /// An address of which that was seen.
-    pub fn new(address: SocketAddr, seen: Seen) -> Self {
-        Self { address, seen }
+    /// A route of which that was seen.
+    pub fn new(route: Route, seen: Seen) -> Self {
+        Self { route, seen }
     }
 }
 
 impl fmt::Display for Tried {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.address, self.seen)
+        write!(f, "{} ({})", self.route, self.seen)
     }
 }
 
@@ -103,23 +103,23 @@ pub(crate) fn attempts(number: u32) -> String {
     format!("{number} attempt{ending}")
 }
 
-/// The latest that was seen of each address. Bounded, and the same for all attempts: an ICMP packet costs no walk over
+/// The latest that was seen of each route. Bounded, and the same for all attempts: an ICMP packet costs no walk over
 /// them.
 #[derive(Debug, Default)]
 pub(crate) struct Sightings {
-    latest: HashMap<SocketAddr, (Instant, Seen), RandomState>,
-    order: VecDeque<(Instant, SocketAddr)>,
+    latest: HashMap<Route, (Instant, Seen), RandomState>,
+    order: VecDeque<(Instant, Route)>,
 }
 
 impl Sightings {
     /// Notes what was seen.
-    pub(crate) fn note(&mut self, now: Instant, address: SocketAddr, seen: Seen) {
-        let address = canonical(address);
-        let is_new = self.latest.insert(address, (now, seen)).is_none();
+    pub(crate) fn note(&mut self, now: Instant, route: Route, seen: Seen) {
+        let route = route.canonical();
+        let is_new = self.latest.insert(route, (now, seen)).is_none();
         if !is_new {
             return;
         }
-        self.order.push_back((now, address));
+        self.order.push_back((now, route));
         if self.order.len() > MAX_ENTRIES
             && let Some((_, oldest)) = self.order.pop_front()
         {
@@ -127,43 +127,38 @@ impl Sightings {
         }
     }
 
-    /// Returns whether the host at an address was seen to be under load since then.
-    pub(crate) fn is_busy(&self, address: SocketAddr, since: Instant) -> bool {
-        let latest = self.latest.get(&canonical(address));
+    /// Returns whether the host at the end of a route was seen to be under load since then.
+    pub(crate) fn is_busy(&self, route: Route, since: Instant) -> bool {
+        let latest = self.latest.get(&route.canonical());
         latest.is_some_and(|(at, seen)| *at >= since && *seen == Seen::Busy)
     }
 
-    /// Returns what was seen of addresses since then, by somebody who looks for `eid`.
-    pub(crate) fn of(&self, addresses: &[SocketAddr], since: Instant, eid: &Eid) -> Vec<Tried> {
-        let tried = addresses.iter().map(|address| {
-            let latest = self.latest.get(&canonical(*address)).filter(|(at, _)| *at >= since);
+    /// Returns what was seen of routes since then, by somebody who looks for `eid`.
+    pub(crate) fn of(&self, routes: &[Route], since: Instant, eid: &Eid) -> Vec<Tried> {
+        let tried = routes.iter().map(|route| {
+            let latest = self.latest.get(&route.canonical()).filter(|(at, _)| *at >= since);
             let seen = match latest.map(|(_, seen)| *seen).unwrap_or_default() {
                 Seen::OtherHost(other) if other == *eid => Seen::SmallOnly,
                 seen => seen,
             };
-            Tried {
-                address: *address,
-                seen,
-            }
+            Tried { route: *route, seen }
         });
         tried.collect()
     }
 }
 
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use super::*;
 
     fn at(s: u64) -> Instant {
         Instant::from_nanos(s * 1_000_000_000)
     }
 
-    fn address(port: u16) -> SocketAddr {
-        SocketAddr::from(([192, 0, 2, 1], port))
+    fn address(port: u16) -> Route {
+        SocketAddr::from(([192, 0, 2, 1], port)).into()
     }
 
     // spec: NEG-27
@@ -172,7 +167,11 @@ mod tests {
         let (wanted, other) = (Eid::from_public_key(&[1; 32]), Eid::from_public_key(&[2; 32]));
         let mut sightings = Sightings::default();
         sightings.note(at(1), address(1), Seen::Unreachable);
-        sightings.note(at(5), "[::ffff:192.0.2.1]:2".parse().unwrap(), Seen::Unreachable);
+        sightings.note(
+            at(5),
+            "[::ffff:192.0.2.1]:2".parse::<SocketAddr>().unwrap().into(),
+            Seen::Unreachable,
+        );
         sightings.note(at(5), address(3), Seen::OtherHost(other));
         sightings.note(at(5), address(4), Seen::OtherHost(wanted));
         let tried = sightings.of(&[1, 2, 3, 4, 5].map(address), at(5), &wanted);

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use bytes::BytesMut;
 use peak_alloc::PeakAlloc;
 use sss_crypto::StaticKey;
-use sss_proto::{Batch, Config, Ecn, Host, Input, Instant, Output, TransmitBuf};
+use sss_proto::{Batch, Config, Ecn, Host, Input, Instant, Link, Output, TransmitBuf};
 
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
@@ -32,7 +32,7 @@ fn greeting(n: u64, to: &Host) -> Vec<Vec<u8>> {
     seed[..8].copy_from_slice(&n.to_be_bytes());
     let mut host = Host::new(Config::default(), StaticKey::from_bytes(seed), seed);
     let (now, address) = (Instant::from_nanos(0), SocketAddr::from(([192, 0, 2, 1], 7)));
-    host.connect(now, to.eid(), ("test", "1"), &[address]).unwrap();
+    host.connect(now, to.eid(), ("test", "1"), &[address.into()]).unwrap();
     let mut packets = Vec::new();
     poll(&mut host, now, &mut TransmitBuf::new(1), |bytes| {
         packets.push(bytes.to_vec())
@@ -62,7 +62,7 @@ fn threat_03_no_byte_is_kept_for_hello() {
                 stride: data.len(),
                 data: &mut data,
                 lent: &mut None,
-                remote: SocketAddr::from(([10, a, b, c], u16::from(d) + 1)),
+                link: Link::Udp(SocketAddr::from(([10, a, b, c], u16::from(d) + 1))),
                 local: None,
                 ecn: Ecn::NotEct,
             };

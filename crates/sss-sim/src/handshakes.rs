@@ -8,8 +8,8 @@ use std::time::Duration;
 use bytes::BytesMut;
 use sss_crypto::StaticKey;
 use sss_proto::{
-    Batch, Config, Ecn, Event, Host, Input, Instant, Interest, ListenerId, Output, PostQuantum, ReadOutcome, StreamId,
-    TransmitBuf,
+    Batch, Config, Ecn, Event, Host, Input, Instant, Interest, Link, ListenerId, Output, PostQuantum, ReadOutcome,
+    StreamId, TransmitBuf,
 };
 
 use sss_wire::constants::BASE_DATAGRAM;
@@ -189,7 +189,9 @@ impl Bench {
             let (mut buf, mut packets) = (TransmitBuf::new(1), Vec::new());
             loop {
                 match host.poll(now, &mut buf) {
-                    Output::Transmit(t) => packets.push((from, t.remote, buf.filled().to_vec())),
+                    Output::Transmit(t) => {
+                        packets.push((from, t.link.address().unwrap_or(from), buf.filled().to_vec()))
+                    }
                     Output::Event(_) => {}
                     Output::Wake(_) => return packets,
                 }
@@ -204,7 +206,7 @@ impl Bench {
                 stride: data.len(),
                 data: &mut data,
                 lent: &mut None,
-                remote: packet.0,
+                link: Link::Udp(packet.0),
                 local: None,
                 ecn: Ecn::NotEct,
             };
@@ -227,7 +229,7 @@ pub fn cost(policy: PostQuantum, count: u32) -> (Duration, Duration) {
         client.host = Host::new(small(policy), StaticKey::from_bytes(seed(n ^ 1)), seed(n));
         client.address.set_port(1024 + (n % 60_000) as u16);
         client.timed(|host| {
-            if let Ok(stream) = host.connect(now, eid, SERVICE, &[address]) {
+            if let Ok(stream) = host.connect(now, eid, SERVICE, &[address.into()]) {
                 let _ = host.stream(stream).poll_write(&REQUEST);
             }
         });

@@ -196,7 +196,7 @@ pub fn run(way: Way, loss: f64, seed: u64) -> Result<Duration, String> {
     let start = match way {
         Way::OwnEid => {
             let (own, address) = (world.eid(CLIENT), world.address(HOST));
-            let refused = world.call(CLIENT, |h, now| h.connect(now, own, SERVICE, &[address]));
+            let refused = world.call(CLIENT, |h, now| h.connect(now, own, SERVICE, &[address.into()]));
             let error = refused.err().ok_or("a host reached itself")?;
             door.tell(&world, error.to_string());
             Duration::ZERO

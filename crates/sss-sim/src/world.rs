@@ -259,7 +259,7 @@ impl World {
     pub fn connect(&mut self, from: HostIndex, to: HostIndex, (service, protocol): (&str, &str)) -> StreamId {
         let (eid, address) = (self.eid(to), self.address(to));
         self.call(from, |host, now| {
-            host.connect(now, eid, (service, protocol), &[address])
+            host.connect(now, eid, (service, protocol), &[address.into()])
         })
         .expect("a usable EID and an address")
     }
@@ -426,7 +426,7 @@ impl World {
             data: &mut data,
             lent: &mut None,
             stride,
-            remote,
+            link: sss_proto::Link::Udp(remote),
             local: Some(local),
             ecn,
         };
@@ -488,7 +488,11 @@ impl World {
 
     fn transmit(&mut self, index: usize, transmit: &Transmit) {
         let node = &self.nodes[index];
-        let (from, to) = (node.address, transmit.remote);
+        let (from, link) = (node.address, transmit.link);
+        let sss_proto::Link::Udp(to) = link else {
+            self.fault = Some(format!("h{index} sends over {link}, which nobody has given it"));
+            return;
+        };
         let filled = node.buf.filled();
         if transmit.segment == 0 || filled.is_empty() {
             self.fault = Some(format!("h{index} sends nothing to {to}"));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sss_crypto::Suite;
-use sss_proto::{Config, Congestion, Entropy, Padding, PeerLimits, PostQuantum, WindowConfig};
+use sss_proto::{Config, Congestion, Entropy, Padding, PeerLimits, PostQuantum, Route, WindowConfig};
 use sss_wire::Eid;
 
 use crate::driver::key_log::KeyLogFile;
@@ -95,10 +95,10 @@ impl HostBuilder {
 
     /// Decides which peers may connect to this host, before any state is kept for them. A peer that may not, and has
     /// proven its identity, is told so ([`NegotiationError::Forbidden`](crate::NegotiationError::Forbidden)). The
-    /// filter must not block, and must not use the host.
+    /// filter must not block, and must not use the host. It is given the peer's EID and the route that it came by.
     ///
     /// Default: all may.
-    pub fn accept_filter(mut self, filter: impl Fn(&Eid, SocketAddr) -> bool + Send + Sync + 'static) -> Self {
+    pub fn accept_filter(mut self, filter: impl Fn(&Eid, Route) -> bool + Send + Sync + 'static) -> Self {
         self.config.accept_filter = Some(Arc::new(filter));
         self
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use sss_proto::{CloseReason, NegotiationError, PeerId, Seen, Tried};
+use sss_proto::{CloseReason, NegotiationError, PeerId, Route, Seen, Tried};
 use sss_wire::{Eid, Seconds};
 use tokio::time::Instant;
 
@@ -158,7 +158,8 @@ impl Connect {
             }
             inner.want_driver();
             let names = (self.service.as_str(), self.protocol.as_str());
-            Ok(inner.core.connect(now, self.eid, names, &self.hints)?)
+            let routes: Vec<Route> = self.hints.iter().copied().map(Route::udp).collect();
+            Ok(inner.core.connect(now, self.eid, names, &routes)?)
         })?;
         let Self {
             eid, service, protocol, ..
@@ -205,7 +206,11 @@ impl Connect {
     /// Tells why the peer was not reached within this caller's patience.
     fn no_answer(&self, peer: PeerId, after: Duration) -> ConnectError {
         let failure = self.handle.call(|inner, now| inner.core.negotiation_failure(now, peer));
-        let addresses = || self.hints.iter().map(|address| Tried::new(*address, Seen::default()));
+        let addresses = || {
+            self.hints
+                .iter()
+                .map(|address| Tried::new((*address).into(), Seen::default()))
+        };
         let nobody = || NegotiationError::NoAnswer {
             addresses: addresses().collect(),
             attempts: 0,

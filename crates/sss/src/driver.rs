@@ -228,7 +228,7 @@ impl Driver {
         let hints = self.socket.take_hints();
         let (calls, denied, now) = self.shared.drive(|inner, now| {
             for (remote, hint) in hints {
-                inner.core.note_path(now, remote, hint);
+                inner.core.note_path(now, remote.into(), hint);
             }
             while let Some(event) = inner.core.poll_event() {
                 notifications.take(inner, event);

@@ -127,7 +127,7 @@ impl Host {
         let mut answer = shared.call(|inner, _| Answer::probe(shared, inner, address));
         loop {
             let running = self.handle.call(|inner, _| {
-                inner.core.probe(address);
+                inner.core.probe(address.into());
                 inner.want_driver();
                 inner.is_running()
             });
@@ -153,7 +153,7 @@ impl Host {
     /// the address to [`Self::connect`] then.
     pub fn add_hint(&self, eid: Eid, address: SocketAddr) {
         self.handle.call(|inner, now| {
-            inner.core.add_hints(now, &eid, &[addresses::canonical(address)]);
+            inner.core.add_hints(now, &eid, &[addresses::canonical(address).into()]);
             inner.want_driver();
         });
     }

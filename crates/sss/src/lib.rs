@@ -135,9 +135,10 @@ pub use stream::{Receipt, RecordReader, RecordWriter, RecvHalf, SendDatagram, Se
 pub use sss_crypto::Suite;
 pub use sss_proto::{
     AcceptedBy, BadSetting, ChannelInfo, CloseReason, Congestion, DatagramError, DatagramFate, DatagramStats,
-    DropReason, EcnState, HostStats, LinkStatus, ListenError, ListenMode, MtuState, NegotiationError, OpenError,
+    DropReason, EcnState, HostStats, Link, LinkStatus, ListenError, ListenMode, MtuState, NegotiationError, OpenError,
     OpeningRoom, Padding, PeerId, PeerLimits, PeerStats, PostQuantum, ProtocolError, ReadError, RecvState, Refusal,
-    Seen, SendState, StreamId, StreamInfo, StreamLimits, SubtreeInfo, TreeNode, Tried, Waits, WindowConfig, WriteError,
+    RelayHandle, Route, RouteClass, Seen, SendState, SocketId, StreamId, StreamInfo, StreamLimits, SubtreeInfo,
+    TreeNode, Tried, TunnelId, Waits, WindowConfig, WriteError,
 };
 pub use sss_wire::services::{ProtocolInfo, ServiceInfo, ServiceList};
 pub use sss_wire::{Code, Eid, EidError, Seconds, is_printable, printable};

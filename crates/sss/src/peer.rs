@@ -89,7 +89,9 @@ impl Peer {
     /// remembered for when it does not.
     pub fn add_hint(&self, address: SocketAddr) {
         self.handle.call(|inner, now| {
-            inner.core.add_hints(now, &self.eid, &[addresses::canonical(address)]);
+            inner
+                .core
+                .add_hints(now, &self.eid, &[addresses::canonical(address).into()]);
             inner.want_driver();
         });
     }

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-use sss_proto::Instant;
+use sss_proto::{Instant, Link};
 use sss_wire::Eid;
 
 use crate::driver::SocketStats;
@@ -110,14 +110,17 @@ impl Inner {
     pub(crate) fn on_network_change(&mut self, now: Instant, local_addr: SocketAddr, is_new: bool) {
         self.network_changed = false;
         self.local_addr = local_addr;
-        self.core.network_changed(now, |remote, local| {
-            is_new || addresses::has_moved(remote, local, local_addr)
+        self.core.network_changed(now, |route, local| match route.link {
+            Link::Udp(remote) => is_new || addresses::has_moved(remote, local, local_addr),
+            // Whoever has that socket or tunnel knows what became of it.
+            _ => false,
         });
     }
 
     /// The way to the only peer of a host that offers nothing, if it is to take another port when it moves.
     pub(crate) fn sole_path(&self) -> Option<(SocketAddr, Option<IpAddr>)> {
-        self.core.sole_path().filter(|_| self.new_port_on_move)
+        let (route, local) = self.core.sole_path().filter(|_| self.new_port_on_move)?;
+        Some((route.direct_address()?, local))
     }
 
     /// Returns whether nobody holds the host any more, and the driver has not begun to close it.

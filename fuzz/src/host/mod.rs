@@ -14,8 +14,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use sss_crypto::StaticKey;
 use sss_proto::{
-    Batch, CloseReason, Config, Ecn, Event, Host, Input, Instant, ListenerId, Output, PeerId, PostQuantum, StreamId,
-    TransmitBuf,
+    Batch, CloseReason, Config, Ecn, Event, Host, Input, Instant, Link, ListenerId, Output, PeerId, PostQuantum, Route,
+    StreamId, TransmitBuf,
 };
 
 use application::Streams;
@@ -216,7 +216,7 @@ impl World {
     fn connect(&mut self, n: usize) {
         let (eid, address) = (self.nodes[1 - n].host.eid(), self.nodes[1 - n].address);
         let node = &mut self.nodes[n];
-        if let Ok(stream) = node.host.connect(self.now, eid, SERVICE, &[address]) {
+        if let Ok(stream) = node.host.connect(self.now, eid, SERVICE, &[address.into()]) {
             node.streams.add(stream);
         }
     }
@@ -228,12 +228,13 @@ impl World {
             match node.host.poll(self.now, &mut self.buf) {
                 Output::Transmit(to) => {
                     assert!(!self.buf.filled().is_empty() && to.segment > 0, "an empty datagram");
+                    let Link::Udp(address) = to.link else { continue };
                     for bytes in self.buf.filled().chunks(to.segment) {
                         if self.under_way.len() < MAX_UNDER_WAY {
                             let (from, bytes) = (node.address, bytes.to_vec());
                             self.under_way.push(Datagram {
                                 from,
-                                to: to.remote,
+                                to: address,
                                 bytes,
                             });
                         }
@@ -284,7 +285,7 @@ impl World {
             stride: data.len(),
             data: &mut data,
             lent: &mut None,
-            remote: from,
+            link: Link::Udp(from),
             local: None,
             ecn: Ecn::NotEct,
         };

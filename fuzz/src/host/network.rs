@@ -28,7 +28,7 @@ impl World {
             17 => self.nodes[n].host.network_changed(self.now, |_, _| true),
             18 => self.nodes[n].host.network_changed(self.now, |_, _| false),
             19 => self.hint(n, program),
-            20 => self.nodes[n].host.probe(self.nodes[1 - n].address),
+            20 => self.nodes[n].host.probe(self.nodes[1 - n].address.into()),
             21 => {
                 let from = self.somewhere(program);
                 self.receive(n, from, program.bytes());
@@ -111,7 +111,7 @@ impl World {
 
     fn hint(&mut self, n: usize, program: &mut Program<'_>) {
         let eid = self.nodes[1 - n].host.eid();
-        let hints = [self.nodes[1 - n].address, self.somewhere(program)];
+        let hints = [self.nodes[1 - n].address, self.somewhere(program)].map(Route::udp);
         self.nodes[n].host.add_hints(self.now, &eid, &hints);
     }
 
@@ -126,7 +126,9 @@ impl World {
         }
         let Some(peer) = self.peer(n) else { return };
         let plaintext = program.bytes();
-        if let Some((to, bytes)) = self.nodes[n].host.forge(self.now, peer, plaintext) {
+        if let Some((route, bytes)) = self.nodes[n].host.forge(self.now, peer, plaintext)
+            && let Some(to) = route.address()
+        {
             let from = self.nodes[n].address;
             self.deliver(&Datagram { from, to, bytes });
             self.poll(1 - n);

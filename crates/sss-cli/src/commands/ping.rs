@@ -221,7 +221,7 @@ pub(crate) fn link_facts(info: &ChannelInfo, output: Output) {
     let text = format!(
         "link to {}: {:?} with {}, {} congestion control, RTT {} ms at least, path MTU {} bytes ({})\n\
          this host received {}, and sent {} in {} ({lost:.2} % of them lost){}",
-        info.remote,
+        info.route,
         info.suite,
         match info.post_quantum {
             true => "X25519 and ML-KEM-768",
@@ -244,7 +244,8 @@ pub(crate) fn link_facts(info: &ChannelInfo, output: Output) {
     );
     let fact = json!({
         "event": "link",
-        "remote": info.remote.to_string(),
+        "remote": info.route.to_string(),
+        "route": info.route.class().name(),
         "suite": format!("{:?}", info.suite),
         "post_quantum": info.post_quantum,
         "congestion": info.congestion,

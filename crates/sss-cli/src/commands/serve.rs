@@ -1,13 +1,12 @@
 //! `sss serve`.
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
-use sss::{Congestion, Eid, Host, ListenError, Padding, PostQuantum, WindowConfig};
+use sss::{Congestion, Eid, Host, ListenError, Padding, PostQuantum, Route, WindowConfig};
 use sss_files::{PROTOCOL, Refusal, RelPath, SERVICE, Status};
 
 use crate::cli::size;
@@ -108,10 +107,10 @@ pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
         if allowed.is_empty() {
             return builder;
         }
-        builder.accept_filter(move |eid, address| {
+        builder.accept_filter(move |eid, route| {
             let is_allowed = allowed.contains(eid);
             if !is_allowed {
-                log(turned_away(*eid, address));
+                log(turned_away(*eid, route));
             }
             is_allowed
         })
@@ -145,10 +144,10 @@ impl ServeArgs {
 }
 
 /// A host that may not connect, for the log.
-fn turned_away(eid: Eid, address: SocketAddr) -> Served {
+fn turned_away(eid: Eid, route: Route) -> Served {
     Served {
         eid,
-        address: Some(address),
+        address: Some(route),
         what: "connect",
         path: RelPath::default(),
         sent: 0,

@@ -1,10 +1,9 @@
 //! Outcome of a request, for whoever runs the server.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sss::{Eid, Peer};
+use sss::{Eid, Peer, Route};
 use sss_files::{Names, Refusal, RelPath, Request, Status};
 
 use super::exchange::{Exchange, TransferError};
@@ -16,7 +15,7 @@ pub(crate) type Log = Arc<dyn Fn(Served) + Send + Sync>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Served {
     pub(crate) eid: Eid,
-    pub(crate) address: Option<SocketAddr>,
+    pub(crate) address: Option<Route>,
     /// `connect`, `session`, `list`, `get`, `put`, `make`; `request`: nobody knows what it was to be.
     pub(crate) what: &'static str,
     pub(crate) path: RelPath,
@@ -42,7 +41,7 @@ impl Serving {
     pub(crate) fn begin(eid: Eid, peer: &Peer, what: &'static str) -> Self {
         let served = Served {
             eid,
-            address: peer.info().map(|info| info.remote),
+            address: peer.info().map(|info| info.route),
             what,
             path: RelPath::default(),
             sent: 0,

@@ -1,9 +1,9 @@
 //! Packets that came, and facts about them.
 
-use std::net::SocketAddr;
 use std::ops::Range;
 
 use crate::io::Ecn;
+use crate::route::Route;
 
 /// A packet that was opened in place.
 #[derive(Clone, Debug)]
@@ -19,10 +19,10 @@ pub(crate) struct Opened {
 
 /// Facts about a packet that are known once its frames were dispatched.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Received {
+pub(crate) struct Received<'a> {
     pub(crate) ack_eliciting: bool,
     pub(crate) ecn: Ecn,
     /// Length of the datagram.
     pub(crate) bytes: usize,
-    pub(crate) remote: SocketAddr,
+    pub(crate) route: &'a Route,
 }

@@ -1,9 +1,11 @@
-//! The addresses of a channel, and the validation of a changed one (CHN-11).
+//! The route of a channel, and the validation of a changed one (CHN-11). What the protocol calls an address is a route
+//! here.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::network::{Reach, is_usable};
+use crate::network::{Network, Reach, is_usable};
+use crate::route::Route;
 use crate::time::Instant;
 
 /// Bytes that may be sent to an address not yet validated, for each byte that came from it.
@@ -11,10 +13,10 @@ const AMPLIFICATION: u64 = 3;
 /// Challenges sent before a new address is given up.
 const MAX_CHALLENGES: u8 = 3;
 
-/// A pair of addresses.
+/// A way to the peer, and where it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Path {
-    pub(crate) remote: SocketAddr,
+    pub(crate) route: Route,
     /// The address of this host, if it is known and matters.
     pub(crate) local: Option<IpAddr>,
 }
@@ -23,6 +25,8 @@ pub(crate) struct Path {
 #[derive(Debug)]
 pub(super) struct Paths {
     current: Path,
+    /// Network of the peer on it.
+    network: Network,
     candidate: Option<Box<Candidate>>,
     response: Option<Response>,
     allow_private: bool,
@@ -46,7 +50,7 @@ struct Candidate {
 struct Response {
     data: [u8; 8],
     /// Source of the challenge, once that is known.
-    to: Option<SocketAddr>,
+    to: Option<Route>,
 }
 
 /// A frame that travels alone, to an address that is not the channel's.
@@ -61,34 +65,33 @@ impl Paths {
     pub(super) fn new(current: Path, allow_private: bool) -> Self {
         Self {
             current,
+            network: Network::from(&current.route),
             candidate: None,
             response: None,
             allow_private,
         }
     }
 
-    pub(super) fn current(&self) -> Path {
-        self.current
+    pub(super) fn current(&self) -> &Path {
+        &self.current
+    }
+
+    pub(super) fn network(&self) -> Network {
+        self.network
     }
 
     /// A packet was opened that is newer than all before. `challenge` is used if it starts a validation.
-    pub(super) fn on_newest(
-        &mut self,
-        now: Instant,
-        from: SocketAddr,
-        bytes: u64,
-        challenge: impl FnOnce() -> [u8; 8],
-    ) {
-        if from == self.current.remote {
+    pub(super) fn on_newest(&mut self, now: Instant, from: &Route, bytes: u64, challenge: impl FnOnce() -> [u8; 8]) {
+        if *from == self.current.route {
             self.candidate = None;
             return;
         }
         match &mut self.candidate {
-            Some(candidate) if candidate.path.remote == from => candidate.received += bytes,
-            _ if may_move(self.current.remote.ip(), from, self.allow_private) => {
+            Some(candidate) if candidate.path.route == *from => candidate.received += bytes,
+            _ if may_move(&self.current.route, from, self.allow_private) => {
                 self.candidate = Some(Box::new(Candidate {
                     path: Path {
-                        remote: from,
+                        route: *from,
                         local: self.current.local,
                     },
                     challenge: challenge(),
@@ -109,9 +112,9 @@ impl Paths {
     }
 
     /// The packet whose frames were just taken in came from there.
-    pub(super) fn on_packet(&mut self, from: SocketAddr) {
+    pub(super) fn on_packet(&mut self, from: &Route) {
         if let Some(Response { to: to @ None, .. }) = &mut self.response {
-            *to = Some(from);
+            *to = Some(*from);
         }
     }
 
@@ -120,20 +123,24 @@ impl Paths {
     pub(super) fn on_response(&mut self, now: Instant, data: [u8; 8]) -> Option<Option<Duration>> {
         let candidate = self.candidate.take_if(|c| c.challenges > 0 && c.challenge == data)?;
         self.current = candidate.path;
+        self.network = Network::from(&self.current.route);
         Some((candidate.challenges == 1).then(|| now.since(candidate.last_challenge)))
     }
 
     /// A response that goes to the address in use, in an ordinary packet.
     pub(super) fn take_response(&mut self) -> Option<[u8; 8]> {
-        let current = self.current.remote;
-        let response = self.response.take_if(|r| r.to.is_none_or(|to| to == current))?;
+        let current = &self.current.route;
+        let response = self
+            .response
+            .take_if(|r| r.to.as_ref().is_none_or(|to| to == current))?;
         Some(response.data)
     }
 
     /// Returns whether [`Self::take_response`] would give one.
     pub(super) fn has_response(&self) -> bool {
-        self.response
-            .is_some_and(|r| r.to.is_none_or(|to| to == self.current.remote))
+        let current = &self.current.route;
+        let response = self.response.as_ref();
+        response.is_some_and(|r| r.to.as_ref().is_none_or(|to| to == current))
     }
 
     /// Takes what is to be sent alone to another address, in a datagram of `size` bytes. `interval` is the time until
@@ -143,7 +150,7 @@ impl Paths {
             && !self.has_response()
         {
             self.response = None;
-            let candidate = self.candidate.as_mut().filter(|c| Some(c.path.remote) == response.to);
+            let candidate = self.candidate.as_mut().filter(|c| Some(c.path.route) == response.to);
             if let Some(candidate) = candidate.filter(|c| c.may_send(size)) {
                 candidate.sent += size;
                 return Some(Offpath::Response(response.data, candidate.path));
@@ -179,30 +186,36 @@ impl Candidate {
     }
 }
 
-/// Returns whether a channel at `from` may move to `to`: never to an address of narrower reach, but to a private one if
-/// that is allowed (MIG-22).
-fn may_move(from: IpAddr, to: SocketAddr, allow_private: bool) -> bool {
-    let reach = Reach::from(to.ip());
-    is_usable(to) && (reach >= Reach::from(from) || allow_private && reach == Reach::Private)
+/// Returns whether a channel at `from` may move to `to`: never to a route of another class (MIG-24), nor to an address
+/// of narrower reach, but to a private one if that is allowed (MIG-22).
+fn may_move(from: &Route, to: &Route, allow_private: bool) -> bool {
+    let of_same_class = from.class() == to.class();
+    let (Some(old), Some(new)) = (from.direct_address(), to.direct_address()) else {
+        // Where the relays are is not for the peer to say: only those are known that this host was told of.
+        return of_same_class && is_usable(to);
+    };
+    let reach = Reach::from(new.ip());
+    is_usable(to) && (reach >= Reach::from(old.ip()) || allow_private && reach == Reach::Private)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::route::{Link, RelayHandle, TunnelId};
 
     const PTO: Duration = Duration::from_millis(100);
     const DATA: [u8; 8] = *b"12345678";
 
-    fn addr(s: &str) -> SocketAddr {
-        s.parse().unwrap()
+    fn addr(s: &str) -> Route {
+        Route::udp(s.parse().unwrap())
     }
 
     fn at(ms: u64) -> Instant {
         Instant::from_nanos(ms * 1_000_000)
     }
 
-    fn to(remote: SocketAddr) -> Path {
-        Path { remote, local: None }
+    fn to(route: Route) -> Path {
+        Path { route, local: None }
     }
 
     fn paths() -> Paths {
@@ -213,17 +226,17 @@ mod tests {
     #[test]
     fn threat_22_a_new_address_is_challenged_and_used_only_after_its_answer() {
         let mut paths = paths();
-        let old = paths.current();
+        let old = *paths.current();
         let new = addr("203.0.113.5:2000");
-        paths.on_newest(at(0), new, 100, || DATA);
+        paths.on_newest(at(0), &new, 100, || DATA);
         assert_eq!(
             paths.take_offpath(at(0), 40, PTO),
             Some(Offpath::Challenge(DATA, to(new)))
         );
-        assert_eq!(paths.current(), old);
+        assert_eq!(*paths.current(), old);
         assert_eq!(paths.on_response(at(10), *b"otherone"), None);
         assert_eq!(paths.on_response(at(30), DATA), Some(Some(Duration::from_millis(30))));
-        assert_eq!(paths.current().remote, new);
+        assert_eq!(paths.current().route, new);
         assert_eq!(paths.on_response(at(31), DATA), None);
     }
 
@@ -233,14 +246,14 @@ mod tests {
         let mut paths = paths();
         let new = addr("203.0.113.5:2000");
         let challenge = Some(Offpath::Challenge(DATA, to(new)));
-        paths.on_newest(at(0), new, 25, || DATA);
+        paths.on_newest(at(0), &new, 25, || DATA);
         assert_eq!(paths.take_offpath(at(0), 40, PTO), challenge);
         assert_eq!(
             paths.take_offpath(at(100), 40, PTO),
             None,
             "80 bytes would be more than 75"
         );
-        paths.on_newest(at(150), new, 25, || DATA);
+        paths.on_newest(at(150), &new, 25, || DATA);
         assert_eq!(paths.take_offpath(at(200), 40, PTO), challenge);
     }
 
@@ -249,7 +262,7 @@ mod tests {
     fn a_silent_address_is_given_up_after_three_challenges() {
         let mut paths = paths();
         let new = addr("203.0.113.5:2000");
-        paths.on_newest(at(0), new, 1000, || DATA);
+        paths.on_newest(at(0), &new, 1000, || DATA);
         for n in 0..3 {
             assert_eq!(paths.next_timer(), Some(at(n * 100)));
             let sent = paths.take_offpath(at(n * 100), 40, PTO);
@@ -264,12 +277,11 @@ mod tests {
     // spec: MIG-22
     #[test]
     fn threat_23_a_channel_never_moves_to_many_to_nobody_or_inwards() {
-        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
         let never = "224.0.0.1:9 255.255.255.255:9 240.1.2.3:9 0.0.0.0:9 0.1.2.3:9 [ff02::1]:9 [::]:9 203.0.113.5:0 \
                      [::ffff:224.0.0.1]:9";
         for bad in never.split(' ') {
-            for from in ["127.0.0.1", "10.0.0.1", "198.51.100.1"] {
-                assert!(!may_move(ip(from), addr(bad), true), "{from} to {bad}");
+            for from in ["127.0.0.1:9", "10.0.0.1:9", "198.51.100.1:9"] {
+                assert!(!may_move(&addr(from), &addr(bad), true), "{from} to {bad}");
             }
         }
         // From the narrowest to the widest: outwards always, inwards never.
@@ -282,10 +294,10 @@ mod tests {
         for (n, from) in reaches.iter().enumerate() {
             for (m, to) in reaches.iter().enumerate() {
                 for (from, to) in from.iter().flat_map(|from| to.iter().map(move |to| (from, to))) {
-                    assert_eq!(may_move(addr(from).ip(), addr(to), false), n <= m, "{from} to {to}");
+                    assert_eq!(may_move(&addr(from), &addr(to), false), n <= m, "{from} to {to}");
                     let is_home = (n, m) == (3, 2);
                     assert_eq!(
-                        may_move(addr(from).ip(), addr(to), true),
+                        may_move(&addr(from), &addr(to), true),
                         n <= m || is_home,
                         "{from} to {to}"
                     );
@@ -294,16 +306,41 @@ mod tests {
         }
     }
 
+    // spec: MIG-24
+    #[test]
+    fn a_channel_moves_only_to_routes_of_its_own_class() {
+        let (relay, tunnel) = (
+            Link::Udp("198.51.100.9:443".parse().unwrap()),
+            Link::Tunnel(TunnelId(1)),
+        );
+        let of_class = [
+            [addr("203.0.113.5:9"), addr("203.0.113.6:9")],
+            [
+                Route::through(relay, RelayHandle(1)),
+                Route::through(relay, RelayHandle(2)),
+            ],
+            [
+                Route::through(tunnel, RelayHandle(1)),
+                Route::through(tunnel, RelayHandle(2)),
+            ],
+        ];
+        for (n, [from, _]) in of_class.iter().enumerate() {
+            for (m, [_, to]) in of_class.iter().enumerate() {
+                assert_eq!(may_move(from, to, true), n == m, "{from} to {to}");
+            }
+        }
+    }
+
     #[test]
     fn the_old_address_coming_back_ends_the_validation() {
         let mut paths = paths();
         let new = addr("203.0.113.5:2000");
-        paths.on_newest(at(0), new, 1000, || DATA);
+        paths.on_newest(at(0), &new, 1000, || DATA);
         assert_eq!(
             paths.take_offpath(at(0), 40, PTO),
             Some(Offpath::Challenge(DATA, to(new)))
         );
-        paths.on_newest(at(1), paths.current().remote, 1000, || DATA);
+        paths.on_newest(at(1), &paths.current().route.clone(), 1000, || DATA);
         assert_eq!(paths.on_response(at(30), DATA), None);
     }
 
@@ -312,21 +349,21 @@ mod tests {
     fn threat_22_a_challenge_from_elsewhere_is_not_answered_and_only_the_latest_is() {
         let mut paths = paths();
         let new = addr("203.0.113.5:2000");
-        paths.on_newest(at(0), new, 1000, || *b"87654321");
+        paths.on_newest(at(0), &new, 1000, || *b"87654321");
         let challenge = Offpath::Challenge(*b"87654321", to(new));
         assert_eq!(paths.take_offpath(at(0), 40, PTO), Some(challenge));
         // From neither the address in use nor the one that is validated.
         paths.on_challenge(DATA);
-        paths.on_packet(addr("192.0.2.66:53"));
+        paths.on_packet(&addr("192.0.2.66:53"));
         assert_eq!((paths.has_response(), paths.take_response()), (false, None));
         assert_eq!(paths.take_offpath(at(1), 40, PTO), None);
         // To the new address no more than three times what came from there.
         paths.on_challenge(DATA);
-        paths.on_packet(new);
+        paths.on_packet(&new);
         assert_eq!(paths.take_offpath(at(1), 4000, PTO), None);
         for data in [*b"earlier.", DATA] {
             paths.on_challenge(data);
-            paths.on_packet(paths.current().remote);
+            paths.on_packet(&paths.current().route.clone());
         }
         assert_eq!((paths.take_response(), paths.take_response()), (Some(DATA), None));
     }
@@ -336,14 +373,14 @@ mod tests {
     fn challenges_are_answered_where_they_came_from() {
         let mut paths = paths();
         paths.on_challenge(DATA);
-        paths.on_packet(paths.current().remote);
+        paths.on_packet(&paths.current().route.clone());
         assert!(paths.has_response());
         assert_eq!(paths.take_response(), Some(DATA));
         assert_eq!(paths.take_response(), None);
         let new = addr("203.0.113.5:2000");
         paths.on_challenge(DATA);
-        paths.on_packet(new);
-        paths.on_newest(at(0), new, 100, || *b"87654321");
+        paths.on_packet(&new);
+        paths.on_newest(at(0), &new, 100, || *b"87654321");
         assert!(!paths.has_response());
         assert_eq!(
             paths.take_offpath(at(0), 40, PTO),

@@ -204,7 +204,7 @@ impl Sealing<'_> {
         let size = self.complete(now, packet, PacketKind::Unrecorded, &[]);
         buf.advance(size);
         Some(Transmit {
-            remote: path.remote,
+            link: path.route.link,
             local: path.local,
             ecn: Ecn::NotEct,
             segment: size,

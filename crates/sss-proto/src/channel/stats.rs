@@ -1,6 +1,5 @@
 //! Statistics of a channel, for those outside.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use sss_crypto::Suite;
@@ -9,13 +8,14 @@ use super::ecn::EcnState;
 use super::flight::Flight;
 use super::keys::Keys;
 use super::mtu::MtuState;
+use crate::route::Route;
 
 /// The state of a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ChannelInfo {
-    /// The peer's address.
-    pub remote: SocketAddr,
+    /// The way to the peer.
+    pub route: Route,
     /// The cipher suite.
     pub suite: Suite,
     /// True if its keys come from ML-KEM-768 too, beside X25519: what is recorded today stays secret from those who
@@ -77,12 +77,12 @@ pub struct ChannelInfo {
     pub late_acks: u64,
 }
 
-/// The state of a channel to `remote`, which has sent `late_acks` acknowledgements too late.
-pub(super) fn describe(remote: SocketAddr, keys: &Keys, flight: &Flight, late_acks: u64) -> ChannelInfo {
+/// The state of a channel on `route`, which has sent `late_acks` acknowledgements too late.
+pub(super) fn describe(route: Route, keys: &Keys, flight: &Flight, late_acks: u64) -> ChannelInfo {
     let (recovery, flow, c) = (&flight.recovery, &flight.flow, &flight.counters);
     let controller = flow.controller.get();
     ChannelInfo {
-        remote,
+        route,
         suite: keys.suite(),
         post_quantum: keys.is_post_quantum(),
         key_generation: keys.generation(),

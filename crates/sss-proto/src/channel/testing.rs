@@ -1,6 +1,5 @@
 //! Two channels with the same keys, and what tests do with them.
 
-use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -20,6 +19,7 @@ use crate::io::{Ecn, Transmit, TransmitBuf};
 use crate::packet::PacketWriter;
 use crate::padding::Padding;
 use crate::role::Role;
+use crate::route::Route;
 use crate::testing::frames_of;
 use crate::time::Instant;
 use crate::token::{StreamFlags, Token};
@@ -27,8 +27,8 @@ use crate::token::{StreamFlags, Token};
 pub(super) const INITIATOR: &str = "198.51.100.1:1000";
 pub(super) const RESPONDER: &str = "203.0.113.7:7000";
 
-pub(super) fn addr(text: &str) -> SocketAddr {
-    text.parse().unwrap()
+pub(super) fn addr(text: &str) -> Route {
+    Route::udp(text.parse().unwrap())
 }
 
 pub(super) fn at_us(us: u64) -> Instant {
@@ -59,7 +59,7 @@ pub(super) struct Taken {
 /// One end, its owner, and its address.
 pub(super) struct End {
     pub(super) channel: Channel,
-    pub(super) address: SocketAddr,
+    pub(super) address: Route,
     pub(super) fates: Vec<Fate>,
     tokens: Vec<Token>,
     buf: TransmitBuf,
@@ -91,7 +91,7 @@ fn setup(role: Role, remote: &str, config: ChannelConfig) -> ChannelSetup {
         local_id,
         remote_id,
         path: Path {
-            remote: addr(remote),
+            route: addr(remote),
             local: None,
         },
         config,
@@ -256,17 +256,11 @@ impl End {
     }
 
     /// Takes in a packet that `from` sent.
-    pub(super) fn take(&mut self, now: Instant, packet: &[u8], from: SocketAddr) -> Result<Taken, Refused> {
+    pub(super) fn take(&mut self, now: Instant, packet: &[u8], from: Route) -> Result<Taken, Refused> {
         self.take_marked(now, packet, from, Ecn::Ect0)
     }
 
-    pub(super) fn take_marked(
-        &mut self,
-        now: Instant,
-        packet: &[u8],
-        from: SocketAddr,
-        ecn: Ecn,
-    ) -> Result<Taken, Refused> {
+    pub(super) fn take_marked(&mut self, now: Instant, packet: &[u8], from: Route, ecn: Ecn) -> Result<Taken, Refused> {
         let mut bytes = packet.to_vec();
         let opened = self.channel.open(&mut bytes).map_err(Refused::Dropped)?;
         let plaintext = &bytes[opened.payload.clone()];
@@ -297,7 +291,7 @@ impl End {
             ack_eliciting: taken.ack_eliciting,
             ecn,
             bytes: packet.len(),
-            remote: from,
+            route: &from,
         };
         self.channel.note(now, &taken.opened, &received);
         Ok(taken)

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::hash::Hash;
-use std::net::IpAddr;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -55,10 +54,10 @@ impl Census {
         }
     }
 
-    /// Notes that the peer in a slot has begun a tree, from that address.
-    pub(super) fn enter(&mut self, index: u32, eid: Eid, from: IpAddr) {
+    /// Notes that the peer in a slot has begun a tree, from that network.
+    pub(super) fn enter(&mut self, index: u32, eid: Eid, network: Network) {
         self.leave(index);
-        let (number, network) = (self.next, Network::from(from));
+        let number = self.next;
         self.next += 1;
         self.members.insert(index, Member { number, eid, network });
         self.all.insert(number, index);
@@ -77,14 +76,14 @@ impl Census {
     }
 
     /// Returns the first limit that leaves no room for one more tree.
-    pub(super) fn full(&self, eid: &Eid, from: IpAddr) -> Option<Full> {
+    pub(super) fn full(&self, eid: &Eid, network: Network) -> Option<Full> {
         let oldest = |queue: &Queue| queue.values().take(LOOKED_AT).copied().collect();
         let is_full = |queue: &&Queue, limit: usize| queue.len() >= limit;
         let of_eid = self.of_eid.get(eid).filter(|q| is_full(q, self.limits.trees_per_eid));
         if let Some(queue) = of_eid {
             return Some(Full::Eid(oldest(queue)));
         }
-        let of_network = self.of_network.get(&Network::from(from));
+        let of_network = self.of_network.get(&network);
         if let Some(queue) = of_network.filter(|q| is_full(q, self.limits.trees_per_network)) {
             return Some(Full::Network(oldest(queue)));
         }
@@ -109,8 +108,8 @@ mod tests {
         Eid::from_public_key(&[n; 32])
     }
 
-    fn from(n: u8) -> IpAddr {
-        IpAddr::from([192, 0, 2, n])
+    fn from(n: u8) -> Network {
+        Network::V4(n.into())
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! Long packets: what the negotiation does with them (docs/spec/negotiation.md).
 
-use std::net::SocketAddr;
-
 use rand::RngExt;
 use sss_wire::long::{self, Accept, Hello, HelloK, Initiate, Long, ProbeReply, Retry};
 use sss_wire::params::Settings;
@@ -17,8 +15,9 @@ use crate::io::Event;
 use crate::limit::{Limit, Standing};
 use crate::local_host::LocalHost;
 use crate::negotiation::{self, Fate, HelloAnswer, Proven, Refusal, Reply, Responder, Sender};
-use crate::network::is_usable;
+use crate::network::{Network, is_usable};
 use crate::peer::{Arrival, Context, Initiated, Peer, settings_of};
+use crate::route::Route;
 use crate::seen::Seen;
 use crate::time::Instant;
 
@@ -46,15 +45,15 @@ pub(super) struct Negotiation<'a> {
 struct Applicant<'a> {
     initiate: &'a Initiate<'a>,
     size: usize,
-    remote: SocketAddr,
+    route: Route,
 }
 
 impl<'a> Applicant<'a> {
-    fn new(initiate: &'a Initiate<'a>, packet: &[u8], remote: SocketAddr) -> Self {
+    fn new(initiate: &'a Initiate<'a>, packet: &[u8], route: Route) -> Self {
         Self {
             initiate,
             size: packet.len(),
-            remote,
+            route,
         }
     }
 }
@@ -65,7 +64,7 @@ impl Negotiation<'_> {
     /// # Errors
     /// Why it is dropped.
     pub(super) fn receive(&mut self, packet: &[u8]) -> Result<(), DropReason> {
-        if !is_usable(self.arrival.remote) {
+        if !is_usable(&self.arrival.route) {
             return Err(DropReason::BadAddress);
         }
         match Long::parse(packet).map_err(|_| DropReason::Malformed)? {
@@ -88,21 +87,21 @@ impl Negotiation<'_> {
             return Err(DropReason::Unwelcome);
         }
         let reply = long::probe_reply(nonce, &self.local.eid);
-        self.outbox.hint(self.arrival.remote, reply);
+        self.outbox.hint(self.arrival.route, reply);
         Ok(())
     }
 
     fn on_hello(&mut self, hello: &Hello<'_>) -> Result<(), DropReason> {
-        let (remote, mut local) = (self.arrival.remote, self.local.for_responder());
-        let reply = self.admission.responder.hello(self.now, hello, remote, &mut local);
+        let (route, mut local) = (self.arrival.route, self.local.for_responder());
+        let reply = self.admission.responder.hello(self.now, hello, route, &mut local);
         self.note_greeter();
         self.reply(reply?);
         Ok(())
     }
 
     fn on_hello_k(&mut self, hello_k: &HelloK<'_>) -> Result<(), DropReason> {
-        let (remote, mut local) = (self.arrival.remote, self.local.for_responder());
-        let reply = self.admission.responder.hello_k(self.now, hello_k, remote, &mut local);
+        let (route, mut local) = (self.arrival.route, self.local.for_responder());
+        let reply = self.admission.responder.hello_k(self.now, hello_k, route, &mut local);
         self.note_greeter();
         self.reply(reply?);
         Ok(())
@@ -118,11 +117,11 @@ impl Negotiation<'_> {
     /// # Errors
     /// Why it is dropped.
     pub(super) fn receive_admitted(&mut self, packet: &[u8]) -> Result<(), DropReason> {
-        let (now, remote, mut local) = (self.now, self.arrival.remote, self.local.for_responder());
+        let (now, route, mut local) = (self.now, self.arrival.route, self.local.for_responder());
         let responder = &mut self.admission.responder;
         let reply = match Long::parse(packet).map_err(|_| DropReason::Malformed)? {
-            Long::Hello(hello) => responder.hello_admitted(now, &hello, remote, &mut local)?,
-            Long::HelloK(hello_k) => responder.hello_k_admitted(now, &hello_k, remote, &mut local)?,
+            Long::Hello(hello) => responder.hello_admitted(now, &hello, route, &mut local)?,
+            Long::HelloK(hello_k) => responder.hello_k_admitted(now, &hello_k, route, &mut local)?,
             _ => return Err(DropReason::Malformed),
         };
         self.reply(reply);
@@ -131,17 +130,17 @@ impl Negotiation<'_> {
 
     fn reply(&mut self, reply: Reply) {
         match reply {
-            Reply::Worked(packet) => self.outbox.reply(self.arrival.remote, packet),
-            Reply::Hint(packet) => self.outbox.hint(self.arrival.remote, packet),
+            Reply::Worked(packet) => self.outbox.reply(self.arrival.route, packet),
+            Reply::Hint(packet) => self.outbox.hint(self.arrival.route, packet),
         }
     }
 
     /// Returns who sent the packet, and whether an established peer is in the same network (NEG-39).
     fn sender(&self) -> Sender {
-        let remote = self.arrival.remote;
+        let route = self.arrival.route;
         Sender {
-            remote,
-            standing: self.peers.networks().standing(remote.ip()),
+            route,
+            standing: self.peers.networks().standing((&route).into()),
         }
     }
 
@@ -150,7 +149,7 @@ impl Negotiation<'_> {
         let (index, peer) = peer.ok_or(DropReason::UnknownAttempt)?;
         if let Err(reason) = peer.on_answer(&mut Context::new(self.now, self.local), answer, &self.arrival) {
             if reason == DropReason::Unauthentic {
-                self.local.sightings.note(self.now, self.arrival.remote, Seen::Unopened);
+                self.local.sightings.note(self.now, self.arrival.route, Seen::Unopened);
             }
             return Err(reason);
         }
@@ -164,7 +163,7 @@ impl Negotiation<'_> {
         if self.peers.demux.attempt(initiate.attempt).is_some() {
             return Err(DropReason::Unwelcome);
         }
-        let applicant = Applicant::new(initiate, packet, self.arrival.remote);
+        let applicant = Applicant::new(initiate, packet, self.arrival.route);
         let (sender, responder) = (self.sender(), &mut self.admission.responder);
         let proven = match responder.initiate(self.now, initiate, sender, &mut self.local.rng) {
             Ok(proven) => proven,
@@ -174,7 +173,7 @@ impl Negotiation<'_> {
         let made = self.on_proven(&applicant, &proven, packet);
         // What is a duplicate was sent by one that has its channel.
         if made.is_err_and(|reason| reason != DropReason::Duplicate) {
-            self.admission.responder.note_vain(self.now, applicant.remote);
+            self.admission.responder.note_vain(self.now, applicant.route);
         }
         made
     }
@@ -243,15 +242,15 @@ impl Negotiation<'_> {
         if let Some(index) = self.peers.demux.channel(channel) {
             let peer = self.peers.at(index).ok_or(DropReason::Duplicate)?;
             if let Some(reply) = peer.transport_mut().channels_mut().accept_again(packet) {
-                self.outbox.reply(self.arrival.remote, reply);
+                self.outbox.reply(self.arrival.route, reply);
                 return Err(DropReason::Duplicate);
             }
         }
         if !self.may_refuse() {
             return Err(DropReason::Overload);
         }
-        let applicant = Applicant::new(initiate, packet, self.arrival.remote);
-        let proven = self.admission.responder.initiate_spent(initiate, self.arrival.remote)?;
+        let applicant = Applicant::new(initiate, packet, self.arrival.route);
+        let proven = self.admission.responder.initiate_spent(initiate, self.arrival.route)?;
         let end = self.local.history.end_of(self.now, &proven.eid, initiate.attempt);
         let end = end.or_else(|| self.judge(&proven).err());
         let (code, reason) = end.ok_or(DropReason::Duplicate)?;
@@ -267,7 +266,7 @@ impl Negotiation<'_> {
             return Err((Code::FORBIDDEN, "it has the same EID".to_owned()));
         }
         let filter = config.accept_filter.as_ref();
-        if filter.is_some_and(|filter| !filter(&proven.eid, self.arrival.remote)) {
+        if filter.is_some_and(|filter| !filter(&proven.eid, self.arrival.route)) {
             return Err((Code::FORBIDDEN, "it is not among those allowed".to_owned()));
         }
         settings_of(proven).map_err(|error| (error.code, error.what.to_owned()))
@@ -285,7 +284,7 @@ impl Negotiation<'_> {
 
     /// Returns whether the sender may be told once more that it is refused.
     fn may_refuse(&mut self) -> bool {
-        let sender = self.arrival.remote.ip();
+        let sender = Network::from(&self.arrival.route);
         self.admission.refusals.allow(self.now, sender, Standing::Stranger)
     }
 
@@ -296,7 +295,7 @@ impl Negotiation<'_> {
         let nonce = self.local.rng.refresh().random();
         if let Some(packet) = negotiation::refusal(applicant.initiate, applicant.size, proven, nonce, why) {
             self.stats.refusals_sent += 1;
-            self.outbox.reply(applicant.remote, packet);
+            self.outbox.reply(applicant.route, packet);
         }
     }
 
@@ -306,7 +305,7 @@ impl Negotiation<'_> {
         earlier.map_or(Fate::Unknown, |earlier| {
             self.admission
                 .responder
-                .fate(earlier, initiate.version, self.arrival.remote)
+                .fate(earlier, initiate.version, self.arrival.route)
         })
     }
 
@@ -321,7 +320,7 @@ impl Negotiation<'_> {
             return false;
         };
         if let Some(accept) = accept {
-            self.outbox.reply(self.arrival.remote, accept);
+            self.outbox.reply(self.arrival.route, accept);
         }
         true
     }
@@ -344,7 +343,7 @@ impl Negotiation<'_> {
         {
             return Ok(());
         }
-        let of = (&proven.eid, self.arrival.remote.ip());
+        let of = (&proven.eid, Network::from(&self.arrival.route));
         self.peers.make_room(self.now, self.local, of)
     }
 
@@ -358,7 +357,7 @@ impl Negotiation<'_> {
             // It is told that the tree is not known, and closes the channel.
             let peer = self.accept_new(accepted, initiated)?;
             let index = self.peers.insert_unlisted(peer);
-            self.peers.count(index, self.arrival.remote.ip());
+            self.peers.count(index, Network::from(&self.arrival.route));
             return Ok(index);
         };
         // MIG-9
@@ -418,12 +417,12 @@ impl Negotiation<'_> {
         let peer = self.accept_new(accepted, initiated)?;
         // The new peer takes its slot before the old one's may become free: its id names the slot.
         let index = self.peers.insert(peer);
-        self.peers.count(index, self.arrival.remote.ip());
+        self.peers.count(index, Network::from(&self.arrival.route));
         if let Some(old) = existing {
             let is_same = self
                 .peers
                 .at(old)
-                .is_some_and(|p| p.transport().channels().made_at(self.arrival.remote).is_some());
+                .is_some_and(|p| p.transport().channels().made_at(self.arrival.route).is_some());
             if is_same {
                 self.end_restarted(old);
             } else {
@@ -446,7 +445,7 @@ impl Negotiation<'_> {
 
     /// NEG-20: an INITIATE of an attempt that the peer has given up.
     fn refuse_outdated(&mut self, accepted: &Proven, existing: Option<u32>) -> Result<(), DropReason> {
-        let there = existing.and_then(|i| self.peers.at(i)?.transport().channels().made_at(self.arrival.remote));
+        let there = existing.and_then(|i| self.peers.at(i)?.transport().channels().made_at(self.arrival.route));
         let is_outdated = there.is_some_and(|made| accepted.issued < made)
             || self.local.history.has_initiated_since(&accepted.eid, accepted.issued);
         if is_outdated {
@@ -494,17 +493,17 @@ impl Negotiation<'_> {
     fn on_retry(&mut self, retry: &Retry<'_>) -> Result<(), DropReason> {
         let peer = self.peers.by_attempt(retry.attempt);
         let (_, peer) = peer.ok_or(DropReason::UnknownAttempt)?;
-        let is_tried = peer.transport().attempts().is_tried_at(self.arrival.remote);
+        let is_tried = peer.transport().attempts().is_tried_at(self.arrival.route);
         let packets = peer
             .transport_mut()
             .attempts_mut()
             .on_retry(retry.version, retry.token)?;
         for packet in packets {
-            self.outbox.reply(self.arrival.remote, packet.to_vec());
+            self.outbox.reply(self.arrival.route, packet.to_vec());
         }
         // NEG-27
         if is_tried {
-            self.local.sightings.note(self.now, self.arrival.remote, Seen::Busy);
+            self.local.sightings.note(self.now, self.arrival.route, Seen::Busy);
         }
         Ok(())
     }
@@ -521,18 +520,18 @@ impl Negotiation<'_> {
         let (nonce, eid) = (reply.attempt, reply.eid);
         // NEG-27
         if let Some((_, peer)) = self.peers.by_attempt(nonce) {
-            if !peer.transport().attempts().is_tried_at(self.arrival.remote) {
+            if !peer.transport().attempts().is_tried_at(self.arrival.route) {
                 return Err(DropReason::UnknownAttempt);
             }
             self.local
                 .sightings
-                .note(self.now, self.arrival.remote, Seen::OtherHost(eid));
+                .note(self.now, self.arrival.route, Seen::OtherHost(eid));
             return Ok(());
         }
-        if !self.probes.answer(nonce, self.arrival.remote) {
+        if !self.probes.answer(nonce, self.arrival.route) {
             return Err(DropReason::UnknownAttempt);
         }
-        self.peers.events.push_back(Event::ProbeReply(self.arrival.remote, eid));
+        self.peers.events.push_back(Event::ProbeReply(self.arrival.route, eid));
         Ok(())
     }
 }

@@ -1,9 +1,9 @@
 //! Datagrams that belong to no channel, until they are sent.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 
 use crate::io::{Datagram, Ecn, Transmit, TransmitBuf};
+use crate::route::Route;
 
 /// Replies of the negotiation, and hints, that wait to be sent, at most, each.
 const MAX_REPLIES: usize = 1024;
@@ -26,13 +26,13 @@ impl Outbox {
     }
 
     /// Queues a reply that has taken work; drops it when too many wait.
-    pub(super) fn reply(&mut self, remote: SocketAddr, bytes: Vec<u8>) {
-        push(&mut self.queue, Datagram { remote, bytes });
+    pub(super) fn reply(&mut self, route: Route, bytes: Vec<u8>) {
+        push(&mut self.queue, Datagram { route, bytes });
     }
 
     /// Queues an answer that has taken none, such as RETRY; drops it when too many wait. Peers come before it.
-    pub(super) fn hint(&mut self, remote: SocketAddr, bytes: Vec<u8>) {
-        push(&mut self.hints, Datagram { remote, bytes });
+    pub(super) fn hint(&mut self, route: Route, bytes: Vec<u8>) {
+        push(&mut self.hints, Datagram { route, bytes });
     }
 
     /// Returns what this host's own attempts send: that is never dropped.
@@ -70,7 +70,7 @@ fn push(queue: &mut VecDeque<Datagram>, datagram: Datagram) {
 fn fill(buf: &mut TransmitBuf, datagram: &Datagram) -> Transmit {
     buf.put(&datagram.bytes);
     Transmit {
-        remote: datagram.remote,
+        link: datagram.route.link,
         local: None,
         ecn: Ecn::NotEct,
         segment: buf.len(),

@@ -2,7 +2,6 @@
 //! again, whose turn it is to send, and what the application is told.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -12,13 +11,14 @@ use sss_wire::{Code, Eid};
 use super::census::{Census, Full};
 use super::demux::Demux;
 use super::ready::ReadyQueue;
-use super::services::{Route, Services};
+use super::services::{Recipient, Services};
 use super::timers::Timers;
 use crate::config::PeerLimits;
 use crate::ids::{ListenerId, PeerId, StreamKey};
 use crate::io::{Datagram, Event, LinkStatus};
 use crate::local_host::LocalHost;
 use crate::nearby::{Nearby, Networks};
+use crate::network::Network;
 use crate::peer::{Context, Peer, Unheard};
 use crate::time::Instant;
 
@@ -156,8 +156,8 @@ impl Peers {
             self.events.extend(secrets.into_iter().map(Event::Secret));
         }
         self.timers.set(index, peer.next_timer());
-        let path = peer.transport().path().filter(|_| peer.is_up());
-        self.nearby.set(index, path.map(|path| path.remote.ip()));
+        let network = peer.transport().network().filter(|_| peer.is_up());
+        self.nearby.set(index, network);
         let (id, has_ended) = (peer.id(), peer.tree().has_ended());
         gather(peer, &mut self.services, &mut self.events, &mut self.streams_refused);
         if has_ended {
@@ -209,8 +209,8 @@ impl Peers {
 
 /// The limits to their number (NEG-35).
 impl Peers {
-    /// Counts a tree that a peer has begun from an address.
-    pub(super) fn count(&mut self, index: u32, from: IpAddr) {
+    /// Counts a tree that a peer has begun from a network.
+    pub(super) fn count(&mut self, index: u32, from: Network) {
         if let Some(peer) = self.slots.get(index as usize) {
             self.census.enter(index, *peer.eid(), from);
         }
@@ -221,7 +221,7 @@ impl Peers {
     ///
     /// # Errors
     /// LIMIT if there is no such tree.
-    pub(super) fn make_room(&mut self, now: Instant, local: &mut LocalHost, of: (&Eid, IpAddr)) -> Result<(), Code> {
+    pub(super) fn make_room(&mut self, now: Instant, local: &mut LocalHost, of: (&Eid, Network)) -> Result<(), Code> {
         while let Some(full) = self.census.full(of.0, of.1) {
             let (Full::Eid(oldest) | Full::Network(oldest) | Full::Host(oldest)) = &full;
             let find = |is_wanted: fn(&Peer) -> bool| {
@@ -308,12 +308,12 @@ fn welcome(
     services: &mut Services,
 ) -> Result<Option<ListenerId>, Code> {
     match services.route(service, protocol)? {
-        Route::Listener(listener) => {
+        Recipient::Listener(listener) => {
             let stream = peer.stream_id(key);
             let is_wanted = services.push(listener, (stream, *peer.eid()))?;
             Ok(is_wanted.then_some(listener))
         }
-        Route::List => {
+        Recipient::List => {
             peer.streams_mut().answer(key, services.list());
             Ok(None)
         }

@@ -1,10 +1,11 @@
 //! Questions for the EID of whoever is at an address.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
+
+use crate::route::Route;
 
 /// Questions that are out at a time.
 const MAX_PROBES: usize = 1024;
@@ -12,7 +13,7 @@ const MAX_PROBES: usize = 1024;
 /// The questions that are out, by the nonce of each.
 #[derive(Default)]
 pub(super) struct Probes {
-    asked: HashMap<[u8; 8], SocketAddr, RandomState>,
+    asked: HashMap<[u8; 8], Route, RandomState>,
     /// Their nonces, the oldest first; those that were answered are left behind until they are the oldest, or too
     /// many.
     order: VecDeque<[u8; 8]>,
@@ -20,7 +21,7 @@ pub(super) struct Probes {
 
 impl Probes {
     /// Remembers a question, and forgets the oldest if there are too many.
-    pub(super) fn ask(&mut self, nonce: [u8; 8], address: SocketAddr) {
+    pub(super) fn ask(&mut self, nonce: [u8; 8], route: Route) {
         while self.asked.len() >= MAX_PROBES
             && let Some(oldest) = self.order.pop_front()
         {
@@ -30,11 +31,11 @@ impl Probes {
             self.order.retain(|nonce| self.asked.contains_key(nonce));
         }
         self.order.push_back(nonce);
-        self.asked.insert(nonce, address);
+        self.asked.insert(nonce, route);
     }
 
-    /// Returns whether the host at an address was asked so. The question is answered by that.
-    pub(super) fn answer(&mut self, nonce: &[u8; 8], from: SocketAddr) -> bool {
+    /// Returns whether the host at the end of a route was asked so. The question is answered by that.
+    pub(super) fn answer(&mut self, nonce: &[u8; 8], from: Route) -> bool {
         let was_asked = self.asked.get(nonce) == Some(&from);
         if was_asked {
             self.asked.remove(nonce);
@@ -46,13 +47,14 @@ impl Probes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::SocketAddr;
 
     fn nonce(n: u32) -> [u8; 8] {
         u64::from(n).to_be_bytes()
     }
 
-    fn address(n: u32) -> SocketAddr {
-        SocketAddr::from(([10, 0, 0, 1], (n % 60_000) as u16 + 1))
+    fn address(n: u32) -> Route {
+        SocketAddr::from(([10, 0, 0, 1], (n % 60_000) as u16 + 1)).into()
     }
 
     #[test]

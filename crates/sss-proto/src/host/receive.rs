@@ -21,6 +21,7 @@ use crate::error::DropReason;
 use crate::io::Batch;
 use crate::limit::{Limit, Standing};
 use crate::local_host::LocalHost;
+use crate::network::Network;
 use crate::peer::{Arrival, ChannelSerial, Context, OpenPacket};
 use crate::time::Instant;
 
@@ -180,7 +181,7 @@ impl Reception<'_> {
 
     /// PRT-12.
     fn may_reset(&mut self) -> bool {
-        let sender = self.arrival.remote.ip();
+        let sender = Network::from(&self.arrival.route);
         self.resets.allow(self.now, sender, Standing::Stranger)
     }
 
@@ -194,7 +195,7 @@ impl Reception<'_> {
             *tail = self.local.reset_token(id);
         }
         self.stats.resets_sent += 1;
-        self.outbox.hint(self.arrival.remote, bytes);
+        self.outbox.hint(self.arrival.route, bytes);
     }
 
     fn negotiation(&mut self) -> Negotiation<'_> {

@@ -28,7 +28,7 @@ pub enum Visibility {
 
 /// Taker of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Route {
+pub(crate) enum Recipient {
     Listener(ListenerId),
     /// The host itself: it answers with the list of services (SVC-1).
     List,
@@ -153,10 +153,10 @@ impl Services {
     }
 
     /// Finds who takes a stream for `service` and `protocol`, or the code with which it is refused (STR-9).
-    pub(crate) fn route(&self, service: &[u8], protocol: &[u8]) -> Result<Route, Code> {
+    pub(crate) fn route(&self, service: &[u8], protocol: &[u8]) -> Result<Recipient, Code> {
         if service == services::SERVICE.as_bytes() {
             let is_known = protocol == services::PROTOCOL.as_bytes();
-            return is_known.then_some(Route::List).ok_or(Code::REFUSED_PROTOCOL);
+            return is_known.then_some(Recipient::List).ok_or(Code::REFUSED_PROTOCOL);
         }
         let text = |bytes| std::str::from_utf8(bytes).ok();
         let protocols = text(service)
@@ -165,7 +165,7 @@ impl Services {
         let protocol = text(protocol)
             .and_then(|p| protocols.get(p))
             .ok_or(Code::REFUSED_PROTOCOL)?;
-        Ok(Route::Listener(ListenerId(protocol.listener)))
+        Ok(Recipient::Listener(ListenerId(protocol.listener)))
     }
 
     /// The list of services as it travels (SVC-3). Made once after each change, and shared by all who get it.
@@ -265,7 +265,7 @@ mod tests {
     fn routes_by_service_then_protocol() {
         let mut services = Services::default();
         let files = listen(&mut services, "files", "sync/1").unwrap();
-        assert_eq!(services.route(b"files", b"sync/1"), Ok(Route::Listener(files)));
+        assert_eq!(services.route(b"files", b"sync/1"), Ok(Recipient::Listener(files)));
         assert_eq!(services.route(b"files", b"sync/2"), Err(Code::REFUSED_PROTOCOL));
         assert_eq!(services.route(b"mail", b"sync/1"), Err(Code::REFUSED_SERVICE));
         assert_eq!(services.route(b"\xff", b"sync/1"), Err(Code::REFUSED_SERVICE));
@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn the_service_of_the_protocol_itself_cannot_be_taken() {
         let mut services = Services::default();
-        assert_eq!(services.route(b"sss", b"services/1"), Ok(Route::List));
+        assert_eq!(services.route(b"sss", b"services/1"), Ok(Recipient::List));
         assert_eq!(services.route(b"sss", b"services/2"), Err(Code::REFUSED_PROTOCOL));
         for protocol in ["services/1", "mine"] {
             assert_eq!(
@@ -315,8 +315,8 @@ mod tests {
             Visibility::Listed,
         );
         let both = both.unwrap();
-        assert_eq!(services.route(b"files", b"1"), Ok(Route::Listener(both)));
-        assert_eq!(services.route(b"files", b"2"), Ok(Route::Listener(both)));
+        assert_eq!(services.route(b"files", b"1"), Ok(Recipient::Listener(both)));
+        assert_eq!(services.route(b"files", b"2"), Ok(Recipient::Listener(both)));
         let overlapping = service("files", "", &[("3", ""), ("2", "")]);
         assert_eq!(
             services.offer(&overlapping, Visibility::Listed),

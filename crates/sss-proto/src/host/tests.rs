@@ -27,6 +27,7 @@ use crate::error::{CloseReason, DropReason, ReadError};
 use crate::ids::{PeerId, StreamId};
 use crate::io::{Batch, Ecn, Event, Input, LinkStatus, Output, TransmitBuf};
 use crate::refusal::Refusal;
+use crate::route::{Link, Route};
 use crate::streams::ReadOutcome;
 use crate::time::Instant;
 
@@ -93,7 +94,7 @@ impl Net {
 
     fn connect(&mut self, from: usize, to: usize) -> StreamId {
         let (eid, address, now) = (self.eid(to), self.nodes[to].address, self.now);
-        self.host(from).connect(now, eid, SERVICE, &[address]).unwrap()
+        self.host(from).connect(now, eid, SERVICE, &[address.into()]).unwrap()
     }
 
     fn poll(&mut self, n: usize) -> Vec<Packet> {
@@ -102,7 +103,7 @@ impl Net {
         let node = &mut self.nodes[n];
         loop {
             match node.host.poll(self.now, &mut buf) {
-                Output::Transmit(t) => packets.push((node.address, t.remote, buf.filled().to_vec())),
+                Output::Transmit(t) => packets.push((node.address, t.link.address().unwrap(), buf.filled().to_vec())),
                 Output::Event(event) => node.events.push(event),
                 Output::Wake(_) => return packets,
             }
@@ -118,7 +119,7 @@ impl Net {
             stride: data.len(),
             data: &mut data,
             lent: &mut None,
-            remote: packet.0,
+            link: Link::Udp(packet.0),
             local: None,
             ecn: Ecn::NotEct,
         };
@@ -422,7 +423,9 @@ fn streams_to_services_are_counted() {
 
 fn ask(net: &mut Net, protocol: &str) -> StreamId {
     let (eid, address, now) = (net.eid(1), net.nodes[1].address, net.now);
-    net.host(0).connect(now, eid, ("sss", protocol), &[address]).unwrap()
+    net.host(0)
+        .connect(now, eid, ("sss", protocol), &[address.into()])
+        .unwrap()
 }
 
 /// The names of the services in an answer.

@@ -1,7 +1,7 @@
 //! The cookie: the responder's state, sealed and kept by the initiator (NEG-9), and the set of
 //! negotiations that were completed (NEG-11).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -11,6 +11,7 @@ use sss_wire::{ChannelId, Kem, Reader, constants};
 use zeroize::Zeroizing;
 
 use super::terms::{suite_from_wire, suite_to_wire};
+use crate::route::{Link, RelayHandle, Route, SocketId, TunnelId};
 use crate::time::Instant;
 
 /// Length of the Noise state inside a cookie.
@@ -32,7 +33,7 @@ pub(crate) struct Contents {
 /// Which negotiation a cookie is for: what it is bound to.
 #[derive(Clone, Copy)]
 pub(crate) struct Binding<'a> {
-    pub(crate) remote: SocketAddr,
+    pub(crate) route: Route,
     pub(crate) version: u32,
     pub(crate) attempt: &'a [u8; 8],
 }
@@ -45,41 +46,90 @@ enum Of {
 }
 
 impl Binding<'_> {
-    fn aad(&self, of: Of) -> [u8; 31] {
-        let mut out = [of as u8; 31];
-        if let Some(tail) = out.last_chunk_mut() {
-            *tail = self.bytes();
-        }
-        out
+    fn aad(&self, of: Of) -> BoundBytes {
+        BoundBytes::EMPTY.with(&[of as u8]).with_binding(self)
     }
 
-    /// The source address and port.
-    pub(super) fn address(&self) -> [u8; 18] {
-        address_bytes(self.remote)
+    /// The bytes of the route.
+    pub(super) fn route(&self) -> BoundBytes {
+        BoundBytes::EMPTY.with_route(&self.route)
     }
 
-    pub(super) fn bytes(&self) -> [u8; 30] {
-        let mut out = [0; 30];
-        let (address, rest) = out.split_at_mut(18);
-        let (version, attempt) = rest.split_at_mut(4);
-        address.copy_from_slice(&self.address());
-        version.copy_from_slice(&self.version.to_be_bytes());
-        attempt.copy_from_slice(self.attempt);
-        out
+    /// The bytes of all that is bound.
+    pub(super) fn bytes(&self) -> BoundBytes {
+        BoundBytes::EMPTY.with_binding(self)
     }
 }
 
+/// Most bytes of what is bound: what the cookie is of, the route, version and attempt.
+const MAX_BOUND: usize = 1 + ADDRESS + BESIDE + 4 + 8;
 /// An address as 16 bytes (IPv4 mapped into IPv6) and the port.
-fn address_bytes(address: SocketAddr) -> [u8; 18] {
-    let ip = match address.ip() {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-        IpAddr::V6(v6) => v6,
+const ADDRESS: usize = 18;
+/// Bytes that another route has beside an address: its kind, the socket or tunnel, the handle.
+const BESIDE: usize = 9;
+/// Flag in the kind of a route that goes through a relay.
+const HAS_HANDLE: u8 = 0x80;
+
+/// Bytes that tell what something is bound to. Of the direct route from the host's own socket they have the address
+/// alone; of all others, `BESIDE` bytes more: so none is taken for another.
+#[derive(Clone, Copy)]
+pub(super) struct BoundBytes {
+    bytes: [u8; MAX_BOUND],
+    len: usize,
+}
+
+impl std::ops::Deref for BoundBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+impl BoundBytes {
+    const EMPTY: Self = Self {
+        bytes: [0; MAX_BOUND],
+        len: 0,
     };
-    let mut out = [0; 18];
-    let (to_ip, to_port) = out.split_at_mut(16);
-    to_ip.copy_from_slice(&ip.octets());
-    to_port.copy_from_slice(&address.port().to_be_bytes());
-    out
+
+    fn with(mut self, more: &[u8]) -> Self {
+        let end = self.len + more.len();
+        if let Some(to) = self.bytes.get_mut(self.len..end) {
+            to.copy_from_slice(more);
+            self.len = end;
+        }
+        self
+    }
+
+    fn with_binding(self, binding: &Binding<'_>) -> Self {
+        let version = binding.version.to_be_bytes();
+        self.with_route(&binding.route).with(&version).with(binding.attempt)
+    }
+
+    fn with_route(self, route: &Route) -> Self {
+        let with_address = match route.address() {
+            Some(address) => {
+                let ip = match address.ip() {
+                    IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+                    IpAddr::V6(v6) => v6,
+                };
+                self.with(&ip.octets()).with(&address.port().to_be_bytes())
+            }
+            None => self.with(&[0; ADDRESS]),
+        };
+        let (kind, id) = match route.link {
+            Link::Udp(_) if route.handle.is_none() => return with_address,
+            Link::Udp(_) => (0, 0),
+            Link::Socket(SocketId(socket), _) => (1, socket),
+            Link::Tunnel(TunnelId(tunnel)) => (2, tunnel),
+        };
+        let flag = route.handle.map_or(0, |_| HAS_HANDLE);
+        let RelayHandle(handle) = route.handle.unwrap_or(RelayHandle(0));
+        with_address
+            .with(&[kind | flag])
+            .with(&id.to_be_bytes())
+            .with(&handle.to_be_bytes())
+    }
 }
 
 /// Fate of a cookie.
@@ -234,6 +284,7 @@ pub(super) fn cookie_mac(chaining_key: &[u8; 32], packet: &[u8]) -> [u8; 16] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::SocketAddr;
     use std::time::Duration;
 
     fn contents() -> Contents {
@@ -248,7 +299,7 @@ mod tests {
 
     fn binding(port: u16, attempt: &[u8; 8]) -> Binding<'_> {
         Binding {
-            remote: SocketAddr::from(([10, 0, 0, 1], port)),
+            route: SocketAddr::from(([10, 0, 0, 1], port)).into(),
             version: 1,
             attempt,
         }
@@ -310,6 +361,43 @@ mod tests {
         assert!(cookies.open(&long, binding(1, &[1; 8])).is_none());
         let short = cookies.seal_as(Of::Cookie, &[8; 32], binding(1, &[1; 8]), [3; 12]);
         assert!(cookies.open_leg(&short, binding(1, &[1; 8])).is_none());
+    }
+
+    // spec: NEG-9, MIG-23
+    #[test]
+    fn what_is_bound_to_a_route_is_bound_to_no_other() {
+        let address = SocketAddr::from(([10, 0, 0, 1], 1));
+        let links = [
+            Link::Udp(address),
+            Link::Udp(SocketAddr::from(([0; 16], 0))),
+            Link::Socket(SocketId(0), address),
+            Link::Socket(SocketId(1), address),
+            Link::Tunnel(TunnelId(0)),
+            Link::Tunnel(TunnelId(1)),
+        ];
+        let handles = [None, Some(RelayHandle(0)), Some(RelayHandle(1))];
+        let routes: Vec<Route> = links
+            .iter()
+            .flat_map(|link| handles.map(|handle| Route { link: *link, handle }))
+            .collect();
+        let bound = |route: &Route| Binding {
+            route: *route,
+            version: 1,
+            attempt: &[1; 8],
+        };
+        let cookies = Cookies::new([5; 32]);
+        for ours in &routes {
+            let cookie = cookies.seal(&contents(), bound(ours), [3; 12]);
+            for theirs in &routes {
+                let opened = cookies.open(&cookie, bound(theirs));
+                assert_eq!(opened.is_some(), ours == theirs, "{ours} and {theirs}");
+                let tokens = [ours, theirs].map(|route| bound(route).route().to_vec());
+                assert_eq!(tokens[0] == tokens[1], ours == theirs, "{ours} and {theirs}");
+            }
+        }
+        let plain = bound(&Route::udp(address)).bytes();
+        let expected = [&[0; 10][..], &[0xff, 0xff, 10, 0, 0, 1, 0, 1, 0, 0, 0, 1], &[1; 8]];
+        assert_eq!(*plain, expected.concat(), "address, port, version, attempt");
     }
 
     // spec: NEG-9, NEG-11

@@ -16,7 +16,8 @@ use crate::config::PostQuantum;
 use crate::entropy::Randomness;
 use crate::error::DropReason;
 use crate::nearby::Networks;
-use crate::network::is_usable;
+use crate::network::{Network, is_usable};
+use crate::route::Route;
 use crate::time::Instant;
 
 /// Does for a host what costs least of answering HELLO and HELLO_K, for all that come: the size, the version, the
@@ -135,7 +136,7 @@ impl Greeter {
         }
         self.stats.datagrams_received += 1;
         self.stats.bytes_received += packet.len() as u64;
-        match self.judge(now, remote, packet) {
+        match self.judge(now, Route::udp(remote), packet) {
             Ok(None) => Greeted::Admitted,
             Ok(Some(answer)) => {
                 self.stats.datagrams_sent += 1;
@@ -156,13 +157,13 @@ impl Greeter {
         std::mem::take(&mut self.stats)
     }
 
-    fn judge(&mut self, now: Instant, remote: SocketAddr, packet: &[u8]) -> Result<Option<Vec<u8>>, DropReason> {
-        if !is_usable(remote) {
+    fn judge(&mut self, now: Instant, route: Route, packet: &[u8]) -> Result<Option<Vec<u8>>, DropReason> {
+        if !is_usable(&route) {
             return Err(DropReason::BadAddress);
         }
         match Long::parse(packet).map_err(|_| DropReason::Malformed)? {
-            Long::Hello(hello) => self.screen(now, remote, &(&hello).into()),
-            Long::HelloK(hello_k) => self.screen(now, remote, &(&hello_k).into()),
+            Long::Hello(hello) => self.screen(now, route, &(&hello).into()),
+            Long::HelloK(hello_k) => self.screen(now, route, &(&hello_k).into()),
             _ => Err(DropReason::Malformed),
         }
     }
@@ -179,7 +180,7 @@ impl Greeter {
     pub(super) fn screen(
         &mut self,
         now: Instant,
-        remote: SocketAddr,
+        route: Route,
         greeting: &Greeting<'_>,
     ) -> Result<Option<Vec<u8>>, DropReason> {
         let (version, attempt) = (greeting.version, greeting.attempt);
@@ -190,7 +191,7 @@ impl Greeter {
             Asking::Hello | Asking::HelloK => {}
         }
         let binding = Binding {
-            remote,
+            route,
             version,
             attempt,
         };
@@ -221,8 +222,8 @@ impl Greeter {
             TokenState::UsedUp => return Err(Denied::Drop),
             TokenState::Other(token) => return Err(Denied::Retry(token)),
         };
-        let ip = binding.remote.ip();
-        if !meter.allow(now, ip, self.near.standing(ip)) {
+        let network = Network::from(&binding.route);
+        if !meter.allow(now, network, self.near.standing(network)) {
             return Err(Denied::Drop);
         }
         self.tokens.spend(token);

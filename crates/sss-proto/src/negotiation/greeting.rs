@@ -1,6 +1,5 @@
 //! The initiator until INITIATE: HELLO and HELLO_K are out, and what has come of them (NEG-33).
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use sss_crypto::Suite;
@@ -11,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::leg::{Leg, OpenedLeg};
 use crate::error::DropReason;
+use crate::route::Route;
 
 /// Attempts that follow RETRY, at most (NEG-12).
 const MAX_RETRIES: u8 = 3;
@@ -37,7 +37,7 @@ pub(super) struct Held {
 /// A COOKIE that was checked, and COOKIE_K with it: what the channel is made from.
 pub(crate) struct Agreed {
     pub(crate) noise: noise::Initiator<GotCookie>,
-    pub(crate) remote: SocketAddr,
+    pub(crate) route: Route,
     pub(crate) suite: Suite,
     /// The id that packets to the responder carry.
     pub(crate) channel_id: ChannelId,

@@ -1,6 +1,5 @@
 //! The initiator's side of one negotiation (NEG-15 to NEG-18).
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use rand::{Rng, RngExt};
@@ -18,6 +17,7 @@ use super::terms::{VERSIONS, kems, prologue, suite_from_wire, suite_to_wire};
 use crate::config::{Config, PostQuantum};
 use crate::error::{DropReason, NegotiationError};
 use crate::pace::retry_interval;
+use crate::route::Route;
 use crate::seen::Sightings;
 use crate::time::Instant;
 
@@ -39,7 +39,7 @@ pub(crate) struct Initiation {
     eid: Eid,
     attempt: [u8; 8],
     version: u32,
-    addresses: Vec<SocketAddr>,
+    routes: Vec<Route>,
     began: Instant,
     deadline: Instant,
     schedule: Schedule,
@@ -55,7 +55,7 @@ pub(crate) struct Initiation {
 #[derive(Clone, Copy)]
 struct Sought {
     since: Instant,
-    answered: Option<SocketAddr>,
+    answered: Option<Route>,
 }
 
 /// Rule by which packets are repeated, and for how long.
@@ -108,7 +108,7 @@ enum Stage {
     /// INITIATE is out.
     Initiate {
         packet: Vec<u8>,
-        remote: SocketAddr,
+        route: Route,
         split: Split,
         cookie: Vec<u8>,
         /// The time when the initiator begins again with HELLO.
@@ -126,8 +126,8 @@ pub(crate) enum HelloAnswer<'a> {
 pub(crate) enum InitiatorStep<'a> {
     /// Nothing yet.
     Wait,
-    /// Send this packet, and then the one beside it, to these addresses.
-    Send(&'a [u8], Option<&'a [u8]>, &'a [SocketAddr]),
+    /// Send this packet, and then the one beside it, to these routes.
+    Send(&'a [u8], Option<&'a [u8]>, &'a [Route]),
     /// INITIATE was not answered: begin again with HELLO, beside it (NEG-24).
     BeginAgain,
     /// Give up.
@@ -142,7 +142,7 @@ impl Initiation {
     pub(crate) fn new(
         now: Instant,
         eid: &Eid,
-        addresses: Vec<SocketAddr>,
+        routes: Vec<Route>,
         schedule: Schedule,
         config: &Config,
         rng: &mut dyn Rng,
@@ -167,7 +167,7 @@ impl Initiation {
             eid: *eid,
             attempt,
             version,
-            addresses,
+            routes,
             began: now,
             deadline: now + schedule.timeout(),
             schedule,
@@ -198,7 +198,7 @@ impl Initiation {
     /// # Errors
     /// As [`Self::new`].
     pub(crate) fn next(&self, now: Instant, config: &Config, rng: &mut dyn Rng) -> Result<Self, NegotiationError> {
-        let mut next = Self::new(now, &self.eid, self.addresses.clone(), self.schedule, config, rng)?;
+        let mut next = Self::new(now, &self.eid, self.routes.clone(), self.schedule, config, rng)?;
         next.deadline = self.deadline;
         next.sought = Sought {
             since: self.sought.since,
@@ -208,10 +208,10 @@ impl Initiation {
     }
 
     /// Returns who answered HELLO, of this attempt or of one before.
-    fn answered(&self) -> Option<SocketAddr> {
+    fn answered(&self) -> Option<Route> {
         match &self.stage {
-            Stage::Initiate { remote, .. } => Some(*remote),
-            Stage::Hello(_) => self.held().map(|held| held.agreed.remote).or(self.sought.answered),
+            Stage::Initiate { route, .. } => Some(*route),
+            Stage::Hello(_) => self.held().map(|held| held.agreed.route).or(self.sought.answered),
         }
     }
 
@@ -254,8 +254,8 @@ impl Initiation {
     }
 
     /// Returns where HELLO goes.
-    pub(crate) fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    pub(crate) fn routes(&self) -> &[Route] {
+        &self.routes
     }
 
     /// Returns whether HELLO was sent again because nobody answered.
@@ -297,9 +297,9 @@ impl Initiation {
         match &self.stage {
             Stage::Hello(greeting) => {
                 let (packet, beside) = greeting.unanswered();
-                InitiatorStep::Send(packet, beside, &self.addresses)
+                InitiatorStep::Send(packet, beside, &self.routes)
             }
-            Stage::Initiate { packet, remote, .. } => InitiatorStep::Send(packet, None, std::slice::from_ref(remote)),
+            Stage::Initiate { packet, route, .. } => InitiatorStep::Send(packet, None, std::slice::from_ref(route)),
         }
     }
 
@@ -312,16 +312,16 @@ impl Initiation {
             return NegotiationError::Version { theirs, ours };
         }
         if let Some(held) = self.held() {
-            let remote = held.agreed.remote;
+            let route = held.agreed.route;
             return NegotiationError::PostQuantumUnanswered {
-                address: remote.to_string(),
+                address: route.to_string(),
                 after,
-                is_busy: sightings.is_busy(remote, since),
+                is_busy: sightings.is_busy(route, since),
             };
         }
         match self.answered() {
             None => NegotiationError::NoAnswer {
-                addresses: sightings.of(&self.addresses, since, &self.eid),
+                addresses: sightings.of(&self.routes, since, &self.eid),
                 attempts: self.resend.sent,
                 after,
             },
@@ -333,15 +333,15 @@ impl Initiation {
         }
     }
 
-    /// Adds addresses to try. HELLO goes to all of them at once.
-    pub(crate) fn add_addresses(&mut self, now: Instant, hints: &[SocketAddr]) {
-        let known = self.addresses.len();
+    /// Adds routes to try. HELLO goes to all of them at once.
+    pub(crate) fn add_routes(&mut self, now: Instant, hints: &[Route]) {
+        let known = self.routes.len();
         for hint in hints {
-            if !self.addresses.contains(hint) {
-                self.addresses.push(*hint);
+            if !self.routes.contains(hint) {
+                self.routes.push(*hint);
             }
         }
-        if self.addresses.len() > known && !self.has_initiated() {
+        if self.routes.len() > known && !self.has_initiated() {
             self.resend.at = now;
         }
     }
@@ -374,11 +374,11 @@ impl Initiation {
         &mut self,
         now: Instant,
         answer: &HelloAnswer<'_>,
-        remote: SocketAddr,
+        route: Route,
         config: &Config,
     ) -> Result<Result<Option<Agreed>, NegotiationError>, DropReason> {
         let agreed = match answer {
-            HelloAnswer::Cookie(cookie) => self.on_cookie(now, cookie, remote, config),
+            HelloAnswer::Cookie(cookie) => self.on_cookie(now, cookie, route, config),
             HelloAnswer::CookieK(cookie_k) => self.on_cookie_k(cookie_k).map(Ok),
         }?;
         if let (Ok(None), Stage::Hello(greeting)) = (&agreed, &mut self.stage)
@@ -393,7 +393,7 @@ impl Initiation {
         &mut self,
         now: Instant,
         cookie: &Cookie<'_>,
-        remote: SocketAddr,
+        route: Route,
         config: &Config,
     ) -> Result<Result<Option<Agreed>, NegotiationError>, DropReason> {
         let rtt = (!self.was_repeated()).then(|| now.since(self.began));
@@ -436,7 +436,7 @@ impl Initiation {
         }
         let agreed = Agreed {
             noise,
-            remote,
+            route,
             suite,
             channel_id: params.channel_id,
             rtt: greeting.rtt().or(rtt),
@@ -507,7 +507,7 @@ impl Initiation {
                 &agreed.kem_cookie,
                 &message,
             ),
-            remote: agreed.remote,
+            route: agreed.route,
             split,
             cookie: agreed.cookie,
             unanswered_at: now + unanswered,
@@ -572,6 +572,8 @@ fn version_fraud(used: u32, ours: &[u32], params: &CookieParams) -> Option<Negot
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+
     use rand::SeedableRng;
     use sss_wire::long::{Hello, Long};
 
@@ -581,20 +583,20 @@ mod tests {
     use sss_crypto::kem;
     use sss_wire::ChannelId;
 
-    fn attempt(rng: &mut StdRng, addresses: Vec<SocketAddr>) -> Initiation {
-        attempt_with(PostQuantum::Off, rng, addresses)
+    fn attempt(rng: &mut StdRng, routes: Vec<Route>) -> Initiation {
+        attempt_with(PostQuantum::Off, rng, routes)
     }
 
-    fn attempt_with(policy: PostQuantum, rng: &mut StdRng, addresses: Vec<SocketAddr>) -> Initiation {
+    fn attempt_with(policy: PostQuantum, rng: &mut StdRng, routes: Vec<Route>) -> Initiation {
         let eid = Eid::from_public_key(&StaticKey::from_bytes([7; 32]).public());
         let start = Instant::from_nanos(0);
         let schedule = Schedule::first(Duration::from_secs(60));
         let config = Config::default().with(|config| config.post_quantum = policy);
-        Initiation::new(start, &eid, addresses, schedule, &config, rng).unwrap()
+        Initiation::new(start, &eid, routes, schedule, &config, rng).unwrap()
     }
 
-    fn address() -> SocketAddr {
-        SocketAddr::from(([192, 0, 2, 1], 4433))
+    fn route() -> Route {
+        Route::udp(SocketAddr::from(([192, 0, 2, 1], 4433)))
     }
 
     fn hello(packet: &[u8]) -> Hello<'_> {
@@ -623,14 +625,14 @@ mod tests {
     #[test]
     fn hello_is_repeated_unchanged_with_doubling_intervals_until_the_deadline() {
         let mut rng = StdRng::seed_from_u64(1);
-        let mut attempt = attempt_with(PostQuantum::Required, &mut rng, vec![address()]);
+        let mut attempt = attempt_with(PostQuantum::Required, &mut rng, vec![route()]);
         let mut times = Vec::new();
         let mut packets = Vec::new();
         let error = loop {
             let now = attempt.next_timer();
             match attempt.step(now, &Sightings::default(), &mut rng) {
                 InitiatorStep::Send(packet, beside, to) => {
-                    assert_eq!(to, [address()]);
+                    assert_eq!(to, [route()]);
                     packets.push([packet, beside.unwrap()].concat());
                     times.push(now);
                 }
@@ -667,7 +669,7 @@ mod tests {
     #[test]
     fn retry_changes_the_token_only_and_is_followed_three_times() {
         let mut rng = StdRng::seed_from_u64(2);
-        let mut attempt = attempt(&mut rng, vec![address()]);
+        let mut attempt = attempt(&mut rng, vec![route()]);
         let InitiatorStep::Send(first, None, _) = attempt.step(Instant::from_nanos(0), &Sightings::default(), &mut rng)
         else {
             panic!("HELLO is due at once");
@@ -693,7 +695,7 @@ mod tests {
     #[test]
     fn version_fails_the_attempt_only_after_a_grace_and_only_without_ours() {
         let mut rng = StdRng::seed_from_u64(3);
-        let mut attempt = attempt(&mut rng, vec![address()]);
+        let mut attempt = attempt(&mut rng, vec![route()]);
         let with_ours = attempt.on_version(vec![9, VERSIONS[0]]);
         assert_eq!(with_ours, Err(DropReason::UnknownAttempt));
         attempt.on_version(vec![9]).unwrap();

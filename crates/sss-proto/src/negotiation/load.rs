@@ -1,10 +1,10 @@
 //! The defence against floods of negotiations: above a rate, no arithmetic without a proof of the address (NEG-12), and
 //! of what is proven, so much for each network and for all (NEG-37, NEG-38).
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::limit::{Limit, Rule, Standing};
+use crate::network::Network;
 use crate::time::Instant;
 
 /// INITIATEs a second that may be in vain, for each network (NEG-38).
@@ -67,7 +67,7 @@ impl Meter {
     }
 
     /// Returns whether a packet of a proven address is answered, and counts it against its network if so.
-    pub(crate) fn allow(&mut self, now: Instant, from: IpAddr, standing: Standing) -> bool {
+    pub(crate) fn allow(&mut self, now: Instant, from: Network, standing: Standing) -> bool {
         self.limit.allow(now, from, standing)
     }
 }
@@ -81,13 +81,13 @@ impl Load {
     }
 
     /// Decides on an INITIATE whose cookie has proven its address: whether it is looked into.
-    pub(crate) fn admit_initiate(&mut self, now: Instant, from: IpAddr, standing: Standing) -> bool {
+    pub(crate) fn admit_initiate(&mut self, now: Instant, from: Network, standing: Standing) -> bool {
         let is_high = self.initiates.is_high(now);
         self.vain.has_room(now, from, standing) && (!is_high || self.initiates.allow(now, from, standing))
     }
 
     /// An INITIATE that was looked into made no channel (NEG-38).
-    pub(crate) fn note_vain(&mut self, now: Instant, from: IpAddr) {
+    pub(crate) fn note_vain(&mut self, now: Instant, from: Network) {
         self.vain.note(now, from);
     }
 }

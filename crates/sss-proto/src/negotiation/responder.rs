@@ -1,7 +1,5 @@
 //! The responder: answers HELLO without keeping anything, and makes sure of INITIATE (NEG-9 to NEG-14).
 
-use std::net::SocketAddr;
-
 use rand::{Rng, RngExt};
 use sss_crypto::noise::Split;
 use sss_crypto::noise::{self, SentCookie};
@@ -22,6 +20,7 @@ use crate::entropy::{Entropy, Randomness};
 use crate::error::DropReason;
 use crate::limit::Standing;
 use crate::nearby::Networks;
+use crate::route::Route;
 use crate::time::Instant;
 
 /// The responder's side of all negotiations: two cookie keys, two token keys, the key of the legs, and no state per
@@ -69,7 +68,7 @@ pub(crate) enum Reply {
 /// Sender of a packet.
 #[derive(Clone, Copy)]
 pub(crate) struct Sender {
-    pub(crate) remote: SocketAddr,
+    pub(crate) route: Route,
     pub(crate) standing: Standing,
 }
 
@@ -125,15 +124,15 @@ impl Responder {
         &mut self,
         now: Instant,
         hello: &Hello<'_>,
-        remote: SocketAddr,
+        route: Route,
         host: &mut Own<'_>,
     ) -> Result<Reply, DropReason> {
         self.rotate(now, host.rng);
         let greeter = self.greeter.as_mut().ok_or(DropReason::Overload)?;
-        if let Some(hint) = greeter.screen(now, remote, &hello.into())? {
+        if let Some(hint) = greeter.screen(now, route, &hello.into())? {
             return Ok(Reply::Hint(hint));
         }
-        self.work_for_hello(now, hello, remote, host)
+        self.work_for_hello(now, hello, route, host)
     }
 
     /// Answers a HELLO that was [admitted](super::Greeted::Admitted) with COOKIE.
@@ -141,22 +140,22 @@ impl Responder {
         &mut self,
         now: Instant,
         hello: &Hello<'_>,
-        remote: SocketAddr,
+        route: Route,
         host: &mut Own<'_>,
     ) -> Result<Reply, DropReason> {
         self.rotate(now, host.rng);
-        self.work_for_hello(now, hello, remote, host)
+        self.work_for_hello(now, hello, route, host)
     }
 
     fn work_for_hello(
         &mut self,
         now: Instant,
         hello: &Hello<'_>,
-        remote: SocketAddr,
+        route: Route,
         host: &mut Own<'_>,
     ) -> Result<Reply, DropReason> {
         let binding = Binding {
-            remote,
+            route,
             version: hello.version,
             attempt: hello.attempt,
         };
@@ -198,15 +197,15 @@ impl Responder {
         &mut self,
         now: Instant,
         hello_k: &HelloK<'_>,
-        remote: SocketAddr,
+        route: Route,
         host: &mut Own<'_>,
     ) -> Result<Reply, DropReason> {
         self.rotate(now, host.rng);
         let greeter = self.greeter.as_mut().ok_or(DropReason::Overload)?;
-        if let Some(hint) = greeter.screen(now, remote, &hello_k.into())? {
+        if let Some(hint) = greeter.screen(now, route, &hello_k.into())? {
             return Ok(Reply::Hint(hint));
         }
-        self.work_for_hello_k(hello_k, remote, host)
+        self.work_for_hello_k(hello_k, route, host)
     }
 
     /// Answers a HELLO_K that was [admitted](super::Greeted::Admitted) with COOKIE_K.
@@ -214,21 +213,16 @@ impl Responder {
         &mut self,
         now: Instant,
         hello_k: &HelloK<'_>,
-        remote: SocketAddr,
+        route: Route,
         host: &mut Own<'_>,
     ) -> Result<Reply, DropReason> {
         self.rotate(now, host.rng);
-        self.work_for_hello_k(hello_k, remote, host)
+        self.work_for_hello_k(hello_k, route, host)
     }
 
-    fn work_for_hello_k(
-        &self,
-        hello_k: &HelloK<'_>,
-        remote: SocketAddr,
-        host: &mut Own<'_>,
-    ) -> Result<Reply, DropReason> {
+    fn work_for_hello_k(&self, hello_k: &HelloK<'_>, route: Route, host: &mut Own<'_>) -> Result<Reply, DropReason> {
         let binding = Binding {
-            remote,
+            route,
             version: hello_k.version,
             attempt: hello_k.attempt,
         };
@@ -245,51 +239,51 @@ impl Responder {
         rng: &mut dyn Rng,
     ) -> Result<Proven, Refusal> {
         self.rotate(now, rng);
-        let remote = sender.remote;
-        let (period, contents) = self.open(initiate, remote).ok_or(DropReason::StaleCookie)?;
+        let route = sender.route;
+        let (period, contents) = self.open(initiate, route).ok_or(DropReason::StaleCookie)?;
         if self.cookies.spent(period, contents.channel_id).is_some() {
             return Err(Refusal::Again(contents.channel_id));
         }
-        if !self.load.admit_initiate(now, remote.ip(), sender.standing) {
+        if !self.load.admit_initiate(now, (&route).into(), sender.standing) {
             return Err(DropReason::Overload.into());
         }
-        let proven = self.authenticate(initiate, remote, period, &contents);
+        let proven = self.authenticate(initiate, route, period, &contents);
         if proven.is_err() {
-            self.note_vain(now, remote);
+            self.note_vain(now, route);
         }
         Ok(proven?)
     }
 
     /// An INITIATE whose cookie opened made no channel: not too many may come from there (NEG-38).
-    pub(crate) fn note_vain(&mut self, now: Instant, remote: SocketAddr) {
-        self.load.note_vain(now, remote.ip());
+    pub(crate) fn note_vain(&mut self, now: Instant, route: Route) {
+        self.load.note_vain(now, (&route).into());
     }
 
     /// Returns who sent an INITIATE whose cookie is spent.
     ///
     /// # Errors
     /// If it is not genuine.
-    pub(crate) fn initiate_spent(&self, initiate: &Initiate<'_>, remote: SocketAddr) -> Result<Proven, DropReason> {
-        let (period, contents) = self.open(initiate, remote).ok_or(DropReason::StaleCookie)?;
-        self.authenticate(initiate, remote, period, &contents)
+    pub(crate) fn initiate_spent(&self, initiate: &Initiate<'_>, route: Route) -> Result<Proven, DropReason> {
+        let (period, contents) = self.open(initiate, route).ok_or(DropReason::StaleCookie)?;
+        self.authenticate(initiate, route, period, &contents)
     }
 
-    fn open(&self, initiate: &Initiate<'_>, remote: SocketAddr) -> Option<(u8, Contents)> {
-        self.cookies.open(initiate.cookie, binding_of(initiate, remote))
+    fn open(&self, initiate: &Initiate<'_>, route: Route) -> Option<(u8, Contents)> {
+        self.cookies.open(initiate.cookie, binding_of(initiate, route))
     }
 
     /// Opens the leg, and both parts of Noise message 3: then the initiator holds the key that it names.
     fn authenticate(
         &self,
         initiate: &Initiate<'_>,
-        remote: SocketAddr,
+        route: Route,
         period: u8,
         contents: &Contents,
     ) -> Result<Proven, DropReason> {
         let mut noise = noise::Responder::<SentCookie>::from_bytes(&contents.noise);
         match contents.kem {
             Kem::MlKem768 => {
-                let secret = self.cookies.open_leg(initiate.kem, binding_of(initiate, remote));
+                let secret = self.cookies.open_leg(initiate.kem, binding_of(initiate, route));
                 noise.mix_kem(&*secret.ok_or(DropReason::StaleCookie)?);
             }
             Kem::None if initiate.kem.is_empty() => {}
@@ -309,9 +303,9 @@ impl Responder {
     }
 
     /// Returns what became of an earlier attempt that an initiator names (NEG-25).
-    pub(crate) fn fate(&self, earlier: &Earlier, version: u32, remote: SocketAddr) -> Fate {
+    pub(crate) fn fate(&self, earlier: &Earlier, version: u32, route: Route) -> Fate {
         let binding = Binding {
-            remote,
+            route,
             version,
             attempt: &earlier.attempt,
         };
@@ -363,9 +357,9 @@ fn unauthentic(_: AuthError) -> DropReason {
     DropReason::Unauthentic
 }
 
-fn binding_of<'a>(initiate: &Initiate<'a>, remote: SocketAddr) -> Binding<'a> {
+fn binding_of<'a>(initiate: &Initiate<'a>, route: Route) -> Binding<'a> {
     Binding {
-        remote,
+        route,
         version: initiate.version,
         attempt: initiate.attempt,
     }

@@ -2,7 +2,6 @@
 //! more (MIG-10 to MIG-13).
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 
 use sss_crypto::packet::PacketKey;
 use sss_crypto::schedule::{ChannelSecrets, EarlySecrets};
@@ -21,6 +20,7 @@ use crate::ids::TreeId;
 use crate::io::Datagram;
 use crate::negotiation::{Agreed, HelloAnswer, Initiation, InitiatorStep, Schedule};
 use crate::role::Role;
+use crate::route::Route;
 use crate::seen::Sightings;
 use crate::streams::Streams;
 use crate::time::Instant;
@@ -135,14 +135,14 @@ impl Attempt {
         channel.map_or(resend, |at| at.min(resend))
     }
 
-    /// NEG-27: asks who is at the addresses from which no COOKIE came.
+    /// NEG-27: asks who is at the end of the routes by which no COOKIE came.
     fn probe_unanswered(&self, outbox: &mut VecDeque<Datagram>) {
         if !self.initiation.is_unanswered() {
             return;
         }
         let bytes = long::probe(self.name());
-        outbox.extend(self.initiation.addresses().iter().map(|remote| Datagram {
-            remote: *remote,
+        outbox.extend(self.initiation.routes().iter().map(|route| Datagram {
+            route: *route,
             bytes: bytes.clone(),
         }));
     }
@@ -161,7 +161,7 @@ impl Attempt {
         let ids = (local_id, agreed.channel_id);
         // Where COOKIE came from: COOKIE_K, the last packet, may have been sent on by anybody.
         let path = Path {
-            remote: agreed.remote,
+            route: agreed.route,
             ..arrival.path()
         };
         let setup = host.channel_setup(Role::Initiator, ids, path);
@@ -215,10 +215,10 @@ impl Attempts {
         own.is_some_and(|own| attempts.iter().any(|a| own.named(a).is_some()))
     }
 
-    /// Returns whether the peer is looked for at an address.
-    pub(crate) fn is_tried_at(&self, address: SocketAddr) -> bool {
+    /// Returns whether the peer is looked for by a route.
+    pub(crate) fn is_tried_at(&self, route: Route) -> bool {
         let attempt = self.current.as_ref();
-        attempt.is_some_and(|a| a.initiation.addresses().contains(&address))
+        attempt.is_some_and(|a| a.initiation.routes().contains(&route))
     }
 
     /// Returns why the first attempt would fail now.
@@ -263,16 +263,16 @@ impl Attempts {
     /// Begins an attempt. One to reach the peer again goes by `silent_since`, when its silence began.
     ///
     /// # Errors
-    /// If no address is known, or the EID cannot be used.
+    /// If no route is known, or the EID cannot be used.
     pub(super) fn begin(
         &mut self,
         context: &mut Context<'_>,
         eid: &Eid,
-        addresses: Vec<SocketAddr>,
+        routes: Vec<Route>,
         purpose: Purpose,
         silent_since: Option<Instant>,
     ) -> Result<(), NegotiationError> {
-        if addresses.is_empty() {
+        if routes.is_empty() {
             return Err(NegotiationError::NoAddress);
         }
         let host = &mut *context.host;
@@ -280,7 +280,7 @@ impl Attempts {
             Purpose::First => Schedule::first(host.config.connect_timeout),
             _ => Schedule::again(silent_since.unwrap_or(context.now)),
         };
-        let initiation = Initiation::new(context.now, eid, addresses, schedule, &host.config, host.rng.refresh())?;
+        let initiation = Initiation::new(context.now, eid, routes, schedule, &host.config, host.rng.refresh())?;
         self.current = Some(Attempt::new(initiation, purpose, None));
         Ok(())
     }
@@ -312,10 +312,10 @@ impl Attempts {
         }
     }
 
-    /// More addresses at which the peer may be: they are tried at once.
-    pub(super) fn add_addresses(&mut self, now: Instant, addresses: &[SocketAddr]) {
+    /// More routes by which the peer may be reached: they are tried at once.
+    pub(super) fn add_routes(&mut self, now: Instant, routes: &[Route]) {
         if let Some(attempt) = &mut self.current {
-            attempt.initiation.add_addresses(now, addresses);
+            attempt.initiation.add_routes(now, routes);
         }
     }
 
@@ -340,10 +340,10 @@ impl Attempts {
             InitiatorStep::Wait => {}
             // The next is due at once, and is sent with the next call.
             InitiatorStep::BeginAgain => return self.begin_again(context).map(|()| true),
-            InitiatorStep::Send(packet, beside, addresses) => {
+            InitiatorStep::Send(packet, beside, routes) => {
                 for bytes in std::iter::once(packet).chain(beside) {
-                    outbox.extend(addresses.iter().map(|remote| Datagram {
-                        remote: *remote,
+                    outbox.extend(routes.iter().map(|route| Datagram {
+                        route: *route,
                         bytes: bytes.to_vec(),
                     }));
                 }
@@ -392,7 +392,7 @@ impl Attempts {
         let config = &context.host.config;
         let agreed = attempt
             .initiation
-            .on_answer(context.now, answer, arrival.remote, config)?;
+            .on_answer(context.now, answer, arrival.route, config)?;
         Ok(agreed.and_then(|agreed| match agreed {
             Some(agreed) => attempt.initiate(context, agreed, arrival, tree, streams),
             None => Ok(()),
@@ -513,7 +513,7 @@ pub(super) fn abandon(mut attempt: Box<Attempt>, fates: &mut Vec<Fate>) {
 fn refusal(close: &Close<'_>, arrival: &Arrival) -> CloseReason {
     match close.code {
         Code::FORBIDDEN => CloseReason::Negotiation(NegotiationError::Forbidden {
-            address: arrival.remote.to_string(),
+            address: arrival.route.to_string(),
             reason: close.reason.to_owned(),
         }),
         code => CloseReason::Peer {

@@ -1,7 +1,5 @@
 //! The channels of a tree: which there are, and which carries the streams (MIG-5 to MIG-8).
 
-use std::net::SocketAddr;
-
 use sss_crypto::constant_time_eq;
 use sss_wire::constants::MAX_CHANNELS;
 use sss_wire::{ChannelId, Code};
@@ -11,6 +9,7 @@ use super::names::Name;
 use crate::channel::{Channel, Counters, Fate};
 use crate::local_host::EndedTree;
 use crate::role::Role;
+use crate::route::Route;
 use crate::time::Instant;
 
 /// Probe timeouts for which a replaced channel is kept: by whoever replaced it, and by the other side.
@@ -56,7 +55,7 @@ pub(crate) struct ChannelSerial(u32);
 /// A channel that carries nothing any more.
 pub(super) struct GoneChannel {
     /// Last address of the peer on it.
-    pub(super) remote: SocketAddr,
+    pub(super) route: Route,
     /// It carried the streams.
     pub(super) was_carrier: bool,
 }
@@ -148,22 +147,22 @@ impl TreeChannels {
     }
 
     /// Returns when the open channel to an address was made, if there is one (NEG-20).
-    pub(crate) fn made_at(&self, remote: SocketAddr) -> Option<Instant> {
-        let there = self.open().find(|c| c.channel.remote() == remote);
+    pub(crate) fn made_at(&self, route: Route) -> Option<Instant> {
+        let there = self.open().find(|c| c.channel.route() == route);
         there.map(|c| c.origin.made)
     }
 
-    /// Addresses of the peer on the carrier and on the other open channels, the newest of these first: it was heard at
-    /// each (MIG-11).
-    pub(super) fn remotes(&self) -> Vec<SocketAddr> {
-        let mut remotes = Vec::new();
+    /// Routes of the carrier and of the other open channels, the newest of these first: the peer was heard by each
+    /// (MIG-11).
+    pub(super) fn routes(&self) -> Vec<Route> {
+        let mut routes = Vec::new();
         for channel in self.carrier().into_iter().chain(self.open().rev()) {
-            let remote = channel.channel.remote();
-            if !remotes.contains(&remote) {
-                remotes.push(remote);
+            let route = channel.channel.route();
+            if !routes.contains(&route) {
+                routes.push(route);
             }
         }
-        remotes
+        routes
     }
 
     /// Returns when the newest channel was made (MIG-9).
@@ -267,7 +266,7 @@ impl TreeChannels {
         channel.acceptance = None;
         channel.reset_token = None;
         Some(GoneChannel {
-            remote: channel.channel.remote(),
+            route: channel.channel.route(),
             was_carrier: self.unload(serial),
         })
     }
@@ -277,7 +276,7 @@ impl TreeChannels {
         let channel = self.get_mut(serial)?;
         channel.channel.abandon(fates);
         Some(GoneChannel {
-            remote: channel.channel.remote(),
+            route: channel.channel.route(),
             was_carrier: self.remove(serial),
         })
     }
@@ -402,7 +401,7 @@ impl TreeChannels {
             Role::Initiator => KEPT,
             Role::Responder => KEPT_BY_RESPONDER,
         };
-        let remote = channel.channel.remote();
+        let route = channel.channel.route();
         self.carrier = Some(serial);
         self.carried += 1;
         for replaced in self.list.iter_mut().filter(|c| c.serial != serial && c.is_open()) {
@@ -410,7 +409,7 @@ impl TreeChannels {
                 replaced.retire(now, fates);
             } else {
                 // MIG-7: the peer has moved, and does not answer on it any more.
-                if replaced.channel.remote() != remote {
+                if replaced.channel.route() != route {
                     replaced.channel.abandon(fates);
                 }
                 let at = now + replaced.channel.probe_timeout() * periods;

@@ -1,10 +1,11 @@
 //! Context of each call of a peer.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use crate::channel::Path;
 use crate::io::Ecn;
 use crate::local_host::LocalHost;
+use crate::route::Route;
 use crate::time::Instant;
 
 /// Moment and host that a peer is given for one call.
@@ -22,7 +23,7 @@ impl<'a> Context<'a> {
 /// Way by which a datagram came in.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrival {
-    pub(crate) remote: SocketAddr,
+    pub(crate) route: Route,
     pub(crate) local: Option<IpAddr>,
     pub(crate) ecn: Ecn,
 }
@@ -31,7 +32,7 @@ impl Arrival {
     /// The way back.
     pub(super) fn path(&self) -> Path {
         Path {
-            remote: self.remote,
+            route: self.route,
             local: self.local,
         }
     }

@@ -1,13 +1,12 @@
 //! Packets that a peer should not make.
 
-use std::net::SocketAddr;
-
 use super::Peer;
+use crate::route::Route;
 use crate::time::Instant;
 
 impl Peer {
     /// The next packet of the carrier, with a plaintext that is given.
-    pub(crate) fn forge(&mut self, now: Instant, plaintext: &[u8]) -> Option<(SocketAddr, Vec<u8>)> {
+    pub(crate) fn forge(&mut self, now: Instant, plaintext: &[u8]) -> Option<(Route, Vec<u8>)> {
         let channel = &mut self.transport.channels.carrier_mut().filter(|c| c.is_open())?.channel;
         if !channel.has_sent_packet_zero() {
             return None;
@@ -20,6 +19,6 @@ impl Peer {
             .copy_from_slice(plaintext);
         let len = channel.finish(now, packet.sealed(plaintext.len(), true), &mut Vec::new());
         datagram.truncate(len);
-        (len > 0).then(|| (channel.path().remote, datagram))
+        (len > 0).then(|| (channel.path().route, datagram))
     }
 }

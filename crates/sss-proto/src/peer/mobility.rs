@@ -1,6 +1,5 @@
 //! Decision when a tree needs another channel, and status of the way to the peer (docs/spec/migration.md).
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use sss_wire::constants::STALL_GRACE;
@@ -11,6 +10,7 @@ use super::tree::SharedTree;
 use crate::error::CloseReason;
 use crate::io::LinkStatus;
 use crate::role::Role;
+use crate::route::Route;
 use crate::time::Instant;
 
 /// Addresses kept of a peer.
@@ -34,7 +34,7 @@ pub(super) struct Policy {
 pub(crate) struct Mobility {
     policy: Policy,
     /// Addresses at which the peer may be, the latest first.
-    hints: Vec<SocketAddr>,
+    hints: Vec<Route>,
     status: LinkStatus,
     /// The tree has ended: the status is the last.
     is_over: bool,
@@ -68,8 +68,8 @@ impl Mobility {
         }
     }
 
-    /// The addresses remembered, the latest first.
-    pub(crate) fn hints(&self) -> &[SocketAddr] {
+    /// The routes remembered, the latest first.
+    pub(crate) fn hints(&self) -> &[Route] {
         &self.hints
     }
 
@@ -92,8 +92,8 @@ impl Mobility {
         !self.policy.linger.is_zero()
     }
 
-    /// Remembers addresses; returns whether there was a new one.
-    pub(super) fn add_hints(&mut self, hints: &[SocketAddr]) -> bool {
+    /// Remembers routes; returns whether there was a new one.
+    pub(super) fn add_hints(&mut self, hints: &[Route]) -> bool {
         let mut is_new = false;
         for hint in hints {
             if !self.hints.contains(hint) {
@@ -105,14 +105,14 @@ impl Mobility {
         is_new
     }
 
-    /// Returns where the peer may be: where its open channels are, and where it was said to be.
-    pub(super) fn addresses(&self, mut addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
-        for address in &self.hints {
-            if !addresses.contains(address) {
-                addresses.push(*address);
+    /// Returns how the peer may be reached: by the routes of its open channels, and those that were said to lead there.
+    pub(super) fn routes(&self, mut routes: Vec<Route>) -> Vec<Route> {
+        for route in &self.hints {
+            if !routes.contains(route) {
+                routes.push(*route);
             }
         }
-        addresses
+        routes
     }
 
     pub(super) fn retry_now(&mut self) {
@@ -143,13 +143,13 @@ impl Mobility {
         self.is_to_leave = false;
     }
 
-    /// The channels there were are not used any more; the peer was at these addresses, the likeliest first.
-    pub(super) fn on_left(&mut self, now: Instant, last: &[SocketAddr]) {
+    /// The channels there were are not used any more; the peer was at the end of these routes, the likeliest first.
+    pub(super) fn on_left(&mut self, now: Instant, last: &[Route]) {
         self.is_to_leave = false;
         self.trouble.get_or_insert(now);
         // The hint added last is the first one.
-        last.iter().rev().for_each(|remote| {
-            self.add_hints(&[*remote]);
+        last.iter().rev().for_each(|route| {
+            self.add_hints(&[*route]);
         });
     }
 

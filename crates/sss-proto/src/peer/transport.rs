@@ -4,7 +4,7 @@
 //! give to the streams; a changed status of the way is returned, for the owner to tell.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use sss_wire::{Code, Eid};
 
@@ -21,7 +21,9 @@ use crate::error::{CloseReason, NegotiationError};
 use crate::io::{Datagram, LinkStatus};
 use crate::key_log::ChannelSecret;
 use crate::local_host::EndedTree;
+use crate::network::Network;
 use crate::role::Role;
+use crate::route::Route;
 use crate::time::{Earliest, Instant};
 
 /// Channels, attempt and mobility of one peer.
@@ -197,7 +199,7 @@ impl Transport {
     /// soon as another one may be attempted.
     pub(super) fn retire_due(&mut self, now: Instant, tree: &SharedTree) {
         if self.leave_time(tree).is_some_and(|at| at <= now) {
-            self.mobility.on_left(now, &self.channels.remotes());
+            self.mobility.on_left(now, &self.channels.routes());
             self.attempts.give_up(&mut self.fates);
             self.channels.leave(now, &mut self.fates);
             self.names.set_outdated();
@@ -230,9 +232,9 @@ impl Transport {
         context: &mut Context<'_>,
         purpose: Purpose,
     ) -> Result<(), NegotiationError> {
-        let addresses = self.mobility.addresses(self.channels.remotes());
+        let routes = self.mobility.routes(self.channels.routes());
         let since = self.mobility.trouble_since();
-        self.attempts.begin(context, &self.eid, addresses, purpose, since)?;
+        self.attempts.begin(context, &self.eid, routes, purpose, since)?;
         self.names.set_outdated();
         Ok(())
     }
@@ -246,23 +248,29 @@ impl Transport {
 
     /// Addresses at which the peer may be. They are tried at once by an attempt under way, and, if the peer does not
     /// answer where it was, by a new one.
-    pub(crate) fn add_hints(&mut self, now: Instant, hints: &[SocketAddr]) {
+    pub(crate) fn add_hints(&mut self, now: Instant, hints: &[Route]) {
         if self.mobility.add_hints(hints) {
-            self.attempts.add_addresses(now, hints);
+            self.attempts.add_routes(now, hints);
             self.mobility.on_hint();
         }
     }
 
-    /// The addresses in use, if there is an open channel.
-    pub(crate) fn path(&self) -> Option<Path> {
+    /// The path in use, if there is an open channel.
+    pub(crate) fn path(&self) -> Option<&Path> {
         let carrier = self.channels.carrier().filter(|c| c.is_open());
         carrier.map(|c| c.channel.path())
     }
 
+    /// The network of the peer, if there is an open channel.
+    pub(crate) fn network(&self) -> Option<Network> {
+        let carrier = self.channels.carrier().filter(|c| c.is_open());
+        carrier.map(|c| c.channel.network())
+    }
+
     /// The addresses of this host have changed; `has_moved` tells whether the one used towards this peer has (MIG-13).
-    pub(crate) fn on_network_change(&mut self, mut has_moved: impl FnMut(SocketAddr, Option<IpAddr>) -> bool) {
-        let path = self.path();
-        let is_elsewhere = path.is_some_and(|path| has_moved(path.remote, path.local));
+    pub(crate) fn on_network_change(&mut self, mut has_moved: impl FnMut(&Route, Option<IpAddr>) -> bool) {
+        let path = self.path().copied();
+        let is_elsewhere = path.is_some_and(|path| has_moved(&path.route, path.local));
         if is_elsewhere {
             self.mobility.on_moved();
         }
@@ -355,7 +363,7 @@ impl Transport {
     fn on_gone(&mut self, gone: Option<GoneChannel>) -> bool {
         self.names.set_outdated();
         gone.is_some_and(|gone| {
-            self.mobility.add_hints(&[gone.remote]);
+            self.mobility.add_hints(&[gone.route]);
             gone.was_carrier
         })
     }

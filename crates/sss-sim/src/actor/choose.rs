@@ -77,7 +77,7 @@ impl Actors {
         (name, opening): (Name, Opening),
     ) -> Option<EndId> {
         let (eid, hint) = (world.eid(peer), world.address(peer));
-        let result = world.call(host, |h, now| h.connect(now, eid, name, &[hint]));
+        let result = world.call(host, |h, now| h.connect(now, eid, name, &[hint.into()]));
         match result {
             Ok(stream) => {
                 self.tally.opened += 1;

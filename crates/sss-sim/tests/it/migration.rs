@@ -223,7 +223,7 @@ fn both_hosts_move_at_once_and_find_each_other_by_a_hint() {
         relocate(&mut world, B, b);
         world.run_for(secs(1), &mut echo);
         let eid = world.eid(B);
-        world.call(A, |h, now| h.add_hints(now, &eid, &[b]));
+        world.call(A, |h, now| h.add_hints(now, &eid, &[b.into()]));
         let hinted = world.elapsed();
         times.push(resumption(&mut world, &mut echo, hinted));
         echo.run_until_complete(&mut world, 2, secs(60));

@@ -5,7 +5,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sss_proto::{Config, DatagramOptions, Event, Interest, ListenerId, ReadOutcome, StreamId};
+use sss_proto::{Config, DatagramOptions, Event, Interest, ListenerId, ReadOutcome, Route, StreamId};
 use sss_sim::{Apps, Blackout, HostIndex, LinkConfig, World, model};
 
 use crate::support::{A, B, duo_with, ms, secs};
@@ -357,7 +357,13 @@ fn run(seed: u64) -> Duration {
     }
     world.run_until(secs(28), &mut mixed);
     let eid = world.eid(B);
-    world.call(A, |h, now| h.add_hints(now, &eid, &addresses[1..]));
+    world.call(A, |h, now| {
+        h.add_hints(
+            now,
+            &eid,
+            &addresses[1..].iter().copied().map(Route::udp).collect::<Vec<_>>(),
+        )
+    });
     world.run_until(secs(60), &mut mixed);
     mixed.stopped = true;
     let limit = secs(200);

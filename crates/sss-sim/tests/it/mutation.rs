@@ -289,7 +289,7 @@ fn forged_version_alone_ends_the_attempt_after_three_seconds() {
 fn probe_of(bench: &mut Bench) -> Captured {
     bench.world.hold(|c| matches!(c.kind(), PROBE | PROBE_REPLY));
     let address = bench.world.address(B);
-    bench.world.call(A, |h, _| h.probe(address));
+    bench.world.call(A, |h, _| h.probe(address.into()));
     bench.world.run_for(ms(20), &mut bench.recorder);
     bench.world.captured();
     bench.world.unhold().remove(0)
@@ -324,7 +324,7 @@ fn threat_15_16_probe() {
     bench.world.inject(B, held.from, &held.bytes);
     bench.world.run_for(ms(50), &mut bench.recorder);
     let (eid, address) = (bench.world.eid(B), bench.world.address(B));
-    assert_eq!(bench.recorder.events, [(A, Event::ProbeReply(address, eid))]);
+    assert_eq!(bench.recorder.events, [(A, Event::ProbeReply(address.into(), eid))]);
 }
 
 // spec: NEG-14
@@ -351,7 +351,7 @@ fn threat_15_16_probe_reply() {
     bench.demand_silence(A, &elsewhere, &held.bytes, "PROBE_REPLY from elsewhere");
     bench.world.run_for(ms(50), &mut bench.recorder);
     let (eid, address) = (bench.world.eid(B), bench.world.address(B));
-    assert_eq!(bench.recorder.events, [(A, Event::ProbeReply(address, eid))]);
+    assert_eq!(bench.recorder.events, [(A, Event::ProbeReply(address.into(), eid))]);
     bench.demand_silence(A, &held, &held.bytes, "a second PROBE_REPLY");
 }
 

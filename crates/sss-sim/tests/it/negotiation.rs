@@ -3,7 +3,7 @@
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 use sss_proto::{
-    CloseReason, Config, DropReason, Ecn, Event, Host, NegotiationError, PathHint, PostQuantum, Seen, Tried,
+    CloseReason, Config, DropReason, Ecn, Event, Host, NegotiationError, PathHint, PostQuantum, Route, Seen, Tried,
 };
 use sss_sim::world::Recorder;
 use sss_sim::{Captured, LinkConfig, World, handshakes};
@@ -233,7 +233,7 @@ fn threat_01_cookie_retry_and_version_are_smaller_than_hello() {
 fn a_host_does_not_talk_to_itself() {
     let mut world = duo(66, &LinkConfig::default());
     let (eid, address) = (world.eid(A), world.address(B));
-    let refused = world.call(A, |h, now| h.connect(now, eid, SERVICE, &[address]));
+    let refused = world.call(A, |h, now| h.connect(now, eid, SERVICE, &[address.into()]));
     assert!(refused.is_err());
 }
 
@@ -249,7 +249,7 @@ fn reason_of(recorder: &Recorder) -> Option<CloseReason> {
 fn nobody_there_fails_after_the_timeout_with_a_reason() {
     let mut world = duo(67, &LinkConfig::default());
     let eid = world.eid(B);
-    let nowhere = "10.9.9.9:1".parse().unwrap();
+    let nowhere = Route::udp("10.9.9.9:1".parse().unwrap());
     world.capture();
     world
         .call(A, |h, now| h.connect(now, eid, SERVICE, &[nowhere]))
@@ -374,14 +374,14 @@ fn a_wrong_eid_is_no_answer_and_the_error_says_who_is_there() {
     let (eid, address) = (world.eid(third), world.address(B));
     let mut recorder = Recorder::default();
     world
-        .call(A, |h, now| h.connect(now, eid, SERVICE, &[address]))
+        .call(A, |h, now| h.connect(now, eid, SERVICE, &[address.into()]))
         .unwrap();
     world.run_until(secs(70), &mut recorder);
     let Some(CloseReason::Negotiation(NegotiationError::NoAnswer { addresses, .. })) = reason_of(&recorder) else {
         panic!("{:?}", reason_of(&recorder));
     };
     let seen = Seen::OtherHost(world.eid(B));
-    assert_eq!(addresses, [Tried::new(address, seen)]);
+    assert_eq!(addresses, [Tried::new(address.into(), seen)]);
     assert_eq!(state(&world, B), (vec![], vec![], 0, true));
 }
 
@@ -409,7 +409,7 @@ fn a_path_without_large_datagrams_is_told_of_by_small_ones() {
 #[test]
 fn threat_24_what_the_system_says_of_an_address_is_told_and_ends_nothing() {
     let mut world = duo(74, &LinkConfig::with_delay(ms(10)));
-    let nowhere = "10.9.9.9:1".parse().unwrap();
+    let nowhere = Route::udp("10.9.9.9:1".parse().unwrap());
     let eid = world.eid(B);
     let connect = |h: &mut Host, now| h.connect(now, eid, SERVICE, &[nowhere]);
     let stream = world.call(A, connect).unwrap();

@@ -31,7 +31,7 @@ fn a_channel_survives_a_new_address_of_either_side() {
         assert_eq!(echo.lost, []);
         let other = if moved == A { B } else { A };
         let peer = world.host(other).peers()[0].0;
-        assert_eq!(world.host(other).channel_info(peer).unwrap().remote, new);
+        assert_eq!(world.host(other).channel_info(peer).unwrap().route, new.into());
         assert!(world.host(A).is_connected(stream.peer()) == Some(true));
     }
 }
@@ -76,7 +76,7 @@ fn threat_22_an_unvalidated_address_gets_at_most_three_times_what_came_from_it()
     assert!(sent <= 3 * received, "{sent} bytes sent for {received}");
     assert_eq!(echo.lost, []);
     let peer = world.host(B).peers()[0].0;
-    assert_eq!(world.host(B).channel_info(peer).unwrap().remote, real);
+    assert_eq!(world.host(B).channel_info(peer).unwrap().route, real.into());
 }
 
 // spec: CHN-11

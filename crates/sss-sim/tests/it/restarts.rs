@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::task::Poll;
 use std::time::Duration;
 
-use sss_proto::{CloseReason, Config, Event, Interest, LinkStatus, ListenerId, ReadOutcome, StreamId};
+use sss_proto::{CloseReason, Config, Event, Interest, LinkStatus, ListenerId, ReadOutcome, Route, StreamId};
 use sss_sim::refusals::{self, Way};
 use sss_sim::world::Recorder;
 use sss_sim::{Apps, Captured, HostIndex, LinkConfig, World};
@@ -257,7 +257,7 @@ fn a_stalled_channel_is_given_its_grace_by_a_host_that_was_given_an_address() {
         while !stalled(&world) && world.step(secs(10), &mut numbers) {}
         let since = world.elapsed();
         if hint_in_trouble {
-            let (eid, other) = (world.eid(B), "10.7.7.7:7".parse().unwrap());
+            let (eid, other) = (world.eid(B), Route::udp("10.7.7.7:7".parse().unwrap()));
             world.call(A, |h, now| h.add_hints(now, &eid, &[other]));
         }
         world.run_for(secs(3), &mut numbers);

@@ -65,14 +65,14 @@ mod tests {
     use std::net::UdpSocket;
 
     use quinn_udp::RecvMeta;
-    use sss_proto::{Ecn, Transmit};
+    use sss_proto::{Ecn, Link, Transmit};
 
     use super::*;
     use crate::driver::socket::{self, Socket};
 
     fn to(remote: SocketAddr, segment: usize) -> Transmit {
         Transmit {
-            remote,
+            link: Link::Udp(remote),
             local: None,
             ecn: Ecn::Ect0,
             segment,

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use quinn_udp::{BATCH_SIZE, RecvMeta};
-use sss_proto::{Batch, Ecn, Greeter, Input, Instant};
+use sss_proto::{Batch, Ecn, Greeter, Input, Instant, Link};
 
 use super::socket::{self, Socket};
 use super::{SocketStats, addresses};
@@ -290,7 +290,7 @@ impl Staged {
             data: &mut self.data,
             lent: &mut lent,
             stride: self.stride,
-            remote: self.remote,
+            link: Link::Udp(self.remote),
             local: self.local,
             ecn: self.ecn,
         });

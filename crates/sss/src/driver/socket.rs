@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use quinn_udp::{EcnCodepoint, RecvMeta, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
-use sss_proto::{Ecn, PathHint, Transmit};
+use sss_proto::{Ecn, Link, PathHint, Transmit};
 use sss_wire::constants::BASE_DATAGRAM;
 
 use super::addresses;
@@ -196,8 +196,10 @@ impl Socket {
             }
             _ => return,
         };
-        if self.hints.len() < MAX_HINTS {
-            self.hints.push((transmit.remote, hint));
+        if let Link::Udp(remote) = transmit.link
+            && self.hints.len() < MAX_HINTS
+        {
+            self.hints.push((remote, hint));
         }
     }
 
@@ -256,9 +258,12 @@ impl Socket {
     }
 
     fn send_once(&mut self, contents: &[u8], transmit: &Transmit) -> io::Result<()> {
+        let Link::Udp(remote) = transmit.link else {
+            return Err(io::ErrorKind::Unsupported.into());
+        };
         let is_ipv6 = self.local_addr.is_ipv6();
         let out = quinn_udp::Transmit {
-            destination: to_wire(transmit.remote, is_ipv6),
+            destination: to_wire(remote, is_ipv6),
             ecn: ecn_to_wire(transmit.ecn),
             contents,
             segment_size: (contents.len() > transmit.segment).then_some(transmit.segment),

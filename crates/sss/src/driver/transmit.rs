@@ -105,7 +105,7 @@ fn try_send(contents: &[u8], transmit: &Transmit, socket: &mut Socket, stats: &m
         Err(error) if quinn_udp::is_msg_size_err(&error) => stats.send_too_large += 1,
         Err(error) => {
             stats.send_errors += 1;
-            tracing::debug!(%error, remote = %transmit.remote, "sending failed");
+            tracing::debug!(%error, link = %transmit.link, "sending failed");
         }
     }
     Sent::Done
@@ -114,6 +114,8 @@ fn try_send(contents: &[u8], transmit: &Transmit, socket: &mut Socket, stats: &m
 #[cfg(test)]
 mod tests {
     use std::net::UdpSocket;
+
+    use sss_proto::Link;
 
     use super::*;
     use crate::driver::socket;
@@ -124,7 +126,7 @@ mod tests {
         std::future::poll_fn(|cx| ours.poll_writable(cx)).await.unwrap();
         let theirs = UdpSocket::bind("127.0.0.1:0").unwrap();
         let transmit = Transmit {
-            remote: theirs.local_addr().unwrap(),
+            link: Link::Udp(theirs.local_addr().unwrap()),
             local: None,
             ecn: sss_proto::Ecn::Ect0,
             segment: 100,
@@ -154,7 +156,7 @@ mod tests {
     #[tokio::test]
     async fn a_send_that_cannot_succeed_is_counted_and_given_up() {
         let (mut ours, _theirs, mut transmit) = pair().await;
-        transmit.remote = "[2001:db8::1]:9".parse().unwrap();
+        transmit.link = Link::Udp("[2001:db8::1]:9".parse().unwrap());
         let mut stats = SocketStats::default();
         let mut waiting = Waiting { transmit, sent: 0 };
         assert!(matches!(waiting.send(&[1; 50], &mut ours, &mut stats), Sent::Done));

@@ -10,7 +10,9 @@ use std::task::Waker;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
-use sss_proto::{CloseReason, DatagramFate, DatagramId, Event, Interest, LinkStatus, ListenerId, PeerId, StreamId};
+use sss_proto::{
+    CloseReason, DatagramFate, DatagramId, Event, Interest, LinkStatus, ListenerId, PeerId, Route, StreamId,
+};
 use sss_wire::Eid;
 use tokio::sync::{oneshot, watch};
 
@@ -360,7 +362,7 @@ impl Waiters {
             Event::Connected(peer, _) => self.on_connected(peer, notices),
             Event::Disconnected(peer, _, reason) => self.on_disconnected(peer, &reason, notices),
             Event::Link(peer, status) => self.on_link(peer, status, notices),
-            Event::ProbeReply(address, eid) => self.on_probe_reply(address, eid, notices),
+            Event::ProbeReply(route, eid) => self.on_probe_reply(route, eid, notices),
             // A core of a later version: nobody here can wait for it.
             other => debug_assert!(false, "the driver does not know the event {other:?}"),
         }
@@ -421,8 +423,9 @@ impl Waiters {
         }
     }
 
-    fn on_probe_reply(&mut self, address: SocketAddr, eid: Eid, notices: &mut Notices) {
-        let Some(mut list) = self.lists.probes.remove(&address) else {
+    fn on_probe_reply(&mut self, route: Route, eid: Eid, notices: &mut Notices) {
+        let address = route.direct_address();
+        let Some(mut list) = address.and_then(|address| self.lists.probes.remove(&address)) else {
             return;
         };
         while let Some(waiter) = self.slots.pop(&mut list) {

@@ -45,7 +45,7 @@ async fn hosts_meet_over_ipv6() {
     }
     within(10, async {
         let pair = pair_of(builder().bind("[::1]:0"), builder().bind("[::1]:0")).await;
-        assert!(pair.ours.peer().info().unwrap().remote.is_ipv6());
+        assert!(pair.ours.peer().info().unwrap().route.address().unwrap().is_ipv6());
     })
     .await;
 }
@@ -67,7 +67,7 @@ async fn a_wildcard_host_is_reached_over_all_its_addresses() {
             let (mut theirs, eid) = server.accept().await.unwrap();
             assert_eq!(eid, client.eid());
             assert_eq!(&theirs.read_to_end(10).await.unwrap()[..], b"hello");
-            let seen = theirs.peer().info().unwrap().remote;
+            let seen = theirs.peer().info().unwrap().route.address().unwrap();
             assert_eq!(
                 seen.is_ipv4(),
                 address.is_ipv4(),
@@ -89,7 +89,7 @@ async fn a_dual_stack_client_reaches_an_ipv4_host() {
     }
     within(10, async {
         let pair = pair_of(builder().bind("[::]:0"), builder()).await;
-        assert_eq!(pair.ours.peer().info().unwrap().remote, pair.host.local_addr());
+        assert_eq!(pair.ours.peer().info().unwrap().route, pair.host.local_addr().into());
     })
     .await;
 }

@@ -26,8 +26,8 @@ async fn nobody_there_is_told_after_the_timeout() {
         match error {
             ConnectError::Negotiation(NegotiationError::NoAnswer { addresses, .. }) => {
                 assert_eq!(
-                    addresses.iter().map(|tried| tried.address).collect::<Vec<_>>(),
-                    [address]
+                    addresses.iter().map(|tried| tried.route).collect::<Vec<_>>(),
+                    [address.into()]
                 );
             }
             other => panic!("{other:?}"),

@@ -104,7 +104,7 @@ async fn a_hint_leads_to_the_peer_when_the_old_way_is_gone() {
         let other = Relay::start(t.server.local_addr()).await;
         t.ours.add_hint(other.address);
         assert_eq!(&t.theirs.read_to_end(10).await.unwrap()[..], b"two");
-        assert_eq!(t.ours.peer().info().unwrap().remote, other.address);
+        assert_eq!(t.ours.peer().info().unwrap().route, other.address.into());
     })
     .await;
 }
@@ -231,7 +231,7 @@ fn machines_change_their_addresses_under_a_conversation() {
                 peer.add_hint(address(1));
                 talking.await.unwrap();
                 assert_eq!(peer.link_status(), LinkStatus::Up);
-                assert_eq!(peer.info().unwrap().remote, address(1));
+                assert_eq!(peer.info().unwrap().route, address(1).into());
                 host.close().await.unwrap();
             }));
         },

@@ -191,7 +191,7 @@ async fn what_is_known_about_peers() {
         let peer = client.peer(&host.eid()).unwrap();
         assert!(peer.is_connected());
         let info = peer.info().unwrap();
-        assert_eq!(info.remote, host.local_addr());
+        assert_eq!(info.route, host.local_addr().into());
         assert_eq!(ours.peer().eid(), host.eid());
         assert!(client.stats().datagrams_sent >= 2);
         assert!(client.socket_stats().send_calls >= 2);

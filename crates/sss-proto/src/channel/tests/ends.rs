@@ -64,7 +64,7 @@ fn close_reaches_the_peer_and_both_forget() {
     let (mut a, mut b) = warm_pair();
     a.channel.close(at(10), Code::app(7), "done");
     let (packet, transmit) = a.alone(at(10)).unwrap();
-    assert_eq!(transmit.remote, addr(RESPONDER));
+    assert_eq!(transmit.link, addr(RESPONDER).link);
     assert!(a.alone(at(10)).is_none() && a.control(at(10)).is_none());
     let taken = b.take(at(15), &packet, a.address).unwrap();
     carried!(
@@ -134,15 +134,15 @@ fn a_changed_address_is_validated_then_used_with_fresh_state() {
         a.take(at(2 + n), &packet, b.address).unwrap();
         settle(at(2 + n), &mut a, &mut b);
     }
-    assert_eq!(b.channel.remote(), addr(INITIATOR));
+    assert_eq!(b.channel.route(), addr(INITIATOR));
     a.address = addr("192.0.2.77:5555");
     let packet = a.data(at(100), 500);
     b.take(at(105), &packet, a.address).unwrap();
     b.data(at(105), 1000);
-    assert_eq!(b.channel.remote(), addr(INITIATOR), "data goes on to the old address");
-    assert_eq!(b.channel.transmit(1).remote, addr(INITIATOR));
+    assert_eq!(b.channel.route(), addr(INITIATOR), "data goes on to the old address");
+    assert_eq!(b.channel.transmit(1).link, addr(INITIATOR).link);
     let (challenge, transmit) = b.alone(at(105)).expect("PATH_CHALLENGE");
-    assert_eq!(transmit.remote, a.address);
+    assert_eq!(transmit.link, a.address.link);
     assert!(challenge.len() <= 3 * packet.len());
     let taken = a.take(at(110), &challenge, b.address).unwrap();
     let [Frame::PathChallenge(data)] = frames_of(&taken.bytes)[..] else {
@@ -152,7 +152,7 @@ fn a_changed_address_is_validated_then_used_with_fresh_state() {
     let taken = b.take(at(125), &response, a.address).unwrap();
     carried!(taken, [ack(&[56..=56, 2..=54], 0, (55, 0)), Frame::PathResponse(data)]);
     let info = b.channel.info();
-    assert_eq!(info.remote, a.address);
+    assert_eq!(info.route, a.address);
     assert_eq!(
         (info.rtt, info.min_rtt),
         (Duration::from_millis(20), Some(Duration::from_millis(20)))
@@ -188,7 +188,7 @@ fn threat_22_a_forged_source_address_gets_challenges_only() {
     for _ in 0..50 {
         b.tick(now);
         while let Some((datagram, transmit)) = b.alone(now) {
-            if transmit.remote == victim {
+            if transmit.link == victim.link {
                 to_victim += datagram.len();
                 let taken = a.take(now, &datagram, b.address).unwrap();
                 let frames = frames_of(&taken.bytes);
@@ -199,5 +199,5 @@ fn threat_22_a_forged_source_address_gets_challenges_only() {
         now = now + Duration::from_millis(20);
     }
     assert!(to_victim > 0 && to_victim <= 3 * packet.len(), "{to_victim}");
-    assert_eq!(b.channel.remote(), addr(INITIATOR));
+    assert_eq!(b.channel.route(), addr(INITIATOR));
 }

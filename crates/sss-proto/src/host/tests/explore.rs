@@ -211,7 +211,7 @@ impl World {
         let (eid, hint) = (self.actors[1 - n].host.eid(), self.actors[1 - n].address);
         let actor = &mut self.actors[n];
         actor.words += 1;
-        let stream = actor.host.connect(self.now, eid, SERVICE, &[hint]).unwrap();
+        let stream = actor.host.connect(self.now, eid, SERVICE, &[hint.into()]).unwrap();
         let words = [u8::try_from(n).unwrap(), actor.words];
         assert_eq!(written(actor.host.stream(stream).poll_write(&words)), 2);
         actor.stream = Some(stream);
@@ -228,7 +228,8 @@ impl World {
                 Output::Transmit(transmit) => {
                     let bytes = buf.filled().to_vec();
                     self.sent.push(bytes.clone());
-                    self.wire.push_back((actor.address, transmit.remote, bytes));
+                    self.wire
+                        .push_back((actor.address, transmit.link.address().unwrap(), bytes));
                 }
                 Output::Event(Event::Secret(secret)) => self.witness.note(n, &secret),
                 Output::Event(Event::Disconnected(..)) => is_cut = true,
@@ -278,7 +279,7 @@ impl World {
             stride: data.len(),
             data: &mut data,
             lent: &mut None,
-            remote: packet.0,
+            link: Link::Udp(packet.0),
             local: None,
             ecn: Ecn::NotEct,
         };
@@ -365,9 +366,9 @@ impl World {
     fn tell_address(&mut self, n: usize) {
         let (eid, there) = (self.actors[1 - n].host.eid(), self.actors[1 - n].address);
         let host = &mut self.actors[n].host;
-        let is_known = |peer: &Peer| peer.transport().channels().made_at(there).is_some();
+        let is_known = |peer: &Peer| peer.transport().channels().made_at(there.into()).is_some();
         if !host.peers.iter().any(is_known) {
-            host.add_hints(self.now, &eid, &[there]);
+            host.add_hints(self.now, &eid, &[there.into()]);
         }
     }
 

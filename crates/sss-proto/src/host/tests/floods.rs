@@ -252,7 +252,7 @@ fn threat_02_initiates_with_a_bad_payload_are_looked_into_ten_times_a_second() {
 fn threat_02_refused_initiates_are_looked_into_ten_times_a_second() {
     let closed = Config::default().with(|config| {
         config.refuse_silently = true;
-        config.accept_filter = Some(std::sync::Arc::new(|_: &Eid, _: SocketAddr| false));
+        config.accept_filter = Some(std::sync::Arc::new(|_: &Eid, _: Route| false));
     });
     let mut net = Net::with([Config::default(), closed]);
     let unwanted = initiate(&mut net);

@@ -163,7 +163,7 @@ fn threat_12_whoever_passes_packets_on_speaks_in_nobodys_name() {
     // 0 wants to speak to 1, by way of 2: each of them knows who the other is.
     let mut net = Net::new(3);
     let (eid, now, way) = (net.eid(1), net.now, net.nodes[2].address);
-    net.host(0).connect(now, eid, SERVICE, &[way]).unwrap();
+    net.host(0).connect(now, eid, SERVICE, &[way.into()]).unwrap();
     for _ in 0..100 {
         for packet in net.poll(0) {
             net.deliver(&(way, other, packet.2));
@@ -242,7 +242,7 @@ fn threat_24_whoever_cannot_open_packets_ends_nothing() {
         let now = net.now;
         let hints = [PathHint::Unreachable, PathHint::TooLarge];
         for hint in hints {
-            net.host(n).note_path(now, from, hint);
+            net.host(n).note_path(now, from.into(), hint);
         }
         assert_eq!(net.host(n).is_connected(id), Some(true));
     }

@@ -131,7 +131,7 @@ fn threat_11_a_host_makes_no_channel_with_itself() {
         let (own, other) = (net.nodes[0].address, net.nodes[1].address);
         // An attempt that comes back to the host that began it.
         if allowed {
-            net.host(0).connect(now, eid, SERVICE, &[own]).unwrap();
+            net.host(0).connect(now, eid, SERVICE, &[own.into()]).unwrap();
             net.run(2 * SECOND, |_| true);
             let initiates = net.sent.iter().filter(|p| p.2[0] == INITIATE).count();
             assert!(initiates > 0);
@@ -139,7 +139,7 @@ fn threat_11_a_host_makes_no_channel_with_itself() {
             assert_eq!(net.host(0).stats().channels_made, 0);
         }
         // Another process with the same identity.
-        net.host(1).connect(now, eid, SERVICE, &[own]).unwrap();
+        net.host(1).connect(now, eid, SERVICE, &[own.into()]).unwrap();
         net.run(2 * SECOND, |p| p.0 != own || p.1 == other);
         assert_eq!(net.host(0).stats().channels_made, u64::from(allowed));
         if !allowed {
@@ -228,7 +228,7 @@ fn flock(net: &mut Net, ports: std::ops::Range<u16>, with_stream: bool) {
         let seed = std::array::from_fn(|n| if n % 2 == 0 { high } else { low });
         host.local.rng = Randomness::new(seed.into());
         let now = net.now;
-        let stream = host.connect(now, eid, SERVICE, &[to]).unwrap();
+        let stream = host.connect(now, eid, SERVICE, &[to.into()]).unwrap();
         written(host.stream(stream).poll_write(b"x"));
         let address = SocketAddr::from(([10, 0, 0, 1], port));
         net.nodes.push(Node {
@@ -275,7 +275,7 @@ fn threat_34_idle_trees_of_one_eid_make_room_for_newer_ones() {
     assert!(told.contains("others need the room"), "{told}");
     // Whoever was asked to go may come again.
     let (eid, to, now) = (net.eid(1), net.nodes[1].address, net.now);
-    net.host(2).connect(now, eid, SERVICE, &[to]).unwrap();
+    net.host(2).connect(now, eid, SERVICE, &[to.into()]).unwrap();
     net.run(SECOND, |_| true);
     assert!(is_connected(&net, 2));
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Wake;
 
 use bytes::Bytes;
-use sss_proto::{DatagramOptions, Instant};
+use sss_proto::{DatagramOptions, Instant, Route};
 
 use super::*;
 use crate::identity::Identity;
@@ -34,7 +34,7 @@ fn bell() -> (Arc<Bell>, Waker) {
 /// Streams, each of a peer of its own that is never reached, a listener, and a datagram of the first stream.
 fn names(peers: usize) -> (Vec<StreamId>, ListenerId, DatagramId) {
     let mut core = sss_proto::Host::new(sss_proto::Config::default(), Identity::generate().key(), [7; 32]);
-    let nowhere = ["127.0.0.1:9".parse().unwrap()];
+    let nowhere = [Route::udp("127.0.0.1:9".parse().unwrap())];
     let eid = Identity::generate;
     let streams = (0..peers).map(|_| {
         core.connect(Instant::default(), eid().eid(), ("a", "1"), &nowhere)
@@ -95,7 +95,7 @@ fn memory_of_many_is_given_back() {
     let (streams, ..) = names(1);
     let peer = streams[0].peer();
     let mut core = sss_proto::Host::new(sss_proto::Config::default(), Identity::generate().key(), [7; 32]);
-    let nowhere = ["127.0.0.1:9".parse().unwrap()];
+    let nowhere = [Route::udp("127.0.0.1:9".parse().unwrap())];
     let top = core
         .connect(Instant::default(), Identity::generate().eid(), ("a", "1"), &nowhere)
         .unwrap();

@@ -1,0 +1,76 @@
+//! Time: when something is due for a channel, and what is done then.
+
+use std::time::Duration;
+
+use super::Channel;
+use super::fate::Fate;
+use super::liveness::TimerEvent;
+use crate::time::{Earliest, Instant};
+
+impl Channel {
+    /// Returns when [`Self::on_timer`] is to be called. After a call at some moment, always later than that.
+    pub(crate) fn next_timer(&self) -> Option<Instant> {
+        if !self.is_open() {
+            return self.liveness.close.next_timer();
+        }
+        let done = self.liveness.timers_run;
+        if self.keys.is_exhausted() {
+            return Some(done.map_or(Instant::default(), |at| at + Duration::from_nanos(1)));
+        }
+        // What was due at the last call waits to be sent, and for no time.
+        let mut next = Earliest::after(done);
+        next.add(self.recovery_time());
+        next.add(self.received.deadline());
+        self.liveness.add_times(&mut next, self.flight.probe_timeout());
+        next.add(self.flight.flow.resume);
+        next.add(self.paths.next_timer());
+        next.add(self.flight.mtu.next_timer());
+        next.add(self.keys.next_timer());
+        next.get()
+    }
+
+    /// Returns when something is to be declared lost, or else the peer to be probed.
+    fn recovery_time(&self) -> Option<Instant> {
+        // Before ACCEPT nothing can be acknowledged; INITIATE is repeated by the negotiation.
+        if !self.keys.can_receive() {
+            return None;
+        }
+        self.flight.recovery_time()
+    }
+
+    /// Does what is due at `now`. Tokens of packets that are lost, or whose contents are to be sent again, are appended
+    /// to `fates`. Afterwards there may be something to send.
+    pub(crate) fn on_timer(&mut self, now: Instant, fates: &mut Vec<Fate>) -> TimerEvent {
+        self.liveness.timers_run = Some(now);
+        if !self.is_open() {
+            return if self.liveness.close.on_timer(now) {
+                TimerEvent::Closed
+            } else {
+                TimerEvent::None
+            };
+        }
+        if self.keys.is_exhausted() {
+            return TimerEvent::KeysUsedUp;
+        }
+        if let Some(end) = self.liveness.silence(now, self.flight.probe_timeout()) {
+            return end;
+        }
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| now >= at);
+        if is_due(self.recovery_time()) {
+            self.flight.on_recovery_timer(now, fates);
+        }
+        if is_due(self.liveness.activity.keepalive_time()) {
+            self.liveness.activity.on_keepalive(now);
+            self.flight.shrink();
+        }
+        self.keys.on_timer(now);
+        self.flight.mtu.on_timer(now);
+        TimerEvent::None
+    }
+
+    /// Asks the peer whether it still knows the channel. If it does not answer within 6 PTO, at least 500 ms, the
+    /// channel ends with [`TimerEvent::Forgotten`].
+    pub(crate) fn probe_liveness(&mut self, now: Instant) {
+        self.liveness.probe_liveness(now, self.flight.probe_timeout());
+    }
+}
