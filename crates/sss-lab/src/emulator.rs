@@ -15,6 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use self::network::{Nanos, Network};
 use crate::error::Error;
+use crate::system;
 
 /// Packets taken from a device before the others have their turn.
 const AT_ONCE: usize = 64;
@@ -24,6 +25,15 @@ const LONGEST: usize = 65_535;
 
 /// Work for the thread.
 type Job = Box<dyn FnOnce(&mut Network) + Send>;
+
+/// Priority among all threads of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    /// As every other.
+    Usual,
+    /// Before all that are usual.
+    Realtime,
+}
 
 /// The thread. It ends, and the devices with it, when this is dropped.
 #[derive(Debug)]
@@ -72,6 +82,20 @@ impl Emulator {
         jobs.send(job).map_err(|_| gone())?;
         (&self.bell).write_all(&[1]).map_err(|_| gone())?;
         answered.recv().map_err(|_| gone())
+    }
+}
+
+impl Emulator {
+    /// Says how soon the thread is to run when it has something to do.
+    pub(crate) fn set_urgency(&self, urgency: Urgency) -> Result<(), Error> {
+        match urgency {
+            Urgency::Usual => Ok(()),
+            Urgency::Realtime => {
+                let thread = self.with(|_| rustix::thread::gettid())?;
+                let thread = thread.as_raw_nonzero().to_string();
+                system::run("chrt", &["--fifo", "--pid", "20", &thread], "").map(drop)
+            }
+        }
     }
 }
 

@@ -33,7 +33,7 @@ pub enum Error {
     #[error("{0}")]
     Description(String),
     /// Nothing in the lab has this name.
-    #[error("there is no {0} in this lab")]
+    #[error("there is no {0}")]
     Unknown(String),
     /// A change that this lab cannot go through.
     #[error("{0}")]

@@ -20,8 +20,8 @@ use std::net::IpAddr;
 use serde_json::{Value, json};
 
 use crate::claim::Claim;
-use crate::emulator::Emulator;
 use crate::emulator::network::Counters;
+use crate::emulator::{Emulator, Urgency};
 use crate::error::Error;
 use crate::node::{Node, Role};
 use crate::plan::{Plan, Public};
@@ -35,6 +35,7 @@ pub struct Builder {
     layout: Layout,
     link: Link,
     mtu: u16,
+    urgency: Urgency,
 }
 
 /// The ways in which namespaces are connected.
@@ -123,6 +124,13 @@ impl Builder {
         self.mtu = bytes;
         self
     }
+
+    /// Lets links come before everything else that runs on the machine (by `chrt` of util-linux): of use when no core
+    /// is free. A link without a rate may take a core for itself then.
+    pub fn realtime(mut self) -> Self {
+        self.urgency = Urgency::Realtime;
+        self
+    }
 }
 
 impl Lab {
@@ -163,7 +171,7 @@ impl Lab {
     /// [`Error::Unknown`] if there is none.
     pub fn node(&self, name: &str) -> Result<&Node, Error> {
         let found = self.nodes.iter().find(|node| node.name == name);
-        found.ok_or_else(|| Error::Unknown(name.to_owned()))
+        found.ok_or_else(|| Error::Unknown(format!("{name} in this lab")))
     }
 
     /// The first address under which a node is seen from outside; that of the node itself, if there is no router.
@@ -226,7 +234,7 @@ impl Lab {
 
     fn site_index(&self, name: &str) -> Result<usize, Error> {
         let found = self.sites.iter().position(|place| place.name == name);
-        found.ok_or_else(|| Error::Unknown(format!("site {name}")))
+        found.ok_or_else(|| Error::Unknown(format!("site {name} in this lab")))
     }
 }
 

@@ -66,8 +66,7 @@ impl Default for Shape {
 }
 
 /// Settings of a link for people, a line each.
-pub const SETTINGS: &str = "\
-  delay=25ms        one way between the hosts
+pub const SETTINGS: &str = "  delay=25ms        one way between the hosts
   rate=20M          bits of IP packets in a second, each way; `none` for no limit
   queue=125000      bytes that wait at most (1M unless given)
   loss=1%           each packet by itself

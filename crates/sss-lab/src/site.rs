@@ -145,8 +145,7 @@ impl From<Kind> for Site {
 }
 
 /// Words that may stand behind the kind of a site, for people.
-pub const OPTIONS: &str = "\
-  cgn[=KIND]           a provider's NAT in front, eimrand unless given: double NAT
+pub const OPTIONS: &str = "  cgn[=KIND]           a provider's NAT in front, eimrand unless given: double NAT
   ipv6=open            IPv6 without a firewall
   ipv6=stateful        IPv6, only answers get in
   ipv6=broken          IPv6 addresses and a route, and nothing gets through

@@ -54,6 +54,7 @@ fn missing(program: &'static str) -> Error {
     let package = match program {
         "ip" => "iproute2",
         "nft" => "nftables",
+        "chrt" => "util-linux",
         _ => program,
     };
     Error::NoProgram { program, package }

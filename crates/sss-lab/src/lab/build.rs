@@ -7,8 +7,8 @@ use std::os::fd::OwnedFd;
 use super::lines::Ports;
 use super::{Builder, Lab, Layout, Place};
 use crate::claim::{self, Claim};
-use crate::emulator::Emulator;
 use crate::emulator::network::{Forwarding, Network};
+use crate::emulator::{Emulator, Urgency};
 use crate::error::Error;
 use crate::namespace::Namespace;
 use crate::node::{Node, Role};
@@ -28,6 +28,7 @@ impl Builder {
             layout,
             link: Link::default(),
             mtu: 1500,
+            urgency: Urgency::Usual,
         }
     }
 
@@ -41,12 +42,14 @@ impl Builder {
         self.check()?;
         claim::sweep()?;
         let claim = Claim::new(self.tag.as_deref())?;
-        match self.layout {
+        let lab = match self.layout {
             Layout::Wire => wire(claim, self.link, self.mtu),
             Layout::Public { sites, servers, public } => {
                 Draft::new(claim, Plan { public }, self.mtu).build(sites, servers, self.link)
             }
-        }
+        }?;
+        lab.emulator.set_urgency(self.urgency)?;
+        Ok(lab)
     }
 
     fn check(&self) -> Result<(), Error> {

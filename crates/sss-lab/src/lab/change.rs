@@ -63,7 +63,7 @@ impl Lab {
         let site = self.site_index(site)?;
         let is_it = |node: &crate::node::Node| node.name == host && node.role == Role::Host;
         let found = self.nodes.iter().position(is_it);
-        let host = found.ok_or_else(|| Error::Unknown(format!("host {host}")))?;
+        let host = found.ok_or_else(|| Error::Unknown(format!("host {host} in this lab")))?;
         self.nodes[host].namespace.ip("link del e0\n")?;
         self.nodes[host].addresses.clear();
         self.nodes[host].site = Some(site);

@@ -101,6 +101,9 @@ pub(crate) struct LabArgs {
     /// Longest IP packet outside.
     #[arg(long, value_name = "BYTES", default_value_t = 1500)]
     mtu: u16,
+    /// Let links come before everything else that runs on this machine: exact also when no core is free.
+    #[arg(long)]
+    realtime: bool,
     #[command(flatten)]
     link: LinkArgs,
 }
@@ -147,6 +150,9 @@ pub(crate) struct WireArgs {
     /// Longest IP packet.
     #[arg(long, value_name = "BYTES", default_value_t = 1500)]
     mtu: u16,
+    /// Let the link come before everything else that runs on this machine: exact also when no core is free.
+    #[arg(long)]
+    realtime: bool,
     /// Print names and addresses as one line of JSON.
     #[arg(long)]
     pub(crate) json: bool,
@@ -192,7 +198,7 @@ impl LabArgs {
             lab
         };
         let lab = lab.servers(self.servers).mtu(self.mtu).link(self.link.link()?);
-        Ok(with_tag(lab, self.tag))
+        Ok(finished(lab, self.tag, self.realtime))
     }
 }
 
@@ -217,11 +223,12 @@ impl LinkArgs {
 impl WireArgs {
     pub(crate) fn builder(&self) -> Result<Builder, Error> {
         let lab = Lab::wire().link(Link::parse(&self.settings)?).mtu(self.mtu);
-        Ok(with_tag(lab, self.tag.clone()))
+        Ok(finished(lab, self.tag.clone(), self.realtime))
     }
 }
 
-fn with_tag(lab: Builder, tag: Option<String>) -> Builder {
+fn finished(lab: Builder, tag: Option<String>, is_realtime: bool) -> Builder {
+    let lab = if is_realtime { lab.realtime() } else { lab };
     match tag {
         Some(tag) => lab.tag(&tag),
         None => lab,

@@ -17,7 +17,7 @@ pub(crate) fn ask(tag: Option<&str>, order: &str) -> Result<ExitCode, Error> {
     let tag = match (tag, &sss_lab::living()[..]) {
         (Some(tag), _) => tag.to_owned(),
         (None, [only]) => only.clone(),
-        (None, []) => return Err(Error::Unknown("lab that is up".into())),
+        (None, []) => return Err(Error::Unknown("lab that is up: sss-lab up".into())),
         (None, several) => {
             let tags = several.join(", ");
             return Err(Error::Impossible(format!(

@@ -112,6 +112,28 @@ fn a_host_moves_between_networks() {
 }
 
 #[test]
+fn of_two_hosts_with_one_port_the_second_gets_another_outside() {
+    let two = Site {
+        hosts: 2,
+        ..Site::new(Kind::Prc)
+    };
+    let Some(lab) = lab_or_skip(Lab::builder().site("a", two)) else {
+        return;
+    };
+    let server = socket(lab.node("server").unwrap());
+    let ports = ["a", "a2"].map(|name| {
+        let host = lab
+            .node(name)
+            .unwrap()
+            .enter(|| UdpSocket::bind("0.0.0.0:5000").unwrap())
+            .unwrap();
+        seen(&host, &server, lab.node("server").unwrap()).unwrap().port()
+    });
+    assert_eq!(ports[0], 5000);
+    assert_ne!(ports[1], 5000);
+}
+
+#[test]
 fn a_firewall_comes_and_goes() {
     let Some(mut lab) = lab_or_skip(Lab::builder().site("a", Kind::Prc)) else {
         return;

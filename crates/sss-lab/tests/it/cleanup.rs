@@ -32,7 +32,7 @@ fn files(tag: &str) -> usize {
         .count()
 }
 
-fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_so() {
         assert!(begun.elapsed() < Duration::from_secs(20), "{what}");
@@ -47,7 +47,7 @@ fn a_dropped_lab_is_gone_with_what_runs_in_it() {
     };
     let tag = lab.tag().to_owned();
     assert_eq!((namespaces(&tag), files(&tag)), (3, 1));
-    let sleep = || lab.node("a").unwrap().command("sleep").arg("600").spawn().unwrap();
+    let sleep = || lab.node("a").unwrap().command("sleep").arg("60").spawn().unwrap();
     let mut processes = [sleep(), sleep()];
     // It is there as soon as it is in the namespace.
     let place = |process: &Child| std::fs::read_link(format!("/proc/{}/ns/net", process.id())).ok();
@@ -58,7 +58,12 @@ fn a_dropped_lab_is_gone_with_what_runs_in_it() {
     drop(lab);
     assert_eq!((namespaces(&tag), files(&tag)), (0, 0));
     for process in &mut processes {
-        assert_eq!(process.wait().unwrap().signal(), Some(9));
+        let mut status = None;
+        wait_until("the process ends", || {
+            status = process.try_wait().unwrap();
+            status.is_some()
+        });
+        assert_eq!(status.unwrap().signal(), Some(9));
     }
 }
 
