@@ -11,7 +11,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("sss-files", &["sss-wire"]),
     ("sss-proto", &["sss-wire", "sss-crypto"]),
     ("sss-reach", &["sss-wire", "sss-crypto", "sss-proto"]),
-    ("libsss", &["sss-wire", "sss-crypto", "sss-proto"]),
+    ("libsss", &["sss-wire", "sss-crypto", "sss-proto", "sss-reach"]),
     ("sss-sim", &["sss-wire", "sss-crypto", "sss-proto"]),
     ("sss-cli", &["libsss", "sss-files"]),
     ("sss-attack", &["libsss", "sss-wire", "sss-files"]),
@@ -125,7 +125,15 @@ const MODULES: &[(&str, Layers)] = &[
             &["host"],
         ],
     ),
-    ("sss-reach", &[&["keys", "network"], &["server"]]),
+    (
+        "sss-reach",
+        &[
+            &["absence", "dropped", "keys"],
+            &["client", "server"],
+            &["desk"],
+            &["rendezvous"],
+        ],
+    ),
     (
         "libsss",
         &[
@@ -139,7 +147,7 @@ const MODULES: &[(&str, Layers)] = &[
             &["driver::wakers", "hint"],
             &["error", "shared"],
             &["redaction", "waiting"],
-            &["driver", "identity", "link"],
+            &["driver", "identity", "link", "rendezvous"],
             &["peer"],
             &["stream"],
             &["server"],

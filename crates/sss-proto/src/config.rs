@@ -61,6 +61,9 @@ pub struct Config {
     /// Set if whoever sends PROBE is told the EID of this host, as long as it offers a service (NEG-14). Default no:
     /// strangers learn nothing, and peers know the EID already.
     pub answer_probes: bool,
+    /// Ways to reach peers of which no address is known (docs/spec/reach.md): set if somebody drives the host who acts
+    /// on [`Event::Seeking`](crate::Event::Seeking), and takes what [`Host::poll_aside`](crate::Host::poll_aside) has.
+    pub seeks: bool,
     /// Set if a host with this host's own EID is a peer like any other: another process with the same identity.
     /// Default no.
     pub allow_own_eid: bool,
@@ -367,6 +370,7 @@ impl Default for Config {
             accept_filter: None,
             refuse_silently: false,
             answer_probes: false,
+            seeks: false,
             allow_own_eid: false,
             allow_private_moves: false,
             key_log: false,

@@ -212,12 +212,42 @@ pub enum NegotiationError {
     /// No address of the peer is known.
     #[error("no address is known for this peer: give a location hint")]
     NoAddress,
+    /// No address of the peer is known, and no server knows one either (docs/spec/reach.md).
+    #[error(transparent)]
+    Unfound(#[from] Absence),
     /// The peer is this host.
     #[error("that is this host's own EID")]
     OwnEid,
     /// The EID holds a public key that cannot be used.
     #[error("the EID is not a usable public key")]
     BadEid,
+}
+
+/// Reason why a host is not found by its EID (docs/spec/reach.md).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
+#[non_exhaustive]
+pub enum Absence {
+    /// No server has answered, or taken this host.
+    #[error("no registration server answers: is this machine connected, and are the servers' names right?")]
+    NoServer,
+    /// The servers do not serve this host.
+    #[error("the registration servers do not serve this host")]
+    NotAllowed,
+    /// No host of that EID has registered with the servers, as far as they remember.
+    #[error("no host of this EID has registered with our servers")]
+    NeverSeen,
+    /// The host was registered, and is gone.
+    #[error("the host is offline: its server has heard nothing of it for {}", Seconds(*.0))]
+    Offline(std::time::Duration),
+    /// The host does not want to talk to this one.
+    #[error("the host has refused to be introduced")]
+    Refused,
+    /// The host is registered, and does not answer.
+    #[error("the host is registered, but does not answer its server")]
+    Unreachable,
+    /// The servers have no room, or were asked too often.
+    #[error("the registration servers were asked too often, or are full: try again later")]
+    TooMany,
 }
 
 /// Reason why a stream cannot be opened.

@@ -6,6 +6,7 @@
 //! buffer, in turn ([`ready`]); answers to strangers that took no work go between them. What follows from a change of a
 //! peer is in [`peers`], what the application does with a stream in [`stream`].
 
+mod aside;
 mod census;
 mod demux;
 mod negotiate;
@@ -14,6 +15,7 @@ mod peers;
 mod probes;
 mod ready;
 mod receive;
+mod seeking;
 mod services;
 mod stats;
 mod stream;
@@ -49,6 +51,7 @@ use crate::seen::{PathHint, Seen, Sightings};
 use crate::streams::{DatagramStats, HostBudget, StreamInfo, SubtreeDelivery, SubtreeInfo, TreeNode};
 use crate::time::Instant;
 use crate::token::Token;
+use aside::Aside;
 use negotiate::Admission;
 use outbox::Outbox;
 use peers::Peers;
@@ -69,6 +72,7 @@ pub struct Host {
     resets: Limit,
     stats: HostStats,
     scratch: Scratch,
+    aside: Aside,
     tokens: Vec<Token>,
     /// A peer has more to do than is done in one call: others are to have their turn, and then it goes on.
     is_busy: bool,
@@ -98,7 +102,7 @@ impl Host {
     /// A host with the given identity. All its randomness comes from `entropy`: that of the operating system, or 32
     /// bytes in simulations.
     pub fn new(config: Config, identity: StaticKey, entropy: impl Into<Entropy>) -> Self {
-        let (backlog, limits) = (config.streams.backlog, config.peers);
+        let (backlog, limits, seeks) = (config.streams.backlog, config.peers, config.seeks);
         let mut rng = Randomness::new(entropy.into());
         let eid = Eid::from_public_key(&identity.public());
         let reset_key = reset_key(&identity, &config);
@@ -124,6 +128,7 @@ impl Host {
             resets,
             stats: HostStats::default(),
             scratch: Scratch::default(),
+            aside: Aside::new(seeks),
             tokens: Vec::new(),
             is_busy: false,
         }
@@ -214,6 +219,7 @@ impl Host {
             resets: &mut self.resets,
             stats: &mut self.stats,
             scratch: &mut self.scratch,
+            aside: &mut self.aside,
         }
     }
 

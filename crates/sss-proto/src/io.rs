@@ -184,6 +184,10 @@ pub enum Event {
     DatagramSettled(PeerId, DatagramId, DatagramFate),
     /// A secret of a channel, for a key log. Told only if [`Config::key_log`](crate::Config::key_log) is set.
     Secret(ChannelSecret),
+    /// An attempt to reach this peer begins: other addresses of it are welcome ([`crate::Host::add_hints`]), or the
+    /// reason why there is none ([`crate::Host::unfound`]). Told only if [`Config::seeks`](crate::Config::seeks) is
+    /// set.
+    Seeking(PeerId, Eid),
     /// A host answered an EID probe. Unauthenticated.
     ProbeReply(Route, Eid),
 }

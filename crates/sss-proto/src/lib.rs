@@ -156,8 +156,8 @@ pub use channel::{ChannelInfo, EcnState, MAX_CLOSING, MtuState};
 pub use config::{AcceptFilter, BadSetting, Config, Congestion, PeerLimits, PostQuantum, StreamLimits, WindowConfig};
 pub use entropy::Entropy;
 pub use error::{
-    CloseReason, DatagramError, DropReason, ListenError, NegotiationError, OpenError, ProtocolError, ReadError,
-    WriteError,
+    Absence, CloseReason, DatagramError, DropReason, ListenError, NegotiationError, OpenError, ProtocolError,
+    ReadError, WriteError,
 };
 pub use host::{ConnectError, Host, HostStats, Stream, Visibility};
 pub use ids::{DatagramId, ListenerId, PeerId, StreamId};
@@ -165,6 +165,7 @@ pub use interest::Interest;
 pub use io::{Batch, DatagramFate, Ecn, Event, Input, LinkStatus, MAX_TRANSMIT, Output, Transmit, TransmitBuf};
 pub use key_log::{ChannelSecret, SecretPurpose};
 pub use negotiation::{Greeted, Greeter, GreeterStats};
+pub use network::{AddressScope, Network, is_usable};
 pub use padding::Padding;
 pub use peer::PeerStats;
 pub use refusal::Refusal;

@@ -8,7 +8,7 @@ use crate::route::{Link, RelayHandle, Route, TunnelId};
 
 /// Network of whoever is at the end of a route: what limits count by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Network {
+pub enum Network {
     /// An address of IPv4.
     V4(u32),
     /// The first 64 bits of an address of IPv6.
@@ -47,7 +47,7 @@ impl From<&Route> for Network {
 }
 
 /// Returns whether one host can be sent something by that route: never many, nor nobody (MIG-22).
-pub(crate) fn is_usable(route: &Route) -> bool {
+pub fn is_usable(route: &Route) -> bool {
     route.address().is_none_or(is_of_one_host)
 }
 
@@ -63,16 +63,18 @@ fn is_of_one_host(address: SocketAddr) -> bool {
 
 /// Part of the world in which an address means one host, the smallest first (MIG-22).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Reach {
+pub enum AddressScope {
+    /// This machine.
     Loopback,
     /// The links of this host.
     Link,
     /// A private network (RFC 1918, RFC 6598, RFC 4193).
     Private,
+    /// Everywhere.
     Global,
 }
 
-impl From<IpAddr> for Reach {
+impl From<IpAddr> for AddressScope {
     fn from(ip: IpAddr) -> Self {
         match ip.to_canonical() {
             ip if ip.is_loopback() => Self::Loopback,
@@ -98,21 +100,25 @@ mod tests {
     #[test]
     fn the_reach_of_an_address_is_that_of_its_range() {
         let table = [
-            (Reach::Loopback, "127.0.0.1 127.255.0.9 ::1 ::ffff:127.0.0.1"),
-            (Reach::Link, "169.254.3.4 fe80::1 ::ffff:169.254.3.4"),
+            (AddressScope::Loopback, "127.0.0.1 127.255.0.9 ::1 ::ffff:127.0.0.1"),
+            (AddressScope::Link, "169.254.3.4 fe80::1 ::ffff:169.254.3.4"),
             (
-                Reach::Private,
+                AddressScope::Private,
                 "10.0.0.1 172.16.0.1 172.31.255.1 192.168.1.1 100.64.0.1 100.127.9.9",
             ),
-            (Reach::Private, "fc00::1 fdff::1 ::ffff:10.1.2.3"),
+            (AddressScope::Private, "fc00::1 fdff::1 ::ffff:10.1.2.3"),
             (
-                Reach::Global,
+                AddressScope::Global,
                 "9.255.255.255 172.32.0.1 192.169.0.1 100.128.0.1 100.63.0.1 2001:db8::1",
             ),
         ];
         for (reach, list) in table {
             for address in list.split(' ') {
-                assert_eq!(Reach::from(address.parse::<IpAddr>().unwrap()), reach, "{address}");
+                assert_eq!(
+                    AddressScope::from(address.parse::<IpAddr>().unwrap()),
+                    reach,
+                    "{address}"
+                );
             }
         }
     }

@@ -112,6 +112,13 @@ impl LeaseKey {
     }
 }
 
+/// The name of the PUNCHes of an introduction, the same for both hosts (RCH-7).
+pub fn punch_name(punch_key: &[u8; 32]) -> [u8; 8] {
+    let mut name = [0; 8];
+    schedule::label(punch_key, "punch", b"", &mut name);
+    name
+}
+
 /// PUNCH, or its answer (RCH-7).
 pub fn punch(is_answer: bool, introduction: &[u8; 8], nonce: &[u8; 16], punch_key: &[u8; 32]) -> Vec<u8> {
     let mut packet = reach::punch_without_mac(is_answer, introduction, nonce);

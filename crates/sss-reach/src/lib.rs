@@ -3,6 +3,7 @@
 //!
 //! | module | what |
 //! |---|---|
+//! | [`Rendezvous`] | a host's part in this: what goes beside the core |
 //! | [`server`] | a registration server: leases, introductions, relay |
 //! | [`keys`] | keys of a lease, and what is sealed with them |
 
@@ -11,6 +12,14 @@
     deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
 )]
 
+mod absence;
+mod client;
+mod desk;
+mod dropped;
 pub mod keys;
-mod network;
+mod rendezvous;
 pub mod server;
+
+pub use client::ServerAddress;
+pub use dropped::Dropped;
+pub use rendezvous::{Rendezvous, RendezvousConfig, Serve};

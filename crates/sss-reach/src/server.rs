@@ -25,6 +25,7 @@ use zeroize::Zeroizing;
 
 pub use relay::{RelayLimits, Unrelayed};
 
+use crate::Dropped;
 use crate::keys::{From, LeaseKey};
 use introductions::{Due, Introduction, Introductions};
 use leases::{Deed, Leases, Message, Taken};
@@ -118,29 +119,6 @@ pub struct ServerStats {
     pub unrelayed: u64,
     /// Requests and calls that were refused.
     pub refused: u64,
-}
-
-/// Reasons why a packet is dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dropped {
-    /// It is not as RCH-7 says.
-    Malformed,
-    /// Its token is none of this server's, or it was not sealed with the lease key.
-    Unauthentic,
-    /// Its number was seen before.
-    Old,
-    /// It belongs to nothing that is known.
-    Unknown,
-    /// It is none that servers take.
-    Unwelcome,
-    /// A bound is reached.
-    Overload,
-}
-
-impl std::convert::From<Malformed> for Dropped {
-    fn from(_: Malformed) -> Self {
-        Self::Malformed
-    }
 }
 
 /// A registration server, without IO.

@@ -12,8 +12,10 @@ use sss_wire::Eid;
 use crate::driver::key_log::KeyLogFile;
 use crate::driver::{Start, socket};
 use crate::error::BuildError;
+use crate::hint::Hint;
 use crate::host::Host;
 use crate::identity::Identity;
+use crate::rendezvous::{self, FoundBy, RendezvousServer, Wishes};
 use crate::shared::Shared;
 
 /// Place where a host's driver runs, which moves its datagrams and its timers.
@@ -37,6 +39,7 @@ pub struct HostBuilder {
     mode: DriverMode,
     watch_interfaces: bool,
     new_port_on_move: bool,
+    wishes: Wishes,
     config: Config,
 }
 
@@ -59,6 +62,7 @@ impl HostBuilder {
             mode: DriverMode::default(),
             watch_interfaces: true,
             new_port_on_move: false,
+            wishes: Wishes::default(),
             config: Config::default(),
         }
     }
@@ -75,6 +79,29 @@ impl HostBuilder {
     /// Default: `[::]:0`, or `0.0.0.0:0` where there is no IPv6.
     pub fn bind(mut self, address: impl ToString) -> Self {
         self.bind = Some(address.to_string());
+        self
+    }
+
+    /// Adds a server at which this host registers, by the server's EID and a place where it is: then
+    /// [`Host::connect`] reaches peers that have registered there by their EIDs alone, also through NATs. Several may
+    /// be given, and several places of one. A name is looked up in the background, again and again until it is found.
+    ///
+    /// The server learns this host's EID and address, and whom it looks for. Default: none, and nothing is sent.
+    pub fn rendezvous(mut self, server: Eid, at: impl Into<Hint>) -> Self {
+        self.wishes.servers.push((server, at.into()));
+        self
+    }
+
+    /// Sets who is to find this host at its registration servers. Default: nobody.
+    pub fn found_by(mut self, found_by: FoundBy) -> Self {
+        self.wishes.found_by = found_by;
+        self
+    }
+
+    /// Makes this host a registration server for others. Its identity is to be kept: with another one, all that have
+    /// registered have to be told.
+    pub fn serve_rendezvous(mut self, server: RendezvousServer) -> Self {
+        self.wishes.serve = Some(server);
         self
     }
 
@@ -334,8 +361,13 @@ impl HostBuilder {
             }
         });
         let identity = self.identity.unwrap_or_else(Identity::generate);
+        self.config.seeks = self.wishes.is_any();
+        let (rendezvous, unresolved) = self.wishes.split(&identity.key());
         let core = sss_proto::Host::new(self.config, identity.key(), entropy);
         let shared = Arc::new(Shared::new(core, socket.local_addr()));
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(BuildError::Entropy)?;
+        shared.drive(|inner, now| inner.begin_rendezvous(now, rendezvous, &seed));
         // Cancelled from now on, the driver finds that nobody holds the host.
         let host = Host::new(Arc::clone(&shared));
         let start = Start {
@@ -345,6 +377,7 @@ impl HostBuilder {
             new_port_on_move: self.new_port_on_move,
             key_log,
         };
+        rendezvous::look_up(unresolved, host.shared());
         match self.mode {
             DriverMode::Shared => start.spawn(&runtime)?,
             DriverMode::Dedicated => start.spawn_thread().await?,

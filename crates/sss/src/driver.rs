@@ -230,7 +230,7 @@ impl Driver {
             for (remote, hint) in hints {
                 inner.core.note_path(now, remote.into(), hint);
             }
-            while let Some(event) = inner.core.poll_event() {
+            while let Some(event) = inner.poll_event(now) {
                 notifications.take(inner, event);
             }
             (inner.calls, inner.core.greetings_denied(), now)
@@ -300,7 +300,7 @@ impl Driver {
         let mut replaced = None;
         let polled = self.shared.drive(|inner, now| {
             inner.socket = stats;
-            match inner.core.poll(now, transmitter.buf()) {
+            match inner.poll(now, transmitter.buf()) {
                 Output::Transmit(transmit) => {
                     transmitter.accept(transmit);
                     Polled::Filled
@@ -458,7 +458,7 @@ impl Drop for End {
 fn stop(inner: &mut Inner, now: Instant, notifications: &mut Notifications) {
     inner.phase = Lifecycle::Stopped;
     inner.core.shutdown(now);
-    while let Some(event) = inner.core.poll_event() {
+    while let Some(event) = inner.poll_event(now) {
         notifications.take(inner, event);
     }
     notifications.wake_all(inner);

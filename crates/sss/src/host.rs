@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sss_proto::{HostStats, ListenError};
+use sss_reach::server::ServerStats;
 use sss_wire::Eid;
 use tokio::time::{Instant, timeout_at};
 
@@ -39,7 +40,6 @@ impl Host {
         }
     }
 
-    #[cfg(test)]
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         self.handle.shared()
     }
@@ -189,6 +189,17 @@ impl Host {
     /// Returns what the host has received, sent and dropped.
     pub fn stats(&self) -> HostStats {
         self.handle.call(|inner, _| inner.core.stats())
+    }
+
+    /// Addresses of this host as its registration servers see them, each with the server's EID. Those are left out that
+    /// this host is not registered with now.
+    pub fn observed_addrs(&self) -> Vec<(Eid, SocketAddr)> {
+        self.handle.call(|inner, _| inner.rendezvous.observed())
+    }
+
+    /// Returns what the registration server that this host is has done. `None` if it is none.
+    pub fn rendezvous_stats(&self) -> Option<ServerStats> {
+        self.handle.call(|inner, _| inner.rendezvous.server_stats())
     }
 
     /// Returns how often the host's socket was used, and what it refused.

@@ -104,6 +104,7 @@ mod link;
 mod peer;
 mod peer_service;
 mod redaction;
+mod rendezvous;
 mod server;
 mod server_set;
 mod service_builder;
@@ -126,6 +127,7 @@ pub use link::LinkWatch;
 pub use peer::Peer;
 pub use peer_service::{AttemptError, OfflineReason, PeerEvent, PeerService, PeerServiceError};
 pub use redaction::HostTag;
+pub use rendezvous::{FoundBy, RendezvousServer};
 pub use server::{Incoming, Server};
 pub use server_set::ServerSet;
 pub use service_builder::ServiceBuilder;
@@ -134,12 +136,13 @@ pub use stream::{Receipt, RecordReader, RecordWriter, RecvHalf, SendDatagram, Se
 
 pub use sss_crypto::Suite;
 pub use sss_proto::{
-    AcceptedBy, BadSetting, ChannelInfo, CloseReason, Congestion, DatagramError, DatagramFate, DatagramStats,
+    Absence, AcceptedBy, BadSetting, ChannelInfo, CloseReason, Congestion, DatagramError, DatagramFate, DatagramStats,
     DropReason, EcnState, HostStats, Link, LinkStatus, ListenError, ListenMode, MtuState, NegotiationError, OpenError,
     OpeningRoom, Padding, PeerId, PeerLimits, PeerStats, PostQuantum, ProtocolError, ReadError, RecvState, Refusal,
     RelayHandle, Route, RouteClass, Seen, SendState, SocketId, StreamId, StreamInfo, StreamLimits, SubtreeInfo,
     TreeNode, Tried, TunnelId, Waits, WindowConfig, WriteError,
 };
+pub use sss_reach::server::{Quotas, RelayLimits, ServerStats};
 pub use sss_wire::services::{ProtocolInfo, ServiceInfo, ServiceList};
 pub use sss_wire::{Code, Eid, EidError, Seconds, is_printable, printable};
 

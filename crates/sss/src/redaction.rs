@@ -65,6 +65,7 @@ fn bare(error: &NegotiationError) -> &'static str {
         NegotiationError::PostQuantumMissing => "the peer has post-quantum protection off",
         NegotiationError::PostQuantumUnanswered { .. } => "the post-quantum part of the answer did not arrive",
         NegotiationError::NoAddress => "no address is known",
+        NegotiationError::Unfound(_) => "the peer is not to be found",
         NegotiationError::OwnEid => "that is this host itself",
         NegotiationError::BadEid => "the EID is not a usable public key",
         _ => "the negotiation failed",

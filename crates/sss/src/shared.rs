@@ -8,7 +8,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-use sss_proto::{Instant, Link};
+use sss_proto::{Event, Input, Instant, Link, Output, TransmitBuf};
+use sss_reach::{Rendezvous, RendezvousConfig};
 use sss_wire::Eid;
 
 use crate::driver::SocketStats;
@@ -26,6 +27,7 @@ pub(crate) struct Shared {
 /// State under the lock.
 pub(crate) struct Inner {
     pub(crate) core: sss_proto::Host,
+    pub(crate) rendezvous: Rendezvous,
     pub(crate) waiters: Waiters,
     pub(crate) phase: Lifecycle,
     pub(crate) socket: SocketStats,
@@ -76,6 +78,24 @@ impl Parking {
     }
 }
 
+/// The core, and what goes beside it.
+impl Inner {
+    /// Takes in datagrams, or the passing of time.
+    pub(crate) fn handle(&mut self, now: Instant, input: Input<'_>) {
+        self.rendezvous.handle(now, &mut self.core, input);
+    }
+
+    /// The next thing to be sent or told, or the time until which there is nothing.
+    pub(crate) fn poll(&mut self, now: Instant, buf: &mut TransmitBuf) -> Output {
+        self.rendezvous.poll(now, &mut self.core, buf)
+    }
+
+    /// The next event alone.
+    pub(crate) fn poll_event(&mut self, now: Instant) -> Option<Event> {
+        self.rendezvous.poll_event(now, &mut self.core)
+    }
+}
+
 impl Inner {
     /// Says that the core may have something to send now.
     pub(crate) fn want_driver(&mut self) {
@@ -115,6 +135,15 @@ impl Inner {
             // Whoever has that socket or tunnel knows what became of it.
             _ => false,
         });
+        self.rendezvous.on_network_change(now, &mut self.core);
+    }
+
+    /// Begins what goes beside the core.
+    pub(crate) fn begin_rendezvous(&mut self, now: Instant, config: RendezvousConfig, seed: &[u8; 32]) {
+        // Nobody else offers what the host itself does.
+        if let Ok(rendezvous) = Rendezvous::new(now, config, &mut self.core, seed) {
+            self.rendezvous = rendezvous;
+        }
     }
 
     /// The way to the only peer of a host that offers nothing, if it is to take another port when it moves.
@@ -141,6 +170,7 @@ impl Shared {
             eid: core.eid(),
             inner: Mutex::new(Inner {
                 core,
+                rendezvous: Rendezvous::default(),
                 waiters: Waiters::default(),
                 phase: Lifecycle::Running,
                 socket: SocketStats::default(),

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::network::{Network, Reach, is_usable};
+use crate::network::{AddressScope, Network, is_usable};
 use crate::route::Route;
 use crate::time::Instant;
 
@@ -194,8 +194,8 @@ fn may_move(from: &Route, to: &Route, allow_private: bool) -> bool {
         // Where the relays are is not for the peer to say: only those are known that this host was told of.
         return of_same_class && is_usable(to);
     };
-    let reach = Reach::from(new.ip());
-    is_usable(to) && (reach >= Reach::from(old.ip()) || allow_private && reach == Reach::Private)
+    let reach = AddressScope::from(new.ip());
+    is_usable(to) && (reach >= AddressScope::from(old.ip()) || allow_private && reach == AddressScope::Private)
 }
 
 #[cfg(test)]

@@ -155,6 +155,9 @@ impl Peers {
             let secrets = peer.transport_mut().take_secrets();
             self.events.extend(secrets.into_iter().map(Event::Secret));
         }
+        if local.config.seeks && peer.transport_mut().take_new_attempt() {
+            self.events.push_back(Event::Seeking(peer.id(), *peer.eid()));
+        }
         self.timers.set(index, peer.next_timer());
         let network = peer.transport().network().filter(|_| peer.is_up());
         self.nearby.set(index, network);

@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use rand::Rng;
 use sss_wire::ChannelId;
 
+use super::aside::Aside;
 use super::negotiate::{Admission, Negotiation};
 use super::outbox::Outbox;
 use super::peers::Peers;
@@ -58,6 +59,7 @@ pub(super) struct Reception<'a> {
     pub(super) resets: &'a mut Limit,
     pub(super) stats: &'a mut HostStats,
     pub(super) scratch: &'a mut Scratch,
+    pub(super) aside: &'a mut Aside,
 }
 
 impl Reception<'_> {
@@ -91,6 +93,7 @@ impl Reception<'_> {
         let packet = data.get_mut(range.clone()).ok_or(DropReason::Malformed)?;
         let first = *packet.first().ok_or(DropReason::Malformed)?;
         match first >> 6 {
+            0b10 | 0b11 if self.aside.takes(first) => self.aside.push(self.arrival.route, packet),
             0b10 | 0b11 => self.negotiation().receive(packet),
             0b01 => self.open(packet, range),
             // PRT-7

@@ -82,6 +82,20 @@ impl Services {
     }
 
     pub(crate) fn offer(&mut self, service: &ServiceInfo, visibility: Visibility) -> Result<ListenerId, ListenError> {
+        // SVC-1
+        if service.name == services::SERVICE {
+            return Err(ListenError::Reserved(service.name.clone()));
+        }
+        self.insert(service, visibility)
+    }
+
+    /// Offers a protocol of the reserved service, which applications cannot offer (SVC-1, RCH-1).
+    pub(crate) fn offer_own(&mut self, protocol: &str) -> Result<ListenerId, ListenError> {
+        let protocols = vec![ProtocolInfo::new(protocol, "")];
+        self.insert(&ServiceInfo::new(services::SERVICE, "", protocols), Visibility::Hidden)
+    }
+
+    fn insert(&mut self, service: &ServiceInfo, visibility: Visibility) -> Result<ListenerId, ListenError> {
         self.check(service)?;
         let index = self.listeners.insert(Listener {
             service: service.name.clone(),
@@ -118,10 +132,6 @@ impl Services {
         if texts.iter().any(|(_, d)| d.len() > MAX_DESCRIPTION) {
             return Err(ListenError::BadDescription);
         }
-        // SVC-1
-        if service.name == services::SERVICE {
-            return Err(ListenError::Reserved(service.name.clone()));
-        }
         if service.protocols.is_empty() {
             return Err(ListenError::NoProtocol(service.name.clone()));
         }
@@ -154,14 +164,17 @@ impl Services {
 
     /// Finds who takes a stream for `service` and `protocol`, or the code with which it is refused (STR-9).
     pub(crate) fn route(&self, service: &[u8], protocol: &[u8]) -> Result<Recipient, Code> {
-        if service == services::SERVICE.as_bytes() {
-            let is_known = protocol == services::PROTOCOL.as_bytes();
-            return is_known.then_some(Recipient::List).ok_or(Code::REFUSED_PROTOCOL);
+        let is_own = service == services::SERVICE.as_bytes();
+        if is_own && protocol == services::PROTOCOL.as_bytes() {
+            return Ok(Recipient::List);
         }
         let text = |bytes| std::str::from_utf8(bytes).ok();
-        let protocols = text(service)
-            .and_then(|s| self.names.get(s))
-            .ok_or(Code::REFUSED_SERVICE)?;
+        let unknown = if is_own {
+            Code::REFUSED_PROTOCOL
+        } else {
+            Code::REFUSED_SERVICE
+        };
+        let protocols = text(service).and_then(|s| self.names.get(s)).ok_or(unknown)?;
         let protocol = text(protocol)
             .and_then(|p| protocols.get(p))
             .ok_or(Code::REFUSED_PROTOCOL)?;

@@ -15,7 +15,7 @@ use super::greeting::{Agreed, Greeting, Held};
 use super::leg::Leg;
 use super::terms::{VERSIONS, kems, prologue, suite_from_wire, suite_to_wire};
 use crate::config::{Config, PostQuantum};
-use crate::error::{DropReason, NegotiationError};
+use crate::error::{Absence, DropReason, NegotiationError};
 use crate::pace::retry_interval;
 use crate::route::Route;
 use crate::seen::Sightings;
@@ -49,6 +49,8 @@ pub(crate) struct Initiation {
     foreign_versions: Option<Vec<u32>>,
     /// The time when the first attempt of a row began (NEG-24), and who answered it.
     sought: Sought,
+    /// The reason why no address is known, if somebody has looked for one.
+    absence: Option<Absence>,
 }
 
 /// Knowledge from the attempts before.
@@ -190,6 +192,7 @@ impl Initiation {
                 since: now,
                 answered: None,
             },
+            absence: None,
         })
     }
 
@@ -320,6 +323,7 @@ impl Initiation {
             };
         }
         match self.answered() {
+            None if self.routes.is_empty() => NegotiationError::Unfound(self.absence.unwrap_or(Absence::NoServer)),
             None => NegotiationError::NoAnswer {
                 addresses: sightings.of(&self.routes, since, &self.eid),
                 attempts: self.resend.sent,
@@ -343,6 +347,21 @@ impl Initiation {
         }
         if self.routes.len() > known && !self.has_initiated() {
             self.resend.at = now;
+        }
+    }
+
+    /// There is reason to believe that HELLO would arrive now: it is sent again, unless it was answered.
+    pub(crate) fn nudge(&mut self, now: Instant) {
+        if !self.has_initiated() && self.held().is_none() {
+            self.resend.at = now;
+        }
+    }
+
+    /// No address is to be had: the attempt fails now, unless it has one.
+    pub(crate) fn on_unfound(&mut self, now: Instant, absence: Absence) {
+        if self.routes.is_empty() {
+            self.absence = Some(absence);
+            self.deadline = now;
         }
     }
 

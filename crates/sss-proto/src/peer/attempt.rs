@@ -15,7 +15,7 @@ use super::names::Name;
 use super::packet_zero;
 use super::tree::SharedTree;
 use crate::channel::{Channel, Fate, Path};
-use crate::error::{CloseReason, DropReason, NegotiationError};
+use crate::error::{Absence, CloseReason, DropReason, NegotiationError};
 use crate::ids::TreeId;
 use crate::io::Datagram;
 use crate::negotiation::{Agreed, HelloAnswer, Initiation, InitiatorStep, Schedule};
@@ -60,6 +60,8 @@ struct Early {
 #[derive(Default)]
 pub(crate) struct Attempts {
     current: Option<Box<Attempt>>,
+    /// One has begun that the host was not told of yet.
+    is_new: bool,
 }
 
 /// Contents of an authentic ACCEPT.
@@ -272,17 +274,30 @@ impl Attempts {
         purpose: Purpose,
         silent_since: Option<Instant>,
     ) -> Result<(), NegotiationError> {
-        if routes.is_empty() {
+        let host = &mut *context.host;
+        if routes.is_empty() && !host.config.seeks {
             return Err(NegotiationError::NoAddress);
         }
-        let host = &mut *context.host;
         let schedule = match purpose {
             Purpose::First => Schedule::first(host.config.connect_timeout),
             _ => Schedule::again(silent_since.unwrap_or(context.now)),
         };
         let initiation = Initiation::new(context.now, eid, routes, schedule, &host.config, host.rng.refresh())?;
         self.current = Some(Attempt::new(initiation, purpose, None));
+        self.is_new = true;
         Ok(())
+    }
+
+    /// Returns whether an attempt has begun since this was last asked.
+    pub(super) fn take_new(&mut self) -> bool {
+        std::mem::take(&mut self.is_new) && self.current.is_some()
+    }
+
+    /// No address of the peer is to be had.
+    pub(super) fn on_unfound(&mut self, now: Instant, absence: Absence) {
+        if let Some(attempt) = &mut self.current {
+            attempt.initiation.on_unfound(now, absence);
+        }
     }
 
     /// INITIATE was not answered, or this host has moved: another attempt begins with HELLO. What is known of the first
@@ -316,6 +331,13 @@ impl Attempts {
     pub(super) fn add_routes(&mut self, now: Instant, routes: &[Route]) {
         if let Some(attempt) = &mut self.current {
             attempt.initiation.add_routes(now, routes);
+        }
+    }
+
+    /// There is reason to believe that the peer hears this host now.
+    pub(super) fn nudge(&mut self, now: Instant) {
+        if let Some(attempt) = &mut self.current {
+            attempt.initiation.nudge(now);
         }
     }
 

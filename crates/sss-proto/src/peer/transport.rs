@@ -17,7 +17,7 @@ use super::names::{Name, NameChange, Names};
 use super::stats::PeerStats;
 use super::tree::SharedTree;
 use crate::channel::{Channel, ChannelInfo, Fate, Path, TimerEvent};
-use crate::error::{CloseReason, NegotiationError};
+use crate::error::{Absence, CloseReason, NegotiationError};
 use crate::io::{Datagram, LinkStatus};
 use crate::key_log::ChannelSecret;
 use crate::local_host::EndedTree;
@@ -246,6 +246,11 @@ impl Transport {
         }
     }
 
+    /// Returns whether an attempt has begun since this was last asked.
+    pub(crate) fn take_new_attempt(&mut self) -> bool {
+        self.attempts.take_new()
+    }
+
     /// Addresses at which the peer may be. They are tried at once by an attempt under way, and, if the peer does not
     /// answer where it was, by a new one.
     pub(crate) fn add_hints(&mut self, now: Instant, hints: &[Route]) {
@@ -253,6 +258,18 @@ impl Transport {
             self.attempts.add_routes(now, hints);
             self.mobility.on_hint();
         }
+    }
+
+    /// The peer hears this host by a route, as it seems: what an attempt under way has sent is sent again, and that
+    /// way too.
+    pub(crate) fn on_open(&mut self, now: Instant, route: Route) {
+        self.add_hints(now, &[route]);
+        self.attempts.nudge(now);
+    }
+
+    /// No address of the peer is to be had: an attempt that has none fails.
+    pub(crate) fn on_unfound(&mut self, now: Instant, absence: Absence) {
+        self.attempts.on_unfound(now, absence);
     }
 
     /// The path in use, if there is an open channel.

@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use sss_proto::Instant;
+use sss_proto::{Instant, Network};
 use sss_wire::Eid;
 use sss_wire::reach::bodies::{Status, Unfound};
 use sss_wire::reach::records::{Entries, Register, Search, Visibility};
 
 use super::Quotas;
 use super::tokens::Bearer;
-use crate::network::Network;
 
 /// Hosts remembered after their lease is over, at most.
 const MAX_GONE: usize = 65_536;

@@ -23,7 +23,7 @@ use sss_proto::{Batch, Ecn, Greeter, Input, Instant, Link};
 
 use super::socket::{self, Socket};
 use super::{SocketStats, addresses};
-use crate::shared::Shared;
+use crate::shared::{Inner, Shared};
 
 /// Size of a buffer: the largest that a datagram or a GRO batch can be.
 pub(super) const BUFFER: usize = 65_536;
@@ -229,7 +229,7 @@ impl Receiver {
     fn feed(&mut self, shared: &Shared) {
         shared.drive(|inner, now| {
             for batch in self.staged.drain(..) {
-                batch.feed(&mut inner.core, now, &mut self.buffers);
+                batch.feed(inner, now, &mut self.buffers);
             }
         });
     }
@@ -241,7 +241,7 @@ impl Receiver {
             let now = shared.drive(|inner, now| {
                 let count = self.negotiation.len().min(NEGOTIATION_STEP);
                 for batch in self.negotiation.drain(..count) {
-                    batch.feed(&mut inner.core, now, &mut self.buffers);
+                    batch.feed(inner, now, &mut self.buffers);
                 }
                 now
             });
@@ -280,10 +280,10 @@ impl Staged {
         self.data.chunks(self.stride)
     }
 
-    /// Gives the batch to the core.
-    fn feed(mut self, core: &mut sss_proto::Host, now: Instant, buffers: &mut Buffers) {
+    /// Gives the batch to the host.
+    fn feed(mut self, inner: &mut Inner, now: Instant, buffers: &mut Buffers) {
         if self.origin == Origin::Greeter {
-            return core.handle(now, Input::Admitted(self.remote, &self.data));
+            return inner.handle(now, Input::Admitted(self.remote, &self.data));
         }
         let mut lent = None;
         let input = Input::Datagrams(Batch {
@@ -294,7 +294,7 @@ impl Staged {
             local: self.local,
             ecn: self.ecn,
         });
-        core.handle(now, input);
+        inner.handle(now, input);
         if self.origin == Origin::Buffer {
             buffers.give_back(self.data, lent);
         }

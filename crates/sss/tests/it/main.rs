@@ -29,6 +29,7 @@ mod peer_service;
 mod port;
 mod priorities;
 mod records;
+mod rendezvous;
 mod services;
 mod statistics;
 mod stopped;

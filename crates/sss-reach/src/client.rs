@@ -1,0 +1,293 @@
+//! A host that registers, is found, and finds others: its registrations, the calls it makes, and those it hears of.
+
+mod calls;
+mod introduced;
+mod lease;
+mod punch;
+mod registration;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use sss_crypto::Generator;
+use sss_proto::{Absence, AddressScope, Host, Instant, StreamId};
+use sss_wire::Eid;
+use sss_wire::reach::bodies::{Found, Notify, Status};
+use sss_wire::reach::records::Register;
+use sss_wire::reach::{Kind, Packet, Punch, Sealed};
+
+pub use registration::ServerAddress;
+
+use crate::Dropped;
+use calls::{Answered, Calls};
+use introduced::Introduced;
+use punch::{Punched, Punching};
+use registration::{Progress, Registration};
+
+/// Introductions in a second that are acted upon (RCH-14).
+const MAX_INTRODUCTIONS: u8 = 20;
+
+/// A host towards its servers.
+pub(crate) struct Client {
+    register: Register,
+    registrations: Vec<Registration>,
+    calls: Calls,
+    introduced: Introduced<Punching>,
+    /// Introductions in the present second.
+    heard: (u64, u8),
+    rng: Generator,
+    outbox: VecDeque<(SocketAddr, Vec<u8>)>,
+}
+
+impl Client {
+    /// A client that registers with these servers. `register` says who it wants to be found by; its instance is drawn
+    /// here.
+    pub(crate) fn new(now: Instant, servers: Vec<ServerAddress>, register: Register, mut rng: Generator) -> Self {
+        let mut instance = [0; 8];
+        rng.fill(&mut instance);
+        Self {
+            register: Register { instance, ..register },
+            registrations: servers
+                .into_iter()
+                .map(|server| Registration::new(now, server))
+                .collect(),
+            calls: Calls::default(),
+            introduced: Introduced::default(),
+            heard: (0, 0),
+            rng,
+            outbox: VecDeque::new(),
+        }
+    }
+
+    /// The next datagram to be sent, and where to.
+    pub(crate) fn poll_transmit(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
+        self.outbox.pop_front()
+    }
+
+    /// Returns whether a stream is one of a registration.
+    pub(crate) fn has(&self, stream: StreamId) -> bool {
+        self.registrations.iter().any(|registration| registration.is_on(stream))
+    }
+
+    /// Addresses of this host as its servers see them.
+    pub(crate) fn observed(&mut self) -> Vec<(Eid, SocketAddr)> {
+        let leased = self.registrations.iter_mut().filter_map(|registration| {
+            let eid = *registration.eid();
+            registration.lease().map(|(lease, _)| (eid, lease.observed()))
+        });
+        leased.collect()
+    }
+
+    pub(crate) fn next_timer(&self) -> Option<Instant> {
+        let registrations = self.registrations.iter().filter_map(Registration::next_timer);
+        registrations
+            .chain(self.calls.next_timer())
+            .chain(self.introduced.next_timer())
+            .chain(self.introduced.iter().filter_map(Punching::next_timer))
+            .min()
+    }
+
+    /// Does what is due.
+    pub(crate) fn on_timer(&mut self, now: Instant, host: &mut Host) {
+        for registration in &mut self.registrations {
+            registration.begin_if_due(now, host, &self.register);
+            let Some((lease, at)) = registration.lease() else {
+                continue;
+            };
+            match lease.on_timer(now, &mut self.rng) {
+                Ok(Some(packet)) => self.outbox.push_back((at, packet)),
+                Ok(None) => {}
+                Err(lease::NoToken) => registration.renew(now),
+            }
+        }
+        self.introduced.expire(now);
+        for punching in self.introduced.iter_mut() {
+            self.outbox.extend(punching.on_timer(now));
+        }
+        self.call(now, host);
+    }
+
+    /// Goes on with the calls, and tells those that nothing comes of.
+    fn call(&mut self, now: Instant, host: &mut Host) {
+        self.calls
+            .on_timer(now, &mut self.registrations, &mut self.rng, &mut self.outbox);
+        while let Some((eid, absence)) = self.calls.take_failed() {
+            host.unfound(now, &eid, absence);
+        }
+    }
+
+    /// A peer is looked for.
+    pub(crate) fn seek(&mut self, now: Instant, host: &mut Host, eid: Eid) {
+        if self.registrations.iter().any(|registration| *registration.eid() == eid) {
+            return;
+        }
+        self.calls.begin(now, eid, self.registrations.len(), &mut self.rng);
+        self.call(now, host);
+    }
+
+    /// More addresses of a server.
+    pub(crate) fn add_addresses(&mut self, now: Instant, server: &Eid, addresses: &[SocketAddr]) {
+        let known = self.registrations.iter_mut().find(|known| known.eid() == server);
+        if let Some(known) = known {
+            known.add_addresses(now, addresses);
+        }
+    }
+
+    /// The network of this machine has changed.
+    pub(crate) fn on_network_change(&mut self, now: Instant) {
+        for registration in &mut self.registrations {
+            match registration.lease() {
+                Some((lease, _)) => lease.on_moved(now),
+                None => registration.retry(now),
+            }
+        }
+    }
+
+    /// Something has come on the stream of a registration.
+    pub(crate) fn read(&mut self, now: Instant, host: &mut Host, stream: StreamId) {
+        let visibility = self.register.visibility;
+        let of = self
+            .registrations
+            .iter_mut()
+            .find(|registration| registration.is_on(stream));
+        let progress = of.map(|registration| registration.read(now, host, visibility));
+        if progress.is_some_and(|progress| progress != Progress::None) {
+            self.on_timer(now, host);
+        }
+    }
+
+    /// Takes a packet in.
+    ///
+    /// # Errors
+    /// Why it was dropped.
+    pub(crate) fn packet(
+        &mut self,
+        now: Instant,
+        host: &mut Host,
+        from: SocketAddr,
+        packet: &[u8],
+    ) -> Result<(), Dropped> {
+        match Packet::parse(packet)? {
+            Packet::Sealed(sealed) => match sealed.kind {
+                Kind::LeaseOk => self.on_lease_ok(now, from, &sealed),
+                Kind::Found => self.on_found(now, host, from, &sealed),
+                Kind::Notify => self.on_notify(now, from, &sealed),
+                _ => Err(Dropped::Unwelcome),
+            },
+            Packet::Leg(_) => Err(Dropped::Unwelcome),
+            Packet::Punch(punch) => self.on_punch(now, host, from, &punch),
+        }?;
+        self.on_timer(now, host);
+        Ok(())
+    }
+
+    /// The registration whose server is at an address.
+    fn registration(&mut self, at: SocketAddr) -> Result<&mut Registration, Dropped> {
+        let mut all = self.registrations.iter_mut();
+        all.find(|registration| registration.is_at(at)).ok_or(Dropped::Unknown)
+    }
+
+    fn on_lease_ok(&mut self, now: Instant, from: SocketAddr, sealed: &Sealed<'_>) -> Result<(), Dropped> {
+        let registration = self.registration(from)?;
+        let (lease, _) = registration.lease().ok_or(Dropped::Unknown)?;
+        let news = lease.on_lease_ok(now, sealed)?;
+        if news.is_over {
+            registration.fail(now, Absence::TooMany);
+        } else if news.is_forgotten {
+            registration.renew(now);
+        }
+        Ok(())
+    }
+
+    fn on_found(
+        &mut self,
+        now: Instant,
+        host: &mut Host,
+        from: SocketAddr,
+        sealed: &Sealed<'_>,
+    ) -> Result<(), Dropped> {
+        let (lease, _) = self.registration(from)?.lease().ok_or(Dropped::Unknown)?;
+        let found = Found::decode(&lease.open(sealed)?)?;
+        if let Ok(way) = &found.outcome
+            && !is_allowed(from, way.address)
+        {
+            return Err(Dropped::Unwelcome);
+        }
+        match self.calls.on_found(now, &found, &mut self.rng) {
+            Answered::Way(eid, way) => host.add_hints(now, &eid, &[way.address.into()]),
+            Answered::NoLease(server) => {
+                if let Some((lease, _)) = self.registrations.get_mut(server).and_then(Registration::lease) {
+                    lease.lease_now(now);
+                }
+            }
+            Answered::Nothing => {}
+        }
+        Ok(())
+    }
+
+    /// A caller wants to reach this host (RCH-12, RCH-13).
+    fn on_notify(&mut self, now: Instant, from: SocketAddr, sealed: &Sealed<'_>) -> Result<(), Dropped> {
+        let may_hear = self.may_hear(now);
+        let (lease, _) = self.registration(from)?.lease().ok_or(Dropped::Unknown)?;
+        let plaintext = lease.open(sealed)?;
+        let notify = Notify::decode(&plaintext)?;
+        if !lease.is_present(&notify.boot) || !is_allowed(from, notify.way.address) {
+            return Err(Dropped::Unwelcome);
+        }
+        let name = notify.introduction;
+        if self.introduced.get_mut(&name).is_none() {
+            let punching = Punching::new(now, &notify.way, &mut self.rng);
+            let is_room = may_hear && self.introduced.insert(now, name, notify.way.address.ip(), punching);
+            if !is_room {
+                return Err(Dropped::Overload);
+            }
+            self.heard.1 = self.heard.1.saturating_add(1);
+        }
+        let (lease, _) = self.registration(from)?.lease().ok_or(Dropped::Unknown)?;
+        lease.answer(name, Status::Ok);
+        Ok(())
+    }
+
+    /// Returns whether one more introduction is acted upon in this second.
+    fn may_hear(&mut self, now: Instant) -> bool {
+        let second = now.as_nanos() / 1_000_000_000;
+        if self.heard.0 != second {
+            self.heard = (second, 0);
+        }
+        self.heard.1 < MAX_INTRODUCTIONS
+    }
+
+    fn on_punch(&mut self, now: Instant, host: &mut Host, from: SocketAddr, punch: &Punch<'_>) -> Result<(), Dropped> {
+        for punching in self.introduced.iter_mut() {
+            match punching.on_punch(from, punch) {
+                Some(Punched::Answer(packet)) => self.outbox.push_back((from, packet)),
+                Some(_) => {}
+                None => continue,
+            }
+            return Ok(());
+        }
+        let (eid, punched) = self.calls.on_punch(from, punch).ok_or(Dropped::Unknown)?;
+        match punched {
+            Punched::Answer(packet) => {
+                self.outbox.push_back((from, packet));
+                host.note_open(now, &eid, from.into());
+            }
+            Punched::Open(at) => host.note_open(now, &eid, at.into()),
+            Punched::Known => {}
+        }
+        Ok(())
+    }
+}
+
+/// Returns whether a host lets itself be sent to an address by the server at another: one that is no nearer than the
+/// server itself (RCH-14).
+fn is_allowed(server: SocketAddr, address: SocketAddr) -> bool {
+    sss_proto::is_usable(&address.into()) && AddressScope::from(address.ip()) >= AddressScope::from(server.ip())
+}
+
+/// The time after which a question to a server that is not answered counts as failed.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,250 @@
+//! Calls: peers that this host looks for at its servers (RCH-11, RCH-12).
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use sss_crypto::Generator;
+use sss_proto::{Absence, Instant};
+use sss_wire::Eid;
+use sss_wire::reach::Punch;
+use sss_wire::reach::bodies::{Found, Status, Unfound, Way};
+
+use super::PATIENCE;
+use super::punch::{Punched, Punching};
+use super::registration::Registration;
+use crate::absence::absence;
+
+/// Calls at a time: what is beyond fails.
+const MAX: usize = 1024;
+/// Pause between two CONNECTs, at least and at most.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(1));
+/// Time for which a call is kept once a way was found.
+const LIFE: Duration = Duration::from_secs(10);
+
+/// The calls under way.
+#[derive(Default)]
+pub(super) struct Calls {
+    all: VecDeque<Call>,
+    failed: VecDeque<(Eid, Absence)>,
+}
+
+/// A peer that is looked for.
+struct Call {
+    eid: Eid,
+    began: Instant,
+    /// The same peer, asked for at each server.
+    questions: Vec<Question>,
+}
+
+/// A call at one server.
+struct Question {
+    introduction: [u8; 8],
+    state: State,
+}
+
+enum State {
+    /// CONNECT is to be sent at this time; it was sent so many times.
+    Asking(Instant, u32),
+    /// The server has named a way.
+    Found(Box<Punching>),
+    /// It knows none.
+    Failed(Unfound),
+}
+
+/// Meaning of FOUND.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Answered {
+    /// There is a way to the peer.
+    Way(Eid, Way),
+    /// The server of this number has to be given a LEASE first.
+    NoLease(usize),
+    /// Nothing new.
+    Nothing,
+}
+
+impl Calls {
+    /// Looks for a peer at so many servers. A call for it that is under way goes on.
+    pub(super) fn begin(&mut self, now: Instant, eid: Eid, servers: usize, rng: &mut Generator) {
+        self.all.retain(|call| call.eid != eid || !call.has_failed());
+        if self.all.iter().any(|call| call.eid == eid && !call.is_old(now)) {
+            return;
+        }
+        self.all.retain(|call| call.eid != eid);
+        if servers == 0 || self.all.len() >= MAX {
+            let absence = if servers == 0 {
+                Absence::NoServer
+            } else {
+                Absence::TooMany
+            };
+            return self.failed.push_back((eid, absence));
+        }
+        let question = |_| {
+            let mut introduction = [0; 8];
+            rng.fill(&mut introduction);
+            Question {
+                introduction,
+                state: State::Asking(now, 0),
+            }
+        };
+        let questions = (0..servers).map(question).collect();
+        self.all.push_back(Call {
+            eid,
+            began: now,
+            questions,
+        });
+    }
+
+    /// A peer that is not to be found, and why.
+    pub(super) fn take_failed(&mut self) -> Option<(Eid, Absence)> {
+        self.failed.pop_front()
+    }
+
+    pub(super) fn next_timer(&self) -> Option<Instant> {
+        self.all.iter().map(Call::next_timer).min()
+    }
+
+    /// Sends what is due.
+    pub(super) fn on_timer(
+        &mut self,
+        now: Instant,
+        registrations: &mut [Registration],
+        rng: &mut Generator,
+        outbox: &mut VecDeque<(SocketAddr, Vec<u8>)>,
+    ) {
+        for call in &mut self.all {
+            for (question, registration) in call.questions.iter_mut().zip(&mut *registrations) {
+                let packet = question.on_timer(now, (call.eid, call.began), registration, rng);
+                outbox.extend(packet);
+            }
+        }
+        let failed = &mut self.failed;
+        self.all.retain(|call| {
+            let failure = call.failure();
+            failed.extend(failure.map(|absence| (call.eid, absence)));
+            failure.is_none() && now < call.began + LIFE
+        });
+    }
+
+    /// FOUND: a way, or none.
+    pub(super) fn on_found(&mut self, now: Instant, found: &Found, rng: &mut Generator) -> Answered {
+        let mut all = self.all.iter_mut();
+        let named = |call: &Call| call.questions.iter().position(|q| q.introduction == found.introduction);
+        let Some((call, at)) = all.find_map(|call| named(call).map(|at| (call, at))) else {
+            return Answered::Nothing;
+        };
+        let Some(question) = call.questions.get_mut(at) else {
+            return Answered::Nothing;
+        };
+        match (&found.outcome, &question.state) {
+            (Ok(way), State::Asking(..)) => {
+                question.state = State::Found(Box::new(Punching::new(now, way, rng)));
+                Answered::Way(call.eid, *way)
+            }
+            (Err(unfound), State::Asking(..)) if unfound.status == Status::NoLease => Answered::NoLease(at),
+            (Err(unfound), _) => {
+                question.state = State::Failed(*unfound);
+                Answered::Nothing
+            }
+            (Ok(_), _) => Answered::Nothing,
+        }
+    }
+
+    /// A PUNCH, or an answer to one. `None` if it is of no call.
+    pub(super) fn on_punch(&mut self, from: SocketAddr, punch: &Punch<'_>) -> Option<(Eid, Punched)> {
+        self.all.iter_mut().find_map(|call| {
+            let mut questions = call.questions.iter_mut();
+            let punched = questions.find_map(|question| match &mut question.state {
+                State::Found(punching) => punching.on_punch(from, punch),
+                _ => None,
+            });
+            punched.map(|punched| (call.eid, punched))
+        })
+    }
+}
+
+impl Call {
+    /// Returns whether a new one may take its place.
+    fn is_old(&self, now: Instant) -> bool {
+        let is_asking = self.questions.iter().any(|q| matches!(q.state, State::Asking(..)));
+        !is_asking && now.since(self.began) >= Duration::from_secs(1)
+    }
+
+    fn has_failed(&self) -> bool {
+        self.failure().is_some()
+    }
+
+    /// The best of the reasons, when all servers have failed: what one knows that has seen the peer counts most.
+    fn failure(&self) -> Option<Absence> {
+        let mut worst = None;
+        for question in &self.questions {
+            let State::Failed(unfound) = &question.state else {
+                return None;
+            };
+            let rank = |unfound: &Unfound| match unfound.status {
+                Status::Refused | Status::Unreachable => 4,
+                Status::Offline => 3,
+                Status::NeverSeen => 2,
+                Status::TooMany => 1,
+                _ => 0,
+            };
+            worst = worst.filter(|other| rank(other) >= rank(unfound)).or(Some(*unfound));
+        }
+        worst.map(absence)
+    }
+
+    fn next_timer(&self) -> Instant {
+        let questions = self.questions.iter().filter_map(|question| match &question.state {
+            State::Asking(at, _) => Some(*at),
+            State::Found(punching) => punching.next_timer(),
+            State::Failed(_) => None,
+        });
+        questions.min().unwrap_or(self.began + LIFE).min(self.began + LIFE)
+    }
+}
+
+impl Question {
+    fn on_timer(
+        &mut self,
+        now: Instant,
+        (eid, began): (Eid, Instant),
+        registration: &mut Registration,
+        rng: &mut Generator,
+    ) -> Option<(SocketAddr, Vec<u8>)> {
+        match &mut self.state {
+            State::Asking(at, sent) if now >= *at => {
+                let failure = registration.failure();
+                if failure.is_some() || now >= began + PATIENCE {
+                    let status = failure.map_or(Status::NoLease, status_of);
+                    self.state = State::Failed(Unfound::because(status));
+                    return None;
+                }
+                let Some((lease, server)) = registration.lease() else {
+                    // The registration is under way.
+                    *at = now + Duration::from_millis(50);
+                    return None;
+                };
+                let rtt = lease.rtt().unwrap_or(PAUSES.0);
+                let first = (rtt * 2 + Duration::from_millis(100)).clamp(PAUSES.0, PAUSES.1);
+                *at = now + (first * 2_u32.saturating_pow((*sent).min(8))).min(PATIENCE);
+                *sent += 1;
+                let connect = lease.connect(now, (eid, self.introduction), &[], rng);
+                if connect.is_err() {
+                    registration.renew(now);
+                }
+                connect.ok().map(|packet| (server, packet))
+            }
+            State::Found(punching) => punching.on_timer(now),
+            State::Asking(..) | State::Failed(_) => None,
+        }
+    }
+}
+
+/// The status that stands for a registration that has failed.
+fn status_of(absence: Absence) -> Status {
+    match absence {
+        Absence::NotAllowed => Status::NotAllowed,
+        Absence::TooMany => Status::TooMany,
+        _ => Status::NoLease,
+    }
+}

@@ -1,0 +1,289 @@
+//! A lease that this host has at one server: kept alive, moved, and used to ask for others (RCH-5, RCH-8 to RCH-11).
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use sss_crypto::Generator;
+use sss_proto::Instant;
+use sss_wire::Eid;
+use sss_wire::reach::bodies::{self, Connect, LeaseOk, Status};
+use sss_wire::reach::records::{MAX_TOKENS, Registered};
+use sss_wire::reach::{Kind, Sealed};
+use zeroize::Zeroizing;
+
+use crate::Dropped;
+use crate::keys::LeaseKey;
+
+/// Pauses between LEASEs that are not answered; the last one is repeated.
+const PAUSES: [Duration; 4] = [
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+    Duration::from_secs(8),
+];
+/// Packets on their way whose answer is waited for, at most.
+const MAX_OUTSTANDING: usize = 16;
+/// The least time between two LEASEs that only tell of introductions.
+const ANSWER_PAUSE: Duration = Duration::from_millis(50);
+
+/// A lease.
+pub(super) struct Lease {
+    key: LeaseKey,
+    boot: [u8; 8],
+    ttl: Duration,
+    is_visible: bool,
+    counter: u64,
+    tokens: Tokens,
+    /// This host's address, as the server sees it.
+    observed: SocketAddr,
+    outstanding: VecDeque<(u64, Instant)>,
+    rtt: Option<Duration>,
+    timer: Timer,
+    answers: VecDeque<([u8; 8], Status)>,
+    /// The time of the latest LEASE.
+    sent: Instant,
+}
+
+/// Tokens in store: none is used at two addresses.
+#[derive(Default)]
+struct Tokens {
+    /// The one that is used at the present address.
+    here: Option<Vec<u8>>,
+    /// Not seen by anybody yet, the latest last.
+    unused: VecDeque<Vec<u8>>,
+}
+
+/// The time of the next LEASE.
+struct Timer {
+    at: Instant,
+    /// LEASEs since the last one that was answered.
+    unanswered: usize,
+}
+
+/// News that LEASE_OK has brought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct News {
+    /// This host's address is another one, as the server sees it.
+    pub(super) is_elsewhere: bool,
+    /// The server was restarted: this host is to register again.
+    pub(super) is_forgotten: bool,
+    /// Another process with this host's identity has registered, or there is no room any more.
+    pub(super) is_over: bool,
+}
+
+impl Tokens {
+    fn put(&mut self, token: Vec<u8>) {
+        self.unused.push_back(token);
+        while self.unused.len() > MAX_TOKENS {
+            self.unused.pop_front();
+        }
+    }
+
+    /// The token of the present address. `None` if there is none left.
+    fn here(&mut self) -> Option<&[u8]> {
+        if self.here.is_none() {
+            self.here = self.unused.pop_back();
+        }
+        self.here.as_deref()
+    }
+
+    /// A token that was made for the present address takes the place of the one used so far.
+    fn put_here(&mut self, token: Vec<u8>) {
+        if let Some(before) = self.here.replace(token) {
+            drop(before);
+        }
+    }
+
+    fn leave(&mut self) {
+        self.here = None;
+    }
+}
+
+impl Lease {
+    /// A lease that was just registered.
+    pub(super) fn new(now: Instant, registered: Registered, is_visible: bool) -> Self {
+        let mut tokens = Tokens::default();
+        registered.tokens.into_iter().for_each(|token| tokens.put(token));
+        let ttl = Duration::from_secs(u64::from(registered.ttl).max(1));
+        Self {
+            key: LeaseKey::new(registered.key),
+            boot: registered.boot,
+            ttl,
+            is_visible,
+            counter: 0,
+            tokens,
+            observed: registered.address,
+            outstanding: VecDeque::new(),
+            rtt: None,
+            timer: Timer {
+                // The first one at once: it measures the round trip.
+                at: now,
+                unanswered: 0,
+            },
+            answers: VecDeque::new(),
+            sent: Instant::default(),
+        }
+    }
+
+    /// This host's address, as the server sees it.
+    pub(super) fn observed(&self) -> SocketAddr {
+        self.observed
+    }
+
+    /// Smoothed round-trip time to the server.
+    pub(super) fn rtt(&self) -> Option<Duration> {
+        self.rtt
+    }
+
+    pub(super) fn next_timer(&self) -> Instant {
+        match self.answers.is_empty() {
+            true => self.timer.at,
+            false => self.timer.at.min(self.sent + ANSWER_PAUSE),
+        }
+    }
+
+    /// LEASE, if it is due.
+    ///
+    /// # Errors
+    /// If there is no token left: this host is to register again.
+    pub(super) fn on_timer(&mut self, now: Instant, rng: &mut Generator) -> Result<Option<Vec<u8>>, NoToken> {
+        if now < self.next_timer() {
+            return Ok(None);
+        }
+        let answer = self.answers.pop_front();
+        let number = self.next_number(now);
+        let lease = bodies::Lease {
+            boot: self.boot,
+            counter: number,
+            rtt: self.rtt_micros(),
+            is_visible: self.is_visible,
+            answer,
+        };
+        let token = self.tokens.here().ok_or(NoToken)?;
+        let packet = self.key.lease(&lease, token, rng);
+        self.sent = now;
+        let pause = PAUSES.get(self.timer.unanswered).or(PAUSES.last()).copied();
+        self.timer.unanswered = self.timer.unanswered.saturating_add(1);
+        self.timer.at = now + pause.unwrap_or(self.ttl);
+        Ok(Some(packet))
+    }
+
+    /// This host's address has changed, or may have.
+    pub(super) fn on_moved(&mut self, now: Instant) {
+        self.tokens.leave();
+        self.outstanding.clear();
+        self.timer.at = now;
+        self.timer.unanswered = 0;
+    }
+
+    /// LEASE is due now: the server is to know this host before it is asked again.
+    pub(super) fn lease_now(&mut self, now: Instant) {
+        self.timer.at = now;
+    }
+
+    /// Takes LEASE_OK in.
+    ///
+    /// # Errors
+    /// If it is not genuine, or answers nothing.
+    pub(super) fn on_lease_ok(&mut self, now: Instant, packet: &Sealed<'_>) -> Result<News, Dropped> {
+        let plaintext = self.key.open(packet).ok_or(Dropped::Unauthentic)?;
+        let ok = LeaseOk::decode(&plaintext)?;
+        let sent = self.answered(ok.counter).ok_or(Dropped::Old)?;
+        let sample = now.since(sent);
+        // RFC 6298, section 2, without the variance.
+        self.rtt = Some(self.rtt.map_or(sample, |rtt| rtt * 7 / 8 + sample / 8));
+        self.timer.unanswered = 0;
+        self.timer.at = now + self.ttl / 3;
+        let is_elsewhere = ok.address != self.observed;
+        let is_restarted = ok.boot != self.boot;
+        if is_elsewhere {
+            self.observed = ok.address;
+            // The token is for the address where this host is now: it proves that it is there.
+            self.tokens.put_here(ok.token);
+        } else {
+            self.tokens.put(ok.token);
+        }
+        self.boot = ok.boot;
+        if is_elsewhere || is_restarted {
+            self.timer.at = now;
+        }
+        Ok(News {
+            is_elsewhere,
+            is_forgotten: ok.notice.is_forgotten,
+            is_over: ok.notice.is_superseded || ok.ttl == 0,
+        })
+    }
+
+    /// Notes that the server is to be told that this host has heard of an introduction.
+    pub(super) fn answer(&mut self, introduction: [u8; 8], status: Status) {
+        self.answers.retain(|(name, _)| *name != introduction);
+        self.answers.push_back((introduction, status));
+        while self.answers.len() > MAX_OUTSTANDING {
+            self.answers.pop_front();
+        }
+    }
+
+    /// CONNECT.
+    ///
+    /// # Errors
+    /// If there is no token left: this host is to register again.
+    pub(super) fn connect(
+        &mut self,
+        now: Instant,
+        (eid, introduction): (Eid, [u8; 8]),
+        hello: &[u8],
+        rng: &mut Generator,
+    ) -> Result<Vec<u8>, NoToken> {
+        let connect = Connect {
+            boot: self.boot,
+            counter: self.next_number(now),
+            rtt: self.rtt_micros(),
+            introduction,
+            eid,
+            hello,
+        };
+        let token = self.tokens.here().ok_or(NoToken)?;
+        Ok(self.key.seal(Kind::Connect, Some(token), rng, |_| connect.encode()))
+    }
+
+    /// Opens FOUND or NOTIFY.
+    ///
+    /// # Errors
+    /// If it is not genuine.
+    pub(super) fn open(&self, packet: &Sealed<'_>) -> Result<Zeroizing<Vec<u8>>, Dropped> {
+        self.key.open(packet).ok_or(Dropped::Unauthentic)
+    }
+
+    /// Returns whether something was made in the server's present run, as far as is known.
+    pub(super) fn is_present(&self, boot: &[u8; 8]) -> bool {
+        self.boot == *boot
+    }
+
+    fn next_number(&mut self, now: Instant) -> u64 {
+        self.counter = self.counter.saturating_add(1);
+        self.outstanding.push_back((self.counter, now));
+        while self.outstanding.len() > MAX_OUTSTANDING {
+            self.outstanding.pop_front();
+        }
+        self.counter
+    }
+
+    /// Returns when the packet of this number was sent; those before it are given up.
+    fn answered(&mut self, number: u64) -> Option<Instant> {
+        let at = self.outstanding.iter().position(|(n, _)| *n == number)?;
+        self.outstanding.drain(..=at).next_back().map(|(_, sent)| sent)
+    }
+
+    fn rtt_micros(&self) -> u32 {
+        let rtt = self.rtt.unwrap_or_default().as_micros();
+        u32::try_from(rtt).unwrap_or(u32::MAX)
+    }
+}
+
+/// The lack of a token that was not seen at another address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NoToken;
+
+#[cfg(test)]
+mod tests;

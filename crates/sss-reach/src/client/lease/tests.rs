@@ -1,0 +1,144 @@
+use sss_wire::reach::bodies::Notice;
+use sss_wire::reach::{LEASE_SIZE, Packet};
+
+use super::*;
+
+fn at(ms: u64) -> Instant {
+    Instant::from_nanos(1_000_000_000 + ms * 1_000_000)
+}
+
+fn address(n: u8) -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, n], 7000))
+}
+
+const KEY: [u8; 32] = [3; 32];
+
+fn lease() -> (Lease, Generator) {
+    let registered = Registered {
+        boot: [1; 8],
+        ttl: 60,
+        address: address(1),
+        key: KEY,
+        tokens: (1..=4).map(|n| vec![n; 87]).collect(),
+    };
+    (Lease::new(at(0), registered, true), Generator::new(&[2; 32]))
+}
+
+/// The token of a packet, and what it says.
+fn opened(packet: &[u8]) -> (u8, bodies::Lease) {
+    assert_eq!(packet.len(), LEASE_SIZE);
+    let Packet::Sealed(sealed) = Packet::parse(packet).unwrap() else {
+        panic!("a LEASE");
+    };
+    let plaintext = LeaseKey::new(KEY).open(&sealed).unwrap();
+    (sealed.token[0], bodies::Lease::decode(&plaintext).unwrap())
+}
+
+fn answer(
+    lease: &mut Lease,
+    now: Instant,
+    (counter, from, token): (u64, u8, u8),
+    notice: Notice,
+) -> Result<News, Dropped> {
+    let ok = LeaseOk {
+        boot: [1; 8],
+        counter,
+        address: address(from),
+        ttl: 60,
+        notice,
+        token: vec![token; 87],
+    };
+    let packet = LeaseKey::new(KEY).lease_ok(&ok, &mut Generator::new(&[counter as u8; 32]));
+    let Packet::Sealed(sealed) = Packet::parse(&packet).unwrap() else {
+        panic!("a LEASE_OK");
+    };
+    lease.on_lease_ok(now, &sealed)
+}
+
+fn due(lease: &mut Lease, now: Instant, rng: &mut Generator) -> Option<(u8, bodies::Lease)> {
+    lease.on_timer(now, rng).unwrap().map(|packet| opened(&packet))
+}
+
+// spec: RCH-8
+#[test]
+fn a_lease_is_renewed_three_times_in_its_duration_and_repeated_until_it_is() {
+    let (mut lease, mut rng) = lease();
+    let (_, first) = due(&mut lease, at(0), &mut rng).unwrap();
+    assert_eq!((first.counter, first.rtt), (1, 0));
+    answer(&mut lease, at(80), (1, 1, 9), Notice::default()).unwrap();
+    assert_eq!(lease.rtt(), Some(Duration::from_millis(80)));
+    assert_eq!(lease.next_timer(), at(20_080));
+    let mut times = Vec::new();
+    let mut now = lease.next_timer();
+    for n in 0..6 {
+        let (_, sent) = due(&mut lease, now, &mut rng).unwrap();
+        assert_eq!((sent.counter, sent.rtt), (n + 2, 80_000));
+        times.push(lease.next_timer().since(now).as_secs());
+        now = lease.next_timer();
+    }
+    assert_eq!(times, [1, 2, 4, 8, 8, 8]);
+    // A late answer counts, and a repeated one does not.
+    answer(&mut lease, now, (6, 1, 8), Notice::default()).unwrap();
+    assert_eq!(answer(&mut lease, now, (6, 1, 8), Notice::default()), Err(Dropped::Old));
+    assert_eq!(lease.next_timer(), now + Duration::from_secs(20));
+}
+
+// spec: RCH-5
+#[test]
+fn no_token_is_used_at_two_addresses() {
+    let (mut lease, mut rng) = lease();
+    assert_eq!(due(&mut lease, at(0), &mut rng).unwrap().0, 4);
+    let mut used = vec![4];
+    for n in 0..3_u8 {
+        lease.on_moved(at(100 + u64::from(n)));
+        let (token, sent) = due(&mut lease, at(100 + u64::from(n)), &mut rng).unwrap();
+        assert!(!used.contains(&token), "{token} of {used:?}");
+        used.push(token);
+        // The same one as long as nothing else is known.
+        assert_eq!(due(&mut lease, at(2000), &mut rng).map(|(token, _)| token), Some(token));
+        let _ = sent;
+    }
+    lease.on_moved(at(3000));
+    assert_eq!(
+        lease.on_timer(at(3000), &mut rng),
+        Err(NoToken),
+        "this host registers again"
+    );
+}
+
+// spec: RCH-9, RCH-10
+#[test]
+fn an_address_that_has_changed_is_proven_at_once() {
+    let (mut lease, mut rng) = lease();
+    due(&mut lease, at(0), &mut rng).unwrap();
+    let news = answer(&mut lease, at(50), (1, 2, 77), Notice::default()).unwrap();
+    assert!(news.is_elsewhere);
+    assert_eq!(lease.observed(), address(2));
+    assert_eq!(
+        due(&mut lease, at(50), &mut rng).unwrap().0,
+        77,
+        "the token of that address"
+    );
+    let restarted = Notice {
+        is_forgotten: true,
+        is_superseded: false,
+    };
+    let news = answer(&mut lease, at(90), (2, 2, 78), restarted).unwrap();
+    assert!(news.is_forgotten && !news.is_over && !news.is_elsewhere);
+}
+
+// spec: RCH-13
+#[test]
+fn answers_to_introductions_go_at_once_and_not_too_often() {
+    let (mut lease, mut rng) = lease();
+    due(&mut lease, at(0), &mut rng).unwrap();
+    answer(&mut lease, at(10), (1, 1, 9), Notice::default()).unwrap();
+    lease.answer([7; 8], Status::Ok);
+    lease.answer([8; 8], Status::Refused);
+    lease.answer([7; 8], Status::Ok);
+    assert_eq!(due(&mut lease, at(49), &mut rng), None);
+    let told = |sent: Option<(u8, bodies::Lease)>| sent.unwrap().1.answer.unwrap();
+    assert_eq!(told(due(&mut lease, at(60), &mut rng)), ([8; 8], Status::Refused));
+    assert_eq!(due(&mut lease, at(109), &mut rng), None);
+    assert_eq!(told(due(&mut lease, at(110), &mut rng)), ([7; 8], Status::Ok));
+}

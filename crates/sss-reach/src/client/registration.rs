@@ -1,0 +1,212 @@
+//! This host's registration with one server: the stream, and the lease that stays of it.
+
+use std::net::SocketAddr;
+use std::task::Poll;
+use std::time::Duration;
+
+use sss_proto::{Absence, Host, Instant, ReadOutcome, Route, StreamId};
+use sss_wire::reach::records::{MAX_RECORD, Register, Registered, Request, Visibility};
+use sss_wire::services::SERVICE;
+use sss_wire::{Eid, reach};
+
+use super::lease::Lease;
+use crate::absence::absence;
+
+/// The first pause before registration is tried again; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// A server that this host is to register with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerAddress {
+    /// Its name.
+    pub eid: Eid,
+    /// Addresses at which it may be.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// A registration with one server, as far as it has come.
+pub(super) struct Registration {
+    server: ServerAddress,
+    state: State,
+    pause: Duration,
+    /// The reason why the latest try has failed.
+    failure: Option<Absence>,
+}
+
+enum State {
+    /// It is tried (again) at this time.
+    Pausing(Instant),
+    /// REGISTER is sent on this stream.
+    Asking(StreamId, Vec<u8>),
+    /// There is a lease, and the server was at this address.
+    Leased(Box<Lease>, SocketAddr),
+}
+
+/// Outcome of what came on the stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// Nothing has changed.
+    None,
+    /// There is a lease now.
+    Leased,
+    /// The server has refused, or is not to be reached.
+    Failed,
+}
+
+impl Registration {
+    pub(super) fn new(now: Instant, server: ServerAddress) -> Self {
+        Self {
+            server,
+            state: State::Pausing(now),
+            pause: FIRST_PAUSE,
+            failure: None,
+        }
+    }
+
+    pub(super) fn eid(&self) -> &Eid {
+        &self.server.eid
+    }
+
+    /// The lease, and where its server is.
+    pub(super) fn lease(&mut self) -> Option<(&mut Lease, SocketAddr)> {
+        match &mut self.state {
+            State::Leased(lease, at) => Some((lease, *at)),
+            _ => None,
+        }
+    }
+
+    /// Returns whether there is a lease, and its server is at an address.
+    pub(super) fn is_at(&self, address: SocketAddr) -> bool {
+        matches!(&self.state, State::Leased(_, at) if *at == address)
+    }
+
+    /// Returns whether there is a lease.
+    pub(super) fn is_leased(&self) -> bool {
+        matches!(self.state, State::Leased(..))
+    }
+
+    /// Returns why there is none, if that is known.
+    pub(super) fn failure(&self) -> Option<Absence> {
+        self.failure.filter(|_| !self.is_leased())
+    }
+
+    pub(super) fn is_on(&self, stream: StreamId) -> bool {
+        matches!(self.state, State::Asking(of, _) if of == stream)
+    }
+
+    pub(super) fn next_timer(&self) -> Option<Instant> {
+        match &self.state {
+            State::Pausing(at) => Some(*at).filter(|_| !self.server.addresses.is_empty()),
+            State::Asking(..) => None,
+            State::Leased(lease, _) => Some(lease.next_timer()),
+        }
+    }
+
+    /// Registers anew, soon: the server has lost what it knew, or there is no token left.
+    pub(super) fn renew(&mut self, now: Instant) {
+        self.pause = FIRST_PAUSE;
+        self.state = State::Pausing(now);
+    }
+
+    /// More addresses of the server.
+    pub(super) fn add_addresses(&mut self, now: Instant, addresses: &[SocketAddr]) {
+        for address in addresses {
+            if !self.server.addresses.contains(address) {
+                self.server.addresses.push(*address);
+            }
+        }
+        self.retry(now);
+    }
+
+    /// Asks the server, if it is time.
+    pub(super) fn begin_if_due(&mut self, now: Instant, host: &mut Host, register: &Register) {
+        let State::Pausing(at) = self.state else {
+            return;
+        };
+        // Its name may not have been found yet.
+        if now < at || self.server.addresses.is_empty() {
+            return;
+        }
+        let names = (SERVICE, reach::PROTOCOL);
+        let routes: Vec<Route> = self.server.addresses.iter().copied().map(Route::udp).collect();
+        let stream = host.connect(now, self.server.eid, names, &routes);
+        let Ok(stream) = stream else {
+            return self.fail(now, Absence::NoServer);
+        };
+        let record = Request::Register(register.clone()).encode();
+        let written = host.stream(stream).write_record(&record);
+        if written.and_then(|()| host.stream(stream).finish()).is_err() {
+            host.stream(stream).release();
+            return self.fail(now, Absence::NoServer);
+        }
+        self.state = State::Asking(stream, Vec::new());
+        self.read(now, host, register.visibility);
+    }
+
+    /// Reads on: something has come on the stream.
+    pub(super) fn read(&mut self, now: Instant, host: &mut Host, visibility: Visibility) -> Progress {
+        let State::Asking(stream, record) = &mut self.state else {
+            return Progress::None;
+        };
+        let stream = *stream;
+        let outcome = loop {
+            match host.stream(stream).poll_read(now, MAX_RECORD) {
+                Poll::Pending => return Progress::None,
+                Poll::Ready(Ok(ReadOutcome::Chunk(bytes))) if record.len() + bytes.len() <= MAX_RECORD => {
+                    record.extend_from_slice(&bytes);
+                }
+                Poll::Ready(Ok(ReadOutcome::Mark)) => break Some(std::mem::take(record)),
+                Poll::Ready(_) => break None,
+            }
+        };
+        let path = host.channel_info(stream.peer());
+        let path = path.and_then(|info| info.route.direct_address());
+        host.stream(stream).release();
+        let registered = outcome.and_then(|record| Registered::decode(&record).ok());
+        match (registered, path) {
+            (Some(Ok(registered)), Some(at)) => {
+                let is_visible = visibility != Visibility::Hidden;
+                self.state = State::Leased(Box::new(Lease::new(now, registered, is_visible)), at);
+                self.pause = FIRST_PAUSE;
+                self.failure = None;
+                Progress::Leased
+            }
+            (Some(Err(unfound)), _) => {
+                self.fail(now, absence(unfound));
+                Progress::Failed
+            }
+            _ => {
+                self.fail(now, Absence::NoServer);
+                Progress::Failed
+            }
+        }
+    }
+
+    /// A try that pauses goes on now.
+    pub(super) fn retry(&mut self, now: Instant) {
+        if let State::Pausing(at) = &mut self.state {
+            *at = now.min(*at);
+        }
+    }
+
+    /// Tries again after a pause.
+    pub(super) fn fail(&mut self, now: Instant, failure: Absence) {
+        self.failure = Some(failure);
+        self.state = State::Pausing(now + self.pause);
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+#[cfg(test)]
+impl Registration {
+    /// A registration that has come to a lease.
+    pub(super) fn leased(now: Instant, server: ServerAddress, registered: Registered) -> Self {
+        let at = server.addresses[0];
+        let lease = Lease::new(now, registered, true);
+        Self {
+            state: State::Leased(Box::new(lease), at),
+            ..Self::new(now, server)
+        }
+    }
+}

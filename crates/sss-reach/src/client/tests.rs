@@ -1,0 +1,184 @@
+use sss_crypto::StaticKey;
+use sss_proto::Config;
+use sss_wire::reach::PUNCH_SIZE;
+use sss_wire::reach::bodies::Way;
+use sss_wire::reach::records::Registered;
+
+use super::*;
+use crate::keys::{self, LeaseKey};
+
+fn at(ms: u64) -> Instant {
+    Instant::from_nanos(1_000_000_000 + ms * 1_000_000)
+}
+
+fn address(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+const KEY: [u8; 32] = [4; 32];
+const BOOT: [u8; 8] = [5; 8];
+
+/// A host that has a lease at the server, and the server's end of it.
+struct Leased {
+    client: Client,
+    host: Host,
+    server: SocketAddr,
+    rng: Generator,
+}
+
+impl Leased {
+    fn at(server: &str) -> Self {
+        let server = address(server);
+        let eid = Eid::from_public_key(&[3; 32]);
+        let registered = Registered {
+            boot: BOOT,
+            ttl: 60,
+            address: address("198.51.100.1:7000"),
+            key: KEY,
+            tokens: vec![vec![1; 87], vec![2; 87]],
+        };
+        let known = ServerAddress {
+            eid,
+            addresses: vec![server],
+        };
+        let mut client = Client::new(at(0), Vec::new(), Register::default(), Generator::new(&[6; 32]));
+        client
+            .registrations
+            .push(Registration::leased(at(0), known, registered));
+        Self {
+            client,
+            host: Host::new(Config::default(), StaticKey::from_bytes([7; 32]), [7; 32]),
+            server,
+            rng: Generator::new(&[8; 32]),
+        }
+    }
+
+    /// The server tells of a caller.
+    fn notify(&mut self, now: Instant, introduction: [u8; 8], caller: &str) -> Result<(), Dropped> {
+        self.notify_of(now, BOOT, introduction, caller)
+    }
+
+    fn notify_of(&mut self, now: Instant, boot: [u8; 8], introduction: [u8; 8], caller: &str) -> Result<(), Dropped> {
+        let notify = Notify {
+            boot,
+            introduction,
+            way: way(caller),
+            hello: &[],
+        };
+        let packet = LeaseKey::new(KEY).seal(Kind::Notify, None, &mut self.rng, |_| notify.encode());
+        let server = self.server;
+        self.client.packet(now, &mut self.host, server, &packet)
+    }
+
+    /// The packets of one kind that were sent.
+    fn sent(&mut self, kind: Kind) -> Vec<(SocketAddr, Vec<u8>)> {
+        let all = std::iter::from_fn(|| self.client.poll_transmit());
+        all.filter(|(_, packet)| Kind::of(packet[0]) == Some(kind)).collect()
+    }
+}
+
+fn way(caller: &str) -> Way {
+    Way {
+        address: address(caller),
+        handle: 0,
+        punch_key: [9; 32],
+        hold: 0,
+    }
+}
+
+// spec: RCH-13, RCH-15
+#[test]
+fn six_punches_go_to_a_caller_and_every_notify_is_answered() {
+    let mut leased = Leased::at("192.0.2.1:7757");
+    leased.client.on_timer(at(0), &mut leased.host);
+    assert_eq!(leased.sent(Kind::Lease).len(), 1);
+    for ms in 100..4000 {
+        if [100, 200, 400].contains(&ms) {
+            leased.notify(at(ms), [1; 8], "198.51.100.9:9").unwrap();
+        }
+        if leased.client.next_timer().is_some_and(|due| due <= at(ms)) {
+            leased.client.on_timer(at(ms), &mut leased.host);
+        }
+    }
+    let all: Vec<_> = std::iter::from_fn(|| leased.client.poll_transmit()).collect();
+    let of = |kind| all.iter().filter(move |(_, packet)| Kind::of(packet[0]) == Some(kind));
+    assert_eq!(of(Kind::Punch).count(), 6);
+    assert!(of(Kind::Punch).all(|(to, packet)| *to == address("198.51.100.9:9") && packet.len() == PUNCH_SIZE));
+    // Three that answer, and perhaps one that is sent since nobody has answered those.
+    let leases = of(Kind::Lease).count();
+    assert!((3..=4).contains(&leases), "{leases}");
+}
+
+// spec: RCH-14
+#[test]
+fn a_server_cannot_make_a_host_send_to_whom_it_likes_or_as_often_as_it_likes() {
+    let mut public = Leased::at("192.0.2.1:7757");
+    for bad in [
+        "127.0.0.1:9",
+        "10.0.0.1:9",
+        "169.254.1.1:9",
+        "[fe80::1]:9",
+        "224.0.0.1:9",
+        "255.255.255.255:9",
+        "198.51.100.9:0",
+        "[fc00::1]:9",
+    ] {
+        assert_eq!(public.notify(at(0), [1; 8], bad), Err(Dropped::Unwelcome), "{bad}");
+    }
+    let mut private = Leased::at("10.0.0.1:7757");
+    assert_eq!(private.notify(at(0), [1; 8], "10.9.9.9:9"), Ok(()));
+    assert_eq!(private.notify(at(0), [2; 8], "198.51.100.9:9"), Ok(()));
+    assert_eq!(private.notify(at(0), [3; 8], "127.0.0.1:9"), Err(Dropped::Unwelcome));
+
+    let heard = |leased: &mut Leased, now: u64| {
+        let names = (0..100_u64).filter(|n| {
+            let name = (now * 1000 + n + 1).to_be_bytes();
+            leased.notify(at(now), name, &format!("198.51.100.{n}:9")).is_ok()
+        });
+        names.count()
+    };
+    assert_eq!(heard(&mut public, 0), 20);
+    assert_eq!(heard(&mut public, 999), 0);
+    assert_eq!(heard(&mut public, 1000), 20);
+}
+
+// spec: RCH-9, RCH-13
+#[test]
+fn nothing_is_heard_from_others_or_of_another_run() {
+    let mut leased = Leased::at("192.0.2.1:7757");
+    assert_eq!(
+        leased.notify_of(at(0), [6; 8], [1; 8], "198.51.100.9:9"),
+        Err(Dropped::Unwelcome)
+    );
+    leased.server = address("192.0.2.2:7757");
+    assert_eq!(leased.notify(at(0), [1; 8], "198.51.100.9:9"), Err(Dropped::Unknown));
+    let key = LeaseKey::new([5; 32]);
+    let forged = key.seal(Kind::Notify, None, &mut leased.rng, |_| vec![0; 100]);
+    let server = address("192.0.2.1:7757");
+    let taken = leased.client.packet(at(0), &mut leased.host, server, &forged);
+    assert_eq!(taken, Err(Dropped::Unauthentic));
+    assert_eq!(leased.sent(Kind::Punch), []);
+}
+
+// spec: RCH-15
+#[test]
+fn punches_are_answered_to_where_they_come_from_sixteen_times() {
+    let mut leased = Leased::at("192.0.2.1:7757");
+    leased.notify(at(0), [1; 8], "198.51.100.9:9").unwrap();
+    let name = keys::punch_name(&[9; 32]);
+    let from = address("203.0.113.5:55");
+    let mut punch = |from, nonce, key: &[u8; 32]| {
+        let packet = keys::punch(false, &name, &nonce, key);
+        leased.client.packet(at(10), &mut leased.host, from, &packet)
+    };
+    assert_eq!(punch(from, [1; 16], &[8; 32]), Err(Dropped::Unknown), "another key");
+    for n in 0..40 {
+        assert_eq!(punch(from, [n; 16], &[9; 32]), Ok(()));
+    }
+    let answers = leased.sent(Kind::PunchAnswer);
+    assert_eq!(answers.len(), 16);
+    assert!(answers.iter().all(|(to, _)| *to == from));
+    // What is left goes there, too.
+    leased.client.on_timer(at(60), &mut leased.host);
+    assert_eq!(leased.sent(Kind::Punch)[0].0, from);
+}

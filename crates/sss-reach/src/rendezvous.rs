@@ -1,0 +1,235 @@
+//! A host's part in finding others and being found, beside the core.
+//!
+//! Whoever drives a [`Host`] and has a [`Rendezvous`] calls its [`handle`](Rendezvous::handle),
+//! [`poll`](Rendezvous::poll) and [`poll_event`](Rendezvous::poll_event) in place of those of the host. It takes the
+//! packets of leases and introductions, reads and writes the streams of registrations, and tells the core the addresses
+//! that it has found.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use sss_crypto::Generator;
+use sss_proto::{Event, Host, Input, Instant, Interest, ListenError, Output, Route, TransmitBuf};
+use sss_wire::Eid;
+use sss_wire::reach::Kind;
+use sss_wire::reach::records::Register;
+
+use crate::Dropped;
+use crate::client::{Client, ServerAddress};
+use crate::desk::Desk;
+use crate::server::{Registrar, ServerConfig, ServerStats};
+
+/// Wishes of an application.
+#[derive(Debug, Default)]
+pub struct RendezvousConfig {
+    /// Servers to register with.
+    pub servers: Vec<ServerAddress>,
+    /// Words that they are told. The instance is drawn anew.
+    pub register: Register,
+    /// Set if this host is a server itself.
+    pub serve: Option<Serve>,
+}
+
+/// Wishes about a server.
+pub struct Serve {
+    /// Its behaviour.
+    pub config: ServerConfig,
+    /// The secret that its tokens and lease keys are made of: it outlives restarts.
+    pub secret: [u8; 32],
+}
+
+impl fmt::Debug for Serve {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Serve")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Part of a host beside the core: finds others, and has it found. Does nothing by default.
+#[derive(Default)]
+pub struct Rendezvous {
+    client: Option<Client>,
+    server: Option<(Registrar, Desk)>,
+    dropped: u64,
+}
+
+impl fmt::Debug for Rendezvous {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rendezvous")
+            .field("dropped", &self.dropped)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Rendezvous {
+    /// A host's part. The host must have been made with [`seeks`](sss_proto::Config::seeks). `seed` is to be one that
+    /// nobody can guess.
+    ///
+    /// # Errors
+    /// If the host is a server already.
+    pub fn new(now: Instant, config: RendezvousConfig, host: &mut Host, seed: &[u8; 32]) -> Result<Self, ListenError> {
+        let mut rng = Generator::new(seed);
+        let mut server = None;
+        if let Some(serve) = config.serve {
+            let mut seed = [0; 32];
+            rng.fill(&mut seed);
+            let registrar = Registrar::new(serve.config, &serve.secret, &seed);
+            server = Some((registrar, Desk::open(host)?));
+        }
+        let servers = config.servers;
+        let client = (!servers.is_empty()).then(|| Client::new(now, servers, config.register, rng));
+        Ok(Self {
+            client,
+            server,
+            dropped: 0,
+        })
+    }
+
+    /// Counters of the server that this host is, if it is one.
+    pub fn server_stats(&self) -> Option<ServerStats> {
+        self.server.as_ref().map(|(registrar, _)| registrar.stats())
+    }
+
+    /// Servers with which this host has a lease, and its address as each of them sees it.
+    pub fn observed(&mut self) -> Vec<(Eid, SocketAddr)> {
+        self.client.as_mut().map(Client::observed).unwrap_or_default()
+    }
+
+    /// More addresses of a server, such as those of a name that was looked up.
+    pub fn add_addresses(&mut self, now: Instant, server: &Eid, addresses: &[SocketAddr]) {
+        if let Some(client) = &mut self.client {
+            client.add_addresses(now, server, addresses);
+        }
+    }
+
+    /// Packets of leases and introductions that were dropped.
+    pub fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// As [`Host::handle`].
+    pub fn handle(&mut self, now: Instant, host: &mut Host, input: Input<'_>) {
+        host.handle(now, input);
+        while let Some((route, packet)) = host.poll_aside() {
+            // Leases are about UDP addresses.
+            let from = route.direct_address();
+            let taken = from.map(|from| self.packet(now, host, from, &packet));
+            if taken != Some(Ok(())) {
+                self.dropped += 1;
+            }
+        }
+        self.work(now, host);
+    }
+
+    /// As [`Host::poll`].
+    pub fn poll(&mut self, now: Instant, host: &mut Host, buf: &mut TransmitBuf) -> Output {
+        loop {
+            match host.poll(now, buf) {
+                Output::Event(event) => {
+                    if let Some(event) = self.take(now, host, event) {
+                        return Output::Event(event);
+                    }
+                }
+                Output::Wake(at) => {
+                    if self.work(now, host) {
+                        continue;
+                    }
+                    return Output::Wake(at.into_iter().chain(self.next_timer()).min());
+                }
+                transmit @ Output::Transmit(_) => return transmit,
+            }
+        }
+    }
+
+    /// As [`Host::poll_event`].
+    pub fn poll_event(&mut self, now: Instant, host: &mut Host) -> Option<Event> {
+        while let Some(event) = host.poll_event() {
+            if let Some(event) = self.take(now, host, event) {
+                return Some(event);
+            }
+        }
+        None
+    }
+
+    /// The network of this machine has changed.
+    pub fn on_network_change(&mut self, now: Instant, host: &mut Host) {
+        if let Some(client) = &mut self.client {
+            client.on_network_change(now);
+        }
+        self.work(now, host);
+    }
+
+    fn next_timer(&self) -> Option<Instant> {
+        let client = self.client.as_ref().and_then(Client::next_timer);
+        let server = self.server.as_ref().and_then(|(registrar, _)| registrar.next_timer());
+        client.into_iter().chain(server).min()
+    }
+
+    /// Does what is due, and sends what there is to send. Returns whether the host may have something to do now.
+    fn work(&mut self, now: Instant, host: &mut Host) -> bool {
+        let is_due = self.next_timer().is_some_and(|at| at <= now);
+        if is_due {
+            if let Some(client) = &mut self.client {
+                client.on_timer(now, host);
+            }
+            if let Some((registrar, _)) = &mut self.server {
+                registrar.on_timer(now);
+            }
+        }
+        let mut has_sent = false;
+        let (client, server) = (&mut self.client, &mut self.server);
+        let own = std::iter::from_fn(|| client.as_mut().and_then(Client::poll_transmit));
+        let served = std::iter::from_fn(|| server.as_mut().and_then(|(registrar, _)| registrar.poll_transmit()));
+        for (to, packet) in own.chain(served) {
+            host.send_aside(Route::udp(to), packet);
+            has_sent = true;
+        }
+        is_due || has_sent
+    }
+
+    /// A packet for the server that this host is, or for the client.
+    fn packet(&mut self, now: Instant, host: &mut Host, from: SocketAddr, packet: &[u8]) -> Result<(), Dropped> {
+        let kind = packet.first().and_then(|first| Kind::of(*first));
+        if let Some((registrar, _)) = &mut self.server {
+            let served = match kind {
+                Some(Kind::Lease | Kind::Connect | Kind::Leg) => registrar.packet(now, from, packet),
+                _ => Err(Dropped::Unknown),
+            };
+            // LEG may be one of another server, for the client.
+            if served != Err(Dropped::Unknown) {
+                return served;
+            }
+        }
+        let client = self.client.as_mut().ok_or(Dropped::Unwelcome)?;
+        client.packet(now, host, from, packet)
+    }
+
+    /// Keeps the events that are for nobody else.
+    fn take(&mut self, now: Instant, host: &mut Host, event: Event) -> Option<Event> {
+        match event {
+            Event::Seeking(_, eid) => {
+                if let Some(client) = &mut self.client {
+                    client.seek(now, host, eid);
+                } else {
+                    host.unfound(now, &eid, sss_proto::Absence::NoServer);
+                }
+            }
+            Event::Acceptable(listener) => match &mut self.server {
+                Some((registrar, desk)) if desk.listener() == listener => desk.admit(now, host, registrar),
+                _ => return Some(event),
+            },
+            Event::Ready(stream, Interest::Read | Interest::Write) => match (&mut self.server, &mut self.client) {
+                (Some((registrar, desk)), _) if desk.has(stream) => desk.serve(now, host, registrar, stream),
+                (_, Some(client)) if client.has(stream) => client.read(now, host, stream),
+                _ => return Some(event),
+            },
+            _ => return Some(event),
+        }
+        self.work(now, host);
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests;

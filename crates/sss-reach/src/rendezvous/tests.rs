@@ -1,0 +1,474 @@
+//! Hosts as they are, on a network with delays and NATs that is made here.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use sss_crypto::StaticKey;
+use sss_proto::{Absence, Batch, CloseReason, Config, Ecn, Link, ListenerId, NegotiationError, ReadOutcome, StreamId};
+use sss_wire::reach::records::Visibility;
+
+use super::*;
+
+/// Kinds of NATs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Nat {
+    None,
+    /// One port for all; lets in whom something was sent to (address and port).
+    Cone,
+    /// Another port for each destination; lets in as `Cone` does.
+    Symmetric,
+    /// Nothing passes.
+    Blocked,
+}
+
+struct Node {
+    host: Host,
+    rendezvous: Rendezvous,
+    address: SocketAddr,
+    nat: Nat,
+    /// The port towards each destination, and whom something was sent to from it.
+    mapped: BTreeMap<SocketAddr, u16>,
+    listener: Option<ListenerId>,
+    /// Events so far, and when they came.
+    events: Vec<(Instant, Event)>,
+    wake: Option<Instant>,
+    /// The time of the first byte from an application.
+    heard: Option<Instant>,
+}
+
+type Flight = (SocketAddr, SocketAddr, Vec<u8>);
+
+struct World {
+    now: Instant,
+    nodes: Vec<Node>,
+    flying: BTreeMap<(Instant, u64), Flight>,
+    sent: u64,
+    /// One-way delays between the servers and others, and between others.
+    delays: (Duration, Duration),
+    servers: usize,
+    /// Everything that was sent: the source as others see it, and the bytes.
+    wire: Vec<(SocketAddr, SocketAddr, Vec<u8>)>,
+    loss: (u64, u64),
+}
+
+const ECHO: (&str, &str) = ("echo", "echo/1");
+const MS: fn(u64) -> Duration = Duration::from_millis;
+
+impl World {
+    fn new(delays: (u64, u64)) -> Self {
+        Self {
+            now: Instant::from_nanos(1_000_000_000_000),
+            nodes: Vec::new(),
+            flying: BTreeMap::new(),
+            sent: 0,
+            delays: (MS(delays.0), MS(delays.1)),
+            servers: 0,
+            wire: Vec::new(),
+            loss: (0, 0),
+        }
+    }
+
+    fn address(n: usize) -> SocketAddr {
+        SocketAddr::from(([198, 51, 100, u8::try_from(n).unwrap()], 7000))
+    }
+
+    fn add(&mut self, nat: Nat, config: RendezvousConfig) -> usize {
+        let n = self.nodes.len();
+        let seed = [u8::try_from(n + 1).unwrap(); 32];
+        let mut core = Config::default();
+        core.seeks = true;
+        let mut host = Host::new(core, StaticKey::from_bytes(seed), seed);
+        let rendezvous = Rendezvous::new(self.now, config, &mut host, &seed).unwrap();
+        self.nodes.push(Node {
+            host,
+            rendezvous,
+            address: Self::address(n + 1),
+            nat,
+            mapped: BTreeMap::new(),
+            listener: None,
+            events: Vec::new(),
+            wake: Some(self.now),
+            heard: None,
+        });
+        n
+    }
+
+    fn add_server(&mut self) -> ServerAddress {
+        let serve = Serve {
+            config: ServerConfig::default(),
+            secret: [77; 32],
+        };
+        let n = self.add(
+            Nat::None,
+            RendezvousConfig {
+                serve: Some(serve),
+                ..RendezvousConfig::default()
+            },
+        );
+        self.servers += 1;
+        assert_eq!(self.servers, n + 1, "servers come first");
+        ServerAddress {
+            eid: self.nodes[n].host.eid(),
+            addresses: vec![self.nodes[n].address],
+        }
+    }
+
+    fn add_host(&mut self, nat: Nat, servers: &[ServerAddress], visibility: Visibility) -> usize {
+        let register = Register {
+            visibility,
+            ..Register::default()
+        };
+        let n = self.add(
+            nat,
+            RendezvousConfig {
+                servers: servers.to_vec(),
+                register,
+                serve: None,
+            },
+        );
+        self.nodes[n].listener = Some(self.nodes[n].host.listen(ECHO.0, ECHO.1).unwrap());
+        self.accept(n);
+        n
+    }
+
+    fn delay(&self, from: usize, to: usize) -> Duration {
+        match from < self.servers || to < self.servers {
+            true => self.delays.0,
+            false => self.delays.1,
+        }
+    }
+
+    fn owner(&self, address: SocketAddr) -> Option<usize> {
+        self.nodes.iter().position(|node| node.address.ip() == address.ip())
+    }
+
+    fn send(&mut self, from: usize, to: SocketAddr, bytes: Vec<u8>) {
+        let count = u16::try_from(self.nodes[from].mapped.len()).unwrap();
+        let node = &mut self.nodes[from];
+        if node.nat == Nat::Blocked {
+            return;
+        }
+        let port = match node.nat {
+            Nat::Symmetric => *node.mapped.entry(to).or_insert(10_000 + count),
+            _ => *node.mapped.entry(to).or_insert(node.address.port()),
+        };
+        let source = SocketAddr::new(node.address.ip(), port);
+        self.wire.push((source, to, bytes.clone()));
+        self.sent += 1;
+        let (of, lost) = self.loss;
+        if of > 0 && mix(self.sent) % of < lost {
+            return;
+        }
+        let Some(other) = self.owner(to) else {
+            return;
+        };
+        let at = self.now + self.delay(from, other);
+        self.flying.insert((at, self.sent), (source, to, bytes));
+    }
+
+    fn deliver(&mut self, (from, to, bytes): Flight) {
+        let Some(n) = self.owner(to) else {
+            return;
+        };
+        let node = &mut self.nodes[n];
+        let lets_in = match node.nat {
+            Nat::None => node.address.port() == to.port(),
+            Nat::Blocked => false,
+            Nat::Cone | Nat::Symmetric => node.mapped.get(&from) == Some(&to.port()),
+        };
+        if !lets_in {
+            return;
+        }
+        let mut data = BytesMut::from(&bytes[..]);
+        let batch = Batch {
+            stride: data.len(),
+            data: &mut data,
+            lent: &mut None,
+            link: Link::Udp(from),
+            local: None,
+            ecn: Ecn::NotEct,
+        };
+        node.rendezvous
+            .handle(self.now, &mut node.host, Input::Datagrams(batch));
+        node.wake = Some(self.now);
+    }
+
+    /// Lets a host do what it has to do.
+    fn turn(&mut self, n: usize) {
+        let mut buf = TransmitBuf::new(1);
+        loop {
+            let node = &mut self.nodes[n];
+            match node.rendezvous.poll(self.now, &mut node.host, &mut buf) {
+                Output::Transmit(transmit) => {
+                    for datagram in buf.filled().chunks(transmit.segment) {
+                        self.send(n, transmit.link.address().unwrap(), datagram.to_vec());
+                    }
+                }
+                Output::Event(event) => {
+                    node.events.push((self.now, event.clone()));
+                    match event {
+                        Event::Acceptable(_) => self.accept(n),
+                        Event::Ready(stream, _) => self.read(n, stream),
+                        _ => {}
+                    }
+                }
+                Output::Wake(at) => {
+                    node.wake = at;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn accept(&mut self, n: usize) {
+        let Some(listener) = self.nodes[n].listener else {
+            return;
+        };
+        while let Some((stream, _)) = self.nodes[n].host.accept(listener) {
+            self.read(n, stream);
+        }
+    }
+
+    fn read(&mut self, n: usize, stream: StreamId) {
+        let node = &mut self.nodes[n];
+        while let std::task::Poll::Ready(Ok(outcome)) = node.host.stream(stream).poll_read(self.now, 100) {
+            match outcome {
+                ReadOutcome::Chunk(_) => node.heard = node.heard.or(Some(self.now)),
+                ReadOutcome::Mark => {}
+                ReadOutcome::End => break,
+            }
+        }
+    }
+
+    fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        loop {
+            let due = (0..self.nodes.len()).find(|n| self.nodes[*n].wake.is_some_and(|at| at <= self.now));
+            if let Some(n) = due {
+                self.nodes[n].wake = None;
+                let node = &mut self.nodes[n];
+                node.rendezvous.handle(self.now, &mut node.host, Input::Tick);
+                self.turn(n);
+                continue;
+            }
+            if let Some(entry) = self.flying.first_entry().filter(|entry| entry.key().0 <= self.now) {
+                let flight = entry.remove();
+                self.deliver(flight);
+                continue;
+            }
+            let next = self.nodes.iter().filter_map(|node| node.wake).min();
+            let next = next
+                .into_iter()
+                .chain(self.flying.keys().next().map(|(at, _)| *at))
+                .min();
+            match next.filter(|at| *at < end) {
+                Some(at) => self.now = at,
+                None => break,
+            }
+        }
+        self.now = end;
+    }
+
+    /// Opens a stream by the EID alone, and says a word on it.
+    fn call(&mut self, from: usize, to: usize) -> StreamId {
+        let eid = self.nodes[to].host.eid();
+        self.call_eid(from, eid)
+    }
+
+    fn call_eid(&mut self, from: usize, eid: Eid) -> StreamId {
+        let node = &mut self.nodes[from];
+        let stream = node.host.connect(self.now, eid, ECHO, &[]).unwrap();
+        let _ = node.host.stream(stream).poll_write(b"hello");
+        node.wake = Some(self.now);
+        stream
+    }
+
+    /// The reason why the latest attempt of a host has failed.
+    fn failure(&self, n: usize) -> Option<NegotiationError> {
+        self.nodes[n].events.iter().rev().find_map(|(_, event)| match event {
+            Event::Disconnected(_, _, CloseReason::Negotiation(error)) => Some(error.clone()),
+            _ => None,
+        })
+    }
+}
+
+/// SplitMix64 (Steele, Lea, Flood, 2014): which packets are lost.
+fn mix(n: u64) -> u64 {
+    let z = n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z ^ (z >> 31)
+}
+
+fn pair(nats: [Nat; 2], delays: (u64, u64)) -> (World, usize, usize) {
+    let mut world = World::new(delays);
+    let server = world.add_server();
+    let one = world.add_host(nats[0], std::slice::from_ref(&server), Visibility::Hidden);
+    let two = world.add_host(nats[1], &[server], Visibility::Known);
+    world.run(MS(5000));
+    (world, one, two)
+}
+
+// spec: RCH-12, RCH-15
+#[test]
+fn hosts_behind_nats_reach_each_other_by_their_names_alone() {
+    for nats in [
+        [Nat::None; 2],
+        [Nat::Cone, Nat::None],
+        [Nat::None, Nat::Cone],
+        [Nat::Cone; 2],
+    ] {
+        let (mut world, one, two) = pair(nats, (50, 50));
+        let began = world.now;
+        world.call(one, two);
+        world.run(MS(3000));
+        let heard = world.nodes[two].heard.expect("the word arrives");
+        // CONNECT and FOUND, HELLO, COOKIE, INITIATE.
+        assert_eq!(heard.since(began), MS(250), "{nats:?}");
+    }
+}
+
+// spec: RCH-15
+#[test]
+fn where_a_punch_comes_from_is_where_a_symmetric_nat_is_open() {
+    for (nats, ms) in [([Nat::Symmetric, Nat::None], 250), ([Nat::None, Nat::Symmetric], 300)] {
+        let (mut world, one, two) = pair(nats, (50, 50));
+        let began = world.now;
+        world.call(one, two);
+        world.run(MS(3000));
+        let heard = world.nodes[two].heard.expect("the word arrives");
+        assert_eq!(heard.since(began), MS(ms), "{nats:?}");
+    }
+}
+
+// spec: RCH-12
+#[test]
+fn who_hears_first_waits_so_that_both_open_at_once() {
+    let (mut world, one, two) = pair([Nat::Cone; 2], (50, 50));
+    world.call(one, two);
+    world.run(MS(140));
+    let eid = world.nodes[two].host.eid();
+    assert!(world.wire.iter().all(|(_, _, bytes)| !contains(bytes, eid.as_bytes())));
+}
+
+fn contains(bytes: &[u8], what: &[u8]) -> bool {
+    bytes.windows(what.len()).any(|window| window == what)
+}
+
+#[test]
+fn what_is_not_to_be_had_is_said_at_once() {
+    let (mut world, one, two) = pair([Nat::None; 2], (50, 50));
+    let never = Eid::from_public_key(&[9; 32]);
+    world.call_eid(one, never);
+    world.run(MS(200));
+    assert_eq!(world.failure(one), Some(NegotiationError::Unfound(Absence::NeverSeen)));
+
+    world.nodes[two].nat = Nat::Blocked;
+    world.run(Duration::from_secs(70));
+    world.call(one, two);
+    world.run(MS(200));
+    let Some(NegotiationError::Unfound(Absence::Offline(since))) = world.failure(one) else {
+        panic!("{:?}", world.failure(one));
+    };
+    assert!(
+        (Duration::from_secs(60)..Duration::from_secs(90)).contains(&since),
+        "{since:?}"
+    );
+
+    // A host that hides is like one that never was.
+    world.call(two, one);
+    world.nodes[one].nat = Nat::Blocked;
+    world.call(one, two);
+    world.run(Duration::from_secs(10));
+    assert_eq!(world.failure(one), Some(NegotiationError::Unfound(Absence::NoServer)));
+}
+
+// spec: RCH-8, RCH-9
+#[test]
+fn a_lease_outlives_the_server() {
+    let (mut world, one, two) = pair([Nat::Cone; 2], (10, 10));
+    assert_eq!(world.nodes[0].rendezvous.server_stats().unwrap().leases, 2);
+    // The server is killed, and comes back with the same identity and secret.
+    let serve = Serve {
+        config: ServerConfig::default(),
+        secret: [77; 32],
+    };
+    let mut core = Config::default();
+    core.seeks = true;
+    let mut host = Host::new(core, StaticKey::from_bytes([1; 32]), [99; 32]);
+    let config = RendezvousConfig {
+        serve: Some(serve),
+        ..RendezvousConfig::default()
+    };
+    world.nodes[0].rendezvous = Rendezvous::new(world.now, config, &mut host, &[99; 32]).unwrap();
+    world.nodes[0].host = host;
+    world.run(Duration::from_secs(21));
+    assert_eq!(world.nodes[0].rendezvous.server_stats().unwrap().leases, 2);
+    let began = world.now;
+    world.call(one, two);
+    world.run(MS(1000));
+    assert_eq!(world.nodes[two].heard.unwrap().since(began), MS(50));
+}
+
+// spec: RCH-5, RCH-10
+#[test]
+fn nothing_that_leases_send_names_a_host_or_repeats_at_another_address() {
+    let (mut world, one, _) = pair([Nat::None; 2], (10, 10));
+    let mut seen = BTreeMap::<Vec<u8>, IpAddr>::new();
+    let eids: Vec<Eid> = world.nodes.iter().map(|node| node.host.eid()).collect();
+    for n in 0..3_u8 {
+        world.run(Duration::from_secs(25));
+        let node = &mut world.nodes[one];
+        node.address = SocketAddr::from(([203, 0, 113, n + 1], 7000));
+        node.host.network_changed(world.now, |_, _| true);
+        node.rendezvous.on_network_change(world.now, &mut node.host);
+        node.wake = Some(world.now);
+    }
+    world.run(Duration::from_secs(25));
+    assert_eq!(
+        world.nodes[0].rendezvous.server_stats().unwrap().leases,
+        2,
+        "all are renewed"
+    );
+    let observed = world.nodes[one].rendezvous.observed();
+    assert_eq!(observed[0].1.ip(), IpAddr::from([203, 0, 113, 3]));
+    for (from, _, bytes) in &world.wire {
+        assert!(eids.iter().all(|eid| !contains(bytes, eid.public_key())));
+        if from.ip() == world.nodes[0].address.ip() || Kind::of(bytes[0]).is_none() {
+            continue;
+        }
+        // All but the type, and the version.
+        for window in bytes[5..]
+            .windows(12)
+            .filter(|window| window.iter().any(|byte| *byte != 0))
+        {
+            let before = seen.insert(window.to_vec(), from.ip());
+            assert!(
+                before.is_none_or(|ip| ip == from.ip()),
+                "{window:?} of {from} and {before:?}"
+            );
+        }
+    }
+    assert!(seen.len() > 1000);
+}
+
+#[test]
+fn with_loss_everybody_is_found_in_the_end() {
+    for (seed, percent) in (0..20).flat_map(|seed| [(seed, 5), (seed, 20)]) {
+        let mut world = World::new((30, 20));
+        world.sent = mix(seed) >> 8;
+        world.loss = (100, percent);
+        let server = world.add_server();
+        let one = world.add_host(Nat::Cone, std::slice::from_ref(&server), Visibility::Hidden);
+        let two = world.add_host(Nat::Cone, &[server], Visibility::Known);
+        world.run(Duration::from_secs(30));
+        world.call(one, two);
+        world.run(Duration::from_secs(40));
+        assert!(
+            world.nodes[two].heard.is_some(),
+            "seed {seed}, {percent} %: {:?}",
+            world.failure(one)
+        );
+    }
+}

@@ -1,0 +1,180 @@
+//! Registration: servers by which hosts find each other, for those who use them and for those who run one.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use sss_crypto::{StaticKey, schedule};
+use sss_reach::server::{Quotas, RelayLimits, ServerConfig};
+use sss_reach::{RendezvousConfig, Serve, ServerAddress};
+use sss_wire::Eid;
+use sss_wire::reach::records::{Register, Visibility};
+
+use crate::hint::{self, Hint};
+use crate::redaction::HostTag;
+use crate::shared::Shared;
+
+/// The first pause before the name of a server is looked up again; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Hosts by which a host wants to be found at its registration servers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FoundBy {
+    /// Nobody: it only looks for others.
+    #[default]
+    Nobody,
+    /// Those who know its EID.
+    Known,
+    /// Those too who search for one of the words.
+    Anybody {
+        /// Words, with spaces between them: at most 16 of at most 64 bytes.
+        words: String,
+        /// Text about the host, at most 1024 bytes.
+        profile: String,
+    },
+}
+
+/// Behaviour of a registration server (docs/spec/reach.md). Its defaults work; it does not relay unless it is told to.
+#[derive(Default)]
+#[must_use = "it does nothing until it is given to HostBuilder::serve_rendezvous"]
+pub struct RendezvousServer(ServerConfig);
+
+impl RendezvousServer {
+    /// A server for everybody, without a relay.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the limits of its relay, which carries the packets of those who do not reach each other otherwise. Default:
+    /// nothing is relayed.
+    pub fn relay(mut self, limits: impl Into<Option<RelayLimits>>) -> Self {
+        self.0.relay = limits.into();
+        self
+    }
+
+    /// Sets how many hosts it takes, and what each may ask for.
+    pub fn quotas(mut self, quotas: Quotas) -> Self {
+        self.0.quotas = quotas;
+        self
+    }
+
+    /// Decides which hosts may register. It must not block, and must not use the host. Default: all may.
+    pub fn allow(mut self, allow: impl Fn(&Eid) -> bool + Send + 'static) -> Self {
+        self.0.allow = Some(Box::new(allow));
+        self
+    }
+
+    /// The same, as the core has it. The secret of leases follows from the identity, which is on disk where the server
+    /// is to outlive restarts.
+    pub(crate) fn into_serve(self, identity: &StaticKey) -> Serve {
+        let mut secret = [0; 32];
+        schedule::label(&*identity.to_bytes(), "rendezvous", b"", &mut secret);
+        Serve { config: self.0, secret }
+    }
+}
+
+impl fmt::Debug for RendezvousServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("RendezvousServer").field(&self.0).finish()
+    }
+}
+
+/// Wishes about registration, as they are gathered by the builder.
+#[derive(Default)]
+pub(crate) struct Wishes {
+    pub(crate) servers: Vec<(Eid, Hint)>,
+    pub(crate) found_by: FoundBy,
+    pub(crate) serve: Option<RendezvousServer>,
+}
+
+/// A server whose name is to be looked up.
+pub(crate) struct Unresolved {
+    eid: Eid,
+    name: String,
+}
+
+impl Wishes {
+    /// Returns whether there is anything to do beside the core.
+    pub(crate) fn is_any(&self) -> bool {
+        !self.servers.is_empty() || self.serve.is_some()
+    }
+
+    /// The configuration, and the names that are still to be looked up.
+    pub(crate) fn split(self, identity: &StaticKey) -> (RendezvousConfig, Vec<Unresolved>) {
+        let (mut servers, mut unresolved) = (Vec::<ServerAddress>::new(), Vec::new());
+        for (eid, hint) in self.servers {
+            let address = match hint.split() {
+                Ok(address) => Some(address),
+                Err(name) => {
+                    unresolved.push(Unresolved { eid, name });
+                    None
+                }
+            };
+            match servers.iter_mut().find(|server| server.eid == eid) {
+                Some(known) => known.addresses.extend(address),
+                None => servers.push(ServerAddress {
+                    eid,
+                    addresses: address.into_iter().collect(),
+                }),
+            }
+        }
+        let (visibility, words, profile) = match self.found_by {
+            FoundBy::Nobody => (Visibility::Hidden, String::new(), String::new()),
+            FoundBy::Known => (Visibility::Known, String::new(), String::new()),
+            FoundBy::Anybody { words, profile } => (Visibility::Listed, words, profile),
+        };
+        let config = RendezvousConfig {
+            servers,
+            register: Register {
+                visibility,
+                words,
+                profile,
+                ..Register::default()
+            },
+            serve: self.serve.map(|server| server.into_serve(identity)),
+        };
+        (config, unresolved)
+    }
+}
+
+impl Unresolved {
+    /// Looks the name up, again and again until that succeeds or the host is gone.
+    pub(crate) async fn look_up(self, shared: Weak<Shared>) {
+        let Self { eid, name } = self;
+        let names = [name];
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let Some(local) = shared.upgrade().map(|shared| shared.local_addr()) else {
+                return;
+            };
+            let (addresses, unresolved) = hint::look_up(&names, local).await;
+            if !addresses.is_empty() {
+                return tell(&shared, &eid, &addresses);
+            }
+            for why in unresolved {
+                tracing::warn!(server = %HostTag::of(&eid), %why, "the name of a registration server is not found");
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+}
+
+fn tell(shared: &Weak<Shared>, eid: &Eid, addresses: &[SocketAddr]) {
+    if let Some(shared) = shared.upgrade() {
+        shared.call(|inner, now| {
+            inner.rendezvous.add_addresses(now, eid, addresses);
+            inner.want_driver();
+        });
+    }
+}
+
+/// Looks up the names of servers in the background.
+pub(crate) fn look_up(unresolved: Vec<Unresolved>, shared: &Arc<Shared>) {
+    for server in unresolved {
+        tokio::spawn(server.look_up(Arc::downgrade(shared)));
+    }
+}

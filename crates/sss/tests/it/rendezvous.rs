@@ -1,0 +1,148 @@
+//! Hosts that find each other by a registration server.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use sss::{Absence, ConnectError, FoundBy, Host, Identity, NegotiationError, Quotas, RendezvousServer};
+
+use crate::common::{builder, within};
+
+async fn server(identity: &Identity, bind: &str) -> Host {
+    let built = builder()
+        .identity(identity.clone())
+        .bind(bind)
+        .serve_rendezvous(RendezvousServer::new().quotas(Quotas {
+            ttl: Duration::from_secs(6),
+            ..Quotas::default()
+        }));
+    built.build().await.unwrap()
+}
+
+async fn registered(server: &Host, found_by: FoundBy) -> Host {
+    let built = builder()
+        .rendezvous(server.eid(), server.local_addr())
+        .found_by(found_by);
+    let host = built.build().await.unwrap();
+    while host.observed_addrs().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(host.observed_addrs(), [(server.eid(), host.local_addr())]);
+    host
+}
+
+async fn echo(host: &Host) {
+    let server = host.listen("echo", "1").unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = server.accept().await {
+            let heard = stream.read_to_end(100).await.unwrap();
+            stream.write_all(&heard).await.unwrap();
+            stream.finish().unwrap();
+        }
+    });
+}
+
+async fn ask(host: &Host, eid: sss::Eid) -> Result<Bytes, ConnectError> {
+    let mut stream = host.connect(eid, "echo", "1").await?;
+    stream.write_all(b"hello").await.unwrap();
+    stream.finish().unwrap();
+    Ok(stream.read_to_end(100).await.unwrap())
+}
+
+// spec: RCH-12
+#[tokio::test]
+async fn a_host_is_reached_by_its_eid_alone() {
+    within(30, async {
+        let server = server(&Identity::generate(), "127.0.0.1:0").await;
+        let callee = registered(&server, FoundBy::Known).await;
+        let caller = registered(&server, FoundBy::Nobody).await;
+        echo(&callee).await;
+        assert_eq!(ask(&caller, callee.eid()).await.unwrap(), "hello");
+        assert_eq!(server.rendezvous_stats().unwrap().leases, 2);
+        assert_eq!(callee.rendezvous_stats(), None);
+
+        let never = Identity::generate().eid();
+        let began = Instant::now();
+        let error = ask(&caller, never).await.unwrap_err();
+        assert_eq!(
+            error,
+            ConnectError::Negotiation(NegotiationError::Unfound(Absence::NeverSeen))
+        );
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    })
+    .await;
+}
+
+// spec: RCH-9
+#[tokio::test]
+async fn hosts_are_found_again_when_the_server_is_back() {
+    within(40, async {
+        let identity = Identity::generate();
+        let first = server(&identity, "127.0.0.1:0").await;
+        let at = first.local_addr();
+        let callee = registered(&first, FoundBy::Known).await;
+        let caller = registered(&first, FoundBy::Nobody).await;
+        echo(&callee).await;
+        first.close().await.unwrap();
+        drop(first);
+        let second = server(&identity, &at.to_string()).await;
+        // Both lease again by themselves; what is asked before that is answered late.
+        let began = Instant::now();
+        loop {
+            match ask(&caller, callee.eid()).await {
+                Ok(answer) => break assert_eq!(answer, "hello"),
+                Err(error) => assert!(began.elapsed() < Duration::from_secs(30), "{error:?}"),
+            }
+        }
+        assert!(second.rendezvous_stats().unwrap().leases >= 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_a_server_that_answers_it_is_said() {
+    within(30, async {
+        let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let at = silent.local_addr().unwrap();
+        let built = builder().rendezvous(Identity::generate().eid(), at);
+        let caller = built.build().await.unwrap();
+        let error = ask(&caller, Identity::generate().eid()).await.unwrap_err();
+        assert_eq!(
+            error,
+            ConnectError::Negotiation(NegotiationError::Unfound(Absence::NoServer))
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_name_of_a_server_is_looked_for_in_the_background() {
+    within(30, async {
+        let built = builder().rendezvous(Identity::generate().eid(), "nowhere.invalid:7757");
+        let caller = built.build().await.unwrap();
+        let error = ask(&caller, Identity::generate().eid()).await.unwrap_err();
+        assert_eq!(
+            error,
+            ConnectError::Negotiation(NegotiationError::Unfound(Absence::NoServer))
+        );
+    })
+    .await;
+}
+
+// spec: SVC-1
+#[tokio::test]
+async fn who_is_no_server_refuses_to_register_others() {
+    within(30, async {
+        let other = builder().build().await.unwrap();
+        let built = builder().rendezvous(other.eid(), other.local_addr());
+        let host = built.build().await.unwrap();
+        let error = ask(&host, Identity::generate().eid()).await.unwrap_err();
+        assert_eq!(
+            error,
+            ConnectError::Negotiation(NegotiationError::Unfound(Absence::NoServer))
+        );
+        assert_eq!(host.observed_addrs(), []);
+        let offered = other.listen("sss", "rendezvous/1");
+        assert!(offered.is_err(), "the service is reserved");
+    })
+    .await;
+}
