@@ -10,7 +10,7 @@ use crate::node::Node;
 use crate::site::Kind;
 
 /// Longest wait for a packet that should come.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Time between two packets of a host that tries to get through.
 const STEP: Duration = Duration::from_millis(40);

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -32,7 +32,7 @@ fn files(tag: &str) -> usize {
         .count()
 }
 
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     let begun = Instant::now();
     while !is_so() {
         assert!(begun.elapsed() < Duration::from_secs(20), "{what}");
@@ -58,12 +58,7 @@ fn a_dropped_lab_is_gone_with_what_runs_in_it() {
     drop(lab);
     assert_eq!((namespaces(&tag), files(&tag)), (0, 0));
     for process in &mut processes {
-        let mut status = None;
-        wait_until("the process ends", || {
-            status = process.try_wait().unwrap();
-            status.is_some()
-        });
-        assert_eq!(status.unwrap().signal(), Some(9));
+        assert_eq!(ended(process).signal(), Some(9));
     }
 }
 
@@ -119,8 +114,25 @@ fn tool(tag: &str, arguments: &[&str]) -> Option<Child> {
     Some(tool)
 }
 
-fn end(tool: &Child, signal: Signal) {
+/// Sends a signal, and waits for the tool to end.
+fn end(tool: &mut Child, signal: Signal) -> ExitStatus {
     kill_process(Pid::from_child(tool), signal).unwrap();
+    ended(tool)
+}
+
+/// Waits for a process, but not forever.
+fn ended(process: &mut Child) -> ExitStatus {
+    let begun = Instant::now();
+    loop {
+        if let Some(status) = process.try_wait().unwrap() {
+            return status;
+        }
+        if begun.elapsed() > Duration::from_secs(20) {
+            process.kill().unwrap();
+            panic!("it does not end");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]
@@ -131,8 +143,7 @@ fn signals_end_the_tool_and_its_lab() {
             return;
         };
         assert_eq!(namespaces(tag), 5);
-        end(&tool, signal);
-        assert!(tool.wait().unwrap().success());
+        assert!(end(&mut tool, signal).success());
         assert_eq!((namespaces(tag), files(tag)), (0, 0));
     }
 }
@@ -144,8 +155,7 @@ fn what_a_killed_tool_leaves_is_removed_by_the_next() {
         return;
     };
     assert_eq!((namespaces(tag), files(tag)), (2, 2));
-    end(&tool, Signal::KILL);
-    tool.wait().unwrap();
+    end(&mut tool, Signal::KILL);
     drop(lab_or_skip(small()).unwrap());
     // Another lab that is made at the same time may be at it.
     wait_until("it is removed", || (namespaces(tag), files(tag)) == (0, 0));
@@ -179,8 +189,7 @@ fn the_tool_changes_a_lab_and_runs_commands() {
         let (is_good, text) = change(words);
         assert!(!is_good && text.contains(says), "{text}");
     }
-    end(&tool, Signal::TERM);
-    tool.wait().unwrap();
+    end(&mut tool, Signal::TERM);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
+use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 use sss_lab::{Kind, Lab, Link, Node};
 
 use crate::lab_or_skip;
@@ -13,6 +14,8 @@ fn connected(a: &Node, b: &Node) -> [UdpSocket; 2] {
         let address = node.ipv4().unwrap();
         let socket = node.enter(|| UdpSocket::bind((address, 0)).unwrap()).unwrap();
         socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        // Whoever reads late, on a busy machine, loses nothing.
+        set_socket_recv_buffer_size_force(&socket, 4 << 20).unwrap();
         socket
     };
     let sockets = [bind(a), bind(b)];
@@ -21,25 +24,26 @@ fn connected(a: &Node, b: &Node) -> [UdpSocket; 2] {
     sockets
 }
 
-/// The shortest time that a packet takes, of some: others may meet a busy machine.
-fn shortest([from, to]: &[UdpSocket; 2]) -> Duration {
+/// No packet takes less than so many milliseconds, and some take little more: others may meet a busy machine.
+fn assert_delay([from, to]: &[UdpSocket; 2], ms: u64) {
     let mut buffer = [0; 16];
-    let times = (0..10).map(|_| {
+    let mut times = Vec::new();
+    for _ in 0..100 {
         let begun = Instant::now();
         from.send(b"time").unwrap();
         to.recv(&mut buffer).unwrap();
-        begun.elapsed()
-    });
-    times.min().unwrap()
+        let time = begun.elapsed();
+        times.push(time);
+        assert!(time >= Duration::from_millis(ms), "{times:?}, and not {ms} ms");
+        if times.len() >= 5 && times.iter().any(|time| *time < Duration::from_millis(ms + 10)) {
+            return;
+        }
+    }
+    panic!("{times:?}, and not {ms} ms");
 }
 
-fn assert_about(time: Duration, ms: u64) {
-    let range = Duration::from_millis(ms)..Duration::from_millis(ms + 15);
-    assert!(range.contains(&time), "{time:?}, and not {ms} ms");
-}
-
-/// How many of so many packets arrive.
-fn arrive([from, to]: &[UdpSocket; 2], number: usize) -> usize {
+/// How many of so many packets arrive; no more are waited for than should arrive at most.
+fn arrive([from, to]: &[UdpSocket; 2], number: usize, most: usize) -> usize {
     let mut buffer = [0; 16];
     let mut count = 0;
     to.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
@@ -52,8 +56,8 @@ fn arrive([from, to]: &[UdpSocket; 2], number: usize) -> usize {
             }
         }
     }
-    to.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
-    while to.recv(&mut buffer).is_ok() {
+    to.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+    while count < most && to.recv(&mut buffer).is_ok() {
         count += 1;
     }
     count
@@ -67,17 +71,17 @@ fn a_wire_delays_limits_and_loses() {
     };
     let there = connected(lab.node("a").unwrap(), lab.node("b").unwrap());
     let back = connected(lab.node("b").unwrap(), lab.node("a").unwrap());
-    assert_about(shortest(&there), 30);
-    assert_about(shortest(&back), 10);
+    assert_delay(&there, 30);
+    assert_delay(&back, 10);
 
     lab.set_link(["delay=0", "loss=10%"]).unwrap();
-    let arrived = arrive(&there, 2000);
+    let arrived = arrive(&there, 2000, 2000);
     assert!((1650..=1950).contains(&arrived), "{arrived} of 2000");
 
     lab.set_link(["blackout=on"]).unwrap();
-    assert_eq!(arrive(&there, 10), 0);
+    assert_eq!(arrive(&there, 10, 1), 0);
     lab.set_link(["blackout=off", "loss=0", "duplicate=100%"]).unwrap();
-    assert_eq!(arrive(&there, 10), 20);
+    assert_eq!(arrive(&there, 10, 20), 20);
     assert!(lab.set_link(["loss=0", "speed=1"]).is_err());
     assert_eq!(lab.link().ab.duplicate, 1.0);
 }
@@ -99,7 +103,7 @@ fn a_rate_is_kept() {
         to.recv(&mut buffer).unwrap();
     }
     let time = begun.elapsed();
-    assert!((199..400).contains(&time.as_millis()), "{time:?}");
+    assert!((199..2000).contains(&time.as_millis()), "{time:?}");
 }
 
 #[test]
@@ -117,6 +121,6 @@ fn skew_is_the_difference_of_the_ways_to_the_server() {
         ("b", "server", 20),
         ("server", "a", 60),
     ] {
-        assert_about(shortest(&connected(node(from), node(to))), ms);
+        assert_delay(&connected(node(from), node(to)), ms);
     }
 }
