@@ -355,9 +355,14 @@ impl Channel {
 
 /// Down.
 impl Channel {
-    /// Returns how long full datagrams are.
+    /// Returns how long full packets are: datagrams, without what is before the packet.
     pub(crate) fn datagram_size(&self) -> usize {
-        usize::from(self.flight.mtu.current())
+        usize::from(self.flight.mtu.current()) - self.overhead()
+    }
+
+    /// Returns how many bytes are before each packet in its datagram (CHN-17).
+    pub(crate) fn overhead(&self) -> usize {
+        self.paths.overhead()
     }
 
     /// Returns whether the keys may seal anything but CLOSE.
@@ -400,6 +405,7 @@ impl Channel {
             keys: &mut self.keys,
             flight: &mut self.flight,
             liveness: &mut self.liveness,
+            overhead: self.paths.overhead(),
         }
     }
 
@@ -446,6 +452,7 @@ impl Channel {
 
     /// Remembers this host's packet 0 (INITIATE or ACCEPT), which the negotiation has sealed (NEG-16).
     pub(crate) fn record_packet_zero(&mut self, now: Instant, size: usize, tokens: &[Token]) {
+        let size = size + self.overhead();
         self.flight.record_packet_zero(now, size, tokens);
         self.liveness.activity.on_eliciting_sent(now);
     }
@@ -512,8 +519,8 @@ impl Channel {
             return None;
         }
         let size = self.flight.mtu.wanted_probe()?;
-        let written = self.sealing().mtu_probe(now, buf, size)?;
-        Some(self.transmit(written))
+        self.sealing().mtu_probe(now, buf, size)?;
+        Some(self.transmit(buf.len()))
     }
 }
 

@@ -34,11 +34,13 @@ pub enum DropReason {
     Overload,
     /// It came from an address that is never used.
     BadAddress,
+    /// It came through a relay, by a handle that this host was not told of.
+    UnknownHandle,
 }
 
 impl DropReason {
     /// All reasons.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Malformed,
         Self::UnknownChannel,
         Self::UnknownAttempt,
@@ -48,6 +50,7 @@ impl DropReason {
         Self::Unwelcome,
         Self::Overload,
         Self::BadAddress,
+        Self::UnknownHandle,
     ];
     /// Number of reasons.
     pub const COUNT: usize = Self::ALL.len();
@@ -64,6 +67,7 @@ impl DropReason {
             Self::Unwelcome => "unwelcome",
             Self::Overload => "overload",
             Self::BadAddress => "bad_address",
+            Self::UnknownHandle => "unknown_handle",
         }
     }
 }

@@ -7,6 +7,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::{Bytes, BytesMut};
+use sss_wire::reach::RELAY_HEADER;
 use sss_wire::{Code, Eid};
 
 use crate::error::CloseReason;
@@ -92,6 +93,8 @@ pub struct TransmitBuf {
     bytes: Vec<u8>,
     max_segments: usize,
     used: usize,
+    /// Set if each packet has it before it: what a relay forwards it by (CHN-17).
+    lead: Option<[u8; RELAY_HEADER]>,
 }
 
 /// Largest number of bytes that one segmented UDP send can carry.
@@ -104,6 +107,7 @@ impl TransmitBuf {
             bytes: vec![0; MAX_TRANSMIT],
             max_segments: max_segments.clamp(1, 64),
             used: 0,
+            lead: None,
         }
     }
 
@@ -124,30 +128,51 @@ impl TransmitBuf {
 
     pub(crate) fn clear(&mut self) {
         self.used = 0;
+        self.lead = None;
+    }
+
+    /// Empties it for packets that go by that route.
+    pub(crate) fn begin(&mut self, route: &Route) {
+        self.used = 0;
+        self.lead = route.prefix();
+    }
+
+    fn lead_len(&self) -> usize {
+        self.lead.map_or(0, |lead| lead.len())
     }
 
     pub(crate) fn len(&self) -> usize {
         self.used
     }
 
-    /// The unused part.
+    /// The unused part, in which the next packet begins.
     pub(crate) fn spare(&mut self) -> &mut [u8] {
-        self.bytes.get_mut(self.used..).unwrap_or_default()
+        let at = self.used + self.lead_len();
+        self.bytes.get_mut(at..).unwrap_or_default()
     }
 
-    /// Counts the first `n` bytes of the unused part as filled.
+    /// Counts the first `n` bytes of the unused part as filled, with what is before them; nothing if there are none.
     pub(crate) fn advance(&mut self, n: usize) {
-        self.used = (self.used + n).min(self.bytes.len());
+        let Some(lead) = self.lead.filter(|_| n > 0) else {
+            self.used = (self.used + n).min(self.bytes.len());
+            return;
+        };
+        let at = self.used;
+        if let Some(before) = self.bytes.get_mut(at..at + lead.len()) {
+            before.copy_from_slice(&lead);
+        }
+        self.used = (at + lead.len() + n).min(self.bytes.len());
     }
 
-    /// Replaces the contents by one datagram.
-    pub(crate) fn put(&mut self, datagram: &[u8]) {
-        self.clear();
-        let n = datagram.len().min(MAX_TRANSMIT);
-        if let (Some(to), Some(from)) = (self.bytes.get_mut(..n), datagram.get(..n)) {
+    /// Replaces the contents by one packet that goes by that route.
+    pub(crate) fn put(&mut self, route: &Route, packet: &[u8]) {
+        self.begin(route);
+        let spare = self.spare();
+        let n = packet.len().min(spare.len());
+        if let (Some(to), Some(from)) = (spare.get_mut(..n), packet.get(..n)) {
             to.copy_from_slice(from);
         }
-        self.used = n;
+        self.advance(n);
     }
 }
 

@@ -7,6 +7,8 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use sss_wire::reach::{RELAY_HEADER, relay_header};
+
 /// Another UDP socket of this host, beside its own: a name that the driver gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketId(pub u32);
@@ -85,6 +87,16 @@ impl Route {
             (_, Some(_)) => RouteClass::Relay,
             (_, None) => RouteClass::Direct,
         }
+    }
+
+    /// Bytes before each packet that is sent by it: what a relay forwards it by (CHN-17).
+    pub(crate) fn prefix(&self) -> Option<[u8; RELAY_HEADER]> {
+        self.handle.map(|RelayHandle(handle)| relay_header(handle))
+    }
+
+    /// Returns how many bytes are before each packet.
+    pub(crate) fn overhead(&self) -> usize {
+        self.handle.map_or(0, |_| RELAY_HEADER)
     }
 
     /// The UDP address behind it, if there is one: that of the other host, or that of the relay.

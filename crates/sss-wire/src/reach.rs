@@ -32,6 +32,24 @@ pub const ADDRESS: usize = 18;
 /// Length of the tag behind everything sealed, in bytes.
 const TAG: usize = 16;
 
+/// Bytes in front of a packet that travels over a relay (CHN-17).
+pub fn relay_header(handle: u32) -> [u8; RELAY_HEADER] {
+    let [a, b, c, d] = handle.to_be_bytes();
+    [RELAY, a, b, c, d]
+}
+
+/// Reads the handle of a datagram that came over a relay. The packet begins after [`RELAY_HEADER`] bytes.
+///
+/// # Errors
+/// If the datagram is too short, or is none.
+pub fn relay_handle(datagram: &[u8]) -> Result<u32, Malformed> {
+    let mut reader = Reader::new(datagram);
+    match reader.u8()? {
+        RELAY => reader.u32(),
+        _ => Err(Malformed("not a packet over a relay")),
+    }
+}
+
 /// Type of a packet, its first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]

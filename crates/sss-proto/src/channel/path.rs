@@ -80,6 +80,11 @@ impl Paths {
         self.network
     }
 
+    /// Returns how many bytes are before each packet.
+    pub(super) fn overhead(&self) -> usize {
+        self.current.route.overhead()
+    }
+
     /// A packet was opened that is newer than all before. `challenge` is used if it starts a validation.
     pub(super) fn on_newest(&mut self, now: Instant, from: &Route, bytes: u64, challenge: impl FnOnce() -> [u8; 8]) {
         if *from == self.current.route {
@@ -189,7 +194,7 @@ impl Candidate {
 /// Returns whether a channel at `from` may move to `to`: never to a route of another class (MIG-24), nor to an address
 /// of narrower reach, but to a private one if that is allowed (MIG-22).
 fn may_move(from: &Route, to: &Route, allow_private: bool) -> bool {
-    let of_same_class = from.class() == to.class();
+    let of_same_class = from.class() == to.class() && from.overhead() == to.overhead();
     let (Some(old), Some(new)) = (from.direct_address(), to.direct_address()) else {
         // Where the relays are is not for the peer to say: only those are known that this host was told of.
         return of_same_class && is_usable(to);

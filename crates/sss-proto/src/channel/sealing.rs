@@ -111,6 +111,8 @@ pub(super) struct Sealing<'a> {
     pub(super) keys: &'a mut Keys,
     pub(super) flight: &'a mut Flight,
     pub(super) liveness: &'a mut Liveness,
+    /// Bytes before each packet in its datagram.
+    pub(super) overhead: usize,
 }
 
 impl Sealing<'_> {
@@ -176,7 +178,8 @@ impl Sealing<'_> {
             return 0;
         };
         self.keys.seal(space.seq, &space.header, datagram);
-        self.flight.record(now, size, (kind, ack_eliciting), tokens);
+        self.flight
+            .record(now, size + self.overhead, (kind, ack_eliciting), tokens);
         self.liveness.on_sent(now, ack_eliciting);
         if self.flight.sent.next() >= self.ids.next_skip {
             // CHN-6
@@ -194,7 +197,9 @@ impl Sealing<'_> {
         (path, padding): (Path, Padding),
         encode: impl FnOnce(&mut Writer<'_>),
     ) -> Option<Transmit> {
-        let datagram = buf.spare().get_mut(..usize::from(sss_wire::constants::BASE_DATAGRAM))?;
+        buf.begin(&path.route);
+        let room = usize::from(sss_wire::constants::BASE_DATAGRAM) - self.overhead;
+        let datagram = buf.spare().get_mut(..room)?;
         let mut space = self.begin(datagram);
         let mut writer = Writer::new(space.plaintext());
         encode(&mut writer);
@@ -207,19 +212,20 @@ impl Sealing<'_> {
             link: path.route.link,
             local: path.local,
             ecn: Ecn::NotEct,
-            segment: size,
+            segment: buf.len(),
         })
     }
 
     /// Returns the size in bytes of a packet that validates a path, at most.
     pub(super) fn validation_size(&self) -> u64 {
         let header = short::header_len(self.ids.remote.len(), short::MAX_SEQUENCE_LEN);
-        (header + PathChallenge([0; 8]).encoded_len() + TAG) as u64
+        (self.overhead + header + PathChallenge([0; 8]).encoded_len() + TAG) as u64
     }
 
-    /// Makes a packet of `size` bytes that finds out whether the path carries it (CHN-8). Returns its length.
-    pub(super) fn mtu_probe(&mut self, now: Instant, buf: &mut TransmitBuf, size: u16) -> Option<usize> {
-        let datagram = buf.spare().get_mut(..usize::from(size))?;
+    /// Makes a datagram of `size` bytes that finds out whether the path carries it (CHN-8).
+    pub(super) fn mtu_probe(&mut self, now: Instant, buf: &mut TransmitBuf, size: u16) -> Option<()> {
+        let room = usize::from(size) - self.overhead;
+        let datagram = buf.spare().get_mut(..room)?;
         let mut space = self.begin(datagram);
         let plaintext = space.plaintext();
         plaintext.fill(0);
@@ -229,9 +235,9 @@ impl Sealing<'_> {
         let len = plaintext.len();
         let token = Token::MtuProbe { size };
         let written = self.complete(now, space.sealed(len, true), PacketKind::MtuProbe, &[token]);
-        debug_assert_eq!(written, usize::from(size));
+        debug_assert_eq!(written, room);
         self.flight.mtu.on_probe_sent(size);
         buf.advance(written);
-        Some(written)
+        Some(())
     }
 }

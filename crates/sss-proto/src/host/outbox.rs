@@ -68,7 +68,7 @@ fn push(queue: &mut VecDeque<Datagram>, datagram: Datagram) {
 }
 
 fn fill(buf: &mut TransmitBuf, datagram: &Datagram) -> Transmit {
-    buf.put(&datagram.bytes);
+    buf.put(&datagram.route, &datagram.bytes);
     Transmit {
         link: datagram.route.link,
         local: None,

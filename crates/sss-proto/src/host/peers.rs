@@ -20,6 +20,7 @@ use crate::local_host::LocalHost;
 use crate::nearby::{Nearby, Networks};
 use crate::network::Network;
 use crate::peer::{Context, Peer, Unheard};
+use crate::route::Route;
 use crate::time::Instant;
 
 /// The peers, by slot and by EID, and the queues that they are in.
@@ -83,6 +84,13 @@ impl Peers {
     /// The networks of peers with a channel.
     pub(super) fn networks(&self) -> &Networks {
         self.nearby.networks()
+    }
+
+    /// A route leads nowhere any more: no attempt begins by it.
+    pub(super) fn forget_route(&mut self, route: &Route) {
+        for (_, peer) in &mut self.slots {
+            peer.transport_mut().forget_hint(route);
+        }
     }
 
     /// The peer whose attempt it is.

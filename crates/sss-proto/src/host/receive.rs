@@ -1,6 +1,6 @@
 //! Up, the first steps: sorting the datagrams of a batch, opening them in place, handing them to peers.
 //!
-//! 1. long packets go to the negotiation, at once;
+//! 1. what a relay has forwarded is known by its handle, and long packets go to the negotiation, at once;
 //! 2. short packets find their peer by channel id, and are opened in place;
 //! 3. the whole batch becomes immutable, and each packet's frames are dispatched as slices of it;
 //! 4. the peers touched are settled once.
@@ -10,12 +10,14 @@ use std::ops::Range;
 use bytes::{Bytes, BytesMut};
 use rand::Rng;
 use sss_wire::ChannelId;
+use sss_wire::reach::{self, RELAY_HEADER};
 
 use super::aside::Aside;
 use super::negotiate::{Admission, Negotiation};
 use super::outbox::Outbox;
 use super::peers::Peers;
 use super::probes::Probes;
+use super::relays::Relays;
 use super::stats::HostStats;
 use crate::channel::Opened;
 use crate::error::DropReason;
@@ -24,6 +26,7 @@ use crate::limit::{Limit, Standing};
 use crate::local_host::LocalHost;
 use crate::network::Network;
 use crate::peer::{Arrival, ChannelSerial, Context, OpenPacket};
+use crate::route::{RelayHandle, Route};
 use crate::time::Instant;
 
 /// Smallest short packet that is answered with a stateless reset (PRT-12).
@@ -37,6 +40,8 @@ struct OpenedPacket {
     opened: Opened,
     frames: Range<usize>,
     datagram: usize,
+    /// Set if a relay has forwarded it.
+    handle: Option<RelayHandle>,
 }
 
 /// Memory used again for every batch.
@@ -52,6 +57,7 @@ pub(super) struct Reception<'a> {
     /// Way by which the batch came in.
     pub(super) arrival: Arrival,
     pub(super) local: &'a mut LocalHost,
+    pub(super) relays: &'a Relays,
     pub(super) peers: &'a mut Peers,
     pub(super) admission: &'a mut Admission,
     pub(super) outbox: &'a mut Outbox,
@@ -90,6 +96,23 @@ impl Reception<'_> {
 
     /// Steps 1 and 2, for one datagram.
     fn sort(&mut self, data: &mut BytesMut, range: Range<usize>) -> Result<(), DropReason> {
+        let first = *data.get(range.start).ok_or(DropReason::Malformed)?;
+        if first != reach::RELAY {
+            self.arrival.route.handle = None;
+            return self.packet(data, range);
+        }
+        // CHN-17
+        let datagram = data.get(range.clone()).ok_or(DropReason::Malformed)?;
+        let handle = RelayHandle(reach::relay_handle(datagram).map_err(|_| DropReason::Malformed)?);
+        let route = Route::through(self.arrival.route.link, handle);
+        if !self.relays.knows(&route) {
+            return Err(DropReason::UnknownHandle);
+        }
+        self.arrival.route = route;
+        self.packet(data, range.start + RELAY_HEADER..range.end)
+    }
+
+    fn packet(&mut self, data: &mut BytesMut, range: Range<usize>) -> Result<(), DropReason> {
         let packet = data.get_mut(range.clone()).ok_or(DropReason::Malformed)?;
         let first = *packet.first().ok_or(DropReason::Malformed)?;
         match first >> 6 {
@@ -116,7 +139,8 @@ impl Reception<'_> {
             channel,
             opened,
             frames,
-            datagram: range.len(),
+            datagram: range.len() + self.arrival.route.overhead(),
+            handle: self.arrival.route.handle,
         });
         Ok(())
     }
@@ -156,6 +180,7 @@ impl Reception<'_> {
         let Some(frames) = batch.get(packet.frames.clone()) else {
             return;
         };
+        self.arrival.route.handle = packet.handle;
         let mut context = Context::new(self.now, self.local);
         let packet = OpenPacket {
             channel: packet.channel,

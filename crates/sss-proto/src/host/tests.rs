@@ -7,6 +7,7 @@ mod fuzzing;
 mod key_log;
 mod padding;
 mod post_quantum;
+mod relays;
 mod strangers;
 mod threats;
 mod vectors;

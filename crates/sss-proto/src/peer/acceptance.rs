@@ -147,7 +147,7 @@ impl Acceptance {
         channel.note_close_sent();
         channel.record_packet_zero(context.now, packet.len(), tokens);
         tokens.clear();
-        buf.put(&packet);
+        buf.put(&channel.route(), &packet);
         self.accept = packet;
         // CHN-7: packet 0 is outside of what is counted.
         let ecn = Ecn::NotEct;

@@ -18,6 +18,7 @@ pub(super) fn transmit_on(
     mut streams: Option<&mut Streams>,
     (buf, tokens): (&mut TransmitBuf, &mut Vec<Token>),
 ) -> Option<Transmit> {
+    buf.begin(&channel.path().route);
     if let Some(transmit) = channel.transmit_alone(now, buf) {
         return Some(transmit);
     }
@@ -74,7 +75,8 @@ impl Batch<'_> {
         if self.streams.as_ref().is_some_and(|s| !s.wants()) {
             self.channel.on_nothing_to_send();
         }
-        (self.buf.len() > 0).then(|| self.channel.transmit(segment.min(self.buf.len())))
+        let whole = segment + self.channel.overhead();
+        (self.buf.len() > 0).then(|| self.channel.transmit(whole.min(self.buf.len())))
     }
 
     /// Returns whether a packet is to be sent, and if one is, whether the streams may write into it.

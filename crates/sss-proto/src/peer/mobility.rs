@@ -105,6 +105,10 @@ impl Mobility {
         is_new
     }
 
+    pub(super) fn forget_hint(&mut self, route: &Route) {
+        self.hints.retain(|hint| hint != route);
+    }
+
     /// Returns how the peer may be reached: by the routes of its open channels, and those that were said to lead there.
     pub(super) fn routes(&self, mut routes: Vec<Route>) -> Vec<Route> {
         for route in &self.hints {

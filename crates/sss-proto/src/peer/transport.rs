@@ -272,6 +272,11 @@ impl Transport {
         self.attempts.on_unfound(now, absence);
     }
 
+    /// The peer is not reached by that route any more.
+    pub(crate) fn forget_hint(&mut self, route: &Route) {
+        self.mobility.forget_hint(route);
+    }
+
     /// The path in use, if there is an open channel.
     pub(crate) fn path(&self) -> Option<&Path> {
         let carrier = self.channels.carrier().filter(|c| c.is_open());

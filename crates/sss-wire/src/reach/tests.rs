@@ -215,3 +215,17 @@ fn as_many_entries_as_fit_are_sent_and_the_last_says_where_to_go_on() {
 }
 
 const MAX_RECORD: usize = records::MAX_RECORD;
+
+// spec: CHN-17
+#[test]
+fn the_header_of_a_relay_is_read_as_it_was_written() {
+    for n in [0, 1, 0x0102_0304, u32::MAX] {
+        let datagram = [&relay_header(n)[..], b"packet"].concat();
+        assert_eq!(relay_handle(&datagram), Ok(n));
+        for cut in 0..RELAY_HEADER {
+            assert!(relay_handle(&datagram[..cut]).is_err(), "cut at {cut}");
+        }
+    }
+    assert_eq!(relay_header(0x0102_0304), [8, 1, 2, 3, 4]);
+    assert!(relay_handle(&[9, 1, 2, 3, 4]).is_err());
+}

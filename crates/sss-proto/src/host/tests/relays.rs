@@ -1,0 +1,201 @@
+//! Packets that a relay forwards (CHN-17), with a relay between the hosts that knows two handles.
+
+use bytes::Bytes;
+use sss_wire::reach::{RELAY, RELAY_HEADER, relay_handle, relay_header};
+
+use super::*;
+use crate::channel::MtuState;
+use crate::ids::ListenerId;
+use crate::route::{RelayHandle, RouteClass};
+
+/// Handles by which the first host knows the second, and the other way round.
+const HANDLES: [u32; 2] = [7, 0xfedc_ba98];
+/// Largest datagram that the relay and the way to it carry.
+const MTU: usize = 1400;
+
+fn relay() -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, 9], 443))
+}
+
+/// Two hosts that reach each other through the relay alone.
+struct Relayed {
+    net: Net,
+    max_segments: usize,
+    /// Datagrams that the relay has forwarded, the longest of them, and the largest batch.
+    forwarded: usize,
+    longest: usize,
+    largest_batch: usize,
+}
+
+impl Relayed {
+    fn new(max_segments: usize) -> Self {
+        let mut net = Net::new(2);
+        for (n, handle) in HANDLES.into_iter().enumerate() {
+            assert!(net.host(n).add_relay(Link::Udp(relay()), RelayHandle(handle)));
+        }
+        Self {
+            net,
+            max_segments,
+            forwarded: 0,
+            longest: 0,
+            largest_batch: 0,
+        }
+    }
+
+    fn route(&self) -> Route {
+        Route::through(Link::Udp(relay()), RelayHandle(HANDLES[0]))
+    }
+
+    fn connect(&mut self) -> StreamId {
+        let (eid, now, route) = (self.net.eid(1), self.net.now, self.route());
+        self.net.host(0).connect(now, eid, SERVICE, &[route]).unwrap()
+    }
+
+    /// Sends what a host has to say through the relay, batches as batches. Returns whether there was something.
+    fn pump(&mut self, n: usize) -> bool {
+        let mut buf = TransmitBuf::new(self.max_segments);
+        let mut any = false;
+        loop {
+            match self.net.nodes[n].host.poll(self.net.now, &mut buf) {
+                Output::Transmit(transmit) => {
+                    assert_eq!(transmit.link, Link::Udp(relay()), "nothing goes elsewhere");
+                    any = true;
+                    self.forward(n, buf.filled(), transmit.segment);
+                }
+                Output::Event(event) => self.net.nodes[n].events.push(event),
+                Output::Wake(_) => return any,
+            }
+        }
+    }
+
+    fn forward(&mut self, from: usize, filled: &[u8], segment: usize) {
+        let mut batch = BytesMut::new();
+        for datagram in filled.chunks(segment) {
+            assert_eq!(
+                relay_handle(datagram),
+                Ok(HANDLES[from]),
+                "each datagram has its header"
+            );
+            assert_ne!(datagram.get(RELAY_HEADER), Some(&RELAY));
+            if datagram.len() > MTU {
+                return;
+            }
+            self.forwarded += 1;
+            self.longest = self.longest.max(datagram.len());
+            batch.extend_from_slice(&relay_header(HANDLES[1 - from]));
+            batch.extend_from_slice(&datagram[RELAY_HEADER..]);
+        }
+        self.largest_batch = self.largest_batch.max(filled.len().div_ceil(segment));
+        self.hand_in(1 - from, batch, segment);
+    }
+
+    fn hand_in(&mut self, to: usize, mut data: BytesMut, stride: usize) {
+        let mut lent: Option<Bytes> = None;
+        let batch = Batch {
+            data: &mut data,
+            lent: &mut lent,
+            stride,
+            link: Link::Udp(relay()),
+            local: None,
+            ecn: Ecn::NotEct,
+        };
+        let now = self.net.now;
+        self.net.host(to).handle(now, Input::Datagrams(batch));
+    }
+
+    fn run(&mut self, time: Duration) {
+        let end = self.net.now + time;
+        while self.net.now < end {
+            while self.pump(0) | self.pump(1) {}
+            self.net.now = self.net.now + Duration::from_millis(10);
+            for n in 0..2 {
+                let now = self.net.now;
+                self.net.host(n).handle(now, Input::Tick);
+            }
+        }
+    }
+}
+
+// spec: CHN-17
+#[test]
+fn a_channel_works_through_a_relay_in_whole_batches() {
+    let mut relayed = Relayed::new(16);
+    let stream = relayed.connect();
+    relayed.run(SECOND);
+    let data = vec![9; 400_000];
+    let mut sent = 0;
+    let mut received = 0;
+    let mut accepted = None;
+    for _ in 0..2000 {
+        sent += written(relayed.net.host(0).stream(stream).poll_write(&data[sent..]));
+        relayed.run(Duration::from_millis(10));
+        let now = relayed.net.now;
+        let host = relayed.net.host(1);
+        if accepted.is_none() {
+            accepted = host.accept(ListenerId(0)).map(|(stream, _)| stream);
+        }
+        let Some(stream) = accepted else { continue };
+        while let Poll::Ready(Ok(ReadOutcome::Chunk(bytes))) = host.stream(stream).poll_read(now, 1 << 16) {
+            received += bytes.len();
+        }
+        if received == data.len() {
+            break;
+        }
+    }
+    assert_eq!(received, data.len());
+    assert!(relayed.largest_batch > 4, "{}", relayed.largest_batch);
+    for (n, handle) in HANDLES.into_iter().enumerate() {
+        let peer = relayed.net.peer(n, 1 - n);
+        let info = relayed.net.host(n).channel_info(peer).unwrap();
+        let expected = Route::through(Link::Udp(relay()), RelayHandle(handle));
+        assert_eq!((info.route, info.route.class()), (expected, RouteClass::Relay));
+    }
+    // The search is for whole datagrams: what the relay carries, header and all.
+    let peer = relayed.net.peer(0, 1);
+    let info = relayed.net.host(0).channel_info(peer).unwrap();
+    assert!(
+        usize::from(info.mtu) <= MTU && usize::from(info.mtu) > MTU - 16,
+        "{}",
+        info.mtu
+    );
+    assert_eq!(
+        (info.mtu_state, usize::from(info.mtu)),
+        (MtuState::Path, relayed.longest)
+    );
+}
+
+// spec: CHN-17
+#[test]
+fn what_comes_by_an_unknown_handle_is_dropped_and_counted() {
+    let mut relayed = Relayed::new(1);
+    relayed.connect();
+    relayed.run(SECOND);
+    let dropped = |relayed: &mut Relayed| relayed.net.host(1).stats().dropped(DropReason::UnknownHandle);
+    assert_eq!(dropped(&mut relayed), 0);
+    let received = |relayed: &mut Relayed| {
+        let peer = relayed.net.peer(1, 0);
+        relayed.net.host(1).channel_info(peer).unwrap().packets_received
+    };
+    let before = received(&mut relayed);
+    for handle in [HANDLES[0], HANDLES[1] + 1] {
+        let datagram = [&relay_header(handle)[..], &[0x40; 60]].concat();
+        relayed.hand_in(1, BytesMut::from(&datagram[..]), datagram.len());
+    }
+    assert_eq!(dropped(&mut relayed), 2);
+    // Nothing is relayed twice, and nothing is in it.
+    for packet in [&relay_header(HANDLES[1])[..], &[]] {
+        let datagram = [&relay_header(HANDLES[1])[..], packet].concat();
+        relayed.hand_in(1, BytesMut::from(&datagram[..]), datagram.len());
+    }
+    assert_eq!((dropped(&mut relayed), received(&mut relayed)), (2, before));
+    // A route that is gone is not answered any more, and not tried.
+    relayed
+        .net
+        .host(1)
+        .remove_relay(Link::Udp(relay()), RelayHandle(HANDLES[1]));
+    let (now, peer) = (relayed.net.now, relayed.net.peer(0, 1));
+    relayed.net.host(0).disconnect(now, peer, sss_wire::Code::NONE, "");
+    relayed.run(Duration::from_millis(50));
+    assert!(dropped(&mut relayed) > 2);
+    assert_eq!(received(&mut relayed), before);
+}
