@@ -462,6 +462,11 @@ impl Channel {
         self.flight.on_packet_zero_repeated();
     }
 
+    /// This host has moved: packets leave from whatever address it has now.
+    pub(crate) fn forget_local(&mut self) {
+        self.paths.forget_local();
+    }
+
     /// Returns how packets to the present address are to be sent, `segment` bytes each.
     pub(crate) fn transmit(&self, segment: usize) -> Transmit {
         let Path { route, local } = *self.paths.current();

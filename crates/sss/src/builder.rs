@@ -309,7 +309,8 @@ impl HostBuilder {
     /// Sets whether the host notices by itself when this machine's addresses, or its way to other networks, change.
     /// Channels then move to the new address, and a host that was bound to one address that is gone goes on with
     /// the unspecified address, on the same port if that is free. Switch it off if a host must never use another
-    /// address than the one given to [`Self::bind`].
+    /// address than the one given to [`Self::bind`]. Packets of a channel never leave from another address than the
+    /// channel has, so one whose address is gone is silent until the host moves, or is told of the change.
     ///
     /// Default: yes; a host on loopback has nothing to watch. On Linux the kernel tells; elsewhere the host looks every
     /// 5 s.

@@ -145,8 +145,8 @@ struct Driver {
     stats: SocketStats,
     /// Closes the host when nobody is left to do it.
     closing: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    /// Held for as long as the driver exists.
-    _watcher: Option<Watcher>,
+    /// Set if the host is to notice changes of the network by itself.
+    watcher: Option<Watcher>,
     #[cfg(feature = "metrics")]
     _reporter: reporter::Reporter,
     _end: End,
@@ -209,7 +209,7 @@ impl Driver {
             step: Step::Receive,
             stats: SocketStats::default(),
             closing: None,
-            _watcher: watcher,
+            watcher,
             #[cfg(feature = "metrics")]
             _reporter: reporter::Reporter::start(&shared),
             _end: End(Arc::clone(&shared)),
@@ -291,6 +291,7 @@ impl Driver {
     }
 
     fn poll_core(&mut self, cx: &Context<'_>) -> Polled {
+        let is_sign = self.socket.take_sign() && self.watcher.is_some();
         let Self {
             transmitter,
             notifications,
@@ -300,6 +301,7 @@ impl Driver {
         let mut replaced = None;
         let polled = self.shared.drive(|inner, now| {
             inner.socket = stats;
+            inner.network_changed |= is_sign;
             match inner.poll(now, transmitter.buf()) {
                 Output::Transmit(transmit) => {
                     transmitter.accept(transmit);

@@ -85,6 +85,14 @@ impl Paths {
         self.current.route.overhead()
     }
 
+    /// The address of this host is another one, which is not known.
+    pub(super) fn forget_local(&mut self) {
+        self.current.local = None;
+        if let Some(candidate) = &mut self.candidate {
+            candidate.path.local = None;
+        }
+    }
+
     /// A packet was opened that is newer than all before. `challenge` is used if it starts a validation.
     pub(super) fn on_newest(&mut self, now: Instant, from: &Route, bytes: u64, challenge: impl FnOnce() -> [u8; 8]) {
         if *from == self.current.route {

@@ -295,6 +295,8 @@ impl Transport {
         let is_elsewhere = path.is_some_and(|path| has_moved(&path.route, path.local));
         if is_elsewhere {
             self.mobility.on_moved();
+            // Those that have to be used on (MIG-13) are, from whatever address there is.
+            self.channels.iter_mut().for_each(|c| c.channel.forget_local());
         }
         if is_elsewhere || path.is_none() {
             self.attempts.on_moved();

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket a
 #[cfg(target_os = "linux")]
 use std::os::fd::BorrowedFd;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use quinn_udp::{EcnCodepoint, RecvMeta, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
@@ -66,11 +67,14 @@ pub(crate) struct Socket {
     state: UdpSocketState,
     local_addr: SocketAddr,
     buffers: usize,
-    /// Addresses that this machine had when a peer first used them, and has no more.
-    lost_sources: Vec<IpAddr>,
+    /// The time of the latest sign of a move, and whether nobody has taken note of it.
+    sign: Option<(Instant, bool)>,
     /// Hints of the system about the ways to addresses, of which nobody has taken note of.
     hints: Vec<(SocketAddr, PathHint)>,
 }
+
+/// Least time between two signs of a move.
+const SIGN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Hints kept until they are taken, at most.
 const MAX_HINTS: usize = 64;
@@ -86,7 +90,7 @@ impl Socket {
         Ok(Self {
             local_addr: bound.local_addr,
             buffers: bound.buffers,
-            lost_sources: Vec::new(),
+            sign: None,
             hints: Vec::new(),
             io: ReadySocket::new(bound.io)?,
             state,
@@ -205,49 +209,56 @@ impl Socket {
 
     /// Sends datagrams of `transmit.segment` bytes each, but for the last, in one call.
     ///
-    /// The source that `transmit` asks for is left to the system if this machine has lost that address.
+    /// Never from another source than `transmit` asks for: an observer of both addresses would know the channel again.
+    /// It fails if this machine has lost that address, and there is a sign of a move if it has another one to go to
+    /// (MIG-13).
     pub(crate) fn send(&mut self, contents: &[u8], transmit: &Transmit) -> io::Result<()> {
-        let mut transmit = *transmit;
-        transmit.local = transmit.local.filter(|ip| !self.lost_sources.contains(ip));
-        let mut result = self.send_once(contents, &transmit);
+        let mut result = self.send_once(contents, transmit);
         if let Err(error) = &result
             && self.take_path_errors(error)
         {
             // The error was of a datagram sent before, to whomever: this one was not sent.
-            result = self.send_once(contents, &transmit);
-        }
-        if let (Err(error), Some(source)) = (&result, transmit.local)
-            && Self::has_lost(source, error)
-        {
-            tracing::debug!(%source, "the source address is lost");
-            self.note_lost(source)?;
-            transmit.local = None;
-            result = self.send_once(contents, &transmit);
+            result = self.send_once(contents, transmit);
         }
         if let Err(error) = &result {
-            self.note_own_error(&transmit, error);
+            self.note_own_error(transmit, error);
+            if self.has_lost_source(transmit, error) {
+                self.note_lost_source(transmit);
+                self.renew_offload()?;
+            }
         }
         result
     }
 
-    /// Systems do not agree on the error.
-    fn has_lost(source: IpAddr, error: &io::Error) -> bool {
+    /// Returns whether the error is that the source is no address of this machine any more. Systems do not agree on the
+    /// error.
+    fn has_lost_source(&self, transmit: &Transmit, error: &io::Error) -> bool {
         let is_ordinary = error.kind() == io::ErrorKind::WouldBlock || quinn_udp::is_msg_size_err(error);
+        let source = transmit.local.unwrap_or(self.local_addr.ip());
         !is_ordinary && addresses::has_vanished(SocketAddr::new(source, 0))
     }
 
-    fn note_lost(&mut self, source: IpAddr) -> io::Result<()> {
-        const MAX_LOST: usize = 16;
-        if self.lost_sources.len() == MAX_LOST {
-            self.lost_sources.clear();
+    fn note_lost_source(&mut self, transmit: &Transmit) {
+        let (now, bound) = (Instant::now(), self.local_addr);
+        let is_soon = self.sign.is_some_and(|(at, _)| now < at + SIGN_INTERVAL);
+        let is_elsewhere = match (transmit.link, transmit.local) {
+            (Link::Udp(remote), Some(_)) => addresses::has_moved(remote, transmit.local, bound),
+            _ => true,
+        };
+        if !is_soon && is_elsewhere {
+            tracing::debug!(source = ?transmit.local, "the source address is lost");
+            self.sign = Some((now, true));
         }
-        self.lost_sources.push(source);
-        self.renew_offload()
     }
 
-    /// The network of this machine has changed: addresses may be back, and another interface has other abilities.
+    /// Takes note of a sign of a move: datagrams could not be sent, because this machine has lost their source and has
+    /// another one.
+    pub(crate) fn take_sign(&mut self) -> bool {
+        self.sign.as_mut().is_some_and(|(_, is_new)| std::mem::take(is_new))
+    }
+
+    /// The network of this machine has changed: another interface has other abilities.
     pub(crate) fn on_network_change(&mut self) -> io::Result<()> {
-        self.lost_sources.clear();
         self.renew_offload()
     }
 

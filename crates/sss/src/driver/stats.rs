@@ -18,7 +18,8 @@ pub struct SocketStats {
     pub send_blocked: u64,
     /// Sends refused because a datagram was larger than the network interface takes: the search for the path MTU.
     pub send_too_large: u64,
-    /// Sends that failed otherwise, such as for want of a route.
+    /// Sends that failed otherwise, such as for want of a route, or because the source is no address of this machine
+    /// any more.
     pub send_errors: u64,
     /// Changes of this machine's addresses, or of its way out, that were noticed.
     pub network_changes: u64,

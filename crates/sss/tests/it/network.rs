@@ -1,8 +1,12 @@
 //! Addresses of this machine that come and go while a host is at work.
 
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::num::{NonZeroU16, NonZeroU32};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
+use rustix::net::{AddressFamily, Protocol, RecvFlags, SocketFlags, SocketType, recv, socket_with};
 use sss::{DriverMode, Eid, Host, HostBuilder, SocketStats};
 use tokio::sync::oneshot;
 
@@ -199,4 +203,116 @@ fn a_host_that_is_asked_at_an_address_it_loses_answers_from_another() {
             });
         },
     );
+}
+
+/// All IP packets that come in or go out in the namespace of the thread that makes it, from the first one on.
+struct Tap(OwnedFd);
+
+impl Tap {
+    fn new() -> Self {
+        // ETH_P_ALL (packet(7)), in the order of the network.
+        let all = Protocol::from_raw(NonZeroU32::from(NonZeroU16::new(3_u16.to_be()).unwrap()));
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let socket = socket_with(AddressFamily::PACKET, SocketType::DGRAM, flags, Some(all)).unwrap();
+        rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 1 << 23).unwrap();
+        Self(socket)
+    }
+
+    /// Sources of UDP packets to `port`, each with the first bytes of its payload.
+    fn sources(&self, port: u16) -> BTreeSet<(IpAddr, Vec<u8>)> {
+        let (mut found, mut packet) = (BTreeSet::new(), [0; 2048]);
+        while let Ok((len, _)) = recv(&self.0, &mut packet[..], RecvFlags::empty()) {
+            let packet = &packet[..len];
+            let (source, udp) = match packet[0] >> 4 {
+                4 => (
+                    IpAddr::from(<[u8; 4]>::try_from(&packet[12..16]).unwrap()),
+                    &packet[20..],
+                ),
+                6 => (
+                    IpAddr::from(<[u8; 16]>::try_from(&packet[8..24]).unwrap()),
+                    &packet[40..],
+                ),
+                _ => continue,
+            };
+            if udp.len() >= 13 && udp[2..4] == port.to_be_bytes() {
+                found.insert((source, udp[8..13].to_vec()));
+            }
+        }
+        found
+    }
+}
+
+/// The ids of the channels that short packets from `source` were for.
+fn channels_of(sources: &BTreeSet<(IpAddr, Vec<u8>)>, source: IpAddr) -> BTreeSet<[u8; 4]> {
+    let own = sources
+        .iter()
+        .filter(|(from, first)| *from == source && first[0] < 0x80);
+    own.map(|(_, first)| first[1..5].try_into().unwrap()).collect()
+}
+
+/// A client whose address `old` becomes `new` while it talks.
+fn moves_while_it_talks(old: &str, new: &str, server: &str) {
+    let (ready, is_ready) = oneshot::channel();
+    let (done, is_done) = oneshot::channel();
+    // Without duplicate address detection an address of IPv6 is there at once.
+    let (bind, mask) = match old.contains(':') {
+        true => ("[::]:0", "/64 nodad"),
+        false => ("0.0.0.0:0", "/24"),
+    };
+    in_two_namespaces(
+        |left| {
+            left.ip(&format!("addr add {old}{mask} dev left"));
+            block_on(within(30, async {
+                let host = builder().bind(bind).build().await.unwrap();
+                let connect = host.connect(is_ready.await.unwrap(), "echo", "1");
+                let server = SocketAddr::new(server.parse().unwrap(), PORT);
+                let mut stream = connect.hint(server).await.unwrap();
+                let mut talk = async |n: u8| {
+                    for _ in 0..n {
+                        ask(&mut stream, n).await;
+                        tokio::time::sleep(Duration::from_millis(2)).await;
+                    }
+                };
+                talk(20).await;
+                let change = format!(
+                    "addr del {old}{} dev left\naddr add {new}{mask} dev left\n",
+                    mask.replace(" nodad", "")
+                );
+                tokio::join!(talk(100), async { left.ip_at_once(&change) });
+                until(&host, |stats| stats.network_changes > 0).await;
+                talk(20).await;
+                assert!(host.socket_stats().send_errors > 0, "it was about to send meanwhile");
+                stream.finish().unwrap();
+                assert_eq!(stream.read_chunk(1).await.unwrap(), None);
+                host.close().await.unwrap();
+                done.send(()).unwrap();
+            }));
+        },
+        |right| {
+            right.ip(&format!("addr add {server}{mask} dev right"));
+            let tap = Tap::new();
+            block_on(within(30, async {
+                let host = builder()
+                    .bind(bind.replace(":0", &format!(":{PORT}")))
+                    .build()
+                    .await
+                    .unwrap();
+                echo(&host, ready).await;
+                is_done.await.unwrap();
+                host.close().await.unwrap();
+            }));
+            let sources = tap.sources(PORT);
+            let [old, new] = [old, new].map(|ip| channels_of(&sources, ip.parse().unwrap()));
+            assert!(!old.is_empty() && !new.is_empty(), "{sources:?}");
+            assert!(old.is_disjoint(&new), "{old:x?} {new:x?}");
+        },
+    );
+}
+
+// Threat 26: between the loss of an address and its being noticed nothing leaves from another one.
+// spec: MIG-13
+#[test]
+fn threat_26_packets_of_a_channel_leave_from_its_address_or_not_at_all() {
+    moves_while_it_talks("10.7.0.1", "10.7.0.77", "10.7.0.2");
+    moves_while_it_talks("fd00:7::1", "fd00:7::77", "fd00:7::2");
 }
