@@ -55,6 +55,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use sss_crypto::Suite;
 use sss_crypto::schedule::{ChannelSecrets, EarlySecrets};
+use sss_wire::constants::BASE_DATAGRAM;
 use sss_wire::frame::{Ack, PathChallenge, PathResponse};
 use sss_wire::params::Settings;
 use sss_wire::{ChannelId, Code, Writer};
@@ -93,8 +94,6 @@ use timers::Activity;
 pub(crate) const MAX_ACK_DELAY_US: u64 = 25_000;
 /// Lead of its timer over the deadline: a timer of an operating system rings late, never early (CHN-14).
 const TIMER_LAG: Duration = Duration::from_millis(5);
-/// Probe timeouts in a row from which on a channel is stalled (MIG-11).
-const STALLED: u32 = 2;
 /// Probe timeouts for which the keys of the generation before are kept (PRT-8).
 const OLD_KEYS: u32 = 3;
 /// Bytes of acknowledgement beside CLOSE, at most.
@@ -224,7 +223,7 @@ impl Channel {
 
     /// Returns whether the peer does not answer: the second probe timeout in a row has passed (MIG-11).
     pub(crate) fn is_stalled(&self) -> bool {
-        self.flight.recovery.loss.probe_count() >= STALLED
+        self.flight.recovery.loss.is_silent()
     }
 
     /// Returns whether the peer is to be asked for signs of life: while a stream is open (CHN-3).
@@ -355,9 +354,16 @@ impl Channel {
 
 /// Down.
 impl Channel {
-    /// Returns how long full packets are: datagrams, without what is before the packet.
+    /// Returns how long full packets are: datagrams, without what is before the packet. Probes go in datagrams of the
+    /// size that every path carries (REC-4).
     pub(crate) fn datagram_size(&self) -> usize {
-        usize::from(self.flight.mtu.current()) - self.overhead()
+        let full = self.flight.mtu.current();
+        let datagram = if self.probe_pending() {
+            full.min(BASE_DATAGRAM)
+        } else {
+            full
+        };
+        usize::from(datagram) - self.overhead()
     }
 
     /// Returns how many bytes are before each packet in its datagram (CHN-17).

@@ -248,10 +248,10 @@ impl Flight {
 
 /// Sending.
 impl Flight {
-    /// Returns whether a datagram of data may be sent.
+    /// Returns whether a datagram of data may be sent: nothing is sent into silence but probes (REC-4).
     pub(super) fn budget(&mut self, now: Instant) -> Budget {
         self.flow.resume = None;
-        if self.is_window_full() {
+        if self.is_window_full() || self.recovery.loss.is_silent() {
             return Budget::Blocked;
         }
         let rate = self.rate();

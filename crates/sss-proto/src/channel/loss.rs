@@ -16,6 +16,8 @@ const MAX_THRESHOLD: u64 = 1024;
 const RAISED_ROUND_TRIPS: u32 = 8;
 /// Packets sent on a probe timeout.
 const PROBES: u8 = 2;
+/// Probe timeouts in a row from which on the peer is silent (REC-4, MIG-11).
+const SILENT: u32 = 2;
 /// The number of probe timeouts in a row that repeat data (MIG-12).
 const DATA_PROBES: u32 = 3;
 /// A false loss is recognised within this distance of the largest acknowledged number.
@@ -224,6 +226,11 @@ impl LossDetector {
     /// Expiries of the probe timeout since the last acknowledgement.
     pub(super) fn probe_count(&self) -> u32 {
         self.probe.count
+    }
+
+    /// Returns whether the peer does not answer: the second probe timeout in a row has passed.
+    pub(super) fn is_silent(&self) -> bool {
+        self.probe.count >= SILENT
     }
 
     /// Returns whether probes repeat data, and are not PING alone (MIG-12).

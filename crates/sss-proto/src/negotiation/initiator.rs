@@ -16,7 +16,7 @@ use super::leg::Leg;
 use super::terms::{VERSIONS, kems, prologue, suite_from_wire, suite_to_wire};
 use crate::config::{Config, PostQuantum};
 use crate::error::{Absence, DropReason, NegotiationError};
-use crate::pace::retry_interval;
+use crate::pace::Pace;
 use crate::route::Route;
 use crate::seen::Sightings;
 use crate::time::Instant;
@@ -66,7 +66,7 @@ pub(crate) enum Schedule {
     /// To reach a peer for the first time: doubling pauses, until the attempt fails (NEG-15).
     First(Duration),
     /// To reach it again, after a silence that began then (MIG-12).
-    Again(Instant),
+    Again(Instant, Pace),
 }
 
 impl Schedule {
@@ -74,22 +74,30 @@ impl Schedule {
         Self::First(timeout)
     }
 
-    pub(crate) fn again(trouble_since: Instant) -> Self {
-        Self::Again(trouble_since)
+    pub(crate) fn again(trouble_since: Instant, pace: Pace) -> Self {
+        Self::Again(trouble_since, pace)
     }
 
     /// The longest pause between two transmissions.
     fn longest_pause(self, now: Instant) -> Duration {
         match self {
             Self::First(_) => MAX_INTERVAL,
-            Self::Again(since) => retry_interval(now.since(since)),
+            Self::Again(since, pace) => pace.retry_interval(now.since(since)),
+        }
+    }
+
+    /// The pause between the first two.
+    fn first_pause(self, now: Instant) -> Duration {
+        match self {
+            Self::Again(_, Pace::Patient) => self.longest_pause(now),
+            _ => FIRST_HELLO_INTERVAL.min(self.longest_pause(now)),
         }
     }
 
     fn timeout(self) -> Duration {
         match self {
             Self::First(timeout) => timeout,
-            Self::Again(_) => AGAIN_TIMEOUT,
+            Self::Again(..) => AGAIN_TIMEOUT,
         }
     }
 }
@@ -175,7 +183,7 @@ impl Initiation {
             schedule,
             resend: Resend {
                 at: now,
-                interval: FIRST_HELLO_INTERVAL.min(schedule.longest_pause(now)),
+                interval: schedule.first_pause(now),
                 sent: 0,
                 latest: now,
             },
@@ -510,7 +518,7 @@ impl Initiation {
             sent: 0,
             latest: now,
         };
-        if let Schedule::Again(_) = self.schedule {
+        if let Schedule::Again(..) = self.schedule {
             self.deadline = now + ACCEPT_TIMEOUT;
         }
         let interval = self.resend.interval;

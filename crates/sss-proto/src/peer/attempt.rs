@@ -262,7 +262,7 @@ impl Attempts {
 
 /// Beginning and ending attempts.
 impl Attempts {
-    /// Begins an attempt. One to reach the peer again goes by `silent_since`, when its silence began.
+    /// Begins an attempt.
     ///
     /// # Errors
     /// If no route is known, or the EID cannot be used.
@@ -272,16 +272,12 @@ impl Attempts {
         eid: &Eid,
         routes: Vec<Route>,
         purpose: Purpose,
-        silent_since: Option<Instant>,
+        schedule: Schedule,
     ) -> Result<(), NegotiationError> {
         let host = &mut *context.host;
         if routes.is_empty() && !host.config.seeks {
             return Err(NegotiationError::NoAddress);
         }
-        let schedule = match purpose {
-            Purpose::First => Schedule::first(host.config.connect_timeout),
-            _ => Schedule::again(silent_since.unwrap_or(context.now)),
-        };
         let initiation = Initiation::new(context.now, eid, routes, schedule, &host.config, host.rng.refresh())?;
         self.current = Some(Attempt::new(initiation, purpose, None));
         self.is_new = true;

@@ -167,6 +167,9 @@ impl Handshake<'_> {
 
     fn begin(self, now: Instant, established: Established) -> Begun {
         let is_first = self.tree.begin(now, established.tree);
+        if is_first && let Some(channel) = self.transport.channels.get(established.channel) {
+            self.transport.mobility.on_tree_begun(channel.origin.role);
+        }
         Begun {
             channel: established.channel,
             is_first,

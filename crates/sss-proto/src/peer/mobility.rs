@@ -9,6 +9,7 @@ use super::channels::Origin;
 use super::tree::SharedTree;
 use crate::error::CloseReason;
 use crate::io::LinkStatus;
+use crate::pace::Pace;
 use crate::role::Role;
 use crate::route::Route;
 use crate::time::Instant;
@@ -50,6 +51,8 @@ pub(crate) struct Mobility {
     retry_at: Instant,
     /// An address was learned since the trouble began, and not tried yet.
     is_hinted: bool,
+    /// Pace at which a silent peer is tried again.
+    pace: Pace,
 }
 
 impl Mobility {
@@ -65,6 +68,23 @@ impl Mobility {
             is_to_leave: false,
             retry_at: Instant::default(),
             is_hinted: false,
+            pace: Pace::Eager,
+        }
+    }
+
+    /// The tree begins, with this host in that role.
+    pub(super) fn on_tree_begun(&mut self, role: Role) {
+        self.pace = match role {
+            Role::Initiator => Pace::Eager,
+            Role::Responder => Pace::Patient,
+        };
+    }
+
+    /// The pace of an attempt.
+    pub(super) fn pace(&self, purpose: Purpose) -> Pace {
+        match purpose {
+            Purpose::Trouble => self.pace,
+            Purpose::First | Purpose::Move | Purpose::Renewal => Pace::Eager,
         }
     }
 
@@ -224,7 +244,11 @@ impl Mobility {
         };
         if let Some(since) = self.trouble {
             // A hint that came since is tried at once.
-            let grace = if self.is_hinted { Duration::ZERO } else { STALL_GRACE };
+            let grace = if self.is_hinted {
+                Duration::ZERO
+            } else {
+                self.pace.grace()
+            };
             return Some((first.max(since + grace), Purpose::Trouble));
         }
         let renew = self.policy.renew;

@@ -21,6 +21,7 @@ use crate::error::{Absence, CloseReason, NegotiationError};
 use crate::io::{Datagram, LinkStatus};
 use crate::key_log::ChannelSecret;
 use crate::local_host::EndedTree;
+use crate::negotiation::Schedule;
 use crate::network::Network;
 use crate::role::Role;
 use crate::route::Route;
@@ -233,8 +234,14 @@ impl Transport {
         purpose: Purpose,
     ) -> Result<(), NegotiationError> {
         let routes = self.mobility.routes(self.channels.routes());
-        let since = self.mobility.trouble_since();
-        self.attempts.begin(context, &self.eid, routes, purpose, since)?;
+        let schedule = match purpose {
+            Purpose::First => Schedule::first(context.host.config.connect_timeout),
+            _ => {
+                let since = self.mobility.trouble_since().unwrap_or(context.now);
+                Schedule::again(since, self.mobility.pace(purpose))
+            }
+        };
+        self.attempts.begin(context, &self.eid, routes, purpose, schedule)?;
         self.names.set_outdated();
         Ok(())
     }

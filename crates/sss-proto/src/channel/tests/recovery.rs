@@ -309,6 +309,55 @@ fn a_black_hole_is_found_and_left() {
     assert!(a.channel.datagram_size() <= 1300);
 }
 
+/// Bytes that a sender sends within a minute to a peer that has fallen silent, until the second probe timeout and after
+/// it; and the longest datagram of a probe. It has data without end, from the second probe timeout on if it `is_late`.
+fn into_silence(is_late: bool) -> (u64, u64, usize) {
+    let (mut a, mut b) = established(at(0), Duration::from_millis(10), jumbo(), Suite::Aes256Gcm);
+    settle(at(1), &mut a, &mut b);
+    assert_eq!(a.channel.datagram_size(), 8952);
+    let (mut now, mut sent, mut longest) = (at(10), [0, 0], 0);
+    a.data(now, 100);
+    while now < at(60_000) {
+        a.tick(now);
+        loop {
+            let probes = a.channel.flight.recovery.loss.probe_count();
+            let is_probe = a.channel.probe_pending();
+            let may_send = a.channel.probe_may_carry_data() || a.channel.budget(now) == Budget::Ready;
+            let data = may_send && (!is_late || probes >= 2);
+            let packet = match data {
+                true => Some(a.data(now, usize::MAX)),
+                false => a.alone(now).map(|p| p.0).or_else(|| a.control(now)),
+            };
+            let Some(packet) = packet else {
+                break;
+            };
+            sent[usize::from(probes >= 2)] += packet.len() as u64;
+            longest = if is_probe { packet.len().max(longest) } else { longest };
+        }
+        now = a
+            .channel
+            .next_timer()
+            .unwrap_or(now)
+            .max(now + Duration::from_millis(1));
+    }
+    (sent[0], sent[1], longest)
+}
+
+// spec: REC-4
+#[test]
+fn nothing_but_small_probes_is_sent_into_silence() {
+    for is_late in [false, true] {
+        let (before, after, longest) = into_silence(is_late);
+        assert!(
+            before <= 2 * 8952 + 14_720 + 2 * 1232,
+            "{before}: the window, and one probe timeout"
+        );
+        // Two more that carry data, and then PING alone, four times a second.
+        assert!(after <= 2 * 2 * 1232 + 60 * 4 * 50, "{after}");
+        assert_eq!(longest, 1232);
+    }
+}
+
 // spec: CHN-5
 #[test]
 fn a_mere_receiver_asks_for_an_acknowledgement_now_and_then() {

@@ -458,3 +458,31 @@ fn a_host_that_moves_looks_for_the_peer_on_each_open_channel() {
     assert_eq!((net.ends(0), net.ends(1)), (vec![], vec![]));
     assert_eq!(net.host(1).stats().channels_made, 3);
 }
+
+/// Bytes that a host sends within five minutes to its peer, which has vanished in the middle of a transfer to it. Host
+/// 0 has begun the tree.
+fn sent_to_nobody(from: usize) -> usize {
+    let mut net = Net::new(2);
+    let stream = net.connect(0, 1);
+    written(net.host(0).stream(stream).poll_write(b"x"));
+    net.run(SECOND, |_| true);
+    let (id, _) = net.host(1).accept(crate::ids::ListenerId(0)).unwrap();
+    let stream = [stream, id][from];
+    written(net.host(from).stream(stream).poll_write(&[0; 100_000]));
+    let address = net.nodes[from].address;
+    let mut bytes = 0;
+    net.run(300 * SECOND, |p| {
+        bytes += if p.0 == address { p.2.len() } else { 0 };
+        false
+    });
+    bytes
+}
+
+// Threat 1: an address that was proven is not sent much after its host has vanished.
+// spec: REC-4, MIG-11, MIG-12
+#[test]
+fn threat_01_a_peer_that_vanished_is_sent_little() {
+    let (client, server) = (sent_to_nobody(0), sent_to_nobody(1));
+    assert!(server < 240_000, "{server}: the peer has to come back by itself");
+    assert!(client < 1_200_000, "{client}");
+}
