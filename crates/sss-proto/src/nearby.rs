@@ -45,20 +45,26 @@ impl Nearby {
     }
 
     /// Notes that the peer in a slot is reached in that network now, or not at all.
-    pub(crate) fn set(&mut self, index: u32, now: Option<Network>) {
-        let slot = index as usize;
+    ///
+    /// It is said after each packet, and is seldom new.
+    #[inline]
+    pub(crate) fn set(&mut self, index: u32, at: Option<Network>) {
+        if self.of.get(index as usize).copied().flatten() != at {
+            self.change(index as usize, at);
+        }
+    }
+
+    #[cold]
+    fn change(&mut self, slot: usize, at: Option<Network>) {
         if self.of.len() <= slot {
-            if now.is_none() {
-                return;
-            }
             self.of.resize(slot + 1, None);
         }
-        let Some(noted) = self.of.get_mut(slot).filter(|noted| **noted != now) else {
+        let Some(noted) = self.of.get_mut(slot) else {
             return;
         };
-        let before = std::mem::replace(noted, now);
+        let before = std::mem::replace(noted, at);
         let mut peers = self.networks.write();
-        if let Some(network) = now {
+        if let Some(network) = at {
             *peers.entry(network).or_default() += 1;
         }
         if let Some(network) = before

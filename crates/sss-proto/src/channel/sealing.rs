@@ -100,6 +100,9 @@ impl FilledPacket<'_> {
 
     /// Adds the PADDING that is wanted.
     fn pad(&mut self) {
+        if self.padding == Padding::None {
+            return;
+        }
         let size = self.space.header.encoded_len() + self.len + TAG;
         self.pad_to(self.padding.padded(size, self.space.datagram.len()));
     }

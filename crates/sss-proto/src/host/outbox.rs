@@ -46,8 +46,9 @@ impl Outbox {
     }
 
     /// Fills the buffer with the next hint, unless it is the turn of peers that wait.
+    #[inline]
     pub(super) fn transmit_hint(&mut self, peers_wait: bool, buf: &mut TransmitBuf) -> Option<Transmit> {
-        if peers_wait && self.hints_sent >= HINTS_A_TURN {
+        if self.hints.is_empty() || peers_wait && self.hints_sent >= HINTS_A_TURN {
             return None;
         }
         let hint = self.hints.pop_front()?;

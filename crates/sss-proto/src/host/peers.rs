@@ -167,9 +167,9 @@ impl Peers {
             self.events.push_back(Event::Seeking(peer.id(), *peer.eid()));
         }
         self.timers.set(index, peer.next_timer());
-        let network = peer.transport().network().filter(|_| peer.is_up());
-        self.nearby.set(index, network);
         let (id, has_ended) = (peer.id(), peer.tree().has_ended());
+        self.nearby
+            .set(index, peer.transport().network().filter(|_| !has_ended));
         gather(peer, &mut self.services, &mut self.events, &mut self.streams_refused);
         if has_ended {
             self.census.leave(index);

@@ -67,6 +67,15 @@ pub(super) struct Greeting<'a> {
     version: u32,
     attempt: &'a [u8; 8],
     token: &'a [u8; 16],
+    part: Part,
+}
+
+/// Part of a packet that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Whole,
+    /// Its [header](Greeter::HEADER): it cannot be worked for.
+    Header,
 }
 
 impl<'a> From<&Hello<'a>> for Greeting<'a> {
@@ -76,6 +85,7 @@ impl<'a> From<&Hello<'a>> for Greeting<'a> {
             version: hello.version,
             attempt: hello.attempt,
             token: hello.token,
+            part: Part::Whole,
         }
     }
 }
@@ -87,6 +97,7 @@ impl<'a> From<&HelloK<'a>> for Greeting<'a> {
             version: hello_k.version,
             attempt: hello_k.attempt,
             token: hello_k.token,
+            part: Part::Whole,
         }
     }
 }
@@ -106,6 +117,9 @@ impl fmt::Debug for Greeter {
 }
 
 impl Greeter {
+    /// First bytes of HELLO and HELLO_K that tell all but whether they are worth work.
+    pub const HEADER: usize = 46;
+
     /// Returns whether a packet with this first byte is one to [greet](Self::greet): HELLO or HELLO_K.
     pub fn is_greeting(first: u8) -> bool {
         first == long::Kind::Hello as u8 || first == long::Kind::HelloK as u8
@@ -131,12 +145,26 @@ impl Greeter {
 
     /// Decides what becomes of a datagram from that address.
     pub fn greet(&mut self, now: Instant, remote: SocketAddr, packet: &[u8]) -> Greeted {
+        self.count(now, remote, packet, Part::Whole)
+    }
+
+    /// Decides what becomes of a datagram of 1232 bytes of which only the [first](Self::HEADER) are there: it is never
+    /// admitted, whatever the load is. For those without a token, of which most get no more in a flood.
+    pub fn greet_header(&mut self, now: Instant, remote: SocketAddr, header: &[u8; Self::HEADER]) -> Greeted {
+        let mut packet = [0; long::HELLO_SIZE];
+        for (to, from) in packet.iter_mut().zip(header) {
+            *to = *from;
+        }
+        self.count(now, remote, &packet, Part::Header)
+    }
+
+    fn count(&mut self, now: Instant, remote: SocketAddr, packet: &[u8], part: Part) -> Greeted {
         if let Some(rng) = &mut self.rng {
             self.tokens.rotate(now, &mut || rng.random());
         }
         self.stats.datagrams_received += 1;
         self.stats.bytes_received += packet.len() as u64;
-        match self.judge(now, Route::udp(remote), packet) {
+        match self.judge(now, Route::udp(remote), packet, part) {
             Ok(None) => Greeted::Admitted,
             Ok(Some(answer)) => {
                 self.stats.datagrams_sent += 1;
@@ -157,15 +185,16 @@ impl Greeter {
         std::mem::take(&mut self.stats)
     }
 
-    fn judge(&mut self, now: Instant, route: Route, packet: &[u8]) -> Result<Option<Vec<u8>>, DropReason> {
+    fn judge(&mut self, now: Instant, route: Route, packet: &[u8], part: Part) -> Result<Option<Vec<u8>>, DropReason> {
         if !is_usable(&route) {
             return Err(DropReason::BadAddress);
         }
-        match Long::parse(packet).map_err(|_| DropReason::Malformed)? {
-            Long::Hello(hello) => self.screen(now, route, &(&hello).into()),
-            Long::HelloK(hello_k) => self.screen(now, route, &(&hello_k).into()),
-            _ => Err(DropReason::Malformed),
-        }
+        let greeting = match Long::parse(packet).map_err(|_| DropReason::Malformed)? {
+            Long::Hello(hello) => Greeting::from(&hello),
+            Long::HelloK(hello_k) => Greeting::from(&hello_k),
+            _ => return Err(DropReason::Malformed),
+        };
+        self.screen(now, route, &Greeting { part, ..greeting })
     }
 
     /// Replaces the token key if it is due. `fresh` makes key bytes.
@@ -214,12 +243,12 @@ impl Greeter {
             Asking::Hello => &mut self.hellos,
             Asking::HelloK => &mut self.hello_ks,
         };
-        if !meter.is_high(now) {
+        if !meter.is_high(now) && greeting.part == Part::Whole {
             return Ok(());
         }
         let token = match self.tokens.check(greeting.token, binding, greeting.what) {
-            TokenState::Valid(token) => token,
-            TokenState::UsedUp => return Err(Denied::Drop),
+            TokenState::Valid(token) if greeting.part == Part::Whole => token,
+            TokenState::Valid(_) | TokenState::UsedUp => return Err(Denied::Drop),
             TokenState::Other(token) => return Err(Denied::Retry(token)),
         };
         let network = Network::from(&binding.route);

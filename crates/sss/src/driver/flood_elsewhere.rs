@@ -10,6 +10,7 @@ use super::socket::Socket;
 use crate::shared::Shared;
 
 /// Parts of the driver that a flood would be about.
+#[expect(dead_code, reason = "nobody looks at them here")]
 pub(super) struct Around<'a> {
     pub(super) socket: &'a Socket,
     pub(super) receiver: &'a mut Receiver,

@@ -80,6 +80,7 @@ enum Origin {
     /// The socket: `data` is a part of a slab, or has memory of its own.
     Slab,
     /// A greeter, who has admitted it.
+    #[cfg(target_os = "linux")]
     Greeter,
 }
 
@@ -138,7 +139,7 @@ impl Receiver {
     fn diverted(&self, staged: Staged) -> Option<Staged> {
         let is_greeting = staged.data.first().is_some_and(|first| Greeter::is_greeting(*first));
         match &self.divert {
-            Some(divert) if is_greeting && staged.origin != Origin::Greeter => match divert.try_send(staged) {
+            Some(divert) if is_greeting && !staged.is_admitted() => match divert.try_send(staged) {
                 Ok(()) => None,
                 Err(TrySendError::Full(staged) | TrySendError::Disconnected(staged)) => Some(staged),
             },
@@ -280,9 +281,17 @@ impl Staged {
         self.data.chunks(self.stride)
     }
 
+    /// Returns whether a greeter has admitted it.
+    fn is_admitted(&self) -> bool {
+        #[cfg(target_os = "linux")]
+        return self.origin == Origin::Greeter;
+        #[cfg(not(target_os = "linux"))]
+        false
+    }
+
     /// Gives the batch to the host.
     fn feed(mut self, inner: &mut Inner, now: Instant, buffers: &mut Buffers) {
-        if self.origin == Origin::Greeter {
+        if self.is_admitted() {
             return inner.handle(now, Input::Admitted(self.remote, &self.data));
         }
         let mut lent = None;

@@ -331,6 +331,38 @@ fn threat_02_a_greeter_that_is_lent_keeps_the_keys_and_counts_of_its_host() {
     assert_eq!(dropped(&mut net, DropReason::Overload), 1 + 1 + 1 + 5);
 }
 
+// Threat 2: what was cut is asked for its address, whatever the load is, and no more.
+// spec: NEG-2, NEG-12
+#[test]
+fn threat_02_the_header_of_a_greeting_is_enough_for_retry_and_for_nothing_else() {
+    let mut net = Net::with([Config::default(), Config::default()]);
+    let mut greeter = net.host(1).lend_greeter().unwrap();
+    let (now, from) = (net.now, address(1, 9));
+    let header = |packet: &[u8]| *packet.first_chunk::<{ Greeter::HEADER }>().unwrap();
+    let whole = hello(5, &[0; 16]);
+    let Greeted::Answer(retry) = greeter.greet_header(now, from, &header(&whole)) else {
+        panic!("RETRY")
+    };
+    let token = *retry.last_chunk().unwrap();
+    assert_eq!(
+        greeter.greet_header(now, from, &header(&hello(5, &token))),
+        Greeted::Dropped
+    );
+    assert_eq!(greeter.greet(now, from, &hello(5, &token)), Greeted::Admitted);
+    let mut hello_k = hello(6, &[0; 16]);
+    (hello_k[0], hello_k[45]) = (HELLO_K, 1);
+    assert!(matches!(
+        greeter.greet_header(now, from, &header(&hello_k)),
+        Greeted::Answer(_)
+    ));
+    hello_k[45] = 2;
+    assert_eq!(greeter.greet_header(now, from, &header(&hello_k)), Greeted::Dropped);
+    net.host(1).give_back(greeter);
+    let stats = net.host(1).stats();
+    assert_eq!((stats.datagrams_received, stats.bytes_received), (5, 5 * 1232));
+    assert_eq!((stats.datagrams_sent, stats.bytes_sent), (2, 2 * 29));
+}
+
 // Threat 2: its keys are replaced while it is lent.
 // spec: NEG-12
 #[test]

@@ -5,6 +5,10 @@
 //! joins the group when the second is bound. The kernel looks at the option for each datagram, so that both keep it as
 //! long as there are two: meanwhile whoever binds the same port without the option fails as ever. With it, a process of
 //! the same user does not fail, and gets nothing: the program names the two sockets that were there first.
+//!
+//! A greeting without a token gets RETRY, for which its first bytes are enough: a filter of the second socket
+//! (`SO_ATTACH_FILTER`) cuts it, so that a flood's bytes are not copied. The filter also drops greetings of a wrong
+//! size, so that what is cut is known to have had the right one.
 
 use std::io;
 use std::net::UdpSocket as StdUdpSocket;
@@ -14,6 +18,9 @@ use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt::AttachReusePortCbpf};
 use quinn_udp::{UdpSockRef, UdpSocketState};
 use rustix::net::sockopt::set_socket_reuseport;
+use socket2::SockFilter;
+use sss_proto::Greeter;
+use sss_wire::long;
 
 use crate::driver::socket::{self, Socket};
 
@@ -23,6 +30,8 @@ pub(super) struct Second {
     pub(super) state: UdpSocketState,
     /// Set if addresses of IPv4 are to be written as ones of IPv6.
     pub(super) is_ipv6: bool,
+    /// Set if greetings without a token are cut to their header, and come only if they had the right size.
+    pub(super) cuts: bool,
 }
 
 impl Second {
@@ -34,6 +43,7 @@ impl Second {
         let address = first.local_addr();
         let raw = socket::unbound(address, first.buffers())?;
         let state = UdpSocketState::new(UdpSockRef::from(&raw))?;
+        let cuts = raw.attach_filter(&cutting()).is_ok();
         set_socket_reuseport(&raw, true)?;
         set_socket_reuseport(first.fd(), true)?;
         let steered = raw.bind(&address.into()).and_then(|()| steer(raw.as_fd(), GREETINGS));
@@ -45,6 +55,7 @@ impl Second {
             io: raw.into(),
             state,
             is_ipv6: address.is_ipv6(),
+            cuts,
         })
     }
 
@@ -69,7 +80,7 @@ const fn instruction(code: u32, jf: u8, k: u32) -> libc::sock_filter {
 }
 
 /// The first bytes of HELLO and HELLO_K, which differ in the last bit.
-const FIRST: u32 = sss_wire::long::Kind::Hello as u32;
+const FIRST: u32 = long::Kind::Hello as u32;
 
 /// Greetings to the second socket of the group, by the first byte of the UDP payload. One without any ends the program,
 /// and that is an answer: the first.
@@ -83,6 +94,42 @@ const GREETINGS: &[libc::sock_filter] = &[
 
 /// Everything to the first socket of the group.
 const ALL: &[libc::sock_filter] = &[instruction(libc::BPF_RET | libc::BPF_K, 0, 0)];
+
+/// Cuts greetings without a token to their header, drops those that are shorter than they must be, and lets everything
+/// else pass: also several that the kernel has joined to one. It sees the UDP header before the payload.
+fn cutting() -> [SockFilter; 20] {
+    const UDP: u32 = 8;
+    const SIZE: u32 = UDP + long::HELLO_SIZE as u32;
+    const TOKEN: u32 = UDP + long::PREFIX as u32;
+    let plain = |code: u32, k| SockFilter::new(code as u16, 0, 0, k);
+    let word = |at| plain(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, at);
+    let keep = || plain(libc::BPF_MISC | libc::BPF_TAX, 0);
+    let or = || plain(libc::BPF_ALU | libc::BPF_OR | libc::BPF_X, 0);
+    let jump = |kind: u32, yes, no, k| SockFilter::new((libc::BPF_JMP | kind | libc::BPF_K) as u16, yes, no, k);
+    let bytes = |bytes| plain(libc::BPF_RET | libc::BPF_K, bytes);
+    [
+        plain(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, UDP),
+        plain(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, 0xfe),
+        jump(libc::BPF_JEQ, 0, 14, FIRST),
+        plain(libc::BPF_LD | libc::BPF_W | libc::BPF_LEN, 0),
+        jump(libc::BPF_JGT, 12, 0, SIZE),
+        jump(libc::BPF_JEQ, 0, 13, SIZE),
+        word(TOKEN),
+        keep(),
+        word(TOKEN + 4),
+        or(),
+        keep(),
+        word(TOKEN + 8),
+        or(),
+        keep(),
+        word(TOKEN + 12),
+        or(),
+        jump(libc::BPF_JEQ, 1, 0, 0),
+        bytes(u32::MAX),
+        bytes(UDP + Greeter::HEADER as u32),
+        bytes(0),
+    ]
+}
 
 fn steer(group: BorrowedFd<'_>, program: &[libc::sock_filter]) -> io::Result<()> {
     let mut program = program.to_vec();
@@ -114,7 +161,7 @@ mod tests {
     fn send(to: SocketAddr) {
         let sender = StdUdpSocket::bind((if to.is_ipv4() { "127.0.0.1" } else { "::1" }, 0)).unwrap();
         for first in [0x80, 0x81, 0x82, 0x86, 0x40, 0xc0, 0x01] {
-            sender.send_to(&[first; 50], to).unwrap();
+            sender.send_to(&[first; long::HELLO_SIZE], to).unwrap();
         }
         sender.send_to(&[], to).unwrap();
     }
@@ -185,6 +232,40 @@ mod tests {
                     send(*target);
                     assert_eq!(first_bytes(&ours), EVERYTHING, "{bound} {target}");
                 }
+            }
+        }
+    }
+
+    // Threats 1 and 2.
+    // spec: NEG-2
+    #[tokio::test]
+    async fn threat_02_a_greeting_without_a_token_is_cut_and_one_of_a_wrong_size_does_not_arrive() {
+        let first = Socket::new(socket::bind("127.0.0.1:0".parse().unwrap(), 1 << 20).unwrap()).unwrap();
+        let second = Second::open(&first).unwrap();
+        assert!(second.cuts);
+        let sender = StdUdpSocket::bind("127.0.0.1:0").unwrap();
+        let lengths = |packet: &[u8]| {
+            sender.send_to(packet, first.local_addr()).unwrap();
+            let mut received = [0; 2000];
+            let mut lengths = Vec::new();
+            while let Ok(n) = second.io.recv(&mut received) {
+                assert_eq!(received[..n], packet[..n]);
+                lengths.push(n);
+            }
+            lengths
+        };
+        for kind in [0x80, 0x81] {
+            let mut packet = [7; 1232];
+            packet[0] = kind;
+            packet[13..29].fill(0);
+            assert_eq!(lengths(&packet), [Greeter::HEADER]);
+            for wrong in [1, 13, Greeter::HEADER, 64, 1231] {
+                assert_eq!(lengths(&packet[..wrong]), [0; 0], "{wrong}");
+            }
+            for at in 13..29 {
+                packet[at] = 1;
+                assert_eq!(lengths(&packet), [1232], "a token at {at}");
+                packet[at] = 0;
             }
         }
     }

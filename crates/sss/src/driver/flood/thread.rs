@@ -207,7 +207,12 @@ impl Thread {
 
     fn greet_one(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
         let remote = addresses::canonical(from);
-        match self.greeter.greet(now, remote, datagram) {
+        let header = datagram.try_into().ok().filter(|_| self.second.cuts);
+        let greeted = match header {
+            Some(header) => self.greeter.greet_header(now, remote, header),
+            None => self.greeter.greet(now, remote, datagram),
+        };
+        match greeted {
             Greeted::Admitted => return self.pass(Passed::Admitted(remote, datagram.to_vec())),
             Greeted::Answer(answer) => self.answers.push((from, answer)),
             Greeted::Dropped => {}
