@@ -9,6 +9,7 @@ use sss::{Congestion, Padding, PostQuantum};
 use sss_files::Options;
 
 use crate::listen::BindAddress;
+use crate::servers::ServerArgs;
 use crate::target::Target;
 
 /// Arguments that say who we are and whom we trust.
@@ -27,6 +28,8 @@ pub(crate) struct ConnectArgs {
     /// The file with this host's identity [default: as `sss id`]
     #[arg(long, value_name = "FILE")]
     pub(crate) identity: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) servers: ServerArgs,
     /// Seconds to try to reach the peer
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = some_seconds, allow_negative_numbers = true)]
     pub(crate) timeout: Duration,

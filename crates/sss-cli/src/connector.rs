@@ -7,16 +7,19 @@ use std::time::Duration;
 
 use serde_json::json;
 use sss::{
-    Congestion, ConnectError, Eid, Host, HostBuilder, Identity, LinkStatus, LinkWatch, ReadError, Refusal, Seconds,
-    ServiceList, ServicesError, Stream, WindowConfig,
+    Congestion, Eid, FoundBy, Host, HostBuilder, Identity, LinkStatus, LinkWatch, Seconds, ServiceList, Stream,
+    WindowConfig,
 };
 
+use crate::caller::Caller;
 use crate::cli::ConnectArgs;
 use crate::error::{Error, Exit};
 use crate::given_ticket;
 use crate::identity;
 use crate::interrupt;
 use crate::output::Output;
+use crate::server_at::ServerAt;
+use crate::servers;
 use crate::target::Target;
 use crate::transfer::patience::Patience;
 use crate::transfer::rate::Rate;
@@ -36,10 +39,10 @@ const LAST_FAREWELL: Duration = Duration::from_millis(300);
 
 /// Reaches hosts for one command.
 pub(crate) struct Connector {
-    host: Host,
+    args: ConnectArgs,
+    identity: Identity,
+    limit: Option<Rate>,
     trust: Trust,
-    patience: Duration,
-    ticket: Option<PathBuf>,
     output: Output,
 }
 
@@ -69,58 +72,83 @@ impl Connector {
     /// With the identity and the trust that the command line names.
     ///
     /// # Errors
-    /// If there is no identity and none can be made, or no socket.
-    pub(crate) async fn new(args: ConnectArgs, output: Output) -> Result<Self, Error> {
-        Self::limited(args, None, output).await
+    /// If there is no identity and none can be made.
+    pub(crate) fn new(args: ConnectArgs, output: Output) -> Result<Self, Error> {
+        Self::limited(args, None, output)
     }
 
     /// As [`Self::new`], for content that is to come in no faster than that: the peer may send little ahead.
     ///
     /// # Errors
     /// As [`Self::new`].
-    pub(crate) async fn limited(args: ConnectArgs, limit: Option<Rate>, output: Output) -> Result<Self, Error> {
-        let times = Times {
-            connect: args.timeout,
-            silence: args.patience,
-        };
-        let identity = identity::load(args.identity.as_deref(), output)?;
-        let bind = match &args.bind {
-            Some(bind) => Some(bind.address(0).await?),
-            None => None,
-        };
+    pub(crate) fn limited(args: ConnectArgs, limit: Option<Rate>, output: Output) -> Result<Self, Error> {
         Ok(Self {
+            identity: identity::load(args.identity.as_deref(), output)?,
             trust: Trust::new(&args, output)?,
-            host: build_with(identity, bind, times, |host| {
-                host.key_log(args.key_log)
-                    .congestion(args.congestion)
-                    .post_quantum(args.pq)
-                    .padding(args.padding)
-                    .window(window(limit))
-            })
-            .await?,
-            patience: args.patience,
-            ticket: args.ticket,
+            args,
+            limit,
             output,
         })
     }
 
-    /// Finds out who is at the target, and whether that is trusted.
+    /// A host that is registered with these servers.
+    async fn host(&self, servers: &[ServerAt]) -> Result<Host, Error> {
+        let args = &self.args;
+        let times = Times {
+            connect: args.timeout,
+            silence: args.patience,
+        };
+        let bind = match &args.bind {
+            Some(bind) => Some(bind.address(0).await?),
+            None => None,
+        };
+        build_with(self.identity.clone(), bind, times, |host| {
+            let host = host
+                .key_log(args.key_log)
+                .congestion(args.congestion)
+                .post_quantum(args.pq)
+                .padding(args.padding)
+                .window(window(self.limit));
+            servers::register(host, servers, FoundBy::Nobody)
+        })
+        .await
+    }
+
+    /// The target, with the ticket that is given elsewhere if it needs that.
+    async fn completed(&self, target: &Target) -> Result<Target, Error> {
+        given_ticket::completed(target, self.args.ticket.as_deref()).await
+    }
+
+    /// Finds out who is at the target, and whether that is trusted. `host` asks.
     ///
     /// # Errors
     /// If that needs an answer and there is none; if it is not trusted.
-    pub(crate) async fn find(&self, target: &Target) -> Result<Found, Error> {
+    async fn find(&self, host: &Host, target: &Target) -> Result<Found, Error> {
         let finding = async {
-            let target = given_ticket::completed(target, self.ticket.as_deref()).await?;
-            let who = self.trust.identify(&self.host, &target).await?;
+            let target = self.completed(target).await?;
+            let who = self.trust.identify(host, &target).await?;
             Ok(Found { target, who })
         };
         interrupt::or(finding).await
     }
 
-    /// Lets the port go.
-    pub(crate) async fn close(self) {
-        // Nobody was connected to.
-        let _ = self.host.close_within(LAST_FAREWELL).await;
+    /// The host that reaches the target, and who that is.
+    async fn caller(&self, (target, found): (&Target, Option<Found>)) -> Result<(Caller, Found), Error> {
+        let (target, who) = match found {
+            Some(Found { target, who }) => (target, Some(who)),
+            None => (self.completed(target).await?, None),
+        };
+        let servers = self.args.servers.with(&target.servers)?;
+        if target.places.is_empty() && servers.is_empty() {
+            return Err(nowhere(&target, self.args.servers.no_server));
+        }
+        let host = self.host(&servers).await?;
+        let who = match who {
+            Some(who) => who,
+            None => self.trust.identify(&host, &target).await?,
+        };
+        let timeout = self.args.timeout;
+        Ok((Caller { host, servers, timeout }, Found { target, who }))
     }
 
     /// Opens a stream to a service of the target. A host that is trusted on first use is remembered when it has proved
@@ -142,30 +170,29 @@ impl Connector {
         service: &str,
         protocol: &str,
     ) -> Result<Connection, Error> {
-        let found = match found {
-            Some(found) => found,
-            None => self.find(target).await?,
-        };
-        interrupt::or(self.reach(found, service, protocol)).await
+        interrupt::or(self.reach((target, found), service, protocol)).await
     }
 
-    async fn reach(self, found: Found, service: &str, protocol: &str) -> Result<Connection, Error> {
-        let Found { target, who } = found;
-        let connect = |eid| {
-            let connect = self.host.connect(eid, service, protocol).hints(&target.places);
-            async { connect.await.map_err(connect_error) }
-        };
-        let asked = self.trust.ask_host(&self.host, (who, &target.places), connect);
+    async fn reach(self, target: (&Target, Option<Found>), service: &str, protocol: &str) -> Result<Connection, Error> {
+        let (caller, Found { target, who }) = self.caller(target).await?;
+        let (of, places) = (&caller, &target.places);
+        let connect = |eid| of.ask(move || of.host.connect(eid, service, protocol).hints(places));
+        let asked = self
+            .trust
+            .ask_host(&caller.host, (who, &target.places, caller.patience()), connect);
         let (eid, mut stream) = asked.await?;
         if service == sss_files::SERVICE {
             session::greet(&mut stream, target.secret.as_ref()).await?;
         }
-        patience(self.patience, stream.peer().link(), self.output).take_effect();
-        tokio::spawn(tell_of_link(stream.peer().link(), self.patience, self.output));
-        let remote = stream.peer().info().map(|info| info.route.to_string());
+        patience(self.args.patience, stream.peer().link(), self.output).take_effect();
+        tokio::spawn(tell_of_link(stream.peer().link(), self.args.patience, self.output));
+        let route = stream.peer().info().map(|info| info.route);
+        if let Some(route) = route {
+            caller.tell_how(&target, (eid, route), self.output).await;
+        }
         Ok(Connection {
-            host: self.host,
-            address: remote.unwrap_or_else(|| target.place()),
+            host: caller.host,
+            address: route.map_or_else(|| target.place(), |route| route.to_string()),
             stream,
             eid,
         })
@@ -176,23 +203,37 @@ impl Connector {
     /// # Errors
     /// As [`Self::connect`], or if its answer makes no sense.
     pub(crate) async fn services(self, target: &Target) -> Result<Offered, Error> {
-        let found = self.find(target).await?;
-        interrupt::or(self.ask_for_services(found)).await
+        interrupt::or(self.ask_for_services(target)).await
     }
 
-    async fn ask_for_services(self, found: Found) -> Result<Offered, Error> {
-        let Found { target, who } = found;
-        let ask = |eid| {
-            let question = self.host.services_of(eid).hints(&target.places);
-            async { question.await.map_err(services_error) }
-        };
-        let (eid, list) = self.trust.ask_host(&self.host, (who, &target.places), ask).await?;
+    async fn ask_for_services(self, target: &Target) -> Result<Offered, Error> {
+        let (caller, Found { target, who }) = self.caller((target, None)).await?;
+        let (of, places) = (&caller, &target.places);
+        let ask = |eid| of.ask(move || of.host.services_of(eid).hints(places));
+        let asked = self
+            .trust
+            .ask_host(&caller.host, (who, &target.places, caller.patience()), ask);
+        let (eid, list) = asked.await?;
+        if let Some(info) = caller.host.peer(&eid).and_then(|peer| peer.info()) {
+            caller.tell_how(&target, (eid, info.route), self.output).await;
+        }
         Ok(Offered {
-            host: self.host,
+            host: caller.host,
             eid,
             list,
         })
     }
+}
+
+/// Error for a host of which nobody can know where it is.
+fn nowhere(target: &Target, is_without_servers: bool) -> Error {
+    let what = match is_without_servers {
+        true => format!("no address is given for {target}, and --no-server forbids to look for it"),
+        false => format!("no address is given for {target}, and no registration server is known that finds it"),
+    };
+    let next = "give its address, as in EID@HOST/PATH; or the server where it registers, with --server EID@HOST, in \
+                SSS_SERVER, or in the file `servers` beside the identity";
+    Error::new(Exit::Usage, what, next)
 }
 
 /// Finds out who is at each of several targets, and asks about those who are not known, before anything is done with
@@ -209,17 +250,19 @@ pub(crate) async fn find_all(
     if targets.len() == 1 {
         return Ok(vec![None]);
     }
-    let connector = Connector::new(args.clone(), output).await?;
+    let connector = Connector::new(args.clone(), output)?;
+    let host = connector.host(&[]).await?;
     let mut all: Vec<Option<Found>> = Vec::new();
     for (number, target) in targets.iter().enumerate() {
         let before = targets.iter().take(number).position(|other| target.is_same_host(other));
         let found = match before.and_then(|at| all.get(at)) {
             Some(Some(found)) => found.again(),
-            _ => connector.find(target).await?,
+            _ => connector.find(&host, target).await?,
         };
         all.push(Some(found));
     }
-    connector.close().await;
+    // Nobody was connected to: this lets the port go.
+    let _ = host.close_within(LAST_FAREWELL).await;
     Ok(all)
 }
 
@@ -362,39 +405,6 @@ async fn build_with(
         None => builder,
     };
     Ok(builder.build().await?)
-}
-
-/// Explains what it means that no stream could be opened.
-pub(crate) fn connect_error(error: ConnectError) -> Error {
-    match error {
-        ConnectError::Negotiation(error) => error.into(),
-        ConnectError::Closed(reason) => reason.into(),
-        ConnectError::Unresolved { .. } => Error::new(
-            Exit::Unreachable,
-            error.to_string(),
-            "check the name, or give the IP address",
-        ),
-        other => Error::new(Exit::Failed, other.to_string(), "run the same command again"),
-    }
-}
-
-/// Explains what it means that a host did not tell its services.
-fn services_error(error: ServicesError) -> Error {
-    let text = error.to_string();
-    match error {
-        ServicesError::Connect(error) => connect_error(error),
-        ServicesError::Read(ReadError::Lost(reason)) => reason.into(),
-        ServicesError::Read(ReadError::Refused(Refusal::Backlog)) => {
-            Error::new(Exit::Refused, text, "run the same command again, after a while")
-        }
-        ServicesError::Read(_) => Error::new(Exit::Refused, text, "install the same version of sss on both sides"),
-        ServicesError::Malformed(_) => Error::new(
-            Exit::Failed,
-            text,
-            "update both sides to the same version; if they are, report this as a defect",
-        ),
-        _ => Error::new(Exit::Unreachable, text, "run the same command again"),
-    }
 }
 
 /// Makes sure that a path that the user named can be used, and says what it is.

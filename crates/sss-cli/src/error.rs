@@ -4,7 +4,7 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 
-use sss::{BuildError, CloseReason, NegotiationError, Seen};
+use sss::{Absence, BuildError, CloseReason, NegotiationError, Seen};
 use sss_files::{RelPath, Status};
 
 use crate::transfer::exchange::TransferError;
@@ -72,6 +72,12 @@ impl Error {
             what: what.into(),
             next: next.into(),
         }
+    }
+
+    /// The same, and more that has happened.
+    pub(crate) fn and(mut self, more: &str) -> Self {
+        self.what = format!("{}\n{more}", self.what);
+        self
     }
 
     /// Something with a local file.
@@ -204,10 +210,45 @@ impl From<NegotiationError> for Error {
                 Exit::Usage,
                 "give the other host an identity of its own: `sss id --new` there, or --identity",
             ),
+            NegotiationError::Unfound(absence) => unfound(*absence),
             NegotiationError::BadEid => (Exit::Usage, "copy the EID again from the `listening` line of the host"),
             _ => (Exit::Unreachable, "run the same command again"),
         };
         Self::new(exit, error.to_string(), next)
+    }
+}
+
+/// Advises what to do about a registration server that does not answer.
+pub(crate) const SERVER_ADVICE: &str = "check that `sss rendezvous` runs there, that the server is written as it \
+                                        prints it, and that UDP is not blocked";
+
+/// The exit code, and advice, if servers do not find a host.
+fn unfound(absence: Absence) -> (Exit, &'static str) {
+    match absence {
+        Absence::NoServer => (Exit::Unreachable, SERVER_ADVICE),
+        Absence::NotAllowed => (
+            Exit::Refused,
+            "ask who runs the server to allow this host: `sss rendezvous --allow-file`, with the EID that `sss id` \
+             prints here; or use another server",
+        ),
+        Absence::NeverSeen => (
+            Exit::Unreachable,
+            "check the EID, and that `sss serve` runs there with the same --server: it says `registered`",
+        ),
+        Absence::Offline(_) => (
+            Exit::Unreachable,
+            "check that `sss serve` still runs there and that machine is connected; then run the same command again",
+        ),
+        Absence::Refused => (Exit::Refused, "ask who runs that host"),
+        Absence::Unreachable => (
+            Exit::Unreachable,
+            "it may just have gone: run the same command again in a minute",
+        ),
+        Absence::TooMany => (
+            Exit::Unreachable,
+            "wait a while, then run the same command again; or use another server",
+        ),
+        _ => (Exit::Unreachable, "run the same command again"),
     }
 }
 

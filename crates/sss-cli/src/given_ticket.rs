@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Exit};
 use crate::target::Target;
-use crate::ticket::Ticket;
+use crate::ticket::{Ticket, TicketError};
 use crate::transfer::io_pool;
 
 /// Variable of the environment that has a ticket.
@@ -57,9 +57,9 @@ fn complete(target: Target, text: &str, source: &str) -> Result<Target, Error> {
             "put the word there that `sss serve` printed behind `ticket`",
         ));
     };
-    let ticket = word.parse::<Ticket>().map_err(Into::into);
-    let completed = ticket.and_then(|ticket| target.with_ticket(&ticket));
-    completed.map_err(|error| {
+    let ticket = word.parse::<Ticket>();
+    let completed = ticket.map(|ticket| target.with_ticket(&ticket));
+    completed.map_err(|error: TicketError| {
         usage(
             format!("{source}: {error}"),
             "copy it again from what `sss serve` printed",

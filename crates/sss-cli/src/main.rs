@@ -1,5 +1,6 @@
 //! `sss`: files, trees and round trips between hosts that are named by their keys.
 
+mod caller;
 mod cli;
 mod commands;
 mod connector;
@@ -14,6 +15,8 @@ mod output;
 mod place;
 mod progress;
 mod screen;
+mod server_at;
+mod servers;
 mod target;
 mod ticket;
 mod transfer;
@@ -37,7 +40,8 @@ Examples:
   sss ls EID@nas.example/2026
   sss put notes.txt EID@192.0.2.7  if served with --write
   sss ping 192.0.2.7:4433          who is there? asks before it trusts
-  sss services EID@192.0.2.7       what does it offer?";
+  sss services EID@192.0.2.7       what does it offer?
+  sss rendezvous                   lets hosts be found by their EIDs alone";
 
 /// Files, trees and round trips between hosts that are named by their keys.
 #[derive(Debug, Parser)]

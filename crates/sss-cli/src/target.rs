@@ -1,4 +1,4 @@
-//! `EID@HOST:PORT/PATH`, `TICKET/PATH`: which host, where it is, and what there.
+//! `EID@HOST:PORT/PATH`, `EID/PATH`, `TICKET/PATH`: which host, where it is, and what there.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -9,6 +9,7 @@ use sss_files::{PathError, RelPath};
 use thiserror::Error;
 
 use crate::place::{DEFAULT_PORT, Place, PlaceError};
+use crate::server_at::ServerAt;
 use crate::ticket::{Secret, Ticket, TicketError};
 
 /// Host, and path, that a command is about.
@@ -16,8 +17,11 @@ use crate::ticket::{Secret, Ticket, TicketError};
 pub(crate) struct Target {
     /// Identity that it must have. `None`: whoever is known, or trusted now, to be there.
     pub(crate) eid: Option<Eid>,
-    /// Places where it may be. None: it is `@`, whatever a ticket says that is given elsewhere.
+    /// Places where it may be. None: servers have to find it, or, without an EID, it is `@`, whatever a ticket says
+    /// that is given elsewhere.
     pub(crate) places: Vec<Place>,
+    /// Registration servers that find it, beside those that this user knows.
+    pub(crate) servers: Vec<ServerAt>,
     /// The secret that the host asks for, if that is known.
     pub(crate) secret: Option<Secret>,
     /// Empty: the served directory itself.
@@ -35,14 +39,14 @@ pub(crate) enum TargetError {
     Place(#[from] PlaceError),
     #[error("{0}")]
     Ticket(#[from] TicketError),
-    #[error("the ticket names no address: ask for a new one, made by `sss serve`")]
-    NoPlace,
+    #[error("{0:?} begins as an EID does, and is none: {1}")]
+    OnlyEid(String, sss::EidError),
     #[error("the path {0:?} cannot be used: {1}")]
     Path(String, PathError),
 }
 
 impl Target {
-    /// Reads `[EID@]HOST[:PORT][/PATH]`, `TICKET[/PATH]` or `@[/PATH]`. The path may have any bytes.
+    /// Reads `[EID@]HOST[:PORT][/PATH]`, `EID[/PATH]`, `TICKET[/PATH]` or `@[/PATH]`. The path may have any bytes.
     ///
     /// # Errors
     /// Says which part is wrong, and how it is written.
@@ -58,13 +62,14 @@ impl Target {
         let host = if host == "@" {
             HostPart::elsewhere()
         } else if Ticket::is_meant_by(&host) {
-            HostPart::ticket(&host.parse()?)?
+            HostPart::ticket(&host.parse()?)
         } else {
             HostPart::address(&host)?
         };
         Ok(Self {
             eid: host.eid,
             places: host.places,
+            servers: host.servers,
             secret: host.secret,
             path,
             is_directory,
@@ -75,31 +80,33 @@ impl Target {
 impl Target {
     /// Returns whether it is `@`: it needs a ticket that is given elsewhere.
     pub(crate) fn needs_ticket(&self) -> bool {
-        self.places.is_empty()
+        self.eid.is_none() && self.places.is_empty()
     }
 
     /// The same path, at the host of a ticket.
-    ///
-    /// # Errors
-    /// If the ticket does not say where that is.
-    pub(crate) fn with_ticket(self, ticket: &Ticket) -> Result<Self, TargetError> {
-        let host = HostPart::ticket(ticket)?;
-        Ok(Self {
+    pub(crate) fn with_ticket(self, ticket: &Ticket) -> Self {
+        let host = HostPart::ticket(ticket);
+        Self {
             eid: host.eid,
             places: host.places,
+            servers: host.servers,
             secret: host.secret,
             ..self
-        })
+        }
     }
 
     /// Returns whether another target is about the same host.
     pub(crate) fn is_same_host(&self, other: &Self) -> bool {
-        (self.eid, &self.places, &self.secret) == (other.eid, &other.places, &other.secret)
+        (self.eid, &self.places, &self.servers, &self.secret)
+            == (other.eid, &other.places, &other.servers, &other.secret)
     }
 
     /// The first of the places, for people.
     pub(crate) fn place(&self) -> String {
-        self.places.first().map_or_else(|| "@".to_owned(), ToString::to_string)
+        let nowhere = if self.needs_ticket() { "@" } else { "an unknown address" };
+        self.places
+            .first()
+            .map_or_else(|| nowhere.to_owned(), ToString::to_string)
     }
 }
 
@@ -107,6 +114,7 @@ impl Target {
 struct HostPart {
     eid: Option<Eid>,
     places: Vec<Place>,
+    servers: Vec<ServerAt>,
     secret: Option<Secret>,
 }
 
@@ -116,33 +124,52 @@ impl HostPart {
         Self {
             eid: None,
             places: Vec::new(),
+            servers: Vec::new(),
             secret: None,
         }
     }
 
-    fn ticket(ticket: &Ticket) -> Result<Self, TargetError> {
-        if ticket.places().is_empty() {
-            return Err(TargetError::NoPlace);
-        }
-        Ok(Self {
+    fn ticket(ticket: &Ticket) -> Self {
+        Self {
             eid: Some(ticket.eid()),
             places: ticket.places().to_vec(),
+            servers: ticket.servers().to_vec(),
             secret: ticket.secret().cloned(),
-        })
+        }
     }
 
     fn address(host: &str) -> Result<Self, TargetError> {
         let (eid, address) = match host.rsplit_once('@') {
-            Some((eid, address)) => (Some(eid), address),
-            None => (None, host),
+            Some((eid, address)) => (Some(eid), Some(address)),
+            None if is_meant_as_eid(host) => {
+                let eid = host.parse().map_err(|e| TargetError::OnlyEid(host.to_owned(), e))?;
+                return Ok(Self {
+                    eid: Some(eid),
+                    ..Self::elsewhere()
+                });
+            }
+            None => (None, Some(host)),
         };
         let eid = eid.map(|text| text.parse().map_err(|e| TargetError::Eid(text.to_owned(), e)));
+        let place = address.map(|address| Place::parse(address, Some(DEFAULT_PORT)));
         Ok(Self {
             eid: eid.transpose()?,
-            places: vec![Place::parse(address, Some(DEFAULT_PORT))?],
-            secret: None,
+            places: place.transpose()?.into_iter().collect(),
+            ..Self::elsewhere()
         })
     }
+}
+
+/// Characters behind `sss1` that no name of a host has, and every EID.
+const LEAST_OF_EID: usize = 40;
+
+/// Returns whether a text is an EID, or one with a mistake, and no name of a host: that would be asked for in the
+/// clear.
+fn is_meant_as_eid(text: &str) -> bool {
+    let rest = text
+        .split_at_checked(4)
+        .filter(|(begin, _)| begin.eq_ignore_ascii_case("sss1"));
+    rest.is_some_and(|(_, rest)| rest.len() >= LEAST_OF_EID && rest.bytes().all(|b| b.is_ascii_alphanumeric()))
 }
 
 /// A path as people write it: one slash before, any number after.
@@ -161,10 +188,11 @@ fn relative(path: &[u8]) -> Result<(RelPath, bool), TargetError> {
 /// Without what is secret.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(eid) = &self.eid {
-            write!(f, "{eid}@")?;
+        match (&self.eid, self.places.is_empty()) {
+            (Some(eid), true) => write!(f, "{eid}")?,
+            (Some(eid), false) => write!(f, "{eid}@{}", self.place())?,
+            (None, _) => f.write_str(&self.place())?,
         }
-        f.write_str(&self.place())?;
         if self.path.is_root() {
             Ok(())
         } else {
@@ -248,11 +276,35 @@ mod tests {
             );
             assert!(format!("{target:?}").contains("Secret(..)"));
         }
-        let nowhere = Ticket::new(eid, [], None).to_string();
-        assert_eq!(parse(&nowhere), Err(TargetError::NoPlace));
+        let server: ServerAt = format!("{eid}@192.0.2.9").parse().unwrap();
+        let found = Ticket::new(eid, [], None).with_servers([server.clone()]).to_string();
+        let target = parse(&found).unwrap();
+        assert_eq!((target.places.len(), &target.servers[..]), (0, &[server][..]));
+        assert!(!target.needs_ticket());
         let text = ticket.to_string();
         let cut = parse(&text[..text.len() - 1]).unwrap_err().to_string();
         assert!(cut.contains("copied completely"), "{cut}");
+    }
+
+    #[test]
+    fn an_eid_alone_is_a_host_that_servers_find() {
+        let eid = Eid::from_public_key(&[7; 32]);
+        let target = parse(&format!("{eid}/a/b")).unwrap();
+        assert_eq!((target.eid, target.places.len()), (Some(eid), 0));
+        assert!(!target.needs_ticket() && parse("@/a").unwrap().needs_ticket());
+        assert_eq!(target.to_string(), format!("{eid}/a/b"));
+        // Nobody is asked for a name that is an EID with a mistake.
+        let text = eid.to_string();
+        let cut = parse(&text[..text.len() - 1]).unwrap_err();
+        assert!(matches!(cut, TargetError::OnlyEid(..)), "{cut}");
+        for name in ["sss1", "sss1.example", "sss1qqq"] {
+            assert_eq!(parse(name).unwrap().eid, None, "{name}");
+        }
+        let with_port = parse(&format!("{eid}:4433"));
+        assert!(
+            matches!(with_port, Err(TargetError::Place(PlaceError::OnlyEid(_)))),
+            "{with_port:?}"
+        );
     }
 
     #[test]

@@ -12,6 +12,7 @@ use subtle::ConstantTimeEq;
 use thiserror::Error;
 
 use crate::place::Place;
+use crate::server_at::ServerAt;
 
 /// The human-readable part.
 const HRP: &str = "ssst";
@@ -24,18 +25,25 @@ const LEAST_CHARACTERS: usize = 40;
 /// Most bytes that a ticket of that length has inside: 5 bits a character, without prefix and checksum.
 const MAX_BYTES: usize = (MAX_TEXT - PREFIX.len() - 6) * 5 / 8;
 
+/// Bytes of an EID.
+const EID_LEN: usize = 33;
+
 /// Types of fields (FIL-41).
 const EID: u64 = 1;
 const ADDRESS: u64 = 2;
 const SECRET: u64 = 3;
 const NAME: u64 = 4;
+const SERVER_AT_ADDRESS: u64 = 5;
+const SERVER_AT_NAME: u64 = 6;
 
-/// Permission to use a server: who it is, where it may be, and the secret that it asks for.
+/// Permission to use a server: who it is, where it may be or by whom it is found, and the secret that it asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ticket {
     eid: Eid,
     /// Addresses first, then names; as many as a ticket has room for.
     places: Vec<Place>,
+    /// Registration servers that find it: those at addresses first.
+    servers: Vec<ServerAt>,
     secret: Option<Secret>,
 }
 
@@ -111,6 +119,7 @@ impl Ticket {
         let mut ticket = Self {
             eid,
             places: Vec::new(),
+            servers: Vec::new(),
             secret,
         };
         for place in places {
@@ -123,6 +132,22 @@ impl Ticket {
         ticket
     }
 
+    /// The same, found by these servers, as far as there is room: they have precedence over the places.
+    pub(crate) fn with_servers(mut self, servers: impl IntoIterator<Item = ServerAt>) -> Self {
+        // An interface of this machine means nothing elsewhere.
+        let meaningful = |server: &ServerAt| !matches!(server.place, Place::Scoped(..));
+        for server in servers.into_iter().filter(meaningful) {
+            self.servers.push(server);
+            while self.encode().len() > MAX_BYTES && self.places.pop().is_some() {}
+            if self.encode().len() > MAX_BYTES {
+                self.servers.pop();
+            }
+        }
+        self.servers
+            .sort_by_key(|server| matches!(server.place, Place::Name(..)));
+        self
+    }
+
     /// The server.
     pub(crate) fn eid(&self) -> Eid {
         self.eid
@@ -131,6 +156,11 @@ impl Ticket {
     /// Places where it may be.
     pub(crate) fn places(&self) -> &[Place] {
         &self.places
+    }
+
+    /// Registration servers that find it.
+    pub(crate) fn servers(&self) -> &[ServerAt] {
+        &self.servers
     }
 
     /// The secret that it asks for.
@@ -179,8 +209,19 @@ impl Ticket {
         }
         for place in &self.places {
             if let Place::Name(name, port) = place {
-                let value = [&port.to_be_bytes()[..], name.as_bytes()].concat();
-                put_field(&mut out, NAME, &value);
+                put_field(&mut out, NAME, &name_bytes(name, *port));
+            }
+        }
+        for ServerAt { eid, place } in &self.servers {
+            if let Place::Address(address) = place {
+                let value = [&eid.as_bytes()[..], &address_bytes(address)].concat();
+                put_field(&mut out, SERVER_AT_ADDRESS, &value);
+            }
+        }
+        for ServerAt { eid, place } in &self.servers {
+            if let Place::Name(name, port) = place {
+                let value = [&eid.as_bytes()[..], &name_bytes(name, *port)].concat();
+                put_field(&mut out, SERVER_AT_NAME, &value);
             }
         }
         out
@@ -188,6 +229,7 @@ impl Ticket {
 
     fn decode(bytes: &[u8]) -> Result<Self, TicketError> {
         let (mut eid, mut places, mut secret) = (None, Vec::new(), None);
+        let mut servers = Vec::new();
         let mut from = Cursor::new(bytes);
         let mut before = 0;
         while from.remaining() > 0 {
@@ -205,6 +247,8 @@ impl Ticket {
                 ADDRESS => places.push(address_of(value)?),
                 SECRET => secret = Some(secret_of(value)?),
                 NAME => places.push(name_of(value)?),
+                SERVER_AT_ADDRESS => servers.push(server_of(value, address_of)?),
+                SERVER_AT_NAME => servers.push(server_of(value, name_of)?),
                 // What a newer version put in.
                 _ => {}
             }
@@ -212,9 +256,14 @@ impl Ticket {
         Ok(Self {
             eid: eid.ok_or(TicketError::Content("it names no host"))?,
             places,
+            servers,
             secret,
         })
     }
+}
+
+fn name_bytes(name: &str, port: u16) -> Vec<u8> {
+    [&port.to_be_bytes()[..], name.as_bytes()].concat()
 }
 
 fn address_bytes(address: &SocketAddr) -> Vec<u8> {
@@ -258,6 +307,16 @@ fn name_of(value: &[u8]) -> Result<Place, TicketError> {
     let (port, name) = port_of(value)?;
     let name = str::from_utf8(name).ok().and_then(|name| Place::name(name, port));
     name.ok_or(TicketError::Content("a name that is none"))
+}
+
+fn server_of(value: &[u8], place: impl Fn(&[u8]) -> Result<Place, TicketError>) -> Result<ServerAt, TicketError> {
+    let (eid, at) = value
+        .split_first_chunk::<EID_LEN>()
+        .ok_or(TicketError::Content("a server without an EID"))?;
+    Ok(ServerAt {
+        eid: eid_of(eid)?,
+        place: place(at)?,
+    })
 }
 
 fn secret_of(value: &[u8]) -> Result<Secret, TicketError> {

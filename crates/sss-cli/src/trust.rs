@@ -18,7 +18,9 @@ use crate::target::Target;
 use crate::transfer::io_pool;
 
 /// Time to wait for a peer before asking who is at its address.
-const PATIENCE: Duration = Duration::from_secs(1);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+/// The same, if servers are looking for it: they have answered by then, or never will.
+pub(crate) const PATIENCE_WITH_SERVERS: Duration = Duration::from_secs(5);
 /// Part of the time that is left for reaching the peer in which whoever is asked for its name may answer.
 const ASKING: f64 = 0.75;
 
@@ -73,6 +75,7 @@ impl Trust {
         match (target.eid, &target.places[..]) {
             (None, [place, ..]) => self.find_out(host, place).await,
             (Some(eid), _) => Ok(Identified::known(eid)),
+            // `@` was replaced before.
             (None, []) => Err(Error::new(Exit::Usage, "the target is nowhere", "give it as EID@HOST")),
         }
     }
@@ -198,7 +201,7 @@ impl Trust {
     pub(crate) async fn ask_host<T, F: Future<Output = Result<T, Error>>>(
         &self,
         host: &Host,
-        (mut who, places): (Identified, &[Place]),
+        (mut who, places, patience): (Identified, &[Place], Duration),
         ask: impl Fn(Eid) -> F,
     ) -> Result<(Eid, T), Error> {
         loop {
@@ -208,7 +211,7 @@ impl Trust {
                     self.remember(&who)?;
                     return Ok((who.eid, answer));
                 }
-                somebody_else = self.somebody_else(host, who.eid, places) => somebody_else,
+                somebody_else = self.somebody_else(host, who.eid, (places, patience)) => somebody_else,
             };
             let Some(place) = &who.taken_at else {
                 let what = format!("the host at {address} is {found}, not {}", who.eid);
@@ -222,13 +225,18 @@ impl Trust {
 
     /// A peer that is asked for by a wrong EID cannot know that it is meant, and is silent. So after a while we ask who
     /// is there. Ends only if somebody is, and everybody else has had the time to answer.
-    async fn somebody_else(&self, host: &Host, expected: Eid, places: &[Place]) -> (SocketAddr, Eid) {
-        tokio::time::sleep(PATIENCE).await;
+    async fn somebody_else(
+        &self,
+        host: &Host,
+        expected: Eid,
+        (places, patience): (&[Place], Duration),
+    ) -> (SocketAddr, Eid) {
+        tokio::time::sleep(patience).await;
         let mut probes = JoinSet::new();
         for place in places {
             // What cannot be looked up is told by the attempt to connect.
             for address in place.resolve().await.unwrap_or_default() {
-                let (host, limit) = (host.clone(), self.timeout.saturating_sub(PATIENCE).mul_f64(ASKING));
+                let (host, limit) = (host.clone(), self.timeout.saturating_sub(patience).mul_f64(ASKING));
                 probes.spawn(async move { (address, host.probe(address, limit).await) });
             }
         }
@@ -288,9 +296,9 @@ mod tests {
         };
         let [at_meant, at_other] = [&meant, &other].map(|host| Place::Address(host.local_addr()));
         let both = [at_other.clone(), at_meant];
-        let (address, found) = trust.somebody_else(&ours, meant.eid(), &[at_other]).await;
+        let (address, found) = trust.somebody_else(&ours, meant.eid(), (&[at_other], PATIENCE)).await;
         assert_eq!((address, found), (other.local_addr(), other.eid()));
-        let found = trust.somebody_else(&ours, meant.eid(), &both);
+        let found = trust.somebody_else(&ours, meant.eid(), (&both, PATIENCE));
         let waited = tokio::time::timeout(Duration::from_secs(4), found).await;
         assert!(waited.is_err(), "{waited:?}");
     }

@@ -25,6 +25,7 @@ use sss::{Congestion, Host, Identity, Peer, Stream};
 use sss_files::{DEPTH_ALL, Options, PROTOCOL, RelPath, SERVICE};
 use tempfile::TempDir;
 
+use crate::caller::connect_error;
 use crate::commands::{access_log, ping, serve, verdict};
 use crate::connector::{self, Times};
 use crate::error::{Error, Exit};
@@ -156,7 +157,7 @@ async fn converse(host: &Host, child: Place, tree: &Tree, work: (&Path, u32), ou
     let (scratch, calls) = work;
     let begun = Instant::now();
     let connect = host.connect(child.eid, SERVICE, PROTOCOL).hint(child.address);
-    let mut files = connect.await.map_err(connector::connect_error)?;
+    let mut files = connect.await.map_err(connect_error)?;
     session::greet(&mut files, None).await?;
     let peer = files.peer();
     hosts(host, child, &peer, begun.elapsed(), output);
@@ -172,7 +173,7 @@ async fn converse(host: &Host, child: Place, tree: &Tree, work: (&Path, u32), ou
     let session = host
         .connect(child.eid, ping::SERVICE, ping::PROTOCOL)
         .await
-        .map_err(connector::connect_error)?;
+        .map_err(connect_error)?;
     calls::run(Arc::new(session), calls, output).await?;
     if let Some(info) = peer.info() {
         ping::link_facts(&info, output);
@@ -262,7 +263,7 @@ pub(crate) async fn host(args: DemoHostArgs, output: Output) -> Result<(), Error
     )?;
     let host = connector::build(Identity::generate(), Some(LOOPBACK), TIMES, Congestion::default()).await?;
     serve::start(&host, service)?;
-    serve::announce(&host, None, output);
+    serve::announce(&host, (None, &[]), output);
     end_of_input().await;
     let _ = host.close_within(Duration::from_millis(100)).await;
     Ok(())

@@ -50,10 +50,10 @@ and a file that was interrupted goes on where it was. Names, modes, times,
 links and holes are kept; owners are not, and of several hard links each
 becomes a file of its own (that is said at the end).")]
 pub(crate) struct GetArgs {
-    /// Sources, each HOST, EID@HOST, a ticket, or @ for that of --ticket, and a path there; and, unless there is one
-    /// word only, the destination. HOST is a name or an address, with :PORT if it is not 7757. The last name of a path
-    /// may be a pattern, such as '*.jpg'. Destination: a file or directory, or - for standard output [default: the last
-    /// name of the path, or .]
+    /// Sources, each HOST, EID@HOST, EID if a server finds it, a ticket, or @ for that of --ticket, and a path there;
+    /// and, unless there is one word only, the destination. HOST is a name or an address, with :PORT if it is not 7757.
+    /// The last name of a path may be a pattern, such as '*.jpg'. Destination: a file or directory, or - for standard
+    /// output [default: the last name of the path, or .]
     #[arg(value_name = "PLACE", required = true, num_args = 1..)]
     pub(crate) places: Vec<OsString>,
     #[command(flatten)]
@@ -84,7 +84,7 @@ pub(crate) async fn run(args: GetArgs, output: Output) -> Result<(), Error> {
     let firsts: Vec<&Target> = hosts.iter().filter_map(|sources| sources.first()).collect();
     let found = find_all(&firsts, &args.connect, output).await?;
     for ((sources, first), found) in hosts.into_iter().zip(firsts).zip(found) {
-        let connector = Connector::limited(args.connect.clone(), args.limit_rate, output).await?;
+        let connector = Connector::limited(args.connect.clone(), args.limit_rate, output)?;
         let connection = connector.connect_to((first, found), SERVICE, PROTOCOL).await?;
         if !args.dry_run {
             progress.get_or_insert_with(|| Progress::start(getting.tally.clone(), output));
@@ -156,7 +156,7 @@ async fn to_standard_output(sources: &[Target], args: GetArgs, output: Output) -
     let limit = args.limit_rate.map(Limiter::new).map(Arc::new);
     let found = find_all(&sources.iter().collect::<Vec<_>>(), &args.connect, output).await?;
     for (source, found) in sources.iter().zip(found) {
-        let connector = Connector::limited(args.connect.clone(), args.limit_rate, output).await?;
+        let connector = Connector::limited(args.connect.clone(), args.limit_rate, output)?;
         let mut connection = connector.connect_to((source, found), SERVICE, PROTOCOL).await?;
         Connection::run(connection.host, async {
             for path in paths_of(&mut connection.stream, &source.path).await? {

@@ -22,8 +22,8 @@ Examples:
   sss ls -r EID@192.0.2.7/2026 --json
   sss ls 'nas/photos/*.jpg'               a pattern, quoted")]
 pub(crate) struct LsArgs {
-    /// Directory or file to list: HOST or EID@HOST, and a path there. HOST is a name or an address, with :PORT if it is
-    /// not 7757
+    /// Directory or file to list: HOST, EID@HOST, or EID if a server finds it, and a path there. HOST is a name or an
+    /// address, with :PORT if it is not 7757
     #[arg(value_name = "HOST[/PATH]", value_parser = target())]
     pub(crate) target: Target,
     /// Everything below, too
@@ -36,7 +36,7 @@ pub(crate) struct LsArgs {
 /// Lists what a host serves.
 pub(crate) async fn run(args: LsArgs, output: Output) -> Result<(), Error> {
     let depth = if args.recursive { DEPTH_ALL } else { 1 };
-    let connector = Connector::new(args.connect, output).await?;
+    let connector = Connector::new(args.connect, output)?;
     let connection = connector.connect(&args.target, SERVICE, PROTOCOL).await?;
     Connection::run(
         connection.host,

@@ -8,6 +8,7 @@ mod ls;
 mod package;
 mod ping;
 mod put;
+mod rendezvous;
 mod secret_file;
 mod serve;
 mod services;
@@ -31,6 +32,7 @@ pub(crate) enum Command {
     Ls(ls::LsArgs),
     Ping(ping::PingArgs),
     Services(services::ServicesArgs),
+    Rendezvous(rendezvous::RendezvousArgs),
     Demo(demo::DemoArgs),
     Completions(package::CompletionsArgs),
     Man(package::ManArgs),
@@ -58,6 +60,7 @@ pub(crate) async fn run(command: Command, program: fn() -> clap::Command, output
         Command::Ls(args) => ls::run(args, output).await,
         Command::Ping(args) => ping::run(args, output).await,
         Command::Services(args) => services::run(args, output).await,
+        Command::Rendezvous(args) => rendezvous::run(args, output).await,
         Command::Completions(args) => package::completions(&args, &program()),
         Command::Man(args) => package::man(&args, program()),
         Command::Demo(args) => demo::run(args, output).await,

@@ -24,7 +24,8 @@ Examples:
   sss ping nas.example             asks who is there, and whether to trust it
   sss ping 192.0.2.7:4433 --trust  says yes")]
 pub(crate) struct PingArgs {
-    /// The host: a name or an address, with :PORT if it is not 7757, and EID@ before it if it is not known
+    /// The host: a name or an address, with :PORT if it is not 7757, and EID@ before it if it is not known; or an EID
+    /// alone, if a server finds it
     #[arg(value_name = "HOST", value_parser = target())]
     pub(crate) target: Target,
     /// Number of round trips, each on a substream of its own
@@ -106,7 +107,7 @@ pub(crate) async fn call(session: &Stream, text: &[u8]) -> Result<Duration, Tran
 
 /// Measures round trips.
 pub(crate) async fn run(args: PingArgs, output: Output) -> Result<(), Error> {
-    let connector = Connector::new(args.connect, output).await?;
+    let connector = Connector::new(args.connect, output)?;
     let connection = connector.connect(&args.target, SERVICE, PROTOCOL).await?;
     let mut session = connection.stream;
     let (eid, address) = (connection.eid, connection.address);

@@ -55,7 +55,8 @@ pub(crate) struct PutArgs {
     /// The files and directories to send; - for standard input, which becomes PATH
     #[arg(value_name = "SRC", required = true, num_args = 1..)]
     pub(crate) sources: Vec<PathBuf>,
-    /// Destination: HOST or EID@HOST, and a path there. HOST is a name or an address, with :PORT if it is not 7757
+    /// Destination: HOST, EID@HOST, or EID if a server finds it, and a path there. HOST is a name or an address, with
+    /// :PORT if it is not 7757
     #[arg(value_name = "HOST[/PATH]", value_parser = target(), required = true)]
     pub(crate) dest: Target,
     #[command(flatten)]
@@ -89,7 +90,7 @@ pub(crate) async fn run(args: PutArgs, output: Output) -> Result<(), Error> {
         }
     };
     let limit = args.limit_rate.map(Limiter::new).map(Arc::new);
-    let connector = Connector::new(args.connect, output).await?;
+    let connector = Connector::new(args.connect, output)?;
     let connection = connector.connect(&args.dest, SERVICE, PROTOCOL).await?;
     let (host, mut session) = (connection.host, connection.stream);
     let work = async {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
-use sss::{Congestion, Eid, Host, ListenError, Padding, PostQuantum, Route, WindowConfig};
+use sss::{Congestion, Eid, FoundBy, Host, ListenError, Padding, PostQuantum, Route, WindowConfig};
 use sss_files::{PROTOCOL, Refusal, RelPath, SERVICE, Status};
 
 use crate::cli::size;
@@ -17,6 +17,8 @@ use crate::interrupt;
 use crate::listen::ListenArgs;
 use crate::output::Output;
 use crate::place::Place;
+use crate::server_at::ServerAt;
+use crate::servers::{self, ServerArgs};
 use crate::ticket::{Secret, Ticket};
 use crate::transfer::safe_path::Root;
 use crate::transfer::served::Served;
@@ -31,18 +33,23 @@ Examples:
   sss serve . --allow sss1q...        only this host may connect
   sss serve . --public                to everybody who can reach it
   sss serve . --write                 others may put files
+  sss serve . --server sss1q...@HOST  found by its EID alone, also behind a NAT
 
 Prints `listening EID@IP:PORT` for each address at which it can be reached,
 then `ticket TICKET`, and runs until it is stopped. Whoever has the ticket
 gives it in place of the address: `sss get TICKET/PATH`, or, so that nobody
 else on that machine sees it, `sss get @/PATH --ticket FILE`. Each request is
 logged. Also answers `sss ping` and `sss services`. Symbolic links are served
-as links and never followed.")]
+as links and never followed. With --server (see `sss rendezvous`) it says when
+it is `registered`: then its EID alone is enough, as in `sss get EID/PATH`, and
+so is the ticket when the addresses in it have changed.")]
 pub(crate) struct ServeArgs {
     /// The directory
     pub(crate) dir: PathBuf,
     #[command(flatten)]
     pub(crate) listen: ListenArgs,
+    #[command(flatten)]
+    pub(crate) servers: ServerArgs,
     /// Let clients write below the directory
     #[arg(long)]
     pub(crate) write: bool,
@@ -84,6 +91,7 @@ const FAREWELL: Duration = Duration::from_millis(500);
 /// Serves until it is stopped.
 pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
     let secret = args.secret()?;
+    let servers = args.servers.known()?;
     let log = access_log::start(output);
     let terms = Terms {
         writable: args.write,
@@ -103,6 +111,7 @@ pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
             .window(windows(args.write))
             .answer_probes(!args.hidden)
             .allow_own_eid(true);
+        let builder = servers::register(builder, &servers, FoundBy::Known);
         let (allowed, log) = (args.allow.clone(), log.clone());
         if allowed.is_empty() {
             return builder;
@@ -117,7 +126,8 @@ pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
     };
     let host = args.listen.host(builder).await?;
     start(&host, service)?;
-    announce(&host, secret, output);
+    announce(&host, (secret, &servers), output);
+    tokio::spawn(servers::watch(host.clone(), servers, output));
     interrupt::is_awaited();
     interrupt::requested().await;
     output.note("stopped");
@@ -198,8 +208,8 @@ pub(crate) fn start(host: &Host, service: FileService) -> Result<(), Error> {
     Ok(())
 }
 
-/// Prints where the host can be reached, and the ticket, if it asks for one.
-pub(crate) fn announce(host: &Host, secret: Option<Secret>, output: Output) {
+/// Prints where the host can be reached, and the ticket, if it asks for one. Servers that find it are in the ticket.
+pub(crate) fn announce(host: &Host, (secret, servers): (Option<Secret>, &[ServerAt]), output: Output) {
     let eid = host.eid();
     let addresses = host.local_addrs();
     let ticket = secret.map(|secret| {
@@ -208,7 +218,9 @@ pub(crate) fn announce(host: &Host, secret: Option<Secret>, output: Output) {
         if places.is_empty() {
             places.extend(addresses.iter().copied().map(Place::Address));
         }
-        Ticket::new(eid, places, Some(secret)).to_string()
+        Ticket::new(eid, places, Some(secret))
+            .with_servers(servers.iter().cloned())
+            .to_string()
     });
     for address in &addresses {
         let mut fact = json!({

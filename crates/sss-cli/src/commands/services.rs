@@ -23,7 +23,8 @@ Examples:
 Any host that speaks SSS answers, to everybody whom it lets connect. It may have
 services that it does not list.")]
 pub(crate) struct ServicesArgs {
-    /// The host: a name or an address, with :PORT if it is not 7757, and EID@ before it if it is not known
+    /// The host: a name or an address, with :PORT if it is not 7757, and EID@ before it if it is not known; or an EID
+    /// alone, if a server finds it
     #[arg(value_name = "HOST", value_parser = target())]
     pub(crate) target: Target,
     #[command(flatten)]
@@ -32,7 +33,7 @@ pub(crate) struct ServicesArgs {
 
 /// Asks a host and shows what it says.
 pub(crate) async fn run(args: ServicesArgs, output: Output) -> Result<(), Error> {
-    let connector = Connector::new(args.connect, output).await?;
+    let connector = Connector::new(args.connect, output)?;
     let offered = connector.services(&args.target).await?;
     Connection::run(offered.host, async {
         for service in &offered.list.services {

@@ -30,6 +30,13 @@ fn valid_vectors_are_read_and_written() {
             expected.map(|p| p.as_str().unwrap()).collect::<Vec<_>>(),
             "{name}"
         );
+        let servers: Vec<_> = ticket.servers().iter().map(ToString::to_string).collect();
+        let expected = vector["servers"].as_array().unwrap().iter();
+        assert_eq!(
+            servers,
+            expected.map(|s| s.as_str().unwrap()).collect::<Vec<_>>(),
+            "{name}"
+        );
         let secret = ticket.secret().map(|secret| hex(secret.as_bytes()));
         assert_eq!(secret.as_deref(), vector["secret"].as_str(), "{name}");
         let is_canonical = vector["canonical"].as_bool().unwrap();
@@ -70,6 +77,32 @@ fn a_ticket_has_room_for_some_places_and_never_too_many() {
     let names = ticket.places().iter().filter(|place| matches!(place, Place::Name(..)));
     assert_eq!(names.count(), 2, "those that come first have precedence");
     assert!(ticket.places().len() > 5, "what is short fits in beside them");
+}
+
+// spec: FIL-40, FIL-42
+#[test]
+fn servers_have_room_before_places() {
+    let eid = Eid::from_public_key(&[7; 32]);
+    let server = |i: u16| ServerAt {
+        eid: Eid::from_public_key(&i.to_be_bytes().repeat(16).try_into().unwrap()),
+        place: Place::Address((Ipv4Addr::LOCALHOST, i).into()),
+    };
+    let address = |i: u16| Place::Address((Ipv6Addr::LOCALHOST, i).into());
+    let full = Ticket::new(eid, (1..200).map(address), Some(Secret::random().unwrap()));
+    let places = full.places().len();
+    assert_eq!(full.clone().with_servers([]).to_string(), full.to_string());
+    let scoped = ServerAt {
+        place: Place::parse("[fe80::1%eth0]", Some(1)).unwrap(),
+        ..server(1)
+    };
+    let ticket = full.clone().with_servers([scoped, server(1), server(2)]);
+    assert_eq!(ticket.servers(), [server(1), server(2)]);
+    assert!((1..places).contains(&ticket.places().len()), "{ticket:?}");
+    assert_eq!(ticket.to_string().parse::<Ticket>().unwrap(), ticket);
+    let ticket = full.with_servers((1..100).map(server));
+    assert!(ticket.servers().len() > 5 && ticket.places().is_empty(), "{ticket:?}");
+    assert!(ticket.to_string().len() <= MAX_TEXT);
+    assert_eq!(ticket.to_string().parse::<Ticket>().unwrap(), ticket);
 }
 
 #[test]

@@ -502,7 +502,10 @@ impl Home {
         command.args(["-c", &format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"")]);
         command.arg(own.get_program());
         for (key, value) in own.get_envs() {
-            command.env(key, value.unwrap());
+            match value {
+                Some(value) => command.env(key, value),
+                None => command.env_remove(key),
+            };
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         command

@@ -17,6 +17,7 @@ mod outage;
 mod package;
 mod places;
 mod post_quantum;
+mod rendezvous;
 mod resume;
 mod services;
 mod several;

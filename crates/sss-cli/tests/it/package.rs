@@ -5,7 +5,17 @@ use std::process::{Command, Stdio};
 
 use crate::support::Home;
 
-const COMMANDS: [&str; 8] = ["id", "serve", "get", "put", "ls", "ping", "services", "demo"];
+const COMMANDS: [&str; 9] = [
+    "id",
+    "serve",
+    "get",
+    "put",
+    "ls",
+    "ping",
+    "services",
+    "rendezvous",
+    "demo",
+];
 
 /// Runs a program that may not be there.
 fn runs(command: &mut Command) -> Option<std::process::Output> {

@@ -44,7 +44,8 @@ impl Home {
         let mut command = Command::new(program);
         command
             .env("HOME", self.0.path())
-            .env("XDG_CONFIG_HOME", self.path("config"));
+            .env("XDG_CONFIG_HOME", self.path("config"))
+            .env_remove("SSS_SERVER");
         command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

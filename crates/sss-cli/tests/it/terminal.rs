@@ -58,7 +58,8 @@ impl Terminal {
             .env("HOME", home.path(""))
             .env("XDG_CONFIG_HOME", home.path("config"))
             .env("TERM", "xterm-256color")
-            .env_remove("COLUMNS");
+            .env_remove("COLUMNS")
+            .env_remove("SSS_SERVER");
         let child = change(command).spawn(terminal).unwrap();
         let pty = Arc::new(pty);
         let (rows, columns) = (NonZero::new(ROWS).unwrap(), NonZero::new(COLUMNS).unwrap());

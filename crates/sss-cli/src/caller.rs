@@ -1,0 +1,198 @@
+//! The host of a command, registered with servers: what it asks of others, and what to say if that fails.
+
+use std::future::IntoFuture;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use sss::{Absence, ConnectError, Eid, Host, NegotiationError, ReadError, Refusal, Route, ServicesError};
+
+use crate::error::{Error, Exit, SERVER_ADVICE};
+use crate::output::Output;
+use crate::place::Place;
+use crate::server_at::ServerAt;
+use crate::servers;
+use crate::target::Target;
+use crate::trust;
+
+/// Pause before a server that was asked too often is asked again.
+const BUSY: Duration = Duration::from_secs(1);
+/// Time to look up names again, of which one may be where a host was reached.
+const LOOK_UP: Duration = Duration::from_secs(1);
+
+/// The host of a command, and the servers that it is registered with.
+pub(crate) struct Caller {
+    pub(crate) host: Host,
+    pub(crate) servers: Vec<ServerAt>,
+    /// Time in which a peer is to be reached.
+    pub(crate) timeout: Duration,
+}
+
+impl Caller {
+    /// Time to wait for the peer before somebody else is thought to be in its place.
+    pub(crate) fn patience(&self) -> Duration {
+        match self.servers.is_empty() {
+            true => trust::PATIENCE,
+            false => trust::PATIENCE_WITH_SERVERS,
+        }
+    }
+
+    /// Asks a host for something; again, while servers say that they were asked too often.
+    ///
+    /// # Errors
+    /// Why it cannot be reached, and what is wrong with servers that do not answer.
+    pub(crate) async fn ask<T, E, Q>(&self, question: impl Fn() -> Q) -> Result<T, Error>
+    where
+        Q: IntoFuture<Output = Result<T, E>>,
+        E: Failure,
+    {
+        let until = Instant::now() + self.timeout;
+        loop {
+            match question().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) if error.is_busy() && Instant::now() + BUSY < until => tokio::time::sleep(BUSY).await,
+                Err(error) => return Err(self.explained(error).await),
+            }
+        }
+    }
+
+    /// Says more where the servers may be what is wrong.
+    async fn explained(&self, error: impl Failure) -> Error {
+        let (absence, is_silent) = (error.absence(), error.is_silent());
+        let error = error.explained();
+        if self.servers.is_empty() || !self.host.observed_addrs().is_empty() {
+            return error;
+        }
+        if absence == Some(Absence::NoServer) {
+            let what = servers::diagnosis(&self.host, &self.servers).await;
+            let what = format!("no registration server has answered: {what}");
+            return Error::new(Exit::Unreachable, what, SERVER_ADVICE);
+        }
+        if is_silent {
+            let what = servers::diagnosis(&self.host, &self.servers).await;
+            return error.and(&format!("no registration server has answered either: {what}"));
+        }
+        error
+    }
+
+    /// Tells where the host was reached, if it was not at one of the places of the target.
+    pub(crate) async fn tell_how(&self, target: &Target, (eid, route): (Eid, Route), output: Output) {
+        let found_by = servers::registered(&self.host, &self.servers);
+        if found_by.is_empty() || is_at(&target.places, route).await {
+            return;
+        }
+        let places: Vec<_> = found_by.iter().map(|server| server.place.to_string()).collect();
+        let by = match &places[..] {
+            [place] => format!("the server {place}"),
+            _ => format!("one of the servers {}", places.join(", ")),
+        };
+        if output.is_json() {
+            let servers: Vec<_> = found_by.iter().map(ToString::to_string).collect();
+            let fact = json!({
+                "event": "found",
+                "eid": eid.to_string(),
+                "address": route.to_string(),
+                "servers": servers,
+            });
+            output.fact("", &fact);
+        } else {
+            output.note(format!("connected to {eid} at {route}, found by {by}"));
+        }
+    }
+}
+
+/// Returns whether a route leads to one of these places. Names whose addresses are not known may be there.
+async fn is_at(places: &[Place], route: Route) -> bool {
+    for place in places {
+        match tokio::time::timeout(LOOK_UP, place.resolve()).await {
+            Ok(Ok(addresses)) if addresses.iter().all(|address| route != Route::udp(*address)) => {}
+            Ok(Err(_)) => {}
+            _ => return true,
+        }
+    }
+    false
+}
+
+/// Failure to reach a host.
+pub(crate) trait Failure {
+    fn connecting(&self) -> Option<&ConnectError>;
+    fn explained(self) -> Error;
+
+    fn absence(&self) -> Option<Absence> {
+        match self.connecting() {
+            Some(ConnectError::Negotiation(NegotiationError::Unfound(absence))) => Some(*absence),
+            _ => None,
+        }
+    }
+
+    /// Returns whether it would be tried again: servers were asked too often.
+    fn is_busy(&self) -> bool {
+        self.absence() == Some(Absence::TooMany)
+    }
+
+    /// Returns whether nobody has answered where the host may be.
+    fn is_silent(&self) -> bool {
+        let silent = |error: &ConnectError| {
+            matches!(
+                error,
+                ConnectError::Negotiation(NegotiationError::NoAnswer { .. }) | ConnectError::Unresolved { .. }
+            )
+        };
+        self.connecting().is_some_and(silent)
+    }
+}
+
+impl Failure for ConnectError {
+    fn connecting(&self) -> Option<&ConnectError> {
+        Some(self)
+    }
+
+    fn explained(self) -> Error {
+        connect_error(self)
+    }
+}
+
+impl Failure for ServicesError {
+    fn connecting(&self) -> Option<&ConnectError> {
+        match self {
+            Self::Connect(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    fn explained(self) -> Error {
+        services_error(self)
+    }
+}
+
+/// Explains what it means that no stream could be opened.
+pub(crate) fn connect_error(error: ConnectError) -> Error {
+    match error {
+        ConnectError::Negotiation(error) => error.into(),
+        ConnectError::Closed(reason) => reason.into(),
+        ConnectError::Unresolved { .. } => Error::new(
+            Exit::Unreachable,
+            error.to_string(),
+            "check the name, or give the IP address",
+        ),
+        other => Error::new(Exit::Failed, other.to_string(), "run the same command again"),
+    }
+}
+
+/// Explains what it means that a host did not tell its services.
+fn services_error(error: ServicesError) -> Error {
+    let text = error.to_string();
+    match error {
+        ServicesError::Connect(error) => connect_error(error),
+        ServicesError::Read(ReadError::Lost(reason)) => reason.into(),
+        ServicesError::Read(ReadError::Refused(Refusal::Backlog)) => {
+            Error::new(Exit::Refused, text, "run the same command again, after a while")
+        }
+        ServicesError::Read(_) => Error::new(Exit::Refused, text, "install the same version of sss on both sides"),
+        ServicesError::Malformed(_) => Error::new(
+            Exit::Failed,
+            text,
+            "update both sides to the same version; if they are, report this as a defect",
+        ),
+        _ => Error::new(Exit::Unreachable, text, "run the same command again"),
+    }
+}

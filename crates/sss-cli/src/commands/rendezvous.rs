@@ -1,0 +1,149 @@
+//! `sss rendezvous`: a registration server.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+use sss::{Eid, Host, Quotas, RendezvousServer, ServerStats};
+
+use crate::cli::some_seconds;
+use crate::error::Error;
+use crate::identity;
+use crate::interrupt;
+use crate::listen::ListenArgs;
+use crate::output::{Output, count};
+use crate::servers::{IfMissing, read_lines};
+
+/// Run a server by which hosts find each other by their EIDs, also behind NATs
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sss rendezvous                     for everybody who knows where it is
+  sss rendezvous --allow-file hosts  for hosts whose EIDs are in a file
+  sss rendezvous --stats 60          tells each minute what it does
+
+Run it where everybody can reach it by UDP. It prints `listening EID@IP:PORT`
+for each of its addresses, then what others give to use it:
+  sss serve ~/photos --server EID@HOST:PORT    registers; prints its own EID
+  sss get sss1q.../2026 --server EID@HOST:PORT finds that host, wherever it is
+To give it once for all commands, put EID@HOST:PORT into SSS_SERVER or into the
+file ~/.config/sss/servers. It introduces hosts to each other and relays
+nothing. It learns who they are, where, and who looks for whom; not what they
+say. Keep its identity: with another one, all who use it have to be told.")]
+pub(crate) struct RendezvousArgs {
+    #[command(flatten)]
+    pub(crate) listen: ListenArgs,
+    /// The file with this host's identity [default: as `sss id`]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) identity: Option<PathBuf>,
+    /// Register at most so many hosts at a time
+    #[arg(long, value_name = "N", default_value = "1048576", value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
+    pub(crate) max_clients: u32,
+    /// Seconds that a registration lasts; hosts renew it three times in that, which also keeps their NATs open
+    #[arg(long, value_name = "SECONDS", default_value = "60", hide_short_help = true, value_parser = clap::value_parser!(u16).range(6..=600))]
+    pub(crate) lease: u16,
+    /// Serve only the hosts whose EIDs are in this file, one a line, with # before comments; read at the start
+    #[arg(long, value_name = "FILE")]
+    pub(crate) allow_file: Option<PathBuf>,
+    /// Tell so often on standard error what the server has done
+    #[arg(long, value_name = "SECONDS", value_parser = some_seconds)]
+    pub(crate) stats: Option<Duration>,
+}
+
+/// Time that clients have to hear that the server is going.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// Serves until it is stopped.
+pub(crate) async fn run(args: RendezvousArgs, output: Output) -> Result<(), Error> {
+    let allowed: Option<HashSet<Eid>> = match &args.allow_file {
+        Some(file) => Some(read_lines(file, IfMissing::Fails)?.into_iter().collect()),
+        None => None,
+    };
+    let identity = identity::load(args.identity.as_deref(), output)?;
+    let builder = || {
+        let server = RendezvousServer::new().quotas(Quotas {
+            ttl: Duration::from_secs(args.lease.into()),
+            leases: usize::try_from(args.max_clients).unwrap_or(usize::MAX),
+            ..Quotas::default()
+        });
+        let server = match allowed.clone() {
+            Some(allowed) => server.allow(move |eid| allowed.contains(eid)),
+            None => server,
+        };
+        let builder = Host::builder().identity(identity.clone()).answer_probes(true);
+        builder.serve_rendezvous(server)
+    };
+    let host = args.listen.host(builder).await?;
+    announce(&host, output);
+    if let Some(allowed) = &allowed {
+        output.note(format!("{} may use it", count(allowed.len() as u64, "host")));
+    }
+    interrupt::is_awaited();
+    tokio::select! {
+        () = interrupt::requested() => {}
+        () = tell_now_and_then(&host, args.stats, output) => {}
+    }
+    if args.stats.is_some() {
+        tell(&host, output);
+    }
+    output.note("stopped");
+    // Whoever does not hear it finds out by itself.
+    let _ = host.close_within(FAREWELL).await;
+    Ok(())
+}
+
+/// Prints where it is, and what others give to use it.
+fn announce(host: &Host, output: Output) {
+    let eid = host.eid();
+    let addresses = host.local_addrs();
+    for address in &addresses {
+        let fact = json!({
+            "event": "listening",
+            "eid": eid.to_string(),
+            "address": address.to_string(),
+            "target": format!("{eid}@{address}"),
+        });
+        output.prose(format!("listening {eid}@{address}"), &fact);
+    }
+    // Each `listening` has it for machines.
+    if let Some(address) = addresses.first() {
+        output.text(format!("others give --server {eid}@{address}"));
+    }
+}
+
+async fn tell_now_and_then(host: &Host, pause: Option<Duration>, output: Output) {
+    let Some(pause) = pause else {
+        return std::future::pending().await;
+    };
+    loop {
+        tokio::time::sleep(pause).await;
+        tell(host, output);
+    }
+}
+
+fn tell(host: &Host, output: Output) {
+    let stats = host.rendezvous_stats().unwrap_or_default();
+    let fact = json!({
+        "event": "statistics",
+        "registered": stats.leases,
+        "introductions": stats.introductions,
+        "introduced": stats.introduced,
+        "renewed": stats.renewed,
+        "refused": stats.refused,
+        "dropped": stats.dropped,
+    });
+    output.prose_aside(text(&stats), &fact);
+}
+
+fn text(stats: &ServerStats) -> String {
+    format!(
+        "{} registered, {} introduced, {}, {} refused, {} dropped",
+        count(stats.leases, "host"),
+        stats.introduced,
+        count(stats.renewed, "renewal"),
+        stats.refused,
+        stats.dropped,
+    )
+}

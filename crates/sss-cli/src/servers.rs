@@ -1,0 +1,323 @@
+//! Registration servers: which ones are known, and what is told of registrations.
+
+use std::fmt;
+use std::fs;
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde_json::json;
+use sss::{FoundBy, Host, HostBuilder};
+
+use crate::error::{Error, Exit, SERVER_ADVICE};
+use crate::identity;
+use crate::output::Output;
+use crate::server_at::{ServerAt, ServerError};
+
+/// Variable of the environment that names servers, separated by spaces or commas.
+const VARIABLE: &str = "SSS_SERVER";
+/// File in the user's configuration directory that names servers, one a line.
+const FILE: &str = "servers";
+/// Largest file of servers or EIDs that is read, in bytes.
+const MOST: u64 = 8 << 20;
+/// Time for which a server is asked who it is.
+const ASKING: Duration = Duration::from_secs(1);
+/// Time without a registration after which that is said.
+const GRACE: Duration = Duration::from_secs(5);
+/// Pauses between looks at registrations: while one is missing, and later.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(1));
+
+/// Arguments that say at which servers hosts are looked for, and this one is found.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ServerArgs {
+    /// A registration server, as `sss rendezvous` prints it (may be given several times) [default: SSS_SERVER in the
+    /// environment, else the file `servers` in the user's configuration directory, else none]
+    #[arg(long, value_name = "EID@HOST[:PORT]")]
+    pub(crate) server: Vec<ServerAt>,
+    /// Use no registration server, not even one that a ticket names
+    #[arg(long, conflicts_with = "server")]
+    pub(crate) no_server: bool,
+}
+
+impl ServerArgs {
+    /// The servers of the command line, else those of the environment, else those of the user's file.
+    ///
+    /// # Errors
+    /// If one of them cannot be understood.
+    pub(crate) fn known(&self) -> Result<Vec<ServerAt>, Error> {
+        if self.no_server {
+            return Ok(Vec::new());
+        }
+        if !self.server.is_empty() {
+            return Ok(self.server.clone());
+        }
+        match std::env::var(VARIABLE) {
+            Ok(text) => of_environment(&text),
+            // Who has no home has no file there.
+            Err(_) => match identity::config_directory() {
+                Ok(directory) => read_lines(&directory.join(FILE), IfMissing::Nothing),
+                Err(_) => Ok(Vec::new()),
+            },
+        }
+    }
+
+    /// As [`Self::known`], and beside them those that a ticket names.
+    ///
+    /// # Errors
+    /// As [`Self::known`].
+    pub(crate) fn with(&self, more: &[ServerAt]) -> Result<Vec<ServerAt>, Error> {
+        let mut servers = self.known()?;
+        if !self.no_server {
+            servers.extend(
+                more.iter()
+                    .filter(|server| !servers.contains(server))
+                    .cloned()
+                    .collect::<Vec<_>>(),
+            );
+        }
+        Ok(servers)
+    }
+}
+
+fn of_environment(text: &str) -> Result<Vec<ServerAt>, Error> {
+    let words = text.split([' ', ',', '\t', '\n']).filter(|word| !word.is_empty());
+    let parsed: Result<_, ServerError> = words.map(str::parse).collect();
+    parsed.map_err(|error| {
+        let next = "correct it, or give --server, or --no-server to do without";
+        Error::new(Exit::Usage, format!("{VARIABLE}: {error}"), next)
+    })
+}
+
+/// Meaning of a file that is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IfMissing {
+    /// It says nothing.
+    Nothing,
+    /// That is an error.
+    Fails,
+}
+
+/// Reads a file of one thing a line. What stands behind `#` is for people.
+///
+/// # Errors
+/// If it cannot be read, or a line cannot be understood.
+pub(crate) fn read_lines<T: FromStr<Err: fmt::Display>>(path: &Path, missing: IfMissing) -> Result<Vec<T>, Error> {
+    let wrong = |error: io::Error| Error::local(path, "read", &error);
+    // Opening a FIFO waits for whoever writes to it.
+    match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && missing == IfMissing::Nothing => {
+            return Ok(Vec::new());
+        }
+        Ok(there) if !there.is_file() || there.len() > MOST => {
+            let what = format!("{} is no file of at most {} MiB", path.display(), MOST >> 20);
+            return Err(Error::new(Exit::Failed, what, "move it away, or name a file"));
+        }
+        Ok(_) => {}
+        Err(error) => return Err(wrong(error)),
+    }
+    let mut bytes = Vec::new();
+    let file = fs::File::open(path).map_err(wrong)?;
+    file.take(MOST).read_to_end(&mut bytes).map_err(wrong)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let mut found = Vec::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        let line = line.split('#').next().unwrap_or_default().trim();
+        if line.is_empty() {
+            continue;
+        }
+        found.push(line.parse().map_err(|error| {
+            let what = format!("line {number} of {}: {error}", path.display());
+            Error::new(Exit::Failed, what, "correct or remove that line")
+        })?);
+    }
+    Ok(found)
+}
+
+/// The host that is to be built registers with these servers.
+pub(crate) fn register(builder: HostBuilder, servers: &[ServerAt], found_by: FoundBy) -> HostBuilder {
+    let builder = builder.found_by(found_by);
+    servers
+        .iter()
+        .fold(builder, |builder, server| builder.rendezvous(server.eid, &server.place))
+}
+
+/// The servers with which a host is registered now.
+pub(crate) fn registered<'a>(host: &Host, servers: &'a [ServerAt]) -> Vec<&'a ServerAt> {
+    let observed = host.observed_addrs();
+    let mut found: Vec<&ServerAt> = Vec::new();
+    for server in servers
+        .iter()
+        .filter(|server| observed.iter().any(|(eid, _)| *eid == server.eid))
+    {
+        if !found.iter().any(|other| other.eid == server.eid) {
+            found.push(server);
+        }
+    }
+    found
+}
+
+/// Says in a sentence what is wrong with servers that do not answer: asks them who they are.
+pub(crate) async fn diagnosis(host: &Host, servers: &[ServerAt]) -> String {
+    let asked: Vec<_> = servers
+        .iter()
+        .map(|server| tokio::spawn(diagnose(host.clone(), server.clone())))
+        .collect();
+    let mut said = Vec::new();
+    for answer in asked {
+        said.extend(answer.await.ok());
+    }
+    said.join("; ")
+}
+
+async fn diagnose(host: Host, server: ServerAt) -> String {
+    let ServerAt { eid, place } = server;
+    let addresses = match tokio::time::timeout(ASKING, place.resolve()).await {
+        Ok(Ok(addresses)) => addresses,
+        Ok(Err(error)) => return format!("cannot look up {}: {error}", place.host()),
+        Err(_) => return format!("cannot look up {}: the resolver does not answer", place.host()),
+    };
+    for address in addresses {
+        match host.probe(address, ASKING).await {
+            Ok(found) if found == eid => {
+                return format!("the host at {place} is there, but does not register this one");
+            }
+            Ok(found) => return format!("the host at {place} is {found}, not {eid}"),
+            Err(_) => {}
+        }
+    }
+    format!("nobody answers at {place}")
+}
+
+/// Tells when a host is registered, and no longer is, for as long as it is at work.
+pub(crate) async fn watch(host: Host, servers: Vec<ServerAt>, output: Output) {
+    let begun = Instant::now();
+    let mut watched: Vec<Watched> = Vec::new();
+    for server in servers {
+        if !watched.iter().any(|other| other.server.eid == server.eid) {
+            watched.push(Watched {
+                server,
+                at: None,
+                is_due: true,
+            });
+        }
+    }
+    while !host.is_closed() {
+        let observed = host.observed_addrs();
+        for one in &mut watched {
+            let at = observed
+                .iter()
+                .find(|(eid, _)| *eid == one.server.eid)
+                .map(|(_, at)| *at);
+            one.note(at, output);
+        }
+        let is_late = begun.elapsed() >= GRACE;
+        for one in watched
+            .iter_mut()
+            .filter(|one| is_late && one.at.is_none() && one.is_due)
+        {
+            one.is_due = false;
+            let why = diagnose(host.clone(), one.server.clone()).await;
+            output.note(format!("not registered yet, trying on: {why}\n  -> {SERVER_ADVICE}"));
+        }
+        let is_complete = watched.iter().all(|one| one.at.is_some());
+        tokio::time::sleep(if is_complete { PAUSES.1 } else { PAUSES.0 }).await;
+    }
+}
+
+/// A server with which a host is to be registered.
+struct Watched {
+    server: ServerAt,
+    /// The host's address, as the server sees it.
+    at: Option<SocketAddr>,
+    /// Set if it is to be said that the server does not answer.
+    is_due: bool,
+}
+
+impl Watched {
+    fn note(&mut self, at: Option<SocketAddr>, output: Output) {
+        let place = &self.server.place;
+        match at {
+            Some(address) if self.at != at => {
+                self.is_due = false;
+                output.prose(
+                    format!("registered at {place}, which sees this host at {address}"),
+                    &json!({
+                        "event": "registered",
+                        "server": self.server.to_string(),
+                        "address": address.to_string(),
+                    }),
+                );
+            }
+            None if self.at.is_some() => output.note(format!(
+                "no longer registered at {place}: another program with this identity has registered there, \
+                 or it is full; trying again"
+            )),
+            _ => {}
+        }
+        self.at = at;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sss::Eid;
+
+    use super::*;
+
+    fn eid(n: u8) -> Eid {
+        Eid::from_public_key(&[n; 32])
+    }
+
+    fn none() -> ServerArgs {
+        ServerArgs {
+            server: Vec::new(),
+            no_server: false,
+        }
+    }
+
+    #[test]
+    fn the_environment_names_several() {
+        let [a, b] = [1, 2].map(|n| format!("{}@192.0.2.{n}:1", eid(n)));
+        for text in [format!("{a},{b}"), format!(" {a} , {b}\n")] {
+            let shown: Vec<_> = of_environment(&text).unwrap().iter().map(ToString::to_string).collect();
+            assert_eq!(shown, [a.clone(), b.clone()]);
+        }
+        assert_eq!(of_environment("").unwrap(), []);
+        let error = of_environment(&format!("{a};{b}")).unwrap_err().to_string();
+        assert!(error.contains("SSS_SERVER") && error.contains("--no-server"), "{error}");
+    }
+
+    #[test]
+    fn a_file_has_one_a_line_and_comments() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("servers");
+        assert_eq!(read_lines::<Eid>(&file, IfMissing::Nothing).unwrap(), []);
+        assert!(read_lines::<Eid>(&file, IfMissing::Fails).is_err());
+        fs::write(&file, format!("# ours\n\n {} # the first\n{}", eid(1), eid(2))).unwrap();
+        assert_eq!(read_lines::<Eid>(&file, IfMissing::Fails).unwrap(), [eid(1), eid(2)]);
+        fs::write(&file, format!("{}\nnonsense\n", eid(1))).unwrap();
+        let error = read_lines::<ServerAt>(&file, IfMissing::Fails).unwrap_err().to_string();
+        assert!(error.contains("line 1 of"), "{error}");
+        let error = read_lines::<Eid>(&file, IfMissing::Fails).unwrap_err().to_string();
+        assert!(error.contains("line 2 of"), "{error}");
+        assert!(read_lines::<Eid>(dir.path(), IfMissing::Nothing).is_err());
+    }
+
+    #[test]
+    fn servers_of_a_ticket_stand_beside_ours() {
+        let [a, b] = [1, 2].map(|n| format!("{}@192.0.2.{n}", eid(n)).parse::<ServerAt>().unwrap());
+        let args = ServerArgs {
+            server: vec![a.clone()],
+            ..none()
+        };
+        assert_eq!(args.with(&[b.clone(), a.clone()]).unwrap(), [a, b.clone()]);
+        let args = ServerArgs {
+            no_server: true,
+            ..none()
+        };
+        assert_eq!(args.with(&[b]).unwrap(), []);
+    }
+}

@@ -1,0 +1,378 @@
+//! Hosts that are found by their EIDs alone, by `sss rendezvous`.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::UdpSocket;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::json_table;
+use crate::support::{Home, Ran};
+
+/// A process that runs until it is stopped, and what it prints.
+struct Running {
+    child: Child,
+    out: BufReader<ChildStdout>,
+}
+
+impl Running {
+    fn start(command: &mut Command, args: &[&str]) -> Self {
+        let mut child = command.args(args).stderr(Stdio::inherit()).spawn().unwrap();
+        let out = BufReader::new(child.stdout.take().unwrap());
+        Self { child, out }
+    }
+
+    /// The rest of the next line that begins so.
+    #[track_caller]
+    fn line(&mut self, begin: &str) -> String {
+        loop {
+            let mut line = String::new();
+            assert_ne!(self.out.read_line(&mut line).unwrap(), 0, "it ended before {begin:?}");
+            json_table::check(&line);
+            if let Some(rest) = line.strip_prefix(begin) {
+                return rest.trim().to_owned();
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// A registration server at a port of its own.
+struct Server {
+    home: Home,
+    running: Running,
+    /// EID and address.
+    at: String,
+}
+
+impl Server {
+    fn start(args: &[&str]) -> Self {
+        Self::start_of(Home::new(), "127.0.0.1:0", args)
+    }
+
+    fn start_of(home: Home, address: &str, args: &[&str]) -> Self {
+        let begin = ["rendezvous", "--bind", address, "--lease", "6"];
+        let mut running = Running::start(&mut home.command(), &[&begin, args].concat());
+        let at = running.line("listening ");
+        assert_eq!(running.line("others give --server "), at);
+        Self { home, running, at }
+    }
+
+    fn eid(&self) -> &str {
+        self.at.split_once('@').unwrap().0
+    }
+
+    fn address(&self) -> &str {
+        self.at.split_once('@').unwrap().1
+    }
+}
+
+/// A directory with a file `one`, served, and registered with a server.
+struct Found {
+    dir: PathBuf,
+    running: Running,
+    eid: String,
+    address: String,
+    ticket: Option<String>,
+}
+
+impl Found {
+    fn start(home: &Home, server: &str, args: &[&str]) -> Self {
+        let dir = home.dir("source");
+        fs::write(dir.join("one"), "1").unwrap();
+        let mut command = home.command();
+        command
+            .args(["serve", "--bind", "127.0.0.1:0", "--server", server])
+            .arg(&dir);
+        let mut running = Running::start(&mut command, args);
+        let target = running.line("listening ");
+        let (eid, address) = target.split_once('@').unwrap();
+        let ticket = (!args.contains(&"--public")).then(|| running.line("ticket "));
+        let registered = running.line("registered at ");
+        let at = server.split_once('@').unwrap().1;
+        assert_eq!(registered, format!("{at}, which sees this host at {address}"));
+        Self {
+            dir,
+            running,
+            eid: eid.to_owned(),
+            address: address.to_owned(),
+            ticket,
+        }
+    }
+
+    fn at(&self, path: &str) -> String {
+        format!("{}/{path}", self.eid)
+    }
+}
+
+/// A port at which nobody is, for as long as the socket is there.
+fn silent() -> (UdpSocket, String) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    (socket, address)
+}
+
+#[test]
+fn a_host_is_found_by_its_eid_alone() {
+    let home = Home::new();
+    let server = Server::start(&[]);
+    let serving = Found::start(&home, &server.at, &["--public", "--write"]);
+    let by_server = format!("found by the server {}", server.address());
+    // Each client is another one: a server introduces a pair once a second.
+    let run = |client: &Home, args: &[&str], variable: &str| {
+        let mut command = client.command();
+        Ran::wait(command.args(args).env("SSS_SERVER", variable).spawn().unwrap())
+    };
+    let client = Home::new();
+    let to = client.path("one");
+    let to = to.to_str().unwrap();
+    let ran = client.run(["get", &serving.at("one"), to, "--server", &server.at]);
+    ran.expect(0)
+        .says(&["connected to", &serving.eid, &serving.address, &by_server]);
+    assert_eq!(fs::read(to).unwrap(), b"1");
+    let put = ["put", to, &serving.at("two")];
+    run(&Home::new(), &put, &server.at).expect(0).says(&[&by_server]);
+    assert_eq!(fs::read(serving.dir.join("two")).unwrap(), b"1");
+    let services = ["services", serving.eid.as_str()];
+    let ran = run(&Home::new(), &services, &server.at).expect(0);
+    ran.says(&[&by_server]);
+    let ping = ["ping", "-c", "1", serving.eid.as_str(), "--json"];
+    let ran = run(&Home::new(), &ping, &server.at).expect(0);
+    let found = ran.event("found");
+    assert_eq!(found["eid"], serving.eid.as_str());
+    assert_eq!(found["address"], serving.address.as_str());
+    assert_eq!(found["servers"], serde_json::json!([server.at]));
+
+    // No server has found what is at the address that was given.
+    let direct = format!("{}@{}", serving.eid, serving.address);
+    for more in [["--server", server.at.as_str()].as_slice(), &["--no-server"]] {
+        let ran = client.run(["ls", &direct].iter().chain(more)).expect(0);
+        assert!(!ran.err.contains("found by"), "{}", ran.err);
+    }
+}
+
+#[test]
+fn servers_are_named_in_three_places() {
+    let home = Home::new();
+    let server = Server::start(&[]);
+    let serving = Found::start(&home, &server.at, &["--public"]);
+    let client = Home::new();
+    let ls = |variable: Option<&str>, args: &[&str]| {
+        let mut command = client.command();
+        command.args(["ls", &serving.eid]).args(args);
+        if let Some(variable) = variable {
+            command.env("SSS_SERVER", variable);
+        }
+        Ran::wait(command.spawn().unwrap())
+    };
+    ls(None, &[])
+        .expect(2)
+        .says(&["no registration server is known", "--server EID@HOST", "SSS_SERVER"]);
+    let file = client.dir("config/sss").join("servers");
+    fs::write(&file, format!("# ours\n{} # at home\n", server.at)).unwrap();
+    ls(None, &[]).expect(0);
+    // The environment comes before the file, the command line before both.
+    ls(Some(""), &[]).expect(2).says(&["no registration server is known"]);
+    ls(Some("nonsense"), &[])
+        .expect(2)
+        .says(&["SSS_SERVER", "\"nonsense\" is no server", "--no-server"]);
+    ls(None, &["--no-server"]).expect(2).says(&["--no-server"]);
+    fs::write(&file, format!("# ours\n\n{}\nrendezvous.example\n", server.at)).unwrap();
+    ls(None, &[]).expect(1).says(&[
+        "line 4 of",
+        "servers",
+        "\"rendezvous.example\" is no server",
+        "correct or remove",
+    ]);
+    ls(Some("nonsense"), &["--server", &server.at]).expect(0);
+}
+
+#[test]
+fn a_ticket_names_the_server_that_knows_the_place() {
+    let (home, client) = (Home::new(), Home::new());
+    let server = Server::start(&[]);
+    let args = ["--ticket-file", home.path("secret").to_str().unwrap()].map(str::to_owned);
+    let args = args.each_ref().map(String::as_str);
+    let mut before = Found::start(&home, &server.at, &args);
+    let ticket = before.ticket.clone().unwrap();
+    before.running.kill();
+    // At the old address somebody else is now.
+    let other = Home::new();
+    let _other = other.serve_at(&before.address, &other.dir("source"), &[]);
+    let after = Found::start(&home, &server.at, &args);
+    assert_eq!(after.eid, before.eid);
+    assert_ne!(after.address, before.address);
+    let ran = client.run(["ls", &ticket]).expect(0);
+    assert!(ran.out.contains("one"), "{}", ran.out);
+    ran.says(&["connected to", &after.address, "found by the server"]);
+    client
+        .run(["ls", &ticket, "--no-server"])
+        .expect(4)
+        .says(&["not", &after.eid]);
+}
+
+// The lease of 6 s is renewed after 2 s, and after 1, 2 and 4 s more if nobody answers.
+#[test]
+fn a_server_that_was_restarted_finds_those_who_had_registered() {
+    let (home, client) = (Home::new(), Home::new());
+    let mut server = Server::start(&[]);
+    let serving = Found::start(&home, &server.at, &["--public"]);
+    server.running.kill();
+    let (address, eid) = (server.address().to_owned(), server.eid().to_owned());
+    let server = Server::start_of(server.home, &address, &[]);
+    assert_eq!(server.eid(), eid, "it is who it was");
+    let begun = Instant::now();
+    let ran = loop {
+        let ran = client.run(["ls", &serving.eid, "--server", &server.at]);
+        if ran.code == Some(0) || begun.elapsed() > Duration::from_secs(60) {
+            break ran.expect(0);
+        }
+        ran.says(&["has registered"]);
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    assert!(ran.out.contains("one"), "{}", ran.out);
+}
+
+#[test]
+fn what_is_wrong_is_said() {
+    let (home, client) = (Home::new(), Home::new());
+    let server = Server::start(&[]);
+    let serving = Found::start(&home, &server.at, &["--public"]);
+    let other = Home::new().run(["id"]).expect(0).out.trim().to_owned();
+    let (_socket, nobody) = silent();
+    let plain = Home::new();
+    let plain = plain.serve(&plain.dir("source"), &[]);
+    let ls = |eid: &str, server: &str| {
+        let mut command = client.command();
+        command.args(["ls", eid, "--server", server]);
+        let child = command.spawn().unwrap();
+        move || Ran::wait(child)
+    };
+    // All at once: some wait for servers that do not answer.
+    let at_nobody = ls(&serving.eid, &format!("{}@{nobody}", server.eid()));
+    let wrong = ls(&serving.eid, &format!("{other}@{}", server.address()));
+    let unnamed = ls(&serving.eid, &format!("{}@no-such-host.invalid", server.eid()));
+    let no_server = ls(&serving.eid, &plain.target);
+    let unseen = ls(&other, &server.at);
+    unseen()
+        .expect(3)
+        .says(&["no host of this EID", "check the EID", "sss serve"]);
+    at_nobody().expect(3).says(&[
+        "no registration server",
+        &format!("nobody answers at {nobody}"),
+        "sss rendezvous",
+    ]);
+    wrong().expect(3).says(&[server.address(), server.eid(), "not", &other]);
+    unnamed()
+        .expect(3)
+        .says(&["cannot look up no-such-host.invalid", "sss rendezvous"]);
+    no_server().expect(3).says(&["does not register"]);
+    let mut mistyped = serving.eid.clone();
+    mistyped.pop();
+    client
+        .run(["ls", &mistyped, "--server", &server.at])
+        .expect(2)
+        .says(&["63 characters", "copied completely"]);
+    client
+        .run(["ls", &serving.eid, "--server", "nonsense"])
+        .expect(2)
+        .says(&["EID@HOST"]);
+}
+
+#[test]
+fn a_host_that_hangs_is_told_from_one_that_is_gone() {
+    let (home, client) = (Home::new(), Home::new());
+    let server = Server::start(&[]);
+    let serving = Found::start(&home, &server.at, &["--public"]);
+    serving.running.signal(Signal::STOP);
+    let ran = client.run(["ls", &serving.eid, "--server", &server.at, "--timeout", "4"]);
+    let ran = ran.expect(3);
+    assert!(
+        ran.err.contains("no answer from") || ran.err.contains("does not answer"),
+        "{}",
+        ran.err
+    );
+    let begun = Instant::now();
+    loop {
+        let ran = client.run(["ls", &serving.eid, "--server", &server.at, "--timeout", "1"]);
+        let ran = ran.expect(3);
+        if ran.err.contains("is offline") {
+            ran.says(&["heard nothing of it for", "still runs there"]);
+            break;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{}", ran.err);
+    }
+}
+
+#[test]
+fn a_server_serves_whom_it_is_told_to() {
+    let (home, client, stranger) = (Home::new(), Home::new(), Home::new());
+    let allowed = home.path("allowed");
+    let eids = [&home, &client].map(|home| home.run(["id"]).expect(0).out);
+    fs::write(&allowed, format!("# ours\n{} # serves\n\n{}", eids[0].trim(), eids[1])).unwrap();
+    let server = Server::start(&["--allow-file", allowed.to_str().unwrap()]);
+    let serving = Found::start(&home, &server.at, &["--public"]);
+    client.run(["ls", &serving.eid, "--server", &server.at]).expect(0);
+    let ran = stranger.run(["ls", &serving.eid, "--server", &server.at]).expect(4);
+    ran.says(&["do not serve this host", "--allow-file", "sss id"]);
+
+    fs::write(&allowed, "sss1qqq\n").unwrap();
+    for (file, words) in [(allowed.as_path(), "line 1 of"), (&home.path("missing"), "missing")] {
+        let ran = home.run(["rendezvous", "--allow-file", file.to_str().unwrap()]);
+        ran.expect(1).says(&[words]);
+    }
+}
+
+#[test]
+fn a_server_has_room_for_so_many_and_tells_what_it_does() {
+    let (home, client) = (Home::new(), Home::new());
+    let mut command = home.command();
+    let mut server = Running::start(
+        &mut command,
+        &[
+            "rendezvous",
+            "--bind",
+            "127.0.0.1:0",
+            "--max-clients",
+            "1",
+            "--stats",
+            "0.2",
+            "--json",
+        ],
+    );
+    let listening = server.line("");
+    let listening: serde_json::Value = serde_json::from_str(&listening).unwrap();
+    let at = listening["target"].as_str().unwrap();
+    let other = Home::new();
+    let serving = Found::start(&other, at, &["--public"]);
+    let registered = loop {
+        let line = server.line("");
+        let statistics: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(statistics["event"], "statistics");
+        if statistics["registered"] != 0 {
+            break statistics["registered"].clone();
+        }
+    };
+    assert_eq!(registered, 1);
+    let ran = client.run(["ls", &serving.eid, "--server", at, "--timeout", "1"]);
+    ran.expect(3).says(&["full", "use another server"]);
+    server.signal(Signal::TERM);
+    assert_eq!(server.child.wait().unwrap().code(), Some(0));
+}
