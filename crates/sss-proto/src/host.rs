@@ -33,6 +33,7 @@ use sss_wire::services::{ProtocolInfo, ServiceInfo};
 use sss_wire::{Code, Eid, long};
 use zeroize::Zeroizing;
 
+pub use seeking::Introduced;
 pub use services::Visibility;
 pub use stats::HostStats;
 pub use stream::Stream;

@@ -159,7 +159,7 @@ pub use error::{
     Absence, CloseReason, DatagramError, DropReason, ListenError, NegotiationError, OpenError, ProtocolError,
     ReadError, WriteError,
 };
-pub use host::{ConnectError, Host, HostStats, Stream, Visibility};
+pub use host::{ConnectError, Host, HostStats, Introduced, Stream, Visibility};
 pub use ids::{DatagramId, ListenerId, PeerId, StreamId};
 pub use interest::Interest;
 pub use io::{Batch, DatagramFate, Ecn, Event, Input, LinkStatus, MAX_TRANSMIT, Output, Transmit, TransmitBuf};

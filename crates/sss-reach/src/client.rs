@@ -1,5 +1,6 @@
 //! A host that registers, is found, and finds others: its registrations, the calls it makes, and those it hears of.
 
+mod callee;
 mod calls;
 mod introduced;
 mod lease;
@@ -11,18 +12,19 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use sss_crypto::Generator;
-use sss_proto::{Absence, AddressScope, Host, Instant, StreamId};
+use sss_proto::{Absence, AddressScope, Host, Instant, Route, StreamId};
 use sss_wire::Eid;
 use sss_wire::reach::bodies::{Found, Notify, Status};
 use sss_wire::reach::records::Register;
-use sss_wire::reach::{Kind, Packet, Punch, Sealed};
+use sss_wire::reach::{Kind, Leg, Packet, Punch, Sealed};
 
 pub use registration::ServerAddress;
 
 use crate::Dropped;
+use callee::Callee;
 use calls::{Answered, Calls};
 use introduced::Introduced;
-use punch::{Punched, Punching};
+use punch::Punched;
 use registration::{Progress, Registration};
 
 /// Introductions in a second that are acted upon (RCH-14).
@@ -33,11 +35,11 @@ pub(crate) struct Client {
     register: Register,
     registrations: Vec<Registration>,
     calls: Calls,
-    introduced: Introduced<Punching>,
+    introduced: Introduced<Callee>,
     /// Introductions in the present second.
     heard: (u64, u8),
     rng: Generator,
-    outbox: VecDeque<(SocketAddr, Vec<u8>)>,
+    outbox: VecDeque<(Route, Vec<u8>)>,
 }
 
 impl Client {
@@ -61,7 +63,7 @@ impl Client {
     }
 
     /// The next datagram to be sent, and where to.
-    pub(crate) fn poll_transmit(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
+    pub(crate) fn poll_transmit(&mut self) -> Option<(Route, Vec<u8>)> {
         self.outbox.pop_front()
     }
 
@@ -84,7 +86,7 @@ impl Client {
         registrations
             .chain(self.calls.next_timer())
             .chain(self.introduced.next_timer())
-            .chain(self.introduced.iter().filter_map(Punching::next_timer))
+            .chain(self.introduced.iter().filter_map(Callee::next_timer))
             .min()
     }
 
@@ -96,22 +98,30 @@ impl Client {
                 continue;
             };
             match lease.on_timer(now, &mut self.rng) {
-                Ok(Some(packet)) => self.outbox.push_back((at, packet)),
+                Ok(Some(packet)) => self.outbox.push_back((Route::udp(at), packet)),
                 Ok(None) => {}
                 Err(lease::NoToken) => registration.renew(now),
             }
         }
         self.introduced.expire(now);
-        for punching in self.introduced.iter_mut() {
-            self.outbox.extend(punching.on_timer(now));
+        for callee in self.introduced.iter_mut() {
+            self.outbox.extend(callee.on_timer(now));
         }
         self.call(now, host);
     }
 
     /// Goes on with the calls, and tells those that nothing comes of.
     fn call(&mut self, now: Instant, host: &mut Host) {
+        for eid in self.calls.unanswered() {
+            if host.introduce(now, &eid).is_none() {
+                self.calls.on_answered(&eid);
+            }
+        }
+        let mut packets = VecDeque::new();
         self.calls
-            .on_timer(now, &mut self.registrations, &mut self.rng, &mut self.outbox);
+            .on_timer(now, &mut self.registrations, &mut self.rng, &mut packets);
+        self.outbox
+            .extend(packets.into_iter().map(|(to, packet)| (Route::udp(to), packet)));
         while let Some((eid, absence)) = self.calls.take_failed() {
             host.unfound(now, &eid, absence);
         }
@@ -122,7 +132,9 @@ impl Client {
         if self.registrations.iter().any(|registration| *registration.eid() == eid) {
             return;
         }
-        self.calls.begin(now, eid, self.registrations.len(), &mut self.rng);
+        let greeting = host.introduce(now, &eid);
+        let servers = self.registrations.len();
+        self.calls.begin(now, (eid, greeting), servers, &mut self.rng);
         self.call(now, host);
     }
 
@@ -172,10 +184,10 @@ impl Client {
             Packet::Sealed(sealed) => match sealed.kind {
                 Kind::LeaseOk => self.on_lease_ok(now, from, &sealed),
                 Kind::Found => self.on_found(now, host, from, &sealed),
-                Kind::Notify => self.on_notify(now, from, &sealed),
+                Kind::Notify => self.on_notify(now, host, from, &sealed),
                 _ => Err(Dropped::Unwelcome),
             },
-            Packet::Leg(_) => Err(Dropped::Unwelcome),
+            Packet::Leg(leg) => self.on_leg(now, host, from, &leg),
             Packet::Punch(punch) => self.on_punch(now, host, from, &punch),
         }?;
         self.on_timer(now, host);
@@ -215,7 +227,12 @@ impl Client {
             return Err(Dropped::Unwelcome);
         }
         match self.calls.on_found(now, &found, &mut self.rng) {
-            Answered::Way(eid, way) => host.add_hints(now, &eid, &[way.address.into()]),
+            Answered::Way(eid, way, is_greeted) => {
+                // Else the answer comes by itself, and PUNCH says when the way is open.
+                if !is_greeted {
+                    host.add_hints(now, &eid, &[way.address.into()]);
+                }
+            }
             Answered::NoLease(server) => {
                 if let Some((lease, _)) = self.registrations.get_mut(server).and_then(Registration::lease) {
                     lease.lease_now(now);
@@ -227,7 +244,13 @@ impl Client {
     }
 
     /// A caller wants to reach this host (RCH-12, RCH-13).
-    fn on_notify(&mut self, now: Instant, from: SocketAddr, sealed: &Sealed<'_>) -> Result<(), Dropped> {
+    fn on_notify(
+        &mut self,
+        now: Instant,
+        host: &mut Host,
+        from: SocketAddr,
+        sealed: &Sealed<'_>,
+    ) -> Result<(), Dropped> {
         let may_hear = self.may_hear(now);
         let (lease, _) = self.registration(from)?.lease().ok_or(Dropped::Unknown)?;
         let plaintext = lease.open(sealed)?;
@@ -235,17 +258,36 @@ impl Client {
         if !lease.is_present(&notify.boot) || !is_allowed(from, notify.way.address) {
             return Err(Dropped::Unwelcome);
         }
+        lease.answer(notify.introduction, Status::Ok);
         let name = notify.introduction;
-        if self.introduced.get_mut(&name).is_none() {
-            let punching = Punching::new(now, &notify.way, &mut self.rng);
-            let is_room = may_hear && self.introduced.insert(now, name, notify.way.address.ip(), punching);
-            if !is_room {
-                return Err(Dropped::Overload);
-            }
-            self.heard.1 = self.heard.1.saturating_add(1);
+        if self.introduced.get_mut(&name).is_some() {
+            return Ok(());
         }
+        let callee = Callee::new(now, &notify.way, &mut self.rng);
+        let direct = callee.direct();
+        if !may_hear || !self.introduced.insert(now, name, notify.way.address.ip(), callee) {
+            return Err(Dropped::Overload);
+        }
+        self.heard.1 = self.heard.1.saturating_add(1);
+        // Without an answer there are addresses, and PUNCH.
+        let cookie = host.answer_introduced(now, name, notify.hello, &[direct]);
+        if let (Ok(cookie), Some(callee)) = (cookie, self.introduced.get_mut(&name)) {
+            callee.put_answer(cookie);
+        }
+        Ok(())
+    }
+
+    /// The other half of a caller's greeting.
+    fn on_leg(&mut self, now: Instant, host: &mut Host, from: SocketAddr, leg: &Leg<'_>) -> Result<(), Dropped> {
         let (lease, _) = self.registration(from)?.lease().ok_or(Dropped::Unknown)?;
-        lease.answer(name, Status::Ok);
+        if !lease.is_genuine(leg) {
+            return Err(Dropped::Unauthentic);
+        }
+        let callee = self.introduced.get_mut(leg.introduction).ok_or(Dropped::Unknown)?;
+        if callee.answers() == 1 {
+            let cookie_k = host.answer_introduced_leg(now, leg.introduction, leg.key);
+            callee.put_answer(cookie_k.map_err(|_| Dropped::Unwelcome)?);
+        }
         Ok(())
     }
 
@@ -259,10 +301,12 @@ impl Client {
     }
 
     fn on_punch(&mut self, now: Instant, host: &mut Host, from: SocketAddr, punch: &Punch<'_>) -> Result<(), Dropped> {
-        for punching in self.introduced.iter_mut() {
-            match punching.on_punch(from, punch) {
-                Some(Punched::Answer(packet)) => self.outbox.push_back((from, packet)),
-                Some(_) => {}
+        for (name, callee) in self.introduced.named_mut() {
+            match callee.on_punch(from, punch) {
+                Some(Punched::Answer(packet)) => self.outbox.push_back((Route::udp(from), packet)),
+                // It reads what is sent there: INITIATE may come from there.
+                Some(Punched::Open(at)) => host.allow_introduced(name, Route::udp(at)),
+                Some(Punched::Known) => {}
                 None => continue,
             }
             return Ok(());
@@ -270,7 +314,7 @@ impl Client {
         let (eid, punched) = self.calls.on_punch(from, punch).ok_or(Dropped::Unknown)?;
         match punched {
             Punched::Answer(packet) => {
-                self.outbox.push_back((from, packet));
+                self.outbox.push_back((Route::udp(from), packet));
                 host.note_open(now, &eid, from.into());
             }
             Punched::Open(at) => host.note_open(now, &eid, at.into()),

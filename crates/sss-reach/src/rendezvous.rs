@@ -181,8 +181,9 @@ impl Rendezvous {
         let (client, server) = (&mut self.client, &mut self.server);
         let own = std::iter::from_fn(|| client.as_mut().and_then(Client::poll_transmit));
         let served = std::iter::from_fn(|| server.as_mut().and_then(|(registrar, _)| registrar.poll_transmit()));
-        for (to, packet) in own.chain(served) {
-            host.send_aside(Route::udp(to), packet);
+        let served = served.map(|(to, packet)| (Route::udp(to), packet));
+        for (route, packet) in own.chain(served) {
+            host.send_aside(route, packet);
             has_sent = true;
         }
         is_due || has_sent

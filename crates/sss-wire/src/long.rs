@@ -7,7 +7,7 @@ mod encode;
 
 pub use encode::{
     accept, accept_header, cookie_k_without_mac, cookie_without_mac, hello, hello_k, initiate, initiate_room, probe,
-    probe_reply, retry, set_token, token, version,
+    probe_reply, retry, set_token, short_hello, token, version,
 };
 
 use crate::error::{Malformed, TRUNCATED};
@@ -353,6 +353,23 @@ fn sealed_frames<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], Malformed> {
 }
 
 impl<'a> Hello<'a> {
+    /// Reads a HELLO that was introduced, of whatever size it is (RCH-11).
+    ///
+    /// # Errors
+    /// If it is none, or too short to hold an ephemeral key and something sealed.
+    pub fn parse_short(packet: &'a [u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new(packet);
+        let prefix = Prefix::decode(&mut reader)?;
+        if prefix.kind != Kind::Hello || packet.len() > HELLO_SIZE {
+            return Err(Malformed("not a HELLO"));
+        }
+        let hello = Self::decode(prefix, &mut reader)?;
+        match hello.noise.len() {
+            48.. => Ok(hello),
+            _ => Err(TRUNCATED),
+        }
+    }
+
     fn decode(prefix: Prefix<'a>, reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         Ok(Self {
             version: prefix.version,

@@ -1,15 +1,77 @@
 //! Peers of which no address is known, and hosts that help to find them: what whoever does that tells the core, and is
 //! told (docs/spec/reach.md).
 
-use sss_wire::Eid;
+use sss_wire::{Eid, long};
 
 use super::Host;
-use crate::error::{Absence, ListenError};
+use crate::error::{Absence, DropReason, ListenError};
 use crate::ids::ListenerId;
+use crate::peer::Context;
 use crate::route::Route;
 use crate::time::Instant;
 
+/// Greeting that travels by way of a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Introduced {
+    /// A short HELLO.
+    pub hello: Vec<u8>,
+    /// The encapsulation key of HELLO_K, if it is offered.
+    pub key: Option<Box<[u8; long::KEM_KEY]>>,
+}
+
 impl Host {
+    /// Greeting that is to travel to the host `eid` by way of a server (RCH-11). `None` if no attempt to reach it is
+    /// under way, or it was answered.
+    pub fn introduce(&mut self, now: Instant, eid: &Eid) -> Option<Introduced> {
+        let index = self.peers.by_eid(eid)?;
+        let peer = self.peers.at(index)?;
+        let mut context = Context::new(now, &mut self.local);
+        let greeting = peer.transport_mut().introduce(&mut context);
+        let introduced = greeting.map(|(hello, key)| Introduced {
+            hello: hello.to_vec(),
+            key: key.map(|key| Box::new(*key)),
+        });
+        self.peers.settle(&mut self.local, index);
+        introduced
+    }
+
+    /// COOKIE, for a short HELLO that has come by way of a server under this name. INITIATE of it is taken if it comes
+    /// by one of these routes (RCH-16, RCH-19).
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn answer_introduced(
+        &mut self,
+        now: Instant,
+        name: [u8; 8],
+        hello: &[u8],
+        routes: &[Route],
+    ) -> Result<Vec<u8>, DropReason> {
+        let mut own = self.local.for_responder();
+        self.admission
+            .responder
+            .introduced(now, name, (hello, routes), &mut own)
+    }
+
+    /// COOKIE_K, for the other half of a greeting that was answered with COOKIE.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn answer_introduced_leg(
+        &mut self,
+        now: Instant,
+        name: &[u8; 8],
+        key: &[u8; long::KEM_KEY],
+    ) -> Result<Vec<u8>, DropReason> {
+        let mut own = self.local.for_responder();
+        self.admission.responder.introduced_leg(now, name, key, &mut own)
+    }
+
+    /// Whoever was introduced under this name reads what is sent by a route: INITIATE of it may come by that one too.
+    pub fn allow_introduced(&mut self, name: &[u8; 8], route: Route) {
+        self.admission.responder.introductions_mut().allow(name, route);
+    }
+
     /// The host `eid` hears this one by a route, as it seems: an attempt to reach it sends what it has sent once more,
     /// and that way too.
     pub fn note_open(&mut self, now: Instant, eid: &Eid, route: Route) {

@@ -33,9 +33,24 @@ pub(crate) struct Contents {
 /// Which negotiation a cookie is for: what it is bound to.
 #[derive(Clone, Copy)]
 pub(crate) struct Binding<'a> {
-    pub(crate) route: Route,
+    pub(crate) place: Place,
     pub(crate) version: u32,
     pub(crate) attempt: &'a [u8; 8],
+}
+
+/// Place of an initiator, as far as a cookie says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// It reads what is sent by this route.
+    Route(Route),
+    /// It was introduced, by this name (RCH-16).
+    Introduction([u8; 8]),
+}
+
+impl From<Route> for Place {
+    fn from(route: Route) -> Self {
+        Self::Route(route)
+    }
 }
 
 /// The packet that a cookie comes with: one is never taken for the other.
@@ -50,9 +65,9 @@ impl Binding<'_> {
         BoundBytes::EMPTY.with(&[of as u8]).with_binding(self)
     }
 
-    /// The bytes of the route.
-    pub(super) fn route(&self) -> BoundBytes {
-        BoundBytes::EMPTY.with_route(&self.route)
+    /// The bytes of the place.
+    pub(super) fn place(&self) -> BoundBytes {
+        BoundBytes::EMPTY.with_place(&self.place)
     }
 
     /// The bytes of all that is bound.
@@ -67,6 +82,8 @@ const MAX_BOUND: usize = 1 + ADDRESS + BESIDE + 4 + 8;
 const ADDRESS: usize = 18;
 /// Bytes that another route has beside an address: its kind, the socket or tunnel, the handle.
 const BESIDE: usize = 9;
+/// The first byte of what an introduction is bound to.
+const INTRODUCTION: u8 = 0x49;
 /// Flag in the kind of a route that goes through a relay.
 const HAS_HANDLE: u8 = 0x80;
 
@@ -103,7 +120,15 @@ impl BoundBytes {
 
     fn with_binding(self, binding: &Binding<'_>) -> Self {
         let version = binding.version.to_be_bytes();
-        self.with_route(&binding.route).with(&version).with(binding.attempt)
+        self.with_place(&binding.place).with(&version).with(binding.attempt)
+    }
+
+    fn with_place(self, place: &Place) -> Self {
+        match place {
+            Place::Route(route) => self.with_route(route),
+            // As an address of IPv6 that nobody has.
+            Place::Introduction(name) => self.with(&[INTRODUCTION]).with(&[0; ADDRESS - 9]).with(name),
+        }
     }
 
     fn with_route(self, route: &Route) -> Self {
@@ -299,7 +324,7 @@ mod tests {
 
     fn binding(port: u16, attempt: &[u8; 8]) -> Binding<'_> {
         Binding {
-            route: SocketAddr::from(([10, 0, 0, 1], port)).into(),
+            place: Route::udp(SocketAddr::from(([10, 0, 0, 1], port))).into(),
             version: 1,
             attempt,
         }
@@ -381,7 +406,7 @@ mod tests {
             .flat_map(|link| handles.map(|handle| Route { link: *link, handle }))
             .collect();
         let bound = |route: &Route| Binding {
-            route: *route,
+            place: (*route).into(),
             version: 1,
             attempt: &[1; 8],
         };
@@ -391,7 +416,7 @@ mod tests {
             for theirs in &routes {
                 let opened = cookies.open(&cookie, bound(theirs));
                 assert_eq!(opened.is_some(), ours == theirs, "{ours} and {theirs}");
-                let tokens = [ours, theirs].map(|route| bound(route).route().to_vec());
+                let tokens = [ours, theirs].map(|route| bound(route).place().to_vec());
                 assert_eq!(tokens[0] == tokens[1], ours == theirs, "{ours} and {theirs}");
             }
         }

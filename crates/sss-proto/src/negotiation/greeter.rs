@@ -219,12 +219,7 @@ impl Greeter {
             Asking::HelloK if !VERSIONS.contains(&version) || !self.takes_leg => return Err(DropReason::Unwelcome),
             Asking::Hello | Asking::HelloK => {}
         }
-        let binding = Binding {
-            route,
-            version,
-            attempt,
-        };
-        match self.admit(now, greeting, binding) {
+        match self.admit(now, greeting, route) {
             Ok(()) => Ok(None),
             Err(denied) => {
                 self.stats.denied += 1;
@@ -238,7 +233,7 @@ impl Greeter {
 
     /// Decides whether a packet is answered with arithmetic. Only one with a valid token counts against its network,
     /// since anybody can write an address (NEG-37).
-    fn admit(&mut self, now: Instant, greeting: &Greeting<'_>, binding: Binding<'_>) -> Result<(), Denied> {
+    fn admit(&mut self, now: Instant, greeting: &Greeting<'_>, route: Route) -> Result<(), Denied> {
         let meter = match greeting.what {
             Asking::Hello => &mut self.hellos,
             Asking::HelloK => &mut self.hello_ks,
@@ -246,12 +241,17 @@ impl Greeter {
         if !meter.is_high(now) && greeting.part == Part::Whole {
             return Ok(());
         }
+        let binding = Binding {
+            place: route.into(),
+            version: greeting.version,
+            attempt: greeting.attempt,
+        };
         let token = match self.tokens.check(greeting.token, binding, greeting.what) {
             TokenState::Valid(token) if greeting.part == Part::Whole => token,
             TokenState::Valid(_) | TokenState::UsedUp => return Err(Denied::Drop),
             TokenState::Other(token) => return Err(Denied::Retry(token)),
         };
-        let network = Network::from(&binding.route);
+        let network = Network::from(&route);
         if !meter.allow(now, network, self.near.standing(network)) {
             return Err(Denied::Drop);
         }

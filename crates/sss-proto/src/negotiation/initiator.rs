@@ -13,21 +13,17 @@ use zeroize::{Zeroize, Zeroizing};
 use super::cookie::cookie_mac;
 use super::greeting::{Agreed, Greeting, Held};
 use super::leg::Leg;
+use super::repeats::{MIN_INITIATE_INTERVAL, Resend, Schedule};
 use super::terms::{VERSIONS, kems, prologue, suite_from_wire, suite_to_wire};
 use crate::config::{Config, PostQuantum};
 use crate::error::{Absence, DropReason, NegotiationError};
-use crate::pace::Pace;
 use crate::route::Route;
 use crate::seen::Sightings;
 use crate::time::Instant;
 
 const FIRST_HELLO_INTERVAL: Duration = Duration::from_secs(1);
-const MIN_INITIATE_INTERVAL: Duration = Duration::from_millis(50);
-const MAX_INTERVAL: Duration = Duration::from_secs(10);
 /// Time that a VERSION, which anybody can forge, leaves the true responder to answer (NEG-13).
 const VERSION_GRACE: Duration = Duration::from_secs(3);
-/// Time for which an attempt to reach a peer again waits for COOKIE, and then for ACCEPT (MIG-12).
-const AGAIN_TIMEOUT: Duration = Duration::from_secs(30);
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(3);
 /// For how long at least, and at most unless the round trip is long, INITIATE goes unanswered before the initiator
 /// begins again with HELLO (NEG-24).
@@ -60,56 +56,13 @@ struct Sought {
     answered: Option<Route>,
 }
 
-/// Rule by which packets are repeated, and for how long.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Schedule {
-    /// To reach a peer for the first time: doubling pauses, until the attempt fails (NEG-15).
-    First(Duration),
-    /// To reach it again, after a silence that began then (MIG-12).
-    Again(Instant, Pace),
-}
-
-impl Schedule {
-    pub(crate) fn first(timeout: Duration) -> Self {
-        Self::First(timeout)
-    }
-
-    pub(crate) fn again(trouble_since: Instant, pace: Pace) -> Self {
-        Self::Again(trouble_since, pace)
-    }
-
-    /// The longest pause between two transmissions.
-    fn longest_pause(self, now: Instant) -> Duration {
-        match self {
-            Self::First(_) => MAX_INTERVAL,
-            Self::Again(since, pace) => pace.retry_interval(now.since(since)),
-        }
-    }
-
-    /// The pause between the first two.
-    fn first_pause(self, now: Instant) -> Duration {
-        match self {
-            Self::Again(_, Pace::Patient) => self.longest_pause(now),
-            _ => FIRST_HELLO_INTERVAL.min(self.longest_pause(now)),
-        }
-    }
-
-    fn timeout(self) -> Duration {
-        match self {
-            Self::First(timeout) => timeout,
-            Self::Again(..) => AGAIN_TIMEOUT,
-        }
-    }
-}
-
-/// The time when the present packet is sent again.
-struct Resend {
-    at: Instant,
-    interval: Duration,
-    /// Transmissions of the packet so far.
-    sent: u32,
-    /// The time of the latest one.
-    latest: Instant,
+/// Wishes for an attempt.
+struct Wanted<'a> {
+    eid: &'a Eid,
+    routes: Vec<Route>,
+    schedule: Schedule,
+    /// Least length of HELLO's plaintext.
+    padding: usize,
 }
 
 enum Stage {
@@ -130,6 +83,16 @@ enum Stage {
 pub(crate) enum HelloAnswer<'a> {
     Cookie(&'a Cookie<'a>),
     CookieK(&'a CookieK<'a>),
+}
+
+impl HelloAnswer<'_> {
+    /// The negotiation that it belongs to.
+    pub(crate) fn attempt(&self) -> &[u8; 8] {
+        match self {
+            Self::Cookie(cookie) => cookie.attempt,
+            Self::CookieK(cookie_k) => cookie_k.attempt,
+        }
+    }
 }
 
 /// Step to be taken when an attempt's time has come.
@@ -157,6 +120,52 @@ impl Initiation {
         config: &Config,
         rng: &mut dyn Rng,
     ) -> Result<Self, NegotiationError> {
+        let wanted = Wanted {
+            eid,
+            routes,
+            schedule,
+            padding: long::HELLO_PAYLOAD,
+        };
+        Self::begin(now, wanted, config, rng)
+    }
+
+    /// An attempt beside this one, whose HELLO travels by way of a server: it is sent by whoever asks for it with
+    /// [`Self::greeting`] (RCH-11). It fails when this one does.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub(crate) fn introduced(
+        &self,
+        now: Instant,
+        config: &Config,
+        rng: &mut dyn Rng,
+    ) -> Result<Self, NegotiationError> {
+        let wanted = Wanted {
+            eid: &self.eid,
+            routes: Vec::new(),
+            schedule: self.schedule,
+            padding: 0,
+        };
+        let mut beside = Self::begin(now, wanted, config, rng)?;
+        beside.deadline = self.deadline;
+        Ok(beside)
+    }
+
+    /// HELLO, and the encapsulation key of HELLO_K, unless both were answered.
+    pub(crate) fn greeting(&self) -> Option<(&[u8], Option<&[u8; long::KEM_KEY]>)> {
+        match &self.stage {
+            Stage::Hello(greeting) => Some((&greeting.hello, greeting.leg.as_ref().map(Leg::key))),
+            Stage::Initiate { .. } => None,
+        }
+    }
+
+    fn begin(now: Instant, wanted: Wanted<'_>, config: &Config, rng: &mut dyn Rng) -> Result<Self, NegotiationError> {
+        let Wanted {
+            eid,
+            routes,
+            schedule,
+            padding,
+        } = wanted;
         let attempt: [u8; 8] = rng.random();
         let version = VERSIONS.first().copied().unwrap_or_default();
         let params = HelloParams {
@@ -166,7 +175,7 @@ impl Initiation {
         };
         let has_leg = params.kems.contains(&Kem::MlKem768);
         let mut payload = params.to_vec();
-        payload.resize(long::HELLO_PAYLOAD, 0);
+        payload.resize(padding.max(payload.len()), 0);
         let mut message = Vec::with_capacity(long::HELLO_SIZE);
         let prologue = prologue(version, &attempt);
         let noise = noise::Initiator::start(&prologue, eid.public_key(), rng.random(), &payload, &mut message)
@@ -181,15 +190,13 @@ impl Initiation {
             began: now,
             deadline: now + schedule.timeout(),
             schedule,
-            resend: Resend {
-                at: now,
-                interval: schedule.first_pause(now),
-                sent: 0,
-                latest: now,
-            },
+            resend: Resend::new(now, schedule),
             stage: Stage::Hello(Box::new(Greeting {
                 noise,
-                hello: long::hello(version, &attempt, &[0; 16], &message),
+                hello: match padding {
+                    0 => long::short_hello(version, &attempt, &message),
+                    _ => long::hello(version, &attempt, &[0; 16], &message),
+                },
                 retries: 0,
                 leg,
                 held: None,
@@ -564,27 +571,6 @@ fn kem_error(ours: PostQuantum) -> NegotiationError {
     match ours {
         PostQuantum::Off => NegotiationError::PostQuantumOff,
         _ => NegotiationError::PostQuantumMissing,
-    }
-}
-
-impl Resend {
-    /// Counts a transmission and sets the next: after the same pause once, then doubled, 25 percent less or more
-    /// (NEG-15).
-    fn arm(&mut self, now: Instant, longest: Duration, rng: &mut dyn Rng) {
-        let factor = rng.random_range(0.75..1.25);
-        self.at = now + self.interval.mul_f64(factor);
-        let grow = if self.sent == 0 { 1 } else { 2 };
-        self.interval = (self.interval * grow).min(longest);
-        self.sent += 1;
-        self.latest = now;
-    }
-
-    /// One of HELLO and HELLO_K was answered: the other is sent again soon, and then as often as INITIATE would be
-    /// (NEG-33).
-    fn ask_for_the_rest(&mut self, now: Instant) {
-        let rtt = now.since(self.latest);
-        self.at = self.at.min(now + rtt.max(MIN_INITIATE_INTERVAL));
-        self.interval = self.interval.min((rtt * 4).max(MIN_INITIATE_INTERVAL));
     }
 }
 

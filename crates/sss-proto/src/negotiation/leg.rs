@@ -46,6 +46,11 @@ impl Leg {
         }
     }
 
+    /// The encapsulation key.
+    pub(super) fn key(&self) -> &[u8; long::KEM_KEY] {
+        self.key.encapsulation_key()
+    }
+
     /// HELLO_K.
     pub(super) fn packet(&self) -> &[u8] {
         &self.hello_k

@@ -10,8 +10,9 @@ use sss_wire::{ChannelId, Eid, Kem};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::channel_ids::ChannelIds;
-use super::cookie::{Binding, Contents, Cookies, Spent, cookie_mac};
+use super::cookie::{Binding, Contents, Cookies, Place, Spent, cookie_mac};
 use super::greeter::{Greeter, GreeterStats};
+use super::introductions::{self, Introductions};
 use super::leg::LegKeys;
 use super::load::{Load, Meter};
 use super::terms::{VERSIONS, kems, prologue, suite_from_wire, suite_to_wire};
@@ -29,6 +30,7 @@ pub(crate) struct Responder {
     cookies: Cookies,
     legs: LegKeys,
     load: Load,
+    introductions: Introductions,
     /// Away while it is lent.
     greeter: Option<Greeter>,
 }
@@ -65,6 +67,14 @@ pub(crate) enum Reply {
     Hint(Vec<u8>),
 }
 
+impl Reply {
+    fn into_packet(self) -> Vec<u8> {
+        match self {
+            Self::Worked(packet) | Self::Hint(packet) => packet,
+        }
+    }
+}
+
 /// Sender of a packet.
 #[derive(Clone, Copy)]
 pub(crate) struct Sender {
@@ -96,6 +106,7 @@ impl Responder {
             cookies,
             legs,
             load: Load::new(config.hello_threshold, [initiate, vain]),
+            introductions: Introductions::default(),
             greeter: Some(Greeter::new(meters, keys, near, config.post_quantum)),
         }
     }
@@ -132,7 +143,7 @@ impl Responder {
         if let Some(hint) = greeter.screen(now, route, &hello.into())? {
             return Ok(Reply::Hint(hint));
         }
-        self.work_for_hello(now, hello, route, host)
+        self.work_for_hello(now, hello, route.into(), host)
     }
 
     /// Answers a HELLO that was [admitted](super::Greeted::Admitted) with COOKIE.
@@ -144,18 +155,18 @@ impl Responder {
         host: &mut Own<'_>,
     ) -> Result<Reply, DropReason> {
         self.rotate(now, host.rng);
-        self.work_for_hello(now, hello, route, host)
+        self.work_for_hello(now, hello, route.into(), host)
     }
 
     fn work_for_hello(
         &mut self,
         now: Instant,
         hello: &Hello<'_>,
-        route: Route,
+        place: Place,
         host: &mut Own<'_>,
     ) -> Result<Reply, DropReason> {
         let binding = Binding {
-            route,
+            place,
             version: hello.version,
             attempt: hello.attempt,
         };
@@ -205,7 +216,7 @@ impl Responder {
         if let Some(hint) = greeter.screen(now, route, &hello_k.into())? {
             return Ok(Reply::Hint(hint));
         }
-        self.work_for_hello_k(hello_k, route, host)
+        self.work_for_hello_k(hello_k, route.into(), host)
     }
 
     /// Answers a HELLO_K that was [admitted](super::Greeted::Admitted) with COOKIE_K.
@@ -217,17 +228,62 @@ impl Responder {
         host: &mut Own<'_>,
     ) -> Result<Reply, DropReason> {
         self.rotate(now, host.rng);
-        self.work_for_hello_k(hello_k, route, host)
+        self.work_for_hello_k(hello_k, route.into(), host)
     }
 
-    fn work_for_hello_k(&self, hello_k: &HelloK<'_>, route: Route, host: &mut Own<'_>) -> Result<Reply, DropReason> {
+    fn work_for_hello_k(&self, hello_k: &HelloK<'_>, place: Place, host: &mut Own<'_>) -> Result<Reply, DropReason> {
         let binding = Binding {
-            route,
+            place,
             version: hello_k.version,
             attempt: hello_k.attempt,
         };
         let answer = self.legs.answer(hello_k, binding, &self.cookies, host.rng.refresh())?;
         Ok(Reply::Worked(answer))
+    }
+
+    /// Answers a short HELLO that has come by way of a server, under this name, with COOKIE (RCH-16). INITIATE may come
+    /// by these routes.
+    pub(crate) fn introduced(
+        &mut self,
+        now: Instant,
+        name: [u8; 8],
+        (packet, routes): (&[u8], &[Route]),
+        host: &mut Own<'_>,
+    ) -> Result<Vec<u8>, DropReason> {
+        self.rotate(now, host.rng);
+        let hello = introductions::short_hello(packet)?;
+        if !VERSIONS.contains(&hello.version) {
+            return Err(DropReason::Unwelcome);
+        }
+        let reply = self.work_for_hello(now, &hello, Place::Introduction(name), host)?;
+        self.introductions.put(now, name, &hello, routes);
+        Ok(reply.into_packet())
+    }
+
+    /// Answers the other half of it, made of its encapsulation key, with COOKIE_K.
+    pub(crate) fn introduced_leg(
+        &mut self,
+        now: Instant,
+        name: &[u8; 8],
+        key: &[u8; long::KEM_KEY],
+        host: &mut Own<'_>,
+    ) -> Result<Vec<u8>, DropReason> {
+        self.rotate(now, host.rng);
+        if !kems(host.config.post_quantum).contains(&Kem::MlKem768) {
+            return Err(DropReason::Unwelcome);
+        }
+        let packet = self
+            .introductions
+            .hello_k(name, key)
+            .ok_or(DropReason::UnknownAttempt)?;
+        let hello_k = introductions::hello_k(&packet)?;
+        let reply = self.work_for_hello_k(&hello_k, Place::Introduction(*name), host)?;
+        Ok(reply.into_packet())
+    }
+
+    /// The greetings that have come by way of a server.
+    pub(crate) fn introductions_mut(&mut self) -> &mut Introductions {
+        &mut self.introductions
     }
 
     /// Checks INITIATE in the order of NEG-10, up to `se`.
@@ -240,14 +296,16 @@ impl Responder {
     ) -> Result<Proven, Refusal> {
         self.rotate(now, rng);
         let route = sender.route;
-        let (period, contents) = self.open(initiate, route).ok_or(DropReason::StaleCookie)?;
+        self.introductions.expire(now);
+        let place = self.introductions.place(initiate.attempt, route)?;
+        let (period, contents) = self.open(initiate, place).ok_or(DropReason::StaleCookie)?;
         if self.cookies.spent(period, contents.channel_id).is_some() {
             return Err(Refusal::Again(contents.channel_id));
         }
         if !self.load.admit_initiate(now, (&route).into(), sender.standing) {
             return Err(DropReason::Overload.into());
         }
-        let proven = self.authenticate(initiate, route, period, &contents);
+        let proven = self.authenticate(initiate, place, period, &contents);
         if proven.is_err() {
             self.note_vain(now, route);
         }
@@ -264,26 +322,27 @@ impl Responder {
     /// # Errors
     /// If it is not genuine.
     pub(crate) fn initiate_spent(&self, initiate: &Initiate<'_>, route: Route) -> Result<Proven, DropReason> {
-        let (period, contents) = self.open(initiate, route).ok_or(DropReason::StaleCookie)?;
-        self.authenticate(initiate, route, period, &contents)
+        let place = self.introductions.place(initiate.attempt, route)?;
+        let (period, contents) = self.open(initiate, place).ok_or(DropReason::StaleCookie)?;
+        self.authenticate(initiate, place, period, &contents)
     }
 
-    fn open(&self, initiate: &Initiate<'_>, route: Route) -> Option<(u8, Contents)> {
-        self.cookies.open(initiate.cookie, binding_of(initiate, route))
+    fn open(&self, initiate: &Initiate<'_>, place: Place) -> Option<(u8, Contents)> {
+        self.cookies.open(initiate.cookie, binding_of(initiate, place))
     }
 
     /// Opens the leg, and both parts of Noise message 3: then the initiator holds the key that it names.
     fn authenticate(
         &self,
         initiate: &Initiate<'_>,
-        route: Route,
+        place: Place,
         period: u8,
         contents: &Contents,
     ) -> Result<Proven, DropReason> {
         let mut noise = noise::Responder::<SentCookie>::from_bytes(&contents.noise);
         match contents.kem {
             Kem::MlKem768 => {
-                let secret = self.cookies.open_leg(initiate.kem, binding_of(initiate, route));
+                let secret = self.cookies.open_leg(initiate.kem, binding_of(initiate, place));
                 noise.mix_kem(&*secret.ok_or(DropReason::StaleCookie)?);
             }
             Kem::None if initiate.kem.is_empty() => {}
@@ -304,8 +363,11 @@ impl Responder {
 
     /// Returns what became of an earlier attempt that an initiator names (NEG-25).
     pub(crate) fn fate(&self, earlier: &Earlier, version: u32, route: Route) -> Fate {
+        let Ok(place) = self.introductions.place(&earlier.attempt, route) else {
+            return Fate::Unknown;
+        };
         let binding = Binding {
-            route,
+            place,
             version,
             attempt: &earlier.attempt,
         };
@@ -357,9 +419,9 @@ fn unauthentic(_: AuthError) -> DropReason {
     DropReason::Unauthentic
 }
 
-fn binding_of<'a>(initiate: &Initiate<'a>, route: Route) -> Binding<'a> {
+fn binding_of<'a>(initiate: &Initiate<'a>, place: Place) -> Binding<'a> {
     Binding {
-        route,
+        place,
         version: initiate.version,
         attempt: initiate.attempt,
     }

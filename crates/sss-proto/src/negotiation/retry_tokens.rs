@@ -65,7 +65,7 @@ impl TokenKey {
 
     /// The token of an attempt, and which counter it has for a packet.
     fn token(&self, binding: Binding<'_>, what: Asking) -> ([u8; 16], u64) {
-        let (token, secret) = mac_halves(&*self.key, &[&binding.route(), binding.attempt]);
+        let (token, secret) = mac_halves(&*self.key, &[&binding.place(), binding.attempt]);
         let (first, second) = secret.split_at(8);
         let half = match what {
             Asking::Hello => first,
@@ -135,7 +135,7 @@ mod tests {
 
     fn binding(port: u16, attempt: &[u8; 8]) -> Binding<'_> {
         Binding {
-            route: SocketAddr::from(([127, 0, 0, 1], port)).into(),
+            place: crate::route::Route::udp(SocketAddr::from(([127, 0, 0, 1], port))).into(),
             version: 1,
             attempt,
         }

@@ -41,6 +41,8 @@ pub(super) enum Purpose {
 /// An attempt under way.
 pub(super) struct Attempt {
     initiation: Initiation,
+    /// The same by way of a server, until one of the two is answered.
+    introduced: Option<Box<Initiation>>,
     purpose: Purpose,
     /// Once INITIATE was made.
     early: Option<Early>,
@@ -86,6 +88,7 @@ impl Attempt {
     fn new(initiation: Initiation, purpose: Purpose, earlier: Option<Box<Self>>) -> Box<Self> {
         Box::new(Self {
             initiation,
+            introduced: None,
             purpose,
             early: None,
             earlier,
@@ -149,6 +152,31 @@ impl Attempt {
         }));
     }
 
+    /// An answer to HELLO, or to the one that went by way of a server. When that one has both, it takes over.
+    fn on_answer(
+        &mut self,
+        context: &Context<'_>,
+        answer: &HelloAnswer<'_>,
+        arrival: &Arrival,
+    ) -> Result<Result<Option<Agreed>, NegotiationError>, DropReason> {
+        let (now, route, config) = (context.now, arrival.route, &context.host.config);
+        let beside = self
+            .introduced
+            .as_mut()
+            .filter(|beside| beside.attempt() == answer.attempt());
+        let Some(beside) = beside else {
+            return self.initiation.on_answer(now, answer, route, config);
+        };
+        let agreed = beside.on_answer(now, answer, route, config)?;
+        if matches!(agreed, Ok(Some(_))) {
+            std::mem::swap(&mut self.initiation, beside);
+            // An attempt that follows goes on where the peer may be.
+            self.initiation.add_routes(now, beside.routes());
+            self.initiation.add_routes(now, &[route]);
+        }
+        Ok(agreed)
+    }
+
     /// COOKIE was authentic: makes the channel, and INITIATE with the first frames.
     fn initiate(
         &mut self,
@@ -183,6 +211,7 @@ impl Attempt {
         let mut tokens = Vec::new();
         let frames = packet_zero::write((agreed.room(), host.config.padding), &settings, streams, &mut tokens);
         let suite = agreed.suite;
+        self.introduced = None;
         let split = self.initiation.initiate(now, agreed, &host.key, &frames)?;
         let mut channel = Channel::early(now, setup, suite, &EarlySecrets::from(split), rtt);
         channel.record_packet_zero(now, self.initiation.initiate_size(), &tokens);
@@ -255,7 +284,10 @@ impl Attempts {
         let earlier = self.current.as_ref().and_then(|a| a.earlier.as_ref());
         self.current.iter().chain(earlier).flat_map(|attempt| {
             let channel = attempt.early.as_ref().map(|e| Name::Channel(e.local_id));
-            std::iter::once(Name::Attempt(*attempt.name())).chain(channel)
+            let beside = attempt.introduced.as_ref().map(|i| Name::Attempt(*i.attempt()));
+            std::iter::once(Name::Attempt(*attempt.name()))
+                .chain(beside)
+                .chain(channel)
         })
     }
 }
@@ -307,6 +339,7 @@ impl Attempts {
         // The EID was good enough before.
         let initiation = attempt.initiation.next(context.now, &host.config, host.rng.refresh())?;
         let next = Attempt::new(initiation, attempt.purpose, None);
+        self.is_new = true;
         let mut before = std::mem::replace(attempt, next);
         // Of those that sent no early data nothing need be known.
         let earlier = before.earlier.take();
@@ -328,6 +361,20 @@ impl Attempts {
         if let Some(attempt) = &mut self.current {
             attempt.initiation.add_routes(now, routes);
         }
+    }
+
+    /// Greeting that is to travel to the peer by way of a server (RCH-11): the short HELLO, and the encapsulation key
+    /// of HELLO_K. `None` if no attempt is under way, or HELLO was answered.
+    pub(super) fn introduce(&mut self, context: &mut Context<'_>) -> Option<(&[u8], Option<&[u8; long::KEM_KEY]>)> {
+        let attempt = self.current.as_deref_mut().filter(|attempt| attempt.early.is_none())?;
+        if attempt.introduced.is_none() {
+            let host = &mut *context.host;
+            let beside = attempt
+                .initiation
+                .introduced(context.now, &host.config, host.rng.refresh());
+            attempt.introduced = Some(Box::new(beside.ok()?));
+        }
+        attempt.introduced.as_ref()?.greeting()
     }
 
     /// There is reason to believe that the peer hears this host now.
@@ -407,10 +454,7 @@ impl Attempts {
         streams: &mut Streams,
     ) -> Result<Result<(), NegotiationError>, DropReason> {
         let attempt = self.greeting()?;
-        let config = &context.host.config;
-        let agreed = attempt
-            .initiation
-            .on_answer(context.now, answer, arrival.route, config)?;
+        let agreed = attempt.on_answer(context, answer, arrival)?;
         Ok(agreed.and_then(|agreed| match agreed {
             Some(agreed) => attempt.initiate(context, agreed, arrival, tree, streams),
             None => Ok(()),

@@ -16,6 +16,8 @@ use super::mobility::{Mobility, Policy};
 use super::names::{Name, NameChange, Names};
 use super::stats::PeerStats;
 use super::tree::SharedTree;
+use sss_wire::long;
+
 use crate::channel::{Channel, ChannelInfo, Fate, Path, TimerEvent};
 use crate::error::{Absence, CloseReason, NegotiationError};
 use crate::io::{Datagram, LinkStatus};
@@ -272,6 +274,13 @@ impl Transport {
     pub(crate) fn on_open(&mut self, now: Instant, route: Route) {
         self.add_hints(now, &[route]);
         self.attempts.nudge(now);
+    }
+
+    /// Greeting that is to travel to the peer by way of a server (RCH-11): the short HELLO, and the encapsulation key
+    /// of HELLO_K. `None` if no attempt is under way, or HELLO was answered.
+    pub(crate) fn introduce(&mut self, context: &mut Context<'_>) -> Option<(&[u8], Option<&[u8; long::KEM_KEY]>)> {
+        self.names.set_outdated();
+        self.attempts.introduce(context)
     }
 
     /// No address of the peer is to be had: an attempt that has none fails.

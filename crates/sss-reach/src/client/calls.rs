@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use sss_crypto::Generator;
-use sss_proto::{Absence, Instant};
+use sss_proto::{Absence, Instant, Introduced};
 use sss_wire::Eid;
 use sss_wire::reach::Punch;
 use sss_wire::reach::bodies::{Found, Status, Unfound, Way};
@@ -19,6 +19,8 @@ use crate::absence::absence;
 const MAX: usize = 1024;
 /// Pause between two CONNECTs, at least and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(1));
+/// Pause after a server has said that it was asked too often.
+const TOO_MANY_PAUSE: Duration = Duration::from_secs(1);
 /// Time for which a call is kept once a way was found.
 const LIFE: Duration = Duration::from_secs(10);
 
@@ -33,8 +35,18 @@ pub(super) struct Calls {
 struct Call {
     eid: Eid,
     began: Instant,
+    /// The greeting that travels with CONNECT. `None` once it was answered, or if there is none.
+    greeting: Option<Introduced>,
     /// The same peer, asked for at each server.
     questions: Vec<Question>,
+}
+
+/// Subject of a call.
+#[derive(Clone, Copy)]
+struct About<'a> {
+    eid: Eid,
+    began: Instant,
+    greeting: Option<&'a Introduced>,
 }
 
 /// A call at one server.
@@ -46,8 +58,8 @@ struct Question {
 enum State {
     /// CONNECT is to be sent at this time; it was sent so many times.
     Asking(Instant, u32),
-    /// The server has named a way.
-    Found(Box<Punching>),
+    /// The server has named a way. CONNECT is sent again at this time, as long as the greeting is not answered.
+    Found(Box<Punching>, Instant, u32),
     /// It knows none.
     Failed(Unfound),
 }
@@ -55,8 +67,8 @@ enum State {
 /// Meaning of FOUND.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answered {
-    /// There is a way to the peer.
-    Way(Eid, Way),
+    /// There is a way to the peer. Set if a greeting is on its way by the server.
+    Way(Eid, Way, bool),
     /// The server of this number has to be given a LEASE first.
     NoLease(usize),
     /// Nothing new.
@@ -64,12 +76,14 @@ pub(super) enum Answered {
 }
 
 impl Calls {
-    /// Looks for a peer at so many servers. A call for it that is under way goes on.
-    pub(super) fn begin(&mut self, now: Instant, eid: Eid, servers: usize, rng: &mut Generator) {
-        self.all.retain(|call| call.eid != eid || !call.has_failed());
-        if self.all.iter().any(|call| call.eid == eid && !call.is_old(now)) {
-            return;
-        }
+    /// Looks for a peer at so many servers. What was asked with another greeting is of an attempt that is over.
+    pub(super) fn begin(
+        &mut self,
+        now: Instant,
+        (eid, greeting): (Eid, Option<Introduced>),
+        servers: usize,
+        rng: &mut Generator,
+    ) {
         self.all.retain(|call| call.eid != eid);
         if servers == 0 || self.all.len() >= MAX {
             let absence = if servers == 0 {
@@ -91,8 +105,22 @@ impl Calls {
         self.all.push_back(Call {
             eid,
             began: now,
+            greeting,
             questions,
         });
+    }
+
+    /// Peers whose greeting is not answered yet.
+    pub(super) fn unanswered(&self) -> Vec<Eid> {
+        let unanswered = self.all.iter().filter(|call| call.greeting.is_some());
+        unanswered.map(|call| call.eid).collect()
+    }
+
+    /// The greeting of a call was answered.
+    pub(super) fn on_answered(&mut self, eid: &Eid) {
+        if let Some(call) = self.all.iter_mut().find(|call| call.eid == *eid) {
+            call.greeting = None;
+        }
     }
 
     /// A peer that is not to be found, and why.
@@ -114,8 +142,12 @@ impl Calls {
     ) {
         for call in &mut self.all {
             for (question, registration) in call.questions.iter_mut().zip(&mut *registrations) {
-                let packet = question.on_timer(now, (call.eid, call.began), registration, rng);
-                outbox.extend(packet);
+                let about = About {
+                    eid: call.eid,
+                    began: call.began,
+                    greeting: call.greeting.as_ref(),
+                };
+                outbox.extend(question.on_timer(now, about, registration, rng));
             }
         }
         let failed = &mut self.failed;
@@ -136,10 +168,16 @@ impl Calls {
         let Some(question) = call.questions.get_mut(at) else {
             return Answered::Nothing;
         };
-        match (&found.outcome, &question.state) {
-            (Ok(way), State::Asking(..)) => {
-                question.state = State::Found(Box::new(Punching::new(now, way, rng)));
-                Answered::Way(call.eid, *way)
+        match (&found.outcome, &mut question.state) {
+            (Ok(way), State::Asking(at, sent)) => {
+                let punching = Box::new(Punching::new(now, way, rng));
+                question.state = State::Found(punching, *at, *sent);
+                Answered::Way(call.eid, *way, call.greeting.is_some())
+            }
+            // The same two hosts were introduced a moment ago, or somebody has asked for much.
+            (Err(unfound), State::Asking(at, _)) if unfound.status == Status::TooMany => {
+                *at = now + TOO_MANY_PAUSE;
+                Answered::Nothing
             }
             (Err(unfound), State::Asking(..)) if unfound.status == Status::NoLease => Answered::NoLease(at),
             (Err(unfound), _) => {
@@ -155,7 +193,7 @@ impl Calls {
         self.all.iter_mut().find_map(|call| {
             let mut questions = call.questions.iter_mut();
             let punched = questions.find_map(|question| match &mut question.state {
-                State::Found(punching) => punching.on_punch(from, punch),
+                State::Found(punching, ..) => punching.on_punch(from, punch),
                 _ => None,
             });
             punched.map(|punched| (call.eid, punched))
@@ -164,16 +202,6 @@ impl Calls {
 }
 
 impl Call {
-    /// Returns whether a new one may take its place.
-    fn is_old(&self, now: Instant) -> bool {
-        let is_asking = self.questions.iter().any(|q| matches!(q.state, State::Asking(..)));
-        !is_asking && now.since(self.began) >= Duration::from_secs(1)
-    }
-
-    fn has_failed(&self) -> bool {
-        self.failure().is_some()
-    }
-
     /// The best of the reasons, when all servers have failed: what one knows that has seen the peer counts most.
     fn failure(&self) -> Option<Absence> {
         let mut worst = None;
@@ -196,7 +224,10 @@ impl Call {
     fn next_timer(&self) -> Instant {
         let questions = self.questions.iter().filter_map(|question| match &question.state {
             State::Asking(at, _) => Some(*at),
-            State::Found(punching) => punching.next_timer(),
+            State::Found(punching, at, _) => {
+                let again = Some(*at).filter(|_| self.greeting.is_some());
+                punching.next_timer().into_iter().chain(again).min()
+            }
             State::Failed(_) => None,
         });
         questions.min().unwrap_or(self.began + LIFE).min(self.began + LIFE)
@@ -204,39 +235,56 @@ impl Call {
 }
 
 impl Question {
+    /// Sends what is due.
     fn on_timer(
         &mut self,
         now: Instant,
-        (eid, began): (Eid, Instant),
+        about: About<'_>,
         registration: &mut Registration,
         rng: &mut Generator,
-    ) -> Option<(SocketAddr, Vec<u8>)> {
-        match &mut self.state {
-            State::Asking(at, sent) if now >= *at => {
+    ) -> Vec<(SocketAddr, Vec<u8>)> {
+        let About { eid, began, greeting } = about;
+        let mut packets = Vec::new();
+        let (at, sent) = match &mut self.state {
+            State::Asking(at, sent) => {
                 let failure = registration.failure();
-                if failure.is_some() || now >= began + PATIENCE {
+                if now >= *at && (failure.is_some() || now >= began + PATIENCE) {
                     let status = failure.map_or(Status::NoLease, status_of);
                     self.state = State::Failed(Unfound::because(status));
-                    return None;
+                    return packets;
                 }
-                let Some((lease, server)) = registration.lease() else {
-                    // The registration is under way.
-                    *at = now + Duration::from_millis(50);
-                    return None;
-                };
-                let rtt = lease.rtt().unwrap_or(PAUSES.0);
-                let first = (rtt * 2 + Duration::from_millis(100)).clamp(PAUSES.0, PAUSES.1);
-                *at = now + (first * 2_u32.saturating_pow((*sent).min(8))).min(PATIENCE);
-                *sent += 1;
-                let connect = lease.connect(now, (eid, self.introduction), &[], rng);
-                if connect.is_err() {
-                    registration.renew(now);
-                }
-                connect.ok().map(|packet| (server, packet))
+                (at, sent)
             }
-            State::Found(punching) => punching.on_timer(now),
-            State::Asking(..) | State::Failed(_) => None,
+            State::Found(punching, at, sent) => {
+                packets.extend(punching.on_timer(now));
+                if greeting.is_none() {
+                    return packets;
+                }
+                (at, sent)
+            }
+            State::Failed(_) => return packets,
+        };
+        if now < *at {
+            return packets;
         }
+        let Some((lease, server)) = registration.lease() else {
+            // The registration is under way.
+            *at = now + Duration::from_millis(50);
+            return packets;
+        };
+        let rtt = lease.rtt().unwrap_or(PAUSES.0);
+        let first = (rtt * 2 + Duration::from_millis(100)).clamp(PAUSES.0, PAUSES.1);
+        *at = now + (first * 2_u32.saturating_pow((*sent).min(8))).min(PATIENCE);
+        *sent += 1;
+        let hello = greeting.map_or(&[][..], |greeting| &greeting.hello);
+        let connect = lease.connect(now, (eid, self.introduction), hello, rng);
+        let key = greeting.and_then(|greeting| greeting.key.as_ref());
+        let leg = key.map(|key| lease.leg(&self.introduction, key));
+        match connect {
+            Ok(connect) => packets.extend(std::iter::once(connect).chain(leg).map(|packet| (server, packet))),
+            Err(_) => registration.renew(now),
+        }
+        packets
     }
 }
 

@@ -60,6 +60,11 @@ impl<T> Introduced<T> {
         self.all.iter_mut().map(|entry| &mut entry.what)
     }
 
+    /// All of them with their names, the oldest first.
+    pub(super) fn named_mut(&mut self) -> impl Iterator<Item = (&[u8; 8], &mut T)> {
+        self.all.iter_mut().map(|entry| (&entry.name, &mut entry.what))
+    }
+
     /// All of them, the oldest first.
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         self.all.iter().map(|entry| &entry.what)

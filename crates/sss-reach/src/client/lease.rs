@@ -13,7 +13,7 @@ use sss_wire::reach::{Kind, Sealed};
 use zeroize::Zeroizing;
 
 use crate::Dropped;
-use crate::keys::LeaseKey;
+use crate::keys::{From, LeaseKey};
 
 /// Pauses between LEASEs that are not answered; the last one is repeated.
 const PAUSES: [Duration; 4] = [
@@ -245,6 +245,16 @@ impl Lease {
         };
         let token = self.tokens.here().ok_or(NoToken)?;
         Ok(self.key.seal(Kind::Connect, Some(token), rng, |_| connect.encode()))
+    }
+
+    /// LEG.
+    pub(super) fn leg(&self, introduction: &[u8; 8], key: &[u8; sss_wire::long::KEM_KEY]) -> Vec<u8> {
+        self.key.leg(From::Host, introduction, key)
+    }
+
+    /// Returns whether a LEG of the server's is genuine.
+    pub(super) fn is_genuine(&self, leg: &sss_wire::reach::Leg<'_>) -> bool {
+        self.key.is_genuine(From::Server, leg)
     }
 
     /// Opens FOUND or NOTIFY.

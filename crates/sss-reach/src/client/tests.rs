@@ -73,7 +73,9 @@ impl Leased {
     /// The packets of one kind that were sent.
     fn sent(&mut self, kind: Kind) -> Vec<(SocketAddr, Vec<u8>)> {
         let all = std::iter::from_fn(|| self.client.poll_transmit());
-        all.filter(|(_, packet)| Kind::of(packet[0]) == Some(kind)).collect()
+        let sent = all.filter(|(_, packet)| Kind::of(packet[0]) == Some(kind));
+        sent.map(|(route, packet)| (route.direct_address().unwrap(), packet))
+            .collect()
     }
 }
 
@@ -103,7 +105,7 @@ fn six_punches_go_to_a_caller_and_every_notify_is_answered() {
     let all: Vec<_> = std::iter::from_fn(|| leased.client.poll_transmit()).collect();
     let of = |kind| all.iter().filter(move |(_, packet)| Kind::of(packet[0]) == Some(kind));
     assert_eq!(of(Kind::Punch).count(), 6);
-    assert!(of(Kind::Punch).all(|(to, packet)| *to == address("198.51.100.9:9") && packet.len() == PUNCH_SIZE));
+    assert!(of(Kind::Punch).all(|(to, packet)| *to == address("198.51.100.9:9").into() && packet.len() == PUNCH_SIZE));
     // Three that answer, and perhaps one that is sent since nobody has answered those.
     let leases = of(Kind::Lease).count();
     assert!((3..=4).contains(&leases), "{leases}");

@@ -28,6 +28,14 @@ pub fn hello(version: u32, attempt: &[u8; 8], token: &[u8; 16], noise: &[u8]) ->
     packet
 }
 
+/// A HELLO that is introduced (RCH-11): its payload may be short.
+pub fn short_hello(version: u32, attempt: &[u8; 8], noise: &[u8]) -> Vec<u8> {
+    let mut packet = prefix(Kind::Hello, version, attempt, (PREFIX + 16).saturating_add(noise.len()));
+    packet.extend_from_slice(&[0; 16]);
+    packet.extend_from_slice(noise);
+    packet
+}
+
 /// HELLO_K of ML-KEM-768. `hello` is the name of the HELLO that it goes with (NEG-30); `token` is zeros at first.
 pub fn hello_k(version: u32, attempt: &[u8; 8], token: &[u8; 16], hello: &[u8; 16], key: &[u8; KEM_KEY]) -> Vec<u8> {
     let mut packet = prefix(Kind::HelloK, version, attempt, HELLO_K_SIZE);

@@ -1,0 +1,114 @@
+//! Greetings that have come by way of a server (RCH-16): what the responder remembers of them until INITIATE.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use sss_crypto::kem;
+use sss_wire::long::{self, KEM_KEY, Long};
+
+use super::cookie::Place;
+use crate::error::DropReason;
+use crate::route::Route;
+use crate::time::Instant;
+
+/// Introductions remembered.
+const MAX: usize = 64;
+/// Time for which one is remembered.
+const LIFE: Duration = Duration::from_secs(10);
+/// Ways by which INITIATE of one may come.
+const MAX_ROUTES: usize = 4;
+
+/// The introductions that may lead to an INITIATE.
+#[derive(Debug, Default)]
+pub(crate) struct Introductions {
+    /// The oldest first.
+    all: VecDeque<Introduction>,
+}
+
+#[derive(Debug)]
+struct Introduction {
+    name: [u8; 8],
+    version: u32,
+    attempt: [u8; 8],
+    /// The name of HELLO for its other half.
+    hello: [u8; 16],
+    /// Routes of the initiator: the server has seen it there, or it has proven that it reads what is sent there.
+    routes: Vec<Route>,
+    began: Instant,
+}
+
+impl Introductions {
+    /// Remembers a greeting; of more than 64, the oldest is forgotten. Whoever gives them sees to it that they are
+    /// shared fairly.
+    pub(super) fn put(&mut self, now: Instant, name: [u8; 8], hello: &long::Hello<'_>, routes: &[Route]) {
+        self.expire(now);
+        self.all.retain(|known| known.name != name);
+        if self.all.len() >= MAX {
+            self.all.pop_front();
+        }
+        self.all.push_back(Introduction {
+            name,
+            version: hello.version,
+            attempt: *hello.attempt,
+            hello: hello.noise.first_chunk().map(kem::hello_name).unwrap_or_default(),
+            routes: routes.iter().copied().take(MAX_ROUTES).collect(),
+            began: now,
+        });
+    }
+
+    /// HELLO_K, made of its key: what belongs to the greeting of this name.
+    pub(super) fn hello_k(&self, name: &[u8; 8], key: &[u8; KEM_KEY]) -> Option<Vec<u8>> {
+        let known = self.all.iter().find(|known| known.name == *name)?;
+        Some(long::hello_k(
+            known.version,
+            &known.attempt,
+            &[0; 16],
+            &known.hello,
+            key,
+        ))
+    }
+
+    /// The initiator reads what is sent by this route.
+    pub(crate) fn allow(&mut self, name: &[u8; 8], route: Route) {
+        let known = self.all.iter_mut().find(|known| known.name == *name);
+        if let Some(known) = known.filter(|known| !known.routes.contains(&route)) {
+            known.routes.truncate(MAX_ROUTES - 1);
+            known.routes.push(route);
+        }
+    }
+
+    /// The place to which the cookie of an attempt is bound whose INITIATE has come by a route.
+    ///
+    /// # Errors
+    /// If it was introduced, and nothing tells that it is there.
+    pub(super) fn place(&self, attempt: &[u8; 8], route: Route) -> Result<Place, DropReason> {
+        match self.all.iter().find(|known| known.attempt == *attempt) {
+            None => Ok(Place::Route(route)),
+            Some(known) if known.routes.contains(&route) => Ok(Place::Introduction(known.name)),
+            Some(_) => Err(DropReason::BadAddress),
+        }
+    }
+
+    pub(super) fn expire(&mut self, now: Instant) {
+        while self.all.pop_front_if(|known| known.began + LIFE <= now).is_some() {}
+    }
+}
+
+/// Reads a short HELLO.
+///
+/// # Errors
+/// If it is none.
+pub(super) fn short_hello(packet: &[u8]) -> Result<long::Hello<'_>, DropReason> {
+    long::Hello::parse_short(packet).map_err(|_| DropReason::Malformed)
+}
+
+/// Reads a HELLO_K.
+///
+/// # Errors
+/// If it is none.
+pub(super) fn hello_k(packet: &[u8]) -> Result<long::HelloK<'_>, DropReason> {
+    match Long::parse(packet) {
+        Ok(Long::HelloK(hello_k)) => Ok(hello_k),
+        _ => Err(DropReason::Malformed),
+    }
+}

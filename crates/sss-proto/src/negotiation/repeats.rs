@@ -1,0 +1,97 @@
+//! Repetition of the packets of an attempt: when, and for how long (NEG-15, MIG-12).
+
+use std::time::Duration;
+
+use rand::{Rng, RngExt};
+
+use crate::pace::Pace;
+use crate::time::Instant;
+
+const FIRST_HELLO_INTERVAL: Duration = Duration::from_secs(1);
+pub(super) const MIN_INITIATE_INTERVAL: Duration = Duration::from_millis(50);
+const MAX_INTERVAL: Duration = Duration::from_secs(10);
+/// Time for which an attempt to reach a peer again waits for COOKIE, and then for ACCEPT (MIG-12).
+const AGAIN_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Rule by which packets are repeated, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Schedule {
+    /// To reach a peer for the first time: doubling pauses, until the attempt fails (NEG-15).
+    First(Duration),
+    /// To reach it again, after a silence that began then (MIG-12).
+    Again(Instant, Pace),
+}
+
+impl Schedule {
+    pub(crate) fn first(timeout: Duration) -> Self {
+        Self::First(timeout)
+    }
+
+    pub(crate) fn again(trouble_since: Instant, pace: Pace) -> Self {
+        Self::Again(trouble_since, pace)
+    }
+
+    /// The longest pause between two transmissions.
+    pub(super) fn longest_pause(self, now: Instant) -> Duration {
+        match self {
+            Self::First(_) => MAX_INTERVAL,
+            Self::Again(since, pace) => pace.retry_interval(now.since(since)),
+        }
+    }
+
+    /// The pause between the first two.
+    fn first_pause(self, now: Instant) -> Duration {
+        match self {
+            Self::Again(_, Pace::Patient) => self.longest_pause(now),
+            _ => FIRST_HELLO_INTERVAL.min(self.longest_pause(now)),
+        }
+    }
+
+    pub(super) fn timeout(self) -> Duration {
+        match self {
+            Self::First(timeout) => timeout,
+            Self::Again(..) => AGAIN_TIMEOUT,
+        }
+    }
+}
+
+/// The time when the present packet is sent again.
+pub(super) struct Resend {
+    pub(super) at: Instant,
+    pub(super) interval: Duration,
+    /// Transmissions of the packet so far.
+    pub(super) sent: u32,
+    /// The time of the latest one.
+    pub(super) latest: Instant,
+}
+
+impl Resend {
+    /// The first transmission is due at once.
+    pub(super) fn new(now: Instant, schedule: Schedule) -> Self {
+        Self {
+            at: now,
+            interval: schedule.first_pause(now),
+            sent: 0,
+            latest: now,
+        }
+    }
+
+    /// Counts a transmission and sets the next: after the same pause once, then doubled, 25 percent less or more
+    /// (NEG-15).
+    pub(super) fn arm(&mut self, now: Instant, longest: Duration, rng: &mut dyn Rng) {
+        let factor = rng.random_range(0.75..1.25);
+        self.at = now + self.interval.mul_f64(factor);
+        let grow = if self.sent == 0 { 1 } else { 2 };
+        self.interval = (self.interval * grow).min(longest);
+        self.sent += 1;
+        self.latest = now;
+    }
+
+    /// One of HELLO and HELLO_K was answered: the other is sent again soon, and then as often as INITIATE would be
+    /// (NEG-33).
+    pub(super) fn ask_for_the_rest(&mut self, now: Instant) {
+        let rtt = now.since(self.latest);
+        self.at = self.at.min(now + rtt.max(MIN_INITIATE_INTERVAL));
+        self.interval = self.interval.min((rtt * 4).max(MIN_INITIATE_INTERVAL));
+    }
+}
