@@ -19,6 +19,10 @@ const BUSY: Duration = Duration::from_secs(1);
 /// Time to look up names again, of which one may be where a host was reached.
 const LOOK_UP: Duration = Duration::from_secs(1);
 
+/// Advises what to do if servers work, and the peer is not reached all the same.
+const NO_WAY: &str = "check that `sss serve` runs there; if a server has found it, no packet gets through between the \
+                      two networks: run the same command again, after a minute, or let UDP to its port in there";
+
 /// The host of a command, and the servers that it is registered with.
 pub(crate) struct Caller {
     pub(crate) host: Host,
@@ -59,8 +63,11 @@ impl Caller {
     async fn explained(&self, error: impl Failure) -> Error {
         let (absence, is_silent) = (error.absence(), error.is_silent());
         let error = error.explained();
-        if self.servers.is_empty() || !self.host.observed_addrs().is_empty() {
+        if self.servers.is_empty() {
             return error;
+        }
+        if !self.host.observed_addrs().is_empty() {
+            return if is_silent { error.advising(NO_WAY) } else { error };
         }
         if absence == Some(Absence::NoServer) {
             let what = servers::diagnosis(&self.host, &self.servers).await;

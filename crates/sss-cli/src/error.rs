@@ -80,6 +80,12 @@ impl Error {
         self
     }
 
+    /// The same, with other advice.
+    pub(crate) fn advising(mut self, next: &str) -> Self {
+        next.clone_into(&mut self.next);
+        self
+    }
+
     /// Something with a local file.
     pub(crate) fn local(path: &std::path::Path, doing: &str, error: &std::io::Error) -> Self {
         use std::io::ErrorKind as Kind;
