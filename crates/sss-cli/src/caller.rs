@@ -4,7 +4,7 @@ use std::future::IntoFuture;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use sss::{Absence, ConnectError, Eid, Host, NegotiationError, ReadError, Refusal, Route, ServicesError};
+use sss::{Absence, ConnectError, Eid, Host, NegotiationError, ReadError, Refusal, Route, Seconds, ServicesError};
 
 use crate::error::{Error, Exit, SERVER_ADVICE};
 use crate::output::Output;
@@ -67,7 +67,15 @@ impl Caller {
             return error;
         }
         if !self.host.observed_addrs().is_empty() {
-            return if is_silent { error.advising(NO_WAY) } else { error };
+            return match absence {
+                // A server has taken this host, and the time was over before more was known.
+                Some(Absence::NoServer) => {
+                    let what = format!("the host was not reached by a server within {}", Seconds(self.timeout));
+                    Error::new(Exit::Unreachable, what, NO_WAY)
+                }
+                _ if is_silent => error.advising(NO_WAY),
+                _ => error,
+            };
         }
         if absence == Some(Absence::NoServer) {
             let what = servers::diagnosis(&self.host, &self.servers).await;
