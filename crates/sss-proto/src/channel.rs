@@ -227,8 +227,19 @@ impl Channel {
     }
 
     /// Returns whether the peer is to be asked for signs of life: while a stream is open (CHN-3).
-    pub(crate) fn set_keepalive(&mut self, wanted: bool) {
-        self.liveness.activity.set_keepalive(wanted);
+    /// It `stands_by` if another channel carries the streams.
+    pub(crate) fn set_keepalive(&mut self, wanted: bool, stands_by: bool) {
+        self.liveness.activity.set_keepalive(wanted, stands_by);
+    }
+
+    /// Sends PING.
+    pub(crate) fn ask(&mut self) {
+        self.liveness.activity.ask();
+    }
+
+    /// Returns whether something was received after a moment.
+    pub(crate) fn was_heard_since(&self, moment: Instant) -> bool {
+        self.liveness.activity.last_received() > moment
     }
 
     /// Returns what was counted so far.
@@ -363,12 +374,7 @@ impl Channel {
         } else {
             full
         };
-        usize::from(datagram) - self.overhead()
-    }
-
-    /// Returns how many bytes are before each packet in its datagram (CHN-17).
-    pub(crate) fn overhead(&self) -> usize {
-        self.paths.overhead()
+        usize::from(datagram) - self.paths.overhead()
     }
 
     /// Returns whether the keys may seal anything but CLOSE.
@@ -458,7 +464,7 @@ impl Channel {
 
     /// Remembers this host's packet 0 (INITIATE or ACCEPT), which the negotiation has sealed (NEG-16).
     pub(crate) fn record_packet_zero(&mut self, now: Instant, size: usize, tokens: &[Token]) {
-        let size = size + self.overhead();
+        let size = size + self.paths.overhead();
         self.flight.record_packet_zero(now, size, tokens);
         self.liveness.activity.on_eliciting_sent(now);
     }

@@ -4,8 +4,8 @@
 //! one place where the parts meet; they return values, and never call it:
 //!
 //! - [`tree`]: the name of the shared tree, and whether it lives; the streams themselves are [`Streams`];
-//! - [`transport`]: what connects the hosts. In it are the [`channels`], this host's own [`attempt`] to make another
-//!   one, and what is known of the way and told of it ([`mobility`]);
+//! - [`transport`]: what connects the hosts. In it are the [`channels`], those that stand by ([`standby`]), this host's
+//!   own [`attempt`] to make another one, and what is known of the way and told of it ([`mobility`]);
 //! - [`handshake`]: how a channel comes to be; [`acceptance`]: the responder's side of that; [`packet_zero`]: what
 //!   INITIATE and ACCEPT carry;
 //! - [`dispatch`]: the way up, the only match on frames; [`fill`]: the way down, the fixed order of writers;
@@ -24,6 +24,7 @@ mod mobility;
 mod names;
 mod packet_zero;
 mod report;
+mod standby;
 mod stats;
 #[cfg(test)]
 mod testing;
@@ -195,9 +196,7 @@ impl Peer {
     pub(crate) fn next_timer(&mut self) -> Option<Instant> {
         // CHN-3
         let is_used = !self.streams.is_unused();
-        if let Some(carrier) = self.transport.channels.carrier_mut() {
-            carrier.channel.set_keepalive(is_used);
-        }
+        self.transport.channels.set_keepalive(is_used);
         let mut next = Earliest::default();
         next.add(self.streams.next_timer());
         next.add(self.transport.next_timer(&self.tree, self.streams.len() > 0));
@@ -437,7 +436,7 @@ impl Peer {
             Ok(Dispatched::Closed(close)) => self.on_close(now, serial, close.code, close.reason),
             Err(violation) => return self.violated(now, violation),
         }
-        if self.transport.mobility.trouble_since().is_some() {
+        if self.transport.is_to_review() {
             self.review_status(now);
         }
     }

@@ -195,6 +195,11 @@ impl Flight {
         self.recovery.probe_timeout()
     }
 
+    /// Probe timeouts in a row, without an acknowledgement.
+    pub(crate) fn probe_count(&self) -> u32 {
+        self.recovery.loss.probe_count()
+    }
+
     /// The smoothed round-trip time.
     pub(crate) fn rtt(&self) -> Duration {
         self.recovery.rtt.smoothed()

@@ -7,6 +7,9 @@ use crate::time::Instant;
 /// Probe timeouts that the idle timeout is at least.
 const MIN_IDLE_PROBES: u32 = 3;
 
+/// Time without a packet after which a channel that stands by sends PING (MIG-27).
+const STANDBY: Duration = Duration::from_secs(25);
+
 /// Moments at which something was heard or said lately.
 #[derive(Debug)]
 pub(super) struct Activity {
@@ -15,6 +18,8 @@ pub(super) struct Activity {
     keepalive: Duration,
     /// True if a stream is open.
     is_kept_alive: bool,
+    /// Set if another channel carries the streams (MIG-27).
+    stands_by: bool,
     last_received: Instant,
     /// The time when the idle timeout was last restarted.
     restarted: Instant,
@@ -33,6 +38,7 @@ impl Activity {
             idle_timeout,
             keepalive,
             is_kept_alive: false,
+            stands_by: false,
             last_received: now,
             restarted: now,
             has_spoken: false,
@@ -54,8 +60,14 @@ impl Activity {
         self.idle_timeout
     }
 
-    pub(super) fn set_keepalive(&mut self, wanted: bool) {
+    pub(super) fn set_keepalive(&mut self, wanted: bool, stands_by: bool) {
         self.is_kept_alive = wanted;
+        self.stands_by = stands_by;
+    }
+
+    /// The time when something was last received.
+    pub(super) fn last_received(&self) -> Instant {
+        self.last_received
     }
 
     /// A packet was received and opened.
@@ -97,11 +109,8 @@ impl Activity {
     /// Returns when the peer is to be asked for a sign of life.
     pub(super) fn keepalive_time(&self) -> Option<Instant> {
         let half = self.idle_timeout / 2;
-        let interval = if half.is_zero() {
-            self.keepalive
-        } else {
-            self.keepalive.min(half)
-        };
+        let keepalive = if self.stands_by { STANDBY } else { self.keepalive };
+        let interval = if half.is_zero() { keepalive } else { keepalive.min(half) };
         let since = self.last_received.max(self.last_keepalive);
         (self.is_kept_alive && !interval.is_zero()).then(|| since + interval)
     }
@@ -185,7 +194,7 @@ mod tests {
     fn keepalive_only_while_wanted_and_at_most_half_the_idle_timeout() {
         let mut activity = Activity::new(at(0), secs(60), secs(15));
         assert_eq!(activity.keepalive_time(), None);
-        activity.set_keepalive(true);
+        activity.set_keepalive(true, false);
         assert_eq!(activity.keepalive_time(), Some(at(15)));
         activity.on_received(at(10));
         assert_eq!(activity.keepalive_time(), Some(at(25)));

@@ -8,6 +8,7 @@ mod key_log;
 mod padding;
 mod post_quantum;
 mod relays;
+mod side_by_side;
 mod strangers;
 mod threats;
 mod vectors;

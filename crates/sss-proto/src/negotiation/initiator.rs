@@ -353,11 +353,11 @@ impl Initiation {
     }
 
     /// Adds routes to try. HELLO goes to all of them at once.
-    pub(crate) fn add_routes(&mut self, now: Instant, hints: &[Route]) {
+    pub(crate) fn add_routes(&mut self, now: Instant, hints: impl Iterator<Item = Route>) {
         let known = self.routes.len();
         for hint in hints {
-            if !self.routes.contains(hint) {
-                self.routes.push(*hint);
+            if !self.routes.contains(&hint) {
+                self.routes.push(hint);
             }
         }
         if self.routes.len() > known && !self.has_initiated() {
@@ -525,7 +525,7 @@ impl Initiation {
             sent: 0,
             latest: now,
         };
-        if let Schedule::Again(..) = self.schedule {
+        if let Schedule::Again(..) | Schedule::Once = self.schedule {
             self.deadline = now + ACCEPT_TIMEOUT;
         }
         let interval = self.resend.interval;

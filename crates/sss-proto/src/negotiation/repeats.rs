@@ -12,6 +12,8 @@ pub(super) const MIN_INITIATE_INTERVAL: Duration = Duration::from_millis(50);
 const MAX_INTERVAL: Duration = Duration::from_secs(10);
 /// Time for which an attempt to reach a peer again waits for COOKIE, and then for ACCEPT (MIG-12).
 const AGAIN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time for which one to reach it in a better way waits for COOKIE (MIG-28).
+const ONCE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Rule by which packets are repeated, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +22,8 @@ pub(crate) enum Schedule {
     First(Duration),
     /// To reach it again, after a silence that began then (MIG-12).
     Again(Instant, Pace),
+    /// To reach it in a better way than now (MIG-28): doubling pauses, for a short time.
+    Once,
 }
 
 impl Schedule {
@@ -31,10 +35,14 @@ impl Schedule {
         Self::Again(trouble_since, pace)
     }
 
+    pub(crate) fn once() -> Self {
+        Self::Once
+    }
+
     /// The longest pause between two transmissions.
     pub(super) fn longest_pause(self, now: Instant) -> Duration {
         match self {
-            Self::First(_) => MAX_INTERVAL,
+            Self::First(_) | Self::Once => MAX_INTERVAL,
             Self::Again(since, pace) => pace.retry_interval(now.since(since)),
         }
     }
@@ -51,6 +59,7 @@ impl Schedule {
         match self {
             Self::First(timeout) => timeout,
             Self::Again(..) => AGAIN_TIMEOUT,
+            Self::Once => ONCE_TIMEOUT,
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::ids::TreeId;
 use crate::io::Datagram;
 use crate::negotiation::{Agreed, HelloAnswer, Initiation, InitiatorStep, Schedule};
 use crate::role::Role;
-use crate::route::Route;
+use crate::route::{Route, RouteClass};
 use crate::seen::Sightings;
 use crate::streams::Streams;
 use crate::time::Instant;
@@ -34,8 +34,21 @@ pub(super) enum Purpose {
     Trouble,
     /// The address of this host changed.
     Move,
-    /// The carrier is old.
-    Renewal,
+    /// The carrier is old, or the channel of this class that stands by.
+    Renewal(RouteClass),
+    /// The carrier is not of the best class: the routes that are better than that are tried (MIG-28).
+    Upgrade(RouteClass),
+}
+
+impl Purpose {
+    /// Returns whether an attempt for it goes by that route.
+    pub(super) fn is_served_by(self, route: &Route) -> bool {
+        match self {
+            Self::First | Self::Trouble | Self::Move => true,
+            Self::Renewal(class) => route.class() == class,
+            Self::Upgrade(from) => route.class() < from,
+        }
+    }
 }
 
 /// An attempt under way.
@@ -171,8 +184,8 @@ impl Attempt {
         if matches!(agreed, Ok(Some(_))) {
             std::mem::swap(&mut self.initiation, beside);
             // An attempt that follows goes on where the peer may be.
-            self.initiation.add_routes(now, beside.routes());
-            self.initiation.add_routes(now, &[route]);
+            let routes = beside.routes().iter().copied().chain([route]);
+            self.initiation.add_routes(now, routes);
         }
         Ok(agreed)
     }
@@ -359,7 +372,8 @@ impl Attempts {
     /// More routes by which the peer may be reached: they are tried at once.
     pub(super) fn add_routes(&mut self, now: Instant, routes: &[Route]) {
         if let Some(attempt) = &mut self.current {
-            attempt.initiation.add_routes(now, routes);
+            let served = routes.iter().copied().filter(|r| attempt.purpose.is_served_by(r));
+            attempt.initiation.add_routes(now, served);
         }
     }
 

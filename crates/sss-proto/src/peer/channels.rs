@@ -6,10 +6,11 @@ use sss_wire::{ChannelId, Code};
 
 use super::acceptance::Acceptance;
 use super::names::Name;
+use super::standby::Standby;
 use crate::channel::{Channel, Counters, Fate};
 use crate::local_host::EndedTree;
 use crate::role::Role;
-use crate::route::Route;
+use crate::route::{Route, RouteClass};
 use crate::time::Instant;
 
 /// Probe timeouts for which a replaced channel is kept: by whoever replaced it, and by the other side.
@@ -65,6 +66,7 @@ pub(super) struct GoneChannel {
 pub(crate) struct TreeChannels {
     list: Vec<TreeChannel>,
     carrier: Option<ChannelSerial>,
+    pub(super) standby: Standby,
     latest: ChannelSerial,
     /// Times that a channel became the carrier.
     carried: u64,
@@ -80,6 +82,16 @@ impl TreeChannel {
 
     pub(super) fn is_open(&self) -> bool {
         self.channel.is_open()
+    }
+
+    /// The class of its route.
+    pub(super) fn class(&self) -> RouteClass {
+        self.channel.path().route.class()
+    }
+
+    /// Returns whether it may carry the streams, and nothing takes its place before long.
+    pub(super) fn can_carry(&self) -> bool {
+        self.is_open() && self.is_confirmed() && self.retire_at.is_none()
     }
 
     /// Returns whether the peer is known to have the channel.
@@ -195,7 +207,8 @@ impl TreeChannels {
 
 /// Adding and removing channels.
 impl TreeChannels {
-    /// Adds a channel. If there are too many open ones now, the oldest is closed as replaced.
+    /// Adds a channel. If there are too many open ones of its class now, the oldest that does not carry the streams is
+    /// closed as replaced (MIG-8).
     pub(super) fn add(
         &mut self,
         channel: Box<Channel>,
@@ -217,11 +230,22 @@ impl TreeChannels {
             serial: self.latest,
             retire_at: None,
         });
-        let oldest = self.open().next().map(TreeChannel::serial);
-        if let Some(oldest) = oldest.filter(|_| self.open().count() > MAX_CHANNELS) {
+        if let Some(oldest) = self.one_too_many() {
             self.retire(origin.made, oldest, fates);
         }
         self.latest
+    }
+
+    /// The oldest open channel of the class of the newest that does not carry the streams, if there are too many.
+    fn one_too_many(&self) -> Option<ChannelSerial> {
+        let class = self.list.last()?.class();
+        let mut of_class = self.open().filter(|c| c.class() == class);
+        if of_class.clone().count() <= MAX_CHANNELS {
+            return None;
+        }
+        of_class
+            .find(|c| Some(c.serial) != self.carrier)
+            .map(TreeChannel::serial)
     }
 
     /// Closes a channel as replaced; what it has outstanding is lost.
@@ -379,22 +403,53 @@ impl TreeChannels {
     }
 
     /// MIG-6: whether a channel that does not carry the streams is to do so now. A responder's is as soon as the peer
-    /// is known to have it, or if there is nothing better.
+    /// is known to have it, or if there is nothing better; none is as long as one of a better class works (MIG-25).
     pub(super) fn is_to_carry(&self, serial: ChannelSerial) -> bool {
-        let carrier = self.carrier();
-        let is_confirmed = self.get(serial).is_some_and(TreeChannel::is_confirmed);
-        let may_carry = is_confirmed || carrier.is_none_or(|c| !c.is_open() || c.channel.is_stalled());
+        let Some(channel) = self.get(serial) else {
+            return false;
+        };
+        let working = self.carrier().filter(|c| c.is_open() && !c.channel.is_stalled());
+        let may_carry = working.is_none_or(|c| channel.is_confirmed() && channel.class() <= c.class());
         may_carry && self.carrier != Some(serial)
     }
 
-    /// Makes a channel the carrier. Those before it are replaced (MIG-8): the ones of no use are closed at once.
+    /// A channel is established that does not carry the streams, since one of a better class does: it stands by in
+    /// place of those of its class, once the peer is known to have it (MIG-25).
+    pub(super) fn stand_by(&mut self, now: Instant, serial: ChannelSerial, fates: &mut Vec<Fate>) {
+        let confirmed = self.get(serial).filter(|c| c.is_confirmed());
+        if confirmed.is_some() && self.carrier != Some(serial) {
+            self.replace_by(now, serial, fates);
+        }
+    }
+
+    /// Makes a channel the carrier. Those of its class before it are replaced (MIG-8): the ones of no use are closed at
+    /// once. What was sent on the carrier before goes on the new one if it is of another class, and the peer does not
+    /// answer on the old one, which goes on asking (MIG-26).
     pub(super) fn carry(&mut self, now: Instant, serial: ChannelSerial, fates: &mut Vec<Fate>) {
         if self.carrier == Some(serial) {
             return;
         }
+        let Some(class) = self.get(serial).map(TreeChannel::class) else {
+            return;
+        };
+        let before = self.carrier.and_then(|before| self.get_mut(before));
+        if let Some(before) =
+            before.filter(|c| c.is_open() && c.class() != class && c.channel.flight().probe_count() > 0)
+        {
+            before.channel.abandon(fates);
+            before.channel.ask();
+        }
+        self.carrier = Some(serial);
+        self.carried += 1;
+        self.standby = Standby::default();
+        self.replace_by(now, serial, fates);
+    }
+
+    fn replace_by(&mut self, now: Instant, serial: ChannelSerial, fates: &mut Vec<Fate>) {
         let Some(channel) = self.get_mut(serial) else {
             return;
         };
+        let class = channel.class();
         // It may have been replaced before, by one that is gone.
         channel.retire_at = None;
         let periods = match channel.origin.role {
@@ -402,9 +457,8 @@ impl TreeChannels {
             Role::Responder => KEPT_BY_RESPONDER,
         };
         let route = channel.channel.route();
-        self.carrier = Some(serial);
-        self.carried += 1;
-        for replaced in self.list.iter_mut().filter(|c| c.serial != serial && c.is_open()) {
+        let others = self.list.iter_mut().filter(|c| c.serial != serial && c.is_open());
+        for replaced in others.filter(|c| c.class() == class) {
             if replaced.channel.is_stalled() {
                 replaced.retire(now, fates);
             } else {
@@ -430,12 +484,9 @@ impl TreeChannels {
         self.carrier = None;
     }
 
-    /// Another open channel when the carrier is gone: the newest that works, else the newest.
+    /// Another open channel when the carrier is gone: one that works, of the best class, the newest of these.
     pub(super) fn successor(&self) -> Option<ChannelSerial> {
-        let mut open = self.open().rev();
-        let newest = open.clone().next();
-        open.find(|c| !c.channel.is_stalled())
-            .or(newest)
-            .map(TreeChannel::serial)
+        let best = self.open().rev().min_by_key(|c| (c.channel.is_stalled(), c.class()));
+        best.map(TreeChannel::serial)
     }
 }

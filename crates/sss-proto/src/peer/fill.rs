@@ -75,7 +75,7 @@ impl Batch<'_> {
         if self.streams.as_ref().is_some_and(|s| !s.wants()) {
             self.channel.on_nothing_to_send();
         }
-        let whole = segment + self.channel.overhead();
+        let whole = segment + self.channel.path().route.overhead();
         (self.buf.len() > 0).then(|| self.channel.transmit(whole.min(self.buf.len())))
     }
 

@@ -5,13 +5,13 @@ use std::time::Duration;
 use sss_wire::constants::STALL_GRACE;
 
 use super::attempt::Purpose;
-use super::channels::Origin;
+use super::standby::{Renewable, Upgrade};
 use super::tree::SharedTree;
 use crate::error::CloseReason;
 use crate::io::LinkStatus;
 use crate::pace::Pace;
 use crate::role::Role;
-use crate::route::Route;
+use crate::route::{Route, RouteClass};
 use crate::time::Instant;
 
 /// Addresses kept of a peer.
@@ -53,6 +53,7 @@ pub(crate) struct Mobility {
     is_hinted: bool,
     /// Pace at which a silent peer is tried again.
     pace: Pace,
+    upgrade: Upgrade,
 }
 
 impl Mobility {
@@ -69,6 +70,7 @@ impl Mobility {
             retry_at: Instant::default(),
             is_hinted: false,
             pace: Pace::Eager,
+            upgrade: Upgrade::default(),
         }
     }
 
@@ -84,7 +86,7 @@ impl Mobility {
     pub(super) fn pace(&self, purpose: Purpose) -> Pace {
         match purpose {
             Purpose::Trouble => self.pace,
-            Purpose::First | Purpose::Move | Purpose::Renewal => Pace::Eager,
+            Purpose::First | Purpose::Move | Purpose::Renewal(_) | Purpose::Upgrade(_) => Pace::Eager,
         }
     }
 
@@ -146,6 +148,7 @@ impl Mobility {
     /// The application knows another address: in trouble, it is tried at once.
     pub(super) fn on_hint(&mut self) {
         self.is_hinted = self.trouble.is_some();
+        self.upgrade.hurry();
         self.retry_now();
     }
 
@@ -194,8 +197,9 @@ impl Mobility {
     }
 
     /// The carrier works. Returns the status if it has changed.
-    pub(super) fn on_working(&mut self) -> Option<LinkStatus> {
+    pub(super) fn on_working(&mut self, now: Instant, class: RouteClass) -> Option<LinkStatus> {
         self.trouble = None;
+        self.upgrade.on_carried(now, class);
         self.set_status(LinkStatus::Up)
     }
 
@@ -228,11 +232,11 @@ impl Mobility {
     }
 
     /// Returns when and why the next attempt begins, if none is under way. `carrier` is the open channel that carries
-    /// the streams, if one does.
+    /// the streams, if one does; `standby` one of another class that does not.
     pub(super) fn next_attempt(
         &self,
         tree: &SharedTree,
-        carrier: Option<&Origin>,
+        (carrier, standby): (Option<Renewable<'_>>, Option<Renewable<'_>>),
         has_streams: bool,
     ) -> Option<(Instant, Purpose)> {
         let first = tree.more_from()?.max(self.retry_at);
@@ -251,24 +255,35 @@ impl Mobility {
             };
             return Some((first.max(since + grace), Purpose::Trouble));
         }
-        let renew = self.policy.renew;
-        if renew.is_zero() || !has_streams {
+        if !has_streams {
             return None;
         }
-        let age = match carrier.role {
+        let upgrade = self.upgrade.at().map(|at| (first.max(at), Purpose::Upgrade(carrier.1)));
+        let renewals = [Some(carrier), standby].into_iter().flatten();
+        let renewals = renewals.filter_map(|channel| self.renewal(first, channel));
+        renewals.chain(upgrade).min_by_key(|(at, _)| *at)
+    }
+
+    /// Returns when a channel is renewed (MIG-10).
+    fn renewal(&self, first: Instant, (origin, class): Renewable<'_>) -> Option<(Instant, Purpose)> {
+        let renew = self.policy.renew;
+        let age = match origin.role {
             Role::Initiator => renew,
             Role::Responder => renew + renew / 4,
         };
-        Some((first.max(carrier.made + age), Purpose::Renewal))
+        (!renew.is_zero()).then(|| (first.max(origin.made + age), Purpose::Renewal(class)))
     }
 
     /// An attempt has begun, or was to begin and no address is known: the next one is later.
     pub(super) fn on_attempt(&mut self, now: Instant, purpose: Purpose) {
         self.is_hinted = false;
+        if let Purpose::Upgrade(_) = purpose {
+            self.upgrade.on_attempt(now);
+        }
         let pause = match purpose {
-            Purpose::Renewal => RETRY.min(self.policy.renew / RENEWAL_RETRY),
+            Purpose::Renewal(_) => RETRY.min(self.policy.renew / RENEWAL_RETRY),
             Purpose::Move => Duration::from_secs(1),
-            Purpose::First | Purpose::Trouble => Duration::from_millis(250),
+            Purpose::First | Purpose::Trouble | Purpose::Upgrade(_) => Duration::from_millis(250),
         };
         self.retry_at = now + pause;
     }

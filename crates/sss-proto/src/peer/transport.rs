@@ -14,6 +14,7 @@ use super::channels::{ChannelSerial, GoneChannel, Origin, TreeChannels, Unheard}
 use super::context::Context;
 use super::mobility::{Mobility, Policy};
 use super::names::{Name, NameChange, Names};
+use super::standby::Renewable;
 use super::stats::PeerStats;
 use super::tree::SharedTree;
 use sss_wire::long;
@@ -112,10 +113,15 @@ impl Transport {
         self.channels.is_empty() && !self.attempts.is_under_way()
     }
 
-    /// The carrier's way of coming to be, if it is open.
-    fn carrier_origin(&self) -> Option<&Origin> {
+    /// The carrier's way of coming to be, and its class, if it is open.
+    fn carrier_origin(&self) -> Option<Renewable<'_>> {
         let carrier = self.channels.carrier().filter(|c| c.is_open());
-        carrier.map(|c| &c.origin)
+        carrier.map(|c| (&c.origin, c.class()))
+    }
+
+    /// Returns whether a packet that came may have changed the status, or which channel is to carry the streams.
+    pub(super) fn is_to_review(&self) -> bool {
+        self.mobility.trouble_since().is_some() || self.channels.is_mixed()
     }
 }
 
@@ -189,7 +195,8 @@ impl Transport {
         if self.attempts.is_under_way() {
             return None;
         }
-        self.mobility.next_attempt(tree, self.carrier_origin(), has_streams)
+        let channels = (self.carrier_origin(), self.channels.standing_by());
+        self.mobility.next_attempt(tree, channels, has_streams)
     }
 
     /// Returns when a tree without an open channel is given up.
@@ -235,9 +242,11 @@ impl Transport {
         context: &mut Context<'_>,
         purpose: Purpose,
     ) -> Result<(), NegotiationError> {
-        let routes = self.mobility.routes(self.channels.routes());
+        let mut routes = self.mobility.routes(self.channels.routes());
+        routes.retain(|route| purpose.is_served_by(route));
         let schedule = match purpose {
             Purpose::First => Schedule::first(context.host.config.connect_timeout),
+            Purpose::Upgrade(_) => Schedule::once(),
             _ => {
                 let since = self.mobility.trouble_since().unwrap_or(context.now);
                 Schedule::again(since, self.mobility.pace(purpose))
@@ -374,6 +383,7 @@ impl Transport {
     /// status of the way if it has changed.
     pub(super) fn consider(&mut self, now: Instant, serial: ChannelSerial) -> Option<LinkStatus> {
         if !self.channels.is_to_carry(serial) {
+            self.channels.stand_by(now, serial, &mut self.fates);
             return None;
         }
         self.mobility.on_channel_made();
@@ -431,14 +441,20 @@ impl Transport {
     }
 
     /// Compares the carrier with what was last told (MIG-11). Returns the status of the way if it has changed.
+    /// Another channel takes over if it is the better one now (MIG-26).
     pub(super) fn review_status(&mut self, now: Instant) -> Option<LinkStatus> {
+        if let Some(better) = self.channels.better(now) {
+            self.channels.carry(now, better, &mut self.fates);
+            self.names.set_outdated();
+        }
         let Some(carrier) = self.channels.carrier().filter(|c| c.is_open()) else {
             return self.mobility.review_move(now);
         };
         if carrier.channel.is_stalled() {
             return self.mobility.on_stalled(now);
         }
-        let status = self.mobility.on_working();
+        let class = carrier.class();
+        let status = self.mobility.on_working(now, class);
         if status.is_some() && self.attempts.give_up_needless() {
             self.names.set_outdated();
         }

@@ -29,7 +29,7 @@ fn silence_ends_the_channel() {
 #[test]
 fn keepalives_keep_a_channel_alive_while_a_stream_is_open() {
     let (mut a, mut b) = warm_pair();
-    a.channel.set_keepalive(true);
+    a.channel.set_keepalive(true, false);
     let mut now = at(1);
     let mut pings = 0;
     while now < at(300_000) {

@@ -1,0 +1,325 @@
+//! Channels of several classes side by side (MIG-25 to MIG-28): two hosts that reach each other directly and through a
+//! relay, each of which may fail.
+
+use sss_wire::reach::{RELAY_HEADER, relay_header};
+
+use super::*;
+use crate::ids::ListenerId;
+use crate::route::{RelayHandle, RouteClass};
+
+const HANDLES: [u32; 2] = [7, 9];
+const MS: Duration = Duration::from_millis(1);
+/// One-way delays.
+const DIRECT: Duration = Duration::from_millis(10);
+const BY_RELAY: Duration = Duration::from_millis(25);
+
+fn relay() -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, 9], 443))
+}
+
+/// Datagram under way: when it arrives, at whom, over which link, and its bytes.
+type UnderWay = (Instant, usize, Link, Vec<u8>);
+
+/// Two hosts, and a conversation: the first writes numbered bytes, and the second reads them.
+struct Pair {
+    net: Net,
+    under_way: Vec<UnderWay>,
+    is_direct_up: bool,
+    is_relay_up: bool,
+    /// One datagram in so many is lost, at random; 0: none.
+    loss: u32,
+    rng: rand::rngs::StdRng,
+    stream: StreamId,
+    accepted: Option<StreamId>,
+    written: usize,
+    read: usize,
+    /// The longest time without anything read.
+    silence: Duration,
+    last_read: Instant,
+    /// Datagrams that were sent directly, and through the relay.
+    sent: [usize; 2],
+}
+
+/// The seed that `SSS_SEED` asks for, or so many as `SSS_SEEDS` does, or `count`.
+fn seeds(count: u64) -> std::ops::Range<u64> {
+    let number = |name| std::env::var(name).ok().and_then(|n| n.parse::<u64>().ok());
+    match number("SSS_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => 0..number("SSS_SEEDS").unwrap_or(count),
+    }
+}
+
+/// The byte at a position of the stream.
+fn byte(n: usize) -> u8 {
+    (n % 251) as u8
+}
+
+impl Pair {
+    /// Begins through the relay, with the direct address known to the first if `knows_direct`.
+    fn new(seed: u64, renew: Duration, knows_direct: bool) -> Self {
+        let config = || Config::default().with(|config| config.renew = renew);
+        let mut net = Net::with([config(), config()]);
+        for (n, handle) in HANDLES.into_iter().enumerate() {
+            assert!(net.host(n).add_relay(Link::Udp(relay()), RelayHandle(handle)));
+        }
+        let (eid, now, address) = (net.eid(1), net.now, net.nodes[1].address);
+        let by_relay = Route::through(Link::Udp(relay()), RelayHandle(HANDLES[0]));
+        let stream = net.host(0).connect(now, eid, SERVICE, &[by_relay]).unwrap();
+        let mut pair = Self {
+            last_read: net.now,
+            net,
+            under_way: Vec::new(),
+            is_direct_up: true,
+            is_relay_up: true,
+            loss: 0,
+            rng: rand::SeedableRng::seed_from_u64(seed),
+            stream,
+            accepted: None,
+            written: 0,
+            read: 0,
+            silence: Duration::ZERO,
+            sent: [0; 2],
+        };
+        pair.run(SECOND);
+        assert_eq!(pair.classes(), [RouteClass::Relay; 2]);
+        if knows_direct {
+            let now = pair.net.now;
+            pair.net.host(0).add_hints(now, &eid, &[address.into()]);
+        }
+        pair
+    }
+
+    /// Begins through the relay, and goes on directly.
+    fn upgraded(seed: u64) -> Self {
+        let mut pair = Self::new(seed, Duration::ZERO, true);
+        pair.run(SECOND);
+        assert_eq!(pair.classes(), [RouteClass::Direct; 2], "seed {seed}");
+        assert_eq!(pair.open(), [2, 2], "the relay's channel stands by, seed {seed}");
+        pair
+    }
+
+    fn classes(&mut self) -> [RouteClass; 2] {
+        [0, 1].map(|n| {
+            let peer = self.net.peer(n, 1 - n);
+            self.net.host(n).channel_info(peer).unwrap().route.class()
+        })
+    }
+
+    fn open(&mut self) -> [usize; 2] {
+        [0, 1].map(|n| {
+            let peer = self.net.peer(n, 1 - n);
+            self.net.host(n).peers.get_mut(peer).unwrap().open_channels()
+        })
+    }
+
+    fn send(&mut self, n: usize) {
+        let mut buf = TransmitBuf::new(8);
+        loop {
+            let transmit = match self.net.nodes[n].host.poll(self.net.now, &mut buf) {
+                Output::Transmit(transmit) => transmit,
+                Output::Event(event) => {
+                    self.net.nodes[n].events.push(event);
+                    continue;
+                }
+                Output::Wake(_) => return,
+            };
+            let is_relayed = transmit.link == Link::Udp(relay());
+            for datagram in buf.filled().chunks(transmit.segment) {
+                self.sent[usize::from(is_relayed)] += 1;
+                let is_up = if is_relayed {
+                    self.is_relay_up
+                } else {
+                    self.is_direct_up
+                };
+                let is_lost = self.loss > 0 && rand::RngExt::random_range(&mut self.rng, 0..self.loss) == 0;
+                if !is_up || is_lost {
+                    continue;
+                }
+                let (delay, link, bytes) = if is_relayed {
+                    let packet = &datagram[RELAY_HEADER..];
+                    let bytes = [&relay_header(HANDLES[1 - n])[..], packet].concat();
+                    (BY_RELAY, Link::Udp(relay()), bytes)
+                } else {
+                    (DIRECT, Link::Udp(self.net.nodes[n].address), datagram.to_vec())
+                };
+                self.under_way.push((self.net.now + delay, 1 - n, link, bytes));
+            }
+        }
+    }
+
+    fn deliver(&mut self) {
+        let now = self.net.now;
+        let (due, later) = std::mem::take(&mut self.under_way)
+            .into_iter()
+            .partition(|u| u.0 <= now);
+        self.under_way = later;
+        let due: Vec<UnderWay> = due;
+        for (_, to, link, bytes) in due {
+            let mut data = BytesMut::from(&bytes[..]);
+            let batch = Batch {
+                stride: data.len(),
+                data: &mut data,
+                lent: &mut None,
+                link,
+                local: None,
+                ecn: Ecn::NotEct,
+            };
+            self.net.host(to).handle(now, Input::Datagrams(batch));
+        }
+    }
+
+    /// The conversation goes on for so long, in steps of a millisecond.
+    fn run(&mut self, time: Duration) {
+        let end = self.net.now + time;
+        while self.net.now < end {
+            let now = self.net.now;
+            // A little at a time: as much as both paths carry easily.
+            let next: Vec<u8> = (self.written..self.written + 100).map(byte).collect();
+            if let Poll::Ready(Ok(n)) = self.net.host(0).stream(self.stream).poll_write(&next) {
+                self.written += n;
+            }
+            if self.accepted.is_none() {
+                self.accepted = self.net.host(1).accept(ListenerId(0)).map(|(stream, _)| stream);
+            }
+            if let Some(stream) = self.accepted {
+                while let Poll::Ready(outcome) = self.net.host(1).stream(stream).poll_read(now, 4096) {
+                    let Ok(ReadOutcome::Chunk(bytes)) = outcome else {
+                        panic!("the stream has ended: {outcome:?}");
+                    };
+                    let expected: Vec<u8> = (self.read..self.read + bytes.len()).map(byte).collect();
+                    assert_eq!(*bytes, expected[..], "nothing is lost, doubled or out of order");
+                    self.read += bytes.len();
+                    self.silence = self.silence.max(now.since(self.last_read));
+                    self.last_read = now;
+                }
+            }
+            self.send(0);
+            self.send(1);
+            self.net.now = now + MS;
+            self.deliver();
+            for n in 0..2 {
+                let now = self.net.now;
+                self.net.host(n).handle(now, Input::Tick);
+            }
+        }
+    }
+
+    /// Runs on, and returns the longest time without anything read meanwhile.
+    fn silence_of(&mut self, time: Duration) -> Duration {
+        self.silence = Duration::ZERO;
+        self.run(time);
+        self.silence.max(self.net.now.since(self.last_read))
+    }
+}
+
+// spec: MIG-25, MIG-28
+#[test]
+fn a_better_route_is_used_as_soon_as_it_is_known_and_the_relay_stands_by() {
+    let mut pair = Pair::upgraded(1);
+    let before = pair.sent[1];
+    let silence = pair.silence_of(20 * SECOND);
+    assert!(silence < 100 * MS, "{silence:?}");
+    assert!(
+        pair.sent[1] - before < 20,
+        "{} through the relay",
+        pair.sent[1] - before
+    );
+    // It is asked for signs of life, and outlives the idle timeout.
+    let before = pair.sent[1];
+    pair.run(120 * SECOND);
+    let asked = pair.sent[1] - before;
+    assert!((6..30).contains(&asked), "{asked} through the relay");
+    assert_eq!((pair.open(), pair.classes()), ([2, 2], [RouteClass::Direct; 2]));
+}
+
+// spec: MIG-26
+#[test]
+fn the_relay_takes_over_when_the_direct_path_dies_and_gives_back_when_it_lives() {
+    for seed in 0..4 {
+        let mut pair = Pair::upgraded(seed);
+        pair.is_direct_up = false;
+        let silence = pair.silence_of(5 * SECOND);
+        assert!(silence < 400 * MS, "{silence:?}, seed {seed}");
+        assert_eq!(pair.classes(), [RouteClass::Relay; 2], "seed {seed}");
+        pair.is_direct_up = true;
+        let silence = pair.silence_of(10 * SECOND);
+        assert!(silence < 200 * MS, "{silence:?}, seed {seed}");
+        assert_eq!(pair.classes(), [RouteClass::Direct; 2], "seed {seed}");
+    }
+}
+
+// spec: MIG-26, MIG-28
+#[test]
+fn after_a_long_time_on_the_relay_a_new_direct_channel_is_made() {
+    let mut pair = Pair::upgraded(1);
+    pair.is_direct_up = false;
+    pair.run(100 * SECOND);
+    assert_eq!(
+        (pair.open(), pair.classes()),
+        ([1, 1], [RouteClass::Relay; 2]),
+        "the direct one is gone"
+    );
+    pair.is_direct_up = true;
+    pair.run(70 * SECOND);
+    assert_eq!((pair.open(), pair.classes()), ([2, 2], [RouteClass::Direct; 2]));
+}
+
+// spec: MIG-25, MIG-26
+#[test]
+fn a_relay_that_dies_while_it_stands_by_is_not_missed() {
+    let mut pair = Pair::upgraded(1);
+    pair.is_relay_up = false;
+    let silence = pair.silence_of(120 * SECOND);
+    assert!(silence < 100 * MS, "{silence:?}");
+    assert_eq!((pair.open(), pair.classes()), ([1, 1], [RouteClass::Direct; 2]));
+}
+
+// spec: MIG-25, MIG-27
+#[test]
+fn each_class_renews_its_channel_by_itself() {
+    let mut pair = Pair::new(1, 20 * SECOND, true);
+    pair.run(100 * SECOND);
+    assert_eq!(pair.classes(), [RouteClass::Direct; 2]);
+    // Of each class one, and perhaps one that it replaces.
+    assert!(pair.open().iter().all(|n| (2..=4).contains(n)), "{:?}", pair.open());
+    let peer = pair.net.peer(0, 1);
+    let made = pair.net.host(0).peer_stats(peer).unwrap().channels_made;
+    assert!((8..20).contains(&made), "{made} channels");
+}
+
+// spec: MIG-5, MIG-7, MIG-26
+#[test]
+fn nothing_is_lost_whatever_fails_and_comes_back() {
+    for seed in seeds(3) {
+        let mut pair = Pair::new(seed, Duration::ZERO, true);
+        pair.loss = 30;
+        for _ in 0..8 {
+            let random = |pair: &mut Pair, n: u32| rand::RngExt::random_range(&mut pair.rng, 0..n);
+            match random(&mut pair, 4) {
+                0 => pair.is_direct_up = false,
+                1 => pair.is_relay_up = false,
+                2 => (pair.is_direct_up, pair.is_relay_up) = (false, false),
+                _ => (pair.is_direct_up, pair.is_relay_up) = (true, true),
+            }
+            let time = random(&mut pair, 3000);
+            pair.run(time * MS);
+            (pair.is_direct_up, pair.is_relay_up) = (true, true);
+            let time = random(&mut pair, 3000);
+            pair.run(time * MS);
+        }
+        (pair.loss, pair.is_direct_up, pair.is_relay_up) = (0, true, true);
+        let before = pair.read;
+        pair.run(15 * SECOND);
+        assert!(
+            pair.read > before + 100_000,
+            "seed {seed}: {} bytes",
+            pair.read - before
+        );
+        assert!(pair.read + 10_000 > pair.written, "seed {seed}");
+        assert_eq!(
+            (pair.net.ends(0).len() + pair.net.ends(1).len(), pair.classes()),
+            (0, [RouteClass::Direct; 2]),
+            "seed {seed}"
+        );
+    }
+}
