@@ -24,6 +24,7 @@ mod mobility;
 mod names;
 mod packet_zero;
 mod report;
+mod rival;
 mod standby;
 mod stats;
 #[cfg(test)]
@@ -48,9 +49,9 @@ use crate::route::Route;
 use crate::streams::{StreamEvent, Streams};
 use crate::time::{Earliest, Instant};
 use crate::token::Token;
-use attempt::{Accepted, Purpose};
+use attempt::Purpose;
 use dispatch::{Dispatch, Dispatched};
-use handshake::{Answered, Begun, Handshake, PacketZero};
+use handshake::{Answered, Begun, Handshake, Orphan, PacketZero};
 use mobility::Policy;
 use report::Report;
 use transport::Transport;
@@ -71,12 +72,6 @@ pub(crate) struct Peer {
     streams: Streams,
     transport: Transport,
     events: VecDeque<Event>,
-}
-
-/// A channel whose responder does not know the streams that were sent to it as early data (NEG-25).
-pub(crate) struct Orphan {
-    accepted: Accepted,
-    hints: Vec<Route>,
 }
 
 /// The parts, and questions to all of them.
@@ -383,7 +378,10 @@ impl Peer {
     /// Unmasks, opens and checks a short packet in place.
     pub(crate) fn open(&mut self, id: ChannelId, packet: &mut [u8]) -> Result<(ChannelSerial, Opened), DropReason> {
         // NEG-17: the channel of an attempt is none of the tree's yet.
-        let channel = self.transport.channels.by_id(id).ok_or(DropReason::UnknownChannel)?;
+        let Some(channel) = self.transport.channels.by_id(id) else {
+            let opened = self.transport.attempts.rivals.open(id, packet)?;
+            return Ok((ChannelSerial::RIVAL, opened));
+        };
         let opened = channel.channel.open(packet)?;
         Ok((channel.serial(), opened))
     }
@@ -396,7 +394,7 @@ impl Peer {
         packet: &OpenPacket<'_>,
         arrival: &Arrival,
     ) {
-        let (now, serial) = (context.now, packet.channel);
+        let (now, serial) = (context.now, self.channel_of(context, packet.channel));
         let Some(mut channel) = self.transport.channels.get_mut(serial) else {
             return;
         };

@@ -231,7 +231,8 @@ impl Negotiation<'_> {
         if let Fate::NeverAccepted(period, channel) = fate {
             self.admission.responder.void(period, channel);
         }
-        self.stats.channels_made += 1;
+        let is_undecided = self.peers.at(index).is_some_and(|peer| peer.has_met());
+        self.stats.channels_made += u64::from(!is_undecided);
         self.peers.settle_ready(self.local, index);
         Ok(())
     }
@@ -241,7 +242,7 @@ impl Negotiation<'_> {
     fn on_spent(&mut self, initiate: &Initiate<'_>, (packet, channel): (&[u8], ChannelId)) -> Result<(), DropReason> {
         if let Some(index) = self.peers.demux.channel(channel) {
             let peer = self.peers.at(index).ok_or(DropReason::Duplicate)?;
-            if let Some(reply) = peer.transport_mut().channels_mut().accept_again(packet) {
+            if let Some(reply) = peer.transport_mut().accept_again(packet) {
                 self.outbox.reply(self.arrival.route, reply);
                 return Err(DropReason::Duplicate);
             }
@@ -315,7 +316,7 @@ impl Negotiation<'_> {
         let peer = self.peers.demux.channel(channel).and_then(|index| self.peers.at(index));
         let accept = peer
             .filter(|p| *p.eid() == proven.eid)
-            .and_then(|p| p.transport_mut().channels_mut().accept_earlier(channel));
+            .and_then(|p| p.transport_mut().accept_earlier(channel));
         let Some(accept) = accept else {
             return false;
         };
@@ -371,7 +372,7 @@ impl Negotiation<'_> {
         }
         // NEG-18
         if peer.transport().attempts().has_initiated() && own < accepted.eid {
-            return Err(DropReason::Unwelcome);
+            return self.meet(index, accepted, initiated);
         }
         peer.on_initiate(
             &mut Context::new(self.now, self.local),
@@ -399,7 +400,7 @@ impl Negotiation<'_> {
                 self.peers.settle(self.local, index);
             } else if peer.transport().attempts().has_initiated() && own < accepted.eid {
                 // NEG-18
-                return Err(DropReason::Unwelcome);
+                return self.meet(index, accepted, initiated);
             } else {
                 peer.on_initiate(
                     &mut Context::new(self.now, self.local),
@@ -429,6 +430,19 @@ impl Negotiation<'_> {
                 self.probe_liveness(old);
             }
         }
+        Ok(index)
+    }
+
+    /// NEG-18: the peer is answered, and decides which of two attempts makes the channel.
+    fn meet(&mut self, index: u32, accepted: &Proven, initiated: &Initiated<'_>) -> Result<u32, DropReason> {
+        let peer = self.peers.at(index).ok_or(DropReason::Unwelcome)?;
+        let accept = peer.meet(
+            &mut Context::new(self.now, self.local),
+            accepted,
+            initiated,
+            &self.arrival,
+        )?;
+        self.outbox.reply(self.arrival.route, accept);
         Ok(index)
     }
 

@@ -188,7 +188,9 @@ impl Reception<'_> {
             frames,
             datagram: packet.datagram,
         };
+        let had_met = packet.channel.is_of_rival() && peer.has_met();
         peer.receive(&mut context, batch, &packet, &self.arrival);
+        self.stats.channels_made += u64::from(had_met && !peer.has_met());
     }
 
     /// A short packet for no channel of ours: a stateless reset, or the reason to send one.

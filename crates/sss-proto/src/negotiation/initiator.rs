@@ -257,6 +257,13 @@ impl Initiation {
         }
     }
 
+    /// INITIATE is repeated until the attempt fails: it is no reason to begin again that it is not answered.
+    pub(crate) fn keep_on(&mut self) {
+        if let Stage::Initiate { unanswered_at, .. } = &mut self.stage {
+            *unanswered_at = self.deadline;
+        }
+    }
+
     /// The peer that is looked for.
     pub(crate) fn eid(&self) -> &Eid {
         &self.eid

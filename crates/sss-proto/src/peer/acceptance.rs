@@ -50,6 +50,8 @@ pub(super) struct AcceptedChannel {
     pub(super) acceptance: Box<Acceptance>,
     /// The tree of the channel.
     pub(super) tree: TreeId,
+    /// Length and mark of INITIATE.
+    pub(super) arrived: (usize, Ecn),
 }
 
 /// Makes the responder's end of a channel.
@@ -71,12 +73,7 @@ pub(super) fn accept(
     let ids = (proven.channel_id, remote_id);
     let setup = host.channel_setup(Role::Responder, ids, arrival.path());
     let bound = now.since(proven.issued);
-    let mut channel = Channel::accepted(now, setup, proven.suite, (&early, &secrets), bound);
-    channel.note_packet_zero_received(now, initiated.packet.len(), arrival.ecn);
-    if tree.id().is_none() {
-        let begun = (initiated.attempt, secrets.half_initiator);
-        host.history.note_accepted(now, proven.eid, begun);
-    }
+    let channel = Channel::accepted(now, setup, proven.suite, (&early, &secrets), bound);
     let acceptance = Acceptance {
         version: initiated.version,
         attempt: initiated.attempt,
@@ -94,6 +91,7 @@ pub(super) fn accept(
         channel: Box::new(channel),
         acceptance: Box::new(acceptance),
         tree: tree.id().unwrap_or(secrets.half_initiator),
+        arrived: (initiated.packet.len(), arrival.ecn),
     })
 }
 
@@ -132,6 +130,24 @@ impl Acceptance {
         buf: &mut TransmitBuf,
         tokens: &mut Vec<Token>,
     ) -> Option<Transmit> {
+        self.make(context, channel, Some(streams), tokens)?;
+        buf.put(&channel.route(), &self.accept);
+        // CHN-7: packet 0 is outside of what is counted.
+        let ecn = Ecn::NotEct;
+        Some(Transmit {
+            ecn,
+            ..channel.transmit(buf.len())
+        })
+    }
+
+    /// Makes ACCEPT, with what `streams` have to say. `None` if it cannot be sealed.
+    pub(super) fn make(
+        &mut self,
+        context: &mut Context<'_>,
+        channel: &mut Channel,
+        streams: Option<&mut Streams>,
+        tokens: &mut Vec<Token>,
+    ) -> Option<()> {
         tokens.clear();
         let frames = match channel.close_due() {
             Some((code, reason)) => close_frame(code, reason, long::ACCEPT_ROOM),
@@ -140,20 +156,14 @@ impl Acceptance {
                 settings.tree = self.tree;
                 settings.attempts.void = self.void;
                 let room = (long::ACCEPT_ROOM, context.host.config.padding);
-                packet_zero::write(room, &settings, Some(streams), tokens)
+                packet_zero::write(room, &settings, streams, tokens)
             }
         };
         let packet = self.keys.seal(self.version, &self.attempt, &frames)?;
         channel.note_close_sent();
         channel.record_packet_zero(context.now, packet.len(), tokens);
         tokens.clear();
-        buf.put(&channel.route(), &packet);
         self.accept = packet;
-        // CHN-7: packet 0 is outside of what is counted.
-        let ecn = Ecn::NotEct;
-        Some(Transmit {
-            ecn,
-            ..channel.transmit(buf.len())
-        })
+        Some(())
     }
 }

@@ -5,14 +5,15 @@ use std::collections::VecDeque;
 
 use sss_crypto::packet::PacketKey;
 use sss_crypto::schedule::{ChannelSecrets, EarlySecrets};
-use sss_wire::frame::{Close, Frame, Frames};
+use sss_wire::frame::{Frame, Frames};
 use sss_wire::long::{self, Accept};
 use sss_wire::params::Earlier;
-use sss_wire::{ChannelId, Code, Eid};
+use sss_wire::{ChannelId, Eid};
 
 use super::context::{Arrival, Context};
 use super::names::Name;
 use super::packet_zero;
+use super::rival::Rivals;
 use super::tree::SharedTree;
 use crate::channel::{Channel, Fate, Path};
 use crate::error::{Absence, CloseReason, DropReason, NegotiationError};
@@ -75,6 +76,8 @@ struct Early {
 #[derive(Default)]
 pub(crate) struct Attempts {
     current: Option<Box<Attempt>>,
+    /// The peer's, if both have sent INITIATE (NEG-18).
+    pub(super) rivals: Rivals,
     /// One has begun that the host was not told of yet.
     is_new: bool,
 }
@@ -295,13 +298,14 @@ impl Attempts {
     /// The names under which datagrams for the attempt, and for the one before, arrive.
     pub(super) fn names(&self) -> impl Iterator<Item = Name> {
         let earlier = self.current.as_ref().and_then(|a| a.earlier.as_ref());
-        self.current.iter().chain(earlier).flat_map(|attempt| {
+        let own = self.current.iter().chain(earlier).flat_map(|attempt| {
             let channel = attempt.early.as_ref().map(|e| Name::Channel(e.local_id));
             let beside = attempt.introduced.as_ref().map(|i| Name::Attempt(*i.attempt()));
             std::iter::once(Name::Attempt(*attempt.name()))
                 .chain(beside)
                 .chain(channel)
-        })
+        });
+        own.chain(self.rivals.id().map(Name::Channel))
     }
 }
 
@@ -415,6 +419,10 @@ impl Attempts {
             return self.begin_again(context).map(|()| true);
         }
         let (now, host) = (context.now, &mut *context.host);
+        if self.rivals.is_there() {
+            // NEG-18: the peer is there, and has what it needs.
+            attempt.initiation.keep_on();
+        }
         match attempt.initiation.step(now, &host.sightings, &mut host.rng) {
             InitiatorStep::Wait => {}
             // The next is due at once, and is sent with the next call.
@@ -495,6 +503,7 @@ impl Attempts {
     ) -> Result<Answer, DropReason> {
         let (frames, secrets) = self.open_accept(accept)?;
         let attempt = self.current.take().ok_or(DropReason::UnknownAttempt)?;
+        self.rivals.clear();
         let was_repeated = attempt
             .named(accept.attempt)
             .is_some_and(|a| a.initiation.was_repeated());
@@ -505,7 +514,7 @@ impl Attempts {
             attempt.earlier.ok_or(DropReason::UnknownAttempt)?
         };
         if let Some(Ok(Frame::Close(close))) = Frames::new(&frames).next() {
-            return Ok(Answer::Refused(refusal(&close, arrival)));
+            return Ok(Answer::Refused(packet_zero::refusal(&close, arrival)));
         }
         let mut channel = attempt.early.ok_or(DropReason::UnknownAttempt)?.channel;
         channel.install(now, &secrets);
@@ -545,10 +554,12 @@ impl Attempts {
     /// Forgets the attempt, with what was sent as early data.
     pub(super) fn clear(&mut self) {
         self.current = None;
+        self.rivals.clear();
     }
 
     /// Gives up the attempt: what was sent as early data is lost. Returns whether there was one.
     pub(super) fn give_up(&mut self, fates: &mut Vec<Fate>) -> bool {
+        self.rivals.clear();
         let Some(attempt) = self.current.take() else {
             return false;
         };
@@ -559,6 +570,7 @@ impl Attempts {
     /// Takes the channel of a first attempt that may have been accepted, as the tree ends. No attempt is under way any
     /// more.
     pub(super) fn take_first_channel(&mut self) -> Option<Box<Channel>> {
+        self.rivals.clear();
         let mut attempt = self.current.take()?;
         // Of a row of attempts, the first is the one that may have been accepted with something.
         let first = attempt.earlier.take().unwrap_or(attempt);
@@ -582,19 +594,5 @@ pub(super) fn abandon(mut attempt: Box<Attempt>, fates: &mut Vec<Fate>) {
     let mut first = attempt.earlier.take().unwrap_or(attempt);
     if let Some(channel) = first.early_carrier() {
         channel.abandon(fates);
-    }
-}
-
-/// NEG-23: why the peer wants no channel.
-fn refusal(close: &Close<'_>, arrival: &Arrival) -> CloseReason {
-    match close.code {
-        Code::FORBIDDEN => CloseReason::Negotiation(NegotiationError::Forbidden {
-            address: arrival.route.to_string(),
-            reason: close.reason.to_owned(),
-        }),
-        code => CloseReason::Peer {
-            code,
-            reason: close.reason.to_owned(),
-        },
     }
 }

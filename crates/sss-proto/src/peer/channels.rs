@@ -75,6 +75,16 @@ pub(crate) struct TreeChannels {
     pub(super) unheard: Vec<Unheard>,
 }
 
+impl ChannelSerial {
+    /// The channel of the peer's attempt, as long as it is none of the tree's (NEG-18).
+    pub(super) const RIVAL: Self = Self(0);
+
+    /// Returns whether it is that of the peer's attempt.
+    pub(crate) fn is_of_rival(self) -> bool {
+        self == Self::RIVAL
+    }
+}
+
 impl TreeChannel {
     pub(super) fn serial(&self) -> ChannelSerial {
         self.serial

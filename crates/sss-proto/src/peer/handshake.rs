@@ -19,6 +19,7 @@ use crate::error::{CloseReason, DropReason, ProtocolError};
 use crate::ids::TreeId;
 use crate::negotiation::Proven;
 use crate::role::Role;
+use crate::route::Route;
 use crate::streams::Streams;
 use crate::time::Instant;
 
@@ -36,6 +37,12 @@ pub(super) enum Answered {
     /// The channel is not for the streams of this tree: the peer has lost them (NEG-25).
     Orphan(Accepted),
     Begun(Begun),
+}
+
+/// A channel whose responder does not know the streams that were sent to it as early data (NEG-25).
+pub(crate) struct Orphan {
+    pub(super) accepted: Accepted,
+    pub(super) hints: Vec<Route>,
 }
 
 /// A channel whose packet 0 from the peer was taken in.
@@ -120,18 +127,29 @@ impl Handshake<'_> {
     /// # Errors
     /// Why the packet is to be dropped.
     pub(super) fn on_initiate(
-        mut self,
+        self,
         context: &mut Context<'_>,
         proven: &Proven,
         initiated: &Initiated<'_>,
         arrival: &Arrival,
     ) -> Result<Begun, DropReason> {
-        let now = context.now;
+        let accepted = acceptance::accept(context, proven, initiated, arrival, self.tree)?;
+        if self.tree.id().is_none() {
+            let begun = (initiated.attempt, accepted.tree);
+            context.host.history.note_accepted(context.now, proven.eid, begun);
+        }
+        Ok(self.take_over(context.now, accepted, proven.frames.clone()))
+    }
+
+    /// The responder's channel is established, in place of an attempt of this host; `frames` are those of INITIATE.
+    pub(super) fn take_over(mut self, now: Instant, accepted: AcceptedChannel, frames: Vec<u8>) -> Begun {
         let AcceptedChannel {
-            channel,
+            mut channel,
             acceptance,
             tree,
-        } = acceptance::accept(context, proven, initiated, arrival, self.tree)?;
+            arrived: (size, ecn),
+        } = accepted;
+        channel.note_packet_zero_received(now, size, ecn);
         // What was sent as early data on an attempt that lost is sent again (NEG-18).
         self.transport.give_up_attempt();
         self.settle_fates();
@@ -143,9 +161,9 @@ impl Handshake<'_> {
             channel,
             tree,
             asked: None,
-            frames: proven.frames.clone(),
+            frames,
         };
-        Ok(self.begin(now, established))
+        self.begin(now, established)
     }
 
     fn add(

@@ -1,10 +1,11 @@
 //! Contents of INITIATE and ACCEPT: packet 0 of each direction of a channel (NEG-16, CHN-1).
 
 use sss_wire::Code;
-use sss_wire::frame::{self, Frame, Frames};
+use sss_wire::frame::{self, Close, Frame, Frames};
 use sss_wire::params::Settings;
 
-use crate::error::ProtocolError;
+use super::context::Arrival;
+use crate::error::{CloseReason, NegotiationError, ProtocolError};
 use crate::ids::TreeId;
 use crate::negotiation::Proven;
 use crate::packet::PacketWriter;
@@ -109,5 +110,19 @@ pub(super) fn is_of_tree(asked: Option<TreeId>, told: Option<TreeId>) -> Result<
         (Some(asked), Some(told)) if asked == told => Ok(true),
         (Some(_), None) => Ok(false),
         _ => Err(ProtocolError::new(Code::SETTINGS, "a tree that was not asked for")),
+    }
+}
+
+/// NEG-23: why the peer wants no channel.
+pub(super) fn refusal(close: &Close<'_>, arrival: &Arrival) -> CloseReason {
+    match close.code {
+        Code::FORBIDDEN => CloseReason::Negotiation(NegotiationError::Forbidden {
+            address: arrival.route.to_string(),
+            reason: close.reason.to_owned(),
+        }),
+        code => CloseReason::Peer {
+            code,
+            reason: close.reason.to_owned(),
+        },
     }
 }

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
-use sss_wire::{Code, Eid};
+use sss_wire::{ChannelId, Code, Eid};
 
 use super::acceptance::Acceptance;
 use super::attempt::{Attempts, Purpose};
@@ -72,6 +72,21 @@ impl Transport {
 
     pub(crate) fn attempts_mut(&mut self) -> &mut Attempts {
         &mut self.attempts
+    }
+
+    /// ACCEPT again, if `initiate` is the packet that it answers (NEG-11).
+    pub(crate) fn accept_again(&mut self, initiate: &[u8]) -> Option<Vec<u8>> {
+        let of_rival = self.attempts.rivals.accept_again(initiate);
+        of_rival.or_else(|| self.channels.accept_again(initiate))
+    }
+
+    /// ACCEPT again, for an attempt that its initiator says was not answered (NEG-25). As
+    /// [`TreeChannels::accept_earlier`].
+    pub(crate) fn accept_earlier(&mut self, channel: ChannelId) -> Option<Option<Vec<u8>>> {
+        match self.attempts.rivals.accept_earlier(channel) {
+            None => self.channels.accept_earlier(channel),
+            accept => Some(accept),
+        }
     }
 
     /// Takes the secrets that its channels have begun to use, if they are to be told.
