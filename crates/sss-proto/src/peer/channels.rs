@@ -146,6 +146,10 @@ impl TreeChannels {
         serials.into_iter().flatten()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.list.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.list.is_empty()
     }

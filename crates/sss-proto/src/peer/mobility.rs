@@ -258,10 +258,16 @@ impl Mobility {
         if !has_streams {
             return None;
         }
+        let renewal = self.renewal(first, carrier);
         let upgrade = self.upgrade.at().map(|at| (first.max(at), Purpose::Upgrade(carrier.1)));
-        let renewals = [Some(carrier), standby].into_iter().flatten();
-        let renewals = renewals.filter_map(|channel| self.renewal(first, channel));
-        renewals.chain(upgrade).min_by_key(|(at, _)| *at)
+        let standby = standby.and_then(|standby| self.renewal(first, standby));
+        match (upgrade, standby) {
+            (None, None) => renewal,
+            others => [renewal, others.0, others.1]
+                .into_iter()
+                .flatten()
+                .min_by_key(|(at, _)| *at),
+        }
     }
 
     /// Returns when a channel is renewed (MIG-10).

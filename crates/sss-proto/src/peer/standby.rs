@@ -65,6 +65,9 @@ fn pause(tries: usize) -> Duration {
 impl TreeChannels {
     /// Returns whether there may be channels of several classes.
     pub(super) fn is_mixed(&self) -> bool {
+        if self.len() < 2 {
+            return false;
+        }
         let mut classes = self.open().map(TreeChannel::class);
         let first = classes.next();
         classes.any(|class| Some(class) != first)
@@ -74,6 +77,9 @@ impl TreeChannels {
     /// is as soon as it works again. If the carrier does not answer, the best of the others is asked; it takes over if
     /// it answers, and the carrier has not by then.
     pub(super) fn better(&mut self, now: Instant) -> Option<ChannelSerial> {
+        if self.len() < 2 {
+            return None;
+        }
         let carrier = self.carrier().filter(|c| c.is_open())?;
         let class = carrier.class();
         let others = self.open().rev().filter(|c| c.class() != class && c.can_carry());
@@ -116,6 +122,9 @@ impl TreeChannels {
 
     /// The oldest channel that stands by for a carrier of another class: it is renewed by itself (MIG-27).
     pub(super) fn standing_by(&self) -> Option<Renewable<'_>> {
+        if self.len() < 2 {
+            return None;
+        }
         let class = self.carrier()?.class();
         let mut others = self.open().filter(|c| c.class() != class && c.can_carry());
         others.find(|c| !c.channel.is_stalled()).map(|c| (&c.origin, c.class()))
