@@ -242,7 +242,8 @@ fn nothing_but_the_message_is_left_on_a_terminal_of_which_the_output_is_elsewher
     let (serving, _) = served(&server);
     client.run(["id"]).expect(0);
     let to = client.path("copy");
-    let args = ["get", &serving.target, to.to_str().unwrap()];
+    // Else all may be there before it is interrupted.
+    let args = ["get", "--limit-rate", "2M", &serving.target, to.to_str().unwrap()];
     let terminal = Terminal::start_with(&client, args, |command| command.stdout(Stdio::null()));
     terminal.wait_for("left");
     terminal.interrupt();
