@@ -96,7 +96,7 @@ impl Host {
     }
 
     /// The next packet of a lease or an introduction that has come, and the route that it came by. There are none
-    /// unless [`Config::seeks`] is set.
+    /// unless [`Config::seeks`](crate::Config::seeks) is set.
     pub fn poll_aside(&mut self) -> Option<(Route, Vec<u8>)> {
         self.aside.pop()
     }
