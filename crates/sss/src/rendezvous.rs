@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use sss_crypto::{StaticKey, schedule};
-use sss_reach::server::{Quotas, RelayLimits, ServerConfig};
+use sss_reach::server::{Quotas, ServerConfig};
 use sss_reach::{RendezvousConfig, Serve, ServerAddress};
 use sss_wire::Eid;
 use sss_wire::reach::records::{Register, Visibility};
@@ -37,22 +37,15 @@ pub enum FoundBy {
     },
 }
 
-/// Behaviour of a registration server (docs/spec/reach.md). Its defaults work; it does not relay unless it is told to.
+/// Behaviour of a registration server (docs/spec/reach.md). Its defaults work. It relays nothing.
 #[derive(Default)]
 #[must_use = "it does nothing until it is given to HostBuilder::serve_rendezvous"]
 pub struct RendezvousServer(ServerConfig);
 
 impl RendezvousServer {
-    /// A server for everybody, without a relay.
+    /// A server for everybody.
     pub fn new() -> Self {
         Self::default()
-    }
-
-    /// Sets the limits of its relay, which carries the packets of those who do not reach each other otherwise. Default:
-    /// nothing is relayed.
-    pub fn relay(mut self, limits: impl Into<Option<RelayLimits>>) -> Self {
-        self.0.relay = limits.into();
-        self
     }
 
     /// Sets how many hosts it takes, and what each may ask for.

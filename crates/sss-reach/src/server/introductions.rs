@@ -16,6 +16,8 @@ const LIFE: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(3);
 /// The times of NOTIFY, after CONNECT, in milliseconds.
 const NOTICES: [u64; 4] = [0, 100, 300, 700];
+/// LEGs of one introduction that are sent on as they come, at most.
+const MAX_LEGS: usize = 4;
 /// Introductions at a time.
 const MAX: usize = 16_384;
 /// The least time between two introductions of a pair.
@@ -43,6 +45,8 @@ pub(super) struct Introduction {
     pub(super) way: Way,
     pub(super) hello: Vec<u8>,
     pub(super) leg: Option<Box<[u8; KEM_KEY]>>,
+    /// The number of LEGs that were sent on as they came.
+    legs: usize,
     began: Instant,
     /// The time of the CONNECT that NOTIFYs are counted from.
     asked: Instant,
@@ -98,13 +102,16 @@ impl Introductions {
     }
 
     /// The caller's LEG has come. Returns the introduction if it is to be sent on at once: the callee has heard of the
-    /// rest.
+    /// rest. A caller that repeats it has no answer yet, even if the callee has answered NOTIFY: it may be lost.
     pub(super) fn on_leg(&mut self, name: &[u8; 8], key: &[u8; KEM_KEY]) -> Option<&Introduction> {
         let introduction = self.all.get_mut(name)?;
-        let is_new = introduction.leg.is_none();
         introduction.leg.get_or_insert_with(|| Box::new(*key));
-        let introduction = &*introduction;
-        Some(introduction).filter(|i| is_new && i.notices > 0 && i.state == State::Waiting)
+        let may_send = introduction.notices > 0 && introduction.legs < MAX_LEGS;
+        if !may_send || introduction.state == State::GivenUp {
+            return None;
+        }
+        introduction.legs = introduction.legs.saturating_add(1);
+        Some(introduction)
     }
 
     /// The callee has answered. Returns the introduction.
@@ -172,6 +179,7 @@ impl Introduction {
             way,
             hello,
             leg: None,
+            legs: 0,
             began: now,
             asked: now,
             notices: 0,

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use sss::{Absence, ConnectError, FoundBy, Host, Identity, NegotiationError, Quotas, RendezvousServer};
+use sss::{Absence, ConnectError, Eid, FoundBy, Hint, Host, Identity, NegotiationError, Quotas, RendezvousServer};
 
 use crate::common::{builder, within};
 
@@ -41,7 +41,7 @@ async fn echo(host: &Host) {
     });
 }
 
-async fn ask(host: &Host, eid: sss::Eid) -> Result<Bytes, ConnectError> {
+async fn ask(host: &Host, eid: Eid) -> Result<Bytes, ConnectError> {
     let mut stream = host.connect(eid, "echo", "1").await?;
     stream.write_all(b"hello").await.unwrap();
     stream.finish().unwrap();
@@ -98,18 +98,20 @@ async fn hosts_are_found_again_when_the_server_is_back() {
     .await;
 }
 
+/// A host whose only server is said to be there.
+async fn finds_no_server(server: Eid, at: impl Into<Hint>) -> Host {
+    let host = builder().rendezvous(server, at).build().await.unwrap();
+    let error = ask(&host, Identity::generate().eid()).await.unwrap_err();
+    let unfound = NegotiationError::Unfound(Absence::NoServer);
+    assert_eq!(error, ConnectError::Negotiation(unfound));
+    host
+}
+
 #[tokio::test]
 async fn without_a_server_that_answers_it_is_said() {
     within(30, async {
         let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        let at = silent.local_addr().unwrap();
-        let built = builder().rendezvous(Identity::generate().eid(), at);
-        let caller = built.build().await.unwrap();
-        let error = ask(&caller, Identity::generate().eid()).await.unwrap_err();
-        assert_eq!(
-            error,
-            ConnectError::Negotiation(NegotiationError::Unfound(Absence::NoServer))
-        );
+        finds_no_server(Identity::generate().eid(), silent.local_addr().unwrap()).await;
     })
     .await;
 }
@@ -117,13 +119,7 @@ async fn without_a_server_that_answers_it_is_said() {
 #[tokio::test]
 async fn the_name_of_a_server_is_looked_for_in_the_background() {
     within(30, async {
-        let built = builder().rendezvous(Identity::generate().eid(), "nowhere.invalid:7757");
-        let caller = built.build().await.unwrap();
-        let error = ask(&caller, Identity::generate().eid()).await.unwrap_err();
-        assert_eq!(
-            error,
-            ConnectError::Negotiation(NegotiationError::Unfound(Absence::NoServer))
-        );
+        finds_no_server(Identity::generate().eid(), "nowhere.invalid:7757").await;
     })
     .await;
 }
@@ -133,13 +129,7 @@ async fn the_name_of_a_server_is_looked_for_in_the_background() {
 async fn who_is_no_server_refuses_to_register_others() {
     within(30, async {
         let other = builder().build().await.unwrap();
-        let built = builder().rendezvous(other.eid(), other.local_addr());
-        let host = built.build().await.unwrap();
-        let error = ask(&host, Identity::generate().eid()).await.unwrap_err();
-        assert_eq!(
-            error,
-            ConnectError::Negotiation(NegotiationError::Unfound(Absence::NoServer))
-        );
+        let host = finds_no_server(other.eid(), other.local_addr()).await;
         assert_eq!(host.observed_addrs(), []);
         let offered = other.listen("sss", "rendezvous/1");
         assert!(offered.is_err(), "the service is reserved");
