@@ -159,7 +159,13 @@ fn nothing_is_heard_from_others_or_of_another_run() {
     let server = address("192.0.2.1:7757");
     let taken = leased.client.packet(at(0), &mut leased.host, server, &forged);
     assert_eq!(taken, Err(Dropped::Unauthentic));
+    leased.server = server;
     assert_eq!(leased.sent(Kind::Punch), []);
+    leased.notify(at(0), [1; 8], "198.51.100.9:9").unwrap();
+    for (key, taken) in [([5; 32], Err(Dropped::Unauthentic)), (KEY, Ok(()))] {
+        let leg = LeaseKey::new(key).leg(keys::From::Server, &[1; 8], &[7; 1184]);
+        assert_eq!(leased.client.packet(at(0), &mut leased.host, server, &leg), taken);
+    }
 }
 
 // spec: RCH-15

@@ -342,6 +342,27 @@ fn where_a_punch_comes_from_is_where_a_symmetric_nat_is_open() {
     }
 }
 
+#[test]
+fn a_host_has_sixteen_registrations_open_at_a_time() {
+    let (mut world, one, _) = pair([Nat::None; 2], (10, 10));
+    let (server, at) = (world.nodes[0].host.eid(), world.nodes[0].address);
+    let names = (sss_wire::services::SERVICE, sss_wire::reach::PROTOCOL);
+    let node = &mut world.nodes[one];
+    let streams = [(); 20].map(|()| {
+        let stream = node.host.connect(world.now, server, names, &[at.into()]).unwrap();
+        let _ = node.host.stream(stream).poll_write(b"a part of a record");
+        stream
+    });
+    node.wake = Some(world.now);
+    world.run(MS(1000));
+    let now = world.now;
+    let refused = streams.iter().filter(|stream| {
+        let read = world.nodes[one].host.stream(**stream).poll_read(now, 100);
+        matches!(read, std::task::Poll::Ready(Err(_)))
+    });
+    assert_eq!(refused.count(), 4);
+}
+
 /// Gives a datagram to a host.
 fn give(host: &mut Host, now: Instant, from: SocketAddr, bytes: &[u8]) {
     let mut data = BytesMut::from(bytes);

@@ -302,6 +302,8 @@ fn both_are_told_of_each_other() {
     // LEG goes on as it comes, and with every NOTIFY that follows.
     let leg = caller.key().leg(From::Host, &[5; 8], &[3; long::KEM_KEY]);
     assert_eq!(server.packet(at(20), address(66), &leg), Err(Dropped::Unauthentic));
+    let forged = LeaseKey::new([1; 32]).leg(From::Host, &[5; 8], &[3; long::KEM_KEY]);
+    assert_eq!(server.packet(at(20), caller.at, &forged), Err(Dropped::Unauthentic));
     server.packet(at(20), caller.at, &leg).unwrap();
     let [(to, packet)] = &sent(&mut server)[..] else {
         panic!("LEG alone");
