@@ -240,6 +240,8 @@ impl Flow {
         index: u32,
         (levels, borrow): (u8, u64),
     ) -> Result<u32, ProtocolError> {
+        // It is counted out when it is retired, even if what follows is an error and the channel ends.
+        self.streams.add();
         table[index].place.lender = levels;
         let lender = openings::lender(table, index);
         let is_there = levels < MAX_DEPTH && levels < table[index].place.depth;
@@ -253,7 +255,6 @@ impl Flow {
         let node = &mut table[index];
         node.recv.limit = borrow;
         node.set(Flags::CHARGED);
-        self.streams.add();
         let backing = &mut table[lender].account_mut().backing;
         if !backing.charge(OPEN_COST + borrow) {
             return Err(ProtocolError::new(

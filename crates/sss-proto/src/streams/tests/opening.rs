@@ -5,7 +5,7 @@ use crate::error::{OpenError, ReadError, WriteError};
 use crate::interest::Interest;
 use crate::refusal::Refusal;
 use crate::streams::frames::delivery::Item;
-use sss_wire::constants::MAX_DEPTH;
+use sss_wire::constants::{DATAGRAM_BORROW, MAX_DEPTH};
 use sss_wire::frame::{Credit, Datagram, Priority, Watch};
 
 fn code(result: Result<(), ProtocolError>) -> Code {
@@ -605,5 +605,30 @@ fn threat_31_more_streams_than_are_kept_are_refused_without_a_trace() {
         pair.a.open_top_level("svc", "v1").unwrap();
         pair.run();
         assert_eq!(pair.b.len(), 1);
+    }
+}
+
+// spec: STR-52, STR-58
+#[test]
+fn a_channel_that_ends_for_a_forged_opening_leaves_the_count_of_streams_even() {
+    let datagram = Some(Init::datagram(1, DATAGRAM_BORROW, DATAGRAM_BORROW));
+    let cases = [
+        // An account that there is not, for a stream and for a datagram.
+        (child_lent(1, 5, STREAM_BORROW), Code::STREAM_STATE),
+        (datagram.map(|init| Init { lender: 5, ..init }), Code::STREAM_STATE),
+        // An account that has no room any more.
+        (child_lent(1, 0, STREAM_BORROW), Code::CREDIT_EXCEEDED),
+        (datagram, Code::CREDIT_EXCEEDED),
+    ];
+    for (init, expected) in cases {
+        let mut pair = Pair::new();
+        pair.stream();
+        let mut forge = |n: u64| pair.b.forged(&stream_frame(2 * n + 1, init, 0, b"", false));
+        let error = (1..10_000)
+            .find_map(|n| forge(n).err())
+            .expect("no opening was an error");
+        assert_eq!(error.code, expected, "{init:?}");
+        pair.b.fail_all(&CloseReason::Violation(error));
+        assert_eq!(pair.b.life.flow.peer_streams(), pair.b.len() as u64, "{init:?}");
     }
 }
