@@ -571,8 +571,7 @@ impl Peer {
         if !was_carrier {
             return;
         }
-        let has_streams = self.streams.len() > 0;
-        match self.transport.after_loss(now, reason, has_streams) {
+        match self.transport.after_loss(now, reason) {
             Ok(status) => self.announce(status),
             Err(reason) => self.fail(reason),
         }

@@ -438,18 +438,12 @@ impl Transport {
     ///
     /// # Errors
     /// If they are not to wait: the tree is lost for that reason.
-    pub(super) fn after_loss(
-        &mut self,
-        now: Instant,
-        reason: CloseReason,
-        has_streams: bool,
-    ) -> Result<Option<LinkStatus>, CloseReason> {
+    pub(super) fn after_loss(&mut self, now: Instant, reason: CloseReason) -> Result<Option<LinkStatus>, CloseReason> {
         if let Some(next) = self.channels.successor() {
             return Ok(self.carry(now, next));
         }
-        // The peer may have streams of which this host does not know yet, unless it has lost its state.
-        let is_pointless = !has_streams && reason == CloseReason::PeerRestarted;
-        if is_pointless || !self.mobility.lingers() {
+        // MIG-15: the peer may have lost the channel alone, and have streams of which this host does not know yet.
+        if !self.mobility.lingers() {
             return Err(reason);
         }
         Ok(self.mobility.on_detached(now, reason))

@@ -353,6 +353,8 @@ impl Streams {
             Some(opposite) => self.flows.ends[opposite.0].is_released,
             None => state.is_released || self.nameless_gone(state.peer, state.host) > 0,
         };
-        is_code && (is_refused || is_gone)
+        // STR-44
+        let is_retired = self.trees.is_in_reset_tree(&self.flows, sender) && code == Code::PARENT_GONE;
+        is_code && (is_refused || is_gone) || is_retired
     }
 }

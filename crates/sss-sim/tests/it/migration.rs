@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use sss_proto::{CloseReason, Config, LinkStatus};
+use sss_proto::{CloseReason, Config, Event, LinkStatus};
 use sss_sim::{Blackout, HostIndex, LinkConfig, World};
 use sss_wire::Code;
 
@@ -246,6 +246,47 @@ fn a_peer_that_lost_its_state_is_told_apart_from_one_that_is_away() {
     world.run_until(secs(140), &mut echo);
     let reasons: Vec<_> = echo.lost.iter().map(|(h, r)| (*h, r.clone())).collect();
     assert!(reasons.contains(&(A, CloseReason::PeerRestarted)), "{reasons:?}");
+}
+
+// spec: MIG-14, MIG-15
+#[test]
+fn a_stream_survives_a_reset_at_a_peer_that_has_not_heard_of_it() {
+    let hasty = Config::default().with(|c| c.idle_timeout = secs(3));
+    let mut world = duo_with(575, &link(), Config::default(), hasty);
+    let mut recorder = sss_sim::world::Recorder::default();
+    let listener = world.call(A, |h, _| h.listen(SERVICE.0, SERVICE.1)).unwrap();
+    let listening = world.call(B, |h, _| h.listen(SERVICE.0, SERVICE.1)).unwrap();
+    world.capture();
+    let first = world.connect(A, B, SERVICE);
+    world.run_for(secs(1), &mut recorder);
+    let (accepted, _) = world.call(B, |h, _| h.accept(listening)).unwrap();
+    world.call(A, |h, _| h.stream(first).release());
+    world.call(B, |h, _| h.stream(accepted).release());
+    world.run_for(secs(1), &mut recorder);
+    let from_a = world.address(A);
+    let is_early = |c: &&sss_sim::world::Captured| c.from == from_a && c.kind() < 0x80 && c.bytes.len() > 40;
+    let early = world
+        .captured()
+        .iter()
+        .find(is_early)
+        .expect("a packet of the channel")
+        .bytes
+        .clone();
+    // B hears nothing and gives the channel up, of which A hears signs of life alone.
+    world.hold(move |c| c.from == from_a || c.bytes.len() != 41);
+    let stream = world.connect(B, A, SERVICE);
+    world.write(B, stream, b"not lost").unwrap();
+    world.run_for(ms(3500), &mut recorder);
+    world.unhold();
+    world.inject(B, from_a, &early);
+    world.run_for(secs(5), &mut recorder);
+    let is_reset = |(host, event): &(HostIndex, Event)| {
+        *host == A && matches!(event, Event::Link(_, LinkStatus::Down(CloseReason::PeerRestarted)))
+    };
+    assert!(recorder.events.iter().any(is_reset), "{:?}", recorder.events);
+    let lost = |(_, event): &&(HostIndex, Event)| matches!(event, Event::Disconnected(..));
+    assert_eq!(recorder.events.iter().find(lost), None);
+    assert!(world.call(A, |h, _| h.accept(listener)).is_some());
 }
 
 // spec: NEG-21, STR-11
