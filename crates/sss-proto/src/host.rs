@@ -48,7 +48,7 @@ use crate::limit::{Limit, Rule};
 use crate::local_host::{History, LocalHost};
 use crate::negotiation::{ChannelIds, Greeter, GreeterStats, Responder};
 use crate::peer::{Arrival, Context, Peer, PeerStats};
-use crate::route::{Link, RelayHandle, Route};
+use crate::route::Route;
 use crate::seen::{PathHint, Seen, Sightings};
 use crate::streams::{DatagramStats, HostBudget, StreamInfo, SubtreeDelivery, SubtreeInfo, TreeNode};
 use crate::time::Instant;
@@ -217,7 +217,7 @@ impl Host {
             now,
             arrival,
             local: &mut self.local,
-            relays: &self.relays,
+            relays: &mut self.relays,
             peers: &mut self.peers,
             admission: &mut self.admission,
             outbox: &mut self.outbox,
@@ -426,23 +426,6 @@ impl Host {
             self.peers.settle(&mut self.local, index);
             self.run_timers(now);
         }
-    }
-
-    /// Takes packets that the relay at the end of a link forwards with this handle, from now on. To be called before a
-    /// route through it is tried. Returns false if that was one handle too many: the host takes at most 65,536.
-    #[must_use = "without it, no answer comes through"]
-    pub fn add_relay(&mut self, link: Link, handle: RelayHandle) -> bool {
-        self.relays.add(Route::through(link, handle))
-    }
-
-    /// Takes no more packets with this handle: they are counted as [`DropReason::UnknownHandle`], and the route is not
-    /// tried again. A channel on it is left without an answer.
-    ///
-    /// [`DropReason::UnknownHandle`]: crate::DropReason::UnknownHandle
-    pub fn remove_relay(&mut self, link: Link, handle: RelayHandle) {
-        let route = Route::through(link, handle);
-        self.relays.remove(&route);
-        self.peers.forget_route(&route);
     }
 
     /// The state of the way to a peer. `None` if the peer is not known any more.

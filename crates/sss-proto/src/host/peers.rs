@@ -87,9 +87,9 @@ impl Peers {
     }
 
     /// A route leads nowhere any more: no attempt begins by it.
-    pub(super) fn forget_route(&mut self, route: &Route) {
+    pub(super) fn forget_routes(&mut self, is_gone: impl Fn(&Route) -> bool) {
         for (_, peer) in &mut self.slots {
-            peer.transport_mut().forget_hint(route);
+            peer.transport_mut().forget_hints(&is_gone);
         }
     }
 

@@ -57,7 +57,7 @@ pub(super) struct Reception<'a> {
     /// Way by which the batch came in.
     pub(super) arrival: Arrival,
     pub(super) local: &'a mut LocalHost,
-    pub(super) relays: &'a Relays,
+    pub(super) relays: &'a mut Relays,
     pub(super) peers: &'a mut Peers,
     pub(super) admission: &'a mut Admission,
     pub(super) outbox: &'a mut Outbox,
@@ -105,7 +105,7 @@ impl Reception<'_> {
         let datagram = data.get(range.clone()).ok_or(DropReason::Malformed)?;
         let handle = RelayHandle(reach::relay_handle(datagram).map_err(|_| DropReason::Malformed)?);
         let route = Route::through(self.arrival.route.link, handle);
-        if !self.relays.knows(&route) {
+        if !self.relays.hear(self.now, &route) {
             return Err(DropReason::UnknownHandle);
         }
         self.arrival.route = route;

@@ -91,6 +91,17 @@ impl Greeting {
             .is_some_and(|held| held.agreed.cookie == cookie.cookie)
     }
 
+    /// The COOKIE that is held has come by this route too: INITIATE goes by the better one.
+    pub(super) fn prefer(&mut self, route: Route) {
+        if let Some(held) = self
+            .held
+            .as_mut()
+            .filter(|held| route.class() < held.agreed.route.class())
+        {
+            held.agreed.route = route;
+        }
+    }
+
     /// Takes the COOKIE_K that belongs to an authentic COOKIE, if it is here. The COOKIE is kept otherwise, instead of
     /// one that was before (NEG-33).
     pub(super) fn complete_or_hold(&mut self, agreed: Agreed, mac_key: Zeroizing<[u8; 32]>) -> Option<Agreed> {
@@ -105,9 +116,9 @@ impl Greeting {
 }
 
 impl Agreed {
-    /// Room for frames in INITIATE, in bytes.
+    /// Room for frames in INITIATE, in bytes: with what a relay forwards it by, it is no longer than without (CHN-17).
     pub(crate) fn room(&self) -> usize {
-        long::initiate_room(self.cookie.len(), self.kem_cookie.len())
+        long::initiate_room(self.cookie.len(), self.kem_cookie.len()).saturating_sub(self.route.overhead())
     }
 
     /// Takes in the leg (NEG-34).

@@ -442,6 +442,8 @@ impl Initiation {
             return Err(DropReason::UnknownAttempt);
         };
         if greeting.holds(cookie) {
+            // RCH-16
+            greeting.prefer(route);
             return Err(DropReason::Duplicate);
         }
         let (noise, payload) = greeting

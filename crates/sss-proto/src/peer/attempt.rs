@@ -13,6 +13,7 @@ use sss_wire::{ChannelId, Eid};
 use super::context::{Arrival, Context};
 use super::names::Name;
 use super::packet_zero;
+use super::purpose::Purpose;
 use super::rival::Rivals;
 use super::tree::SharedTree;
 use crate::channel::{Channel, Fate, Path};
@@ -21,36 +22,10 @@ use crate::ids::TreeId;
 use crate::io::Datagram;
 use crate::negotiation::{Agreed, HelloAnswer, Initiation, InitiatorStep, Schedule};
 use crate::role::Role;
-use crate::route::{Route, RouteClass};
+use crate::route::Route;
 use crate::seen::Sightings;
 use crate::streams::Streams;
 use crate::time::Instant;
-
-/// Reasons why a channel is wanted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// There is no tree yet.
-    First,
-    /// The carrier does not work, or there is none.
-    Trouble,
-    /// The address of this host changed.
-    Move,
-    /// The carrier is old, or the channel of this class that stands by.
-    Renewal(RouteClass),
-    /// The carrier is not of the best class: the routes that are better than that are tried (MIG-28).
-    Upgrade(RouteClass),
-}
-
-impl Purpose {
-    /// Returns whether an attempt for it goes by that route.
-    pub(super) fn is_served_by(self, route: &Route) -> bool {
-        match self {
-            Self::First | Self::Trouble | Self::Move => true,
-            Self::Renewal(class) => route.class() == class,
-            Self::Upgrade(from) => route.class() < from,
-        }
-    }
-}
 
 /// An attempt under way.
 pub(super) struct Attempt {
@@ -183,6 +158,10 @@ impl Attempt {
         let Some(beside) = beside else {
             return self.initiation.on_answer(now, answer, route, config);
         };
+        // It may have been answered by several.
+        if !self.purpose.is_served_by(&route) {
+            return Err(DropReason::UnknownAttempt);
+        }
         let agreed = beside.on_answer(now, answer, route, config)?;
         if matches!(agreed, Ok(Some(_))) {
             std::mem::swap(&mut self.initiation, beside);

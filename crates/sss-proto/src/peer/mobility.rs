@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use sss_wire::constants::STALL_GRACE;
 
-use super::attempt::Purpose;
-use super::standby::{Renewable, Upgrade};
+use super::purpose::Purpose;
+use super::standby::{Beside, Renewable};
 use super::tree::SharedTree;
 use crate::error::CloseReason;
 use crate::io::LinkStatus;
@@ -53,7 +53,8 @@ pub(crate) struct Mobility {
     is_hinted: bool,
     /// Pace at which a silent peer is tried again.
     pace: Pace,
-    upgrade: Upgrade,
+    /// Channels of other classes that are wanted.
+    pub(super) beside: Beside,
 }
 
 impl Mobility {
@@ -70,7 +71,7 @@ impl Mobility {
             retry_at: Instant::default(),
             is_hinted: false,
             pace: Pace::Eager,
-            upgrade: Upgrade::default(),
+            beside: Beside::default(),
         }
     }
 
@@ -86,7 +87,9 @@ impl Mobility {
     pub(super) fn pace(&self, purpose: Purpose) -> Pace {
         match purpose {
             Purpose::Trouble => self.pace,
-            Purpose::First | Purpose::Move | Purpose::Renewal(_) | Purpose::Upgrade(_) => Pace::Eager,
+            Purpose::First | Purpose::Move | Purpose::Renewal(_) | Purpose::Upgrade(_) | Purpose::Standby => {
+                Pace::Eager
+            }
         }
     }
 
@@ -127,17 +130,22 @@ impl Mobility {
         is_new
     }
 
-    pub(super) fn forget_hint(&mut self, route: &Route) {
-        self.hints.retain(|hint| hint != route);
+    pub(super) fn forget_hints(&mut self, is_gone: impl Fn(&Route) -> bool) {
+        self.hints.retain(|hint| !is_gone(hint));
+        self.beside.reserve.forget(is_gone);
     }
 
-    /// Returns how the peer may be reached: by the routes of its open channels, and those that were said to lead there.
-    pub(super) fn routes(&self, mut routes: Vec<Route>) -> Vec<Route> {
-        for route in &self.hints {
+    /// Returns how the peer may be reached for a purpose: by the routes of its open channels, and those that were said
+    /// to lead there.
+    pub(super) fn routes(&self, purpose: Purpose, mut routes: Vec<Route>) -> Vec<Route> {
+        // What reaches a peer first goes there with the introduction (RCH-16).
+        let reserve = self.beside.reserve.route().filter(|_| purpose != Purpose::First);
+        for route in self.hints.iter().chain(reserve) {
             if !routes.contains(route) {
                 routes.push(*route);
             }
         }
+        routes.retain(|route| purpose.is_served_by(route));
         routes
     }
 
@@ -148,8 +156,13 @@ impl Mobility {
     /// The application knows another address: in trouble, it is tried at once.
     pub(super) fn on_hint(&mut self) {
         self.is_hinted = self.trouble.is_some();
-        self.upgrade.hurry();
+        self.beside.upgrade.hurry();
         self.retry_now();
+    }
+
+    /// The peer hears this host by a direct route: that is tried as soon as a lesser one carries the streams.
+    pub(super) fn on_open(&mut self) {
+        self.beside.upgrade.on_open();
     }
 
     /// The address of this host on the way to the peer is another one (MIG-13).
@@ -199,7 +212,7 @@ impl Mobility {
     /// The carrier works. Returns the status if it has changed.
     pub(super) fn on_working(&mut self, now: Instant, class: RouteClass) -> Option<LinkStatus> {
         self.trouble = None;
-        self.upgrade.on_carried(now, class);
+        self.beside.upgrade.on_carried(now, class);
         self.set_status(LinkStatus::Up)
     }
 
@@ -259,8 +272,19 @@ impl Mobility {
             return None;
         }
         let renewal = self.renewal(first, carrier);
-        let upgrade = self.upgrade.at().map(|at| (first.max(at), Purpose::Upgrade(carrier.1)));
-        let standby = standby.and_then(|standby| self.renewal(first, standby));
+        let upgrade = self
+            .beside
+            .upgrade
+            .at()
+            .map(|at| (first.max(at), Purpose::Upgrade(carrier.1)));
+        let standby = match standby {
+            Some(standby) => self.renewal(first, standby),
+            None => self
+                .beside
+                .reserve
+                .at(carrier)
+                .map(|at| (first.max(at), Purpose::Standby)),
+        };
         match (upgrade, standby) {
             (None, None) => renewal,
             others => [renewal, others.0, others.1]
@@ -283,13 +307,15 @@ impl Mobility {
     /// An attempt has begun, or was to begin and no address is known: the next one is later.
     pub(super) fn on_attempt(&mut self, now: Instant, purpose: Purpose) {
         self.is_hinted = false;
-        if let Purpose::Upgrade(_) = purpose {
-            self.upgrade.on_attempt(now);
+        match purpose {
+            Purpose::Upgrade(_) => self.beside.upgrade.on_attempt(now),
+            Purpose::Standby => self.beside.reserve.on_attempt(now),
+            Purpose::First | Purpose::Trouble | Purpose::Move | Purpose::Renewal(_) => {}
         }
         let pause = match purpose {
             Purpose::Renewal(_) => RETRY.min(self.policy.renew / RENEWAL_RETRY),
             Purpose::Move => Duration::from_secs(1),
-            Purpose::First | Purpose::Trouble | Purpose::Upgrade(_) => Duration::from_millis(250),
+            Purpose::First | Purpose::Trouble | Purpose::Upgrade(_) | Purpose::Standby => Duration::from_millis(250),
         };
         self.retry_at = now + pause;
     }

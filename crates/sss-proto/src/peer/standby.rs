@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use super::channels::{ChannelSerial, Origin, TreeChannel, TreeChannels};
-use crate::route::RouteClass;
+use crate::role::Role;
+use crate::route::{Route, RouteClass};
 use crate::time::Instant;
 
 /// Times after which better routes are tried, once a channel of a lesser class carries the streams; then always after
 /// the last.
 const UPGRADES: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(25), Duration::from_secs(60)];
+
+/// Age of a direct carrier at which a channel through a relay is made to stand by: a short conversation needs none.
+const STANDBY_AFTER: Duration = Duration::from_secs(2);
 
 /// A channel that was asked for a sign of life, since the carrier may not work any more.
 #[derive(Debug, Default)]
@@ -21,6 +25,24 @@ pub(super) struct Standby {
 pub(super) struct Upgrade {
     /// Attempts so far, and when the next is due. `None`: the carrier is of the best class.
     next: Option<(usize, Instant)>,
+    /// The peer was heard by a direct route, and none was tried since.
+    is_open: bool,
+}
+
+/// The way through a relay to a peer that is reached directly (MIG-29).
+#[derive(Debug, Default)]
+pub(super) struct Reserve {
+    route: Option<Route>,
+    tries: usize,
+    /// No attempt begins before.
+    at: Instant,
+}
+
+/// Wishes for channels of other classes than the carrier's.
+#[derive(Debug, Default)]
+pub(super) struct Beside {
+    pub(super) upgrade: Upgrade,
+    pub(super) reserve: Reserve,
 }
 
 /// A channel that may have to be renewed: how it came to be, and its class.
@@ -30,10 +52,17 @@ impl Upgrade {
     /// A channel of that class carries the streams, and works.
     pub(super) fn on_carried(&mut self, now: Instant, class: RouteClass) {
         if class == RouteClass::Direct {
-            self.next = None;
+            *self = Self::default();
         } else if self.next.is_none() {
-            self.next = Some((0, now + pause(0)));
+            let pause = if self.is_open { Duration::ZERO } else { pause(0) };
+            self.next = Some((0, now + pause));
         }
+    }
+
+    /// The peer was heard by a direct route.
+    pub(super) fn on_open(&mut self) {
+        self.is_open = true;
+        self.hurry();
     }
 
     /// Routes were learned: they are tried at once.
@@ -45,6 +74,7 @@ impl Upgrade {
 
     /// An attempt has begun.
     pub(super) fn on_attempt(&mut self, now: Instant) {
+        self.is_open = false;
         if let Some((tries, at)) = &mut self.next {
             *tries += 1;
             *at = now + pause(*tries);
@@ -54,6 +84,33 @@ impl Upgrade {
     /// Returns when the next attempt is due.
     pub(super) fn at(&self) -> Option<Instant> {
         self.next.map(|(_, at)| at)
+    }
+}
+
+impl Reserve {
+    pub(super) fn set(&mut self, route: Route) {
+        self.route = Some(route);
+    }
+
+    pub(super) fn forget(&mut self, is_gone: impl Fn(&Route) -> bool) {
+        self.route.take_if(|route| is_gone(route));
+    }
+
+    pub(super) fn route(&self) -> Option<&Route> {
+        self.route.as_ref()
+    }
+
+    /// Returns when a channel is to be made there, if a carrier that nothing stands by for is to have one: its
+    /// initiator makes it.
+    pub(super) fn at(&self, (carrier, class): Renewable<'_>) -> Option<Instant> {
+        let is_wanted = self.route.is_some() && class == RouteClass::Direct && carrier.role == Role::Initiator;
+        is_wanted.then(|| self.at.max(carrier.made + STANDBY_AFTER))
+    }
+
+    /// An attempt has begun.
+    pub(super) fn on_attempt(&mut self, now: Instant) {
+        self.tries += 1;
+        self.at = now + pause(self.tries);
     }
 }
 

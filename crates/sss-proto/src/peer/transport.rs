@@ -9,11 +9,12 @@ use std::net::IpAddr;
 use sss_wire::{ChannelId, Code, Eid};
 
 use super::acceptance::Acceptance;
-use super::attempt::{Attempts, Purpose};
+use super::attempt::Attempts;
 use super::channels::{ChannelSerial, GoneChannel, Origin, TreeChannels, Unheard};
 use super::context::Context;
 use super::mobility::{Mobility, Policy};
 use super::names::{Name, NameChange, Names};
+use super::purpose::Purpose;
 use super::standby::Renewable;
 use super::stats::PeerStats;
 use super::tree::SharedTree;
@@ -257,11 +258,10 @@ impl Transport {
         context: &mut Context<'_>,
         purpose: Purpose,
     ) -> Result<(), NegotiationError> {
-        let mut routes = self.mobility.routes(self.channels.routes());
-        routes.retain(|route| purpose.is_served_by(route));
+        let routes = self.mobility.routes(purpose, self.channels.routes());
         let schedule = match purpose {
             Purpose::First => Schedule::first(context.host.config.connect_timeout),
-            Purpose::Upgrade(_) => Schedule::once(),
+            Purpose::Upgrade(_) | Purpose::Standby => Schedule::once(),
             _ => {
                 let since = self.mobility.trouble_since().unwrap_or(context.now);
                 Schedule::again(since, self.mobility.pace(purpose))
@@ -297,6 +297,7 @@ impl Transport {
     /// way too.
     pub(crate) fn on_open(&mut self, now: Instant, route: Route) {
         self.add_hints(now, &[route]);
+        self.mobility.on_open();
         self.attempts.nudge(now);
     }
 
@@ -312,9 +313,14 @@ impl Transport {
         self.attempts.on_unfound(now, absence);
     }
 
-    /// The peer is not reached by that route any more.
-    pub(crate) fn forget_hint(&mut self, route: &Route) {
-        self.mobility.forget_hint(route);
+    /// The peer is not reached by those routes any more.
+    pub(crate) fn forget_hints(&mut self, is_gone: impl Fn(&Route) -> bool) {
+        self.mobility.forget_hints(is_gone);
+    }
+
+    /// The peer can be reached through a relay (MIG-29).
+    pub(crate) fn note_relay(&mut self, route: Route) {
+        self.mobility.beside.reserve.set(route);
     }
 
     /// The path in use, if there is an open channel.

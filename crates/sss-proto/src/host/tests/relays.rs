@@ -25,13 +25,16 @@ struct Relayed {
     forwarded: usize,
     longest: usize,
     largest_batch: usize,
+    /// The lengths of INITIATE and ACCEPT.
+    negotiated: Vec<usize>,
 }
 
 impl Relayed {
     fn new(max_segments: usize) -> Self {
         let mut net = Net::new(2);
         for (n, handle) in HANDLES.into_iter().enumerate() {
-            assert!(net.host(n).add_relay(Link::Udp(relay()), RelayHandle(handle)));
+            let now = net.now;
+            assert!(net.host(n).add_relay(now, Link::Udp(relay()), RelayHandle(handle)));
         }
         Self {
             net,
@@ -39,6 +42,7 @@ impl Relayed {
             forwarded: 0,
             longest: 0,
             largest_batch: 0,
+            negotiated: Vec::new(),
         }
     }
 
@@ -79,6 +83,10 @@ impl Relayed {
             assert_ne!(datagram.get(RELAY_HEADER), Some(&RELAY));
             if datagram.len() > MTU {
                 return;
+            }
+            // INITIATE and ACCEPT go wherever any packet goes.
+            if matches!(datagram.get(RELAY_HEADER), Some(0x86 | 0x87)) {
+                self.negotiated.push(datagram.len());
             }
             self.forwarded += 1;
             self.longest = self.longest.max(datagram.len());
@@ -121,9 +129,11 @@ impl Relayed {
 fn a_channel_works_through_a_relay_in_whole_batches() {
     let mut relayed = Relayed::new(16);
     let stream = relayed.connect();
-    relayed.run(SECOND);
     let data = vec![9; 400_000];
-    let mut sent = 0;
+    let mut sent = written(relayed.net.host(0).stream(stream).poll_write(&data[..5000]));
+    relayed.run(SECOND);
+    assert_eq!(relayed.negotiated[0], usize::from(sss_wire::constants::BASE_DATAGRAM));
+    assert!(relayed.negotiated.iter().all(|len| *len <= relayed.negotiated[0]));
     let mut received = 0;
     let mut accepted = None;
     for _ in 0..2000 {
@@ -189,10 +199,8 @@ fn what_comes_by_an_unknown_handle_is_dropped_and_counted() {
     }
     assert_eq!((dropped(&mut relayed), received(&mut relayed)), (2, before));
     // A route that is gone is not answered any more, and not tried.
-    relayed
-        .net
-        .host(1)
-        .remove_relay(Link::Udp(relay()), RelayHandle(HANDLES[1]));
+    let now = relayed.net.now;
+    relayed.net.host(1).remove_silent_relays(now, Duration::ZERO);
     let (now, peer) = (relayed.net.now, relayed.net.peer(0, 1));
     relayed.net.host(0).disconnect(now, peer, sss_wire::Code::NONE, "");
     relayed.run(Duration::from_millis(50));

@@ -17,6 +17,10 @@ fn relay() -> SocketAddr {
     SocketAddr::from(([192, 0, 2, 9], 443))
 }
 
+fn by_relay() -> Route {
+    Route::through(Link::Udp(relay()), RelayHandle(HANDLES[0]))
+}
+
 /// Datagram under way: when it arrives, at whom, over which link, and its bytes.
 type UnderWay = (Instant, usize, Link, Vec<u8>);
 
@@ -57,15 +61,27 @@ fn byte(n: usize) -> u8 {
 impl Pair {
     /// Begins through the relay, with the direct address known to the first if `knows_direct`.
     fn new(seed: u64, renew: Duration, knows_direct: bool) -> Self {
+        let mut pair = Self::begun(seed, renew, by_relay());
+        pair.run(SECOND);
+        assert_eq!(pair.classes(), [RouteClass::Relay; 2]);
+        if knows_direct {
+            let (eid, now, address) = (pair.net.eid(1), pair.net.now, pair.net.nodes[1].address);
+            pair.net.host(0).add_hints(now, &eid, &[address.into()]);
+        }
+        pair
+    }
+
+    /// The first host knows one route to the other.
+    fn begun(seed: u64, renew: Duration, route: Route) -> Self {
         let config = || Config::default().with(|config| config.renew = renew);
         let mut net = Net::with([config(), config()]);
         for (n, handle) in HANDLES.into_iter().enumerate() {
-            assert!(net.host(n).add_relay(Link::Udp(relay()), RelayHandle(handle)));
+            let now = net.now;
+            assert!(net.host(n).add_relay(now, Link::Udp(relay()), RelayHandle(handle)));
         }
-        let (eid, now, address) = (net.eid(1), net.now, net.nodes[1].address);
-        let by_relay = Route::through(Link::Udp(relay()), RelayHandle(HANDLES[0]));
-        let stream = net.host(0).connect(now, eid, SERVICE, &[by_relay]).unwrap();
-        let mut pair = Self {
+        let (eid, now) = (net.eid(1), net.now);
+        let stream = net.host(0).connect(now, eid, SERVICE, &[route]).unwrap();
+        Self {
             last_read: net.now,
             net,
             under_way: Vec::new(),
@@ -79,14 +95,7 @@ impl Pair {
             read: 0,
             silence: Duration::ZERO,
             sent: [0; 2],
-        };
-        pair.run(SECOND);
-        assert_eq!(pair.classes(), [RouteClass::Relay; 2]);
-        if knows_direct {
-            let now = pair.net.now;
-            pair.net.host(0).add_hints(now, &eid, &[address.into()]);
         }
-        pair
     }
 
     /// Begins through the relay, and goes on directly.
@@ -261,6 +270,50 @@ fn after_a_long_time_on_the_relay_a_new_direct_channel_is_made() {
     );
     pair.is_direct_up = true;
     pair.run(70 * SECOND);
+    assert_eq!((pair.open(), pair.classes()), ([2, 2], [RouteClass::Direct; 2]));
+}
+
+// spec: MIG-29
+#[test]
+fn a_channel_through_a_known_relay_comes_to_stand_by_for_a_direct_one() {
+    let direct = Net::new(2).nodes[1].address;
+    let mut pair = Pair::begun(3, Duration::ZERO, direct.into());
+    let eid = pair.net.eid(1);
+    pair.net.host(0).note_relay(&eid, by_relay());
+    pair.run(1900 * MS);
+    assert_eq!(
+        (pair.open(), pair.sent[1]),
+        ([1, 1], 0),
+        "a short conversation needs none"
+    );
+    pair.run(SECOND);
+    assert_eq!((pair.open(), pair.classes()), ([2, 2], [RouteClass::Direct; 2]));
+    assert!(pair.sent[1] < 20, "{}", pair.sent[1]);
+    pair.is_direct_up = false;
+    let silence = pair.silence_of(5 * SECOND);
+    assert!(silence < 400 * MS, "{silence:?}");
+    // Where it does not come to be, that is tried now and then.
+    let mut pair = Pair::begun(3, Duration::ZERO, direct.into());
+    pair.net.host(0).note_relay(&eid, by_relay());
+    pair.is_relay_up = false;
+    pair.run(60 * SECOND);
+    assert!((4..30).contains(&pair.sent[1]), "{}", pair.sent[1]);
+    pair.is_relay_up = true;
+    pair.run(60 * SECOND);
+    assert_eq!(pair.open(), [2, 2]);
+}
+
+// spec: MIG-28
+#[test]
+fn a_direct_way_that_was_heard_before_the_channel_was_made_is_tried_at_once() {
+    let mut pair = Pair::begun(4, Duration::ZERO, by_relay());
+    pair.is_direct_up = false;
+    pair.run(50 * MS);
+    let (eid, now, address) = (pair.net.eid(1), pair.net.now, pair.net.nodes[1].address);
+    pair.net.host(0).note_open(now, &eid, address.into());
+    pair.run(MS);
+    pair.is_direct_up = true;
+    pair.run(SECOND);
     assert_eq!((pair.open(), pair.classes()), ([2, 2], [RouteClass::Direct; 2]));
 }
 
