@@ -243,7 +243,7 @@ impl Host {
             Some(transmit) => self.stats.count_sent(buf, transmit.segment),
             None => self.is_busy = has_work,
         }
-        self.peers.settle(&mut self.local, index);
+        self.peers.settle_but_timer(&mut self.local, index);
         transmit
     }
 

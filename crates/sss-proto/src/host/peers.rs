@@ -147,6 +147,13 @@ impl Peers {
 impl Peers {
     /// Carries a change of a peer to the rest of the host: names, timer, events, and its end.
     pub(super) fn settle(&mut self, local: &mut LocalHost, index: u32) {
+        self.settle_but_timer(local, index);
+        self.set_stale_timers();
+    }
+
+    /// As [`Self::settle`], for what happens with each packet: the peer is asked for its timer when the host is about
+    /// to wait.
+    pub(super) fn settle_but_timer(&mut self, local: &mut LocalHost, index: u32) {
         let Some(peer) = self.slots.get_mut(index as usize) else {
             return;
         };
@@ -166,7 +173,7 @@ impl Peers {
         if local.config.seeks && peer.transport_mut().take_new_attempt() {
             self.events.push_back(Event::Seeking(peer.id(), *peer.eid()));
         }
-        self.timers.set(index, peer.next_timer());
+        self.timers.note_change(index);
         let (id, has_ended) = (peer.id(), peer.tree().has_ended());
         self.nearby
             .set(index, peer.transport().network().filter(|_| !has_ended));
@@ -273,11 +280,19 @@ impl Peers {
 /// Time.
 impl Peers {
     /// Returns when [`Self::run_timers`] is to be called.
-    pub(super) fn next_timer(&self) -> Option<Instant> {
+    pub(super) fn next_timer(&mut self) -> Option<Instant> {
+        self.set_stale_timers();
         self.timers.next()
     }
 
-    /// Calls the peers whose time has come.
+    fn set_stale_timers(&mut self) {
+        while let Some(index) = self.timers.pop_stale() {
+            let at = self.slots.get_mut(index as usize).and_then(Peer::next_timer);
+            self.timers.set(index, at);
+        }
+    }
+
+    /// Calls the peers whose time has come, as far as is known.
     pub(super) fn run_timers(&mut self, now: Instant, local: &mut LocalHost, outbox: &mut VecDeque<Datagram>) {
         while let Some(index) = self.timers.pop_due(now) {
             let Some(peer) = self.slots.get_mut(index as usize) else {

@@ -160,7 +160,8 @@ impl Reception<'_> {
             self.dispatch(&bytes, &packet);
         }
         for peer in touched.drain(..) {
-            self.peers.settle_ready(self.local, peer);
+            self.peers.settle_but_timer(self.local, peer);
+            self.peers.mark_ready(peer);
         }
         self.scratch.opened = opened;
         self.scratch.touched = touched;
