@@ -3,7 +3,7 @@
 use rand::RngExt;
 use sss_wire::long::{self, Accept, Hello, HelloK, Initiate, Long, ProbeReply, Retry};
 use sss_wire::params::Settings;
-use sss_wire::{ChannelId, Code};
+use sss_wire::{ChannelId, Code, Eid};
 
 use super::outbox::Outbox;
 use super::peers::Peers;
@@ -353,6 +353,7 @@ impl Negotiation<'_> {
     fn join_tree(&mut self, accepted: &Proven, initiated: &Initiated<'_>, tree: TreeId) -> Result<u32, DropReason> {
         let own = self.local.eid;
         let known = self.peers.demux.tree(&tree);
+        let known = known.or_else(|| self.decided_for(&accepted.eid, tree));
         let known = known.and_then(|i| Some((i, self.peers.at(i)?)));
         let Some((index, peer)) = known.filter(|(_, p)| *p.eid() == accepted.eid) else {
             // It is told that the tree is not known, and closes the channel.
@@ -381,6 +382,17 @@ impl Negotiation<'_> {
             &self.arrival,
         )?;
         Ok(index)
+    }
+
+    /// NEG-40: the peer whose attempt has begun this tree, if it has decided for it unheard.
+    fn decided_for(&mut self, eid: &Eid, tree: TreeId) -> Option<u32> {
+        let index = self.peers.by_eid(eid)?;
+        let peer = self.peers.at(index)?;
+        if !peer.decide_by_tree(&mut Context::new(self.now, self.local), tree) {
+            return None;
+        }
+        self.stats.channels_made += 1;
+        Some(index)
     }
 
     /// An INITIATE that asks for no tree: of the peer that this host was trying to reach itself, or of a new one.

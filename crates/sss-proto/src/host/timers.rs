@@ -101,7 +101,10 @@ mod tests {
     fn what_has_changed_is_named_once() {
         let mut timers = Timers::default();
         [2, 5, 2].into_iter().for_each(|peer| timers.note_change(peer));
-        assert_eq!([timers.pop_stale(), timers.pop_stale(), timers.pop_stale()], [Some(5), Some(2), None]);
+        assert_eq!(
+            [timers.pop_stale(), timers.pop_stale(), timers.pop_stale()],
+            [Some(5), Some(2), None]
+        );
         timers.note_change(2);
         assert_eq!(timers.pop_stale(), Some(2));
     }

@@ -138,11 +138,17 @@ impl Handshake<'_> {
             let begun = (initiated.attempt, accepted.tree);
             context.host.history.note_accepted(context.now, proven.eid, begun);
         }
-        Ok(self.take_over(context.now, accepted, proven.frames.clone()))
+        Ok(self.take_over((context.now, context.now), accepted, proven.frames.clone()))
     }
 
-    /// The responder's channel is established, in place of an attempt of this host; `frames` are those of INITIATE.
-    pub(super) fn take_over(mut self, now: Instant, accepted: AcceptedChannel, frames: Vec<u8>) -> Begun {
+    /// The responder's channel, which was made at some time before, is established, in place of an attempt of this
+    /// host; `frames` are those of INITIATE.
+    pub(super) fn take_over(
+        mut self,
+        (now, made): (Instant, Instant),
+        accepted: AcceptedChannel,
+        frames: Vec<u8>,
+    ) -> Begun {
         let AcceptedChannel {
             mut channel,
             acceptance,
@@ -156,7 +162,7 @@ impl Handshake<'_> {
         if self.tree.id().is_none() {
             self.streams.set_role(Role::Responder);
         }
-        let channel = self.add(now, channel, Role::Responder, Some(acceptance));
+        let channel = self.add(made, channel, Role::Responder, Some(acceptance));
         let established = Established {
             channel,
             tree,
@@ -168,14 +174,14 @@ impl Handshake<'_> {
 
     fn add(
         &mut self,
-        now: Instant,
+        made: Instant,
         channel: Box<Channel>,
         role: Role,
         acceptance: Option<Box<Acceptance>>,
     ) -> ChannelSerial {
         let origin = Origin {
             role,
-            made: now,
+            made,
             continues: self.tree.id().is_some(),
         };
         let channel = self.transport.add(channel, origin, acceptance);

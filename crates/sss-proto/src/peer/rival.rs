@@ -13,13 +13,17 @@ use super::context::{Arrival, Context};
 use super::tree::SharedTree;
 use crate::channel::Opened;
 use crate::error::DropReason;
+use crate::ids::TreeId;
 use crate::negotiation::Proven;
+use crate::time::Instant;
 
 /// An INITIATE of the peer that was answered, and may come to nothing.
 pub(super) struct Rival {
-    pub(super) accepted: AcceptedChannel,
+    /// The time when it was answered.
+    met: Instant,
+    accepted: AcceptedChannel,
     /// The frames of INITIATE.
-    pub(super) frames: Vec<u8>,
+    frames: Vec<u8>,
 }
 
 /// The rivals of an attempt: the one that there is, and the channel of the one that has won.
@@ -51,6 +55,7 @@ impl Rivals {
             .ok_or(DropReason::Malformed)?;
         let accept = acceptance.accept().to_vec();
         self.current = Some(Box::new(Rival {
+            met: context.now,
             accepted,
             frames: proven.frames.clone(),
         }));
@@ -91,17 +96,22 @@ impl Rivals {
         }
     }
 
+    /// The tree that begins with it if it wins.
+    fn tree(&self) -> Option<TreeId> {
+        Some(self.current.as_ref()?.accepted.tree)
+    }
+
     /// Takes it: it has won.
-    pub(super) fn take(&mut self) -> Option<Box<Rival>> {
+    fn take(&mut self) -> Option<Box<Rival>> {
         self.current.take()
     }
 
-    pub(super) fn on_won(&mut self, channel: ChannelSerial) {
+    fn on_won(&mut self, channel: ChannelSerial) {
         self.won = Some(channel);
     }
 
     /// The channel of the one that has won last.
-    pub(super) fn won(&self) -> Option<ChannelSerial> {
+    fn won(&self) -> Option<ChannelSerial> {
         self.won
     }
 
@@ -139,13 +149,25 @@ impl Peer {
         if !serial.is_of_rival() {
             return serial;
         }
-        let Some(rival) = self.transport.attempts.rivals.take() else {
-            return self.transport.attempts.rivals.won().unwrap_or(serial);
-        };
-        let begun = self.handshake().take_over(context.now, rival.accepted, rival.frames);
+        let won = self.let_rival_win(context);
+        won.or(self.transport.attempts.rivals.won()).unwrap_or(serial)
+    }
+
+    /// The peer asks for a tree: if it is that of its attempt that this host has answered, it has decided for that.
+    /// Returns whether it is.
+    pub(crate) fn decide_by_tree(&mut self, context: &mut Context<'_>, tree: TreeId) -> bool {
+        self.transport.attempts.rivals.tree() == Some(tree) && self.let_rival_win(context).is_some()
+    }
+
+    /// This host's own attempt is over, and what the INITIATE of the peer's said is taken in. Returns its channel.
+    fn let_rival_win(&mut self, context: &mut Context<'_>) -> Option<ChannelSerial> {
+        let rival = self.transport.attempts.rivals.take()?;
+        let begun = self
+            .handshake()
+            .take_over((context.now, rival.met), rival.accepted, rival.frames);
         let channel = begun.channel;
         self.transport.attempts.rivals.on_won(channel);
         self.on_begun(context.now, begun);
-        channel
+        Some(channel)
     }
 }

@@ -69,6 +69,14 @@ fn threat_36_of_two_that_renew_at_once_the_smaller_eid_wins() {
     assert_eq!([0, 1].map(|n| net.nodes[n].host.stats().channels_made), [2, 2]);
 }
 
+/// The trees that two hosts share, as each sees it.
+fn trees(net: &mut Net) -> [Option<crate::ids::TreeId>; 2] {
+    [0, 1].map(|n| {
+        let peer = net.peer(n, 1 - n);
+        net.host(n).peers.get_mut(peer).unwrap().tree_id()
+    })
+}
+
 /// Both connect with early data; packets for which `pass` says no are lost for a tenth of a second, in which a channel
 /// is to be made all the same.
 fn both_connect(pass: impl FnMut(&Net, &Packet) -> bool) -> Net {
@@ -87,10 +95,7 @@ fn both_connect(pass: impl FnMut(&Net, &Packet) -> bool) -> Net {
         assert_eq!((net.ends(n), net.nodes[n].host.stats().channels_made), (vec![], 1));
         assert_eq!(net.host(n).peers().len(), 1);
     }
-    let trees = [0, 1].map(|n| {
-        let peer = net.peer(n, 1 - n);
-        net.host(n).peers.get_mut(peer).unwrap().tree_id()
-    });
+    let trees = trees(&mut net);
     assert!(trees[0].is_some() && trees[0] == trees[1]);
     net
 }
@@ -116,6 +121,37 @@ fn whichever_accept_is_lost_early_data_arrives_once() {
             !is_lost
         });
     }
+}
+
+// spec: NEG-40, MIG-2
+#[test]
+fn a_host_whose_choice_was_not_heard_asks_for_its_tree_and_finds_it() {
+    let hasty = || Config::default().with(|c| c.idle_timeout = 2 * SECOND);
+    let mut net = Net::with([hasty(), hasty()]);
+    let (smaller, larger) = by_eid(&net);
+    for n in 0..2 {
+        let stream = net.connect(n, 1 - n);
+        written(net.host(n).stream(stream).poll_write(&[u8::try_from(n).unwrap()]));
+    }
+    // The larger one's attempt is accepted; then nothing of it is heard until it has given its channel up.
+    let (from_smaller, from_larger) = (net.nodes[smaller].address, net.nodes[larger].address);
+    let mut has_accepted = false;
+    net.run(5 * SECOND, |packet| {
+        has_accepted |= packet.0 == from_smaller && packet.2[0] == ACCEPT;
+        let is_initiate = packet.0 == from_smaller && packet.2[0] == INITIATE;
+        !(is_initiate || has_accepted && packet.0 == from_larger)
+    });
+    assert_eq!(
+        [smaller, larger].map(|n| net.nodes[n].host.stats().channels_made),
+        [0, 1]
+    );
+    net.run(5 * SECOND, |_| true);
+    for n in 0..2 {
+        assert_eq!(net.ends(n), vec![]);
+        assert_eq!(heard(&mut net, n), [[u8::try_from(1 - n).unwrap()]]);
+    }
+    let trees = trees(&mut net);
+    assert!(trees[0].is_some() && trees[0] == trees[1]);
 }
 
 /// The host `of` connects with early data, and hears nothing of ACCEPT nor of the end that the other has made at once.
