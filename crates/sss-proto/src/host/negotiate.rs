@@ -205,7 +205,12 @@ impl Negotiation<'_> {
                 if let Some((code, reason)) = self.local.history.end_of(self.now, &proven.eid, &attempt) {
                     return self.refuse(applicant, proven, (code, &reason));
                 }
-                self.tree_begun(proven, &attempt)
+                let tree = self.local.history.tree_of(self.now, &proven.eid, &attempt);
+                tree.filter(|tree| self.has_tree(tree, &proven.eid))
+            }
+            (Fate::NeverAccepted(..), Some(void)) => {
+                let tree = self.local.history.tree_of_row(self.now, &proven.eid, &void);
+                tree.filter(|tree| self.has_tree(tree, &proven.eid))
             }
             _ => None,
         };
@@ -326,13 +331,10 @@ impl Negotiation<'_> {
         true
     }
 
-    /// The tree that began with an earlier attempt, if it is left without the channel, or its initiator has moved
-    /// (NEG-25).
-    fn tree_begun(&mut self, proven: &Proven, attempt: &[u8; 8]) -> Option<TreeId> {
-        let tree = self.local.history.tree_of(self.now, &proven.eid, attempt)?;
-        let peer = self.peers.demux.tree(&tree).and_then(|index| self.peers.at(index));
-        peer.filter(|p| *p.eid() == proven.eid && !p.tree().has_ended())
-            .map(|_| tree)
+    /// Returns whether this host shares a tree with a peer.
+    fn has_tree(&mut self, tree: &TreeId, eid: &Eid) -> bool {
+        let peer = self.peers.demux.tree(tree).and_then(|index| self.peers.at(index));
+        peer.is_some_and(|p| p.eid() == eid && !p.tree().has_ended())
     }
 
     /// Makes room for a tree, unless it is one that this host shares with the peer (NEG-35).

@@ -18,6 +18,8 @@ const MAX_ENTRIES: usize = 4096;
 struct Unconfirmed {
     eid: Eid,
     attempt: [u8; 8],
+    /// The first attempt of its row, if that is void (NEG-25).
+    void: Option<[u8; 8]>,
     /// The tree that began with it.
     tree: TreeId,
     at: Instant,
@@ -44,8 +46,14 @@ pub(crate) struct History {
 }
 
 impl History {
-    /// An INITIATE for a new tree was accepted (NEG-21).
-    pub(crate) fn note_accepted(&mut self, now: Instant, eid: Eid, (attempt, tree): ([u8; 8], TreeId)) {
+    /// An INITIATE for a new tree was accepted (NEG-21). `void` is the first attempt of its row, if that is void.
+    pub(crate) fn note_accepted(
+        &mut self,
+        now: Instant,
+        eid: Eid,
+        (attempt, void): ([u8; 8], Option<[u8; 8]>),
+        tree: TreeId,
+    ) {
         let horizon = now - 2 * HELLO_TIMEOUT;
         let is_old = |u: &Unconfirmed| u.at < horizon;
         while self.unconfirmed.front().is_some_and(is_old) || self.unconfirmed.len() >= MAX_ENTRIES {
@@ -54,6 +62,7 @@ impl History {
         self.unconfirmed.push_back(Unconfirmed {
             eid,
             attempt,
+            void,
             tree,
             at: now,
             end: None,
@@ -83,6 +92,15 @@ impl History {
     /// The tree that began with an attempt whose initiator may not know that it was accepted (NEG-25).
     pub(crate) fn tree_of(&self, now: Instant, eid: &Eid, attempt: &[u8; 8]) -> Option<TreeId> {
         Some(self.unconfirmed(now, eid, attempt)?.tree)
+    }
+
+    /// The tree that began with a later attempt of the row whose first is void, if its initiator may not know that it
+    /// was accepted (NEG-25).
+    pub(crate) fn tree_of_row(&self, now: Instant, eid: &Eid, void: &[u8; 8]) -> Option<TreeId> {
+        let horizon = now - 2 * HELLO_TIMEOUT;
+        let mut latest = self.unconfirmed.iter().rev();
+        let later = latest.find(|u| u.void.as_ref() == Some(void) && u.eid == *eid && u.at >= horizon)?;
+        Some(later.tree)
     }
 
     fn unconfirmed(&self, now: Instant, eid: &Eid, attempt: &[u8; 8]) -> Option<&Unconfirmed> {
@@ -157,9 +175,9 @@ mod tests {
     fn attempts_are_told_until_they_are_confirmed_or_old() {
         let mut history = History::default();
         for n in 0..20 {
-            history.note_accepted(at(0), eid(1), ([n; 8], [n; 16]));
+            history.note_accepted(at(0), eid(1), ([n; 8], None), [n; 16]);
         }
-        history.note_accepted(at(0), eid(2), ([99; 8], [99; 16]));
+        history.note_accepted(at(0), eid(2), ([99; 8], None), [99; 16]);
         history.confirm(&[19; 16]);
         let told = history.accepted_from(at(1), &eid(1));
         assert_eq!(told.len(), 16);
@@ -172,14 +190,23 @@ mod tests {
     #[test]
     fn the_tree_of_an_attempt_is_known_to_its_initiator_until_it_is_confirmed_or_old() {
         let mut history = History::default();
-        history.note_accepted(at(0), eid(1), ([1; 8], [11; 16]));
-        history.note_accepted(at(0), eid(1), ([2; 8], [12; 16]));
+        history.note_accepted(at(0), eid(1), ([1; 8], None), [11; 16]);
+        history.note_accepted(at(0), eid(1), ([2; 8], None), [12; 16]);
         assert_eq!(history.tree_of(at(120), &eid(1), &[1; 8]), Some([11; 16]));
         assert_eq!(history.tree_of(at(1), &eid(2), &[1; 8]), None, "another's");
         assert_eq!(history.tree_of(at(121), &eid(1), &[1; 8]), None, "old");
         history.confirm(&[11; 16]);
         assert_eq!(history.tree_of(at(1), &eid(1), &[1; 8]), None);
         assert_eq!(history.tree_of(at(1), &eid(1), &[2; 8]), Some([12; 16]));
+        // Of a row of which the first is void, the latest counts.
+        for n in [3, 4] {
+            history.note_accepted(at(2), eid(1), ([n; 8], Some([9; 8])), [n; 16]);
+        }
+        assert_eq!(history.tree_of_row(at(3), &eid(1), &[9; 8]), Some([4; 16]));
+        assert_eq!(history.tree_of_row(at(3), &eid(2), &[9; 8]), None, "another's");
+        assert_eq!(history.tree_of_row(at(123), &eid(1), &[9; 8]), None, "old");
+        history.confirm(&[4; 16]);
+        assert_eq!(history.tree_of_row(at(3), &eid(1), &[9; 8]), Some([3; 16]));
     }
 
     #[test]
@@ -189,7 +216,7 @@ mod tests {
             let mut key = [0; 32];
             key[..8].copy_from_slice(&n.to_be_bytes());
             let eid = Eid::from_public_key(&key);
-            history.note_accepted(at(0), eid, (n.to_be_bytes(), [0; 16]));
+            history.note_accepted(at(0), eid, (n.to_be_bytes(), None), [0; 16]);
             history.note_initiated(at(0), eid);
             history.note_tree_end(EndedTree {
                 eid,

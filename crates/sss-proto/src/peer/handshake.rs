@@ -96,7 +96,7 @@ impl Handshake<'_> {
         if let Some(earlier) = accepted.earlier.take() {
             match packet_zero::fate_of(earlier.name(), &accepted.frames) {
                 EarlierFate::NeverAccepted => {}
-                EarlierFate::Accepted(begun) => asked = Some(begun),
+                EarlierFate::Begun(tree) => asked = Some(tree),
                 EarlierFate::Unknown => return Ok(Answered::Orphan(accepted)),
             }
             attempt::abandon(earlier, &mut self.transport.fates);
@@ -135,8 +135,9 @@ impl Handshake<'_> {
     ) -> Result<Begun, DropReason> {
         let accepted = acceptance::accept(context, proven, initiated, arrival, self.tree)?;
         if self.tree.id().is_none() {
-            let begun = (initiated.attempt, accepted.tree);
-            context.host.history.note_accepted(context.now, proven.eid, begun);
+            let (now, attempt) = (context.now, (initiated.attempt, initiated.void));
+            let history = &mut context.host.history;
+            history.note_accepted(now, proven.eid, attempt, accepted.tree);
         }
         Ok(self.take_over((context.now, context.now), accepted, proven.frames.clone()))
     }

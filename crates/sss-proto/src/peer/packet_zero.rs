@@ -18,8 +18,9 @@ use crate::token::Token;
 pub(super) enum EarlierFate {
     /// It made no channel, and never will.
     NeverAccepted,
-    /// It made a channel, which is over; the tree that began with it lives, and has the new channel.
-    Accepted(TreeId),
+    /// It, or a later one of its row, made a channel of which ACCEPT did not arrive; the tree that began with that has
+    /// the new channel.
+    Begun(TreeId),
     /// Nobody knows.
     Unknown,
 }
@@ -94,8 +95,8 @@ pub(super) fn fate_of(earlier: &[u8; 8], frames: &[u8]) -> EarlierFate {
         return EarlierFate::Unknown;
     };
     match (settings.attempts.void, settings.tree) {
-        (Some(void), _) if void == *earlier => EarlierFate::NeverAccepted,
-        (_, Some(tree)) => EarlierFate::Accepted(tree),
+        (_, Some(tree)) => EarlierFate::Begun(tree),
+        (Some(void), None) if void == *earlier => EarlierFate::NeverAccepted,
         (_, None) => EarlierFate::Unknown,
     }
 }

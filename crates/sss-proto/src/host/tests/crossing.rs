@@ -154,6 +154,41 @@ fn a_host_whose_choice_was_not_heard_asks_for_its_tree_and_finds_it() {
     assert!(trees[0].is_some() && trees[0] == trees[1]);
 }
 
+// spec: NEG-25, NEG-26
+#[test]
+fn an_attempt_that_was_accepted_unheard_leaves_its_tree_to_the_next_of_its_row() {
+    let mut net = Net::new(2);
+    for n in 0..2 {
+        let stream = net.connect(n, 1 - n);
+        written(net.host(n).stream(stream).poll_write(&[u8::try_from(n).unwrap()]));
+    }
+    // The INITIATEs of 0's first attempt are lost, and so is ACCEPT for the second, with all that 1 sends behind it:
+    // among it what its application has written.
+    let (caller, callee) = (net.nodes[0].address, net.nodes[1].address);
+    let attempt = |packet: &Packet| packet.2[5..13].to_vec();
+    let mut attempts: Vec<Vec<u8>> = Vec::new();
+    net.run(10 * SECOND, |packet| {
+        let kind = packet.2[0];
+        if packet.0 == caller && kind == INITIATE && !attempts.contains(&attempt(packet)) {
+            attempts.push(attempt(packet));
+        }
+        let is_heard = attempts.len() > 2 || [0x84, 0x85].contains(&kind);
+        if packet.0 == callee {
+            is_heard
+        } else {
+            kind != INITIATE || attempts.len() > 1
+        }
+    });
+    assert_eq!(attempts.len(), 3);
+    assert_eq!([0, 1].map(|n| net.nodes[n].host.stats().channels_made), [1, 2]);
+    for n in 0..2 {
+        assert_eq!(net.ends(n), vec![]);
+        assert_eq!(heard(&mut net, n), [[u8::try_from(1 - n).unwrap()]]);
+    }
+    let trees = trees(&mut net);
+    assert!(trees[0].is_some() && trees[0] == trees[1]);
+}
+
 /// The host `of` connects with early data, and hears nothing of ACCEPT nor of the end that the other has made at once.
 /// Then the other connects.
 fn ended_unheard(of: usize) -> Net {
