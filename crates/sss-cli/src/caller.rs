@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use sss::{Absence, ConnectError, Eid, Host, NegotiationError, ReadError, Refusal, Route, Seconds, ServicesError};
 
-use crate::error::{Error, Exit, SERVER_ADVICE};
+use crate::error::{Error, Exit, NO_WAY, SERVER_ADVICE};
 use crate::output::Output;
 use crate::place::Place;
 use crate::server_at::ServerAt;
@@ -18,10 +18,6 @@ use crate::trust;
 const BUSY: Duration = Duration::from_secs(1);
 /// Time to look up names again, of which one may be where a host was reached.
 const LOOK_UP: Duration = Duration::from_secs(1);
-
-/// Advises what to do if servers work, and the peer is not reached all the same.
-const NO_WAY: &str = "check that `sss serve` runs there; if a server has found it, no packet gets through between the \
-                      two networks: run the same command again, after a minute, or let UDP to its port in there";
 
 /// The host of a command, and the servers that it is registered with.
 pub(crate) struct Caller {

@@ -228,6 +228,11 @@ impl From<NegotiationError> for Error {
 pub(crate) const SERVER_ADVICE: &str = "check that `sss rendezvous` runs there, that the server is written as it \
                                         prints it, and that UDP is not blocked";
 
+/// Advises what to do if servers work, and the peer is not reached all the same.
+pub(crate) const NO_WAY: &str = "check that `sss serve` runs there; if a server has found it, no packet gets through \
+                                 between the two networks: run the same command again, after a minute, use a server \
+                                 that relays (`sss rendezvous --relay`), or let UDP to its port in there";
+
 /// The exit code, and advice, if servers do not find a host.
 fn unfound(absence: Absence) -> (Exit, &'static str) {
     match absence {
@@ -244,6 +249,11 @@ fn unfound(absence: Absence) -> (Exit, &'static str) {
         Absence::Offline(_) => (
             Exit::Unreachable,
             "check that `sss serve` still runs there and that machine is connected; then run the same command again",
+        ),
+        Absence::NoWay => (Exit::Unreachable, NO_WAY),
+        Absence::OnlyRelayed => (
+            Exit::Unreachable,
+            "a relay could carry the packets: run the same command without --no-relay",
         ),
         Absence::Refused => (Exit::Refused, "ask who runs that host"),
         Absence::Unreachable => (

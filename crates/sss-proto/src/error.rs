@@ -249,6 +249,14 @@ pub enum Absence {
     /// The host is registered, and does not answer.
     #[error("the host is registered, but does not answer its server")]
     Unreachable,
+    /// The host was found, and nothing gets through to it; the server relays nothing, or the host does not want that.
+    /// The error of an attempt whose time is over.
+    #[error("the host was found, but no packet gets through to it")]
+    NoWay,
+    /// The host was found, and nothing gets through to it; the server would relay packets, and this host does not want
+    /// that. The error of an attempt whose time is over.
+    #[error("the host was found, but no packet gets through to it, and this host uses no relay")]
+    OnlyRelayed,
     /// The servers have no room, or were asked too often.
     #[error("the registration servers were asked too often, or are full: try again later")]
     TooMany,

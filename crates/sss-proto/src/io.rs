@@ -126,9 +126,22 @@ impl TransmitBuf {
         self.max_segments = n.clamp(1, 64);
     }
 
-    pub(crate) fn clear(&mut self) {
+    /// Empties it.
+    pub fn clear(&mut self) {
         self.used = 0;
         self.lead = None;
+    }
+
+    /// Puts datagrams behind those that are there, for whoever sends what the core has not made. Returns false, and
+    /// does nothing, if they do not fit.
+    pub fn append(&mut self, datagrams: &[u8]) -> bool {
+        let end = self.used + datagrams.len();
+        let Some(space) = self.bytes.get_mut(self.used..end) else {
+            return false;
+        };
+        space.copy_from_slice(datagrams);
+        self.used = end;
+        true
     }
 
     /// Empties it for packets that go by that route.

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use sss_crypto::Generator;
-use sss_proto::{Absence, AddressScope, Host, Instant, Route, StreamId};
+use sss_proto::{Absence, AddressScope, Host, Instant, Link, RelayHandle, Route, RouteClass, StreamId};
 use sss_wire::Eid;
 use sss_wire::reach::bodies::{Found, Notify, Status};
 use sss_wire::reach::records::Register;
@@ -30,14 +30,40 @@ use registration::{Progress, Registration};
 /// Introductions in a second that are acted upon (RCH-14).
 const MAX_INTRODUCTIONS: u8 = 20;
 
+/// Use that a host makes of the relays of its servers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RelayUse {
+    /// None: a peer that is not reached directly is not reached.
+    Never,
+    /// Packets go through a relay until they go directly, and if that fails; a channel there stands by.
+    #[default]
+    Allowed,
+    /// Those who are found by a server are reached through its relay, and no packet is sent to them directly. They are
+    /// told this host's address by the server nevertheless.
+    Always,
+}
+
+impl RelayUse {
+    /// The best class of routes to those who are found.
+    fn best(self) -> RouteClass {
+        match self {
+            Self::Always => RouteClass::Relay,
+            Self::Never | Self::Allowed => RouteClass::Direct,
+        }
+    }
+}
+
 /// A host towards its servers.
 pub(crate) struct Client {
     register: Register,
+    relay: RelayUse,
     registrations: Vec<Registration>,
     calls: Calls,
     introduced: Introduced<Callee>,
     /// Introductions in the present second.
     heard: (u64, u8),
+    /// The time when handles were last looked through.
+    swept: Instant,
     rng: Generator,
     outbox: VecDeque<(Route, Vec<u8>)>,
 }
@@ -45,11 +71,17 @@ pub(crate) struct Client {
 impl Client {
     /// A client that registers with these servers. `register` says who it wants to be found by; its instance is drawn
     /// here.
-    pub(crate) fn new(now: Instant, servers: Vec<ServerAddress>, register: Register, mut rng: Generator) -> Self {
+    pub(crate) fn new(
+        now: Instant,
+        servers: Vec<ServerAddress>,
+        (register, relay): (Register, RelayUse),
+        mut rng: Generator,
+    ) -> Self {
         let mut instance = [0; 8];
         rng.fill(&mut instance);
         Self {
             register: Register { instance, ..register },
+            relay,
             registrations: servers
                 .into_iter()
                 .map(|server| Registration::new(now, server))
@@ -57,6 +89,7 @@ impl Client {
             calls: Calls::default(),
             introduced: Introduced::default(),
             heard: (0, 0),
+            swept: now,
             rng,
             outbox: VecDeque::new(),
         }
@@ -87,11 +120,29 @@ impl Client {
             .chain(self.calls.next_timer())
             .chain(self.introduced.next_timer())
             .chain(self.introduced.iter().filter_map(Callee::next_timer))
+            .chain(self.next_sweep())
             .min()
+    }
+
+    /// Returns when handles by which nothing has come are forgotten (RCH-17).
+    fn next_sweep(&self) -> Option<Instant> {
+        (self.relay != RelayUse::Never).then(|| self.swept + HANDLE_SILENCE)
+    }
+
+    /// The route through the relay of a server, if it gives a handle and that is wanted: from now on, packets are taken
+    /// by it.
+    fn relayed(&self, now: Instant, host: &mut Host, (server, handle): (SocketAddr, u32)) -> Option<Route> {
+        let (link, handle) = (Link::Udp(server), RelayHandle(handle));
+        let is_wanted = handle.0 != 0 && self.relay != RelayUse::Never;
+        (is_wanted && host.add_relay(now, link, handle)).then(|| Route::through(link, handle))
     }
 
     /// Does what is due.
     pub(crate) fn on_timer(&mut self, now: Instant, host: &mut Host) {
+        if self.next_sweep().is_some_and(|at| at <= now) {
+            self.swept = now;
+            host.remove_silent_relays(now, HANDLE_SILENCE);
+        }
         for registration in &mut self.registrations {
             registration.begin_if_due(now, host, &self.register);
             let Some((lease, at)) = registration.lease() else {
@@ -113,7 +164,7 @@ impl Client {
     /// Goes on with the calls, and tells those that nothing comes of.
     fn call(&mut self, now: Instant, host: &mut Host) {
         for eid in self.calls.unanswered() {
-            if host.introduce(now, &eid).is_none() {
+            if host.introduce(now, &eid, self.relay.best()).is_none() {
                 self.calls.on_answered(&eid);
             }
         }
@@ -132,7 +183,7 @@ impl Client {
         if self.registrations.iter().any(|registration| *registration.eid() == eid) {
             return;
         }
-        let greeting = host.introduce(now, &eid);
+        let greeting = host.introduce(now, &eid, self.relay.best());
         let servers = self.registrations.len();
         self.calls.begin(now, (eid, greeting), servers, &mut self.rng);
         self.call(now, host);
@@ -226,10 +277,17 @@ impl Client {
         {
             return Err(Dropped::Unwelcome);
         }
-        match self.calls.on_found(now, &found, &mut self.rng) {
+        let is_direct = self.relay.best() == RouteClass::Direct;
+        match self.calls.on_found(now, &found, is_direct, &mut self.rng) {
             Answered::Way(eid, way, is_greeted) => {
+                let by_relay = self.relayed(now, host, (from, way.handle));
+                match by_relay {
+                    Some(route) => host.note_relay(&eid, route),
+                    None if way.handle != 0 => host.unfound(now, &eid, Absence::OnlyRelayed),
+                    None => host.unfound(now, &eid, Absence::NoWay),
+                }
                 // Else the answer comes by itself, and PUNCH says when the way is open.
-                if !is_greeted {
+                if !is_greeted && is_direct {
                     host.add_hints(now, &eid, &[way.address.into()]);
                 }
             }
@@ -251,26 +309,36 @@ impl Client {
         from: SocketAddr,
         sealed: &Sealed<'_>,
     ) -> Result<(), Dropped> {
-        let may_hear = self.may_hear(now);
+        let (may_hear, use_of_relay) = (self.may_hear(now), self.relay);
         let (lease, _) = self.registration(from)?.lease().ok_or(Dropped::Unknown)?;
         let plaintext = lease.open(sealed)?;
         let notify = Notify::decode(&plaintext)?;
         if !lease.is_present(&notify.boot) || !is_allowed(from, notify.way.address) {
             return Err(Dropped::Unwelcome);
         }
-        lease.answer(notify.introduction, Status::Ok);
-        let name = notify.introduction;
-        if self.introduced.get_mut(&name).is_some() {
+        let (name, is_useless) = (
+            notify.introduction,
+            use_of_relay.best() != RouteClass::Direct && notify.way.handle == 0,
+        );
+        let status = if is_useless { Status::Refused } else { Status::Ok };
+        lease.answer(name, status);
+        if let Some(known) = self.introduced.get_mut(&name) {
+            known.repeat(now);
             return Ok(());
         }
-        let callee = Callee::new(now, &notify.way, &mut self.rng);
-        let direct = callee.direct();
+        if is_useless {
+            return Err(Dropped::Unwelcome);
+        }
+        let by_relay = self.relayed(now, host, (from, notify.way.handle));
+        let direct = (use_of_relay.best() == RouteClass::Direct).then(|| Route::udp(notify.way.address));
+        let callee = Callee::new(now, &notify.way, (direct, by_relay), &mut self.rng);
+        let routes: Vec<Route> = direct.into_iter().chain(by_relay).collect();
         if !may_hear || !self.introduced.insert(now, name, notify.way.address.ip(), callee) {
             return Err(Dropped::Overload);
         }
         self.heard.1 = self.heard.1.saturating_add(1);
         // Without an answer there are addresses, and PUNCH.
-        let cookie = host.answer_introduced(now, name, notify.hello, &[direct]);
+        let cookie = host.answer_introduced(now, name, notify.hello, &routes);
         if let (Ok(cookie), Some(callee)) = (cookie, self.introduced.get_mut(&name)) {
             callee.put_answer(cookie);
         }
@@ -284,6 +352,7 @@ impl Client {
             return Err(Dropped::Unauthentic);
         }
         let callee = self.introduced.get_mut(leg.introduction).ok_or(Dropped::Unknown)?;
+        callee.repeat(now);
         if callee.answers() == 1 {
             let cookie_k = host.answer_introduced_leg(now, leg.introduction, leg.key);
             callee.put_answer(cookie_k.map_err(|_| Dropped::Unwelcome)?);
@@ -329,6 +398,9 @@ impl Client {
 fn is_allowed(server: SocketAddr, address: SocketAddr) -> bool {
     sss_proto::is_usable(&address.into()) && AddressScope::from(address.ip()) >= AddressScope::from(server.ip())
 }
+
+/// Time after which a handle by which nothing has come is forgotten (RCH-17).
+const HANDLE_SILENCE: Duration = Duration::from_secs(60);
 
 /// The time after which a question to a server that is not answered counts as failed.
 const PATIENCE: Duration = Duration::from_secs(4);

@@ -5,6 +5,8 @@
 //! packets of leases and introductions, reads and writes the streams of registrations, and tells the core the addresses
 //! that it has found.
 
+mod forwards;
+
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -15,9 +17,10 @@ use sss_wire::reach::Kind;
 use sss_wire::reach::records::Register;
 
 use crate::Dropped;
-use crate::client::{Client, ServerAddress};
+use crate::client::{Client, RelayUse, ServerAddress};
 use crate::desk::Desk;
 use crate::server::{Registrar, ServerConfig, ServerStats};
+use forwards::Forwards;
 
 /// Wishes of an application.
 #[derive(Debug, Default)]
@@ -26,6 +29,8 @@ pub struct RendezvousConfig {
     pub servers: Vec<ServerAddress>,
     /// Words that they are told. The instance is drawn anew.
     pub register: Register,
+    /// Use that is made of the servers' relays.
+    pub relay: RelayUse,
     /// Set if this host is a server itself.
     pub serve: Option<Serve>,
 }
@@ -51,6 +56,9 @@ impl fmt::Debug for Serve {
 pub struct Rendezvous {
     client: Option<Client>,
     server: Option<(Registrar, Desk)>,
+    forwards: Forwards,
+    /// The latest output was a relayed one: the host is next.
+    has_forwarded: bool,
     dropped: u64,
 }
 
@@ -78,11 +86,11 @@ impl Rendezvous {
             server = Some((registrar, Desk::open(host)?));
         }
         let servers = config.servers;
-        let client = (!servers.is_empty()).then(|| Client::new(now, servers, config.register, rng));
+        let client = (!servers.is_empty()).then(|| Client::new(now, servers, (config.register, config.relay), rng));
         Ok(Self {
             client,
             server,
-            dropped: 0,
+            ..Self::default()
         })
     }
 
@@ -110,7 +118,14 @@ impl Rendezvous {
 
     /// As [`Host::handle`].
     pub fn handle(&mut self, now: Instant, host: &mut Host, input: Input<'_>) {
-        host.handle(now, input);
+        match (input, &mut self.server) {
+            (Input::Datagrams(mut batch), Some((registrar, _))) if registrar.relays() => {
+                if self.forwards.take(now, registrar, &mut batch) {
+                    host.handle(now, Input::Datagrams(batch));
+                }
+            }
+            (input, _) => host.handle(now, input),
+        }
         while let Some((route, packet)) = host.poll_aside() {
             // Leases are about UDP addresses.
             let from = route.direct_address();
@@ -124,6 +139,13 @@ impl Rendezvous {
 
     /// As [`Host::poll`].
     pub fn poll(&mut self, now: Instant, host: &mut Host, buf: &mut TransmitBuf) -> Output {
+        // Neither keeps the other waiting.
+        if !std::mem::replace(&mut self.has_forwarded, true)
+            && let Some(transmit) = self.forwards.poll(buf)
+        {
+            return Output::Transmit(transmit);
+        }
+        self.has_forwarded = false;
         loop {
             match host.poll(now, buf) {
                 Output::Event(event) => {
@@ -134,6 +156,9 @@ impl Rendezvous {
                 Output::Wake(at) => {
                     if self.work(now, host) {
                         continue;
+                    }
+                    if let Some(transmit) = self.forwards.poll(buf) {
+                        return Output::Transmit(transmit);
                     }
                     return Output::Wake(at.into_iter().chain(self.next_timer()).min());
                 }

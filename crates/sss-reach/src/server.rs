@@ -23,7 +23,7 @@ use sss_wire::reach::{self, Kind, Leg, Packet, Sealed};
 use sss_wire::{Eid, Malformed, long};
 use zeroize::Zeroizing;
 
-pub use relay::{RelayLimits, Unrelayed};
+pub use relay::{RelayLimits, Run, Unrelayed};
 
 use crate::Dropped;
 use crate::keys::{From, LeaseKey};
@@ -186,6 +186,9 @@ impl Registrar {
     /// Does what is due.
     pub fn on_timer(&mut self, now: Instant) {
         self.leases.on_timer(now);
+        if let Some(relay) = &mut self.relay {
+            relay.sweep(now);
+        }
         while let Some((name, due)) = self.introductions.next_due(now) {
             match due {
                 Due::Notify => self.notify(now, &name),
@@ -410,7 +413,9 @@ impl Registrar {
             }
             let hold = hold(connect.rtt, rtt);
             let (way, handles) = (known.way, self.handles(now, (caller, from), (callee, to)));
-            self.introductions.ask_again(now, &connect.introduction);
+            if self.introductions.ask_again(now, &connect.introduction) {
+                self.notify(now, &connect.introduction);
+            }
             return Ok(Way {
                 address: to,
                 handle: handles.0,
@@ -529,26 +534,27 @@ impl Registrar {
         self.send(address, packet);
     }
 
-    /// Says where a packet goes that came from an address with a handle, and which handle it goes on with. `bytes` is
-    /// its length with the handle.
+    /// Says where a run of packets goes that came from an address with a handle, and which handle they go on with: all
+    /// of them, or none.
     ///
     /// # Errors
     /// Why it is dropped.
-    pub fn relay(
-        &mut self,
-        now: Instant,
-        from: (SocketAddr, u32),
-        bytes: usize,
-    ) -> Result<(SocketAddr, u32), Unrelayed> {
+    pub fn relay(&mut self, now: Instant, from: (SocketAddr, u32), run: Run) -> Result<(SocketAddr, u32), Unrelayed> {
         let relay = self.relay.as_mut().ok_or(Unrelayed::UnknownHandle);
-        let forwarded = relay.and_then(|relay| relay.forward(now, &self.leases, from, bytes));
+        let forwarded = relay.and_then(|relay| relay.forward(now, &self.leases, from, run.bytes));
+        let packets = run.packets as u64;
         if forwarded.is_ok() {
-            self.stats.relayed_packets = self.stats.relayed_packets.saturating_add(1);
-            self.stats.relayed_bytes = self.stats.relayed_bytes.saturating_add(bytes as u64);
+            self.stats.relayed_packets = self.stats.relayed_packets.saturating_add(packets);
+            self.stats.relayed_bytes = self.stats.relayed_bytes.saturating_add(run.bytes as u64);
         } else {
-            self.stats.unrelayed = self.stats.unrelayed.saturating_add(1);
+            self.stats.unrelayed = self.stats.unrelayed.saturating_add(packets);
         }
         forwarded
+    }
+
+    /// Returns whether it relays packets.
+    pub fn relays(&self) -> bool {
+        self.relay.is_some()
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use sss_crypto::Suite;
 use sss_proto::{Config, Congestion, Entropy, Padding, PeerLimits, PostQuantum, Route, WindowConfig};
+use sss_reach::RelayUse;
 use sss_wire::Eid;
 
 use crate::driver::key_log::KeyLogFile;
@@ -95,6 +96,18 @@ impl HostBuilder {
     /// Sets who is to find this host at its registration servers. Default: nobody.
     pub fn found_by(mut self, found_by: FoundBy) -> Self {
         self.wishes.found_by = found_by;
+        self
+    }
+
+    /// Sets which use is made of the relays of its registration servers, if they relay. Default: packets go through a
+    /// relay as long as they do not get through directly.
+    ///
+    /// With [`RelayUse::Never`], a host that only a relay would reach fails with [`Absence::OnlyRelayed`]. With
+    /// [`RelayUse::Always`], [`Host::connect`] is to be given no hints: they are tried directly.
+    ///
+    /// [`Absence::OnlyRelayed`]: crate::Absence::OnlyRelayed
+    pub fn relay(mut self, relay: RelayUse) -> Self {
+        self.wishes.relay = relay;
         self
     }
 

@@ -142,7 +142,8 @@ pub use sss_proto::{
     RelayHandle, Route, RouteClass, Seen, SendState, SocketId, StreamId, StreamInfo, StreamLimits, SubtreeInfo,
     TreeNode, Tried, TunnelId, Waits, WindowConfig, WriteError,
 };
-pub use sss_reach::server::{Quotas, ServerStats};
+pub use sss_reach::RelayUse;
+pub use sss_reach::server::{Quotas, RelayLimits, ServerStats};
 pub use sss_wire::services::{ProtocolInfo, ServiceInfo, ServiceList};
 pub use sss_wire::{Code, Eid, EidError, Seconds, is_printable, printable};
 

@@ -6,8 +6,8 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use sss_crypto::{StaticKey, schedule};
-use sss_reach::server::{Quotas, ServerConfig};
-use sss_reach::{RendezvousConfig, Serve, ServerAddress};
+use sss_reach::server::{Quotas, RelayLimits, ServerConfig};
+use sss_reach::{RelayUse, RendezvousConfig, Serve, ServerAddress};
 use sss_wire::Eid;
 use sss_wire::reach::records::{Register, Visibility};
 
@@ -37,7 +37,7 @@ pub enum FoundBy {
     },
 }
 
-/// Behaviour of a registration server (docs/spec/reach.md). Its defaults work. It relays nothing.
+/// Behaviour of a registration server (docs/spec/reach.md). Its defaults work: it relays nothing.
 #[derive(Default)]
 #[must_use = "it does nothing until it is given to HostBuilder::serve_rendezvous"]
 pub struct RendezvousServer(ServerConfig);
@@ -51,6 +51,13 @@ impl RendezvousServer {
     /// Sets how many hosts it takes, and what each may ask for.
     pub fn quotas(mut self, quotas: Quotas) -> Self {
         self.0.quotas = quotas;
+        self
+    }
+
+    /// Relays packets between hosts that registered here and reach each other in no other way, within these limits
+    /// (RCH-17). It cannot read them, and keeps none: what is too much is dropped. Default: it relays nothing.
+    pub fn relay(mut self, limits: RelayLimits) -> Self {
+        self.0.relay = Some(limits);
         self
     }
 
@@ -80,6 +87,7 @@ impl fmt::Debug for RendezvousServer {
 pub(crate) struct Wishes {
     pub(crate) servers: Vec<(Eid, Hint)>,
     pub(crate) found_by: FoundBy,
+    pub(crate) relay: RelayUse,
     pub(crate) serve: Option<RendezvousServer>,
 }
 
@@ -127,6 +135,7 @@ impl Wishes {
                 profile,
                 ..Register::default()
             },
+            relay: self.relay,
             serve: self.serve.map(|server| server.into_serve(identity)),
         };
         (config, unresolved)

@@ -7,7 +7,7 @@ use super::Host;
 use crate::error::{Absence, DropReason, ListenError};
 use crate::ids::ListenerId;
 use crate::peer::Context;
-use crate::route::Route;
+use crate::route::{Route, RouteClass};
 use crate::time::Instant;
 
 /// Greeting that travels by way of a server.
@@ -21,12 +21,12 @@ pub struct Introduced {
 
 impl Host {
     /// Greeting that is to travel to the host `eid` by way of a server (RCH-11). `None` if no attempt to reach it is
-    /// under way, or it was answered.
-    pub fn introduce(&mut self, now: Instant, eid: &Eid) -> Option<Introduced> {
+    /// under way, or it was answered. Answers by routes of better classes than `best` are not taken.
+    pub fn introduce(&mut self, now: Instant, eid: &Eid, best: RouteClass) -> Option<Introduced> {
         let index = self.peers.by_eid(eid)?;
         let peer = self.peers.at(index)?;
         let mut context = Context::new(now, &mut self.local);
-        let greeting = peer.transport_mut().introduce(&mut context);
+        let greeting = peer.transport_mut().introduce(&mut context, best);
         let introduced = greeting.map(|(hello, key)| Introduced {
             hello: hello.to_vec(),
             key: key.map(|key| Box::new(*key)),
@@ -36,7 +36,7 @@ impl Host {
     }
 
     /// COOKIE, for a short HELLO that has come by way of a server under this name. INITIATE of it is taken if it comes
-    /// by one of these routes (RCH-16, RCH-19).
+    /// by one of these routes (RCH-16, RCH-18).
     ///
     /// # Errors
     /// Why there is none.
@@ -84,7 +84,8 @@ impl Host {
         }
     }
 
-    /// No address of the host `eid` is to be had: an attempt to reach it that has none fails.
+    /// No address of the host `eid` is to be had: an attempt to reach it that has none fails; at once, unless the
+    /// absence is one that may yet end ([`Absence::NoWay`], [`Absence::OnlyRelayed`]).
     pub fn unfound(&mut self, now: Instant, eid: &Eid, absence: Absence) {
         if let Some(index) = self.peers.by_eid(eid) {
             if let Some(peer) = self.peers.at(index) {

@@ -6,7 +6,7 @@ use rand::{Rng, RngExt};
 use sss_crypto::noise::{self, Split};
 use sss_crypto::{StaticKey, constant_time_eq};
 use sss_wire::long::{self, Cookie, CookieK};
-use sss_wire::params::{CookieAnswer, CookieParams, HelloParams};
+use sss_wire::params::{CookieAnswer, HelloParams};
 use sss_wire::{Eid, Kem};
 use zeroize::{Zeroize, Zeroizing};
 
@@ -14,7 +14,7 @@ use super::cookie::cookie_mac;
 use super::greeting::{Agreed, Greeting, Held};
 use super::leg::Leg;
 use super::repeats::{MIN_INITIATE_INTERVAL, Resend, Schedule};
-use super::terms::{VERSIONS, kems, prologue, suite_from_wire, suite_to_wire};
+use super::terms::{VERSIONS, kems, prologue, suite_from_wire, suite_to_wire, version_fraud};
 use crate::config::{Config, PostQuantum};
 use crate::error::{Absence, DropReason, NegotiationError};
 use crate::route::Route;
@@ -25,6 +25,8 @@ const FIRST_HELLO_INTERVAL: Duration = Duration::from_secs(1);
 /// Time that a VERSION, which anybody can forge, leaves the true responder to answer (NEG-13).
 const VERSION_GRACE: Duration = Duration::from_secs(3);
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(3);
+/// HELLO by way of a server is repeated no sooner (RCH-11).
+const INTRODUCED_ONCE: Duration = Duration::from_millis(300);
 /// For how long at least, and at most unless the round trip is long, INITIATE goes unanswered before the initiator
 /// begins again with HELLO (NEG-24).
 const MIN_UNANSWERED: Duration = Duration::from_millis(500);
@@ -379,11 +381,14 @@ impl Initiation {
         }
     }
 
-    /// No address is to be had: the attempt fails now, unless it has one.
+    /// No address is to be had: the attempt fails now, unless it has one. If the peer was found, it fails only when its
+    /// time is over.
     pub(crate) fn on_unfound(&mut self, now: Instant, absence: Absence) {
         if self.routes.is_empty() {
             self.absence = Some(absence);
-            self.deadline = now;
+            if !matches!(absence, Absence::NoWay | Absence::OnlyRelayed) {
+                self.deadline = now;
+            }
         }
     }
 
@@ -430,6 +435,13 @@ impl Initiation {
         Ok(agreed)
     }
 
+    /// The round trip, now that HELLO is answered. By way of a server it is known only if it cannot have been repeated
+    /// there (RCH-11).
+    fn round_trip(&self, now: Instant) -> Option<Duration> {
+        let time = Some(now.since(self.began)).filter(|_| !self.was_repeated());
+        time.filter(|time| self.resend.sent > 0 || *time < INTRODUCED_ONCE)
+    }
+
     fn on_cookie(
         &mut self,
         now: Instant,
@@ -437,7 +449,7 @@ impl Initiation {
         route: Route,
         config: &Config,
     ) -> Result<Result<Option<Agreed>, NegotiationError>, DropReason> {
-        let rtt = (!self.was_repeated()).then(|| now.since(self.began));
+        let rtt = self.round_trip(now);
         let Stage::Hello(greeting) = &mut self.stage else {
             return Err(DropReason::UnknownAttempt);
         };
@@ -583,15 +595,6 @@ fn kem_error(ours: PostQuantum) -> NegotiationError {
     }
 }
 
-/// The error if a better version than `used` is spoken by both (NEG-8).
-fn version_fraud(used: u32, ours: &[u32], params: &CookieParams) -> Option<NegotiationError> {
-    let best = params.versions.iter().find(|v| ours.contains(v));
-    (best != Some(&used)).then(|| NegotiationError::Version {
-        theirs: params.versions.clone(),
-        ours: ours.to_vec(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
@@ -604,6 +607,7 @@ mod tests {
     use super::*;
     use sss_crypto::kem;
     use sss_wire::ChannelId;
+    use sss_wire::params::CookieParams;
 
     fn attempt(rng: &mut StdRng, routes: Vec<Route>) -> Initiation {
         attempt_with(PostQuantum::Off, rng, routes)

@@ -32,15 +32,23 @@ struct Introduction {
     attempt: [u8; 8],
     /// The name of HELLO for its other half.
     hello: [u8; 16],
+    /// The beginning of its cookie: the same attempt may have come by several servers.
+    cookie: Option<[u8; 16]>,
     /// Routes of the initiator: the server has seen it there, or it has proven that it reads what is sent there.
     routes: Vec<Route>,
     began: Instant,
 }
 
 impl Introductions {
-    /// Remembers a greeting; of more than 64, the oldest is forgotten. Whoever gives them sees to it that they are
-    /// shared fairly.
-    pub(super) fn put(&mut self, now: Instant, name: [u8; 8], hello: &long::Hello<'_>, routes: &[Route]) {
+    /// Remembers a greeting that was answered with this COOKIE; of more than 64, the oldest is forgotten. Whoever gives
+    /// them sees to it that they are shared fairly.
+    pub(super) fn put(
+        &mut self,
+        now: Instant,
+        name: [u8; 8],
+        (hello, answer): (&long::Hello<'_>, &[u8]),
+        routes: &[Route],
+    ) {
         self.expire(now);
         self.all.retain(|known| known.name != name);
         if self.all.len() >= MAX {
@@ -51,6 +59,10 @@ impl Introductions {
             version: hello.version,
             attempt: *hello.attempt,
             hello: hello.noise.first_chunk().map(kem::hello_name).unwrap_or_default(),
+            cookie: match Long::parse(answer) {
+                Ok(Long::Cookie(cookie)) => cookie.cookie.first_chunk().copied(),
+                _ => None,
+            },
             routes: routes.iter().copied().take(MAX_ROUTES).collect(),
             began: now,
         });
@@ -80,12 +92,16 @@ impl Introductions {
     /// The place to which the cookie of an attempt is bound whose INITIATE has come by a route.
     ///
     /// # Errors
-    /// If it was introduced, and nothing tells that it is there.
-    pub(super) fn place(&self, attempt: &[u8; 8], route: Route) -> Result<Place, DropReason> {
-        match self.all.iter().find(|known| known.attempt == *attempt) {
-            None => Ok(Place::Route(route)),
-            Some(known) if known.routes.contains(&route) => Ok(Place::Introduction(known.name)),
-            Some(_) => Err(DropReason::BadAddress),
+    /// If it was introduced, and nothing tells that it is there; or with another cookie.
+    pub(super) fn place(&self, attempt: &[u8; 8], cookie: &[u8], route: Route) -> Result<Place, DropReason> {
+        let mut known = self.all.iter().filter(|known| known.attempt == *attempt).peekable();
+        if known.peek().is_none() {
+            return Ok(Place::Route(route));
+        }
+        let of = known.find(|known| known.cookie.as_ref() == cookie.first_chunk());
+        match of.ok_or(DropReason::StaleCookie)? {
+            known if known.routes.contains(&route) => Ok(Place::Introduction(known.name)),
+            _ => Err(DropReason::BadAddress),
         }
     }
 

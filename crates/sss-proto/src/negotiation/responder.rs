@@ -256,8 +256,9 @@ impl Responder {
             return Err(DropReason::Unwelcome);
         }
         let reply = self.work_for_hello(now, &hello, Place::Introduction(name), host)?;
-        self.introductions.put(now, name, &hello, routes);
-        Ok(reply.into_packet())
+        let answer = reply.into_packet();
+        self.introductions.put(now, name, (&hello, &answer), routes);
+        Ok(answer)
     }
 
     /// Answers the other half of it, made of its encapsulation key, with COOKIE_K.
@@ -297,7 +298,7 @@ impl Responder {
         self.rotate(now, rng);
         let route = sender.route;
         self.introductions.expire(now);
-        let place = self.introductions.place(initiate.attempt, route)?;
+        let place = self.introductions.place(initiate.attempt, initiate.cookie, route)?;
         let (period, contents) = self.open(initiate, place).ok_or(DropReason::StaleCookie)?;
         if self.cookies.spent(period, contents.channel_id).is_some() {
             return Err(Refusal::Again(contents.channel_id));
@@ -322,7 +323,7 @@ impl Responder {
     /// # Errors
     /// If it is not genuine.
     pub(crate) fn initiate_spent(&self, initiate: &Initiate<'_>, route: Route) -> Result<Proven, DropReason> {
-        let place = self.introductions.place(initiate.attempt, route)?;
+        let place = self.introductions.place(initiate.attempt, initiate.cookie, route)?;
         let (period, contents) = self.open(initiate, place).ok_or(DropReason::StaleCookie)?;
         self.authenticate(initiate, place, period, &contents)
     }
@@ -363,7 +364,7 @@ impl Responder {
 
     /// Returns what became of an earlier attempt that an initiator names (NEG-25).
     pub(crate) fn fate(&self, earlier: &Earlier, version: u32, route: Route) -> Fate {
-        let Ok(place) = self.introductions.place(&earlier.attempt, route) else {
+        let Ok(place) = self.introductions.place(&earlier.attempt, &earlier.cookie, route) else {
             return Fate::Unknown;
         };
         let binding = Binding {

@@ -2,8 +2,10 @@
 
 use sss_crypto::Suite;
 use sss_wire::Kem;
+use sss_wire::params::CookieParams;
 
 use crate::config::PostQuantum;
+use crate::error::NegotiationError;
 
 /// The versions this host speaks, best first.
 pub(crate) const VERSIONS: &[u32] = &[sss_wire::constants::VERSION];
@@ -42,4 +44,13 @@ pub(crate) fn kems(policy: PostQuantum) -> &'static [Kem] {
         PostQuantum::Preferred => &[Kem::MlKem768, Kem::None],
         PostQuantum::Off => &[Kem::None],
     }
+}
+
+/// The error if a better version than `used` is spoken by both (NEG-8).
+pub(super) fn version_fraud(used: u32, ours: &[u32], params: &CookieParams) -> Option<NegotiationError> {
+    let best = params.versions.iter().find(|v| ours.contains(v));
+    (best != Some(&used)).then(|| NegotiationError::Version {
+        theirs: params.versions.clone(),
+        ours: ours.to_vec(),
+    })
 }

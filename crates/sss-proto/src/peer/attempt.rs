@@ -22,7 +22,7 @@ use crate::ids::TreeId;
 use crate::io::Datagram;
 use crate::negotiation::{Agreed, HelloAnswer, Initiation, InitiatorStep, Schedule};
 use crate::role::Role;
-use crate::route::Route;
+use crate::route::{Route, RouteClass};
 use crate::seen::Sightings;
 use crate::streams::Streams;
 use crate::time::Instant;
@@ -31,7 +31,7 @@ use crate::time::Instant;
 pub(super) struct Attempt {
     initiation: Initiation,
     /// The same by way of a server, until one of the two is answered.
-    introduced: Option<Box<Initiation>>,
+    introduced: Option<Box<Beside>>,
     purpose: Purpose,
     /// Once INITIATE was made.
     early: Option<Early>,
@@ -39,6 +39,13 @@ pub(super) struct Attempt {
     earlier: Option<Box<Attempt>>,
     /// This host has moved since it began: its names were seen elsewhere.
     is_elsewhere: bool,
+}
+
+/// An attempt by way of a server.
+struct Beside {
+    initiation: Initiation,
+    /// The best class of routes by which its answers are taken.
+    best: RouteClass,
 }
 
 /// The channel of an attempt that has sent INITIATE.
@@ -154,14 +161,15 @@ impl Attempt {
         let beside = self
             .introduced
             .as_mut()
-            .filter(|beside| beside.attempt() == answer.attempt());
+            .filter(|beside| beside.initiation.attempt() == answer.attempt());
         let Some(beside) = beside else {
             return self.initiation.on_answer(now, answer, route, config);
         };
         // It may have been answered by several.
-        if !self.purpose.is_served_by(&route) {
+        if !self.purpose.is_served_by(&route) || route.class() < beside.best {
             return Err(DropReason::UnknownAttempt);
         }
+        let beside = &mut beside.initiation;
         let agreed = beside.on_answer(now, answer, route, config)?;
         if matches!(agreed, Ok(Some(_))) {
             std::mem::swap(&mut self.initiation, beside);
@@ -279,7 +287,10 @@ impl Attempts {
         let earlier = self.current.as_ref().and_then(|a| a.earlier.as_ref());
         let own = self.current.iter().chain(earlier).flat_map(|attempt| {
             let channel = attempt.early.as_ref().map(|e| Name::Channel(e.local_id));
-            let beside = attempt.introduced.as_ref().map(|i| Name::Attempt(*i.attempt()));
+            let beside = attempt
+                .introduced
+                .as_ref()
+                .map(|i| Name::Attempt(*i.initiation.attempt()));
             std::iter::once(Name::Attempt(*attempt.name()))
                 .chain(beside)
                 .chain(channel)
@@ -361,17 +372,25 @@ impl Attempts {
     }
 
     /// Greeting that is to travel to the peer by way of a server (RCH-11): the short HELLO, and the encapsulation key
-    /// of HELLO_K. `None` if no attempt is under way, or HELLO was answered.
-    pub(super) fn introduce(&mut self, context: &mut Context<'_>) -> Option<(&[u8], Option<&[u8; long::KEM_KEY]>)> {
+    /// of HELLO_K. `None` if no attempt is under way, or HELLO was answered. Answers by routes better than `best` are
+    /// not taken.
+    pub(super) fn introduce(
+        &mut self,
+        context: &mut Context<'_>,
+        best: RouteClass,
+    ) -> Option<(&[u8], Option<&[u8; long::KEM_KEY]>)> {
         let attempt = self.current.as_deref_mut().filter(|attempt| attempt.early.is_none())?;
         if attempt.introduced.is_none() {
             let host = &mut *context.host;
             let beside = attempt
                 .initiation
                 .introduced(context.now, &host.config, host.rng.refresh());
-            attempt.introduced = Some(Box::new(beside.ok()?));
+            attempt.introduced = Some(Box::new(Beside {
+                initiation: beside.ok()?,
+                best,
+            }));
         }
-        attempt.introduced.as_ref()?.greeting()
+        attempt.introduced.as_ref()?.initiation.greeting()
     }
 
     /// There is reason to believe that the peer hears this host now.

@@ -18,6 +18,8 @@ const STANDBY_AFTER: Duration = Duration::from_secs(2);
 #[derive(Debug, Default)]
 pub(super) struct Standby {
     asked: Option<(ChannelSerial, Instant)>,
+    /// It has answered: it takes over then, unless the carrier works again.
+    takes_over_at: Option<Instant>,
 }
 
 /// The time when routes better than the carrier's are tried again (MIG-28).
@@ -134,6 +136,7 @@ impl TreeChannels {
     /// is as soon as it works again. If the carrier does not answer, the best of the others is asked; it takes over if
     /// it answers, and the carrier has not by then.
     pub(super) fn better(&mut self, now: Instant) -> Option<ChannelSerial> {
+        self.standby.takes_over_at = None;
         if self.len() < 2 {
             return None;
         }
@@ -151,8 +154,10 @@ impl TreeChannels {
         let serial = best.serial();
         match self.standby.asked {
             Some((asked, at)) if asked == serial => {
-                let has_waited = now.since(at) >= carrier.channel.flight().rtt();
-                (has_waited && best.channel.was_heard_since(at)).then_some(serial)
+                let until = at + carrier.channel.flight().rtt();
+                let has_answered = best.channel.was_heard_since(at);
+                self.standby.takes_over_at = Some(until).filter(|until| has_answered && now < *until);
+                (has_answered && until <= now).then_some(serial)
             }
             _ => {
                 self.standby.asked = Some((serial, now));
@@ -162,6 +167,11 @@ impl TreeChannels {
                 None
             }
         }
+    }
+
+    /// Returns when a channel that was asked takes over.
+    pub(super) fn next_takeover(&self) -> Option<Instant> {
+        self.standby.takes_over_at
     }
 
     /// Tells the channels whether streams of the peer are used: those that stay ask for signs of life then (CHN-3,

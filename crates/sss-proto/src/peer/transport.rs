@@ -28,7 +28,7 @@ use crate::local_host::EndedTree;
 use crate::negotiation::Schedule;
 use crate::network::Network;
 use crate::role::Role;
-use crate::route::Route;
+use crate::route::{Route, RouteClass};
 use crate::time::{Earliest, Instant};
 
 /// Channels, attempt and mobility of one peer.
@@ -166,6 +166,7 @@ impl Transport {
         if !tree.has_ended() {
             next.add(self.next_attempt(tree, has_streams).map(|(at, _)| at));
             next.add(self.channels.next_retirement());
+            next.add(self.channels.next_takeover());
             next.add(self.leave_time(tree));
             next.add(self.linger_end(tree, has_streams));
         }
@@ -303,9 +304,13 @@ impl Transport {
 
     /// Greeting that is to travel to the peer by way of a server (RCH-11): the short HELLO, and the encapsulation key
     /// of HELLO_K. `None` if no attempt is under way, or HELLO was answered.
-    pub(crate) fn introduce(&mut self, context: &mut Context<'_>) -> Option<(&[u8], Option<&[u8; long::KEM_KEY]>)> {
+    pub(crate) fn introduce(
+        &mut self,
+        context: &mut Context<'_>,
+        best: RouteClass,
+    ) -> Option<(&[u8], Option<&[u8; long::KEM_KEY]>)> {
         self.names.set_outdated();
-        self.attempts.introduce(context)
+        self.attempts.introduce(context, best)
     }
 
     /// No address of the peer is to be had: an attempt that has none fails.

@@ -10,32 +10,63 @@ use sss_wire::reach::bodies::Way;
 
 use super::punch::{Punched, Punching};
 
+/// Times that COOKIE and COOKIE_K are sent through the relay, at most: once, and when the caller repeats what it asks.
+const MAX_RELAYED: u8 = 4;
+
+/// The least time between two of these.
+const RELAY_PAUSE: Duration = Duration::from_millis(250);
+
 /// An introduction that this host has heard of.
 pub(super) struct Callee {
-    punching: Punching,
-    direct: Route,
-    /// The time from which something may go directly.
-    begins: Instant,
+    /// `None`: nothing is sent directly.
+    direct: Option<Direct>,
+    relay: Option<Relayed>,
     /// COOKIE, and COOKIE_K, as far as they were made.
     answers: Vec<Vec<u8>>,
-    /// The number of them that were sent directly.
-    sent_directly: usize,
+}
+
+/// The way to the address of the caller that its server has seen.
+struct Direct {
+    punching: Punching,
+    route: Route,
+    /// The time from which something may go there.
+    begins: Instant,
+    /// The number of answers that were sent there.
+    sent: usize,
+}
+
+/// The way through the relay.
+struct Relayed {
+    route: Route,
+    /// The number of answers that were sent there this time.
+    sent: usize,
+    times: u8,
+    latest: Instant,
 }
 
 impl Callee {
-    pub(super) fn new(now: Instant, way: &Way, rng: &mut Generator) -> Self {
+    /// A caller that is reached by these routes: directly, and through the relay.
+    pub(super) fn new(
+        now: Instant,
+        way: &Way,
+        (direct, relay): (Option<Route>, Option<Route>),
+        rng: &mut Generator,
+    ) -> Self {
         Self {
-            punching: Punching::new(now, way, rng),
-            direct: Route::udp(way.address),
-            begins: now + Duration::from_micros(u64::from(way.hold)),
+            direct: direct.map(|route| Direct {
+                punching: Punching::new(now, way, rng),
+                route,
+                begins: now + Duration::from_micros(u64::from(way.hold)),
+                sent: 0,
+            }),
+            relay: relay.map(|route| Relayed {
+                route,
+                sent: 0,
+                times: 1,
+                latest: now,
+            }),
             answers: Vec::new(),
-            sent_directly: 0,
         }
-    }
-
-    /// The way to the caller that its server has seen.
-    pub(super) fn direct(&self) -> Route {
-        self.direct
     }
 
     /// Returns how many answers there are.
@@ -48,29 +79,57 @@ impl Callee {
         self.answers.push(answer);
     }
 
-    pub(super) fn next_timer(&self) -> Option<Instant> {
-        let waits = self.sent_directly < self.answers.len();
-        let direct = Some(self.begins).filter(|_| waits);
-        self.punching.next_timer().into_iter().chain(direct).min()
+    /// Something of the caller's has come again: what was answered may be lost, unless the server has repeated it
+    /// because it had no answer yet.
+    pub(super) fn repeat(&mut self, now: Instant) {
+        let complete = self.answers.len();
+        let may_repeat = |relay: &&mut Relayed| {
+            relay.sent == complete && relay.times < MAX_RELAYED && now.since(relay.latest) >= RELAY_PAUSE
+        };
+        if let Some(relay) = self.relay.as_mut().filter(may_repeat) {
+            relay.sent = 0;
+            relay.times = relay.times.saturating_add(1);
+        }
     }
 
-    /// Packets that are due.
+    pub(super) fn next_timer(&self) -> Option<Instant> {
+        let answers = self.answers.len();
+        let direct = self.direct.iter().flat_map(|direct| {
+            let waits = direct.sent < answers;
+            let begins = Some(direct.begins).filter(|_| waits);
+            direct.punching.next_timer().into_iter().chain(begins)
+        });
+        let relay = self.relay.iter().filter(|relay| relay.sent < answers);
+        direct.chain(relay.map(|_| Instant::default())).min()
+    }
+
+    /// Packets that are due: through the relay at once (RCH-16).
     pub(super) fn on_timer(&mut self, now: Instant) -> Vec<(Route, Vec<u8>)> {
         let mut packets = Vec::new();
-        if let Some((to, packet)) = self.punching.on_timer(now) {
+        if let Some(relay) = &mut self.relay {
+            let unsent = self.answers.get(relay.sent..).unwrap_or_default();
+            if !unsent.is_empty() {
+                relay.latest = now;
+            }
+            packets.extend(unsent.iter().map(|answer| (relay.route, answer.clone())));
+            relay.sent = self.answers.len();
+        }
+        let Some(direct) = &mut self.direct else {
+            return packets;
+        };
+        if let Some((to, packet)) = direct.punching.on_timer(now) {
             packets.push((Route::udp(to), packet));
         }
-        while self.begins <= now
-            && let Some(answer) = self.answers.get(self.sent_directly)
-        {
-            packets.push((self.direct, answer.clone()));
-            self.sent_directly += 1;
+        if direct.begins <= now {
+            let unsent = self.answers.get(direct.sent..).unwrap_or_default();
+            packets.extend(unsent.iter().map(|answer| (direct.route, answer.clone())));
+            direct.sent = self.answers.len();
         }
         packets
     }
 
     /// Takes a PUNCH or its answer in. `None` if it is not genuine.
     pub(super) fn on_punch(&mut self, from: SocketAddr, punch: &Punch<'_>) -> Option<Punched> {
-        self.punching.on_punch(from, punch)
+        self.direct.as_mut()?.punching.on_punch(from, punch)
     }
 }

@@ -59,7 +59,7 @@ enum State {
     /// CONNECT is to be sent at this time; it was sent so many times.
     Asking(Instant, u32),
     /// The server has named a way. CONNECT is sent again at this time, as long as the greeting is not answered.
-    Found(Box<Punching>, Instant, u32),
+    Found(Option<Box<Punching>>, Instant, u32),
     /// It knows none.
     Failed(Unfound),
 }
@@ -93,15 +93,7 @@ impl Calls {
             };
             return self.failed.push_back((eid, absence));
         }
-        let question = |_| {
-            let mut introduction = [0; 8];
-            rng.fill(&mut introduction);
-            Question {
-                introduction,
-                state: State::Asking(now, 0),
-            }
-        };
-        let questions = (0..servers).map(question).collect();
+        let questions = (0..servers).map(|_| Question::new(now, rng)).collect();
         self.all.push_back(Call {
             eid,
             began: now,
@@ -151,15 +143,23 @@ impl Calls {
             }
         }
         let failed = &mut self.failed;
-        self.all.retain(|call| {
+        self.all.retain_mut(|call| {
             let failure = call.failure();
             failed.extend(failure.map(|absence| (call.eid, absence)));
-            failure.is_none() && now < call.began + LIFE
+            let is_old = now >= call.began + LIFE;
+            // All have forgotten the introductions. As long as nothing was answered, they are asked anew.
+            if is_old && call.greeting.is_some() {
+                call.began = now;
+                call.questions
+                    .iter_mut()
+                    .for_each(|question| *question = Question::new(now, rng));
+            }
+            failure.is_none() && (!is_old || call.greeting.is_some())
         });
     }
 
-    /// FOUND: a way, or none.
-    pub(super) fn on_found(&mut self, now: Instant, found: &Found, rng: &mut Generator) -> Answered {
+    /// FOUND: a way, or none. Set `is_direct` if packets may go to its address.
+    pub(super) fn on_found(&mut self, now: Instant, found: &Found, is_direct: bool, rng: &mut Generator) -> Answered {
         let mut all = self.all.iter_mut();
         let named = |call: &Call| call.questions.iter().position(|q| q.introduction == found.introduction);
         let Some((call, at)) = all.find_map(|call| named(call).map(|at| (call, at))) else {
@@ -170,7 +170,7 @@ impl Calls {
         };
         match (&found.outcome, &mut question.state) {
             (Ok(way), State::Asking(at, sent)) => {
-                let punching = Box::new(Punching::new(now, way, rng));
+                let punching = is_direct.then(|| Box::new(Punching::new(now, way, rng)));
                 question.state = State::Found(punching, *at, *sent);
                 Answered::Way(call.eid, *way, call.greeting.is_some())
             }
@@ -193,7 +193,7 @@ impl Calls {
         self.all.iter_mut().find_map(|call| {
             let mut questions = call.questions.iter_mut();
             let punched = questions.find_map(|question| match &mut question.state {
-                State::Found(punching, ..) => punching.on_punch(from, punch),
+                State::Found(Some(punching), ..) => punching.on_punch(from, punch),
                 _ => None,
             });
             punched.map(|punched| (call.eid, punched))
@@ -226,7 +226,8 @@ impl Call {
             State::Asking(at, _) => Some(*at),
             State::Found(punching, at, _) => {
                 let again = Some(*at).filter(|_| self.greeting.is_some());
-                punching.next_timer().into_iter().chain(again).min()
+                let punch = punching.as_ref().and_then(|punching| punching.next_timer());
+                punch.into_iter().chain(again).min()
             }
             State::Failed(_) => None,
         });
@@ -235,6 +236,16 @@ impl Call {
 }
 
 impl Question {
+    /// A question that is due now.
+    fn new(now: Instant, rng: &mut Generator) -> Self {
+        let mut introduction = [0; 8];
+        rng.fill(&mut introduction);
+        Self {
+            introduction,
+            state: State::Asking(now, 0),
+        }
+    }
+
     /// Sends what is due.
     fn on_timer(
         &mut self,
@@ -256,7 +267,7 @@ impl Question {
                 (at, sent)
             }
             State::Found(punching, at, sent) => {
-                packets.extend(punching.on_timer(now));
+                packets.extend(punching.as_mut().and_then(|punching| punching.on_timer(now)));
                 if greeting.is_none() {
                     return packets;
                 }

@@ -41,7 +41,7 @@ impl Leased {
             eid,
             addresses: vec![server],
         };
-        let mut client = Client::new(at(0), Vec::new(), Register::default(), Generator::new(&[6; 32]));
+        let mut client = Client::new(at(0), Vec::new(), <_>::default(), Generator::new(&[6; 32]));
         client
             .registrations
             .push(Registration::leased(at(0), known, registered));

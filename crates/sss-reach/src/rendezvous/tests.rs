@@ -10,6 +10,9 @@ use sss_proto::{Absence, Batch, CloseReason, Config, Ecn, Link, ListenerId, Nego
 use sss_wire::reach::records::Visibility;
 
 use super::*;
+use crate::server::RelayLimits;
+
+mod relayed;
 
 /// Kinds of NATs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +54,10 @@ struct World {
     /// Everything that was sent: the source as others see it, and the bytes.
     wire: Vec<(SocketAddr, SocketAddr, Vec<u8>)>,
     loss: (u64, u64),
+    /// Limits of the servers' relays, and use that hosts make of them, for those that are added.
+    relay: (Option<RelayLimits>, RelayUse),
+    /// Pairs of nodes, one of each of which cannot send to the other.
+    cut: Vec<(usize, usize)>,
 }
 
 const ECHO: (&str, &str) = ("echo", "echo/1");
@@ -67,6 +74,8 @@ impl World {
             servers: 0,
             wire: Vec::new(),
             loss: (0, 0),
+            relay: (None, RelayUse::Allowed),
+            cut: Vec::new(),
         }
     }
 
@@ -97,7 +106,10 @@ impl World {
 
     fn add_server(&mut self) -> ServerAddress {
         let serve = Serve {
-            config: ServerConfig::default(),
+            config: ServerConfig {
+                relay: self.relay.0,
+                ..ServerConfig::default()
+            },
             secret: [77; 32],
         };
         let n = self.add(
@@ -125,6 +137,7 @@ impl World {
             RendezvousConfig {
                 servers: servers.to_vec(),
                 register,
+                relay: self.relay.1,
                 serve: None,
             },
         );
@@ -164,6 +177,10 @@ impl World {
         let Some(other) = self.owner(to) else {
             return;
         };
+        let of_both = |pair: &(usize, usize)| *pair == (from, other) || *pair == (other, from);
+        if self.cut.iter().any(of_both) {
+            return;
+        }
         let at = self.now + self.delay(from, other);
         self.flying.insert((at, self.sent), (source, to, bytes));
     }
@@ -403,9 +420,13 @@ fn an_introduced_negotiation_goes_on_only_where_its_initiator_is_known_to_be() {
     let now = Instant::from_nanos(1_000_000_000_000);
     two.listen(ECHO.0, ECHO.1).unwrap();
     let eid = two.eid();
-    assert_eq!(one.introduce(now, &eid), None, "nobody is looked for");
+    assert_eq!(
+        one.introduce(now, &eid, sss_proto::RouteClass::Direct),
+        None,
+        "nobody is looked for"
+    );
     one.connect(now, eid, ECHO, &[]).unwrap();
-    let greeting = one.introduce(now, &eid).unwrap();
+    let greeting = one.introduce(now, &eid, sss_proto::RouteClass::Direct).unwrap();
     assert!(greeting.hello.len() < 150, "{} bytes", greeting.hello.len());
     let key = greeting.key.clone().expect("the leg is required by default");
     let name = [7; 8];
@@ -432,14 +453,18 @@ fn an_introduced_negotiation_goes_on_only_where_its_initiator_is_known_to_be() {
     assert_eq!(two.stats().channels_made, 1);
     let accept = taken(&mut two, now);
     accept.iter().for_each(|packet| give(&mut one, now, elsewhere, packet));
-    assert_eq!(one.introduce(now, &eid), None, "it was answered");
+    assert_eq!(
+        one.introduce(now, &eid, sss_proto::RouteClass::Direct),
+        None,
+        "it was answered"
+    );
     let peer = one.peers()[0].0;
     assert_eq!(one.is_connected(peer), Some(true));
 
     // A cookie of an introduction opens under no other name, and for no address.
     let mut three = host(3);
     three.connect(now, eid, ECHO, &[]).unwrap();
-    let greeting = three.introduce(now, &eid).unwrap();
+    let greeting = three.introduce(now, &eid, sss_proto::RouteClass::Direct).unwrap();
     let key = greeting.key.clone().unwrap();
     let cookie = two
         .answer_introduced(now, [8; 8], &greeting.hello, &[Route::udp(here)])

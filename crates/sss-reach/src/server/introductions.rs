@@ -91,14 +91,20 @@ impl Introductions {
         self.all.insert(name, introduction);
     }
 
-    /// CONNECT has come again: if nobody has answered, the callee is told again.
-    pub(super) fn ask_again(&mut self, now: Instant, name: &[u8; 8]) {
+    /// CONNECT has come again: if nobody has answered, the callee is told again. Returns whether it is to be told once
+    /// more although it has answered: where there is LEG, that tells it.
+    pub(super) fn ask_again(&mut self, now: Instant, name: &[u8; 8]) -> bool {
+        let mut is_repeated = false;
         self.change(name, |introduction| {
             if introduction.state == State::Waiting && introduction.next_notice().is_none() {
                 introduction.asked = now;
                 introduction.notices = 0;
             }
+            let is_answered = introduction.state == State::Answered;
+            is_repeated = is_answered && introduction.leg.is_none() && introduction.legs < MAX_LEGS;
+            introduction.legs = introduction.legs.saturating_add(usize::from(is_repeated));
         });
+        is_repeated
     }
 
     /// The caller's LEG has come. Returns the introduction if it is to be sent on at once: the callee has heard of the

@@ -16,6 +16,9 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// So much of what a handle may carry is there at once.
 const BURST: Duration = Duration::from_millis(250);
 
+/// Time for which the share of each is estimated.
+const FAIR_INTERVAL: Duration = Duration::from_millis(200);
+
 /// Limits of a relay.
 #[derive(Clone, Copy, Debug)]
 pub struct RelayLimits {
@@ -23,7 +26,9 @@ pub struct RelayLimits {
     pub handles: usize,
     /// Bytes a second in one direction of one pair.
     pub pair_rate: u64,
-    /// Bytes a second of all.
+    /// Bytes a second that one host may send to all others.
+    pub client_rate: u64,
+    /// Bytes a second of all. When they are used up, all pairs get the same.
     pub total_rate: u64,
 }
 
@@ -32,6 +37,7 @@ impl Default for RelayLimits {
         Self {
             handles: 131_072,
             pair_rate: 64 << 20,
+            client_rate: 256 << 20,
             total_rate: 1 << 30,
         }
     }
@@ -50,8 +56,46 @@ pub(super) struct Relay {
     limits: RelayLimits,
     sides: HashMap<u32, Side, RandomState>,
     pairs: HashMap<(Eid, Eid), (u32, u32), RandomState>,
+    clients: HashMap<Eid, Client, RandomState>,
     total: Bucket,
+    fair: FairShare,
     swept: Instant,
+}
+
+/// A host with handles.
+#[derive(Default)]
+struct Client {
+    handles: usize,
+    /// The bytes that it sends.
+    bucket: Bucket,
+}
+
+/// Datagrams with one handle, one after another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Number of them.
+    pub packets: usize,
+    /// Their bytes, headers of the relay included.
+    pub bytes: usize,
+}
+
+/// Share that each direction of a pair has when all is used up: so large that nothing is left, were they to ask for the
+/// same as in the interval before (max-min fairness: Bertsekas, Gallager, Data Networks, section 6.5.2).
+struct FairShare {
+    /// Bytes a second.
+    rate: u64,
+    began: Instant,
+    /// Number of the interval.
+    interval: u32,
+    /// By the number of bits of what a direction has asked for in the interval: how many there are, and the sum.
+    asked: [(u64, u64); 65],
+}
+
+/// Bytes that a direction of a pair has asked for in an interval.
+#[derive(Clone, Copy, Default)]
+struct Asked {
+    interval: u32,
+    bytes: u64,
 }
 
 /// One host's end of a pair.
@@ -64,6 +108,7 @@ struct Side {
     is_open: bool,
     used: Instant,
     bucket: Bucket,
+    asked: Asked,
 }
 
 /// Bytes that drain steadily (the generic cell rate algorithm, ITU-T I.371).
@@ -94,7 +139,14 @@ impl Relay {
             limits,
             sides: HashMap::default(),
             pairs: HashMap::default(),
+            clients: HashMap::default(),
             total: Bucket::default(),
+            fair: FairShare {
+                rate: limits.pair_rate,
+                began: Instant::default(),
+                interval: 0,
+                asked: [(0, 0); 65],
+            },
             swept: Instant::default(),
         }
     }
@@ -128,8 +180,8 @@ impl Relay {
     fn make(&mut self, now: Instant, [one, two]: [End; 2], rng: &mut Generator) -> Option<(u32, u32)> {
         let pair = (one.eid, two.eid);
         if let Some((first, second)) = self.pairs.remove(&pair) {
-            self.sides.remove(&first);
-            self.sides.remove(&second);
+            self.remove(first);
+            self.remove(second);
         }
         if self.sides.len().saturating_add(2) > self.limits.handles {
             return None;
@@ -144,8 +196,10 @@ impl Relay {
                 is_open: false,
                 used: now,
                 bucket: Bucket::default(),
+                asked: Asked::default(),
             };
             self.sides.insert(own, side);
+            self.clients.entry(end.eid).or_default().handles += 1;
         }
         self.pairs.insert(pair, (first, second));
         Some((first, second))
@@ -161,7 +215,19 @@ impl Relay {
         })
     }
 
-    /// Says where a packet of so many bytes goes that came from an address with a handle, and with which handle.
+    fn remove(&mut self, handle: u32) {
+        let Some(side) = self.sides.remove(&handle) else {
+            return;
+        };
+        if let Some(client) = self.clients.get_mut(&side.owner) {
+            client.handles = client.handles.saturating_sub(1);
+            if client.handles == 0 {
+                self.clients.remove(&side.owner);
+            }
+        }
+    }
+
+    /// Says where a run of packets goes that came from an address with a handle, and with which handle.
     ///
     /// # Errors
     /// Why it is dropped.
@@ -172,47 +238,64 @@ impl Relay {
         (from, handle): (SocketAddr, u32),
         bytes: usize,
     ) -> Result<(SocketAddr, u32), Unrelayed> {
-        let side = self.sides.get_mut(&handle).ok_or(Unrelayed::UnknownHandle)?;
+        let side = self.sides.get(&handle).ok_or(Unrelayed::UnknownHandle)?;
+        let other = side.other;
+        let target = self.sides.get(&other).ok_or(Unrelayed::UnknownHandle)?;
+        if [side, target].iter().all(|side| side.is_silent(now)) {
+            return Err(Unrelayed::UnknownHandle);
+        }
         if side.address != from || !side.is_valid(now, leases) {
             return Err(Unrelayed::WrongSource);
         }
-        let other = side.other;
+        let to = target.address;
+        let (is_there, is_open) = (target.is_valid(now, leases), target.is_open);
+        let side = self.sides.get_mut(&handle).ok_or(Unrelayed::UnknownHandle)?;
         side.is_open = true;
         side.used = now;
-        let target = self.sides.get(&other).ok_or(Unrelayed::UnknownHandle)?;
-        if !target.is_valid(now, leases) {
+        if !is_there {
             return Err(Unrelayed::Gone);
         }
-        if !target.is_open {
+        if !is_open {
             return Err(Unrelayed::NotOpen);
         }
-        let to = target.address;
-        let side = self.sides.get_mut(&handle).ok_or(Unrelayed::UnknownHandle)?;
-        if !side.bucket.has_room(now) || !self.total.has_room(now) {
-            return Err(Unrelayed::Overload);
-        }
-        side.bucket.take(now, bytes, self.limits.pair_rate);
-        self.total.take(now, bytes, self.limits.total_rate);
+        self.take(now, handle, bytes).ok_or(Unrelayed::Overload)?;
         Ok((to, other))
     }
 
+    /// Takes the bytes out of all that they count for, if nothing of it is used up.
+    fn take(&mut self, now: Instant, handle: u32, bytes: usize) -> Option<()> {
+        let side = self.sides.get_mut(&handle)?;
+        let client = self.clients.get_mut(&side.owner)?;
+        self.fair.review(now, &self.limits);
+        if !client.bucket.has_room(now) {
+            return None;
+        }
+        self.fair.ask(&mut side.asked, bytes as u64);
+        if !side.bucket.has_room(now) || !self.total.has_room(now) {
+            return None;
+        }
+        let rate = self.fair.rate;
+        side.bucket.take(now, bytes, rate);
+        client.bucket.take(now, bytes, self.limits.client_rate);
+        self.total.take(now, bytes, self.limits.total_rate);
+        Some(())
+    }
+
     /// Removes pairs of which neither side was used, now and then.
-    fn sweep(&mut self, now: Instant) {
+    pub(super) fn sweep(&mut self, now: Instant) {
         if now.since(self.swept) < SILENCE {
             return;
         }
         self.swept = now;
-        let sides = &mut self.sides;
-        self.pairs.retain(|_, (first, second)| {
-            let is_used = [*first, *second]
-                .iter()
-                .any(|handle| sides.get(handle).is_some_and(|side| now.since(side.used) < SILENCE));
-            if !is_used {
-                sides.remove(first);
-                sides.remove(second);
-            }
-            is_used
-        });
+        let sides = &self.sides;
+        let is_silent = |handle: &u32| sides.get(handle).is_none_or(|side| side.is_silent(now));
+        let silent = self
+            .pairs
+            .extract_if(|_, (first, second)| is_silent(first) && is_silent(second));
+        for (_, (first, second)) in silent.collect::<Vec<_>>() {
+            self.remove(first);
+            self.remove(second);
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -221,12 +304,81 @@ impl Relay {
 }
 
 impl Side {
+    /// Returns whether nothing was sent on it for too long.
+    fn is_silent(&self, now: Instant) -> bool {
+        now.since(self.used) >= SILENCE
+    }
+
     /// Returns whether the owner is still where it was, by a validated address of its lease.
     fn is_valid(&self, now: Instant, leases: &Leases) -> bool {
         leases
             .get(now, &self.owner)
             .is_some_and(|lease| lease.address == self.address)
     }
+}
+
+impl FairShare {
+    /// Notes what is asked for.
+    fn ask(&mut self, asked: &mut Asked, bytes: u64) {
+        if asked.interval != self.interval {
+            *asked = Asked {
+                interval: self.interval,
+                bytes: 0,
+            };
+        } else if let Some((count, sum)) = self.asked.get_mut(bits(asked.bytes)) {
+            *count = count.saturating_sub(1);
+            *sum = sum.saturating_sub(asked.bytes);
+        }
+        asked.bytes = asked.bytes.saturating_add(bytes);
+        if let Some((count, sum)) = self.asked.get_mut(bits(asked.bytes)) {
+            *count = count.saturating_add(1);
+            *sum = sum.saturating_add(asked.bytes);
+        }
+    }
+
+    /// At the end of an interval, makes the share anew.
+    fn review(&mut self, now: Instant, limits: &RelayLimits) {
+        let time = now.since(self.began);
+        if time < FAIR_INTERVAL {
+            return;
+        }
+        let of_interval = |a_second: u64| u128::from(a_second) * FAIR_INTERVAL.as_nanos() / 1_000_000_000;
+        let there = u64::try_from(of_interval(limits.total_rate)).unwrap_or(u64::MAX);
+        // What was asked for before a pause says nothing any more.
+        let share = self.share(there).filter(|_| time < FAIR_INTERVAL * 2);
+        // As long as nobody asks for more than there is, it doubles with each interval.
+        let intervals = u32::try_from(time.as_nanos() / FAIR_INTERVAL.as_nanos()).unwrap_or(u32::MAX);
+        let doubled = self.rate.saturating_mul(1 << intervals.min(40));
+        let a_second = |bytes: u64| u128::from(bytes) * 1_000_000_000 / FAIR_INTERVAL.as_nanos();
+        let rate = share.map_or(doubled, |bytes| u64::try_from(a_second(bytes)).unwrap_or(u64::MAX));
+        self.rate = rate.clamp(1, limits.pair_rate);
+        self.asked = [(0, 0); 65];
+        self.interval = self.interval.wrapping_add(1);
+        self.began = now;
+    }
+
+    /// Bytes for each, if they ask for more than there are.
+    fn share(&self, there: u64) -> Option<u64> {
+        let (mut above, asked) = self
+            .asked
+            .iter()
+            .fold((0, 0), |(n, all), (count, sum)| (n + count, all + sum));
+        let mut left = Some(there).filter(|there| asked > *there)?;
+        for (bits, (count, sum)) in self.asked.iter().enumerate() {
+            let share = left.checked_div(above)?;
+            if *count > 0 && self::bits(share) <= bits {
+                return Some(share);
+            }
+            left = left.saturating_sub(*sum);
+            above = above.saturating_sub(*count);
+        }
+        None
+    }
+}
+
+/// Number of bits that a number has.
+fn bits(n: u64) -> usize {
+    n.checked_ilog2().map_or(0, |log| log as usize + 1)
 }
 
 impl Bucket {
@@ -239,5 +391,81 @@ impl Bucket {
         let nanos = nanos.checked_div(u128::from(rate)).unwrap_or(u128::MAX);
         let time = Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX));
         self.drained = self.drained.max(now) + time;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sss_wire::reach::records::Register;
+
+    use super::super::Quotas;
+    use super::super::tokens::Bearer;
+    use super::*;
+
+    /// Jain's index of fairness (Jain, Chiu, Hawe, 1984): 1 if all have the same.
+    fn jain(shares: &[u64]) -> f64 {
+        let sum: f64 = shares.iter().map(|share| *share as f64).sum();
+        let squares: f64 = shares.iter().map(|share| (*share as f64).powi(2)).sum();
+        sum * sum / (shares.len() as f64 * squares)
+    }
+
+    // spec: RCH-17
+    #[test]
+    fn a_thousand_pairs_that_want_too_much_get_the_same_each() {
+        const PAIRS: u32 = 1000;
+        let limits = RelayLimits {
+            total_rate: 20_000_000,
+            ..RelayLimits::default()
+        };
+        let now = Instant::from_nanos(1_000_000_000);
+        let (mut relay, mut leases) = (Relay::new(limits), Leases::new(Quotas::default()));
+        let mut rng = Generator::new(&[3; 32]);
+        let mut end = |n: u32| {
+            let mut key = [7; 32];
+            key[..4].copy_from_slice(&n.to_be_bytes());
+            let bearer = Bearer {
+                eid: Eid::from_public_key(&key),
+                instance: [1; 8],
+                address: SocketAddr::from((std::net::Ipv4Addr::from(0x0a00_0000 + n), 7000)),
+            };
+            leases.register(now, &bearer, &Register::default()).unwrap();
+            End {
+                eid: bearer.eid,
+                address: bearer.address,
+            }
+        };
+        let mut senders = Vec::new();
+        for n in 0..PAIRS {
+            let (one, two) = (end(2 * n), end(2 * n + 1));
+            let handles = relay.open(now, one, two, &mut rng).unwrap();
+            relay.open(now, two, one, &mut rng).unwrap();
+            senders.push((one.address, handles.0));
+        }
+        // Each would have 20 KB a second: they want from 1.2 to 20 times that, and one wants all.
+        let mut passed = vec![0_u64; senders.len()];
+        let mut credit = vec![0_u64; senders.len()];
+        for ms in 1..=6000_u64 {
+            let now = now + Duration::from_millis(ms);
+            for (n, (from, handle)) in senders.iter().enumerate() {
+                let wants = if n == 0 { 20_000 } else { 24 + n as u64 * 376 / 1000 };
+                credit[n] += wants;
+                while credit[n] >= 1200 {
+                    credit[n] -= 1200;
+                    let is_through = relay.forward(now, &leases, (*from, *handle), 1200).is_ok();
+                    passed[n] += u64::from(is_through && ms > 2000);
+                }
+            }
+        }
+        let (index, total) = (jain(&passed), passed.iter().sum::<u64>() * 1200 / 4);
+        println!("Jain {index:.4}, {total} bytes a second");
+        assert!(index >= 0.95, "{index}");
+        assert!((17_000_000..=21_000_000).contains(&total), "{total}");
+        // Where there is enough for all, each gets what it wants.
+        let later = now + Duration::from_secs(8);
+        let (from, handle) = senders[1];
+        for ms in 0..1000 {
+            let now = later + Duration::from_millis(ms);
+            assert!(relay.forward(now, &leases, (from, handle), 10_000).is_ok(), "{ms}");
+        }
     }
 }

@@ -35,6 +35,11 @@ fn relaying() -> ServerConfig {
     }
 }
 
+/// One packet of so many bytes.
+fn run(bytes: usize) -> Run {
+    Run { packets: 1, bytes }
+}
+
 fn eid(n: u8) -> Eid {
     Eid::from_public_key(&[n; 32])
 }
@@ -528,7 +533,7 @@ fn introduced(server: &mut Registrar) -> (Client, Client, u32, u32) {
 fn a_packet_is_relayed_between_the_two_hosts_of_an_introduction_alone() {
     let mut server = registrar(relaying());
     let (mut caller, callee, own, others) = introduced(&mut server);
-    let mut relay = |now, from, handle| server.relay(now, (from, handle), 1000);
+    let mut relay = |now, from, handle| server.relay(now, (from, handle), run(1000));
     // The callee may be sent nothing until it has sent something.
     assert_eq!(relay(at(1), caller.at, own), Err(Unrelayed::NotOpen));
     assert_eq!(relay(at(2), callee.at, others), Ok((caller.at, own)));
@@ -544,16 +549,22 @@ fn a_packet_is_relayed_between_the_two_hosts_of_an_introduction_alone() {
     caller.renew(&mut server, at(10));
     caller.renew(&mut server, at(20));
     for from in [address(1), address(11)] {
-        assert_eq!(server.relay(at(30), (from, own), 100), Err(Unrelayed::WrongSource));
+        assert_eq!(server.relay(at(30), (from, own), run(100)), Err(Unrelayed::WrongSource));
     }
-    assert_eq!(server.relay(at(30), (callee.at, others), 100), Err(Unrelayed::Gone));
+    assert_eq!(
+        server.relay(at(30), (callee.at, others), run(100)),
+        Err(Unrelayed::Gone)
+    );
     let packet = caller.connect(callee.eid, [6; 8]);
     server.packet(at(1000), caller.at, &packet).unwrap();
     let way = caller.found(&sent(&mut server)[0].1).unwrap();
     assert_ne!(way.handle, own);
     assert_eq!(server.stats().handles, 2, "the earlier ones are gone");
     let mut plain = registrar(ServerConfig::default());
-    assert_eq!(plain.relay(at(0), (caller.at, own), 9), Err(Unrelayed::UnknownHandle));
+    assert_eq!(
+        plain.relay(at(0), (caller.at, own), run(9)),
+        Err(Unrelayed::UnknownHandle)
+    );
 }
 
 // spec: RCH-17
@@ -562,6 +573,7 @@ fn handles_last_a_minute_and_rates_are_kept() {
     let limits = RelayLimits {
         handles: 2,
         pair_rate: 100_000,
+        client_rate: 120_000,
         total_rate: 150_000,
     };
     let mut server = registrar(ServerConfig {
@@ -569,9 +581,9 @@ fn handles_last_a_minute_and_rates_are_kept() {
         ..ServerConfig::default()
     });
     let (mut caller, mut callee, own, others) = introduced(&mut server);
-    server.relay(at(0), (callee.at, others), 5).unwrap();
+    server.relay(at(0), (callee.at, others), run(5)).unwrap();
     let passed = (0..1000)
-        .filter(|ms| server.relay(at(*ms), (caller.at, own), 1000).is_ok())
+        .filter(|ms| server.relay(at(*ms), (caller.at, own), run(1000)).is_ok())
         .count();
     assert!((100..=130).contains(&passed), "{passed} of 1000 KB in a second");
     // No room for a second pair, until the first is silent.
@@ -587,7 +599,7 @@ fn handles_last_a_minute_and_rates_are_kept() {
     }
     assert_ne!(handle(&mut server, at(62_000), &mut third, [9; 8]), 0);
     assert_eq!(
-        server.relay(at(62_000), (caller.at, own), 5),
+        server.relay(at(62_000), (caller.at, own), run(5)),
         Err(Unrelayed::UnknownHandle)
     );
 }

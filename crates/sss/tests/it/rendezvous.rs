@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use sss::{Absence, ConnectError, Eid, FoundBy, Hint, Host, Identity, NegotiationError, Quotas, RendezvousServer};
+use sss::{
+    Absence, ConnectError, Eid, FoundBy, Hint, Host, Identity, NegotiationError, Quotas, RelayLimits, RelayUse,
+    RendezvousServer, RouteClass,
+};
 
 use crate::common::{builder, within};
 
@@ -19,9 +22,14 @@ async fn server(identity: &Identity, bind: &str) -> Host {
 }
 
 async fn registered(server: &Host, found_by: FoundBy) -> Host {
+    registered_with(server, found_by, RelayUse::Allowed).await
+}
+
+async fn registered_with(server: &Host, found_by: FoundBy, relay: RelayUse) -> Host {
     let built = builder()
         .rendezvous(server.eid(), server.local_addr())
-        .found_by(found_by);
+        .found_by(found_by)
+        .relay(relay);
     let host = built.build().await.unwrap();
     while host.observed_addrs().is_empty() {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -133,6 +141,32 @@ async fn who_is_no_server_refuses_to_register_others() {
         assert_eq!(host.observed_addrs(), []);
         let offered = other.listen("sss", "rendezvous/1");
         assert!(offered.is_err(), "the service is reserved");
+    })
+    .await;
+}
+
+// spec: RCH-17, RCH-19
+#[tokio::test]
+async fn hosts_that_use_nothing_but_a_relay_talk_through_it() {
+    within(30, async {
+        let limits = RelayLimits::default();
+        let built = builder().serve_rendezvous(RendezvousServer::new().relay(limits));
+        let server = built.build().await.unwrap();
+        let callee = registered_with(&server, FoundBy::Known, RelayUse::Always).await;
+        let caller = registered_with(&server, FoundBy::Nobody, RelayUse::Always).await;
+        let listener = callee.listen("sink", "1").unwrap();
+        let reading = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.read_to_end(8 << 20).await.unwrap()
+        });
+        let mut stream = caller.connect(callee.eid(), "sink", "1").await.unwrap();
+        assert_eq!(stream.peer().info().unwrap().route.class(), RouteClass::Relay);
+        let data: Vec<u8> = (0..4_000_000_u32).map(|n| (n % 251) as u8).collect();
+        stream.write_all(&data).await.unwrap();
+        stream.finish().unwrap();
+        assert!(reading.await.unwrap() == data, "all of it, and in order");
+        let stats = server.rendezvous_stats().unwrap();
+        assert!(stats.relayed_bytes > 4_000_000, "{stats:?}");
     })
     .await;
 }

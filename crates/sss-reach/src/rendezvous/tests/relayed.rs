@@ -1,0 +1,323 @@
+//! Hosts that reach each other through the relay of their server.
+
+use sss_proto::RouteClass;
+use sss_wire::reach::{RELAY, relay_handle, relay_header};
+
+use super::*;
+
+const SERVER: usize = 0;
+
+/// A server that relays, and two hosts.
+fn pair_with(nats: [Nat; 2], delays: (u64, u64), uses: [RelayUse; 2]) -> (World, usize, usize) {
+    let mut world = World::new(delays);
+    world.relay.0 = Some(RelayLimits::default());
+    let server = world.add_server();
+    world.relay.1 = uses[0];
+    let one = world.add_host(nats[0], std::slice::from_ref(&server), Visibility::Hidden);
+    world.relay.1 = uses[1];
+    let two = world.add_host(nats[1], &[server], Visibility::Known);
+    world.run(MS(5000));
+    (world, one, two)
+}
+
+fn relayed(nats: [Nat; 2]) -> (World, usize, usize) {
+    pair_with(nats, (50, 50), [RelayUse::Allowed; 2])
+}
+
+impl World {
+    /// The class of the channel that a host has to another.
+    fn class(&self, n: usize) -> Option<RouteClass> {
+        let host = &self.nodes[n].host;
+        let peers = host.peers();
+        let infos = peers.iter().filter(|(_, eid)| self.nodes[SERVER].host.eid() != *eid);
+        let info = infos.filter_map(|(peer, _)| host.channel_info(*peer)).next()?;
+        Some(info.route.class())
+    }
+
+    /// Says more on a stream.
+    fn say(&mut self, n: usize, stream: StreamId) {
+        let _ = self.nodes[n].host.stream(stream).poll_write(b"more");
+        self.nodes[n].wake = Some(self.now);
+    }
+
+    /// The longest time for which the other hears nothing, while a word is said each 20 ms.
+    fn silence(&mut self, (from, to): (usize, usize), stream: StreamId, time: Duration) -> Duration {
+        let end = self.now + time;
+        let (mut latest, mut longest) = (self.now, Duration::ZERO);
+        while self.now < end {
+            self.nodes[to].heard = None;
+            self.say(from, stream);
+            self.run(MS(20));
+            if let Some(heard) = self.nodes[to].heard {
+                longest = longest.max(heard.since(latest));
+                latest = heard;
+            }
+        }
+        longest.max(self.now.since(latest))
+    }
+
+    /// The relayed datagrams that have gone to a host.
+    fn relayed_to(&self, n: usize) -> Vec<&[u8]> {
+        let to = self.nodes[n].address.ip();
+        let all = self
+            .wire
+            .iter()
+            .filter(|(_, at, bytes)| at.ip() == to && bytes[0] == RELAY);
+        all.map(|(_, _, bytes)| &bytes[..]).collect()
+    }
+}
+
+// spec: RCH-16, RCH-17
+#[test]
+fn hosts_behind_symmetric_nats_reach_each_other_after_six_delays() {
+    for nats in [
+        [Nat::Symmetric; 2],
+        [Nat::Cone, Nat::Symmetric],
+        [Nat::Symmetric, Nat::Cone],
+    ] {
+        let (mut world, one, two) = relayed(nats);
+        let began = world.now;
+        let stream = world.call(one, two);
+        world.run(MS(340));
+        let longest = [one, two].map(|n| world.relayed_to(n).iter().map(|bytes| bytes.len()).max());
+        assert!(longest.iter().all(|len| len.unwrap() <= 1232), "{longest:?}");
+        world.run(MS(1000));
+        let heard = world.nodes[two].heard.expect("the word arrives");
+        // CONNECT, NOTIFY, COOKIE twice, INITIATE twice: with the post-quantum leg, which is required by default.
+        assert_eq!(heard.since(began), MS(300), "{nats:?}");
+        assert_eq!(
+            [one, two].map(|n| world.class(n)),
+            [Some(RouteClass::Relay); 2],
+            "{nats:?}"
+        );
+        // It lasts, and so do the handles.
+        for _ in 0..3 {
+            world.run(Duration::from_secs(70));
+            let silence = world.silence((one, two), stream, MS(500));
+            assert!(silence < MS(250), "{silence:?}, {nats:?}");
+        }
+    }
+}
+
+// spec: MIG-29
+#[test]
+fn a_direct_way_is_used_where_there_is_one_and_the_relay_stands_by() {
+    let (mut world, one, two) = relayed([Nat::Cone; 2]);
+    let began = world.now;
+    let stream = world.call(one, two);
+    world.run(MS(1900));
+    assert_eq!(world.nodes[two].heard.unwrap().since(began), MS(200));
+    assert_eq!(world.class(one), Some(RouteClass::Direct));
+    let relayed = world.nodes[SERVER].rendezvous.server_stats().unwrap().relayed_packets;
+    assert!(relayed <= 2, "COOKIE and COOKIE_K: {relayed}");
+    world.run(MS(2000));
+    // The direct path is lost: the relay carries, and gives back.
+    world.cut.push((one, two));
+    let silence = world.silence((one, two), stream, MS(8000));
+    assert!(silence < MS(1300), "{silence:?}");
+    assert_eq!(world.class(one), Some(RouteClass::Relay));
+    world.cut.clear();
+    let silence = world.silence((one, two), stream, MS(8000));
+    assert!(silence < MS(600), "{silence:?}");
+    assert_eq!([one, two].map(|n| world.class(n)), [Some(RouteClass::Direct); 2]);
+    // The relay is lost: nobody notices.
+    world.cut.extend([(SERVER, one), (SERVER, two)]);
+    let silence = world.silence((one, two), stream, Duration::from_secs(90));
+    assert!(silence < MS(200), "{silence:?}");
+}
+
+// spec: MIG-28
+#[test]
+fn what_begins_on_the_relay_goes_on_directly() {
+    // The server is near, the hosts are far from each other: COOKIE comes over the relay first.
+    let (mut world, one, two) = pair_with([Nat::Cone; 2], (10, 100), [RelayUse::Allowed; 2]);
+    let began = world.now;
+    let stream = world.call(one, two);
+    world.run(MS(100));
+    assert_eq!(world.nodes[two].heard.unwrap().since(began), MS(60));
+    assert_eq!(world.class(one), Some(RouteClass::Relay));
+    world.run(MS(1000));
+    assert_eq!([one, two].map(|n| world.class(n)), [Some(RouteClass::Direct); 2]);
+    world.cut.push((one, two));
+    let silence = world.silence((one, two), stream, MS(5000));
+    assert!(silence < MS(1500), "{silence:?}");
+}
+
+#[test]
+fn with_loss_the_relay_is_reached_in_the_end() {
+    for (seed, percent) in (0..10).flat_map(|seed| [(seed, 5), (seed, 20)]) {
+        let mut world = World::new((30, 20));
+        world.relay.0 = Some(RelayLimits::default());
+        world.sent = mix(seed) >> 8;
+        world.loss = (100, percent);
+        let server = world.add_server();
+        let one = world.add_host(Nat::Symmetric, std::slice::from_ref(&server), Visibility::Hidden);
+        let two = world.add_host(Nat::Symmetric, &[server], Visibility::Known);
+        world.run(Duration::from_secs(30));
+        let began = world.now;
+        world.call(one, two);
+        world.run(Duration::from_secs(40));
+        let heard = world.nodes[two].heard.map(|at| at.since(began));
+        assert!(heard.is_some(), "seed {seed}, {percent} %: {:?}", world.failure(one));
+    }
+}
+
+// spec: RCH-19
+#[test]
+fn who_uses_no_relay_is_told_that_one_would_be_needed() {
+    for uses in [
+        [RelayUse::Never, RelayUse::Allowed],
+        [RelayUse::Allowed, RelayUse::Never],
+    ] {
+        let (mut world, one, two) = pair_with([Nat::Symmetric; 2], (50, 50), uses);
+        world.call(one, two);
+        world.run(Duration::from_secs(75));
+        assert_eq!(world.nodes[two].heard, None);
+        if uses[0] == RelayUse::Never {
+            let expected = NegotiationError::Unfound(Absence::OnlyRelayed);
+            assert_eq!(world.failure(one), Some(expected));
+        }
+    }
+    // Without a relay there is another reason.
+    let (mut world, one, two) = pair([Nat::Symmetric; 2], (50, 50));
+    world.call(one, two);
+    world.run(Duration::from_secs(75));
+    assert_eq!(world.failure(one), Some(NegotiationError::Unfound(Absence::NoWay)));
+}
+
+// spec: RCH-19
+#[test]
+fn who_uses_nothing_but_a_relay_sends_nothing_directly() {
+    for uses in [[RelayUse::Always, RelayUse::Allowed], [RelayUse::Always; 2]] {
+        let (mut world, one, two) = pair_with([Nat::None; 2], (50, 50), uses);
+        let began = world.now;
+        world.call(one, two);
+        world.run(Duration::from_secs(20));
+        assert_eq!(world.nodes[two].heard.unwrap().since(began), MS(300));
+        assert_eq!(world.class(one), Some(RouteClass::Relay));
+        let (from, to) = (world.nodes[one].address, world.nodes[two].address);
+        let is_direct = |(a, b, _): &&(SocketAddr, SocketAddr, Vec<u8>)| (*a, *b) == (from, to);
+        assert_eq!(world.wire.iter().filter(is_direct).count(), 0);
+    }
+    // Where nothing is relayed, nothing comes of it.
+    let mut world = World::new((50, 50));
+    let server = world.add_server();
+    let one = world.add_host(Nat::None, std::slice::from_ref(&server), Visibility::Hidden);
+    world.relay.1 = RelayUse::Always;
+    let two = world.add_host(Nat::None, &[server], Visibility::Known);
+    world.run(MS(5000));
+    world.call(one, two);
+    world.run(MS(1000));
+    assert_eq!(world.failure(one), Some(NegotiationError::Unfound(Absence::Refused)));
+}
+
+// spec: RCH-17
+#[test]
+fn a_host_that_moves_gets_other_handles_by_calling_again() {
+    for mover in 0..2 {
+        let (mut world, one, two) = relayed([Nat::Symmetric; 2]);
+        let stream = world.call(one, two);
+        world.run(MS(3000));
+        let moving = [one, two][mover];
+        let handles = |world: &World| {
+            let all = world
+                .relayed_to(one)
+                .into_iter()
+                .map(|bytes| relay_handle(bytes).unwrap());
+            all.collect::<std::collections::BTreeSet<_>>()
+        };
+        let before = handles(&world);
+        let node = &mut world.nodes[moving];
+        node.address = SocketAddr::from(([203, 0, 113, 9], 7000));
+        node.mapped.clear();
+        node.host.network_changed(world.now, |_, _| true);
+        node.rendezvous.on_network_change(world.now, &mut node.host);
+        node.wake = Some(world.now);
+        let silence = world.silence((one, two), stream, Duration::from_secs(20));
+        // Its own way to ask; if it is the one that nobody asked for, the other has to notice.
+        let expected = [MS(1500), MS(5000)][mover];
+        assert!(silence < expected, "{silence:?}, {mover}");
+        assert_eq!([one, two].map(|n| world.class(n)), [Some(RouteClass::Relay); 2]);
+        assert!(handles(&world).is_disjoint(&before) || handles(&world).len() > before.len());
+    }
+}
+
+// spec: RCH-10, RCH-17
+#[test]
+fn a_flood_on_a_handle_from_elsewhere_reaches_nobody() {
+    let (mut world, one, two) = relayed([Nat::Symmetric; 2]);
+    let stream = world.call(one, two);
+    world.run(MS(3000));
+    let handles: Vec<u32> = [one, two]
+        .iter()
+        .map(|n| relay_handle(world.relayed_to(*n)[0]).unwrap())
+        .collect();
+    let stranger = world.add(Nat::None, RendezvousConfig::default());
+    let server = world.nodes[SERVER].address;
+    let before = [one, two].map(|n| world.relayed_to(n).len());
+    for n in 0..2000_u32 {
+        for handle in [handles[0], handles[1], n] {
+            let packet = [&relay_header(handle)[..], &[0x40; 900]].concat();
+            world.send(stranger, server, packet);
+        }
+        world.run(MS(1));
+    }
+    world.run(MS(100));
+    let after = [one, two].map(|n| world.relayed_to(n).len());
+    assert_eq!(before, after);
+    let stats = world.nodes[SERVER].rendezvous.server_stats().unwrap();
+    assert!(stats.unrelayed >= 6000, "{}", stats.unrelayed);
+    let silence = world.silence((one, two), stream, MS(1000));
+    assert!(silence < MS(250), "{silence:?}");
+}
+
+// spec: RCH-17
+#[test]
+fn what_comes_in_a_batch_goes_on_in_a_batch() {
+    let (mut world, one, two) = relayed([Nat::Symmetric; 2]);
+    world.call(one, two);
+    world.run(MS(3000));
+    let handles = [one, two].map(|n| relay_handle(world.relayed_to(n)[0]).unwrap());
+    let of_one = world
+        .wire
+        .iter()
+        .rev()
+        .find(|(from, _, bytes)| from.ip() == world.nodes[one].address.ip() && bytes[0] == RELAY);
+    let from = of_one.unwrap().0;
+    let packet = |handle: u32, n: u8, len: usize| [&relay_header(handle)[..], &vec![n; len - 5][..]].concat();
+    // Two that go on, one with a handle that is not known, one more that goes on, and a shorter one.
+    let (own, others) = (handles[0], handles[1]);
+    let parts = [
+        (own, 0x41, 100),
+        (own, 0x42, 100),
+        (9, 0x43, 100),
+        (own, 0x44, 100),
+        (own, 0x45, 30),
+    ];
+    let mut data = BytesMut::new();
+    for (handle, n, len) in parts {
+        data.extend_from_slice(&packet(handle, n, len));
+    }
+    let node = &mut world.nodes[SERVER];
+    let mut lent = None;
+    let batch = Batch {
+        data: &mut data,
+        lent: &mut lent,
+        stride: 100,
+        link: Link::Udp(from),
+        local: None,
+        ecn: Ecn::Ce,
+    };
+    node.rendezvous
+        .handle(world.now, &mut node.host, Input::Datagrams(batch));
+    let mut buf = TransmitBuf::new(64);
+    let mut sent = Vec::new();
+    while let Output::Transmit(transmit) = node.rendezvous.poll(world.now, &mut node.host, &mut buf) {
+        assert_eq!(transmit.ecn, Ecn::Ce);
+        sent.push((transmit.segment, buf.filled().to_vec()));
+    }
+    let expected = [&[(0x41, 100), (0x42, 100), (0x44, 100)][..], &[(0x45, 30)]].concat();
+    let expected: Vec<u8> = expected.iter().flat_map(|(n, len)| packet(others, *n, *len)).collect();
+    assert_eq!(sent, [(100, expected)]);
+    assert_eq!(node.host.stats().dropped(sss_proto::DropReason::UnknownHandle), 1);
+}
