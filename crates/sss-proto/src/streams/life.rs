@@ -163,6 +163,8 @@ impl Life {
 
     /// Refuses a stream that nobody holds, and the children that wait to be accepted with it.
     fn refuse_at(&mut self, index: u32, code: Code) {
+        // STR-57: nobody asks for them any more, and they may be longer than all else that is kept.
+        self.tree[index].names = None;
         self.abort(index, Cause::Own, Ending::new(code, ""));
         self.end_receiving(index, Cause::Own, Some(Ending::new(code, "")));
         self.discard_arrived(index);

@@ -423,6 +423,11 @@ fn a_refused_stream_costs_until_the_peer_agrees() {
     assert!((16..=128).contains(&refused), "{refused}");
     assert_eq!(pair.b.len(), refused);
     assert_eq!(pair.b.backing(0).1, 0, "nothing is given back");
+    let table = &pair.b.life.tree.table;
+    let named = (1..table.slots())
+        .filter_map(|index| table.get(index))
+        .filter(|n| n.names.is_some());
+    assert_eq!(named.count(), 0, "names may be longer than all else");
 }
 
 // spec: STR-54
