@@ -4,7 +4,9 @@ use std::future::IntoFuture;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use sss::{Absence, ConnectError, Eid, Host, NegotiationError, ReadError, Refusal, Route, Seconds, ServicesError};
+use sss::{
+    Absence, ConnectError, Eid, Host, NegotiationError, ReadError, Refusal, Route, RouteClass, Seconds, ServicesError,
+};
 
 use crate::error::{Error, Exit, NO_WAY, SERVER_ADVICE};
 use crate::output::Output;
@@ -101,13 +103,26 @@ impl Caller {
             let fact = json!({
                 "event": "found",
                 "eid": eid.to_string(),
-                "address": route.to_string(),
+                "address": route.address().map(|address| address.to_string()),
+                "route": route.class().name(),
                 "servers": servers,
             });
             output.fact("", &fact);
         } else {
-            output.note(format!("connected to {eid} at {route}, found by {by}"));
+            let how = match route.class() {
+                RouteClass::Direct => "at",
+                _ => "through",
+            };
+            output.note(format!("connected to {eid} {how} {}, found by {by}", place_of(route)));
         }
+    }
+}
+
+/// The place of a route, for people.
+pub(crate) fn place_of(route: Route) -> String {
+    match (route.class(), route.address()) {
+        (RouteClass::Relay, Some(relay)) => format!("the relay {relay}"),
+        _ => route.to_string(),
     }
 }
 

@@ -11,7 +11,7 @@ use sss::{
     WindowConfig,
 };
 
-use crate::caller::Caller;
+use crate::caller::{Caller, place_of};
 use crate::cli::ConnectArgs;
 use crate::error::{Error, Exit};
 use crate::given_ticket;
@@ -109,7 +109,7 @@ impl Connector {
                 .post_quantum(args.pq)
                 .padding(args.padding)
                 .window(window(self.limit));
-            servers::register(host, servers, FoundBy::Nobody)
+            servers::register(host, (servers, args.servers.relay), FoundBy::Nobody)
         })
         .await
     }
@@ -139,6 +139,13 @@ impl Connector {
             None => (self.completed(target).await?, None),
         };
         let servers = self.args.servers.with(&target.servers)?;
+        let mut target = target;
+        if self.args.servers.relay.relay_only {
+            if target.eid.is_none() || servers.is_empty() {
+                return Err(not_relayed());
+            }
+            target.places.clear();
+        }
         if target.places.is_empty() && servers.is_empty() {
             return Err(nowhere(&target, self.args.servers.no_server));
         }
@@ -192,7 +199,7 @@ impl Connector {
         }
         Ok(Connection {
             host: caller.host,
-            address: route.map_or_else(|| target.place(), |route| route.to_string()),
+            address: route.map_or_else(|| target.place(), place_of),
             stream,
             eid,
         })
@@ -223,6 +230,13 @@ impl Connector {
             list,
         })
     }
+}
+
+/// Error for a host of which it is not known which one a relay has to reach, or no relay is.
+fn not_relayed() -> Error {
+    let what = "--relay-only needs the EID of the host, and a registration server that relays";
+    let next = "give the host as EID/PATH or by its ticket, and the server with --server EID@HOST";
+    Error::new(Exit::Usage, what, next)
 }
 
 /// Error for a host of which nobody can know where it is.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::json;
-use sss::{FoundBy, Host, HostBuilder};
+use sss::{FoundBy, Host, HostBuilder, RelayUse};
 
 use crate::error::{Error, Exit, SERVER_ADVICE};
 use crate::identity;
@@ -40,6 +40,29 @@ pub(crate) struct ServerArgs {
     /// Use no registration server, not even one that a ticket names
     #[arg(long, conflicts_with = "server")]
     pub(crate) no_server: bool,
+    #[command(flatten)]
+    pub(crate) relay: RelayArgs,
+}
+
+/// Arguments that say which use is made of servers that relay.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub(crate) struct RelayArgs {
+    /// Send nothing through servers that relay: a host that is not reached directly is not reached
+    #[arg(long, conflicts_with = "relay_only")]
+    pub(crate) no_relay: bool,
+    /// Send packets through a server that relays alone, and nothing directly
+    #[arg(long)]
+    pub(crate) relay_only: bool,
+}
+
+impl RelayArgs {
+    fn of_host(self) -> RelayUse {
+        match (self.no_relay, self.relay_only) {
+            (true, _) => RelayUse::Never,
+            (_, true) => RelayUse::Always,
+            _ => RelayUse::Allowed,
+        }
+    }
 }
 
 impl ServerArgs {
@@ -136,9 +159,13 @@ pub(crate) fn read_lines<T: FromStr<Err: fmt::Display>>(path: &Path, missing: If
     Ok(found)
 }
 
-/// The host that is to be built registers with these servers.
-pub(crate) fn register(builder: HostBuilder, servers: &[ServerAt], found_by: FoundBy) -> HostBuilder {
-    let builder = builder.found_by(found_by);
+/// The host that is to be built registers with these servers, and makes this use of their relays.
+pub(crate) fn register(
+    builder: HostBuilder,
+    (servers, relay): (&[ServerAt], RelayArgs),
+    found_by: FoundBy,
+) -> HostBuilder {
+    let builder = builder.found_by(found_by).relay(relay.of_host());
     servers
         .iter()
         .fold(builder, |builder, server| builder.rendezvous(server.eid, &server.place))
@@ -275,6 +302,7 @@ mod tests {
         ServerArgs {
             server: Vec::new(),
             no_server: false,
+            relay: RelayArgs::default(),
         }
     }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use sss::{ChannelInfo, Server, Stream};
 use sss_files::Status;
 
+use crate::caller::place_of;
 use crate::cli::{ConnectArgs, seconds, target};
 use crate::connector::{Connection, Connector};
 use crate::error::{Error, Exit};
@@ -220,9 +221,10 @@ const LEAST_FOR_A_RATE: u64 = 1 << 20;
 pub(crate) fn link_facts(info: &ChannelInfo, output: Output) {
     let lost = 100.0 * info.packets_lost as f64 / (info.packets_sent.max(1)) as f64;
     let text = format!(
-        "link to {}: {:?} with {}, {} congestion control, RTT {} ms at least, path MTU {} bytes ({})\n\
+        "link to {} ({}): {:?} with {}, {} congestion control, RTT {} ms at least, path MTU {} bytes ({})\n\
          this host received {}, and sent {} in {} ({lost:.2} % of them lost){}",
-        info.route,
+        place_of(info.route),
+        info.route.class(),
         info.suite,
         match info.post_quantum {
             true => "X25519 and ML-KEM-768",

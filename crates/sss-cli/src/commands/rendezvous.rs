@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
-use sss::{Eid, Host, Quotas, RendezvousServer, ServerStats};
+use sss::{Eid, Host, Quotas, RelayLimits, RendezvousServer, ServerStats};
 
 use crate::cli::some_seconds;
 use crate::error::Error;
 use crate::identity;
 use crate::interrupt;
 use crate::listen::ListenArgs;
-use crate::output::{Output, count};
+use crate::output::{Output, count, size};
 use crate::servers::{IfMissing, read_lines};
+use crate::transfer::rate::Rate;
 
 /// Run a server by which hosts find each other by their EIDs, also behind NATs
 #[derive(Debug, Args)]
@@ -22,6 +23,7 @@ use crate::servers::{IfMissing, read_lines};
 Examples:
   sss rendezvous                     for everybody who knows where it is
   sss rendezvous --allow-file hosts  for hosts whose EIDs are in a file
+  sss rendezvous --relay             carries packets where nothing else works
   sss rendezvous --stats 60          tells each minute what it does
 
 Run it where everybody can reach it by UDP. It prints `listening EID@IP:PORT`
@@ -29,9 +31,9 @@ for each of its addresses, then what others give to use it:
   sss serve ~/photos --server EID@HOST:PORT    registers; prints its own EID
   sss get sss1q.../2026 --server EID@HOST:PORT finds that host, wherever it is
 To give it once for all commands, put EID@HOST:PORT into SSS_SERVER or into the
-file ~/.config/sss/servers. It introduces hosts to each other and relays
-nothing. It learns who they are, where, and who looks for whom; not what they
-say. Keep its identity: with another one, all who use it have to be told.")]
+file ~/.config/sss/servers. It introduces hosts to each other, and relays nothing
+without --relay. It learns who they are, where, and who looks for whom; not what
+they say. Keep its identity: with another one, all who use it have to be told.")]
 pub(crate) struct RendezvousArgs {
     #[command(flatten)]
     pub(crate) listen: ListenArgs,
@@ -47,6 +49,14 @@ pub(crate) struct RendezvousArgs {
     /// Serve only the hosts whose EIDs are in this file, one a line, with # before comments; read at the start
     #[arg(long, value_name = "FILE")]
     pub(crate) allow_file: Option<PathBuf>,
+    /// Relay packets between hosts that registered here and do not reach each other in another way, such as two behind
+    /// symmetric NATs: all of their traffic goes through this machine, which cannot read it
+    #[arg(long)]
+    pub(crate) relay: bool,
+    /// Relay at most so many bytes per second in all, such as 500K, 2M or 1.5M (K: 1024); when that is used up, all get
+    /// the same share [default: 1G]
+    #[arg(long, value_name = "RATE", requires = "relay")]
+    pub(crate) relay_rate: Option<Rate>,
     /// Tell so often on standard error what the server has done
     #[arg(long, value_name = "SECONDS", value_parser = some_seconds)]
     pub(crate) stats: Option<Duration>,
@@ -68,6 +78,10 @@ pub(crate) async fn run(args: RendezvousArgs, output: Output) -> Result<(), Erro
             leases: usize::try_from(args.max_clients).unwrap_or(usize::MAX),
             ..Quotas::default()
         });
+        let server = match args.relay {
+            true => server.relay(relay_limits(args.relay_rate)),
+            false => server,
+        };
         let server = match allowed.clone() {
             Some(allowed) => server.allow(move |eid| allowed.contains(eid)),
             None => server,
@@ -92,6 +106,15 @@ pub(crate) async fn run(args: RendezvousArgs, output: Output) -> Result<(), Erro
     // Whoever does not hear it finds out by itself.
     let _ = host.close_within(FAREWELL).await;
     Ok(())
+}
+
+/// Limits of a relay that carries so much in all.
+fn relay_limits(rate: Option<Rate>) -> RelayLimits {
+    let default = RelayLimits::default();
+    RelayLimits {
+        total_rate: rate.map_or(default.total_rate, Rate::bytes_per_second),
+        ..default
+    }
 }
 
 /// Prints where it is, and what others give to use it.
@@ -133,17 +156,28 @@ fn tell(host: &Host, output: Output) {
         "renewed": stats.renewed,
         "refused": stats.refused,
         "dropped": stats.dropped,
+        "relayed_pairs": stats.handles / 2,
+        "relayed_packets": stats.relayed_packets,
+        "relayed_bytes": stats.relayed_bytes,
+        "not_relayed": stats.unrelayed,
     });
     output.prose_aside(text(&stats), &fact);
 }
 
 fn text(stats: &ServerStats) -> String {
-    format!(
+    let mut text = format!(
         "{} registered, {} introduced, {}, {} refused, {} dropped",
         count(stats.leases, "host"),
         stats.introduced,
         count(stats.renewed, "renewal"),
         stats.refused,
         stats.dropped,
-    )
+    );
+    if stats.handles > 0 || stats.relayed_packets > 0 {
+        let packets = count(stats.relayed_packets, "packet");
+        let pairs = count(stats.handles / 2, "pair");
+        let bytes = size(stats.relayed_bytes);
+        text += &format!("; {packets} of {bytes} relayed, {pairs} now, {} not", stats.unrelayed);
+    }
+    text
 }

@@ -111,7 +111,7 @@ pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
             .window(windows(args.write))
             .answer_probes(!args.hidden)
             .allow_own_eid(true);
-        let builder = servers::register(builder, &servers, FoundBy::Known);
+        let builder = servers::register(builder, (&servers, args.servers.relay), FoundBy::Known);
         let (allowed, log) = (args.allow.clone(), log.clone());
         if allowed.is_empty() {
             return builder;

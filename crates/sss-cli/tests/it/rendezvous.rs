@@ -159,6 +159,7 @@ fn a_host_is_found_by_its_eid_alone() {
     assert_eq!(found["eid"], serving.eid.as_str());
     assert_eq!(found["address"], serving.address.as_str());
     assert_eq!(found["servers"], serde_json::json!([server.at]));
+    assert_eq!(found["route"], "direct");
 
     // No server has found what is at the address that was given.
     let direct = format!("{}@{}", serving.eid, serving.address);
@@ -166,6 +167,51 @@ fn a_host_is_found_by_its_eid_alone() {
         let ran = client.run(["ls", &direct].iter().chain(more)).expect(0);
         assert!(!ran.err.contains("found by"), "{}", ran.err);
     }
+}
+
+#[test]
+fn a_server_that_relays_is_used_and_said_to_be() {
+    let (home, client) = (Home::new(), Home::new());
+    let server = Server::start(&["--relay", "--relay-rate", "50M"]);
+    let serving = Found::start(&home, &server.at, &["--public"]);
+    let to = client.path("one");
+    let get = ["get", &serving.at("one"), to.to_str().unwrap(), "--relay-only"];
+    let ran = client.run(get.iter().chain(&["--server", &server.at])).expect(0);
+    let through = format!("through the relay {}, found by the server", server.address());
+    ran.says(&["connected to", &serving.eid, &through]);
+    assert_eq!(fs::read(to).unwrap(), b"1");
+    let other = Home::new();
+    let ping = ["ping", "-c", "2", "-i", "0.01", &serving.eid, "--relay-only", "--json"];
+    let ran = other.run(ping.iter().chain(&["--server", &server.at])).expect(0);
+    let found = ran.event("found");
+    assert_eq!(
+        (&found["route"], &found["address"]),
+        (&"relay".into(), &server.address().into())
+    );
+    assert_eq!(ran.event("link")["route"], "relay");
+    // Without a server that relays nothing comes of it, and what else is meant is asked for.
+    let plain = Server::start(&[]);
+    let serving = Found::start(&Home::new(), &plain.at, &["--public"]);
+    let mut command = client.command();
+    command.args([
+        "ls",
+        &serving.eid,
+        "--relay-only",
+        "--timeout",
+        "1",
+        "--server",
+        &plain.at,
+    ]);
+    let ran = Ran::wait(command.spawn().unwrap()).expect(3);
+    ran.says(&["no packet gets through", "sss rendezvous --relay"]);
+    for args in [
+        ["ls", "127.0.0.1:1", "--relay-only"],
+        ["ls", &serving.eid, "--relay-only"],
+    ] {
+        client.run(args).expect(2).says(&["--relay-only needs", "EID"]);
+    }
+    let both = ["ls", &serving.eid, "--relay-only", "--no-relay"];
+    client.run(both).expect(2).says(&["--no-relay"]);
 }
 
 #[test]
