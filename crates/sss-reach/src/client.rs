@@ -15,7 +15,7 @@ use sss_crypto::Generator;
 use sss_proto::{Absence, AddressScope, Host, Instant, Link, RelayHandle, Route, RouteClass, StreamId};
 use sss_wire::Eid;
 use sss_wire::reach::bodies::{Found, Notify, Status};
-use sss_wire::reach::records::Register;
+use sss_wire::reach::records::{Register, Visibility};
 use sss_wire::reach::{Kind, Leg, Packet, Punch, Sealed};
 
 pub use registration::ServerAddress;
@@ -66,6 +66,8 @@ pub(crate) struct Client {
     swept: Instant,
     rng: Generator,
     outbox: VecDeque<(Route, Vec<u8>)>,
+    /// The time until which it is tried to give the leases up, of a host that goes.
+    leaving: Option<Instant>,
 }
 
 impl Client {
@@ -92,7 +94,26 @@ impl Client {
             swept: now,
             rng,
             outbox: VecDeque::new(),
+            leaving: None,
         }
+    }
+
+    /// This host goes: gives the leases up (RCH-20). Returns whether that is over; it is to be called again when
+    /// something has come, and when a timer has.
+    pub(crate) fn leave(&mut self, now: Instant) -> bool {
+        if self.leaving.is_none() {
+            self.leaving = Some(now + LEAVING);
+            self.calls = Calls::default();
+            for registration in &mut self.registrations {
+                registration.leave(now);
+            }
+            self.lease(now);
+            // Nobody looks for one that hides: it says that it goes, and does not wait.
+            if self.register.visibility == Visibility::Hidden {
+                self.registrations.iter_mut().for_each(Registration::end);
+            }
+        }
+        !self.registrations.iter().any(Registration::is_leased)
     }
 
     /// The next datagram to be sent, and where to.
@@ -117,6 +138,10 @@ impl Client {
     pub(crate) fn next_timer(&self) -> Option<Instant> {
         let registrations = self.registrations.iter().filter_map(Registration::next_timer);
         registrations
+            .chain(
+                self.leaving
+                    .filter(|_| self.registrations.iter().any(Registration::is_leased)),
+            )
             .chain(self.calls.next_timer())
             .chain(self.introduced.next_timer())
             .chain(self.introduced.iter().filter_map(Callee::next_timer))
@@ -145,20 +170,31 @@ impl Client {
         }
         for registration in &mut self.registrations {
             registration.begin_if_due(now, host, &self.register);
+        }
+        self.lease(now);
+        self.introduced.expire(now);
+        for callee in self.introduced.iter_mut() {
+            self.outbox.extend(callee.on_timer(now));
+        }
+        self.call(now, host);
+    }
+
+    /// Sends the LEASEs that are due.
+    fn lease(&mut self, now: Instant) {
+        if self.leaving.is_some_and(|end| end <= now) {
+            self.registrations.iter_mut().for_each(Registration::end);
+        }
+        for registration in &mut self.registrations {
             let Some((lease, at)) = registration.lease() else {
                 continue;
             };
             match lease.on_timer(now, &mut self.rng) {
                 Ok(Some(packet)) => self.outbox.push_back((Route::udp(at), packet)),
                 Ok(None) => {}
+                Err(lease::NoToken) if self.leaving.is_some() => registration.end(),
                 Err(lease::NoToken) => registration.renew(now),
             }
         }
-        self.introduced.expire(now);
-        for callee in self.introduced.iter_mut() {
-            self.outbox.extend(callee.on_timer(now));
-        }
-        self.call(now, host);
     }
 
     /// Goes on with the calls, and tells those that nothing comes of.
@@ -252,12 +288,15 @@ impl Client {
     }
 
     fn on_lease_ok(&mut self, now: Instant, from: SocketAddr, sealed: &Sealed<'_>) -> Result<(), Dropped> {
+        let is_leaving = self.leaving.is_some();
         let registration = self.registration(from)?;
         let (lease, _) = registration.lease().ok_or(Dropped::Unknown)?;
         let news = lease.on_lease_ok(now, sealed)?;
-        if news.is_over {
+        if news.is_over && is_leaving {
+            registration.end();
+        } else if news.is_over {
             registration.fail(now, Absence::TooMany);
-        } else if news.is_forgotten {
+        } else if news.is_forgotten && !is_leaving {
             registration.renew(now);
         }
         Ok(())
@@ -402,6 +441,8 @@ fn is_allowed(server: SocketAddr, address: SocketAddr) -> bool {
 /// Time after which a handle by which nothing has come is forgotten (RCH-17).
 const HANDLE_SILENCE: Duration = Duration::from_secs(60);
 
+/// Time within which a host that goes gives its leases up, or leaves them to their end.
+const LEAVING: Duration = Duration::from_millis(500);
 /// The time after which a question to a server that is not answered counts as failed.
 const PATIENCE: Duration = Duration::from_secs(4);
 

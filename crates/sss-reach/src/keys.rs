@@ -149,7 +149,7 @@ impl fmt::Debug for LeaseKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sss_wire::reach::Packet;
+    use sss_wire::reach::{Packet, bodies::Presence};
 
     fn sealed(packet: &[u8]) -> Sealed<'_> {
         match Packet::parse(packet).unwrap() {
@@ -167,7 +167,7 @@ mod tests {
             boot: [4; 8],
             counter: 5,
             rtt: 6,
-            is_visible: true,
+            presence: Presence::Found,
             answer: None,
         };
         let packet = key.lease(&lease, &[7; 87], &mut rng);

@@ -185,6 +185,14 @@ impl Rendezvous {
         self.work(now, host);
     }
 
+    /// The host goes: gives its leases up (RCH-20). Returns whether that is over; call it again after
+    /// [`handle`](Self::handle), until it is. Takes half a second at most.
+    pub fn leave(&mut self, now: Instant, host: &mut Host) -> bool {
+        let is_over = self.client.as_mut().is_none_or(|client| client.leave(now));
+        self.work(now, host);
+        is_over
+    }
+
     fn next_timer(&self) -> Option<Instant> {
         let client = self.client.as_ref().and_then(Client::next_timer);
         let server = self.server.as_ref().and_then(|(registrar, _)| registrar.next_timer());

@@ -7,6 +7,7 @@
 
 mod introductions;
 mod leases;
+mod rate;
 mod relay;
 mod tokens;
 
@@ -23,12 +24,13 @@ use sss_wire::reach::{self, Kind, Leg, Packet, Sealed};
 use sss_wire::{Eid, Malformed, long};
 use zeroize::Zeroizing;
 
+pub use rate::Rate;
 pub use relay::{RelayLimits, Run, Unrelayed};
 
 use crate::Dropped;
 use crate::keys::{From, LeaseKey};
 use introductions::{Due, Introduction, Introductions};
-use leases::{Deed, Leases, Message, Taken};
+use leases::{Deed, Instance, Leases, Message, Taken};
 use relay::{End, Relay};
 use tokens::{Bearer, Tokens};
 
@@ -46,12 +48,14 @@ pub struct Quotas {
     pub leases: usize,
     /// Leases of one IPv4 address or IPv6 /64.
     pub each_network: u32,
-    /// LOOKUPs and SEARCHes of a host in a second.
-    pub lookups: u8,
-    /// Introductions that a host may ask for in a second.
-    pub calls: u8,
-    /// Introductions that a host may be told of in a second.
-    pub notices: u8,
+    /// LOOKUPs and SEARCHes of a host.
+    pub lookups: Rate,
+    /// Introductions that a host may ask for.
+    pub calls: Rate,
+    /// Introductions of one host to one other.
+    pub pairs: Rate,
+    /// Introductions that a host may be told of.
+    pub notices: Rate,
     /// Entries in an answer to SEARCH.
     pub entries: u8,
 }
@@ -62,9 +66,10 @@ impl Default for Quotas {
             ttl: Duration::from_secs(60),
             leases: 1 << 20,
             each_network: 256,
-            lookups: 10,
-            calls: 5,
-            notices: 20,
+            lookups: Rate::new(10, 10),
+            calls: Rate::new(5, 20),
+            pairs: Rate::new(1, 10),
+            notices: Rate::new(20, 20),
             entries: 100,
         }
     }
@@ -192,7 +197,12 @@ impl Registrar {
         while let Some((name, due)) = self.introductions.next_due(now) {
             match due {
                 Due::Notify => self.notify(now, &name),
-                Due::GiveUp => self.tell(now, &name, Status::Unreachable),
+                Due::GiveUp => {
+                    if let Some(introduction) = self.introductions.get(&name) {
+                        self.leases.note_silent(&introduction.callee);
+                    }
+                    self.tell(now, &name, Status::Unreachable);
+                }
             }
         }
     }
@@ -222,21 +232,19 @@ impl Registrar {
         let answer = match request {
             _ if self.config.allow.as_ref().is_some_and(|allow| !allow(eid)) => Err(Status::NotAllowed),
             Request::Register(register) => self.register(now, (eid, address), &register),
-            Request::Lookup(of) if self.leases.may(now, eid, Deed::Lookup) => Ok(match self.leases.find(now, &of) {
-                Ok(_) => outcome(Status::Ok, 0),
-                Err(unfound) => outcome(unfound.status, unfound.since),
-            }),
+            Request::Lookup(_) | Request::Search(_) if self.leases.living(now, eid).next().is_none() => {
+                Err(Status::NoLease)
+            }
+            Request::Lookup(of) if self.leases.may(now, eid, Deed::Lookup) => {
+                Ok(match self.leases.find(now, &of, None) {
+                    Ok(_) => outcome(Status::Ok, 0),
+                    Err(unfound) => outcome(unfound.status, unfound.since),
+                })
+            }
             Request::Search(search) if self.leases.may(now, eid, Deed::Lookup) => {
                 Ok(self.leases.search(now, &search).encode())
             }
-            Request::Lookup(_) | Request::Search(_) => Err(match self.leases.get(now, eid) {
-                Some(_) => Status::TooMany,
-                None => Status::NoLease,
-            }),
-            Request::Unregister => {
-                self.leases.unregister(eid);
-                Ok(outcome(Status::Ok, 0))
-            }
+            Request::Lookup(_) | Request::Search(_) => Err(Status::TooMany),
         };
         Ok(answer.unwrap_or_else(|status| {
             self.stats.refused = self.stats.refused.saturating_add(1);
@@ -264,7 +272,7 @@ impl Registrar {
             ttl: self.ttl(),
             address,
             tokens,
-            key: *self.tokens.lease_key(&bearer).reveal(),
+            key: *self.tokens.lease_key(&bearer.instance()).reveal(),
         };
         Ok(registered.encode())
     }
@@ -307,7 +315,7 @@ impl Registrar {
 
     fn open(&self, sealed: &Sealed<'_>) -> Result<Opened, Dropped> {
         let bearer = self.tokens.open(sealed.token).ok_or(Dropped::Unauthentic)?;
-        let key = self.tokens.lease_key(&bearer);
+        let key = self.tokens.lease_key(&bearer.instance());
         let plaintext = key.open(sealed).ok_or(Dropped::Unauthentic)?;
         Ok(Opened { bearer, key, plaintext })
     }
@@ -323,18 +331,18 @@ impl Registrar {
                 from,
                 counter: lease.counter,
                 rtt: lease.rtt,
-                is_visible: Some(lease.is_visible),
+                presence: Some(lease.presence),
             };
             match self.leases.take(now, &bearer, message) {
                 Taken::Old => return Err(Dropped::Old),
                 Taken::Superseded => notice.is_superseded = true,
-                Taken::NoRoom => ttl = 0,
+                Taken::NoRoom | Taken::Left => ttl = 0,
                 Taken::Elsewhere => {}
                 Taken::Renewed { is_forgotten } => {
                     notice.is_forgotten = is_forgotten;
                     self.stats.renewed = self.stats.renewed.saturating_add(1);
                     if let Some((introduction, status)) = lease.answer {
-                        self.on_answer(now, &bearer.eid, &introduction, status);
+                        self.on_answer(now, &bearer.instance(), &introduction, status);
                     }
                 }
             }
@@ -357,7 +365,7 @@ impl Registrar {
     }
 
     /// The callee of an introduction has heard of it.
-    fn on_answer(&mut self, now: Instant, callee: &Eid, introduction: &[u8; 8], status: Status) {
+    fn on_answer(&mut self, now: Instant, callee: &Instance, introduction: &[u8; 8], status: Status) {
         let name = self.introductions.on_answer(callee, introduction).map(|(name, _)| name);
         if let Some(name) = name.filter(|_| status != Status::Ok) {
             self.tell(now, &name, Status::Refused);
@@ -372,7 +380,7 @@ impl Registrar {
             from,
             counter: connect.counter,
             rtt: connect.rtt,
-            is_visible: None,
+            presence: None,
         };
         let taken = match connect.boot == self.boot {
             true => self.leases.take(now, &bearer, message),
@@ -380,9 +388,9 @@ impl Registrar {
         };
         let outcome = match taken {
             Taken::Old => return Err(Dropped::Old),
-            Taken::Renewed { .. } => self.introduce(now, (&bearer.eid, from), &connect),
+            Taken::Renewed { .. } => self.introduce(now, (bearer.instance(), from), &connect),
             Taken::NoRoom => Err(Unfound::because(Status::TooMany)),
-            Taken::Elsewhere | Taken::Superseded => Err(Unfound::because(Status::NoLease)),
+            Taken::Elsewhere | Taken::Left | Taken::Superseded => Err(Unfound::because(Status::NoLease)),
         };
         if outcome.is_err() {
             self.stats.refused = self.stats.refused.saturating_add(1);
@@ -400,17 +408,25 @@ impl Registrar {
     fn introduce(
         &mut self,
         now: Instant,
-        (caller, from): (&Eid, SocketAddr),
+        (caller, from): (Instance, SocketAddr),
         connect: &Connect<'_>,
     ) -> Result<Way, Unfound> {
-        let callee = &connect.eid;
-        let lease = self.leases.find(now, callee)?;
-        let (to, rtt) = (lease.address, lease.rtt);
         let known = self.introductions.get(&connect.introduction);
-        if let Some(known) = known {
-            if known.caller != *caller || known.callee != *callee {
-                return Err(Unfound::because(Status::TooMany));
-            }
+        let told = known.and_then(|known| self.leases.get(now, &known.callee));
+        let lease = match told {
+            Some(lease) => lease,
+            None => self.leases.find(now, &connect.eid, Some(&caller))?,
+        };
+        let (to, rtt) = (lease.address, lease.rtt);
+        let callee = Instance {
+            eid: connect.eid,
+            name: lease.instance,
+        };
+        if known.is_some_and(|known| known.caller != caller || known.callee.eid != callee.eid) {
+            return Err(Unfound::because(Status::TooMany));
+        }
+        // If the one that was told of it is gone, another instance is.
+        if let Some(known) = known.filter(|known| known.callee == callee) {
             let hold = hold(connect.rtt, rtt);
             let (way, handles) = (known.way, self.handles(now, (caller, from), (callee, to)));
             if self.introductions.ask_again(now, &connect.introduction) {
@@ -425,10 +441,11 @@ impl Registrar {
         }
         let room = reach::plaintext_room(long::PREFIX).saturating_sub(NOTIFY_FIELDS);
         let is_sane = connect.introduction != [0; 8] && connect.hello.len() <= room;
+        let pairs = self.config.quotas.pairs;
         let may_begin = is_sane
-            && self.introductions.may_begin(now, caller, callee)
-            && self.leases.may(now, caller, Deed::Call)
-            && self.leases.may(now, callee, Deed::Notice);
+            && self.introductions.may_begin(now, (caller.eid, callee.eid), pairs)
+            && self.leases.may(now, &caller.eid, Deed::Call)
+            && self.leases.may(now, &callee.eid, Deed::Notice);
         if !may_begin {
             return Err(Unfound::because(Status::TooMany));
         }
@@ -442,8 +459,8 @@ impl Registrar {
             punch_key,
             hold: hold(rtt, connect.rtt),
         };
-        let introduction = Introduction::new(now, (*caller, *callee), name, way, connect.hello.to_vec());
-        self.introductions.begin(now, connect.introduction, introduction);
+        let introduction = Introduction::new(now, (caller, callee), name, way, connect.hello.to_vec());
+        self.introductions.begin(now, connect.introduction, introduction, pairs);
         self.stats.introduced = self.stats.introduced.saturating_add(1);
         Ok(Way {
             address: to,
@@ -454,8 +471,8 @@ impl Registrar {
     }
 
     /// The handles of caller and callee; zeros if nothing is relayed.
-    fn handles(&mut self, now: Instant, caller: (&Eid, SocketAddr), callee: (&Eid, SocketAddr)) -> (u32, u32) {
-        let end = |(eid, address): (&Eid, SocketAddr)| End { eid: *eid, address };
+    fn handles(&mut self, now: Instant, caller: (Instance, SocketAddr), callee: (Instance, SocketAddr)) -> (u32, u32) {
+        let end = |(instance, address)| End { instance, address };
         let relay = self.relay.as_mut();
         let handles = relay.and_then(|relay| relay.open(now, end(caller), end(callee), &mut self.rng));
         handles.unwrap_or_default()
@@ -466,7 +483,7 @@ impl Registrar {
         let introduction = self.introductions.get(leg.introduction).ok_or(Dropped::Unknown)?;
         let caller = introduction.caller;
         let lease = self.leases.get(now, &caller).ok_or(Dropped::Unknown)?;
-        let key = self.lease_key(&caller, lease.instance);
+        let key = self.tokens.lease_key(&caller);
         if lease.address != from || !key.is_genuine(From::Host, leg) {
             return Err(Dropped::Unauthentic);
         }
@@ -474,24 +491,16 @@ impl Registrar {
             return Ok(());
         };
         let (callee, name) = (introduction.callee, introduction.name);
-        if let Some((address, key)) = self.callee(now, &callee) {
+        if let Some((address, key)) = self.registered(now, &callee) {
             self.send(address, key.leg(From::Server, &name, leg.key));
         }
         Ok(())
     }
 
-    fn lease_key(&self, eid: &Eid, instance: [u8; 8]) -> LeaseKey {
-        self.tokens.lease_key(&Bearer {
-            eid: *eid,
-            instance,
-            address: SocketAddr::from(([0, 0, 0, 0], 0)),
-        })
-    }
-
-    /// Address of a callee, and the key of its lease.
-    fn callee(&self, now: Instant, eid: &Eid) -> Option<(SocketAddr, LeaseKey)> {
-        let lease = self.leases.get(now, eid)?;
-        Some((lease.address, self.lease_key(eid, lease.instance)))
+    /// Address of a registered host, and the key of its lease.
+    fn registered(&self, now: Instant, instance: &Instance) -> Option<(SocketAddr, LeaseKey)> {
+        let lease = self.leases.get(now, instance)?;
+        Some((lease.address, self.tokens.lease_key(instance)))
     }
 
     /// Tells the callee of an introduction.
@@ -499,7 +508,7 @@ impl Registrar {
         let Some(introduction) = self.introductions.get(name) else {
             return;
         };
-        let Some((address, key)) = self.callee(now, &introduction.callee) else {
+        let Some((address, key)) = self.registered(now, &introduction.callee) else {
             return;
         };
         let notify = Notify {
@@ -523,7 +532,7 @@ impl Registrar {
     /// Tells the caller of an introduction that nothing comes of it.
     fn tell(&mut self, now: Instant, name: &[u8; 8], status: Status) {
         let caller = self.introductions.get(name).map(|introduction| introduction.caller);
-        let Some((address, key)) = caller.and_then(|caller| self.callee(now, &caller)) else {
+        let Some((address, key)) = caller.and_then(|caller| self.registered(now, &caller)) else {
             return;
         };
         let found = Found {

@@ -313,7 +313,12 @@ impl Driver {
                 }
                 Output::Wake(at) => {
                     if inner.phase == Lifecycle::ShuttingDown && inner.core.is_idle() {
-                        return Polled::Stopped;
+                        let is_over = inner.rendezvous.leave(now, &mut inner.core);
+                        return match inner.core.is_idle() {
+                            true if is_over => Polled::Stopped,
+                            true => Polled::Parked(at),
+                            false => Polled::Notifications,
+                        };
                     }
                     // Nobody wakes a driver that is at work: it would sleep over what came up meanwhile.
                     if inner.is_abandoned() || inner.network_changed {

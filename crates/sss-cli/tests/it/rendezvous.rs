@@ -135,7 +135,6 @@ fn a_host_is_found_by_its_eid_alone() {
     let server = Server::start(&[]);
     let serving = Found::start(&home, &server.at, &["--public", "--write"]);
     let by_server = format!("found by the server {}", server.address());
-    // Each client is another one: a server introduces a pair once a second.
     let run = |client: &Home, args: &[&str], variable: &str| {
         let mut command = client.command();
         Ran::wait(command.args(args).env("SSS_SERVER", variable).spawn().unwrap())
@@ -212,6 +211,53 @@ fn a_server_that_relays_is_used_and_said_to_be() {
     }
     let both = ["ls", &serving.eid, "--relay-only", "--no-relay"];
     client.run(both).expect(2).says(&["--no-relay"]);
+}
+
+#[test]
+fn other_commands_of_the_same_identity_do_not_hide_a_host() {
+    let home = Home::new();
+    let server = Server::start(&[]);
+    let serving = Found::start(&home, &server.at, &["--public"]);
+    let other = Home::new();
+    let elsewhere = Found::start(&other, &server.at, &["--public"]);
+    let by = ["--server", server.at.as_str()];
+    let ls = |client: &Home, eid: &str| client.run([&["ls", eid], &by[..]].concat()).expect(0);
+    ls(&home, &elsewhere.eid);
+    ls(&Home::new(), &serving.eid);
+    // It finds itself, too.
+    ls(&home, &serving.eid);
+    ls(&Home::new(), &serving.eid);
+}
+
+#[test]
+fn twelve_commands_at_once_find_a_host_by_its_eid() {
+    let (home, client) = (Home::new(), Home::new());
+    let server = Server::start(&[]);
+    let serving = Found::start(&home, &server.at, &["--public"]);
+    client.run(["id"]).expect(0);
+    let children: Vec<_> = (0..12)
+        .map(|_| {
+            let mut command = client.command();
+            command
+                .args(["ls", &serving.eid, "--server", &server.at])
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    for child in children {
+        Ran::wait(child).expect(0);
+    }
+}
+
+#[test]
+fn a_host_that_was_stopped_is_said_to_be_offline_at_once() {
+    let (home, client) = (Home::new(), Home::new());
+    let server = Server::start(&[]);
+    let mut serving = Found::start(&home, &server.at, &["--public"]);
+    serving.running.signal(Signal::TERM);
+    serving.running.child.wait().unwrap();
+    let ran = client.run(["ls", &serving.eid, "--server", &server.at]).expect(3);
+    ran.says(&["is offline", "heard nothing of it for"]);
 }
 
 #[test]

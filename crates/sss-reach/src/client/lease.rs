@@ -7,7 +7,7 @@ use std::time::Duration;
 use sss_crypto::Generator;
 use sss_proto::Instant;
 use sss_wire::Eid;
-use sss_wire::reach::bodies::{self, Connect, LeaseOk, Status};
+use sss_wire::reach::bodies::{self, Connect, LeaseOk, Presence, Status};
 use sss_wire::reach::records::{MAX_TOKENS, Registered};
 use sss_wire::reach::{Kind, Sealed};
 use zeroize::Zeroizing;
@@ -22,6 +22,8 @@ const PAUSES: [Duration; 4] = [
     Duration::from_secs(4),
     Duration::from_secs(8),
 ];
+/// Pause before a host that goes says so again; it doubles.
+const LEAVING_PAUSE: Duration = Duration::from_millis(100);
 /// Packets on their way whose answer is waited for, at most.
 const MAX_OUTSTANDING: usize = 16;
 /// The least time between two LEASEs that only tell of introductions.
@@ -32,7 +34,7 @@ pub(super) struct Lease {
     key: LeaseKey,
     boot: [u8; 8],
     ttl: Duration,
-    is_visible: bool,
+    presence: Presence,
     counter: u64,
     tokens: Tokens,
     /// This host's address, as the server sees it.
@@ -68,7 +70,7 @@ pub(super) struct News {
     pub(super) is_elsewhere: bool,
     /// The server was restarted: this host is to register again.
     pub(super) is_forgotten: bool,
-    /// Another process with this host's identity has registered, or there is no room any more.
+    /// The lease was given up, others with this host's identity have taken its place, or there is no room any more.
     pub(super) is_over: bool,
 }
 
@@ -102,7 +104,7 @@ impl Tokens {
 
 impl Lease {
     /// A lease that was just registered.
-    pub(super) fn new(now: Instant, registered: Registered, is_visible: bool) -> Self {
+    pub(super) fn new(now: Instant, registered: Registered, presence: Presence) -> Self {
         let mut tokens = Tokens::default();
         registered.tokens.into_iter().for_each(|token| tokens.put(token));
         let ttl = Duration::from_secs(u64::from(registered.ttl).max(1));
@@ -110,7 +112,7 @@ impl Lease {
             key: LeaseKey::new(registered.key),
             boot: registered.boot,
             ttl,
-            is_visible,
+            presence,
             counter: 0,
             tokens,
             observed: registered.address,
@@ -157,13 +159,16 @@ impl Lease {
             boot: self.boot,
             counter: number,
             rtt: self.rtt_micros(),
-            is_visible: self.is_visible,
+            presence: self.presence,
             answer,
         };
         let token = self.tokens.here().ok_or(NoToken)?;
         let packet = self.key.lease(&lease, token, rng);
         self.sent = now;
-        let pause = PAUSES.get(self.timer.unanswered).or(PAUSES.last()).copied();
+        let pause = match self.presence {
+            Presence::Leaving => Some(LEAVING_PAUSE * (1 << self.timer.unanswered.min(6))),
+            _ => PAUSES.get(self.timer.unanswered).or(PAUSES.last()).copied(),
+        };
         self.timer.unanswered = self.timer.unanswered.saturating_add(1);
         self.timer.at = now + pause.unwrap_or(self.ttl);
         Ok(Some(packet))
@@ -173,6 +178,13 @@ impl Lease {
     pub(super) fn on_moved(&mut self, now: Instant) {
         self.tokens.leave();
         self.outstanding.clear();
+        self.timer.at = now;
+        self.timer.unanswered = 0;
+    }
+
+    /// This host goes (RCH-20): the server is told so from now on, until it has answered.
+    pub(super) fn leave(&mut self, now: Instant) {
+        self.presence = Presence::Leaving;
         self.timer.at = now;
         self.timer.unanswered = 0;
     }
@@ -193,8 +205,11 @@ impl Lease {
         let sample = now.since(sent);
         // RFC 6298, section 2, without the variance.
         self.rtt = Some(self.rtt.map_or(sample, |rtt| rtt * 7 / 8 + sample / 8));
-        self.timer.unanswered = 0;
-        self.timer.at = now + self.ttl / 3;
+        let is_leaving = self.presence == Presence::Leaving;
+        if !is_leaving {
+            self.timer.unanswered = 0;
+            self.timer.at = now + self.ttl / 3;
+        }
         let is_elsewhere = ok.address != self.observed;
         let is_restarted = ok.boot != self.boot;
         if is_elsewhere {
@@ -211,7 +226,8 @@ impl Lease {
         Ok(News {
             is_elsewhere,
             is_forgotten: ok.notice.is_forgotten,
-            is_over: ok.notice.is_superseded || ok.ttl == 0,
+            // A server that was restarted since knows nothing of who goes.
+            is_over: ok.notice.is_superseded || ok.ttl == 0 || (is_leaving && is_restarted),
         })
     }
 

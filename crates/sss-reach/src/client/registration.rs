@@ -5,6 +5,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use sss_proto::{Absence, Host, Instant, ReadOutcome, Route, StreamId};
+use sss_wire::reach::bodies::Presence;
 use sss_wire::reach::records::{MAX_RECORD, Register, Registered, Request, Visibility};
 use sss_wire::services::SERVICE;
 use sss_wire::{Eid, reach};
@@ -41,6 +42,8 @@ enum State {
     Asking(StreamId, Vec<u8>),
     /// There is a lease, and the server was at this address.
     Leased(Box<Lease>, SocketAddr),
+    /// This host goes, and has no lease any more.
+    Over,
 }
 
 /// Outcome of what came on the stream.
@@ -98,7 +101,7 @@ impl Registration {
     pub(super) fn next_timer(&self) -> Option<Instant> {
         match &self.state {
             State::Pausing(at) => Some(*at).filter(|_| !self.server.addresses.is_empty()),
-            State::Asking(..) => None,
+            State::Asking(..) | State::Over => None,
             State::Leased(lease, _) => Some(lease.next_timer()),
         }
     }
@@ -107,6 +110,19 @@ impl Registration {
     pub(super) fn renew(&mut self, now: Instant) {
         self.pause = FIRST_PAUSE;
         self.state = State::Pausing(now);
+    }
+
+    /// This host goes: the server is told so if there is a lease, and nothing else is tried any more.
+    pub(super) fn leave(&mut self, now: Instant) {
+        match &mut self.state {
+            State::Leased(lease, _) => lease.leave(now),
+            _ => self.end(),
+        }
+    }
+
+    /// This host has gone.
+    pub(super) fn end(&mut self) {
+        self.state = State::Over;
     }
 
     /// More addresses of the server.
@@ -166,8 +182,11 @@ impl Registration {
         let registered = outcome.and_then(|record| Registered::decode(&record).ok());
         match (registered, path) {
             (Some(Ok(registered)), Some(at)) => {
-                let is_visible = visibility != Visibility::Hidden;
-                self.state = State::Leased(Box::new(Lease::new(now, registered, is_visible)), at);
+                let presence = match visibility {
+                    Visibility::Hidden => Presence::Hidden,
+                    Visibility::Known | Visibility::Listed => Presence::Found,
+                };
+                self.state = State::Leased(Box::new(Lease::new(now, registered, presence)), at);
                 self.pause = FIRST_PAUSE;
                 self.failure = None;
                 Progress::Leased
@@ -203,7 +222,7 @@ impl Registration {
     /// A registration that has come to a lease.
     pub(super) fn leased(now: Instant, server: ServerAddress, registered: Registered) -> Self {
         let at = server.addresses[0];
-        let lease = Lease::new(now, registered, true);
+        let lease = Lease::new(now, registered, Presence::Found);
         Self {
             state: State::Leased(Box::new(lease), at),
             ..Self::new(now, server)

@@ -359,6 +359,40 @@ fn where_a_punch_comes_from_is_where_a_symmetric_nat_is_open() {
     }
 }
 
+// spec: RCH-20
+#[test]
+fn a_host_that_goes_gives_its_leases_up_and_waits_half_a_second_at_most() {
+    let (mut world, one, two) = pair([Nat::None; 2], (50, 50));
+    let leave = |world: &mut World, n: usize| {
+        let node = &mut world.nodes[n];
+        let is_over = node.rendezvous.leave(world.now, &mut node.host);
+        node.wake = Some(world.now);
+        is_over
+    };
+    assert!(leave(&mut world, one), "one that hides does not wait");
+    assert!(!leave(&mut world, two));
+    world.run(MS(99));
+    assert!(!leave(&mut world, two));
+    world.run(MS(2));
+    assert!(leave(&mut world, two));
+    let server = |world: &World| world.nodes[0].rendezvous.server_stats().unwrap();
+    assert_eq!(server(&world).leases, 0);
+
+    let (mut world, _, two) = pair([Nat::None; 2], (50, 50));
+    world.nodes[0].nat = Nat::Blocked;
+    let of_two = world.nodes[two].address;
+    let sent = |world: &World| world.wire.iter().filter(|(from, ..)| *from == of_two).count();
+    let before = sent(&world);
+    assert!(!leave(&mut world, two));
+    world.run(MS(499));
+    assert!(!leave(&mut world, two));
+    world.run(MS(2));
+    assert!(leave(&mut world, two));
+    assert_eq!(sent(&world) - before, 3, "at 0, 100 and 300 ms");
+    world.run(MS(100_000));
+    assert_eq!(sent(&world) - before, 3);
+}
+
 #[test]
 fn a_host_has_sixteen_registrations_open_at_a_time() {
     let (mut world, one, _) = pair([Nat::None; 2], (10, 10));

@@ -10,8 +10,11 @@ use sss_wire::Eid;
 use sss_wire::long::KEM_KEY;
 use sss_wire::reach::bodies::Way;
 
-/// Time for which an introduction is kept.
-const LIFE: Duration = Duration::from_secs(10);
+use super::leases::Instance;
+use super::rate::{Bucket, MEMORY, Rate};
+
+/// Time for which an introduction is kept, and what its pair has used up.
+const LIFE: Duration = MEMORY;
 /// Time after the last NOTIFY after which the callee counts as unreachable.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// The times of NOTIFY, after CONNECT, in milliseconds.
@@ -20,8 +23,6 @@ const NOTICES: [u64; 4] = [0, 100, 300, 700];
 const MAX_LEGS: usize = 4;
 /// Introductions at a time.
 const MAX: usize = 16_384;
-/// The least time between two introductions of a pair.
-const PAIR_PAUSE: Duration = Duration::from_secs(1);
 
 /// Introductions under way.
 #[derive(Default)]
@@ -30,15 +31,15 @@ pub(super) struct Introductions {
     all: HashMap<[u8; 8], Introduction, RandomState>,
     /// The caller's name, by the callee's.
     for_callee: HashMap<[u8; 8], [u8; 8], RandomState>,
-    pairs: HashMap<(Eid, Eid), Instant, RandomState>,
+    pairs: HashMap<(Eid, Eid), Bucket, RandomState>,
     /// Each introduction once.
     timers: BTreeSet<(Instant, [u8; 8])>,
 }
 
 /// One introduction.
 pub(super) struct Introduction {
-    pub(super) caller: Eid,
-    pub(super) callee: Eid,
+    pub(super) caller: Instance,
+    pub(super) callee: Instance,
     /// Its name for the callee.
     pub(super) name: [u8; 8],
     /// The way to the caller.
@@ -78,14 +79,15 @@ impl Introductions {
     }
 
     /// Returns whether one more of the pair may begin.
-    pub(super) fn may_begin(&self, now: Instant, caller: &Eid, callee: &Eid) -> bool {
-        let latest = self.pairs.get(&(*caller, *callee));
-        self.all.len() < MAX && latest.is_none_or(|latest| now.since(*latest) >= PAIR_PAUSE)
+    pub(super) fn may_begin(&self, now: Instant, pair: (Eid, Eid), rate: Rate) -> bool {
+        let used = self.pairs.get(&pair).copied().unwrap_or_default();
+        self.all.len() < MAX && used.has_room(now, rate)
     }
 
-    /// Begins an introduction. NOTIFY is due at once.
-    pub(super) fn begin(&mut self, now: Instant, name: [u8; 8], introduction: Introduction) {
-        self.pairs.insert((introduction.caller, introduction.callee), now);
+    /// Begins an introduction, in place of one that has this name, and counts it for the pair. NOTIFY is due at once.
+    pub(super) fn begin(&mut self, now: Instant, name: [u8; 8], introduction: Introduction, rate: Rate) {
+        self.end(now, &name);
+        self.pairs.entry(introduction.pair()).or_default().take(now, rate);
         self.for_callee.insert(introduction.name, name);
         self.timers.insert((introduction.next_timer(), name));
         self.all.insert(name, introduction);
@@ -121,7 +123,7 @@ impl Introductions {
     }
 
     /// The callee has answered. Returns the introduction.
-    pub(super) fn on_answer(&mut self, callee: &Eid, name: &[u8; 8]) -> Option<([u8; 8], &Introduction)> {
+    pub(super) fn on_answer(&mut self, callee: &Instance, name: &[u8; 8]) -> Option<([u8; 8], &Introduction)> {
         let name = *self.for_callee.get(name)?;
         self.all
             .get(&name)
@@ -136,7 +138,7 @@ impl Introductions {
             self.timers.remove(&(at, name));
             let introduction = self.all.get_mut(&name)?;
             if now >= introduction.began + LIFE {
-                self.end(&name);
+                self.end(now, &name);
                 continue;
             }
             let due = introduction.take_due();
@@ -164,20 +166,28 @@ impl Introductions {
         }
     }
 
-    fn end(&mut self, name: &[u8; 8]) {
+    fn end(&mut self, now: Instant, name: &[u8; 8]) {
         let Some(introduction) = self.all.remove(name) else {
             return;
         };
+        self.timers.remove(&(introduction.next_timer(), *name));
         self.for_callee.remove(&introduction.name);
-        let pair = (introduction.caller, introduction.callee);
-        if self.pairs.get(&pair) == Some(&introduction.began) {
+        // What an introduction has used up is there again when it is over.
+        let pair = introduction.pair();
+        if self.pairs.get(&pair).is_some_and(|used| used.is_full(now)) {
             self.pairs.remove(&pair);
         }
     }
 }
 
 impl Introduction {
-    pub(super) fn new(now: Instant, (caller, callee): (Eid, Eid), name: [u8; 8], way: Way, hello: Vec<u8>) -> Self {
+    pub(super) fn new(
+        now: Instant,
+        (caller, callee): (Instance, Instance),
+        name: [u8; 8],
+        way: Way,
+        hello: Vec<u8>,
+    ) -> Self {
         Self {
             caller,
             callee,
@@ -191,6 +201,10 @@ impl Introduction {
             notices: 0,
             state: State::Waiting,
         }
+    }
+
+    fn pair(&self) -> (Eid, Eid) {
+        (self.caller.eid, self.callee.eid)
     }
 
     fn next_notice(&self) -> Option<Instant> {

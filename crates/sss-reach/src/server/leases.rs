@@ -8,19 +8,35 @@ use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use sss_proto::{Instant, Network};
 use sss_wire::Eid;
-use sss_wire::reach::bodies::{Status, Unfound};
+use sss_wire::reach::bodies::{Presence, Status, Unfound};
 use sss_wire::reach::records::{Entries, Register, Search, Visibility};
 
 use super::Quotas;
+use super::rate::Bucket;
 use super::tokens::Bearer;
 
 /// Hosts remembered after their lease is over, at most.
 const MAX_GONE: usize = 65_536;
 
+/// Leases of one EID, at most: the programs that have this identity.
+const MAX_INSTANCES: usize = 64;
+
+/// One run of a host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Instance {
+    pub(super) eid: Eid,
+    /// Drawn by the host when it started.
+    pub(super) name: [u8; 8],
+}
+
 /// The table of leases.
 pub(super) struct Leases {
     quotas: Quotas,
-    hosts: HashMap<Eid, Lease, RandomState>,
+    hosts: HashMap<Eid, Registrant, RandomState>,
+    /// Number of leases, those that were given up included.
+    count: usize,
+    /// Number of leases that were given up, and are remembered.
+    left: usize,
     networks: HashMap<Network, u32, RandomState>,
     /// Each host, and which of its leases, with the time at which that may be over.
     due: VecDeque<(Eid, u32, Instant)>,
@@ -28,6 +44,14 @@ pub(super) struct Leases {
     serial: u32,
     listed: BTreeSet<(Box<str>, Eid)>,
     gone: Gone,
+}
+
+/// Leases of an EID, and what was done for it.
+#[derive(Default)]
+struct Registrant {
+    spent: Spent,
+    /// One for each instance, in the order in which they registered: the latest last.
+    leases: Vec<Lease>,
 }
 
 /// A registered host.
@@ -42,11 +66,22 @@ pub(super) struct Lease {
     serial: u32,
     /// Round-trip time to the host in microseconds; 0 if it is not known.
     pub(super) rtt: u32,
-    pub(super) visibility: Visibility,
+    visibility: Visibility,
+    state: State,
     /// It has registered in this run of the server: nothing is missing.
     is_complete: bool,
-    spent: Spent,
     listing: Option<Box<Listing>>,
+}
+
+/// State of a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// It was renewed.
+    Heard,
+    /// The host has not answered NOTIFY since.
+    Silent,
+    /// The host has given it up. The number of its latest packet is remembered, so that none before it brings it back.
+    Left,
 }
 
 /// Statement that a listed host makes of itself.
@@ -55,12 +90,9 @@ struct Listing {
     profile: String,
 }
 
-/// Number of things that were done for a host in a second.
+/// Things that were done for a host of late.
 #[derive(Clone, Copy, Default)]
-struct Spent {
-    second: u32,
-    counts: [u8; 3],
-}
+struct Spent([Bucket; 3]);
 
 /// Things that a host may have done only so many times in a second.
 #[derive(Clone, Copy)]
@@ -79,8 +111,8 @@ pub(super) struct Message {
     pub(super) from: SocketAddr,
     pub(super) counter: u64,
     pub(super) rtt: u32,
-    /// Set if the host wants to be found, as far as the packet tells.
-    pub(super) is_visible: Option<bool>,
+    /// Wish of the host, as far as the packet tells.
+    pub(super) presence: Option<Presence>,
 }
 
 /// Fate of a packet of a registered host.
@@ -95,7 +127,9 @@ pub(super) enum Taken {
     Elsewhere,
     /// Its number was seen before, or passed.
     Old,
-    /// Another instance of the host has taken its place.
+    /// The host has given its lease up.
+    Left,
+    /// Other instances of the host have taken its place.
     Superseded,
     /// There is no room for another lease.
     NoRoom,
@@ -106,6 +140,8 @@ impl Leases {
         Self {
             quotas,
             hosts: HashMap::default(),
+            count: 0,
+            left: 0,
             networks: HashMap::default(),
             due: VecDeque::new(),
             serial: 0,
@@ -114,47 +150,72 @@ impl Leases {
         }
     }
 
+    /// Number of leases.
     pub(super) fn len(&self) -> usize {
-        self.hosts.len()
+        self.count.saturating_sub(self.left)
     }
 
-    /// The lease of a host, if it is not over.
-    pub(super) fn get(&self, now: Instant, eid: &Eid) -> Option<&Lease> {
+    fn of(&self, eid: &Eid) -> &[Lease] {
+        self.hosts.get(eid).map_or(&[], |host| &host.leases)
+    }
+
+    fn get_mut(&mut self, instance: &Instance) -> Option<&mut Lease> {
+        let host = self.hosts.get_mut(&instance.eid)?;
+        host.leases.iter_mut().find(|lease| lease.instance == instance.name)
+    }
+
+    /// The lease of an instance, if it is not over.
+    pub(super) fn get(&self, now: Instant, instance: &Instance) -> Option<&Lease> {
+        self.living(now, &instance.eid)
+            .find(|lease| lease.instance == instance.name)
+    }
+
+    /// The leases of a host that are not over, the latest last.
+    pub(super) fn living(&self, now: Instant, eid: &Eid) -> impl DoubleEndedIterator<Item = &Lease> {
         let ttl = self.quotas.ttl;
-        self.hosts.get(eid).filter(|lease| !lease.is_over(now, ttl))
+        self.of(eid).iter().filter(move |lease| !lease.is_over(now, ttl))
     }
 
-    /// The lease of a host that wants to be found.
+    /// The lease of a host that wants to be found, for one that asks. Of several instances the latest that registered,
+    /// but one that has not answered of late comes behind all others (RCH-20).
     ///
     /// # Errors
     /// Why there is none.
-    pub(super) fn find(&self, now: Instant, eid: &Eid) -> Result<&Lease, Unfound> {
-        let gone = |since| match since {
-            Some(since) => Unfound {
-                status: Status::Offline,
-                since: seconds(now.since(since)),
-            },
-            None => Unfound::because(Status::NeverSeen),
-        };
-        let Some(lease) = self.hosts.get(eid) else {
-            return Err(gone(self.gone.since(eid)));
-        };
-        // Of one that hides nobody learns whether it is there.
-        if lease.visibility == Visibility::Hidden {
-            return Err(Unfound::because(Status::NeverSeen));
+    pub(super) fn find(&self, now: Instant, eid: &Eid, asking: Option<&Instance>) -> Result<&Lease, Unfound> {
+        let is_asking = |lease: &Lease| asking.is_some_and(|other| other.eid == *eid && other.name == lease.instance);
+        // Of those that hide nobody learns whether they are there.
+        let visible = |lease: &&Lease| lease.visibility != Visibility::Hidden && !is_asking(lease);
+        let mut latest = self.living(now, eid).rev().filter(visible);
+        if let Some(first) = latest.next() {
+            let answers = std::iter::once(first)
+                .chain(latest)
+                .find(|lease| lease.state == State::Heard);
+            return Ok(answers.unwrap_or(first));
         }
-        match lease.is_over(now, self.quotas.ttl) {
-            true => Err(gone(Some(lease.heard))),
-            false => Ok(lease),
+        let remembered = self.of(eid).iter().filter(visible).map(|lease| lease.heard);
+        let since = remembered.chain(self.gone.since(eid)).max();
+        Err(since.map_or(Unfound::because(Status::NeverSeen), |since| Unfound {
+            status: Status::Offline,
+            since: seconds(now.since(since)),
+        }))
+    }
+
+    /// The host has not answered NOTIFY.
+    pub(super) fn note_silent(&mut self, instance: &Instance) {
+        if let Some(lease) = self.get_mut(instance).filter(|lease| lease.state == State::Heard) {
+            lease.state = State::Silent;
         }
     }
 
-    /// REGISTER: makes a lease, or one of another instance.
+    /// REGISTER: makes a lease, or changes that of the instance.
     ///
     /// # Errors
     /// [`Status::TooMany`] if there is no room.
     pub(super) fn register(&mut self, now: Instant, bearer: &Bearer, register: &Register) -> Result<(), Status> {
-        let spent = self.hosts.get(&bearer.eid).map(|lease| lease.spent);
+        let is_known = self.get_mut(&bearer.instance()).is_some();
+        if !is_known && self.of(&bearer.eid).len() >= MAX_INSTANCES {
+            self.yield_one(&bearer.eid);
+        }
         if !self.make_room(now, bearer) {
             return Err(Status::TooMany);
         }
@@ -162,15 +223,12 @@ impl Leases {
             let (words, profile) = (register.words.clone(), register.profile.clone());
             Box::new(Listing { words, profile })
         });
-        self.unlist(&bearer.eid);
         let lease = Lease {
             visibility: register.visibility,
             is_complete: true,
-            spent: spent.unwrap_or_default(),
             listing,
             ..Lease::new(now, bearer)
         };
-        self.list(&bearer.eid, &lease);
         self.begin(now, bearer.eid, lease);
         Ok(())
     }
@@ -178,12 +236,9 @@ impl Leases {
     /// Takes a packet of the present run that was sealed under the lease key of its bearer.
     pub(super) fn take(&mut self, now: Instant, bearer: &Bearer, message: Message) -> Taken {
         let is_validated = bearer.address == message.from;
-        let ttl = self.quotas.ttl;
-        let known = self.hosts.get_mut(&bearer.eid);
-        if let Some(lease) = known.filter(|lease| lease.instance == bearer.instance || !lease.is_over(now, ttl)) {
-            if lease.instance != bearer.instance {
-                return Taken::Superseded;
-            }
+        let is_leaving = message.presence == Some(Presence::Leaving);
+        let instance = bearer.instance();
+        if let Some(lease) = self.get_mut(&instance) {
             if message.counter <= lease.counter {
                 return Taken::Old;
             }
@@ -191,20 +246,18 @@ impl Leases {
             if !is_validated {
                 return Taken::Elsewhere;
             }
-            lease.renew(now, &message);
-            let (is_forgotten, from) = (!lease.is_complete, lease.address);
-            if from != message.from {
-                lease.address = message.from;
-                self.count(from, -1);
-                self.count(message.from, 1);
+            if is_leaving {
+                self.leave(now, &instance);
+                return Taken::Left;
             }
-            return Taken::Renewed { is_forgotten };
+            return self.renew(now, &instance, &message);
         }
-        if !is_validated {
-            return Taken::Elsewhere;
-        }
-        if !self.make_room(now, bearer) {
-            return Taken::NoRoom;
+        match is_validated {
+            false => return Taken::Elsewhere,
+            true if is_leaving => return Taken::Left,
+            true if self.of(&bearer.eid).len() >= MAX_INSTANCES => return Taken::Superseded,
+            true if !self.make_room(now, bearer) => return Taken::NoRoom,
+            true => {}
         }
         let mut lease = Lease::new(now, bearer);
         lease.counter = message.counter;
@@ -213,20 +266,61 @@ impl Leases {
         Taken::Renewed { is_forgotten: true }
     }
 
-    /// The host wants to be forgotten.
-    pub(super) fn unregister(&mut self, eid: &Eid) {
-        self.end(eid);
+    fn renew(&mut self, now: Instant, instance: &Instance, message: &Message) -> Taken {
+        let Some(lease) = self.get_mut(instance) else {
+            return Taken::NoRoom;
+        };
+        let had_left = lease.state == State::Left;
+        lease.renew(now, message);
+        let (is_forgotten, from, is_visible) = (!lease.is_complete, lease.address, lease.is_visible());
+        lease.address = message.from;
+        self.left = self.left.saturating_sub(usize::from(had_left));
+        if is_visible {
+            self.gone.forget(&instance.eid);
+        }
+        if from != message.from {
+            self.count(from, -1);
+            self.count(message.from, 1);
+        }
+        Taken::Renewed { is_forgotten }
+    }
+
+    /// The host gives its lease up.
+    fn leave(&mut self, now: Instant, instance: &Instance) {
+        self.unlist(instance);
+        let Some(lease) = self.get_mut(instance) else {
+            return;
+        };
+        lease.heard = now;
+        if lease.state != State::Left {
+            lease.state = State::Left;
+            self.left = self.left.saturating_add(1);
+        }
+    }
+
+    /// Removes one of too many leases of a host: the first that was given up, else of those that hide the one that was
+    /// heard of the longest ago, else the first.
+    fn yield_one(&mut self, eid: &Eid) {
+        let rank = |lease: &&Lease| match (lease.state, lease.visibility) {
+            (State::Left, _) => (0, lease.heard),
+            (_, Visibility::Hidden) => (1, lease.heard),
+            _ => (2, Instant::default()),
+        };
+        if let Some(serial) = self.of(eid).iter().min_by_key(rank).map(|lease| lease.serial) {
+            self.end(eid, serial);
+        }
     }
 
     /// Returns whether something may be done for the host once more in this second, and counts it if so.
     pub(super) fn may(&mut self, now: Instant, eid: &Eid, deed: Deed) -> bool {
-        let limit = match deed {
+        let rate = match deed {
             Deed::Lookup => self.quotas.lookups,
             Deed::Call => self.quotas.calls,
             Deed::Notice => self.quotas.notices,
         };
-        let lease = self.hosts.get_mut(eid);
-        lease.is_some_and(|lease| lease.spent.allow(now, deed, limit))
+        let host = self.hosts.get_mut(eid);
+        let bucket = host.and_then(|host| host.spent.0.get_mut(deed as usize));
+        bucket.is_some_and(|bucket| bucket.take(now, rate))
     }
 
     /// Hosts listed under a word (RCH-4).
@@ -245,8 +339,8 @@ impl Leases {
                 entries.next = entries.entries.last().map(|(eid, _)| *eid);
                 break;
             }
-            let listing = self.get(now, eid).and_then(|lease| lease.listing.as_ref());
-            if let Some(listing) = listing {
+            let mut listings = self.living(now, eid).rev().filter_map(|lease| lease.listing.as_ref());
+            if let Some(listing) = listings.find(|listing| listing.words().any(|listed| *listed == *word)) {
                 entries.entries.push((*eid, listing.profile.clone()));
             }
         }
@@ -255,18 +349,12 @@ impl Leases {
 
     /// Removes leases that are over.
     pub(super) fn on_timer(&mut self, now: Instant) {
+        let ttl = self.quotas.ttl;
         while let Some((eid, serial, _)) = self.due.pop_front_if(|(_, _, at)| *at <= now) {
-            let ttl = self.quotas.ttl;
-            match self.hosts.get(&eid).filter(|lease| lease.serial == serial) {
-                Some(lease) if lease.is_over(now, ttl) => {
-                    let heard = lease.heard;
-                    let is_visible = lease.visibility != Visibility::Hidden;
-                    self.end(&eid);
-                    if is_visible {
-                        self.gone.note(eid, heard);
-                    }
-                }
-                Some(lease) => self.due.push_back((eid, serial, lease.heard + ttl)),
+            let lease = self.of(&eid).iter().find(|lease| lease.serial == serial);
+            match lease.map(|lease| lease.heard + ttl) {
+                Some(end) if end <= now => self.end(&eid, serial),
+                Some(end) => self.due.push_back((eid, serial, end)),
                 None => {}
             }
         }
@@ -279,45 +367,90 @@ impl Leases {
     /// Returns whether there is room for a lease of the bearer, and counts it if so.
     fn make_room(&mut self, now: Instant, bearer: &Bearer) -> bool {
         self.on_timer(now);
-        if let Some(lease) = self.hosts.get(&bearer.eid) {
+        if let Some(lease) = self.get_mut(&bearer.instance()) {
             let from = lease.address;
             self.count(from, -1);
             self.count(bearer.address, 1);
             return true;
         }
         let there = self.networks.get(&Network::from(bearer.address.ip())).copied();
-        if self.hosts.len() >= self.quotas.leases || there.unwrap_or_default() >= self.quotas.each_network {
+        if self.count >= self.quotas.leases || there.unwrap_or_default() >= self.quotas.each_network {
             return false;
         }
         self.count(bearer.address, 1);
         true
     }
 
+    /// A lease for which there is room begins; it takes the place of that of the same instance.
     fn begin(&mut self, now: Instant, eid: Eid, mut lease: Lease) {
+        self.unlist(&Instance {
+            eid,
+            name: lease.instance,
+        });
         self.serial = self.serial.wrapping_add(1);
         lease.serial = self.serial;
-        self.hosts.insert(eid, lease);
-        self.gone.forget(&eid);
+        if lease.is_visible() {
+            self.gone.forget(&eid);
+        }
+        let host = self.hosts.entry(eid).or_default();
+        match host.leases.iter_mut().find(|before| before.instance == lease.instance) {
+            Some(before) => {
+                self.left = self.left.saturating_sub(usize::from(before.state == State::Left));
+                *before = lease;
+            }
+            None => {
+                // Most hosts have one.
+                host.leases.reserve_exact(1);
+                host.leases.push(lease);
+                self.count = self.count.saturating_add(1);
+            }
+        }
+        self.list(&eid);
         self.due.push_back((eid, self.serial, now + self.quotas.ttl));
     }
 
-    fn end(&mut self, eid: &Eid) {
-        self.unlist(eid);
-        if let Some(lease) = self.hosts.remove(eid) {
-            self.count(lease.address, -1);
+    /// Removes a lease.
+    fn end(&mut self, eid: &Eid, serial: u32) {
+        let Some(host) = self.hosts.get_mut(eid) else {
+            return;
+        };
+        let Some(at) = host.leases.iter().position(|lease| lease.serial == serial) else {
+            return;
+        };
+        let name = host.leases.get(at).map_or([0; 8], |lease| lease.instance);
+        self.unlist(&Instance { eid: *eid, name });
+        let Some(host) = self.hosts.get_mut(eid) else {
+            return;
+        };
+        let lease = host.leases.remove(at);
+        if host.leases.is_empty() {
+            self.hosts.remove(eid);
+        }
+        self.count = self.count.saturating_sub(1);
+        self.left = self.left.saturating_sub(usize::from(lease.state == State::Left));
+        self.count(lease.address, -1);
+        if lease.is_visible() {
+            self.gone.note(*eid, lease.heard);
         }
     }
 
-    fn list(&mut self, eid: &Eid, lease: &Lease) {
-        let words = lease.listing.iter().flat_map(|listing| listing.words());
+    /// Lists a host under the words of all its instances.
+    fn list(&mut self, eid: &Eid) {
+        let leases = self.hosts.get(eid).map_or(&[][..], |host| &host.leases);
+        let listings = leases.iter().filter_map(|lease| lease.listing.as_ref());
+        let words = listings.flat_map(|listing| listing.words());
         self.listed.extend(words.map(|word| (Box::from(word), *eid)));
     }
 
-    fn unlist(&mut self, eid: &Eid) {
-        let listing = self.hosts.get_mut(eid).and_then(|lease| lease.listing.take());
-        for word in listing.iter().flat_map(|listing| listing.words()) {
-            self.listed.remove(&(Box::from(word), *eid));
+    /// Lists an instance no more.
+    fn unlist(&mut self, instance: &Instance) {
+        let Some(listing) = self.get_mut(instance).and_then(|lease| lease.listing.take()) else {
+            return;
+        };
+        for word in listing.words() {
+            self.listed.remove(&(Box::from(word), instance.eid));
         }
+        self.list(&instance.eid);
     }
 
     /// Counts a lease more or less in the network of the address.
@@ -329,6 +462,12 @@ impl Leases {
             self.networks.remove(&network);
         }
     }
+}
+
+/// Bytes of a slot of the table, and of a lease.
+#[cfg(test)]
+pub(super) fn sizes() -> (usize, usize) {
+    (size_of::<(Eid, Registrant)>(), size_of::<Lease>())
 }
 
 #[cfg(test)]
@@ -356,24 +495,29 @@ impl Lease {
             serial: 0,
             rtt: 0,
             visibility: Visibility::Hidden,
+            state: State::Heard,
             is_complete: false,
-            spent: Spent::default(),
             listing: None,
         }
     }
 
     fn is_over(&self, now: Instant, ttl: Duration) -> bool {
-        self.heard + ttl <= now
+        self.state == State::Left || self.heard + ttl <= now
+    }
+
+    fn is_visible(&self) -> bool {
+        self.visibility != Visibility::Hidden
     }
 
     fn renew(&mut self, now: Instant, message: &Message) {
         self.heard = now;
         self.rtt = message.rtt;
+        self.state = State::Heard;
         // What is listed was said on a stream.
-        if let Some(is_visible) = message.is_visible.filter(|_| self.visibility != Visibility::Listed) {
-            self.visibility = match is_visible {
-                true => Visibility::Known,
-                false => Visibility::Hidden,
+        if let Some(presence) = message.presence.filter(|_| self.visibility != Visibility::Listed) {
+            self.visibility = match presence {
+                Presence::Found => Visibility::Known,
+                Presence::Hidden | Presence::Leaving => Visibility::Hidden,
             };
         }
     }
@@ -382,24 +526,6 @@ impl Lease {
 impl Listing {
     fn words(&self) -> impl Iterator<Item = &str> {
         self.words.split(' ').filter(|word| !word.is_empty())
-    }
-}
-
-impl Spent {
-    fn allow(&mut self, now: Instant, deed: Deed, limit: u8) -> bool {
-        let second = seconds(now.since(Instant::default()));
-        if second != self.second {
-            *self = Self {
-                second,
-                ..Self::default()
-            };
-        }
-        let Some(count) = self.counts.get_mut(deed as usize) else {
-            return false;
-        };
-        let is_allowed = *count < limit;
-        *count = count.saturating_add(u8::from(is_allowed));
-        is_allowed
     }
 }
 

@@ -9,7 +9,7 @@ use sss_crypto::Generator;
 use sss_proto::Instant;
 use sss_wire::Eid;
 
-use super::leases::Leases;
+use super::leases::{Instance, Leases};
 
 /// Time for which a handle lasts without a packet.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -46,7 +46,7 @@ impl Default for RelayLimits {
 /// A host, and where it is.
 #[derive(Clone, Copy)]
 pub(super) struct End {
-    pub(super) eid: Eid,
+    pub(super) instance: Instance,
     /// Validated.
     pub(super) address: SocketAddr,
 }
@@ -55,7 +55,7 @@ pub(super) struct End {
 pub(super) struct Relay {
     limits: RelayLimits,
     sides: HashMap<u32, Side, RandomState>,
-    pairs: HashMap<(Eid, Eid), (u32, u32), RandomState>,
+    pairs: HashMap<(Instance, Instance), (u32, u32), RandomState>,
     clients: HashMap<Eid, Client, RandomState>,
     total: Bucket,
     fair: FairShare,
@@ -100,7 +100,7 @@ struct Asked {
 
 /// One host's end of a pair.
 struct Side {
-    owner: Eid,
+    owner: Instance,
     /// The owner's address when the handle was made. From another one it needs another handle, since observers see it.
     address: SocketAddr,
     other: u32,
@@ -155,9 +155,9 @@ impl Relay {
     /// many.
     pub(super) fn open(&mut self, now: Instant, caller: End, callee: End, rng: &mut Generator) -> Option<(u32, u32)> {
         self.sweep(now);
-        let is_turned = callee.eid < caller.eid;
+        let is_turned = callee.instance < caller.instance;
         let pair = if is_turned { [callee, caller] } else { [caller, callee] };
-        let known = self.pairs.get(&(pair[0].eid, pair[1].eid)).copied();
+        let known = self.pairs.get(&(pair[0].instance, pair[1].instance)).copied();
         let handles =
             match known.filter(|(first, second)| self.is_of(*first, &pair[0]) && self.is_of(*second, &pair[1])) {
                 Some(handles) => handles,
@@ -174,11 +174,11 @@ impl Relay {
     /// Returns whether a handle is of a host where it is now.
     fn is_of(&self, handle: u32, end: &End) -> bool {
         let side = self.sides.get(&handle);
-        side.is_some_and(|side| side.owner == end.eid && side.address == end.address)
+        side.is_some_and(|side| side.owner == end.instance && side.address == end.address)
     }
 
     fn make(&mut self, now: Instant, [one, two]: [End; 2], rng: &mut Generator) -> Option<(u32, u32)> {
-        let pair = (one.eid, two.eid);
+        let pair = (one.instance, two.instance);
         if let Some((first, second)) = self.pairs.remove(&pair) {
             self.remove(first);
             self.remove(second);
@@ -190,7 +190,7 @@ impl Relay {
         let second = self.unused(rng, Some(first))?;
         for (own, other, end) in [(first, second, one), (second, first, two)] {
             let side = Side {
-                owner: end.eid,
+                owner: end.instance,
                 address: end.address,
                 other,
                 is_open: false,
@@ -199,7 +199,7 @@ impl Relay {
                 asked: Asked::default(),
             };
             self.sides.insert(own, side);
-            self.clients.entry(end.eid).or_default().handles += 1;
+            self.clients.entry(end.instance.eid).or_default().handles += 1;
         }
         self.pairs.insert(pair, (first, second));
         Some((first, second))
@@ -219,10 +219,10 @@ impl Relay {
         let Some(side) = self.sides.remove(&handle) else {
             return;
         };
-        if let Some(client) = self.clients.get_mut(&side.owner) {
+        if let Some(client) = self.clients.get_mut(&side.owner.eid) {
             client.handles = client.handles.saturating_sub(1);
             if client.handles == 0 {
-                self.clients.remove(&side.owner);
+                self.clients.remove(&side.owner.eid);
             }
         }
     }
@@ -265,7 +265,7 @@ impl Relay {
     /// Takes the bytes out of all that they count for, if nothing of it is used up.
     fn take(&mut self, now: Instant, handle: u32, bytes: usize) -> Option<()> {
         let side = self.sides.get_mut(&handle)?;
-        let client = self.clients.get_mut(&side.owner)?;
+        let client = self.clients.get_mut(&side.owner.eid)?;
         self.fair.review(now, &self.limits);
         if !client.bucket.has_room(now) {
             return None;
@@ -430,7 +430,7 @@ mod tests {
             };
             leases.register(now, &bearer, &Register::default()).unwrap();
             End {
-                eid: bearer.eid,
+                instance: bearer.instance(),
                 address: bearer.address,
             }
         };

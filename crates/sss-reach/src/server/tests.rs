@@ -1,7 +1,10 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use sss_wire::reach::records::{Entries, Search, Visibility, read_outcome};
-use sss_wire::reach::{LEASE_SIZE, bodies};
+use sss_wire::reach::{
+    LEASE_SIZE,
+    bodies::{self, Presence},
+};
 
 use super::*;
 use crate::keys;
@@ -17,10 +20,10 @@ fn address(n: u8) -> SocketAddr {
 /// A host as its packets show it.
 struct Client {
     eid: Eid,
-    instance: [u8; 8],
     at: SocketAddr,
     registered: Registered,
     counter: u64,
+    presence: Presence,
     rng: Generator,
 }
 
@@ -69,10 +72,13 @@ impl Client {
         assert_eq!(registered.address, address(n));
         Ok(Self {
             eid: eid(n),
-            instance,
             at: address(n),
             registered,
             counter: 0,
+            presence: match visibility {
+                Visibility::Hidden => Presence::Hidden,
+                _ => Presence::Found,
+            },
             rng: Generator::new(&[n; 32]),
         })
     }
@@ -91,7 +97,7 @@ impl Client {
             boot: self.registered.boot,
             counter: self.counter,
             rtt: 20_000,
-            is_visible: true,
+            presence: self.presence,
             answer,
         };
         let (key, token) = (self.key(), self.token());
@@ -413,10 +419,6 @@ fn quotas_hold() {
     assert_eq!(register(&mut server, at(0), 4, 3), Ok(()));
     assert_eq!(register(&mut server, at(0), 5, 4), too_many, "of all");
     assert_eq!(register(&mut server, at(60_000), 5, 1), Ok(()), "there is room again");
-    let record = Request::Unregister.encode();
-    server.request(at(60_000), (&eid(5), address(5)), &record).unwrap();
-    assert_eq!(server.stats().leases, 0);
-    assert_eq!(server.leases.due_len(), 1, "what waits for it goes in its time");
     server.on_timer(at(120_000));
     assert_eq!((server.leases.due_len(), server.leases.networks_len()), (0, 0));
 
@@ -424,7 +426,7 @@ fn quotas_hold() {
     let mut caller = Client::new(&mut server, at(0), 1);
     let asked = (0..20).map(|_| caller.lookup(&mut server, at(0), &eid(9)));
     assert_eq!(asked.filter(|a| *a == Err(unfound(Status::TooMany))).count(), 10);
-    for n in 10..20 {
+    for n in 10..40 {
         Client::new(&mut server, at(0), n);
     }
     let called = |server: &mut Registrar, caller: &mut Client, now, names: std::ops::Range<u8>| {
@@ -438,16 +440,18 @@ fn quotas_hold() {
             })
             .count()
     };
-    assert_eq!(called(&mut server, &mut caller, at(0), 10..20), 5);
+    assert_eq!(called(&mut server, &mut caller, at(0), 10..40), 20, "of a host");
     assert_eq!(called(&mut server, &mut caller, at(0), 10..15), 5, "the same again");
-    // One a second of a pair.
+    // A pair may do much at once, and then one a second.
     let other = |server: &mut Registrar, caller: &mut Client, now, name| {
         let packet = caller.connect(eid(10), name);
         server.packet(now, caller.at, &packet).unwrap();
         caller.found(&sent(server)[0].1).is_ok()
     };
-    assert!(!other(&mut server, &mut caller, at(999), [99; 8]));
-    assert!(other(&mut server, &mut caller, at(1000), [99; 8]));
+    let at_once = (100..120).filter(|n| other(&mut server, &mut caller, at(5000), [*n; 8]));
+    assert_eq!(at_once.count(), 10);
+    assert!(!other(&mut server, &mut caller, at(5999), [200; 8]));
+    assert!(other(&mut server, &mut caller, at(6000), [200; 8]));
     server.on_timer(at(20_000));
     assert_eq!(server.stats().introductions, 0);
     assert!(server.introductions.is_empty());
@@ -466,17 +470,175 @@ fn a_server_serves_only_whom_it_is_to() {
     assert_eq!(register(&mut server, 2).err(), Some(unfound(Status::NotAllowed)));
 }
 
-// spec: RCH-2, RCH-9
+/// The address of the callee that is named to a caller, and those of whoever is told of it.
+fn called(
+    server: &mut Registrar,
+    now: Instant,
+    (caller, name): (&mut Client, u8),
+    callee: Eid,
+) -> (Result<SocketAddr, Status>, Vec<SocketAddr>) {
+    server.on_timer(now);
+    sent(server);
+    let packet = caller.connect(callee, [name; 8]);
+    server.packet(now, caller.at, &packet).unwrap();
+    let mut packets = sent(server);
+    let found = caller.found(&packets.remove(0).1);
+    let told = packets.iter().map(|(to, _)| *to).collect();
+    (found.map(|way| way.address).map_err(|unfound| unfound.status), told)
+}
+
+/// A run of host 1 at an address of its own.
+fn instance(server: &mut Registrar, now: Instant, n: u8, visibility: Visibility) -> Client {
+    let mut client = Client::register(server, now, 1, [n; 8], visibility).unwrap();
+    client.at = address(n);
+    // The first LEASE tells it, the second proves it.
+    client.renew(server, now);
+    client.renew(server, now);
+    client
+}
+
+// spec: RCH-2, RCH-20
 #[test]
-fn another_instance_takes_the_place_and_the_one_before_is_told() {
+fn two_instances_of_a_host_stand_side_by_side_and_the_later_is_introduced() {
     let mut server = registrar(ServerConfig::default());
-    let mut first = Client::register(&mut server, at(0), 1, [1; 8], Visibility::Known).unwrap();
-    let mut second = Client::register(&mut server, at(10), 1, [2; 8], Visibility::Known).unwrap();
-    assert!(!second.renew(&mut server, at(20)).notice.is_superseded);
-    assert!(first.renew(&mut server, at(30)).notice.is_superseded);
+    let mut caller = Client::new(&mut server, at(0), 9);
+    let mut first = instance(&mut server, at(0), 1, Visibility::Known);
+    let mut second = instance(&mut server, at(10), 2, Visibility::Known);
     assert_ne!(first.registered.key, second.registered.key);
+    assert!(!first.renew(&mut server, at(20)).notice.is_superseded);
+    let later = (Ok(address(2)), vec![address(2)]);
+    assert_eq!(called(&mut server, at(30), (&mut caller, 1), eid(1)), later);
+    // One that registers again is no later than it was.
+    Client::register(&mut server, at(30), 1, [1; 8], Visibility::Known).unwrap();
+    first.counter = 0;
+    first.renew(&mut server, at(30));
+    assert_eq!(called(&mut server, at(31), (&mut caller, 2), eid(1)), later);
+
+    // One that goes leaves the other.
+    second.presence = Presence::Leaving;
+    let ok = second.renew(&mut server, at(40));
+    assert_eq!((ok.ttl, server.stats().leases), (0, 2));
+    let earlier = (Ok(address(1)), vec![address(1)]);
+    assert_eq!(called(&mut server, at(50), (&mut caller, 3), eid(1)), earlier);
+    assert_eq!(caller.lookup(&mut server, at(50), &eid(1)), Ok(()));
+    for client in [&mut first, &mut caller] {
+        client.renew(&mut server, at(50_000));
+    }
+    server.on_timer(at(60_040));
+    assert_eq!(called(&mut server, at(60_050), (&mut caller, 4), eid(1)), earlier);
+    first.presence = Presence::Leaving;
+    first.renew(&mut server, at(61_000));
+    let gone = (Err(Status::Offline), Vec::new());
+    assert_eq!(called(&mut server, at(62_000), (&mut caller, 5), eid(1)), gone);
+}
+
+// spec: RCH-20
+#[test]
+fn a_lease_that_is_given_up_does_not_come_back_by_a_packet_from_before() {
+    let mut server = registrar(ServerConfig::default());
+    let caller = Client::new(&mut server, at(0), 9);
+    let mut first = instance(&mut server, at(0), 1, Visibility::Known);
+    let before = first.lease(None);
+    first.presence = Presence::Leaving;
+    first.renew(&mut server, at(10));
+    assert_eq!(server.packet(at(20), first.at, &before), Err(Dropped::Old));
+    let offline = Unfound {
+        status: Status::Offline,
+        since: 1,
+    };
+    assert_eq!(caller.lookup(&mut server, at(1020), &eid(1)), Err(offline));
+    // Said again, because the answer was lost, it is answered again.
+    assert_eq!(first.renew(&mut server, at(30)).ttl, 0);
     assert_eq!(server.stats().leases, 1);
-    assert_eq!((first.instance, second.instance), ([1; 8], [2; 8]));
+    // A host that starts anew is another instance.
+    instance(&mut server, at(2000), 2, Visibility::Known);
+    assert_eq!(caller.lookup(&mut server, at(2000), &eid(1)), Ok(()));
+    server.on_timer(at(62_000));
+    assert_eq!((server.stats().leases, server.leases.networks_len()), (0, 0));
+}
+
+// spec: RCH-2, RCH-20
+#[test]
+fn nobody_is_introduced_to_an_instance_that_hides_and_none_to_itself() {
+    let mut server = registrar(ServerConfig::default());
+    let mut caller = Client::new(&mut server, at(0), 9);
+    let mut hidden = instance(&mut server, at(0), 1, Visibility::Hidden);
+    assert_eq!(
+        called(&mut server, at(1), (&mut caller, 1), eid(1)).0,
+        Err(Status::NeverSeen)
+    );
+    let mut found = instance(&mut server, at(10), 2, Visibility::Known);
+    instance(&mut server, at(20), 3, Visibility::Hidden);
+    let to_found = (Ok(address(2)), vec![address(2)]);
+    assert_eq!(called(&mut server, at(30), (&mut caller, 2), eid(1)), to_found);
+    // A program may call another of the same identity.
+    assert_eq!(called(&mut server, at(30), (&mut hidden, 3), eid(1)), to_found);
+    let none = called(&mut server, at(30), (&mut found, 4), eid(1));
+    assert_eq!(none.0, Err(Status::NeverSeen));
+}
+
+// spec: RCH-20
+#[test]
+fn an_instance_that_does_not_answer_comes_behind_one_that_does() {
+    let mut server = registrar(ServerConfig::default());
+    let mut caller = Client::new(&mut server, at(0), 9);
+    instance(&mut server, at(0), 1, Visibility::Known);
+    let mut second = instance(&mut server, at(10), 2, Visibility::Known);
+    assert_eq!(called(&mut server, at(20), (&mut caller, 1), eid(1)).0, Ok(address(2)));
+    for ms in [120, 320, 720, 3720] {
+        server.on_timer(at(ms));
+    }
+    sent(&mut server);
+    assert_eq!(
+        called(&mut server, at(3800), (&mut caller, 2), eid(1)).0,
+        Ok(address(1))
+    );
+    second.renew(&mut server, at(4000));
+    assert_eq!(
+        called(&mut server, at(4100), (&mut caller, 3), eid(1)).0,
+        Ok(address(2))
+    );
+}
+
+// spec: RCH-20
+#[test]
+fn of_too_many_instances_those_give_way_that_hide() {
+    let mut server = registrar(ServerConfig::default());
+    let caller = Client::new(&mut server, at(0), 99);
+    let mut serving = instance(&mut server, at(0), 1, Visibility::Known);
+    let mut eldest = instance(&mut server, at(1), 2, Visibility::Hidden);
+    for n in 3..=80 {
+        instance(&mut server, at(u64::from(n)), n, Visibility::Hidden);
+    }
+    assert_eq!(server.stats().leases, 65, "64, and the caller");
+    assert!(!serving.renew(&mut server, at(100)).notice.is_superseded);
+    assert!(eldest.renew(&mut server, at(100)).notice.is_superseded);
+    assert_eq!(caller.lookup(&mut server, at(100), &eid(1)), Ok(()));
+}
+
+// spec: RCH-4, RCH-20
+#[test]
+fn a_host_is_listed_under_the_words_of_the_instances_that_are_there() {
+    let mut server = registrar(ServerConfig::default());
+    let asking = Client::new(&mut server, at(0), 9);
+    let listed = |server: &mut Registrar, now| {
+        let search = Search {
+            word: "games".to_owned(),
+            after: None,
+            count: 4,
+        };
+        let record = Request::Search(search).encode();
+        let answer = server.request(now, (&asking.eid, asking.at), &record).unwrap();
+        Entries::decode(&answer).unwrap().unwrap().entries.len()
+    };
+    let mut both = [1, 2].map(|n| instance(&mut server, at(0), n, Visibility::Listed));
+    assert_eq!(listed(&mut server, at(1)), 1, "once");
+    for (n, left) in [(1, 1), (0, 0)] {
+        both[n].presence = Presence::Leaving;
+        both[n].renew(&mut server, at(10));
+        assert_eq!(listed(&mut server, at(10)), left);
+    }
+    assert!(server.leases.is_unlisted());
 }
 
 // spec: RCH-4
@@ -510,7 +672,7 @@ fn listed_hosts_are_found_by_their_words_page_by_page() {
     assert_eq!((rest.entries, rest.next), ([7, 8].map(listed).to_vec(), None));
     assert_eq!(search(&mut server, at(0), "game", None), Entries::default());
     // Who registers again without wanting to be listed is not any more.
-    Client::new(&mut server, at(10), 1);
+    Client::register(&mut server, at(10), 1, [1; 8], Visibility::Known).unwrap();
     assert_eq!(search(&mut server, at(10), "games", None).entries[0], listed(2));
     server.on_timer(at(70_000));
     assert!(server.leases.is_unlisted());
@@ -627,9 +789,12 @@ proptest! {
 #[test]
 fn what_is_kept_of_a_lease_is_small() {
     // Half of the slots of a table that has just grown are empty.
-    let slot = std::mem::size_of::<(Eid, leases::Lease)>() + 1;
+    let (slot, lease) = leases::sizes();
     let queued = std::mem::size_of::<(Eid, u32, Instant)>();
-    assert!(2 * slot + 2 * queued <= 512, "{slot} and {queued} bytes");
+    assert!(
+        2 * (slot + 1) + lease + 2 * queued <= 512,
+        "{slot}, {lease} and {queued} bytes"
+    );
 }
 
 #[test]

@@ -7,6 +7,7 @@ use sss_crypto::{Generator, schedule};
 use sss_wire::{Eid, Reader, reach};
 use zeroize::Zeroizing;
 
+use super::leases::Instance;
 use crate::keys::LeaseKey;
 
 /// Version of the layout of tokens.
@@ -31,6 +32,16 @@ pub(super) struct Bearer {
     pub(super) address: SocketAddr,
 }
 
+impl Bearer {
+    /// The run of the host.
+    pub(super) fn instance(&self) -> Instance {
+        Instance {
+            eid: self.eid,
+            name: self.instance,
+        }
+    }
+}
+
 impl Tokens {
     pub(super) fn new(secret: &[u8; 32]) -> Self {
         let mut key = Zeroizing::new([0; 32]);
@@ -42,8 +53,8 @@ impl Tokens {
     }
 
     /// The key of a lease.
-    pub(super) fn lease_key(&self, bearer: &Bearer) -> LeaseKey {
-        let context = [&bearer.eid.public_key()[..], &bearer.instance].concat();
+    pub(super) fn lease_key(&self, instance: &Instance) -> LeaseKey {
+        let context = [&instance.eid.public_key()[..], &instance.name].concat();
         let mut key = [0; 32];
         schedule::label(&*self.secret, "lease", &context, &mut key);
         LeaseKey::new(key)
@@ -99,13 +110,16 @@ mod tests {
         assert!(same < 10, "{same} bytes are the same");
         // The secret outlives the server's run.
         assert_eq!(Tokens::new(&[1; 32]).open(&token), Some(bearer));
-        let key = |bearer: &Bearer| *tokens.lease_key(bearer).reveal();
+        let key = |bearer: &Bearer| *tokens.lease_key(&bearer.instance()).reveal();
         let another = Bearer {
             instance: [6; 8],
             ..bearer
         };
         assert_ne!(key(&bearer), key(&another));
-        assert_eq!(key(&bearer), *Tokens::new(&[1; 32]).lease_key(&bearer).reveal());
+        assert_eq!(
+            key(&bearer),
+            *Tokens::new(&[1; 32]).lease_key(&bearer.instance()).reveal()
+        );
         for at in 0..token.len() {
             let mut changed = token.clone();
             changed[at] ^= 1;

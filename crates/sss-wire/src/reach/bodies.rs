@@ -47,6 +47,29 @@ impl TryFrom<u8> for Status {
     }
 }
 
+/// Wish of a host about its lease (RCH-8).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Presence {
+    /// It lasts, and nobody finds the host.
+    #[default]
+    Hidden = 0,
+    /// It lasts, and others find the host.
+    Found = 1,
+    /// It ends: the host goes.
+    Leaving = 2,
+}
+
+impl Presence {
+    fn of(flags: u8) -> Self {
+        match flags & 3 {
+            0 => Self::Hidden,
+            1 => Self::Found,
+            _ => Self::Leaving,
+        }
+    }
+}
+
 /// LEASE, opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lease {
@@ -56,8 +79,8 @@ pub struct Lease {
     pub counter: u64,
     /// Round-trip time to the server in microseconds; 0 if it is not known.
     pub rtt: u32,
-    /// Set if the host wants to be found.
-    pub is_visible: bool,
+    /// Wish of the host.
+    pub presence: Presence,
     /// The introduction that is answered by it, if one is.
     pub answer: Option<([u8; 8], Status)>,
 }
@@ -69,7 +92,7 @@ impl Lease {
         out.extend_from_slice(&self.boot);
         out.extend_from_slice(&self.counter.to_be_bytes());
         out.extend_from_slice(&self.rtt.to_be_bytes());
-        out.push(u8::from(self.is_visible));
+        out.push(self.presence as u8);
         let (introduction, status) = self.answer.unwrap_or(([0; 8], Status::Ok));
         out.extend_from_slice(&introduction);
         out.push(status as u8);
@@ -84,14 +107,14 @@ impl Lease {
     pub fn decode(plaintext: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(plaintext);
         let (boot, counter, rtt) = (reader.array()?, reader.u64()?, reader.u32()?);
-        let is_visible = reader.u8()? & 1 != 0;
+        let presence = Presence::of(reader.u8()?);
         let introduction = reader.array()?;
         let status = Status::try_from(reader.u8()?)?;
         Ok(Self {
             boot,
             counter,
             rtt,
-            is_visible,
+            presence,
             answer: (introduction != [0; 8]).then_some((introduction, status)),
         })
     }
@@ -119,7 +142,7 @@ pub struct LeaseOk {
 pub struct Notice {
     /// The server has been restarted: register again.
     pub is_forgotten: bool,
-    /// Another instance has taken this one's place: stop.
+    /// Other instances have taken this one's place: stop.
     pub is_superseded: bool,
 }
 

@@ -28,8 +28,6 @@ pub enum Request {
     Lookup(Eid),
     /// Hosts listed under a word.
     Search(Search),
-    /// The host wants to be forgotten.
-    Unregister,
 }
 
 /// REGISTER (RCH-2).
@@ -128,7 +126,6 @@ impl Request {
                 put_bytes8(&mut out, search.after.as_ref().map_or(&[], |eid| eid.as_bytes()));
                 out.push(search.count);
             }
-            Self::Unregister => out.push(4),
         }
         out
     }
@@ -150,7 +147,6 @@ impl Request {
                 after: optional_eid(&mut reader)?,
                 count: reader.u8()?,
             }),
-            4 => Self::Unregister,
             _ => return Err(Malformed("an unknown request")),
         };
         match reader.is_empty() {
@@ -275,14 +271,14 @@ impl Entries {
     }
 }
 
-/// Answer to LOOKUP and UNREGISTER, and to whatever is refused: a status, and for LOOKUP the time.
+/// Answer to LOOKUP, and to whatever is refused: a status, and the time.
 pub fn outcome(status: Status, since: u32) -> Vec<u8> {
     let mut out = vec![status as u8];
     out.extend_from_slice(&since.to_be_bytes());
     out
 }
 
-/// Reads the answer to LOOKUP or UNREGISTER.
+/// Reads the answer to LOOKUP.
 ///
 /// # Errors
 /// If it is too short, or its status unknown.

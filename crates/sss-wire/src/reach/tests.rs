@@ -2,7 +2,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use super::bodies::{Connect, Found, Lease, LeaseOk, Notice, Notify, Status, Unfound, Way};
+use super::bodies::{Connect, Found, Lease, LeaseOk, Notice, Notify, Presence, Status, Unfound, Way};
 use super::records::{Entries, Register, Registered, Request, Search, Visibility};
 use super::*;
 use crate::Eid;
@@ -51,12 +51,7 @@ fn any_request() -> impl Strategy<Value = Request> {
     );
     let search = ("[a-zé]{1,20}", option::of(any_eid()), any::<u8>())
         .prop_map(|(word, after, count)| Request::Search(Search { word, after, count }));
-    prop_oneof![
-        register,
-        any_eid().prop_map(Request::Lookup),
-        search,
-        Just(Request::Unregister)
-    ]
+    prop_oneof![register, any_eid().prop_map(Request::Lookup), search]
 }
 
 proptest! {
@@ -72,10 +67,11 @@ proptest! {
         status in any_status(),
         token in vec(any::<u8>(), 0..=MAX_TOKEN),
         flags in any::<[bool; 3]>(),
+        presence in prop_oneof![Just(Presence::Hidden), Just(Presence::Found), Just(Presence::Leaving)],
     ) {
         let [boot, introduction, _] = ids;
         let answer = (flags[0] && introduction != [0; 8]).then_some((introduction, status));
-        let lease = Lease { boot, counter, rtt, is_visible: flags[2], answer };
+        let lease = Lease { boot, counter, rtt, presence, answer };
         prop_assert_eq!(Lease::decode(&lease.encode(43)), Ok(lease));
         let notice = Notice { is_forgotten: flags[1], is_superseded: flags[2] };
         let ok = LeaseOk { boot, counter, address, ttl: 60, notice, token };

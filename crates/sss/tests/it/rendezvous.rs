@@ -106,6 +106,77 @@ async fn hosts_are_found_again_when_the_server_is_back() {
     .await;
 }
 
+// spec: RCH-20
+#[tokio::test]
+async fn a_host_that_is_closed_is_said_to_be_offline_at_once() {
+    within(30, async {
+        let server = server(&Identity::generate(), "127.0.0.1:0").await;
+        let callee = registered(&server, FoundBy::Known).await;
+        let caller = registered(&server, FoundBy::Nobody).await;
+        let eid = callee.eid();
+        callee.close().await.unwrap();
+        assert_eq!(server.rendezvous_stats().unwrap().leases, 1);
+        match ask(&caller, eid).await.unwrap_err() {
+            ConnectError::Negotiation(NegotiationError::Unfound(Absence::Offline(since))) => {
+                assert!(since < Duration::from_secs(6), "{since:?}");
+            }
+            other => panic!("{other}"),
+        }
+        // One that hides does not wait, but goes too.
+        caller.close().await.unwrap();
+        while server.rendezvous_stats().unwrap().leases > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // A server that is gone does not keep a host from ending.
+        let left = registered(&server, FoundBy::Known).await;
+        server.close().await.unwrap();
+        drop(server);
+        left.close().await.unwrap();
+    })
+    .await;
+}
+
+/// A host's program: its identity is that of another one.
+async fn program(server: &Host, identity: &Identity, found_by: FoundBy) -> Host {
+    let built = builder()
+        .identity(identity.clone())
+        .rendezvous(server.eid(), server.local_addr())
+        .found_by(found_by)
+        .allow_own_eid(true);
+    let host = built.build().await.unwrap();
+    while host.observed_addrs().is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    host
+}
+
+// spec: RCH-20
+#[tokio::test]
+async fn programs_of_one_identity_do_not_hide_each_other() {
+    within(30, async {
+        let server = server(&Identity::generate(), "127.0.0.1:0").await;
+        let identity = Identity::generate();
+        let first = program(&server, &identity, FoundBy::Known).await;
+        echo(&first).await;
+        let hidden = program(&server, &identity, FoundBy::Nobody).await;
+        let caller = registered(&server, FoundBy::Nobody).await;
+        assert_eq!(ask(&caller, identity.eid()).await.unwrap(), "hello");
+        // Even by a program of the same identity.
+        assert_eq!(ask(&hidden, identity.eid()).await.unwrap(), "hello");
+        let second = program(&server, &identity, FoundBy::Known).await;
+        assert_eq!(server.rendezvous_stats().unwrap().leases, 4);
+        assert_eq!(first.observed_addrs().len(), 1);
+        // The later one offers nothing. When it goes, the first is found again.
+        let other = registered(&server, FoundBy::Nobody).await;
+        let mut stream = other.connect(identity.eid(), "echo", "1").await.unwrap();
+        assert!(stream.read_to_end(100).await.is_err());
+        second.close().await.unwrap();
+        let other = registered(&server, FoundBy::Nobody).await;
+        assert_eq!(ask(&other, identity.eid()).await.unwrap(), "hello");
+    })
+    .await;
+}
+
 /// A host whose only server is said to be there.
 async fn finds_no_server(server: Eid, at: impl Into<Hint>) -> Host {
     let host = builder().rendezvous(server, at).build().await.unwrap();
