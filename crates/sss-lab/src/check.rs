@@ -126,7 +126,7 @@ pub fn kinds() -> Result<Vec<Finding>, Error> {
 
 /// Tells whether two hosts get through that send to each other's outer addresses without any trick, at no delay, in
 /// both orders.
-fn expected(one: Kind, other: Kind) -> bool {
+pub fn get_through(one: Kind, other: Kind) -> bool {
     use Kind::{EimRandom, FullCone, Open, PrcAccept, Restricted, Symmetric};
     match (one, other) {
         // Whoever lets the address in gets through with everyone, if it answers to where packets come from.
@@ -161,7 +161,7 @@ pub fn pairs() -> Result<Vec<Finding>, Error> {
     let tell = |through| if through { "through" } else { "not through" }.to_owned();
     let finding = |((one, other), outcomes): (&(usize, usize), &[probe::Punched])| Finding {
         what: format!("{} x {}", PAIRED[*one].name(), PAIRED[*other].name()),
-        expected: tell(expected(PAIRED[*one], PAIRED[*other])),
+        expected: tell(get_through(PAIRED[*one], PAIRED[*other])),
         found: tell(outcomes.iter().all(|outcome| outcome.after.is_some())),
     };
     Ok(pairs.iter().zip(outcomes.chunks(2)).map(finding).collect())

@@ -12,6 +12,8 @@ mod hostile;
 mod interruption;
 mod json_table;
 mod key_log;
+#[cfg(target_os = "linux")]
+mod lab;
 mod oddities;
 mod outage;
 mod package;

@@ -103,8 +103,8 @@ impl Tokens {
 }
 
 impl Lease {
-    /// A lease that was just registered.
-    pub(super) fn new(now: Instant, registered: Registered, presence: Presence) -> Self {
+    /// A lease that was just registered, on a channel of this round-trip time: the first call needs one.
+    pub(super) fn new(now: Instant, registered: Registered, (presence, rtt): (Presence, Option<Duration>)) -> Self {
         let mut tokens = Tokens::default();
         registered.tokens.into_iter().for_each(|token| tokens.put(token));
         let ttl = Duration::from_secs(u64::from(registered.ttl).max(1));
@@ -117,7 +117,7 @@ impl Lease {
             tokens,
             observed: registered.address,
             outstanding: VecDeque::new(),
-            rtt: None,
+            rtt,
             timer: Timer {
                 // The first one at once: it measures the round trip.
                 at: now,

@@ -176,8 +176,9 @@ impl Registration {
                 Poll::Ready(_) => break None,
             }
         };
-        let path = host.channel_info(stream.peer());
-        let path = path.and_then(|info| info.route.direct_address());
+        let info = host.channel_info(stream.peer());
+        let rtt = info.as_ref().and_then(|info| info.min_rtt);
+        let path = info.and_then(|info| info.route.direct_address());
         host.stream(stream).release();
         let registered = outcome.and_then(|record| Registered::decode(&record).ok());
         match (registered, path) {
@@ -186,7 +187,7 @@ impl Registration {
                     Visibility::Hidden => Presence::Hidden,
                     Visibility::Known | Visibility::Listed => Presence::Found,
                 };
-                self.state = State::Leased(Box::new(Lease::new(now, registered, presence)), at);
+                self.state = State::Leased(Box::new(Lease::new(now, registered, (presence, rtt))), at);
                 self.pause = FIRST_PAUSE;
                 self.failure = None;
                 Progress::Leased
@@ -222,7 +223,7 @@ impl Registration {
     /// A registration that has come to a lease.
     pub(super) fn leased(now: Instant, server: ServerAddress, registered: Registered) -> Self {
         let at = server.addresses[0];
-        let lease = Lease::new(now, registered, Presence::Found);
+        let lease = Lease::new(now, registered, (Presence::Found, None));
         Self {
             state: State::Leased(Box::new(lease), at),
             ..Self::new(now, server)

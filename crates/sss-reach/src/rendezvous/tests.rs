@@ -58,6 +58,8 @@ struct World {
     relay: (Option<RelayLimits>, RelayUse),
     /// Pairs of nodes, one of each of which cannot send to the other.
     cut: Vec<(usize, usize)>,
+    /// A node that is so much farther from the servers.
+    far: (usize, Duration),
 }
 
 const ECHO: (&str, &str) = ("echo", "echo/1");
@@ -76,6 +78,7 @@ impl World {
             loss: (0, 0),
             relay: (None, RelayUse::Allowed),
             cut: Vec::new(),
+            far: (0, Duration::ZERO),
         }
     }
 
@@ -147,7 +150,9 @@ impl World {
     }
 
     fn delay(&self, from: usize, to: usize) -> Duration {
+        let is_far = self.far.0 == from || self.far.0 == to;
         match from < self.servers || to < self.servers {
+            true if is_far => self.delays.0 + self.far.1,
             true => self.delays.0,
             false => self.delays.1,
         }
@@ -520,6 +525,34 @@ fn who_hears_first_waits_so_that_both_open_at_once() {
     world.run(MS(140));
     let eid = world.nodes[two].host.eid();
     assert!(world.wire.iter().all(|(_, _, bytes)| !contains(bytes, eid.as_bytes())));
+}
+
+// spec: RCH-12
+#[test]
+fn who_calls_as_soon_as_it_is_registered_is_waited_for_as_well() {
+    let mut world = World::new((5, 5));
+    let server = world.add_server();
+    let two = world.add_host(Nat::Cone, std::slice::from_ref(&server), Visibility::Known);
+    world.far = (two + 1, MS(60));
+    world.run(MS(5000));
+    let one = world.add_host(Nat::Cone, &[server], Visibility::Hidden);
+    world.call(one, two);
+    let (of_one, of_two) = (world.nodes[one].address, world.nodes[two].address);
+    let mut first = [None; 2];
+    for ms in 0..1000_u64 {
+        world.run(MS(1));
+        for (from, to, at) in [(of_one, of_two, 0), (of_two, of_one, 1)] {
+            let is_direct = |(a, b, _): &(SocketAddr, SocketAddr, Vec<u8>)| (a.ip(), b.ip()) == (from.ip(), to.ip());
+            if first[at].is_none() && world.wire.iter().any(is_direct) {
+                first[at] = Some(ms);
+            }
+        }
+    }
+    let [Some(caller), Some(callee)] = first else {
+        panic!("{first:?}");
+    };
+    assert!(caller.abs_diff(callee) < 5, "{caller} and {callee}");
+    assert!(world.nodes[two].heard.is_some());
 }
 
 fn contains(bytes: &[u8], what: &[u8]) -> bool {

@@ -21,7 +21,10 @@ fn lease() -> (Lease, Generator) {
         key: KEY,
         tokens: (1..=4).map(|n| vec![n; 87]).collect(),
     };
-    (Lease::new(at(0), registered, Presence::Found), Generator::new(&[2; 32]))
+    (
+        Lease::new(at(0), registered, (Presence::Found, None)),
+        Generator::new(&[2; 32]),
+    )
 }
 
 /// The token of a packet, and what it says.
