@@ -380,6 +380,7 @@ impl Flight {
         {
             self.recovery.rtt.update(now.since(packet.sent), Duration::ZERO);
         }
+        self.tell_mtu(now, &acked);
         self.on_progress(now, &acked, in_flight, None);
         Settled {
             largest: acked.largest.map(|packet| packet.seq),
@@ -434,6 +435,8 @@ impl Flight {
         if self.recovery.loss.take_refuted() {
             self.flow.controller.get_mut().on_false_congestion();
         }
+        // What arrived tells the losses that follow from those of a path that carries less.
+        self.tell_mtu(now, &acked);
         self.detect_losses(now, &mut sink);
         self.on_progress(now, &acked, in_flight, latest);
         Ok(Settled {
@@ -454,13 +457,11 @@ impl Flight {
         Some(latest)
     }
 
-    /// Tells everyone concerned what was newly acknowledged.
-    fn on_progress(&mut self, now: Instant, acked: &Acked, in_flight: u64, latest: Option<Duration>) {
-        let Some(largest) = acked.largest else {
+    /// Tells the search for the MTU what was newly acknowledged.
+    fn tell_mtu(&mut self, now: Instant, acked: &Acked) {
+        if acked.packets == 0 {
             return;
-        };
-        self.recovery.loss.on_progress();
-        self.recovery.loss_rate.on_acked(acked.packets);
+        }
         let (seq, size) = acked.biggest;
         self.mtu.on_acked(seq, size);
         if let Some(probe) = acked.probe
@@ -470,6 +471,15 @@ impl Flight {
             self.flow.controller.get_mut().set_datagram(self.mtu.current());
         }
         self.mtu.start(now);
+    }
+
+    /// Tells everyone else concerned what was newly acknowledged.
+    fn on_progress(&mut self, now: Instant, acked: &Acked, in_flight: u64, latest: Option<Duration>) {
+        let Some(largest) = acked.largest else {
+            return;
+        };
+        self.recovery.loss.on_progress();
+        self.recovery.loss_rate.on_acked(acked.packets);
         if acked.bytes > 0 {
             let rtt = self.recovery.rtt.smoothed();
             self.flow.throughput.on_acked(now, acked.bytes, rtt);

@@ -24,8 +24,12 @@ const TOLERANCE: u16 = 16;
 const MAX_LOST: u8 = 3;
 /// The time when a finished search begins again.
 const RESTART: Duration = Duration::from_secs(600);
+/// The same after a black hole, which may be gone soon; doubled each time that it is not, up to [`RESTART`].
+const RESTART_AFTER_HOLE: Duration = Duration::from_secs(30);
 /// Large packets lost in a row that prove a black hole.
 const BLACK_HOLE: u8 = 3;
+/// Deliveries that are remembered: few sizes are in flight at a time.
+const MAX_DELIVERIES: usize = 4;
 
 /// Reasons why datagrams have the size they have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,9 +72,12 @@ pub(super) struct MtuSearch {
     tried_limit: bool,
     /// Lost probes of the present candidate.
     lost: u8,
+    /// Pause after a search.
+    restart: Duration,
     state: MtuState,
     phase: SearchPhase,
     losses: LargeLosses,
+    delivered: Deliveries,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,8 +98,29 @@ struct LargeLosses {
     count: u8,
     /// The smallest of them.
     smallest: u16,
-    /// The largest packet delivered, and the latest of its size or more.
-    delivered: Option<(u64, u16)>,
+}
+
+/// Large packets that were delivered: each is later than all that are larger, and smaller than all that are earlier.
+#[derive(Debug, Default)]
+struct Deliveries(Vec<(u64, u16)>);
+
+impl Deliveries {
+    fn add(&mut self, seq: u64, size: u16) {
+        if self.0.iter().any(|d| d.0 >= seq && d.1 >= size) {
+            return;
+        }
+        self.0.retain(|d| d.0 > seq || d.1 > size);
+        if self.0.len() >= MAX_DELIVERIES {
+            self.0.remove(0);
+        }
+        let at = self.0.iter().position(|d| d.0 > seq).unwrap_or(self.0.len());
+        self.0.insert(at, (seq, size));
+    }
+
+    /// Returns whether a later packet of at least that size was delivered.
+    fn disprove(&self, seq: u64, size: u16) -> bool {
+        self.0.iter().any(|d| d.0 > seq && d.1 >= size)
+    }
 }
 
 impl MtuSearch {
@@ -104,9 +132,11 @@ impl MtuSearch {
             too_large: None,
             tried_limit: false,
             lost: 0,
+            restart: RESTART,
             state: MtuState::Base,
             phase: SearchPhase::Waiting,
             losses: LargeLosses::default(),
+            delivered: Deliveries::default(),
         }
     }
 
@@ -156,6 +186,7 @@ impl MtuSearch {
     /// Begins a finished search again when its time has come.
     pub(super) fn on_timer(&mut self, now: Instant) {
         if self.next_timer().is_some_and(|at| now >= at) {
+            self.restart = (2 * self.restart).min(RESTART);
             self.begin_again(now);
         }
     }
@@ -202,22 +233,16 @@ impl MtuSearch {
         if size <= BASE_DATAGRAM {
             return;
         }
-        let losses = &mut self.losses;
-        if losses.count > 0 && size >= losses.smallest {
-            losses.count = 0;
+        if self.losses.count > 0 && size >= self.losses.smallest {
+            self.losses.count = 0;
         }
-        losses.delivered = match losses.delivered {
-            Some((s, big)) if size >= big => Some((seq.max(s), size)),
-            None => Some((seq, size)),
-            other => other,
-        };
+        self.delivered.add(seq, size);
     }
 
     /// Another packet was declared lost. Returns whether that proves a black hole, and datagrams become smaller.
     pub(super) fn on_lost(&mut self, now: Instant, seq: u64, size: u16) -> bool {
-        // A later packet of at least that size got through: the loss has another cause.
-        let delivered = self.losses.delivered.is_some_and(|(s, big)| s > seq && big >= size);
-        if size <= BASE_DATAGRAM || size > self.current || delivered {
+        // Where a later packet of at least that size got through, the loss has another cause.
+        if size <= BASE_DATAGRAM || size > self.current || self.delivered.disprove(seq, size) {
             return false;
         }
         let losses = &mut self.losses;
@@ -232,14 +257,16 @@ impl MtuSearch {
         }
         *losses = LargeLosses::default();
         self.current = BASE_DATAGRAM;
+        self.restart = RESTART_AFTER_HOLE;
         self.begin_again(now);
         self.state = MtuState::BlackHole;
         true
     }
 
+    /// Begins a search like the one before, but that the limit, if it is more than what links carry, is not tried at
+    /// once: it was.
     fn begin_again(&mut self, now: Instant) {
         self.too_large = None;
-        self.tried_limit = false;
         self.lost = 0;
         self.go_on(now);
     }
@@ -248,8 +275,8 @@ impl MtuSearch {
     fn go_on(&mut self, now: Instant) {
         (self.phase, self.state) = match self.candidate() {
             Some(_) => (SearchPhase::Ready, MtuState::Searching),
-            None if self.current >= self.limit => (SearchPhase::Done(now + RESTART), MtuState::Limit),
-            None => (SearchPhase::Done(now + RESTART), MtuState::Path),
+            None if self.current >= self.limit => (SearchPhase::Done(now + self.restart), MtuState::Limit),
+            None => (SearchPhase::Done(now + self.restart), MtuState::Path),
         };
     }
 
@@ -396,5 +423,79 @@ mod tests {
         assert!(!search.on_lost(NOW, 104, 1452));
         assert!(!search.on_lost(NOW, 105, 1452));
         assert_eq!(search.current(), 1452);
+    }
+
+    // spec: CHN-9
+    #[test]
+    fn a_probe_that_arrived_does_not_hide_later_deliveries_of_smaller_ones() {
+        let mut search = started(1472);
+        converge(&mut search, 1472);
+        search.on_acked(100, 1472);
+        // Before datagrams grew, these had been on their way.
+        search.on_acked(200, 1452);
+        for seq in 150..160 {
+            assert!(!search.on_lost(NOW, seq, 1452), "{seq}");
+        }
+        for seq in [201, 202] {
+            assert!(!search.on_lost(NOW, seq, 1452));
+        }
+        assert!(search.on_lost(NOW, 203, 1452));
+    }
+
+    // spec: CHN-9
+    #[test]
+    fn deliveries_disprove_the_loss_of_what_was_sent_before_them_and_is_no_larger() {
+        let mut random = numbers();
+        let mut deliveries = Deliveries::default();
+        let mut all = Vec::new();
+        for seq in 0..1000 {
+            let size = [1300, 1400, 1452, 1472][random() as usize % 4];
+            if random().is_multiple_of(3) {
+                deliveries.add(seq, size);
+                all.push((seq, size));
+            }
+            let asked = (
+                seq.saturating_sub(random() % 20),
+                [1300, 1400, 1452, 1472][random() as usize % 4],
+            );
+            let expected = all.iter().any(|d| d.0 > asked.0 && d.1 >= asked.1);
+            assert_eq!(
+                deliveries.disprove(asked.0, asked.1),
+                expected,
+                "{asked:?} of {deliveries:?}"
+            );
+        }
+        assert!(deliveries.0.len() <= MAX_DELIVERIES);
+    }
+
+    /// Numbers that look random (Marsaglia's xorshift), the same each time.
+    fn numbers() -> impl FnMut() -> u64 {
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        move || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state >> 8
+        }
+    }
+
+    // spec: CHN-8, CHN-9
+    #[test]
+    fn after_a_black_hole_larger_ones_are_tried_again_soon_and_then_ever_more_rarely() {
+        let mut search = started(65_507);
+        converge(&mut search, 1472);
+        for seq in 1000..1003 {
+            search.on_lost(NOW, seq, 1472);
+        }
+        assert_eq!(search.state(), MtuState::BlackHole);
+        for expected in [30, 60, 120, 240, 480, 600, 600] {
+            let lost = converge(&mut search, 1300);
+            assert!(!lost.contains(&65_507), "the limit was tried before");
+            let due = search.next_timer().unwrap();
+            assert_eq!(due.since(NOW), Duration::from_secs(expected));
+            search.on_timer(due);
+        }
+        converge(&mut search, 1472);
+        assert_eq!(search.current(), 1472);
     }
 }

@@ -309,6 +309,29 @@ fn a_black_hole_is_found_and_left() {
     assert!(a.channel.datagram_size() <= 1300);
 }
 
+// spec: CHN-9
+#[test]
+fn one_acknowledgement_that_shows_losses_and_later_deliveries_is_no_black_hole() {
+    let (mut a, mut b) = established(at(0), Duration::from_millis(10), jumbo(), Suite::Aes256Gcm);
+    settle(at(1), &mut a, &mut b);
+    let full = a.channel.datagram_size();
+    assert_eq!(full, 8952);
+    let now = at(10);
+    for n in 0..12 {
+        let packet = a.data(now, usize::MAX);
+        assert_eq!(packet.len(), full);
+        // As where a queue overflows: many in a row are lost.
+        if n > 8 {
+            b.take(now, &packet, a.address).unwrap();
+        }
+    }
+    let ack = b.control(now).expect("an acknowledgement");
+    a.take(at(20), &ack, b.address).unwrap();
+    let info = a.channel.info();
+    assert!(info.packets_lost > 3, "{info:?}");
+    assert_eq!((usize::from(info.mtu), info.mtu_state), (full, MtuState::Limit));
+}
+
 /// Bytes that a sender sends within a minute to a peer that has fallen silent, until the second probe timeout and after
 /// it; and the longest datagram of a probe. It has data without end, from the second probe timeout on if it `is_late`.
 fn into_silence(is_late: bool) -> (u64, u64, usize) {
