@@ -158,7 +158,7 @@ const MODULES: &[(&str, Layers)] = &[
             &["service_builder", "server_set", "connect"],
             &["services_of"],
             &["host"],
-            &["builder", "peer_service"],
+            &["builder", "explain", "peer_service", "search"],
         ],
     ),
     (

@@ -234,6 +234,9 @@ pub enum Absence {
     /// No server has answered, or taken this host.
     #[error("no registration server answers: is this machine connected, and are the servers' names right?")]
     NoServer,
+    /// The time was over before a server had said where the host is.
+    #[error("no registration server has said yet where the host is")]
+    Pending,
     /// The servers do not serve this host.
     #[error("the registration servers do not serve this host")]
     NotAllowed,

@@ -6,6 +6,7 @@ mod introduced;
 mod lease;
 mod punch;
 mod registration;
+mod report;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -19,14 +20,17 @@ use sss_wire::reach::records::{Register, Visibility};
 use sss_wire::reach::{Kind, Leg, Packet, Punch, Sealed};
 
 pub use registration::ServerAddress;
+pub use report::{Registration, RegistrationError, RegistrationState};
 
 use crate::Dropped;
 use callee::Callee;
 use calls::{Answered, Calls};
 use introduced::Introduced;
 use punch::Punched;
-use registration::{Progress, Registration};
+use registration::{Progress, Registration as Tried};
 
+/// Peers of which is remembered which servers have found them, each counted for each server.
+const MAX_FOUND: usize = 1024;
 /// Introductions in a second that are acted upon (RCH-14).
 const MAX_INTRODUCTIONS: u8 = 20;
 
@@ -57,11 +61,13 @@ impl RelayUse {
 pub(crate) struct Client {
     register: Register,
     relay: RelayUse,
-    registrations: Vec<Registration>,
+    registrations: Vec<Tried>,
     calls: Calls,
     introduced: Introduced<Callee>,
     /// Introductions in the present second.
     heard: (u64, u8),
+    /// Peers, and servers that have named a way to them: the latest last.
+    found: VecDeque<(Eid, Eid)>,
     /// The time when handles were last looked through.
     swept: Instant,
     rng: Generator,
@@ -84,13 +90,11 @@ impl Client {
         Self {
             register: Register { instance, ..register },
             relay,
-            registrations: servers
-                .into_iter()
-                .map(|server| Registration::new(now, server))
-                .collect(),
+            registrations: servers.into_iter().map(|server| Tried::new(now, server)).collect(),
             calls: Calls::default(),
             introduced: Introduced::default(),
             heard: (0, 0),
+            found: VecDeque::new(),
             swept: now,
             rng,
             outbox: VecDeque::new(),
@@ -110,10 +114,10 @@ impl Client {
             self.lease(now);
             // Nobody looks for one that hides: it says that it goes, and does not wait.
             if self.register.visibility == Visibility::Hidden {
-                self.registrations.iter_mut().for_each(Registration::end);
+                self.registrations.iter_mut().for_each(Tried::end);
             }
         }
-        !self.registrations.iter().any(Registration::is_leased)
+        !self.registrations.iter().any(Tried::is_leased)
     }
 
     /// The next datagram to be sent, and where to.
@@ -135,13 +139,29 @@ impl Client {
         leased.collect()
     }
 
+    /// The state of each registration, in the order in which they were wanted.
+    pub(crate) fn report(&self) -> Vec<Registration> {
+        self.registrations.iter().map(Tried::report).collect()
+    }
+
+    /// Servers that have named a way to a peer.
+    pub(crate) fn found_by(&self, eid: &Eid) -> Vec<Eid> {
+        let of_peer = self.found.iter().filter(|(peer, _)| peer == eid);
+        of_peer.map(|(_, server)| *server).collect()
+    }
+
+    fn note_found(&mut self, eid: Eid, server: Eid) {
+        self.found.retain(|found| *found != (eid, server));
+        self.found.push_back((eid, server));
+        while self.found.len() > MAX_FOUND {
+            self.found.pop_front();
+        }
+    }
+
     pub(crate) fn next_timer(&self) -> Option<Instant> {
-        let registrations = self.registrations.iter().filter_map(Registration::next_timer);
+        let registrations = self.registrations.iter().filter_map(Tried::next_timer);
         registrations
-            .chain(
-                self.leaving
-                    .filter(|_| self.registrations.iter().any(Registration::is_leased)),
-            )
+            .chain(self.leaving.filter(|_| self.registrations.iter().any(Tried::is_leased)))
             .chain(self.calls.next_timer())
             .chain(self.introduced.next_timer())
             .chain(self.introduced.iter().filter_map(Callee::next_timer))
@@ -182,7 +202,7 @@ impl Client {
     /// Sends the LEASEs that are due.
     fn lease(&mut self, now: Instant) {
         if self.leaving.is_some_and(|end| end <= now) {
-            self.registrations.iter_mut().for_each(Registration::end);
+            self.registrations.iter_mut().for_each(Tried::end);
         }
         for registration in &mut self.registrations {
             let Some((lease, at)) = registration.lease() else {
@@ -282,7 +302,7 @@ impl Client {
     }
 
     /// The registration whose server is at an address.
-    fn registration(&mut self, at: SocketAddr) -> Result<&mut Registration, Dropped> {
+    fn registration(&mut self, at: SocketAddr) -> Result<&mut Tried, Dropped> {
         let mut all = self.registrations.iter_mut();
         all.find(|registration| registration.is_at(at)).ok_or(Dropped::Unknown)
     }
@@ -292,10 +312,14 @@ impl Client {
         let registration = self.registration(from)?;
         let (lease, _) = registration.lease().ok_or(Dropped::Unknown)?;
         let news = lease.on_lease_ok(now, sealed)?;
+        let why = match news.is_superseded {
+            true => RegistrationError::Superseded,
+            false => RegistrationError::TooMany,
+        };
         if news.is_over && is_leaving {
             registration.end();
         } else if news.is_over {
-            registration.fail(now, Absence::TooMany);
+            registration.fail(now, why);
         } else if news.is_forgotten && !is_leaving {
             registration.renew(now);
         }
@@ -309,7 +333,9 @@ impl Client {
         from: SocketAddr,
         sealed: &Sealed<'_>,
     ) -> Result<(), Dropped> {
-        let (lease, _) = self.registration(from)?.lease().ok_or(Dropped::Unknown)?;
+        let registration = self.registration(from)?;
+        let server = *registration.eid();
+        let (lease, _) = registration.lease().ok_or(Dropped::Unknown)?;
         let found = Found::decode(&lease.open(sealed)?)?;
         if let Ok(way) = &found.outcome
             && !is_allowed(from, way.address)
@@ -319,6 +345,7 @@ impl Client {
         let is_direct = self.relay.best() == RouteClass::Direct;
         match self.calls.on_found(now, &found, is_direct, &mut self.rng) {
             Answered::Way(eid, way, is_greeted) => {
+                self.note_found(eid, server);
                 let by_relay = self.relayed(now, host, (from, way.handle));
                 match by_relay {
                     Some(route) => host.note_relay(&eid, route),
@@ -331,7 +358,7 @@ impl Client {
                 }
             }
             Answered::NoLease(server) => {
-                if let Some((lease, _)) = self.registrations.get_mut(server).and_then(Registration::lease) {
+                if let Some((lease, _)) = self.registrations.get_mut(server).and_then(Tried::lease) {
                     lease.lease_now(now);
                 }
             }

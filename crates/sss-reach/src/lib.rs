@@ -20,6 +20,6 @@ pub mod keys;
 mod rendezvous;
 pub mod server;
 
-pub use client::{RelayUse, ServerAddress};
+pub use client::{Registration, RegistrationError, RegistrationState, RelayUse, ServerAddress};
 pub use dropped::Dropped;
 pub use rendezvous::{Rendezvous, RendezvousConfig, Serve};

@@ -17,7 +17,7 @@ use sss_wire::reach::Kind;
 use sss_wire::reach::records::Register;
 
 use crate::Dropped;
-use crate::client::{Client, RelayUse, ServerAddress};
+use crate::client::{Client, Registration, RelayUse, ServerAddress};
 use crate::desk::Desk;
 use crate::server::{Registrar, ServerConfig, ServerStats};
 use forwards::Forwards;
@@ -102,6 +102,19 @@ impl Rendezvous {
     /// Servers with which this host has a lease, and its address as each of them sees it.
     pub fn observed(&mut self) -> Vec<(Eid, SocketAddr)> {
         self.client.as_mut().map(Client::observed).unwrap_or_default()
+    }
+
+    /// The state of each registration, in the order in which servers were named.
+    pub fn registrations(&self) -> Vec<Registration> {
+        self.client.as_ref().map(Client::report).unwrap_or_default()
+    }
+
+    /// Servers that have named a way to a peer: of late, and not for more than a thousand peers.
+    pub fn found_by(&self, eid: &Eid) -> Vec<Eid> {
+        self.client
+            .as_ref()
+            .map(|client| client.found_by(eid))
+            .unwrap_or_default()
     }
 
     /// More addresses of a server, such as those of a name that was looked up.

@@ -582,3 +582,5 @@ fn hold(own: u32, other: u32) -> u32 {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;

@@ -377,6 +377,9 @@ impl HostBuilder {
         let identity = self.identity.unwrap_or_else(Identity::generate);
         self.config.seeks = self.wishes.is_any();
         let (rendezvous, unresolved) = self.wishes.split(&identity.key());
+        if !rendezvous.register.is_legal() {
+            return Err(BuildError::Listing);
+        }
         let core = sss_proto::Host::new(self.config, identity.key(), entropy);
         let shared = Arc::new(Shared::new(core, socket.local_addr()));
         let mut seed = [0; 32];

@@ -26,6 +26,9 @@ pub enum BuildError {
     /// A setting is out of range.
     #[error("a setting of the host is out of range: {0}")]
     Setting(#[from] BadSetting),
+    /// No server takes the words or the profile of [`FoundBy::Anybody`](crate::FoundBy::Anybody).
+    #[error("a host is listed under at most 16 words of at most 64 bytes, with a profile of 1024 bytes; 2048 in all")]
+    Listing,
     /// Another socket has the port.
     #[error("{address} is in use by another program: stop that one, or choose another port (0 for any free one)")]
     PortInUse {

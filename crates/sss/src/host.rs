@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sss_proto::{HostStats, ListenError};
+use sss_reach::Registration;
 use sss_reach::server::ServerStats;
 use sss_wire::Eid;
 use tokio::time::{Instant, timeout_at};
@@ -195,6 +196,17 @@ impl Host {
     /// this host is not registered with now.
     pub fn observed_addrs(&self) -> Vec<(Eid, SocketAddr)> {
         self.handle.call(|inner, _| inner.rendezvous.observed())
+    }
+
+    /// The state of the registration with each of the host's servers, in the order in which they were named: why it has
+    /// failed, if it has. Few: it may be asked often.
+    pub fn registrations(&self) -> Vec<Registration> {
+        self.handle.call(|inner, _| inner.rendezvous.registrations())
+    }
+
+    /// The registration servers that have named a way to a peer of late; of the latest thousand peers.
+    pub fn found_by(&self, eid: &Eid) -> Vec<Eid> {
+        self.handle.call(|inner, _| inner.rendezvous.found_by(eid))
     }
 
     /// Returns what the registration server that this host is has done. `None` if it is none.

@@ -97,6 +97,7 @@ mod builder;
 mod connect;
 mod driver;
 mod error;
+mod explain;
 mod hint;
 mod host;
 mod identity;
@@ -105,6 +106,7 @@ mod peer;
 mod peer_service;
 mod redaction;
 mod rendezvous;
+mod search;
 mod server;
 mod server_set;
 mod service_builder;
@@ -120,6 +122,7 @@ pub use error::{
     AcceptError, BuildError, ConnectError, HostCloseError, ProbeError, ReadExactError, ReadToEndError, RecordError,
     ServicesError, StreamCloseError, TryError,
 };
+pub use explain::{Explanation, NatKind};
 pub use hint::{Hint, UnresolvedName};
 pub use host::Host;
 pub use identity::{Identity, IdentityError};
@@ -128,6 +131,7 @@ pub use peer::Peer;
 pub use peer_service::{AttemptError, OfflineReason, PeerEvent, PeerService, PeerServiceError};
 pub use redaction::HostTag;
 pub use rendezvous::{FoundBy, RendezvousServer};
+pub use search::{ListedHost, SearchError, SearchPage};
 pub use server::{Incoming, Server};
 pub use server_set::ServerSet;
 pub use service_builder::ServiceBuilder;
@@ -142,8 +146,8 @@ pub use sss_proto::{
     RelayHandle, Route, RouteClass, Seen, SendState, SocketId, StreamId, StreamInfo, StreamLimits, SubtreeInfo,
     TreeNode, Tried, TunnelId, Waits, WindowConfig, WriteError,
 };
-pub use sss_reach::RelayUse;
-pub use sss_reach::server::{Quotas, RelayLimits, ServerStats};
+pub use sss_reach::server::{Quotas, Rate, RelayLimits, ServerStats};
+pub use sss_reach::{Registration, RegistrationError, RegistrationState, RelayUse};
 pub use sss_wire::services::{ProtocolInfo, ServiceInfo, ServiceList};
 pub use sss_wire::{Code, Eid, EidError, Seconds, is_printable, printable};
 

@@ -347,7 +347,7 @@ impl Initiation {
             };
         }
         match self.answered() {
-            None if self.routes.is_empty() => NegotiationError::Unfound(self.absence.unwrap_or(Absence::NoServer)),
+            None if self.routes.is_empty() => NegotiationError::Unfound(self.absence.unwrap_or(Absence::Pending)),
             None => NegotiationError::NoAnswer {
                 addresses: sightings.of(&self.routes, since, &self.eid),
                 attempts: self.resend.sent,

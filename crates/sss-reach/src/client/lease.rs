@@ -70,6 +70,8 @@ pub(super) struct News {
     pub(super) is_elsewhere: bool,
     /// The server was restarted: this host is to register again.
     pub(super) is_forgotten: bool,
+    /// Others with this host's identity have taken its place.
+    pub(super) is_superseded: bool,
     /// The lease was given up, others with this host's identity have taken its place, or there is no room any more.
     pub(super) is_over: bool,
 }
@@ -226,6 +228,7 @@ impl Lease {
         Ok(News {
             is_elsewhere,
             is_forgotten: ok.notice.is_forgotten,
+            is_superseded: ok.notice.is_superseded,
             // A server that was restarted since knows nothing of who goes.
             is_over: ok.notice.is_superseded || ok.ttl == 0 || (is_leaving && is_restarted),
         })

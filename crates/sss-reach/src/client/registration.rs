@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 use std::task::Poll;
 use std::time::Duration;
 
-use sss_proto::{Absence, Host, Instant, ReadOutcome, Route, StreamId};
-use sss_wire::reach::bodies::Presence;
+use sss_proto::{Absence, ConnectError, Host, Instant, OpenError, ReadError, ReadOutcome, Route, StreamId, WriteError};
+use sss_wire::reach::bodies::{Presence, Status};
 use sss_wire::reach::records::{MAX_RECORD, Register, Registered, Request, Visibility};
 use sss_wire::services::SERVICE;
 use sss_wire::{Eid, reach};
 
 use super::lease::Lease;
-use crate::absence::absence;
+use super::report::{self, RegistrationError, RegistrationState};
 
 /// The first pause before registration is tried again; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -32,7 +32,7 @@ pub(super) struct Registration {
     state: State,
     pause: Duration,
     /// The reason why the latest try has failed.
-    failure: Option<Absence>,
+    failure: Option<RegistrationError>,
 }
 
 enum State {
@@ -91,7 +91,28 @@ impl Registration {
 
     /// Returns why there is none, if that is known.
     pub(super) fn failure(&self) -> Option<Absence> {
-        self.failure.filter(|_| !self.is_leased())
+        let failure = self.failure.as_ref().filter(|_| !self.is_leased());
+        failure.map(RegistrationError::absence)
+    }
+
+    /// Returns how it stands.
+    pub(super) fn report(&self) -> report::Registration {
+        let state = match (&self.state, &self.failure) {
+            (State::Leased(lease, at), _) => RegistrationState::Registered {
+                at: *at,
+                observed: lease.observed(),
+                rtt: lease.rtt(),
+            },
+            (State::Over, _) => RegistrationState::Over,
+            (_, Some(failure)) => RegistrationState::Failed(failure.clone()),
+            _ if self.server.addresses.is_empty() => RegistrationState::Resolving,
+            _ => RegistrationState::Asking,
+        };
+        report::Registration {
+            server: self.server.eid,
+            addresses: self.server.addresses.clone(),
+            state,
+        }
     }
 
     pub(super) fn is_on(&self, stream: StreamId) -> bool {
@@ -147,14 +168,15 @@ impl Registration {
         let names = (SERVICE, reach::PROTOCOL);
         let routes: Vec<Route> = self.server.addresses.iter().copied().map(Route::udp).collect();
         let stream = host.connect(now, self.server.eid, names, &routes);
-        let Ok(stream) = stream else {
-            return self.fail(now, Absence::NoServer);
+        let stream = match stream {
+            Ok(stream) => stream,
+            Err(error) => return self.fail(now, why_unopened(error)),
         };
         let record = Request::Register(register.clone()).encode();
         let written = host.stream(stream).write_record(&record);
-        if written.and_then(|()| host.stream(stream).finish()).is_err() {
+        if let Err(error) = written.and_then(|()| host.stream(stream).finish()) {
             host.stream(stream).release();
-            return self.fail(now, Absence::NoServer);
+            return self.fail(now, why_unwritten(error));
         }
         self.state = State::Asking(stream, Vec::new());
         self.read(now, host, register.visibility);
@@ -172,17 +194,22 @@ impl Registration {
                 Poll::Ready(Ok(ReadOutcome::Chunk(bytes))) if record.len() + bytes.len() <= MAX_RECORD => {
                     record.extend_from_slice(&bytes);
                 }
-                Poll::Ready(Ok(ReadOutcome::Mark)) => break Some(std::mem::take(record)),
-                Poll::Ready(_) => break None,
+                Poll::Ready(Ok(ReadOutcome::Mark)) => break Ok(std::mem::take(record)),
+                Poll::Ready(Ok(_)) => break Err(RegistrationError::Malformed),
+                Poll::Ready(Err(error)) => break Err(why_unread(error)),
             }
         };
         let info = host.channel_info(stream.peer());
         let rtt = info.as_ref().and_then(|info| info.min_rtt);
         let path = info.and_then(|info| info.route.direct_address());
         host.stream(stream).release();
-        let registered = outcome.and_then(|record| Registered::decode(&record).ok());
-        match (registered, path) {
-            (Some(Ok(registered)), Some(at)) => {
+        let outcome = outcome.and_then(|record| match Registered::decode(&record) {
+            Ok(Ok(registered)) => path.map(|at| (registered, at)).ok_or(RegistrationError::Malformed),
+            Ok(Err(unfound)) => Err(why_not(unfound.status)),
+            Err(_) => Err(RegistrationError::Malformed),
+        });
+        match outcome {
+            Ok((registered, at)) => {
                 let presence = match visibility {
                     Visibility::Hidden => Presence::Hidden,
                     Visibility::Known | Visibility::Listed => Presence::Found,
@@ -192,12 +219,8 @@ impl Registration {
                 self.failure = None;
                 Progress::Leased
             }
-            (Some(Err(unfound)), _) => {
-                self.fail(now, absence(unfound));
-                Progress::Failed
-            }
-            _ => {
-                self.fail(now, Absence::NoServer);
+            Err(error) => {
+                self.fail(now, error);
                 Progress::Failed
             }
         }
@@ -211,10 +234,43 @@ impl Registration {
     }
 
     /// Tries again after a pause.
-    pub(super) fn fail(&mut self, now: Instant, failure: Absence) {
+    pub(super) fn fail(&mut self, now: Instant, failure: RegistrationError) {
         self.failure = Some(failure);
         self.state = State::Pausing(now + self.pause);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+fn why_unopened(error: ConnectError) -> RegistrationError {
+    match error {
+        ConnectError::Negotiation(error) => RegistrationError::Lost(error.into()),
+        ConnectError::Open(OpenError::Lost(reason)) => RegistrationError::Lost(reason),
+        ConnectError::Open(OpenError::Refused(refusal)) => RegistrationError::Refused(refusal),
+        ConnectError::Open(_) => RegistrationError::Malformed,
+    }
+}
+
+fn why_unwritten(error: WriteError) -> RegistrationError {
+    match error {
+        WriteError::Refused(refusal) => RegistrationError::Refused(refusal),
+        WriteError::Lost(reason) => RegistrationError::Lost(reason),
+        _ => RegistrationError::Malformed,
+    }
+}
+
+fn why_unread(error: ReadError) -> RegistrationError {
+    match error {
+        ReadError::Refused(refusal) => RegistrationError::Refused(refusal),
+        ReadError::Lost(reason) => RegistrationError::Lost(reason),
+        _ => RegistrationError::Malformed,
+    }
+}
+
+fn why_not(status: Status) -> RegistrationError {
+    match status {
+        Status::NotAllowed => RegistrationError::NotAllowed,
+        Status::TooMany => RegistrationError::TooMany,
+        _ => RegistrationError::Malformed,
     }
 }
 

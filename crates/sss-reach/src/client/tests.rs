@@ -42,9 +42,7 @@ impl Leased {
             addresses: vec![server],
         };
         let mut client = Client::new(at(0), Vec::new(), <_>::default(), Generator::new(&[6; 32]));
-        client
-            .registrations
-            .push(Registration::leased(at(0), known, registered));
+        client.registrations.push(Tried::leased(at(0), known, registered));
         Self {
             client,
             host: Host::new(Config::default(), StaticKey::from_bytes([7; 32]), [7; 32]),

@@ -43,6 +43,14 @@ pub struct Register {
     pub profile: String,
 }
 
+impl Register {
+    /// Returns whether a server takes it: not too many words, nor one that is too long, nor too much text.
+    pub fn is_legal(&self) -> bool {
+        let record = Request::Register(self.clone()).encode();
+        Request::decode(&record).is_ok()
+    }
+}
+
 /// Hosts by which a host wants to be found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Visibility {

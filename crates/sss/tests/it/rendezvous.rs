@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sss::{
-    Absence, ConnectError, Eid, FoundBy, Hint, Host, Identity, NegotiationError, Quotas, RelayLimits, RelayUse,
-    RendezvousServer, RouteClass,
+    Absence, BuildError, ConnectError, Eid, FoundBy, Hint, Host, Identity, NegotiationError, Quotas, Refusal,
+    RegistrationError, RegistrationState, RelayLimits, RelayUse, RendezvousServer, RouteClass, SearchError,
 };
 
 use crate::common::{builder, within};
@@ -173,6 +173,126 @@ async fn programs_of_one_identity_do_not_hide_each_other() {
         second.close().await.unwrap();
         let other = registered(&server, FoundBy::Nobody).await;
         assert_eq!(ask(&other, identity.eid()).await.unwrap(), "hello");
+    })
+    .await;
+}
+
+/// A host that is listed.
+async fn listed(server: &Host, words: &str, profile: &str) -> Host {
+    let found_by = FoundBy::Anybody {
+        words: words.to_owned(),
+        profile: profile.to_owned(),
+    };
+    registered(server, found_by).await
+}
+
+// spec: RCH-4
+#[tokio::test]
+async fn hosts_that_want_to_be_are_found_by_a_word() {
+    within(30, async {
+        let server = server(&Identity::generate(), "127.0.0.1:0").await;
+        let one = listed(&server, "photos berlin", "Photos of Berlin").await;
+        // Three profiles of that size take two answers.
+        let mut many = Vec::new();
+        for _ in 0..3 {
+            many.push(listed(&server, "photos", &"x".repeat(900)).await);
+        }
+        let _known = registered(&server, FoundBy::Known).await;
+        let asking = registered(&server, FoundBy::Nobody).await;
+        let page = asking.search(server.eid(), "berlin", None).await.unwrap();
+        let found: Vec<_> = page
+            .hosts
+            .iter()
+            .map(|host| (host.eid, host.profile.as_str()))
+            .collect();
+        assert_eq!(found, [(one.eid(), "Photos of Berlin")]);
+        assert_eq!((page.next, page.is_partial), (None, false));
+        let (mut all, mut after, mut pages) = (Vec::new(), None, 0);
+        loop {
+            let page = asking.search(server.eid(), "photos", after).await.unwrap();
+            all.extend(page.hosts.into_iter().map(|host| host.eid));
+            pages += 1;
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        let mut expected: Vec<_> = many.iter().chain([&one]).map(Host::eid).collect();
+        expected.sort();
+        assert_eq!(all, expected);
+        assert!(pages >= 2, "{pages}");
+        for word in ["", "two words", &"w".repeat(65)] {
+            assert_eq!(asking.search(server.eid(), word, None).await, Err(SearchError::Word));
+        }
+        let elsewhere = asking.search(one.eid(), "berlin", None).await;
+        assert_eq!(elsewhere, Err(SearchError::NotRegistered));
+        let too_long = builder().found_by(FoundBy::Anybody {
+            words: "w".repeat(65),
+            profile: String::new(),
+        });
+        assert!(matches!(too_long.build().await, Err(BuildError::Listing)));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn it_is_told_how_registrations_stand_and_who_has_found_whom() {
+    within(30, async {
+        let server = server(&Identity::generate(), "127.0.0.1:0").await;
+        let closed = builder()
+            .serve_rendezvous(RendezvousServer::new().allow(|_| false))
+            .build()
+            .await
+            .unwrap();
+        let plain = builder().build().await.unwrap();
+        let host = builder()
+            .rendezvous(server.eid(), server.local_addr())
+            .rendezvous(closed.eid(), closed.local_addr())
+            .rendezvous(plain.eid(), plain.local_addr())
+            .rendezvous(Identity::generate().eid(), "nowhere.invalid:7757")
+            .build()
+            .await
+            .unwrap();
+        let states = loop {
+            let states: Vec<_> = host.registrations().into_iter().map(|one| one.state).collect();
+            if !states.contains(&RegistrationState::Asking) {
+                break states;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        assert!(
+            matches!(states[0], RegistrationState::Registered { at, observed, .. }
+                if at == server.local_addr() && observed == host.local_addr()),
+            "{states:?}"
+        );
+        assert_eq!(states[1], RegistrationState::Failed(RegistrationError::NotAllowed));
+        let refused = RegistrationError::Refused(Refusal::Protocol);
+        assert_eq!(states[2], RegistrationState::Failed(refused));
+        assert_eq!(states[3], RegistrationState::Resolving);
+
+        let callee = registered(&server, FoundBy::Known).await;
+        echo(&callee).await;
+        assert_eq!(host.found_by(&callee.eid()), []);
+        assert_eq!(ask(&host, callee.eid()).await.unwrap(), "hello");
+        assert_eq!(host.found_by(&callee.eid()), [server.eid()]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_attempt_that_ends_before_a_server_has_answered_says_so() {
+    within(30, async {
+        let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let at = silent.local_addr().unwrap();
+        let host = builder()
+            .rendezvous(Identity::generate().eid(), at)
+            .build()
+            .await
+            .unwrap();
+        let connect = host.connect(Identity::generate().eid(), "echo", "1");
+        let error = connect.timeout(Duration::from_millis(100)).await.unwrap_err();
+        let pending = NegotiationError::Unfound(Absence::Pending);
+        assert_eq!(error, ConnectError::Negotiation(pending));
     })
     .await;
 }

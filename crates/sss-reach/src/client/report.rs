@@ -1,0 +1,79 @@
+//! State of registrations, for applications.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use sss_proto::{Absence, CloseReason, Refusal};
+use sss_wire::Eid;
+use thiserror::Error;
+
+/// A registration with one server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Registration {
+    /// The server.
+    pub server: Eid,
+    /// Addresses at which it may be; none as long as its name is not found.
+    pub addresses: Vec<SocketAddr>,
+    /// Its state.
+    pub state: RegistrationState,
+}
+
+/// State of a registration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RegistrationState {
+    /// The name of the server is being looked up.
+    Resolving,
+    /// The server is asked for the first time, or again after it was registered.
+    Asking,
+    /// The host is registered.
+    #[non_exhaustive]
+    Registered {
+        /// Address of the server.
+        at: SocketAddr,
+        /// Address of this host, as the server sees it.
+        observed: SocketAddr,
+        /// Round-trip time to the server, smoothed.
+        rtt: Option<Duration>,
+    },
+    /// The latest try has failed; others follow, after pauses of 1 s to 60 s.
+    Failed(RegistrationError),
+    /// The host has gone.
+    Over,
+}
+
+/// Reason why a host is not registered.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum RegistrationError {
+    /// The server is not reached.
+    #[error(transparent)]
+    Lost(CloseReason),
+    /// The host there is no registration server.
+    #[error("the host there is no registration server: {0}")]
+    Refused(Refusal),
+    /// Its answer cannot be understood.
+    #[error("the server's answer cannot be understood")]
+    Malformed,
+    /// It does not serve this host.
+    #[error("the server does not serve this host")]
+    NotAllowed,
+    /// It is full, or has too many hosts of this network.
+    #[error("the server is full, or has too many hosts of this network")]
+    TooMany,
+    /// Other programs with this identity have taken its place.
+    #[error("other programs with this identity have taken the place at the server")]
+    Superseded,
+}
+
+impl RegistrationError {
+    /// The reason that callers get.
+    pub(super) fn absence(&self) -> Absence {
+        match self {
+            Self::NotAllowed => Absence::NotAllowed,
+            Self::TooMany | Self::Superseded => Absence::TooMany,
+            Self::Lost(_) | Self::Refused(_) | Self::Malformed => Absence::NoServer,
+        }
+    }
+}
