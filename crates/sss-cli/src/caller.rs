@@ -67,7 +67,7 @@ impl Caller {
         if !self.host.observed_addrs().is_empty() {
             return match absence {
                 // A server has taken this host, and the time was over before more was known.
-                Some(Absence::NoServer) => {
+                Some(Absence::NoServer | Absence::Pending) => {
                     let what = format!("the host was not reached by a server within {}", Seconds(self.timeout));
                     Error::new(Exit::Unreachable, what, NO_WAY)
                 }
@@ -75,7 +75,7 @@ impl Caller {
                 _ => error,
             };
         }
-        if absence == Some(Absence::NoServer) {
+        if matches!(absence, Some(Absence::NoServer | Absence::Pending)) {
             let what = servers::diagnosis(&self.host, &self.servers).await;
             let what = format!("no registration server has answered: {what}");
             return Error::new(Exit::Unreachable, what, SERVER_ADVICE);
@@ -89,7 +89,7 @@ impl Caller {
 
     /// Tells where the host was reached, if it was not at one of the places of the target.
     pub(crate) async fn tell_how(&self, target: &Target, (eid, route): (Eid, Route), output: Output) {
-        let found_by = servers::registered(&self.host, &self.servers);
+        let found_by = servers::found_by(&self.host, &eid, &self.servers);
         if found_by.is_empty() || is_at(&target.places, route).await {
             return;
         }

@@ -399,7 +399,8 @@ pub(crate) async fn build(
     build_with(identity, bind, times, |host| host.congestion(congestion)).await
 }
 
-async fn build_with(
+/// As [`build`], with more that is wanted of it.
+pub(crate) async fn build_with(
     identity: Identity,
     bind: Option<SocketAddr>,
     times: Times,

@@ -236,7 +236,7 @@ pub(crate) const NO_WAY: &str = "check that `sss serve` runs there; if a server 
 /// The exit code, and advice, if servers do not find a host.
 fn unfound(absence: Absence) -> (Exit, &'static str) {
     match absence {
-        Absence::NoServer => (Exit::Unreachable, SERVER_ADVICE),
+        Absence::NoServer | Absence::Pending => (Exit::Unreachable, SERVER_ADVICE),
         Absence::NotAllowed => (
             Exit::Refused,
             "ask who runs the server to allow this host: `sss rendezvous --allow-file`, with the EID that `sss id` \

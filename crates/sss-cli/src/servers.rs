@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::json;
-use sss::{FoundBy, Host, HostBuilder, RelayUse};
+use sss::{Eid, FoundBy, Host, HostBuilder, RegistrationError, RegistrationState, RelayUse};
 
 use crate::error::{Error, Exit, SERVER_ADVICE};
 use crate::identity;
@@ -171,14 +171,11 @@ pub(crate) fn register(
         .fold(builder, |builder, server| builder.rendezvous(server.eid, &server.place))
 }
 
-/// The servers with which a host is registered now.
-pub(crate) fn registered<'a>(host: &Host, servers: &'a [ServerAt]) -> Vec<&'a ServerAt> {
-    let observed = host.observed_addrs();
+/// The servers that have found a peer.
+pub(crate) fn found_by<'a>(host: &Host, peer: &Eid, servers: &'a [ServerAt]) -> Vec<&'a ServerAt> {
+    let found_by = host.found_by(peer);
     let mut found: Vec<&ServerAt> = Vec::new();
-    for server in servers
-        .iter()
-        .filter(|server| observed.iter().any(|(eid, _)| *eid == server.eid))
-    {
+    for server in servers.iter().filter(|server| found_by.contains(&server.eid)) {
         if !found.iter().any(|other| other.eid == server.eid) {
             found.push(server);
         }
@@ -227,18 +224,16 @@ pub(crate) async fn watch(host: Host, servers: Vec<ServerAt>, output: Output) {
             watched.push(Watched {
                 server,
                 at: None,
+                refusal: None,
                 is_due: true,
             });
         }
     }
     while !host.is_closed() {
-        let observed = host.observed_addrs();
+        let registrations = host.registrations();
         for one in &mut watched {
-            let at = observed
-                .iter()
-                .find(|(eid, _)| *eid == one.server.eid)
-                .map(|(_, at)| *at);
-            one.note(at, output);
+            let registration = registrations.iter().find(|other| other.server == one.server.eid);
+            one.note(registration.map(|registration| &registration.state), output);
         }
         let is_late = begun.elapsed() >= GRACE;
         for one in watched
@@ -246,7 +241,10 @@ pub(crate) async fn watch(host: Host, servers: Vec<ServerAt>, output: Output) {
             .filter(|one| is_late && one.at.is_none() && one.is_due)
         {
             one.is_due = false;
-            let why = diagnose(host.clone(), one.server.clone()).await;
+            let why = match one.refusal.take() {
+                Some(why) => why,
+                None => diagnose(host.clone(), one.server.clone()).await,
+            };
             output.note(format!("not registered yet, trying on: {why}\n  -> {SERVER_ADVICE}"));
         }
         let is_complete = watched.iter().all(|one| one.at.is_some());
@@ -259,13 +257,25 @@ struct Watched {
     server: ServerAt,
     /// The host's address, as the server sees it.
     at: Option<SocketAddr>,
+    /// Answer of a server that did not register the host.
+    refusal: Option<String>,
     /// Set if it is to be said that the server does not answer.
     is_due: bool,
 }
 
 impl Watched {
-    fn note(&mut self, at: Option<SocketAddr>, output: Output) {
+    fn note(&mut self, state: Option<&RegistrationState>, output: Output) {
         let place = &self.server.place;
+        let at = match state {
+            Some(RegistrationState::Registered { observed, .. }) => Some(*observed),
+            _ => None,
+        };
+        self.refusal = match state {
+            // Asking who is there tells more.
+            Some(RegistrationState::Failed(RegistrationError::Lost(_))) => None,
+            Some(RegistrationState::Failed(why)) => Some(format!("{place}: {why}")),
+            _ => None,
+        };
         match at {
             Some(address) if self.at != at => {
                 self.is_due = false;
@@ -278,10 +288,10 @@ impl Watched {
                     }),
                 );
             }
-            None if self.at.is_some() => output.note(format!(
-                "no longer registered at {place}: another program with this identity has registered there, \
-                 or it is full; trying again"
-            )),
+            None if self.at.is_some() => {
+                let why = self.refusal.as_deref().unwrap_or("the server has forgotten this host");
+                output.note(format!("no longer registered, trying again: {why}"));
+            }
             _ => {}
         }
         self.at = at;
@@ -290,8 +300,6 @@ impl Watched {
 
 #[cfg(test)]
 mod tests {
-    use sss::Eid;
-
     use super::*;
 
     fn eid(n: u8) -> Eid {

@@ -2,16 +2,21 @@
 
 mod access_log;
 mod demo;
+mod doctor;
 mod get;
 mod id;
 mod ls;
+mod metrics;
 mod package;
 mod ping;
 mod put;
+mod qr;
 mod rendezvous;
+mod search;
 mod secret_file;
 mod serve;
 mod services;
+mod ticket;
 
 use std::os::fd::AsFd;
 
@@ -32,6 +37,9 @@ pub(crate) enum Command {
     Ls(ls::LsArgs),
     Ping(ping::PingArgs),
     Services(services::ServicesArgs),
+    Search(search::SearchArgs),
+    Doctor(Box<doctor::DoctorArgs>),
+    Ticket(ticket::TicketArgs),
     Rendezvous(rendezvous::RendezvousArgs),
     Demo(demo::DemoArgs),
     Completions(package::CompletionsArgs),
@@ -60,6 +68,9 @@ pub(crate) async fn run(command: Command, program: fn() -> clap::Command, output
         Command::Ls(args) => ls::run(args, output).await,
         Command::Ping(args) => ping::run(args, output).await,
         Command::Services(args) => services::run(args, output).await,
+        Command::Doctor(args) => doctor::run(*args, output).await,
+        Command::Search(args) => search::run(args, output).await,
+        Command::Ticket(args) => ticket::run(args, output).await,
         Command::Rendezvous(args) => rendezvous::run(args, output).await,
         Command::Completions(args) => package::completions(&args, &program()),
         Command::Man(args) => package::man(&args, program()),

@@ -1,19 +1,23 @@
 //! `sss rendezvous`: a registration server.
 
 use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
 use sss::{Eid, Host, Quotas, RelayLimits, RendezvousServer, ServerStats};
+use tokio::net::TcpListener;
 
 use crate::cli::some_seconds;
+use crate::commands::metrics;
 use crate::error::Error;
 use crate::identity;
 use crate::interrupt;
 use crate::listen::ListenArgs;
 use crate::output::{Output, count, size};
+use crate::place::{DEFAULT_PORT, Place};
 use crate::servers::{IfMissing, read_lines};
 use crate::transfer::rate::Rate;
 
@@ -57,6 +61,13 @@ pub(crate) struct RendezvousArgs {
     /// the same share [default: 1G]
     #[arg(long, value_name = "RATE", requires = "relay")]
     pub(crate) relay_rate: Option<Rate>,
+    /// Let Prometheus read what the server does at http://ADDR/metrics; whoever reaches that address can
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) metrics: Option<SocketAddr>,
+    /// The address that others give, as HOST or HOST:PORT, where it is another than this machine's (may be given
+    /// several times)
+    #[arg(long, value_name = "HOST[:PORT]", value_parser = public)]
+    pub(crate) public_addr: Vec<Place>,
     /// Tell so often on standard error what the server has done
     #[arg(long, value_name = "SECONDS", value_parser = some_seconds)]
     pub(crate) stats: Option<Duration>,
@@ -90,7 +101,14 @@ pub(crate) async fn run(args: RendezvousArgs, output: Output) -> Result<(), Erro
         builder.serve_rendezvous(server)
     };
     let host = args.listen.host(builder).await?;
-    announce(&host, output);
+    let metrics = match args.metrics {
+        Some(address) => Some(metrics::bind(address).await?),
+        None => None,
+    };
+    announce(&host, (&args.public_addr, &metrics), output);
+    if let Some(metrics) = metrics {
+        tokio::spawn(metrics::serve(metrics, host.clone()));
+    }
     if let Some(allowed) = &allowed {
         output.note(format!("{} may use it", count(allowed.len() as u64, "host")));
     }
@@ -117,8 +135,12 @@ fn relay_limits(rate: Option<Rate>) -> RelayLimits {
     }
 }
 
+fn public(text: &str) -> Result<Place, String> {
+    Place::parse(text, Some(DEFAULT_PORT)).map_err(|error| error.to_string())
+}
+
 /// Prints where it is, and what others give to use it.
-fn announce(host: &Host, output: Output) {
+fn announce(host: &Host, (public, metrics): (&[Place], &Option<TcpListener>), output: Output) {
     let eid = host.eid();
     let addresses = host.local_addrs();
     for address in &addresses {
@@ -130,9 +152,23 @@ fn announce(host: &Host, output: Output) {
         });
         output.prose(format!("listening {eid}@{address}"), &fact);
     }
+    for place in public {
+        let fact = json!({
+            "event": "listening",
+            "eid": eid.to_string(),
+            "address": place.to_string(),
+            "target": format!("{eid}@{place}"),
+        });
+        output.prose(format!("public {eid}@{place}"), &fact);
+    }
     // Each `listening` has it for machines.
-    if let Some(address) = addresses.first() {
-        output.text(format!("others give --server {eid}@{address}"));
+    let first = addresses.first().map(ToString::to_string);
+    if let Some(place) = public.first().map(ToString::to_string).or(first) {
+        output.text(format!("others give --server {eid}@{place}"));
+    }
+    if let Some(address) = metrics.as_ref().and_then(|listener| listener.local_addr().ok()) {
+        let fact = json!({"event": "metrics", "address": address.to_string()});
+        output.prose(format!("metrics http://{address}/metrics"), &fact);
     }
 }
 

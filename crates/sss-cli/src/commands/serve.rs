@@ -10,7 +10,7 @@ use sss::{Congestion, Eid, FoundBy, Host, ListenError, Padding, PostQuantum, Rou
 use sss_files::{PROTOCOL, Refusal, RelPath, SERVICE, Status};
 
 use crate::cli::size;
-use crate::commands::{access_log, ping, secret_file};
+use crate::commands::{access_log, ping, qr, search, secret_file};
 use crate::error::{Error, Exit};
 use crate::identity;
 use crate::interrupt;
@@ -34,6 +34,7 @@ Examples:
   sss serve . --public                to everybody who can reach it
   sss serve . --write                 others may put files
   sss serve . --server sss1q...@HOST  found by its EID alone, also behind a NAT
+  sss serve . --listed photos         found by anybody who searches for that word
 
 Prints `listening EID@IP:PORT` for each address at which it can be reached,
 then `ticket TICKET`, and runs until it is stopped. Whoever has the ticket
@@ -65,6 +66,15 @@ pub(crate) struct ServeArgs {
     /// Keep the secret of the ticket in this file, so that the ticket stays the same [default: a new one at each start]
     #[arg(long, value_name = "FILE")]
     pub(crate) ticket_file: Option<PathBuf>,
+    /// Let anybody find this host who searches the registration servers for one of these words, separated by spaces
+    #[arg(long, value_name = "WORDS", value_parser = words)]
+    pub(crate) listed: Option<String>,
+    /// Text that those who search read about it, at most 1024 bytes
+    #[arg(long, value_name = "TEXT", requires = "listed", value_parser = profile)]
+    pub(crate) profile: Option<String>,
+    /// Show the ticket as a QR code, too
+    #[arg(long, conflicts_with_all = ["public", "allow"])]
+    pub(crate) qr: bool,
     /// Tell nobody the EID who only asks an address who is there, as `sss ping HOST` does
     #[arg(long)]
     pub(crate) hidden: bool,
@@ -92,6 +102,10 @@ const FAREWELL: Duration = Duration::from_millis(500);
 pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
     let secret = args.secret()?;
     let servers = args.servers.known()?;
+    if servers.is_empty() && args.listed.is_some() {
+        let next = "name one with --server EID@HOST, in SSS_SERVER, or in the file `servers` beside the identity";
+        return Err(Error::new(Exit::Usage, "--listed needs a registration server", next));
+    }
     let log = access_log::start(output);
     let terms = Terms {
         writable: args.write,
@@ -111,7 +125,7 @@ pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
             .window(windows(args.write))
             .answer_probes(!args.hidden)
             .allow_own_eid(true);
-        let builder = servers::register(builder, (&servers, args.servers.relay), FoundBy::Known);
+        let builder = servers::register(builder, (&servers, args.servers.relay), args.found_by());
         let (allowed, log) = (args.allow.clone(), log.clone());
         if allowed.is_empty() {
             return builder;
@@ -126,7 +140,10 @@ pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
     };
     let host = args.listen.host(builder).await?;
     start(&host, service)?;
-    announce(&host, (secret, &servers), output);
+    let ticket = announce(&host, (secret, &servers), output);
+    if let Some(ticket) = ticket.filter(|_| args.qr) {
+        qr::show(&ticket, output)?;
+    }
     tokio::spawn(servers::watch(host.clone(), servers, output));
     interrupt::is_awaited();
     interrupt::requested().await;
@@ -136,7 +153,37 @@ pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
     Ok(())
 }
 
+/// Words to be listed under.
+fn words(text: &str) -> Result<String, String> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    for word in &words {
+        search::word(word)?;
+    }
+    match words.len() {
+        1..=16 => Ok(words.join(" ")),
+        _ => Err("a host is listed under 1 to 16 words".to_owned()),
+    }
+}
+
+fn profile(text: &str) -> Result<String, String> {
+    match text.len() {
+        ..=1024 => Ok(text.to_owned()),
+        bytes => Err(format!("it has {bytes} bytes, and servers take 1024")),
+    }
+}
+
 impl ServeArgs {
+    /// Those who are to find the host.
+    fn found_by(&self) -> FoundBy {
+        match self.listed.clone() {
+            Some(words) => FoundBy::Anybody {
+                words,
+                profile: self.profile.clone().unwrap_or_default(),
+            },
+            None => FoundBy::Known,
+        }
+    }
+
     /// The secret that clients have to show, if they have to.
     fn secret(&self) -> Result<Option<Secret>, Error> {
         if self.public || !self.allow.is_empty() {
@@ -208,8 +255,12 @@ pub(crate) fn start(host: &Host, service: FileService) -> Result<(), Error> {
     Ok(())
 }
 
-/// Prints where the host can be reached, and the ticket, if it asks for one. Servers that find it are in the ticket.
-pub(crate) fn announce(host: &Host, (secret, servers): (Option<Secret>, &[ServerAt]), output: Output) {
+/// Prints where the host can be reached, and the ticket, if it asks for one: that is returned. It names the servers.
+pub(crate) fn announce(
+    host: &Host,
+    (secret, servers): (Option<Secret>, &[ServerAt]),
+    output: Output,
+) -> Option<String> {
     let eid = host.eid();
     let addresses = host.local_addrs();
     let ticket = secret.map(|secret| {
@@ -235,7 +286,8 @@ pub(crate) fn announce(host: &Host, (secret, servers): (Option<Secret>, &[Server
         output.prose(format!("listening {eid}@{address}"), &fact);
     }
     // Each `listening` has it for machines.
-    if let Some(ticket) = ticket.filter(|_| !output.is_json()) {
+    if let Some(ticket) = ticket.as_ref().filter(|_| !output.is_json()) {
         output.prose(format!("ticket {ticket}"), &json!(null));
     }
+    ticket
 }

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use crate::support::Home;
 
-const COMMANDS: [&str; 9] = [
+const COMMANDS: [&str; 12] = [
     "id",
     "serve",
     "get",
@@ -13,6 +13,9 @@ const COMMANDS: [&str; 9] = [
     "ls",
     "ping",
     "services",
+    "search",
+    "ticket",
+    "doctor",
     "rendezvous",
     "demo",
 ];
@@ -41,12 +44,12 @@ fn completions_know_every_command_and_are_scripts() {
     home.run(["completions", "csh"]).expect(2).says(&["bash"]);
 
     fs::write(home.path("sss.bash"), home.run(["completions", "bash"]).out).unwrap();
-    // The second word of `sss se` becomes one of two; the option of get is found behind it.
+    // The second word of `sss se` becomes one of three; the option of get is found behind it.
     let complete = "
 source \"$0\"
 COMP_WORDS=(sss $1); COMP_CWORD=$(( ${#COMP_WORDS[@]} - 1 )); _sss sss \"${COMP_WORDS[COMP_CWORD]}\" \"${COMP_WORDS[COMP_CWORD-1]}\"
 echo \"${COMPREPLY[*]}\"";
-    for (line, expected) in [("se", "serve services"), ("get --tru", "--trust")] {
+    for (line, expected) in [("se", "serve services search"), ("get --tru", "--trust")] {
         let mut bash = Command::new("bash");
         bash.args(["--norc", "-c", complete])
             .arg(home.path("sss.bash"))

@@ -1,7 +1,7 @@
 //! Hosts that are found by their EIDs alone, by `sss rendezvous`.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::UdpSocket;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -258,6 +258,183 @@ fn a_host_that_was_stopped_is_said_to_be_offline_at_once() {
     serving.running.child.wait().unwrap();
     let ran = client.run(["ls", &serving.eid, "--server", &server.at]).expect(3);
     ran.says(&["is offline", "heard nothing of it for"]);
+}
+
+#[test]
+fn hosts_that_are_listed_are_found_by_words() {
+    let (home, other, client) = (Home::new(), Home::new(), Home::new());
+    let server = Server::start(&[]);
+    let listed = [
+        "--public",
+        "--listed",
+        "photos  berlin",
+        "--profile",
+        "Our \x1b[2Jphotos",
+    ];
+    let one = Found::start(&home, &server.at, &listed);
+    let two = Found::start(&other, &server.at, &["--public", "--listed", "photos"]);
+    let search = |args: &[&str]| client.run([&["search", "--server", &server.at], args].concat());
+    let ran = search(&["photos", "berlin"]).expect(0);
+    assert_eq!(ran.out, format!("{}  Our \\u{{1b}}[2Jphotos\n", one.eid));
+    let ran = search(&["photos", "-n", "1", "--json"]).expect(0);
+    let first = ran.event("listed")["eid"].as_str().unwrap().to_owned();
+    let mut eids = [one.eid.as_str(), two.eid.as_str()];
+    eids.sort_by_key(|eid| *eid != first);
+    assert_eq!(eids[0], first);
+    assert_eq!(ran.event("listed")["servers"], serde_json::json!([server.at]));
+    let ran = search(&["photos", "-n", "1"]).expect(0);
+    assert!(ran.out.starts_with(eids[0]), "{}", ran.out);
+    ran.says(&["there are more", "--after", eids[0]]);
+    let ran = search(&["photos", "--after", eids[0]]).expect(0);
+    assert!(
+        ran.out.starts_with(eids[1]) && ran.out.lines().count() == 1,
+        "{}",
+        ran.out
+    );
+    assert_eq!(search(&["london"]).expect(0).out, "");
+    search(&["two words"]).expect(2).says(&["no space"]);
+    client.run(["search", "photos"]).expect(2).says(&["--server EID@HOST"]);
+    let serve = ["serve", ".", "--public", "--listed", "photos"];
+    client
+        .run(serve)
+        .expect(2)
+        .says(&["--listed needs a registration server"]);
+}
+
+#[test]
+fn a_doctor_tells_of_the_network_and_of_the_way_to_a_host() {
+    let (home, client) = (Home::new(), Home::new());
+    let (server, other) = (Server::start(&[]), Server::start(&[]));
+    let serving = Found::start(&home, &server.at, &["--public"]);
+    let by = ["--server", &server.at, "--server", &other.at];
+    let ran = client.run([&["doctor"], &by[..]].concat()).expect(0);
+    for words in [
+        "this host   sss1",
+        "addresses   ",
+        &format!("server      {}: registered, ", server.address()),
+        "NAT         none on the way to the servers",
+    ] {
+        assert!(ran.out.contains(words), "{words}: {}", ran.out);
+    }
+    let long = ran.out.lines().filter(|line| line.len() > 80 && line.contains(' '));
+    assert_eq!(long.count(), 0, "{}", ran.out);
+    let ran = client.run([&["doctor", &serving.eid], &by[..]].concat()).expect(0);
+    for words in [
+        format!("found by    {}\n", server.address()),
+        format!("direct route now: {}\n", serving.address),
+    ] {
+        assert!(ran.out.contains(&words), "{words}: {}", ran.out);
+    }
+    let ran = client
+        .run([&["doctor", &serving.eid, "--json"], &by[..]].concat())
+        .expect(0);
+    let fact = ran.event("doctor");
+    assert_eq!(
+        (&fact["nat"], &fact["peer"]["route"]),
+        (&"none".into(), &"direct".into())
+    );
+    assert_eq!(fact["peer"]["found_by"], serde_json::json!([server.address()]));
+    assert_eq!(fact["servers"][1]["server"], other.at.as_str());
+    assert!(fact["servers"][0]["rtt_ms"].is_number(), "{fact}");
+
+    // What is wrong is told, too.
+    let (_socket, nobody) = silent();
+    let silent = format!("{}@{nobody}", server.eid());
+    let ran = client
+        .run(["doctor", &serving.eid, "--timeout", "1", "--server", &silent])
+        .expect(3);
+    assert!(ran.out.contains("not reached within"), "{}", ran.out);
+    assert!(ran.out.contains(&format!("nobody answers at {nobody}")), "{}", ran.out);
+    ran.says(&["no registration server has answered"]);
+    client
+        .run(["doctor", "127.0.0.1", "--no-server"])
+        .expect(2)
+        .says(&["EID@HOST"]);
+    let ran = client.run(["doctor", "--no-server"]).expect(0);
+    assert!(ran.out.contains("-> ") || ran.out.contains("->  "), "{}", ran.out);
+}
+
+#[test]
+fn a_ticket_is_made_without_serving() {
+    let home = Home::new();
+    let server = Server::start(&[]);
+    let file = home.path("secret");
+    let args = ["--ticket-file", file.to_str().unwrap()];
+    let ticket = |more: &[&str]| {
+        let ran = home.run([&["ticket", "--server", &server.at], &args[..], more].concat());
+        ran.expect(0).out
+    };
+    let made = ticket(&["--no-addresses"]);
+    let serving = Found::start(&home, &server.at, &args);
+    // Another one with the same secret, whose servers find the host.
+    let client = Home::new();
+    client.run(["ls", made.trim()]).expect(0);
+    let at = ticket(&["--at", &serving.address]);
+    client.run(["ls", at.trim(), "--no-server"]).expect(0);
+    let shown = ticket(&["--no-addresses", "--qr"]);
+    let rows: Vec<&str> = shown.lines().collect();
+    assert_eq!(rows[0], made.trim());
+    assert!(
+        rows[5].starts_with(&format!("{}{}", " ".repeat(8), "#".repeat(14))),
+        "{shown}"
+    );
+    let json = home.run(["ticket", "--public", "--json", "--qr", "--at", "nas.example"]);
+    let json = json.expect(0);
+    assert_eq!(json.event("ticket")["eid"], serving.eid.as_str());
+    assert_eq!(json.out.lines().count(), 1);
+    home.run(["ticket"]).expect(2).says(&["--ticket-file"]);
+    let nowhere = ["ticket", "--public", "--no-addresses", "--no-server"];
+    home.run(nowhere).expect(2).says(&["without a place"]);
+}
+
+#[test]
+fn a_server_tells_prometheus_what_it_does_and_where_others_find_it() {
+    let mut server = Home::new().command();
+    let begin = [
+        "rendezvous",
+        "--bind",
+        "127.0.0.1:0",
+        "--public-addr",
+        "rendezvous.example",
+    ];
+    let metrics = ["--metrics", "127.0.0.1:0"];
+    let mut server = Running::start(&mut server, &[&begin[..], &metrics].concat());
+    let at = server.line("listening ");
+    let (eid, _) = at.split_once('@').unwrap();
+    let public = format!("{eid}@rendezvous.example:7757");
+    assert_eq!(server.line("public "), public);
+    assert_eq!(server.line("others give --server "), public);
+    let url = server.line("metrics ");
+    let address = url.strip_prefix("http://").and_then(|url| url.strip_suffix("/metrics"));
+    let ask = |path: &str| {
+        let mut stream = std::net::TcpStream::connect(address.unwrap()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: here\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let _serving = Found::start(&Home::new(), &at, &["--public"]);
+    let page = ask("/metrics");
+    let (head, body) = page.split_once("\r\n\r\n").unwrap();
+    assert!(
+        head.starts_with("HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4"),
+        "{head}"
+    );
+    assert!(head.contains(&format!("Content-Length: {}\r\n", body.len())), "{head}");
+    assert!(
+        body.contains("# TYPE sss_rendezvous_registered gauge\nsss_rendezvous_registered 1\n"),
+        "{body}"
+    );
+    assert!(body.contains("# TYPE sss_rendezvous_renewed_total counter\n"), "{body}");
+    for row in body.lines().filter(|row| !row.starts_with('#')) {
+        let (name, value) = row.split_once(' ').unwrap();
+        assert!(
+            name.starts_with("sss_rendezvous_") && value.parse::<u64>().is_ok(),
+            "{row}"
+        );
+    }
+    assert!(ask("/other").starts_with("HTTP/1.1 404 "));
 }
 
 #[test]

@@ -1,0 +1,345 @@
+//! `sss doctor`.
+
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde_json::{Value, json};
+use sss::{Eid, Explanation, FoundBy, Host, NatKind, Registration, RegistrationState, RouteClass, Seconds};
+
+use crate::caller::Caller;
+use crate::cli::{ConnectArgs, target};
+use crate::connector::{Times, build_with};
+use crate::error::{Error, Exit, SERVER_ADVICE};
+use crate::identity;
+use crate::interrupt;
+use crate::output::{Output, milliseconds, wrapped};
+use crate::place::Place;
+use crate::screen;
+use crate::server_at::ServerAt;
+use crate::servers;
+use crate::target::Target;
+
+/// Time for the servers to answer.
+const ASKING: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(20);
+/// Time to see whether a connection that began through a relay becomes a direct one.
+const SETTLING: Duration = Duration::from_secs(2);
+const FAREWELL: Duration = Duration::from_millis(300);
+/// Columns where there is no terminal.
+const COLUMNS: usize = 80;
+/// Columns of the names of what is told.
+const NAMES: usize = 11;
+
+/// Tell what this machine's network is like, and why a host is reached or is not
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sss doctor                          addresses, servers, NAT
+  sss doctor sss1q... --server ..     the way to a host, and what was tried
+
+Nothing is sent but what a command sends that connects, and nothing is stored.")]
+pub(crate) struct DoctorArgs {
+    /// The host that is to be reached: EID, EID@HOST, or a ticket
+    #[arg(value_name = "EID", value_parser = target())]
+    pub(crate) target: Option<Target>,
+    #[command(flatten)]
+    pub(crate) connect: ConnectArgs,
+}
+
+/// Outcome of an attempt to reach a host.
+struct Attempt {
+    eid: Eid,
+    places: Vec<Place>,
+    time: Duration,
+    result: Result<(), Error>,
+}
+
+/// Examines, and tells.
+pub(crate) async fn run(args: DoctorArgs, output: Output) -> Result<(), Error> {
+    let named = args.target.as_ref().map_or(&[][..], |target| &target.servers);
+    let servers = args.connect.servers.with(named)?;
+    let wanted = match &args.target {
+        Some(target) => Some((target.eid.ok_or_else(nobody)?, target.places.clone())),
+        None => None,
+    };
+    let identity = identity::load(args.connect.identity.as_deref(), output)?;
+    let times = Times {
+        connect: args.connect.timeout,
+        silence: args.connect.patience,
+    };
+    let bind = match &args.connect.bind {
+        Some(bind) => Some(bind.address(0).await?),
+        None => None,
+    };
+    let relay = args.connect.servers.relay;
+    let host = build_with(identity, bind, times, |host| {
+        servers::register(host.post_quantum(args.connect.pq), (&servers, relay), FoundBy::Nobody)
+    })
+    .await?;
+    let caller = Caller {
+        host,
+        servers,
+        timeout: args.connect.timeout,
+    };
+    let examined = interrupt::or(examine(&caller, wanted, output)).await;
+    let _ = caller.host.close_within(FAREWELL).await;
+    examined
+}
+
+/// Error for a target without an EID.
+fn nobody() -> Error {
+    let next = "give EID or EID@HOST, or leave it out; `sss ping HOST` tells the EID";
+    Error::new(Exit::Usage, "it is not known whose way is to be explained", next)
+}
+
+async fn examine(caller: &Caller, wanted: Option<(Eid, Vec<Place>)>, output: Output) -> Result<(), Error> {
+    let host = &caller.host;
+    answered(host).await;
+    let attempt = match wanted {
+        Some((eid, places)) => Some(attempt(caller, eid, places).await),
+        None => None,
+    };
+    let about = attempt.as_ref().map_or_else(|| host.eid(), |attempt| attempt.eid);
+    let explanation = host.explain(&about);
+    let is_silent = |one: &&Registration| !matches!(one.state, RegistrationState::Registered { .. });
+    let silent: Vec<Eid> = explanation
+        .registrations
+        .iter()
+        .filter(is_silent)
+        .map(|one| one.server)
+        .collect();
+    let (mut unreached, mut diagnosis) = (caller.servers.clone(), None);
+    unreached.retain(|server| silent.contains(&server.eid));
+    if !unreached.is_empty() {
+        diagnosis = Some(servers::diagnosis(host, &unreached).await);
+    }
+    let advice = advice(&explanation, attempt.as_ref(), diagnosis.is_some());
+    let text = text(
+        host,
+        &caller.servers,
+        (&explanation, attempt.as_ref()),
+        (diagnosis.as_deref(), &advice),
+    );
+    let fact = fact(host, &caller.servers, (&explanation, attempt.as_ref()), &advice);
+    output.fact(text, &fact);
+    match attempt {
+        Some(attempt) => attempt.result,
+        None => Ok(()),
+    }
+}
+
+/// Waits until every server has answered, or has not for a while.
+async fn answered(host: &Host) {
+    let until = Instant::now() + ASKING;
+    let is_pending = |state: &RegistrationState| {
+        matches!(state, RegistrationState::Resolving | RegistrationState::Asking)
+            || matches!(state, RegistrationState::Registered { rtt: None, .. })
+    };
+    while Instant::now() < until && host.registrations().iter().any(|one| is_pending(&one.state)) {
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn attempt(caller: &Caller, eid: Eid, places: Vec<Place>) -> Attempt {
+    let begun = Instant::now();
+    let asked = caller.ask(|| caller.host.services_of(eid).hints(&places)).await;
+    let time = begun.elapsed();
+    let is_direct = || {
+        let route = caller.host.explain(&eid).route;
+        route.is_none_or(|route| route.class() == RouteClass::Direct)
+    };
+    let settled = Instant::now() + SETTLING;
+    while asked.is_ok() && !is_direct() && Instant::now() < settled {
+        tokio::time::sleep(PAUSE).await;
+    }
+    let result = asked.map(|_| ());
+    Attempt {
+        eid,
+        places,
+        time,
+        result,
+    }
+}
+
+fn families(addresses: &[SocketAddr]) -> Vec<&'static str> {
+    let elsewhere = addresses.iter().filter(|address| !address.ip().is_loopback());
+    let (mut v4, mut v6) = (false, false);
+    for address in elsewhere {
+        match address.ip().to_canonical().is_ipv4() {
+            true => v4 = true,
+            false => v6 = true,
+        }
+    }
+    let both = [(v4, "IPv4"), (v6, "IPv6")];
+    both.iter().filter(|(has, _)| *has).map(|(_, name)| *name).collect()
+}
+
+fn nat_words(nat: NatKind) -> &'static str {
+    match nat {
+        NatKind::None => "none on the way to the servers",
+        NatKind::Some => "there is one; a second server would tell its kind",
+        NatKind::SamePort => "one that keeps its port for all: others can be let in",
+        NatKind::OtherPorts => "one that takes another port for each peer",
+        _ => "not known: no server has told this host's address",
+    }
+}
+
+/// Says what would help.
+fn advice(explanation: &Explanation, attempt: Option<&Attempt>, is_unreached: bool) -> Vec<String> {
+    let mut advice = Vec::new();
+    if families(&explanation.addresses).is_empty() {
+        advice.push("connect this machine to a network".to_owned());
+    }
+    if explanation.registrations.is_empty() {
+        advice.push("name a registration server with --server: hosts are found by their EIDs then".to_owned());
+    }
+    if is_unreached {
+        advice.push(SERVER_ADVICE.to_owned());
+    }
+    if explanation.nat == NatKind::OtherPorts {
+        advice.push(
+            "use a server that relays, `sss rendezvous --relay`: with hosts behind such a NAT, too, it is \
+                     needed"
+                .to_owned(),
+        );
+    }
+    let is_relayed = explanation
+        .route
+        .is_some_and(|route| route.class() == RouteClass::Relay);
+    if is_relayed && attempt.is_some() {
+        advice.push(
+            "packets go through a relay: an open UDP port at one of the two hosts lets them go directly".to_owned(),
+        );
+    }
+    advice
+}
+
+fn state(registration: &Registration) -> String {
+    match &registration.state {
+        RegistrationState::Registered { observed, rtt, .. } => {
+            let rtt = rtt.map_or_else(String::new, |rtt| format!(", {:.1} ms", milliseconds(rtt)));
+            format!("registered{rtt}, sees this host at {observed}")
+        }
+        RegistrationState::Failed(why) => format!("not registered: {why}"),
+        RegistrationState::Resolving => "its name is not found yet".to_owned(),
+        _ => "has not answered".to_owned(),
+    }
+}
+
+fn joined(words: impl IntoIterator<Item = impl ToString>) -> String {
+    let words: Vec<String> = words.into_iter().map(|word| word.to_string()).collect();
+    words.join(", ")
+}
+
+/// Servers by their EIDs, as this user has named them.
+fn named<'a>(servers: &'a [ServerAt], eids: &'a [Eid]) -> impl Iterator<Item = String> + 'a {
+    let first = |eid: &Eid| servers.iter().find(|server| server.eid == *eid);
+    eids.iter()
+        .filter_map(move |eid| first(eid).map(|server| server.place.to_string()))
+}
+
+fn text(
+    host: &Host,
+    servers: &[ServerAt],
+    (explanation, attempt): (&Explanation, Option<&Attempt>),
+    (diagnosis, advice): (Option<&str>, &[String]),
+) -> String {
+    let mut text = String::new();
+    let mut row = |name: &str, value: &str| {
+        let row = format!("{name:NAMES$} {value}");
+        let _ = writeln!(
+            text,
+            "{}",
+            wrapped(&row, Some(screen::output_width().unwrap_or(COLUMNS)), NAMES + 1)
+        );
+    };
+    row("this host", &host.eid().to_string());
+    row("addresses", &joined(&explanation.addresses));
+    match families(&explanation.addresses)[..] {
+        [] => row("families", "none but loopback: this machine is not connected"),
+        ref families => row("families", &families.join(" and ")),
+    }
+    for registration in &explanation.registrations {
+        let name = named(servers, &[registration.server]).next().unwrap_or_default();
+        row("server", &format!("{name}: {}", state(registration)));
+    }
+    if let Some(diagnosis) = diagnosis {
+        row("", diagnosis);
+    }
+    if !explanation.registrations.is_empty() {
+        row("NAT", nat_words(explanation.nat));
+    }
+    if let Some(attempt) = attempt {
+        row("peer", &attempt.eid.to_string());
+        let mut tried: Vec<String> = attempt.places.iter().map(ToString::to_string).collect();
+        let is_registered = |one: &&Registration| matches!(one.state, RegistrationState::Registered { .. });
+        let asked = explanation.registrations.iter().filter(is_registered);
+        let asked: Vec<Eid> = asked.map(|one| one.server).collect();
+        tried.extend(named(servers, &asked).map(|place| format!("the server {place}")));
+        row("tried", &joined(tried));
+        let found_by = joined(named(servers, &explanation.found_by));
+        match found_by.is_empty() {
+            true => row("found by", "no server"),
+            false => row("found by", &found_by),
+        }
+        match (&attempt.result, explanation.route) {
+            (Ok(()), Some(route)) => {
+                let ms = milliseconds(attempt.time);
+                row(
+                    "result",
+                    &format!("reached in {ms:.1} ms; {} route now: {route}", route.class()),
+                );
+            }
+            (Ok(()), None) => row("result", "reached, and lost again"),
+            (Err(_), _) => row("result", &format!("not reached within {}", Seconds(attempt.time))),
+        }
+    }
+    for advice in advice {
+        row("->", advice);
+    }
+    text.trim_end().to_owned()
+}
+
+fn fact(
+    host: &Host,
+    servers: &[ServerAt],
+    (explanation, attempt): (&Explanation, Option<&Attempt>),
+    advice: &[String],
+) -> Value {
+    let registered = explanation.registrations.iter().map(|registration| {
+        let mut server = json!({
+            "server": joined(servers.iter().filter(|server| server.eid == registration.server)),
+            "addresses": registration.addresses,
+            "state": state(registration),
+        });
+        if let RegistrationState::Registered { observed, rtt, .. } = registration.state {
+            server["observed"] = observed.to_string().into();
+            server["rtt_ms"] = rtt.map(milliseconds).into();
+        }
+        server
+    });
+    let mut fact = json!({
+        "event": "doctor",
+        "eid": host.eid().to_string(),
+        "addresses": explanation.addresses,
+        "families": families(&explanation.addresses),
+        "servers": registered.collect::<Vec<_>>(),
+        "nat": explanation.nat.name(),
+        "advice": advice,
+    });
+    if let Some(attempt) = attempt {
+        let route = explanation.route;
+        fact["peer"] = json!({
+            "eid": attempt.eid.to_string(),
+            "tried": attempt.places.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "found_by": named(servers, &explanation.found_by).collect::<Vec<_>>(),
+            "seconds": attempt.time.as_secs_f64(),
+            "error": attempt.result.as_ref().err().map(|error| error.json()["error"].clone()),
+            "route": route.map(|route| route.class().name()),
+            "address": route.map(|route| route.to_string()),
+        });
+    }
+    fact
+}

@@ -1,0 +1,197 @@
+//! `sss search`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde_json::json;
+use sss::{Absence, Eid, FoundBy, Host, RegistrationState, SearchError, printable};
+
+use crate::cli::some_seconds;
+use crate::connector::{Times, build_with};
+use crate::error::{Error, Exit, SERVER_ADVICE};
+use crate::identity;
+use crate::interrupt;
+use crate::output::Output;
+use crate::server_at::ServerAt;
+use crate::servers::{self, ServerArgs};
+
+/// Pause between looks at registrations, and before a server is asked again that was asked too often.
+const PAUSE: Duration = Duration::from_millis(20);
+const BUSY: Duration = Duration::from_millis(200);
+/// Hosts listed under one of several words that are looked at, at most.
+const MOST: usize = 10_000;
+/// Time that the server has to hear that this host is going.
+const FAREWELL: Duration = Duration::from_millis(300);
+
+/// Search registration servers for hosts that want to be found by anybody
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sss search photos                   hosts that are listed under that word
+  sss search photos berlin            under both
+  sss search photos -n 20 --after EID the next 20 behind that one
+
+Words are compared as they are written. What a host says of itself is not
+verified; its EID is proven when you connect. `sss serve --listed WORDS` is
+what lists a host.")]
+pub(crate) struct SearchArgs {
+    /// Words under which a host is to be listed, all of them
+    #[arg(value_name = "WORD", required = true, value_parser = word)]
+    pub(crate) words: Vec<String>,
+    #[command(flatten)]
+    pub(crate) servers: ServerArgs,
+    /// Show at most so many hosts
+    #[arg(short = 'n', long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) number: u16,
+    /// Show the hosts that come behind this one
+    #[arg(long, value_name = "EID")]
+    pub(crate) after: Option<Eid>,
+    /// The file with this host's identity [default: as `sss id`]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) identity: Option<PathBuf>,
+    /// Seconds to try to reach the servers
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = some_seconds)]
+    pub(crate) timeout: Duration,
+}
+
+/// Hosts, what each says of itself, and the servers that list it.
+type Found = BTreeMap<Eid, (String, Vec<String>)>;
+
+/// A word, as servers take it.
+pub(crate) fn word(text: &str) -> Result<String, String> {
+    match text.len() {
+        1..=64 if !text.contains(char::is_whitespace) => Ok(text.to_owned()),
+        _ => Err("a word has 1 to 64 bytes, and no space".to_owned()),
+    }
+}
+
+/// Searches.
+pub(crate) async fn run(args: SearchArgs, output: Output) -> Result<(), Error> {
+    let servers = args.servers.known()?;
+    if servers.is_empty() {
+        let next = "name one with --server EID@HOST, in SSS_SERVER, or in the file `servers` beside the identity";
+        return Err(Error::new(Exit::Usage, "no registration server is known", next));
+    }
+    let times = Times {
+        connect: args.timeout,
+        silence: args.timeout,
+    };
+    let identity = identity::load(args.identity.as_deref(), output)?;
+    let host = build_with(identity, None, times, |host| {
+        servers::register(host, (&servers, args.servers.relay), FoundBy::Nobody)
+    })
+    .await?;
+    let found = interrupt::or(search(&host, &servers, &args)).await;
+    let _ = host.close_within(FAREWELL).await;
+    let found = found?;
+    let (number, total) = (usize::from(args.number), found.len());
+    let mut last = None;
+    for (eid, (profile, servers)) in found.into_iter().take(number) {
+        let text = match profile.is_empty() {
+            true => eid.to_string(),
+            false => format!("{eid}  {}", printable(&profile)),
+        };
+        let fact = json!({"event": "listed", "eid": eid.to_string(), "profile": profile, "servers": servers});
+        output.fact(text, &fact);
+        last = Some(eid);
+    }
+    if let Some(last) = last.filter(|_| total > number) {
+        output.note(format!("there are more: --after {last} shows them"));
+    }
+    Ok(())
+}
+
+async fn search(host: &Host, servers: &[ServerAt], args: &SearchArgs) -> Result<Found, Error> {
+    let until = Instant::now() + args.timeout;
+    let registered = registered(host, until).await;
+    let mut found = Found::new();
+    let mut failure = None;
+    for server in servers.iter().filter(|server| registered.contains(&server.eid)) {
+        match hosts(host, server.eid, args, until).await {
+            Ok(hosts) => {
+                for (eid, profile) in hosts {
+                    let (_, at) = found.entry(eid).or_insert_with(|| (profile, Vec::new()));
+                    at.push(server.to_string());
+                }
+            }
+            Err(error) => failure = Some(error),
+        }
+    }
+    match failure {
+        Some(error) if found.is_empty() => {
+            let next = "run the same command again, or use another server";
+            Err(Error::new(Exit::Unreachable, error.to_string(), next))
+        }
+        _ if registered.is_empty() => {
+            let what = servers::diagnosis(host, servers).await;
+            let what = format!("no registration server has answered: {what}");
+            Err(Error::new(Exit::Unreachable, what, SERVER_ADVICE))
+        }
+        _ => Ok(found),
+    }
+}
+
+/// The servers with which the host is registered, when all have answered, or have failed, or the time is over.
+async fn registered(host: &Host, until: Instant) -> Vec<Eid> {
+    loop {
+        let all = host.registrations();
+        let is_pending =
+            |state: &RegistrationState| matches!(state, RegistrationState::Resolving | RegistrationState::Asking);
+        if Instant::now() >= until || !all.iter().any(|one| is_pending(&one.state)) {
+            let registered = all
+                .iter()
+                .filter(|one| matches!(one.state, RegistrationState::Registered { .. }));
+            return registered.map(|one| one.server).collect();
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Hosts that a server lists under all words: one more than are wanted tells that there are more.
+async fn hosts(
+    host: &Host,
+    server: Eid,
+    args: &SearchArgs,
+    until: Instant,
+) -> Result<BTreeMap<Eid, String>, SearchError> {
+    let wanted = match args.words.len() {
+        1 => usize::from(args.number) + 1,
+        _ => MOST,
+    };
+    let mut common: Option<BTreeMap<Eid, String>> = None;
+    for word in &args.words {
+        let listed = listed(host, (server, word), (args.after, wanted), until).await?;
+        common = Some(match common {
+            None => listed,
+            Some(before) => before.into_iter().filter(|(eid, _)| listed.contains_key(eid)).collect(),
+        });
+    }
+    Ok(common.unwrap_or_default())
+}
+
+/// Hosts that a server lists under a word, page by page.
+async fn listed(
+    host: &Host,
+    (server, word): (Eid, &str),
+    (mut after, wanted): (Option<Eid>, usize),
+    until: Instant,
+) -> Result<BTreeMap<Eid, String>, SearchError> {
+    let mut all = BTreeMap::new();
+    loop {
+        match host.search(server, word, after).await {
+            Ok(page) => {
+                all.extend(page.hosts.into_iter().map(|host| (host.eid, host.profile)));
+                after = page.next.filter(|next| Some(*next) > after);
+                if after.is_none() || all.len() >= wanted {
+                    return Ok(all);
+                }
+            }
+            Err(SearchError::Refused(Absence::TooMany)) if Instant::now() + BUSY < until => {
+                tokio::time::sleep(BUSY).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! `sss ticket`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+use sss::Host;
+
+use crate::commands::{qr, secret_file};
+use crate::error::{Error, Exit};
+use crate::identity;
+use crate::output::Output;
+use crate::place::{DEFAULT_PORT, Place};
+use crate::servers::ServerArgs;
+use crate::ticket::Ticket;
+
+/// Print the ticket that `sss serve` would have, without serving
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  sss ticket --ticket-file t                   for `sss serve --ticket-file t`
+  sss ticket --public                          for `sss serve --public`
+  sss ticket --ticket-file t --at nas.example  at a name
+  sss ticket --ticket-file t --qr              to be scanned from this screen
+
+The ticket names this machine's addresses and the registration servers that
+are known. With --at it names those places in place of the addresses, and with
+--no-addresses only the servers.")]
+pub(crate) struct TicketArgs {
+    /// The file with the secret of the ticket, as of `sss serve`; made if it is not there
+    #[arg(long, value_name = "FILE", required_unless_present = "public")]
+    pub(crate) ticket_file: Option<PathBuf>,
+    /// Without a secret, for a host that serves everybody
+    #[arg(long, conflicts_with = "ticket_file")]
+    pub(crate) public: bool,
+    /// A place where the host can be reached: HOST or HOST:PORT (may be given several times)
+    #[arg(long, value_name = "HOST[:PORT]", conflicts_with = "no_addresses", value_parser = at)]
+    pub(crate) at: Vec<Place>,
+    /// Name no address: servers find the host
+    #[arg(long)]
+    pub(crate) no_addresses: bool,
+    /// UDP port that the host listens at
+    #[arg(long, value_name = "PORT", default_value_t = DEFAULT_PORT, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: u16,
+    #[command(flatten)]
+    pub(crate) servers: ServerArgs,
+    /// Show it as a QR code, too
+    #[arg(long)]
+    pub(crate) qr: bool,
+    /// The file with this host's identity [default: as `sss id`]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) identity: Option<PathBuf>,
+}
+
+fn at(text: &str) -> Result<Place, String> {
+    Place::parse(text, Some(DEFAULT_PORT)).map_err(|error| error.to_string())
+}
+
+/// Prints the ticket.
+pub(crate) async fn run(args: TicketArgs, output: Output) -> Result<(), Error> {
+    let secret = match &args.ticket_file {
+        Some(file) => Some(secret_file::load_or_create(file)?),
+        None => None,
+    };
+    let servers = args.servers.known()?;
+    let identity = identity::load(args.identity.as_deref(), output)?;
+    let eid = identity.eid();
+    let places = match (args.at, args.no_addresses) {
+        (_, true) => Vec::new(),
+        (places, _) if !places.is_empty() => places,
+        _ => here(args.port).await?,
+    };
+    if places.is_empty() && servers.is_empty() {
+        let next = "give --server, or leave --no-addresses out";
+        return Err(Error::new(
+            Exit::Usage,
+            "nobody finds a host by a ticket without a place and a server",
+            next,
+        ));
+    }
+    let ticket = Ticket::new(eid, places, secret).with_servers(servers).to_string();
+    let fact = json!({"event": "ticket", "eid": eid.to_string(), "ticket": ticket});
+    output.fact(&ticket, &fact);
+    if args.qr {
+        qr::show(&ticket, output)?;
+    }
+    Ok(())
+}
+
+/// Addresses of this machine, with a port.
+async fn here(port: u16) -> Result<Vec<Place>, Error> {
+    let host = Host::builder().bind("[::]:0").build().await;
+    let host = match host {
+        Ok(host) => host,
+        Err(_) => Host::builder().bind("0.0.0.0:0").build().await?,
+    };
+    let addresses = host.local_addrs();
+    let elsewhere: Vec<_> = addresses.iter().filter(|address| !address.ip().is_loopback()).collect();
+    let chosen = match elsewhere.is_empty() {
+        true => addresses.iter().collect(),
+        false => elsewhere,
+    };
+    let places = chosen.into_iter().map(|address| {
+        let mut address = *address;
+        address.set_port(port);
+        Place::Address(address)
+    });
+    Ok(places.collect())
+}
