@@ -36,8 +36,8 @@ impl Default for RelayLimits {
     fn default() -> Self {
         Self {
             handles: 131_072,
-            pair_rate: 64 << 20,
-            client_rate: 256 << 20,
+            pair_rate: 256 << 20,
+            client_rate: 512 << 20,
             total_rate: 1 << 30,
         }
     }
