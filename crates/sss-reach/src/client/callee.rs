@@ -133,3 +133,41 @@ impl Callee {
         self.direct.as_mut()?.punching.on_punch(from, punch)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use sss_proto::{Link, RelayHandle};
+
+    use super::*;
+
+    // spec: RCH-16
+    #[test]
+    fn answers_go_over_the_relay_once_and_three_times_more_if_the_caller_asks() {
+        let address = SocketAddr::from(([192, 0, 2, 7], 7));
+        let relay = Route::through(Link::Udp(address), RelayHandle(7));
+        let way = Way {
+            address,
+            handle: 7,
+            punch_key: [1; 32],
+            hold: 100_000,
+        };
+        let at = |ms: u64| Instant::from_nanos(ms * 1_000_000);
+        let routes = (Some(Route::udp(address)), Some(relay));
+        let mut callee = Callee::new(at(0), &way, routes, &mut Generator::new(&[1; 32]));
+        callee.put_answer(vec![0x84]);
+        let [(route, first)] = &callee.on_timer(at(0))[..] else {
+            panic!("COOKIE at once");
+        };
+        assert_eq!((*route, &first[..]), (relay, &[0x84][..]));
+        callee.put_answer(vec![0x85]);
+        let mut relayed = 1;
+        for n in 0..100 {
+            callee.repeat(at(n * 100));
+            let packets = callee.on_timer(at(n * 100));
+            relayed += packets.iter().filter(|(route, _)| *route == relay).count();
+        }
+        assert_eq!(relayed, 2 * usize::from(MAX_RELAYED));
+    }
+}

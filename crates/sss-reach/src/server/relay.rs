@@ -409,6 +409,63 @@ mod tests {
         sum * sum / (shares.len() as f64 * squares)
     }
 
+    /// A host with a lease.
+    fn end(leases: &mut Leases, now: Instant, n: u32) -> End {
+        let mut key = [7; 32];
+        key[..4].copy_from_slice(&n.to_be_bytes());
+        let bearer = Bearer {
+            eid: Eid::from_public_key(&key),
+            instance: [1; 8],
+            address: SocketAddr::from((std::net::Ipv4Addr::from(0x0a00_0000 + n), 7000)),
+        };
+        leases.register(now, &bearer, &Register::default()).unwrap();
+        End {
+            instance: bearer.instance(),
+            address: bearer.address,
+        }
+    }
+
+    // spec: RCH-17
+    #[test]
+    fn silent_handles_are_dead_and_what_a_host_or_all_may_have_is_kept() {
+        let limits = RelayLimits {
+            client_rate: 100_000,
+            total_rate: 150_000,
+            ..RelayLimits::default()
+        };
+        let start = Instant::from_nanos(1_000_000_000);
+        let (mut relay, mut leases) = (Relay::new(limits), Leases::new(Quotas::default()));
+        let mut rng = Generator::new(&[4; 32]);
+        let ends: Vec<End> = (0..6).map(|n| end(&mut leases, start, n)).collect();
+        let mut open = |one: usize, two: usize| {
+            let handles = relay.open(start, ends[one], ends[two], &mut rng).unwrap();
+            relay.open(start, ends[two], ends[one], &mut rng).unwrap();
+            (ends[one].address, handles.0)
+        };
+        // One host with two others, and another pair.
+        let senders = [open(0, 1), open(0, 2), open(3, 4)];
+        let mut passed = [0_u32; 3];
+        for ms in 0..1000 {
+            let now = start + Duration::from_millis(ms);
+            for (sender, passed) in senders.iter().zip(&mut passed) {
+                *passed += u32::from(relay.forward(now, &leases, *sender, 1000).is_ok());
+            }
+        }
+        let of_host = passed[0] + passed[1];
+        assert!(
+            (90..=130).contains(&of_host),
+            "{passed:?} KB in a second, 100 of the first host"
+        );
+        let all = of_host + passed[2];
+        assert!((140..=200).contains(&all), "{passed:?} KB in a second, 150 of all");
+        // Nobody has swept up, and nothing was sent for a minute.
+        let late = start + Duration::from_secs(61);
+        leases = Leases::new(Quotas::default());
+        let _: Vec<End> = (0..6).map(|n| end(&mut leases, late, n)).collect();
+        let forwarded = relay.forward(late, &leases, senders[0], 10);
+        assert_eq!(forwarded, Err(Unrelayed::UnknownHandle));
+    }
+
     // spec: RCH-17
     #[test]
     fn a_thousand_pairs_that_want_too_much_get_the_same_each() {
@@ -420,23 +477,9 @@ mod tests {
         let now = Instant::from_nanos(1_000_000_000);
         let (mut relay, mut leases) = (Relay::new(limits), Leases::new(Quotas::default()));
         let mut rng = Generator::new(&[3; 32]);
-        let mut end = |n: u32| {
-            let mut key = [7; 32];
-            key[..4].copy_from_slice(&n.to_be_bytes());
-            let bearer = Bearer {
-                eid: Eid::from_public_key(&key),
-                instance: [1; 8],
-                address: SocketAddr::from((std::net::Ipv4Addr::from(0x0a00_0000 + n), 7000)),
-            };
-            leases.register(now, &bearer, &Register::default()).unwrap();
-            End {
-                instance: bearer.instance(),
-                address: bearer.address,
-            }
-        };
         let mut senders = Vec::new();
         for n in 0..PAIRS {
-            let (one, two) = (end(2 * n), end(2 * n + 1));
+            let (one, two) = (end(&mut leases, now, 2 * n), end(&mut leases, now, 2 * n + 1));
             let handles = relay.open(now, one, two, &mut rng).unwrap();
             relay.open(now, two, one, &mut rng).unwrap();
             senders.push((one.address, handles.0));

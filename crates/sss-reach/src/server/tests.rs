@@ -766,6 +766,33 @@ fn handles_last_a_minute_and_rates_are_kept() {
     );
 }
 
+// spec: RCH-12
+#[test]
+fn a_caller_without_leg_that_asks_again_has_the_callee_told_again_four_times_at_most() {
+    let mut server = registrar(ServerConfig::default());
+    let (mut caller, mut callee) = (Client::new(&mut server, at(0), 1), Client::new(&mut server, at(0), 2));
+    let told = |server: &mut Registrar, ms, caller: &mut Client, at_callee| {
+        let packet = caller.connect(eid(2), [6; 8]);
+        server.packet(at(ms), caller.at, &packet).unwrap();
+        sent(server).iter().filter(|(to, _)| *to == at_callee).count()
+    };
+    let here = callee.at;
+    assert_eq!(told(&mut server, 0, &mut caller, here), 1);
+    let packet = caller.connect(eid(2), [6; 8]);
+    server.packet(at(1), caller.at, &packet).unwrap();
+    let all = sent(&mut server);
+    assert!(all.iter().all(|(to, _)| *to != here), "it may yet answer");
+    let name = server.introductions.get(&[6; 8]).unwrap().name;
+    server
+        .packet(at(2), here, &callee.lease(Some((name, Status::Ok))))
+        .unwrap();
+    sent(&mut server);
+    let repeated: Vec<usize> = (0..6)
+        .map(|n| told(&mut server, 1000 + 500 * n, &mut caller, here))
+        .collect();
+    assert_eq!(repeated, [1, 1, 1, 1, 0, 0]);
+}
+
 proptest! {
     // spec: RCH-7
     #[test]

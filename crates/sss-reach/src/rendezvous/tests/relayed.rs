@@ -321,3 +321,56 @@ fn what_comes_in_a_batch_goes_on_in_a_batch() {
     assert_eq!(sent, [(100, expected)]);
     assert_eq!(node.host.stats().dropped(sss_proto::DropReason::UnknownHandle), 1);
 }
+
+// spec: CHN-17, RCH-19
+#[test]
+fn a_host_forgets_handles_by_which_nothing_comes() {
+    let (mut world, one, two) = relayed([Nat::Symmetric; 2]);
+    world.call(one, two);
+    world.run(MS(3000));
+    let handle = relay_handle(world.relayed_to(one)[0]).unwrap();
+    let server = world.nodes[SERVER].address;
+    let unknown = |world: &mut World| {
+        let packet = [&relay_header(handle)[..], &[0x40; 60]].concat();
+        give(&mut world.nodes[one].host, world.now, server, &packet);
+        world.nodes[one]
+            .host
+            .stats()
+            .dropped(sss_proto::DropReason::UnknownHandle)
+    };
+    assert_eq!(unknown(&mut world), 0);
+    world.cut.extend([(SERVER, one), (SERVER, two)]);
+    world.run(Duration::from_secs(125));
+    assert_eq!(unknown(&mut world), 1);
+}
+
+#[test]
+fn what_nobody_takes_away_is_dropped() {
+    let (mut world, one, two) = relayed([Nat::Symmetric; 2]);
+    world.call(one, two);
+    world.run(MS(3000));
+    let sent_by_one = |(from, _, bytes): &&(SocketAddr, SocketAddr, Vec<u8>)| {
+        from.ip() == world.nodes[one].address.ip() && bytes[0] == RELAY
+    };
+    let (from, _, packet) = world.wire.iter().rev().find(sent_by_one).unwrap().clone();
+    let node = &mut world.nodes[SERVER];
+    for _ in 0..10_000 {
+        let mut data = BytesMut::from(&packet[..]);
+        let batch = Batch {
+            stride: data.len(),
+            data: &mut data,
+            lent: &mut None,
+            link: Link::Udp(from),
+            local: None,
+            ecn: Ecn::NotEct,
+        };
+        node.rendezvous
+            .handle(world.now, &mut node.host, Input::Datagrams(batch));
+    }
+    let mut buf = TransmitBuf::new(1);
+    let mut sent = 0;
+    while let Output::Transmit(_) = node.rendezvous.poll(world.now, &mut node.host, &mut buf) {
+        sent += 1;
+    }
+    assert_eq!(sent, 4096);
+}
