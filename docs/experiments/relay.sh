@@ -5,7 +5,7 @@ set -euo pipefail
 sss=$(realpath "$1") size=${2:-1024} rounds=${3:-5}
 ns=relay-$$ dir=$(mktemp -d /dev/shm/relay-XXXXXX)
 ip netns add "$ns"
-trap 'kill $(jobs -p) 2>/dev/null; wait 2>/dev/null; ip netns delete "$ns"; rm -rf "$dir"' EXIT
+trap 'ip netns pids "$ns" | xargs -r kill; wait; ip netns delete "$ns"; rm -rf "$dir"' EXIT
 ip -n "$ns" link set lo mtu 1500 up
 as() { local home=$dir/$1; shift; HOME=$home XDG_CONFIG_HOME=$home ip netns exec "$ns" "$sss" "$@"; }
 mkdir "$dir/source"
