@@ -427,3 +427,9 @@ fn a_host_that_asks_for_proof_and_then_says_nothing_is_said_to_be_under_load() {
     assert!(text.contains("10.0.0.2:4000 answered but did not accept us"), "{text}");
     assert!(text.ends_with(": it is under load"), "{text}");
 }
+
+#[test]
+fn hello_and_hello_k_alone_are_greeted() {
+    let greeted: Vec<u8> = (0..=255).filter(|first| crate::Greeter::is_greeting(*first)).collect();
+    assert_eq!(greeted, [HELLO, HELLO_K]);
+}
