@@ -18,7 +18,7 @@ use crate::output::{Output, milliseconds, wrapped};
 use crate::place::Place;
 use crate::screen;
 use crate::server_at::ServerAt;
-use crate::servers;
+use crate::servers::{self, RelayArgs};
 use crate::target::Target;
 
 /// Time for the servers to answer.
@@ -83,7 +83,7 @@ pub(crate) async fn run(args: DoctorArgs, output: Output) -> Result<(), Error> {
         servers,
         timeout: args.connect.timeout,
     };
-    let examined = interrupt::or(examine(&caller, wanted, output)).await;
+    let examined = interrupt::or(examine(&caller, (wanted, relay), output)).await;
     let _ = caller.host.close_within(FAREWELL).await;
     examined
 }
@@ -94,7 +94,11 @@ fn nobody() -> Error {
     Error::new(Exit::Usage, "it is not known whose way is to be explained", next)
 }
 
-async fn examine(caller: &Caller, wanted: Option<(Eid, Vec<Place>)>, output: Output) -> Result<(), Error> {
+async fn examine(
+    caller: &Caller,
+    (wanted, relay): (Option<(Eid, Vec<Place>)>, RelayArgs),
+    output: Output,
+) -> Result<(), Error> {
     let host = &caller.host;
     answered(host).await;
     let attempt = match wanted {
@@ -115,7 +119,7 @@ async fn examine(caller: &Caller, wanted: Option<(Eid, Vec<Place>)>, output: Out
     if !unreached.is_empty() {
         diagnosis = Some(servers::diagnosis(host, &unreached).await);
     }
-    let advice = advice(&explanation, attempt.as_ref(), diagnosis.is_some());
+    let advice = advice(&explanation, (attempt.as_ref(), relay), diagnosis.is_some());
     let text = text(
         host,
         &caller.servers,
@@ -187,7 +191,11 @@ fn nat_words(nat: NatKind) -> &'static str {
 }
 
 /// Says what would help.
-fn advice(explanation: &Explanation, attempt: Option<&Attempt>, is_unreached: bool) -> Vec<String> {
+fn advice(
+    explanation: &Explanation,
+    (attempt, relay): (Option<&Attempt>, RelayArgs),
+    is_unreached: bool,
+) -> Vec<String> {
     let mut advice = Vec::new();
     if families(&explanation.addresses).is_empty() {
         advice.push("connect this machine to a network".to_owned());
@@ -208,7 +216,7 @@ fn advice(explanation: &Explanation, attempt: Option<&Attempt>, is_unreached: bo
     let is_relayed = explanation
         .route
         .is_some_and(|route| route.class() == RouteClass::Relay);
-    if is_relayed && attempt.is_some() {
+    if is_relayed && attempt.is_some() && !relay.relay_only {
         advice.push(
             "packets go through a relay: an open UDP port at one of the two hosts lets them go directly".to_owned(),
         );
@@ -293,7 +301,10 @@ fn text(
                 );
             }
             (Ok(()), None) => row("result", "reached, and lost again"),
-            (Err(_), _) => row("result", &format!("not reached within {}", Seconds(attempt.time))),
+            (Err(_), _) => row(
+                "result",
+                &format!("not reached, given up after {}", Seconds(attempt.time)),
+            ),
         }
     }
     for advice in advice {

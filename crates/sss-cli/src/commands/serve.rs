@@ -34,7 +34,7 @@ Examples:
   sss serve . --public                to everybody who can reach it
   sss serve . --write                 others may put files
   sss serve . --server sss1q...@HOST  found by its EID alone, also behind a NAT
-  sss serve . --listed photos         found by anybody who searches for that word
+  sss serve . --listed photos         found by anybody who searches the word
 
 Prints `listening EID@IP:PORT` for each address at which it can be reached,
 then `ticket TICKET`, and runs until it is stopped. Whoever has the ticket
