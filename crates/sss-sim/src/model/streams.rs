@@ -331,7 +331,9 @@ impl Streams {
         let is_refused = state.is_refused || (state.opening != Opening::Accepted && self.may_be_refused(end));
         match self.flows.opposite(end) {
             Some(opposite) if self.flows.ends[opposite.0].is_released => Ok(Some(opposite)),
-            None if is_refused || self.nameless_gone(state.peer, state.host) > 0 => Ok(None),
+            // STR-44: it was refused with the code of a subtree that was reset.
+            None if is_refused || self.trees.is_in_reset_tree(&self.flows, end) => Ok(None),
+            None if self.nameless_gone(state.peer, state.host) > 0 => Ok(None),
             opposite => Err(format!(
                 "{end:?} is told that no more comes, of {opposite:?} which is held"
             )),
