@@ -35,9 +35,10 @@ for each of its addresses, then what others give to use it:
   sss serve ~/photos --server EID@HOST:PORT    registers; prints its own EID
   sss get sss1q.../2026 --server EID@HOST:PORT finds that host, wherever it is
 To give it once for all commands, put EID@HOST:PORT into SSS_SERVER or into the
-file ~/.config/sss/servers. It introduces hosts to each other, relays nothing
-without --relay, and learns who they are, where, and who looks for whom; not what
-they say. Keep its identity: with another one, all who use it have to be told.")]
+file ~/.config/sss/servers. It introduces hosts to each other, and relays
+nothing without --relay. It learns who they are, where, and who looks for whom;
+not what they say. Keep its identity: with another one, all who use it have to
+be told.")]
 pub(crate) struct RendezvousArgs {
     #[command(flatten)]
     pub(crate) listen: ListenArgs,
