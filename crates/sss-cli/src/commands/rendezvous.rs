@@ -144,24 +144,15 @@ fn public(text: &str) -> Result<Place, String> {
 fn announce(host: &Host, (public, metrics): (&[Place], &Option<TcpListener>), output: Output) {
     let eid = host.eid();
     let addresses = host.local_addrs();
-    for address in &addresses {
-        let fact = json!({
-            "event": "listening",
-            "eid": eid.to_string(),
-            "address": address.to_string(),
-            "target": format!("{eid}@{address}"),
-        });
-        output.prose(format!("listening {eid}@{address}"), &fact);
-    }
-    for place in public {
-        let fact = json!({
-            "event": "listening",
-            "eid": eid.to_string(),
-            "address": place.to_string(),
-            "target": format!("{eid}@{place}"),
-        });
-        output.prose(format!("public {eid}@{place}"), &fact);
-    }
+    let tell = |what: &str, at: String| {
+        let target = format!("{eid}@{at}");
+        let fact = json!({ "event": "listening", "eid": eid.to_string(), "address": at, "target": target });
+        output.prose(format!("{what} {target}"), &fact);
+    };
+    addresses
+        .iter()
+        .for_each(|address| tell("listening", address.to_string()));
+    public.iter().for_each(|place| tell("public", place.to_string()));
     // Each `listening` has it for machines.
     let first = addresses.first().map(ToString::to_string);
     if let Some(place) = public.first().map(ToString::to_string).or(first) {

@@ -304,6 +304,9 @@ impl MtuSearch {
 
 #[cfg(test)]
 mod tests {
+    use rand::rngs::StdRng;
+    use rand::{RngExt, SeedableRng};
+
     use super::*;
 
     const NOW: Instant = Instant::from_nanos(0);
@@ -445,18 +448,19 @@ mod tests {
     // spec: CHN-9
     #[test]
     fn deliveries_disprove_the_loss_of_what_was_sent_before_them_and_is_no_larger() {
-        let mut random = numbers();
+        let mut rng = StdRng::seed_from_u64(1);
+        let sizes = [1300, 1400, 1452, 1472];
         let mut deliveries = Deliveries::default();
         let mut all = Vec::new();
         for seq in 0..1000 {
-            let size = [1300, 1400, 1452, 1472][random() as usize % 4];
-            if random().is_multiple_of(3) {
+            let size = sizes[rng.random_range(0..4)];
+            if rng.random_ratio(1, 3) {
                 deliveries.add(seq, size);
                 all.push((seq, size));
             }
             let asked = (
-                seq.saturating_sub(random() % 20),
-                [1300, 1400, 1452, 1472][random() as usize % 4],
+                seq.saturating_sub(rng.random_range(0..20)),
+                sizes[rng.random_range(0..4)],
             );
             let expected = all.iter().any(|d| d.0 > asked.0 && d.1 >= asked.1);
             assert_eq!(
@@ -466,17 +470,6 @@ mod tests {
             );
         }
         assert!(deliveries.0.len() <= MAX_DELIVERIES);
-    }
-
-    /// Numbers that look random (Marsaglia's xorshift), the same each time.
-    fn numbers() -> impl FnMut() -> u64 {
-        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        move || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state >> 8
-        }
     }
 
     // spec: CHN-8, CHN-9

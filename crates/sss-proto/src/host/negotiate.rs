@@ -339,11 +339,7 @@ impl Negotiation<'_> {
 
     /// Makes room for a tree, unless it is one that this host shares with the peer (NEG-35).
     fn make_room(&mut self, proven: &Proven, tree: Option<TreeId>) -> Result<(), Code> {
-        let known = tree.and_then(|tree| self.peers.demux.tree(&tree));
-        if known
-            .and_then(|i| self.peers.at(i))
-            .is_some_and(|p| *p.eid() == proven.eid)
-        {
+        if tree.is_some_and(|tree| self.has_tree(&tree, &proven.eid)) {
             return Ok(());
         }
         let of = (&proven.eid, Network::from(&self.arrival.route));
