@@ -41,6 +41,22 @@ struct Node {
     heard: Option<Instant>,
 }
 
+impl Node {
+    /// A datagram has got through to it.
+    fn receive(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) {
+        let mut data = BytesMut::from(bytes);
+        let batch = Batch {
+            stride: data.len(),
+            data: &mut data,
+            lent: &mut None,
+            link: Link::Udp(from),
+            local: None,
+            ecn: Ecn::NotEct,
+        };
+        self.rendezvous.handle(now, &mut self.host, Input::Datagrams(batch));
+    }
+}
+
 type Flight = (SocketAddr, SocketAddr, Vec<u8>);
 
 struct World {
@@ -203,17 +219,7 @@ impl World {
         if !lets_in {
             return;
         }
-        let mut data = BytesMut::from(&bytes[..]);
-        let batch = Batch {
-            stride: data.len(),
-            data: &mut data,
-            lent: &mut None,
-            link: Link::Udp(from),
-            local: None,
-            ecn: Ecn::NotEct,
-        };
-        node.rendezvous
-            .handle(self.now, &mut node.host, Input::Datagrams(batch));
+        node.receive(self.now, from, &bytes);
         node.wake = Some(self.now);
     }
 

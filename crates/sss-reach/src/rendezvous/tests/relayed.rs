@@ -355,17 +355,7 @@ fn what_nobody_takes_away_is_dropped() {
     let (from, _, packet) = world.wire.iter().rev().find(sent_by_one).unwrap().clone();
     let node = &mut world.nodes[SERVER];
     for _ in 0..10_000 {
-        let mut data = BytesMut::from(&packet[..]);
-        let batch = Batch {
-            stride: data.len(),
-            data: &mut data,
-            lent: &mut None,
-            link: Link::Udp(from),
-            local: None,
-            ecn: Ecn::NotEct,
-        };
-        node.rendezvous
-            .handle(world.now, &mut node.host, Input::Datagrams(batch));
+        node.receive(world.now, from, &packet);
     }
     let mut buf = TransmitBuf::new(1);
     let mut sent = 0;
