@@ -21,7 +21,8 @@ use crate::route::Route;
 use crate::seen::Sightings;
 use crate::time::Instant;
 
-const FIRST_HELLO_INTERVAL: Duration = Duration::from_secs(1);
+/// Pause before INITIATE is sent again where no round trip was measured (NEG-15).
+const FIRST_INITIATE_INTERVAL: Duration = Duration::from_secs(1);
 /// Time that a VERSION, which anybody can forge, leaves the true responder to answer (NEG-13).
 const VERSION_GRACE: Duration = Duration::from_secs(3);
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -542,7 +543,7 @@ impl Initiation {
             at: now,
             interval: agreed
                 .rtt
-                .map_or(FIRST_HELLO_INTERVAL, |rtt| (rtt * 4).max(MIN_INITIATE_INTERVAL)),
+                .map_or(FIRST_INITIATE_INTERVAL, |rtt| (rtt * 4).max(MIN_INITIATE_INTERVAL)),
             sent: 0,
             latest: now,
         };
@@ -683,12 +684,12 @@ mod tests {
         };
         assert_eq!(first, expected);
         for (n, pair) in times.windows(2).enumerate() {
-            let expected = (1_u64 << n.saturating_sub(1).min(4)).min(10) as f64;
+            let expected = (0.5 * f64::from(1_u32 << n.saturating_sub(1).min(5))).min(10.0);
             let gap = pair[1].since(pair[0]).as_secs_f64() / expected;
             assert!((0.74..1.26).contains(&gap), "interval {n} is {gap} of {expected} s");
         }
         assert!(matches!(error, NegotiationError::NoAnswer { .. }), "{error}");
-        assert!((7..12).contains(&packets.len()), "{} HELLOs", packets.len());
+        assert!((8..13).contains(&packets.len()), "{} HELLOs", packets.len());
     }
 
     // spec: NEG-12
