@@ -52,6 +52,11 @@ impl Backend {
         matches!(self, Self::Sss | Self::SssTuned | Self::SssDedicated | Self::SssDeep)
     }
 
+    /// Returns whether its cryptography is that of ring.
+    pub(crate) fn uses_ring(self) -> bool {
+        matches!(self, Self::QuinnRing | Self::QuinnRingTuned)
+    }
+
     /// Returns whether both processes use the `current_thread` runtime and raised limits.
     pub(crate) fn is_tuned(self) -> bool {
         matches!(
@@ -100,8 +105,10 @@ pub(crate) enum Workload {
     /// the same, 100 in flight, responses of 10 KiB
     #[value(name = "rpc-10k")]
     Rpc10k,
-    /// connect, one 100-byte request and response, close; 16 at once, no resumption
+    /// connect, one 100-byte request and response, close; 16 at once, no resumption; X25519 with ML-KEM-768
     Handshake,
+    /// the same by X25519 alone
+    HandshakeClassical,
     /// memory of connections that do nothing
     IdleChannels,
     /// memory of streams that do nothing, on one connection
@@ -130,9 +137,20 @@ impl Workload {
             Self::IdleStreams | Self::IdleStreams100k if !backend.is_tuned() && !backend.is_sss() => {
                 Some("its default stream limit is lower")
             }
+            Self::Handshake if backend.uses_ring() => Some("ring has no ML-KEM"),
             Self::IdleStreams100k if backend == Backend::YamuxTuned => Some("takes longer than the run may"),
             _ => None,
         }
+    }
+
+    /// Returns whether keys are exchanged by X25519 together with ML-KEM-768, by whoever can.
+    pub(crate) fn is_post_quantum(self) -> bool {
+        self != Self::HandshakeClassical
+    }
+
+    /// Returns whether connections are made and closed all the time.
+    pub(crate) fn is_handshake(self) -> bool {
+        matches!(self, Self::Handshake | Self::HandshakeClassical)
     }
 
     /// Bytes of a response.
@@ -147,7 +165,7 @@ impl Workload {
     pub(crate) fn in_flight(self) -> usize {
         match self {
             Self::Rpc100 | Self::Rpc10k => 100,
-            Self::Handshake => 16,
+            Self::Handshake | Self::HandshakeClassical => 16,
             _ => 1,
         }
     }

@@ -19,7 +19,7 @@ pub(crate) async fn run<D: Dialer>(dialer: D, setup: &Setup) -> Outcome<Quantile
     match setup.workload {
         Workload::Bulk | Workload::BulkNatural => bulk::run(&dialer, setup).await,
         Workload::Rpc1 | Workload::Rpc100 | Workload::Rpc10k => rpc::run(&dialer, setup).await,
-        Workload::Handshake => handshake::run(dialer, setup).await,
+        Workload::Handshake | Workload::HandshakeClassical => handshake::run(dialer, setup).await,
         Workload::IdleChannels => memory::channels(dialer, setup).await,
         Workload::IdleStreams | Workload::IdleStreams100k => memory::streams(&dialer, setup).await,
     }
@@ -30,7 +30,7 @@ pub(crate) fn metrics(setup: &Setup, run: &Run) -> Outcome<Vec<Metric>> {
     match setup.workload {
         Workload::Bulk | Workload::BulkNatural => bulk::metrics(run),
         Workload::Rpc1 | Workload::Rpc100 | Workload::Rpc10k => rpc::metrics(run, "requests/s", "request"),
-        Workload::Handshake => rpc::metrics(run, "handshakes/s", "handshake"),
+        Workload::Handshake | Workload::HandshakeClassical => rpc::metrics(run, "handshakes/s", "handshake"),
         Workload::IdleChannels => memory::metrics(run, "channel"),
         Workload::IdleStreams | Workload::IdleStreams100k => memory::metrics(run, "stream"),
     }

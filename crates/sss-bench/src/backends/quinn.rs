@@ -34,7 +34,7 @@ impl Transport for Quinn {
     type Dialer = QuinnDialer;
 
     async fn listen(setup: &Setup) -> Outcome<(Self::Listener, Address)> {
-        let (tls, credential) = tls::server(setup.backend)?;
+        let (tls, credential) = tls::server(setup)?;
         let mut config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
         if let Some(transport) = transport(setup)? {
             config.transport_config(transport);
@@ -45,7 +45,7 @@ impl Transport for Quinn {
     }
 
     async fn dialer(setup: &Setup, address: &Address) -> Outcome<Self::Dialer> {
-        let tls = tls::client(setup.backend, &address.credential)?;
+        let tls = tls::client(setup, &address.credential)?;
         let mut config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
         if let Some(transport) = transport(setup)? {
             config.transport_config(transport);
@@ -90,7 +90,11 @@ fn stream_limit(setup: &Setup) -> Outcome<u32> {
     Ok(match setup.workload {
         Workload::IdleStreams | Workload::IdleStreams100k => idle(setup.idle_streams())?,
         Workload::Rpc1 | Workload::Rpc100 | Workload::Rpc10k => STREAMS,
-        Workload::Bulk | Workload::BulkNatural | Workload::Handshake | Workload::IdleChannels => DEFAULT_STREAMS,
+        Workload::Bulk
+        | Workload::BulkNatural
+        | Workload::Handshake
+        | Workload::HandshakeClassical
+        | Workload::IdleChannels => DEFAULT_STREAMS,
     })
 }
 

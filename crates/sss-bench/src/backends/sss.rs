@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::str::FromStr as _;
 
-use ::sss::{DriverMode, Eid, Host, HostBuilder, Server};
+use ::sss::{DriverMode, Eid, Host, HostBuilder, PostQuantum, Server};
 use bytes::Bytes;
 
 use crate::outcome::Outcome;
@@ -52,9 +52,15 @@ fn builder(setup: &Setup) -> HostBuilder {
     };
     let builder = Host::builder().bind("127.0.0.1:0").driver(mode);
     // All clients have one address: as many as that are a flood for the default, unless a host expects them.
-    let builder = match setup.workload {
-        Workload::Handshake => builder.hello_threshold(1_000_000),
-        _ => builder,
+    let builder = if setup.workload.is_handshake() {
+        builder.hello_threshold(1_000_000)
+    } else {
+        builder
+    };
+    let builder = if setup.workload.is_post_quantum() {
+        builder
+    } else {
+        builder.post_quantum(PostQuantum::Off)
     };
     if setup.workload == Workload::BulkNatural {
         builder

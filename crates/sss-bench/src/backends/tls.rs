@@ -1,7 +1,7 @@
 //! TLS 1.3 for the peers that use it.
 //!
-//! Key exchange is X25519 alone, as in libsss: a hybrid with ML-KEM would cost these peers time that libsss does not
-//! spend. Certificates are ECDSA P-256, the session is never resumed.
+//! Keys are exchanged as in libsss: by X25519 with ML-KEM-768, or by X25519 alone where the workload says so (and always
+//! with ring, which has no ML-KEM). Certificates are ECDSA P-256, the session is never resumed.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use crate::outcome::Outcome;
-use crate::setup::Backend;
+use crate::setup::Setup;
 
 /// Name in the server's certificate.
 pub(crate) const NAME: &str = "localhost";
@@ -21,11 +21,11 @@ pub(crate) const NAME: &str = "localhost";
 const ALPN: &[u8] = b"sss-bench";
 
 /// A server's configuration with a new certificate, and the certificate.
-pub(crate) fn server(backend: Backend) -> Outcome<(ServerConfig, Vec<u8>)> {
+pub(crate) fn server(setup: &Setup) -> Outcome<(ServerConfig, Vec<u8>)> {
     let made = rcgen::generate_simple_self_signed([NAME.to_owned()])?;
     let certificate = made.cert.der().clone();
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der())?;
-    let mut config = ServerConfig::builder_with_provider(provider(backend))
+    let mut config = ServerConfig::builder_with_provider(provider(setup))
         .with_protocol_versions(&[&TLS13])?
         .with_no_client_auth()
         .with_single_cert(vec![certificate.clone()], key)?;
@@ -36,10 +36,10 @@ pub(crate) fn server(backend: Backend) -> Outcome<(ServerConfig, Vec<u8>)> {
 }
 
 /// A client's configuration that trusts one certificate.
-pub(crate) fn client(backend: Backend, certificate: &[u8]) -> Outcome<ClientConfig> {
+pub(crate) fn client(setup: &Setup, certificate: &[u8]) -> Outcome<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from(certificate.to_vec()))?;
-    let mut config = ClientConfig::builder_with_provider(provider(backend))
+    let mut config = ClientConfig::builder_with_provider(provider(setup))
         .with_protocol_versions(&[&TLS13])?
         .with_root_certificates(roots)
         .with_no_client_auth();
@@ -48,16 +48,22 @@ pub(crate) fn client(backend: Backend, certificate: &[u8]) -> Outcome<ClientConf
     Ok(config)
 }
 
-fn provider(backend: Backend) -> Arc<CryptoProvider> {
-    let provider = match backend {
-        Backend::QuinnRing | Backend::QuinnRingTuned => CryptoProvider {
+fn provider(setup: &Setup) -> Arc<CryptoProvider> {
+    let provider = if setup.backend.uses_ring() {
+        CryptoProvider {
             kx_groups: vec![ring::kx_group::X25519],
             ..ring::default_provider()
-        },
-        _ => CryptoProvider {
-            kx_groups: vec![aws_lc_rs::kx_group::X25519],
+        }
+    } else {
+        let group = if setup.workload.is_post_quantum() {
+            aws_lc_rs::kx_group::X25519MLKEM768
+        } else {
+            aws_lc_rs::kx_group::X25519
+        };
+        CryptoProvider {
+            kx_groups: vec![group],
             ..aws_lc_rs::default_provider()
-        },
+        }
     };
     Arc::new(provider)
 }

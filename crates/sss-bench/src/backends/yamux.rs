@@ -33,7 +33,7 @@ impl Transport for Yamux {
     type Dialer = YamuxDialer;
 
     async fn listen(setup: &Setup) -> Outcome<(Self::Listener, Address)> {
-        let (tls, credential) = tls::server(setup.backend)?;
+        let (tls, credential) = tls::server(setup)?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let socket = listener.local_addr()?;
         let listener = YamuxListener {
@@ -45,7 +45,7 @@ impl Transport for Yamux {
     }
 
     async fn dialer(setup: &Setup, address: &Address) -> Outcome<Self::Dialer> {
-        let tls = tls::client(setup.backend, &address.credential)?;
+        let tls = tls::client(setup, &address.credential)?;
         Ok(YamuxDialer {
             server: address.socket,
             tls: TlsConnector::from(Arc::new(tls)),
