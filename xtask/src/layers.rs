@@ -14,7 +14,10 @@ const CRATES: &[(&str, &[&str])] = &[
     ("libsss", &["sss-wire", "sss-crypto", "sss-proto", "sss-reach"]),
     ("sss-sim", &["sss-wire", "sss-crypto", "sss-proto"]),
     ("sss-cli", &["libsss", "sss-files"]),
-    ("sss-attack", &["libsss", "sss-wire", "sss-files"]),
+    (
+        "sss-attack",
+        &["libsss", "sss-wire", "sss-crypto", "sss-proto", "sss-files"],
+    ),
     ("sss-bench", &["libsss", "sss-sim"]),
     ("sss-lab", &[]),
     ("xtask", &[]),
@@ -205,9 +208,10 @@ const MODULES: &[(&str, Layers)] = &[
     (
         "sss-attack",
         &[
-            &["error", "tally", "target"],
+            &["error", "pace", "tally", "target"],
             &["relay", "victim"],
-            &["peers", "strangers"],
+            &["forger", "peers", "strangers"],
+            &["scripts"],
             &["main"],
         ],
     ),

@@ -2,11 +2,15 @@
 //! before, against a host of this machine or of a network that leads nowhere ([`Target`]).
 //!
 //! Strangers ([`Command::Hellos`] and the like) write packets by hand. Peers are true hosts of `libsss` that mean no
-//! good; where they have to do what no host does, a relay between the two does it.
+//! good; where they have to do what no host does, a relay between the two does it, or this program takes the keys of a
+//! channel into its own hands ([`Command::Acks`] and the like).
 
 mod error;
+mod forger;
+mod pace;
 mod peers;
 mod relay;
+mod scripts;
 mod strangers;
 mod tally;
 mod target;
@@ -22,6 +26,7 @@ pub use target::{Target, TargetError};
 pub use victim::Victim;
 
 use crate::relay::Fault;
+use crate::scripts::Script;
 use crate::strangers::Flood;
 use crate::tally::Tally;
 
@@ -48,46 +53,109 @@ pub enum Command {
     Vanishes(Victim),
     /// Be a peer whose address changes fifty times a second.
     Moves(Victim),
+    /// Send HELLO_Ks with tokens of addresses that were proven, and keys that cost an encapsulation each.
+    Legs(Victim),
+    /// Send PROBEs, from 250 addresses.
+    Probes(Victim),
+    /// Be a peer before each of whose packets come forgeries of it: damaged, cut, and such as could be resets.
+    Damages(Victim),
+    /// Be a peer to which everything that it sent comes back.
+    Reflects(Victim),
+    /// Be a peer each fourth of whose packets comes from the address of somebody else.
+    Spoofs(Victim),
+    /// Acknowledge what was never received, never sent, or left out; again and again; with times and marks that lie.
+    Acks(Victim),
+    /// Send one byte at each second place of streams, and few of the streams.
+    Gaps(Victim),
+    /// Open streams below streams, deeper than may be.
+    Trees(Victim),
+    /// Announce datagrams of all sizes, and send none whole.
+    Datagrams(Victim),
+    /// Update keys with each packet.
+    Updates(Victim),
+    /// Stop and reset what was asked for at once, go on with what was stopped, and acknowledge nothing.
+    Stops(Victim),
+    /// Ask questions, give credit and change priorities without end.
+    Questions(Victim),
+    /// Send challenges of paths without end.
+    Challenges(Victim),
+    /// Send random frames, sealed as they should be.
+    Nonsense(Victim),
+    /// Make channels of one identity without end, and use none.
+    Idles(Victim),
+}
+
+/// Means of an attack.
+#[derive(Clone, Copy, Debug)]
+enum Means {
+    Flood(Flood),
+    /// One peer after the other, behind a relay.
+    Peers(Fault),
+    /// One peer, behind a relay.
+    Peer(Fault),
+    Script(Script),
+    Idle,
+    Opens,
+    Resets,
+    Unread,
 }
 
 impl Command {
+    fn deed(&self) -> (&'static str, &Victim, Means) {
+        match self {
+            Self::Hellos(victim) => ("hellos", victim, Means::Flood(Flood::Spoofed)),
+            Self::Tokens(victim) => ("tokens", victim, Means::Flood(Flood::Proven)),
+            Self::Legs(victim) => ("legs", victim, Means::Flood(Flood::Legs)),
+            Self::Probes(victim) => ("probes", victim, Means::Flood(Flood::Probes)),
+            Self::Garbage(victim) => ("garbage", victim, Means::Flood(Flood::Garbage)),
+            Self::Initiates(victim) => ("initiates", victim, Means::Peers(Fault::Forge)),
+            Self::Vanishes(victim) => ("vanishes", victim, Means::Peers(Fault::Cut)),
+            Self::Replays(victim) => ("replays", victim, Means::Peer(Fault::Repeat)),
+            Self::Moves(victim) => ("moves", victim, Means::Peer(Fault::Move)),
+            Self::Damages(victim) => ("damages", victim, Means::Peer(Fault::Damage)),
+            Self::Reflects(victim) => ("reflects", victim, Means::Peer(Fault::Reflect)),
+            Self::Spoofs(victim) => ("spoofs", victim, Means::Peer(Fault::Spoof)),
+            Self::Opens(victim) => ("opens", victim, Means::Opens),
+            Self::Resets(victim) => ("resets", victim, Means::Resets),
+            Self::Unread(victim) => ("unread", victim, Means::Unread),
+            Self::Acks(victim) => ("acks", victim, Means::Script(Script::Acks)),
+            Self::Gaps(victim) => ("gaps", victim, Means::Script(Script::Gaps)),
+            Self::Trees(victim) => ("trees", victim, Means::Script(Script::Trees)),
+            Self::Datagrams(victim) => ("datagrams", victim, Means::Script(Script::Datagrams)),
+            Self::Updates(victim) => ("updates", victim, Means::Script(Script::Updates)),
+            Self::Stops(victim) => ("stops", victim, Means::Script(Script::Stops)),
+            Self::Questions(victim) => ("questions", victim, Means::Script(Script::Questions)),
+            Self::Challenges(victim) => ("challenges", victim, Means::Script(Script::Challenges)),
+            Self::Nonsense(victim) => ("nonsense", victim, Means::Script(Script::Nonsense)),
+            Self::Idles(victim) => ("idles", victim, Means::Idle),
+        }
+    }
+
     /// Attacks for so long, and tells what was done. Whatever it holds is given back before it returns.
     ///
     /// # Errors
     /// When this program has no sockets or threads; what the target does about it is none.
     pub fn run(&self, time: Duration) -> Result<Report, AttackError> {
         let tally = Tally::default();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (name, done) = match self {
-            Self::Hellos(victim) => ("hellos", strangers::run(Flood::Spoofed, victim, time, &tally)),
-            Self::Tokens(victim) => ("tokens", strangers::run(Flood::Proven, victim, time, &tally)),
-            Self::Garbage(victim) => ("garbage", strangers::run(Flood::Garbage, victim, time, &tally)),
-            Self::Initiates(victim) => {
-                let attack = peers::one_after_another(victim, Fault::Forge, &tally);
-                ("initiates", runtime.block_on(until(time, attack)))
-            }
-            Self::Vanishes(victim) => {
-                let attack = peers::one_after_another(victim, Fault::Cut, &tally);
-                ("vanishes", runtime.block_on(until(time, attack)))
-            }
-            Self::Replays(victim) => {
-                let attack = peers::fetch_by_relay(victim, Fault::Repeat, &tally);
-                ("replays", runtime.block_on(until(time, attack)))
-            }
-            Self::Moves(victim) => {
-                let attack = peers::fetch_by_relay(victim, Fault::Move, &tally);
-                ("moves", runtime.block_on(until(time, attack)))
-            }
-            Self::Opens(victim) => ("opens", runtime.block_on(until(time, peers::open(victim, &tally)))),
-            Self::Resets(victim) => ("resets", runtime.block_on(until(time, peers::reset(victim, &tally)))),
-            Self::Unread(victim) => ("unread", runtime.block_on(until(time, peers::unread(victim, &tally)))),
-        };
-        runtime.shutdown_background();
-        done.map(|()| tally.report(name))
+        let (name, victim, means) = self.deed();
+        match means {
+            Means::Flood(flood) => strangers::run(flood, victim, time, &tally)?,
+            Means::Script(script) => scripts::run(script, victim, time, &tally)?,
+            Means::Idle => scripts::idle(victim, time, &tally)?,
+            Means::Peers(fault) => until(time, peers::one_after_another(victim, fault, &tally))?,
+            Means::Peer(fault) => until(time, peers::fetch_by_relay(victim, fault, &tally))?,
+            Means::Opens => until(time, peers::open(victim, &tally))?,
+            Means::Resets => until(time, peers::reset(victim, &tally))?,
+            Means::Unread => until(time, peers::unread(victim, &tally))?,
+        }
+        Ok(tally.report(name))
     }
 }
 
 /// Runs an attack until this time is over, or it fails.
-async fn until(time: Duration, attack: impl Future<Output = Result<(), AttackError>>) -> Result<(), AttackError> {
-    tokio::time::timeout(time, attack).await.unwrap_or(Ok(()))
+fn until(time: Duration, attack: impl Future<Output = Result<(), AttackError>>) -> Result<(), AttackError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let done = runtime.block_on(async { tokio::time::timeout(time, attack).await });
+    runtime.shutdown_background();
+    done.unwrap_or(Ok(()))
 }

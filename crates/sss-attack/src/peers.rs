@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sss::{Host, Identity, Stream};
-use sss_files::{Greeting, PROTOCOL, RelPath, Request, SERVICE};
+use sss_files::{Greeting, PROTOCOL, SERVICE};
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 
@@ -35,11 +35,6 @@ async fn session(host: &Host, victim: &Victim) -> Option<Stream> {
     let mut stream = connecting.hint(victim.target.address).await.ok()?;
     stream.write_all(&Greeting::default().encode()).await.ok()?;
     Some(stream)
-}
-
-fn request(victim: &Victim) -> Result<Vec<u8>, AttackError> {
-    let path = RelPath::parse(victim.path.as_bytes())?;
-    Ok(Request::Fetch { path, have: None }.encode())
 }
 
 /// A stream on which a file is asked for.
@@ -80,7 +75,7 @@ pub(crate) async fn open(victim: &Victim, tally: &Tally) -> Result<(), AttackErr
 
 /// Opens streams and resets them, without end.
 pub(crate) async fn reset(victim: &Victim, tally: &Tally) -> Result<(), AttackError> {
-    let request = request(victim)?;
+    let request = victim.request()?;
     loop {
         let host = host(victim, tally).await?;
         let Some(session) = session(&host, victim).await else {
@@ -102,7 +97,7 @@ pub(crate) async fn reset(victim: &Victim, tally: &Tally) -> Result<(), AttackEr
 
 /// Asks for a file on very many streams, and reads none of them.
 pub(crate) async fn unread(victim: &Victim, tally: &Tally) -> Result<(), AttackError> {
-    let request = request(victim)?;
+    let request = victim.request()?;
     let mut kept = Vec::new();
     loop {
         let host = host(victim, tally).await?;
@@ -143,7 +138,7 @@ pub(crate) async fn one_after_another(victim: &Victim, fault: Fault, tally: &Tal
 
 /// Asks for a file through a relay until one of both is at its end. Returns the socket of a relay that cut both off.
 async fn fetch_once(victim: &Victim, fault: Fault, tally: &Tally) -> Result<Option<UdpSocket>, AttackError> {
-    let request = request(victim)?;
+    let request = victim.request()?;
     let relay = Relay::new(fault, victim.target, tally).await?;
     let mut behind = victim.clone();
     behind.target.address = relay.address()?;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use sss_wire::long::Kind;
+use sss_wire::short;
 use tokio::net::UdpSocket;
 
 use crate::tally::Tally;
@@ -30,6 +31,12 @@ pub(crate) enum Fault {
     Repeat,
     /// Packets come from other addresses all the time.
     Move,
+    /// Before each packet come forgeries that look as it does: damaged, cut, and such as could be resets.
+    Damage,
+    /// Each packet of the target comes back to it as well.
+    Reflect,
+    /// Each fourth short packet comes from the address of somebody who knows nothing of it. These alone are counted.
+    Spoof,
 }
 
 /// Counts what still comes from a target to somebody who is not there any more.
@@ -40,6 +47,21 @@ pub(crate) async fn listen_on(socket: UdpSocket, tally: Tally) {
             tally.unheard(n);
         }
     }
+}
+
+/// Packets that look like this one, from outside: with a bit changed, cut, and as long as a stateless reset.
+fn forgeries(packet: &[u8]) -> [Vec<u8>; 3] {
+    let (mut changed, mut reset) = (packet.to_vec(), packet.to_vec());
+    // The last byte is a random one.
+    let at = packet.last().map_or(0, |last| usize::from(*last));
+    if let Some(byte) = changed.get_mut(at % packet.len().max(1)) {
+        *byte ^= 1 << (at % 8);
+    }
+    // Behind the first byte and the channel id, which are in clear, there may be anything.
+    reset.resize(48, 0);
+    reset.iter_mut().skip(5).for_each(|byte| *byte = byte.wrapping_add(7));
+    let cut = packet.iter().take(packet.len() / 2).copied().collect();
+    [changed, cut, reset]
 }
 
 /// A relay for one host.
@@ -85,6 +107,7 @@ impl Relay {
         let mut back = UdpSocket::bind(self.target.source(67, moves)).await?;
         let other = UdpSocket::bind(self.target.source(68, 1)).await?;
         let (mut since, mut received) = (Instant::now(), 0);
+        let mut aside = vec![0; LONGEST];
         loop {
             tokio::select! {
                 packet = self.front.recv_from(&mut up) => {
@@ -99,6 +122,11 @@ impl Relay {
                         self.forward(packet, &back, &other).await;
                     }
                 }
+                packet = other.recv_from(&mut aside) => {
+                    if let Ok((n, _)) = packet {
+                        self.tally.unheard(n);
+                    }
+                }
                 packet = back.recv_from(&mut down) => {
                     let Ok((n, from)) = packet else { continue };
                     if from != self.target.address {
@@ -106,6 +134,9 @@ impl Relay {
                     }
                     self.tally.answered(n);
                     received += n;
+                    if let Some(packet) = down.get(..n).filter(|_| self.fault == Fault::Reflect) {
+                        self.send(packet, &back).await;
+                    }
                     if self.fault == Fault::Cut && received > ENOUGH {
                         return Ok(back);
                     }
@@ -119,6 +150,7 @@ impl Relay {
 
     async fn forward(&self, packet: &mut [u8], back: &UdpSocket, other: &UdpSocket) {
         let is_initiate = packet.first() == Some(&(Kind::Initiate as u8));
+        let is_short = packet.first().is_some_and(|first| first & 0xc0 == short::FIXED);
         match self.fault {
             Fault::Forge if is_initiate => {
                 for n in 0..FORGERIES {
@@ -134,7 +166,20 @@ impl Relay {
                     self.send(packet, if n % 2 == 0 { back } else { other }).await;
                 }
             }
-            Fault::Forge | Fault::Cut | Fault::Move => self.send(packet, back).await,
+            Fault::Damage => {
+                for forgery in forgeries(packet) {
+                    self.send(&forgery, back).await;
+                }
+                self.send(packet, back).await;
+            }
+            // The last byte is a random one.
+            Fault::Spoof if is_short && packet.last().is_some_and(|last| last % 4 == 0) => {
+                self.send(packet, other).await
+            }
+            Fault::Spoof => {
+                let _ = back.send_to(packet, self.target.address).await;
+            }
+            Fault::Forge | Fault::Cut | Fault::Move | Fault::Reflect => self.send(packet, back).await,
         }
     }
 

@@ -4,16 +4,16 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use sss_wire::long::{self, Long};
+use sss_wire::constants::VERSION;
+use sss_wire::long::{self, KEM_KEY, Long};
 
 use crate::error::AttackError;
+use crate::pace::{PAUSE, Pace};
 use crate::tally::Tally;
 use crate::victim::Victim;
 
 /// Addresses of a flood, where there are so many.
 const SOURCES: u16 = 250;
-/// Pause between two bursts of a flood.
-const PAUSE: Duration = Duration::from_millis(2);
 /// HELLOs with one token, before another one is taken.
 const USES: u64 = 8;
 /// Tokens that a source keeps.
@@ -28,8 +28,27 @@ pub(crate) enum Flood {
     Spoofed,
     /// HELLOs with tokens.
     Proven,
+    /// HELLO_Ks with tokens, and keys that can be encapsulated for.
+    Legs,
+    /// Questions who is there.
+    Probes,
     /// Random bytes behind each first byte.
     Garbage,
+}
+
+impl Flood {
+    /// The packet that is sent, but for attempt and token.
+    fn packet(self) -> Vec<u8> {
+        let (attempt, token) = ([0; 8], [0; 16]);
+        match self {
+            // All 12-bit numbers of this key are below the modulus of ML-KEM, so that it is no wrong one.
+            Self::Legs => long::hello_k(VERSION, &attempt, &token, &[7; 16], &[9; KEM_KEY]),
+            Self::Probes => long::probe(&attempt),
+            Self::Spoofed | Self::Proven | Self::Garbage => {
+                long::hello(VERSION, &attempt, &token, &[9; long::HELLO_SIZE - 29])
+            }
+        }
+    }
 }
 
 struct Source {
@@ -49,7 +68,7 @@ impl Source {
     fn hello(&mut self, flood: Flood, packet: &mut [u8]) {
         self.next += 1;
         // One HELLO in so many asks for the next token.
-        let is_proven = matches!(flood, Flood::Proven) && !self.next.is_multiple_of(USES + 1);
+        let is_proven = matches!(flood, Flood::Proven | Flood::Legs) && !self.next.is_multiple_of(USES + 1);
         let known = self.tokens.last().copied().filter(|_| is_proven);
         let (attempt, token) = known.unwrap_or((self.next.to_be_bytes(), [0; 16]));
         let fields = attempt.iter().chain(&token);
@@ -110,21 +129,16 @@ impl Garbage {
 pub(crate) fn run(flood: Flood, victim: &Victim, time: Duration, tally: &Tally) -> Result<(), AttackError> {
     let sources: io::Result<Vec<Source>> = (1..=SOURCES).map(|host| Source::new(victim, host)).collect();
     let mut sources = sources?;
-    let mut packet = long::hello(1, &[0; 8], &[0; 16], &[9; long::HELLO_SIZE - 29]);
+    let mut packet = flood.packet();
     let mut garbage = Garbage::new();
-    let (begun, mut done, mut at) = (Instant::now(), 0_u64, 0);
+    let (begun, mut pace, mut at) = (Instant::now(), Pace::new(victim.rate), 0);
     while begun.elapsed() < time {
-        let due = begun.elapsed().as_secs_f64() * f64::from(victim.rate);
-        // What the machine had no time for is not made up for.
-        let most = (f64::from(victim.rate) * PAUSE.as_secs_f64() * 4.0).max(1.0);
-        let burst = (due - done as f64).clamp(0.0, most);
-        done = due as u64;
-        for _ in 0..burst.ceil() as u64 {
+        for _ in 0..pace.burst() {
             at = (at + 1) % sources.len();
             let Some(source) = sources.get_mut(at) else { continue };
             match flood {
                 Flood::Garbage => garbage.next(&mut packet),
-                Flood::Spoofed | Flood::Proven => source.hello(flood, &mut packet),
+                Flood::Spoofed | Flood::Proven | Flood::Legs | Flood::Probes => source.hello(flood, &mut packet),
             }
             source.send(&packet, victim.target.address, tally);
         }

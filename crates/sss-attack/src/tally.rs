@@ -18,6 +18,7 @@ struct Counts {
     streams: AtomicU64,
     gone: AtomicU64,
     unheard: AtomicU64,
+    closed: AtomicU64,
 }
 
 impl Tally {
@@ -52,6 +53,11 @@ impl Tally {
         self.0.unheard.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
+    /// Notes a channel that the target has closed.
+    pub(crate) fn closed(&self) {
+        self.0.closed.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn report(&self, attack: &'static str) -> Report {
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Report {
@@ -63,6 +69,7 @@ impl Tally {
             streams: read(&self.0.streams),
             gone: read(&self.0.gone),
             unheard: read(&self.0.unheard),
+            closed: read(&self.0.closed),
         }
     }
 }
@@ -85,8 +92,10 @@ pub struct Report {
     pub streams: u64,
     /// Peers that vanished while it was counted what they are sent (the first 200).
     pub gone: u64,
-    /// Bytes that the target sent to these after they were gone.
+    /// Bytes that the target sent to these after they were gone; or to an address that was not the sender's own.
     pub unheard: u64,
+    /// Channels that the target closed, of those that this program has the keys of.
+    pub closed: u64,
 }
 
 impl Report {
@@ -101,6 +110,7 @@ impl Report {
             "streams": self.streams,
             "gone": self.gone,
             "unheard": self.unheard,
+            "closed": self.closed,
         })
     }
 }
@@ -109,8 +119,8 @@ impl std::fmt::Display for Report {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{}: {} packets ({} bytes) sent, {} bytes answered; {} identities, {} streams",
-            self.attack, self.packets, self.bytes, self.answered, self.peers, self.streams
+            "{}: {} packets ({} bytes) sent, {} bytes answered; {} identities, {} streams, {} closed",
+            self.attack, self.packets, self.bytes, self.answered, self.peers, self.streams, self.closed
         )
     }
 }

@@ -1,7 +1,9 @@
 //! Target and means of an attack.
 
 use clap::Args;
+use sss_files::{RelPath, Request};
 
+use crate::error::AttackError;
 use crate::target::Target;
 
 /// Target of an attack, and its means.
@@ -15,4 +17,12 @@ pub struct Victim {
     /// Packets a second of a flood, at most.
     #[arg(long, default_value_t = 20_000)]
     pub rate: u32,
+}
+
+impl Victim {
+    /// The request for the file.
+    pub(crate) fn request(&self) -> Result<Vec<u8>, AttackError> {
+        let path = RelPath::parse(self.path.as_bytes())?;
+        Ok(Request::Fetch { path, have: None }.encode())
+    }
 }

@@ -1,5 +1,5 @@
-//! The real server under each attack of `sss-attack`: others are served meanwhile, memory is bounded, and it ends when
-//! it is told to.
+//! The real server under each attack of `sss-attack`: others are served meanwhile, and not much slower than without;
+//! memory is bounded, and it ends when it is told to.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -10,7 +10,11 @@ use crate::support::{Home, noise};
 
 /// Memory that the server may use, in bytes.
 const MEMORY: usize = 300 << 20;
-/// Time that a small file may take.
+/// Bytes of the file that others fetch meanwhile.
+const FETCHED: usize = 16 << 20;
+/// Times as long as without an attack that they may take, and a pause of the machine.
+const SLOWER: (u32, Duration) = (20, Duration::from_secs(5));
+/// Time that the end may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Time for which an attack goes on.
 const TIME: Duration = Duration::from_millis(1500);
@@ -22,40 +26,51 @@ fn withstands(attack: impl FnOnce(Victim) -> Command) -> Report {
     let (server, client) = (Home::new(), Home::new());
     let dir = server.dir("served");
     fs::write(dir.join("big"), noise(1, 16 << 20)).unwrap();
-    fs::write(dir.join("small"), noise(2, 10_000)).unwrap();
+    let wanted = noise(2, FETCHED);
+    fs::write(dir.join("wanted"), &wanted).unwrap();
     let mut serving = server.serve(&dir, &[]);
     let victim = Victim {
         target: serving.target.parse().unwrap(),
         path: "big".to_owned(),
         rate: RATE,
     };
-    let command = attack(victim);
-    let attacking = std::thread::spawn(move || command.run(TIME).unwrap());
     let mut turn = 0;
     let mut get = || {
         turn += 1;
         let (begun, to) = (Instant::now(), client.path(&turn.to_string()));
         client
-            .run(["get", &serving.at("small"), to.to_str().unwrap()])
+            .run(["get", &serving.at("wanted"), to.to_str().unwrap()])
             .expect(0);
-        assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
-        assert_eq!(fs::read(to).unwrap(), noise(2, 10_000));
-        begun.elapsed()
+        let time = begun.elapsed();
+        assert!(fs::read(&to).unwrap() == wanted);
+        fs::remove_file(to).unwrap();
+        time
     };
-    let mut slowest = get();
+    let alone = get().max(get());
+    let command = attack(victim);
+    let attacking = std::thread::spawn(move || command.run(TIME).unwrap());
+    let mut times = vec![get()];
     while !attacking.is_finished() {
-        slowest = slowest.max(get());
+        times.push(get());
     }
     let report = attacking.join().unwrap();
-    slowest = slowest.max(get());
+    times.push(get());
+    times.sort_unstable();
+    let (usual, slowest) = (times[times.len() / 2], times[times.len() - 1]);
     let memory = serving.peak_memory();
     let begun = Instant::now();
     assert_eq!(serving.end(), Some(0));
     let end = begun.elapsed();
     eprintln!(
-        "{report}; served in {slowest:?}, {} MiB, ended in {end:?}",
+        "{report}, {} unheard; {} MB fetched in {alone:.0?} alone, {usual:.0?} meanwhile, {slowest:.0?} at most, of {}; \
+         {} MiB, ended in {end:.0?}",
+        report.unheard,
+        FETCHED >> 20,
+        times.len(),
         memory >> 20
     );
+    let bound = alone * SLOWER.0 + SLOWER.1;
+    assert!(slowest < bound, "{slowest:?} of {bound:?}");
     assert!(memory < MEMORY, "{memory}");
     assert!(end < PATIENCE, "{end:?}");
     report
@@ -113,4 +128,87 @@ fn a_server_withstands_peers_that_vanish() {
 #[test]
 fn a_server_withstands_moves_without_end() {
     assert!(withstands(Command::Moves).answered > 20_000);
+}
+
+#[test]
+fn a_server_withstands_encapsulations() {
+    let report = withstands(Command::Legs);
+    assert!(report.packets > 500 && report.answered < report.bytes);
+}
+
+#[test]
+fn a_server_withstands_probes() {
+    let report = withstands(Command::Probes);
+    assert!(report.packets > 500 && report.answered > 0 && report.answered < report.bytes);
+}
+
+#[test]
+fn a_server_withstands_forgeries_from_a_peers_own_address() {
+    let report = withstands(Command::Damages);
+    assert!(report.packets > 100 && report.answered > 20_000);
+}
+
+#[test]
+fn a_server_withstands_reflection() {
+    assert!(withstands(Command::Reflects).answered > 20_000);
+}
+
+#[test]
+fn a_server_sends_little_to_whom_a_peer_names_as_itself() {
+    let report = withstands(Command::Spoofs);
+    assert!(report.packets > 10 && report.answered > 20_000);
+    assert!(report.unheard <= 3 * report.bytes, "{report:?}");
+}
+
+#[test]
+fn a_server_closes_the_channel_of_who_lies_in_acknowledgements() {
+    let report = withstands(Command::Acks);
+    assert!(report.packets > 500 && report.closed > 0);
+}
+
+#[test]
+fn a_server_withstands_gaps() {
+    assert!(withstands(Command::Gaps).packets > 500);
+}
+
+#[test]
+fn a_server_withstands_deep_trees() {
+    assert!(withstands(Command::Trees).packets > 50);
+}
+
+#[test]
+fn a_server_withstands_datagrams_of_all_sizes() {
+    assert!(withstands(Command::Datagrams).packets > 100);
+}
+
+#[test]
+fn a_server_withstands_updates_without_rest() {
+    assert!(withstands(Command::Updates).packets > 500);
+}
+
+#[test]
+fn a_server_withstands_who_stops_all_and_stops_at_nothing() {
+    assert!(withstands(Command::Stops).packets > 100);
+}
+
+#[test]
+fn a_server_withstands_questions_without_end() {
+    assert!(withstands(Command::Questions).packets > 500);
+}
+
+#[test]
+fn a_server_withstands_challenges_without_end() {
+    let report = withstands(Command::Challenges);
+    assert!(report.packets > 500 && report.answered < 3 * report.bytes);
+}
+
+#[test]
+fn a_server_closes_the_channel_of_who_says_nonsense() {
+    let report = withstands(Command::Nonsense);
+    assert!(report.packets > 10 && report.closed > 0);
+}
+
+#[test]
+fn a_server_withstands_channels_without_number() {
+    assert!(withstands(Command::Idles).peers > 10);
 }

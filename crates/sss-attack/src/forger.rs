@@ -1,0 +1,319 @@
+//! Channels to the target of which this program has the keys in its own hands: what is said on them is true for the
+//! AEAD, and else whatever is liked.
+//!
+//! A host of `sss-proto` makes the channel, and tells its secrets as for a key log. Then it is dropped.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::ops::RangeInclusive;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use sss_crypto::packet::{HeaderKey, PacketKey, TAG_LEN};
+use sss_crypto::schedule::Secret;
+use sss_crypto::{StaticKey, Suite};
+use sss_files::{Greeting, PROTOCOL, SERVICE};
+use sss_proto::{Batch, ChannelSecret, Config, Ecn, Event, Host, Input, Link, Output, SecretPurpose, TransmitBuf};
+use sss_wire::constants::{MAX_ACK_RANGES, OPEN_ROOM};
+use sss_wire::frame::{Ack, Frame, Frames};
+use sss_wire::short::{self, Header};
+use sss_wire::{ChannelId, Writer};
+
+use crate::error::AttackError;
+use crate::tally::Tally;
+use crate::victim::Victim;
+
+/// The stream of the session.
+pub(crate) const SESSION: u64 = 1;
+/// Room for frames in a packet, in bytes.
+pub(crate) const ROOM: usize = 1180;
+/// Number of the first forged packet: far behind those of the host that made the channel.
+const FIRST: u64 = 1000;
+/// Time for which a negotiation is tried.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Time for which an answer is waited for in it.
+const TURN: Duration = Duration::from_millis(5);
+/// Packets that are taken at once.
+const MOST: usize = 256;
+/// Longest datagram.
+const LONGEST: usize = 65_536;
+
+/// Random bytes.
+pub(crate) fn random() -> Result<[u8; 32], AttackError> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    Ok(bytes)
+}
+
+/// A host that negotiates a channel.
+struct Negotiation {
+    host: Host,
+    socket: UdpSocket,
+    begun: Instant,
+    secrets: Vec<ChannelSecret>,
+}
+
+impl Negotiation {
+    fn now(&self) -> sss_proto::Instant {
+        sss_proto::Instant::from_nanos(u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// Sends what is to be sent, and takes in one datagram. Returns whether the channel is made.
+    fn turn(&mut self, buf: &mut TransmitBuf, tally: &Tally) -> io::Result<bool> {
+        let mut is_made = false;
+        loop {
+            match self.host.poll(self.now(), buf) {
+                Output::Transmit(transmit) => {
+                    let Link::Udp(to) = transmit.link else { continue };
+                    for datagram in buf.filled().chunks(transmit.segment) {
+                        // What the system has no room for is lost, as in networks.
+                        let _ = self.socket.send_to(datagram, to);
+                    }
+                }
+                Output::Event(Event::Secret(secret)) => self.secrets.push(secret),
+                Output::Event(Event::Connected(..)) => is_made = true,
+                Output::Event(_) => {}
+                Output::Wake(_) => break,
+            }
+        }
+        self.socket.set_read_timeout(Some(TURN))?;
+        let mut data = BytesMut::zeroed(LONGEST);
+        let Ok((n, from)) = self.socket.recv_from(&mut data) else {
+            self.host.handle(self.now(), Input::Tick);
+            return Ok(is_made);
+        };
+        tally.answered(n);
+        data.truncate(n);
+        let batch = Batch {
+            data: &mut data,
+            lent: &mut None,
+            stride: n.max(1),
+            link: Link::Udp(from),
+            local: None,
+            ecn: Ecn::NotEct,
+        };
+        self.host.handle(self.now(), Input::Datagrams(batch));
+        Ok(is_made)
+    }
+}
+
+/// Keys of packets of one direction.
+struct Direction {
+    suite: Suite,
+    id: ChannelId,
+    header: HeaderKey,
+    secret: Secret,
+    key: PacketKey,
+    generation: u32,
+    /// Number of the next packet that is sent, or one more than the highest that came.
+    next: u64,
+}
+
+impl Direction {
+    /// Keys that a host has told of for the packets that carry this id.
+    fn of(secrets: &[ChannelSecret], id: &ChannelId, next: u64) -> Option<Self> {
+        let find = |purpose| secrets.iter().find(|s| s.channel_id == *id && s.purpose == purpose);
+        let header = find(SecretPurpose::Header)?;
+        let secret = find(SecretPurpose::Generation(1))?.secret.clone();
+        Some(Self {
+            suite: header.suite,
+            id: *id,
+            header: HeaderKey::new(header.suite, header.secret.reveal()),
+            key: PacketKey::new(header.suite, &secret),
+            secret,
+            generation: 1,
+            next,
+        })
+    }
+
+    fn update(&mut self) {
+        self.secret = self.secret.next();
+        self.key = PacketKey::new(self.suite, &self.secret);
+        self.generation = self.generation.wrapping_add(1);
+    }
+
+    /// The packet with these frames.
+    fn seal(&mut self, frames: &[u8]) -> Option<Vec<u8>> {
+        let header = Header {
+            key_phase: self.generation & 1 == 1,
+            channel_id: self.id,
+            sequence: self.next as u32,
+            sequence_len: 4,
+        };
+        let mut packet = vec![0; header.encoded_len() + frames.len() + TAG_LEN];
+        short::write_header(&mut Writer::new(&mut packet), &header);
+        let (aad, body) = packet.split_at_mut_checked(header.encoded_len())?;
+        body.get_mut(..frames.len())?.copy_from_slice(frames);
+        self.key.seal(self.next, aad, body);
+        self.next += 1;
+        let mask = self.header.mask(short::sample(&packet, self.id.len()).ok()?);
+        short::mask(&mut packet, self.id.len(), &mask).ok()?;
+        Some(packet)
+    }
+
+    /// Number and frames of a packet, which is opened in place.
+    fn open<'a>(&mut self, packet: &'a mut [u8]) -> Option<(u64, &'a [u8])> {
+        let id_len = self.id.len();
+        let mask = self.header.mask(short::sample(packet, id_len).ok()?);
+        let header = short::unmask(packet, id_len, &mask).ok()?;
+        if header.channel_id != self.id {
+            return None;
+        }
+        let seq = short::recover_sequence(header.sequence, header.sequence_len, self.next);
+        if header.key_phase != (self.generation & 1 == 1) {
+            // The target follows updates; a late packet of the keys before would not open here, and is lost.
+            self.update();
+        }
+        let (aad, body) = packet.split_at_mut_checked(header.encoded_len())?;
+        let len = self.key.open(seq, aad, body).ok()?;
+        self.next = self.next.max(seq + 1);
+        Some((seq, body.get(..len)?))
+    }
+}
+
+/// A channel of which this program has the keys.
+pub(crate) struct Channel {
+    socket: UdpSocket,
+    to: SocketAddr,
+    up: Direction,
+    down: Direction,
+    tally: Tally,
+    is_over: bool,
+    /// Numbers of packets that are not acknowledged, the latest.
+    unheard: BTreeSet<u64>,
+    open_credit: u64,
+}
+
+impl Channel {
+    /// Makes a channel for the host with this secret key, with a session of the file protocol as stream 1; none if the
+    /// target does not take it in time.
+    ///
+    /// # Errors
+    /// When this program has no sockets or no entropy.
+    pub(crate) fn new(key: [u8; 32], victim: &Victim, tally: &Tally) -> Result<Option<Self>, AttackError> {
+        tally.peer();
+        let mut config = Config::default();
+        config.key_log = true;
+        let mut negotiation = Negotiation {
+            host: Host::new(config, StaticKey::from_bytes(key), random()?),
+            socket: UdpSocket::bind(victim.target.source(0, 1))?,
+            begun: Instant::now(),
+            secrets: Vec::new(),
+        };
+        let (to, now) = (victim.target.address, negotiation.now());
+        let host = &mut negotiation.host;
+        let Ok(session) = host.connect(now, victim.target.eid, (SERVICE, PROTOCOL), &[to.into()]) else {
+            return Ok(None);
+        };
+        // It goes with INITIATE: there is room for it.
+        let _ = host.stream(session).poll_write(&Greeting::default().encode());
+        let mut buf = TransmitBuf::new(1);
+        while negotiation.begun.elapsed() < PATIENCE {
+            if negotiation.turn(&mut buf, tally)? {
+                // What the host owes goes out, and its last secrets come.
+                negotiation.turn(&mut buf, tally)?;
+                return Self::of(negotiation, to, tally);
+            }
+        }
+        Ok(None)
+    }
+
+    fn of(negotiation: Negotiation, to: SocketAddr, tally: &Tally) -> Result<Option<Self>, AttackError> {
+        let secrets = &negotiation.secrets;
+        // A host tells first with what it sends.
+        let Some(sent) = secrets.first().map(|first| first.channel_id) else {
+            return Ok(None);
+        };
+        let received = secrets.iter().map(|secret| secret.channel_id).find(|id| *id != sent);
+        let down = received.and_then(|id| Direction::of(secrets, &id, 0));
+        let (Some(up), Some(down)) = (Direction::of(secrets, &sent, FIRST), down) else {
+            return Ok(None);
+        };
+        negotiation.socket.set_nonblocking(true)?;
+        Ok(Some(Self {
+            socket: negotiation.socket,
+            to,
+            up,
+            down,
+            tally: tally.clone(),
+            is_over: false,
+            unheard: BTreeSet::new(),
+            open_credit: 0,
+        }))
+    }
+
+    /// Sends a packet with these frames, if there are any.
+    pub(crate) fn send(&mut self, frames: &[u8]) {
+        let Some(packet) = self.up.seal(frames).filter(|_| !frames.is_empty()) else {
+            return;
+        };
+        if self.socket.send_to(&packet, self.to).is_ok() {
+            self.tally.sent(packet.len());
+        }
+    }
+
+    /// Goes on with the next generation of keys.
+    pub(crate) fn update_keys(&mut self) {
+        self.up.update();
+    }
+
+    /// Takes what has come.
+    pub(crate) fn read(&mut self) {
+        let mut packet = [0; 2048];
+        for _ in 0..MOST {
+            let Ok(n) = self.socket.recv(&mut packet) else { return };
+            self.tally.answered(n);
+            let Some((seq, frames)) = packet.get_mut(..n).and_then(|packet| self.down.open(packet)) else {
+                continue;
+            };
+            self.unheard.insert(seq);
+            if self.unheard.len() > MAX_ACK_RANGES {
+                self.unheard.pop_first();
+            }
+            for frame in Frames::new(frames) {
+                match frame {
+                    Ok(Frame::OpenCredit(credit)) if credit.lsid == SESSION => {
+                        self.open_credit = self.open_credit.max(credit.limit);
+                    }
+                    // It is accepted, and has the room that it begins with (STR-52).
+                    Ok(Frame::Credit(credit)) if credit.lsid == SESSION => {
+                        self.open_credit = self.open_credit.max(OPEN_ROOM);
+                    }
+                    Ok(Frame::Close(_)) if !self.is_over => {
+                        self.is_over = true;
+                        self.tally.closed();
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Writes an acknowledgement of what has come since the one before; nothing if there is nothing.
+    pub(crate) fn acknowledge(&mut self, w: &mut Writer<'_>) {
+        let mut ranges: Vec<RangeInclusive<u64>> = Vec::new();
+        for seq in std::mem::take(&mut self.unheard).into_iter().rev() {
+            match ranges.last_mut() {
+                Some(range) if *range.start() == seq + 1 => *range = seq..=*range.end(),
+                _ => ranges.push(seq..=seq),
+            }
+        }
+        Ack::write(w, ranges.into_iter(), 0, None, w.remaining());
+    }
+
+    /// Bytes that openings may be charged to the session; 0 until the target has accepted it.
+    pub(crate) fn open_credit(&self) -> u64 {
+        self.open_credit
+    }
+
+    /// Returns whether the target has ended it.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// One more than the highest number of the target that came.
+    pub(crate) fn expected(&self) -> u64 {
+        self.down.next
+    }
+}

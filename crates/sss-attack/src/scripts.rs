@@ -1,0 +1,345 @@
+//! Frames that hostile peers send on channels of their own, in order by themselves, and as no host would send them.
+
+use std::ops::RangeInclusive;
+use std::time::{Duration, Instant};
+
+use sss_wire::constants::OPEN_COST;
+use sss_wire::frame::{
+    Ack, Await, Credit, Datagram, EcnCounts, Frame, Init, Priority, Reset, Scope, Stop, Stream, Watch,
+};
+use sss_wire::{Code, Writer, varint};
+
+use crate::error::AttackError;
+use crate::forger::{Channel, ROOM, SESSION, random};
+use crate::pace::{PAUSE, Pace};
+use crate::tally::Tally;
+use crate::victim::Victim;
+
+/// Packets of one identity, before another one goes on.
+const PACKETS: u64 = 1000;
+/// Room that a frame may take, with what goes with it.
+const FRAME: usize = 80;
+/// Credit without end.
+const VAST: u64 = 1 << 40;
+/// Streams of a chain below the session: the last one is too deep.
+const CHAIN: u64 = 2 * FRAMES;
+/// Bytes that a stream borrows.
+const BORROW: u64 = 1024;
+/// Packets from one that announces a datagram to the next.
+const APART: u64 = 16;
+/// Frames of a packet that is full of them.
+const FRAMES: u64 = 16;
+/// Time for which a peer waits for room for its openings. Then it goes, or goes on without.
+const WAIT: Duration = Duration::from_millis(50);
+
+/// Frames that are sent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Script {
+    /// Acknowledgements that lie, in one of six ways for each identity.
+    Acks,
+    /// One byte at each second place of streams, and every hundredth stream only.
+    Gaps,
+    /// Streams below streams.
+    Trees,
+    /// Datagrams of all sizes, announced and never sent whole.
+    Datagrams,
+    /// An update of keys with each packet.
+    Updates,
+    /// Requests that are stopped and reset at once, and data that is sent however often it is stopped. Nothing is
+    /// acknowledged.
+    Stops,
+    /// Questions, credit and priorities without end.
+    Questions,
+    /// Challenges without end.
+    Challenges,
+    /// Random bytes behind a true type.
+    Nonsense,
+}
+
+/// Circumstances of a packet of a script.
+struct Turn<'a> {
+    /// Number of the identity.
+    peer: u64,
+    /// Number of the packet, of this identity.
+    n: u64,
+    /// One more than the highest number that came from the target.
+    expected: u64,
+    /// The request for a file.
+    request: &'a [u8],
+    noise: &'a [u8],
+}
+
+impl Turn<'_> {
+    /// A name that no other place of a packet of this identity has: packets have no more than 1024 places.
+    fn name(&self, place: u64) -> u64 {
+        SESSION + 2 + 2 * (self.n * 1024 + place)
+    }
+
+    /// STREAM that asks for the file, with as much credit as the target may like.
+    fn ask(&self, lsid: u64) -> Frame<'_> {
+        let init = Init::substream(SESSION).with_credit(0, BORROW, VAST);
+        Frame::Stream(Stream {
+            lsid,
+            init: Some(init),
+            offset: 0,
+            fin: true,
+            mark: false,
+            data: self.request,
+        })
+    }
+
+    /// The size of the datagram of this packet.
+    fn size(&self) -> u64 {
+        let sizes = [0, 1, 70_000, 1 << 20, 1 << 30, varint::MAX];
+        sizes.get((self.n / APART) as usize % sizes.len()).copied().unwrap_or(0)
+    }
+
+    /// A datagram that is announced, or small ones.
+    fn datagram(&self, place: u64) -> Frame<'static> {
+        if place > 0 || !self.n.is_multiple_of(APART) {
+            let data = b"to nobody";
+            return Frame::Datagram(Datagram { lsid: SESSION, data });
+        }
+        let size = self.size();
+        data(self.name(0), Init::datagram(SESSION, size, size.min(BORROW)), 0, b"")
+    }
+
+    /// A question, or a wish, about the session or about streams that there are not.
+    fn question(&self, place: u64) -> Frame<'static> {
+        let lsid = if self.peer.is_multiple_of(2) {
+            SESSION
+        } else {
+            self.name(place)
+        };
+        let (limit, level) = (self.n, self.n as i8);
+        match place % 4 {
+            0 => Frame::Watch(Watch { lsid }),
+            1 => Frame::Await(Await { lsid }),
+            2 => Frame::Credit(Credit { lsid, limit }),
+            _ => Frame::Priority(Priority {
+                lsid,
+                serial: limit,
+                level,
+            }),
+        }
+    }
+}
+
+/// STREAM with INIT and data.
+fn data<'a>(lsid: u64, init: Init<'a>, offset: u64, data: &'a [u8]) -> Frame<'a> {
+    Frame::Stream(Stream {
+        lsid,
+        init: Some(init),
+        offset,
+        fin: false,
+        mark: false,
+        data,
+    })
+}
+
+impl Script {
+    /// Bytes that a packet's openings are charged.
+    fn cost(self, turn: &Turn<'_>) -> u64 {
+        match self {
+            Self::Acks if turn.n == 0 => OPEN_COST + BORROW,
+            // A stream has as many frames as half of its bytes.
+            Self::Gaps if (turn.n * FRAMES).is_multiple_of(BORROW / 2) => OPEN_COST + BORROW,
+            Self::Trees if turn.n % 3 < 2 => FRAMES * OPEN_COST,
+            Self::Datagrams if turn.n.is_multiple_of(APART) => OPEN_COST + BORROW,
+            Self::Stops if turn.peer % 4 < 2 => OPEN_COST + BORROW,
+            Self::Stops => 4 * (OPEN_COST + BORROW),
+            _ => 0,
+        }
+    }
+
+    /// Writes a packet.
+    fn write(self, turn: &Turn<'_>, w: &mut Writer<'_>) {
+        match self {
+            Self::Acks if turn.n == 0 => turn.ask(turn.name(0)).encode(w),
+            Self::Acks => lie(turn, w),
+            Self::Gaps => fill(w, |i| {
+                // The 512 bytes that it may have of a stream; then the next, and all streams in between are missing.
+                let at = turn.n * FRAMES + i;
+                let lsid = SESSION + 2 + 200 * (at / (BORROW / 2));
+                let init = Init::substream(SESSION).with_credit(0, BORROW, 0);
+                data(lsid, init, 2 * at % BORROW + 1, b"x")
+            }),
+            Self::Trees => chain(turn, w),
+            Self::Datagrams => fill(w, |i| turn.datagram(i)),
+            Self::Updates => Frame::Ping.encode(w),
+            Self::Stops => stop(turn, w),
+            Self::Questions => fill(w, |i| turn.question(i)),
+            Self::Challenges => fill(w, |i| Frame::PathChallenge((turn.n * 1024 + i).to_be_bytes())),
+            Self::Nonsense => {
+                let kind = u8::try_from(turn.n % 0x40).unwrap_or(0);
+                w.u8(kind);
+                let at = turn.n as usize * 31 % (turn.noise.len() / 2);
+                let len = 1 + turn.n as usize % 500;
+                w.bytes(turn.noise.get(at..at + len).unwrap_or(b"nonsense"));
+            }
+        }
+    }
+}
+
+/// Fills a packet with at most [`FRAMES`] frames.
+fn fill<'a>(w: &mut Writer<'_>, frame: impl Fn(u64) -> Frame<'a>) {
+    for i in 0..FRAMES {
+        if w.remaining() > FRAME {
+            frame(i).encode(w);
+        }
+    }
+}
+
+/// Writes the one or the other half of a chain of streams below each other, or what resets it.
+fn chain(turn: &Turn<'_>, w: &mut Writer<'_>) {
+    let (head, half) = (SESSION + 2 + 2 * CHAIN * (turn.n / 3), turn.n % 3);
+    if half == 2 {
+        let (scope, code) = (Scope::Tree, Code::app(7));
+        return Frame::Reset(Reset {
+            lsid: head,
+            scope,
+            code,
+            final_size: 0,
+            reason: "",
+        })
+        .encode(w);
+    }
+    fill(w, |i| {
+        let level = half * FRAMES + i;
+        let lsid = head + 2 * level;
+        let parent = if level == 0 { SESSION } else { lsid - 2 };
+        // All of it is charged to the session.
+        data(lsid, Init::substream(parent).with_credit(level as u8, 0, 0), 0, b"")
+    });
+}
+
+/// Writes an acknowledgement that is not true.
+fn lie(turn: &Turn<'_>, w: &mut Writer<'_>) {
+    let last = turn.expected.saturating_sub(1);
+    let ack = |w: &mut Writer<'_>, range: RangeInclusive<u64>, delay| {
+        Ack::write(w, std::iter::once(range), delay, None, FRAME);
+    };
+    match turn.peer % 6 {
+        // Numbers that are still to come.
+        0 => ack(w, 0..=last + turn.n % 64, 0),
+        // All at once, also what was left out.
+        1 => ack(w, 0..=last, 0),
+        // Each second number, in as many ranges as there may be.
+        2 => {
+            let each = (0..64).map_while(|i| last.checked_sub(2 * i).map(|n| n..=n));
+            Ack::write(w, each, 0, None, ROOM);
+        }
+        // The first packet, again and again.
+        3 => (0..100).for_each(|_| ack(w, 0..=0, 0)),
+        // Times that cannot be.
+        4 => ack(w, last..=last, if turn.n.is_multiple_of(2) { varint::MAX } else { 0 }),
+        // Marks that nobody sent, and fewer than before.
+        _ => {
+            let many = varint::MAX - turn.n;
+            let ecn = EcnCounts {
+                ect0: many,
+                ect1: turn.n,
+                ce: many,
+            };
+            Ack::write(w, std::iter::once(last..=last), 0, Some(ecn), FRAME);
+        }
+    }
+}
+
+/// Writes what is stopped at once, or what goes on although it was stopped.
+fn stop(turn: &Turn<'_>, w: &mut Writer<'_>) {
+    let (code, reason) = (Code::app(7), "");
+    if turn.peer % 4 < 2 {
+        let lsid = turn.name(0);
+        turn.ask(lsid).encode(w);
+        Frame::Stop(Stop { lsid, code, reason }).encode(w);
+        let final_size = turn.request.len() as u64;
+        Frame::Reset(Reset {
+            lsid,
+            scope: Scope::Tree,
+            code,
+            final_size,
+            reason,
+        })
+        .encode(w);
+        return;
+    }
+    // No request begins so: the server drops the stream, and stops it.
+    let init = Init::substream(SESSION).with_credit(0, BORROW, 0);
+    fill(w, |i| {
+        data(turn.name(i % 4), init, i / 4 * 8, b"\xff\xff\xff\xff\xff\xff\xff\xff")
+    });
+}
+
+/// Follows a script for so long, with one identity after the other.
+pub(crate) fn run(script: Script, victim: &Victim, time: Duration, tally: &Tally) -> Result<(), AttackError> {
+    let (begun, request) = (Instant::now(), victim.request()?);
+    let noise: Vec<u8> = (0..64).map(|_| random()).collect::<Result<Vec<_>, _>>()?.concat();
+    for peer in 0.. {
+        let Some(left) = time.checked_sub(begun.elapsed()) else {
+            break;
+        };
+        let Some(mut channel) = Channel::new(random()?, victim, tally)? else {
+            continue;
+        };
+        let turn = Turn {
+            peer,
+            n: 0,
+            expected: 0,
+            request: &request,
+            noise: &noise,
+        };
+        follow(script, turn, &mut channel, Pace::new(victim.rate), left);
+    }
+    Ok(())
+}
+
+/// Follows a script with one identity, until that has said enough or is heard no more.
+fn follow(script: Script, mut turn: Turn<'_>, channel: &mut Channel, mut pace: Pace, time: Duration) {
+    let (begun, mut space) = (Instant::now(), [0; ROOM]);
+    let (mut charged, mut waits) = (0, Instant::now());
+    while turn.n < PACKETS && !channel.is_over() && begun.elapsed() < time {
+        for _ in 0..pace.burst() {
+            turn.expected = channel.expected();
+            let cost = script.cost(&turn);
+            if cost > 0 && charged + cost > channel.open_credit() {
+                // Each second identity keeps to the rules.
+                if waits.elapsed() < WAIT || turn.peer.is_multiple_of(2) {
+                    break;
+                }
+            }
+            (charged, waits) = (charged + cost, Instant::now());
+            let mut w = Writer::new(&mut space);
+            script.write(&turn, &mut w);
+            let len = w.position();
+            channel.send(space.get(..len).unwrap_or_default());
+            if matches!(script, Script::Updates) {
+                channel.update_keys();
+            }
+            turn.n += 1;
+        }
+        channel.read();
+        // Two of four acknowledge what comes.
+        if matches!(turn.peer % 4, 0 | 3) && !matches!(script, Script::Acks) {
+            let mut w = Writer::new(&mut space);
+            channel.acknowledge(&mut w);
+            let len = w.position();
+            channel.send(space.get(..len).unwrap_or_default());
+        }
+        if waits.elapsed() > 2 * WAIT {
+            return;
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// Makes channels of one identity without end, and keeps them.
+pub(crate) fn idle(victim: &Victim, time: Duration, tally: &Tally) -> Result<(), AttackError> {
+    let (begun, key) = (Instant::now(), random()?);
+    let mut kept = Vec::new();
+    while begun.elapsed() < time {
+        kept.extend(Channel::new(key, victim, tally)?);
+        kept.iter_mut().for_each(Channel::read);
+    }
+    Ok(())
+}
