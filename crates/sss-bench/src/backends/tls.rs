@@ -1,7 +1,7 @@
 //! TLS 1.3 for the peers that use it.
 //!
-//! Keys are exchanged as in libsss: by X25519 with ML-KEM-768, or by X25519 alone where the workload says so (and always
-//! with ring, which has no ML-KEM). Certificates are ECDSA P-256, the session is never resumed.
+//! Keys are exchanged as in libsss: by X25519 with ML-KEM-768, or by X25519 alone where the workload says so (and
+//! always with ring, which has no ML-KEM). Certificates are ECDSA P-256, the session is never resumed.
 
 use std::sync::Arc;
 
