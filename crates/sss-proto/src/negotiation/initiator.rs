@@ -21,8 +21,8 @@ use crate::route::Route;
 use crate::seen::Sightings;
 use crate::time::Instant;
 
-/// Pause before INITIATE is sent again where no round trip was measured (NEG-15).
-const FIRST_INITIATE_INTERVAL: Duration = Duration::from_secs(1);
+/// Bounds of a round trip that was not measured, since HELLO was sent more than once (NEG-15).
+const UNMEASURED: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(1)];
 /// Time that a VERSION, which anybody can forge, leaves the true responder to answer (NEG-13).
 const VERSION_GRACE: Duration = Duration::from_secs(3);
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -443,6 +443,12 @@ impl Initiation {
         time.filter(|time| self.resend.sent > 0 || *time < INTRODUCED_ONCE)
     }
 
+    /// The round trip if it was the first HELLO that was answered.
+    fn longest_round_trip(&self, now: Instant) -> Duration {
+        let [least, most] = UNMEASURED;
+        now.since(self.began).clamp(least, most)
+    }
+
     fn on_cookie(
         &mut self,
         now: Instant,
@@ -543,7 +549,7 @@ impl Initiation {
             at: now,
             interval: agreed
                 .rtt
-                .map_or(FIRST_INITIATE_INTERVAL, |rtt| (rtt * 4).max(MIN_INITIATE_INTERVAL)),
+                .map_or(self.longest_round_trip(now) * 2, |rtt| (rtt * 4).max(MIN_INITIATE_INTERVAL)),
             sent: 0,
             latest: now,
         };

@@ -275,6 +275,20 @@ fn nobody_there_fails_after_the_timeout_with_a_reason() {
     assert!(sent.iter().all(|c| c.bytes == sent[0].bytes));
 }
 
+// spec: NEG-15
+#[test]
+fn over_a_long_path_hello_goes_twice_and_initiate_once() {
+    for seed in 0..20 {
+        let mut world = duo(3000 + seed, &LinkConfig::with_delay(ms(400)));
+        let mut echo = Echo::start(&mut world, 2000);
+        world.capture();
+        echo.open(&mut world, A, B);
+        world.run_for(ms(1700), &mut echo);
+        let sent = world.captured();
+        assert_eq!((kinds(&sent, HELLO).len(), kinds(&sent, INITIATE).len()), (2, 1), "seed {seed}");
+    }
+}
+
 fn shy(refuse_silently: bool) -> Config {
     let mut config = Config::default();
     config.accept_filter = Some(std::sync::Arc::new(|_, _| false));
