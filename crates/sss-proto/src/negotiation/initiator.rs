@@ -13,7 +13,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::cookie::cookie_mac;
 use super::greeting::{Agreed, Greeting, Held};
 use super::leg::Leg;
-use super::repeats::{MIN_INITIATE_INTERVAL, Resend, Schedule};
+use super::repeats::{Resend, Schedule};
 use super::terms::{VERSIONS, kems, prologue, suite_from_wire, suite_to_wire, version_fraud};
 use crate::config::{Config, PostQuantum};
 use crate::error::{Absence, DropReason, NegotiationError};
@@ -21,8 +21,6 @@ use crate::route::Route;
 use crate::seen::Sightings;
 use crate::time::Instant;
 
-/// Bounds of a round trip that was not measured, since HELLO was sent more than once (NEG-15).
-const UNMEASURED: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(1)];
 /// Time that a VERSION, which anybody can forge, leaves the true responder to answer (NEG-13).
 const VERSION_GRACE: Duration = Duration::from_secs(3);
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -443,12 +441,6 @@ impl Initiation {
         time.filter(|time| self.resend.sent > 0 || *time < INTRODUCED_ONCE)
     }
 
-    /// The round trip if it was the first HELLO that was answered.
-    fn longest_round_trip(&self, now: Instant) -> Duration {
-        let [least, most] = UNMEASURED;
-        now.since(self.began).clamp(least, most)
-    }
-
     fn on_cookie(
         &mut self,
         now: Instant,
@@ -545,14 +537,7 @@ impl Initiation {
             .noise
             .write_initiate(key, frames, &mut message)
             .map_err(|_| NegotiationError::BadEid)?;
-        self.resend = Resend {
-            at: now,
-            interval: agreed
-                .rtt
-                .map_or(self.longest_round_trip(now) * 2, |rtt| (rtt * 4).max(MIN_INITIATE_INTERVAL)),
-            sent: 0,
-            latest: now,
-        };
+        self.resend = Resend::initiate(now, agreed.rtt, now.since(self.began));
         if let Schedule::Again(..) | Schedule::Once = self.schedule {
             self.deadline = now + ACCEPT_TIMEOUT;
         }

@@ -10,7 +10,9 @@ use crate::time::Instant;
 /// Pause before HELLO is sent again. Half of the second that RFC 8085, section 3.1.1, has for what was never measured:
 /// what is repeated are two packets, and whoever connects waits for them.
 const FIRST_HELLO_INTERVAL: Duration = Duration::from_millis(500);
-pub(super) const MIN_INITIATE_INTERVAL: Duration = Duration::from_millis(50);
+const MIN_INITIATE_INTERVAL: Duration = Duration::from_millis(50);
+/// Bounds of a round trip that was not measured, since HELLO was sent more than once (NEG-15).
+const UNMEASURED: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(1)];
 const MAX_INTERVAL: Duration = Duration::from_secs(10);
 /// Time for which an attempt to reach a peer again waits for COOKIE, and then for ACCEPT (MIG-12).
 const AGAIN_TIMEOUT: Duration = Duration::from_secs(30);
@@ -82,6 +84,21 @@ impl Resend {
         Self {
             at: now,
             interval: schedule.first_pause(now),
+            sent: 0,
+            latest: now,
+        }
+    }
+
+    /// The same for INITIATE, so long after the first HELLO (NEG-15).
+    pub(super) fn initiate(now: Instant, rtt: Option<Duration>, since_hello: Duration) -> Self {
+        let [least, most] = UNMEASURED;
+        let interval = match rtt {
+            Some(rtt) => (rtt * 4).max(MIN_INITIATE_INTERVAL),
+            None => since_hello.clamp(least, most) * 2,
+        };
+        Self {
+            at: now,
+            interval,
             sent: 0,
             latest: now,
         }

@@ -285,7 +285,11 @@ fn over_a_long_path_hello_goes_twice_and_initiate_once() {
         echo.open(&mut world, A, B);
         world.run_for(ms(1700), &mut echo);
         let sent = world.captured();
-        assert_eq!((kinds(&sent, HELLO).len(), kinds(&sent, INITIATE).len()), (2, 1), "seed {seed}");
+        assert_eq!(
+            (kinds(&sent, HELLO).len(), kinds(&sent, INITIATE).len()),
+            (2, 1),
+            "seed {seed}"
+        );
     }
 }
 
