@@ -2,9 +2,9 @@
 //!
 //! One future per host does all of it, in rounds:
 //!
-//! 1. *receive*: what has arrived goes to the core, up to a bound, packets of channels first;
-//! 2. *wake*: tasks whose operations can go on are woken, and the driver yields until they have run and queued what
-//!    they have to say;
+//! 1. *receive*: what has arrived goes to the core, up to a bound ([`rounds`]), packets of channels first;
+//! 2. *wake*: tasks whose operations can go on are woken, up to a bound, and the driver yields until they have run and
+//!    queued what they have to say;
 //! 3. *transmit*: the core is polled until it has nothing more to send, and acknowledgements and answers share packets;
 //! 4. *park*: until the socket is ready, the core's next moment comes, or an application's call wants the driver.
 
@@ -23,6 +23,7 @@ mod readiness;
 mod receive;
 #[cfg(feature = "metrics")]
 mod reporter;
+mod rounds;
 pub(crate) mod slots;
 pub(crate) mod socket;
 mod stats;
@@ -235,6 +236,7 @@ impl Driver {
             }
             (inner.calls, inner.core.greetings_denied(), now)
         });
+        self.intake.receiver.count(calls);
         let (flood, mut around) = self.flood();
         flood.watch(denied, now, &mut around);
         if self.wake() {
@@ -283,11 +285,7 @@ impl Driver {
             }
         }
         // More is left to send; but acknowledgements may have arrived.
-        if self.wake() {
-            Next::Yield(Step::Receive)
-        } else {
-            Next::Step(Step::Receive)
-        }
+        Next::Step(Step::Receive)
     }
 
     fn poll_core(&mut self, cx: &Context<'_>) -> Polled {
@@ -338,18 +336,14 @@ impl Driver {
 
     /// The socket's send buffer is full: goes on when it is not, or when something arrives.
     fn wait_for_socket(&mut self, cx: &mut Context<'_>) -> Next {
-        self.wake();
-        if self.has_waiting() || self.socket.poll_readable(cx).is_ready() {
+        if self.is_wanted(cx) {
             return Next::Step(Step::Receive);
         }
         Next::Wait
     }
 
     fn park(&mut self, cx: &mut Context<'_>, at: Option<Instant>) -> Next {
-        if self.wake() {
-            return Next::Yield(Step::Receive);
-        }
-        if self.has_waiting() || self.socket.poll_readable(cx).is_ready() {
+        if self.is_wanted(cx) {
             return Next::Step(Step::Receive);
         }
         let at = at.map(|at| self.shared.clock().to_std(at));
@@ -360,13 +354,16 @@ impl Driver {
         Next::Wait
     }
 
-    fn has_waiting(&self) -> bool {
-        self.intake.receiver.has_waiting() || self.intake.flood.has_waiting()
+    /// Returns whether there is somebody to wake or something to take in; else the task of `cx` is woken when something
+    /// arrives.
+    fn is_wanted(&mut self, cx: &mut Context<'_>) -> bool {
+        let has_waiting = self.intake.receiver.has_waiting() || self.intake.flood.has_waiting();
+        !self.notifications.is_quiet() || has_waiting || self.socket.poll_readable(cx).is_ready()
     }
 
     /// Wakes those whose time has come. False if there are none.
     fn wake(&mut self) -> bool {
-        self.notifications.deliver(self.shared.eid())
+        self.notifications.deliver(self.shared.eid(), rounds::MAX_WOKEN)
     }
 
     /// Sees to what is rare: a changed network, and a host that nobody holds any more.
@@ -458,7 +455,7 @@ impl Drop for End {
     fn drop(&mut self) {
         let mut notifications = Notifications::default();
         self.0.drive(|inner, now| stop(inner, now, &mut notifications));
-        notifications.deliver(self.0.eid());
+        notifications.deliver(self.0.eid(), usize::MAX);
     }
 }
 

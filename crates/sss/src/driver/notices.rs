@@ -1,6 +1,7 @@
 //! Wakers to wake and answers to give, gathered while the host is locked and delivered when it is not: what is called
 //! or dropped then may be an application's, and use the host.
 
+use std::collections::VecDeque;
 use std::task::Waker;
 
 use sss_proto::{CloseReason, DatagramFate, LinkStatus};
@@ -10,7 +11,7 @@ use tokio::sync::{oneshot, watch};
 /// Everything that is to be delivered.
 #[derive(Default)]
 pub(crate) struct Notices {
-    pub(super) wakers: Vec<Waker>,
+    pub(super) wakers: VecDeque<Waker>,
     told: Vec<Notice>,
 }
 
@@ -34,11 +35,17 @@ impl Notices {
 
     /// Wakes and tells all of them. False if there are none.
     pub(crate) fn deliver(&mut self) -> bool {
+        self.deliver_some(usize::MAX)
+    }
+
+    /// Tells all, and wakes the first `limit`. False if there is nobody to tell or to wake.
+    pub(crate) fn deliver_some(&mut self, limit: usize) -> bool {
         let any = !self.is_empty();
         for notice in self.told.drain(..) {
             notice.deliver();
         }
-        for waker in self.wakers.drain(..) {
+        let count = self.wakers.len().min(limit);
+        for waker in self.wakers.drain(..count) {
             waker.wake();
         }
         any

@@ -63,15 +63,15 @@ impl Notifications {
         self.notices.is_empty()
     }
 
-    /// Logs the news of `host`, and wakes those whose time has come. False if there are none.
-    pub(super) fn deliver(&mut self, host: Eid) -> bool {
+    /// Logs the news of `host`, and wakes the first `limit` of those whose time has come. False if there are none.
+    pub(super) fn deliver(&mut self, host: Eid, limit: usize) -> bool {
         if let Some(log) = &mut self.key_log {
             log.append(self.secrets.drain(..));
         }
         for (peer, news) in self.news.drain(..) {
             news.log(host, peer);
         }
-        self.notices.deliver()
+        self.notices.deliver_some(limit)
     }
 }
 

@@ -4,7 +4,7 @@
 //! 2. a batch that fills a good part of its buffer is taken with the buffer; a small one is moved to a slab that it
 //!    shares with others, so that a slice of it keeps no large buffer alive for little;
 //! 3. under the lock, the core takes the batches, decrypts them in place, and dispatches their frames: the readers of
-//!    streams get slices of them;
+//!    streams get slices of them; what is too much for one round waits for the next;
 //! 4. batches of the negotiation come after all others that have arrived, for a bounded time; what is left waits for
 //!    the next round (NEG-39).
 //!
@@ -21,6 +21,7 @@ use bytes::{Bytes, BytesMut};
 use quinn_udp::{BATCH_SIZE, RecvMeta};
 use sss_proto::{Batch, Ecn, Greeter, Input, Instant, Link};
 
+use super::rounds::Rounds;
 use super::socket::{self, Socket};
 use super::{SocketStats, addresses};
 use crate::shared::{Inner, Shared};
@@ -35,9 +36,10 @@ const SLAB: usize = 65_536;
 const MAX_SLABS: usize = 64;
 /// Slabs that are looked at for one that can be used again.
 const SLAB_TRIES: usize = 4;
-/// Receiving calls, and bytes, before what arrived is answered.
+/// Receiving calls before what arrived is answered.
 const MAX_CALLS: usize = 8;
-const MAX_BYTES: usize = 512 << 10;
+/// Rounds for which the negotiation waits at most, while all of them have enough to do without it.
+const MAX_FULL_ROUNDS: u8 = 16;
 /// Time for the negotiation in one round, while other packets may be arriving.
 const MAX_NEGOTIATION: Duration = Duration::from_micros(500);
 /// Batches of the negotiation between two looks at the clock.
@@ -55,7 +57,10 @@ pub(crate) struct Receiver {
     /// Number of buffers offered to the next call: as many as the last ones could use.
     width: usize,
     slabs: Slabs,
-    staged: Vec<Staged>,
+    rounds: Rounds,
+    /// Rounds in a row that had enough to do without the negotiation.
+    full_rounds: u8,
+    staged: VecDeque<Staged>,
     /// Batches of the negotiation, for when the others are done.
     negotiation: VecDeque<Staged>,
     /// Way to somebody else who takes greetings.
@@ -92,7 +97,9 @@ impl Receiver {
             meta: [RecvMeta::default(); BATCH_SIZE],
             width: 4,
             slabs: Slabs::default(),
-            staged: Vec::with_capacity(BATCH_SIZE),
+            rounds: Rounds::new(),
+            full_rounds: 0,
+            staged: VecDeque::with_capacity(BATCH_SIZE),
             negotiation: VecDeque::new(),
             divert: None,
         }
@@ -124,7 +131,7 @@ impl Receiver {
     /// Puts a batch where it waits for the core.
     pub(super) fn put(&mut self, staged: Staged, stats: &mut SocketStats) {
         if staged.data.first().is_none_or(|first| first & LONG == 0) {
-            return self.staged.push(staged);
+            return self.staged.push_back(staged);
         }
         let Some(staged) = self.diverted(staged) else {
             return;
@@ -149,31 +156,40 @@ impl Receiver {
 
     /// Returns whether batches wait for the next round.
     pub(crate) fn has_waiting(&self) -> bool {
-        !self.negotiation.is_empty()
+        !self.negotiation.is_empty() || !self.staged.is_empty()
     }
 
     /// Receives what has arrived, up to a bound, and gives it to the core. When more may be there, the
     /// socket is still ready; else the task of `cx` is woken when there is.
     pub(crate) fn run(&mut self, cx: &mut Context<'_>, socket: &mut Socket, shared: &Shared, stats: &mut SocketStats) {
-        self.read(cx, socket, shared, stats);
-        if !self.staged.is_empty() {
-            self.feed(shared);
+        let is_full = self.read(cx, socket, shared, stats);
+        if !self.yields_to(is_full) {
+            self.negotiate(shared);
         }
-        self.negotiate(shared);
     }
 
-    /// Steps 1 to 3, for all that has arrived, up to a bound.
-    fn read(&mut self, cx: &mut Context<'_>, socket: &mut Socket, shared: &Shared, stats: &mut SocketStats) {
-        let mut bytes = 0;
+    /// Returns whether the negotiation waits for the next round, because this one `is_full`.
+    fn yields_to(&mut self, is_full: bool) -> bool {
+        let yields = is_full && self.full_rounds < MAX_FULL_ROUNDS;
+        self.full_rounds = if yields { self.full_rounds + 1 } else { 0 };
+        yields
+    }
+
+    /// Steps 1 to 3, for all that has arrived, up to a bound. Returns whether more may be there.
+    fn read(&mut self, cx: &mut Context<'_>, socket: &mut Socket, shared: &Shared, stats: &mut SocketStats) -> bool {
+        let mut left = self.rounds.limit();
         for _ in 0..MAX_CALLS {
+            left = left.saturating_sub(self.feed(shared, left));
+            if left == 0 || !self.staged.is_empty() {
+                return true;
+            }
             if !matches!(socket.poll_readable(cx), Poll::Ready(Ok(()))) {
-                return;
+                return false;
             }
             match self.fill(socket) {
                 Ok(filled) => {
                     stats.receive_calls += 1;
-                    bytes += self.stage(filled, stats);
-                    self.feed(shared);
+                    self.stage(filled, stats);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(error) => {
@@ -181,10 +197,14 @@ impl Receiver {
                     tracing::debug!(%error, "receiving failed");
                 }
             }
-            if bytes >= MAX_BYTES {
-                return;
-            }
         }
+        self.feed(shared, left);
+        true
+    }
+
+    /// Takes note of all calls that the application has made.
+    pub(crate) fn count(&mut self, calls: u64) {
+        self.rounds.count(calls);
     }
 
     /// Step 1.
@@ -202,9 +222,8 @@ impl Receiver {
         Ok(filled)
     }
 
-    /// Step 2. Returns the number of bytes.
-    fn stage(&mut self, filled: usize, stats: &mut SocketStats) -> usize {
-        let mut bytes = 0;
+    /// Step 2.
+    fn stage(&mut self, filled: usize, stats: &mut SocketStats) {
         for (at, meta) in self.meta.into_iter().enumerate().take(filled) {
             let Some(buffer) = self.arena.get_mut(at) else {
                 continue;
@@ -213,7 +232,6 @@ impl Receiver {
             if len == 0 {
                 continue;
             }
-            bytes += len;
             let (data, origin) = if len >= MIN_KEPT {
                 let mut data = std::mem::replace(buffer, self.buffers.take());
                 data.truncate(len);
@@ -223,16 +241,27 @@ impl Receiver {
             };
             self.put(Staged::new(&meta, data, origin), stats);
         }
-        bytes
     }
 
-    /// Step 3.
-    fn feed(&mut self, shared: &Shared) {
+    /// Step 3, up to about so many bytes. Returns how many it were.
+    fn feed(&mut self, shared: &Shared, limit: usize) -> usize {
+        if self.staged.is_empty() {
+            return 0;
+        }
+        let mut fed = 0;
         shared.drive(|inner, now| {
-            for batch in self.staged.drain(..) {
+            while fed < limit
+                && let Some(mut batch) = self.staged.pop_front()
+            {
+                if let Some(rest) = batch.split_off(limit - fed) {
+                    self.staged.push_front(rest);
+                }
+                fed += batch.data.len();
                 batch.feed(inner, now, &mut self.buffers);
             }
         });
+        self.rounds.feed(fed);
+        fed
     }
 
     /// Step 4. Others get the lock between its parts.
@@ -279,6 +308,16 @@ impl Staged {
     #[cfg(target_os = "linux")]
     pub(super) fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
         self.data.chunks(self.stride)
+    }
+
+    /// Takes off what is beyond so many bytes, in whole datagrams. A batch that has a buffer of its own stays whole.
+    fn split_off(&mut self, at: usize) -> Option<Self> {
+        let at = at.div_ceil(self.stride) * self.stride;
+        if self.origin != Origin::Slab || at >= self.data.len() {
+            return None;
+        }
+        let data = self.data.split_off(at);
+        Some(Self { data, ..*self })
     }
 
     /// Returns whether a greeter has admitted it.
@@ -418,7 +457,13 @@ mod tests {
                 let Ok(filled) = receiver.fill(&mut ours) else {
                     continue;
                 };
-                arrived += receiver.stage(filled, &mut stats) / 100;
+                arrived += receiver
+                    .meta
+                    .iter()
+                    .take(filled)
+                    .map(|meta| meta.len / 100)
+                    .sum::<usize>();
+                receiver.stage(filled, &mut stats);
                 // What the core is given at once, and before anything that waits.
                 for staged in receiver.staged.drain(..) {
                     assert_eq!(staged.data[0], 0x40);
@@ -476,5 +521,37 @@ mod tests {
         let held: Vec<BytesMut> = (0..2 * MAX_SLABS).map(|_| slabs.copy(&[1; SLAB])).collect();
         assert!(slabs.lent.len() <= MAX_SLABS);
         assert!(held.iter().all(|b| b.len() == SLAB));
+    }
+
+    #[test]
+    fn a_round_takes_whole_datagrams_and_leaves_the_rest_in_order() {
+        let mut meta = RecvMeta::default();
+        (meta.len, meta.stride) = (250, 100);
+        let bytes: Vec<u8> = (0..250).collect();
+        let mut batch = Staged::new(&meta, bytes[..].into(), Origin::Slab);
+        let rest = batch.split_off(101).unwrap();
+        assert_eq!((&batch.data[..], &rest.data[..]), (&bytes[..200], &bytes[200..]));
+        assert_eq!((batch.stride, rest.stride), (100, 100));
+        assert!(batch.split_off(101).is_none(), "the second datagram has begun");
+        assert!(
+            Staged::new(&meta, bytes[..].into(), Origin::Buffer)
+                .split_off(100)
+                .is_none()
+        );
+    }
+
+    // spec: NEG-39
+    #[tokio::test]
+    async fn the_negotiation_waits_for_some_rounds_that_are_full_and_not_for_ever() {
+        let mut receiver = Receiver::new();
+        for _ in 0..2 * usize::from(MAX_FULL_ROUNDS) {
+            assert!(receiver.yields_to(true));
+            if receiver.full_rounds == MAX_FULL_ROUNDS {
+                break;
+            }
+        }
+        assert!(!receiver.yields_to(true), "its turn, after so many");
+        assert!(receiver.yields_to(true));
+        assert!(!receiver.yields_to(false), "its turn, when there is nothing else");
     }
 }

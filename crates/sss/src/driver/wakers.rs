@@ -458,7 +458,7 @@ impl Slots<Key, Waiter> {
     fn wake(&mut self, mut list: List, notices: &mut Notices) {
         while let Some(waiter) = self.pop(&mut list) {
             match waiter {
-                Waiter::Task(waker) => notices.wakers.push(waker),
+                Waiter::Task(waker) => notices.wakers.push_back(waker),
                 Waiter::Closed(to) => notices.tell(Notice::Closed(to, None)),
                 Waiter::Found(to) => notices.tell(Notice::Found(to, None)),
                 Waiter::Over(to) => notices.tell(Notice::Over(to)),

@@ -1,0 +1,101 @@
+//! Bounds of a round: how much is fed to the core, and how many tasks are woken, before what comes of it is sent.
+//!
+//! A client that sends a hundred requests at once, to a server that reads all, answers all, and sends then, takes turns
+//! with it: one of the two always waits. In short rounds both work at the same time. Bulk wants long ones, since each
+//! has its price. So what is bounded is what the application has to do in a round: the tasks that are woken, and the
+//! calls that bytes have it make, by what they were in the rounds before.
+
+/// Tasks that are woken in one round.
+pub(super) const MAX_WOKEN: usize = 24;
+/// Calls of the application that a round should lead to.
+const CALLS: usize = 96;
+/// Bytes that may always be fed: two packets.
+const MIN_FED: usize = 3000;
+/// Bytes that may be fed at most.
+const MAX_FED: usize = 512 << 10;
+/// Part that one round has in what is known of all, as a power of two.
+const WEIGHT: u32 = 3;
+
+/// Account of bytes that were fed, and of the calls that they led to.
+#[derive(Debug)]
+pub(super) struct Rounds {
+    /// Bytes a call, smoothed, in 256ths.
+    bytes_per_call: usize,
+    /// Bytes fed since the calls were counted, and in the round before.
+    fed: usize,
+    fed_before: usize,
+    /// Calls counted so far.
+    calls: u64,
+}
+
+impl Rounds {
+    pub(super) fn new() -> Self {
+        Self {
+            bytes_per_call: MAX_FED / CALLS * 256,
+            fed: 0,
+            fed_before: 0,
+            calls: 0,
+        }
+    }
+
+    /// Takes note of all calls that the application has made so far.
+    pub(super) fn count(&mut self, calls: u64) {
+        let made = usize::try_from(calls.saturating_sub(self.calls)).unwrap_or(usize::MAX);
+        self.calls = calls;
+        let led_to_them = std::mem::replace(&mut self.fed_before, std::mem::take(&mut self.fed));
+        if led_to_them > 0 {
+            let seen = (led_to_them * 256 / made.max(1)).min(MAX_FED / CALLS * 256);
+            self.bytes_per_call -= self.bytes_per_call >> WEIGHT;
+            self.bytes_per_call += seen >> WEIGHT;
+        }
+    }
+
+    /// Bytes that may be fed in this round.
+    pub(super) fn limit(&self) -> usize {
+        (self.bytes_per_call * CALLS / 256).clamp(MIN_FED, MAX_FED)
+    }
+
+    /// Takes note of bytes that were fed.
+    pub(super) fn feed(&mut self, bytes: usize) {
+        self.fed += bytes;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Limit after many rounds, where so many bytes lead to one call.
+    fn settled(bytes_per_call: usize) -> usize {
+        let (mut rounds, mut calls) = (Rounds::new(), 0);
+        for _ in 0..100 {
+            let fed = rounds.limit();
+            rounds.feed(fed);
+            rounds.count(calls);
+            calls += u64::try_from(fed / bytes_per_call).unwrap();
+        }
+        rounds.limit()
+    }
+
+    #[test]
+    fn small_requests_make_rounds_short_and_bulk_makes_them_long() {
+        // A request of 110 bytes is accepted, read, answered and finished.
+        assert_eq!(settled(25), MIN_FED);
+        // An answer of 10 KiB, for which the next request is written.
+        let answers = settled(2000);
+        assert!((150_000..250_000).contains(&answers), "{answers}");
+        // One reader that takes what there is.
+        assert!(settled(50_000) > MAX_FED * 9 / 10);
+    }
+
+    #[test]
+    fn rounds_are_long_before_anything_is_known_and_when_nobody_calls() {
+        let mut rounds = Rounds::new();
+        assert!(rounds.limit() > MAX_FED * 9 / 10);
+        for _ in 0..100 {
+            rounds.feed(MAX_FED);
+            rounds.count(0);
+        }
+        assert!(rounds.limit() > MAX_FED * 9 / 10);
+    }
+}
