@@ -23,12 +23,7 @@ impl Service {
         match workload {
             Workload::Bulk | Workload::BulkNatural => Self::Sink,
             Workload::IdleStreams | Workload::IdleStreams100k => Self::Hold,
-            Workload::Rpc1
-            | Workload::Rpc100
-            | Workload::Rpc10k
-            | Workload::Handshake
-            | Workload::HandshakeClassical
-            | Workload::IdleChannels => Self::Respond(vec![0x5a; workload.response()].into()),
+            _ => Self::Respond(vec![0x5a; workload.response()].into()),
         }
     }
 }

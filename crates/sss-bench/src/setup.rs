@@ -99,9 +99,18 @@ pub(crate) enum Workload {
     /// 100-byte request and response on a new stream each, one in flight
     #[value(name = "rpc-1")]
     Rpc1,
+    /// the same, 8 in flight
+    #[value(name = "rpc-8")]
+    Rpc8,
+    /// the same, 32 in flight
+    #[value(name = "rpc-32")]
+    Rpc32,
     /// the same, 100 in flight
     #[value(name = "rpc-100")]
     Rpc100,
+    /// the same, 1000 in flight
+    #[value(name = "rpc-1000")]
+    Rpc1000,
     /// the same, 100 in flight, responses of 10 KiB
     #[value(name = "rpc-10k")]
     Rpc10k,
@@ -148,6 +157,12 @@ impl Workload {
         self != Self::HandshakeClassical
     }
 
+    /// Returns whether requests are made on one connection.
+    pub(crate) fn is_rpc(self) -> bool {
+        use Workload::{Rpc1, Rpc8, Rpc10k, Rpc32, Rpc100, Rpc1000};
+        matches!(self, Rpc1 | Rpc8 | Rpc32 | Rpc100 | Rpc1000 | Rpc10k)
+    }
+
     /// Returns whether connections are made and closed all the time.
     pub(crate) fn is_handshake(self) -> bool {
         matches!(self, Self::Handshake | Self::HandshakeClassical)
@@ -164,7 +179,10 @@ impl Workload {
     /// Requests or handshakes at once.
     pub(crate) fn in_flight(self) -> usize {
         match self {
+            Self::Rpc8 => 8,
+            Self::Rpc32 => 32,
             Self::Rpc100 | Self::Rpc10k => 100,
+            Self::Rpc1000 => 1000,
             Self::Handshake | Self::HandshakeClassical => 16,
             _ => 1,
         }

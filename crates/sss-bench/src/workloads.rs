@@ -18,10 +18,10 @@ use crate::usage::Snapshot;
 pub(crate) async fn run<D: Dialer>(dialer: D, setup: &Setup) -> Outcome<Quantiles> {
     match setup.workload {
         Workload::Bulk | Workload::BulkNatural => bulk::run(&dialer, setup).await,
-        Workload::Rpc1 | Workload::Rpc100 | Workload::Rpc10k => rpc::run(&dialer, setup).await,
+        workload if workload.is_rpc() => rpc::run(&dialer, setup).await,
         Workload::Handshake | Workload::HandshakeClassical => handshake::run(dialer, setup).await,
         Workload::IdleChannels => memory::channels(dialer, setup).await,
-        Workload::IdleStreams | Workload::IdleStreams100k => memory::streams(&dialer, setup).await,
+        _ => memory::streams(&dialer, setup).await,
     }
 }
 
@@ -29,10 +29,10 @@ pub(crate) async fn run<D: Dialer>(dialer: D, setup: &Setup) -> Outcome<Quantile
 pub(crate) fn metrics(setup: &Setup, run: &Run) -> Outcome<Vec<Metric>> {
     match setup.workload {
         Workload::Bulk | Workload::BulkNatural => bulk::metrics(run),
-        Workload::Rpc1 | Workload::Rpc100 | Workload::Rpc10k => rpc::metrics(run, "requests/s", "request"),
+        workload if workload.is_rpc() => rpc::metrics(run, "requests/s", "request"),
         Workload::Handshake | Workload::HandshakeClassical => rpc::metrics(run, "handshakes/s", "handshake"),
         Workload::IdleChannels => memory::metrics(run, "channel"),
-        Workload::IdleStreams | Workload::IdleStreams100k => memory::metrics(run, "stream"),
+        _ => memory::metrics(run, "stream"),
     }
 }
 

@@ -20,6 +20,8 @@ const WINDOW: u32 = 4 << 20;
 /// Streams that the other side may have open in the rpc workloads, tuned. quinn makes room for all of them with each
 /// connection, so its default of 100 serves it better in the others.
 const STREAMS: u32 = 256;
+/// The same with 1,000 in flight.
+const MANY_STREAMS: u32 = 2048;
 const DEFAULT_STREAMS: u32 = 100;
 /// UDP payload of `bulk-natural`: ten of these fill a GSO send, and quinn puts at most ten into one.
 const NATURAL_MTU: u16 = 6500;
@@ -89,12 +91,9 @@ fn stream_limit(setup: &Setup) -> Outcome<u32> {
     let idle = |count: usize| u32::try_from(count + count / 10 + 1);
     Ok(match setup.workload {
         Workload::IdleStreams | Workload::IdleStreams100k => idle(setup.idle_streams())?,
-        Workload::Rpc1 | Workload::Rpc100 | Workload::Rpc10k => STREAMS,
-        Workload::Bulk
-        | Workload::BulkNatural
-        | Workload::Handshake
-        | Workload::HandshakeClassical
-        | Workload::IdleChannels => DEFAULT_STREAMS,
+        Workload::Rpc1000 => MANY_STREAMS,
+        workload if workload.is_rpc() => STREAMS,
+        _ => DEFAULT_STREAMS,
     })
 }
 
