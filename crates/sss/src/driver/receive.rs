@@ -5,8 +5,8 @@
 //!    shares with others, so that a slice of it keeps no large buffer alive for little;
 //! 3. under the lock, the core takes the batches, decrypts them in place, and dispatches their frames: the readers of
 //!    streams get slices of them; what is too much for one round waits for the next;
-//! 4. batches of the negotiation come after all others that have arrived, for a bounded time; what is left waits for
-//!    the next round (NEG-39).
+//! 4. what strangers ask for comes after all else that has arrived, for a bounded time; what is left waits for the next
+//!    round (NEG-39).
 //!
 //! Buffers and slabs are used again once nobody holds a slice of them.
 
@@ -20,6 +20,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use quinn_udp::{BATCH_SIZE, RecvMeta};
 use sss_proto::{Batch, Ecn, Greeter, Input, Instant, Link};
+use sss_wire::long::Kind;
 
 use super::rounds::Rounds;
 use super::socket::{self, Socket};
@@ -46,8 +47,8 @@ const MAX_NEGOTIATION: Duration = Duration::from_micros(500);
 const NEGOTIATION_STEP: usize = 8;
 /// Batches of the negotiation that wait, at most. What is beyond is dropped, as the system drops what is too much.
 const MAX_WAITING: usize = 1024;
-/// The bit that the first byte of a long packet has, and that of no other.
-const LONG: u8 = 0x80;
+/// INITIATEs in a round that keep their place before the packets of the channel that they begin.
+const MAX_INITIATES: u8 = 16;
 
 /// Reads the socket and feeds the core.
 pub(crate) struct Receiver {
@@ -60,8 +61,10 @@ pub(crate) struct Receiver {
     rounds: Rounds,
     /// Rounds in a row that had enough to do without the negotiation.
     full_rounds: u8,
+    /// INITIATEs that kept their place in this round.
+    initiates: u8,
     staged: VecDeque<Staged>,
-    /// Batches of the negotiation, for when the others are done.
+    /// Batches of strangers who ask for something, for when the others are done.
     negotiation: VecDeque<Staged>,
     /// Way to somebody else who takes greetings.
     divert: Option<SyncSender<Staged>>,
@@ -99,6 +102,7 @@ impl Receiver {
             slabs: Slabs::default(),
             rounds: Rounds::new(),
             full_rounds: 0,
+            initiates: 0,
             staged: VecDeque::with_capacity(BATCH_SIZE),
             negotiation: VecDeque::new(),
             divert: None,
@@ -130,7 +134,7 @@ impl Receiver {
 
     /// Puts a batch where it waits for the core.
     pub(super) fn put(&mut self, staged: Staged, stats: &mut SocketStats) {
-        if staged.data.first().is_none_or(|first| first & LONG == 0) {
+        if self.keeps_its_place(&staged) {
             return self.staged.push_back(staged);
         }
         let Some(staged) = self.diverted(staged) else {
@@ -139,6 +143,20 @@ impl Receiver {
         match self.negotiation.len() < MAX_WAITING {
             true => self.negotiation.push_back(staged),
             false => stats.receive_dropped += 1,
+        }
+    }
+
+    /// Returns whether the core takes a batch in the order in which it came. Packets of a channel often follow INITIATE
+    /// and ACCEPT at once, and are of no use before them.
+    fn keeps_its_place(&mut self, staged: &Staged) -> bool {
+        match staged.data.first().map(|first| Kind::try_from(*first)) {
+            Some(Ok(Kind::Hello | Kind::HelloK | Kind::Probe)) => false,
+            Some(Ok(Kind::Initiate)) => {
+                let is_one_of_few = self.initiates < MAX_INITIATES;
+                self.initiates += u8::from(is_one_of_few);
+                is_one_of_few
+            }
+            _ => true,
         }
     }
 
@@ -163,6 +181,7 @@ impl Receiver {
     /// socket is still ready; else the task of `cx` is woken when there is.
     pub(crate) fn run(&mut self, cx: &mut Context<'_>, socket: &mut Socket, shared: &Shared, stats: &mut SocketStats) {
         let is_full = self.read(cx, socket, shared, stats);
+        self.initiates = 0;
         if !self.yields_to(is_full) {
             self.negotiate(shared);
         }
@@ -553,5 +572,33 @@ mod tests {
         assert!(!receiver.yields_to(true), "its turn, after so many");
         assert!(receiver.yields_to(true));
         assert!(!receiver.yields_to(false), "its turn, when there is nothing else");
+    }
+
+    // spec: NEG-39
+    #[tokio::test]
+    async fn what_begins_a_channel_is_taken_in_before_what_follows_on_it() {
+        let (mut receiver, mut stats) = (Receiver::new(), SocketStats::default());
+        let meta = RecvMeta::default();
+        let short = 0x40;
+        for kind in [
+            Kind::Hello as u8,
+            Kind::Initiate as u8,
+            short,
+            Kind::Accept as u8,
+            short,
+        ] {
+            receiver.put(Staged::new(&meta, [kind; 50][..].into(), Origin::Slab), &mut stats);
+        }
+        let kinds: Vec<u8> = receiver.staged.iter().map(|staged| staged.data[0]).collect();
+        assert_eq!(kinds, [Kind::Initiate as u8, short, Kind::Accept as u8, short]);
+        assert_eq!(receiver.negotiation.len(), 1);
+        // Not many strangers at once.
+        for _ in 0..100 {
+            receiver.put(
+                Staged::new(&meta, [Kind::Initiate as u8; 50][..].into(), Origin::Slab),
+                &mut stats,
+            );
+        }
+        assert_eq!(receiver.staged.len(), 3 + usize::from(MAX_INITIATES));
     }
 }
