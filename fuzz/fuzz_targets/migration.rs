@@ -1,3 +1,5 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| sss_fuzz::host::migration(data));
+use sss_fuzz::pairs;
+
+libfuzzer_sys::fuzz_target!(init: pairs::prepare(), |data: &[u8]| pairs::migration(data));

@@ -4,6 +4,8 @@
 
 pub mod files;
 pub mod host;
+mod kept;
+pub mod pairs;
 pub mod receiver;
 #[expect(dead_code, reason = "the tool does more with them")]
 #[rustfmt::skip]

@@ -1,7 +1,12 @@
 //! Two hosts of the core and the network between them, all in the hands of the input.
 //!
-//! The negotiation is the real one. The input is a program of one-byte instructions, each with its arguments behind it:
-//! what applications call, what becomes of datagrams, and what a peer that has turned hostile says.
+//! The negotiation is the real one. The input says how the hosts begin, and then is a program of one-byte instructions,
+//! each with its arguments behind it: what applications call, what becomes of datagrams, and what a peer that has turned
+//! hostile says.
+//!
+//! A fuzzer wants many small programs: a run ends after so many instructions, or so much work. Most programs begin with
+//! two hosts that have a channel; who calls this may keep such a pair, and need not negotiate for each
+//! ([`Start::Established`]).
 
 mod application;
 mod network;
@@ -23,16 +28,25 @@ use application::Streams;
 /// The service that both hosts offer.
 const SERVICE: (&str, &str) = ("fuzz", "1");
 /// Instructions of one input at most.
-const MAX_STEPS: usize = 200;
+const MAX_STEPS: usize = 24;
+/// Work in one input at most: 400 bytes of a datagram that is received are one, a moment that a host waits for is two.
+const MAX_WORK: usize = 36;
+/// Of this, what is kept for the end.
+const LAST_WORK: usize = 8;
 /// Datagrams under way at most: those beyond are lost.
 const MAX_UNDER_WAY: usize = 64;
 /// Answers of one host to one call, at most: more is a loop without an end.
 const MAX_OUTPUTS: usize = 10_000;
 
 /// The input, read from its beginning; zeros behind its end.
-pub(crate) struct Program<'a>(&'a [u8]);
+pub struct Program<'a>(&'a [u8]);
 
 impl<'a> Program<'a> {
+    /// The program that these bytes are.
+    pub fn new(data: &'a [u8]) -> Self {
+        Self(data)
+    }
+
     fn byte(&mut self) -> u8 {
         let Some((first, rest)) = self.0.split_first() else {
             return 0;
@@ -73,20 +87,23 @@ struct Node {
     listener: ListenerId,
     streams: Streams,
     wake: Option<Instant>,
+    /// Set if something was done with the host since it was last polled.
+    is_touched: bool,
 }
 
 /// Two hosts, what is under way between them, and the time.
-struct World {
+pub struct World {
     nodes: [Node; 2],
     under_way: Vec<Datagram>,
     /// The latest that were delivered.
     past: VecDeque<Datagram>,
-    buf: TransmitBuf,
     now: Instant,
     /// False once a host has said what an honest one does not say: then what arrives need not be what was written.
     is_honest: bool,
     /// Times that a host has begun anew; each has other random numbers.
     restarts: u8,
+    /// Of [`MAX_WORK`].
+    work: usize,
 }
 
 thread_local! {
@@ -101,32 +118,72 @@ fn check(event: &Event, is_honest: bool) {
     }
 }
 
-/// Runs the input.
-pub fn host(data: &[u8]) {
-    let mut program = Program(data);
-    let mut world = World::new(&mut program);
-    for _ in 0..MAX_STEPS {
-        if program.0.is_empty() {
-            break;
-        }
-        world.step(&mut program);
-    }
-    world.come_to_rest();
-    BUFFER.set(Some(world.buf));
+/// Which instructions a program has.
+#[derive(Clone, Copy)]
+pub enum Instructions {
+    /// All, most of them for streams.
+    Host,
+    /// More of what moves hosts and makes channels, and less of the rest.
+    Migration,
 }
 
-/// As [`host`], with more of what moves hosts and makes channels, and less of the rest.
-pub fn migration(data: &[u8]) {
-    let mut program = Program(data);
-    let mut world = World::new(&mut program);
-    for _ in 0..MAX_STEPS {
-        if program.0.is_empty() {
-            break;
+/// How the hosts begin.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// With a channel, and one of some pairs of settings.
+    Established(usize),
+    /// With what the first has to say to the second, and these settings.
+    Strangers([u8; 2]),
+}
+
+/// Settings with which hosts begin that have a channel.
+#[rustfmt::skip]
+const PAIRS: [[u8; 2]; 16] = [
+    [0x00, 0x00], [0x0d, 0x51], [0x12, 0x06], [0x1c, 0x55], [0x21, 0x19], [0x2c, 0x48], [0x30, 0x1d], [0x3e, 0x4e],
+    [0x4a, 0x22], [0x44, 0x71], [0x58, 0x24], [0x55, 0x75], [0x68, 0x39], [0x66, 0x6a], [0x79, 0x3d], [0x74, 0x6c],
+];
+
+impl Start {
+    /// Takes the beginning of an input.
+    pub fn of(program: &mut Program<'_>) -> Self {
+        match program.byte() {
+            number if number < 224 => Self::Established(usize::from(number) % PAIRS.len()),
+            _ => Self::Strangers([program.byte(), program.byte()]),
         }
-        world.migrate(&mut program);
     }
-    world.come_to_rest();
-    BUFFER.set(Some(world.buf));
+
+    /// All with a channel.
+    pub fn all_established() -> impl Iterator<Item = Self> {
+        (0..PAIRS.len()).map(Self::Established)
+    }
+
+    /// Makes the hosts, and their channel, if they are to have one.
+    pub fn world(self) -> World {
+        match self {
+            Self::Established(pair) => {
+                let mut world = World::new(PAIRS[pair]);
+                world.settle(8);
+                assert!(world.peer(0).is_some() && world.peer(1).is_some());
+                (world.work, world.past) = (0, VecDeque::new());
+                world
+            }
+            Self::Strangers(settings) => World::new(settings),
+        }
+    }
+}
+
+/// Runs the input of the target `host`.
+pub fn host(data: &[u8]) {
+    let mut program = Program::new(data);
+    let mut world = Start::of(&mut program).world();
+    world.run(Instructions::Host, &mut program);
+}
+
+/// Runs the input of the target `migration`.
+pub fn migration(data: &[u8]) {
+    let mut program = Program::new(data);
+    let mut world = Start::of(&mut program).world();
+    world.run(Instructions::Migration, &mut program);
 }
 
 fn node(n: u8, settings: u8, restarts: u8) -> Node {
@@ -160,29 +217,40 @@ fn node(n: u8, settings: u8, restarts: u8) -> Node {
         listener,
         streams: Streams::default(),
         wake: None,
+        is_touched: true,
     }
 }
 
 impl World {
-    fn new(program: &mut Program<'_>) -> Self {
-        let settings = [program.byte(), program.byte()];
-        // As it should be: an input before may have asked for something else, and no packet came after.
-        sss_proto::hostile::set_packet_zero(usize::MAX, b"");
+    fn new(settings: [u8; 2]) -> Self {
         let mut world = Self {
             nodes: [node(0, settings[0], 0), node(1, settings[1], 0)],
             under_way: Vec::new(),
             past: VecDeque::new(),
-            buf: BUFFER.take().unwrap_or_else(|| TransmitBuf::new(4)),
             now: Instant::from_nanos(1_000_000_000),
             is_honest: true,
             restarts: 0,
+            work: 0,
         };
         world.connect(0);
-        // As a rule there is a channel before anything else happens.
-        if settings[0] & 128 == 0 {
-            world.settle(8);
-        }
+        world.poll(0);
         world
+    }
+
+    /// Runs the program, and what it leaves undone.
+    pub fn run(&mut self, instructions: Instructions, program: &mut Program<'_>) {
+        for _ in 0..MAX_STEPS {
+            if program.0.is_empty() || self.work >= MAX_WORK - LAST_WORK {
+                break;
+            }
+            match instructions {
+                Instructions::Host => self.step(program),
+                Instructions::Migration => self.migrate(program),
+            }
+        }
+        self.come_to_rest();
+        // What the program asked for, and no packet came after.
+        sss_proto::hostile::set_packet_zero(usize::MAX, b"");
     }
 
     /// One instruction.
@@ -197,7 +265,7 @@ impl World {
         self.poll(n);
     }
 
-    /// One instruction of [`migration`].
+    /// One instruction of [`Instructions::Migration`].
     fn migrate(&mut self, program: &mut Program<'_>) {
         let instruction = program.byte();
         let n = usize::from(instruction >> 7);
@@ -221,15 +289,22 @@ impl World {
         }
     }
 
+    fn poll_if_touched(&mut self, n: usize) {
+        if self.nodes[n].is_touched {
+            self.poll(n);
+        }
+    }
+
     /// Takes all that a host has to say.
     fn poll(&mut self, n: usize) {
         let node = &mut self.nodes[n];
+        let mut buf = BUFFER.take().unwrap_or_else(|| TransmitBuf::new(4));
         for _ in 0..MAX_OUTPUTS {
-            match node.host.poll(self.now, &mut self.buf) {
+            match node.host.poll(self.now, &mut buf) {
                 Output::Transmit(to) => {
-                    assert!(!self.buf.filled().is_empty() && to.segment > 0, "an empty datagram");
+                    assert!(!buf.filled().is_empty() && to.segment > 0, "an empty datagram");
                     let Link::Udp(address) = to.link else { continue };
-                    for bytes in self.buf.filled().chunks(to.segment) {
+                    for bytes in buf.filled().chunks(to.segment) {
                         if self.under_way.len() < MAX_UNDER_WAY {
                             let (from, bytes) = (node.address, bytes.to_vec());
                             self.under_way.push(Datagram {
@@ -245,7 +320,8 @@ impl World {
                     node.streams.on_event(&mut node.host, node.listener, &event);
                 }
                 Output::Wake(at) => {
-                    node.wake = at;
+                    (node.wake, node.is_touched) = (at, false);
+                    BUFFER.set(Some(buf));
                     return;
                 }
             }
@@ -256,13 +332,14 @@ impl World {
     /// Delivers what is under way, and what is said to that, for some rounds.
     fn settle(&mut self, rounds: usize) {
         for _ in 0..rounds {
-            self.poll(0);
-            self.poll(1);
+            (0..2).for_each(|n| self.poll_if_touched(n));
             if self.under_way.is_empty() {
                 return;
             }
             for datagram in std::mem::take(&mut self.under_way) {
-                self.deliver(&datagram);
+                if self.work < MAX_WORK {
+                    self.deliver(&datagram);
+                }
             }
         }
     }
@@ -280,6 +357,7 @@ impl World {
         if bytes.is_empty() {
             return;
         }
+        self.work += 1 + bytes.len() / 400;
         let mut data = BytesMut::from(bytes);
         let batch = Batch {
             stride: data.len(),
@@ -290,18 +368,18 @@ impl World {
             ecn: Ecn::NotEct,
         };
         self.nodes[n].host.handle(self.now, Input::Datagrams(batch));
+        self.nodes[n].is_touched = true;
     }
 
     /// Time passes, up to when a host wants to be called at the latest.
     fn pass(&mut self, time: Duration) {
         let end = self.now + time;
+        (0..2).for_each(|n| self.poll_if_touched(n));
         // What one host wants done at one moment takes few calls.
         let mut at_once = 0;
-        for call in 0.. {
-            // Long times are long for the fuzzer, too.
-            if call > 100 {
-                return;
-            }
+        // Long times are long for the fuzzer, too.
+        while self.work < MAX_WORK {
+            self.work += 2;
             let due = self.nodes.iter().filter_map(|node| node.wake).min();
             let at = due.filter(|due| *due < end).unwrap_or(end).max(self.now);
             let is_last = at == end;
@@ -309,8 +387,10 @@ impl World {
             assert!(at_once < 10, "a host that wants to be called again at once, and again");
             self.now = at;
             for n in 0..2 {
-                self.nodes[n].host.handle(self.now, Input::Tick);
-                self.poll(n);
+                if is_last || self.nodes[n].wake.is_some_and(|wake| wake <= at) {
+                    self.nodes[n].host.handle(self.now, Input::Tick);
+                    self.poll(n);
+                }
             }
             if is_last {
                 return;
@@ -318,16 +398,15 @@ impl World {
         }
     }
 
-    /// Everything is delivered, the applications read what there is, and the hosts end.
+    /// Everything is delivered, and the applications read what there is.
     fn come_to_rest(&mut self) {
+        self.work = self.work.min(MAX_WORK - LAST_WORK);
         self.settle(4);
         for n in 0..2 {
             let node = &mut self.nodes[n];
             node.streams.read_all(&mut node.host, self.now, self.is_honest);
             let _ = node.host.stats();
         }
-        self.nodes[0].host.shutdown(self.now);
-        self.settle(4);
     }
 
     /// A peer of the host, if it has one.

@@ -97,6 +97,21 @@ impl Mix {
         self
     }
 
+    /// Takes in what is always whole, and that it ends here: words need not wait for one another.
+    fn of_whole(mut self, bytes: &[u8]) -> Self {
+        let (blocks, rest) = bytes.as_chunks::<BLOCK>();
+        for block in blocks {
+            let word = |i: usize, turn: u32| {
+                let word = u64::from_le_bytes(block.as_chunks::<8>().0.get(i).copied().unwrap_or_default());
+                word.wrapping_mul(Self::GAMMA).rotate_left(turn)
+            };
+            let even = word(0, 3) ^ word(2, 17) ^ word(4, 31) ^ word(6, 47);
+            let odd = word(1, 11) ^ word(3, 23) ^ word(5, 41) ^ word(7, 59);
+            self.step(even.wrapping_add(odd));
+        }
+        self.of(&[rest])
+    }
+
     /// Eight words in one go: a fuzzer watches each turn of a loop.
     fn block(&mut self, block: &[u8; BLOCK]) {
         let word = |i: usize| u64::from_le_bytes(block.as_chunks::<8>().0.get(i).copied().unwrap_or_default());
@@ -182,13 +197,13 @@ impl Aead for AeadKey {
             return;
         };
         key.xor_into(text);
-        *tag = key.of(&[aad]).of(&[text]).bytes();
+        *tag = key.of(&[aad]).of_whole(text).bytes();
     }
 
     fn open(&self, nonce: [u8; 12], aad: &[u8], buf: &mut [u8]) -> Result<usize, AuthError> {
         let key = self.0.of(&[&nonce]);
         let (text, tag) = buf.split_last_chunk_mut::<TAG>().ok_or(AuthError)?;
-        if !Mock::constant_time_eq(tag, &key.of(&[aad]).of(&[text]).bytes::<TAG>()) {
+        if !Mock::constant_time_eq(tag, &key.of(&[aad]).of_whole(text).bytes::<TAG>()) {
             return Err(AuthError);
         }
         key.xor_into(text);

@@ -30,6 +30,11 @@ fn replay(target: &str, run: fn(&[u8])) {
 }
 
 #[test]
+fn hosts_that_are_to_begin_with_a_channel_have_one() {
+    target::Start::all_established().for_each(|start| drop(start.world()));
+}
+
+#[test]
 fn seeds_of_the_host_break_nothing() {
     replay("host", target::host);
 }
