@@ -204,6 +204,27 @@ fn threat_19_no_second_update_before_the_first_is_acknowledged() {
 
 // spec: PRT-8
 #[test]
+fn an_acknowledgement_of_what_was_sent_before_is_none_of_the_keys_that_came_with_accept() {
+    let (mut a, _) = warm_pair();
+    let (_, secrets) = crate::channel::testing::secrets();
+    let accepted = DirectionKeys {
+        secret: &secrets.initiator,
+        header: secrets.initiator_header(),
+    };
+    let next = a.channel.flight.sent.next();
+    let keys = &mut a.channel.keys;
+    keys.send_from(next, &accepted);
+    keys.set_limits(worn_after(0));
+    keys.on_acked(next - 1);
+    keys.before_seal(next + 1);
+    assert_eq!(keys.generation(), 1);
+    keys.on_acked(next);
+    keys.before_seal(next + 1);
+    assert_eq!(keys.generation(), 2);
+}
+
+// spec: PRT-8
+#[test]
 fn threat_19_packets_reordered_across_an_update_open_for_3_pto() {
     let (mut a, mut b) = warm_pair();
     a.channel.keys.set_limits(worn_after(20));

@@ -7,6 +7,7 @@ use crate::negotiation::{Greeted, Greeter};
 
 const HELLO_K: u8 = 0x81;
 const RETRY: u8 = 0x82;
+const VERSION: u8 = 0x83;
 const COOKIE_K: u8 = 0x85;
 
 /// No answers.
@@ -426,6 +427,22 @@ fn a_host_that_asks_for_proof_and_then_says_nothing_is_said_to_be_under_load() {
     let text = net.ends(0)[0].to_string();
     assert!(text.contains("10.0.0.2:4000 answered but did not accept us"), "{text}");
     assert!(text.ends_with(": it is under load"), "{text}");
+}
+
+// spec: NEG-13, NEG-31
+#[test]
+fn greetings_of_a_version_that_is_not_spoken_are_looked_at_no_further() {
+    for mut net in [under_load(), Net::with([Config::default(), Config::default()])] {
+        let mut greeter = net.host(1).lend_greeter().unwrap();
+        net.connect(0, 1);
+        for (mut packet, answer) in net.poll(0).into_iter().zip([&[VERSION][..], &NOTHING]) {
+            packet.2[1..5].copy_from_slice(&7_u32.to_be_bytes());
+            assert_eq!(greeted(&mut net, &mut greeter, &packet), answer);
+        }
+        net.host(1).give_back(greeter);
+        assert_eq!(net.host(1).stats().greetings_denied, 0);
+        assert_eq!(dropped(&mut net, DropReason::Unwelcome), 1);
+    }
 }
 
 #[test]

@@ -162,6 +162,8 @@ fn a_capture_is_read_with_nothing_but_the_log() {
         assert!(updated.count() > 0);
         let expected = lines.iter().filter(|line| line.contains("_HEADER ")).count();
         assert_eq!(expected, 4, "two channels, two directions each: {lines:#?}");
+        let different: BTreeSet<&String> = lines.iter().collect();
+        assert_eq!(different.len(), lines.len(), "each secret is told once");
     }
 }
 
