@@ -1,13 +1,10 @@
 //! The receiving side of the tool's file protocol, as far as it has to do with the disk: the modules of the tool
 //! themselves, on a directory that has links out of it.
 
-use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
-
 use bytes::Bytes;
 use sss_files::{Attributes, Cursor, Entry, Kind, Mtime, Options, Order, RelPath, Traits};
 
+use super::sandbox::{Program, Sandbox};
 use crate::transfer::directories::{clear, finish_directory, look, make_directory, obstacle, parents};
 use crate::transfer::part_file::{Leftover, PartFile};
 use crate::transfer::safe_path::Root;
@@ -15,95 +12,22 @@ use crate::transfer::safe_path::Root;
 /// Files and directories of one input at most.
 const MAX_STEPS: usize = 24;
 
-/// A directory to receive into, and beside it one that nothing may happen to.
-struct Sandbox(PathBuf);
-
-impl Sandbox {
-    fn new() -> Self {
-        let thread = format!("{:?}", std::thread::current().id());
-        let name = format!(
-            "sss-receiver-{}-{}",
-            std::process::id(),
-            thread.replace(['(', ')'], "-")
-        );
-        let shared = Path::new("/dev/shm");
-        let temporary = if shared.is_dir() {
-            shared.to_owned()
-        } else {
-            std::env::temp_dir()
-        };
-        let sandbox = Self(temporary.join(name));
-        let _ = fs::remove_dir_all(&sandbox.0);
-        for directory in ["in/d/e", "out/d"] {
-            fs::create_dir_all(sandbox.0.join(directory)).expect("a directory for temporary files");
-        }
-        for file in ["in/f", "in/d/f", "out/f", "out/d/f"] {
-            fs::write(sandbox.0.join(file), "as it was").expect("room for a file");
-        }
-        for (link, target) in [
-            ("in/l", "../out"),
-            ("in/k", "../out/f"),
-            ("in/d/l", "/dev/null"),
-            ("in/n", "../out/new"),
-        ] {
-            symlink(target, sandbox.0.join(link)).expect("a link");
-        }
-        sandbox
-    }
-
-    /// Nothing happened outside.
-    fn check(&self) {
-        for file in ["out/f", "out/d/f"] {
-            assert_eq!(
-                fs::read(self.0.join(file)).ok().as_deref(),
-                Some(&b"as it was"[..]),
-                "{file} has changed"
-            );
-        }
-        for (directory, count) in [("", 2), ("out", 2), ("out/d", 1)] {
-            let found = fs::read_dir(self.0.join(directory)).map_or(0, Iterator::count);
-            assert_eq!(found, count, "something is new, or gone, in {directory:?}");
-        }
-    }
-}
-
-impl Drop for Sandbox {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// The input: bytes, and zeros behind its end.
-struct Program<'a>(&'a [u8]);
-
-impl<'a> Program<'a> {
-    fn byte(&mut self) -> u8 {
-        self.0.split_off_first().copied().unwrap_or_default()
-    }
-
-    fn bytes(&mut self, len: usize) -> &'a [u8] {
-        let (bytes, rest) = self.0.split_at(len.min(self.0.len()));
-        self.0 = rest;
-        bytes
-    }
-}
-
 /// Receives what the input says: files and directories at paths that a peer has chosen, whole, in part, again, over one
 /// another; or the entries of a listing as they are on the wire.
 pub fn file_receiver(data: &[u8]) {
     let sandbox = Sandbox::new();
-    let root = Root::open(&sandbox.0.join("in")).expect("it is there");
-    let mut program = Program(data);
+    let root = Root::open(&sandbox.inside()).expect("it is there");
+    let mut program = Program::new(data);
     let settings = program.byte();
     let mut options = Options::empty();
     options.set(Options::REPLACE, settings & 1 != 0);
     options.set(Options::TREE, settings & 2 != 0);
     options.set(Options::NO_PERMS, settings & 4 != 0);
     if settings & 8 != 0 {
-        listing(&root, program.0, options);
+        listing(&root, program.rest(), options);
     } else {
         for _ in 0..MAX_STEPS {
-            if program.0.is_empty() {
+            if program.is_at_end() {
                 break;
             }
             step(&root, &mut program, options);

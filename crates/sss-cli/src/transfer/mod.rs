@@ -12,6 +12,8 @@ pub(crate) mod download;
 pub(crate) mod exchange;
 pub(crate) mod fetch;
 pub(crate) mod filter;
+#[cfg(test)]
+mod fuzzing;
 pub(crate) mod gather;
 pub(crate) mod io_pool;
 pub(crate) mod leaving;

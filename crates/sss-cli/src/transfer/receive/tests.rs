@@ -1,7 +1,3 @@
-#[path = "../../../../../fuzz/src/receiver.rs"]
-#[expect(unreachable_pub, reason = "the fuzz target calls it from another crate")]
-mod target;
-
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
@@ -142,18 +138,4 @@ fn links_are_made_compared_and_replaced() {
     assert_eq!(fs::read_link(dir.path().join("d/l")).unwrap(), Path::new("y"));
     let meta = fs::symlink_metadata(dir.path().join("d/l")).unwrap();
     assert_eq!((meta.mtime(), meta.mtime_nsec()), (1_000, 7));
-}
-
-/// Replays the corpus of the fuzz target `file_receiver`, and each input cut to every length.
-#[test]
-fn seeds_of_the_fuzz_target_change_nothing_outside() {
-    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/file_receiver");
-    let mut seeds: Vec<_> = fs::read_dir(corpus).unwrap().map(|e| e.unwrap().path()).collect();
-    seeds.sort();
-    assert!(seeds.len() >= 10, "{} seeds", seeds.len());
-    for path in seeds {
-        println!("{}", path.display());
-        let seed = fs::read(path).unwrap();
-        (0..=seed.len()).for_each(|len| target::file_receiver(&seed[..len]));
-    }
 }
