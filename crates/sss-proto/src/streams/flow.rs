@@ -131,12 +131,28 @@ impl Flow {
         Ok(())
     }
 
+    /// Nothing more of a stream is kept, whatever comes: what its window had of the budgets is free, also if the peer
+    /// never acknowledges that it was stopped (STR-45).
+    pub(super) fn end_window(&mut self, table: &mut Table, index: u32) {
+        let node = &table[index];
+        let (extra, birth) = (node.extra(), node.birth());
+        if extra > 0 {
+            self.windows.give_back(extra);
+            self.windows.end_birth(birth);
+            self.budgets.note(table, index, extra, 0);
+            table[index].end_window();
+        }
+    }
+
     /// Bytes of a stream were read by the application, or discarded (STR-20).
     #[inline]
     pub(super) fn consume(&mut self, table: &mut Table, outbox: &mut Outbox, index: u32) {
         if !self.is_over {
             self.review_owed(table, outbox, index);
             self.review_credit(table, outbox, index);
+        }
+        if !table[index].status.recv.holds_data() {
+            self.end_window(table, index);
         }
     }
 

@@ -135,12 +135,10 @@ impl Life {
 
     /// The application takes a stream that waits to be accepted. Returns whether there still is one to take.
     pub(super) fn accept(&mut self, key: StreamKey) -> bool {
-        let Some(index) = self.tree.find(key) else {
+        let found = self.tree.find(key);
+        let Some(index) = found.filter(|at| backlog::take(&mut self.tree.table, *at)) else {
             return false;
         };
-        if !backlog::take(&mut self.tree.table, index) {
-            return false;
-        }
         let is_alive = self.failed.is_none();
         if is_alive {
             self.tree[index].set(Flags::HELD);
@@ -330,6 +328,7 @@ impl Life {
         let node = &mut self.tree[index];
         let is_read = node.recv.unread() == 0 && node.advance_recv(RecvInput::ReadToEnd);
         if is_read {
+            self.flow.end_window(&mut self.tree.table, index);
             self.answer_watch(index);
         }
         is_read

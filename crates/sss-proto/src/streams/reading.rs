@@ -30,6 +30,7 @@ pub(super) fn poll_read(
     }
     let node = &mut life.tree[index];
     if node.advance_recv(RecvInput::ReadToEnd) {
+        life.flow.end_window(&mut life.tree.table, index);
         life.answer_watch(index);
         return Poll::Ready(Ok(ReadOutcome::End));
     }

@@ -19,6 +19,7 @@ mod random;
 mod records;
 mod released;
 mod subtree;
+mod unheard;
 mod waits;
 mod watch;
 

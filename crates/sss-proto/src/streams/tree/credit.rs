@@ -37,6 +37,14 @@ impl Node {
         self.tuning().map_or_else(|| self.birth(), Tuning::extra)
     }
 
+    /// Forgets the window: nothing more is kept.
+    pub(crate) fn end_window(&mut self) {
+        self.clear(Flags::BORN);
+        if let Some(account) = &mut self.account {
+            account.tuning = None;
+        }
+    }
+
     /// Returns what its window and that of its openings account have from the budgets.
     pub(crate) fn extra_of_all(&self) -> u64 {
         let openings = self.account.as_ref().and_then(|a| a.backing.tuning());
