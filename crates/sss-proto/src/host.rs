@@ -155,10 +155,10 @@ impl Host {
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
         match input {
             Input::Datagrams(batch) => self.receive(now, batch),
-            Input::Admitted(remote, packet) => {
+            Input::Admitted { remote, local, packet } => {
                 let arrival = Arrival {
                     route: Route::udp(remote),
-                    local: None,
+                    local,
                     ecn: Ecn::NotEct,
                 };
                 self.reception(now, arrival).receive_admitted(packet);
@@ -456,7 +456,7 @@ impl Host {
     pub fn probe(&mut self, route: Route) {
         let nonce: [u8; 8] = self.local.rng.random();
         self.probes.ask(nonce, route);
-        self.outbox.reply(route, long::probe(&nonce));
+        self.outbox.reply((route, None), long::probe(&nonce));
     }
 
     /// Ends the peer's tree of streams: CLOSE on each of its channels. What was not yet acknowledged is lost.

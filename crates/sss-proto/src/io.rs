@@ -36,8 +36,15 @@ pub enum Ecn {
 pub enum Input<'a> {
     /// Datagrams that came over one link, read from the socket in one call.
     Datagrams(Batch<'a>),
-    /// A HELLO or HELLO_K that a [greeter](crate::Greeter) has admitted: the address that it came from, and the packet.
-    Admitted(SocketAddr, &'a [u8]),
+    /// A HELLO or HELLO_K that a [greeter](crate::Greeter) has admitted.
+    Admitted {
+        /// The address that it came from.
+        remote: SocketAddr,
+        /// The local address it was sent to, if the socket tells.
+        local: Option<IpAddr>,
+        /// The packet.
+        packet: &'a [u8],
+    },
     /// Time has passed.
     Tick,
 }
@@ -255,5 +262,7 @@ pub enum DatagramFate {
 /// A datagram that belongs to no channel.
 pub(crate) struct Datagram {
     pub(crate) route: Route,
+    /// Source address, if it matters.
+    pub(crate) local: Option<IpAddr>,
     pub(crate) bytes: Vec<u8>,
 }

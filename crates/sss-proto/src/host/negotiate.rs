@@ -87,7 +87,7 @@ impl Negotiation<'_> {
             return Err(DropReason::Unwelcome);
         }
         let reply = long::probe_reply(nonce, &self.local.eid);
-        self.outbox.hint(self.arrival.route, reply);
+        self.outbox.hint(self.arrival.way_back(), reply);
         Ok(())
     }
 
@@ -130,8 +130,8 @@ impl Negotiation<'_> {
 
     fn reply(&mut self, reply: Reply) {
         match reply {
-            Reply::Worked(packet) => self.outbox.reply(self.arrival.route, packet),
-            Reply::Hint(packet) => self.outbox.hint(self.arrival.route, packet),
+            Reply::Worked(packet) => self.outbox.reply(self.arrival.way_back(), packet),
+            Reply::Hint(packet) => self.outbox.hint(self.arrival.way_back(), packet),
         }
     }
 
@@ -248,7 +248,7 @@ impl Negotiation<'_> {
         if let Some(index) = self.peers.demux.channel(channel) {
             let peer = self.peers.at(index).ok_or(DropReason::Duplicate)?;
             if let Some(reply) = peer.transport_mut().accept_again(packet) {
-                self.outbox.reply(self.arrival.route, reply);
+                self.outbox.reply(self.arrival.way_back(), reply);
                 return Err(DropReason::Duplicate);
             }
         }
@@ -301,7 +301,7 @@ impl Negotiation<'_> {
         let nonce = self.local.rng.refresh().random();
         if let Some(packet) = negotiation::refusal(applicant.initiate, applicant.size, proven, nonce, why) {
             self.stats.refusals_sent += 1;
-            self.outbox.reply(applicant.route, packet);
+            self.outbox.reply(self.arrival.way_back(), packet);
         }
     }
 
@@ -326,7 +326,7 @@ impl Negotiation<'_> {
             return false;
         };
         if let Some(accept) = accept {
-            self.outbox.reply(self.arrival.route, accept);
+            self.outbox.reply(self.arrival.way_back(), accept);
         }
         true
     }
@@ -452,7 +452,7 @@ impl Negotiation<'_> {
             initiated,
             &self.arrival,
         )?;
-        self.outbox.reply(self.arrival.route, accept);
+        self.outbox.reply(self.arrival.way_back(), accept);
         Ok(index)
     }
 
@@ -523,7 +523,7 @@ impl Negotiation<'_> {
             .attempts_mut()
             .on_retry(retry.version, retry.token)?;
         for packet in packets {
-            self.outbox.reply(self.arrival.route, packet.to_vec());
+            self.outbox.reply(self.arrival.way_back(), packet.to_vec());
         }
         // NEG-27
         if is_tried {

@@ -1,12 +1,16 @@
 //! Datagrams that belong to no channel, until they are sent.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 
 use crate::io::{Datagram, Ecn, Transmit, TransmitBuf};
 use crate::route::Route;
 
 /// Replies of the negotiation, and hints, that wait to be sent, at most, each.
 const MAX_REPLIES: usize = 1024;
+/// The route of an answer, and the address that it leaves from, if that matters.
+type Way = (Route, Option<IpAddr>);
+
 /// Hints that go between two turns of peers that have something to send.
 const HINTS_A_TURN: u8 = 4;
 
@@ -26,13 +30,13 @@ impl Outbox {
     }
 
     /// Queues a reply that has taken work; drops it when too many wait.
-    pub(super) fn reply(&mut self, route: Route, bytes: Vec<u8>) {
-        push(&mut self.queue, Datagram { route, bytes });
+    pub(super) fn reply(&mut self, way: Way, bytes: Vec<u8>) {
+        push(&mut self.queue, way, bytes);
     }
 
     /// Queues an answer that has taken none, such as RETRY; drops it when too many wait. Peers come before it.
-    pub(super) fn hint(&mut self, route: Route, bytes: Vec<u8>) {
-        push(&mut self.hints, Datagram { route, bytes });
+    pub(super) fn hint(&mut self, way: Way, bytes: Vec<u8>) {
+        push(&mut self.hints, way, bytes);
     }
 
     /// Returns what this host's own attempts send: that is never dropped.
@@ -62,9 +66,9 @@ impl Outbox {
     }
 }
 
-fn push(queue: &mut VecDeque<Datagram>, datagram: Datagram) {
+fn push(queue: &mut VecDeque<Datagram>, (route, local): Way, bytes: Vec<u8>) {
     if queue.len() < MAX_REPLIES {
-        queue.push_back(datagram);
+        queue.push_back(Datagram { route, local, bytes });
     }
 }
 
@@ -72,7 +76,7 @@ fn fill(buf: &mut TransmitBuf, datagram: &Datagram) -> Transmit {
     buf.put(&datagram.route, &datagram.bytes);
     Transmit {
         link: datagram.route.link,
-        local: None,
+        local: datagram.local,
         ecn: Ecn::NotEct,
         segment: buf.len(),
     }

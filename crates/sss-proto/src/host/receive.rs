@@ -226,7 +226,7 @@ impl Reception<'_> {
             *tail = self.local.reset_token(id);
         }
         self.stats.resets_sent += 1;
-        self.outbox.hint(self.arrival.route, bytes);
+        self.outbox.hint(self.arrival.way_back(), bytes);
     }
 
     fn negotiation(&mut self) -> Negotiation<'_> {

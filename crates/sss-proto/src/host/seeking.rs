@@ -104,7 +104,7 @@ impl Host {
 
     /// Sends a packet of a lease or an introduction, soon. Dropped if too many wait.
     pub fn send_aside(&mut self, route: Route, packet: Vec<u8>) {
-        self.outbox.reply(route, packet);
+        self.outbox.reply((route, None), packet);
     }
 
     /// Takes the streams on which hosts register with this one (RCH-1).

@@ -146,6 +146,7 @@ impl Attempt {
         let bytes = long::probe(self.name());
         outbox.extend(self.initiation.routes().iter().map(|route| Datagram {
             route: *route,
+            local: None,
             bytes: bytes.clone(),
         }));
     }
@@ -429,6 +430,7 @@ impl Attempts {
                 for bytes in std::iter::once(packet).chain(beside) {
                     outbox.extend(routes.iter().map(|route| Datagram {
                         route: *route,
+                        local: None,
                         bytes: bytes.to_vec(),
                     }));
                 }

@@ -29,6 +29,13 @@ pub(crate) struct Arrival {
 }
 
 impl Arrival {
+    /// The route of an answer, and the address that it leaves from: the one that was asked (NEG-41). What was sent to
+    /// many is answered from an address that the system chooses.
+    pub(crate) fn way_back(&self) -> (Route, Option<IpAddr>) {
+        let is_of_many = |ip: &IpAddr| ip.is_multicast() || matches!(ip, IpAddr::V4(v4) if v4.is_broadcast());
+        (self.route, self.local.filter(|ip| !is_of_many(ip)))
+    }
+
     /// The way back.
     pub(super) fn path(&self) -> Path {
         Path {

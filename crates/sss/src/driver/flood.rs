@@ -15,7 +15,6 @@ mod steering;
 mod thread;
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
@@ -49,7 +48,7 @@ const MAX_DIVERTED: usize = 2048;
 /// Message of the thread to the driver.
 enum Passed {
     /// A greeting to work for.
-    Admitted(SocketAddr, Vec<u8>),
+    Admitted(Staged),
     /// A datagram that is no greeting: it came before the kernel was told where to put it.
     Other(Staged),
     /// Done since it last said so.
@@ -188,7 +187,7 @@ impl Flood {
 impl Around<'_> {
     fn take(&mut self, passed: Passed) {
         match passed {
-            Passed::Admitted(remote, packet) => self.receiver.admit(remote, &packet, self.stats),
+            Passed::Admitted(greeting) => self.receiver.admit(greeting, self.stats),
             Passed::Other(staged) => self.receiver.put(staged, self.stats),
             Passed::Tally(tally) => self.count(&tally),
         }

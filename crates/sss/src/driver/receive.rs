@@ -120,16 +120,9 @@ impl Receiver {
 
     /// Takes a greeting that was admitted.
     #[cfg(target_os = "linux")]
-    pub(super) fn admit(&mut self, remote: SocketAddr, packet: &[u8], stats: &mut SocketStats) {
-        let staged = Staged {
-            data: packet.into(),
-            origin: Origin::Greeter,
-            stride: packet.len(),
-            remote,
-            local: None,
-            ecn: Ecn::NotEct,
-        };
-        self.put(staged, stats);
+    pub(super) fn admit(&mut self, mut greeting: Staged, stats: &mut SocketStats) {
+        greeting.origin = Origin::Greeter;
+        self.put(greeting, stats);
     }
 
     /// Puts a batch where it waits for the core.
@@ -319,9 +312,27 @@ impl Staged {
         Self::new(meta, datagram.into(), Origin::Slab)
     }
 
+    /// One of the datagrams of a batch that somebody else has read.
+    #[cfg(target_os = "linux")]
+    pub(super) fn part(&self, datagram: &[u8]) -> Self {
+        Self {
+            data: datagram.into(),
+            origin: Origin::Slab,
+            stride: datagram.len().max(1),
+            ..*self
+        }
+    }
+
+    /// The address that it came from.
     #[cfg(target_os = "linux")]
     pub(super) fn remote(&self) -> SocketAddr {
         self.remote
+    }
+
+    /// The local address that it came to, if the socket tells.
+    #[cfg(target_os = "linux")]
+    pub(super) fn local(&self) -> Option<IpAddr> {
+        self.local
     }
 
     #[cfg(target_os = "linux")]
@@ -350,7 +361,8 @@ impl Staged {
     /// Gives the batch to the host.
     fn feed(mut self, inner: &mut Inner, now: Instant, buffers: &mut Buffers) {
         if self.is_admitted() {
-            return inner.handle(now, Input::Admitted(self.remote, &self.data));
+            let (remote, local, packet) = (self.remote, self.local, &self.data[..]);
+            return inner.handle(now, Input::Admitted { remote, local, packet });
         }
         let mut lent = None;
         let input = Input::Datagrams(Batch {

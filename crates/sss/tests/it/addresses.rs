@@ -78,6 +78,56 @@ async fn a_wildcard_host_is_reached_over_all_its_addresses() {
     .await;
 }
 
+/// Packets of a stranger that are answered each: PROBE, HELLO of another version, and one for a channel that is not.
+#[cfg(target_os = "linux")]
+fn questions() -> [Vec<u8>; 3] {
+    use sss_wire::long;
+    let hello = long::hello(99, &[3; 8], &[0; 16], &[9; long::HELLO_SIZE - 29]);
+    [long::probe(&[1; 8]), hello, vec![0x40; 48]]
+}
+
+/// Asks a host at that address from another one, and says from where the answers came.
+#[cfg(target_os = "linux")]
+fn answers(asker: &str, asked: SocketAddr) -> Vec<SocketAddr> {
+    let socket = UdpSocket::bind((asker, 0)).unwrap();
+    socket
+        .set_read_timeout(Some(std::time::Duration::from_secs(20)))
+        .unwrap();
+    let mut answer = [0; 2000];
+    let ask = |packet: Vec<u8>| {
+        socket.send_to(&packet, asked).unwrap();
+        let (n, from) = socket.recv_from(&mut answer).expect("an answer");
+        assert!(n < packet.len());
+        from
+    };
+    questions().into_iter().map(ask).collect()
+}
+
+// spec: NEG-41
+#[cfg(target_os = "linux")]
+#[test]
+fn answers_leave_from_the_address_that_was_asked() {
+    crate::namespace::in_namespace(|namespace| {
+        namespace.ip("link set lo up");
+        for address in ["fd00:7::1/64", "fd00:7::2/64"] {
+            namespace.ip(&format!("addr add {address} dev lo nodad"));
+        }
+        crate::namespace::block_on(async {
+            for (bound, asker, asked) in [
+                ("0.0.0.0:0", "127.0.0.1", "127.0.0.2"),
+                ("[::]:0", "127.0.0.1", "127.0.0.2"),
+                ("[::]:0", "fd00:7::1", "fd00:7::2"),
+            ] {
+                let host = builder().bind(bound).answer_probes(true).build().await.unwrap();
+                let _server = host.listen("test", "1").unwrap();
+                let asked = SocketAddr::new(asked.parse().unwrap(), host.local_addr().port());
+                let answers = tokio::task::spawn_blocking(move || answers(asker, asked));
+                assert_eq!(answers.await.unwrap(), [asked; 3], "{bound}");
+            }
+        });
+    });
+}
+
 fn unspecified(address: SocketAddr) -> &'static str {
     if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" }
 }

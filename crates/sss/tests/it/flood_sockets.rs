@@ -1,9 +1,11 @@
 //! The second socket of a host that is flooded with HELLOs, and its thread: when they are there, and when not.
 
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use sss::Host;
+use sss_wire::long::{self, Long};
 
 use crate::common::{builder, within};
 use crate::floods::{Flood, Flooder, RATE, Transfer, Way, block_on, newcomer};
@@ -91,6 +93,33 @@ fn threat_02_a_flood_is_given_a_socket_and_a_thread_that_go_when_it_is_over() {
         until_there_are((1, 0), port).await;
         newcomer(host, 204).await.unwrap();
         drop(flooded(host, Flood::Spoofed(20), 2).await);
+    }));
+}
+
+// spec: NEG-41
+#[test]
+fn answers_of_the_thread_leave_from_the_address_that_was_asked() {
+    block_on(within(100, async {
+        for bound in ["0.0.0.0:0", "[::]:0"] {
+            let host = builder().bind(bound).build().await.unwrap();
+            let port = host.local_addr().port();
+            let asked = SocketAddr::from(([127, 0, 0, 2], port));
+            let _flooder = Flooder::start(Flood::Spoofed(20), asked, RATE);
+            until("the second socket", || host.socket_stats().greeters == 1).await;
+            until_there_are((2, 1), port).await;
+            let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            let hello = long::hello(1, &[3; 8], &[0; 16], &[9; long::HELLO_SIZE - 29]);
+            let mut answer = [0; 2000];
+            let from = loop {
+                socket.send_to(&hello, asked).await.unwrap();
+                let answered = tokio::time::timeout(Duration::from_millis(200), socket.recv_from(&mut answer));
+                if let Ok(Ok((n, from))) = answered.await {
+                    assert!(matches!(Long::parse(&answer[..n]), Ok(Long::Retry(_))));
+                    break from;
+                }
+            };
+            assert_eq!(from, asked, "{bound}");
+        }
     }));
 }
 

@@ -291,7 +291,14 @@ fn greeted(net: &mut Net, greeter: &mut Greeter, packet: &Packet) -> Vec<u8> {
         Greeted::Answer(answer) => vec![answer[0]],
         Greeted::Dropped => Vec::new(),
         Greeted::Admitted => {
-            net.host(1).handle(now, Input::Admitted(packet.0, &packet.2));
+            net.host(1).handle(
+                now,
+                Input::Admitted {
+                    remote: packet.0,
+                    local: None,
+                    packet: &packet.2,
+                },
+            );
             net.poll(1).iter().map(|p| p.2[0]).collect()
         }
     }

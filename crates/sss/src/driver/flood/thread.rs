@@ -1,19 +1,16 @@
 //! The thread that greets: reads the second socket, has the greeter look at each datagram, and sends its answers.
 //!
-//! It reads all that is there in batches, sends the answers of a batch in one call, and rests for a moment before it
-//! looks again, so that it is woken for many datagrams at once. It never waits for the driver.
+//! It reads all that is there in batches, answers each batch, and rests for a moment before it looks again, so that it
+//! is woken for many datagrams at once. It never waits for the driver.
 
-use std::io::{self, IoSlice, IoSliceMut};
-use std::net::SocketAddr;
+use std::io::{self, IoSliceMut};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
-use rustix::net::addr::SocketAddrArg as _;
-use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, sendmmsg};
 use sss_proto::{Greeted, Greeter, Instant};
 use tokio::sync::mpsc;
 
@@ -47,9 +44,16 @@ pub(super) struct Thread {
     stop: Arc<AtomicBool>,
     arena: Vec<Vec<u8>>,
     meta: [RecvMeta; BATCH_SIZE],
-    answers: Vec<(SocketAddr, Vec<u8>)>,
+    answers: Vec<Answer>,
     stats: SocketStats,
     calm: Calm,
+}
+
+/// An answer that waits to be sent.
+struct Answer {
+    to: SocketAddr,
+    from: Option<IpAddr>,
+    bytes: Vec<u8>,
 }
 
 /// Remains of a thread that has ended.
@@ -190,31 +194,46 @@ impl Thread {
     }
 
     fn greet(&mut self, now: Instant, meta: &RecvMeta, datagram: &[u8]) {
+        let staged = || Staged::datagram(meta, datagram);
         match datagram.first() {
-            Some(first) if Greeter::is_greeting(*first) => self.greet_one(now, meta.addr, datagram),
-            _ => self.pass(Passed::Other(Staged::datagram(meta, datagram))),
+            Some(first) if Greeter::is_greeting(*first) => {
+                let way = (addresses::canonical(meta.addr), meta.dst_ip);
+                self.greet_one(now, way, datagram, staged);
+            }
+            _ => self.pass(Passed::Other(staged())),
         }
     }
 
     fn greet_diverted(&mut self, now: Instant, batch: &Staged) {
         for datagram in batch.datagrams() {
-            self.greet_one(now, socket::to_wire(batch.remote(), self.second.is_ipv6), datagram);
+            let way = (batch.remote(), batch.local());
+            self.greet_one(now, way, datagram, || batch.part(datagram));
         }
         if self.answers.len() >= BATCH_SIZE {
             self.send();
         }
     }
 
-    fn greet_one(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
-        let remote = addresses::canonical(from);
+    /// Greets who has sent a datagram to a local address; `staged` is what the driver gets of it.
+    fn greet_one(
+        &mut self,
+        now: Instant,
+        (remote, local): (SocketAddr, Option<IpAddr>),
+        datagram: &[u8],
+        staged: impl FnOnce() -> Staged,
+    ) {
         let header = datagram.try_into().ok().filter(|_| self.second.cuts);
         let greeted = match header {
             Some(header) => self.greeter.greet_header(now, remote, header),
             None => self.greeter.greet(now, remote, datagram),
         };
         match greeted {
-            Greeted::Admitted => return self.pass(Passed::Admitted(remote, datagram.to_vec())),
-            Greeted::Answer(answer) => self.answers.push((from, answer)),
+            Greeted::Admitted => return self.pass(Passed::Admitted(staged())),
+            Greeted::Answer(bytes) => self.answers.push(Answer {
+                to: remote,
+                from: local,
+                bytes,
+            }),
             Greeted::Dropped => {}
         }
         self.calm.denied += 1;
@@ -236,35 +255,26 @@ impl Thread {
         }
     }
 
-    /// Sends all answers, but for those that the socket has no room for.
+    /// Sends all answers, but for those that the socket has no room for, each from the address that was asked (NEG-41).
     fn send(&mut self) {
-        let remotes: Vec<SocketAddrAny> = self.answers.iter().map(|(remote, _)| remote.as_any()).collect();
-        let contents: Vec<[IoSlice<'_>; 1]> = self.answers.iter().map(|(_, bytes)| [IoSlice::new(bytes)]).collect();
-        let mut controls: Vec<SendAncillaryBuffer<'_, '_, '_>> =
-            remotes.iter().map(|_| SendAncillaryBuffer::default()).collect();
-        let parts = remotes.iter().zip(&contents).zip(&mut controls);
-        let mut messages: Vec<MMsgHdr<'_>> = parts
-            .map(|((remote, contents), control)| MMsgHdr::new_with_addr(remote, contents, control))
-            .collect();
-        let mut left = &mut messages[..];
-        while !left.is_empty() {
+        for answer in self.answers.drain(..) {
             self.stats.send_calls += 1;
-            let done = match sendmmsg(&self.second.io, left, SendFlags::DONTWAIT) {
-                Ok(sent) => sent.max(1),
-                Err(Errno::INTR) => 0,
-                Err(Errno::AGAIN) => {
+            let to_wire = |address| socket::to_wire(address, self.second.is_ipv6);
+            let transmit = quinn_udp::Transmit {
+                destination: to_wire(answer.to),
+                ecn: None,
+                contents: &answer.bytes,
+                segment_size: None,
+                src_ip: answer.from.map(|ip| to_wire(SocketAddr::new(ip, 0)).ip()),
+            };
+            match self.second.state.try_send(UdpSockRef::from(&self.second.io), &transmit) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.stats.send_blocked += 1;
                     break;
                 }
-                // It is about the first of them.
-                Err(_) => {
-                    self.stats.send_errors += 1;
-                    1
-                }
-            };
-            left = left.get_mut(done..).unwrap_or_default();
+                Err(_) => self.stats.send_errors += 1,
+            }
         }
-        drop(messages);
-        self.answers.clear();
     }
 }
