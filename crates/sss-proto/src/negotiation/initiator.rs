@@ -601,6 +601,15 @@ mod tests {
     use sss_wire::ChannelId;
     use sss_wire::params::CookieParams;
 
+    // spec: RCH-16
+    #[test]
+    fn the_time_to_the_cookie_of_an_introduced_hello_is_a_round_trip_if_it_is_short() {
+        let attempt = attempt(&mut StdRng::seed_from_u64(1), Vec::new());
+        let after = |ms| attempt.round_trip(attempt.began + Duration::from_millis(ms));
+        assert_eq!(after(299), Some(Duration::from_millis(299)));
+        assert_eq!(after(300), None, "who knows how long it waited");
+    }
+
     fn attempt(rng: &mut StdRng, routes: Vec<Route>) -> Initiation {
         attempt_with(PostQuantum::Off, rng, routes)
     }

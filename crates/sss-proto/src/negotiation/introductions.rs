@@ -128,3 +128,89 @@ pub(super) fn hello_k(packet: &[u8]) -> Result<long::HelloK<'_>, DropReason> {
         _ => Err(DropReason::Malformed),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(s: u64) -> Instant {
+        Instant::from_nanos(s * 1_000_000_000)
+    }
+
+    fn route(port: u16) -> Route {
+        Route::udp(([192, 0, 2, 1], port).into())
+    }
+
+    /// Remembers a greeting of an attempt that was answered with a cookie, whose beginning is that of its name.
+    fn put(known: &mut Introductions, now: Instant, (name, attempt): (u8, u8), routes: &[Route]) {
+        let hello = long::Hello {
+            version: 1,
+            attempt: &[attempt; 8],
+            token: &[0; 16],
+            noise: &[0; 64],
+        };
+        let mut answer = long::cookie_without_mac(1, &[attempt; 8], &[0; 48], &[name; 100]);
+        answer.extend_from_slice(&[0; 16]);
+        known.put(now, [name; 8], (&hello, &answer), routes);
+    }
+
+    fn place(known: &Introductions, (name, attempt): (u8, u8), port: u16) -> Result<Place, DropReason> {
+        known.place(&[attempt; 8], &[name; 100], route(port))
+    }
+
+    // spec: RCH-16, RCH-18
+    #[test]
+    fn an_initiate_counts_with_its_own_cookie_and_where_its_sender_was_seen() {
+        let mut known = Introductions::default();
+        assert_eq!(
+            place(&known, (1, 9), 7),
+            Ok(Place::Route(route(7))),
+            "nobody introduced it"
+        );
+        // The same attempt, by two servers.
+        put(&mut known, at(0), (1, 9), &[route(1)]);
+        put(&mut known, at(0), (2, 9), &[route(2)]);
+        let introduced = |name: u8| Ok(Place::Introduction([name; 8]));
+        assert_eq!(place(&known, (1, 9), 1), introduced(1));
+        assert_eq!(place(&known, (2, 9), 2), introduced(2));
+        assert_eq!(place(&known, (1, 9), 2), Err(DropReason::BadAddress));
+        assert_eq!(place(&known, (3, 9), 1), Err(DropReason::StaleCookie));
+        known.allow(&[1; 8], route(3));
+        assert_eq!(place(&known, (1, 9), 3), introduced(1));
+        assert_eq!(place(&known, (2, 9), 3), Err(DropReason::BadAddress));
+        // A greeting of the same name takes the place of the one before.
+        put(&mut known, at(1), (1, 8), &[route(5)]);
+        assert_eq!(place(&known, (1, 9), 1), Err(DropReason::StaleCookie));
+        assert_eq!(place(&known, (1, 8), 5), introduced(1));
+    }
+
+    // Threat 3.
+    // spec: RCH-13
+    #[test]
+    fn threat_03_so_many_introductions_with_so_many_routes_are_remembered_for_10_s() {
+        let mut known = Introductions::default();
+        let routes: Vec<Route> = (1..20).map(route).collect();
+        for name in 0..=MAX as u8 {
+            put(&mut known, at(0), (name, name), &routes);
+        }
+        assert_eq!(known.all.len(), MAX);
+        assert_eq!(
+            place(&known, (0, 0), 1),
+            Ok(Place::Route(route(1))),
+            "the oldest is forgotten"
+        );
+        assert_eq!(place(&known, (1, 1), 4), Ok(Place::Introduction([1; 8])));
+        assert_eq!(place(&known, (1, 1), 5), Err(DropReason::BadAddress));
+        // The latest that answered has a place.
+        (20..40).for_each(|port| known.allow(&[1; 8], route(port)));
+        assert_eq!(place(&known, (1, 1), 39), Ok(Place::Introduction([1; 8])));
+        assert!(known.all.iter().all(|one| one.routes.len() <= MAX_ROUTES));
+        known.expire(at(9));
+        assert_eq!(known.all.len(), MAX);
+        known.expire(at(10));
+        assert_eq!(known.all.len(), 0);
+        put(&mut known, at(20), (1, 1), &routes);
+        put(&mut known, at(31), (2, 2), &routes);
+        assert_eq!(known.all.len(), 1, "whoever comes finds no old ones");
+    }
+}

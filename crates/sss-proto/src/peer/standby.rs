@@ -14,6 +14,9 @@ const UPGRADES: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(25)
 /// Age of a direct carrier at which a channel through a relay is made to stand by: a short conversation needs none.
 const STANDBY_AFTER: Duration = Duration::from_secs(2);
 
+/// Times from one attempt to make it to the next, where nothing comes of it; then always the last.
+const RETRIES: [Duration; 2] = [Duration::from_secs(30), Duration::from_secs(60)];
+
 /// A channel that was asked for a sign of life, since the carrier may not work any more.
 #[derive(Debug, Default)]
 pub(super) struct Standby {
@@ -111,14 +114,18 @@ impl Reserve {
 
     /// An attempt has begun.
     pub(super) fn on_attempt(&mut self, now: Instant) {
+        self.at = now + after(RETRIES, self.tries);
         self.tries += 1;
-        self.at = now + pause(self.tries);
     }
 }
 
 fn pause(tries: usize) -> Duration {
-    let [.., last] = UPGRADES;
-    UPGRADES.get(tries).copied().unwrap_or(last)
+    after(UPGRADES, tries)
+}
+
+/// The time after so many tries: beyond the list, the last of it.
+fn after<const N: usize>(times: [Duration; N], tries: usize) -> Duration {
+    times.get(tries).or(times.last()).copied().unwrap_or_default()
 }
 
 impl TreeChannels {
@@ -222,5 +229,39 @@ mod tests {
         assert_eq!(upgrade.at(), Some(Instant::default()));
         upgrade.on_carried(at(300), RouteClass::Direct);
         assert_eq!(upgrade.at(), None);
+    }
+
+    // spec: MIG-29
+    #[test]
+    fn the_initiator_of_a_direct_carrier_makes_a_channel_through_a_relay_and_nobody_else() {
+        let at = |s: u64| Instant::from_nanos(s * 1_000_000_000);
+        let origin = |role| Origin {
+            role,
+            made: at(100),
+            continues: false,
+        };
+        let (ours, theirs) = (origin(Role::Initiator), origin(Role::Responder));
+        let mut reserve = Reserve::default();
+        assert_eq!(reserve.at((&ours, RouteClass::Direct)), None, "there is no relay");
+        let link = crate::route::Link::Udp(([192, 0, 2, 9], 443).into());
+        reserve.set(Route::through(link, crate::route::RelayHandle(7)));
+        assert_eq!(reserve.at((&ours, RouteClass::Direct)), Some(at(102)));
+        assert_eq!(reserve.at((&theirs, RouteClass::Direct)), None);
+        assert_eq!(
+            reserve.at((&ours, RouteClass::Relay)),
+            None,
+            "it is such a channel itself"
+        );
+        let mut pauses = Vec::new();
+        for _ in 0..3 {
+            let now = reserve.at((&ours, RouteClass::Direct)).unwrap();
+            pauses.push(now);
+            reserve.on_attempt(now);
+        }
+        assert_eq!(pauses, [102, 132, 192].map(at));
+        reserve.forget(|_| false);
+        assert!(reserve.at((&ours, RouteClass::Direct)).is_some());
+        reserve.forget(|_| true);
+        assert_eq!(reserve.at((&ours, RouteClass::Direct)), None);
     }
 }

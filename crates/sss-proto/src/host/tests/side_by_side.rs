@@ -303,6 +303,53 @@ fn a_channel_through_a_known_relay_comes_to_stand_by_for_a_direct_one() {
     assert_eq!(pair.open(), [2, 2]);
 }
 
+/// A direct channel of which the responder alone knows a relay: it makes none to stand by. Then the direct way fails.
+fn left_with_the_relay(seed: u64) -> Pair {
+    let direct = Net::new(2).nodes[1].address;
+    let mut pair = Pair::begun(seed, Duration::ZERO, direct.into());
+    pair.run(SECOND);
+    let eid = pair.net.eid(0);
+    let route = Route::through(Link::Udp(relay()), RelayHandle(HANDLES[1]));
+    pair.net.host(1).note_relay(&eid, route);
+    pair.run(4 * SECOND);
+    assert_eq!((pair.open(), pair.sent[1]), ([1, 1], 0));
+    pair.is_direct_up = false;
+    pair
+}
+
+// spec: MIG-29
+#[test]
+fn a_known_relay_is_tried_in_trouble_and_after_a_move() {
+    let mut pair = left_with_the_relay(5);
+    // Who sends nothing but acknowledgements notices by its own signs of life.
+    pair.run(60 * SECOND);
+    assert_eq!(pair.classes(), [RouteClass::Relay; 2], "in trouble");
+
+    // The first attempt of the initiator to have one to stand by comes to nothing; the next is far away.
+    let direct = Net::new(2).nodes[1].address;
+    let mut pair = Pair::begun(6, Duration::ZERO, direct.into());
+    let eid = pair.net.eid(1);
+    pair.net.host(0).note_relay(&eid, by_relay());
+    pair.is_relay_up = false;
+    pair.run(4 * SECOND);
+    assert_eq!(pair.open(), [1, 1]);
+    (pair.is_direct_up, pair.is_relay_up) = (false, true);
+    let now = pair.net.now;
+    pair.net.host(0).network_changed(now, |_, _| true);
+    pair.run(SECOND);
+    assert_eq!(pair.classes(), [RouteClass::Relay; 2], "after a move");
+}
+
+// spec: CHN-17, RCH-19
+#[test]
+fn a_relay_that_was_silent_for_long_is_tried_no_more() {
+    let mut pair = left_with_the_relay(7);
+    let now = pair.net.now;
+    pair.net.host(1).remove_silent_relays(now, 5 * SECOND);
+    pair.run(80 * SECOND);
+    assert_eq!(pair.sent[1], 0);
+}
+
 // spec: MIG-28
 #[test]
 fn a_direct_way_that_was_heard_before_the_channel_was_made_is_tried_at_once() {
