@@ -238,7 +238,97 @@ impl Drop for Running {
 
 #[cfg(test)]
 mod tests {
+    use quinn_udp::RecvMeta;
+    use sss_crypto::StaticKey;
+    use sss_proto::Config;
+
     use super::*;
+    use crate::driver::socket;
+
+    /// Parts of a driver whose host has no peers.
+    struct Parts {
+        socket: Socket,
+        receiver: Receiver,
+        shared: Shared,
+        stats: SocketStats,
+    }
+
+    impl Parts {
+        fn new() -> Self {
+            let socket = Socket::new(socket::bind("127.0.0.1:0".parse().unwrap(), 1 << 16).unwrap()).unwrap();
+            let core = sss_proto::Host::new(Config::default(), StaticKey::from_bytes([7; 32]), [7; 32]);
+            Self {
+                shared: Shared::new(core, socket.local_addr()),
+                socket,
+                receiver: Receiver::new(),
+                stats: SocketStats::default(),
+            }
+        }
+
+        fn around(&mut self) -> Around<'_> {
+            Around {
+                socket: &self.socket,
+                receiver: &mut self.receiver,
+                shared: &self.shared,
+                stats: &mut self.stats,
+            }
+        }
+    }
+
+    /// A thread that is over, and what it has left for the driver.
+    fn flood_with(messages: usize) -> Flood {
+        let (to_driver, passed) = mpsc::channel(messages.max(1));
+        let meta = RecvMeta::default();
+        for _ in 0..messages {
+            let other = Passed::Other(Staged::datagram(&meta, &[0x86; 1232]));
+            assert!(to_driver.try_send(other).is_ok());
+        }
+        let mut flood = Flood::new();
+        flood.running = Some(Running {
+            passed,
+            stop: Arc::default(),
+            thread: None,
+        });
+        flood
+    }
+
+    // Threat 2.
+    #[tokio::test]
+    async fn threat_02_the_driver_takes_so_much_of_the_thread_at_a_time_and_nothing_of_others_is_lost() {
+        let mut parts = Parts::new();
+        let mut flood = flood_with(MAX_TAKEN + 9);
+        std::future::poll_fn(|cx| {
+            flood.take(cx, &mut parts.around());
+            Poll::Ready(())
+        })
+        .await;
+        assert!(parts.receiver.has_waiting(), "INITIATE is no greeting");
+        let left = |flood: &Flood| flood.running.as_ref().map(|running| running.passed.len());
+        assert_eq!(left(&flood), Some(9));
+        // What is left when the thread ends is taken then.
+        let mut parts = Parts::new();
+        let mut flood = flood_with(3);
+        flood.end(&mut parts.around());
+        assert!(parts.receiver.has_waiting() && left(&flood).is_none());
+    }
+
+    // Threat 2.
+    #[tokio::test]
+    async fn threat_02_a_second_socket_that_cannot_be_had_is_not_tried_for_without_rest() {
+        let mut parts = Parts::new();
+        parts.socket.pretend_to_be_at("192.0.2.1:9".parse().unwrap());
+        let (mut flood, now) = (Flood::new(), parts.shared.drive(|_, now| now));
+        flood.watch(1_000_000, now + WINDOW, &mut parts.around());
+        assert!(flood.running.is_none(), "that is no address of this machine");
+        // From now on it could be had.
+        parts.socket = Socket::new(socket::bind("127.0.0.1:0".parse().unwrap(), 1 << 16).unwrap()).unwrap();
+        let mut watch = |after: Duration, denied| {
+            flood.watch(denied, now + after, &mut parts.around());
+            flood.running.is_some()
+        };
+        assert!(!watch(PAUSE, 9_000_000));
+        assert!(watch(PAUSE + WINDOW, 99_000_000));
+    }
 
     // Threat 2.
     #[test]

@@ -278,3 +278,77 @@ impl Thread {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use quinn_udp::UdpSocketState;
+    use sss_crypto::StaticKey;
+    use sss_proto::Config;
+
+    use super::*;
+
+    /// A thread that is not run, the driver's end of its queue, and a socket whose datagrams it reads.
+    fn thread(room: usize) -> (Thread, mpsc::Receiver<Passed>, UdpSocket) {
+        let io = UdpSocket::bind("127.0.0.1:0").unwrap();
+        io.set_nonblocking(true).unwrap();
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        sender.connect(io.local_addr().unwrap()).unwrap();
+        let second = Second {
+            state: UdpSocketState::new(UdpSockRef::from(&io)).unwrap(),
+            io,
+            is_ipv6: false,
+            cuts: false,
+        };
+        let mut core = sss_proto::Host::new(Config::default(), StaticKey::from_bytes([7; 32]), [7; 32]);
+        let greeter = core.lend_greeter().unwrap();
+        let (to_driver, passed) = mpsc::channel(room);
+        let (_, diverted) = std::sync::mpsc::sync_channel(1);
+        let thread = Thread::new(second, greeter, (to_driver, diverted), Arc::default());
+        (thread, passed, sender)
+    }
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_nanos(ms * 1_000_000)
+    }
+
+    // Threat 2.
+    #[test]
+    fn threat_02_what_the_driver_has_no_time_for_is_dropped_and_counted() {
+        let (mut thread, mut passed, sender) = thread(2);
+        for _ in 0..5 {
+            sender.send(&[0x40; 100]).unwrap();
+        }
+        while thread.read(at(0), 1) {}
+        assert_eq!((passed.len(), thread.stats.receive_dropped), (2, 3));
+        assert!(matches!(passed.try_recv(), Ok(Passed::Other(_))));
+    }
+
+    // Threat 2.
+    #[test]
+    fn threat_02_who_has_come_when_the_thread_ends_is_greeted() {
+        let (thread, passed, sender) = thread(9);
+        let hello = sss_wire::long::hello(1, &[3; 8], &[0; 16], &[9; sss_wire::long::HELLO_SIZE - 29]);
+        for _ in 0..3 {
+            sender.send(&hello).unwrap();
+        }
+        let ended = thread.finish(at(0));
+        assert_eq!(passed.len(), 3, "admitted: there is no load");
+        assert!(ended.stats.receive_calls > 0);
+    }
+
+    // Threat 2.
+    #[test]
+    fn threat_02_a_flood_is_over_after_three_calm_seconds_in_a_row() {
+        let mut calm = Calm::default();
+        let mut second = |n: u64, denied| {
+            calm.denied = denied;
+            calm.is_over(at(1000 * n))
+        };
+        assert!(!second(1, CALM - 1) && !second(2, CALM - 1));
+        assert!(!second(3, CALM), "it is none");
+        assert!(!second(4, CALM - 1) && !second(5, 0));
+        assert!(second(6, CALM - 1));
+    }
+}
