@@ -15,7 +15,7 @@ const FETCHED: usize = 16 << 20;
 /// Times as long as without an attack that they may take, and a pause of the machine.
 const SLOWER: (u32, Duration) = (20, Duration::from_secs(10));
 /// Time that the end may take: half a second, and what a machine at work with other things takes.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Time for which an attack goes on.
 const TIME: Duration = Duration::from_millis(1500);
 /// Packets a second of floods: as many as leave time for others to a machine that runs other tests as well.
