@@ -147,6 +147,7 @@ impl Workload {
                 Some("its default stream limit is lower")
             }
             Self::Handshake if backend.uses_ring() => Some("ring has no ML-KEM"),
+            Self::Rpc1000 if backend == Backend::Yamux => Some("its default stream limit is lower"),
             Self::IdleStreams100k if backend == Backend::YamuxTuned => Some("takes longer than the run may"),
             _ => None,
         }

@@ -363,7 +363,8 @@ impl Driver {
 
     /// Wakes those whose time has come. False if there are none.
     fn wake(&mut self) -> bool {
-        self.notifications.deliver(self.shared.eid(), rounds::MAX_WOKEN)
+        let limit = rounds::woken(self.notifications.waiting());
+        self.notifications.deliver(self.shared.eid(), limit)
     }
 
     /// Sees to what is rare: a changed network, and a host that nobody holds any more.

@@ -63,6 +63,11 @@ impl Notifications {
         self.notices.is_empty()
     }
 
+    /// Returns how many tasks are to be woken.
+    pub(super) fn waiting(&self) -> usize {
+        self.notices.wakers.len()
+    }
+
     /// Logs the news of `host`, and wakes the first `limit` of those whose time has come. False if there are none.
     pub(super) fn deliver(&mut self, host: Eid, limit: usize) -> bool {
         if let Some(log) = &mut self.key_log {

@@ -5,8 +5,9 @@
 //! has its price. So what is bounded is what the application has to do in a round: the tasks that are woken, and the
 //! calls that bytes have it make, by what they were in the rounds before.
 
-/// Tasks that are woken in one round.
-pub(super) const MAX_WOKEN: usize = 24;
+/// Tasks that are woken in one round: a quarter of all, so that those that others answer meanwhile overlap with the rest,
+/// but no fewer than pay for the round, and no more than keep a peer busy.
+const WOKEN: [usize; 2] = [8, 24];
 /// Calls of the application that a round should lead to.
 const CALLS: usize = 96;
 /// Bytes that may always be fed: two packets.
@@ -15,6 +16,12 @@ const MIN_FED: usize = 3000;
 const MAX_FED: usize = 512 << 10;
 /// Part that one round has in what is known of all, as a power of two.
 const WEIGHT: u32 = 3;
+
+/// Number of tasks to wake in this round, of so many that are to be woken.
+pub(super) fn woken(waiting: usize) -> usize {
+    let [least, most] = WOKEN;
+    (waiting / 4).clamp(least, most)
+}
 
 /// Account of bytes that were fed, and of the calls that they led to.
 #[derive(Debug)]
@@ -86,6 +93,11 @@ mod tests {
         assert!((150_000..250_000).contains(&answers), "{answers}");
         // One reader that takes what there is.
         assert!(settled(50_000) > MAX_FED * 9 / 10);
+    }
+
+    #[test]
+    fn a_quarter_is_woken_of_those_who_are_not_few_and_not_many() {
+        assert_eq!([0, 8, 32, 60, 96, 1000].map(woken), [8, 8, 8, 15, 24, 24]);
     }
 
     #[test]
