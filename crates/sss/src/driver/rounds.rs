@@ -5,8 +5,8 @@
 //! has its price. So what is bounded is what the application has to do in a round: the tasks that are woken, and the
 //! calls that bytes have it make, by what they were in the rounds before.
 
-/// Tasks that are woken in one round: a quarter of all, so that those that others answer meanwhile overlap with the rest,
-/// but no fewer than pay for the round, and no more than keep a peer busy.
+/// Tasks that are woken in one round: a quarter of those that are to be, so that a peer answers some while others run;
+/// no fewer than pay for the round, and no more than keep a peer busy.
 const WOKEN: [usize; 2] = [8, 24];
 /// Calls of the application that a round should lead to.
 const CALLS: usize = 96;
