@@ -239,8 +239,10 @@ impl Drop for Running {
 #[cfg(test)]
 mod tests {
     use quinn_udp::RecvMeta;
+    use rustix::net::sockopt::{set_socket_reuseport, socket_reuseport};
     use sss_crypto::StaticKey;
     use sss_proto::Config;
+    use sss_wire::long;
 
     use super::*;
     use crate::driver::socket;
@@ -328,6 +330,29 @@ mod tests {
         };
         assert!(!watch(PAUSE, 9_000_000));
         assert!(watch(PAUSE + WINDOW, 99_000_000));
+    }
+
+    // Threat 2.
+    #[tokio::test]
+    async fn threat_02_at_the_end_the_port_is_given_back_and_what_the_thread_has_denied_is_no_new_flood() {
+        let mut parts = Parts::new();
+        set_socket_reuseport(parts.socket.fd(), true).unwrap();
+        let lent = parts.shared.drive(|inner, now| (inner.core.lend_greeter(), now));
+        let (mut greeter, now) = (lent.0.unwrap(), lent.1);
+        let hello = long::hello(1, &[3; 8], &[0; 16], &[9; long::HELLO_SIZE - 29]);
+        for port in 1..10_000 {
+            greeter.greet(now, ([127, 0, 0, 1], port).into(), &hello);
+        }
+        let mut flood = flood_with(0);
+        let stats = SocketStats::default();
+        let thread = std::thread::spawn(move || Some(Ended { greeter, stats }));
+        flood.running.as_mut().unwrap().thread = Some(thread);
+        flood.end(&mut parts.around());
+        assert!(!socket_reuseport(parts.socket.fd()).unwrap());
+        let (denied, now) = parts.shared.drive(|inner, now| (inner.core.greetings_denied(), now));
+        assert!(denied > 5000, "{denied}");
+        flood.watch(denied, now + WINDOW, &mut parts.around());
+        assert!(flood.running.is_none());
     }
 
     // Threat 2.
