@@ -335,3 +335,32 @@ impl Mobility {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::route::{Link, RelayHandle};
+
+    // spec: RCH-16, MIG-29
+    #[test]
+    fn a_relay_in_reserve_is_no_way_for_a_first_attempt_or_to_something_better() {
+        let direct = Route::udp(([192, 0, 2, 1], 443).into());
+        let relay = Route::through(Link::Udp(([192, 0, 2, 9], 443).into()), RelayHandle(7));
+        let mut mobility = Mobility::new(Policy {
+            renew: Duration::ZERO,
+            linger: Duration::ZERO,
+        });
+        mobility.add_hints(&[direct]);
+        mobility.beside.reserve.set(relay);
+        for (purpose, expected) in [
+            (Purpose::First, &[direct][..]),
+            (Purpose::Trouble, &[direct, relay]),
+            (Purpose::Move, &[direct, relay]),
+            (Purpose::Renewal(RouteClass::Direct), &[direct]),
+            (Purpose::Upgrade(RouteClass::Relay), &[direct]),
+            (Purpose::Standby, &[relay]),
+        ] {
+            assert_eq!(mobility.routes(purpose, Vec::new()), expected, "{purpose:?}");
+        }
+    }
+}

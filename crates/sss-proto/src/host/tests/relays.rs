@@ -5,11 +5,13 @@ use sss_wire::reach::{RELAY, RELAY_HEADER, relay_handle, relay_header};
 
 use super::*;
 use crate::channel::MtuState;
+use crate::config::PostQuantum;
 use crate::ids::ListenerId;
 use crate::route::{RelayHandle, RouteClass};
 
 /// Handles by which the first host knows the second, and the other way round.
 const HANDLES: [u32; 2] = [7, 0xfedc_ba98];
+const COOKIE_K: u8 = 0x85;
 /// Largest datagram that the relay and the way to it carry.
 const MTU: usize = 1400;
 
@@ -206,4 +208,54 @@ fn what_comes_by_an_unknown_handle_is_dropped_and_counted() {
     relayed.run(Duration::from_millis(50));
     assert!(dropped(&mut relayed) > 2);
     assert_eq!(received(&mut relayed), before);
+}
+
+/// Hands a datagram of the second host to the first, by that route.
+fn answer_by(net: &mut Net, route: Route, bytes: &[u8]) {
+    let header = route.handle.map(|RelayHandle(handle)| relay_header(handle));
+    let mut data = BytesMut::from(&header.iter().flatten().chain(bytes).copied().collect::<Vec<u8>>()[..]);
+    let batch = Batch {
+        stride: data.len(),
+        data: &mut data,
+        lent: &mut None,
+        link: route.link,
+        local: None,
+        ecn: Ecn::NotEct,
+    };
+    let now = net.now;
+    net.host(0).handle(now, Input::Datagrams(batch));
+}
+
+// spec: RCH-16, MIG-24
+#[test]
+fn initiate_goes_by_the_better_of_two_routes_by_which_cookie_came() {
+    let direct = Route::udp(Net::new(2).nodes[1].address);
+    let by_relay = Route::through(Link::Udp(relay()), RelayHandle(HANDLES[0]));
+    for (routes, expected) in [
+        ([by_relay, direct], direct),
+        ([direct, by_relay], direct),
+        ([by_relay, by_relay], by_relay),
+    ] {
+        let config = || Config::default().with(|config| config.post_quantum = PostQuantum::Required);
+        let mut net = Net::with([config(), config()]);
+        let now = net.now;
+        assert!(net.host(0).add_relay(now, Link::Udp(relay()), RelayHandle(HANDLES[0])));
+        net.connect(0, 1);
+        let greetings = net.poll(0);
+        greetings.iter().for_each(|packet| net.deliver(packet));
+        let answers = net.poll(1);
+        let of_kind = |kind| &answers.iter().find(|packet| packet.2[0] == kind).expect("an answer").2;
+        routes
+            .into_iter()
+            .for_each(|route| answer_by(&mut net, route, of_kind(COOKIE)));
+        assert!(
+            net.poll(0).iter().all(|packet| packet.2[0] != INITIATE),
+            "COOKIE_K is missing"
+        );
+        answer_by(&mut net, routes[1], of_kind(COOKIE_K));
+        let sent = net.poll(0);
+        let is_initiate = |packet: &&Packet| packet.2[0] == INITIATE || packet.2.get(RELAY_HEADER) == Some(&INITIATE);
+        let ways: Vec<_> = sent.iter().filter(is_initiate).map(|packet| packet.1).collect();
+        assert_eq!(ways, [expected.address().unwrap()], "{routes:?}");
+    }
 }

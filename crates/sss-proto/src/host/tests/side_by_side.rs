@@ -340,6 +340,25 @@ fn a_known_relay_is_tried_in_trouble_and_after_a_move() {
     assert_eq!(pair.classes(), [RouteClass::Relay; 2], "after a move");
 }
 
+// spec: RCH-16, MIG-29
+#[test]
+fn no_relay_is_used_before_there_is_a_channel() {
+    let direct = Net::new(2).nodes[1].address;
+    let mut pair = Pair::begun(8, Duration::ZERO, direct.into());
+    pair.is_direct_up = false;
+    let eid = pair.net.eid(1);
+    pair.net.host(0).note_relay(&eid, by_relay());
+    pair.run(4 * SECOND);
+    assert!(pair.sent[0] > 2, "HELLO is repeated");
+    assert_eq!(
+        pair.sent[1], 0,
+        "what reaches a peer first goes there with the introduction"
+    );
+    pair.is_direct_up = true;
+    pair.run(10 * SECOND);
+    assert_eq!((pair.open(), pair.classes()), ([2, 2], [RouteClass::Direct; 2]));
+}
+
 // spec: CHN-17, RCH-19
 #[test]
 fn a_relay_that_was_silent_for_long_is_tried_no_more() {
