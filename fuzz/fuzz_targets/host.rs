@@ -1,5 +1,3 @@
 #![no_main]
 
-use sss_fuzz::pairs;
-
-libfuzzer_sys::fuzz_target!(init: pairs::prepare(), |data: &[u8]| pairs::host(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| sss_fuzz::host::host(data));

@@ -5,8 +5,6 @@
 pub mod exchange;
 pub mod files;
 pub mod host;
-mod kept;
-pub mod pairs;
 pub mod receiver;
 mod sandbox;
 mod ticket;
