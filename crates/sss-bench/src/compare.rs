@@ -3,8 +3,6 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use clap::ValueEnum as _;
-
 use crate::cli::Compare;
 use crate::control::{ClientLine, ServerLine};
 use crate::outcome::Outcome;
@@ -62,12 +60,12 @@ struct Plan {
 
 impl Plan {
     fn of(options: &Compare) -> Self {
-        let or_all = |chosen: &[Workload]| match chosen {
-            [] => Workload::value_variants().to_vec(),
-            some => some.to_vec(),
-        };
         Self {
-            workloads: or_all(&options.only),
+            workloads: if options.only.is_empty() {
+                Workload::usual()
+            } else {
+                options.only.clone()
+            },
             backends: if options.backends.is_empty() {
                 Backend::usual()
             } else {
@@ -223,7 +221,7 @@ mod tests {
     #[test]
     fn the_usual_run_takes_less_than_six_minutes() {
         let plan = Plan {
-            workloads: Workload::value_variants().to_vec(),
+            workloads: Workload::usual(),
             backends: Backend::usual(),
             rounds: 3,
             seconds: 1.5,

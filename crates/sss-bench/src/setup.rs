@@ -128,6 +128,13 @@ pub(crate) enum Workload {
 }
 
 impl Workload {
+    /// The workloads of a run that names none.
+    pub(crate) fn usual() -> Vec<Self> {
+        let all = Self::value_variants().iter().copied();
+        all.filter(|workload| !matches!(workload, Self::Rpc8 | Self::Rpc32 | Self::Rpc1000))
+            .collect()
+    }
+
     /// Name on the command line and in reports.
     pub(crate) fn name(self) -> String {
         value_name(self)
