@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use sss_wire::Code;
 
 use super::*;
+use crate::DatagramOptions;
 use crate::padding::Padding;
 
 /// Lengths of what is written at a time.
@@ -84,4 +85,30 @@ fn threat_38_a_stream_is_padded_where_the_rest_is_not() {
     );
     // Acknowledgements are as they were.
     assert!(sent.iter().any(|size| *size < 64));
+}
+
+// spec: CHN-16
+#[test]
+fn threat_38_datagrams_are_padded_as_the_stream_they_are_sent_on() {
+    let mut net = Net::with([Config::default(), Config::default()]);
+    let id = net.connect(0, 1);
+    written(net.host(0).stream(id).poll_write(b"hello"));
+    net.run(SECOND, |_| true);
+    net.host(0).stream(id).set_padding(Padding::Constant);
+    for reliable in [false, true] {
+        let options = DatagramOptions::default().with(|options| options.reliable = reliable);
+        for len in LENGTHS.into_iter().filter(|len| *len <= 1000) {
+            let (now, before) = (net.now, net.sent.len());
+            net.host(0)
+                .stream(id)
+                .send_datagram(now, &vec![7; len].into(), &options)
+                .unwrap();
+            net.run(SECOND / 20, |_| true);
+            let from = net.nodes[0].address;
+            let sent = net.sent[before..].iter().filter(|p| p.0 == from);
+            let sizes: Vec<usize> = sent.map(|p| p.2.len()).collect();
+            assert!(sizes.contains(&1232), "{len} bytes in packets of {sizes:?}");
+            assert!(!sizes.iter().any(|size| (64..1232).contains(size)), "{sizes:?}");
+        }
+    }
 }

@@ -9,8 +9,10 @@
 use super::draft::Draft;
 use super::segment::{Blocked, Outcome};
 use super::{asking, credit, open_credit, priority, refusal, reset, stop, stream};
+use crate::padding::Padding;
 use crate::streams::life::Life;
 use crate::streams::messages::{incoming, outgoing};
+use crate::streams::tree::Tree;
 use crate::streams::tree::node::Flags;
 use crate::token::Topic;
 
@@ -68,14 +70,14 @@ fn write_streams(life: &mut Life, draft: &mut Draft<'_, '_>) -> bool {
         match stateless.unwrap_or_else(|| stream::write(life, index, draft)) {
             Outcome::Sent(bytes) => {
                 life.scheduler.charge(&life.tree.table, index, bytes);
-                draft.packet.pad(life.tree[index].padding());
+                draft.packet.pad(padding_of(&life.tree, index));
             }
             Outcome::Full => return false,
             Outcome::Blocked(Blocked::Window) => life.tree[index].set(Flags::WAITING),
             Outcome::Blocked(Blocked::Opening(first)) => life.flow.wait_to_open(&mut life.tree.table, index, first),
             Outcome::Idle => life.scheduler.deactivate(&mut life.tree.table, index),
             Outcome::Over(bytes) => {
-                draft.packet.pad(life.tree[index].padding());
+                draft.packet.pad(padding_of(&life.tree, index));
                 life.scheduler.charge(&life.tree.table, index, bytes);
                 outgoing::end(life, index);
                 continue;
@@ -85,6 +87,13 @@ fn write_streams(life: &mut Life, draft: &mut Draft<'_, '_>) -> bool {
             life.scheduler.deactivate(&mut life.tree.table, index);
         }
     }
+}
+
+/// Padding of packets with something of a stream; a datagram's is that of the stream it is sent on (CHN-16).
+fn padding_of(tree: &Tree, index: u32) -> Padding {
+    let node = &tree[index];
+    let of = if node.is_datagram() { node.place.parent } else { index };
+    tree[of].padding()
 }
 
 /// Puts some streams that waited to be opened back in their turn. Returns whether there were any.
