@@ -10,7 +10,6 @@ impl Secret {
         Self(bytes)
     }
 
-    #[expect(dead_code, reason = "no session is greeted here")]
     pub(crate) fn as_bytes(&self) -> &[u8; Self::LEN] {
         &self.0
     }

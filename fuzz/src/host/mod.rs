@@ -5,8 +5,7 @@
 //! hostile says.
 //!
 //! A fuzzer wants many small programs: a run ends after so many instructions, or so much work. Most programs begin with
-//! two hosts that have a channel; who calls this may keep such a pair, and need not negotiate for each
-//! ([`Start::Established`]).
+//! two hosts that have a channel ([`Start::Established`]).
 
 mod application;
 mod network;
@@ -39,14 +38,9 @@ const MAX_UNDER_WAY: usize = 64;
 const MAX_OUTPUTS: usize = 10_000;
 
 /// The input, read from its beginning; zeros behind its end.
-pub struct Program<'a>(&'a [u8]);
+pub(crate) struct Program<'a>(&'a [u8]);
 
 impl<'a> Program<'a> {
-    /// The program that these bytes are.
-    pub fn new(data: &'a [u8]) -> Self {
-        Self(data)
-    }
-
     fn byte(&mut self) -> u8 {
         let Some((first, rest)) = self.0.split_first() else {
             return 0;
@@ -97,6 +91,7 @@ pub struct World {
     under_way: Vec<Datagram>,
     /// The latest that were delivered.
     past: VecDeque<Datagram>,
+    buf: TransmitBuf,
     now: Instant,
     /// False once a host has said what an honest one does not say: then what arrives need not be what was written.
     is_honest: bool,
@@ -120,7 +115,7 @@ fn check(event: &Event, is_honest: bool) {
 
 /// Which instructions a program has.
 #[derive(Clone, Copy)]
-pub enum Instructions {
+enum Instructions {
     /// All, most of them for streams.
     Host,
     /// More of what moves hosts and makes channels, and less of the rest.
@@ -128,7 +123,7 @@ pub enum Instructions {
 }
 
 /// How the hosts begin.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub enum Start {
     /// With a channel, and one of some pairs of settings.
     Established(usize),
@@ -145,7 +140,7 @@ const PAIRS: [[u8; 2]; 16] = [
 
 impl Start {
     /// Takes the beginning of an input.
-    pub fn of(program: &mut Program<'_>) -> Self {
+    fn of(program: &mut Program<'_>) -> Self {
         match program.byte() {
             number if number < 224 => Self::Established(usize::from(number) % PAIRS.len()),
             _ => Self::Strangers([program.byte(), program.byte()]),
@@ -174,16 +169,19 @@ impl Start {
 
 /// Runs the input of the target `host`.
 pub fn host(data: &[u8]) {
-    let mut program = Program::new(data);
-    let mut world = Start::of(&mut program).world();
-    world.run(Instructions::Host, &mut program);
+    run(Instructions::Host, data);
 }
 
 /// Runs the input of the target `migration`.
 pub fn migration(data: &[u8]) {
-    let mut program = Program::new(data);
+    run(Instructions::Migration, data);
+}
+
+fn run(instructions: Instructions, data: &[u8]) {
+    let mut program = Program(data);
     let mut world = Start::of(&mut program).world();
-    world.run(Instructions::Migration, &mut program);
+    world.run(instructions, &mut program);
+    BUFFER.set(Some(world.buf));
 }
 
 fn node(n: u8, settings: u8, restarts: u8) -> Node {
@@ -227,6 +225,7 @@ impl World {
             nodes: [node(0, settings[0], 0), node(1, settings[1], 0)],
             under_way: Vec::new(),
             past: VecDeque::new(),
+            buf: BUFFER.take().unwrap_or_else(|| TransmitBuf::new(4)),
             now: Instant::from_nanos(1_000_000_000),
             is_honest: true,
             restarts: 0,
@@ -238,7 +237,7 @@ impl World {
     }
 
     /// Runs the program, and what it leaves undone.
-    pub fn run(&mut self, instructions: Instructions, program: &mut Program<'_>) {
+    fn run(&mut self, instructions: Instructions, program: &mut Program<'_>) {
         for _ in 0..MAX_STEPS {
             if program.0.is_empty() || self.work >= MAX_WORK - LAST_WORK {
                 break;
@@ -298,13 +297,12 @@ impl World {
     /// Takes all that a host has to say.
     fn poll(&mut self, n: usize) {
         let node = &mut self.nodes[n];
-        let mut buf = BUFFER.take().unwrap_or_else(|| TransmitBuf::new(4));
         for _ in 0..MAX_OUTPUTS {
-            match node.host.poll(self.now, &mut buf) {
+            match node.host.poll(self.now, &mut self.buf) {
                 Output::Transmit(to) => {
-                    assert!(!buf.filled().is_empty() && to.segment > 0, "an empty datagram");
+                    assert!(!self.buf.filled().is_empty() && to.segment > 0, "an empty datagram");
                     let Link::Udp(address) = to.link else { continue };
-                    for bytes in buf.filled().chunks(to.segment) {
+                    for bytes in self.buf.filled().chunks(to.segment) {
                         if self.under_way.len() < MAX_UNDER_WAY {
                             let (from, bytes) = (node.address, bytes.to_vec());
                             self.under_way.push(Datagram {
@@ -321,7 +319,6 @@ impl World {
                 }
                 Output::Wake(at) => {
                     (node.wake, node.is_touched) = (at, false);
-                    BUFFER.set(Some(buf));
                     return;
                 }
             }
@@ -398,7 +395,7 @@ impl World {
         }
     }
 
-    /// Everything is delivered, and the applications read what there is.
+    /// Everything is delivered, the applications read what there is, and the hosts end.
     fn come_to_rest(&mut self) {
         self.work = self.work.min(MAX_WORK - LAST_WORK);
         self.settle(4);
@@ -407,6 +404,9 @@ impl World {
             node.streams.read_all(&mut node.host, self.now, self.is_honest);
             let _ = node.host.stats();
         }
+        self.nodes[0].host.shutdown(self.now);
+        self.nodes[0].is_touched = true;
+        self.settle(4);
     }
 
     /// A peer of the host, if it has one.

@@ -45,7 +45,8 @@ const MAX_FULL_ROUNDS: u8 = 16;
 const MAX_NEGOTIATION: Duration = Duration::from_micros(500);
 /// Batches of the negotiation between two looks at the clock.
 const NEGOTIATION_STEP: usize = 8;
-/// Batches of the negotiation that wait, at most. What is beyond is dropped, as the system drops what is too much.
+/// Batches that wait, at most, of the negotiation and of all else. What is beyond is dropped, as the system drops what is
+/// too much.
 const MAX_WAITING: usize = 1024;
 /// INITIATEs in a round that keep their place before the packets of the channel that they begin.
 const MAX_INITIATES: u8 = 16;
@@ -127,14 +128,15 @@ impl Receiver {
 
     /// Puts a batch where it waits for the core.
     pub(super) fn put(&mut self, staged: Staged, stats: &mut SocketStats) {
-        if self.keeps_its_place(&staged) {
-            return self.staged.push_back(staged);
-        }
-        let Some(staged) = self.diverted(staged) else {
-            return;
+        let (queue, staged) = match self.keeps_its_place(&staged) {
+            true => (&mut self.staged, staged),
+            false => match self.diverted(staged) {
+                Some(staged) => (&mut self.negotiation, staged),
+                None => return,
+            },
         };
-        match self.negotiation.len() < MAX_WAITING {
-            true => self.negotiation.push_back(staged),
+        match queue.len() < MAX_WAITING {
+            true => queue.push_back(staged),
             false => stats.receive_dropped += 1,
         }
     }
@@ -612,5 +614,11 @@ mod tests {
             );
         }
         assert_eq!(receiver.staged.len(), 3 + usize::from(MAX_INITIATES));
+        // What others have read comes whatever waits.
+        for _ in 0..2 * MAX_WAITING {
+            receiver.put(Staged::new(&meta, [short; 50][..].into(), Origin::Slab), &mut stats);
+        }
+        assert_eq!(receiver.staged.len(), MAX_WAITING);
+        assert!(stats.receive_dropped > 0);
     }
 }
