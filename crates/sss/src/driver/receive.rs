@@ -45,8 +45,8 @@ const MAX_FULL_ROUNDS: u8 = 16;
 const MAX_NEGOTIATION: Duration = Duration::from_micros(500);
 /// Batches of the negotiation between two looks at the clock.
 const NEGOTIATION_STEP: usize = 8;
-/// Batches that wait, at most, of the negotiation and of all else. What is beyond is dropped, as the system drops what is
-/// too much.
+/// Batches that wait, at most, of the negotiation and of all else. What is beyond is dropped, as the system drops what
+/// is too much.
 const MAX_WAITING: usize = 1024;
 /// INITIATEs in a round that keep their place before the packets of the channel that they begin.
 const MAX_INITIATES: u8 = 16;
