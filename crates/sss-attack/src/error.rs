@@ -10,6 +10,9 @@ pub enum AttackError {
     /// The own host could not be made.
     #[error("{0}")]
     Host(#[from] sss::BuildError),
+    /// Nobody answers at the target's address, or not as the host that has the target's EID.
+    #[error("there is nothing to attack: {0}")]
+    NotThere(#[source] sss::ConnectError),
     /// The path is none.
     #[error("{0}")]
     Path(#[from] sss_files::PathError),

@@ -131,13 +131,16 @@ impl Command {
         }
     }
 
-    /// Attacks for so long, and tells what was done. Whatever it holds is given back before it returns.
+    /// Makes sure that the target is there, attacks it for so long, and tells what was done. Whatever it holds is given
+    /// back before it returns.
     ///
     /// # Errors
-    /// When this program has no sockets or threads; what the target does about it is none.
+    /// When nobody is at the target within 3 s ([`AttackError::NotThere`]), or this program has no sockets or threads;
+    /// what the target does about the attack is none.
     pub fn run(&self, time: Duration) -> Result<Report, AttackError> {
         let tally = Tally::default();
         let (name, victim, means) = self.deed();
+        peers::meet(victim)?;
         match means {
             Means::Flood(flood) => strangers::run(flood, victim, time, &tally)?,
             Means::Script(script) => scripts::run(script, victim, time, &tally)?,
@@ -154,7 +157,7 @@ impl Command {
 
 /// Runs an attack until this time is over, or it fails.
 fn until(time: Duration, attack: impl Future<Output = Result<(), AttackError>>) -> Result<(), AttackError> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = peers::runtime()?;
     let done = runtime.block_on(async { tokio::time::timeout(time, attack).await });
     runtime.shutdown_background();
     done.unwrap_or(Ok(()))

@@ -15,8 +15,8 @@ Meanwhile `sss get` of another file should go on, and the memory of the server s
 
 Only addresses of this machine are attacked, and 198.18.0.0/15 (networks for tests): nothing leaves for others.
 
-Exit status: 0 when the attack is over, 1 if it could not be tried, 2 for a wrong command line. What the server made
-of it is to be seen there.";
+Exit status: 0 when the attack is over, 1 if it could not be tried (nobody with this EID answers at the target within
+3 s), 2 for a wrong command line. What the server made of it is to be seen there.";
 
 /// Attacks your own server, to see what it holds.
 #[derive(Parser)]

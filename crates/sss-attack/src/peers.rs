@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use sss::{Host, Identity, Stream};
+use sss::{ConnectError, Host, Identity, NegotiationError, Stream};
 use sss_files::{Greeting, PROTOCOL, SERVICE};
 use tokio::net::UdpSocket;
+use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
 use crate::error::AttackError;
@@ -16,10 +17,38 @@ use crate::victim::Victim;
 const STREAMS: usize = 100_000;
 /// Time for which a handshake that fails is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Time for which a target is looked for.
+const SEARCH: Duration = Duration::from_secs(3);
 /// Peers that vanished, of which is counted what is sent to them afterwards.
 const GONE: usize = 200;
 /// Streams that ask for a file at once.
 const REQUESTS: usize = 1000;
+
+/// A runtime for hosts of this program.
+pub(crate) fn runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+/// Shakes hands with the target once, as an honest host does, so that nobody believes to have attacked where nobody is.
+///
+/// # Errors
+/// Nobody answers who holds the key of the target's EID. Whoever says that it wants no strangers has answered.
+pub(crate) fn meet(victim: &Victim) -> Result<(), AttackError> {
+    let runtime = runtime()?;
+    let met = runtime.block_on(async {
+        let host = host(victim, &Tally::default()).await?;
+        let connecting = host.connect(victim.target.eid, SERVICE, PROTOCOL);
+        let met = match connecting.hint(victim.target.address).timeout(SEARCH).await {
+            Ok(_) | Err(ConnectError::Negotiation(NegotiationError::Forbidden { .. })) => Ok(()),
+            Err(error) => Err(AttackError::NotThere(error)),
+        };
+        // The target keeps nothing of it; if it does not answer any more, that is seen soon enough.
+        let _ = host.close_within(PATIENCE).await;
+        met
+    });
+    runtime.shutdown_background();
+    met
+}
 
 async fn host(victim: &Victim, tally: &Tally) -> Result<Host, AttackError> {
     tally.peer();
