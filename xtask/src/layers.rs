@@ -210,8 +210,8 @@ const MODULES: &[(&str, Layers)] = &[
         &[
             &["error", "pace", "tally", "target"],
             &["relay", "victim"],
-            &["forger", "peers", "strangers"],
-            &["scripts"],
+            &["forger", "handshake", "peers", "strangers"],
+            &["insiders", "scripts"],
             &["main"],
         ],
     ),

@@ -17,3 +17,10 @@ pub enum AttackError {
     #[error("{0}")]
     Path(#[from] sss_files::PathError),
 }
+
+/// Random bytes.
+pub(crate) fn random<const N: usize>() -> Result<[u8; N], AttackError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| std::io::Error::other(error.to_string()))?;
+    Ok(bytes)
+}

@@ -15,12 +15,12 @@ use sss_crypto::schedule::Secret;
 use sss_crypto::{StaticKey, Suite};
 use sss_files::{Greeting, PROTOCOL, SERVICE};
 use sss_proto::{Batch, ChannelSecret, Config, Ecn, Event, Host, Input, Link, Output, SecretPurpose, TransmitBuf};
-use sss_wire::constants::{MAX_ACK_RANGES, OPEN_ROOM};
+use sss_wire::constants::{BASE_DATAGRAM, MAX_ACK_RANGES, OPEN_ROOM};
 use sss_wire::frame::{Ack, Frame, Frames};
 use sss_wire::short::{self, Header};
 use sss_wire::{ChannelId, Writer};
 
-use crate::error::AttackError;
+use crate::error::{AttackError, random};
 use crate::tally::Tally;
 use crate::victim::Victim;
 
@@ -38,13 +38,6 @@ const TURN: Duration = Duration::from_millis(5);
 const MOST: usize = 256;
 /// Longest datagram.
 const LONGEST: usize = 65_536;
-
-/// Random bytes.
-pub(crate) fn random() -> Result<[u8; 32], AttackError> {
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
-    Ok(bytes)
-}
 
 /// A host that negotiates a channel.
 struct Negotiation {
@@ -195,6 +188,8 @@ impl Channel {
         tally.peer();
         let mut config = Config::default();
         config.key_log = true;
+        // No larger than what is read.
+        config.max_datagram = BASE_DATAGRAM;
         let mut negotiation = Negotiation {
             host: Host::new(config, StaticKey::from_bytes(key), random()?),
             socket: UdpSocket::bind(victim.target.source(0, 1))?,
@@ -280,9 +275,9 @@ impl Channel {
                     Ok(Frame::Credit(credit)) if credit.lsid == SESSION => {
                         self.open_credit = self.open_credit.max(OPEN_ROOM);
                     }
-                    Ok(Frame::Close(_)) if !self.is_over => {
+                    Ok(Frame::Close(close)) if !self.is_over => {
                         self.is_over = true;
-                        self.tally.closed();
+                        self.tally.closed(close.code);
                     }
                     _ => {}
                 }

@@ -7,6 +7,8 @@
 
 mod error;
 mod forger;
+mod handshake;
+mod insiders;
 mod pace;
 mod peers;
 mod relay;
@@ -41,6 +43,12 @@ pub enum Command {
     Garbage(Victim),
     /// Begin handshakes properly, and send each INITIATE a hundred times with a payload that is forged.
     Initiates(Victim),
+    /// Negotiate by hand, with true keys, and say inside what nobody should: wrong lists, settings and frames, no leg.
+    Payloads(Victim),
+    /// Negotiate with keys that are none: points of low order, and encapsulation keys out of range.
+    Keys(Victim),
+    /// Send answers that nobody asked for: COOKIE, COOKIE_K, ACCEPT, RETRY, VERSION and PROBE_REPLY.
+    Answers(Victim),
     /// Be a peer that sends each of its packets again, ten times, half of them from other addresses.
     Replays(Victim),
     /// Be a peer that opens streams without end and finishes none.
@@ -65,6 +73,8 @@ pub enum Command {
     Spoofs(Victim),
     /// Acknowledge what was never received, never sent, or left out; again and again; with times and marks that lie.
     Acks(Victim),
+    /// Acknowledge all up to the latest packet, also the numbers that the target has left out.
+    Skips(Victim),
     /// Send one byte at each second place of streams, and few of the streams.
     Gaps(Victim),
     /// Open streams below streams, deeper than may be.
@@ -94,6 +104,8 @@ enum Means {
     /// One peer, behind a relay.
     Peer(Fault),
     Script(Script),
+    Payloads,
+    Keys,
     Idle,
     Opens,
     Resets,
@@ -108,6 +120,9 @@ impl Command {
             Self::Legs(victim) => ("legs", victim, Means::Flood(Flood::Legs)),
             Self::Probes(victim) => ("probes", victim, Means::Flood(Flood::Probes)),
             Self::Garbage(victim) => ("garbage", victim, Means::Flood(Flood::Garbage)),
+            Self::Answers(victim) => ("answers", victim, Means::Flood(Flood::Answers)),
+            Self::Payloads(victim) => ("payloads", victim, Means::Payloads),
+            Self::Keys(victim) => ("keys", victim, Means::Keys),
             Self::Initiates(victim) => ("initiates", victim, Means::Peers(Fault::Forge)),
             Self::Vanishes(victim) => ("vanishes", victim, Means::Peers(Fault::Cut)),
             Self::Replays(victim) => ("replays", victim, Means::Peer(Fault::Repeat)),
@@ -119,6 +134,7 @@ impl Command {
             Self::Resets(victim) => ("resets", victim, Means::Resets),
             Self::Unread(victim) => ("unread", victim, Means::Unread),
             Self::Acks(victim) => ("acks", victim, Means::Script(Script::Acks)),
+            Self::Skips(victim) => ("skips", victim, Means::Script(Script::Skips)),
             Self::Gaps(victim) => ("gaps", victim, Means::Script(Script::Gaps)),
             Self::Trees(victim) => ("trees", victim, Means::Script(Script::Trees)),
             Self::Datagrams(victim) => ("datagrams", victim, Means::Script(Script::Datagrams)),
@@ -144,6 +160,8 @@ impl Command {
         match means {
             Means::Flood(flood) => strangers::run(flood, victim, time, &tally)?,
             Means::Script(script) => scripts::run(script, victim, time, &tally)?,
+            Means::Payloads => insiders::payloads(victim, time, &tally)?,
+            Means::Keys => insiders::keys(victim, time, &tally)?,
             Means::Idle => scripts::idle(victim, time, &tally)?,
             Means::Peers(fault) => until(time, peers::one_after_another(victim, fault, &tally))?,
             Means::Peer(fault) => until(time, peers::fetch_by_relay(victim, fault, &tally))?,

@@ -9,8 +9,8 @@ use sss_wire::frame::{
 };
 use sss_wire::{Code, Writer, varint};
 
-use crate::error::AttackError;
-use crate::forger::{Channel, ROOM, SESSION, random};
+use crate::error::{AttackError, random};
+use crate::forger::{Channel, ROOM, SESSION};
 use crate::pace::{PAUSE, Pace};
 use crate::tally::Tally;
 use crate::victim::Victim;
@@ -37,6 +37,8 @@ const WAIT: Duration = Duration::from_millis(50);
 pub(crate) enum Script {
     /// Acknowledgements that lie, in one of six ways for each identity.
     Acks,
+    /// Acknowledgements of all numbers up to the highest that came, also of those that the target left out.
+    Skips,
     /// One byte at each second place of streams, and every hundredth stream only.
     Gaps,
     /// Streams below streams.
@@ -141,7 +143,7 @@ impl Script {
     /// Bytes that a packet's openings are charged.
     fn cost(self, turn: &Turn<'_>) -> u64 {
         match self {
-            Self::Acks if turn.n == 0 => OPEN_COST + BORROW,
+            Self::Acks | Self::Skips if turn.n == 0 => OPEN_COST + BORROW,
             // A stream has as many frames as half of its bytes.
             Self::Gaps if (turn.n * FRAMES).is_multiple_of(BORROW / 2) => OPEN_COST + BORROW,
             Self::Trees if turn.n % 3 < 2 => FRAMES * OPEN_COST,
@@ -155,8 +157,11 @@ impl Script {
     /// Writes a packet.
     fn write(self, turn: &Turn<'_>, w: &mut Writer<'_>) {
         match self {
-            Self::Acks if turn.n == 0 => turn.ask(turn.name(0)).encode(w),
+            Self::Acks | Self::Skips if turn.n == 0 => turn.ask(turn.name(0)).encode(w),
             Self::Acks => lie(turn, w),
+            Self::Skips => {
+                Ack::write(w, std::iter::once(0..=turn.expected.saturating_sub(1)), 0, None, FRAME);
+            }
             Self::Gaps => fill(w, |i| {
                 // The 512 bytes that it may have of a stream; then the next, and all streams in between are missing.
                 let at = turn.n * FRAMES + i;
@@ -274,7 +279,7 @@ fn stop(turn: &Turn<'_>, w: &mut Writer<'_>) {
 /// Follows a script for so long, with one identity after the other.
 pub(crate) fn run(script: Script, victim: &Victim, time: Duration, tally: &Tally) -> Result<(), AttackError> {
     let (begun, request) = (Instant::now(), victim.request()?);
-    let noise: Vec<u8> = (0..64).map(|_| random()).collect::<Result<Vec<_>, _>>()?.concat();
+    let noise: Vec<u8> = (0..64).map(|_| random::<32>()).collect::<Result<Vec<_>, _>>()?.concat();
     for peer in 0.. {
         let Some(left) = time.checked_sub(begun.elapsed()) else {
             break;
@@ -320,7 +325,7 @@ fn follow(script: Script, mut turn: Turn<'_>, channel: &mut Channel, mut pace: P
         }
         channel.read();
         // Two of four acknowledge what comes.
-        if matches!(turn.peer % 4, 0 | 3) && !matches!(script, Script::Acks) {
+        if matches!(turn.peer % 4, 0 | 3) && !matches!(script, Script::Acks | Script::Skips) {
             let mut w = Writer::new(&mut space);
             channel.acknowledge(&mut w);
             let len = w.position();

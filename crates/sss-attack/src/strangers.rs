@@ -4,6 +4,7 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use sss_wire::Eid;
 use sss_wire::constants::VERSION;
 use sss_wire::long::{self, KEM_KEY, Long};
 
@@ -32,8 +33,29 @@ pub(crate) enum Flood {
     Legs,
     /// Questions who is there.
     Probes,
+    /// Answers to what nobody asked, each kind in its turn.
+    Answers,
     /// Random bytes behind each first byte.
     Garbage,
+}
+
+/// Answers of each kind as a host gives them, but that nothing in them opens.
+fn answers(eid: &Eid) -> Vec<Vec<u8>> {
+    let (attempt, bytes) = ([0; 8], [9; 200]);
+    let message = [9; 32 + 100];
+    let mut cookie = long::cookie_without_mac(VERSION, &attempt, &message, &bytes);
+    let mut cookie_k = long::cookie_k_without_mac(VERSION, &attempt, &[9; long::KEM_CIPHERTEXT], &[9; 90]);
+    for packet in [&mut cookie, &mut cookie_k] {
+        packet.extend_from_slice(&[9; 16]);
+    }
+    vec![
+        cookie,
+        cookie_k,
+        long::accept(VERSION, &attempt, &[9; 32], &bytes),
+        long::retry(VERSION, &attempt, &[9; 16]),
+        long::version(&attempt, &[VERSION + 1]),
+        long::probe_reply(&attempt, eid),
+    ]
 }
 
 impl Flood {
@@ -44,7 +66,7 @@ impl Flood {
             // All 12-bit numbers of this key are below the modulus of ML-KEM, so that it is no wrong one.
             Self::Legs => long::hello_k(VERSION, &attempt, &token, &[7; 16], &[9; KEM_KEY]),
             Self::Probes => long::probe(&attempt),
-            Self::Spoofed | Self::Proven | Self::Garbage => {
+            Self::Spoofed | Self::Proven | Self::Garbage | Self::Answers => {
                 long::hello(VERSION, &attempt, &token, &[9; long::HELLO_SIZE - 29])
             }
         }
@@ -73,6 +95,15 @@ impl Source {
         let (attempt, token) = known.unwrap_or((self.next.to_be_bytes(), [0; 16]));
         let fields = attempt.iter().chain(&token);
         packet.iter_mut().skip(5).zip(fields).for_each(|(to, from)| *to = *from);
+    }
+
+    /// The next answer, for an attempt that nobody made.
+    fn answer(&mut self, answers: &[Vec<u8>], packet: &mut Vec<u8>) {
+        self.next += 1;
+        packet.clear();
+        packet.extend(answers.get(self.next as usize % answers.len()).into_iter().flatten());
+        let attempt = self.next.to_be_bytes();
+        packet.iter_mut().skip(5).zip(attempt).for_each(|(to, from)| *to = from);
     }
 
     /// Takes the answers that have come, and their tokens.
@@ -131,6 +162,7 @@ pub(crate) fn run(flood: Flood, victim: &Victim, time: Duration, tally: &Tally) 
     let mut sources = sources?;
     let mut packet = flood.packet();
     let mut garbage = Garbage::new();
+    let answers = answers(&victim.target.eid);
     let (begun, mut pace, mut at) = (Instant::now(), Pace::new(victim.rate), 0);
     while begun.elapsed() < time {
         for _ in 0..pace.burst() {
@@ -138,6 +170,7 @@ pub(crate) fn run(flood: Flood, victim: &Victim, time: Duration, tally: &Tally) 
             let Some(source) = sources.get_mut(at) else { continue };
             match flood {
                 Flood::Garbage => garbage.next(&mut packet),
+                Flood::Answers => source.answer(&answers, &mut packet),
                 Flood::Spoofed | Flood::Proven | Flood::Legs | Flood::Probes => source.hello(flood, &mut packet),
             }
             source.send(&packet, victim.target.address, tally);

@@ -4,12 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Value, json};
+use sss_wire::Code;
 
 /// Counts of an attack under way. Clones count together.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally(Arc<Counts>);
 
-#[derive(Debug, Default)]
+/// The code of no channel: a code has 62 bits.
+const NO_CODE: u64 = u64::MAX;
+
+#[derive(Debug)]
 struct Counts {
     packets: AtomicU64,
     bytes: AtomicU64,
@@ -19,6 +23,27 @@ struct Counts {
     gone: AtomicU64,
     unheard: AtomicU64,
     closed: AtomicU64,
+    code: AtomicU64,
+    made: AtomicU64,
+    taken: AtomicU64,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self {
+            packets: AtomicU64::default(),
+            bytes: AtomicU64::default(),
+            answered: AtomicU64::default(),
+            peers: AtomicU64::default(),
+            streams: AtomicU64::default(),
+            gone: AtomicU64::default(),
+            unheard: AtomicU64::default(),
+            closed: AtomicU64::default(),
+            code: AtomicU64::new(NO_CODE),
+            made: AtomicU64::default(),
+            taken: AtomicU64::default(),
+        }
+    }
 }
 
 impl Tally {
@@ -53,9 +78,20 @@ impl Tally {
         self.0.unheard.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Notes a channel that the target has closed.
-    pub(crate) fn closed(&self) {
+    /// Notes a channel that the target has closed, or refused, with this code.
+    pub(crate) fn closed(&self, code: Code) {
         self.0.closed.fetch_add(1, Ordering::Relaxed);
+        self.0.code.store(code.value(), Ordering::Relaxed);
+    }
+
+    /// Notes a channel that was made by hand, and with which nothing is wrong.
+    pub(crate) fn made(&self) {
+        self.0.made.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Notes something wrong that the target took.
+    pub(crate) fn taken(&self) {
+        self.0.taken.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn report(&self, attack: &'static str) -> Report {
@@ -70,6 +106,11 @@ impl Tally {
             gone: read(&self.0.gone),
             unheard: read(&self.0.unheard),
             closed: read(&self.0.closed),
+            code: Some(read(&self.0.code))
+                .filter(|code| *code != NO_CODE)
+                .map(Code::from_value),
+            made: read(&self.0.made),
+            taken: read(&self.0.taken),
         }
     }
 }
@@ -94,8 +135,14 @@ pub struct Report {
     pub gone: u64,
     /// Bytes that the target sent to these after they were gone; or to an address that was not the sender's own.
     pub unheard: u64,
-    /// Channels that the target closed, of those that this program has the keys of.
+    /// Channels that the target closed, or refused, of those that this program has the keys of.
     pub closed: u64,
+    /// The code with which it closed the last one of them.
+    pub code: Option<Code>,
+    /// Channels that were made by hand, and with which nothing was wrong.
+    pub made: u64,
+    /// Wrongs that the target took: each is a defence that does not hold.
+    pub taken: u64,
 }
 
 impl Report {
@@ -111,6 +158,9 @@ impl Report {
             "gone": self.gone,
             "unheard": self.unheard,
             "closed": self.closed,
+            "code": self.code.map(|code| code.to_string()),
+            "made": self.made,
+            "taken": self.taken,
         })
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! This crate knows keys and no layout: it is given the parts of a packet and never looks for them. It makes no
 //! entropy, the caller gives it, so that everything here is a function of its input. It is the only crate
-//! that touches the cryptographic libraries, and within it only the module `provider` does.
+//! that touches the cryptographic libraries, and within it only the module `provider` does. With the feature `hostile`
+//! there is an initiator that breaks rules, for attacks on one's own hosts.
 //!
 //! | module | what | specification |
 //! |---|---|---|

@@ -15,6 +15,8 @@
 //! messages the responder's state fits 128 bytes ([`Responder::to_bytes`]), which travel in the cookie. All secrets are
 //! wiped when dropped.
 
+#[cfg(feature = "hostile")]
+pub mod hostile;
 mod initiator;
 mod responder;
 mod symmetric;

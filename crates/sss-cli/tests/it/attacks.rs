@@ -4,6 +4,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use sss::Code;
 use sss_attack::{Command, Report, Victim};
 
 use crate::support::{Home, noise};
@@ -164,6 +165,35 @@ fn a_server_sends_little_to_whom_a_peer_names_as_itself() {
 fn a_server_closes_the_channel_of_who_lies_in_acknowledgements() {
     let report = withstands(Command::Acks);
     assert!(report.packets > 500 && report.closed > 0);
+}
+
+// spec: CHN-6
+#[test]
+fn a_server_closes_the_channel_of_who_acknowledges_what_was_left_out() {
+    let report = withstands(Command::Skips);
+    assert!(report.closed > 0, "{report:?}");
+    assert_eq!(report.code, Some(Code::ACK_INVALID));
+}
+
+// spec: NEG-10, NEG-29
+#[test]
+fn a_server_takes_nothing_of_authentic_handshakes_that_are_wrong_inside() {
+    let report = withstands(Command::Payloads);
+    assert!(report.made > 2 && report.closed > 2, "{report:?}");
+    assert_eq!(report.taken, 0, "{report:?}");
+}
+
+// spec: OVR-4, NEG-31
+#[test]
+fn a_server_takes_no_keys_of_low_order_or_out_of_range() {
+    let report = withstands(Command::Keys);
+    assert!(report.made > 2 && report.taken == 0, "{report:?}");
+}
+
+#[test]
+fn a_server_says_nothing_to_answers_that_it_did_not_ask_for() {
+    let report = withstands(Command::Answers);
+    assert!(report.packets > 500 && report.answered == 0, "{report:?}");
 }
 
 #[test]
