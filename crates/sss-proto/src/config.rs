@@ -263,7 +263,8 @@ impl Default for StreamLimits {
 }
 
 /// Limits of the trees, each with its channels, that peers may begin with a host (NEG-35). Beyond one of them, the
-/// oldest that has no stream makes room, or the peer is refused. Those that this host began are not counted.
+/// oldest that has no stream makes room, or the oldest of whose peer nothing is heard; or else the newcomer is refused.
+/// Those that this host began are not counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PeerLimits {

@@ -141,10 +141,10 @@ pub use stream::{Receipt, RecordReader, RecordWriter, RecvHalf, SendDatagram, Se
 pub use sss_crypto::Suite;
 pub use sss_proto::{
     Absence, AcceptedBy, BadSetting, ChannelInfo, CloseReason, Congestion, DatagramError, DatagramFate, DatagramStats,
-    DropReason, EcnState, HostStats, Link, LinkStatus, ListenError, ListenMode, MtuState, NegotiationError, OpenError,
-    OpeningRoom, Padding, PeerId, PeerLimits, PeerStats, PostQuantum, ProtocolError, ReadError, RecvState, Refusal,
-    RelayHandle, Route, RouteClass, Seen, SendState, SocketId, StreamId, StreamInfo, StreamLimits, SubtreeInfo,
-    TreeNode, Tried, TunnelId, Waits, WindowConfig, WriteError,
+    DropReason, EcnState, HostStats, Link, LinkStatus, ListenError, ListenMode, MtuState, NegotiationError, Network,
+    OpenError, OpeningRoom, Padding, PeerId, PeerLimits, PeerStats, PostQuantum, ProtocolError, ReadError, RecvState,
+    Refusal, RelayHandle, Route, RouteClass, Seen, SendState, SocketId, StreamId, StreamInfo, StreamLimits,
+    SubtreeInfo, TreeNode, Tried, TunnelId, Waits, WindowConfig, WriteError,
 };
 pub use sss_reach::server::{Quotas, Rate, RelayLimits, ServerStats};
 pub use sss_reach::{Registration, RegistrationError, RegistrationState, RelayUse};

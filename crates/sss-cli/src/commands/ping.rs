@@ -1,10 +1,11 @@
 //! `sss ping`, and the service that it asks: `ping`, `echo/1`, which sends back what a substream says.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::{Value, json};
-use sss::{ChannelInfo, Server, Stream};
+use sss::{ChannelInfo, Eid, LinkStatus, Server, Stream};
 use sss_files::Status;
 
 use crate::caller::place_of;
@@ -15,6 +16,7 @@ use crate::interrupt;
 use crate::output::{Output, count, milliseconds, size};
 use crate::target::Target;
 use crate::transfer::exchange::{TransferError, explain};
+use crate::transfer::limits::guests::{Guests, Place, Who};
 use crate::transfer::limits::shares::Shares;
 
 /// Measure round trips to a host
@@ -54,24 +56,33 @@ const LONGEST: Duration = Duration::from_secs(60);
 
 /// Answers pings until the host is closed.
 pub(crate) async fn serve(server: Server) {
-    let sessions = Shares::new(SESSIONS.0, SESSIONS.1);
+    let sessions = Arc::new(Guests::new(SESSIONS.0, SESSIONS.1));
     let pings = Shares::new(PINGS.0, PINGS.1);
     while let Ok((mut session, eid)) = server.accept().await {
-        let Some(place) = sessions.try_get(eid, 1) else {
-            session.reset_tree_with(Status::Busy as u32, "too many sessions of this peer");
-            continue;
-        };
-        let pings = pings.clone();
+        let (sessions, pings) = (sessions.clone(), pings.clone());
         tokio::spawn(async move {
-            while let Ok(Some(substream)) = session.accept_substream().await {
-                let share = pings.get(eid, 1).await;
-                tokio::spawn(async move {
-                    // What takes longer is reset.
-                    let _ = tokio::time::timeout(LONGEST, echo(substream)).await;
-                    drop(share);
-                });
+            let (who, link) = (Who::of(eid, &session.peer()), session.peer().link());
+            let Some(place) = sessions.place(who, move || link.status() != LinkStatus::Up).await else {
+                return session.reset_tree_with(Status::Busy as u32, "too many sessions: try again later");
+            };
+            place.let_in();
+            let answering = answer_all(&mut session, eid, (&place, &pings));
+            tokio::select! {
+                () = answering => {}
+                () = place.sent_away() => {}
             }
-            drop(place);
+        });
+    }
+}
+
+/// Answers the pings of a session until it ends.
+async fn answer_all(session: &mut Stream, eid: Eid, (place, pings): (&Place, &Shares)) {
+    while let Ok(Some(substream)) = session.accept_substream().await {
+        let held = (pings.get(eid, 1).await, place.work());
+        tokio::spawn(async move {
+            // What takes longer is reset.
+            let _ = tokio::time::timeout(LONGEST, echo(substream)).await;
+            drop(held);
         });
     }
 }

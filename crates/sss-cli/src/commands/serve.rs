@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
-use sss::{Congestion, Eid, FoundBy, Host, ListenError, Padding, PostQuantum, Route, WindowConfig};
+use sss::{Congestion, Eid, FoundBy, Host, ListenError, Padding, PeerLimits, PostQuantum, Route, WindowConfig};
 use sss_files::{PROTOCOL, Refusal, RelPath, SERVICE, Status};
 
 use crate::cli::size;
@@ -97,6 +97,9 @@ pub(crate) struct ServeArgs {
 
 /// Time that clients have to hear that the host is going.
 const FAREWELL: Duration = Duration::from_millis(500);
+/// Peers, of all networks and of one (NEG-35).
+const PEERS: usize = 8192;
+const PEERS_OF_NETWORK: usize = 2048;
 
 /// Serves until it is stopped.
 pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
@@ -123,6 +126,7 @@ pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
             .post_quantum(args.pq)
             .padding(args.padding)
             .window(windows(args.write))
+            .peer_limits(peer_limits())
             .answer_probes(!args.hidden)
             .allow_own_eid(true);
         let builder = servers::register(builder, (&servers, args.servers.relay), args.found_by());
@@ -212,6 +216,14 @@ fn turned_away(eid: Eid, route: Route) -> Served {
         time: Duration::ZERO,
         refusal: Some(Refusal::new(Status::Denied, "not allowed: see --allow")),
     }
+}
+
+/// Fewer peers than the library's default: each has a session or more, which costs more than its tree.
+fn peer_limits() -> PeerLimits {
+    PeerLimits::default().with(|limits| {
+        limits.trees = PEERS;
+        limits.trees_per_network = PEERS_OF_NETWORK;
+    })
 }
 
 /// Limits of what clients may send before it is read: requests are short, and only files that come in need more.

@@ -13,6 +13,7 @@ use super::fetch::Fetch;
 use super::filter::Sieve;
 use super::gather::Gather;
 use super::io_pool;
+use super::limits::guests::Who;
 use super::limits::{Claim, Limits};
 use super::list::List;
 use super::make::Make;
@@ -86,15 +87,21 @@ impl FileService {
         let serving = Serving::begin(eid, &session.peer(), "session");
         let link = session.peer().link();
         let is_gone = move || link.status() != LinkStatus::Up;
-        let Some(place) = self.limits.sessions.place(eid, is_gone).await else {
+        let who = Who::of(eid, &session.peer());
+        let Some(place) = self.limits.sessions.place(who, is_gone).await else {
             let refusal = busy();
             session.reset_tree_with(refusal.status as u32, &refusal.text);
             return serving.end(None, Some(refusal), &self.log);
         };
         let (mut send, mut receive) = session.split();
-        if let Err(refusal) = session::hear((&mut send, &mut receive), eid, &self.door).await {
+        let heard = tokio::select! {
+            heard = session::hear((&mut send, &mut receive), eid, &self.door) => heard,
+            () = place.sent_away() => Err(busy()),
+        };
+        if let Err(refusal) = heard {
             return serving.end(None, Some(refusal), &self.log);
         }
+        place.let_in();
         let next = || async {
             // What waits is not at hand: the transport keeps it, and its peer pays for it.
             let substream = send.accept_substream().await.ok()??;
@@ -116,7 +123,11 @@ impl FileService {
                     break;
                 }
             };
-            tokio::spawn(self.clone().request(Exchange::new(substream), claim));
+            let (work, request) = (place.work(), self.clone().request(Exchange::new(substream), claim));
+            tokio::spawn(async move {
+                request.await;
+                drop(work);
+            });
             coming.set(next());
         }
         drop(coming);

@@ -17,8 +17,15 @@ const FETCHED: usize = 16 << 20;
 const SLOWER: (u32, Duration) = (20, Duration::from_secs(10));
 /// Time that the end may take: half a second, and what a machine at work with other things takes.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Time for which an attack goes on.
+/// Time for which an attack goes on, unless `SSS_ATTACK_SECONDS` says another one.
 const TIME: Duration = Duration::from_millis(1500);
+
+fn time() -> Duration {
+    let told = std::env::var("SSS_ATTACK_SECONDS").ok();
+    told.map_or(TIME, |told| {
+        Duration::from_secs(told.parse().expect("a number of seconds"))
+    })
+}
 /// Packets a second of floods: as many as leave time for others to a machine that runs other tests as well.
 const RATE: u32 = 5000;
 
@@ -49,7 +56,7 @@ fn withstands(attack: impl FnOnce(Victim) -> Command) -> Report {
     };
     let alone = get().max(get());
     let command = attack(victim);
-    let attacking = std::thread::spawn(move || command.run(TIME).unwrap());
+    let attacking = std::thread::spawn(move || command.run(time()).unwrap());
     let mut times = vec![get()];
     while !attacking.is_finished() {
         times.push(get());

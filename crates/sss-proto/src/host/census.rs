@@ -34,14 +34,6 @@ struct Member {
     network: Network,
 }
 
-/// A limit that is reached, with the oldest of those it is for.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Full {
-    Eid(Vec<u32>),
-    Network(Vec<u32>),
-    Host(Vec<u32>),
-}
-
 impl Census {
     pub(super) fn new(limits: PeerLimits) -> Self {
         Self {
@@ -75,19 +67,18 @@ impl Census {
         take_out(&mut self.of_network, &member.network, member.number);
     }
 
-    /// Returns the first limit that leaves no room for one more tree.
-    pub(super) fn full(&self, eid: &Eid, network: Network) -> Option<Full> {
-        let oldest = |queue: &Queue| queue.values().take(LOOKED_AT).copied().collect();
-        let is_full = |queue: &&Queue, limit: usize| queue.len() >= limit;
-        let of_eid = self.of_eid.get(eid).filter(|q| is_full(q, self.limits.trees_per_eid));
-        if let Some(queue) = of_eid {
-            return Some(Full::Eid(oldest(queue)));
-        }
-        let of_network = self.of_network.get(&network);
-        if let Some(queue) = of_network.filter(|q| is_full(q, self.limits.trees_per_network)) {
-            return Some(Full::Network(oldest(queue)));
-        }
-        is_full(&&self.all, self.limits.trees).then(|| Full::Host(oldest(&self.all)))
+    /// Returns the oldest of those under the first limit that leaves no room for one more tree.
+    pub(super) fn full(&self, eid: &Eid, network: Network) -> Option<Vec<u32>> {
+        let limited = [
+            (self.of_eid.get(eid), self.limits.trees_per_eid),
+            (self.of_network.get(&network), self.limits.trees_per_network),
+            (Some(&self.all), self.limits.trees),
+        ];
+        let mut full = limited
+            .into_iter()
+            .filter_map(|(queue, limit)| queue.filter(|q| q.len() >= limit));
+        full.next()
+            .map(|queue| queue.values().take(LOOKED_AT).copied().collect())
     }
 }
 
@@ -123,11 +114,11 @@ mod tests {
             assert_eq!(census.full(&eid(n), from(address)), None);
             census.enter(index, eid(n), from(address));
         }
-        assert_eq!(census.full(&eid(1), from(9)), Some(Full::Eid(vec![9, 7])));
+        assert_eq!(census.full(&eid(1), from(9)), Some(vec![9, 7]));
         census.enter(6, eid(3), from(1));
-        assert_eq!(census.full(&eid(4), from(1)), Some(Full::Network(vec![9, 8, 6])));
+        assert_eq!(census.full(&eid(4), from(1)), Some(vec![9, 8, 6]));
         census.enter(5, eid(4), from(3));
-        assert_eq!(census.full(&eid(5), from(4)), Some(Full::Host(vec![9, 8, 7, 6, 5])));
+        assert_eq!(census.full(&eid(5), from(4)), Some(vec![9, 8, 7, 6, 5]));
         census.leave(9);
         assert_eq!(census.full(&eid(1), from(1)), None);
         for index in 0..10 {

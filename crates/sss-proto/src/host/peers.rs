@@ -8,7 +8,7 @@ use hashbrown::HashMap;
 use slab::Slab;
 use sss_wire::{Code, Eid};
 
-use super::census::{Census, Full};
+use super::census::Census;
 use super::demux::Demux;
 use super::ready::ReadyQueue;
 use super::services::{Recipient, Services};
@@ -22,6 +22,9 @@ use crate::network::Network;
 use crate::peer::{Context, Peer, Unheard};
 use crate::route::Route;
 use crate::time::Instant;
+
+/// Trees whose peers are asked whether they are there, when there is no room for another one.
+const LOOKED_FOR: usize = 128;
 
 /// The peers, by slot and by EID, and the queues that they are in.
 pub(super) struct Peers {
@@ -234,27 +237,20 @@ impl Peers {
         }
     }
 
-    /// Makes room for a tree that a peer wants to begin, by ending the oldest that has no stream; or, if it is of the
-    /// same EID, one that may be the ghost of a process that crashed: nothing is heard of it.
+    /// Makes room for a tree that a peer wants to begin, by ending the oldest that has no stream; or else the oldest
+    /// that may be the ghost of a process that is gone: nothing is heard of it.
     ///
     /// # Errors
     /// LIMIT if there is no such tree.
     pub(super) fn make_room(&mut self, now: Instant, local: &mut LocalHost, of: (&Eid, Network)) -> Result<(), Code> {
-        while let Some(full) = self.census.full(of.0, of.1) {
-            let (Full::Eid(oldest) | Full::Network(oldest) | Full::Host(oldest)) = &full;
+        while let Some(oldest) = self.census.full(of.0, of.1) {
             let find = |is_wanted: fn(&Peer) -> bool| {
                 let mut found = oldest.iter().copied();
                 found.find(|i| self.slots.get(*i as usize).is_some_and(is_wanted))
             };
-            let ghost = || {
-                matches!(full, Full::Eid(_))
-                    .then(|| find(|peer| *peer.transport().mobility().status() != LinkStatus::Up))
-                    .flatten()
-            };
-            let Some(goes) = find(|peer| peer.streams().len() == 0).or_else(ghost) else {
-                if let Full::Eid(oldest) = full {
-                    self.look_for_ghosts(now, local, oldest);
-                }
+            let is_ghost = |peer: &Peer| *peer.transport().mobility().status() != LinkStatus::Up;
+            let Some(goes) = find(|peer| peer.streams().len() == 0).or_else(|| find(is_ghost)) else {
+                self.look_for_ghosts(now, local, oldest.into_iter().take(LOOKED_FOR));
                 return Err(Code::LIMIT);
             };
             if let Some(peer) = self.slots.get_mut(goes as usize) {
@@ -267,7 +263,7 @@ impl Peers {
     }
 
     /// Those that do not answer are known to be gone when the peer tries again.
-    fn look_for_ghosts(&mut self, now: Instant, local: &mut LocalHost, among: Vec<u32>) {
+    fn look_for_ghosts(&mut self, now: Instant, local: &mut LocalHost, among: impl Iterator<Item = u32>) {
         for index in among {
             if let Some(peer) = self.slots.get_mut(index as usize) {
                 peer.transport_mut().probe_liveness(now);

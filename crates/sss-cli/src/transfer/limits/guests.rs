@@ -1,11 +1,17 @@
-//! Sessions: how many each peer and all may have. A process that was killed leaves its session until its streams end;
-//! when its peer comes back and finds no place, the oldest of its sessions that cannot be reached gives way.
+//! Sessions: how many each peer and all may have, and who gives way when there is no place.
+//!
+//! 1. A process that was killed leaves its session until its streams end. When its peer comes back and finds no place,
+//!    the oldest of its sessions that cannot be reached gives way.
+//! 2. Identities cost nothing, and addresses do. When the places of all are taken, a session of the network that has
+//!    most gives way: of those that were not let in, or else of those that ask for nothing or cannot be reached,
+//!    whoever has done nothing for longest; or else, for the sake of a network that has less, the one that has been at
+//!    work for longest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use sss::Eid;
+use sss::{Eid, Network, Peer};
 use tokio::sync::Notify;
 
 use super::shares::{Share, Shares};
@@ -19,6 +25,8 @@ type IsGone = Box<dyn Fn() -> bool + Send + Sync>;
 /// All sessions.
 pub(crate) struct Guests {
     shares: Shares,
+    /// Sessions of one peer, at most.
+    most: u64,
     there: Mutex<There>,
 }
 
@@ -28,10 +36,32 @@ struct There {
     guests: BTreeMap<u64, Guest>,
 }
 
+/// Peer of a session.
+#[derive(Clone, Copy)]
+pub(crate) struct Who {
+    pub(crate) eid: Eid,
+    /// Network it came from. Without a channel there is none: all of those are counted as one.
+    pub(crate) network: Option<Network>,
+}
+
 struct Guest {
-    eid: Eid,
+    who: Who,
     is_gone: IsGone,
+    is_let_in: bool,
+    /// Requests at hand.
+    requests: usize,
+    /// Time of the last change of the two above.
+    since: Instant,
     sent_away: Arc<Notify>,
+}
+
+/// Order in which sessions give way: first those that were not let in.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Outside,
+    /// It asks for nothing, or cannot be reached.
+    Idle,
+    AtWork,
 }
 
 /// The place of a session. It is free again when this is dropped.
@@ -42,38 +72,58 @@ pub(crate) struct Place {
     _share: Share,
 }
 
+/// A request of a session that is at hand until this is dropped.
+pub(crate) struct Work {
+    guests: Arc<Guests>,
+    id: u64,
+}
+
+impl Who {
+    /// The peer of a session.
+    pub(crate) fn of(eid: Eid, peer: &Peer) -> Self {
+        let network = peer.info().map(|info| Network::from(&info.route));
+        Self { eid, network }
+    }
+}
+
 impl Guests {
     /// Room for `total` sessions, of which one peer gets at most `most`.
     pub(crate) fn new(total: u64, most: u64) -> Self {
         Self {
             shares: Shares::new(total, most),
+            most,
             there: Mutex::default(),
         }
     }
 
     /// Takes a place for a session of a peer, which `is_gone` looks after. `None`: there is none.
+    ///
+    /// Cancel safe: who was sent away for it goes all the same.
     pub(crate) async fn place(
         self: &Arc<Self>,
-        eid: Eid,
+        who: Who,
         is_gone: impl Fn() -> bool + Send + Sync + 'static,
     ) -> Option<Place> {
-        let share = match self.shares.try_get(eid, 1) {
+        let share = match self.shares.try_get(who.eid, 1) {
             Some(share) => share,
-            None if self.send_away(eid) => tokio::time::timeout(MOMENT, self.shares.get(eid, 1)).await.ok()?,
+            None if self.there().make_room(who, self.most) => {
+                tokio::time::timeout(MOMENT, self.shares.get(who.eid, 1)).await.ok()?
+            }
             None => return None,
         };
         let sent_away = Arc::new(Notify::new());
         let mut there = self.there();
         let id = there.next;
         there.next = id.saturating_add(1);
-        there.guests.insert(
-            id,
-            Guest {
-                eid,
-                is_gone: Box::new(is_gone),
-                sent_away: sent_away.clone(),
-            },
-        );
+        let guest = Guest {
+            who,
+            is_gone: Box::new(is_gone),
+            is_let_in: false,
+            requests: 0,
+            since: Instant::now(),
+            sent_away: sent_away.clone(),
+        };
+        there.guests.insert(id, guest);
         drop(there);
         Some(Place {
             guests: self.clone(),
@@ -83,33 +133,82 @@ impl Guests {
         })
     }
 
-    /// Sends the oldest session of a peer away that cannot be reached; returns whether there is one.
-    fn send_away(&self, eid: Eid) -> bool {
-        let mut there = self.there();
-        let mut oldest = there
-            .guests
-            .iter()
-            .filter(|(_, guest)| guest.eid == eid && (guest.is_gone)());
-        let Some(id) = oldest.next().map(|(id, _)| *id) else {
-            return false;
-        };
-        if let Some(guest) = there.guests.remove(&id) {
-            guest.sent_away.notify_one();
-        }
-        true
-    }
-
     fn there(&self) -> MutexGuard<'_, There> {
         self.there.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+impl There {
+    /// Sends one away for the sake of a newcomer; returns whether there is one.
+    fn make_room(&mut self, newcomer: Who, most: u64) -> bool {
+        let own = self.guests.iter().filter(|(_, guest)| guest.who.eid == newcomer.eid);
+        let mut ghosts = own.clone().filter(|(_, guest)| (guest.is_gone)());
+        let goes = match ghosts.next() {
+            Some((id, _)) => Some(*id),
+            None if own.count() as u64 >= most => None,
+            None => self.of_most(newcomer.network),
+        };
+        let Some(guest) = goes.and_then(|id| self.guests.remove(&id)) else {
+            return false;
+        };
+        guest.sent_away.notify_one();
+        true
+    }
+
+    /// Returns who gives way of the network that has most.
+    fn of_most(&self, newcomer: Option<Network>) -> Option<u64> {
+        let mut counts: HashMap<_, usize> = HashMap::new();
+        for guest in self.guests.values() {
+            *counts.entry(guest.who.network).or_default() += 1;
+        }
+        let own = counts.get(&newcomer).copied().unwrap_or(0);
+        // Among equals the newcomer's own: nobody else has to pay for it.
+        let (network, count) = counts.into_iter().max_by_key(|(of, n)| (*n, *of == newcomer))?;
+        let worst = if count > own { Rank::AtWork } else { Rank::Idle };
+        let guests = self.guests.iter().filter(|(_, guest)| guest.who.network == network);
+        let ranked = guests.map(|(id, guest)| (guest.rank(), guest.since, *id));
+        let first = ranked.filter(|(rank, ..)| *rank <= worst).min();
+        first.map(|(.., id)| id)
+    }
+}
+
+impl Guest {
+    fn rank(&self) -> Rank {
+        match () {
+            () if !self.is_let_in => Rank::Outside,
+            () if self.requests == 0 || (self.is_gone)() => Rank::Idle,
+            () => Rank::AtWork,
+        }
+    }
+}
+
 impl Place {
+    /// Notes that the session was let in.
+    pub(crate) fn let_in(&self) {
+        self.guests.change(self.id, |guest| guest.is_let_in = true);
+    }
+
+    /// Notes that a request of the session is at hand.
+    pub(crate) fn work(&self) -> Work {
+        let guests = self.guests.clone();
+        guests.change(self.id, |guest| guest.requests += 1);
+        Work { guests, id: self.id }
+    }
+
     /// Waits until the session has to give way.
     ///
     /// Cancel safe.
     pub(crate) async fn sent_away(&self) {
         self.sent_away.notified().await;
+    }
+}
+
+impl Guests {
+    fn change(&self, id: u64, change: impl FnOnce(&mut Guest)) {
+        if let Some(guest) = self.there().guests.get_mut(&id) {
+            change(guest);
+            guest.since = Instant::now();
+        }
     }
 }
 
@@ -119,14 +218,26 @@ impl Drop for Place {
     }
 }
 
+impl Drop for Work {
+    fn drop(&mut self) {
+        self.guests
+            .change(self.id, |guest| guest.requests = guest.requests.saturating_sub(1));
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
 
-    fn eid(n: u8) -> Eid {
-        Eid::from_public_key(&[n; 32])
+    /// Somebody from a network.
+    fn of(n: u8, network: u8) -> Who {
+        Who {
+            eid: Eid::from_public_key(&[n; 32]),
+            network: Some(Network::from(IpAddr::from([10, 0, 0, network]))),
+        }
     }
 
     #[tokio::test]
@@ -135,21 +246,76 @@ mod tests {
         let gone = Arc::new(AtomicBool::new(false));
         let is_gone = gone.clone();
         let first = guests
-            .place(eid(1), move || is_gone.load(Ordering::Relaxed))
+            .place(of(1, 1), move || is_gone.load(Ordering::Relaxed))
             .await
             .unwrap();
-        let second = guests.place(eid(1), || false).await.unwrap();
-        assert!(guests.place(eid(1), || false).await.is_none(), "both are there");
-        let other = guests.place(eid(2), || true).await.unwrap();
+        let second = guests.place(of(1, 2), || false).await.unwrap();
+        assert!(guests.place(of(1, 1), || false).await.is_none(), "both are there");
+        let other = guests.place(of(2, 1), || true).await.unwrap();
         gone.store(true, Ordering::Relaxed);
         let leaving = tokio::spawn(async move {
             first.sent_away().await;
             drop(first);
         });
-        let third = guests.place(eid(1), || false).await.expect("the first gives way");
+        let third = guests.place(of(1, 1), || false).await.expect("the first gives way");
         leaving.await.unwrap();
-        assert!(guests.place(eid(1), || false).await.is_none(), "nobody else does");
+        assert!(guests.place(of(1, 1), || false).await.is_none(), "nobody else does");
         drop((second, third, other));
         assert!(guests.there().guests.is_empty());
+    }
+
+    /// Sends one away for the sake of somebody; returns its number in the order in which they came.
+    fn goes(guests: &Guests, newcomer: Who) -> Option<u64> {
+        let mut there = guests.there();
+        let before: Vec<u64> = there.guests.keys().copied().collect();
+        let has_room = there.make_room(newcomer, guests.most);
+        let gone = before.into_iter().find(|id| !there.guests.contains_key(id));
+        assert_eq!(gone.is_some(), has_room);
+        gone
+    }
+
+    // Threat 34: identities cost nothing.
+    #[tokio::test]
+    async fn threat_34_a_session_of_the_network_that_has_most_gives_way() {
+        let guests = Arc::new(Guests::new(8, 2));
+        let mut places = Vec::new();
+        // One of another network, and six of one: two at work, one at work that cannot be reached, two idle, one that
+        // was not let in.
+        for n in 0..7 {
+            let place = guests.place(of(n, (n > 0).into()), move || n == 3).await.unwrap();
+            if n < 6 {
+                place.let_in();
+            }
+            places.push(place);
+        }
+        drop(places[5].work());
+        let _work = [places[1].work(), places[2].work(), places[3].work()];
+        assert_eq!(goes(&guests, of(9, 9)), Some(6), "not let in");
+        assert_eq!(goes(&guests, of(9, 1)), Some(4), "idle for longest");
+        assert_eq!(goes(&guests, of(9, 1)), Some(5), "idle since a moment ago");
+        assert_eq!(goes(&guests, of(9, 1)), Some(3), "cannot be reached");
+        assert_eq!(
+            goes(&guests, of(9, 1)),
+            None,
+            "those at work stay, for their own network"
+        );
+        assert_eq!(goes(&guests, of(9, 9)), Some(1), "and not for another one");
+    }
+
+    // Threat 34
+    #[tokio::test]
+    async fn threat_34_newcomers_get_in_behind_a_crowd_of_identities() {
+        let guests = Arc::new(Guests::new(16, 2));
+        let mut crowd = tokio::task::JoinSet::new();
+        for n in 0..100 {
+            let place = guests.place(of(n, 1), || false).await.expect("each gets in");
+            place.let_in();
+            crowd.spawn(async move { place.sent_away().await });
+        }
+        for network in [1, 2] {
+            let place = guests.place(of(200, network), || false).await.expect("a place");
+            assert_eq!(guests.there().guests.len(), 16);
+            drop(place);
+        }
     }
 }

@@ -333,6 +333,45 @@ fn threat_34_ghosts_make_room_and_those_at_work_stay() {
     assert_eq!((net.ends(2), net.ends(3)), (vec![], vec![]));
 }
 
+// Threat 34: what many identities of one network, or of all, leave behind keeps nobody out; whoever is heard of stays.
+// spec: NEG-35
+#[test]
+fn threat_34_ghosts_of_other_identities_make_room_too() {
+    for for_network in [true, false] {
+        let mut net = net_of(6, |_, config| {
+            let limit = if for_network {
+                &mut config.peers.trees_per_network
+            } else {
+                &mut config.peers.trees
+            };
+            *limit = 3;
+        });
+        let eid = net.eid(1);
+        for n in [0, 2, 3, 4, 5] {
+            net.nodes[n].address = SocketAddr::from(([10, 0, 9, if for_network { 9 } else { n as u8 }], 1 + n as u16));
+        }
+        for n in [0, 2, 3] {
+            net.connect(n, 1);
+            net.run(SECOND, |_| true);
+        }
+        // The last two vanish while they have streams. Whoever comes next is refused, and then known to be no ghost's.
+        let gone = [net.nodes[2].address, net.nodes[3].address];
+        let passes = |packet: &Packet| !gone.contains(&packet.0) && !gone.contains(&packet.1);
+        net.connect(4, 1);
+        net.run(5 * SECOND, passes);
+        assert!(!is_connected(&net, 4));
+        for n in [4, 5] {
+            let (to, now) = (net.nodes[1].address, net.now);
+            let stream = net.host(n).connect(now, eid, SERVICE, &[to.into()]).unwrap();
+            written(net.host(n).stream(stream).poll_write(b"x"));
+            net.run(SECOND, passes);
+        }
+        assert!(is_connected(&net, 4) && is_connected(&net, 5), "{for_network}");
+        assert!(is_connected(&net, 0), "it is heard of");
+        assert_eq!(trees(&net, 1), 3);
+    }
+}
+
 // Threat 34: a tree without a stream lingers for a minute, one with a stream for as long as the host is set to.
 // spec: MIG-14
 #[test]
