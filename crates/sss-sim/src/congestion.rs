@@ -1,5 +1,6 @@
 //! Senders that share a bottleneck: what each gets, how long the queue is, and how soon they follow what the path does.
 
+pub mod links;
 pub mod tables;
 
 use std::collections::BTreeMap;
@@ -16,15 +17,28 @@ const SERVICE: (&str, &str) = ("bulk", "bulk/1");
 /// Time between two looks at the queue, and the width of the bins of [`FlowReport::bins`].
 const LOOK: Duration = Duration::from_millis(5);
 /// Width of the bins of [`FlowReport::bins`].
-pub const BIN: Duration = Duration::from_millis(100);
+pub const BIN: Duration = Duration::from_millis(20);
+/// Token of the timers by which senders of pieces write.
+const WRITE: u64 = 0;
 
-/// A sender that sends all it can.
+/// A sender.
 #[derive(Clone, Copy, Debug)]
 pub struct Sender {
     /// Its congestion control.
     pub control: Congestion,
     /// Time at which it begins.
     pub start: Duration,
+    /// So many bytes each time so much has passed; all it can if `None`.
+    pub pieces: Option<(usize, Duration)>,
+}
+
+/// Change of the bottleneck.
+#[derive(Clone, Copy, Debug)]
+pub enum Change {
+    /// It carries so many bits per second.
+    Rate(u64),
+    /// The round trip of the empty path takes so long.
+    Rtt(Duration),
 }
 
 /// A bottleneck, who sends through it, and what happens to it.
@@ -44,8 +58,10 @@ pub struct Setup {
     pub jitter: Duration,
     /// Hosts that send.
     pub senders: Vec<Sender>,
-    /// Times at which the rate becomes another one.
-    pub rates: Vec<(Duration, u64)>,
+    /// Bytes waiting at the bottleneck above which it marks with CE, if it does.
+    pub mark_above: Option<usize>,
+    /// Changes, and when they happen, in order.
+    pub changes: Vec<(Duration, Change)>,
     /// Times at which nothing passes towards the receiver.
     pub blackouts: Vec<Blackout>,
     /// From then on is measured.
@@ -68,8 +84,10 @@ impl Setup {
             senders: vec![Sender {
                 control,
                 start: Duration::ZERO,
+                pieces: None,
             }],
-            rates: Vec::new(),
+            mark_above: None,
+            changes: Vec::new(),
             blackouts: Vec::new(),
             from: Duration::from_secs(5),
             until: Duration::from_secs(25),
@@ -81,6 +99,7 @@ impl Setup {
         let sender = |(n, control): (usize, &Congestion)| Sender {
             control: *control,
             start: apart * u32::try_from(n).unwrap_or(u32::MAX),
+            pieces: None,
         };
         let senders = controls.iter().enumerate().map(sender).collect();
         Self { senders, ..self }
@@ -96,7 +115,7 @@ pub struct FlowReport {
     pub goodput: f64,
     /// Share of its packets that were lost meanwhile, by chance or for want of room.
     pub lost: f64,
-    /// Bytes that the receiving application read in each 100 ms since the start.
+    /// Bytes that the receiving application read in each [`BIN`] since the start.
     pub bins: Vec<u64>,
     /// The sender's view of the channel at the end.
     pub channel: Option<ChannelInfo>,
@@ -112,7 +131,11 @@ impl FlowReport {
 
     /// Returns how long after `since` the rate, over half a second, is at least this one.
     pub fn reaches(&self, rate: f64, since: Duration) -> Option<Duration> {
-        let width = BIN * 5;
+        self.reaches_over(Duration::from_millis(500), rate, since)
+    }
+
+    /// The same over another time.
+    pub fn reaches_over(&self, width: Duration, rate: f64, since: Duration) -> Option<Duration> {
         let end = BIN * u32::try_from(self.bins.len()).unwrap_or(u32::MAX);
         let mut at = since;
         while at + width <= end {
@@ -132,6 +155,8 @@ pub struct Report {
     pub flows: Vec<FlowReport>,
     /// Time that a datagram waited at the bottleneck: the mean, and the most.
     pub wait: (Duration, Duration),
+    /// Datagrams for which the queue had no room, since the beginning.
+    pub overflowed: u64,
 }
 
 impl Report {
@@ -154,14 +179,13 @@ impl Report {
 pub fn run(setup: &Setup) -> Result<Report, String> {
     let mut world = build(setup);
     let mut pump = Pump::new(&mut world, setup)?;
+    let mut changes = Changes::default();
     let mut before = Vec::new();
     let (mut sum, mut most, mut looks) = (Duration::ZERO, Duration::ZERO, 0);
     while world.elapsed() < setup.until {
         let now = world.elapsed();
         pump.start(&mut world, setup, now);
-        if let Some((_, rate)) = setup.rates.iter().rev().find(|(at, _)| *at <= now) {
-            world.set_link(HostIndex(1), RECEIVER, bottleneck(setup, *rate));
-        }
+        changes.change(&mut world, setup, now);
         if now >= setup.from {
             if before.is_empty() {
                 before = pump.state(&world);
@@ -177,29 +201,64 @@ pub fn run(setup: &Setup) -> Result<Report, String> {
     Ok(Report {
         flows: pump.report(&world, setup, &before),
         wait: (sum / looks.max(1), most),
+        overflowed: world.overflowed(HostIndex(1), RECEIVER),
     })
 }
 
-fn bottleneck(setup: &Setup, rate: u64) -> LinkConfig {
+fn bottleneck(setup: &Setup, rate: u64, rtt: Duration) -> LinkConfig {
     LinkConfig {
         rate: Some(rate),
-        delay: setup.rtt / 2,
+        delay: rtt / 2,
         jitter: setup.jitter,
         loss: setup.loss,
         queue: setup.queue,
+        mark_above: setup.mark_above,
         blackouts: setup.blackouts.clone(),
         ..LinkConfig::default()
+    }
+}
+
+fn way_back(setup: &Setup, rtt: Duration) -> LinkConfig {
+    LinkConfig {
+        jitter: setup.jitter,
+        ..LinkConfig::with_delay(rtt - rtt / 2)
+    }
+}
+
+/// Part of [`Setup::changes`] that has happened.
+#[derive(Default)]
+struct Changes {
+    done: usize,
+    rate: Option<u64>,
+    rtt: Option<Duration>,
+}
+
+impl Changes {
+    fn change(&mut self, world: &mut World, setup: &Setup, now: Duration) {
+        let before = self.done;
+        while let Some((_, change)) = setup.changes.get(self.done).filter(|(at, _)| *at <= now) {
+            match change {
+                Change::Rate(rate) => self.rate = Some(*rate),
+                Change::Rtt(rtt) => self.rtt = Some(*rtt),
+            }
+            self.done += 1;
+        }
+        if self.done > before {
+            let rtt = self.rtt.unwrap_or(setup.rtt);
+            let there = bottleneck(setup, self.rate.unwrap_or(setup.rate), rtt);
+            world.set_link(HostIndex(1), RECEIVER, there);
+            for host in (1..=setup.senders.len()).map(HostIndex) {
+                world.set_link(RECEIVER, host, way_back(setup, rtt));
+            }
+        }
     }
 }
 
 fn build(setup: &Setup) -> World {
     let mut world = World::new(setup.seed, false);
     let _ = world.add_host(Config::default());
-    let there = bottleneck(setup, setup.rate);
-    let back = LinkConfig {
-        jitter: setup.jitter,
-        ..LinkConfig::with_delay(setup.rtt - setup.rtt / 2)
-    };
+    let there = bottleneck(setup, setup.rate, setup.rtt);
+    let back = way_back(setup, setup.rtt);
     for sender in &setup.senders {
         let host = world.add_host(Config::default().with(|c| c.congestion = sender.control));
         if host == HostIndex(1) {
@@ -218,6 +277,8 @@ type State = (u64, u64, u64);
 /// The applications: each sender writes, the receiver reads.
 struct Pump {
     streams: BTreeMap<HostIndex, StreamId>,
+    /// Pieces of the senders that do not write all they can.
+    pieces: BTreeMap<HostIndex, (usize, Duration)>,
     /// Which host is at the other end of a stream of the receiver.
     origins: Vec<(StreamId, HostIndex)>,
     bins: BTreeMap<HostIndex, Vec<u64>>,
@@ -231,6 +292,7 @@ impl Pump {
         let senders = (1..=setup.senders.len()).map(HostIndex);
         let mut pump = Self {
             streams: BTreeMap::new(),
+            pieces: BTreeMap::new(),
             origins: Vec::new(),
             bins: senders.map(|host| (host, vec![0; bins])).collect(),
             failure: None,
@@ -246,7 +308,13 @@ impl Pump {
             if sender.start <= now && !self.streams.contains_key(&host) {
                 let stream = world.connect(host, RECEIVER, SERVICE);
                 self.streams.insert(host, stream);
-                self.write(world, host);
+                match sender.pieces {
+                    None => self.write(world, host),
+                    Some(pieces) => {
+                        self.pieces.insert(host, pieces);
+                        self.write_piece(world, host);
+                    }
+                }
             }
         }
     }
@@ -260,8 +328,21 @@ impl Pump {
         }
     }
 
+    fn write_piece(&mut self, world: &mut World, host: HostIndex) {
+        let (Some(stream), Some((bytes, every))) = (self.streams.get(&host), self.pieces.get(&host)) else {
+            return;
+        };
+        world.set_timer(host, *every, WRITE);
+        let written = world.write(host, *stream, &vec![0x5a; *bytes]);
+        if written.as_ref().ok() != Some(bytes) {
+            self.failure
+                .get_or_insert(format!("a piece was not taken: {written:?}"));
+        }
+    }
+
     fn write(&mut self, world: &mut World, host: HostIndex) {
         if let Some(stream) = self.streams.get(&host)
+            && !self.pieces.contains_key(&host)
             && let Err(error) = world.fill(host, *stream)
         {
             self.failure.get_or_insert(error.to_string());
@@ -339,5 +420,7 @@ impl Apps for Pump {
         }
     }
 
-    fn on_timer(&mut self, _: &mut World, _: HostIndex, _: u64) {}
+    fn on_timer(&mut self, world: &mut World, host: HostIndex, _: u64) {
+        self.write_piece(world, host);
+    }
 }

@@ -48,6 +48,8 @@ pub struct LinkConfig {
     pub corrupt: f64,
     /// Probability that an ECN-capable datagram is marked CE.
     pub mark: f64,
+    /// Bytes waiting above which an ECN-capable datagram is marked CE.
+    pub mark_above: Option<usize>,
     /// Bytes that wait for a link with a rate, at most; what comes on top is lost.
     pub queue: usize,
     /// Largest datagram, in bytes of UDP payload.
@@ -68,6 +70,7 @@ impl Default for LinkConfig {
             reorder: 0.0,
             corrupt: 0.0,
             mark: 0.0,
+            mark_above: None,
             queue: 256 << 10,
             mtu: 1472,
             blackouts: Vec::new(),
@@ -120,6 +123,8 @@ pub(crate) struct Link {
     /// Time at which the last datagram that was not held back arrives.
     last_arrival: u64,
     carried: u64,
+    /// Datagrams for which the queue had no room.
+    overflowed: u64,
 }
 
 impl Link {
@@ -132,6 +137,7 @@ impl Link {
             busy_until: 0,
             last_arrival: 0,
             carried: 0,
+            overflowed: 0,
         }
     }
 
@@ -148,6 +154,11 @@ impl Link {
         self.carried
     }
 
+    /// Datagrams that were lost because the queue had no room.
+    pub(crate) fn overflowed(&self) -> u64 {
+        self.overflowed
+    }
+
     /// Nanoseconds for which a datagram that is sent at `now` waits before it is on its way.
     pub(crate) fn waiting(&self, now: u64) -> u64 {
         self.busy_until.saturating_sub(now)
@@ -161,7 +172,10 @@ impl Link {
         if self.is_dark(now) {
             return Err(Lost::Blackout);
         }
+        let waiting = self.waiting_bytes(now);
         let departure = self.enqueue(now, bytes.len())?;
+        let above = self.config.mark_above.is_some_and(|limit| waiting > limit as u128);
+        let ecn = if above && ecn != Ecn::NotEct { Ecn::Ce } else { ecn };
         if self.is_lost(now) {
             return Err(Lost::Chance);
         }
@@ -186,13 +200,19 @@ impl Link {
         };
         let rate = rate.max(1);
         let start = self.busy_until.max(now);
-        let waiting = u128::from(start - now) * u128::from(rate) / 8_000_000_000;
-        if waiting + len as u128 > self.config.queue as u128 {
+        if self.waiting_bytes(now) + len as u128 > self.config.queue as u128 {
+            self.overflowed += 1;
             return Err(Lost::Queue);
         }
         let nanos = len as u128 * 8_000_000_000 / u128::from(rate);
         self.busy_until = start + u64::try_from(nanos).unwrap_or(u64::MAX / 4);
         Ok(self.busy_until)
+    }
+
+    /// Bytes that wait in the queue, or are on their way out of it.
+    fn waiting_bytes(&self, now: u64) -> u128 {
+        let rate = self.config.rate.unwrap_or_default();
+        u128::from(self.waiting(now)) * u128::from(rate) / 8_000_000_000
     }
 
     fn is_lost(&mut self, now: u64) -> bool {

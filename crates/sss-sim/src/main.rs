@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, Parser, Subcommand};
 use sss_proto::{Congestion, PostQuantum};
 use sss_sim::bulk::{self, BulkConfig};
-use sss_sim::congestion::tables;
+use sss_sim::congestion::{links, tables};
 use sss_sim::delivery;
 use sss_sim::prioritisation::{self, Setup, chart};
 use sss_sim::work::{self, Workload};
@@ -45,6 +45,8 @@ enum Command {
     Bulk(BulkArgs),
     /// Measures how congestion controls use a bottleneck, share it, and follow what it does.
     Congestion(CongestionArgs),
+    /// Measures how senders begin, share a link, and follow it when it becomes longer.
+    Links(LinksArgs),
     /// Measures which datagrams arrive before their deadline, by loss and size.
     Datagrams(DatagramsArgs),
     /// Plays two responses that share a narrow link, a third of high priority, and a change of mind.
@@ -169,6 +171,15 @@ struct CongestionArgs {
 }
 
 #[derive(Args)]
+struct LinksArgs {
+    /// Which tables: starts, pieces, longer, crowds, late; all of them if none is named.
+    tables: Vec<links::Table>,
+    /// The seed.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+#[derive(Args)]
 struct DatagramsArgs {
     /// Rate of the link, in bits per second.
     #[arg(long, default_value = "100M", value_parser = units::rate)]
@@ -226,6 +237,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run(&args),
         Command::Bulk(args) => run_bulk(&args),
         Command::Congestion(args) => exit(tables::all(args.seed).map(|text| print!("{text}"))),
+        Command::Links(args) => exit(links::print(&args.tables, args.seed)),
         Command::Datagrams(args) => exit(run_datagrams(&args)),
         Command::Prioritisation(args) => exit(run_prioritisation(&args)),
         Command::Refusals(args) => exit(run_refusals(&args)),

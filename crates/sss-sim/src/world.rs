@@ -193,6 +193,11 @@ impl World {
         self.way(from, to).map_or(0, Link::carried)
     }
 
+    /// Datagrams that a link lost because its queue was full.
+    pub fn overflowed(&self, from: HostIndex, to: HostIndex) -> u64 {
+        self.way(from, to).map_or(0, Link::overflowed)
+    }
+
     /// Returns how long what a link holds keeps it busy: a datagram sent now waits that long.
     pub fn waiting(&self, from: HostIndex, to: HostIndex) -> Duration {
         let link = self.way(from, to);

@@ -9,7 +9,7 @@ mod cubic;
 use crate::config::Congestion;
 
 pub(super) use bbr::Bbr;
-pub(super) use control::{AckSample, Control, Departed, Signal, SignalKind};
+pub(super) use control::{AckSample, Control, Departed, Signal, SignalKind, initial_window};
 pub(super) use cubic::Cubic;
 
 /// The congestion controller of a channel.

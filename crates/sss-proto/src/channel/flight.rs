@@ -325,7 +325,7 @@ impl Flight {
             self.ecn.on_sent();
         }
         if is_counted {
-            self.flow.pacer.on_sent(u64::from(size));
+            self.flow.pacer.on_sent(now, u64::from(size));
             self.tell_controller(now, seq, size);
         }
         if ack_eliciting {

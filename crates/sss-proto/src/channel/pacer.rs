@@ -1,18 +1,19 @@
-//! Pacing: packets leave at the rate of the window, in small bursts (REC-7).
+//! Pacing: packets leave at the rate of the window, in short bursts (REC-7).
 
 use std::time::Duration;
 
+use super::congestion::initial_window;
 use crate::time::Instant;
 
-/// Smallest burst, in bytes and in datagrams.
-const MIN_BURST: u64 = 64 << 10;
-const MIN_BURST_DATAGRAMS: u64 = 10;
-/// A burst may hold what the rate gives in this time: drivers' timers are not finer.
+/// A burst holds what the rate gives in this time: drivers' timers are not finer.
 const BURST_TIME: Duration = Duration::from_millis(1);
-
-/// The same where the rate is measured: a burst of that size is to fit into a short queue.
-const MODEL_BURST_DATAGRAMS: f64 = 4.0;
+/// Datagrams that a burst may hold at any rate.
+const MIN_BURST_DATAGRAMS: f64 = 2.0;
+/// The same where the rate is measured, once the start is over.
 const MODEL_BURST_TIME: Duration = Duration::from_millis(4);
+const MODEL_BURST_DATAGRAMS: f64 = 4.0;
+/// Time by which a driver may wake the pacer late without its rate becoming less.
+const LATENESS: Duration = Duration::from_millis(4);
 /// No rate is below a byte in a millisecond.
 const MIN_PER_NANO: f64 = 1e-6;
 
@@ -38,12 +39,13 @@ impl Rate {
         gain * self.window as f64 / (self.smoothed.as_nanos() as f64).max(1.0)
     }
 
+    /// Bytes that may leave at once, if nobody was late.
     fn burst(self, per_nano: f64) -> f64 {
         if self.model.is_some() && !self.slow_start {
             let least = f64::from(self.datagram) * MODEL_BURST_DATAGRAMS;
             return least.max(per_nano * MODEL_BURST_TIME.as_nanos() as f64);
         }
-        let least = MIN_BURST.max(MIN_BURST_DATAGRAMS * u64::from(self.datagram)) as f64;
+        let least = f64::from(self.datagram) * MIN_BURST_DATAGRAMS;
         least.max(per_nano * BURST_TIME.as_nanos() as f64)
     }
 }
@@ -54,19 +56,21 @@ pub(super) struct Pacer {
     /// Bytes that may leave now. Below zero after packets that did not ask.
     tokens: f64,
     refilled: Instant,
-    burst: f64,
-    /// Tokens wanted before a new run of packets begins, once the bucket was found empty.
-    resume_at: f64,
+    /// The time when the last packet left that counts; `None` before the first.
+    sent: Option<Instant>,
+    /// The time when to ask again, once the bucket was found empty, and the tokens wanted then, for a new run of
+    /// packets.
+    resume: Option<(Instant, f64)>,
 }
 
 impl Pacer {
-    /// A full bucket.
+    /// A bucket that holds an initial window.
     pub(super) fn new(now: Instant) -> Self {
         Self {
-            tokens: MIN_BURST as f64,
+            tokens: 0.0,
             refilled: now,
-            burst: MIN_BURST as f64,
-            resume_at: 0.0,
+            sent: None,
+            resume: None,
         }
     }
 
@@ -74,35 +78,44 @@ impl Pacer {
     /// burst.
     pub(super) fn check(&mut self, now: Instant, rate: Rate) -> Result<(), Instant> {
         // Within a batch the clock stands still, and so does the bucket.
-        if now != self.refilled {
+        if now != self.refilled || self.sent.is_none() {
             self.refill(now, rate);
         }
         let datagram = f64::from(rate.datagram);
-        if self.tokens >= self.resume_at.max(datagram) {
-            self.resume_at = 0.0;
+        let wanted = self.resume.map_or(datagram, |(_, tokens)| tokens);
+        if self.tokens >= wanted {
+            self.resume = None;
             return Ok(());
         }
         let per_nano = rate.per_nano();
-        // A run of packets fills a segmented send: half a burst, but no more than what the rate gives in a timer's
-        // tick.
-        self.resume_at = (self.burst / 2.0)
-            .min(per_nano * BURST_TIME.as_nanos() as f64)
-            .max(datagram);
-        let wait = (self.resume_at - self.tokens) / per_nano;
-        Err(now + Duration::from_nanos(wait.clamp(1.0, 1e12) as u64))
+        // A run of packets fills a segmented send: half a burst, and no fewer packets than any burst has.
+        let wanted = (rate.burst(per_nano) / 2.0).max(MIN_BURST_DATAGRAMS * datagram);
+        let wait = (wanted - self.tokens) / per_nano;
+        let at = now + Duration::from_nanos(wait.clamp(1.0, 1e12) as u64);
+        self.resume = Some((at, wanted));
+        Err(at)
     }
 
     fn refill(&mut self, now: Instant, rate: Rate) {
         let per_nano = rate.per_nano();
-        self.burst = rate.burst(per_nano);
-        let elapsed = now.since(self.refilled).as_nanos() as f64;
-        self.tokens = (self.tokens + elapsed * per_nano).min(self.burst);
+        let elapsed = now.since(self.refilled);
+        // What a late driver did not ask for in time is made up for; what nobody wanted to send is not.
+        let late = self
+            .resume
+            .map_or(Duration::ZERO, |(at, _)| now.since(at).min(LATENESS));
+        let burst = rate.burst(per_nano) + late.as_nanos() as f64 * per_nano;
+        self.tokens = (self.tokens + elapsed.as_nanos() as f64 * per_nano).min(burst);
+        // A round trip after the last packet, the path may hold nothing more of them.
+        if self.sent.is_none_or(|sent| now.since(sent) >= rate.smoothed) {
+            self.tokens = self.tokens.max(initial_window(rate.datagram) as f64);
+        }
         self.refilled = now;
     }
 
     /// Counts a packet that left.
-    pub(super) fn on_sent(&mut self, bytes: u64) {
+    pub(super) fn on_sent(&mut self, now: Instant, bytes: u64) {
         self.tokens -= bytes as f64;
+        self.sent = Some(now);
     }
 }
 
@@ -129,7 +142,7 @@ mod tests {
         while now.since(start) < time {
             match pacer.check(now, rate) {
                 Ok(()) => {
-                    pacer.on_sent(size);
+                    pacer.on_sent(now, size);
                     sent += size;
                 }
                 Err(later) => {
@@ -152,30 +165,74 @@ mod tests {
         }
     }
 
+    /// Bytes that leave at `now`.
+    fn burst_at(pacer: &mut Pacer, now: Instant, rate: Rate) -> u64 {
+        let mut sent = 0;
+        while pacer.check(now, rate).is_ok() {
+            pacer.on_sent(now, u64::from(rate.datagram));
+            sent += u64::from(rate.datagram);
+        }
+        sent
+    }
+
     // spec: REC-7
     #[test]
-    fn a_burst_is_bounded() {
-        let start = Instant::from_nanos(1);
-        let later = start + Duration::from_secs(60);
-        for (window, datagram, expected) in [
-            (100_000, 1232, 65_536),
-            (100_000, 65_507, 655_070),
-            (400_000_000, 1232, 5_000_000),
-        ] {
+    fn a_burst_is_what_the_rate_gives_in_a_millisecond_and_two_datagrams_at_least() {
+        let (start, rtt) = (Instant::from_nanos(1), Duration::from_millis(100));
+        for (window, expected) in [(100_000, 2 * 1232), (1_000_000, 12_500), (400_000_000, 5_000_000)] {
             let mut pacer = Pacer::new(start);
-            let rate = Rate {
-                datagram,
-                ..rate(window, false)
-            };
-            let mut sent = 0;
-            while pacer.check(later, rate).is_ok() {
-                pacer.on_sent(u64::from(datagram));
-                sent += u64::from(datagram);
+            let rate = rate(window, false);
+            burst_at(&mut pacer, start, rate);
+            let resume = pacer.check(start, rate).expect_err("the bucket is empty");
+            for (late, more) in [(0, 0.0), (2, 2.0), (60, 4.0)] {
+                let mut pacer = Pacer {
+                    resume: Some((resume, 1.0)),
+                    ..Pacer::new(start)
+                };
+                pacer.sent = Some(resume);
+                let sent = burst_at(&mut pacer, resume + Duration::from_millis(late), rate) as f64;
+                let most = expected as f64 + more * 1.25 * window as f64 / 100.0;
+                assert!(sent <= most, "window {window}, {late} ms late: {sent}, {most}");
             }
-            assert!(
-                sent <= expected && sent + u64::from(datagram) > expected,
-                "window {window}: {sent}"
-            );
+            // Nobody asked for half a round trip: nothing is made up for.
+            let mut pacer = Pacer::new(start);
+            pacer.sent = Some(start);
+            let sent = burst_at(&mut pacer, start + rtt / 2, rate);
+            assert!(sent <= expected && sent + 1232 > expected, "window {window}: {sent}");
         }
+    }
+
+    // spec: REC-7
+    #[test]
+    fn an_initial_window_may_leave_at_once_where_nothing_left_for_a_round_trip() {
+        let start = Instant::from_nanos(1);
+        let mut pacer = Pacer::new(start);
+        let rate = rate(100_000, false);
+        assert_eq!(burst_at(&mut pacer, start, rate), 12_320);
+        assert_eq!(burst_at(&mut pacer, start, rate), 0);
+        let now = start + Duration::from_secs(1);
+        assert_eq!(burst_at(&mut pacer, now, rate), 12_320);
+        pacer.resume = None;
+        let now = now + Duration::from_millis(99);
+        assert_eq!(burst_at(&mut pacer, now, rate), 2 * 1232);
+    }
+
+    // spec: REC-7
+    #[test]
+    fn a_driver_that_is_late_keeps_the_rate() {
+        let start = Instant::from_nanos(1);
+        let rate = rate(10_000_000, false);
+        let mut pacer = Pacer::new(start);
+        let (mut now, mut sent) = (start, 0);
+        while now.since(start) < Duration::from_secs(5) {
+            sent += burst_at(&mut pacer, now, rate);
+            let at = pacer.check(now, rate).expect_err("the bucket is empty");
+            now = at + Duration::from_millis(2);
+        }
+        let expected = 1.25 * 1e8 * 5.0;
+        assert!(
+            (sent as f64 / expected - 1.0).abs() < 0.02,
+            "sent {sent}, expected {expected}"
+        );
     }
 }

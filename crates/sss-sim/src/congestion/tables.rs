@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sss_proto::Congestion;
 
-use super::{Report, Setup, run};
+use super::{Change, Report, Setup, run};
 use crate::link::Blackout;
 
 const MBIT: u64 = 1_000_000;
@@ -179,7 +179,10 @@ fn steps(seed: u64) -> Result<String, String> {
     for control in Congestion::ALL {
         let setup = Setup {
             seed,
-            rates: vec![(secs(10), 10 * MBIT), (secs(30), 100 * MBIT)],
+            changes: vec![
+                (secs(10), Change::Rate(10 * MBIT)),
+                (secs(30), Change::Rate(100 * MBIT)),
+            ],
             from: secs(10),
             until: secs(50),
             ..Setup::single(control, 100 * MBIT, 1.0)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sss_proto::Congestion::{self, Bbr, Cubic};
 use sss_sim::Blackout;
-use sss_sim::congestion::{Report, Setup, run};
+use sss_sim::congestion::{Change, Report, Setup, links, run};
 
 use crate::support::{ms, secs};
 
@@ -69,8 +69,8 @@ fn two_share_alike() {
     let apart = [1000, 2000, 2500, 3000, 3500, 4000, 5000];
     let reports = apart.map(|apart| shared(&[Bbr, Bbr], ms(apart)));
     let fairness = reports.each_ref().map(Report::fairness);
-    assert!(fairness.iter().sum::<f64>() / 7.0 > 0.95, "{fairness:?}");
-    assert!(fairness.iter().all(|f| *f > 0.92), "{fairness:?}");
+    assert!(fairness.iter().sum::<f64>() / 7.0 > 0.93, "{fairness:?}");
+    assert!(fairness.iter().all(|f| *f > 0.9), "{fairness:?}");
     for report in &reports {
         assert!(report.total() > 0.85 * RATE as f64, "{}", report.total());
     }
@@ -104,7 +104,7 @@ fn bbr_is_soon_back_after_a_blackout() {
 #[test]
 fn bbr_follows_a_path_that_becomes_slower_and_fast_again() {
     let setup = Setup {
-        rates: vec![(secs(6), RATE / 10), (secs(20), RATE)],
+        changes: vec![(secs(6), Change::Rate(RATE / 10)), (secs(20), Change::Rate(RATE))],
         until: secs(32),
         ..single(Bbr, 1.0)
     };
@@ -112,4 +112,23 @@ fn bbr_follows_a_path_that_becomes_slower_and_fast_again() {
     let flow = &report.flows[0];
     assert!(flow.rate(secs(12), secs(20)) > 0.8 * RATE as f64 / 10.0);
     assert!(flow.rate(secs(26), secs(32)) > 0.8 * RATE as f64);
+}
+
+// spec: REC-7
+#[test]
+fn who_sends_little_overflows_no_queue() {
+    let overflowed = |control| play(&links::pieces(control)).overflowed;
+    assert_eq!(overflowed(Bbr), 0);
+    // While its window grows, CUBIC may find the end of the queue once.
+    assert!(overflowed(Cubic) <= 3, "{}", overflowed(Cubic));
+}
+
+// spec: REC-7
+#[test]
+fn a_short_queue_does_not_end_the_start() {
+    for control in Congestion::ALL {
+        let setup = links::single(control, (RATE, ms(50)), 0.25);
+        let there = play(&setup).flows[0].reaches_over(links::START, 0.9 * RATE as f64, Duration::ZERO);
+        assert!(there.is_some_and(|time| time <= ms(600)), "{control}: {there:?}");
+    }
 }

@@ -9,7 +9,7 @@ use crate::time::Instant;
 const INITIAL_WINDOW_LIMIT: u64 = 14_720;
 
 /// The window a connection begins with, for datagrams of the given size.
-pub(super) fn initial_window(datagram: u16) -> u64 {
+pub(in crate::channel) fn initial_window(datagram: u16) -> u64 {
     let datagram = u64::from(datagram);
     (10 * datagram).min(INITIAL_WINDOW_LIMIT.max(2 * datagram))
 }
