@@ -8,6 +8,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use sss::{Congestion, Padding, PostQuantum};
 use sss_files::Options;
 
+use crate::error::{Error, Exit};
 use crate::listen::BindAddress;
 use crate::servers::ServerArgs;
 use crate::target::Target;
@@ -80,6 +81,19 @@ impl StoreArgs {
         options.set(Options::SYNC, self.fsync);
         options
     }
+}
+
+/// Makes sure that there is a file for keys, if they are wanted: without one, the library would keep none.
+///
+/// # Errors
+/// If the environment names none.
+pub(crate) fn key_log_has_a_place(wanted: bool) -> Result<(), Error> {
+    if !wanted || std::env::var_os("SSSKEYLOGFILE").is_some_and(|path| !path.is_empty()) {
+        return Ok(());
+    }
+    let what = "--key-log wants to write keys, and SSSKEYLOGFILE names no file";
+    let next = "set it in the environment, to a new file in a directory of yours";
+    Err(Error::new(Exit::Usage, what, next))
 }
 
 /// Reads a target: HOST is a name or an address, EID@HOST says who must be there, a ticket stands for both, and @ for a

@@ -12,7 +12,7 @@ use sss::{
 };
 
 use crate::caller::{Caller, place_of};
-use crate::cli::ConnectArgs;
+use crate::cli::{ConnectArgs, key_log_has_a_place};
 use crate::error::{Error, Exit};
 use crate::given_ticket;
 use crate::identity;
@@ -94,6 +94,7 @@ impl Connector {
     /// A host that is registered with these servers.
     async fn host(&self, servers: &[ServerAt]) -> Result<Host, Error> {
         let args = &self.args;
+        key_log_has_a_place(args.key_log)?;
         let times = Times {
             connect: args.timeout,
             silence: args.patience,

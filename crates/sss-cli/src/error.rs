@@ -149,7 +149,7 @@ impl From<BuildError> for Error {
             ),
             BuildError::KeyLog { .. } => (
                 Exit::Failed,
-                "let SSSKEYLOGFILE name a file that can be written, or leave --key-log away",
+                "let SSSKEYLOGFILE name a new file in a directory of yours, or leave --key-log away",
             ),
             _ => (
                 Exit::Failed,

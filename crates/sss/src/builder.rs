@@ -343,7 +343,8 @@ impl HostBuilder {
     /// Sets whether the secrets of all channels are appended to the file that the variable `SSSKEYLOGFILE` of the
     /// environment names, so that captures can be read: whoever has the file reads all that is sent and received. It
     /// takes both, the variable and this; a warning in the log says so at the start. The file is made readable for its
-    /// owner only. The specification has its format ("Key log").
+    /// owner only; on Unix, one that others may read or write, own, or reach by another name, is refused
+    /// ([`BuildError::KeyLog`]), and so is what is no regular file. The specification has its format ("Key log").
     ///
     /// Default: no, and nothing is kept for it.
     pub fn key_log(mut self, allow: bool) -> Self {

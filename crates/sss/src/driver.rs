@@ -150,7 +150,7 @@ struct Driver {
     watcher: Option<Watcher>,
     #[cfg(feature = "metrics")]
     _reporter: reporter::Reporter,
-    _end: End,
+    end: End,
 }
 
 /// The ways by which packets come in.
@@ -160,7 +160,11 @@ struct Intake {
 }
 
 /// Guard for the end: the host was closed, or its runtime is going away: nobody must wait for a driver that is gone.
-struct End(Arc<Shared>);
+struct End {
+    shared: Arc<Shared>,
+    /// Process that the host was made in. A copy of it (fork) has the same keys and numbers, and must not use them.
+    process: u32,
+}
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -213,7 +217,10 @@ impl Driver {
             watcher,
             #[cfg(feature = "metrics")]
             _reporter: reporter::Reporter::start(&shared),
-            _end: End(Arc::clone(&shared)),
+            end: End {
+                shared: Arc::clone(&shared),
+                process: std::process::id(),
+            },
             shared,
             socket,
         }
@@ -430,6 +437,11 @@ impl Future for Driver {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
+        if this.end.is_in_copy() {
+            // Nothing is dropped: sockets and what waits for them are those of the first process too.
+            this.end.tell();
+            return Poll::Pending;
+        }
         this.attend(cx);
         for _ in 0..MAX_ROUNDS {
             let next = match this.step {
@@ -452,11 +464,23 @@ impl Future for Driver {
     }
 }
 
+impl End {
+    /// Returns whether this is a copy of the process that the host was made in.
+    fn is_in_copy(&self) -> bool {
+        std::process::id() != self.process
+    }
+
+    /// Ends all that is there, without a word to peers.
+    fn tell(&self) {
+        let mut notifications = Notifications::default();
+        self.shared.drive(|inner, now| stop(inner, now, &mut notifications));
+        notifications.deliver(self.shared.eid(), usize::MAX);
+    }
+}
+
 impl Drop for End {
     fn drop(&mut self) {
-        let mut notifications = Notifications::default();
-        self.0.drive(|inner, now| stop(inner, now, &mut notifications));
-        notifications.deliver(self.0.eid(), usize::MAX);
+        self.tell();
     }
 }
 

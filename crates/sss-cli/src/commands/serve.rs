@@ -9,7 +9,7 @@ use serde_json::json;
 use sss::{Congestion, Eid, FoundBy, Host, ListenError, Padding, PeerLimits, PostQuantum, Route, WindowConfig};
 use sss_files::{PROTOCOL, Refusal, RelPath, SERVICE, Status};
 
-use crate::cli::size;
+use crate::cli::{key_log_has_a_place, size};
 use crate::commands::{access_log, ping, qr, search, secret_file};
 use crate::error::{Error, Exit};
 use crate::identity;
@@ -103,6 +103,7 @@ const PEERS_OF_NETWORK: usize = 2048;
 
 /// Serves until it is stopped.
 pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
+    key_log_has_a_place(args.key_log)?;
     let secret = args.secret()?;
     let servers = args.servers.known()?;
     if servers.is_empty() && args.listed.is_some() {

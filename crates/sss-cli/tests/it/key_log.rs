@@ -16,11 +16,11 @@ fn keys_are_written_if_flag_and_environment_agree() {
         Ran::wait(command.spawn().unwrap())
     };
     let without_flag = run(&[], Some(&file)).expect(0);
-    let without_file = run(&["--key-log"], None).expect(0);
     assert!(!file.exists());
-    for ran in [without_flag, without_file] {
-        assert!(!ran.err.contains(VARIABLE), "{}", ran.err);
-    }
+    assert!(!without_flag.err.contains(VARIABLE), "{}", without_flag.err);
+    run(&["--key-log"], None)
+        .expect(2)
+        .says(&["--key-log", VARIABLE, "names no file"]);
     run(&["--key-log"], Some(&file))
         .expect(0)
         .says(&["WARN", VARIABLE, "keys"]);
@@ -43,4 +43,52 @@ fn keys_are_written_if_flag_and_environment_agree() {
     run(&["--key-log"], Some(&client.path("no/such/directory")))
         .expect(1)
         .says(&["cannot open", VARIABLE]);
+}
+
+#[cfg(unix)]
+#[test]
+fn keys_go_into_no_file_that_others_may_have() {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    let (server, client) = (Home::new(), Home::new());
+    let serving = server.serve(&server.dir("source"), &[]);
+    let file = |name: &str| {
+        let path = client.path(name);
+        fs::write(&path, b"").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    };
+    let open = file("open");
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o640)).unwrap();
+    let (behind, link) = (file("behind"), client.path("link"));
+    symlink(&behind, &link).unwrap();
+    let twice = file("twice");
+    fs::hard_link(&twice, client.path("second name")).unwrap();
+    let pipe = client.path("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let cases = [
+        (&open, "chmod 600"),
+        (&link, "symbolic link"),
+        (&twice, "other names"),
+        (&pipe, "no regular file"),
+        (&client.dir("directory"), "irectory"),
+    ];
+    for (path, why) in cases {
+        let mut ls = client.command();
+        ls.env(VARIABLE, path).args(["ls", "--key-log"]).arg(serving.at(""));
+        Ran::wait(ls.spawn().unwrap())
+            .expect(1)
+            .says(&["cannot open", VARIABLE, why]);
+        let mut serve = client.command();
+        serve
+            .env(VARIABLE, path)
+            .args(["serve", "--key-log"])
+            .arg(client.dir("served"));
+        Ran::wait(serve.spawn().unwrap()).expect(1).says(&["cannot open", why]);
+    }
+    for path in [&open, &behind, &twice] {
+        assert_eq!(fs::read(path).unwrap(), b"", "{}", path.display());
+    }
 }

@@ -1,9 +1,13 @@
 //! The key log: a file with the secrets of all channels, for those who read captures (docs/spec/protection.md).
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+#[cfg(unix)]
+use rustix::fs::{FileType, Mode, OFlags};
+#[cfg(unix)]
+use rustix::io::Errno;
 use sss_proto::ChannelSecret;
 
 use crate::error::BuildError;
@@ -37,12 +41,8 @@ impl KeyLogFile {
     }
 
     fn open(path: &Path) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        options.append(true).create(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         Ok(Self {
-            file: options.open(path)?,
+            file: open_private(path)?,
             has_failed: false,
         })
     }
@@ -60,4 +60,35 @@ impl KeyLogFile {
             }
         }
     }
+}
+
+/// Opens a file for appending that nobody else can have, or read: a new one, or one that is there under no other name,
+/// belongs to this user, and is closed to all others. Never waits, as for a pipe that nobody reads.
+#[cfg(unix)]
+fn open_private(path: &Path) -> io::Result<File> {
+    let flags =
+        OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let unfit = |why| Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    let file = match rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR) {
+        Ok(file) => File::from(file),
+        Err(Errno::LOOP) => return unfit("it is a symbolic link"),
+        Err(Errno::NXIO) => return unfit("it is no regular file"),
+        Err(error) => return Err(error.into()),
+    };
+    let stat = rustix::fs::fstat(&file)?;
+    match () {
+        () if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile => unfit("it is no regular file"),
+        () if stat.st_uid != rustix::process::geteuid().as_raw() => unfit("it belongs to somebody else"),
+        () if Mode::from_raw_mode(stat.st_mode).intersects(Mode::RWXG | Mode::RWXO) => {
+            unfit("others may read or write it (`chmod 600` closes it to them)")
+        }
+        () if stat.st_nlink != 1 => unfit("it has other names"),
+        () => Ok(file),
+    }
+}
+
+/// Opens a file for appending.
+#[cfg(not(unix))]
+fn open_private(path: &Path) -> io::Result<File> {
+    std::fs::OpenOptions::new().append(true).create(true).open(path)
 }

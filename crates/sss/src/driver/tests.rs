@@ -77,3 +77,25 @@ async fn who_is_woken_has_a_turn_before_the_driver_sleeps() {
     stopped.await;
     assert!(sleeps(&mut driver, cx));
 }
+
+/// Threat 37: a copy of the process has the same keys, and would seal other packets with the same numbers.
+#[tokio::test]
+async fn threat_37_in_a_copy_of_the_process_nothing_is_sent_and_all_ends() {
+    let cx = &mut Context::from_waker(Waker::noop());
+    for is_copy in [false, true] {
+        let (host, mut driver) = idle().await;
+        let asked = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        asked.set_nonblocking(true).unwrap();
+        let eid = Identity::generate().eid();
+        let connecting = host
+            .connect(eid, "service", "protocol")
+            .hint(asked.local_addr().unwrap());
+        let mut connecting = Box::pin(connecting.into_future());
+        assert!(connecting.as_mut().poll(cx).is_pending());
+        driver.end.process ^= u32::from(is_copy);
+        assert!(Pin::new(&mut driver).poll(cx).is_pending());
+        assert_eq!(asked.recv(&mut [0; 2000]).is_ok(), !is_copy);
+        assert_eq!(connecting.as_mut().poll(cx).is_ready(), is_copy);
+        assert_eq!(host.is_closed(), is_copy);
+    }
+}
