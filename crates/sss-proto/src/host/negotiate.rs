@@ -517,7 +517,10 @@ impl Negotiation<'_> {
     fn on_retry(&mut self, retry: &Retry<'_>) -> Result<(), DropReason> {
         let peer = self.peers.by_attempt(retry.attempt);
         let (_, peer) = peer.ok_or(DropReason::UnknownAttempt)?;
-        let is_tried = peer.transport().attempts().is_tried_at(self.arrival.route);
+        // NEG-12: what goes back is many times as large, so it goes to nobody to whom it was not sent before.
+        if !peer.transport().attempts().is_tried_at(self.arrival.route) {
+            return Err(DropReason::UnknownAttempt);
+        }
         let packets = peer
             .transport_mut()
             .attempts_mut()
@@ -526,9 +529,7 @@ impl Negotiation<'_> {
             self.outbox.reply(self.arrival.way_back(), packet.to_vec());
         }
         // NEG-27
-        if is_tried {
-            self.local.sightings.note(self.now, self.arrival.route, Seen::Busy);
-        }
+        self.local.sightings.note(self.now, self.arrival.route, Seen::Busy);
         Ok(())
     }
 

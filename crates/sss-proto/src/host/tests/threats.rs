@@ -1,5 +1,6 @@
 //! Attacks on a host, by the numbers of the table in docs/security.md.
 
+use sss_wire::constants::VERSION;
 use sss_wire::long;
 
 use super::*;
@@ -39,6 +40,24 @@ fn threat_26_a_host_says_who_it_is_only_if_it_is_to_be_found() {
         assert_eq!(answers.iter().any(is_told), is_open && listens);
         assert!(!net.sent.iter().any(is_told), "nor does it say so of itself");
     }
+}
+
+// Threat 1: whoever has seen an attempt asks in somebody else's name for HELLO with a token.
+// spec: NEG-12
+#[test]
+fn threat_01_retry_from_elsewhere_brings_nobody_a_hello() {
+    let mut net = net_of(2, |_, _| {});
+    net.connect(0, 1);
+    let hello = net.poll(0).swap_remove(0);
+    let attempt = hello.2[5..13].try_into().unwrap();
+    let retry = long::retry(VERSION, &attempt, &[7; 16]);
+    let victim = SocketAddr::from(([192, 0, 2, 1], 9));
+    net.deliver(&(victim, net.nodes[0].address, retry.clone()));
+    assert_eq!(net.poll(0), []);
+    net.deliver(&(net.nodes[1].address, net.nodes[0].address, retry));
+    let again = net.poll(0);
+    assert!(again.iter().all(|packet| packet.1 == net.nodes[1].address), "{again:?}");
+    assert_eq!(long::token(&again[0].2), Some(&[7; 16]));
 }
 
 // Threat 25: a process tells the token of a channel of another one with the same identity.
