@@ -36,25 +36,47 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const TURN: Duration = Duration::from_millis(5);
 /// Packets that are taken at once.
 const MOST: usize = 256;
-/// Longest datagram.
-const LONGEST: usize = 65_536;
+/// Longest datagram that is read: longer ones are not asked for.
+const LONGEST: usize = 2048;
 
 /// A host that negotiates a channel.
-struct Negotiation {
+pub(crate) struct Negotiation {
     host: Host,
     socket: UdpSocket,
     begun: Instant,
     secrets: Vec<ChannelSecret>,
+    is_made: bool,
 }
 
 impl Negotiation {
+    fn new(key: [u8; 32], socket: UdpSocket) -> Result<Self, AttackError> {
+        let mut config = Config::default();
+        config.key_log = true;
+        // No larger than what is read.
+        config.max_datagram = BASE_DATAGRAM;
+        Ok(Self {
+            host: Host::new(config, StaticKey::from_bytes(key), random()?),
+            socket,
+            begun: Instant::now(),
+            secrets: Vec::new(),
+            is_made: false,
+        })
+    }
+
+    /// A negotiation that whoever connects begins, with the host that has this key.
+    pub(crate) fn expected(key: [u8; 32], socket: UdpSocket) -> Result<Self, AttackError> {
+        let mut negotiation = Self::new(key, socket)?;
+        // A new host offers nothing yet, so that it can.
+        let _ = negotiation.host.listen(SERVICE, PROTOCOL);
+        Ok(negotiation)
+    }
+
     fn now(&self) -> sss_proto::Instant {
         sss_proto::Instant::from_nanos(u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 
-    /// Sends what is to be sent, and takes in one datagram. Returns whether the channel is made.
-    fn turn(&mut self, buf: &mut TransmitBuf, tally: &Tally) -> io::Result<bool> {
-        let mut is_made = false;
+    /// Sends what is to be sent.
+    pub(crate) fn flush(&mut self, buf: &mut TransmitBuf) {
         loop {
             match self.host.poll(self.now(), buf) {
                 Output::Transmit(transmit) => {
@@ -65,29 +87,54 @@ impl Negotiation {
                     }
                 }
                 Output::Event(Event::Secret(secret)) => self.secrets.push(secret),
-                Output::Event(Event::Connected(..)) => is_made = true,
+                Output::Event(Event::Connected(..)) => self.is_made = true,
                 Output::Event(_) => {}
                 Output::Wake(_) => break,
             }
         }
-        self.socket.set_read_timeout(Some(TURN))?;
-        let mut data = BytesMut::zeroed(LONGEST);
-        let Ok((n, from)) = self.socket.recv_from(&mut data) else {
-            self.host.handle(self.now(), Input::Tick);
-            return Ok(is_made);
-        };
-        tally.answered(n);
-        data.truncate(n);
+    }
+
+    /// Takes in that time has passed.
+    pub(crate) fn tick(&mut self) {
+        self.host.handle(self.now(), Input::Tick);
+    }
+
+    /// Takes in a datagram.
+    pub(crate) fn take(&mut self, datagram: &[u8], from: SocketAddr) {
+        let mut data = BytesMut::from(datagram);
         let batch = Batch {
+            stride: data.len().max(1),
             data: &mut data,
             lent: &mut None,
-            stride: n.max(1),
             link: Link::Udp(from),
             local: None,
             ecn: Ecn::NotEct,
         };
         self.host.handle(self.now(), Input::Datagrams(batch));
-        Ok(is_made)
+    }
+
+    /// Sends what is to be sent, and takes in one datagram.
+    fn turn(&mut self, buf: &mut TransmitBuf, tally: &Tally) -> io::Result<()> {
+        self.flush(buf);
+        self.socket.set_read_timeout(Some(TURN))?;
+        let mut datagram = [0; LONGEST];
+        match self.socket.recv_from(&mut datagram) {
+            Ok((n, from)) => {
+                tally.answered(n);
+                self.take(datagram.get(..n).unwrap_or_default(), from);
+            }
+            Err(_) => self.tick(),
+        }
+        Ok(())
+    }
+
+    /// Keys of the channel, and those of the peer; none until it is made, and both have begun to use them.
+    fn keys(&self) -> Option<(Direction, Direction)> {
+        // A host tells first with what it sends.
+        let sent = self.secrets.first()?.channel_id;
+        let received = self.secrets.iter().map(|s| s.channel_id).find(|id| *id != sent)?;
+        let up = Direction::of(&self.secrets, &sent, FIRST)?;
+        Some((up, Direction::of(&self.secrets, &received, 0)?))
     }
 }
 
@@ -186,16 +233,7 @@ impl Channel {
     /// When this program has no sockets or no entropy.
     pub(crate) fn new(key: [u8; 32], victim: &Victim, tally: &Tally) -> Result<Option<Self>, AttackError> {
         tally.peer();
-        let mut config = Config::default();
-        config.key_log = true;
-        // No larger than what is read.
-        config.max_datagram = BASE_DATAGRAM;
-        let mut negotiation = Negotiation {
-            host: Host::new(config, StaticKey::from_bytes(key), random()?),
-            socket: UdpSocket::bind(victim.target.source(0, 1))?,
-            begun: Instant::now(),
-            secrets: Vec::new(),
-        };
+        let mut negotiation = Negotiation::new(key, UdpSocket::bind(victim.target.source(0, 1))?)?;
         let (to, now) = (victim.target.address, negotiation.now());
         let host = &mut negotiation.host;
         let Ok(session) = host.connect(now, victim.target.eid, (SERVICE, PROTOCOL), &[to.into()]) else {
@@ -205,37 +243,45 @@ impl Channel {
         let _ = host.stream(session).poll_write(&Greeting::default().encode());
         let mut buf = TransmitBuf::new(1);
         while negotiation.begun.elapsed() < PATIENCE {
-            if negotiation.turn(&mut buf, tally)? {
+            negotiation.turn(&mut buf, tally)?;
+            if negotiation.is_made {
                 // What the host owes goes out, and its last secrets come.
                 negotiation.turn(&mut buf, tally)?;
-                return Self::of(negotiation, to, tally);
+                let Some(keys) = negotiation.keys() else { break };
+                negotiation.socket.set_nonblocking(true)?;
+                return Ok(Some(Self::of(keys, (negotiation.socket, to), 0, tally)));
             }
         }
         Ok(None)
     }
 
-    fn of(negotiation: Negotiation, to: SocketAddr, tally: &Tally) -> Result<Option<Self>, AttackError> {
-        let secrets = &negotiation.secrets;
-        // A host tells first with what it sends.
-        let Some(sent) = secrets.first().map(|first| first.channel_id) else {
+    /// The channel that somebody at this address has made with the host of this program, once both use its keys.
+    ///
+    /// # Errors
+    /// The socket cannot be shared.
+    pub(crate) fn accepted(negotiation: &Negotiation, to: SocketAddr, tally: &Tally) -> io::Result<Option<Self>> {
+        let Some(keys) = negotiation.keys() else {
             return Ok(None);
         };
-        let received = secrets.iter().map(|secret| secret.channel_id).find(|id| *id != sent);
-        let down = received.and_then(|id| Direction::of(secrets, &id, 0));
-        let (Some(up), Some(down)) = (Direction::of(secrets, &sent, FIRST), down) else {
-            return Ok(None);
-        };
-        negotiation.socket.set_nonblocking(true)?;
-        Ok(Some(Self {
-            socket: negotiation.socket,
+        tally.peer();
+        // The session is held at the other end, which opened it.
+        let room = OPEN_ROOM;
+        let socket = negotiation.socket.try_clone()?;
+        Ok(Some(Self::of(keys, (socket, to), room, tally)))
+    }
+
+    fn of(keys: (Direction, Direction), way: (UdpSocket, SocketAddr), open_credit: u64, tally: &Tally) -> Self {
+        let ((up, down), (socket, to)) = (keys, way);
+        Self {
+            socket,
             to,
             up,
             down,
             tally: tally.clone(),
             is_over: false,
             unheard: BTreeSet::new(),
-            open_credit: 0,
-        }))
+            open_credit,
+        }
     }
 
     /// Sends a packet with these frames, if there are any.
@@ -255,32 +301,44 @@ impl Channel {
 
     /// Takes what has come.
     pub(crate) fn read(&mut self) {
-        let mut packet = [0; 2048];
+        let mut packet = [0; LONGEST];
         for _ in 0..MOST {
             let Ok(n) = self.socket.recv(&mut packet) else { return };
             self.tally.answered(n);
-            let Some((seq, frames)) = packet.get_mut(..n).and_then(|packet| self.down.open(packet)) else {
-                continue;
-            };
-            self.unheard.insert(seq);
-            if self.unheard.len() > MAX_ACK_RANGES {
-                self.unheard.pop_first();
-            }
-            for frame in Frames::new(frames) {
-                match frame {
-                    Ok(Frame::OpenCredit(credit)) if credit.lsid == SESSION => {
-                        self.open_credit = self.open_credit.max(credit.limit);
-                    }
-                    // It is accepted, and has the room that it begins with (STR-52).
-                    Ok(Frame::Credit(credit)) if credit.lsid == SESSION => {
-                        self.open_credit = self.open_credit.max(OPEN_ROOM);
-                    }
-                    Ok(Frame::Close(close)) if !self.is_over => {
-                        self.is_over = true;
-                        self.tally.closed(close.code);
-                    }
-                    _ => {}
+            self.take(packet.get_mut(..n).unwrap_or_default());
+        }
+    }
+
+    /// Returns whether a datagram is a packet of this channel.
+    pub(crate) fn is_its(&self, datagram: &[u8]) -> bool {
+        let is_short = datagram.first().is_some_and(|first| first & 0xc0 == short::FIXED);
+        let id = self.down.id;
+        is_short && datagram.get(1..).is_some_and(|rest| rest.starts_with(id.as_slice()))
+    }
+
+    /// Takes a packet, if it is one of this channel.
+    pub(crate) fn take(&mut self, packet: &mut [u8]) {
+        let Some((seq, frames)) = self.down.open(packet) else {
+            return;
+        };
+        self.unheard.insert(seq);
+        if self.unheard.len() > MAX_ACK_RANGES {
+            self.unheard.pop_first();
+        }
+        for frame in Frames::new(frames) {
+            match frame {
+                Ok(Frame::OpenCredit(credit)) if credit.lsid == SESSION => {
+                    self.open_credit = self.open_credit.max(credit.limit);
                 }
+                // It is accepted, and has the room that it begins with (STR-52).
+                Ok(Frame::Credit(credit)) if credit.lsid == SESSION => {
+                    self.open_credit = self.open_credit.max(OPEN_ROOM);
+                }
+                Ok(Frame::Close(close)) if !self.is_over => {
+                    self.is_over = true;
+                    self.tally.closed(close.code);
+                }
+                _ => {}
             }
         }
     }

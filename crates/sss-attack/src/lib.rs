@@ -3,8 +3,10 @@
 //!
 //! Strangers ([`Command::Hellos`] and the like) write packets by hand. Peers are true hosts of `libsss` that mean no
 //! good; where they have to do what no host does, a relay between the two does it, or this program takes the keys of a
-//! channel into its own hands ([`Command::Acks`] and the like).
+//! channel into its own hands ([`Command::Acks`] and the like). Clients are attacked by servers that do the same
+//! ([`Command::Serve`]), and by somebody between them and an honest one ([`Command::Between`]).
 
+mod between;
 mod error;
 mod forger;
 mod handshake;
@@ -16,21 +18,28 @@ mod scripts;
 mod strangers;
 mod tally;
 mod target;
+mod trap;
 mod victim;
 
 use std::time::Duration;
 
 use clap::Subcommand;
 
+pub use between::Spot;
 pub use error::AttackError;
+pub use pace::Stop;
 pub use tally::Report;
 pub use target::{Target, TargetError};
+pub use trap::{Bait, Evil};
 pub use victim::Victim;
 
+use crate::between::Between;
+use crate::pace::Span;
 use crate::relay::Fault;
 use crate::scripts::Script;
 use crate::strangers::Flood;
 use crate::tally::Tally;
+use crate::trap::Trap;
 
 /// Attacks.
 #[derive(Clone, Debug, Subcommand)]
@@ -93,6 +102,10 @@ pub enum Command {
     Nonsense(Victim),
     /// Make channels of one identity without end, and use none.
     Idles(Victim),
+    /// Attack clients: be a server that means no good to whoever connects.
+    Serve(Bait),
+    /// Attack clients: sit between them and an honest server, and flood them with forgeries of what it says.
+    Between(Spot),
 }
 
 /// Means of an attack.
@@ -112,64 +125,149 @@ enum Means {
     Unread,
 }
 
+/// Aim of an attack.
+enum Aim<'a> {
+    Host(&'a Victim, Means),
+    Clients(&'a Bait),
+    ClientsOf(&'a Spot),
+}
+
 impl Command {
-    fn deed(&self) -> (&'static str, &Victim, Means) {
+    /// The name of the attack, and what it is about.
+    fn deed(&self) -> (&'static str, Aim<'_>) {
         match self {
-            Self::Hellos(victim) => ("hellos", victim, Means::Flood(Flood::Spoofed)),
-            Self::Tokens(victim) => ("tokens", victim, Means::Flood(Flood::Proven)),
-            Self::Legs(victim) => ("legs", victim, Means::Flood(Flood::Legs)),
-            Self::Probes(victim) => ("probes", victim, Means::Flood(Flood::Probes)),
-            Self::Garbage(victim) => ("garbage", victim, Means::Flood(Flood::Garbage)),
-            Self::Answers(victim) => ("answers", victim, Means::Flood(Flood::Answers)),
-            Self::Payloads(victim) => ("payloads", victim, Means::Payloads),
-            Self::Keys(victim) => ("keys", victim, Means::Keys),
-            Self::Initiates(victim) => ("initiates", victim, Means::Peers(Fault::Forge)),
-            Self::Vanishes(victim) => ("vanishes", victim, Means::Peers(Fault::Cut)),
-            Self::Replays(victim) => ("replays", victim, Means::Peer(Fault::Repeat)),
-            Self::Moves(victim) => ("moves", victim, Means::Peer(Fault::Move)),
-            Self::Damages(victim) => ("damages", victim, Means::Peer(Fault::Damage)),
-            Self::Reflects(victim) => ("reflects", victim, Means::Peer(Fault::Reflect)),
-            Self::Spoofs(victim) => ("spoofs", victim, Means::Peer(Fault::Spoof)),
-            Self::Opens(victim) => ("opens", victim, Means::Opens),
-            Self::Resets(victim) => ("resets", victim, Means::Resets),
-            Self::Unread(victim) => ("unread", victim, Means::Unread),
-            Self::Acks(victim) => ("acks", victim, Means::Script(Script::Acks)),
-            Self::Skips(victim) => ("skips", victim, Means::Script(Script::Skips)),
-            Self::Gaps(victim) => ("gaps", victim, Means::Script(Script::Gaps)),
-            Self::Trees(victim) => ("trees", victim, Means::Script(Script::Trees)),
-            Self::Datagrams(victim) => ("datagrams", victim, Means::Script(Script::Datagrams)),
-            Self::Updates(victim) => ("updates", victim, Means::Script(Script::Updates)),
-            Self::Stops(victim) => ("stops", victim, Means::Script(Script::Stops)),
-            Self::Questions(victim) => ("questions", victim, Means::Script(Script::Questions)),
-            Self::Challenges(victim) => ("challenges", victim, Means::Script(Script::Challenges)),
-            Self::Nonsense(victim) => ("nonsense", victim, Means::Script(Script::Nonsense)),
-            Self::Idles(victim) => ("idles", victim, Means::Idle),
+            Self::Hellos(victim) => ("hellos", Aim::Host(victim, Means::Flood(Flood::Spoofed))),
+            Self::Tokens(victim) => ("tokens", Aim::Host(victim, Means::Flood(Flood::Proven))),
+            Self::Legs(victim) => ("legs", Aim::Host(victim, Means::Flood(Flood::Legs))),
+            Self::Probes(victim) => ("probes", Aim::Host(victim, Means::Flood(Flood::Probes))),
+            Self::Garbage(victim) => ("garbage", Aim::Host(victim, Means::Flood(Flood::Garbage))),
+            Self::Answers(victim) => ("answers", Aim::Host(victim, Means::Flood(Flood::Answers))),
+            Self::Payloads(victim) => ("payloads", Aim::Host(victim, Means::Payloads)),
+            Self::Keys(victim) => ("keys", Aim::Host(victim, Means::Keys)),
+            Self::Initiates(victim) => ("initiates", Aim::Host(victim, Means::Peers(Fault::Forge))),
+            Self::Vanishes(victim) => ("vanishes", Aim::Host(victim, Means::Peers(Fault::Cut))),
+            Self::Replays(victim) => ("replays", Aim::Host(victim, Means::Peer(Fault::Repeat))),
+            Self::Moves(victim) => ("moves", Aim::Host(victim, Means::Peer(Fault::Move))),
+            Self::Damages(victim) => ("damages", Aim::Host(victim, Means::Peer(Fault::Damage))),
+            Self::Reflects(victim) => ("reflects", Aim::Host(victim, Means::Peer(Fault::Reflect))),
+            Self::Spoofs(victim) => ("spoofs", Aim::Host(victim, Means::Peer(Fault::Spoof))),
+            Self::Opens(victim) => ("opens", Aim::Host(victim, Means::Opens)),
+            Self::Resets(victim) => ("resets", Aim::Host(victim, Means::Resets)),
+            Self::Unread(victim) => ("unread", Aim::Host(victim, Means::Unread)),
+            Self::Acks(victim) => ("acks", Aim::Host(victim, Means::Script(Script::Acks))),
+            Self::Skips(victim) => ("skips", Aim::Host(victim, Means::Script(Script::Skips))),
+            Self::Gaps(victim) => ("gaps", Aim::Host(victim, Means::Script(Script::Gaps))),
+            Self::Trees(victim) => ("trees", Aim::Host(victim, Means::Script(Script::Trees))),
+            Self::Datagrams(victim) => ("datagrams", Aim::Host(victim, Means::Script(Script::Datagrams))),
+            Self::Updates(victim) => ("updates", Aim::Host(victim, Means::Script(Script::Updates))),
+            Self::Stops(victim) => ("stops", Aim::Host(victim, Means::Script(Script::Stops))),
+            Self::Questions(victim) => ("questions", Aim::Host(victim, Means::Script(Script::Questions))),
+            Self::Challenges(victim) => ("challenges", Aim::Host(victim, Means::Script(Script::Challenges))),
+            Self::Nonsense(victim) => ("nonsense", Aim::Host(victim, Means::Script(Script::Nonsense))),
+            Self::Idles(victim) => ("idles", Aim::Host(victim, Means::Idle)),
+            Self::Serve(bait) => ("serve", Aim::Clients(bait)),
+            Self::Between(spot) => ("between", Aim::ClientsOf(spot)),
         }
     }
 
-    /// Makes sure that the target is there, attacks it for so long, and tells what was done. Whatever it holds is given
-    /// back before it returns.
+    /// Makes sure that the target is there, or begins to listen for clients.
     ///
     /// # Errors
-    /// When nobody is at the target within 3 s ([`AttackError::NotThere`]), or this program has no sockets or threads;
-    /// what the target does about the attack is none.
+    /// When nobody is at the target within 3 s ([`AttackError::NotThere`]), or this program has no sockets.
+    pub fn prepare(&self) -> Result<Attack, AttackError> {
+        let (name, aim) = self.deed();
+        let deed = match aim {
+            Aim::Host(victim, means) => {
+                peers::meet(&victim.target)?;
+                Deed::Host(victim.clone(), means)
+            }
+            Aim::Clients(bait) => Deed::Serve(Box::new(Trap::new(bait)?)),
+            Aim::ClientsOf(spot) => {
+                peers::meet(&spot.target)?;
+                Deed::Between(Box::new(Between::new(spot)?))
+            }
+        };
+        let stop = Stop::default();
+        Ok(Attack { name, deed, stop })
+    }
+
+    /// Does both: prepares the attack, and lets it go on for so long.
+    ///
+    /// # Errors
+    /// As [`Self::prepare`], and [`Attack::run`].
     pub fn run(&self, time: Duration) -> Result<Report, AttackError> {
-        let tally = Tally::default();
-        let (name, victim, means) = self.deed();
-        peers::meet(victim)?;
-        match means {
-            Means::Flood(flood) => strangers::run(flood, victim, time, &tally)?,
-            Means::Script(script) => scripts::run(script, victim, time, &tally)?,
-            Means::Payloads => insiders::payloads(victim, time, &tally)?,
-            Means::Keys => insiders::keys(victim, time, &tally)?,
-            Means::Idle => scripts::idle(victim, time, &tally)?,
-            Means::Peers(fault) => until(time, peers::one_after_another(victim, fault, &tally))?,
-            Means::Peer(fault) => until(time, peers::fetch_by_relay(victim, fault, &tally))?,
-            Means::Opens => until(time, peers::open(victim, &tally))?,
-            Means::Resets => until(time, peers::reset(victim, &tally))?,
-            Means::Unread => until(time, peers::unread(victim, &tally))?,
+        self.prepare()?.run(time)
+    }
+}
+
+enum Deed {
+    Host(Victim, Means),
+    Serve(Box<Trap>),
+    Between(Box<Between>),
+}
+
+/// An attack that can begin.
+pub struct Attack {
+    name: &'static str,
+    deed: Deed,
+    stop: Stop,
+}
+
+impl Attack {
+    /// The target that clients are to be told, if clients are attacked.
+    ///
+    /// # Errors
+    /// The system does not tell the address.
+    pub fn listening(&self) -> Result<Option<Target>, AttackError> {
+        match &self.deed {
+            Deed::Host(..) => Ok(None),
+            Deed::Serve(trap) => trap.target().map(Some),
+            Deed::Between(between) => between.target().map(Some),
         }
-        Ok(tally.report(name))
+    }
+
+    /// The means to end it before its time, if clients are attacked; hosts are attacked for all of it.
+    pub fn stop(&self) -> Stop {
+        self.stop.clone()
+    }
+
+    /// Attacks for so long, and tells what was done. Whatever it holds is given back before it returns.
+    ///
+    /// # Errors
+    /// When this program has no sockets or threads; what the target does about the attack is none.
+    pub fn run(self, time: Duration) -> Result<Report, AttackError> {
+        let tally = Tally::default();
+        match self.deed {
+            Deed::Host(victim, means) => means.run(&victim, time, &tally)?,
+            Deed::Serve(trap) => trap.run(&Span::new(time, self.stop), &tally)?,
+            Deed::Between(between) => between.run(&Span::new(time, self.stop), &tally)?,
+        }
+        Ok(tally.report(self.name))
+    }
+}
+
+impl std::fmt::Debug for Attack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Attack")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Means {
+    fn run(self, victim: &Victim, time: Duration, tally: &Tally) -> Result<(), AttackError> {
+        match self {
+            Self::Flood(flood) => strangers::run(flood, victim, time, tally),
+            Self::Script(script) => scripts::run(script, victim, time, tally),
+            Self::Payloads => insiders::payloads(victim, time, tally),
+            Self::Keys => insiders::keys(victim, time, tally),
+            Self::Idle => scripts::idle(victim, time, tally),
+            Self::Peers(fault) => until(time, peers::one_after_another(victim, fault, tally)),
+            Self::Peer(fault) => until(time, peers::fetch_by_relay(victim, fault, tally)),
+            Self::Opens => until(time, peers::open(victim, tally)),
+            Self::Resets => until(time, peers::reset(victim, tally)),
+            Self::Unread => until(time, peers::unread(victim, tally)),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use sss_attack::Command;
+use sss_attack::{AttackError, Command, Report};
 
 const HELP: &str = "\
 Try your own server, in two terminals:
@@ -12,6 +12,11 @@ Try your own server, in two terminals:
   sss-attack hellos EID@127.0.0.1:PORT                   floods it for 5 seconds
   sss-attack --seconds 30 unread EID@127.0.0.1:PORT --path big.iso
 Meanwhile `sss get` of another file should go on, and the memory of the server stay where it is.
+
+And your own client:
+  sss-attack serve trees                                 prints EID@127.0.0.1:PORT, and does evil to whoever connects
+  sss-attack between EID@127.0.0.1:PORT                  prints another address of your server: forgeries come from there
+It should end with an error, or at ^C, or get its file from the honest server.
 
 Only addresses of this machine are attacked, and 198.18.0.0/15 (networks for tests): nothing leaves for others.
 
@@ -34,7 +39,7 @@ struct Cli {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    match cli.command.run(Duration::from_secs(cli.seconds)) {
+    match attack(&cli) {
         Ok(report) if cli.json => println!("{}", report.json()),
         Ok(report) => println!("{report}"),
         Err(error) => {
@@ -43,4 +48,12 @@ fn main() -> ExitCode {
         }
     }
     ExitCode::SUCCESS
+}
+
+fn attack(cli: &Cli) -> Result<Report, AttackError> {
+    let attack = cli.command.prepare()?;
+    if let Some(target) = attack.listening()? {
+        println!("listening {target}");
+    }
+    attack.run(Duration::from_secs(cli.seconds))
 }

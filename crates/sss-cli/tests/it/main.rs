@@ -3,6 +3,7 @@
 mod access;
 mod attacks;
 mod bad_server;
+mod clients;
 mod demo;
 mod disk;
 mod errors;
