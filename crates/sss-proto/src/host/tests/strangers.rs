@@ -350,3 +350,24 @@ fn threat_39_authentic_nonsense_ends_its_own_tree_at_most() {
     }
     assert!(ended > 100, "{ended} ended, {survived} not");
 }
+
+// spec: NEG-15
+#[test]
+fn where_no_round_trip_was_measured_initiate_goes_again_after_twice_the_time_since_the_first_hello() {
+    // Cookies come after so long: bounds of the pause, in milliseconds, a quarter more or less.
+    for (cookies, least, most) in [(600, 890, 1510), (850, 1270, 2130), (2000, 1490, 2510)] {
+        let mut net = Net::new(2);
+        net.connect(0, 1);
+        let begun = net.now;
+        let mut initiates = Vec::new();
+        while initiates.len() < 2 && net.now < begun + 10 * SECOND {
+            let is_late = net.now >= begun + Duration::from_millis(cookies);
+            let sent = net.sent.len();
+            net.run(Duration::from_millis(10), |p| is_late && p.2[0] != INITIATE);
+            let new = net.sent[sent..].iter().filter(|p| p.2[0] == INITIATE);
+            initiates.extend(new.map(|_| net.now.since(begun).as_millis()));
+        }
+        let pause = initiates[1] - initiates[0];
+        assert!((least..=most).contains(&pause), "{cookies}: {initiates:?}");
+    }
+}
