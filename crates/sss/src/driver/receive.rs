@@ -10,6 +10,7 @@
 //!
 //! Buffers and slabs are used again once nobody holds a slice of them.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
@@ -51,9 +52,18 @@ const MAX_WAITING: usize = 1024;
 /// INITIATEs in a round that keep their place before the packets of the channel that they begin.
 const MAX_INITIATES: u8 = 16;
 
+/// Number of buffers that a call is offered at least.
+const MIN_WIDTH: usize = 2;
+
+thread_local! {
+    /// Buffers that were offered and not filled. All hosts that run on a thread have them in turn.
+    static OFFERED: Cell<Vec<BytesMut>> = const { Cell::new(Vec::new()) };
+}
+
 /// Reads the socket and feeds the core.
 pub(crate) struct Receiver {
-    arena: Vec<BytesMut>,
+    /// Those of [`OFFERED`], while this runs.
+    offered: Vec<BytesMut>,
     buffers: Buffers,
     meta: [RecvMeta; BATCH_SIZE],
     /// Number of buffers offered to the next call: as many as the last ones could use.
@@ -96,15 +106,15 @@ enum Origin {
 impl Receiver {
     pub(crate) fn new() -> Self {
         Self {
-            arena: (0..BATCH_SIZE).map(|_| BytesMut::zeroed(BUFFER)).collect(),
+            offered: Vec::new(),
             buffers: Buffers::default(),
             meta: [RecvMeta::default(); BATCH_SIZE],
-            width: 4,
+            width: MIN_WIDTH,
             slabs: Slabs::default(),
             rounds: Rounds::new(),
             full_rounds: 0,
             initiates: 0,
-            staged: VecDeque::with_capacity(BATCH_SIZE),
+            staged: VecDeque::new(),
             negotiation: VecDeque::new(),
             divert: None,
         }
@@ -175,7 +185,9 @@ impl Receiver {
     /// Receives what has arrived, up to a bound, and gives it to the core. When more may be there, the
     /// socket is still ready; else the task of `cx` is woken when there is.
     pub(crate) fn run(&mut self, cx: &mut Context<'_>, socket: &mut Socket, shared: &Shared, stats: &mut SocketStats) {
+        self.offered = OFFERED.take();
         let is_full = self.read(cx, socket, shared, stats);
+        OFFERED.set(std::mem::take(&mut self.offered));
         self.initiates = 0;
         if !self.yields_to(is_full) {
             self.negotiate(shared);
@@ -223,7 +235,10 @@ impl Receiver {
 
     /// Step 1.
     fn fill(&mut self, socket: &mut Socket) -> io::Result<usize> {
-        let mut buffers = self.arena.iter_mut().take(self.width);
+        while self.offered.len() < self.width {
+            self.offered.push(BytesMut::zeroed(BUFFER));
+        }
+        let mut buffers = self.offered.iter_mut().take(self.width);
         let mut slices: [IoSliceMut<'_>; BATCH_SIZE] =
             std::array::from_fn(|_| IoSliceMut::new(buffers.next().map_or(&mut [], |b| &mut b[..])));
         let offered = slices.get_mut(..self.width).unwrap_or_default();
@@ -231,7 +246,7 @@ impl Receiver {
         if filled >= self.width {
             self.width = (self.width * 2).min(BATCH_SIZE);
         } else if filled * 4 <= self.width {
-            self.width = (self.width / 2).max(2);
+            self.width = (self.width / 2).max(MIN_WIDTH);
         }
         Ok(filled)
     }
@@ -239,7 +254,7 @@ impl Receiver {
     /// Step 2.
     fn stage(&mut self, filled: usize, stats: &mut SocketStats) {
         for (at, meta) in self.meta.into_iter().enumerate().take(filled) {
-            let Some(buffer) = self.arena.get_mut(at) else {
+            let Some(buffer) = self.offered.get_mut(at) else {
                 continue;
             };
             let len = meta.len.min(buffer.len());
