@@ -88,8 +88,11 @@ impl Pacer {
             return Ok(());
         }
         let per_nano = rate.per_nano();
-        // A run of packets fills a segmented send: half a burst, and no fewer packets than any burst has.
-        let wanted = (rate.burst(per_nano) / 2.0).max(MIN_BURST_DATAGRAMS * datagram);
+        // A run of packets fills a segmented send: half a burst, but no more than what the rate gives in a timer's
+        // tick.
+        let wanted = (rate.burst(per_nano) / 2.0)
+            .min(per_nano * BURST_TIME.as_nanos() as f64)
+            .max(datagram);
         let wait = (wanted - self.tokens) / per_nano;
         let at = now + Duration::from_nanos(wait.clamp(1.0, 1e12) as u64);
         self.resume = Some((at, wanted));

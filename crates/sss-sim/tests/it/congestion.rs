@@ -123,12 +123,29 @@ fn who_sends_little_overflows_no_queue() {
     assert!(overflowed(Cubic) <= 3, "{}", overflowed(Cubic));
 }
 
-// spec: REC-7
+// spec: REC-6, REC-7, REC-12
 #[test]
-fn a_short_queue_does_not_end_the_start() {
-    for control in Congestion::ALL {
-        let setup = links::single(control, (RATE, ms(50)), 0.25);
-        let there = play(&setup).flows[0].reaches_over(links::START, 0.9 * RATE as f64, Duration::ZERO);
-        assert!(there.is_some_and(|time| time <= ms(600)), "{control}: {there:?}");
+fn starts_are_over_soon_and_lose_little() {
+    for path in [(RATE, ms(50)), (5 * RATE, ms(20))] {
+        for (products, marks) in [(0.25, false), (1.0, false), (4.0, false), (4.0, true)] {
+            for control in Congestion::ALL {
+                let mut setup = Setup {
+                    from: secs(1),
+                    until: secs(2),
+                    ..links::single(control, path, products)
+                };
+                setup.mark_above = marks.then_some(setup.queue / 16);
+                let report = play(&setup);
+                let there = report.flows[0].reaches_over(links::START, 0.9 * path.0 as f64, Duration::ZERO);
+                assert!(there.is_some_and(|time| time <= ms(650)), "{there:?}: {setup:?}");
+                let most = match (products, control) {
+                    (0.25, _) => 200,
+                    (1.0, Bbr) => 80,
+                    (1.0, _) => 5,
+                    _ => 0,
+                };
+                assert!(report.overflowed <= most, "{}: {setup:?}", report.overflowed);
+            }
+        }
     }
 }

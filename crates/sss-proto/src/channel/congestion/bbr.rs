@@ -234,7 +234,18 @@ impl Bbr {
         }
         match self.phase {
             Phase::Startup if self.full.is_reached() => self.phase = Phase::Drain,
-            Phase::Drain if ack.remaining <= self.in_flight(1.0) => self.enter_down(ack.now),
+            Phase::Drain => {
+                // What congestion ended was not all measured then.
+                let product = self.in_flight(phase::UP_PACING);
+                self.bounds.upper = self.bounds.upper.map(|upper| upper.max(product));
+                if ack.remaining <= self.in_flight(1.0) {
+                    self.enter_down(ack.now);
+                    // A bound that was guessed is probed at once.
+                    if self.bounds.upper.is_some() {
+                        self.cycle.wait = Duration::ZERO;
+                    }
+                }
+            }
             Phase::Down | Phase::Cruise if self.is_time_to_probe(ack.now) => self.enter_refill(),
             Phase::Down if ack.remaining <= self.in_flight(1.0) => self.enter_cruise(ack.now),
             Phase::Refill if self.cycle.rounds > 0 => self.enter_up(ack.now),
@@ -428,8 +439,11 @@ impl Control for Bbr {
         }
         let at_start = self.phase == Phase::Startup;
         let packets = self.packets(in_flight);
-        let is_congestion =
-            signal.kind == SignalKind::Mark || self.loss.round.is_congestion(packets, &self.loss.usual, at_start);
+        let is_congestion = match signal.kind {
+            // At the start a queue stands before the pipe is full: bandwidth still grows.
+            SignalKind::Mark => !at_start || self.full.is_near(),
+            SignalKind::Loss(_) => self.loss.round.is_congestion(packets, &self.loss.usual, at_start),
+        };
         if !is_new || !is_congestion {
             return false;
         }

@@ -87,6 +87,11 @@ impl FullPipe {
         self.is_reached
     }
 
+    /// Returns whether the bandwidth has not grown in the latest round trip.
+    pub(super) fn is_near(&self) -> bool {
+        self.rounds > 0
+    }
+
     pub(super) fn reach(&mut self) {
         self.is_reached = true;
     }
