@@ -74,6 +74,7 @@ use crate::token::Token;
 use frames::delivery::Item;
 use frames::draft::Draft;
 use frames::fill;
+pub(crate) use frames::fill::Length;
 use frames::priority;
 use life::{Life, cause};
 use messages::{incoming, outgoing};
@@ -486,11 +487,11 @@ impl Streams {
         !is_idle && life.failed.is_none() && life.tree.lsids.has_role()
     }
 
-    /// Fills the packet with as much as fits.
-    pub(crate) fn fill(&mut self, packet: &mut PacketWriter<'_>) {
-        if self.life.failed.is_none() && self.life.tree.lsids.has_role() {
-            fill::fill(&mut self.life, &mut Draft::new(packet, &mut self.announced));
-        }
+    /// Fills the packet with as much as fits. Returns whether something is left over that did not.
+    pub(crate) fn fill(&mut self, packet: &mut PacketWriter<'_>, length: Length) -> bool {
+        self.life.failed.is_none()
+            && self.life.tree.lsids.has_role()
+            && fill::fill(&mut self.life, &mut Draft::new(packet, &mut self.announced), length)
     }
 
     /// Returns whether [`Self::walk`] has something to do.

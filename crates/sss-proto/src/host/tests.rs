@@ -1,5 +1,6 @@
 //! Hosts joined by a wire without delay, some of which break the rules of migration.
 
+mod batches;
 mod crossing;
 mod explore;
 mod floods;

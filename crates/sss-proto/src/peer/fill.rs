@@ -7,7 +7,7 @@
 use crate::channel::{Budget, Channel};
 use crate::io::{Transmit, TransmitBuf};
 use crate::packet::PacketWriter;
-use crate::streams::Streams;
+use crate::streams::{Length, Streams};
 use crate::time::Instant;
 use crate::token::Token;
 
@@ -51,7 +51,8 @@ struct Batch<'a> {
 
 impl Batch<'_> {
     fn fill(&mut self, now: Instant) -> Option<Transmit> {
-        let segment = self.channel.datagram_size();
+        let whole = self.channel.datagram_size();
+        let mut segment = whole;
         for n in 0..self.buf.max_segments() {
             if self.buf.spare().len() < segment {
                 break;
@@ -65,18 +66,24 @@ impl Batch<'_> {
             let Some(with_data) = self.next_packet(now) else {
                 break;
             };
-            let written = self.packet(now, segment, with_data);
+            let length = match n {
+                0 => Length::Free,
+                _ => Length::Fixed(whole - segment),
+            };
+            let (written, is_cut) = self.packet(now, (segment, length), with_data);
             self.buf.advance(written);
-            // CHN-10: only the last packet may be shorter.
-            if written < segment {
-                break;
+            // CHN-10: the first packet says how long they are, and only the last may be shorter.
+            match length {
+                Length::Free if is_cut => segment = written,
+                Length::Free | Length::Fixed(_) if written < segment => break,
+                Length::Free | Length::Fixed(_) => {}
             }
         }
         if self.streams.as_ref().is_some_and(|s| !s.wants()) {
             self.channel.on_nothing_to_send();
         }
-        let whole = segment + self.channel.path().route.overhead();
-        (self.buf.len() > 0).then(|| self.channel.transmit(whole.min(self.buf.len())))
+        let sent = segment + self.channel.path().route.overhead();
+        (self.buf.len() > 0).then(|| self.channel.transmit(sent.min(self.buf.len())))
     }
 
     /// Returns whether a packet is to be sent, and if one is, whether the streams may write into it.
@@ -92,20 +99,20 @@ impl Batch<'_> {
         self.channel.probe_may_carry_data() || matches!(self.channel.budget(now), Budget::Ready)
     }
 
-    /// Writes one packet of at most `size` bytes; returns its length.
-    fn packet(&mut self, now: Instant, size: usize, with_data: bool) -> usize {
+    /// Writes one packet of at most `size` bytes; returns its length, and whether something of the streams is left over
+    /// that did not fit.
+    fn packet(&mut self, now: Instant, (size, length): (usize, Length), with_data: bool) -> (usize, bool) {
         let Some(datagram) = self.buf.spare().get_mut(..size) else {
-            return 0;
+            return (0, false);
         };
         self.tokens.clear();
         let mut packet = self.channel.begin(datagram);
         let mut writer = PacketWriter::new(packet.plaintext(), self.tokens);
         self.channel.write_control(now, &mut writer);
-        if with_data && let Some(streams) = &mut self.streams {
-            streams.fill(&mut writer);
-        }
+        let streams = self.streams.as_mut().filter(|_| with_data);
+        let is_cut = streams.is_some_and(|streams| streams.fill(&mut writer, length));
         let (len, ack_eliciting, padding) = (writer.len(), writer.is_ack_eliciting(), writer.padding());
         let packet = packet.sealed(len, ack_eliciting).padded(padding);
-        self.channel.finish(now, packet, self.tokens)
+        (self.channel.finish(now, packet, self.tokens), is_cut)
     }
 }

@@ -11,7 +11,7 @@ use crate::negotiation::Proven;
 use crate::packet::PacketWriter;
 use crate::padding::Padding;
 use crate::role::Role;
-use crate::streams::Streams;
+use crate::streams::{Length, Streams};
 use crate::token::Token;
 
 /// Fate of the attempt that INITIATE named, as ACCEPT tells it (NEG-25).
@@ -36,7 +36,7 @@ pub(super) fn write(
     let mut writer = PacketWriter::new(&mut space, tokens);
     frame::write_settings(writer.eliciting(), settings);
     if let Some(streams) = streams {
-        streams.fill(&mut writer);
+        streams.fill(&mut writer, Length::Fixed(0));
     }
     let (len, padding) = (writer.len(), padding.max(writer.padding()));
     if padding == Padding::None {

@@ -32,7 +32,7 @@ use sss_wire::frame::{Credit, Frame, Init, InitKind, Reset, Scope, Stop, Stream}
 
 use super::tree::lsids::Found;
 use super::tree::node::Flags;
-use super::{ReadOutcome, StreamEvent, Streams};
+use super::{Length, ReadOutcome, StreamEvent, Streams};
 use crate::config::{StreamsConfig, WindowConfig};
 use crate::error::{CloseReason, ProtocolError, ReadError, WriteError};
 use crate::ids::{PeerId, StreamId, StreamKey};
@@ -99,7 +99,7 @@ impl Streams {
         let mut tokens = Vec::new();
         let mut writer = PacketWriter::new(&mut space, &mut tokens);
         self.walk();
-        self.fill(&mut writer);
+        self.fill(&mut writer, Length::Fixed(0));
         let len = writer.len();
         assert!(len == 0 || writer.is_ack_eliciting());
         space.truncate(len);

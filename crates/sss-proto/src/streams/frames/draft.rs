@@ -9,6 +9,8 @@ pub(crate) struct Draft<'a, 'b> {
     announced: &'a mut Vec<u32>,
     /// Position at which what the scheduler chooses begins.
     pub(crate) data_at: usize,
+    /// Bytes by which it is shorter than packets may be.
+    pub(crate) missing: usize,
 }
 
 impl<'a, 'b> Draft<'a, 'b> {
@@ -19,6 +21,7 @@ impl<'a, 'b> Draft<'a, 'b> {
             packet,
             announced,
             data_at: 0,
+            missing: 0,
         }
     }
 

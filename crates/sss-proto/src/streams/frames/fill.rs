@@ -3,8 +3,10 @@
 //! 1. refusals, RESET and STOP; 2. questions and answers; 3. OPEN_CREDIT, CREDIT, PRIORITY; 4. STREAM and DATAGRAM, in
 //!    scheduler order; a stream whose INIT is not acknowledged is preceded by INIT of its ancestors (STR-6).
 //!
-//! If something is left over that does not fit, the packet is filled up with PADDING, so that the packets of a
-//! segmented send are equally long (CHN-10).
+//! The packets of a segmented send are equally long (CHN-10). If something is left over that does not fit into the
+//! first, that one says how long the others are, so that datagrams of one size need no PADDING; unless little is
+//! missing in it. The others are filled up with PADDING if less than a quarter of them is missing, and else end the
+//! send.
 
 use super::draft::Draft;
 use super::segment::{Blocked, Outcome};
@@ -19,8 +21,25 @@ use crate::token::Topic;
 /// The number of waiters woken at a time: about what a packet holds.
 const WAKE: usize = 32;
 
-/// Fills the packet with as much as fits.
-pub(crate) fn fill(life: &mut Life, draft: &mut Draft<'_, '_>) {
+/// Bytes that are missing in a first packet that is filled up all the same: streams can be cut at any place, but not
+/// into very small pieces.
+const LITTLE: usize = 64;
+
+/// Length of a packet of which more is to follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Length {
+    /// As long as it happens to be.
+    Free,
+    /// The room that there is: so many bytes less than a packet may have at most.
+    Fixed(usize),
+}
+
+/// Fills the packet with as much as fits. Returns whether something is left over that did not.
+pub(crate) fn fill(life: &mut Life, draft: &mut Draft<'_, '_>, length: Length) -> bool {
+    draft.missing = match length {
+        Length::Free => 0,
+        Length::Fixed(missing) => missing,
+    };
     incoming::grant_all(life);
     life.scheduler.set_quantum(draft.packet.remaining());
     let is_done = refusal::write_all(life, draft)
@@ -31,10 +50,15 @@ pub(crate) fn fill(life: &mut Life, draft: &mut Draft<'_, '_>) {
         && credit::write_all(life, draft)
         && priority::write_all(life, draft)
         && write_streams(life, draft);
-    if !is_done && !draft.packet.is_empty() {
-        let rest = draft.packet.remaining();
+    let rest = draft.packet.remaining();
+    let filled_up = match length {
+        Length::Free => LITTLE,
+        Length::Fixed(_) => draft.packet.len() / 3,
+    };
+    if !is_done && !draft.packet.is_empty() && rest < filled_up {
         draft.packet.quiet().zeros(rest);
     }
+    !is_done
 }
 
 /// RESET and STOP of each stream that has one due. Returns whether everything did fit.

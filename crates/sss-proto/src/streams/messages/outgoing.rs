@@ -114,9 +114,10 @@ pub(crate) fn write_stateless(life: &mut Life, index: u32, draft: &mut Draft<'_,
     let len = usize::try_from(size).ok()?;
     let needed = stateless_len(life, index, len, draft);
     if needed > draft.packet.remaining() {
-        // The next packet has as much room as this one had; what came before in this one is not in that.
-        let is_first = draft.packet.len() <= draft.data_at;
-        let fits_next = needed <= draft.packet.remaining() + draft.packet.len() && !is_first;
+        // The next packet has as much room as this one had, or more; what came before in this one is not in that.
+        let has_more_room = draft.packet.len() > draft.data_at || draft.missing > 0;
+        let next = draft.packet.remaining() + draft.packet.len() + draft.missing;
+        let fits_next = needed <= next && has_more_room;
         return fits_next.then_some(Outcome::Full);
     }
     init::write_ancestors(life, index, draft).or_else(|| Some(encode(life, index, len, draft)))

@@ -196,17 +196,16 @@ fn one_that_fits_a_packet_waits_for_the_next() {
         pair.a.send_now(a, &pattern(900), &BEST_EFFORT);
     }
     let (lsid, data) = (1, &pattern(900)[..]);
-    for _ in 0..2 {
-        sent!(pair.a, [Datagram { lsid, data }.to_frame(), Frame::Padding]);
+    for _ in 0..3 {
+        sent!(pair.a, [Datagram { lsid, data }]);
     }
-    sent!(pair.a, [Datagram { lsid, data }]);
     // It would fit, but for what must come before it in every packet.
     pair.a.send_now(a, &pattern(ROOM - 4), &BEST_EFFORT);
     let mut space = vec![0; ROOM];
     let mut tokens = Vec::new();
     let mut writer = PacketWriter::new(&mut space, &mut tokens);
     writer.quiet().zeros(100);
-    pair.a.fill(&mut writer);
+    pair.a.fill(&mut writer, Length::Fixed(0));
     assert!(matches!(tokens[..], [Token::Stream { .. }]), "{tokens:?}");
 }
 
