@@ -406,8 +406,8 @@ impl Follower {
             };
             let cost = self.script.cost(&turn);
             if cost > 0 && self.charged + cost > self.channel.open_credit() {
-                // Each second identity keeps to the rules.
-                let keeps = self.peer.is_multiple_of(2);
+                // Each second identity keeps to the rules: of a server's clients the first, of peers the second.
+                let keeps = self.peer.is_multiple_of(2) == (self.side == Side::Responder);
                 let skips = self.side == Side::Responder && self.script.may_skip(self.n);
                 if self.waits.elapsed() < WAIT || (keeps && !skips) {
                     break;

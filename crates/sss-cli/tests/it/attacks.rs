@@ -84,9 +84,13 @@ fn withstands(attack: impl FnOnce(Victim) -> Command) -> Report {
     report
 }
 
+// spec: NEG-12
 #[test]
 fn a_server_withstands_hellos() {
-    assert!(withstands(Command::Hellos).packets > 500);
+    let report = withstands(Command::Hellos);
+    assert!(report.packets > 500, "{report:?}");
+    // None of them opens: what is answered is that a token is missing, once there are a thousand in a second.
+    assert!(report.packets < 3000 || report.answered > 0, "{report:?}");
 }
 
 #[test]
@@ -141,7 +145,9 @@ fn a_server_withstands_moves_without_end() {
 #[test]
 fn a_server_withstands_encapsulations() {
     let report = withstands(Command::Legs);
-    assert!(report.packets > 500 && report.answered < report.bytes);
+    // RETRY for each, and COOKIE_K for a thousand until there is a flood, and for a thousand a second of 250 networks.
+    let most = 29 * report.packets + 4000 * 1179;
+    assert!(report.packets > 500 && report.answered < most, "{report:?}");
 }
 
 #[test]
@@ -208,14 +214,21 @@ fn a_server_withstands_gaps() {
     assert!(withstands(Command::Gaps).packets > 500);
 }
 
+/// Returns whether those that opened more than they were granted lost their channel: the first identity does.
+fn is_credit_kept(report: &Report) -> bool {
+    report.closed > 0 && report.code == Some(Code::CREDIT_EXCEEDED)
+}
+
 #[test]
 fn a_server_withstands_deep_trees() {
-    assert!(withstands(Command::Trees).packets > 50);
+    let report = withstands(Command::Trees);
+    assert!(report.packets > 50 && is_credit_kept(&report), "{report:?}");
 }
 
 #[test]
 fn a_server_withstands_datagrams_of_all_sizes() {
-    assert!(withstands(Command::Datagrams).packets > 100);
+    let report = withstands(Command::Datagrams);
+    assert!(report.packets > 100 && is_credit_kept(&report), "{report:?}");
 }
 
 #[test]
@@ -225,12 +238,19 @@ fn a_server_withstands_updates_without_rest() {
 
 #[test]
 fn a_server_withstands_who_stops_all_and_stops_at_nothing() {
-    assert!(withstands(Command::Stops).packets > 100);
+    let report = withstands(Command::Stops);
+    assert!(report.packets > 100 && is_credit_kept(&report), "{report:?}");
 }
 
 #[test]
 fn a_server_withstands_questions_without_end() {
-    assert!(withstands(Command::Questions).packets > 500);
+    let report = withstands(Command::Questions);
+    assert!(report.packets > 500, "{report:?}");
+    // Each second identity asks about streams that there are not.
+    assert!(
+        report.peers < 3 || report.code == Some(Code::STREAM_STATE),
+        "{report:?}"
+    );
 }
 
 #[test]
