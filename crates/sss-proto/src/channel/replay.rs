@@ -6,10 +6,11 @@ const WORDS: usize = REPLAY_WINDOW as usize / 64;
 
 /// A bitmap of the last [`REPLAY_WINDOW`] sequence numbers up to the highest opened one.
 ///
-/// Bit `n % REPLAY_WINDOW` stands for number `n`.
+/// Bit `n % REPLAY_WINDOW` stands for number `n`. It is only as long as the highest number so far asks for, so that a
+/// channel on which little was said needs little.
 #[derive(Debug)]
 pub(super) struct ReplayWindow {
-    bits: Box<[u64; WORDS]>,
+    bits: Vec<u64>,
     /// One more than the highest number opened.
     next: u64,
 }
@@ -17,7 +18,7 @@ pub(super) struct ReplayWindow {
 impl ReplayWindow {
     pub(super) fn new() -> Self {
         Self {
-            bits: Box::new([0; WORDS]),
+            bits: Vec::new(),
             next: 0,
         }
     }
@@ -30,6 +31,7 @@ impl ReplayWindow {
     /// Marks an authenticated number as seen. False if it must be dropped: seen before, or below the window.
     pub(super) fn accept(&mut self, seq: u64) -> bool {
         if seq >= self.next {
+            self.reach(seq);
             self.advance(seq);
         } else if self.next - 1 - seq >= REPLAY_WINDOW {
             return false;
@@ -41,6 +43,17 @@ impl ReplayWindow {
         let seen = *word & bit != 0;
         *word |= bit;
         !seen
+    }
+
+    /// Makes room for the bit of a number that is higher than all before. Until there is room for a whole window, the
+    /// bits are those of all numbers from 0 on, each at its place.
+    fn reach(&mut self, seq: u64) {
+        let needed = usize::try_from(seq / 64).map_or(WORDS, |word| word.saturating_add(1).min(WORDS));
+        if needed > self.bits.len() {
+            let words = needed.next_power_of_two().min(WORDS);
+            self.bits.reserve_exact(words - self.bits.len());
+            self.bits.resize(words, 0);
+        }
     }
 
     /// Moves the window so that `seq` is its highest number, clearing what enters it.
@@ -125,6 +138,17 @@ mod tests {
         assert!(window.accept(1), "just above it");
         assert!(!window.accept(1));
         assert!(!window.accept(REPLAY_WINDOW));
+    }
+
+    #[test]
+    fn it_is_as_long_as_the_numbers_so_far_ask_for() {
+        let mut window = ReplayWindow::new();
+        let mut words = Vec::new();
+        for seq in [0, 63, 64, 200, 8191, REPLAY_WINDOW - 1, REPLAY_WINDOW, u64::MAX - 1] {
+            assert!(window.accept(seq));
+            words.push(window.bits.capacity());
+        }
+        assert_eq!(words, [1, 1, 2, 4, 128, WORDS, WORDS, WORDS]);
     }
 
     #[test]

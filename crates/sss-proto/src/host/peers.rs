@@ -28,7 +28,8 @@ const LOOKED_FOR: usize = 128;
 
 /// The peers, by slot and by EID, and the queues that they are in.
 pub(super) struct Peers {
-    slots: Slab<Peer>,
+    /// Each in a place of its own: a table of them would be half empty, and be copied whenever it grows.
+    slots: Slab<Box<Peer>>,
     /// The peer on whose channel new streams to an EID are opened.
     by_eid: HashMap<Eid, u32, RandomState>,
     generation: u32,
@@ -63,20 +64,22 @@ impl Peers {
     }
 
     pub(super) fn get(&self, id: PeerId) -> Option<&Peer> {
-        self.slots.get(id.index as usize).filter(|p| p.id() == id)
+        let peer = self.slots.get(id.index as usize).map(Box::as_ref);
+        peer.filter(|peer| peer.id() == id)
     }
 
     #[cfg(any(test, fuzzing))]
     pub(super) fn get_mut(&mut self, id: PeerId) -> Option<&mut Peer> {
-        self.slots.get_mut(id.index as usize).filter(|p| p.id() == id)
+        let peer = self.slots.get_mut(id.index as usize).map(Box::as_mut);
+        peer.filter(|peer| peer.id() == id)
     }
 
     pub(super) fn at(&mut self, index: u32) -> Option<&mut Peer> {
-        self.slots.get_mut(index as usize)
+        self.slots.get_mut(index as usize).map(Box::as_mut)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Peer> {
-        self.slots.iter().map(|(_, peer)| peer)
+        self.slots.iter().map(|(_, peer)| &**peer)
     }
 
     /// The peer on whose channel new streams to an EID are opened.
@@ -121,7 +124,7 @@ impl Peers {
 
     /// As [`Self::insert`], but new streams are not opened there.
     pub(super) fn insert_unlisted(&mut self, peer: Peer) -> u32 {
-        u32::try_from(self.slots.insert(peer)).unwrap_or(u32::MAX)
+        u32::try_from(self.slots.insert(Box::new(peer))).unwrap_or(u32::MAX)
     }
 
     /// Takes the peer out of the directory; its slot stays while the application holds its streams.
@@ -246,7 +249,7 @@ impl Peers {
         while let Some(oldest) = self.census.full(of.0, of.1) {
             let find = |is_wanted: fn(&Peer) -> bool| {
                 let mut found = oldest.iter().copied();
-                found.find(|i| self.slots.get(*i as usize).is_some_and(is_wanted))
+                found.find(|i| self.slots.get(*i as usize).is_some_and(|peer| is_wanted(peer)))
             };
             let is_ghost = |peer: &Peer| *peer.transport().mobility().status() != LinkStatus::Up;
             let Some(goes) = find(|peer| peer.streams().len() == 0).or_else(|| find(is_ghost)) else {
@@ -283,7 +286,7 @@ impl Peers {
 
     fn set_stale_timers(&mut self) {
         while let Some(index) = self.timers.pop_stale() {
-            let at = self.slots.get_mut(index as usize).and_then(Peer::next_timer);
+            let at = self.slots.get_mut(index as usize).and_then(|peer| peer.next_timer());
             self.timers.set(index, at);
         }
     }
