@@ -378,7 +378,7 @@ impl Flight {
         if let Some(packet) = acked.largest
             && !was_repeated
         {
-            self.recovery.rtt.update(now.since(packet.sent), Duration::ZERO);
+            self.recovery.rtt.update(now, now.since(packet.sent), Duration::ZERO);
         }
         self.tell_mtu(now, &acked);
         self.on_progress(now, &acked, in_flight, None);
@@ -453,7 +453,7 @@ impl Flight {
         }
         let latest = now.since(largest.sent);
         let delay = Duration::from_micros(ack.delay_us).min(self.recovery.peer_ack_delay);
-        self.recovery.rtt.update(latest, delay);
+        self.recovery.rtt.update(now, latest, delay);
         Some(latest)
     }
 
@@ -494,6 +494,7 @@ impl Flight {
                 oldest: self.sent.oldest(),
                 smoothed: self.recovery.rtt.smoothed(),
                 latest,
+                least: self.recovery.rtt.min(),
             });
         }
     }

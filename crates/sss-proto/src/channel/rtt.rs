@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
+use crate::time::Instant;
+
 /// Precision of clocks and timers; the least that a timeout adds to a measurement.
 pub(in crate::channel) const GRANULARITY: Duration = Duration::from_millis(1);
+/// Two periods are alike if all their measurements are within this part of the least.
+const FLAT_PART: u32 = 8;
 /// Assumed before anything was measured.
 const INITIAL: Duration = Duration::from_millis(333);
 
@@ -15,6 +19,37 @@ pub(super) struct Rtt {
     variation: Duration,
     /// `None` before the first measurement.
     min: Option<Duration>,
+    present: Period,
+    /// The periods before, the latest first.
+    past: [Period; 3],
+}
+
+/// A time of a round trip: the least and the most that was measured.
+#[derive(Clone, Copy, Debug, Default)]
+struct Period {
+    began: Instant,
+    least: Option<Duration>,
+    most: Duration,
+    /// From one measurement to the next it became longer by half.
+    is_step: bool,
+}
+
+impl Period {
+    fn add(&mut self, rtt: Duration) {
+        self.least = Some(self.least.map_or(rtt, |least| least.min(rtt)));
+        self.most = self.most.max(rtt);
+    }
+}
+
+/// Returns the round trip of a path that has become longer: at once, and evenly. Of four periods in a row, the latest
+/// first, one of the latter two had a round trip of two thirds, the former two are alike, and there was a step. A queue
+/// grows with each packet.
+fn longer_path([first, second, third, fourth]: [&Period; 4]) -> Option<Duration> {
+    let least = first.least?.min(second.least?);
+    let before = third.least.into_iter().chain(fourth.least).min()?;
+    let is_flat = first.most.max(second.most) - least <= least / FLAT_PART;
+    let is_step = second.is_step || third.is_step;
+    (is_step && is_flat && least >= before + before / 2).then_some(least)
 }
 
 impl Rtt {
@@ -26,6 +61,8 @@ impl Rtt {
             smoothed: first,
             variation: first / 2,
             min: measured,
+            present: Period::default(),
+            past: [Period::default(); 3],
         }
     }
 
@@ -38,10 +75,18 @@ impl Rtt {
     }
 
     /// Takes in a measurement. `ack_delay` is what the peer says it waited, already limited to what it may.
-    pub(super) fn update(&mut self, latest: Duration, ack_delay: Duration) {
+    pub(super) fn update(&mut self, now: Instant, latest: Duration, ack_delay: Duration) {
+        let is_step = latest >= self.latest + self.latest / 2;
         self.latest = latest;
+        if now.since(self.present.began) >= self.smoothed {
+            self.next_period(now);
+        }
+        self.present.add(latest);
+        self.present.is_step |= is_step;
         let Some(min) = self.min else {
             *self = Self::new(Some(latest));
+            self.present.began = now;
+            self.present.add(latest);
             return;
         };
         let min = min.min(latest);
@@ -54,6 +99,19 @@ impl Rtt {
         let deviation = self.smoothed.abs_diff(adjusted);
         self.variation = (self.variation * 3 + deviation) / 4;
         self.smoothed = (self.smoothed * 7 + adjusted) / 8;
+    }
+
+    /// A period is over. The least is not that of another path for ever (REC-1).
+    fn next_period(&mut self, now: Instant) {
+        let [first, second, third] = &self.past;
+        if let Some(longer) = longer_path([&self.present, first, second, third]) {
+            self.min = Some(longer);
+        }
+        self.past = [self.present, *first, *second];
+        self.present = Period {
+            began: now,
+            ..Period::default()
+        };
     }
 
     pub(super) fn smoothed(&self) -> Duration {
@@ -83,6 +141,10 @@ impl Rtt {
 mod tests {
     use super::*;
 
+    fn at(ms: u64) -> Instant {
+        Instant::from_nanos(ms * 1_000_000)
+    }
+
     fn ms(n: u64) -> Duration {
         Duration::from_millis(n)
     }
@@ -104,10 +166,10 @@ mod tests {
     #[test]
     fn first_sample_replaces_the_guess_and_later_ones_are_smoothed() {
         let mut rtt = Rtt::new(None);
-        rtt.update(ms(100), ms(25));
+        rtt.update(at(0), ms(100), ms(25));
         assert_eq!((rtt.smoothed(), rtt.variation()), (ms(100), ms(50)));
         // adjusted = 150 - 10 = 140: deviation 40, variation (150 + 40) / 4, smoothed (700 + 140) / 8.
-        rtt.update(ms(150), ms(10));
+        rtt.update(at(0), ms(150), ms(10));
         assert_eq!(rtt.variation(), Duration::from_micros(47_500));
         assert_eq!(rtt.smoothed(), ms(105));
         assert_eq!((rtt.min(), rtt.latest()), (Some(ms(100)), ms(150)));
@@ -118,7 +180,7 @@ mod tests {
     fn a_bound_is_a_guess_and_no_measurement() {
         let mut rtt = Rtt::at_most(ms(40));
         assert_eq!((rtt.smoothed(), rtt.min()), (ms(40), None));
-        rtt.update(ms(30), ms(0));
+        rtt.update(at(0), ms(30), ms(0));
         assert_eq!((rtt.smoothed(), rtt.min()), (ms(30), Some(ms(30))));
         assert_eq!(Rtt::at_most(ms(5000)).smoothed(), ms(333));
     }
@@ -126,7 +188,7 @@ mod tests {
     #[test]
     fn a_delay_that_would_go_below_the_minimum_is_not_subtracted() {
         let mut rtt = Rtt::new(Some(ms(100)));
-        rtt.update(ms(110), ms(25));
+        rtt.update(at(0), ms(110), ms(25));
         assert_eq!(rtt.smoothed(), (ms(700) + ms(110)) / 8);
     }
 
@@ -135,10 +197,41 @@ mod tests {
     fn probe_timeout_has_a_floor_for_the_variation() {
         let mut rtt = Rtt::new(Some(Duration::from_micros(100)));
         for _ in 0..50 {
-            rtt.update(Duration::from_micros(100), Duration::ZERO);
+            rtt.update(at(0), Duration::from_micros(100), Duration::ZERO);
         }
         assert_eq!(rtt.probe_timeout(ms(25)), Duration::from_micros(100) + ms(1) + ms(25));
         let rtt = Rtt::new(Some(ms(40)));
         assert_eq!(rtt.probe_timeout(ms(25)), ms(40 + 80 + 25));
+    }
+
+    // spec: REC-1
+    #[test]
+    fn the_least_is_that_of_a_longer_path_soon() {
+        let mut rtt = Rtt::new(Some(ms(50)));
+        for now in 0..1000 {
+            rtt.update(at(now), ms(50 + now % 3), ms(0));
+        }
+        for now in 1000..1600 {
+            rtt.update(at(now), ms(160 + now % 3), ms(0));
+        }
+        assert_eq!(rtt.min(), Some(ms(160)));
+        rtt.update(at(1601), ms(50), ms(0));
+        assert_eq!(rtt.min(), Some(ms(50)));
+    }
+
+    // spec: REC-1
+    #[test]
+    fn a_queue_is_no_longer_path() {
+        let mut rtt = Rtt::new(Some(ms(50)));
+        // It fills up in 200 ms, falls by a third, and fills up again; then it stands.
+        for now in 0..10_000 {
+            let wait = match now {
+                0..200 => now / 4,
+                200..8000 => 34 + (now - 200) % 2000 / 125,
+                _ => 50,
+            };
+            rtt.update(at(now), ms(50 + wait), ms(0));
+        }
+        assert_eq!(rtt.min(), Some(ms(50)));
     }
 }

@@ -149,3 +149,10 @@ fn starts_are_over_soon_and_lose_little() {
         }
     }
 }
+
+// spec: REC-1, REC-10
+#[test]
+fn bbr_follows_a_path_that_becomes_longer() {
+    let rate = play(&links::longer(Bbr)).flows[0].rate(secs(12), secs(20));
+    assert!(rate > 0.85 * RATE as f64, "{rate}");
+}

@@ -140,6 +140,9 @@ impl Bbr {
     }
 
     fn update_path(&mut self, ack: &AckSample, sample: Option<&RateSample>) {
+        if let Some(least) = ack.least {
+            self.path.min_rtt.renew(ack.now, least);
+        }
         if let Some(rtt) = ack.latest {
             self.path.min_rtt.update(ack.now, rtt);
             if self.phase == Phase::Cruise {

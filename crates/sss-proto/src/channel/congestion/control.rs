@@ -56,6 +56,8 @@ pub(in crate::channel) struct AckSample {
     pub(in crate::channel) smoothed: Duration,
     /// The round-trip time measured by this acknowledgement, if it measured one.
     pub(in crate::channel) latest: Option<Duration>,
+    /// The least that was measured on this path (REC-1).
+    pub(in crate::channel) least: Option<Duration>,
 }
 
 /// A sign of congestion.

@@ -10,6 +10,8 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 const MIN_RTT_WINDOW: Duration = Duration::from_secs(10);
 /// A round trip that is longer by no more than this part confirms the smallest one.
 const CONFIRMING_PART: u32 = 64;
+/// A path is another one if its least is longer by this part.
+const LONGER_PART: u32 = 4;
 /// Round trips in each half of the window of the aggregation filter.
 const AGGREGATION_ROUNDS: u64 = 5;
 
@@ -60,6 +62,15 @@ impl MinRtt {
         self.candidate = Some(self.candidate.map_or(rtt, |c| c.min(rtt)));
         if self.value.is_none_or(|value| rtt <= value + value / CONFIRMING_PART) {
             self.value = Some(self.value.map_or(rtt, |value| value.min(rtt)));
+            self.confirmed = now;
+            self.probed = now;
+        }
+    }
+
+    /// The least of all measurements on the path is this one: it has become longer (REC-1).
+    pub(super) fn renew(&mut self, now: Instant, least: Duration) {
+        if self.value.is_some_and(|value| least > value + value / LONGER_PART) {
+            self.value = Some(least);
             self.confirmed = now;
             self.probed = now;
         }

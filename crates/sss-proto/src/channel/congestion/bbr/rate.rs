@@ -173,6 +173,7 @@ mod tests {
             oldest: largest + 1,
             smoothed: Duration::from_millis(100),
             latest: None,
+            least: None,
         }
     }
 

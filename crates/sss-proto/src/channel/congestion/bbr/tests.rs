@@ -134,6 +134,7 @@ impl Run {
             oldest: self.in_flight.first().map_or(self.next, |p| p.seq),
             smoothed: rtt,
             latest: Some(rtt),
+            least: None,
         });
     }
 
@@ -478,6 +479,7 @@ fn an_idle_one_is_small() {
             oldest: run.next,
             smoothed: ms(50),
             latest: None,
+            least: None,
         },
         None,
     );

@@ -54,6 +54,7 @@ impl Sender {
                 oldest: first + n + 1,
                 smoothed: Duration::from_millis(rtt_ms),
                 latest: Some(Duration::from_millis(rtt_ms)),
+                least: None,
             });
         }
     }
@@ -177,6 +178,7 @@ fn an_unused_window_does_not_grow() {
             oldest: 0,
             smoothed: RTT,
             latest: Some(RTT),
+            least: None,
         });
     }
     assert_eq!(cubic.window(), 10_000);
@@ -196,6 +198,7 @@ fn an_unused_window_does_not_grow() {
             oldest: 0,
             smoothed: RTT,
             latest: Some(RTT),
+            least: None,
         });
     }
     assert_eq!(sender.cubic.window(), before);
@@ -240,6 +243,7 @@ fn where_a_queue_is_seen_the_window_falls_to_what_arrives() {
             oldest: n,
             smoothed: rtt,
             latest: Some(rtt),
+            least: None,
         });
     }
     let window = cubic.window() as f64;
