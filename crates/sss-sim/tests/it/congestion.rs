@@ -69,8 +69,8 @@ fn two_share_alike() {
     let apart = [1000, 2000, 2500, 3000, 3500, 4000, 5000];
     let reports = apart.map(|apart| shared(&[Bbr, Bbr], ms(apart)));
     let fairness = reports.each_ref().map(Report::fairness);
-    assert!(fairness.iter().sum::<f64>() / 7.0 > 0.93, "{fairness:?}");
-    assert!(fairness.iter().all(|f| *f > 0.9), "{fairness:?}");
+    assert!(fairness.iter().sum::<f64>() / 7.0 > 0.95, "{fairness:?}");
+    assert!(fairness.iter().all(|f| *f > 0.92), "{fairness:?}");
     for report in &reports {
         assert!(report.total() > 0.85 * RATE as f64, "{}", report.total());
     }
@@ -123,9 +123,9 @@ fn who_sends_little_overflows_no_queue() {
     assert!(overflowed(Cubic) <= 3, "{}", overflowed(Cubic));
 }
 
-// spec: REC-6, REC-7, REC-12
+// spec: REC-7, REC-12
 #[test]
-fn starts_are_over_soon_and_lose_little() {
+fn starts_are_over_soon_and_bbr_loses_little() {
     for path in [(RATE, ms(50)), (5 * RATE, ms(20))] {
         for (products, marks) in [(0.25, false), (1.0, false), (4.0, false), (4.0, true)] {
             for control in Congestion::ALL {
@@ -139,9 +139,9 @@ fn starts_are_over_soon_and_lose_little() {
                 let there = report.flows[0].reaches_over(links::START, 0.9 * path.0 as f64, Duration::ZERO);
                 assert!(there.is_some_and(|time| time <= ms(650)), "{there:?}: {setup:?}");
                 let most = match (products, control) {
-                    (0.25, _) => 200,
+                    (_, Cubic) => u64::MAX,
+                    (0.25, Bbr) => 200,
                     (1.0, Bbr) => 80,
-                    (1.0, _) => 5,
                     _ => 0,
                 };
                 assert!(report.overflowed <= most, "{}: {setup:?}", report.overflowed);
@@ -155,4 +155,19 @@ fn starts_are_over_soon_and_lose_little() {
 fn bbr_follows_a_path_that_becomes_longer() {
     let rate = play(&links::longer(Bbr)).flows[0].rate(secs(12), secs(20));
     assert!(rate > 0.85 * RATE as f64, "{rate}");
+}
+
+// spec: REC-6
+#[test]
+fn round_trips_that_vary_end_no_start() {
+    for seed in 1..7 {
+        let setup = Setup {
+            seed,
+            jitter: ms(20),
+            until: secs(11),
+            ..links::single(Cubic, (RATE, ms(100)), 1.0)
+        };
+        let rate = play(&setup).flows[0].rate(secs(1), secs(11));
+        assert!(rate > 0.85 * RATE as f64, "seed {seed}: {rate}");
+    }
 }

@@ -58,8 +58,7 @@ fn equal_levels_share_equally() {
         let [first, second, third] = report.bytes(Duration::ZERO, THIRD_AT);
         assert!(third == 0 && first + second > setup.rate / 8 * 4, "{first} {second}");
         let share = first as f64 / (first + second) as f64;
-        // What waits behind a lost packet just then is not counted.
-        assert!((share / 0.5 - 1.0).abs() < 0.03, "{setup:?}: {share}");
+        assert!((share / 0.5 - 1.0).abs() < 0.02, "{setup:?}: {share}");
     }
 }
 

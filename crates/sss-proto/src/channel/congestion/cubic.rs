@@ -158,13 +158,15 @@ impl Cubic {
     }
 
     fn slow_start(&mut self, sample: &AckSample) {
-        match self.hystart.on_acked(sample) {
-            Growth::Full => self.window += sample.bytes,
-            Growth::Conservative => self.window += sample.bytes / CSS_GROWTH_DIVISOR,
-            Growth::Limited(most) => self.window = self.window.min(most.max(self.window / 2)),
-            Growth::Over => self.threshold = self.window,
-        }
-        self.window = self.window.min(self.threshold);
+        let growth = match self.hystart.on_acked(sample) {
+            Growth::Full => sample.bytes,
+            Growth::Conservative => sample.bytes / CSS_GROWTH_DIVISOR,
+            Growth::Over => {
+                self.threshold = self.window;
+                return;
+            }
+        };
+        self.window = (self.window + growth).min(self.threshold);
     }
 }
 
@@ -251,151 +253,81 @@ impl Control for Cubic {
     }
 }
 
-/// Bounds and divisor of the round-trip increase that shows a queue (RFC 9406 section 4.3).
+/// Bounds and divisor of the round-trip increase that ends slow start (RFC 9406 section 4.3).
 const MIN_RTT_THRESHOLD: Duration = Duration::from_millis(4);
 const MAX_RTT_THRESHOLD: Duration = Duration::from_millis(16);
 const MIN_RTT_DIVISOR: u32 = 8;
-/// Samples in a row of which the least is judged: so many, or this part of a round.
+/// Samples that a round needs to be judged.
 const RTT_SAMPLES: u32 = 8;
-const ROUND_PARTS: u32 = 4;
-/// The growth of conservative slow start, and how many rounds it lasts after that in which it began.
+/// Conservative slow start: its growth, and how many rounds it lasts.
 const CSS_GROWTH_DIVISOR: u64 = 4;
-const CSS_ROUNDS: u32 = 1;
-/// If more arrives by this factor than when it began, no queue holds anything up.
-const CSS_RATE: f64 = 1.25;
+const CSS_ROUNDS: u32 = 5;
 
-/// Growth of the window in slow start.
+/// Speed at which the window grows in slow start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Growth {
     Full,
-    /// A queue was seen: no more than so many bytes are to be in flight now.
-    Limited(u64),
     Conservative,
     /// Slow start is over.
     Over,
 }
 
-/// HyStart++ (RFC 9406): leaves slow start when the round-trip time rises, before something is lost.
-///
-/// It differs in three things. The RFC judges the least of a round trip so far: a sender that is paced makes the queue
-/// in the course of one, and sees it earlier in the least of a part. When the RFC sees the queue, the window allows
-/// much more than the sender has used of it, and more than a short queue holds: here it falls to what arrived in the
-/// round trip of that part. And the RFC's conservative slow start lasts five round trips; here it is over after one
-/// more that showed a queue.
+/// HyStart++: leaves slow start when the round-trip time rises, before something is lost.
 #[derive(Debug, Default)]
 struct HyStart {
-    round: StartRound,
-    part: Part,
-    /// Samples that make a part of this round.
-    enough: u32,
-    /// The least of all samples.
-    least: Option<Duration>,
-    conservative: Option<Conservative>,
-}
-
-/// Conservative slow start.
-#[derive(Debug)]
-struct Conservative {
-    /// Bytes per second that arrived when it began.
-    rate: f64,
-    /// Rounds that are over.
-    rounds: u32,
-}
-
-/// A round trip in slow start.
-#[derive(Debug, Default)]
-struct StartRound {
-    /// It is over when this number is acknowledged.
-    end: u64,
+    round_end: u64,
     samples: u32,
-    /// A part of it showed a queue; in conservative slow start, one that kept the rate from growing.
-    is_queued: bool,
-}
-
-/// Samples in a row, and what was acknowledged with those after the first.
-#[derive(Debug, Default)]
-struct Part {
-    samples: u32,
-    began: Instant,
-    bytes: u64,
-    least: Duration,
-}
-
-impl Part {
-    fn add(&mut self, now: Instant, bytes: u64, rtt: Duration) {
-        if self.samples == 0 {
-            (self.began, self.least) = (now, rtt);
-        } else {
-            self.bytes += bytes;
-            self.least = self.least.min(rtt);
-        }
-        self.samples += 1;
-    }
-
-    /// Bytes per second that arrived; without end if all did at once.
-    fn rate(&self, now: Instant) -> f64 {
-        self.bytes as f64 / now.since(self.began).as_secs_f64()
-    }
+    round_min: Option<Duration>,
+    last_round_min: Option<Duration>,
+    /// In conservative slow start: the minimum of the round in which it began, and rounds since.
+    conservative: Option<(Duration, u32)>,
 }
 
 impl HyStart {
     fn on_acked(&mut self, sample: &AckSample) -> Growth {
-        let limit = sample.latest.and_then(|rtt| self.measure(sample, rtt));
-        let is_over = sample.largest >= self.round.end && self.next_round(sample.next);
-        match (limit, &self.conservative) {
-            _ if is_over => Growth::Over,
-            (Some(limit), _) => Growth::Limited(limit),
-            (None, None) => Growth::Full,
-            (None, Some(_)) => Growth::Conservative,
+        if let Some(rtt) = sample.latest {
+            self.samples += 1;
+            self.round_min = Some(self.round_min.map_or(rtt, |min| min.min(rtt)));
+        }
+        self.judge();
+        if sample.largest >= self.round_end {
+            self.next_round(sample.next);
+        }
+        match self.conservative {
+            None => Growth::Full,
+            Some((_, rounds)) if rounds >= CSS_ROUNDS => Growth::Over,
+            Some(_) => Growth::Conservative,
         }
     }
 
-    /// Takes in a round-trip time. Returns what is to be in flight if conservative slow start begins.
-    fn measure(&mut self, sample: &AckSample, rtt: Duration) -> Option<u64> {
-        let least = self.least.map_or(rtt, |least| least.min(rtt));
-        self.least = Some(least);
-        self.round.samples += 1;
-        self.part.add(sample.now, sample.bytes, rtt);
-        if self.part.samples < self.enough.max(RTT_SAMPLES) {
-            return None;
-        }
-        let part = std::mem::take(&mut self.part);
-        let threshold = (least / MIN_RTT_DIVISOR).clamp(MIN_RTT_THRESHOLD, MAX_RTT_THRESHOLD);
-        if part.least < least + threshold {
-            return None;
-        }
-        let rate = part.rate(sample.now);
-        match &self.conservative {
-            None => {
-                self.conservative = Some(Conservative { rate, rounds: 0 });
-                self.round.is_queued = true;
-                Some((rate * part.least.as_secs_f64()) as u64)
-            }
-            Some(conservative) => {
-                self.round.is_queued |= rate <= conservative.rate * CSS_RATE;
-                None
-            }
-        }
-    }
-
-    /// A round is over. Returns whether slow start is.
-    fn next_round(&mut self, end: u64) -> bool {
-        let next = StartRound {
-            end,
-            ..StartRound::default()
+    fn judge(&mut self) {
+        let (Some(current), Some(last)) = (self.round_min, self.last_round_min) else {
+            return;
         };
-        let round = std::mem::replace(&mut self.round, next);
-        self.enough = round.samples / ROUND_PARTS;
-        // Between two rounds nothing may have been sent: that is no rate.
-        self.part = Part::default();
-        if !round.is_queued {
-            // The rise was an accident: back to slow start.
-            self.conservative = None;
+        if self.samples < RTT_SAMPLES {
+            return;
         }
-        self.conservative.as_mut().is_some_and(|conservative| {
-            conservative.rounds += 1;
-            conservative.rounds > CSS_ROUNDS
-        })
+        match self.conservative {
+            None => {
+                let threshold = (last / MIN_RTT_DIVISOR).clamp(MIN_RTT_THRESHOLD, MAX_RTT_THRESHOLD);
+                if current >= last + threshold {
+                    self.conservative = Some((current, 0));
+                }
+            }
+            // The rise was an accident: back to slow start.
+            Some((baseline, _)) if current < baseline => self.conservative = None,
+            Some(_) => {}
+        }
+    }
+
+    fn next_round(&mut self, next: u64) {
+        self.round_end = next;
+        self.last_round_min = self.round_min.or(self.last_round_min);
+        self.round_min = None;
+        self.samples = 0;
+        if let Some((_, rounds)) = &mut self.conservative {
+            *rounds += 1;
+        }
     }
 }
 
