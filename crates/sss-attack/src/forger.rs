@@ -244,10 +244,11 @@ impl Channel {
         let mut buf = TransmitBuf::new(1);
         while negotiation.begun.elapsed() < PATIENCE {
             negotiation.turn(&mut buf, tally)?;
-            if negotiation.is_made {
-                // What the host owes goes out, and its last secrets come.
-                negotiation.turn(&mut buf, tally)?;
-                let Some(keys) = negotiation.keys() else { break };
+            // What the host owes goes out, and its last secrets come.
+            negotiation.flush(&mut buf);
+            if negotiation.is_made
+                && let Some(keys) = negotiation.keys()
+            {
                 negotiation.socket.set_nonblocking(true)?;
                 return Ok(Some(Self::of(keys, (negotiation.socket, to), 0, tally)));
             }

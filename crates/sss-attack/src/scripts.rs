@@ -29,6 +29,8 @@ const BORROW: u64 = 1024;
 const APART: u64 = 16;
 /// Frames of a packet that is full of them.
 const FRAMES: u64 = 16;
+/// Channels of one identity that are made at a time.
+const AT_ONCE: usize = 4;
 /// Time for which a peer waits for room for its openings. Then it goes, or goes on without.
 const WAIT: Duration = Duration::from_millis(50);
 
@@ -438,13 +440,22 @@ impl Follower {
     }
 }
 
-/// Makes channels of one identity without end, and keeps them.
+/// Makes channels of one identity without end, several at a time, and keeps them.
 pub(crate) fn idle(victim: &Victim, time: Duration, tally: &Tally) -> Result<(), AttackError> {
     let (begun, key) = (Instant::now(), random()?);
-    let mut kept = Vec::new();
-    while begun.elapsed() < time {
-        kept.extend(Channel::new(key, victim, tally)?);
-        kept.iter_mut().for_each(Channel::read);
-    }
-    Ok(())
+    let make = || {
+        let mut kept = Vec::new();
+        while begun.elapsed() < time {
+            kept.extend(Channel::new(key, victim, tally)?);
+            kept.iter_mut().for_each(Channel::read);
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let making: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(make)).collect();
+        // A thread that has panicked has said so.
+        making
+            .into_iter()
+            .try_for_each(|thread| thread.join().unwrap_or(Ok(())))
+    })
 }

@@ -267,5 +267,8 @@ fn a_server_closes_the_channel_of_who_says_nonsense() {
 
 #[test]
 fn a_server_withstands_channels_without_number() {
-    assert!(withstands(Command::Idles).peers > 10);
+    let report = withstands(Command::Idles);
+    assert!(report.peers > 10, "{report:?}");
+    // 128 of one identity may be there (NEG-35), and a machine at work may not come to as many.
+    assert!(report.peers < 150 || report.code == Some(Code::LIMIT), "{report:?}");
 }

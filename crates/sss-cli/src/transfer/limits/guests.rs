@@ -53,6 +53,8 @@ struct Guest {
     /// Time of the last change of the two above.
     since: Instant,
     sent_away: Arc<Notify>,
+    /// Set if it was sent away: it holds its place until it has gone.
+    is_leaving: bool,
 }
 
 /// Order in which sessions give way: first those that were not let in.
@@ -106,9 +108,7 @@ impl Guests {
     ) -> Option<Place> {
         let share = match self.shares.try_get(who.eid, 1) {
             Some(share) => share,
-            None if self.there().make_room(who, self.most) => {
-                tokio::time::timeout(MOMENT, self.shares.get(who.eid, 1)).await.ok()?
-            }
+            None if self.make_room(who) => tokio::time::timeout(MOMENT, self.shares.get(who.eid, 1)).await.ok()?,
             None => return None,
         };
         let sent_away = Arc::new(Notify::new());
@@ -122,6 +122,7 @@ impl Guests {
             requests: 0,
             since: Instant::now(),
             sent_away: sent_away.clone(),
+            is_leaving: false,
         };
         there.guests.insert(id, guest);
         drop(there);
@@ -133,24 +134,33 @@ impl Guests {
         })
     }
 
+    /// Sends one away for the sake of a newcomer, if that is needed and there is one. Returns whether waiting for a
+    /// place is of use: not where the newcomer's own sessions are in its way, and stay.
+    fn make_room(&self, newcomer: Who) -> bool {
+        let is_full = self.shares.is_full();
+        self.there().make_room(newcomer, self.most, is_full)
+    }
+
     fn there(&self) -> MutexGuard<'_, There> {
         self.there.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl There {
-    /// Sends one away for the sake of a newcomer; returns whether there is one.
-    fn make_room(&mut self, newcomer: Who, most: u64) -> bool {
+    /// Sends one of its own away that cannot be reached, or, if the places of all are taken, somebody else's.
+    fn make_room(&mut self, newcomer: Who, most: u64, is_full: bool) -> bool {
         let own = self.guests.iter().filter(|(_, guest)| guest.who.eid == newcomer.eid);
-        let mut ghosts = own.clone().filter(|(_, guest)| (guest.is_gone)());
+        let mut ghosts = own.clone().filter(|(_, guest)| !guest.is_leaving && (guest.is_gone)());
+        let has_most = own.clone().count() as u64 >= most;
         let goes = match ghosts.next() {
             Some((id, _)) => Some(*id),
-            None if own.count() as u64 >= most => None,
+            None if !is_full || has_most => None,
             None => self.of_most(newcomer.network),
         };
-        let Some(guest) = goes.and_then(|id| self.guests.remove(&id)) else {
-            return false;
+        let Some(guest) = goes.and_then(|id| self.guests.get_mut(&id)) else {
+            return !has_most;
         };
+        guest.is_leaving = true;
         guest.sent_away.notify_one();
         true
     }
@@ -158,14 +168,15 @@ impl There {
     /// Returns who gives way of the network that has most.
     fn of_most(&self, newcomer: Option<Network>) -> Option<u64> {
         let mut counts: HashMap<_, usize> = HashMap::new();
-        for guest in self.guests.values() {
+        for guest in self.guests.values().filter(|guest| !guest.is_leaving) {
             *counts.entry(guest.who.network).or_default() += 1;
         }
         let own = counts.get(&newcomer).copied().unwrap_or(0);
         // Among equals the newcomer's own: nobody else has to pay for it.
         let (network, count) = counts.into_iter().max_by_key(|(of, n)| (*n, *of == newcomer))?;
         let worst = if count > own { Rank::AtWork } else { Rank::Idle };
-        let guests = self.guests.iter().filter(|(_, guest)| guest.who.network == network);
+        let guests = self.guests.iter();
+        let guests = guests.filter(|(_, guest)| !guest.is_leaving && guest.who.network == network);
         let ranked = guests.map(|(id, guest)| (guest.rank(), guest.since, *id));
         let first = ranked.filter(|(rank, ..)| *rank <= worst).min();
         first.map(|(.., id)| id)
@@ -266,18 +277,44 @@ mod tests {
 
     /// Sends one away for the sake of somebody; returns its number in the order in which they came.
     fn goes(guests: &Guests, newcomer: Who) -> Option<u64> {
-        let mut there = guests.there();
-        let before: Vec<u64> = there.guests.keys().copied().collect();
-        let has_room = there.make_room(newcomer, guests.most);
-        let gone = before.into_iter().find(|id| !there.guests.contains_key(id));
-        assert_eq!(gone.is_some(), has_room);
-        gone
+        let leaving = || {
+            let there = guests.there();
+            let leaving = there.guests.iter().filter(|(_, guest)| guest.is_leaving);
+            leaving.map(|(id, _)| *id).collect::<Vec<u64>>()
+        };
+        let before = leaving();
+        guests.make_room(newcomer);
+        leaving().into_iter().find(|id| !before.contains(id))
+    }
+
+    // Threat 34: one that was sent away and has not gone yet still counts for its peer.
+    #[tokio::test]
+    async fn threat_34_who_makes_sessions_fast_sends_only_its_own_away() {
+        let guests = Arc::new(Guests::new(64, 2));
+        let other = guests.place(of(9, 1), || false).await.unwrap();
+        let gone = [
+            guests.place(of(1, 1), || true).await.unwrap(),
+            guests.place(of(1, 1), || true).await.unwrap(),
+        ];
+        let waits = tokio::spawn({
+            let guests = guests.clone();
+            async move { guests.place(of(1, 1), || true).await.is_some() }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waits.is_finished() && guests.there().guests[&gone[0].id].is_leaving);
+        assert_eq!(goes(&guests, of(1, 1)), Some(gone[1].id));
+        assert_eq!(goes(&guests, of(1, 1)), None);
+        // Who has none does not wait for those, and nobody has to go for it.
+        let third = guests.place(of(2, 2), || false).await.expect("there is room");
+        waits.abort();
+        assert!(!guests.there().guests[&other.id].is_leaving);
+        drop((other, gone, third));
     }
 
     // Threat 34: identities cost nothing.
     #[tokio::test]
     async fn threat_34_a_session_of_the_network_that_has_most_gives_way() {
-        let guests = Arc::new(Guests::new(8, 2));
+        let guests = Arc::new(Guests::new(7, 2));
         let mut places = Vec::new();
         // One of another network, and six of one: two at work, one at work that cannot be reached, two idle, one that
         // was not let in.

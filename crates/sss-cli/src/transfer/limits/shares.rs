@@ -120,6 +120,12 @@ impl Shares {
         })
     }
 
+    /// Returns whether all are taken.
+    pub(crate) fn is_full(&self) -> bool {
+        let state = self.state();
+        state.used >= state.total
+    }
+
     /// Returns how many wait.
     pub(crate) fn waiting(&self) -> usize {
         let state = self.state();
