@@ -37,9 +37,12 @@ fn keys_are_written_if_flag_and_environment_agree() {
         let mode = std::fs::metadata(&file).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
-    // Another run adds to it.
+    // Another run adds to it, and not to a line that somebody has not finished.
+    let unfinished = format!("{log}no line");
+    std::fs::write(&file, &unfinished).unwrap();
     run(&["--key-log"], Some(&file)).expect(0);
-    assert!(std::fs::read_to_string(&file).unwrap().starts_with(&log));
+    let more = std::fs::read_to_string(&file).unwrap();
+    assert!(more.starts_with(&format!("{unfinished}\nSSS_")), "{more}");
     run(&["--key-log"], Some(&client.path("no/such/directory")))
         .expect(1)
         .says(&["cannot open", VARIABLE]);

@@ -20,6 +20,8 @@ const VARIABLE: &str = "SSSKEYLOGFILE";
 pub(crate) struct KeyLogFile {
     file: File,
     has_failed: bool,
+    /// Set if the file may end within a line.
+    is_cut: bool,
 }
 
 impl KeyLogFile {
@@ -41,8 +43,10 @@ impl KeyLogFile {
     }
 
     fn open(path: &Path) -> io::Result<Self> {
+        let file = open_private(path)?;
         Ok(Self {
-            file: open_private(path)?,
+            is_cut: file.metadata()?.len() > 0,
+            file,
             has_failed: false,
         })
     }
@@ -50,9 +54,14 @@ impl KeyLogFile {
     /// Appends lines. What cannot be written is missing, and the first time, the log says so.
     pub(super) fn append(&mut self, secrets: impl Iterator<Item = ChannelSecret>) {
         for secret in secrets {
+            // What somebody else left there, or a full disk, is no part of this line.
             let mut line = secret.line();
+            if self.is_cut {
+                line.insert(0, '\n');
+            }
             line.push('\n');
             let written = self.file.write_all(line.as_bytes());
+            self.is_cut = written.is_err();
             if let Err(error) = written
                 && !std::mem::replace(&mut self.has_failed, true)
             {

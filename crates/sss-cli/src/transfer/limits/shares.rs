@@ -202,13 +202,14 @@ impl State {
     /// The next who can be served, with what he gets taken already. Somebody for whom there is no room is not
     /// overtaken, unless it is his own peer that has too much.
     fn next(&mut self) -> Option<(Eid, Waiter)> {
-        self.forget_the_gone();
-        let served = self.waiting.iter().find_map(|(_, _, eid)| {
-            let count = self.peers.get(eid)?.queue.front()?.count;
-            let is_own_fault = count <= self.free() && !self.has_room(*eid, count);
-            (!is_own_fault).then_some((*eid, count))
-        });
-        let (eid, count) = served.filter(|(_, count)| *count <= self.free())?;
+        let (eid, count) = loop {
+            match self.first()? {
+                (eid, Some(count)) if count <= self.free() => break (eid, count),
+                (_, Some(_)) => return None,
+                // It does not wait any more. Only who comes first is looked at: nobody goes through all.
+                (eid, None) => self.change(eid, |peer| peer.queue.retain(|waiter| !waiter.grant.is_closed())),
+            }
+        };
         let waiter = self.peers.get_mut(&eid)?.queue.pop_front()?;
         self.turn = self.turn.saturating_add(1);
         let turn = self.turn;
@@ -221,14 +222,18 @@ impl State {
         Some((eid, waiter))
     }
 
-    /// Takes those out of the queues who do not wait any more.
-    fn forget_the_gone(&mut self) {
-        while let Some(eid) = self.waiting.iter().map(|w| w.2).find(|eid| {
-            let front = self.peers.get(eid).and_then(|peer| peer.queue.front());
-            front.is_none_or(|waiter| waiter.grant.is_closed())
-        }) {
-            self.change(eid, |peer| peer.queue.retain(|waiter| !waiter.grant.is_closed()));
-        }
+    /// The first of those who wait but for the fault of their own peer, and how much it wants; nothing if it does not
+    /// wait any more.
+    fn first(&self) -> Option<(Eid, Option<u64>)> {
+        self.waiting.iter().find_map(|(_, _, eid)| {
+            let front = self.peers.get(eid)?.queue.front()?;
+            let count = front.count;
+            match () {
+                () if front.grant.is_closed() => Some((*eid, None)),
+                () if count <= self.free() && !self.has_room(*eid, count) => None,
+                () => Some((*eid, Some(count))),
+            }
+        })
     }
 
     /// Changes a peer, and its place among those who wait.
@@ -374,5 +379,21 @@ mod tests {
         assert!(now(&mut stays).is_some());
         drop(stays);
         assert_eq!(used(&shares), 0);
+    }
+
+    /// It takes no longer for each of them, the more there are: nobody goes through all.
+    #[test]
+    fn many_are_served_one_after_the_other() {
+        let shares = Shares::new(1, 1);
+        let held = shares.try_get(eid(1), 1).unwrap();
+        let of = |n: u32| Eid::from_public_key(&std::array::from_fn(|at| n.to_be_bytes()[at % 4]));
+        let mut waiting: Vec<_> = (1..=20_000).map(|n| Box::pin(shares.get(of(n), 1))).collect();
+        assert!(waiting.iter_mut().all(|get| now(get).is_none()));
+        drop(held);
+        for (n, mut get) in waiting.into_iter().enumerate() {
+            // Each third one does not wait any more.
+            assert!(n % 3 == 0 || now(&mut get).is_some(), "{n}");
+        }
+        assert!(shares.state().peers.is_empty());
     }
 }
