@@ -72,9 +72,10 @@ impl Batch<'_> {
             };
             let (written, is_cut) = self.packet(now, (segment, length), with_data);
             self.buf.advance(written);
-            // CHN-10: the first packet says how long they are, and only the last may be shorter.
+            // CHN-10: the first packet says how long they are, and only the last may be shorter. What little there is
+            // before something that does not fit goes alone.
             match length {
-                Length::Free if is_cut => segment = written,
+                Length::Free if is_cut && 2 * written >= whole => segment = written,
                 Length::Free | Length::Fixed(_) if written < segment => break,
                 Length::Free | Length::Fixed(_) => {}
             }

@@ -52,6 +52,15 @@ fn what_does_not_fit_between_others_goes_in_the_next_send() {
 
 // spec: CHN-10
 #[test]
+fn what_is_small_before_what_does_not_fit_cuts_no_others_short() {
+    let sends = sends(|host, stream, now| datagrams(host, stream, now, [20, 1420, 1420, 1420]));
+    let all: Vec<usize> = sends.concat();
+    assert_eq!((sends[0].len(), all.len()), (1, 4), "{sends:?}");
+    assert!(all.iter().sum::<usize>() < 20 + 3 * 1420 + 4 * 60, "{sends:?}");
+}
+
+// spec: CHN-10
+#[test]
 fn packets_of_a_stream_are_full() {
     let sends = sends(|host, stream, _| {
         written(host.stream(stream).poll_write(&[7; 9000]));
