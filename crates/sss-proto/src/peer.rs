@@ -219,7 +219,6 @@ impl Peer {
         self.settle_fates();
         match event {
             TimerEvent::None | TimerEvent::Closed => {}
-            TimerEvent::Forgotten => self.fail(CloseReason::PeerRestarted),
             TimerEvent::Idle(after) => self.lose(now, channel, CloseReason::Idle(after)),
             TimerEvent::KeysUsedUp => {
                 let reason = CloseReason::KeysUsedUp;

@@ -225,6 +225,15 @@ impl Limits {
         }
     }
 
+    /// A peer has come again, or found a file held by another request: perhaps a process of its own that was killed, of
+    /// which nothing more comes. Its requests that stand are called to give back what they hold.
+    pub(crate) fn pause_standing(&self, eid: Eid, now: Instant) {
+        let at_hand = self.at_hand();
+        let own = at_hand.requests.values().filter(|entry| entry.eid == eid);
+        let standing = own.filter(|entry| entry.holds() && entry.stands(now));
+        standing.for_each(|entry| entry.call(Call::Pause));
+    }
+
     fn at_hand(&self) -> MutexGuard<'_, AtHand> {
         self.at_hand.lock().unwrap_or_else(PoisonError::into_inner)
     }

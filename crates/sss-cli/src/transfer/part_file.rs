@@ -331,6 +331,10 @@ fn open_or_make(directory: &OwnedFd, temporary: &CString) -> Result<Option<Owned
     let Some(there) = look(directory, name)? else {
         return Ok(None);
     };
+    if there.st_nlink == 0 {
+        // It was removed while it was looked at: what has the name now is somebody else's.
+        return Ok(None);
+    }
     match FileType::from_raw_mode(there.st_mode) {
         FileType::RegularFile if is_ours(&there) => match rustix::fs::openat(directory, temporary, flags, mode) {
             Ok(fd) => return Ok(Some(fd)),

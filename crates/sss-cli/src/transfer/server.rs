@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 use sss::{Eid, HostTag, LinkStatus, Server, Stream};
 use sss_files::{Refusal, Request, Status};
@@ -102,6 +103,7 @@ impl FileService {
             return serving.end(None, Some(refusal), &self.log);
         }
         place.let_in();
+        self.limits.pause_standing(eid, Instant::now());
         let next = || async {
             // What waits is not at hand: the transport keeps it, and its peer pays for it.
             let substream = send.accept_substream().await.ok()??;

@@ -7,6 +7,7 @@
 
 use std::mem;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use sss_files::{Cursor, Prefix, Refusal, Status, Stop, Verdict};
@@ -59,6 +60,14 @@ impl Store<'_> {
     /// If it cannot be taken, or what came is not to be used; if the peer breaks the protocol, or is lost. What was
     /// received of a large file is kept.
     pub(crate) async fn answer(&self, exchange: &mut Exchange) -> Result<(), TransferError> {
+        let answered = self.take(exchange).await;
+        if matches!(&answered, Err(TransferError::Refused(refusal)) if refusal.status == Status::Busy) {
+            self.claim.limits().pause_standing(self.claim.eid(), Instant::now());
+        }
+        answered
+    }
+
+    async fn take(&self, exchange: &mut Exchange) -> Result<(), TransferError> {
         let to = self.to.clone();
         let place = self.briefly(move || to.find()).await?;
         if let Place::Identical { .. } = place {

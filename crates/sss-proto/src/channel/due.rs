@@ -67,10 +67,4 @@ impl Channel {
         self.flight.mtu.on_timer(now);
         TimerEvent::None
     }
-
-    /// Asks the peer whether it still knows the channel. If it does not answer within 6 PTO, at least 500 ms, the
-    /// channel ends with [`TimerEvent::Forgotten`].
-    pub(crate) fn probe_liveness(&mut self, now: Instant) {
-        self.liveness.probe_liveness(now, self.flight.probe_timeout());
-    }
 }

@@ -6,10 +6,6 @@ use super::close::CloseState;
 use super::timers::Activity;
 use crate::time::{Earliest, Instant};
 
-/// Time for the answer of a peer that is asked if it still knows the channel: in probe timeouts, and at least.
-const ANSWER_TIMEOUTS: u32 = 6;
-const MIN_ANSWER_TIME: Duration = Duration::from_millis(500);
-
 /// Packets in a row that the peer need not acknowledge, before it is asked to: else it would never be known what it
 /// has heard of. Fewer when acknowledgements are long.
 const MAX_QUIET: u32 = 256;
@@ -23,8 +19,6 @@ pub(crate) enum TimerEvent {
     None,
     /// Nothing was heard for this long: the channel has ended (CHN-2).
     Idle(Duration),
-    /// The peer was asked whether it still knows the channel, and did not answer (NEG-20).
-    Forgotten,
     /// The channel must be closed with AEAD_LIMIT (PRT-9).
     KeysUsedUp,
     /// The channel was closed long enough ago to be forgotten (CHN-12).
@@ -67,25 +61,15 @@ impl Liveness {
         self.activity.wants_ping() || self.quiet >= max_quiet
     }
 
-    /// Asks the peer for a sign of life; the channel ends if there is none.
-    pub(super) fn probe_liveness(&mut self, now: Instant, probe_timeout: Duration) {
-        let grace = (probe_timeout * ANSWER_TIMEOUTS).max(MIN_ANSWER_TIME);
-        self.activity.expect_answer(now + grace);
-    }
-
     /// The times at which something is due for lack of a sign of life.
     pub(super) fn add_times(&self, next: &mut Earliest, probe_timeout: Duration) {
         next.add(self.activity.idle_time(probe_timeout));
         next.add(self.activity.keepalive_time());
-        next.add(self.activity.answer_deadline());
     }
 
     /// Returns how a channel has ended of which nothing was heard for too long.
     pub(super) fn silence(&self, now: Instant, probe_timeout: Duration) -> Option<TimerEvent> {
-        let is_due = |at: Option<Instant>| at.is_some_and(|at| now >= at);
-        if is_due(self.activity.idle_time(probe_timeout)) {
-            return Some(TimerEvent::Idle(self.activity.idle_timeout()));
-        }
-        is_due(self.activity.answer_deadline()).then_some(TimerEvent::Forgotten)
+        let is_due = self.activity.idle_time(probe_timeout).is_some_and(|at| now >= at);
+        is_due.then(|| TimerEvent::Idle(self.activity.idle_timeout()))
     }
 }

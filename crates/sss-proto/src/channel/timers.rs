@@ -27,8 +27,6 @@ pub(super) struct Activity {
     has_spoken: bool,
     last_keepalive: Instant,
     ping: bool,
-    /// The time when the channel ends unless something is heard before: the peer was asked whether it still knows it.
-    answer_deadline: Option<Instant>,
 }
 
 impl Activity {
@@ -44,7 +42,6 @@ impl Activity {
             has_spoken: false,
             last_keepalive: now,
             ping: false,
-            answer_deadline: None,
         }
     }
 
@@ -76,19 +73,6 @@ impl Activity {
         self.restarted = now;
         self.has_spoken = false;
         self.ping = false;
-        self.answer_deadline = None;
-    }
-
-    /// There is reason to think that the peer has lost the channel: it is asked, and given until `deadline` to answer
-    /// (NEG-20).
-    pub(super) fn expect_answer(&mut self, deadline: Instant) {
-        self.ping = true;
-        self.answer_deadline.get_or_insert(deadline);
-    }
-
-    /// Returns when a channel ends whose peer was asked whether it still knows it.
-    pub(super) fn answer_deadline(&self) -> Option<Instant> {
-        self.answer_deadline
     }
 
     /// An ack-eliciting packet was sent.
@@ -169,18 +153,6 @@ mod tests {
         assert_eq!(activity.idle_time(PTO), Some(at(80)));
         activity.on_received(at(31));
         assert_eq!(activity.idle_time(PTO), Some(at(91)));
-    }
-
-    // spec: CHN-2
-    #[test]
-    fn a_channel_whose_peer_is_asked_ends_unless_something_is_heard() {
-        let mut activity = Activity::new(at(0), secs(60), secs(15));
-        activity.expect_answer(at(1));
-        activity.expect_answer(at(2));
-        assert!(activity.wants_ping());
-        assert_eq!(activity.answer_deadline(), Some(at(1)));
-        activity.on_received(at(0));
-        assert_eq!(activity.answer_deadline(), None);
     }
 
     #[test]

@@ -67,6 +67,12 @@ impl Census {
         take_out(&mut self.of_network, &member.network, member.number);
     }
 
+    /// Returns the slot of the newest tree that an EID has begun, beside one.
+    pub(super) fn newest_of(&self, eid: &Eid, beside: u32) -> Option<u32> {
+        let slots = self.of_eid.get(eid)?.values().rev().copied();
+        slots.into_iter().find(|slot| *slot != beside)
+    }
+
     /// Returns the oldest of those under the first limit that leaves no room for one more tree.
     pub(super) fn full(&self, eid: &Eid, network: Network) -> Option<Vec<u32>> {
         let limited = [
@@ -115,6 +121,10 @@ mod tests {
             census.enter(index, eid(n), from(address));
         }
         assert_eq!(census.full(&eid(1), from(9)), Some(vec![9, 7]));
+        assert_eq!(
+            [7, 9, 8].map(|beside| census.newest_of(&eid(1), beside)),
+            [Some(9), Some(7), Some(7)]
+        );
         census.enter(6, eid(3), from(1));
         assert_eq!(census.full(&eid(4), from(1)), Some(vec![9, 8, 6]));
         census.enter(5, eid(4), from(3));

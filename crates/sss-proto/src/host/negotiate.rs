@@ -437,7 +437,7 @@ impl Negotiation<'_> {
             if is_same {
                 self.end_restarted(old);
             } else {
-                self.probe_liveness(old);
+                self.ask(old);
             }
         }
         Ok(index)
@@ -479,9 +479,9 @@ impl Negotiation<'_> {
     }
 
     /// NEG-20: the peer may have been restarted, or be another process with the same identity.
-    fn probe_liveness(&mut self, index: u32) {
+    fn ask(&mut self, index: u32) {
         if let Some(peer) = self.peers.at(index) {
-            peer.transport_mut().probe_liveness(self.now);
+            peer.transport_mut().ask();
         }
         self.peers.settle_ready(self.local, index);
     }

@@ -127,14 +127,20 @@ impl Peers {
         u32::try_from(self.slots.insert(Box::new(peer))).unwrap_or(u32::MAX)
     }
 
-    /// Takes the peer out of the directory; its slot stays while the application holds its streams.
+    /// Takes the peer out of the directory; its slot stays while the application holds its streams. New streams go to
+    /// the newest of the trees that are left (NEG-20).
     fn forget_eid(&mut self, index: u32) {
         let Some(peer) = self.slots.get(index as usize) else {
             return;
         };
-        if self.by_eid.get(peer.eid()) == Some(&index) {
-            self.by_eid.remove(peer.eid());
+        let eid = *peer.eid();
+        if self.by_eid.get(&eid) != Some(&index) {
+            return;
         }
+        match self.census.newest_of(&eid, index) {
+            Some(newest) => self.by_eid.insert(eid, newest),
+            None => self.by_eid.remove(&eid),
+        };
     }
 
     /// Frees the slot of a peer that is down and of whose streams the application holds none.
@@ -253,7 +259,7 @@ impl Peers {
             };
             let is_ghost = |peer: &Peer| *peer.transport().mobility().status() != LinkStatus::Up;
             let Some(goes) = find(|peer| peer.streams().len() == 0).or_else(|| find(is_ghost)) else {
-                self.look_for_ghosts(now, local, oldest.into_iter().take(LOOKED_FOR));
+                self.look_for_ghosts(local, oldest.into_iter().take(LOOKED_FOR));
                 return Err(Code::LIMIT);
             };
             if let Some(peer) = self.slots.get_mut(goes as usize) {
@@ -266,10 +272,10 @@ impl Peers {
     }
 
     /// Those that do not answer are known to be gone when the peer tries again.
-    fn look_for_ghosts(&mut self, now: Instant, local: &mut LocalHost, among: impl Iterator<Item = u32>) {
+    fn look_for_ghosts(&mut self, local: &mut LocalHost, among: impl Iterator<Item = u32>) {
         for index in among {
             if let Some(peer) = self.slots.get_mut(index as usize) {
-                peer.transport_mut().probe_liveness(now);
+                peer.transport_mut().ask();
             }
             self.settle_ready(local, index);
         }

@@ -398,10 +398,10 @@ impl Transport {
         self.attempts.clear();
     }
 
-    /// Asks the peer whether it still knows the channel, as it has made another one (NEG-20).
-    pub(crate) fn probe_liveness(&mut self, now: Instant) {
+    /// Asks the peer for a sign of life: the way is stalled soon, if there is none (NEG-20, NEG-35).
+    pub(crate) fn ask(&mut self) {
         if let Some(carrier) = self.channels.carrier_mut() {
-            carrier.channel.probe_liveness(now);
+            carrier.channel.ask();
         }
     }
 

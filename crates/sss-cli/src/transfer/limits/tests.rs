@@ -69,6 +69,19 @@ fn who_stands_gives_way_sooner_to_those_who_wait() {
 }
 
 #[test]
+fn whoever_comes_back_gets_what_its_killed_process_holds() {
+    let limits = limits();
+    let begun = Instant::now();
+    let [killed, idle, of_another] = [1, 1, 2].map(|n| claim(&limits, n));
+    let _open = [&killed, &of_another].map(|claim| now(claim.descriptor(1)).unwrap());
+    limits.pause_standing(eid(1), begun);
+    assert_eq!(call(&killed), None, "it may be slow");
+    limits.pause_standing(eid(1), begun + BRIEF + Duration::from_millis(100));
+    let calls = [&killed, &idle, &of_another].map(call);
+    assert_eq!(calls, [Some(Call::Pause), None, None]);
+}
+
+#[test]
 fn whoever_waits_gets_what_moved_least_of_the_peer_that_has_most() {
     let limits = limits();
     let begun = Instant::now();

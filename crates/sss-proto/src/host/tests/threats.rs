@@ -391,6 +391,36 @@ fn threat_34_ghosts_of_other_identities_make_room_too() {
     }
 }
 
+// Threat 34: an outage of one process is no sign that it was restarted, though another one of its identity connects.
+// spec: NEG-20
+#[test]
+fn threat_34_an_outage_while_another_process_of_the_identity_connects_ends_nothing() {
+    let mut net = net_of(2, |_, _| {});
+    flock(&mut net, 5000..5001, true);
+    let silent = net.nodes[2].address;
+    net.connect(0, 1);
+    net.run(20 * SECOND, |packet| packet.0 != silent && packet.1 != silent);
+    let is_stalled = |event: &&Event| matches!(event, Event::Link(_, LinkStatus::Stalled));
+    let told = net.nodes[1].events.iter().filter(is_stalled).count();
+    assert_eq!(told, 1, "it is known not to be heard, and that is all");
+    net.run(2 * SECOND, |_| true);
+    assert_eq!((net.ends(1), net.ends(2)), (vec![], vec![]));
+    assert!(is_connected(&net, 0) && is_connected(&net, 2));
+    // The newer one ends: streams to the identity go to the one that is left.
+    let (now, eid, newer) = (net.now, net.eid(0), net.peer(0, 1));
+    net.host(0).disconnect(now, newer, sss_wire::Code::NONE, "");
+    net.run(SECOND, |_| true);
+    let made = |net: &Net| net.nodes.iter().map(|n| n.host.stats().channels_made).sum::<u64>();
+    let before = made(&net);
+    let stream = net
+        .host(1)
+        .connect(now, eid, SERVICE, &[])
+        .expect("a peer that is there");
+    assert_eq!(net.host(1).is_connected(stream.peer()), Some(true));
+    net.run(SECOND, |_| true);
+    assert_eq!(made(&net), before, "no other channel was made for it");
+}
+
 // Threat 34: a tree without a stream lingers for a minute, one with a stream for as long as the host is set to.
 // spec: MIG-14
 #[test]
