@@ -210,7 +210,8 @@ impl From<NegotiationError> for Error {
             ),
             NegotiationError::PostQuantumUnanswered { .. } => (
                 Exit::Unreachable,
-                "run the same command again; if it goes on, look for what drops UDP datagrams of 1232 bytes on the way",
+                "run the same command again; if it goes on, ask whether the host has too much to do, and look for what \
+                 drops UDP datagrams of 1232 bytes on the way",
             ),
             NegotiationError::OwnEid => (
                 Exit::Usage,
@@ -359,7 +360,7 @@ pub(crate) fn advice(status: Status) -> &'static str {
              take the copy"
         }
         Status::Unfinished => "run the same command again when they are complete there",
-        Status::Busy => "wait until the other transfer is done, or stop it, and run the same command again",
+        Status::Busy => "wait a while, or until the other transfer is done, and run the same command again",
         Status::NoSpace => "free some space and run the same command again: it goes on where it was",
         Status::Unauthorized => "ask who runs the server for its ticket, and give that in place of the address",
         Status::BadRequest => "update both sides to the same version",

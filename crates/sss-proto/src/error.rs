@@ -203,7 +203,7 @@ pub enum NegotiationError {
     #[error(
         "the host at {address} answered, but the post-quantum part of its answer did not arrive within {}: {}",
         Seconds(*after),
-        if *is_busy { UNDER_LOAD } else { "somebody on the way may drop it" }
+        if *is_busy { UNDER_LOAD } else { "somebody on the way may drop it, or the host has too much to do" }
     )]
     PostQuantumUnanswered {
         /// The address that answered.

@@ -39,8 +39,8 @@ impl ReadySocket {
         })
     }
 
-    pub(super) fn as_ref(&self) -> UdpSockRef<'_> {
-        self.read.get_ref().into()
+    pub(super) fn io(&self) -> &StdUdpSocket {
+        self.read.get_ref()
     }
 
     #[cfg(target_os = "linux")]
@@ -92,7 +92,7 @@ impl ReadySocket {
 
     pub(super) fn try_write(&mut self, send: impl FnOnce(UdpSockRef<'_>) -> io::Result<()>) -> io::Result<()> {
         let Some(write) = &mut self.write else {
-            return send(self.as_ref());
+            return send(self.io().into());
         };
         let result = write.fd.try_io(Interest::WRITABLE, |socket| send(socket.into()));
         write.sends += 1;

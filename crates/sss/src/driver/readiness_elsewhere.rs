@@ -17,8 +17,8 @@ impl ReadySocket {
         UdpSocket::from_std(socket).map(Self)
     }
 
-    pub(super) fn as_ref(&self) -> UdpSockRef<'_> {
-        (&self.0).into()
+    pub(super) fn io(&self) -> &UdpSocket {
+        &self.0
     }
 
     pub(super) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -35,10 +35,10 @@ impl ReadySocket {
         _offered: usize,
         receive: impl FnOnce(UdpSockRef<'_>) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        self.0.try_io(Interest::READABLE, || receive(self.as_ref()))
+        self.0.try_io(Interest::READABLE, || receive(self.io().into()))
     }
 
     pub(super) fn try_write(&mut self, send: impl FnOnce(UdpSockRef<'_>) -> io::Result<()>) -> io::Result<()> {
-        self.0.try_io(Interest::WRITABLE, || send(self.as_ref()))
+        self.0.try_io(Interest::WRITABLE, || send(self.io().into()))
     }
 }

@@ -2,8 +2,12 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket as StdUdpSocket};
+#[cfg(unix)]
+use std::os::fd::AsFd as AsSocket;
 #[cfg(target_os = "linux")]
 use std::os::fd::BorrowedFd;
+#[cfg(windows)]
+use std::os::windows::io::AsSocket;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -61,6 +65,17 @@ pub(crate) fn bind(address: SocketAddr, buffers: usize) -> Result<Bound, BuildEr
     })
 }
 
+/// Asks the system for segmentation, receive offload and marks of congestion.
+///
+/// `quinn-udp` 0.6.3 asks for times of arrival too, which nobody reads here. They are not wanted: with them there is no
+/// room left for the marks among what is told of datagrams that come together.
+pub(super) fn offload(io: &impl AsSocket) -> io::Result<UdpSocketState> {
+    let state = UdpSocketState::new(UdpSockRef::from(io))?;
+    #[cfg(target_os = "linux")]
+    nix::sys::socket::setsockopt(io, nix::sys::socket::sockopt::ReceiveTimestampns, &false)?;
+    Ok(state)
+}
+
 /// The socket at work.
 pub(crate) struct Socket {
     io: ReadySocket,
@@ -82,7 +97,7 @@ const MAX_HINTS: usize = 64;
 impl Socket {
     /// Hands the socket to the present runtime.
     pub(crate) fn new(bound: Bound) -> io::Result<Self> {
-        let state = UdpSocketState::new(UdpSockRef::from(&bound.io))?;
+        let state = offload(&bound.io)?;
         #[cfg(unix)]
         if let Err(error) = state.enable_transport_errors(UdpSockRef::from(&bound.io)) {
             tracing::debug!(%error, "the system does not tell what becomes of datagrams");
@@ -264,7 +279,7 @@ impl Socket {
 
     /// An error on the way out makes `quinn-udp` send without segmentation and ECN from then on; this begins anew.
     fn renew_offload(&mut self) -> io::Result<()> {
-        self.state = UdpSocketState::new(self.io.as_ref())?;
+        self.state = offload(self.io.io())?;
         Ok(())
     }
 
@@ -322,5 +337,47 @@ pub(crate) fn ecn_from_wire(ecn: Option<EcnCodepoint>) -> Ecn {
         Some(EcnCodepoint::Ect0) => Ecn::Ect0,
         Some(EcnCodepoint::Ect1) => Ecn::Ect1,
         Some(EcnCodepoint::Ce) => Ecn::Ce,
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    // spec: CHN-7
+    #[tokio::test]
+    async fn datagrams_that_come_together_come_with_their_marks() {
+        for (from, to) in [
+            ("127.0.0.1:0", "127.0.0.1:0"),
+            ("[::1]:0", "[::1]:0"),
+            ("127.0.0.1:0", "[::]:0"),
+        ] {
+            let bound =
+                [from, to].map(|address| bind(address.parse().unwrap(), 1 << 18).map(|b| Socket::new(b).unwrap()));
+            let [Ok(mut ours), Ok(mut theirs)] = bound else {
+                eprintln!("SKIPPED: {from} or {to} cannot be bound here");
+                continue;
+            };
+            let mut remote = theirs.local_addr();
+            if remote.ip().is_unspecified() {
+                remote.set_ip(Ipv4Addr::LOCALHOST.into());
+            }
+            let transmit = Transmit {
+                link: Link::Udp(remote),
+                local: None,
+                ecn: Ecn::Ect0,
+                segment: 1000,
+            };
+            ours.send(&[7; 10_000], &transmit).unwrap();
+            std::future::poll_fn(|cx| theirs.poll_readable(cx)).await.unwrap();
+            let (mut buf, mut meta) = (vec![0; 1 << 16], [RecvMeta::default()]);
+            theirs.receive(&mut [IoSliceMut::new(&mut buf)], &mut meta).unwrap();
+            let [meta] = meta;
+            assert_eq!(
+                (meta.len, meta.stride, meta.ecn),
+                (10_000, 1000, Some(EcnCodepoint::Ect0)),
+                "{from} {to}"
+            );
+        }
     }
 }

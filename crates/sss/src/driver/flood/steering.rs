@@ -16,7 +16,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt::AttachReusePortCbpf};
-use quinn_udp::{UdpSockRef, UdpSocketState};
+use quinn_udp::UdpSocketState;
 use rustix::net::sockopt::set_socket_reuseport;
 use socket2::SockFilter;
 use sss_proto::Greeter;
@@ -42,7 +42,7 @@ impl Second {
     pub(super) fn open(first: &Socket) -> io::Result<Self> {
         let address = first.local_addr();
         let raw = socket::unbound(address, first.buffers())?;
-        let state = UdpSocketState::new(UdpSockRef::from(&raw))?;
+        let state = socket::offload(&raw)?;
         let cuts = raw.attach_filter(&cutting()).is_ok();
         set_socket_reuseport(&raw, true)?;
         set_socket_reuseport(first.fd(), true)?;
