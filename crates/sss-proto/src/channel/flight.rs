@@ -426,7 +426,7 @@ impl Flight {
             let signal = Signal {
                 sent: largest.sent,
                 seq: largest.seq,
-                rtt: self.recovery.rtt.latest(),
+                rtt: self.recovery.rtt.adjusted(),
                 kind: SignalKind::Mark,
             };
             let reacted = self.flow.controller.get_mut().on_congestion(now, &signal);
@@ -454,7 +454,7 @@ impl Flight {
         let latest = now.since(largest.sent);
         let delay = Duration::from_micros(ack.delay_us).min(self.recovery.peer_ack_delay);
         self.recovery.rtt.update(now, latest, delay);
-        Some(latest)
+        Some(self.recovery.rtt.adjusted())
     }
 
     /// Tells the search for the MTU what was newly acknowledged.
@@ -547,7 +547,7 @@ impl Flight {
             let signal = Signal {
                 sent,
                 seq,
-                rtt: self.recovery.rtt.latest(),
+                rtt: self.recovery.rtt.adjusted(),
                 kind: SignalKind::Loss(lost.counted),
             };
             let reacted = controller.on_congestion(now, &signal);

@@ -15,6 +15,8 @@ const INITIAL: Duration = Duration::from_millis(333);
 #[derive(Clone, Debug)]
 pub(super) struct Rtt {
     latest: Duration,
+    /// The same without the time that the peer waited.
+    adjusted: Duration,
     smoothed: Duration,
     variation: Duration,
     /// `None` before the first measurement.
@@ -58,6 +60,7 @@ impl Rtt {
         let first = measured.unwrap_or(INITIAL);
         Self {
             latest: first,
+            adjusted: first,
             smoothed: first,
             variation: first / 2,
             min: measured,
@@ -76,12 +79,14 @@ impl Rtt {
 
     /// Takes in a measurement. `ack_delay` is what the peer says it waited, already limited to what it may.
     pub(super) fn update(&mut self, now: Instant, latest: Duration, ack_delay: Duration) {
-        let is_step = latest >= self.latest + self.latest / 2;
+        let adjusted = self.adjust(latest, ack_delay);
+        let is_step = adjusted >= self.adjusted + self.adjusted / 2;
         self.latest = latest;
+        self.adjusted = adjusted;
         if now.since(self.present.began) >= self.smoothed {
             self.next_period(now);
         }
-        self.present.add(latest);
+        self.present.add(adjusted);
         self.present.is_step |= is_step;
         let Some(min) = self.min else {
             *self = Self::new(Some(latest));
@@ -89,16 +94,16 @@ impl Rtt {
             self.present.add(latest);
             return;
         };
-        let min = min.min(latest);
-        self.min = Some(min);
-        let adjusted = if latest >= min + ack_delay {
-            latest - ack_delay
-        } else {
-            latest
-        };
+        self.min = Some(min.min(latest));
         let deviation = self.smoothed.abs_diff(adjusted);
         self.variation = (self.variation * 3 + deviation) / 4;
         self.smoothed = (self.smoothed * 7 + adjusted) / 8;
+    }
+
+    /// A measurement without the time that the peer waited, unless that would be less than the minimum.
+    fn adjust(&self, latest: Duration, ack_delay: Duration) -> Duration {
+        let least = self.min.unwrap_or(latest).min(latest) + ack_delay;
+        if latest >= least { latest - ack_delay } else { latest }
     }
 
     /// A period is over. The least is not that of another path for ever (REC-1).
@@ -124,6 +129,11 @@ impl Rtt {
 
     pub(super) fn latest(&self) -> Duration {
         self.latest
+    }
+
+    /// The latest measurement, without the time that the peer says it waited.
+    pub(super) fn adjusted(&self) -> Duration {
+        self.adjusted
     }
 
     /// The least that was measured, if anything was.
@@ -233,5 +243,20 @@ mod tests {
             rtt.update(at(now), ms(50 + wait), ms(0));
         }
         assert_eq!(rtt.min(), Some(ms(50)));
+    }
+
+    // spec: REC-1
+    #[test]
+    fn acknowledgements_that_are_held_back_are_no_longer_path() {
+        let mut rtt = Rtt::new(Some(ms(40)));
+        for now in 0..2000 {
+            // A sender of little: for a time each acknowledgement comes late, and says so.
+            let held = if now < 1000 { ms(0) } else { ms(20) };
+            rtt.update(at(now), ms(40) + held, held);
+        }
+        assert_eq!(
+            (rtt.min(), rtt.adjusted(), rtt.latest()),
+            (Some(ms(40)), ms(40), ms(60))
+        );
     }
 }

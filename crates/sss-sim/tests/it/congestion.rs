@@ -114,6 +114,19 @@ fn bbr_follows_a_path_that_becomes_slower_and_fast_again() {
     assert!(flow.rate(secs(26), secs(32)) > 0.8 * RATE as f64);
 }
 
+// spec: REC-10, REC-12
+#[test]
+fn a_crowd_of_bbr_senders_loses_little_and_shares() {
+    let setup = Setup {
+        until: secs(20),
+        ..links::crowd(Bbr, 50)
+    };
+    let report = play(&setup);
+    let lost: f64 = report.flows.iter().map(|f| f.lost * f.goodput).sum::<f64>() / report.total();
+    assert!(lost < 0.1 && report.fairness() > 0.55, "{lost}, {}", report.fairness());
+    assert!(report.total() > 93e6, "{}", report.total());
+}
+
 // spec: REC-7
 #[test]
 fn who_sends_little_overflows_no_queue() {

@@ -21,10 +21,10 @@ use std::time::Duration;
 
 use super::control::{AckSample, Control, Departed, Signal, SignalKind, careful_growth, initial_window};
 use crate::time::Instant;
-use loss::{LostInRound, UsualDelay, UsualLoss};
+use loss::{LostLately, UsualDelay, UsualLoss};
 use model::{Bounds, PathModel, Round};
 use phase::{BandwidthProbe, Cycle, FullPipe, Phase};
-use rate::{DeliveryRate, RateSample};
+use rate::{DeliveryRate, RateSample, SteadyRate};
 
 /// Less than this many datagrams in flight cannot keep acknowledgements coming.
 const MIN_WINDOW: u64 = 4;
@@ -56,12 +56,12 @@ pub(in super::super) struct Bbr {
     loss: LossView,
 }
 
-/// Loss on the path: what is usual, and what this round trip has lost.
+/// Loss on the path: what is usual, and what was lost lately.
 #[derive(Debug, Default)]
 struct LossView {
     usual: UsualLoss,
     delay: UsualDelay,
-    round: LostInRound,
+    lately: LostLately,
     /// Packets sent at or before this moment belong to congestion that was reacted to.
     reacted: Option<Instant>,
     /// State before the last reaction.
@@ -155,12 +155,21 @@ impl Bbr {
             && let Some(rate) = sample.rate
             && (!sample.is_app_limited || rate >= self.path.bandwidth.get())
         {
-            self.path.bandwidth.update(rate);
+            self.note_rate(rate, sample.delivered);
         }
         let bandwidth = self.bandwidth();
         self.path.aggregation.update(ack.now, ack.bytes, bandwidth, self.window);
-        if self.round.is_start {
-            self.path.aggregation.on_round();
+    }
+
+    /// A delivery rate was measured. At the start the path shows at once that it carries more; later the rate is of
+    /// several round trips, if few packets make one.
+    fn note_rate(&mut self, rate: f64, delivered: u64) {
+        if !self.full.is_reached() {
+            self.path.bandwidth.update(rate);
+        } else if self.round.is_start
+            && let Some(rate) = self.path.steady.add(rate, delivered, self.datagram)
+        {
+            self.path.bandwidth.update(rate);
         }
     }
 
@@ -171,7 +180,7 @@ impl Bbr {
             was_start: self.phase == Phase::Startup,
         });
         self.loss.reacted = Some(now);
-        self.loss.round = LostInRound::default();
+        self.loss.lately = LostLately::default();
         match self.phase {
             Phase::Startup => {
                 self.bounds.upper = Some(self.in_flight(phase::UP_PACING).max(self.round.delivered()));
@@ -221,6 +230,16 @@ impl Bbr {
     fn is_held_by_upper_bound(&self, ack: &AckSample) -> bool {
         let is_used = ack.in_flight + SLACK * u64::from(self.datagram) > self.window;
         is_used && self.bounds.upper.is_some_and(|upper| self.window >= upper)
+    }
+
+    /// Returns the share of packets that may be lost by chance, beside the threshold.
+    fn chance(&self) -> f64 {
+        match self.loss.usual.share() {
+            Some(share) if self.path.is_varied() => share,
+            // It may be a queue that never empties.
+            _ if self.path.is_full => 0.0,
+            _ => 1.0,
+        }
     }
 
     fn packets(&self, bytes: u64) -> f64 {
@@ -275,6 +294,7 @@ impl Bbr {
         }
         if std::mem::take(&mut self.cycle.is_pending) && !is_app_limited {
             self.path.bandwidth.advance();
+            self.path.longest.advance();
         }
     }
 
@@ -319,6 +339,7 @@ impl Bbr {
         self.phase = Phase::Up;
         self.loss.usual.end(now);
         self.cycle.enter();
+        self.path.steady = SteadyRate::default();
         self.cycle.probe = BandwidthProbe {
             rtt: self.round.previous.rtt.unwrap_or_default(),
             bandwidth: self.bandwidth(),
@@ -332,7 +353,10 @@ impl Bbr {
         let queue = self.path.min_rtt.get().unwrap_or_default() / phase::UP_QUEUE_PART;
         let probe = &self.cycle.probe;
         let has_queue = ack.latest.is_some_and(|rtt| rtt >= probe.rtt + queue);
-        if self.cycle.rounds > 0 && (has_queue || probe.idle_rounds >= phase::UP_IDLE_ROUNDS) {
+        let is_measured = self.cycle.rounds > 0 && self.path.steady.is_known();
+        let is_idle = probe.idle_rounds >= phase::UP_IDLE_ROUNDS;
+        if is_measured && (has_queue || is_idle) {
+            self.path.is_full |= is_idle && !has_queue;
             self.enter_down(ack.now);
         }
     }
@@ -420,9 +444,14 @@ impl Control for Bbr {
             self.round.update(sample, self.rate.delivered(), ack.latest);
         }
         if self.round.is_start {
-            self.loss.round = LostInRound::default();
+            self.loss.lately.on_round();
+            self.path.on_round(self.round.previous.rtt);
         }
-        self.loss.usual.note(ack.largest_sent, self.packets(ack.bytes), false);
+        let packets = self.packets(ack.bytes);
+        self.loss.lately.arrived(packets);
+        if ack.latest.is_some_and(|rtt| self.path.is_short(rtt)) {
+            self.loss.usual.note(ack.largest_sent, packets, false);
+        }
         self.update_path(ack, sample.as_ref());
         self.advance(ack, sample.is_some_and(|s| s.is_app_limited));
         self.set_window(ack.bytes);
@@ -433,11 +462,11 @@ impl Control for Bbr {
         let is_new = self.loss.reacted.is_none_or(|reacted| signal.sent > reacted);
         if let SignalKind::Loss(packets) = signal.kind {
             let in_queue = loss::is_queue(signal.rtt, self.path.min_rtt.get(), self.loss.delay.get());
-            if !in_queue {
+            if !in_queue && self.path.is_short(signal.rtt) {
                 self.loss.usual.note(signal.sent, packets as f64, true);
             }
             if is_new {
-                self.loss.round.add(packets, in_queue);
+                self.loss.lately.lost(packets, in_queue);
             }
         }
         let at_start = self.phase == Phase::Startup;
@@ -445,7 +474,10 @@ impl Control for Bbr {
         let is_congestion = match signal.kind {
             // At the start a queue stands before the pipe is full: bandwidth still grows.
             SignalKind::Mark => !at_start || self.full.is_near(),
-            SignalKind::Loss(_) => self.loss.round.is_congestion(packets, &self.loss.usual, at_start),
+            SignalKind::Loss(_) => {
+                let chance = self.chance();
+                self.loss.lately.is_congestion(packets, chance, at_start)
+            }
         };
         if !is_new || !is_congestion {
             return false;

@@ -1,18 +1,21 @@
 //! The judgement whether loss means congestion (REC-12).
 //!
 //! It does if a queue stands while packets are lost, or if many more are lost than this path loses when this sender
-//! does not push it.
+//! does not push it and round trips are short. Where they are always as long, a queue that never empties cannot be told
+//! from a path that loses: what is lost then is taken for congestion.
 
 use std::time::Duration;
 
 use crate::channel::rtt::GRANULARITY;
 use crate::time::Instant;
 
-/// More than this share of a round trip's packets is too much, beyond what is lost anyway.
+/// More than this share of the packets is too much, beyond what is lost anyway.
 const THRESHOLD: f64 = 0.02;
+/// Packets by which losses are judged, at least: of the few of a round trip of one among many senders, two are much.
+const PERIOD: f64 = 100.0;
 /// Without a queue, no more than this share is ever taken for chance.
 const CHANCE_AT_MOST: f64 = 0.25;
-/// Packets lost in a round trip that are at least needed to judge it; and at the start, when little is in flight.
+/// Packets lost that are at least needed to judge; and at the start, when little is in flight.
 const LEAST: u64 = 2;
 const LEAST_AT_START: u64 = 6;
 /// So many standard deviations from what is expected are no accident.
@@ -22,6 +25,8 @@ const QUEUE_PART: u32 = 8;
 /// There is no queue if the shortest of a round trip's measurements is longer than the smallest by no more than this
 /// part of it.
 const NO_QUEUE_PART: u32 = 32;
+/// Round trips vary if the longest is longer than the smallest by this part of it, and what clocks are good for.
+const VARIED_PART: u32 = 16;
 /// Measurements of which the usual delay is the mean, about, and how many mean deviations are usual.
 const DELAY_MEMORY: u32 = 64;
 const DELAY_DEVIATIONS: u32 = 2;
@@ -68,36 +73,57 @@ impl UsualLoss {
     pub(super) fn share(&self) -> Option<f64> {
         (self.packets >= ENOUGH).then_some(self.share)
     }
-
-    /// The most packets of `packets` that may be lost by chance.
-    fn allowed(&self, packets: f64) -> f64 {
-        let share = self
-            .share()
-            .map_or(CHANCE_AT_MOST, |usual| (usual + THRESHOLD).min(CHANCE_AT_MOST));
-        packets * share + DEVIATIONS * (packets * share).sqrt()
-    }
 }
 
-/// Packets lost in the present round trip, and not reacted to.
+/// The most packets of `packets` that may be lost by chance, where so large a share usually is.
+fn allowed(packets: f64, usual: f64) -> f64 {
+    let share = (usual + THRESHOLD).min(CHANCE_AT_MOST);
+    packets * share + DEVIATIONS * (packets * share).sqrt()
+}
+
+/// Fate of packets in the present period, since the last reaction: a round trip, or as many as have enough of
+/// them.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct LostInRound {
-    packets: u64,
+pub(super) struct LostLately {
+    lost: u64,
     /// Of these, those lost while a queue stood.
     queued: u64,
+    arrived: f64,
 }
 
-impl LostInRound {
-    pub(super) fn add(&mut self, packets: u64, in_queue: bool) {
-        self.packets += packets;
+impl LostLately {
+    /// A round trip is over.
+    pub(super) fn on_round(&mut self) {
+        if self.packets() >= PERIOD {
+            *self = Self::default();
+        }
+    }
+
+    pub(super) fn arrived(&mut self, packets: f64) {
+        self.arrived += packets;
+    }
+
+    pub(super) fn lost(&mut self, packets: u64, in_queue: bool) {
+        self.lost += packets;
         self.queued += if in_queue { packets } else { 0 };
     }
 
-    /// Returns whether that is congestion, of `in_flight` packets of the round trip.
-    pub(super) fn is_congestion(&self, in_flight: f64, usual: &UsualLoss, at_start: bool) -> bool {
-        let least = if at_start { LEAST_AT_START } else { LEAST };
-        let queued = self.queued >= least && self.queued as f64 > in_flight * THRESHOLD;
-        queued || (self.packets >= LEAST_AT_START && self.packets as f64 > usual.allowed(in_flight))
+    fn packets(&self) -> f64 {
+        self.arrived + self.lost as f64
     }
+
+    /// Returns whether that is congestion, where `in_flight` packets are in flight and such a share is usually lost.
+    pub(super) fn is_congestion(&self, in_flight: f64, usual: f64, at_start: bool) -> bool {
+        let least = if at_start { LEAST_AT_START } else { LEAST };
+        let packets = in_flight.max(self.packets());
+        let queued = self.queued >= least && self.queued as f64 > packets * THRESHOLD;
+        queued || (self.lost >= LEAST_AT_START && self.lost as f64 > allowed(packets, usual))
+    }
+}
+
+/// Returns whether round trips between these differ by more than chance.
+pub(super) fn is_varied(min: Duration, longest: Duration) -> bool {
+    longest.saturating_sub(min) >= min / VARIED_PART + GRANULARITY
 }
 
 /// Returns whether a round trip that long shows that a queue stands, where `usual` is not one.
@@ -146,9 +172,9 @@ mod tests {
         Duration::from_millis(n)
     }
 
-    fn lost(packets: u64, in_queue: bool) -> LostInRound {
-        let mut lost = LostInRound::default();
-        lost.add(packets, in_queue);
+    fn lost(packets: u64, in_queue: bool) -> LostLately {
+        let mut lost = LostLately::default();
+        lost.lost(packets, in_queue);
         lost
     }
 
@@ -195,15 +221,15 @@ mod tests {
     // spec: REC-12
     #[test]
     fn with_a_queue_two_percent_are_congestion() {
-        let none = UsualLoss::default();
-        assert!(!lost(2, true).is_congestion(100.0, &none, false));
-        assert!(lost(3, true).is_congestion(100.0, &none, false));
+        let none = 0.0;
+        assert!(!lost(2, true).is_congestion(100.0, none, false));
+        assert!(lost(3, true).is_congestion(100.0, none, false));
         assert!(
-            !lost(3, true).is_congestion(100.0, &none, true),
+            !lost(3, true).is_congestion(100.0, none, true),
             "at the start it takes six"
         );
-        assert!(lost(6, true).is_congestion(100.0, &none, true));
-        assert!(!lost(1, true).is_congestion(10.0, &none, false), "one is an accident");
+        assert!(lost(6, true).is_congestion(100.0, none, true));
+        assert!(!lost(1, true).is_congestion(10.0, none, false), "one is an accident");
     }
 
     // spec: REC-12
@@ -211,21 +237,37 @@ mod tests {
     fn without_a_queue_what_is_usual_is_no_congestion() {
         let five = usual(5);
         assert!((five.share().unwrap() - 0.05).abs() < 0.03);
-        assert!(!lost(10, false).is_congestion(100.0, &five, false));
-        assert!(lost(25, false).is_congestion(100.0, &five, false));
-        let none = usual(0);
-        assert_eq!(none.share(), Some(0.0));
-        assert!(!lost(5, false).is_congestion(100.0, &none, false));
-        assert!(lost(8, false).is_congestion(100.0, &none, false), "a policer");
+        assert!(!lost(10, false).is_congestion(100.0, five.share().unwrap(), false));
+        assert!(lost(25, false).is_congestion(100.0, five.share().unwrap(), false));
+        let none = usual(0).share().unwrap();
+        assert_eq!(none, 0.0);
+        assert!(!lost(5, false).is_congestion(100.0, none, false));
+        assert!(lost(8, false).is_congestion(100.0, none, false), "a policer");
     }
 
     // spec: REC-12
     #[test]
     fn what_is_not_known_yet_and_what_is_too_much_has_a_bound() {
-        let (unknown, half) = (UsualLoss::default(), usual(50));
-        for usual in [unknown, half] {
-            assert!(!lost(30, false).is_congestion(100.0, &usual, false));
-            assert!(lost(41, false).is_congestion(100.0, &usual, false));
+        for usual in [1.0, usual(50).share().unwrap()] {
+            assert!(!lost(30, false).is_congestion(100.0, usual, false));
+            assert!(lost(41, false).is_congestion(100.0, usual, false));
+        }
+    }
+
+    // spec: REC-12
+    #[test]
+    fn losses_of_small_windows_are_judged_by_a_hundred_packets() {
+        let mut lately = LostLately::default();
+        for round in 0..20 {
+            lately.on_round();
+            lately.arrived(7.0);
+            lately.lost(1, true);
+            let is_too_much = lately.is_congestion(8.0, 0.0, false);
+            assert_eq!(
+                is_too_much,
+                round % 13 > 0,
+                "round {round}: an eighth, but one alone is an accident"
+            );
         }
     }
 

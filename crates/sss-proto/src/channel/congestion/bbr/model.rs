@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::filters::{Aggregation, MaxFilter, MinRtt};
-use super::rate::RateSample;
+use super::loss;
+use super::rate::{RateSample, SteadyRate};
 
 /// Measured properties of the path.
 #[derive(Debug, Default)]
@@ -11,7 +12,12 @@ pub(super) struct PathModel {
     /// Bytes per second.
     pub(super) bandwidth: MaxFilter,
     pub(super) min_rtt: MinRtt,
+    /// The longest of the smallest round trips of each round, in seconds.
+    pub(super) longest: MaxFilter,
     pub(super) aggregation: Aggregation,
+    pub(super) steady: SteadyRate,
+    /// More was sent once, and neither did more arrive, nor did it take longer.
+    pub(super) is_full: bool,
 }
 
 impl PathModel {
@@ -19,6 +25,30 @@ impl PathModel {
     pub(super) fn product(&self, bandwidth: f64) -> Option<f64> {
         let rtt = self.min_rtt.get()?;
         (bandwidth > 0.0).then_some(bandwidth * rtt.as_secs_f64())
+    }
+
+    /// A round trip is over, of which this was the smallest measurement.
+    pub(super) fn on_round(&mut self, smallest: Option<Duration>) {
+        self.aggregation.on_round();
+        if let Some(rtt) = smallest {
+            self.longest.update(rtt.as_secs_f64());
+        }
+    }
+
+    /// Returns whether a round trip is one of the shorter ones of late, and there were longer ones: no queue stood.
+    pub(super) fn is_short(&self, rtt: Duration) -> bool {
+        let longest = Duration::from_secs_f64(self.longest.get());
+        self.is_varied()
+            && self
+                .min_rtt
+                .get()
+                .is_some_and(|min| rtt <= min + longest.saturating_sub(min) / 2)
+    }
+
+    /// Returns whether round trips were longer and shorter of late: a queue comes and goes.
+    pub(super) fn is_varied(&self) -> bool {
+        let longest = Duration::from_secs_f64(self.longest.get());
+        self.min_rtt.get().is_some_and(|min| loss::is_varied(min, longest))
     }
 }
 

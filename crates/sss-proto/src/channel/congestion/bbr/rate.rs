@@ -39,6 +39,41 @@ pub(super) struct RateSample {
     pub(super) is_app_limited: bool,
 }
 
+/// Bytes delivered in so many datagrams tell a rate, whatever chance does to a few of them.
+const STEADY: u64 = 16;
+
+/// The rate over as many round trips as it takes to tell. Of a few packets each, chance makes one rate twice another,
+/// and the largest of many would be kept: the more senders there are, the more all of them would send in all.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct SteadyRate {
+    bytes: u64,
+    seconds: f64,
+    is_known: bool,
+}
+
+impl SteadyRate {
+    /// Takes in the rate of a round trip in which so many bytes were delivered, in datagrams of this size. Returns the
+    /// mean of the round trips since it last did, when that tells.
+    pub(super) fn add(&mut self, rate: f64, delivered: u64, datagram: u16) -> Option<f64> {
+        self.bytes += delivered;
+        self.seconds += delivered as f64 / rate;
+        if self.bytes < STEADY * u64::from(datagram) || self.seconds <= 0.0 {
+            return None;
+        }
+        let mean = self.bytes as f64 / self.seconds;
+        *self = Self {
+            is_known: true,
+            ..Self::default()
+        };
+        Some(mean)
+    }
+
+    /// Returns whether a rate was told since the beginning.
+    pub(super) fn is_known(&self) -> bool {
+        self.is_known
+    }
+}
+
 /// Counts what is delivered, and measures how fast.
 #[derive(Debug, Default)]
 pub(super) struct DeliveryRate {
@@ -147,6 +182,19 @@ mod tests {
     use super::*;
 
     const BYTES: u64 = 1000;
+
+    // spec: REC-10
+    #[test]
+    fn the_rate_of_a_few_packets_is_that_of_several_round_trips() {
+        let mut steady = SteadyRate::default();
+        // Four datagrams each 10 ms, and eight for once.
+        assert_eq!(steady.add(400_000.0, 4 * BYTES, 1000), None);
+        assert_eq!(steady.add(800_000.0, 8 * BYTES, 1000), None);
+        assert!(!steady.is_known());
+        let mean = steady.add(400_000.0, 4 * BYTES, 1000).unwrap();
+        assert!((mean - 16_000.0 / 0.03).abs() < 1.0 && steady.is_known());
+        assert_eq!(steady.add(5e6, 50 * BYTES, 1000), Some(5e6));
+    }
 
     fn at(ms: u64) -> Instant {
         Instant::from_nanos(ms * 1_000_000)
