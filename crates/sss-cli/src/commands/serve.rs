@@ -5,8 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::json;
-use sss::{Congestion, Eid, FoundBy, Host, ListenError, Padding, PeerLimits, PostQuantum, Route, WindowConfig};
+use serde_json::{Map, Value, json};
+use sss::{
+    Congestion, DropReason, Eid, FoundBy, Host, HostStats, ListenError, Padding, PeerLimits, PostQuantum, Route,
+    WindowConfig,
+};
 use sss_files::{PROTOCOL, Refusal, RelPath, SERVICE, Status};
 
 use crate::cli::{key_log_has_a_place, size};
@@ -153,9 +156,27 @@ pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
     interrupt::is_awaited();
     interrupt::requested().await;
     output.note("stopped");
+    output.machine(&[counted(&host.stats())]);
     // Whoever does not hear it finds out by itself.
     let _ = host.close_within(FAREWELL).await;
     Ok(())
+}
+
+/// Datagrams received, sent and dropped, for machines.
+fn counted(stats: &HostStats) -> Value {
+    let dropped = DropReason::ALL.map(|reason| (reason.name().to_owned(), stats.dropped(reason).into()));
+    json!({
+        "event": "counted",
+        "datagrams_received": stats.datagrams_received,
+        "bytes_received": stats.bytes_received,
+        "datagrams_sent": stats.datagrams_sent,
+        "bytes_sent": stats.bytes_sent,
+        "channels_made": stats.channels_made,
+        "resets_sent": stats.resets_sent,
+        "refusals_sent": stats.refusals_sent,
+        "greetings_denied": stats.greetings_denied,
+        "dropped": Map::from_iter(dropped),
+    })
 }
 
 /// Words to be listed under.
