@@ -52,7 +52,8 @@ fn keys_are_written_if_flag_and_environment_agree() {
 #[test]
 fn keys_go_into_no_file_that_others_may_have() {
     use std::fs;
-    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::os::unix::fs::{PermissionsExt, chown, symlink};
+    use std::path::Path;
 
     let (server, client) = (Home::new(), Home::new());
     let serving = server.serve(&server.dir("source"), &[]);
@@ -68,17 +69,30 @@ fn keys_go_into_no_file_that_others_may_have() {
     symlink(&behind, &link).unwrap();
     let twice = file("twice");
     fs::hard_link(&twice, client.path("second name")).unwrap();
-    let pipe = client.path("pipe");
-    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
-    assert!(made.success());
+    let [pipe, read_pipe] = ["pipe", "read pipe"].map(|name| {
+        let pipe = client.path(name);
+        let made = std::process::Command::new("mkfifo")
+            .args(["-m", "600"])
+            .arg(&pipe)
+            .status();
+        assert!(made.unwrap().success());
+        pipe
+    });
+    let _reader = fs::File::options().read(true).write(true).open(&read_pipe).unwrap();
+    // Nobody but root can have a file of somebody else that it may write and others may not.
+    let other = file("other");
+    let other = chown(&other, Some(65_534), None).is_ok().then_some(&other);
+    let device = Path::new("/dev/null").to_owned();
     let cases = [
         (&open, "chmod 600"),
         (&link, "symbolic link"),
         (&twice, "other names"),
         (&pipe, "no regular file"),
+        (&read_pipe, "no regular file"),
+        (&device, "no regular file"),
         (&client.dir("directory"), "irectory"),
     ];
-    for (path, why) in cases {
+    for (path, why) in cases.into_iter().chain(other.map(|path| (path, "somebody else"))) {
         let mut ls = client.command();
         ls.env(VARIABLE, path).args(["ls", "--key-log"]).arg(serving.at(""));
         Ran::wait(ls.spawn().unwrap())
