@@ -30,6 +30,8 @@ pub(crate) const SESSION: u64 = 1;
 pub(crate) const ROOM: usize = 1180;
 /// Number of the first forged packet: far behind those of the host that made the channel.
 const FIRST: u64 = 1000;
+/// Updates of keys that the target may make from one packet to the next.
+const AHEAD: u32 = 1000;
 /// Time for which a negotiation is tried.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Time for which an answer is waited for in it.
@@ -201,14 +203,29 @@ impl Direction {
             return None;
         }
         let seq = short::recover_sequence(header.sequence, header.sequence_len, self.next);
-        if header.key_phase != (self.generation & 1 == 1) {
-            // The target follows updates; a late packet of the keys before would not open here, and is lost.
-            self.update();
-        }
         let (aad, body) = packet.split_at_mut_checked(header.encoded_len())?;
-        let len = self.key.open(seq, aad, body).ok()?;
+        let len = self.open_body((seq, header.key_phase), aad, body)?;
         self.next = self.next.max(seq + 1);
         Some((seq, body.get(..len)?))
+    }
+
+    /// Opens what is sealed of a packet, with the present keys or later ones: the target follows updates, more than
+    /// one at a time. A late packet of the keys before does not open, and is lost.
+    fn open_body(&mut self, (seq, phase): (u64, bool), aad: &[u8], body: &mut [u8]) -> Option<usize> {
+        let (sealed, mut secret) = (body.to_vec(), self.secret.clone());
+        for ahead in 0..=AHEAD {
+            let generation = self.generation.wrapping_add(ahead);
+            if phase == (generation & 1 == 1) {
+                let key = PacketKey::new(self.suite, &secret);
+                if let Ok(len) = key.open(seq, aad, body) {
+                    (self.secret, self.key, self.generation) = (secret, key, generation);
+                    return Some(len);
+                }
+                body.copy_from_slice(&sealed);
+            }
+            secret = secret.next();
+        }
+        None
     }
 }
 
@@ -223,6 +240,10 @@ pub(crate) struct Channel {
     /// Numbers of packets that are not acknowledged, the latest.
     unheard: BTreeSet<u64>,
     open_credit: u64,
+    /// Packets sent, less PATH_RESPONSEs that came: none needs more than one.
+    unanswered: u64,
+    /// The highest number that the target has acknowledged.
+    heard: u64,
 }
 
 impl Channel {
@@ -282,6 +303,8 @@ impl Channel {
             is_over: false,
             unheard: BTreeSet::new(),
             open_credit,
+            unanswered: 0,
+            heard: 0,
         }
     }
 
@@ -292,6 +315,7 @@ impl Channel {
         };
         if self.socket.send_to(&packet, self.to).is_ok() {
             self.tally.sent(packet.len());
+            self.unanswered += 1;
         }
     }
 
@@ -339,6 +363,11 @@ impl Channel {
                     self.is_over = true;
                     self.tally.closed(close.code);
                 }
+                Ok(Frame::Ack(ack)) => self.heard = self.heard.max(ack.largest),
+                Ok(Frame::PathResponse(_)) => match self.unanswered.checked_sub(1) {
+                    Some(left) => self.unanswered = left,
+                    None => self.tally.taken(),
+                },
                 _ => {}
             }
         }
@@ -354,6 +383,11 @@ impl Channel {
             }
         }
         Ack::write(w, ranges.into_iter(), 0, None, w.remaining());
+    }
+
+    /// Returns whether the target has acknowledged one of the packets behind so many.
+    pub(crate) fn is_heard_behind(&self, packets: u64) -> bool {
+        self.heard > FIRST + packets
     }
 
     /// Bytes that openings may be charged to the session; 0 until the target has accepted it.

@@ -48,7 +48,7 @@ pub enum Command {
     Hellos(Victim),
     /// Send HELLOs with tokens: prove addresses, and use each token as often as it is good for.
     Tokens(Victim),
-    /// Send packets of random bytes, and of every type.
+    /// Send packets of random bytes, and of every type; from each fifth address so short ones that none is answered.
     Garbage(Victim),
     /// Begin handshakes properly, and send each INITIATE a hundred times with a payload that is forged.
     Initiates(Victim),
@@ -72,7 +72,7 @@ pub enum Command {
     Moves(Victim),
     /// Send HELLO_Ks with tokens of addresses that were proven, and keys that cost an encapsulation each.
     Legs(Victim),
-    /// Send PROBEs, from 250 addresses.
+    /// Send PROBEs, from 250 addresses, each second one shorter than its answer would be.
     Probes(Victim),
     /// Be a peer before each of whose packets come forgeries of it: damaged, cut, and such as could be resets.
     Damages(Victim),
@@ -84,7 +84,7 @@ pub enum Command {
     Acks(Victim),
     /// Acknowledge all up to the latest packet, also the numbers that the target has left out.
     Skips(Victim),
-    /// Send one byte at each second place of streams, and few of the streams.
+    /// Send one byte at each second place of streams, and few of the streams; and far beyond what was granted.
     Gaps(Victim),
     /// Open streams below streams, deeper than may be.
     Trees(Victim),

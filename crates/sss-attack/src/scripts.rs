@@ -31,6 +31,12 @@ const APART: u64 = 16;
 const FRAMES: u64 = 16;
 /// Channels of one identity that are made at a time.
 const AT_ONCE: usize = 4;
+/// Updates after which a peer that is still heard has been followed.
+const FOLLOWED: u64 = PACKETS / 2;
+/// Packets with gaps before one that is sent beyond all that was granted.
+const BEFORE: u64 = PACKETS / 2;
+/// An offset that is beyond it.
+const BEYOND: u64 = 1 << 30;
 /// Time for which a peer waits for room for its openings. Then it goes, or goes on without.
 const WAIT: Duration = Duration::from_millis(50);
 
@@ -41,7 +47,8 @@ pub(crate) enum Script {
     Acks,
     /// Acknowledgements of all numbers up to the highest that came, also of those that the target left out.
     Skips,
-    /// One byte at each second place of streams, and every hundredth stream only.
+    /// One byte at each second place of streams, and every hundredth stream only; of each second identity at last bytes
+    /// that nobody granted.
     Gaps,
     /// Streams below streams.
     Trees,
@@ -181,7 +188,9 @@ impl Script {
                 let at = turn.n * FRAMES + i;
                 let lsid = turn.first + 200 * (at / (BORROW / 2));
                 let init = Init::substream(SESSION).with_credit(0, BORROW, 0);
-                data(lsid, init, 2 * at % BORROW + 1, b"x")
+                let is_beyond = turn.peer.is_multiple_of(2) && turn.n >= BEFORE;
+                let from = if is_beyond { BEYOND } else { 1 };
+                data(lsid, init, from + 2 * at % BORROW, b"x")
             }),
             Self::Trees => chain(turn, w),
             Self::Datagrams => fill(w, |i| turn.datagram(i)),
@@ -321,6 +330,9 @@ pub(crate) fn run(script: Script, victim: &Victim, time: Duration, tally: &Tally
             follower.channel.read();
             follower.step(&means);
             std::thread::sleep(PAUSE);
+        }
+        if matches!(script, Script::Updates) && follower.channel.is_heard_behind(FOLLOWED) {
+            tally.made();
         }
     }
     Ok(())

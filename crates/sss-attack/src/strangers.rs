@@ -19,6 +19,12 @@ const SOURCES: u16 = 250;
 const USES: u64 = 8;
 /// Tokens that a source keeps.
 const TOKENS: usize = 64;
+/// Bytes of a PROBE that is shorter than its answer would be.
+const SHORT: usize = long::PROBE_REPLY_SIZE - 1;
+/// Longest packet of random bytes that nobody answers: a stateless reset would not be smaller (PRT-12).
+const BRIEF: usize = 40;
+/// Sources of random bytes of which one sends such packets alone.
+const BRIEF_ONE_OF: u16 = 5;
 /// Longest packet of random bytes.
 const LONGEST: usize = 1400;
 
@@ -31,7 +37,7 @@ pub(crate) enum Flood {
     Proven,
     /// HELLO_Ks with tokens, and keys that can be encapsulated for.
     Legs,
-    /// Questions who is there.
+    /// Questions who is there, of which each second is shorter than the answer.
     Probes,
     /// Answers to what nobody asked, each kind in its turn.
     Answers,
@@ -77,14 +83,21 @@ struct Source {
     socket: UdpSocket,
     tokens: Vec<([u8; 8], [u8; 16])>,
     next: u64,
+    /// Set if no packet of it is to be answered.
+    is_brief: bool,
 }
 
 impl Source {
-    fn new(victim: &Victim, host: u16) -> io::Result<Self> {
+    fn new(victim: &Victim, host: u16, flood: Flood) -> io::Result<Self> {
         let socket = UdpSocket::bind(victim.target.source(66, host))?;
         socket.set_nonblocking(true)?;
         let (tokens, next) = (Vec::new(), u64::from(host) << 40);
-        Ok(Self { socket, tokens, next })
+        Ok(Self {
+            socket,
+            tokens,
+            next,
+            is_brief: matches!(flood, Flood::Garbage) && host.is_multiple_of(BRIEF_ONE_OF),
+        })
     }
 
     fn hello(&mut self, flood: Flood, packet: &mut [u8]) {
@@ -111,12 +124,25 @@ impl Source {
         let mut packet = [0; 2048];
         while let Ok(n) = self.socket.recv(&mut packet) {
             tally.answered(n);
+            if self.is_brief {
+                tally.taken();
+            }
             if let Some(Ok(Long::Retry(retry))) = packet.get(..n).map(Long::parse) {
                 self.tokens.push((*retry.attempt, *retry.token));
             }
         }
         let old = self.tokens.len().saturating_sub(TOKENS);
         self.tokens.drain(..old);
+    }
+
+    /// Bytes of the present packet that are sent.
+    fn length(&self, flood: Flood, packet: &[u8]) -> usize {
+        let is_short = matches!(flood, Flood::Probes) && self.next.is_multiple_of(2);
+        match () {
+            () if is_short => SHORT,
+            () if self.is_brief => packet.len().min(BRIEF),
+            () => packet.len(),
+        }
     }
 
     fn send(&self, packet: &[u8], to: SocketAddr, tally: &Tally) {
@@ -158,7 +184,7 @@ impl Garbage {
 
 /// Floods the target for so long.
 pub(crate) fn run(flood: Flood, victim: &Victim, time: Duration, tally: &Tally) -> Result<(), AttackError> {
-    let sources: io::Result<Vec<Source>> = (1..=SOURCES).map(|host| Source::new(victim, host)).collect();
+    let sources: io::Result<Vec<Source>> = (1..=SOURCES).map(|host| Source::new(victim, host, flood)).collect();
     let mut sources = sources?;
     let mut packet = flood.packet();
     let mut garbage = Garbage::new();
@@ -173,7 +199,8 @@ pub(crate) fn run(flood: Flood, victim: &Victim, time: Duration, tally: &Tally) 
                 Flood::Answers => source.answer(&answers, &mut packet),
                 Flood::Spoofed | Flood::Proven | Flood::Legs | Flood::Probes => source.hello(flood, &mut packet),
             }
-            source.send(&packet, victim.target.address, tally);
+            let len = source.length(flood, &packet);
+            source.send(packet.get(..len).unwrap_or_default(), victim.target.address, tally);
         }
         sources.iter_mut().for_each(|source| source.read(tally));
         std::thread::sleep(PAUSE);

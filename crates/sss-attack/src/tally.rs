@@ -84,7 +84,7 @@ impl Tally {
         self.0.code.store(code.value(), Ordering::Relaxed);
     }
 
-    /// Notes a channel that was made by hand, and with which nothing is wrong.
+    /// Notes a channel that was made by hand, and with which nothing is wrong; or that is heard in spite of all.
     pub(crate) fn made(&self) {
         self.0.made.fetch_add(1, Ordering::Relaxed);
     }
@@ -139,7 +139,7 @@ pub struct Report {
     pub closed: u64,
     /// The code with which it closed the last one of them.
     pub code: Option<Code>,
-    /// Channels that were made by hand, and with which nothing was wrong.
+    /// Channels that were made by hand, and with which nothing was wrong; or of which all keys were followed.
     pub made: u64,
     /// Wrongs that the target took: each is a defence that does not hold.
     pub taken: u64,

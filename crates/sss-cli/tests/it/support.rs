@@ -107,6 +107,22 @@ impl Serving {
         Self { child, target }
     }
 
+    /// A process that says to a file, as JSON, where it listens.
+    pub(crate) fn start_into(mut child: Child, file: &Path) -> Self {
+        let begun = Instant::now();
+        let target = loop {
+            let said = fs::read_to_string(file).unwrap();
+            if let Some((line, _)) = said.split_once('\n') {
+                let fact: Value = serde_json::from_str(line).unwrap();
+                break fact["target"].as_str().unwrap().to_owned();
+            }
+            let ended = child.try_wait().unwrap();
+            assert!(ended.is_none() && begun.elapsed() < LIMIT, "{ended:?}: {said:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        Self { child, target }
+    }
+
     pub(crate) fn eid(&self) -> &str {
         self.target.split_once('@').unwrap().0
     }
