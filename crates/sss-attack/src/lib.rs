@@ -7,6 +7,7 @@
 //! ([`Command::Serve`]), and by somebody between them and an honest one ([`Command::Between`]).
 
 mod between;
+mod crowd;
 mod error;
 mod forger;
 mod handshake;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use clap::Subcommand;
 
 pub use between::Spot;
+pub use crowd::Crowd;
 pub use error::AttackError;
 pub use pace::Stop;
 pub use tally::Report;
@@ -66,6 +68,8 @@ pub enum Command {
     Resets(Victim),
     /// Be a peer that asks for a file on each of very many streams, and reads none.
     Unread(Victim),
+    /// Be very many peers, from one address or from many, each of which asks for a file and reads 2 kB of it a second.
+    Crawls(Crowd),
     /// Be one peer after the other that asks for a file, and is never heard of again: nothing is acknowledged.
     Vanishes(Victim),
     /// Be a peer whose address changes fifty times a second.
@@ -128,6 +132,7 @@ enum Means {
 /// Aim of an attack.
 enum Aim<'a> {
     Host(&'a Victim, Means),
+    Crowded(&'a Crowd),
     Clients(&'a Bait),
     ClientsOf(&'a Spot),
 }
@@ -165,6 +170,7 @@ impl Command {
             Self::Challenges(victim) => ("challenges", Aim::Host(victim, Means::Script(Script::Challenges))),
             Self::Nonsense(victim) => ("nonsense", Aim::Host(victim, Means::Script(Script::Nonsense))),
             Self::Idles(victim) => ("idles", Aim::Host(victim, Means::Idle)),
+            Self::Crawls(crowd) => ("crawls", Aim::Crowded(crowd)),
             Self::Serve(bait) => ("serve", Aim::Clients(bait)),
             Self::Between(spot) => ("between", Aim::ClientsOf(spot)),
         }
@@ -180,6 +186,10 @@ impl Command {
             Aim::Host(victim, means) => {
                 peers::meet(&victim.target)?;
                 Deed::Host(victim.clone(), means)
+            }
+            Aim::Crowded(crowd) => {
+                peers::meet(&crowd.victim.target)?;
+                Deed::Crowd(crowd.clone())
             }
             Aim::Clients(bait) => Deed::Serve(Box::new(Trap::new(bait)?)),
             Aim::ClientsOf(spot) => {
@@ -202,6 +212,7 @@ impl Command {
 
 enum Deed {
     Host(Victim, Means),
+    Crowd(Crowd),
     Serve(Box<Trap>),
     Between(Box<Between>),
 }
@@ -220,7 +231,7 @@ impl Attack {
     /// The system does not tell the address.
     pub fn listening(&self) -> Result<Option<Target>, AttackError> {
         match &self.deed {
-            Deed::Host(..) => Ok(None),
+            Deed::Host(..) | Deed::Crowd(_) => Ok(None),
             Deed::Serve(trap) => trap.target().map(Some),
             Deed::Between(between) => between.target().map(Some),
         }
@@ -239,6 +250,7 @@ impl Attack {
         let tally = Tally::default();
         match self.deed {
             Deed::Host(victim, means) => means.run(&victim, time, &tally)?,
+            Deed::Crowd(crowd) => until(time, crowd::crawl(&crowd, &tally))?,
             Deed::Serve(trap) => trap.run(&Span::new(time, self.stop), &tally)?,
             Deed::Between(between) => between.run(&Span::new(time, self.stop), &tally)?,
         }

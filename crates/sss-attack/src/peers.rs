@@ -58,7 +58,7 @@ async fn host(target: &Target, tally: &Tally) -> Result<Host, AttackError> {
 }
 
 /// A session of the file protocol; none if the target does not take one.
-async fn session(host: &Host, victim: &Victim) -> Option<Stream> {
+pub(crate) async fn session(host: &Host, victim: &Victim) -> Option<Stream> {
     let connecting = host.connect(victim.target.eid, SERVICE, PROTOCOL);
     let mut stream = connecting.hint(victim.target.address).await.ok()?;
     stream.write_all(&Greeting::default().encode()).await.ok()?;
@@ -66,7 +66,7 @@ async fn session(host: &Host, victim: &Victim) -> Option<Stream> {
 }
 
 /// A stream on which a file is asked for.
-async fn ask(session: &Stream, request: &[u8], tally: &Tally) -> Option<Stream> {
+pub(crate) async fn ask(session: &Stream, request: &[u8], tally: &Tally) -> Option<Stream> {
     let mut stream = session.open_substream().ok()?;
     tally.stream();
     stream.write_all(request).await.ok()?;

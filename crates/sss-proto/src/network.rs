@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use crate::route::{Link, RelayHandle, Route, TunnelId};
 
 /// Network of whoever is at the end of a route: what limits count by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Network {
     /// An address of IPv4.
     V4(u32),

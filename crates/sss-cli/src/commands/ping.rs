@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::{Value, json};
-use sss::{ChannelInfo, Eid, LinkStatus, Server, Stream};
+use sss::{ChannelInfo, LinkStatus, Server, Stream};
 use sss_files::Status;
 
 use crate::caller::place_of;
@@ -17,7 +17,7 @@ use crate::output::{Output, count, milliseconds, size};
 use crate::target::Target;
 use crate::transfer::exchange::{TransferError, explain};
 use crate::transfer::limits::guests::{Guests, Place, Who};
-use crate::transfer::limits::shares::Shares;
+use crate::transfer::limits::shares::{Owner, Shares};
 
 /// Measure round trips to a host
 #[derive(Debug, Args)]
@@ -66,7 +66,7 @@ pub(crate) async fn serve(server: Server) {
                 return session.reset_tree_with(Status::Busy as u32, "too many sessions: try again later");
             };
             place.let_in();
-            let answering = answer_all(&mut session, eid, (&place, &pings));
+            let answering = answer_all(&mut session, who.owner(), (&place, &pings));
             tokio::select! {
                 () = answering => {}
                 () = place.sent_away() => {}
@@ -76,9 +76,9 @@ pub(crate) async fn serve(server: Server) {
 }
 
 /// Answers the pings of a session until it ends.
-async fn answer_all(session: &mut Stream, eid: Eid, (place, pings): (&Place, &Shares)) {
+async fn answer_all(session: &mut Stream, owner: Owner, (place, pings): (&Place, &Shares)) {
     while let Ok(Some(substream)) = session.accept_substream().await {
-        let held = (pings.get(eid, 1).await, place.work());
+        let held = (pings.get(owner, 1).await, place.work());
         tokio::spawn(async move {
             // What takes longer is reset.
             let _ = tokio::time::timeout(LONGEST, echo(substream)).await;

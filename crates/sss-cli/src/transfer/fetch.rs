@@ -2,8 +2,10 @@
 //!
 //! 1. What the client says it has is hashed in slices, a slice for each peer in turn, without holding a descriptor.
 //! 2. The file is open only while it moves. Room for a piece comes first: whoever waits for it has no file open. The
-//!    next piece is read while one leaves, if there is room for it, too.
-//! 3. Pieces are short at first, and as long as [`SEGMENT`] when they leave quickly.
+//!    next piece is read while one leaves, if there is room for it, too; else it takes the room of the one before, as
+//!    soon as that has arrived, for as long as this request is let.
+//! 3. Pieces are short at first, and as long as [`SEGMENT`] when they leave quickly. While one leaves slowly the file is
+//!    closed.
 //! 4. A request that is called to pause takes back what has not left, closes the file, and keeps its [`Position`]. When
 //!    the rest has left, it opens the file again and makes sure that it is the same. Nothing is finished before it has
 //!    left, because then it could not be taken back any more.
@@ -16,7 +18,7 @@ use sss_files::{Prefix, Refusal, RelPath};
 use super::exchange::{Exchange, SEGMENT, TransferError};
 use super::io_pool::{self, Job};
 use super::leaving::left;
-use super::limits::{Claim, Room};
+use super::limits::{Claim, Heir, Part, Room};
 use super::send::{Position, Segment, Source, unreadable};
 use crate::transfer::safe_path::Root;
 
@@ -62,8 +64,23 @@ enum Stretch {
     Paused,
 }
 
+/// A file that is open.
+struct Open {
+    source: Source,
+    descriptor: Part,
+}
+
 /// A piece that is being read.
-type Ahead = Job<Result<(Segment, Room), Refusal>>;
+type Reading = Job<Result<(Segment, Room), Refusal>>;
+
+/// What becomes of the next piece while one leaves.
+enum Ahead {
+    Reading(Reading),
+    /// It waits for the room of the one that leaves.
+    Heir(Source, Heir),
+    /// It has to wait for its turn.
+    None,
+}
 
 impl Fetch<'_> {
     /// Answers, until everything is in the stream.
@@ -106,8 +123,8 @@ impl Fetch<'_> {
                     (source, course)
                 }
             };
-            let stretch = self.stretch((source, room), &mut begun, exchange).await?;
-            drop(descriptor);
+            let open = Open { source, descriptor };
+            let stretch = self.stretch((open, room), &mut begun, exchange).await?;
             if stretch == Stretch::Whole {
                 return Ok(());
             }
@@ -138,7 +155,7 @@ impl Fetch<'_> {
     /// Hashes a slice of a prefix, when it is the turn of this peer.
     async fn hash_on(&self, position: Position, end: u64) -> Result<Position, Refusal> {
         let before = position.offset();
-        let turn = self.claim.limits().hashing.get(self.claim.eid(), 1).await;
+        let turn = self.claim.limits().hashing.get(self.claim.owner(), 1).await;
         let (root, path) = (self.root.clone(), self.path.clone());
         let count = end.saturating_sub(before).min(SLICE);
         let hash = move || Source::reopen(&root, &path, position.clone())?.hashed(count);
@@ -150,29 +167,36 @@ impl Fetch<'_> {
     /// Sends piece after piece, until the end or until it has to pause.
     async fn stretch(
         &self,
-        (source, room): (Source, Room),
+        (open, room): (Open, Room),
         course: &mut Course,
         exchange: &mut Exchange,
     ) -> Result<Stretch, TransferError> {
+        let Open { source, descriptor } = open;
+        let mut descriptor = Some(descriptor);
         let mut reading = course.read(source, room);
         loop {
             let (segment, room) = reading.result().await?;
             let (bytes, source) = segment.into_parts();
             let length = bytes.len();
             let is_certain = source.is_none() && length <= CERTAIN && course.is_new();
-            let bytes = room.hold(bytes).slice(course.written.min(length)..);
-            exchange.send(bytes).await?;
+            exchange.send(room.hold(course.rest(bytes))).await?;
             if is_certain {
                 exchange.finish()?;
                 return Ok(Stretch::Whole);
             }
             let behind = source.map(|source| (course.behind(source.position().clone()), source));
-            let ahead = behind.map(|(behind, source)| {
-                let room = self.claim.try_room(behind.room());
-                (room.map(|room| behind.read(source, room)), behind)
-            });
+            let mut ahead = behind.map(|(behind, source)| (behind.ahead(source, self.claim), behind));
             let begun = Instant::now();
-            if !left(exchange, self.claim).await? {
+            let is_quick = tokio::time::timeout(QUICK, left(exchange, self.claim)).await;
+            let has_left = match is_quick {
+                Ok(left) => left?,
+                Err(_) => {
+                    drop(descriptor.take());
+                    ahead = ahead.map(|(_, behind)| (Ahead::None, behind));
+                    left(exchange, self.claim).await?
+                }
+            };
+            if !has_left {
                 let back = usize::try_from(exchange.take_back(MORSEL)).unwrap_or(length);
                 course.written = length.saturating_sub(back);
                 course.length = LEAST;
@@ -183,9 +207,26 @@ impl Fetch<'_> {
                 return Ok(Stretch::Whole);
             };
             *course = behind.paced(begun.elapsed());
-            let Some(ahead) = ahead else { return Ok(Stretch::Paused) };
-            reading = ahead;
+            reading = match ahead {
+                Ahead::Reading(reading) => reading,
+                Ahead::Heir(source, heir) => match self.inherit(heir, course).await {
+                    Some(room) => course.read(source, room),
+                    None => return Ok(Stretch::Paused),
+                },
+                Ahead::None => return Ok(Stretch::Paused),
+            };
         }
+    }
+
+    /// Waits for the room of the piece that has left, and has the next one fit into it. `None`: it has to pause.
+    async fn inherit(&self, heir: Heir, course: &mut Course) -> Option<Room> {
+        let room = tokio::select! {
+            room = heir => room.ok()?,
+            () = self.claim.called_to_pause() => return None,
+        };
+        course.length = course.length.min(room.bytes().saturating_sub(AROUND));
+        // What is left of another piece may be too little.
+        (course.length >= LEAST || course.piece() < course.length).then_some(room)
     }
 
     async fn open(&self) -> Result<Source, Refusal> {
@@ -251,11 +292,32 @@ impl Course {
         self.piece().saturating_add(AROUND)
     }
 
-    fn read(&self, source: Source, room: Room) -> Ahead {
+    /// What is not in the stream yet of a piece as it was read.
+    fn rest(&self, mut bytes: Vec<u8>) -> Vec<u8> {
+        match bytes.get(self.written..) {
+            Some(rest) if self.written > 0 => rest.to_vec(),
+            Some(_) => bytes,
+            None => {
+                bytes.clear();
+                bytes
+            }
+        }
+    }
+
+    /// Begins with the next piece if there is room for it.
+    fn ahead(&self, source: Source, claim: &Claim) -> Ahead {
+        match claim.try_room(self.room()) {
+            Some(room) => Ahead::Reading(self.read(source, room)),
+            None => Ahead::Heir(source, claim.heir()),
+        }
+    }
+
+    fn read(&self, source: Source, room: Room) -> Reading {
         let (head, piece) = (self.head.clone(), self.piece());
         io_pool::start(move || {
             let mut bytes = head;
-            bytes.reserve_exact(piece.saturating_add(64));
+            let whole = piece.saturating_add(AROUND);
+            bytes.reserve_exact(whole.saturating_sub(bytes.len()));
             let segment = source.fill(bytes, piece).map_err(unreadable)?;
             Ok((segment, room))
         })

@@ -4,20 +4,24 @@
 //! 1. A request is *at hand* from its acceptance until its answer has arrived. It holds nothing else while it waits.
 //! 2. While it moves it holds a descriptor, and room for the bytes that were read and have not arrived.
 //! 3. [`Limits::look`] is the clock. Whoever has not moved for [`PATIENCE`] is called to *pause*: it gives back
-//!    descriptor and buffers and keeps its stream and its position. While anybody waits, [`BRIEF`] is enough; and
-//!    whoever moved least of the peer that has most is called at once, while others wait who have less.
-//! 4. If that is not enough for somebody who has nothing, or not half of its part, because what is under way to a peer
-//!    that is gone cannot be taken back, the requests of the peer that has most are given up, those first that moved
-//!    least.
+//!    descriptor and buffers and keeps its stream and its position. While anybody waits, [`BRIEF`] is enough; and at
+//!    once whoever has more is called while others wait who have less, the network and the peer that have most first,
+//!    and of theirs what moved least.
+//! 4. However slowly it moves, what somebody holds is for a [`TURN`] while others wait who have nothing: then those
+//!    are called too who have no more than others.
+//! 5. If that is not enough for somebody who has nothing, or not half of its part, because what is under way to a peer
+//!    that is gone cannot be taken back, the requests of those who have most are given up, those first that moved
+//!    least. For whoever has nothing at all so are those that move, after [`PATIENCE`], where pausing is of no use:
+//!    requests at hand, and directories that are made.
 //!
-//! Whoever is served next is decided by [`Shares`]. A request that waits keeps its stream, and costs a few KiB: there
-//! may be many, so that those of slow peers need not be given up.
+//! Whoever is served next, and who has most, is decided by [`Shares`]. A request that waits keeps its stream, and costs
+//! a few KiB: there may be many, so that those of slow peers need not be given up.
 
 pub(crate) mod guests;
 pub(crate) mod shares;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,16 +29,18 @@ use bytes::Bytes;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sss::Eid;
 use sss_files::Refusal;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 
 use self::guests::Guests;
-use self::shares::{Share, Shares};
+use self::shares::{Cost, Holding, Owner, Share, Shares};
 use super::io_pool;
 
 /// Time after which a request that does not move gives back what it holds.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// The same time while anybody waits for it.
 const BRIEF: Duration = Duration::from_secs(1);
+/// Time for which somebody has what others, who have less, wait for.
+const TURN: Duration = Duration::from_secs(1);
 /// Between two looks of the clock.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -62,8 +68,6 @@ const LEAST_DESCRIPTORS: u64 = 8;
 /// Number of times that files are opened while the system has no descriptor left, and the time between them.
 const TRIES: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(100);
-/// Number of requests that are called at one look for the sake of others.
-const CALLED: usize = 64;
 
 /// Wish to a request, for the sake of others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +85,7 @@ pub(crate) struct Limits {
     descriptors: Shares,
     bytes: Shares,
     pub(crate) walks: Shares,
-    pub(crate) makings: Shares,
+    makings: Shares,
     /// Turns of threads that hash what peers say they have.
     pub(crate) hashing: Shares,
     at_hand: Mutex<AtHand>,
@@ -93,12 +97,20 @@ struct AtHand {
     requests: BTreeMap<u64, Arc<Entry>>,
 }
 
+/// Kind of things that requests hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Requests,
+    Descriptors,
+    /// Bytes read ahead.
+    Bytes,
+    Walks,
+    Makings,
+}
+
 /// Knowledge of the clock about a request.
 struct Entry {
-    eid: Eid,
-    /// Bytes read ahead.
-    bytes: AtomicU64,
-    has_descriptor: AtomicBool,
+    owner: Owner,
     is_paused: AtomicBool,
     clock: Mutex<Clock>,
     called: Notify,
@@ -107,6 +119,20 @@ struct Entry {
 struct Clock {
     moved: Instant,
     call: Option<Call>,
+    /// Where room goes that is free.
+    heir: Option<oneshot::Sender<Room>>,
+    request: Held,
+    descriptors: Held,
+    bytes: Held,
+    walks: Held,
+    makings: Held,
+}
+
+/// Number of things of one kind that a request holds, and since when it holds any.
+#[derive(Clone, Copy)]
+struct Held {
+    count: u64,
+    since: Instant,
 }
 
 /// The claim of a request that is at hand to what is shared. It is given back when this is dropped.
@@ -117,25 +143,26 @@ pub(crate) struct Claim {
     _share: Share,
 }
 
-/// The right to have a file open.
-pub(crate) struct Descriptor {
+/// Things of one kind that a request holds, such as the right to have a file open.
+pub(crate) struct Part {
     entry: Arc<Entry>,
-    _share: Share,
-}
-
-/// Room for bytes that were read and have not arrived.
-pub(crate) struct Room {
-    entry: Arc<Entry>,
-    bytes: u64,
+    kind: Kind,
+    count: u64,
     share: Share,
 }
 
+/// Room for bytes that were read and have not arrived.
+pub(crate) struct Room(Part);
+
 /// Bytes with the room for them: given back as soon as nobody holds the bytes any more, which is when the transport
 /// knows that they have arrived, or that they never will.
-struct Held {
+struct InRoom {
     bytes: Vec<u8>,
-    _room: Room,
+    room: Option<Room>,
 }
+
+/// Receiver of room, as soon as what is in it has arrived.
+pub(crate) type Heir = oneshot::Receiver<Room>;
 
 impl Limits {
     /// Limits that fit to what the system allows this process, after asking for as much as it may have.
@@ -156,9 +183,9 @@ impl Limits {
     /// Takes a request to hand, when there is room for it.
     ///
     /// Cancel safe.
-    pub(crate) async fn claim(self: &Arc<Self>, eid: Eid) -> Claim {
-        let share = self.requests.get(eid, 1).await;
-        let entry = Arc::new(Entry::new(eid));
+    pub(crate) async fn claim(self: &Arc<Self>, owner: Owner) -> Claim {
+        let share = self.requests.get(owner, 1).await;
+        let entry = Arc::new(Entry::new(owner));
         let mut at_hand = self.at_hand();
         let id = at_hand.next;
         at_hand.next = id.saturating_add(1);
@@ -190,26 +217,40 @@ impl Limits {
         for entry in entries.iter().filter(|entry| entry.holds() && entry.is_idle(now)) {
             entry.call(Call::Pause);
         }
-        let pressures = [
-            (
-                &self.descriptors,
-                Entry::pause_for_descriptor as fn(&Entry, Instant) -> Option<Call>,
-            ),
-            (&self.bytes, Entry::pause_for_bytes),
-            (&self.requests, Entry::give_up),
-        ];
-        for (shares, wanted) in pressures {
+        for kind in [
+            Kind::Descriptors,
+            Kind::Bytes,
+            Kind::Walks,
+            Kind::Makings,
+            Kind::Requests,
+        ] {
+            let shares = self.shares(kind);
             let waiting = shares.waiting();
-            let standing = entries.iter().take_while(|entry| entry.stands(now));
-            let standing = standing.filter(|entry| wanted(entry, now) == Some(Call::Pause));
-            standing.take(waiting).for_each(|entry| entry.call(Call::Pause));
-            let Some(pressure) = shares.pressure() else { continue };
-            let victims = entries.iter().filter(|entry| entry.eid == pressure.greediest);
-            let victims = victims.filter_map(|entry| Some((entry, wanted(entry, now)?)));
-            let victims = victims.filter(|(_, call)| *call == Call::Pause || pressure.is_grave);
-            for (entry, call) in victims.take(pressure.waiting.min(CALLED)) {
-                entry.call(call);
+            if waiting == 0 {
+                continue;
             }
+            let holdings = entries
+                .iter()
+                .filter_map(|entry| Some((entry, entry.holding(kind, now)?)));
+            let (holders, holdings): (Vec<_>, Vec<_>) = holdings.unzip();
+            let (calls, holdings): (Vec<_>, Vec<_>) = holdings.into_iter().unzip();
+            let holders: Vec<_> = holders.into_iter().zip(calls).collect();
+            let standing = holders.iter().take_while(|(entry, _)| entry.stands(now));
+            let standing = standing.filter(|(_, call)| *call == Call::Pause);
+            standing.take(waiting).for_each(|(entry, call)| entry.call(*call));
+            for at in shares.who_gives_way(&holdings) {
+                holders.get(at).inspect(|(entry, call)| entry.call(*call));
+            }
+        }
+    }
+
+    fn shares(&self, kind: Kind) -> &Shares {
+        match kind {
+            Kind::Requests => &self.requests,
+            Kind::Descriptors => &self.descriptors,
+            Kind::Bytes => &self.bytes,
+            Kind::Walks => &self.walks,
+            Kind::Makings => &self.makings,
         }
     }
 
@@ -219,7 +260,7 @@ impl Limits {
         let holders = at_hand
             .requests
             .values()
-            .filter(|entry| entry.has_descriptor.load(Ordering::Relaxed));
+            .filter(|entry| entry.clock().descriptors.count > 0);
         if let Some(entry) = holders.min_by_key(|entry| entry.clock().moved) {
             entry.call(Call::Pause);
         }
@@ -229,7 +270,7 @@ impl Limits {
     /// which nothing more comes. Its requests that stand are called to give back what they hold.
     pub(crate) fn pause_standing(&self, eid: Eid, now: Instant) {
         let at_hand = self.at_hand();
-        let own = at_hand.requests.values().filter(|entry| entry.eid == eid);
+        let own = at_hand.requests.values().filter(|entry| entry.owner.eid() == eid);
         let standing = own.filter(|entry| entry.holds() && entry.stands(now));
         standing.for_each(|entry| entry.call(Call::Pause));
     }
@@ -240,15 +281,21 @@ impl Limits {
 }
 
 impl Entry {
-    fn new(eid: Eid) -> Self {
+    fn new(owner: Owner) -> Self {
+        let since = Instant::now();
+        let none = Held { count: 0, since };
         Self {
-            eid,
-            bytes: AtomicU64::new(0),
-            has_descriptor: AtomicBool::new(false),
+            owner,
             is_paused: AtomicBool::new(false),
             clock: Mutex::new(Clock {
-                moved: Instant::now(),
+                moved: since,
                 call: None,
+                heir: None,
+                request: Held { count: 1, since },
+                descriptors: none,
+                bytes: none,
+                walks: none,
+                makings: none,
             }),
             called: Notify::new(),
         }
@@ -259,8 +306,11 @@ impl Entry {
     }
 
     fn holds(&self) -> bool {
-        let bytes = self.bytes.load(Ordering::Relaxed);
-        (bytes > 0 || self.has_descriptor.load(Ordering::Relaxed)) && !self.is_paused.load(Ordering::Relaxed)
+        let clock = self.clock();
+        let has_some = [clock.descriptors, clock.bytes, clock.walks]
+            .iter()
+            .any(|held| held.count > 0);
+        has_some && !self.is_paused.load(Ordering::Relaxed)
     }
 
     fn is_idle(&self, now: Instant) -> bool {
@@ -271,22 +321,38 @@ impl Entry {
         now.saturating_duration_since(self.clock().moved) >= BRIEF
     }
 
-    fn pause_for_descriptor(&self, _: Instant) -> Option<Call> {
-        self.has_descriptor.load(Ordering::Relaxed).then_some(Call::Pause)
-    }
-
-    fn pause_for_bytes(&self, now: Instant) -> Option<Call> {
-        if self.bytes.load(Ordering::Relaxed) == 0 {
+    /// What it could give back of a kind, and the call for that. Nothing if it is called already.
+    fn holding(&self, kind: Kind, now: Instant) -> Option<(Call, Holding)> {
+        let is_paused = self.is_paused.load(Ordering::Relaxed);
+        let mut clock = self.clock();
+        let Held { count, since } = *clock.held(kind);
+        let time = now.saturating_duration_since(since);
+        let is_idle = now.saturating_duration_since(clock.moved) >= PATIENCE;
+        let (call, cost, is_over) = match kind {
+            Kind::Bytes if is_paused && is_idle => (Call::GiveUp, Cost::Ghost, false),
+            Kind::Bytes if is_paused => return None,
+            Kind::Descriptors | Kind::Bytes | Kind::Walks => (Call::Pause, Cost::Delay, time >= TURN),
+            Kind::Makings => (Call::GiveUp, Cost::Work, time >= PATIENCE),
+            Kind::Requests if is_idle => (Call::GiveUp, Cost::Ghost, false),
+            Kind::Requests => (Call::GiveUp, Cost::Work, false),
+        };
+        let has_had_its_time = is_idle || cost != Cost::Work || time >= PATIENCE;
+        if count == 0 || clock.call == Some(call) || !has_had_its_time {
             return None;
         }
-        if !self.is_paused.load(Ordering::Relaxed) {
-            return Some(Call::Pause);
-        }
-        self.give_up(now)
+        let holding = Holding {
+            owner: self.owner,
+            count,
+            is_over,
+            cost,
+        };
+        Some((call, holding))
     }
 
-    fn give_up(&self, now: Instant) -> Option<Call> {
-        self.is_idle(now).then_some(Call::GiveUp)
+    fn gives_back(&self, kind: Kind, count: u64) {
+        let mut clock = self.clock();
+        let held = clock.held(kind);
+        held.count = held.count.saturating_sub(count);
     }
 
     fn call(&self, call: Call) {
@@ -301,6 +367,16 @@ impl Entry {
 }
 
 impl Clock {
+    fn held(&mut self, kind: Kind) -> &mut Held {
+        match kind {
+            Kind::Requests => &mut self.request,
+            Kind::Descriptors => &mut self.descriptors,
+            Kind::Bytes => &mut self.bytes,
+            Kind::Walks => &mut self.walks,
+            Kind::Makings => &mut self.makings,
+        }
+    }
+
     fn take_pause(&mut self) {
         if self.call == Some(Call::Pause) {
             self.call = None;
@@ -311,7 +387,12 @@ impl Clock {
 impl Claim {
     /// The peer's.
     pub(crate) fn eid(&self) -> Eid {
-        self.entry.eid
+        self.entry.owner.eid()
+    }
+
+    /// Whom it is counted for.
+    pub(crate) fn owner(&self) -> Owner {
+        self.entry.owner
     }
 
     /// All limits.
@@ -365,12 +446,42 @@ impl Claim {
     /// Waits for the right to have a file open, or a few for one purpose.
     ///
     /// Cancel safe.
-    pub(crate) async fn descriptor(&self, count: u64) -> Descriptor {
-        let share = self.limits.descriptors.get(self.eid(), count).await;
-        self.entry.has_descriptor.store(true, Ordering::Relaxed);
-        Descriptor {
+    pub(crate) async fn descriptor(&self, count: u64) -> Part {
+        self.get(Kind::Descriptors, count).await
+    }
+
+    /// Waits for the right to list something.
+    ///
+    /// Cancel safe.
+    pub(crate) async fn walk(&self) -> Part {
+        self.get(Kind::Walks, 1).await
+    }
+
+    /// Waits for the right to have directories and links made.
+    ///
+    /// Cancel safe.
+    pub(crate) async fn making(&self) -> Part {
+        self.get(Kind::Makings, 1).await
+    }
+
+    async fn get(&self, kind: Kind, count: u64) -> Part {
+        let share = self.limits.shares(kind).get(self.owner(), count).await;
+        self.part(kind, count, share)
+    }
+
+    fn part(&self, kind: Kind, count: u64, share: Share) -> Part {
+        let mut clock = self.entry.clock();
+        let held = clock.held(kind);
+        if held.count == 0 {
+            held.since = Instant::now();
+        }
+        held.count = held.count.saturating_add(count);
+        drop(clock);
+        Part {
             entry: self.entry.clone(),
-            _share: share,
+            kind,
+            count,
+            share,
         }
     }
 
@@ -398,41 +509,61 @@ impl Claim {
     ///
     /// Cancel safe.
     pub(crate) async fn room(&self, bytes: usize) -> Room {
-        self.held(self.limits.bytes.get(self.eid(), bytes as u64).await, bytes)
+        Room(self.get(Kind::Bytes, bytes as u64).await)
     }
 
     /// Room for bytes, if it is there.
     pub(crate) fn try_room(&self, bytes: usize) -> Option<Room> {
-        let share = self.limits.bytes.try_get(self.eid(), bytes as u64)?;
-        Some(self.held(share, bytes))
+        let share = self.limits.bytes.try_get(self.owner(), bytes as u64)?;
+        Some(Room(self.part(Kind::Bytes, bytes as u64, share)))
     }
 
-    fn held(&self, share: Share, bytes: usize) -> Room {
-        self.entry.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        Room {
-            entry: self.entry.clone(),
-            bytes: bytes as u64,
-            share,
-        }
+    /// Has the next room of this request that is free go to whoever has this, until another one asks for the same.
+    pub(crate) fn heir(&self) -> Heir {
+        let (sender, heir) = oneshot::channel();
+        self.entry.clock().heir = Some(sender);
+        heir
     }
 }
 
 impl Room {
     /// Bytes that hold their room for as long as anybody holds them. Room that they do not need is given back.
     pub(crate) fn hold(mut self, bytes: Vec<u8>) -> Bytes {
-        let surplus = self.bytes.saturating_sub(bytes.capacity() as u64);
-        if surplus > 0 {
-            self.bytes = self.bytes.saturating_sub(surplus);
-            self.entry.bytes.fetch_sub(surplus, Ordering::Relaxed);
-            self.share.shrink(self.bytes);
-        }
-        Bytes::from_owner(Held { bytes, _room: self })
+        self.0.shrink(bytes.capacity() as u64);
+        let room = Some(self);
+        Bytes::from_owner(InRoom { bytes, room })
+    }
+
+    /// Number of bytes that there is room for.
+    pub(crate) fn bytes(&self) -> usize {
+        usize::try_from(self.0.count).unwrap_or(usize::MAX)
     }
 }
 
-impl AsRef<[u8]> for Held {
+impl Part {
+    /// Gives back all but `count`.
+    fn shrink(&mut self, count: u64) {
+        let surplus = self.count.saturating_sub(count);
+        if surplus > 0 {
+            self.count = count;
+            self.share.shrink(count);
+            self.entry.gives_back(self.kind, surplus);
+        }
+    }
+}
+
+impl AsRef<[u8]> for InRoom {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
+    }
+}
+
+impl Drop for InRoom {
+    fn drop(&mut self) {
+        let Some(room) = self.room.take() else { return };
+        let heir = room.0.entry.clock().heir.take();
+        // Without an heir it is free.
+        drop(heir.map(|heir| heir.send(room)));
     }
 }
 
@@ -442,15 +573,9 @@ impl Drop for Claim {
     }
 }
 
-impl Drop for Descriptor {
+impl Drop for Part {
     fn drop(&mut self) {
-        self.entry.has_descriptor.store(false, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Room {
-    fn drop(&mut self) {
-        self.entry.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.entry.gives_back(self.kind, self.count);
     }
 }
 

@@ -40,7 +40,7 @@ impl List<'_> {
     pub(crate) async fn answer(&self, exchange: &mut Exchange) -> Result<(), TransferError> {
         let mut told: Option<RelPath> = None;
         loop {
-            let walk = self.claim.limits().walks.get(self.claim.eid(), 1).await;
+            let walk = self.claim.walk().await;
             let descriptors = self.claim.descriptor(DESCRIPTORS).await;
             self.claim.resumed();
             let rest = self.rest(told.clone()).await?;

@@ -47,13 +47,13 @@ impl Make {
     /// # Errors
     /// If the peer does not keep to the protocol, is silent, or is lost.
     pub(crate) async fn answer(self, exchange: &mut Exchange, claim: &Claim) -> Result<(), TransferError> {
-        let _place = claim.limits().makings.get(claim.eid(), 1).await;
+        let _place = claim.making().await;
         let mut unfinished = Unfinished::default();
         loop {
             let coming = tokio::time::timeout(SILENCE, exchange.messages(BATCH, Entry::decode)).await;
             let entries = coming.map_err(|_| Refusal::new(Status::Busy, "no entries came"))??;
             let is_end = entries.is_empty();
-            let turn = claim.limits().walks.get(claim.eid(), 1).await;
+            let turn = claim.limits().walks.get(claim.owner(), 1).await;
             let make = self.clone();
             let failed;
             (failed, unfinished) = io_pool::run(move || make.batch(entries, unfinished)).await;

@@ -89,6 +89,7 @@ impl FileService {
         let link = session.peer().link();
         let is_gone = move || link.status() != LinkStatus::Up;
         let who = Who::of(eid, &session.peer());
+        let owner = who.owner();
         let Some(place) = self.limits.sessions.place(who, is_gone).await else {
             let refusal = busy();
             session.reset_tree_with(refusal.status as u32, &refusal.text);
@@ -107,7 +108,7 @@ impl FileService {
         let next = || async {
             // What waits is not at hand: the transport keeps it, and its peer pays for it.
             let substream = send.accept_substream().await.ok()??;
-            Some((substream, self.limits.claim(eid).await))
+            Some((substream, self.limits.claim(owner).await))
         };
         let mut coming = Box::pin(next());
         loop {

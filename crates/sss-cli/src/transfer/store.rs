@@ -15,7 +15,7 @@ use sss_files::{Cursor, Prefix, Refusal, Status, Stop, Verdict};
 use super::exchange::{Content, Exchange, SEGMENT, SMALL, TransferError, ended_in_a_file, ended_in_a_message};
 use super::fetch::SLICE;
 use super::io_pool::{self, Job};
-use super::limits::{Claim, Descriptor, PATIENCE, Room};
+use super::limits::{Claim, PATIENCE, Part, Room};
 use super::part_file::{Kept, Leftover, PartFile};
 use super::quota::{Quota, Writing};
 use super::receive::{Destination, Place, Unhashed, corrupt, exists, shorter};
@@ -50,7 +50,7 @@ enum FileState {
 
 struct Open {
     part: Box<PartFile>,
-    descriptor: Descriptor,
+    descriptor: Part,
 }
 
 impl Store<'_> {
@@ -132,7 +132,7 @@ impl Store<'_> {
         &self,
         work: impl Fn() -> Result<T, Refusal> + Clone + Send + 'static,
     ) -> Result<T, Refusal> {
-        let _turn = self.claim.limits().hashing.get(self.claim.eid(), 1).await;
+        let _turn = self.claim.limits().hashing.get(self.claim.owner(), 1).await;
         self.claim.opening(work).await
     }
 

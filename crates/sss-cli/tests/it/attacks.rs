@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sss::{Code, DropReason};
-use sss_attack::{Command, Report, Victim};
+use sss_attack::{Command, Crowd, Report, Victim};
 
 use crate::support::{Home, Serving, noise};
 
@@ -254,6 +254,20 @@ fn a_server_withstands_peers_that_vanish() {
     let report = withstands(Command::Vanishes);
     assert!(report.peers > 1 && report.answered > 20_000);
     assert!(report.unheard <= report.gone * UNHEARD, "{report:?}");
+}
+
+#[test]
+fn a_server_withstands_a_crowd_that_crawls() {
+    let report = withstands(|victim| {
+        Command::Crawls(Crowd {
+            victim,
+            identities: 200,
+            addresses: 3,
+            streams: 8,
+        })
+    });
+    assert!(report.streams > 10 && report.answered > 20_000, "{report:?}");
+    assert!(report.memory < READ_AHEAD, "{report:?}");
 }
 
 #[test]

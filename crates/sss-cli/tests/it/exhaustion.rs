@@ -157,6 +157,24 @@ fn unread_requests_hold_little_and_hinder_nobody() {
     assert!(serving.peak_memory() < 300 << 20);
 }
 
+// Threat 34: many who read slowly have no file open all the time.
+#[test]
+fn threat_34_a_file_is_closed_while_it_leaves_slowly() {
+    let server = Home::new();
+    let dir = server.dir("source");
+    fs::write(dir.join("big"), noise(1, 4 << 20)).unwrap();
+    let serving = server.serve(&dir, &[]);
+    runtime().block_on(async {
+        let before = serving.descriptors();
+        let mut slow = Unread::ask(&serving, [fetch("big")]).await;
+        slow.requests[0].read_chunk(1).await.unwrap();
+        // Nobody waits for what it holds, so that it need not pause for 10 s.
+        let took = wait_until(Duration::from_secs(8), || serving.descriptors() <= before);
+        eprintln!("closed after {took:?}");
+        assert_eq!(slow.requests[0].read_to_end(8 << 20).await.unwrap().len() >> 20, 4);
+    });
+}
+
 // spec: FIL-33
 #[test]
 fn listings_that_are_not_read_hold_nothing_and_go_on_later() {

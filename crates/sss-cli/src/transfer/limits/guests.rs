@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use sss::{Eid, Network, Peer};
 use tokio::sync::Notify;
 
-use super::shares::{Share, Shares};
+use super::shares::{Owner, Share, Shares};
 
 /// Time that a session has to give way.
 const MOMENT: Duration = Duration::from_secs(2);
@@ -86,6 +86,11 @@ impl Who {
         let network = peer.info().map(|info| Network::from(&info.route));
         Self { eid, network }
     }
+
+    /// Whom its requests are counted for.
+    pub(crate) fn owner(self) -> Owner {
+        Owner::of(self.eid, self.network)
+    }
 }
 
 impl Guests {
@@ -106,9 +111,12 @@ impl Guests {
         who: Who,
         is_gone: impl Fn() -> bool + Send + Sync + 'static,
     ) -> Option<Place> {
-        let share = match self.shares.try_get(who.eid, 1) {
+        let share = match self.shares.try_get(Owner::alone(who.eid), 1) {
             Some(share) => share,
-            None if self.make_room(who) => tokio::time::timeout(MOMENT, self.shares.get(who.eid, 1)).await.ok()?,
+            None if self.make_room(who) => {
+                let share = self.shares.get(Owner::alone(who.eid), 1);
+                tokio::time::timeout(MOMENT, share).await.ok()?
+            }
             None => return None,
         };
         let sent_away = Arc::new(Notify::new());

@@ -1,30 +1,66 @@
-//! A number of things of one kind, shared fairly by peers.
+//! A number of things of one kind, shared fairly by networks, and in each network by peers: identities cost nothing,
+//! and addresses do (hierarchical shares, as Kay and Lauder share a processor by users first, 1988).
 //!
-//! 1. A peer gets no more than what is free beyond that (dynamic thresholds, as Choudhury and Hahne share the buffers
-//!    of a switch, 1998): peers that take all they can get leave as much as each of them has, for whoever comes next.
-//! 2. Whoever waits and has least is served first, and among equals whoever waits longest.
+//! 1. A peer gets no more than what is free beyond that, and a network no more than twice as much (dynamic thresholds,
+//!    as Choudhury and Hahne share the buffers of a switch, 1998): those that take all they can get leave as much as a
+//!    peer has, for whoever comes next.
+//! 2. Whoever waits and has least is served first, and among equals whoever waits longest: the network that has least,
+//!    and its peer that has least.
+//! 3. [`Shares::who_gives_way`] finds for those who wait, the poorest first, whoever has more than they would have
+//!    then; or has more than they have now, if its turn is over (round robin): so each gets a turn, however many they
+//!    are.
 //!
-//! So a peer that takes all it can get delays itself, and nobody else.
+//! So a peer that takes all it can get delays itself, and a crowd of them delays its own network, and nobody else.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use sss::Eid;
+use sss::{Eid, Network};
 use tokio::sync::oneshot;
+
+/// Number of those who wait that are looked at together.
+const LOOKED_AT: usize = 512;
 
 /// Things of one kind: how many there are, and who has them.
 #[derive(Clone)]
 pub(crate) struct Shares(Arc<Mutex<State>>);
+
+/// Peer that has things, or wants some, and whom it shares them with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Owner {
+    group: Group,
+    eid: Eid,
+}
+
+/// Peers that have a share together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Group {
+    /// Those of a network. Without a channel there is none: all of those are counted as one.
+    Network(Option<Network>),
+    /// One peer by itself.
+    One(Eid),
+}
 
 struct State {
     total: u64,
     /// The most that one peer may have.
     most: u64,
     used: u64,
+    groups: BTreeMap<Group, Members>,
+    /// Groups of which somebody waits: what they have, since when they wait, which they are.
+    waiting: BTreeSet<(u64, u64, Group)>,
+    turn: u64,
+}
+
+#[derive(Default)]
+struct Members {
+    used: u64,
+    /// Place in `waiting` of all groups, while somebody waits.
+    since: u64,
     peers: BTreeMap<Eid, Holder>,
     /// Peers that wait: what they have, since when they wait, who they are.
     waiting: BTreeSet<(u64, u64, Eid)>,
-    turn: u64,
 }
 
 #[derive(Default)]
@@ -43,19 +79,56 @@ struct Waiter {
 /// Some of the things. They go back when it is dropped.
 pub(crate) struct Share {
     of: Shares,
-    eid: Eid,
+    owner: Owner,
     count: u64,
 }
 
-/// The wait of some while somebody else has more.
+/// Things that somebody could give back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Holding {
+    pub(crate) owner: Owner,
+    pub(crate) count: u64,
+    /// Set if it has had them for a turn.
+    pub(crate) is_over: bool,
+    pub(crate) cost: Cost,
+}
+
+/// Cost of giving something back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Pressure {
-    /// Peer that has most.
-    pub(crate) greediest: Eid,
-    /// Number of those of other peers who wait.
-    pub(crate) waiting: usize,
-    /// Somebody waits who has nothing, or not half of an equal part.
-    pub(crate) is_grave: bool,
+pub(crate) enum Cost {
+    /// A pause.
+    Delay,
+    /// The end of something that does not move: only for who has nothing, or not half of an equal part.
+    Ghost,
+    /// The end of something that moves: only for who has nothing.
+    Work,
+}
+
+/// Somebody who waits, with what it would have if those before it were served: its network, and itself.
+struct Need {
+    owner: Owner,
+    has: (u64, u64),
+    count: u64,
+    is_grave: bool,
+}
+
+impl Owner {
+    /// A peer that shares with its network.
+    pub(crate) fn of(eid: Eid, network: Option<Network>) -> Self {
+        let group = Group::Network(network);
+        Self { group, eid }
+    }
+
+    /// A peer that shares with nobody.
+    pub(crate) fn alone(eid: Eid) -> Self {
+        let group = Group::One(eid);
+        Self { group, eid }
+    }
+
+    /// The peer.
+    pub(crate) fn eid(&self) -> Eid {
+        self.eid
+    }
 }
 
 impl Shares {
@@ -65,7 +138,7 @@ impl Shares {
             total,
             most: most.min(total),
             used: 0,
-            peers: BTreeMap::new(),
+            groups: BTreeMap::new(),
             waiting: BTreeSet::new(),
             turn: 0,
         })))
@@ -74,8 +147,8 @@ impl Shares {
     /// Waits for `count` things, or for as many as one peer may have.
     ///
     /// Cancel safe: what was granted meanwhile goes back.
-    pub(crate) async fn get(&self, eid: Eid, count: u64) -> Share {
-        let granted = self.queue(eid, count);
+    pub(crate) async fn get(&self, owner: Owner, count: u64) -> Share {
+        let granted = self.queue(owner, count);
         match granted.await {
             Ok(share) => share,
             // Those who wait are dropped by themselves only.
@@ -83,41 +156,24 @@ impl Shares {
         }
     }
 
-    /// `count` things, if they are free and nobody waits.
-    pub(crate) fn try_get(&self, eid: Eid, count: u64) -> Option<Share> {
+    /// `count` things, if they are free and nobody waits for them who has no more.
+    pub(crate) fn try_get(&self, owner: Owner, count: u64) -> Option<Share> {
         let mut state = self.state();
         let count = count.min(state.most);
-        if !state.waiting.is_empty() || !state.has_room(eid, count) {
+        let is_behind = state
+            .first()
+            .is_some_and(|(first, _)| state.used_by(first) <= state.used_by(owner));
+        if is_behind || state.fits(owner, count).is_some() {
             return None;
         }
-        state.take(eid, count);
+        state.take(owner, count);
         drop(state);
-        Some(self.share(eid, count))
+        Some(self.share(owner, count))
     }
 
-    /// Returns who has most, if somebody else waits and would still have less after getting something.
-    pub(crate) fn pressure(&self) -> Option<Pressure> {
-        let state = self.state();
-        let (least, _, eid) = *state.waiting.first()?;
-        let wanted = state.peers.get(&eid)?.queue.front()?.count;
-        let (greediest, most) = state
-            .peers
-            .iter()
-            .map(|(eid, peer)| (*eid, peer.used))
-            .max_by_key(|p| p.1)?;
-        if greediest == eid || most <= least.saturating_add(wanted) {
-            return None;
-        }
-        let others = state.waiting.iter().filter(|w| w.2 != greediest);
-        let waiting = others
-            .filter_map(|w| state.peers.get(&w.2))
-            .map(|peer| peer.queue.len());
-        let equal_part = state.total / (state.peers.len() as u64).saturating_add(1);
-        Some(Pressure {
-            greediest,
-            waiting: waiting.sum(),
-            is_grave: least == 0 || least.saturating_add(wanted).saturating_mul(2) <= equal_part,
-        })
+    /// Returns which of these are to give back what they have for the sake of those who wait. Of equals the first.
+    pub(crate) fn who_gives_way(&self, holdings: &[Holding]) -> BTreeSet<usize> {
+        self.state().who_gives_way(holdings)
     }
 
     /// Returns whether all are taken.
@@ -126,34 +182,33 @@ impl Shares {
         state.used >= state.total
     }
 
-    /// Returns how many wait.
+    /// Returns how many wait, or [`LOOKED_AT`] if they are more.
     pub(crate) fn waiting(&self) -> usize {
-        let state = self.state();
-        let queues = state.waiting.iter().filter_map(|place| state.peers.get(&place.2));
-        let waiters = queues.flat_map(|peer| &peer.queue);
-        waiters.filter(|waiter| !waiter.grant.is_closed()).count()
+        self.state().waiters().take(LOOKED_AT).count()
     }
 
-    fn queue(&self, eid: Eid, count: u64) -> oneshot::Receiver<Share> {
+    fn queue(&self, owner: Owner, count: u64) -> oneshot::Receiver<Share> {
         let (grant, granted) = oneshot::channel();
         let mut state = self.state();
         let count = count.min(state.most);
         state.turn = state.turn.saturating_add(1);
         let turn = state.turn;
-        state.change(eid, |peer| {
+        state.change(owner, |peer| {
             if peer.queue.is_empty() {
                 peer.since = turn;
             }
+            // A peer that gives up waiting and begins again leaves nothing behind.
+            peer.queue.retain(|waiter| !waiter.grant.is_closed());
             peer.queue.push_back(Waiter { count, grant });
         });
         self.serve(state);
         granted
     }
 
-    fn give_back(&self, eid: Eid, count: u64) {
+    fn give_back(&self, owner: Owner, count: u64) {
         let mut state = self.state();
         state.used = state.used.saturating_sub(count);
-        state.change(eid, |peer| peer.used = peer.used.saturating_sub(count));
+        state.change(owner, |peer| peer.used = peer.used.saturating_sub(count));
         self.serve(state);
     }
 
@@ -161,8 +216,8 @@ impl Shares {
     /// goes back at once.
     fn serve(&self, mut state: MutexGuard<'_, State>) {
         let mut granted = Vec::new();
-        while let Some((eid, waiter)) = state.next() {
-            granted.push((waiter.grant, self.share(eid, waiter.count)));
+        while let Some((owner, waiter)) = state.next() {
+            granted.push((waiter.grant, self.share(owner, waiter.count)));
         }
         drop(state);
         for (grant, share) in granted {
@@ -170,10 +225,10 @@ impl Shares {
         }
     }
 
-    fn share(&self, eid: Eid, count: u64) -> Share {
+    fn share(&self, owner: Owner, count: u64) -> Share {
         Share {
             of: self.clone(),
-            eid,
+            owner,
             count,
         }
     }
@@ -183,64 +238,204 @@ impl Shares {
     }
 }
 
+/// Reason why somebody gets nothing now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lack {
+    /// There are not as many.
+    OfAll,
+    /// Its network has too much for them.
+    OfGroup,
+    /// It has too much for them itself.
+    OfPeer,
+}
+
 impl State {
-    fn has_room(&self, eid: Eid, count: u64) -> bool {
-        let used = self.peers.get(&eid).map_or(0, |peer| peer.used);
-        let wanted = used.saturating_add(count);
-        wanted <= self.most && wanted <= self.free()
+    /// What a peer's group has, and it itself.
+    fn used_by(&self, owner: Owner) -> (u64, u64) {
+        let group = self.groups.get(&owner.group);
+        group.map_or((0, 0), |group| {
+            (group.used, group.peers.get(&owner.eid).map_or(0, |peer| peer.used))
+        })
+    }
+
+    fn fits(&self, owner: Owner, count: u64) -> Option<Lack> {
+        let (of_group, own) = self.used_by(owner);
+        let (of_group, own) = (of_group.saturating_add(count), own.saturating_add(count));
+        let free = self.free();
+        match () {
+            () if count > free => Some(Lack::OfAll),
+            () if of_group > free.saturating_mul(2) => Some(Lack::OfGroup),
+            () if own > self.most || own > free => Some(Lack::OfPeer),
+            () => None,
+        }
     }
 
     fn free(&self) -> u64 {
         self.total.saturating_sub(self.used)
     }
 
-    fn take(&mut self, eid: Eid, count: u64) {
+    fn take(&mut self, owner: Owner, count: u64) {
         self.used = self.used.saturating_add(count);
-        self.change(eid, |peer| peer.used = peer.used.saturating_add(count));
+        self.change(owner, |peer| peer.used = peer.used.saturating_add(count));
     }
 
     /// The next who can be served, with what he gets taken already. Somebody for whom there is no room is not
-    /// overtaken, unless it is his own peer that has too much.
-    fn next(&mut self) -> Option<(Eid, Waiter)> {
-        let (eid, count) = loop {
+    /// overtaken, unless it is his own peer, or network, that has too much.
+    fn next(&mut self) -> Option<(Owner, Waiter)> {
+        let (owner, count) = loop {
             match self.first()? {
-                (eid, Some(count)) if count <= self.free() => break (eid, count),
+                (owner, Some(count)) if count <= self.free() => break (owner, count),
                 (_, Some(_)) => return None,
                 // It does not wait any more. Only who comes first is looked at: nobody goes through all.
-                (eid, None) => self.change(eid, |peer| peer.queue.retain(|waiter| !waiter.grant.is_closed())),
+                (owner, None) => self.change(owner, |peer| peer.queue.retain(|waiter| !waiter.grant.is_closed())),
             }
         };
-        let waiter = self.peers.get_mut(&eid)?.queue.pop_front()?;
+        let group = self.groups.get_mut(&owner.group)?;
+        let waiter = group.peers.get_mut(&owner.eid)?.queue.pop_front()?;
         self.turn = self.turn.saturating_add(1);
         let turn = self.turn;
         self.used = self.used.saturating_add(count);
-        self.change(eid, |peer| {
+        self.change(owner, |peer| {
             peer.used = peer.used.saturating_add(count);
             // Whoever was served waits behind the others.
             peer.since = turn;
         });
-        Some((eid, waiter))
+        Some((owner, waiter))
     }
 
-    /// The first of those who wait but for the fault of their own peer, and how much it wants; nothing if it does not
-    /// wait any more.
-    fn first(&self) -> Option<(Eid, Option<u64>)> {
-        self.waiting.iter().find_map(|(_, _, eid)| {
-            let front = self.peers.get(eid)?.queue.front()?;
-            let count = front.count;
-            match () {
-                () if front.grant.is_closed() => Some((*eid, None)),
-                () if count <= self.free() && !self.has_room(*eid, count) => None,
-                () => Some((*eid, Some(count))),
+    /// The first of those who wait but for the fault of their own peer or network, and how much it wants; nothing if it
+    /// does not wait any more.
+    fn first(&self) -> Option<(Owner, Option<u64>)> {
+        // Whatever those behind want is too much for them.
+        let bound = self.free().saturating_mul(2);
+        let poor = self.waiting.iter().take_while(|(used, ..)| *used == 0 || *used < bound);
+        poor.map(|(.., group)| self.first_of(*group)).find_map(|first| first)
+    }
+
+    fn first_of(&self, group: Group) -> Option<(Owner, Option<u64>)> {
+        let members = self.groups.get(&group)?;
+        let poor = members.waiting.iter();
+        for (.., eid) in poor.take_while(|(used, ..)| *used == 0 || *used < self.free()) {
+            let owner = Owner { group, eid: *eid };
+            let front = members.peers.get(eid)?.queue.front()?;
+            match self.fits(owner, front.count) {
+                _ if front.grant.is_closed() => return Some((owner, None)),
+                Some(Lack::OfGroup) => return None,
+                Some(Lack::OfPeer) => {}
+                Some(Lack::OfAll) | None => return Some((owner, Some(front.count))),
             }
-        })
+        }
+        None
     }
 
+    /// Changes a peer, and the places of it and its group among those who wait.
+    fn change(&mut self, owner: Owner, change: impl FnOnce(&mut Holder)) {
+        let group = self.groups.entry(owner.group).or_default();
+        self.waiting.remove(&(group.used, group.since, owner.group));
+        group.change(owner.eid, change);
+        if !group.waiting.is_empty() {
+            self.waiting.insert((group.used, group.since, owner.group));
+        } else if group.peers.is_empty() {
+            self.groups.remove(&owner.group);
+        }
+    }
+
+    /// Those who wait, in the order in which they are served.
+    fn waiters(&self) -> impl Iterator<Item = (Owner, u64)> {
+        let groups = self.waiting.iter().filter_map(|(_, _, group)| {
+            let members = self.groups.get(group)?;
+            Some(members.waiting.iter().map(move |(_, _, eid)| (*group, *eid, members)))
+        });
+        let queues = groups.flatten().filter_map(|(group, eid, members)| {
+            let queue = &members.peers.get(&eid)?.queue;
+            Some(queue.iter().map(move |waiter| (Owner { group, eid }, waiter)))
+        });
+        let waiters = queues.flatten().filter(|(_, waiter)| !waiter.grant.is_closed());
+        waiters.map(|(owner, waiter)| (owner, waiter.count))
+    }
+
+    fn needs(&self) -> Vec<Need> {
+        let peers: usize = self.groups.values().map(|group| group.peers.len()).sum();
+        let equal_part = self.total / (peers as u64).saturating_add(1);
+        let mut needs: Vec<Need> = Vec::new();
+        for (owner, count) in self.waiters().take(LOOKED_AT) {
+            let (mut of_group, mut own) = self.used_by(owner);
+            if let Some(last) = needs.last().filter(|last| last.owner.group == owner.group) {
+                of_group = last.has.0.saturating_add(last.count);
+                own = own.max(if last.owner == owner {
+                    last.has.1.saturating_add(last.count)
+                } else {
+                    0
+                });
+            }
+            needs.push(Need {
+                owner,
+                has: (of_group, own),
+                count,
+                is_grave: own == 0 || own.saturating_add(count).saturating_mul(2) <= equal_part,
+            });
+        }
+        needs
+    }
+
+    fn who_gives_way(&self, holdings: &[Holding]) -> BTreeSet<usize> {
+        let mut ranked: Vec<usize> = (0..holdings.len()).collect();
+        let used: Vec<_> = holdings.iter().map(|holding| self.used_by(holding.owner)).collect();
+        ranked.sort_by_key(|at| used.get(*at).copied().map(Reverse));
+        let (mut give_way, mut taken) = (BTreeSet::new(), BTreeMap::<Group, u64>::new());
+        // Whoever is no help to one need is none to those behind it of the same network, who have no less.
+        let (mut group, mut from) = (None, 0);
+        for need in self.needs() {
+            if group != Some(need.owner.group) {
+                (group, from) = (Some(need.owner.group), 0);
+            }
+            while let Some(at) = ranked.get(from).copied() {
+                from = from.saturating_add(1);
+                let (Some(holding), Some((of_group, own))) = (holdings.get(at), used.get(at)) else {
+                    continue;
+                };
+                let taken = taken.entry(holding.owner.group).or_default();
+                let has = (of_group.saturating_sub(*taken), *own);
+                if need.is_met_by(holding, has) && give_way.insert(at) {
+                    *taken = taken.saturating_add(holding.count);
+                    break;
+                }
+            }
+        }
+        give_way
+    }
+}
+
+impl Need {
+    /// Returns whether somebody whose network and who itself have so much is to give something back for it.
+    fn is_met_by(&self, holding: &Holding, (of_group, own): (u64, u64)) -> bool {
+        let (has, would_have) = if holding.owner.group == self.owner.group {
+            (own, self.has.1)
+        } else {
+            (of_group, self.has.0)
+        };
+        let is_richer = has > would_have.saturating_add(self.count) || (holding.is_over && has > would_have);
+        let is_worth_it = match holding.cost {
+            Cost::Delay => true,
+            Cost::Ghost => self.is_grave,
+            Cost::Work => self.has.1 == 0,
+        };
+        is_richer && is_worth_it && holding.owner != self.owner
+    }
+}
+
+impl Members {
     /// Changes a peer, and its place among those who wait.
     fn change(&mut self, eid: Eid, change: impl FnOnce(&mut Holder)) {
         let peer = self.peers.entry(eid).or_default();
         self.waiting.remove(&(peer.used, peer.since, eid));
+        let before = peer.used;
         change(peer);
+        self.used = self.used.saturating_sub(before).saturating_add(peer.used);
+        // It begins to wait, or one of it was served.
+        if self.waiting.is_empty() || peer.used > before {
+            self.since = self.since.max(peer.since);
+        }
         if !peer.queue.is_empty() {
             self.waiting.insert((peer.used, peer.since, eid));
         } else if peer.used == 0 {
@@ -255,14 +450,14 @@ impl Share {
         let surplus = self.count.saturating_sub(count);
         if surplus > 0 {
             self.count = count;
-            self.of.give_back(self.eid, surplus);
+            self.of.give_back(self.owner, surplus);
         }
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.of.give_back(self.eid, self.count);
+        self.of.give_back(self.owner, self.count);
     }
 }
 
@@ -280,8 +475,24 @@ mod tests {
         }
     }
 
-    fn eid(n: u8) -> Eid {
-        Eid::from_public_key(&[n; 32])
+    fn eid(n: u8) -> Owner {
+        Owner::alone(Eid::from_public_key(&[n; 32]))
+    }
+
+    /// A peer of a network.
+    fn of(n: u16, network: u8) -> Owner {
+        let key = std::array::from_fn(|at| n.to_be_bytes()[at % 2]);
+        let network = Network::from(std::net::IpAddr::from([10, 0, 0, network]));
+        Owner::of(Eid::from_public_key(&key), Some(network))
+    }
+
+    fn holding(owner: Owner) -> Holding {
+        Holding {
+            owner,
+            count: 1,
+            is_over: false,
+            cost: Cost::Delay,
+        }
     }
 
     fn used(shares: &Shares) -> u64 {
@@ -297,7 +508,7 @@ mod tests {
         assert!(shares.try_get(eid(3), 2).is_none(), "there is not as much left");
         drop((held, other));
         assert_eq!(used(&shares), 0);
-        assert!(shares.state().peers.is_empty());
+        assert!(shares.state().groups.is_empty());
     }
 
     #[test]
@@ -309,13 +520,14 @@ mod tests {
         assert!(greedy.iter_mut().all(|g| now(g).is_none()));
         let mut modest = Box::pin(shares.get(eid(2), 1));
         assert!(now(&mut modest).is_none());
-        let pressure = shares.pressure().unwrap();
-        assert_eq!((pressure.greediest, pressure.waiting), (eid(1), 1));
+        let holdings = [4, 1, 1, 1, 5].map(|n| holding(eid(n)));
+        assert_eq!(shares.who_gives_way(&holdings), [1].into(), "one waits who has less");
         held.pop();
         let got = now(&mut modest);
         assert!(got.is_some(), "nine were there before, but have more");
         assert!(greedy.iter_mut().all(|g| now(g).is_none()));
-        assert_eq!(shares.pressure(), None, "the others wait for themselves only");
+        let give_way = shares.who_gives_way(&holdings);
+        assert_eq!(give_way, [].into(), "the others wait for themselves only");
         drop((got, others));
         assert!(now(&mut greedy[0]).is_some());
     }
@@ -386,7 +598,7 @@ mod tests {
     fn many_are_served_one_after_the_other() {
         let shares = Shares::new(1, 1);
         let held = shares.try_get(eid(1), 1).unwrap();
-        let of = |n: u32| Eid::from_public_key(&std::array::from_fn(|at| n.to_be_bytes()[at % 4]));
+        let of = |n: u32| Owner::alone(Eid::from_public_key(&std::array::from_fn(|at| n.to_be_bytes()[at % 4])));
         let mut waiting: Vec<_> = (1..=20_000).map(|n| Box::pin(shares.get(of(n), 1))).collect();
         assert!(waiting.iter_mut().all(|get| now(get).is_none()));
         drop(held);
@@ -394,6 +606,95 @@ mod tests {
             // Each third one does not wait any more.
             assert!(n % 3 == 0 || now(&mut get).is_some(), "{n}");
         }
-        assert!(shares.state().peers.is_empty());
+        assert!(shares.state().groups.is_empty());
+    }
+
+    // Threat 34: identities cost nothing, and addresses do.
+    #[test]
+    fn threat_34_a_crowd_of_one_network_leaves_as_much_for_another() {
+        let shares = Shares::new(60, 50);
+        let crowd = (0..100).flat_map(|n| std::iter::from_fn(|| shares.try_get(of(n, 1), 1)).collect::<Vec<_>>());
+        let crowd: Vec<_> = crowd.collect();
+        assert_eq!(crowd.len(), 40);
+        let mut own = Box::pin(shares.get(of(100, 1), 1));
+        assert!(now(&mut own).is_none(), "its network has too much");
+        let other: Vec<_> = std::iter::from_fn(|| shares.try_get(of(101, 2), 1)).collect();
+        assert_eq!(other.len(), 10, "nobody has to give anything back for it");
+        drop(crowd);
+        assert!(now(&mut own).is_some());
+    }
+
+    // Threat 34
+    #[test]
+    fn threat_34_networks_take_turns_however_many_of_one_wait() {
+        let shares = Shares::new(1, 1);
+        let held = shares.try_get(of(0, 9), 1).unwrap();
+        let owners = (0..100).map(|n| of(n, 1)).chain([of(200, 2), of(201, 2), of(300, 3)]);
+        let mut waiting: Vec<_> = owners.map(|owner| (owner, Box::pin(shares.get(owner, 1)))).collect();
+        assert!(waiting.iter_mut().all(|(_, get)| now(get).is_none()));
+        drop(held);
+        let mut order = Vec::new();
+        while order.len() < 6 {
+            let at = waiting.iter_mut().position(|(_, get)| now(get).is_some());
+            order.push(waiting.remove(at.unwrap()).0);
+        }
+        assert_eq!(
+            order,
+            [of(0, 1), of(200, 2), of(300, 3), of(1, 1), of(201, 2), of(2, 1)]
+        );
+    }
+
+    // Threat 34
+    #[test]
+    fn threat_34_the_network_that_has_most_gives_way_and_in_it_whoever_had_its_turn() {
+        let shares = Shares::new(9, 9);
+        let owners = [
+            of(1, 1),
+            of(2, 1),
+            of(3, 1),
+            of(4, 1),
+            of(5, 1),
+            of(6, 1),
+            of(7, 2),
+            of(7, 2),
+            of(8, 3),
+        ];
+        let _held = owners.map(|owner| {
+            shares.state().take(owner, 1);
+            shares.share(owner, 1)
+        });
+        let mut holdings = owners.map(holding);
+        let mut own = Box::pin(shares.get(of(9, 1), 1));
+        assert!(now(&mut own).is_none());
+        assert_eq!(
+            shares.who_gives_way(&holdings),
+            [].into(),
+            "each of its network has one"
+        );
+        holdings[4].is_over = true;
+        holdings[6].is_over = true;
+        assert_eq!(shares.who_gives_way(&holdings), [4].into(), "its turn is over");
+        drop(own);
+        let mut others = [of(10, 4), of(11, 4)].map(|owner| Box::pin(shares.get(owner, 1)));
+        assert!(others.iter_mut().all(|get| now(get).is_none()));
+        assert_eq!(shares.who_gives_way(&holdings), [0, 1].into(), "its network has most");
+        let mut crowd: Vec<_> = (20..40).map(|n| Box::pin(shares.get(of(n, 4), 1))).collect();
+        assert!(crowd.iter_mut().all(|get| now(get).is_none()));
+        let give_way = shares.who_gives_way(&holdings);
+        assert_eq!(give_way, [0, 1, 2].into(), "three have as many as three");
+    }
+
+    /// As in `many_are_served_one_after_the_other`.
+    #[test]
+    fn a_network_that_has_too_much_is_passed_over_as_a_whole() {
+        let shares = Shares::new(30_000, 1);
+        let crowd: Vec<_> = (0..20_000).map(|n| shares.try_get(of(n, 1), 1).unwrap()).collect();
+        let mut waiting: Vec<_> = (20_000..40_000).map(|n| Box::pin(shares.get(of(n, 1), 1))).collect();
+        assert!(waiting.iter_mut().all(|get| now(get).is_none()));
+        for n in 0..20_000 {
+            assert!(shares.try_get(of(n, 2), 1).is_some());
+        }
+        drop(crowd);
+        assert!(waiting.iter_mut().all(|get| now(get).is_some()));
     }
 }

@@ -1,3 +1,4 @@
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
@@ -5,6 +6,15 @@ use super::*;
 
 fn eid(n: u8) -> Eid {
     Eid::from_public_key(&[n; 32])
+}
+
+/// A peer of a network of its own.
+fn owner(n: u8) -> Owner {
+    of(n, n)
+}
+
+fn of(n: u8, network: u8) -> Owner {
+    Owner::of(eid(n), Some(IpAddr::from([10, 0, 0, network]).into()))
 }
 
 fn now<T>(future: impl Future<Output = T>) -> Option<T> {
@@ -18,7 +28,7 @@ fn now<T>(future: impl Future<Output = T>) -> Option<T> {
 }
 
 fn claim(limits: &Arc<Limits>, n: u8) -> Claim {
-    now(limits.claim(eid(n))).expect("there is room for a request")
+    now(limits.claim(owner(n))).expect("there is room for a request")
 }
 
 fn limits() -> Arc<Limits> {
@@ -146,7 +156,7 @@ fn room_that_bytes_do_not_need_is_given_back_at_once() {
     let limits = limits();
     let claim = claim(&limits, 1);
     let bytes = now(claim.room(BYTES_OF_ONE as usize)).unwrap().hold(vec![7; 100]);
-    assert_eq!(claim.entry.bytes.load(Ordering::Relaxed), 100);
+    assert_eq!(claim.entry.clock().bytes.count, 100);
     let _rest = claim.try_room((BYTES_OF_ONE - 100) as usize).unwrap();
     assert!(claim.try_room(1).is_none());
     drop(bytes);
@@ -162,7 +172,7 @@ fn bytes_hold_their_room_until_nobody_holds_them() {
     let slice = bytes.slice(10..20);
     drop(bytes);
     assert!(claim.try_room(1).is_none());
-    assert_eq!(claim.entry.bytes.load(Ordering::Relaxed), BYTES_OF_ONE);
+    assert_eq!(claim.entry.clock().bytes.count, BYTES_OF_ONE);
     drop(slice);
     assert!(claim.try_room(1).is_some());
 }
@@ -171,10 +181,10 @@ fn bytes_hold_their_room_until_nobody_holds_them() {
 fn requests_at_hand_are_bounded_for_each_peer() {
     let limits = limits();
     let claims: Vec<_> = (0..REQUESTS_OF_ONE).map(|_| claim(&limits, 1)).collect();
-    assert!(now(limits.claim(eid(1))).is_none());
-    assert!(now(limits.claim(eid(2))).is_some());
+    assert!(now(limits.claim(owner(1))).is_none());
+    assert!(now(limits.claim(owner(2))).is_some());
     drop(claims);
-    assert!(now(limits.claim(eid(1))).is_some());
+    assert!(now(limits.claim(owner(1))).is_some());
     assert!(limits.at_hand().requests.is_empty());
 }
 
@@ -203,4 +213,111 @@ fn when_the_system_has_no_descriptor_left_the_least_mover_gives_up_its_own() {
         (call(&without), call(&least), call(&other)),
         (None, Some(Call::Pause), None)
     );
+}
+
+fn claim_of(limits: &Arc<Limits>, n: u8, network: u8) -> Claim {
+    now(limits.claim(of(n, network))).expect("there is room for a request")
+}
+
+// Threat 34: many identities of one network that read slowly.
+#[test]
+fn threat_34_who_moves_slowly_has_what_others_wait_for_for_a_turn() {
+    let limits = limits();
+    let begun = Instant::now();
+    let crowd: Vec<_> = (0..200).map(|n| claim_of(&limits, n, 1)).collect();
+    let piece = 256 << 10;
+    let rooms: Vec<_> = crowd.iter().map_while(|claim| now(claim.room(piece))).collect();
+    assert!(rooms.len() < 150, "something is left for others");
+    // Each of them moves, a little, all the time.
+    let look = |at| {
+        crowd.iter().for_each(|claim| claim.entry.clock().moved = begun + at);
+        limits.look(begun + at);
+        crowd.iter().filter_map(call).count()
+    };
+    let own = claim_of(&limits, 200, 1);
+    let mut waiting: Pin<Box<_>> = Box::pin(own.room(piece));
+    assert!(now(waiting.as_mut()).is_none());
+    assert_eq!(look(TURN / 2), 0);
+    assert_eq!(look(TURN + Duration::from_millis(500)), 1);
+    let other = claim_of(&limits, 201, 2);
+    assert!(now(other.room(piece)).is_some() && now(other.descriptor(1)).is_some());
+}
+
+// Threat 34
+#[test]
+fn threat_34_listings_that_are_read_slowly_give_way() {
+    let limits = limits();
+    let begun = Instant::now();
+    let crowd: Vec<_> = (0..100).map(|n| claim_of(&limits, n, 1)).collect();
+    let walks: Vec<_> = crowd.iter().map_while(|claim| now(claim.walk())).collect();
+    let (own, other) = (claim_of(&limits, 100, 1), claim_of(&limits, 101, 2));
+    assert!(now(other.walk()).is_some());
+    let mut waiting: Pin<Box<_>> = Box::pin(own.walk());
+    assert!(now(waiting.as_mut()).is_none());
+    let after = begun + TURN + Duration::from_millis(500);
+    crowd.iter().for_each(|claim| claim.entry.clock().moved = after);
+    limits.look(after);
+    let called: Vec<_> = crowd.iter().filter_map(call).collect();
+    assert_eq!(called, [Call::Pause]);
+    drop(walks);
+    assert!(now(waiting.as_mut()).is_some());
+}
+
+// Threat 34: they cannot pause.
+#[test]
+fn threat_34_entries_that_come_slowly_are_given_up_for_others() {
+    let limits = limits();
+    let begun = Instant::now();
+    let crowd: Vec<_> = (0..=255).map(|n| claim_of(&limits, n, 1)).collect();
+    let makings: Vec<_> = crowd.iter().map_while(|claim| now(claim.making())).collect();
+    assert!(makings.len() as u64 * 3 <= MAKINGS * 2 + 3);
+    let mut waiting: Pin<Box<_>> = Box::pin(crowd[255].making());
+    assert!(now(waiting.as_mut()).is_none());
+    let look = |at| {
+        crowd.iter().for_each(|claim| claim.entry.clock().moved = begun + at);
+        limits.look(begun + at);
+        crowd.iter().filter_map(call).collect::<Vec<_>>()
+    };
+    assert_eq!(look(PATIENCE / 2), []);
+    assert_eq!(look(PATIENCE + Duration::from_secs(1)), [Call::GiveUp]);
+}
+
+// Threat 34
+#[test]
+fn threat_34_requests_of_a_crowd_leave_room_for_others_and_are_given_up_for_who_has_none() {
+    let limits = limits();
+    let begun = Instant::now();
+    let crowd = (0..100).flat_map(|n| {
+        std::iter::from_fn(|| now(limits.claim(of(n, 1))))
+            .take(200)
+            .collect::<Vec<_>>()
+    });
+    let crowd: Vec<_> = crowd.collect();
+    assert!(crowd.len() as u64 * 3 <= REQUESTS * 2 + 3);
+    assert!(now(limits.claim(of(100, 2))).is_some());
+    let mut waiting: Pin<Box<_>> = Box::pin(limits.claim(of(101, 1)));
+    assert!(now(waiting.as_mut()).is_none());
+    let look = |at| {
+        crowd.iter().for_each(|claim| claim.entry.clock().moved = begun + at);
+        limits.look(begun + at);
+        crowd.iter().filter_map(call).collect::<Vec<_>>()
+    };
+    assert_eq!(look(PATIENCE / 2), [], "they have not had their time");
+    assert_eq!(look(PATIENCE + Duration::from_secs(1)), [Call::GiveUp]);
+}
+
+#[test]
+fn room_goes_to_the_heir_as_soon_as_its_bytes_have_arrived() {
+    let limits = limits();
+    let claim = claim(&limits, 1);
+    let bytes = now(claim.room(1000)).unwrap().hold(Vec::with_capacity(1000));
+    let mut heir = claim.heir();
+    assert!(heir.try_recv().is_err());
+    drop(bytes);
+    let room = heir.try_recv().expect("it has arrived");
+    assert_eq!((room.bytes(), claim.entry.clock().bytes.count), (1000, 1000));
+    let bytes = room.hold(Vec::with_capacity(1000));
+    drop(claim.heir());
+    drop(bytes);
+    assert_eq!(claim.entry.clock().bytes.count, 0, "nobody waits for it any more");
 }
