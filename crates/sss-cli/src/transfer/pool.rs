@@ -34,8 +34,8 @@ impl TransferPool {
             rate.bytes_per_second().saturating_mul(2).clamp(LEAST, BYTES)
         });
         let permits = (bytes / UNIT) as u32;
-        // Each may have a file open, and others what they need on the way.
-        let files = u32::try_from(limits::descriptors_left() / 2).unwrap_or(u32::MAX);
+        // Each may have a file open and, on the way there, a directory and the one above it.
+        let files = u32::try_from(limits::descriptors_left() / 3).unwrap_or(u32::MAX);
         let permits = permits.min(files.max(1).saturating_mul((LEAST / UNIT) as u32));
         Self {
             room: Arc::new(Semaphore::new(permits as usize)),
