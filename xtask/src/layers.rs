@@ -211,7 +211,7 @@ const MODULES: &[(&str, Layers)] = &[
             &["error", "pace", "tally", "target"],
             &["relay", "victim"],
             &["forger", "handshake", "peers", "strangers"],
-            &["between", "insiders", "scripts"],
+            &["between", "crowd", "insiders", "scripts"],
             &["trap"],
             &["main"],
         ],

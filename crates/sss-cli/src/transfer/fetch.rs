@@ -4,8 +4,8 @@
 //! 2. The file is open only while it moves. Room for a piece comes first: whoever waits for it has no file open. The
 //!    next piece is read while one leaves, if there is room for it, too; else it takes the room of the one before, as
 //!    soon as that has arrived, for as long as this request is let.
-//! 3. Pieces are short at first, and as long as [`SEGMENT`] when they leave quickly. While one leaves slowly the file is
-//!    closed.
+//! 3. Pieces are short at first, and as long as [`SEGMENT`] when they leave quickly. While one leaves slowly the file
+//!    is closed.
 //! 4. A request that is called to pause takes back what has not left, closes the file, and keeps its [`Position`]. When
 //!    the rest has left, it opens the file again and makes sure that it is the same. Nothing is finished before it has
 //!    left, because then it could not be taken back any more.
@@ -73,7 +73,7 @@ struct Open {
 /// A piece that is being read.
 type Reading = Job<Result<(Segment, Room), Refusal>>;
 
-/// What becomes of the next piece while one leaves.
+/// State of the next piece while one leaves.
 enum Ahead {
     Reading(Reading),
     /// It waits for the room of the one that leaves.
@@ -292,7 +292,7 @@ impl Course {
         self.piece().saturating_add(AROUND)
     }
 
-    /// What is not in the stream yet of a piece as it was read.
+    /// The part of a piece that is not in the stream yet.
     fn rest(&self, mut bytes: Vec<u8>) -> Vec<u8> {
         match bytes.get(self.written..) {
             Some(rest) if self.written > 0 => rest.to_vec(),

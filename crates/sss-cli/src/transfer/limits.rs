@@ -17,6 +17,7 @@
 //! Whoever is served next, and who has most, is decided by [`Shares`]. A request that waits keeps its stream, and costs
 //! a few KiB: there may be many, so that those of slow peers need not be given up.
 
+mod descriptors;
 pub(crate) mod guests;
 pub(crate) mod shares;
 
@@ -26,11 +27,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sss::Eid;
 use sss_files::Refusal;
 use tokio::sync::{Notify, oneshot};
 
+use self::descriptors::descriptors;
+pub(crate) use self::descriptors::descriptors_left;
 use self::guests::Guests;
 use self::shares::{Cost, Holding, Owner, Share, Shares};
 use super::io_pool;
@@ -59,12 +61,6 @@ const MAKINGS_OF_ONE: u64 = 16;
 /// Bytes that were read and have not arrived: of all peers, and of one.
 const BYTES: u64 = 48 << 20;
 const BYTES_OF_ONE: u64 = 24 << 20;
-/// Descriptors of requests, however many the system allows.
-const DESCRIPTORS: u64 = 2048;
-/// Descriptors that are kept for everything else: sockets, directories, standard streams; or half, if that is less.
-const RESERVE: u64 = 128;
-/// As many as a listing needs, if the system allows even less: then it is waited for.
-const LEAST_DESCRIPTORS: u64 = 8;
 /// Number of times that files are opened while the system has no descriptor left, and the time between them.
 const TRIES: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(100);
@@ -119,7 +115,7 @@ struct Entry {
 struct Clock {
     moved: Instant,
     call: Option<Call>,
-    /// Where room goes that is free.
+    /// Whoever gets the next room that is free.
     heir: Option<oneshot::Sender<Room>>,
     request: Held,
     descriptors: Held,
@@ -321,7 +317,7 @@ impl Entry {
         now.saturating_duration_since(self.clock().moved) >= BRIEF
     }
 
-    /// What it could give back of a kind, and the call for that. Nothing if it is called already.
+    /// The things of a kind that it could give back, and the call for that. Nothing if it is called already.
     fn holding(&self, kind: Kind, now: Instant) -> Option<(Call, Holding)> {
         let is_paused = self.is_paused.load(Ordering::Relaxed);
         let mut clock = self.clock();
@@ -390,7 +386,7 @@ impl Claim {
         self.entry.owner.eid()
     }
 
-    /// Whom it is counted for.
+    /// The owner of all that the request holds.
     pub(crate) fn owner(&self) -> Owner {
         self.entry.owner
     }
@@ -577,27 +573,6 @@ impl Drop for Part {
     fn drop(&mut self) {
         self.entry.gives_back(self.kind, self.count);
     }
-}
-
-/// Asks the system for as many descriptors as this process may have, and says how many requests may use.
-fn descriptors() -> u64 {
-    let left = descriptors_left();
-    left.saturating_sub(RESERVE.min(left / 2))
-        .clamp(LEAST_DESCRIPTORS, DESCRIPTORS)
-}
-
-/// Asks the system for as many descriptors as this process may have, and says how many of them are free.
-pub(crate) fn descriptors_left() -> u64 {
-    let now = getrlimit(Resource::Nofile);
-    let wanted = Rlimit {
-        current: now.maximum,
-        maximum: now.maximum,
-    };
-    // What cannot be raised is what there is.
-    let _ = setrlimit(Resource::Nofile, wanted);
-    let current = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    let open = std::fs::read_dir("/dev/fd").map_or(0, Iterator::count);
-    current.saturating_sub(open as u64)
 }
 
 #[cfg(test)]

@@ -87,7 +87,7 @@ impl Who {
         Self { eid, network }
     }
 
-    /// Whom its requests are counted for.
+    /// The owner of what its requests hold.
     pub(crate) fn owner(self) -> Owner {
         Owner::of(self.eid, self.network)
     }

@@ -240,17 +240,17 @@ impl Shares {
 
 /// Reason why somebody gets nothing now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lack {
+enum Scarcity {
     /// There are not as many.
-    OfAll,
+    General,
     /// Its network has too much for them.
-    OfGroup,
+    Group,
     /// It has too much for them itself.
-    OfPeer,
+    Peer,
 }
 
 impl State {
-    /// What a peer's group has, and it itself.
+    /// The number of things that a peer's group has, and that it has itself.
     fn used_by(&self, owner: Owner) -> (u64, u64) {
         let group = self.groups.get(&owner.group);
         group.map_or((0, 0), |group| {
@@ -258,14 +258,14 @@ impl State {
         })
     }
 
-    fn fits(&self, owner: Owner, count: u64) -> Option<Lack> {
+    fn fits(&self, owner: Owner, count: u64) -> Option<Scarcity> {
         let (of_group, own) = self.used_by(owner);
         let (of_group, own) = (of_group.saturating_add(count), own.saturating_add(count));
         let free = self.free();
         match () {
-            () if count > free => Some(Lack::OfAll),
-            () if of_group > free.saturating_mul(2) => Some(Lack::OfGroup),
-            () if own > self.most || own > free => Some(Lack::OfPeer),
+            () if count > free => Some(Scarcity::General),
+            () if of_group > free.saturating_mul(2) => Some(Scarcity::Group),
+            () if own > self.most || own > free => Some(Scarcity::Peer),
             () => None,
         }
     }
@@ -320,9 +320,9 @@ impl State {
             let front = members.peers.get(eid)?.queue.front()?;
             match self.fits(owner, front.count) {
                 _ if front.grant.is_closed() => return Some((owner, None)),
-                Some(Lack::OfGroup) => return None,
-                Some(Lack::OfPeer) => {}
-                Some(Lack::OfAll) | None => return Some((owner, Some(front.count))),
+                Some(Scarcity::Group) => return None,
+                Some(Scarcity::Peer) => {}
+                Some(Scarcity::General) | None => return Some((owner, Some(front.count))),
             }
         }
         None
