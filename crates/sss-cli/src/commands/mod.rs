@@ -98,12 +98,12 @@ fn verdict(tally: &Tally) -> Result<(), Error> {
     }
     let exit = if tally.corrupt() { Exit::Corrupt } else { Exit::Failed };
     let what = match failed {
-        1 => "1 of the files, directories or links was not transferred; the others were".to_owned(),
-        _ => format!("{failed} of the files, directories or links were not transferred; the others were"),
+        1 => "1 of the files, directories or links was not transferred".to_owned(),
+        _ => format!("{failed} of the files, directories or links were not transferred"),
     };
     Err(Error::new(
         exit,
         what,
-        "see the messages above; the same command again transfers what is missing",
+        "see the messages above; when that is mended, the same command again transfers what is missing",
     ))
 }

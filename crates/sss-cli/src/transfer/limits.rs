@@ -225,12 +225,11 @@ impl Limits {
             if waiting == 0 {
                 continue;
             }
-            let holdings = entries
-                .iter()
-                .filter_map(|entry| Some((entry, entry.holding(kind, now)?)));
-            let (holders, holdings): (Vec<_>, Vec<_>) = holdings.unzip();
-            let (calls, holdings): (Vec<_>, Vec<_>) = holdings.into_iter().unzip();
-            let holders: Vec<_> = holders.into_iter().zip(calls).collect();
+            let holders = entries.iter().filter_map(|entry| {
+                let (call, holding) = entry.holding(kind, now)?;
+                Some(((entry, call), holding))
+            });
+            let (holders, holdings): (Vec<_>, Vec<_>) = holders.unzip();
             let standing = holders.iter().take_while(|(entry, _)| entry.stands(now));
             let standing = standing.filter(|(_, call)| *call == Call::Pause);
             standing.take(waiting).for_each(|(entry, call)| entry.call(*call));

@@ -176,6 +176,32 @@ fn a_killed_put_goes_on_where_it_was() {
 }
 
 #[test]
+fn a_put_begun_again_at_once_hardly_waits_for_the_killed_one() {
+    let (server, client) = (Home::new(), Home::new());
+    let (source, dest) = (client.path("big"), server.dir("dest"));
+    fs::write(&source, noise(1, 32 << 20)).unwrap();
+    let serving = server.serve(&dest, &["--write"]);
+    let args = ["put", source.to_str().unwrap(), &serving.target];
+    let mut child = client
+        .command()
+        .args(args)
+        .args(["--limit-rate", "4M"])
+        .spawn()
+        .unwrap();
+    let part = dest.join(".big.sss-part");
+    crate::exhaustion::wait_until(Duration::from_secs(20), || {
+        fs::metadata(&part).is_ok_and(|part| part.len() > 0)
+    });
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let begun = std::time::Instant::now();
+    client.run(args).expect(0);
+    // Nobody else would have waited for what it holds: it would be 10 s.
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    assert_eq!(fs::read(&source).unwrap(), fs::read(dest.join("big")).unwrap());
+}
+
+#[test]
 fn a_part_of_another_file_is_not_gone_on_from() {
     let (server, client) = (Home::new(), Home::new());
     let (source, copy) = (server.dir("source"), client.dir("copy"));

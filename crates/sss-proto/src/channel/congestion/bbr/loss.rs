@@ -121,9 +121,9 @@ impl LostLately {
     }
 }
 
-/// Returns whether round trips between these differ by more than chance.
-pub(super) fn is_varied(min: Duration, longest: Duration) -> bool {
-    longest.saturating_sub(min) >= min / VARIED_PART + GRANULARITY
+/// Returns whether round trips vary that are longer than the smallest one by so much.
+pub(super) fn is_variation(more: Duration, min: Duration) -> bool {
+    more >= min / VARIED_PART + GRANULARITY
 }
 
 /// Returns whether a round trip that long shows that a queue stands, where `usual` is not one.

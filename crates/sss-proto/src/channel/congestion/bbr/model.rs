@@ -37,18 +37,19 @@ impl PathModel {
 
     /// Returns whether a round trip is one of the shorter ones of late, and there were longer ones: no queue stood.
     pub(super) fn is_short(&self, rtt: Duration) -> bool {
-        let longest = Duration::from_secs_f64(self.longest.get());
-        self.is_varied()
-            && self
-                .min_rtt
-                .get()
-                .is_some_and(|min| rtt <= min + longest.saturating_sub(min) / 2)
+        self.variation().is_some_and(|(min, more)| rtt <= min + more / 2)
     }
 
     /// Returns whether round trips were longer and shorter of late: a queue comes and goes.
     pub(super) fn is_varied(&self) -> bool {
-        let longest = Duration::from_secs_f64(self.longest.get());
-        self.min_rtt.get().is_some_and(|min| loss::is_varied(min, longest))
+        self.variation().is_some()
+    }
+
+    /// The smallest round trip, and by how much others were longer of late, if that is more than chance.
+    fn variation(&self) -> Option<(Duration, Duration)> {
+        let min = self.min_rtt.get()?;
+        let more = Duration::from_secs_f64(self.longest.get()).saturating_sub(min);
+        loss::is_variation(more, min).then_some((min, more))
     }
 }
 
