@@ -135,7 +135,7 @@ const MODULES: &[(&str, Layers)] = &[
     (
         "sss-reach",
         &[
-            &["absence", "dropped", "keys"],
+            &["absence", "dropped", "keys", "path"],
             &["client", "server"],
             &["desk"],
             &["rendezvous"],

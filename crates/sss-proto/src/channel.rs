@@ -249,7 +249,7 @@ impl Channel {
 
     /// The channel's state, for people and tests.
     pub(crate) fn info(&self) -> ChannelInfo {
-        stats::describe(self.route(), &self.keys, &self.flight, self.received.late())
+        stats::describe(self.path(), &self.keys, &self.flight, self.received.late())
     }
 }
 

@@ -260,9 +260,23 @@ pub enum DatagramFate {
 }
 
 /// A datagram that belongs to no channel.
-pub(crate) struct Datagram {
-    pub(crate) route: Route,
-    /// Source address, if it matters.
-    pub(crate) local: Option<IpAddr>,
-    pub(crate) bytes: Vec<u8>,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Datagram {
+    /// Route that it comes by, or goes by.
+    pub route: Route,
+    /// Address of this host that it was sent to, or is to leave from; `None` if that is not known, or does not matter.
+    pub local: Option<IpAddr>,
+    /// Its contents.
+    pub bytes: Vec<u8>,
+}
+
+impl Datagram {
+    /// A datagram for that route, from the address that the system chooses.
+    pub fn new(route: Route, bytes: Vec<u8>) -> Self {
+        Self {
+            route,
+            local: None,
+            bytes,
+        }
+    }
 }

@@ -162,7 +162,9 @@ pub use error::{
 pub use host::{ConnectError, Host, HostStats, Introduced, Stream, Visibility};
 pub use ids::{DatagramId, ListenerId, PeerId, StreamId};
 pub use interest::Interest;
-pub use io::{Batch, DatagramFate, Ecn, Event, Input, LinkStatus, MAX_TRANSMIT, Output, Transmit, TransmitBuf};
+pub use io::{
+    Batch, Datagram, DatagramFate, Ecn, Event, Input, LinkStatus, MAX_TRANSMIT, Output, Transmit, TransmitBuf,
+};
 pub use key_log::{ChannelSecret, SecretPurpose};
 pub use negotiation::{Greeted, Greeter, GreeterStats};
 pub use network::{AddressScope, Network, is_usable};

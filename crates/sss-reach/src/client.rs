@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use sss_crypto::Generator;
-use sss_proto::{Absence, AddressScope, Host, Instant, Link, RelayHandle, Route, RouteClass, StreamId};
+use sss_proto::{Absence, AddressScope, Datagram, Host, Instant, Link, RelayHandle, Route, RouteClass, StreamId};
 use sss_wire::Eid;
 use sss_wire::reach::bodies::{Found, Notify, Status};
 use sss_wire::reach::records::{Register, Visibility};
@@ -23,6 +23,7 @@ pub use registration::ServerAddress;
 pub use report::{Registration, RegistrationError, RegistrationState};
 
 use crate::Dropped;
+use crate::path::Path;
 use callee::Callee;
 use calls::{Answered, Calls};
 use introduced::Introduced;
@@ -71,7 +72,7 @@ pub(crate) struct Client {
     /// The time when handles were last looked through.
     swept: Instant,
     rng: Generator,
-    outbox: VecDeque<(Route, Vec<u8>)>,
+    outbox: VecDeque<Datagram>,
     /// The time until which it is tried to give the leases up, of a host that goes.
     leaving: Option<Instant>,
 }
@@ -120,8 +121,8 @@ impl Client {
         !self.registrations.iter().any(Tried::is_leased)
     }
 
-    /// The next datagram to be sent, and where to.
-    pub(crate) fn poll_transmit(&mut self) -> Option<(Route, Vec<u8>)> {
+    /// The next datagram to be sent.
+    pub(crate) fn poll_transmit(&mut self) -> Option<Datagram> {
         self.outbox.pop_front()
     }
 
@@ -194,7 +195,9 @@ impl Client {
         self.lease(now);
         self.introduced.expire(now);
         for callee in self.introduced.iter_mut() {
-            self.outbox.extend(callee.on_timer(now));
+            let packets = callee.on_timer(now).into_iter();
+            self.outbox
+                .extend(packets.map(|(route, packet)| Datagram::new(route, packet)));
         }
         self.call(now, host);
     }
@@ -209,7 +212,7 @@ impl Client {
                 continue;
             };
             match lease.on_timer(now, &mut self.rng) {
-                Ok(Some(packet)) => self.outbox.push_back((Route::udp(at), packet)),
+                Ok(Some(packet)) => self.outbox.push_back(Datagram::new(Route::udp(at), packet)),
                 Ok(None) => {}
                 Err(lease::NoToken) if self.leaving.is_some() => registration.end(),
                 Err(lease::NoToken) => registration.renew(now),
@@ -227,8 +230,11 @@ impl Client {
         let mut packets = VecDeque::new();
         self.calls
             .on_timer(now, &mut self.registrations, &mut self.rng, &mut packets);
-        self.outbox
-            .extend(packets.into_iter().map(|(to, packet)| (Route::udp(to), packet)));
+        self.outbox.extend(
+            packets
+                .into_iter()
+                .map(|(to, packet)| Datagram::new(Route::udp(to), packet)),
+        );
         while let Some((eid, absence)) = self.calls.take_failed() {
             host.unfound(now, &eid, absence);
         }
@@ -280,13 +286,8 @@ impl Client {
     ///
     /// # Errors
     /// Why it was dropped.
-    pub(crate) fn packet(
-        &mut self,
-        now: Instant,
-        host: &mut Host,
-        from: SocketAddr,
-        packet: &[u8],
-    ) -> Result<(), Dropped> {
+    pub(crate) fn packet(&mut self, now: Instant, host: &mut Host, path: Path, packet: &[u8]) -> Result<(), Dropped> {
+        let from = path.remote;
         match Packet::parse(packet)? {
             Packet::Sealed(sealed) => match sealed.kind {
                 Kind::LeaseOk => self.on_lease_ok(now, from, &sealed),
@@ -295,7 +296,7 @@ impl Client {
                 _ => Err(Dropped::Unwelcome),
             },
             Packet::Leg(leg) => self.on_leg(now, host, from, &leg),
-            Packet::Punch(punch) => self.on_punch(now, host, from, &punch),
+            Packet::Punch(punch) => self.on_punch(now, host, path, &punch),
         }?;
         self.on_timer(now, host);
         Ok(())
@@ -435,10 +436,11 @@ impl Client {
         self.heard.1 < MAX_INTRODUCTIONS
     }
 
-    fn on_punch(&mut self, now: Instant, host: &mut Host, from: SocketAddr, punch: &Punch<'_>) -> Result<(), Dropped> {
+    fn on_punch(&mut self, now: Instant, host: &mut Host, path: Path, punch: &Punch<'_>) -> Result<(), Dropped> {
+        let from = path.remote;
         for (name, callee) in self.introduced.named_mut() {
             match callee.on_punch(from, punch) {
-                Some(Punched::Answer(packet)) => self.outbox.push_back((Route::udp(from), packet)),
+                Some(Punched::Answer(packet)) => self.outbox.push_back(path.datagram(packet)),
                 // It reads what is sent there: INITIATE may come from there.
                 Some(Punched::Open(at)) => host.allow_introduced(name, Route::udp(at)),
                 Some(Punched::Known) => {}
@@ -449,7 +451,7 @@ impl Client {
         let (eid, punched) = self.calls.on_punch(from, punch).ok_or(Dropped::Unknown)?;
         match punched {
             Punched::Answer(packet) => {
-                self.outbox.push_back((Route::udp(from), packet));
+                self.outbox.push_back(path.datagram(packet));
                 host.note_open(now, &eid, from.into());
             }
             Punched::Open(at) => host.note_open(now, &eid, at.into()),

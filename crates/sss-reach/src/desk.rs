@@ -7,6 +7,7 @@ use sss_proto::{Host, Instant, ListenError, ListenerId, ReadOutcome, StreamId};
 use sss_wire::reach::records::MAX_RECORD;
 use sss_wire::{Code, Eid};
 
+use crate::path::Path;
 use crate::server::Registrar;
 
 /// Streams of visitors at a time.
@@ -152,14 +153,15 @@ impl Visit {
         stream: StreamId,
         record: &[u8],
     ) -> bool {
-        let Some(address) = host
-            .channel_info(stream.peer())
-            .and_then(|info| info.route.direct_address())
-        else {
+        let path = host.channel_info(stream.peer()).and_then(|info| {
+            let (remote, local) = (info.route.direct_address()?, info.local);
+            Some(Path { remote, local })
+        });
+        let Some(path) = path else {
             // The channel is gone: nobody is there to hear it. Or it has no address that could be leased.
             return true;
         };
-        match registrar.request(now, (&self.eid, address), record) {
+        match registrar.request(now, (&self.eid, path), record) {
             // If it cannot be written, the next step finds out why.
             Ok(answer) => drop(host.stream(stream).write_record(&answer)),
             Err(_) => return false,

@@ -17,9 +17,11 @@ mod client;
 mod desk;
 mod dropped;
 pub mod keys;
+mod path;
 mod rendezvous;
 pub mod server;
 
 pub use client::{Registration, RegistrationError, RegistrationState, RelayUse, ServerAddress};
 pub use dropped::Dropped;
+pub use path::Path;
 pub use rendezvous::{Rendezvous, RendezvousConfig, Serve};

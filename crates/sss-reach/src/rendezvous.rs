@@ -11,7 +11,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use sss_crypto::Generator;
-use sss_proto::{Event, Host, Input, Instant, Interest, ListenError, Output, Route, TransmitBuf};
+use sss_proto::{Event, Host, Input, Instant, Interest, ListenError, Output, TransmitBuf};
 use sss_wire::Eid;
 use sss_wire::reach::Kind;
 use sss_wire::reach::records::Register;
@@ -19,6 +19,7 @@ use sss_wire::reach::records::Register;
 use crate::Dropped;
 use crate::client::{Client, Registration, RelayUse, ServerAddress};
 use crate::desk::Desk;
+use crate::path::Path;
 use crate::server::{Registrar, ServerConfig, ServerStats};
 use forwards::Forwards;
 
@@ -139,10 +140,13 @@ impl Rendezvous {
             }
             (input, _) => host.handle(now, input),
         }
-        while let Some((route, packet)) = host.poll_aside() {
+        while let Some(datagram) = host.poll_aside() {
             // Leases are about UDP addresses.
-            let from = route.direct_address();
-            let taken = from.map(|from| self.packet(now, host, from, &packet));
+            let from = datagram.route.direct_address().map(|remote| Path {
+                remote,
+                local: datagram.local,
+            });
+            let taken = from.map(|from| self.packet(now, host, from, &datagram.bytes));
             if taken != Some(Ok(())) {
                 self.dropped += 1;
             }
@@ -227,16 +231,16 @@ impl Rendezvous {
         let (client, server) = (&mut self.client, &mut self.server);
         let own = std::iter::from_fn(|| client.as_mut().and_then(Client::poll_transmit));
         let served = std::iter::from_fn(|| server.as_mut().and_then(|(registrar, _)| registrar.poll_transmit()));
-        let served = served.map(|(to, packet)| (Route::udp(to), packet));
-        for (route, packet) in own.chain(served) {
-            host.send_aside(route, packet);
+        let served = served.map(|(to, packet)| to.datagram(packet));
+        for packet in own.chain(served) {
+            host.send_aside(packet);
             has_sent = true;
         }
         is_due || has_sent
     }
 
     /// A packet for the server that this host is, or for the client.
-    fn packet(&mut self, now: Instant, host: &mut Host, from: SocketAddr, packet: &[u8]) -> Result<(), Dropped> {
+    fn packet(&mut self, now: Instant, host: &mut Host, from: Path, packet: &[u8]) -> Result<(), Dropped> {
         let kind = packet.first().and_then(|first| Kind::of(*first));
         if let Some((registrar, _)) = &mut self.server {
             let served = match kind {

@@ -29,6 +29,7 @@ pub use relay::{RelayLimits, Run, Unrelayed};
 
 use crate::Dropped;
 use crate::keys::{From, LeaseKey};
+use crate::path::Path;
 use introductions::{Due, Introduction, Introductions};
 use leases::{Deed, Instance, Leases, Message, Taken};
 use relay::{End, Relay};
@@ -136,7 +137,7 @@ pub struct Registrar {
     introductions: Introductions,
     relay: Option<Relay>,
     rng: Generator,
-    outbox: VecDeque<(SocketAddr, Vec<u8>)>,
+    outbox: VecDeque<(Path, Vec<u8>)>,
     stats: ServerStats,
 }
 
@@ -178,7 +179,7 @@ impl Registrar {
     }
 
     /// The next datagram to be sent, and where to.
-    pub fn poll_transmit(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
+    pub fn poll_transmit(&mut self) -> Option<(Path, Vec<u8>)> {
         self.outbox.pop_front()
     }
 
@@ -207,7 +208,7 @@ impl Registrar {
         }
     }
 
-    fn send(&mut self, to: SocketAddr, packet: Vec<u8>) {
+    fn send(&mut self, to: Path, packet: Vec<u8>) {
         if self.outbox.len() < MAX_WAITING {
             self.outbox.push_back((to, packet));
         } else {
@@ -218,20 +219,21 @@ impl Registrar {
 
 /// Requests on a stream.
 impl Registrar {
-    /// Answers a record of a host whose channel has this validated address.
+    /// Answers a record of a host whose channel has this path: its address is validated.
     ///
     /// # Errors
     /// If it is none: the stream is to be ended (RCH-1).
     pub fn request(
         &mut self,
         now: Instant,
-        (eid, address): (&Eid, SocketAddr),
+        (eid, path): (&Eid, impl Into<Path>),
         record: &[u8],
     ) -> Result<Vec<u8>, Malformed> {
+        let path = path.into();
         let request = Request::decode(record)?;
         let answer = match request {
             _ if self.config.allow.as_ref().is_some_and(|allow| !allow(eid)) => Err(Status::NotAllowed),
-            Request::Register(register) => self.register(now, (eid, address), &register),
+            Request::Register(register) => self.register(now, (eid, path), &register),
             Request::Lookup(_) | Request::Search(_) if self.leases.living(now, eid).next().is_none() => {
                 Err(Status::NoLease)
             }
@@ -252,25 +254,20 @@ impl Registrar {
         }))
     }
 
-    fn register(
-        &mut self,
-        now: Instant,
-        (eid, address): (&Eid, SocketAddr),
-        register: &Register,
-    ) -> Result<Vec<u8>, Status> {
+    fn register(&mut self, now: Instant, (eid, path): (&Eid, Path), register: &Register) -> Result<Vec<u8>, Status> {
         let bearer = Bearer {
             eid: *eid,
             instance: register.instance,
-            address,
+            address: path.remote,
         };
-        self.leases.register(now, &bearer, register)?;
+        self.leases.register(now, (&bearer, path.local), register)?;
         let tokens = (0..MAX_TOKENS)
             .map(|_| self.tokens.issue(&bearer, &mut self.rng))
             .collect();
         let registered = Registered {
             boot: self.boot,
             ttl: self.ttl(),
-            address,
+            address: path.remote,
             tokens,
             key: *self.tokens.lease_key(&bearer.instance()).reveal(),
         };
@@ -295,8 +292,8 @@ impl Registrar {
     ///
     /// # Errors
     /// Why it was dropped.
-    pub fn packet(&mut self, now: Instant, from: SocketAddr, packet: &[u8]) -> Result<(), Dropped> {
-        let taken = self.take(now, from, packet);
+    pub fn packet(&mut self, now: Instant, from: impl Into<Path>, packet: &[u8]) -> Result<(), Dropped> {
+        let taken = self.take(now, from.into(), packet);
         if taken.is_err() {
             self.stats.dropped = self.stats.dropped.saturating_add(1);
         }
@@ -304,7 +301,7 @@ impl Registrar {
         taken
     }
 
-    fn take(&mut self, now: Instant, from: SocketAddr, packet: &[u8]) -> Result<(), Dropped> {
+    fn take(&mut self, now: Instant, from: Path, packet: &[u8]) -> Result<(), Dropped> {
         match Packet::parse(packet)? {
             Packet::Sealed(sealed) if sealed.kind == Kind::Lease => self.on_lease(now, from, &sealed),
             Packet::Sealed(sealed) if sealed.kind == Kind::Connect => self.on_connect(now, from, &sealed),
@@ -321,7 +318,7 @@ impl Registrar {
     }
 
     /// LEASE (RCH-9).
-    fn on_lease(&mut self, now: Instant, from: SocketAddr, sealed: &Sealed<'_>) -> Result<(), Dropped> {
+    fn on_lease(&mut self, now: Instant, from: Path, sealed: &Sealed<'_>) -> Result<(), Dropped> {
         let Opened { bearer, key, plaintext } = self.open(sealed)?;
         let lease = reach::bodies::Lease::decode(&plaintext)?;
         let mut notice = Notice::default();
@@ -348,13 +345,13 @@ impl Registrar {
             }
         }
         let here = Bearer {
-            address: from,
+            address: from.remote,
             ..bearer
         };
         let ok = LeaseOk {
             boot: self.boot,
             counter: lease.counter,
-            address: from,
+            address: from.remote,
             ttl,
             notice,
             token: self.tokens.issue(&here, &mut self.rng),
@@ -373,7 +370,7 @@ impl Registrar {
     }
 
     /// CONNECT (RCH-12).
-    fn on_connect(&mut self, now: Instant, from: SocketAddr, sealed: &Sealed<'_>) -> Result<(), Dropped> {
+    fn on_connect(&mut self, now: Instant, from: Path, sealed: &Sealed<'_>) -> Result<(), Dropped> {
         let Opened { bearer, key, plaintext } = self.open(sealed)?;
         let connect = Connect::decode(&plaintext)?;
         let message = Message {
@@ -388,7 +385,7 @@ impl Registrar {
         };
         let outcome = match taken {
             Taken::Old => return Err(Dropped::Old),
-            Taken::Renewed { .. } => self.introduce(now, (bearer.instance(), from), &connect),
+            Taken::Renewed { .. } => self.introduce(now, (bearer.instance(), from.remote), &connect),
             Taken::NoRoom => Err(Unfound::because(Status::TooMany)),
             Taken::Elsewhere | Taken::Left | Taken::Superseded => Err(Unfound::because(Status::NoLease)),
         };
@@ -417,7 +414,7 @@ impl Registrar {
             Some(lease) => lease,
             None => self.leases.find(now, &connect.eid, Some(&caller))?,
         };
-        let (to, rtt) = (lease.address, lease.rtt);
+        let (to, rtt) = (lease.path.remote, lease.rtt);
         let callee = Instance {
             eid: connect.eid,
             name: lease.instance,
@@ -479,28 +476,28 @@ impl Registrar {
     }
 
     /// LEG of a caller (RCH-11).
-    fn on_leg(&mut self, now: Instant, from: SocketAddr, leg: &Leg<'_>) -> Result<(), Dropped> {
+    fn on_leg(&mut self, now: Instant, from: Path, leg: &Leg<'_>) -> Result<(), Dropped> {
         let introduction = self.introductions.get(leg.introduction).ok_or(Dropped::Unknown)?;
         let caller = introduction.caller;
         let lease = self.leases.get(now, &caller).ok_or(Dropped::Unknown)?;
         let key = self.tokens.lease_key(&caller);
-        if lease.address != from || !key.is_genuine(From::Host, leg) {
+        if lease.path.remote != from.remote || !key.is_genuine(From::Host, leg) {
             return Err(Dropped::Unauthentic);
         }
         let Some(introduction) = self.introductions.on_leg(leg.introduction, leg.key) else {
             return Ok(());
         };
         let (callee, name) = (introduction.callee, introduction.name);
-        if let Some((address, key)) = self.registered(now, &callee) {
-            self.send(address, key.leg(From::Server, &name, leg.key));
+        if let Some((path, key)) = self.registered(now, &callee) {
+            self.send(path, key.leg(From::Server, &name, leg.key));
         }
         Ok(())
     }
 
-    /// Address of a registered host, and the key of its lease.
-    fn registered(&self, now: Instant, instance: &Instance) -> Option<(SocketAddr, LeaseKey)> {
+    /// The way to a registered host, and the key of its lease.
+    fn registered(&self, now: Instant, instance: &Instance) -> Option<(Path, LeaseKey)> {
         let lease = self.leases.get(now, instance)?;
-        Some((lease.address, self.tokens.lease_key(instance)))
+        Some((lease.path, self.tokens.lease_key(instance)))
     }
 
     /// Tells the callee of an introduction.
@@ -508,7 +505,7 @@ impl Registrar {
         let Some(introduction) = self.introductions.get(name) else {
             return;
         };
-        let Some((address, key)) = self.registered(now, &introduction.callee) else {
+        let Some((path, key)) = self.registered(now, &introduction.callee) else {
             return;
         };
         let notify = Notify {
@@ -523,16 +520,16 @@ impl Registrar {
             .as_ref()
             .map(|leg| key.leg(From::Server, &introduction.name, leg));
         self.stats.notified = self.stats.notified.saturating_add(1);
-        self.send(address, packet);
+        self.send(path, packet);
         if let Some(leg) = leg {
-            self.send(address, leg);
+            self.send(path, leg);
         }
     }
 
     /// Tells the caller of an introduction that nothing comes of it.
     fn tell(&mut self, now: Instant, name: &[u8; 8], status: Status) {
         let caller = self.introductions.get(name).map(|introduction| introduction.caller);
-        let Some((address, key)) = caller.and_then(|caller| self.registered(now, &caller)) else {
+        let Some((path, key)) = caller.and_then(|caller| self.registered(now, &caller)) else {
             return;
         };
         let found = Found {
@@ -540,7 +537,7 @@ impl Registrar {
             outcome: Err(Unfound::because(status)),
         };
         let packet = key.seal(Kind::Found, None, &mut self.rng, |_| found.encode());
-        self.send(address, packet);
+        self.send(path, packet);
     }
 
     /// Says where a run of packets goes that came from an address with a handle, and which handle they go on with: all
@@ -548,7 +545,7 @@ impl Registrar {
     ///
     /// # Errors
     /// Why it is dropped.
-    pub fn relay(&mut self, now: Instant, from: (SocketAddr, u32), run: Run) -> Result<(SocketAddr, u32), Unrelayed> {
+    pub fn relay(&mut self, now: Instant, from: (SocketAddr, u32), run: Run) -> Result<(Path, u32), Unrelayed> {
         let relay = self.relay.as_mut().ok_or(Unrelayed::UnknownHandle);
         let forwarded = relay.and_then(|relay| relay.forward(now, &self.leases, from, run.bytes));
         let packets = run.packets as u64;

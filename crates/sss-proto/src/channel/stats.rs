@@ -1,5 +1,6 @@
 //! Statistics of a channel, for those outside.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use sss_crypto::Suite;
@@ -8,6 +9,7 @@ use super::ecn::EcnState;
 use super::flight::Flight;
 use super::keys::Keys;
 use super::mtu::MtuState;
+use super::path::Path;
 use crate::route::Route;
 
 /// The state of a channel.
@@ -16,6 +18,8 @@ use crate::route::Route;
 pub struct ChannelInfo {
     /// The way to the peer.
     pub route: Route,
+    /// The address of this host that packets leave from, if the socket has told it.
+    pub local: Option<IpAddr>,
     /// The cipher suite.
     pub suite: Suite,
     /// True if its keys come from ML-KEM-768 too, beside X25519: what is recorded today stays secret from those who
@@ -77,12 +81,13 @@ pub struct ChannelInfo {
     pub late_acks: u64,
 }
 
-/// The state of a channel on `route`, which has sent `late_acks` acknowledgements too late.
-pub(super) fn describe(route: Route, keys: &Keys, flight: &Flight, late_acks: u64) -> ChannelInfo {
+/// The state of a channel on `path`, which has sent `late_acks` acknowledgements too late.
+pub(super) fn describe(path: &Path, keys: &Keys, flight: &Flight, late_acks: u64) -> ChannelInfo {
     let (recovery, flow, c) = (&flight.recovery, &flight.flow, &flight.counters);
     let controller = flow.controller.get();
     ChannelInfo {
-        route,
+        route: path.route,
+        local: path.local,
         suite: keys.suite(),
         post_quantum: keys.is_post_quantum(),
         key_generation: keys.generation(),

@@ -5,16 +5,17 @@ use std::collections::VecDeque;
 use sss_wire::reach::Kind;
 
 use crate::error::DropReason;
-use crate::route::Route;
+use crate::io::Datagram;
+use crate::peer::Arrival;
 
 /// Packets that wait to be taken, at most.
 const MAX_WAITING: usize = 4096;
 
-/// The packets that wait, and the routes that they came by.
+/// The packets that wait.
 #[derive(Debug, Default)]
 pub(super) struct Aside {
     is_on: bool,
-    waiting: VecDeque<(Route, Vec<u8>)>,
+    waiting: VecDeque<Datagram>,
 }
 
 impl Aside {
@@ -36,15 +37,20 @@ impl Aside {
     ///
     /// # Errors
     /// If too many wait.
-    pub(super) fn push(&mut self, route: Route, packet: &[u8]) -> Result<(), DropReason> {
+    pub(super) fn push(&mut self, arrival: &Arrival, packet: &[u8]) -> Result<(), DropReason> {
         if self.waiting.len() >= MAX_WAITING {
             return Err(DropReason::Overload);
         }
-        self.waiting.push_back((route, packet.to_vec()));
+        let (route, local) = arrival.way_back();
+        self.waiting.push_back(Datagram {
+            route,
+            local,
+            bytes: packet.to_vec(),
+        });
         Ok(())
     }
 
-    pub(super) fn pop(&mut self) -> Option<(Route, Vec<u8>)> {
+    pub(super) fn pop(&mut self) -> Option<Datagram> {
         self.waiting.pop_front()
     }
 }

@@ -116,7 +116,7 @@ impl Reception<'_> {
         let packet = data.get_mut(range.clone()).ok_or(DropReason::Malformed)?;
         let first = *packet.first().ok_or(DropReason::Malformed)?;
         match first >> 6 {
-            0b10 | 0b11 if self.aside.takes(first) => self.aside.push(self.arrival.route, packet),
+            0b10 | 0b11 if self.aside.takes(first) => self.aside.push(&self.arrival, packet),
             0b10 | 0b11 => self.negotiation().receive(packet),
             0b01 => self.open(packet, range),
             // PRT-7

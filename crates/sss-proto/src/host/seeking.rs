@@ -6,6 +6,7 @@ use sss_wire::{Eid, long};
 use super::Host;
 use crate::error::{Absence, DropReason, ListenError};
 use crate::ids::ListenerId;
+use crate::io::Datagram;
 use crate::peer::Context;
 use crate::route::{Route, RouteClass};
 use crate::time::Instant;
@@ -96,15 +97,16 @@ impl Host {
         }
     }
 
-    /// The next packet of a lease or an introduction that has come, and the route that it came by. There are none
-    /// unless [`Config::seeks`](crate::Config::seeks) is set.
-    pub fn poll_aside(&mut self) -> Option<(Route, Vec<u8>)> {
+    /// The next packet of a lease or an introduction that has come. There are none unless
+    /// [`Config::seeks`](crate::Config::seeks) is set.
+    pub fn poll_aside(&mut self) -> Option<Datagram> {
         self.aside.pop()
     }
 
     /// Sends a packet of a lease or an introduction, soon. Dropped if too many wait.
-    pub fn send_aside(&mut self, route: Route, packet: Vec<u8>) {
-        self.outbox.reply((route, None), packet);
+    pub fn send_aside(&mut self, packet: Datagram) {
+        let Datagram { route, local, bytes } = packet;
+        self.outbox.reply((route, local), bytes);
     }
 
     /// Takes the streams on which hosts register with this one (RCH-1).

@@ -65,14 +65,14 @@ impl Leased {
         };
         let packet = LeaseKey::new(KEY).seal(Kind::Notify, None, &mut self.rng, |_| notify.encode());
         let server = self.server;
-        self.client.packet(now, &mut self.host, server, &packet)
+        self.client.packet(now, &mut self.host, server.into(), &packet)
     }
 
     /// The packets of one kind that were sent.
     fn sent(&mut self, kind: Kind) -> Vec<(SocketAddr, Vec<u8>)> {
         let all = std::iter::from_fn(|| self.client.poll_transmit());
-        let sent = all.filter(|(_, packet)| Kind::of(packet[0]) == Some(kind));
-        sent.map(|(route, packet)| (route.direct_address().unwrap(), packet))
+        let sent = all.filter(|sent| Kind::of(sent.bytes[0]) == Some(kind));
+        sent.map(|sent| (sent.route.direct_address().unwrap(), sent.bytes))
             .collect()
     }
 }
@@ -101,9 +101,10 @@ fn six_punches_go_to_a_caller_and_every_notify_is_answered() {
         }
     }
     let all: Vec<_> = std::iter::from_fn(|| leased.client.poll_transmit()).collect();
-    let of = |kind| all.iter().filter(move |(_, packet)| Kind::of(packet[0]) == Some(kind));
+    let of = |kind| all.iter().filter(move |sent| Kind::of(sent.bytes[0]) == Some(kind));
     assert_eq!(of(Kind::Punch).count(), 6);
-    assert!(of(Kind::Punch).all(|(to, packet)| *to == address("198.51.100.9:9").into() && packet.len() == PUNCH_SIZE));
+    let to = address("198.51.100.9:9").into();
+    assert!(of(Kind::Punch).all(|sent| sent.route == to && sent.bytes.len() == PUNCH_SIZE));
     // Three that answer, and perhaps one that is sent since nobody has answered those.
     let leases = of(Kind::Lease).count();
     assert!((3..=4).contains(&leases), "{leases}");
@@ -155,14 +156,17 @@ fn nothing_is_heard_from_others_or_of_another_run() {
     let key = LeaseKey::new([5; 32]);
     let forged = key.seal(Kind::Notify, None, &mut leased.rng, |_| vec![0; 100]);
     let server = address("192.0.2.1:7757");
-    let taken = leased.client.packet(at(0), &mut leased.host, server, &forged);
+    let taken = leased.client.packet(at(0), &mut leased.host, server.into(), &forged);
     assert_eq!(taken, Err(Dropped::Unauthentic));
     leased.server = server;
     assert_eq!(leased.sent(Kind::Punch), []);
     leased.notify(at(0), [1; 8], "198.51.100.9:9").unwrap();
     for (key, taken) in [([5; 32], Err(Dropped::Unauthentic)), (KEY, Ok(()))] {
         let leg = LeaseKey::new(key).leg(keys::From::Server, &[1; 8], &[7; 1184]);
-        assert_eq!(leased.client.packet(at(0), &mut leased.host, server, &leg), taken);
+        assert_eq!(
+            leased.client.packet(at(0), &mut leased.host, server.into(), &leg),
+            taken
+        );
     }
 }
 
@@ -173,9 +177,10 @@ fn punches_are_answered_to_where_they_come_from_sixteen_times() {
     leased.notify(at(0), [1; 8], "198.51.100.9:9").unwrap();
     let name = keys::punch_name(&[9; 32]);
     let from = address("203.0.113.5:55");
-    let mut punch = |from, nonce, key: &[u8; 32]| {
+    let mut punch = |from: SocketAddr, nonce, key: &[u8; 32]| {
         let packet = keys::punch(false, &name, &nonce, key);
-        leased.client.packet(at(10), &mut leased.host, from, &packet)
+        let path = Path::from(from);
+        leased.client.packet(at(10), &mut leased.host, path, &packet)
     };
     assert_eq!(punch(from, [1; 16], &[8; 32]), Err(Dropped::Unknown), "another key");
     for n in 0..40 {
@@ -187,4 +192,20 @@ fn punches_are_answered_to_where_they_come_from_sixteen_times() {
     // What is left goes there, too.
     leased.client.on_timer(at(60), &mut leased.host);
     assert_eq!(leased.sent(Kind::Punch)[0].0, from);
+}
+
+// spec: RCH-21
+#[test]
+fn a_punch_is_answered_from_the_address_that_it_was_sent_to() {
+    let mut leased = Leased::at("192.0.2.1:7757");
+    leased.notify(at(0), [1; 8], "198.51.100.9:9").unwrap();
+    while leased.client.poll_transmit().is_some() {}
+    let punch = keys::punch(false, &keys::punch_name(&[9; 32]), &[1; 16], &[9; 32]);
+    let path = Path {
+        remote: address("203.0.113.5:55"),
+        local: Some(address("192.0.2.77:1").ip()),
+    };
+    leased.client.packet(at(10), &mut leased.host, path, &punch).unwrap();
+    let answer = leased.client.poll_transmit().unwrap();
+    assert_eq!((answer.route, answer.local), (path.remote.into(), path.local));
 }

@@ -1,13 +1,13 @@
 //! Packets on their way through the relay that this host is (RCH-17): rewritten in place, and sent on in batches.
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 use sss_proto::{Batch, Instant, Link, MAX_TRANSMIT, Transmit, TransmitBuf};
 use sss_wire::reach::{RELAY, RELAY_HEADER, relay_handle, relay_header};
 
+use crate::path::Path;
 use crate::server::{Registrar, Run, Unrelayed};
 
 /// Bytes and batches that wait to be sent on, at most: what is beyond is dropped, as by a network.
@@ -29,7 +29,7 @@ struct Forward {
 
 /// Part of a batch, and where it goes.
 struct Part {
-    to: SocketAddr,
+    to: Path,
     range: Range<usize>,
 }
 
@@ -91,8 +91,8 @@ impl Forwards {
             self.waiting += range.len();
             self.queue.push_back(Forward {
                 transmit: Transmit {
-                    link: Link::Udp(to),
-                    local: None,
+                    link: Link::Udp(to.remote),
+                    local: to.local,
                     ecn: batch.ecn,
                     segment: batch.stride.min(range.len()),
                 },

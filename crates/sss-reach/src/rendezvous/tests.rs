@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use sss_crypto::StaticKey;
-use sss_proto::{Absence, Batch, CloseReason, Config, Ecn, Link, ListenerId, NegotiationError, ReadOutcome, StreamId};
+use sss_proto::{
+    Absence, Batch, CloseReason, Config, Ecn, Link, ListenerId, NegotiationError, ReadOutcome, Route, StreamId,
+};
 use sss_wire::reach::records::Visibility;
 
 use super::*;

@@ -1,7 +1,7 @@
 //! Leases: which hosts are registered, and where they are (RCH-2, RCH-3, RCH-8 to RCH-10).
 
 use std::collections::{BTreeSet, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
@@ -14,6 +14,7 @@ use sss_wire::reach::records::{Entries, Register, Search, Visibility};
 use super::Quotas;
 use super::rate::Bucket;
 use super::tokens::Bearer;
+use crate::path::Path;
 
 /// Hosts remembered after their lease is over, at most.
 const MAX_GONE: usize = 65_536;
@@ -57,8 +58,8 @@ struct Registrant {
 /// A registered host.
 pub(super) struct Lease {
     pub(super) instance: [u8; 8],
-    /// Its validated address.
-    pub(super) address: SocketAddr,
+    /// The way to its validated address.
+    pub(super) path: Path,
     /// The number of the latest packet.
     counter: u64,
     heard: Instant,
@@ -108,7 +109,7 @@ pub(super) enum Deed {
 /// A packet of a registered host, opened.
 #[derive(Clone, Copy)]
 pub(super) struct Message {
-    pub(super) from: SocketAddr,
+    pub(super) from: Path,
     pub(super) counter: u64,
     pub(super) rtt: u32,
     /// Wish of the host, as far as the packet tells.
@@ -211,7 +212,12 @@ impl Leases {
     ///
     /// # Errors
     /// [`Status::TooMany`] if there is no room.
-    pub(super) fn register(&mut self, now: Instant, bearer: &Bearer, register: &Register) -> Result<(), Status> {
+    pub(super) fn register(
+        &mut self,
+        now: Instant,
+        (bearer, local): (&Bearer, Option<IpAddr>),
+        register: &Register,
+    ) -> Result<(), Status> {
         let is_known = self.get_mut(&bearer.instance()).is_some();
         if !is_known && self.of(&bearer.eid).len() >= MAX_INSTANCES {
             self.yield_one(&bearer.eid);
@@ -227,7 +233,7 @@ impl Leases {
             visibility: register.visibility,
             is_complete: true,
             listing,
-            ..Lease::new(now, bearer)
+            ..Lease::new(now, bearer, local)
         };
         self.begin(now, bearer.eid, lease);
         Ok(())
@@ -235,7 +241,7 @@ impl Leases {
 
     /// Takes a packet of the present run that was sealed under the lease key of its bearer.
     pub(super) fn take(&mut self, now: Instant, bearer: &Bearer, message: Message) -> Taken {
-        let is_validated = bearer.address == message.from;
+        let is_validated = bearer.address == message.from.remote;
         let is_leaving = message.presence == Some(Presence::Leaving);
         let instance = bearer.instance();
         if let Some(lease) = self.get_mut(&instance) {
@@ -259,7 +265,7 @@ impl Leases {
             true if !self.make_room(now, bearer) => return Taken::NoRoom,
             true => {}
         }
-        let mut lease = Lease::new(now, bearer);
+        let mut lease = Lease::new(now, bearer, message.from.local);
         lease.counter = message.counter;
         lease.renew(now, &message);
         self.begin(now, bearer.eid, lease);
@@ -272,15 +278,15 @@ impl Leases {
         };
         let had_left = lease.state == State::Left;
         lease.renew(now, message);
-        let (is_forgotten, from, is_visible) = (!lease.is_complete, lease.address, lease.is_visible());
-        lease.address = message.from;
+        let (is_forgotten, from, is_visible) = (!lease.is_complete, lease.path.remote, lease.is_visible());
+        lease.path = message.from;
         self.left = self.left.saturating_sub(usize::from(had_left));
         if is_visible {
             self.gone.forget(&instance.eid);
         }
-        if from != message.from {
+        if from != message.from.remote {
             self.count(from, -1);
-            self.count(message.from, 1);
+            self.count(message.from.remote, 1);
         }
         Taken::Renewed { is_forgotten }
     }
@@ -368,7 +374,7 @@ impl Leases {
     fn make_room(&mut self, now: Instant, bearer: &Bearer) -> bool {
         self.on_timer(now);
         if let Some(lease) = self.get_mut(&bearer.instance()) {
-            let from = lease.address;
+            let from = lease.path.remote;
             self.count(from, -1);
             self.count(bearer.address, 1);
             return true;
@@ -428,7 +434,7 @@ impl Leases {
         }
         self.count = self.count.saturating_sub(1);
         self.left = self.left.saturating_sub(usize::from(lease.state == State::Left));
-        self.count(lease.address, -1);
+        self.count(lease.path.remote, -1);
         if lease.is_visible() {
             self.gone.note(*eid, lease.heard);
         }
@@ -486,10 +492,13 @@ impl Leases {
 }
 
 impl Lease {
-    fn new(now: Instant, bearer: &Bearer) -> Self {
+    fn new(now: Instant, bearer: &Bearer, local: Option<IpAddr>) -> Self {
         Self {
             instance: bearer.instance,
-            address: bearer.address,
+            path: Path {
+                remote: bearer.address,
+                local,
+            },
             counter: 0,
             heard: now,
             serial: 0,

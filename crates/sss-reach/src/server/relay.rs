@@ -10,6 +10,7 @@ use sss_proto::Instant;
 use sss_wire::Eid;
 
 use super::leases::{Instance, Leases};
+use crate::path::Path;
 
 /// Time for which a handle lasts without a packet.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -237,24 +238,21 @@ impl Relay {
         leases: &Leases,
         (from, handle): (SocketAddr, u32),
         bytes: usize,
-    ) -> Result<(SocketAddr, u32), Unrelayed> {
+    ) -> Result<(Path, u32), Unrelayed> {
         let side = self.sides.get(&handle).ok_or(Unrelayed::UnknownHandle)?;
         let other = side.other;
         let target = self.sides.get(&other).ok_or(Unrelayed::UnknownHandle)?;
         if [side, target].iter().all(|side| side.is_silent(now)) {
             return Err(Unrelayed::UnknownHandle);
         }
-        if side.address != from || !side.is_valid(now, leases) {
+        if side.address != from || side.path(now, leases).is_none() {
             return Err(Unrelayed::WrongSource);
         }
-        let to = target.address;
-        let (is_there, is_open) = (target.is_valid(now, leases), target.is_open);
+        let (to, is_open) = (target.path(now, leases), target.is_open);
         let side = self.sides.get_mut(&handle).ok_or(Unrelayed::UnknownHandle)?;
         side.is_open = true;
         side.used = now;
-        if !is_there {
-            return Err(Unrelayed::Gone);
-        }
+        let to = to.ok_or(Unrelayed::Gone)?;
         if !is_open {
             return Err(Unrelayed::NotOpen);
         }
@@ -309,11 +307,10 @@ impl Side {
         now.since(self.used) >= SILENCE
     }
 
-    /// Returns whether the owner is still where it was, by a validated address of its lease.
-    fn is_valid(&self, now: Instant, leases: &Leases) -> bool {
-        leases
-            .get(now, &self.owner)
-            .is_some_and(|lease| lease.address == self.address)
+    /// The way to the owner, if it is still where it was, by a validated address of its lease.
+    fn path(&self, now: Instant, leases: &Leases) -> Option<Path> {
+        let path = leases.get(now, &self.owner)?.path;
+        (path.remote == self.address).then_some(path)
     }
 }
 
@@ -418,7 +415,7 @@ mod tests {
             instance: [1; 8],
             address: SocketAddr::from((std::net::Ipv4Addr::from(0x0a00_0000 + n), 7000)),
         };
-        leases.register(now, &bearer, &Register::default()).unwrap();
+        leases.register(now, (&bearer, None), &Register::default()).unwrap();
         End {
             instance: bearer.instance(),
             address: bearer.address,

@@ -1,3 +1,5 @@
+use std::net::IpAddr;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use sss_wire::reach::records::{Entries, Search, Visibility, read_outcome};
@@ -131,7 +133,7 @@ impl Client {
         let packet = self.lease(None);
         server.packet(now, self.at, &packet).unwrap();
         let (to, answer) = server.poll_transmit().expect("LEASE_OK");
-        assert_eq!(to, self.at);
+        assert_eq!(to.remote, self.at);
         assert!(answer.len() <= packet.len());
         let ok = LeaseOk::decode(&self.opened(&answer, Kind::LeaseOk)).unwrap();
         assert_eq!((ok.counter, ok.address), (self.counter, self.at));
@@ -152,7 +154,8 @@ impl Client {
 }
 
 fn sent(server: &mut Registrar) -> Vec<(SocketAddr, Vec<u8>)> {
-    std::iter::from_fn(|| server.poll_transmit()).collect()
+    let sent = std::iter::from_fn(|| server.poll_transmit());
+    sent.map(|(to, packet)| (to.remote, packet)).collect()
 }
 
 fn unfound(status: Status) -> Unfound {
@@ -367,7 +370,7 @@ fn the_caller_hears_why_nothing_comes_of_it() {
     server.on_timer(at(3700));
     let (to, packet) = server.poll_transmit().unwrap();
     assert_eq!(
-        (to, caller.found(&packet)),
+        (to.remote, caller.found(&packet)),
         (caller.at, Err(unfound(Status::Unreachable)))
     );
 
@@ -698,8 +701,8 @@ fn a_packet_is_relayed_between_the_two_hosts_of_an_introduction_alone() {
     let mut relay = |now, from, handle| server.relay(now, (from, handle), run(1000));
     // The callee may be sent nothing until it has sent something.
     assert_eq!(relay(at(1), caller.at, own), Err(Unrelayed::NotOpen));
-    assert_eq!(relay(at(2), callee.at, others), Ok((caller.at, own)));
-    assert_eq!(relay(at(3), caller.at, own), Ok((callee.at, others)));
+    assert_eq!(relay(at(2), callee.at, others), Ok((caller.at.into(), own)));
+    assert_eq!(relay(at(3), caller.at, own), Ok((callee.at.into(), others)));
     for (from, handle) in [(address(66), own), (callee.at, own), (caller.at, others)] {
         assert_eq!(relay(at(4), from, handle), Err(Unrelayed::WrongSource));
     }
@@ -764,6 +767,32 @@ fn handles_last_a_minute_and_rates_are_kept() {
         server.relay(at(62_000), (caller.at, own), run(5)),
         Err(Unrelayed::UnknownHandle)
     );
+}
+
+// spec: RCH-21
+#[test]
+fn all_leaves_from_the_address_that_the_latest_packet_of_the_host_came_to() {
+    let mut server = registrar(relaying());
+    let locals = [1, 2].map(|n| Some(IpAddr::from([198, 51, 100, n])));
+    let path = |remote, local| Path { remote, local };
+    let (mut caller, mut callee) = (Client::new(&mut server, at(0), 1), Client::new(&mut server, at(0), 2));
+    let take = |server: &mut Registrar, from, packet: &[u8]| -> Vec<(Path, Vec<u8>)> {
+        server.packet(at(0), from, packet).unwrap();
+        std::iter::from_fn(|| server.poll_transmit()).collect()
+    };
+    for local in [locals[1], locals[0]] {
+        let from = path(callee.at, local);
+        let answers = take(&mut server, from, &callee.lease(None));
+        assert_eq!(answers[0].0, from, "LEASE_OK");
+    }
+    let (to_caller, to_callee) = (path(caller.at, locals[1]), path(callee.at, locals[0]));
+    let told = take(&mut server, to_caller, &caller.connect(callee.eid, [5; 8]));
+    assert_eq!((told[0].0, told[1].0), (to_caller, to_callee), "FOUND and NOTIFY");
+    let own = caller.found(&told[0].1).unwrap().handle;
+    let notify = callee.opened(&told[1].1, Kind::Notify);
+    let others = Notify::decode(&notify).unwrap().way.handle;
+    assert_eq!(server.relay(at(1), (callee.at, others), run(9)), Ok((to_caller, own)));
+    assert_eq!(server.relay(at(1), (caller.at, own), run(9)), Ok((to_callee, others)));
 }
 
 // spec: RCH-12

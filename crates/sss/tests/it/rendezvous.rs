@@ -1,5 +1,9 @@
 //! Hosts that find each other by a registration server.
 
+#[cfg(target_os = "linux")]
+use std::collections::BTreeSet;
+#[cfg(target_os = "linux")]
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -358,6 +362,89 @@ async fn hosts_that_use_nothing_but_a_relay_talk_through_it() {
         assert!(reading.await.unwrap() == data, "all of it, and in order");
         let stats = server.rendezvous_stats().unwrap();
         assert!(stats.relayed_bytes > 4_000_000, "{stats:?}");
+    })
+    .await;
+}
+
+/// Passes datagrams between one host and a server, and notes which addresses the server sends from.
+#[cfg(target_os = "linux")]
+struct Noting {
+    front: std::net::SocketAddr,
+    back: std::net::SocketAddr,
+    heard: Arc<Mutex<BTreeSet<std::net::SocketAddr>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+#[cfg(target_os = "linux")]
+impl Noting {
+    async fn start(server: std::net::SocketAddr) -> Self {
+        use tokio::net::UdpSocket;
+        let front = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let back = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let heard = Arc::new(Mutex::new(BTreeSet::new()));
+        let noted = Arc::clone(&heard);
+        let (at, seen_at) = (front.local_addr().unwrap(), back.local_addr().unwrap());
+        let task = tokio::spawn(async move {
+            let (mut up, mut down) = (vec![0; 65_536], vec![0; 65_536]);
+            let mut host = None;
+            loop {
+                tokio::select! {
+                    Ok((n, from)) = front.recv_from(&mut up) => {
+                        host = Some(from);
+                        let _ = back.send_to(&up[..n], server).await;
+                    }
+                    Ok((n, from)) = back.recv_from(&mut down) => {
+                        noted.lock().unwrap().insert(from);
+                        // A NAT lets in what comes from where something was sent to.
+                        if let Some(host) = host.filter(|_| from == server) {
+                            let _ = front.send_to(&down[..n], host).await;
+                        }
+                    }
+                }
+            }
+        });
+        Self {
+            front: at,
+            back: seen_at,
+            heard,
+            task,
+        }
+    }
+}
+
+// spec: RCH-21
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_server_with_several_addresses_sends_all_from_the_one_that_a_host_uses() {
+    within(30, async {
+        let built = builder()
+            .bind("0.0.0.0:0")
+            .serve_rendezvous(RendezvousServer::new().relay(RelayLimits::default()));
+        let server = built.build().await.unwrap();
+        let second: std::net::SocketAddr = ([127, 0, 0, 2], server.local_addr().port()).into();
+        let mut hosts = Vec::new();
+        for found_by in [FoundBy::Known, FoundBy::Nobody] {
+            let nat = Noting::start(second).await;
+            let built = builder()
+                .rendezvous(server.eid(), nat.front)
+                .found_by(found_by)
+                .relay(RelayUse::Always);
+            let host = built.build().await.unwrap();
+            while host.observed_addrs() != [(server.eid(), nat.back)] {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            hosts.push((host, nat));
+        }
+        let [(callee, first), (caller, other)] = &hosts[..] else {
+            unreachable!("two hosts");
+        };
+        echo(callee).await;
+        assert_eq!(ask(caller, callee.eid()).await.unwrap(), "hello");
+        assert!(server.rendezvous_stats().unwrap().relayed_packets > 0);
+        for nat in [first, other] {
+            assert_eq!(*nat.heard.lock().unwrap(), BTreeSet::from([second]));
+            nat.task.abort();
+        }
     })
     .await;
 }
