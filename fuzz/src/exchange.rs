@@ -20,6 +20,7 @@ use super::sandbox::{Program, Sandbox};
 use crate::transfer::download::{Download, Listing};
 use crate::transfer::exchange::TransferError;
 use crate::transfer::safe_path::Root;
+use crate::transfer::session::Session;
 use crate::transfer::tally::Tally;
 
 /// Answers to requests, substreams that nobody asked for included, at most.
@@ -85,11 +86,12 @@ impl Stage {
         let downloaded = async {
             let connect = self.client.connect(self.hostile.eid(), SERVICE, PROTOCOL);
             let session = connect.hint(self.hostile.local_addr()).await;
-            let mut session = session.expect("it is on this machine");
-            let mut listing = Listing::begin(&mut session, RelPath::default(), DEPTH_ALL).await?;
+            let session = session.expect("it is on this machine");
+            let session = Arc::new(Session::new(session, None));
+            let mut listing = Listing::ask(&session, RelPath::default(), DEPTH_ALL).await?;
             let first = listing.first().await?;
             let download = Download {
-                session: Arc::new(session),
+                session,
                 remote: RelPath::default(),
                 root: Arc::new(Root::open(&sandbox.inside()).expect("it is there")),
                 local: RelPath::parse(local).expect("a path"),

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
@@ -21,9 +22,10 @@ use crate::output::Output;
 use crate::server_at::ServerAt;
 use crate::servers;
 use crate::target::Target;
+use crate::transfer::exchange::TransferError;
 use crate::transfer::patience::Patience;
 use crate::transfer::rate::Rate;
-use crate::transfer::session;
+use crate::transfer::session::{self, Another, Session};
 use crate::trust::{Identified, Trust};
 
 /// Smallest window of a stream with which it makes sense to transfer files, and smallest budget of all, in bytes.
@@ -52,10 +54,10 @@ pub(crate) struct Found {
     who: Identified,
 }
 
-/// A stream to a service of the peer, and what it runs on.
+/// A session with a service of the peer, and what it runs on.
 pub(crate) struct Connection {
     pub(crate) host: Host,
-    pub(crate) stream: Stream,
+    pub(crate) session: Arc<Session>,
     pub(crate) eid: Eid,
     /// Address at which it was reached, for people.
     pub(crate) address: String,
@@ -189,19 +191,30 @@ impl Connector {
             .trust
             .ask_host(&caller.host, (who, &target.places, caller.patience()), connect);
         let (eid, mut stream) = asked.await?;
-        if service == sss_files::SERVICE {
-            session::greet(&mut stream, target.secret.as_ref()).await?;
-        }
+        greet(&mut stream, service, &target).await;
         patience(self.args.patience, stream.peer().link(), self.output).take_effect();
         tokio::spawn(tell_of_link(stream.peer().link(), self.args.patience, self.output));
         let route = stream.peer().info().map(|info| info.route);
         if let Some(route) = route {
             caller.tell_how(&target, (eid, route), self.output).await;
         }
+        let address = route.map_or_else(|| target.place(), place_of);
+        let again = Again {
+            host: caller.host.clone(),
+            target,
+            eid,
+            service: service.to_owned(),
+            protocol: protocol.to_owned(),
+        };
+        let another = Another {
+            open: Box::new(move || Box::pin(again.clone().session())),
+            tell: Box::new(no_room(self.args.patience, self.output)),
+            patience: self.args.patience,
+        };
         Ok(Connection {
             host: caller.host,
-            address: route.map_or_else(|| target.place(), place_of),
-            stream,
+            address,
+            session: Arc::new(Session::new(stream, Some(another))),
             eid,
         })
     }
@@ -281,6 +294,33 @@ pub(crate) async fn find_all(
     Ok(all)
 }
 
+/// Means to open another session with a host that was reached.
+#[derive(Clone)]
+struct Again {
+    host: Host,
+    target: Target,
+    eid: Eid,
+    service: String,
+    protocol: String,
+}
+
+impl Again {
+    async fn session(self) -> Result<Stream, TransferError> {
+        let places = &self.target.places;
+        let connecting = self.host.connect(self.eid, &self.service, &self.protocol).hints(places);
+        let mut stream = connecting.await?;
+        greet(&mut stream, &self.service, &self.target).await;
+        Ok(stream)
+    }
+}
+
+/// Says what the server of files wants to hear first.
+async fn greet(stream: &mut Stream, service: &str, target: &Target) {
+    if service == sss_files::SERVICE {
+        session::greet(stream, target.secret.as_ref()).await;
+    }
+}
+
 impl Found {
     /// The same host, of which nothing more is to be remembered.
     fn again(&self) -> Self {
@@ -302,6 +342,15 @@ fn patience(limit: Duration, link: LinkWatch, output: Output) -> Patience {
             tell(output, "silent", &text);
         }
     })
+}
+
+/// Says that the server has no room for a session, and is asked again.
+fn no_room(patience: Duration, output: Output) -> impl Fn() {
+    let text = format!(
+        "the server has too much to do: asking it again, for {} at most",
+        Seconds(patience)
+    );
+    move || tell(output, "busy", &text)
 }
 
 /// Says when the peer does not answer for a while, and when it does again. Silences that pass quickly are not worth a

@@ -4,7 +4,7 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 
-use sss::{Absence, BuildError, CloseReason, NegotiationError, Seen};
+use sss::{Absence, BuildError, CloseReason, NegotiationError, Seen, Tried};
 use sss_files::{RelPath, Status};
 
 use crate::transfer::exchange::TransferError;
@@ -186,6 +186,15 @@ impl From<NegotiationError> for Error {
                 Exit::Unreachable,
                 "wait a while, then run the same command again: too many others are asking that host",
             ),
+            NegotiationError::NoAnswer { addresses, .. } if is_all(addresses, Seen::NoRoute) => (
+                Exit::Unreachable,
+                "check the address, and connect this machine to a network that leads there; with --bind, give another \
+                 address",
+            ),
+            NegotiationError::NoAnswer { addresses, .. } if is_all(addresses, Seen::Forbidden) => (
+                Exit::Unreachable,
+                "check the address; if it is right, let UDP to there out in the firewall of this machine",
+            ),
             NegotiationError::NoAnswer { .. } | NegotiationError::NoAddress => (
                 Exit::Unreachable,
                 "check that `sss serve` runs there, that host and port are those it printed, and that UDP is not blocked",
@@ -269,6 +278,11 @@ fn unfound(absence: Absence) -> (Exit, &'static str) {
     }
 }
 
+/// Returns whether that, and nothing else, was seen of all addresses that were tried.
+fn is_all(addresses: &[Tried], seen: Seen) -> bool {
+    !addresses.is_empty() && addresses.iter().all(|tried| tried.seen == seen)
+}
+
 /// Returns whether a negotiation has failed because the host is under load.
 fn is_overload(error: &NegotiationError) -> bool {
     match error {
@@ -318,6 +332,11 @@ impl From<TransferError> for Error {
                 Exit::Refused,
                 format!("the host is there but does not offer files: {what}"),
                 "check that the port is that of `sss serve`, and that both sides have the same version",
+            ),
+            TransferError::Busy(_) => Self::new(
+                Exit::Unreachable,
+                error.to_string(),
+                "wait a while, then run the same command again: it goes on where it was; or give it more --patience",
             ),
             TransferError::Silent(time) => Self::new(
                 Exit::Unreachable,

@@ -496,6 +496,8 @@ impl Host {
         let seen = match hint {
             PathHint::Unreachable => Seen::Unreachable,
             PathHint::TooLarge => Seen::TooLarge,
+            PathHint::NoRoute => Seen::NoRoute,
+            PathHint::Forbidden => Seen::Forbidden,
         };
         self.local.sightings.note(now, route, seen);
     }

@@ -23,6 +23,11 @@ pub enum PathHint {
     Unreachable,
     /// A datagram of 1,232 bytes is too large for the way there (`EMSGSIZE`, or ICMP says so).
     TooLarge,
+    /// This machine has no route to the address (`ENETUNREACH` and `EHOSTUNREACH` of sending itself), or
+    /// none from the address that its socket is bound to (`EINVAL`).
+    NoRoute,
+    /// This machine does not let datagrams out to the address, as a firewall of its own does (`EPERM`, `EACCES`).
+    Forbidden,
 }
 
 /// Answer that came from an address at which a peer was looked for. Unauthenticated.
@@ -32,8 +37,12 @@ pub enum Seen {
     /// No answer at all.
     #[default]
     Nothing,
-    /// The port answered: unreachable.
+    /// ICMP says that the port is closed, or that the host or its network cannot be reached.
     Unreachable,
+    /// This machine has no route there.
+    NoRoute,
+    /// This machine does not let datagrams out to there.
+    Forbidden,
     /// The way there takes no datagrams of 1,232 bytes.
     TooLarge,
     /// An answer that nobody who has the peer's key can have made.
@@ -50,7 +59,9 @@ impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nothing => f.write_str("no answer at all"),
-            Self::Unreachable => f.write_str("the port answered: unreachable"),
+            Self::Unreachable => f.write_str("an ICMP message says: unreachable"),
+            Self::NoRoute => f.write_str("this machine has no route there"),
+            Self::Forbidden => f.write_str("this machine's firewall lets nothing out to there"),
             Self::TooLarge => f.write_str("the way there takes no datagrams of 1232 bytes"),
             Self::Unopened => f.write_str("no one with this key answered"),
             Self::OtherHost(eid) => write!(f, "no one with this key answered: a host there says it is {eid}"),
@@ -184,7 +195,7 @@ mod tests {
             Seen::Nothing,
         ];
         assert_eq!(seen, expected);
-        assert!(list(&tried).contains("192.0.2.1:2 (the port answered: unreachable), 192.0.2.1:3 (no one with"));
+        assert!(list(&tried).contains("192.0.2.1:2 (an ICMP message says: unreachable), 192.0.2.1:3 (no one with"));
     }
 
     #[test]

@@ -33,10 +33,11 @@ use crate::interrupt;
 use crate::output::{Output, size};
 use crate::progress::Progress;
 use crate::transfer::download::{Download, Listing};
+use crate::transfer::io_pool;
 use crate::transfer::safe_path::Root;
 use crate::transfer::server::Terms;
+use crate::transfer::session::{self, Session};
 use crate::transfer::tally::Tally;
-use crate::transfer::{io_pool, session};
 use child::{Child, Place};
 use generate::Tree;
 
@@ -158,7 +159,7 @@ async fn converse(host: &Host, child: Place, tree: &Tree, work: (&Path, u32), ou
     let begun = Instant::now();
     let connect = host.connect(child.eid, SERVICE, PROTOCOL).hint(child.address);
     let mut files = connect.await.map_err(connect_error)?;
-    session::greet(&mut files, None).await?;
+    session::greet(&mut files, None).await;
     let peer = files.peer();
     hosts(host, child, &peer, begun.elapsed(), output);
 
@@ -207,16 +208,17 @@ fn hosts(host: &Host, child: Place, peer: &Peer, time: Duration, output: Output)
     );
 }
 
-async fn copy_tree(mut session: Stream, to: &Path, output: Output) -> Result<(), Error> {
+async fn copy_tree(session: Stream, to: &Path, output: Output) -> Result<(), Error> {
     std::fs::create_dir(to).map_err(|error| Error::local(to, "make the directory", &error))?;
     let root = Root::open(to).map_err(|error| Error::local(to, "write to", &error))?;
     let tally = Arc::new(Tally::default());
     let peer = session.peer();
     let progress = Progress::start(tally.clone(), output);
-    let mut listing = Listing::begin(&mut session, RelPath::default(), DEPTH_ALL).await?;
+    let session = Arc::new(Session::new(session, None));
+    let mut listing = Listing::ask(&session, RelPath::default(), DEPTH_ALL).await?;
     let first = listing.first().await?;
     let download = Download {
-        session: Arc::new(session),
+        session,
         remote: RelPath::default(),
         root: Arc::new(root),
         local: RelPath::default(),

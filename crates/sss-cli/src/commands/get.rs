@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use clap::Args;
-use sss::Stream;
 use sss_files::{Attributes, DEPTH_ALL, Entry, Kind, Options, PROTOCOL, Refusal, RelPath, SERVICE, Status, printable};
 
 use crate::cli::{ConnectArgs, StoreArgs};
@@ -22,13 +21,14 @@ use crate::progress::Progress;
 use crate::target::Target;
 use crate::transfer::directories::open_destination;
 use crate::transfer::download::{Download, Listing};
-use crate::transfer::exchange::{TransferError, explain};
+use crate::transfer::exchange::TransferError;
 use crate::transfer::filter::{Exclude, Sieve};
 use crate::transfer::io_pool;
 use crate::transfer::pipe::to_stdout;
 use crate::transfer::rate::{Limiter, Rate};
 use crate::transfer::remote_glob::{Matches, expand};
 use crate::transfer::safe_path::Root;
+use crate::transfer::session::Session;
 use crate::transfer::tally::Tally;
 
 /// Fetch files and trees
@@ -89,10 +89,10 @@ pub(crate) async fn run(args: GetArgs, output: Output) -> Result<(), Error> {
         if !args.dry_run {
             progress.get_or_insert_with(|| Progress::start(getting.tally.clone(), output));
         }
-        let mut session = Arc::new(connection.stream);
+        let session = connection.session;
         Connection::run(connection.host, async {
             for source in sources {
-                getting.get(&mut session, source).await?;
+                getting.get(&session, source).await?;
             }
             Ok(())
         })
@@ -157,10 +157,10 @@ async fn to_standard_output(sources: &[Target], args: GetArgs, output: Output) -
     let found = find_all(&sources.iter().collect::<Vec<_>>(), &args.connect, output).await?;
     for (source, found) in sources.iter().zip(found) {
         let connector = Connector::limited(args.connect.clone(), args.limit_rate, output)?;
-        let mut connection = connector.connect_to((source, found), SERVICE, PROTOCOL).await?;
+        let connection = connector.connect_to((source, found), SERVICE, PROTOCOL).await?;
         Connection::run(connection.host, async {
-            for path in paths_of(&mut connection.stream, &source.path).await? {
-                let written = to_stdout(&mut connection.stream, path.clone(), limit.as_ref()).await;
+            for path in paths_of(&connection.session, &source.path).await? {
+                let written = to_stdout(&connection.session, path.clone(), limit.as_ref()).await;
                 written.map_err(|error| Error::remote(&path, error))?;
             }
             Ok(())
@@ -171,11 +171,11 @@ async fn to_standard_output(sources: &[Target], args: GetArgs, output: Output) -
 }
 
 /// The paths that are meant: several, in order, if it is a pattern.
-async fn paths_of(session: &mut Stream, path: &RelPath) -> Result<Vec<RelPath>, Error> {
+async fn paths_of(session: &Session, path: &RelPath) -> Result<Vec<RelPath>, Error> {
     match expand(session, path).await {
         Ok(None) => Ok(vec![path.clone()]),
         Ok(Some(Matches { base, entries })) => Ok(entries.iter().map(|entry| base.join(&entry.path)).collect()),
-        Err(error) => Err(Error::remote(path, explain(error, session).await)),
+        Err(error) => Err(Error::remote(path, error)),
     }
 }
 
@@ -221,9 +221,8 @@ impl Getting {
         Ok(dest)
     }
 
-    async fn get(&mut self, session: &mut Arc<Stream>, source: &Target) -> Result<(), Error> {
+    async fn get(&mut self, session: &Arc<Session>, source: &Target) -> Result<(), Error> {
         let matches = expand(session, &source.path).await;
-        let matches = explained(session, matches).await;
         match self.survived(&source.path, matches)? {
             None => Ok(()),
             Some(None) => self.get_one(session, &source.path, self.into).await,
@@ -253,12 +252,11 @@ impl Getting {
         is_new
     }
 
-    async fn get_one(&mut self, session: &mut Arc<Stream>, path: &RelPath, into: bool) -> Result<(), Error> {
+    async fn get_one(&mut self, session: &Arc<Session>, path: &RelPath, into: bool) -> Result<(), Error> {
         if into && !self.is_new_name(path) {
             return Ok(());
         }
         let listing = Listing::ask_for_some(session, path.clone(), DEPTH_ALL, Sieve::new(&self.excludes)).await;
-        let listing = explained(session, listing).await;
         let Some(mut listing) = self.survived(path, listing)? else {
             return Ok(());
         };
@@ -268,7 +266,7 @@ impl Getting {
         self.download(session, (path.clone(), to), first, listing).await
     }
 
-    async fn get_matches(&mut self, session: &mut Arc<Stream>, mut matches: Matches) -> Result<(), Error> {
+    async fn get_matches(&mut self, session: &Arc<Session>, mut matches: Matches) -> Result<(), Error> {
         let mut sieve = Sieve::new(&self.excludes);
         matches.entries.retain(|entry| sieve.keeps(entry));
         let dest = self.room()?.to_owned();
@@ -294,7 +292,7 @@ impl Getting {
 
     async fn download(
         &mut self,
-        session: &Arc<Stream>,
+        session: &Arc<Session>,
         (remote, to): (RelPath, Place),
         first: Entry,
         listing: Listing,
@@ -352,14 +350,6 @@ fn destination(path: &Path) -> Result<Option<There>, Error> {
             let error = other.err().unwrap_or(ErrorKind::NotADirectory.into());
             Err(Error::local(path, "write to", &error))
         }
-    }
-}
-
-/// Adds the reason if it was the service that was refused, as the first request of a session finds out.
-async fn explained<T>(session: &mut Arc<Stream>, result: Result<T, TransferError>) -> Result<T, TransferError> {
-    match (result, Arc::get_mut(session)) {
-        (Err(error), Some(session)) => Err(explain(error, session).await),
-        (result, _) => result,
     }
 }
 

@@ -2,7 +2,6 @@
 
 use clap::Args;
 use serde_json::{Value, json};
-use sss::Stream;
 use sss_files::{Attributes, DEPTH_ALL, Entry, Kind, PROTOCOL, Refusal, RelPath, SERVICE, Status, printable};
 
 use crate::cli::{ConnectArgs, target};
@@ -11,8 +10,8 @@ use crate::error::{Error, Exit};
 use crate::output::{Output, date, json_path};
 use crate::target::Target;
 use crate::transfer::download::Listing;
-use crate::transfer::exchange::explain;
 use crate::transfer::remote_glob::expand;
+use crate::transfer::session::Session;
 
 /// List what a host serves
 #[derive(Debug, Args)]
@@ -40,18 +39,16 @@ pub(crate) async fn run(args: LsArgs, output: Output) -> Result<(), Error> {
     let connection = connector.connect(&args.target, SERVICE, PROTOCOL).await?;
     Connection::run(
         connection.host,
-        list(connection.stream, args.target.path, depth, output),
+        list(&connection.session, args.target.path, depth, output),
     )
     .await
 }
 
-async fn list(mut session: Stream, path: RelPath, depth: u8, output: Output) -> Result<(), Error> {
-    let matches = match expand(&session, &path).await {
-        Err(error) => return Err(Error::remote(&path, explain(error, &mut session).await)),
-        Ok(matches) => matches,
-    };
+async fn list(session: &Session, path: RelPath, depth: u8, output: Output) -> Result<(), Error> {
+    let matches = expand(session, &path).await;
+    let matches = matches.map_err(|error| Error::remote(&path, error))?;
     let Some(matches) = matches else {
-        let listing = Listing::begin(&mut session, path.clone(), depth).await;
+        let listing = Listing::ask(session, path.clone(), depth).await;
         let mut listing = listing.map_err(|error| Error::remote(&path, error))?;
         let first = listing.first().await?;
         // Of a directory, its content is asked for; anything else is shown itself.
@@ -67,7 +64,7 @@ async fn list(mut session: Stream, path: RelPath, depth: u8, output: Output) -> 
         let mut listing = Listing::of(Vec::new());
         if depth == DEPTH_ALL && matches!(kind, Kind::Directory(_)) {
             let above = matches.base.join(&path);
-            let asked = Listing::ask(&session, above.clone(), depth).await;
+            let asked = Listing::ask(session, above.clone(), depth).await;
             listing = asked.map_err(|error| Error::remote(&above, error))?;
             // The directory itself.
             listing.first().await?;

@@ -15,9 +15,10 @@ use crate::error::{Error, Exit};
 use crate::interrupt;
 use crate::output::{Output, count, milliseconds, size};
 use crate::target::Target;
-use crate::transfer::exchange::{TransferError, explain};
+use crate::transfer::exchange::TransferError;
 use crate::transfer::limits::guests::{Guests, Place, Who};
 use crate::transfer::limits::shares::{Owner, Shares};
+use crate::transfer::tries::until_there_is_room;
 
 /// Measure round trips to a host
 #[derive(Debug, Args)]
@@ -97,13 +98,12 @@ async fn echo(mut stream: Stream) {
     }
 }
 
-/// One round trip on a substream of its own.
+/// One round trip on a substream that was just opened for it.
 ///
 /// # Errors
 /// If the channel is lost, the peer has no such service, or sends back something else.
-pub(crate) async fn call(session: &Stream, text: &[u8]) -> Result<Duration, TransferError> {
+pub(crate) async fn call(mut stream: Stream, text: &[u8]) -> Result<Duration, TransferError> {
     let begun = Instant::now();
-    let mut stream = session.open_substream()?;
     stream.write_all(text).await?;
     stream.finish()?;
     let answer = match stream.read_to_end(MAX_ECHO).await {
@@ -121,7 +121,7 @@ pub(crate) async fn call(session: &Stream, text: &[u8]) -> Result<Duration, Tran
 pub(crate) async fn run(args: PingArgs, output: Output) -> Result<(), Error> {
     let connector = Connector::new(args.connect, output)?;
     let connection = connector.connect(&args.target, SERVICE, PROTOCOL).await?;
-    let mut session = connection.stream;
+    let session = connection.session;
     let (eid, address) = (connection.eid, connection.address);
     let mut times = Vec::new();
     let work = async {
@@ -133,10 +133,17 @@ pub(crate) async fn run(args: PingArgs, output: Output) -> Result<(), Error> {
             if output.is_closed() {
                 return Ok(());
             }
-            let time = match call(&session, &u64::from(number).to_be_bytes()).await {
-                Ok(time) => time,
-                Err(error) => return Err(failed(explain(error, &mut session).await)),
-            };
+            let time = until_there_is_room(|| async {
+                let session = session.current().await?;
+                match call(session.substream().await?, &u64::from(number).to_be_bytes()).await {
+                    Err(error) => Err(session.explain(error).await),
+                    time => {
+                        session.heard();
+                        time
+                    }
+                }
+            });
+            let time = time.await.map_err(failed)?;
             let ms = milliseconds(time);
             output.fact(
                 format!("{number:>5}  {ms:.3} ms"),
@@ -145,7 +152,7 @@ pub(crate) async fn run(args: PingArgs, output: Output) -> Result<(), Error> {
             times.push(time);
         }
         tell(&mut times, output);
-        if let Some(info) = session.peer().info() {
+        if let Some(info) = session.peer().await.info() {
             link_facts(&info, output);
         }
         Ok(())
@@ -307,7 +314,7 @@ mod tests {
         let connecting = client.connect(server.eid(), SERVICE, PROTOCOL);
         let session = connecting.hint(server.local_addr()).await.unwrap();
         for len in [0, 1, MAX_ECHO] {
-            call(&session, &vec![7; len]).await.unwrap();
+            call(session.open_substream().unwrap(), &vec![7; len]).await.unwrap();
         }
         let mut stream = session.open_substream().unwrap();
         // It may be stopped before all of it is written.
@@ -317,6 +324,6 @@ mod tests {
             panic!("{answer:?}");
         };
         assert_eq!(code, sss::Code::DROPPED);
-        call(&session, b"others go on").await.unwrap();
+        call(session.open_substream().unwrap(), b"others go on").await.unwrap();
     }
 }

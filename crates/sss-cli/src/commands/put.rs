@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use clap::Args;
-use sss::Stream;
 use sss_files::{Attributes, DEPTH_ALL, Entry, Kind, Options, PROTOCOL, RelPath, SERVICE, Status, printable};
 
 use crate::cli::{ConnectArgs, StoreArgs, target};
@@ -32,6 +31,7 @@ use crate::transfer::manifest::{Walk, attributes};
 use crate::transfer::rate::{Limiter, Rate};
 use crate::transfer::remote_glob::Gathered;
 use crate::transfer::safe_path::Root;
+use crate::transfer::session::Session;
 use crate::transfer::tally::Tally;
 use crate::transfer::upload::{Origin, Upload};
 
@@ -92,13 +92,12 @@ pub(crate) async fn run(args: PutArgs, output: Output) -> Result<(), Error> {
     let limit = args.limit_rate.map(Limiter::new).map(Arc::new);
     let connector = Connector::new(args.connect, output)?;
     let connection = connector.connect(&args.dest, SERVICE, PROTOCOL).await?;
-    let (host, mut session) = (connection.host, connection.stream);
+    let (host, session) = (connection.host, connection.session);
     let work = async {
         let places = match &sources[..] {
-            [source] => vec![place(&mut session, &args.dest, source, args.store.force).await?],
-            _ => room(&mut session, &args.dest, &jobs).await?,
+            [source] => vec![place(&session, &args.dest, source, args.store.force).await?],
+            _ => room(&session, &args.dest, &jobs).await?,
         };
-        let session = Arc::new(session);
         let tally = Arc::new(Tally::default());
         if args.dry_run {
             let mut dry_run = DryRun::new(args.store.force, output);
@@ -128,7 +127,11 @@ pub(crate) async fn run(args: PutArgs, output: Output) -> Result<(), Error> {
 }
 
 /// Tells what would become of the entries, by what the server has now.
-async fn would_put(dry_run: &mut DryRun, session: &Stream, (job, remote): (Job, RelPath)) -> Result<(), TransferError> {
+async fn would_put(
+    dry_run: &mut DryRun,
+    session: &Session,
+    (job, remote): (Job, RelPath),
+) -> Result<(), TransferError> {
     let is_tree = job.options.contains(Options::TREE);
     let there = listed(session, &remote, if is_tree { DEPTH_ALL } else { 1 }).await?;
     let mut entries = job.entries;
@@ -166,7 +169,7 @@ fn there_at(there: &BTreeMap<Vec<u8>, Kind>, path: &[u8]) -> Option<There> {
 }
 
 /// Lists what is at a path of the server and below it.
-async fn listed(session: &Stream, path: &RelPath, depth: u8) -> Result<BTreeMap<Vec<u8>, Kind>, TransferError> {
+async fn listed(session: &Session, path: &RelPath, depth: u8) -> Result<BTreeMap<Vec<u8>, Kind>, TransferError> {
     let mut there = Gathered::default();
     let mut listing = match Listing::ask(session, path.clone(), depth).await {
         Err(TransferError::Refused(refusal)) if refusal.status == Status::NotFound => return Ok(BTreeMap::new()),
@@ -256,7 +259,7 @@ fn named(name: RelPath, walk: Walk) -> impl Iterator<Item = Entry> {
 }
 
 /// Finds where several sources go: into the path, which must be a directory if it is there.
-async fn room(session: &mut Stream, dest: &Target, jobs: &[Job]) -> Result<Vec<RelPath>, Error> {
+async fn room(session: &Session, dest: &Target, jobs: &[Job]) -> Result<Vec<RelPath>, Error> {
     if kind_of(session, &dest.path)
         .await?
         .is_some_and(|kind| !matches!(kind, Kind::Directory(_)))
@@ -422,7 +425,7 @@ fn leads_to_a_stream(link: &Path) -> bool {
 
 /// Finds where it goes: into the path if that is, or is written as, a directory and what is sent is a file; else it
 /// becomes the path.
-async fn place(session: &mut Stream, dest: &Target, source: &Source, force: bool) -> Result<RelPath, Error> {
+async fn place(session: &Session, dest: &Target, source: &Source, force: bool) -> Result<RelPath, Error> {
     // Asked in any case: it also tells whether there is such a service.
     let there = kind_of(session, &dest.path).await?;
     let is_directory = matches!(there, Some(Kind::Directory(_)));
@@ -439,8 +442,8 @@ async fn place(session: &mut Stream, dest: &Target, source: &Source, force: bool
     named.map_err(|error| Error::new(Exit::Failed, error.to_string(), "name the file in PATH"))
 }
 
-async fn kind_of(session: &mut Stream, path: &RelPath) -> Result<Option<Kind>, Error> {
-    match Listing::begin(session, path.clone(), 0).await {
+async fn kind_of(session: &Session, path: &RelPath) -> Result<Option<Kind>, Error> {
+    match Listing::ask(session, path.clone(), 0).await {
         Ok(mut listing) => {
             let first = listing.first().await?;
             listing.batch().await?;

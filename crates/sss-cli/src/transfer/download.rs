@@ -6,21 +6,21 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use sss::Stream;
 use sss_files::{Attributes, Cursor, Entry, Kind, Options, Order, Refusal, RelPath, Request, Status, Stop, answer};
 
 use self::gathering::Group;
 use super::directories::make_directory;
-use super::exchange::{Exchange, SEGMENT, TransferError, explain};
+use super::exchange::{Exchange, SEGMENT, TransferError};
 use super::filter::Sieve;
 use super::io_pool;
 use super::pool::TransferPool;
 use super::rate::Limiter;
 use super::receive::{Basis, Destination, Place, Received, make_link};
 use super::send::changed;
-use super::tally::Tally;
+use super::session::Session;
+use super::tally::{Attempt, Tally};
+use super::tries::{PAUSE, Tries, until_there_is_room};
 use super::unfinished::{Directory, Finished, Unfinished};
 use crate::transfer::safe_path::Root;
 
@@ -55,7 +55,7 @@ impl Listing {
     ///
     /// # Errors
     /// If there is nothing, or the peer does not say.
-    pub(crate) async fn ask(session: &Stream, path: RelPath, depth: u8) -> Result<Self, TransferError> {
+    pub(crate) async fn ask(session: &Session, path: RelPath, depth: u8) -> Result<Self, TransferError> {
         Self::ask_for_some(session, path, depth, Sieve::default()).await
     }
 
@@ -64,30 +64,24 @@ impl Listing {
     /// # Errors
     /// As [`Self::ask`].
     pub(crate) async fn ask_for_some(
-        session: &Stream,
+        session: &Session,
         path: RelPath,
         depth: u8,
         sieve: Sieve,
     ) -> Result<Self, TransferError> {
         let without = sieve.patterns();
-        let mut exchange = Exchange::ask(session, &Request::List { path, depth, without }).await?;
-        exchange.message(answer).await??;
+        let request = Request::List { path, depth, without };
+        let asking = until_there_is_room(|| async {
+            let mut exchange = Exchange::ask(session, &request).await?;
+            exchange.message(answer).await??;
+            Ok(exchange)
+        });
+        let exchange = asking.await?;
         Ok(Self {
             exchange: Some(exchange),
             sieve,
             ..Self::of(Vec::new())
         })
-    }
-
-    /// As [`Self::ask`], as the first request of a session: says so if the service itself was refused.
-    ///
-    /// # Errors
-    /// If there is nothing, or the peer does not say.
-    pub(crate) async fn begin(session: &mut Stream, path: RelPath, depth: u8) -> Result<Self, TransferError> {
-        match Self::ask(session, path, depth).await {
-            Err(error) => Err(explain(error, session).await),
-            listing => listing,
-        }
     }
 
     /// The first entry: the path itself.
@@ -131,43 +125,6 @@ impl Listing {
     }
 }
 
-/// Time between two looks whether another transfer of the same has ended.
-const BUSY: Duration = Duration::from_millis(200);
-
-/// Time to wait for other transfers of one file, together.
-const BUSY_MOST: Duration = Duration::from_secs(600);
-
-/// Number of times that the transfer of one file is begun again, by reason.
-#[derive(Debug, Default)]
-pub(crate) struct Tries {
-    changed: u32,
-    exists: u32,
-    busy: Duration,
-}
-
-impl Tries {
-    /// Returns whether to try again what was refused so, after a pause if somebody else is at it.
-    pub(crate) async fn again(&mut self, status: Status) -> bool {
-        match status {
-            Status::Changed => {
-                self.changed = self.changed.saturating_add(1);
-                self.changed < 2
-            }
-            // It is there since we looked.
-            Status::Exists => {
-                self.exists = self.exists.saturating_add(1);
-                self.exists < 2
-            }
-            Status::Busy if self.busy < BUSY_MOST => {
-                tokio::time::sleep(BUSY).await;
-                self.busy = self.busy.saturating_add(BUSY);
-                true
-            }
-            _ => false,
-        }
-    }
-}
-
 /// Refusal of what is no file, directory or link.
 pub(crate) fn nothing_to_transfer() -> Refusal {
     let text = "it is a device, a socket or a FIFO, which are never transferred";
@@ -176,7 +133,7 @@ pub(crate) fn nothing_to_transfer() -> Refusal {
 
 /// A transfer to this side.
 pub(crate) struct Download {
-    pub(crate) session: Arc<Stream>,
+    pub(crate) session: Arc<Session>,
     /// Path that was asked for, as the server names it.
     pub(crate) remote: RelPath,
     /// Directory below which it goes.
@@ -355,7 +312,7 @@ impl Download {
                 self.tally.note(text.to_owned());
                 is_told = true;
             }
-            tokio::time::sleep(BUSY).await;
+            tokio::time::sleep(PAUSE).await;
         }
     }
 
@@ -378,13 +335,17 @@ impl Download {
         let remote = self.remote.join(path);
         let mut tries = Tries::default();
         let refusal = loop {
-            let refusal = match self.fetch_once(&remote, to.clone(), &place).await {
+            let attempt = self.tally.attempt();
+            let refusal = match self.fetch_once(&remote, to.clone(), (&place, &attempt)).await {
                 Err(TransferError::Refused(refusal)) => refusal,
                 other => return other,
             };
             if !tries.again(refusal.status).await {
                 break refusal;
             }
+            attempt.take_back();
+            self.tally
+                .note_all(tries.tell_once(&refusal).map(|text| format!("{}: {text}", to.path)));
             if refusal.status == Status::Changed {
                 to.attributes = self.listed_again(&remote, to.attributes).await?;
             }
@@ -423,7 +384,12 @@ impl Download {
         }
     }
 
-    async fn fetch_once(&self, remote: &RelPath, mut to: Destination, place: &Place) -> Result<(), TransferError> {
+    async fn fetch_once(
+        &self,
+        remote: &RelPath,
+        mut to: Destination,
+        (place, attempt): (&Place, &Attempt<'_>),
+    ) -> Result<(), TransferError> {
         let basis = basis(&to, place).await?;
         let have = basis.prefix();
         let path = remote.clone();
@@ -440,7 +406,7 @@ impl Download {
             return Err(changed().into());
         }
         to.attributes = attributes;
-        let moved = |bytes| self.tally.bytes_moved.add(bytes);
+        let moved = |bytes| attempt.moved(bytes);
         match to.receive(&mut exchange, (basis, start), moved).await? {
             Received::Written => {
                 self.tally.files_moved.add(1);

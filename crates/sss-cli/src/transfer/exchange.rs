@@ -4,21 +4,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use sss::{CloseReason, OpenError, Peer, ReadError, RecvHalf, SendHalf, Stream, WriteError};
+use sss::{CloseReason, ConnectError, OpenError, Peer, ReadError, RecvHalf, SendHalf, Stream, WriteError};
 use sss_files::{Cursor, Refusal, Request, Status, Stop};
 use thiserror::Error;
 
 use super::patience::Patience;
 use super::rate::Limiter;
+use super::session::{Open, Session};
 
 /// Content is read, written, hashed and held in pieces of this many bytes.
 pub(crate) const SEGMENT: usize = 256 << 10;
 
 /// Bytes up to which a chunk of content is copied.
 pub(crate) const SMALL: usize = 1 << 10;
-
-/// Time to wait for the reason of a refusal, which travels with it.
-const REASON: Duration = Duration::from_secs(1);
 
 /// Function that reads a message.
 type Decode<T> = fn(&mut Cursor<'_>) -> Result<T, Stop>;
@@ -41,6 +39,9 @@ pub(crate) enum TransferError {
     /// The peer does not have the service.
     #[error("the peer does not offer it: {0}")]
     NoService(String),
+    /// The server has too much to do to let anybody in.
+    #[error("the server has had too much to do to let us in, for {} s", .0.as_secs())]
+    Busy(Duration),
     /// The peer is there and says nothing.
     #[error("the peer has not said anything for {} s", .0.as_secs())]
     Silent(Duration),
@@ -88,6 +89,16 @@ impl From<WriteError> for TransferError {
     }
 }
 
+impl From<ConnectError> for TransferError {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Closed(reason) => Self::Lost(reason),
+            ConnectError::Negotiation(error) => Self::Lost(CloseReason::Negotiation(error)),
+            other => Self::NoService(other.to_string()),
+        }
+    }
+}
+
 impl From<OpenError> for TransferError {
     fn from(error: OpenError) -> Self {
         match error {
@@ -108,21 +119,6 @@ fn ended(code: sss::Code, reason: &str) -> TransferError {
     }
 }
 
-/// Substreams of a session that was refused meet only the consequences: this asks the session itself for the reason.
-pub(crate) async fn explain(error: TransferError, session: &mut Stream) -> TransferError {
-    if !matches!(error, TransferError::NoService(_)) {
-        return error;
-    }
-    match tokio::time::timeout(REASON, session.read_chunk(SEGMENT)).await {
-        Ok(Err(reason)) => reason.into(),
-        Ok(Ok(Some(said))) => match sss_files::answer(&mut Cursor::new(&said)) {
-            Ok(Err(refusal)) => refusal.into(),
-            _ => error,
-        },
-        _ => error,
-    }
-}
-
 /// A substream of the session.
 pub(crate) struct Exchange {
     sending: SendHalf,
@@ -140,6 +136,8 @@ pub(crate) struct Incoming {
     patience: Option<Patience>,
     /// Time that the peer may take before it says the next word, beside what it always may.
     extra: Duration,
+    /// The session of a client.
+    session: Option<Arc<Open>>,
 }
 
 impl Exchange {
@@ -152,6 +150,7 @@ impl Exchange {
             limit: None,
             patience: None,
             extra: Duration::ZERO,
+            session: None,
         };
         Self {
             sending,
@@ -162,22 +161,25 @@ impl Exchange {
         }
     }
 
-    /// Waits for the peer no longer than is in effect.
-    pub(crate) fn patient(mut self) -> Self {
-        self.patience = Patience::in_effect();
-        self.incoming.patience.clone_from(&self.patience);
-        self
-    }
-
     /// Grants the peer time to look at `bytes` of content before it says the next word.
     pub(crate) fn grant(&mut self, bytes: u64) {
         self.incoming.extra = Patience::to_hash(bytes);
     }
 
-    /// Asks, with nothing to follow.
-    pub(crate) async fn ask(session: &Stream, request: &Request) -> Result<Self, TransferError> {
-        let mut exchange = Self::new(session.open_substream()?).patient();
+    /// Begins a request in a session, and waits for the peer no longer than is in effect.
+    pub(crate) async fn begin(session: &Session, request: &Request) -> Result<Self, TransferError> {
+        let open = session.current().await?;
+        let mut exchange = Self::new(open.substream().await?);
+        exchange.patience = Patience::in_effect();
+        exchange.incoming.patience.clone_from(&exchange.patience);
+        exchange.incoming.session = Some(open);
         exchange.send(request.encode()).await?;
+        Ok(exchange)
+    }
+
+    /// Asks, with nothing to follow.
+    pub(crate) async fn ask(session: &Session, request: &Request) -> Result<Self, TransferError> {
+        let mut exchange = Self::begin(session, request).await?;
         exchange.finish()?;
         Ok(exchange)
     }
@@ -208,9 +210,13 @@ impl Exchange {
     async fn write(&mut self, bytes: Bytes) -> Result<(), TransferError> {
         let stream = &mut self.sending;
         let sending = async { Ok(stream.write_chunk(bytes).await?) };
-        match &self.patience {
+        let sent = match &self.patience {
             Some(patience) => patience.wait(Duration::ZERO, sending).await,
             None => sending.await,
+        };
+        match (sent, &self.incoming.session) {
+            (Err(error), Some(session)) => Err(session.explain(error).await),
+            (sent, _) => sent,
         }
     }
 
@@ -435,13 +441,21 @@ impl Incoming {
     async fn chunk(&mut self, most: usize) -> Result<Option<Bytes>, TransferError> {
         let stream = &mut self.receiving;
         let reading = async { Ok(stream.read_chunk(most).await?) };
-        match &self.patience {
+        let chunk = match &self.patience {
             Some(patience) => {
                 let chunk = patience.wait(self.extra, reading).await;
                 self.extra = Duration::ZERO;
                 chunk
             }
             None => reading.await,
+        };
+        match (chunk, &self.session) {
+            (Err(error), Some(session)) => Err(session.explain(error).await),
+            (Ok(chunk), Some(session)) => {
+                session.heard();
+                Ok(chunk)
+            }
+            (chunk, None) => chunk,
         }
     }
 

@@ -36,6 +36,7 @@ pub(crate) mod server;
 pub(crate) mod session;
 pub(crate) mod store;
 pub(crate) mod tally;
+pub(crate) mod tries;
 pub(crate) mod unfinished;
 pub(crate) mod unnamed_file;
 pub(crate) mod upload;

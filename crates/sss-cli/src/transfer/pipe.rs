@@ -4,13 +4,14 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sss::Stream;
 use sss_files::{Refusal, RelPath, Request, Status, Verdict};
 
 use super::download::content_head;
-use super::exchange::{Exchange, SEGMENT, TransferError, explain};
+use super::exchange::{Exchange, SEGMENT, TransferError};
 use super::io_pool;
 use super::rate::Limiter;
+use super::session::Session;
+use super::tries::until_there_is_room;
 
 /// Writes a file of the server to standard output. Says how many bytes it had. What was written is known to be right
 /// only when this returns.
@@ -18,20 +19,17 @@ use super::rate::Limiter;
 /// # Errors
 /// If it is no file, cannot be read, was changed meanwhile, or arrives wrong; if standard output takes no more.
 pub(crate) async fn to_stdout(
-    session: &mut Stream,
+    session: &Session,
     path: RelPath,
     limit: Option<&Arc<Limiter>>,
 ) -> Result<u64, TransferError> {
-    match copy(session, path, limit).await {
-        Err(error) => Err(explain(error, session).await),
-        size => size,
-    }
-}
-
-async fn copy(session: &Stream, path: RelPath, limit: Option<&Arc<Limiter>>) -> Result<u64, TransferError> {
-    let exchange = Exchange::ask(session, &Request::Fetch { path, have: None }).await?;
-    let mut exchange = exchange.limited(limit);
-    let (attributes, start) = exchange.message(content_head).await??;
+    let request = Request::Fetch { path, have: None };
+    let asking = until_there_is_room(|| async {
+        let mut exchange = Exchange::ask(session, &request).await?.limited(limit);
+        let head = exchange.message(content_head).await??;
+        Ok((exchange, head))
+    });
+    let (mut exchange, (attributes, start)) = asking.await?;
     if start != 0 {
         return Err(TransferError::Protocol(
             "it starts behind the beginning of a file".to_owned(),

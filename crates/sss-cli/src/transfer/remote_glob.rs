@@ -1,11 +1,11 @@
 //! Paths with patterns, as the server has names for them.
 
-use sss::Stream;
 use sss_files::{DEPTH_ALL, Entry, Kind, Refusal, RelPath, Status};
 
 use super::download::Listing;
 use super::exchange::TransferError;
 use super::filter::PathPattern;
+use super::session::Session;
 
 /// Entries that match a pattern, with paths relative to `base`, in ascending order.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl Gathered {
 ///
 /// # Errors
 /// NOT_FOUND if nothing matches; whatever keeps the server from listing.
-pub(crate) async fn expand(session: &Stream, path: &RelPath) -> Result<Option<Matches>, TransferError> {
+pub(crate) async fn expand(session: &Session, path: &RelPath) -> Result<Option<Matches>, TransferError> {
     let wrong = TransferError::Pattern;
     // A name may have the characters of a pattern: then it is that what is meant.
     let pattern = match PathPattern::of(path) {
@@ -84,7 +84,7 @@ pub(crate) async fn expand(session: &Stream, path: &RelPath) -> Result<Option<Ma
     }))
 }
 
-async fn is_there(session: &Stream, path: &RelPath) -> Result<bool, TransferError> {
+async fn is_there(session: &Session, path: &RelPath) -> Result<bool, TransferError> {
     match Listing::ask(session, path.clone(), 0).await {
         Ok(mut listing) => {
             while !listing.batch().await?.is_empty() {}

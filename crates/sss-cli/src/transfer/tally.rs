@@ -20,9 +20,36 @@ impl Counter {
         let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
     }
 
+    /// Takes off what was added.
+    fn take_off(&self, count: u64) {
+        let take = |sum: u64| Some(sum.saturating_sub(count));
+        // It always is some.
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
+    }
+
     /// The sum so far.
     pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One attempt to transfer a file, and the bytes that it has moved.
+#[derive(Debug)]
+pub(crate) struct Attempt<'t> {
+    tally: &'t Tally,
+    bytes: Counter,
+}
+
+impl Attempt<'_> {
+    /// Counts bytes that went over the network.
+    pub(crate) fn moved(&self, bytes: u64) {
+        self.bytes.add(bytes);
+        self.tally.bytes_moved.add(bytes);
+    }
+
+    /// Takes off what it has moved: another attempt counts all that the file has.
+    pub(crate) fn take_back(self) {
+        self.tally.bytes_moved.take_off(self.bytes.get());
     }
 }
 
@@ -75,6 +102,14 @@ impl Tally {
         self.linked.add(attributes.traits.contains(Traits::LINKED).into());
     }
 
+    /// Begins to count an attempt to transfer a file.
+    pub(crate) fn attempt(&self) -> Attempt<'_> {
+        Attempt {
+            tally: self,
+            bytes: Counter::default(),
+        }
+    }
+
     /// Notes how many files had other names, too, if there were any.
     pub(crate) fn tell_of_links(&self) {
         match self.linked.get() {
@@ -106,6 +141,11 @@ impl Tally {
     /// Says something that is no failure, for people and programs.
     pub(crate) fn note(&self, text: String) {
         self.failures().notes.push(text);
+    }
+
+    /// Says what there is to say, if there is anything.
+    pub(crate) fn note_all(&self, texts: impl IntoIterator<Item = String>) {
+        self.failures().notes.extend(texts);
     }
 
     /// Notes since the last call.

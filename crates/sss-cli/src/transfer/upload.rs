@@ -4,18 +4,20 @@ use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use sss::{SendHalf, Stream};
+use sss::SendHalf;
 use sss_files::{
     Attributes, Cursor, Entry, Kind, NotMade, Options, Prefix, Refusal, RelPath, Request, Status, Stop, answer,
 };
 
-use super::download::{Tries, nothing_to_transfer};
+use super::download::nothing_to_transfer;
 use super::exchange::{Exchange, Incoming, TransferError};
 use super::io_pool;
 use super::pool::TransferPool;
 use super::rate::Limiter;
 use super::send::{Source, unreadable};
-use super::tally::Tally;
+use super::session::Session;
+use super::tally::{Attempt, Tally};
+use super::tries::{Tries, until_there_is_room};
 use crate::transfer::safe_path::Root;
 
 /// Entries walked over together.
@@ -23,7 +25,7 @@ const BATCH: usize = 256;
 
 /// A transfer from this side.
 pub(crate) struct Upload {
-    pub(crate) session: Arc<Stream>,
+    pub(crate) session: Arc<Session>,
     pub(crate) from: Origin,
     /// Path at this side.
     pub(crate) local: RelPath,
@@ -93,19 +95,27 @@ impl Upload {
         this.tally.all_found.store(true, Ordering::Relaxed);
         pool.finish().await?;
         this.tally.tell_of_links();
-        this.make(to_make).await
+        this.make(&to_make).await
     }
 
     /// Transfers one file; once more if it changed meanwhile, or if the server still holds it for a transfer of ours
     /// that was interrupted.
     async fn store(self: Arc<Self>, path: RelPath) -> Result<(), TransferError> {
         let mut tries = Tries::default();
-        let mut result = self.store_once(&path).await;
-        while let Err(TransferError::Refused(refusal)) = &result
-            && tries.again(refusal.status).await
-        {
-            result = self.store_once(&path).await;
-        }
+        let result = loop {
+            let attempt = self.tally.attempt();
+            let refusal = match self.store_once(&path, &attempt).await {
+                Err(TransferError::Refused(refusal)) => refusal,
+                other => break other,
+            };
+            if !tries.again(refusal.status).await {
+                break Err(refusal.into());
+            }
+            attempt.take_back();
+            let told = tries.tell_once(&refusal);
+            self.tally
+                .note_all(told.map(|text| format!("{}: {text}", self.local.join(&path))));
+        };
         match result {
             // Nothing that is sent will be taken.
             Err(TransferError::Refused(refusal)) if hopeless(refusal.status) => Err(TransferError::Disk(refusal)),
@@ -117,20 +127,18 @@ impl Upload {
         }
     }
 
-    async fn store_once(&self, path: &RelPath) -> Result<(), TransferError> {
+    async fn store_once(&self, path: &RelPath, attempt: &Attempt<'_>) -> Result<(), TransferError> {
         let (from, local) = (self.from.clone(), self.local.join(path));
         let source = io_pool::run(move || from.open(&local)).await;
         let source = source.map_err(TransferError::local)?;
         let attributes = source.attributes();
-        let mut exchange = Exchange::new(self.session.open_substream()?)
-            .patient()
-            .limited(self.limit.as_ref());
         let request = Request::Store {
             path: self.remote.join(path),
             options: self.options,
             attributes,
         };
-        exchange.send(request.encode()).await?;
+        let exchange = Exchange::begin(&self.session, &request).await?;
+        let mut exchange = exchange.limited(self.limit.as_ref());
         // It may have to hash what it has.
         exchange.grant(attributes.size);
         let have = match exchange.message(store_answer).await?? {
@@ -148,9 +156,7 @@ impl Upload {
             refusal
         })?;
         let before = segment.start();
-        let sent = segment
-            .send(&mut exchange, |bytes| self.tally.bytes_moved.add(bytes))
-            .await;
+        let sent = segment.send(&mut exchange, |bytes| attempt.moved(bytes)).await;
         if let Err(error @ (TransferError::Lost(_) | TransferError::Protocol(_) | TransferError::Silent(_))) = sent {
             return Err(error);
         }
@@ -175,19 +181,23 @@ impl Upload {
         if !self.options.contains(Options::TREE) {
             return Ok(());
         }
-        let mut exchange = Exchange::new(self.session.open_substream()?).patient();
         let options = self.options.difference(Options::TREE);
-        let mut out = Request::Make { path, options }.encode();
+        let request = Request::Make { path, options };
         let directory = Entry {
             path: RelPath::default(),
             kind: Kind::Directory(Attributes::default()),
         };
-        directory.encode(&mut out);
-        exchange.send(out).await?;
-        exchange.finish()?;
-        exchange.message(answer).await??;
-        // What cannot be made is told by everything that should go into it.
-        exchange.messages(1, NotMade::decode).await.map(drop)
+        let making = until_there_is_room(|| async {
+            let mut exchange = Exchange::begin(&self.session, &request).await?;
+            let mut out = Vec::new();
+            directory.encode(&mut out);
+            exchange.send(out).await?;
+            exchange.finish()?;
+            exchange.message(answer).await??;
+            // What cannot be made is told by everything that should go into it.
+            exchange.messages(1, NotMade::decode).await.map(drop)
+        });
+        making.await
     }
 
     async fn hear_failures(&self, incoming: &mut Incoming, entries: usize) -> Result<(), TransferError> {
@@ -209,19 +219,33 @@ impl Upload {
         }
     }
 
-    async fn make(&self, entries: Vec<Entry>) -> Result<(), TransferError> {
+    /// Makes directories and links; again if the server has too much to do before it has told of any.
+    async fn make(&self, entries: &[Entry]) -> Result<(), TransferError> {
         if entries.is_empty() {
             return Ok(());
         }
-        let mut exchange = Exchange::new(self.session.open_substream()?).patient();
+        let mut tries = Tries::default();
+        let failed = self.tally.failed();
+        loop {
+            match self.make_once(entries).await {
+                Err(TransferError::Refused(refusal))
+                    if refusal.status == Status::Busy
+                        && self.tally.failed() == failed
+                        && tries.again(refusal.status).await => {}
+                done => return done,
+            }
+        }
+    }
+
+    async fn make_once(&self, entries: &[Entry]) -> Result<(), TransferError> {
         let request = Request::Make {
             path: self.remote.clone(),
             options: self.options,
         };
-        exchange.send(request.encode()).await?;
+        let mut exchange = Exchange::begin(&self.session, &request).await?;
         let (sending, incoming) = exchange.directions();
         // The server tells what failed while entries still come, and does not go on if nobody reads it.
-        let sending = send_entries(sending, &entries);
+        let sending = send_entries(sending, entries);
         let mut hearing = std::pin::pin!(self.hear_failures(incoming, entries.len()));
         tokio::select! {
             told = &mut hearing => told?,

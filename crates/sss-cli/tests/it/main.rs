@@ -15,6 +15,7 @@ mod json_table;
 mod key_log;
 #[cfg(target_os = "linux")]
 mod lab;
+mod no_room;
 mod oddities;
 mod outage;
 mod package;

@@ -442,7 +442,7 @@ fn threat_24_what_the_system_says_of_an_address_is_told_and_ends_nothing() {
     assert!(
         failure
             .to_string()
-            .contains("10.9.9.9:1 (the port answered: unreachable)"),
+            .contains("10.9.9.9:1 (an ICMP message says: unreachable)"),
         "{failure}"
     );
     world.run_until(secs(61), &mut recorder);

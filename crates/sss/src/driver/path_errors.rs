@@ -133,6 +133,20 @@ mod tests {
         assert_eq!(ours.take_hints(), [(closed, PathHint::Unreachable)]);
     }
 
+    // spec: NEG-27
+    #[tokio::test]
+    async fn what_this_machine_does_not_send_is_not_said_to_be_answered() {
+        let mut ours = Socket::new(socket::bind("127.0.0.1:0".parse().unwrap(), 1 << 16).unwrap()).unwrap();
+        for (remote, hint) in [
+            ("192.0.2.1:1", PathHint::NoRoute),
+            ("255.255.255.255:1", PathHint::Forbidden),
+        ] {
+            let remote = remote.parse().unwrap();
+            ours.send(&[1; 100], &to(remote, 100)).unwrap_err();
+            assert_eq!(ours.take_hints(), [(remote, hint)]);
+        }
+    }
+
     #[tokio::test]
     async fn errors_of_many_datagrams_are_bounded() {
         let mut ours = Socket::new(socket::bind("127.0.0.1:0".parse().unwrap(), 1 << 16).unwrap()).unwrap();

@@ -206,9 +206,12 @@ impl Socket {
     /// Takes note of an error of sending itself.
     fn note_own_error(&mut self, transmit: &Transmit, error: &io::Error) {
         let hint = match error.kind() {
-            io::ErrorKind::ConnectionRefused | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => {
-                PathHint::Unreachable
+            io::ErrorKind::ConnectionRefused => PathHint::Unreachable,
+            // The last: from the address that the socket is bound to.
+            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable | io::ErrorKind::InvalidInput => {
+                PathHint::NoRoute
             }
+            io::ErrorKind::PermissionDenied => PathHint::Forbidden,
             // What is longer is a probe for the path MTU.
             _ if quinn_udp::is_msg_size_err(error) && transmit.segment <= usize::from(BASE_DATAGRAM) => {
                 PathHint::TooLarge

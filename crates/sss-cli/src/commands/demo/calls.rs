@@ -56,7 +56,7 @@ async fn caller(session: Arc<Stream>, next: Arc<AtomicU32>, count: u32) -> Resul
             .iter_mut()
             .zip(digits.iter().cycle())
             .for_each(|(to, byte)| *to = *byte);
-        times.push(call(&session, &request).await?);
+        times.push(call(session.open_substream()?, &request).await?);
     }
 }
 

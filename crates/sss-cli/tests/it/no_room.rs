@@ -1,0 +1,189 @@
+//! A server that has no room for a session: clients come again, and say so.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use sss::{Host, Server, Stream};
+
+use crate::exhaustion::wait_until;
+use crate::hostile::{attributes, entry, runtime};
+use crate::support::{Home, Ran};
+
+const CONTENT: &[u8] = b"what is in a file";
+
+/// Application code of BUSY.
+const BUSY: u32 = 11;
+
+/// Manner in which a server treats its sessions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sessions {
+    /// It has no room for the first two.
+    RefusesTwo,
+    /// It has room for none.
+    RefusesAll,
+    /// Each is ended as soon as one request was answered, as one that gives way to others.
+    EndsAfterOne,
+}
+
+/// What is answered to requests for a file, `f`; there is none where `put` looks.
+async fn answer(mut stream: Stream, service: &str) -> Option<()> {
+    let request = stream.read_chunk(10_000).await.ok()??;
+    let answer = match (service, request.first()?) {
+        ("ping", _) => request.to_vec(),
+        (_, 1) if request.ends_with(b"new") => vec![2, 0],
+        (_, 1) => [&[0][..], &entry(1, "", CONTENT.len())].concat(),
+        (_, 3) => vec![1, 0],
+        _ => {
+            let (head, hash) = (attributes(CONTENT.len()), blake3::hash(CONTENT));
+            [&[0][..], &head, &[0], CONTENT, &[0], hash.as_bytes()].concat()
+        }
+    };
+    stream.write_all(&answer).await.ok()?;
+    stream.finish().ok()?;
+    stream.drained().await.ok()
+}
+
+async fn serve(server: Server, sessions: Sessions, service: &'static str) {
+    for number in 0.. {
+        let Ok((mut session, _)) = server.accept().await else {
+            return;
+        };
+        let is_refused = match sessions {
+            Sessions::RefusesTwo => number < 2,
+            Sessions::RefusesAll => true,
+            Sessions::EndsAfterOne => false,
+        };
+        if is_refused {
+            session.reset_tree_with(BUSY, "no room today");
+            continue;
+        }
+        tokio::spawn(async move {
+            if service == "files" {
+                session.write_all(&[0]).await.unwrap();
+            }
+            while let Ok(Some(stream)) = session.accept_substream().await {
+                answer(stream, service).await;
+                if sessions == Sessions::EndsAfterOne {
+                    break;
+                }
+            }
+            let _ = session.finish();
+        });
+    }
+}
+
+/// What becomes of a command, with HOST in place of the server and COPY of a new path. How long it took.
+fn run(sessions: Sessions, command: &str, home: &Home) -> (Ran, Duration) {
+    let runtime = runtime();
+    let host = runtime.block_on(Host::builder().bind("127.0.0.1:0").build()).unwrap();
+    for (service, protocol) in [("files", "sync/1"), ("ping", "echo/1")] {
+        let server = runtime.block_on(async { host.listen(service, protocol).unwrap() });
+        runtime.spawn(serve(server, sessions, service));
+    }
+    let target = format!("{}@{}", host.eid(), host.local_addr());
+    let (copy, file) = (home.path("copy"), home.path("new"));
+    fs::write(&file, CONTENT).unwrap();
+    let command = command.replace("HOST", &target);
+    let command = command.replace("COPY", copy.to_str().unwrap());
+    let command = command.replace("FILE", file.to_str().unwrap());
+    let begun = Instant::now();
+    (home.run(command.split(' ')), begun.elapsed())
+}
+
+const COMMANDS: [&str; 5] = [
+    "ls HOST/f",
+    "get HOST/f COPY",
+    "get HOST/f -",
+    "put FILE HOST/new",
+    "ping HOST -c 3 -i 0.01",
+];
+
+// spec: FIL-46, ECH-5
+#[test]
+fn who_was_refused_for_want_of_room_comes_again_and_says_so() {
+    for command in COMMANDS {
+        let home = Home::new();
+        let (ran, _) = run(Sessions::RefusesTwo, command, &home);
+        let ran = ran
+            .expect(0)
+            .says(&["has too much to do: asking it again, for 120 s at most"]);
+        assert_eq!(ran.err.matches("too much to do").count(), 1, "{}", ran.err);
+        match command {
+            "get HOST/f COPY" => assert_eq!(fs::read(home.path("copy")).unwrap(), CONTENT),
+            "get HOST/f -" => assert_eq!(ran.out.as_bytes(), CONTENT),
+            _ => {}
+        }
+        let (ran, _) = run(Sessions::RefusesTwo, &format!("{command} --json"), &Home::new());
+        if command != "get HOST/f -" {
+            assert_eq!(ran.expect(0).event("peer")["status"], "busy");
+        }
+    }
+}
+
+// spec: FIL-46, ECH-5
+#[test]
+fn whose_session_gives_way_opens_another() {
+    for command in COMMANDS {
+        let home = Home::new();
+        let (ran, _) = run(Sessions::EndsAfterOne, command, &home);
+        let ran = ran.expect(0);
+        match command {
+            "get HOST/f COPY" => assert_eq!(fs::read(home.path("copy")).unwrap(), CONTENT),
+            "get HOST/f -" => assert_eq!(ran.out.as_bytes(), CONTENT),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn a_server_without_room_is_given_up_after_the_patience() {
+    std::thread::scope(|scope| {
+        for command in COMMANDS {
+            scope.spawn(move || {
+                let (ran, time) = run(Sessions::RefusesAll, &format!("{command} --patience 2"), &Home::new());
+                ran.expect(3)
+                    .says(&["too much to do to let us in, for 2 s", "run the same command again"]);
+                assert!(time >= Duration::from_secs(2), "{time:?}");
+            });
+        }
+    });
+}
+
+/// Two transfers to the same name, on either side: the later one says that it waits, and for whom.
+#[test]
+fn who_waits_for_another_transfer_of_the_same_file_says_so() {
+    let (server, client) = (Home::new(), Home::new());
+    let (there, here) = (server.dir("there"), client.dir("here"));
+    client.run(["id"]).expect(0);
+    let serving = server.serve(&there, &["--write"]);
+    for (from, name) in [(&there, "get"), (&here, "put")] {
+        fs::write(from.join(name), vec![7; 4 << 20]).unwrap();
+    }
+    let (get, put) = (serving.at("get"), here.join("put"));
+    let commands = [
+        ["get", &get, here.to_str().unwrap()],
+        ["put", put.to_str().unwrap(), &serving.target],
+    ];
+    for command in commands {
+        let mut first = client.command();
+        first.args(command).args(["--limit-rate", "1M"]);
+        let first = first.spawn().unwrap();
+        let part = format!(".{}.sss-part", command[0]);
+        wait_until(Duration::from_secs(10), || {
+            here.join(&part).exists() || there.join(&part).exists()
+        });
+        let second = client.run([&command[..], &["--json"]].concat()).expect(0);
+        let said = second.event("note")["text"].to_string();
+        assert!(
+            said.contains("another") && said.contains("waiting, for 10 minutes at most"),
+            "{said}"
+        );
+        let done = second.event("done");
+        assert_eq!(
+            (&done["bytes_moved"], &done["bytes_kept"]),
+            (&0.into(), &(4 << 20).into()),
+            "{done}"
+        );
+        Ran::wait(first).expect(0);
+    }
+}
