@@ -17,7 +17,7 @@ use crate::negotiation::{ChannelIds, responder};
 use crate::padding::Padding;
 use crate::role::Role;
 use crate::seen::Sightings;
-use crate::streams::{HostBudget, Streams};
+use crate::streams::{HostBudget, NetworkBudget, Streams};
 
 pub(crate) use history::{EndedTree, History};
 
@@ -63,7 +63,8 @@ impl LocalHost {
             window: self.config.window,
             seed: self.rng.random(),
         });
-        streams.set_host(self.budget.clone(), self.config.streams);
+        let alone = self.budget.of_network(NetworkBudget::default());
+        streams.set_host(alone, self.config.streams);
         streams
     }
 

@@ -53,7 +53,7 @@ pub use data::ReadOutcome;
 #[cfg(any(test, fuzzing))]
 pub use data::fuzzing::reassembly;
 pub(crate) use events::StreamEvent;
-pub(crate) use flow::budget::HostBudget;
+pub(crate) use flow::budget::{HostBudget, NetworkBudget};
 pub use life::listen::ListenMode;
 pub use life::state::{RecvState, SendState};
 pub use messages::options::{DatagramOptions, DatagramStats};
@@ -127,8 +127,7 @@ impl Streams {
         }
     }
 
-    /// Takes part in the budget of a host, and limits how many streams the peer may open. To be called before anything
-    /// is.
+    /// Takes part in the budget of a host, and limits how many streams the peer may open.
     pub(crate) fn set_host(&mut self, budget: HostBudget, limits: StreamLimits) {
         self.life.flow.set_host(budget);
         self.life.flow.set_limits(limits);

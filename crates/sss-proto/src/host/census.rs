@@ -9,6 +9,7 @@ use sss_wire::Eid;
 
 use crate::config::PeerLimits;
 use crate::network::Network;
+use crate::streams::NetworkBudget;
 
 /// Trees that are looked at for one that can go, at most.
 const LOOKED_AT: usize = 1024;
@@ -22,6 +23,8 @@ pub(super) struct Census {
     all: Queue,
     of_eid: HashMap<Eid, Queue, RandomState>,
     of_network: HashMap<Network, Queue, RandomState>,
+    /// Budgets of receive windows, of networks in the last map.
+    budgets: HashMap<Network, NetworkBudget, RandomState>,
 }
 
 /// Slots by the number of their tree.
@@ -43,11 +46,12 @@ impl Census {
             all: Queue::new(),
             of_eid: HashMap::default(),
             of_network: HashMap::default(),
+            budgets: HashMap::default(),
         }
     }
 
-    /// Notes that the peer in a slot has begun a tree, from that network.
-    pub(super) fn enter(&mut self, index: u32, eid: Eid, network: Network) {
+    /// Notes that the peer in a slot has begun a tree, from that network: the budget that all of that network share.
+    pub(super) fn enter(&mut self, index: u32, eid: Eid, network: Network) -> NetworkBudget {
         self.leave(index);
         let number = self.next;
         self.next += 1;
@@ -55,6 +59,7 @@ impl Census {
         self.all.insert(number, index);
         self.of_eid.entry(eid).or_default().insert(number, index);
         self.of_network.entry(network).or_default().insert(number, index);
+        self.budgets.entry(network).or_default().clone()
     }
 
     /// Notes that the tree in a slot has ended, if there was one.
@@ -65,6 +70,9 @@ impl Census {
         self.all.remove(&member.number);
         take_out(&mut self.of_eid, &member.eid, member.number);
         take_out(&mut self.of_network, &member.network, member.number);
+        if !self.of_network.contains_key(&member.network) {
+            self.budgets.remove(&member.network);
+        }
     }
 
     /// Returns the slot of the newest tree that an EID has begun, beside one.
@@ -135,6 +143,6 @@ mod tests {
             census.leave(index);
         }
         assert!(census.members.is_empty() && census.all.is_empty());
-        assert!(census.of_eid.is_empty() && census.of_network.is_empty());
+        assert!(census.of_eid.is_empty() && census.of_network.is_empty() && census.budgets.is_empty());
     }
 }

@@ -357,7 +357,7 @@ impl Negotiation<'_> {
             // It is told that the tree is not known, and closes the channel.
             let peer = self.accept_new(accepted, initiated)?;
             let index = self.peers.insert_unlisted(peer);
-            self.peers.count(index, Network::from(&self.arrival.route));
+            self.peers.count(self.local, index, Network::from(&self.arrival.route));
             return Ok(index);
         };
         // MIG-9
@@ -428,7 +428,7 @@ impl Negotiation<'_> {
         let peer = self.accept_new(accepted, initiated)?;
         // The new peer takes its slot before the old one's may become free: its id names the slot.
         let index = self.peers.insert(peer);
-        self.peers.count(index, Network::from(&self.arrival.route));
+        self.peers.count(self.local, index, Network::from(&self.arrival.route));
         if let Some(old) = existing {
             let is_same = self
                 .peers

@@ -240,9 +240,11 @@ impl Peers {
 /// The limits to their number (NEG-35).
 impl Peers {
     /// Counts a tree that a peer has begun from a network.
-    pub(super) fn count(&mut self, index: u32, from: Network) {
-        if let Some(peer) = self.slots.get(index as usize) {
-            self.census.enter(index, *peer.eid(), from);
+    pub(super) fn count(&mut self, local: &LocalHost, index: u32, from: Network) {
+        if let Some(peer) = self.slots.get_mut(index as usize) {
+            let network = self.census.enter(index, *peer.eid(), from);
+            let budget = local.budget.of_network(network);
+            peer.streams_mut().set_host(budget, local.config.streams);
         }
     }
 

@@ -68,7 +68,7 @@ impl Flow {
         Backing::with_window(self.windows.root())
     }
 
-    /// Takes part in the budget of a host, before anything is granted.
+    /// Takes part in the budget of a host.
     pub(super) fn set_host(&mut self, host: HostBudget) {
         self.streams.set_host(host.clone());
         self.windows.set_host(host);

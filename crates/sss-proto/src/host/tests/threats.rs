@@ -574,3 +574,48 @@ fn threat_01_a_peer_that_vanished_is_sent_little() {
     assert!(server < 240_000, "{server}: the peer has to come back by itself");
     assert!(client < 1_200_000, "{client}");
 }
+
+/// Has a host open streams and send what it may, of which the second host reads only the first kilobytes: how much of
+/// the rest it has taken.
+fn fill(net: &mut Net, n: usize, streams: usize) -> u64 {
+    let listener = crate::ids::ListenerId(0);
+    let opened: Vec<StreamId> = (0..streams).map(|_| net.connect(n, 1)).collect();
+    let mut accepted = Vec::new();
+    for turn in 0..8 {
+        for stream in &opened {
+            while written(net.host(n).stream(*stream).poll_write(&[0; 100_000])) > 0 {}
+        }
+        net.run(SECOND / 5, |_| true);
+        accepted.extend(std::iter::from_fn(|| net.host(1).accept(listener)).map(|(stream, _)| stream));
+        if turn < 4 {
+            let now = net.now;
+            for stream in &accepted {
+                let _ = net.host(1).stream(*stream).poll_read(now, 60_000);
+            }
+        }
+    }
+    let unread = accepted.iter().map(|stream| {
+        let info = net.host(1).stream_info(*stream).unwrap();
+        info.received - info.read
+    });
+    unread.sum()
+}
+
+// Threat 28: identities of one network, none of which has more than it may, leave receive windows for others.
+// spec: STR-45
+#[test]
+fn threat_28_identities_of_one_network_leave_windows_for_others() {
+    let mut net = net_of(9, |_, config| {
+        (config.window.per_peer_budget, config.window.per_host_budget) = (2 << 20, 8 << 20);
+    });
+    for n in 2..7 {
+        net.nodes[n].address = SocketAddr::from(([10, 0, 9, 9], n as u16));
+    }
+    let taken: Vec<u64> = (2..7).map(|n| fill(&mut net, n, 20)).collect();
+    assert!(taken.iter().sum::<u64>() > 3 << 20, "{taken:?}");
+    // Two of their networks would leave a quarter, and so on.
+    for (n, least) in [(7, 1 << 20), (8, 1 << 20)] {
+        let others = fill(&mut net, n, 20);
+        assert!(others >= least, "{others} beside {taken:?}");
+    }
+}

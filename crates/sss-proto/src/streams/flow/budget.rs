@@ -8,11 +8,14 @@ use crate::config::StreamLimits;
 use crate::streams::tree::index::NONE;
 use crate::streams::tree::table::Table;
 
-/// Bytes that the windows of all peers of one host have beyond what each stream has anyway.
+/// Bytes that the windows of all peers of one host have beyond what each stream has anyway, and those of one network.
 ///
 /// It is changed only by calls of the host, one after another, so what each finds follows from the calls before.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct HostBudget(Arc<Spent>);
+pub(crate) struct HostBudget {
+    all: Arc<Spent>,
+    network: NetworkBudget,
+}
 
 #[derive(Debug, Default)]
 struct Spent {
@@ -21,21 +24,37 @@ struct Spent {
     streams: AtomicU64,
 }
 
+/// Part of the budget of a host that the windows of all peers of one network have.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NetworkBudget(Arc<AtomicU64>);
+
 impl HostBudget {
-    pub(crate) fn spent(&self) -> u64 {
-        self.0.bytes.load(Ordering::Relaxed)
+    /// The same, for peers of a network.
+    pub(crate) fn of_network(&self, network: NetworkBudget) -> Self {
+        let all = self.all.clone();
+        Self { all, network }
+    }
+
+    /// Returns what of it is spent, and what of that is the network's.
+    pub(crate) fn spent(&self) -> (u64, u64) {
+        (
+            self.all.bytes.load(Ordering::Relaxed),
+            self.network.0.load(Ordering::Relaxed),
+        )
     }
 
     pub(crate) fn spend(&self, bytes: u64) {
-        self.0.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.all.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.network.0.fetch_add(bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn give_back(&self, bytes: u64) {
-        self.0.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.all.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.network.0.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     fn streams(&self) -> u64 {
-        self.0.streams.load(Ordering::Relaxed)
+        self.all.streams.load(Ordering::Relaxed)
     }
 }
 
@@ -48,9 +67,11 @@ pub(crate) struct PeerStreams {
 }
 
 impl PeerStreams {
-    /// Takes part in the count of a host, before anything is counted.
+    /// Takes part in the count of a host.
     pub(crate) fn set_host(&mut self, host: HostBudget) {
-        self.host = host;
+        host.all.streams.fetch_add(self.count, Ordering::Relaxed);
+        let before = std::mem::replace(&mut self.host, host);
+        before.all.streams.fetch_sub(self.count, Ordering::Relaxed);
     }
 
     pub(crate) fn set_limits(&mut self, limits: StreamLimits) {
@@ -64,12 +85,12 @@ impl PeerStreams {
 
     pub(crate) fn add(&mut self) {
         self.count += 1;
-        self.host.0.streams.fetch_add(1, Ordering::Relaxed);
+        self.host.all.streams.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn remove(&mut self) {
         self.count -= 1;
-        self.host.0.streams.fetch_sub(1, Ordering::Relaxed);
+        self.host.all.streams.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -82,7 +103,7 @@ impl PeerStreams {
 
 impl Drop for PeerStreams {
     fn drop(&mut self) {
-        self.host.0.streams.fetch_sub(self.count, Ordering::Relaxed);
+        self.host.all.streams.fetch_sub(self.count, Ordering::Relaxed);
     }
 }
 

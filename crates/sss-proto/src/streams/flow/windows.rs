@@ -5,6 +5,10 @@
 //! host and of subtrees. Large windows leave a quarter of each for small ones; when that quarter is touched, large
 //! windows halve as they are used. When nothing is left, a stream goes on with MIN_WINDOW: slowly, but
 //! nobody's unread data stops it.
+//!
+//! Of the budget of the host, no peer and no network has more than what is still free: dynamic thresholds (Choudhury,
+//! Hahne: Dynamic Queue Length Thresholds for Shared-Memory Packet Switches, 1998). So whoever comes next finds half of
+//! what was free before.
 
 use std::time::Duration;
 
@@ -43,9 +47,16 @@ impl Windows {
         }
     }
 
-    /// Takes part in the budget of a host. To be called before anything is granted.
+    /// Takes part in the budget of a host, with what was granted before.
     pub(crate) fn set_host(&mut self, host: HostBudget) {
-        self.host = host;
+        host.spend(self.shared());
+        let before = std::mem::replace(&mut self.host, host);
+        before.give_back(self.shared());
+    }
+
+    /// Returns what the peer has from the budget of the host.
+    fn shared(&self) -> u64 {
+        self.spent + self.lent
     }
 
     /// The window of the root.
@@ -61,8 +72,13 @@ impl Windows {
 
     /// Returns what is left of all budgets, `left` being what those of subtrees have left.
     fn within_all(&self, left: Left) -> Left {
-        left.within(self.config.per_peer_budget, self.spent)
-            .within(self.config.per_host_budget, self.host.spent())
+        self.within_host(left.within(self.config.per_peer_budget, self.spent))
+    }
+
+    fn within_host(&self, left: Left) -> Left {
+        let (all, network) = self.host.spent();
+        let free = self.config.per_host_budget.saturating_sub(all);
+        left.within(self.config.per_host_budget, all).within(free, network)
     }
 
     /// The largest window up to `wanted` that the budgets have left for one that is now `present`.
@@ -220,7 +236,7 @@ impl Windows {
     /// Gives a large datagram so much of the host's budget, if there is as much left, or no other has any: of each peer
     /// one gets through.
     pub(crate) fn lend(&mut self, bytes: u64) -> bool {
-        let is_left = self.host.spent().saturating_add(bytes) <= self.config.per_host_budget;
+        let is_left = bytes <= self.within_host(Left::UNLIMITED).small;
         let is_lent = is_left || self.lent == 0;
         if is_lent {
             self.lent += bytes;
@@ -243,7 +259,7 @@ impl Windows {
 
 impl Drop for Windows {
     fn drop(&mut self) {
-        self.host.give_back(self.spent + self.lent);
+        self.host.give_back(self.shared());
     }
 }
 
@@ -262,6 +278,7 @@ impl Windows {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::streams::flow::budget::NetworkBudget;
 
     fn windows(per_peer: u64, host: &HostBudget, per_host: u64) -> Windows {
         let mut windows = Windows::new(WindowConfig {
@@ -272,7 +289,7 @@ mod tests {
             root: 1 << 20,
             ..WindowConfig::default()
         });
-        windows.set_host(host.clone());
+        windows.set_host(host.of_network(NetworkBudget::default()));
         windows.rtt = Duration::from_millis(10);
         windows
     }
@@ -353,7 +370,7 @@ mod tests {
         assert_eq!(w.spent, (256 << 10) + (1 << 20) - 2 * MIN_WINDOW);
         w.give_back(slow.tuning.unwrap().extra());
         w.give_back(fast.tuning.unwrap().extra());
-        assert_eq!((w.spent, w.host.spent()), (0, 0));
+        assert_eq!((w.spent, w.host.spent().0), (0, 0));
     }
 
     // spec: STR-20
@@ -414,9 +431,9 @@ mod tests {
         assert!(total > per_host, "{total}");
         // What one peer had is there for others when it goes.
         peers.remove(0);
-        assert!(host.spent() <= per_host - per_peer / 2);
+        assert!(host.spent().0 <= per_host - per_peer / 2);
         drop(peers);
-        assert_eq!(host.spent(), 0);
+        assert_eq!(host.spent().0, 0);
     }
 
     // spec: STR-46
