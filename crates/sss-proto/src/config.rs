@@ -275,6 +275,10 @@ pub struct PeerLimits {
     /// Of one network, an address of IPv4 or 64 bits of one of IPv6, where many hosts may be behind one NAT. Default
     /// 16,384.
     pub trees_per_network: usize,
+    /// Of all those of whose peers nothing is heard for half a minute. They are kept for their peers to come back
+    /// ([`Config::linger`]), each with all that its streams hold; beyond so many, those of the network that has most of
+    /// them end, the longest silence first. Default 16,384.
+    pub unheard: usize,
 }
 
 impl PeerLimits {
@@ -291,6 +295,7 @@ impl Default for PeerLimits {
             trees: 131_072,
             trees_per_eid: 128,
             trees_per_network: 16_384,
+            unheard: 16_384,
         }
     }
 }

@@ -9,6 +9,7 @@
 mod aside;
 mod census;
 mod demux;
+mod ghosts;
 mod negotiate;
 mod outbox;
 mod peers;
@@ -123,6 +124,7 @@ impl Host {
                 reset_key,
                 budget: HostBudget::default(),
                 history: History::default(),
+                has_many_ghosts: false,
                 sightings: Sightings::default(),
             },
             peers,

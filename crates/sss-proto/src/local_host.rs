@@ -34,6 +34,8 @@ pub(crate) struct LocalHost {
     /// Bytes that the receive windows of all peers have.
     pub(crate) budget: HostBudget,
     pub(crate) history: History,
+    /// Set if nothing is heard of so many peers that none of those is looked for that come back by themselves (NEG-35).
+    pub(crate) has_many_ghosts: bool,
     pub(crate) sightings: Sightings,
 }
 

@@ -30,6 +30,14 @@ pub(super) struct Census {
 /// Slots by the number of their tree.
 type Queue = BTreeMap<u64, u32>;
 
+/// Limit that is reached, and the oldest trees under it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Full {
+    /// Of one EID, or of one network.
+    OfSome(Vec<u32>),
+    OfAll(Vec<u32>),
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Member {
     number: u64,
@@ -62,6 +70,11 @@ impl Census {
         self.budgets.entry(network).or_default().clone()
     }
 
+    /// Returns where the peer in a slot has come from, if it has begun the tree.
+    pub(super) fn network(&self, index: u32) -> Option<Network> {
+        self.members.get(&index).map(|member| member.network)
+    }
+
     /// Notes that the tree in a slot has ended, if there was one.
     pub(super) fn leave(&mut self, index: u32) {
         let Some(member) = self.members.remove(&index) else {
@@ -81,18 +94,26 @@ impl Census {
         slots.into_iter().find(|slot| *slot != beside)
     }
 
-    /// Returns the oldest of those under the first limit that leaves no room for one more tree.
-    pub(super) fn full(&self, eid: &Eid, network: Network) -> Option<Vec<u32>> {
+    /// Returns whose limit leaves no room for one more tree.
+    pub(super) fn full(&self, eid: &Eid, network: Network) -> Option<Full> {
         let limited = [
-            (self.of_eid.get(eid), self.limits.trees_per_eid),
-            (self.of_network.get(&network), self.limits.trees_per_network),
-            (Some(&self.all), self.limits.trees),
+            (
+                self.of_eid.get(eid),
+                self.limits.trees_per_eid,
+                Full::OfSome as fn(_) -> _,
+            ),
+            (
+                self.of_network.get(&network),
+                self.limits.trees_per_network,
+                Full::OfSome,
+            ),
+            (Some(&self.all), self.limits.trees, Full::OfAll),
         ];
         let mut full = limited
             .into_iter()
-            .filter_map(|(queue, limit)| queue.filter(|q| q.len() >= limit));
+            .filter_map(|(queue, limit, full)| Some((queue.filter(|q| q.len() >= limit)?, full)));
         full.next()
-            .map(|queue| queue.values().take(LOOKED_AT).copied().collect())
+            .map(|(queue, full)| full(queue.values().take(LOOKED_AT).copied().collect()))
     }
 }
 
@@ -123,20 +144,21 @@ mod tests {
             trees: 5,
             trees_per_eid: 2,
             trees_per_network: 3,
+            unheard: 5,
         });
         for (index, n, address) in [(9, 1, 1), (8, 2, 1), (7, 1, 2)] {
             assert_eq!(census.full(&eid(n), from(address)), None);
             census.enter(index, eid(n), from(address));
         }
-        assert_eq!(census.full(&eid(1), from(9)), Some(vec![9, 7]));
+        assert_eq!(census.full(&eid(1), from(9)), Some(Full::OfSome(vec![9, 7])));
         assert_eq!(
             [7, 9, 8].map(|beside| census.newest_of(&eid(1), beside)),
             [Some(9), Some(7), Some(7)]
         );
         census.enter(6, eid(3), from(1));
-        assert_eq!(census.full(&eid(4), from(1)), Some(vec![9, 8, 6]));
+        assert_eq!(census.full(&eid(4), from(1)), Some(Full::OfSome(vec![9, 8, 6])));
         census.enter(5, eid(4), from(3));
-        assert_eq!(census.full(&eid(5), from(4)), Some(vec![9, 8, 7, 6, 5]));
+        assert_eq!(census.full(&eid(5), from(4)), Some(Full::OfAll(vec![9, 8, 7, 6, 5])));
         census.leave(9);
         assert_eq!(census.full(&eid(1), from(1)), None);
         for index in 0..10 {

@@ -8,8 +8,9 @@ use hashbrown::HashMap;
 use slab::Slab;
 use sss_wire::{Code, Eid};
 
-use super::census::Census;
+use super::census::{Census, Full};
 use super::demux::Demux;
+use super::ghosts::Ghosts;
 use super::ready::ReadyQueue;
 use super::services::{Recipient, Services};
 use super::timers::Timers;
@@ -38,6 +39,7 @@ pub(super) struct Peers {
     pub(super) ready: ReadyQueue,
     timers: Timers,
     census: Census,
+    ghosts: Ghosts,
     nearby: Nearby,
     pub(super) events: VecDeque<Event>,
     /// Streams to services that were refused.
@@ -57,6 +59,7 @@ impl Peers {
             ready: ReadyQueue::default(),
             timers: Timers::default(),
             census: Census::new(limits),
+            ghosts: Ghosts::new(limits.unheard),
             nearby: Nearby::default(),
             events: VecDeque::new(),
             streams_refused: 0,
@@ -189,9 +192,12 @@ impl Peers {
         let (id, has_ended) = (peer.id(), peer.tree().has_ended());
         self.nearby
             .set(index, peer.transport().network().filter(|_| !has_ended));
-        gather(peer, &mut self.services, &mut self.events, &mut self.streams_refused);
+        if gather(peer, &mut self.services, &mut self.events, &mut self.streams_refused) {
+            self.ghosts.note_change(index);
+        }
         if has_ended {
             self.census.leave(index);
+            self.ghosts.leave(index);
             self.services.forget(id);
             self.forget_eid(index);
             self.remove_if_unused(index);
@@ -219,7 +225,9 @@ impl Peers {
             self.ready.insert(id.index);
         }
         if peer.is_settled() {
-            gather(peer, &mut self.services, &mut self.events, &mut self.streams_refused);
+            if gather(peer, &mut self.services, &mut self.events, &mut self.streams_refused) {
+                self.ghosts.note_change(id.index);
+            }
         } else {
             self.settle(local, id.index);
         }
@@ -249,18 +257,22 @@ impl Peers {
     }
 
     /// Makes room for a tree that a peer wants to begin, by ending the oldest that has no stream; or else the oldest
-    /// that may be the ghost of a process that is gone: nothing is heard of it.
+    /// that may be the ghost of a process that is gone: nothing is heard of it. For the limit of all, any such ghost.
     ///
     /// # Errors
     /// LIMIT if there is no such tree.
     pub(super) fn make_room(&mut self, now: Instant, local: &mut LocalHost, of: (&Eid, Network)) -> Result<(), Code> {
-        while let Some(oldest) = self.census.full(of.0, of.1) {
+        while let Some(full) = self.census.full(of.0, of.1) {
+            let (oldest, any_ghost) = match full {
+                Full::OfSome(oldest) => (oldest, None),
+                Full::OfAll(oldest) => (oldest, self.ghosts.first()),
+            };
             let find = |is_wanted: fn(&Peer) -> bool| {
                 let mut found = oldest.iter().copied();
                 found.find(|i| self.slots.get(*i as usize).is_some_and(|peer| is_wanted(peer)))
             };
-            let is_ghost = |peer: &Peer| *peer.transport().mobility().status() != LinkStatus::Up;
-            let Some(goes) = find(|peer| peer.streams().len() == 0).or_else(|| find(is_ghost)) else {
+            let goes = find(|peer| peer.streams().len() == 0).or_else(|| find(is_ghost));
+            let Some(goes) = goes.or(any_ghost) else {
                 self.look_for_ghosts(local, oldest.into_iter().take(LOOKED_FOR));
                 return Err(Code::LIMIT);
             };
@@ -268,9 +280,29 @@ impl Peers {
                 peer.close(now, Code::LIMIT, "it was idle, and others need the room");
             }
             self.census.leave(goes);
+            self.ghosts.leave(goes);
             self.settle_ready(local, goes);
         }
         Ok(())
+    }
+
+    /// Ends trees of whose peers nothing is heard, if they are too many.
+    fn give_up_ghosts(&mut self, now: Instant, local: &mut LocalHost) {
+        for index in self.ghosts.take_changed() {
+            let peer = self.slots.get(index as usize);
+            match (peer.is_some_and(|peer| is_ghost(peer)), self.census.network(index)) {
+                (true, Some(network)) => self.ghosts.enter(index, network, now),
+                _ => self.ghosts.leave(index),
+            }
+        }
+        while let Some(index) = self.ghosts.surplus(now) {
+            self.ghosts.leave(index);
+            if let Some(peer) = self.slots.get_mut(index as usize) {
+                peer.close(now, Code::LIMIT, "nothing was heard, and others need the room");
+            }
+            self.settle_ready(local, index);
+        }
+        local.has_many_ghosts = self.ghosts.is_full();
     }
 
     /// Those that do not answer are known to be gone when the peer tries again.
@@ -308,11 +340,18 @@ impl Peers {
             peer.on_timer(&mut Context::new(now, local), outbox);
             self.settle_ready(local, index);
         }
+        self.give_up_ghosts(now, local);
     }
 }
 
-/// Moves a peer's events to the host's, and its new top-level streams to the listeners.
-fn gather(peer: &mut Peer, services: &mut Services, events: &mut VecDeque<Event>, refused: &mut u64) {
+/// Returns whether nothing is heard of a peer.
+fn is_ghost(peer: &Peer) -> bool {
+    !peer.tree().has_ended() && *peer.transport().mobility().status() != LinkStatus::Up
+}
+
+/// Moves a peer's events to the host's, and its new top-level streams to the listeners. Returns whether the way to the
+/// peer has changed.
+fn gather(peer: &mut Peer, services: &mut Services, events: &mut VecDeque<Event>, refused: &mut u64) -> bool {
     while let Some(opened) = peer.streams_mut().take_incoming() {
         let names = (&*opened.service, &*opened.protocol);
         match welcome(peer, opened.key, names, services) {
@@ -324,9 +363,12 @@ fn gather(peer: &mut Peer, services: &mut Services, events: &mut VecDeque<Event>
             }
         }
     }
+    let mut has_changed = false;
     while let Some(event) = peer.next_event() {
+        has_changed |= matches!(event, Event::Link(..));
         events.push_back(event);
     }
+    has_changed
 }
 
 /// Finds who takes a stream that a peer has opened; it is answered here if the host itself does. Returns the listener

@@ -320,6 +320,16 @@ impl Mobility {
         self.retry_at = now + pause;
     }
 
+    /// Returns whether the peer comes back by itself, and need not be looked for.
+    pub(super) fn is_waited_for(&self, purpose: Purpose) -> bool {
+        purpose == Purpose::Trouble && self.pace == Pace::Patient && !self.is_hinted
+    }
+
+    /// No attempt begins for a while.
+    pub(super) fn put_off(&mut self, now: Instant) {
+        self.retry_at = now + RETRY;
+    }
+
     /// Returns when a tree without an open channel is given up.
     pub(super) fn linger_end(&self, has_streams: bool) -> Option<Instant> {
         let linger = self.policy.linger;

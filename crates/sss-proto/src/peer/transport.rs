@@ -241,6 +241,9 @@ impl Transport {
         if let Some((at, purpose)) = self.next_attempt(tree, has_streams)
             && at <= context.now
         {
+            if context.host.has_many_ghosts && self.mobility.is_waited_for(purpose) {
+                return self.mobility.put_off(context.now);
+            }
             // Without an address the peer has to come by itself.
             let _ = self.begin_attempt(context, purpose);
             self.mobility.on_attempt(context.now, purpose);

@@ -391,6 +391,47 @@ fn threat_34_ghosts_of_other_identities_make_room_too() {
     }
 }
 
+// Threat 34: what a crowd leaves behind is kept for a while, and no more of it than so many trees, for longer.
+// spec: NEG-35
+#[test]
+fn threat_34_ghosts_without_number_are_given_up_those_of_the_largest_crowd_first() {
+    let mut net = net_of(6, |_, config| config.peers.unheard = 2);
+    for n in [0, 2, 3, 4, 5] {
+        // One by itself, and the others of one network.
+        net.nodes[n].address = SocketAddr::from(([10, 0, 9, u8::from(n > 0)], 1 + n as u16));
+        net.connect(n, 1);
+        net.run(SECOND, |_| true);
+    }
+    // Nothing is heard of all but one.
+    let there = net.nodes[5].address;
+    let passes = |packet: &Packet| packet.0 == there || packet.1 == there;
+    net.run(80 * SECOND, passes);
+    assert_eq!(
+        net.ends(1),
+        vec![],
+        "their channels are gone, and it could be an outage"
+    );
+    let own = net.nodes[1].address;
+    let mut sought: Vec<_> = net
+        .sent
+        .iter()
+        .filter(|p| p.0 == own && p.2[0] == HELLO)
+        .map(|p| p.1)
+        .collect();
+    sought.sort();
+    sought.dedup();
+    assert_eq!(sought.len(), 2, "the others come back by themselves");
+    net.run(40 * SECOND, passes);
+    assert_eq!(net.ends(1).len(), 2, "{:?}", net.ends(1));
+    net.run(5 * SECOND, |_| true);
+    let connected: Vec<usize> = (0..6).filter(|n| *n != 1 && is_connected(&net, *n)).collect();
+    assert_eq!(
+        connected,
+        [0, 4, 5],
+        "alone in its network, the newest of the others, and who was there"
+    );
+}
+
 // Threat 34: an outage of one process is no sign that it was restarted, though another one of its identity connects.
 // spec: NEG-20
 #[test]
