@@ -63,7 +63,10 @@ pub(crate) async fn serve(server: Server) {
         let (sessions, pings) = (sessions.clone(), pings.clone());
         tokio::spawn(async move {
             let (who, link) = (Who::of(eid, &session.peer()), session.peer().link());
-            let Some(place) = sessions.place(who, move || link.status() != LinkStatus::Up).await else {
+            let Some(place) = sessions
+                .place(who, Arc::new(move || link.status() != LinkStatus::Up))
+                .await
+            else {
                 return session.reset_tree_with(Status::Busy as u32, "too many sessions: try again later");
             };
             place.let_in();

@@ -101,8 +101,10 @@ pub(crate) struct ServeArgs {
 /// Time that clients have to hear that the host is going.
 const FAREWELL: Duration = Duration::from_millis(500);
 /// Peers, of all networks and of one (NEG-35).
-const PEERS: usize = 8192;
+const PEERS: usize = 5120;
 const PEERS_OF_NETWORK: usize = 2048;
+/// Peers of which nothing is heard, and that may come back.
+const PEERS_UNHEARD: usize = 256;
 
 /// Serves until it is stopped.
 pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
@@ -245,6 +247,7 @@ fn peer_limits() -> PeerLimits {
     PeerLimits::default().with(|limits| {
         limits.trees = PEERS;
         limits.trees_per_network = PEERS_OF_NETWORK;
+        limits.unheard = PEERS_UNHEARD;
     })
 }
 

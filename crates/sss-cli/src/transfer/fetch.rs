@@ -31,7 +31,7 @@ pub(super) const CERTAIN: usize = 4 << 10;
 /// Shortest piece, for those who read slowly.
 const LEAST: usize = 16 << 10;
 /// A piece that leaves within this time is followed by a longer one, another by a shorter one.
-const QUICK: Duration = Duration::from_millis(250);
+pub(super) const QUICK: Duration = Duration::from_millis(250);
 /// Bytes that stay in the stream of a request that pauses. That they leave tells it to go on.
 pub(super) const MORSEL: u64 = 1 << 10;
 /// Bytes of what is there already that are hashed in one turn.
@@ -99,11 +99,12 @@ impl Fetch<'_> {
 
     async fn send(&self, have: Option<Prefix>, exchange: &mut Exchange) -> Result<(), TransferError> {
         let mut course = match have {
-            Some(have) => Some(self.begin(have).await?),
+            Some(have) => Some(Box::pin(self.begin(have)).await?),
             None => None,
         };
         loop {
-            let wanted = course.as_ref().map_or(FIRST.saturating_add(AROUND), Course::room);
+            let first = if self.claim.is_room_scarce() { CERTAIN } else { FIRST };
+            let wanted = course.as_ref().map_or(first.saturating_add(AROUND), Course::room);
             let room = self.claim.room(wanted).await;
             self.claim.resumed();
             let descriptor = tokio::select! {
@@ -116,15 +117,15 @@ impl Fetch<'_> {
             };
             self.claim.resumed();
             let (source, mut begun) = match course.take() {
-                Some(course) => (self.reopen(course.position.clone()).await?, course),
+                Some(course) => (Box::pin(self.reopen(course.position.clone())).await?, course),
                 None => {
-                    let source = self.open().await?;
-                    let course = Course::new(source.position().clone());
+                    let source = Box::pin(self.open()).await?;
+                    let course = Course::new(source.position().clone(), first);
                     (source, course)
                 }
             };
             let open = Open { source, descriptor };
-            let stretch = self.stretch((open, room), &mut begun, exchange).await?;
+            let stretch = Box::pin(self.stretch((open, room), &mut begun, exchange)).await?;
             if stretch == Stretch::Whole {
                 return Ok(());
             }
@@ -141,7 +142,7 @@ impl Fetch<'_> {
         let mut position = self.open().await?.position().clone();
         drop(descriptor);
         if have.len > position.size() {
-            return Ok(Course::new(position));
+            return Ok(Course::new(position, FIRST));
         }
         while position.offset() < have.len {
             position = self.hash_on(position, have.len).await?;
@@ -149,7 +150,7 @@ impl Fetch<'_> {
         if !position.is_behind(&have) {
             position.restart();
         }
-        Ok(Course::new(position))
+        Ok(Course::new(position, FIRST))
     }
 
     /// Hashes a slice of a prefix, when it is the turn of this peer.
@@ -196,6 +197,7 @@ impl Fetch<'_> {
                     left(exchange, self.claim).await?
                 }
             };
+            self.claim.note_slow(begun.elapsed() > QUICK);
             if !has_left {
                 let back = usize::try_from(exchange.take_back(MORSEL)).unwrap_or(length);
                 course.written = length.saturating_sub(back);
@@ -211,7 +213,11 @@ impl Fetch<'_> {
                 Ahead::Reading(reading) => reading,
                 Ahead::Heir(source, heir) => match self.inherit(heir, course).await {
                     Some(room) => course.read(source, room),
-                    None => return Ok(Stretch::Paused),
+                    None => {
+                        // Room for a longer one is waited for.
+                        course.length = course.length.max(LEAST);
+                        return Ok(Stretch::Paused);
+                    }
                 },
                 Ahead::None => return Ok(Stretch::Paused),
             };
@@ -252,12 +258,13 @@ pub(super) fn paced(length: usize, took: Duration) -> usize {
 }
 
 impl Course {
-    fn new(position: Position) -> Self {
+    /// At its beginning, with a first piece of this length.
+    fn new(position: Position, length: usize) -> Self {
         Self {
             head: position.head(),
             position,
             written: 0,
-            length: FIRST,
+            length,
         }
     }
 

@@ -13,7 +13,7 @@ use rustix::fs::{FileType, Mode, OFlags};
 use sss_files::{Gathered, Names, Refusal, RelPath, Status};
 
 use super::exchange::{Exchange, TransferError};
-use super::fetch::{CERTAIN, FIRST, MORSEL, paced};
+use super::fetch::{CERTAIN, FIRST, MORSEL, QUICK, paced};
 use super::leaving::left;
 use super::limits::Claim;
 use super::manifest::attributes;
@@ -94,7 +94,9 @@ impl Gather<'_> {
             exchange.send(bytes.slice(written.min(length)..)).await?;
             let begun = Instant::now();
             let is_certain = is_last && course.done == 0 && written == 0 && length <= CERTAIN;
-            if !is_certain && !left(exchange, self.claim).await? {
+            let has_left = is_certain || left(exchange, self.claim).await?;
+            self.claim.note_slow(begun.elapsed() > QUICK);
+            if !has_left {
                 let back = usize::try_from(exchange.take_back(MORSEL)).unwrap_or(length);
                 course.pause(files.len(), &bytes, length.saturating_sub(back));
                 drop(bytes);

@@ -2,7 +2,9 @@
 //! all together.
 //!
 //! 1. A request is *at hand* from its acceptance until its answer has arrived. It holds nothing else while it waits.
-//! 2. While it moves it holds a descriptor, and room for the bytes that were read and have not arrived.
+//! 2. While it moves it holds a descriptor, and room for the bytes that were read and have not arrived. Those whose
+//!    pieces leave slowly have room of their own, which they share: however many they are, who reads quickly finds
+//!    room.
 //! 3. [`Limits::look`] is the clock. Whoever has not moved for [`PATIENCE`] is called to *pause*: it gives back
 //!    descriptor and buffers and keeps its stream and its position. While anybody waits, [`BRIEF`] is enough; and at
 //!    once whoever has more is called while others wait who have less, the network and the peer that have most first,
@@ -19,14 +21,14 @@
 
 mod descriptors;
 pub(crate) mod guests;
+mod room;
 pub(crate) mod shares;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use sss::Eid;
 use sss_files::Refusal;
 use tokio::sync::{Notify, oneshot};
@@ -34,6 +36,7 @@ use tokio::sync::{Notify, oneshot};
 use self::descriptors::descriptors;
 pub(crate) use self::descriptors::descriptors_left;
 use self::guests::Guests;
+pub(crate) use self::room::{Heir, Room};
 use self::shares::{Cost, Holding, Owner, Share, Shares};
 use super::io_pool;
 
@@ -58,9 +61,14 @@ const WALKS_OF_ONE: u64 = 8;
 /// Requests MAKE under way: of all peers, and of one.
 const MAKINGS: u64 = 256;
 const MAKINGS_OF_ONE: u64 = 16;
-/// Bytes that were read and have not arrived: of all peers, and of one.
-const BYTES: u64 = 48 << 20;
-const BYTES_OF_ONE: u64 = 24 << 20;
+/// Bytes that were read and have not arrived: of all peers, and of one; and the same of requests whose pieces leave
+/// slowly.
+const BYTES: u64 = 36 << 20;
+const BYTES_OF_ONE: u64 = 18 << 20;
+const SLOW_BYTES: u64 = 12 << 20;
+const SLOW_BYTES_OF_ONE: u64 = 6 << 20;
+/// Time after which the request of a peer that cannot be reached is given up for the sake of others, if it stands.
+const GONE: Duration = Duration::from_secs(3);
 /// Number of times that files are opened while the system has no descriptor left, and the time between them.
 const TRIES: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(100);
@@ -80,6 +88,7 @@ pub(crate) struct Limits {
     requests: Shares,
     descriptors: Shares,
     bytes: Shares,
+    slow_bytes: Shares,
     pub(crate) walks: Shares,
     makings: Shares,
     /// Turns of threads that hash what peers say they have.
@@ -100,6 +109,8 @@ enum Kind {
     Descriptors,
     /// Bytes read ahead.
     Bytes,
+    /// Bytes read ahead for requests whose pieces leave slowly.
+    SlowBytes,
     Walks,
     Makings,
 }
@@ -108,9 +119,15 @@ enum Kind {
 struct Entry {
     owner: Owner,
     is_paused: AtomicBool,
+    /// Set if its last piece has left slowly.
+    is_slow: AtomicBool,
+    is_gone: OnceLock<IsGone>,
     clock: Mutex<Clock>,
     called: Notify,
 }
+
+/// Function that tells whether the peer of a session cannot be reached.
+pub(crate) type IsGone = Arc<dyn Fn() -> bool + Send + Sync>;
 
 struct Clock {
     moved: Instant,
@@ -120,6 +137,7 @@ struct Clock {
     request: Held,
     descriptors: Held,
     bytes: Held,
+    slow_bytes: Held,
     walks: Held,
     makings: Held,
 }
@@ -147,19 +165,6 @@ pub(crate) struct Part {
     share: Share,
 }
 
-/// Room for bytes that were read and have not arrived.
-pub(crate) struct Room(Part);
-
-/// Bytes with the room for them: given back as soon as nobody holds the bytes any more, which is when the transport
-/// knows that they have arrived, or that they never will.
-struct InRoom {
-    bytes: Vec<u8>,
-    room: Option<Room>,
-}
-
-/// Receiver of room, as soon as what is in it has arrived.
-pub(crate) type Heir = oneshot::Receiver<Room>;
-
 impl Limits {
     /// Limits that fit to what the system allows this process, after asking for as much as it may have.
     pub(crate) fn new(threads: usize) -> Self {
@@ -169,6 +174,7 @@ impl Limits {
             requests: Shares::new(REQUESTS, REQUESTS_OF_ONE),
             descriptors: Shares::new(descriptors, descriptors),
             bytes: Shares::new(BYTES, BYTES_OF_ONE),
+            slow_bytes: Shares::new(SLOW_BYTES, SLOW_BYTES_OF_ONE),
             walks: Shares::new(WALKS, WALKS_OF_ONE),
             makings: Shares::new(MAKINGS, MAKINGS_OF_ONE),
             hashing: Shares::new(threads.saturating_sub(1).max(1) as u64, 1),
@@ -216,6 +222,7 @@ impl Limits {
         for kind in [
             Kind::Descriptors,
             Kind::Bytes,
+            Kind::SlowBytes,
             Kind::Walks,
             Kind::Makings,
             Kind::Requests,
@@ -244,6 +251,7 @@ impl Limits {
             Kind::Requests => &self.requests,
             Kind::Descriptors => &self.descriptors,
             Kind::Bytes => &self.bytes,
+            Kind::SlowBytes => &self.slow_bytes,
             Kind::Walks => &self.walks,
             Kind::Makings => &self.makings,
         }
@@ -282,6 +290,8 @@ impl Entry {
         Self {
             owner,
             is_paused: AtomicBool::new(false),
+            is_slow: AtomicBool::new(false),
+            is_gone: OnceLock::new(),
             clock: Mutex::new(Clock {
                 moved: since,
                 call: None,
@@ -289,6 +299,7 @@ impl Entry {
                 request: Held { count: 1, since },
                 descriptors: none,
                 bytes: none,
+                slow_bytes: none,
                 walks: none,
                 makings: none,
             }),
@@ -302,7 +313,7 @@ impl Entry {
 
     fn holds(&self) -> bool {
         let clock = self.clock();
-        let has_some = [clock.descriptors, clock.bytes, clock.walks]
+        let has_some = [clock.descriptors, clock.bytes, clock.slow_bytes, clock.walks]
             .iter()
             .any(|held| held.count > 0);
         has_some && !self.is_paused.load(Ordering::Relaxed)
@@ -316,17 +327,24 @@ impl Entry {
         now.saturating_duration_since(self.clock().moved) >= BRIEF
     }
 
+    /// Returns whether it stands because its peer cannot be reached, and has for a while.
+    fn is_stranded(&self, now: Instant) -> bool {
+        let since = self.clock().moved;
+        now.saturating_duration_since(since) >= GONE && self.is_gone.get().is_some_and(|is_gone| is_gone())
+    }
+
     /// The things of a kind that it could give back, and the call for that. Nothing if it is called already.
     fn holding(&self, kind: Kind, now: Instant) -> Option<(Call, Holding)> {
         let is_paused = self.is_paused.load(Ordering::Relaxed);
+        let is_stranded = self.is_stranded(now);
         let mut clock = self.clock();
         let Held { count, since } = *clock.held(kind);
         let time = now.saturating_duration_since(since);
-        let is_idle = now.saturating_duration_since(clock.moved) >= PATIENCE;
+        let is_idle = is_stranded || now.saturating_duration_since(clock.moved) >= PATIENCE;
         let (call, cost, is_over) = match kind {
-            Kind::Bytes if is_paused && is_idle => (Call::GiveUp, Cost::Ghost, false),
-            Kind::Bytes if is_paused => return None,
-            Kind::Descriptors | Kind::Bytes | Kind::Walks => (Call::Pause, Cost::Delay, time >= TURN),
+            Kind::Bytes | Kind::SlowBytes if is_paused && is_idle => (Call::GiveUp, Cost::Ghost, false),
+            Kind::Bytes | Kind::SlowBytes if is_paused => return None,
+            Kind::Descriptors | Kind::Bytes | Kind::SlowBytes | Kind::Walks => (Call::Pause, Cost::Delay, time >= TURN),
             Kind::Makings => (Call::GiveUp, Cost::Work, time >= PATIENCE),
             Kind::Requests if is_idle => (Call::GiveUp, Cost::Ghost, false),
             Kind::Requests => (Call::GiveUp, Cost::Work, false),
@@ -367,6 +385,7 @@ impl Clock {
             Kind::Requests => &mut self.request,
             Kind::Descriptors => &mut self.descriptors,
             Kind::Bytes => &mut self.bytes,
+            Kind::SlowBytes => &mut self.slow_bytes,
             Kind::Walks => &mut self.walks,
             Kind::Makings => &mut self.makings,
         }
@@ -390,6 +409,13 @@ impl Claim {
         self.entry.owner
     }
 
+    /// Has its peer looked after: whether it cannot be reached.
+    pub(crate) fn of_peer(self, is_gone: IsGone) -> Self {
+        // It is said once.
+        let _ = self.entry.is_gone.set(is_gone);
+        self
+    }
+
     /// All limits.
     pub(crate) fn limits(&self) -> &Arc<Limits> {
         &self.limits
@@ -398,6 +424,11 @@ impl Claim {
     /// Notes that the request has moved.
     pub(crate) fn moved(&self) {
         self.entry.clock().moved = Instant::now();
+    }
+
+    /// Notes whether its last piece has left slowly: from then on its bytes have room among those of others like it.
+    pub(crate) fn note_slow(&self, is_slow: bool) {
+        self.entry.is_slow.store(is_slow, Ordering::Relaxed);
     }
 
     /// Waits until the request is to pause.
@@ -504,13 +535,26 @@ impl Claim {
     ///
     /// Cancel safe.
     pub(crate) async fn room(&self, bytes: usize) -> Room {
-        Room(self.get(Kind::Bytes, bytes as u64).await)
+        Room(self.get(self.room_kind(), bytes as u64).await)
+    }
+
+    /// Returns whether there is little room for bytes, so that it is to be asked for no more than is needed.
+    pub(crate) fn is_room_scarce(&self) -> bool {
+        self.limits.shares(self.room_kind()).is_scarce()
+    }
+
+    fn room_kind(&self) -> Kind {
+        match self.entry.is_slow.load(Ordering::Relaxed) {
+            true => Kind::SlowBytes,
+            false => Kind::Bytes,
+        }
     }
 
     /// Room for bytes, if it is there.
     pub(crate) fn try_room(&self, bytes: usize) -> Option<Room> {
-        let share = self.limits.bytes.try_get(self.owner(), bytes as u64)?;
-        Some(Room(self.part(Kind::Bytes, bytes as u64, share)))
+        let kind = self.room_kind();
+        let share = self.limits.shares(kind).try_get(self.owner(), bytes as u64)?;
+        Some(Room(self.part(kind, bytes as u64, share)))
     }
 
     /// Has the next room of this request that is free go to whoever has this, until another one asks for the same.
@@ -518,20 +562,6 @@ impl Claim {
         let (sender, heir) = oneshot::channel();
         self.entry.clock().heir = Some(sender);
         heir
-    }
-}
-
-impl Room {
-    /// Bytes that hold their room for as long as anybody holds them. Room that they do not need is given back.
-    pub(crate) fn hold(mut self, bytes: Vec<u8>) -> Bytes {
-        self.0.shrink(bytes.capacity() as u64);
-        let room = Some(self);
-        Bytes::from_owner(InRoom { bytes, room })
-    }
-
-    /// Number of bytes that there is room for.
-    pub(crate) fn bytes(&self) -> usize {
-        usize::try_from(self.0.count).unwrap_or(usize::MAX)
     }
 }
 
@@ -544,21 +574,6 @@ impl Part {
             self.share.shrink(count);
             self.entry.gives_back(self.kind, surplus);
         }
-    }
-}
-
-impl AsRef<[u8]> for InRoom {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
-impl Drop for InRoom {
-    fn drop(&mut self) {
-        let Some(room) = self.room.take() else { return };
-        let heir = room.0.entry.clock().heir.take();
-        // Without an heir it is free.
-        drop(heir.map(|heir| heir.send(room)));
     }
 }
 

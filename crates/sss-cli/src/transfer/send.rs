@@ -26,8 +26,8 @@ pub(crate) struct Position {
     identity: (Dev, u64),
     /// As they were when it was opened first.
     attributes: Attributes,
-    /// 2 KiB, of which a request that waits holds one.
-    hasher: Box<blake3::Hasher>,
+    /// 2 KiB, of which a request that waits holds one; none where nothing is behind.
+    hasher: Option<Box<blake3::Hasher>>,
     left: u64,
 }
 
@@ -73,7 +73,7 @@ impl Source {
         let position = Position {
             identity: (stat.st_dev, stat.st_ino),
             attributes,
-            hasher: Box::default(),
+            hasher: None,
             left: attributes.size,
         };
         Self { file, position }
@@ -135,7 +135,7 @@ impl Source {
 
     /// Hashes the next `len` bytes, or as many as there are, without sending them.
     fn hash(&mut self, len: u64) -> io::Result<()> {
-        let read = hash_file(&mut self.file, len, &mut self.position.hasher)?;
+        let read = hash_file(&mut self.file, len, self.position.hasher())?;
         self.position.left = self.position.left.saturating_sub(read);
         Ok(())
     }
@@ -166,7 +166,7 @@ impl Source {
             return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it became shorter"));
         }
         let start = self.position.offset();
-        self.position.hasher.update(bytes.get(before..).unwrap_or_default());
+        self.position.hasher().update(bytes.get(before..).unwrap_or_default());
         self.position.left = self.position.left.saturating_sub(read as u64);
         let next = if self.position.left == 0 {
             self.verdict()?.encode(&mut bytes);
@@ -186,7 +186,7 @@ impl Source {
         let now = attributes(&rustix::fs::fstat(&self.file)?);
         let begun = &self.position.attributes;
         if (now.size, now.mtime) == (begun.size, begun.mtime) {
-            return Ok(Verdict(Ok(self.position.hasher.finalize())));
+            return Ok(Verdict(Ok(self.position.hash())));
         }
         Ok(Verdict(Err(changed())))
     }
@@ -199,6 +199,16 @@ impl Position {
         self.attributes.encode(&mut head);
         put_varint(&mut head, self.offset());
         head
+    }
+
+    fn hasher(&mut self) -> &mut blake3::Hasher {
+        self.hasher.get_or_insert_default()
+    }
+
+    /// The hash of what is behind.
+    fn hash(&self) -> blake3::Hash {
+        let hasher = self.hasher.as_ref();
+        hasher.map_or_else(|| blake3::hash(&[]), |hasher| hasher.finalize())
     }
 
     /// Returns the number of bytes of the file that are behind.
@@ -219,20 +229,17 @@ impl Position {
     /// The part that is behind, as the peer is told of it. `None`: nothing.
     pub(crate) fn prefix(&self) -> Option<Prefix> {
         let len = self.offset();
-        (len > 0).then(|| Prefix {
-            len,
-            hash: self.hasher.finalize(),
-        })
+        (len > 0).then(|| Prefix { len, hash: self.hash() })
     }
 
     /// Returns whether what is behind is what `have` says.
     pub(crate) fn is_behind(&self, have: &Prefix) -> bool {
-        self.offset() == have.len && self.hasher.finalize() == have.hash
+        self.offset() == have.len && self.hash() == have.hash
     }
 
     /// Goes back to the beginning.
     pub(crate) fn restart(&mut self) {
-        self.hasher.reset();
+        self.hasher = None;
         self.left = self.attributes.size;
     }
 }

@@ -14,8 +14,8 @@ use super::fetch::Fetch;
 use super::filter::Sieve;
 use super::gather::Gather;
 use super::io_pool;
-use super::limits::guests::Who;
-use super::limits::{Claim, Limits};
+use super::limits::guests::{Who, Work};
+use super::limits::{Claim, IsGone, Limits};
 use super::list::List;
 use super::make::Make;
 use super::quota::{self, Quota};
@@ -47,6 +47,13 @@ pub(crate) struct Terms {
     /// Secret that clients have to show; `None`: everybody is served.
     pub(crate) secret: Option<Secret>,
     pub(crate) log: Log,
+}
+
+/// A request that has come.
+struct Arrived {
+    exchange: Exchange,
+    claim: Claim,
+    _work: Work,
 }
 
 impl FileService {
@@ -87,10 +94,10 @@ impl FileService {
     async fn session(self, mut session: Stream, eid: Eid) {
         let serving = Serving::begin(eid, &session.peer(), "session");
         let link = session.peer().link();
-        let is_gone = move || link.status() != LinkStatus::Up;
+        let is_gone: IsGone = Arc::new(move || link.status() != LinkStatus::Up);
         let who = Who::of(eid, &session.peer());
         let owner = who.owner();
-        let Some(place) = self.limits.sessions.place(who, is_gone).await else {
+        let Some(place) = self.limits.sessions.place(who, is_gone.clone()).await else {
             let refusal = busy();
             session.reset_tree_with(refusal.status as u32, &refusal.text);
             return serving.end(None, Some(refusal), &self.log);
@@ -108,7 +115,8 @@ impl FileService {
         let next = || async {
             // What waits is not at hand: the transport keeps it, and its peer pays for it.
             let substream = send.accept_substream().await.ok()??;
-            Some((substream, self.limits.claim(owner).await))
+            let claim = self.limits.claim(owner).await;
+            Some((substream, claim.of_peer(is_gone.clone())))
         };
         let mut coming = Box::pin(next());
         loop {
@@ -126,11 +134,12 @@ impl FileService {
                     break;
                 }
             };
-            let (work, request) = (place.work(), self.clone().request(Exchange::new(substream), claim));
-            tokio::spawn(async move {
-                request.await;
-                drop(work);
-            });
+            let arrived = Arrived {
+                exchange: Exchange::new(substream),
+                claim,
+                _work: place.work(),
+            };
+            tokio::spawn(self.clone().request(Box::new(arrived)));
             coming.set(next());
         }
         drop(coming);
@@ -139,10 +148,14 @@ impl FileService {
     }
 
     /// One request from its first byte to the arrival of the answer.
-    async fn request(self, mut exchange: Exchange, claim: Claim) {
-        let mut serving = Serving::begin(claim.eid(), &exchange.peer(), "request");
+    ///
+    /// There may be very many: what a step needs is kept only while it lasts, here and in what is called.
+    async fn request(self, mut arrived: Box<Arrived>) {
+        let Arrived { exchange, claim, .. } = &mut *arrived;
+        let mut serving = Box::new(Serving::begin(claim.eid(), &exchange.peer(), "request"));
+        let answer = Box::pin(self.answer(exchange, claim, &mut serving));
         let answered = tokio::select! {
-            answered = self.answer(&mut exchange, &claim, &mut serving) => Some(answered),
+            answered = answer => Some(answered),
             () = claim.given_up() => None,
         };
         // Nothing more of it can be taken back.
@@ -163,11 +176,11 @@ impl FileService {
                 Err(busy())
             }
         };
-        serving.end(Some(&exchange), result.err(), &self.log);
+        serving.end(Some(exchange), result.err(), &self.log);
     }
 
     async fn answer(&self, exchange: &mut Exchange, claim: &Claim, serving: &mut Serving) -> Result<(), TransferError> {
-        let result = match exchange.message(Request::decode).await {
+        let result = match Box::pin(exchange.message(Request::decode)).await {
             Ok(request) => {
                 serving.note(&request);
                 self.perform(request, exchange, claim, serving).await
@@ -180,7 +193,7 @@ impl FileService {
             other => return other,
         };
         // Whoever does not want to hear it needs not.
-        let _ = exchange.refuse(&refusal).await;
+        let _ = Box::pin(exchange.refuse(&refusal)).await;
         Err(refusal.into())
     }
 
@@ -199,7 +212,7 @@ impl FileService {
         }
         match request {
             Request::List { path, depth, without } => {
-                exchange.end().await?;
+                Box::pin(exchange.end()).await?;
                 let sieve = io_pool::run(move || Sieve::asked_for(&without)).await?;
                 let list = List {
                     root,
@@ -211,12 +224,12 @@ impl FileService {
                 Box::pin(list.answer(exchange)).await
             }
             Request::Fetch { path, have } => {
-                exchange.end().await?;
+                Box::pin(exchange.end()).await?;
                 let fetch = Fetch { root, path, claim };
                 Box::pin(fetch.answer(have, exchange)).await
             }
             Request::Gather { path, names } => {
-                exchange.end().await?;
+                Box::pin(exchange.end()).await?;
                 let names = Arc::new(names);
                 serving.note_names(names.clone());
                 let gather = Gather {
@@ -267,4 +280,26 @@ fn busy() -> Refusal {
 fn read_only() -> Refusal {
     let text = "this server takes no files: whoever runs it can allow that with `sss serve --write`";
     Refusal::new(Status::ReadOnly, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Size of what a function returns.
+    fn size<F, A, B, R>(_: F) -> usize
+    where
+        F: FnOnce(A, B) -> R,
+    {
+        size_of::<R>()
+    }
+
+    // Threat 34: there may be 16,384 requests.
+    #[test]
+    fn threat_34_a_request_that_waits_is_small() {
+        let request = size(|service: FileService, arrived: Box<Arrived>| service.request(arrived));
+        let fetch =
+            size(|fetch: &'static Fetch<'static>, exchange: &'static mut Exchange| fetch.answer(None, exchange));
+        assert!(request <= 1024 && fetch <= 1536, "{request} and {fetch} bytes");
+    }
 }

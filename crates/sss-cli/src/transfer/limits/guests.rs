@@ -2,11 +2,13 @@
 //!
 //! 1. A process that was killed leaves its session until its streams end. When its peer comes back and finds no place,
 //!    the oldest of its sessions that cannot be reached gives way.
-//! 2. Identities cost nothing, and addresses do. When the places of all are taken, a session of the network that has
-//!    most gives way: of those that were not let in, or else of those that ask for nothing or cannot be reached,
-//!    whoever has done nothing for longest; or else, for the sake of a network that has less, the one that has been at
-//!    work for longest.
+//! 2. Identities cost nothing, and addresses do. When the places of all are taken, one that cannot be reached gives
+//!    way, of the network that has most of those; or else a session of the network that has most: of those that were
+//!    not let in, or else of those that ask for nothing, whoever has done nothing for longest; or else, for the sake of
+//!    a network that has less, the one that has been at work for longest.
+//! 3. Of those who wait for a place, the network that has fewest gets it.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,17 +16,21 @@ use std::time::{Duration, Instant};
 use sss::{Eid, Network, Peer};
 use tokio::sync::Notify;
 
+use super::IsGone;
 use super::shares::{Owner, Share, Shares};
 
 /// Time that a session has to give way.
 const MOMENT: Duration = Duration::from_secs(2);
 
-/// Function that tells whether the peer of a session cannot be reached.
-type IsGone = Box<dyn Fn() -> bool + Send + Sync>;
+/// Time after which those that cannot be reached are looked for again.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// All sessions.
 pub(crate) struct Guests {
+    /// Places, shared by network.
     shares: Shares,
+    /// Places that each peer may have, wherever its processes are.
+    own: Shares,
     /// Sessions of one peer, at most.
     most: u64,
     there: Mutex<There>,
@@ -34,6 +40,9 @@ pub(crate) struct Guests {
 struct There {
     next: u64,
     guests: BTreeMap<u64, Guest>,
+    /// Those that could not be reached when that was last looked for; who goes first is the last.
+    gone: Vec<u64>,
+    looked: Option<Instant>,
 }
 
 /// Peer of a session.
@@ -61,7 +70,7 @@ struct Guest {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
     Outside,
-    /// It asks for nothing, or cannot be reached.
+    /// It asks for nothing.
     Idle,
     AtWork,
 }
@@ -71,7 +80,7 @@ pub(crate) struct Place {
     guests: Arc<Guests>,
     id: u64,
     sent_away: Arc<Notify>,
-    _share: Share,
+    _shares: [Share; 2],
 }
 
 /// A request of a session that is at hand until this is dropped.
@@ -97,7 +106,8 @@ impl Guests {
     /// Room for `total` sessions, of which one peer gets at most `most`.
     pub(crate) fn new(total: u64, most: u64) -> Self {
         Self {
-            shares: Shares::new(total, most),
+            shares: Shares::without_reserve(total, most),
+            own: Shares::new(u64::MAX / 4, most),
             most,
             there: Mutex::default(),
         }
@@ -106,17 +116,10 @@ impl Guests {
     /// Takes a place for a session of a peer, which `is_gone` looks after. `None`: there is none.
     ///
     /// Cancel safe: who was sent away for it goes all the same.
-    pub(crate) async fn place(
-        self: &Arc<Self>,
-        who: Who,
-        is_gone: impl Fn() -> bool + Send + Sync + 'static,
-    ) -> Option<Place> {
-        let share = match self.shares.try_get(Owner::alone(who.eid), 1) {
-            Some(share) => share,
-            None if self.make_room(who) => {
-                let share = self.shares.get(Owner::alone(who.eid), 1);
-                tokio::time::timeout(MOMENT, share).await.ok()?
-            }
+    pub(crate) async fn place(self: &Arc<Self>, who: Who, is_gone: IsGone) -> Option<Place> {
+        let shares = match self.try_get(who) {
+            Some(shares) => shares,
+            None if self.make_room(who) => tokio::time::timeout(MOMENT, self.get(who)).await.ok()?,
             None => return None,
         };
         let sent_away = Arc::new(Notify::new());
@@ -125,7 +128,7 @@ impl Guests {
         there.next = id.saturating_add(1);
         let guest = Guest {
             who,
-            is_gone: Box::new(is_gone),
+            is_gone,
             is_let_in: false,
             requests: 0,
             since: Instant::now(),
@@ -138,8 +141,18 @@ impl Guests {
             guests: self.clone(),
             id,
             sent_away,
-            _share: share,
+            _shares: shares,
         })
+    }
+
+    fn try_get(&self, who: Who) -> Option<[Share; 2]> {
+        let own = self.own.try_get(Owner::of(who.eid, None), 1)?;
+        Some([self.shares.try_get(who.owner(), 1)?, own])
+    }
+
+    async fn get(&self, who: Who) -> [Share; 2] {
+        let own = self.own.get(Owner::of(who.eid, None), 1).await;
+        [self.shares.get(who.owner(), 1).await, own]
     }
 
     /// Sends one away for the sake of a newcomer, if that is needed and there is one. Returns whether waiting for a
@@ -158,12 +171,13 @@ impl There {
     /// Sends one of its own away that cannot be reached, or, if the places of all are taken, somebody else's.
     fn make_room(&mut self, newcomer: Who, most: u64, is_full: bool) -> bool {
         let own = self.guests.iter().filter(|(_, guest)| guest.who.eid == newcomer.eid);
-        let mut ghosts = own.clone().filter(|(_, guest)| !guest.is_leaving && (guest.is_gone)());
+        let mut ghosts = own.clone().filter(|(_, guest)| guest.is_ghost());
         let has_most = own.clone().count() as u64 >= most;
-        let goes = match ghosts.next() {
-            Some((id, _)) => Some(*id),
+        let ghost = ghosts.next().map(|(id, _)| *id);
+        let goes = match ghost {
+            Some(id) => Some(id),
             None if !is_full || has_most => None,
-            None => self.of_most(newcomer.network),
+            None => self.gone(Instant::now()).or_else(|| self.of_most(newcomer.network)),
         };
         let Some(guest) = goes.and_then(|id| self.guests.get_mut(&id)) else {
             return !has_most;
@@ -171,6 +185,32 @@ impl There {
         guest.is_leaving = true;
         guest.sent_away.notify_one();
         true
+    }
+
+    /// Returns who gives way of those that cannot be reached: of the network that has most of them, the one that has
+    /// done nothing for longest.
+    fn gone(&mut self, now: Instant) -> Option<u64> {
+        if self.looked.is_none_or(|at| now.saturating_duration_since(at) >= LOOK) {
+            self.looked = Some(now);
+            let ghosts: Vec<_> = self.guests.iter().filter(|(_, guest)| guest.is_ghost()).collect();
+            let mut counts: HashMap<_, usize> = HashMap::new();
+            for (_, ghost) in &ghosts {
+                *counts.entry(ghost.who.network).or_default() += 1;
+            }
+            let rank = |(id, ghost): (&u64, &Guest)| {
+                let count = counts.get(&ghost.who.network).copied();
+                (count, Reverse(ghost.since), *id)
+            };
+            let mut ranked: Vec<_> = ghosts.into_iter().map(rank).collect();
+            ranked.sort_unstable();
+            self.gone = ranked.into_iter().map(|(.., id)| id).collect();
+        }
+        while let Some(id) = self.gone.pop() {
+            if self.guests.get(&id).is_some_and(Guest::is_ghost) {
+                return Some(id);
+            }
+        }
+        None
     }
 
     /// Returns who gives way of the network that has most.
@@ -192,10 +232,15 @@ impl There {
 }
 
 impl Guest {
+    /// Returns whether it cannot be reached, and was not sent away.
+    fn is_ghost(&self) -> bool {
+        !self.is_leaving && (self.is_gone)()
+    }
+
     fn rank(&self) -> Rank {
         match () {
             () if !self.is_let_in => Rank::Outside,
-            () if self.requests == 0 || (self.is_gone)() => Rank::Idle,
+            () if self.requests == 0 => Rank::Idle,
             () => Rank::AtWork,
         }
     }
@@ -248,6 +293,7 @@ impl Drop for Work {
 mod tests {
     use std::net::IpAddr;
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::{Context, Waker};
 
     use super::*;
 
@@ -265,20 +311,29 @@ mod tests {
         let gone = Arc::new(AtomicBool::new(false));
         let is_gone = gone.clone();
         let first = guests
-            .place(of(1, 1), move || is_gone.load(Ordering::Relaxed))
+            .place(of(1, 1), Arc::new(move || is_gone.load(Ordering::Relaxed)))
             .await
             .unwrap();
-        let second = guests.place(of(1, 2), || false).await.unwrap();
-        assert!(guests.place(of(1, 1), || false).await.is_none(), "both are there");
-        let other = guests.place(of(2, 1), || true).await.unwrap();
+        let second = guests.place(of(1, 2), Arc::new(|| false)).await.unwrap();
+        assert!(
+            guests.place(of(1, 1), Arc::new(|| false)).await.is_none(),
+            "both are there"
+        );
+        let other = guests.place(of(2, 1), Arc::new(|| true)).await.unwrap();
         gone.store(true, Ordering::Relaxed);
         let leaving = tokio::spawn(async move {
             first.sent_away().await;
             drop(first);
         });
-        let third = guests.place(of(1, 1), || false).await.expect("the first gives way");
+        let third = guests
+            .place(of(1, 1), Arc::new(|| false))
+            .await
+            .expect("the first gives way");
         leaving.await.unwrap();
-        assert!(guests.place(of(1, 1), || false).await.is_none(), "nobody else does");
+        assert!(
+            guests.place(of(1, 1), Arc::new(|| false)).await.is_none(),
+            "nobody else does"
+        );
         drop((second, third, other));
         assert!(guests.there().guests.is_empty());
     }
@@ -299,21 +354,21 @@ mod tests {
     #[tokio::test]
     async fn threat_34_who_makes_sessions_fast_sends_only_its_own_away() {
         let guests = Arc::new(Guests::new(64, 2));
-        let other = guests.place(of(9, 1), || false).await.unwrap();
+        let other = guests.place(of(9, 1), Arc::new(|| false)).await.unwrap();
         let gone = [
-            guests.place(of(1, 1), || true).await.unwrap(),
-            guests.place(of(1, 1), || true).await.unwrap(),
+            guests.place(of(1, 1), Arc::new(|| true)).await.unwrap(),
+            guests.place(of(1, 1), Arc::new(|| true)).await.unwrap(),
         ];
         let waits = tokio::spawn({
             let guests = guests.clone();
-            async move { guests.place(of(1, 1), || true).await.is_some() }
+            async move { guests.place(of(1, 1), Arc::new(|| true)).await.is_some() }
         });
         tokio::task::yield_now().await;
         assert!(!waits.is_finished() && guests.there().guests[&gone[0].id].is_leaving);
         assert_eq!(goes(&guests, of(1, 1)), Some(gone[1].id));
         assert_eq!(goes(&guests, of(1, 1)), None);
         // Who has none does not wait for those, and nobody has to go for it.
-        let third = guests.place(of(2, 2), || false).await.expect("there is room");
+        let third = guests.place(of(2, 2), Arc::new(|| false)).await.expect("there is room");
         waits.abort();
         assert!(!guests.there().guests[&other.id].is_leaving);
         drop((other, gone, third));
@@ -327,7 +382,10 @@ mod tests {
         // One of another network, and six of one: two at work, one at work that cannot be reached, two idle, one that
         // was not let in.
         for n in 0..7 {
-            let place = guests.place(of(n, (n > 0).into()), move || n == 3).await.unwrap();
+            let place = guests
+                .place(of(n, (n > 0).into()), Arc::new(move || n == 3))
+                .await
+                .unwrap();
             if n < 6 {
                 place.let_in();
             }
@@ -335,10 +393,10 @@ mod tests {
         }
         drop(places[5].work());
         let _work = [places[1].work(), places[2].work(), places[3].work()];
+        assert_eq!(goes(&guests, of(9, 9)), Some(3), "cannot be reached");
         assert_eq!(goes(&guests, of(9, 9)), Some(6), "not let in");
         assert_eq!(goes(&guests, of(9, 1)), Some(4), "idle for longest");
         assert_eq!(goes(&guests, of(9, 1)), Some(5), "idle since a moment ago");
-        assert_eq!(goes(&guests, of(9, 1)), Some(3), "cannot be reached");
         assert_eq!(
             goes(&guests, of(9, 1)),
             None,
@@ -353,14 +411,53 @@ mod tests {
         let guests = Arc::new(Guests::new(16, 2));
         let mut crowd = tokio::task::JoinSet::new();
         for n in 0..100 {
-            let place = guests.place(of(n, 1), || false).await.expect("each gets in");
+            let place = guests.place(of(n, 1), Arc::new(|| false)).await.expect("each gets in");
             place.let_in();
             crowd.spawn(async move { place.sent_away().await });
         }
         for network in [1, 2] {
-            let place = guests.place(of(200, network), || false).await.expect("a place");
+            let place = guests
+                .place(of(200, network), Arc::new(|| false))
+                .await
+                .expect("a place");
             assert_eq!(guests.there().guests.len(), 16);
             drop(place);
         }
+    }
+
+    // Threat 34: what a crowd left behind goes before anybody who is there, whatever their networks; and a place that
+    // is free is for the network that has fewest, however many of another one wait.
+    #[tokio::test]
+    async fn threat_34_newcomers_get_the_places_of_those_that_are_gone_the_smallest_network_first() {
+        let guests = Arc::new(Guests::new(6, 2));
+        let mut places = Vec::new();
+        // Four of one network at work; and one of each of two others, of which one is gone.
+        for n in 0..6_u8 {
+            let network = n.saturating_sub(3);
+            let place = guests.place(of(n, network), Arc::new(move || n == 5)).await.unwrap();
+            place.let_in();
+            places.push((place.work(), place));
+        }
+        let mut crowd: Vec<_> = (10..20)
+            .map(|n| Box::pin(guests.place(of(n, 0), Arc::new(|| false))))
+            .collect();
+        let mut context = Context::from_waker(Waker::noop());
+        for newcomer in &mut crowd {
+            assert!(newcomer.as_mut().poll(&mut context).is_pending());
+        }
+        let there = guests.there();
+        let leaving = there.guests.iter().filter(|(_, guest)| guest.is_leaving);
+        let leaving: Vec<u64> = leaving.map(|(id, _)| *id).collect();
+        drop(there);
+        assert_eq!(leaving, [5], "who is at work stays for the sake of its own network");
+        let mut other = Box::pin(guests.place(of(9, 9), Arc::new(|| false)));
+        assert!(other.as_mut().poll(&mut context).is_pending());
+        drop(places.pop());
+        assert!(
+            crowd
+                .iter_mut()
+                .all(|newcomer| newcomer.as_mut().poll(&mut context).is_pending())
+        );
+        assert!(other.as_mut().poll(&mut context).is_ready());
     }
 }

@@ -4,8 +4,9 @@
 //! 1. A peer gets no more than what is free beyond that, and a network no more than twice as much (dynamic thresholds,
 //!    as Choudhury and Hahne share the buffers of a switch, 1998): those that take all they can get leave as much as a
 //!    peer has, for whoever comes next.
-//! 2. Whoever waits and has least is served first, and among equals whoever waits longest: the network that has least,
-//!    and its peer that has least.
+//! 2. Whoever waits and has least is served first: the network that has least, and its peer that has least; among
+//!    equals who was not served yet, since it began to wait or to have something, and then whoever waits longest.
+//!    So who comes to a crowd that waits for its next turn does not wait for the turns of them all.
 //! 3. [`Shares::who_gives_way`] finds for those who wait, the poorest first, whoever has more than they would have
 //!    then; or has more than they have now, if its turn is over (round robin): so each gets a turn, however many they
 //!    are.
@@ -33,41 +34,55 @@ pub(crate) struct Owner {
     eid: Eid,
 }
 
-/// Peers that have a share together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Group {
-    /// Those of a network. Without a channel there is none: all of those are counted as one.
-    Network(Option<Network>),
-    /// One peer by itself.
-    One(Eid),
-}
+/// Peers that have a share together: those of a network. Without a channel there is none: all of those are counted as
+/// one.
+type Group = Option<Network>;
 
 struct State {
     total: u64,
     /// The most that one peer may have.
     most: u64,
+    reserve: Reserve,
     used: u64,
     groups: BTreeMap<Group, Members>,
-    /// Groups of which somebody waits: what they have, since when they wait, which they are.
-    waiting: BTreeSet<(u64, u64, Group)>,
+    /// Groups of which somebody waits.
+    waiting: BTreeSet<(Rank, Group)>,
     turn: u64,
+}
+
+/// Part that networks leave for others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reserve {
+    /// Half of what they have (dynamic thresholds).
+    Half,
+    /// None: others have what they need given back.
+    None,
+}
+
+/// Place among those who wait: the least is served first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank {
+    /// Number of things that it has.
+    used: u64,
+    /// Set if it has been served.
+    is_served: bool,
+    /// Since when it waits, or when it was served.
+    since: u64,
 }
 
 #[derive(Default)]
 struct Members {
-    used: u64,
     /// Place in `waiting` of all groups, while somebody waits.
-    since: u64,
+    rank: Rank,
     peers: BTreeMap<Eid, Holder>,
-    /// Peers that wait: what they have, since when they wait, who they are.
-    waiting: BTreeSet<(u64, u64, Eid)>,
+    /// Peers that wait.
+    waiting: BTreeSet<(Rank, Eid)>,
 }
 
 #[derive(Default)]
 struct Holder {
-    used: u64,
     /// Place in `waiting`, while somebody waits.
-    since: u64,
+    rank: Rank,
     queue: VecDeque<Waiter>,
 }
 
@@ -115,14 +130,7 @@ struct Need {
 impl Owner {
     /// A peer that shares with its network.
     pub(crate) fn of(eid: Eid, network: Option<Network>) -> Self {
-        let group = Group::Network(network);
-        Self { group, eid }
-    }
-
-    /// A peer that shares with nobody.
-    pub(crate) fn alone(eid: Eid) -> Self {
-        let group = Group::One(eid);
-        Self { group, eid }
+        Self { group: network, eid }
     }
 
     /// The peer.
@@ -134,9 +142,19 @@ impl Owner {
 impl Shares {
     /// `total` things, of which one peer gets at most `most`.
     pub(crate) fn new(total: u64, most: u64) -> Self {
+        Self::with_reserve(total, most, Reserve::Half)
+    }
+
+    /// As [`Self::new`], but a network may have all of them.
+    pub(crate) fn without_reserve(total: u64, most: u64) -> Self {
+        Self::with_reserve(total, most, Reserve::None)
+    }
+
+    fn with_reserve(total: u64, most: u64, reserve: Reserve) -> Self {
         Self(Arc::new(Mutex::new(State {
             total,
             most: most.min(total),
+            reserve,
             used: 0,
             groups: BTreeMap::new(),
             waiting: BTreeSet::new(),
@@ -176,6 +194,12 @@ impl Shares {
         self.state().who_gives_way(holdings)
     }
 
+    /// Returns whether more than a quarter is taken.
+    pub(crate) fn is_scarce(&self) -> bool {
+        let state = self.state();
+        state.used > state.total / 4
+    }
+
     /// Returns whether all are taken.
     pub(crate) fn is_full(&self) -> bool {
         let state = self.state();
@@ -195,7 +219,7 @@ impl Shares {
         let turn = state.turn;
         state.change(owner, |peer| {
             if peer.queue.is_empty() {
-                peer.since = turn;
+                peer.rank.since = turn;
             }
             // A peer that gives up waiting and begins again leaves nothing behind.
             peer.queue.retain(|waiter| !waiter.grant.is_closed());
@@ -208,7 +232,7 @@ impl Shares {
     fn give_back(&self, owner: Owner, count: u64) {
         let mut state = self.state();
         state.used = state.used.saturating_sub(count);
-        state.change(owner, |peer| peer.used = peer.used.saturating_sub(count));
+        state.change(owner, |peer| peer.rank.used = peer.rank.used.saturating_sub(count));
         self.serve(state);
     }
 
@@ -254,7 +278,8 @@ impl State {
     fn used_by(&self, owner: Owner) -> (u64, u64) {
         let group = self.groups.get(&owner.group);
         group.map_or((0, 0), |group| {
-            (group.used, group.peers.get(&owner.eid).map_or(0, |peer| peer.used))
+            let own = group.peers.get(&owner.eid);
+            (group.rank.used, own.map_or(0, |peer| peer.rank.used))
         })
     }
 
@@ -264,7 +289,7 @@ impl State {
         let free = self.free();
         match () {
             () if count > free => Some(Scarcity::General),
-            () if of_group > free.saturating_mul(2) => Some(Scarcity::Group),
+            () if of_group > self.free_for_group() => Some(Scarcity::Group),
             () if own > self.most || own > free => Some(Scarcity::Peer),
             () => None,
         }
@@ -274,9 +299,17 @@ impl State {
         self.total.saturating_sub(self.used)
     }
 
+    /// The most that a network may have now.
+    fn free_for_group(&self) -> u64 {
+        match (self.reserve, self.free()) {
+            (Reserve::None, 1..) => u64::MAX,
+            (_, free) => free.saturating_mul(2),
+        }
+    }
+
     fn take(&mut self, owner: Owner, count: u64) {
         self.used = self.used.saturating_add(count);
-        self.change(owner, |peer| peer.used = peer.used.saturating_add(count));
+        self.change(owner, |peer| peer.take(count));
     }
 
     /// The next who can be served, with what he gets taken already. Somebody for whom there is no room is not
@@ -296,9 +329,9 @@ impl State {
         let turn = self.turn;
         self.used = self.used.saturating_add(count);
         self.change(owner, |peer| {
-            peer.used = peer.used.saturating_add(count);
+            peer.take(count);
             // Whoever was served waits behind the others.
-            peer.since = turn;
+            peer.rank.since = turn;
         });
         Some((owner, waiter))
     }
@@ -307,15 +340,16 @@ impl State {
     /// does not wait any more.
     fn first(&self) -> Option<(Owner, Option<u64>)> {
         // Whatever those behind want is too much for them.
-        let bound = self.free().saturating_mul(2);
-        let poor = self.waiting.iter().take_while(|(used, ..)| *used == 0 || *used < bound);
-        poor.map(|(.., group)| self.first_of(*group)).find_map(|first| first)
+        let bound = self.free_for_group();
+        let poor = self.waiting.iter();
+        let poor = poor.take_while(|(rank, _)| rank.used == 0 || rank.used < bound);
+        poor.map(|(_, group)| self.first_of(*group)).find_map(|first| first)
     }
 
     fn first_of(&self, group: Group) -> Option<(Owner, Option<u64>)> {
         let members = self.groups.get(&group)?;
         let poor = members.waiting.iter();
-        for (.., eid) in poor.take_while(|(used, ..)| *used == 0 || *used < self.free()) {
+        for (_, eid) in poor.take_while(|(rank, _)| rank.used == 0 || rank.used < self.free()) {
             let owner = Owner { group, eid: *eid };
             let front = members.peers.get(eid)?.queue.front()?;
             match self.fits(owner, front.count) {
@@ -331,10 +365,10 @@ impl State {
     /// Changes a peer, and the places of it and its group among those who wait.
     fn change(&mut self, owner: Owner, change: impl FnOnce(&mut Holder)) {
         let group = self.groups.entry(owner.group).or_default();
-        self.waiting.remove(&(group.used, group.since, owner.group));
+        self.waiting.remove(&(group.rank, owner.group));
         group.change(owner.eid, change);
         if !group.waiting.is_empty() {
-            self.waiting.insert((group.used, group.since, owner.group));
+            self.waiting.insert((group.rank, owner.group));
         } else if group.peers.is_empty() {
             self.groups.remove(&owner.group);
         }
@@ -342,9 +376,9 @@ impl State {
 
     /// Those who wait, in the order in which they are served.
     fn waiters(&self) -> impl Iterator<Item = (Owner, u64)> {
-        let groups = self.waiting.iter().filter_map(|(_, _, group)| {
+        let groups = self.waiting.iter().filter_map(|(_, group)| {
             let members = self.groups.get(group)?;
-            Some(members.waiting.iter().map(move |(_, _, eid)| (*group, *eid, members)))
+            Some(members.waiting.iter().map(move |(_, eid)| (*group, *eid, members)))
         });
         let queues = groups.flatten().filter_map(|(group, eid, members)| {
             let queue = &members.peers.get(&eid)?.queue;
@@ -428,19 +462,28 @@ impl Members {
     /// Changes a peer, and its place among those who wait.
     fn change(&mut self, eid: Eid, change: impl FnOnce(&mut Holder)) {
         let peer = self.peers.entry(eid).or_default();
-        self.waiting.remove(&(peer.used, peer.since, eid));
-        let before = peer.used;
+        self.waiting.remove(&(peer.rank, eid));
+        let before = peer.rank.used;
         change(peer);
-        self.used = self.used.saturating_sub(before).saturating_add(peer.used);
+        let now = peer.rank;
+        self.rank.used = self.rank.used.saturating_sub(before).saturating_add(now.used);
+        self.rank.is_served |= now.is_served;
         // It begins to wait, or one of it was served.
-        if self.waiting.is_empty() || peer.used > before {
-            self.since = self.since.max(peer.since);
+        if self.waiting.is_empty() || now.used > before {
+            self.rank.since = self.rank.since.max(now.since);
         }
         if !peer.queue.is_empty() {
-            self.waiting.insert((peer.used, peer.since, eid));
-        } else if peer.used == 0 {
+            self.waiting.insert((now, eid));
+        } else if now.used == 0 {
             self.peers.remove(&eid);
         }
+    }
+}
+
+impl Holder {
+    fn take(&mut self, count: u64) {
+        self.rank.used = self.rank.used.saturating_add(count);
+        self.rank.is_served = true;
     }
 }
 
@@ -475,8 +518,9 @@ mod tests {
         }
     }
 
+    /// A peer that is alone in its network.
     fn eid(n: u8) -> Owner {
-        Owner::alone(Eid::from_public_key(&[n; 32]))
+        Owner::of(Eid::from_public_key(&[n; 32]), Some(Network::V4(n.into())))
     }
 
     /// A peer of a network.
@@ -598,7 +642,10 @@ mod tests {
     fn many_are_served_one_after_the_other() {
         let shares = Shares::new(1, 1);
         let held = shares.try_get(eid(1), 1).unwrap();
-        let of = |n: u32| Owner::alone(Eid::from_public_key(&std::array::from_fn(|at| n.to_be_bytes()[at % 4])));
+        let of = |n: u32| {
+            let eid = Eid::from_public_key(&std::array::from_fn(|at| n.to_be_bytes()[at % 4]));
+            Owner::of(eid, Some(Network::V4(n)))
+        };
         let mut waiting: Vec<_> = (1..=20_000).map(|n| Box::pin(shares.get(of(n), 1))).collect();
         assert!(waiting.iter_mut().all(|get| now(get).is_none()));
         drop(held);
@@ -696,5 +743,35 @@ mod tests {
         }
         drop(crowd);
         assert!(waiting.iter_mut().all(|get| now(get).is_some()));
+    }
+    // Threat 34: a crowd of networks of which each waits for its next turn.
+    #[test]
+    fn threat_34_who_comes_to_a_crowd_does_not_wait_for_the_turns_of_all() {
+        let shares = Shares::new(4, 4);
+        let held: Vec<_> = (1..=4).map(|n| shares.try_get(eid(n), 1).unwrap()).collect();
+        let mut crowd: Vec<_> = (1..=4)
+            .chain(10..20)
+            .flat_map(|n| [n, n])
+            .map(|n| (n, Box::pin(shares.get(eid(n), 1))))
+            .collect();
+        assert!(crowd.iter_mut().all(|(_, get)| now(get).is_none()));
+        // Each is served once, and waits for more.
+        let mut served = Vec::new();
+        let mut turns = held;
+        for _ in 0..14 {
+            turns.remove(0);
+            let at = crowd.iter_mut().position(|(_, get)| match now(get) {
+                Some(share) => {
+                    turns.push(share);
+                    true
+                }
+                None => false,
+            });
+            served.push(crowd.remove(at.unwrap()).0);
+        }
+        let mut newcomer = Box::pin(shares.get(eid(30), 1));
+        assert!(now(&mut newcomer).is_none());
+        turns.remove(0);
+        assert!(now(&mut newcomer).is_some(), "{served:?} had a turn each");
     }
 }

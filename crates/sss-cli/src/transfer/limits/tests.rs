@@ -321,3 +321,62 @@ fn room_goes_to_the_heir_as_soon_as_its_bytes_have_arrived() {
     drop(bytes);
     assert_eq!(claim.entry.clock().bytes.count, 0, "nobody waits for it any more");
 }
+
+// Threat 34: who reads slowly takes nothing from who reads quickly, wherever it comes from.
+#[test]
+fn threat_34_those_who_read_slowly_leave_the_room_of_the_others_alone() {
+    let limits = limits();
+    let piece = 16 << 10;
+    let mut rooms = Vec::new();
+    let mut crowd = Vec::new();
+    for n in 0..=255 {
+        for network in 0..4 {
+            let claim = claim_of(&limits, n, network);
+            claim.note_slow(true);
+            rooms.extend(now(claim.room(piece)));
+            crowd.push(claim);
+        }
+    }
+    assert!(rooms.len() < crowd.len(), "there is not enough for all");
+    let quick = claim_of(&limits, 1, 0);
+    assert!(now(quick.room(BYTES_OF_ONE as usize)).is_some());
+    quick.note_slow(true);
+    assert!(now(quick.room(piece)).is_none(), "it waits as the others do");
+}
+
+// Threat 34: requests that a crowd leaves behind.
+#[test]
+fn threat_34_requests_of_those_that_are_gone_are_given_up_for_others_soon() {
+    let limits = limits();
+    let begun = Instant::now();
+    let crowd: Vec<_> = (0..100)
+        .flat_map(|n| (0..200).map(move |_| n))
+        .map_while(|n| now(limits.claim(of(n, 1))))
+        .enumerate()
+        .map(|(n, claim)| claim.of_peer(Arc::new(move || n == 7)))
+        .collect();
+    let mut waiting: Pin<Box<_>> = Box::pin(limits.claim(of(200, 1)));
+    assert!(now(waiting.as_mut()).is_none());
+    let calls = |at| {
+        limits.look(begun + at);
+        let called = crowd
+            .iter()
+            .enumerate()
+            .filter_map(|(n, claim)| Some((n, call(claim)?)));
+        called.collect::<Vec<_>>()
+    };
+    assert_eq!(calls(GONE / 2), [], "it may come back");
+    assert_eq!(calls(GONE + Duration::from_secs(1)), [(7, Call::GiveUp)]);
+}
+
+// Threat 34: the first pieces of a crowd do not take all the room there is.
+#[test]
+fn threat_34_room_is_scarce_before_there_is_none() {
+    let limits = limits();
+    let one = claim(&limits, 1);
+    let _some = now(one.room((BYTES / 4) as usize)).unwrap();
+    assert!(!one.is_room_scarce());
+    let another = claim(&limits, 2);
+    let _more = now(another.room(1)).unwrap();
+    assert!(another.is_room_scarce());
+}
