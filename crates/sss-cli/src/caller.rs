@@ -122,6 +122,7 @@ impl Caller {
 pub(crate) fn place_of(route: Route) -> String {
     match (route.class(), route.address()) {
         (RouteClass::Relay, Some(relay)) => format!("the relay {relay}"),
+        (RouteClass::Tunnel, _) => "the relay over TLS".to_owned(),
         _ => route.to_string(),
     }
 }

@@ -147,6 +147,14 @@ impl From<BuildError> for Error {
                 Exit::Failed,
                 "give --bind an address of this machine (`ip address` lists them)",
             ),
+            BuildError::Tls { .. } => (
+                Exit::Failed,
+                "give --tls an address of this machine, and a port that no other program has; ports below 1024 need a right",
+            ),
+            BuildError::Certificate(_) => (
+                Exit::Failed,
+                "give --tls-cert and --tls-key PEM files that belong together, or leave both away",
+            ),
             BuildError::KeyLog { .. } => (
                 Exit::Failed,
                 "let SSSKEYLOGFILE name a new file in a directory of yours, or leave --key-log away",

@@ -33,9 +33,10 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from
 /// Arguments that say at which servers hosts are looked for, and this one is found.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ServerArgs {
-    /// A registration server, as `sss rendezvous` prints it (may be given several times) [default: SSS_SERVER in the
-    /// environment, else the file `servers` in the user's configuration directory, else none]
-    #[arg(long, value_name = "EID@HOST[:PORT]")]
+    /// A registration server, as `sss rendezvous` prints it (may be given several times), with `+tls` or `+tls:PORT`
+    /// behind it if it takes TLS where UDP is blocked [default: SSS_SERVER in the environment, else the file `servers`
+    /// in the user's configuration directory, else none]
+    #[arg(long, value_name = "EID@HOST[:PORT][+tls]")]
     pub(crate) server: Vec<ServerAt>,
     /// Use no registration server, not even one that a ticket names
     #[arg(long, conflicts_with = "server")]
@@ -166,9 +167,25 @@ pub(crate) fn register(
     found_by: FoundBy,
 ) -> HostBuilder {
     let builder = builder.found_by(found_by).relay(relay.of_host());
-    servers
-        .iter()
-        .fold(builder, |builder, server| builder.rendezvous(server.eid, &server.place))
+    servers.iter().fold(builder, |builder, server| {
+        let builder = builder.rendezvous(server.eid, &server.place);
+        with_tunnel(builder, server)
+    })
+}
+
+/// The host may open a tunnel of TLS to a server that takes some.
+#[cfg(feature = "tls")]
+fn with_tunnel(builder: HostBuilder, server: &ServerAt) -> HostBuilder {
+    match server.tls {
+        Some(port) => builder.rendezvous_tls(server.eid, (server.place.host().as_str(), port)),
+        None => builder,
+    }
+}
+
+/// Without the feature `tls` there are no tunnels.
+#[cfg(not(feature = "tls"))]
+fn with_tunnel(builder: HostBuilder, _: &ServerAt) -> HostBuilder {
+    builder
 }
 
 /// The servers that have found a peer.
@@ -197,7 +214,7 @@ pub(crate) async fn diagnosis(host: &Host, servers: &[ServerAt]) -> String {
 }
 
 async fn diagnose(host: Host, server: ServerAt) -> String {
-    let ServerAt { eid, place } = server;
+    let ServerAt { eid, place, .. } = server;
     let addresses = match tokio::time::timeout(ASKING, place.resolve()).await {
         Ok(Ok(addresses)) => addresses,
         Ok(Err(error)) => return format!("cannot look up {}: {error}", place.host()),
@@ -252,11 +269,20 @@ pub(crate) async fn watch(host: Host, servers: Vec<ServerAt>, output: Output) {
     }
 }
 
+/// A host as its server sees it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// It comes from this address.
+    At(SocketAddr),
+    /// UDP gets no answer, and TLS does.
+    OverTls,
+}
+
 /// A server with which a host is to be registered.
 struct Watched {
     server: ServerAt,
-    /// The host's address, as the server sees it.
-    at: Option<SocketAddr>,
+    /// The registration that there is.
+    at: Option<Seen>,
     /// Answer of a server that did not register the host.
     refusal: Option<String>,
     /// Set if it is to be said that the server does not answer.
@@ -267,7 +293,7 @@ impl Watched {
     fn note(&mut self, state: Option<&RegistrationState>, output: Output) {
         let place = &self.server.place;
         let at = match state {
-            Some(RegistrationState::Registered { observed, .. }) => Some(*observed),
+            Some(RegistrationState::Registered { observed, .. }) => Some(observed.map_or(Seen::OverTls, Seen::At)),
             _ => None,
         };
         self.refusal = match state {
@@ -277,16 +303,25 @@ impl Watched {
             _ => None,
         };
         match at {
-            Some(address) if self.at != at => {
+            Some(seen) if self.at != at => {
                 self.is_due = false;
-                output.prose(
-                    format!("registered at {place}, which sees this host at {address}"),
-                    &json!({
-                        "event": "registered",
-                        "server": self.server.to_string(),
-                        "address": address.to_string(),
-                    }),
-                );
+                let (text, address) = match seen {
+                    Seen::At(address) => (
+                        format!("registered at {place}, which sees this host at {address}"),
+                        Some(address.to_string()),
+                    ),
+                    Seen::OverTls => (
+                        format!("registered at {place} over TLS, since UDP gets no answer"),
+                        None,
+                    ),
+                };
+                let fact = json!({
+                    "event": "registered",
+                    "server": self.server.to_string(),
+                    "address": address,
+                    "over": if address.is_some() { "udp" } else { "tls" },
+                });
+                output.prose(text, &fact);
             }
             None if self.at.is_some() => {
                 let why = self.refusal.as_deref().unwrap_or("the server has forgotten this host");

@@ -35,6 +35,7 @@ const SECRET: u64 = 3;
 const NAME: u64 = 4;
 const SERVER_AT_ADDRESS: u64 = 5;
 const SERVER_AT_NAME: u64 = 6;
+const SERVER_TLS: u64 = 8;
 
 /// Permission to use a server: who it is, where it may be or by whom it is found, and the secret that it asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -212,16 +213,27 @@ impl Ticket {
                 put_field(&mut out, NAME, &name_bytes(name, *port));
             }
         }
-        for ServerAt { eid, place } in &self.servers {
+        for ServerAt { eid, place, .. } in &self.servers {
             if let Place::Address(address) = place {
                 let value = [&eid.as_bytes()[..], &address_bytes(address)].concat();
                 put_field(&mut out, SERVER_AT_ADDRESS, &value);
             }
         }
-        for ServerAt { eid, place } in &self.servers {
+        for ServerAt { eid, place, .. } in &self.servers {
             if let Place::Name(name, port) = place {
                 let value = [&eid.as_bytes()[..], &name_bytes(name, *port)].concat();
                 put_field(&mut out, SERVER_AT_NAME, &value);
+            }
+        }
+        let mut told: Vec<&Eid> = Vec::new();
+        for ServerAt { eid, tls, .. } in &self.servers {
+            if let Some(port) = tls.filter(|_| !told.contains(&eid)) {
+                put_field(
+                    &mut out,
+                    SERVER_TLS,
+                    &[&eid.as_bytes()[..], &port.to_be_bytes()].concat(),
+                );
+                told.push(eid);
             }
         }
         out
@@ -249,6 +261,7 @@ impl Ticket {
                 NAME => places.push(name_of(value)?),
                 SERVER_AT_ADDRESS => servers.push(server_of(value, address_of)?),
                 SERVER_AT_NAME => servers.push(server_of(value, name_of)?),
+                SERVER_TLS => tls_of(value, &mut servers)?,
                 // What a newer version put in.
                 _ => {}
             }
@@ -316,7 +329,23 @@ fn server_of(value: &[u8], place: impl Fn(&[u8]) -> Result<Place, TicketError>) 
     Ok(ServerAt {
         eid: eid_of(eid)?,
         place: place(at)?,
+        tls: None,
     })
+}
+
+/// The port for TLS of a server that was named before.
+fn tls_of(value: &[u8], servers: &mut [ServerAt]) -> Result<(), TicketError> {
+    let (eid, port) = value
+        .split_first_chunk::<EID_LEN>()
+        .ok_or(TicketError::Content("TLS without an EID"))?;
+    let (eid, (port, rest)) = (eid_of(eid)?, port_of(port)?);
+    if !rest.is_empty() {
+        return Err(TicketError::Content("a port of another length"));
+    }
+    for server in servers.iter_mut().filter(|server| server.eid == eid) {
+        server.tls = Some(port);
+    }
+    Ok(())
 }
 
 fn secret_of(value: &[u8]) -> Result<Secret, TicketError> {

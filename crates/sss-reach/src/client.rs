@@ -7,23 +7,27 @@ mod lease;
 mod punch;
 mod registration;
 mod report;
+mod tunnel;
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use sss_crypto::Generator;
-use sss_proto::{Absence, AddressScope, Datagram, Host, Instant, Link, RelayHandle, Route, RouteClass, StreamId};
+use sss_proto::{
+    Absence, AddressScope, Datagram, Host, Instant, Link, RelayHandle, Route, RouteClass, StreamId, TunnelId,
+};
 use sss_wire::Eid;
 use sss_wire::reach::bodies::{Found, Notify, Status};
 use sss_wire::reach::records::{Register, Visibility};
 use sss_wire::reach::{Kind, Leg, Packet, Punch, Sealed};
 
 pub use registration::ServerAddress;
-pub use report::{Registration, RegistrationError, RegistrationState};
+pub use report::{Over, Registration, RegistrationError, RegistrationState};
+pub use tunnel::TunnelOrder;
 
 use crate::Dropped;
-use crate::path::Path;
+use crate::path::{NOWHERE, Path};
 use callee::Callee;
 use calls::{Answered, Calls};
 use introduced::Introduced;
@@ -32,6 +36,9 @@ use registration::{Progress, Registration as Tried};
 
 /// Peers of which is remembered which servers have found them, each counted for each server.
 const MAX_FOUND: usize = 1024;
+/// A tunnel that was opened: its name, and the server's end.
+pub(crate) type Opened = (TunnelId, SocketAddr);
+
 /// Introductions in a second that are acted upon (RCH-14).
 const MAX_INTRODUCTIONS: u8 = 20;
 
@@ -73,6 +80,7 @@ pub(crate) struct Client {
     swept: Instant,
     rng: Generator,
     outbox: VecDeque<Datagram>,
+    orders: VecDeque<TunnelOrder>,
     /// The time until which it is tried to give the leases up, of a host that goes.
     leaving: Option<Instant>,
 }
@@ -99,6 +107,7 @@ impl Client {
             swept: now,
             rng,
             outbox: VecDeque::new(),
+            orders: VecDeque::new(),
             leaving: None,
         }
     }
@@ -133,11 +142,14 @@ impl Client {
 
     /// Addresses of this host as its servers see them.
     pub(crate) fn observed(&mut self) -> Vec<(Eid, SocketAddr)> {
-        let leased = self.registrations.iter_mut().filter_map(|registration| {
-            let eid = *registration.eid();
-            registration.lease().map(|(lease, _)| (eid, lease.observed()))
+        let observed = self.registrations.iter().filter_map(|registration| {
+            let state = registration.report().state;
+            match state {
+                RegistrationState::Registered { observed, .. } => Some((*registration.eid(), observed?)),
+                _ => None,
+            }
         });
-        leased.collect()
+        observed.collect()
     }
 
     /// The state of each registration, in the order in which they were wanted.
@@ -175,10 +187,10 @@ impl Client {
         (self.relay != RelayUse::Never).then(|| self.swept + HANDLE_SILENCE)
     }
 
-    /// The route through the relay of a server, if it gives a handle and that is wanted: from now on, packets are taken
-    /// by it.
-    fn relayed(&self, now: Instant, host: &mut Host, (server, handle): (SocketAddr, u32)) -> Option<Route> {
-        let (link, handle) = (Link::Udp(server), RelayHandle(handle));
+    /// The route through the relay at the end of a link, if it gives a handle and that is wanted: from now on, packets
+    /// are taken by it.
+    fn relayed(&self, now: Instant, host: &mut Host, (link, handle): (Link, u32)) -> Option<Route> {
+        let handle = RelayHandle(handle);
         let is_wanted = handle.0 != 0 && self.relay != RelayUse::Never;
         (is_wanted && host.add_relay(now, link, handle)).then(|| Route::through(link, handle))
     }
@@ -191,6 +203,7 @@ impl Client {
         }
         for registration in &mut self.registrations {
             registration.begin_if_due(now, host, &self.register);
+            self.orders.extend(registration.tend_tunnel(now, host));
         }
         self.lease(now);
         self.introduced.expire(now);
@@ -208,11 +221,14 @@ impl Client {
             self.registrations.iter_mut().for_each(Tried::end);
         }
         for registration in &mut self.registrations {
+            let test = registration.test_udp(now, &mut self.rng).into_iter();
+            self.outbox
+                .extend(test.map(|(link, packet)| Datagram::new(Route::over(link), packet)));
             let Some((lease, at)) = registration.lease() else {
                 continue;
             };
             match lease.on_timer(now, &mut self.rng) {
-                Ok(Some(packet)) => self.outbox.push_back(Datagram::new(Route::udp(at), packet)),
+                Ok(Some(packet)) => self.outbox.push_back(Datagram::new(Route::over(at), packet)),
                 Ok(None) => {}
                 Err(lease::NoToken) if self.leaving.is_some() => registration.end(),
                 Err(lease::NoToken) => registration.renew(now),
@@ -233,7 +249,7 @@ impl Client {
         self.outbox.extend(
             packets
                 .into_iter()
-                .map(|(to, packet)| Datagram::new(Route::udp(to), packet)),
+                .map(|(link, packet)| Datagram::new(Route::over(link), packet)),
         );
         while let Some((eid, absence)) = self.calls.take_failed() {
             host.unfound(now, &eid, absence);
@@ -262,11 +278,31 @@ impl Client {
     /// The network of this machine has changed.
     pub(crate) fn on_network_change(&mut self, now: Instant) {
         for registration in &mut self.registrations {
-            match registration.lease() {
-                Some((lease, _)) => lease.on_moved(now),
-                None => registration.retry(now),
-            }
+            registration.on_network_change(now);
         }
+    }
+
+    /// The next order about a tunnel.
+    pub(crate) fn poll_order(&mut self) -> Option<TunnelOrder> {
+        self.orders.pop_front()
+    }
+
+    /// The tunnel to a server is open, at this end of the server's.
+    pub(crate) fn on_tunnel_opened(&mut self, now: Instant, host: &mut Host, (server, opened): (&Eid, Opened)) {
+        let known = self.registrations.iter_mut().find(|known| known.eid() == server);
+        if let Some(known) = known {
+            known.on_tunnel_opened(now, host, opened);
+        }
+        self.on_timer(now, host);
+    }
+
+    /// The tunnel to a server is closed, or could not be opened.
+    pub(crate) fn on_tunnel_closed(&mut self, now: Instant, host: &mut Host, server: &Eid) {
+        let known = self.registrations.iter_mut().find(|known| known.eid() == server);
+        if let Some(known) = known {
+            known.on_tunnel_closed(now, host);
+        }
+        self.on_timer(now, host);
     }
 
     /// Something has come on the stream of a registration.
@@ -287,32 +323,33 @@ impl Client {
     /// # Errors
     /// Why it was dropped.
     pub(crate) fn packet(&mut self, now: Instant, host: &mut Host, path: Path, packet: &[u8]) -> Result<(), Dropped> {
-        let from = path.remote;
         match Packet::parse(packet)? {
             Packet::Sealed(sealed) => match sealed.kind {
-                Kind::LeaseOk => self.on_lease_ok(now, from, &sealed),
-                Kind::Found => self.on_found(now, host, from, &sealed),
-                Kind::Notify => self.on_notify(now, host, from, &sealed),
+                Kind::LeaseOk => self.on_lease_ok(now, host, path, &sealed),
+                Kind::Found => self.on_found(now, host, path, &sealed),
+                Kind::Notify => self.on_notify(now, host, path, &sealed),
                 _ => Err(Dropped::Unwelcome),
             },
-            Packet::Leg(leg) => self.on_leg(now, host, from, &leg),
+            Packet::Leg(leg) => self.on_leg(now, host, path, &leg),
             Packet::Punch(punch) => self.on_punch(now, host, path, &punch),
         }?;
         self.on_timer(now, host);
         Ok(())
     }
 
-    /// The registration whose server is at an address.
-    fn registration(&mut self, at: SocketAddr) -> Result<&mut Tried, Dropped> {
+    /// The registration whose server is at the end of a link.
+    fn registration(&mut self, link: Link) -> Result<&mut Tried, Dropped> {
         let mut all = self.registrations.iter_mut();
-        all.find(|registration| registration.is_at(at)).ok_or(Dropped::Unknown)
+        all.find(|registration| registration.is_at(link))
+            .ok_or(Dropped::Unknown)
     }
 
-    fn on_lease_ok(&mut self, now: Instant, from: SocketAddr, sealed: &Sealed<'_>) -> Result<(), Dropped> {
+    fn on_lease_ok(&mut self, now: Instant, host: &mut Host, from: Path, sealed: &Sealed<'_>) -> Result<(), Dropped> {
         let is_leaving = self.leaving.is_some();
-        let registration = self.registration(from)?;
+        let registration = self.registration(from.link)?;
         let (lease, _) = registration.lease().ok_or(Dropped::Unknown)?;
         let news = lease.on_lease_ok(now, sealed)?;
+        registration.on_answered(now, host, from.link);
         let why = match news.is_superseded {
             true => RegistrationError::Superseded,
             false => RegistrationError::TooMany,
@@ -327,19 +364,13 @@ impl Client {
         Ok(())
     }
 
-    fn on_found(
-        &mut self,
-        now: Instant,
-        host: &mut Host,
-        from: SocketAddr,
-        sealed: &Sealed<'_>,
-    ) -> Result<(), Dropped> {
-        let registration = self.registration(from)?;
-        let server = *registration.eid();
+    fn on_found(&mut self, now: Instant, host: &mut Host, from: Path, sealed: &Sealed<'_>) -> Result<(), Dropped> {
+        let registration = self.registration(from.link)?;
+        let (server, ip) = (*registration.eid(), registration.ip_at(from.link));
         let (lease, _) = registration.lease().ok_or(Dropped::Unknown)?;
         let found = Found::decode(&lease.open(sealed)?)?;
         if let Ok(way) = &found.outcome
-            && !is_allowed(from, way.address)
+            && !is_allowed(ip, way.address)
         {
             return Err(Dropped::Unwelcome);
         }
@@ -347,14 +378,14 @@ impl Client {
         match self.calls.on_found(now, &found, is_direct, &mut self.rng) {
             Answered::Way(eid, way, is_greeted) => {
                 self.note_found(eid, server);
-                let by_relay = self.relayed(now, host, (from, way.handle));
+                let by_relay = self.relayed(now, host, (from.link, way.handle));
                 match by_relay {
                     Some(route) => host.note_relay(&eid, route),
                     None if way.handle != 0 => host.unfound(now, &eid, Absence::OnlyRelayed),
                     None => host.unfound(now, &eid, Absence::NoWay),
                 }
                 // Else the answer comes by itself, and PUNCH says when the way is open.
-                if !is_greeted && is_direct {
+                if !is_greeted && is_direct && way.address != NOWHERE {
                     host.add_hints(now, &eid, &[way.address.into()]);
                 }
             }
@@ -369,24 +400,20 @@ impl Client {
     }
 
     /// A caller wants to reach this host (RCH-12, RCH-13).
-    fn on_notify(
-        &mut self,
-        now: Instant,
-        host: &mut Host,
-        from: SocketAddr,
-        sealed: &Sealed<'_>,
-    ) -> Result<(), Dropped> {
+    fn on_notify(&mut self, now: Instant, host: &mut Host, from: Path, sealed: &Sealed<'_>) -> Result<(), Dropped> {
         let (may_hear, use_of_relay) = (self.may_hear(now), self.relay);
-        let (lease, _) = self.registration(from)?.lease().ok_or(Dropped::Unknown)?;
+        let registration = self.registration(from.link)?;
+        let ip = registration.ip_at(from.link);
+        let (lease, _) = registration.lease().ok_or(Dropped::Unknown)?;
         let plaintext = lease.open(sealed)?;
         let notify = Notify::decode(&plaintext)?;
-        if !lease.is_present(&notify.boot) || !is_allowed(from, notify.way.address) {
+        if !lease.is_present(&notify.boot) || !is_allowed(ip, notify.way.address) {
             return Err(Dropped::Unwelcome);
         }
-        let (name, is_useless) = (
-            notify.introduction,
-            use_of_relay.best() != RouteClass::Direct && notify.way.handle == 0,
-        );
+        let name = notify.introduction;
+        let is_direct = use_of_relay.best() == RouteClass::Direct && notify.way.address != NOWHERE;
+        let is_relayed = use_of_relay != RelayUse::Never && notify.way.handle != 0;
+        let is_useless = !is_direct && !is_relayed;
         let status = if is_useless { Status::Refused } else { Status::Ok };
         lease.answer(name, status);
         if let Some(known) = self.introduced.get_mut(&name) {
@@ -396,8 +423,8 @@ impl Client {
         if is_useless {
             return Err(Dropped::Unwelcome);
         }
-        let by_relay = self.relayed(now, host, (from, notify.way.handle));
-        let direct = (use_of_relay.best() == RouteClass::Direct).then(|| Route::udp(notify.way.address));
+        let by_relay = self.relayed(now, host, (from.link, notify.way.handle));
+        let direct = is_direct.then(|| Route::udp(notify.way.address));
         let callee = Callee::new(now, &notify.way, (direct, by_relay), &mut self.rng);
         let routes: Vec<Route> = direct.into_iter().chain(by_relay).collect();
         if !may_hear || !self.introduced.insert(now, name, notify.way.address.ip(), callee) {
@@ -413,8 +440,8 @@ impl Client {
     }
 
     /// The other half of a caller's greeting.
-    fn on_leg(&mut self, now: Instant, host: &mut Host, from: SocketAddr, leg: &Leg<'_>) -> Result<(), Dropped> {
-        let (lease, _) = self.registration(from)?.lease().ok_or(Dropped::Unknown)?;
+    fn on_leg(&mut self, now: Instant, host: &mut Host, from: Path, leg: &Leg<'_>) -> Result<(), Dropped> {
+        let (lease, _) = self.registration(from.link)?.lease().ok_or(Dropped::Unknown)?;
         if !lease.is_genuine(leg) {
             return Err(Dropped::Unauthentic);
         }
@@ -437,7 +464,9 @@ impl Client {
     }
 
     fn on_punch(&mut self, now: Instant, host: &mut Host, path: Path, punch: &Punch<'_>) -> Result<(), Dropped> {
-        let from = path.remote;
+        let Link::Udp(from) = path.link else {
+            return Err(Dropped::Unwelcome);
+        };
         for (name, callee) in self.introduced.named_mut() {
             match callee.on_punch(from, punch) {
                 Some(Punched::Answer(packet)) => self.outbox.push_back(path.datagram(packet)),
@@ -462,9 +491,10 @@ impl Client {
 }
 
 /// Returns whether a host lets itself be sent to an address by the server at another: one that is no nearer than the
-/// server itself (RCH-14).
-fn is_allowed(server: SocketAddr, address: SocketAddr) -> bool {
-    sss_proto::is_usable(&address.into()) && AddressScope::from(address.ip()) >= AddressScope::from(server.ip())
+/// server itself (RCH-14), or none.
+fn is_allowed(server: Option<IpAddr>, address: SocketAddr) -> bool {
+    let is_near = |ip: IpAddr| server.is_none_or(|server| AddressScope::from(ip) < AddressScope::from(server));
+    address == NOWHERE || sss_proto::is_usable(&address.into()) && !is_near(address.ip())
 }
 
 /// Time after which a handle by which nothing has come is forgotten (RCH-17).

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::task::Poll;
 
-use sss_proto::{Host, Instant, ListenError, ListenerId, ReadOutcome, StreamId};
+use sss_proto::{Host, Instant, ListenError, ListenerId, ReadOutcome, Route, StreamId};
 use sss_wire::reach::records::MAX_RECORD;
 use sss_wire::{Code, Eid};
 
@@ -154,11 +154,11 @@ impl Visit {
         record: &[u8],
     ) -> bool {
         let path = host.channel_info(stream.peer()).and_then(|info| {
-            let (remote, local) = (info.route.direct_address()?, info.local);
-            Some(Path { remote, local })
+            let (Route { link, handle }, local) = (info.route, info.local);
+            handle.is_none().then_some(Path { link, local })
         });
         let Some(path) = path else {
-            // The channel is gone: nobody is there to hear it. Or it has no address that could be leased.
+            // The channel is gone: nobody is there to hear it. Or a relay is in between.
             return true;
         };
         match registrar.request(now, (&self.eid, path), record) {

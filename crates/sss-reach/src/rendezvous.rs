@@ -11,13 +11,13 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use sss_crypto::Generator;
-use sss_proto::{Event, Host, Input, Instant, Interest, ListenError, Output, TransmitBuf};
+use sss_proto::{Event, Host, Input, Instant, Interest, ListenError, Output, Route, TransmitBuf, TunnelId};
 use sss_wire::Eid;
 use sss_wire::reach::Kind;
 use sss_wire::reach::records::Register;
 
 use crate::Dropped;
-use crate::client::{Client, Registration, RelayUse, ServerAddress};
+use crate::client::{Client, Registration, RelayUse, ServerAddress, TunnelOrder};
 use crate::desk::Desk;
 use crate::path::Path;
 use crate::server::{Registrar, ServerConfig, ServerStats};
@@ -141,13 +141,13 @@ impl Rendezvous {
             (input, _) => host.handle(now, input),
         }
         while let Some(datagram) = host.poll_aside() {
-            // Leases are about UDP addresses.
-            let from = datagram.route.direct_address().map(|remote| Path {
-                remote,
-                local: datagram.local,
-            });
-            let taken = from.map(|from| self.packet(now, host, from, &datagram.bytes));
-            if taken != Some(Ok(())) {
+            let (Route { link, handle }, local) = (datagram.route, datagram.local);
+            // What a relay has forwarded is of no server.
+            let taken = match handle {
+                None => self.packet(now, host, Path { link, local }, &datagram.bytes),
+                Some(_) => Err(Dropped::Unwelcome),
+            };
+            if taken.is_err() {
                 self.dropped += 1;
             }
         }
@@ -198,6 +198,28 @@ impl Rendezvous {
     pub fn on_network_change(&mut self, now: Instant, host: &mut Host) {
         if let Some(client) = &mut self.client {
             client.on_network_change(now);
+        }
+        self.work(now, host);
+    }
+
+    /// The next order about a tunnel (RCH-24): to be asked for after [`handle`](Self::handle), and when
+    /// [`poll`](Self::poll) has come to an end.
+    pub fn poll_tunnel_order(&mut self) -> Option<TunnelOrder> {
+        self.client.as_mut().and_then(Client::poll_order)
+    }
+
+    /// The tunnel to a server is open: its name, and the address of its other end.
+    pub fn on_tunnel_opened(&mut self, now: Instant, host: &mut Host, server: &Eid, opened: (TunnelId, SocketAddr)) {
+        if let Some(client) = &mut self.client {
+            client.on_tunnel_opened(now, host, (server, opened));
+        }
+        self.work(now, host);
+    }
+
+    /// The tunnel to a server is closed, or could not be opened.
+    pub fn on_tunnel_closed(&mut self, now: Instant, host: &mut Host, server: &Eid) {
+        if let Some(client) = &mut self.client {
+            client.on_tunnel_closed(now, host, server);
         }
         self.work(now, host);
     }

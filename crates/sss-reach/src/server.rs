@@ -13,7 +13,6 @@ mod tokens;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use sss_crypto::Generator;
@@ -258,16 +257,16 @@ impl Registrar {
         let bearer = Bearer {
             eid: *eid,
             instance: register.instance,
-            address: path.remote,
+            address: path.end(),
         };
-        self.leases.register(now, (&bearer, path.local), register)?;
+        self.leases.register(now, (&bearer, path), register)?;
         let tokens = (0..MAX_TOKENS)
             .map(|_| self.tokens.issue(&bearer, &mut self.rng))
             .collect();
         let registered = Registered {
             boot: self.boot,
             ttl: self.ttl(),
-            address: path.remote,
+            address: path.end(),
             tokens,
             key: *self.tokens.lease_key(&bearer.instance()).reveal(),
         };
@@ -345,13 +344,13 @@ impl Registrar {
             }
         }
         let here = Bearer {
-            address: from.remote,
+            address: from.end(),
             ..bearer
         };
         let ok = LeaseOk {
             boot: self.boot,
             counter: lease.counter,
-            address: from.remote,
+            address: from.end(),
             ttl,
             notice,
             token: self.tokens.issue(&here, &mut self.rng),
@@ -385,7 +384,7 @@ impl Registrar {
         };
         let outcome = match taken {
             Taken::Old => return Err(Dropped::Old),
-            Taken::Renewed { .. } => self.introduce(now, (bearer.instance(), from.remote), &connect),
+            Taken::Renewed { .. } => self.introduce(now, (bearer.instance(), from), &connect),
             Taken::NoRoom => Err(Unfound::because(Status::TooMany)),
             Taken::Elsewhere | Taken::Left | Taken::Superseded => Err(Unfound::because(Status::NoLease)),
         };
@@ -405,7 +404,7 @@ impl Registrar {
     fn introduce(
         &mut self,
         now: Instant,
-        (caller, from): (Instance, SocketAddr),
+        (caller, from): (Instance, Path),
         connect: &Connect<'_>,
     ) -> Result<Way, Unfound> {
         let known = self.introductions.get(&connect.introduction);
@@ -414,7 +413,7 @@ impl Registrar {
             Some(lease) => lease,
             None => self.leases.find(now, &connect.eid, Some(&caller))?,
         };
-        let (to, rtt) = (lease.path.remote, lease.rtt);
+        let (to, rtt) = (lease.path, lease.rtt);
         let callee = Instance {
             eid: connect.eid,
             name: lease.instance,
@@ -430,7 +429,7 @@ impl Registrar {
                 self.notify(now, &connect.introduction);
             }
             return Ok(Way {
-                address: to,
+                address: to.reachable(),
                 handle: handles.0,
                 hold,
                 ..way
@@ -451,7 +450,7 @@ impl Registrar {
         self.rng.fill(&mut name);
         self.rng.fill(&mut punch_key);
         let way = Way {
-            address: from,
+            address: from.reachable(),
             handle: others,
             punch_key,
             hold: hold(rtt, connect.rtt),
@@ -460,7 +459,7 @@ impl Registrar {
         self.introductions.begin(now, connect.introduction, introduction, pairs);
         self.stats.introduced = self.stats.introduced.saturating_add(1);
         Ok(Way {
-            address: to,
+            address: to.reachable(),
             handle,
             punch_key,
             hold: hold(connect.rtt, rtt),
@@ -468,8 +467,11 @@ impl Registrar {
     }
 
     /// The handles of caller and callee; zeros if nothing is relayed.
-    fn handles(&mut self, now: Instant, caller: (Instance, SocketAddr), callee: (Instance, SocketAddr)) -> (u32, u32) {
-        let end = |(instance, address)| End { instance, address };
+    fn handles(&mut self, now: Instant, caller: (Instance, Path), callee: (Instance, Path)) -> (u32, u32) {
+        let end = |(instance, path): (Instance, Path)| End {
+            instance,
+            address: path.end(),
+        };
         let relay = self.relay.as_mut();
         let handles = relay.and_then(|relay| relay.open(now, end(caller), end(callee), &mut self.rng));
         handles.unwrap_or_default()
@@ -481,7 +483,7 @@ impl Registrar {
         let caller = introduction.caller;
         let lease = self.leases.get(now, &caller).ok_or(Dropped::Unknown)?;
         let key = self.tokens.lease_key(&caller);
-        if lease.path.remote != from.remote || !key.is_genuine(From::Host, leg) {
+        if lease.path.link != from.link || !key.is_genuine(From::Host, leg) {
             return Err(Dropped::Unauthentic);
         }
         let Some(introduction) = self.introductions.on_leg(leg.introduction, leg.key) else {
@@ -540,14 +542,20 @@ impl Registrar {
         self.send(path, packet);
     }
 
-    /// Says where a run of packets goes that came from an address with a handle, and which handle they go on with: all
+    /// Says where a run of packets goes that came over a link with a handle, and which handle they go on with: all
     /// of them, or none.
     ///
     /// # Errors
     /// Why it is dropped.
-    pub fn relay(&mut self, now: Instant, from: (SocketAddr, u32), run: Run) -> Result<(Path, u32), Unrelayed> {
+    pub fn relay(
+        &mut self,
+        now: Instant,
+        (from, handle): (impl Into<Path>, u32),
+        run: Run,
+    ) -> Result<(Path, u32), Unrelayed> {
+        let from = from.into().end();
         let relay = self.relay.as_mut().ok_or(Unrelayed::UnknownHandle);
-        let forwarded = relay.and_then(|relay| relay.forward(now, &self.leases, from, run.bytes));
+        let forwarded = relay.and_then(|relay| relay.forward(now, &self.leases, (from, handle), run.bytes));
         let packets = run.packets as u64;
         if forwarded.is_ok() {
             self.stats.relayed_packets = self.stats.relayed_packets.saturating_add(packets);

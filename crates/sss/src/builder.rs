@@ -93,6 +93,16 @@ impl HostBuilder {
         self
     }
 
+    /// Adds the place where one of the servers of [`Self::rendezvous`] takes tunnels of TLS, such as
+    /// `example.org:443`: where UDP gets no answer, all that goes to that server, and through its relay to others, goes
+    /// through one (RCH-24). UDP is tried all the same, and used as soon as it works. The server is authenticated by
+    /// its EID, inside: nobody looks at its certificate.
+    #[cfg(feature = "tls")]
+    pub fn rendezvous_tls(mut self, server: Eid, at: impl Into<Hint>) -> Self {
+        self.wishes.tls.push((server, at.into().to_string()));
+        self
+    }
+
     /// Sets who is to find this host at its registration servers. Default: nobody.
     pub fn found_by(mut self, found_by: FoundBy) -> Self {
         self.wishes.found_by = found_by;
@@ -377,6 +387,7 @@ impl HostBuilder {
         });
         let identity = self.identity.unwrap_or_else(Identity::generate);
         self.config.seeks = self.wishes.is_any();
+        let tls = self.wishes.listen()?;
         let (rendezvous, unresolved) = self.wishes.split(&identity.key());
         if !rendezvous.register.is_legal() {
             return Err(BuildError::Listing);
@@ -394,6 +405,7 @@ impl HostBuilder {
             watch: self.watch_interfaces,
             new_port_on_move: self.new_port_on_move,
             key_log,
+            tls,
         };
         rendezvous::look_up(unresolved, host.shared());
         match self.mode {

@@ -43,6 +43,7 @@ use tokio::sync::oneshot;
 use crate::error::BuildError;
 use crate::redaction::cause;
 use crate::shared::{Inner, Lifecycle, Shared};
+use crate::tls::{Listening, Tasks};
 pub use stats::SocketStats;
 
 use flood::{Around, Flood};
@@ -72,6 +73,8 @@ pub(crate) struct Start {
     pub(crate) new_port_on_move: bool,
     /// The file for the secrets of channels.
     pub(crate) key_log: Option<KeyLogFile>,
+    /// Place where tunnels are taken, of a server that does.
+    pub(crate) tls: Option<Listening>,
 }
 
 impl Start {
@@ -123,12 +126,9 @@ impl Start {
         self.shared
             .drive(|inner, _| inner.new_port_on_move = self.new_port_on_move);
         let notifications = Notifications::new(self.key_log);
-        Ok(Driver::new(
-            self.shared,
-            Socket::new(self.bound)?,
-            watcher,
-            notifications,
-        ))
+        let tunnels = Tasks::start(self.tls, &self.shared)?;
+        let socket = Socket::new(self.bound)?;
+        Ok(Driver::new(self.shared, (socket, tunnels), watcher, notifications))
     }
 }
 
@@ -157,6 +157,7 @@ struct Driver {
 struct Intake {
     flood: Flood,
     receiver: Receiver,
+    tunnels: Tasks,
 }
 
 /// Guard for the end: the host was closed, or its runtime is going away: nobody must wait for a driver that is gone.
@@ -202,12 +203,18 @@ enum Polled {
 }
 
 impl Driver {
-    fn new(shared: Arc<Shared>, socket: Socket, watcher: Option<Watcher>, notifications: Notifications) -> Self {
+    fn new(
+        shared: Arc<Shared>,
+        (socket, tunnels): (Socket, Tasks),
+        watcher: Option<Watcher>,
+        notifications: Notifications,
+    ) -> Self {
         Self {
             transmitter: Transmitter::new(&socket),
             intake: Intake {
                 flood: Flood::new(),
                 receiver: Receiver::new(),
+                tunnels,
             },
             timer: Timer::new(),
             notifications,
@@ -303,13 +310,15 @@ impl Driver {
             ..
         } = self;
         let stats = self.stats;
-        let mut replaced = None;
+        let (mut replaced, mut orders) = (None, Vec::new());
         let polled = self.shared.drive(|inner, now| {
             inner.socket = stats;
             inner.network_changed |= is_sign;
             match inner.poll(now, transmitter.buf()) {
                 Output::Transmit(transmit) => {
-                    transmitter.accept(transmit);
+                    if !inner.send_through(&transmit, transmitter.buf().filled()) {
+                        transmitter.accept(transmit);
+                    }
                     Polled::Filled
                 }
                 Output::Event(event) => {
@@ -317,6 +326,7 @@ impl Driver {
                     Polled::Notifications
                 }
                 Output::Wake(at) => {
+                    orders = inner.tunnel_orders();
                     if inner.phase == Lifecycle::ShuttingDown && inner.core.is_idle() {
                         let is_over = inner.rendezvous.leave(now, &mut inner.core);
                         return match inner.core.is_idle() {
@@ -338,6 +348,9 @@ impl Driver {
             }
         });
         drop(replaced);
+        if !orders.is_empty() {
+            self.intake.tunnels.obey(orders, &self.shared);
+        }
         polled
     }
 

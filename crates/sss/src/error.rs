@@ -46,6 +46,17 @@ pub enum BuildError {
     /// The socket cannot be set up.
     #[error("cannot set up the UDP socket: {0}")]
     Socket(#[source] io::Error),
+    /// The address where tunnels of TLS are to be taken cannot be bound.
+    #[error("cannot take TLS at {address}: {source}")]
+    Tls {
+        /// The address that was to be bound.
+        address: SocketAddr,
+        /// Error of the operating system.
+        source: io::Error,
+    },
+    /// The certificate of a server that takes tunnels of TLS, or its key, is of no use.
+    #[error("the certificate for TLS cannot be used: {0}")]
+    Certificate(String),
     /// The file for a key log cannot be opened.
     #[error("cannot open {}, which SSSKEYLOGFILE names: {source}", path.display())]
     KeyLog {

@@ -91,7 +91,11 @@ impl Host {
             (route, peer.and_then(|id| inner.core.negotiation_failure(now, id)))
         });
         let observed = registrations.iter().filter_map(|one| match one.state {
-            RegistrationState::Registered { at, observed, .. } => Some((at, observed)),
+            RegistrationState::Registered {
+                at,
+                observed: Some(observed),
+                ..
+            } => Some((at, observed)),
             _ => None,
         });
         Explanation {

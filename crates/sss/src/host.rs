@@ -214,6 +214,18 @@ impl Host {
         self.handle.call(|inner, _| inner.rendezvous.server_stats())
     }
 
+    /// Returns what went through the host's tunnels of TLS, and what became of them.
+    #[cfg(feature = "tls")]
+    pub fn tunnel_stats(&self) -> crate::tunnels::TunnelStats {
+        self.handle.call(|inner, _| inner.tunnels.stats())
+    }
+
+    /// The address where this host, a registration server, takes tunnels of TLS. `None` if it takes none.
+    #[cfg(feature = "tls")]
+    pub fn tls_addr(&self) -> Option<SocketAddr> {
+        self.handle.call(|inner, _| inner.tunnels.listens_at)
+    }
+
     /// Returns how often the host's socket was used, and what it refused.
     pub fn socket_stats(&self) -> SocketStats {
         self.handle.call(|inner, _| inner.socket)

@@ -113,6 +113,10 @@ mod service_builder;
 mod services_of;
 mod shared;
 mod stream;
+#[cfg_attr(not(feature = "tls"), path = "tls_absent.rs")]
+mod tls;
+#[cfg(feature = "tls")]
+mod tunnels;
 mod waiting;
 
 pub use builder::{DriverMode, HostBuilder};
@@ -138,6 +142,11 @@ pub use service_builder::ServiceBuilder;
 pub use services_of::ServicesOf;
 pub use stream::{Receipt, RecordReader, RecordWriter, RecvHalf, SendDatagram, SendHalf, SendTracked, Stream};
 
+#[cfg(feature = "tls")]
+pub use tls::{TlsLimits, TlsServer};
+#[cfg(feature = "tls")]
+pub use tunnels::TunnelStats;
+
 pub use sss_crypto::Suite;
 pub use sss_proto::{
     Absence, AcceptedBy, BadSetting, ChannelInfo, CloseReason, Congestion, DatagramError, DatagramFate, DatagramStats,
@@ -147,7 +156,7 @@ pub use sss_proto::{
     SubtreeInfo, TreeNode, Tried, TunnelId, Waits, WindowConfig, WriteError,
 };
 pub use sss_reach::server::{Quotas, Rate, RelayLimits, ServerStats};
-pub use sss_reach::{Registration, RegistrationError, RegistrationState, RelayUse};
+pub use sss_reach::{Over, Registration, RegistrationError, RegistrationState, RelayUse};
 pub use sss_wire::services::{ProtocolInfo, ServiceInfo, ServiceList};
 pub use sss_wire::{Code, Eid, EidError, Seconds, is_printable, printable};
 

@@ -11,9 +11,11 @@ use sss_reach::{RelayUse, RendezvousConfig, Serve, ServerAddress};
 use sss_wire::Eid;
 use sss_wire::reach::records::{Register, Visibility};
 
+use crate::error::BuildError;
 use crate::hint::{self, Hint};
 use crate::redaction::HostTag;
 use crate::shared::Shared;
+use crate::tls::Listening;
 
 /// The first pause before the name of a server is looked up again; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -40,7 +42,11 @@ pub enum FoundBy {
 /// Behaviour of a registration server (docs/spec/reach.md). Its defaults work: it relays nothing.
 #[derive(Default)]
 #[must_use = "it does nothing until it is given to HostBuilder::serve_rendezvous"]
-pub struct RendezvousServer(ServerConfig);
+pub struct RendezvousServer {
+    config: ServerConfig,
+    #[cfg(feature = "tls")]
+    tls: Option<crate::tls::TlsServer>,
+}
 
 impl RendezvousServer {
     /// A server for everybody.
@@ -50,20 +56,28 @@ impl RendezvousServer {
 
     /// Sets how many hosts it takes, and what each may ask for.
     pub fn quotas(mut self, quotas: Quotas) -> Self {
-        self.0.quotas = quotas;
+        self.config.quotas = quotas;
         self
     }
 
     /// Relays packets between hosts that registered here and reach each other in no other way, within these limits
     /// (RCH-17). It cannot read them, and keeps none: what is too much is dropped. Default: it relays nothing.
     pub fn relay(mut self, limits: RelayLimits) -> Self {
-        self.0.relay = Some(limits);
+        self.config.relay = Some(limits);
+        self
+    }
+
+    /// Takes tunnels of TLS too, from hosts to which UDP is blocked (RCH-22). Nobody else has an address of such hosts,
+    /// so that the server is to relay, too.
+    #[cfg(feature = "tls")]
+    pub fn tls(mut self, tls: crate::tls::TlsServer) -> Self {
+        self.tls = Some(tls);
         self
     }
 
     /// Decides which hosts may register. It must not block, and must not use the host. Default: all may.
     pub fn allow(mut self, allow: impl Fn(&Eid) -> bool + Send + 'static) -> Self {
-        self.0.allow = Some(Box::new(allow));
+        self.config.allow = Some(Box::new(allow));
         self
     }
 
@@ -72,13 +86,16 @@ impl RendezvousServer {
     pub(crate) fn into_serve(self, identity: &StaticKey) -> Serve {
         let mut secret = [0; 32];
         schedule::label(&*identity.to_bytes(), "rendezvous", b"", &mut secret);
-        Serve { config: self.0, secret }
+        Serve {
+            config: self.config,
+            secret,
+        }
     }
 }
 
 impl fmt::Debug for RendezvousServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("RendezvousServer").field(&self.0).finish()
+        f.debug_tuple("RendezvousServer").field(&self.config).finish()
     }
 }
 
@@ -88,6 +105,8 @@ pub(crate) struct Wishes {
     pub(crate) servers: Vec<(Eid, Hint)>,
     pub(crate) found_by: FoundBy,
     pub(crate) relay: RelayUse,
+    /// Places where servers take tunnels of TLS.
+    pub(crate) tls: Vec<(Eid, String)>,
     pub(crate) serve: Option<RendezvousServer>,
 }
 
@@ -101,6 +120,18 @@ impl Wishes {
     /// Returns whether there is anything to do beside the core.
     pub(crate) fn is_any(&self) -> bool {
         !self.servers.is_empty() || self.serve.is_some()
+    }
+
+    /// Binds the address where tunnels are to be taken, if some are.
+    ///
+    /// # Errors
+    /// If it cannot be bound, or the certificate is of no use.
+    pub(crate) fn listen(&mut self) -> Result<Option<Listening>, BuildError> {
+        #[cfg(feature = "tls")]
+        if let Some(tls) = self.serve.as_mut().and_then(|server| server.tls.take()) {
+            return tls.listen().map(Some);
+        }
+        Ok(None)
     }
 
     /// The configuration, and the names that are still to be looked up.
@@ -119,7 +150,13 @@ impl Wishes {
                 None => servers.push(ServerAddress {
                     eid,
                     addresses: address.into_iter().collect(),
+                    tls: None,
                 }),
+            }
+        }
+        for (eid, place) in self.tls {
+            if let Some(server) = servers.iter_mut().find(|server| server.eid == eid) {
+                server.tls = Some(place);
             }
         }
         let (visibility, words, profile) = match self.found_by {

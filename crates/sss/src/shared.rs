@@ -8,14 +8,16 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-use sss_proto::{Event, Input, Instant, Link, Output, TransmitBuf};
-use sss_reach::{Rendezvous, RendezvousConfig};
+use sss_proto::{Event, Input, Instant, Link, Output, Transmit, TransmitBuf};
+use sss_reach::{Rendezvous, RendezvousConfig, TunnelOrder};
 use sss_wire::Eid;
 
 use crate::driver::SocketStats;
 use crate::driver::addresses;
 use crate::driver::clock::Clock;
 use crate::driver::wakers::Waiters;
+#[cfg(feature = "tls")]
+use crate::tunnels::Tunnels;
 
 /// The state of a host that its handles and its driver share.
 pub(crate) struct Shared {
@@ -39,6 +41,9 @@ pub(crate) struct Inner {
     pub(crate) new_port_on_move: bool,
     /// Number of calls that applications have made.
     pub(crate) calls: u64,
+    /// Tunnels that are open.
+    #[cfg(feature = "tls")]
+    pub(crate) tunnels: Tunnels,
     driver: Parking,
     /// The driver's last look at the clock, for calls made while it is at work.
     now: Instant,
@@ -88,6 +93,23 @@ impl Inner {
     /// The next thing to be sent or told, or the time until which there is nothing.
     pub(crate) fn poll(&mut self, now: Instant, buf: &mut TransmitBuf) -> Output {
         self.rendezvous.poll(now, &mut self.core, buf)
+    }
+
+    /// Sends datagrams through a tunnel, if that is where they go.
+    pub(crate) fn send_through(&mut self, transmit: &Transmit, datagrams: &[u8]) -> bool {
+        let Link::Tunnel(id) = transmit.link else {
+            return false;
+        };
+        #[cfg(feature = "tls")]
+        self.tunnels.send(id, datagrams, transmit.segment);
+        #[cfg(not(feature = "tls"))]
+        let (_, _) = (id, datagrams);
+        true
+    }
+
+    /// Orders about tunnels. Seldom any.
+    pub(crate) fn tunnel_orders(&mut self) -> Vec<TunnelOrder> {
+        std::iter::from_fn(|| self.rendezvous.poll_tunnel_order()).collect()
     }
 
     /// The next event alone.
@@ -178,6 +200,8 @@ impl Shared {
                 network_changed: false,
                 new_port_on_move: false,
                 calls: 0,
+                #[cfg(feature = "tls")]
+                tunnels: Tunnels::default(),
                 driver: Parking::default(),
                 now: clock.now(),
             }),
@@ -214,6 +238,23 @@ impl Shared {
         let replaced = inner.waiters.take_replaced();
         drop(guard);
         drop(replaced);
+        if let Some(waker) = wake {
+            waker.wake();
+        }
+        result
+    }
+
+    /// Runs what a tunnel has to do with the core, and lets the driver see to what comes of it.
+    #[cfg(feature = "tls")]
+    pub(crate) fn feed<R>(&self, f: impl FnOnce(&mut Inner, Instant) -> R) -> R {
+        let mut guard = self.lock();
+        let inner = &mut *guard;
+        inner.now = self.clock.now();
+        let now = inner.now;
+        let result = f(inner, now);
+        inner.want_driver();
+        let wake = inner.driver.take();
+        drop(guard);
         if let Some(waker) = wake {
             waker.wake();
         }

@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::{Value, json};
-use sss::{Eid, Explanation, FoundBy, Host, NatKind, Registration, RegistrationState, RouteClass, Seconds};
+use sss::{
+    Eid, Explanation, FoundBy, Host, NatKind, Over, Registration, RegistrationState, Route, RouteClass, Seconds,
+};
 
-use crate::caller::Caller;
+use crate::caller::{Caller, place_of};
 use crate::cli::{ConnectArgs, target};
 use crate::connector::{Times, build_with};
 use crate::error::{Error, Exit, SERVER_ADVICE};
@@ -167,6 +169,14 @@ async fn attempt(caller: &Caller, eid: Eid, places: Vec<Place>) -> Attempt {
     }
 }
 
+/// The place of a route: that of a tunnel has no address.
+fn place(route: Route) -> String {
+    match route.class() {
+        RouteClass::Tunnel => place_of(route),
+        _ => route.to_string(),
+    }
+}
+
 fn families(addresses: &[SocketAddr]) -> Vec<&'static str> {
     let elsewhere = addresses.iter().filter(|address| !address.ip().is_loopback());
     let (mut v4, mut v6) = (false, false);
@@ -213,6 +223,13 @@ fn advice(
                 .to_owned(),
         );
     }
+    if explanation.registrations.iter().any(is_over_tls) {
+        advice.push(
+            "UDP does not get through from here, so that all goes through the server: let UDP to the server's port pass \
+             the firewall, and it is faster"
+                .to_owned(),
+        );
+    }
     let is_relayed = explanation
         .route
         .is_some_and(|route| route.class() == RouteClass::Relay);
@@ -228,12 +245,29 @@ fn state(registration: &Registration) -> String {
     match &registration.state {
         RegistrationState::Registered { observed, rtt, .. } => {
             let rtt = rtt.map_or_else(String::new, |rtt| format!(", {:.1} ms", milliseconds(rtt)));
-            format!("registered{rtt}, sees this host at {observed}")
+            match observed {
+                Some(observed) => format!("registered{rtt}, sees this host at {observed}"),
+                None => format!("registered over TLS{rtt}: UDP gets no answer"),
+            }
         }
         RegistrationState::Failed(why) => format!("not registered: {why}"),
         RegistrationState::Resolving => "its name is not found yet".to_owned(),
         _ => "has not answered".to_owned(),
     }
+}
+
+fn over_name(over: Over) -> &'static str {
+    match over {
+        Over::Tls => "tls",
+        _ => "udp",
+    }
+}
+
+fn is_over_tls(registration: &Registration) -> bool {
+    matches!(
+        registration.state,
+        RegistrationState::Registered { over: Over::Tls, .. }
+    )
 }
 
 fn joined(words: impl IntoIterator<Item = impl ToString>) -> String {
@@ -297,7 +331,7 @@ fn text(
                 let ms = milliseconds(attempt.time);
                 row(
                     "result",
-                    &format!("reached in {ms:.1} ms; {} route now: {route}", route.class()),
+                    &format!("reached in {ms:.1} ms; {} route now: {}", route.class(), place(route)),
                 );
             }
             (Ok(()), None) => row("result", "reached, and lost again"),
@@ -325,8 +359,12 @@ fn fact(
             "addresses": registration.addresses,
             "state": state(registration),
         });
-        if let RegistrationState::Registered { observed, rtt, .. } = registration.state {
-            server["observed"] = observed.to_string().into();
+        if let RegistrationState::Registered {
+            over, observed, rtt, ..
+        } = registration.state
+        {
+            server["over"] = over_name(over).into();
+            server["observed"] = observed.map(|observed| observed.to_string()).into();
             server["rtt_ms"] = rtt.map(milliseconds).into();
         }
         server

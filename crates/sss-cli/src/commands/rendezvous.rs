@@ -1,5 +1,8 @@
 //! `sss rendezvous`: a registration server.
 
+#[cfg_attr(not(feature = "tls"), path = "rendezvous/tunnels_absent.rs")]
+mod tunnels;
+
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,6 +21,7 @@ use crate::interrupt;
 use crate::listen::ListenArgs;
 use crate::output::{Output, count, size};
 use crate::place::{DEFAULT_PORT, Place};
+use crate::server_at::Tls;
 use crate::servers::{IfMissing, read_lines};
 use crate::transfer::rate::Rate;
 
@@ -28,6 +32,7 @@ Examples:
   sss rendezvous                     for everybody who knows where it is
   sss rendezvous --allow-file hosts  for hosts whose EIDs are in a file
   sss rendezvous --relay             carries packets where nothing else works
+  sss rendezvous --relay --tls [::]:443    also for hosts to which UDP is blocked
   sss rendezvous --stats 60          tells each minute what it does
 
 Run it where everybody can reach it by UDP. It prints `listening EID@IP:PORT`
@@ -62,6 +67,23 @@ pub(crate) struct RendezvousArgs {
     /// the same share [default: 1G]
     #[arg(long, value_name = "RATE", requires = "relay")]
     pub(crate) relay_rate: Option<Rate>,
+    /// Take tunnels of TLS at this address too (port 443 is what firewalls let pass), from hosts to which UDP is
+    /// blocked: others give EID@HOST:PORT+tls. TLS only carries: hosts are authenticated by their EIDs inside, and do
+    /// not look at the certificate, which is made at each start unless one is given
+    #[arg(long, value_name = "IP:PORT", requires = "relay")]
+    pub(crate) tls: Option<SocketAddr>,
+    /// The certificate to show, with those it needs behind it, as PEM: for firewalls that look at it
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "tls",
+        requires = "tls_key",
+        hide_short_help = true
+    )]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The key of that certificate, as PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert", hide_short_help = true)]
+    pub(crate) tls_key: Option<PathBuf>,
     /// Let Prometheus read what the server does at http://ADDR/metrics; whoever reaches that address can
     #[arg(long, value_name = "IP:PORT")]
     pub(crate) metrics: Option<SocketAddr>,
@@ -83,6 +105,7 @@ pub(crate) async fn run(args: RendezvousArgs, output: Output) -> Result<(), Erro
         Some(file) => Some(read_lines(file, IfMissing::Fails)?.into_iter().collect()),
         None => None,
     };
+    let tls = tunnels::wanted(&args)?;
     let identity = identity::load(args.identity.as_deref(), output)?;
     let builder = || {
         let server = RendezvousServer::new().quotas(Quotas {
@@ -98,6 +121,7 @@ pub(crate) async fn run(args: RendezvousArgs, output: Output) -> Result<(), Erro
             Some(allowed) => server.allow(move |eid| allowed.contains(eid)),
             None => server,
         };
+        let server = tunnels::with(server, tls.clone());
         let builder = Host::builder().identity(identity.clone()).answer_probes(true);
         builder.serve_rendezvous(server)
     };
@@ -156,7 +180,12 @@ fn announce(host: &Host, (public, metrics): (&[Place], &Option<TcpListener>), ou
     // Each `listening` has it for machines.
     let first = addresses.first().map(ToString::to_string);
     if let Some(place) = public.first().map(ToString::to_string).or(first) {
-        output.text(format!("others give --server {eid}@{place}"));
+        let tls = Tls(tunnels::port(host));
+        output.text(format!("others give --server {eid}@{place}{tls}"));
+    }
+    if let Some(address) = tunnels::address(host) {
+        let fact = json!({"event": "tls", "address": address.to_string()});
+        output.prose(format!("tls {address}"), &fact);
     }
     if let Some(address) = metrics.as_ref().and_then(|listener| listener.local_addr().ok()) {
         let fact = json!({"event": "metrics", "address": address.to_string()});
@@ -188,8 +217,9 @@ fn tell(host: &Host, output: Output) {
         "relayed_packets": stats.relayed_packets,
         "relayed_bytes": stats.relayed_bytes,
         "not_relayed": stats.unrelayed,
+        "tunnels": tunnels::open(host),
     });
-    output.prose_aside(text(&stats), &fact);
+    output.prose_aside(text(&stats) + &tunnels::text(host), &fact);
 }
 
 fn text(stats: &ServerStats) -> String {

@@ -86,6 +86,7 @@ fn servers_have_room_before_places() {
     let server = |i: u16| ServerAt {
         eid: Eid::from_public_key(&i.to_be_bytes().repeat(16).try_into().unwrap()),
         place: Place::Address((Ipv4Addr::LOCALHOST, i).into()),
+        tls: i.is_multiple_of(3).then_some(i),
     };
     let address = |i: u16| Place::Address((Ipv6Addr::LOCALHOST, i).into());
     let full = Ticket::new(eid, (1..200).map(address), Some(Secret::random().unwrap()));

@@ -7,10 +7,12 @@ use sss_lab::check::{PAIRED, get_through};
 
 use world::{Failure, Outcome, World};
 
+#[cfg(feature = "tls")]
+mod blocked;
 pub(crate) mod world;
 
 /// Says loudly that nothing was tested where no lab can be made.
-fn unless_skipped(world: Result<World, Failure>) -> Option<World> {
+fn unless_skipped<T>(world: Result<T, Failure>) -> Option<T> {
     match world {
         Ok(world) => Some(world),
         Err(error) if error.downcast_ref().is_some_and(sss_lab::Error::is_missing) => {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use sss_crypto::Generator;
-use sss_proto::{Absence, Instant, Introduced};
+use sss_proto::{Absence, Instant, Introduced, Link};
 use sss_wire::Eid;
 use sss_wire::reach::Punch;
 use sss_wire::reach::bodies::{Found, Status, Unfound, Way};
@@ -14,6 +14,7 @@ use super::PATIENCE;
 use super::punch::{Punched, Punching};
 use super::registration::Registration;
 use crate::absence::absence;
+use crate::path::NOWHERE;
 
 /// Calls at a time: what is beyond fails.
 const MAX: usize = 1024;
@@ -130,7 +131,7 @@ impl Calls {
         now: Instant,
         registrations: &mut [Registration],
         rng: &mut Generator,
-        outbox: &mut VecDeque<(SocketAddr, Vec<u8>)>,
+        outbox: &mut VecDeque<(Link, Vec<u8>)>,
     ) {
         for call in &mut self.all {
             for (question, registration) in call.questions.iter_mut().zip(&mut *registrations) {
@@ -170,6 +171,7 @@ impl Calls {
         };
         match (&found.outcome, &mut question.state) {
             (Ok(way), State::Asking(at, sent)) => {
+                let is_direct = is_direct && way.address != NOWHERE;
                 let punching = is_direct.then(|| Box::new(Punching::new(now, way, rng)));
                 question.state = State::Found(punching, *at, *sent);
                 Answered::Way(call.eid, *way, call.greeting.is_some())
@@ -253,7 +255,7 @@ impl Question {
         about: About<'_>,
         registration: &mut Registration,
         rng: &mut Generator,
-    ) -> Vec<(SocketAddr, Vec<u8>)> {
+    ) -> Vec<(Link, Vec<u8>)> {
         let About { eid, began, greeting } = about;
         let mut packets = Vec::new();
         let (at, sent) = match &mut self.state {
@@ -267,7 +269,8 @@ impl Question {
                 (at, sent)
             }
             State::Found(punching, at, sent) => {
-                packets.extend(punching.as_mut().and_then(|punching| punching.on_timer(now)));
+                let punch = punching.as_mut().and_then(|punching| punching.on_timer(now));
+                packets.extend(punch.map(|(to, packet)| (Link::Udp(to), packet)));
                 if greeting.is_none() {
                     return packets;
                 }

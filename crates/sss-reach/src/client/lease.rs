@@ -61,6 +61,8 @@ struct Timer {
     at: Instant,
     /// LEASEs since the last one that was answered.
     unanswered: usize,
+    /// The time of the first of them.
+    silent_since: Option<Instant>,
 }
 
 /// News that LEASE_OK has brought.
@@ -124,6 +126,7 @@ impl Lease {
                 // The first one at once: it measures the round trip.
                 at: now,
                 unanswered: 0,
+                silent_since: None,
             },
             answers: VecDeque::new(),
             sent: Instant::default(),
@@ -156,14 +159,7 @@ impl Lease {
             return Ok(None);
         }
         let answer = self.answers.pop_front();
-        let number = self.next_number(now);
-        let lease = bodies::Lease {
-            boot: self.boot,
-            counter: number,
-            rtt: self.rtt_micros(),
-            presence: self.presence,
-            answer,
-        };
+        let lease = self.statement(now, answer);
         let token = self.tokens.here().ok_or(NoToken)?;
         let packet = self.key.lease(&lease, token, rng);
         self.sent = now;
@@ -172,8 +168,37 @@ impl Lease {
             _ => PAUSES.get(self.timer.unanswered).or(PAUSES.last()).copied(),
         };
         self.timer.unanswered = self.timer.unanswered.saturating_add(1);
+        self.timer.silent_since.get_or_insert(now);
         self.timer.at = now + pause.unwrap_or(self.ttl);
         Ok(Some(packet))
+    }
+
+    /// LEASE from another address than the present one, with a token that was not seen yet. `None` if there is none
+    /// left. Nothing else is awaited of it.
+    pub(super) fn elsewhere(&mut self, now: Instant, rng: &mut Generator) -> Option<Vec<u8>> {
+        let token = self.tokens.unused.pop_back()?;
+        let lease = self.statement(now, None);
+        Some(self.key.lease(&lease, &token, rng))
+    }
+
+    fn statement(&mut self, now: Instant, answer: Option<([u8; 8], Status)>) -> bodies::Lease {
+        bodies::Lease {
+            boot: self.boot,
+            counter: self.next_number(now),
+            rtt: self.rtt_micros(),
+            presence: self.presence,
+            answer,
+        }
+    }
+
+    /// The time of the first LEASE that was not answered, if the latest was not.
+    pub(super) fn silent_since(&self) -> Option<Instant> {
+        self.timer.silent_since
+    }
+
+    /// The number of LEASEs since the latest one that was answered.
+    pub(super) fn unanswered(&self) -> usize {
+        self.timer.unanswered
     }
 
     /// This host's address has changed, or may have.
@@ -182,6 +207,7 @@ impl Lease {
         self.outstanding.clear();
         self.timer.at = now;
         self.timer.unanswered = 0;
+        self.timer.silent_since = None;
     }
 
     /// This host goes (RCH-20): the server is told so from now on, until it has answered.
@@ -208,6 +234,7 @@ impl Lease {
         // RFC 6298, section 2, without the variance.
         self.rtt = Some(self.rtt.map_or(sample, |rtt| rtt * 7 / 8 + sample / 8));
         let is_leaving = self.presence == Presence::Leaving;
+        self.timer.silent_since = None;
         if !is_leaving {
             self.timer.unanswered = 0;
             self.timer.at = now + self.ttl / 3;

@@ -1,21 +1,29 @@
 //! This host's registration with one server: the stream, and the lease that stays of it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::task::Poll;
 use std::time::Duration;
 
-use sss_proto::{Absence, ConnectError, Host, Instant, OpenError, ReadError, ReadOutcome, Route, StreamId, WriteError};
+use sss_crypto::Generator;
+use sss_proto::{
+    Absence, ConnectError, Host, Instant, Link, OpenError, ReadError, ReadOutcome, Route, StreamId, TunnelId,
+    WriteError,
+};
 use sss_wire::reach::bodies::{Presence, Status};
 use sss_wire::reach::records::{MAX_RECORD, Register, Registered, Request, Visibility};
 use sss_wire::services::SERVICE;
 use sss_wire::{Eid, reach};
 
 use super::lease::Lease;
-use super::report::{self, RegistrationError, RegistrationState};
+use super::report::{self, Over, RegistrationError, RegistrationState};
+use super::tunnel::{Hearing, Tunnel, TunnelOrder};
+use crate::path::NOWHERE;
 
 /// The first pause before registration is tried again; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// LEASEs in a row through a tunnel that may be left without an answer, before it counts as dead.
+const MAX_UNANSWERED: usize = 2;
 
 /// A server that this host is to register with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,12 +32,16 @@ pub struct ServerAddress {
     pub eid: Eid,
     /// Addresses at which it may be.
     pub addresses: Vec<SocketAddr>,
+    /// Place where it takes tunnels of TLS, for where UDP gets no answer: an address or a name, and a port. It is
+    /// given back in [`TunnelOrder::Open`](crate::TunnelOrder::Open).
+    pub tls: Option<String>,
 }
 
 /// A registration with one server, as far as it has come.
 pub(super) struct Registration {
     server: ServerAddress,
     state: State,
+    tunnel: Tunnel,
     pause: Duration,
     /// The reason why the latest try has failed.
     failure: Option<RegistrationError>,
@@ -38,12 +50,20 @@ pub(super) struct Registration {
 enum State {
     /// It is tried (again) at this time.
     Pausing(Instant),
-    /// REGISTER is sent on this stream.
-    Asking(StreamId, Vec<u8>),
-    /// There is a lease, and the server was at this address.
-    Leased(Box<Lease>, SocketAddr),
+    /// REGISTER is sent.
+    Asking(Asking),
+    /// There is a lease, and the server is at the end of this link.
+    Leased(Box<Lease>, Link),
     /// This host goes, and has no lease any more.
     Over,
+}
+
+/// A server that is asked.
+struct Asking {
+    stream: StreamId,
+    /// The answer, as far as it has come.
+    record: Vec<u8>,
+    began: Instant,
 }
 
 /// Outcome of what came on the stream.
@@ -60,6 +80,7 @@ pub(super) enum Progress {
 impl Registration {
     pub(super) fn new(now: Instant, server: ServerAddress) -> Self {
         Self {
+            tunnel: Tunnel::new(now, server.tls.clone()),
             server,
             state: State::Pausing(now),
             pause: FIRST_PAUSE,
@@ -72,16 +93,27 @@ impl Registration {
     }
 
     /// The lease, and where its server is.
-    pub(super) fn lease(&mut self) -> Option<(&mut Lease, SocketAddr)> {
+    pub(super) fn lease(&mut self) -> Option<(&mut Lease, Link)> {
         match &mut self.state {
             State::Leased(lease, at) => Some((lease, *at)),
             _ => None,
         }
     }
 
-    /// Returns whether there is a lease, and its server is at an address.
-    pub(super) fn is_at(&self, address: SocketAddr) -> bool {
-        matches!(&self.state, State::Leased(_, at) if *at == address)
+    /// Returns whether there is a lease, and its server may be heard over that link: while a tunnel is used, by UDP
+    /// too.
+    pub(super) fn is_at(&self, link: Link) -> bool {
+        match (&self.state, link) {
+            (State::Leased(_, at), _) if *at == link => true,
+            (State::Leased(_, Link::Tunnel(_)), Link::Udp(address)) => self.server.addresses.contains(&address),
+            _ => false,
+        }
+    }
+
+    /// The server's address at the end of a link.
+    pub(super) fn ip_at(&self, link: Link) -> Option<IpAddr> {
+        let address = link.address().or(self.tunnel.open().map(|opened| opened.at));
+        address.map(|address| address.ip())
     }
 
     /// Returns whether there is a lease.
@@ -98,11 +130,19 @@ impl Registration {
     /// Returns how it stands.
     pub(super) fn report(&self) -> report::Registration {
         let state = match (&self.state, &self.failure) {
-            (State::Leased(lease, at), _) => RegistrationState::Registered {
-                at: *at,
-                observed: lease.observed(),
-                rtt: lease.rtt(),
-            },
+            (State::Leased(lease, link), _) => {
+                let at = link.address().or(self.tunnel.open().map(|opened| opened.at));
+                let over = match link {
+                    Link::Tunnel(_) => Over::Tls,
+                    Link::Udp(_) | Link::Socket(..) => Over::Udp,
+                };
+                RegistrationState::Registered {
+                    at: at.unwrap_or(NOWHERE),
+                    over,
+                    observed: Some(lease.observed()).filter(|_| over == Over::Udp),
+                    rtt: lease.rtt(),
+                }
+            }
             (State::Over, _) => RegistrationState::Over,
             (_, Some(failure)) => RegistrationState::Failed(failure.clone()),
             _ if self.server.addresses.is_empty() => RegistrationState::Resolving,
@@ -116,15 +156,16 @@ impl Registration {
     }
 
     pub(super) fn is_on(&self, stream: StreamId) -> bool {
-        matches!(self.state, State::Asking(of, _) if of == stream)
+        matches!(&self.state, State::Asking(asking) if asking.stream == stream)
     }
 
     pub(super) fn next_timer(&self) -> Option<Instant> {
-        match &self.state {
+        let own = match &self.state {
             State::Pausing(at) => Some(*at).filter(|_| !self.server.addresses.is_empty()),
-            State::Asking(..) | State::Over => None,
+            State::Asking(_) | State::Over => None,
             State::Leased(lease, _) => Some(lease.next_timer()),
-        }
+        };
+        own.into_iter().chain(self.tunnel.next_timer(self.hearing())).min()
     }
 
     /// Registers anew, soon: the server has lost what it knew, or there is no token left.
@@ -166,7 +207,9 @@ impl Registration {
             return;
         }
         let names = (SERVICE, reach::PROTOCOL);
-        let routes: Vec<Route> = self.server.addresses.iter().copied().map(Route::udp).collect();
+        let tunnel = self.tunnel.open().map(|opened| Route::over(Link::Tunnel(opened.id)));
+        let addresses = self.server.addresses.iter().copied();
+        let routes: Vec<Route> = addresses.map(Route::udp).chain(tunnel).collect();
         let stream = host.connect(now, self.server.eid, names, &routes);
         let stream = match stream {
             Ok(stream) => stream,
@@ -178,13 +221,17 @@ impl Registration {
             host.stream(stream).release();
             return self.fail(now, why_unwritten(error));
         }
-        self.state = State::Asking(stream, Vec::new());
+        self.state = State::Asking(Asking {
+            stream,
+            record: Vec::new(),
+            began: now,
+        });
         self.read(now, host, register.visibility);
     }
 
     /// Reads on: something has come on the stream.
     pub(super) fn read(&mut self, now: Instant, host: &mut Host, visibility: Visibility) -> Progress {
-        let State::Asking(stream, record) = &mut self.state else {
+        let State::Asking(Asking { stream, record, .. }) = &mut self.state else {
             return Progress::None;
         };
         let stream = *stream;
@@ -201,10 +248,10 @@ impl Registration {
         };
         let info = host.channel_info(stream.peer());
         let rtt = info.as_ref().and_then(|info| info.min_rtt);
-        let path = info.and_then(|info| info.route.direct_address());
+        let link = info.and_then(|info| info.route.handle.is_none().then_some(info.route.link));
         host.stream(stream).release();
         let outcome = outcome.and_then(|record| match Registered::decode(&record) {
-            Ok(Ok(registered)) => path.map(|at| (registered, at)).ok_or(RegistrationError::Malformed),
+            Ok(Ok(registered)) => link.map(|at| (registered, at)).ok_or(RegistrationError::Malformed),
             Ok(Err(unfound)) => Err(why_not(unfound.status)),
             Err(_) => Err(RegistrationError::Malformed),
         });
@@ -215,6 +262,10 @@ impl Registration {
                     Visibility::Known | Visibility::Listed => Presence::Found,
                 };
                 self.state = State::Leased(Box::new(Lease::new(now, registered, (presence, rtt))), at);
+                match at {
+                    Link::Tunnel(_) => self.tunnel.on_used(now),
+                    Link::Udp(_) | Link::Socket(..) => self.tunnel.on_heard_by_udp(),
+                }
                 self.pause = FIRST_PAUSE;
                 self.failure = None;
                 Progress::Leased
@@ -223,6 +274,17 @@ impl Registration {
                 self.fail(now, error);
                 Progress::Failed
             }
+        }
+    }
+
+    /// This host has come into another network.
+    pub(super) fn on_network_change(&mut self, now: Instant) {
+        self.tunnel.on_network_change(now);
+        match &mut self.state {
+            // It may be that nothing has changed for the tunnel, and UDP is tried at once.
+            State::Leased(lease, Link::Tunnel(_)) => lease.lease_now(now),
+            State::Leased(lease, _) => lease.on_moved(now),
+            _ => self.retry(now),
         }
     }
 
@@ -238,6 +300,96 @@ impl Registration {
         self.failure = Some(failure);
         self.state = State::Pausing(now + self.pause);
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// The tunnel.
+impl Registration {
+    fn hearing(&self) -> Hearing {
+        match &self.state {
+            State::Asking(asking) => Hearing::Asked(asking.began),
+            State::Leased(_, Link::Tunnel(_)) => Hearing::ByTunnel,
+            State::Leased(lease, _) => lease.silent_since().map_or(Hearing::ByUdp, Hearing::Missed),
+            State::Pausing(_) | State::Over => Hearing::Unasked,
+        }
+    }
+
+    /// Sees to the tunnel, if that is due: says what is to be done with it.
+    pub(super) fn tend_tunnel(&mut self, now: Instant, host: &mut Host) -> Option<TunnelOrder> {
+        let is_dead = match &self.state {
+            State::Leased(lease, Link::Tunnel(_)) => lease.unanswered() > MAX_UNANSWERED,
+            _ => false,
+        };
+        if is_dead {
+            self.on_tunnel_closed(now, host);
+            return Some(TunnelOrder::Close {
+                server: self.server.eid,
+            });
+        }
+        self.tunnel.on_timer(now, self.server.eid, self.hearing())
+    }
+
+    /// LEASE by UDP, while a tunnel is used, if it is time to try that again; and where it goes.
+    pub(super) fn test_udp(&mut self, now: Instant, rng: &mut Generator) -> Option<(Link, Vec<u8>)> {
+        let State::Leased(lease, Link::Tunnel(_)) = &mut self.state else {
+            return None;
+        };
+        let tries = self.tunnel.take_test(now)?;
+        let addresses = &self.server.addresses;
+        let address = addresses.get(tries.checked_rem(addresses.len())?)?;
+        Some((Link::Udp(*address), lease.elsewhere(now, rng)?))
+    }
+
+    /// The tunnel is open.
+    pub(super) fn on_tunnel_opened(&mut self, now: Instant, host: &mut Host, (id, at): (TunnelId, SocketAddr)) {
+        let Some(link) = self.tunnel.on_opened(now, id, at) else {
+            return;
+        };
+        match &mut self.state {
+            State::Asking(_) => host.add_hints(now, &self.server.eid, &[Route::over(link)]),
+            State::Leased(lease, before @ Link::Udp(_)) if lease.silent_since().is_some() => {
+                let relay = std::mem::replace(before, link);
+                lease.on_moved(now);
+                self.tunnel.on_used(now);
+                // The handles there are of the lease's former address (RCH-17).
+                host.network_changed(now, |route, _| route.link == relay && route.handle.is_some());
+            }
+            State::Pausing(_) => self.retry(now),
+            State::Leased(..) | State::Over => {}
+        }
+    }
+
+    /// The tunnel is closed, or could not be opened: what went through it goes by UDP, until there is another.
+    pub(super) fn on_tunnel_closed(&mut self, now: Instant, host: &mut Host) {
+        let Some(gone) = self.tunnel.on_closed(now) else {
+            return;
+        };
+        if let State::Leased(lease, at) = &mut self.state
+            && *at == gone
+        {
+            match self.server.addresses.first() {
+                Some(address) => {
+                    *at = Link::Udp(*address);
+                    lease.on_moved(now);
+                }
+                None => self.state = State::Pausing(now),
+            }
+        }
+        host.network_changed(now, |route, _| route.link == gone);
+    }
+
+    /// An answer to LEASE has come over a link: if it is another one than before, the server is spoken to by it now.
+    pub(super) fn on_answered(&mut self, now: Instant, host: &mut Host, link: Link) {
+        let State::Leased(_, at) = &mut self.state else {
+            return;
+        };
+        let before = std::mem::replace(at, link);
+        if matches!(link, Link::Udp(_)) {
+            self.tunnel.on_heard_by_udp();
+        }
+        if before != link {
+            host.network_changed(now, |route, _| route.link == before);
+        }
     }
 }
 
@@ -278,7 +430,7 @@ fn why_not(status: Status) -> RegistrationError {
 impl Registration {
     /// A registration that has come to a lease.
     pub(super) fn leased(now: Instant, server: ServerAddress, registered: Registered) -> Self {
-        let at = server.addresses[0];
+        let at = Link::Udp(server.addresses[0]);
         let lease = Lease::new(now, registered, (Presence::Found, None));
         Self {
             state: State::Leased(Box::new(lease), at),

@@ -19,6 +19,16 @@ pub struct Registration {
     pub state: RegistrationState,
 }
 
+/// Carrier of packets between a host and a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Over {
+    /// UDP.
+    Udp,
+    /// A tunnel of TLS: UDP gets no answer (RCH-24).
+    Tls,
+}
+
 /// State of a registration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -32,8 +42,10 @@ pub enum RegistrationState {
     Registered {
         /// Address of the server.
         at: SocketAddr,
-        /// Address of this host, as the server sees it.
-        observed: SocketAddr,
+        /// Carrier of packets to the server.
+        over: Over,
+        /// UDP address of this host, as the server sees it. `None` over TLS: it has sent nothing by UDP that was seen.
+        observed: Option<SocketAddr>,
         /// Round-trip time to the server, smoothed.
         rtt: Option<Duration>,
     },

@@ -40,6 +40,7 @@ impl Leased {
         let known = ServerAddress {
             eid,
             addresses: vec![server],
+            tls: None,
         };
         let mut client = Client::new(at(0), Vec::new(), <_>::default(), Generator::new(&[6; 32]));
         client.registrations.push(Tried::leased(at(0), known, registered));
@@ -202,10 +203,10 @@ fn a_punch_is_answered_from_the_address_that_it_was_sent_to() {
     while leased.client.poll_transmit().is_some() {}
     let punch = keys::punch(false, &keys::punch_name(&[9; 32]), &[1; 16], &[9; 32]);
     let path = Path {
-        remote: address("203.0.113.5:55"),
+        link: Link::Udp(address("203.0.113.5:55")),
         local: Some(address("192.0.2.77:1").ip()),
     };
     leased.client.packet(at(10), &mut leased.host, path, &punch).unwrap();
     let answer = leased.client.poll_transmit().unwrap();
-    assert_eq!((answer.route, answer.local), (path.remote.into(), path.local));
+    assert_eq!((answer.route, answer.local), (Route::over(path.link), path.local));
 }

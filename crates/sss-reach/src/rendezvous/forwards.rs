@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
-use sss_proto::{Batch, Instant, Link, MAX_TRANSMIT, Transmit, TransmitBuf};
+use sss_proto::{Batch, Instant, MAX_TRANSMIT, Transmit, TransmitBuf};
 use sss_wire::reach::{RELAY, RELAY_HEADER, relay_handle, relay_header};
 
 use crate::path::Path;
@@ -38,8 +38,9 @@ impl Forwards {
     pub(super) fn take(&mut self, now: Instant, registrar: &mut Registrar, batch: &mut Batch<'_>) -> bool {
         let stride = batch.stride.max(1);
         let is_relayed = |datagram: &[u8]| datagram.first() == Some(&RELAY);
-        let Link::Udp(from) = batch.link else {
-            return true;
+        let from = Path {
+            link: batch.link,
+            local: None,
         };
         if !batch.data.chunks(stride).any(is_relayed) {
             return true;
@@ -91,7 +92,7 @@ impl Forwards {
             self.waiting += range.len();
             self.queue.push_back(Forward {
                 transmit: Transmit {
-                    link: Link::Udp(to.remote),
+                    link: to.link,
                     local: to.local,
                     ecn: batch.ecn,
                     segment: batch.stride.min(range.len()),

@@ -15,6 +15,7 @@ use super::*;
 use crate::server::RelayLimits;
 
 mod relayed;
+mod tunnels;
 
 /// Kinds of NATs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +25,7 @@ enum Nat {
     Cone,
     /// Another port for each destination; lets in as `Cone` does.
     Symmetric,
-    /// Nothing passes.
+    /// Nothing passes by UDP.
     Blocked,
 }
 
@@ -45,13 +46,13 @@ struct Node {
 
 impl Node {
     /// A datagram has got through to it.
-    fn receive(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) {
+    fn receive(&mut self, now: Instant, link: Link, bytes: &[u8]) {
         let mut data = BytesMut::from(bytes);
         let batch = Batch {
             stride: data.len(),
             data: &mut data,
             lent: &mut None,
-            link: Link::Udp(from),
+            link,
             local: None,
             ecn: Ecn::NotEct,
         };
@@ -78,6 +79,7 @@ struct World {
     cut: Vec<(usize, usize)>,
     /// A node that is so much farther from the servers.
     far: (usize, Duration),
+    tunnels: tunnels::Tunnels,
 }
 
 const ECHO: (&str, &str) = ("echo", "echo/1");
@@ -97,6 +99,7 @@ impl World {
             relay: (None, RelayUse::Allowed),
             cut: Vec::new(),
             far: (0, Duration::ZERO),
+            tunnels: tunnels::Tunnels::default(),
         }
     }
 
@@ -145,6 +148,7 @@ impl World {
         ServerAddress {
             eid: self.nodes[n].host.eid(),
             addresses: vec![self.nodes[n].address],
+            tls: self.tunnels.is_offered.then(|| "tls".to_owned()),
         }
     }
 
@@ -221,7 +225,7 @@ impl World {
         if !lets_in {
             return;
         }
-        node.receive(self.now, from, &bytes);
+        node.receive(self.now, Link::Udp(from), &bytes);
         node.wake = Some(self.now);
     }
 
@@ -233,7 +237,10 @@ impl World {
             match node.rendezvous.poll(self.now, &mut node.host, &mut buf) {
                 Output::Transmit(transmit) => {
                     for datagram in buf.filled().chunks(transmit.segment) {
-                        self.send(n, transmit.link.address().unwrap(), datagram.to_vec());
+                        match transmit.link.address() {
+                            Some(address) => self.send(n, address, datagram.to_vec()),
+                            None => self.send_through(n, transmit.link, datagram.to_vec()),
+                        }
                     }
                 }
                 Output::Event(event) => {
@@ -246,6 +253,7 @@ impl World {
                 }
                 Output::Wake(at) => {
                     node.wake = at;
+                    self.obey(n);
                     return;
                 }
             }
@@ -288,10 +296,14 @@ impl World {
                 self.deliver(flight);
                 continue;
             }
+            if self.step_tunnels() {
+                continue;
+            }
             let next = self.nodes.iter().filter_map(|node| node.wake).min();
             let next = next
                 .into_iter()
                 .chain(self.flying.keys().next().map(|(at, _)| *at))
+                .chain(self.tunnels.next())
                 .min();
             match next.filter(|at| *at < end) {
                 Some(at) => self.now = at,

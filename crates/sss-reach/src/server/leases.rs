@@ -1,12 +1,11 @@
 //! Leases: which hosts are registered, and where they are (RCH-2, RCH-3, RCH-8 to RCH-10).
 
 use std::collections::{BTreeSet, VecDeque};
-use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use sss_proto::{Instant, Network};
+use sss_proto::{Instant, Link, Network, Route};
 use sss_wire::Eid;
 use sss_wire::reach::bodies::{Presence, Status, Unfound};
 use sss_wire::reach::records::{Entries, Register, Search, Visibility};
@@ -21,6 +20,9 @@ const MAX_GONE: usize = 65_536;
 
 /// Leases of one EID, at most: the programs that have this identity.
 const MAX_INSTANCES: usize = 64;
+
+/// Leases at the end of one tunnel, at most: a host has a tunnel of its own.
+const MAX_OF_TUNNEL: u32 = 4;
 
 /// One run of a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -215,14 +217,14 @@ impl Leases {
     pub(super) fn register(
         &mut self,
         now: Instant,
-        (bearer, local): (&Bearer, Option<IpAddr>),
+        (bearer, path): (&Bearer, Path),
         register: &Register,
     ) -> Result<(), Status> {
         let is_known = self.get_mut(&bearer.instance()).is_some();
         if !is_known && self.of(&bearer.eid).len() >= MAX_INSTANCES {
             self.yield_one(&bearer.eid);
         }
-        if !self.make_room(now, bearer) {
+        if !self.make_room(now, (bearer, path)) {
             return Err(Status::TooMany);
         }
         let listing = (register.visibility == Visibility::Listed).then(|| {
@@ -233,7 +235,7 @@ impl Leases {
             visibility: register.visibility,
             is_complete: true,
             listing,
-            ..Lease::new(now, bearer, local)
+            ..Lease::new(now, bearer, path)
         };
         self.begin(now, bearer.eid, lease);
         Ok(())
@@ -241,7 +243,7 @@ impl Leases {
 
     /// Takes a packet of the present run that was sealed under the lease key of its bearer.
     pub(super) fn take(&mut self, now: Instant, bearer: &Bearer, message: Message) -> Taken {
-        let is_validated = bearer.address == message.from.remote;
+        let is_validated = bearer.address == message.from.end();
         let is_leaving = message.presence == Some(Presence::Leaving);
         let instance = bearer.instance();
         if let Some(lease) = self.get_mut(&instance) {
@@ -262,10 +264,10 @@ impl Leases {
             false => return Taken::Elsewhere,
             true if is_leaving => return Taken::Left,
             true if self.of(&bearer.eid).len() >= MAX_INSTANCES => return Taken::Superseded,
-            true if !self.make_room(now, bearer) => return Taken::NoRoom,
+            true if !self.make_room(now, (bearer, message.from)) => return Taken::NoRoom,
             true => {}
         }
-        let mut lease = Lease::new(now, bearer, message.from.local);
+        let mut lease = Lease::new(now, bearer, message.from);
         lease.counter = message.counter;
         lease.renew(now, &message);
         self.begin(now, bearer.eid, lease);
@@ -278,15 +280,15 @@ impl Leases {
         };
         let had_left = lease.state == State::Left;
         lease.renew(now, message);
-        let (is_forgotten, from, is_visible) = (!lease.is_complete, lease.path.remote, lease.is_visible());
+        let (is_forgotten, from, is_visible) = (!lease.is_complete, lease.path, lease.is_visible());
         lease.path = message.from;
         self.left = self.left.saturating_sub(usize::from(had_left));
         if is_visible {
             self.gone.forget(&instance.eid);
         }
-        if from != message.from.remote {
+        if from.link != message.from.link {
             self.count(from, -1);
-            self.count(message.from.remote, 1);
+            self.count(message.from, 1);
         }
         Taken::Renewed { is_forgotten }
     }
@@ -371,19 +373,23 @@ impl Leases {
     }
 
     /// Returns whether there is room for a lease of the bearer, and counts it if so.
-    fn make_room(&mut self, now: Instant, bearer: &Bearer) -> bool {
+    fn make_room(&mut self, now: Instant, (bearer, path): (&Bearer, Path)) -> bool {
         self.on_timer(now);
         if let Some(lease) = self.get_mut(&bearer.instance()) {
-            let from = lease.path.remote;
+            let from = lease.path;
             self.count(from, -1);
-            self.count(bearer.address, 1);
+            self.count(path, 1);
             return true;
         }
-        let there = self.networks.get(&Network::from(bearer.address.ip())).copied();
-        if self.count >= self.quotas.leases || there.unwrap_or_default() >= self.quotas.each_network {
+        let there = self.networks.get(&network(path)).copied();
+        let most = match path.link {
+            Link::Tunnel(_) => self.quotas.each_network.min(MAX_OF_TUNNEL),
+            _ => self.quotas.each_network,
+        };
+        if self.count >= self.quotas.leases || there.unwrap_or_default() >= most {
             return false;
         }
-        self.count(bearer.address, 1);
+        self.count(path, 1);
         true
     }
 
@@ -434,7 +440,7 @@ impl Leases {
         }
         self.count = self.count.saturating_sub(1);
         self.left = self.left.saturating_sub(usize::from(lease.state == State::Left));
-        self.count(lease.path.remote, -1);
+        self.count(lease.path, -1);
         if lease.is_visible() {
             self.gone.note(*eid, lease.heard);
         }
@@ -459,9 +465,9 @@ impl Leases {
         self.list(&instance.eid);
     }
 
-    /// Counts a lease more or less in the network of the address.
-    fn count(&mut self, address: SocketAddr, change: i32) {
-        let network = Network::from(address.ip());
+    /// Counts a lease more or less in the network of the client.
+    fn count(&mut self, path: Path, change: i32) {
+        let network = network(path);
         let count = self.networks.entry(network).or_default();
         *count = count.saturating_add_signed(change);
         if *count == 0 {
@@ -492,13 +498,10 @@ impl Leases {
 }
 
 impl Lease {
-    fn new(now: Instant, bearer: &Bearer, local: Option<IpAddr>) -> Self {
+    fn new(now: Instant, bearer: &Bearer, path: Path) -> Self {
         Self {
             instance: bearer.instance,
-            path: Path {
-                remote: bearer.address,
-                local,
-            },
+            path,
             counter: 0,
             heard: now,
             serial: 0,
@@ -565,6 +568,11 @@ impl Gone {
     fn forget(&mut self, eid: &Eid) {
         self.since.remove(eid);
     }
+}
+
+/// The network of a client.
+fn network(path: Path) -> Network {
+    Network::from(&Route::over(path.link))
 }
 
 fn seconds(duration: Duration) -> u32 {

@@ -310,7 +310,7 @@ impl Side {
     /// The way to the owner, if it is still where it was, by a validated address of its lease.
     fn path(&self, now: Instant, leases: &Leases) -> Option<Path> {
         let path = leases.get(now, &self.owner)?.path;
-        (path.remote == self.address).then_some(path)
+        (path.end() == self.address).then_some(path)
     }
 }
 
@@ -415,7 +415,9 @@ mod tests {
             instance: [1; 8],
             address: SocketAddr::from((std::net::Ipv4Addr::from(0x0a00_0000 + n), 7000)),
         };
-        leases.register(now, (&bearer, None), &Register::default()).unwrap();
+        leases
+            .register(now, (&bearer, bearer.address.into()), &Register::default())
+            .unwrap();
         End {
             instance: bearer.instance(),
             address: bearer.address,

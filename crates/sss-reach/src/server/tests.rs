@@ -1,7 +1,8 @@
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use sss_proto::Link;
 use sss_wire::reach::records::{Entries, Search, Visibility, read_outcome};
 use sss_wire::reach::{
     LEASE_SIZE,
@@ -133,7 +134,7 @@ impl Client {
         let packet = self.lease(None);
         server.packet(now, self.at, &packet).unwrap();
         let (to, answer) = server.poll_transmit().expect("LEASE_OK");
-        assert_eq!(to.remote, self.at);
+        assert_eq!(to, self.at.into());
         assert!(answer.len() <= packet.len());
         let ok = LeaseOk::decode(&self.opened(&answer, Kind::LeaseOk)).unwrap();
         assert_eq!((ok.counter, ok.address), (self.counter, self.at));
@@ -155,7 +156,7 @@ impl Client {
 
 fn sent(server: &mut Registrar) -> Vec<(SocketAddr, Vec<u8>)> {
     let sent = std::iter::from_fn(|| server.poll_transmit());
-    sent.map(|(to, packet)| (to.remote, packet)).collect()
+    sent.map(|(to, packet)| (to.link.address().unwrap(), packet)).collect()
 }
 
 fn unfound(status: Status) -> Unfound {
@@ -370,8 +371,8 @@ fn the_caller_hears_why_nothing_comes_of_it() {
     server.on_timer(at(3700));
     let (to, packet) = server.poll_transmit().unwrap();
     assert_eq!(
-        (to.remote, caller.found(&packet)),
-        (caller.at, Err(unfound(Status::Unreachable)))
+        (to, caller.found(&packet)),
+        (caller.at.into(), Err(unfound(Status::Unreachable)))
     );
 
     ask(&mut server, &mut caller, at(5000), callee.eid, [3; 8]).unwrap();
@@ -774,7 +775,10 @@ fn handles_last_a_minute_and_rates_are_kept() {
 fn all_leaves_from_the_address_that_the_latest_packet_of_the_host_came_to() {
     let mut server = registrar(relaying());
     let locals = [1, 2].map(|n| Some(IpAddr::from([198, 51, 100, n])));
-    let path = |remote, local| Path { remote, local };
+    let path = |remote, local| Path {
+        link: Link::Udp(remote),
+        local,
+    };
     let (mut caller, mut callee) = (Client::new(&mut server, at(0), 1), Client::new(&mut server, at(0), 2));
     let take = |server: &mut Registrar, from, packet: &[u8]| -> Vec<(Path, Vec<u8>)> {
         server.packet(at(0), from, packet).unwrap();

@@ -13,7 +13,13 @@ async fn idle() -> (Host, Driver) {
     let core = sss_proto::Host::new(sss_proto::Config::default(), Identity::generate().key(), [7; 32]);
     let shared = Arc::new(Shared::new(core, bound.local_addr()));
     let host = Host::new(Arc::clone(&shared));
-    let driver = Driver::new(shared, Socket::new(bound).unwrap(), None, Notifications::default());
+    let tunnels = Tasks::start(None, &shared).unwrap();
+    let driver = Driver::new(
+        shared,
+        (Socket::new(bound).unwrap(), tunnels),
+        None,
+        Notifications::default(),
+    );
     (host, driver)
 }
 

@@ -36,3 +36,5 @@ mod stopped;
 mod streams;
 mod subtrees;
 mod tokio_io;
+#[cfg(feature = "tls")]
+mod tunnels;

@@ -266,7 +266,7 @@ async fn it_is_told_how_registrations_stand_and_who_has_found_whom() {
         };
         assert!(
             matches!(states[0], RegistrationState::Registered { at, observed, .. }
-                if at == server.local_addr() && observed == host.local_addr()),
+                if at == server.local_addr() && observed == Some(host.local_addr())),
             "{states:?}"
         );
         assert_eq!(states[1], RegistrationState::Failed(RegistrationError::NotAllowed));

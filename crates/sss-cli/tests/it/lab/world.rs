@@ -37,13 +37,13 @@ pub(crate) struct Outcome {
 }
 
 /// A process that runs until it is dropped.
-struct Running {
+pub(crate) struct Running {
     child: Child,
     out: BufReader<ChildStdout>,
 }
 
 impl Running {
-    fn start(command: &mut Command) -> Result<Self, Failure> {
+    pub(crate) fn start(command: &mut Command) -> Result<Self, Failure> {
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.spawn()?;
         let out = child.stdout.take().ok_or("no output")?;
@@ -54,7 +54,7 @@ impl Running {
     }
 
     /// The next event of a name.
-    fn event(&mut self, name: &str) -> Result<Value, Failure> {
+    pub(crate) fn event(&mut self, name: &str) -> Result<Value, Failure> {
         let mut line = String::new();
         loop {
             line.clear();
@@ -180,12 +180,12 @@ impl Names {
     }
 }
 
-fn text(value: &Value) -> String {
+pub(crate) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
 /// The tool at a node, with a configuration of its own.
-fn command(homes: &tempfile::TempDir, node: &sss_lab::Node, program: &Path) -> Command {
+pub(crate) fn command(homes: &tempfile::TempDir, node: &sss_lab::Node, program: &Path) -> Command {
     let home = homes.path().join(node.name());
     let mut command = node.command(&program.to_string_lossy());
     command

@@ -26,7 +26,7 @@ fn relayed(nats: [Nat; 2]) -> (World, usize, usize) {
 
 impl World {
     /// The class of the channel that a host has to another.
-    fn class(&self, n: usize) -> Option<RouteClass> {
+    pub(super) fn class(&self, n: usize) -> Option<RouteClass> {
         let host = &self.nodes[n].host;
         let peers = host.peers();
         let infos = peers.iter().filter(|(_, eid)| self.nodes[SERVER].host.eid() != *eid);
@@ -41,7 +41,7 @@ impl World {
     }
 
     /// The longest time for which the other hears nothing, while a word is said each 20 ms.
-    fn silence(&mut self, (from, to): (usize, usize), stream: StreamId, time: Duration) -> Duration {
+    pub(super) fn silence(&mut self, (from, to): (usize, usize), stream: StreamId, time: Duration) -> Duration {
         let end = self.now + time;
         let (mut latest, mut longest) = (self.now, Duration::ZERO);
         while self.now < end {
@@ -355,7 +355,7 @@ fn what_nobody_takes_away_is_dropped() {
     let (from, _, packet) = world.wire.iter().rev().find(sent_by_one).unwrap().clone();
     let node = &mut world.nodes[SERVER];
     for _ in 0..10_000 {
-        node.receive(world.now, from, &packet);
+        node.receive(world.now, Link::Udp(from), &packet);
     }
     let mut buf = TransmitBuf::new(1);
     let mut sent = 0;

@@ -1,0 +1,296 @@
+//! The tunnel to one server, for where UDP gets no answer (RCH-24): when it is wanted, and what became of it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use sss_proto::{Instant, Link, TunnelId};
+use sss_wire::Eid;
+
+/// Time without an answer by UDP after which a tunnel is opened: of a server that was not heard, and of one that was.
+const PATIENCE: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(1));
+/// Pause before another tunnel is opened when one was closed soon; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// A tunnel that was open for so long is followed by another at once.
+const LASTING: Duration = Duration::from_secs(10);
+/// Times after which UDP is tried again, while a tunnel is used; then always after the last.
+const TESTS: [Duration; 3] = [Duration::from_secs(5), Duration::from_secs(25), Duration::from_secs(60)];
+
+/// Order to whoever moves datagrams, about the tunnel to a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TunnelOrder {
+    /// To open it: [`on_tunnel_opened`](crate::Rendezvous::on_tunnel_opened) or
+    /// [`on_tunnel_closed`](crate::Rendezvous::on_tunnel_closed) is to follow.
+    Open {
+        /// The server.
+        server: Eid,
+        /// Its place, as it was given in [`ServerAddress::tls`](crate::ServerAddress::tls).
+        place: String,
+    },
+    /// To close it, or not to open it any more. Nothing follows.
+    Close {
+        /// The server.
+        server: Eid,
+    },
+}
+
+/// The tunnel to a server.
+pub(super) struct Tunnel {
+    /// `None`: the server has none.
+    place: Option<String>,
+    state: State,
+    udp: Udp,
+    pause: Duration,
+    tests: usize,
+    test_at: Instant,
+}
+
+enum State {
+    /// It may be opened from then on.
+    Closed(Instant),
+    Opening,
+    Open(Opened),
+}
+
+/// A tunnel that is open.
+#[derive(Clone, Copy)]
+pub(super) struct Opened {
+    pub(super) id: TunnelId,
+    /// The server's end.
+    pub(super) at: SocketAddr,
+    since: Instant,
+}
+
+/// Knowledge about UDP on the way to the server.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Udp {
+    /// In the network where this host is now, nothing was heard by it yet.
+    Untried,
+    /// It works.
+    Trusted,
+    /// It got no answer where the tunnel did.
+    Silent,
+}
+
+/// State of the server as far as the tunnel goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hearing {
+    /// It was asked at that time, and has not answered yet.
+    Asked(Instant),
+    /// It was heard by UDP before, and was sent something at that time that it has not answered.
+    Missed(Instant),
+    /// It is heard by UDP.
+    ByUdp,
+    /// It is heard by the tunnel.
+    ByTunnel,
+    /// It is not spoken to.
+    Unasked,
+}
+
+impl Tunnel {
+    pub(super) fn new(now: Instant, place: Option<String>) -> Self {
+        Self {
+            place,
+            state: State::Closed(now),
+            udp: Udp::Untried,
+            pause: FIRST_PAUSE,
+            tests: 0,
+            test_at: now,
+        }
+    }
+
+    /// The tunnel, if it is open.
+    pub(super) fn open(&self) -> Option<Opened> {
+        match self.state {
+            State::Open(opened) => Some(opened),
+            State::Closed(_) | State::Opening => None,
+        }
+    }
+
+    /// Returns when it is to be opened or closed, or UDP to be tried again.
+    pub(super) fn next_timer(&self, hearing: Hearing) -> Option<Instant> {
+        match (&self.state, hearing) {
+            (State::Closed(from), _) => self.wanted_at(hearing).map(|at| at.max(*from)),
+            (State::Opening | State::Open(_), Hearing::ByUdp) => Some(Instant::default()),
+            (State::Open(_), Hearing::ByTunnel) => Some(self.test_at),
+            (State::Opening | State::Open(_), _) => None,
+        }
+    }
+
+    /// Returns when it is wanted.
+    fn wanted_at(&self, hearing: Hearing) -> Option<Instant> {
+        self.place.as_ref()?;
+        let (since, patience) = match hearing {
+            Hearing::Asked(since) => (since, PATIENCE.0),
+            Hearing::Missed(since) => (since, PATIENCE.1),
+            Hearing::ByUdp | Hearing::ByTunnel | Hearing::Unasked => return None,
+        };
+        Some(match self.udp {
+            Udp::Untried => since + PATIENCE.0,
+            Udp::Trusted => since + patience,
+            Udp::Silent => since,
+        })
+    }
+
+    /// Does what is due: says what is to be done with it.
+    pub(super) fn on_timer(&mut self, now: Instant, server: Eid, hearing: Hearing) -> Option<TunnelOrder> {
+        if self.next_timer(hearing)? > now {
+            return None;
+        }
+        match (&self.state, hearing) {
+            (State::Closed(_), _) => {
+                self.state = State::Opening;
+                let place = self.place.clone()?;
+                Some(TunnelOrder::Open { server, place })
+            }
+            (_, Hearing::ByUdp) => Some(self.close(now, server)),
+            _ => None,
+        }
+    }
+
+    /// Returns whether UDP is to be tried again now, and how many times it was before.
+    pub(super) fn take_test(&mut self, now: Instant) -> Option<usize> {
+        if now < self.test_at {
+            return None;
+        }
+        let before = self.tests;
+        self.tests = self.tests.saturating_add(1);
+        self.test_at = now + after(self.tests);
+        Some(before)
+    }
+
+    /// It is open. `None` if it is not wanted any more.
+    pub(super) fn on_opened(&mut self, now: Instant, id: TunnelId, at: SocketAddr) -> Option<Link> {
+        if !matches!(self.state, State::Opening) {
+            return None;
+        }
+        self.state = State::Open(Opened { id, at, since: now });
+        Some(Link::Tunnel(id))
+    }
+
+    /// The server is heard by it, and was not by UDP.
+    pub(super) fn on_used(&mut self, now: Instant) {
+        self.udp = Udp::Silent;
+        self.tests = 0;
+        self.test_at = now + after(0);
+    }
+
+    /// The server is heard by UDP.
+    pub(super) fn on_heard_by_udp(&mut self) {
+        self.udp = Udp::Trusted;
+        self.pause = FIRST_PAUSE;
+    }
+
+    /// This host has come into another network.
+    pub(super) fn on_network_change(&mut self, now: Instant) {
+        self.udp = Udp::Untried;
+        self.tests = 0;
+        self.test_at = now;
+        if let State::Closed(from) = &mut self.state {
+            *from = now;
+        }
+    }
+
+    /// It was closed, or could not be opened. Returns the link that is gone, if it was open.
+    pub(super) fn on_closed(&mut self, now: Instant) -> Option<Link> {
+        let opened = self.open();
+        if opened.is_some_and(|opened| now.since(opened.since) >= LASTING) {
+            self.state = State::Closed(now);
+            self.pause = FIRST_PAUSE;
+        } else {
+            self.state = State::Closed(now + self.pause);
+            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        }
+        opened.map(|opened| Link::Tunnel(opened.id))
+    }
+
+    /// Closes it.
+    pub(super) fn close(&mut self, now: Instant, server: Eid) -> TunnelOrder {
+        self.state = State::Closed(now);
+        TunnelOrder::Close { server }
+    }
+}
+
+/// Time until UDP is tried again after so many tries: beyond the list, the last of it.
+fn after(tries: usize) -> Duration {
+    TESTS.get(tries).or(TESTS.last()).copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_nanos(ms * 1_000_000)
+    }
+
+    fn tunnel() -> (Tunnel, Eid) {
+        let place = Some("server.example:443".to_owned());
+        (Tunnel::new(at(0), place), Eid::from_public_key(&[1; 32]))
+    }
+
+    // spec: RCH-24
+    #[test]
+    fn a_tunnel_is_opened_when_udp_gets_no_answer_and_closed_when_it_does() {
+        let (mut tunnel, server) = tunnel();
+        let asked = Hearing::Asked(at(1000));
+        assert_eq!(tunnel.next_timer(asked), Some(at(1300)));
+        assert_eq!(tunnel.next_timer(Hearing::Missed(at(1000))), Some(at(1300)));
+        tunnel.on_heard_by_udp();
+        assert_eq!(tunnel.next_timer(Hearing::Missed(at(1000))), Some(at(2000)));
+        assert_eq!(tunnel.next_timer(asked), Some(at(1300)));
+        assert_eq!(tunnel.on_timer(at(1299), server, asked), None);
+        let place = "server.example:443".to_owned();
+        let open = Some(TunnelOrder::Open { server, place });
+        assert_eq!(tunnel.on_timer(at(1300), server, asked), open);
+        assert_eq!(tunnel.on_timer(at(9000), server, asked), None, "once");
+        let link = tunnel.on_opened(at(1400), TunnelId(3), ([192, 0, 2, 1], 443).into());
+        assert_eq!(link, Some(Link::Tunnel(TunnelId(3))));
+        assert!(tunnel.open().is_some());
+        let close = Some(TunnelOrder::Close { server });
+        assert_eq!(tunnel.on_timer(at(1500), server, Hearing::ByUdp), close);
+        assert!(tunnel.open().is_none());
+        // A server without one has none.
+        let mut none = Tunnel::new(at(0), None);
+        assert_eq!(none.on_timer(at(9000), server, asked), None);
+    }
+
+    // spec: RCH-24
+    #[test]
+    fn udp_is_tried_again_after_5_and_30_seconds_then_each_minute() {
+        let (mut tunnel, server) = tunnel();
+        tunnel.on_timer(at(300), server, Hearing::Asked(at(0)));
+        tunnel.on_opened(at(0), TunnelId(3), ([192, 0, 2, 1], 443).into());
+        tunnel.on_used(at(0));
+        let mut times = Vec::new();
+        for _ in 0..4 {
+            let now = tunnel.next_timer(Hearing::ByTunnel).unwrap();
+            assert_eq!(tunnel.take_test(now), Some(times.len()));
+            times.push(now);
+        }
+        assert_eq!(times, [5_000, 30_000, 90_000, 150_000].map(at));
+    }
+
+    // spec: RCH-24
+    #[test]
+    fn one_that_lasted_is_followed_by_another_at_once_and_others_after_longer_and_longer_pauses() {
+        let (mut tunnel, server) = tunnel();
+        let asked = Hearing::Asked(at(0));
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            assert_eq!(tunnel.on_closed(at(1_000)), None);
+            pauses.push(tunnel.next_timer(asked).unwrap().since(at(1_000)).as_secs());
+        }
+        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert!(tunnel.on_timer(at(61_000), server, asked).is_some());
+        let link = tunnel.on_opened(at(61_000), TunnelId(3), ([192, 0, 2, 1], 443).into());
+        tunnel.on_used(at(61_000));
+        assert!(link.is_some());
+        assert_eq!(tunnel.on_closed(at(71_000)), link);
+        assert_eq!(tunnel.next_timer(Hearing::Missed(at(71_000))), Some(at(71_000)));
+        tunnel.close(at(71_000), server);
+        let late = tunnel.on_opened(at(71_000), TunnelId(4), ([192, 0, 2, 1], 443).into());
+        assert_eq!(late, None, "it is not wanted any more");
+    }
+}

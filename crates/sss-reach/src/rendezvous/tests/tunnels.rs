@@ -1,0 +1,240 @@
+//! Hosts that reach their server through a tunnel, since UDP gets no answer.
+
+use sss_proto::{RouteClass, TunnelId};
+
+use super::*;
+use crate::{Over, TunnelOrder};
+
+/// Tunnels between hosts and servers.
+#[derive(Default)]
+pub(super) struct Tunnels {
+    /// Set if the servers have them.
+    pub(super) is_offered: bool,
+    /// Set if none can be opened.
+    pub(super) is_blocked: bool,
+    /// The two ends of those that are open.
+    open: Vec<[End; 2]>,
+    /// Those that are being opened: when they are open, of whom, to which server.
+    opening: Vec<(Instant, usize, Eid)>,
+    under_way: BTreeMap<(Instant, u64), (End, Vec<u8>)>,
+    count: u32,
+    /// Number of those that were ordered.
+    pub(super) ordered: usize,
+}
+
+/// A node, and its name for the tunnel.
+type End = (usize, TunnelId);
+
+impl Tunnels {
+    pub(super) fn next(&self) -> Option<Instant> {
+        let opening = self.opening.iter().map(|(at, ..)| *at);
+        opening.chain(self.under_way.keys().next().map(|(at, _)| *at)).min()
+    }
+
+    fn other(&self, end: End) -> Option<End> {
+        self.open.iter().find_map(|[one, other]| match end {
+            _ if *one == end => Some(*other),
+            _ if *other == end => Some(*one),
+            _ => None,
+        })
+    }
+}
+
+impl World {
+    pub(super) fn send_through(&mut self, n: usize, link: Link, bytes: Vec<u8>) {
+        let Link::Tunnel(id) = link else {
+            panic!("{link:?}");
+        };
+        let Some(other) = self.tunnels.other((n, id)) else {
+            return;
+        };
+        self.sent += 1;
+        let at = self.now + self.delay(n, other.0);
+        self.tunnels.under_way.insert((at, self.sent), (other, bytes));
+    }
+
+    /// Does with tunnels what a host wants.
+    pub(super) fn obey(&mut self, n: usize) {
+        while let Some(order) = self.nodes[n].rendezvous.poll_tunnel_order() {
+            match order {
+                TunnelOrder::Open { server, place } => {
+                    assert_eq!(place, "tls");
+                    self.tunnels.ordered += 1;
+                    // TCP, and TLS.
+                    let at = self.now + self.delay(n, 0) * 4;
+                    self.tunnels.opening.push((at, n, server));
+                }
+                TunnelOrder::Close { server } => {
+                    self.tunnels.opening.retain(|(_, of, to)| (*of, *to) != (n, server));
+                    self.tunnels.open.retain(|[one, _]| one.0 != n);
+                }
+            }
+        }
+    }
+
+    /// Opens a tunnel, or delivers a packet, if that is due.
+    pub(super) fn step_tunnels(&mut self) -> bool {
+        let due = self.tunnels.opening.iter().position(|(at, ..)| *at <= self.now);
+        if let Some((_, n, server)) = due.map(|at| self.tunnels.opening.remove(at)) {
+            let at = self.nodes.iter().position(|node| node.host.eid() == server).unwrap();
+            let node = &mut self.nodes[n];
+            if self.tunnels.is_blocked {
+                node.rendezvous.on_tunnel_closed(self.now, &mut node.host, &server);
+            } else {
+                let ids = [1, 2].map(|more| TunnelId(self.tunnels.count + more));
+                self.tunnels.count += 2;
+                self.tunnels.open.push([(n, ids[0]), (at, ids[1])]);
+                let opened = (ids[0], Self::address(at + 1));
+                node.rendezvous
+                    .on_tunnel_opened(self.now, &mut node.host, &server, opened);
+            }
+            node.wake = Some(self.now);
+            return true;
+        }
+        let Some(entry) = self.tunnels.under_way.first_entry().filter(|e| e.key().0 <= self.now) else {
+            return false;
+        };
+        let ((n, id), bytes) = entry.remove();
+        if self.tunnels.other((n, id)).is_some() {
+            self.nodes[n].receive(self.now, Link::Tunnel(id), &bytes);
+            self.nodes[n].wake = Some(self.now);
+        }
+        true
+    }
+
+    /// All tunnels of a host end.
+    fn cut_tunnels(&mut self, n: usize) {
+        let server = self.nodes[0].host.eid();
+        self.tunnels.open.retain(|[one, _]| one.0 != n);
+        let node = &mut self.nodes[n];
+        node.rendezvous.on_tunnel_closed(self.now, &mut node.host, &server);
+        node.wake = Some(self.now);
+    }
+
+    fn over(&self, n: usize) -> Option<Over> {
+        let registrations = self.nodes[n].rendezvous.registrations();
+        match registrations.first()?.state {
+            crate::RegistrationState::Registered { over, observed, .. } => {
+                assert_eq!(observed.is_some(), over == Over::Udp);
+                Some(over)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A server that relays, and hosts whose clocks begin together.
+fn world(nats: [Nat; 2]) -> (World, ServerAddress, usize) {
+    let mut world = World::new((50, 50));
+    world.relay.0 = Some(RelayLimits::default());
+    world.tunnels.is_offered = true;
+    let server = world.add_server();
+    let callee = world.add_host(nats[1], std::slice::from_ref(&server), Visibility::Known);
+    world.run(MS(5000));
+    (world, server, callee)
+}
+
+// spec: RCH-22, RCH-23, RCH-24
+#[test]
+fn where_udp_is_blocked_a_host_reaches_others_in_just_over_a_second_and_then_in_six_delays() {
+    for nats in [
+        [Nat::Blocked, Nat::Cone],
+        [Nat::Blocked; 2],
+        [Nat::Cone, Nat::Blocked],
+        [Nat::Symmetric, Nat::Blocked],
+    ] {
+        let (mut world, server, callee) = world(nats);
+        let caller = world.add_host(nats[0], &[server], Visibility::Hidden);
+        let began = world.now;
+        let stream = world.call(caller, callee);
+        world.run(MS(3000));
+        let cold = world.nodes[callee].heard.expect("the word arrives").since(began);
+        // Detection, TCP and TLS, registration, introduction.
+        let most = if nats[0] == Nat::Blocked { 1100 } else { 600 };
+        assert!(cold <= MS(most), "{cold:?}, {nats:?}");
+        for (n, nat) in [(caller, nats[0]), (callee, nats[1])] {
+            let expected = if nat == Nat::Blocked { Over::Tls } else { Over::Udp };
+            assert_eq!(world.over(n), Some(expected), "{nats:?}");
+        }
+        let classes = [caller, callee].map(|n| world.class(n).unwrap());
+        let expected = nats.map(|nat| match nat {
+            Nat::Blocked => RouteClass::Tunnel,
+            _ => RouteClass::Relay,
+        });
+        assert_eq!(classes, expected, "{nats:?}");
+        // It lasts.
+        for _ in 0..3 {
+            world.run(Duration::from_secs(70));
+            let silence = world.silence((caller, callee), stream, MS(500));
+            assert!(silence < MS(250), "{silence:?}, {nats:?}");
+        }
+        // Another caller that is registered: warm.
+        let (mut world, server, callee) = self::world(nats);
+        let caller = world.add_host(nats[0], &[server], Visibility::Hidden);
+        world.run(MS(5000));
+        let began = world.now;
+        world.call(caller, callee);
+        world.run(MS(3000));
+        let warm = world.nodes[callee].heard.expect("the word arrives").since(began);
+        assert!(warm <= MS(320), "{warm:?}, {nats:?}");
+    }
+}
+
+// spec: RCH-24
+#[test]
+fn who_is_answered_by_udp_opens_no_tunnel_and_without_one_all_goes_on_by_udp() {
+    let (mut world, server, callee) = world([Nat::Cone; 2]);
+    let caller = world.add_host(Nat::Cone, &[server], Visibility::Hidden);
+    world.call(caller, callee);
+    world.run(Duration::from_secs(200));
+    assert!(world.nodes[callee].heard.is_some());
+    assert_eq!(world.tunnels.ordered, 0);
+    // UDP and TCP are blocked for a while: it is tried with longer and longer pauses.
+    world.tunnels.is_blocked = true;
+    world.nodes[callee].nat = Nat::Blocked;
+    world.run(Duration::from_secs(600));
+    let ordered = world.tunnels.ordered;
+    assert!((8..=20).contains(&ordered), "{ordered}");
+    world.nodes[callee].nat = Nat::Cone;
+    world.run(Duration::from_secs(60));
+    assert_eq!(world.over(callee), Some(Over::Udp));
+}
+
+// spec: RCH-24
+#[test]
+fn streams_go_on_when_udp_is_blocked_and_when_it_works_again_and_when_the_tunnel_ends() {
+    let (mut world, server, callee) = world([Nat::Cone; 2]);
+    let caller = world.add_host(Nat::Cone, &[server], Visibility::Hidden);
+    world.run(MS(1000));
+    let stream = world.call(caller, callee);
+    world.run(MS(3000));
+    assert_eq!(world.class(caller), Some(RouteClass::Direct));
+    // The host comes into a network that blocks UDP.
+    world.nodes[caller].nat = Nat::Blocked;
+    let node = &mut world.nodes[caller];
+    node.rendezvous.on_network_change(world.now, &mut node.host);
+    node.host.network_changed(world.now, |_, _| true);
+    let silence = world.silence((caller, callee), stream, Duration::from_secs(15));
+    println!("into a network without UDP: {silence:?}");
+    assert!(silence < MS(4000), "{silence:?}");
+    assert_eq!(
+        (world.over(caller), world.class(caller)),
+        (Some(Over::Tls), Some(RouteClass::Tunnel))
+    );
+    // The tunnel ends, and is followed by another.
+    world.cut_tunnels(caller);
+    let silence = world.silence((caller, callee), stream, Duration::from_secs(15));
+    println!("the tunnel ends: {silence:?}");
+    assert!(silence < MS(4000), "{silence:?}");
+    assert_eq!(world.over(caller), Some(Over::Tls));
+    // UDP works again.
+    world.nodes[caller].nat = Nat::Cone;
+    let silence = world.silence((caller, callee), stream, Duration::from_secs(90));
+    println!("UDP again: {silence:?}");
+    assert!(silence < MS(4000), "{silence:?}");
+    assert_eq!(
+        (world.over(caller), world.class(caller)),
+        (Some(Over::Udp), Some(RouteClass::Direct))
+    );
+    assert!(world.tunnels.open.is_empty());
+}
