@@ -4,7 +4,7 @@
 //!
 //! 1. *receive*: what has arrived goes to the core, up to a bound ([`rounds`]), packets of channels first;
 //! 2. *wake*: tasks whose operations can go on are woken, up to a bound, and the driver yields until they have run and
-//!    queued what they have to say;
+//!    queued what they have to say; a single task, for a single request, runs when the driver parks;
 //! 3. *transmit*: the core is polled until it has nothing more to send, and acknowledgements and answers share packets;
 //! 4. *park*: until the socket is ready, the core's next moment comes, or an application's call wants the driver.
 
@@ -241,6 +241,9 @@ impl Driver {
             .run(cx, &mut self.socket, &self.shared, &mut self.stats);
         let notifications = &mut self.notifications;
         let hints = self.socket.take_hints();
+        // On a multi-thread runtime, a driver that yields is stolen by another worker, which is woken for that: much
+        // work for one request. The task wakes the driver by its call, on the same worker.
+        let is_for_one = self.intake.receiver.is_for_one();
         let (calls, denied, now) = self.shared.drive(|inner, now| {
             for (remote, hint) in hints {
                 inner.core.note_path(now, remote.into(), hint);
@@ -253,7 +256,8 @@ impl Driver {
         self.intake.receiver.count(calls);
         let (flood, mut around) = self.flood();
         flood.watch(denied, now, &mut around);
-        if self.wake() {
+        let is_for_one = is_for_one && self.notifications.waiting() == 1;
+        if self.wake() && !is_for_one {
             Next::Yield(Step::Settle(Settle { calls, yields: 1 }))
         } else {
             Next::Step(Step::Transmit)

@@ -228,6 +228,11 @@ impl Receiver {
         true
     }
 
+    /// Returns whether what was given to the core since the last [`Self::count`] may be a single request or answer.
+    pub(crate) fn is_for_one(&self) -> bool {
+        self.rounds.is_for_one()
+    }
+
     /// Takes note of all calls that the application has made.
     pub(crate) fn count(&mut self, calls: u64) {
         self.rounds.count(calls);

@@ -10,6 +10,8 @@
 const WOKEN: [usize; 2] = [8, 24];
 /// Calls of the application that a round should lead to.
 const CALLS: usize = 96;
+/// Calls that a request, or its answer, leads to at most: it is accepted or opened, read, written and finished.
+const CALLS_OF_ONE: usize = 7;
 /// Bytes that may always be fed: two packets.
 const MIN_FED: usize = 3000;
 /// Bytes that may be fed at most.
@@ -62,6 +64,11 @@ impl Rounds {
         (self.bytes_per_call * CALLS / 256).clamp(MIN_FED, MAX_FED)
     }
 
+    /// Returns whether the bytes fed since the calls were counted lead to no more calls than one request does.
+    pub(super) fn is_for_one(&self) -> bool {
+        self.fed * 256 <= self.bytes_per_call * CALLS_OF_ONE
+    }
+
     /// Takes note of bytes that were fed.
     pub(super) fn feed(&mut self, bytes: usize) {
         self.fed += bytes;
@@ -93,6 +100,20 @@ mod tests {
         assert!((150_000..250_000).contains(&answers), "{answers}");
         // One reader that takes what there is.
         assert!(settled(50_000) > MAX_FED * 9 / 10);
+    }
+
+    #[test]
+    fn a_request_alone_is_told_from_many() {
+        let (mut rounds, mut calls) = (Rounds::new(), 0);
+        for _ in 0..100 {
+            rounds.feed(130);
+            calls += 5;
+            rounds.count(calls);
+        }
+        rounds.feed(140);
+        assert!(rounds.is_for_one());
+        rounds.feed(140);
+        assert!(!rounds.is_for_one());
     }
 
     #[test]
