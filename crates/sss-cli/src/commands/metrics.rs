@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+use crate::commands::rendezvous::open_tunnels;
 use crate::error::{Error, Exit};
 
 /// Connections at a time; others wait.
@@ -47,7 +48,7 @@ pub(crate) async fn serve(listener: TcpListener, host: Host) {
             tokio::time::sleep(PAUSE).await;
             continue;
         };
-        let stats = host.rendezvous_stats().unwrap_or_default();
+        let stats = (host.rendezvous_stats().unwrap_or_default(), open_tunnels(&host));
         tokio::spawn(async move {
             // Whoever does not hear it asks again.
             let _ = tokio::time::timeout(PATIENCE, answer(connection, stats)).await;
@@ -56,7 +57,7 @@ pub(crate) async fn serve(listener: TcpListener, host: Host) {
     }
 }
 
-async fn answer(mut connection: TcpStream, stats: ServerStats) -> std::io::Result<()> {
+async fn answer(mut connection: TcpStream, stats: (ServerStats, u64)) -> std::io::Result<()> {
     let mut head = Vec::new();
     while !head.windows(4).any(|end| end == b"\r\n\r\n") {
         let mut bytes = [0; 1024];
@@ -70,7 +71,7 @@ async fn answer(mut connection: TcpStream, stats: ServerStats) -> std::io::Resul
         .iter()
         .any(|begin| head.starts_with(begin));
     let (status, body) = match is_wanted {
-        true => ("200 OK", page(&stats)),
+        true => ("200 OK", page(stats)),
         false => ("404 Not Found", "the numbers are at /metrics\n".to_owned()),
     };
     let answer = format!(
@@ -82,7 +83,8 @@ async fn answer(mut connection: TcpStream, stats: ServerStats) -> std::io::Resul
     connection.shutdown().await
 }
 
-fn page(stats: &ServerStats) -> String {
+/// The page, for what a server has done and the number of its tunnels.
+fn page((stats, tunnels): (ServerStats, u64)) -> String {
     let gauges = [
         ("registered", stats.leases, "Hosts that are registered now"),
         ("introductions", stats.introductions, "Introductions under way"),
@@ -91,6 +93,7 @@ fn page(stats: &ServerStats) -> String {
             stats.handles,
             "Handles of the relay, two for each pair of hosts",
         ),
+        ("tunnels", tunnels, "Tunnels of TLS that are open"),
     ];
     let counters = [
         ("renewed_total", stats.renewed, "Renewals of registrations"),

@@ -193,6 +193,11 @@ fn announce(host: &Host, (public, metrics): (&[Place], &Option<TcpListener>), ou
     }
 }
 
+/// The number of tunnels of TLS that are open.
+pub(super) fn open_tunnels(host: &Host) -> u64 {
+    tunnels::open(host)
+}
+
 async fn tell_now_and_then(host: &Host, pause: Option<Duration>, output: Output) {
     let Some(pause) = pause else {
         return std::future::pending().await;

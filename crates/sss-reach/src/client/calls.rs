@@ -258,6 +258,7 @@ impl Question {
     ) -> Vec<(Link, Vec<u8>)> {
         let About { eid, began, greeting } = about;
         let mut packets = Vec::new();
+        let is_asking = matches!(self.state, State::Asking(..));
         let (at, sent) = match &mut self.state {
             State::Asking(at, sent) => {
                 let failure = registration.failure();
@@ -289,6 +290,10 @@ impl Question {
         let rtt = lease.rtt().unwrap_or(PAUSES.0);
         let first = (rtt * 2 + Duration::from_millis(100)).clamp(PAUSES.0, PAUSES.1);
         *at = now + (first * 2_u32.saturating_pow((*sent).min(8))).min(PATIENCE);
+        // The server has not answered: LEASE tells whether that is the network's fault (RCH-24).
+        if is_asking && *sent > 0 {
+            lease.lease_now(now);
+        }
         *sent += 1;
         let hello = greeting.map_or(&[][..], |greeting| &greeting.hello);
         let connect = lease.connect(now, (eid, self.introduction), hello, rng);

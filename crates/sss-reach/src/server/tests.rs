@@ -2,7 +2,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use sss_proto::Link;
+use sss_proto::{Link, TunnelId};
 use sss_wire::reach::records::{Entries, Search, Visibility, read_outcome};
 use sss_wire::reach::{
     LEASE_SIZE,
@@ -11,6 +11,7 @@ use sss_wire::reach::{
 
 use super::*;
 use crate::keys;
+use crate::path::NOWHERE;
 
 fn at(ms: u64) -> Instant {
     Instant::from_nanos(1_000_000_000 + ms * 1_000_000)
@@ -797,6 +798,45 @@ fn all_leaves_from_the_address_that_the_latest_packet_of_the_host_came_to() {
     let others = Notify::decode(&notify).unwrap().way.handle;
     assert_eq!(server.relay(at(1), (callee.at, others), run(9)), Ok((to_caller, own)));
     assert_eq!(server.relay(at(1), (caller.at, own), run(9)), Ok((to_callee, others)));
+}
+
+// spec: RCH-23
+#[test]
+fn the_end_of_a_tunnel_is_no_address_for_others_and_has_four_leases_at_most() {
+    let mut server = registrar(relaying());
+    let mut caller = Client::new(&mut server, at(0), 1);
+    let tunnel = |id| Path {
+        link: Link::Tunnel(TunnelId(id)),
+        local: None,
+    };
+    let register = |server: &mut Registrar, n: u8, id| {
+        let register = Register {
+            instance: [n; 8],
+            visibility: Visibility::Known,
+            ..Register::default()
+        };
+        let record = Request::Register(register).encode();
+        let answer = server.request(at(0), (&eid(n), tunnel(id)), &record).unwrap();
+        Registered::decode(&answer).unwrap()
+    };
+    let registered = register(&mut server, 2, 7).unwrap();
+    assert_eq!(registered.address.to_string(), "[100::7]:0");
+    let packet = caller.connect(eid(2), [5; 8]);
+    server.packet(at(0), caller.at, &packet).unwrap();
+    let told: Vec<_> = std::iter::from_fn(|| server.poll_transmit()).collect();
+    assert_eq!((told[0].0, told[1].0), (caller.at.into(), tunnel(7)));
+    let way = caller.found(&told[0].1).unwrap();
+    assert_eq!(way.address, NOWHERE);
+    // What comes from there with its handle goes on, and what comes by another tunnel does not.
+    let others = server.relay(at(0), (caller.at, way.handle), run(9));
+    assert_eq!(others, Err(Unrelayed::NotOpen));
+    assert_eq!(
+        server.relay(at(0), (tunnel(8), way.handle), run(9)),
+        Err(Unrelayed::WrongSource)
+    );
+    let mine: Vec<_> = (3..9).map(|n| register(&mut server, n, 7).is_ok()).collect();
+    assert_eq!(mine, [true, true, true, false, false, false]);
+    assert!(register(&mut server, 9, 8).is_ok(), "another tunnel has room");
 }
 
 // spec: RCH-12

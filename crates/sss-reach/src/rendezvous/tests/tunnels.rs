@@ -202,6 +202,22 @@ fn who_is_answered_by_udp_opens_no_tunnel_and_without_one_all_goes_on_by_udp() {
 
 // spec: RCH-24
 #[test]
+fn a_call_finds_out_that_udp_is_blocked_since_the_last_lease() {
+    let (mut world, server, callee) = world([Nat::Cone; 2]);
+    let caller = world.add_host(Nat::Cone, &[server], Visibility::Hidden);
+    world.run(MS(3000));
+    assert_eq!(world.over(caller), Some(Over::Udp));
+    world.nodes[caller].nat = Nat::Blocked;
+    let began = world.now;
+    world.call(caller, callee);
+    world.run(MS(8000));
+    let heard = world.nodes[callee].heard.expect("the word arrives").since(began);
+    assert!(heard < MS(4000), "{heard:?}");
+    assert_eq!(world.class(caller), Some(RouteClass::Tunnel));
+}
+
+// spec: RCH-24
+#[test]
 fn streams_go_on_when_udp_is_blocked_and_when_it_works_again_and_when_the_tunnel_ends() {
     let (mut world, server, callee) = world([Nat::Cone; 2]);
     let caller = world.add_host(Nat::Cone, &[server], Visibility::Hidden);
