@@ -20,7 +20,7 @@ const CHUNK: usize = 32 << 10;
 /// Time for which the other end may take nothing.
 const MAX_STALL: Duration = Duration::from_secs(30);
 /// Bytes that the system takes before they can be sent: more would only wait there, where it cannot be dropped.
-#[cfg(any(target_os = "linux", target_os = "macos"))]
+#[cfg(any(target_os = "android", target_os = "linux"))]
 const UNSENT: u32 = 32 << 10;
 
 /// Reason why a tunnel ends.
@@ -166,7 +166,7 @@ impl Drop for Entry {
 /// Sets a connection up for packets, which are not to wait for each other. What cannot be set only costs time.
 pub(super) fn set_up(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
-    #[cfg(any(target_os = "linux", target_os = "macos"))]
+    #[cfg(any(target_os = "android", target_os = "linux"))]
     let _ = socket2::SockRef::from(stream).set_tcp_notsent_lowat(UNSENT);
 }
 

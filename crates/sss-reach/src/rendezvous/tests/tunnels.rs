@@ -176,6 +176,7 @@ fn where_udp_is_blocked_a_host_reaches_others_in_just_over_a_second_and_then_in_
         world.call(caller, callee);
         world.run(MS(3000));
         let warm = world.nodes[callee].heard.expect("the word arrives").since(began);
+        println!("{nats:?}: first byte after {cold:?} cold, {warm:?} warm");
         assert!(warm <= MS(320), "{warm:?}, {nats:?}");
     }
 }
