@@ -32,6 +32,12 @@ use error::{Error, Exit};
 use output::Output;
 use ticket::Ticket;
 
+/// Gives memory back to the system that a crowd of peers has used, also where a few of them are left; the allocator of
+/// glibc keeps what is between the pieces of those.
+#[cfg(all(feature = "jemalloc", target_os = "linux"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 const EXAMPLES: &str = "\
 Examples:
   sss demo                         two hosts on this machine: all at a glance

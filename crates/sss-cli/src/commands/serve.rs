@@ -101,7 +101,7 @@ pub(crate) struct ServeArgs {
 /// Time that clients have to hear that the host is going.
 const FAREWELL: Duration = Duration::from_millis(500);
 /// Peers, of all networks and of one (NEG-35).
-const PEERS: usize = 5120;
+const PEERS: usize = 4608;
 const PEERS_OF_NETWORK: usize = 2048;
 /// Peers of which nothing is heard, and that may come back.
 const PEERS_UNHEARD: usize = 256;

@@ -50,7 +50,7 @@ const TURN: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(250);
 
 /// Requests at hand: of all peers, and of one (FIL-1).
-const REQUESTS: u64 = 16_384;
+const REQUESTS: u64 = 12_288;
 const REQUESTS_OF_ONE: u64 = 512;
 /// Sessions: of all peers, and of one.
 const SESSIONS: u64 = 4096;
@@ -63,10 +63,10 @@ const MAKINGS: u64 = 256;
 const MAKINGS_OF_ONE: u64 = 16;
 /// Bytes that were read and have not arrived: of all peers, and of one; and the same of requests whose pieces leave
 /// slowly.
-const BYTES: u64 = 36 << 20;
-const BYTES_OF_ONE: u64 = 18 << 20;
-const SLOW_BYTES: u64 = 12 << 20;
-const SLOW_BYTES_OF_ONE: u64 = 6 << 20;
+const BYTES: u64 = 30 << 20;
+const BYTES_OF_ONE: u64 = 15 << 20;
+const SLOW_BYTES: u64 = 10 << 20;
+const SLOW_BYTES_OF_ONE: u64 = 5 << 20;
 /// Time after which the request of a peer that cannot be reached is given up for the sake of others, if it stands.
 const GONE: Duration = Duration::from_secs(3);
 /// Number of times that files are opened while the system has no descriptor left, and the time between them.

@@ -294,7 +294,7 @@ mod tests {
         size_of::<R>()
     }
 
-    // Threat 34: there may be 16,384 requests.
+    // Threat 34: there may be 12,288 requests.
     #[test]
     fn threat_34_a_request_that_waits_is_small() {
         let request = size(|service: FileService, arrived: Box<Arrived>| service.request(arrived));
