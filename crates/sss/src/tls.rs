@@ -43,9 +43,13 @@ struct Pem {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TlsLimits {
     /// Tunnels of all, those included that are being opened.
-    pub tunnels: usize,
+    pub tunnels: u32,
     /// Tunnels of one IPv4 address or IPv6 /64.
     pub each_network: u32,
+    /// New ones in a second, of all: each costs some arithmetic.
+    pub a_second: u32,
+    /// New ones in a second of one IPv4 address or IPv6 /64.
+    pub each_network_a_second: u32,
     /// Time for TLS to be agreed on.
     pub handshake: Duration,
     /// Time without a packet from the host, after which its tunnel is closed: longer than a lease is renewed in.
@@ -57,6 +61,8 @@ impl Default for TlsLimits {
         Self {
             tunnels: 4096,
             each_network: 64,
+            a_second: 256,
+            each_network_a_second: 16,
             handshake: Duration::from_secs(5),
             idle: Duration::from_secs(90),
         }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sss_proto::Network;
 use tokio::net::{TcpListener, TcpStream};
@@ -24,13 +24,58 @@ pub(super) struct Door {
     listener: TcpListener,
     acceptor: TlsAcceptor,
     limits: TlsLimits,
-    guests: Arc<Mutex<HashMap<Network, u32>>>,
+    guests: Arc<Mutex<Guests>>,
+}
+
+/// Connections of each network.
+struct Guests {
+    networks: HashMap<Network, Count>,
+    /// The beginning of the present second.
+    second: Instant,
+}
+
+/// Connections of one network.
+#[derive(Clone, Copy, Default)]
+struct Count {
+    open: u32,
+    /// Those of this second.
+    recent: u32,
 }
 
 /// A connection that counts.
 struct Guest {
-    guests: Arc<Mutex<HashMap<Network, u32>>>,
+    guests: Arc<Mutex<Guests>>,
     network: Network,
+}
+
+impl Guests {
+    /// Counts one more of a network, if there is room.
+    fn admit(&mut self, now: Instant, network: Network, limits: &TlsLimits) -> bool {
+        if now.duration_since(self.second) >= Duration::from_secs(1) {
+            self.second = now;
+            self.networks.retain(|_, count| count.open > 0);
+            self.networks.values_mut().for_each(|count| count.recent = 0);
+        }
+        let all = self.networks.values().fold(Count::default(), |all, count| Count {
+            open: all.open + count.open,
+            recent: all.recent + count.recent,
+        });
+        let has_room = all.open < limits.tunnels && all.recent < limits.a_second;
+        let there = self.networks.get(&network).copied().unwrap_or_default();
+        let is_fair = there.open < limits.each_network && there.recent < limits.each_network_a_second;
+        if has_room && is_fair {
+            let count = self.networks.entry(network).or_default();
+            count.open += 1;
+            count.recent += 1;
+        }
+        has_room && is_fair
+    }
+
+    fn leave(&mut self, network: Network) {
+        if let Some(count) = self.networks.get_mut(&network) {
+            count.open = count.open.saturating_sub(1);
+        }
+    }
 }
 
 impl Door {
@@ -43,7 +88,10 @@ impl Door {
             listener: TcpListener::from_std(listening.listener)?,
             acceptor: TlsAcceptor::from(listening.config),
             limits: listening.limits,
-            guests: Arc::default(),
+            guests: Arc::new(Mutex::new(Guests {
+                networks: HashMap::new(),
+                second: Instant::now(),
+            })),
         })
     }
 
@@ -51,29 +99,18 @@ impl Door {
     fn admit(&self, ip: IpAddr) -> Option<Guest> {
         let network = Network::from(ip);
         let mut guests = self.guests.lock().unwrap_or_else(PoisonError::into_inner);
-        let all: u32 = guests.values().sum();
-        let there = guests.entry(network).or_default();
-        if usize::try_from(all).is_ok_and(|all| all < self.limits.tunnels) && *there < self.limits.each_network {
-            *there += 1;
-            let guests = Arc::clone(&self.guests);
-            return Some(Guest { guests, network });
-        }
-        if *there == 0 {
-            guests.remove(&network);
-        }
-        None
+        let guest = || Guest {
+            guests: Arc::clone(&self.guests),
+            network,
+        };
+        guests.admit(Instant::now(), network, &self.limits).then(guest)
     }
 }
 
 impl Drop for Guest {
     fn drop(&mut self) {
         let mut guests = self.guests.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = guests.get_mut(&self.network) {
-            *count -= 1;
-            if *count == 0 {
-                guests.remove(&self.network);
-            }
-        }
+        guests.leave(self.network);
     }
 }
 
@@ -126,5 +163,48 @@ async fn receive((acceptor, limits): (TlsAcceptor, TlsLimits), stream: TcpStream
                 host.feed(|inner, _| inner.tunnels.stats.failed += 1);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // spec: RCH-22
+    #[test]
+    fn threat_40_a_network_that_connects_without_end_leaves_room_for_others() {
+        let limits = TlsLimits {
+            tunnels: 40,
+            each_network: 20,
+            a_second: 30,
+            each_network_a_second: 10,
+            ..TlsLimits::default()
+        };
+        let begun = Instant::now();
+        let mut guests = Guests {
+            networks: HashMap::new(),
+            second: begun,
+        };
+        let mut admitted = |ms, network, ends: bool| {
+            let network = Network::V4(network);
+            let mut connect = || {
+                let is_in = guests.admit(begun + Duration::from_millis(ms), network, &limits);
+                if is_in && ends {
+                    guests.leave(network);
+                }
+                is_in
+            };
+            (0..100).filter(|_| connect()).count()
+        };
+        // Those that end at once are counted all the same: TLS has been spent on them.
+        assert_eq!(
+            [(0, 1), (999, 1), (999, 2)].map(|(ms, n)| admitted(ms, n, true)),
+            [10, 0, 10]
+        );
+        assert_eq!([3, 4].map(|n| admitted(999, n, true)), [10, 0], "of all");
+        // Those that stay fill it up.
+        assert_eq!([1000, 2000, 3000].map(|ms| admitted(ms, 1, false)), [10, 10, 0]);
+        assert_eq!([4000, 5000, 6000].map(|ms| admitted(ms, 2, false)), [10, 10, 0]);
+        assert_eq!(admitted(9000, 3, false), 0, "of all");
     }
 }
