@@ -1,6 +1,8 @@
 //! The second socket of a host that is flooded with HELLOs, and its thread: when they are there, and when not.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -11,13 +13,21 @@ use crate::common::{builder, within};
 use crate::floods::{Flood, Flooder, RATE, Transfer, Way, block_on, newcomer};
 use crate::namespace::{self, in_namespace};
 
-/// Sockets that are bound to a port, in the network of this thread.
+/// Sockets of this process that are bound to a port, in the network of this thread. Others may have the same port at
+/// other addresses.
 fn sockets(port: u16) -> usize {
+    let open = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let ours: HashSet<_> = open.filter_map(|fd| std::fs::read_link(fd.path()).ok()).collect();
     let wanted = format!(":{port:04X}");
+    let is_ours = |line: &str| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let inode = fields.get(9).map(|inode| format!("socket:[{inode}]"));
+        fields.get(1).is_some_and(|local| local.ends_with(&wanted))
+            && inode.is_some_and(|inode| ours.contains(Path::new(&inode)))
+    };
     let tables = ["udp", "udp6"].map(|name| {
         let table = std::fs::read_to_string(format!("/proc/thread-self/net/{name}")).unwrap_or_default();
-        let locals = table.lines().filter_map(|line| line.split_whitespace().nth(1));
-        locals.filter(|local| local.ends_with(&wanted)).count()
+        table.lines().filter(|line| is_ours(line)).count()
     });
     tables.iter().sum()
 }
