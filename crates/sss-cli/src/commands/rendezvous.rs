@@ -32,7 +32,7 @@ Examples:
   sss rendezvous                     for everybody who knows where it is
   sss rendezvous --allow-file hosts  for hosts whose EIDs are in a file
   sss rendezvous --relay             carries packets where nothing else works
-  sss rendezvous --relay --tls [::]:443    also for hosts to which UDP is blocked
+  sss rendezvous --relay --tls [::]:443  also where UDP is blocked
   sss rendezvous --stats 60          tells each minute what it does
 
 Run it where everybody can reach it by UDP. It prints `listening EID@IP:PORT`
