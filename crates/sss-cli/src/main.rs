@@ -34,7 +34,7 @@ use ticket::Ticket;
 
 /// Gives memory back to the system that a crowd of peers has used, also where a few of them are left; the allocator of
 /// glibc keeps what is between the pieces of those.
-#[cfg(all(feature = "jemalloc", target_os = "linux"))]
+#[cfg(all(feature = "jemalloc", target_os = "linux", target_arch = "x86_64"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
