@@ -8,6 +8,7 @@ mod accept;
 mod carry;
 mod certificate;
 mod connect;
+mod guests;
 
 use std::collections::HashMap;
 use std::io;
@@ -42,11 +43,13 @@ struct Pem {
 /// Limits of the tunnels that a server takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TlsLimits {
-    /// Tunnels of all, those included that are being opened.
+    /// Tunnels of all, those included that are being opened. Where they are taken, one of the network that has most
+    /// gives way to one of a network that has fewer by two at least.
     pub tunnels: u32,
     /// Tunnels of one IPv4 address or IPv6 /64.
     pub each_network: u32,
-    /// New ones in a second, of all: each costs some arithmetic.
+    /// New ones in a second, of all: each costs some arithmetic. Half of them are for networks that have had none in
+    /// that second.
     pub a_second: u32,
     /// New ones in a second of one IPv4 address or IPv6 /64.
     pub each_network_a_second: u32,

@@ -26,6 +26,8 @@ pub struct TunnelStats {
     pub opened: u64,
     /// Connections that were refused, since there were too many, of all or of one network.
     pub refused: u64,
+    /// Tunnels, and connections that were to be some, that gave way to one of a network that had fewer.
+    pub gave_way: u64,
     /// Connections that did not become tunnels: no TLS, or not in time.
     pub failed: u64,
     /// Tunnels that were closed because they carried what is no packet.

@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant as Time, timeout, timeout_at};
 
+use super::guests::Pulse;
 use crate::shared::{Inner, Shared};
 use crate::tunnels::Queue;
 
@@ -47,6 +48,15 @@ pub(super) struct Entry {
     queue: Arc<Queue>,
 }
 
+/// Duty of a server that has a tunnel: it looks whether packets come.
+#[derive(Clone, Copy)]
+pub(super) struct Watch<'a> {
+    /// Note of when they came.
+    pub(super) pulse: &'a Pulse,
+    /// Time for which none may come.
+    pub(super) idle: Duration,
+}
+
 impl Entry {
     /// Adds a tunnel, and lets it be told of. `None` if the host is gone.
     pub(super) fn new(shared: &Weak<Shared>, tell: impl FnOnce(&mut Inner, Instant, TunnelId)) -> Option<Self> {
@@ -61,11 +71,11 @@ impl Entry {
         Some(Self { shared, id, queue })
     }
 
-    /// Carries packets both ways. `idle` is the time for which nothing may come.
-    pub(super) async fn carry<S: AsyncRead + AsyncWrite>(&self, stream: S, idle: Option<Duration>) -> End {
+    /// Carries packets both ways.
+    pub(super) async fn carry<S: AsyncRead + AsyncWrite>(&self, stream: S, watch: Option<Watch<'_>>) -> End {
         let (reader, writer) = tokio::io::split(stream);
         let ended = tokio::select! {
-            ended = self.read(reader, idle) => ended,
+            ended = self.read(reader, watch) => ended,
             ended = self.write(writer) => ended,
         };
         let Err(end) = ended;
@@ -82,15 +92,17 @@ impl Entry {
     async fn read(
         &self,
         mut reader: impl AsyncRead + Unpin,
-        idle: Option<Duration>,
+        watch: Option<Watch<'_>>,
     ) -> Result<std::convert::Infallible, End> {
         let mut bytes = BytesMut::new();
         let mut latest = Time::now();
+        let beat = |at: Time| watch.iter().for_each(|watch| watch.pulse.beat(at.into_std()));
+        beat(latest);
         loop {
             bytes.reserve(CHUNK);
             let read = reader.read_buf(&mut bytes);
-            let n = match idle {
-                Some(idle) => timeout_at(latest + idle, read).await.map_err(|_| End::Idle)??,
+            let n = match watch {
+                Some(watch) => timeout_at(latest + watch.idle, read).await.map_err(|_| End::Idle)??,
                 None => read.await?,
             };
             if n == 0 {
@@ -99,6 +111,7 @@ impl Entry {
             // Part of a packet is none: who sends a byte now and then is idle.
             if self.feed(&mut bytes)? > 0 {
                 latest = Time::now();
+                beat(latest);
             }
         }
     }
@@ -183,7 +196,10 @@ mod tests {
         let host = Host::builder().bind("127.0.0.1:0").build().await.unwrap();
         let (here, there) = duplex(1 << 16);
         let entry = Entry::new(&Arc::downgrade(host.shared()), |_, _, _| {}).unwrap();
-        let carried = tokio::spawn(async move { entry.carry(here, Some(idle)).await });
+        let carried = tokio::spawn(async move {
+            let pulse = &Pulse::default();
+            entry.carry(here, Some(Watch { pulse, idle })).await
+        });
         (host, there, carried)
     }
 

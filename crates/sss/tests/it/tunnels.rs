@@ -202,3 +202,32 @@ async fn threat_40_connections_are_bounded_in_number_and_in_the_time_until_they_
     })
     .await;
 }
+
+// spec: RCH-22
+#[tokio::test]
+#[cfg(target_os = "linux")] // where this machine has all of 127.0.0.0/8
+async fn threat_40_where_all_tunnels_are_taken_the_network_with_most_gives_one_to_another() {
+    within(30, async {
+        let server = server_with(TlsLimits {
+            tunnels: 2,
+            ..TlsLimits::default()
+        })
+        .await;
+        let first = [tls(&server).await, tls(&server).await];
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        let mut other = socket.connect(server.tls_addr().unwrap()).await.unwrap();
+        let [oldest, mut second] = first;
+        ended(oldest).await;
+        until("it has given way", || server.tunnel_stats().gave_way == 1).await;
+        ended(tls(&server).await).await;
+        // The one that is left and the newcomer are there: they are told that it is no TLS.
+        for stream in [&mut second, &mut other] {
+            stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+            assert_ne!(stream.read(&mut [0; 16]).await.unwrap(), 0);
+        }
+        let stats = server.tunnel_stats();
+        assert_eq!((stats.refused, stats.gave_way), (1, 1), "{stats:?}");
+    })
+    .await;
+}
