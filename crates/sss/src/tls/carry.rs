@@ -18,6 +18,8 @@ use crate::tunnels::Queue;
 
 /// Bytes that are read at once.
 const CHUNK: usize = 32 << 10;
+/// Packets that the core is given while the host is locked once: of the smallest, a chunk has thousands.
+const MAX_BATCH: usize = 64;
 /// Time for which the other end may take nothing.
 const MAX_STALL: Duration = Duration::from_secs(30);
 /// Bytes that the system takes before they can be sent: more would only wait there, where it cannot be dropped.
@@ -108,10 +110,21 @@ impl Entry {
             if n == 0 {
                 return Err(End::Closed);
             }
-            // Part of a packet is none: who sends a byte now and then is idle.
-            if self.feed(&mut bytes)? > 0 {
-                latest = Time::now();
-                beat(latest);
+            loop {
+                let (packets, is_sound) = next_batch(&mut bytes);
+                let count = packets.len();
+                // Part of a packet is none: who sends a byte now and then is idle.
+                if count > 0 {
+                    self.feed(packets)?;
+                    latest = Time::now();
+                    beat(latest);
+                }
+                match is_sound {
+                    false => return Err(End::Malformed),
+                    true if count < MAX_BATCH => break,
+                    // Others have their turn.
+                    true => tokio::task::yield_now().await,
+                }
             }
         }
     }
@@ -127,30 +140,16 @@ impl Entry {
         }
     }
 
-    /// Gives the packets to the core that have come as a whole. Returns how many.
-    fn feed(&self, bytes: &mut BytesMut) -> Result<u64, End> {
-        let mut packets = Vec::new();
-        let is_sound = loop {
-            match next_frame(bytes) {
-                Ok(Some(len)) => {
-                    bytes.advance(FRAME_HEADER);
-                    packets.push(bytes.split_to(len));
-                }
-                Ok(None) => break true,
-                Err(_) => break false,
+    /// Gives packets to the core.
+    fn feed(&self, packets: Vec<BytesMut>) -> Result<(), End> {
+        let host = self.shared.upgrade().ok_or(End::HostGone)?;
+        host.feed(|inner, now| {
+            inner.tunnels.stats.received += packets.len() as u64;
+            for packet in packets {
+                self.feed_one(inner, now, &packet);
             }
-        };
-        let count = packets.len() as u64;
-        if count > 0 {
-            let host = self.shared.upgrade().ok_or(End::HostGone)?;
-            host.feed(|inner, now| {
-                inner.tunnels.stats.received += count;
-                for packet in packets {
-                    self.feed_one(inner, now, &packet);
-                }
-            });
-        }
-        if is_sound { Ok(count) } else { Err(End::Malformed) }
+        });
+        Ok(())
     }
 
     fn feed_one(&self, inner: &mut Inner, now: Instant, packet: &[u8]) {
@@ -174,6 +173,22 @@ impl Drop for Entry {
             host.feed(|inner, _| inner.tunnels.close(self.id));
         }
     }
+}
+
+/// Takes out packets that have come as a whole: [`MAX_BATCH`] at most, and whether what follows them may be a frame.
+fn next_batch(bytes: &mut BytesMut) -> (Vec<BytesMut>, bool) {
+    let mut packets = Vec::new();
+    while packets.len() < MAX_BATCH {
+        match next_frame(bytes) {
+            Ok(Some(len)) => {
+                bytes.advance(FRAME_HEADER);
+                packets.push(bytes.split_to(len));
+            }
+            Ok(None) => break,
+            Err(_) => return (packets, false),
+        }
+    }
+    (packets, true)
 }
 
 /// Sets a connection up for packets, which are not to wait for each other. What cannot be set only costs time.
@@ -220,6 +235,22 @@ mod tests {
         let stats = host.tunnel_stats();
         assert_eq!((stats.malformed, stats.open, stats.received), (1, 0, 3));
         assert!(host.stats().datagrams_received >= 3);
+    }
+
+    // spec: RCH-22
+    #[tokio::test]
+    async fn threat_40_the_smallest_packets_do_not_keep_a_host_locked_for_long() {
+        let mut bytes = BytesMut::from(&[0, 1, 0x40].repeat(10_000)[..]);
+        let batches = std::iter::repeat_with(|| next_batch(&mut bytes)).take_while(|(packets, _)| !packets.is_empty());
+        let sizes: Vec<_> = batches.map(|(packets, _)| packets.len()).collect();
+        assert!(sizes.iter().all(|n| *n <= 64), "{sizes:?}");
+        assert_eq!(sizes.iter().sum::<usize>(), 10_000);
+        // None is left behind.
+        let (host, mut there, _carried) = tunnel(Duration::from_secs(60)).await;
+        there.write_all(&[0, 1, 0x40].repeat(10_000)).await.unwrap();
+        while host.tunnel_stats().received < 10_000 {
+            tokio::task::yield_now().await;
+        }
     }
 
     // spec: RCH-22
