@@ -515,9 +515,14 @@ fn a_quota_is_kept_and_abandoned_parts_go() {
 /// The command with another limit of descriptors, for this process and whatever it starts.
 impl Home {
     pub(crate) fn command_with_descriptors(&self, descriptors: u32) -> Command {
+        self.command_after(&format!("ulimit -n {descriptors}"))
+    }
+
+    /// The command after one of the shell in the same process.
+    pub(crate) fn command_after(&self, before: &str) -> Command {
         let own = self.command();
         let mut command = Command::new("sh");
-        command.args(["-c", &format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"")]);
+        command.args(["-c", &format!("{before}; exec \"$0\" \"$@\"")]);
         command.arg(own.get_program());
         for (key, value) in own.get_envs() {
             match value {

@@ -607,6 +607,62 @@ fn a_server_serves_whom_it_is_told_to() {
     }
 }
 
+/// What a server with these limits of descriptors says of 60 connections that come at once, from 20 networks: how many
+/// were refused or gave way, and how many failed.
+#[cfg(all(target_os = "linux", feature = "tls"))] // which has all of 127.0.0.0/8
+fn crowded(limits: &str) -> (u32, u32) {
+    use std::net::SocketAddr;
+
+    let home = Home::new();
+    let mut command = home.command_after(limits);
+    command
+        .args(["rendezvous", "--bind", "127.0.0.1:0", "--relay", "--tls", "127.0.0.1:0"])
+        .args(["--stats", "0.1"]);
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let told = BufReader::new(child.stderr.take().unwrap());
+    let out = BufReader::new(child.stdout.take().unwrap());
+    let mut server = Running { child, out };
+    let at: SocketAddr = server.line("tls ").parse().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let _streams = runtime.unwrap().block_on(async {
+        let mut streams = Vec::new();
+        for n in 0..60 {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind(([127, 0, 1, 1 + n % 20], 0).into()).unwrap();
+            streams.push(socket.connect(at).await.unwrap().into_std().unwrap());
+        }
+        // It is no TLS; but some are gone by now.
+        for stream in &mut streams {
+            let _ = stream.write_all(b"GET / HTTP/1.1\r\n\r\n");
+        }
+        streams
+    });
+    for line in told.lines() {
+        let line = line.unwrap();
+        let Some((_, line)) = line.split_once(" over TLS, ") else {
+            continue;
+        };
+        let numbers: Vec<u32> = line.split(' ').filter_map(|word| word.parse().ok()).collect();
+        let [refused, gave_way, failed] = numbers[..] else {
+            panic!("{line}");
+        };
+        if refused + gave_way + failed == 60 {
+            return (refused + gave_way, failed);
+        }
+    }
+    panic!("it ended");
+}
+
+// spec: RCH-22
+#[test]
+#[cfg(all(target_os = "linux", feature = "tls"))]
+fn a_server_takes_as_many_tunnels_as_it_may_have_descriptors() {
+    let (refused, failed) = crowded("ulimit -n 40");
+    assert!(refused > 0 && failed > 0, "{refused} refused, {failed} failed");
+    // It asks for more itself.
+    assert_eq!(crowded("ulimit -Sn 40; ulimit -Hn 400"), (0, 60));
+}
+
 #[test]
 fn a_server_has_room_for_so_many_and_tells_what_it_does() {
     let (home, client) = (Home::new(), Home::new());

@@ -9,6 +9,11 @@ use sss::{Host, RendezvousServer, TlsLimits, TlsServer};
 use super::RendezvousArgs;
 use crate::error::Error;
 use crate::output::count;
+use crate::transfer::limits::descriptors_left;
+
+/// Descriptors that are kept for everything else: sockets, metrics, tunnels that are being closed; or half, if that is
+/// less.
+const RESERVE: u64 = 128;
 
 /// Tunnels as the arguments want them.
 ///
@@ -22,6 +27,7 @@ pub(super) fn wanted(args: &RendezvousArgs) -> Result<Option<TlsServer>, Error> 
     let limits = TlsLimits {
         // A host is heard at least once in a lease.
         idle: default.idle.max(std::time::Duration::from_secs(args.lease.into()) * 2),
+        tunnels: default.tunnels.min(descriptors()),
         ..default
     };
     let tls = TlsServer::new(address).limits(limits);
@@ -29,6 +35,13 @@ pub(super) fn wanted(args: &RendezvousArgs) -> Result<Option<TlsServer>, Error> 
         (Some(certificate), Some(key)) => tls.certificate(read(certificate)?, read(key)?),
         _ => tls,
     }))
+}
+
+/// Asks the system for as many descriptors as this process may have, and says how many tunnels may use: each has one.
+fn descriptors() -> u32 {
+    let left = descriptors_left();
+    let tunnels = left - RESERVE.min(left / 2);
+    u32::try_from(tunnels).unwrap_or(u32::MAX).max(1)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
@@ -64,9 +77,10 @@ pub(super) fn text(host: &Host) -> String {
     match host.tls_addr() {
         None => String::new(),
         Some(_) => format!(
-            "; {} over TLS, {} refused, {} failed",
+            "; {} over TLS, {} refused, {} gave way, {} failed",
             count(stats.open, "tunnel"),
             stats.refused,
+            stats.gave_way,
             stats.failed
         ),
     }
