@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use sss::{
-    Absence, ConnectError, Eid, Host, NegotiationError, ReadError, Refusal, Route, RouteClass, Seconds, ServicesError,
+    Absence, CloseReason, Code, ConnectError, Eid, Host, NegotiationError, ReadError, Refusal, Route, RouteClass,
+    Seconds, ServicesError,
 };
 
 use crate::error::{Error, Exit, NO_WAY, SERVER_ADVICE};
@@ -18,6 +19,8 @@ use crate::trust;
 
 /// Pause before a server that was asked too often is asked again.
 const BUSY: Duration = Duration::from_secs(1);
+/// Pause before a host that has too many connections is asked again.
+const FULL: Duration = Duration::from_millis(500);
 /// Time to look up names again, of which one may be where a host was reached.
 const LOOK_UP: Duration = Duration::from_secs(1);
 
@@ -27,6 +30,16 @@ pub(crate) struct Caller {
     pub(crate) servers: Vec<ServerAt>,
     /// Time in which a peer is to be reached.
     pub(crate) timeout: Duration,
+    /// Means to go on asking a host that has no room. `None`: it is asked once.
+    pub(crate) waiting: Option<Waiting>,
+}
+
+/// Means to go on asking a host that has no room.
+pub(crate) struct Waiting {
+    /// Time for which it is asked.
+    pub(crate) patience: Duration,
+    /// Told, once, that it has none.
+    pub(crate) tell: Box<dyn Fn() + Send + Sync>,
 }
 
 impl Caller {
@@ -38,7 +51,8 @@ impl Caller {
         }
     }
 
-    /// Asks a host for something; again, while servers say that they were asked too often.
+    /// Asks a host for something; again, while servers say that they were asked too often, or the host that it has too
+    /// many connections.
     ///
     /// # Errors
     /// Why it cannot be reached, and what is wrong with servers that do not answer.
@@ -47,12 +61,20 @@ impl Caller {
         Q: IntoFuture<Output = Result<T, E>>,
         E: Failure,
     {
-        let until = Instant::now() + self.timeout;
+        let begun = Instant::now();
+        let until = begun + self.timeout;
+        let mut is_told = false;
         loop {
-            match question().await {
-                Ok(answer) => return Ok(answer),
-                Err(error) if error.is_busy() && Instant::now() + BUSY < until => tokio::time::sleep(BUSY).await,
-                Err(error) => return Err(self.explained(error).await),
+            match (question().await, &self.waiting) {
+                (Ok(answer), _) => return Ok(answer),
+                (Err(error), Some(waiting)) if error.is_full() && begun.elapsed() < waiting.patience => {
+                    if !std::mem::replace(&mut is_told, true) {
+                        (waiting.tell)();
+                    }
+                    tokio::time::sleep(FULL).await;
+                }
+                (Err(error), _) if error.is_busy() && Instant::now() + BUSY < until => tokio::time::sleep(BUSY).await,
+                (Err(error), _) => return Err(self.explained(error).await),
             }
         }
     }
@@ -154,6 +176,12 @@ pub(crate) trait Failure {
     /// Returns whether it would be tried again: servers were asked too often.
     fn is_busy(&self) -> bool {
         self.absence() == Some(Absence::TooMany)
+    }
+
+    /// Returns whether the host has too many connections.
+    fn is_full(&self) -> bool {
+        let limit = |reason: &CloseReason| matches!(reason, CloseReason::Peer { code, .. } if *code == Code::LIMIT);
+        matches!(self.connecting(), Some(ConnectError::Closed(reason)) if limit(reason))
     }
 
     /// Returns whether nobody has answered where the host may be.

@@ -12,7 +12,7 @@ use sss::{
     WindowConfig,
 };
 
-use crate::caller::{Caller, place_of};
+use crate::caller::{Caller, Waiting, place_of};
 use crate::cli::{ConnectArgs, key_log_has_a_place};
 use crate::error::{Error, Exit};
 use crate::given_ticket;
@@ -157,8 +157,17 @@ impl Connector {
             Some(who) => who,
             None => self.trust.identify(&host, &target).await?,
         };
-        let timeout = self.args.timeout;
-        Ok((Caller { host, servers, timeout }, Found { target, who }))
+        let waiting = Waiting {
+            patience: self.args.patience,
+            tell: Box::new(no_room(self.args.patience, self.output)),
+        };
+        let caller = Caller {
+            host,
+            servers,
+            timeout: self.args.timeout,
+            waiting: Some(waiting),
+        };
+        Ok((caller, Found { target, who }))
     }
 
     /// Opens a stream to a service of the target. A host that is trusted on first use is remembered when it has proved

@@ -178,6 +178,10 @@ impl From<CloseReason> for Error {
                 let next = "start the peer again, then run the same command again: it goes on where it was";
                 Self::new(Exit::Unreachable, format!("the peer was stopped ({what})"), next)
             }
+            CloseReason::Peer { code, .. } if code == sss::Code::LIMIT => {
+                let next = "wait a while, then run the same command again: too many others are there";
+                Self::new(Exit::Unreachable, what, next)
+            }
             CloseReason::Violation(_) => {
                 let next = "update both sides to the same version; if they are, report this as a defect";
                 Self::new(Exit::Failed, what, next)

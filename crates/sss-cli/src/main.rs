@@ -122,9 +122,22 @@ fn not_a_command(error: &clap::Error) -> ExitCode {
     conclude(Err(error), Output::new(true))
 }
 
+/// Descriptors without which nothing works: standard streams, those of the runtime, a socket.
+const LEAST_DESCRIPTORS: u64 = 8;
+
 /// Does what the command line says. Work on other threads that nobody waits for any more, such as hashing after an
 /// interruption, is abandoned.
 fn run(command: Command, output: Output) -> Result<(), Error> {
+    // The runtime would panic.
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    if limit.is_some_and(|limit| limit < LEAST_DESCRIPTORS) {
+        let what = "cannot start: this process may not open as many files as it needs";
+        return Err(Error::new(
+            Exit::Failed,
+            what,
+            "raise the limit, as in `ulimit -n 1024`",
+        ));
+    }
     let runtime = interrupt::start(command.next_after_interruption()).and_then(|()| {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()

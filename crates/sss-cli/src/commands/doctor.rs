@@ -84,6 +84,7 @@ pub(crate) async fn run(args: DoctorArgs, output: Output) -> Result<(), Error> {
         host,
         servers,
         timeout: args.connect.timeout,
+        waiting: None,
     };
     let examined = interrupt::or(examine(&caller, (wanted, relay), output)).await;
     let _ = caller.host.close_within(FAREWELL).await;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use sss::{Host, Server, Stream};
+use sss::{Host, PeerLimits, Server, Stream};
 
 use crate::exhaustion::wait_until;
 use crate::hostile::{attributes, entry, runtime};
@@ -185,5 +185,49 @@ fn who_waits_for_another_transfer_of_the_same_file_says_so() {
             "{done}"
         );
         Ran::wait(first).expect(0);
+    }
+}
+
+#[test]
+fn whose_connection_is_refused_for_want_of_room_asks_again() {
+    let (runtime, home) = (runtime(), Home::new());
+    let limits = PeerLimits::default().with(|limits| limits.trees = 1);
+    let building = Host::builder().bind("127.0.0.1:0").peer_limits(limits).build();
+    let host = runtime.block_on(building).unwrap();
+    let server = runtime.block_on(async { host.listen("files", "sync/1").unwrap() });
+    runtime.spawn(serve(server, Sessions::RefusesTwo, "files"));
+    let first = runtime.block_on(Host::builder().bind("127.0.0.1:0").build()).unwrap();
+    let connecting = first.connect(host.eid(), "files", "sync/1").hint(host.local_addr());
+    let held = runtime.block_on(async { connecting.await.unwrap() });
+    home.run(["id"]).expect(0);
+    let target = format!("{}@{}/f", host.eid(), host.local_addr());
+    let mut ls = home.command();
+    ls.args(["ls", &target]);
+    let ls = ls.spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    drop(held);
+    runtime.block_on(first.close()).unwrap();
+    Ran::wait(ls)
+        .expect(0)
+        .says(&["too much to do: asking it again, for 120 s at most"]);
+    // Another keeps the place for good.
+    let second = runtime.block_on(Host::builder().bind("127.0.0.1:0").build()).unwrap();
+    let connecting = second.connect(host.eid(), "files", "sync/1").hint(host.local_addr());
+    let _held = runtime.block_on(async { connecting.await.unwrap() });
+    let begun = Instant::now();
+    let ran = home.run(["ls", &target, "--patience", "2"]).expect(3);
+    ran.says(&["too many connections", "wait a while, then run the same command again"]);
+    assert!(begun.elapsed() >= Duration::from_secs(2));
+}
+
+/// With so few descriptors nothing works, and that is said.
+#[test]
+fn too_few_descriptors_are_said_to_be_too_few() {
+    let home = Home::new();
+    for limit in [6, 7] {
+        let mut shell = home.command_of("sh");
+        shell.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" id")]);
+        shell.arg(env!("CARGO_BIN_EXE_sss"));
+        Ran::wait(shell.spawn().unwrap()).expect(1).says(&["ulimit -n 1024"]);
     }
 }

@@ -139,7 +139,8 @@ impl Registration {
                 RegistrationState::Registered {
                     at: at.unwrap_or(NOWHERE),
                     over,
-                    observed: Some(lease.observed()).filter(|_| over == Over::Udp),
+                    // What was seen through a tunnel has no port (RCH-23), also when the next answer is awaited by UDP.
+                    observed: Some(lease.observed()).filter(|at| over == Over::Udp && at.port() != 0),
                     rtt: lease.rtt(),
                 }
             }
