@@ -1,6 +1,6 @@
 //! The trees that others began with this host, and how many of them there may be (NEG-35).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
 
 use foldhash::fast::RandomState;
@@ -23,7 +23,9 @@ pub(super) struct Census {
     all: Queue,
     of_eid: HashMap<Eid, Queue, RandomState>,
     of_network: HashMap<Network, Queue, RandomState>,
-    /// Budgets of receive windows, of networks in the last map.
+    /// Networks by the number of their trees.
+    ranked: BTreeSet<(usize, Network)>,
+    /// Budgets of receive windows, of networks in `of_network`.
     budgets: HashMap<Network, NetworkBudget, RandomState>,
 }
 
@@ -54,6 +56,7 @@ impl Census {
             all: Queue::new(),
             of_eid: HashMap::default(),
             of_network: HashMap::default(),
+            ranked: BTreeSet::new(),
             budgets: HashMap::default(),
         }
     }
@@ -66,7 +69,10 @@ impl Census {
         self.members.insert(index, Member { number, eid, network });
         self.all.insert(number, index);
         self.of_eid.entry(eid).or_default().insert(number, index);
-        self.of_network.entry(network).or_default().insert(number, index);
+        let queue = self.of_network.entry(network).or_default();
+        self.ranked.remove(&(queue.len(), network));
+        queue.insert(number, index);
+        self.ranked.insert((queue.len(), network));
         self.budgets.entry(network).or_default().clone()
     }
 
@@ -82,9 +88,16 @@ impl Census {
         };
         self.all.remove(&member.number);
         take_out(&mut self.of_eid, &member.eid, member.number);
+        let count = self.count_of(&member.network);
+        self.ranked.remove(&(count, member.network));
         take_out(&mut self.of_network, &member.network, member.number);
-        if !self.of_network.contains_key(&member.network) {
-            self.budgets.remove(&member.network);
+        match count {
+            0 | 1 => {
+                self.budgets.remove(&member.network);
+            }
+            _ => {
+                self.ranked.insert((count - 1, member.network));
+            }
         }
     }
 
@@ -92,6 +105,19 @@ impl Census {
     pub(super) fn newest_of(&self, eid: &Eid, beside: u32) -> Option<u32> {
         let slots = self.of_eid.get(eid)?.values().rev().copied();
         slots.into_iter().find(|slot| *slot != beside)
+    }
+
+    fn count_of(&self, network: &Network) -> usize {
+        self.of_network.get(network).map_or(0, Queue::len)
+    }
+
+    /// Returns the slot of the newest tree of the network that has most, if that has more than another would have with
+    /// one more.
+    pub(super) fn newest_of_most(&self, beside: Network) -> Option<u32> {
+        let (count, most) = self.ranked.last()?;
+        let is_richer = *count > self.count_of(&beside) + 1;
+        let newest = self.of_network.get(most)?.values().next_back();
+        newest.copied().filter(|_| is_richer)
     }
 
     /// Returns whose limit leaves no room for one more tree.
@@ -165,6 +191,7 @@ mod tests {
             census.leave(index);
         }
         assert!(census.members.is_empty() && census.all.is_empty());
-        assert!(census.of_eid.is_empty() && census.of_network.is_empty() && census.budgets.is_empty());
+        assert!(census.of_eid.is_empty() && census.of_network.is_empty());
+        assert!(census.ranked.is_empty() && census.budgets.is_empty());
     }
 }

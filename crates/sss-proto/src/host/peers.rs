@@ -257,27 +257,31 @@ impl Peers {
     }
 
     /// Makes room for a tree that a peer wants to begin, by ending the oldest that has no stream; or else the oldest
-    /// that may be the ghost of a process that is gone: nothing is heard of it. For the limit of all, any such ghost.
+    /// that may be the ghost of a process that is gone: nothing is heard of it. For the limit of all, any such ghost;
+    /// or the newest one of the network that has most, whatever it does, if the peer's own would still have fewer.
     ///
     /// # Errors
     /// LIMIT if there is no such tree.
     pub(super) fn make_room(&mut self, now: Instant, local: &mut LocalHost, of: (&Eid, Network)) -> Result<(), Code> {
         while let Some(full) = self.census.full(of.0, of.1) {
-            let (oldest, any_ghost) = match full {
+            let (oldest, any) = match full {
                 Full::OfSome(oldest) => (oldest, None),
-                Full::OfAll(oldest) => (oldest, self.ghosts.first()),
+                Full::OfAll(oldest) => {
+                    let of_most = self.census.newest_of_most(of.1);
+                    (oldest, self.ghosts.first().or(of_most))
+                }
             };
             let find = |is_wanted: fn(&Peer) -> bool| {
                 let mut found = oldest.iter().copied();
                 found.find(|i| self.slots.get(*i as usize).is_some_and(|peer| is_wanted(peer)))
             };
             let goes = find(|peer| peer.streams().len() == 0).or_else(|| find(is_ghost));
-            let Some(goes) = goes.or(any_ghost) else {
+            let Some(goes) = goes.or(any) else {
                 self.look_for_ghosts(local, oldest.into_iter().take(LOOKED_FOR));
                 return Err(Code::LIMIT);
             };
             if let Some(peer) = self.slots.get_mut(goes as usize) {
-                peer.close(now, Code::LIMIT, "it was idle, and others need the room");
+                peer.close(now, Code::LIMIT, "others need the room");
             }
             self.census.leave(goes);
             self.ghosts.leave(goes);

@@ -660,3 +660,24 @@ fn threat_28_identities_of_one_network_leave_windows_for_others() {
         assert!(others >= least, "{others} beside {taken:?}");
     }
 }
+
+// Threat 34: a crowd of few networks, all at work, does not keep others out.
+// spec: NEG-35
+#[test]
+fn threat_34_a_crowd_at_work_makes_room_for_other_networks() {
+    let mut net = net_of(10, |_, config| config.peers.trees = 4);
+    for n in 2..6 {
+        net.nodes[n].address = SocketAddr::from(([10, 0, 9, 9], n as u16));
+    }
+    for n in 2..10 {
+        let stream = net.connect(n, 1);
+        written(net.host(n).stream(stream).poll_write(b"x"));
+        net.run(SECOND, |_| true);
+    }
+    // Each from elsewhere takes the place of the newest of the crowd, until that has no more than others.
+    let connected: Vec<usize> = (2..10).filter(|n| is_connected(&net, *n)).collect();
+    assert_eq!(connected, [2, 6, 7, 8]);
+    let told = format!("{:?}", net.ends(9));
+    assert!(told.contains("too many connections"), "{told}");
+    assert_eq!(trees(&net, 1), 4);
+}
