@@ -72,9 +72,10 @@ pub(crate) async fn serve(server: Server) {
             place.let_in();
             let answering = answer_all(&mut session, who.owner(), (&place, &pings));
             tokio::select! {
-                () = answering => {}
+                () = answering => return,
                 () = place.sent_away() => {}
             }
+            session.reset_tree_with(Status::Busy as u32, "others need the room: try again later");
         });
     }
 }

@@ -19,7 +19,7 @@
 //! Whoever is served next, and who has most, is decided by [`Shares`]. A request that waits keeps its stream, and costs
 //! a few KiB: there may be many, so that those of slow peers need not be given up.
 
-mod descriptors;
+pub(crate) mod descriptors;
 pub(crate) mod guests;
 mod room;
 pub(crate) mod shares;

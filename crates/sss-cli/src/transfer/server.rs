@@ -108,6 +108,10 @@ impl FileService {
             () = place.sent_away() => Err(busy()),
         };
         if let Err(refusal) = heard {
+            if refusal.status == Status::Busy {
+                // It was sent away before it was answered: the client comes again (FIL-46).
+                send.reset_with(refusal.status as u32, &refusal.text);
+            }
             return serving.end(None, Some(refusal), &self.log);
         }
         place.let_in();

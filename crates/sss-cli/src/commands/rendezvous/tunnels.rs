@@ -9,11 +9,7 @@ use sss::{Host, RendezvousServer, TlsLimits, TlsServer};
 use super::RendezvousArgs;
 use crate::error::Error;
 use crate::output::count;
-use crate::transfer::limits::descriptors_left;
-
-/// Descriptors that are kept for everything else: sockets, metrics, tunnels that are being closed; or half, if that is
-/// less.
-const RESERVE: u64 = 128;
+use crate::transfer::limits::descriptors::descriptors_to_give;
 
 /// Tunnels as the arguments want them.
 ///
@@ -39,9 +35,7 @@ pub(super) fn wanted(args: &RendezvousArgs) -> Result<Option<TlsServer>, Error> 
 
 /// Asks the system for as many descriptors as this process may have, and says how many tunnels may use: each has one.
 fn descriptors() -> u32 {
-    let left = descriptors_left();
-    let tunnels = left - RESERVE.min(left / 2);
-    u32::try_from(tunnels).unwrap_or(u32::MAX).max(1)
+    u32::try_from(descriptors_to_give()).unwrap_or(u32::MAX).max(1)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {

@@ -11,9 +11,13 @@ const LEAST_DESCRIPTORS: u64 = 8;
 
 /// Asks the system for as many descriptors as this process may have, and says how many requests may use.
 pub(super) fn descriptors() -> u64 {
+    descriptors_to_give().clamp(LEAST_DESCRIPTORS, DESCRIPTORS)
+}
+
+/// Asks the system for as many descriptors as this process may have, and says how many may be given to others.
+pub(crate) fn descriptors_to_give() -> u64 {
     let left = descriptors_left();
     left.saturating_sub(RESERVE.min(left / 2))
-        .clamp(LEAST_DESCRIPTORS, DESCRIPTORS)
 }
 
 /// Asks the system for as many descriptors as this process may have, and says how many of them are free.
