@@ -13,7 +13,7 @@ use sss_reach::keys::LeaseKey;
 use sss_reach::server::{Quotas, Registrar, ServerConfig};
 use sss_wire::Eid;
 use sss_wire::reach::Kind;
-use sss_wire::reach::bodies::{Connect, Lease, Presence};
+use sss_wire::reach::bodies::{Connect, Lease, MappedPort, Presence};
 use sss_wire::reach::records::{Register, Registered, Request, Visibility};
 
 /// Packets and questions that are measured.
@@ -208,6 +208,7 @@ impl Host {
             rtt: 20_000,
             presence: Presence::Found,
             answer: None,
+            mapped: MappedPort::default(),
         };
         Ok(LeaseKey::new(self.registered.key).lease(&lease, self.token()?, rng))
     }

@@ -4,6 +4,7 @@ mod callee;
 mod calls;
 mod introduced;
 mod lease;
+mod mapped;
 mod punch;
 mod registration;
 mod report;
@@ -22,6 +23,7 @@ use sss_wire::reach::bodies::{Found, Notify, Status};
 use sss_wire::reach::records::{Register, Visibility};
 use sss_wire::reach::{Kind, Leg, Packet, Punch, Sealed};
 
+pub use mapped::Proof;
 pub use registration::ServerAddress;
 pub use report::{Over, Registration, RegistrationError, RegistrationState};
 pub use tunnel::TunnelOrder;
@@ -65,9 +67,16 @@ impl RelayUse {
     }
 }
 
+/// Statements of this host to its servers.
+struct Own {
+    register: Register,
+    /// Addresses that routers let in for it.
+    mapped: Vec<SocketAddr>,
+}
+
 /// A host towards its servers.
 pub(crate) struct Client {
-    register: Register,
+    own: Own,
     relay: RelayUse,
     registrations: Vec<Tried>,
     calls: Calls,
@@ -97,7 +106,10 @@ impl Client {
         let mut instance = [0; 8];
         rng.fill(&mut instance);
         Self {
-            register: Register { instance, ..register },
+            own: Own {
+                register: Register { instance, ..register },
+                mapped: Vec::new(),
+            },
             relay,
             registrations: servers.into_iter().map(|server| Tried::new(now, server)).collect(),
             calls: Calls::default(),
@@ -123,7 +135,7 @@ impl Client {
             }
             self.lease(now);
             // Nobody looks for one that hides: it says that it goes, and does not wait.
-            if self.register.visibility == Visibility::Hidden {
+            if self.own.register.visibility == Visibility::Hidden {
                 self.registrations.iter_mut().for_each(Tried::end);
             }
         }
@@ -202,7 +214,7 @@ impl Client {
             host.remove_silent_relays(now, HANDLE_SILENCE);
         }
         for registration in &mut self.registrations {
-            registration.begin_if_due(now, host, &self.register);
+            registration.begin_if_due(now, host, &self.own.register);
             self.orders.extend(registration.tend_tunnel(now, host));
         }
         self.lease(now);
@@ -275,6 +287,20 @@ impl Client {
         }
     }
 
+    /// Routers let these addresses in for this host: each server is told of the one that it can prove.
+    pub(crate) fn set_mapped(&mut self, now: Instant, named: &[SocketAddr]) {
+        self.own.mapped = named.to_vec();
+        self.name_mapped(now);
+    }
+
+    fn name_mapped(&mut self, now: Instant) {
+        for registration in &mut self.registrations {
+            if let Some((lease, _)) = registration.lease() {
+                lease.set_mapped(now, &self.own.mapped);
+            }
+        }
+    }
+
     /// The network of this machine has changed.
     pub(crate) fn on_network_change(&mut self, now: Instant) {
         for registration in &mut self.registrations {
@@ -307,13 +333,14 @@ impl Client {
 
     /// Something has come on the stream of a registration.
     pub(crate) fn read(&mut self, now: Instant, host: &mut Host, stream: StreamId) {
-        let visibility = self.register.visibility;
+        let visibility = self.own.register.visibility;
         let of = self
             .registrations
             .iter_mut()
             .find(|registration| registration.is_on(stream));
         let progress = of.map(|registration| registration.read(now, host, visibility));
         if progress.is_some_and(|progress| progress != Progress::None) {
+            self.name_mapped(now);
             self.on_timer(now, host);
         }
     }
@@ -346,9 +373,14 @@ impl Client {
 
     fn on_lease_ok(&mut self, now: Instant, host: &mut Host, from: Path, sealed: &Sealed<'_>) -> Result<(), Dropped> {
         let is_leaving = self.leaving.is_some();
-        let registration = self.registration(from.link)?;
+        let Ok(registration) = self.registration(from.link) else {
+            return self.on_echo(sealed);
+        };
         let (lease, _) = registration.lease().ok_or(Dropped::Unknown)?;
         let news = lease.on_lease_ok(now, sealed)?;
+        if news.is_echo {
+            return Ok(());
+        }
         registration.on_answered(now, host, from.link);
         let why = match news.is_superseded {
             true => RegistrationError::Superseded,
@@ -362,6 +394,15 @@ impl Client {
             registration.renew(now);
         }
         Ok(())
+    }
+
+    /// A packet that comes from no server may be an echo that a router has let in (RCH-26).
+    fn on_echo(&mut self, sealed: &Sealed<'_>) -> Result<(), Dropped> {
+        let mut leases = self.registrations.iter_mut().filter_map(Tried::lease);
+        match leases.any(|(lease, _)| lease.on_echo(sealed).is_ok()) {
+            true => Ok(()),
+            false => Err(Dropped::Unknown),
+        }
     }
 
     fn on_found(&mut self, now: Instant, host: &mut Host, from: Path, sealed: &Sealed<'_>) -> Result<(), Dropped> {
@@ -386,7 +427,9 @@ impl Client {
                 }
                 // Else the answer comes by itself, and PUNCH says when the way is open.
                 if !is_greeted && is_direct && way.address != NOWHERE {
-                    host.add_hints(now, &eid, &[way.address.into()]);
+                    let addresses = std::iter::once(way.address).chain(way.mapped_address());
+                    let routes: Vec<Route> = addresses.map(Route::udp).collect();
+                    host.add_hints(now, &eid, &routes);
                 }
             }
             Answered::NoLease(server) => {
@@ -424,9 +467,12 @@ impl Client {
             return Err(Dropped::Unwelcome);
         }
         let by_relay = self.relayed(now, host, (from.link, notify.way.handle));
-        let direct = is_direct.then(|| Route::udp(notify.way.address));
+        let mapped = notify.way.mapped_address().filter(|_| is_direct).map(Route::udp);
+        // What is sent to a mapped port is let in, whoever has sent it.
+        let direct = is_direct.then(|| mapped.unwrap_or(Route::udp(notify.way.address)));
         let callee = Callee::new(now, &notify.way, (direct, by_relay), &mut self.rng);
-        let routes: Vec<Route> = direct.into_iter().chain(by_relay).collect();
+        let seen = is_direct.then(|| Route::udp(notify.way.address));
+        let routes: Vec<Route> = seen.into_iter().chain(mapped).chain(by_relay).collect();
         if !may_hear || !self.introduced.insert(now, name, notify.way.address.ip(), callee) {
             return Err(Dropped::Overload);
         }

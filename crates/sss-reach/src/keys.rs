@@ -149,7 +149,8 @@ impl fmt::Debug for LeaseKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sss_wire::reach::{Packet, bodies::Presence};
+    use sss_wire::reach::Packet;
+    use sss_wire::reach::bodies::{MappedPort, Presence};
 
     fn sealed(packet: &[u8]) -> Sealed<'_> {
         match Packet::parse(packet).unwrap() {
@@ -169,6 +170,7 @@ mod tests {
             rtt: 6,
             presence: Presence::Found,
             answer: None,
+            mapped: MappedPort::default(),
         };
         let packet = key.lease(&lease, &[7; 87], &mut rng);
         assert_eq!(packet.len(), reach::LEASE_SIZE);

@@ -21,7 +21,9 @@ mod path;
 mod rendezvous;
 pub mod server;
 
-pub use client::{Over, Registration, RegistrationError, RegistrationState, RelayUse, ServerAddress, TunnelOrder};
+pub use client::{
+    Over, Proof, Registration, RegistrationError, RegistrationState, RelayUse, ServerAddress, TunnelOrder,
+};
 pub use dropped::Dropped;
 pub use path::Path;
 pub use rendezvous::{Rendezvous, RendezvousConfig, Serve};

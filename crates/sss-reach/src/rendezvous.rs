@@ -125,6 +125,15 @@ impl Rendezvous {
         }
     }
 
+    /// Routers let these outer addresses in for this host, one of each family at most: its servers prove them, and tell
+    /// others of them (RCH-25). Those that were named before and are not now are let in no more.
+    pub fn set_mapped(&mut self, now: Instant, host: &mut Host, named: &[SocketAddr]) {
+        if let Some(client) = &mut self.client {
+            client.set_mapped(now, named);
+        }
+        self.work(now, host);
+    }
+
     /// Packets of leases and introductions that were dropped.
     pub fn dropped(&self) -> u64 {
         self.dropped

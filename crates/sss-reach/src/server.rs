@@ -5,8 +5,10 @@
 //! packets of leases and introductions; [`Registrar::relay`] says where a packet with a handle goes.
 //! [`Registrar::poll_transmit`] gives what is to be sent.
 
+mod gone;
 mod introductions;
 mod leases;
+mod mapped;
 mod rate;
 mod relay;
 mod tokens;
@@ -29,15 +31,13 @@ pub use relay::{RelayLimits, Run, Unrelayed};
 use crate::Dropped;
 use crate::keys::{From, LeaseKey};
 use crate::path::Path;
-use introductions::{Due, Introduction, Introductions};
-use leases::{Deed, Instance, Leases, Message, Taken};
+use introductions::{Due, Introduction, Introductions, hold};
+use leases::{Deed, Instance, Lease, Leases, Message, Taken};
 use relay::{End, Relay};
 use tokens::{Bearer, Tokens};
 
 /// Datagrams that wait to be sent, at most: what is beyond is dropped, as by a network.
 const MAX_WAITING: usize = 4096;
-/// Longest time for which a host is told to hold direct packets back.
-const MAX_HOLD: Duration = Duration::from_secs(2);
 
 /// Limits of a registration server (RCH-3).
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +48,7 @@ pub struct Quotas {
     pub leases: usize,
     /// Leases of one IPv4 address or IPv6 /64.
     pub each_network: u32,
-    /// LOOKUPs and SEARCHes of a host.
+    /// LOOKUPs and SEARCHes of a host, and echoes that are sent to its mapped port.
     pub lookups: Rate,
     /// Introductions that a host may ask for.
     pub calls: Rate,
@@ -322,12 +322,14 @@ impl Registrar {
         let lease = reach::bodies::Lease::decode(&plaintext)?;
         let mut notice = Notice::default();
         let mut ttl = self.ttl();
+        let mut echo_to = None;
         if lease.boot == self.boot {
             let message = Message {
                 from,
                 counter: lease.counter,
                 rtt: lease.rtt,
                 presence: Some(lease.presence),
+                mapped: Some(lease.mapped.port),
             };
             match self.leases.take(now, &bearer, message) {
                 Taken::Old => return Err(Dropped::Old),
@@ -336,6 +338,7 @@ impl Registrar {
                 Taken::Elsewhere => {}
                 Taken::Renewed { is_forgotten } => {
                     notice.is_forgotten = is_forgotten;
+                    echo_to = mapped::echo_to(from, lease.mapped);
                     self.stats.renewed = self.stats.renewed.saturating_add(1);
                     if let Some((introduction, status)) = lease.answer {
                         self.on_answer(now, &bearer.instance(), &introduction, status);
@@ -343,21 +346,29 @@ impl Registrar {
                 }
             }
         }
-        let here = Bearer {
-            address: from.end(),
-            ..bearer
-        };
         let ok = LeaseOk {
             boot: self.boot,
             counter: lease.counter,
             address: from.end(),
             ttl,
             notice,
-            token: self.tokens.issue(&here, &mut self.rng),
+            token: Vec::new(),
         };
-        let packet = key.lease_ok(&ok, &mut self.rng);
-        self.send(from, packet);
+        self.send_lease_ok(from, (bearer, &key), ok.clone());
+        if let Some(to) = echo_to.filter(|_| self.leases.may(now, &bearer.eid, Deed::Lookup)) {
+            let notice = Notice::ECHO;
+            self.send_lease_ok(to, (bearer, &key), LeaseOk { notice, ..ok });
+        }
         Ok(())
+    }
+
+    /// LEASE_OK, which names where it goes, and has a token for that.
+    fn send_lease_ok(&mut self, to: Path, (bearer, key): (Bearer, &LeaseKey), ok: LeaseOk) {
+        let address = to.end();
+        let token = self.tokens.issue(&Bearer { address, ..bearer }, &mut self.rng);
+        let ok = LeaseOk { address, token, ..ok };
+        let packet = key.lease_ok(&ok, &mut self.rng);
+        self.send(to, packet);
     }
 
     /// The callee of an introduction has heard of it.
@@ -377,6 +388,7 @@ impl Registrar {
             counter: connect.counter,
             rtt: connect.rtt,
             presence: None,
+            mapped: None,
         };
         let taken = match connect.boot == self.boot {
             true => self.leases.take(now, &bearer, message),
@@ -413,7 +425,7 @@ impl Registrar {
             Some(lease) => lease,
             None => self.leases.find(now, &connect.eid, Some(&caller))?,
         };
-        let (to, rtt) = (lease.path, lease.rtt);
+        let (to, rtt, mapped) = (lease.path, lease.rtt, lease.mapped_of_others());
         let callee = Instance {
             eid: connect.eid,
             name: lease.instance,
@@ -430,6 +442,7 @@ impl Registrar {
             }
             return Ok(Way {
                 address: to.reachable(),
+                mapped,
                 handle: handles.0,
                 hold,
                 ..way
@@ -449,8 +462,10 @@ impl Registrar {
         let (mut name, mut punch_key) = ([0; 8], [0; 32]);
         self.rng.fill(&mut name);
         self.rng.fill(&mut punch_key);
+        let callers = self.leases.get(now, &caller).map(Lease::mapped_of_others);
         let way = Way {
             address: from.reachable(),
+            mapped: callers.unwrap_or_default(),
             handle: others,
             punch_key,
             hold: hold(rtt, connect.rtt),
@@ -460,6 +475,7 @@ impl Registrar {
         self.stats.introduced = self.stats.introduced.saturating_add(1);
         Ok(Way {
             address: to.reachable(),
+            mapped,
             handle,
             punch_key,
             hold: hold(connect.rtt, rtt),
@@ -573,17 +589,7 @@ impl Registrar {
 }
 
 /// Bytes of the plaintext of NOTIFY that are not HELLO.
-const NOTIFY_FIELDS: usize = 16 + reach::ADDRESS + 4 + 32 + 4;
-
-/// Time by which whoever hears first holds direct packets back, given both round-trip times to the server, in
-/// microseconds.
-fn hold(own: u32, other: u32) -> u32 {
-    if own == 0 || other == 0 {
-        return 0;
-    }
-    let most = u32::try_from(MAX_HOLD.as_micros()).unwrap_or(u32::MAX);
-    (other.saturating_sub(own) / 2).min(most)
-}
+const NOTIFY_FIELDS: usize = 16 + reach::ADDRESS + 2 + 4 + 32 + 4;
 
 #[cfg(test)]
 mod tests;

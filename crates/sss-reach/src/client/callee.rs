@@ -117,9 +117,8 @@ impl Callee {
         let Some(direct) = &mut self.direct else {
             return packets;
         };
-        if let Some((to, packet)) = direct.punching.on_timer(now) {
-            packets.push((Route::udp(to), packet));
-        }
+        let punches = direct.punching.on_timer(now).into_iter();
+        packets.extend(punches.map(|(to, packet)| (Route::udp(to), packet)));
         if direct.begins <= now {
             let unsent = self.answers.get(direct.sent..).unwrap_or_default();
             packets.extend(unsent.iter().map(|answer| (direct.route, answer.clone())));
@@ -149,6 +148,7 @@ mod tests {
         let relay = Route::through(Link::Udp(address), RelayHandle(7));
         let way = Way {
             address,
+            mapped: 0,
             handle: 7,
             punch_key: [1; 32],
             hold: 100_000,

@@ -270,8 +270,13 @@ impl Question {
                 (at, sent)
             }
             State::Found(punching, at, sent) => {
-                let punch = punching.as_mut().and_then(|punching| punching.on_timer(now));
-                packets.extend(punch.map(|(to, packet)| (Link::Udp(to), packet)));
+                let punches = punching.as_mut().map(|punching| punching.on_timer(now));
+                packets.extend(
+                    punches
+                        .into_iter()
+                        .flatten()
+                        .map(|(to, packet)| (Link::Udp(to), packet)),
+                );
                 if greeting.is_none() {
                     return packets;
                 }

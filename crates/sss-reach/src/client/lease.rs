@@ -12,6 +12,7 @@ use sss_wire::reach::records::{MAX_TOKENS, Registered};
 use sss_wire::reach::{Kind, Sealed};
 use zeroize::Zeroizing;
 
+use super::mapped::{Mapped, Proof};
 use crate::Dropped;
 use crate::keys::{From, LeaseKey};
 
@@ -43,8 +44,7 @@ pub(super) struct Lease {
     rtt: Option<Duration>,
     timer: Timer,
     answers: VecDeque<([u8; 8], Status)>,
-    /// The time of the latest LEASE.
-    sent: Instant,
+    mapped: Mapped,
 }
 
 /// Tokens in store: none is used at two addresses.
@@ -63,6 +63,8 @@ struct Timer {
     unanswered: usize,
     /// The time of the first of them.
     silent_since: Option<Instant>,
+    /// The time of the latest LEASE.
+    sent: Instant,
 }
 
 /// News that LEASE_OK has brought.
@@ -74,6 +76,8 @@ pub(super) struct News {
     pub(super) is_forgotten: bool,
     /// Others with this host's identity have taken its place.
     pub(super) is_superseded: bool,
+    /// It was no answer, but an echo (RCH-26).
+    pub(super) is_echo: bool,
     /// The lease was given up, others with this host's identity have taken its place, or there is no room any more.
     pub(super) is_over: bool,
 }
@@ -127,9 +131,10 @@ impl Lease {
                 at: now,
                 unanswered: 0,
                 silent_since: None,
+                sent: Instant::default(),
             },
             answers: VecDeque::new(),
-            sent: Instant::default(),
+            mapped: Mapped::default(),
         }
     }
 
@@ -144,10 +149,21 @@ impl Lease {
     }
 
     pub(super) fn next_timer(&self) -> Instant {
-        match self.answers.is_empty() {
-            true => self.timer.at,
-            false => self.timer.at.min(self.sent + ANSWER_PAUSE),
+        let answer = (!self.answers.is_empty()).then(|| self.timer.sent + ANSWER_PAUSE);
+        let mapped = self.mapped.next_timer().filter(|_| self.presence != Presence::Leaving);
+        answer.into_iter().chain(mapped).fold(self.timer.at, Instant::min)
+    }
+
+    /// Routers let these addresses in for this host.
+    pub(super) fn set_mapped(&mut self, now: Instant, named: &[SocketAddr]) {
+        if self.mapped.set(now, named, self.observed) {
+            self.timer.at = now;
         }
+    }
+
+    /// The mapped address that this server is told of, and what is known of it.
+    pub(super) fn mapped(&self) -> Option<(SocketAddr, Proof)> {
+        self.mapped.report()
     }
 
     /// LEASE, if it is due.
@@ -160,9 +176,12 @@ impl Lease {
         }
         let answer = self.answers.pop_front();
         let lease = self.statement(now, answer);
-        let token = self.tokens.here().ok_or(NoToken)?;
+        let token = match self.mapped.token() {
+            Some(echoed) => echoed,
+            None => self.tokens.here().ok_or(NoToken)?,
+        };
         let packet = self.key.lease(&lease, token, rng);
-        self.sent = now;
+        self.timer.sent = now;
         let pause = match self.presence {
             Presence::Leaving => Some(LEAVING_PAUSE * (1 << self.timer.unanswered.min(6))),
             _ => PAUSES.get(self.timer.unanswered).or(PAUSES.last()).copied(),
@@ -177,17 +196,21 @@ impl Lease {
     /// left. Nothing else is awaited of it.
     pub(super) fn elsewhere(&mut self, now: Instant, rng: &mut Generator) -> Option<Vec<u8>> {
         let token = self.tokens.unused.pop_back()?;
-        let lease = self.statement(now, None);
+        let mut lease = self.statement(now, None);
+        // It is of the address that this host has there.
+        lease.mapped = bodies::MappedPort::default();
         Some(self.key.lease(&lease, &token, rng))
     }
 
     fn statement(&mut self, now: Instant, answer: Option<([u8; 8], Status)>) -> bodies::Lease {
+        let counter = self.next_number(now);
         bodies::Lease {
             boot: self.boot,
-            counter: self.next_number(now),
+            counter,
             rtt: self.rtt_micros(),
             presence: self.presence,
             answer,
+            mapped: self.mapped.state_in(now, counter),
         }
     }
 
@@ -229,6 +252,13 @@ impl Lease {
     pub(super) fn on_lease_ok(&mut self, now: Instant, packet: &Sealed<'_>) -> Result<News, Dropped> {
         let plaintext = self.key.open(packet).ok_or(Dropped::Unauthentic)?;
         let ok = LeaseOk::decode(&plaintext)?;
+        if ok.notice.is_echo {
+            self.take_echo(ok)?;
+            return Ok(News {
+                is_echo: true,
+                ..News::default()
+            });
+        }
         let sent = self.answered(ok.counter).ok_or(Dropped::Old)?;
         let sample = now.since(sent);
         // RFC 6298, section 2, without the variance.
@@ -249,16 +279,36 @@ impl Lease {
             self.tokens.put(ok.token);
         }
         self.boot = ok.boot;
+        self.mapped.on_answered(now, ok.counter);
         if is_elsewhere || is_restarted {
             self.timer.at = now;
+            self.mapped.begin(now, self.observed);
         }
         Ok(News {
             is_elsewhere,
+            is_echo: false,
             is_forgotten: ok.notice.is_forgotten,
             is_superseded: ok.notice.is_superseded,
             // A server that was restarted since knows nothing of who goes.
             is_over: ok.notice.is_superseded || ok.ttl == 0 || (is_leaving && is_restarted),
         })
+    }
+
+    /// Takes in what may be an echo: a router has let it in, and it need not come from where the server is.
+    ///
+    /// # Errors
+    /// If it is none, or none that was asked for.
+    pub(super) fn on_echo(&mut self, packet: &Sealed<'_>) -> Result<(), Dropped> {
+        if !self.mapped.is_asking() {
+            return Err(Dropped::Unknown);
+        }
+        let plaintext = self.key.open(packet).ok_or(Dropped::Unauthentic)?;
+        self.take_echo(LeaseOk::decode(&plaintext)?)
+    }
+
+    fn take_echo(&mut self, ok: LeaseOk) -> Result<(), Dropped> {
+        let is_echo = ok.notice.is_echo && ok.boot == self.boot && self.mapped.on_echo(ok.address, ok.token);
+        is_echo.then_some(()).ok_or(Dropped::Old)
     }
 
     /// Notes that the server is to be told that this host has heard of an introduction.

@@ -19,8 +19,8 @@ const MAX_ANSWERS: u8 = 16;
 pub(super) struct Punching {
     introduction: [u8; 8],
     key: Zeroizing<[u8; 32]>,
-    /// The address that they go to.
-    target: SocketAddr,
+    /// The addresses that they go to.
+    targets: Vec<SocketAddr>,
     nonce: [u8; 16],
     begins: Instant,
     sent: usize,
@@ -41,7 +41,7 @@ pub(super) enum Punched {
 }
 
 impl Punching {
-    /// PUNCHes to the address of the way, when its hold is over.
+    /// PUNCHes to the address of the way, and to its mapped one (RCH-15), when its hold is over.
     pub(super) fn new(now: Instant, way: &Way, rng: &mut Generator) -> Self {
         let introduction = keys::punch_name(&way.punch_key);
         let mut nonce = [0; 16];
@@ -49,7 +49,7 @@ impl Punching {
         Self {
             introduction,
             key: Zeroizing::new(way.punch_key),
-            target: way.address,
+            targets: std::iter::once(way.address).chain(way.mapped_address()).collect(),
             nonce,
             begins: now + Duration::from_micros(u64::from(way.hold)),
             sent: 0,
@@ -63,12 +63,14 @@ impl Punching {
         Some(self.begins + Duration::from_millis(*after))
     }
 
-    /// PUNCH, if it is due, and where it goes.
-    pub(super) fn on_timer(&mut self, now: Instant) -> Option<(SocketAddr, Vec<u8>)> {
-        self.next_timer().filter(|at| *at <= now)?;
+    /// PUNCHes that are due, and where they go.
+    pub(super) fn on_timer(&mut self, now: Instant) -> Vec<(SocketAddr, Vec<u8>)> {
+        if self.next_timer().is_none_or(|at| at > now) {
+            return Vec::new();
+        }
         self.sent = self.sent.saturating_add(1);
         let packet = keys::punch(false, &self.introduction, &self.nonce, &self.key);
-        Some((self.target, packet))
+        self.targets.iter().map(|to| (*to, packet.clone())).collect()
     }
 
     /// Takes a PUNCH or its answer in. `None` if it is not genuine.
@@ -90,7 +92,7 @@ impl Punching {
         self.answers = self.answers.saturating_add(1);
         // From another address than was said: that is where the other is, as this host sees it.
         if self.open.is_none() {
-            self.target = from;
+            self.targets = vec![from];
         }
         Some(Punched::Answer(keys::punch(
             true,

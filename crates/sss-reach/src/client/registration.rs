@@ -142,6 +142,7 @@ impl Registration {
                     // What was seen through a tunnel has no port (RCH-23), also when the next answer is awaited by UDP.
                     observed: Some(lease.observed()).filter(|at| over == Over::Udp && at.port() != 0),
                     rtt: lease.rtt(),
+                    mapped: lease.mapped(),
                 }
             }
             (State::Over, _) => RegistrationState::Over,

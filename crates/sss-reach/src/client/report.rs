@@ -7,6 +7,8 @@ use sss_proto::{Absence, CloseReason, Refusal};
 use sss_wire::Eid;
 use thiserror::Error;
 
+use super::mapped::Proof;
+
 /// A registration with one server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -48,6 +50,9 @@ pub enum RegistrationState {
         observed: Option<SocketAddr>,
         /// Round-trip time to the server, smoothed.
         rtt: Option<Duration>,
+        /// Address that a router lets in for this host, if it is a port of `observed`, and what this server knows of
+        /// it (RCH-25).
+        mapped: Option<(SocketAddr, Proof)>,
     },
     /// The latest try has failed; others follow, after pauses of 1 s to 60 s.
     Failed(RegistrationError),

@@ -81,6 +81,7 @@ impl Leased {
 fn way(caller: &str) -> Way {
     Way {
         address: address(caller),
+        mapped: 0,
         handle: 0,
         punch_key: [9; 32],
         hold: 0,

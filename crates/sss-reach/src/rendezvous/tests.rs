@@ -14,6 +14,7 @@ use sss_wire::reach::records::Visibility;
 use super::*;
 use crate::server::RelayLimits;
 
+mod mapped;
 mod relayed;
 mod tunnels;
 
@@ -36,6 +37,8 @@ struct Node {
     nat: Nat,
     /// The port towards each destination, and whom something was sent to from it.
     mapped: BTreeMap<SocketAddr, u16>,
+    /// A port of the NAT that lets everybody in.
+    forwarded: Option<u16>,
     listener: Option<ListenerId>,
     /// Events so far, and when they came.
     events: Vec<(Instant, Event)>,
@@ -120,6 +123,7 @@ impl World {
             address: Self::address(n + 1),
             nat,
             mapped: BTreeMap::new(),
+            forwarded: None,
             listener: None,
             events: Vec::new(),
             wake: Some(self.now),
@@ -212,7 +216,7 @@ impl World {
         self.flying.insert((at, self.sent), (source, to, bytes));
     }
 
-    fn deliver(&mut self, (from, to, bytes): Flight) {
+    fn deliver(&mut self, (mut from, to, bytes): Flight) {
         let Some(n) = self.owner(to) else {
             return;
         };
@@ -222,8 +226,15 @@ impl World {
             Nat::Blocked => false,
             Nat::Cone | Nat::Symmetric => node.mapped.get(&from) == Some(&to.port()),
         };
-        if !lets_in {
+        if !lets_in && node.forwarded != Some(to.port()) {
             return;
+        }
+        if !lets_in {
+            // Replies leave from there; whoever is known already comes from another port.
+            match *node.mapped.entry(from).or_insert(to.port()) == to.port() {
+                true => {}
+                false => from.set_port(from.port() ^ 1),
+            }
         }
         node.receive(self.now, Link::Udp(from), &bytes);
         node.wake = Some(self.now);

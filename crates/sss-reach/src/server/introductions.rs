@@ -21,6 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const NOTICES: [u64; 4] = [0, 100, 300, 700];
 /// LEGs of one introduction that are sent on as they come, at most.
 const MAX_LEGS: usize = 4;
+/// Longest time for which a host is told to hold direct packets back.
+const MAX_HOLD: Duration = Duration::from_secs(2);
 /// Introductions at a time.
 const MAX: usize = 16_384;
 
@@ -234,6 +236,16 @@ impl Introduction {
         let give_up = self.asked + Duration::from_millis(last) + PATIENCE;
         self.next_notice().unwrap_or(give_up).min(end)
     }
+}
+
+/// Time by which whoever hears first holds direct packets back, given both round-trip times to the server, in
+/// microseconds.
+pub(super) fn hold(own: u32, other: u32) -> u32 {
+    if own == 0 || other == 0 {
+        return 0;
+    }
+    let most = u32::try_from(MAX_HOLD.as_micros()).unwrap_or(u32::MAX);
+    (other.saturating_sub(own) / 2).min(most)
 }
 
 #[cfg(test)]

@@ -11,12 +11,11 @@ use sss_wire::reach::bodies::{Presence, Status, Unfound};
 use sss_wire::reach::records::{Entries, Register, Search, Visibility};
 
 use super::Quotas;
+use super::gone::Gone;
+use super::mapped::is_proven;
 use super::rate::Bucket;
 use super::tokens::Bearer;
 use crate::path::Path;
-
-/// Hosts remembered after their lease is over, at most.
-const MAX_GONE: usize = 65_536;
 
 /// Leases of one EID, at most: the programs that have this identity.
 const MAX_INSTANCES: usize = 64;
@@ -73,6 +72,8 @@ pub(super) struct Lease {
     state: State,
     /// It has registered in this run of the server: nothing is missing.
     is_complete: bool,
+    /// The port of its address that a router lets in for it, and that it has proven; 0 if there is none (RCH-25).
+    mapped: u16,
     listing: Option<Box<Listing>>,
 }
 
@@ -100,7 +101,7 @@ struct Spent([Bucket; 3]);
 /// Things that a host may have done only so many times in a second.
 #[derive(Clone, Copy)]
 pub(super) enum Deed {
-    /// It looked for hosts.
+    /// It looked for hosts, or asked for an echo.
     Lookup,
     /// It asked for an introduction.
     Call,
@@ -116,6 +117,8 @@ pub(super) struct Message {
     pub(super) rtt: u32,
     /// Wish of the host, as far as the packet tells.
     pub(super) presence: Option<Presence>,
+    /// The mapped port that it names, and 0 if none; `None` if it says nothing of that.
+    pub(super) mapped: Option<u16>,
 }
 
 /// Fate of a packet of a registered host.
@@ -251,14 +254,17 @@ impl Leases {
                 return Taken::Old;
             }
             lease.counter = message.counter;
-            if !is_validated {
+            // The address is the one that was validated before: only the token is another one.
+            let is_proof =
+                lease.path.link == message.from.link && is_proven(message.from, message.mapped, bearer.address);
+            if !is_validated && !is_proof {
                 return Taken::Elsewhere;
             }
             if is_leaving {
                 self.leave(now, &instance);
                 return Taken::Left;
             }
-            return self.renew(now, &instance, &message);
+            return self.renew(now, &instance, &message, is_proof);
         }
         match is_validated {
             false => return Taken::Elsewhere,
@@ -274,12 +280,13 @@ impl Leases {
         Taken::Renewed { is_forgotten: true }
     }
 
-    fn renew(&mut self, now: Instant, instance: &Instance, message: &Message) -> Taken {
+    fn renew(&mut self, now: Instant, instance: &Instance, message: &Message, is_proof: bool) -> Taken {
         let Some(lease) = self.get_mut(instance) else {
             return Taken::NoRoom;
         };
         let had_left = lease.state == State::Left;
         lease.renew(now, message);
+        lease.note_mapped(message, is_proof);
         let (is_forgotten, from, is_visible) = (!lease.is_complete, lease.path, lease.is_visible());
         lease.path = message.from;
         self.left = self.left.saturating_sub(usize::from(had_left));
@@ -509,8 +516,24 @@ impl Lease {
             visibility: Visibility::Hidden,
             state: State::Heard,
             is_complete: false,
+            mapped: 0,
             listing: None,
         }
+    }
+
+    /// The mapped port that others are told of: not the one that they are told of anyhow.
+    pub(super) fn mapped_of_others(&self) -> u16 {
+        match self.path.link.address() {
+            Some(address) if address.port() != self.mapped => self.mapped,
+            _ => 0,
+        }
+    }
+
+    /// A port that was proven stays so as long as the host names it, and stays where it is.
+    fn note_mapped(&mut self, message: &Message, is_proof: bool) {
+        let named = message.mapped.unwrap_or(self.mapped);
+        let stays = self.path.link == message.from.link && self.mapped == named;
+        self.mapped = if is_proof || stays { named } else { 0 };
     }
 
     fn is_over(&self, now: Instant, ttl: Duration) -> bool {
@@ -538,35 +561,6 @@ impl Lease {
 impl Listing {
     fn words(&self) -> impl Iterator<Item = &str> {
         self.words.split(' ').filter(|word| !word.is_empty())
-    }
-}
-
-/// Hosts that had a lease: a fixed number, the latest.
-#[derive(Default)]
-struct Gone {
-    since: HashMap<Eid, Instant, RandomState>,
-    order: VecDeque<Eid>,
-}
-
-impl Gone {
-    fn since(&self, eid: &Eid) -> Option<Instant> {
-        self.since.get(eid).copied()
-    }
-
-    fn note(&mut self, eid: Eid, heard: Instant) {
-        if self.since.insert(eid, heard).is_none() {
-            self.order.push_back(eid);
-        }
-        while self.order.len() > MAX_GONE {
-            if let Some(oldest) = self.order.pop_front() {
-                self.since.remove(&oldest);
-            }
-        }
-    }
-
-    /// The host is back. Its place in the order goes when its turn comes.
-    fn forget(&mut self, eid: &Eid) {
-        self.since.remove(eid);
     }
 }
 

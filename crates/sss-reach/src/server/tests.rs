@@ -6,7 +6,7 @@ use sss_proto::{Link, TunnelId};
 use sss_wire::reach::records::{Entries, Search, Visibility, read_outcome};
 use sss_wire::reach::{
     LEASE_SIZE,
-    bodies::{self, Presence},
+    bodies::{self, MappedPort, Presence},
 };
 
 use super::*;
@@ -28,6 +28,7 @@ struct Client {
     registered: Registered,
     counter: u64,
     presence: Presence,
+    mapped: MappedPort,
     rng: Generator,
 }
 
@@ -84,6 +85,7 @@ impl Client {
                 _ => Presence::Found,
             },
             rng: Generator::new(&[n; 32]),
+            mapped: MappedPort::default(),
         })
     }
 
@@ -103,6 +105,7 @@ impl Client {
             rtt: 20_000,
             presence: self.presence,
             answer,
+            mapped: self.mapped,
         };
         let (key, token) = (self.key(), self.token());
         key.lease(&lease, &token, &mut self.rng)
@@ -884,6 +887,120 @@ proptest! {
         let _ = server.request(at(1), (&client.eid, client.at), &packet);
         prop_assert_eq!(sent(&mut server), []);
     }
+}
+
+/// Sends LEASE from an address, with a token. Returns what the server sends then.
+fn lease_with(
+    server: &mut Registrar,
+    now: Instant,
+    client: &mut Client,
+    (from, token): (SocketAddr, &[u8]),
+) -> Vec<(SocketAddr, LeaseOk)> {
+    client.counter += 1;
+    let lease = bodies::Lease {
+        boot: client.registered.boot,
+        counter: client.counter,
+        rtt: 0,
+        presence: client.presence,
+        answer: None,
+        mapped: client.mapped,
+    };
+    let packet = client.key().lease(&lease, token, &mut client.rng);
+    server.packet(now, from, &packet).unwrap();
+    let sent = std::iter::from_fn(|| server.poll_transmit());
+    sent.map(|(to, answer)| {
+        assert_eq!(answer.len(), packet.len());
+        let ok = LeaseOk::decode(&client.opened(&answer, Kind::LeaseOk)).unwrap();
+        (to.end(), ok)
+    })
+    .collect()
+}
+
+/// The mapped port of host 1 that host 2 is told.
+fn told(server: &mut Registrar, now: Instant) -> u16 {
+    let mut caller = Client::new(server, now, 2);
+    let packet = caller.connect(eid(1), [9; 8]);
+    server.packet(now, caller.at, &packet).unwrap();
+    let sent: Vec<_> = std::iter::from_fn(|| server.poll_transmit()).collect();
+    let found = sent.iter().find(|(to, _)| to.end() == caller.at).unwrap();
+    let found = Found::decode(&caller.opened(&found.1, Kind::Found)).unwrap();
+    found.outcome.unwrap().mapped
+}
+
+// spec: RCH-25, RCH-26
+#[test]
+fn a_mapped_port_is_told_once_its_echo_has_come_back_from_the_validated_address() {
+    let fresh = || {
+        let mut server = registrar(ServerConfig::default());
+        let mut client = Client::new(&mut server, at(0), 1);
+        client.mapped = MappedPort {
+            port: 50_000,
+            wants_echo: true,
+        };
+        (server, client)
+    };
+    let (mut server, mut client) = fresh();
+    let (here, token) = (client.at, client.token());
+    let there = SocketAddr::new(here.ip(), 50_000);
+    let sent = lease_with(&mut server, at(1), &mut client, (here, &token));
+    let [(to, ok), (at_port, echo)] = &sent[..] else {
+        panic!("LEASE_OK and an echo: {sent:?}");
+    };
+    assert_eq!((*to, ok.address, ok.notice), (here, here, Notice::default()));
+    assert_eq!((*at_port, echo.address, echo.notice.is_echo), (there, there, true));
+    assert_eq!(told(&mut server, at(2)), 0, "it is a claim");
+    // Without the flag there is no echo.
+    client.mapped.wants_echo = false;
+    assert_eq!(lease_with(&mut server, at(3), &mut client, (here, &token)).len(), 1);
+    assert_eq!(told(&mut server, at(4)), 0, "nobody has brought the echo back");
+    let sent = lease_with(&mut server, at(5), &mut client, (here, &echo.token));
+    assert_eq!(sent.len(), 1);
+    assert_eq!(told(&mut server, at(6)), 50_000);
+    // It lasts as long as it is named.
+    lease_with(&mut server, at(7), &mut client, (here, &token));
+    assert_eq!(told(&mut server, at(8)), 50_000);
+    for (port, expected) in [(50_001, 0), (50_000, 0)] {
+        client.mapped.port = port;
+        lease_with(&mut server, at(9), &mut client, (here, &token));
+        assert_eq!(told(&mut server, at(10)), expected, "{port}");
+    }
+    // A token of this port proves no other one, and nothing from another address.
+    client.mapped.port = 50_001;
+    lease_with(&mut server, at(11), &mut client, (here, &echo.token));
+    assert_eq!(told(&mut server, at(12)), 0);
+    client.mapped.port = 50_000;
+    let elsewhere = SocketAddr::new(here.ip(), 9);
+    lease_with(&mut server, at(13), &mut client, (elsewhere, &echo.token));
+    lease_with(&mut server, at(13), &mut client, (address(3), &echo.token));
+    assert_eq!(told(&mut server, at(14)), 0);
+    assert_eq!(server.stats().leases, 2, "the lease is where it was");
+}
+
+// spec: RCH-25, RCH-26
+#[test]
+fn echoes_go_to_nobody_but_the_address_that_has_leased_and_not_often() {
+    let mut server = registrar(ServerConfig::default());
+    let mut client = Client::new(&mut server, at(0), 1);
+    client.mapped = MappedPort {
+        port: 50_000,
+        wants_echo: true,
+    };
+    let (here, token) = (client.at, client.token());
+    // An address that is not validated gets its answer, and no echo.
+    let moved = SocketAddr::new(address(3).ip(), 7);
+    let sent = lease_with(&mut server, at(1), &mut client, (moved, &token));
+    assert_eq!(sent.iter().map(|(to, _)| *to).collect::<Vec<_>>(), [moved]);
+    let mut echoes = 0;
+    for _ in 0..100 {
+        let sent = lease_with(&mut server, at(2), &mut client, (here, &token));
+        assert!(sent.iter().all(|(to, _)| to.ip() == here.ip()), "{sent:?}");
+        echoes += sent.iter().filter(|(_, ok)| ok.notice.is_echo).count();
+    }
+    assert_eq!(echoes, 10, "as many as LOOKUPs");
+    // The port that everybody is told of anyhow is not said twice.
+    client.mapped.port = here.port();
+    lease_with(&mut server, at(3), &mut client, (here, &token));
+    assert_eq!(told(&mut server, at(4)), 0);
 }
 
 #[test]

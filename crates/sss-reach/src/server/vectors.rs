@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 use sss_crypto::schedule;
-use sss_wire::reach::bodies::{Connect, Found, Lease, LeaseOk, Notice, Notify, Presence, Status, Unfound, Way};
+use sss_wire::reach::bodies::{
+    Connect, Found, Lease, LeaseOk, MappedPort, Notice, Notify, Presence, Status, Unfound, Way,
+};
 use sss_wire::reach::records::{self, Entries, Register, Registered, Request, Search, Visibility};
 use sss_wire::reach::{Packet, Sealed};
 use sss_wire::{Eid, Malformed, reach};
@@ -62,6 +64,7 @@ fn way(fields: &Value) -> Way {
     let way = &fields["way"];
     Way {
         address: text(way, "address").parse().unwrap(),
+        mapped: number(way, "mapped"),
         handle: number(way, "handle"),
         punch_key: array(way, "punch_key"),
         hold: number(way, "hold"),
@@ -174,12 +177,16 @@ fn check_plaintext(vector: &Value, plaintext: &[u8]) {
                 boot: array(fields, "boot"),
                 counter: counter(),
                 rtt: number(fields, "rtt"),
-                presence: match number::<u8>(fields, "flags") {
+                presence: match number::<u8>(fields, "flags") & 3 {
                     0 => Presence::Hidden,
                     1 => Presence::Found,
                     _ => Presence::Leaving,
                 },
                 answer: introduction.map(|introduction| (introduction, status)),
+                mapped: MappedPort {
+                    port: number(fields, "mapped"),
+                    wants_echo: number::<u8>(fields, "flags") & 4 != 0,
+                },
             };
             assert_eq!(Lease::decode(plaintext), Ok(lease), "{vector}");
             lease.encode(plaintext.len())
@@ -194,6 +201,7 @@ fn check_plaintext(vector: &Value, plaintext: &[u8]) {
                 notice: Notice {
                     is_forgotten: flags & 1 != 0,
                     is_superseded: flags & 2 != 0,
+                    is_echo: flags & 4 != 0,
                 },
                 token: bytes(fields, "new_token"),
             };

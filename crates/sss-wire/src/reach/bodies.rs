@@ -83,7 +83,21 @@ pub struct Lease {
     pub presence: Presence,
     /// The introduction that is answered by it, if one is.
     pub answer: Option<([u8; 8], Status)>,
+    /// The port that a router lets in for the host (RCH-25).
+    pub mapped: MappedPort,
 }
+
+/// A port that a router lets in for a host, at the address that the server sees it at (RCH-25).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct MappedPort {
+    /// Its number; 0 if there is none.
+    pub port: u16,
+    /// Set if the server is to send an echo there.
+    pub wants_echo: bool,
+}
+
+/// The flag of LEASE by which an echo is asked for.
+const WANTS_ECHO: u8 = 4;
 
 impl Lease {
     /// The plaintext, of this length.
@@ -92,10 +106,11 @@ impl Lease {
         out.extend_from_slice(&self.boot);
         out.extend_from_slice(&self.counter.to_be_bytes());
         out.extend_from_slice(&self.rtt.to_be_bytes());
-        out.push(self.presence as u8);
+        out.push(self.presence as u8 | if self.mapped.wants_echo { WANTS_ECHO } else { 0 });
         let (introduction, status) = self.answer.unwrap_or(([0; 8], Status::Ok));
         out.extend_from_slice(&introduction);
         out.push(status as u8);
+        out.extend_from_slice(&self.mapped.port.to_be_bytes());
         out.resize(len, 0);
         out
     }
@@ -107,15 +122,19 @@ impl Lease {
     pub fn decode(plaintext: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(plaintext);
         let (boot, counter, rtt) = (reader.array()?, reader.u64()?, reader.u32()?);
-        let presence = Presence::of(reader.u8()?);
+        let flags = reader.u8()?;
         let introduction = reader.array()?;
         let status = Status::try_from(reader.u8()?)?;
         Ok(Self {
             boot,
             counter,
             rtt,
-            presence,
+            presence: Presence::of(flags),
             answer: (introduction != [0; 8]).then_some((introduction, status)),
+            mapped: MappedPort {
+                port: reader.u16()?,
+                wants_echo: flags & WANTS_ECHO != 0,
+            },
         })
     }
 }
@@ -144,6 +163,29 @@ pub struct Notice {
     pub is_forgotten: bool,
     /// Other instances have taken this one's place: stop.
     pub is_superseded: bool,
+    /// It is an echo: sent to the mapped port, and no answer to anything else (RCH-25).
+    pub is_echo: bool,
+}
+
+impl Notice {
+    /// An echo (RCH-26).
+    pub const ECHO: Self = Self {
+        is_forgotten: false,
+        is_superseded: false,
+        is_echo: true,
+    };
+
+    fn flags(self) -> u8 {
+        u8::from(self.is_forgotten) | u8::from(self.is_superseded) << 1 | u8::from(self.is_echo) << 2
+    }
+
+    fn of(flags: u8) -> Self {
+        Self {
+            is_forgotten: flags & 1 != 0,
+            is_superseded: flags & 2 != 0,
+            is_echo: flags & 4 != 0,
+        }
+    }
 }
 
 impl LeaseOk {
@@ -154,7 +196,7 @@ impl LeaseOk {
         out.extend_from_slice(&self.counter.to_be_bytes());
         out.extend_from_slice(&address_bytes(self.address));
         out.extend_from_slice(&self.ttl.to_be_bytes());
-        out.push(u8::from(self.notice.is_forgotten) | u8::from(self.notice.is_superseded) << 1);
+        out.push(self.notice.flags());
         put_bytes8(&mut out, &self.token);
         out.resize(len, 0);
         out
@@ -173,10 +215,7 @@ impl LeaseOk {
             counter,
             address,
             ttl,
-            notice: Notice {
-                is_forgotten: flags & 1 != 0,
-                is_superseded: flags & 2 != 0,
-            },
+            notice: Notice::of(flags),
             token: token(&mut reader)?,
         })
     }
@@ -234,6 +273,8 @@ impl<'a> Connect<'a> {
 pub struct Way {
     /// Address of the other, as the server sees it.
     pub address: SocketAddr,
+    /// Another port of that address, which a router lets in for the other; 0 if there is none (RCH-25).
+    pub mapped: u16,
     /// Handle by which the relay takes packets to the other; 0 if there is none.
     pub handle: u32,
     /// The key of PUNCH.
@@ -249,8 +290,14 @@ impl std::fmt::Debug for Way {
 }
 
 impl Way {
+    /// The address of the mapped port, if there is one.
+    pub fn mapped_address(&self) -> Option<SocketAddr> {
+        (self.mapped != 0).then(|| SocketAddr::new(self.address.ip(), self.mapped))
+    }
+
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&address_bytes(self.address));
+        out.extend_from_slice(&self.mapped.to_be_bytes());
         out.extend_from_slice(&self.handle.to_be_bytes());
         out.extend_from_slice(&self.punch_key);
         out.extend_from_slice(&self.hold.to_be_bytes());
@@ -259,6 +306,7 @@ impl Way {
     fn decode(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self {
             address: address(reader)?,
+            mapped: reader.u16()?,
             handle: reader.u32()?,
             punch_key: reader.array()?,
             hold: reader.u32()?,
@@ -294,7 +342,7 @@ impl Unfound {
 impl Found {
     /// The plaintext.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(72);
+        let mut out = Vec::with_capacity(74);
         out.extend_from_slice(&self.introduction);
         let (status, since) = match &self.outcome {
             Ok(_) => (Status::Ok, 0),
@@ -340,7 +388,7 @@ pub struct Notify<'a> {
 impl<'a> Notify<'a> {
     /// The plaintext.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.hello.len().saturating_add(74));
+        let mut out = Vec::with_capacity(self.hello.len().saturating_add(76));
         out.extend_from_slice(&self.boot);
         out.extend_from_slice(&self.introduction);
         self.way.encode(&mut out);

@@ -2,7 +2,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use super::bodies::{Connect, Found, Lease, LeaseOk, Notice, Notify, Presence, Status, Unfound, Way};
+use super::bodies::{Connect, Found, Lease, LeaseOk, MappedPort, Notice, Notify, Presence, Status, Unfound, Way};
 use super::records::{Entries, Register, Registered, Request, Search, Visibility};
 use super::*;
 use crate::Eid;
@@ -25,8 +25,16 @@ fn any_status() -> impl Strategy<Value = Status> {
 }
 
 fn any_way() -> impl Strategy<Value = Way> {
-    (any_address(), any::<u32>(), any::<[u8; 32]>(), any::<u32>()).prop_map(|(address, handle, punch_key, hold)| Way {
+    let fields = (
+        any_address(),
+        any::<u16>(),
+        any::<u32>(),
+        any::<[u8; 32]>(),
+        any::<u32>(),
+    );
+    fields.prop_map(|(address, mapped, handle, punch_key, hold)| Way {
         address,
+        mapped,
         handle,
         punch_key,
         hold,
@@ -71,9 +79,10 @@ proptest! {
     ) {
         let [boot, introduction, _] = ids;
         let answer = (flags[0] && introduction != [0; 8]).then_some((introduction, status));
-        let lease = Lease { boot, counter, rtt, presence, answer };
+        let mapped = MappedPort { port: way.mapped, wants_echo: flags[2] };
+        let lease = Lease { boot, counter, rtt, presence, answer, mapped };
         prop_assert_eq!(Lease::decode(&lease.encode(43)), Ok(lease));
-        let notice = Notice { is_forgotten: flags[1], is_superseded: flags[2] };
+        let notice = Notice { is_forgotten: flags[1], is_superseded: flags[2], is_echo: flags[0] };
         let ok = LeaseOk { boot, counter, address, ttl: 60, notice, token };
         let plaintext = ok.encode(lease_plaintext(PREFIX));
         prop_assert_eq!(plaintext.len(), LEASE_SIZE - PREFIX - 16);

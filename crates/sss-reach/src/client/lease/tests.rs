@@ -124,7 +124,7 @@ fn an_address_that_has_changed_is_proven_at_once() {
     );
     let restarted = Notice {
         is_forgotten: true,
-        is_superseded: false,
+        ..Notice::default()
     };
     let news = answer(&mut lease, at(90), (2, 2, 78), restarted).unwrap();
     assert!(news.is_forgotten && !news.is_over && !news.is_elsewhere);
@@ -144,4 +144,29 @@ fn answers_to_introductions_go_at_once_and_not_too_often() {
     assert_eq!(told(due(&mut lease, at(60), &mut rng)), ([8; 8], Status::Refused));
     assert_eq!(due(&mut lease, at(109), &mut rng), None);
     assert_eq!(told(due(&mut lease, at(110), &mut rng)), ([7; 8], Status::Ok));
+}
+
+// spec: RCH-25, RCH-26
+#[test]
+fn a_mapped_port_is_named_where_the_host_is_seen_and_asked_about_anew_elsewhere() {
+    let (mut lease, mut rng) = lease();
+    let named = |n: u8| SocketAddr::new(address(n).ip(), 50_000);
+    due(&mut lease, at(0), &mut rng).unwrap();
+    answer(&mut lease, at(80), (1, 1, 9), Notice::default()).unwrap();
+    lease.set_mapped(at(100), &[named(1)]);
+    let (_, asks) = due(&mut lease, at(100), &mut rng).unwrap();
+    assert_eq!((asks.mapped.port, asks.mapped.wants_echo), (50_000, true));
+    let echo = Notice {
+        is_echo: true,
+        ..Notice::default()
+    };
+    let news = answer(&mut lease, at(150), (2, 1, 10), echo);
+    assert_eq!(news, Err(Dropped::Old), "it was sent to another port");
+    answer(&mut lease, at(160), (2, 2, 11), Notice::default()).unwrap();
+    // Nobody has said that a port of the new address is let in.
+    let (_, next) = due(&mut lease, at(160), &mut rng).unwrap();
+    assert_eq!((next.mapped.port, next.mapped.wants_echo), (0, false));
+    lease.set_mapped(at(170), &[named(1), named(2)]);
+    let (_, asks) = due(&mut lease, at(170), &mut rng).unwrap();
+    assert_eq!((asks.mapped.port, asks.mapped.wants_echo), (50_000, true));
 }
