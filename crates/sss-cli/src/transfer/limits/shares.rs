@@ -7,9 +7,10 @@
 //! 2. Whoever waits and has least is served first: the network that has least, and its peer that has least; among
 //!    equals who was not served yet, since it began to wait or to have something, and then whoever waits longest.
 //!    So who comes to a crowd that waits for its next turn does not wait for the turns of them all.
-//! 3. [`Shares::who_gives_way`] finds for those who wait, the poorest first, whoever has more than they would have
-//!    then; or has more than they have now, if its turn is over (round robin): so each gets a turn, however many they
-//!    are.
+//! 3. [`Shares::who_gives_way`] finds for those who wait, first for those who have nothing at all, whoever has more
+//!    than they would have then; or has more than they have now, if its turn is over (round robin): so each gets a
+//!    turn, however many they are. Where others would get what is given back,
+//!    it has to be one of their own network.
 //!
 //! So a peer that takes all it can get delays itself, and a crowd of them delays its own network, and nobody else.
 
@@ -28,7 +29,7 @@ const LOOKED_AT: usize = 512;
 pub(crate) struct Shares(Arc<Mutex<State>>);
 
 /// Peer that has things, or wants some, and whom it shares them with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Owner {
     group: Group,
     eid: Eid,
@@ -109,7 +110,7 @@ pub(crate) struct Holding {
 }
 
 /// Cost of giving something back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Cost {
     /// A pause.
     Delay,
@@ -117,6 +118,22 @@ pub(crate) enum Cost {
     Ghost,
     /// The end of something that moves: only for who has nothing.
     Work,
+}
+
+/// Those who could give something back, by what they have.
+struct Givers<'a> {
+    /// The richest first.
+    ranked: Vec<Giver<'a>>,
+    of_groups: BTreeMap<Group, Vec<Giver<'a>>>,
+    costs: BTreeSet<Cost>,
+}
+
+/// One of them, with what its network has and what it has itself.
+#[derive(Clone, Copy)]
+struct Giver<'a> {
+    holding: &'a Holding,
+    has: (u64, u64),
+    at: usize,
 }
 
 /// Somebody who waits, with what it would have if those before it were served: its network, and itself.
@@ -388,55 +405,112 @@ impl State {
         waiters.map(|(owner, waiter)| (owner, waiter.count))
     }
 
+    /// Those who wait, and have nothing of their own, in the order in which they are served.
+    fn poorest(&self) -> impl Iterator<Item = (Owner, u64)> {
+        let groups = self.waiting.iter().filter_map(|(_, group)| {
+            let members = self.groups.get(group)?;
+            let poorest = members.waiting.iter().take_while(|(rank, _)| rank.used == 0);
+            Some(poorest.map(move |(_, eid)| (*group, *eid, members)))
+        });
+        groups.flatten().filter_map(|(group, eid, members)| {
+            let mut queue = members.peers.get(&eid)?.queue.iter();
+            let first = queue.find(|waiter| !waiter.grant.is_closed())?;
+            Some((Owner { group, eid }, first.count))
+        })
+    }
+
+    /// Those who wait, with what they would have then: first a thing for each who has none, however many others wait.
     fn needs(&self) -> Vec<Need> {
         let peers: usize = self.groups.values().map(|group| group.peers.len()).sum();
         let equal_part = self.total / (peers as u64).saturating_add(1);
-        let mut needs: Vec<Need> = Vec::new();
-        for (owner, count) in self.waiters().take(LOOKED_AT) {
-            let (mut of_group, mut own) = self.used_by(owner);
-            if let Some(last) = needs.last().filter(|last| last.owner.group == owner.group) {
-                of_group = last.has.0.saturating_add(last.count);
-                own = own.max(if last.owner == owner {
-                    last.has.1.saturating_add(last.count)
-                } else {
-                    0
-                });
-            }
-            needs.push(Need {
+        let firsts: Vec<_> = self.poorest().take(LOOKED_AT).collect();
+        let mut counted: BTreeSet<Owner> = firsts.iter().map(|(owner, _)| *owner).collect();
+        let others = self.waiters().filter(|(owner, _)| !counted.remove(owner));
+        let (mut of_groups, mut of_peers) = (BTreeMap::<Group, u64>::new(), BTreeMap::<Owner, u64>::new());
+        let needs = firsts.into_iter().chain(others).take(LOOKED_AT).map(|(owner, count)| {
+            let (of_group, own) = self.used_by(owner);
+            let group_before = of_groups.entry(owner.group).or_default();
+            let own_before = of_peers.entry(owner).or_default();
+            let has = (of_group.saturating_add(*group_before), own.saturating_add(*own_before));
+            *group_before = group_before.saturating_add(count);
+            *own_before = own_before.saturating_add(count);
+            Need {
                 owner,
-                has: (of_group, own),
+                has,
                 count,
-                is_grave: own == 0 || own.saturating_add(count).saturating_mul(2) <= equal_part,
-            });
-        }
-        needs
+                is_grave: has.1 == 0 || has.1.saturating_add(count).saturating_mul(2) <= equal_part,
+            }
+        });
+        needs.collect()
+    }
+
+    /// The least that a network has of which somebody waits who has something. For those nobody is called: they get what
+    /// is given back, before the networks that have more.
+    fn least_of_those_with_some(&self) -> u64 {
+        let mut waiting = self.waiting.iter();
+        let first = waiting.find(|(_, group)| {
+            let members = self.groups.get(group);
+            members.is_some_and(|members| members.waiting.first().is_some_and(|(rank, _)| rank.used > 0))
+        });
+        first.map_or(u64::MAX, |(rank, _)| rank.used)
     }
 
     fn who_gives_way(&self, holdings: &[Holding]) -> BTreeSet<usize> {
-        let mut ranked: Vec<usize> = (0..holdings.len()).collect();
-        let used: Vec<_> = holdings.iter().map(|holding| self.used_by(holding.owner)).collect();
-        ranked.sort_by_key(|at| used.get(*at).copied().map(Reverse));
+        let givers = Givers::new(holdings, |owner| self.used_by(owner));
+        let least = self.least_of_those_with_some();
         let (mut give_way, mut taken) = (BTreeSet::new(), BTreeMap::<Group, u64>::new());
-        // Whoever is no help to one need is none to those behind it of the same network, who have no less.
-        let (mut group, mut from) = (None, 0);
-        for need in self.needs() {
-            if group != Some(need.owner.group) {
-                (group, from) = (Some(need.owner.group), 0);
-            }
-            while let Some(at) = ranked.get(from).copied() {
-                from = from.saturating_add(1);
-                let (Some(holding), Some((of_group, own))) = (holdings.get(at), used.get(at)) else {
-                    continue;
-                };
-                let taken = taken.entry(holding.owner.group).or_default();
-                let has = (of_group.saturating_sub(*taken), *own);
-                if need.is_met_by(holding, has) && give_way.insert(at) {
-                    *taken = taken.saturating_add(holding.count);
+        for need in self.needs().iter().filter(|need| givers.have_any_for(need)) {
+            for giver in givers.for_need(need, need.has.0 >= least) {
+                let taken = taken.entry(giver.holding.owner.group).or_default();
+                let has = (giver.has.0.saturating_sub(*taken), giver.has.1);
+                if need.is_met_by(giver.holding, has) && give_way.insert(giver.at) {
+                    *taken = taken.saturating_add(giver.holding.count);
                     break;
                 }
             }
         }
         give_way
+    }
+}
+
+impl<'a> Givers<'a> {
+    fn new(holdings: &'a [Holding], used_by: impl Fn(Owner) -> (u64, u64)) -> Self {
+        let givers = (0..).zip(holdings).map(|(at, holding)| Giver {
+            holding,
+            has: used_by(holding.owner),
+            at,
+        });
+        let mut ranked: Vec<_> = givers.collect();
+        ranked.sort_by_key(|giver| Reverse(giver.has));
+        let mut of_groups = BTreeMap::<Group, Vec<_>>::new();
+        for giver in &ranked {
+            of_groups.entry(giver.holding.owner.group).or_default().push(*giver);
+        }
+        let costs = holdings.iter().map(|holding| holding.cost).collect();
+        Self {
+            ranked,
+            of_groups,
+            costs,
+        }
+    }
+
+    fn have_any_for(&self, need: &Need) -> bool {
+        self.costs.iter().any(|cost| need.is_worth(*cost))
+    }
+
+    /// Those who may have more than a need, the richest first: of its own network, and of others.
+    fn for_need(&self, need: &Need, own_first: bool) -> impl Iterator<Item = &Giver<'a>> {
+        let (group, has) = (need.owner.group, need.has.0);
+        let own = || self.of_groups.get(&group).into_iter().flatten();
+        let richer = self.ranked.iter().take_while(move |giver| giver.has.0 > has);
+        let others = richer.filter(move |giver| giver.holding.owner.group != group);
+        let (first, last) = if own_first {
+            (Some(own()), None)
+        } else {
+            (None, Some(own()))
+        };
+        let (first, last) = (first.into_iter().flatten(), last.into_iter().flatten());
+        first.chain(others).chain(last)
     }
 }
 
@@ -449,12 +523,15 @@ impl Need {
             (of_group, self.has.0)
         };
         let is_richer = has > would_have.saturating_add(self.count) || (holding.is_over && has > would_have);
-        let is_worth_it = match holding.cost {
+        is_richer && self.is_worth(holding.cost) && holding.owner != self.owner
+    }
+
+    fn is_worth(&self, cost: Cost) -> bool {
+        match cost {
             Cost::Delay => true,
             Cost::Ghost => self.is_grave,
             Cost::Work => self.has.1 == 0,
-        };
-        is_richer && is_worth_it && holding.owner != self.owner
+        }
     }
 }
 
@@ -744,6 +821,34 @@ mod tests {
         drop(crowd);
         assert!(waiting.iter_mut().all(|get| now(get).is_some()));
     }
+
+    // Threat 34: a crowd of networks that has all, and of which each waits for more.
+    #[test]
+    fn threat_34_who_shares_a_network_with_some_of_a_large_crowd_has_one_of_those_give_way() {
+        let shares = Shares::new(63, 63);
+        let crowd = (1..=20).flat_map(|network| [1, 1, 2].map(|n| of(n, network)));
+        let crowd: Vec<_> = crowd.chain([of(1, 20); 2]).collect();
+        let mut held: Vec<_> = crowd.iter().map(|owner| shares.try_get(*owner, 1)).collect();
+        for (share, owner) in held.iter_mut().zip(&crowd).filter(|(share, _)| share.is_none()) {
+            shares.state().take(*owner, 1);
+            *share = Some(shares.share(*owner, 1));
+        }
+        let more = crowd.iter().flat_map(|owner| [*owner; LOOKED_AT / 20]);
+        let mut more: Vec<_> = more.map(|owner| Box::pin(shares.get(owner, 1))).collect();
+        assert!(more.iter_mut().all(|more| now(more).is_none()));
+        let mut newcomer = Box::pin(shares.get(of(3, 15), 1));
+        assert!(now(&mut newcomer).is_none());
+        let holdings: Vec<_> = crowd.iter().map(|owner| holding(*owner)).collect();
+        let works = holdings.iter().map(|holding| Holding {
+            cost: Cost::Work,
+            ..*holding
+        });
+        let give_way = shares.who_gives_way(&works.collect::<Vec<_>>());
+        assert_eq!(give_way, [42].into(), "what others give back others would get");
+        held[42] = None;
+        assert!(now(&mut newcomer).is_some());
+    }
+
     // Threat 34: a crowd of networks of which each waits for its next turn.
     #[test]
     fn threat_34_who_comes_to_a_crowd_does_not_wait_for_the_turns_of_all() {
