@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use sss::{CloseReason, ConnectError, OpenError, Peer, ReadError, RecvHalf, SendHalf, Stream, WriteError};
+use sss::{CloseReason, Code, ConnectError, OpenError, Peer, ReadError, RecvHalf, SendHalf, Stream, WriteError};
 use sss_files::{Cursor, Refusal, Request, Status, Stop};
 use thiserror::Error;
 
@@ -51,6 +51,11 @@ pub(crate) enum TransferError {
 }
 
 impl TransferError {
+    /// Returns whether the host has too many connections.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(self, Self::Lost(CloseReason::Peer { code, .. }) if *code == Code::LIMIT)
+    }
+
     /// A failure of this side's disk.
     pub(crate) fn local(refusal: Refusal) -> Self {
         match refusal.status {
@@ -109,7 +114,7 @@ impl From<OpenError> for TransferError {
 }
 
 /// Explains what RESET or STOP with this code means.
-fn ended(code: sss::Code, reason: &str) -> TransferError {
+fn ended(code: Code, reason: &str) -> TransferError {
     match code.as_app() {
         Some(app) => {
             let status = Status::from_code(app).unwrap_or(Status::Io);

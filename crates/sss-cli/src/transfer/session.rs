@@ -20,6 +20,9 @@ const GREETING: Duration = Duration::from_secs(30);
 /// Time to wait for the reason of a refusal, which travels with it.
 const REASON: Duration = Duration::from_secs(1);
 
+/// Pause before a host that has too many connections is asked for another one.
+const FULL: Duration = Duration::from_millis(500);
+
 /// Longest reason that is read, in bytes.
 const MAX_REASON: usize = 4 << 10;
 
@@ -103,8 +106,15 @@ impl State {
         if refused.is_none() {
             (another.tell)();
         }
-        self.refused = Some(refused.unwrap_or_else(Instant::now));
-        self.open = Arc::new(Open::new((another.open)().await?));
+        let since = refused.unwrap_or_else(Instant::now);
+        self.refused = Some(since);
+        let stream = loop {
+            match (another.open)().await {
+                Err(error) if error.is_full() && since.elapsed() <= another.patience => tokio::time::sleep(FULL).await,
+                opened => break opened?,
+            }
+        };
+        self.open = Arc::new(Open::new(stream));
         Ok(())
     }
 }
@@ -138,7 +148,13 @@ impl Open {
 
     /// Substreams of a session that the server has ended meet only the consequences: this asks the session itself for
     /// the reason.
+    ///
+    /// A host that closes the whole connection since it has too many has ended the session for want of room.
     pub(crate) async fn explain(&self, error: TransferError) -> TransferError {
+        if error.is_full() {
+            let end = Refusal::new(Status::Busy, error.to_string());
+            return self.end.get_or_init(|| end).clone().into();
+        }
         if !matches!(error, TransferError::NoService(_)) {
             return error;
         }

@@ -23,6 +23,8 @@ enum Sessions {
     RefusesAll,
     /// Each is ended as soon as one request was answered, as one that gives way to others.
     EndsAfterOne,
+    /// Requests are answered a second after they have come.
+    Slow,
 }
 
 /// What is answered to requests for a file, `f`; there is none where `put` looks.
@@ -51,7 +53,7 @@ async fn serve(server: Server, sessions: Sessions, service: &'static str) {
         let is_refused = match sessions {
             Sessions::RefusesTwo => number < 2,
             Sessions::RefusesAll => true,
-            Sessions::EndsAfterOne => false,
+            Sessions::EndsAfterOne | Sessions::Slow => false,
         };
         if is_refused {
             session.reset_tree_with(BUSY, "no room today");
@@ -62,6 +64,9 @@ async fn serve(server: Server, sessions: Sessions, service: &'static str) {
                 session.write_all(&[0]).await.unwrap();
             }
             while let Ok(Some(stream)) = session.accept_substream().await {
+                if sessions == Sessions::Slow {
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
                 answer(stream, service).await;
                 if sessions == Sessions::EndsAfterOne {
                     break;
@@ -218,6 +223,55 @@ fn whose_connection_is_refused_for_want_of_room_asks_again() {
     let ran = home.run(["ls", &target, "--patience", "2"]).expect(3);
     ran.says(&["too many connections", "wait a while, then run the same command again"]);
     assert!(begun.elapsed() >= Duration::from_secs(2));
+}
+
+/// A host that is full closes the newest connection of the network that has most for one of another.
+#[test]
+fn whose_connection_gives_way_comes_again() {
+    std::thread::scope(|scope| {
+        for command in COMMANDS {
+            scope.spawn(move || connection_gives_way(command));
+        }
+    });
+}
+
+fn connection_gives_way(command: &str) {
+    let (runtime, home) = (runtime(), Home::new());
+    let limits = PeerLimits::default().with(|limits| limits.trees = 2);
+    let building = Host::builder().bind("127.0.0.1:0").peer_limits(limits).build();
+    let host = runtime.block_on(building).unwrap();
+    for (service, protocol) in [("files", "sync/1"), ("ping", "echo/1")] {
+        let server = runtime.block_on(async { host.listen(service, protocol).unwrap() });
+        runtime.spawn(serve(server, Sessions::Slow, service));
+    }
+    let guest = |address: &str| runtime.block_on(Host::builder().bind(address).build()).unwrap();
+    let connect = |guest: &Host| {
+        let connecting = guest.connect(host.eid(), "files", "sync/1").hint(host.local_addr());
+        runtime.block_on(async { connecting.await })
+    };
+    let first = guest("127.0.0.1:0");
+    let _held = connect(&first).unwrap();
+    home.run(["id"]).expect(0);
+    fs::write(home.path("new"), CONTENT).unwrap();
+    let target = format!("{}@{}", host.eid(), host.local_addr());
+    let command = command.replace("HOST", &target);
+    let command = command.replace("COPY", home.path("copy").to_str().unwrap());
+    let command = command.replace("FILE", home.path("new").to_str().unwrap());
+    let mut running = home.command();
+    running.args(command.split(' '));
+    let running = running.spawn().unwrap();
+    wait_until(Duration::from_secs(10), || host.peers().len() == 2);
+    std::thread::sleep(Duration::from_millis(300));
+    let other = guest("127.0.0.2:0");
+    let place = connect(&other).unwrap();
+    std::thread::sleep(Duration::from_secs(1));
+    drop(place);
+    runtime.block_on(other.close()).unwrap();
+    let ran = Ran::wait(running).expect(0);
+    ran.says(&["too much to do: asking it again, for 120 s at most"]);
+    if command.starts_with("get") && !command.ends_with('-') {
+        assert_eq!(fs::read(home.path("copy")).unwrap(), CONTENT);
+    }
 }
 
 /// With so few descriptors nothing works, and that is said.
