@@ -395,6 +395,6 @@ pub(crate) fn advice(status: Status) -> &'static str {
         Status::NoSpace => "free some space and run the same command again: it goes on where it was",
         Status::Unauthorized => "ask who runs the server for its ticket, and give that in place of the address",
         Status::BadRequest => "update both sides to the same version",
-        _ => "that is what the system of that side says: mend it there, and run the same command again",
+        _ => "that is what the system says where it is: mend it there, and run the same command again",
     }
 }
