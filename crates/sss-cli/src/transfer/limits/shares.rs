@@ -444,8 +444,8 @@ impl State {
         needs.collect()
     }
 
-    /// The least that a network has of which somebody waits who has something. For those nobody is called: they get what
-    /// is given back, before the networks that have more.
+    /// The least that a network has of which somebody waits who has something. For those nobody is called: they get
+    /// what is given back, before the networks that have more.
     fn least_of_those_with_some(&self) -> u64 {
         let mut waiting = self.waiting.iter();
         let first = waiting.find(|(_, group)| {
