@@ -112,7 +112,7 @@ impl Connector {
                 .post_quantum(args.pq)
                 .padding(args.padding)
                 .window(window(self.limit));
-            servers::register(host, (servers, args.servers.relay), FoundBy::Nobody)
+            servers::register(host, (servers, &args.servers), FoundBy::Nobody)
         })
         .await
     }

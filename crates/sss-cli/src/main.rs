@@ -13,6 +13,8 @@ mod known_hosts;
 mod listen;
 mod output;
 mod place;
+#[cfg_attr(not(feature = "port-mapping"), path = "port_mapping_absent.rs")]
+mod port_mapping;
 mod progress;
 mod screen;
 mod server_at;

@@ -15,6 +15,7 @@ use sss::{Eid, FoundBy, Host, HostBuilder, RegistrationError, RegistrationState,
 use crate::error::{Error, Exit, SERVER_ADVICE};
 use crate::identity;
 use crate::output::Output;
+use crate::port_mapping::MappingArgs;
 use crate::server_at::{ServerAt, ServerError};
 
 /// Variable of the environment that names servers, separated by spaces or commas.
@@ -43,6 +44,8 @@ pub(crate) struct ServerArgs {
     pub(crate) no_server: bool,
     #[command(flatten)]
     pub(crate) relay: RelayArgs,
+    #[command(flatten)]
+    pub(crate) mapping: MappingArgs,
 }
 
 /// Arguments that say which use is made of servers that relay.
@@ -160,13 +163,15 @@ pub(crate) fn read_lines<T: FromStr<Err: fmt::Display>>(path: &Path, missing: If
     Ok(found)
 }
 
-/// The host that is to be built registers with these servers, and makes this use of their relays.
+/// The host that is to be built registers with these servers, and makes the use of their relays, and of its router,
+/// that the arguments say.
 pub(crate) fn register(
     builder: HostBuilder,
-    (servers, relay): (&[ServerAt], RelayArgs),
+    (servers, args): (&[ServerAt], &ServerArgs),
     found_by: FoundBy,
 ) -> HostBuilder {
-    let builder = builder.found_by(found_by).relay(relay.of_host());
+    let builder = builder.found_by(found_by).relay(args.relay.of_host());
+    let builder = args.mapping.apply(builder);
     servers.iter().fold(builder, |builder, server| {
         let builder = builder.rendezvous(server.eid, &server.place);
         with_tunnel(builder, server)
@@ -346,6 +351,7 @@ mod tests {
             server: Vec::new(),
             no_server: false,
             relay: RelayArgs::default(),
+            mapping: MappingArgs::default(),
         }
     }
 

@@ -16,6 +16,8 @@ use crate::error::BuildError;
 use crate::hint::Hint;
 use crate::host::Host;
 use crate::identity::Identity;
+#[cfg(feature = "port-mapping")]
+use crate::mapping::{self, PortMapping};
 use crate::rendezvous::{self, FoundBy, RendezvousServer, Wishes};
 use crate::shared::Shared;
 
@@ -40,6 +42,8 @@ pub struct HostBuilder {
     mode: DriverMode,
     watch_interfaces: bool,
     new_port_on_move: bool,
+    #[cfg(feature = "port-mapping")]
+    port_mapping: PortMapping,
     wishes: Wishes,
     config: Config,
 }
@@ -63,6 +67,8 @@ impl HostBuilder {
             mode: DriverMode::default(),
             watch_interfaces: true,
             new_port_on_move: false,
+            #[cfg(feature = "port-mapping")]
+            port_mapping: PortMapping::default(),
             wishes: Wishes::default(),
             config: Config::default(),
         }
@@ -106,6 +112,20 @@ impl HostBuilder {
     /// Sets who is to find this host at its registration servers. Default: nobody.
     pub fn found_by(mut self, found_by: FoundBy) -> Self {
         self.wishes.found_by = found_by;
+        self
+    }
+
+    /// Sets whether the router of this machine's network is asked to let the host's port in from everywhere: by PCP,
+    /// NAT-PMP or UPnP, over IPv4, and by packets to the router alone. Nothing waits for it. The outer address is told
+    /// to peers by the servers of [`Self::rendezvous`], once they have found that it works: then two hosts reach each
+    /// other directly also where both have NATs that would not let them. [`Host::port_mapping`] tells what came of it;
+    /// [`Host::close`] gives the port back. The task runs on the runtime on which the host is built.
+    ///
+    /// The router learns that a program takes UDP at this port, and so does who looks at its pages; what comes in there
+    /// is for this host, which takes what it would take from its own network. Default: off.
+    #[cfg(feature = "port-mapping")]
+    pub fn port_mapping(mut self, mapping: PortMapping) -> Self {
+        self.port_mapping = mapping;
         self
     }
 
@@ -392,6 +412,8 @@ impl HostBuilder {
         if !rendezvous.register.is_legal() {
             return Err(BuildError::Listing);
         }
+        #[cfg(feature = "port-mapping")]
+        let ports = (self.port_mapping == PortMapping::On).then(|| mapping::OuterPorts::of(&identity.key()));
         let core = sss_proto::Host::new(self.config, identity.key(), entropy);
         let shared = Arc::new(Shared::new(core, socket.local_addr()));
         let mut seed = [0; 32];
@@ -408,6 +430,10 @@ impl HostBuilder {
             tls,
         };
         rendezvous::look_up(unresolved, host.shared());
+        #[cfg(feature = "port-mapping")]
+        if let Some(ports) = ports {
+            mapping::start(host.shared(), ports);
+        }
         match self.mode {
             DriverMode::Shared => start.spawn(&runtime)?,
             DriverMode::Dedicated => start.spawn_thread().await?,

@@ -444,6 +444,10 @@ impl Driver {
             inner.socket = stats;
             inner.on_network_change(now, local_addr, port.is_some());
         });
+        #[cfg(feature = "port-mapping")]
+        if let Some(desk) = self.shared.desk() {
+            desk.note_change();
+        }
         // A new socket has to be asked for what arrives.
         self.step = Step::Receive;
     }

@@ -25,6 +25,10 @@ use crate::waiting::Answer;
 /// The first wait for an answer to a probe; it doubles each time.
 const PROBE_INTERVAL: Duration = Duration::from_millis(250);
 
+/// Time for the router to take a port back, when the host is closed.
+#[cfg(feature = "port-mapping")]
+const GIVING_BACK: Duration = Duration::from_secs(1);
+
 /// One holder of an identity: it opens streams to other hosts, and takes theirs.
 ///
 /// Cheap to clone; all clones are the same host. When the last of them, and of the servers, streams and peers
@@ -251,12 +255,31 @@ impl Host {
     /// If not everything that was finished is known to have arrived. The host is closed all the same.
     pub async fn close_within(&self, timeout: Duration) -> Result<(), HostCloseError> {
         let streams = closing::finish(self.handle.shared(), timeout).await;
-        closing::stopped(self.handle.shared()).await;
+        tokio::join!(closing::stopped(self.handle.shared()), self.give_port_back());
         if streams == 0 {
             Ok(())
         } else {
             Err(HostCloseError { streams })
         }
+    }
+
+    /// Gives the router's port back, if it lets one in for this host. Takes a second at most.
+    async fn give_port_back(&self) {
+        #[cfg(feature = "port-mapping")]
+        if let Some(desk) = self.handle.desk() {
+            desk.close();
+            let _ = tokio::time::timeout(GIVING_BACK, desk.ended()).await;
+        }
+    }
+
+    /// Tells what came of asking the router to let this host's port in. `None` if the host does not ask: see
+    /// [`HostBuilder::port_mapping`](crate::HostBuilder::port_mapping).
+    ///
+    /// Whether the port is reached from outside, each registration tells
+    /// ([`RegistrationState::Registered`](crate::RegistrationState::Registered)).
+    #[cfg(feature = "port-mapping")]
+    pub fn port_mapping(&self) -> Option<crate::MappingReport> {
+        self.handle.desk().map(|desk| desk.report())
     }
 
     /// Ends when the host has stopped and its port is free: some time after [`Self::close`] was called, or the last

@@ -102,6 +102,8 @@ mod hint;
 mod host;
 mod identity;
 mod link;
+#[cfg(feature = "port-mapping")]
+mod mapping;
 mod peer;
 mod peer_service;
 mod redaction;
@@ -142,6 +144,10 @@ pub use service_builder::ServiceBuilder;
 pub use services_of::ServicesOf;
 pub use stream::{Receipt, RecordReader, RecordWriter, RecvHalf, SendDatagram, SendHalf, SendTracked, Stream};
 
+#[cfg(feature = "port-mapping")]
+pub use mapping::PortMapping;
+#[cfg(feature = "port-mapping")]
+pub use mapping::desk::{MappedPort, MappingError, MappingProtocol, MappingReport};
 #[cfg(feature = "tls")]
 pub use tls::{TlsLimits, TlsServer};
 #[cfg(feature = "tls")]
@@ -156,7 +162,7 @@ pub use sss_proto::{
     SubtreeInfo, TreeNode, Tried, TunnelId, Waits, WindowConfig, WriteError,
 };
 pub use sss_reach::server::{Quotas, Rate, RelayLimits, ServerStats};
-pub use sss_reach::{Over, Registration, RegistrationError, RegistrationState, RelayUse};
+pub use sss_reach::{Over, Proof, Registration, RegistrationError, RegistrationState, RelayUse};
 pub use sss_wire::services::{ProtocolInfo, ServiceInfo, ServiceList};
 pub use sss_wire::{Code, Eid, EidError, Seconds, is_printable, printable};
 

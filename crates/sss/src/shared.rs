@@ -16,6 +16,8 @@ use crate::driver::SocketStats;
 use crate::driver::addresses;
 use crate::driver::clock::Clock;
 use crate::driver::wakers::Waiters;
+#[cfg(feature = "port-mapping")]
+use crate::mapping::desk::{Desk, HostsDesk};
 #[cfg(feature = "tls")]
 use crate::tunnels::Tunnels;
 
@@ -24,6 +26,9 @@ pub(crate) struct Shared {
     inner: Mutex<Inner>,
     clock: Clock,
     eid: Eid,
+    /// Opened by a host that wants its router to let its port in.
+    #[cfg(feature = "port-mapping")]
+    desk: std::sync::OnceLock<HostsDesk>,
 }
 
 /// State under the lock.
@@ -110,6 +115,13 @@ impl Inner {
     /// Orders about tunnels. Seldom any.
     pub(crate) fn tunnel_orders(&mut self) -> Vec<TunnelOrder> {
         std::iter::from_fn(|| self.rendezvous.poll_tunnel_order()).collect()
+    }
+
+    /// Routers let these outer addresses in for this host, and no others.
+    #[cfg(feature = "port-mapping")]
+    pub(crate) fn set_mapped(&mut self, now: Instant, named: &[SocketAddr]) {
+        self.rendezvous.set_mapped(now, &mut self.core, named);
+        self.want_driver();
     }
 
     /// The next event alone.
@@ -206,6 +218,8 @@ impl Shared {
                 now: clock.now(),
             }),
             clock,
+            #[cfg(feature = "port-mapping")]
+            desk: std::sync::OnceLock::new(),
         }
     }
 
@@ -215,6 +229,18 @@ impl Shared {
 
     pub(crate) fn local_addr(&self) -> SocketAddr {
         self.look(|inner| inner.local_addr)
+    }
+
+    /// The desk for port mapping, opened if it was not.
+    #[cfg(feature = "port-mapping")]
+    pub(crate) fn open_desk(&self) -> &Arc<Desk> {
+        self.desk.get_or_init(HostsDesk::new).desk()
+    }
+
+    /// The desk for port mapping, of a host that wants it.
+    #[cfg(feature = "port-mapping")]
+    pub(crate) fn desk(&self) -> Option<&Arc<Desk>> {
+        self.desk.get().map(HostsDesk::desk)
     }
 
     pub(crate) fn clock(&self) -> &Clock {

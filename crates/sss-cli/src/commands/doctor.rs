@@ -18,6 +18,7 @@ use crate::identity;
 use crate::interrupt;
 use crate::output::{Output, milliseconds, wrapped};
 use crate::place::Place;
+use crate::port_mapping::{self, Examined};
 use crate::screen;
 use crate::server_at::ServerAt;
 use crate::servers::{self, RelayArgs};
@@ -40,6 +41,8 @@ const NAMES: usize = 11;
 Examples:
   sss doctor                          addresses, servers, NAT
   sss doctor sss1q... --server ..     the way to a host, and what was tried
+  sss doctor --port-mapping           also what the router does when it is asked
+                                      to let a port in, and whether that works
 
 Nothing is sent but what a command sends that connects, and nothing is stored.")]
 pub(crate) struct DoctorArgs {
@@ -56,6 +59,13 @@ struct Attempt {
     places: Vec<Place>,
     time: Duration,
     result: Result<(), Error>,
+}
+
+/// Findings about this machine's network, and about the way to a host.
+struct Findings {
+    explanation: Explanation,
+    attempt: Option<Attempt>,
+    router: Option<Examined>,
 }
 
 /// Examines, and tells.
@@ -77,7 +87,11 @@ pub(crate) async fn run(args: DoctorArgs, output: Output) -> Result<(), Error> {
     };
     let relay = args.connect.servers.relay;
     let host = build_with(identity, bind, times, |host| {
-        servers::register(host.post_quantum(args.connect.pq), (&servers, relay), FoundBy::Nobody)
+        servers::register(
+            host.post_quantum(args.connect.pq),
+            (&servers, &args.connect.servers),
+            FoundBy::Nobody,
+        )
     })
     .await?;
     let caller = Caller {
@@ -104,6 +118,7 @@ async fn examine(
 ) -> Result<(), Error> {
     let host = &caller.host;
     answered(host).await;
+    port_mapping::settled(host).await;
     let attempt = match wanted {
         Some((eid, places)) => Some(attempt(caller, eid, places).await),
         None => None,
@@ -122,16 +137,17 @@ async fn examine(
     if !unreached.is_empty() {
         diagnosis = Some(servers::diagnosis(host, &unreached).await);
     }
-    let advice = advice(&explanation, (attempt.as_ref(), relay), diagnosis.is_some());
-    let text = text(
-        host,
-        &caller.servers,
-        (&explanation, attempt.as_ref()),
-        (diagnosis.as_deref(), &advice),
-    );
-    let fact = fact(host, &caller.servers, (&explanation, attempt.as_ref()), &advice);
-    output.fact(text, &fact);
-    match attempt {
+    let router = port_mapping::examined(host);
+    let mut advice = advice(&explanation, (attempt.as_ref(), relay), diagnosis.is_some());
+    advice.extend(router.iter().flat_map(|router| router.advice.iter().cloned()));
+    let findings = Findings {
+        explanation,
+        attempt,
+        router,
+    };
+    let text = text(host, &caller.servers, &findings, (diagnosis.as_deref(), &advice));
+    output.fact(text, &fact(host, &caller.servers, &findings, &advice));
+    match findings.attempt {
         Some(attempt) => attempt.result,
         None => Ok(()),
     }
@@ -286,9 +302,10 @@ fn named<'a>(servers: &'a [ServerAt], eids: &'a [Eid]) -> impl Iterator<Item = S
 fn text(
     host: &Host,
     servers: &[ServerAt],
-    (explanation, attempt): (&Explanation, Option<&Attempt>),
+    findings: &Findings,
     (diagnosis, advice): (Option<&str>, &[String]),
 ) -> String {
+    let (explanation, attempt) = (&findings.explanation, findings.attempt.as_ref());
     let mut text = String::new();
     let mut row = |name: &str, value: &str| {
         let row = format!("{name:NAMES$} {value}");
@@ -313,6 +330,9 @@ fn text(
     }
     if !explanation.registrations.is_empty() {
         row("NAT", nat_words(explanation.nat));
+    }
+    if let Some(router) = &findings.router {
+        row("mapping", &router.words);
     }
     if let Some(attempt) = attempt {
         row("peer", &attempt.eid.to_string());
@@ -348,12 +368,8 @@ fn text(
     text.trim_end().to_owned()
 }
 
-fn fact(
-    host: &Host,
-    servers: &[ServerAt],
-    (explanation, attempt): (&Explanation, Option<&Attempt>),
-    advice: &[String],
-) -> Value {
+fn fact(host: &Host, servers: &[ServerAt], findings: &Findings, advice: &[String]) -> Value {
+    let (explanation, attempt) = (&findings.explanation, findings.attempt.as_ref());
     let registered = explanation.registrations.iter().map(|registration| {
         let mut server = json!({
             "server": joined(servers.iter().filter(|server| server.eid == registration.server)),
@@ -378,6 +394,7 @@ fn fact(
         "servers": registered.collect::<Vec<_>>(),
         "nat": explanation.nat.name(),
         "advice": advice,
+        "port_mapping": findings.router.as_ref().map(|router| router.fact.clone()),
     });
     if let Some(attempt) = attempt {
         let route = explanation.route;

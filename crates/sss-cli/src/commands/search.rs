@@ -80,7 +80,7 @@ pub(crate) async fn run(args: SearchArgs, output: Output) -> Result<(), Error> {
     };
     let identity = identity::load(args.identity.as_deref(), output)?;
     let host = build_with(identity, None, times, |host| {
-        servers::register(host, (&servers, args.servers.relay), FoundBy::Nobody)
+        servers::register(host, (&servers, &args.servers), FoundBy::Nobody)
     })
     .await?;
     let found = interrupt::or(search(&host, &servers, &args)).await;

@@ -20,6 +20,7 @@ use crate::interrupt;
 use crate::listen::ListenArgs;
 use crate::output::Output;
 use crate::place::Place;
+use crate::port_mapping;
 use crate::server_at::ServerAt;
 use crate::servers::{self, ServerArgs};
 use crate::ticket::{Secret, Ticket};
@@ -38,6 +39,7 @@ Examples:
   sss serve . --write                 others may put files
   sss serve . --server sss1q...@HOST  found by its EID alone, also behind a NAT
   sss serve . --listed photos         found by anybody who searches the word
+  sss serve . --server .. --port-mapping  the router lets others in, if it can
 
 Prints `listening EID@IP:PORT` for each address at which it can be reached,
 then `ticket TICKET`, and runs until it is stopped. Whoever has the ticket
@@ -135,7 +137,7 @@ pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
             .peer_limits(peer_limits())
             .answer_probes(!args.hidden)
             .allow_own_eid(true);
-        let builder = servers::register(builder, (&servers, args.servers.relay), args.found_by());
+        let builder = servers::register(builder, (&servers, &args.servers), args.found_by());
         let (allowed, log) = (args.allow.clone(), log.clone());
         if allowed.is_empty() {
             return builder;
@@ -155,6 +157,7 @@ pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
         qr::show(&ticket, output)?;
     }
     tokio::spawn(servers::watch(host.clone(), servers, output));
+    tokio::spawn(port_mapping::watch(host.clone(), output));
     interrupt::is_awaited();
     interrupt::requested().await;
     output.note("stopped");

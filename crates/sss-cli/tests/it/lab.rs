@@ -9,6 +9,10 @@ use world::{Failure, Outcome, World};
 
 #[cfg(feature = "tls")]
 mod blocked;
+#[cfg(feature = "port-mapping")]
+mod mapped;
+#[cfg(feature = "port-mapping")]
+mod routers;
 pub(crate) mod world;
 
 /// Says loudly that nothing was tested where no lab can be made.

@@ -38,7 +38,7 @@ pub(crate) struct Outcome {
 
 /// A process that runs until it is dropped.
 pub(crate) struct Running {
-    child: Child,
+    pub(crate) child: Child,
     out: BufReader<ChildStdout>,
 }
 

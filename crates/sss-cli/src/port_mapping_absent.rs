@@ -1,0 +1,36 @@
+//! Without the feature `port-mapping`, no router is asked for anything, and there is no switch for it.
+
+use clap::Args;
+use serde_json::Value;
+use sss::{Host, HostBuilder};
+
+use crate::output::Output;
+
+/// No arguments.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub(crate) struct MappingArgs {}
+
+impl MappingArgs {
+    /// The host as it is.
+    pub(crate) fn apply(self, builder: HostBuilder) -> HostBuilder {
+        builder
+    }
+}
+
+/// Findings about a router: there are none.
+pub(crate) struct Examined {
+    pub(crate) words: String,
+    pub(crate) advice: Vec<String>,
+    pub(crate) fact: Value,
+}
+
+/// Does not wait.
+pub(crate) async fn settled(_: &Host) {}
+
+/// Nothing was asked.
+pub(crate) fn examined(_: &Host) -> Option<Examined> {
+    None
+}
+
+/// Tells nothing.
+pub(crate) async fn watch(_: Host, _: Output) {}

@@ -1,0 +1,395 @@
+//! Port mapping: asks the router of this machine's network to let the host's port in, keeps that, and gives it back.
+//!
+//! One task for each host that wants it, beside everything else:
+//!
+//! 1. *find* the router ([`router`]);
+//! 2. *ask* it: by PCP, and at the same time whether it speaks NAT-PMP and UPnP, of which the first that works is used;
+//! 3. *name* the outer address to the servers, which prove it by an echo (RCH-25, RCH-26);
+//! 4. *wait* until half of the time is over, the network has changed, or nothing comes through any more; then again;
+//! 5. *give back*, when the host goes.
+//!
+//! What the router says is read by other crates, in a task of its own: whatever becomes of that, the host goes on.
+
+pub(crate) mod desk;
+mod pcp;
+mod router;
+mod upnp;
+
+use std::fmt::Display;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use sss_crypto::{StaticKey, schedule};
+use sss_reach::{Proof, RegistrationState};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::redaction::HostTag;
+use crate::shared::Shared;
+use desk::{Desk, MappedPort, MappingError, MappingProtocol, MappingReport};
+use router::Place;
+
+/// Use that a host makes of its router's port mapping.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PortMapping {
+    /// None: nothing is sent to the router.
+    #[default]
+    Off,
+    /// The router is asked to let the host's port in from everywhere, as long as the host is at work.
+    On,
+}
+
+/// Time for which a port is asked for; it is asked again at the half.
+const LIFETIME: Duration = Duration::from_secs(30 * 60);
+/// The least time between two questions, whatever time the router gives, and the most.
+const RENEWALS: (Duration, Duration) = (Duration::from_secs(30), Duration::from_secs(15 * 60));
+/// The first pause after the router has given nothing; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30 * 60);
+/// Pause between two looks at whether anything comes through.
+const LOOK: Duration = Duration::from_secs(5);
+/// Time for giving a port back, when the host goes.
+const GIVING_BACK: Duration = Duration::from_millis(700);
+/// Longest text of a router's that is told.
+const MAX_SAID: usize = 120;
+
+/// Port that is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Wish {
+    inside: SocketAddr,
+    /// The outer port.
+    outside: u16,
+}
+
+/// Port that a router has given.
+#[derive(Clone, Debug)]
+struct Granted<H> {
+    port: MappedPort,
+    /// Time of the router's clock in seconds, by which a restart is seen.
+    epoch: Option<u32>,
+    held: H,
+}
+
+/// Mapping that is held, by what it was asked with.
+#[derive(Clone, Debug)]
+enum Held {
+    Pcp(pcp::Held),
+    Upnp(upnp::Held),
+}
+
+impl Held {
+    async fn give_back(self) {
+        match self {
+            Self::Pcp(held) => held.give_back().await,
+            Self::Upnp(held) => held.give_back().await,
+        }
+    }
+}
+
+impl<H> Granted<H> {
+    fn map<T>(self, held: impl FnOnce(H) -> T) -> Granted<T> {
+        Granted {
+            port: self.port,
+            epoch: self.epoch,
+            held: held(self.held),
+        }
+    }
+}
+
+/// Errors of each protocol that was tried.
+type Failures = Vec<(MappingProtocol, MappingError)>;
+
+/// Asks the router by all protocols, the best first.
+async fn ask(place: Place, wish: Wish, before: Option<Held>) -> (Option<Granted<Held>>, Failures) {
+    let nonce = match before {
+        Some(Held::Pcp(held)) => Some(held),
+        _ => None,
+    };
+    // Each is one datagram, and only the first one orders something.
+    let mut others = pin!(async { tokio::join!(pcp::outer_address(place), upnp::describe(place)) });
+    let mut by_pcp = pin!(pcp::ask(place, wish, nonce));
+    let mut answers = None;
+    let granted = loop {
+        tokio::select! {
+            granted = &mut by_pcp => break granted,
+            both = &mut others, if answers.is_none() => answers = Some(both),
+        }
+    };
+    let mut failures = Failures::new();
+    match granted {
+        Ok(granted) => return (Some(granted.map(Held::Pcp)), failures),
+        Err(why) => failures.push((MappingProtocol::Pcp, why)),
+    }
+    let (outer, described) = match answers {
+        Some(answers) => answers,
+        None => others.await,
+    };
+    let granted = match outer {
+        Ok(outer) => pcp::ask_by_pmp(place, wish, outer).await,
+        Err(why) => Err(why),
+    };
+    match granted {
+        Ok(granted) => return (Some(granted.map(Held::Pcp)), failures),
+        Err(why) => failures.push((MappingProtocol::NatPmp, why)),
+    }
+    let granted = match described {
+        Ok(description) => upnp::ask(place, wish, &description).await,
+        Err(why) => Err(why),
+    };
+    match granted {
+        Ok(granted) => (Some(granted.map(Held::Upnp)), failures),
+        Err(why) => {
+            failures.push((MappingProtocol::Upnp, why));
+            (None, failures)
+        }
+    }
+}
+
+/// Text of a router's, as it is told: short, and without what terminals obey.
+fn said(text: &dyn Display) -> String {
+    let text = text.to_string();
+    sss_wire::printable(&text.chars().take(MAX_SAID).collect::<String>()).into_owned()
+}
+
+/// Outer ports that a host asks for: the same at each start, and nobody can tell from them whose they are.
+#[derive(Clone, Copy)]
+pub(crate) struct OuterPorts(u16);
+
+impl OuterPorts {
+    /// Those of an identity.
+    pub(crate) fn of(identity: &StaticKey) -> Self {
+        let mut bytes = [0; 2];
+        schedule::label(&*identity.to_bytes(), "mapped port", b"", &mut bytes);
+        Self(u16::from_be_bytes(bytes))
+    }
+
+    /// The one for this port inside, which is never the same: so an echo tells more than what comes back anyhow.
+    fn for_inside(self, inside: u16) -> u16 {
+        // Those that are registered for nothing (RFC 6335).
+        const FIRST: u16 = 49_152;
+        let among = |n: u16| FIRST | n & (u16::MAX - FIRST);
+        match among(self.0.wrapping_add(inside)) {
+            same if same == inside => among(same.wrapping_add(1)),
+            other => other,
+        }
+    }
+}
+
+/// Begins to keep a mapping for a host, on the present runtime.
+pub(crate) fn start(shared: &Arc<Shared>, ports: OuterPorts) {
+    let keeper = Keeper {
+        tag: HostTag::of(&shared.eid()),
+        shared: Arc::downgrade(shared),
+        desk: Arc::clone(shared.open_desk()),
+        ports,
+        granted: None,
+        pause: FIRST_PAUSE,
+    };
+    tokio::spawn(keeper.run());
+}
+
+/// The task.
+struct Keeper {
+    tag: HostTag,
+    shared: Weak<Shared>,
+    desk: Arc<Desk>,
+    ports: OuterPorts,
+    granted: Option<(Granted<Held>, Instant)>,
+    /// The next pause after a failure.
+    pause: Duration,
+}
+
+/// Reason to ask again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reason {
+    Due,
+    Moved,
+    /// Nothing comes through.
+    Dead,
+    /// The host goes.
+    Over,
+}
+
+impl Keeper {
+    async fn run(mut self) {
+        let mut reason = Reason::Due;
+        while reason != Reason::Over {
+            let Some(bound) = self.shared.upgrade().map(|shared| shared.local_addr()) else {
+                break;
+            };
+            let desk = Arc::clone(&self.desk);
+            tokio::select! {
+                () = self.round(bound, reason) => {}
+                // What is asked for meanwhile ends by itself.
+                () = desk.closing() => break,
+            }
+            reason = self.wait().await;
+        }
+        if let Some((granted, _)) = self.granted.take() {
+            let _ = timeout(GIVING_BACK, granted.held.give_back()).await;
+        }
+        self.desk.end();
+    }
+
+    /// Asks once, and tells what came of it.
+    async fn round(&mut self, bound: SocketAddr, reason: Reason) {
+        let Some(place) = router::find(bound).await else {
+            self.granted = None;
+            self.tell(MappingReport::default(), true);
+            return;
+        };
+        let inside = place.inside;
+        let wish = Wish {
+            inside,
+            outside: self.ports.for_inside(inside.port()),
+        };
+        let same = self
+            .granted
+            .clone()
+            .filter(|(granted, _)| granted.port.inside == inside);
+        let before = same.as_ref().map(|(granted, _)| granted.held.clone());
+        // Other crates read what the router says.
+        let mut asked = JoinSet::new();
+        asked.spawn(ask(place, wish, before));
+        let outcome = asked.join_next().await.unwrap_or(Ok((None, Failures::new())));
+        let (granted, failures) = outcome.unwrap_or_else(|error| {
+            let why = MappingError::Useless(said(&error));
+            (None, vec![(MappingProtocol::Upnp, why)])
+        });
+        let now = Instant::now();
+        let is_restarted = match (&granted, &same) {
+            (Some(after), Some((before, asked))) => has_restarted(before.epoch, after.epoch, now - *asked),
+            _ => false,
+        };
+        let report = MappingReport {
+            is_asking: false,
+            router: Some(place.router.into()),
+            port: granted.as_ref().map(|granted| granted.port),
+            failures,
+        };
+        self.granted = granted.map(|granted| (granted, now));
+        self.tell(report, is_restarted || reason == Reason::Dead);
+    }
+
+    /// Tells the host, and its servers. Set `is_new` if they are to prove it anew even if it is the same.
+    fn tell(&self, report: MappingReport, is_new: bool) {
+        let before = self.desk.report().port.map(|port| port.outside);
+        let outside = report.port.map(|port| port.outside);
+        if before != outside {
+            match (report.port, report.router) {
+                (Some(port), _) => {
+                    tracing::info!(host = %self.tag, protocol = port.protocol.name(), "the router lets a port in");
+                }
+                (None, Some(_)) => tracing::info!(host = %self.tag, "the router lets no port in"),
+                (None, None) => tracing::info!(host = %self.tag, "there is no router to be asked for a port"),
+            }
+        }
+        self.desk.set_report(report);
+        if let Some(shared) = self.shared.upgrade() {
+            shared.call(|inner, now| {
+                if is_new {
+                    inner.set_mapped(now, &[]);
+                }
+                inner.set_mapped(now, outside.as_slice());
+            });
+        }
+    }
+
+    /// Waits until there is a reason to ask again.
+    async fn wait(&mut self) -> Reason {
+        let time = match &self.granted {
+            Some((granted, _)) => {
+                self.pause = FIRST_PAUSE;
+                let half = granted.port.lifetime.map_or(LIFETIME, |lifetime| lifetime) / 2;
+                half.clamp(RENEWALS.0, RENEWALS.1)
+            }
+            None => {
+                let longer = (self.pause * 2).min(LONGEST_PAUSE);
+                std::mem::replace(&mut self.pause, longer)
+            }
+        };
+        let was_dead = self.is_dead();
+        let dead = async {
+            loop {
+                sleep(LOOK).await;
+                if self.is_dead() && !was_dead {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = self.desk.closing() => Reason::Over,
+            () = self.desk.changed() => {
+                self.pause = FIRST_PAUSE;
+                Reason::Moved
+            }
+            () = dead => Reason::Dead,
+            () = sleep(time) => Reason::Due,
+        }
+    }
+
+    /// Returns whether nothing of what servers sent to the port has come through.
+    fn is_dead(&self) -> bool {
+        let Some(shared) = self.shared.upgrade() else {
+            return false;
+        };
+        let registrations = shared.look(|inner| inner.rendezvous.registrations());
+        registrations.iter().any(|one| match one.state {
+            RegistrationState::Registered { mapped, .. } => mapped.is_some_and(|(_, proof)| proof == Proof::Dead),
+            _ => false,
+        })
+    }
+}
+
+/// Returns whether a router's clock has gone back: it was restarted, and has forgotten all (RFC 6887, section 8.5).
+fn has_restarted(before: Option<u32>, after: Option<u32>, between: Duration) -> bool {
+    let Some((before, after)) = before.zip(after) else {
+        return false;
+    };
+    // Its clock may be slower by an eighth, and by two seconds.
+    let least = between.as_secs() * 7 / 8;
+    u64::from(after) + 2 < u64::from(before) + least
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outer_ports_stay_the_same_and_are_never_those_inside() {
+        for seed in 0..=u16::MAX {
+            let ports = OuterPorts(seed);
+            for inside in [1, 7757, 49_152, 65_535, seed] {
+                let outside = ports.for_inside(inside);
+                assert!(outside >= 49_152 && outside != inside, "{seed}, {inside}: {outside}");
+            }
+        }
+        let of = |n| OuterPorts::of(&StaticKey::from_bytes([n; 32])).for_inside(7757);
+        assert_eq!(of(1), of(1));
+        assert_ne!(of(1), of(2));
+    }
+
+    // spec: RCH-27
+    #[test]
+    fn a_router_whose_clock_went_back_was_restarted() {
+        let minutes = |n: u64| Duration::from_secs(n * 60);
+        assert!(!has_restarted(Some(1000), Some(1900), minutes(15)));
+        assert!(
+            !has_restarted(Some(1000), Some(1790), minutes(15)),
+            "slower by an eighth"
+        );
+        assert!(has_restarted(Some(1000), Some(100), minutes(15)));
+        assert!(has_restarted(Some(100), Some(200), minutes(15)));
+        assert!(!has_restarted(None, Some(0), minutes(15)));
+        assert!(!has_restarted(Some(u32::MAX), Some(u32::MAX), Duration::ZERO));
+    }
+
+    #[test]
+    fn what_a_router_says_is_told_shortly_and_cannot_reach_a_terminal() {
+        let told = said(&format!("\x1b[2J{}", "x".repeat(1 << 20)));
+        assert!(told.len() < 200 && !told.contains('\x1b'), "{told}");
+    }
+}
