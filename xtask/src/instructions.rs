@@ -1,7 +1,8 @@
 //! Counts the instructions of the simulator's workloads, under callgrind.
 //!
 //! Times on a busy machine say little about a change of one percent; counts of instructions are the same in every run.
-//! They are comparable between two versions on the same machine, with the same compiler.
+//! They are comparable between two versions on the same machine, with the same compiler. Those of the core, without
+//! cryptography and copies that other processors do in other ways, are comparable between machines too.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,8 +10,12 @@ use std::iter::Sum;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+/// Beginning of the line that names the compiler.
+const COMPILER: &str = "# compiler: ";
 /// The workloads of `sss-sim work`.
 const WORKLOADS: [&str; 5] = ["bulk", "rpc", "tree", "datagram", "migration"];
+/// Times the limit by which the core may cost more where another compiler made what it is compared with.
+const OTHER_COMPILER: f64 = 4.0;
 /// Where the core's sources are: what is not inlined from elsewhere counts as its own.
 const CORE: &str = "crates/sss-proto/src/";
 
@@ -32,11 +37,20 @@ impl Sum for Count {
 
 type Counts = BTreeMap<String, Count>;
 
-/// What is asked for on the command line.
+/// Counts that were saved, and the compiler that made what was counted.
 #[derive(Debug, Default, PartialEq, Eq)]
+struct Saved {
+    compiler: String,
+    counts: Counts,
+}
+
+/// What is asked for on the command line.
+#[derive(Debug, Default, PartialEq)]
 struct Options {
     save: Option<PathBuf>,
     compare: Option<PathBuf>,
+    /// Percents by which the core may take more than what it is compared with.
+    limit: Option<f64>,
     workloads: Vec<String>,
 }
 
@@ -44,6 +58,7 @@ struct Options {
 pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
     let options = parse(arguments)?;
     let before = options.compare.as_deref().map(load).transpose()?;
+    let compiler = compiler()?;
     find_valgrind()?;
     let simulator = build(root)?;
     let folder = simulator.with_file_name("instructions");
@@ -53,11 +68,48 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
         eprintln!("{workload} ..");
         counts.insert(workload.clone(), count(&simulator, workload, &folder)?);
     }
-    print!("{}", table(&counts, before.as_ref()));
+    print!("{}", table(&counts, before.as_ref().map(|before| &before.counts)));
     if let Some(path) = &options.save {
-        std::fs::write(path, saved(&counts)).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
+        std::fs::write(path, saved(&counts, &compiler)).map_err(|e| format!("cannot write {}: {e}", path.display()))?;
     }
-    Ok(())
+    match (options.limit, before) {
+        (Some(limit), Some(before)) if before.compiler == compiler => check(&counts, &before.counts, limit),
+        (Some(limit), Some(before)) => {
+            let limit = limit * OTHER_COMPILER;
+            println!(
+                "compared with what {} made, this is {compiler}: {limit} % are allowed",
+                before.compiler
+            );
+            check(&counts, &before.counts, limit)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Fails if the core takes more than `limit` percents more than before in any workload.
+fn check(counts: &Counts, before: &Counts, limit: f64) -> Result<(), String> {
+    let rises = counts.iter().filter_map(|(name, now)| {
+        let then = before.get(name)?.core;
+        let has_risen = now.core as f64 > then as f64 * (1.0 + limit / 100.0);
+        has_risen.then(|| format!("{name} {}", percent(now.core, then)))
+    });
+    let rises: Vec<_> = rises.collect();
+    if rises.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "sss-proto takes more than {limit} % more instructions: {}. Find out why; if it is worth it, count again with \
+         --save and say so in docs/experiments/instructions.md.",
+        rises.join(", ")
+    ))
+}
+
+/// What the compiler says of its version.
+fn compiler() -> Result<String, String> {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let said = Command::new(rustc).arg("--version").output();
+    let said = said.map_err(|e| format!("rustc does not run: {e}"))?;
+    Ok(String::from_utf8_lossy(&said.stdout).trim().to_owned())
 }
 
 fn parse(arguments: &[String]) -> Result<Options, String> {
@@ -68,14 +120,21 @@ fn parse(arguments: &[String]) -> Result<Options, String> {
         match argument.as_str() {
             "--save" => options.save = Some(path()?),
             "--compare" => options.compare = Some(path()?),
+            "--limit" => {
+                let percents = rest.next().and_then(|text| text.parse().ok());
+                options.limit = Some(percents.ok_or("--limit needs a number of percents")?);
+            }
             name if WORKLOADS.contains(&name) => options.workloads.push(name.to_owned()),
             other => {
                 return Err(format!(
-                    "{other} is neither --save, --compare nor one of {}",
+                    "{other} is neither --save, --compare, --limit nor one of {}",
                     WORKLOADS.join(", ")
                 ));
             }
         }
+    }
+    if options.limit.is_some() && options.compare.is_none() {
+        return Err("--limit needs --compare".to_owned());
     }
     if options.workloads.is_empty() {
         options.workloads = WORKLOADS.map(str::to_owned).to_vec();
@@ -164,17 +223,20 @@ fn read_profile(profile: &str) -> Count {
     count
 }
 
-fn saved(counts: &Counts) -> String {
-    let mut text = String::from("# workload, instructions, of these in sss-proto\n");
+fn saved(counts: &Counts, compiler: &str) -> String {
+    let mut text = format!("{COMPILER}{compiler}\n# workload, instructions, of these in sss-proto\n");
     for (name, Count { all, core }) in counts {
         let _ = writeln!(text, "{name} {all} {core}");
     }
     text
 }
 
-fn load(path: &Path) -> Result<Counts, String> {
+fn load(path: &Path) -> Result<Saved, String> {
     let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read {}: {e}", path.display()))?;
-    let mut counts = Counts::new();
+    let mut saved = Saved::default();
+    if let Some(compiler) = text.lines().find_map(|line| line.strip_prefix(COMPILER)) {
+        compiler.clone_into(&mut saved.compiler);
+    }
     for line in text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let &[name, all, core] = fields.as_slice() else {
@@ -185,9 +247,9 @@ fn load(path: &Path) -> Result<Counts, String> {
             all: number(all)?,
             core: number(core)?,
         };
-        counts.insert(name.to_owned(), count);
+        saved.counts.insert(name.to_owned(), count);
     }
-    Ok(counts)
+    Ok(saved)
 }
 
 /// A table in Markdown, with what changed since `before`.
@@ -263,11 +325,17 @@ fn=(2)
     fn what_is_saved_is_read_again_and_compared() {
         let now = Counts::from([("rpc".to_owned(), Count { all: 99, core: 40 })]);
         let file = std::env::temp_dir().join(format!("xtask-instructions-{}", std::process::id()));
-        std::fs::write(&file, "# one\nrpc 100 50\n").unwrap();
+        std::fs::write(&file, "# compiler: rustc 1\n# one\nrpc 100 50\n").unwrap();
         let then = load(&file);
         std::fs::remove_file(&file).unwrap();
-        let then = then.unwrap();
-        assert_eq!(saved(&then).lines().last(), Some("rpc 100 50"));
+        let Saved { compiler, counts: then } = then.unwrap();
+        assert_eq!(compiler, "rustc 1");
+        let text = saved(&then, &compiler);
+        let lines: Vec<_> = text.lines().collect();
+        assert!(
+            matches!(lines[..], ["# compiler: rustc 1", _, "rpc 100 50"]),
+            "{lines:?}"
+        );
         let text = table(&now, Some(&then));
         assert!(text.contains("| rpc | 0.00 | 0.00 | -1.00 % | -20.00 % |"), "{text}");
         let first: Vec<usize> = text.lines().map(|line| line.matches('|').count()).collect();
@@ -277,12 +345,29 @@ fn=(2)
     }
 
     #[test]
+    fn what_takes_more_than_the_limit_is_named() {
+        let counts = |bulk, rpc| {
+            let count = |core| Count { all: 1, core };
+            Counts::from([("bulk".to_owned(), count(bulk)), ("rpc".to_owned(), count(rpc))])
+        };
+        let before = counts(1000, 1000);
+        assert_eq!(check(&counts(900, 1030), &before, 3.0), Ok(()));
+        let said = check(&counts(900, 1031), &before, 3.0).unwrap_err();
+        assert!(said.contains("rpc +3.10 %") && !said.contains("bulk"), "{said}");
+        assert_eq!(check(&counts(900, 1031), &Counts::new(), 3.0), Ok(()));
+    }
+
+    #[test]
     fn arguments_are_files_and_workloads() {
         let parse = |text: &str| parse(&text.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
         assert_eq!(parse("").unwrap().workloads, WORKLOADS);
         let options = parse("--save a rpc --compare b").unwrap();
         assert_eq!((options.save, options.compare), (Some("a".into()), Some("b".into())));
         assert_eq!(options.workloads, ["rpc"]);
+        assert_eq!(parse("--compare b --limit 2.5").unwrap().limit, Some(2.5));
+        for wrong in ["--limit 3", "--compare b --limit", "--compare b --limit rpc"] {
+            assert!(parse(wrong).is_err());
+        }
         assert!(parse("--save").is_err());
         assert!(parse("calls").is_err());
     }
