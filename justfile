@@ -45,6 +45,10 @@ interoperability: release rustcrypto
 simulator: release
     .ci/run simulator
 
+# What the core costs in instructions, compared with what was counted last.
+instructions:
+    .ci/run instructions
+
 # Formal models, where their checker is installed.
 models:
     .ci/run models
