@@ -62,7 +62,12 @@ const MODULES: &[(&str, Layers)] = &[
             &["config", "network", "pace", "refusal", "seen", "token"],
             &["error", "limit", "packet"],
             &["io", "nearby"],
-            &["negotiation::channel_ids", "negotiation::repeats", "negotiation::terms"],
+            &[
+                "negotiation::channel_ids",
+                "negotiation::repeats",
+                "negotiation::terms",
+                "negotiation::ways",
+            ],
             &["negotiation::cookie"],
             &[
                 "negotiation::introductions",

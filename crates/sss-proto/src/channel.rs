@@ -474,6 +474,13 @@ impl Channel {
         self.flight.on_packet_zero_repeated();
     }
 
+    /// The peer answers on this path, of those that the negotiation has proved (RCH-16).
+    pub(crate) fn settle_on(&mut self, path: Path) {
+        if path.route != self.route() {
+            self.paths.settle_on(path);
+        }
+    }
+
     /// This host has moved: packets leave from whatever address it has now.
     pub(crate) fn forget_local(&mut self) {
         self.paths.forget_local();

@@ -16,11 +16,12 @@ mod repeats;
 pub(crate) mod responder;
 mod retry_tokens;
 mod terms;
+mod ways;
 
 pub(crate) use accept::{AcceptKeys, close_frame, refusal};
 pub(crate) use channel_ids::ChannelIds;
 pub use greeter::{Greeted, Greeter, GreeterStats};
-pub(crate) use greeting::Agreed;
-pub(crate) use initiator::{HelloAnswer, Initiation, InitiatorStep};
-pub(crate) use repeats::Schedule;
+pub(crate) use greeting::{Agreed, HelloAnswer};
+pub(crate) use initiator::Initiation;
+pub(crate) use repeats::{InitiatorStep, Schedule};
 pub(crate) use responder::{Fate, Proven, Refusal, Reply, Responder, Sender};

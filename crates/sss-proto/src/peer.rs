@@ -403,7 +403,10 @@ impl Peer {
             return;
         }
         let is_accepted = packet.opened.generation > 0;
-        if is_accepted && channel.acceptance.take().is_some() {
+        if is_accepted && let Some(acceptance) = channel.acceptance.take() {
+            if let Some(path) = acceptance.way(&arrival.route) {
+                channel.channel.settle_on(path);
+            }
             self.on_confirmed(context, serial);
             match self.transport.channels.get_mut(serial) {
                 Some(same) => channel = same,

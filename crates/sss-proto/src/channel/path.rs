@@ -85,6 +85,12 @@ impl Paths {
         self.current.route.overhead()
     }
 
+    /// The negotiation has proved another one.
+    pub(super) fn settle_on(&mut self, path: Path) {
+        let allow_private = self.allow_private;
+        *self = Self::new(path, allow_private);
+    }
+
     /// The address of this host is another one, which is not known.
     pub(super) fn forget_local(&mut self) {
         self.current.local = None;

@@ -247,7 +247,7 @@ impl Negotiation<'_> {
     fn on_spent(&mut self, initiate: &Initiate<'_>, (packet, channel): (&[u8], ChannelId)) -> Result<(), DropReason> {
         if let Some(index) = self.peers.demux.channel(channel) {
             let peer = self.peers.at(index).ok_or(DropReason::Duplicate)?;
-            if let Some(reply) = peer.transport_mut().accept_again(packet) {
+            if let Some(reply) = peer.transport_mut().accept_again(packet, &self.arrival) {
                 self.outbox.reply(self.arrival.way_back(), reply);
                 return Err(DropReason::Duplicate);
             }

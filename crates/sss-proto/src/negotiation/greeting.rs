@@ -5,10 +5,11 @@ use std::time::Duration;
 use sss_crypto::Suite;
 use sss_crypto::noise::{self, GotCookie, SentHello};
 use sss_wire::ChannelId;
-use sss_wire::long::{self, Cookie};
+use sss_wire::long::{self, Cookie, CookieK};
 use zeroize::Zeroizing;
 
 use super::leg::{Leg, OpenedLeg};
+use super::ways::Ways;
 use crate::error::DropReason;
 use crate::route::Route;
 
@@ -37,7 +38,7 @@ pub(super) struct Held {
 /// A COOKIE that was checked, and COOKIE_K with it: what the channel is made from.
 pub(crate) struct Agreed {
     pub(crate) noise: noise::Initiator<GotCookie>,
-    pub(crate) route: Route,
+    pub(super) ways: Ways,
     pub(crate) suite: Suite,
     /// The id that packets to the responder carry.
     pub(crate) channel_id: ChannelId,
@@ -46,9 +47,39 @@ pub(crate) struct Agreed {
     pub(super) cookie: Vec<u8>,
     /// The cookie of the leg, empty without one.
     pub(super) kem_cookie: Vec<u8>,
+    /// Bytes before INITIATE where a relay forwards it, if it may go by one.
+    pub(super) overhead: usize,
+}
+
+/// An answer to HELLO or HELLO_K.
+pub(crate) enum HelloAnswer<'a> {
+    Cookie(&'a Cookie<'a>),
+    CookieK(&'a CookieK<'a>),
+}
+
+impl HelloAnswer<'_> {
+    /// The negotiation that it belongs to.
+    pub(crate) fn attempt(&self) -> &[u8; 8] {
+        match self {
+            Self::Cookie(cookie) => cookie.attempt,
+            Self::CookieK(cookie_k) => cookie_k.attempt,
+        }
+    }
 }
 
 impl Greeting {
+    /// HELLO, and HELLO_K if the leg is offered, that nobody has answered yet.
+    pub(super) fn new(noise: noise::Initiator<SentHello>, hello: Vec<u8>, leg: Option<Leg>) -> Self {
+        Self {
+            noise,
+            hello,
+            retries: 0,
+            leg,
+            held: None,
+            is_half_answered: false,
+        }
+    }
+
     pub(super) fn on_retry(&mut self, token: &[u8; 16]) -> Result<Vec<&[u8]>, DropReason> {
         // Both packets were answered so.
         if long::token(&self.hello) == Some(token) {
@@ -91,14 +122,10 @@ impl Greeting {
             .is_some_and(|held| held.agreed.cookie == cookie.cookie)
     }
 
-    /// The COOKIE that is held has come by this route too: INITIATE goes by the better one.
-    pub(super) fn prefer(&mut self, route: Route) {
-        if let Some(held) = self
-            .held
-            .as_mut()
-            .filter(|held| route.class() < held.agreed.route.class())
-        {
-            held.agreed.route = route;
+    /// The COOKIE that is held has come by this route too: INITIATE goes by the better one first.
+    pub(super) fn note_way(&mut self, route: Route) {
+        if let Some(held) = &mut self.held {
+            held.agreed.ways.add(route);
         }
     }
 
@@ -116,9 +143,14 @@ impl Greeting {
 }
 
 impl Agreed {
+    /// The route by which INITIATE goes first.
+    pub(crate) fn route(&self) -> Route {
+        self.ways.first()
+    }
+
     /// Room for frames in INITIATE, in bytes: with what a relay forwards it by, it is no longer than without (CHN-17).
     pub(crate) fn room(&self) -> usize {
-        long::initiate_room(self.cookie.len(), self.kem_cookie.len()).saturating_sub(self.route.overhead())
+        long::initiate_room(self.cookie.len(), self.kem_cookie.len()).saturating_sub(self.overhead)
     }
 
     /// Takes in the leg (NEG-34).

@@ -7,17 +7,19 @@ use sss_crypto::noise::{self, Split};
 use sss_crypto::{StaticKey, constant_time_eq};
 use sss_wire::long::{self, Cookie, CookieK};
 use sss_wire::params::{CookieAnswer, HelloParams};
+use sss_wire::reach::RELAY_HEADER;
 use sss_wire::{Eid, Kem};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::cookie::cookie_mac;
-use super::greeting::{Agreed, Greeting, Held};
+use super::greeting::{Agreed, Greeting, Held, HelloAnswer};
 use super::leg::Leg;
-use super::repeats::{Resend, Schedule};
-use super::terms::{VERSIONS, kems, prologue, suite_from_wire, suite_to_wire, version_fraud};
-use crate::config::{Config, PostQuantum};
+use super::repeats::{InitiatorStep, Resend, Schedule};
+use super::terms::{VERSIONS, kem_error, kems, prologue, suite_from_wire, suite_to_wire, version_fraud};
+use super::ways::Ways;
+use crate::config::Config;
 use crate::error::{Absence, DropReason, NegotiationError};
-use crate::route::Route;
+use crate::route::{Route, RouteClass};
 use crate::seen::Sightings;
 use crate::time::Instant;
 
@@ -50,11 +52,13 @@ pub(crate) struct Initiation {
     absence: Option<Absence>,
 }
 
-/// Knowledge from the attempts before.
+/// Knowledge from the attempts before, and about the way of this one.
 #[derive(Clone, Copy)]
 struct Sought {
     since: Instant,
     answered: Option<Route>,
+    /// Set if HELLO travels by way of a server: the best class of routes by which its answers are taken.
+    introduced: Option<RouteClass>,
 }
 
 /// Wishes for an attempt.
@@ -72,40 +76,12 @@ enum Stage {
     /// INITIATE is out.
     Initiate {
         packet: Vec<u8>,
-        route: Route,
+        ways: Box<Ways>,
         split: Split,
         cookie: Vec<u8>,
         /// The time when the initiator begins again with HELLO.
         unanswered_at: Instant,
     },
-}
-
-/// An answer to HELLO or HELLO_K.
-pub(crate) enum HelloAnswer<'a> {
-    Cookie(&'a Cookie<'a>),
-    CookieK(&'a CookieK<'a>),
-}
-
-impl HelloAnswer<'_> {
-    /// The negotiation that it belongs to.
-    pub(crate) fn attempt(&self) -> &[u8; 8] {
-        match self {
-            Self::Cookie(cookie) => cookie.attempt,
-            Self::CookieK(cookie_k) => cookie_k.attempt,
-        }
-    }
-}
-
-/// Step to be taken when an attempt's time has come.
-pub(crate) enum InitiatorStep<'a> {
-    /// Nothing yet.
-    Wait,
-    /// Send this packet, and then the one beside it, to these routes.
-    Send(&'a [u8], Option<&'a [u8]>, &'a [Route]),
-    /// INITIATE was not answered: begin again with HELLO, beside it (NEG-24).
-    BeginAgain,
-    /// Give up.
-    Fail(NegotiationError),
 }
 
 impl Initiation {
@@ -131,13 +107,14 @@ impl Initiation {
     }
 
     /// An attempt beside this one, whose HELLO travels by way of a server: it is sent by whoever asks for it with
-    /// [`Self::greeting`] (RCH-11). It fails when this one does.
+    /// [`Self::greeting`] (RCH-11). It fails when this one does. Answers by routes better than `best` are not taken.
     ///
     /// # Errors
     /// As [`Self::new`].
     pub(crate) fn introduced(
         &self,
         now: Instant,
+        best: RouteClass,
         config: &Config,
         rng: &mut dyn Rng,
     ) -> Result<Self, NegotiationError> {
@@ -149,6 +126,10 @@ impl Initiation {
         };
         let mut beside = Self::begin(now, wanted, config, rng)?;
         beside.deadline = self.deadline;
+        beside.sought = Sought {
+            introduced: Some(best),
+            ..self.sought
+        };
         Ok(beside)
     }
 
@@ -183,6 +164,10 @@ impl Initiation {
             .map_err(|_| NegotiationError::BadEid)?;
         let e = message.first_chunk().filter(|_| has_leg);
         let leg = e.map(|e| Leg::new(version, &attempt, e, rng));
+        let hello = match padding {
+            0 => long::short_hello(version, &attempt, &message),
+            _ => long::hello(version, &attempt, &[0; 16], &message),
+        };
         Ok(Self {
             eid: *eid,
             attempt,
@@ -192,21 +177,12 @@ impl Initiation {
             deadline: now + schedule.timeout(),
             schedule,
             resend: Resend::new(now, schedule),
-            stage: Stage::Hello(Box::new(Greeting {
-                noise,
-                hello: match padding {
-                    0 => long::short_hello(version, &attempt, &message),
-                    _ => long::hello(version, &attempt, &[0; 16], &message),
-                },
-                retries: 0,
-                leg,
-                held: None,
-                is_half_answered: false,
-            })),
+            stage: Stage::Hello(Box::new(Greeting::new(noise, hello, leg))),
             foreign_versions: None,
             sought: Sought {
                 since: now,
                 answered: None,
+                introduced: None,
             },
             absence: None,
         })
@@ -222,6 +198,7 @@ impl Initiation {
         next.sought = Sought {
             since: self.sought.since,
             answered: self.answered(),
+            introduced: None,
         };
         Ok(next)
     }
@@ -229,8 +206,8 @@ impl Initiation {
     /// Returns who answered HELLO, of this attempt or of one before.
     fn answered(&self) -> Option<Route> {
         match &self.stage {
-            Stage::Initiate { route, .. } => Some(*route),
-            Stage::Hello(_) => self.held().map(|held| held.agreed.route).or(self.sought.answered),
+            Stage::Initiate { ways, .. } => Some(ways.first()),
+            Stage::Hello(_) => self.held().map(|held| held.agreed.route()).or(self.sought.answered),
         }
     }
 
@@ -292,7 +269,8 @@ impl Initiation {
     /// Returns when [`Self::step`] is to be called next.
     pub(crate) fn next_timer(&self) -> Instant {
         let at = self.resend.at.min(self.deadline).min(self.version_deadline());
-        self.unanswered_at().map_or(at, |unanswered| unanswered.min(at))
+        let others_at = self.ways().and_then(Ways::next_timer);
+        self.unanswered_at().into_iter().chain(others_at).fold(at, Instant::min)
     }
 
     fn version_deadline(&self) -> Instant {
@@ -304,7 +282,19 @@ impl Initiation {
 
     /// Returns whether the packet of this stage was sent more than once.
     pub(crate) fn was_repeated(&self) -> bool {
-        self.resend.sent > 1
+        self.resend.sent > 1 || self.ways().is_some_and(Ways::is_spread)
+    }
+
+    /// Returns whether INITIATE goes by a route.
+    pub(crate) fn goes_by(&self, route: &Route) -> bool {
+        self.ways().is_some_and(|ways| ways.has(route))
+    }
+
+    fn ways(&self) -> Option<&Ways> {
+        match &self.stage {
+            Stage::Initiate { ways, .. } => Some(ways),
+            Stage::Hello(_) => None,
+        }
     }
 
     /// Returns what is due at `now`.
@@ -315,17 +305,20 @@ impl Initiation {
         if self.unanswered_at().is_some_and(|at| now >= at) {
             return InitiatorStep::BeginAgain;
         }
-        if now < self.resend.at {
-            return InitiatorStep::Wait;
+        let is_due = now >= self.resend.at;
+        if is_due {
+            self.resend.arm(now, self.schedule.longest_pause(now), rng);
         }
-        let longest = self.schedule.longest_pause(now);
-        self.resend.arm(now, longest, rng);
-        match &self.stage {
+        match &mut self.stage {
+            Stage::Hello(_) if !is_due => InitiatorStep::Wait,
             Stage::Hello(greeting) => {
                 let (packet, beside) = greeting.unanswered();
                 InitiatorStep::Send(packet, beside, &self.routes)
             }
-            Stage::Initiate { packet, route, .. } => InitiatorStep::Send(packet, None, std::slice::from_ref(route)),
+            Stage::Initiate { packet, ways, .. } => match ways.due(now, is_due.then_some(self.resend.sent)) {
+                [] => InitiatorStep::Wait,
+                routes => InitiatorStep::Send(packet, None, routes),
+            },
         }
     }
 
@@ -338,7 +331,7 @@ impl Initiation {
             return NegotiationError::Version { theirs, ours };
         }
         if let Some(held) = self.held() {
-            let route = held.agreed.route;
+            let route = held.agreed.route();
             return NegotiationError::PostQuantumUnanswered {
                 address: route.to_string(),
                 after,
@@ -448,13 +441,16 @@ impl Initiation {
         route: Route,
         config: &Config,
     ) -> Result<Result<Option<Agreed>, NegotiationError>, DropReason> {
+        if self.sought.introduced.is_some_and(|best| route.class() < best) {
+            return Err(DropReason::UnknownAttempt);
+        }
         let rtt = self.round_trip(now);
         let Stage::Hello(greeting) = &mut self.stage else {
-            return Err(DropReason::UnknownAttempt);
+            return self.on_cookie_again(now, cookie, route).map(|()| Ok(None));
         };
         if greeting.holds(cookie) {
             // RCH-16
-            greeting.prefer(route);
+            greeting.note_way(route);
             return Err(DropReason::Duplicate);
         }
         let (noise, payload) = greeting
@@ -490,17 +486,38 @@ impl Initiation {
         }
         let agreed = Agreed {
             noise,
-            route,
+            ways: Ways::new(route),
             suite,
             channel_id: params.channel_id,
             rtt: greeting.rtt().or(rtt),
             cookie: cookie.cookie.to_vec(),
             kem_cookie: Vec::new(),
+            overhead: self.sought.introduced.map_or(route.overhead(), |_| RELAY_HEADER),
         };
         Ok(Ok(match mac_key {
             Some(mac_key) => greeting.complete_or_hold(agreed, mac_key),
             None => Some(agreed),
         }))
+    }
+
+    /// COOKIE comes after INITIATE: if it is the same by another route, INITIATE goes by that too (RCH-16).
+    fn on_cookie_again(&mut self, now: Instant, again: &Cookie<'_>, route: Route) -> Result<(), DropReason> {
+        let Stage::Initiate {
+            ways,
+            cookie,
+            unanswered_at,
+            ..
+        } = &mut self.stage
+        else {
+            return Err(DropReason::UnknownAttempt);
+        };
+        if self.sought.introduced.is_none() || cookie != again.cookie {
+            return Err(DropReason::UnknownAttempt);
+        }
+        let asked = now.since(self.began);
+        let at = ways.add_late(now, asked, route).ok_or(DropReason::Duplicate)?;
+        *unanswered_at = (*unanswered_at).max(at + MIN_UNANSWERED);
+        Ok(())
     }
 
     /// COOKIE_K: it counts if it comes from whoever sent COOKIE (NEG-33).
@@ -541,6 +558,8 @@ impl Initiation {
         if let Schedule::Again(..) | Schedule::Once = self.schedule {
             self.deadline = now + ACCEPT_TIMEOUT;
         }
+        let mut ways = Box::new(agreed.ways);
+        ways.begin(now, now.since(self.began));
         let interval = self.resend.interval;
         // At least two were sent by then, with any jitter.
         let unanswered = (interval * 4)
@@ -554,7 +573,7 @@ impl Initiation {
                 &agreed.kem_cookie,
                 &message,
             ),
-            route: agreed.route,
+            ways,
             split,
             cookie: agreed.cookie,
             unanswered_at: now + unanswered,
@@ -579,14 +598,6 @@ impl Initiation {
     }
 }
 
-/// The error of a host with this policy when the peer's is the opposite (NEG-29).
-fn kem_error(ours: PostQuantum) -> NegotiationError {
-    match ours {
-        PostQuantum::Off => NegotiationError::PostQuantumOff,
-        _ => NegotiationError::PostQuantumMissing,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
@@ -597,6 +608,7 @@ mod tests {
     use rand::rngs::StdRng;
 
     use super::*;
+    use crate::config::PostQuantum;
     use sss_crypto::kem;
     use sss_wire::ChannelId;
     use sss_wire::params::CookieParams;

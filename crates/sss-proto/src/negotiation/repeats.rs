@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use rand::{Rng, RngExt};
 
+use crate::error::NegotiationError;
 use crate::pace::Pace;
+use crate::route::Route;
 use crate::time::Instant;
 
 /// Pause before HELLO is sent again. Half of the second that RFC 8085, section 3.1.1, has for what was never measured:
@@ -66,6 +68,18 @@ impl Schedule {
             Self::Once => ONCE_TIMEOUT,
         }
     }
+}
+
+/// Step to be taken when an attempt's time has come.
+pub(crate) enum InitiatorStep<'a> {
+    /// Nothing yet.
+    Wait,
+    /// Send this packet, and then the one beside it, to these routes.
+    Send(&'a [u8], Option<&'a [u8]>, &'a [Route]),
+    /// INITIATE was not answered: begin again with HELLO, beside it (NEG-24).
+    BeginAgain,
+    /// Give up.
+    Fail(NegotiationError),
 }
 
 /// The time when the present packet is sent again.

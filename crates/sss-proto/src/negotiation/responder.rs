@@ -46,6 +46,8 @@ pub(crate) struct Proven {
     /// The plaintext of the initiator's packet 0.
     pub(crate) frames: Vec<u8>,
     pub(crate) period: u8,
+    /// It was introduced: it may come by a relay too.
+    pub(crate) is_introduced: bool,
 }
 
 /// Fate of an attempt that was not answered.
@@ -359,6 +361,7 @@ impl Responder {
             split,
             frames,
             period,
+            is_introduced: matches!(place, Place::Introduction(_)),
         })
     }
 

@@ -54,3 +54,11 @@ pub(super) fn version_fraud(used: u32, ours: &[u32], params: &CookieParams) -> O
         ours: ours.to_vec(),
     })
 }
+
+/// The error of a host with this policy when the peer's is the opposite (NEG-29).
+pub(super) fn kem_error(ours: PostQuantum) -> NegotiationError {
+    match ours {
+        PostQuantum::Off => NegotiationError::PostQuantumOff,
+        _ => NegotiationError::PostQuantumMissing,
+    }
+}

@@ -4,19 +4,24 @@ use rand::RngExt;
 use sss_crypto::packet::PacketKey;
 use sss_crypto::schedule::{ChannelSecrets, EarlySecrets};
 use sss_wire::params::Settings;
+use sss_wire::reach::RELAY_HEADER;
 use sss_wire::{ChannelId, long};
 
 use super::context::{Arrival, Context};
 use super::packet_zero;
 use super::tree::SharedTree;
-use crate::channel::Channel;
+use crate::channel::{Channel, Path};
 use crate::error::DropReason;
 use crate::ids::TreeId;
 use crate::io::{Ecn, Transmit, TransmitBuf};
 use crate::negotiation::{AcceptKeys, Proven, close_frame};
 use crate::role::Role;
+use crate::route::Route;
 use crate::streams::Streams;
 use crate::token::Token;
+
+/// Paths that are remembered by which INITIATE has come again.
+const MAX_WAYS: usize = 4;
 
 /// An INITIATE that was checked, and what its packet 0 begins with.
 pub(crate) struct Initiated<'a> {
@@ -35,6 +40,10 @@ pub(crate) struct Acceptance {
     initiate: Vec<u8>,
     /// Empty until it was made.
     accept: Vec<u8>,
+    /// Set if it may go by a relay too: it is so much shorter.
+    overhead: usize,
+    /// Other paths by which INITIATE has come (RCH-16).
+    others: Vec<Path>,
     keys: AcceptKeys,
     /// The id that the cookie had.
     channel: ChannelId,
@@ -79,6 +88,11 @@ pub(super) fn accept(
         attempt: initiated.attempt,
         initiate: initiated.packet.to_vec(),
         accept: Vec::new(),
+        overhead: match proven.is_introduced {
+            true => RELAY_HEADER,
+            false => arrival.route.overhead(),
+        },
+        others: Vec::new(),
         keys: AcceptKeys {
             key: PacketKey::new(proven.suite, &secrets.responder),
             nonce,
@@ -116,6 +130,19 @@ impl Acceptance {
         self.initiate == initiate
     }
 
+    /// INITIATE has come again: if it is of an introduction, perhaps by another route.
+    pub(super) fn note_way(&mut self, path: Path) {
+        let is_new = self.others.iter().all(|known| known.route != path.route);
+        if is_new && self.others.len() < MAX_WAYS {
+            self.others.push(path);
+        }
+    }
+
+    /// The path among those by which INITIATE has come that has this route.
+    pub(super) fn way(&self, route: &Route) -> Option<Path> {
+        self.others.iter().copied().find(|known| known.route == *route)
+    }
+
     /// ACCEPT as it was sent; empty until it was made.
     pub(super) fn accept(&self) -> &[u8] {
         &self.accept
@@ -150,7 +177,7 @@ impl Acceptance {
     ) -> Option<()> {
         tokens.clear();
         // CHN-17: with what a relay forwards it by, it is no longer than without.
-        let room = long::ACCEPT_ROOM - channel.route().overhead();
+        let room = long::ACCEPT_ROOM - self.overhead;
         let frames = match channel.close_due() {
             Some((code, reason)) => close_frame(code, reason, room),
             None => {

@@ -31,7 +31,7 @@ use crate::time::Instant;
 pub(super) struct Attempt {
     initiation: Initiation,
     /// The same by way of a server, until one of the two is answered.
-    introduced: Option<Box<Beside>>,
+    introduced: Option<Box<Initiation>>,
     purpose: Purpose,
     /// Once INITIATE was made.
     early: Option<Early>,
@@ -39,13 +39,6 @@ pub(super) struct Attempt {
     earlier: Option<Box<Attempt>>,
     /// This host has moved since it began: its names were seen elsewhere.
     is_elsewhere: bool,
-}
-
-/// An attempt by way of a server.
-struct Beside {
-    initiation: Initiation,
-    /// The best class of routes by which its answers are taken.
-    best: RouteClass,
 }
 
 /// The channel of an attempt that has sent INITIATE.
@@ -162,15 +155,17 @@ impl Attempt {
         let beside = self
             .introduced
             .as_mut()
-            .filter(|beside| beside.initiation.attempt() == answer.attempt());
+            .filter(|beside| beside.attempt() == answer.attempt());
         let Some(beside) = beside else {
+            if self.early.is_some() && !self.purpose.is_served_by(&route) {
+                return Err(DropReason::UnknownAttempt);
+            }
             return self.initiation.on_answer(now, answer, route, config);
         };
         // It may have been answered by several.
-        if !self.purpose.is_served_by(&route) || route.class() < beside.best {
+        if !self.purpose.is_served_by(&route) {
             return Err(DropReason::UnknownAttempt);
         }
-        let beside = &mut beside.initiation;
         let agreed = beside.on_answer(now, answer, route, config)?;
         if matches!(agreed, Ok(Some(_))) {
             std::mem::swap(&mut self.initiation, beside);
@@ -195,7 +190,7 @@ impl Attempt {
         let ids = (local_id, agreed.channel_id);
         // Where COOKIE came from: COOKIE_K, the last packet, may have been sent on by anybody.
         let path = Path {
-            route: agreed.route,
+            route: agreed.route(),
             ..arrival.path()
         };
         let setup = host.channel_setup(Role::Initiator, ids, path);
@@ -291,7 +286,7 @@ impl Attempts {
             let beside = attempt
                 .introduced
                 .as_ref()
-                .map(|i| Name::Attempt(*i.initiation.attempt()));
+                .map(|beside| Name::Attempt(*beside.attempt()));
             std::iter::once(Name::Attempt(*attempt.name()))
                 .chain(beside)
                 .chain(channel)
@@ -385,13 +380,10 @@ impl Attempts {
             let host = &mut *context.host;
             let beside = attempt
                 .initiation
-                .introduced(context.now, &host.config, host.rng.refresh());
-            attempt.introduced = Some(Box::new(Beside {
-                initiation: beside.ok()?,
-                best,
-            }));
+                .introduced(context.now, best, &host.config, host.rng.refresh());
+            attempt.introduced = Some(Box::new(beside.ok()?));
         }
-        attempt.introduced.as_ref()?.initiation.greeting()
+        attempt.introduced.as_ref()?.greeting()
     }
 
     /// There is reason to believe that the peer hears this host now.
@@ -475,7 +467,8 @@ impl Attempts {
         tree: &SharedTree,
         streams: &mut Streams,
     ) -> Result<Result<(), NegotiationError>, DropReason> {
-        let attempt = self.greeting()?;
+        // Also once INITIATE was sent: the same COOKIE may come by another route.
+        let attempt = self.current.as_deref_mut().ok_or(DropReason::UnknownAttempt)?;
         let agreed = attempt.on_answer(context, answer, arrival)?;
         Ok(agreed.and_then(|agreed| match agreed {
             Some(agreed) => attempt.initiate(context, agreed, arrival, tree, streams),
@@ -517,6 +510,9 @@ impl Attempts {
             return Ok(Answer::Refused(packet_zero::refusal(&close, arrival)));
         }
         let mut channel = attempt.early.ok_or(DropReason::UnknownAttempt)?.channel;
+        if attempt.initiation.goes_by(&arrival.route) {
+            channel.settle_on(arrival.path());
+        }
         channel.install(now, &secrets);
         channel.note_packet_zero_received(now, size, arrival.ecn);
         channel.ack_packet_zero(now, was_repeated, fates);

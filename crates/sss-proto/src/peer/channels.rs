@@ -7,7 +7,7 @@ use sss_wire::{ChannelId, Code};
 use super::acceptance::Acceptance;
 use super::names::Name;
 use super::standby::Standby;
-use crate::channel::{Channel, Counters, Fate};
+use crate::channel::{Channel, Counters, Fate, Path};
 use crate::local_host::EndedTree;
 use crate::role::Role;
 use crate::route::{Route, RouteClass};
@@ -372,7 +372,9 @@ impl TreeChannels {
     }
 
     /// ACCEPT again, if `initiate` is the packet that it answers (NEG-11).
-    pub(crate) fn accept_again(&mut self, initiate: &[u8]) -> Option<Vec<u8>> {
+    pub(crate) fn accept_again(&mut self, initiate: &[u8], path: Path) -> Option<Vec<u8>> {
+        let mut all = self.list.iter_mut().filter_map(|c| c.acceptance.as_mut());
+        all.find(|acceptance| acceptance.answers(initiate))?.note_way(path);
         self.repeat_accept(|acceptance| acceptance.answers(initiate))
     }
 

@@ -11,7 +11,7 @@ use super::acceptance::{self, AcceptedChannel, Initiated};
 use super::channels::ChannelSerial;
 use super::context::{Arrival, Context};
 use super::tree::SharedTree;
-use crate::channel::Opened;
+use crate::channel::{Opened, Path};
 use crate::error::DropReason;
 use crate::ids::TreeId;
 use crate::negotiation::Proven;
@@ -72,9 +72,13 @@ impl Rivals {
     }
 
     /// ACCEPT again, if `initiate` is the packet that it answers (NEG-11).
-    pub(super) fn accept_again(&self, initiate: &[u8]) -> Option<Vec<u8>> {
-        let acceptance = &self.current.as_ref()?.accepted.acceptance;
-        acceptance.answers(initiate).then(|| acceptance.accept().to_vec())
+    pub(super) fn accept_again(&mut self, initiate: &[u8], path: Path) -> Option<Vec<u8>> {
+        let acceptance = &mut self.current.as_mut()?.accepted.acceptance;
+        if !acceptance.answers(initiate) {
+            return None;
+        }
+        acceptance.note_way(path);
+        Some(acceptance.accept().to_vec())
     }
 
     /// ACCEPT again, for an attempt that its initiator says was not answered (NEG-25).

@@ -11,7 +11,7 @@ use sss_wire::{ChannelId, Code, Eid};
 use super::acceptance::Acceptance;
 use super::attempt::Attempts;
 use super::channels::{ChannelSerial, GoneChannel, Origin, TreeChannels, Unheard};
-use super::context::Context;
+use super::context::{Arrival, Context};
 use super::mobility::{Mobility, Policy};
 use super::names::{Name, NameChange, Names};
 use super::purpose::Purpose;
@@ -76,9 +76,9 @@ impl Transport {
     }
 
     /// ACCEPT again, if `initiate` is the packet that it answers (NEG-11).
-    pub(crate) fn accept_again(&mut self, initiate: &[u8]) -> Option<Vec<u8>> {
-        let of_rival = self.attempts.rivals.accept_again(initiate);
-        of_rival.or_else(|| self.channels.accept_again(initiate))
+    pub(crate) fn accept_again(&mut self, initiate: &[u8], arrival: &Arrival) -> Option<Vec<u8>> {
+        let of_rival = self.attempts.rivals.accept_again(initiate, arrival.path());
+        of_rival.or_else(|| self.channels.accept_again(initiate, arrival.path()))
     }
 
     /// ACCEPT again, for an attempt that its initiator says was not answered (NEG-25). As

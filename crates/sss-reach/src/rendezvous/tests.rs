@@ -28,6 +28,8 @@ enum Nat {
     Symmetric,
     /// Nothing passes by UDP.
     Blocked,
+    /// UDP passes from it, and not to it.
+    Outward,
 }
 
 struct Node {
@@ -80,6 +82,8 @@ struct World {
     relay: (Option<RelayLimits>, RelayUse),
     /// Pairs of nodes, one of each of which cannot send to the other.
     cut: Vec<(usize, usize)>,
+    /// A node that cannot send to another, which can send to it.
+    cut_one_way: Option<(usize, usize)>,
     /// A node that is so much farther from the servers.
     far: (usize, Duration),
     tunnels: tunnels::Tunnels,
@@ -101,6 +105,7 @@ impl World {
             loss: (0, 0),
             relay: (None, RelayUse::Allowed),
             cut: Vec::new(),
+            cut_one_way: None,
             far: (0, Duration::ZERO),
             tunnels: tunnels::Tunnels::default(),
         }
@@ -209,7 +214,7 @@ impl World {
             return;
         };
         let of_both = |pair: &(usize, usize)| *pair == (from, other) || *pair == (other, from);
-        if self.cut.iter().any(of_both) {
+        if self.cut.iter().any(of_both) || self.cut_one_way == Some((from, other)) {
             return;
         }
         let at = self.now + self.delay(from, other);
@@ -223,7 +228,7 @@ impl World {
         let node = &mut self.nodes[n];
         let lets_in = match node.nat {
             Nat::None => node.address.port() == to.port(),
-            Nat::Blocked => false,
+            Nat::Blocked | Nat::Outward => false,
             Nat::Cone | Nat::Symmetric => node.mapped.get(&from) == Some(&to.port()),
         };
         if !lets_in && node.forwarded != Some(to.port()) {

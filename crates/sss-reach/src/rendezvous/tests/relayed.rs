@@ -364,3 +364,48 @@ fn what_nobody_takes_away_is_dropped() {
     }
     assert_eq!(sent, 4096);
 }
+
+// spec: RCH-16
+#[test]
+fn a_direct_way_that_is_open_in_one_direction_only_makes_no_attempt_fail() {
+    for (between, callee_is_deaf) in [
+        (5, true),
+        (50, true),
+        (150, true),
+        (5, false),
+        (50, false),
+        (150, false),
+    ] {
+        let mut world = World::new((50, between));
+        world.relay.0 = Some(RelayLimits::default());
+        let server = world.add_server();
+        let caller = world.add_host(Nat::None, std::slice::from_ref(&server), Visibility::Hidden);
+        let callee = world.add_host(Nat::None, &[server], Visibility::Known);
+        world.run(MS(5000));
+        world.cut_one_way = Some(match callee_is_deaf {
+            true => (caller, callee),
+            false => (callee, caller),
+        });
+        let began = world.now;
+        let stream = world.call(caller, callee);
+        world.run(MS(5000));
+        let heard = world.nodes[callee].heard.expect("the word arrives").since(began);
+        println!("{between} ms, the callee is deaf: {callee_is_deaf}: {heard:?}");
+        assert!(heard <= MS(600), "{heard:?}");
+        assert_eq!([caller, callee].map(|n| world.class(n)), [Some(RouteClass::Relay); 2]);
+        let silence = world.silence((caller, callee), stream, MS(8000));
+        assert!(silence < MS(400), "{silence:?}");
+    }
+}
+
+// spec: RCH-16
+#[test]
+fn where_only_the_accept_that_was_relayed_arrives_both_ends_take_the_relay() {
+    let (mut world, one, two) = relayed([Nat::None; 2]);
+    world.call(one, two);
+    // INITIATE has come directly, and nothing goes back there any more.
+    world.run(MS(199));
+    world.cut_one_way = Some((two, one));
+    world.run(MS(500));
+    assert_eq!([one, two].map(|n| world.class(n)), [Some(RouteClass::Relay); 2]);
+}

@@ -255,3 +255,39 @@ fn streams_go_on_when_udp_is_blocked_and_when_it_works_again_and_when_the_tunnel
     );
     assert!(world.tunnels.open.is_empty());
 }
+
+// spec: RCH-16
+#[test]
+fn a_host_that_may_send_by_udp_and_hears_nothing_is_reached_through_the_relay_and_reaches_others() {
+    // Delays to the server, and between the two: COOKIE comes directly before it does by the relay, and after that.
+    for delays in [(50, 5), (50, 50), (50, 99), (50, 150), (1, 1)] {
+        for nats in [
+            [Nat::None, Nat::Outward],
+            [Nat::Cone, Nat::Outward],
+            [Nat::Symmetric, Nat::Outward],
+            [Nat::Blocked, Nat::Outward],
+            [Nat::Outward, Nat::Outward],
+            [Nat::Outward, Nat::None],
+        ] {
+            let (mut world, server, callee) = world(nats);
+            world.delays = (MS(delays.0), MS(delays.1));
+            let caller = world.add_host(nats[0], &[server], Visibility::Hidden);
+            world.run(MS(5000));
+            let began = world.now;
+            let stream = world.call(caller, callee);
+            world.run(MS(5000));
+            let heard = world.nodes[callee].heard.expect("the word arrives").since(began);
+            println!("{nats:?} at {delays:?}: first byte after {heard:?}");
+            assert!(heard <= MS(delays.0 * 11 + 60), "{heard:?}, {nats:?} at {delays:?}");
+            // Both take the same way.
+            let classes = [caller, callee].map(|n| world.class(n).unwrap());
+            let expected = nats.map(|nat| match nat {
+                Nat::Blocked | Nat::Outward => RouteClass::Tunnel,
+                _ => RouteClass::Relay,
+            });
+            assert_eq!(classes, expected, "{nats:?} at {delays:?}");
+            let silence = world.silence((caller, callee), stream, MS(8000));
+            assert!(silence < MS(400), "{silence:?}, {nats:?} at {delays:?}");
+        }
+    }
+}
