@@ -195,6 +195,7 @@ pub(crate) fn examined(host: &Host) -> Option<Examined> {
         Some(Proof::Proven) => "reached from outside",
         Some(Proof::Dead) => "nothing comes through",
         Some(_) => "no server has said yet whether anything comes through",
+        None if host.registrations().is_empty() => "no server was asked whether anything comes through",
         None => "no server sees this host at that address",
     };
     let words = match report.port {

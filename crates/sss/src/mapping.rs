@@ -51,8 +51,10 @@ const FIRST_PAUSE: Duration = Duration::from_secs(60);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30 * 60);
 /// Pause between two looks at whether anything comes through.
 const LOOK: Duration = Duration::from_secs(5);
+/// Time for an answer that is awaited, when the host goes: a port that it brings is given back.
+const LAST_ANSWER: Duration = Duration::from_millis(300);
 /// Time for giving a port back, when the host goes.
-const GIVING_BACK: Duration = Duration::from_millis(700);
+const GIVING_BACK: Duration = Duration::from_millis(600);
 /// Longest text of a router's that is told.
 const MAX_SAID: usize = 120;
 
@@ -221,10 +223,14 @@ impl Keeper {
                 break;
             };
             let desk = Arc::clone(&self.desk);
+            let closing = async {
+                desk.closing().await;
+                sleep(LAST_ANSWER).await;
+            };
             tokio::select! {
                 () = self.round(bound, reason) => {}
-                // What is asked for meanwhile ends by itself.
-                () = desk.closing() => break,
+                // What is given later ends by itself.
+                () = closing => break,
             }
             reason = self.wait().await;
         }
@@ -385,6 +391,25 @@ mod tests {
         assert!(has_restarted(Some(100), Some(200), minutes(15)));
         assert!(!has_restarted(None, Some(0), minutes(15)));
         assert!(!has_restarted(Some(u32::MAX), Some(u32::MAX), Duration::ZERO));
+    }
+
+    // spec: RCH-27
+    #[tokio::test]
+    async fn a_host_that_no_router_reaches_asks_none_and_closes_at_once() {
+        let host = |mapping| crate::Host::builder().bind("127.0.0.1:0").port_mapping(mapping).build();
+        let off = host(PortMapping::Off).await.unwrap();
+        assert_eq!(off.port_mapping(), None);
+        let on = host(PortMapping::On).await.unwrap();
+        let until = Instant::now() + Duration::from_secs(20);
+        while on.port_mapping().unwrap().is_asking {
+            assert!(Instant::now() < until, "{:?}", on.port_mapping());
+            sleep(Duration::from_millis(10)).await;
+        }
+        assert_eq!(on.port_mapping(), Some(MappingReport::default()));
+        let began = Instant::now();
+        on.close().await.unwrap();
+        assert!(began.elapsed() < Duration::from_secs(10));
+        off.close().await.unwrap();
     }
 
     #[test]

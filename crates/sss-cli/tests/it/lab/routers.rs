@@ -226,7 +226,7 @@ impl Router {
             }
             Manner::Slow => {
                 write!(stream, "HTTP/1.1 200 OK\r\n\r\n")?;
-                for _ in 0..100 {
+                while !self.is_over.load(Ordering::Relaxed) {
                     stream.write_all(b"<")?;
                     std::thread::sleep(Duration::from_millis(100));
                 }
