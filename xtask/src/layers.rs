@@ -18,7 +18,7 @@ const CRATES: &[(&str, &[&str])] = &[
         "sss-attack",
         &["libsss", "sss-wire", "sss-crypto", "sss-proto", "sss-files"],
     ),
-    ("sss-bench", &["libsss", "sss-sim"]),
+    ("sss-bench", &["libsss", "sss-sim", "sss-lab"]),
     ("sss-lab", &[]),
     ("xtask", &[]),
 ];
@@ -245,7 +245,7 @@ const MODULES: &[(&str, Layers)] = &[
             &["control"],
             &["backends", "serve", "workloads"],
             &["child", "report"],
-            &["million", "prioritisation", "waits"],
+            &["links", "million", "prioritisation", "waits"],
             &["compare"],
         ],
     ),

@@ -14,6 +14,7 @@ Examples:
   sss-bench compare --only handshake --backends sss,quinn-aws-tuned --rounds 5
   sss-bench compare --json run.json --markdown > run.md
   sss-bench prioritisation --csv p.csv --svg p.svg     17 seconds
+  sudo sss-bench links --rounds 3                      an hour and a half
   sss-bench million                                    1,000,000 streams in each of three shapes
   sss-bench waits                                      1,000,000 waits of each kind that are given up
 
@@ -37,6 +38,9 @@ pub(crate) enum Command {
     Compare(Compare),
     /// Repeat the paper's experiment with priorities over an emulated link between real sockets.
     Prioritisation(Prioritisation),
+    /// Send over emulated links, beside the kernel's TCP: rates, starts, queues, and shares of two. Needs root.
+    #[cfg(target_os = "linux")]
+    Links(Links),
     /// Open very many streams on one channel of libsss; measure their memory, what they cost others, and closing them.
     Million(Million),
     /// Wait for what never comes and give up, very often; measure time and memory of each wait.
@@ -112,6 +116,26 @@ pub(crate) struct Prioritisation {
     /// Write a chart to FILE.
     #[arg(long, value_name = "FILE")]
     pub(crate) svg: Option<PathBuf>,
+}
+
+#[cfg(target_os = "linux")]
+#[derive(Args)]
+pub(crate) struct Links {
+    /// Rounds over all links and kinds; the tables show medians, and means of shares.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub(crate) rounds: u32,
+
+    /// Length of a transfer that has a link alone, of which the first 5 s are not counted.
+    #[arg(long, default_value_t = 20, value_name = "S", value_parser = clap::value_parser!(u32).range(6..=600))]
+    pub(crate) seconds: u32,
+
+    /// Length of two that share a link; the second begins up to 2 s after the first.
+    #[arg(long, default_value_t = 60, value_name = "S", value_parser = clap::value_parser!(u32).range(10..=600))]
+    pub(crate) shared_seconds: u32,
+
+    /// Write all rounds to FILE as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
 }
 
 #[derive(Args)]

@@ -9,6 +9,8 @@ mod cli;
 mod compare;
 mod control;
 mod link;
+#[cfg(target_os = "linux")]
+mod links;
 mod million;
 mod outcome;
 mod prioritisation;
@@ -31,6 +33,8 @@ fn main() -> ExitCode {
     let result = match cli::Cli::parse().command {
         cli::Command::Compare(options) => compare::run(&options),
         cli::Command::Prioritisation(options) => prioritisation::run(&options).map(|()| true),
+        #[cfg(target_os = "linux")]
+        cli::Command::Links(options) => links::run(&options).map(|()| true),
         cli::Command::Million(options) => million::run(&options).map(|()| true),
         cli::Command::Waits(options) => waits::run(&options).map(|()| true),
         cli::Command::Serve => child::serve().map(|()| true),
