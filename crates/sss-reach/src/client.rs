@@ -31,7 +31,7 @@ pub use tunnel::TunnelOrder;
 use crate::Dropped;
 use crate::path::{NOWHERE, Path};
 use callee::Callee;
-use calls::{Answered, Calls};
+use calls::{Answered, Calls, Missing};
 use introduced::Introduced;
 use punch::Punched;
 use registration::{Progress, Registration as Tried};
@@ -215,7 +215,7 @@ impl Client {
         }
         for registration in &mut self.registrations {
             registration.begin_if_due(now, host, &self.own.register);
-            self.orders.extend(registration.tend_tunnel(now, host));
+            self.orders.extend(registration.tend_tunnel(now, host, &mut self.rng));
         }
         self.lease(now);
         self.introduced.expire(now);
@@ -243,7 +243,7 @@ impl Client {
                 Ok(Some(packet)) => self.outbox.push_back(Datagram::new(Route::over(at), packet)),
                 Ok(None) => {}
                 Err(lease::NoToken) if self.leaving.is_some() => registration.end(),
-                Err(lease::NoToken) => registration.renew(now),
+                Err(lease::NoToken) => registration.begin_anew(now),
             }
         }
     }
@@ -263,8 +263,28 @@ impl Client {
                 .into_iter()
                 .map(|(link, packet)| Datagram::new(Route::over(link), packet)),
         );
-        while let Some((eid, absence)) = self.calls.take_failed() {
+        let servers = self.registrations.len();
+        while let Some((eid, absence, times)) = self.calls.take_failed() {
             host.unfound(now, &eid, absence);
+            // An attempt that goes on where the peer was, or may be, goes on asking.
+            if times > 0
+                && may_change(absence)
+                && let Some(greeting) = host.introduce(now, &eid, self.relay.best())
+            {
+                let missing = Missing {
+                    eid,
+                    greeting: Some(greeting),
+                    times,
+                };
+                self.calls.ask_again(now, missing, servers, &mut self.rng);
+            }
+        }
+    }
+
+    /// Something has come through the relay at the end of a link.
+    pub(crate) fn on_relayed(&mut self, now: Instant, link: Link) {
+        if let Some((lease, _)) = self.registration(link).ok().and_then(Tried::lease) {
+            lease.on_relayed(now);
         }
     }
 
@@ -326,7 +346,7 @@ impl Client {
     pub(crate) fn on_tunnel_closed(&mut self, now: Instant, host: &mut Host, server: &Eid) {
         let known = self.registrations.iter_mut().find(|known| known.eid() == server);
         if let Some(known) = known {
-            known.on_tunnel_closed(now, host);
+            known.on_tunnel_closed(now, host, &mut self.rng);
         }
         self.on_timer(now, host);
     }
@@ -373,15 +393,24 @@ impl Client {
 
     fn on_lease_ok(&mut self, now: Instant, host: &mut Host, from: Path, sealed: &Sealed<'_>) -> Result<(), Dropped> {
         let is_leaving = self.leaving.is_some();
-        let Ok(registration) = self.registration(from.link) else {
+        let mut all = self.registrations.iter_mut().enumerate();
+        let Some((number, registration)) = all.find(|(_, registration)| registration.is_at(from.link)) else {
             return self.on_echo(sealed);
         };
-        let (lease, _) = registration.lease().ok_or(Dropped::Unknown)?;
+        let (lease, at) = registration.lease().ok_or(Dropped::Unknown)?;
+        let was_silent = lease.unanswered() > 1 || at != from.link;
         let news = lease.on_lease_ok(now, sealed)?;
         if news.is_echo {
             return Ok(());
         }
         registration.on_answered(now, host, from.link);
+        if news.is_restarted {
+            // Nothing that is sent by the handles of its relay arrives (RCH-17).
+            host.network_changed(now, |route, _| route.link == from.link && route.handle.is_some());
+        }
+        if was_silent || news.is_restarted {
+            self.calls.on_lease_renewed(now, number);
+        }
         let why = match news.is_superseded {
             true => RegistrationError::Superseded,
             false => RegistrationError::TooMany,
@@ -541,6 +570,14 @@ impl Client {
 fn is_allowed(server: Option<IpAddr>, address: SocketAddr) -> bool {
     let is_near = |ip: IpAddr| server.is_none_or(|server| AddressScope::from(ip) < AddressScope::from(server));
     address == NOWHERE || sss_proto::is_usable(&address.into()) && !is_near(address.ip())
+}
+
+/// Returns whether a peer that is not found may be found a little later.
+fn may_change(absence: Absence) -> bool {
+    !matches!(
+        absence,
+        Absence::Refused | Absence::NotAllowed | Absence::NoWay | Absence::OnlyRelayed
+    )
 }
 
 /// Time after which a handle by which nothing has come is forgotten (RCH-17).

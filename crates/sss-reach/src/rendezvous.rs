@@ -13,8 +13,8 @@ use std::net::SocketAddr;
 use sss_crypto::Generator;
 use sss_proto::{Event, Host, Input, Instant, Interest, ListenError, Output, Route, TransmitBuf, TunnelId};
 use sss_wire::Eid;
-use sss_wire::reach::Kind;
 use sss_wire::reach::records::Register;
+use sss_wire::reach::{Kind, RELAY};
 
 use crate::Dropped;
 use crate::client::{Client, Registration, RelayUse, ServerAddress, TunnelOrder};
@@ -141,6 +141,11 @@ impl Rendezvous {
 
     /// As [`Host::handle`].
     pub fn handle(&mut self, now: Instant, host: &mut Host, input: Input<'_>) {
+        if let (Some(client), Input::Datagrams(batch)) = (&mut self.client, &input)
+            && batch.data.first() == Some(&RELAY)
+        {
+            client.on_relayed(now, batch.link);
+        }
         match (input, &mut self.server) {
             (Input::Datagrams(mut batch), Some((registrar, _))) if registrar.relays() => {
                 if self.forwards.take(now, registrar, &mut batch) {

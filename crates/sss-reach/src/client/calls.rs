@@ -22,6 +22,9 @@ const MAX: usize = 1024;
 const PAUSES: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(1));
 /// Pause after a server has said that it was asked too often.
 const TOO_MANY_PAUSE: Duration = Duration::from_secs(1);
+/// Pause before a peer that was not found is asked for again, as long as it is looked for where it was; it doubles, up
+/// to the second.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(2));
 /// Time for which a call is kept once a way was found.
 const LIFE: Duration = Duration::from_secs(10);
 
@@ -29,17 +32,28 @@ const LIFE: Duration = Duration::from_secs(10);
 #[derive(Default)]
 pub(super) struct Calls {
     all: VecDeque<Call>,
-    failed: VecDeque<(Eid, Absence)>,
+    /// Peers that were not found, why, and how often they were asked for; 0 if they are not to be asked for again.
+    failed: VecDeque<(Eid, Absence, u32)>,
 }
 
 /// A peer that is looked for.
 struct Call {
     eid: Eid,
     began: Instant,
+    /// It was asked for so many times, with this one.
+    times: u32,
     /// The greeting that travels with CONNECT. `None` once it was answered, or if there is none.
     greeting: Option<Introduced>,
     /// The same peer, asked for at each server.
     questions: Vec<Question>,
+}
+
+/// A peer that is to be asked for.
+pub(super) struct Missing {
+    pub(super) eid: Eid,
+    pub(super) greeting: Option<Introduced>,
+    /// Number of times that it was asked for, with the present one.
+    pub(super) times: u32,
 }
 
 /// Subject of a call.
@@ -92,15 +106,47 @@ impl Calls {
             } else {
                 Absence::TooMany
             };
-            return self.failed.push_back((eid, absence));
+            return self.failed.push_back((eid, absence, 0));
         }
-        let questions = (0..servers).map(|_| Question::new(now, rng)).collect();
+        let missing = Missing {
+            eid,
+            greeting,
+            times: 1,
+        };
+        self.put(now, missing, servers, rng);
+    }
+
+    /// Looks for a peer again, after a pause, that was not found and was asked for so many times.
+    pub(super) fn ask_again(&mut self, now: Instant, missing: Missing, servers: usize, rng: &mut Generator) {
+        let pause = AGAIN.0 * 2_u32.saturating_pow(missing.times.saturating_sub(1).min(8));
+        let at = now + pause.min(AGAIN.1);
+        let times = missing.times.saturating_add(1);
+        self.put(at, Missing { times, ..missing }, servers, rng);
+    }
+
+    fn put(&mut self, at: Instant, missing: Missing, servers: usize, rng: &mut Generator) {
+        let Missing { eid, greeting, times } = missing;
+        let questions = (0..servers).map(|_| Question::new(at, rng)).collect();
         self.all.push_back(Call {
             eid,
-            began: now,
+            began: at,
+            times,
             greeting,
             questions,
         });
+    }
+
+    /// The server of a registration answers: what it was asked while it did not is asked now.
+    pub(super) fn on_lease_renewed(&mut self, now: Instant, server: usize) {
+        for call in &mut self.all {
+            let question = call.questions.get_mut(server);
+            if let Some(State::Asking(at, sent)) = question.map(|question| &mut question.state)
+                && *sent > 0
+            {
+                (*at, *sent) = (now, 0);
+                call.began = now;
+            }
+        }
     }
 
     /// Peers whose greeting is not answered yet.
@@ -117,7 +163,7 @@ impl Calls {
     }
 
     /// A peer that is not to be found, and why.
-    pub(super) fn take_failed(&mut self) -> Option<(Eid, Absence)> {
+    pub(super) fn take_failed(&mut self) -> Option<(Eid, Absence, u32)> {
         self.failed.pop_front()
     }
 
@@ -146,7 +192,7 @@ impl Calls {
         let failed = &mut self.failed;
         self.all.retain_mut(|call| {
             let failure = call.failure();
-            failed.extend(failure.map(|absence| (call.eid, absence)));
+            failed.extend(failure.map(|absence| (call.eid, absence, call.times)));
             let is_old = now >= call.began + LIFE;
             // All have forgotten the introductions. As long as nothing was answered, they are asked anew.
             if is_old && call.greeting.is_some() {
@@ -306,7 +352,7 @@ impl Question {
         let leg = key.map(|key| lease.leg(&self.introduction, key));
         match connect {
             Ok(connect) => packets.extend(std::iter::once(connect).chain(leg).map(|packet| (server, packet))),
-            Err(_) => registration.renew(now),
+            Err(_) => registration.begin_anew(now),
         }
         packets
     }

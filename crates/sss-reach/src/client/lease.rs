@@ -17,7 +17,8 @@ use crate::Dropped;
 use crate::keys::{From, LeaseKey};
 
 /// Pauses between LEASEs that are not answered; the last one is repeated.
-const PAUSES: [Duration; 4] = [
+const PAUSES: [Duration; 5] = [
+    Duration::from_secs(1),
     Duration::from_secs(1),
     Duration::from_secs(2),
     Duration::from_secs(4),
@@ -25,6 +26,14 @@ const PAUSES: [Duration; 4] = [
 ];
 /// Pause before a host that goes says so again; it doubles.
 const LEAVING_PAUSE: Duration = Duration::from_millis(100);
+/// LEASEs in a row through a tunnel that may be left without an answer, before it counts as dead; and the least time in
+/// which they are.
+const MAX_UNANSWERED: usize = 2;
+const LOST: Duration = Duration::from_secs(2);
+/// Time without anything through the relay after which LEASE asks whether the server is still there, and the least time
+/// between two of these.
+const LULL: Duration = Duration::from_secs(1);
+const LULL_PAUSE: Duration = Duration::from_secs(5);
 /// Packets on their way whose answer is waited for, at most.
 const MAX_OUTSTANDING: usize = 16;
 /// The least time between two LEASEs that only tell of introductions.
@@ -65,6 +74,8 @@ struct Timer {
     silent_since: Option<Instant>,
     /// The time of the latest LEASE.
     sent: Instant,
+    /// The time when something came through the server's relay, if that was after the latest LEASE.
+    relayed: Option<Instant>,
 }
 
 /// News that LEASE_OK has brought.
@@ -72,6 +83,8 @@ struct Timer {
 pub(super) struct News {
     /// This host's address is another one, as the server sees it.
     pub(super) is_elsewhere: bool,
+    /// The server is another run, as it turns out: it knows no handle of its relay any more.
+    pub(super) is_restarted: bool,
     /// The server was restarted: this host is to register again.
     pub(super) is_forgotten: bool,
     /// Others with this host's identity have taken its place.
@@ -80,6 +93,13 @@ pub(super) struct News {
     pub(super) is_echo: bool,
     /// The lease was given up, others with this host's identity have taken its place, or there is no room any more.
     pub(super) is_over: bool,
+}
+
+impl Timer {
+    /// Returns when LEASE is due because nothing comes through the relay any more (RCH-8).
+    fn lull_at(&self) -> Option<Instant> {
+        Some((self.relayed? + LULL).max(self.sent + LULL_PAUSE))
+    }
 }
 
 impl Tokens {
@@ -132,10 +152,21 @@ impl Lease {
                 unanswered: 0,
                 silent_since: None,
                 sent: Instant::default(),
+                relayed: None,
             },
             answers: VecDeque::new(),
             mapped: Mapped::default(),
         }
+    }
+
+    /// The same with greater numbers than those before: of an instance, none is used twice.
+    pub(super) fn after(self, counter: u64) -> Self {
+        Self { counter, ..self }
+    }
+
+    /// The number of the latest packet.
+    pub(super) fn counter(&self) -> u64 {
+        self.counter
     }
 
     /// This host's address, as the server sees it.
@@ -151,7 +182,11 @@ impl Lease {
     pub(super) fn next_timer(&self) -> Instant {
         let answer = (!self.answers.is_empty()).then(|| self.timer.sent + ANSWER_PAUSE);
         let mapped = self.mapped.next_timer().filter(|_| self.presence != Presence::Leaving);
-        answer.into_iter().chain(mapped).fold(self.timer.at, Instant::min)
+        answer
+            .into_iter()
+            .chain(mapped)
+            .chain(self.timer.lull_at())
+            .fold(self.timer.at, Instant::min)
     }
 
     /// Routers let these addresses in for this host.
@@ -182,6 +217,7 @@ impl Lease {
         };
         let packet = self.key.lease(&lease, token, rng);
         self.timer.sent = now;
+        self.timer.relayed = None;
         let pause = match self.presence {
             Presence::Leaving => Some(LEAVING_PAUSE * (1 << self.timer.unanswered.min(6))),
             _ => PAUSES.get(self.timer.unanswered).or(PAUSES.last()).copied(),
@@ -240,6 +276,18 @@ impl Lease {
         self.timer.unanswered = 0;
     }
 
+    /// Something has come through the server's relay. When no more does, LEASE finds out whether it is still there.
+    pub(super) fn on_relayed(&mut self, now: Instant) {
+        self.timer.relayed = Some(now);
+    }
+
+    /// Returns whether the server does not hear this host, or is not heard: two LEASEs were not answered, and a third
+    /// is due.
+    pub(super) fn is_lost(&self, now: Instant) -> bool {
+        let since = self.timer.silent_since.filter(|since| now.since(*since) >= LOST);
+        since.is_some() && self.timer.unanswered >= MAX_UNANSWERED && self.timer.at <= now
+    }
+
     /// LEASE is due now: the server is to know this host before it is asked again.
     pub(super) fn lease_now(&mut self, now: Instant) {
         self.timer.at = now;
@@ -287,6 +335,7 @@ impl Lease {
         Ok(News {
             is_elsewhere,
             is_echo: false,
+            is_restarted,
             is_forgotten: ok.notice.is_forgotten,
             is_superseded: ok.notice.is_superseded,
             // A server that was restarted since knows nothing of who goes.

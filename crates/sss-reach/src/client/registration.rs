@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use sss_crypto::Generator;
 use sss_proto::{
-    Absence, ConnectError, Host, Instant, Link, OpenError, ReadError, ReadOutcome, Route, StreamId, TunnelId,
-    WriteError,
+    Absence, CloseReason, ConnectError, Host, Instant, Link, OpenError, ReadError, ReadOutcome, Route, StreamId,
+    TunnelId, WriteError,
 };
 use sss_wire::reach::bodies::{Presence, Status};
 use sss_wire::reach::records::{MAX_RECORD, Register, Registered, Request, Visibility};
@@ -22,8 +22,6 @@ use crate::path::NOWHERE;
 /// The first pause before registration is tried again; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// LEASEs in a row through a tunnel that may be left without an answer, before it counts as dead.
-const MAX_UNANSWERED: usize = 2;
 
 /// A server that this host is to register with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +39,8 @@ pub struct ServerAddress {
 pub(super) struct Registration {
     server: ServerAddress,
     state: State,
+    /// The lease, and the link at whose end its server is. It is used while this host registers anew.
+    leased: Option<(Box<Lease>, Link)>,
     tunnel: Tunnel,
     pause: Duration,
     /// The reason why the latest try has failed.
@@ -52,8 +52,8 @@ enum State {
     Pausing(Instant),
     /// REGISTER is sent.
     Asking(Asking),
-    /// There is a lease, and the server is at the end of this link.
-    Leased(Box<Lease>, Link),
+    /// Nothing is to be asked: there is a lease.
+    Settled,
     /// This host goes, and has no lease any more.
     Over,
 }
@@ -83,6 +83,7 @@ impl Registration {
             tunnel: Tunnel::new(now, server.tls.clone()),
             server,
             state: State::Pausing(now),
+            leased: None,
             pause: FIRST_PAUSE,
             failure: None,
         }
@@ -94,18 +95,15 @@ impl Registration {
 
     /// The lease, and where its server is.
     pub(super) fn lease(&mut self) -> Option<(&mut Lease, Link)> {
-        match &mut self.state {
-            State::Leased(lease, at) => Some((lease, *at)),
-            _ => None,
-        }
+        self.leased.as_mut().map(|(lease, at)| (&mut **lease, *at))
     }
 
     /// Returns whether there is a lease, and its server may be heard over that link: while a tunnel is used, by UDP
     /// too.
     pub(super) fn is_at(&self, link: Link) -> bool {
-        match (&self.state, link) {
-            (State::Leased(_, at), _) if *at == link => true,
-            (State::Leased(_, Link::Tunnel(_)), Link::Udp(address)) => self.server.addresses.contains(&address),
+        match (&self.leased, link) {
+            (Some((_, at)), _) if *at == link => true,
+            (Some((_, Link::Tunnel(_))), Link::Udp(address)) => self.server.addresses.contains(&address),
             _ => false,
         }
     }
@@ -118,7 +116,7 @@ impl Registration {
 
     /// Returns whether there is a lease.
     pub(super) fn is_leased(&self) -> bool {
-        matches!(self.state, State::Leased(..))
+        self.leased.is_some()
     }
 
     /// Returns why there is none, if that is known.
@@ -129,8 +127,8 @@ impl Registration {
 
     /// Returns how it stands.
     pub(super) fn report(&self) -> report::Registration {
-        let state = match (&self.state, &self.failure) {
-            (State::Leased(lease, link), _) => {
+        let state = match (&self.leased, &self.state, &self.failure) {
+            (Some((lease, link)), ..) => {
                 let at = link.address().or(self.tunnel.open().map(|opened| opened.at));
                 let over = match link {
                     Link::Tunnel(_) => Over::Tls,
@@ -145,8 +143,8 @@ impl Registration {
                     mapped: lease.mapped(),
                 }
             }
-            (State::Over, _) => RegistrationState::Over,
-            (_, Some(failure)) => RegistrationState::Failed(failure.clone()),
+            (_, State::Over, _) => RegistrationState::Over,
+            (.., Some(failure)) => RegistrationState::Failed(failure.clone()),
             _ if self.server.addresses.is_empty() => RegistrationState::Resolving,
             _ => RegistrationState::Asking,
         };
@@ -164,28 +162,44 @@ impl Registration {
     pub(super) fn next_timer(&self) -> Option<Instant> {
         let own = match &self.state {
             State::Pausing(at) => Some(*at).filter(|_| !self.server.addresses.is_empty()),
-            State::Asking(_) | State::Over => None,
-            State::Leased(lease, _) => Some(lease.next_timer()),
+            State::Asking(_) | State::Settled | State::Over => None,
         };
-        own.into_iter().chain(self.tunnel.next_timer(self.hearing())).min()
+        let lease = self.leased.as_ref().map(|(lease, _)| lease.next_timer());
+        own.into_iter()
+            .chain(lease)
+            .chain(self.tunnel.next_timer(self.hearing()))
+            .min()
     }
 
-    /// Registers anew, soon: the server has lost what it knew, or there is no token left.
+    /// Registers anew, soon: the server has lost what it knew. The lease is used meanwhile (RCH-9).
     pub(super) fn renew(&mut self, now: Instant) {
-        self.pause = FIRST_PAUSE;
-        self.state = State::Pausing(now);
+        if matches!(self.state, State::Settled) {
+            self.pause = FIRST_PAUSE;
+            self.state = State::Pausing(now);
+        }
+    }
+
+    /// Registers anew, soon: the lease is of no use without a token.
+    pub(super) fn begin_anew(&mut self, now: Instant) {
+        self.leased = None;
+        self.state = State::Settled;
+        self.renew(now);
     }
 
     /// This host goes: the server is told so if there is a lease, and nothing else is tried any more.
     pub(super) fn leave(&mut self, now: Instant) {
-        match &mut self.state {
-            State::Leased(lease, _) => lease.leave(now),
-            _ => self.end(),
+        match &mut self.leased {
+            Some((lease, _)) => {
+                lease.leave(now);
+                self.state = State::Settled;
+            }
+            None => self.end(),
         }
     }
 
     /// This host has gone.
     pub(super) fn end(&mut self) {
+        self.leased = None;
         self.state = State::Over;
     }
 
@@ -263,7 +277,11 @@ impl Registration {
                     Visibility::Hidden => Presence::Hidden,
                     Visibility::Known | Visibility::Listed => Presence::Found,
                 };
-                self.state = State::Leased(Box::new(Lease::new(now, registered, (presence, rtt))), at);
+                let lease = Lease::new(now, registered, (presence, rtt));
+                // LEASEs of the one before may still arrive.
+                let before = self.leased.as_ref().map_or(0, |(before, _)| before.counter());
+                self.leased = Some((Box::new(lease.after(before)), at));
+                self.state = State::Settled;
                 match at {
                     Link::Tunnel(_) => self.tunnel.on_used(now),
                     Link::Udp(_) | Link::Socket(..) => self.tunnel.on_heard_by_udp(),
@@ -282,12 +300,13 @@ impl Registration {
     /// This host has come into another network.
     pub(super) fn on_network_change(&mut self, now: Instant) {
         self.tunnel.on_network_change(now);
-        match &mut self.state {
+        match &mut self.leased {
             // It may be that nothing has changed for the tunnel, and UDP is tried at once.
-            State::Leased(lease, Link::Tunnel(_)) => lease.lease_now(now),
-            State::Leased(lease, _) => lease.on_moved(now),
-            _ => self.retry(now),
+            Some((lease, Link::Tunnel(_))) => lease.lease_now(now),
+            Some((lease, _)) => lease.on_moved(now),
+            None => {}
         }
+        self.retry(now);
     }
 
     /// A try that pauses goes on now.
@@ -297,10 +316,14 @@ impl Registration {
         }
     }
 
-    /// Tries again after a pause.
+    /// Tries again after a pause; at once if the server was restarted, and has just told so.
     pub(super) fn fail(&mut self, now: Instant, failure: RegistrationError) {
+        let is_news = failure == RegistrationError::Lost(CloseReason::PeerRestarted) && self.pause == FIRST_PAUSE;
+        if !matches!(failure, RegistrationError::Lost(_)) {
+            self.leased = None;
+        }
         self.failure = Some(failure);
-        self.state = State::Pausing(now + self.pause);
+        self.state = State::Pausing(if is_news { now } else { now + self.pause });
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
     }
 }
@@ -308,22 +331,22 @@ impl Registration {
 /// The tunnel.
 impl Registration {
     fn hearing(&self) -> Hearing {
-        match &self.state {
-            State::Asking(asking) => Hearing::Asked(asking.began),
-            State::Leased(_, Link::Tunnel(_)) => Hearing::ByTunnel,
-            State::Leased(lease, _) => lease.silent_since().map_or(Hearing::ByUdp, Hearing::Missed),
-            State::Pausing(_) | State::Over => Hearing::Unasked,
+        match (&self.leased, &self.state) {
+            (Some((_, Link::Tunnel(_))), _) => Hearing::ByTunnel,
+            (Some((lease, _)), _) => lease.silent_since().map_or(Hearing::ByUdp, Hearing::Missed),
+            (None, State::Asking(asking)) => Hearing::Asked(asking.began),
+            (None, State::Pausing(_) | State::Settled | State::Over) => Hearing::Unasked,
         }
     }
 
     /// Sees to the tunnel, if that is due: says what is to be done with it.
-    pub(super) fn tend_tunnel(&mut self, now: Instant, host: &mut Host) -> Option<TunnelOrder> {
-        let is_dead = match &self.state {
-            State::Leased(lease, Link::Tunnel(_)) => lease.unanswered() > MAX_UNANSWERED,
+    pub(super) fn tend_tunnel(&mut self, now: Instant, host: &mut Host, rng: &mut Generator) -> Option<TunnelOrder> {
+        let is_dead = match &self.leased {
+            Some((lease, Link::Tunnel(_))) => lease.is_lost(now),
             _ => false,
         };
         if is_dead {
-            self.on_tunnel_closed(now, host);
+            self.on_tunnel_closed(now, host, rng);
             return Some(TunnelOrder::Close {
                 server: self.server.eid,
             });
@@ -333,7 +356,7 @@ impl Registration {
 
     /// LEASE by UDP, while a tunnel is used, if it is time to try that again; and where it goes.
     pub(super) fn test_udp(&mut self, now: Instant, rng: &mut Generator) -> Option<(Link, Vec<u8>)> {
-        let State::Leased(lease, Link::Tunnel(_)) = &mut self.state else {
+        let Some((lease, Link::Tunnel(_))) = &mut self.leased else {
             return None;
         };
         let tries = self.tunnel.take_test(now)?;
@@ -347,34 +370,34 @@ impl Registration {
         let Some(link) = self.tunnel.on_opened(now, id, at) else {
             return;
         };
-        match &mut self.state {
+        if let Some((lease, before @ Link::Udp(_))) = &mut self.leased
+            && lease.silent_since().is_some()
+        {
+            let relay = std::mem::replace(before, link);
+            lease.on_moved(now);
+            self.tunnel.on_used(now);
+            // The handles there are of the lease's former address (RCH-17).
+            host.network_changed(now, |route, _| route.link == relay && route.handle.is_some());
+        }
+        match &self.state {
             State::Asking(_) => host.add_hints(now, &self.server.eid, &[Route::over(link)]),
-            State::Leased(lease, before @ Link::Udp(_)) if lease.silent_since().is_some() => {
-                let relay = std::mem::replace(before, link);
-                lease.on_moved(now);
-                self.tunnel.on_used(now);
-                // The handles there are of the lease's former address (RCH-17).
-                host.network_changed(now, |route, _| route.link == relay && route.handle.is_some());
-            }
             State::Pausing(_) => self.retry(now),
-            State::Leased(..) | State::Over => {}
+            State::Settled | State::Over => {}
         }
     }
 
     /// The tunnel is closed, or could not be opened: what went through it goes by UDP, until there is another.
-    pub(super) fn on_tunnel_closed(&mut self, now: Instant, host: &mut Host) {
-        let Some(gone) = self.tunnel.on_closed(now) else {
+    pub(super) fn on_tunnel_closed(&mut self, now: Instant, host: &mut Host, rng: &mut Generator) {
+        let Some(gone) = self.tunnel.on_closed(now, rng) else {
             return;
         };
-        if let State::Leased(lease, at) = &mut self.state
-            && *at == gone
-        {
+        if let Some((lease, at)) = self.leased.as_mut().filter(|(_, at)| *at == gone) {
             match self.server.addresses.first() {
                 Some(address) => {
                     *at = Link::Udp(*address);
                     lease.on_moved(now);
                 }
-                None => self.state = State::Pausing(now),
+                None => self.begin_anew(now),
             }
         }
         host.network_changed(now, |route, _| route.link == gone);
@@ -382,7 +405,7 @@ impl Registration {
 
     /// An answer to LEASE has come over a link: if it is another one than before, the server is spoken to by it now.
     pub(super) fn on_answered(&mut self, now: Instant, host: &mut Host, link: Link) {
-        let State::Leased(_, at) = &mut self.state else {
+        let Some((_, at)) = &mut self.leased else {
             return;
         };
         let before = std::mem::replace(at, link);
@@ -435,7 +458,8 @@ impl Registration {
         let at = Link::Udp(server.addresses[0]);
         let lease = Lease::new(now, registered, (Presence::Found, None));
         Self {
-            state: State::Leased(Box::new(lease), at),
+            state: State::Settled,
+            leased: Some((Box::new(lease), at)),
             ..Self::new(now, server)
         }
     }

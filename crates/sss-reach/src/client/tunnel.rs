@@ -3,13 +3,15 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use sss_crypto::Generator;
 use sss_proto::{Instant, Link, TunnelId};
 use sss_wire::Eid;
 
 /// Time without an answer by UDP after which a tunnel is opened: of a server that was not heard, and of one that was.
 const PATIENCE: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(1));
-/// Pause before another tunnel is opened when one was closed soon; it doubles.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Pause before another tunnel is opened when one was closed soon, or could not be opened; it doubles, and is a quarter
+/// less or more: hosts that have lost the same server come back one after another.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// A tunnel that was open for so long is followed by another at once.
 const LASTING: Duration = Duration::from_secs(10);
@@ -193,13 +195,16 @@ impl Tunnel {
     }
 
     /// It was closed, or could not be opened. Returns the link that is gone, if it was open.
-    pub(super) fn on_closed(&mut self, now: Instant) -> Option<Link> {
+    pub(super) fn on_closed(&mut self, now: Instant, rng: &mut Generator) -> Option<Link> {
         let opened = self.open();
         if opened.is_some_and(|opened| now.since(opened.since) >= LASTING) {
             self.state = State::Closed(now);
             self.pause = FIRST_PAUSE;
         } else {
-            self.state = State::Closed(now + self.pause);
+            let mut random = [0; 1];
+            rng.fill(&mut random);
+            let [random] = random;
+            self.state = State::Closed(now + self.pause * 3 / 4 + self.pause * u32::from(random) / 512);
             self.pause = (self.pause * 2).min(LONGEST_PAUSE);
         }
         opened.map(|opened| Link::Tunnel(opened.id))
@@ -277,17 +282,20 @@ mod tests {
     fn one_that_lasted_is_followed_by_another_at_once_and_others_after_longer_and_longer_pauses() {
         let (mut tunnel, server) = tunnel();
         let asked = Hearing::Asked(at(0));
+        let mut rng = Generator::new(&[1; 32]);
         let mut pauses = Vec::new();
-        for _ in 0..8 {
-            assert_eq!(tunnel.on_closed(at(1_000)), None);
-            pauses.push(tunnel.next_timer(asked).unwrap().since(at(1_000)).as_secs());
+        for _ in 0..9 {
+            assert_eq!(tunnel.on_closed(at(1_000), &mut rng), None);
+            pauses.push(tunnel.next_timer(asked).unwrap().since(at(1_000)).as_secs_f64());
         }
-        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60]);
-        assert!(tunnel.on_timer(at(61_000), server, asked).is_some());
+        let expected = [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0];
+        let is_near = |(pause, expected): (&f64, &f64)| (0.75..=1.25).contains(&(pause / expected));
+        assert!(pauses.iter().zip(&expected).all(is_near), "{pauses:?}");
+        assert!(tunnel.on_timer(at(76_000), server, asked).is_some());
         let link = tunnel.on_opened(at(61_000), TunnelId(3), ([192, 0, 2, 1], 443).into());
         tunnel.on_used(at(61_000));
         assert!(link.is_some());
-        assert_eq!(tunnel.on_closed(at(71_000)), link);
+        assert_eq!(tunnel.on_closed(at(71_000), &mut rng), link);
         assert_eq!(tunnel.next_timer(Hearing::Missed(at(71_000))), Some(at(71_000)));
         tunnel.close(at(71_000), server);
         let late = tunnel.on_opened(at(71_000), TunnelId(4), ([192, 0, 2, 1], 443).into());

@@ -161,6 +161,29 @@ impl World {
         }
     }
 
+    /// The server is another run, which knows nothing of the one before.
+    fn restart_server(&mut self) {
+        let serve = Serve {
+            config: ServerConfig {
+                relay: self.relay.0,
+                ..ServerConfig::default()
+            },
+            secret: [77; 32],
+        };
+        let mut core = Config::default();
+        core.seeks = true;
+        let mut host = Host::new(core, StaticKey::from_bytes([1; 32]), [99; 32]);
+        let config = RendezvousConfig {
+            serve: Some(serve),
+            ..RendezvousConfig::default()
+        };
+        let node = &mut self.nodes[0];
+        node.rendezvous = Rendezvous::new(self.now, config, &mut host, &[99; 32]).unwrap();
+        node.host = host;
+        node.nat = Nat::None;
+        node.wake = Some(self.now);
+    }
+
     fn add_host(&mut self, nat: Nat, servers: &[ServerAddress], visibility: Visibility) -> usize {
         let register = Register {
             visibility,

@@ -129,19 +129,7 @@ fn a_server_that_was_restarted_has_the_port_proven_anew() {
     world.run(MS(5000));
     world.map(two, true);
     world.run(MS(1000));
-    let serve = Serve {
-        config: ServerConfig::default(),
-        secret: [77; 32],
-    };
-    let mut core = Config::default();
-    core.seeks = true;
-    let mut host = Host::new(core, StaticKey::from_bytes([1; 32]), [99; 32]);
-    let config = RendezvousConfig {
-        serve: Some(serve),
-        ..RendezvousConfig::default()
-    };
-    world.nodes[0].rendezvous = Rendezvous::new(world.now, config, &mut host, &[99; 32]).unwrap();
-    world.nodes[0].host = host;
+    world.restart_server();
     world.run(Duration::from_secs(25));
     assert_eq!(world.proof(two), Some(Proof::Proven));
     world.call(one, two);

@@ -291,3 +291,101 @@ fn a_host_that_may_send_by_udp_and_hears_nothing_is_reached_through_the_relay_an
         }
     }
 }
+
+/// Ends of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outage {
+    /// Its system says that its connections are closed.
+    Told,
+    /// Nothing tells that it is gone.
+    Silent,
+}
+
+impl World {
+    /// The server is gone for so long, and then back.
+    fn restart_after(
+        &mut self,
+        outage: Outage,
+        down: Duration,
+        (from, to): (usize, usize),
+        stream: StreamId,
+    ) -> Duration {
+        self.nodes[0].nat = Nat::Blocked;
+        self.tunnels.is_blocked = true;
+        self.tunnels.under_way.clear();
+        let hosts: Vec<usize> = self.tunnels.open.drain(..).map(|[one, _]| one.0).collect();
+        if outage == Outage::Told {
+            hosts.into_iter().for_each(|n| self.cut_tunnels(n));
+        }
+        self.silence((from, to), stream, down);
+        self.restart_server();
+        self.tunnels.is_blocked = false;
+        self.silence((from, to), stream, Duration::from_secs(60))
+    }
+}
+
+// spec: RCH-24
+#[test]
+fn streams_go_on_soon_after_a_server_that_was_killed_is_back() {
+    for (outage, down, most) in [
+        (Outage::Told, 200, 2400),
+        (Outage::Told, 1200, 2100),
+        (Outage::Silent, 1200, 3700),
+    ] {
+        for nats in [
+            [Nat::Blocked, Nat::Blocked],
+            [Nat::Blocked, Nat::Cone],
+            [Nat::Cone, Nat::Blocked],
+            [Nat::Symmetric, Nat::Symmetric],
+        ] {
+            let (mut world, server, callee) = world(nats);
+            let caller = world.add_host(nats[0], &[server], Visibility::Hidden);
+            world.run(MS(5000));
+            let stream = world.call(caller, callee);
+            world.silence((caller, callee), stream, Duration::from_secs(20));
+            let silence = world.restart_after(outage, MS(down), (caller, callee), stream);
+            println!("{outage:?} for {down} ms, {nats:?}: {silence:?}");
+            // Whoever has no tunnel to lose knows it from the next answer of the server.
+            let most = if down < 1000 && nats[0] != Nat::Blocked {
+                1600
+            } else {
+                most
+            };
+            assert!(silence < MS(most), "{outage:?}, {nats:?}: {silence:?}");
+        }
+    }
+}
+
+// spec: RCH-24
+#[test]
+fn many_calls_at_once_do_not_make_a_tunnel_seem_dead() {
+    let (mut world, server, callee) = world([Nat::Cone, Nat::Blocked]);
+    assert_eq!(world.tunnels.ordered, 1);
+    let callers: Vec<usize> = (0..8)
+        .map(|_| world.add_host(Nat::Cone, std::slice::from_ref(&server), Visibility::Hidden))
+        .collect();
+    world.run(MS(1000));
+    for caller in callers {
+        world.call(caller, callee);
+        // Each is answered by a LEASE, a round trip is 100 ms.
+        world.run(MS(10));
+    }
+    world.run(MS(5000));
+    assert_eq!((world.tunnels.ordered, world.over(callee)), (1, Some(Over::Tls)));
+}
+
+// spec: RCH-8, RCH-24
+#[test]
+fn a_host_to_which_udp_is_blocked_is_found_within_a_third_of_a_lease_after_the_server_was_restarted() {
+    let (mut world, server, callee) = world([Nat::Cone; 2]);
+    assert_eq!(world.over(callee), Some(Over::Udp));
+    world.nodes[callee].nat = Nat::Blocked;
+    world.run(MS(5000));
+    world.restart_server();
+    world.run(Duration::from_secs(17));
+    assert_eq!(world.over(callee), Some(Over::Tls));
+    let caller = world.add_host(Nat::Cone, &[server], Visibility::Hidden);
+    world.call(caller, callee);
+    world.run(MS(2000));
+    assert!(world.nodes[callee].heard.is_some(), "{:?}", world.failure(caller));
+}
