@@ -135,10 +135,10 @@ impl Mapped {
         Ok((serve, eid))
     }
 
-    /// Calls the host, and returns by which route it is spoken to in the end.
-    fn call(&self, eid: &str) -> Result<String, Failure> {
+    /// Calls the host, and returns by which route it is spoken to after so many fifths of a second.
+    fn call(&self, eid: &str, rounds: u32) -> Result<String, Failure> {
         let mut ping = self.command("b")?;
-        ping.args(["ping", eid, "--json", "-i", "0.2", "-c", "4"])
+        ping.args(["ping", eid, "--json", "-i", "0.2", "-c", &rounds.to_string()])
             .stderr(Stdio::null());
         Ok(text(&Running::start(&mut ping)?.event("link")?["route"]))
     }
@@ -158,7 +158,9 @@ impl Mapped {
         let told = serve.event("mapped")?;
         assert_eq!(text(&told["protocol"]), protocol, "{told}");
         assert!(text(&told["address"]).starts_with(&format!("{outside}:")), "{told}");
-        assert_eq!((self.forwarded()?, self.call(&eid)?.as_str()), (1, "direct"));
+        // What began by the relay, on a busy machine, is direct a little later.
+        let is_direct = self.call(&eid, 4)? == "direct" || self.call(&eid, 50)? == "direct";
+        assert_eq!((self.forwarded()?, is_direct), (1, true));
         // The router is restarted, and has forgotten all; the host notices when its network changes.
         drop(self.daemon.take());
         self.router(&["nft", "flush", "chain", "inet", "filter", "prerouting_miniupnpd"])?;
@@ -193,7 +195,7 @@ fn symmetric_nats_are_passed_directly_where_the_router_maps_a_port() {
     };
     // Without the switch, nothing is asked, and the relay carries.
     let (serve, eid) = mapped.serve(&[]).unwrap();
-    assert_eq!(mapped.call(&eid).unwrap(), "relay");
+    assert_eq!(mapped.call(&eid, 4).unwrap(), "relay");
     let asked = mapped
         .router(&["nft", "list", "counter", "inet", "watch", "asked"])
         .unwrap();
