@@ -335,3 +335,41 @@ async fn open_does_not_wait_for_names() {
     })
     .await;
 }
+
+/// Both at once, or nearly, again and again (NEG-18).
+#[tokio::test]
+async fn hosts_that_call_each_other_at_once_come_to_one_channel() {
+    async fn echo(server: sss::Server) {
+        while let Ok((mut stream, _)) = server.accept().await {
+            let said = stream.read_to_end(100).await.unwrap();
+            stream.write_all(&said).await.unwrap();
+            stream.finish().unwrap();
+            let _ = stream.drained().await;
+        }
+    }
+    async fn call(from: &sss::Host, to: &sss::Host, after: Duration) {
+        tokio::time::sleep(after).await;
+        let mut stream = from.connect(to.eid(), "test", "1").hint(to.local_addr()).await.unwrap();
+        stream.write_all(b"hello").await.unwrap();
+        stream.finish().unwrap();
+        assert_eq!(&stream.read_to_end(100).await.unwrap()[..], b"hello", "after {after:?}");
+    }
+    within(60, async {
+        for round in 0..48_u64 {
+            let (one, other) = (host().await, host().await);
+            for host in [&one, &other] {
+                tokio::spawn(echo(host.listen("test", "1").unwrap()));
+            }
+            // From nothing to 3 ms: all that the negotiation takes here.
+            let (early, late) = (Duration::ZERO, Duration::from_micros(round / 2 * 125));
+            let (first, second) = if round % 2 == 0 { (early, late) } else { (late, early) };
+            tokio::join!(call(&one, &other, first), call(&other, &one, second));
+            let peers = (one.peers(), other.peers());
+            assert_eq!((peers.0.len(), peers.1.len()), (1, 1), "round {round}");
+            tokio::join!(call(&one, &other, early), call(&other, &one, early));
+            let made = [&one, &other].map(|host| host.stats().channels_made);
+            assert_eq!(made, [1, 1], "round {round}");
+        }
+    })
+    .await;
+}
