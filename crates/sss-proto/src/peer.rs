@@ -172,6 +172,7 @@ impl Peer {
     /// The next event for the application.
     pub(crate) fn next_event(&mut self) -> Option<Event> {
         if let Some(event) = self.events.pop_front() {
+            self.events.shrink_to_fit(); // They are rare.
             return Some(event);
         }
         Some(match self.streams.next_event()? {

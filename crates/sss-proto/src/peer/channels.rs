@@ -236,6 +236,8 @@ impl TreeChannels {
             self.forget(ended);
         }
         self.latest = ChannelSerial(self.latest.0.wrapping_add(1));
+        // Most trees have one channel, and never another.
+        self.list.reserve_exact(1);
         self.list.push(TreeChannel {
             channel,
             origin,

@@ -19,6 +19,9 @@ pub(crate) struct Table {
     generation: u32,
 }
 
+/// Number of slots up to which a page grows by one.
+const FEW: usize = 4;
+
 /// At most [`PAGE`] slots, and those of them that are free. Grows as it is filled for the first time.
 #[derive(Debug, Default)]
 struct Page {
@@ -40,6 +43,10 @@ impl Page {
                 at
             }
             None => {
+                // Most trees have a stream or two: four slots at once would be half a kilobyte.
+                if self.slots.len() < FEW {
+                    self.slots.reserve_exact(1);
+                }
                 self.slots.push(Some(node));
                 self.slots.len() - 1
             }
@@ -74,6 +81,9 @@ impl Table {
         node.place.generation = generation;
         if self.open.is_empty() {
             self.open.push(self.pages.len() as u32);
+            if self.pages.is_empty() {
+                self.pages.reserve_exact(1);
+            }
             self.pages.push(Page::default());
         }
         let number = self.open.last().copied().unwrap_or_default();
