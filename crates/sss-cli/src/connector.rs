@@ -23,7 +23,7 @@ use crate::server_at::ServerAt;
 use crate::servers;
 use crate::target::Target;
 use crate::transfer::exchange::TransferError;
-use crate::transfer::patience::Patience;
+use crate::transfer::patience::{Patience, Way};
 use crate::transfer::rate::Rate;
 use crate::transfer::session::{self, Another, Session};
 use crate::trust::{Identified, Trust};
@@ -201,7 +201,8 @@ impl Connector {
             .ask_host(&caller.host, (who, &target.places, caller.patience()), connect);
         let (eid, mut stream) = asked.await?;
         greet(&mut stream, service, &target).await;
-        patience(self.args.patience, stream.peer().link(), self.output).take_effect();
+        let way = way(caller.host.clone(), stream.peer().link());
+        patience(self.args.patience, stream.peer().link(), way, self.output).take_effect();
         tokio::spawn(tell_of_link(stream.peer().link(), self.args.patience, self.output));
         let route = stream.peer().info().map(|info| info.route);
         if let Some(route) = route {
@@ -341,16 +342,32 @@ impl Found {
 }
 
 /// Patience with a peer, which tells when it is silent although it can be reached.
-fn patience(limit: Duration, link: LinkWatch, output: Output) -> Patience {
+fn patience(
+    limit: Duration,
+    link: LinkWatch,
+    way: impl Fn() -> Way + Send + Sync + 'static,
+    output: Output,
+) -> Patience {
     let text = format!(
         "the peer is there and says nothing: waiting, for {} at most",
         Seconds(limit)
     );
-    Patience::new(limit, move || {
+    let tell = move || {
         if link.status() == LinkStatus::Up {
             tell(output, "silent", &text);
         }
-    })
+    };
+    Patience::new(limit, tell, way)
+}
+
+/// Tells how it is about the way to a peer. What could not be sent while it works does not count.
+fn way(host: Host, link: LinkWatch) -> impl Fn() -> Way {
+    let before = host.socket_stats().send_errors;
+    move || match link.status() {
+        LinkStatus::Up => Way::Works,
+        _ if host.socket_stats().send_errors > before => Way::Refused,
+        _ => Way::Silent,
+    }
 }
 
 /// Says that the server has no room for a session, and is asked again.

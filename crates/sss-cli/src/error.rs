@@ -355,6 +355,17 @@ impl From<TransferError> for Error {
                 format!("the peer is there, and has not said anything for {} s", time.as_secs()),
                 "ask who runs it; with more --patience, run the same command again: it goes on where it was",
             ),
+            TransferError::Unheard(_) => Self::new(
+                Exit::Unreachable,
+                error.to_string(),
+                "check the network; with more --patience, run the same command again: it goes on where it was",
+            ),
+            TransferError::Unsent(_) => Self::new(
+                Exit::Unreachable,
+                error.to_string(),
+                "let UDP to there out in the firewall of this machine; then run the same command again: it goes on \
+                 where it was",
+            ),
             TransferError::Pattern(why) => Self::new(Exit::Usage, format!("it is no pattern: {why}"), "correct it"),
             TransferError::Protocol(what) => Self::new(
                 Exit::Failed,

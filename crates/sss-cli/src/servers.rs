@@ -127,23 +127,32 @@ pub(crate) enum IfMissing {
     Fails,
 }
 
+/// Checks that there is a file that can be read to its end: opening a FIFO waits for whoever writes to it.
+///
+/// # Errors
+/// If there is none, or it is too large.
+pub(crate) fn check_is_file(path: &Path) -> Result<(), Error> {
+    match fs::metadata(path) {
+        Ok(there) if there.is_file() && there.len() <= MOST => Ok(()),
+        Ok(_) => {
+            let what = format!("{} is no file of at most {} MiB", path.display(), MOST >> 20);
+            Err(Error::new(Exit::Failed, what, "move it away, or name a file"))
+        }
+        Err(error) => Err(Error::local(path, "read", &error)),
+    }
+}
+
 /// Reads a file of one thing a line. What stands behind `#` is for people.
 ///
 /// # Errors
 /// If it cannot be read, or a line cannot be understood.
 pub(crate) fn read_lines<T: FromStr<Err: fmt::Display>>(path: &Path, missing: IfMissing) -> Result<Vec<T>, Error> {
     let wrong = |error: io::Error| Error::local(path, "read", &error);
-    // Opening a FIFO waits for whoever writes to it.
     match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound && missing == IfMissing::Nothing => {
             return Ok(Vec::new());
         }
-        Ok(there) if !there.is_file() || there.len() > MOST => {
-            let what = format!("{} is no file of at most {} MiB", path.display(), MOST >> 20);
-            return Err(Error::new(Exit::Failed, what, "move it away, or name a file"));
-        }
-        Ok(_) => {}
-        Err(error) => return Err(wrong(error)),
+        _ => check_is_file(path)?,
     }
     let mut bytes = Vec::new();
     let file = fs::File::open(path).map_err(wrong)?;
@@ -219,7 +228,7 @@ pub(crate) async fn diagnosis(host: &Host, servers: &[ServerAt]) -> String {
 }
 
 async fn diagnose(host: Host, server: ServerAt) -> String {
-    let ServerAt { eid, place, .. } = server;
+    let ServerAt { eid, place, tls } = server;
     let addresses = match tokio::time::timeout(ASKING, place.resolve()).await {
         Ok(Ok(addresses)) => addresses,
         Ok(Err(error)) => return format!("cannot look up {}: {error}", place.host()),
@@ -234,7 +243,12 @@ async fn diagnose(host: Host, server: ServerAt) -> String {
             Err(_) => {}
         }
     }
-    format!("nobody answers at {place}")
+    let registrations = host.registrations();
+    let one = registrations.into_iter().find(|one| one.server == eid);
+    match (tls, one.and_then(|one| one.no_tunnel)) {
+        (Some(port), Some(why)) => format!("nobody answers at {place} by UDP; by TLS, at port {port}, {why}"),
+        _ => format!("nobody answers at {place}"),
+    }
 }
 
 /// Tells when a host is registered, and no longer is, for as long as it is at work.

@@ -25,7 +25,7 @@ use sss_wire::reach::{Kind, Leg, Packet, Punch, Sealed};
 
 pub use mapped::Proof;
 pub use registration::ServerAddress;
-pub use report::{Over, Registration, RegistrationError, RegistrationState};
+pub use report::{Over, Registration, RegistrationError, RegistrationState, TunnelEnd};
 pub use tunnel::TunnelOrder;
 
 use crate::Dropped;
@@ -343,10 +343,10 @@ impl Client {
     }
 
     /// The tunnel to a server is closed, or could not be opened.
-    pub(crate) fn on_tunnel_closed(&mut self, now: Instant, host: &mut Host, server: &Eid) {
+    pub(crate) fn on_tunnel_closed(&mut self, now: Instant, host: &mut Host, (server, why): (&Eid, TunnelEnd)) {
         let known = self.registrations.iter_mut().find(|known| known.eid() == server);
         if let Some(known) = known {
-            known.on_tunnel_closed(now, host, &mut self.rng);
+            known.on_tunnel_closed(now, host, why, &mut self.rng);
         }
         self.on_timer(now, host);
     }

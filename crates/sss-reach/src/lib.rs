@@ -22,7 +22,7 @@ mod rendezvous;
 pub mod server;
 
 pub use client::{
-    Over, Proof, Registration, RegistrationError, RegistrationState, RelayUse, ServerAddress, TunnelOrder,
+    Over, Proof, Registration, RegistrationError, RegistrationState, RelayUse, ServerAddress, TunnelEnd, TunnelOrder,
 };
 pub use dropped::Dropped;
 pub use path::Path;

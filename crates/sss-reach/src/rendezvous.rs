@@ -17,7 +17,7 @@ use sss_wire::reach::records::Register;
 use sss_wire::reach::{Kind, RELAY};
 
 use crate::Dropped;
-use crate::client::{Client, Registration, RelayUse, ServerAddress, TunnelOrder};
+use crate::client::{Client, Registration, RelayUse, ServerAddress, TunnelEnd, TunnelOrder};
 use crate::desk::Desk;
 use crate::path::Path;
 use crate::server::{Registrar, ServerConfig, ServerStats};
@@ -231,9 +231,9 @@ impl Rendezvous {
     }
 
     /// The tunnel to a server is closed, or could not be opened.
-    pub fn on_tunnel_closed(&mut self, now: Instant, host: &mut Host, server: &Eid) {
+    pub fn on_tunnel_closed(&mut self, now: Instant, host: &mut Host, (server, why): (&Eid, TunnelEnd)) {
         if let Some(client) = &mut self.client {
-            client.on_tunnel_closed(now, host, server);
+            client.on_tunnel_closed(now, host, (server, why));
         }
         self.work(now, host);
     }

@@ -102,7 +102,8 @@ impl HostBuilder {
     /// Adds the place where one of the servers of [`Self::rendezvous`] takes tunnels of TLS, such as
     /// `example.org:443`: where UDP gets no answer, all that goes to that server, and through its relay to others, goes
     /// through one (RCH-24). UDP is tried all the same, and used as soon as it works. The server is authenticated by
-    /// its EID, inside: nobody looks at its certificate.
+    /// its EID, inside: nobody looks at its certificate. A server that is named by this alone is reached by tunnels
+    /// alone.
     #[cfg(feature = "tls")]
     pub fn rendezvous_tls(mut self, server: Eid, at: impl Into<Hint>) -> Self {
         self.wishes.tls.push((server, at.into().to_string()));

@@ -119,7 +119,7 @@ pub(crate) struct Unresolved {
 impl Wishes {
     /// Returns whether there is anything to do beside the core.
     pub(crate) fn is_any(&self) -> bool {
-        !self.servers.is_empty() || self.serve.is_some()
+        !self.servers.is_empty() || !self.tls.is_empty() || self.serve.is_some()
     }
 
     /// Binds the address where tunnels are to be taken, if some are.
@@ -155,8 +155,13 @@ impl Wishes {
             }
         }
         for (eid, place) in self.tls {
-            if let Some(server) = servers.iter_mut().find(|server| server.eid == eid) {
-                server.tls = Some(place);
+            match servers.iter_mut().find(|server| server.eid == eid) {
+                Some(server) => server.tls = Some(place),
+                None => servers.push(ServerAddress {
+                    eid,
+                    addresses: Vec::new(),
+                    tls: Some(place),
+                }),
             }
         }
         let (visibility, words, profile) = match self.found_by {

@@ -146,7 +146,8 @@ async fn examine(
         router,
     };
     let text = text(host, &caller.servers, &findings, (diagnosis.as_deref(), &advice));
-    output.fact(text, &fact(host, &caller.servers, &findings, &advice));
+    let fact = fact(host, &caller.servers, &findings, (diagnosis.as_deref(), &advice));
+    output.fact(text, &fact);
     match findings.attempt {
         Some(attempt) => attempt.result,
         None => Ok(()),
@@ -368,7 +369,12 @@ fn text(
     text.trim_end().to_owned()
 }
 
-fn fact(host: &Host, servers: &[ServerAt], findings: &Findings, advice: &[String]) -> Value {
+fn fact(
+    host: &Host,
+    servers: &[ServerAt],
+    findings: &Findings,
+    (diagnosis, advice): (Option<&str>, &[String]),
+) -> Value {
     let (explanation, attempt) = (&findings.explanation, findings.attempt.as_ref());
     let registered = explanation.registrations.iter().map(|registration| {
         let mut server = json!({
@@ -393,6 +399,7 @@ fn fact(host: &Host, servers: &[ServerAt], findings: &Findings, advice: &[String
         "families": families(&explanation.addresses),
         "servers": registered.collect::<Vec<_>>(),
         "nat": explanation.nat.name(),
+        "diagnosis": diagnosis,
         "advice": advice,
         "port_mapping": findings.router.as_ref().map(|router| router.fact.clone()),
     });

@@ -45,6 +45,12 @@ pub(crate) enum TransferError {
     /// The peer is there and says nothing.
     #[error("the peer has not said anything for {} s", .0.as_secs())]
     Silent(Duration),
+    /// The peer does not answer.
+    #[error("the peer has not answered for {} s", .0.as_secs())]
+    Unheard(Duration),
+    /// The peer does not answer, and this machine refuses to send to it.
+    #[error("this machine has refused to send to the peer for {} s, as its firewall does", .0.as_secs())]
+    Unsent(Duration),
     /// The peer does not keep to the protocol.
     #[error("the peer broke the file protocol: {0}")]
     Protocol(String),

@@ -26,6 +26,18 @@ pub(crate) struct Patience {
     state: Arc<Mutex<State>>,
     limit: Duration,
     tell: Arc<dyn Fn() + Send + Sync>,
+    way: Arc<dyn Fn() -> Way + Send + Sync>,
+}
+
+/// The way to a peer that says nothing, as far as is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// It answers: it has nothing to say.
+    Works,
+    /// It does not answer.
+    Silent,
+    /// It does not answer, and this machine refuses to send to it.
+    Refused,
 }
 
 struct State {
@@ -34,8 +46,13 @@ struct State {
 }
 
 impl Patience {
-    /// A watch that gives up after `limit` without a word, and has `tell` called once in each silence before that.
-    pub(crate) fn new(limit: Duration, tell: impl Fn() + Send + Sync + 'static) -> Self {
+    /// A watch that gives up after `limit` without a word, and has `tell` called once in each silence before that. The
+    /// way to the peer is as `way` says.
+    pub(crate) fn new(
+        limit: Duration,
+        tell: impl Fn() + Send + Sync + 'static,
+        way: impl Fn() -> Way + Send + Sync + 'static,
+    ) -> Self {
         let state = State {
             heard: Instant::now(),
             is_told: false,
@@ -44,6 +61,7 @@ impl Patience {
             state: Arc::new(Mutex::new(state)),
             limit,
             tell: Arc::new(tell),
+            way: Arc::new(way),
         }
     }
 
@@ -65,7 +83,7 @@ impl Patience {
     /// Waits for `work`, which the peer has a hand in, and has `extra` time for.
     ///
     /// # Errors
-    /// SILENT if the peer says nothing for too long.
+    /// SILENT, UNHEARD or UNSENT if the peer says nothing for too long.
     pub(crate) async fn wait<T>(
         &self,
         extra: Duration,
@@ -77,16 +95,25 @@ impl Patience {
         loop {
             let (heard, is_told) = self.state();
             let since = heard.max(begun);
-            let until = self.limit + MARGIN;
-            let until = if is_told { until } else { until.min(GRACE) };
-            match tokio::time::timeout_at(since + until + extra, &mut work).await {
+            let waited = since.elapsed();
+            let stops = [self.limit, self.limit + MARGIN].into_iter();
+            let stops = stops.chain((!is_told).then_some(GRACE)).map(|stop| stop + extra);
+            let until = stops.filter(|stop| *stop > waited).min();
+            let until = until.unwrap_or(self.limit + MARGIN + extra);
+            match tokio::time::timeout_at(since + until, &mut work).await {
                 Ok(done) => {
                     self.heard();
                     return done;
                 }
                 Err(_) if self.state().0 > since => begun = self.state().0,
-                Err(_) if since.elapsed() >= self.limit + MARGIN + extra => {
-                    return Err(TransferError::Silent(self.limit));
+                Err(_) if until >= self.limit + extra => {
+                    let is_over = until >= self.limit + MARGIN + extra;
+                    match (self.way)() {
+                        Way::Refused => return Err(TransferError::Unsent(self.limit)),
+                        Way::Silent if is_over => return Err(TransferError::Unheard(self.limit)),
+                        Way::Works if is_over => return Err(TransferError::Silent(self.limit)),
+                        _ => {}
+                    }
                 }
                 Err(_) => self.tell_once(),
             }
@@ -113,5 +140,21 @@ impl Patience {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn where_this_machine_refuses_to_send_that_is_told_when_patience_is_over() {
+        let limit = Duration::from_millis(50);
+        let patience = Patience::new(limit, || {}, || Way::Refused);
+        let begun = Instant::now();
+        let waited = patience.wait(Duration::ZERO, std::future::pending::<Result<(), _>>());
+        let error = tokio::time::timeout(MARGIN, waited).await.unwrap().unwrap_err();
+        assert!(matches!(error, TransferError::Unsent(of) if of == limit), "{error}");
+        assert!(begun.elapsed() >= limit);
     }
 }

@@ -107,7 +107,10 @@ pub(crate) fn reason(error: TransferError) -> Refusal {
         TransferError::Refused(refusal) | TransferError::Disk(refusal) => refusal,
         TransferError::Protocol(what) | TransferError::Pattern(what) => Refusal::new(Status::BadRequest, what),
         TransferError::Lost(reason) => Refusal::new(Status::Io, format!("the connection was lost: {reason}")),
-        silent @ (TransferError::Silent(_) | TransferError::Busy(_)) => Refusal::new(Status::Io, silent.to_string()),
+        silent @ (TransferError::Silent(_)
+        | TransferError::Unheard(_)
+        | TransferError::Unsent(_)
+        | TransferError::Busy(_)) => Refusal::new(Status::Io, silent.to_string()),
         TransferError::NoService(what) => Refusal::new(Status::Io, format!("the peer did not want it: {what}")),
     }
 }

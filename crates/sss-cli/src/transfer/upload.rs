@@ -157,7 +157,14 @@ impl Upload {
         })?;
         let before = segment.start();
         let sent = segment.send(&mut exchange, |bytes| attempt.moved(bytes)).await;
-        if let Err(error @ (TransferError::Lost(_) | TransferError::Protocol(_) | TransferError::Silent(_))) = sent {
+        if let Err(
+            error @ (TransferError::Lost(_)
+            | TransferError::Protocol(_)
+            | TransferError::Silent(_)
+            | TransferError::Unheard(_)
+            | TransferError::Unsent(_)),
+        ) = sent
+        {
             return Err(error);
         }
         // If it was stopped, the server has said why.

@@ -346,6 +346,8 @@ fn a_doctor_tells_of_the_network_and_of_the_way_to_a_host() {
     assert!(ran.out.contains("not reached, given up after"), "{}", ran.out);
     assert!(ran.out.contains(&format!("nobody answers at {nobody}")), "{}", ran.out);
     ran.says(&["no registration server has answered"]);
+    let ran = client.run(["doctor", "--json", "--server", &silent]).expect(0);
+    assert_eq!(ran.event("doctor")["diagnosis"], format!("nobody answers at {nobody}"));
     client
         .run(["doctor", "127.0.0.1", "--no-server"])
         .expect(2)
@@ -698,4 +700,18 @@ fn a_server_has_room_for_so_many_and_tells_what_it_does() {
     ran.expect(3).says(&["full", "use another server"]);
     server.signal(Signal::TERM);
     assert_eq!(server.child.wait().unwrap().code(), Some(0));
+}
+
+#[cfg(feature = "tls")]
+#[test]
+fn a_certificate_that_is_no_file_is_an_error_and_nobody_waits_for_it() {
+    let home = Home::new();
+    let fifo = home.path("fifo");
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status().unwrap();
+    assert!(made.success());
+    let fifo = fifo.to_str().unwrap();
+    let args = ["rendezvous", "--relay", "--bind", "127.0.0.1:0", "--tls", "127.0.0.1:0"];
+    home.run([&args[..], &["--tls-cert", fifo, "--tls-key", fifo]].concat())
+        .expect(1)
+        .says(&["is no file of at most"]);
 }

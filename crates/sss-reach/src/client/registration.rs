@@ -15,7 +15,7 @@ use sss_wire::services::SERVICE;
 use sss_wire::{Eid, reach};
 
 use super::lease::Lease;
-use super::report::{self, Over, RegistrationError, RegistrationState};
+use super::report::{self, Over, RegistrationError, RegistrationState, TunnelEnd};
 use super::tunnel::{Hearing, Tunnel, TunnelOrder};
 use crate::path::NOWHERE;
 
@@ -145,14 +145,20 @@ impl Registration {
             }
             (_, State::Over, _) => RegistrationState::Over,
             (.., Some(failure)) => RegistrationState::Failed(failure.clone()),
-            _ if self.server.addresses.is_empty() => RegistrationState::Resolving,
+            _ if !self.has_way() => RegistrationState::Resolving,
             _ => RegistrationState::Asking,
         };
         report::Registration {
             server: self.server.eid,
             addresses: self.server.addresses.clone(),
             state,
+            no_tunnel: self.tunnel.failure().cloned(),
         }
+    }
+
+    /// Returns whether there is an address to ask at, or a tunnel.
+    fn has_way(&self) -> bool {
+        !self.server.addresses.is_empty() || self.tunnel.open().is_some()
     }
 
     pub(super) fn is_on(&self, stream: StreamId) -> bool {
@@ -161,7 +167,7 @@ impl Registration {
 
     pub(super) fn next_timer(&self) -> Option<Instant> {
         let own = match &self.state {
-            State::Pausing(at) => Some(*at).filter(|_| !self.server.addresses.is_empty()),
+            State::Pausing(at) => Some(*at).filter(|_| self.has_way()),
             State::Asking(_) | State::Settled | State::Over => None,
         };
         let lease = self.leased.as_ref().map(|(lease, _)| lease.next_timer());
@@ -219,7 +225,7 @@ impl Registration {
             return;
         };
         // Its name may not have been found yet.
-        if now < at || self.server.addresses.is_empty() {
+        if now < at || !self.has_way() {
             return;
         }
         let names = (SERVICE, reach::PROTOCOL);
@@ -335,6 +341,8 @@ impl Registration {
             (Some((_, Link::Tunnel(_))), _) => Hearing::ByTunnel,
             (Some((lease, _)), _) => lease.silent_since().map_or(Hearing::ByUdp, Hearing::Missed),
             (None, State::Asking(asking)) => Hearing::Asked(asking.began),
+            // Its name is not found, or it has no address but that of the tunnel.
+            (None, State::Pausing(at)) if self.server.addresses.is_empty() => Hearing::Asked(*at),
             (None, State::Pausing(_) | State::Settled | State::Over) => Hearing::Unasked,
         }
     }
@@ -346,7 +354,7 @@ impl Registration {
             _ => false,
         };
         if is_dead {
-            self.on_tunnel_closed(now, host, rng);
+            self.on_tunnel_closed(now, host, TunnelEnd::Silent, rng);
             return Some(TunnelOrder::Close {
                 server: self.server.eid,
             });
@@ -387,8 +395,8 @@ impl Registration {
     }
 
     /// The tunnel is closed, or could not be opened: what went through it goes by UDP, until there is another.
-    pub(super) fn on_tunnel_closed(&mut self, now: Instant, host: &mut Host, rng: &mut Generator) {
-        let Some(gone) = self.tunnel.on_closed(now, rng) else {
+    pub(super) fn on_tunnel_closed(&mut self, now: Instant, host: &mut Host, why: TunnelEnd, rng: &mut Generator) {
+        let Some(gone) = self.tunnel.on_closed(now, why, rng) else {
             return;
         };
         if let Some((lease, at)) = self.leased.as_mut().filter(|(_, at)| *at == gone) {

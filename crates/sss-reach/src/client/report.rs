@@ -19,6 +19,29 @@ pub struct Registration {
     pub addresses: Vec<SocketAddr>,
     /// Its state.
     pub state: RegistrationState,
+    /// Reason why there is no tunnel to it, although one was wanted, as far as is known (RCH-24).
+    pub no_tunnel: Option<TunnelEnd>,
+}
+
+/// Reason why a tunnel could not be opened, or has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum TunnelEnd {
+    /// Nobody takes connections there.
+    #[error("it takes no connection there")]
+    Refused,
+    /// The connection was closed at once: a server does so that has as many as it takes, of all or of one network.
+    #[error("it closed the connection at once, as one does that has as many as it takes")]
+    TurnedAway,
+    /// There was no answer.
+    #[error("a connection there gets no answer")]
+    Silent,
+    /// Another reason, in words.
+    #[error("no connection can be made there: {0}")]
+    Other(String),
+    /// It was of use, and is over.
+    #[error("the connection has ended")]
+    Over,
 }
 
 /// Carrier of packets between a host and a server.

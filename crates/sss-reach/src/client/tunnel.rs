@@ -7,6 +7,8 @@ use sss_crypto::Generator;
 use sss_proto::{Instant, Link, TunnelId};
 use sss_wire::Eid;
 
+use super::report::TunnelEnd;
+
 /// Time without an answer by UDP after which a tunnel is opened: of a server that was not heard, and of one that was.
 const PATIENCE: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(1));
 /// Pause before another tunnel is opened when one was closed soon, or could not be opened; it doubles, and is a quarter
@@ -42,6 +44,8 @@ pub(super) struct Tunnel {
     /// `None`: the server has none.
     place: Option<String>,
     state: State,
+    /// The reason why the latest is not there.
+    failure: Option<TunnelEnd>,
     udp: Udp,
     pause: Duration,
     tests: usize,
@@ -95,6 +99,7 @@ impl Tunnel {
         Self {
             place,
             state: State::Closed(now),
+            failure: None,
             udp: Udp::Untried,
             pause: FIRST_PAUSE,
             tests: 0,
@@ -171,6 +176,11 @@ impl Tunnel {
         Some(Link::Tunnel(id))
     }
 
+    /// Returns why there is none, if one was tried.
+    pub(super) fn failure(&self) -> Option<&TunnelEnd> {
+        self.failure.as_ref().filter(|_| self.open().is_none())
+    }
+
     /// The server is heard by it, and was not by UDP.
     pub(super) fn on_used(&mut self, now: Instant) {
         self.udp = Udp::Silent;
@@ -180,6 +190,7 @@ impl Tunnel {
 
     /// The server is heard by UDP.
     pub(super) fn on_heard_by_udp(&mut self) {
+        self.failure = None;
         self.udp = Udp::Trusted;
         self.pause = FIRST_PAUSE;
     }
@@ -195,9 +206,11 @@ impl Tunnel {
     }
 
     /// It was closed, or could not be opened. Returns the link that is gone, if it was open.
-    pub(super) fn on_closed(&mut self, now: Instant, rng: &mut Generator) -> Option<Link> {
+    pub(super) fn on_closed(&mut self, now: Instant, why: TunnelEnd, rng: &mut Generator) -> Option<Link> {
         let opened = self.open();
-        if opened.is_some_and(|opened| now.since(opened.since) >= LASTING) {
+        let has_lasted = opened.is_some_and(|opened| now.since(opened.since) >= LASTING);
+        self.failure = Some(if has_lasted { TunnelEnd::Over } else { why });
+        if has_lasted {
             self.state = State::Closed(now);
             self.pause = FIRST_PAUSE;
         } else {
@@ -285,7 +298,7 @@ mod tests {
         let mut rng = Generator::new(&[1; 32]);
         let mut pauses = Vec::new();
         for _ in 0..9 {
-            assert_eq!(tunnel.on_closed(at(1_000), &mut rng), None);
+            assert_eq!(tunnel.on_closed(at(1_000), TunnelEnd::Refused, &mut rng), None);
             pauses.push(tunnel.next_timer(asked).unwrap().since(at(1_000)).as_secs_f64());
         }
         let expected = [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0];
@@ -295,7 +308,7 @@ mod tests {
         let link = tunnel.on_opened(at(61_000), TunnelId(3), ([192, 0, 2, 1], 443).into());
         tunnel.on_used(at(61_000));
         assert!(link.is_some());
-        assert_eq!(tunnel.on_closed(at(71_000), &mut rng), link);
+        assert_eq!(tunnel.on_closed(at(71_000), TunnelEnd::Refused, &mut rng), link);
         assert_eq!(tunnel.next_timer(Hearing::Missed(at(71_000))), Some(at(71_000)));
         tunnel.close(at(71_000), server);
         let late = tunnel.on_opened(at(71_000), TunnelId(4), ([192, 0, 2, 1], 443).into());

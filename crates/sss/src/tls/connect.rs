@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Weak;
 use std::time::Duration;
 
+use sss_reach::TunnelEnd;
 use sss_wire::Eid;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -28,7 +29,7 @@ const MAX_ADDRESSES: usize = 8;
 /// Opens a tunnel, and carries packets until it ends.
 pub(super) async fn dial(shared: Weak<Shared>, server: Eid, place: String) {
     let opened = timeout(PATIENCE, open(&place)).await;
-    match opened.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+    let why = match opened.unwrap_or_else(|_| Err((Stage::Tcp, io::ErrorKind::TimedOut.into()))) {
         Ok((stream, at)) => {
             let entry = Entry::new(&shared, |inner, now, id| {
                 inner
@@ -41,21 +42,50 @@ pub(super) async fn dial(shared: Weak<Shared>, server: Eid, place: String) {
             tracing::debug!(server = %HostTag::of(&server), "UDP gets no answer: a tunnel is open");
             let why = entry.carry(stream, None).await;
             tracing::debug!(server = %HostTag::of(&server), %why, "the tunnel has ended");
+            TunnelEnd::TurnedAway
         }
-        Err(error) => {
+        Err((stage, error)) => {
             tracing::debug!(server = %HostTag::of(&server), %error, "UDP gets no answer, and no tunnel can be opened");
             if let Some(host) = shared.upgrade() {
                 host.feed(|inner, _| inner.tunnels.stats.failed += 1);
             }
+            why_none(stage, &error)
         }
-    }
+    };
     if let Some(host) = shared.upgrade() {
-        host.feed(|inner, now| inner.rendezvous.on_tunnel_closed(now, &mut inner.core, &server));
+        host.feed(|inner, now| {
+            inner.rendezvous.on_tunnel_closed(now, &mut inner.core, (&server, why));
+        });
     }
 }
 
-async fn open(place: &str) -> io::Result<(TlsStream<TcpStream>, SocketAddr)> {
-    let stream = connect(place).await?;
+/// Stage to which a tunnel has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Not to a connection.
+    Tcp,
+    /// To one, on which TLS is not agreed on.
+    Tls,
+}
+
+/// Says why there is no tunnel.
+fn why_none(stage: Stage, error: &io::Error) -> TunnelEnd {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, TimedOut, UnexpectedEof};
+    match (stage, error.kind()) {
+        (Stage::Tcp, ConnectionRefused) => TunnelEnd::Refused,
+        (Stage::Tls, BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof) => TunnelEnd::TurnedAway,
+        (_, TimedOut) => TunnelEnd::Silent,
+        _ => TunnelEnd::Other(error.to_string()),
+    }
+}
+
+async fn open(place: &str) -> Result<(TlsStream<TcpStream>, SocketAddr), (Stage, io::Error)> {
+    let stream = connect(place).await.map_err(|error| (Stage::Tcp, error))?;
+    agree(place, stream).await.map_err(|error| (Stage::Tls, error))
+}
+
+/// Agrees on TLS.
+async fn agree(place: &str, stream: TcpStream) -> io::Result<(TlsStream<TcpStream>, SocketAddr)> {
     set_up(&stream);
     let at = stream.peer_addr()?;
     let host = place.rsplit_once(':').map_or(place, |(host, _)| host);

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use sss::{
     Eid, FoundBy, Host, Over, RegistrationState, RelayLimits, RendezvousServer, RouteClass, TlsLimits, TlsServer,
+    TunnelEnd,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -228,6 +229,31 @@ async fn threat_40_where_all_tunnels_are_taken_the_network_with_most_gives_one_t
         }
         let stats = server.tunnel_stats();
         assert_eq!((stats.refused, stats.gave_way), (1, 1), "{stats:?}");
+    })
+    .await;
+}
+
+// spec: RCH-24
+#[tokio::test]
+async fn a_host_whose_tunnel_is_turned_away_or_not_taken_knows_why() {
+    within(40, async {
+        let limits = TlsLimits {
+            each_network: 0,
+            ..TlsLimits::default()
+        };
+        let (server, silence) = (server_with(limits).await, Silence::new());
+        let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let closed = nobody.local_addr().unwrap();
+        drop(nobody);
+        let why = |host: &Host| host.registrations().first()?.no_tunnel.clone();
+        for (tls, expected) in [
+            (server.tls_addr().unwrap(), TunnelEnd::TurnedAway),
+            (closed, TunnelEnd::Refused),
+        ] {
+            let host = blocked_by(&server, tls, &silence, FoundBy::Nobody).await;
+            until("it knows", || why(&host).is_some()).await;
+            assert_eq!(why(&host), Some(expected));
+        }
     })
     .await;
 }

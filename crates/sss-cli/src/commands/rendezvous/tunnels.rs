@@ -9,6 +9,7 @@ use sss::{Host, RendezvousServer, TlsLimits, TlsServer};
 use super::RendezvousArgs;
 use crate::error::Error;
 use crate::output::count;
+use crate::servers::check_is_file;
 use crate::transfer::limits::descriptors::descriptors_to_give;
 
 /// Tunnels as the arguments want them.
@@ -39,6 +40,7 @@ fn descriptors() -> u32 {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    check_is_file(path)?;
     fs::read(path).map_err(|error| Error::local(path, "read", &error))
 }
 

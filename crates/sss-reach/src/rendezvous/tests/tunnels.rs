@@ -3,7 +3,7 @@
 use sss_proto::{RouteClass, TunnelId};
 
 use super::*;
-use crate::{Over, TunnelOrder};
+use crate::{Over, TunnelEnd, TunnelOrder};
 
 /// Tunnels between hosts and servers.
 #[derive(Default)]
@@ -79,7 +79,8 @@ impl World {
             let at = self.nodes.iter().position(|node| node.host.eid() == server).unwrap();
             let node = &mut self.nodes[n];
             if self.tunnels.is_blocked {
-                node.rendezvous.on_tunnel_closed(self.now, &mut node.host, &server);
+                node.rendezvous
+                    .on_tunnel_closed(self.now, &mut node.host, (&server, TunnelEnd::Refused));
             } else {
                 let ids = [1, 2].map(|more| TunnelId(self.tunnels.count + more));
                 self.tunnels.count += 2;
@@ -107,7 +108,8 @@ impl World {
         let server = self.nodes[0].host.eid();
         self.tunnels.open.retain(|[one, _]| one.0 != n);
         let node = &mut self.nodes[n];
-        node.rendezvous.on_tunnel_closed(self.now, &mut node.host, &server);
+        node.rendezvous
+            .on_tunnel_closed(self.now, &mut node.host, (&server, TunnelEnd::Refused));
         node.wake = Some(self.now);
     }
 
@@ -388,4 +390,24 @@ fn a_host_to_which_udp_is_blocked_is_found_within_a_third_of_a_lease_after_the_s
     world.call(caller, callee);
     world.run(MS(2000));
     assert!(world.nodes[callee].heard.is_some(), "{:?}", world.failure(caller));
+}
+
+// spec: RCH-24
+#[test]
+fn a_server_that_is_known_by_its_place_for_tunnels_alone_is_reached_by_one() {
+    let (mut world, server, callee) = world([Nat::Cone; 2]);
+    let unnamed = ServerAddress {
+        addresses: Vec::new(),
+        ..server
+    };
+    let caller = world.add_host(Nat::Cone, &[unnamed], Visibility::Hidden);
+    world.call(caller, callee);
+    world.run(MS(3000));
+    assert!(world.nodes[callee].heard.is_some(), "{:?}", world.failure(caller));
+    assert_eq!(world.over(caller), Some(Over::Tls));
+    // It lasts, also when the tunnel ends.
+    world.run(Duration::from_secs(100));
+    world.cut_tunnels(caller);
+    world.run(MS(3000));
+    assert_eq!(world.over(caller), Some(Over::Tls));
 }
