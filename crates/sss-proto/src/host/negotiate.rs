@@ -109,7 +109,8 @@ impl Negotiation<'_> {
 
     /// Counts what the greeter has done of a packet.
     fn note_greeter(&mut self) {
-        self.stats.add(&self.admission.responder.take_greeter_stats());
+        let greeters = self.admission.responder.take_greeter_stats();
+        greeters.iter().for_each(|greeter| self.stats.add(greeter));
     }
 
     /// Does the work for a HELLO or HELLO_K that a greeter has admitted.

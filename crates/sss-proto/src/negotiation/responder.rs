@@ -3,7 +3,7 @@
 use rand::{Rng, RngExt};
 use sss_crypto::noise::Split;
 use sss_crypto::noise::{self, SentCookie};
-use sss_crypto::{AuthError, StaticKey, Suite, kem};
+use sss_crypto::{AuthError, StaticKey, Suite, kem, schedule};
 use sss_wire::long::{self, Hello, HelloK, Initiate};
 use sss_wire::params::{CookieAnswer, CookieParams, Earlier, HelloParams};
 use sss_wire::{ChannelId, Eid, Kem};
@@ -21,7 +21,7 @@ use crate::entropy::{Entropy, Randomness};
 use crate::error::DropReason;
 use crate::limit::Standing;
 use crate::nearby::Networks;
-use crate::route::Route;
+use crate::route::{Route, RouteClass};
 use crate::time::Instant;
 
 /// The responder's side of all negotiations: two cookie keys, two token keys, the key of the legs, and no state per
@@ -33,6 +33,28 @@ pub(crate) struct Responder {
     introductions: Introductions,
     /// Away while it is lent.
     greeter: Option<Greeter>,
+    /// The one for what comes by relays and tunnels: a flood of others takes nothing from those, and is not lent.
+    beside: Beside,
+}
+
+/// A greeter that is made when something comes that it is for.
+struct Beside {
+    greeter: Option<Box<Greeter>>,
+    threshold: u32,
+    keys: [Zeroizing<[u8; 32]>; 2],
+    seeds: [u64; 2],
+    near: Networks,
+    policy: PostQuantum,
+}
+
+impl Beside {
+    fn greeter(&mut self) -> &mut Greeter {
+        self.greeter.get_or_insert_with(|| {
+            let meters = self.seeds.map(|seed| Meter::new(self.threshold, seed));
+            let keys = [*self.keys[0], *self.keys[1]];
+            Box::new(Greeter::new(meters, keys, self.near.clone(), self.policy))
+        })
+    }
 }
 
 /// An INITIATE whose sender has proven who it is. Its frames are not yet looked at.
@@ -104,12 +126,21 @@ impl Responder {
         let (keys, seeds): (_, [u64; 4]) = (rng.random(), rng.random());
         let [hello, hello_k, initiate, vain] = seeds;
         let meters = [hello, hello_k].map(|seed| Meter::new(config.hello_threshold, seed));
+        let beside = Beside {
+            greeter: None,
+            threshold: config.hello_threshold,
+            keys: derived(&keys),
+            seeds: [!hello, !hello_k],
+            near: near.clone(),
+            policy: config.post_quantum,
+        };
         Self {
             cookies,
             legs,
             load: Load::new(config.hello_threshold, [initiate, vain]),
             introductions: Introductions::default(),
             greeter: Some(Greeter::new(meters, keys, near, config.post_quantum)),
+            beside,
         }
     }
 
@@ -127,9 +158,18 @@ impl Responder {
         self.greeter = Some(greeter);
     }
 
-    /// Returns what the greeter has done, as long as it is here.
-    pub(crate) fn take_greeter_stats(&mut self) -> GreeterStats {
-        self.greeter.as_mut().map(Greeter::take_stats).unwrap_or_default()
+    /// Returns what the greeters that are here have done.
+    pub(crate) fn take_greeter_stats(&mut self) -> [GreeterStats; 2] {
+        let beside = self.beside.greeter.as_deref_mut();
+        [self.greeter.as_mut(), beside].map(|greeter| greeter.map(Greeter::take_stats).unwrap_or_default())
+    }
+
+    /// The greeter that is for what comes by a route.
+    fn greeter_for(&mut self, route: &Route) -> Result<&mut Greeter, DropReason> {
+        match route.class() {
+            RouteClass::Direct => self.greeter.as_mut().ok_or(DropReason::Overload),
+            RouteClass::Relay | RouteClass::Tunnel => Ok(self.beside.greeter()),
+        }
     }
 
     /// Answers HELLO with COOKIE, RETRY or VERSION.
@@ -141,7 +181,7 @@ impl Responder {
         host: &mut Own<'_>,
     ) -> Result<Reply, DropReason> {
         self.rotate(now, host.rng);
-        let greeter = self.greeter.as_mut().ok_or(DropReason::Overload)?;
+        let greeter = self.greeter_for(&route)?;
         if let Some(hint) = greeter.screen(now, route, &hello.into())? {
             return Ok(Reply::Hint(hint));
         }
@@ -214,7 +254,7 @@ impl Responder {
         host: &mut Own<'_>,
     ) -> Result<Reply, DropReason> {
         self.rotate(now, host.rng);
-        let greeter = self.greeter.as_mut().ok_or(DropReason::Overload)?;
+        let greeter = self.greeter_for(&route)?;
         if let Some(hint) = greeter.screen(now, route, &hello_k.into())? {
             return Ok(Reply::Hint(hint));
         }
@@ -400,7 +440,19 @@ impl Responder {
         if let Some(greeter) = &mut self.greeter {
             greeter.rotate(now, &mut fresh);
         }
+        if let Some(greeter) = &mut self.beside.greeter {
+            greeter.rotate(now, &mut fresh);
+        }
     }
+}
+
+/// Keys of their own for another greeter.
+fn derived(keys: &[[u8; 32]; 2]) -> [Zeroizing<[u8; 32]>; 2] {
+    keys.map(|key| {
+        let mut derived = Zeroizing::new([0; 32]);
+        schedule::label(&key, "greeter beside", b"", &mut *derived);
+        derived
+    })
 }
 
 #[cfg(test)]

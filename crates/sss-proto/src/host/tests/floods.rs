@@ -457,3 +457,32 @@ fn hello_and_hello_k_alone_are_greeted() {
     let greeted: Vec<u8> = (0..=255).filter(|first| crate::Greeter::is_greeting(*first)).collect();
     assert_eq!(greeted, [HELLO, HELLO_K]);
 }
+
+// Threat 2: a flood by UDP takes nothing from those who come by a tunnel or a relay.
+// spec: NEG-12, NEG-37
+#[test]
+fn threat_02_who_comes_by_a_tunnel_is_answered_while_a_flood_of_others_is_not() {
+    let mut net = Net::with([Config::default(), Config::default()]);
+    net.connect(0, 1);
+    let packets = net.poll(0);
+    let _greeter = net.host(1).lend_greeter().unwrap();
+    assert_eq!(answers(&mut net, packets[0].0, packets[0].2.clone()), NOTHING);
+    let (tunnel, now) = (Link::Tunnel(crate::route::TunnelId(3)), net.now);
+    for (packet, answer) in packets.iter().zip([COOKIE, COOKIE_K]) {
+        let mut data = bytes::BytesMut::from(&packet.2[..]);
+        let batch = Batch {
+            stride: data.len(),
+            data: &mut data,
+            lent: &mut None,
+            link: tunnel,
+            local: None,
+            ecn: Ecn::NotEct,
+        };
+        net.host(1).handle(now, Input::Datagrams(batch));
+        let mut buf = TransmitBuf::new(1);
+        let Output::Transmit(transmit) = net.host(1).poll(now, &mut buf) else {
+            panic!("an answer");
+        };
+        assert_eq!((transmit.link, buf.filled()[0]), (tunnel, answer));
+    }
+}
