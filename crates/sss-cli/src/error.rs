@@ -266,7 +266,8 @@ fn unfound(absence: Absence) -> (Exit, &'static str) {
         ),
         Absence::NeverSeen => (
             Exit::Unreachable,
-            "check the EID, and that `sss serve` runs there with the same --server: it says `registered`",
+            "check the EID, and that `sss serve` runs there with the same --server: it says `registered`; where that \
+             server has just been started, run the same command again in half a minute",
         ),
         Absence::Offline(_) => (
             Exit::Unreachable,

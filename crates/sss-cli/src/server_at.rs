@@ -64,8 +64,11 @@ impl FromStr for ServerAt {
         let (eid, place) = text
             .rsplit_once('@')
             .ok_or_else(|| ServerError::Form(text.to_owned()))?;
-        let (place, tls) = match place.split_once(TLS) {
-            Some((place, port)) => (place, Some(tls_port(port)?)),
+        let (place, tls) = match place.to_ascii_lowercase().find(TLS) {
+            Some(at) => {
+                let (place, port) = place.split_at(at);
+                (place, Some(tls_port(port.get(TLS.len()..).unwrap_or_default())?))
+            }
             None => (place, None),
         };
         Ok(Self {
@@ -93,6 +96,7 @@ mod tests {
         assert_eq!(server.to_string(), format!("{text}:7757"));
         for (with, port, shown) in [
             ("+tls", 443, ":7757+tls"),
+            ("+TLS", 443, ":7757+tls"),
             ("+tls:8443", 8443, ":7757+tls:8443"),
             (":1+tls:443", 443, ":1+tls"),
         ] {
