@@ -18,8 +18,8 @@ Examples:
   sss-bench million                                    1,000,000 streams in each of three shapes
   sss-bench waits                                      1,000,000 waits of each kind that are given up
 
-Client and server run as two processes over the loopback interface; nothing leaves this machine. Build with
-`--release`, and let nothing else run: on a busy machine the numbers are worth little.
+Client and server run as two processes over the loopback interface, those of `links` in namespaces; nothing leaves
+this machine. Build with `--release`, and let nothing else run: on a busy machine the numbers are worth little.
 
 Exit status: 0 if every measurement succeeded, 1 if one failed, 2 for a wrong command line.";
 

@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use sss::{
-    Absence, CloseReason, Code, ConnectError, Eid, Host, NegotiationError, ReadError, Refusal, Route, RouteClass,
-    Seconds, ServicesError,
+    Absence, ConnectError, Eid, Host, NegotiationError, ReadError, Refusal, Route, RouteClass, Seconds, ServicesError,
 };
 
 use crate::error::{Error, Exit, NO_WAY, SERVER_ADVICE};
@@ -15,12 +14,12 @@ use crate::place::Place;
 use crate::server_at::ServerAt;
 use crate::servers;
 use crate::target::Target;
+use crate::transfer::exchange::is_for_want_of_room;
+use crate::transfer::session::FULL;
 use crate::trust;
 
 /// Pause before a server that was asked too often is asked again.
 const BUSY: Duration = Duration::from_secs(1);
-/// Pause before a host that has too many connections is asked again.
-const FULL: Duration = Duration::from_millis(500);
 /// Time to look up names again, of which one may be where a host was reached.
 const LOOK_UP: Duration = Duration::from_secs(1);
 
@@ -180,8 +179,7 @@ pub(crate) trait Failure {
 
     /// Returns whether the host has too many connections.
     fn is_full(&self) -> bool {
-        let limit = |reason: &CloseReason| matches!(reason, CloseReason::Peer { code, .. } if *code == Code::LIMIT);
-        matches!(self.connecting(), Some(ConnectError::Closed(reason)) if limit(reason))
+        matches!(self.connecting(), Some(ConnectError::Closed(reason)) if is_for_want_of_room(reason))
     }
 
     /// Returns whether nobody has answered where the host may be.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use sss::{Absence, BuildError, CloseReason, NegotiationError, Seen, Tried};
 use sss_files::{RelPath, Status};
 
-use crate::transfer::exchange::TransferError;
+use crate::transfer::exchange::{TransferError, is_for_want_of_room};
 
 /// Exit codes. The table in `--help` is [`Exit::TABLE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,7 +178,7 @@ impl From<CloseReason> for Error {
                 let next = "start the peer again, then run the same command again: it goes on where it was";
                 Self::new(Exit::Unreachable, format!("the peer was stopped ({what})"), next)
             }
-            CloseReason::Peer { code, .. } if code == sss::Code::LIMIT => {
+            reason if is_for_want_of_room(&reason) => {
                 let next = "wait a while, then run the same command again: too many others are there";
                 Self::new(Exit::Unreachable, what, next)
             }

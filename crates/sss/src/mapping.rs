@@ -309,7 +309,7 @@ impl Keeper {
         let time = match &self.granted {
             Some((granted, _)) => {
                 self.pause = FIRST_PAUSE;
-                let half = granted.port.lifetime.map_or(LIFETIME, |lifetime| lifetime) / 2;
+                let half = granted.port.lifetime.unwrap_or(LIFETIME) / 2;
                 half.clamp(RENEWALS.0, RENEWALS.1)
             }
             None => {

@@ -59,7 +59,7 @@ pub(crate) enum TransferError {
 impl TransferError {
     /// Returns whether the host has too many connections.
     pub(crate) fn is_full(&self) -> bool {
-        matches!(self, Self::Lost(CloseReason::Peer { code, .. }) if *code == Code::LIMIT)
+        matches!(self, Self::Lost(reason) if is_for_want_of_room(reason))
     }
 
     /// A failure of this side's disk.
@@ -70,6 +70,11 @@ impl TransferError {
             _ => Self::Refused(refusal),
         }
     }
+}
+
+/// Returns whether a host has closed, or refused, a connection because it has too many.
+pub(crate) fn is_for_want_of_room(reason: &CloseReason) -> bool {
+    matches!(reason, CloseReason::Peer { code, .. } if *code == Code::LIMIT)
 }
 
 /// This process may not open as many files as it needs, with nothing left to close.

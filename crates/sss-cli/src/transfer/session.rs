@@ -20,8 +20,8 @@ const GREETING: Duration = Duration::from_secs(30);
 /// Time to wait for the reason of a refusal, which travels with it.
 const REASON: Duration = Duration::from_secs(1);
 
-/// Pause before a host that has too many connections is asked for another one.
-const FULL: Duration = Duration::from_millis(500);
+/// Pause before a host that has too many connections is asked for one again.
+pub(crate) const FULL: Duration = Duration::from_millis(500);
 
 /// Longest reason that is read, in bytes.
 const MAX_REASON: usize = 4 << 10;
