@@ -3,10 +3,21 @@
 //! `cargo build -p sss-cli && cargo run -p sss-cli --example reach -- results.jsonl delay=50ms skew=60ms`, as root.
 //! Each pair is a line of the file; those that are there already are not tried again. Then the table is printed. With
 //! `skewed=prc-accept` the skew is that of the caller behind such a router (`open` by default).
+//!
+//! With `spray=200` behind the file it is tried 200 times each instead which pairs with one NAT that takes another port
+//! for each peer get through by guessing ports, and how soon.
 
 #[cfg(target_os = "linux")]
 #[path = "../tests/it/lab/world.rs"]
 mod world;
+
+#[cfg(target_os = "linux")]
+#[path = "../tests/it/lab/pair.rs"]
+mod pair;
+
+#[cfg(target_os = "linux")]
+#[path = "reach/spray.rs"]
+mod spray;
 
 #[cfg(target_os = "linux")]
 fn main() -> Result<(), world::Failure> {
@@ -41,6 +52,11 @@ mod linux {
         let mut args = std::env::args().skip(1);
         let file = args.next().ok_or("the file for the results, then settings of links")?;
         let link: Vec<String> = args.collect();
+        let runs = link.iter().find_map(|setting| setting.strip_prefix("spray="));
+        if let Some(runs) = runs {
+            let settings: Vec<String> = link.iter().filter(|one| !one.starts_with("spray=")).cloned().collect();
+            return super::spray::run(&file, runs.parse()?, &settings);
+        }
         let skewed = |setting: &String| setting.strip_prefix("skewed=").map(str::to_owned);
         let kind = link.iter().find_map(skewed).unwrap_or_else(|| "open".to_owned());
         let kind = PAIRED

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::json;
-use sss::{Eid, FoundBy, Host, HostBuilder, RegistrationError, RegistrationState, RelayUse};
+use sss::{Eid, FoundBy, Host, HostBuilder, RegistrationError, RegistrationState, RelayUse, Spraying};
 
 use crate::error::{Error, Exit, SERVER_ADVICE};
 use crate::identity;
@@ -57,6 +57,9 @@ pub(crate) struct RelayArgs {
     /// Send packets through a server that relays alone, and nothing directly
     #[arg(long)]
     pub(crate) relay_only: bool,
+    /// Do not guess the ports of NATs where nothing but a relay helps, and refuse it to others
+    #[arg(long)]
+    pub(crate) no_spraying: bool,
 }
 
 impl RelayArgs {
@@ -65,6 +68,13 @@ impl RelayArgs {
             (true, _) => RelayUse::Never,
             (_, true) => RelayUse::Always,
             _ => RelayUse::Allowed,
+        }
+    }
+
+    fn spraying(self) -> Spraying {
+        match self.no_spraying {
+            true => Spraying::Off,
+            false => Spraying::On,
         }
     }
 }
@@ -179,7 +189,10 @@ pub(crate) fn register(
     (servers, args): (&[ServerAt], &ServerArgs),
     found_by: FoundBy,
 ) -> HostBuilder {
-    let builder = builder.found_by(found_by).relay(args.relay.of_host());
+    let builder = builder
+        .found_by(found_by)
+        .relay(args.relay.of_host())
+        .spraying(args.relay.spraying());
     let builder = args.mapping.apply(builder);
     servers.iter().fold(builder, |builder, server| {
         let builder = builder.rendezvous(server.eid, &server.place);

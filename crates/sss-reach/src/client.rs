@@ -5,9 +5,12 @@ mod calls;
 mod introduced;
 mod lease;
 mod mapped;
+mod outside;
 mod punch;
 mod registration;
 mod report;
+mod spray;
+mod spraying;
 mod tunnel;
 
 use std::collections::VecDeque;
@@ -26,6 +29,8 @@ use sss_wire::reach::{Kind, Leg, Packet, Punch, Sealed};
 pub use mapped::Proof;
 pub use registration::ServerAddress;
 pub use report::{Over, Registration, RegistrationError, RegistrationState, TunnelEnd};
+pub(crate) use spray::Spray;
+pub use spray::{SocketOrder, SprayOutcome, SprayReport, SprayRole, Spraying};
 pub use tunnel::TunnelOrder;
 
 use crate::Dropped;
@@ -67,17 +72,18 @@ impl RelayUse {
     }
 }
 
-/// Statements of this host to its servers.
+/// Statements of this host to its servers, and its use of them.
 struct Own {
     register: Register,
     /// Addresses that routers let in for it.
     mapped: Vec<SocketAddr>,
+    /// Use of their relays.
+    relay: RelayUse,
 }
 
 /// A host towards its servers.
 pub(crate) struct Client {
     own: Own,
-    relay: RelayUse,
     registrations: Vec<Tried>,
     calls: Calls,
     introduced: Introduced<Callee>,
@@ -90,6 +96,7 @@ pub(crate) struct Client {
     rng: Generator,
     outbox: VecDeque<Datagram>,
     orders: VecDeque<TunnelOrder>,
+    spray: Spray,
     /// The time until which it is tried to give the leases up, of a host that goes.
     leaving: Option<Instant>,
 }
@@ -101,6 +108,7 @@ impl Client {
         now: Instant,
         servers: Vec<ServerAddress>,
         (register, relay): (Register, RelayUse),
+        spray: Spray,
         mut rng: Generator,
     ) -> Self {
         let mut instance = [0; 8];
@@ -109,8 +117,8 @@ impl Client {
             own: Own {
                 register: Register { instance, ..register },
                 mapped: Vec::new(),
+                relay,
             },
-            relay,
             registrations: servers.into_iter().map(|server| Tried::new(now, server)).collect(),
             calls: Calls::default(),
             introduced: Introduced::default(),
@@ -120,6 +128,7 @@ impl Client {
             rng,
             outbox: VecDeque::new(),
             orders: VecDeque::new(),
+            spray,
             leaving: None,
         }
     }
@@ -149,7 +158,7 @@ impl Client {
 
     /// Returns whether a stream is one of a registration.
     pub(crate) fn has(&self, stream: StreamId) -> bool {
-        self.registrations.iter().any(|registration| registration.is_on(stream))
+        self.spray.has(stream) || self.registrations.iter().any(|registration| registration.is_on(stream))
     }
 
     /// Addresses of this host as its servers see them.
@@ -191,19 +200,20 @@ impl Client {
             .chain(self.introduced.next_timer())
             .chain(self.introduced.iter().filter_map(Callee::next_timer))
             .chain(self.next_sweep())
+            .chain(self.spray.next_timer())
             .min()
     }
 
     /// Returns when handles by which nothing has come are forgotten (RCH-17).
     fn next_sweep(&self) -> Option<Instant> {
-        (self.relay != RelayUse::Never).then(|| self.swept + HANDLE_SILENCE)
+        (self.own.relay != RelayUse::Never).then(|| self.swept + HANDLE_SILENCE)
     }
 
     /// The route through the relay at the end of a link, if it gives a handle and that is wanted: from now on, packets
     /// are taken by it.
     fn relayed(&self, now: Instant, host: &mut Host, (link, handle): (Link, u32)) -> Option<Route> {
         let handle = RelayHandle(handle);
-        let is_wanted = handle.0 != 0 && self.relay != RelayUse::Never;
+        let is_wanted = handle.0 != 0 && self.own.relay != RelayUse::Never;
         (is_wanted && host.add_relay(now, link, handle)).then(|| Route::through(link, handle))
     }
 
@@ -225,6 +235,7 @@ impl Client {
                 .extend(packets.map(|(route, packet)| Datagram::new(route, packet)));
         }
         self.call(now, host);
+        self.spray_on(now, host);
     }
 
     /// Sends the LEASEs that are due.
@@ -236,6 +247,9 @@ impl Client {
             let test = registration.test_udp(now, &mut self.rng).into_iter();
             self.outbox
                 .extend(test.map(|(link, packet)| Datagram::new(Route::over(link), packet)));
+            let question = registration.ask_outside(now, &mut self.rng).into_iter();
+            self.outbox
+                .extend(question.map(|(link, packet)| Datagram::new(Route::over(link), packet)));
             let Some((lease, at)) = registration.lease() else {
                 continue;
             };
@@ -251,7 +265,7 @@ impl Client {
     /// Goes on with the calls, and tells those that nothing comes of.
     fn call(&mut self, now: Instant, host: &mut Host) {
         for eid in self.calls.unanswered() {
-            if host.introduce(now, &eid, self.relay.best()).is_none() {
+            if host.introduce(now, &eid, self.own.relay.best()).is_none() {
                 self.calls.on_answered(&eid);
             }
         }
@@ -269,7 +283,7 @@ impl Client {
             // An attempt that goes on where the peer was, or may be, goes on asking.
             if times > 0
                 && may_change(absence)
-                && let Some(greeting) = host.introduce(now, &eid, self.relay.best())
+                && let Some(greeting) = host.introduce(now, &eid, self.own.relay.best())
             {
                 let missing = Missing {
                     eid,
@@ -293,7 +307,7 @@ impl Client {
         if self.registrations.iter().any(|registration| *registration.eid() == eid) {
             return;
         }
-        let greeting = host.introduce(now, &eid, self.relay.best());
+        let greeting = host.introduce(now, &eid, self.own.relay.best());
         let servers = self.registrations.len();
         self.calls.begin(now, (eid, greeting), servers, &mut self.rng);
         self.call(now, host);
@@ -322,37 +336,18 @@ impl Client {
     }
 
     /// The network of this machine has changed.
-    pub(crate) fn on_network_change(&mut self, now: Instant) {
+    pub(crate) fn on_network_change(&mut self, now: Instant, host: &mut Host) {
         for registration in &mut self.registrations {
             registration.on_network_change(now);
         }
-    }
-
-    /// The next order about a tunnel.
-    pub(crate) fn poll_order(&mut self) -> Option<TunnelOrder> {
-        self.orders.pop_front()
-    }
-
-    /// The tunnel to a server is open, at this end of the server's.
-    pub(crate) fn on_tunnel_opened(&mut self, now: Instant, host: &mut Host, (server, opened): (&Eid, Opened)) {
-        let known = self.registrations.iter_mut().find(|known| known.eid() == server);
-        if let Some(known) = known {
-            known.on_tunnel_opened(now, host, opened);
-        }
-        self.on_timer(now, host);
-    }
-
-    /// The tunnel to a server is closed, or could not be opened.
-    pub(crate) fn on_tunnel_closed(&mut self, now: Instant, host: &mut Host, (server, why): (&Eid, TunnelEnd)) {
-        let known = self.registrations.iter_mut().find(|known| known.eid() == server);
-        if let Some(known) = known {
-            known.on_tunnel_closed(now, host, why, &mut self.rng);
-        }
-        self.on_timer(now, host);
+        self.spray.on_network_change(now, host);
     }
 
     /// Something has come on the stream of a registration.
     pub(crate) fn read(&mut self, now: Instant, host: &mut Host, stream: StreamId) {
+        if self.spray.has(stream) {
+            return self.read_spray(now, host, stream);
+        }
         let visibility = self.own.register.visibility;
         let of = self
             .registrations
@@ -395,13 +390,18 @@ impl Client {
         let is_leaving = self.leaving.is_some();
         let mut all = self.registrations.iter_mut().enumerate();
         let Some((number, registration)) = all.find(|(_, registration)| registration.is_at(from.link)) else {
-            return self.on_echo(sealed);
+            return self
+                .on_outside(from.link, sealed)
+                .unwrap_or_else(|| self.on_echo(sealed));
         };
         let (lease, at) = registration.lease().ok_or(Dropped::Unknown)?;
         let was_silent = lease.unanswered() > 1 || at != from.link;
         let news = lease.on_lease_ok(now, sealed)?;
         if news.is_echo {
             return Ok(());
+        }
+        if news.is_elsewhere {
+            registration.on_elsewhere(now);
         }
         registration.on_answered(now, host, from.link);
         if news.is_restarted {
@@ -444,11 +444,12 @@ impl Client {
         {
             return Err(Dropped::Unwelcome);
         }
-        let is_direct = self.relay.best() == RouteClass::Direct;
+        let is_direct = self.own.relay.best() == RouteClass::Direct;
         match self.calls.on_found(now, &found, is_direct, &mut self.rng) {
             Answered::Way(eid, way, is_greeted) => {
                 self.note_found(eid, server);
                 let by_relay = self.relayed(now, host, (from.link, way.handle));
+                self.note_way(by_relay, way.address);
                 match by_relay {
                     Some(route) => host.note_relay(&eid, route),
                     None if way.handle != 0 => host.unfound(now, &eid, Absence::OnlyRelayed),
@@ -473,7 +474,7 @@ impl Client {
 
     /// A caller wants to reach this host (RCH-12, RCH-13).
     fn on_notify(&mut self, now: Instant, host: &mut Host, from: Path, sealed: &Sealed<'_>) -> Result<(), Dropped> {
-        let (may_hear, use_of_relay) = (self.may_hear(now), self.relay);
+        let (may_hear, use_of_relay) = (self.may_hear(now), self.own.relay);
         let registration = self.registration(from.link)?;
         let ip = registration.ip_at(from.link);
         let (lease, _) = registration.lease().ok_or(Dropped::Unknown)?;
@@ -496,6 +497,7 @@ impl Client {
             return Err(Dropped::Unwelcome);
         }
         let by_relay = self.relayed(now, host, (from.link, notify.way.handle));
+        self.note_way(by_relay, notify.way.address);
         let mapped = notify.way.mapped_address().filter(|_| is_direct).map(Route::udp);
         // What is sent to a mapped port is let in, whoever has sent it.
         let direct = is_direct.then(|| mapped.unwrap_or(Route::udp(notify.way.address)));
@@ -539,6 +541,10 @@ impl Client {
     }
 
     fn on_punch(&mut self, now: Instant, host: &mut Host, path: Path, punch: &Punch<'_>) -> Result<(), Dropped> {
+        if let Some(()) = self.spray.on_punch(now, host, path.link, punch) {
+            self.send_sprayed();
+            return Ok(());
+        }
         let Link::Udp(from) = path.link else {
             return Err(Dropped::Unwelcome);
         };

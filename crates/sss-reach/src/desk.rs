@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::task::Poll;
 
 use sss_proto::{Host, Instant, ListenError, ListenerId, ReadOutcome, Route, StreamId};
+use sss_wire::reach::PROTOCOL;
 use sss_wire::reach::records::MAX_RECORD;
 use sss_wire::{Code, Eid};
 
@@ -50,7 +51,7 @@ impl Desk {
     /// # Errors
     /// If the host does so already.
     pub(crate) fn open(host: &mut Host) -> Result<Self, ListenError> {
-        let listener = host.offer_registration()?;
+        let listener = host.offer_own(PROTOCOL)?;
         // Nobody is there yet: whoever comes first is told of.
         let none = host.accept(listener);
         debug_assert!(none.is_none());

@@ -22,8 +22,10 @@ mod rendezvous;
 pub mod server;
 
 pub use client::{
-    Over, Proof, Registration, RegistrationError, RegistrationState, RelayUse, ServerAddress, TunnelEnd, TunnelOrder,
+    Over, Proof, Registration, RegistrationError, RegistrationState, RelayUse, ServerAddress, SocketOrder,
+    SprayOutcome, SprayReport, SprayRole, Spraying, TunnelEnd, TunnelOrder,
 };
 pub use dropped::Dropped;
 pub use path::Path;
 pub use rendezvous::{Rendezvous, RendezvousConfig, Serve};
+pub use sss_wire::reach::spray::{Mapping, Verdict};

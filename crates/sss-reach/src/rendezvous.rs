@@ -11,13 +11,17 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use sss_crypto::Generator;
-use sss_proto::{Event, Host, Input, Instant, Interest, ListenError, Output, Route, TransmitBuf, TunnelId};
+use sss_proto::{
+    Event, Host, Input, Instant, Interest, LinkStatus, ListenError, Output, Route, SocketId, TransmitBuf, TunnelId,
+};
 use sss_wire::Eid;
 use sss_wire::reach::records::Register;
 use sss_wire::reach::{Kind, RELAY};
 
 use crate::Dropped;
-use crate::client::{Client, Registration, RelayUse, ServerAddress, TunnelEnd, TunnelOrder};
+use crate::client::{
+    Client, Registration, RelayUse, ServerAddress, SocketOrder, Spray, SprayReport, Spraying, TunnelEnd, TunnelOrder,
+};
 use crate::desk::Desk;
 use crate::path::Path;
 use crate::server::{Registrar, ServerConfig, ServerStats};
@@ -32,6 +36,8 @@ pub struct RendezvousConfig {
     pub register: Register,
     /// Use that is made of the servers' relays.
     pub relay: RelayUse,
+    /// Set if ports are guessed where nothing but a relay helps.
+    pub spraying: Spraying,
     /// Set if this host is a server itself.
     pub serve: Option<Serve>,
 }
@@ -87,7 +93,10 @@ impl Rendezvous {
             server = Some((registrar, Desk::open(host)?));
         }
         let servers = config.servers;
-        let client = (!servers.is_empty()).then(|| Client::new(now, servers, (config.register, config.relay), rng));
+        let client = (!servers.is_empty()).then(|| {
+            let spray = Spray::new(now, host, (config.spraying, config.relay));
+            Client::new(now, servers, (config.register, config.relay), spray, rng)
+        });
         Ok(Self {
             client,
             server,
@@ -98,6 +107,14 @@ impl Rendezvous {
     /// Counters of the server that this host is, if it is one.
     pub fn server_stats(&self) -> Option<ServerStats> {
         self.server.as_ref().map(|(registrar, _)| registrar.stats())
+    }
+
+    /// The server that this host is takes packets at another port of its addresses too, by a further socket: hosts are
+    /// told of it from now on (RCH-28).
+    pub fn set_other_port(&mut self, port: u16) {
+        if let Some((registrar, _)) = &mut self.server {
+            registrar.set_other_port(port);
+        }
     }
 
     /// Servers with which this host has a lease, and its address as each of them sees it.
@@ -211,7 +228,7 @@ impl Rendezvous {
     /// The network of this machine has changed.
     pub fn on_network_change(&mut self, now: Instant, host: &mut Host) {
         if let Some(client) = &mut self.client {
-            client.on_network_change(now);
+            client.on_network_change(now, host);
         }
         self.work(now, host);
     }
@@ -220,6 +237,24 @@ impl Rendezvous {
     /// [`poll`](Self::poll) has come to an end.
     pub fn poll_tunnel_order(&mut self) -> Option<TunnelOrder> {
         self.client.as_mut().and_then(Client::poll_order)
+    }
+
+    /// The next order about further sockets (RCH-30): to be asked for when [`poll`](Self::poll) has come to an end.
+    pub fn poll_socket_order(&mut self) -> Option<SocketOrder> {
+        self.client.as_mut().and_then(Client::poll_socket_order)
+    }
+
+    /// The sockets that were ordered are open, or as many of them as could be.
+    pub fn on_sockets_opened(&mut self, now: Instant, host: &mut Host, sockets: &[SocketId]) {
+        if let Some(client) = &mut self.client {
+            client.on_sockets_opened(now, host, sockets);
+        }
+        self.work(now, host);
+    }
+
+    /// The latest result of guessing ports with a peer, if that was tried.
+    pub fn spray_report(&self, eid: &Eid) -> Option<SprayReport> {
+        self.client.as_ref()?.spray_report(eid)
     }
 
     /// The tunnel to a server is open: its name, and the address of its other end.
@@ -304,6 +339,10 @@ impl Rendezvous {
             }
             Event::Acceptable(listener) => match &mut self.server {
                 Some((registrar, desk)) if desk.listener() == listener => desk.admit(now, host, registrar),
+                _ if self
+                    .client
+                    .as_mut()
+                    .is_some_and(|client| client.admit(now, host, listener)) => {}
                 _ => return Some(event),
             },
             Event::Ready(stream, Interest::Read | Interest::Write) => match (&mut self.server, &mut self.client) {
@@ -311,6 +350,12 @@ impl Rendezvous {
                 (_, Some(client)) if client.has(stream) => client.read(now, host, stream),
                 _ => return Some(event),
             },
+            Event::Connected(peer, _) | Event::Link(peer, LinkStatus::Up) => {
+                if let Some(client) = &mut self.client {
+                    client.watch(now, peer);
+                }
+                return Some(event);
+            }
             _ => return Some(event),
         }
         self.work(now, host);

@@ -9,13 +9,14 @@ mod gone;
 mod introductions;
 mod leases;
 mod mapped;
+mod observer;
+mod quotas;
 mod rate;
 mod relay;
 mod tokens;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::time::Duration;
 
 use sss_crypto::Generator;
 use sss_proto::Instant;
@@ -25,6 +26,7 @@ use sss_wire::reach::{self, Kind, Leg, Packet, Sealed};
 use sss_wire::{Eid, Malformed, long};
 use zeroize::Zeroizing;
 
+pub use quotas::Quotas;
 pub use rate::Rate;
 pub use relay::{RelayLimits, Run, Unrelayed};
 
@@ -38,42 +40,6 @@ use tokens::{Bearer, Tokens};
 
 /// Datagrams that wait to be sent, at most: what is beyond is dropped, as by a network.
 const MAX_WAITING: usize = 4096;
-
-/// Limits of a registration server (RCH-3).
-#[derive(Clone, Copy, Debug)]
-pub struct Quotas {
-    /// Duration of a lease.
-    pub ttl: Duration,
-    /// Leases of all.
-    pub leases: usize,
-    /// Leases of one IPv4 address or IPv6 /64.
-    pub each_network: u32,
-    /// LOOKUPs and SEARCHes of a host, and echoes that are sent to its mapped port.
-    pub lookups: Rate,
-    /// Introductions that a host may ask for.
-    pub calls: Rate,
-    /// Introductions of one host to one other.
-    pub pairs: Rate,
-    /// Introductions that a host may be told of.
-    pub notices: Rate,
-    /// Entries in an answer to SEARCH.
-    pub entries: u8,
-}
-
-impl Default for Quotas {
-    fn default() -> Self {
-        Self {
-            ttl: Duration::from_secs(60),
-            leases: 1 << 20,
-            each_network: 256,
-            lookups: Rate::new(10, 10),
-            calls: Rate::new(5, 20),
-            pairs: Rate::new(1, 10),
-            notices: Rate::new(20, 20),
-            entries: 100,
-        }
-    }
-}
 
 /// Decision of a server's owner on who may register.
 pub type Allow = Box<dyn Fn(&Eid) -> bool + Send>;
@@ -138,6 +104,8 @@ pub struct Registrar {
     rng: Generator,
     outbox: VecDeque<(Path, Vec<u8>)>,
     stats: ServerStats,
+    /// Another port, at which it says how it sees a host (RCH-28); 0 if there is none.
+    other_port: u16,
 }
 
 impl fmt::Debug for Registrar {
@@ -164,6 +132,7 @@ impl Registrar {
             rng,
             outbox: VecDeque::new(),
             stats: ServerStats::default(),
+            other_port: 0,
         }
     }
 
@@ -269,6 +238,7 @@ impl Registrar {
             address: path.end(),
             tokens,
             key: *self.tokens.lease_key(&bearer.instance()).reveal(),
+            other_port: self.other_port,
         };
         Ok(registered.encode())
     }
@@ -302,6 +272,8 @@ impl Registrar {
 
     fn take(&mut self, now: Instant, from: Path, packet: &[u8]) -> Result<(), Dropped> {
         match Packet::parse(packet)? {
+            Packet::Sealed(sealed) if observer::is_at(from) => self.on_question(now, from, &sealed),
+            _ if observer::is_at(from) => Err(Dropped::Unwelcome),
             Packet::Sealed(sealed) if sealed.kind == Kind::Lease => self.on_lease(now, from, &sealed),
             Packet::Sealed(sealed) if sealed.kind == Kind::Connect => self.on_connect(now, from, &sealed),
             Packet::Leg(leg) => self.on_leg(now, from, &leg),

@@ -1,11 +1,12 @@
 //! Layouts of docs/spec/reach.md: packets of leases and introductions, and the records of a registration.
 //!
 //! [`Packet::parse`] checks types and sizes and gives a view of the parts; what is sealed is opened by somebody else,
-//! and read by [`bodies`]. The records that travel on streams are in [`records`], and the frames of tunnels in
-//! [`tunnel`].
+//! and read by [`bodies`]. The records that travel on streams are in [`records`] and [`spray`], and the frames of
+//! tunnels in [`tunnel`].
 
 pub mod bodies;
 pub mod records;
+pub mod spray;
 pub mod tunnel;
 
 use std::net::{IpAddr, SocketAddr};

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use sss_crypto::Suite;
 use sss_proto::{Config, Congestion, Entropy, Padding, PeerLimits, PostQuantum, Route, WindowConfig};
-use sss_reach::RelayUse;
+use sss_reach::{RelayUse, Spraying};
 use sss_wire::Eid;
 
+use crate::driver::further::bind_other;
 use crate::driver::key_log::KeyLogFile;
 use crate::driver::{Start, socket};
 use crate::error::BuildError;
@@ -139,6 +140,15 @@ impl HostBuilder {
     /// [`Absence::OnlyRelayed`]: crate::Absence::OnlyRelayed
     pub fn relay(mut self, relay: RelayUse) -> Self {
         self.wishes.relay = relay;
+        self
+    }
+
+    /// Sets whether the ports of NATs are guessed, where packets go through a relay since one of the two hosts is
+    /// behind a NAT that takes another port for each peer ("symmetric"). Both have to want it. Default: they are, after
+    /// a second through the relay, with no more than 1,024 packets of 45 bytes to an address in an hour, and with up to
+    /// 256 sockets for ten seconds at the host behind that NAT. [`Host::explain`] tells what came of it.
+    pub fn spraying(mut self, spraying: Spraying) -> Self {
+        self.wishes.spraying = spraying;
         self
     }
 
@@ -409,6 +419,7 @@ impl HostBuilder {
         let identity = self.identity.unwrap_or_else(Identity::generate);
         self.config.seeks = self.wishes.is_any();
         let tls = self.wishes.listen()?;
+        let other = self.wishes.serve.as_ref().and_then(|_| bind_other(socket.local_addr()));
         let (rendezvous, unresolved) = self.wishes.split(&identity.key());
         if !rendezvous.register.is_legal() {
             return Err(BuildError::Listing);
@@ -429,6 +440,7 @@ impl HostBuilder {
             new_port_on_move: self.new_port_on_move,
             key_log,
             tls,
+            other,
         };
         rendezvous::look_up(unresolved, host.shared());
         #[cfg(feature = "port-mapping")]

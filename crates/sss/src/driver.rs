@@ -13,6 +13,7 @@ pub(crate) mod clock;
 pub(crate) mod closing;
 #[cfg_attr(not(target_os = "linux"), path = "driver/flood_elsewhere.rs")]
 mod flood;
+pub(crate) mod further;
 pub(crate) mod key_log;
 mod network;
 pub(crate) mod notices;
@@ -47,6 +48,7 @@ use crate::tls::{Listening, Tasks};
 pub use stats::SocketStats;
 
 use flood::{Around, Flood};
+use further::{Further, Takes};
 use key_log::KeyLogFile;
 use network::Watcher;
 use notifications::Notifications;
@@ -75,6 +77,8 @@ pub(crate) struct Start {
     pub(crate) key_log: Option<KeyLogFile>,
     /// Place where tunnels are taken, of a server that does.
     pub(crate) tls: Option<Listening>,
+    /// The other port of a server.
+    pub(crate) other: Option<Bound>,
 }
 
 impl Start {
@@ -127,8 +131,15 @@ impl Start {
             .drive(|inner, _| inner.new_port_on_move = self.new_port_on_move);
         let notifications = Notifications::new(self.key_log);
         let tunnels = Tasks::start(self.tls, &self.shared)?;
+        let mut further = Further::default();
+        if let Some(other) = self.other {
+            let port = other.local_addr().port();
+            further.add(other, Takes::Leases)?;
+            self.shared.drive(|inner, _| inner.rendezvous.set_other_port(port));
+        }
         let socket = Socket::new(self.bound)?;
-        Ok(Driver::new(self.shared, (socket, tunnels), watcher, notifications))
+        let ways = (socket, further, tunnels);
+        Ok(Driver::new(self.shared, ways, watcher, notifications))
     }
 }
 
@@ -157,6 +168,7 @@ struct Driver {
 struct Intake {
     flood: Flood,
     receiver: Receiver,
+    further: Further,
     tunnels: Tasks,
 }
 
@@ -205,7 +217,7 @@ enum Polled {
 impl Driver {
     fn new(
         shared: Arc<Shared>,
-        (socket, tunnels): (Socket, Tasks),
+        (socket, further, tunnels): (Socket, Further, Tasks),
         watcher: Option<Watcher>,
         notifications: Notifications,
     ) -> Self {
@@ -214,6 +226,7 @@ impl Driver {
             intake: Intake {
                 flood: Flood::new(),
                 receiver: Receiver::new(),
+                further,
                 tunnels,
             },
             timer: Timer::new(),
@@ -236,9 +249,8 @@ impl Driver {
     fn receive(&mut self, cx: &mut Context<'_>) -> Next {
         let (flood, mut around) = self.flood();
         flood.take(cx, &mut around);
-        self.intake
-            .receiver
-            .run(cx, &mut self.socket, &self.shared, &mut self.stats);
+        let sockets = (&mut self.socket, &mut self.intake.further);
+        self.intake.receiver.run(cx, sockets, &self.shared, &mut self.stats);
         let notifications = &mut self.notifications;
         let hints = self.socket.take_hints();
         // On a multi-thread runtime, a driver that yields is stolen by another worker, which is woken for that: much
@@ -288,11 +300,8 @@ impl Driver {
 
     fn transmit(&mut self, cx: &mut Context<'_>) -> Next {
         for _ in 0..MAX_SENDS {
-            if self
-                .transmitter
-                .flush(cx, &mut self.socket, &mut self.stats)
-                .is_pending()
-            {
+            let sockets = (&mut self.socket, &mut self.intake.further);
+            if self.transmitter.flush(cx, sockets, &mut self.stats).is_pending() {
                 return self.wait_for_socket(cx);
             }
             match self.poll_core(cx) {
@@ -314,7 +323,7 @@ impl Driver {
             ..
         } = self;
         let stats = self.stats;
-        let (mut replaced, mut orders) = (None, Vec::new());
+        let (mut replaced, mut orders, mut sockets) = (None, Vec::new(), Vec::new());
         let polled = self.shared.drive(|inner, now| {
             inner.socket = stats;
             inner.network_changed |= is_sign;
@@ -331,6 +340,7 @@ impl Driver {
                 }
                 Output::Wake(at) => {
                     orders = inner.tunnel_orders();
+                    sockets = inner.socket_orders();
                     if inner.phase == Lifecycle::ShuttingDown && inner.core.is_idle() {
                         let is_over = inner.rendezvous.leave(now, &mut inner.core);
                         return match inner.core.is_idle() {
@@ -354,6 +364,10 @@ impl Driver {
         drop(replaced);
         if !orders.is_empty() {
             self.intake.tunnels.obey(orders, &self.shared);
+        }
+        if !sockets.is_empty() && !matches!(polled, Polled::Stopped) {
+            self.intake.further.obey(sockets, &self.shared);
+            return Polled::Notifications;
         }
         polled
     }
@@ -382,7 +396,8 @@ impl Driver {
     /// arrives.
     fn is_wanted(&mut self, cx: &mut Context<'_>) -> bool {
         let has_waiting = self.intake.receiver.has_waiting() || self.intake.flood.has_waiting();
-        !self.notifications.is_quiet() || has_waiting || self.socket.poll_readable(cx).is_ready()
+        let is_further = self.intake.further.poll_readable(cx).is_ready();
+        !self.notifications.is_quiet() || has_waiting || is_further | self.socket.poll_readable(cx).is_ready()
     }
 
     /// Wakes those whose time has come. False if there are none.

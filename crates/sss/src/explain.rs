@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use sss_proto::{NegotiationError, Route};
-use sss_reach::{Registration, RegistrationState};
+use sss_reach::{Registration, RegistrationState, SprayReport};
 use sss_wire::Eid;
 
 use crate::host::Host;
@@ -22,6 +22,8 @@ pub struct Explanation {
     pub found_by: Vec<Eid>,
     /// The route that carries the streams; `None` as long as there is no channel.
     pub route: Option<Route>,
+    /// Outcome of guessing the ports of NATs, if that was tried with the peer.
+    pub spray: Option<SprayReport>,
     /// The result of an attempt that is under way, if it ended now: what it has tried, for how long, and what was
     /// seen there. `None` if there is none.
     pub attempt: Option<NegotiationError>,
@@ -35,7 +37,7 @@ pub enum NatKind {
     Unknown,
     /// The servers see an address of this machine. A firewall may be there all the same.
     None,
-    /// There is one; only one server has told, so that its kind is not known.
+    /// There is one; only one port of a server has told, so that its kind is not known.
     Some,
     /// It takes the same address and port for several servers (endpoint-independent mapping): others are let in by
     /// PUNCH.
@@ -84,26 +86,33 @@ impl Host {
     pub fn explain(&self, eid: &Eid) -> Explanation {
         let addresses = self.local_addrs();
         let registrations = self.registrations();
-        let (route, attempt) = self.shared().call(|inner, now| {
+        let (route, attempt, spray) = self.shared().call(|inner, now| {
             let peers = inner.core.peers();
             let peer = peers.iter().find(|(_, other)| other == eid).map(|(id, _)| *id);
             let route = peer.and_then(|id| inner.core.channel_info(id)).map(|info| info.route);
-            (route, peer.and_then(|id| inner.core.negotiation_failure(now, id)))
+            let attempt = peer.and_then(|id| inner.core.negotiation_failure(now, id));
+            (route, attempt, inner.rendezvous.spray_report(eid))
         });
-        let observed = registrations.iter().filter_map(|one| match one.state {
+        let observed = registrations.iter().flat_map(|one| match one.state {
             RegistrationState::Registered {
                 at,
                 observed: Some(observed),
+                seen_elsewhere,
                 ..
-            } => Some((at, observed)),
-            _ => None,
+            } => {
+                // Another port of the server's: which one does not matter here.
+                let other = SocketAddr::new(at.ip(), 0);
+                [Some((at, observed)), seen_elsewhere.map(|seen| (other, seen))]
+            }
+            _ => [None; 2],
         });
         Explanation {
-            nat: NatKind::of(observed.collect(), &addresses),
+            nat: NatKind::of(observed.flatten().collect(), &addresses),
             addresses,
             registrations,
             found_by: self.found_by(eid),
             route,
+            spray,
             attempt,
         }
     }

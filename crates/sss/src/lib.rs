@@ -162,7 +162,10 @@ pub use sss_proto::{
     SubtreeInfo, TreeNode, Tried, TunnelId, Waits, WindowConfig, WriteError,
 };
 pub use sss_reach::server::{Quotas, Rate, RelayLimits, ServerStats};
-pub use sss_reach::{Over, Proof, Registration, RegistrationError, RegistrationState, RelayUse, TunnelEnd};
+pub use sss_reach::{
+    Mapping, Over, Proof, Registration, RegistrationError, RegistrationState, RelayUse, SprayOutcome, SprayReport,
+    SprayRole, Spraying, TunnelEnd, Verdict,
+};
 pub use sss_wire::services::{ProtocolInfo, ServiceInfo, ServiceList};
 pub use sss_wire::{Code, Eid, EidError, Seconds, is_printable, printable};
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sss_crypto::{StaticKey, schedule};
 use sss_reach::server::{Quotas, RelayLimits, ServerConfig};
-use sss_reach::{RelayUse, RendezvousConfig, Serve, ServerAddress};
+use sss_reach::{RelayUse, RendezvousConfig, Serve, ServerAddress, Spraying};
 use sss_wire::Eid;
 use sss_wire::reach::records::{Register, Visibility};
 
@@ -105,6 +105,7 @@ pub(crate) struct Wishes {
     pub(crate) servers: Vec<(Eid, Hint)>,
     pub(crate) found_by: FoundBy,
     pub(crate) relay: RelayUse,
+    pub(crate) spraying: Spraying,
     /// Places where servers take tunnels of TLS.
     pub(crate) tls: Vec<(Eid, String)>,
     pub(crate) serve: Option<RendezvousServer>,
@@ -178,6 +179,7 @@ impl Wishes {
                 ..Register::default()
             },
             relay: self.relay,
+            spraying: self.spraying,
             serve: self.serve.map(|server| server.into_serve(identity)),
         };
         (config, unresolved)

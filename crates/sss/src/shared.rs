@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use sss_proto::{Event, Input, Instant, Link, Output, Transmit, TransmitBuf};
-use sss_reach::{Rendezvous, RendezvousConfig, TunnelOrder};
+use sss_reach::{Rendezvous, RendezvousConfig, SocketOrder, TunnelOrder};
 use sss_wire::Eid;
 
 use crate::driver::SocketStats;
@@ -117,6 +117,11 @@ impl Inner {
         std::iter::from_fn(|| self.rendezvous.poll_tunnel_order()).collect()
     }
 
+    /// Orders about further sockets. Seldom any.
+    pub(crate) fn socket_orders(&mut self) -> Vec<SocketOrder> {
+        std::iter::from_fn(|| self.rendezvous.poll_socket_order()).collect()
+    }
+
     /// Routers let these outer addresses in for this host, and no others.
     #[cfg(feature = "port-mapping")]
     pub(crate) fn set_mapped(&mut self, now: Instant, named: &[SocketAddr]) {
@@ -166,8 +171,10 @@ impl Inner {
         self.local_addr = local_addr;
         self.core.network_changed(now, |route, local| match route.link {
             Link::Udp(remote) => is_new || addresses::has_moved(remote, local, local_addr),
-            // Whoever has that socket or tunnel knows what became of it.
-            _ => false,
+            // It is bound to the same address.
+            Link::Socket(_, remote) => addresses::has_moved(remote, local, local_addr),
+            // Whoever has that tunnel knows what became of it.
+            Link::Tunnel(_) => false,
         });
         self.rendezvous.on_network_change(now, &mut self.core);
     }

@@ -1,5 +1,7 @@
 //! `sss doctor`.
 
+mod guessed;
+
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -8,6 +10,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use sss::{
     Eid, Explanation, FoundBy, Host, NatKind, Over, Registration, RegistrationState, Route, RouteClass, Seconds,
+    SprayOutcome,
 };
 
 use crate::caller::{Caller, place_of};
@@ -26,6 +29,8 @@ use crate::target::Target;
 
 /// Time for the servers to answer.
 const ASKING: Duration = Duration::from_secs(5);
+/// Time for another port of a server to answer, once the server has.
+const TELLING: Duration = Duration::from_millis(600);
 const PAUSE: Duration = Duration::from_millis(20);
 /// Time to see whether a connection that began through a relay becomes a direct one.
 const SETTLING: Duration = Duration::from_secs(2);
@@ -118,6 +123,7 @@ async fn examine(
 ) -> Result<(), Error> {
     let host = &caller.host;
     answered(host).await;
+    told(host).await;
     port_mapping::settled(host).await;
     let attempt = match wanted {
         Some((eid, places)) => Some(attempt(caller, eid, places).await),
@@ -166,6 +172,14 @@ async fn answered(host: &Host) {
     }
 }
 
+/// Waits for the other port of a server, which tells the kind of the NAT.
+async fn told(host: &Host) {
+    let until = Instant::now() + TELLING;
+    while Instant::now() < until && host.explain(&host.eid()).nat == NatKind::Some {
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
 async fn attempt(caller: &Caller, eid: Eid, places: Vec<Place>) -> Attempt {
     let begun = Instant::now();
     let asked = caller.ask(|| caller.host.services_of(eid).hints(&places)).await;
@@ -175,7 +189,11 @@ async fn attempt(caller: &Caller, eid: Eid, places: Vec<Place>) -> Attempt {
         route.is_none_or(|route| route.class() == RouteClass::Direct)
     };
     let settled = Instant::now() + SETTLING;
-    while asked.is_ok() && !is_direct() && Instant::now() < settled {
+    let is_guessing = || {
+        let spray = caller.host.explain(&eid).spray;
+        spray.is_some_and(|report| report.outcome == SprayOutcome::UnderWay)
+    };
+    while asked.is_ok() && (is_guessing() || !is_direct() && Instant::now() < settled) {
         tokio::time::sleep(PAUSE).await;
     }
     let result = asked.map(|_| ());
@@ -211,7 +229,7 @@ fn families(addresses: &[SocketAddr]) -> Vec<&'static str> {
 fn nat_words(nat: NatKind) -> &'static str {
     match nat {
         NatKind::None => "none on the way to the servers",
-        NatKind::Some => "there is one; a second server would tell its kind",
+        NatKind::Some => "there is one; a second server, or another port of the server's, would tell its kind",
         NatKind::SamePort => "one that keeps its port for all: others can be let in",
         NatKind::OtherPorts => "one that takes another port for each peer",
         _ => "not known: no server has told this host's address",
@@ -235,11 +253,8 @@ fn advice(
         advice.push(SERVER_ADVICE.to_owned());
     }
     if explanation.nat == NatKind::OtherPorts {
-        advice.push(
-            "use a server that relays, `sss rendezvous --relay`: with hosts behind such a NAT, too, it is \
-                     needed"
-                .to_owned(),
-        );
+        advice
+            .push("use a server that relays, `sss rendezvous --relay`: with hosts behind NATs it is needed".to_owned());
     }
     if explanation.registrations.iter().any(is_over_tls) {
         advice.push(
@@ -362,6 +377,9 @@ fn text(
                 &format!("not reached, given up after {}", Seconds(attempt.time)),
             ),
         }
+        if let Some(report) = &explanation.spray {
+            row("guessing", &guessed::words(report));
+        }
     }
     for advice in advice {
         row("->", advice);
@@ -413,6 +431,7 @@ fn fact(
             "error": attempt.result.as_ref().err().map(|error| error.json()["error"].clone()),
             "route": route.map(|route| route.class().name()),
             "address": route.map(|route| route.to_string()),
+            "spraying": explanation.spray.as_ref().map(guessed::fact),
         });
     }
     fact

@@ -11,8 +11,10 @@ use world::{Failure, Outcome, World};
 mod blocked;
 #[cfg(feature = "port-mapping")]
 mod mapped;
+mod pair;
 #[cfg(feature = "port-mapping")]
 mod routers;
+mod sprayed;
 pub(crate) mod world;
 
 /// Says loudly that nothing was tested where no lab can be made.

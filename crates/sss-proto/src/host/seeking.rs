@@ -109,11 +109,12 @@ impl Host {
         self.outbox.reply((route, local), bytes);
     }
 
-    /// Takes the streams on which hosts register with this one (RCH-1).
+    /// Takes the streams of a protocol that hosts speak with each other, and not their applications: to register with
+    /// this one (RCH-1), or to agree on how to reach each other (RCH-29).
     ///
     /// # Errors
     /// If that was called before.
-    pub fn offer_registration(&mut self) -> Result<ListenerId, ListenError> {
-        self.peers.services.offer_own(sss_wire::reach::PROTOCOL)
+    pub fn offer_own(&mut self, protocol: &str) -> Result<ListenerId, ListenError> {
+        self.peers.services.offer_own(protocol)
     }
 }

@@ -76,9 +76,11 @@ impl Services {
         }
     }
 
-    /// Returns whether nobody listens.
+    /// Returns whether nobody listens. What hosts agree on with their peers (RCH-29) is no service.
     pub(crate) fn is_empty(&self) -> bool {
-        self.listeners.is_empty()
+        let is_agreement =
+            |one: &Listener| one.service == services::SERVICE && one.protocols == [sss_wire::reach::spray::PROTOCOL];
+        self.listeners.iter().all(|(_, one)| is_agreement(one))
     }
 
     pub(crate) fn offer(&mut self, service: &ServiceInfo, visibility: Visibility) -> Result<ListenerId, ListenError> {

@@ -9,14 +9,17 @@ use sss_proto::{
     Absence, CloseReason, ConnectError, Host, Instant, Link, OpenError, ReadError, ReadOutcome, Route, StreamId,
     TunnelId, WriteError,
 };
+use sss_wire::reach::Sealed;
 use sss_wire::reach::bodies::{Presence, Status};
 use sss_wire::reach::records::{MAX_RECORD, Register, Registered, Request, Visibility};
 use sss_wire::services::SERVICE;
 use sss_wire::{Eid, reach};
 
 use super::lease::Lease;
+use super::outside::Outside;
 use super::report::{self, Over, RegistrationError, RegistrationState, TunnelEnd};
 use super::tunnel::{Hearing, Tunnel, TunnelOrder};
+use crate::Dropped;
 use crate::path::NOWHERE;
 
 /// The first pause before registration is tried again; it doubles.
@@ -42,6 +45,8 @@ pub(super) struct Registration {
     /// The lease, and the link at whose end its server is. It is used while this host registers anew.
     leased: Option<(Box<Lease>, Link)>,
     tunnel: Tunnel,
+    /// The view of the server's other port.
+    outside: Outside,
     pause: Duration,
     /// The reason why the latest try has failed.
     failure: Option<RegistrationError>,
@@ -84,6 +89,7 @@ impl Registration {
             server,
             state: State::Pausing(now),
             leased: None,
+            outside: Outside::default(),
             pause: FIRST_PAUSE,
             failure: None,
         }
@@ -141,6 +147,7 @@ impl Registration {
                     observed: Some(lease.observed()).filter(|at| over == Over::Udp && at.port() != 0),
                     rtt: lease.rtt(),
                     mapped: lease.mapped(),
+                    seen_elsewhere: self.outside.seen().filter(|_| over == Over::Udp),
                 }
             }
             (_, State::Over, _) => RegistrationState::Over,
@@ -174,6 +181,7 @@ impl Registration {
         own.into_iter()
             .chain(lease)
             .chain(self.tunnel.next_timer(self.hearing()))
+            .chain(self.outside.next_timer().filter(|_| self.leased_at().is_some()))
             .min()
     }
 
@@ -279,6 +287,7 @@ impl Registration {
         });
         match outcome {
             Ok((registered, at)) => {
+                self.outside.set(now, registered.other_port);
                 let presence = match visibility {
                     Visibility::Hidden => Presence::Hidden,
                     Visibility::Known | Visibility::Listed => Presence::Found,
@@ -306,6 +315,7 @@ impl Registration {
     /// This host has come into another network.
     pub(super) fn on_network_change(&mut self, now: Instant) {
         self.tunnel.on_network_change(now);
+        self.outside.ask(now);
         match &mut self.leased {
             // It may be that nothing has changed for the tunnel, and UDP is tried at once.
             Some((lease, Link::Tunnel(_))) => lease.lease_now(now),
@@ -331,6 +341,50 @@ impl Registration {
         self.failure = Some(failure);
         self.state = State::Pausing(if is_news { now } else { now + self.pause });
         self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// The server's other port (RCH-28).
+impl Registration {
+    /// The server's address, if it is reached by UDP.
+    fn leased_at(&self) -> Option<SocketAddr> {
+        match self.leased {
+            Some((_, Link::Udp(at))) => Some(at),
+            _ => None,
+        }
+    }
+
+    /// The question to the other port, if it is due, and where it goes.
+    pub(super) fn ask_outside(&mut self, now: Instant, rng: &mut Generator) -> Option<(Link, Vec<u8>)> {
+        let to = self.outside.at(self.leased_at()?)?;
+        if !self.outside.take_due(now) {
+            return None;
+        }
+        let (lease, _) = self.leased.as_mut()?;
+        Some((Link::Udp(to), lease.elsewhere(now, rng)?))
+    }
+
+    /// The address of this host has changed.
+    pub(super) fn on_elsewhere(&mut self, now: Instant) {
+        self.outside.ask(now);
+    }
+
+    /// Takes in an answer of the other port. `None` if it does not come from there.
+    pub(super) fn on_outside(&mut self, from: Link, sealed: &Sealed<'_>) -> Option<Result<(), Dropped>> {
+        let other = self.outside.at(self.leased_at()?)?;
+        if from != Link::Udp(other) {
+            return None;
+        }
+        let (lease, _) = self.leased.as_mut()?;
+        let seen = lease.on_seen_elsewhere(sealed);
+        Some(seen.map(|address| self.outside.on_seen(address)))
+    }
+
+    /// This host's addresses, as the server's two ports see them.
+    pub(super) fn seen(&self) -> Option<(SocketAddr, Option<SocketAddr>)> {
+        self.leased_at()?;
+        let (lease, _) = self.leased.as_ref()?;
+        Some((lease.observed(), self.outside.seen()))
     }
 }
 

@@ -76,6 +76,8 @@ pub enum RegistrationState {
         /// Address that a router lets in for this host, if it is a port of `observed`, and what this server knows of
         /// it (RCH-25).
         mapped: Option<(SocketAddr, Proof)>,
+        /// UDP address of this host, as another port of the server sees it, if it has one and has answered (RCH-28).
+        seen_elsewhere: Option<SocketAddr>,
     },
     /// The latest try has failed; others follow, after pauses of 1 s to 60 s.
     Failed(RegistrationError),

@@ -36,13 +36,20 @@ impl Leased {
             address: address("198.51.100.1:7000"),
             key: KEY,
             tokens: vec![vec![1; 87], vec![2; 87]],
+            other_port: 0,
         };
         let known = ServerAddress {
             eid,
             addresses: vec![server],
             tls: None,
         };
-        let mut client = Client::new(at(0), Vec::new(), <_>::default(), Generator::new(&[6; 32]));
+        let mut client = Client::new(
+            at(0),
+            Vec::new(),
+            <_>::default(),
+            <_>::default(),
+            Generator::new(&[6; 32]),
+        );
         client.registrations.push(Tried::leased(at(0), known, registered));
         Self {
             client,

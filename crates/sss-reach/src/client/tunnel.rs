@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use sss_crypto::Generator;
-use sss_proto::{Instant, Link, TunnelId};
+use sss_proto::{Host, Instant, Link, TunnelId};
 use sss_wire::Eid;
 
+use super::Client;
 use super::report::TunnelEnd;
 
 /// Time without an answer by UDP after which a tunnel is opened: of a server that was not heard, and of one that was.
@@ -233,6 +234,31 @@ impl Tunnel {
 /// Time until UDP is tried again after so many tries: beyond the list, the last of it.
 fn after(tries: usize) -> Duration {
     TESTS.get(tries).or(TESTS.last()).copied().unwrap_or_default()
+}
+
+impl Client {
+    /// The next order about a tunnel.
+    pub(crate) fn poll_order(&mut self) -> Option<TunnelOrder> {
+        self.orders.pop_front()
+    }
+
+    /// The tunnel to a server is open, at this end of the server's.
+    pub(crate) fn on_tunnel_opened(&mut self, now: Instant, host: &mut Host, (server, opened): (&Eid, super::Opened)) {
+        let known = self.registrations.iter_mut().find(|known| known.eid() == server);
+        if let Some(known) = known {
+            known.on_tunnel_opened(now, host, opened);
+        }
+        self.on_timer(now, host);
+    }
+
+    /// The tunnel to a server is closed, or could not be opened.
+    pub(crate) fn on_tunnel_closed(&mut self, now: Instant, host: &mut Host, (server, why): (&Eid, TunnelEnd)) {
+        let known = self.registrations.iter_mut().find(|known| known.eid() == server);
+        if let Some(known) = known {
+            known.on_tunnel_closed(now, host, why, &mut self.rng);
+        }
+        self.on_timer(now, host);
+    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,8 @@ use std::time::Duration;
 use bytes::BytesMut;
 use sss_crypto::StaticKey;
 use sss_proto::{
-    Absence, Batch, CloseReason, Config, Ecn, Link, ListenerId, NegotiationError, ReadOutcome, Route, StreamId,
+    Absence, Batch, CloseReason, Config, Ecn, Link, ListenerId, NegotiationError, ReadOutcome, Route, SocketId,
+    StreamId,
 };
 use sss_wire::reach::records::Visibility;
 
@@ -16,6 +17,7 @@ use crate::server::RelayLimits;
 
 mod mapped;
 mod relayed;
+mod spray;
 mod tunnels;
 
 /// Kinds of NATs.
@@ -26,6 +28,10 @@ enum Nat {
     Cone,
     /// Another port for each destination; lets in as `Cone` does.
     Symmetric,
+    /// As `Symmetric`, with ports at random.
+    Random,
+    /// As `Cone`, with one port at random.
+    ConeRandom,
     /// Nothing passes by UDP.
     Blocked,
     /// UDP passes from it, and not to it.
@@ -39,6 +45,8 @@ struct Node {
     nat: Nat,
     /// The port towards each destination, and whom something was sent to from it.
     mapped: BTreeMap<SocketAddr, u16>,
+    /// The same of its further sockets.
+    further: BTreeMap<(SocketId, SocketAddr), u16>,
     /// A port of the NAT that lets everybody in.
     forwarded: Option<u16>,
     listener: Option<ListenerId>,
@@ -87,6 +95,7 @@ struct World {
     /// A node that is so much farther from the servers.
     far: (usize, Duration),
     tunnels: tunnels::Tunnels,
+    sockets: spray::Sockets,
 }
 
 const ECHO: (&str, &str) = ("echo", "echo/1");
@@ -108,6 +117,7 @@ impl World {
             cut_one_way: None,
             far: (0, Duration::ZERO),
             tunnels: tunnels::Tunnels::default(),
+            sockets: spray::Sockets::default(),
         }
     }
 
@@ -128,6 +138,7 @@ impl World {
             address: Self::address(n + 1),
             nat,
             mapped: BTreeMap::new(),
+            further: BTreeMap::new(),
             forwarded: None,
             listener: None,
             events: Vec::new(),
@@ -152,6 +163,9 @@ impl World {
                 ..RendezvousConfig::default()
             },
         );
+        if self.sockets.has_other_port {
+            self.nodes[n].rendezvous.set_other_port(spray::OTHER_PORT);
+        }
         self.servers += 1;
         assert_eq!(self.servers, n + 1, "servers come first");
         ServerAddress {
@@ -195,6 +209,7 @@ impl World {
                 servers: servers.to_vec(),
                 register,
                 relay: self.relay.1,
+                spraying: self.sockets.spraying,
                 serve: None,
             },
         );
@@ -217,16 +232,15 @@ impl World {
     }
 
     fn send(&mut self, from: usize, to: SocketAddr, bytes: Vec<u8>) {
-        let count = u16::try_from(self.nodes[from].mapped.len()).unwrap();
-        let node = &mut self.nodes[from];
-        if node.nat == Nat::Blocked {
+        self.send_from(from, None, to, bytes);
+    }
+
+    fn send_from(&mut self, from: usize, socket: Option<SocketId>, to: SocketAddr, bytes: Vec<u8>) {
+        if self.nodes[from].nat == Nat::Blocked {
             return;
         }
-        let port = match node.nat {
-            Nat::Symmetric => *node.mapped.entry(to).or_insert(10_000 + count),
-            _ => *node.mapped.entry(to).or_insert(node.address.port()),
-        };
-        let source = SocketAddr::new(node.address.ip(), port);
+        let port = self.port_outside(from, socket, to);
+        let source = SocketAddr::new(self.nodes[from].address.ip(), port);
         self.wire.push((source, to, bytes.clone()));
         self.sent += 1;
         let (of, lost) = self.loss;
@@ -248,11 +262,16 @@ impl World {
         let Some(n) = self.owner(to) else {
             return;
         };
+        if let Some(socket) = self.socket_at(n, from, to) {
+            self.nodes[n].receive(self.now, Link::Socket(socket, from), &bytes);
+            self.nodes[n].wake = Some(self.now);
+            return;
+        }
         let node = &mut self.nodes[n];
         let lets_in = match node.nat {
             Nat::None => node.address.port() == to.port(),
             Nat::Blocked | Nat::Outward => false,
-            Nat::Cone | Nat::Symmetric => node.mapped.get(&from) == Some(&to.port()),
+            _ => node.mapped.get(&from) == Some(&to.port()),
         };
         if !lets_in && node.forwarded != Some(to.port()) {
             return;
@@ -276,9 +295,10 @@ impl World {
             match node.rendezvous.poll(self.now, &mut node.host, &mut buf) {
                 Output::Transmit(transmit) => {
                     for datagram in buf.filled().chunks(transmit.segment) {
-                        match transmit.link.address() {
-                            Some(address) => self.send(n, address, datagram.to_vec()),
-                            None => self.send_through(n, transmit.link, datagram.to_vec()),
+                        match transmit.link {
+                            Link::Udp(address) => self.send(n, address, datagram.to_vec()),
+                            Link::Socket(id, address) => self.send_from(n, Some(id), address, datagram.to_vec()),
+                            Link::Tunnel(_) => self.send_through(n, transmit.link, datagram.to_vec()),
                         }
                     }
                 }
@@ -293,6 +313,9 @@ impl World {
                 Output::Wake(at) => {
                     node.wake = at;
                     self.obey(n);
+                    if self.obey_sockets(n) {
+                        continue;
+                    }
                     return;
                 }
             }

@@ -505,6 +505,11 @@ impl Leases {
 }
 
 impl Lease {
+    /// The number of the latest packet.
+    pub(super) fn counter(&self) -> u64 {
+        self.counter
+    }
+
     fn new(now: Instant, bearer: &Bearer, path: Path) -> Self {
         Self {
             instance: bearer.instance,

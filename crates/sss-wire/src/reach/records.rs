@@ -87,6 +87,8 @@ pub struct Registered {
     pub key: [u8; 32],
     /// Tokens for the address, the first to be used first.
     pub tokens: Vec<Vec<u8>>,
+    /// Another port of the server's, which tells how it sees a host and does nothing else (RCH-28); 0 if there is none.
+    pub other_port: u16,
 }
 
 impl std::fmt::Debug for Registered {
@@ -202,6 +204,9 @@ impl Registered {
         let tokens = self.tokens.get(..MAX_TOKENS).unwrap_or(&self.tokens);
         out.push(tokens.len() as u8);
         tokens.iter().for_each(|token| put_bytes8(&mut out, token));
+        if self.other_port != 0 {
+            out.extend_from_slice(&self.other_port.to_be_bytes());
+        }
         out
     }
 
@@ -221,12 +226,14 @@ impl Registered {
             return Err(Malformed("too many tokens"));
         }
         let tokens = (0..count).map(|_| token(&mut reader)).collect::<Result<_, _>>()?;
+        let other_port = if reader.is_empty() { 0 } else { reader.u16()? };
         Ok(Ok(Self {
             boot,
             ttl,
             address,
             key,
             tokens,
+            other_port,
         }))
     }
 }

@@ -108,7 +108,7 @@ proptest! {
         since in any::<u32>(),
     ) {
         prop_assert_eq!(Request::decode(&request.encode()), Ok(request));
-        let registered = Registered { boot: [7; 8], ttl: 60, address, key, tokens };
+        let registered = Registered { boot: [7; 8], ttl: 60, address, key, tokens, other_port: 7758 };
         prop_assert_eq!(Registered::decode(&registered.encode()), Ok(Ok(registered)));
         let unfound = Unfound { status, since };
         let refused = records::outcome(status, since);

@@ -20,9 +20,10 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use quinn_udp::{BATCH_SIZE, RecvMeta};
-use sss_proto::{Batch, Ecn, Greeter, Input, Instant, Link};
+use sss_proto::{Batch, Ecn, Greeter, Input, Instant, Link, SocketId};
 use sss_wire::long::Kind;
 
+use super::further::{Further, Takes};
 use super::rounds::Rounds;
 use super::socket::{self, Socket};
 use super::{SocketStats, addresses};
@@ -87,6 +88,8 @@ pub(super) struct Staged {
     origin: Origin,
     stride: usize,
     remote: SocketAddr,
+    /// The further socket that it has come to, if it was not the host's own.
+    socket: Option<SocketId>,
     local: Option<IpAddr>,
     ecn: Ecn,
 }
@@ -169,10 +172,12 @@ impl Receiver {
     fn diverted(&self, staged: Staged) -> Option<Staged> {
         let is_greeting = staged.data.first().is_some_and(|first| Greeter::is_greeting(*first));
         match &self.divert {
-            Some(divert) if is_greeting && !staged.is_admitted() => match divert.try_send(staged) {
-                Ok(()) => None,
-                Err(TrySendError::Full(staged) | TrySendError::Disconnected(staged)) => Some(staged),
-            },
+            Some(divert) if is_greeting && !staged.is_admitted() && staged.socket.is_none() => {
+                match divert.try_send(staged) {
+                    Ok(()) => None,
+                    Err(TrySendError::Full(staged) | TrySendError::Disconnected(staged)) => Some(staged),
+                }
+            }
             _ => Some(staged),
         }
     }
@@ -184,9 +189,16 @@ impl Receiver {
 
     /// Receives what has arrived, up to a bound, and gives it to the core. When more may be there, the
     /// socket is still ready; else the task of `cx` is woken when there is.
-    pub(crate) fn run(&mut self, cx: &mut Context<'_>, socket: &mut Socket, shared: &Shared, stats: &mut SocketStats) {
+    pub(crate) fn run(
+        &mut self,
+        cx: &mut Context<'_>,
+        (socket, further): (&mut Socket, &mut Further),
+        shared: &Shared,
+        stats: &mut SocketStats,
+    ) {
         self.offered = OFFERED.take();
         let is_full = self.read(cx, socket, shared, stats);
+        self.read_further(cx, further, shared, stats);
         OFFERED.set(std::mem::take(&mut self.offered));
         self.initiates = 0;
         if !self.yields_to(is_full) {
@@ -215,7 +227,7 @@ impl Receiver {
             match self.fill(socket) {
                 Ok(filled) => {
                     stats.receive_calls += 1;
-                    self.stage(filled, stats);
+                    self.stage(filled, None, stats);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(error) => {
@@ -226,6 +238,32 @@ impl Receiver {
         }
         self.feed(shared, left);
         true
+    }
+
+    /// The same for the further sockets.
+    fn read_further(&mut self, cx: &mut Context<'_>, further: &mut Further, shared: &Shared, stats: &mut SocketStats) {
+        for (id, takes, socket) in further.iter_mut() {
+            for _ in 0..MAX_CALLS {
+                if !matches!(socket.poll_readable(cx), Poll::Ready(Ok(()))) {
+                    break;
+                }
+                match self.fill(socket) {
+                    Ok(filled) => {
+                        stats.receive_calls += 1;
+                        self.stage(filled, Some((id, takes)), stats);
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                    Err(error) => {
+                        stats.receive_errors += 1;
+                        tracing::debug!(%error, "receiving failed");
+                    }
+                }
+            }
+            if !self.staged.is_empty() {
+                let limit = self.rounds.limit();
+                self.feed(shared, limit);
+            }
+        }
     }
 
     /// Returns whether what was given to the core since the last [`Self::count`] may be a single request or answer.
@@ -257,13 +295,14 @@ impl Receiver {
     }
 
     /// Step 2.
-    fn stage(&mut self, filled: usize, stats: &mut SocketStats) {
+    fn stage(&mut self, filled: usize, further: Option<(SocketId, Takes)>, stats: &mut SocketStats) {
         for (at, meta) in self.meta.into_iter().enumerate().take(filled) {
             let Some(buffer) = self.offered.get_mut(at) else {
                 continue;
             };
             let len = meta.len.min(buffer.len());
-            if len == 0 {
+            let taken = buffer.get(..len).unwrap_or_default();
+            if len == 0 || further.is_some_and(|(_, takes)| !takes.allows(taken, meta.stride)) {
                 continue;
             }
             let (data, origin) = if len >= MIN_KEPT {
@@ -273,7 +312,9 @@ impl Receiver {
             } else {
                 (self.slabs.copy(&buffer[..len]), Origin::Slab)
             };
-            self.put(Staged::new(&meta, data, origin), stats);
+            let socket = further.map(|(id, _)| id);
+            let staged = Staged::new(&meta, data, origin);
+            self.put(Staged { socket, ..staged }, stats);
         }
     }
 
@@ -323,6 +364,7 @@ impl Staged {
             origin,
             stride: meta.stride.max(1),
             remote: addresses::canonical(meta.addr),
+            socket: None,
             local: meta.dst_ip.map(|ip| ip.to_canonical()),
             ecn: socket::ecn_from_wire(meta.ecn),
         }
@@ -391,7 +433,10 @@ impl Staged {
             data: &mut self.data,
             lent: &mut lent,
             stride: self.stride,
-            link: Link::Udp(self.remote),
+            link: match self.socket {
+                None => Link::Udp(self.remote),
+                Some(socket) => Link::Socket(socket, self.remote),
+            },
             local: self.local,
             ecn: self.ecn,
         });
@@ -516,7 +561,7 @@ mod tests {
                     .take(filled)
                     .map(|meta| meta.len / 100)
                     .sum::<usize>();
-                receiver.stage(filled, &mut stats);
+                receiver.stage(filled, None, &mut stats);
                 // What the core is given at once, and before anything that waits.
                 for staged in receiver.staged.drain(..) {
                     assert_eq!(staged.data[0], 0x40);

@@ -287,7 +287,7 @@ impl Socket {
     }
 
     fn send_once(&mut self, contents: &[u8], transmit: &Transmit) -> io::Result<()> {
-        let Link::Udp(remote) = transmit.link else {
+        let Some(remote) = transmit.link.address() else {
             return Err(io::ErrorKind::Unsupported.into());
         };
         let is_ipv6 = self.local_addr.is_ipv6();

@@ -16,7 +16,7 @@ async fn idle() -> (Host, Driver) {
     let tunnels = Tasks::start(None, &shared).unwrap();
     let driver = Driver::new(
         shared,
-        (Socket::new(bound).unwrap(), tunnels),
+        (Socket::new(bound).unwrap(), Further::default(), tunnels),
         None,
         Notifications::default(),
     );

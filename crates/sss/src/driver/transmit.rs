@@ -7,9 +7,10 @@
 use std::io;
 use std::task::{Context, Poll};
 
-use sss_proto::{Transmit, TransmitBuf};
+use sss_proto::{Link, Transmit, TransmitBuf};
 
 use super::SocketStats;
+use super::further::Further;
 use super::socket::Socket;
 
 /// The buffer, and what of it waits to be sent.
@@ -58,9 +59,24 @@ impl Transmitter {
     }
 
     /// Sends what waits. `Pending`: the socket takes no more, and the task of `cx` is woken when it does.
-    pub(crate) fn flush(&mut self, cx: &mut Context<'_>, socket: &mut Socket, stats: &mut SocketStats) -> Poll<()> {
+    pub(crate) fn flush(
+        &mut self,
+        cx: &mut Context<'_>,
+        (own, further): (&mut Socket, &mut Further),
+        stats: &mut SocketStats,
+    ) -> Poll<()> {
         while let Some(waiting) = &mut self.waiting {
             let contents = self.buf.filled();
+            let socket = match waiting.transmit.link {
+                Link::Socket(..) => further.of(waiting.transmit.link),
+                _ => Some(&mut *own),
+            };
+            // It was closed since: nobody hears what would go by it.
+            let Some(socket) = socket else {
+                stats.send_errors += 1;
+                self.waiting = None;
+                continue;
+            };
             match waiting.send(contents, socket, stats) {
                 Sent::Done => self.waiting = None,
                 Sent::Unsegmented => self.buf.set_max_segments(1),
@@ -114,8 +130,6 @@ fn try_send(contents: &[u8], transmit: &Transmit, socket: &mut Socket, stats: &m
 #[cfg(test)]
 mod tests {
     use std::net::UdpSocket;
-
-    use sss_proto::Link;
 
     use super::*;
     use crate::driver::socket;

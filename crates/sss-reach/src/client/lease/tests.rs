@@ -20,6 +20,7 @@ fn lease() -> (Lease, Generator) {
         address: address(1),
         key: KEY,
         tokens: (1..=4).map(|n| vec![n; 87]).collect(),
+        other_port: 0,
     };
     (
         Lease::new(at(0), registered, (Presence::Found, None)),
