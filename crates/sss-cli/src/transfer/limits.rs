@@ -13,7 +13,8 @@
 //!    are called too who have no more than others.
 //! 5. If that is not enough for somebody who has nothing, or not half of its part, because what is under way to a peer
 //!    that is gone cannot be taken back, the requests of those who have most are given up, those first that moved
-//!    least. For whoever has nothing at all so are those that move, after [`PATIENCE`], where pausing is of no use:
+//!    least; those of peers that cannot be reached before all others, however little they have. For whoever has nothing
+//!    at all so are those that move, after [`PATIENCE`], where pausing is of no use:
 //!    requests at hand, and directories that are made.
 //!
 //! Whoever is served next, and who has most, is decided by [`Shares`]. A request that waits keeps its stream, and costs
@@ -341,12 +342,13 @@ impl Entry {
         let Held { count, since } = *clock.held(kind);
         let time = now.saturating_duration_since(since);
         let is_idle = is_stranded || now.saturating_duration_since(clock.moved) >= PATIENCE;
+        let ghost = if is_stranded { Cost::Gone } else { Cost::Ghost };
         let (call, cost, is_over) = match kind {
-            Kind::Bytes | Kind::SlowBytes if is_paused && is_idle => (Call::GiveUp, Cost::Ghost, false),
+            Kind::Bytes | Kind::SlowBytes if is_paused && is_idle => (Call::GiveUp, ghost, false),
             Kind::Bytes | Kind::SlowBytes if is_paused => return None,
             Kind::Descriptors | Kind::Bytes | Kind::SlowBytes | Kind::Walks => (Call::Pause, Cost::Delay, time >= TURN),
             Kind::Makings => (Call::GiveUp, Cost::Work, time >= PATIENCE),
-            Kind::Requests if is_idle => (Call::GiveUp, Cost::Ghost, false),
+            Kind::Requests if is_idle => (Call::GiveUp, ghost, false),
             Kind::Requests => (Call::GiveUp, Cost::Work, false),
         };
         let has_had_its_time = is_idle || cost != Cost::Work || time >= PATIENCE;

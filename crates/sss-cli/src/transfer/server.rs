@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-use sss::{Eid, HostTag, LinkStatus, Server, Stream};
+use sss::{Eid, HostTag, LinkStatus, LinkWatch, Server, Stream};
 use sss_files::{Refusal, Request, Status};
 use tracing::{debug, info};
 
@@ -15,6 +15,7 @@ use super::filter::Sieve;
 use super::gather::Gather;
 use super::io_pool;
 use super::limits::guests::{Who, Work};
+use super::limits::shares::Owner;
 use super::limits::{Claim, IsGone, Limits};
 use super::list::List;
 use super::make::Make;
@@ -94,7 +95,8 @@ impl FileService {
     async fn session(self, mut session: Stream, eid: Eid) {
         let serving = Serving::begin(eid, &session.peer(), "session");
         let link = session.peer().link();
-        let is_gone: IsGone = Arc::new(move || link.status() != LinkStatus::Up);
+        let watch = link.clone();
+        let is_gone: IsGone = Arc::new(move || watch.status() != LinkStatus::Up);
         let who = Who::of(eid, &session.peer());
         let owner = who.owner();
         let Some(place) = self.limits.sessions.place(who, is_gone.clone()).await else {
@@ -119,7 +121,7 @@ impl FileService {
         let next = || async {
             // What waits is not at hand: the transport keeps it, and its peer pays for it.
             let substream = send.accept_substream().await.ok()??;
-            let claim = self.limits.claim(owner).await;
+            let claim = claim(&self.limits, owner, link.clone()).await?;
             Some((substream, claim.of_peer(is_gone.clone())))
         };
         let mut coming = Box::pin(next());
@@ -277,6 +279,20 @@ impl FileService {
     }
 }
 
+/// Takes a request of a peer to hand, when there is room for it, and as long as the peer can be reached: nobody waits
+/// behind those that are gone. `None`: the peer's streams have ended.
+async fn claim(limits: &Arc<Limits>, owner: Owner, mut link: LinkWatch) -> Option<Claim> {
+    loop {
+        while link.status() != LinkStatus::Up {
+            link.changed().await?;
+        }
+        tokio::select! {
+            claim = limits.claim(owner) => return Some(claim),
+            changed = link.changed() => { changed?; }
+        }
+    }
+}
+
 fn busy() -> Refusal {
     Refusal::new(Status::Busy, "this server has too much to do: try again later")
 }
@@ -288,7 +304,18 @@ fn read_only() -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use std::task::{Context, Poll, Waker};
+    use std::time::Duration;
+
     use super::*;
+
+    fn now<T>(future: impl Future<Output = T>) -> Option<T> {
+        let mut context = Context::from_waker(Waker::noop());
+        match std::pin::pin!(future).poll(&mut context) {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
+        }
+    }
 
     /// Size of what a function returns.
     fn size<F, A, B, R>(_: F) -> usize
@@ -296,6 +323,36 @@ mod tests {
         F: FnOnce(A, B) -> R,
     {
         size_of::<R>()
+    }
+
+    // Threat 34: those of a crowd that has gone.
+    #[tokio::test]
+    async fn threat_34_nobody_waits_behind_those_that_are_gone() {
+        let host = || sss::Host::builder().bind("127.0.0.1:0").build();
+        let (server, client) = (host().await.unwrap(), host().await.unwrap());
+        let listening = server.listen("test", "1").unwrap();
+        let mut stream = client
+            .connect(server.eid(), "test", "1")
+            .hint(server.local_addr())
+            .await
+            .unwrap();
+        stream.write_all(b"there").await.unwrap();
+        let (session, eid) = listening.accept().await.unwrap();
+        let limits = Arc::new(Limits::new(2));
+        let crowd = (0..100_u8).map(|n| Owner::of(Eid::from_public_key(&[n; 32]), None));
+        let crowd = crowd.flat_map(|owner| std::iter::repeat_n(owner, 200));
+        let claim_now = |owner| now(tokio::task::unconstrained(limits.claim(owner)));
+        let taken: Vec<_> = crowd.map_while(claim_now).collect();
+        let coming = tokio::spawn({
+            let (limits, link) = (limits.clone(), session.peer().link());
+            async move { claim(&limits, Owner::of(eid, None), link).await.is_some() }
+        });
+        tokio::task::yield_now().await;
+        assert!(!coming.is_finished(), "there is no room");
+        let _ = client.close_within(Duration::ZERO).await;
+        let waited = tokio::time::timeout(Duration::from_secs(10), coming).await;
+        assert!(!waited.expect("it waits no more").unwrap());
+        drop(taken);
     }
 
     // Threat 34: there may be 12,288 requests.

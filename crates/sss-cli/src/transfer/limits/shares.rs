@@ -636,6 +636,48 @@ mod tests {
         assert_eq!(give_way, [0, 1, 2].into(), "three have as many as three");
     }
 
+    // Threat 34: a crowd of small networks that is gone, and a peer that has much and is there.
+    #[test]
+    fn threat_34_those_that_are_gone_give_way_however_little_each_has() {
+        let shares = Shares::new(16, 16);
+        let owners: Vec<_> = [of(1, 1); 4]
+            .into_iter()
+            .chain((2..14).map(|n| of(n, n as u8)))
+            .collect();
+        let _held: Vec<_> = owners
+            .iter()
+            .map(|owner| {
+                shares.state().take(*owner, 1);
+                shares.share(*owner, 1)
+            })
+            .collect();
+        let mut newcomer = Box::pin(shares.get(of(20, 1), 1));
+        assert!(now(&mut newcomer).is_none());
+        let costs = |others: Cost| {
+            let cost = move |owner: &Owner| if *owner == of(1, 1) { Cost::Work } else { others };
+            owners
+                .iter()
+                .map(move |owner| Holding {
+                    cost: cost(owner),
+                    ..holding(*owner)
+                })
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            shares.who_gives_way(&costs(Cost::Ghost)),
+            [0].into(),
+            "its network has most"
+        );
+        assert_eq!(shares.who_gives_way(&costs(Cost::Gone)), [4].into());
+        let mut more = Box::pin(shares.get(of(1, 1), 1));
+        assert!(now(&mut more).is_none());
+        assert_eq!(
+            shares.who_gives_way(&costs(Cost::Gone)),
+            [4].into(),
+            "whoever has its part gets no more for it"
+        );
+    }
+
     /// As in `many_are_served_one_after_the_other`.
     #[test]
     fn a_network_that_has_too_much_is_passed_over_as_a_whole() {

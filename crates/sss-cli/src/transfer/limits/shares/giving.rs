@@ -18,6 +18,9 @@ pub(crate) struct Holding {
 /// Cost of giving something back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Cost {
+    /// The end of something whose peer cannot be reached: for who has nothing, or not half of an equal part, however
+    /// little others have of whom it is.
+    Gone,
     /// A pause.
     Delay,
     /// The end of something that does not move: only for who has nothing, or not half of an equal part.
@@ -30,6 +33,8 @@ pub(crate) enum Cost {
 struct Givers<'a> {
     /// The richest first.
     ranked: Vec<Giver<'a>>,
+    /// Those of them whose peer cannot be reached.
+    gone: Vec<Giver<'a>>,
     of_groups: BTreeMap<Group, Vec<Giver<'a>>>,
     costs: BTreeSet<Cost>,
 }
@@ -133,7 +138,9 @@ impl<'a> Givers<'a> {
             of_groups.entry(giver.holding.owner.group).or_default().push(*giver);
         }
         let costs = holdings.iter().map(|holding| holding.cost).collect();
+        let gone = ranked.iter().filter(|giver| giver.holding.cost == Cost::Gone);
         Self {
+            gone: gone.copied().collect(),
             ranked,
             of_groups,
             costs,
@@ -144,7 +151,8 @@ impl<'a> Givers<'a> {
         self.costs.iter().any(|cost| need.is_worth(*cost))
     }
 
-    /// Those who may have more than a need, the richest first: of its own network, and of others.
+    /// Those that cannot be reached, and those who may have more than a need, the richest first: of its own network, and
+    /// of others.
     fn for_need(&self, need: &Need, own_first: bool) -> impl Iterator<Item = &Giver<'a>> {
         let (group, has) = (need.owner.group, need.has.0);
         let own = || self.of_groups.get(&group).into_iter().flatten();
@@ -156,7 +164,8 @@ impl<'a> Givers<'a> {
             (None, Some(own()))
         };
         let (first, last) = (first.into_iter().flatten(), last.into_iter().flatten());
-        first.chain(others).chain(last)
+        let gone = need.is_grave.then_some(&self.gone).into_iter().flatten();
+        gone.chain(first).chain(others).chain(last)
     }
 }
 
@@ -168,14 +177,15 @@ impl Need {
         } else {
             (of_group, self.has.0)
         };
-        let is_richer = has > would_have.saturating_add(self.count) || (holding.is_over && has > would_have);
+        let is_over = holding.is_over && has > would_have;
+        let is_richer = holding.cost == Cost::Gone || has > would_have.saturating_add(self.count) || is_over;
         is_richer && self.is_worth(holding.cost) && holding.owner != self.owner
     }
 
     fn is_worth(&self, cost: Cost) -> bool {
         match cost {
             Cost::Delay => true,
-            Cost::Ghost => self.is_grave,
+            Cost::Gone | Cost::Ghost => self.is_grave,
             Cost::Work => self.has.1 == 0,
         }
     }
