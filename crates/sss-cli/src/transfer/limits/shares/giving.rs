@@ -151,8 +151,8 @@ impl<'a> Givers<'a> {
         self.costs.iter().any(|cost| need.is_worth(*cost))
     }
 
-    /// Those that cannot be reached, and those who may have more than a need, the richest first: of its own network, and
-    /// of others.
+    /// Those that cannot be reached, and those who may have more than a need, the richest first: of its own network,
+    /// and of others.
     fn for_need(&self, need: &Need, own_first: bool) -> impl Iterator<Item = &Giver<'a>> {
         let (group, has) = (need.owner.group, need.has.0);
         let own = || self.of_groups.get(&group).into_iter().flatten();
