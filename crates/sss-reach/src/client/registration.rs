@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use sss_crypto::Generator;
 use sss_proto::{
-    Absence, CloseReason, ConnectError, Host, Instant, Link, OpenError, ReadError, ReadOutcome, Route, StreamId,
-    TunnelId, WriteError,
+    Absence, CloseReason, ConnectError, Host, Instant, Link, OpenError, ReadError, ReadOutcome, Route, SocketId,
+    StreamId, TunnelId, WriteError,
 };
 use sss_wire::reach::Sealed;
 use sss_wire::reach::bodies::{Presence, Status};
@@ -369,15 +369,26 @@ impl Registration {
         self.outside.ask(now);
     }
 
-    /// Takes in an answer of the other port. `None` if it does not come from there.
-    pub(super) fn on_outside(&mut self, from: Link, sealed: &Sealed<'_>) -> Option<Result<(), Dropped>> {
+    /// A question to the other port from a further socket, and where it goes.
+    pub(super) fn ask_from(&mut self, now: Instant, socket: SocketId, rng: &mut Generator) -> Option<(Link, Vec<u8>)> {
+        let to = self.outside.at(self.leased_at()?)?;
+        let (lease, _) = self.leased.as_mut()?;
+        Some((Link::Socket(socket, to), lease.elsewhere(now, rng)?))
+    }
+
+    /// Takes in an answer of the other port, which sees this host at that address. `None` if it does not come from
+    /// there.
+    pub(super) fn on_outside(&mut self, from: Link, sealed: &Sealed<'_>) -> Option<Result<SocketAddr, Dropped>> {
         let other = self.outside.at(self.leased_at()?)?;
-        if from != Link::Udp(other) {
+        if from.address() != Some(other) {
             return None;
         }
         let (lease, _) = self.leased.as_mut()?;
         let seen = lease.on_seen_elsewhere(sealed);
-        Some(seen.map(|address| self.outside.on_seen(address)))
+        if let (Ok(address), Link::Udp(_)) = (&seen, from) {
+            self.outside.on_seen(*address);
+        }
+        Some(seen)
     }
 
     /// This host's addresses, as the server's two ports see them.

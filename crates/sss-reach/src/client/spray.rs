@@ -9,6 +9,7 @@ mod attempt;
 mod bounds;
 mod report;
 mod talk;
+mod watched;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -25,6 +26,7 @@ use super::punch::Punched;
 use attempt::MAX_SOCKETS;
 use bounds::{Budget, Ways};
 use talk::{Deal, Talk, Visits};
+use watched::Watched;
 
 pub use report::{SprayOutcome, SprayReport, SprayRole};
 
@@ -32,10 +34,13 @@ pub use report::{SprayOutcome, SprayReport, SprayRole};
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Time after which a host that was busy is asked again.
 const BUSY_PAUSE: Duration = Duration::from_secs(15);
-/// Time after which one that has not answered is.
-const SILENCE_PAUSE: Duration = Duration::from_secs(60);
+/// Time after which one that has not answered is, and after which it is looked whether the way that was found is lost.
+const LATER: Duration = Duration::from_secs(60);
 /// Time within which the two have to agree.
 const TALK: Duration = Duration::from_secs(10);
+/// Sockets of which it is asked which ports they get outside, and the time for that (RCH-32).
+const MEASURED: usize = 3;
+const MEASURING: Duration = Duration::from_millis(600);
 /// Time from the first PUNCH until the attempt is over, and its sockets are closed.
 const LIFE: Duration = Duration::from_secs(10);
 /// Time after which HELLO goes by a way that is open once more, if no channel was made.
@@ -44,8 +49,7 @@ const AGAIN: Duration = Duration::from_millis(1500);
 const LOOK: Duration = Duration::from_millis(50);
 /// Time between two looks at whether sockets that were kept are still used.
 const SWEEP: Duration = Duration::from_secs(20);
-/// Peers that are watched, results that are remembered, and sockets that are kept, at most.
-const MAX_WATCHED: usize = 4096;
+/// Results that are remembered, and sockets that are kept, at most.
 const MAX_REPORTS: usize = 64;
 const MAX_KEPT: usize = 64;
 
@@ -74,8 +78,7 @@ pub enum SocketOrder {
 pub(crate) struct Spray {
     /// Takes the streams of those who ask. `None`: this host does nothing of it.
     listener: Option<ListenerId>,
-    /// Peers, and when it is looked whether a relay carries to them.
-    watched: VecDeque<(PeerId, Instant)>,
+    watched: Watched,
     ways: Ways,
     budget: Budget,
     visits: Visits,
@@ -153,9 +156,8 @@ impl Spray {
 
     /// There is a channel to a peer, or there is one again.
     pub(super) fn watch(&mut self, now: Instant, peer: PeerId) {
-        let is_known = self.watched.iter().any(|(known, _)| *known == peer);
-        if self.listener.is_some() && !is_known && self.watched.len() < MAX_WATCHED {
-            self.watched.push_back((peer, now + PATIENCE));
+        if self.listener.is_some() {
+            self.watched.add(now + PATIENCE, peer);
         }
     }
 
@@ -168,11 +170,11 @@ impl Spray {
     }
 
     pub(super) fn next_timer(&self) -> Option<Instant> {
-        let watched = self.watched.iter().map(|(_, at)| *at).min();
         let talk = self.talk.as_ref().and_then(Talk::next_timer);
         let sweep = (!self.kept.is_empty()).then(|| self.swept + SWEEP);
         let visits = self.visits.next_timer();
-        watched.into_iter().chain(talk).chain(sweep).chain(visits).min()
+        let watched = self.watched.next_timer().into_iter();
+        watched.chain(talk).chain(sweep).chain(visits).min()
     }
 
     pub(super) fn poll_order(&mut self) -> Option<SocketOrder> {
@@ -197,15 +199,10 @@ impl Spray {
     /// Does what is due. `mapping` is what is known of this host's NAT.
     pub(super) fn on_timer(&mut self, now: Instant, host: &mut Host, mapping: Mapping, rng: &mut Generator) {
         self.visits.expire(now, host);
+        self.get_ready(now, host, rng);
         self.go_on(now, host);
-        for _ in 0..self.watched.len() {
-            let Some((peer, at)) = self.watched.pop_front() else {
-                break;
-            };
-            match at <= now {
-                false => self.watched.push_back((peer, at)),
-                true => self.look(now, host, peer, (mapping, &mut *rng)),
-            }
+        while let Some(peer) = self.watched.take_due(now) {
+            self.look(now, host, peer, (mapping, &mut *rng));
         }
         if self.swept + SWEEP <= now && !self.kept.is_empty() {
             self.sweep(now, host);
@@ -217,6 +214,12 @@ impl Spray {
         let Some((eid, route)) = host.peer_eid(peer).zip(host.channel_info(peer).map(|info| info.route)) else {
             return;
         };
+        let was_found =
+            |(of, report): &(Eid, SprayReport)| *of == eid && matches!(report.outcome, SprayOutcome::Direct(_));
+        if route.class() == RouteClass::Direct && self.reports.iter().any(was_found) {
+            // A relay may carry again one day, and nothing else tells of it.
+            return self.watched.add(now + LATER, peer);
+        }
         // One of the two asks: both know which.
         if route.class() != RouteClass::Relay || host.eid() > eid {
             return;
@@ -225,10 +228,10 @@ impl Spray {
             return;
         };
         if self.talk.is_some() || self.kept.len() >= MAX_KEPT {
-            return self.watched.push_back((peer, now + BUSY_PAUSE));
+            return self.watched.add(now + BUSY_PAUSE, peer);
         }
         if !self.budget.has(now, target.ip()) {
-            return self.watched.push_back((peer, now + bounds::PAUSE));
+            return self.watched.add(now + bounds::PAUSE, peer);
         }
         let mut key = [0; 32];
         rng.fill(&mut key);
@@ -415,24 +418,43 @@ impl Spray {
         }
     }
 
-    /// The sockets that were ordered are open, as far as the system lets them be.
-    pub(super) fn on_sockets_opened(
-        &mut self,
-        now: Instant,
-        host: &mut Host,
-        sockets: &[SocketId],
-        rng: &mut Generator,
-    ) {
+    /// The sockets that were ordered are open, as far as the system lets them be. Returns those of which it is to be
+    /// asked which ports they get outside.
+    pub(super) fn on_sockets_opened<'a>(&mut self, now: Instant, sockets: &'a [SocketId]) -> &'a [SocketId] {
         let talk = self.talk.as_mut().filter(|talk| talk.is_opening());
         let Some(talk) = talk else {
             // What they were for is over.
-            return self.orders.push_back(SocketOrder::Close(sockets.to_vec()));
+            self.orders.push_back(SocketOrder::Close(sockets.to_vec()));
+            return &[];
         };
-        let count = u16::try_from(sockets.len()).unwrap_or(u16::MAX);
-        let record = Record::Ready(count, None).encode();
+        let is_of_use = talk.deal.own == Mapping::Other;
+        let measured = sockets.get(..MEASURED).filter(|_| is_of_use).unwrap_or_default();
+        talk.begin_to_measure(
+            now + if measured.is_empty() { Duration::ZERO } else { MEASURING },
+            sockets,
+        );
+        measured
+    }
+
+    /// One of the sockets has that port outside.
+    pub(super) fn on_measured(&mut self, socket: SocketId, port: u16) {
+        if let Some(talk) = &mut self.talk {
+            talk.on_measured(socket, port);
+        }
+    }
+
+    /// Says that the sockets are open, once it is known which ports they get, or that it is not to be known.
+    fn get_ready(&mut self, now: Instant, host: &mut Host, rng: &mut Generator) {
+        let Some((talk, (count, steps))) = self.talk.as_mut().and_then(|talk| {
+            let measured = talk.measured(now)?;
+            Some((talk, measured))
+        }) else {
+            return;
+        };
+        let record = Record::Ready(u16::try_from(count).unwrap_or(u16::MAX), steps).encode();
         let is_written = host.stream(talk.stream).write_record(&record).is_ok();
-        talk.begin_from_sockets(now, sockets, rng);
-        if sockets.is_empty() {
+        talk.begin_from_sockets(now, steps.is_some(), rng);
+        if count == 0 {
             self.finish(now, host, SprayOutcome::NoSockets);
         } else if !is_written {
             self.finish(now, host, SprayOutcome::Silent);
@@ -506,15 +528,13 @@ impl Spray {
         if !unused.is_empty() {
             self.orders.push_back(SocketOrder::Close(unused));
         }
-        let again = match outcome {
-            SprayOutcome::Direct(_) => None,
-            SprayOutcome::Refused(Verdict::Busy) => Some(BUSY_PAUSE),
-            SprayOutcome::Silent => Some(SILENCE_PAUSE),
-            _ => Some(bounds::PAUSE),
+        let pause = match outcome {
+            SprayOutcome::Refused(Verdict::Busy) => BUSY_PAUSE,
+            SprayOutcome::Direct(_) | SprayOutcome::Silent => LATER,
+            _ => bounds::PAUSE,
         };
-        if let Some(pause) = again.filter(|_| talk.is_asker && self.watched.len() < MAX_WATCHED) {
-            self.watched.retain(|(known, _)| *known != peer);
-            self.watched.push_back((peer, now + pause));
+        if talk.is_asker {
+            self.watched.put_off(now + pause, peer);
         }
         let report = SprayReport {
             outcome,

@@ -48,7 +48,12 @@ impl Client {
     /// Takes in an answer of a server's other port. `None` if it does not come from one.
     pub(super) fn on_outside(&mut self, from: Link, sealed: &Sealed<'_>) -> Option<Result<(), Dropped>> {
         let mut registrations = self.registrations.iter_mut();
-        registrations.find_map(|registration| registration.on_outside(from, sealed))
+        let seen = registrations.find_map(|registration| registration.on_outside(from, sealed))?;
+        Some(seen.map(|address| {
+            if let Link::Socket(socket, _) = from {
+                self.spray.on_measured(socket, address.port());
+            }
+        }))
     }
 
     /// There is a channel to a peer, or there is one again.
@@ -80,7 +85,13 @@ impl Client {
 
     /// The sockets that were ordered are open.
     pub(crate) fn on_sockets_opened(&mut self, now: Instant, host: &mut Host, sockets: &[SocketId]) {
-        self.spray.on_sockets_opened(now, host, sockets, &mut self.rng);
+        let measured = self.spray.on_sockets_opened(now, sockets);
+        for socket in measured {
+            let mut servers = self.registrations.iter_mut();
+            let question = servers.find_map(|server| server.ask_from(now, *socket, &mut self.rng));
+            self.outbox
+                .extend(question.map(|(link, packet)| Datagram::new(Route::over(link), packet)));
+        }
         self.spray_on(now, host);
     }
 

@@ -49,6 +49,22 @@ pub struct Steps {
     pub step: i16,
 }
 
+impl Steps {
+    /// Largest step that is taken for one: what is farther apart may be so by chance.
+    const LARGEST: u16 = 64;
+
+    /// The steps of which these ports are the latest, if they are even.
+    pub fn of([first, second, third]: [u16; 3]) -> Option<Self> {
+        let (step, again) = (second.wrapping_sub(first), third.wrapping_sub(second));
+        let step = step.cast_signed();
+        let is_even = step == again.cast_signed() && step != 0 && step.unsigned_abs() <= Self::LARGEST;
+        is_even.then(|| Self {
+            next: third.wrapping_add_signed(step),
+            step,
+        })
+    }
+}
+
 /// One of the records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
@@ -132,6 +148,18 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // spec: RCH-32
+    #[test]
+    fn ports_that_step_evenly_foretell_the_next() {
+        let steps = |ports| Steps::of(ports).map(|steps| (steps.next, steps.step));
+        assert_eq!(steps([40_000, 40_001, 40_002]), Some((40_003, 1)));
+        assert_eq!(steps([40_000, 39_998, 39_996]), Some((39_994, -2)));
+        assert_eq!(steps([65_534, 65_535, 0]), Some((1, 1)));
+        for uneven in [[7, 7, 7], [1, 2, 4], [1000, 2000, 3000], [1024, 60_000, 30_000]] {
+            assert_eq!(steps(uneven), None);
+        }
+    }
 
     // spec: RCH-29
     #[test]

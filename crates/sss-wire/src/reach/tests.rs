@@ -131,6 +131,7 @@ proptest! {
         let _ = (Lease::decode(&packet), LeaseOk::decode(&packet), Connect::decode(&packet));
         let _ = (Found::decode(&packet), Notify::decode(&packet), Request::decode(&packet));
         let _ = (Registered::decode(&packet), Entries::decode(&packet), records::read_outcome(&packet));
+        let _ = (spray::Record::decode(&packet), packet.get(..7).map(spray::Record::decode));
     }
 }
 

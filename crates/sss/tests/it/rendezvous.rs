@@ -84,6 +84,29 @@ async fn a_host_is_reached_by_its_eid_alone() {
     .await;
 }
 
+// spec: RCH-28
+#[tokio::test]
+async fn one_server_tells_by_two_ports_whether_there_is_a_nat_that_takes_another_for_each() {
+    within(30, async {
+        let server = server(&Identity::generate(), "127.0.0.1:0").await;
+        let host = registered(&server, FoundBy::Nobody).await;
+        let seen = || match host.registrations()[0].state {
+            RegistrationState::Registered { seen_elsewhere, .. } => seen_elsewhere,
+            _ => None,
+        };
+        while seen().is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(seen(), Some(host.local_addr()));
+        let explained = host.explain(&server.eid());
+        assert!(explained.spray.is_none());
+        // There is nothing but questions at the other port: the lease is where it was.
+        assert_eq!(host.observed_addrs(), [(server.eid(), host.local_addr())]);
+        assert_eq!(server.rendezvous_stats().unwrap().leases, 1);
+    })
+    .await;
+}
+
 // spec: RCH-9
 #[tokio::test]
 async fn hosts_are_found_again_when_the_server_is_back() {

@@ -61,7 +61,7 @@ table inet watch {
   counter others { }
   chain forward { type filter hook forward priority -5;
     iifname "lan" meta l4proto tcp counter name others;
-    iifname "lan" udp dport != 7757 counter name others; }
+    iifname "lan" udp dport != { 7757, 7758 } counter name others; }
 }
 table ip promised {
   chain before { type nat hook prerouting priority -101; }

@@ -11,7 +11,7 @@ use sss_wire::reach::spray::{MAX_RECORD, Mapping, Record, Steps};
 
 use super::attempt::Attempt;
 use super::report::{SprayOutcome, SprayReport, SprayRole};
-use super::{AGAIN, LIFE, LOOK, Role, TALK};
+use super::{AGAIN, LIFE, LOOK, MEASURED, Role, TALK};
 
 /// Streams on which nothing was said yet, at a time.
 const MAX_VISITS: usize = 16;
@@ -51,6 +51,8 @@ enum State {
     Awaiting,
     /// This host does.
     Opening,
+    /// It has; the first ports that they get outside are asked for, until then.
+    Measuring(Vec<SocketId>, [Option<u16>; MEASURED], Instant),
     /// PUNCH is sent, since then; by so many sockets, of which these are this host's.
     Punching(Box<Attempt>, Instant, (usize, Vec<SocketId>)),
 }
@@ -115,16 +117,43 @@ impl Talk {
         self.state = State::Punching(Box::new(attempt), now, (sockets, Vec::new()));
     }
 
-    /// This host has opened sockets.
-    pub(super) fn begin_from_sockets(&mut self, now: Instant, sockets: &[SocketId], rng: &mut Generator) {
-        let attempt = Attempt::from_sockets(now, (&self.deal.key, self.deal.target), (sockets, false), rng);
-        self.state = State::Punching(Box::new(attempt), now, (sockets.len(), sockets.to_vec()));
+    /// This host has opened sockets, and asks for the ports that they get, until then.
+    pub(super) fn begin_to_measure(&mut self, until: Instant, sockets: &[SocketId]) {
+        self.state = State::Measuring(sockets.to_vec(), [None; MEASURED], until);
+    }
+
+    /// One of the sockets has that port outside.
+    pub(super) fn on_measured(&mut self, socket: SocketId, port: u16) {
+        if let State::Measuring(sockets, seen, _) = &mut self.state
+            && let Some(at) = sockets.iter().position(|of| *of == socket)
+            && let Some(slot) = seen.get_mut(at)
+        {
+            *slot = Some(port);
+        }
+    }
+
+    /// The number of sockets, and the steps of their ports, once that is known or the time for it is over.
+    pub(super) fn measured(&self, now: Instant) -> Option<(usize, Option<Steps>)> {
+        let State::Measuring(sockets, seen, until) = &self.state else {
+            return None;
+        };
+        match seen {
+            [Some(one), Some(two), Some(three)] => Some((sockets.len(), Steps::of([*one, *two, *three]))),
+            _ => (*until <= now).then_some((sockets.len(), None)),
+        }
+    }
+
+    /// PUNCH goes from the sockets; set if their ports are foretold.
+    pub(super) fn begin_from_sockets(&mut self, now: Instant, is_foretold: bool, rng: &mut Generator) {
+        let sockets = self.take_sockets();
+        let attempt = Attempt::from_sockets(now, (&self.deal.key, self.deal.target), (&sockets, is_foretold), rng);
+        self.state = State::Punching(Box::new(attempt), now, (sockets.len(), sockets));
     }
 
     /// Takes its sockets away.
     pub(super) fn take_sockets(&mut self) -> Vec<SocketId> {
         match &mut self.state {
-            State::Punching(.., (_, sockets)) => std::mem::take(sockets),
+            State::Punching(.., (_, sockets)) | State::Measuring(sockets, ..) => std::mem::take(sockets),
             _ => Vec::new(),
         }
     }
@@ -144,7 +173,7 @@ impl Talk {
     fn end(&self) -> Instant {
         match &self.state {
             State::Punching(_, since, _) => *since + LIFE,
-            State::Asking | State::Awaiting | State::Opening => self.began + TALK,
+            State::Asking | State::Awaiting | State::Opening | State::Measuring(..) => self.began + TALK,
         }
     }
 
@@ -153,8 +182,11 @@ impl Talk {
     }
 
     pub(super) fn next_timer(&self) -> Option<Instant> {
-        let State::Punching(attempt, _, _) = &self.state else {
-            return Some(self.end());
+        let attempt = match &self.state {
+            State::Punching(attempt, ..) => attempt,
+            State::Measuring(_, seen, _) if seen.iter().all(Option::is_some) => return Some(Instant::default()),
+            State::Measuring(.., until) => return Some(*until),
+            _ => return Some(self.end()),
         };
         let look = attempt.is_heard().then_some(self.look_at);
         attempt.next_timer().into_iter().chain(look).chain([self.end()]).min()
