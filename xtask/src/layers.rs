@@ -184,6 +184,7 @@ const MODULES: &[(&str, Layers)] = &[
                 "bulk",
                 "congestion",
                 "delivery",
+                "fresh",
                 "handshakes",
                 "prioritisation",
                 "refusals",

@@ -12,7 +12,7 @@ use sss_sim::congestion::{links, tables};
 use sss_sim::delivery;
 use sss_sim::prioritisation::{self, Setup, chart};
 use sss_sim::work::{self, Workload};
-use sss_sim::{Profile, handshakes, refusals, scenario, units};
+use sss_sim::{Profile, fresh, handshakes, refusals, scenario, units};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -22,6 +22,7 @@ Examples:
   sss-sim run --seeds 3000 --hash-datagrams > before    what is sent, and when, to compare with another version
   sss-sim bulk --rate 20M --rtt 50ms --queue 125000 --loss 1%    goodput over a bottleneck
   sss-sim congestion                           how congestion controls use, share and follow a bottleneck
+  sss-sim fresh                                how long the content of a fresh stream takes
   sss-sim datagrams --loss 1% --size 16384 --json    which datagrams arrive before their deadline
   sss-sim prioritisation --csv out.csv --svg out.svg    responses that share a link while their priorities change
   sss-sim refusals --runs 1000                 how soon a host that is refused hears why
@@ -47,6 +48,8 @@ enum Command {
     Congestion(CongestionArgs),
     /// Measures how senders begin, share a link, and follow it when it becomes longer.
     Links(LinksArgs),
+    /// Measures how long the content of a fresh stream takes on a channel that has been in use.
+    Fresh(FreshArgs),
     /// Measures which datagrams arrive before their deadline, by loss and size.
     Datagrams(DatagramsArgs),
     /// Plays two responses that share a narrow link, a third of high priority, and a change of mind.
@@ -180,6 +183,13 @@ struct LinksArgs {
 }
 
 #[derive(Args)]
+struct FreshArgs {
+    /// The seed.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+#[derive(Args)]
 struct DatagramsArgs {
     /// Rate of the link, in bits per second.
     #[arg(long, default_value = "100M", value_parser = units::rate)]
@@ -238,6 +248,7 @@ fn main() -> ExitCode {
         Command::Bulk(args) => run_bulk(&args),
         Command::Congestion(args) => exit(tables::all(args.seed).map(|text| print!("{text}"))),
         Command::Links(args) => exit(links::print(&args.tables, args.seed)),
+        Command::Fresh(args) => exit(fresh::table(args.seed).map(|text| print!("{text}"))),
         Command::Datagrams(args) => exit(run_datagrams(&args)),
         Command::Prioritisation(args) => exit(run_prioritisation(&args)),
         Command::Refusals(args) => exit(run_refusals(&args)),
