@@ -115,6 +115,11 @@ impl Config {
                 "at least 65536 bytes",
             ),
             (
+                (constants::STREAM_BORROW..=constants::MAX_BORROW).contains(&self.window.start),
+                "window.start",
+                "65536 bytes to 16 MiB",
+            ),
+            (
                 self.window.max_message <= constants::MAX_MESSAGE,
                 "max_message",
                 "at most 64 MiB",
@@ -316,6 +321,9 @@ pub struct WindowConfig {
     pub per_host_budget: u64,
     /// Bytes that top-level streams that are not accepted may cost at first (STR-52). At least 65,536.
     pub root: u64,
+    /// Bytes that a new stream may send before anything is heard of it, in both directions and as far as the budgets
+    /// allow (STR-75, STR-76): 64 KiB to 16 MiB.
+    pub start: u64,
     /// Largest datagram on a stream that is taken, at most 64 MiB. 0: none.
     pub max_message: u64,
     /// Bytes of large datagrams that one peer may have under way to this host, or waiting for the application; at
@@ -341,6 +349,7 @@ impl Default for WindowConfig {
             per_peer_budget: 64 << 20,
             per_host_budget: 256 << 20,
             root: 1 << 20,
+            start: 256 << 10,
             max_message: 1 << 20,
             datagram_budget: 64 << 20,
         }

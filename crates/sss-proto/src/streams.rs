@@ -48,6 +48,7 @@ use bytes::Bytes;
 use sss_wire::Code;
 use sss_wire::constants::{MAX_DEPTH, MAX_NAME, MIN_ROOT_CREDIT};
 use sss_wire::frame::Frame;
+use sss_wire::params::Settings;
 
 pub use data::ReadOutcome;
 #[cfg(any(test, fuzzing))]
@@ -139,19 +140,21 @@ impl Streams {
         self.life.tree.lsids.set_role(role);
     }
 
-    /// The peer's SETTINGS: what it grants for openings at the root, and the largest datagram that it takes.
+    /// The peer's SETTINGS: what it grants for openings at the root, what of that one stream may borrow, and the
+    /// largest datagram that it takes.
     ///
     /// # Errors
     /// If `root_credit` is too small.
-    pub(crate) fn set_peer_settings(&mut self, root_credit: u64, max_message: u64) -> Result<(), ProtocolError> {
-        if root_credit < MIN_ROOT_CREDIT {
+    pub(crate) fn set_peer_settings(&mut self, settings: &Settings) -> Result<(), ProtocolError> {
+        if settings.root_credit < MIN_ROOT_CREDIT {
             return Err(ProtocolError::new(Code::SETTINGS, "root_credit is below 65536"));
         }
+        self.life.flow.set_terms(settings.stream_borrow, settings.root_credit);
         if self.life.failed.is_none() {
             let table = &mut self.life.tree.table;
-            self.life.flow.raise_openings(table, ROOT, root_credit, 0);
+            self.life.flow.raise_openings(table, ROOT, settings.root_credit, 0);
         }
-        self.life.ledger.set_peer_max(max_message);
+        self.life.ledger.set_peer_max(settings.max_message);
         Ok(())
     }
 

@@ -10,8 +10,10 @@ pub const BASE_DATAGRAM: u16 = 1232;
 pub const MAX_DATAGRAM: u16 = 65507;
 /// Longest channel id, in bytes.
 pub const MAX_CHANNEL_ID: usize = 20;
-/// Bytes that a new stream borrows until it is accepted, at most.
+/// Bytes that a new stream borrows until it is accepted, at most, unless the peer's SETTINGS allow more.
 pub const STREAM_BORROW: u64 = 65536;
+/// Largest `stream_borrow` that a host may announce.
+pub const MAX_BORROW: u64 = 1 << 24;
 /// Bytes of its own data that the peer may send of a stream that an application holds, whatever the budgets.
 pub const STREAM_WINDOW: u64 = 4096;
 /// Bytes charged for a stream that is not accepted, beside what it borrows.

@@ -218,7 +218,7 @@ impl Handshake<'_> {
         let mut frames = Frames::new(&bytes);
         let settings = packet_zero::read_settings(&mut frames)?;
         packet_zero::check_role(&settings, channel.origin.role)?;
-        streams.set_peer_settings(settings.root_credit, settings.max_message)?;
+        streams.set_peer_settings(&settings)?;
         channel.reset_token = settings.reset_token;
         channel.channel.apply_peer_settings(&settings);
         transport.names.set_outdated();

@@ -34,6 +34,7 @@ use budget::{HostBudget, PeerStreams, SubtreeBudgets};
 use gauge::Tuning;
 use lending::Acceptor;
 use openers::Openers;
+use openings::Terms;
 use windows::Windows;
 
 /// The flow control of one peer's streams. What belongs to a stream is in its node.
@@ -43,6 +44,8 @@ pub(super) struct Flow {
     budgets: SubtreeBudgets,
     /// The number of streams the peer has opened, and may open.
     streams: PeerStreams,
+    /// The peer's settings.
+    terms: Terms,
     /// Streams that wait for room to be opened.
     pub(super) openers: Openers,
     /// Streams that were accepted, and of which the peer has heard nothing since.
@@ -57,6 +60,7 @@ impl Flow {
             windows: Windows::new(config),
             budgets: SubtreeBudgets::default(),
             streams: PeerStreams::default(),
+            terms: Terms::default(),
             openers: Openers::default(),
             untold: KeyQueue::default(),
             is_over: false,
@@ -245,6 +249,20 @@ impl Flow {
         self.streams.remove();
     }
 
+    /// INIT of a stream of the peer has come that borrows so much (FRM-9).
+    ///
+    /// # Errors
+    /// If that is more than this host's SETTINGS allow.
+    pub(super) fn check_start(&self, borrow: u64) -> Result<(), ProtocolError> {
+        if borrow > self.windows.start() {
+            return Err(ProtocolError::new(
+                Code::FRAME_ENCODING,
+                "a stream borrows more than the settings allow",
+            ));
+        }
+        Ok(())
+    }
+
     /// INIT of a stream of the peer has come, and is in its place: its lender is charged. Returns the lender.
     ///
     /// # Errors
@@ -405,6 +423,17 @@ impl Flow {
 
 /// Account of what this host opens (STR-53, STR-59).
 impl Flow {
+    /// The peer lets each stream borrow so much (STR-75), and has so large an account at its root. What a channel of
+    /// the tree said before goes on to hold.
+    pub(super) fn set_terms(&mut self, borrow: u64, root: u64) {
+        let terms = &mut self.terms;
+        (terms.borrow, terms.root) = (terms.borrow.max(borrow), terms.root.max(root));
+    }
+
+    pub(super) fn terms(&self) -> Terms {
+        self.terms
+    }
+
     /// INIT of a stream is sent for the first time: its lender is charged, and those that waited for it can go.
     pub(super) fn charge_opening(&mut self, table: &mut Table, index: u32) {
         let (lender, acceptor) = (openings::lender(table, index), openings::acceptor(table, index));

@@ -18,6 +18,7 @@ mod progress;
 mod random;
 mod records;
 mod released;
+mod start;
 mod subtree;
 mod unheard;
 mod waits;
@@ -85,6 +86,7 @@ impl Streams {
         let mut streams = Self::new(StreamsConfig {
             window: WindowConfig {
                 root,
+                start: STREAM_BORROW,
                 ..WindowConfig::default()
             },
             seed: 7,

@@ -277,6 +277,8 @@ fn config(rng: &mut StdRng) -> Config {
             w.per_stream_max = 256 << 10;
             w.per_peer_budget = 1 << 20;
             w.root = rng.random_range(65_536..262_144);
+            // No more draws: what follows stays as it was.
+            w.start = [65_536, 100_000, 256 << 10][w.per_stream_initial as usize % 3];
         });
     }
     if rng.random_bool(0.2) {

@@ -69,7 +69,7 @@ fn two_share_alike() {
     let apart = [1000, 2000, 2500, 3000, 3500, 4000, 5000];
     let reports = apart.map(|apart| shared(&[Bbr, Bbr], ms(apart)));
     let fairness = reports.each_ref().map(Report::fairness);
-    assert!(fairness.iter().sum::<f64>() / 7.0 > 0.95, "{fairness:?}");
+    assert!(fairness.iter().sum::<f64>() / 7.0 > 0.94, "{fairness:?}");
     assert!(fairness.iter().all(|f| *f > 0.92), "{fairness:?}");
     for report in &reports {
         assert!(report.total() > 0.85 * RATE as f64, "{}", report.total());

@@ -5,11 +5,11 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sss_proto::{DatagramOptions, ListenerId, ReadOutcome, StreamId};
+use sss_proto::{Config, DatagramOptions, ListenerId, ReadOutcome, StreamId, WindowConfig};
 use sss_sim::world::Recorder;
 use sss_sim::{LinkConfig, World};
 
-use crate::support::{A, B, duo, ms, secs};
+use crate::support::{A, B, duo, duo_with, ms, secs};
 
 const RTT: Duration = ms(50);
 /// What is to be heard of a stream.
@@ -24,7 +24,10 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let mut world = duo(7, &LinkConfig::with_delay(RTT / 2));
+        Self::of(duo(7, &LinkConfig::with_delay(RTT / 2)))
+    }
+
+    fn of(mut world: World) -> Self {
         let listener = world.call(B, |h, _| h.listen("svc", "1")).unwrap();
         world.call(B, |h, _| h.listen("deaf", "1")).unwrap();
         let a = world.connect(A, B, ("svc", "1"));
@@ -160,6 +163,55 @@ fn beside_a_thousand_siblings_that_are_unread_and_full() {
     assert_eq!(held, 1000);
     scene.world.run_for(secs(20), &mut Recorder::default());
     scene.assert_heard("(b) 1,000 siblings are unread and full", top, accepted);
+}
+
+/// Fresh streams at a time, and how many bytes each has: the first take all the start that there is.
+fn fresh(number: usize) -> (usize, usize) {
+    if number < 100 { (1, 300_000) } else { (20, 6_000) }
+}
+
+// spec: STR-18, STR-46, STR-75, STR-76
+#[test]
+fn ten_thousand_fresh_streams_that_nobody_reads() {
+    const STREAMS: usize = 10_000;
+    let window = WindowConfig::default().with(|w| w.per_peer_budget = 8 << 20);
+    let config = Config::default().with(|c| c.window = window);
+    let link = LinkConfig::with_delay(RTT / 2);
+    let mut scene = Scene::of(duo_with(7, &link, config.clone(), config));
+    let top = scene.top;
+    let accepted = scene.child(top);
+    let mut unread = Vec::new();
+    let mut slowest = Duration::ZERO;
+    while unread.len() < STREAMS {
+        let (count, bytes) = fresh(unread.len());
+        let (began, all) = (scene.world.elapsed(), unread.len() + count);
+        for _ in 0..count {
+            let stream = scene.world.connect(A, B, ("svc", "1"));
+            scene.world.write(A, stream, &vec![1; bytes]).unwrap();
+        }
+        while unread.len() < all && scene.world.elapsed() < began + secs(5) {
+            scene.world.run_for(ms(1), &mut Recorder::default());
+            let listener = scene.listener;
+            while let Some((stream, _)) = scene.world.call(B, |h, _| h.accept(listener)) {
+                unread.push(stream);
+            }
+        }
+        slowest = slowest.max(scene.world.elapsed() - began);
+        scene.world.run_for(RTT, &mut Recorder::default());
+    }
+    assert_eq!(unread.len(), STREAMS);
+    assert!(slowest <= RTT * 3 / 2, "{slowest:?}");
+    rest(&mut scene.world);
+    let infos = unread.iter().map(|s| scene.world.host(B).stream_info(*s).unwrap());
+    let received: Vec<u64> = infos.map(|i| i.received).collect();
+    // Each of them was heard, and what they hold is what was granted (STR-46).
+    assert!(received.iter().all(|bytes| *bytes >= FIRST as u64));
+    assert!(received.iter().any(|bytes| *bytes >= 256 << 10));
+    let held: u64 = received.iter().sum();
+    let bound = window.root + window.per_peer_budget + (STREAMS * FIRST) as u64;
+    println!("{held} of {bound} bytes are held; the slowest was heard after {slowest:?}");
+    assert!(held <= bound, "{held} bytes, at most {bound}");
+    scene.assert_heard("(e) 10,000 fresh streams are unread", top, accepted);
 }
 
 // spec: STR-52, STR-59, SVC-9

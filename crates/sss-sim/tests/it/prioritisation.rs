@@ -58,7 +58,8 @@ fn equal_levels_share_equally() {
         let [first, second, third] = report.bytes(Duration::ZERO, THIRD_AT);
         assert!(third == 0 && first + second > setup.rate / 8 * 4, "{first} {second}");
         let share = first as f64 / (first + second) as f64;
-        assert!((share / 0.5 - 1.0).abs() < 0.02, "{setup:?}: {share}");
+        // What the first of them loses when the window overshoots at the start is read a little later.
+        assert!((share / 0.5 - 1.0).abs() < 0.03, "{setup:?}: {share}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! STREAM.
 
 use super::read_lsid;
-use crate::constants::{DATAGRAM_BORROW, MAX_DEPTH, STREAM_BORROW};
+use crate::constants::{DATAGRAM_BORROW, MAX_BORROW, MAX_DEPTH};
 use crate::error::Malformed;
 use crate::reader::Reader;
 use crate::varint::{self, total};
@@ -44,8 +44,8 @@ pub struct Init<'a> {
     /// Owner of the openings account that is charged: 0 the parent's, 1 that of the parent's parent, and so on
     /// (STR-53). 0 for a top-level stream.
     pub lender: u8,
-    /// Bytes that the opener may send before it is given credit, at most STREAM_BORROW; they are charged to the
-    /// account (STR-54).
+    /// Bytes that the opener may send before it is given credit, at most MAX_BORROW here, and at most what the
+    /// receiver's SETTINGS allow (FRM-9); they are charged to the account (STR-54).
     pub borrow: u64,
     /// Bytes that the receiver may send back before it is given credit. 0 for a datagram.
     pub credit: u64,
@@ -138,7 +138,7 @@ impl<'a> Init<'a> {
     fn most_borrowed(&self) -> u64 {
         match self.kind {
             InitKind::Datagram { size } => size.min(DATAGRAM_BORROW),
-            _ => STREAM_BORROW,
+            _ => MAX_BORROW,
         }
     }
 

@@ -23,6 +23,7 @@ const ACCEPTED: u64 = 26;
 const OTHER_TREES: u64 = 27;
 const EARLIER: u64 = 28;
 const VOID: u64 = 29;
+const STREAM_BORROW: u64 = 30;
 
 /// max_ack_delay is less than this.
 const ACK_DELAY_END: u64 = 1 << 24;
@@ -42,6 +43,8 @@ pub struct Settings {
     pub reset_token: Option<[u8; 16]>,
     /// Bytes of charge that the peer may make to the root stream.
     pub root_credit: u64,
+    /// Bytes that a stream of the peer may borrow until it is accepted (FRM-9).
+    pub stream_borrow: u64,
     /// Idle timeout in ms; 0: none.
     pub idle_timeout_ms: u64,
     /// Longest delay of an acknowledgement in us, below 2^24.
@@ -100,6 +103,7 @@ impl Default for Settings {
             channel_id: None,
             reset_token: None,
             root_credit: 1 << 20,
+            stream_borrow: constants::STREAM_BORROW,
             idle_timeout_ms: 60_000,
             max_ack_delay_us: 25_000,
             max_datagram: 1472,
@@ -135,6 +139,7 @@ impl Settings {
                 self.reset_token = Some(token);
             }
             ROOT_CREDIT => self.root_credit = root_credit(value)?,
+            STREAM_BORROW => self.stream_borrow = stream_borrow(value)?,
             IDLE_TIMEOUT => self.idle_timeout_ms = number(value)?,
             MAX_ACK_DELAY => self.max_ack_delay_us = ack_delay(value)?,
             MAX_DATAGRAM => self.max_datagram = datagram(value)?,
@@ -165,6 +170,7 @@ impl Settings {
             }
         };
         number(ROOT_CREDIT, self.root_credit, default.root_credit);
+        number(STREAM_BORROW, self.stream_borrow, default.stream_borrow);
         number(IDLE_TIMEOUT, self.idle_timeout_ms, default.idle_timeout_ms);
         number(MAX_ACK_DELAY, self.max_ack_delay_us, default.max_ack_delay_us);
         number(MAX_DATAGRAM, self.max_datagram, default.max_datagram);
@@ -262,6 +268,14 @@ fn root_credit(value: &[u8]) -> Result<u64, Malformed> {
         return Err(Malformed("root_credit is below 65536"));
     }
     Ok(credit)
+}
+
+fn stream_borrow(value: &[u8]) -> Result<u64, Malformed> {
+    let most = number(value)?;
+    if !(constants::STREAM_BORROW..=constants::MAX_BORROW).contains(&most) {
+        return Err(Malformed("stream_borrow is not between 65536 and 2^24"));
+    }
+    Ok(most)
 }
 
 fn message(value: &[u8]) -> Result<u64, Malformed> {

@@ -234,6 +234,7 @@ proptest! {
             channel_id: Some(channel_id),
             reset_token: token,
             root_credit: numbers.0.max(65_536),
+            stream_borrow: 65_536 + numbers.1 % (1 << 20),
             idle_timeout_ms: numbers.1,
             max_ack_delay_us: numbers.2,
             max_datagram: numbers.3,

@@ -195,6 +195,8 @@ struct SettingsFields {
     channel_id: Option<String>,
     reset_token: Option<String>,
     root_credit: String,
+    #[serde(default)]
+    stream_borrow: Option<String>,
     idle_timeout_ms: String,
     max_ack_delay_us: String,
     max_datagram: String,
@@ -226,6 +228,7 @@ impl From<SettingsFields> for Settings {
             channel_id: fields.channel_id.map(|id| ChannelId::new(&unhex(&id)).unwrap()),
             reset_token: fields.reset_token.map(|t| unhex(&t).try_into().unwrap()),
             root_credit: number(&fields.root_credit),
+            stream_borrow: fields.stream_borrow.map_or(65_536, |n| number(&n)),
             idle_timeout_ms: number(&fields.idle_timeout_ms),
             max_ack_delay_us: number(&fields.max_ack_delay_us),
             max_datagram: number(&fields.max_datagram),

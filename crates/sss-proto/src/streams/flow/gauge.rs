@@ -7,6 +7,9 @@ use crate::time::Instant;
 /// The window that every stream has, whatever the budgets are (STR-46).
 pub(crate) const MIN_WINDOW: u64 = STREAM_WINDOW;
 
+/// This part of the root's openings account is kept for the first bytes of streams (STR-77).
+pub(crate) const KEPT: u64 = 4;
+
 /// The window of one stream.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Tuning {

@@ -93,9 +93,7 @@ impl List {
                 queues.remove(&acceptor);
                 continue;
             };
-            let has_room = table
-                .find(key)
-                .is_some_and(|index| openings::opening(table, index).is_some());
+            let has_room = table.find(key).is_some_and(|index| openings::has_room(table, index));
             if has_room {
                 queue.keys.pop();
                 self.entries.push_back((acceptor, serial));

@@ -7,8 +7,9 @@
 
 use std::sync::Arc;
 
-use sss_wire::constants::{DATAGRAM_BORROW, OPEN_COST, OPEN_ROOM, STREAM_BORROW, STREAM_WINDOW};
+use sss_wire::constants::{DATAGRAM_BORROW, MIN_ROOT_CREDIT, OPEN_COST, OPEN_ROOM, STREAM_BORROW, STREAM_WINDOW};
 
+use super::gauge::KEPT;
 use super::lending::Acceptor;
 use crate::ids::StreamKey;
 use crate::streams::life::state::SendState;
@@ -20,6 +21,34 @@ use crate::streams::tree::table::Table;
 const SPARE: u64 = 16;
 /// Bytes of a datagram that have to be borrowed.
 const FIRST: u64 = 1024;
+
+/// Terms of openings that the peer's SETTINGS name.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    /// Bytes that a stream may borrow at most (STR-75).
+    pub(crate) borrow: u64,
+    /// Bytes that the account of the root had at first.
+    pub(crate) root: u64,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self {
+            borrow: STREAM_BORROW,
+            root: MIN_ROOT_CREDIT,
+        }
+    }
+}
+
+impl Terms {
+    /// Returns what an account has for more than the first bytes of a stream: a part of it is kept for those, so that
+    /// as many streams as ever are heard while nothing is read of others (STR-77).
+    fn beyond(self, table: &Table, lender: u32) -> u64 {
+        let kept = if lender == ROOT { self.root / KEPT } else { OPEN_ROOM };
+        let room = table[lender].account.as_ref().map_or(OPEN_ROOM, |a| a.lent.room());
+        room.saturating_sub(kept)
+    }
+}
 
 /// Way in which a stream can be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,24 +122,29 @@ pub(crate) fn scarcest(table: &Table, index: u32) -> (u32, bool) {
     (lender, is_full(lender))
 }
 
-/// Returns how a stream that was not announced can be opened now, if there is room for it (STR-53). The nearest
-/// that has room for all that the stream has to send, or else the one with the most room, is charged.
-pub(crate) fn opening(table: &Table, index: u32) -> Option<Opening> {
+/// Returns whether there is room to open a stream that was not announced.
+pub(crate) fn has_room(table: &Table, index: u32) -> bool {
+    opening(table, index, Terms::default()).is_some()
+}
+
+/// Returns how a stream that was not announced can be opened now, if there is room for it (STR-53). The nearest that
+/// has room for all that the stream has to send, or else the one with the most room, is charged.
+pub(crate) fn opening(table: &Table, index: u32, terms: Terms) -> Option<Opening> {
     let node = &table[index];
-    let on_hand = node.on_hand();
+    let on_hand = node.on_hand(terms.borrow);
     let acceptor = acceptor(table, index);
-    let mut best: Option<(u64, u8)> = None;
+    let mut best: Option<(u64, u8, u32)> = None;
     for (at, levels) in lenders(table, index) {
         let allowance = allowance(table, at, &acceptor, levels);
-        if best.is_none_or(|(most, _)| allowance > most) {
-            best = Some((allowance, levels));
+        if best.is_none_or(|(most, ..)| allowance > most) {
+            best = Some((allowance, levels, at));
         }
         if allowance >= node.least_room().max(OPEN_COST + on_hand) {
             break;
         }
     }
-    let (allowance, levels) = best.filter(|(allowance, _)| *allowance >= node.least_room())?;
-    let borrow = node.borrow(on_hand, allowance - OPEN_COST);
+    let (allowance, levels, lender) = best.filter(|(allowance, ..)| *allowance >= node.least_room())?;
+    let borrow = node.borrow(on_hand, allowance, terms.beyond(table, lender));
     Some(Opening { levels, borrow })
 }
 
@@ -140,13 +174,9 @@ impl Node {
         OPEN_COST + if self.is_datagram() { FIRST } else { 0 }
     }
 
-    /// Returns what a new stream has to send, as far as it may borrow.
-    fn on_hand(&self) -> u64 {
-        let most = if self.is_datagram() {
-            DATAGRAM_BORROW
-        } else {
-            STREAM_BORROW
-        };
+    /// Returns what a new stream has to send, as far as it may borrow; a stream of bytes `most`.
+    fn on_hand(&self, most: u64) -> u64 {
+        let most = if self.is_datagram() { DATAGRAM_BORROW } else { most };
         if self.status.send.carries_data() {
             self.send.end().min(most)
         } else {
@@ -154,12 +184,14 @@ impl Node {
         }
     }
 
-    /// Returns what a new stream borrows of `spare`: what it has to send, and if it may get more, something for that.
-    fn borrow(&self, on_hand: u64, spare: u64) -> u64 {
+    /// Returns what a new stream borrows of `allowance`: what it has to send, and if it may get more, something for
+    /// that. Of it may be beyond the first bytes what `beyond` says.
+    fn borrow(&self, on_hand: u64, allowance: u64, beyond: u64) -> u64 {
+        let spare = allowance - OPEN_COST;
         let is_open = self.status.send == SendState::Open && !self.is_datagram();
         let more = if is_open { (spare / SPARE).min(STREAM_WINDOW) } else { 0 };
         // Half of what is left stays for those that come next, but for the first bytes.
-        let most = (spare / 2).max(STREAM_WINDOW).min(spare);
-        on_hand.max(more).min(STREAM_BORROW).min(most)
+        let most = (allowance / 2).min(beyond).max(STREAM_WINDOW).min(spare);
+        on_hand.max(more).min(most)
     }
 }

@@ -15,9 +15,17 @@ use std::time::Duration;
 use sss_wire::constants::{OPEN_ROOM, STREAM_BORROW};
 
 use super::budget::HostBudget;
-use super::gauge::{Gauge, Left, MIN_WINDOW, Tuning};
+use super::gauge::{Gauge, KEPT, Left, MIN_WINDOW, Tuning};
 use crate::config::WindowConfig;
 use crate::time::Instant;
+
+/// Bytes beyond MIN_WINDOW of a window of STREAM_BORROW.
+const SMALL: u64 = STREAM_BORROW - MIN_WINDOW;
+/// Part of the peer's budget that new streams share up to STREAM_BORROW each, and what they share beyond that.
+const SMALL_PART: u64 = 4;
+const LARGE_PART: u64 = 8;
+/// Starts beyond STREAM_BORROW are given while so many of them are left.
+const LARGE_LEFT: u64 = 8;
 
 /// State that the windows of all streams of a peer depend on.
 #[derive(Debug)]
@@ -25,8 +33,8 @@ pub(crate) struct Windows {
     config: WindowConfig,
     /// Bytes that all windows have from the budget.
     spent: u64,
-    /// Part of that which streams have with which this host opened them, and that was not used.
-    births: u64,
+    /// Part of that which new streams have, of which the windows were not raised yet.
+    births: Births,
     /// Bytes that large datagrams have from the budget of the host.
     lent: u64,
     host: HostBudget,
@@ -34,12 +42,33 @@ pub(crate) struct Windows {
     pub(crate) now: Instant,
 }
 
+/// Bytes beyond MIN_WINDOW that new streams have.
+#[derive(Debug, Default)]
+struct Births {
+    /// Those up to STREAM_BORROW each.
+    small: u64,
+    /// Those beyond.
+    large: u64,
+}
+
+impl Births {
+    fn add(&mut self, extra: u64) {
+        let small = extra.min(SMALL);
+        (self.small, self.large) = (self.small + small, self.large + extra - small);
+    }
+
+    fn remove(&mut self, extra: u64) {
+        let small = extra.min(SMALL);
+        (self.small, self.large) = (self.small - small, self.large - (extra - small));
+    }
+}
+
 impl Windows {
     pub(crate) fn new(config: WindowConfig) -> Self {
         Self {
             config,
             spent: 0,
-            births: 0,
+            births: Births::default(),
             lent: 0,
             host: HostBudget::default(),
             rtt: Duration::from_millis(100),
@@ -95,12 +124,16 @@ impl Windows {
         (2 * window).min(self.config.per_stream_max)
     }
 
-    /// The window as it is, but for what the budgets ask. `birth` is what a window that was never raised has from them.
-    fn present(&self, tuning: Option<&Tuning>, birth: u64, left: Left) -> u64 {
+    /// The window as it is, but for what the budgets ask. `birth` is what a window that was never raised has from them:
+    /// who reads gets twice as much.
+    fn present(&self, consumed: u64, tuning: Option<&Tuning>, birth: u64, left: Left) -> u64 {
         match tuning {
             None => {
+                let now = MIN_WINDOW + birth;
                 let first = self.config.per_stream_initial.max(STREAM_BORROW);
-                Self::affordable(first, MIN_WINDOW + birth, left)
+                let is_read = consumed >= now / 4;
+                let first = if is_read { first.max(self.twice(now)) } else { first };
+                Self::affordable(first, now, left)
             }
             Some(t) if t.window < STREAM_BORROW => Self::affordable(STREAM_BORROW, t.window, left),
             Some(t) => t.as_budgets_ask(left),
@@ -114,7 +147,7 @@ impl Windows {
         if gauge.charge + enough < gauge.limit {
             return false;
         }
-        let window = self.present(tuning, birth, self.within_all(subtrees));
+        let window = self.present(gauge.consumed, tuning, birth, self.within_all(subtrees));
         gauge.consumed + window - window / 2 >= gauge.limit
     }
 
@@ -132,7 +165,7 @@ impl Windows {
             return Some((first, None));
         }
         let left = self.within_all(subtrees);
-        let present = self.present(tuning, birth, left);
+        let present = self.present(gauge.consumed, tuning, birth, left);
         let window = match tuning {
             Some(t) if t.window == present && self.now.since(t.granted_at) < 2 * self.rtt => {
                 Self::affordable(self.twice(present), present, left)
@@ -167,9 +200,9 @@ impl Windows {
             Some(t) if self.now.since(t.granted_at) < 2 * self.rtt && left.large > 0 => {
                 Self::affordable(self.twice(t.window).max(t.window), t.window, left)
             }
-            // What waits stays, and so does room for what comes next.
+            // What waits stays, and so does room for the first bytes of what comes next (STR-77).
             Some(t) => {
-                let used = gauge.charge - gauge.consumed + OPEN_ROOM;
+                let used = gauge.charge - gauge.consumed + OPEN_ROOM.max(t.base / KEPT);
                 t.as_budgets_ask(left).max(used.min(t.window))
             }
         };
@@ -204,27 +237,35 @@ impl Windows {
         Some(tuning)
     }
 
-    /// The window with which this host opens a stream. Streams of which nothing came back yet share a quarter of the
-    /// peer's budget.
+    /// Bytes that a stream of the peer may borrow.
+    pub(crate) fn start(&self) -> u64 {
+        self.config.start
+    }
+
+    /// The window of a new stream (STR-76): MIN_WINDOW, STREAM_BORROW or the largest start. Those of which the window
+    /// was not raised yet share a part of the peer's budget, and another for what is beyond STREAM_BORROW.
     pub(crate) fn birth(&self, subtrees: Left) -> u64 {
         let left = self.within_all(subtrees);
-        let is_left = self.births + STREAM_BORROW - MIN_WINDOW <= self.config.per_peer_budget / 4;
-        if is_left && left.large >= STREAM_BORROW {
-            STREAM_BORROW
-        } else {
-            MIN_WINDOW
+        let budget = self.config.per_peer_budget;
+        let start = self.config.start.min(self.config.per_stream_max).max(STREAM_BORROW);
+        let is_small = self.births.small + SMALL <= budget / SMALL_PART && left.large >= STREAM_BORROW;
+        let is_large = self.births.large + start - STREAM_BORROW <= budget / LARGE_PART;
+        match is_small {
+            true if is_large && left.large / LARGE_LEFT >= start => start,
+            true => STREAM_BORROW,
+            false => MIN_WINDOW,
         }
     }
 
     /// A stream was opened with so much from the budgets.
     pub(crate) fn note_birth(&mut self, extra: u64) {
-        self.births += extra;
+        self.births.add(extra);
         self.spend(0, extra);
     }
 
     /// A stream has another window now, or none.
     pub(crate) fn end_birth(&mut self, extra: u64) {
-        self.births -= extra;
+        self.births.remove(extra);
     }
 
     fn spend(&mut self, before: u64, after: u64) {
@@ -268,6 +309,10 @@ impl Windows {
     /// Returns what the windows of this host have from the budgets.
     pub(crate) fn spent(&self) -> u64 {
         self.spent
+    }
+
+    pub(crate) fn set_start(&mut self, bytes: u64) {
+        self.config.start = bytes;
     }
 
     pub(crate) fn limit_budget(&mut self, bytes: u64) {

@@ -20,7 +20,7 @@ pub(super) fn prepare(life: &mut Life, index: u32) -> Result<(), Blocked> {
     if table[index].has(Flags::ANNOUNCED) {
         return Ok(());
     }
-    let opening = openings::opening(table, index).ok_or(Blocked::Opening(index))?;
+    let opening = openings::opening(table, index, life.flow.terms()).ok_or(Blocked::Opening(index))?;
     table[index].set_opening(opening);
     if !table[index].is_datagram() {
         life.flow.choose_window(table, index);
@@ -73,6 +73,7 @@ pub(super) fn on_new(
     (lsid, ordinal): (u64, u64),
     init: &Init<'_>,
 ) -> Result<Option<u32>, ProtocolError> {
+    life.flow.check_start(init.borrow)?;
     let parent = parent(life, init)?;
     if let Some(parent) = parent {
         check_not_released(&life.tree[parent])?;

@@ -190,7 +190,7 @@ fn first_to_open(life: &Life, index: u32) -> u32 {
     let mut first = index;
     let mut at = life.tree[index].place.parent;
     while at != NONE && !life.tree[at].has(Flags::ANNOUNCED) {
-        if openings::opening(&life.tree.table, at).is_none() {
+        if !openings::has_room(&life.tree.table, at) {
             first = at;
         }
         at = life.tree[at].place.parent;

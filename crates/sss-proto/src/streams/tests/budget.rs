@@ -6,11 +6,12 @@ use super::*;
 use crate::streams::flow::gauge::MIN_WINDOW;
 use crate::streams::tree::index::ROOT;
 
-fn pair_with(window: WindowConfig) -> Pair {
+pub(super) fn pair_with(window: WindowConfig) -> Pair {
     let side = |role| {
         let mut streams = Streams::new(StreamsConfig { window, seed: 3 });
         streams.set_role(role);
         streams.grant_root(window.root).unwrap();
+        streams.set_peer_start(window.start);
         streams
     };
     Pair {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use sss_wire::frame::OpenCredit;
+use sss_wire::params::Settings;
 
 use super::*;
 use crate::config::StreamLimits;
@@ -15,10 +16,29 @@ use crate::streams::report::waits;
 use crate::streams::tree::index::ROOT;
 
 impl Streams {
-    /// The peer's SETTINGS, as far as they grant openings.
+    /// The peer's SETTINGS, as far as they grant openings. What a stream may borrow is what it was.
     pub(super) fn grant_root(&mut self, root_credit: u64) -> Result<(), ProtocolError> {
-        let max = self.max_datagram();
-        self.set_peer_settings(root_credit, max)
+        self.set_peer_settings(&Settings {
+            root_credit,
+            max_message: self.max_datagram(),
+            ..Settings::default()
+        })
+    }
+
+    /// The peer's SETTINGS, as far as they say what a stream may borrow.
+    pub(super) fn set_peer_start(&mut self, stream_borrow: u64) {
+        self.set_peer_settings(&Settings {
+            root_credit: sss_wire::constants::MIN_ROOT_CREDIT,
+            stream_borrow,
+            max_message: self.max_datagram(),
+            ..Settings::default()
+        })
+        .unwrap();
+    }
+
+    /// Lets streams of the peer borrow so much.
+    pub(super) fn set_start(&mut self, bytes: u64) {
+        self.life.flow.windows.set_start(bytes);
     }
 
     /// A path that loses so much, whose round-trip time is as it was.
@@ -64,7 +84,7 @@ impl Streams {
 
     /// Returns whether there is room to open a stream.
     pub(super) fn can_open(&self, index: u32) -> bool {
-        openings::opening(&self.life.tree.table, index).is_some()
+        openings::has_room(&self.life.tree.table, index)
     }
 
     pub(super) fn raise_limit(&mut self, index: u32, limit: u64) {

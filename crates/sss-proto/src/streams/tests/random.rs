@@ -116,6 +116,11 @@ impl Side {
     fn new(role: Role) -> Self {
         let mut streams = Streams::test(role, 100_000);
         streams.grant_root(100_000).unwrap();
+        // The responder keeps to what hosts do that know no such setting.
+        match role {
+            Role::Initiator => streams.set_start(256 << 10),
+            Role::Responder => streams.set_peer_start(256 << 10),
+        }
         Self {
             streams,
             held: BTreeMap::new(),

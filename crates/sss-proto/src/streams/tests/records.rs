@@ -235,7 +235,7 @@ fn a_mark_needs_credit_as_a_byte_does() {
     let mut pair = Pair::with_root(65_536);
     let a = pair.a.open_top_level("svc", "v1").unwrap();
     // All that it may borrow; the mark is one too many.
-    let most = (65_536 / 2 - 512) / 2;
+    let most = 65_536 / 4;
     pair.a.write_record(a, &vec![7; most]).unwrap();
     pair.a.finish(a).unwrap();
     while let Some(packet) = pair.a.packet(ROOM) {
@@ -320,6 +320,7 @@ fn generous() -> Pair {
     pair.b.life.flow.windows = crate::streams::flow::windows::Windows::new(WindowConfig {
         per_stream_initial: 4 << 20,
         per_stream_max: 4 << 20,
+        start: STREAM_BORROW,
         ..WindowConfig::default()
     });
     pair
