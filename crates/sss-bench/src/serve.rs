@@ -14,6 +14,8 @@ enum Service {
     Sink,
     /// Reads a request, answers with these bytes.
     Respond(Bytes),
+    /// Counts datagrams.
+    Count,
     /// Takes one byte, answers with one byte, keeps the stream open.
     Hold,
 }
@@ -22,6 +24,7 @@ impl Service {
     fn of(workload: Workload) -> Self {
         match workload {
             Workload::Bulk | Workload::BulkNatural => Self::Sink,
+            Workload::Datagrams => Self::Count,
             Workload::IdleStreams | Workload::IdleStreams100k => Self::Hold,
             _ => Self::Respond(vec![0x5a; workload.response()].into()),
         }
@@ -44,11 +47,18 @@ pub(crate) async fn run<L: Listener>(mut listener: L, setup: &Setup, work: Work)
 }
 
 async fn streams<C: Connection>(connection: C, service: Service, work: Work) {
+    if matches!(service, Service::Count) {
+        while connection.recv_datagram().await.is_some() {
+            work.add(1);
+        }
+        return;
+    }
     let mut held = Vec::new();
     while let Some(mut stream) = connection.accept().await {
         match service.clone() {
             Service::Sink => spawn(sink(stream, work.clone())),
             Service::Respond(response) => spawn(respond(stream, response)),
+            Service::Count => {}
             Service::Hold => match hold(&mut stream).await {
                 Ok(()) => held.push(stream),
                 Err(failure) => eprintln!("sss-bench serve: {failure}"),

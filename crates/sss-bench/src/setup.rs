@@ -114,6 +114,8 @@ pub(crate) enum Workload {
     /// the same, 100 in flight, responses of 10 KiB
     #[value(name = "rpc-10k")]
     Rpc10k,
+    /// best-effort datagrams of 1000 bytes, from client to server
+    Datagrams,
     /// connect, one 100-byte request and response, close; 16 at once, no resumption; X25519 with ML-KEM-768
     Handshake,
     /// the same by X25519 alone
@@ -153,6 +155,7 @@ impl Workload {
             Self::IdleStreams | Self::IdleStreams100k if !backend.is_tuned() && !backend.is_sss() => {
                 Some("its default stream limit is lower")
             }
+            Self::Datagrams if backend.family() == Family::Yamux => Some("TCP has no datagrams"),
             Self::Handshake if backend.uses_ring() => Some("ring has no ML-KEM"),
             Self::Rpc1000 if backend == Backend::Yamux => Some("its default stream limit is lower"),
             Self::IdleStreams100k if backend == Backend::YamuxTuned => Some("takes longer than the run may"),

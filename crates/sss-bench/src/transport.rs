@@ -52,6 +52,12 @@ pub(crate) trait Connection: Send + Sync + 'static {
     /// Waits for a stream of the other side; `None` when the connection has ended. One caller at a time.
     fn accept(&self) -> impl Future<Output = Option<Self::Stream>> + Send;
 
+    /// Sends a datagram, when there is room for it.
+    fn send_datagram(&self, data: Bytes) -> impl Future<Output = Outcome<()>> + Send;
+
+    /// Waits for a datagram of the other side; returns how long it is. `None` when the connection has ended.
+    fn recv_datagram(&self) -> impl Future<Output = Option<usize>> + Send;
+
     /// Ends the connection.
     fn close(self) -> impl Future<Output = Outcome<()>> + Send;
 }

@@ -1,6 +1,7 @@
 //! Measurements: the client side of each workload, and what its numbers mean.
 
 mod bulk;
+mod datagrams;
 mod handshake;
 mod memory;
 mod rpc;
@@ -18,6 +19,7 @@ use crate::usage::Snapshot;
 pub(crate) async fn run<D: Dialer>(dialer: D, setup: &Setup) -> Outcome<Quantiles> {
     match setup.workload {
         Workload::Bulk | Workload::BulkNatural => bulk::run(&dialer, setup).await,
+        Workload::Datagrams => datagrams::run(&dialer, setup).await,
         workload if workload.is_rpc() => rpc::run(&dialer, setup).await,
         Workload::Handshake | Workload::HandshakeClassical => handshake::run(dialer, setup).await,
         Workload::IdleChannels => memory::channels(dialer, setup).await,
@@ -29,6 +31,7 @@ pub(crate) async fn run<D: Dialer>(dialer: D, setup: &Setup) -> Outcome<Quantile
 pub(crate) fn metrics(setup: &Setup, run: &Run) -> Outcome<Vec<Metric>> {
     match setup.workload {
         Workload::Bulk | Workload::BulkNatural => bulk::metrics(run),
+        Workload::Datagrams => datagrams::metrics(run),
         workload if workload.is_rpc() => rpc::metrics(run, "requests/s", "request"),
         Workload::Handshake | Workload::HandshakeClassical => rpc::metrics(run, "handshakes/s", "handshake"),
         Workload::IdleChannels => memory::metrics(run, "channel"),
@@ -63,6 +66,12 @@ impl Run {
             client: end.client.since(&begin.client),
             server: end.server.since(&begin.server),
         })
+    }
+
+    /// The number of things that the client had done at a named moment, since it began, and that the server had.
+    pub(crate) fn totals(&self, at: &str) -> Outcome<(u64, u64)> {
+        let moment = self.moment(at)?;
+        Ok((moment.client.work, moment.server.work))
     }
 
     fn moment(&self, name: &str) -> Outcome<&Moment> {
@@ -156,6 +165,23 @@ mod tests {
         assert_eq!(value(&metrics, "CPU s/GiB client"), 0.5);
         assert_eq!(value(&metrics, "CPU s/GiB server"), 0.25);
         assert_eq!(value(&metrics, "CPU s/GiB"), 0.75);
+    }
+
+    #[test]
+    fn datagrams_are_counted_by_both_and_lost_is_what_does_not_come() {
+        let mut run = two_moments(window::BEGIN, window::END);
+        for (moment, received) in run.moments.iter_mut().zip([0, 900]) {
+            moment.server.work = received;
+        }
+        let (client, server) = (snapshot(3_000_000_000, 0, 0, 2000), snapshot(3_000_000_000, 0, 0, 1990));
+        let name = datagrams::SETTLED.to_owned();
+        run.moments.push(Moment { name, client, server });
+        let metrics = datagrams::metrics(&run).expect("metrics");
+        assert_eq!(metrics[0].name, "datagrams/s");
+        assert_eq!(value(&metrics, "datagrams/s"), 450.0);
+        assert_eq!(value(&metrics, "% lost"), 0.5);
+        run.moments.pop();
+        assert!(datagrams::metrics(&run).is_err());
     }
 
     #[test]

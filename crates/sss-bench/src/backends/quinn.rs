@@ -163,6 +163,14 @@ impl Connection for QuinnConnection {
         Some(QuinnStream { send, receive })
     }
 
+    async fn send_datagram(&self, data: Bytes) -> Outcome<()> {
+        Ok(self.0.send_datagram_wait(data).await?)
+    }
+
+    async fn recv_datagram(&self) -> Option<usize> {
+        self.0.read_datagram().await.ok().map(|datagram| datagram.len())
+    }
+
     async fn close(self) -> Outcome<()> {
         self.0.close(VarInt::from_u32(0), b"");
         Ok(())

@@ -152,6 +152,15 @@ impl Connection for SssConnection {
         self.deepest().ok()?.accept_substream().await.ok()?.map(SssStream)
     }
 
+    async fn send_datagram(&self, data: Bytes) -> Outcome<()> {
+        Ok(self.deepest()?.send_datagram(data).await?)
+    }
+
+    async fn recv_datagram(&self) -> Option<usize> {
+        let received = self.deepest().ok()?.recv_datagram().await;
+        received.ok()?.map(|datagram| datagram.len())
+    }
+
     async fn close(self) -> Outcome<()> {
         self.deepest()?.peer().close(0, "");
         Ok(())

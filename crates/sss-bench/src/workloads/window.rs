@@ -42,6 +42,11 @@ impl Window {
         self.work.add(count);
     }
 
+    /// Tells the parent that a named moment has come.
+    pub(crate) fn mark(&self, name: &str) -> Outcome<()> {
+        self.work.mark(name)
+    }
+
     /// Notes that an operation begun at `start` is complete.
     pub(crate) fn completed(&self, start: Instant, latencies: &mut Latencies) {
         self.work.add(1);
