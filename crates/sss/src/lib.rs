@@ -142,7 +142,9 @@ pub use server::{Incoming, Server};
 pub use server_set::ServerSet;
 pub use service_builder::ServiceBuilder;
 pub use services_of::ServicesOf;
-pub use stream::{Receipt, RecordReader, RecordWriter, RecvHalf, SendDatagram, SendHalf, SendTracked, Stream};
+pub use stream::{
+    Receipt, RecordReader, RecordWriter, RecvHalf, SendDatagram, SendDatagrams, SendHalf, SendTracked, Stream,
+};
 
 #[cfg(feature = "port-mapping")]
 pub use mapping::PortMapping;

@@ -26,7 +26,7 @@ use records::{record_reading_methods, record_writing_methods};
 use stream_ref::StreamRef;
 use write::{Sending, sending_methods};
 
-pub use datagram::{Receipt, SendDatagram, SendTracked};
+pub use datagram::{Receipt, SendDatagram, SendDatagrams, SendTracked};
 pub use records::{RecordReader, RecordWriter};
 pub use split::{RecvHalf, SendHalf};
 

@@ -125,6 +125,91 @@ impl Future for SendDatagram<'_> {
     }
 }
 
+/// Datagrams that are sent, one after the other, when this is awaited.
+///
+/// Awaiting it waits until all of them had room in the stream's queue of datagrams (512 KiB); it does not wait until
+/// they are sent. When it is dropped before, each of them is queued as a whole, or not at all, and none after one that
+/// is not: [`Self::left`] says how many those are.
+///
+/// It ends with a [`DatagramError`] as [`SendDatagram`] does: the one for which it ended, and those after it, were not
+/// queued.
+#[must_use = "datagrams are sent only when this is awaited"]
+pub struct SendDatagrams<'a> {
+    stream: &'a StreamRef,
+    left: std::vec::IntoIter<Bytes>,
+    options: DatagramOptions,
+    place: Place<'a>,
+}
+
+impl<'a> SendDatagrams<'a> {
+    pub(crate) fn new(stream: &'a StreamRef, all: Vec<Bytes>) -> Self {
+        Self {
+            stream,
+            left: all.into_iter(),
+            options: DatagramOptions::default(),
+            place: Place::new(stream.shared()),
+        }
+    }
+
+    /// Sends each until it has arrived, as [`SendDatagram::reliable`].
+    pub fn reliable(mut self) -> Self {
+        self.options.reliable = true;
+        self
+    }
+
+    /// Sets how long each is of use to the peer, as [`SendDatagram::deadline`]; from when it is queued on.
+    pub fn deadline(mut self, time: Duration) -> Self {
+        self.options.deadline = Some(time);
+        self
+    }
+
+    /// Sets the level of each, as [`SendDatagram::priority`].
+    pub fn priority(mut self, level: i8) -> Self {
+        self.options.priority = level;
+        self
+    }
+
+    /// Returns how many are not queued yet.
+    pub fn left(&self) -> usize {
+        self.left.len()
+    }
+}
+
+impl fmt::Debug for SendDatagrams<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendDatagrams")
+            .field("stream", &self.stream.id())
+            .field("left", &self.left())
+            .field("options", &self.options)
+            .finish()
+    }
+}
+
+impl Future for SendDatagrams<'_> {
+    type Output = Result<(), DatagramError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self {
+            stream,
+            left,
+            options,
+            place,
+        } = self.get_mut();
+        let key = Key::Stream(stream.id(), Interest::SendDatagram);
+        place.poll(cx, key, |inner, now| {
+            while let Some(data) = left.as_slice().first() {
+                let sent = inner.core.stream(stream.id()).send_datagram(now, data, options);
+                inner.want_driver();
+                if sent?.is_none() {
+                    return Poll::Pending;
+                }
+                left.next();
+            }
+            Poll::Ready(Ok(()))
+        })
+    }
+}
+
 /// A [`SendDatagram`] that gives a [`Receipt`] when it is awaited. Cancel safe, as that is.
 #[derive(Debug)]
 #[must_use = "a datagram is sent only when this is awaited"]
@@ -199,6 +284,16 @@ macro_rules! datagram_sending_methods {
             /// [`Self::finish`].
             pub fn send_datagram(&self, data: impl Into<bytes::Bytes>) -> $crate::SendDatagram<'_> {
                 $crate::SendDatagram::new(self.stream_ref(), data.into())
+            }
+
+            /// Sends several messages as [`Self::send_datagram`] would, each of its own, for less than so many calls
+            /// cost. They go when the result is awaited.
+            pub fn send_datagrams<D: Into<bytes::Bytes>>(
+                &self,
+                all: impl IntoIterator<Item = D>,
+            ) -> $crate::SendDatagrams<'_> {
+                let all = all.into_iter().map(Into::into).collect();
+                $crate::SendDatagrams::new(self.stream_ref(), all)
             }
 
             /// The largest datagram that the peer takes, in bytes; 0: none. As long as the peer has not said: 64 MiB,

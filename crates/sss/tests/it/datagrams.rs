@@ -94,6 +94,55 @@ async fn the_end_of_the_channel_is_told_to_all_who_wait() {
 }
 
 #[tokio::test]
+async fn many_are_sent_at_once_each_of_its_own() {
+    let pair = pair().await;
+    let all: Vec<Bytes> = (0..3000_u32).map(|n| n.to_be_bytes().repeat(200).into()).collect();
+    let send = pair.ours.send_datagrams(all.clone()).reliable();
+    let receive = async {
+        let mut received = Vec::new();
+        while received.len() < all.len() {
+            received.push(pair.theirs.recv_datagram().await.unwrap().unwrap());
+        }
+        received.sort();
+        received
+    };
+    let (sent, received) = within(20, async { tokio::join!(send, receive) }).await;
+    sent.unwrap();
+    assert!(received == all, "{}", received.len());
+    pair.ours.send_datagrams(Vec::<Bytes>::new()).await.unwrap();
+}
+
+#[tokio::test]
+async fn those_of_many_that_were_queued_are_the_first_ones() {
+    let pair = pair_of(builder(), builder().max_message(5000)).await;
+    let sizes = [10, 20, 5001, 30];
+    let mut send = pair.ours.send_datagrams(sizes.map(|size| vec![1; size])).reliable();
+    let (size, limit) = (5001, 5000);
+    assert_eq!((&mut send).await, Err(DatagramError::TooLarge { size, limit }));
+    assert_eq!(send.left(), 2);
+    // Nobody takes them: not all are queued, and what was given up is not sent.
+    let all = std::iter::repeat_n(Bytes::from(vec![2; 4000]), 20_000);
+    let mut many = pair.ours.send_datagrams(all).reliable();
+    let wait = tokio::time::timeout(Duration::from_millis(300), &mut many);
+    wait.await.unwrap_err();
+    let queued = 20_000 - many.left();
+    assert!(queued > 0 && many.left() > 0, "{queued} queued");
+    drop(many);
+    let receive = async {
+        let mut sizes = Vec::new();
+        while sizes.len() < 2 + queued {
+            sizes.push(pair.theirs.recv_datagram().await.unwrap().unwrap().len());
+        }
+        sizes
+    };
+    let mut sizes = within(20, receive).await;
+    sizes.sort_unstable();
+    assert_eq!(sizes[..3], [10, 20, 4000]);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(pair.theirs.try_recv_datagram(), Err(TryError::Empty));
+}
+
+#[tokio::test]
 async fn one_that_is_too_large_names_the_limit() {
     let pair = pair_of(builder(), builder().max_message(5000)).await;
     let (size, limit) = (5001, 5000);

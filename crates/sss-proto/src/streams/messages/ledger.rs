@@ -32,7 +32,7 @@ const MAX_LOSS: u32 = 655;
 /// Time that packets take to the peer, as long as nothing is known: half of the initial round-trip time (REC-1).
 const INITIAL_ONE_WAY: Duration = Duration::from_millis(166);
 /// Bytes of stateless datagrams, with their costs, that wait on one stream at most.
-const STREAM_QUEUE: usize = 1 << 20;
+const STREAM_QUEUE: usize = 2 << 20;
 /// Bytes of stateless datagrams, with their costs, that wait on all streams of a peer at most.
 const PEER_QUEUE: usize = 4 << 20;
 /// Cost of a datagram of the peer that waits for the application, beside its bytes (STR-37, STR-39).
