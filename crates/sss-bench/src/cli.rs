@@ -58,7 +58,7 @@ pub(crate) enum Command {
 
 #[derive(Args)]
 pub(crate) struct Compare {
-    /// Workloads to run, separated by commas [default: all but rpc-8, rpc-32 and rpc-1000].
+    /// Workloads to run, separated by commas [default: all but rpc-8, rpc-32, rpc-1000 and datagrams].
     #[arg(long, value_delimiter = ',', value_name = "WORKLOAD")]
     pub(crate) only: Vec<Workload>,
 

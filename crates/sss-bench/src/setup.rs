@@ -133,7 +133,7 @@ impl Workload {
     /// The workloads of a run that names none.
     pub(crate) fn usual() -> Vec<Self> {
         let all = Self::value_variants().iter().copied();
-        all.filter(|workload| !matches!(workload, Self::Rpc8 | Self::Rpc32 | Self::Rpc1000))
+        all.filter(|workload| !matches!(workload, Self::Rpc8 | Self::Rpc32 | Self::Rpc1000 | Self::Datagrams))
             .collect()
     }
 

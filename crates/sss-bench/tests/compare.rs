@@ -12,7 +12,7 @@ fn compare(arguments: &[&str]) -> Output {
             "--rounds",
             "1",
             "--seconds",
-            "0.1",
+            "0.3",
             "--warmup",
             "0.05",
             "--channels",
@@ -57,7 +57,7 @@ fn every_workload_runs_over_the_peers() {
 
 #[test]
 fn every_workload_runs_over_libsss() {
-    let workloads = "bulk,bulk-natural,rpc-1,rpc-100,rpc-10k,handshake,idle-channels,idle-streams";
+    let workloads = "bulk,bulk-natural,rpc-1,rpc-100,rpc-10k,datagrams,handshake,idle-channels,idle-streams";
     assert_complete(&compare(&[
         "--only",
         workloads,

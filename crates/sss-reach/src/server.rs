@@ -64,7 +64,7 @@ impl fmt::Debug for ServerConfig {
     }
 }
 
-/// Numbers of things that a server has done, and what it holds.
+/// Numbers of things that a server has done, and what it has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServerStats {
@@ -90,6 +90,8 @@ pub struct ServerStats {
     pub unrelayed: u64,
     /// Requests and calls that were refused.
     pub refused: u64,
+    /// The port beside its own where it says how NATs behave (RCH-28); 0 if there is none.
+    pub other_port: u16,
 }
 
 /// A registration server, without IO.
@@ -142,6 +144,7 @@ impl Registrar {
             leases: self.leases.len() as u64,
             introductions: self.introductions.len() as u64,
             handles: self.relay.as_ref().map_or(0, Relay::len) as u64,
+            other_port: self.other_port,
             ..self.stats
         }
     }

@@ -183,6 +183,14 @@ fn announce(host: &Host, (public, metrics): (&[Place], &Option<TcpListener>), ou
         let tls = Tls(tunnels::port(host));
         output.text(format!("others give --server {eid}@{place}{tls}"));
     }
+    let other = host.rendezvous_stats().map_or(0, |stats| stats.other_port);
+    if other > 0 {
+        let fact = json!({"event": "other_port", "port": other});
+        output.prose(
+            format!("also UDP port {other}, to tell kinds of NATs: let it in"),
+            &fact,
+        );
+    }
     if let Some(address) = tunnels::address(host) {
         let fact = json!({"event": "tls", "address": address.to_string()});
         output.prose(format!("tls {address}"), &fact);

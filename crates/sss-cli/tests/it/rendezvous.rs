@@ -72,6 +72,9 @@ impl Server {
         let mut running = Running::start(&mut home.command(), &[&begin, args].concat());
         let at = running.line("listening ");
         assert_eq!(running.line("others give --server "), at);
+        let other = running.line("also UDP port ");
+        let (port, _) = other.split_once(',').unwrap();
+        assert_ne!((port.parse::<u16>(), at.rsplit(':').next()), (Ok(0), Some(port)));
         Self { home, running, at }
     }
 
