@@ -241,6 +241,10 @@ impl Limits {
             let standing = holders.iter().take_while(|(entry, _)| entry.stands(now));
             let standing = standing.filter(|(_, call)| *call == Call::Pause);
             standing.take(waiting).for_each(|(entry, call)| entry.call(*call));
+            // Of a process that was killed, and whose peer has come again.
+            let holding = entries.iter().filter(|entry| entry.clock().held(kind).count > 0);
+            let stranded = holding.filter(|entry| entry.is_stranded(now) && shares.is_waiting(entry.owner));
+            stranded.for_each(|entry| entry.call(Call::GiveUp));
             for at in shares.who_gives_way(&holdings) {
                 holders.get(at).inspect(|(entry, call)| entry.call(*call));
             }

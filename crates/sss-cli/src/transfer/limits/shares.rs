@@ -181,6 +181,16 @@ impl Shares {
         state.used >= state.total
     }
 
+    /// Returns whether a peer waits for more.
+    pub(crate) fn is_waiting(&self, owner: Owner) -> bool {
+        let state = self.state();
+        let peer = state
+            .groups
+            .get(&owner.group)
+            .and_then(|group| group.peers.get(&owner.eid));
+        peer.is_some_and(|peer| peer.queue.iter().any(|waiter| !waiter.grant.is_closed()))
+    }
+
     /// Returns how many wait, or [`LOOKED_AT`] if they are more.
     pub(crate) fn waiting(&self) -> usize {
         self.state().waiters().take(LOOKED_AT).count()

@@ -369,6 +369,36 @@ fn threat_34_requests_of_those_that_are_gone_are_given_up_for_others_soon() {
     assert_eq!(calls(GONE + Duration::from_secs(1)), [(7, Call::GiveUp)]);
 }
 
+#[test]
+fn requests_of_processes_that_were_killed_are_given_up_for_those_of_the_same_peer() {
+    let limits = limits();
+    let begun = Instant::now();
+    let killed = Arc::new(AtomicBool::new(false));
+    let all = std::iter::from_fn(|| now(limits.claim(owner(1))));
+    let all: Vec<_> = all
+        .map(|claim| {
+            let killed = killed.clone();
+            claim.of_peer(Arc::new(move || killed.load(Ordering::Relaxed)))
+        })
+        .collect();
+    assert_eq!(all.len() as u64, REQUESTS_OF_ONE);
+    let given_up = |at| {
+        limits.look(begun + at);
+        all.iter().filter(|claim| call(claim) == Some(Call::GiveUp)).count() as u64
+    };
+    killed.store(true, Ordering::Relaxed);
+    assert_eq!(given_up(2 * GONE), 0, "nobody waits");
+    let mut other: Pin<Box<_>> = Box::pin(limits.claim(owner(1)));
+    assert!(now(other.as_mut()).is_none());
+    killed.store(false, Ordering::Relaxed);
+    assert_eq!(given_up(2 * GONE), 0, "they can be reached");
+    killed.store(true, Ordering::Relaxed);
+    assert_eq!(given_up(GONE / 2), 0, "they may come back");
+    assert_eq!(given_up(2 * GONE), REQUESTS_OF_ONE);
+    drop(all);
+    assert!(now(other.as_mut()).is_some());
+}
+
 // Threat 34: the first pieces of a crowd do not take all the room there is.
 #[test]
 fn threat_34_room_is_scarce_before_there_is_none() {
