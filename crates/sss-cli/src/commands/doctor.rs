@@ -252,7 +252,8 @@ fn advice(
     if is_unreached {
         advice.push(SERVER_ADVICE.to_owned());
     }
-    if explanation.nat == NatKind::OtherPorts {
+    // Whoever has reached the peer needs no other server.
+    if explanation.nat == NatKind::OtherPorts && explanation.route.is_none() {
         advice
             .push("use a server that relays, `sss rendezvous --relay`: with hosts behind NATs it is needed".to_owned());
     }
