@@ -688,6 +688,9 @@ fn a_server_has_room_for_so_many_and_tells_what_it_does() {
     let listening = server.line("");
     let listening: serde_json::Value = serde_json::from_str(&listening).unwrap();
     let at = listening["target"].as_str().unwrap();
+    let other_port: serde_json::Value = serde_json::from_str(&server.line("")).unwrap();
+    assert_eq!(other_port["event"], "other_port");
+    assert!(other_port["port"].as_u64().unwrap() > 0);
     let other = Home::new();
     let serving = Found::start(&other, at, &["--public"]);
     let registered = loop {
