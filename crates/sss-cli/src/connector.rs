@@ -460,7 +460,6 @@ fn window(limit: Option<Rate>) -> WindowConfig {
     defaults.with(|window| {
         let stream = rate.piece().saturating_mul(2).max(LEAST_WINDOW);
         window.per_stream_max = window.per_stream_max.min(stream);
-        window.per_stream_initial = window.per_stream_initial.min(stream);
         window.per_peer_budget = window.per_peer_budget.min(rate.bytes_per_second().max(LEAST_BUDGET));
     })
 }

@@ -309,9 +309,7 @@ impl Default for PeerLimits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WindowConfig {
-    /// Window of a stream at first.
-    pub per_stream_initial: u64,
-    /// Largest window that a stream's window grows to.
+    /// Largest window that a stream's window grows to. Below `start`, and above 64 KiB, it bounds the starts as well.
     pub per_stream_max: u64,
     /// Bytes that the windows of all streams of one peer may have beyond 4096 bytes each, once they were raised.
     /// Together with `root`, `datagram_budget` and 4 MiB of small datagrams, this bounds what the peer can make
@@ -322,7 +320,8 @@ pub struct WindowConfig {
     /// Bytes that top-level streams that are not accepted may cost at first (STR-52). At least 65,536.
     pub root: u64,
     /// Bytes that a new stream may send before anything is heard of it, in both directions and as far as the budgets
-    /// allow (STR-75, STR-76): 64 KiB to 16 MiB.
+    /// allow (STR-75, STR-76): 64 KiB to 16 MiB. A stream that is read has four times as much as soon as a quarter of
+    /// its start has come.
     pub start: u64,
     /// Largest datagram on a stream that is taken, at most 64 MiB. 0: none.
     pub max_message: u64,
@@ -333,6 +332,11 @@ pub struct WindowConfig {
 }
 
 impl WindowConfig {
+    /// Bytes that a stream of the peer may borrow at most (STR-75).
+    pub(crate) fn borrow(&self) -> u64 {
+        self.start.min(self.per_stream_max).max(constants::STREAM_BORROW)
+    }
+
     /// The same limits with some of them changed:
     /// `WindowConfig::default().with(|window| window.root = 256 << 10)`.
     pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
@@ -344,7 +348,6 @@ impl WindowConfig {
 impl Default for WindowConfig {
     fn default() -> Self {
         Self {
-            per_stream_initial: 256 << 10,
             per_stream_max: 16 << 20,
             per_peer_budget: 64 << 20,
             per_host_budget: 256 << 20,

@@ -110,7 +110,7 @@ impl LocalHost {
             channel_id,
             reset_token: Some(self.reset_token(local_id)),
             root_credit: config.window.root,
-            stream_borrow: config.window.start,
+            stream_borrow: config.window.borrow(),
             idle_timeout_ms: u64::try_from(config.idle_timeout.as_millis()).unwrap_or(u64::MAX),
             max_ack_delay_us: MAX_ACK_DELAY_US,
             max_datagram: u64::from(config.max_datagram),

@@ -3,7 +3,7 @@
 
 use std::error::Error;
 
-use sss::{Host, Server, Stream, WindowConfig};
+use sss::{Host, Server, Stream};
 use tokio::task::JoinSet;
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -15,10 +15,7 @@ const NAMES: [&str; 3] = ["first", "second", "urgent"];
 async fn main() -> Result<(), Failure> {
     let alice = Host::builder().bind("127.0.0.1:0").build().await?;
     tokio::spawn(serve(alice.listen("files", "get/1")?));
-    // A stream for which the receiver has granted nothing more lets the others go on: on a way as fast as this one
-    // windows have to be large from the beginning.
-    let window = WindowConfig::default().with(|window| window.per_stream_initial = 1 << 20);
-    let bob = Host::builder().bind("127.0.0.1:0").window(window).build().await?;
+    let bob = Host::builder().bind("127.0.0.1:0").build().await?;
     let session = bob
         .connect(alice.eid(), "files", "get/1")
         .hint(alice.local_addr())

@@ -189,7 +189,7 @@ fn node(n: u8, settings: u8, restarts: u8) -> Node {
         config.post_quantum = PostQuantum::ALL[usize::from(settings & 3).min(2)];
         config.suites.truncate(1);
         if settings & 4 != 0 {
-            config.window.per_stream_initial = 4096;
+            config.window.per_stream_max = 4096;
             config.window.root = 65_536;
             config.streams.backlog = 2;
             config.streams.per_peer = 8;

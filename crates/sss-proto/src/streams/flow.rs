@@ -321,8 +321,20 @@ impl Flow {
         self.consume_opening(table, outbox, lender, cost - owed);
         self.review_credit(table, outbox, index);
         self.note_untold(table, index);
+        self.tell_who_stands(table, outbox, index);
         if table[lender].account_mut().backing.accept(cost) {
             self.tell_accepted(table, outbox);
+        }
+    }
+
+    /// The peer has used what an accepted stream was lent, and no budget has more for it: it is told of the limit that
+    /// it knows, and so that the stream was accepted (STR-20).
+    fn tell_who_stands(&self, table: &mut Table, outbox: &mut Outbox, index: u32) {
+        let node = &table[index];
+        let gauge = node.gauge();
+        let is_over = node.status.recv.has_size() || !node.status.recv.keeps_data() || node.is_datagram();
+        if !is_over && !node.is_due(Item::Credit) && gauge.charge + STREAM_WINDOW > gauge.limit {
+            outbox.put(table, index, Item::Credit);
         }
     }
 

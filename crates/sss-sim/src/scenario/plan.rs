@@ -273,12 +273,10 @@ fn config(rng: &mut StdRng) -> Config {
     }
     if rng.random_bool(0.3) {
         config.window = WindowConfig::default().with(|w| {
-            w.per_stream_initial = rng.random_range(65_536..131_072);
+            w.start = [65_536, 100_000, 256 << 10][rng.random_range(65_536..131_072) % 3];
             w.per_stream_max = 256 << 10;
             w.per_peer_budget = 1 << 20;
             w.root = rng.random_range(65_536..262_144);
-            // No more draws: what follows stays as it was.
-            w.start = [65_536, 100_000, 256 << 10][w.per_stream_initial as usize % 3];
         });
     }
     if rng.random_bool(0.2) {

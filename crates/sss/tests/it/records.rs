@@ -14,10 +14,7 @@ use crate::common::{Pair, Pattern, builder, pair, pair_of, within};
 
 /// A window of 64 KiB that does not grow.
 fn small_window() -> WindowConfig {
-    WindowConfig::default().with(|w| {
-        w.per_stream_initial = 64 << 10;
-        w.per_stream_max = 64 << 10;
-    })
+    WindowConfig::default().with(|w| w.per_stream_max = 64 << 10)
 }
 
 /// Begins something and gives it up if it is not done at once.

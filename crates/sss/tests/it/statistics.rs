@@ -95,7 +95,7 @@ async fn nothing_written_is_nothing_to_wait_for() {
 
 /// Hosts of which the server takes no more than 64 KiB unread.
 async fn tight() -> Pair {
-    let window = WindowConfig::default().with(|w| (w.per_stream_initial, w.start) = (1 << 16, 1 << 16));
+    let window = WindowConfig::default().with(|w| w.per_stream_max = 1 << 16);
     pair_of(builder(), builder().window(window)).await
 }
 

@@ -27,6 +27,10 @@ const LARGE_PART: u64 = 8;
 /// Starts beyond STREAM_BORROW are given while so many of them are left.
 const LARGE_LEFT: u64 = 8;
 
+/// The window of a stream that is read rises to so many times its start: to as much as comes in a turn of a busy host on
+/// the fastest paths. A stream that has to wait for credit lets those of lower levels go on.
+const FIRST_RISE: u64 = 4;
+
 /// State that the windows of all streams of a peer depend on.
 #[derive(Debug)]
 pub(crate) struct Windows {
@@ -120,19 +124,18 @@ impl Windows {
         present
     }
 
-    fn twice(&self, window: u64) -> u64 {
-        (2 * window).min(self.config.per_stream_max)
+    fn at_most(&self, window: u64) -> u64 {
+        window.min(self.config.per_stream_max)
     }
 
     /// The window as it is, but for what the budgets ask. `birth` is what a window that was never raised has from them:
-    /// who reads gets twice as much.
+    /// who reads gets a multiple of a start.
     fn present(&self, consumed: u64, tuning: Option<&Tuning>, birth: u64, left: Left) -> u64 {
         match tuning {
             None => {
-                let now = MIN_WINDOW + birth;
-                let first = self.config.per_stream_initial.max(STREAM_BORROW);
+                let (now, start) = (MIN_WINDOW + birth, self.start());
                 let is_read = consumed >= now / 4;
-                let first = if is_read { first.max(self.twice(now)) } else { first };
+                let first = if is_read { start.max(self.at_most(FIRST_RISE * now)) } else { start };
                 Self::affordable(first, now, left)
             }
             Some(t) if t.window < STREAM_BORROW => Self::affordable(STREAM_BORROW, t.window, left),
@@ -168,7 +171,7 @@ impl Windows {
         let present = self.present(gauge.consumed, tuning, birth, left);
         let window = match tuning {
             Some(t) if t.window == present && self.now.since(t.granted_at) < 2 * self.rtt => {
-                Self::affordable(self.twice(present), present, left)
+                Self::affordable(self.at_most(2 * present), present, left)
             }
             _ => present,
         };
@@ -198,7 +201,7 @@ impl Windows {
         let window = match tuning {
             None => Self::affordable(STREAM_BORROW, OPEN_ROOM, left),
             Some(t) if self.now.since(t.granted_at) < 2 * self.rtt && left.large > 0 => {
-                Self::affordable(self.twice(t.window).max(t.window), t.window, left)
+                Self::affordable(self.at_most(2 * t.window).max(t.window), t.window, left)
             }
             // What waits stays, and so does room for the first bytes of what comes next (STR-77).
             Some(t) => {
@@ -239,7 +242,7 @@ impl Windows {
 
     /// Bytes that a stream of the peer may borrow.
     pub(crate) fn start(&self) -> u64 {
-        self.config.start
+        self.config.borrow()
     }
 
     /// The window of a new stream (STR-76): MIN_WINDOW, STREAM_BORROW or the largest start. Those of which the window
@@ -247,7 +250,7 @@ impl Windows {
     pub(crate) fn birth(&self, subtrees: Left) -> u64 {
         let left = self.within_all(subtrees);
         let budget = self.config.per_peer_budget;
-        let start = self.config.start.min(self.config.per_stream_max).max(STREAM_BORROW);
+        let start = self.start();
         let is_small = self.births.small + SMALL <= budget / SMALL_PART && left.large >= STREAM_BORROW;
         let is_large = self.births.large + start - STREAM_BORROW <= budget / LARGE_PART;
         match is_small {
@@ -327,7 +330,6 @@ mod tests {
 
     fn windows(per_peer: u64, host: &HostBudget, per_host: u64) -> Windows {
         let mut windows = Windows::new(WindowConfig {
-            per_stream_initial: 256 << 10,
             per_stream_max: 1 << 20,
             per_peer_budget: per_peer,
             per_host_budget: per_host,

@@ -11,7 +11,7 @@ pub(super) fn pair_with(window: WindowConfig) -> Pair {
         let mut streams = Streams::new(StreamsConfig { window, seed: 3 });
         streams.set_role(role);
         streams.grant_root(window.root).unwrap();
-        streams.set_peer_start(window.start);
+        streams.set_peer_start(window.borrow());
         streams
     };
     Pair {

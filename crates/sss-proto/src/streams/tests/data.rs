@@ -1,5 +1,6 @@
 //! Data, in order, once and exactly.
 
+use super::budget::pair_with;
 use super::*;
 use crate::error::ReadError;
 use crate::interest::Interest;
@@ -161,7 +162,7 @@ fn what_was_taken_back_is_not_sent_and_what_is_written_instead_is() {
 
 #[test]
 fn a_writer_waits_and_goes_on() {
-    let mut pair = Pair::new();
+    let mut pair = pair_with(WindowConfig::default());
     let (a, b) = pair.stream();
     let data = vec![5; 3 << 20];
     let n = pair.a.write(a, &data).unwrap();
@@ -248,7 +249,7 @@ fn control_frames_go_before_data() {
         [
             reset(3, code, 0),
             stop(3, code),
-            credit(5, 674_288),
+            credit(5, 327_680),
             data(1, 0, b"data"),
         ]
     );

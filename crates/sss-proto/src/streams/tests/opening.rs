@@ -519,7 +519,7 @@ fn mixed_packet(pair: &mut Pair) -> Packet {
             announce(9, top_level()),
             reset(9, Code::app(3), 0),
             Watch { lsid: 7 },
-            credit(1, 262_144),
+            credit(1, 327_144),
             Priority { lsid, serial, level },
             data(lsid, 0, b"data"),
             Datagram {

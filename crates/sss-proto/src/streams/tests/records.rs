@@ -3,6 +3,7 @@
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use super::budget::pair_with;
 use super::*;
 use crate::error::WriteError;
 use crate::interest::Interest;
@@ -318,9 +319,8 @@ fn of_a_mark_and_a_byte_at_one_position_the_first_is_kept() {
 fn generous() -> Pair {
     let mut pair = Pair::with_root(64 << 20);
     pair.b.life.flow.windows = crate::streams::flow::windows::Windows::new(WindowConfig {
-        per_stream_initial: 4 << 20,
         per_stream_max: 4 << 20,
-        start: STREAM_BORROW,
+        start: 4 << 20,
         ..WindowConfig::default()
     });
     pair
@@ -390,7 +390,7 @@ fn a_record_is_taken_whole_or_not_at_all() {
 
 #[test]
 fn the_sender_keeps_no_mark_that_is_acknowledged() {
-    let mut pair = Pair::new();
+    let mut pair = pair_with(WindowConfig::default());
     let (a, b) = pair.stream();
     for round in 0..50 {
         for i in 0..100 {
