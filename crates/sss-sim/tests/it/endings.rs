@@ -41,8 +41,7 @@ fn a_lost_close_is_repeated_in_answer_to_packets_fewer_and_fewer() {
     );
     let mut echo = Echo::start(&mut world, 2_000_000);
     let stream = echo.open(&mut world, A, B);
-    // A window is under way, and nothing of it is lost yet.
-    world.run_until(ms(450), &mut echo);
+    world.run_until(ms(500), &mut echo);
     let from = world.address(B);
     world.capture();
     world.hold(move |c| c.from == from);

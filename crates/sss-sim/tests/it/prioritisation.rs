@@ -57,9 +57,13 @@ fn equal_levels_share_equally() {
         let report = run(&setup);
         let [first, second, third] = report.bytes(Duration::ZERO, THIRD_AT);
         assert!(third == 0 && first + second > setup.rate / 8 * 4, "{first} {second}");
-        let share = first as f64 / (first + second) as f64;
-        // What the first of them loses when the window overshoots at the start is read a little later.
-        assert!((share / 0.5 - 1.0).abs() < 0.03, "{setup:?}: {share}");
+        // What is behind a lost packet is read a little later: one moment says little.
+        let shares = (0..10).map(|n| {
+            let [first, second, _] = report.bytes(Duration::ZERO, THIRD_AT - ms(100) * n);
+            first as f64 / (first + second) as f64
+        });
+        let share = shares.sum::<f64>() / 10.0;
+        assert!((share / 0.5 - 1.0).abs() < 0.02, "{setup:?}: {share}");
     }
 }
 

@@ -89,7 +89,8 @@ pub(in crate::channel) trait Control: fmt::Debug + Send + Sync {
     fn window(&self) -> u64;
     /// Returns whether the window still grows exponentially.
     fn in_slow_start(&self) -> bool;
-    /// By what part of itself that what is in flight may grow in a round trip, but for slow start.
+    /// By what part of itself that what is in flight may grow in a round trip, but for slow start; infinite if nobody
+    /// knows.
     fn growth(&self) -> f64;
     /// Bytes per second at which packets are to leave, if the controller knows better than what follows from the window
     /// (REC-7).

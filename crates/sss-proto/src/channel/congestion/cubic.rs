@@ -1,9 +1,10 @@
-//! CUBIC (RFC 9438) with the slow start exit of HyStart++ (RFC 9406).
+//! CUBIC (RFC 9438), whose slow start ends as [`start`] says.
 
-use std::time::Duration;
+mod start;
 
 use super::control::{AckSample, Control, Signal, careful_growth, initial_window, minimum_window};
 use crate::time::Instant;
+use start::Start;
 
 /// `C` of RFC 9438 section 5, in segments per second cubed.
 const C: f64 = 0.4;
@@ -24,9 +25,11 @@ pub(in super::super) struct Cubic {
     threshold: u64,
     /// Packets sent at or before this moment belong to a congestion event that was reacted to.
     recovery_start: Option<Instant>,
+    /// Nothing that was sent since was acknowledged: what is in flight is below the window, and comes back to it.
+    is_recovering: bool,
     curve: Curve,
     usage: Usage,
-    hystart: HyStart,
+    start: Start,
     /// State before the last reaction to congestion.
     before: Option<Before>,
 }
@@ -53,6 +56,8 @@ struct Curve {
     /// The window before the last reduction (`cwnd_prior`).
     prior: f64,
     last_ack: Instant,
+    /// The part of the window by which it grows in a round trip.
+    growth: f64,
 }
 
 /// Part of the window that was in use during this round trip and the one before (REC-8).
@@ -117,10 +122,12 @@ impl Curve {
         let bytes = sample.bytes as f64;
         self.reno += alpha * datagram * bytes / window;
         if self.at(elapsed, datagram) < self.reno && window < self.reno {
+            self.growth = alpha * datagram / window;
             return self.reno;
         }
         let target = self.at(elapsed + sample.smoothed.as_secs_f64(), datagram);
         let target = target.clamp(window, 1.5 * window);
+        self.growth = (target - window) / window;
         window + (target - window) * bytes / window
     }
 
@@ -140,9 +147,10 @@ impl Cubic {
             window: initial_window(datagram),
             threshold: u64::MAX,
             recovery_start: None,
+            is_recovering: false,
             curve: Curve::default(),
             usage: Usage::default(),
-            hystart: HyStart::default(),
+            start: Start::default(),
             before: None,
         }
     }
@@ -158,15 +166,36 @@ impl Cubic {
     }
 
     fn slow_start(&mut self, sample: &AckSample) {
-        let growth = match self.hystart.on_acked(sample) {
-            Growth::Full => sample.bytes,
-            Growth::Conservative => sample.bytes / CSS_GROWTH_DIVISOR,
-            Growth::Over => {
-                self.threshold = self.window;
-                return;
-            }
-        };
-        self.window = (self.window + growth).min(self.threshold);
+        if let Some(end) = self.start.on_acked(sample, self.window) {
+            self.land(sample.now, end);
+        }
+        if self.in_slow_start() {
+            self.window = (self.window + sample.bytes).min(self.threshold);
+        }
+    }
+
+    /// Slow start is to end with this window. What is in flight beyond it may be lost: that was reacted to.
+    fn land(&mut self, now: Instant, end: u64) {
+        self.threshold = end.max(initial_window(self.datagram));
+        if self.window >= self.threshold {
+            self.window = self.threshold;
+            self.begin_recovery(now);
+        }
+    }
+
+    fn begin_recovery(&mut self, now: Instant) {
+        self.recovery_start = Some(now);
+        self.is_recovering = true;
+    }
+
+    fn avoid_congestion(&mut self, sample: &AckSample) {
+        if self.start.was_accident(sample) {
+            self.threshold = u64::MAX;
+            self.curve.epoch = None;
+            return;
+        }
+        let grown = self.curve.grow(sample, self.window as f64, f64::from(self.datagram));
+        self.window = grown as u64;
     }
 }
 
@@ -180,28 +209,31 @@ impl Control for Cubic {
     }
 
     fn growth(&self) -> f64 {
-        careful_growth(self.datagram, self.window)
+        if self.is_recovering {
+            return f64::INFINITY;
+        }
+        careful_growth(self.datagram, self.window).max(self.curve.growth)
     }
 
     fn on_acked(&mut self, sample: &AckSample) {
         self.usage.note(sample, self.window, SLACK * u64::from(self.datagram));
-        let recovering = self.recovery_start.is_some_and(|start| sample.largest_sent <= start);
-        if recovering || !self.is_used() {
+        self.is_recovering = self.recovery_start.is_some_and(|start| sample.largest_sent <= start);
+        if self.is_recovering || !self.is_used() {
             self.curve.pause(sample.now);
         } else if self.in_slow_start() {
             self.slow_start(sample);
         } else {
-            let grown = self.curve.grow(sample, self.window as f64, f64::from(self.datagram));
-            self.window = grown as u64;
+            self.avoid_congestion(sample);
         }
         self.curve.last_ack = sample.now;
     }
 
     fn on_congestion(&mut self, now: Instant, signal: &Signal) -> bool {
+        self.start.end();
         if self.recovery_start.is_some_and(|start| signal.sent <= start) {
             return false;
         }
-        self.recovery_start = Some(now);
+        self.begin_recovery(now);
         self.before = Some(Before {
             window: self.window,
             threshold: self.threshold,
@@ -231,6 +263,7 @@ impl Control for Cubic {
             self.threshold = before.threshold;
             self.curve = before.curve;
             self.recovery_start = None;
+            self.is_recovering = false;
         }
     }
 
@@ -238,8 +271,9 @@ impl Control for Cubic {
         self.before = None;
         self.window = minimum_window(self.datagram);
         self.recovery_start = None;
+        self.is_recovering = false;
         self.curve.epoch = None;
-        self.hystart = HyStart::default();
+        self.start = Start::default();
     }
 
     fn set_datagram(&mut self, datagram: u16) {
@@ -250,84 +284,6 @@ impl Control for Cubic {
             minimum_window(datagram)
         };
         self.window = self.window.max(least);
-    }
-}
-
-/// Bounds and divisor of the round-trip increase that ends slow start (RFC 9406 section 4.3).
-const MIN_RTT_THRESHOLD: Duration = Duration::from_millis(4);
-const MAX_RTT_THRESHOLD: Duration = Duration::from_millis(16);
-const MIN_RTT_DIVISOR: u32 = 8;
-/// Samples that a round needs to be judged.
-const RTT_SAMPLES: u32 = 8;
-/// Conservative slow start: its growth, and how many rounds it lasts.
-const CSS_GROWTH_DIVISOR: u64 = 4;
-const CSS_ROUNDS: u32 = 5;
-
-/// Speed at which the window grows in slow start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Growth {
-    Full,
-    Conservative,
-    /// Slow start is over.
-    Over,
-}
-
-/// HyStart++: leaves slow start when the round-trip time rises, before something is lost.
-#[derive(Debug, Default)]
-struct HyStart {
-    round_end: u64,
-    samples: u32,
-    round_min: Option<Duration>,
-    last_round_min: Option<Duration>,
-    /// In conservative slow start: the minimum of the round in which it began, and rounds since.
-    conservative: Option<(Duration, u32)>,
-}
-
-impl HyStart {
-    fn on_acked(&mut self, sample: &AckSample) -> Growth {
-        if let Some(rtt) = sample.latest {
-            self.samples += 1;
-            self.round_min = Some(self.round_min.map_or(rtt, |min| min.min(rtt)));
-        }
-        self.judge();
-        if sample.largest >= self.round_end {
-            self.next_round(sample.next);
-        }
-        match self.conservative {
-            None => Growth::Full,
-            Some((_, rounds)) if rounds >= CSS_ROUNDS => Growth::Over,
-            Some(_) => Growth::Conservative,
-        }
-    }
-
-    fn judge(&mut self) {
-        let (Some(current), Some(last)) = (self.round_min, self.last_round_min) else {
-            return;
-        };
-        if self.samples < RTT_SAMPLES {
-            return;
-        }
-        match self.conservative {
-            None => {
-                let threshold = (last / MIN_RTT_DIVISOR).clamp(MIN_RTT_THRESHOLD, MAX_RTT_THRESHOLD);
-                if current >= last + threshold {
-                    self.conservative = Some((current, 0));
-                }
-            }
-            // The rise was an accident: back to slow start.
-            Some((baseline, _)) if current < baseline => self.conservative = None,
-            Some(_) => {}
-        }
-    }
-
-    fn next_round(&mut self, next: u64) {
-        self.round_end = next;
-        self.last_round_min = self.round_min.or(self.last_round_min);
-        self.round_min = None;
-        self.samples = 0;
-        if let Some((_, rounds)) = &mut self.conservative {
-            *rounds += 1;
-        }
     }
 }
 

@@ -336,8 +336,12 @@ fn a_known_relay_is_tried_in_trouble_and_after_a_move() {
     (pair.is_direct_up, pair.is_relay_up) = (false, true);
     let now = pair.net.now;
     pair.net.host(0).network_changed(now, |_, _| true);
+    pair.silence = Duration::ZERO;
+    pair.run(SECOND);
+    assert_eq!(pair.classes()[0], RouteClass::Relay, "who moved");
+    assert!(pair.silence < SECOND / 5, "{:?}", pair.silence);
     // Who sends nothing but acknowledgements notices when it has credit to give.
-    pair.run(3 * SECOND);
+    pair.run(2 * SECOND);
     assert_eq!(pair.classes(), [RouteClass::Relay; 2], "after a move");
 }
 

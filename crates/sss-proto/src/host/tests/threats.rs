@@ -611,6 +611,7 @@ fn sent_to_nobody(from: usize) -> usize {
 // spec: REC-4, MIG-11, MIG-12
 #[test]
 fn threat_01_a_peer_that_vanished_is_sent_little() {
+    // A window of two of the largest datagrams (REC-6), of which more would be there to send; and probes.
     let (client, server) = (sent_to_nobody(0), sent_to_nobody(1));
     assert!(server < 300_000, "{server}: the peer has to come back by itself");
     assert!(client < 1_200_000, "{client}");

@@ -27,8 +27,8 @@ const LARGE_PART: u64 = 8;
 /// Starts beyond STREAM_BORROW are given while so many of them are left.
 const LARGE_LEFT: u64 = 8;
 
-/// The window of a stream that is read rises to so many times its start: to as much as comes in a turn of a busy host on
-/// the fastest paths. A stream that has to wait for credit lets those of lower levels go on.
+/// The window of a stream that is read rises to so many times its start: to as much as comes in a turn of a busy host
+/// on the fastest paths. A stream that has to wait for credit lets those of lower levels go on.
 const FIRST_RISE: u64 = 4;
 
 /// State that the windows of all streams of a peer depend on.
@@ -135,7 +135,11 @@ impl Windows {
             None => {
                 let (now, start) = (MIN_WINDOW + birth, self.start());
                 let is_read = consumed >= now / 4;
-                let first = if is_read { start.max(self.at_most(FIRST_RISE * now)) } else { start };
+                let first = if is_read {
+                    start.max(self.at_most(FIRST_RISE * now))
+                } else {
+                    start
+                };
                 Self::affordable(first, now, left)
             }
             Some(t) if t.window < STREAM_BORROW => Self::affordable(STREAM_BORROW, t.window, left),

@@ -1,3 +1,8 @@
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
 use super::*;
 use crate::channel::congestion::SignalKind;
 
@@ -22,6 +27,9 @@ struct Sender {
     cubic: Cubic,
     now_ms: u64,
     next: u64,
+    /// For single acknowledgements.
+    now_us: u64,
+    acked: u64,
 }
 
 impl Sender {
@@ -30,6 +38,8 @@ impl Sender {
             cubic: Cubic::new(DATAGRAM),
             now_ms: 0,
             next: 0,
+            now_us: 0,
+            acked: 0,
         }
     }
 
@@ -204,41 +214,128 @@ fn an_unused_window_does_not_grow() {
     assert_eq!(sender.cubic.window(), before);
 }
 
-// spec: REC-6
-#[test]
-fn slow_start_ends_when_the_round_trip_time_rises() {
-    let mut sender = Sender::new();
-    for _ in 0..3 {
-        sender.round(100);
+impl Sender {
+    /// One packet more is acknowledged, so many microseconds after the one before, and after so long a round trip.
+    fn acked(&mut self, gap_us: u64, rtt_us: u64) {
+        self.now_us += gap_us;
+        let now = Instant::from_nanos(self.now_us * 1000);
+        let (rtt, window) = (Duration::from_micros(rtt_us), self.cubic.window());
+        let largest = self.acked;
+        self.acked += 1;
+        self.next = self.next.max(self.acked + window / u64::from(DATAGRAM));
+        self.cubic.on_acked(&AckSample {
+            now,
+            bytes: u64::from(DATAGRAM),
+            largest,
+            next: self.next,
+            largest_sent: Instant::from_nanos((self.now_us - rtt_us) * 1000),
+            in_flight: window,
+            remaining: window,
+            oldest: largest + 1,
+            smoothed: rtt,
+            latest: Some(rtt),
+            least: None,
+        });
     }
-    // 100 / 8 = 12.5 ms more is a rise: one round to notice, then five of conservative growth.
-    let mut growth = Vec::new();
-    for _ in 0..8 {
-        let before = sender.cubic.window();
-        sender.round(115);
-        growth.push(sender.cubic.window() as f64 / before as f64);
-        if !sender.cubic.in_slow_start() {
-            break;
+
+    /// Slow start over a path of 100 ms, 500 packets a second of which have been acknowledged without a queue.
+    fn started() -> Self {
+        let mut sender = Self::new();
+        sender.now_us = 1_000_000;
+        for _ in 0..50 {
+            sender.acked(2000, 100_000);
         }
+        assert_eq!(sender.cubic.window(), 60_000);
+        sender
     }
-    assert!(!sender.cubic.in_slow_start());
-    assert!((5..=7).contains(&growth.len()), "{growth:?}");
-    assert!(growth[1..5].iter().all(|g| (1.2..=1.26).contains(g)), "{growth:?}");
+
+    /// The path carries 500 packets a second, and the queue before it grows by half a millisecond with each.
+    fn fill(&mut self) {
+        for n in 0..60 {
+            self.acked(2000, 100_000 + 500 * n);
+            if self.cubic.window() < 60_000 || !self.cubic.in_slow_start() {
+                return;
+            }
+        }
+        panic!("slow start goes on at {}", self.cubic.window());
+    }
 }
 
+/// Bytes that `Sender::started`'s path holds, with the queue with which slow start ends.
+fn holds(window: u64) -> bool {
+    (60_000..72_000).contains(&window)
+}
+
+// spec: REC-6
 #[test]
-fn a_rise_that_was_an_accident_does_not_end_slow_start() {
-    let mut sender = Sender::new();
-    for _ in 0..3 {
-        sender.round(100);
+fn slow_start_ends_at_what_the_path_holds() {
+    let mut sender = Sender::started();
+    sender.fill();
+    assert!(holds(sender.cubic.window()), "{}", sender.cubic.window());
+    // What is in flight beyond that may be lost: once is enough.
+    let now = Instant::from_nanos(sender.now_us * 1000);
+    let (window, sent) = (sender.cubic.window(), Instant::from_nanos((sender.now_us - 1) * 1000));
+    assert!(!sender.cubic.on_congestion(now, &lost(sent)));
+    assert_eq!(sender.cubic.window(), window);
+    // No more arrives than the path carries: it is over.
+    for _ in 0..1000 {
+        sender.acked(2000, 110_000);
+        assert!(!sender.cubic.in_slow_start());
     }
-    sender.round(115);
-    for _ in 0..3 {
-        sender.round(100);
+}
+
+// spec: REC-6
+#[test]
+fn slow_start_goes_on_where_more_arrives_than_was_thought() {
+    let mut sender = Sender::started();
+    sender.fill();
+    let end = sender.cubic.window();
+    for _ in 0..300 {
+        sender.acked(1600, 102_000);
     }
-    let before = sender.cubic.window();
-    sender.round(100);
-    assert_eq!(sender.cubic.window(), 2 * before);
+    assert!(sender.cubic.in_slow_start() && sender.cubic.window() > 2 * end);
+}
+
+// spec: REC-6
+#[test]
+fn what_was_lost_after_the_end_of_slow_start_does_not_begin_it_again() {
+    let mut sender = Sender::started();
+    sender.fill();
+    let now = Instant::from_nanos(sender.now_us * 1000);
+    sender.cubic.on_congestion(now, &lost(now));
+    for _ in 0..300 {
+        sender.acked(1600, 102_000);
+    }
+    assert!(!sender.cubic.in_slow_start());
+}
+
+// spec: REC-6
+#[test]
+fn what_a_host_takes_in_at_once_ends_no_slow_start() {
+    let mut sender = Sender::started();
+    for round in 1..4 {
+        // It did not look for 20 ms.
+        for n in 0..30 {
+            sender.acked(if n == 0 { 20_000 } else { 0 }, 120_000);
+        }
+        sender.acked(2000, 100_000);
+        assert!(sender.cubic.in_slow_start());
+        assert_eq!(sender.cubic.window(), 60_000 + round * 31_000);
+    }
+}
+
+// spec: REC-6
+#[test]
+fn round_trips_that_vary_end_no_slow_start() {
+    for seed in 0..20 {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut sender = Sender::new();
+        sender.now_us = 1_000_000;
+        for n in 0..2000 {
+            sender.acked(2000, rng.random_range(100_000..120_000));
+            assert!(sender.cubic.in_slow_start(), "seed {seed}, {n}");
+        }
+    }
 }
 
 // spec: STR-35
