@@ -161,7 +161,7 @@ struct Driver {
     watcher: Option<Watcher>,
     #[cfg(feature = "metrics")]
     _reporter: reporter::Reporter,
-    end: End,
+    _end: End,
 }
 
 /// The ways by which packets come in.
@@ -173,11 +173,7 @@ struct Intake {
 }
 
 /// Guard for the end: the host was closed, or its runtime is going away: nobody must wait for a driver that is gone.
-struct End {
-    shared: Arc<Shared>,
-    /// Process that the host was made in. A copy of it (fork) has the same keys and numbers, and must not use them.
-    process: u32,
-}
+struct End(Arc<Shared>);
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -237,10 +233,7 @@ impl Driver {
             watcher,
             #[cfg(feature = "metrics")]
             _reporter: reporter::Reporter::start(&shared),
-            end: End {
-                shared: Arc::clone(&shared),
-                process: std::process::id(),
-            },
+            _end: End(Arc::clone(&shared)),
             shared,
             socket,
         }
@@ -473,9 +466,8 @@ impl Future for Driver {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
-        if this.end.is_in_copy() {
+        if this.shared.end_in_copy() {
             // Nothing is dropped: sockets and what waits for them are those of the first process too.
-            this.end.tell();
             return Poll::Pending;
         }
         this.attend(cx);
@@ -500,33 +492,16 @@ impl Future for Driver {
     }
 }
 
-impl End {
-    /// Returns whether this is a copy of the process that the host was made in.
-    fn is_in_copy(&self) -> bool {
-        std::process::id() != self.process
-    }
-
-    /// Ends all that is there, without a word to peers.
-    fn tell(&self) {
-        let mut notifications = Notifications::default();
-        self.shared.drive(|inner, now| stop(inner, now, &mut notifications));
-        notifications.deliver(self.shared.eid(), usize::MAX);
-    }
-}
-
 impl Drop for End {
     fn drop(&mut self) {
-        self.tell();
+        let Self(shared) = self;
+        let mut notifications = Notifications::default();
+        shared.drive(|inner, now| {
+            inner.stop(now, |inner, event| notifications.take(inner, event));
+            notifications.wake_all(inner);
+        });
+        notifications.deliver(shared.eid(), usize::MAX);
     }
-}
-
-fn stop(inner: &mut Inner, now: Instant, notifications: &mut Notifications) {
-    inner.phase = Lifecycle::Stopped;
-    inner.core.shutdown(now);
-    while let Some(event) = inner.poll_event(now) {
-        notifications.take(inner, event);
-    }
-    notifications.wake_all(inner);
 }
 
 #[cfg(test)]

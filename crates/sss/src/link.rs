@@ -21,7 +21,7 @@ pub struct LinkWatch {
     next: Next,
     receiver: watch::Receiver<LinkStatus>,
     /// Dropped after the receiver: then it is seen whether there is another one.
-    _watched: Option<Watched>,
+    watched: Option<Watched>,
 }
 
 /// That a peer is watched.
@@ -37,7 +37,7 @@ impl LinkWatch {
         Self {
             next: Next::default(),
             receiver,
-            _watched: Some(Watched { host, peer }),
+            watched: Some(Watched { host, peer }),
         }
     }
 
@@ -46,7 +46,7 @@ impl LinkWatch {
         Self {
             next: Next::default(),
             receiver: watch::channel(status).1,
-            _watched: None,
+            watched: None,
         }
     }
 
@@ -60,8 +60,19 @@ impl LinkWatch {
     ///
     /// Changes that follow each other quickly may be seen as one. Cancel safe.
     pub async fn changed(&mut self) -> Option<LinkStatus> {
+        self.end_in_copy();
         self.receiver.changed().await.ok()?;
         Some(self.receiver.borrow_and_update().clone())
+    }
+}
+
+impl LinkWatch {
+    /// In a copy of the process (fork) nothing changes any more.
+    fn end_in_copy(&self) {
+        let watched = self.watched.as_ref();
+        if let Some(shared) = watched.and_then(|watched| watched.host.upgrade()) {
+            shared.end_in_copy();
+        }
     }
 }
 
@@ -101,6 +112,7 @@ impl futures_core::Stream for LinkWatch {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<LinkStatus>> {
         let this = self.get_mut();
+        this.end_in_copy();
         loop {
             let has_changed = ready!(this.next.poll(&this.receiver, cx));
             let status = this.receiver.borrow_and_update();

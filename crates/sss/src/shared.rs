@@ -3,11 +3,15 @@
 //! The lock is held for short computations only, never across a system call, and wakers are called and dropped after it
 //! was released. An application's call that leaves the core with something to send wakes the driver, if
 //! the driver sleeps: many calls cause one wake.
+//!
+//! In a copy of the process (fork) the driver is not there, or has to keep still: whoever would wait for it there ends
+//! all that there is instead.
 
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::task::Waker;
 
+use sss_crypto::StaticKey;
 use sss_proto::{Event, Input, Instant, Link, Output, Transmit, TransmitBuf};
 use sss_reach::{Rendezvous, RendezvousConfig, SocketOrder, TunnelOrder};
 use sss_wire::Eid;
@@ -15,20 +19,28 @@ use sss_wire::Eid;
 use crate::driver::SocketStats;
 use crate::driver::addresses;
 use crate::driver::clock::Clock;
+use crate::driver::notices::Notices;
 use crate::driver::wakers::Waiters;
 #[cfg(feature = "port-mapping")]
 use crate::mapping::desk::{Desk, HostsDesk};
 #[cfg(feature = "tls")]
 use crate::tunnels::Tunnels;
 
+/// The address of a host that has none.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
 /// The state of a host that its handles and its driver share.
 pub(crate) struct Shared {
     inner: Mutex<Inner>,
     clock: Clock,
     eid: Eid,
+    /// Process that the host was made in. A copy of it (fork) has the same keys and numbers, and must not use them.
+    process: u32,
+    /// State in a copy that was made while the other was locked, by a thread that is not there.
+    remains: OnceLock<Mutex<Inner>>,
     /// Opened by a host that wants its router to let its port in.
     #[cfg(feature = "port-mapping")]
-    desk: std::sync::OnceLock<HostsDesk>,
+    desk: OnceLock<HostsDesk>,
 }
 
 /// State under the lock.
@@ -90,6 +102,24 @@ impl Parking {
 
 /// The core, and what goes beside it.
 impl Inner {
+    fn new(core: sss_proto::Host, local_addr: SocketAddr, now: Instant) -> Self {
+        Self {
+            core,
+            rendezvous: Rendezvous::default(),
+            waiters: Waiters::default(),
+            phase: Lifecycle::Running,
+            socket: SocketStats::default(),
+            local_addr,
+            network_changed: false,
+            new_port_on_move: false,
+            calls: 0,
+            #[cfg(feature = "tls")]
+            tunnels: Tunnels::default(),
+            driver: Parking::default(),
+            now,
+        }
+    }
+
     /// Takes in datagrams, or the passing of time.
     pub(crate) fn handle(&mut self, now: Instant, input: Input<'_>) {
         self.rendezvous.handle(now, &mut self.core, input);
@@ -193,6 +223,15 @@ impl Inner {
         Some((route.direct_address()?, local))
     }
 
+    /// There is no driver any more: all streams end. Somebody has to be told of the events.
+    pub(crate) fn stop(&mut self, now: Instant, mut tell: impl FnMut(&mut Self, Event)) {
+        self.phase = Lifecycle::Stopped;
+        self.core.shutdown(now);
+        while let Some(event) = self.poll_event(now) {
+            tell(self, event);
+        }
+    }
+
     /// Returns whether nobody holds the host any more, and the driver has not begun to close it.
     pub(crate) fn is_abandoned(&self) -> bool {
         self.phase == Lifecycle::Abandoned
@@ -209,25 +248,36 @@ impl Shared {
         let clock = Clock::start();
         Self {
             eid: core.eid(),
-            inner: Mutex::new(Inner {
-                core,
-                rendezvous: Rendezvous::default(),
-                waiters: Waiters::default(),
-                phase: Lifecycle::Running,
-                socket: SocketStats::default(),
-                local_addr,
-                network_changed: false,
-                new_port_on_move: false,
-                calls: 0,
-                #[cfg(feature = "tls")]
-                tunnels: Tunnels::default(),
-                driver: Parking::default(),
-                now: clock.now(),
-            }),
+            inner: Mutex::new(Inner::new(core, local_addr, clock.now())),
             clock,
+            process: std::process::id(),
+            remains: OnceLock::new(),
             #[cfg(feature = "port-mapping")]
-            desk: std::sync::OnceLock::new(),
+            desk: OnceLock::new(),
         }
+    }
+
+    /// Returns whether this is a copy of the process that the host was made in.
+    fn is_in_copy(&self) -> bool {
+        std::process::id() != self.process
+    }
+
+    /// Ends all that is there if this is such a copy, without a word to peers, or to a log that others write. Returns
+    /// whether it is.
+    pub(crate) fn end_in_copy(&self) -> bool {
+        let is_copy = self.is_in_copy();
+        if is_copy {
+            let mut notices = Notices::default();
+            self.drive(|inner, now| {
+                inner.stop(now, |inner, event| match event {
+                    Event::Secret(_) => {}
+                    other => inner.waiters.on_event(other, &mut notices),
+                });
+                inner.waiters.wake_all(&mut notices);
+            });
+            notices.deliver();
+        }
+        is_copy
     }
 
     pub(crate) fn eid(&self) -> Eid {
@@ -269,8 +319,12 @@ impl Shared {
         let result = f(inner, now);
         let wake = inner.driver.take();
         let replaced = inner.waiters.take_replaced();
+        let waits = inner.waiters.take_entered();
         drop(guard);
         drop(replaced);
+        if (waits || wake.is_some()) && self.end_in_copy() {
+            return result;
+        }
         if let Some(waker) = wake {
             waker.wake();
         }
@@ -314,7 +368,19 @@ impl Shared {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        let inner = match self.inner.try_lock() {
+            Ok(inner) => return inner,
+            Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) if self.is_in_copy() => self.remains.get_or_init(|| {
+                let key = StaticKey::from_bytes([0; 32]);
+                let core = sss_proto::Host::new(sss_proto::Config::default(), key, [0; 32]);
+                let mut inner = Inner::new(core, NOWHERE, self.clock.now());
+                inner.phase = Lifecycle::Stopped;
+                Mutex::new(inner)
+            }),
+            Err(TryLockError::WouldBlock) => &self.inner,
+        };
+        inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -344,5 +410,12 @@ impl Drop for Handle {
             inner.phase = inner.phase.max(Lifecycle::Abandoned);
             inner.want_driver();
         });
+    }
+}
+
+#[cfg(test)]
+impl Shared {
+    pub(crate) fn pretend_to_be_a_copy(&mut self, is_copy: bool) {
+        self.process ^= u32::from(is_copy);
     }
 }

@@ -179,7 +179,13 @@ impl<T> Future for Answer<T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
         let this = self.get_mut();
-        let told = Pin::new(&mut this.from).poll(cx);
+        let mut told = Pin::new(&mut this.from).poll(cx);
+        if told.is_pending()
+            && let Some(shared) = this.asked.as_ref().and_then(|asked| asked.host.upgrade())
+            && shared.end_in_copy()
+        {
+            told = Pin::new(&mut this.from).poll(cx);
+        }
         if told.is_ready() {
             this.asked = None;
         }

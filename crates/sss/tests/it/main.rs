@@ -13,6 +13,8 @@ mod exports;
 mod flood_sockets;
 #[cfg(target_os = "linux")]
 mod floods;
+#[cfg(target_os = "linux")]
+mod fork;
 mod hostile;
 mod listening;
 mod logs;
