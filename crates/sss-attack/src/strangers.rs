@@ -25,6 +25,8 @@ const SHORT: usize = long::PROBE_REPLY_SIZE - 1;
 const BRIEF: usize = 40;
 /// Sources of random bytes of which one sends such packets alone.
 const BRIEF_ONE_OF: u16 = 5;
+/// First byte of no packet.
+const NOTHING: u8 = 0;
 /// Longest packet of random bytes.
 const LONGEST: usize = 1400;
 
@@ -179,7 +181,21 @@ impl Garbage {
             let head = [first, 0, 0, 0, 1];
             packet.iter_mut().zip(head).for_each(|(to, from)| *to = from);
         }
+        if is_question(packet)
+            && let Some(first) = packet.first_mut()
+        {
+            *first = NOTHING;
+        }
     }
+}
+
+/// Returns whether a packet is one that a host answers by right: chance makes such ones too, of random bytes that are
+/// as many as those of PROBE, or of HELLO of another version.
+fn is_question(packet: &[u8]) -> bool {
+    matches!(
+        Long::parse(packet),
+        Ok(Long::Probe(_) | Long::Hello(_) | Long::HelloK(_))
+    )
 }
 
 /// Floods the target for so long.
@@ -206,4 +222,25 @@ pub(crate) fn run(flood: Flood, victim: &Victim, time: Duration, tally: &Tally) 
         std::thread::sleep(PAUSE);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Chance makes them once in 40 runs: the bytes here are such that it would in each.
+    #[test]
+    fn garbage_asks_for_nothing_that_a_host_answers_by_right() {
+        for first in 0..=255 {
+            let mut garbage = Garbage {
+                noise: vec![first; 64 * LONGEST],
+                turn: 0,
+            };
+            let mut packet = Vec::new();
+            for _ in 0..64 * LONGEST {
+                garbage.next(&mut packet);
+                assert!(!is_question(&packet), "{packet:?}");
+            }
+        }
+    }
 }
