@@ -7,6 +7,7 @@ pub mod files;
 pub mod host;
 pub mod receiver;
 mod sandbox;
+pub mod server;
 mod ticket;
 #[expect(dead_code, reason = "the tool does more with them")]
 #[path = "../../crates/sss-cli/src/transfer/mod.rs"]

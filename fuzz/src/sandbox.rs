@@ -1,8 +1,11 @@
-//! Where the targets that receive files do it.
+//! Where the targets that receive and serve files do it.
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+
+/// The content of files that nothing may happen to, and that nobody is told of.
+pub(crate) const OUTSIDE: &[u8] = b"what is outside";
 
 /// A directory to receive into, and beside it one that nothing may happen to.
 pub(crate) struct Sandbox(PathBuf);
@@ -26,8 +29,13 @@ impl Sandbox {
         for directory in ["in/d/e", "out/d"] {
             fs::create_dir_all(sandbox.0.join(directory)).expect("a directory for temporary files");
         }
-        for file in ["in/f", "in/d/f", "out/f", "out/d/f"] {
-            fs::write(sandbox.0.join(file), "as it was").expect("room for a file");
+        for (file, content) in [
+            ("in/f", &b"as it was"[..]),
+            ("in/d/f", b"as it was"),
+            ("out/f", OUTSIDE),
+            ("out/d/f", OUTSIDE),
+        ] {
+            fs::write(sandbox.0.join(file), content).expect("room for a file");
         }
         for (link, target) in [
             ("in/l", "../out"),
@@ -50,7 +58,7 @@ impl Sandbox {
         for file in ["out/f", "out/d/f"] {
             assert_eq!(
                 fs::read(self.0.join(file)).ok().as_deref(),
-                Some(&b"as it was"[..]),
+                Some(OUTSIDE),
                 "{file} has changed"
             );
         }

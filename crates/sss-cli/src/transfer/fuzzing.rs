@@ -1,4 +1,4 @@
-//! Replays the corpora of the fuzz targets that receive files.
+//! Replays the corpora of the fuzz targets that receive and serve files.
 
 #[path = "../../../../fuzz/src/exchange.rs"]
 #[expect(unreachable_pub, reason = "the fuzz target calls it from another crate")]
@@ -8,6 +8,9 @@ mod exchange;
 mod receiver;
 #[path = "../../../../fuzz/src/sandbox.rs"]
 mod sandbox;
+#[path = "../../../../fuzz/src/server.rs"]
+#[expect(unreachable_pub, reason = "the fuzz target calls it from another crate")]
+mod server;
 
 use std::fs;
 use std::path::Path;
@@ -39,5 +42,12 @@ fn seeds_of_the_receiver_change_nothing_outside() {
 fn seeds_of_the_exchange_change_nothing_outside() {
     for seed in corpus("file_exchange") {
         exchange::file_exchange(&seed);
+    }
+}
+
+#[test]
+fn seeds_of_the_server_change_and_tell_nothing_outside() {
+    for seed in corpus("file_server") {
+        server::file_server(&seed);
     }
 }

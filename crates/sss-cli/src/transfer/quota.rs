@@ -236,21 +236,24 @@ fn look(root: &Root, path: &RelPath) -> u64 {
 }
 
 /// Removes abandoned temporary files, now and every hour, on a thread of its own; and measures again what is there, so
-/// that what others change in the directory counts too.
-pub(crate) fn watch(root: Arc<Root>, quota: Arc<Quota>) {
-    std::thread::spawn(move || {
-        loop {
-            let before = SystemTime::now()
-                .checked_sub(ABANDONED)
-                .unwrap_or(SystemTime::UNIX_EPOCH);
-            match sweep(&root, &quota, before) {
-                Ok(0) => {}
-                Ok(removed) => tracing::info!(removed, "abandoned temporary files"),
-                Err(error) => tracing::warn!(%error, "cannot look for abandoned temporary files"),
-            }
-            std::thread::sleep(HOUR);
-        }
-    });
+/// that what others change in the directory counts too. As long as the quota is there.
+pub(crate) async fn watch(root: Arc<Root>, quota: Arc<Quota>) {
+    let (root, quota) = (Arc::downgrade(&root), Arc::downgrade(&quota));
+    while let (Some(root), Some(quota)) = (root.upgrade(), quota.upgrade()) {
+        std::thread::spawn(move || clean(&root, &quota));
+        tokio::time::sleep(HOUR).await;
+    }
+}
+
+fn clean(root: &Root, quota: &Quota) {
+    let before = SystemTime::now()
+        .checked_sub(ABANDONED)
+        .unwrap_or(SystemTime::UNIX_EPOCH);
+    match sweep(root, quota, before) {
+        Ok(0) => {}
+        Ok(removed) => tracing::info!(removed, "abandoned temporary files"),
+        Err(error) => tracing::warn!(%error, "cannot look for abandoned temporary files"),
+    }
 }
 
 /// Removes the temporary files that nobody has written to since `before` and nobody has open; returns how many.

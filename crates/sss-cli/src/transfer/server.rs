@@ -65,9 +65,6 @@ impl FileService {
     pub(crate) fn new(root: Root, terms: Terms) -> io::Result<Self> {
         let root = Arc::new(root);
         let quota = Arc::new(Quota::measure(&root, terms.quota)?);
-        if terms.writable {
-            quota::watch(root.clone(), quota.clone());
-        }
         Ok(Self {
             root,
             writable: terms.writable,
@@ -86,6 +83,9 @@ impl FileService {
     /// Answers all who come, until the host is closed.
     pub(crate) async fn serve(self, server: Server) {
         tokio::spawn(self.limits.clone().watch());
+        if self.writable {
+            tokio::spawn(quota::watch(self.root.clone(), self.quota.clone()));
+        }
         while let Ok((session, eid)) = server.accept().await {
             info!(%eid, tag = %HostTag::of(&eid), "session");
             tokio::spawn(self.clone().session(session, eid));
@@ -104,18 +104,18 @@ impl FileService {
             session.reset_tree_with(refusal.status as u32, &refusal.text);
             return serving.end(None, Some(refusal), &self.log);
         };
-        let (mut send, mut receive) = session.split();
         let heard = tokio::select! {
-            heard = session::hear((&mut send, &mut receive), eid, &self.door) => heard,
+            heard = session::hear(&mut session, eid, &self.door) => heard,
             () = place.sent_away() => Err(busy()),
         };
         if let Err(refusal) = heard {
             if refusal.status == Status::Busy {
                 // It was sent away before it was answered: the client comes again (FIL-46).
-                send.reset_with(refusal.status as u32, &refusal.text);
+                session.reset_tree_with(refusal.status as u32, &refusal.text);
             }
             return serving.end(None, Some(refusal), &self.log);
         }
+        let (mut send, mut receive) = session.split();
         place.let_in();
         self.limits.pause_standing(eid, Instant::now());
         let next = || async {
@@ -308,6 +308,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::transfer::limits::guests::Guests;
 
     fn now<T>(future: impl Future<Output = T>) -> Option<T> {
         let mut context = Context::from_waker(Waker::noop());
@@ -315,6 +316,109 @@ mod tests {
             Poll::Ready(output) => Some(output),
             Poll::Pending => None,
         }
+    }
+
+    /// A directory that is served to so many sessions, and the host that does it.
+    async fn serving(sessions: u64) -> (tempfile::TempDir, sss::Host) {
+        let dir = tempfile::tempdir().unwrap();
+        let terms = Terms {
+            writable: false,
+            quota: None,
+            secret: None,
+            log: Arc::new(|_| ()),
+        };
+        let mut service = FileService::new(Root::open(dir.path()).unwrap(), terms).unwrap();
+        let mut limits = Limits::new(2);
+        limits.sessions = Arc::new(Guests::new(sessions, 2.min(sessions)));
+        service.limits = Arc::new(limits);
+        let host = host().await;
+        let files = host.listen(sss_files::SERVICE, sss_files::PROTOCOL).unwrap();
+        tokio::spawn(service.serve(files));
+        (dir, host)
+    }
+
+    async fn host() -> sss::Host {
+        sss::Host::builder().bind("127.0.0.1:0").build().await.unwrap()
+    }
+
+    /// A session that has said nothing yet, and a request in it.
+    async fn arriving(client: &sss::Host, server: &sss::Host) -> (Stream, Stream) {
+        let connecting = client.connect(server.eid(), sss_files::SERVICE, sss_files::PROTOCOL);
+        let session = connecting.hint(server.local_addr()).await.unwrap();
+        let mut request = session.open_substream().unwrap();
+        let list = Request::List {
+            path: sss_files::RelPath::default(),
+            depth: 0,
+            without: sss_files::Patterns::default(),
+        };
+        request.write_all(&list.encode()).await.unwrap();
+        request.finish().unwrap();
+        (session, request)
+    }
+
+    /// Greets, and is answered: the session, and the request.
+    async fn is_let_in((session, request): &mut (Stream, Stream)) {
+        session::greet(session, None).await;
+        assert_eq!(
+            session.read_chunk(1).await.unwrap().as_deref(),
+            Some(&[Status::Ok as u8][..])
+        );
+        is_answered(request).await;
+    }
+
+    async fn is_answered(request: &mut Stream) {
+        let listed = request.read_to_end(1000).await.unwrap();
+        assert_eq!(listed.first(), Some(&(Status::Ok as u8)));
+    }
+
+    /// Neither has heard anything, but that there is no room.
+    async fn is_refused((session, request): &mut (Stream, Stream)) {
+        for stream in [session, request] {
+            let ended = tokio::time::timeout(Duration::from_secs(10), stream.read_chunk(1000)).await;
+            let Ok(Err(sss::ReadError::Reset { code, .. })) = ended else {
+                panic!("{ended:?}");
+            };
+            assert_eq!(code.as_app(), Some(Status::Busy as u32));
+        }
+    }
+
+    // spec: FIL-46
+    #[tokio::test]
+    async fn a_session_without_a_place_is_reset_with_busy_and_those_that_have_one_go_on() {
+        let (_dir, server) = serving(16).await;
+        let client = host().await;
+        let (mut first, mut second) = (arriving(&client, &server).await, arriving(&client, &server).await);
+        is_let_in(&mut first).await;
+        is_let_in(&mut second).await;
+        // There are two of its own, which stay: nobody gives way to it, and it need not say anything to be told so.
+        let mut third = arriving(&client, &server).await;
+        is_refused(&mut third).await;
+        let mut later = first.0.open_substream().unwrap();
+        later.write_all(&[0]).await.unwrap();
+        let answered = later.read_to_end(1000).await.unwrap();
+        assert_eq!(answered.first(), Some(&(Status::BadRequest as u8)));
+        drop(second);
+        let come_again = async {
+            loop {
+                let mut again = arriving(&client, &server).await;
+                session::greet(&mut again.0, None).await;
+                if again.0.read_chunk(1).await.is_ok() {
+                    return is_answered(&mut again.1).await;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), come_again).await.unwrap();
+    }
+
+    // spec: FIL-46
+    #[tokio::test]
+    async fn a_session_that_gives_way_before_it_was_let_in_is_reset_with_busy() {
+        let (_dir, server) = serving(1).await;
+        let (one, other) = (host().await, host().await);
+        let mut silent = arriving(&one, &server).await;
+        let mut newcomer = arriving(&other, &server).await;
+        is_refused(&mut silent).await;
+        is_let_in(&mut newcomer).await;
     }
 
     /// Size of what a function returns.

@@ -110,7 +110,9 @@ impl State {
         self.refused = Some(since);
         let stream = loop {
             match (another.open)().await {
-                Err(error) if error.is_full() && since.elapsed() <= another.patience => tokio::time::sleep(FULL).await,
+                Err(error) if error.is_no_room() && since.elapsed() <= another.patience => {
+                    tokio::time::sleep(FULL).await;
+                }
                 opened => break opened?,
             }
         };
@@ -202,11 +204,10 @@ pub(crate) async fn greet(session: &mut Stream, secret: Option<&Secret>) {
 ///
 /// # Errors
 /// If the session is not let in. Then it is told why, and its requests are refused.
-pub(crate) async fn hear(halves: (&mut SendHalf, &mut RecvHalf), eid: Eid, door: &Door) -> Result<(), Refusal> {
-    let (send, receive) = halves;
+pub(crate) async fn hear(session: &mut Stream, eid: Eid, door: &Door) -> Result<(), Refusal> {
     let heard = tokio::time::timeout(
         GREETING,
-        read(receive, |greeting| door.enter(eid, greeting, Instant::now())),
+        read(session, |greeting| door.enter(eid, greeting, Instant::now())),
     );
     let entered = heard.await.unwrap_or_else(|_| Err(bad("no greeting came")));
     let mut answer = Vec::new();
@@ -215,15 +216,15 @@ pub(crate) async fn hear(halves: (&mut SendHalf, &mut RecvHalf), eid: Eid, door:
         Err(refusal) => refusal.encode(&mut answer),
     }
     // Whoever is gone needs no answer.
-    let _ = send.write_all(&answer).await;
+    let _ = session.write_all(&answer).await;
     if entered.is_err() {
-        send.set_listen_mode(ListenMode::Reject);
-        let _ = send.finish();
+        session.set_listen_mode(ListenMode::Reject);
+        let _ = session.finish();
     }
     entered
 }
 
-async fn read(receive: &mut RecvHalf, take: impl FnOnce(&Greeting<'_>) -> Result<(), Refusal>) -> Result<(), Refusal> {
+async fn read(session: &mut Stream, take: impl FnOnce(&Greeting<'_>) -> Result<(), Refusal>) -> Result<(), Refusal> {
     let mut bytes = Vec::new();
     loop {
         let mut cursor = Cursor::new(&bytes);
@@ -233,7 +234,7 @@ async fn read(receive: &mut RecvHalf, take: impl FnOnce(&Greeting<'_>) -> Result
             Err(Stop::Incomplete) if bytes.len() <= MAX_GREETING => {}
             Err(_) => return Err(bad("it did not begin with a greeting")),
         }
-        match receive.read_chunk(MAX_GREETING).await {
+        match session.read_chunk(MAX_GREETING).await {
             Ok(Some(chunk)) => bytes.extend_from_slice(&chunk),
             _ => return Err(bad("it ended before its greeting")),
         }
