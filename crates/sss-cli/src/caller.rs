@@ -23,6 +23,11 @@ const BUSY: Duration = Duration::from_secs(1);
 /// Time to look up names again, of which one may be where a host was reached.
 const LOOK_UP: Duration = Duration::from_secs(1);
 
+/// Words about a server that has no room.
+pub(crate) const TOO_MUCH: &str = "the server has too much to do";
+/// Words about one that may have none: it has said nothing where it is asked to take us.
+const NOT_ACCEPTED: &str = "the server answers, but does not let us in";
+
 /// The host of a command, and the servers that it is registered with.
 pub(crate) struct Caller {
     pub(crate) host: Host,
@@ -37,8 +42,8 @@ pub(crate) struct Caller {
 pub(crate) struct Waiting {
     /// Time for which it is asked.
     pub(crate) patience: Duration,
-    /// Told, once, that it has none.
-    pub(crate) tell: Box<dyn Fn() + Send + Sync>,
+    /// Told, once, why it is asked again.
+    pub(crate) tell: Box<dyn Fn(&str) + Send + Sync>,
 }
 
 impl Caller {
@@ -64,16 +69,19 @@ impl Caller {
         let until = begun + self.timeout;
         let mut is_told = false;
         loop {
-            match (question().await, &self.waiting) {
-                (Ok(answer), _) => return Ok(answer),
-                (Err(error), Some(waiting)) if error.is_full() && begun.elapsed() < waiting.patience => {
+            let error = match question().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            match (error.want_of_room(), &self.waiting) {
+                (Some(why), Some(waiting)) if begun.elapsed() < waiting.patience => {
                     if !std::mem::replace(&mut is_told, true) {
-                        (waiting.tell)();
+                        (waiting.tell)(why);
                     }
                     tokio::time::sleep(FULL).await;
                 }
-                (Err(error), _) if error.is_busy() && Instant::now() + BUSY < until => tokio::time::sleep(BUSY).await,
-                (Err(error), _) => return Err(self.explained(error).await),
+                _ if error.is_busy() && Instant::now() + BUSY < until => tokio::time::sleep(BUSY).await,
+                _ => return Err(self.explained(error).await),
             }
         }
     }
@@ -177,9 +185,14 @@ pub(crate) trait Failure {
         self.absence() == Some(Absence::TooMany)
     }
 
-    /// Returns whether the host has too many connections.
-    fn is_full(&self) -> bool {
-        matches!(self.connecting(), Some(ConnectError::Closed(reason)) if is_for_want_of_room(reason))
+    /// Returns why the host has not let us in, if it may do so later: it has too many connections, and says so as
+    /// often as it may (NEG-23), or says nothing (NEG-38).
+    fn want_of_room(&self) -> Option<&'static str> {
+        match self.connecting()? {
+            ConnectError::Closed(reason) if is_for_want_of_room(reason) => Some(TOO_MUCH),
+            ConnectError::Negotiation(NegotiationError::NotAccepted { .. }) => Some(NOT_ACCEPTED),
+            _ => None,
+        }
     }
 
     /// Returns whether nobody has answered where the host may be.

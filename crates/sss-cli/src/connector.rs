@@ -12,7 +12,7 @@ use sss::{
     WindowConfig,
 };
 
-use crate::caller::{Caller, Waiting, place_of};
+use crate::caller::{Caller, TOO_MUCH, Waiting, place_of};
 use crate::cli::{ConnectArgs, key_log_has_a_place};
 use crate::error::{Error, Exit};
 use crate::given_ticket;
@@ -216,9 +216,10 @@ impl Connector {
             service: service.to_owned(),
             protocol: protocol.to_owned(),
         };
+        let no_room = no_room(self.args.patience, self.output);
         let another = Another {
             open: Box::new(move || Box::pin(again.clone().session())),
-            tell: Box::new(no_room(self.args.patience, self.output)),
+            tell: Box::new(move || no_room(TOO_MUCH)),
             patience: self.args.patience,
         };
         Ok(Connection {
@@ -370,13 +371,12 @@ fn way(host: Host, link: LinkWatch) -> impl Fn() -> Way {
     }
 }
 
-/// Says that the server has no room for a session, and is asked again.
-fn no_room(patience: Duration, output: Output) -> impl Fn() {
-    let text = format!(
-        "the server has too much to do: asking it again, for {} at most",
-        Seconds(patience)
-    );
-    move || tell(output, "busy", &text)
+/// Says why the server is asked again: it has no room.
+fn no_room(patience: Duration, output: Output) -> impl Fn(&str) {
+    move |why| {
+        let text = format!("{why}: asking it again, for {} at most", Seconds(patience));
+        tell(output, "busy", &text);
+    }
 }
 
 /// Says when the peer does not answer for a while, and when it does again. Silences that pass quickly are not worth a

@@ -4,10 +4,12 @@ use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 
+use rustix::io::Errno;
 use sss::{Absence, BuildError, CloseReason, NegotiationError, Seen, Tried};
 use sss_files::{RelPath, Status};
 
 use crate::transfer::exchange::{TransferError, is_for_want_of_room};
+use crate::transfer::limits::{RAISE_THE_LIMIT, too_many_open};
 
 /// Exit codes. The table in `--help` is [`Exit::TABLE`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +91,9 @@ impl Error {
     /// Something with a local file.
     pub(crate) fn local(path: &std::path::Path, doing: &str, error: &std::io::Error) -> Self {
         use std::io::ErrorKind as Kind;
+        if is_out_of_descriptors(error) {
+            return Self::too_many_open();
+        }
         let next = match error.kind() {
             Kind::NotFound => "check the name",
             Kind::PermissionDenied => "check the permissions, or run as the user who has them",
@@ -108,6 +113,11 @@ impl Error {
         )
     }
 
+    /// This process may not open as many files as it needs.
+    pub(crate) fn too_many_open() -> Self {
+        Self::new(Exit::Failed, too_many_open(), RAISE_THE_LIMIT)
+    }
+
     /// The facts, for machines.
     pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::json!({
@@ -118,6 +128,11 @@ impl Error {
             "next": self.next,
         })
     }
+}
+
+/// Returns whether it has failed because this process may not open as many files as it needs.
+pub(crate) fn is_out_of_descriptors(error: &std::io::Error) -> bool {
+    Errno::from_io_error(error) == Some(Errno::MFILE)
 }
 
 /// Words of the operating system without the number that the standard library puts behind them.
@@ -138,6 +153,15 @@ impl fmt::Display for Error {
 impl From<BuildError> for Error {
     fn from(error: BuildError) -> Self {
         let (exit, next) = match &error {
+            BuildError::Bind { source, .. }
+            | BuildError::Tls { source, .. }
+            | BuildError::KeyLog { source, .. }
+            | BuildError::Socket(source)
+            | BuildError::Driver(source)
+                if is_out_of_descriptors(source) =>
+            {
+                return Self::too_many_open();
+            }
             BuildError::BadAddress { .. } => (Exit::Usage, "give --bind IP or IP:PORT, such as 192.0.2.7 or [::]:0"),
             BuildError::PortInUse { .. } => (
                 Exit::Failed,

@@ -133,12 +133,7 @@ fn run(command: Command, output: Output) -> Result<(), Error> {
     // The runtime would panic.
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     if limit.is_some_and(|limit| limit < LEAST_DESCRIPTORS) {
-        let what = "cannot start: this process may not open as many files as it needs";
-        return Err(Error::new(
-            Exit::Failed,
-            what,
-            "raise the limit, as in `ulimit -n 1024`",
-        ));
+        return Err(Error::too_many_open());
     }
     let runtime = interrupt::start(command.next_after_interruption()).and_then(|()| {
         tokio::runtime::Builder::new_current_thread()
@@ -147,6 +142,9 @@ fn run(command: Command, output: Output) -> Result<(), Error> {
             .build()
     });
     let runtime = runtime.map_err(|error| {
+        if error::is_out_of_descriptors(&error) {
+            return Error::too_many_open();
+        }
         let next = "free some memory or file descriptors";
         Error::new(Exit::Failed, format!("cannot start: {error}"), next)
     })?;

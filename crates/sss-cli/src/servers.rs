@@ -10,7 +10,10 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::json;
-use sss::{Eid, FoundBy, Host, HostBuilder, RegistrationError, RegistrationState, RelayUse, Spraying};
+use sss::{
+    CloseReason, Eid, FoundBy, Host, HostBuilder, NegotiationError, RegistrationError, RegistrationState, RelayUse,
+    RouteClass, Spraying,
+};
 
 use crate::error::{Error, Exit, SERVER_ADVICE};
 use crate::identity;
@@ -258,10 +261,33 @@ async fn diagnose(host: Host, server: ServerAt) -> String {
     }
     let registrations = host.registrations();
     let one = registrations.into_iter().find(|one| one.server == eid);
-    match (tls, one.and_then(|one| one.no_tunnel)) {
-        (Some(port), Some(why)) => format!("nobody answers at {place} by UDP; by TLS, at port {port}, {why}"),
-        _ => format!("nobody answers at {place}"),
+    let Some((port, one)) = tls.zip(one) else {
+        return format!("nobody answers at {place}");
+    };
+    if let Some(found) = found_by_tls(&one.state) {
+        return format!("the host at {place}, reached by TLS at port {port}, is {found}, not {eid}");
     }
+    match one.no_tunnel {
+        Some(why) => format!("nobody answers at {place} by UDP; by TLS, at port {port}, {why}"),
+        None => format!("nobody answers at {place}"),
+    }
+}
+
+/// The host that has answered at the end of a tunnel in place of a server, as it says.
+fn found_by_tls(state: &RegistrationState) -> Option<Eid> {
+    let RegistrationState::Failed(RegistrationError::Lost(CloseReason::Negotiation(error))) = state else {
+        return None;
+    };
+    let NegotiationError::NoAnswer { addresses, .. } = error else {
+        return None;
+    };
+    let by_tls = addresses
+        .iter()
+        .filter(|tried| tried.route.class() == RouteClass::Tunnel);
+    by_tls.into_iter().find_map(|tried| match tried.seen {
+        sss::Seen::OtherHost(found) => Some(found),
+        _ => None,
+    })
 }
 
 /// Tells when a host is registered, and no longer is, for as long as it is at work.

@@ -4,10 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use sss::{CloseReason, Code, ConnectError, OpenError, Peer, ReadError, RecvHalf, SendHalf, Stream, WriteError};
+use sss::{
+    CloseReason, Code, ConnectError, NegotiationError, OpenError, Peer, ReadError, RecvHalf, SendHalf, Stream,
+    WriteError,
+};
 use sss_files::{Cursor, Refusal, Request, Status, Stop};
 use thiserror::Error;
 
+use super::limits::{RAISE_THE_LIMIT, too_many_open};
 use super::patience::Patience;
 use super::rate::Limiter;
 use super::session::{Open, Session};
@@ -57,6 +61,16 @@ pub(crate) enum TransferError {
 }
 
 impl TransferError {
+    /// Returns whether a connection was not made, or closed, because the host has too many, or may have: in a crowd it
+    /// does not tell everybody.
+    pub(crate) fn is_no_room(&self) -> bool {
+        self.is_full()
+            || matches!(
+                self,
+                Self::Lost(CloseReason::Negotiation(NegotiationError::NotAccepted { .. }))
+            )
+    }
+
     /// Returns whether the host has too many connections.
     pub(crate) fn is_full(&self) -> bool {
         matches!(self, Self::Lost(reason) if is_for_want_of_room(reason))
@@ -79,7 +93,7 @@ pub(crate) fn is_for_want_of_room(reason: &CloseReason) -> bool {
 
 /// This process may not open as many files as it needs, with nothing left to close.
 fn out_of_descriptors() -> Refusal {
-    let text = "this process may not open as many files as it needs: raise the limit, as in `ulimit -n 1024`";
+    let text = format!("{}: {RAISE_THE_LIMIT}", too_many_open());
     Refusal::new(Status::Io, text)
 }
 

@@ -1,6 +1,7 @@
 //! A server that has no room for a session: clients come again, and say so.
 
 use std::fs;
+use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use sss::{Host, PeerLimits, Server, Stream};
@@ -225,6 +226,74 @@ fn whose_connection_is_refused_for_want_of_room_asks_again() {
     assert!(begun.elapsed() >= Duration::from_secs(2));
 }
 
+/// First byte of INITIATE.
+const INITIATE: u8 = 0x86;
+
+/// Passes datagrams between a client and a server on, but for INITIATEs of so long after the first: in a crowd a server
+/// looks into a few of each network, and answers fewer (NEG-23, NEG-38). Ends with the test.
+fn crowded_way(to: SocketAddr, crowd: Duration) -> SocketAddr {
+    let [front, back] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+    let address = front.local_addr().unwrap();
+    back.connect(to).unwrap();
+    let (answers, behind) = (back.try_clone().unwrap(), front.try_clone().unwrap());
+    let (client, clients) = std::sync::mpsc::channel::<SocketAddr>();
+    std::thread::spawn(move || {
+        let (mut datagram, mut crowded_since) = ([0; 2048], None);
+        while let Ok((len, from)) = front.recv_from(&mut datagram) {
+            let _ = client.send(from);
+            let is_initiate = datagram[..len].first() == Some(&INITIATE);
+            if is_initiate && crowded_since.get_or_insert_with(Instant::now).elapsed() < crowd {
+                continue;
+            }
+            let _ = back.send(&datagram[..len]);
+        }
+    });
+    std::thread::spawn(move || {
+        let (mut datagram, mut client) = ([0; 2048], None);
+        while let Ok(len) = answers.recv(&mut datagram) {
+            client = clients.try_iter().last().or(client);
+            let _ = behind.send_to(&datagram[..len], client.unwrap());
+        }
+    });
+    address
+}
+
+// spec: FIL-46
+#[test]
+fn who_is_refused_without_a_word_in_a_crowd_asks_again() {
+    std::thread::scope(|scope| {
+        for command in ["ls HOST/f", "get HOST/f COPY", "ping HOST -c 1", "services HOST"] {
+            scope.spawn(move || crowd_is_outlasted(command));
+        }
+    });
+}
+
+fn crowd_is_outlasted(command: &str) {
+    let (runtime, home) = (runtime(), Home::new());
+    let host = runtime.block_on(Host::builder().bind("127.0.0.1:0").build()).unwrap();
+    for (service, protocol) in [("files", "sync/1"), ("ping", "echo/1")] {
+        let server = runtime.block_on(async { host.listen(service, protocol).unwrap() });
+        runtime.spawn(serve(server, Sessions::EndsAfterOne, service));
+    }
+    home.run(["id"]).expect(0);
+    let run = |crowd: Duration, more: &str| {
+        let target = format!("{}@{}", host.eid(), crowded_way(host.local_addr(), crowd));
+        let command = format!("{command} --timeout 1 {more}").replace("HOST", &target);
+        let command = command.replace("COPY", home.path("copy").to_str().unwrap());
+        home.run(command.trim().split(' '))
+    };
+    let ran = run(Duration::from_secs(3), "").expect(0);
+    ran.says(&["the server answers, but does not let us in: asking it again, for 120 s at most"]);
+    if command.starts_with("get") {
+        assert_eq!(fs::read(home.path("copy")).unwrap(), CONTENT);
+    }
+    // Who has not so much patience is told what it was.
+    let begun = Instant::now();
+    let ran = run(Duration::from_secs(60), "--patience 2").expect(3);
+    ran.says(&["answered but did not accept us"]);
+    assert!(begun.elapsed() >= Duration::from_secs(2));
+}
+
 /// A host that is full closes the newest connection of the network that has most for one of another.
 #[test]
 fn whose_connection_gives_way_comes_again() {
@@ -282,6 +351,43 @@ fn too_few_descriptors_are_said_to_be_too_few() {
         let mut shell = home.command_of("sh");
         shell.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" id")]);
         shell.arg(env!("CARGO_BIN_EXE_sss"));
-        Ran::wait(shell.spawn().unwrap()).expect(1).says(&["ulimit -n 1024"]);
+        let ran = Ran::wait(shell.spawn().unwrap()).expect(1);
+        ran.says(&[
+            "too many open files",
+            &format!("no more than {limit}"),
+            "ulimit -n 1024",
+        ]);
     }
+}
+
+/// A few more, and it depends on what was opened before what is short of them: the name of a file is to blame for none
+/// of it.
+#[test]
+fn a_command_that_runs_out_of_descriptors_blames_their_number() {
+    let (server, client) = (Home::new(), Home::new());
+    let there = server.dir("there");
+    fs::create_dir(there.join("d")).unwrap();
+    fs::write(there.join("d/f"), CONTENT).unwrap();
+    let serving = server.serve(&there, &[]);
+    client.run(["id"]).expect(0);
+    let mut failed = 0;
+    for limit in 8..20 {
+        let copy = client.path(&format!("copy{limit}"));
+        let mut shell = client.command_of("sh");
+        shell.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\"")]);
+        shell.arg(env!("CARGO_BIN_EXE_sss"));
+        shell.args(["get", &serving.target, copy.to_str().unwrap()]);
+        let ran = Ran::wait(shell.spawn().unwrap());
+        if ran.code == Some(0) {
+            assert_eq!(fs::read(copy.join("d/f")).unwrap(), CONTENT);
+            continue;
+        }
+        failed += 1;
+        ran.says(&[
+            "too many open files",
+            &format!("no more than {limit}"),
+            "ulimit -n 1024",
+        ]);
+    }
+    assert!(failed > 0, "all have gone well");
 }

@@ -668,6 +668,27 @@ fn a_server_takes_as_many_tunnels_as_it_may_have_descriptors() {
     assert_eq!(crowded("ulimit -Sn 40; ulimit -Hn 400"), (0, 60));
 }
 
+/// Nobody answers by UDP, and by TLS somebody else is there: that is said, as it is where UDP works.
+#[test]
+#[cfg(all(target_os = "linux", feature = "tls"))]
+fn a_wrong_eid_of_a_server_that_is_reached_by_tls_alone_is_told() {
+    let home = Home::new();
+    let mut command = home.command();
+    command.args(["rendezvous", "--bind", "127.0.0.1:0", "--relay", "--tls", "127.0.0.1:0"]);
+    let mut server = Running::start(&mut command, &[]);
+    let listening = server.line("listening ");
+    let (right, _) = listening.split_once('@').unwrap();
+    let tls: std::net::SocketAddr = server.line("tls ").parse().unwrap();
+    let client = Home::new();
+    let wrong = Home::new().run(["id"]).expect(0).out;
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let at = format!("{}@{}+tls:{}", wrong.trim(), silent.local_addr().unwrap(), tls.port());
+    let ran = client
+        .run(["ls", wrong.trim(), "--server", &at, "--timeout", "4"])
+        .expect(3);
+    ran.says(&["reached by TLS", right, "not", wrong.trim()]);
+}
+
 #[test]
 fn a_server_has_room_for_so_many_and_tells_what_it_does() {
     let (home, client) = (Home::new(), Home::new());

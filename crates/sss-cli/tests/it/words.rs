@@ -141,6 +141,8 @@ fn a_full_disk_behind_standard_output_is_a_failure() {
         &["ping", target, "-c", "3", "-i", "0.05"],
         &["get", target, to.to_str().unwrap()],
         &["serve", dir.to_str().unwrap(), "--bind", "127.0.0.1:0"],
+        &["serve", dir.to_str().unwrap(), "--bind", "127.0.0.1:0", "--public"],
+        &["rendezvous", "--bind", "127.0.0.1:0"],
         &["demo", "--calls", "10"],
         &["--help"],
         &["get", "--help"],

@@ -9,6 +9,17 @@ const RESERVE: u64 = 128;
 /// As many as a listing needs, if the system allows even less: then it is waited for.
 const LEAST_DESCRIPTORS: u64 = 8;
 
+/// Advice for a process that may not open as many files as it needs.
+pub(crate) const RAISE_THE_LIMIT: &str = "raise the limit, as in `ulimit -n 1024`";
+
+/// Words about a process that may not open as many files as it needs.
+pub(crate) fn too_many_open() -> String {
+    match getrlimit(Resource::Nofile).current {
+        Some(limit) => format!("too many open files: this process may have no more than {limit}"),
+        None => "too many open files".to_owned(),
+    }
+}
+
 /// Asks the system for as many descriptors as this process may have, and says how many requests may use.
 pub(super) fn descriptors() -> u64 {
     descriptors_to_give().clamp(LEAST_DESCRIPTORS, DESCRIPTORS)
