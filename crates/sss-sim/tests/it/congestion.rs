@@ -69,10 +69,29 @@ fn two_share_alike() {
     let apart = [1000, 2000, 2500, 3000, 3500, 4000, 5000];
     let reports = apart.map(|apart| shared(&[Bbr, Bbr], ms(apart)));
     let fairness = reports.each_ref().map(Report::fairness);
-    assert!(fairness.iter().sum::<f64>() / 7.0 > 0.94, "{fairness:?}");
-    assert!(fairness.iter().all(|f| *f > 0.92), "{fairness:?}");
+    assert!(fairness.iter().sum::<f64>() / 7.0 > 0.98, "{fairness:?}");
+    assert!(fairness.iter().all(|f| *f > 0.95), "{fairness:?}");
     for report in &reports {
         assert!(report.total() > 0.85 * RATE as f64, "{}", report.total());
+    }
+}
+
+// spec: REC-11
+#[test]
+fn who_comes_late_has_a_share_soon() {
+    for (products, most) in [(1.0, 16), (4.0, 8)] {
+        let times: Vec<Duration> = (1..6)
+            .map(|seed| {
+                let setup = Setup {
+                    seed,
+                    until: secs(50),
+                    ..links::late(Bbr, secs(10), products)
+                };
+                let time = play(&setup).flows[1].reaches_over(secs(1), 0.4 * RATE as f64, secs(10));
+                time.unwrap_or(secs(40))
+            })
+            .collect();
+        assert!(times.iter().sum::<Duration>() / 5 < secs(most), "{products}: {times:?}");
     }
 }
 

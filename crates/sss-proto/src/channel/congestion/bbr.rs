@@ -201,12 +201,13 @@ impl Bbr {
         }
     }
 
-    /// In a round trip a queue stood all the time, and less arrived than was sent: the bandwidth was measured when
-    /// others sent less.
+    /// A round trip in which no probe was made. If a queue stood all the time, there are others; and if less arrived
+    /// than was sent, the bandwidth was measured when they sent less.
     fn follow_queue(&mut self) {
         let rate = self.round.rate();
         let shortest = self.round.previous.rtt;
         let is_queued = shortest.is_some_and(|rtt| loss::is_queue(rtt, self.path.min_rtt.get(), Duration::ZERO));
+        self.cycle.queued_rounds = if is_queued { self.cycle.queued_rounds + 1 } else { 0 };
         let gain = self.phase.pacing_gain();
         // What is lost anyway waits nowhere.
         let arriving = ARRIVING * (1.0 - self.loss.usual.share().unwrap_or_default());
@@ -299,8 +300,10 @@ impl Bbr {
     }
 
     fn is_time_to_probe(&self, now: Instant) -> bool {
-        let rounds = self.packets(self.in_flight(1.0)).min(phase::MAX_PROBE_ROUNDS);
-        now > self.cycle.probed + self.cycle.wait || f64::from(self.cycle.rounds_since) >= rounds
+        let product = self.packets(self.in_flight(1.0));
+        now > self.cycle.probed + self.cycle.wait
+            || f64::from(self.cycle.rounds_since) >= product.min(phase::MAX_PROBE_ROUNDS)
+            || self.cycle.is_crowded(product)
     }
 
     /// Probing is over: less is sent than arrives, until the queue that it made is gone.

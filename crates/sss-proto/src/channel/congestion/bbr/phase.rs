@@ -40,6 +40,10 @@ const FULL_ROUNDS: u32 = 3;
 const PROBE_WAIT: Duration = Duration::from_secs(2);
 const PROBE_WAIT_SPREAD_NANOS: u64 = 1_000_000_000;
 pub(super) const MAX_PROBE_ROUNDS: f64 = 63.0;
+/// Beside others it is as many round trips with a queue as this part of the product has datagrams, at least so many;
+/// and up to twice as many, so that senders do not probe in step.
+const CROWDED_PART: f64 = 8.0;
+const CROWDED_ROUNDS: f64 = 4.0;
 
 /// A phase of the sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -139,6 +143,10 @@ pub(super) struct Cycle {
     pub(super) probed: Instant,
     pub(super) wait: Duration,
     pub(super) rounds_since: u32,
+    /// Round trips in a row in which a queue stood all the time, and a number from 1 to 2 by which more of them are
+    /// waited for.
+    pub(super) queued_rounds: u32,
+    spread: f64,
     /// The bandwidth then.
     pub(super) probed_bandwidth: f64,
     /// The samples of a probe are not all there yet.
@@ -156,6 +164,8 @@ impl Cycle {
             probed: Instant::default(),
             wait: PROBE_WAIT,
             rounds_since: 0,
+            queued_rounds: 0,
+            spread: 1.0,
             probed_bandwidth: 0.0,
             is_pending: false,
             is_restart: false,
@@ -193,5 +203,14 @@ impl Cycle {
         self.probed = now;
         self.wait = PROBE_WAIT + Duration::from_nanos(z % PROBE_WAIT_SPREAD_NANOS);
         self.rounds_since = 0;
+        self.queued_rounds = 0;
+        self.spread = 1.0 + (z >> 32) as f64 / f64::from(u32::MAX);
+    }
+
+    /// Returns whether others are on the path, and it is time to see what they leave: the sooner the less this sender
+    /// has, `product` datagrams in flight, so that shares become equal.
+    pub(super) fn is_crowded(&self, product: f64) -> bool {
+        let rounds = (product / CROWDED_PART).max(CROWDED_ROUNDS);
+        f64::from(self.queued_rounds) >= rounds * self.spread
     }
 }
