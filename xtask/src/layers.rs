@@ -65,6 +65,7 @@ const MODULES: &[(&str, Layers)] = &[
             &[
                 "negotiation::channel_ids",
                 "negotiation::repeats",
+                "negotiation::search",
                 "negotiation::terms",
                 "negotiation::ways",
             ],
@@ -140,7 +141,7 @@ const MODULES: &[(&str, Layers)] = &[
     (
         "sss-reach",
         &[
-            &["absence", "dropped", "keys", "path"],
+            &["absence", "dropped", "keys", "mdns", "path"],
             &["client", "server"],
             &["desk"],
             &["rendezvous"],
@@ -150,6 +151,7 @@ const MODULES: &[(&str, Layers)] = &[
         "libsss",
         &[
             &[
+                "desk",
                 "driver::addresses",
                 "driver::clock",
                 "driver::notices",
@@ -158,11 +160,11 @@ const MODULES: &[(&str, Layers)] = &[
                 "mapping::desk",
                 "tunnels",
             ],
-            &["driver::wakers", "hint"],
+            &["driver::wakers", "hint", "mdns::desk"],
             &["error", "shared"],
             &["redaction", "waiting"],
             &["tls", "tls_absent"],
-            &["driver", "identity", "link", "mapping", "rendezvous"],
+            &["driver", "identity", "link", "mapping", "mdns", "rendezvous"],
             &["peer"],
             &["stream"],
             &["server"],
@@ -204,7 +206,7 @@ const MODULES: &[(&str, Layers)] = &[
             &["error"],
             &["interrupt"],
             &["listen", "output"],
-            &["identity", "port_mapping", "port_mapping_absent"],
+            &["identity", "mdns", "mdns_absent", "port_mapping", "port_mapping_absent"],
             &["servers"],
             &["cli", "dry_run", "given_ticket", "progress"],
             &["known_hosts"],

@@ -8,6 +8,10 @@
 //! for each peer get through by guessing ports, and how soon.
 
 #[cfg(target_os = "linux")]
+#[path = "../tests/it/lab/running.rs"]
+mod running;
+
+#[cfg(target_os = "linux")]
 #[path = "../tests/it/lab/world.rs"]
 mod world;
 

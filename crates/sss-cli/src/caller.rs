@@ -9,6 +9,7 @@ use sss::{
 };
 
 use crate::error::{Error, Exit, NO_WAY, SERVER_ADVICE};
+use crate::mdns;
 use crate::output::Output;
 use crate::place::Place;
 use crate::server_at::ServerAt;
@@ -90,6 +91,10 @@ impl Caller {
     async fn explained(&self, error: impl Failure) -> Error {
         let (absence, is_silent) = (error.absence(), error.is_silent());
         let error = error.explained();
+        let error = match mdns::failed(&self.host).filter(|_| absence.is_some() || is_silent) {
+            Some(why) => error.and(&why),
+            None => error,
+        };
         if self.servers.is_empty() {
             return error;
         }
@@ -118,6 +123,12 @@ impl Caller {
 
     /// Tells where the host was reached, if it was not at one of the places of the target.
     pub(crate) async fn tell_how(&self, target: &Target, (eid, route): (Eid, Route), output: Output) {
+        if mdns::has_found(&self.host, &eid, route) {
+            if !is_at(&target.places, route).await {
+                tell_of_lan((eid, route), output);
+            }
+            return;
+        }
         let found_by = servers::found_by(&self.host, &eid, &self.servers);
         if found_by.is_empty() || is_at(&target.places, route).await {
             return;
@@ -144,6 +155,25 @@ impl Caller {
             };
             output.note(format!("connected to {eid} {how} {}, found by {by}", place_of(route)));
         }
+    }
+}
+
+/// Tells where a host was reached that mDNS has found.
+fn tell_of_lan((eid, route): (Eid, Route), output: Output) {
+    if output.is_json() {
+        let fact = json!({
+            "event": "found",
+            "eid": eid.to_string(),
+            "address": route.address().map(|address| address.to_string()),
+            "route": route.class().name(),
+            "servers": [],
+        });
+        output.fact("", &fact);
+    } else {
+        output.note(format!(
+            "connected to {eid} at {}, found on the local network",
+            place_of(route)
+        ));
     }
 }
 

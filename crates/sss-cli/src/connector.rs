@@ -119,7 +119,8 @@ impl Connector {
 
     /// The target, with the ticket that is given elsewhere if it needs that.
     async fn completed(&self, target: &Target) -> Result<Target, Error> {
-        given_ticket::completed(target, self.args.ticket.as_deref()).await
+        let target = given_ticket::completed(target, self.args.ticket.as_deref()).await?;
+        self.args.servers.confined(target)
     }
 
     /// Finds out who is at the target, and whether that is trusted. `host` asks.
@@ -149,8 +150,8 @@ impl Connector {
             }
             target.places.clear();
         }
-        if target.places.is_empty() && servers.is_empty() {
-            return Err(nowhere(&target, self.args.servers.no_server));
+        if target.places.is_empty() && servers.is_empty() && !self.args.servers.mdns.is_on() {
+            return Err(nowhere(&target, self.args.servers.is_without()));
         }
         let host = self.host(&servers).await?;
         let who = match who {
@@ -267,11 +268,11 @@ fn not_relayed() -> Error {
 /// Error for a host of which nobody can know where it is.
 fn nowhere(target: &Target, is_without_servers: bool) -> Error {
     let what = match is_without_servers {
-        true => format!("no address is given for {target}, and --no-server forbids to look for it"),
+        true => format!("no address is given for {target}, and no server is to be asked for it"),
         false => format!("no address is given for {target}, and no registration server is known that finds it"),
     };
-    let next = "give its address, as in EID@HOST/PATH; or the server where it registers, with --server EID@HOST, in \
-                SSS_SERVER, or in the file `servers` beside the identity";
+    let next = "give its address, as in EID@HOST/PATH; or --mdns, if it is on the local network; or the server where it \
+                registers, with --server EID@HOST, in SSS_SERVER, or in the file `servers` beside the identity";
     Error::new(Exit::Usage, what, next)
 }
 

@@ -179,6 +179,7 @@ impl From<BuildError> for Error {
                 Exit::Failed,
                 "give --tls-cert and --tls-key PEM files that belong together, or leave both away",
             ),
+            BuildError::LanOnly(_) => (Exit::Usage, "leave that out, or --lan-only"),
             BuildError::KeyLog { .. } => (
                 Exit::Failed,
                 "let SSSKEYLOGFILE name a new file in a directory of yours, or leave --key-log away",
@@ -262,6 +263,10 @@ impl From<NegotiationError> for Error {
                 Exit::Usage,
                 "give the other host an identity of its own: `sss id --new` there, or --identity",
             ),
+            NegotiationError::OutsideLan { .. } => (
+                Exit::Usage,
+                "give an address of the local network, or leave out --lan-only",
+            ),
             NegotiationError::Unfound(absence) => unfound(*absence),
             NegotiationError::BadEid => (Exit::Usage, "copy the EID again from the `listening` line of the host"),
             _ => (Exit::Unreachable, "run the same command again"),
@@ -278,6 +283,10 @@ pub(crate) const SERVER_ADVICE: &str = "check that `sss rendezvous` runs there, 
 pub(crate) const NO_WAY: &str = "check that `sss serve` runs there; if a server has found it, no packet gets through \
                                  between the two networks: run the same command again, after a minute, use a server \
                                  that relays (`sss rendezvous --relay`), or let UDP to its port in there";
+
+/// Advises what to do if a host is not on the local network.
+pub(crate) const NOT_ON_LAN: &str = "check that `sss serve --mdns` runs there, that both machines are on one local \
+                                     network, and that nothing keeps them apart there, as networks for guests do";
 
 /// The exit code, and advice, if servers do not find a host.
 fn unfound(absence: Absence) -> (Exit, &'static str) {
@@ -302,6 +311,7 @@ fn unfound(absence: Absence) -> (Exit, &'static str) {
             Exit::Unreachable,
             "a relay could carry the packets: run the same command without --no-relay",
         ),
+        Absence::NotOnLan(_) => (Exit::Unreachable, NOT_ON_LAN),
         Absence::Refused => (Exit::Refused, "ask who runs that host"),
         Absence::Unreachable => (
             Exit::Unreachable,

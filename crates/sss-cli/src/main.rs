@@ -11,6 +11,8 @@ mod identity;
 mod interrupt;
 mod known_hosts;
 mod listen;
+#[cfg_attr(not(feature = "mdns"), path = "mdns_absent.rs")]
+mod mdns;
 mod output;
 mod place;
 #[cfg_attr(not(feature = "port-mapping"), path = "port_mapping_absent.rs")]

@@ -102,6 +102,11 @@ impl Place {
         (is_name && !is_number && port != 0).then(|| Self::Name(name.to_ascii_lowercase(), port))
     }
 
+    /// Returns whether the system's resolver has to be asked for it.
+    pub(crate) fn is_name(&self) -> bool {
+        matches!(self, Self::Name(..))
+    }
+
     /// The host without its port, as it is written in messages and in the file of known hosts.
     pub(crate) fn host(&self) -> String {
         match self {

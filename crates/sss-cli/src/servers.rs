@@ -17,9 +17,12 @@ use sss::{
 
 use crate::error::{Error, Exit, SERVER_ADVICE};
 use crate::identity;
+use crate::mdns::MdnsArgs;
 use crate::output::Output;
+use crate::place::Place;
 use crate::port_mapping::MappingArgs;
 use crate::server_at::{ServerAt, ServerError};
+use crate::target::Target;
 
 /// Variable of the environment that names servers, separated by spaces or commas.
 const VARIABLE: &str = "SSS_SERVER";
@@ -49,6 +52,12 @@ pub(crate) struct ServerArgs {
     pub(crate) relay: RelayArgs,
     #[command(flatten)]
     pub(crate) mapping: MappingArgs,
+    #[command(flatten)]
+    pub(crate) mdns: MdnsArgs,
+    /// Keep to the local network: send nothing to other addresses than private and link-local ones, take nothing from
+    /// them, and use no server
+    #[arg(long, conflicts_with = "server")]
+    pub(crate) lan_only: bool,
 }
 
 /// Arguments that say which use is made of servers that relay.
@@ -83,12 +92,17 @@ impl RelayArgs {
 }
 
 impl ServerArgs {
+    /// Returns whether no server is to be used, whoever names it.
+    pub(crate) fn is_without(&self) -> bool {
+        self.no_server || self.lan_only
+    }
+
     /// The servers of the command line, else those of the environment, else those of the user's file.
     ///
     /// # Errors
     /// If one of them cannot be understood.
     pub(crate) fn known(&self) -> Result<Vec<ServerAt>, Error> {
-        if self.no_server {
+        if self.is_without() {
             return Ok(Vec::new());
         }
         if !self.server.is_empty() {
@@ -110,7 +124,7 @@ impl ServerArgs {
     /// As [`Self::known`].
     pub(crate) fn with(&self, more: &[ServerAt]) -> Result<Vec<ServerAt>, Error> {
         let mut servers = self.known()?;
-        if !self.no_server {
+        if !self.is_without() {
             servers.extend(
                 more.iter()
                     .filter(|server| !servers.contains(server))
@@ -119,6 +133,29 @@ impl ServerArgs {
             );
         }
         Ok(servers)
+    }
+}
+
+impl ServerArgs {
+    /// The target without names, if the local network is not to be left: resolvers ask whom they like.
+    ///
+    /// # Errors
+    /// If names are all that is known.
+    pub(crate) fn confined(&self, mut target: Target) -> Result<Target, Error> {
+        if !self.lan_only {
+            return Ok(target);
+        }
+        let (names, places) = target.places.into_iter().partition(Place::is_name);
+        target.places = places;
+        let names: Vec<Place> = names;
+        match names.first().filter(|_| target.places.is_empty()) {
+            None => Ok(target),
+            Some(name) => {
+                let what = format!("with --lan-only, nobody is asked where {} is", name.host());
+                let next = "give its IP address; or its EID alone, with --mdns";
+                Err(Error::new(Exit::Usage, what, next))
+            }
+        }
     }
 }
 
@@ -185,14 +222,16 @@ pub(crate) fn read_lines<T: FromStr<Err: fmt::Display>>(path: &Path, missing: If
     Ok(found)
 }
 
-/// The host that is to be built registers with these servers, and makes the use of their relays, and of its router,
-/// that the arguments say.
+/// The host that is to be built registers with these servers, and makes the use of their relays, of its router, and of
+/// the local network that the arguments say.
 pub(crate) fn register(
     builder: HostBuilder,
     (servers, args): (&[ServerAt], &ServerArgs),
     found_by: FoundBy,
 ) -> HostBuilder {
+    let builder = args.mdns.apply(builder, &found_by);
     let builder = builder
+        .lan_only(args.lan_only)
         .found_by(found_by)
         .relay(args.relay.of_host())
         .spraying(args.relay.spraying());
@@ -405,6 +444,8 @@ mod tests {
             no_server: false,
             relay: RelayArgs::default(),
             mapping: MappingArgs::default(),
+            mdns: MdnsArgs::default(),
+            lan_only: false,
         }
     }
 
@@ -444,10 +485,18 @@ mod tests {
             ..none()
         };
         assert_eq!(args.with(&[b.clone(), a.clone()]).unwrap(), [a, b.clone()]);
-        let args = ServerArgs {
-            no_server: true,
-            ..none()
-        };
-        assert_eq!(args.with(&[b]).unwrap(), []);
+        let without = [
+            ServerArgs {
+                no_server: true,
+                ..none()
+            },
+            ServerArgs {
+                lan_only: true,
+                ..none()
+            },
+        ];
+        for args in without {
+            assert_eq!(args.with(std::slice::from_ref(&b)).unwrap(), []);
+        }
     }
 }

@@ -64,6 +64,12 @@ pub struct Config {
     /// Ways to reach peers of which no address is known (docs/spec/reach.md): set if somebody drives the host who acts
     /// on [`Event::Seeking`](crate::Event::Seeking), and takes what [`Host::poll_aside`](crate::Host::poll_aside) has.
     pub seeks: bool,
+    /// Time for which hosts of which no address is known are looked for on the local network too (RCH-36): an attempt
+    /// does not fail before, whatever servers say. Default: zero, nobody looks there.
+    pub lan_search: Duration,
+    /// Set if this host keeps to its local network: it sends nothing to addresses of which [`is_lan`](crate::is_lan)
+    /// does not hold, and drops what comes from there (RCH-37). Default no.
+    pub lan_only: bool,
     /// Set if a host with this host's own EID is a peer like any other: another process with the same identity.
     /// Default no.
     pub allow_own_eid: bool,
@@ -389,6 +395,8 @@ impl Default for Config {
             refuse_silently: false,
             answer_probes: false,
             seeks: false,
+            lan_search: Duration::ZERO,
+            lan_only: false,
             allow_own_eid: false,
             allow_private_moves: false,
             key_log: false,

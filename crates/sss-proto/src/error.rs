@@ -36,11 +36,13 @@ pub enum DropReason {
     BadAddress,
     /// It came through a relay, by a handle that this host was not told of.
     UnknownHandle,
+    /// It came from outside of the local network, to which this host keeps.
+    OutsideLan,
 }
 
 impl DropReason {
     /// All reasons.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Malformed,
         Self::UnknownChannel,
         Self::UnknownAttempt,
@@ -51,6 +53,7 @@ impl DropReason {
         Self::Overload,
         Self::BadAddress,
         Self::UnknownHandle,
+        Self::OutsideLan,
     ];
     /// Number of reasons.
     pub const COUNT: usize = Self::ALL.len();
@@ -68,6 +71,7 @@ impl DropReason {
             Self::Overload => "overload",
             Self::BadAddress => "bad_address",
             Self::UnknownHandle => "unknown_handle",
+            Self::OutsideLan => "outside_lan",
         }
     }
 }
@@ -219,6 +223,13 @@ pub enum NegotiationError {
     /// No address of the peer is known, and no server knows one either (docs/spec/reach.md).
     #[error(transparent)]
     Unfound(#[from] Absence),
+    /// This host keeps to its local network ([`Config::lan_only`](crate::Config::lan_only)), and all addresses that
+    /// are known for the peer are outside of it.
+    #[error("{address} is outside of the local network, to which this host keeps")]
+    OutsideLan {
+        /// The first of the addresses.
+        address: String,
+    },
     /// The peer is this host.
     #[error("that is this host's own EID")]
     OwnEid,
@@ -260,6 +271,10 @@ pub enum Absence {
     /// that. The error of an attempt whose time is over.
     #[error("the host was found, but no packet gets through to it, and this host uses no relay")]
     OnlyRelayed,
+    /// No host of that EID has announced itself on the local network within this time (RCH-36), and no server was there
+    /// to be asked.
+    #[error("no host of this EID has announced itself on the local network within {}", Seconds(*.0))]
+    NotOnLan(std::time::Duration),
     /// The servers have no room, or were asked too often.
     #[error("the registration servers were asked too often, or are full: try again later")]
     TooMany,

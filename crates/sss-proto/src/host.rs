@@ -365,6 +365,7 @@ impl Host {
         if eid == self.local.eid && !self.local.config.allow_own_eid {
             return Err(NegotiationError::OwnEid.into());
         }
+        let hints = &*self.local.within_lan(hints)?;
         let known = self.peers.by_eid(&eid);
         let dormant = known.and_then(|i| self.peers.at(i)).filter(|p| p.is_dormant());
         let index = match (dormant, known) {
@@ -421,9 +422,9 @@ impl Host {
     /// Routes by which the host `eid` may be reached. They are tried when it does not answer where it was, and at once
     /// by an attempt under way. The latest 8 of a peer are kept. Nothing happens if the peer is not known.
     pub fn add_hints(&mut self, now: Instant, eid: &Eid, hints: &[Route]) {
-        if let Some(index) = self.peers.by_eid(eid) {
+        if let (Some(index), Ok(hints)) = (self.peers.by_eid(eid), self.local.within_lan(hints)) {
             if let Some(peer) = self.peers.at(index) {
-                peer.transport_mut().add_hints(now, hints);
+                peer.transport_mut().add_hints(now, &hints);
             }
             self.peers.settle(&mut self.local, index);
             self.run_timers(now);
@@ -456,6 +457,9 @@ impl Host {
     /// it answers. The answer is not authenticated. At most 1,024 questions are out at once; the oldest is forgotten
     /// then.
     pub fn probe(&mut self, route: Route) {
+        if !self.local.may_use(&route) {
+            return;
+        }
         let nonce: [u8; 8] = self.local.rng.random();
         self.probes.ask(nonce, route);
         self.outbox.reply((route, None), long::probe(&nonce));

@@ -167,7 +167,7 @@ pub use io::{
 };
 pub use key_log::{ChannelSecret, SecretPurpose};
 pub use negotiation::{Greeted, Greeter, GreeterStats};
-pub use network::{AddressScope, Network, is_usable};
+pub use network::{AddressScope, Network, is_lan, is_usable};
 pub use padding::Padding;
 pub use peer::PeerStats;
 pub use refusal::Refusal;

@@ -1,6 +1,7 @@
 //! Properties of a host that all its peers share: identity, settings, randomness, and what it remembers.
 
 mod history;
+mod lan;
 
 use std::sync::Arc;
 

@@ -15,6 +15,7 @@ mod load;
 mod repeats;
 pub(crate) mod responder;
 mod retry_tokens;
+mod search;
 mod terms;
 mod ways;
 

@@ -61,6 +61,19 @@ fn is_of_one_host(address: SocketAddr) -> bool {
     address.port() != 0 && !is_none && !ip.is_unspecified() && !ip.is_multicast()
 }
 
+/// Returns whether an address is one of this machine or of its own networks (RCH-37): loopback, link-local, or private
+/// (RFC 1918, RFC 4193). Those that providers share among their customers (RFC 6598) are not.
+pub fn is_lan(ip: IpAddr) -> bool {
+    let is_shared = matches!(ip.to_canonical(), IpAddr::V4(v4) if is_shared(v4));
+    AddressScope::from(ip) <= AddressScope::Private && !is_shared
+}
+
+/// Returns whether what goes by that route stays in the local network. What is in a tunnel does not, for all that is
+/// known.
+pub(crate) fn stays_in_lan(route: &Route) -> bool {
+    route.address().is_some_and(|address| is_lan(address.ip()))
+}
+
 /// Part of the world in which an address means one host, the smallest first (MIG-22).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AddressScope {

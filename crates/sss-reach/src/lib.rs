@@ -6,6 +6,7 @@
 //! | [`Rendezvous`] | a host's part in this: what goes beside the core |
 //! | [`server`] | a registration server: leases, introductions, relay |
 //! | [`keys`] | keys of a lease, and what is sealed with them |
+//! | [`mdns`] | what hosts announce of themselves on the local network |
 
 #![cfg_attr(
     not(test),
@@ -17,6 +18,7 @@ mod client;
 mod desk;
 mod dropped;
 pub mod keys;
+pub mod mdns;
 mod path;
 mod rendezvous;
 pub mod server;

@@ -7,12 +7,14 @@
 
 mod forwards;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::net::SocketAddr;
 
 use sss_crypto::Generator;
 use sss_proto::{
-    Event, Host, Input, Instant, Interest, LinkStatus, ListenError, Output, Route, SocketId, TransmitBuf, TunnelId,
+    Absence, Event, Host, Input, Instant, Interest, LinkStatus, ListenError, Output, Route, SocketId, TransmitBuf,
+    TunnelId,
 };
 use sss_wire::Eid;
 use sss_wire::reach::records::Register;
@@ -23,9 +25,13 @@ use crate::client::{
     Client, Registration, RelayUse, ServerAddress, SocketOrder, Spray, SprayReport, Spraying, TunnelEnd, TunnelOrder,
 };
 use crate::desk::Desk;
+use crate::mdns;
 use crate::path::Path;
 use crate::server::{Registrar, ServerConfig, ServerStats};
 use forwards::Forwards;
+
+/// Hosts that wait to be looked for on the local network.
+const MAX_SOUGHT: usize = 256;
 
 /// Wishes of an application.
 #[derive(Debug, Default)]
@@ -40,6 +46,9 @@ pub struct RendezvousConfig {
     pub spraying: Spraying,
     /// Set if this host is a server itself.
     pub serve: Option<Serve>,
+    /// Set if somebody takes the orders to look for hosts on the local network, for
+    /// [so long](sss_proto::Config::lan_search).
+    pub searches_lan: bool,
 }
 
 /// Wishes about a server.
@@ -63,6 +72,8 @@ impl fmt::Debug for Serve {
 pub struct Rendezvous {
     client: Option<Client>,
     server: Option<(Registrar, Desk)>,
+    /// Hosts to be looked for on the local network. `None`: nobody looks there.
+    sought: Option<VecDeque<Eid>>,
     forwards: Forwards,
     /// The latest output was a relayed one: the host is next.
     has_forwarded: bool,
@@ -100,6 +111,7 @@ impl Rendezvous {
         Ok(Self {
             client,
             server,
+            sought: config.searches_lan.then(VecDeque::new),
             ..Self::default()
         })
     }
@@ -107,6 +119,27 @@ impl Rendezvous {
     /// Counters of the server that this host is, if it is one.
     pub fn server_stats(&self) -> Option<ServerStats> {
         self.server.as_ref().map(|(registrar, _)| registrar.stats())
+    }
+
+    /// The next host to be looked for on the local network (RCH-36): to be asked for as
+    /// [`Self::poll_tunnel_order`]. Where it may be, the core is told ([`Host::add_hints`]).
+    pub fn poll_lan_order(&mut self) -> Option<Eid> {
+        self.sought.as_mut().and_then(VecDeque::pop_front)
+    }
+
+    /// An attempt to reach a host begins: it is looked for on the local network too. Returns why nobody else finds it.
+    fn seek_on_lan(&mut self, eid: Eid) -> Absence {
+        let Some(sought) = &mut self.sought else {
+            return Absence::NoServer;
+        };
+        if !sought.contains(&eid) {
+            sought.push_back(eid);
+            // Those that were asked for first have waited the longest, and nobody looks.
+            if sought.len() > MAX_SOUGHT {
+                sought.pop_front();
+            }
+        }
+        Absence::NotOnLan(mdns::PATIENCE)
     }
 
     /// The server that this host is takes packets at another port of its addresses too, by a further socket: hosts are
@@ -331,10 +364,10 @@ impl Rendezvous {
     fn take(&mut self, now: Instant, host: &mut Host, event: Event) -> Option<Event> {
         match event {
             Event::Seeking(_, eid) => {
-                if let Some(client) = &mut self.client {
-                    client.seek(now, host, eid);
-                } else {
-                    host.unfound(now, &eid, sss_proto::Absence::NoServer);
+                let absence = self.seek_on_lan(eid);
+                match &mut self.client {
+                    Some(client) => client.seek(now, host, eid),
+                    None => host.unfound(now, &eid, absence),
                 }
             }
             Event::Acceptable(listener) => match &mut self.server {

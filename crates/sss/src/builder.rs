@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use sss_crypto::Suite;
 use sss_proto::{Config, Congestion, Entropy, Padding, PeerLimits, PostQuantum, Route, WindowConfig};
+#[cfg(feature = "mdns")]
+use sss_reach::mdns::PATIENCE;
 use sss_reach::{RelayUse, Spraying};
 use sss_wire::Eid;
 
@@ -19,6 +21,8 @@ use crate::host::Host;
 use crate::identity::Identity;
 #[cfg(feature = "port-mapping")]
 use crate::mapping::{self, PortMapping};
+#[cfg(feature = "mdns")]
+use crate::mdns::{self, Mdns};
 use crate::rendezvous::{self, FoundBy, RendezvousServer, Wishes};
 use crate::shared::Shared;
 
@@ -45,6 +49,8 @@ pub struct HostBuilder {
     new_port_on_move: bool,
     #[cfg(feature = "port-mapping")]
     port_mapping: PortMapping,
+    #[cfg(feature = "mdns")]
+    mdns: Mdns,
     wishes: Wishes,
     config: Config,
 }
@@ -70,6 +76,8 @@ impl HostBuilder {
             new_port_on_move: false,
             #[cfg(feature = "port-mapping")]
             port_mapping: PortMapping::default(),
+            #[cfg(feature = "mdns")]
+            mdns: Mdns::default(),
             wishes: Wishes::default(),
             config: Config::default(),
         }
@@ -128,6 +136,33 @@ impl HostBuilder {
     #[cfg(feature = "port-mapping")]
     pub fn port_mapping(mut self, mapping: PortMapping) -> Self {
         self.port_mapping = mapping;
+        self
+    }
+
+    /// Sets whether hosts are looked for on the local network by mDNS, and whether this one is found there: then
+    /// [`Host::connect`] reaches peers on the same network by their EIDs alone, without a server. Where one is, is a
+    /// hint and no more: whoever answers there proves who it is. [`Host::mdns`] tells what came of it. The task runs on
+    /// the runtime on which the host is built.
+    ///
+    /// With [`Mdns::Announce`], everybody on the network learns that a host of this protocol is there, and who knows
+    /// its EID recognises it. Nobody else does, or can tell that it is the one that was seen elsewhere, or yesterday:
+    /// names are random, others on each link, and others after each start. With [`Mdns::Browse`] nothing is sent unless
+    /// a peer is looked for, and then not whom. Default: off.
+    #[cfg(feature = "mdns")]
+    pub fn mdns(mut self, mdns: Mdns) -> Self {
+        self.mdns = mdns;
+        self
+    }
+
+    /// Sets whether this host keeps to its local network: it sends nothing to addresses that are neither private (RFC
+    /// 1918, RFC 4193), nor link-local, nor of this machine, and drops what comes from others
+    /// ([`DropReason::OutsideLan`](crate::DropReason::OutsideLan)). Such an address as a hint is an error of
+    /// [`Host::connect`], and so is a name, since resolvers ask others. It uses no registration server, and does not
+    /// ask its router for a port: [`BuildError::LanOnly`]. Default: no.
+    ///
+    /// A private network may be larger than the local one, where its owner has joined several by routers or tunnels.
+    pub fn lan_only(mut self, lan_only: bool) -> Self {
+        self.config.lan_only = lan_only;
         self
     }
 
@@ -403,6 +438,7 @@ impl HostBuilder {
     pub async fn build(mut self) -> Result<Host, BuildError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
         self.config.check()?;
+        self.check_lan_only()?;
         let key_log = self.key_log_file()?;
         self.config.key_log = key_log.is_some();
         let socket = match &self.bind {
@@ -417,6 +453,12 @@ impl HostBuilder {
             }
         });
         let identity = self.identity.unwrap_or_else(Identity::generate);
+        let lan_only = self.config.lan_only;
+        #[cfg(feature = "mdns")]
+        if self.mdns != Mdns::Off {
+            self.config.lan_search = PATIENCE;
+            self.wishes.searches_lan = true;
+        }
         self.config.seeks = self.wishes.is_any();
         let tls = self.wishes.listen()?;
         let other = self.wishes.serve.as_ref().and_then(|_| bind_other(socket.local_addr()));
@@ -427,7 +469,7 @@ impl HostBuilder {
         #[cfg(feature = "port-mapping")]
         let ports = (self.port_mapping == PortMapping::On).then(|| mapping::OuterPorts::of(&identity.key()));
         let core = sss_proto::Host::new(self.config, identity.key(), entropy);
-        let shared = Arc::new(Shared::new(core, socket.local_addr()));
+        let shared = Arc::new(Shared::new(core, socket.local_addr()).keeping_to_lan(lan_only));
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(BuildError::Entropy)?;
         shared.drive(|inner, now| inner.begin_rendezvous(now, rendezvous, &seed));
@@ -447,11 +489,30 @@ impl HostBuilder {
         if let Some(ports) = ports {
             mapping::start(host.shared(), ports);
         }
+        #[cfg(feature = "mdns")]
+        if self.mdns != Mdns::Off {
+            mdns::start(host.shared(), self.mdns);
+        }
         match self.mode {
             DriverMode::Shared => start.spawn(&runtime)?,
             DriverMode::Dedicated => start.spawn_thread().await?,
         }
         Ok(host)
+    }
+
+    /// RCH-37
+    fn check_lan_only(&self) -> Result<(), BuildError> {
+        if !self.config.lan_only {
+            return Ok(());
+        }
+        #[cfg(feature = "port-mapping")]
+        if self.port_mapping != PortMapping::Off {
+            return Err(BuildError::LanOnly("its router asked for a port"));
+        }
+        match self.wishes.has_servers() {
+            true => Err(BuildError::LanOnly("a registration server")),
+            false => Ok(()),
+        }
     }
 
     /// The file for secrets, if program and environment agree that there is to be one.

@@ -121,6 +121,9 @@ impl Connect {
     /// them.
     async fn look_up(&mut self) -> Result<Vec<UnresolvedName>, ConnectError> {
         let names = std::mem::take(&mut self.names);
+        if self.handle.keeps_to_lan() {
+            return self.without(&names);
+        }
         let found = hint::look_up(&names, self.handle.local_addr());
         let (addresses, unresolved) = match self.timeout {
             None => found.await,
@@ -140,6 +143,16 @@ impl Connect {
             return Err(ConnectError::unresolved(unresolved, None));
         }
         Ok(unresolved)
+    }
+
+    /// Goes on without the names: this host keeps to its local network, and resolvers ask whom they like (RCH-37).
+    fn without(&self, names: &[String]) -> Result<Vec<UnresolvedName>, ConnectError> {
+        let why = "this host keeps to its local network, and looks up no names";
+        let names = names.iter().map(|name| UnresolvedName::new(name, why)).collect();
+        match self.hints.is_empty() {
+            true => Err(ConnectError::unresolved(names, None)),
+            false => Ok(names),
+        }
     }
 
     /// Returns whether nothing has to be known of where the host is.

@@ -332,6 +332,8 @@ impl Driver {
                     Polled::Notifications
                 }
                 Output::Wake(at) => {
+                    #[cfg(feature = "mdns")]
+                    self.shared.seek_on_lan(inner);
                     orders = inner.tunnel_orders();
                     sockets = inner.socket_orders();
                     if inner.phase == Lifecycle::ShuttingDown && inner.core.is_idle() {
@@ -455,6 +457,10 @@ impl Driver {
         #[cfg(feature = "port-mapping")]
         if let Some(desk) = self.shared.desk() {
             desk.note_change();
+        }
+        #[cfg(feature = "mdns")]
+        if let Some(mdns) = self.shared.mdns() {
+            mdns.desk().note_change();
         }
         // A new socket has to be asked for what arrives.
         self.step = Step::Receive;

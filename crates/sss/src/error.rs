@@ -65,6 +65,9 @@ pub enum BuildError {
         /// Error of the operating system.
         source: io::Error,
     },
+    /// The host is to keep to its local network, and to have something that is outside of it.
+    #[error("a host that keeps to its local network cannot have {0}")]
+    LanOnly(&'static str),
     /// The operating system gave no entropy.
     #[error("the operating system gives no entropy: {0}")]
     Entropy(#[source] getrandom::Error),
@@ -191,6 +194,12 @@ pub enum ProbeError {
         address: SocketAddr,
         /// Time for which an answer was awaited.
         after: Duration,
+    },
+    /// This host keeps to its local network, and the address is outside of it.
+    #[error("{address} is outside of the local network, to which this host keeps")]
+    OutsideLan {
+        /// The address that was to be asked.
+        address: SocketAddr,
     },
     /// This host was closed.
     #[error("this host was closed")]

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sss_proto::{HostStats, ListenError};
+use sss_proto::{HostStats, ListenError, is_lan};
 use sss_reach::Registration;
 use sss_reach::server::ServerStats;
 use sss_wire::Eid;
@@ -25,8 +25,8 @@ use crate::waiting::Answer;
 /// The first wait for an answer to a probe; it doubles each time.
 const PROBE_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Time for the router to take a port back, when the host is closed.
-#[cfg(feature = "port-mapping")]
+/// Time for the router to take a port back, and for the local network to be told, when the host is closed.
+#[cfg(any(feature = "port-mapping", feature = "mdns"))]
 const GIVING_BACK: Duration = Duration::from_secs(1);
 
 /// One holder of an identity: it opens streams to other hosts, and takes theirs.
@@ -126,6 +126,9 @@ impl Host {
     /// If nobody answers in time, or this host was closed.
     pub async fn probe(&self, address: SocketAddr, timeout: Duration) -> Result<Eid, ProbeError> {
         let address = addresses::canonical(address);
+        if self.handle.keeps_to_lan() && !is_lan(address.ip()) {
+            return Err(ProbeError::OutsideLan { address });
+        }
         let deadline = Instant::now() + timeout;
         let mut interval = PROBE_INTERVAL;
         let shared = self.handle.shared();
@@ -255,7 +258,11 @@ impl Host {
     /// If not everything that was finished is known to have arrived. The host is closed all the same.
     pub async fn close_within(&self, timeout: Duration) -> Result<(), HostCloseError> {
         let streams = closing::finish(self.handle.shared(), timeout).await;
-        tokio::join!(closing::stopped(self.handle.shared()), self.give_port_back());
+        tokio::join!(
+            closing::stopped(self.handle.shared()),
+            self.give_port_back(),
+            self.leave_lan()
+        );
         if streams == 0 {
             Ok(())
         } else {
@@ -270,6 +277,22 @@ impl Host {
             desk.close();
             let _ = tokio::time::timeout(GIVING_BACK, desk.ended()).await;
         }
+    }
+
+    /// Tells the local network that the host goes, if it has announced itself there.
+    async fn leave_lan(&self) {
+        #[cfg(feature = "mdns")]
+        if let Some(mdns) = self.handle.mdns() {
+            mdns.desk().close();
+            let _ = tokio::time::timeout(GIVING_BACK, mdns.desk().ended()).await;
+        }
+    }
+
+    /// Tells what came of mDNS. `None` if the host does not use it: see
+    /// [`HostBuilder::mdns`](crate::HostBuilder::mdns).
+    #[cfg(feature = "mdns")]
+    pub fn mdns(&self) -> Option<crate::MdnsReport> {
+        self.handle.mdns().map(|mdns| mdns.desk().report())
     }
 
     /// Tells what came of asking the router to let this host's port in. `None` if the host does not ask: see

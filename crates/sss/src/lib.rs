@@ -95,6 +95,8 @@
 
 mod builder;
 mod connect;
+#[cfg(any(feature = "port-mapping", feature = "mdns"))]
+mod desk;
 mod driver;
 mod error;
 mod explain;
@@ -104,6 +106,8 @@ mod identity;
 mod link;
 #[cfg(feature = "port-mapping")]
 mod mapping;
+#[cfg(feature = "mdns")]
+mod mdns;
 mod peer;
 mod peer_service;
 mod redaction;
@@ -150,6 +154,10 @@ pub use stream::{
 pub use mapping::PortMapping;
 #[cfg(feature = "port-mapping")]
 pub use mapping::desk::{MappedPort, MappingError, MappingProtocol, MappingReport};
+#[cfg(feature = "mdns")]
+pub use mdns::Mdns;
+#[cfg(feature = "mdns")]
+pub use mdns::desk::{MdnsLink, MdnsReport};
 #[cfg(feature = "tls")]
 pub use tls::{TlsLimits, TlsServer};
 #[cfg(feature = "tls")]

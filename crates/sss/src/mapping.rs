@@ -26,9 +26,10 @@ use sss_reach::{Proof, RegistrationState};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::desk::Desk;
 use crate::redaction::HostTag;
 use crate::shared::Shared;
-use desk::{Desk, MappedPort, MappingError, MappingProtocol, MappingReport};
+use desk::{MappedPort, MappingError, MappingProtocol, MappingReport};
 use router::Place;
 
 /// Use that a host makes of its router's port mapping.
@@ -197,7 +198,7 @@ pub(crate) fn start(shared: &Arc<Shared>, ports: OuterPorts) {
 struct Keeper {
     tag: HostTag,
     shared: Weak<Shared>,
-    desk: Arc<Desk>,
+    desk: Arc<Desk<MappingReport>>,
     ports: OuterPorts,
     granted: Option<(Granted<Held>, Instant)>,
     /// The next pause after a failure.
@@ -293,7 +294,7 @@ impl Keeper {
                 (None, None) => tracing::info!(host = %self.tag, "there is no router to be asked for a port"),
             }
         }
-        self.desk.set_report(report);
+        self.desk.update(|told| *told = report);
         if let Some(shared) = self.shared.upgrade() {
             shared.call(|inner, now| {
                 if is_new {

@@ -66,6 +66,7 @@ fn bare(error: &NegotiationError) -> &'static str {
         NegotiationError::PostQuantumUnanswered { .. } => "the post-quantum part of the answer did not arrive",
         NegotiationError::NoAddress => "no address is known",
         NegotiationError::Unfound(_) => "the peer is not to be found",
+        NegotiationError::OutsideLan { .. } => "the address is outside of the local network",
         NegotiationError::OwnEid => "that is this host itself",
         NegotiationError::BadEid => "the EID is not a usable public key",
         _ => "the negotiation failed",

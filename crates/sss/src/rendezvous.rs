@@ -109,6 +109,8 @@ pub(crate) struct Wishes {
     /// Places where servers take tunnels of TLS.
     pub(crate) tls: Vec<(Eid, String)>,
     pub(crate) serve: Option<RendezvousServer>,
+    /// Set if peers are looked for on the local network.
+    pub(crate) searches_lan: bool,
 }
 
 /// A server whose name is to be looked up.
@@ -120,6 +122,11 @@ pub(crate) struct Unresolved {
 impl Wishes {
     /// Returns whether there is anything to do beside the core.
     pub(crate) fn is_any(&self) -> bool {
+        self.has_servers() || self.searches_lan
+    }
+
+    /// Returns whether this host uses servers, or is one.
+    pub(crate) fn has_servers(&self) -> bool {
         !self.servers.is_empty() || !self.tls.is_empty() || self.serve.is_some()
     }
 
@@ -181,6 +188,7 @@ impl Wishes {
             relay: self.relay,
             spraying: self.spraying,
             serve: self.serve.map(|server| server.into_serve(identity)),
+            searches_lan: self.searches_lan,
         };
         (config, unresolved)
     }

@@ -16,13 +16,17 @@ use sss_proto::{Event, Input, Instant, Link, Output, Transmit, TransmitBuf};
 use sss_reach::{Rendezvous, RendezvousConfig, SocketOrder, TunnelOrder};
 use sss_wire::Eid;
 
+#[cfg(feature = "port-mapping")]
+use crate::desk::{Desk, HostsDesk};
 use crate::driver::SocketStats;
 use crate::driver::addresses;
 use crate::driver::clock::Clock;
 use crate::driver::notices::Notices;
 use crate::driver::wakers::Waiters;
 #[cfg(feature = "port-mapping")]
-use crate::mapping::desk::{Desk, HostsDesk};
+use crate::mapping::desk::MappingReport;
+#[cfg(feature = "mdns")]
+use crate::mdns::desk::MdnsDesk;
 #[cfg(feature = "tls")]
 use crate::tunnels::Tunnels;
 
@@ -34,13 +38,18 @@ pub(crate) struct Shared {
     inner: Mutex<Inner>,
     clock: Clock,
     eid: Eid,
+    /// The host keeps to its local network (RCH-37).
+    lan_only: bool,
     /// Process that the host was made in. A copy of it (fork) has the same keys and numbers, and must not use them.
     process: u32,
     /// State in a copy that was made while the other was locked, by a thread that is not there.
     remains: OnceLock<Mutex<Inner>>,
     /// Opened by a host that wants its router to let its port in.
     #[cfg(feature = "port-mapping")]
-    desk: OnceLock<HostsDesk>,
+    desk: OnceLock<HostsDesk<MappingReport>>,
+    /// Set by a host that uses mDNS.
+    #[cfg(feature = "mdns")]
+    mdns: OnceLock<MdnsDesk>,
 }
 
 /// State under the lock.
@@ -250,11 +259,23 @@ impl Shared {
             eid: core.eid(),
             inner: Mutex::new(Inner::new(core, local_addr, clock.now())),
             clock,
+            lan_only: false,
             process: std::process::id(),
             remains: OnceLock::new(),
             #[cfg(feature = "port-mapping")]
             desk: OnceLock::new(),
+            #[cfg(feature = "mdns")]
+            mdns: OnceLock::new(),
         }
+    }
+
+    /// The same, of a host that keeps to its local network if that is set.
+    pub(crate) fn keeping_to_lan(self, lan_only: bool) -> Self {
+        Self { lan_only, ..self }
+    }
+
+    pub(crate) fn keeps_to_lan(&self) -> bool {
+        self.lan_only
     }
 
     /// Returns whether this is a copy of the process that the host was made in.
@@ -290,14 +311,36 @@ impl Shared {
 
     /// The desk for port mapping, opened if it was not.
     #[cfg(feature = "port-mapping")]
-    pub(crate) fn open_desk(&self) -> &Arc<Desk> {
-        self.desk.get_or_init(HostsDesk::new).desk()
+    pub(crate) fn open_desk(&self) -> &Arc<Desk<MappingReport>> {
+        self.desk.get_or_init(|| HostsDesk::new(MappingReport::asking())).desk()
     }
 
     /// The desk for port mapping, of a host that wants it.
     #[cfg(feature = "port-mapping")]
-    pub(crate) fn desk(&self) -> Option<&Arc<Desk>> {
+    pub(crate) fn desk(&self) -> Option<&Arc<Desk<MappingReport>>> {
         self.desk.get().map(HostsDesk::desk)
+    }
+
+    /// Sets the desk for mDNS.
+    #[cfg(feature = "mdns")]
+    pub(crate) fn set_mdns(&self, desk: MdnsDesk) {
+        let _ = self.mdns.set(desk);
+    }
+
+    /// The desk for mDNS, of a host that uses it.
+    #[cfg(feature = "mdns")]
+    pub(crate) fn mdns(&self) -> Option<&MdnsDesk> {
+        self.mdns.get()
+    }
+
+    /// Has hosts looked for on the local network, if some are to be. Seldom any.
+    #[cfg(feature = "mdns")]
+    pub(crate) fn seek_on_lan(&self, inner: &mut Inner) {
+        while let Some(eid) = inner.rendezvous.poll_lan_order() {
+            if let Some(mdns) = self.mdns() {
+                mdns.seek(eid);
+            }
+        }
     }
 
     pub(crate) fn clock(&self) -> &Clock {

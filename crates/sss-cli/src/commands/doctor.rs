@@ -19,6 +19,7 @@ use crate::connector::{Times, build_with};
 use crate::error::{Error, Exit, SERVER_ADVICE};
 use crate::identity;
 use crate::interrupt;
+use crate::mdns;
 use crate::output::{Output, milliseconds, wrapped};
 use crate::place::Place;
 use crate::port_mapping::{self, Examined};
@@ -46,6 +47,7 @@ const NAMES: usize = 11;
 Examples:
   sss doctor                          addresses, servers, NAT
   sss doctor sss1q... --server ..     the way to a host, and what was tried
+  sss doctor sss1q... --mdns          whether it is on this local network
   sss doctor --port-mapping           also what the router does when it is asked
                                       to let a port in, and whether that works
 
@@ -71,14 +73,18 @@ struct Findings {
     explanation: Explanation,
     attempt: Option<Attempt>,
     router: Option<Examined>,
+    lan: Option<mdns::Examined>,
 }
 
 /// Examines, and tells.
 pub(crate) async fn run(args: DoctorArgs, output: Output) -> Result<(), Error> {
     let named = args.target.as_ref().map_or(&[][..], |target| &target.servers);
     let servers = args.connect.servers.with(named)?;
-    let wanted = match &args.target {
-        Some(target) => Some((target.eid.ok_or_else(nobody)?, target.places.clone())),
+    let wanted = match args.target {
+        Some(target) => {
+            let target = args.connect.servers.confined(target)?;
+            Some((target.eid.ok_or_else(nobody)?, target.places))
+        }
         None => None,
     };
     let identity = identity::load(args.connect.identity.as_deref(), output)?;
@@ -146,10 +152,13 @@ async fn examine(
     let router = port_mapping::examined(host);
     let mut advice = advice(&explanation, (attempt.as_ref(), relay), diagnosis.is_some());
     advice.extend(router.iter().flat_map(|router| router.advice.iter().cloned()));
+    let lan = mdns::examined(host, attempt.as_ref().map(|attempt| &attempt.eid));
+    advice.extend(lan.iter().flat_map(|lan| lan.advice.iter().cloned()));
     let findings = Findings {
         explanation,
         attempt,
         router,
+        lan,
     };
     let text = text(host, &caller.servers, &findings, (diagnosis.as_deref(), &advice));
     let fact = fact(host, &caller.servers, &findings, (diagnosis.as_deref(), &advice));
@@ -246,7 +255,8 @@ fn advice(
     if families(&explanation.addresses).is_empty() {
         advice.push("connect this machine to a network".to_owned());
     }
-    if explanation.registrations.is_empty() {
+    // Whoever is found without a server needs none.
+    if explanation.registrations.is_empty() && explanation.route.is_none() {
         advice.push("name a registration server with --server: hosts are found by their EIDs then".to_owned());
     }
     if is_unreached {
@@ -351,6 +361,9 @@ fn text(
     if let Some(router) = &findings.router {
         row("mapping", &router.words);
     }
+    if let Some(lan) = &findings.lan {
+        row("mDNS", &lan.words);
+    }
     if let Some(attempt) = attempt {
         row("peer", &attempt.eid.to_string());
         let mut tried: Vec<String> = attempt.places.iter().map(ToString::to_string).collect();
@@ -361,6 +374,7 @@ fn text(
         row("tried", &joined(tried));
         let found_by = joined(named(servers, &explanation.found_by));
         match found_by.is_empty() {
+            true if findings.lan.as_ref().is_some_and(|lan| lan.has_found) => row("found by", "mDNS"),
             true => row("found by", "no server"),
             false => row("found by", &found_by),
         }
@@ -421,6 +435,7 @@ fn fact(
         "diagnosis": diagnosis,
         "advice": advice,
         "port_mapping": findings.router.as_ref().map(|router| router.fact.clone()),
+        "mdns": findings.lan.as_ref().map(|lan| lan.fact.clone()),
     });
     if let Some(attempt) = attempt {
         let route = explanation.route;

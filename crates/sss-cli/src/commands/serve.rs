@@ -18,6 +18,7 @@ use crate::error::{Error, Exit};
 use crate::identity;
 use crate::interrupt;
 use crate::listen::ListenArgs;
+use crate::mdns;
 use crate::output::Output;
 use crate::place::Place;
 use crate::port_mapping;
@@ -38,6 +39,8 @@ Examples:
   sss serve . --public                to everybody who can reach it
   sss serve . --write                 others may put files
   sss serve . --server sss1q...@HOST  found by its EID alone, also behind a NAT
+  sss serve . --mdns                  found by its EID alone in this network
+  sss serve . --mdns --lan-only       only in this network
   sss serve . --listed photos         found by anybody who searches the word
   sss serve . --server .. --port-mapping  the router lets others in, if it can
 
@@ -158,6 +161,7 @@ pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
     }
     tokio::spawn(servers::watch(host.clone(), servers, output));
     tokio::spawn(port_mapping::watch(host.clone(), output));
+    tokio::spawn(mdns::watch(host.clone(), output));
     interrupt::is_awaited();
     interrupt::requested().await;
     output.note("stopped");

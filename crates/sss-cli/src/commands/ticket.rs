@@ -36,7 +36,7 @@ pub(crate) struct TicketArgs {
     /// A place where the host can be reached: HOST or HOST:PORT (may be given several times)
     #[arg(long, value_name = "HOST[:PORT]", conflicts_with = "no_addresses", value_parser = at)]
     pub(crate) at: Vec<Place>,
-    /// Name no address: servers find the host
+    /// Name no address: servers find the host, or --mdns on the same local network
     #[arg(long)]
     pub(crate) no_addresses: bool,
     /// UDP port that the host listens at
@@ -70,8 +70,8 @@ pub(crate) async fn run(args: TicketArgs, output: Output) -> Result<(), Error> {
         (places, _) if !places.is_empty() => places,
         _ => here(args.port).await?,
     };
-    if places.is_empty() && servers.is_empty() {
-        let next = "give --server, or leave --no-addresses out";
+    if places.is_empty() && servers.is_empty() && !args.servers.mdns.is_on() {
+        let next = "give --server, or --mdns where all are on one local network, or leave --no-addresses out";
         return Err(Error::new(
             Exit::Usage,
             "nobody finds a host by a ticket without a place and a server",

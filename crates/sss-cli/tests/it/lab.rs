@@ -7,13 +7,20 @@ use sss_lab::check::{PAIRED, get_through};
 
 use world::{Failure, Outcome, World};
 
+#[cfg(feature = "mdns")]
+mod avahi;
 #[cfg(feature = "tls")]
 mod blocked;
+#[cfg(feature = "mdns")]
+mod capture;
+#[cfg(feature = "mdns")]
+mod lan;
 #[cfg(feature = "port-mapping")]
 mod mapped;
 mod pair;
 #[cfg(feature = "port-mapping")]
 mod routers;
+pub(crate) mod running;
 mod sprayed;
 pub(crate) mod world;
 

@@ -96,6 +96,10 @@ impl Reception<'_> {
 
     /// Steps 1 and 2, for one datagram.
     fn sort(&mut self, data: &mut BytesMut, range: Range<usize>) -> Result<(), DropReason> {
+        // RCH-37
+        if !self.local.may_use(&self.arrival.route) {
+            return Err(DropReason::OutsideLan);
+        }
         let first = *data.get(range.start).ok_or(DropReason::Malformed)?;
         if first != reach::RELAY {
             self.arrival.route.handle = None;

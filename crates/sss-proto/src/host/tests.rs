@@ -6,6 +6,7 @@ mod explore;
 mod floods;
 mod fuzzing;
 mod key_log;
+mod lan;
 mod padding;
 mod post_quantum;
 mod relays;

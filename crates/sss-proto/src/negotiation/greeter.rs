@@ -16,7 +16,7 @@ use crate::config::PostQuantum;
 use crate::entropy::Randomness;
 use crate::error::DropReason;
 use crate::nearby::Networks;
-use crate::network::{Network, is_usable};
+use crate::network::{Network, is_usable, stays_in_lan};
 use crate::route::Route;
 use crate::time::Instant;
 
@@ -34,6 +34,8 @@ pub struct Greeter {
     near: Networks,
     /// Set if the host answers HELLO_K.
     takes_leg: bool,
+    /// Set if the host keeps to its local network.
+    lan_only: bool,
     /// Randomness for keys of tokens while it is lent.
     rng: Option<Randomness>,
     stats: GreeterStats,
@@ -133,9 +135,15 @@ impl Greeter {
             tokens: RetryTokens::new(keys),
             near,
             takes_leg: kems(policy).contains(&Kem::MlKem768),
+            lan_only: false,
             rng: None,
             stats: GreeterStats::default(),
         }
+    }
+
+    /// The same, of a host that keeps to its local network.
+    pub(super) fn keeping_to_lan(self, lan_only: bool) -> Self {
+        Self { lan_only, ..self }
     }
 
     /// Sets randomness of its own, for as long as the host does not replace its keys.
@@ -188,6 +196,10 @@ impl Greeter {
     fn judge(&mut self, now: Instant, route: Route, packet: &[u8], part: Part) -> Result<Option<Vec<u8>>, DropReason> {
         if !is_usable(&route) {
             return Err(DropReason::BadAddress);
+        }
+        // RCH-37
+        if self.lan_only && !stays_in_lan(&route) {
+            return Err(DropReason::OutsideLan);
         }
         let greeting = match Long::parse(packet).map_err(|_| DropReason::Malformed)? {
             Long::Hello(hello) => Greeting::from(&hello),

@@ -15,6 +15,7 @@ use super::cookie::cookie_mac;
 use super::greeting::{Agreed, Greeting, Held, HelloAnswer};
 use super::leg::Leg;
 use super::repeats::{InitiatorStep, Resend, Schedule};
+use super::search::Search;
 use super::terms::{VERSIONS, kem_error, kems, prologue, suite_from_wire, suite_to_wire, version_fraud};
 use super::ways::Ways;
 use crate::config::Config;
@@ -48,8 +49,7 @@ pub(crate) struct Initiation {
     foreign_versions: Option<Vec<u32>>,
     /// The time when the first attempt of a row began (NEG-24), and who answered it.
     sought: Sought,
-    /// The reason why no address is known, if somebody has looked for one.
-    absence: Option<Absence>,
+    search: Search,
 }
 
 /// Knowledge from the attempts before, and about the way of this one.
@@ -184,7 +184,7 @@ impl Initiation {
                 answered: None,
                 introduced: None,
             },
-            absence: None,
+            search: Search::new(now, config.lan_search),
         })
     }
 
@@ -268,7 +268,7 @@ impl Initiation {
 
     /// Returns when [`Self::step`] is to be called next.
     pub(crate) fn next_timer(&self) -> Instant {
-        let at = self.resend.at.min(self.deadline).min(self.version_deadline());
+        let at = self.resend.at.min(self.fails_at()).min(self.version_deadline());
         let others_at = self.ways().and_then(Ways::next_timer);
         self.unanswered_at().into_iter().chain(others_at).fold(at, Instant::min)
     }
@@ -299,7 +299,7 @@ impl Initiation {
 
     /// Returns what is due at `now`.
     pub(crate) fn step(&mut self, now: Instant, sightings: &Sightings, rng: &mut dyn Rng) -> InitiatorStep<'_> {
-        if now >= self.deadline || now >= self.version_deadline() {
+        if now >= self.fails_at() || now >= self.version_deadline() {
             return InitiatorStep::Fail(self.failure(now, sightings));
         }
         if self.unanswered_at().is_some_and(|at| now >= at) {
@@ -339,7 +339,7 @@ impl Initiation {
             };
         }
         match self.answered() {
-            None if self.routes.is_empty() => NegotiationError::Unfound(self.absence.unwrap_or(Absence::Pending)),
+            None if self.routes.is_empty() => NegotiationError::Unfound(self.search.absence()),
             None => NegotiationError::NoAnswer {
                 addresses: sightings.of(&self.routes, since, &self.eid),
                 attempts: self.resend.sent,
@@ -373,15 +373,14 @@ impl Initiation {
         }
     }
 
-    /// No address is to be had: the attempt fails now, unless it has one. If the peer was found, it fails only when its
-    /// time is over.
+    /// No address is to be had: the attempt fails, unless it has one ([`Search`]).
     pub(crate) fn on_unfound(&mut self, now: Instant, absence: Absence) {
-        if self.routes.is_empty() {
-            self.absence = Some(absence);
-            if !matches!(absence, Absence::NoWay | Absence::OnlyRelayed) {
-                self.deadline = now;
-            }
-        }
+        self.search.on_unfound(now, absence, &self.routes);
+    }
+
+    /// The time when the attempt fails if nothing comes of it.
+    fn fails_at(&self) -> Instant {
+        self.search.end(self.deadline, &self.routes)
     }
 
     /// RETRY: the same HELLO and HELLO_K again, with the token, unless they were answered. Returns the packets to send

@@ -211,6 +211,7 @@ impl World {
                 relay: self.relay.1,
                 spraying: self.sockets.spraying,
                 serve: None,
+                searches_lan: false,
             },
         );
         self.nodes[n].listener = Some(self.nodes[n].host.listen(ECHO.0, ECHO.1).unwrap());
@@ -754,6 +755,67 @@ fn with_loss_everybody_is_found_in_the_end() {
             world.nodes[two].heard.is_some(),
             "seed {seed}, {percent} %: {:?}",
             world.failure(one)
+        );
+    }
+}
+
+// spec: RCH-36
+#[test]
+fn hosts_that_are_looked_for_on_the_local_network_are_named_to_whoever_looks_there() {
+    let (now, seed) = (Instant::from_nanos(1), [1; 32]);
+    for searches_lan in [false, true] {
+        let mut core = Config::default();
+        core.seeks = true;
+        if searches_lan {
+            core.lan_search = mdns::PATIENCE;
+        }
+        let mut host = Host::new(core, StaticKey::from_bytes(seed), seed);
+        let config = RendezvousConfig {
+            searches_lan,
+            ..RendezvousConfig::default()
+        };
+        let mut rendezvous = Rendezvous::new(now, config, &mut host, &seed).unwrap();
+        let mut streams = Vec::new();
+        for n in 0..=255 {
+            for again in 0..2 {
+                let eid = sss_wire::Eid::from_public_key(&[n, again, 9, 9].repeat(8).try_into().unwrap());
+                streams.push(host.connect(now, eid, ("test", "1"), &[]).unwrap());
+            }
+        }
+        let mut poll = |now| {
+            while !matches!(
+                rendezvous.poll(now, &mut host, &mut TransmitBuf::new(1)),
+                Output::Wake(_)
+            ) {}
+        };
+        poll(now);
+        poll(now + Duration::from_millis(2900));
+        let reason = |host: &Host| host.close_reason(streams[0].peer());
+        let expected = match searches_lan {
+            false => Absence::NoServer,
+            true => Absence::NotOnLan(Duration::from_secs(3)),
+        };
+        assert_eq!(
+            reason(&host).is_some(),
+            !searches_lan,
+            "three seconds are for the local network"
+        );
+        let mut poll = |now| {
+            while !matches!(
+                rendezvous.poll(now, &mut host, &mut TransmitBuf::new(1)),
+                Output::Wake(_)
+            ) {}
+        };
+        poll(now + Duration::from_secs(3));
+        assert_eq!(
+            reason(&host),
+            Some(CloseReason::Negotiation(NegotiationError::Unfound(expected)))
+        );
+        let orders = std::iter::from_fn(|| rendezvous.poll_lan_order()).count();
+        assert_eq!(
+            orders,
+            if searches_lan { 256 } else { 0 },
+            "no more wait than are looked for"
         );
     }
 }

@@ -12,6 +12,7 @@ use sss_wire::{Eid, Malformed, reach};
 use super::leases::Instance;
 use super::tokens::Tokens;
 use crate::keys::{self, From, LeaseKey};
+use crate::mdns::{Nonce, Tag};
 
 fn vectors(list: &str) -> Vec<Value> {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../sss-wire/tests/vectors/reach.json");
@@ -91,6 +92,18 @@ fn request(vector: &Value) -> Request {
             count: number(fields, "n"),
         }),
         other => panic!("{other}"),
+    }
+}
+
+// spec: VEC-17, RCH-34
+#[test]
+fn tags_are_those_of_the_vectors() {
+    for vector in vectors("mdns") {
+        let nonce = Nonce(array(&vector, "nonce"));
+        let tag = Tag::new(&eid(&vector, "eid"), &nonce);
+        assert_eq!(tag, Tag(array(&vector, "tag")), "{vector}");
+        assert_eq!(tag.to_text(), text(&vector, "tag"));
+        assert_eq!(Nonce::parse(text(&vector, "nonce").as_bytes()), Some(nonce));
     }
 }
 

@@ -1,11 +1,9 @@
-//! State of a host's port mapping, for the host, and for the task that keeps it.
+//! State of a host's port mapping: what the task that keeps it tells.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::sync::{Notify, watch};
 
 /// Protocol in which a router is asked to let a port in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -79,105 +77,12 @@ pub struct MappingReport {
     pub failures: Vec<(MappingProtocol, MappingError)>,
 }
 
-/// State that a host shares with the task that keeps its mapping.
-pub(crate) struct Desk {
-    report: Mutex<MappingReport>,
-    /// The network of this machine has changed.
-    changed: Notify,
-    stage: watch::Sender<Stage>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Stage {
-    Open,
-    Closing,
-    Ended,
-}
-
-impl Desk {
-    fn new() -> Self {
-        let report = MappingReport {
-            is_asking: true,
-            ..MappingReport::default()
-        };
+impl MappingReport {
+    /// Nothing has come of it yet.
+    pub(crate) fn asking() -> Self {
         Self {
-            report: Mutex::new(report),
-            changed: Notify::new(),
-            stage: watch::Sender::new(Stage::Open),
+            is_asking: true,
+            ..Self::default()
         }
-    }
-
-    pub(crate) fn report(&self) -> MappingReport {
-        self.lock().clone()
-    }
-
-    pub(super) fn set_report(&self, report: MappingReport) {
-        *self.lock() = report;
-    }
-
-    /// The network of this machine has changed.
-    pub(crate) fn note_change(&self) {
-        self.changed.notify_one();
-    }
-
-    /// Waits until the network of this machine has changed. Cancel safe.
-    pub(super) async fn changed(&self) {
-        self.changed.notified().await;
-    }
-
-    /// The host goes: the port is to be given back.
-    pub(crate) fn close(&self) {
-        self.reach(Stage::Closing);
-    }
-
-    /// The task has come to its end.
-    pub(super) fn end(&self) {
-        self.reach(Stage::Ended);
-    }
-
-    /// Waits until the host goes.
-    pub(super) async fn closing(&self) {
-        self.at(Stage::Closing).await;
-    }
-
-    /// Waits until the port was given back, or that was given up.
-    pub(crate) async fn ended(&self) {
-        self.at(Stage::Ended).await;
-    }
-
-    fn reach(&self, stage: Stage) {
-        self.stage.send_if_modified(|present| {
-            let is_new = *present < stage;
-            *present = stage.max(*present);
-            is_new
-        });
-    }
-
-    async fn at(&self, stage: Stage) {
-        // The sender lives as long as this does.
-        let _ = self.stage.subscribe().wait_for(|present| *present >= stage).await;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, MappingReport> {
-        self.report.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The host's end of a desk: when it is dropped, the host is gone.
-pub(crate) struct HostsDesk(Arc<Desk>);
-
-impl HostsDesk {
-    pub(crate) fn new() -> Self {
-        Self(Arc::new(Desk::new()))
-    }
-
-    pub(crate) fn desk(&self) -> &Arc<Desk> {
-        &self.0
-    }
-}
-
-impl Drop for HostsDesk {
-    fn drop(&mut self) {
-        self.0.close();
     }
 }

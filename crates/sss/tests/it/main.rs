@@ -16,6 +16,7 @@ mod floods;
 #[cfg(target_os = "linux")]
 mod fork;
 mod hostile;
+mod lan;
 mod listening;
 mod logs;
 mod loops;

@@ -1,17 +1,14 @@
 //! Hosts behind routers of every kind, and a registration server that relays: in network namespaces, with the tool as
 //! it is.
 
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
 use sss_lab::check::PAIRED;
 use sss_lab::{Kind, Lab, Link};
 
-/// What both sides of a failure are told with.
-pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) use super::running::{Failure, Running, command, text};
 
 /// A lab with two hosts behind each kind of router: those that call, and those that are called.
 pub(crate) struct World {
@@ -34,46 +31,6 @@ pub(crate) struct Outcome {
     pub(crate) connected: Duration,
     /// The median round trip, in milliseconds.
     pub(crate) median: f64,
-}
-
-/// A process that runs until it is dropped.
-pub(crate) struct Running {
-    pub(crate) child: Child,
-    out: BufReader<ChildStdout>,
-}
-
-impl Running {
-    pub(crate) fn start(command: &mut Command) -> Result<Self, Failure> {
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
-        let mut child = command.spawn()?;
-        let out = child.stdout.take().ok_or("no output")?;
-        Ok(Self {
-            child,
-            out: BufReader::new(out),
-        })
-    }
-
-    /// The next event of a name.
-    pub(crate) fn event(&mut self, name: &str) -> Result<Value, Failure> {
-        let mut line = String::new();
-        loop {
-            line.clear();
-            if self.out.read_line(&mut line)? == 0 {
-                return Err(format!("it ended without {name:?}").into());
-            }
-            let fact: Value = serde_json::from_str(&line).unwrap_or_default();
-            if fact["event"] == name {
-                return Ok(fact);
-            }
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 impl World {
@@ -178,19 +135,4 @@ impl Names {
     fn letter(at: usize) -> String {
         ('a'..='z').nth(at).unwrap_or('z').to_string()
     }
-}
-
-pub(crate) fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
-}
-
-/// The tool at a node, with a configuration of its own.
-pub(crate) fn command(homes: &tempfile::TempDir, node: &sss_lab::Node, program: &Path) -> Command {
-    let home = homes.path().join(node.name());
-    let mut command = node.command(&program.to_string_lossy());
-    command
-        .env("HOME", &home)
-        .env("XDG_CONFIG_HOME", home.join("config"))
-        .env_remove("SSS_SERVER");
-    command
 }

@@ -1,0 +1,52 @@
+//! Search for an address of a peer, by others than the negotiation: servers, and whoever looks on the local network.
+
+use std::time::Duration;
+
+use crate::error::Absence;
+use crate::route::Route;
+use crate::time::Instant;
+
+/// State of a search, as far as the attempt knows. Once a route is known, nothing depends on it.
+#[derive(Clone, Copy)]
+pub(super) struct Search {
+    /// The time until which somebody looks on the local network.
+    until: Instant,
+    /// The reason why no address is known, if somebody has looked for one.
+    absence: Option<Absence>,
+    /// The time when the attempt fails if there is no address.
+    over_at: Option<Instant>,
+}
+
+impl Search {
+    /// A search that begins, for so long on the local network.
+    pub(super) fn new(now: Instant, on_lan: Duration) -> Self {
+        Self {
+            until: now + on_lan,
+            absence: None,
+            over_at: None,
+        }
+    }
+
+    /// No address is to be had: the attempt fails now, or when nobody looks for one any more; but only when its own
+    /// time is over if the peer was found.
+    pub(super) fn on_unfound(&mut self, now: Instant, absence: Absence, routes: &[Route]) {
+        if !routes.is_empty() {
+            return;
+        }
+        self.absence = Some(absence);
+        if !matches!(absence, Absence::NoWay | Absence::OnlyRelayed) {
+            self.over_at = Some(self.until.max(now));
+        }
+    }
+
+    /// The reason why no address is known.
+    pub(super) fn absence(&self) -> Absence {
+        self.absence.unwrap_or(Absence::Pending)
+    }
+
+    /// The end of the attempt, which has this one by itself.
+    pub(super) fn end(&self, deadline: Instant, routes: &[Route]) -> Instant {
+        let over_at = self.over_at.filter(|_| routes.is_empty());
+        over_at.map_or(deadline, |at| at.min(deadline))
+    }
+}
