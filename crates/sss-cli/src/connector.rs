@@ -151,7 +151,7 @@ impl Connector {
             target.places.clear();
         }
         if target.places.is_empty() && servers.is_empty() && !self.args.servers.mdns.is_on() {
-            return Err(nowhere(&target, self.args.servers.is_without()));
+            return Err(nowhere(&target, self.args.servers.forbidden_by()));
         }
         let host = self.host(&servers).await?;
         let who = match who {
@@ -266,10 +266,10 @@ fn not_relayed() -> Error {
 }
 
 /// Error for a host of which nobody can know where it is.
-fn nowhere(target: &Target, is_without_servers: bool) -> Error {
-    let what = match is_without_servers {
-        true => format!("no address is given for {target}, and no server is to be asked for it"),
-        false => format!("no address is given for {target}, and no registration server is known that finds it"),
+fn nowhere(target: &Target, forbidden_by: Option<&str>) -> Error {
+    let what = match forbidden_by {
+        Some(switch) => format!("no address is given for {target}, and {switch} forbids to ask a server for it"),
+        None => format!("no address is given for {target}, and no registration server is known that finds it"),
     };
     let next = "give its address, as in EID@HOST/PATH; or --mdns, if it is on the local network; or the server where it \
                 registers, with --server EID@HOST, in SSS_SERVER, or in the file `servers` beside the identity";

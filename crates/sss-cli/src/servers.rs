@@ -94,7 +94,13 @@ impl RelayArgs {
 impl ServerArgs {
     /// Returns whether no server is to be used, whoever names it.
     pub(crate) fn is_without(&self) -> bool {
-        self.no_server || self.lan_only
+        self.forbidden_by().is_some()
+    }
+
+    /// The switch that forbids the use of servers.
+    pub(crate) fn forbidden_by(&self) -> Option<&'static str> {
+        let switches = [(self.no_server, "--no-server"), (self.lan_only, "--lan-only")];
+        switches.into_iter().find_map(|(is_on, name)| is_on.then_some(name))
     }
 
     /// The servers of the command line, else those of the environment, else those of the user's file.
