@@ -472,7 +472,8 @@ impl Future for Driver {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.get_mut();
-        if this.shared.end_in_copy() {
+        if this.shared.is_in_copy() {
+            this.shared.end_in_copy();
             // Nothing is dropped: sockets and what waits for them are those of the first process too.
             return Poll::Pending;
         }

@@ -60,7 +60,7 @@ impl LinkWatch {
     ///
     /// Changes that follow each other quickly may be seen as one. Cancel safe.
     pub async fn changed(&mut self) -> Option<LinkStatus> {
-        self.end_in_copy();
+        self.end_if_forked();
         self.receiver.changed().await.ok()?;
         Some(self.receiver.borrow_and_update().clone())
     }
@@ -68,10 +68,10 @@ impl LinkWatch {
 
 impl LinkWatch {
     /// In a copy of the process (fork) nothing changes any more.
-    fn end_in_copy(&self) {
+    fn end_if_forked(&self) {
         let watched = self.watched.as_ref();
         if let Some(shared) = watched.and_then(|watched| watched.host.upgrade()) {
-            shared.end_in_copy();
+            shared.end_if_forked();
         }
     }
 }
@@ -112,7 +112,7 @@ impl futures_core::Stream for LinkWatch {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<LinkStatus>> {
         let this = self.get_mut();
-        this.end_in_copy();
+        this.end_if_forked();
         loop {
             let has_changed = ready!(this.next.poll(&this.receiver, cx));
             let status = this.receiver.borrow_and_update();

@@ -188,15 +188,14 @@ impl Keeper {
     }
 
     fn spoken(&self, now: Instant, link: Link, before: &[Spoken], port: u16) -> Spoken {
-        let presence = self.announces.then(|| {
-            let same = before.iter().find(|spoken| spoken.link == link);
-            let known = same.and_then(|spoken| spoken.responder.as_ref());
-            let nonce = known.map_or_else(fresh_nonce, |known| known.presence.nonce);
-            Presence {
-                nonce,
-                tag: Tag::new(&self.eid, &nonce),
-                port,
-            }
+        let same = before.iter().find(|spoken| spoken.link == link);
+        let known = same.and_then(|spoken| spoken.responder.as_ref());
+        let nonce = known.map(|known| known.presence.nonce);
+        let nonce = self.announces.then(|| nonce.or_else(fresh_nonce)).flatten();
+        let presence = nonce.map(|nonce| Presence {
+            nonce,
+            tag: Tag::new(&self.eid, &nonce),
+            port,
         });
         Spoken {
             link,
@@ -324,12 +323,14 @@ fn read(intake: &mut Intake, from: SocketAddr, bytes: &[u8]) -> Option<Heard> {
     is_read.then(|| message::read(bytes)).flatten()
 }
 
-fn fresh_nonce() -> Nonce {
+/// `None`, and no announcement, if the system has no entropy: a name that is not random is one that is known again.
+fn fresh_nonce() -> Option<Nonce> {
     let mut bytes = [0; LEN];
-    if let Err(error) = getrandom::fill(&mut bytes) {
-        tracing::error!(%error, "the system gives no entropy");
+    let filled = getrandom::fill(&mut bytes);
+    if let Err(error) = &filled {
+        tracing::error!(%error, "the system gives no entropy: this host is not announced");
     }
-    Nonce(bytes)
+    filled.ok().map(|()| Nonce(bytes))
 }
 
 fn jitter() -> Duration {

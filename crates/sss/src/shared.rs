@@ -42,6 +42,8 @@ pub(crate) struct Shared {
     lan_only: bool,
     /// Process that the host was made in. A copy of it (fork) has the same keys and numbers, and must not use them.
     process: u32,
+    /// Tells of copies without asking the system, as each call does.
+    forks: Option<forkguard::Guard>,
     /// State in a copy that was made while the other was locked, by a thread that is not there.
     remains: OnceLock<Mutex<Inner>>,
     /// Opened by a host that wants its router to let its port in.
@@ -261,6 +263,7 @@ impl Shared {
             clock,
             lan_only: false,
             process: std::process::id(),
+            forks: forkguard::Guard::try_new().ok(),
             remains: OnceLock::new(),
             #[cfg(feature = "port-mapping")]
             desk: OnceLock::new(),
@@ -278,27 +281,39 @@ impl Shared {
         self.lan_only
     }
 
-    /// Returns whether this is a copy of the process that the host was made in.
-    fn is_in_copy(&self) -> bool {
+    /// Returns whether this is a copy of the process that the host was made in, whoever made it. Asks the system.
+    pub(crate) fn is_in_copy(&self) -> bool {
         std::process::id() != self.process
     }
 
-    /// Ends all that is there if this is such a copy, without a word to peers, or to a log that others write. Returns
-    /// whether it is.
-    pub(crate) fn end_in_copy(&self) -> bool {
-        let is_copy = self.is_in_copy();
-        if is_copy {
-            let mut notices = Notices::default();
-            self.drive(|inner, now| {
-                inner.stop(now, |inner, event| match event {
-                    Event::Secret(_) => {}
-                    other => inner.waiters.on_event(other, &mut notices),
-                });
-                inner.waiters.wake_all(&mut notices);
-            });
-            notices.deliver();
+    /// Returns whether this is a copy that was made by `fork`.
+    fn was_forked(&self) -> bool {
+        match &self.forks {
+            Some(forks) => forks.clone().detected_fork(),
+            None => self.is_in_copy(),
         }
-        is_copy
+    }
+
+    /// Ends all that is there if this is a copy. Returns whether it is.
+    pub(crate) fn end_if_forked(&self) -> bool {
+        let was_forked = self.was_forked();
+        if was_forked {
+            self.end_in_copy();
+        }
+        was_forked
+    }
+
+    /// Ends all that is there in a copy, without a word to peers, or to a log that others write.
+    pub(crate) fn end_in_copy(&self) {
+        let mut notices = Notices::default();
+        self.drive(|inner, now| {
+            inner.stop(now, |inner, event| match event {
+                Event::Secret(_) => {}
+                other => inner.waiters.on_event(other, &mut notices),
+            });
+            inner.waiters.wake_all(&mut notices);
+        });
+        notices.deliver();
     }
 
     pub(crate) fn eid(&self) -> Eid {
@@ -362,10 +377,9 @@ impl Shared {
         let result = f(inner, now);
         let wake = inner.driver.take();
         let replaced = inner.waiters.take_replaced();
-        let waits = inner.waiters.take_entered();
         drop(guard);
         drop(replaced);
-        if (waits || wake.is_some()) && self.end_in_copy() {
+        if self.end_if_forked() {
             return result;
         }
         if let Some(waker) = wake {
@@ -414,7 +428,7 @@ impl Shared {
         let inner = match self.inner.try_lock() {
             Ok(inner) => return inner,
             Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) if self.is_in_copy() => self.remains.get_or_init(|| {
+            Err(TryLockError::WouldBlock) if self.was_forked() => self.remains.get_or_init(|| {
                 let key = StaticKey::from_bytes([0; 32]);
                 let core = sss_proto::Host::new(sss_proto::Config::default(), key, [0; 32]);
                 let mut inner = Inner::new(core, NOWHERE, self.clock.now());

@@ -182,7 +182,7 @@ impl<T> Future for Answer<T> {
         let mut told = Pin::new(&mut this.from).poll(cx);
         if told.is_pending()
             && let Some(shared) = this.asked.as_ref().and_then(|asked| asked.host.upgrade())
-            && shared.end_in_copy()
+            && shared.end_if_forked()
         {
             told = Pin::new(&mut this.from).poll(cx);
         }

@@ -240,7 +240,9 @@ fn look(root: &Root, path: &RelPath) -> u64 {
 pub(crate) async fn watch(root: Arc<Root>, quota: Arc<Quota>) {
     let (root, quota) = (Arc::downgrade(&root), Arc::downgrade(&quota));
     while let (Some(root), Some(quota)) = (root.upgrade(), quota.upgrade()) {
-        std::thread::spawn(move || clean(&root, &quota));
+        if let Err(error) = std::thread::Builder::new().spawn(move || clean(&root, &quota)) {
+            tracing::warn!(%error, "cannot look for abandoned temporary files");
+        }
         tokio::time::sleep(HOUR).await;
     }
 }

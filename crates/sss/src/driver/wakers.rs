@@ -34,8 +34,6 @@ pub(crate) struct Waiters {
     receipts: Map<(PeerId, DatagramId), oneshot::Sender<DatagramFate>>,
     /// Wakers that others have taken the place of, to be dropped when the host is not locked.
     replaced: Vec<Waker>,
-    /// Set if somebody has begun to wait since this was last asked.
-    entered: bool,
 }
 
 /// A thing that any number of tasks may wait for.
@@ -207,14 +205,8 @@ impl Lists {
 
 /// Entering and leaving.
 impl Waiters {
-    /// Returns whether somebody has begun to wait, or waits anew, since this was last asked.
-    pub(crate) fn take_entered(&mut self) -> bool {
-        std::mem::take(&mut self.entered)
-    }
-
     /// Puts a task where it waits for `key`, unless it is there already under `ticket`.
     pub(crate) fn enter(&mut self, ticket: &mut Ticket, key: Key, waker: &Waker) {
-        self.entered = true;
         match self.slots.get_mut(*ticket) {
             Some(Waiter::Task(known)) if known.will_wake(waker) => {}
             Some(Waiter::Task(known)) => self.replaced.push(std::mem::replace(known, waker.clone())),
@@ -224,7 +216,6 @@ impl Waiters {
 
     /// Puts somebody where it is waited for `key`.
     pub(crate) fn add(&mut self, key: Key, waiter: Waiter) -> Ticket {
-        self.entered = true;
         self.slots.push(self.lists.list(key), key, waiter)
     }
 
@@ -241,7 +232,6 @@ impl Waiters {
 
     /// Puts the task that holds a side of a stream where it waits for that side.
     pub(crate) fn wait(&mut self, stream: StreamId, side: Side, waker: &Waker) {
-        self.entered = true;
         let sides = self.lists.tree(stream.peer()).sides.entry(stream).or_default();
         self.replaced.extend(replace(sides.of(side), waker));
     }
@@ -253,14 +243,12 @@ impl Waiters {
 
     /// Puts the task that polls a listener where it waits, instead of the one that did so before.
     pub(crate) fn wait_acceptable(&mut self, listener: ListenerId, waker: &Waker) {
-        self.entered = true;
         let polling = &mut self.lists.listeners.entry(listener).or_default().polling;
         self.replaced.extend(replace(polling, waker));
     }
 
     /// Tells what becomes of a datagram.
     pub(crate) fn settled(&mut self, peer: PeerId, datagram: DatagramId) -> oneshot::Receiver<DatagramFate> {
-        self.entered = true;
         let (tx, rx) = oneshot::channel();
         self.receipts.insert((peer, datagram), tx);
         rx
@@ -273,7 +261,6 @@ impl Waiters {
 
     /// Follows the way to a peer, which is `now` so.
     pub(crate) fn watch_link(&mut self, peer: PeerId, now: LinkStatus) -> watch::Receiver<LinkStatus> {
-        self.entered = true;
         let link = &mut self.lists.tree(peer).link;
         link.get_or_insert_with(|| watch::channel(now).0).subscribe()
     }

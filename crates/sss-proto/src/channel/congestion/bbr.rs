@@ -201,17 +201,20 @@ impl Bbr {
         }
     }
 
-    /// A round trip in which no probe was made. If a queue stood all the time, there are others; and if less arrived
-    /// than was sent, the bandwidth was measured when they sent less.
+    /// Returns whether a queue stood all the time of the last round trip.
+    fn is_queued(&self) -> bool {
+        let shortest = self.round.previous.rtt;
+        shortest.is_some_and(|rtt| loss::is_queue(rtt, self.path.min_rtt.get(), Duration::ZERO))
+    }
+
+    /// A round trip in which a queue stood all the time, without a probe of this sender. If less arrived than was sent,
+    /// the bandwidth was measured when others sent less.
     fn follow_queue(&mut self) {
         let rate = self.round.rate();
-        let shortest = self.round.previous.rtt;
-        let is_queued = shortest.is_some_and(|rtt| loss::is_queue(rtt, self.path.min_rtt.get(), Duration::ZERO));
-        self.cycle.queued_rounds = if is_queued { self.cycle.queued_rounds + 1 } else { 0 };
         let gain = self.phase.pacing_gain();
         // What is lost anyway waits nowhere.
         let arriving = ARRIVING * (1.0 - self.loss.usual.share().unwrap_or_default());
-        if is_queued && rate < arriving * gain * self.bandwidth() {
+        if rate < arriving * gain * self.bandwidth() {
             let least = BETA * self.cycle.probed_bandwidth();
             self.path.bandwidth.limit(least.max(rate / gain));
         }
@@ -286,7 +289,11 @@ impl Bbr {
             self.full.on_round(self.path.bandwidth.get());
         }
         match self.phase {
-            Phase::Down | Phase::Cruise => self.follow_queue(),
+            Phase::Down | Phase::Cruise if self.is_queued() => {
+                self.cycle.queued_rounds += 1;
+                self.follow_queue();
+            }
+            Phase::Down | Phase::Cruise => self.cycle.queued_rounds = 0,
             Phase::Up if !is_app_limited => {
                 let is_bounded = self.is_held_by_upper_bound(ack);
                 self.cycle.probe.on_round(self.bandwidth(), is_bounded);
