@@ -1,8 +1,8 @@
 //! The way to a peer: up, stalled or down.
 
 use std::fmt;
-use std::future::Future;
-use std::pin::Pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 
@@ -60,19 +60,32 @@ impl LinkWatch {
     ///
     /// Changes that follow each other quickly may be seen as one. Cancel safe.
     pub async fn changed(&mut self) -> Option<LinkStatus> {
-        self.end_if_forked();
-        self.receiver.changed().await.ok()?;
+        let receiver = &mut self.receiver;
+        if !or_forked(self.watched.as_ref(), async { receiver.changed().await.is_ok() }).await {
+            return None;
+        }
         Some(self.receiver.borrow_and_update().clone())
     }
 }
 
-impl LinkWatch {
-    /// In a copy of the process (fork) nothing changes any more.
-    fn end_if_forked(&self) {
-        let watched = self.watched.as_ref();
-        if let Some(shared) = watched.and_then(|watched| watched.host.upgrade()) {
-            shared.end_if_forked();
-        }
+/// Waits for `changed`; false in a copy of the process (fork), in which nothing changes any more.
+async fn or_forked(watched: Option<&Watched>, changed: impl Future<Output = bool>) -> bool {
+    let mut changed = pin!(changed);
+    poll_fn(|cx| poll_or_forked(watched, || changed.as_mut().poll(cx))).await
+}
+
+fn poll_or_forked(watched: Option<&Watched>, mut poll: impl FnMut() -> Poll<bool>) -> Poll<bool> {
+    let polled = poll();
+    if polled.is_ready() || !watched.is_some_and(Watched::end_if_forked) {
+        return polled;
+    }
+    // Who would tell it may have been locked away with the host, by a thread that is not there.
+    Poll::Ready(poll() == Poll::Ready(true))
+}
+
+impl Watched {
+    fn end_if_forked(&self) -> bool {
+        self.host.upgrade().is_some_and(|shared| shared.end_if_forked())
     }
 }
 
@@ -112,9 +125,9 @@ impl futures_core::Stream for LinkWatch {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<LinkStatus>> {
         let this = self.get_mut();
-        this.end_if_forked();
         loop {
-            let has_changed = ready!(this.next.poll(&this.receiver, cx));
+            let (next, receiver) = (&mut this.next, &this.receiver);
+            let has_changed = ready!(poll_or_forked(this.watched.as_ref(), || next.poll(receiver, cx)));
             let status = this.receiver.borrow_and_update();
             // Not if `changed` was called meanwhile, and has told of it.
             if status.has_changed() {

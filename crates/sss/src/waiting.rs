@@ -184,6 +184,8 @@ impl<T> Future for Answer<T> {
             && let Some(shared) = this.asked.as_ref().and_then(|asked| asked.host.upgrade())
             && shared.end_if_forked()
         {
+            // Who would tell it may have been locked away with the host, by a thread that is not there.
+            this.from.close();
             told = Pin::new(&mut this.from).poll(cx);
         }
         if told.is_ready() {

@@ -1,3 +1,5 @@
+#[cfg(target_os = "linux")]
+mod forked;
 mod storm;
 
 use std::net::UdpSocket;
