@@ -204,7 +204,7 @@ const MODULES: &[(&str, Layers)] = &[
             &["transfer"],
             &["target"],
             &["error"],
-            &["interrupt"],
+            &["dns", "dns_absent", "interrupt"],
             &["listen", "output"],
             &["identity", "mdns", "mdns_absent", "port_mapping", "port_mapping_absent"],
             &["servers"],

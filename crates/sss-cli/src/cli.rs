@@ -8,6 +8,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use sss::{Congestion, Padding, PostQuantum};
 use sss_files::Options;
 
+use crate::dns::DnsArgs;
 use crate::error::{Error, Exit};
 use crate::listen::BindAddress;
 use crate::servers::ServerArgs;
@@ -16,21 +17,19 @@ use crate::target::Target;
 /// Arguments that say who we are and whom we trust.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct ConnectArgs {
-    /// Trust the host found at an address that is not known yet, and remember it
-    #[arg(long)]
-    pub(crate) trust: bool,
+    #[command(flatten)]
+    pub(crate) trust: TrustArgs,
     /// The file with the ticket of a host that is written @, readable by its owner only [default: SSS_TICKET in the
     /// environment]
     #[arg(long, value_name = "FILE")]
     pub(crate) ticket: Option<PathBuf>,
-    /// The file of known hosts [default: `known_hosts` in the user's configuration directory]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) known_hosts: Option<PathBuf>,
     /// The file with this host's identity [default: as `sss id`]
     #[arg(long, value_name = "FILE")]
     pub(crate) identity: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) servers: ServerArgs,
+    #[command(flatten)]
+    pub(crate) dns: DnsArgs,
     /// Seconds to try to reach the peer
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = some_seconds, allow_negative_numbers = true)]
     pub(crate) timeout: Duration,
@@ -56,6 +55,17 @@ pub(crate) struct ConnectArgs {
     /// Append the keys of all channels to the file that SSSKEYLOGFILE names: whoever has it reads all
     #[arg(long, hide_short_help = true)]
     pub(crate) key_log: bool,
+}
+
+/// Arguments that say which hosts are trusted.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct TrustArgs {
+    /// Trust the host found at an address that is not known yet, and remember it
+    #[arg(long = "trust", id = "trust_at_once")]
+    pub(crate) at_once: bool,
+    /// The file of known hosts [default: `known_hosts` in the user's configuration directory]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) known_hosts: Option<PathBuf>,
 }
 
 /// Arguments that say how what arrives is stored.
@@ -96,8 +106,8 @@ pub(crate) fn key_log_has_a_place(wanted: bool) -> Result<(), Error> {
     Err(Error::new(Exit::Usage, what, next))
 }
 
-/// Reads a target: HOST is a name or an address, EID@HOST says who must be there, a ticket stands for both, and @ for a
-/// ticket that is given elsewhere.
+/// Reads a target: HOST is a name or an address, EID@HOST says who must be there, a ticket stands for both, @ for a
+/// ticket that is given elsewhere, and dns:NAME for one that is in the DNS.
 pub(crate) fn target() -> impl TypedValueParser<Value = Target> {
     OsStringValueParser::new().try_map(|text| Target::parse(&text))
 }

@@ -14,6 +14,7 @@ use sss::{
 
 use crate::caller::{Caller, TOO_MUCH, Waiting, place_of};
 use crate::cli::{ConnectArgs, key_log_has_a_place};
+use crate::dns;
 use crate::error::{Error, Exit};
 use crate::given_ticket;
 use crate::identity;
@@ -120,7 +121,8 @@ impl Connector {
     /// The target, with the ticket that is given elsewhere if it needs that.
     async fn completed(&self, target: &Target) -> Result<Target, Error> {
         let target = given_ticket::completed(target, self.args.ticket.as_deref()).await?;
-        self.args.servers.confined(target)
+        let target = self.args.servers.confined(target)?;
+        dns::resolved(target, self.args.dns, self.args.timeout).await
     }
 
     /// Finds out who is at the target, and whether that is trusted. `host` asks.

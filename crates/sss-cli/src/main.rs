@@ -4,6 +4,8 @@ mod caller;
 mod cli;
 mod commands;
 mod connector;
+#[cfg_attr(not(feature = "dns"), path = "dns_absent.rs")]
+mod dns;
 mod dry_run;
 mod error;
 mod given_ticket;

@@ -151,18 +151,23 @@ impl ServerArgs {
         if !self.lan_only {
             return Ok(target);
         }
+        if let Some(name) = &target.name {
+            return Err(not_asked(name));
+        }
         let (names, places) = target.places.into_iter().partition(Place::is_name);
         target.places = places;
         let names: Vec<Place> = names;
         match names.first().filter(|_| target.places.is_empty()) {
             None => Ok(target),
-            Some(name) => {
-                let what = format!("with --lan-only, nobody is asked where {} is", name.host());
-                let next = "give its IP address; or its EID alone, with --mdns";
-                Err(Error::new(Exit::Usage, what, next))
-            }
+            Some(name) => Err(not_asked(&name.host())),
         }
     }
+}
+
+fn not_asked(name: &str) -> Error {
+    let what = format!("with --lan-only, nobody is asked where {name} is");
+    let next = "give its IP address; or its EID alone, with --mdns";
+    Error::new(Exit::Usage, what, next)
 }
 
 fn of_environment(text: &str) -> Result<Vec<ServerAt>, Error> {

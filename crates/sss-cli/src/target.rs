@@ -1,4 +1,4 @@
-//! `EID@HOST:PORT/PATH`, `EID/PATH`, `TICKET/PATH`: which host, where it is, and what there.
+//! `EID@HOST:PORT/PATH`, `EID/PATH`, `TICKET/PATH`, `dns:NAME/PATH`: which host, where it is, and what there.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -17,6 +17,8 @@ use crate::ticket::{Secret, Ticket, TicketError};
 pub(crate) struct Target {
     /// Identity that it must have. `None`: whoever is known, or trusted now, to be there.
     pub(crate) eid: Option<Eid>,
+    /// The DNS is asked about this name, in lower case, or was, and the identity is what it said.
+    pub(crate) name: Option<String>,
     /// Places where it may be. None: servers have to find it, or, without an EID, it is `@`, whatever a ticket says
     /// that is given elsewhere.
     pub(crate) places: Vec<Place>,
@@ -41,12 +43,15 @@ pub(crate) enum TargetError {
     Ticket(#[from] TicketError),
     #[error("{0:?} begins as an EID does, and is none: {1}")]
     OnlyEid(String, sss::EidError),
+    #[error("{0:?} is no name in the DNS: write it like dns:nas.example; where the host is stands in the record")]
+    Dns(String),
     #[error("the path {0:?} cannot be used: {1}")]
     Path(String, PathError),
 }
 
 impl Target {
-    /// Reads `[EID@]HOST[:PORT][/PATH]`, `EID[/PATH]`, `TICKET[/PATH]` or `@[/PATH]`. The path may have any bytes.
+    /// Reads `[EID@]HOST[:PORT][/PATH]`, `[EID@]dns:NAME[/PATH]`, `EID[/PATH]`, `TICKET[/PATH]` or `@[/PATH]`. The path
+    /// may have any bytes.
     ///
     /// # Errors
     /// Says which part is wrong, and how it is written.
@@ -68,6 +73,7 @@ impl Target {
         };
         Ok(Self {
             eid: host.eid,
+            name: host.name,
             places: host.places,
             servers: host.servers,
             secret: host.secret,
@@ -80,7 +86,7 @@ impl Target {
 impl Target {
     /// Returns whether it is `@`: it needs a ticket that is given elsewhere.
     pub(crate) fn needs_ticket(&self) -> bool {
-        self.eid.is_none() && self.places.is_empty()
+        self.eid.is_none() && self.places.is_empty() && self.name.is_none()
     }
 
     /// The same path, at the host of a ticket.
@@ -97,22 +103,31 @@ impl Target {
 
     /// Returns whether another target is about the same host.
     pub(crate) fn is_same_host(&self, other: &Self) -> bool {
-        (self.eid, &self.places, &self.servers, &self.secret)
-            == (other.eid, &other.places, &other.servers, &other.secret)
+        (self.eid, &self.name, &self.places, &self.servers, &self.secret)
+            == (other.eid, &other.name, &other.places, &other.servers, &other.secret)
+    }
+
+    /// The place as which a host that is named in the DNS is known: its name, with the port of a host that is named
+    /// without one.
+    pub(crate) fn name_to_judge(&self) -> Option<Place> {
+        Place::name(self.name.as_ref()?, DEFAULT_PORT)
     }
 
     /// The first of the places, for people.
     pub(crate) fn place(&self) -> String {
-        let nowhere = if self.needs_ticket() { "@" } else { "an unknown address" };
-        self.places
-            .first()
-            .map_or_else(|| nowhere.to_owned(), ToString::to_string)
+        match (self.places.first(), &self.name) {
+            (Some(place), _) => place.to_string(),
+            (None, Some(name)) => format!("{DNS}{name}"),
+            (None, None) if self.needs_ticket() => "@".to_owned(),
+            (None, None) => "an unknown address".to_owned(),
+        }
     }
 }
 
 /// The part before the path.
 struct HostPart {
     eid: Option<Eid>,
+    name: Option<String>,
     places: Vec<Place>,
     servers: Vec<ServerAt>,
     secret: Option<Secret>,
@@ -123,6 +138,7 @@ impl HostPart {
     fn elsewhere() -> Self {
         Self {
             eid: None,
+            name: None,
             places: Vec::new(),
             servers: Vec::new(),
             secret: None,
@@ -132,6 +148,7 @@ impl HostPart {
     fn ticket(ticket: &Ticket) -> Self {
         Self {
             eid: Some(ticket.eid()),
+            name: None,
             places: ticket.places().to_vec(),
             servers: ticket.servers().to_vec(),
             secret: ticket.secret().cloned(),
@@ -151,13 +168,37 @@ impl HostPart {
             None => (None, Some(host)),
         };
         let eid = eid.map(|text| text.parse().map_err(|e| TargetError::Eid(text.to_owned(), e)));
+        let eid = eid.transpose()?;
+        if let Some(name) = address.and_then(name_in_dns) {
+            return Ok(Self {
+                eid,
+                name: Some(name?),
+                ..Self::elsewhere()
+            });
+        }
         let place = address.map(|address| Place::parse(address, Some(DEFAULT_PORT)));
         Ok(Self {
-            eid: eid.transpose()?,
+            eid,
             places: place.transpose()?.into_iter().collect(),
             ..Self::elsewhere()
         })
     }
+}
+
+/// Beginning of a host that is named in the DNS.
+const DNS: &str = "dns:";
+
+/// The name in the DNS that a text is, or is meant to be. A number is the port of a host that is called `dns`.
+fn name_in_dns(text: &str) -> Option<Result<String, TargetError>> {
+    let (begin, name) = text.split_at_checked(DNS.len())?;
+    let is_port = name.bytes().all(|b| b.is_ascii_digit());
+    if !begin.eq_ignore_ascii_case(DNS) || is_port {
+        return None;
+    }
+    Some(match Place::name(name, DEFAULT_PORT) {
+        Some(Place::Name(name, _)) => Ok(name),
+        _ => Err(TargetError::Dns(text.to_owned())),
+    })
 }
 
 /// Characters behind `sss1` that no name of a host has, and every EID.
@@ -188,7 +229,7 @@ fn relative(path: &[u8]) -> Result<(RelPath, bool), TargetError> {
 /// Without what is secret.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.eid, self.places.is_empty()) {
+        match (&self.eid, self.places.is_empty() && self.name.is_none()) {
             (Some(eid), true) => write!(f, "{eid}")?,
             (Some(eid), false) => write!(f, "{eid}@{}", self.place())?,
             (None, _) => f.write_str(&self.place())?,

@@ -60,8 +60,8 @@ impl Trust {
     /// If there is no place for the file of known hosts.
     pub(crate) fn new(args: &ConnectArgs, output: Output) -> Result<Self, Error> {
         Ok(Self {
-            known: KnownHosts::new(args.known_hosts.clone())?,
-            at_once: args.trust,
+            known: KnownHosts::new(args.trust.known_hosts.clone())?,
+            at_once: args.trust.at_once,
             timeout: args.timeout,
             output,
         })
@@ -72,6 +72,9 @@ impl Trust {
     /// # Errors
     /// If nobody answers, or whoever does is not trusted.
     pub(crate) async fn identify(&self, host: &Host, target: &Target) -> Result<Identified, Error> {
+        if let (Some(eid), Some(place)) = (target.eid, target.name_to_judge()) {
+            return self.judged(&place, eid).await;
+        }
         match (target.eid, &target.places[..]) {
             (None, [place, ..]) => self.find_out(host, place).await,
             (Some(eid), _) => Ok(Identified::known(eid)),

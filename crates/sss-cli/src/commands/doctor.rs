@@ -16,6 +16,7 @@ use sss::{
 use crate::caller::{Caller, place_of};
 use crate::cli::{ConnectArgs, target};
 use crate::connector::{Times, build_with};
+use crate::dns;
 use crate::error::{Error, Exit, SERVER_ADVICE};
 use crate::identity;
 use crate::interrupt;
@@ -53,7 +54,7 @@ Examples:
 
 Nothing is sent but what a command sends that connects, and nothing is stored.")]
 pub(crate) struct DoctorArgs {
-    /// The host that is to be reached: EID, EID@HOST, or a ticket
+    /// The host that is to be reached: EID, EID@HOST, dns:NAME, or a ticket
     #[arg(value_name = "EID", value_parser = target())]
     pub(crate) target: Option<Target>,
     #[command(flatten)]
@@ -78,13 +79,17 @@ struct Findings {
 
 /// Examines, and tells.
 pub(crate) async fn run(args: DoctorArgs, output: Output) -> Result<(), Error> {
-    let named = args.target.as_ref().map_or(&[][..], |target| &target.servers);
-    let servers = args.connect.servers.with(named)?;
-    let wanted = match args.target {
+    let target = match args.target {
         Some(target) => {
             let target = args.connect.servers.confined(target)?;
-            Some((target.eid.ok_or_else(nobody)?, target.places))
+            Some(interrupt::or(dns::resolved(target, args.connect.dns, args.connect.timeout)).await?)
         }
+        None => None,
+    };
+    let named = target.as_ref().map_or(&[][..], |target| &target.servers);
+    let servers = args.connect.servers.with(named)?;
+    let wanted = match target {
+        Some(target) => Some((target.eid.ok_or_else(nobody)?, target.places)),
         None => None,
     };
     let identity = identity::load(args.connect.identity.as_deref(), output)?;

@@ -115,7 +115,8 @@ fn split(places: &[OsString]) -> Result<(Vec<Target>, Option<PathBuf>), Error> {
     };
     let usage = |what: String, next: &str| Error::new(Exit::Usage, what, next);
     if let Some(dest) = dest
-        && Target::parse(dest).is_ok_and(|target| target.eid.is_some() || target.needs_ticket())
+        && Target::parse(dest)
+            .is_ok_and(|target| target.eid.is_some() || target.name.is_some() || target.needs_ticket())
     {
         let what = format!(
             "{} is a source, and stands where the destination stands",

@@ -14,6 +14,9 @@ use crate::place::{DEFAULT_PORT, Place};
 use crate::servers::ServerArgs;
 use crate::ticket::Ticket;
 
+/// Longest string of a record in the DNS, in bytes.
+const MAX_STRING: usize = 255;
+
 /// Print the ticket that `sss serve` would have, without serving
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -22,10 +25,13 @@ Examples:
   sss ticket --public                          for `sss serve --public`
   sss ticket --ticket-file t --at nas.example  at a name
   sss ticket --ticket-file t --qr              to be scanned from this screen
+  sss ticket --public --dns nas.example --at nas.example
+                                               for the zone of nas.example
 
 The ticket names this machine's addresses and the registration servers that
 are known. With --at it names those places in place of the addresses, and with
---no-addresses only the servers.")]
+--no-addresses only the servers. With --dns it is printed as the line of a
+zone, and names no addresses but those of --at: all the world reads it.")]
 pub(crate) struct TicketArgs {
     /// The file with the secret of the ticket, as of `sss serve`; made if it is not there
     #[arg(long, value_name = "FILE", required_unless_present = "public")]
@@ -36,6 +42,9 @@ pub(crate) struct TicketArgs {
     /// A place where the host can be reached: HOST or HOST:PORT (may be given several times)
     #[arg(long, value_name = "HOST[:PORT]", conflicts_with = "no_addresses", value_parser = at)]
     pub(crate) at: Vec<Place>,
+    /// Print the record by which the DNS tells of the host: then `dns:NAME` is enough for everybody
+    #[arg(long, value_name = "NAME", requires = "public", value_parser = in_dns)]
+    pub(crate) dns: Option<String>,
     /// Name no address: servers find the host, or --mdns on the same local network
     #[arg(long)]
     pub(crate) no_addresses: bool,
@@ -56,6 +65,13 @@ fn at(text: &str) -> Result<Place, String> {
     Place::parse(text, Some(DEFAULT_PORT)).map_err(|error| error.to_string())
 }
 
+fn in_dns(text: &str) -> Result<String, String> {
+    match Place::name(text, DEFAULT_PORT) {
+        Some(Place::Name(name, _)) => Ok(name),
+        _ => Err(format!("{text:?} is no name in the DNS, such as nas.example")),
+    }
+}
+
 /// Prints the ticket.
 pub(crate) async fn run(args: TicketArgs, output: Output) -> Result<(), Error> {
     let secret = match &args.ticket_file {
@@ -65,13 +81,17 @@ pub(crate) async fn run(args: TicketArgs, output: Output) -> Result<(), Error> {
     let servers = args.servers.known()?;
     let identity = identity::load(args.identity.as_deref(), output)?;
     let eid = identity.eid();
-    let places = match (args.at, args.no_addresses) {
+    let is_for_all = args.dns.is_some() && args.at.is_empty();
+    let places = match (args.at, args.no_addresses || is_for_all) {
         (_, true) => Vec::new(),
         (places, _) if !places.is_empty() => places,
         _ => here(args.port).await?,
     };
     if places.is_empty() && servers.is_empty() && !args.servers.mdns.is_on() {
-        let next = "give --server, or --mdns where all are on one local network, or leave --no-addresses out";
+        let next = match is_for_all {
+            true => "give --at with a name or an address that all the world may know, or --server",
+            false => "give --server, or --mdns where all are on one local network, or leave --no-addresses out",
+        };
         return Err(Error::new(
             Exit::Usage,
             "nobody finds a host by a ticket without a place and a server",
@@ -79,12 +99,23 @@ pub(crate) async fn run(args: TicketArgs, output: Output) -> Result<(), Error> {
         ));
     }
     let ticket = Ticket::new(eid, places, secret).with_servers(servers).to_string();
-    let fact = json!({"event": "ticket", "eid": eid.to_string(), "ticket": ticket});
-    output.fact(&ticket, &fact);
+    let record = args.dns.map(|name| record(&name, &ticket));
+    let mut fact = json!({"event": "ticket", "eid": eid.to_string(), "ticket": ticket});
+    if let Some(record) = &record {
+        fact["dns"] = json!(record);
+    }
+    output.fact(record.as_ref().unwrap_or(&ticket), &fact);
     if args.qr {
         qr::show(&ticket, output)?;
     }
     Ok(())
+}
+
+/// Line of a zone (RFC 1035, section 5) with the ticket of a host (FIL-47).
+fn record(name: &str, ticket: &str) -> String {
+    let strings = ticket.as_bytes().chunks(MAX_STRING).map(String::from_utf8_lossy);
+    let quoted: Vec<_> = strings.map(|part| format!("\"{part}\"")).collect();
+    format!("_sss.{name}. 3600 IN TXT {}", quoted.join(" "))
 }
 
 /// Addresses of this machine, with a port.

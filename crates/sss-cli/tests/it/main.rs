@@ -6,6 +6,8 @@ mod bad_server;
 mod clients;
 mod demo;
 mod disk;
+#[cfg(feature = "dns")]
+mod dns;
 mod errors;
 mod exhaustion;
 mod gather;
