@@ -352,6 +352,72 @@ fn what_a_round_trip_adds_to_the_queue_is_told() {
     assert!(sender.cubic.growth() >= grown, "{grown}");
 }
 
+// spec: STR-35
+#[test]
+fn what_the_curve_adds_is_told_where_it_is_more() {
+    let mut sender = Sender::new();
+    sender.cubic.window = 100_000;
+    sender.lose();
+    sender.now_us = 1000 * sender.now_ms + 200_000;
+    let mut by_curve = 0;
+    for round in 0..200 {
+        let (told, before) = (sender.cubic.growth(), sender.cubic.window());
+        let packets = before / u64::from(DATAGRAM);
+        for _ in 0..packets {
+            sender.acked(100_000 / packets, 100_000);
+        }
+        let grown = (sender.cubic.window() - before) as f64 / before as f64;
+        // What is acknowledged within a round trip lets it grow a little more.
+        assert!(round == 0 || 1.05 * told >= grown, "{round}: {grown}, {told}");
+        by_curve += u32::from(grown > careful_growth(DATAGRAM, before));
+    }
+    assert!(by_curve > 5, "{by_curve}");
+}
+
+// spec: STR-35
+#[test]
+fn a_window_that_is_recovering_may_come_back_at_once() {
+    let mut sender = Sender::new();
+    sender.cubic.window = 100_000;
+    sender.round(100);
+    assert!(sender.cubic.growth() < 0.5);
+    let sent = at(sender.now_ms);
+    sender.lose();
+    assert!(sender.cubic.growth().is_infinite());
+    // Until something is acknowledged that was sent since.
+    sender.cubic.on_acked(&AckSample {
+        now: at(sender.now_ms),
+        bytes: 1000,
+        largest: 0,
+        next: sender.next,
+        largest_sent: sent,
+        in_flight: 50_000,
+        remaining: 50_000,
+        oldest: 1,
+        smoothed: RTT,
+        latest: Some(RTT),
+        least: None,
+    });
+    assert!(sender.cubic.growth().is_infinite());
+    sender.round(100);
+    assert!(sender.cubic.growth() < 0.5);
+    sender.lose();
+    sender.cubic.on_false_congestion();
+    assert!(sender.cubic.growth() < 0.5, "nothing was lost");
+}
+
+// spec: REC-14
+#[test]
+fn slow_start_does_not_end_with_less_than_it_has_doubled_from() {
+    let mut sender = Sender::started();
+    // A tenth of the rate at which the window has grown: it was held up elsewhere.
+    for n in 0..20 {
+        sender.acked(20_000, 130_000 + 18_000 * n);
+        assert!(sender.cubic.in_slow_start(), "{n}: {}", sender.cubic.window());
+    }
+    assert_eq!(sender.cubic.window(), 80_000);
+}
+
 // spec: REC-6
 #[test]
 fn persistent_congestion_starts_over() {
