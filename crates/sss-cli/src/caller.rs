@@ -29,6 +29,9 @@ pub(crate) const TOO_MUCH: &str = "the server has too much to do";
 /// Words about one that may have none: it has said nothing where it is asked to take us.
 const NOT_ACCEPTED: &str = "the server answers, but does not let us in";
 
+/// Words about one where hosts register, and not all have done so again.
+const RESTARTED: &str = "the registration server was restarted, and does not know the host yet";
+
 /// The host of a command, and the servers that it is registered with.
 pub(crate) struct Caller {
     pub(crate) host: Host,
@@ -90,11 +93,19 @@ impl Caller {
     /// Says more where the servers may be what is wrong.
     async fn explained(&self, error: impl Failure) -> Error {
         let (absence, is_silent) = (error.absence(), error.is_silent());
-        let error = error.explained();
-        let error = match mdns::failed(&self.host).filter(|_| absence.is_some() || is_silent) {
-            Some(why) => error.and(&why),
+        let error = match absence {
+            // The time for all was over before that for the local network.
+            Some(Absence::NotOnLan(time)) if self.timeout < time => {
+                NegotiationError::Unfound(Absence::NotOnLan(self.timeout)).into()
+            }
+            _ => error.explained(),
+        };
+        let lan = mdns::failed(&self.host).filter(|_| absence.is_some() || is_silent);
+        let with_lan = |error: Error| match &lan {
+            Some(why) => error.and(why),
             None => error,
         };
+        let error = with_lan(error);
         if self.servers.is_empty() {
             return error;
         }
@@ -112,7 +123,7 @@ impl Caller {
         if matches!(absence, Some(Absence::NoServer | Absence::Pending)) {
             let what = servers::diagnosis(&self.host, &self.servers).await;
             let what = format!("no registration server has answered: {what}");
-            return Error::new(Exit::Unreachable, what, SERVER_ADVICE);
+            return with_lan(Error::new(Exit::Unreachable, what, SERVER_ADVICE));
         }
         if is_silent {
             let what = servers::diagnosis(&self.host, &self.servers).await;
@@ -219,6 +230,7 @@ pub(crate) trait Failure {
     /// often as it may (NEG-23), or says nothing (NEG-38).
     fn want_of_room(&self) -> Option<&'static str> {
         match self.connecting()? {
+            ConnectError::Negotiation(NegotiationError::Unfound(Absence::NotYet(_))) => Some(RESTARTED),
             ConnectError::Closed(reason) if is_for_want_of_room(reason) => Some(TOO_MUCH),
             ConnectError::Negotiation(NegotiationError::NotAccepted { .. }) => Some(NOT_ACCEPTED),
             _ => None,

@@ -1,5 +1,6 @@
 //! From a target to a stream: who is there, whether we trust it, and what to say if that fails.
 
+use std::fmt::Display;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -268,11 +269,13 @@ fn not_relayed() -> Error {
 }
 
 /// Error for a host of which nobody can know where it is.
-fn nowhere(target: &Target, forbidden_by: Option<&str>) -> Error {
-    let what = match forbidden_by {
-        Some(switch) => format!("no address is given for {target}, and {switch} forbids to ask a server for it"),
-        None => format!("no address is given for {target}, and no registration server is known that finds it"),
-    };
+pub(crate) fn nowhere(target: impl Display, forbidden_by: Option<&str>) -> Error {
+    if let Some(switch) = forbidden_by {
+        let what = format!("no address is given for {target}, and {switch} forbids to ask a server for it");
+        let next = "give its address, as in EID@HOST/PATH; or --mdns, if it is on the local network";
+        return Error::new(Exit::Usage, what, next);
+    }
+    let what = format!("no address is given for {target}, and no registration server is known that finds it");
     let next = "give its address, as in EID@HOST/PATH; or --mdns, if it is on the local network; or the server where it \
                 registers, with --server EID@HOST, in SSS_SERVER, or in the file `servers` beside the identity";
     Error::new(Exit::Usage, what, next)

@@ -299,8 +299,12 @@ fn unfound(absence: Absence) -> (Exit, &'static str) {
         ),
         Absence::NeverSeen => (
             Exit::Unreachable,
-            "check the EID, and that `sss serve` runs there with the same --server: it says `registered`; where that \
-             server has just been started, run the same command again in half a minute",
+            "check the EID, and that `sss serve` runs there with the same --server: it says `registered`",
+        ),
+        Absence::NotYet(_) => (
+            Exit::Unreachable,
+            "run the same command again in half a minute, or with more --patience; if it is not there then, check that \
+             `sss serve` runs there with the same --server",
         ),
         Absence::Offline(_) => (
             Exit::Unreachable,

@@ -37,6 +37,11 @@ pub(crate) fn make_directory_of(file: &Path) -> Result<(), Error> {
     made.map_err(|error| Error::local(directory, "make the directory", &error))
 }
 
+/// Returns whether there is an identity, before [`load`] makes one.
+pub(crate) fn exists(file: Option<&Path>) -> bool {
+    file.is_some() || default_file().is_ok_and(|file| file.exists())
+}
+
 /// The identity in the file that was named, which must be there; or that of this user, which is made when it is first
 /// needed.
 pub(crate) fn load(file: Option<&Path>, output: Output) -> Result<Identity, Error> {

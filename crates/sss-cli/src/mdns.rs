@@ -12,10 +12,15 @@ use crate::output::Output;
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Advises what to do if mDNS cannot be used.
+const CANNOT_BE_USED: &str = "connect this machine to a local network; if it is, stop the program that keeps UDP port \
+                              5353 for itself";
+
 /// Argument that says whether mDNS is used.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub(crate) struct MdnsArgs {
-    /// Find hosts on the local network by their EIDs (mDNS); `sss serve` announces itself there, to be found
+    /// Find hosts on the local network by their EIDs (mDNS); `sss serve` announces itself there, to be found by those
+    /// who know its EID, and tells that to nobody else, as with --hidden
     #[arg(long)]
     pub(crate) mdns: bool,
 }
@@ -68,8 +73,7 @@ pub(crate) fn examined(host: &Host, wanted: Option<&Eid>) -> Option<Examined> {
     let mut advice = Vec::new();
     let words = match (&report.failure, wanted) {
         (Some(failure), _) => {
-            advice
-                .push("connect this machine to a local network; if it is, see what else uses UDP port 5353".to_owned());
+            advice.push(CANNOT_BE_USED.to_owned());
             format!("cannot be used: {failure}")
         }
         (None, None) => "on, and nobody was looked for: give an EID".to_owned(),
@@ -147,7 +151,7 @@ pub(crate) async fn watch(host: Host, output: Output) {
         }
         if let Some(failure) = report.failure.as_ref().filter(|_| report.failure != failed) {
             output.note(format!(
-                "mDNS cannot be used: {failure}\n  -> connect this machine to a local network: it is tried again"
+                "mDNS cannot be used: {failure}\n  -> {CANNOT_BE_USED}: it is tried again"
             ));
         }
         failed = report.failure;

@@ -86,8 +86,9 @@ impl Bar {
     fn line(&mut self, tally: &Tally, files: &str, width: usize) -> String {
         let (moved, total) = (tally.bytes_moved.get(), tally.bytes_found.get());
         let done = moved.saturating_add(tally.bytes_kept.get());
-        self.estimate.set_length(total);
-        self.estimate.set_position(done);
+        // What was there already tells nothing of how fast the rest comes.
+        self.estimate.set_length(total.saturating_sub(tally.bytes_kept.get()));
+        self.estimate.set_position(moved);
         if self.last.0 != done {
             self.last = (done, Instant::now());
         }
@@ -241,5 +242,37 @@ impl Shown {
             "failed": tally.failed(),
             "seconds": self.begun.elapsed().as_secs_f64(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_continued_counts_as_done_and_tells_nothing_of_the_rate() {
+        let tally = Tally::default();
+        tally.bytes_found.add(100 << 20);
+        let attempt = tally.attempt();
+        attempt.kept(75 << 20);
+        let mut bar = Bar::new();
+        let line = bar.line(&tally, "", 80);
+        assert!(
+            line.contains("75.00 MiB/100.00 MiB") && line.contains("just begun"),
+            "{line}"
+        );
+        let full = line.chars().filter(|c| *c == '#').count();
+        let empty = line.chars().filter(|c| *c == '-').count();
+        assert!(full > 2 * empty && empty > 0, "{line}");
+        assert_eq!((bar.estimate.length(), bar.estimate.position()), (Some(25 << 20), 0));
+        attempt.moved(5 << 20);
+        assert!(bar.line(&tally, "", 80).contains("80.00 MiB/100.00 MiB"));
+        // Another attempt begins elsewhere.
+        attempt.take_back();
+        assert!(bar.line(&tally, "", 80).contains("0 B/100.00 MiB"));
+        let attempt = tally.attempt();
+        attempt.kept(99 << 20);
+        attempt.kept_all(100 << 20);
+        assert_eq!((tally.bytes_kept.get(), tally.files_kept.get()), (100 << 20, 1));
     }
 }

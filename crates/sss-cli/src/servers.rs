@@ -56,7 +56,7 @@ pub(crate) struct ServerArgs {
     pub(crate) mdns: MdnsArgs,
     /// Keep to the local network: send nothing to other addresses than private and link-local ones, take nothing from
     /// them, and use no server
-    #[arg(long, conflicts_with = "server")]
+    #[arg(long, conflicts_with_all = ["server", "relay_only"])]
     pub(crate) lan_only: bool,
 }
 
@@ -157,7 +157,8 @@ impl ServerArgs {
         let (names, places) = target.places.into_iter().partition(Place::is_name);
         target.places = places;
         let names: Vec<Place> = names;
-        match names.first().filter(|_| target.places.is_empty()) {
+        let is_looked_for = self.mdns.is_on() && target.eid.is_some();
+        match names.first().filter(|_| target.places.is_empty() && !is_looked_for) {
             None => Ok(target),
             Some(name) => Err(not_asked(&name.host())),
         }

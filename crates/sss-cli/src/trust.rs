@@ -17,8 +17,8 @@ use crate::place::Place;
 use crate::target::Target;
 use crate::transfer::io_pool;
 
-/// Time to wait for a peer before asking who is at its address.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
+/// Time to wait for a peer before asking who is at its address: whoever watches the path reads the answer (NEG-27).
+pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 /// The same, if servers are looking for it: they have answered by then, or never will.
 pub(crate) const PATIENCE_WITH_SERVERS: Duration = Duration::from_secs(5);
 /// Part of the time that is left for reaching the peer in which whoever is asked for its name may answer.

@@ -254,6 +254,10 @@ pub enum Absence {
     /// No host of that EID has registered with the servers, as far as they remember.
     #[error("no host of this EID has registered with our servers")]
     NeverSeen,
+    /// The server was restarted so long ago, and knows none of the hosts that have not leased again since. The error of
+    /// an attempt whose time is over.
+    #[error("the registration server was restarted {} ago, and the host has not come back to it yet", Seconds(*.0))]
+    NotYet(std::time::Duration),
     /// The host was registered, and is gone.
     #[error("the host is offline: its server has heard nothing of it for {}", Seconds(*.0))]
     Offline(std::time::Duration),

@@ -57,6 +57,8 @@ pub struct Serve {
     pub config: ServerConfig,
     /// The secret that its tokens and lease keys are made of: it outlives restarts.
     pub secret: [u8; 32],
+    /// Set if it may have run before, with the same secret.
+    pub is_restart: bool,
 }
 
 impl fmt::Debug for Serve {
@@ -100,7 +102,10 @@ impl Rendezvous {
         if let Some(serve) = config.serve {
             let mut seed = [0; 32];
             rng.fill(&mut seed);
-            let registrar = Registrar::new(serve.config, &serve.secret, &seed);
+            let mut registrar = Registrar::new(serve.config, &serve.secret, &seed);
+            if serve.is_restart {
+                registrar.on_restart(now);
+            }
             server = Some((registrar, Desk::open(host)?));
         }
         let servers = config.servers;
@@ -114,6 +119,11 @@ impl Rendezvous {
             sought: config.searches_lan.then(VecDeque::new),
             ..Self::default()
         })
+    }
+
+    /// Returns whether peers are looked for of which no address is known: at servers, or on the local network.
+    pub fn seeks(&self) -> bool {
+        self.client.is_some() || self.sought.is_some()
     }
 
     /// Counters of the server that this host is, if it is one.

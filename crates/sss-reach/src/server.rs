@@ -119,6 +119,12 @@ impl fmt::Debug for Registrar {
 }
 
 impl Registrar {
+    /// Says that the server has run before, with the same secret: hosts that it does not know may lease again in the
+    /// next half of a lease, and whoever asks for one of them is told so (RCH-1).
+    pub fn on_restart(&mut self, now: Instant) {
+        self.leases.on_restart(now);
+    }
+
     /// A server. `secret` is to outlive its restarts, `seed` is to be another at each.
     pub fn new(config: ServerConfig, secret: &[u8; 32], seed: &[u8; 32]) -> Self {
         let mut rng = Generator::new(seed);

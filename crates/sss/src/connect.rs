@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -121,9 +121,7 @@ impl Connect {
     /// them.
     async fn look_up(&mut self) -> Result<Vec<UnresolvedName>, ConnectError> {
         let names = std::mem::take(&mut self.names);
-        if self.handle.keeps_to_lan() {
-            return self.without(&names);
-        }
+        let (names, unasked) = self.may_be_asked_about(names);
         let found = hint::look_up(&names, self.handle.local_addr());
         let (addresses, unresolved) = match self.timeout {
             None => found.await,
@@ -139,20 +137,11 @@ impl Connect {
             }
         };
         self.hints.extend(addresses);
+        let unresolved: Vec<_> = unresolved.into_iter().chain(unasked).collect();
         if self.hints.is_empty() && !unresolved.is_empty() {
             return Err(ConnectError::unresolved(unresolved, None));
         }
         Ok(unresolved)
-    }
-
-    /// Goes on without the names: this host keeps to its local network, and resolvers ask whom they like (RCH-37).
-    fn without(&self, names: &[String]) -> Result<Vec<UnresolvedName>, ConnectError> {
-        let why = "this host keeps to its local network, and looks up no names";
-        let names = names.iter().map(|name| UnresolvedName::new(name, why)).collect();
-        match self.hints.is_empty() {
-            true => Err(ConnectError::unresolved(names, None)),
-            false => Ok(names),
-        }
     }
 
     /// Returns whether nothing has to be known of where the host is.
@@ -185,9 +174,53 @@ impl Connect {
         if self.names.is_empty() || self.is_connected() {
             return self.establish().await;
         }
+        if self.handle.look(|inner| inner.rendezvous.seeks()) {
+            return self.establish_and_look_up().await;
+        }
         let unresolved = self.look_up().await?;
         let stream = self.establish().await;
         stream.map_err(|error| error.with_unresolved(unresolved))
+    }
+
+    /// Reaches the host while its names are looked up: others look for it, too, and need none.
+    async fn establish_and_look_up(&mut self) -> Result<Stream, ConnectError> {
+        let names = std::mem::take(&mut self.names);
+        let (names, mut unresolved) = self.may_be_asked_about(names);
+        let this = &*self;
+        let mut established = pin!(this.establish());
+        let mut found = pin!(hint::look_up(&names, this.handle.local_addr()));
+        let mut is_looked_up = false;
+        loop {
+            tokio::select! {
+                biased;
+                stream = &mut established => return stream.map_err(|error| error.with_unresolved(unresolved)),
+                (addresses, more) = &mut found, if !is_looked_up => {
+                    is_looked_up = true;
+                    unresolved.extend(more);
+                    this.add(&addresses);
+                }
+            }
+        }
+    }
+
+    /// Adds addresses to the attempt that is under way.
+    fn add(&self, addresses: &[SocketAddr]) {
+        let routes: Vec<Route> = addresses.iter().copied().map(Route::udp).collect();
+        self.handle.call(|inner, now| {
+            inner.core.add_hints(now, &self.eid, &routes);
+            inner.want_driver();
+        });
+    }
+
+    /// The names that somebody may be asked about, and the others: resolvers ask whom they like (RCH-37).
+    fn may_be_asked_about(&self, names: Vec<String>) -> (Vec<String>, Vec<UnresolvedName>) {
+        if !self.handle.keeps_to_lan() {
+            return (names, Vec::new());
+        }
+        let (names, unasked): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| hint::is_scoped(name));
+        let why = "this host keeps to its local network, and looks up no names";
+        let unasked = unasked.iter().map(|name| UnresolvedName::new(name, why));
+        (names, unasked.collect())
     }
 
     async fn establish(&self) -> Result<Stream, ConnectError> {

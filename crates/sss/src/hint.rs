@@ -1,7 +1,7 @@
 //! Places where a host may be: addresses, and names that are looked up.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use tokio::task::JoinSet;
 
@@ -120,6 +120,14 @@ impl fmt::Debug for Hint {
     }
 }
 
+/// Returns whether a name is an IPv6 address and the interface to its link, such as `fe80::1%eth0`: nobody has to be
+/// asked where that is.
+pub(crate) fn is_scoped(name: &str) -> bool {
+    let host = name.rsplit_once(':').map_or(name, |(host, _)| host);
+    let parts = host.trim_matches(['[', ']']).split_once('%');
+    parts.is_some_and(|(ip, zone)| ip.parse::<Ipv6Addr>().is_ok() && !zone.is_empty())
+}
+
 /// Looks up all names at once. Gives the addresses that a socket bound to `local` can reach, each once, and the names
 /// that were of no use, in their order.
 pub(crate) async fn look_up(names: &[String], local: SocketAddr) -> (Vec<SocketAddr>, Vec<UnresolvedName>) {
@@ -181,6 +189,23 @@ mod tests {
         assert_eq!(Hint::from(("host", 7)), Hint::from("host:7"));
         assert_eq!(Hint::from("host:7").split(), Err("host:7".to_owned()));
         assert_eq!(format!("{:?}", Hint::from("host:7")), "Hint(host:7)");
+    }
+
+    #[test]
+    fn an_address_of_one_link_is_no_name_that_somebody_is_asked_about() {
+        for scoped in ["fe80::1%eth0:7757", "[fe80::1%eth0]:7757", "fe80::1%2:1"] {
+            assert!(is_scoped(scoped), "{scoped}");
+        }
+        for name in [
+            "nas:7757",
+            "fe80::1:7757",
+            "nas%eth0:7757",
+            "fe80::1%:7757",
+            "%eth0:1",
+            "",
+        ] {
+            assert!(!is_scoped(name), "{name}");
+        }
     }
 
     #[tokio::test]

@@ -60,12 +60,15 @@ impl Host {
         self.handle.local_addr()
     }
 
-    /// Addresses under which peers can reach this host: global ones first, then private ones, loopback last.
+    /// Addresses under which peers can reach this host: global ones first, then private ones, loopback last. Of a host
+    /// that keeps to its local network, those of that.
     ///
     /// If the socket is bound to an unspecified address, these are the addresses of all network interfaces that are up,
     /// except the link-local ones of IPv6; what a NAT makes of them is not known here. Asks the system each time.
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        addresses::usable(self.handle.local_addr())
+        let mut addresses = addresses::usable(self.handle.local_addr());
+        addresses.retain(|address| !self.handle.keeps_to_lan() || is_lan(address.ip()));
+        addresses
     }
 
     /// Offers `service`, spoken as `protocol`, to peers, for as long as the server exists. With [`Self::service`], it

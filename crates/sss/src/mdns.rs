@@ -11,6 +11,7 @@
 //!
 //! When the network changes, all begins anew, under other names. At the end it is said that the host goes.
 
+mod candidates;
 pub(crate) mod desk;
 mod links;
 mod message;
@@ -52,7 +53,7 @@ pub enum Mdns {
 }
 
 /// Pause before it is tried again to open the sockets.
-const RETRY: Duration = Duration::from_secs(30);
+const RETRY: Duration = Duration::from_secs(5);
 /// Range of the pause before an answer, in milliseconds: RFC 6762, section 6.
 const JITTER: (u64, u64) = (20, 120);
 
@@ -71,7 +72,7 @@ pub(crate) fn start(shared: &Arc<Shared>, mode: Mdns) {
         lan_only: shared.keeps_to_lan(),
         desk: tasks,
         orders,
-        seeker: Seeker::default(),
+        seeker: Seeker::new(&seed()),
         intake: Intake::new(now),
         open: None,
         retry_at: now,
@@ -114,6 +115,7 @@ impl Keeper {
             let now = Instant::now();
             self.open_or_close(now);
             self.say(now);
+            self.find(now);
             let timer = self.next_timer();
             let is_open = self.open.is_some();
             let full_until = self.intake.full_until().filter(|until| *until > now);
@@ -232,6 +234,14 @@ impl Keeper {
         }
     }
 
+    /// Has those tried that have waited for it.
+    fn find(&mut self, now: Instant) {
+        while let Some((eid, at)) = self.seeker.poll_found(now) {
+            self.desk.update(|report| report.note_found(eid, at));
+            self.tell(eid, at);
+        }
+    }
+
     fn next_timer(&self) -> Option<Instant> {
         let Some(open) = &self.open else {
             let is_wanted = self.announces || self.seeker.next_timer().is_some();
@@ -331,6 +341,13 @@ fn fresh_nonce() -> Option<Nonce> {
         tracing::error!(%error, "the system gives no entropy: this host is not announced");
     }
     filled.ok().map(|()| Nonce(bytes))
+}
+
+/// Without entropy others may foretell which address is tried first, and nothing more.
+fn seed() -> [u8; 32] {
+    let mut seed = [0; 32];
+    let _ = getrandom::fill(&mut seed);
+    seed
 }
 
 fn jitter() -> Duration {

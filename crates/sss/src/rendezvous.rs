@@ -44,6 +44,7 @@ pub enum FoundBy {
 #[must_use = "it does nothing until it is given to HostBuilder::serve_rendezvous"]
 pub struct RendezvousServer {
     config: ServerConfig,
+    is_restart: bool,
     #[cfg(feature = "tls")]
     tls: Option<crate::tls::TlsServer>,
 }
@@ -75,6 +76,14 @@ impl RendezvousServer {
         self
     }
 
+    /// Sets whether the server may have run before, with the same identity. Then hosts that it does not know may come
+    /// back to it: for half a lease those who ask for one go on asking until it is there, or their time is over
+    /// ([`Absence::NotYet`](crate::Absence::NotYet)). Default: it has not, and who is not there is not awaited.
+    pub fn restarted(mut self, restarted: bool) -> Self {
+        self.is_restart = restarted;
+        self
+    }
+
     /// Decides which hosts may register. It must not block, and must not use the host. Default: all may.
     pub fn allow(mut self, allow: impl Fn(&Eid) -> bool + Send + 'static) -> Self {
         self.config.allow = Some(Box::new(allow));
@@ -89,6 +98,7 @@ impl RendezvousServer {
         Serve {
             config: self.config,
             secret,
+            is_restart: self.is_restart,
         }
     }
 }
@@ -209,7 +219,7 @@ impl Unresolved {
                 return tell(&shared, &eid, &addresses);
             }
             for why in unresolved {
-                tracing::warn!(server = %HostTag::of(&eid), %why, "the name of a registration server is not found");
+                tracing::debug!(server = %HostTag::of(&eid), %why, "the name of a registration server is not found");
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);

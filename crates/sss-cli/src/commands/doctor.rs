@@ -15,7 +15,7 @@ use sss::{
 
 use crate::caller::{Caller, place_of};
 use crate::cli::{ConnectArgs, target};
-use crate::connector::{Times, build_with};
+use crate::connector::{Times, build_with, nowhere};
 use crate::dns;
 use crate::error::{Error, Exit, SERVER_ADVICE};
 use crate::identity;
@@ -26,7 +26,7 @@ use crate::place::Place;
 use crate::port_mapping::{self, Examined};
 use crate::screen;
 use crate::server_at::ServerAt;
-use crate::servers::{self, RelayArgs};
+use crate::servers::{self, ServerArgs};
 use crate::target::Target;
 
 /// Time for the servers to answer.
@@ -60,6 +60,9 @@ pub(crate) struct DoctorArgs {
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
 }
+
+/// Host that is to be reached, and places where it may be.
+type Wanted = (Eid, Vec<Place>);
 
 /// Outcome of an attempt to reach a host.
 struct Attempt {
@@ -101,7 +104,6 @@ pub(crate) async fn run(args: DoctorArgs, output: Output) -> Result<(), Error> {
         Some(bind) => Some(bind.address(0).await?),
         None => None,
     };
-    let relay = args.connect.servers.relay;
     let host = build_with(identity, bind, times, |host| {
         servers::register(
             host.post_quantum(args.connect.pq),
@@ -116,7 +118,7 @@ pub(crate) async fn run(args: DoctorArgs, output: Output) -> Result<(), Error> {
         timeout: args.connect.timeout,
         waiting: None,
     };
-    let examined = interrupt::or(examine(&caller, (wanted, relay), output)).await;
+    let examined = interrupt::or(examine(&caller, (wanted, &args.connect.servers), output)).await;
     let _ = caller.host.close_within(FAREWELL).await;
     examined
 }
@@ -127,17 +129,13 @@ fn nobody() -> Error {
     Error::new(Exit::Usage, "it is not known whose way is to be explained", next)
 }
 
-async fn examine(
-    caller: &Caller,
-    (wanted, relay): (Option<(Eid, Vec<Place>)>, RelayArgs),
-    output: Output,
-) -> Result<(), Error> {
+async fn examine(caller: &Caller, (wanted, args): (Option<Wanted>, &ServerArgs), output: Output) -> Result<(), Error> {
     let host = &caller.host;
     answered(host).await;
     told(host).await;
     port_mapping::settled(host).await;
     let attempt = match wanted {
-        Some((eid, places)) => Some(attempt(caller, eid, places).await),
+        Some(wanted) => Some(attempt(caller, wanted, args.forbidden_by()).await),
         None => None,
     };
     let about = attempt.as_ref().map_or_else(|| host.eid(), |attempt| attempt.eid);
@@ -155,7 +153,7 @@ async fn examine(
         diagnosis = Some(servers::diagnosis(host, &unreached).await);
     }
     let router = port_mapping::examined(host);
-    let mut advice = advice(&explanation, (attempt.as_ref(), relay), diagnosis.is_some());
+    let mut advice = advice(&explanation, (attempt.as_ref(), args), diagnosis.is_some());
     advice.extend(router.iter().flat_map(|router| router.advice.iter().cloned()));
     let lan = mdns::examined(host, attempt.as_ref().map(|attempt| &attempt.eid));
     advice.extend(lan.iter().flat_map(|lan| lan.advice.iter().cloned()));
@@ -194,9 +192,13 @@ async fn told(host: &Host) {
     }
 }
 
-async fn attempt(caller: &Caller, eid: Eid, places: Vec<Place>) -> Attempt {
+async fn attempt(caller: &Caller, (eid, places): Wanted, forbidden_by: Option<&str>) -> Attempt {
     let begun = Instant::now();
-    let asked = caller.ask(|| caller.host.services_of(eid).hints(&places)).await;
+    let is_nowhere = places.is_empty() && caller.servers.is_empty() && mdns::failed(&caller.host).is_none();
+    let asked = match is_nowhere {
+        true => Err(nowhere(eid, forbidden_by)),
+        false => caller.ask(|| caller.host.services_of(eid).hints(&places)).await,
+    };
     let time = begun.elapsed();
     let is_direct = || {
         let route = caller.host.explain(&eid).route;
@@ -253,7 +255,7 @@ fn nat_words(nat: NatKind) -> &'static str {
 /// Says what would help.
 fn advice(
     explanation: &Explanation,
-    (attempt, relay): (Option<&Attempt>, RelayArgs),
+    (attempt, args): (Option<&Attempt>, &ServerArgs),
     is_unreached: bool,
 ) -> Vec<String> {
     let mut advice = Vec::new();
@@ -261,7 +263,7 @@ fn advice(
         advice.push("connect this machine to a network".to_owned());
     }
     // Whoever is found without a server needs none.
-    if explanation.registrations.is_empty() && explanation.route.is_none() {
+    if !args.lan_only && explanation.registrations.is_empty() && explanation.route.is_none() {
         advice.push("name a registration server with --server: hosts are found by their EIDs then".to_owned());
     }
     if is_unreached {
@@ -282,7 +284,7 @@ fn advice(
     let is_relayed = explanation
         .route
         .is_some_and(|route| route.class() == RouteClass::Relay);
-    if is_relayed && attempt.is_some() && !relay.relay_only {
+    if is_relayed && attempt.is_some() && !args.relay.relay_only {
         advice.push(
             "packets go through a relay: an open UDP port at one of the two hosts lets them go directly".to_owned(),
         );

@@ -2,11 +2,11 @@
 
 use clap::Args;
 use serde_json::{Value, json};
-use sss_files::{Attributes, DEPTH_ALL, Entry, Kind, PROTOCOL, Refusal, RelPath, SERVICE, Status, printable};
+use sss_files::{Attributes, DEPTH_ALL, Entry, Kind, PROTOCOL, RelPath, SERVICE, Status, printable};
 
 use crate::cli::{ConnectArgs, target};
 use crate::connector::{Connection, Connector};
-use crate::error::{Error, Exit};
+use crate::error::{Error, Exit, advice};
 use crate::output::{Output, date, json_path};
 use crate::target::Target;
 use crate::transfer::download::Listing;
@@ -59,7 +59,7 @@ async fn list(session: &Session, path: RelPath, depth: u8, output: Output) -> Re
         };
         return verdict(show_all(entries, listing, (&RelPath::default(), path.name()), output).await?);
     };
-    let mut unreadable = 0_u64;
+    let mut unreadable = Unreadable::default();
     for Entry { path, kind } in matches.entries {
         let mut listing = Listing::of(Vec::new());
         if depth == DEPTH_ALL && matches!(kind, Kind::Directory(_)) {
@@ -74,25 +74,30 @@ async fn list(session: &Session, path: RelPath, depth: u8, output: Output) -> Re
             kind,
         };
         let more = show_all(vec![itself], listing, (&path, b""), output).await?;
-        unreadable = unreadable.saturating_add(more);
+        unreadable.add(more);
     }
     verdict(unreadable)
 }
 
 /// Shows entries, and all that the listing still has, by their paths below the prefix; what has none by its name.
-/// Returns how many directories could not be read.
+/// Returns which directories could not be read.
 async fn show_all(
     mut entries: Vec<Entry>,
     mut listing: Listing,
     (prefix, name): (&RelPath, &[u8]),
     output: Output,
-) -> Result<u64, Error> {
-    let mut unreadable = 0_u64;
+) -> Result<Unreadable, Error> {
+    let mut unreadable = Unreadable::default();
     while !entries.is_empty() && !output.is_closed() {
         for mut entry in entries {
-            let failed = |refusal: &Refusal| refusal.status != Status::Unfinished;
-            let is_failure = matches!(&entry.kind, Kind::Unreadable(refusal) if failed(refusal));
-            unreadable = unreadable.saturating_add(is_failure.into());
+            if let Kind::Unreadable(refusal) = &entry.kind
+                && refusal.status != Status::Unfinished
+            {
+                unreadable.add(Unreadable {
+                    directories: 1,
+                    why: Some(refusal.status),
+                });
+            }
             entry.path = prefix.join(&entry.path);
             show(&entry, name, output);
         }
@@ -101,17 +106,37 @@ async fn show_all(
     Ok(unreadable)
 }
 
-fn verdict(unreadable: u64) -> Result<(), Error> {
-    if unreadable == 0 {
-        return Ok(());
+/// Directories that could not be read, and why one of them could not.
+#[derive(Clone, Copy, Debug, Default)]
+struct Unreadable {
+    directories: u64,
+    why: Option<Status>,
+}
+
+impl Unreadable {
+    fn add(&mut self, more: Self) {
+        self.directories = self.directories.saturating_add(more.directories);
+        self.why = self.why.or(more.why);
     }
-    let directories = if unreadable == 1 { "directory" } else { "directories" };
-    let what = format!("{unreadable} {directories} could not be read");
-    Err(Error::new(
-        Exit::Failed,
-        what,
-        "change their permissions, on the side of the server",
-    ))
+}
+
+fn verdict(unreadable: Unreadable) -> Result<(), Error> {
+    let Some(status) = unreadable.why else {
+        return Ok(());
+    };
+    let what = format!("{} could not be read", directories(unreadable.directories));
+    let next = match status {
+        Status::Denied => "change their permissions, on the side of the server",
+        other => advice(other),
+    };
+    Err(Error::new(Exit::Failed, what, next))
+}
+
+fn directories(count: u64) -> String {
+    match count {
+        1 => "1 directory".to_owned(),
+        more => format!("{more} directories"),
+    }
 }
 
 fn show(entry: &Entry, base: &[u8], output: Output) {

@@ -106,9 +106,10 @@ pub(crate) async fn run(args: RendezvousArgs, output: Output) -> Result<(), Erro
         None => None,
     };
     let tls = tunnels::wanted(&args)?;
+    let has_run = identity::exists(args.identity.as_deref());
     let identity = identity::load(args.identity.as_deref(), output)?;
     let builder = || {
-        let server = RendezvousServer::new().quotas(Quotas {
+        let server = RendezvousServer::new().restarted(has_run).quotas(Quotas {
             ttl: Duration::from_secs(args.lease.into()),
             leases: usize::try_from(args.max_clients).unwrap_or(usize::MAX),
             ..Quotas::default()

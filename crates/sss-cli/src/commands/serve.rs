@@ -25,6 +25,7 @@ use crate::port_mapping;
 use crate::server_at::ServerAt;
 use crate::servers::{self, ServerArgs};
 use crate::ticket::{Secret, Ticket};
+use crate::transfer::limits::descriptors_left;
 use crate::transfer::safe_path::Root;
 use crate::transfer::served::Served;
 use crate::transfer::server::{FileService, Terms};
@@ -138,7 +139,8 @@ pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
             .padding(args.padding)
             .window(windows(args.write))
             .peer_limits(peer_limits())
-            .answer_probes(!args.hidden)
+            // Whoever hears the announcement could ask who it is.
+            .answer_probes(!args.hidden && !args.servers.mdns.is_on())
             .allow_own_eid(true);
         let builder = servers::register(builder, (&servers, &args.servers), args.found_by());
         let (allowed, log) = (args.allow.clone(), log.clone());
@@ -154,6 +156,7 @@ pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
         })
     };
     let host = args.listen.host(builder).await?;
+    enough_descriptors()?;
     start(&host, service)?;
     let ticket = announce(&host, (secret, &servers), output);
     if let Some(ticket) = ticket.filter(|_| args.qr) {
@@ -169,6 +172,17 @@ pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
     // Whoever does not hear it finds out by itself.
     let _ = host.close_within(FAREWELL).await;
     Ok(())
+}
+
+/// Descriptors that a server needs beside those that it has when it begins.
+const LEAST_DESCRIPTORS: u64 = 4;
+
+/// Checks that this process may open as many files as a request needs, and the list of its addresses.
+fn enough_descriptors() -> Result<(), Error> {
+    match descriptors_left() < LEAST_DESCRIPTORS {
+        true => Err(Error::too_many_open()),
+        false => Ok(()),
+    }
 }
 
 /// Datagrams received, sent and dropped, for machines.

@@ -85,7 +85,7 @@ pub(crate) async fn run(args: TicketArgs, output: Output) -> Result<(), Error> {
     let places = match (args.at, args.no_addresses || is_for_all) {
         (_, true) => Vec::new(),
         (places, _) if !places.is_empty() => places,
-        _ => here(args.port).await?,
+        _ => here(args.port, args.servers.lan_only).await?,
     };
     if places.is_empty() && servers.is_empty() && !args.servers.mdns.is_on() {
         let next = match is_for_all {
@@ -118,12 +118,12 @@ fn record(name: &str, ticket: &str) -> String {
     format!("_sss.{name}. 3600 IN TXT {}", quoted.join(" "))
 }
 
-/// Addresses of this machine, with a port.
-async fn here(port: u16) -> Result<Vec<Place>, Error> {
-    let host = Host::builder().bind("[::]:0").build().await;
-    let host = match host {
+/// Addresses of this machine, or those of its local networks, with a port.
+async fn here(port: u16, lan_only: bool) -> Result<Vec<Place>, Error> {
+    let host = |at| Host::builder().lan_only(lan_only).bind(at).build();
+    let host = match host("[::]:0").await {
         Ok(host) => host,
-        Err(_) => Host::builder().bind("0.0.0.0:0").build().await?,
+        Err(_) => host("0.0.0.0:0").await?,
     };
     let addresses = host.local_addrs();
     let elsewhere: Vec<_> = addresses.iter().filter(|address| !address.ip().is_loopback()).collect();

@@ -234,6 +234,13 @@ impl Download {
         for entry in entries {
             let to = self.local.join(&entry.path);
             unfinished.leave(&to);
+            // What the server has no room for is no want of this host.
+            if let Kind::Unreadable(refusal) = &entry.kind
+                && refusal.status != Status::Unfinished
+            {
+                self.tally.fail(to, refusal.clone());
+                continue;
+            }
             match self.plan_one(entry, to.clone(), &mut unfinished) {
                 Ok(planned) => files.extend(planned),
                 Err(refusal) => match TransferError::local(refusal) {
@@ -276,10 +283,7 @@ impl Download {
                 }
             }
             Kind::Other(_) => self.tally.skipped.add(1),
-            Kind::Unreadable(refusal) if refusal.status == Status::Unfinished => {
-                self.tally.note(format!("{to}: {refusal}"));
-            }
-            Kind::Unreadable(refusal) => return Err(refusal),
+            Kind::Unreadable(refusal) => self.tally.note(format!("{to}: {refusal}")),
         }
         Ok(None)
     }
@@ -406,13 +410,13 @@ impl Download {
             return Err(changed().into());
         }
         to.attributes = attributes;
+        attempt.kept(start);
         let moved = |bytes| attempt.moved(bytes);
         match to.receive(&mut exchange, (basis, start), moved).await? {
             Received::Written => {
                 self.tally.files_moved.add(1);
-                self.tally.bytes_kept.add(start);
             }
-            Received::Identical => self.tally.kept(attributes.size),
+            Received::Identical => attempt.kept_all(attributes.size),
         }
         exchange.end().await
     }

@@ -38,6 +38,8 @@ impl Counter {
 pub(crate) struct Attempt<'t> {
     tally: &'t Tally,
     bytes: Counter,
+    /// Bytes that were there when it began.
+    kept: Counter,
 }
 
 impl Attempt<'_> {
@@ -47,9 +49,22 @@ impl Attempt<'_> {
         self.tally.bytes_moved.add(bytes);
     }
 
-    /// Takes off what it has moved: another attempt counts all that the file has.
+    /// Counts bytes that were there already: from there on the file is continued.
+    pub(crate) fn kept(&self, bytes: u64) {
+        self.kept.add(bytes);
+        self.tally.bytes_kept.add(bytes);
+    }
+
+    /// The whole file was there.
+    pub(crate) fn kept_all(&self, size: u64) {
+        self.tally.bytes_kept.take_off(self.kept.get());
+        self.tally.kept(size);
+    }
+
+    /// Takes off what it has counted: another attempt counts all that the file has.
     pub(crate) fn take_back(self) {
         self.tally.bytes_moved.take_off(self.bytes.get());
+        self.tally.bytes_kept.take_off(self.kept.get());
     }
 }
 
@@ -107,6 +122,7 @@ impl Tally {
         Attempt {
             tally: self,
             bytes: Counter::default(),
+            kept: Counter::default(),
         }
     }
 

@@ -155,7 +155,7 @@ impl Upload {
             exchange.reset(&refusal);
             refusal
         })?;
-        let before = segment.start();
+        attempt.kept(segment.start());
         let sent = segment.send(&mut exchange, |bytes| attempt.moved(bytes)).await;
         if let Err(
             error @ (TransferError::Lost(_)
@@ -169,11 +169,10 @@ impl Upload {
         }
         // If it was stopped, the server has said why.
         match exchange.message(result).await?? {
-            Status::Identical => self.tally.kept(attributes.size),
+            Status::Identical => attempt.kept_all(attributes.size),
             _ => {
                 sent?;
                 self.tally.files_moved.add(1);
-                self.tally.bytes_kept.add(before);
             }
         }
         exchange.end().await

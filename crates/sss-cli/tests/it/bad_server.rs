@@ -12,6 +12,8 @@ use crate::support::{Home, Ran};
 
 /// Address space that a client may have, in KiB.
 const MEMORY: u32 = 700_000;
+/// The status of a server that has no room (docs/spec/files.md).
+const BUSY: u8 = 11;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Evil {
@@ -29,6 +31,8 @@ enum Evil {
     Larger,
     /// Goes on behind the end of a file.
     Longer,
+    /// Cannot open a directory for want of descriptors of its own.
+    Shortage,
     /// Says of more entries than there are that they were not made.
     NotMade,
 }
@@ -62,6 +66,13 @@ impl Evil {
             (Self::OneReason, 1) => {
                 stream.write_all(&[&[0][..], &entry(2, "", 0)].concat()).await.ok()?;
                 [&[5, 0, 3, 2][..], b"no"].concat().repeat(1000)
+            }
+            (Self::Shortage, 1) => {
+                let why = "too many files are open: try again later";
+                let refusal = [&[5, 1, b'd', BUSY, why.len() as u8][..], why.as_bytes()].concat();
+                let listed = [&[0][..], &entry(2, "", 0), &entry(2, "d", 0), &refusal].concat();
+                stream.write_all(&listed).await.ok()?;
+                return stream.finish().ok();
             }
             // `put` looks first what is there.
             (Self::NotMade, 1) => {
@@ -170,6 +181,21 @@ fn more_failures_than_entries_are_given_up() {
     );
     ran.expect(1).says(&["more that was not made than was sent"]);
     assert!(serving.sent.load(Ordering::Relaxed) < 50 << 20);
+}
+
+#[test]
+fn a_server_without_descriptors_is_not_taken_for_a_client_without() {
+    let (serving, client) = (serve(Evil::Shortage), Home::new());
+    let why = "too many files are open";
+    let to = client.path("got");
+    let (got, _) = run(&client, &["get", &serving.target, to.to_str().unwrap()]);
+    let got = got.expect(1).says(&["d: ", why]);
+    assert!(!got.err.contains("ulimit"), "{}", got.err);
+    let (listed, _) = run(&client, &["ls", &serving.target]);
+    let listed = listed
+        .expect(1)
+        .says(&["1 directory could not be read", "wait a while"]);
+    assert!(listed.out.contains(why), "{}", listed.out);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! A server that has no room for a session: clients come again, and say so.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
@@ -362,6 +363,49 @@ fn too_few_descriptors_are_said_to_be_too_few() {
 
 /// A few more, and it depends on what was opened before what is short of them: the name of a file is to blame for none
 /// of it.
+#[test]
+fn a_server_that_may_open_too_few_files_says_so_and_ends() {
+    let (server, client) = (Home::new(), Home::new());
+    let there = server.dir("there");
+    fs::write(there.join("f"), CONTENT).unwrap();
+    server.run(["id"]).expect(0);
+    let mut refused = 0;
+    for limit in 10..24 {
+        let mut shell = server.command_of("sh");
+        shell.args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\"")]);
+        shell.arg(env!("CARGO_BIN_EXE_sss"));
+        shell.args(["serve", there.to_str().unwrap(), "--public", "--bind", "127.0.0.1:0"]);
+        let mut child = shell.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        if let Some(target) = line.strip_prefix("listening ") {
+            // With very few, a listing has to wait for one in vain, and that is said.
+            let listed = client.run(["ls", target.trim()]);
+            if listed.code != Some(0) {
+                assert!(
+                    limit < 20 && listed.out.contains("too many files are open"),
+                    "{limit}: {}{}",
+                    listed.out,
+                    listed.err
+                );
+            }
+            child.kill().unwrap();
+            child.wait().unwrap();
+            continue;
+        }
+        assert_eq!(line, "");
+        refused += 1;
+        Ran::wait(child).expect(1).says(&[
+            "too many open files",
+            &format!("no more than {limit}"),
+            "ulimit -n 1024",
+        ]);
+    }
+    assert!((1..14).contains(&refused), "{refused} of 14");
+}
+
 #[test]
 fn a_command_that_runs_out_of_descriptors_blames_their_number() {
     let (server, client) = (Home::new(), Home::new());

@@ -512,16 +512,38 @@ fn a_server_that_was_restarted_finds_those_who_had_registered() {
     let (address, eid) = (server.address().to_owned(), server.eid().to_owned());
     let server = Server::start_of(server.home, &address, &[]);
     assert_eq!(server.eid(), eid, "it is who it was");
-    let begun = Instant::now();
-    let ran = loop {
-        let ran = client.run(["ls", &serving.eid, "--server", &server.at]);
-        if ran.code == Some(0) || begun.elapsed() > Duration::from_secs(60) {
-            break ran.expect(0);
-        }
-        ran.says(&["has registered"]);
-        std::thread::sleep(Duration::from_millis(100));
+    // Until it has, whoever asks for it waits; the time for one attempt is over before, and it is asked again.
+    let ran = client.run(["ls", &serving.eid, "--server", &server.at, "--timeout", "0.5"]);
+    assert!(ran.expect(0).out.contains("one"));
+}
+
+#[test]
+fn whoever_asks_a_server_that_was_restarted_for_a_host_that_is_gone_is_told_when_that_is_certain() {
+    let client = Home::new();
+    let nobody = Home::new().run(["id"]).expect(0).out.trim().to_owned();
+    let mut server = Server::start(&[]);
+    server.running.kill();
+    let address = server.address().to_owned();
+    let server = Server::start_of(server.home, &address, &[]);
+    let ls = |more: &[&str]| {
+        let words = ["ls", &nobody, "--server", &server.at, "--timeout", "1"];
+        client.run(words.iter().chain(more))
     };
-    assert!(ran.out.contains("one"), "{}", ran.out);
+    let begun = Instant::now();
+    ls(&["--patience", "0"])
+        .expect(3)
+        .says(&["was restarted", "has not come back", "half a minute"]);
+    ls(&[])
+        .expect(3)
+        .says(&["was restarted", "asking it again", "no host of this EID"]);
+    assert!((3..30).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    let begun = Instant::now();
+    let ran = ls(&[]).expect(3).says(&["no host of this EID"]);
+    assert!(
+        !ran.err.contains("restarted") && begun.elapsed() < Duration::from_secs(5),
+        "{}",
+        ran.err
+    );
 }
 
 #[test]

@@ -87,7 +87,7 @@ impl Host {
 
     /// No address of the host `eid` is to be had: an attempt to reach it that has none fails; at once, unless it is
     /// looked for on the local network ([`Config::lan_search`](crate::Config::lan_search)), or the absence is one that
-    /// may yet end ([`Absence::NoWay`], [`Absence::OnlyRelayed`]).
+    /// may yet end ([`Absence::NoWay`], [`Absence::OnlyRelayed`], [`Absence::NotYet`]).
     pub fn unfound(&mut self, now: Instant, eid: &Eid, absence: Absence) {
         if let Some(index) = self.peers.by_eid(eid) {
             if let Some(peer) = self.peers.at(index) {

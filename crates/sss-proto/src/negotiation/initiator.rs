@@ -261,9 +261,9 @@ impl Initiation {
         &self.routes
     }
 
-    /// Returns whether HELLO was sent again because nobody answered.
-    pub(crate) fn is_unanswered(&self) -> bool {
-        !self.has_initiated() && self.held().is_none() && self.was_repeated()
+    /// Returns whether HELLO was sent again because nobody has answered for long (NEG-27).
+    pub(crate) fn is_unanswered(&self, now: Instant) -> bool {
+        !self.has_initiated() && self.held().is_none() && self.was_repeated() && self.search.may_ask(now)
     }
 
     /// Returns when [`Self::step`] is to be called next.
@@ -363,6 +363,7 @@ impl Initiation {
         }
         if self.routes.len() > known && !self.has_initiated() {
             self.resend.at = now;
+            self.search.on_routes(now);
         }
     }
 

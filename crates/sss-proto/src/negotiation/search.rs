@@ -6,6 +6,10 @@ use crate::error::Absence;
 use crate::route::Route;
 use crate::time::Instant;
 
+/// Time for which nothing comes from an address before it is asked who is there (NEG-27): whoever watches the path
+/// reads the answer.
+pub(super) const ASKING: Duration = Duration::from_secs(3);
+
 /// State of a search, as far as the attempt knows. Once a route is known, nothing depends on it.
 #[derive(Clone, Copy)]
 pub(super) struct Search {
@@ -15,6 +19,8 @@ pub(super) struct Search {
     absence: Option<Absence>,
     /// The time when the attempt fails if there is no address.
     over_at: Option<Instant>,
+    /// It is not asked before who is at the addresses.
+    asks_at: Instant,
 }
 
 impl Search {
@@ -24,17 +30,28 @@ impl Search {
             until: now + on_lan,
             absence: None,
             over_at: None,
+            asks_at: now + ASKING,
         }
     }
 
+    /// More addresses are known.
+    pub(super) fn on_routes(&mut self, now: Instant) {
+        self.asks_at = now + ASKING;
+    }
+
+    /// Returns whether all addresses have had the time to answer.
+    pub(super) fn may_ask(&self, now: Instant) -> bool {
+        now >= self.asks_at
+    }
+
     /// No address is to be had: the attempt fails now, or when nobody looks for one any more; but only when its own
-    /// time is over if the peer was found.
+    /// time is over if the peer was found, or may come back to its server.
     pub(super) fn on_unfound(&mut self, now: Instant, absence: Absence, routes: &[Route]) {
         if !routes.is_empty() {
             return;
         }
         self.absence = Some(absence);
-        if !matches!(absence, Absence::NoWay | Absence::OnlyRelayed) {
+        if !matches!(absence, Absence::NoWay | Absence::OnlyRelayed | Absence::NotYet(_)) {
             self.over_at = Some(self.until.max(now));
         }
     }

@@ -131,9 +131,9 @@ impl Attempt {
         channel.map_or(resend, |at| at.min(resend))
     }
 
-    /// NEG-27: asks who is at the end of the routes by which no COOKIE came.
-    fn probe_unanswered(&self, outbox: &mut VecDeque<Datagram>) {
-        if !self.initiation.is_unanswered() {
+    /// NEG-27: asks who is at the end of the routes by which no COOKIE came for long.
+    fn probe_unanswered(&self, now: Instant, outbox: &mut VecDeque<Datagram>) {
+        if !self.initiation.is_unanswered(now) {
             return;
         }
         let bytes = long::probe(self.name());
@@ -427,7 +427,7 @@ impl Attempts {
                     }));
                 }
                 if attempt.purpose == Purpose::First {
-                    attempt.probe_unanswered(outbox);
+                    attempt.probe_unanswered(now, outbox);
                 }
             }
             InitiatorStep::Fail(error) => return Err(error),

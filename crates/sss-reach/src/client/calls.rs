@@ -258,8 +258,9 @@ impl Call {
                 return None;
             };
             let rank = |unfound: &Unfound| match unfound.status {
-                Status::Refused | Status::Unreachable => 4,
-                Status::Offline => 3,
+                Status::Refused | Status::Unreachable => 5,
+                Status::Offline => 4,
+                Status::NeverSeen if unfound.since > 0 => 3,
                 Status::NeverSeen => 2,
                 Status::TooMany => 1,
                 _ => 0,

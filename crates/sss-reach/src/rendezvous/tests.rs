@@ -150,6 +150,7 @@ impl World {
 
     fn add_server(&mut self) -> ServerAddress {
         let serve = Serve {
+            is_restart: false,
             config: ServerConfig {
                 relay: self.relay.0,
                 ..ServerConfig::default()
@@ -178,6 +179,7 @@ impl World {
     /// The server is another run, which knows nothing of the one before.
     fn restart_server(&mut self) {
         let serve = Serve {
+            is_restart: false,
             config: ServerConfig {
                 relay: self.relay.0,
                 ..ServerConfig::default()
@@ -677,6 +679,7 @@ fn a_lease_outlives_the_server() {
     assert_eq!(world.nodes[0].rendezvous.server_stats().unwrap().leases, 2);
     // The server is killed, and comes back with the same identity and secret.
     let serve = Serve {
+        is_restart: false,
         config: ServerConfig::default(),
         secret: [77; 32],
     };

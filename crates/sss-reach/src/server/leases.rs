@@ -46,6 +46,8 @@ pub(super) struct Leases {
     serial: u32,
     listed: BTreeSet<(Box<str>, Eid)>,
     gone: Gone,
+    /// The time when the server was restarted, if it was.
+    restarted: Option<Instant>,
 }
 
 /// Leases of an EID, and what was done for it.
@@ -153,6 +155,24 @@ impl Leases {
             serial: 0,
             listed: BTreeSet::new(),
             gone: Gone::default(),
+            restarted: None,
+        }
+    }
+
+    /// Hosts may have leases of an earlier run, and lease again in the next time.
+    pub(super) fn on_restart(&mut self, now: Instant) {
+        self.restarted = Some(now);
+    }
+
+    /// The reason why a host that nobody has heard of is not found (RCH-1).
+    fn never_seen(&self, now: Instant) -> Unfound {
+        let lately = self
+            .restarted
+            .map(|at| now.since(at))
+            .filter(|since| *since < self.quotas.ttl / 2);
+        Unfound {
+            status: Status::NeverSeen,
+            since: lately.map_or(0, |since| seconds(since).max(1)),
         }
     }
 
@@ -200,7 +220,7 @@ impl Leases {
         }
         let remembered = self.of(eid).iter().filter(visible).map(|lease| lease.heard);
         let since = remembered.chain(self.gone.since(eid)).max();
-        Err(since.map_or(Unfound::because(Status::NeverSeen), |since| Unfound {
+        Err(since.map_or(self.never_seen(now), |since| Unfound {
             status: Status::Offline,
             since: seconds(now.since(since)),
         }))

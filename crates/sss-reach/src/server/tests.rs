@@ -202,6 +202,24 @@ fn a_host_is_found_as_long_as_its_lease_lasts_and_then_said_to_be_offline() {
     assert_eq!(three.lookup(&mut server, at(100_001), &one.eid), Ok(()));
 }
 
+// spec: RCH-1
+#[test]
+fn a_server_that_was_restarted_says_so_for_half_a_lease() {
+    let mut server = registrar(ServerConfig::default());
+    server.on_restart(at(0));
+    let mut two = Client::new(&mut server, at(0), 2);
+    let mut asked = |ms| {
+        two.renew(&mut server, at(ms));
+        two.lookup(&mut server, at(ms), &eid(9)).unwrap_err()
+    };
+    let lately = |since| Unfound {
+        status: Status::NeverSeen,
+        since,
+    };
+    assert_eq!([0, 900, 2500, 29_999].map(&mut asked), [1, 1, 2, 29].map(lately));
+    assert_eq!(asked(30_000), unfound(Status::NeverSeen));
+}
+
 // spec: RCH-2
 #[test]
 fn who_hides_is_not_found_and_leaves_no_trace() {

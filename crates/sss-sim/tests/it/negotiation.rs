@@ -10,7 +10,7 @@ use sss_sim::{Captured, LinkConfig, World, handshakes};
 use sss_wire::{Code, long};
 
 use crate::support::{
-    A, ACCEPT, B, COOKIE, COOKIE_K, Echo, HELLO, INITIATE, RETRY, SERVICE, duo, duo_with, ms, secs, state,
+    A, ACCEPT, B, COOKIE, COOKIE_K, Echo, HELLO, INITIATE, PROBE, RETRY, SERVICE, duo, duo_with, ms, secs, state,
 };
 
 fn kinds(captured: &[Captured], kind: u8) -> Vec<&Captured> {
@@ -401,6 +401,66 @@ fn a_wrong_eid_is_no_answer_and_the_error_says_who_is_there() {
     let seen = Seen::OtherHost(world.eid(B));
     assert_eq!(addresses, [Tried::new(address.into(), seen)]);
     assert_eq!(state(&world, B), (vec![], vec![], 0, true));
+}
+
+/// Moments at which it was asked who is at an address.
+fn asked(world: &mut World) -> Vec<std::time::Duration> {
+    let sent = world.captured();
+    sent.iter().filter(|c| c.kind() == PROBE).map(|c| c.at).collect()
+}
+
+// spec: NEG-27
+#[test]
+fn threat_26_who_looks_for_a_host_does_not_have_its_eid_told_in_the_clear_while_it_may_answer() {
+    // A long way, and packets that are lost: the peer is there.
+    for (delay, lost) in [(10, 0), (700, 0), (10, 3), (400, 2)] {
+        let mut world = duo_with(70, &LinkConfig::with_delay(ms(delay)), Config::default(), open());
+        world.call(B, |h, _| h.listen(SERVICE.0, SERVICE.1)).unwrap();
+        let mut left = lost;
+        world.hold(move |c| {
+            let is_lost = c.kind() == HELLO && left > 0;
+            left -= i32::from(is_lost);
+            is_lost
+        });
+        world.capture();
+        let stream = world.connect(A, B, SERVICE);
+        world.run_until(secs(8), &mut Recorder::default());
+        assert_eq!(world.host(A).is_connected(stream.peer()), Some(true), "{delay} ms");
+        assert_eq!(asked(&mut world), [], "{delay} ms, {lost} lost");
+    }
+    // An address that is learned later has as long.
+    let mut world = duo_with(71, &LinkConfig::with_delay(ms(10)), Config::default(), open());
+    world.call(B, |h, _| h.listen(SERVICE.0, SERVICE.1)).unwrap();
+    world.capture();
+    let (eid, address) = (world.eid(B), world.address(B));
+    let nowhere = Route::udp("10.9.9.9:1".parse().unwrap());
+    let stream = world
+        .call(A, |h, now| h.connect(now, eid, SERVICE, &[nowhere]))
+        .unwrap();
+    let mut recorder = Recorder::default();
+    world.run_until(ms(2900), &mut recorder);
+    world.call(A, |h, now| h.add_hints(now, &eid, &[address.into()]));
+    world.run_until(secs(8), &mut recorder);
+    assert_eq!(world.host(A).is_connected(stream.peer()), Some(true));
+    assert_eq!(asked(&mut world), []);
+}
+
+// spec: NEG-27
+#[test]
+fn who_is_there_is_asked_when_nobody_has_answered_for_three_seconds() {
+    let mut world = duo_with(72, &LinkConfig::with_delay(ms(10)), Config::default(), open());
+    world.capture();
+    let eid = world.eid(B);
+    let nowhere = Route::udp("10.9.9.9:1".parse().unwrap());
+    world
+        .call(A, |h, now| h.connect(now, eid, SERVICE, &[nowhere]))
+        .unwrap();
+    world.run_until(secs(20), &mut Recorder::default());
+    let asked = asked(&mut world);
+    assert!(
+        asked.len() >= 2 && asked[0] >= secs(3) && asked[0] < secs(8),
+        "{asked:?}"
+    );
 }
 
 // spec: NEG-27

@@ -328,7 +328,8 @@ pub struct Found {
 pub struct Unfound {
     /// Anything but [`Status::Ok`].
     pub status: Status,
-    /// Seconds since it was last heard of, if it is [`Status::Offline`]; else 0.
+    /// Seconds since it was last heard of, if it is [`Status::Offline`]; or since the server was restarted, if it is
+    /// [`Status::NeverSeen`] and that was so lately that not all hosts have leased again; else 0.
     pub since: u32,
 }
 

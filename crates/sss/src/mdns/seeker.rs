@@ -3,9 +3,11 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use sss_crypto::Generator;
 use sss_wire::Eid;
 use tokio::time::Instant;
 
+use super::candidates::Candidates;
 use super::message::Presence;
 
 /// Times after which it is asked again, from the begin of a search.
@@ -21,16 +23,13 @@ const SEARCH: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_millis(100);
 /// Hosts that are looked for at a time.
 const MAX_SOUGHT: usize = 256;
-/// Addresses of a host that are told: at once, and in all, as one more comes to be allowed each second. Whoever copies
-/// a tag makes this host send some packets there.
-const MAX_AT_ONCE: usize = 8;
-const MAX_FOUND: usize = 16;
 /// Tags that are tried in a second: each costs a hash for each host that is looked for.
 const MAX_TRIALS: usize = 4096;
 
 /// All that are looked for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Seeker {
+    rng: Generator,
     searches: Vec<Search>,
     latest_question: Option<Instant>,
     /// The second that is counted, and trials in it.
@@ -43,7 +42,7 @@ struct Search {
     began: Instant,
     /// Number of questions that were sent.
     asked: usize,
-    found: Vec<SocketAddr>,
+    candidates: Candidates,
 }
 
 /// Host that is heard: where the message came from, and what it says.
@@ -54,6 +53,16 @@ pub(super) struct Heard<'a> {
 }
 
 impl Seeker {
+    /// Nobody is looked for. Which addresses are tried first is drawn from `seed`.
+    pub(super) fn new(seed: &[u8; 32]) -> Self {
+        Self {
+            rng: Generator::new(seed),
+            searches: Vec::new(),
+            latest_question: None,
+            trials: None,
+        }
+    }
+
     /// Begins to look for a host, unless it is looked for already.
     pub(super) fn seek(&mut self, now: Instant, eid: Eid) {
         self.expire(now);
@@ -103,11 +112,20 @@ impl Seeker {
     /// The time when [`Self::poll`] may have something, or a search ends.
     pub(super) fn next_timer(&self) -> Option<Instant> {
         let ends = self.searches.iter().map(|search| search.began + SEARCH);
-        ends.chain(self.question_at()).min()
+        let waiting = self.searches.iter().filter_map(|search| search.candidates.next_timer());
+        ends.chain(self.question_at()).chain(waiting).min()
     }
 
-    /// A host was heard. Returns those who are looked for that it may be, with the address where it is: that which the
-    /// message came from, and no other.
+    /// The next of those that were heard that is to be tried, and whom it may be.
+    pub(super) fn poll_found(&mut self, now: Instant) -> Option<(Eid, SocketAddr)> {
+        let rng = &mut self.rng;
+        self.searches
+            .iter_mut()
+            .find_map(|search| Some((search.eid, search.candidates.poll(now, rng)?)))
+    }
+
+    /// A host was heard. Returns those who are looked for that it may be and where it is to be tried now, with the
+    /// address: that which the message came from, and no other.
     pub(super) fn on_presence(&mut self, now: Instant, heard: Heard<'_>) -> Vec<(Eid, SocketAddr)> {
         let Heard { from, presence } = heard;
         let mut at = from;
@@ -117,8 +135,8 @@ impl Seeker {
             return found;
         }
         for search in &mut self.searches {
-            if search.has_room(now, &at) && presence.tag.is_of(&search.eid, &presence.nonce) {
-                search.found.push(at);
+            let is_new = !search.candidates.has(&at) && presence.tag.is_of(&search.eid, &presence.nonce);
+            if is_new && search.candidates.add(at, &mut self.rng) {
                 found.push((search.eid, at));
             }
         }
@@ -141,19 +159,12 @@ impl Search {
             eid,
             began,
             asked: 0,
-            found: Vec::new(),
+            candidates: Candidates::new(began),
         }
     }
 
     fn question_at(&self) -> Option<Instant> {
         QUESTIONS.get(self.asked).map(|after| self.began + *after)
-    }
-
-    /// Returns whether another address is told.
-    fn has_room(&self, now: Instant, at: &SocketAddr) -> bool {
-        let seconds = usize::try_from((now - self.began).as_secs()).unwrap_or(MAX_FOUND);
-        let room = MAX_AT_ONCE.saturating_add(seconds).min(MAX_FOUND);
-        self.found.len() < room && !self.found.contains(at)
     }
 }
 
@@ -213,6 +224,7 @@ impl Intake {
 mod tests {
     use sss_reach::mdns::{LEN, Nonce, Tag};
 
+    use super::super::candidates;
     use super::*;
 
     fn eid(n: u8) -> Eid {
@@ -256,7 +268,7 @@ mod tests {
     #[test]
     fn it_is_asked_four_times_and_never_when_nobody_is_looked_for() {
         let begin = Instant::now();
-        let mut seeker = Seeker::default();
+        let mut seeker = Seeker::new(&[1; 32]);
         assert_eq!(questions(&mut seeker, begin), []);
         assert_eq!(seeker.next_timer(), None);
         seeker.seek(begin, eid(1));
@@ -271,7 +283,7 @@ mod tests {
     #[test]
     fn one_question_is_for_all_that_are_looked_for() {
         let begin = Instant::now();
-        let mut seeker = Seeker::default();
+        let mut seeker = Seeker::new(&[1; 32]);
         for round in 0..50_u64 {
             for n in 0..=255 {
                 seeker.seek(begin + Duration::from_millis(round), eid(n));
@@ -286,7 +298,7 @@ mod tests {
     #[test]
     fn a_host_is_found_where_its_message_came_from_and_nobody_else_is() {
         let now = Instant::now();
-        let mut seeker = Seeker::default();
+        let mut seeker = Seeker::new(&[1; 32]);
         seeker.seek(now, eid(1));
         assert_eq!(heard(&mut seeker, now, 2, &presence(&eid(2), 1)), []);
         let at = SocketAddr::from(([192, 168, 7, 2], 7757));
@@ -312,29 +324,36 @@ mod tests {
 
     // spec: RCH-36
     #[test]
-    fn threat_43_who_copies_a_tag_is_told_as_few_others_and_keeps_the_true_one_out_for_seconds() {
+    fn threat_43_who_copies_a_tag_makes_few_be_tried_and_keeps_the_true_one_out_for_seconds() {
         let begin = Instant::now();
-        let mut seeker = Seeker::default();
+        let mut seeker = Seeker::new(&[1; 32]);
         seeker.seek(begin, eid(1));
         let copied = presence(&eid(1), 1);
-        let found: usize = (1..=200).map(|n| heard(&mut seeker, begin, n, &copied).len()).sum();
-        assert_eq!(found, MAX_AT_ONCE);
-        let later = begin + Duration::from_secs(1);
-        assert_eq!(
-            heard(&mut seeker, later, 250, &copied).len(),
-            1,
-            "the next question is answered"
-        );
-        let end = begin + Duration::from_secs(14);
-        let more: usize = (1..=200).map(|n| heard(&mut seeker, end, n, &copied).len()).sum();
-        assert_eq!(more, MAX_FOUND - MAX_AT_ONCE - 1);
+        let found: usize = (1..=20).map(|n| heard(&mut seeker, begin, n, &copied).len()).sum();
+        assert_eq!(found, candidates::AT_ONCE);
+        assert_eq!(heard(&mut seeker, begin, 21, &copied), [], "the true one waits");
+        let mut later = Vec::new();
+        for ms in 0..15_000 {
+            let now = begin + Duration::from_millis(ms);
+            later.extend(seeker.poll_found(now));
+            assert!(seeker.next_timer().unwrap() <= now + Duration::from_secs(15));
+        }
+        let true_one = SocketAddr::from(([192, 168, 7, 21], 7757));
+        assert!(later.contains(&(eid(1), true_one)), "{later:?}");
+        assert_eq!(later.len(), 13, "each once");
+        // Without end, it is two in a second.
+        seeker.seek(begin, eid(1));
+        (1..=250).for_each(|n| drop(heard(&mut seeker, begin, n, &copied)));
+        let times = (0..15_000).map(|ms| begin + Duration::from_millis(ms));
+        let tried = times.filter_map(|now| seeker.poll_found(now)).count();
+        assert_eq!(tried, 29);
     }
 
     // spec: RCH-35
     #[test]
     fn threat_43_floods_of_answers_cost_a_bounded_number_of_trials() {
         let now = Instant::now();
-        let mut seeker = Seeker::default();
+        let mut seeker = Seeker::new(&[1; 32]);
         for n in 0..=255 {
             seeker.seek(now, eid(n));
         }

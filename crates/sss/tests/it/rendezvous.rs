@@ -15,13 +15,15 @@ use sss::{
 use crate::common::{builder, within};
 
 async fn server(identity: &Identity, bind: &str) -> Host {
-    let built = builder()
-        .identity(identity.clone())
-        .bind(bind)
-        .serve_rendezvous(RendezvousServer::new().quotas(Quotas {
-            ttl: Duration::from_secs(6),
-            ..Quotas::default()
-        }));
+    server_with(identity, bind, RendezvousServer::new(), 6).await
+}
+
+async fn server_with(identity: &Identity, bind: &str, server: RendezvousServer, ttl_seconds: u64) -> Host {
+    let server = server.quotas(Quotas {
+        ttl: Duration::from_secs(ttl_seconds),
+        ..Quotas::default()
+    });
+    let built = builder().identity(identity.clone()).bind(bind).serve_rendezvous(server);
     built.build().await.unwrap()
 }
 
@@ -129,6 +131,52 @@ async fn hosts_are_found_again_when_the_server_is_back() {
             }
         }
         assert!(second.rendezvous_stats().unwrap().leases >= 1);
+    })
+    .await;
+}
+
+// spec: RCH-1, RCH-11
+#[tokio::test]
+async fn who_asks_a_server_that_was_restarted_waits_for_hosts_to_come_back() {
+    within(60, async {
+        let identity = Identity::generate();
+        let first = server_with(&identity, "127.0.0.1:0", RendezvousServer::new(), 6).await;
+        let at = first.local_addr().to_string();
+        let callee = registered(&first, FoundBy::Known).await;
+        echo(&callee).await;
+        first.close_within(Duration::ZERO).await.ok();
+        drop(first);
+        let second = server_with(&identity, &at, RendezvousServer::new().restarted(true), 6).await;
+        // It leases again within 2 s; nobody has told it.
+        let caller = registered(&second, FoundBy::Nobody).await;
+        let never = ask(&caller, Identity::generate().eid());
+        let (found, never) = tokio::join!(ask(&caller, callee.eid()), never);
+        assert_eq!(found.unwrap(), "hello");
+        // One that does not come back is not there when half a lease is over.
+        let unfound = ConnectError::Negotiation(NegotiationError::Unfound(Absence::NeverSeen));
+        assert_eq!(never.unwrap_err(), unfound);
+        let began = Instant::now();
+        assert_eq!(ask(&caller, Identity::generate().eid()).await.unwrap_err(), unfound);
+        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    })
+    .await;
+}
+
+// spec: RCH-1
+#[tokio::test]
+async fn whose_time_is_over_before_hosts_are_back_is_told_why() {
+    within(30, async {
+        let restarted = RendezvousServer::new().restarted(true);
+        let server = server_with(&Identity::generate(), "127.0.0.1:0", restarted, 60).await;
+        let caller = registered(&server, FoundBy::Nobody).await;
+        let attempt = caller.connect(Identity::generate().eid(), "echo", "1");
+        let error = attempt.timeout(Duration::from_secs(3)).await.unwrap_err();
+        let why = error.to_string();
+        assert!(
+            matches!(error, ConnectError::Negotiation(NegotiationError::Unfound(Absence::NotYet(since))) if since <= Duration::from_secs(4)),
+            "{why}"
+        );
+        assert!(why.contains("was restarted"), "{why}");
     })
     .await;
 }

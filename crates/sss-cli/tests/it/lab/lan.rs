@@ -128,11 +128,14 @@ fn forms(eid: &str) -> Vec<Vec<u8>> {
     ]
 }
 
+/// Checks that no packet names the host, whoever has sent it; counts those of mDNS.
 fn names_nobody<'a>(packets: impl IntoIterator<Item = &'a Packet>, eid: &str) -> usize {
     let forms = forms(eid);
-    let packets = packets.into_iter().filter(|packet| packet.is_mdns());
+    let unnamed = |packet: &&Packet| assert!(!forms.iter().any(|form| packet.has(form)), "an EID is in {packet:02x?}");
     packets
-        .inspect(|packet| assert!(!forms.iter().any(|form| packet.has(form)), "an EID is in {packet:02x?}"))
+        .into_iter()
+        .inspect(unnamed)
+        .filter(|packet| packet.is_mdns())
         .count()
 }
 
@@ -152,6 +155,14 @@ fn hosts_on_one_link_find_each_other_without_any_address() {
         (&found["route"], &found["servers"]),
         (&"direct".into(), &serde_json::json!([])),
         "{found}"
+    );
+    // A name that nobody knows does no harm.
+    let begun = Instant::now();
+    let named = format!("{eid}@no-such-host.invalid");
+    let pinged = lan.run("a2", &["ping", &named, "--mdns", "-c", "1"]).unwrap();
+    assert!(
+        pinged.status.success() && begun.elapsed() < Duration::from_secs(4),
+        "{pinged:?}"
     );
     // A ticket that names no address is enough.
     let words = ["ticket", "--public", "--no-addresses", "--mdns"];
@@ -347,8 +358,11 @@ fn threat_43_hosts_that_keep_to_the_local_network_send_nothing_elsewhere() {
         call.env("SSS_SERVER", &server).stdin(Stdio::null());
         call.output().unwrap()
     };
-    let found = call(&["ping", &eid, "--mdns", "--lan-only", "-c", "1"]);
-    assert!(found.status.success(), "{found:?}");
+    let link_local = format!("{eid}@[{}%e0]", link_local(lan.node("a")));
+    for target in [eid.clone(), format!("{eid}@nas.example"), link_local] {
+        let found = call(&["ping", &target, "--mdns", "--lan-only", "-c", "1"]);
+        assert!(found.status.success(), "{target}: {found:?}");
+    }
     for (target, says) in [
         (format!("{eid}@{outside}"), "outside of the local network"),
         (outside.to_string(), "outside of the local network"),
@@ -358,6 +372,9 @@ fn threat_43_hosts_that_keep_to_the_local_network_send_nothing_elsewhere() {
         let said = String::from_utf8_lossy(&refused.stderr);
         assert!(!refused.status.success() && said.contains(says), "{said}");
     }
+    let nowhere = call(&["ping", &eid, "--lan-only", "-c", "1"]);
+    let said = String::from_utf8_lossy(&nowhere.stderr);
+    assert!(said.contains("--mdns") && !said.contains("--server"), "{said}");
     let other = sss::Eid::from_public_key(&[9; 32]);
     let refused = call(&["ping", &format!("{other}@{outside}"), "--lan-only", "--mdns", "-c", "1"]);
     assert_eq!(refused.status.code(), Some(3), "{refused:?}");
@@ -368,6 +385,48 @@ fn threat_43_hosts_that_keep_to_the_local_network_send_nothing_elsewhere() {
         let outside: Vec<_> = outside.filter(|packet| !packet.destination.is_loopback()).collect();
         assert!(outside.is_empty(), "{outside:02x?}");
     }
+}
+
+/// The link-local address of a host's interface `e0`.
+fn link_local(node: &Node) -> String {
+    let mut ip = node.command("ip");
+    ip.args(["-6", "-o", "address", "show", "dev", "e0", "scope", "link"]);
+    let shown = String::from_utf8(ip.output().unwrap().stdout).unwrap();
+    let word = shown.split_whitespace().find(|word| word.starts_with("fe80:")).unwrap();
+    word.split('/').next().unwrap().to_owned()
+}
+
+// spec: RCH-37
+#[test]
+fn a_host_that_keeps_to_the_local_network_names_no_other_address() {
+    let Some(lan) = unless_skipped(Lan::start()) else {
+        return;
+    };
+    lan.at(
+        "a",
+        &["ip", "address", "add", "2001:db8:77::1/64", "dev", "e0", "nodad"],
+    )
+    .unwrap();
+    lan.at("a", &["ip", "address", "add", "100.64.7.7/24", "dev", "e0"])
+        .unwrap();
+    let is_outer = |text: &str| text.contains("2001:db8") || text.contains("100.64.");
+    let told = |more: &[&str]| {
+        let told = lan
+            .event("a", &[&["doctor", "--json"], more].concat(), "doctor")
+            .unwrap();
+        (told["addresses"].to_string(), told["advice"].to_string())
+    };
+    assert!(is_outer(&told(&[]).0), "{:?}", told(&[]));
+    let (addresses, advice) = told(&["--lan-only"]);
+    assert!(!is_outer(&addresses) && addresses.contains("10.0.1."), "{addresses}");
+    assert!(!advice.contains("--server"), "{advice}");
+    let mut serve = lan.sss("a", &["serve", "--json", "--lan-only"]);
+    let mut running = Running::start(serve.arg(lan.homes.path()).stderr(Stdio::null())).unwrap();
+    let listening = running.event("listening").unwrap();
+    assert!(!is_outer(&text(&listening["address"])), "the first one: {listening}");
+    let ticket = text(&listening["ticket"]);
+    let tried = lan.event("a2", &["doctor", &ticket, "--json"], "doctor").unwrap();
+    assert!(!is_outer(&tried["peer"]["tried"].to_string()), "{tried}");
 }
 
 /// Name of DNS, as it is on the wire.
@@ -392,9 +451,9 @@ fn record(of: &str, kind: u16, data: &[u8]) -> Vec<u8> {
 }
 
 /// An announcement with another port, and the addresses of others.
-fn lie(instance: &str, tag: &str, others: &[Ipv4Addr]) -> Vec<u8> {
+fn lie(instance: &str, tag: &str, port: u16, others: &[Ipv4Addr]) -> Vec<u8> {
     let instance_name = format!("{instance}._sss._udp.local");
-    let location = [&[0, 0, 0, 0, 0x1e, 0x4d][..], &name("liar.local")].concat();
+    let location = [&[0; 4][..], &port.to_be_bytes(), &name("liar.local")].concat();
     let word = format!("t={tag}");
     let word = [&[u8::try_from(word.len()).unwrap()][..], word.as_bytes()].concat();
     let mut records = vec![record(&instance_name, 33, &location), record(&instance_name, 16, &word)];
@@ -446,13 +505,17 @@ fn threat_43_liars_and_floods_on_the_link_cost_time_and_nobody_else_packets() {
         &[0, 12, 0x80, 1],
     ]
     .concat();
-    let copied = lie(&instance, &tag, &third);
+    // At more ports than are tried at once, and sooner than the host answers.
+    let copied: Vec<Vec<u8>> = (20_000..20_040)
+        .map(|port| lie(&instance, &tag, port, &third))
+        .collect();
+    let mut copied = copied.iter().cycle();
     let group = (Ipv4Addr::new(224, 0, 0, 251), 5353);
     let caller = std::thread::scope(|scope| {
         let caller = scope.spawn(|| lan.event("a2", &["ping", &eid, "--mdns", "--json", "-c", "1"], "found"));
         while Instant::now() < until {
-            let fresh = lie(&format!("{sent:032x}"), &format!("{sent:032x}"), &[]);
-            for message in [&copied, &fresh, &question, &vec![0xff; 1400]] {
+            let fresh = lie(&format!("{sent:032x}"), &format!("{sent:032x}"), 7757, &[]);
+            for message in [copied.next().unwrap(), &fresh, &question, &vec![0xff; 1400]] {
                 let _ = flood.send_to(message, group);
                 sent += 1;
             }
@@ -463,6 +526,10 @@ fn threat_43_liars_and_floods_on_the_link_cost_time_and_nobody_else_packets() {
         caller.join().unwrap()
     });
     let found = caller.unwrap();
+    // Who has heard the announcement, and does not know the EID, is not told.
+    let address = lan.node("a").ipv4().unwrap().to_string();
+    let stranger = lan.run("a3", &["ping", &address, "--trust", "--timeout", "1"]).unwrap();
+    assert_eq!(stranger.status.code(), Some(3), "{stranger:?}");
     let honest = lan.node("a").ipv4().unwrap().to_string();
     let at = text(&found["address"]);
     assert!(at.starts_with(&honest) || at.starts_with("[fe80::"), "{found}");
