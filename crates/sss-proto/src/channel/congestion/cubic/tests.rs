@@ -312,16 +312,27 @@ fn what_was_lost_after_the_end_of_slow_start_does_not_begin_it_again() {
 // spec: REC-6
 #[test]
 fn what_a_host_takes_in_at_once_ends_no_slow_start() {
-    let mut sender = Sender::started();
-    for round in 1..4 {
-        // It did not look for 20 ms.
-        for n in 0..30 {
-            sender.acked(if n == 0 { 20_000 } else { 0 }, 120_000);
+    // All in a moment, or each a moment later.
+    for gap in [0, 100] {
+        let mut sender = Sender::started();
+        for round in 1..4 {
+            // It did not look for 20 ms.
+            for n in 0..30 {
+                sender.acked(if n == 0 { 20_000 } else { gap }, 120_000);
+            }
+            sender.acked(2000, 100_000);
+            assert!(sender.cubic.in_slow_start(), "{gap}");
+            assert_eq!(sender.cubic.window(), 60_000 + round * 31_000);
         }
-        sender.acked(2000, 100_000);
-        assert!(sender.cubic.in_slow_start());
-        assert_eq!(sender.cubic.window(), 60_000 + round * 31_000);
     }
+    // Nor is it taken for the rate of the path.
+    let mut sender = Sender::started();
+    for n in 0..30 {
+        sender.acked(if n == 0 { 20_000 } else { 100 }, 120_000);
+    }
+    sender.acked(2000, 100_000);
+    sender.fill();
+    assert!(holds(sender.cubic.window()), "{}", sender.cubic.window());
 }
 
 // spec: REC-6
