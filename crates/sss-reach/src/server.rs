@@ -12,6 +12,7 @@ mod mapped;
 mod observer;
 mod quotas;
 mod rate;
+mod recovery;
 mod relay;
 mod tokens;
 

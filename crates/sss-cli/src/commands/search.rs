@@ -57,7 +57,23 @@ pub(crate) struct SearchArgs {
 }
 
 /// Hosts, what each says of itself, and the servers that list it.
-type Found = BTreeMap<Eid, (String, Vec<String>)>;
+type Hosts = BTreeMap<Eid, (String, Vec<String>)>;
+
+/// Result of a search.
+#[derive(Default)]
+struct Found {
+    hosts: Hosts,
+    /// Servers that may list more in a while: they were restarted a short time ago.
+    partial: Vec<String>,
+}
+
+/// Hosts that a server lists, and what each says of itself.
+#[derive(Default)]
+struct Listed {
+    hosts: BTreeMap<Eid, String>,
+    /// Set if others may be missing.
+    is_partial: bool,
+}
 
 /// A word, as servers take it.
 pub(crate) fn word(text: &str) -> Result<String, String> {
@@ -85,10 +101,15 @@ pub(crate) async fn run(args: SearchArgs, output: Output) -> Result<(), Error> {
     .await?;
     let found = interrupt::or(search(&host, &servers, &args)).await;
     let _ = host.close_within(FAREWELL).await;
-    let found = found?;
-    let (number, total) = (usize::from(args.number), found.len());
+    let Found { hosts, partial } = found?;
+    for server in partial {
+        let text = format!("{server} was restarted a short time ago: hosts that are not back there yet are missing");
+        output.machine(&[json!({"event": "note", "text": text})]);
+        output.note(text);
+    }
+    let (number, total) = (usize::from(args.number), hosts.len());
     let mut last = None;
-    for (eid, (profile, servers)) in found.into_iter().take(number) {
+    for (eid, (profile, servers)) in hosts.into_iter().take(number) {
         let text = match profile.is_empty() {
             true => eid.to_string(),
             false => format!("{eid}  {}", printable(&profile)),
@@ -106,13 +127,16 @@ pub(crate) async fn run(args: SearchArgs, output: Output) -> Result<(), Error> {
 async fn search(host: &Host, servers: &[ServerAt], args: &SearchArgs) -> Result<Found, Error> {
     let until = Instant::now() + args.timeout;
     let registered = registered(host, until).await;
-    let mut found = Found::new();
+    let mut found = Found::default();
     let mut failure = None;
     for server in servers.iter().filter(|server| registered.contains(&server.eid)) {
         match hosts(host, server.eid, args, until).await {
-            Ok(hosts) => {
-                for (eid, profile) in hosts {
-                    let (_, at) = found.entry(eid).or_insert_with(|| (profile, Vec::new()));
+            Ok(listed) => {
+                found
+                    .partial
+                    .extend(listed.is_partial.then(|| server.place.to_string()));
+                for (eid, profile) in listed.hosts {
+                    let (_, at) = found.hosts.entry(eid).or_insert_with(|| (profile, Vec::new()));
                     at.push(server.to_string());
                 }
             }
@@ -120,7 +144,7 @@ async fn search(host: &Host, servers: &[ServerAt], args: &SearchArgs) -> Result<
         }
     }
     match failure {
-        Some(error) if found.is_empty() => {
+        Some(error) if found.hosts.is_empty() => {
             let next = "run the same command again, or use another server";
             Err(Error::new(Exit::Unreachable, error.to_string(), next))
         }
@@ -150,23 +174,19 @@ async fn registered(host: &Host, until: Instant) -> Vec<Eid> {
 }
 
 /// Hosts that a server lists under all words: one more than are wanted tells that there are more.
-async fn hosts(
-    host: &Host,
-    server: Eid,
-    args: &SearchArgs,
-    until: Instant,
-) -> Result<BTreeMap<Eid, String>, SearchError> {
+async fn hosts(host: &Host, server: Eid, args: &SearchArgs, until: Instant) -> Result<Listed, SearchError> {
     let wanted = match args.words.len() {
         1 => usize::from(args.number) + 1,
         _ => MOST,
     };
-    let mut common: Option<BTreeMap<Eid, String>> = None;
+    let mut common: Option<Listed> = None;
     for word in &args.words {
-        let listed = listed(host, (server, word), (args.after, wanted), until).await?;
-        common = Some(match common {
-            None => listed,
-            Some(before) => before.into_iter().filter(|(eid, _)| listed.contains_key(eid)).collect(),
-        });
+        let mut listed = listed(host, (server, word), (args.after, wanted), until).await?;
+        if let Some(before) = common {
+            listed.hosts.retain(|eid, _| before.hosts.contains_key(eid));
+            listed.is_partial |= before.is_partial;
+        }
+        common = Some(listed);
     }
     Ok(common.unwrap_or_default())
 }
@@ -177,14 +197,16 @@ async fn listed(
     (server, word): (Eid, &str),
     (mut after, wanted): (Option<Eid>, usize),
     until: Instant,
-) -> Result<BTreeMap<Eid, String>, SearchError> {
-    let mut all = BTreeMap::new();
+) -> Result<Listed, SearchError> {
+    let mut all = Listed::default();
     loop {
         match host.search(server, word, after).await {
             Ok(page) => {
-                all.extend(page.hosts.into_iter().map(|host| (host.eid, host.profile)));
+                all.is_partial |= page.is_partial;
+                let hosts = page.hosts.into_iter();
+                all.hosts.extend(hosts.map(|host| (host.eid, host.profile)));
                 after = page.next.filter(|next| Some(*next) > after);
-                if after.is_none() || all.len() >= wanted {
+                if after.is_none() || all.hosts.len() >= wanted {
                     return Ok(all);
                 }
             }

@@ -534,6 +534,13 @@ fn whoever_asks_a_server_that_was_restarted_for_a_host_that_is_gone_is_told_when
         let words = ["ls", &nobody, "--server", &server.at, "--timeout", "1"];
         client.run(words.iter().chain(more))
     };
+    let search = ["search", "photos", "--server", &server.at];
+    client
+        .run(search)
+        .expect(0)
+        .says(&[server.address(), "was restarted", "are missing"]);
+    let fact = client.run(search.iter().chain(&["--json"])).expect(0).event("note");
+    assert!(fact["text"].as_str().unwrap().contains("was restarted"), "{fact}");
     let begun = Instant::now();
     ls(&["--patience", "0"])
         .expect(3)

@@ -220,7 +220,10 @@ impl Lease {
         self.timer.relayed = None;
         let pause = match self.presence {
             Presence::Leaving => Some(LEAVING_PAUSE * (1 << self.timer.unanswered.min(6))),
-            _ => PAUSES.get(self.timer.unanswered).or(PAUSES.last()).copied(),
+            _ => {
+                let pause = PAUSES.get(self.timer.unanswered).or(PAUSES.last());
+                pause.map(|pause| (*pause).min(self.ttl / 3))
+            }
         };
         self.timer.unanswered = self.timer.unanswered.saturating_add(1);
         self.timer.silent_since.get_or_insert(now);

@@ -179,7 +179,7 @@ impl World {
     /// The server is another run, which knows nothing of the one before.
     fn restart_server(&mut self) {
         let serve = Serve {
-            is_restart: false,
+            is_restart: true,
             config: ServerConfig {
                 relay: self.relay.0,
                 ..ServerConfig::default()
@@ -698,6 +698,78 @@ fn a_lease_outlives_the_server() {
     world.call(one, two);
     world.run(MS(1000));
     assert_eq!(world.nodes[two].heard.unwrap().since(began), MS(40));
+}
+
+/// CONNECTs that a host has sent to the first server.
+fn connects(world: &World, n: usize) -> usize {
+    let (from, to) = (world.nodes[n].address, world.nodes[0].address);
+    let is_connect = |flight: &&Flight| (flight.0, flight.1, flight.2[0]) == (from, to, Kind::Connect as u8);
+    world.wire.iter().filter(is_connect).count()
+}
+
+// spec: RCH-1, RCH-11
+#[test]
+fn who_has_not_leased_since_the_server_was_restarted_is_waited_for() {
+    for is_new in [true, false] {
+        let (mut world, one, two) = pair([Nat::Cone; 2], (10, 10));
+        let server = ServerAddress {
+            eid: world.nodes[0].host.eid(),
+            addresses: vec![world.nodes[0].address],
+            tls: None,
+        };
+        world.restart_server();
+        let caller = match is_new {
+            true => world.add_host(Nat::Cone, &[server], Visibility::Hidden),
+            false => one,
+        };
+        let began = world.now;
+        world.call(caller, two);
+        // It leases 20 s after the time before.
+        world.run(MS(17_000));
+        assert_eq!(world.failure(caller), None);
+        let heard = world.nodes[two].heard.expect("it is found");
+        assert!(heard.since(began) < MS(17_000), "{:?}", heard.since(began));
+    }
+}
+
+// spec: RCH-1, RCH-11
+#[test]
+fn who_never_registered_is_waited_for_no_longer_than_a_host_may_take_to_lease() {
+    let (mut world, one, _) = pair([Nat::None; 2], (50, 50));
+    world.restart_server();
+    let never = Eid::from_public_key(&[9; 32]);
+    world.call_eid(one, never);
+    world.run(MS(29_900));
+    assert_eq!(world.failure(one), None);
+    world.run(MS(2_300));
+    assert_eq!(world.failure(one), Some(NegotiationError::Unfound(Absence::NeverSeen)));
+    let asked = connects(&world, one);
+    assert!((14..=20).contains(&asked), "{asked} in 32 s");
+    // From then on it is said at once, and nobody asks any more.
+    world.call_eid(one, never);
+    world.run(MS(200));
+    assert_eq!(world.failure(one), Some(NegotiationError::Unfound(Absence::NeverSeen)));
+    let before = connects(&world, one);
+    world.run(MS(30_000));
+    assert_eq!(connects(&world, one), before);
+}
+
+// spec: RCH-11
+#[test]
+fn an_attempt_that_is_given_up_asks_a_restarted_server_no_more() {
+    let (mut world, one, _) = pair([Nat::None; 2], (50, 50));
+    world.restart_server();
+    let stream = world.call_eid(one, Eid::from_public_key(&[9; 32]));
+    world.run(MS(3000));
+    let node = &mut world.nodes[one];
+    node.host.stream(stream).reset(sss_wire::Code::app(0), "");
+    node.host.stream(stream).release();
+    node.host.abandon(world.now, stream.peer());
+    node.wake = Some(world.now);
+    world.run(MS(3000));
+    let before = connects(&world, one);
+    world.run(MS(12_000));
+    assert_eq!(connects(&world, one), before);
 }
 
 // spec: RCH-5, RCH-10

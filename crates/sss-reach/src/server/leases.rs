@@ -14,6 +14,7 @@ use super::Quotas;
 use super::gone::Gone;
 use super::mapped::is_proven;
 use super::rate::Bucket;
+use super::recovery::Recovery;
 use super::tokens::Bearer;
 use crate::path::Path;
 
@@ -46,8 +47,7 @@ pub(super) struct Leases {
     serial: u32,
     listed: BTreeSet<(Box<str>, Eid)>,
     gone: Gone,
-    /// The time when the server was restarted, if it was.
-    restarted: Option<Instant>,
+    recovery: Recovery,
 }
 
 /// Leases of an EID, and what was done for it.
@@ -155,24 +155,20 @@ impl Leases {
             serial: 0,
             listed: BTreeSet::new(),
             gone: Gone::default(),
-            restarted: None,
+            recovery: Recovery::default(),
         }
     }
 
     /// Hosts may have leases of an earlier run, and lease again in the next time.
     pub(super) fn on_restart(&mut self, now: Instant) {
-        self.restarted = Some(now);
+        self.recovery = Recovery::begin(now, self.quotas.ttl);
     }
 
     /// The reason why a host that nobody has heard of is not found (RCH-1).
     fn never_seen(&self, now: Instant) -> Unfound {
-        let lately = self
-            .restarted
-            .map(|at| now.since(at))
-            .filter(|since| *since < self.quotas.ttl / 2);
         Unfound {
             status: Status::NeverSeen,
-            since: lately.map_or(0, |since| seconds(since).max(1)),
+            since: self.recovery.seconds(now),
         }
     }
 
@@ -362,7 +358,10 @@ impl Leases {
     pub(super) fn search(&self, now: Instant, search: &Search) -> Entries {
         let first = search.after.unwrap_or_else(|| Eid::from_public_key(&[0; 32]));
         let word: Box<str> = search.word.as_str().into();
-        let mut entries = Entries::default();
+        let mut entries = Entries {
+            is_partial: self.recovery.seconds(now) > 0,
+            ..Entries::default()
+        };
         for (listed, eid) in self.listed.range((word.clone(), first)..) {
             if *listed != word {
                 break;

@@ -220,6 +220,25 @@ fn a_server_that_was_restarted_says_so_for_half_a_lease() {
     assert_eq!(asked(30_000), unfound(Status::NeverSeen));
 }
 
+// spec: RCH-4
+#[test]
+fn a_search_at_a_restarted_server_says_that_others_may_be_missing() {
+    let mut server = registrar(ServerConfig::default());
+    server.on_restart(at(0));
+    let mut two = Client::new(&mut server, at(0), 2);
+    let mut is_partial = |ms| {
+        two.renew(&mut server, at(ms));
+        let record = Request::Search(Search {
+            word: "chat".to_owned(),
+            after: None,
+            count: 9,
+        });
+        let answer = server.request(at(ms), (&two.eid, two.at), &record.encode()).unwrap();
+        Entries::decode(&answer).unwrap().unwrap().is_partial
+    };
+    assert_eq!([0, 29_999, 30_000].map(&mut is_partial), [true, true, false]);
+}
+
 // spec: RCH-2
 #[test]
 fn who_hides_is_not_found_and_leaves_no_trace() {

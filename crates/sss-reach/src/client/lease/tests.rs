@@ -87,6 +87,26 @@ fn a_lease_is_renewed_three_times_in_its_duration_and_repeated_until_it_is() {
     assert_eq!(lease.next_timer(), now + Duration::from_secs(20));
 }
 
+// spec: RCH-8
+#[test]
+fn no_lease_that_is_not_answered_is_repeated_later_than_one_that_is() {
+    let mut rng = lease().1;
+    for (ttl, expected) in [
+        (60, [1000, 1000, 2000, 4000, 8000, 8000]),
+        (6, [1000, 1000, 2000, 2000, 2000, 2000]),
+    ] {
+        let ttl = Duration::from_secs(ttl);
+        let (mut lease, mut before) = (Lease { ttl, ..lease().0 }, at(0));
+        due(&mut lease, before, &mut rng).unwrap();
+        for pause in expected {
+            let next = lease.next_timer();
+            assert_eq!(next.since(before), Duration::from_millis(pause), "{ttl:?}");
+            due(&mut lease, next, &mut rng).unwrap();
+            before = next;
+        }
+    }
+}
+
 // spec: RCH-5
 #[test]
 fn no_token_is_used_at_two_addresses() {
