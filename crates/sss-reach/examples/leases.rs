@@ -43,7 +43,7 @@ fn main() -> Outcome<()> {
         quotas,
         ..ServerConfig::default()
     };
-    let mut server = Registrar::new(config, &[7; 32], &[8; 32]);
+    let mut server = Registrar::new(now(0), config, &[7; 32], &[8; 32]);
     let mut rng = Generator::new(&[9; 32]);
 
     let mut hosts = register_all(&mut server, count)?;

@@ -102,7 +102,7 @@ impl Rendezvous {
         if let Some(serve) = config.serve {
             let mut seed = [0; 32];
             rng.fill(&mut seed);
-            let mut registrar = Registrar::new(serve.config, &serve.secret, &seed);
+            let mut registrar = Registrar::new(now, serve.config, &serve.secret, &seed);
             if serve.is_restart {
                 registrar.on_restart(now);
             }

@@ -126,13 +126,13 @@ impl Registrar {
         self.leases.on_restart(now);
     }
 
-    /// A server. `secret` is to outlive its restarts, `seed` is to be another at each.
-    pub fn new(config: ServerConfig, secret: &[u8; 32], seed: &[u8; 32]) -> Self {
+    /// A server that starts now. `secret` is to outlive its restarts, `seed` is to be another at each.
+    pub fn new(now: Instant, config: ServerConfig, secret: &[u8; 32], seed: &[u8; 32]) -> Self {
         let mut rng = Generator::new(seed);
         let mut boot = [0; 8];
         rng.fill(&mut boot);
         Self {
-            tokens: Tokens::new(secret),
+            tokens: Tokens::new(now, secret, &boot),
             boot,
             leases: Leases::new(config.quotas),
             introductions: Introductions::default(),
@@ -240,7 +240,7 @@ impl Registrar {
         };
         self.leases.register(now, (&bearer, path), register)?;
         let tokens = (0..MAX_TOKENS)
-            .map(|_| self.tokens.issue(&bearer, &mut self.rng))
+            .map(|_| self.tokens.issue(now, &bearer, &mut self.rng))
             .collect();
         let registered = Registered {
             boot: self.boot,
@@ -261,6 +261,8 @@ impl Registrar {
 /// A packet under a lease key, opened.
 struct Opened {
     bearer: Bearer,
+    /// The time when its token was made.
+    made: Instant,
     key: LeaseKey,
     plaintext: Zeroizing<Vec<u8>>,
 }
@@ -292,15 +294,25 @@ impl Registrar {
     }
 
     fn open(&self, sealed: &Sealed<'_>) -> Result<Opened, Dropped> {
-        let bearer = self.tokens.open(sealed.token).ok_or(Dropped::Unauthentic)?;
+        let (bearer, made) = self.tokens.open(sealed.token).ok_or(Dropped::Unauthentic)?;
         let key = self.tokens.lease_key(&bearer.instance());
         let plaintext = key.open(sealed).ok_or(Dropped::Unauthentic)?;
-        Ok(Opened { bearer, key, plaintext })
+        Ok(Opened {
+            bearer,
+            made,
+            key,
+            plaintext,
+        })
     }
 
     /// LEASE (RCH-9).
     fn on_lease(&mut self, now: Instant, from: Path, sealed: &Sealed<'_>) -> Result<(), Dropped> {
-        let Opened { bearer, key, plaintext } = self.open(sealed)?;
+        let Opened {
+            bearer,
+            made,
+            key,
+            plaintext,
+        } = self.open(sealed)?;
         let lease = reach::bodies::Lease::decode(&plaintext)?;
         let mut notice = Notice::default();
         let mut ttl = self.ttl();
@@ -308,6 +320,7 @@ impl Registrar {
         if lease.boot == self.boot {
             let message = Message {
                 from,
+                made,
                 counter: lease.counter,
                 rtt: lease.rtt,
                 presence: Some(lease.presence),
@@ -318,6 +331,7 @@ impl Registrar {
                 Taken::Superseded => notice.is_superseded = true,
                 Taken::NoRoom | Taken::Left => ttl = 0,
                 Taken::Elsewhere => {}
+                Taken::Stale => notice.is_forgotten = true,
                 Taken::Renewed { is_forgotten } => {
                     notice.is_forgotten = is_forgotten;
                     echo_to = mapped::echo_to(from, lease.mapped);
@@ -336,18 +350,18 @@ impl Registrar {
             notice,
             token: Vec::new(),
         };
-        self.send_lease_ok(from, (bearer, &key), ok.clone());
+        self.send_lease_ok(now, from, (bearer, &key), ok.clone());
         if let Some(to) = echo_to.filter(|_| self.leases.may(now, &bearer.eid, Deed::Lookup)) {
             let notice = Notice::ECHO;
-            self.send_lease_ok(to, (bearer, &key), LeaseOk { notice, ..ok });
+            self.send_lease_ok(now, to, (bearer, &key), LeaseOk { notice, ..ok });
         }
         Ok(())
     }
 
     /// LEASE_OK, which names where it goes, and has a token for that.
-    fn send_lease_ok(&mut self, to: Path, (bearer, key): (Bearer, &LeaseKey), ok: LeaseOk) {
+    fn send_lease_ok(&mut self, now: Instant, to: Path, (bearer, key): (Bearer, &LeaseKey), ok: LeaseOk) {
         let address = to.end();
-        let token = self.tokens.issue(&Bearer { address, ..bearer }, &mut self.rng);
+        let token = self.tokens.issue(now, &Bearer { address, ..bearer }, &mut self.rng);
         let ok = LeaseOk { address, token, ..ok };
         let packet = key.lease_ok(&ok, &mut self.rng);
         self.send(to, packet);
@@ -363,10 +377,16 @@ impl Registrar {
 
     /// CONNECT (RCH-12).
     fn on_connect(&mut self, now: Instant, from: Path, sealed: &Sealed<'_>) -> Result<(), Dropped> {
-        let Opened { bearer, key, plaintext } = self.open(sealed)?;
+        let Opened {
+            bearer,
+            made,
+            key,
+            plaintext,
+        } = self.open(sealed)?;
         let connect = Connect::decode(&plaintext)?;
         let message = Message {
             from,
+            made,
             counter: connect.counter,
             rtt: connect.rtt,
             presence: None,
@@ -380,7 +400,7 @@ impl Registrar {
             Taken::Old => return Err(Dropped::Old),
             Taken::Renewed { .. } => self.introduce(now, (bearer.instance(), from), &connect),
             Taken::NoRoom => Err(Unfound::because(Status::TooMany)),
-            Taken::Elsewhere | Taken::Left | Taken::Superseded => Err(Unfound::because(Status::NoLease)),
+            Taken::Elsewhere | Taken::Stale | Taken::Left | Taken::Superseded => Err(Unfound::because(Status::NoLease)),
         };
         if outcome.is_err() {
             self.stats.refused = self.stats.refused.saturating_add(1);

@@ -700,6 +700,28 @@ fn a_lease_outlives_the_server() {
     assert_eq!(world.nodes[two].heard.unwrap().since(began), MS(40));
 }
 
+// spec: RCH-9
+#[test]
+fn a_host_that_was_away_for_longer_than_its_lease_registers_again_and_finds_others() {
+    for is_caller in [true, false] {
+        let (mut world, one, two) = pair([Nat::None; 2], (20, 20));
+        let away = if is_caller { one } else { two };
+        world.nodes[away].nat = Nat::Blocked;
+        world.run(MS(100_000));
+        assert_eq!(world.nodes[0].rendezvous.server_stats().unwrap().leases, 1);
+        world.nodes[away].nat = Nat::None;
+        if !is_caller {
+            world.run(MS(9000));
+        }
+        let began = world.now;
+        world.call(one, two);
+        world.run(MS(5000));
+        let heard = world.nodes[two].heard.map(|at| at.since(began));
+        assert!(heard.is_some_and(|after| after < MS(700)), "{is_caller}: {heard:?}");
+        assert_eq!(world.nodes[0].rendezvous.server_stats().unwrap().leases, 2);
+    }
+}
+
 /// CONNECTs that a host has sent to the first server.
 fn connects(world: &World, n: usize) -> usize {
     let (from, to) = (world.nodes[n].address, world.nodes[0].address);

@@ -1,5 +1,7 @@
 //! Leases: which hosts are registered, and where they are (RCH-2, RCH-3, RCH-8 to RCH-10).
 
+mod lease;
+
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -17,6 +19,9 @@ use super::rate::Bucket;
 use super::recovery::Recovery;
 use super::tokens::Bearer;
 use crate::path::Path;
+use lease::{Listing, State};
+
+pub(super) use lease::Lease;
 
 /// Leases of one EID, at most: the programs that have this identity.
 const MAX_INSTANCES: usize = 64;
@@ -58,44 +63,6 @@ struct Registrant {
     leases: Vec<Lease>,
 }
 
-/// A registered host.
-pub(super) struct Lease {
-    pub(super) instance: [u8; 8],
-    /// The way to its validated address.
-    pub(super) path: Path,
-    /// The number of the latest packet.
-    counter: u64,
-    heard: Instant,
-    /// Number of the lease: what waits in the queue for one that was given up does not count.
-    serial: u32,
-    /// Round-trip time to the host in microseconds; 0 if it is not known.
-    pub(super) rtt: u32,
-    visibility: Visibility,
-    state: State,
-    /// It has registered in this run of the server: nothing is missing.
-    is_complete: bool,
-    /// The port of its address that a router lets in for it, and that it has proven; 0 if there is none (RCH-25).
-    mapped: u16,
-    listing: Option<Box<Listing>>,
-}
-
-/// State of a lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// It was renewed.
-    Heard,
-    /// The host has not answered NOTIFY since.
-    Silent,
-    /// The host has given it up. The number of its latest packet is remembered, so that none before it brings it back.
-    Left,
-}
-
-/// Statement that a listed host makes of itself.
-struct Listing {
-    words: String,
-    profile: String,
-}
-
 /// Things that were done for a host of late.
 #[derive(Clone, Copy, Default)]
 struct Spent([Bucket; 3]);
@@ -115,6 +82,8 @@ pub(super) enum Deed {
 #[derive(Clone, Copy)]
 pub(super) struct Message {
     pub(super) from: Path,
+    /// The time when its token was made.
+    pub(super) made: Instant,
     pub(super) counter: u64,
     pub(super) rtt: u32,
     /// Wish of the host, as far as the packet tells.
@@ -133,6 +102,8 @@ pub(super) enum Taken {
     },
     /// The address is not validated yet: nothing has changed.
     Elsewhere,
+    /// There is no lease, and it may be one that has come before that was over: nothing has changed.
+    Stale,
     /// Its number was seen before, or passed.
     Old,
     /// The host has given its lease up.
@@ -285,6 +256,8 @@ impl Leases {
         match is_validated {
             false => return Taken::Elsewhere,
             true if is_leaving => return Taken::Left,
+            // The number of its latest packet is forgotten: all that came before have older tokens.
+            true if message.made + self.quotas.ttl <= now => return Taken::Stale,
             true if self.of(&bearer.eid).len() >= MAX_INSTANCES => return Taken::Superseded,
             true if !self.make_room(now, (bearer, message.from)) => return Taken::NoRoom,
             true => {}
@@ -520,71 +493,6 @@ impl Leases {
 
     pub(super) fn is_unlisted(&self) -> bool {
         self.listed.is_empty()
-    }
-}
-
-impl Lease {
-    /// The number of the latest packet.
-    pub(super) fn counter(&self) -> u64 {
-        self.counter
-    }
-
-    fn new(now: Instant, bearer: &Bearer, path: Path) -> Self {
-        Self {
-            instance: bearer.instance,
-            path,
-            counter: 0,
-            heard: now,
-            serial: 0,
-            rtt: 0,
-            visibility: Visibility::Hidden,
-            state: State::Heard,
-            is_complete: false,
-            mapped: 0,
-            listing: None,
-        }
-    }
-
-    /// The mapped port that others are told of: not the one that they are told of anyhow.
-    pub(super) fn mapped_of_others(&self) -> u16 {
-        match self.path.link.address() {
-            Some(address) if address.port() != self.mapped => self.mapped,
-            _ => 0,
-        }
-    }
-
-    /// A port that was proven stays so as long as the host names it, and stays where it is.
-    fn note_mapped(&mut self, message: &Message, is_proof: bool) {
-        let named = message.mapped.unwrap_or(self.mapped);
-        let stays = self.path.link == message.from.link && self.mapped == named;
-        self.mapped = if is_proof || stays { named } else { 0 };
-    }
-
-    fn is_over(&self, now: Instant, ttl: Duration) -> bool {
-        self.state == State::Left || self.heard + ttl <= now
-    }
-
-    fn is_visible(&self) -> bool {
-        self.visibility != Visibility::Hidden
-    }
-
-    fn renew(&mut self, now: Instant, message: &Message) {
-        self.heard = now;
-        self.rtt = message.rtt;
-        self.state = State::Heard;
-        // What is listed was said on a stream.
-        if let Some(presence) = message.presence.filter(|_| self.visibility != Visibility::Listed) {
-            self.visibility = match presence {
-                Presence::Found => Visibility::Known,
-                Presence::Hidden | Presence::Leaving => Visibility::Hidden,
-            };
-        }
-    }
-}
-
-impl Listing {
-    fn words(&self) -> impl Iterator<Item = &str> {
-        self.words.split(' ').filter(|word| !word.is_empty())
     }
 }
 

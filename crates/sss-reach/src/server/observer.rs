@@ -24,7 +24,9 @@ impl Registrar {
         if sealed.kind != Kind::Lease {
             return Err(Dropped::Unwelcome);
         }
-        let Opened { bearer, key, plaintext } = self.open(sealed)?;
+        let Opened {
+            bearer, key, plaintext, ..
+        } = self.open(sealed)?;
         let lease = Lease::decode(&plaintext)?;
         let instance = bearer.instance();
         let is_new = self
@@ -45,7 +47,7 @@ impl Registrar {
             notice: Notice::default(),
             token: Vec::new(),
         };
-        self.send_lease_ok(from, (bearer, &key), ok);
+        self.send_lease_ok(now, from, (bearer, &key), ok);
         Ok(())
     }
 }

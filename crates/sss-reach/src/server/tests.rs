@@ -24,7 +24,10 @@ fn address(n: u8) -> SocketAddr {
 /// A host as its packets show it.
 struct Client {
     eid: Eid,
+    instance: [u8; 8],
     at: SocketAddr,
+    /// Set if it uses its first token always, and not the latest.
+    keeps_its_token: bool,
     registered: Registered,
     counter: u64,
     presence: Presence,
@@ -33,7 +36,7 @@ struct Client {
 }
 
 fn registrar(config: ServerConfig) -> Registrar {
-    Registrar::new(config, &[7; 32], &[8; 32])
+    Registrar::new(at(0), config, &[7; 32], &[8; 32])
 }
 
 fn relaying() -> ServerConfig {
@@ -77,7 +80,9 @@ impl Client {
         assert_eq!(registered.address, address(n));
         Ok(Self {
             eid: eid(n),
+            instance,
             at: address(n),
+            keeps_its_token: false,
             registered,
             counter: 0,
             presence: match visibility {
@@ -94,7 +99,13 @@ impl Client {
     }
 
     fn token(&self) -> Vec<u8> {
-        self.registered.tokens.last().unwrap().clone()
+        let tokens = &self.registered.tokens;
+        let token = if self.keeps_its_token {
+            tokens.first()
+        } else {
+            tokens.last()
+        };
+        token.unwrap().clone()
     }
 
     fn lease(&mut self, answer: Option<([u8; 8], Status)>) -> Vec<u8> {
@@ -198,6 +209,8 @@ fn a_host_is_found_as_long_as_its_lease_lasts_and_then_said_to_be_offline() {
         two.lookup(&mut server, at(100_000), &one.eid),
         Err(unfound(Status::NoLease))
     );
+    // The first LEASE brings a token that was just made: an old one may be a captured one's.
+    one.renew(&mut server, at(100_001));
     one.renew(&mut server, at(100_001));
     assert_eq!(three.lookup(&mut server, at(100_001), &one.eid), Ok(()));
 }
@@ -264,7 +277,7 @@ fn a_restarted_server_takes_no_packet_of_its_earlier_run_and_restores_leases_by_
     let mut server = registrar(ServerConfig::default());
     let mut one = Client::new(&mut server, at(0), 1);
     let earlier = one.lease(None);
-    let mut server = Registrar::new(ServerConfig::default(), &[7; 32], &[99; 32]);
+    let mut server = Registrar::new(at(0), ServerConfig::default(), &[7; 32], &[99; 32]);
     server.packet(at(0), one.at, &earlier).unwrap();
     assert_eq!(server.stats().leases, 0, "an earlier run's");
     let (_, answer) = server.poll_transmit().unwrap();
@@ -280,7 +293,7 @@ fn a_restarted_server_takes_no_packet_of_its_earlier_run_and_restores_leases_by_
     let mut one = Client::new(&mut server, at(200), 1);
     assert!(!one.renew(&mut server, at(200)).notice.is_forgotten);
     // A server with another secret knows nobody.
-    let mut other = Registrar::new(ServerConfig::default(), &[6; 32], &[99; 32]);
+    let mut other = Registrar::new(at(0), ServerConfig::default(), &[6; 32], &[99; 32]);
     assert_eq!(other.packet(at(0), one.at, &earlier), Err(Dropped::Unauthentic));
     assert_eq!(sent(&mut other), []);
 }
@@ -299,6 +312,113 @@ fn a_repeated_packet_changes_nothing_and_is_not_answered() {
     assert_eq!(sent(&mut server), []);
     server.on_timer(at(60_011));
     assert_eq!(server.stats().leases, 0, "it was not prolonged");
+}
+
+/// The lease of a host, as others see it: where it is, and whether it is found.
+fn standing(server: &Registrar, now: Instant, of: &Client) -> Option<(Path, u64)> {
+    let instance = Instance {
+        eid: of.eid,
+        name: of.instance,
+    };
+    let lease = server.leases.get(now, &instance)?;
+    Some((lease.path, lease.counter()))
+}
+
+/// Sends packets of a host's that somebody has captured, from where they were sent and from elsewhere.
+#[track_caller]
+fn replay(server: &mut Registrar, now: Instant, of: &Client, captured: &[(SocketAddr, Vec<u8>)]) {
+    let before = (standing(server, now, of), server.stats().renewed, server.stats().leases);
+    for (from, packet) in captured {
+        for from in [*from, of.at, address(66)] {
+            let _ = server.packet(now, from, packet);
+            for (to, answer) in sent(server) {
+                assert!(to == from && answer.len() <= packet.len(), "{now:?}");
+            }
+        }
+    }
+    let after = (standing(server, now, of), server.stats().renewed, server.stats().leases);
+    assert_eq!(after, before, "{now:?}");
+}
+
+// spec: RCH-9
+#[test]
+fn a_captured_lease_that_is_sent_again_changes_nothing_ever() {
+    let mut server = registrar(ServerConfig::default());
+    let mut one = Client::new(&mut server, at(0), 1);
+    let mut captured = Vec::new();
+    let mut lease = |one: &mut Client, server: &mut Registrar, ms| {
+        let packet = one.lease(None);
+        captured.push((one.at, packet.clone()));
+        server.packet(at(ms), one.at, &packet).unwrap();
+        let (_, answer) = sent(server).pop().unwrap();
+        let ok = LeaseOk::decode(&one.opened(&answer, Kind::LeaseOk)).unwrap();
+        one.registered.tokens.push(ok.token);
+        captured.clone()
+    };
+    for ms in [10, 20_000, 40_000] {
+        let captured = lease(&mut one, &mut server, ms);
+        replay(&mut server, at(ms + 1), &one, &captured);
+    }
+    // The host has moved, and has proven where it is.
+    one.at = address(11);
+    lease(&mut one, &mut server, 41_000);
+    let captured = lease(&mut one, &mut server, 41_100);
+    assert_eq!(standing(&server, at(41_200), &one), Some((address(11).into(), 5)));
+    for ms in [41_200, 60_000, 101_000] {
+        replay(&mut server, at(ms), &one, &captured);
+    }
+    // The lease is over, its number forgotten, and nothing brings it back.
+    for ms in [101_100, 101_101, 200_000, 10_000_000] {
+        server.on_timer(at(ms));
+        assert_eq!(standing(&server, at(ms), &one), None);
+        replay(&mut server, at(ms), &one, &captured);
+    }
+    // Nor at another server, nor at the same after a restart.
+    for (secret, boot) in [(6, 8), (7, 99)] {
+        let mut other = Registrar::new(at(0), ServerConfig::default(), &[secret; 32], &[boot; 32]);
+        replay(&mut other, at(10), &one, &captured);
+    }
+}
+
+// spec: RCH-9
+#[test]
+fn a_captured_lease_of_a_host_that_came_back_after_a_restart_does_not_bring_it_back_later() {
+    let mut server = registrar(ServerConfig::default());
+    let mut one = Client::new(&mut server, at(0), 1);
+    let mut server = Registrar::new(at(50_000), ServerConfig::default(), &[7; 32], &[99; 32]);
+    // The same token as before: what it is good for ends a lease after the restart.
+    one.keeps_its_token = true;
+    one.renew(&mut server, at(51_000));
+    let packet = one.lease(None);
+    server.packet(at(51_100), one.at, &packet).unwrap();
+    assert_eq!(server.stats().leases, 1, "it is restored at once");
+    drop(sent(&mut server));
+    for ms in [111_100, 120_000, 1_000_000] {
+        server.on_timer(at(ms));
+        replay(&mut server, at(ms), &one, &[(one.at, packet.clone())]);
+        assert_eq!(server.stats().leases, 0);
+    }
+}
+
+// spec: RCH-9
+#[test]
+fn a_host_that_was_away_for_longer_than_its_lease_is_told_to_register_again() {
+    let mut server = registrar(ServerConfig::default());
+    let mut one = Client::new(&mut server, at(0), 1);
+    one.keeps_its_token = true;
+    one.renew(&mut server, at(10));
+    server.on_timer(at(70_000));
+    let ok = one.renew(&mut server, at(70_011));
+    assert!(ok.notice.is_forgotten && ok.ttl > 0);
+    assert_eq!(server.stats().leases, 0);
+    // CONNECT does not bring it back, either.
+    server.packet(at(70_020), one.at, &one.connect(eid(9), [5; 8])).unwrap();
+    let (_, answer) = sent(&mut server).pop().unwrap();
+    assert_eq!(one.found(&answer), Err(unfound(Status::NoLease)));
+    // With a token that was just made it is as before: whoever has it has been heard now.
+    one.keeps_its_token = false;
+    assert!(one.renew(&mut server, at(70_030)).notice.is_forgotten);
+    assert_eq!(server.stats().leases, 1);
 }
 
 // spec: RCH-10, RCH-12

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use sss_crypto::schedule;
+use sss_proto::Instant;
 use sss_wire::reach::bodies::{
     Connect, Found, Lease, LeaseOk, MappedPort, Notice, Notify, Presence, Status, Unfound, Way,
 };
@@ -115,7 +116,7 @@ fn keys_are_those_of_the_vectors() {
             eid: Eid::from_public_key(&array(&vector, "public_key")),
             name: array(&vector, "instance"),
         };
-        let key = Tokens::new(&array(&vector, "secret")).lease_key(&instance);
+        let key = Tokens::new(Instant::default(), &array(&vector, "secret"), &[0; 8]).lease_key(&instance);
         assert_eq!(key.reveal(), lease_key(&vector).reveal(), "{vector}");
     }
     for vector in vectors("labels") {
