@@ -6,6 +6,7 @@
 //! [`Registrar::poll_transmit`] gives what is to be sent.
 
 mod gone;
+mod introducing;
 mod introductions;
 mod leases;
 mod mapped;
@@ -21,10 +22,10 @@ use std::fmt;
 
 use sss_crypto::Generator;
 use sss_proto::Instant;
-use sss_wire::reach::bodies::{Connect, Found, LeaseOk, Notice, Notify, Status, Unfound, Way};
+use sss_wire::reach::bodies::{LeaseOk, Notice, Status};
 use sss_wire::reach::records::{MAX_TOKENS, Register, Registered, Request, outcome};
-use sss_wire::reach::{self, Kind, Leg, Packet, Sealed};
-use sss_wire::{Eid, Malformed, long};
+use sss_wire::reach::{self, Kind, Packet, Sealed};
+use sss_wire::{Eid, Malformed};
 use zeroize::Zeroizing;
 
 pub use quotas::Quotas;
@@ -32,11 +33,11 @@ pub use rate::Rate;
 pub use relay::{RelayLimits, Run, Unrelayed};
 
 use crate::Dropped;
-use crate::keys::{From, LeaseKey};
+use crate::keys::LeaseKey;
 use crate::path::Path;
-use introductions::{Due, Introduction, Introductions, hold};
-use leases::{Deed, Instance, Lease, Leases, Message, Taken};
-use relay::{End, Relay};
+use introductions::{Due, Introductions};
+use leases::{Deed, Leases, Message, Taken};
+use relay::Relay;
 use tokens::{Bearer, Tokens};
 
 /// Datagrams that wait to be sent, at most: what is beyond is dropped, as by a network.
@@ -367,199 +368,6 @@ impl Registrar {
         self.send(to, packet);
     }
 
-    /// The callee of an introduction has heard of it.
-    fn on_answer(&mut self, now: Instant, callee: &Instance, introduction: &[u8; 8], status: Status) {
-        let name = self.introductions.on_answer(callee, introduction).map(|(name, _)| name);
-        if let Some(name) = name.filter(|_| status != Status::Ok) {
-            self.tell(now, &name, Status::Refused);
-        }
-    }
-
-    /// CONNECT (RCH-12).
-    fn on_connect(&mut self, now: Instant, from: Path, sealed: &Sealed<'_>) -> Result<(), Dropped> {
-        let Opened {
-            bearer,
-            made,
-            key,
-            plaintext,
-        } = self.open(sealed)?;
-        let connect = Connect::decode(&plaintext)?;
-        let message = Message {
-            from,
-            made,
-            counter: connect.counter,
-            rtt: connect.rtt,
-            presence: None,
-            mapped: None,
-        };
-        let taken = match connect.boot == self.boot {
-            true => self.leases.take(now, &bearer, message),
-            false => Taken::Elsewhere,
-        };
-        let outcome = match taken {
-            Taken::Old => return Err(Dropped::Old),
-            Taken::Renewed { .. } => self.introduce(now, (bearer.instance(), from), &connect),
-            Taken::NoRoom => Err(Unfound::because(Status::TooMany)),
-            Taken::Elsewhere | Taken::Stale | Taken::Left | Taken::Superseded => Err(Unfound::because(Status::NoLease)),
-        };
-        if outcome.is_err() {
-            self.stats.refused = self.stats.refused.saturating_add(1);
-        }
-        let found = Found {
-            introduction: connect.introduction,
-            outcome,
-        };
-        let packet = key.seal(Kind::Found, None, &mut self.rng, |_| found.encode());
-        self.send(from, packet);
-        Ok(())
-    }
-
-    /// Begins an introduction, or goes on with it. Returns the way to the callee.
-    fn introduce(
-        &mut self,
-        now: Instant,
-        (caller, from): (Instance, Path),
-        connect: &Connect<'_>,
-    ) -> Result<Way, Unfound> {
-        let known = self.introductions.get(&connect.introduction);
-        let told = known.and_then(|known| self.leases.get(now, &known.callee));
-        let lease = match told {
-            Some(lease) => lease,
-            None => self.leases.find(now, &connect.eid, Some(&caller))?,
-        };
-        let (to, rtt, mapped) = (lease.path, lease.rtt, lease.mapped_of_others());
-        let callee = Instance {
-            eid: connect.eid,
-            name: lease.instance,
-        };
-        if known.is_some_and(|known| known.caller != caller || known.callee.eid != callee.eid) {
-            return Err(Unfound::because(Status::TooMany));
-        }
-        // If the one that was told of it is gone, another instance is.
-        if let Some(known) = known.filter(|known| known.callee == callee) {
-            let hold = hold(connect.rtt, rtt);
-            let (way, handles) = (known.way, self.handles(now, (caller, from), (callee, to)));
-            if self.introductions.ask_again(now, &connect.introduction) {
-                self.notify(now, &connect.introduction);
-            }
-            return Ok(Way {
-                address: to.reachable(),
-                mapped,
-                handle: handles.0,
-                hold,
-                ..way
-            });
-        }
-        let room = reach::plaintext_room(long::PREFIX).saturating_sub(NOTIFY_FIELDS);
-        let is_sane = connect.introduction != [0; 8] && connect.hello.len() <= room;
-        let pairs = self.config.quotas.pairs;
-        let may_begin = is_sane
-            && self.introductions.may_begin(now, (caller.eid, callee.eid), pairs)
-            && self.leases.may(now, &caller.eid, Deed::Call)
-            && self.leases.may(now, &callee.eid, Deed::Notice);
-        if !may_begin {
-            return Err(Unfound::because(Status::TooMany));
-        }
-        let (handle, others) = self.handles(now, (caller, from), (callee, to));
-        let (mut name, mut punch_key) = ([0; 8], [0; 32]);
-        self.rng.fill(&mut name);
-        self.rng.fill(&mut punch_key);
-        let callers = self.leases.get(now, &caller).map(Lease::mapped_of_others);
-        let way = Way {
-            address: from.reachable(),
-            mapped: callers.unwrap_or_default(),
-            handle: others,
-            punch_key,
-            hold: hold(rtt, connect.rtt),
-        };
-        let introduction = Introduction::new(now, (caller, callee), name, way, connect.hello.to_vec());
-        self.introductions.begin(now, connect.introduction, introduction, pairs);
-        self.stats.introduced = self.stats.introduced.saturating_add(1);
-        Ok(Way {
-            address: to.reachable(),
-            mapped,
-            handle,
-            punch_key,
-            hold: hold(connect.rtt, rtt),
-        })
-    }
-
-    /// The handles of caller and callee; zeros if nothing is relayed.
-    fn handles(&mut self, now: Instant, caller: (Instance, Path), callee: (Instance, Path)) -> (u32, u32) {
-        let end = |(instance, path): (Instance, Path)| End {
-            instance,
-            address: path.end(),
-        };
-        let relay = self.relay.as_mut();
-        let handles = relay.and_then(|relay| relay.open(now, end(caller), end(callee), &mut self.rng));
-        handles.unwrap_or_default()
-    }
-
-    /// LEG of a caller (RCH-11).
-    fn on_leg(&mut self, now: Instant, from: Path, leg: &Leg<'_>) -> Result<(), Dropped> {
-        let introduction = self.introductions.get(leg.introduction).ok_or(Dropped::Unknown)?;
-        let caller = introduction.caller;
-        let lease = self.leases.get(now, &caller).ok_or(Dropped::Unknown)?;
-        let key = self.tokens.lease_key(&caller);
-        if lease.path.link != from.link || !key.is_genuine(From::Host, leg) {
-            return Err(Dropped::Unauthentic);
-        }
-        let Some(introduction) = self.introductions.on_leg(leg.introduction, leg.key) else {
-            return Ok(());
-        };
-        let (callee, name) = (introduction.callee, introduction.name);
-        if let Some((path, key)) = self.registered(now, &callee) {
-            self.send(path, key.leg(From::Server, &name, leg.key));
-        }
-        Ok(())
-    }
-
-    /// The way to a registered host, and the key of its lease.
-    fn registered(&self, now: Instant, instance: &Instance) -> Option<(Path, LeaseKey)> {
-        let lease = self.leases.get(now, instance)?;
-        Some((lease.path, self.tokens.lease_key(instance)))
-    }
-
-    /// Tells the callee of an introduction.
-    fn notify(&mut self, now: Instant, name: &[u8; 8]) {
-        let Some(introduction) = self.introductions.get(name) else {
-            return;
-        };
-        let Some((path, key)) = self.registered(now, &introduction.callee) else {
-            return;
-        };
-        let notify = Notify {
-            boot: self.boot,
-            introduction: introduction.name,
-            way: introduction.way,
-            hello: &introduction.hello,
-        };
-        let packet = key.seal(Kind::Notify, None, &mut self.rng, |_| notify.encode());
-        let leg = introduction
-            .leg
-            .as_ref()
-            .map(|leg| key.leg(From::Server, &introduction.name, leg));
-        self.stats.notified = self.stats.notified.saturating_add(1);
-        self.send(path, packet);
-        if let Some(leg) = leg {
-            self.send(path, leg);
-        }
-    }
-
-    /// Tells the caller of an introduction that nothing comes of it.
-    fn tell(&mut self, now: Instant, name: &[u8; 8], status: Status) {
-        let caller = self.introductions.get(name).map(|introduction| introduction.caller);
-        let Some((path, key)) = caller.and_then(|caller| self.registered(now, &caller)) else {
-            return;
-        };
-        let found = Found {
-            introduction: *name,
-            outcome: Err(Unfound::because(status)),
-        };
-        let packet = key.seal(Kind::Found, None, &mut self.rng, |_| found.encode());
-        self.send(path, packet);
-    }
-
     /// Says where a run of packets goes that came over a link with a handle, and which handle they go on with: all
     /// of them, or none.
     ///
@@ -589,9 +397,6 @@ impl Registrar {
         self.relay.is_some()
     }
 }
-
-/// Bytes of the plaintext of NOTIFY that are not HELLO.
-const NOTIFY_FIELDS: usize = 16 + reach::ADDRESS + 2 + 4 + 32 + 4;
 
 #[cfg(test)]
 mod tests;

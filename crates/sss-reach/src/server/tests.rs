@@ -3,14 +3,17 @@ use std::net::{IpAddr, SocketAddr};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use sss_proto::{Link, TunnelId};
+use sss_wire::long;
 use sss_wire::reach::records::{Entries, Search, Visibility, read_outcome};
 use sss_wire::reach::{
     LEASE_SIZE,
-    bodies::{self, MappedPort, Presence},
+    bodies::{self, Connect, Found, MappedPort, Notify, Presence, Unfound, Way},
 };
 
+use super::introductions::hold;
+use super::leases::Instance;
 use super::*;
-use crate::keys;
+use crate::keys::{self, From};
 use crate::path::NOWHERE;
 
 fn at(ms: u64) -> Instant {
