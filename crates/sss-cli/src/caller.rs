@@ -28,7 +28,6 @@ const LOOK_UP: Duration = Duration::from_secs(1);
 pub(crate) const TOO_MUCH: &str = "the server has too much to do";
 /// Words about one that may have none: it has said nothing where it is asked to take us.
 const NOT_ACCEPTED: &str = "the server answers, but does not let us in";
-
 /// Words about one where hosts register, and not all have done so again.
 const RESTARTED: &str = "the registration server was restarted, and does not know the host yet";
 
@@ -42,7 +41,7 @@ pub(crate) struct Caller {
     pub(crate) waiting: Option<Waiting>,
 }
 
-/// Means to go on asking a host that has no room.
+/// Means to go on asking a host that has no room, or is not back at its server.
 pub(crate) struct Waiting {
     /// Time for which it is asked.
     pub(crate) patience: Duration,
@@ -77,7 +76,7 @@ impl Caller {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            match (error.want_of_room(), &self.waiting) {
+            match (error.may_yet_end(), &self.waiting) {
                 (Some(why), Some(waiting)) if begun.elapsed() < waiting.patience => {
                     if !std::mem::replace(&mut is_told, true) {
                         (waiting.tell)(why);
@@ -93,13 +92,7 @@ impl Caller {
     /// Says more where the servers may be what is wrong.
     async fn explained(&self, error: impl Failure) -> Error {
         let (absence, is_silent) = (error.absence(), error.is_silent());
-        let error = match absence {
-            // The time for all was over before that for the local network.
-            Some(Absence::NotOnLan(time)) if self.timeout < time => {
-                NegotiationError::Unfound(Absence::NotOnLan(self.timeout)).into()
-            }
-            _ => error.explained(),
-        };
+        let error = error.explained();
         let lan = mdns::failed(&self.host).filter(|_| absence.is_some() || is_silent);
         let with_lan = |error: Error| match &lan {
             Some(why) => error.and(why),
@@ -214,9 +207,17 @@ pub(crate) trait Failure {
     fn connecting(&self) -> Option<&ConnectError>;
     fn explained(self) -> Error;
 
+    /// The reason why no connection came about, whatever names could not be looked up besides.
+    fn cause(&self) -> Option<&ConnectError> {
+        match self.connecting()? {
+            ConnectError::Unresolved { error: Some(error), .. } => Some(error),
+            other => Some(other),
+        }
+    }
+
     fn absence(&self) -> Option<Absence> {
-        match self.connecting() {
-            Some(ConnectError::Negotiation(NegotiationError::Unfound(absence))) => Some(*absence),
+        match self.cause()? {
+            ConnectError::Negotiation(NegotiationError::Unfound(absence)) => Some(*absence),
             _ => None,
         }
     }
@@ -226,10 +227,10 @@ pub(crate) trait Failure {
         self.absence() == Some(Absence::TooMany)
     }
 
-    /// Returns why the host has not let us in, if it may do so later: it has too many connections, and says so as
-    /// often as it may (NEG-23), or says nothing (NEG-38).
-    fn want_of_room(&self) -> Option<&'static str> {
-        match self.connecting()? {
+    /// Returns why it is to be asked again: the host has too many connections, and says so as often as it may (NEG-23),
+    /// or says nothing (NEG-38); or a server does not know yet where it is (RCH-1).
+    fn may_yet_end(&self) -> Option<&'static str> {
+        match self.cause()? {
             ConnectError::Negotiation(NegotiationError::Unfound(Absence::NotYet(_))) => Some(RESTARTED),
             ConnectError::Closed(reason) if is_for_want_of_room(reason) => Some(TOO_MUCH),
             ConnectError::Negotiation(NegotiationError::NotAccepted { .. }) => Some(NOT_ACCEPTED),

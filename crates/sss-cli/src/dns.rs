@@ -101,10 +101,9 @@ fn resolver(args: DnsArgs) -> Result<TokioResolver, NetError> {
 }
 
 fn not_found(name: &str, owner: &str, error: &NetError) -> Error {
-    let publish = format!("whoever runs it publishes one: `sss ticket --public --dns {name}` prints it");
     if error.is_nx_domain() || error.is_no_records_found() {
         let what = format!("the DNS has no record of {name}: there is no TXT at {owner}");
-        return Error::new(Exit::Unreachable, what, publish);
+        return Error::new(Exit::Unreachable, what, publish(name));
     }
     let what = match error {
         NetError::Timeout => format!("the DNS did not answer in time about {name}"),
@@ -137,7 +136,33 @@ fn chosen(texts: impl Iterator<Item = Vec<u8>>, name: &str, owner: &str) -> Resu
     }
     found.ok_or_else(|| {
         let what = format!("what the DNS has about {name}, TXT at {owner}, is no ticket");
-        let next = format!("whoever runs it publishes one: `sss ticket --public --dns {name}` prints it");
-        Error::new(Exit::Unreachable, what, next)
+        Error::new(Exit::Unreachable, what, publish(name))
     })
+}
+
+fn publish(name: &str) -> String {
+    format!("whoever runs it publishes one: `sss ticket --public --dns {name}` prints it")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // spec: FIL-48
+    #[test]
+    fn of_many_records_some_are_looked_at() {
+        let eid = sss::Identity::generate().eid();
+        let place = crate::place::Place::name("nas.example", 7757).unwrap();
+        let ticket = Ticket::new(eid, [place], None);
+        let chosen_behind = |others: usize| {
+            let others = std::iter::repeat_n(b"v=spf1 -all".to_vec(), others);
+            chosen(
+                others.chain([ticket.to_string().into_bytes()]),
+                "nas.example",
+                "_sss.nas.example.",
+            )
+        };
+        assert_eq!(chosen_behind(MOST - 1).unwrap(), ticket);
+        assert!(chosen_behind(MOST).is_err());
+    }
 }

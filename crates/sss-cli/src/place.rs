@@ -102,6 +102,14 @@ impl Place {
         (is_name && !is_number && port != 0).then(|| Self::Name(name.to_ascii_lowercase(), port))
     }
 
+    /// A name that a resolver may be asked for, as it is compared: in lower case.
+    pub(crate) fn resolvable(name: &str) -> Option<String> {
+        match Self::name(name, DEFAULT_PORT)? {
+            Self::Name(name, _) => Some(name),
+            _ => None,
+        }
+    }
+
     /// Returns whether the system's resolver has to be asked for it.
     pub(crate) fn is_name(&self) -> bool {
         matches!(self, Self::Name(..))

@@ -195,10 +195,7 @@ fn name_in_dns(text: &str) -> Option<Result<String, TargetError>> {
     if !begin.eq_ignore_ascii_case(DNS) || is_port {
         return None;
     }
-    Some(match Place::name(name, DEFAULT_PORT) {
-        Some(Place::Name(name, _)) => Ok(name),
-        _ => Err(TargetError::Dns(text.to_owned())),
-    })
+    Some(Place::resolvable(name).ok_or_else(|| TargetError::Dns(text.to_owned())))
 }
 
 /// Characters behind `sss1` that no name of a host has, and every EID.

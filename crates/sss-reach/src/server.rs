@@ -121,12 +121,6 @@ impl fmt::Debug for Registrar {
 }
 
 impl Registrar {
-    /// Says that the server has run before, with the same secret: hosts that it does not know may lease again in the
-    /// next half of a lease, and whoever asks for one of them is told so (RCH-1).
-    pub fn on_restart(&mut self, now: Instant) {
-        self.leases.on_restart(now);
-    }
-
     /// A server that starts now. `secret` is to outlive its restarts, `seed` is to be another at each.
     pub fn new(now: Instant, config: ServerConfig, secret: &[u8; 32], seed: &[u8; 32]) -> Self {
         let mut rng = Generator::new(seed);
@@ -144,6 +138,12 @@ impl Registrar {
             stats: ServerStats::default(),
             other_port: 0,
         }
+    }
+
+    /// Says that the server has run before, with the same secret: hosts that it does not know may lease again in the
+    /// next half of a lease, and whoever asks for one of them is told so (RCH-1).
+    pub fn on_restart(&mut self, now: Instant) {
+        self.leases.on_restart(now);
     }
 
     /// Counters.

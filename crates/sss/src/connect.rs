@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use sss_proto::{CloseReason, NegotiationError, PeerId, Route, Seen, Tried};
+use sss_proto::{Absence, CloseReason, NegotiationError, PeerId, Route, Seen, Tried};
 use sss_wire::{Eid, Seconds};
 use tokio::time::Instant;
 
@@ -183,24 +183,40 @@ impl Connect {
     }
 
     /// Reaches the host while its names are looked up: others look for it, too, and need none.
-    async fn establish_and_look_up(&mut self) -> Result<Stream, ConnectError> {
+    async fn establish_and_look_up(mut self) -> Result<Stream, ConnectError> {
         let names = std::mem::take(&mut self.names);
         let (names, mut unresolved) = self.may_be_asked_about(names);
-        let this = &*self;
-        let mut established = pin!(this.establish());
-        let mut found = pin!(hint::look_up(&names, this.handle.local_addr()));
-        let mut is_looked_up = false;
-        loop {
-            tokio::select! {
+        let end = self.timeout.map(|after| Instant::now() + after);
+        let mut found = pin!(hint::look_up(&names, self.handle.local_addr()));
+        let failed = {
+            let mut established = pin!(self.establish());
+            let stream = tokio::select! {
                 biased;
-                stream = &mut established => return stream.map_err(|error| error.with_unresolved(unresolved)),
-                (addresses, more) = &mut found, if !is_looked_up => {
-                    is_looked_up = true;
+                stream = &mut established => stream,
+                (addresses, more) = &mut found => {
                     unresolved.extend(more);
-                    this.add(&addresses);
+                    self.add(&addresses);
+                    return established.await.map_err(|error| error.with_unresolved(unresolved));
                 }
+            };
+            match stream {
+                Err(error @ ConnectError::Negotiation(NegotiationError::Unfound(_))) => error,
+                other => return other,
             }
+        };
+        // The others have looked in vain, and the resolver has not answered yet.
+        let (addresses, more) = match end {
+            None => found.await,
+            Some(end) => tokio::time::timeout_at(end, found).await.unwrap_or_default(),
+        };
+        unresolved.extend(more);
+        if addresses.is_empty() {
+            return Err(failed.with_unresolved(unresolved));
         }
+        self.timeout = end.map(|end| end.saturating_duration_since(Instant::now()));
+        self.hints.extend(addresses);
+        let stream = self.establish().await;
+        stream.map_err(|error| error.with_unresolved(unresolved))
     }
 
     /// Adds addresses to the attempt that is under way.
@@ -252,6 +268,10 @@ impl Connect {
     /// Tells why the peer was not reached within this caller's patience.
     fn no_answer(&self, peer: PeerId, after: Duration) -> ConnectError {
         let failure = self.handle.call(|inner, now| inner.core.negotiation_failure(now, peer));
+        // The time for all was over before that for the local network.
+        if let Some(NegotiationError::Unfound(Absence::NotOnLan(time))) = failure {
+            return NegotiationError::Unfound(Absence::NotOnLan(time.min(after))).into();
+        }
         let addresses = || {
             self.hints
                 .iter()

@@ -133,10 +133,12 @@ impl ConnectError {
         Self::Unresolved { names, error }
     }
 
-    /// Says that names were of no use, if that may be why nobody answered.
+    /// Says that names were of no use, if that may be why nobody answered, or it was not found.
     pub(crate) fn with_unresolved(self, names: Vec<UnresolvedName>) -> Self {
         match self {
-            Self::Negotiation(NegotiationError::NoAnswer { .. }) if !names.is_empty() => {
+            Self::Negotiation(NegotiationError::NoAnswer { .. } | NegotiationError::Unfound(_))
+                if !names.is_empty() =>
+            {
                 Self::unresolved(names, Some(Box::new(self)))
             }
             other => other,

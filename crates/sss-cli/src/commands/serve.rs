@@ -177,7 +177,7 @@ pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
 /// Descriptors that a server needs beside those that it has when it begins.
 const LEAST_DESCRIPTORS: u64 = 4;
 
-/// Checks that this process may open as many files as a request needs, and the list of its addresses.
+/// Checks that this process may open as many files as the list of its addresses needs, and the shortest request.
 fn enough_descriptors() -> Result<(), Error> {
     match descriptors_left() < LEAST_DESCRIPTORS {
         true => Err(Error::too_many_open()),

@@ -66,10 +66,7 @@ fn at(text: &str) -> Result<Place, String> {
 }
 
 fn in_dns(text: &str) -> Result<String, String> {
-    match Place::name(text, DEFAULT_PORT) {
-        Some(Place::Name(name, _)) => Ok(name),
-        _ => Err(format!("{text:?} is no name in the DNS, such as nas.example")),
-    }
+    Place::resolvable(text).ok_or_else(|| format!("{text:?} is no name in the DNS, such as nas.example"))
 }
 
 /// Prints the ticket.

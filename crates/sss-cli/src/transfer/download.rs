@@ -234,13 +234,6 @@ impl Download {
         for entry in entries {
             let to = self.local.join(&entry.path);
             unfinished.leave(&to);
-            // What the server has no room for is no want of this host.
-            if let Kind::Unreadable(refusal) = &entry.kind
-                && refusal.status != Status::Unfinished
-            {
-                self.tally.fail(to, refusal.clone());
-                continue;
-            }
             match self.plan_one(entry, to.clone(), &mut unfinished) {
                 Ok(planned) => files.extend(planned),
                 Err(refusal) => match TransferError::local(refusal) {
@@ -283,7 +276,11 @@ impl Download {
                 }
             }
             Kind::Other(_) => self.tally.skipped.add(1),
-            Kind::Unreadable(refusal) => self.tally.note(format!("{to}: {refusal}")),
+            Kind::Unreadable(refusal) if refusal.status == Status::Unfinished => {
+                self.tally.note(format!("{to}: {refusal}"));
+            }
+            // Not an error: what the server has no room for is no want of this host.
+            Kind::Unreadable(refusal) => self.tally.fail(to, refusal),
         }
         Ok(None)
     }

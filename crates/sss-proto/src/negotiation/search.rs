@@ -8,9 +8,10 @@ use crate::time::Instant;
 
 /// Time for which nothing comes from an address before it is asked who is there (NEG-27): whoever watches the path
 /// reads the answer.
-pub(super) const ASKING: Duration = Duration::from_secs(3);
+const ASKING: Duration = Duration::from_secs(3);
 
-/// State of a search, as far as the attempt knows. Once a route is known, nothing depends on it.
+/// State of a search, as far as the attempt knows. Once a route is known, nothing depends on it but when it is asked
+/// who is there.
 #[derive(Clone, Copy)]
 pub(super) struct Search {
     /// The time until which somebody looks on the local network.

@@ -181,6 +181,53 @@ async fn whose_time_is_over_before_hosts_are_back_is_told_why() {
     .await;
 }
 
+/// Runs a test on a runtime whose resolver answers a second late.
+fn with_a_slow_resolver(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .max_blocking_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(within(30, test));
+}
+
+// spec: RCH-12
+#[test]
+fn a_name_that_is_looked_up_slowly_leads_to_a_host_that_no_server_knows() {
+    with_a_slow_resolver(async {
+        let server = server(&Identity::generate(), "127.0.0.1:0").await;
+        let caller = registered(&server, FoundBy::Nobody).await;
+        let there = builder().build().await.unwrap();
+        echo(&there).await;
+        let call = async |name: &str, eid: Eid| {
+            tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_secs(1)));
+            let hint = (name, there.local_addr().port());
+            caller.connect(eid, "echo", "1").hint(hint).await
+        };
+        let began = Instant::now();
+        call("localhost", there.eid()).await.unwrap();
+        assert!(
+            began.elapsed() >= Duration::from_secs(1),
+            "the server has said before that it knows none"
+        );
+        // What is wrong with the name is told beside what the server says.
+        let error = call("no-such-host.invalid", Identity::generate().eid())
+            .await
+            .unwrap_err();
+        let ConnectError::Unresolved {
+            names,
+            error: Some(besides),
+        } = &error
+        else {
+            panic!("{error:?}");
+        };
+        assert!(names[0].name.contains("no-such-host"), "{error}");
+        let unfound = ConnectError::Negotiation(NegotiationError::Unfound(Absence::NeverSeen));
+        assert_eq!(**besides, unfound);
+    });
+}
+
 // spec: RCH-20
 #[tokio::test]
 async fn a_host_that_is_closed_is_said_to_be_offline_at_once() {
