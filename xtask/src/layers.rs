@@ -244,12 +244,14 @@ const MODULES: &[(&str, Layers)] = &[
         "sss-bench",
         &[
             &["outcome", "setup", "stats", "tree_shape"],
-            &["cli", "link", "process", "transport", "usage"],
+            &["link", "process", "tls", "transport", "tuning", "usage"],
             &["control"],
-            &["backends", "serve", "workloads"],
-            &["child", "report"],
+            &["serve", "workloads"],
+            &["backend"],
+            &["backends", "child", "cli", "report"],
             &["links", "million", "prioritisation", "waits"],
             &["compare"],
+            &["main"],
         ],
     ),
 ];

@@ -1,10 +1,13 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum as _};
+use clap::builder::{PossibleValue, PossibleValuesParser};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum as _};
 
-use crate::setup::{Backend, Workload};
+use crate::backend::{Backend, Program};
+use crate::setup::Workload;
 use crate::tree_shape::Shape;
 
 const EXAMPLES: &str = "\
@@ -12,7 +15,7 @@ Examples:
   sss-bench compare                                   everything, about five minutes
   sss-bench compare --only bulk,rpc-100               two workloads, all backends
   sss-bench compare --only handshake --backends sss,quinn-aws-tuned --rounds 5
-  sss-bench compare --json run.json --markdown > run.md
+  sss-bench compare --json run.json --markdown --charts charts > run.md
   sss-bench prioritisation --csv p.csv --svg p.svg     17 seconds
   sudo sss-bench links --rounds 3                      an hour and a half
   sss-bench million                                    1,000,000 streams in each of three shapes
@@ -23,12 +26,34 @@ this machine. Build with `--release`, and let nothing else run: on a busy machin
 
 Exit status: 0 if every measurement succeeded, 1 if one failed, 2 for a wrong command line.";
 
-/// Measures libsss, quinn and TCP + TLS 1.3 + yamux side by side.
+/// Measures libsss and its peers side by side.
 #[derive(Parser)]
-#[command(name = "sss-bench", version, after_help = EXAMPLES)]
+#[command(version, after_help = EXAMPLES)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// Reads the command line of a program.
+    pub(crate) fn read<T: Into<OsString> + Clone>(
+        program: &Program,
+        line: impl IntoIterator<Item = T>,
+    ) -> Result<Self, clap::Error> {
+        Self::from_arg_matches(&command(program).try_get_matches_from(line)?)
+    }
+}
+
+/// The command line with the backends of a program.
+fn command(program: &Program) -> clap::Command {
+    let values = program
+        .backends
+        .iter()
+        .map(|backend| PossibleValue::new(backend.name).help(backend.about));
+    let parser = PossibleValuesParser::new(values.collect::<Vec<_>>());
+    Cli::command().name(program.name).mut_subcommand("compare", |compare| {
+        compare.mut_arg("backends", |backends| backends.value_parser(parser))
+    })
 }
 
 #[derive(Subcommand)]
@@ -58,13 +83,13 @@ pub(crate) enum Command {
 
 #[derive(Args)]
 pub(crate) struct Compare {
-    /// Workloads to run, separated by commas [default: all but rpc-8, rpc-32, rpc-1000 and datagrams].
+    /// Workloads to run, separated by commas [default: all but bulk-100, rpc-8, rpc-32, rpc-1000 and datagrams].
     #[arg(long, value_delimiter = ',', value_name = "WORKLOAD")]
     pub(crate) only: Vec<Workload>,
 
     /// Backends to run, separated by commas [default: all but sss-dedicated and sss-deep].
     #[arg(long, value_delimiter = ',', value_name = "BACKEND")]
-    pub(crate) backends: Vec<Backend>,
+    pub(crate) backends: Vec<String>,
 
     /// Rounds over all backends; the report shows medians. The memory workloads run in the first round only.
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -93,6 +118,11 @@ pub(crate) struct Compare {
     /// Print the tables as Markdown instead of plain text.
     #[arg(long)]
     pub(crate) markdown: bool,
+
+    /// Write a chart for each group of workloads to the folder DIR, in SVG: each library beside the best peer of the
+    /// same settings.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) charts: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -160,6 +190,25 @@ pub(crate) struct Waits {
     pub(crate) waits: u32,
 }
 
+impl Compare {
+    /// The workloads to be run.
+    pub(crate) fn workloads(&self) -> Vec<Workload> {
+        match &self.only[..] {
+            [] => Workload::usual(),
+            some => some.to_vec(),
+        }
+    }
+
+    /// The backends to be run, out of all of a program.
+    pub(crate) fn backends(&self, all: &[Backend]) -> Vec<Backend> {
+        let chosen = |backend: &&Backend| match &self.backends[..] {
+            [] => backend.usual,
+            some => some.iter().any(|name| name == backend.name),
+        };
+        all.iter().filter(chosen).copied().collect()
+    }
+}
+
 impl Million {
     /// The shapes to be measured.
     pub(crate) fn shapes(&self) -> Vec<Shape> {
@@ -180,31 +229,38 @@ fn seconds(text: &str) -> Result<f64, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
+    use crate::PROGRAM;
+
+    fn compare(arguments: &[&str]) -> Result<Compare, clap::Error> {
+        let line = ["sss-bench", "compare"].iter().chain(arguments);
+        match Cli::read(&PROGRAM, line)?.command {
+            Command::Compare(options) => Ok(options),
+            _ => panic!("another command"),
+        }
+    }
 
     #[test]
     fn the_command_line_is_consistent() {
-        Cli::command().debug_assert();
+        command(&PROGRAM).debug_assert();
     }
 
     #[test]
     fn lists_are_separated_by_commas() {
-        let cli = Cli::try_parse_from([
-            "sss-bench",
-            "compare",
-            "--only",
-            "bulk,rpc-100",
-            "--backends",
-            "sss,yamux",
-        ]);
-        let Ok(Command::Compare(options)) = cli.map(|cli| cli.command) else {
-            panic!("rejected");
-        };
+        let options = compare(&["--only", "bulk,rpc-100", "--backends", "yamux,sss"]).expect("accepted");
         assert_eq!(options.only, [Workload::Bulk, Workload::Rpc100]);
-        assert_eq!(options.backends, [Backend::Sss, Backend::Yamux]);
+        let backends = options.backends(PROGRAM.backends);
+        let names: Vec<&str> = backends.iter().map(|backend| backend.name).collect();
+        assert_eq!(names, ["sss", "yamux"]);
         assert_eq!((options.rounds, options.streams), (3, 20_000));
+    }
+
+    #[test]
+    fn only_backends_of_the_program_are_known() {
+        let error = compare(&["--backends", "tcp"]).err().expect("refused").to_string();
+        assert!(error.contains("quinn-aws-tuned"), "{error}");
+        let usual = compare(&[]).expect("accepted").backends(PROGRAM.backends);
+        assert!(usual.iter().all(|backend| backend.usual) && usual.len() > 4);
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! The schedule: rounds over workloads and backends, one measurement after another.
 
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::backend::{Backend, Program};
 use crate::cli::Compare;
 use crate::control::{ClientLine, ServerLine};
 use crate::outcome::Outcome;
 use crate::process::{Process, Role};
-use crate::report::{self, Failed, Report};
-use crate::setup::{Backend, Setup, Workload};
+use crate::report::{self, Failed, Report, charts};
+use crate::setup::{Setup, Workload};
 use crate::usage::Snapshot;
 use crate::workloads::{self, Metric, Moment, Run};
 
@@ -16,14 +18,21 @@ use crate::workloads::{self, Metric, Moment, Run};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs everything that `options` ask for. False if a measurement failed.
-pub(crate) fn run(options: &Compare) -> Outcome<bool> {
-    let plan = Plan::of(options);
+pub(crate) fn run(program: &Program, options: &Compare) -> Outcome<bool> {
+    let plan = Plan::of(program, options);
     plan.announce();
-    let mut report = Report::new();
+    let mut report = Report::new(&plan.backends, program.lock);
+    for workload in &plan.workloads {
+        for backend in &plan.backends {
+            if let Some(why) = backend.excludes(*workload) {
+                report.leave_out(*workload, *backend, why);
+            }
+        }
+    }
     for round in 1..=plan.rounds {
         for (workload, backend) in plan.round(round) {
             let setup = plan.setup(workload, backend);
-            let label = format!("round {round}/{}  {} {}", plan.rounds, workload.name(), backend.name());
+            let label = format!("round {round}/{}  {} {}", plan.rounds, workload.name(), backend.name);
             match measure(&setup) {
                 Ok(metrics) => {
                     eprintln!("{label}  {}", report::brief(&metrics));
@@ -33,19 +42,34 @@ pub(crate) fn run(options: &Compare) -> Outcome<bool> {
                     eprintln!("{label}  FAILED: {failure}");
                     report.fail(Failed {
                         workload: workload.name(),
-                        backend: backend.name(),
+                        backend: backend.name.to_owned(),
                         why: failure.to_string(),
                     });
                 }
             }
         }
     }
-    if let Some(path) = &options.json {
-        let text = serde_json::to_string_pretty(&report.json())?;
-        fs::write(path, text + "\n").map_err(|error| format!("cannot write {}: {error}", path.display()))?;
-    }
+    write(options, &report)?;
     print!("{}", report.text(options.markdown));
     Ok(report.is_complete())
+}
+
+/// Writes the files that are asked for.
+fn write(options: &Compare, report: &Report) -> Outcome<()> {
+    if let Some(path) = &options.json {
+        save(path, &(serde_json::to_string_pretty(&report.json())? + "\n"))?;
+    }
+    if let Some(folder) = &options.charts {
+        fs::create_dir_all(folder).map_err(|error| format!("cannot make {}: {error}", folder.display()))?;
+        for chart in charts::of(report) {
+            save(&folder.join(&chart.file), &chart.svg)?;
+        }
+    }
+    Ok(())
+}
+
+fn save(path: &Path, text: &str) -> Outcome<()> {
+    Ok(fs::write(path, text).map_err(|error| format!("cannot write {}: {error}", path.display()))?)
 }
 
 struct Plan {
@@ -59,18 +83,10 @@ struct Plan {
 }
 
 impl Plan {
-    fn of(options: &Compare) -> Self {
+    fn of(program: &Program, options: &Compare) -> Self {
         Self {
-            workloads: if options.only.is_empty() {
-                Workload::usual()
-            } else {
-                options.only.clone()
-            },
-            backends: if options.backends.is_empty() {
-                Backend::usual()
-            } else {
-                options.backends.clone()
-            },
+            workloads: options.workloads(),
+            backends: options.backends(program.backends),
             rounds: options.rounds,
             seconds: options.seconds,
             warmup: options.warmup,
@@ -90,7 +106,7 @@ impl Plan {
             let backends = self
                 .backends
                 .iter()
-                .filter(|backend| workload.excludes(**backend).is_none());
+                .filter(|backend| backend.excludes(*workload).is_none());
             steps.extend(backends.map(|backend| (*workload, *backend)));
         }
         steps
@@ -98,7 +114,8 @@ impl Plan {
 
     fn setup(&self, workload: Workload, backend: Backend) -> Setup {
         Setup {
-            backend,
+            backend: backend.name.to_owned(),
+            settings: backend.settings,
             workload,
             seconds: self.seconds,
             warmup: self.warmup,
@@ -114,8 +131,8 @@ impl Plan {
         eprintln!("{} measurements, about {estimate:.0} s", steps.len());
         for workload in &self.workloads {
             for backend in &self.backends {
-                if let Some(why) = workload.excludes(*backend) {
-                    eprintln!("left out: {} {}: {why}", workload.name(), backend.name());
+                if let Some(why) = backend.excludes(*workload) {
+                    eprintln!("left out: {} {}: {why}", workload.name(), backend.name);
                 }
             }
         }
@@ -183,26 +200,25 @@ fn usage(server: &mut Process, deadline: Instant) -> Outcome<Snapshot> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::PROGRAM;
+    use crate::cli::{Cli, Command};
 
-    fn plan(rounds: u32) -> Plan {
-        Plan {
-            workloads: vec![Workload::Bulk, Workload::IdleStreams],
-            backends: vec![Backend::Sss, Backend::QuinnAws, Backend::QuinnAwsTuned],
-            rounds,
-            seconds: 1.0,
-            warmup: 0.1,
-            channels: 10,
-            streams: 10,
+    fn plan(arguments: &[&str]) -> Plan {
+        let line = ["sss-bench", "compare"].iter().chain(arguments);
+        match Cli::read(&PROGRAM, line).expect("accepted").command {
+            Command::Compare(options) => Plan::of(&PROGRAM, &options),
+            _ => panic!("another command"),
         }
     }
 
     #[test]
     fn backends_take_turns_and_memory_is_measured_once() {
-        let plan = plan(2);
+        let backends = "sss,quinn-aws,quinn-aws-tuned";
+        let plan = plan(&["--only", "bulk,idle-streams", "--backends", backends, "--rounds", "2"]);
         let names = |round| -> Vec<String> {
             let steps = plan.round(round).into_iter();
             steps
-                .map(|(workload, backend)| format!("{} {}", workload.name(), backend.name()))
+                .map(|(workload, backend)| format!("{} {}", workload.name(), backend.name))
                 .collect()
         };
         assert_eq!(
@@ -220,15 +236,7 @@ mod tests {
 
     #[test]
     fn the_usual_run_takes_less_than_six_minutes() {
-        let plan = Plan {
-            workloads: Workload::usual(),
-            backends: Backend::usual(),
-            rounds: 3,
-            seconds: 1.5,
-            warmup: 0.4,
-            channels: 1000,
-            streams: 20_000,
-        };
+        let plan = plan(&[]);
         let all = (1..=3).flat_map(|round| plan.round(round));
         let seconds: f64 = all.map(|(workload, _)| plan.estimate(workload)).sum();
         assert!(seconds < 350.0, "{seconds}");

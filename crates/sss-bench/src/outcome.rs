@@ -3,7 +3,7 @@
 use std::error::Error;
 
 /// Any error: in a tool that measures, all of them end the measurement with a text.
-pub(crate) type Failure = Box<dyn Error + Send + Sync>;
+pub type Failure = Box<dyn Error + Send + Sync>;
 
 /// Result of anything that may fail.
-pub(crate) type Outcome<T> = Result<T, Failure>;
+pub type Outcome<T> = Result<T, Failure>;

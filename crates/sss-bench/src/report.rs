@@ -1,14 +1,14 @@
 //! Medians over the rounds, ratios, tables.
 
+pub(crate) mod charts;
 mod machine;
 mod table;
-
-use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::setup::{Backend, Family, Workload};
+use crate::backend::Backend;
+use crate::setup::{Settings, Workload};
 use crate::stats::median;
 use crate::workloads::Metric;
 use table::Table;
@@ -21,30 +21,51 @@ pub(crate) struct Failed {
     pub(crate) why: String,
 }
 
+/// All rounds of one backend with one workload.
+struct Row {
+    workload: Workload,
+    backend: Backend,
+    rounds: Vec<Vec<Metric>>,
+}
+
 /// Everything measured so far.
 pub(crate) struct Report {
-    rounds: BTreeMap<(Workload, Backend), Vec<Vec<Metric>>>,
+    /// In the order of the table.
+    backends: Vec<Backend>,
+    lock: &'static str,
+    rows: Vec<Row>,
+    left_out: Vec<(Workload, Backend, &'static str)>,
     failures: Vec<Failed>,
 }
 
-/// The groups of peers that libsss is compared with, and how they are called.
-const PEERS: [(Family, &str); 3] = [
-    (Family::Quinn, "best quinn on defaults"),
-    (Family::QuinnTuned, "best quinn tuned"),
-    (Family::Yamux, "best TCP + TLS + yamux"),
-];
-
 impl Report {
-    pub(crate) fn new() -> Self {
+    /// A report about these backends, by a program that was built with these versions.
+    pub(crate) fn new(backends: &[Backend], lock: &'static str) -> Self {
         Self {
-            rounds: BTreeMap::new(),
+            backends: backends.to_vec(),
+            lock,
+            rows: Vec::new(),
+            left_out: Vec::new(),
             failures: Vec::new(),
         }
     }
 
+    /// Notes that a backend has no result of a workload.
+    pub(crate) fn leave_out(&mut self, workload: Workload, backend: Backend, why: &'static str) {
+        self.left_out.push((workload, backend, why));
+    }
+
     /// Adds the result of one measurement.
     pub(crate) fn add(&mut self, workload: Workload, backend: Backend, metrics: Vec<Metric>) {
-        self.rounds.entry((workload, backend)).or_default().push(metrics);
+        let same = |row: &&mut Row| row.workload == workload && row.backend == backend;
+        match self.rows.iter_mut().find(same) {
+            Some(row) => row.rounds.push(metrics),
+            None => self.rows.push(Row {
+                workload,
+                backend,
+                rounds: vec![metrics],
+            }),
+        }
     }
 
     /// Notes a measurement that failed.
@@ -66,14 +87,15 @@ impl Report {
                 format!("\n{title}\n")
             }
         };
-        let mut text = machine::description();
+        let mut text = machine::description(self.lock, &self.packages());
         for workload in self.workloads() {
             text += &heading(&workload.name());
             text += &self.table(workload).render(markdown);
+            text += &self.reasons(workload);
         }
         let ratios = self.ratios();
         if !ratios.is_empty() {
-            text += &heading("libsss against its peers (above 1: libsss is better)");
+            text += &heading("libsss against its peers of the same settings (above 1: libsss is better)");
             text += &ratios.render(markdown);
         }
         for failed in &self.failures {
@@ -84,49 +106,64 @@ impl Report {
 
     /// The whole report for machines.
     pub(crate) fn json(&self) -> Value {
-        let results = self.rounds.iter().map(|((workload, backend), rounds)| {
+        let results = self.rows.iter().map(|row| {
             json!({
-                "workload": workload.name(),
-                "backend": backend.name(),
-                "medians": medians(rounds),
-                "rounds": rounds,
+                "workload": row.workload.name(),
+                "backend": row.backend.name,
+                "medians": medians(&row.rounds),
+                "rounds": row.rounds,
             })
         });
         json!({
-            "machine": machine::facts(),
+            "machine": machine::facts(self.lock, &self.packages()),
             "results": results.collect::<Vec<_>>(),
             "failures": self.failures,
         })
     }
 
+    /// Packages whose versions matter.
+    fn packages(&self) -> Vec<&'static str> {
+        self.backends
+            .iter()
+            .flat_map(|backend| backend.packages)
+            .copied()
+            .collect()
+    }
+
+    /// Workloads that were measured, in the order in which they are declared.
     fn workloads(&self) -> Vec<Workload> {
-        let mut all: Vec<Workload> = self.rounds.keys().map(|(workload, _)| *workload).collect();
+        let mut all: Vec<Workload> = self.rows.iter().map(|row| row.workload).collect();
+        all.sort_unstable();
         all.dedup();
         all
     }
 
-    /// Medians of the backends that have results of a workload.
-    fn rows(&self, workload: Workload) -> Vec<(Backend, Vec<Metric>)> {
-        let of_workload = self.rounds.iter().filter(|((measured, _), _)| *measured == workload);
-        of_workload
-            .map(|((_, backend), rounds)| (*backend, medians(rounds)))
-            .collect()
+    /// Results of a workload, in the order of the table.
+    fn rows(&self, workload: Workload) -> Vec<&Row> {
+        let of = |backend: &Backend| {
+            let same = |row: &&Row| row.workload == workload && row.backend == *backend;
+            self.rows.iter().find(same)
+        };
+        self.backends.iter().filter_map(of).collect()
     }
 
     fn table(&self, workload: Workload) -> Table {
         let rows = self.rows(workload);
-        let best = best(&rows, |backend| !backend.is_sss());
         let mut header = vec!["backend".to_owned()];
-        if let Some((_, metrics)) = rows.first() {
-            header.extend(metrics.iter().map(|metric| metric.name.clone()));
+        if let Some(row) = rows.first() {
+            header.extend(medians(&row.rounds).into_iter().map(|metric| metric.name));
         }
-        header.push("x best peer".to_owned());
+        header.insert(header.len().min(2), "lowest to highest".to_owned());
+        header.push("x best peer of the same settings".to_owned());
         let mut table = Table::new(header);
-        for (backend, metrics) in &rows {
-            let mut cells = vec![backend.name()];
+        for row in &rows {
+            let metrics = medians(&row.rounds);
+            let mut cells = vec![row.backend.name.to_owned()];
             cells.extend(metrics.iter().map(|metric| number(metric.value)));
-            cells.push(match (metrics.first(), &best) {
-                (Some(first), Some(best)) => format!("{:.2}", first.ratio(best)),
+            cells.insert(cells.len().min(2), range(&row.rounds));
+            let best = best(&rows, |peer| !peer.is_own() && peer.settings == row.backend.settings);
+            cells.push(match (metrics.first(), best) {
+                (Some(first), Some(best)) => format!("{:.2}", first.ratio(&best)),
                 _ => "-".to_owned(),
             });
             table.push(cells);
@@ -134,18 +171,46 @@ impl Report {
         table
     }
 
-    /// One row for each workload and libsss backend: its headline number over that of each group of peers.
+    /// Tells of each backend without a result why there is none.
+    fn reasons(&self, workload: Workload) -> String {
+        let here = self.left_out.iter().filter(|(of, ..)| *of == workload);
+        let lines: Vec<String> = here
+            .map(|(_, backend, why)| format!("{}: {why}", backend.name))
+            .collect();
+        match &lines[..] {
+            [] => String::new(),
+            some => format!("\nLeft out: {}.\n", some.join("; ")),
+        }
+    }
+
+    /// The peers' libraries, in the order of the table.
+    fn libraries(&self) -> Vec<&'static str> {
+        let mut all: Vec<&str> = Vec::new();
+        for backend in self.backends.iter().filter(|backend| !backend.is_own()) {
+            if !all.contains(&backend.library) {
+                all.push(backend.library);
+            }
+        }
+        all
+    }
+
+    /// One row for each workload and libsss backend: its headline number over that of each peer of the same settings.
     fn ratios(&self) -> Table {
+        let libraries = self.libraries();
         let mut header = vec!["workload".to_owned(), "backend".to_owned(), "metric".to_owned()];
-        header.extend(PEERS.iter().map(|(_, name)| format!("x {name}")));
+        header.extend(libraries.iter().map(|name| format!("x {name}")));
         let mut table = Table::new(header);
         for workload in self.workloads() {
             let rows = self.rows(workload);
-            for (backend, metrics) in rows.iter().filter(|(backend, _)| backend.is_sss()) {
-                let Some(own) = metrics.first() else { continue };
-                let mut cells = vec![workload.name(), backend.name(), own.name.clone()];
-                for (family, _) in PEERS {
-                    let best = best(&rows, |backend| backend.family() == family);
+            for row in rows.iter().filter(|row| row.backend.is_own()) {
+                let Some(own) = medians(&row.rounds).into_iter().next() else {
+                    continue;
+                };
+                let mut cells = vec![workload.name(), row.backend.name.to_owned(), own.name.clone()];
+                for library in &libraries {
+                    let best = best(&rows, |peer| {
+                        peer.library == *library && peer.settings == row.backend.settings
+                    });
                     cells.push(best.map_or("-".to_owned(), |best| format!("{:.2}", own.ratio(&best))));
                 }
                 table.push(cells);
@@ -153,17 +218,40 @@ impl Report {
         }
         table
     }
+
+    /// The best headline metric of each library with these settings, for a picture; libsss first.
+    fn headlines(&self, workload: Workload, settings: Settings) -> Vec<(&'static str, Metric)> {
+        let rows = self.rows(workload);
+        let own = [crate::backend::OWN].into_iter();
+        own.chain(self.libraries())
+            .filter_map(|library| {
+                let of = |peer: &Backend| peer.library == library && peer.settings == settings;
+                Some((library, best(&rows, of)?))
+            })
+            .collect()
+    }
 }
 
 /// The best headline metric among the backends that `counts` admits.
-fn best(rows: &[(Backend, Vec<Metric>)], counts: impl Fn(Backend) -> bool) -> Option<Metric> {
-    let headlines = rows
-        .iter()
-        .filter(|(backend, _)| counts(*backend))
-        .filter_map(|(_, metrics)| metrics.first());
-    headlines
-        .reduce(|best, metric| if metric.ratio(best) > 1.0 { metric } else { best })
-        .cloned()
+fn best(rows: &[&Row], counts: impl Fn(&Backend) -> bool) -> Option<Metric> {
+    rows.iter()
+        .filter(|row| counts(&row.backend))
+        .filter_map(|row| medians(&row.rounds).into_iter().next())
+        .reduce(|best, metric| if metric.ratio(&best) > 1.0 { metric } else { best })
+}
+
+/// The headline metric of the worst and of the best round.
+fn range(rounds: &[Vec<Metric>]) -> String {
+    let values = || {
+        rounds
+            .iter()
+            .filter_map(|round| round.first())
+            .map(|metric| metric.value)
+    };
+    match (values().reduce(f64::min), values().reduce(f64::max)) {
+        (Some(low), Some(high)) if rounds.len() > 1 => format!("{} to {}", number(low), number(high)),
+        _ => "-".to_owned(),
+    }
 }
 
 /// The median of each metric over rounds.

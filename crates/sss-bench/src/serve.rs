@@ -23,7 +23,7 @@ enum Service {
 impl Service {
     fn of(workload: Workload) -> Self {
         match workload {
-            Workload::Bulk | Workload::BulkNatural => Self::Sink,
+            Workload::Bulk | Workload::BulkNatural | Workload::Bulk100 => Self::Sink,
             Workload::Datagrams => Self::Count,
             Workload::IdleStreams | Workload::IdleStreams100k => Self::Hold,
             _ => Self::Respond(vec![0x5a; workload.response()].into()),

@@ -1,4 +1,4 @@
-//! Setup of one measurement: the names of backends and workloads, and the parameters both processes get.
+//! Setup of one measurement: the names of workloads, and the parameters both processes get.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,95 +7,47 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 /// Largest UDP payload in bytes of every workload but `bulk-natural`: what an Ethernet path bears.
-pub(crate) const MTU: u16 = 1452;
+pub const MTU: u16 = 1452;
 
-/// A transport with its settings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
-pub(crate) enum Backend {
-    /// libsss as a builder without settings makes it, on the multi-thread runtime
-    Sss,
-    /// libsss on the current_thread runtime
-    SssTuned,
-    /// libsss with its driver on a thread of its own, on the multi-thread runtime
-    SssDedicated,
-    /// libsss on the current_thread runtime, requests 16 levels below the stream of the connection
-    SssDeep,
-    /// quinn with ring, default settings
-    QuinnRing,
-    /// quinn with ring, tuned: current_thread, large socket buffers and windows, MTU 1452 from the start
-    QuinnRingTuned,
-    /// quinn with aws-lc-rs, default settings
-    QuinnAws,
-    /// quinn with aws-lc-rs, tuned in the same way
-    QuinnAwsTuned,
-    /// tokio TCP + TLS 1.3 (aws-lc-rs) + yamux, default settings
-    Yamux,
-    /// tokio TCP + TLS 1.3 (aws-lc-rs) + yamux, tuned: current_thread, larger frames, raised stream limit
-    YamuxTuned,
+/// Settings of a transport, and the runtime under it. Only backends of the same settings are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Settings {
+    /// Those of the library where nothing is said, on the multi-thread runtime.
+    Default,
+    /// Large buffers, windows and limits, on the `current_thread` runtime.
+    Tuned,
 }
 
-impl Backend {
-    /// The backends of a run that names none.
-    pub(crate) fn usual() -> Vec<Self> {
-        let all = Self::value_variants().iter().copied();
-        all.filter(|backend| !matches!(backend, Self::SssDedicated | Self::SssDeep))
-            .collect()
+impl Settings {
+    /// Both, in the order of reports.
+    pub const ALL: [Self; 2] = [Self::Default, Self::Tuned];
+
+    /// Returns whether these are the tuned ones.
+    #[must_use]
+    pub fn is_tuned(self) -> bool {
+        self == Self::Tuned
     }
 
-    /// Name on the command line and in reports.
-    pub(crate) fn name(self) -> String {
-        value_name(self)
-    }
-
-    /// Returns whether this is the library that the others are compared with.
-    pub(crate) fn is_sss(self) -> bool {
-        matches!(self, Self::Sss | Self::SssTuned | Self::SssDedicated | Self::SssDeep)
-    }
-
-    /// Returns whether its cryptography is that of ring.
-    pub(crate) fn uses_ring(self) -> bool {
-        matches!(self, Self::QuinnRing | Self::QuinnRingTuned)
-    }
-
-    /// Returns whether both processes use the `current_thread` runtime and raised limits.
-    pub(crate) fn is_tuned(self) -> bool {
-        matches!(
-            self,
-            Self::SssTuned | Self::SssDeep | Self::QuinnRingTuned | Self::QuinnAwsTuned | Self::YamuxTuned
-        )
-    }
-
-    /// Which group of peers a ratio may be taken against.
-    pub(crate) fn family(self) -> Family {
+    /// Name in reports.
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
-            Self::Sss | Self::SssTuned | Self::SssDedicated | Self::SssDeep => Family::Sss,
-            Self::QuinnRing | Self::QuinnAws => Family::Quinn,
-            Self::QuinnRingTuned | Self::QuinnAwsTuned => Family::QuinnTuned,
-            Self::Yamux | Self::YamuxTuned => Family::Yamux,
+            Self::Default => "default",
+            Self::Tuned => "tuned",
         }
     }
 }
 
-/// Backends that differ only in settings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Family {
-    /// libsss.
-    Sss,
-    /// quinn on its defaults.
-    Quinn,
-    /// quinn, tuned.
-    QuinnTuned,
-    /// TCP + TLS + yamux.
-    Yamux,
-}
-
 /// Workload that is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
-pub(crate) enum Workload {
+pub enum Workload {
     /// one stream from client to server, UDP payloads of at most 1452 bytes
     Bulk,
     /// the same with the packet size each would choose on this path (quinn: 6500, the best it can do)
     BulkNatural,
+    /// the same as bulk, over 100 streams of one connection at once
+    #[value(name = "bulk-100")]
+    Bulk100,
     /// 100-byte request and response on a new stream each, one in flight
     #[value(name = "rpc-1")]
     Rpc1,
@@ -133,66 +85,60 @@ impl Workload {
     /// The workloads of a run that names none.
     pub(crate) fn usual() -> Vec<Self> {
         let all = Self::value_variants().iter().copied();
-        all.filter(|workload| !matches!(workload, Self::Rpc8 | Self::Rpc32 | Self::Rpc1000 | Self::Datagrams))
-            .collect()
+        all.filter(|workload| !workload.is_of_choice()).collect()
+    }
+
+    /// Returns whether it runs only where it is asked for.
+    fn is_of_choice(self) -> bool {
+        use Workload::{Bulk100, Datagrams, Rpc8, Rpc32, Rpc1000};
+        matches!(self, Bulk100 | Rpc8 | Rpc32 | Rpc1000 | Datagrams)
     }
 
     /// Name on the command line and in reports.
-    pub(crate) fn name(self) -> String {
-        value_name(self)
+    pub fn name(self) -> String {
+        self.to_possible_value()
+            .map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
     /// Returns whether the result is memory, which needs no repetition.
-    pub(crate) fn is_memory(self) -> bool {
+    #[must_use]
+    pub fn is_memory(self) -> bool {
         matches!(self, Self::IdleChannels | Self::IdleStreams | Self::IdleStreams100k)
     }
 
-    /// Tells why a backend has no result here, if it has none.
-    pub(crate) fn excludes(self, backend: Backend) -> Option<&'static str> {
-        match self {
-            Self::BulkNatural if backend.family() == Family::Quinn => Some("its default MTU is at most 1452"),
-            Self::BulkNatural if backend == Backend::Yamux => Some("the same as in bulk"),
-            Self::IdleStreams | Self::IdleStreams100k if !backend.is_tuned() && !backend.is_sss() => {
-                Some("its default stream limit is lower")
-            }
-            Self::Datagrams if backend.family() == Family::Yamux => Some("TCP has no datagrams"),
-            Self::Handshake if backend.uses_ring() => Some("ring has no ML-KEM"),
-            Self::Rpc1000 if backend == Backend::Yamux => Some("its default stream limit is lower"),
-            Self::IdleStreams100k if backend == Backend::YamuxTuned => Some("takes longer than the run may"),
-            _ => None,
-        }
-    }
-
     /// Returns whether keys are exchanged by X25519 together with ML-KEM-768, by whoever can.
-    pub(crate) fn is_post_quantum(self) -> bool {
+    #[must_use]
+    pub fn is_post_quantum(self) -> bool {
         self != Self::HandshakeClassical
     }
 
     /// Returns whether requests are made on one connection.
-    pub(crate) fn is_rpc(self) -> bool {
+    #[must_use]
+    pub fn is_rpc(self) -> bool {
         use Workload::{Rpc1, Rpc8, Rpc10k, Rpc32, Rpc100, Rpc1000};
         matches!(self, Rpc1 | Rpc8 | Rpc32 | Rpc100 | Rpc1000 | Rpc10k)
     }
 
     /// Returns whether connections are made and closed all the time.
-    pub(crate) fn is_handshake(self) -> bool {
+    #[must_use]
+    pub fn is_handshake(self) -> bool {
         matches!(self, Self::Handshake | Self::HandshakeClassical)
     }
 
     /// Bytes of a response.
-    pub(crate) fn response(self) -> usize {
+    pub fn response(self) -> usize {
         match self {
             Self::Rpc10k => 10 << 10,
             _ => REQUEST,
         }
     }
 
-    /// Requests or handshakes at once.
-    pub(crate) fn in_flight(self) -> usize {
+    /// Requests, handshakes or bulk streams at once.
+    pub fn in_flight(self) -> usize {
         match self {
             Self::Rpc8 => 8,
             Self::Rpc32 => 32,
-            Self::Rpc100 | Self::Rpc10k => 100,
+            Self::Rpc100 | Self::Rpc10k | Self::Bulk100 => 100,
             Self::Rpc1000 => 1000,
             Self::Handshake | Self::HandshakeClassical => 16,
             _ => 1,
@@ -201,29 +147,37 @@ impl Workload {
 }
 
 /// Bytes of a request.
-pub(crate) const REQUEST: usize = 100;
+pub const REQUEST: usize = 100;
 
 /// Parameters of one measurement, given to both processes as their first line of input.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Setup {
-    pub(crate) backend: Backend,
-    pub(crate) workload: Workload,
-    pub(crate) seconds: f64,
-    pub(crate) warmup: f64,
-    pub(crate) channels: usize,
-    pub(crate) streams: usize,
+pub struct Setup {
+    /// Name of the backend, in the table of the program.
+    pub backend: String,
+    /// Its settings.
+    pub settings: Settings,
+    /// Task of this measurement.
+    pub workload: Workload,
+    /// Length of a timed measurement, after its warm-up.
+    pub seconds: f64,
+    /// Length of the warm-up.
+    pub warmup: f64,
+    /// Connections that `idle-channels` holds.
+    pub channels: usize,
+    /// Streams that `idle-streams` holds.
+    pub streams: usize,
     /// Address of the server; for the client only.
-    pub(crate) address: Option<Address>,
+    pub address: Option<Address>,
 }
 
 impl Setup {
     /// Length of the measurement.
-    pub(crate) fn window(&self) -> Duration {
+    pub fn window(&self) -> Duration {
         Duration::from_secs_f64(self.seconds)
     }
 
     /// Streams that the workload holds open, beside those of its warm-up.
-    pub(crate) fn idle_streams(&self) -> usize {
+    pub fn idle_streams(&self) -> usize {
         match self.workload {
             Workload::IdleStreams100k => 100_000,
             _ => self.streams,
@@ -231,23 +185,18 @@ impl Setup {
     }
 
     /// Length of the warm-up.
-    pub(crate) fn warmup(&self) -> Duration {
+    pub fn warmup(&self) -> Duration {
         Duration::from_secs_f64(self.warmup)
     }
 }
 
 /// Address at which the client reaches the server, and by which it knows that it did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Address {
-    pub(crate) socket: SocketAddr,
-    /// The certificate in DER, or the EID as text.
-    pub(crate) credential: Vec<u8>,
-}
-
-fn value_name(value: impl ValueEnum) -> String {
-    value
-        .to_possible_value()
-        .map_or_else(String::new, |value| value.get_name().to_owned())
+pub struct Address {
+    /// Address of the server's socket.
+    pub socket: SocketAddr,
+    /// The certificate in DER, the EID as text, or whatever a transport knows its server by.
+    pub credential: Vec<u8>,
 }
 
 #[cfg(test)]
@@ -256,20 +205,8 @@ mod tests {
 
     #[test]
     fn every_name_is_distinct_and_parses() {
-        for backend in Backend::value_variants() {
-            assert_eq!(Backend::from_str(&backend.name(), false), Ok(*backend));
-        }
         for workload in Workload::value_variants() {
             assert_eq!(Workload::from_str(&workload.name(), false), Ok(*workload));
-        }
-    }
-
-    #[test]
-    fn libsss_runs_everything() {
-        for workload in Workload::value_variants() {
-            for backend in Backend::value_variants().iter().filter(|backend| backend.is_sss()) {
-                assert_eq!(workload.excludes(*backend), None);
-            }
         }
     }
 }

@@ -4,12 +4,21 @@
 use bytes::Bytes;
 
 use crate::outcome::Outcome;
-use crate::setup::{Address, Setup};
+use crate::setup::{Address, Settings, Setup, Workload};
 
 /// A transport under test.
-pub(crate) trait Transport: 'static {
+pub trait Transport: 'static {
+    /// Name of the library; ratios are told for each.
+    const LIBRARY: &'static str;
+    /// Packages whose versions a report tells.
+    const PACKAGES: &'static [&'static str];
+    /// The server's side.
     type Listener: Listener;
+    /// The client's side.
     type Dialer: Dialer;
+
+    /// Tells why there is no result of a workload, if there is none.
+    fn excludes(workload: Workload, settings: Settings) -> Option<&'static str>;
 
     /// Starts a server on a free port of the loopback interface.
     fn listen(setup: &Setup) -> impl Future<Output = Outcome<(Self::Listener, Address)>> + Send;
@@ -19,7 +28,8 @@ pub(crate) trait Transport: 'static {
 }
 
 /// A server that accepts connections.
-pub(crate) trait Listener: Send + 'static {
+pub trait Listener: Send + 'static {
+    /// A connection of this side.
     type Connection: Connection;
     /// A connection whose handshake may not have happened yet.
     type Incoming: Send + 'static;
@@ -32,7 +42,8 @@ pub(crate) trait Listener: Send + 'static {
 }
 
 /// A client that makes connections.
-pub(crate) trait Dialer: Sized + Send + Sync + 'static {
+pub trait Dialer: Sized + Send + Sync + 'static {
+    /// A connection of this side.
     type Connection: Connection;
 
     /// Makes a new connection with a full handshake.
@@ -43,7 +54,8 @@ pub(crate) trait Dialer: Sized + Send + Sync + 'static {
 }
 
 /// A connection that carries streams.
-pub(crate) trait Connection: Send + Sync + 'static {
+pub trait Connection: Send + Sync + 'static {
+    /// A stream of this connection.
     type Stream: Stream;
 
     /// Opens a stream.
@@ -63,7 +75,7 @@ pub(crate) trait Connection: Send + Sync + 'static {
 }
 
 /// A stream of bytes in both directions.
-pub(crate) trait Stream: Send + 'static {
+pub trait Stream: Send + 'static {
     /// Sends all of `data`.
     fn send(&mut self, data: Bytes) -> impl Future<Output = Outcome<()>> + Send;
 

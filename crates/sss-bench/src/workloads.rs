@@ -18,7 +18,7 @@ use crate::usage::Snapshot;
 /// Runs the client side of a workload.
 pub(crate) async fn run<D: Dialer>(dialer: D, setup: &Setup) -> Outcome<Quantiles> {
     match setup.workload {
-        Workload::Bulk | Workload::BulkNatural => bulk::run(&dialer, setup).await,
+        Workload::Bulk | Workload::BulkNatural | Workload::Bulk100 => bulk::run(&dialer, setup).await,
         Workload::Datagrams => datagrams::run(&dialer, setup).await,
         workload if workload.is_rpc() => rpc::run(&dialer, setup).await,
         Workload::Handshake | Workload::HandshakeClassical => handshake::run(dialer, setup).await,
@@ -30,7 +30,7 @@ pub(crate) async fn run<D: Dialer>(dialer: D, setup: &Setup) -> Outcome<Quantile
 /// Computes the metrics of a completed measurement; the first one is the one that ratios are taken of.
 pub(crate) fn metrics(setup: &Setup, run: &Run) -> Outcome<Vec<Metric>> {
     match setup.workload {
-        Workload::Bulk | Workload::BulkNatural => bulk::metrics(run),
+        Workload::Bulk | Workload::BulkNatural | Workload::Bulk100 => bulk::metrics(run),
         Workload::Datagrams => datagrams::metrics(run),
         workload if workload.is_rpc() => rpc::metrics(run, "requests/s", "request"),
         Workload::Handshake | Workload::HandshakeClassical => rpc::metrics(run, "handshakes/s", "handshake"),

@@ -36,7 +36,7 @@ fn assert_complete(output: &Output) {
 
 #[test]
 fn every_workload_runs_over_the_peers() {
-    let workloads = "bulk,bulk-natural,rpc-1,rpc-100,rpc-10k,handshake,idle-channels,idle-streams";
+    let workloads = "bulk,bulk-natural,bulk-100,rpc-1,rpc-100,rpc-10k,handshake,idle-channels,idle-streams";
     let output = compare(&[
         "--only",
         workloads,
@@ -52,12 +52,12 @@ fn every_workload_runs_over_the_peers() {
             "{workload} is missing:\n{text}"
         );
     }
-    assert_eq!(text.matches("| quinn-aws-tuned |").count(), 8, "{text}");
+    assert_eq!(text.matches("| quinn-aws-tuned |").count(), 9, "{text}");
 }
 
 #[test]
 fn every_workload_runs_over_libsss() {
-    let workloads = "bulk,bulk-natural,rpc-1,rpc-100,rpc-10k,datagrams,handshake,idle-channels,idle-streams";
+    let workloads = "bulk,bulk-natural,bulk-100,rpc-1,rpc-100,rpc-10k,datagrams,handshake,idle-channels,idle-streams";
     assert_complete(&compare(&[
         "--only",
         workloads,
@@ -82,6 +82,23 @@ fn the_json_report_is_complete() {
         assert_eq!(median["name"], "requests/s");
         assert!(median["value"].as_f64().is_some_and(|value| value > 0.0), "{result}");
     }
+}
+
+#[test]
+fn charts_are_written_for_each_settings() {
+    let folder = std::env::temp_dir().join(format!("sss-bench-charts-{}", std::process::id()));
+    let path = folder.to_str().expect("a path in UTF-8");
+    let backends = "sss,sss-tuned,yamux,yamux-tuned";
+    let output = compare(&["--only", "rpc-1", "--backends", backends, "--charts", path]);
+    assert_complete(&output);
+    for settings in ["default", "tuned"] {
+        let svg = std::fs::read_to_string(folder.join(format!("{settings}.svg"))).expect("a chart");
+        assert!(
+            svg.contains("libsss") && svg.contains("yamux") && svg.contains("rpc-1"),
+            "{svg}"
+        );
+    }
+    std::fs::remove_dir_all(&folder).expect("the charts can be removed");
 }
 
 #[test]

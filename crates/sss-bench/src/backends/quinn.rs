@@ -1,42 +1,64 @@
 //! QUIC by quinn.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::marker::PhantomData;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use quinn::{Endpoint, EndpointConfig, MtuDiscoveryConfig, RecvStream, SendStream, TransportConfig, VarInt};
-use socket2::{Domain, Protocol, Socket, Type};
 
-use super::tls;
 use crate::outcome::Outcome;
-use crate::setup::{Address, MTU, Setup, Workload};
+use crate::setup::{Address, MTU, Settings, Setup, Workload};
+use crate::tls::{self, Cryptography};
 use crate::transport::{Connection, Dialer, Listener, Stream, Transport};
+use crate::tuning::{self, WINDOW};
 
-/// Bytes of each socket buffer, tuned.
-const SOCKET_BUFFER: usize = 4 << 20;
-/// Bytes of each flow-control window, tuned: what the socket buffer bears. Larger ones only cause loss on this path.
-const WINDOW: u32 = 4 << 20;
-/// Streams that the other side may have open in the rpc workloads, tuned. quinn makes room for all of them with each
-/// connection, so its default of 100 serves it better in the others.
-const STREAMS: u32 = 256;
-/// The same with 1,000 in flight.
-const MANY_STREAMS: u32 = 2048;
-const DEFAULT_STREAMS: u32 = 100;
 /// UDP payload of `bulk-natural`: ten of these fill a GSO send, and quinn puts at most ten into one.
 const NATURAL_MTU: u16 = 6500;
 /// Chunks taken from a stream in one call.
 const CHUNKS: usize = 32;
 
-/// quinn, with the cryptography and the settings that the setup names.
-pub(crate) struct Quinn;
+/// Choice of the library of cryptography.
+pub(crate) trait Choice: Send + 'static {
+    const CRYPTOGRAPHY: Cryptography;
+}
 
-impl Transport for Quinn {
+/// ring.
+pub(crate) struct Ring;
+/// aws-lc-rs.
+pub(crate) struct AwsLc;
+
+impl Choice for Ring {
+    const CRYPTOGRAPHY: Cryptography = Cryptography::Ring;
+}
+
+impl Choice for AwsLc {
+    const CRYPTOGRAPHY: Cryptography = Cryptography::AwsLc;
+}
+
+/// quinn with one library of cryptography.
+pub(crate) struct Quinn<C>(PhantomData<C>);
+
+impl<C: Choice> Transport for Quinn<C> {
+    const LIBRARY: &'static str = "quinn";
+    const PACKAGES: &'static [&'static str] = &["quinn", "quinn-proto", "rustls", "ring", "aws-lc-rs"];
     type Listener = QuinnListener;
     type Dialer = QuinnDialer;
 
+    fn excludes(workload: Workload, settings: Settings) -> Option<&'static str> {
+        match workload {
+            Workload::BulkNatural if !settings.is_tuned() => Some("its default MTU is at most 1452"),
+            Workload::IdleStreams | Workload::IdleStreams100k if !settings.is_tuned() => {
+                Some("its default stream limit is lower")
+            }
+            Workload::Handshake if C::CRYPTOGRAPHY == Cryptography::Ring => Some("ring has no ML-KEM"),
+            _ => None,
+        }
+    }
+
     async fn listen(setup: &Setup) -> Outcome<(Self::Listener, Address)> {
-        let (tls, credential) = tls::server(setup)?;
+        let (tls, credential) = tls::server(setup, C::CRYPTOGRAPHY)?;
         let mut config = quinn::ServerConfig::with_crypto(Arc::new(QuicServerConfig::try_from(tls)?));
         if let Some(transport) = transport(setup)? {
             config.transport_config(transport);
@@ -47,7 +69,7 @@ impl Transport for Quinn {
     }
 
     async fn dialer(setup: &Setup, address: &Address) -> Outcome<Self::Dialer> {
-        let tls = tls::client(setup, &address.credential)?;
+        let tls = tls::client(setup, C::CRYPTOGRAPHY, &address.credential)?;
         let mut config = quinn::ClientConfig::new(Arc::new(QuicClientConfig::try_from(tls)?));
         if let Some(transport) = transport(setup)? {
             config.transport_config(transport);
@@ -63,7 +85,7 @@ impl Transport for Quinn {
 
 /// Settings of a connection; `None` for the defaults.
 fn transport(setup: &Setup) -> Outcome<Option<Arc<TransportConfig>>> {
-    if !setup.backend.is_tuned() {
+    if !setup.settings.is_tuned() {
         return Ok(None);
     }
     let mtu = if setup.workload == Workload::BulkNatural {
@@ -81,33 +103,18 @@ fn transport(setup: &Setup) -> Outcome<Option<Arc<TransportConfig>>> {
         .stream_receive_window(VarInt::from_u32(WINDOW))
         .receive_window(VarInt::from_u32(WINDOW))
         .send_window(u64::from(WINDOW))
-        .max_concurrent_bidi_streams(VarInt::from_u32(stream_limit(setup)?))
+        .max_concurrent_bidi_streams(VarInt::from_u32(tuning::stream_limit(setup)?))
         .enable_segmentation_offload(true);
     Ok(Some(Arc::new(config)))
 }
 
-fn stream_limit(setup: &Setup) -> Outcome<u32> {
-    // Those of the warm-up are open as well.
-    let idle = |count: usize| u32::try_from(count + count / 10 + 1);
-    Ok(match setup.workload {
-        Workload::IdleStreams | Workload::IdleStreams100k => idle(setup.idle_streams())?,
-        Workload::Rpc1000 => MANY_STREAMS,
-        workload if workload.is_rpc() => STREAMS,
-        _ => DEFAULT_STREAMS,
-    })
-}
-
 fn endpoint(setup: &Setup, server: Option<quinn::ServerConfig>) -> Outcome<Endpoint> {
-    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
     let mut config = EndpointConfig::default();
-    if setup.backend.is_tuned() {
-        socket.set_recv_buffer_size(SOCKET_BUFFER)?;
-        socket.set_send_buffer_size(SOCKET_BUFFER)?;
+    if setup.settings.is_tuned() {
         config.max_udp_payload_size(NATURAL_MTU)?;
     }
-    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())?;
     let runtime = quinn::default_runtime().ok_or("no async runtime")?;
-    Ok(Endpoint::new(config, server, socket.into(), runtime)?)
+    Ok(Endpoint::new(config, server, tuning::socket(setup)?, runtime)?)
 }
 
 /// The server's endpoint.

@@ -1,56 +1,82 @@
 //! libsss.
 
+use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::str::FromStr as _;
 
 use ::sss::{DriverMode, Eid, Host, HostBuilder, PostQuantum, Server};
 use bytes::Bytes;
 
+use crate::backend::OWN;
 use crate::outcome::Outcome;
-use crate::setup::{Address, Backend, MTU, Setup, Workload};
+use crate::setup::{Address, MTU, Settings, Setup, Workload};
 use crate::transport::{Connection, Dialer, Listener, Stream, Transport};
 
 const SERVICE: &str = "bench";
 const PROTOCOL: &str = "1";
-/// Levels of the deep tree.
-const DEPTH: usize = 16;
+
+/// Choice of what a builder does not say by itself.
+pub(crate) trait Choice: Send + Sync + 'static {
+    const DRIVER: DriverMode = DriverMode::Shared;
+    /// Streams between the top-level one and those that are measured.
+    const LEVELS: usize = 0;
+}
+
+/// The driver on the runtime of the application.
+pub(crate) struct Shared;
+/// The driver on a thread of its own.
+pub(crate) struct Dedicated;
+/// A deep tree.
+pub(crate) struct Deep;
+
+impl Choice for Shared {}
+
+impl Choice for Dedicated {
+    const DRIVER: DriverMode = DriverMode::Dedicated;
+}
+
+impl Choice for Deep {
+    const LEVELS: usize = 16;
+}
 
 /// libsss. A connection is a channel with one top-level stream; its streams are substreams of that one.
-pub(crate) struct Sss;
+pub(crate) struct Sss<C>(PhantomData<C>);
 
-impl Transport for Sss {
+impl<C: Choice> Transport for Sss<C> {
+    const LIBRARY: &'static str = OWN;
+    const PACKAGES: &'static [&'static str] = &["libsss", "aws-lc-rs"];
     type Listener = SssListener;
-    type Dialer = SssDialer;
+    type Dialer = SssDialer<C>;
+
+    fn excludes(_: Workload, _: Settings) -> Option<&'static str> {
+        None
+    }
 
     async fn listen(setup: &Setup) -> Outcome<(Self::Listener, Address)> {
-        let host = builder(setup).build().await?;
+        let host = builder::<C>(setup).build().await?;
         let server = host.listen(SERVICE, PROTOCOL)?;
         let address = Address {
             socket: host.local_addr(),
             credential: host.eid().to_string().into_bytes(),
         };
-        let depth = levels(setup);
+        let depth = C::LEVELS;
         Ok((SssListener { server, depth }, address))
     }
 
     async fn dialer(setup: &Setup, address: &Address) -> Outcome<Self::Dialer> {
         let eid = Eid::from_str(std::str::from_utf8(&address.credential)?)?;
         Ok(SssDialer {
-            host: builder(setup).build().await?,
+            host: builder::<C>(setup).build().await?,
             setup: setup.clone(),
             eid,
             server: address.socket,
+            choice: PhantomData,
         })
     }
 }
 
-fn builder(setup: &Setup) -> HostBuilder {
-    let mode = if setup.backend == Backend::SssDedicated {
-        DriverMode::Dedicated
-    } else {
-        DriverMode::Shared
-    };
-    let builder = Host::builder().bind("127.0.0.1:0").driver(mode);
+fn builder<C: Choice>(setup: &Setup) -> HostBuilder {
+    let builder = Host::builder().bind("127.0.0.1:0").driver(C::DRIVER);
     // All clients have one address: as many as that are a flood for the default, unless a host expects them.
     let builder = if setup.workload.is_handshake() {
         builder.hello_threshold(1_000_000)
@@ -67,11 +93,6 @@ fn builder(setup: &Setup) -> HostBuilder {
     } else {
         builder.max_datagram(MTU)
     }
-}
-
-/// Streams between the top-level one and those that are measured.
-fn levels(setup: &Setup) -> usize {
-    if setup.backend == Backend::SssDeep { DEPTH } else { 0 }
 }
 
 /// The server's host listening for the service.
@@ -101,21 +122,22 @@ impl Listener for SssListener {
 }
 
 /// A client host. Two hosts share one channel, so each connection beside another takes a host of its own.
-pub(crate) struct SssDialer {
+pub(crate) struct SssDialer<C> {
     host: Host,
     setup: Setup,
     eid: Eid,
     server: SocketAddr,
+    choice: PhantomData<C>,
 }
 
-impl Dialer for SssDialer {
+impl<C: Choice> Dialer for SssDialer<C> {
     type Connection = SssConnection;
 
     /// Returns before the channel is established: what is written first travels in the third packet of the negotiation.
     async fn dial(&self) -> Outcome<SssConnection> {
         let connect = self.host.connect(self.eid, SERVICE, PROTOCOL).hint(self.server);
         let mut chain = vec![connect.open()?];
-        for _ in 0..levels(&self.setup) {
+        for _ in 0..C::LEVELS {
             let deepest = chain.last().ok_or("a chain of streams has an end")?;
             chain.push(deepest.open_substream()?);
         }
@@ -124,10 +146,11 @@ impl Dialer for SssDialer {
 
     async fn sibling(&self) -> Outcome<Self> {
         Ok(Self {
-            host: builder(&self.setup).build().await?,
+            host: builder::<C>(&self.setup).build().await?,
             setup: self.setup.clone(),
             eid: self.eid,
             server: self.server,
+            choice: PhantomData,
         })
     }
 }

@@ -15,9 +15,9 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt as _};
 use yamux::{Config, Mode};
 
-use super::tls;
 use crate::outcome::Outcome;
-use crate::setup::{Address, Backend, Setup};
+use crate::setup::{Address, Settings, Setup, Workload};
+use crate::tls::{self, Cryptography};
 use crate::transport::{Connection, Dialer, Listener, Stream, Transport};
 
 /// Streams of a connection, tuned.
@@ -29,34 +29,48 @@ const FRAME: usize = 128 << 10;
 pub(crate) struct Yamux;
 
 impl Transport for Yamux {
+    const LIBRARY: &'static str = "yamux";
+    const PACKAGES: &'static [&'static str] = &["yamux", "rustls", "aws-lc-rs", "tokio"];
     type Listener = YamuxListener;
     type Dialer = YamuxDialer;
 
+    fn excludes(workload: Workload, settings: Settings) -> Option<&'static str> {
+        match (workload, settings) {
+            (Workload::BulkNatural, Settings::Default) => Some("the same as in bulk"),
+            (Workload::IdleStreams | Workload::IdleStreams100k | Workload::Rpc1000, Settings::Default) => {
+                Some("its default stream limit is lower")
+            }
+            (Workload::IdleStreams100k, Settings::Tuned) => Some("takes longer than the run may"),
+            (Workload::Datagrams, _) => Some("TCP has no datagrams"),
+            _ => None,
+        }
+    }
+
     async fn listen(setup: &Setup) -> Outcome<(Self::Listener, Address)> {
-        let (tls, credential) = tls::server(setup)?;
+        let (tls, credential) = tls::server(setup, Cryptography::AwsLc)?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let socket = listener.local_addr()?;
         let listener = YamuxListener {
             listener,
             tls: TlsAcceptor::from(Arc::new(tls)),
-            config: config(setup.backend),
+            config: config(setup.settings),
         };
         Ok((listener, Address { socket, credential }))
     }
 
     async fn dialer(setup: &Setup, address: &Address) -> Outcome<Self::Dialer> {
-        let tls = tls::client(setup, &address.credential)?;
+        let tls = tls::client(setup, Cryptography::AwsLc, &address.credential)?;
         Ok(YamuxDialer {
             server: address.socket,
             tls: TlsConnector::from(Arc::new(tls)),
-            config: config(setup.backend),
+            config: config(setup.settings),
         })
     }
 }
 
-fn config(backend: Backend) -> Config {
+fn config(settings: Settings) -> Config {
     let mut config = Config::default();
-    if backend.is_tuned() {
+    if settings.is_tuned() {
         config
             .set_max_connection_receive_window(None)
             .set_max_num_streams(STREAMS)

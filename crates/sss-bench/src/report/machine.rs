@@ -5,33 +5,19 @@ use std::{fs, thread};
 
 use serde_json::{Value, json};
 
-/// Versions as locked when this program was built.
-const LOCK: &str = include_str!("../../../../Cargo.lock");
-
-const PACKAGES: [&str; 8] = [
-    "libsss",
-    "quinn",
-    "quinn-proto",
-    "rustls",
-    "ring",
-    "aws-lc-rs",
-    "yamux",
-    "tokio",
-];
-
 /// Machine and versions for machines.
-pub(super) fn facts() -> Value {
+pub(super) fn facts(lock: &str, packages: &[&str]) -> Value {
     json!({
         "processor": processor(),
         "cores": cores(),
         "kernel": kernel(),
-        "versions": versions(LOCK),
+        "versions": versions(lock, packages),
     })
 }
 
 /// Machine and versions in two lines.
-pub(super) fn description() -> String {
-    let versions: Vec<String> = versions(LOCK)
+pub(super) fn description(lock: &str, packages: &[&str]) -> String {
+    let versions: Vec<String> = versions(lock, packages)
         .iter()
         .map(|(name, version)| format!("{name} {version}"))
         .collect();
@@ -61,13 +47,13 @@ fn kernel() -> String {
 }
 
 /// The newest version of each package in the text of a lock file.
-fn versions(lock: &str) -> BTreeMap<String, String> {
+fn versions(lock: &str, packages: &[&str]) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     let mut name = "";
     for line in lock.lines() {
         if let Some(value) = quoted(line, "name = ") {
             name = value;
-        } else if let Some(version) = quoted(line, "version = ").filter(|_| PACKAGES.contains(&name)) {
+        } else if let Some(version) = quoted(line, "version = ").filter(|_| packages.contains(&name)) {
             found.insert(name.to_owned(), version.to_owned());
         }
     }
@@ -81,18 +67,24 @@ fn quoted<'a>(line: &'a str, key: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::PROGRAM;
 
     #[test]
     fn every_package_is_locked() {
-        let found = versions(LOCK);
-        for package in PACKAGES {
-            assert!(found.contains_key(package), "{package}");
+        for backend in PROGRAM.backends {
+            let found = versions(PROGRAM.lock, backend.packages);
+            for package in backend.packages {
+                assert!(found.contains_key(*package), "{package}");
+            }
         }
     }
 
     #[test]
     fn the_newest_of_two_versions_counts() {
         let lock = "[[package]]\nname = \"ring\"\nversion = \"0.17.13\"\n\nname = \"ring\"\nversion = \"0.17.14\"\n";
-        assert_eq!(versions(lock).get("ring").map(String::as_str), Some("0.17.14"));
+        assert_eq!(
+            versions(lock, &["ring"]).get("ring").map(String::as_str),
+            Some("0.17.14")
+        );
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::PROGRAM;
 use crate::workloads::Better;
 
 fn rate(value: f64) -> Vec<Metric> {
@@ -16,14 +17,19 @@ fn rate(value: f64) -> Vec<Metric> {
     ]
 }
 
-fn report() -> Report {
-    let mut report = Report::new();
+fn backend(name: &str) -> Backend {
+    let found = PROGRAM.backends.iter().find(|backend| backend.name == name);
+    *found.unwrap_or_else(|| panic!("no backend {name}"))
+}
+
+pub(super) fn report() -> Report {
+    let mut report = Report::new(PROGRAM.backends, PROGRAM.lock);
     for value in [900.0, 1100.0, 1000.0] {
-        report.add(Workload::Rpc100, Backend::SssTuned, rate(value));
+        report.add(Workload::Rpc100, backend("sss-tuned"), rate(value));
     }
-    report.add(Workload::Rpc100, Backend::QuinnAws, rate(250.0));
-    report.add(Workload::Rpc100, Backend::QuinnRingTuned, rate(400.0));
-    report.add(Workload::Rpc100, Backend::QuinnAwsTuned, rate(500.0));
+    report.add(Workload::Rpc100, backend("quinn-aws"), rate(250.0));
+    report.add(Workload::Rpc100, backend("quinn-ring-tuned"), rate(400.0));
+    report.add(Workload::Rpc100, backend("quinn-aws-tuned"), rate(500.0));
     report
 }
 
@@ -36,12 +42,38 @@ fn numbers_are_readable() {
 #[test]
 fn ratios_are_taken_of_medians_and_the_best_peer() {
     let text = report().text(true);
-    assert!(text.contains("| sss-tuned | 1,000 | 1,000 | 2.00 |"), "{text}");
-    assert!(text.contains("| quinn-aws-tuned | 500 | 2,000 | 1.00 |"), "{text}");
     assert!(
-        text.contains("| rpc-100 | sss-tuned | requests/s | 4.00 | 2.00 | - |"),
+        text.contains("| sss-tuned | 1,000 | 900 to 1,100 | 1,000 | 2.00 |"),
         "{text}"
     );
+    assert!(text.contains("| quinn-aws-tuned | 500 | - | 2,000 | 1.00 |"), "{text}");
+    assert!(
+        text.contains("| rpc-100 | sss-tuned | requests/s | 2.00 | - |"),
+        "{text}"
+    );
+}
+
+#[test]
+fn settings_are_never_mixed() {
+    let mut report = report();
+    report.add(Workload::Rpc100, backend("quinn-ring"), rate(750.0));
+    report.add(Workload::Rpc100, backend("sss"), rate(500.0));
+    let text = report.text(true);
+    assert!(
+        text.contains("| sss-tuned | 1,000 | 900 to 1,100 | 1,000 | 2.00 |"),
+        "{text}"
+    );
+    assert!(text.contains("| sss | 500 | - | 2,000 | 0.67 |"), "{text}");
+    assert!(text.contains("| rpc-100 | sss | requests/s | 0.67 | - |"), "{text}");
+}
+
+#[test]
+fn what_is_left_out_has_a_reason() {
+    let mut report = report();
+    report.leave_out(Workload::Rpc100, backend("yamux"), "it rains");
+    report.leave_out(Workload::Bulk, backend("yamux"), "it snows");
+    let text = report.text(true);
+    assert!(text.contains("\nLeft out: yamux: it rains.\n"), "{text}");
 }
 
 #[test]

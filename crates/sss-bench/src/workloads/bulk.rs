@@ -1,4 +1,4 @@
-//! One stream, as fast as it goes. Throughput is what the server's application received.
+//! One stream, or many at once, as fast as they go. Throughput is what the server's application received.
 
 use bytes::Bytes;
 use tokio::task::JoinSet;
@@ -15,10 +15,11 @@ const CHUNK: usize = 256 << 10;
 
 pub(super) async fn run<D: Dialer>(dialer: &D, setup: &Setup) -> Outcome<Quantiles> {
     let connection = dialer.dial().await?;
-    let stream = connection.open().await?;
     let window = Window::default();
     let mut workers = JoinSet::new();
-    workers.spawn(send(stream, window.clone()));
+    for _ in 0..setup.workload.in_flight() {
+        workers.spawn(send(connection.open().await?, window.clone()));
+    }
     window.gather(setup, workers).await
 }
 
