@@ -141,7 +141,8 @@ const MODULES: &[(&str, Layers)] = &[
     (
         "sss-reach",
         &[
-            &["absence", "dropped", "keys", "mdns", "path"],
+            &["absence", "dropped", "mdns", "path", "veil"],
+            &["keys"],
             &["client", "server"],
             &["desk"],
             &["rendezvous"],

@@ -210,7 +210,7 @@ impl Host {
             answer: None,
             mapped: MappedPort::default(),
         };
-        Ok(LeaseKey::new(self.registered.key).lease(&lease, self.token()?, rng))
+        Ok(LeaseKey::new(self.registered.key).lease((&lease, false), self.token()?, rng))
     }
 
     fn connect(&mut self, eid: Eid, name: u64, rng: &mut Generator) -> Outcome<Vec<u8>> {

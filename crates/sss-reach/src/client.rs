@@ -6,6 +6,7 @@ mod introduced;
 mod lease;
 mod mapped;
 mod outside;
+mod own;
 mod punch;
 mod registration;
 mod report;
@@ -27,6 +28,7 @@ use sss_wire::reach::records::{Register, Visibility};
 use sss_wire::reach::{Kind, Leg, Packet, Punch, Sealed};
 
 pub use mapped::Proof;
+pub use own::RelayUse;
 pub use registration::ServerAddress;
 pub use report::{Over, Registration, RegistrationError, RegistrationState, TunnelEnd};
 pub(crate) use spray::Spray;
@@ -38,6 +40,7 @@ use crate::path::{NOWHERE, Path};
 use callee::Callee;
 use calls::{Answered, Calls, Missing};
 use introduced::Introduced;
+use own::Own;
 use punch::Punched;
 use registration::{Progress, Registration as Tried};
 
@@ -48,38 +51,6 @@ pub(crate) type Opened = (TunnelId, SocketAddr);
 
 /// Introductions in a second that are acted upon (RCH-14).
 const MAX_INTRODUCTIONS: u8 = 20;
-
-/// Use that a host makes of the relays of its servers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum RelayUse {
-    /// None: a peer that is not reached directly is not reached.
-    Never,
-    /// Packets go through a relay until they go directly, and if that fails; a channel there stands by.
-    #[default]
-    Allowed,
-    /// Those who are found by a server are reached through its relay, and no packet is sent to them directly. They are
-    /// told this host's address by the server nevertheless.
-    Always,
-}
-
-impl RelayUse {
-    /// The best class of routes to those who are found.
-    fn best(self) -> RouteClass {
-        match self {
-            Self::Always => RouteClass::Relay,
-            Self::Never | Self::Allowed => RouteClass::Direct,
-        }
-    }
-}
-
-/// Statements of this host to its servers, and its use of them.
-struct Own {
-    register: Register,
-    /// Addresses that routers let in for it.
-    mapped: Vec<SocketAddr>,
-    /// Use of their relays.
-    relay: RelayUse,
-}
 
 /// A host towards its servers.
 pub(crate) struct Client {
@@ -224,7 +195,7 @@ impl Client {
             host.remove_silent_relays(now, HANDLE_SILENCE);
         }
         for registration in &mut self.registrations {
-            registration.begin_if_due(now, host, &self.own.register);
+            registration.begin_if_due(now, host, &self.own);
             self.orders.extend(registration.tend_tunnel(now, host, &mut self.rng));
         }
         self.lease(now);
@@ -323,6 +294,8 @@ impl Client {
 
     /// Routers let these addresses in for this host: each server is told of the one that it can prove.
     pub(crate) fn set_mapped(&mut self, now: Instant, named: &[SocketAddr]) {
+        // Nobody is told of a port, either.
+        let named = if self.own.is_veiled() { &[] } else { named };
         self.own.mapped = named.to_vec();
         self.name_mapped(now);
     }
@@ -348,12 +321,11 @@ impl Client {
         if self.spray.has(stream) {
             return self.read_spray(now, host, stream);
         }
-        let visibility = self.own.register.visibility;
         let of = self
             .registrations
             .iter_mut()
             .find(|registration| registration.is_on(stream));
-        let progress = of.map(|registration| registration.read(now, host, visibility));
+        let progress = of.map(|registration| registration.read(now, host, &self.own));
         if progress.is_some_and(|progress| progress != Progress::None) {
             self.name_mapped(now);
             self.on_timer(now, host);
@@ -487,7 +459,13 @@ impl Client {
         let is_direct = use_of_relay.best() == RouteClass::Direct && notify.way.address != NOWHERE;
         let is_relayed = use_of_relay != RelayUse::Never && notify.way.handle != 0;
         let is_useless = !is_direct && !is_relayed;
-        let status = if is_useless { Status::Refused } else { Status::Ok };
+        // Where the server relays nothing, and does not tell where the caller is, it is not this host that refuses.
+        let is_none = notify.way.address == NOWHERE && notify.way.handle == 0 && use_of_relay != RelayUse::Always;
+        let status = if is_useless && !is_none {
+            Status::Refused
+        } else {
+            Status::Ok
+        };
         lease.answer(name, status);
         if let Some(known) = self.introduced.get_mut(&name) {
             known.repeat(now);

@@ -35,6 +35,7 @@ pub use relay::{RelayLimits, Run, Unrelayed};
 use crate::Dropped;
 use crate::keys::LeaseKey;
 use crate::path::Path;
+use crate::veil;
 use introductions::{Due, Introductions};
 use leases::{Deed, Leases, Message, Taken};
 use relay::Relay;
@@ -212,7 +213,10 @@ impl Registrar {
         let request = Request::decode(record)?;
         let answer = match request {
             _ if self.config.allow.as_ref().is_some_and(|allow| !allow(eid)) => Err(Status::NotAllowed),
-            Request::Register(register) => self.register(now, (eid, path), &register),
+            Request::Register(register) => {
+                let is_veiled = veil::is_in_register(record);
+                self.register(now, (eid, path), (&register, is_veiled))
+            }
             Request::Lookup(_) | Request::Search(_) if self.leases.living(now, eid).next().is_none() => {
                 Err(Status::NoLease)
             }
@@ -233,13 +237,18 @@ impl Registrar {
         }))
     }
 
-    fn register(&mut self, now: Instant, (eid, path): (&Eid, Path), register: &Register) -> Result<Vec<u8>, Status> {
+    fn register(
+        &mut self,
+        now: Instant,
+        (eid, path): (&Eid, Path),
+        (register, is_veiled): (&Register, bool),
+    ) -> Result<Vec<u8>, Status> {
         let bearer = Bearer {
             eid: *eid,
             instance: register.instance,
             address: path.end(),
         };
-        self.leases.register(now, (&bearer, path), register)?;
+        self.leases.register(now, (&bearer, path), (register, is_veiled))?;
         let tokens = (0..MAX_TOKENS)
             .map(|_| self.tokens.issue(now, &bearer, &mut self.rng))
             .collect();
@@ -325,6 +334,7 @@ impl Registrar {
                 counter: lease.counter,
                 rtt: lease.rtt,
                 presence: Some(lease.presence),
+                is_veiled: Some(veil::is_in_lease(&plaintext)),
                 mapped: Some(lease.mapped.port),
             };
             match self.leases.take(now, &bearer, message) {
@@ -395,6 +405,14 @@ impl Registrar {
     /// Returns whether it relays packets.
     pub fn relays(&self) -> bool {
         self.relay.is_some()
+    }
+}
+
+#[cfg(test)]
+impl Registrar {
+    /// Returns whether nobody is to be told where a host is, if it has a lease.
+    pub(crate) fn is_veiled(&self, now: Instant, eid: &Eid) -> Option<bool> {
+        self.leases.living(now, eid).next().map(|lease| lease.is_veiled)
     }
 }
 

@@ -265,7 +265,7 @@ pub(crate) async fn host(args: DemoHostArgs, output: Output) -> Result<(), Error
     )?;
     let host = connector::build(Identity::generate(), Some(LOOPBACK), TIMES, Congestion::default()).await?;
     serve::start(&host, service)?;
-    serve::announce(&host, (None, &[]), output);
+    serve::announce(&host, (None, &[], false), output);
     end_of_input().await;
     let _ = host.close_within(Duration::from_millis(100)).await;
     Ok(())

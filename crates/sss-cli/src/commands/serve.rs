@@ -121,6 +121,11 @@ pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
         let next = "name one with --server EID@HOST, in SSS_SERVER, or in the file `servers` beside the identity";
         return Err(Error::new(Exit::Usage, "--listed needs a registration server", next));
     }
+    let relay_only = args.servers.relay.relay_only;
+    if relay_only && servers.is_empty() {
+        let what = "--relay-only needs a registration server that relays";
+        return Err(Error::new(Exit::Usage, what, "name it with --server EID@HOST"));
+    }
     let log = access_log::start(output);
     let terms = Terms {
         writable: args.write,
@@ -158,7 +163,7 @@ pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
     let host = args.listen.host(builder).await?;
     enough_descriptors()?;
     start(&host, service)?;
-    let ticket = announce(&host, (secret, &servers), output);
+    let ticket = announce(&host, (secret, &servers, relay_only), output);
     if let Some(ticket) = ticket.filter(|_| args.qr) {
         qr::show(&ticket, output)?;
     }
@@ -313,10 +318,11 @@ pub(crate) fn start(host: &Host, service: FileService) -> Result<(), Error> {
     Ok(())
 }
 
-/// Prints where the host can be reached, and the ticket, if it asks for one: that is returned. It names the servers.
+/// Prints where the host can be reached, and the ticket, if it asks for one: that is returned. It names the servers,
+/// and nothing else if the host is to be reached by their relays alone.
 pub(crate) fn announce(
     host: &Host,
-    (secret, servers): (Option<Secret>, &[ServerAt]),
+    (secret, servers, relay_only): (Option<Secret>, &[ServerAt], bool),
     output: Output,
 ) -> Option<String> {
     let eid = host.eid();
@@ -326,6 +332,9 @@ pub(crate) fn announce(
         let mut places: Vec<Place> = elsewhere.copied().map(Place::Address).collect();
         if places.is_empty() {
             places.extend(addresses.iter().copied().map(Place::Address));
+        }
+        if relay_only {
+            places.clear();
         }
         Ticket::new(eid, places, Some(secret))
             .with_servers(servers.iter().cloned())

@@ -79,7 +79,9 @@ pub(crate) async fn run(args: TicketArgs, output: Output) -> Result<(), Error> {
     let identity = identity::load(args.identity.as_deref(), output)?;
     let eid = identity.eid();
     let is_for_all = args.dns.is_some() && args.at.is_empty();
-    let places = match (args.at, args.no_addresses || is_for_all) {
+    // Where the host is reached by relays alone, its ticket does not tell where it is.
+    let is_unplaced = args.no_addresses || args.servers.relay.relay_only && args.at.is_empty();
+    let places = match (args.at, is_unplaced || is_for_all) {
         (_, true) => Vec::new(),
         (places, _) if !places.is_empty() => places,
         _ => here(args.port, args.servers.lan_only).await?,

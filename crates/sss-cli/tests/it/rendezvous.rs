@@ -216,8 +216,50 @@ fn a_server_that_relays_is_used_and_said_to_be() {
     ] {
         client.run(args).expect(2).says(&["--relay-only needs", "EID"]);
     }
+    let serve = ["serve", ".", "--relay-only", "--no-server"];
+    client
+        .run(serve)
+        .expect(2)
+        .says(&["--relay-only needs a registration server"]);
     let both = ["ls", &serving.eid, "--relay-only", "--no-relay"];
     client.run(both).expect(2).says(&["--no-relay"]);
+}
+
+// spec: RCH-38
+#[test]
+fn a_host_that_is_reached_by_a_relay_alone_is_not_said_to_be_anywhere() {
+    let home = Home::new();
+    let server = Server::start(&["--relay"]);
+    let serving = Found::start(&home, &server.at, &["--relay-only"]);
+    let ticket = serving.ticket.as_deref().unwrap();
+    // Without its server, nobody knows a place.
+    let client = Home::new();
+    client
+        .run(["ls", ticket, "--no-server"])
+        .expect(2)
+        .says(&["no address is given"]);
+    let file = home.path("ticket");
+    let made = [
+        "ticket",
+        "--server",
+        &server.at,
+        "--ticket-file",
+        file.to_str().unwrap(),
+    ];
+    let made = home.run(made.iter().chain(&["--relay-only"])).expect(0).out;
+    client
+        .run(["ls", made.trim(), "--no-server"])
+        .expect(2)
+        .says(&["no address is given"]);
+    // Callers that would go on directly are told of nothing but the relay.
+    let ran = client.run(["ping", "-c", "3", "-i", "0.7", ticket, "--json"]).expect(0);
+    assert_eq!(ran.event("found")["route"], "relay");
+    let link = ran.event("link");
+    let remote = format!("relay at {}", server.address());
+    assert!(
+        link["route"] == "relay" && link["remote"].as_str().unwrap().starts_with(&remote),
+        "{link}"
+    );
 }
 
 #[test]

@@ -44,7 +44,7 @@ pub(super) struct Lease {
     key: LeaseKey,
     boot: [u8; 8],
     ttl: Duration,
-    presence: Presence,
+    wish: Wish,
     counter: u64,
     tokens: Tokens,
     /// This host's address, as the server sees it.
@@ -54,6 +54,14 @@ pub(super) struct Lease {
     timer: Timer,
     answers: VecDeque<([u8; 8], Status)>,
     mapped: Mapped,
+}
+
+/// Wish of a host about its lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Wish {
+    pub(super) presence: Presence,
+    /// Nobody is to be told where it is (RCH-38).
+    pub(super) is_veiled: bool,
 }
 
 /// Tokens in store: none is used at two addresses.
@@ -132,7 +140,7 @@ impl Tokens {
 
 impl Lease {
     /// A lease that was just registered, on a channel of this round-trip time: the first call needs one.
-    pub(super) fn new(now: Instant, registered: Registered, (presence, rtt): (Presence, Option<Duration>)) -> Self {
+    pub(super) fn new(now: Instant, registered: Registered, (wish, rtt): (Wish, Option<Duration>)) -> Self {
         let mut tokens = Tokens::default();
         registered.tokens.into_iter().for_each(|token| tokens.put(token));
         let ttl = Duration::from_secs(u64::from(registered.ttl).max(1));
@@ -140,7 +148,7 @@ impl Lease {
             key: LeaseKey::new(registered.key),
             boot: registered.boot,
             ttl,
-            presence,
+            wish,
             counter: 0,
             tokens,
             observed: registered.address,
@@ -181,7 +189,10 @@ impl Lease {
 
     pub(super) fn next_timer(&self) -> Instant {
         let answer = (!self.answers.is_empty()).then(|| self.timer.sent + ANSWER_PAUSE);
-        let mapped = self.mapped.next_timer().filter(|_| self.presence != Presence::Leaving);
+        let mapped = self
+            .mapped
+            .next_timer()
+            .filter(|_| self.wish.presence != Presence::Leaving);
         answer
             .into_iter()
             .chain(mapped)
@@ -215,10 +226,10 @@ impl Lease {
             Some(echoed) => echoed,
             None => self.tokens.here().ok_or(NoToken)?,
         };
-        let packet = self.key.lease(&lease, token, rng);
+        let packet = self.key.lease((&lease, self.wish.is_veiled), token, rng);
         self.timer.sent = now;
         self.timer.relayed = None;
-        let pause = match self.presence {
+        let pause = match self.wish.presence {
             Presence::Leaving => Some(LEAVING_PAUSE * (1 << self.timer.unanswered.min(6))),
             _ => {
                 let pause = PAUSES.get(self.timer.unanswered).or(PAUSES.last());
@@ -238,7 +249,7 @@ impl Lease {
         let mut lease = self.statement(now, None);
         // It is of the address that this host has there.
         lease.mapped = bodies::MappedPort::default();
-        Some(self.key.lease(&lease, &token, rng))
+        Some(self.key.lease((&lease, self.wish.is_veiled), &token, rng))
     }
 
     fn statement(&mut self, now: Instant, answer: Option<([u8; 8], Status)>) -> bodies::Lease {
@@ -247,7 +258,7 @@ impl Lease {
             boot: self.boot,
             counter,
             rtt: self.rtt_micros(),
-            presence: self.presence,
+            presence: self.wish.presence,
             answer,
             mapped: self.mapped.state_in(now, counter),
         }
@@ -274,7 +285,7 @@ impl Lease {
 
     /// This host goes (RCH-20): the server is told so from now on, until it has answered.
     pub(super) fn leave(&mut self, now: Instant) {
-        self.presence = Presence::Leaving;
+        self.wish.presence = Presence::Leaving;
         self.timer.at = now;
         self.timer.unanswered = 0;
     }
@@ -314,7 +325,7 @@ impl Lease {
         let sample = now.since(sent);
         // RFC 6298, section 2, without the variance.
         self.rtt = Some(self.rtt.map_or(sample, |rtt| rtt * 7 / 8 + sample / 8));
-        let is_leaving = self.presence == Presence::Leaving;
+        let is_leaving = self.wish.presence == Presence::Leaving;
         self.timer.silent_since = None;
         if !is_leaving {
             self.timer.unanswered = 0;

@@ -11,16 +11,18 @@ use sss_proto::{
 };
 use sss_wire::reach::Sealed;
 use sss_wire::reach::bodies::{Presence, Status};
-use sss_wire::reach::records::{MAX_RECORD, Register, Registered, Request, Visibility};
+use sss_wire::reach::records::{MAX_RECORD, Registered, Request, Visibility};
 use sss_wire::services::SERVICE;
 use sss_wire::{Eid, reach};
 
-use super::lease::Lease;
+use super::Own;
+use super::lease::{Lease, Wish};
 use super::outside::Outside;
 use super::report::{self, Over, RegistrationError, RegistrationState, TunnelEnd};
 use super::tunnel::{Hearing, Tunnel, TunnelOrder};
 use crate::Dropped;
 use crate::path::NOWHERE;
+use crate::veil;
 
 /// The first pause before registration is tried again; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -228,7 +230,7 @@ impl Registration {
     }
 
     /// Asks the server, if it is time.
-    pub(super) fn begin_if_due(&mut self, now: Instant, host: &mut Host, register: &Register) {
+    pub(super) fn begin_if_due(&mut self, now: Instant, host: &mut Host, own: &Own) {
         let State::Pausing(at) = self.state else {
             return;
         };
@@ -245,7 +247,8 @@ impl Registration {
             Ok(stream) => stream,
             Err(error) => return self.fail(now, why_unopened(error)),
         };
-        let record = Request::Register(register.clone()).encode();
+        let record = Request::Register(own.register.clone()).encode();
+        let record = veil::register(record, own.is_veiled());
         let written = host.stream(stream).write_record(&record);
         if let Err(error) = written.and_then(|()| host.stream(stream).finish()) {
             host.stream(stream).release();
@@ -256,11 +259,11 @@ impl Registration {
             record: Vec::new(),
             began: now,
         });
-        self.read(now, host, register.visibility);
+        self.read(now, host, own);
     }
 
     /// Reads on: something has come on the stream.
-    pub(super) fn read(&mut self, now: Instant, host: &mut Host, visibility: Visibility) -> Progress {
+    pub(super) fn read(&mut self, now: Instant, host: &mut Host, own: &Own) -> Progress {
         let State::Asking(Asking { stream, record, .. }) = &mut self.state else {
             return Progress::None;
         };
@@ -288,11 +291,15 @@ impl Registration {
         match outcome {
             Ok((registered, at)) => {
                 self.outside.set(now, registered.other_port);
-                let presence = match visibility {
+                let presence = match own.register.visibility {
                     Visibility::Hidden => Presence::Hidden,
                     Visibility::Known | Visibility::Listed => Presence::Found,
                 };
-                let lease = Lease::new(now, registered, (presence, rtt));
+                let wish = Wish {
+                    presence,
+                    is_veiled: own.is_veiled(),
+                };
+                let lease = Lease::new(now, registered, (wish, rtt));
                 // LEASEs of the one before may still arrive.
                 let before = self.leased.as_ref().map_or(0, |(before, _)| before.counter());
                 self.leased = Some((Box::new(lease.after(before)), at));
@@ -529,7 +536,11 @@ impl Registration {
     /// A registration that has come to a lease.
     pub(super) fn leased(now: Instant, server: ServerAddress, registered: Registered) -> Self {
         let at = Link::Udp(server.addresses[0]);
-        let lease = Lease::new(now, registered, (Presence::Found, None));
+        let wish = Wish {
+            presence: Presence::Found,
+            is_veiled: false,
+        };
+        let lease = Lease::new(now, registered, (wish, None));
         Self {
             state: State::Settled,
             leased: Some((Box::new(lease), at)),

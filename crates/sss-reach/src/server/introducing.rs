@@ -11,7 +11,7 @@ use super::relay::End;
 use super::{Opened, Registrar};
 use crate::Dropped;
 use crate::keys::{From, LeaseKey};
-use crate::path::Path;
+use crate::path::{NOWHERE, Path};
 
 /// Bytes of the plaintext of NOTIFY that are not HELLO.
 const NOTIFY_FIELDS: usize = 16 + reach::ADDRESS + 2 + 4 + 32 + 4;
@@ -40,6 +40,7 @@ impl Registrar {
             counter: connect.counter,
             rtt: connect.rtt,
             presence: None,
+            is_veiled: None,
             mapped: None,
         };
         let taken = match connect.boot == self.boot {
@@ -77,7 +78,15 @@ impl Registrar {
             Some(lease) => lease,
             None => self.leases.find(now, &connect.eid, Some(&caller))?,
         };
-        let (to, rtt, mapped) = (lease.path, lease.rtt, lease.mapped_of_others());
+        let (to, rtt) = (lease.path, lease.rtt);
+        let callers = self.leases.get(now, &caller);
+        // Neither has any use for the other's address if one of them is reached by relays alone.
+        let is_veiled = lease.is_veiled || callers.is_none_or(|callers| callers.is_veiled);
+        let told = |path: Path, lease: Option<&Lease>| match lease.filter(|_| !is_veiled) {
+            Some(lease) => (path.reachable(), lease.mapped_of_others()),
+            None => (NOWHERE, 0),
+        };
+        let (callees, callers) = (told(to, Some(lease)), told(from, callers));
         let callee = Instance {
             eid: connect.eid,
             name: lease.instance,
@@ -93,8 +102,8 @@ impl Registrar {
                 self.notify(now, &connect.introduction);
             }
             return Ok(Way {
-                address: to.reachable(),
-                mapped,
+                address: callees.0,
+                mapped: callees.1,
                 handle: handles.0,
                 hold,
                 ..way
@@ -114,10 +123,9 @@ impl Registrar {
         let (mut name, mut punch_key) = ([0; 8], [0; 32]);
         self.rng.fill(&mut name);
         self.rng.fill(&mut punch_key);
-        let callers = self.leases.get(now, &caller).map(Lease::mapped_of_others);
         let way = Way {
-            address: from.reachable(),
-            mapped: callers.unwrap_or_default(),
+            address: callers.0,
+            mapped: callers.1,
             handle: others,
             punch_key,
             hold: hold(rtt, connect.rtt),
@@ -126,8 +134,8 @@ impl Registrar {
         self.introductions.begin(now, connect.introduction, introduction, pairs);
         self.stats.introduced = self.stats.introduced.saturating_add(1);
         Ok(Way {
-            address: to.reachable(),
-            mapped,
+            address: callees.0,
+            mapped: callees.1,
             handle,
             punch_key,
             hold: hold(connect.rtt, rtt),

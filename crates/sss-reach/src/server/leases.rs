@@ -88,6 +88,8 @@ pub(super) struct Message {
     pub(super) rtt: u32,
     /// Wish of the host, as far as the packet tells.
     pub(super) presence: Option<Presence>,
+    /// Set if nobody is to be told where it is (RCH-38), as far as the packet tells.
+    pub(super) is_veiled: Option<bool>,
     /// The mapped port that it names, and 0 if none; `None` if it says nothing of that.
     pub(super) mapped: Option<u16>,
 }
@@ -208,7 +210,7 @@ impl Leases {
         &mut self,
         now: Instant,
         (bearer, path): (&Bearer, Path),
-        register: &Register,
+        (register, is_veiled): (&Register, bool),
     ) -> Result<(), Status> {
         let is_known = self.get_mut(&bearer.instance()).is_some();
         if !is_known && self.of(&bearer.eid).len() >= MAX_INSTANCES {
@@ -224,6 +226,7 @@ impl Leases {
         let lease = Lease {
             visibility: register.visibility,
             is_complete: true,
+            is_veiled,
             listing,
             ..Lease::new(now, bearer, path)
         };
@@ -258,6 +261,8 @@ impl Leases {
             true if is_leaving => return Taken::Left,
             // The number of its latest packet is forgotten: all that came before have older tokens.
             true if message.made + self.quotas.ttl <= now => return Taken::Stale,
+            // CONNECT does not say what the host wants.
+            true if message.presence.is_none() => return Taken::Stale,
             true if self.of(&bearer.eid).len() >= MAX_INSTANCES => return Taken::Superseded,
             true if !self.make_room(now, (bearer, message.from)) => return Taken::NoRoom,
             true => {}

@@ -31,6 +31,8 @@ struct Client {
     at: SocketAddr,
     /// Set if it uses its first token always, and not the latest.
     keeps_its_token: bool,
+    /// Set if nobody is to be told where it is.
+    is_veiled: bool,
     registered: Registered,
     counter: u64,
     presence: Presence,
@@ -86,6 +88,7 @@ impl Client {
             instance,
             at: address(n),
             keeps_its_token: false,
+            is_veiled: false,
             registered,
             counter: 0,
             presence: match visibility {
@@ -122,7 +125,7 @@ impl Client {
             mapped: self.mapped,
         };
         let (key, token) = (self.key(), self.token());
-        key.lease(&lease, &token, &mut self.rng)
+        key.lease((&lease, self.is_veiled), &token, &mut self.rng)
     }
 
     fn connect(&mut self, callee: Eid, introduction: [u8; 8]) -> Vec<u8> {
@@ -508,6 +511,88 @@ fn both_are_told_of_each_other() {
     assert_eq!(sent(&mut server).len(), 3);
     server.on_timer(at(9000));
     assert_eq!(sent(&mut server), []);
+}
+
+/// The ways that a caller and its callee are told of each other, when the one calls the other.
+fn ways(server: &mut Registrar, now: Instant, (caller, callee): (&mut Client, &Client), name: u8) -> [Way; 2] {
+    let packet = caller.connect(callee.eid, [name; 8]);
+    server.packet(now, caller.at, &packet).unwrap();
+    let told = sent(server);
+    let to = |at: SocketAddr| told.iter().find(|(to, _)| *to == at).map(|(_, packet)| packet).unwrap();
+    let notify = callee.opened(to(callee.at), Kind::Notify);
+    [
+        caller.found(to(caller.at)).unwrap(),
+        Notify::decode(&notify).unwrap().way,
+    ]
+}
+
+/// Registers a host that is reached by relays alone.
+fn veiled(server: &mut Registrar, now: Instant, n: u8) -> Client {
+    let register = Register {
+        instance: [n; 8],
+        visibility: Visibility::Known,
+        ..Register::default()
+    };
+    let record = crate::veil::register(Request::Register(register).encode(), true);
+    let answer = server.request(now, (&eid(n), address(n)), &record).unwrap();
+    Client {
+        registered: Registered::decode(&answer).unwrap().unwrap(),
+        is_veiled: true,
+        ..Client::new(&mut registrar(ServerConfig::default()), now, n)
+    }
+}
+
+/// Returns whether no way has an address, and each a handle.
+fn tell_nothing(ways: [Way; 2]) -> bool {
+    let mut ways = ways.iter();
+    ways.all(|way| (way.address, way.mapped) == (NOWHERE, 0) && way.handle != 0)
+}
+
+// spec: RCH-38
+#[test]
+fn nobody_is_told_where_a_host_is_that_is_reached_by_relays_alone() {
+    let mut server = registrar(relaying());
+    let (mut plain, mut other) = (Client::new(&mut server, at(0), 1), Client::new(&mut server, at(0), 2));
+    // From REGISTER on, before it has leased.
+    let mut hidden = veiled(&mut server, at(0), 3);
+    assert!(tell_nothing(ways(&mut server, at(10), (&mut plain, &hidden), 1)));
+    assert!(tell_nothing(ways(&mut server, at(20), (&mut hidden, &plain), 2)));
+    // When it has leased, and if CONNECT is repeated.
+    for (ms, name) in [(3000, 3), (4000, 4)] {
+        hidden.renew(&mut server, at(ms));
+        let packet = plain.connect(hidden.eid, [name; 8]);
+        server.packet(at(ms + 10), plain.at, &packet).unwrap();
+        drop(sent(&mut server));
+        server.on_timer(at(ms + 900));
+        drop(sent(&mut server));
+        assert!(tell_nothing(ways(
+            &mut server,
+            at(ms + 950),
+            (&mut plain, &hidden),
+            name
+        )));
+    }
+    // Others are told of each other as ever.
+    let [found, told] = ways(&mut server, at(7000), (&mut plain, &other), 5);
+    assert_eq!((found.address, told.address), (other.at, plain.at));
+
+    // After a restart nothing is known of it before it has said so again: CONNECT makes no lease.
+    let mut server = Registrar::new(at(8000), relaying(), &[7; 32], &[99; 32]);
+    for client in [&mut plain, &mut other, &mut hidden] {
+        client.registered.boot = server.boot;
+    }
+    plain.renew(&mut server, at(8000));
+    server
+        .packet(at(8010), hidden.at, &hidden.connect(plain.eid, [6; 8]))
+        .unwrap();
+    let [(to, answer)] = &sent(&mut server)[..] else {
+        panic!("FOUND alone");
+    };
+    assert_eq!(*to, hidden.at);
+    assert_eq!(hidden.found(answer), Err(unfound(Status::NoLease)));
+    hidden.renew(&mut server, at(8020));
+    assert!(tell_nothing(ways(&mut server, at(8030), (&mut plain, &hidden), 7)));
+    assert!(tell_nothing(ways(&mut server, at(8040), (&mut hidden, &plain), 8)));
 }
 
 // spec: RCH-12
@@ -1065,7 +1150,7 @@ fn lease_with(
         answer: None,
         mapped: client.mapped,
     };
-    let packet = client.key().lease(&lease, token, &mut client.rng);
+    let packet = client.key().lease((&lease, false), token, &mut client.rng);
     server.packet(now, from, &packet).unwrap();
     let sent = std::iter::from_fn(|| server.poll_transmit());
     sent.map(|(to, answer)| {

@@ -12,6 +12,10 @@ fn address(n: u8) -> SocketAddr {
 }
 
 const KEY: [u8; 32] = [3; 32];
+const WISH: Wish = Wish {
+    presence: Presence::Found,
+    is_veiled: false,
+};
 
 fn lease() -> (Lease, Generator) {
     let registered = Registered {
@@ -22,10 +26,7 @@ fn lease() -> (Lease, Generator) {
         tokens: (1..=4).map(|n| vec![n; 87]).collect(),
         other_port: 0,
     };
-    (
-        Lease::new(at(0), registered, (Presence::Found, None)),
-        Generator::new(&[2; 32]),
-    )
+    (Lease::new(at(0), registered, (WISH, None)), Generator::new(&[2; 32]))
 }
 
 /// The token of a packet, and what it says.

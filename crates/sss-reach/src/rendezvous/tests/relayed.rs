@@ -185,10 +185,48 @@ fn who_uses_no_relay_is_told_that_one_would_be_needed() {
     assert_eq!(world.failure(one), Some(NegotiationError::Unfound(Absence::NoWay)));
 }
 
-// spec: RCH-19
+// spec: RCH-38
+#[test]
+fn who_uses_nothing_but_a_relay_never_lets_its_server_tell_where_it_is() {
+    let mut world = World::new((20, 20));
+    world.relay = (Some(RelayLimits::default()), RelayUse::Always);
+    let server = world.add_server();
+    let two = world.add_host(Nat::None, &[server], Visibility::Known);
+    let eid = world.nodes[two].host.eid();
+    let mut was_known = [false; 2];
+    for ms in 0..40_000 {
+        if ms == 5000 {
+            world.restart_server();
+        }
+        world.run(MS(1));
+        let (registrar, _) = world.nodes[SERVER].rendezvous.server.as_ref().unwrap();
+        if let Some(is_veiled) = registrar.is_veiled(world.now, &eid) {
+            assert!(is_veiled, "after {ms} ms");
+            was_known[usize::from(ms > 5000)] = true;
+        }
+    }
+    assert_eq!(was_known, [true; 2]);
+    // Nor does it name a port that a router lets in.
+    let node = &mut world.nodes[two];
+    let outer = SocketAddr::new(node.address.ip(), 5000);
+    node.rendezvous.set_mapped(world.now, &mut node.host, &[outer]);
+    node.wake = Some(world.now);
+    world.run(MS(1000));
+    let state = &world.nodes[two].rendezvous.registrations()[0].state;
+    assert!(
+        matches!(state, crate::RegistrationState::Registered { mapped: None, .. }),
+        "{state:?}"
+    );
+}
+
+// spec: RCH-19, RCH-38
 #[test]
 fn who_uses_nothing_but_a_relay_sends_nothing_directly() {
-    for uses in [[RelayUse::Always, RelayUse::Allowed], [RelayUse::Always; 2]] {
+    for uses in [
+        [RelayUse::Always, RelayUse::Allowed],
+        [RelayUse::Allowed, RelayUse::Always],
+        [RelayUse::Always; 2],
+    ] {
         let (mut world, one, two) = pair_with([Nat::None; 2], (50, 50), uses);
         let began = world.now;
         world.call(one, two);
@@ -196,8 +234,16 @@ fn who_uses_nothing_but_a_relay_sends_nothing_directly() {
         assert_eq!(world.nodes[two].heard.unwrap().since(began), MS(300));
         assert_eq!(world.class(one), Some(RouteClass::Relay));
         let (from, to) = (world.nodes[one].address, world.nodes[two].address);
-        let is_direct = |(a, b, _): &&(SocketAddr, SocketAddr, Vec<u8>)| (*a, *b) == (from, to);
-        assert_eq!(world.wire.iter().filter(is_direct).count(), 0);
+        // Neither is told where the other is, also not when the one calls again after a restart of the server.
+        let is_direct = |(a, b, _): &&Flight| [(*a, *b), (*b, *a)].contains(&(from, to));
+        assert_eq!(world.wire.iter().filter(is_direct).count(), 0, "{uses:?}");
+        world.restart_server();
+        world.run(Duration::from_secs(40));
+        world.nodes[two].heard = None;
+        world.call(one, two);
+        world.run(Duration::from_secs(20));
+        assert!(world.nodes[two].heard.is_some(), "{uses:?}");
+        assert_eq!(world.wire.iter().filter(is_direct).count(), 0, "{uses:?}");
     }
     // Where nothing is relayed, nothing comes of it.
     let mut world = World::new((50, 50));
@@ -209,6 +255,16 @@ fn who_uses_nothing_but_a_relay_sends_nothing_directly() {
     world.call(one, two);
     world.run(MS(1000));
     assert_eq!(world.failure(one), Some(NegotiationError::Unfound(Absence::Refused)));
+    // Nor the other way round, and then nobody refuses.
+    let mut world = World::new((50, 50));
+    let server = world.add_server();
+    let two = world.add_host(Nat::None, std::slice::from_ref(&server), Visibility::Known);
+    world.relay.1 = RelayUse::Always;
+    let one = world.add_host(Nat::None, &[server], Visibility::Hidden);
+    world.run(MS(5000));
+    world.call(one, two);
+    world.run(Duration::from_secs(70));
+    assert_eq!(world.failure(one), Some(NegotiationError::Unfound(Absence::NoWay)));
 }
 
 // spec: RCH-17

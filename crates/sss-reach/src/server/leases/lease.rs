@@ -26,6 +26,8 @@ pub(in crate::server) struct Lease {
     pub(super) state: State,
     /// It has registered in this run of the server: nothing is missing.
     pub(super) is_complete: bool,
+    /// Nobody is to be told where it is (RCH-38).
+    pub(in crate::server) is_veiled: bool,
     /// The port of its address that a router lets in for it, and that it has proven; 0 if there is none (RCH-25).
     pub(super) mapped: u16,
     pub(super) listing: Option<Box<Listing>>,
@@ -65,6 +67,7 @@ impl Lease {
             visibility: Visibility::Hidden,
             state: State::Heard,
             is_complete: false,
+            is_veiled: false,
             mapped: 0,
             listing: None,
         }
@@ -96,6 +99,7 @@ impl Lease {
     pub(super) fn renew(&mut self, now: Instant, message: &Message) {
         self.heard = now;
         self.rtt = message.rtt;
+        self.is_veiled = message.is_veiled.unwrap_or(self.is_veiled);
         self.state = State::Heard;
         // What is listed was said on a stream.
         if let Some(presence) = message.presence.filter(|_| self.visibility != Visibility::Listed) {
