@@ -171,6 +171,16 @@ mod tests {
     }
 
     #[test]
+    fn one_that_waits_is_known_as_one_that_was_tried_is() {
+        let (begin, mut rng) = (Instant::now(), Generator::new(&[1; 32]));
+        let mut candidates = Candidates::new(begin);
+        let now: Vec<bool> = (1..=3).map(|port| candidates.add(at(1, port), &mut rng)).collect();
+        assert_eq!(now, [true, true, false]);
+        let has = |port| candidates.has(&at(1, port));
+        assert_eq!([has(1), has(2), has(3), has(4)], [true, true, true, false]);
+    }
+
+    #[test]
     fn nothing_is_drawn_where_nothing_waits() {
         let (begin, mut rng) = (Instant::now(), Generator::new(&[1; 32]));
         let mut candidates = Candidates::new(begin);

@@ -224,6 +224,55 @@ mod tests {
         assert!((10..=11).contains(&to_all), "{to_all} to all in 10 s");
         let most = 11 * MAX_SINGLE;
         assert!((1..=most).contains(&to_one), "{to_one} to single hosts in 10 s");
+        assert!(to_one > 5 * MAX_SINGLE, "each second some: {to_one}");
+    }
+
+    // spec: RCH-35
+    #[test]
+    fn threat_43_few_single_hosts_wait_for_an_answer_and_each_once() {
+        let begin = Instant::now();
+        let mut responder = responder(begin);
+        said(&mut responder, begin, 1000);
+        let asked = Asked { unicast: true, ..all() };
+        let ask = |responder: &mut Responder, ms, hosts: std::ops::RangeInclusive<u8>| {
+            let now = begin + Duration::from_millis(ms);
+            for n in hosts {
+                responder.on_question(now, (from(n), &asked), Duration::from_millis(100));
+            }
+            responder.single.len()
+        };
+        // Of one second few are answered; some of these wait when the next one begins.
+        assert_eq!(ask(&mut responder, 1050, 200..=200), 1);
+        assert_eq!(said(&mut responder, begin, 1200).len(), 1);
+        assert_eq!(ask(&mut responder, 2000, 1..=20), 20);
+        assert_eq!(ask(&mut responder, 2051, 1..=20), 20, "each waits once");
+        assert_eq!(ask(&mut responder, 2052, 21..=100), MAX_SINGLE);
+        let mut answered = Vec::new();
+        for (_, audience) in said(&mut responder, begin, 2200) {
+            if let Audience::One(to) = audience {
+                assert!(!answered.contains(&to), "{to} twice");
+                answered.push(to);
+            }
+        }
+        assert_eq!(answered.len(), MAX_SINGLE);
+    }
+
+    #[test]
+    fn who_asks_long_after_the_latest_announcement_is_answered_before_all() {
+        let begin = Instant::now();
+        let asked = Asked { unicast: true, ..all() };
+        for (ms, is_alone) in [(30_999, true), (31_000, false)] {
+            let mut responder = responder(begin);
+            assert_eq!(said(&mut responder, begin, 1500).len(), 2);
+            let now = begin + Duration::from_millis(ms);
+            responder.on_question(now, (from(2), &asked), Duration::ZERO);
+            let audience = if is_alone {
+                Audience::One(from(2))
+            } else {
+                Audience::All
+            };
+            assert_eq!(responder.poll(now), Some(audience), "{ms}");
+        }
     }
 
     #[test]

@@ -294,6 +294,31 @@ mod tests {
         assert_eq!(seeker.searches.len(), MAX_SOUGHT);
     }
 
+    #[test]
+    fn the_latest_are_looked_for_where_there_are_too_many_and_questions_keep_their_distance() {
+        let begin = Instant::now();
+        let mut seeker = Seeker::new(&[1; 32]);
+        let numbered = |n: u16| {
+            let [high, low] = n.to_be_bytes();
+            let mut key = [0; 32];
+            (key[0], key[1]) = (high, low);
+            Eid::from_public_key(&key)
+        };
+        let mut asked = Vec::new();
+        for ms in 0..1000_u64 {
+            let now = begin + Duration::from_millis(ms);
+            if ms < 300 {
+                seeker.seek(now, numbered(u16::try_from(ms).unwrap()));
+            }
+            asked.extend(seeker.poll(now).map(|_| ms));
+        }
+        assert!(asked.windows(2).all(|pair| pair[1] - pair[0] >= 100), "{asked:?}");
+        assert!((3..=10).contains(&asked.len()), "{asked:?}");
+        assert_eq!(seeker.searches.len(), MAX_SOUGHT);
+        let sought = |n| seeker.searches.iter().any(|search| search.eid == numbered(n));
+        assert!(sought(299) && sought(44) && !sought(43), "the first give way");
+    }
+
     // spec: RCH-34, RCH-36
     #[test]
     fn a_host_is_found_where_its_message_came_from_and_nobody_else_is() {
@@ -377,5 +402,12 @@ mod tests {
         let later = now + Duration::from_secs(1);
         assert_eq!(intake.full_until(), Some(later));
         assert!(intake.takes(later, from(1).ip()));
+        // Senders without end are not told apart without end.
+        let mut intake = Intake::new(now);
+        for n in 0..500_u16 {
+            let [high, low] = n.to_be_bytes();
+            assert!(intake.takes(now, [10, 0, high, low].into()));
+        }
+        assert_eq!(intake.of.len(), Intake::MAX_SENDERS);
     }
 }

@@ -101,7 +101,20 @@ fn threat_43_foreign_and_hostile_records_are_left_alone() {
     let good = packet_of(vec![record(&own, location(7757)), record(&own, text(&[&tag]))]);
     assert_eq!(read(&good), Some(Heard::Told(vec![presence()])));
     let large = "x".repeat(200);
-    let bad: [Vec<ResourceRecord<'_>>; 8] = [
+    let elsewhere = format!("{}._sss._udp.local", Nonce([1; LEN]).to_text());
+    let gone = |mut record: ResourceRecord<'static>| {
+        record.ttl = 0;
+        record
+    };
+    let (location_gone, text_gone) = (
+        gone(record(&own, location(7757)).into_owned()),
+        gone(record(&own, text(&[&tag])).into_owned()),
+    );
+    let bad: [Vec<ResourceRecord<'_>>; 11] = [
+        // Half of it is of another, or goes.
+        vec![record(&elsewhere, location(7757)), record(&own, text(&[&tag]))],
+        vec![location_gone, record(&own, text(&[&tag]))],
+        vec![record(&own, location(7757)), text_gone],
         vec![
             record("My Printer._ipp._tcp.local", location(631)),
             record("My Printer._ipp._tcp.local", text(&["t=1"])),
@@ -151,10 +164,66 @@ fn threat_43_a_message_tells_of_few_hosts_and_takes_no_room_by_its_counts() {
         Some(Heard::Told(Vec::new()))
     );
     assert_eq!(read(&packet_of((0..200).map(address).collect())), None);
+    // Nor are more read of the least that there is, questions.
+    let questions = |count: usize| {
+        let mut packet = Packet::new_query(0);
+        let one = || Question::new(Name::new_unchecked(SERVICE), QTYPE::ANY, QCLASS::ANY, false);
+        packet.questions = std::iter::repeat_with(one).take(count).collect();
+        packet.build_bytes_vec_compressed().unwrap()
+    };
+    assert!(questions(129).len() <= MAX_MESSAGE);
+    assert!(matches!(
+        read(&questions(128)),
+        Some(Heard::Asked(Asked { all: true, .. }))
+    ));
+    assert_eq!(read(&questions(129)), None);
     for count in 0..4 {
         let mut counts = [0; 12];
         counts[4 + 2 * count] = 0xff;
         assert_eq!(read(&counts), None);
+    }
+}
+
+// spec: RCH-35
+#[test]
+fn threat_43_of_a_question_few_names_are_kept() {
+    let names: Vec<String> = (0..25)
+        .map(|n| format!("{}._sss._udp.local", Nonce([n; LEN]).to_text()))
+        .collect();
+    let mut packet = Packet::new_query(0);
+    for name in &names {
+        let name = Name::new_unchecked(name);
+        packet
+            .questions
+            .push(Question::new(name, QTYPE::ANY, QCLASS::ANY, false));
+    }
+    let message = packet.build_bytes_vec_compressed().unwrap();
+    let Some(Heard::Asked(asked)) = read(&message) else {
+        panic!("{} bytes", message.len());
+    };
+    assert_eq!((asked.names.len(), asked.all), (MAX_NAMES, false));
+    let mut packet = Packet::new_query(0);
+    for name in &names {
+        packet
+            .answers
+            .push(record(SERVICE, RData::PTR(PTR(Name::new_unchecked(name)))));
+    }
+    let message = packet.build_bytes_vec_compressed().unwrap();
+    let Some(Heard::Asked(asked)) = read(&message) else {
+        panic!("{} bytes", message.len());
+    };
+    assert_eq!(asked.known.len(), MAX_NAMES);
+}
+
+// spec: RCH-35
+#[test]
+fn what_is_no_standard_query_is_not_read() {
+    for message in [question(false), announced()] {
+        for opcode in 1..16 {
+            let mut other = message.clone();
+            other[2] |= opcode << 3;
+            assert_eq!(read(&other), None, "opcode {opcode}");
+        }
     }
 }
 
@@ -206,6 +275,7 @@ fn who_knows_the_host_says_so_and_names_are_the_same_in_capitals() {
         (false, Vec::new(), false)
     );
     assert_eq!(named("printer.local", QTYPE::TYPE(TYPE::A)), (false, Vec::new(), false));
+    assert_eq!(named(SERVICE, QTYPE::TYPE(TYPE::A)), (false, Vec::new(), false));
 }
 
 // spec: RCH-35
