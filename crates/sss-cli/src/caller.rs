@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use sss::{
-    Absence, ConnectError, Eid, Host, NegotiationError, ReadError, Refusal, Route, RouteClass, Seconds, ServicesError,
+    Absence, ConnectError, Eid, Host, NegotiationError, Peer, ReadError, Refusal, Route, RouteClass, Seconds,
+    ServicesError,
 };
 
 use crate::error::{Error, Exit, NO_WAY, SERVER_ADVICE};
@@ -179,6 +180,35 @@ fn tell_of_lan((eid, route): (Eid, Route), output: Output) {
             place_of(route)
         ));
     }
+}
+
+/// Pause between looks at the route by which a peer is spoken to.
+const ROUTE_LOOK: Duration = Duration::from_millis(500);
+
+/// Tells when a peer that was reached by one class of routes is spoken to by another, until it is gone.
+pub(crate) async fn watch_route(peer: Peer, mut class: RouteClass, output: Output) {
+    while let Some(info) = peer.info() {
+        if info.route.class() != class {
+            class = info.route.class();
+            tell_of_route(&peer.eid(), info.route, output);
+        }
+        tokio::time::sleep(ROUTE_LOOK).await;
+    }
+}
+
+/// Tells that a peer is spoken to by another route now.
+pub(crate) fn tell_of_route(eid: &Eid, route: Route, output: Output) {
+    let fact = json!({
+        "event": "route",
+        "eid": eid.to_string(),
+        "address": route.address().map(|address| address.to_string()),
+        "route": route.class().name(),
+    });
+    output.machine(&[fact]);
+    output.note(match route.class() {
+        RouteClass::Direct => format!("{eid} is reached directly now, at {route}"),
+        _ => format!("{eid} is reached through {} now", place_of(route)),
+    });
 }
 
 /// The place of a route, for people.

@@ -13,7 +13,7 @@ use sss::{
     WindowConfig,
 };
 
-use crate::caller::{Caller, TOO_MUCH, Waiting, place_of};
+use crate::caller::{Caller, TOO_MUCH, Waiting, place_of, watch_route};
 use crate::cli::{ConnectArgs, key_log_has_a_place};
 use crate::dns;
 use crate::error::{Error, Exit};
@@ -211,6 +211,7 @@ impl Connector {
         let route = stream.peer().info().map(|info| info.route);
         if let Some(route) = route {
             caller.tell_how(&target, (eid, route), self.output).await;
+            tokio::spawn(watch_route(stream.peer().clone(), route.class(), self.output));
         }
         let address = route.map_or_else(|| target.place(), place_of);
         let again = Again {

@@ -9,6 +9,10 @@ use sss::{Eid, FoundBy, Host, HostBuilder, Mdns, MdnsLink, MdnsReport, Route};
 use crate::error::NOT_ON_LAN;
 use crate::output::Output;
 
+/// Time for hosts on the local network to answer: it is asked at 0, 1 and 3 s.
+const SURVEY: Duration = Duration::from_millis(3300);
+/// As many instances as are told apart.
+const MANY: usize = 64;
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -39,6 +43,15 @@ impl MdnsArgs {
     pub(crate) fn is_on(self) -> bool {
         self.mdns
     }
+}
+
+/// Asks on the local network who is there, and waits until most have answered. Nothing if mDNS is off.
+pub(crate) async fn survey(host: &Host) {
+    if host.mdns().is_none() {
+        return;
+    }
+    host.survey_lan();
+    tokio::time::sleep(SURVEY).await;
 }
 
 /// Findings about the local network, for people and for machines.
@@ -76,7 +89,18 @@ pub(crate) fn examined(host: &Host, wanted: Option<&Eid>) -> Option<Examined> {
             advice.push(CANNOT_BE_USED.to_owned());
             format!("cannot be used: {failure}")
         }
-        (None, None) => "on, and nobody was looked for: give an EID".to_owned(),
+        (None, None) => {
+            let there = match report.instances {
+                0 => "no host announces itself there".to_owned(),
+                1 => "one host announces itself there".to_owned(),
+                MANY => format!("{MANY} hosts announce themselves there, or more"),
+                n => format!("{n} hosts announce themselves there"),
+            };
+            format!(
+                "asked on {}: {there}; an EID tells whether it is one of them",
+                links_words(&report)
+            )
+        }
         (None, Some(_)) => {
             let others = match report.heard {
                 0 => "no host was heard".to_owned(),
@@ -102,6 +126,7 @@ pub(crate) fn examined(host: &Host, wanted: Option<&Eid>) -> Option<Examined> {
         "failure": report.failure,
         "questions": report.questions,
         "heard": report.heard,
+        "instances": report.instances,
         "dropped": report.dropped,
         "found": places,
     });

@@ -31,6 +31,9 @@ pub(crate) struct Examined {
     pub(crate) has_found: bool,
 }
 
+/// Nobody is asked.
+pub(crate) async fn survey(_: &Host) {}
+
 /// Nobody was asked.
 pub(crate) fn examined(_: &Host, _: Option<&Eid>) -> Option<Examined> {
     None

@@ -83,6 +83,18 @@ impl RelayArgs {
         }
     }
 
+    /// The switch by which no ports are guessed, if there is one.
+    pub(crate) fn without_spraying(self) -> Option<&'static str> {
+        let switches = [
+            (self.no_spraying, "--no-spraying"),
+            (self.no_relay, "--no-relay"),
+            (self.relay_only, "--relay-only"),
+        ];
+        switches
+            .into_iter()
+            .find_map(|(is_given, name)| is_given.then_some(name))
+    }
+
     fn spraying(self) -> Spraying {
         match self.no_spraying {
             true => Spraying::Off,

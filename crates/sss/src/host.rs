@@ -298,6 +298,15 @@ impl Host {
         self.handle.mdns().map(|mdns| mdns.desk().report())
     }
 
+    /// Asks on the local network which hosts of this protocol are there, if mDNS is on, as for a host that nobody is.
+    /// What is heard within 15 s counts in [`MdnsReport::instances`](crate::MdnsReport::instances).
+    #[cfg(feature = "mdns")]
+    pub fn survey_lan(&self) {
+        if let Some(mdns) = self.handle.mdns() {
+            mdns.seek(crate::mdns::nobody());
+        }
+    }
+
     /// Tells what came of asking the router to let this host's port in. `None` if the host does not ask: see
     /// [`HostBuilder::port_mapping`](crate::HostBuilder::port_mapping).
     ///

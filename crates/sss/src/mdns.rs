@@ -54,6 +54,8 @@ pub enum Mdns {
 
 /// Pause before it is tried again to open the sockets.
 const RETRY: Duration = Duration::from_secs(5);
+/// Instances that are told apart.
+const MAX_COUNTED: usize = 64;
 /// Range of the pause before an answer, in milliseconds: RFC 6762, section 6.
 const JITTER: (u64, u64) = (20, 120);
 
@@ -74,6 +76,7 @@ pub(crate) fn start(shared: &Arc<Shared>, mode: Mdns) {
         orders,
         seeker: Seeker::new(&seed()),
         intake: Intake::new(now),
+        heard: Vec::new(),
         open: None,
         retry_at: now,
     };
@@ -90,6 +93,8 @@ struct Keeper {
     orders: mpsc::Receiver<Eid>,
     seeker: Seeker,
     intake: Intake,
+    /// Instances that were heard as long as somebody is looked for, to count them.
+    heard: Vec<Nonce>,
     open: Option<Open>,
     /// The sockets are not opened before.
     retry_at: Instant,
@@ -271,13 +276,25 @@ impl Keeper {
             .collect();
         for presence in hosts.iter().filter(|presence| !own.contains(&presence.nonce)) {
             let found = self.seeker.on_presence(now, seeker::Heard { from, presence });
+            self.count(now, presence.nonce);
+            let instances = self.heard.len();
             self.desk.update(|report| {
                 report.heard += 1;
+                report.instances = instances;
                 found.iter().for_each(|(eid, at)| report.note_found(*eid, *at));
             });
             for (eid, at) in found {
                 self.tell(eid, at);
             }
+        }
+    }
+
+    /// Counts an instance. Nothing of it is kept when nobody is looked for.
+    fn count(&mut self, now: Instant, nonce: Nonce) {
+        if self.seeker.is_idle(now) {
+            self.heard.clear();
+        } else if self.heard.len() < MAX_COUNTED && !self.heard.contains(&nonce) {
+            self.heard.push(nonce);
         }
     }
 
@@ -344,6 +361,11 @@ fn fresh_nonce() -> Option<Nonce> {
 }
 
 /// Without entropy others may foretell which address is tried first, and nothing more.
+/// An EID that no host has, to ask who is there.
+pub(crate) fn nobody() -> Eid {
+    Eid::from_public_key(&seed())
+}
+
 fn seed() -> [u8; 32] {
     let mut seed = [0; 32];
     let _ = getrandom::fill(&mut seed);

@@ -48,7 +48,8 @@ const NAMES: usize = 11;
 Examples:
   sss doctor                          addresses, servers, NAT
   sss doctor sss1q... --server ..     the way to a host, and what was tried
-  sss doctor sss1q... --mdns          whether it is on this local network
+  sss doctor --mdns                   how many hosts are on this local network
+  sss doctor sss1q... --mdns          whether it is one of them
   sss doctor --port-mapping           also what the router does when it is asked
                                       to let a port in, and whether that works
 
@@ -78,6 +79,8 @@ struct Findings {
     attempt: Option<Attempt>,
     router: Option<Examined>,
     lan: Option<mdns::Examined>,
+    /// The switch by which no ports are guessed.
+    without_spraying: Option<&'static str>,
 }
 
 /// Examines, and tells.
@@ -136,7 +139,10 @@ async fn examine(caller: &Caller, (wanted, args): (Option<Wanted>, &ServerArgs),
     port_mapping::settled(host).await;
     let attempt = match wanted {
         Some(wanted) => Some(attempt(caller, wanted, args.forbidden_by()).await),
-        None => None,
+        None => {
+            mdns::survey(host).await;
+            None
+        }
     };
     let about = attempt.as_ref().map_or_else(|| host.eid(), |attempt| attempt.eid);
     let explanation = host.explain(&about);
@@ -162,6 +168,7 @@ async fn examine(caller: &Caller, (wanted, args): (Option<Wanted>, &ServerArgs),
         attempt,
         router,
         lan,
+        without_spraying: args.relay.without_spraying(),
     };
     let text = text(host, &caller.servers, &findings, (diagnosis.as_deref(), &advice));
     let fact = fact(host, &caller.servers, &findings, (diagnosis.as_deref(), &advice));
@@ -399,9 +406,11 @@ fn text(
                 &format!("not reached, given up after {}", Seconds(attempt.time)),
             ),
         }
-        if let Some(report) = &explanation.spray {
-            row("guessing", &guessed::words(report));
-        }
+    }
+    match (findings.without_spraying, &explanation.spray) {
+        (Some(switch), _) => row("guessing", &format!("off, here and for peers: {switch}")),
+        (None, Some(report)) => row("guessing", &guessed::words(report)),
+        (None, None) => {}
     }
     for advice in advice {
         row("->", advice);
@@ -442,6 +451,7 @@ fn fact(
         "diagnosis": diagnosis,
         "advice": advice,
         "port_mapping": findings.router.as_ref().map(|router| router.fact.clone()),
+        "guesses_ports": findings.without_spraying.is_none(),
         "mdns": findings.lan.as_ref().map(|lan| lan.fact.clone()),
     });
     if let Some(attempt) = attempt {

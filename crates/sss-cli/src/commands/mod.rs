@@ -12,6 +12,7 @@ mod ping;
 mod put;
 mod qr;
 mod rendezvous;
+mod routes;
 mod search;
 mod secret_file;
 mod serve;

@@ -13,7 +13,7 @@ use sss::{
 use sss_files::{PROTOCOL, Refusal, RelPath, SERVICE, Status};
 
 use crate::cli::{key_log_has_a_place, size};
-use crate::commands::{access_log, ping, qr, search, secret_file};
+use crate::commands::{access_log, ping, qr, routes, search, secret_file};
 use crate::error::{Error, Exit};
 use crate::identity;
 use crate::interrupt;
@@ -166,6 +166,9 @@ pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
     let ticket = announce(&host, (secret, &servers, relay_only), output);
     if let Some(ticket) = ticket.filter(|_| args.qr) {
         qr::show(&ticket, output)?;
+    }
+    if !servers.is_empty() {
+        tokio::spawn(routes::watch(host.clone(), output));
     }
     tokio::spawn(servers::watch(host.clone(), servers, output));
     tokio::spawn(port_mapping::watch(host.clone(), output));

@@ -365,6 +365,14 @@ fn a_doctor_tells_of_the_network_and_of_the_way_to_a_host() {
     ] {
         assert!(ran.out.contains(words), "{words}: {}", ran.out);
     }
+    assert!(!ran.out.contains("guessing"), "{}", ran.out);
+    for switch in ["--no-spraying", "--no-relay"] {
+        let off = client.run([&["doctor", switch], &by[..]].concat()).expect(0);
+        let line = format!("guessing    off, here and for peers: {switch}");
+        assert!(off.out.contains(&line), "{}", off.out);
+    }
+    let off = ["doctor", "--json", "--no-spraying", "--no-server"];
+    assert_eq!(client.run(off).expect(0).event("doctor")["guesses_ports"], false);
     let long = ran.out.lines().filter(|line| line.len() > 80 && line.contains(' '));
     assert_eq!(long.count(), 0, "{}", ran.out);
     let ran = client.run([&["doctor", &serving.eid], &by[..]].concat()).expect(0);

@@ -32,8 +32,11 @@ pub use report::{SprayOutcome, SprayReport, SprayRole};
 
 /// Time for which a relay has to carry, before it is tried to do without.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Time after which a host that was busy is asked again.
-const BUSY_PAUSE: Duration = Duration::from_secs(15);
+/// Time after which a host that was busy is asked again: most are not for longer.
+const BUSY_PAUSE: Duration = Duration::from_secs(2);
+/// Time after which an attempt gives way to another: from its agreement until its sockets are open, and from its first
+/// PUNCH until the other was heard (RCH-31).
+const YIELDS: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(4));
 /// Time after which one that has not answered is, and after which it is looked whether the way that was found is lost.
 const LATER: Duration = Duration::from_secs(60);
 /// Time within which the two have to agree.
@@ -227,7 +230,7 @@ impl Spray {
         let Some(target) = self.ways.get(&route).filter(|target| is_guessable(*target)) else {
             return;
         };
-        if self.talk.is_some() || self.kept.len() >= MAX_KEPT {
+        if self.is_busy(now, host) {
             return self.watched.add(now + BUSY_PAUSE, peer);
         }
         if !self.budget.has(now, target.ip()) {
@@ -371,9 +374,9 @@ impl Spray {
             (Some(_), _) => Err(Verdict::Useless),
         };
         let agreed = agreed.and_then(|(target, role)| match self.budget.has(now, target.ip()) {
-            _ if self.talk.is_some() || self.kept.len() >= MAX_KEPT => Err(Verdict::Busy),
-            true => Ok((target, role)),
             false => Err(Verdict::Spent),
+            true if self.is_busy(now, host) => Err(Verdict::Busy),
+            true => Ok((target, role)),
         });
         let verdict = agreed.err().unwrap_or(Verdict::Agreed);
         let answer = Record::Answer(verdict, own).encode();
@@ -410,6 +413,20 @@ impl Spray {
             (Verdict::Agreed, None) => self.finish(now, host, SprayOutcome::Refused(Verdict::Useless)),
             (verdict, _) => self.finish(now, host, SprayOutcome::Refused(verdict)),
         }
+    }
+
+    /// Returns whether there is no room for another one. What has come to nothing so far gives way: nobody keeps the
+    /// room by saying nothing.
+    fn is_busy(&mut self, now: Instant, host: &mut Host) -> bool {
+        if self.kept.len() >= MAX_KEPT {
+            return true;
+        }
+        let Some(talk) = self.talk.as_ref().filter(|talk| talk.yields(now)) else {
+            return self.talk.is_some();
+        };
+        let outcome = talk.failure();
+        self.finish(now, host, outcome);
+        false
     }
 
     fn open_if_hard(&mut self, role: Role) {
@@ -479,10 +496,7 @@ impl Spray {
             let outcome = route.map_or(SprayOutcome::Silent, |_| SprayOutcome::Direct(after));
             self.finish(now, host, outcome);
         } else if talk.is_over(now) {
-            let outcome = match talk.is_punching() {
-                true => SprayOutcome::Missed,
-                false => SprayOutcome::Silent,
-            };
+            let outcome = talk.failure();
             self.finish(now, host, outcome);
         }
     }

@@ -60,10 +60,8 @@ pub(crate) fn has_moved(remote: SocketAddr, local: Option<IpAddr>, bound: Socket
     };
     let source = if bound.ip().is_unspecified() {
         let socket = UdpSocket::bind(SocketAddr::new(any, 0));
-        let probe = socket.and_then(|s| {
-            s.connect(SocketAddr::new(ip, remote.port()))
-                .and_then(|()| s.local_addr())
-        });
+        // With its scope, without which nothing goes to a link-local address.
+        let probe = socket.and_then(|s| s.connect(canonical(remote)).and_then(|()| s.local_addr()));
         match probe {
             Ok(address) => address.ip(),
             // Unreachable now: to move would help nothing.
@@ -188,6 +186,27 @@ mod tests {
     fn a_specific_address_is_its_own_only_one() {
         let address: SocketAddr = "127.0.0.1:5".parse().unwrap();
         assert_eq!(usable(address), [address]);
+    }
+
+    #[test]
+    fn a_peer_with_a_link_local_address_is_left_from_where_its_link_says() {
+        let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+        let of_links = interfaces.iter().filter(|interface| interface.is_oper_up());
+        let own = of_links.filter_map(|interface| match interface.ip() {
+            IpAddr::V6(ip) if ip.is_unicast_link_local() => Some((ip, interface.index?)),
+            _ => None,
+        });
+        let own: Vec<_> = own.collect();
+        if own.is_empty() {
+            eprintln!("SKIPPED: no interface has a link-local address");
+        }
+        let any: SocketAddr = "[::]:7".parse().unwrap();
+        for (ip, index) in own {
+            let remote = |scope| SocketAddrV6::new("fe80::5555:1".parse().unwrap(), 9, 0, scope).into();
+            assert!(!has_moved(remote(index), Some(ip.into()), any), "it is still there");
+            let before: IpAddr = "fe80::5555:2".parse().unwrap();
+            assert!(has_moved(remote(index), Some(before), any), "it is another address");
+        }
     }
 
     #[test]

@@ -21,6 +21,8 @@ const RESERVE: usize = 32;
 #[derive(Default)]
 pub(crate) struct Further {
     latest: u32,
+    /// Set once it was said that the system lets too few be opened.
+    is_lack_told: bool,
     open: Vec<(SocketId, Takes, Socket)>,
 }
 
@@ -94,12 +96,23 @@ impl Further {
                 let kept = opened.len().saturating_sub(RESERVE);
                 let given_back = opened.split_off(kept);
                 self.open.retain(|(id, ..)| !given_back.contains(id));
-                tracing::debug!(sockets = kept, "the system lets no more sockets be opened");
+                self.tell_of_lack(kept, count);
                 break;
             };
             opened.push(id);
         }
         opened
+    }
+
+    /// Says, once, that ports are guessed with too few sockets, or not at all.
+    fn tell_of_lack(&mut self, sockets: usize, wanted: usize) {
+        if !std::mem::replace(&mut self.is_lack_told, true) {
+            tracing::warn!(
+                sockets,
+                wanted,
+                "this process may open too few sockets (ulimit -n) to get past a NAT: peers may be left to a relay"
+            );
+        }
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (SocketId, Takes, &mut Socket)> {

@@ -31,6 +31,9 @@ pub struct MdnsReport {
     pub announcements: u64,
     /// Number of announcements of hosts of this protocol that were heard, whoever they are.
     pub heard: u64,
+    /// Number of different instances of hosts of this protocol that were heard, of up to 64, as long as somebody was
+    /// looked for ([`Host::survey_lan`](crate::Host::survey_lan)). A host is one on each link.
+    pub instances: usize,
     /// Number of messages that were dropped: they make no sense, come from elsewhere, or are too many.
     pub dropped: u64,
     /// Hosts that were looked for, with an address at which one that has their tag says to be; the latest 64. Whoever

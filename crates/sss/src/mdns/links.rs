@@ -65,8 +65,16 @@ fn is_of_network((own, prefix): (Ipv4Addr, u8), ip: Ipv4Addr) -> bool {
 
 /// The links on which a host is reached that takes packets there.
 pub(super) fn of_machine(taken: Taken) -> std::io::Result<Vec<Link>> {
-    Ok(of_interfaces(if_addrs::get_if_addrs()?, taken))
+    let links = of_interfaces(if_addrs::get_if_addrs()?, taken);
+    match taken.is_elsewhere() {
+        true if links.is_empty() => Err(std::io::Error::other(ELSEWHERE)),
+        _ => Ok(links),
+    }
 }
+
+/// Reason why a host is on no link that is bound to one IPv6 address: nobody hears it there (RCH-35).
+const ELSEWHERE: &str = "the host is bound to an IPv6 address that is not link-local, and others are tried where their \
+                         messages come from: bind it to [::], or to an address of IPv4 or fe80::";
 
 /// Tunnels, and whatever leads to one other host alone, are no local network.
 fn of_interfaces(interfaces: Vec<Interface>, taken: Taken) -> Vec<Link> {
@@ -101,6 +109,14 @@ fn of_interfaces(interfaces: Vec<Interface>, taken: Taken) -> Vec<Link> {
 }
 
 impl Taken {
+    /// Returns whether it takes packets at one address of IPv6 alone that mDNS is not sent from.
+    fn is_elsewhere(self) -> bool {
+        match self.bound.ip().to_canonical() {
+            IpAddr::V6(ip) => !ip.is_unspecified() && !ip.is_loopback() && !ip.is_unicast_link_local(),
+            IpAddr::V4(_) => false,
+        }
+    }
+
     /// Returns whether the host takes packets at an address of this machine, and mDNS is sent from it.
     fn takes(self, ip: IpAddr) -> bool {
         let is_sent_from = match ip {
@@ -190,6 +206,11 @@ pub(super) mod tests {
         ] {
             assert!(!has(off), "{off}");
         }
+        let without_v6 = Link {
+            v6: None,
+            ..link.clone()
+        };
+        assert!(!without_v6.has("[fe80::2%3]:5353".parse().unwrap()));
         let of_all = Link {
             v4: vec![(Ipv4Addr::new(192, 168, 7, 1), 0)],
             ..link
@@ -231,6 +252,23 @@ pub(super) mod tests {
         assert_eq!(found("192.168.7.1:7", false), [(2, 1, false)]);
         for none in ["127.0.0.1:7", "[::1]:7", "10.8.0.1:7", "[2001:db8::1]:7"] {
             assert_eq!(found(none, false), [], "{none}");
+        }
+    }
+
+    #[test]
+    fn a_host_that_is_bound_to_one_global_ipv6_address_is_told_why_it_is_not_announced() {
+        let why = |bound| of_machine(taken(bound, false)).err().map(|error| error.to_string());
+        for elsewhere in ["[2001:db8::1]:7", "[fd00::1]:7"] {
+            assert_eq!(why(elsewhere).as_deref(), Some(ELSEWHERE), "{elsewhere}");
+        }
+        for other in [
+            "[::1]:7",
+            "[fe80::1%2]:7",
+            "192.0.2.1:7",
+            "[::ffff:192.0.2.1]:7",
+            "[::]:7",
+        ] {
+            assert_eq!(why(other), None, "{other}");
         }
     }
 

@@ -13,7 +13,21 @@ pub(super) fn words(report: &SprayReport) -> String {
         Some(SprayRole::FromSockets) => format!("{} packets from {} sockets here: ", report.sent, report.sockets),
         _ => String::new(),
     };
-    format!("{part}{}", outcome(&report.outcome))
+    let lack = lack(report.lacks_sockets(), report.role, report.sockets);
+    format!("{part}{}{}", outcome(&report.outcome), lack)
+}
+
+/// Says who lacks sockets, if that may be why nothing came of it.
+fn lack(lacks_sockets: bool, role: Option<SprayRole>, sockets: usize) -> String {
+    match (lacks_sockets, role) {
+        (false, _) => String::new(),
+        (true, Some(SprayRole::FromSockets)) => {
+            format!("; the system lets {sockets} be opened here, and 256 are wanted: raise `ulimit -n`")
+        }
+        (true, _) => {
+            format!("; the system of the peer lets {sockets} be opened, and 256 are wanted: `ulimit -n` there")
+        }
+    }
 }
 
 fn outcome(outcome: &SprayOutcome) -> String {
@@ -23,7 +37,7 @@ fn outcome(outcome: &SprayOutcome) -> String {
         SprayOutcome::Missed => "no two ports met; it is tried again after an hour".to_owned(),
         SprayOutcome::Refused(verdict) => format!("not done: {}", why(*verdict)),
         SprayOutcome::Silent => "not done: the peer has not answered".to_owned(),
-        SprayOutcome::NoSockets => "not done: the system lets no sockets be opened".to_owned(),
+        SprayOutcome::NoSockets => "not done: no sockets".to_owned(),
         SprayOutcome::Moved => "given up: the network has changed".to_owned(),
         _ => "not known".to_owned(),
     }
@@ -62,6 +76,7 @@ pub(super) fn fact(report: &SprayReport) -> Value {
     };
     let refused = match report.outcome {
         SprayOutcome::Refused(verdict) => Some(why(verdict)),
+        _ if report.lacks_sockets() => Some("the system lets too few sockets be opened"),
         _ => None,
     };
     let role = report.role.map(|role| match role {
@@ -107,5 +122,17 @@ mod tests {
         ]);
         let distinct: std::collections::BTreeSet<&String> = all.iter().collect();
         assert_eq!((distinct.len(), all.len()), (10, 10));
+    }
+
+    #[test]
+    fn whose_system_lets_too_few_sockets_be_opened_is_said() {
+        let here = lack(true, Some(SprayRole::FromSockets), 17);
+        assert!(
+            here.contains("lets 17 be opened here") && here.contains("ulimit -n"),
+            "{here}"
+        );
+        let there = lack(true, Some(SprayRole::ToPorts), 17);
+        assert!(there.contains("the system of the peer lets 17"), "{there}");
+        assert_eq!(lack(false, Some(SprayRole::ToPorts), 256), "");
     }
 }

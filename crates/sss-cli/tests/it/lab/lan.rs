@@ -183,6 +183,15 @@ fn hosts_on_one_link_find_each_other_without_any_address() {
     let people = String::from_utf8(lan.run("a2", &["doctor", &eid, "--mdns"]).unwrap().stdout).unwrap();
     let finder = people.lines().find(|line| line.starts_with("found by"));
     assert!(finder.is_some_and(|line| line.ends_with(" mDNS")), "{people}");
+    // Who asks for nobody hears how many are there.
+    let told = lan.event("a2", &["doctor", "--mdns", "--json"], "doctor").unwrap();
+    assert_eq!(told["mdns"]["instances"], 1, "{told}");
+    assert!(told["mdns"]["questions"].as_u64().unwrap() > 0, "{told}");
+    let people = String::from_utf8(lan.run("a2", &["doctor", "--mdns"]).unwrap().stdout).unwrap();
+    assert!(
+        people.replace(['\n', ' '], "").contains("onehostannouncesitselfthere"),
+        "{people}"
+    );
     stop(served.running).unwrap();
     let packets = capture.stop();
     let count = names_nobody(&packets, &eid);

@@ -12,9 +12,9 @@ use super::world::{Failure, Running, command, text};
 pub(crate) struct Pair {
     _server: Running,
     at: String,
-    lab: Lab,
+    pub(crate) lab: Lab,
     homes: tempfile::TempDir,
-    program: PathBuf,
+    pub(crate) program: PathBuf,
 }
 
 impl Pair {
@@ -44,7 +44,11 @@ impl Pair {
         })
     }
 
-    fn command(&self, site: &str) -> Result<Command, Failure> {
+    /// The tool at a site.
+    ///
+    /// # Errors
+    /// If there is no such site.
+    pub(crate) fn command(&self, site: &str) -> Result<Command, Failure> {
         let mut command = command(&self.homes, self.lab.node(site)?, &self.program);
         command.env("SSS_SERVER", &self.at).stderr(Stdio::null());
         Ok(command)

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use sss_wire::reach::spray::{Mapping, Verdict};
 
+use super::attempt::MAX_SOCKETS;
+
 /// Result of guessing ports with a peer (RCH-29).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -20,6 +22,18 @@ pub struct SprayReport {
     pub sent: usize,
     /// Outcome.
     pub outcome: SprayOutcome,
+}
+
+impl SprayReport {
+    /// Returns whether it may have come to nothing because the system let too few sockets be opened: here if this host
+    /// was to send from them, else at the peer.
+    pub fn lacks_sockets(&self) -> bool {
+        match self.outcome {
+            SprayOutcome::NoSockets => true,
+            SprayOutcome::Missed => self.sockets < MAX_SOCKETS,
+            _ => false,
+        }
+    }
 }
 
 /// A host's part in it.
@@ -50,4 +64,27 @@ pub enum SprayOutcome {
     NoSockets,
     /// This host has come into another network.
     Moved,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_are_lacking_where_nothing_came_of_fewer_than_are_wanted() {
+        let lacks = |sockets, outcome| {
+            let report = SprayReport {
+                role: Some(SprayRole::FromSockets),
+                own: Mapping::Other,
+                theirs: Mapping::Same,
+                sockets,
+                sent: 0,
+                outcome,
+            };
+            report.lacks_sockets()
+        };
+        assert!(lacks(0, SprayOutcome::NoSockets) && lacks(255, SprayOutcome::Missed));
+        assert!(!lacks(256, SprayOutcome::Missed) && !lacks(17, SprayOutcome::Direct(Duration::ZERO)));
+        assert!(!lacks(0, SprayOutcome::Silent), "it has not come to sockets");
+    }
 }

@@ -11,7 +11,7 @@ use sss_wire::reach::spray::{MAX_RECORD, Mapping, Record, Steps};
 
 use super::attempt::Attempt;
 use super::report::{SprayOutcome, SprayReport, SprayRole};
-use super::{AGAIN, LIFE, LOOK, MEASURED, Role, TALK};
+use super::{AGAIN, LIFE, LOOK, MEASURED, Role, TALK, YIELDS};
 
 /// Streams on which nothing was said yet, at a time.
 const MAX_VISITS: usize = 16;
@@ -104,6 +104,23 @@ impl Talk {
 
     pub(super) fn is_punching(&self) -> bool {
         matches!(self.state, State::Punching(..))
+    }
+
+    /// Returns whether it is to give way to another: the other host has not gone on with it, or is not heard.
+    pub(super) fn yields(&self, now: Instant) -> bool {
+        match &self.state {
+            State::Asking | State::Awaiting => self.began + YIELDS.0 <= now,
+            State::Punching(attempt, since, _) => !attempt.is_heard() && *since + YIELDS.1 <= now,
+            State::Opening | State::Measuring(..) => false,
+        }
+    }
+
+    /// The outcome if nothing has come of it.
+    pub(super) fn failure(&self) -> SprayOutcome {
+        match self.is_punching() {
+            true => SprayOutcome::Missed,
+            false => SprayOutcome::Silent,
+        }
     }
 
     /// The other has opened so many sockets.

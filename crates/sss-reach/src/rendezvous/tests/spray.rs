@@ -24,6 +24,8 @@ pub(super) struct Sockets {
     most: usize,
     /// Number that the system lets a host open; all, if nothing is said.
     limit: Option<usize>,
+    /// A host that never gets those that it has ordered, and says nothing of them.
+    mute: Option<usize>,
 }
 
 impl World {
@@ -82,6 +84,7 @@ impl World {
         while let Some(order) = self.nodes[n].rendezvous.poll_socket_order() {
             was_any = true;
             match order {
+                SocketOrder::Open(_) if self.sockets.mute == Some(n) => {}
                 SocketOrder::Open(count) => {
                     let count = count.min(self.sockets.limit.unwrap_or(count));
                     let first = self.sockets.next + 2;
@@ -326,9 +329,57 @@ fn a_host_does_it_with_one_peer_after_the_other() {
     }
     let sprayed = punched.values().filter(|count| **count > 12).count();
     assert_eq!(sprayed, 1, "{punched:?}");
-    world.run(Duration::from_secs(40));
+    // The other one asks again soon.
+    world.run(Duration::from_secs(6));
     assert_eq!(callers.map(|n| world.class(n)), [Some(RouteClass::Direct); 2]);
     assert!(world.sockets.most <= 257, "{}", world.sockets.most);
+}
+
+/// A host behind a NAT with one port, one that will call it, and one that has: it agrees and says no more, or goes on
+/// and is not heard.
+fn with_a_mute(is_asker: bool, goes_on: bool) -> (World, usize, usize) {
+    let (mut world, one, two) = sprayed([Nat::Random, Nat::Cone], |_| {});
+    let server = ServerAddress {
+        eid: world.nodes[0].host.eid(),
+        addresses: vec![world.nodes[0].address],
+        tls: None,
+    };
+    // The smaller EID asks.
+    let eid = world.nodes[two].host.eid();
+    let mute = loop {
+        let n = world.add_host(Nat::Random, std::slice::from_ref(&server), Visibility::Hidden);
+        if (world.nodes[n].host.eid() < eid) == is_asker {
+            break n;
+        }
+    };
+    match goes_on {
+        true => world.cut.push((mute, two)),
+        false => world.sockets.mute = Some(mute),
+    }
+    world.run(Duration::from_secs(5));
+    world.call(mute, two);
+    world.run(MS(1800));
+    let report = world.report(two, mute).expect("it is agreed on");
+    assert_eq!(report.outcome, SprayOutcome::UnderWay);
+    (world, one, two)
+}
+
+// spec: RCH-31
+#[test]
+fn who_agrees_and_is_heard_of_no_more_keeps_others_out_for_few_seconds() {
+    for (is_asker, goes_on) in [(true, false), (false, false), (true, true), (false, true)] {
+        let (mut world, one, two) = with_a_mute(is_asker, goes_on);
+        world.call(one, two);
+        let began = world.now;
+        while world.class(one) != Some(RouteClass::Direct) {
+            world.run(MS(20));
+            assert!(world.now.since(began) < Duration::from_secs(20), "{is_asker} {goes_on}");
+        }
+        let after = world.now.since(began);
+        // Three seconds, or four since the first PUNCH; two until it asks again, and the attempt itself.
+        let most = if goes_on { 9500 } else { 8000 };
+        assert!(after < MS(most), "{after:?}, {is_asker} {goes_on}");
+    }
 }
 
 // spec: RCH-29
@@ -337,9 +388,16 @@ fn fewer_sockets_are_used_where_the_system_has_no_more() {
     for limit in [0, 100] {
         let (mut world, one, two) = sprayed([Nat::Cone, Nat::Random], |world| world.sockets.limit = Some(limit));
         direct_after(&mut world, one, two, Duration::from_secs(14));
+        world.run(MS(500));
         let report = world.report(one, two).expect("a report");
         assert_eq!((report.sockets, world.sockets.most), (limit, limit));
         assert_eq!(report.outcome == SprayOutcome::NoSockets, limit == 0, "{report:?}");
+        // Of a hundred some meet.
+        assert_eq!(
+            report.lacks_sockets(),
+            !matches!(report.outcome, SprayOutcome::Direct(_)),
+            "{report:?}"
+        );
     }
 }
 
