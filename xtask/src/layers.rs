@@ -141,7 +141,7 @@ const MODULES: &[(&str, Layers)] = &[
     (
         "sss-reach",
         &[
-            &["absence", "dropped", "mdns", "path", "veil"],
+            &["absence", "dropped", "mdns", "path"],
             &["keys"],
             &["client", "server"],
             &["desk"],

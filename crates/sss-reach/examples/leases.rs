@@ -207,10 +207,11 @@ impl Host {
             counter: self.counter,
             rtt: 20_000,
             presence: Presence::Found,
+            is_veiled: false,
             answer: None,
             mapped: MappedPort::default(),
         };
-        Ok(LeaseKey::new(self.registered.key).lease((&lease, false), self.token()?, rng))
+        Ok(LeaseKey::new(self.registered.key).lease(&lease, self.token()?, rng))
     }
 
     fn connect(&mut self, eid: Eid, name: u64, rng: &mut Generator) -> Outcome<Vec<u8>> {

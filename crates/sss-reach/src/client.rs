@@ -86,7 +86,11 @@ impl Client {
         rng.fill(&mut instance);
         Self {
             own: Own {
-                register: Register { instance, ..register },
+                register: Register {
+                    instance,
+                    is_veiled: relay == RelayUse::Always,
+                    ..register
+                },
                 mapped: Vec::new(),
                 relay,
             },
@@ -295,7 +299,7 @@ impl Client {
     /// Routers let these addresses in for this host: each server is told of the one that it can prove.
     pub(crate) fn set_mapped(&mut self, now: Instant, named: &[SocketAddr]) {
         // Nobody is told of a port, either.
-        let named = if self.own.is_veiled() { &[] } else { named };
+        let named = if self.own.register.is_veiled { &[] } else { named };
         self.own.mapped = named.to_vec();
         self.name_mapped(now);
     }

@@ -8,8 +8,6 @@ use sss_wire::reach::bodies::{Lease, LeaseOk};
 use sss_wire::reach::{self, Kind, Leg, Punch, Sealed};
 use zeroize::Zeroizing;
 
-use crate::veil;
-
 /// The secret that a host and a server share as long as the host is registered. Wiped when dropped.
 #[derive(Clone)]
 pub struct LeaseKey(Zeroizing<[u8; 32]>);
@@ -78,10 +76,10 @@ impl LeaseKey {
         packet
     }
 
-    /// LEASE; set `is_veiled` if nobody is to be told where the host is (RCH-38).
-    pub fn lease(&self, (lease, is_veiled): (&Lease, bool), token: &[u8], rng: &mut Generator) -> Vec<u8> {
+    /// LEASE.
+    pub fn lease(&self, lease: &Lease, token: &[u8], rng: &mut Generator) -> Vec<u8> {
         self.seal(Kind::Lease, Some(token), rng, |header| {
-            veil::lease(lease.encode(reach::lease_plaintext(header)), is_veiled)
+            lease.encode(reach::lease_plaintext(header))
         })
     }
 
@@ -171,15 +169,16 @@ mod tests {
             counter: 5,
             rtt: 6,
             presence: Presence::Found,
+            is_veiled: true,
             answer: None,
             mapped: MappedPort::default(),
         };
-        let packet = key.lease((&lease, false), &[7; 87], &mut rng);
+        let packet = key.lease(&lease, &[7; 87], &mut rng);
         assert_eq!(packet.len(), reach::LEASE_SIZE);
         let opened = key.open(&sealed(&packet)).unwrap();
         assert_eq!(Lease::decode(&opened), Ok(lease));
         assert_eq!(other.open(&sealed(&packet)), None);
-        let again = key.lease((&lease, false), &[7; 87], &mut rng);
+        let again = key.lease(&lease, &[7; 87], &mut rng);
         assert_ne!(packet[101..], again[101..], "nothing sealed repeats");
         for at in 5..packet.len() {
             let mut changed = packet.clone();

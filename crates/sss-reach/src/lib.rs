@@ -22,7 +22,6 @@ pub mod mdns;
 mod path;
 mod rendezvous;
 pub mod server;
-mod veil;
 
 pub use client::{
     Over, Proof, Registration, RegistrationError, RegistrationState, RelayUse, ServerAddress, SocketOrder,

@@ -35,7 +35,6 @@ pub use relay::{RelayLimits, Run, Unrelayed};
 use crate::Dropped;
 use crate::keys::LeaseKey;
 use crate::path::Path;
-use crate::veil;
 use introductions::{Due, Introductions};
 use leases::{Deed, Leases, Message, Taken};
 use relay::Relay;
@@ -213,10 +212,7 @@ impl Registrar {
         let request = Request::decode(record)?;
         let answer = match request {
             _ if self.config.allow.as_ref().is_some_and(|allow| !allow(eid)) => Err(Status::NotAllowed),
-            Request::Register(register) => {
-                let is_veiled = veil::is_in_register(record);
-                self.register(now, (eid, path), (&register, is_veiled))
-            }
+            Request::Register(register) => self.register(now, (eid, path), &register),
             Request::Lookup(_) | Request::Search(_) if self.leases.living(now, eid).next().is_none() => {
                 Err(Status::NoLease)
             }
@@ -237,18 +233,13 @@ impl Registrar {
         }))
     }
 
-    fn register(
-        &mut self,
-        now: Instant,
-        (eid, path): (&Eid, Path),
-        (register, is_veiled): (&Register, bool),
-    ) -> Result<Vec<u8>, Status> {
+    fn register(&mut self, now: Instant, (eid, path): (&Eid, Path), register: &Register) -> Result<Vec<u8>, Status> {
         let bearer = Bearer {
             eid: *eid,
             instance: register.instance,
             address: path.end(),
         };
-        self.leases.register(now, (&bearer, path), (register, is_veiled))?;
+        self.leases.register(now, (&bearer, path), register)?;
         let tokens = (0..MAX_TOKENS)
             .map(|_| self.tokens.issue(now, &bearer, &mut self.rng))
             .collect();
@@ -334,7 +325,7 @@ impl Registrar {
                 counter: lease.counter,
                 rtt: lease.rtt,
                 presence: Some(lease.presence),
-                is_veiled: Some(veil::is_in_lease(&plaintext)),
+                is_veiled: Some(lease.is_veiled),
                 mapped: Some(lease.mapped.port),
             };
             match self.leases.take(now, &bearer, message) {

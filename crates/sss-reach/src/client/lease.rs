@@ -226,7 +226,7 @@ impl Lease {
             Some(echoed) => echoed,
             None => self.tokens.here().ok_or(NoToken)?,
         };
-        let packet = self.key.lease((&lease, self.wish.is_veiled), token, rng);
+        let packet = self.key.lease(&lease, token, rng);
         self.timer.sent = now;
         self.timer.relayed = None;
         let pause = match self.wish.presence {
@@ -249,7 +249,7 @@ impl Lease {
         let mut lease = self.statement(now, None);
         // It is of the address that this host has there.
         lease.mapped = bodies::MappedPort::default();
-        Some(self.key.lease((&lease, self.wish.is_veiled), &token, rng))
+        Some(self.key.lease(&lease, &token, rng))
     }
 
     fn statement(&mut self, now: Instant, answer: Option<([u8; 8], Status)>) -> bodies::Lease {
@@ -259,6 +259,7 @@ impl Lease {
             counter,
             rtt: self.rtt_micros(),
             presence: self.wish.presence,
+            is_veiled: self.wish.is_veiled,
             answer,
             mapped: self.mapped.state_in(now, counter),
         }

@@ -36,10 +36,3 @@ pub(super) struct Own {
     /// Use of their relays.
     pub(super) relay: RelayUse,
 }
-
-impl Own {
-    /// Returns whether servers are to tell nobody where this host is (RCH-38).
-    pub(super) fn is_veiled(&self) -> bool {
-        self.relay == RelayUse::Always
-    }
-}

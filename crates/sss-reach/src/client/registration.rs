@@ -22,7 +22,6 @@ use super::report::{self, Over, RegistrationError, RegistrationState, TunnelEnd}
 use super::tunnel::{Hearing, Tunnel, TunnelOrder};
 use crate::Dropped;
 use crate::path::NOWHERE;
-use crate::veil;
 
 /// The first pause before registration is tried again; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -248,7 +247,6 @@ impl Registration {
             Err(error) => return self.fail(now, why_unopened(error)),
         };
         let record = Request::Register(own.register.clone()).encode();
-        let record = veil::register(record, own.is_veiled());
         let written = host.stream(stream).write_record(&record);
         if let Err(error) = written.and_then(|()| host.stream(stream).finish()) {
             host.stream(stream).release();
@@ -297,7 +295,7 @@ impl Registration {
                 };
                 let wish = Wish {
                     presence,
-                    is_veiled: own.is_veiled(),
+                    is_veiled: own.register.is_veiled,
                 };
                 let lease = Lease::new(now, registered, (wish, rtt));
                 // LEASEs of the one before may still arrive.

@@ -210,7 +210,7 @@ impl Leases {
         &mut self,
         now: Instant,
         (bearer, path): (&Bearer, Path),
-        (register, is_veiled): (&Register, bool),
+        register: &Register,
     ) -> Result<(), Status> {
         let is_known = self.get_mut(&bearer.instance()).is_some();
         if !is_known && self.of(&bearer.eid).len() >= MAX_INSTANCES {
@@ -226,7 +226,7 @@ impl Leases {
         let lease = Lease {
             visibility: register.visibility,
             is_complete: true,
-            is_veiled,
+            is_veiled: register.is_veiled,
             listing,
             ..Lease::new(now, bearer, path)
         };

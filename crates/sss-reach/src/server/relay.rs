@@ -416,7 +416,7 @@ mod tests {
             address: SocketAddr::from((std::net::Ipv4Addr::from(0x0a00_0000 + n), 7000)),
         };
         leases
-            .register(now, (&bearer, bearer.address.into()), (&Register::default(), false))
+            .register(now, (&bearer, bearer.address.into()), &Register::default())
             .unwrap();
         End {
             instance: bearer.instance(),

@@ -76,6 +76,7 @@ impl Client {
         let register = Register {
             instance,
             visibility,
+            is_veiled: false,
             words: "chat games".to_owned(),
             profile: format!("host {n}"),
         };
@@ -121,11 +122,12 @@ impl Client {
             counter: self.counter,
             rtt: 20_000,
             presence: self.presence,
+            is_veiled: self.is_veiled,
             answer,
             mapped: self.mapped,
         };
         let (key, token) = (self.key(), self.token());
-        key.lease((&lease, self.is_veiled), &token, &mut self.rng)
+        key.lease(&lease, &token, &mut self.rng)
     }
 
     fn connect(&mut self, callee: Eid, introduction: [u8; 8]) -> Vec<u8> {
@@ -531,9 +533,10 @@ fn veiled(server: &mut Registrar, now: Instant, n: u8) -> Client {
     let register = Register {
         instance: [n; 8],
         visibility: Visibility::Known,
+        is_veiled: true,
         ..Register::default()
     };
-    let record = crate::veil::register(Request::Register(register).encode(), true);
+    let record = Request::Register(register).encode();
     let answer = server.request(now, (&eid(n), address(n)), &record).unwrap();
     Client {
         registered: Registered::decode(&answer).unwrap().unwrap(),
@@ -1147,10 +1150,11 @@ fn lease_with(
         counter: client.counter,
         rtt: 0,
         presence: client.presence,
+        is_veiled: client.is_veiled,
         answer: None,
         mapped: client.mapped,
     };
-    let packet = client.key().lease((&lease, false), token, &mut client.rng);
+    let packet = client.key().lease(&lease, token, &mut client.rng);
     server.packet(now, from, &packet).unwrap();
     let sent = std::iter::from_fn(|| server.poll_transmit());
     sent.map(|(to, answer)| {

@@ -83,6 +83,7 @@ fn request(vector: &Value) -> Request {
                 1 => Visibility::Known,
                 _ => Visibility::Listed,
             },
+            is_veiled: number::<u8>(fields, "flags") & 4 != 0,
             words: text(fields, "words").to_owned(),
             profile: text(fields, "profile").to_owned(),
         }),
@@ -196,6 +197,7 @@ fn check_plaintext(vector: &Value, plaintext: &[u8]) {
                     1 => Presence::Found,
                     _ => Presence::Leaving,
                 },
+                is_veiled: number::<u8>(fields, "flags") & 8 != 0,
                 answer: introduction.map(|introduction| (introduction, status)),
                 mapped: MappedPort {
                     port: number(fields, "mapped"),

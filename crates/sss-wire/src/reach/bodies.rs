@@ -81,6 +81,8 @@ pub struct Lease {
     pub rtt: u32,
     /// Wish of the host.
     pub presence: Presence,
+    /// Set if nobody is to be told where the host is (RCH-38).
+    pub is_veiled: bool,
     /// The introduction that is answered by it, if one is.
     pub answer: Option<([u8; 8], Status)>,
     /// The port that a router lets in for the host (RCH-25).
@@ -98,6 +100,8 @@ pub struct MappedPort {
 
 /// The flag of LEASE by which an echo is asked for.
 const WANTS_ECHO: u8 = 4;
+/// The flag of LEASE by which the server is asked to tell nobody where the host is (RCH-38).
+const VEILED: u8 = 8;
 
 impl Lease {
     /// The plaintext, of this length.
@@ -106,13 +110,19 @@ impl Lease {
         out.extend_from_slice(&self.boot);
         out.extend_from_slice(&self.counter.to_be_bytes());
         out.extend_from_slice(&self.rtt.to_be_bytes());
-        out.push(self.presence as u8 | if self.mapped.wants_echo { WANTS_ECHO } else { 0 });
+        out.push(self.flags());
         let (introduction, status) = self.answer.unwrap_or(([0; 8], Status::Ok));
         out.extend_from_slice(&introduction);
         out.push(status as u8);
         out.extend_from_slice(&self.mapped.port.to_be_bytes());
         out.resize(len, 0);
         out
+    }
+
+    fn flags(&self) -> u8 {
+        let echo = if self.mapped.wants_echo { WANTS_ECHO } else { 0 };
+        let veiled = if self.is_veiled { VEILED } else { 0 };
+        self.presence as u8 | echo | veiled
     }
 
     /// Reads a plaintext.
@@ -130,6 +140,7 @@ impl Lease {
             counter,
             rtt,
             presence: Presence::of(flags),
+            is_veiled: flags & VEILED != 0,
             answer: (introduction != [0; 8]).then_some((introduction, status)),
             mapped: MappedPort {
                 port: reader.u16()?,

@@ -37,13 +37,27 @@ pub struct Register {
     pub instance: [u8; 8],
     /// Hosts that are to find it.
     pub visibility: Visibility,
+    /// Set if nobody is to be told where it is (RCH-38).
+    pub is_veiled: bool,
     /// Words under which it is listed, if it is, with spaces between them.
     pub words: String,
     /// Text about itself.
     pub profile: String,
 }
 
+/// The flag of REGISTER by which the server is asked to tell nobody where the host is (RCH-38).
+const VEILED: u8 = 4;
+
 impl Register {
+    fn flags(&self) -> u8 {
+        let visibility = match self.visibility {
+            Visibility::Hidden => 0,
+            Visibility::Known => 1,
+            Visibility::Listed => 3,
+        };
+        visibility | if self.is_veiled { VEILED } else { 0 }
+    }
+
     /// Returns whether a server takes it: not too many words, nor one that is too long, nor too much text.
     pub fn is_legal(&self) -> bool {
         let record = Request::Register(self.clone()).encode();
@@ -118,11 +132,7 @@ impl Request {
             Self::Register(register) => {
                 out.push(1);
                 out.extend_from_slice(&register.instance);
-                out.push(match register.visibility {
-                    Visibility::Hidden => 0,
-                    Visibility::Known => 1,
-                    Visibility::Listed => 3,
-                });
+                out.push(register.flags());
                 put_bytesv(&mut out, register.words.as_bytes());
                 put_bytesv(&mut out, register.profile.as_bytes());
             }
@@ -168,7 +178,8 @@ impl Request {
 
 fn register(reader: &mut Reader<'_>) -> Result<Register, Malformed> {
     let instance = reader.array()?;
-    let visibility = match reader.u8()? & 3 {
+    let flags = reader.u8()?;
+    let visibility = match flags & 3 {
         0 | 2 => Visibility::Hidden,
         1 => Visibility::Known,
         _ => Visibility::Listed,
@@ -188,6 +199,7 @@ fn register(reader: &mut Reader<'_>) -> Result<Register, Malformed> {
     Ok(Register {
         instance,
         visibility,
+        is_veiled: flags & VEILED != 0,
         words,
         profile,
     })

@@ -47,11 +47,13 @@ fn any_request() -> impl Strategy<Value = Request> {
         Just(Visibility::Known),
         Just(Visibility::Listed)
     ];
-    let register = (any::<[u8; 8]>(), visibility, vec("[a-zé]{1,20}", 0..=16), "\\PC{0,200}").prop_map(
-        |(instance, visibility, words, profile)| {
+    let wish = (visibility, any::<bool>());
+    let register = (any::<[u8; 8]>(), wish, vec("[a-zé]{1,20}", 0..=16), "\\PC{0,200}").prop_map(
+        |(instance, (visibility, is_veiled), words, profile)| {
             Request::Register(Register {
                 instance,
                 visibility,
+                is_veiled,
                 words: words.join(" "),
                 profile,
             })
@@ -74,13 +76,13 @@ proptest! {
         hello in vec(any::<u8>(), 0..300),
         status in any_status(),
         token in vec(any::<u8>(), 0..=MAX_TOKEN),
-        flags in any::<[bool; 3]>(),
+        flags in any::<[bool; 4]>(),
         presence in prop_oneof![Just(Presence::Hidden), Just(Presence::Found), Just(Presence::Leaving)],
     ) {
         let [boot, introduction, _] = ids;
         let answer = (flags[0] && introduction != [0; 8]).then_some((introduction, status));
         let mapped = MappedPort { port: way.mapped, wants_echo: flags[2] };
-        let lease = Lease { boot, counter, rtt, presence, answer, mapped };
+        let lease = Lease { boot, counter, rtt, presence, is_veiled: flags[3], answer, mapped };
         prop_assert_eq!(Lease::decode(&lease.encode(43)), Ok(lease));
         let notice = Notice { is_forgotten: flags[1], is_superseded: flags[2], is_echo: flags[0] };
         let ok = LeaseOk { boot, counter, address, ttl: 60, notice, token };
