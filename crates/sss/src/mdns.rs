@@ -360,12 +360,12 @@ fn fresh_nonce() -> Option<Nonce> {
     filled.ok().map(|()| Nonce(bytes))
 }
 
-/// Without entropy others may foretell which address is tried first, and nothing more.
 /// An EID that no host has, to ask who is there.
 pub(crate) fn nobody() -> Eid {
     Eid::from_public_key(&seed())
 }
 
+/// Without entropy others may foretell which address is tried first, and nothing more.
 fn seed() -> [u8; 32] {
     let mut seed = [0; 32];
     let _ = getrandom::fill(&mut seed);
