@@ -5,7 +5,8 @@
 //! `skewed=prc-accept` the skew is that of the caller behind such a router (`open` by default).
 //!
 //! With `spray=200` behind the file it is tried 200 times each instead which pairs with one NAT that takes another port
-//! for each peer get through by guessing ports, and how soon.
+//! for each peer get through by guessing ports, and how soon. With `runs=20` every pair is called 20 times, and the
+//! table tells how many were direct in the end; the skew is that of each caller then.
 
 #[cfg(target_os = "linux")]
 #[path = "../tests/it/lab/running.rs"]
@@ -20,8 +21,16 @@ mod world;
 mod pair;
 
 #[cfg(target_os = "linux")]
+#[path = "reach/cells.rs"]
+mod cells;
+
+#[cfg(target_os = "linux")]
 #[path = "reach/spray.rs"]
 mod spray;
+
+#[cfg(target_os = "linux")]
+#[path = "reach/statistics.rs"]
+mod statistics;
 
 #[cfg(target_os = "linux")]
 fn main() -> Result<(), world::Failure> {
@@ -49,6 +58,9 @@ mod linux {
     /// Round trips in each call.
     const ROUNDS: u32 = 15;
 
+    /// A table of many calls for each pair: its file, their number, and the link.
+    type Many = fn(&str, usize, &[String]) -> Result<(), Failure>;
+
     /// The cells of the table, by the kinds of caller and callee.
     type Cells = BTreeMap<(String, String), String>;
 
@@ -56,10 +68,12 @@ mod linux {
         let mut args = std::env::args().skip(1);
         let file = args.next().ok_or("the file for the results, then settings of links")?;
         let link: Vec<String> = args.collect();
-        let runs = link.iter().find_map(|setting| setting.strip_prefix("spray="));
-        if let Some(runs) = runs {
-            let settings: Vec<String> = link.iter().filter(|one| !one.starts_with("spray=")).cloned().collect();
-            return super::spray::run(&file, runs.parse()?, &settings);
+        for (name, run) in [("spray=", super::spray::run as Many), ("runs=", super::cells::run)] {
+            let runs = link.iter().find_map(|setting| setting.strip_prefix(name));
+            if let Some(runs) = runs {
+                let settings: Vec<String> = link.iter().filter(|one| !one.starts_with(name)).cloned().collect();
+                return run(&file, runs.parse()?, &settings);
+            }
         }
         let skewed = |setting: &String| setting.strip_prefix("skewed=").map(str::to_owned);
         let kind = link.iter().find_map(skewed).unwrap_or_else(|| "open".to_owned());

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use sss_lab::{Kind, Link};
 
 use super::pair::Pair;
+use super::statistics::interval;
 use super::world::Failure;
 
 /// Caller and callee.
@@ -94,15 +95,6 @@ fn of(lines: &[Value], (one, other): (Kind, Kind)) -> impl Iterator<Item = &Valu
 /// Seconds from the start until it was direct.
 fn seconds(line: &Value) -> Option<f64> {
     line["spraying"]["seconds"].as_f64()
-}
-
-/// The interval of 95 % for a share (Wilson, 1927).
-fn interval(hits: usize, of: usize) -> (f64, f64) {
-    let (n, z) = (of as f64, 1.96_f64);
-    let share = hits as f64 / n;
-    let middle = (share + z * z / (2.0 * n)) / (1.0 + z * z / n);
-    let half = z / (1.0 + z * z / n) * (share * (1.0 - share) / n + z * z / (4.0 * n * n)).sqrt();
-    ((middle - half).max(0.0) * 100.0, (middle + half).min(1.0) * 100.0)
 }
 
 fn row(name: &str, lines: &[&Value]) {
