@@ -61,6 +61,16 @@ fuzz:
 bench:
     cargo run --release -p sss-bench -- compare
 
+# Beside noq, iroh, s2n-quic and quiche as well. BoringSSL (quiche) wants CMake, a C++ compiler and libclang.
+bench-peers *arguments="compare":
+    cargo run --release --manifest-path bench-peers/Cargo.toml --features quiche -- {{arguments}}
+
+# CI does not compile the crate above.
+check-peers:
+    cargo fmt --manifest-path bench-peers/Cargo.toml --check
+    cargo clippy --manifest-path bench-peers/Cargo.toml --all-targets --features quiche -- -D warnings
+    cargo test --release --manifest-path bench-peers/Cargo.toml --features quiche
+
 instructions *arguments:
     cargo run -p xtask -- instructions {{arguments}}
 

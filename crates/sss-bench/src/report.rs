@@ -138,13 +138,15 @@ impl Report {
         all
     }
 
-    /// Results of a workload, in the order of the table.
+    /// Results of a workload: all of the default settings, then all tuned ones, each in the order of the table.
     fn rows(&self, workload: Workload) -> Vec<&Row> {
         let of = |backend: &Backend| {
             let same = |row: &&Row| row.workload == workload && row.backend == *backend;
             self.rows.iter().find(same)
         };
-        self.backends.iter().filter_map(of).collect()
+        let mut rows: Vec<&Row> = self.backends.iter().filter_map(of).collect();
+        rows.sort_by_key(|row| row.backend.settings.is_tuned());
+        rows
     }
 
     fn table(&self, workload: Workload) -> Table {

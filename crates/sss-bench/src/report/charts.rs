@@ -158,10 +158,13 @@ fn class(index: usize) -> String {
     format!("l{}", index % COLOURS.len())
 }
 
-/// Two sets of colours: the reader's scheme chooses.
+/// Two sets of colours: the reader's scheme chooses. Text has an edge of paper, so that lines do not cross it.
 fn styles() -> String {
     let scheme = |paper: &str, ink: &str, grid: &str, of: fn(&(&'static str, &'static str)) -> &'static str| {
-        let mut css = format!(".paper{{fill:{paper}}}.ink{{fill:{ink}}}.grid{{stroke:{grid}}}.one{{stroke:{ink}}}\n");
+        let mut css = format!(
+            ".paper{{fill:{paper}}}.ink{{fill:{ink};stroke:{paper};stroke-width:3;paint-order:stroke}}\n\
+             .grid{{stroke:{grid}}}.one{{stroke:{ink}}}\n"
+        );
         for (index, colours) in COLOURS.iter().enumerate() {
             let _ = write!(css, ".{}{{fill:{}}}", class(index), of(colours));
         }

@@ -65,6 +65,8 @@ fn settings_are_never_mixed() {
     );
     assert!(text.contains("| sss | 500 | - | 2,000 | 0.67 |"), "{text}");
     assert!(text.contains("| rpc-100 | sss | requests/s | 0.67 | - |"), "{text}");
+    let places = ["| sss |", "| quinn-ring |", "| sss-tuned |", "| quinn-ring-tuned |"].map(|name| text.find(name));
+    assert!(places.is_sorted() && places[0].is_some(), "{text}");
 }
 
 #[test]
