@@ -8,9 +8,9 @@ use crate::backend::OWN;
 use crate::setup::Settings;
 use crate::workloads::Metric;
 
-const WIDTH: f64 = 800.0;
+const WIDTH: f64 = 825.0;
 /// Names of workloads stand left of this, bars right of it.
-const LEFT: f64 = 140.0;
+const LEFT: f64 = 165.0;
 /// Room for the number behind the longest bar.
 const RIGHT: f64 = 70.0;
 const BAR: f64 = 12.0;
@@ -228,8 +228,11 @@ fn bars(out: &mut String, axis: &Axis, group: &Group, libraries: &[&str], y: f64
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum as _;
+
     use super::super::tests::report;
     use super::*;
+    use crate::setup::Workload;
 
     #[test]
     fn bars_are_as_long_as_the_ratio_to_the_best_peer_of_the_same_settings() {
@@ -256,6 +259,15 @@ mod tests {
         // Colours come from the two schemes alone.
         assert_eq!(tuned.matches("fill=").count(), 0, "{tuned}");
         assert!(tuned.contains("prefers-color-scheme:dark"), "{tuned}");
+    }
+
+    #[test]
+    fn every_name_fits_left_of_its_bars() {
+        // Of a bold letter at this size.
+        let wide = 7.5;
+        for workload in Workload::value_variants() {
+            assert!(wide * workload.name().len() as f64 + 12.0 < LEFT, "{}", workload.name());
+        }
     }
 
     #[test]
