@@ -20,7 +20,7 @@ use crate::transfer::exchange::is_for_want_of_room;
 use crate::transfer::session::FULL;
 use crate::trust;
 
-/// Pause before a server that was asked too often is asked again.
+/// Pause before a server that was asked too often, or has not answered, is asked again.
 const BUSY: Duration = Duration::from_secs(1);
 /// Time to look up names again, of which one may be where a host was reached.
 const LOOK_UP: Duration = Duration::from_secs(1);
@@ -59,8 +59,8 @@ impl Caller {
         }
     }
 
-    /// Asks a host for something; again, while servers say that they were asked too often, or the host that it has too
-    /// many connections.
+    /// Asks a host for something; again, until the time is over, while servers do not answer or were asked too often,
+    /// and while the host says that it has too many connections.
     ///
     /// # Errors
     /// Why it cannot be reached, and what is wrong with servers that do not answer.
@@ -72,8 +72,15 @@ impl Caller {
         let begun = Instant::now();
         let until = begun + self.timeout;
         let mut is_told = false;
+        let mut in_vain: Option<E> = None;
         loop {
-            let error = match question().await {
+            let asked = question().into_future();
+            let answer = match in_vain.take() {
+                None => asked.await,
+                // It was asked once, for as long as that takes.
+                Some(error) => tokio::time::timeout_at(until.into(), asked).await.unwrap_or(Err(error)),
+            };
+            let error = match answer {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
@@ -84,7 +91,10 @@ impl Caller {
                     }
                     tokio::time::sleep(FULL).await;
                 }
-                _ if error.is_busy() && Instant::now() + BUSY < until => tokio::time::sleep(BUSY).await,
+                _ if error.may_pass() && Instant::now() + BUSY < until => {
+                    in_vain = Some(error);
+                    tokio::time::sleep(BUSY).await;
+                }
                 _ => return Err(self.explained(error).await),
             }
         }
@@ -252,9 +262,10 @@ pub(crate) trait Failure {
         }
     }
 
-    /// Returns whether it would be tried again: servers were asked too often.
-    fn is_busy(&self) -> bool {
-        self.absence() == Some(Absence::TooMany)
+    /// Returns whether it may pass by itself: servers were asked too often, or have not answered.
+    fn may_pass(&self) -> bool {
+        let passing = [Absence::TooMany, Absence::NoServer, Absence::Pending];
+        self.absence().is_some_and(|absence| passing.contains(&absence))
     }
 
     /// Returns why it is to be asked again: the host has too many connections, and says so as often as it may (NEG-23),

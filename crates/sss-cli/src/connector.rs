@@ -123,7 +123,8 @@ impl Connector {
     async fn completed(&self, target: &Target) -> Result<Target, Error> {
         let target = given_ticket::completed(target, self.args.ticket.as_deref()).await?;
         let target = self.args.servers.confined(target)?;
-        dns::resolved(target, self.args.dns, self.args.timeout).await
+        let target = dns::resolved(target, self.args.dns, self.args.timeout).await?;
+        self.args.servers.without_places(target)
     }
 
     /// Finds out who is at the target, and whether that is trusted. `host` asks.
@@ -145,14 +146,7 @@ impl Connector {
             Some(Found { target, who }) => (target, Some(who)),
             None => (self.completed(target).await?, None),
         };
-        let servers = self.args.servers.with(&target.servers)?;
-        let mut target = target;
-        if self.args.servers.relay.relay_only {
-            if target.eid.is_none() || servers.is_empty() {
-                return Err(not_relayed());
-            }
-            target.places.clear();
-        }
+        let servers = self.args.servers.enough_with(&target.servers)?;
         if target.places.is_empty() && servers.is_empty() && !self.args.servers.mdns.is_on() {
             return Err(nowhere(&target, self.args.servers.forbidden_by()));
         }
@@ -262,13 +256,6 @@ impl Connector {
     }
 }
 
-/// Error for a host of which it is not known which one a relay has to reach, or no relay is.
-fn not_relayed() -> Error {
-    let what = "--relay-only needs the EID of the host, and a registration server that relays";
-    let next = "give the host as EID/PATH or by its ticket, and the server with --server EID@HOST";
-    Error::new(Exit::Usage, what, next)
-}
-
 /// Error for a host of which nobody can know where it is.
 pub(crate) fn nowhere(target: impl Display, forbidden_by: Option<&str>) -> Error {
     if let Some(switch) = forbidden_by {
@@ -284,28 +271,31 @@ pub(crate) fn nowhere(target: impl Display, forbidden_by: Option<&str>) -> Error
 
 /// Finds out who is at each of several targets, and asks about those who are not known, before anything is done with
 /// one of them. The same host is asked about once. Of a single target it finds out nothing: that has time until it is
-/// connected to.
+/// connected to. One that cannot be reached does not keep the others.
 ///
 /// # Errors
-/// As [`Connector::find`].
+/// As [`Connector::find`], but for hosts that cannot be reached.
 pub(crate) async fn find_all(
     targets: &[&Target],
     args: &ConnectArgs,
     output: Output,
-) -> Result<Vec<Option<Found>>, Error> {
+) -> Result<Vec<Result<Option<Found>, Error>>, Error> {
     if targets.len() == 1 {
-        return Ok(vec![None]);
+        return Ok(vec![Ok(None)]);
     }
     let connector = Connector::new(args.clone(), output)?;
     let host = connector.host(&[]).await?;
-    let mut all: Vec<Option<Found>> = Vec::new();
+    let mut all: Vec<Result<Option<Found>, Error>> = Vec::new();
     for (number, target) in targets.iter().enumerate() {
         let before = targets.iter().take(number).position(|other| target.is_same_host(other));
         let found = match before.and_then(|at| all.get(at)) {
-            Some(Some(found)) => found.again(),
-            _ => connector.find(&host, target).await?,
+            Some(Ok(Some(found))) => Ok(found.again()),
+            _ => connector.find(&host, target).await,
         };
-        all.push(Some(found));
+        all.push(match found {
+            Err(error) if error.exit != Exit::Unreachable => return Err(error),
+            found => found.map(Some),
+        });
     }
     // Nobody was connected to: this lets the port go.
     let _ = host.close_within(LAST_FAREWELL).await;

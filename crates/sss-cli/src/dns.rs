@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
+use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::{NetError, runtime::TokioRuntimeProvider};
 use hickory_resolver::proto::rr::RData;
 use hickory_resolver::{Resolver, TokioResolver};
@@ -58,7 +59,7 @@ pub(crate) async fn resolved(target: Target, args: DnsArgs, limit: Duration) -> 
             "correct /etc/resolv.conf, or name a server with --dns",
         )
     })?;
-    let asked = tokio::time::timeout(limit, resolver.txt_lookup(owner.as_str())).await;
+    let asked = tokio::time::timeout(limit, ask(&resolver, &owner)).await;
     let found = asked.unwrap_or(Err(NetError::Timeout));
     let found = found.map_err(|error| not_found(&name, &owner, &error))?;
     let texts = found.answers().iter().filter_map(|record| match &record.data {
@@ -77,6 +78,16 @@ pub(crate) async fn resolved(target: Target, args: DnsArgs, limit: Duration) -> 
         name,
         ..target.with_ticket(&ticket)
     })
+}
+
+/// Asks for the records, until somebody answers: how often one server is asked is the resolver's.
+async fn ask(resolver: &TokioResolver, owner: &str) -> Result<Lookup, NetError> {
+    loop {
+        match resolver.txt_lookup(owner).await {
+            Err(NetError::Timeout) => {}
+            answer => return answer,
+        }
+    }
 }
 
 /// The name of the records about a host, in full: no domain is put behind it.

@@ -180,6 +180,7 @@ impl From<BuildError> for Error {
                 "give --tls-cert and --tls-key PEM files that belong together, or leave both away",
             ),
             BuildError::LanOnly(_) => (Exit::Usage, "leave that out, or --lan-only"),
+            BuildError::RelayOnly(_) => (Exit::Usage, "leave that out, or --relay-only"),
             BuildError::KeyLog { .. } => (
                 Exit::Failed,
                 "let SSSKEYLOGFILE name a new file in a directory of yours, or leave --key-log away",
@@ -266,6 +267,10 @@ impl From<NegotiationError> for Error {
             NegotiationError::OutsideLan { .. } => (
                 Exit::Usage,
                 "give an address of the local network, or leave out --lan-only",
+            ),
+            NegotiationError::NotRelayed { .. } => (
+                Exit::Usage,
+                "name the registration server that relays with --server, or leave out --relay-only",
             ),
             NegotiationError::Unfound(absence) => unfound(*absence),
             NegotiationError::BadEid => (Exit::Usage, "copy the EID again from the `listening` line of the host"),

@@ -32,6 +32,10 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use commands::Command;
 use error::{Error, Exit};
@@ -157,7 +161,8 @@ fn run(command: Command, output: Output) -> Result<(), Error> {
     result
 }
 
-/// Logs to standard error: warnings, or more with each `-v`.
+/// Logs to standard error: warnings, or more with each `-v`. What a resolver finds wrong with packets, of which anybody
+/// may send as many as he likes, is no warning.
 fn start_tracing(verbose: u8) {
     let level = match verbose {
         0 => tracing::Level::WARN,
@@ -165,11 +170,16 @@ fn start_tracing(verbose: u8) {
         2 => tracing::Level::DEBUG,
         _ => tracing::Level::TRACE,
     };
-    tracing_subscriber::fmt()
-        .with_max_level(level)
+    let of_packets = ["hickory_net", "hickory_proto", "hickory_resolver"];
+    let shown = Targets::new().with_default(level);
+    let shown = match verbose {
+        0 => shown.with_targets(of_packets.map(|target| (target, LevelFilter::OFF))),
+        _ => shown,
+    };
+    let log = tracing_subscriber::fmt::layer()
         .with_writer(|| screen::Log)
-        .with_ansi(screen::has_colours())
-        .init();
+        .with_ansi(screen::has_colours());
+    tracing_subscriber::registry().with(log.with_filter(shown)).init();
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use sss::{Eid, Hint};
 use thiserror::Error;
@@ -12,6 +12,10 @@ use thiserror::Error;
 pub(crate) const DEFAULT_PORT: u16 = 7757;
 /// Longest name, in bytes.
 const MAX_NAME: usize = 253;
+/// Longest part of a name, in bytes (RFC 1035, section 2.3.4).
+const MAX_LABEL: usize = 63;
+/// Bytes of `_sss.`, which stands before a name that the DNS is asked about.
+const BEFORE_NAME: usize = 5;
 /// Longest name of a network interface, in bytes.
 const MAX_ZONE: usize = 15;
 
@@ -102,11 +106,24 @@ impl Place {
         (is_name && !is_number && port != 0).then(|| Self::Name(name.to_ascii_lowercase(), port))
     }
 
-    /// A name that a resolver may be asked for, as it is compared: in lower case.
+    /// A name with a record in the DNS, as it is compared: in lower case.
     pub(crate) fn resolvable(name: &str) -> Option<String> {
+        let is_label =
+            |label: &str| (1..=MAX_LABEL).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-');
         match Self::name(name, DEFAULT_PORT)? {
-            Self::Name(name, _) => Some(name),
+            Self::Name(name, _) if name.len() <= MAX_NAME - BEFORE_NAME && name.split('.').all(is_label) => Some(name),
             _ => None,
+        }
+    }
+
+    /// Returns whether no host is ever there: the address is that of nobody, or of many.
+    pub(crate) fn is_nobodys(&self) -> bool {
+        match self {
+            Self::Address(address) => {
+                let ip = address.ip().to_canonical();
+                ip.is_unspecified() || ip.is_multicast() || ip == Ipv4Addr::BROADCAST
+            }
+            Self::Scoped(..) | Self::Name(..) => false,
         }
     }
 

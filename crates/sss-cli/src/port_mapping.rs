@@ -27,6 +27,11 @@ pub(crate) struct MappingArgs {
 }
 
 impl MappingArgs {
+    /// Returns whether it is.
+    pub(crate) fn is_on(self) -> bool {
+        self.port_mapping
+    }
+
     /// The host asks, if it is to.
     pub(crate) fn apply(self, builder: HostBuilder) -> HostBuilder {
         match self.port_mapping {

@@ -11,6 +11,11 @@ use crate::output::Output;
 pub(crate) struct MappingArgs {}
 
 impl MappingArgs {
+    /// Returns whether it is on: never.
+    pub(crate) fn is_on(self) -> bool {
+        false
+    }
+
     /// The host as it is.
     pub(crate) fn apply(self, builder: HostBuilder) -> HostBuilder {
         builder

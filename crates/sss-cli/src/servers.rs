@@ -120,6 +120,7 @@ impl ServerArgs {
     /// # Errors
     /// If one of them cannot be understood.
     pub(crate) fn known(&self) -> Result<Vec<ServerAt>, Error> {
+        self.check_relay_only()?;
         if self.is_without() {
             return Ok(Vec::new());
         }
@@ -155,6 +156,51 @@ impl ServerArgs {
 }
 
 impl ServerArgs {
+    /// Checks that nothing that tells where this host is stands beside `--relay-only`.
+    fn check_relay_only(&self) -> Result<(), Error> {
+        let switches = [
+            (self.mdns.is_on(), "--mdns tells the local network where this host is"),
+            (self.mapping.is_on(), "--port-mapping is for packets that come directly"),
+        ];
+        match switches.iter().find(|(is_on, _)| *is_on && self.relay.relay_only) {
+            None => Ok(()),
+            Some((_, why)) => {
+                let what = format!("{why}, and with --relay-only nobody is told, and nothing comes directly");
+                Err(Error::new(Exit::Usage, what, "leave one of the two out"))
+            }
+        }
+    }
+
+    /// The target without places, if nothing is to be sent there.
+    ///
+    /// # Errors
+    /// If it is not known which host a relay is to reach.
+    pub(crate) fn without_places(&self, mut target: Target) -> Result<Target, Error> {
+        if self.relay.relay_only {
+            if target.eid.is_none() {
+                let next = "give it as EID/PATH, or by its ticket, and the server with --server EID@HOST";
+                return Err(Error::new(Exit::Usage, "--relay-only needs the EID of the host", next));
+            }
+            target.places.clear();
+        }
+        Ok(target)
+    }
+
+    /// The servers of [`Self::with`], where there have to be some if others are reached by relays alone.
+    ///
+    /// # Errors
+    /// As [`Self::with`], or if there is none.
+    pub(crate) fn enough_with(&self, more: &[ServerAt]) -> Result<Vec<ServerAt>, Error> {
+        let servers = self.with(more)?;
+        match servers.is_empty() && self.relay.relay_only {
+            false => Ok(servers),
+            true => {
+                let what = "--relay-only needs a registration server that relays";
+                Err(Error::new(Exit::Usage, what, "name it with --server EID@HOST"))
+            }
+        }
+    }
+
     /// The target without names, if the local network is not to be left: resolvers ask whom they like.
     ///
     /// # Errors

@@ -70,6 +70,10 @@ pub struct Config {
     /// Set if this host keeps to its local network: it sends nothing to addresses of which [`is_lan`](crate::is_lan)
     /// does not hold, and drops what comes from there (RCH-37). Default no.
     pub lan_only: bool,
+    /// Set if this host reaches others by relays alone, and is reached by them alone: packets go to no address but
+    /// those of its servers, of whom it asks to be registered, and what comes from others is dropped, but what is for
+    /// [`Host::poll_aside`](crate::Host::poll_aside) (RCH-40). Default no.
+    pub relay_only: bool,
     /// Set if a host with this host's own EID is a peer like any other: another process with the same identity.
     /// Default no.
     pub allow_own_eid: bool,
@@ -397,6 +401,7 @@ impl Default for Config {
             seeks: false,
             lan_search: Duration::ZERO,
             lan_only: false,
+            relay_only: false,
             allow_own_eid: false,
             allow_private_moves: false,
             key_log: false,

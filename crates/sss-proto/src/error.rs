@@ -38,11 +38,13 @@ pub enum DropReason {
     UnknownHandle,
     /// It came from outside of the local network, to which this host keeps.
     OutsideLan,
+    /// It came directly, to a host that is reached by relays alone.
+    NotRelayed,
 }
 
 impl DropReason {
     /// All reasons.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Malformed,
         Self::UnknownChannel,
         Self::UnknownAttempt,
@@ -54,6 +56,7 @@ impl DropReason {
         Self::BadAddress,
         Self::UnknownHandle,
         Self::OutsideLan,
+        Self::NotRelayed,
     ];
     /// Number of reasons.
     pub const COUNT: usize = Self::ALL.len();
@@ -72,6 +75,7 @@ impl DropReason {
             Self::BadAddress => "bad_address",
             Self::UnknownHandle => "unknown_handle",
             Self::OutsideLan => "outside_lan",
+            Self::NotRelayed => "not_relayed",
         }
     }
 }
@@ -228,6 +232,13 @@ pub enum NegotiationError {
     #[error("{address} is outside of the local network, to which this host keeps")]
     OutsideLan {
         /// The first of the addresses.
+        address: String,
+    },
+    /// This host reaches others by relays alone ([`Config::relay_only`](crate::Config::relay_only)), and nobody tells
+    /// it of one that leads to the peer.
+    #[error("{address} would be reached directly, and this host reaches others through relays alone")]
+    NotRelayed {
+        /// The first of the addresses that are known.
         address: String,
     },
     /// The peer is this host.

@@ -30,8 +30,8 @@ use std::sync::Arc;
 
 use rand::RngExt;
 use sss_crypto::{StaticKey, schedule};
-use sss_wire::services::{ProtocolInfo, ServiceInfo};
-use sss_wire::{Code, Eid, long};
+use sss_wire::services::{ProtocolInfo, SERVICE, ServiceInfo};
+use sss_wire::{Code, Eid, long, reach};
 use zeroize::Zeroizing;
 
 pub use seeking::Introduced;
@@ -126,6 +126,7 @@ impl Host {
                 history: History::default(),
                 has_many_ghosts: false,
                 sightings: Sightings::default(),
+                servers: Vec::new(),
             },
             peers,
             admission: Admission { responder, refusals },
@@ -365,7 +366,11 @@ impl Host {
         if eid == self.local.eid && !self.local.config.allow_own_eid {
             return Err(NegotiationError::OwnEid.into());
         }
-        let hints = &*self.local.within_lan(hints)?;
+        // RCH-40
+        if (service, protocol) == (SERVICE, reach::PROTOCOL) {
+            self.local.add_servers(hints);
+        }
+        let hints = &*self.local.permitted(hints)?;
         let known = self.peers.by_eid(&eid);
         let dormant = known.and_then(|i| self.peers.at(i)).filter(|p| p.is_dormant());
         let index = match (dormant, known) {
@@ -422,7 +427,7 @@ impl Host {
     /// Routes by which the host `eid` may be reached. They are tried when it does not answer where it was, and at once
     /// by an attempt under way. The latest 8 of a peer are kept. Nothing happens if the peer is not known.
     pub fn add_hints(&mut self, now: Instant, eid: &Eid, hints: &[Route]) {
-        if let (Some(index), Ok(hints)) = (self.peers.by_eid(eid), self.local.within_lan(hints)) {
+        if let (Some(index), Ok(hints)) = (self.peers.by_eid(eid), self.local.permitted(hints)) {
             if let Some(peer) = self.peers.at(index) {
                 peer.transport_mut().add_hints(now, &hints);
             }
@@ -455,14 +460,15 @@ impl Host {
 
     /// Asks the host at the end of a route for its EID; [`Event::ProbeReply`](crate::Event::ProbeReply) follows if
     /// it answers. The answer is not authenticated. At most 1,024 questions are out at once; the oldest is forgotten
-    /// then.
-    pub fn probe(&mut self, route: Route) {
+    /// then. Returns false if this host does not send anything there.
+    pub fn probe(&mut self, route: Route) -> bool {
         if !self.local.may_use(&route) {
-            return;
+            return false;
         }
         let nonce: [u8; 8] = self.local.rng.random();
         self.probes.ask(nonce, route);
         self.outbox.reply((route, None), long::probe(&nonce));
+        true
     }
 
     /// Ends the peer's tree of streams: CLOSE on each of its channels. What was not yet acknowledged is lost.

@@ -1,8 +1,9 @@
 //! Properties of a host that all its peers share: identity, settings, randomness, and what it remembers.
 
 mod history;
-mod lan;
+mod routes;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use rand::RngExt;
@@ -38,6 +39,8 @@ pub(crate) struct LocalHost {
     /// Set if nothing is heard of so many peers that none of those is looked for that come back by themselves (NEG-35).
     pub(crate) has_many_ghosts: bool,
     pub(crate) sightings: Sightings,
+    /// Addresses of servers, of a host that is reached by relays alone (RCH-40).
+    pub(crate) servers: Vec<SocketAddr>,
 }
 
 impl LocalHost {

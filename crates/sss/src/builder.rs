@@ -170,10 +170,14 @@ impl HostBuilder {
     /// relay as long as they do not get through directly.
     ///
     /// With [`RelayUse::Never`], a host that only a relay would reach fails with [`Absence::OnlyRelayed`]. With
-    /// [`RelayUse::Always`], [`Host::connect`] is to be given no hints: they are tried directly.
+    /// [`RelayUse::Always`], nothing goes directly to anybody but its servers, and what comes so from others is dropped
+    /// ([`DropReason::NotRelayed`](crate::DropReason::NotRelayed)): hints are not tried, and are an error of
+    /// [`Host::connect`] where no server is asked. Such a host cannot be a server, use mDNS, or ask its router for a
+    /// port: [`BuildError::RelayOnly`].
     ///
     /// [`Absence::OnlyRelayed`]: crate::Absence::OnlyRelayed
     pub fn relay(mut self, relay: RelayUse) -> Self {
+        self.config.relay_only = relay == RelayUse::Always;
         self.wishes.relay = relay;
         self
     }
@@ -439,6 +443,7 @@ impl HostBuilder {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
         self.config.check()?;
         self.check_lan_only()?;
+        self.check_relay_only()?;
         let key_log = self.key_log_file()?;
         self.config.key_log = key_log.is_some();
         let socket = match &self.bind {
@@ -453,7 +458,7 @@ impl HostBuilder {
             }
         });
         let identity = self.identity.unwrap_or_else(Identity::generate);
-        let lan_only = self.config.lan_only;
+        let (lan_only, connect_timeout) = (self.config.lan_only, self.config.connect_timeout);
         #[cfg(feature = "mdns")]
         if self.mdns != Mdns::Off {
             self.config.lan_search = PATIENCE;
@@ -469,7 +474,7 @@ impl HostBuilder {
         #[cfg(feature = "port-mapping")]
         let ports = (self.port_mapping == PortMapping::On).then(|| mapping::OuterPorts::of(&identity.key()));
         let core = sss_proto::Host::new(self.config, identity.key(), entropy);
-        let shared = Arc::new(Shared::new(core, socket.local_addr()).keeping_to_lan(lan_only));
+        let shared = Arc::new(Shared::new(core, socket.local_addr()).keeping_to(lan_only, connect_timeout));
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(BuildError::Entropy)?;
         shared.drive(|inner, now| inner.begin_rendezvous(now, rendezvous, &seed));
@@ -512,6 +517,25 @@ impl HostBuilder {
         match self.wishes.has_servers() {
             true => Err(BuildError::LanOnly("a registration server")),
             false => Ok(()),
+        }
+    }
+
+    /// RCH-40
+    fn check_relay_only(&self) -> Result<(), BuildError> {
+        if !self.config.relay_only {
+            return Ok(());
+        }
+        #[cfg(feature = "port-mapping")]
+        if self.port_mapping != PortMapping::Off {
+            return Err(BuildError::RelayOnly("ask its router for a port"));
+        }
+        #[cfg(feature = "mdns")]
+        if self.mdns != Mdns::Off {
+            return Err(BuildError::RelayOnly("use mDNS"));
+        }
+        match self.wishes.serve {
+            Some(_) => Err(BuildError::RelayOnly("be a registration server")),
+            None => Ok(()),
         }
     }
 

@@ -123,25 +123,25 @@ impl Connect {
         let names = std::mem::take(&mut self.names);
         let (names, unasked) = self.may_be_asked_about(names);
         let found = hint::look_up(&names, self.handle.local_addr());
-        let (addresses, unresolved) = match self.timeout {
-            None => found.await,
-            Some(after) => {
-                let began = tokio::time::Instant::now();
-                let found = tokio::time::timeout(after, found).await;
-                self.timeout = Some(after.saturating_sub(began.elapsed()));
-                found.unwrap_or_else(|_| {
-                    let why = format!("the resolver did not answer within {}", Seconds(after));
-                    let names = names.iter().map(|name| UnresolvedName::new(name, &why));
-                    (Vec::new(), names.collect())
-                })
-            }
-        };
+        let (after, began) = (self.time(), Instant::now());
+        let found = tokio::time::timeout(after, found).await;
+        self.timeout = self.timeout.map(|after| after.saturating_sub(began.elapsed()));
+        let (addresses, unresolved) = found.unwrap_or_else(|_| {
+            let why = format!("the resolver did not answer within {}", Seconds(after));
+            let names = names.iter().map(|name| UnresolvedName::new(name, &why));
+            (Vec::new(), names.collect())
+        });
         self.hints.extend(addresses);
         let unresolved: Vec<_> = unresolved.into_iter().chain(unasked).collect();
         if self.hints.is_empty() && !unresolved.is_empty() {
             return Err(ConnectError::unresolved(unresolved, None));
         }
         Ok(unresolved)
+    }
+
+    /// Time in which names are to be looked up: that of the caller, or that of an attempt.
+    fn time(&self) -> Duration {
+        self.timeout.unwrap_or_else(|| self.handle.connect_timeout())
     }
 
     /// Returns whether nothing has to be known of where the host is.
@@ -186,7 +186,7 @@ impl Connect {
     async fn establish_and_look_up(mut self) -> Result<Stream, ConnectError> {
         let names = std::mem::take(&mut self.names);
         let (names, mut unresolved) = self.may_be_asked_about(names);
-        let end = self.timeout.map(|after| Instant::now() + after);
+        let end = Instant::now() + self.time();
         let mut found = pin!(hint::look_up(&names, self.handle.local_addr()));
         let failed = {
             let mut established = pin!(self.establish());
@@ -205,15 +205,12 @@ impl Connect {
             }
         };
         // The others have looked in vain, and the resolver has not answered yet.
-        let (addresses, more) = match end {
-            None => found.await,
-            Some(end) => tokio::time::timeout_at(end, found).await.unwrap_or_default(),
-        };
+        let (addresses, more) = tokio::time::timeout_at(end, found).await.unwrap_or_default();
         unresolved.extend(more);
         if addresses.is_empty() {
             return Err(failed.with_unresolved(unresolved));
         }
-        self.timeout = end.map(|end| end.saturating_duration_since(Instant::now()));
+        self.timeout = self.timeout.map(|_| end.saturating_duration_since(Instant::now()));
         self.hints.extend(addresses);
         let stream = self.establish().await;
         stream.map_err(|error| error.with_unresolved(unresolved))

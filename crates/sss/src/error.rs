@@ -68,6 +68,9 @@ pub enum BuildError {
     /// The host is to keep to its local network, and to have something that is outside of it.
     #[error("a host that keeps to its local network cannot have {0}")]
     LanOnly(&'static str),
+    /// The host is to be reached by relays alone, and to do something that tells others where it is.
+    #[error("a host that is reached by relays alone cannot {0}")]
+    RelayOnly(&'static str),
     /// The operating system gave no entropy.
     #[error("the operating system gives no entropy: {0}")]
     Entropy(#[source] getrandom::Error),
@@ -200,6 +203,12 @@ pub enum ProbeError {
     /// This host keeps to its local network, and the address is outside of it.
     #[error("{address} is outside of the local network, to which this host keeps")]
     OutsideLan {
+        /// The address that was to be asked.
+        address: SocketAddr,
+    },
+    /// This host reaches others by relays alone, and would have to ask directly.
+    #[error("{address} would be asked directly, and this host reaches others through relays alone")]
+    NotRelayed {
         /// The address that was to be asked.
         address: SocketAddr,
     },

@@ -126,7 +126,7 @@ impl Host {
     /// Cancel safe.
     ///
     /// # Errors
-    /// If nobody answers in time, or this host was closed.
+    /// If nobody answers in time, this host does not ask there, or it was closed.
     pub async fn probe(&self, address: SocketAddr, timeout: Duration) -> Result<Eid, ProbeError> {
         let address = addresses::canonical(address);
         if self.handle.keeps_to_lan() && !is_lan(address.ip()) {
@@ -137,13 +137,15 @@ impl Host {
         let shared = self.handle.shared();
         let mut answer = shared.call(|inner, _| Answer::probe(shared, inner, address));
         loop {
-            let running = self.handle.call(|inner, _| {
-                inner.core.probe(address.into());
+            let (running, asked) = self.handle.call(|inner, _| {
+                let asked = inner.core.probe(address.into());
                 inner.want_driver();
-                inner.is_running()
+                (inner.is_running(), asked)
             });
-            if !running {
-                return Err(ProbeError::HostClosed);
+            match (running, asked) {
+                (false, _) => return Err(ProbeError::HostClosed),
+                (true, false) => return Err(ProbeError::NotRelayed { address }),
+                (true, true) => {}
             }
             let until = deadline.min(Instant::now() + interval);
             match timeout_at(until, &mut answer).await {

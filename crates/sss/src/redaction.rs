@@ -67,6 +67,7 @@ fn bare(error: &NegotiationError) -> &'static str {
         NegotiationError::NoAddress => "no address is known",
         NegotiationError::Unfound(_) => "the peer is not to be found",
         NegotiationError::OutsideLan { .. } => "the address is outside of the local network",
+        NegotiationError::NotRelayed { .. } => "the peer would be reached directly, and relays alone are used",
         NegotiationError::OwnEid => "that is this host itself",
         NegotiationError::BadEid => "the EID is not a usable public key",
         _ => "the negotiation failed",

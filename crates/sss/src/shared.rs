@@ -10,6 +10,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::task::Waker;
+use std::time::Duration;
 
 use sss_crypto::StaticKey;
 use sss_proto::{Event, Input, Instant, Link, Output, Transmit, TransmitBuf};
@@ -40,6 +41,8 @@ pub(crate) struct Shared {
     eid: Eid,
     /// The host keeps to its local network (RCH-37).
     lan_only: bool,
+    /// Time after which an attempt to reach a peer has failed.
+    connect_timeout: Duration,
     /// Process that the host was made in. A copy of it (fork) has the same keys and numbers, and must not use them.
     process: u32,
     /// Tells of copies without asking the system, as each call does.
@@ -262,6 +265,7 @@ impl Shared {
             inner: Mutex::new(Inner::new(core, local_addr, clock.now())),
             clock,
             lan_only: false,
+            connect_timeout: Duration::MAX,
             process: std::process::id(),
             forks: forkguard::Guard::try_new().ok(),
             remains: OnceLock::new(),
@@ -272,9 +276,17 @@ impl Shared {
         }
     }
 
-    /// The same, of a host that keeps to its local network if that is set.
-    pub(crate) fn keeping_to_lan(self, lan_only: bool) -> Self {
-        Self { lan_only, ..self }
+    /// The same, of a host that keeps to its local network if that is set, and that time for attempts.
+    pub(crate) fn keeping_to(self, lan_only: bool, connect_timeout: Duration) -> Self {
+        Self {
+            lan_only,
+            connect_timeout,
+            ..self
+        }
+    }
+
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        self.connect_timeout
     }
 
     pub(crate) fn keeps_to_lan(&self) -> bool {

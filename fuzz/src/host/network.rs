@@ -28,7 +28,9 @@ impl World {
             17 => self.nodes[n].host.network_changed(self.now, |_, _| true),
             18 => self.nodes[n].host.network_changed(self.now, |_, _| false),
             19 => self.hint(n, program),
-            20 => self.nodes[n].host.probe(self.nodes[1 - n].address.into()),
+            20 => {
+                self.nodes[n].host.probe(self.nodes[1 - n].address.into());
+            }
             21 => {
                 let from = self.somewhere(program);
                 self.receive(n, from, program.bytes());

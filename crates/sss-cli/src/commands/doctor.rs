@@ -88,12 +88,13 @@ pub(crate) async fn run(args: DoctorArgs, output: Output) -> Result<(), Error> {
     let target = match args.target {
         Some(target) => {
             let target = args.connect.servers.confined(target)?;
-            Some(interrupt::or(dns::resolved(target, args.connect.dns, args.connect.timeout)).await?)
+            let target = interrupt::or(dns::resolved(target, args.connect.dns, args.connect.timeout)).await?;
+            Some(args.connect.servers.without_places(target)?)
         }
         None => None,
     };
     let named = target.as_ref().map_or(&[][..], |target| &target.servers);
-    let servers = args.connect.servers.with(named)?;
+    let servers = args.connect.servers.enough_with(named)?;
     let wanted = match target {
         Some(target) => Some((target.eid.ok_or_else(nobody)?, target.places)),
         None => None,
@@ -293,7 +294,9 @@ fn advice(
         .is_some_and(|route| route.class() == RouteClass::Relay);
     if is_relayed && attempt.is_some() && !args.relay.relay_only {
         advice.push(
-            "packets go through a relay: an open UDP port at one of the two hosts lets them go directly".to_owned(),
+            "packets go through a relay: an open UDP port at one of the two hosts lets them go directly, unless the \
+             other one has --relay-only"
+                .to_owned(),
         );
     }
     advice

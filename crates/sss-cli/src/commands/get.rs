@@ -83,9 +83,21 @@ pub(crate) async fn run(args: GetArgs, output: Output) -> Result<(), Error> {
     let hosts: Vec<&[Target]> = sources.chunk_by(Target::is_same_host).collect();
     let firsts: Vec<&Target> = hosts.iter().filter_map(|sources| sources.first()).collect();
     let found = find_all(&firsts, &args.connect, output).await?;
+    let (mut unreached, are_several) = (0, hosts.len() > 1);
     for ((sources, first), found) in hosts.into_iter().zip(firsts).zip(found) {
         let connector = Connector::limited(args.connect.clone(), args.limit_rate, output)?;
-        let connection = connector.connect_to((first, found), SERVICE, PROTOCOL).await?;
+        let connected = match found {
+            Ok(found) => connector.connect_to((first, found), SERVICE, PROTOCOL).await,
+            Err(error) => Err(error),
+        };
+        let connection = match connected {
+            Err(error) if are_several && error.exit == Exit::Unreachable => {
+                output.note(format!("{}: {error}", first.place()));
+                unreached += 1;
+                continue;
+            }
+            connected => connected?,
+        };
         if !args.dry_run {
             progress.get_or_insert_with(|| Progress::start(getting.tally.clone(), output));
         }
@@ -99,12 +111,25 @@ pub(crate) async fn run(args: GetArgs, output: Output) -> Result<(), Error> {
         .await?;
     }
     if let Some(dry_run) = getting.dry_run {
-        return dry_run.finish(&getting.tally);
+        dry_run.finish(&getting.tally)?;
+        return all_reached(unreached);
     }
     if let Some(progress) = progress {
         progress.finish("received");
     }
-    verdict(&getting.tally)
+    verdict(&getting.tally)?;
+    all_reached(unreached)
+}
+
+/// Error for hosts that were not reached, where there were others.
+fn all_reached(unreached: usize) -> Result<(), Error> {
+    let what = match unreached {
+        0 => return Ok(()),
+        1 => "1 of the hosts was not reached".to_owned(),
+        _ => format!("{unreached} of the hosts were not reached"),
+    };
+    let next = "see the messages above; the same command again fetches what is missing";
+    Err(Error::new(Exit::Unreachable, what, next))
 }
 
 /// The sources, and the destination if there is one: the last word, unless it is the only one.
@@ -158,7 +183,7 @@ async fn to_standard_output(sources: &[Target], args: GetArgs, output: Output) -
     let found = find_all(&sources.iter().collect::<Vec<_>>(), &args.connect, output).await?;
     for (source, found) in sources.iter().zip(found) {
         let connector = Connector::limited(args.connect.clone(), args.limit_rate, output)?;
-        let connection = connector.connect_to((source, found), SERVICE, PROTOCOL).await?;
+        let connection = connector.connect_to((source, found?), SERVICE, PROTOCOL).await?;
         Connection::run(connection.host, async {
             for path in paths_of(&connection.session, &source.path).await? {
                 let written = to_stdout(&connection.session, path.clone(), limit.as_ref()).await;

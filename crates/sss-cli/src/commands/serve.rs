@@ -116,16 +116,12 @@ const PEERS_UNHEARD: usize = 256;
 pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
     key_log_has_a_place(args.key_log)?;
     let secret = args.secret()?;
-    let servers = args.servers.known()?;
+    let servers = args.servers.enough_with(&[])?;
     if servers.is_empty() && args.listed.is_some() {
         let next = "name one with --server EID@HOST, in SSS_SERVER, or in the file `servers` beside the identity";
         return Err(Error::new(Exit::Usage, "--listed needs a registration server", next));
     }
     let relay_only = args.servers.relay.relay_only;
-    if relay_only && servers.is_empty() {
-        let what = "--relay-only needs a registration server that relays";
-        return Err(Error::new(Exit::Usage, what, "name it with --server EID@HOST"));
-    }
     let log = access_log::start(output);
     let terms = Terms {
         writable: args.write,
@@ -321,39 +317,41 @@ pub(crate) fn start(host: &Host, service: FileService) -> Result<(), Error> {
     Ok(())
 }
 
-/// Prints where the host can be reached, and the ticket, if it asks for one: that is returned. It names the servers,
-/// and nothing else if the host is to be reached by their relays alone.
+/// Prints where the host can be reached, and the ticket, if it asks for one: that is returned. It names the servers. If
+/// the host is to be reached by their relays alone, neither tells an address.
 pub(crate) fn announce(
     host: &Host,
     (secret, servers, relay_only): (Option<Secret>, &[ServerAt], bool),
     output: Output,
 ) -> Option<String> {
     let eid = host.eid();
-    let addresses = host.local_addrs();
+    let mut addresses = host.local_addrs();
+    if relay_only {
+        addresses.clear();
+    }
     let ticket = secret.map(|secret| {
         let elsewhere = addresses.iter().filter(|address| !address.ip().is_loopback());
         let mut places: Vec<Place> = elsewhere.copied().map(Place::Address).collect();
         if places.is_empty() {
             places.extend(addresses.iter().copied().map(Place::Address));
         }
-        if relay_only {
-            places.clear();
-        }
         Ticket::new(eid, places, Some(secret))
             .with_servers(servers.iter().cloned())
             .to_string()
     });
-    for address in &addresses {
+    let targets = addresses.iter().map(|address| format!("{eid}@{address}"));
+    let alone = relay_only.then(|| eid.to_string());
+    for (number, target) in targets.chain(alone).enumerate() {
         let mut fact = json!({
             "event": "listening",
             "eid": eid.to_string(),
-            "address": address.to_string(),
-            "target": format!("{eid}@{address}"),
+            "address": addresses.get(number).map(ToString::to_string),
+            "target": target,
         });
         if let Some(ticket) = &ticket {
             fact["ticket"] = ticket.clone().into();
         }
-        output.prose(format!("listening {eid}@{address}"), &fact);
+        output.prose(format!("listening {target}"), &fact);
     }
     // Each `listening` has it for machines.
     if let Some(ticket) = ticket.as_ref().filter(|_| !output.is_json()) {

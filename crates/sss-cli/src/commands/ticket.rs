@@ -43,7 +43,7 @@ pub(crate) struct TicketArgs {
     #[arg(long, value_name = "HOST[:PORT]", conflicts_with = "no_addresses", value_parser = at)]
     pub(crate) at: Vec<Place>,
     /// Print the record by which the DNS tells of the host: then `dns:NAME` is enough for everybody
-    #[arg(long, value_name = "NAME", requires = "public", value_parser = in_dns)]
+    #[arg(long, value_name = "NAME", requires = "public", conflicts_with = "ticket_file", value_parser = in_dns)]
     pub(crate) dns: Option<String>,
     /// Name no address: servers find the host, or --mdns on the same local network
     #[arg(long)]
@@ -62,7 +62,11 @@ pub(crate) struct TicketArgs {
 }
 
 fn at(text: &str) -> Result<Place, String> {
-    Place::parse(text, Some(DEFAULT_PORT)).map_err(|error| error.to_string())
+    let place = Place::parse(text, Some(DEFAULT_PORT)).map_err(|error| error.to_string())?;
+    match place.is_nobodys() {
+        true => Err(format!("no host is ever at {}", place.host())),
+        false => Ok(place),
+    }
 }
 
 fn in_dns(text: &str) -> Result<String, String> {
@@ -75,12 +79,17 @@ pub(crate) async fn run(args: TicketArgs, output: Output) -> Result<(), Error> {
         Some(file) => Some(secret_file::load_or_create(file)?),
         None => None,
     };
-    let servers = args.servers.known()?;
+    let servers = args.servers.enough_with(&[])?;
+    let relay_only = args.servers.relay.relay_only;
+    if relay_only && !args.at.is_empty() {
+        let what = "--at tells where the host is, and with --relay-only nobody is told, and nothing comes directly";
+        return Err(Error::new(Exit::Usage, what, "leave one of the two out"));
+    }
     let identity = identity::load(args.identity.as_deref(), output)?;
     let eid = identity.eid();
     let is_for_all = args.dns.is_some() && args.at.is_empty();
     // Where the host is reached by relays alone, its ticket does not tell where it is.
-    let is_unplaced = args.no_addresses || args.servers.relay.relay_only && args.at.is_empty();
+    let is_unplaced = args.no_addresses || relay_only;
     let places = match (args.at, is_unplaced || is_for_all) {
         (_, true) => Vec::new(),
         (places, _) if !places.is_empty() => places,

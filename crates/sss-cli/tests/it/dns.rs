@@ -200,9 +200,29 @@ fn what_the_dns_has_not_or_makes_no_sense_is_told() {
         };
         world.ls(wrong, &[]).expect(2).says(words);
     }
+    let (label, name) = ("a".repeat(64), "a.".repeat(124) + "ab");
+    for wrong in ["nas..example", "-nas.example", "nas-.example", &label, &name] {
+        world
+            .ls(&format!("dns:{wrong}"), &[])
+            .expect(2)
+            .says(&["no name in the DNS"]);
+        let line = ["ticket", "--public", "--at", "192.0.2.1", &format!("--dns={wrong}")];
+        world.server.run(line).expect(2).says(&["no name in the DNS"]);
+    }
     let ticket = |args: &[&str]| world.server.run(["ticket", "--dns", "nas.example"].iter().chain(args));
     ticket(&[]).expect(2).says(&["--public"]);
     ticket(&["--public", "--no-server"]).expect(2).says(&["--at"]);
+    // All the world reads it: no secret, and no address where nobody is.
+    let secret = world.server.path("secret");
+    let said = ticket(&["--at", "192.0.2.1", "--ticket-file", secret.to_str().unwrap()])
+        .expect(2)
+        .says(&["--dns", "--ticket-file"]);
+    assert!(said.out.is_empty() && !secret.exists());
+    for at in ["0.0.0.0", "[::]", "224.0.0.1", "[ff02::1]", "255.255.255.255"] {
+        ticket(&["--public", "--at", at])
+            .expect(2)
+            .says(&["no host is ever at"]);
+    }
 }
 
 // spec: FIL-48
@@ -224,6 +244,47 @@ fn a_dns_that_says_nothing_ends_in_time_and_lan_only_asks_nobody() {
         .expect(2)
         .says(&["--lan-only", "nobody is asked"]);
     assert_eq!(world.zone.asked(), Vec::<String>::new());
+}
+
+// spec: FIL-48
+#[test]
+fn a_dns_is_waited_for_as_long_as_was_said_and_its_rubbish_is_not_shown() {
+    let liar = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let dns = liar.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        let mut buf = [0; 1500];
+        while let Ok((len, from)) = liar.recv_from(&mut buf) {
+            let question = Packet::parse(&buf[..len]).unwrap();
+            let mut reply = Packet::new_reply(question.id() ^ 1);
+            reply.questions.clone_from(&question.questions);
+            let reply = reply.build_bytes_vec().unwrap();
+            for _ in 0..10 {
+                liar.send_to(&reply, from).unwrap();
+            }
+        }
+    });
+    let begun = Instant::now();
+    let args = ["ls", "dns:nas.example", "--dns", &dns, "--timeout", "17"];
+    let ran = Home::new().run(args).expect(3).says(&["did not answer in time"]);
+    assert!(begun.elapsed() >= Duration::from_secs(17), "{:?}", begun.elapsed());
+    assert!(!ran.err.contains("WARN") && ran.err.lines().count() < 5, "{}", ran.err);
+}
+
+#[test]
+fn a_name_that_is_not_found_does_not_keep_the_other_sources() {
+    let world = World::new();
+    world.zone.set("_sss.nas.example", vec![world.record()]);
+    let (dns, to) = (world.zone.address.to_string(), world.client.path("to"));
+    for (fresh, sources) in [
+        (true, ["dns:none.example/a", "dns:nas.example/hello"]),
+        (false, ["dns:nas.example/hello", "dns:none.example/a"]),
+    ] {
+        let to = to.join(fresh.to_string());
+        let by = ["--trust", "--dns", &dns, to.to_str().unwrap()];
+        let ran = world.client.run(["get"].iter().chain(&sources).chain(&by)).expect(3);
+        ran.says(&["no record of none.example", "1 of the hosts was not reached"]);
+        assert_eq!(std::fs::read(to.join("hello")).unwrap(), b"hello");
+    }
 }
 
 // spec: FIL-47

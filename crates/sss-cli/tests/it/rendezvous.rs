@@ -110,11 +110,16 @@ impl Found {
             .arg(&dir);
         let mut running = Running::start(&mut command, args);
         let target = running.line("listening ");
-        let (eid, address) = target.split_once('@').unwrap();
+        // Of a host that relays alone reach, it does not say where it is.
+        let is_told = !args.contains(&"--relay-only");
+        assert_eq!(target.contains('@'), is_told);
+        let eid = target.split('@').next().unwrap();
         let ticket = (!args.contains(&"--public")).then(|| running.line("ticket "));
         let registered = running.line("registered at ");
         let at = server.split_once('@').unwrap().1;
-        assert_eq!(registered, format!("{at}, which sees this host at {address}"));
+        let seen = format!("{at}, which sees this host at ");
+        let address = registered.strip_prefix(&seen).unwrap();
+        assert!(!is_told || target.split_once('@').unwrap().1 == address);
         Self {
             dir,
             running,
@@ -223,6 +228,81 @@ fn a_server_that_relays_is_used_and_said_to_be() {
         .says(&["--relay-only needs a registration server"]);
     let both = ["ls", &serving.eid, "--relay-only", "--no-relay"];
     client.run(both).expect(2).says(&["--no-relay"]);
+}
+
+// spec: RCH-40
+#[test]
+fn a_host_of_relays_is_silent_where_it_is() {
+    let server = Server::start(&["--relay"]);
+    let home = Home::new();
+    let serving = Found::start(&home, &server.at, &["--relay-only", "--public"]);
+    let there = format!("{}@{}", serving.eid, serving.address);
+    for args in [["ls", &there], ["ping", &serving.address], ["services", &there]] {
+        let ran = Home::new().run([&args[..], &["--no-server", "--timeout", "1"]].concat());
+        ran.expect(3).says(&["no"]);
+    }
+    // It is where it was said to be, and a relay reaches it.
+    Home::new()
+        .run(["ls", &there, "--server", &server.at])
+        .expect(0)
+        .says(&["through the relay"]);
+}
+
+// spec: RCH-40
+#[test]
+fn with_relay_only_nothing_goes_directly_whatever_names_the_peer() {
+    let home = Home::new();
+    let to = home.path("to");
+    let to = to.to_str().unwrap();
+    let (socket, address) = silent();
+    let peer = Home::new().run(["id"]).expect(0).out;
+    let peer = peer.trim();
+    let there = format!("{peer}@{address}");
+    for args in [
+        &["doctor", &there][..],
+        &["ls", &there],
+        &["ping", &there],
+        &["services", &there],
+        &["get", &there, &address, to],
+        &["get", &address, &address, to],
+    ] {
+        let ran = home.run([args, &["--relay-only", "--no-server"]].concat());
+        ran.expect(2).says(&["--relay-only needs"]);
+    }
+    let server = Server::start(&["--relay"]);
+    for args in [&["doctor", &there][..], &["ls", &there]] {
+        let by = ["--relay-only", "--timeout", "1", "--server", &server.at];
+        home.run([args, &by].concat()).expect(3);
+    }
+    socket.set_nonblocking(true).unwrap();
+    assert!(socket.recv(&mut [0; 2000]).is_err(), "nothing has come");
+    for (args, switch) in [
+        (&["ls", peer, "--mdns"][..], "--mdns"),
+        (&["doctor", peer, "--mdns"], "--mdns"),
+        (&["serve", ".", "--mdns"], "--mdns"),
+        (&["ls", peer, "--port-mapping"], "--port-mapping"),
+        (&["serve", ".", "--port-mapping"], "--port-mapping"),
+        (&["ticket", "--public", "--at", "192.0.2.1"], "--at"),
+    ] {
+        let ran = home.run([args, &["--relay-only", "--server", &server.at]].concat());
+        ran.expect(2).says(&[switch, "--relay-only nobody is told"]);
+    }
+}
+
+#[test]
+fn a_server_that_comes_back_in_time_is_waited_for() {
+    let (home, mut server) = (Home::new(), Server::start(&[]));
+    let serving = Found::start(&home, &server.at, &["--public"]);
+    let at = server.at.clone();
+    server.running.kill();
+    let client = Home::new();
+    let mut command = client.command();
+    command.args(["ls", &serving.eid, "--timeout", "20", "--server", &at]);
+    let asking = command.spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(5500));
+    let address = server.address().to_owned();
+    let _back = Server::start_of(server.home, &address, &[]);
+    Ran::wait(asking).expect(0).says(&["found by the server"]);
 }
 
 // spec: RCH-38

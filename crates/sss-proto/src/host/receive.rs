@@ -97,9 +97,7 @@ impl Reception<'_> {
     /// Steps 1 and 2, for one datagram.
     fn sort(&mut self, data: &mut BytesMut, range: Range<usize>) -> Result<(), DropReason> {
         // RCH-37
-        if !self.local.may_use(&self.arrival.route) {
-            return Err(DropReason::OutsideLan);
-        }
+        self.local.hears_link(&self.arrival.route)?;
         let first = *data.get(range.start).ok_or(DropReason::Malformed)?;
         if first != reach::RELAY {
             self.arrival.route.handle = None;
@@ -121,6 +119,8 @@ impl Reception<'_> {
         let first = *packet.first().ok_or(DropReason::Malformed)?;
         match first >> 6 {
             0b10 | 0b11 if self.aside.takes(first) => self.aside.push(&self.arrival, packet),
+            // RCH-40
+            _ if self.local.hears_peers(&self.arrival.route).is_err() => Err(DropReason::NotRelayed),
             0b10 | 0b11 => self.negotiation().receive(packet),
             0b01 => self.open(packet, range),
             // PRT-7

@@ -9,6 +9,7 @@ mod key_log;
 mod lan;
 mod padding;
 mod post_quantum;
+mod relay_only;
 mod relays;
 mod side_by_side;
 mod strangers;

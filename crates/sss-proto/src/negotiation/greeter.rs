@@ -12,7 +12,7 @@ use super::cookie::Binding;
 use super::load::Meter;
 use super::retry_tokens::{Asking, RetryTokens, TokenState};
 use super::terms::{VERSIONS, kems};
-use crate::config::PostQuantum;
+use crate::config::{Config, PostQuantum};
 use crate::entropy::Randomness;
 use crate::error::DropReason;
 use crate::nearby::Networks;
@@ -36,6 +36,8 @@ pub struct Greeter {
     takes_leg: bool,
     /// Set if the host keeps to its local network.
     lan_only: bool,
+    /// Set if the host is reached by relays alone.
+    relay_only: bool,
     /// Randomness for keys of tokens while it is lent.
     rng: Option<Randomness>,
     stats: GreeterStats,
@@ -136,14 +138,20 @@ impl Greeter {
             near,
             takes_leg: kems(policy).contains(&Kem::MlKem768),
             lan_only: false,
+            relay_only: false,
             rng: None,
             stats: GreeterStats::default(),
         }
     }
 
-    /// The same, of a host that keeps to its local network.
-    pub(super) fn keeping_to_lan(self, lan_only: bool) -> Self {
-        Self { lan_only, ..self }
+    /// The same, of a host that keeps to its local network, or to relays.
+    pub(super) fn keeping_to(self, config: &Config) -> Self {
+        let (lan_only, relay_only) = (config.lan_only, config.relay_only);
+        Self {
+            lan_only,
+            relay_only,
+            ..self
+        }
     }
 
     /// Sets randomness of its own, for as long as the host does not replace its keys.
@@ -200,6 +208,10 @@ impl Greeter {
         // RCH-37
         if self.lan_only && !stays_in_lan(&route) {
             return Err(DropReason::OutsideLan);
+        }
+        // RCH-40: it is given what has come directly, and servers say no HELLO.
+        if self.relay_only {
+            return Err(DropReason::NotRelayed);
         }
         let greeting = match Long::parse(packet).map_err(|_| DropReason::Malformed)? {
             Long::Hello(hello) => Greeting::from(&hello),

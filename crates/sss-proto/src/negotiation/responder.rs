@@ -139,7 +139,7 @@ impl Responder {
             legs,
             load: Load::new(config.hello_threshold, [initiate, vain]),
             introductions: Introductions::default(),
-            greeter: Some(Greeter::new(meters, keys, near, config.post_quantum).keeping_to_lan(config.lan_only)),
+            greeter: Some(Greeter::new(meters, keys, near, config.post_quantum).keeping_to(config)),
             beside,
         }
     }

@@ -32,6 +32,7 @@ mod peer_service;
 mod port;
 mod priorities;
 mod records;
+mod relay_only;
 mod rendezvous;
 mod services;
 mod statistics;
