@@ -309,7 +309,11 @@ impl Driver {
     }
 
     fn poll_core(&mut self, cx: &Context<'_>) -> Polled {
-        let is_sign = self.socket.take_sign() && self.watcher.is_some();
+        let told = self.watcher.as_ref().filter(|_| self.socket.take_sign());
+        if let Some(watcher) = told {
+            watcher.note_told();
+        }
+        let is_sign = told.is_some();
         let Self {
             transmitter,
             notifications,

@@ -1,12 +1,13 @@
 //! Notices changes of this machine's network without being told: addresses that come or go, another way out.
 //!
 //! 1. *signal*: the system says that something changed (on Linux over a netlink socket), or it is time to look;
-//! 2. *settle*: changes come in bursts, an address first and its route later: wait until there is peace;
-//! 3. *compare*: signals that changed nothing for a host, such as another route to a known network, end here;
-//! 4. *tell* the host.
+//! 2. *compare*: signals that changed nothing for a host, such as another route to a known network, end here;
+//! 3. *tell* the host, at once if there is a way out now;
+//! 4. *settle*: changes come in bursts, an address first and its route later: go on looking until there is peace, and
+//!    tell what is so then.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::task::AbortHandle;
@@ -14,60 +15,101 @@ use tokio::task::AbortHandle;
 use super::addresses;
 use crate::shared::Shared;
 
+/// Time after a signal for what belongs to it: an address and its route come one after the other.
+const MOMENT: Duration = Duration::from_millis(10);
 /// A burst of signals is over when there were none for so long.
 const PEACE: Duration = Duration::from_millis(200);
-/// A burst is looked at after so many times [`PEACE`], if it does not end.
-const MAX_BURST: u32 = 5;
+/// A burst is over after so many looks, if signals do not end.
+const MAX_BURST: u32 = 9;
 /// Time between two looks where the system gives no signals.
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// A task that watches the network for a host. It ends when this is dropped.
-pub(crate) struct Watcher(AbortHandle);
+pub(crate) struct Watcher {
+    task: AbortHandle,
+    known: Arc<Known>,
+}
 
 impl Watcher {
     /// Begins to watch, on the present runtime.
     pub(crate) fn start(shared: &Arc<Shared>) -> Self {
-        Self(tokio::spawn(watch(Arc::downgrade(shared))).abort_handle())
+        let known = Arc::new(Known(Mutex::new(Snapshot::take())));
+        let task = tokio::spawn(watch(Arc::downgrade(shared), Arc::clone(&known)));
+        Self {
+            task: task.abort_handle(),
+            known,
+        }
+    }
+
+    /// The host knows already, by an error of its socket, that the network has changed.
+    pub(crate) fn note_told(&self) {
+        self.known.is_news(Wanted::Anything);
     }
 }
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
     }
 }
 
-async fn watch(host: Weak<Shared>) {
+async fn watch(host: Weak<Shared>, known: Arc<Known>) {
     let mut signals = Signals::new();
-    let mut known = Snapshot::take();
     loop {
         signals.next().await;
-        settle(&mut signals).await;
-        let present = Snapshot::take();
-        if present == known {
-            continue;
+        for look in 0..MAX_BURST {
+            // The longer it goes on, the less urgent it is.
+            tokio::time::sleep((MOMENT * (1 << look)).min(PEACE)).await;
+            if !tell_news(&host, &known, Wanted::WayOut) {
+                return;
+            }
+            if tokio::time::timeout(PEACE, signals.next()).await.is_err() {
+                break;
+            }
         }
-        known = present;
-        let Some(shared) = host.upgrade() else {
+        if !tell_news(&host, &known, Wanted::Anything) {
             return;
-        };
+        }
+    }
+}
+
+/// Tells the host if anything has changed. Returns whether it is still there.
+fn tell_news(host: &Weak<Shared>, known: &Known, wanted: Wanted) -> bool {
+    let Some(shared) = host.upgrade() else {
+        return false;
+    };
+    if known.is_news(wanted) {
         tracing::debug!("the network of this machine has changed");
         shared.call(|inner, _| inner.note_network_change());
     }
+    true
 }
 
-/// Waits until there is peace.
-async fn settle(signals: &mut Signals) {
-    for _ in 0..MAX_BURST {
-        if tokio::time::timeout(PEACE, signals.next()).await.is_err() {
-            return;
+/// News that a host is told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Anything,
+    /// There is a way to other networks now: half-way through a change there may be none.
+    WayOut,
+}
+
+/// The state of the network that the host was told of.
+struct Known(Mutex<Snapshot>);
+
+impl Known {
+    /// Returns whether the network is not as it was when this was last so.
+    fn is_news(&self, wanted: Wanted) -> bool {
+        let present = Snapshot::take();
+        if wanted == Wanted::WayOut && present.sources == [None; 2] {
+            return false;
         }
-        tokio::time::sleep(PEACE).await;
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *known, present.clone()) != present
     }
 }
 
 /// State of the network, as far as it matters to a host.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Snapshot {
     addresses: Vec<IpAddr>,
     /// The addresses used towards other networks.
@@ -188,8 +230,20 @@ mod tests {
         let start = std::time::Instant::now();
         let mut signals = Signals::Interval(Duration::from_millis(300));
         signals.next().await;
-        settle(&mut signals).await;
-        assert!(start.elapsed() >= Duration::from_millis(500), "an interval, then peace");
+        assert!(start.elapsed() >= Duration::from_millis(300));
+    }
+
+    #[test]
+    fn what_a_host_was_told_is_no_news_and_without_a_way_out_nothing_is_wanted_yet() {
+        let present = Snapshot::take();
+        let known = Known(Mutex::new(Snapshot {
+            addresses: vec![IpAddr::from([192, 0, 2, 1])],
+            ..present.clone()
+        }));
+        let has_way_out = present.sources != [None; 2];
+        assert_eq!(known.is_news(Wanted::WayOut), has_way_out);
+        assert_eq!(known.is_news(Wanted::Anything), !has_way_out, "it is told once");
+        assert!(!known.is_news(Wanted::Anything) && !known.is_news(Wanted::WayOut));
     }
 
     #[test]

@@ -55,6 +55,28 @@ fn changes_of_addresses_are_noticed_once_and_other_changes_not_at_all() {
     }
 }
 
+// spec: MIG-13
+#[test]
+fn a_host_with_a_way_out_hears_of_changes_that_go_on_before_they_end() {
+    in_namespace(|namespace| {
+        namespace.add_interface("one");
+        namespace.ip("addr add 10.7.0.1/24 dev one");
+        namespace.ip("route add default via 10.7.0.9");
+        block_on(async {
+            let host = builder().bind("0.0.0.0:0").build().await.unwrap();
+            still(&host, 0).await;
+            // There is no peace for a second.
+            for n in 1..=20 {
+                namespace.ip(&format!("addr add 10.8.{n}.1/24 dev one"));
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            let noticed = host.socket_stats().network_changes;
+            assert!((2..=9).contains(&noticed), "{noticed}");
+            host.close().await.unwrap();
+        });
+    });
+}
+
 /// A service that answers each request with itself, until the last client has gone.
 async fn echo(host: &Host, ready: oneshot::Sender<Eid>) {
     let server = host.listen("echo", "1").unwrap();
