@@ -228,6 +228,12 @@ impl Attempts {
         self.current.is_some()
     }
 
+    /// Returns whether an attempt for a purpose has to wait for the one that is under way.
+    pub(super) fn keep_waiting(&self, purpose: Purpose) -> bool {
+        let current = self.current.as_ref();
+        current.is_some_and(|attempt| !attempt.purpose.gives_way_to(purpose))
+    }
+
     /// Returns whether this host tries to reach the peer for the first time.
     pub(crate) fn is_first(&self) -> bool {
         self.current.as_ref().is_some_and(|a| a.purpose == Purpose::First)

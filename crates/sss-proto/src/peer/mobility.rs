@@ -93,6 +93,20 @@ impl Mobility {
         }
     }
 
+    /// The time for which the carrier is stalled before another channel is attempted (MIG-11). Through a relay, and
+    /// with the help of its server, a peer is found that may not know yet that it is to come back.
+    fn grace(&self, channels: [Option<Renewable<'_>>; 2]) -> Duration {
+        let known = self.hints.iter().chain(self.beside.reserve.route());
+        let used = channels.into_iter().flatten().map(|(_, class)| class);
+        match used
+            .chain(known.map(Route::class))
+            .any(|class| class == RouteClass::Relay)
+        {
+            true => Pace::Eager.grace(),
+            false => self.pace.grace(),
+        }
+    }
+
     /// The routes remembered, the latest first.
     pub(crate) fn hints(&self) -> &[Route] {
         &self.hints
@@ -130,9 +144,9 @@ impl Mobility {
         is_new
     }
 
-    pub(super) fn forget_hints(&mut self, is_gone: impl Fn(&Route) -> bool) {
+    pub(super) fn forget_hints(&mut self, mut is_gone: impl FnMut(&Route) -> bool) {
         self.hints.retain(|hint| !is_gone(hint));
-        self.beside.reserve.forget(is_gone);
+        self.beside.reserve.forget(&mut is_gone);
     }
 
     /// Returns how the peer may be reached for a purpose: by the routes of its open channels, and those that were said
@@ -187,8 +201,9 @@ impl Mobility {
     pub(super) fn on_left(&mut self, now: Instant, last: &[Route]) {
         self.is_to_leave = false;
         self.trouble.get_or_insert(now);
-        // The hint added last is the first one.
-        last.iter().rev().for_each(|route| {
+        // The hint added last is the first one. A relay is in reserve, unless its handle is left behind (RCH-19).
+        let direct = last.iter().filter(|route| route.handle.is_none());
+        direct.rev().for_each(|route| {
             self.add_hints(&[*route]);
         });
     }
@@ -264,7 +279,7 @@ impl Mobility {
             let grace = if self.is_hinted {
                 Duration::ZERO
             } else {
-                self.pace.grace()
+                self.grace([Some(carrier), standby])
             };
             return Some((first.max(since + grace), Purpose::Trouble));
         }
@@ -348,8 +363,37 @@ impl Mobility {
 
 #[cfg(test)]
 mod tests {
+    use super::super::channels::Origin;
     use super::*;
     use crate::route::{Link, RelayHandle};
+
+    // spec: MIG-11
+    #[test]
+    fn who_knows_a_relay_does_not_wait_for_the_peer_to_come_back() {
+        let origin = Origin {
+            role: Role::Responder,
+            made: Instant::default(),
+            continues: false,
+        };
+        let [direct, relayed] = [RouteClass::Direct, RouteClass::Relay].map(|class| Some((&origin, class)));
+        let relay = Route::through(Link::Udp(([192, 0, 2, 9], 443).into()), RelayHandle(7));
+        let mobility = |routes: &[Route], reserve: Option<Route>| {
+            let mut mobility = Mobility::new(Policy {
+                renew: Duration::ZERO,
+                linger: Duration::ZERO,
+            });
+            mobility.on_tree_begun(Role::Responder);
+            mobility.add_hints(routes);
+            reserve.into_iter().for_each(|route| mobility.beside.reserve.set(route));
+            mobility
+        };
+        let alone = mobility(&[Route::udp(([192, 0, 2, 1], 443).into())], None);
+        assert_eq!(alone.grace([direct, None]), STALL_GRACE * 5);
+        assert_eq!(alone.grace([relayed, None]), STALL_GRACE);
+        assert_eq!(alone.grace([direct, relayed]), STALL_GRACE);
+        assert_eq!(mobility(&[relay], None).grace([direct, None]), STALL_GRACE);
+        assert_eq!(mobility(&[], Some(relay)).grace([direct, None]), STALL_GRACE);
+    }
 
     // spec: RCH-16, MIG-29
     #[test]

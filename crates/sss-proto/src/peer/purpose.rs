@@ -20,6 +20,13 @@ pub(super) enum Purpose {
 }
 
 impl Purpose {
+    /// Returns whether an attempt for it gives way to another one: without that one there is no way to the peer at all,
+    /// and it may go by other routes.
+    pub(super) fn gives_way_to(self, other: Self) -> bool {
+        let is_needed = |purpose| matches!(purpose, Self::First | Self::Trouble | Self::Move);
+        is_needed(other) && !is_needed(self)
+    }
+
     /// Returns whether an attempt for it goes by that route.
     pub(super) fn is_served_by(self, route: &Route) -> bool {
         match self {
@@ -27,6 +34,27 @@ impl Purpose {
             Self::Renewal(class) => route.class() == class,
             Self::Upgrade(from) => route.class() < from,
             Self::Standby => route.class() == RouteClass::Relay,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // spec: MIG-11
+    #[test]
+    fn what_is_not_needed_gives_way_to_what_is() {
+        let class = RouteClass::Direct;
+        let needless = [Purpose::Renewal(class), Purpose::Upgrade(class), Purpose::Standby];
+        let needed = [Purpose::First, Purpose::Trouble, Purpose::Move];
+        for one in needless {
+            assert!(needed.iter().all(|other| one.gives_way_to(*other)), "{one:?}");
+            assert!(needless.iter().all(|other| !one.gives_way_to(*other)), "{one:?}");
+        }
+        for one in needed {
+            let mut all = needed.iter().chain(&needless);
+            assert!(all.all(|other| !one.gives_way_to(*other)), "{one:?}");
         }
     }
 }

@@ -97,7 +97,7 @@ impl Reserve {
         self.route = Some(route);
     }
 
-    pub(super) fn forget(&mut self, is_gone: impl Fn(&Route) -> bool) {
+    pub(super) fn forget(&mut self, mut is_gone: impl FnMut(&Route) -> bool) {
         self.route.take_if(|route| is_gone(route));
     }
 

@@ -209,11 +209,9 @@ impl Transport {
     }
 
     fn next_attempt(&self, tree: &SharedTree, has_streams: bool) -> Option<(Instant, Purpose)> {
-        if self.attempts.is_under_way() {
-            return None;
-        }
         let channels = (self.carrier_origin(), self.channels.standing_by());
-        self.mobility.next_attempt(tree, channels, has_streams)
+        let next = self.mobility.next_attempt(tree, channels, has_streams);
+        next.filter(|(_, purpose)| !self.attempts.keep_waiting(*purpose))
     }
 
     /// Returns when a tree without an open channel is given up.
@@ -244,6 +242,7 @@ impl Transport {
             if context.host.has_many_ghosts && self.mobility.is_waited_for(purpose) {
                 return self.mobility.put_off(context.now);
             }
+            self.attempts.give_up(&mut self.fates);
             // Without an address the peer has to come by itself.
             let _ = self.begin_attempt(context, purpose);
             self.mobility.on_attempt(context.now, purpose);
@@ -346,9 +345,13 @@ impl Transport {
     /// The addresses of this host have changed; `has_moved` tells whether the one used towards this peer has (MIG-13).
     pub(crate) fn on_network_change(&mut self, mut has_moved: impl FnMut(&Route, Option<IpAddr>) -> bool) {
         let path = self.path().copied();
-        let is_elsewhere = path.is_some_and(|path| has_moved(&path.route, path.local));
-        if is_elsewhere {
+        let mut is_elsewhere = false;
+        if let Some(path) = path.filter(|path| has_moved(&path.route, path.local)) {
+            is_elsewhere = true;
             self.mobility.on_moved();
+            // Whoever sees a handle at both addresses would know that they are of one host (RCH-19).
+            self.mobility
+                .forget_hints(|route| route.handle.is_some() && has_moved(route, path.local));
             // Those that have to be used on (MIG-13) are, from whatever address there is.
             self.channels.iter_mut().for_each(|c| c.channel.forget_local());
         }

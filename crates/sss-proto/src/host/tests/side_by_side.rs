@@ -335,7 +335,8 @@ fn a_known_relay_is_tried_in_trouble_and_after_a_move() {
     assert_eq!(pair.open(), [1, 1]);
     (pair.is_direct_up, pair.is_relay_up) = (false, true);
     let now = pair.net.now;
-    pair.net.host(0).network_changed(now, |_, _| true);
+    // It speaks with the relay from another address, which is what it was.
+    pair.net.host(0).network_changed(now, |route, _| route.handle.is_none());
     pair.silence = Duration::ZERO;
     pair.run(SECOND);
     assert_eq!(pair.classes()[0], RouteClass::Relay, "who moved");
@@ -343,6 +344,32 @@ fn a_known_relay_is_tried_in_trouble_and_after_a_move() {
     // Who sends nothing but acknowledgements notices when it has credit to give.
     pair.run(2 * SECOND);
     assert_eq!(pair.classes(), [RouteClass::Relay; 2], "after a move");
+}
+
+// spec: RCH-19
+#[test]
+fn a_handle_is_left_behind_with_the_address_that_it_is_of() {
+    let direct = Net::new(2).nodes[1].address;
+    for stands_by in [false, true] {
+        let mut pair = Pair::begun(6, Duration::ZERO, direct.into());
+        let eid = pair.net.eid(1);
+        pair.net.host(0).note_relay(&eid, by_relay());
+        pair.is_relay_up = stands_by;
+        pair.run(4 * SECOND);
+        assert_eq!(pair.open(), [1 + usize::from(stands_by); 2]);
+        (pair.is_direct_up, pair.is_relay_up) = (false, false);
+        let now = pair.net.now;
+        pair.net.host(0).network_changed(now, |_, _| true);
+        let before = pair.sent;
+        for _ in 0..100 {
+            pair.send(0);
+            pair.net.now = pair.net.now + Duration::from_millis(10);
+            let now = pair.net.now;
+            pair.net.host(0).run_timers(now);
+        }
+        assert!(pair.sent[0] > before[0], "it looks for the peer");
+        assert_eq!(pair.sent[1], before[1], "an observer would know it by the handle");
+    }
 }
 
 // spec: RCH-16, MIG-29
