@@ -384,7 +384,8 @@ impl Client {
             // Nothing that is sent by the handles of its relay arrives (RCH-17).
             host.network_changed(now, |route, _| route.link == from.link && route.handle.is_some());
         }
-        if was_silent || news.is_restarted {
+        // With the token that has come, CONNECT goes at once behind LEASE.
+        if was_silent || news.is_restarted || news.is_elsewhere {
             self.calls.on_lease_renewed(now, number);
         }
         let why = match news.is_superseded {

@@ -74,9 +74,17 @@ enum State {
     /// CONNECT is to be sent at this time; it was sent so many times.
     Asking(Instant, u32),
     /// The server has named a way. CONNECT is sent again at this time, as long as the greeting is not answered.
-    Found(Option<Box<Punching>>, Instant, u32),
+    Found(Box<Named>, Instant, u32),
     /// It knows none.
     Failed(Unfound),
+}
+
+/// A way that a server has named.
+struct Named {
+    /// Another one is named when this host has moved, and the peer was told anew.
+    way: Way,
+    /// None if the way is by the relay alone.
+    punching: Option<Punching>,
 }
 
 /// Meaning of FOUND.
@@ -216,18 +224,22 @@ impl Calls {
             return Answered::Nothing;
         };
         match (&found.outcome, &mut question.state) {
-            (Ok(way), State::Asking(at, sent)) => {
+            (Ok(way), State::Found(named, ..)) if named.is_by(way) => Answered::Nothing,
+            (Ok(way), State::Asking(at, sent) | State::Found(_, at, sent)) => {
                 let is_direct = is_direct && way.address != NOWHERE;
-                let punching = is_direct.then(|| Box::new(Punching::new(now, way, rng)));
-                question.state = State::Found(punching, *at, *sent);
+                let punching = is_direct.then(|| Punching::new(now, way, rng));
+                question.state = State::Found(Box::new(Named { way: *way, punching }), *at, *sent);
                 Answered::Way(call.eid, *way, call.greeting.is_some())
             }
             // The same two hosts were introduced a moment ago, or somebody has asked for much.
-            (Err(unfound), State::Asking(at, _)) if unfound.status == Status::TooMany => {
+            (Err(unfound), State::Asking(at, _) | State::Found(_, at, _)) if unfound.status == Status::TooMany => {
                 *at = now + TOO_MANY_PAUSE;
                 Answered::Nothing
             }
-            (Err(unfound), State::Asking(..)) if unfound.status == Status::NoLease => Answered::NoLease(at),
+            // After a way was named, it means that this host has moved, or the server was restarted.
+            (Err(unfound), State::Asking(..) | State::Found(..)) if unfound.status == Status::NoLease => {
+                Answered::NoLease(at)
+            }
             (Err(unfound), _) => {
                 question.state = State::Failed(*unfound);
                 Answered::Nothing
@@ -241,11 +253,18 @@ impl Calls {
         self.all.iter_mut().find_map(|call| {
             let mut questions = call.questions.iter_mut();
             let punched = questions.find_map(|question| match &mut question.state {
-                State::Found(Some(punching), ..) => punching.on_punch(from, punch),
+                State::Found(named, ..) => named.punching.as_mut()?.on_punch(from, punch),
                 _ => None,
             });
             punched.map(|punched| (call.eid, punched))
         })
+    }
+}
+
+impl Named {
+    /// Returns whether this is the way that was named before: it is named again with each repetition of CONNECT.
+    fn is_by(&self, way: &Way) -> bool {
+        (self.way.punch_key, self.way.handle) == (way.punch_key, way.handle)
     }
 }
 
@@ -273,9 +292,9 @@ impl Call {
     fn next_timer(&self) -> Instant {
         let questions = self.questions.iter().filter_map(|question| match &question.state {
             State::Asking(at, _) => Some(*at),
-            State::Found(punching, at, _) => {
+            State::Found(named, at, _) => {
                 let again = Some(*at).filter(|_| self.greeting.is_some());
-                let punch = punching.as_ref().and_then(|punching| punching.next_timer());
+                let punch = named.punching.as_ref().and_then(|punching| punching.next_timer());
                 punch.into_iter().chain(again).min()
             }
             State::Failed(_) => None,
@@ -316,8 +335,8 @@ impl Question {
                 }
                 (at, sent)
             }
-            State::Found(punching, at, sent) => {
-                let punches = punching.as_mut().map(|punching| punching.on_timer(now));
+            State::Found(named, at, sent) => {
+                let punches = named.punching.as_mut().map(|punching| punching.on_timer(now));
                 packets.extend(
                     punches
                         .into_iter()
@@ -365,5 +384,43 @@ fn status_of(absence: Absence) -> Status {
         Absence::NotAllowed => Status::NotAllowed,
         Absence::TooMany => Status::TooMany,
         _ => Status::NoLease,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // spec: RCH-12
+    #[test]
+    fn another_way_takes_the_place_of_the_first_and_the_same_is_named_once() {
+        let (now, mut rng) = (Instant::default(), Generator::new(&[1; 32]));
+        let eid = Eid::from_public_key(&[7; 32]);
+        let mut calls = Calls::default();
+        calls.begin(now, (eid, None), 1, &mut rng);
+        let introduction = calls.all[0].questions[0].introduction;
+        let way = |key, handle| Way {
+            address: SocketAddr::from(([192, 0, 2, 1], 7000)),
+            mapped: 0,
+            handle,
+            punch_key: [key; 32],
+            hold: 0,
+        };
+        let unfound = |status| Err(Unfound::because(status));
+        let mut hears = |outcome| calls.on_found(now, &Found { introduction, outcome }, true, &mut rng);
+        for (key, handle) in [(1, 1), (2, 1), (2, 2)] {
+            let named = Answered::Way(eid, way(key, handle), false);
+            assert_eq!(hears(Ok(way(key, handle))), named, "{key}, {handle}");
+            assert_eq!(hears(Ok(way(key, handle))), Answered::Nothing);
+            assert_eq!(hears(unfound(Status::TooMany)), Answered::Nothing);
+            assert_eq!(hears(unfound(Status::NoLease)), Answered::NoLease(0));
+            assert_eq!(hears(Ok(way(key, handle))), Answered::Nothing, "it is not forgotten");
+        }
+        assert_eq!(hears(unfound(Status::Unreachable)), Answered::Nothing);
+        assert_eq!(
+            calls.take_failed().map(|(failed, ..)| failed),
+            None,
+            "it is told when it is due"
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! Introductions, as packets have it: CONNECT, LEG, FOUND and NOTIFY (RCH-11, RCH-12).
 
 use sss_proto::Instant;
+use sss_wire::Eid;
 use sss_wire::long;
 use sss_wire::reach::bodies::{Connect, Found, Notify, Status, Unfound, Way};
 use sss_wire::reach::{self, Kind, Leg, Sealed};
@@ -76,7 +77,11 @@ impl Registrar {
         let told = known.and_then(|known| self.leases.get(now, &known.callee));
         let lease = match told {
             Some(lease) => lease,
-            None => self.leases.find(now, &connect.eid, Some(&caller))?,
+            None => match self.leases.find(now, &connect.eid, Some(&caller)) {
+                Ok(lease) => lease,
+                // One that hides, and has called this caller, wants to be found again by it when that has moved.
+                Err(unfound) => self.relayed_peer(now, &caller, &connect.eid).ok_or(unfound)?,
+            },
         };
         let (to, rtt) = (lease.path, lease.rtt);
         let callers = self.leases.get(now, &caller);
@@ -95,19 +100,21 @@ impl Registrar {
             return Err(Unfound::because(Status::TooMany));
         }
         // If the one that was told of it is gone, another instance is.
-        if let Some(known) = known.filter(|known| known.callee == callee) {
-            let hold = hold(connect.rtt, rtt);
-            let (way, handles) = (known.way, self.handles(now, (caller, from), (callee, to)));
-            if self.introductions.ask_again(now, &connect.introduction) {
-                self.notify(now, &connect.introduction);
+        if let Some(way) = known.filter(|known| known.callee == callee).map(|known| known.way) {
+            let (handle, others) = self.handles(now, (caller, from), (callee, to));
+            // A caller that has moved since begins anew: what the callee was told leads nowhere.
+            if (way.address, way.handle) == (callers.0, others) {
+                if self.introductions.ask_again(now, &connect.introduction) {
+                    self.notify(now, &connect.introduction);
+                }
+                return Ok(Way {
+                    address: callees.0,
+                    mapped: callees.1,
+                    handle,
+                    hold: hold(connect.rtt, rtt),
+                    ..way
+                });
             }
-            return Ok(Way {
-                address: callees.0,
-                mapped: callees.1,
-                handle: handles.0,
-                hold,
-                ..way
-            });
         }
         let room = reach::plaintext_room(long::PREFIX).saturating_sub(NOTIFY_FIELDS);
         let is_sane = connect.introduction != [0; 8] && connect.hello.len() <= room;
@@ -139,6 +146,19 @@ impl Registrar {
             handle,
             punch_key,
             hold: hold(connect.rtt, rtt),
+        })
+    }
+
+    /// The host that keeps a relayed way to this caller, if there is one.
+    fn relayed_peer(&self, now: Instant, caller: &Instance, eid: &Eid) -> Option<&Lease> {
+        let relay = self.relay.as_ref()?;
+        let mut leases = self.leases.living(now, eid);
+        leases.find(|lease| {
+            let other = Instance {
+                eid: *eid,
+                name: lease.instance,
+            };
+            relay.is_kept_by(now, &other, caller)
         })
     }
 

@@ -107,6 +107,8 @@ struct Side {
     other: u32,
     /// The owner has asked for it, or has sent on it: it may be sent something.
     is_open: bool,
+    /// The time when the owner last asked for a handle to that peer, or sent on one.
+    heard: Option<Instant>,
     used: Instant,
     bucket: Bucket,
     asked: Asked,
@@ -167,9 +169,25 @@ impl Relay {
         let (own, other) = if is_turned { (handles.1, handles.0) } else { handles };
         if let Some(side) = self.sides.get_mut(&own) {
             side.is_open = true;
+            side.heard = Some(now);
             side.used = now;
         }
         Some((own, other))
+    }
+
+    /// Returns whether a host has sent something by its handle to another one, and that not long ago.
+    pub(super) fn is_kept_by(&self, now: Instant, host: &Instance, other: &Instance) -> bool {
+        let (pair, is_turned) = match host < other {
+            true => ((*host, *other), false),
+            false => ((*other, *host), true),
+        };
+        let Some(handles) = self.pairs.get(&pair) else {
+            return false;
+        };
+        let own = if is_turned { handles.1 } else { handles.0 };
+        let side = self.sides.get(&own);
+        side.and_then(|side| side.heard)
+            .is_some_and(|at| now.since(at) < SILENCE)
     }
 
     /// Returns whether a handle is of a host where it is now.
@@ -180,21 +198,22 @@ impl Relay {
 
     fn make(&mut self, now: Instant, [one, two]: [End; 2], rng: &mut Generator) -> Option<(u32, u32)> {
         let pair = (one.instance, two.instance);
+        let mut heard = [None; 2];
         if let Some((first, second)) = self.pairs.remove(&pair) {
-            self.remove(first);
-            self.remove(second);
+            heard = [first, second].map(|handle| self.remove(handle)?.heard);
         }
         if self.sides.len().saturating_add(2) > self.limits.handles {
             return None;
         }
         let first = self.unused(rng, None)?;
         let second = self.unused(rng, Some(first))?;
-        for (own, other, end) in [(first, second, one), (second, first, two)] {
+        for (own, other, (end, heard)) in [(first, second, (one, heard[0])), (second, first, (two, heard[1]))] {
             let side = Side {
                 owner: end.instance,
                 address: end.address,
                 other,
                 is_open: false,
+                heard,
                 used: now,
                 bucket: Bucket::default(),
                 asked: Asked::default(),
@@ -216,16 +235,15 @@ impl Relay {
         })
     }
 
-    fn remove(&mut self, handle: u32) {
-        let Some(side) = self.sides.remove(&handle) else {
-            return;
-        };
+    fn remove(&mut self, handle: u32) -> Option<Side> {
+        let side = self.sides.remove(&handle)?;
         if let Some(client) = self.clients.get_mut(&side.owner.eid) {
             client.handles = client.handles.saturating_sub(1);
             if client.handles == 0 {
                 self.clients.remove(&side.owner.eid);
             }
         }
+        Some(side)
     }
 
     /// Says where a run of packets goes that came from an address with a handle, and with which handle.
@@ -251,6 +269,7 @@ impl Relay {
         let (to, is_open) = (target.path(now, leases), target.is_open);
         let side = self.sides.get_mut(&handle).ok_or(Unrelayed::UnknownHandle)?;
         side.is_open = true;
+        side.heard = Some(now);
         side.used = now;
         let to = to.ok_or(Unrelayed::Gone)?;
         if !is_open {

@@ -946,6 +946,57 @@ fn introduced(server: &mut Registrar) -> (Client, Client, u32, u32) {
     (caller, callee, own, others)
 }
 
+// spec: RCH-39
+#[test]
+fn a_host_that_hides_is_found_by_those_alone_with_whom_it_speaks_through_the_relay() {
+    let mut server = registrar(relaying());
+    let hide = |server: &mut Registrar, n| Client::register(server, at(0), n, [n; 8], Visibility::Hidden).unwrap();
+    let (mut hidden, mut other) = (hide(&mut server, 1), hide(&mut server, 4));
+    let (mut callee, mut third) = (Client::new(&mut server, at(0), 2), Client::new(&mut server, at(0), 3));
+    let asks = |server: &mut Registrar, ms, (from, to): (&mut Client, Eid), name: u8| {
+        let packet = from.connect(to, [name; 8]);
+        server.packet(at(ms), from.at, &packet).unwrap();
+        let told = sent(server);
+        let found = told.iter().find(|(to, _)| *to == from.at).unwrap();
+        from.found(&found.1)
+    };
+    assert!(
+        asks(&mut server, 10, (&mut callee, hidden.eid), 1).is_err(),
+        "it has called nobody"
+    );
+    // It calls, and is found by the one it has called: also by one that has moved, and has not heard from it since.
+    let own = asks(&mut server, 20, (&mut hidden, callee.eid), 2).unwrap().handle;
+    for (ms, port, name) in [(40, 7000, 3), (1000, 7001, 4), (2000, 7002, 5)] {
+        callee.at.set_port(port);
+        for _ in 0..2 {
+            let packet = callee.lease(None);
+            server.packet(at(ms), callee.at, &packet).unwrap();
+            let told = sent(&mut server);
+            let is_answer = |packet: &[u8]| packet[0] == Kind::LeaseOk as u8;
+            let (_, ok) = told
+                .iter()
+                .find(|(to, packet)| *to == callee.at && is_answer(packet))
+                .unwrap();
+            let ok = LeaseOk::decode(&callee.opened(ok, Kind::LeaseOk)).unwrap();
+            callee.registered.tokens.push(ok.token);
+        }
+        let way = asks(&mut server, ms + 2, (&mut callee, hidden.eid), name).unwrap();
+        assert_eq!(way.address, hidden.at);
+        assert_ne!(way.handle, own, "each has its own");
+    }
+    for host in [&mut third, &mut other] {
+        assert_eq!(
+            asks(&mut server, 3000, (host, hidden.eid), 6),
+            Err(unfound(Status::NeverSeen))
+        );
+    }
+    hidden.renew(&mut server, at(58_000));
+    // To look for it does not keep it within reach.
+    let mut lookup = |ms, name| asks(&mut server, ms, (&mut callee, hidden.eid), name).is_ok();
+    assert!(lookup(59_000, 7));
+    assert!(!lookup(61_000, 8));
+}
+
 // spec: RCH-17
 #[test]
 fn a_packet_is_relayed_between_the_two_hosts_of_an_introduction_alone() {
