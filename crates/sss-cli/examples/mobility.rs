@@ -1,10 +1,10 @@
 //! How long a transfer stands still when hosts move, routers forget, or servers die (docs/experiments/mobility.md).
 //!
 //! `cargo build -p sss-cli && cargo run -p sss-cli --example mobility -- results.jsonl 30`, as root, with settings of
-//! the link behind it, if other than `rate=20M delay=25ms queue=125000`. `sss get` fetches 20 MB from `sss serve`, each
-//! time in a lab of its own; something happens two to four seconds after the first byte. The stall is the longest time
-//! in which nothing came, from just before that on. Each run is a line of the file; those that are there already are
-//! not made again. Then the table is printed.
+//! the link behind it, if other than `rate=20M delay=25ms queue=125000`. A host reads a stream of 20 MB from another,
+//! each time in a lab of its own; something happens two to four seconds after the first byte. The stall is the longest
+//! time in which nothing came, from just before that on. With `only=moves` it is what has that in its name. Each run is
+//! a line of the file; those that are there already are not made again. Then the table is printed.
 
 #[cfg(target_os = "linux")]
 #[path = "../tests/it/lab/running.rs"]
@@ -27,14 +27,18 @@ fn main() {
 #[cfg(target_os = "linux")]
 mod linux {
     use std::fs::{self, OpenOptions};
-    use std::io::{BufRead, BufReader, Read, Write};
-    use std::path::{Path, PathBuf};
-    use std::process::{Child, ChildStdout, Stdio};
+    use std::io::Write;
+    use std::net::SocketAddr;
+    use std::path::Path;
+    use std::process::Stdio;
     use std::sync::{Mutex, mpsc};
     use std::time::{Duration, Instant};
 
+    use bytes::Bytes;
     use serde_json::{Value, json};
-    use sss_lab::{Kind, Lab, Link};
+    use sss::{Eid, FoundBy, Host, HostBuilder, RelayUse, RouteClass, Server};
+    use sss_lab::{Kind, Lab, Link, Node};
+    use tokio::runtime::Runtime;
 
     use super::running::{Failure, Running, command, text};
     use super::statistics::{interval, median};
@@ -50,10 +54,9 @@ mod linux {
     /// An event in the life of a transfer.
     struct Scenario {
         name: &'static str,
-        /// Kinds of the routers of those who get and serve.
+        /// Kinds of the routers of reader and writer.
         kinds: (Kind, Kind),
-        /// Switches of both.
-        switches: &'static [&'static str],
+        relay: RelayUse,
         event: fn(&mut World) -> Result<(), Failure>,
     }
 
@@ -63,91 +66,150 @@ mod linux {
         Scenario {
             name: "nothing",
             kinds: PRC,
-            switches: &[],
+            relay: RelayUse::Allowed,
             event: |_| Ok(()),
         },
         Scenario {
-            name: "who gets moves",
+            name: "the reader moves",
             kinds: PRC,
-            switches: &[],
+            relay: RelayUse::Allowed,
             event: |world| world.move_to("a", "c"),
         },
         Scenario {
-            name: "who serves moves",
+            name: "the writer moves",
             kinds: PRC,
-            switches: &[],
+            relay: RelayUse::Allowed,
             event: |world| world.move_to("b", "d"),
         },
         Scenario {
             name: "both move at once",
             kinds: PRC,
-            switches: &[],
+            relay: RelayUse::Allowed,
             event: |world| world.move_to("a", "c").and_then(|()| world.move_to("b", "d")),
         },
         Scenario {
-            name: "who gets moves, no relay",
+            name: "the reader moves, no relay",
             kinds: PRC,
-            switches: &["--no-relay"],
+            relay: RelayUse::Never,
             event: |world| world.move_to("a", "c"),
         },
         Scenario {
             name: "both move at once, no relay",
             kinds: PRC,
-            switches: &["--no-relay"],
+            relay: RelayUse::Never,
             event: |world| world.move_to("a", "c").and_then(|()| world.move_to("b", "d")),
         },
         Scenario {
-            name: "the router of who gets is renumbered",
+            name: "the reader's router is renumbered",
             kinds: PRC,
-            switches: &[],
+            relay: RelayUse::Allowed,
             event: |world| Ok(world.lab.renumber("a").map(drop)?),
         },
         Scenario {
-            name: "the router of who gets starts again",
+            name: "the reader's router starts again",
             kinds: (Kind::EimRandom, Kind::Prc),
-            switches: &[],
+            relay: RelayUse::Allowed,
             event: |world| Ok(world.lab.reboot("a")?),
         },
         Scenario {
             name: "the servers are killed",
             kinds: PRC,
-            switches: &[],
-            event: |world| world.kill(2),
+            relay: RelayUse::Allowed,
+            event: |world| world.kill_the_servers(),
         },
         Scenario {
             name: "the relay that carries is killed, of two",
             kinds: (Kind::Symmetric, Kind::Symmetric),
-            switches: &[],
+            relay: RelayUse::Allowed,
             event: |world| world.kill_the_relay(),
         },
     ];
 
     /// Two hosts, each behind a router, two more networks to go to, and two servers that relay.
     struct World {
-        // Processes end before the lab does.
-        get: Option<Getting>,
-        _serve: Running,
-        servers: Vec<(Running, String)>,
-        eid: String,
-        /// How it says to be connected.
-        how: String,
+        // Hosts and processes end before the lab does.
+        reader: Place,
+        writer: Place,
+        servers: Vec<(Running, ServerAt)>,
+        /// The address of the relay that the reader began with, if it did not begin directly.
+        relay: Option<SocketAddr>,
         lab: Lab,
-        homes: tempfile::TempDir,
-        program: PathBuf,
+        _homes: tempfile::TempDir,
     }
 
-    /// `sss get`, until this is dropped.
-    struct Getting(Child);
+    type ServerAt = (Eid, SocketAddr);
 
-    impl Drop for Getting {
-        fn drop(&mut self) {
-            let _ = self.0.kill();
-            let _ = self.0.wait();
+    /// A runtime whose threads are in a namespace.
+    struct Place(Option<Runtime>);
+
+    impl Place {
+        fn of(node: &Node) -> Result<Self, Failure> {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            let runtime = node.enter(|| builder.worker_threads(1).enable_all().build())?;
+            Ok(Self(Some(runtime?)))
+        }
+
+        fn spawn(&self, work: impl Future<Output = Result<(), Failure>> + Send + 'static) {
+            if let Some(runtime) = &self.0 {
+                runtime.spawn(async {
+                    if let Err(error) = work.await {
+                        eprintln!("{error}");
+                    }
+                });
+            }
         }
     }
 
+    impl Drop for Place {
+        fn drop(&mut self) {
+            if let Some(runtime) = self.0.take() {
+                runtime.shutdown_background();
+            }
+        }
+    }
+
+    async fn registered(servers: Vec<ServerAt>, (relay, found_by): (RelayUse, FoundBy)) -> Result<Host, Failure> {
+        let number = servers.len();
+        let builder = Host::builder().bind("0.0.0.0:0").relay(relay).found_by(found_by);
+        let add = |builder: HostBuilder, (eid, at)| builder.rendezvous(eid, at);
+        let host = servers.into_iter().fold(builder, add).build().await?;
+        while host.observed_addrs().len() < number {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(host)
+    }
+
+    /// Writes the content on every stream, until its end is acknowledged.
+    async fn write(host: Host, server: Server, content: Bytes) -> Result<(), Failure> {
+        while let Ok((mut stream, _)) = server.accept().await {
+            stream.write_chunk(content.clone()).await?;
+            stream.finish()?;
+            stream.stopped().await?;
+        }
+        drop(host);
+        Ok(())
+    }
+
+    /// News of the reader.
+    enum News {
+        Connected(Option<SocketAddr>),
+        Bytes(Instant, Bytes),
+    }
+
+    async fn read(host: Host, eid: Eid, tell: mpsc::Sender<News>) -> Result<(), Failure> {
+        let mut stream = host.connect(eid, "bulk", "1").await?;
+        stream.finish()?;
+        let route = stream.peer().info().map(|info| info.route);
+        let relay = route.filter(|route| route.class() == RouteClass::Relay);
+        tell.send(News::Connected(relay.and_then(|route| route.address())))?;
+        while let Some(chunk) = stream.read_chunk(1 << 16).await? {
+            tell.send(News::Bytes(Instant::now(), chunk))?;
+        }
+        Ok(())
+    }
+
     impl World {
-        fn start(program: &Path, scenario: &Scenario, (link, file): (&[String], &[u8])) -> Result<Self, Failure> {
+        fn start(program: &Path, scenario: &Scenario, link: &[String]) -> Result<Self, Failure> {
             let lab = Lab::builder()
                 .site("a", scenario.kinds.0)
                 .site("b", scenario.kinds.1)
@@ -157,76 +219,59 @@ mod linux {
                 .link(Link::parse(link)?)
                 .build()?;
             let homes = tempfile::tempdir()?;
-            fs::create_dir(homes.path().join("served"))?;
-            fs::write(homes.path().join("served/file"), file)?;
             let mut servers = Vec::new();
             for name in ["server", "server2"] {
                 let node = lab.node(name)?;
-                let address = node.ipv4().ok_or("the server has no address")?;
+                let at = SocketAddr::from((node.ipv4().ok_or("the server has no address")?, 7757));
                 let mut server = command(&homes, node, program);
-                server.args(["rendezvous", "--relay", "--json", "--bind", &format!("{address}:7757")]);
+                server.args(["rendezvous", "--relay", "--json", "--bind", &at.to_string()]);
                 let mut server = Running::start(server.stderr(Stdio::null()))?;
-                let eid = text(&server.event("listening")?["eid"]);
-                servers.push((server, format!("{eid}@{address}:7757")));
+                let eid: Eid = text(&server.event("listening")?["eid"]).parse()?;
+                servers.push((server, (eid, at)));
             }
-            let mut serve = command(&homes, lab.node("b")?, program);
-            serve.args(["serve", "--public", "--json", "--bind", "0.0.0.0:0"]);
-            serve.args(servers.iter().flat_map(|(_, at)| ["--server", at]));
-            serve.args(scenario.switches).arg(homes.path().join("served"));
-            let mut serve = Running::start(serve.stderr(Stdio::null()))?;
-            let eid = text(&serve.event("listening")?["eid"]);
-            servers.iter().try_for_each(|_| serve.event("registered").map(drop))?;
             Ok(Self {
-                get: None,
-                _serve: serve,
+                reader: Place::of(lab.node("a")?)?,
+                writer: Place::of(lab.node("b")?)?,
                 servers,
-                eid,
-                how: String::new(),
+                relay: None,
                 lab,
-                homes,
-                program: program.to_owned(),
+                _homes: homes,
             })
         }
 
-        /// Begins to get the file. Its bytes come from what is returned.
-        fn get(&mut self, scenario: &Scenario) -> Result<ChildStdout, Failure> {
-            let mut get = command(&self.homes, self.lab.node("a")?, &self.program);
-            get.args(["get", &format!("{}/file", self.eid), "-"]);
-            get.args(self.servers.iter().flat_map(|(_, at)| ["--server", at]));
-            get.args(scenario.switches).stdin(Stdio::null());
-            let mut child = get.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
-            let bytes = child.stdout.take().ok_or("no output")?;
-            let mut told = BufReader::new(child.stderr.take().ok_or("no errors")?);
-            self.get = Some(Getting(child));
-            while !self.how.contains("connected to") {
-                if told.read_line(&mut self.how)? == 0 {
-                    return Err(format!("not connected: {}", self.how).into());
-                }
-            }
-            // What else it says is of no interest, and must have a place to go to.
-            std::thread::spawn(move || std::io::copy(&mut told, &mut std::io::sink()));
-            Ok(bytes)
+        /// Begins the transfer.
+        fn begin(&self, relay: RelayUse, content: Bytes) -> Result<mpsc::Receiver<News>, Failure> {
+            let at: Vec<ServerAt> = self.servers.iter().map(|(_, at)| *at).collect();
+            let (name, named) = mpsc::channel();
+            let servers = at.clone();
+            self.writer.spawn(async move {
+                let host = registered(servers, (relay, FoundBy::Known)).await?;
+                let server = host.listen("bulk", "1")?;
+                name.send(host.eid())?;
+                write(host, server, content).await
+            });
+            let eid = named.recv()?;
+            let (tell, news) = mpsc::channel();
+            self.reader.spawn(async move {
+                let host = registered(at, (relay, FoundBy::Nobody)).await?;
+                read(host, eid, tell).await
+            });
+            Ok(news)
         }
 
         fn move_to(&mut self, host: &str, site: &str) -> Result<(), Failure> {
             Ok(self.lab.move_host(host, site)?)
         }
 
-        fn kill(&mut self, number: usize) -> Result<(), Failure> {
-            let mut servers = self.servers.iter_mut().take(number);
+        fn kill_the_servers(&mut self) -> Result<(), Failure> {
+            let mut servers = self.servers.iter_mut();
             Ok(servers.try_for_each(|(server, _)| server.child.kill())?)
         }
 
-        /// Kills the server through whose relay the other host was reached.
         fn kill_the_relay(&mut self) -> Result<(), Failure> {
-            let how = self.how.split("found by").next().unwrap_or_default();
-            let carries = |at: &str| {
-                at.split('@')
-                    .nth(1)
-                    .is_some_and(|at| how.contains(&format!("relay {at}")))
-            };
-            let carrier = self.servers.iter_mut().find(|(_, at)| carries(at));
-            let (server, _) = carrier.ok_or_else(|| format!("no relay carries: {how}"))?;
+            let relay = self.relay;
+            let carrier = self.servers.iter_mut().find(|(_, (_, at))| Some(*at) == relay);
+            let (server, _) = carrier.ok_or("no relay carries")?;
             Ok(server.child.kill()?)
         }
     }
@@ -237,27 +282,32 @@ mod linux {
             .next()
             .ok_or("the file for the results, the number of runs, settings of the link")?;
         let runs: usize = args.next().unwrap_or_else(|| "30".to_owned()).parse()?;
-        let mut link: Vec<String> = args.collect();
+        let (only, mut link): (Vec<String>, _) = args.partition(|word| word.starts_with("only="));
+        let only = only
+            .first()
+            .and_then(|word| word.strip_prefix("only="))
+            .unwrap_or_default();
         if link.is_empty() {
             link = LINK.map(str::to_owned).into();
         }
-        let done = read(&file, &link)?;
+        let done = results(&file, &link)?;
         let left: Vec<&Scenario> = SCENARIOS
             .iter()
+            .filter(|scenario| scenario.name.contains(only))
             .flat_map(|scenario| {
                 let there = of(&done, scenario.name).count();
                 std::iter::repeat_n(scenario, runs.saturating_sub(there))
             })
             .collect();
         measure(&left, &file, &link)?;
-        print(&read(&file, &link)?, &link);
+        print(&results(&file, &link)?, &link);
         Ok(())
     }
 
     /// Makes the runs that are left, some at a time.
     fn measure(left: &[&Scenario], file: &str, link: &[String]) -> Result<(), Failure> {
         let results = Mutex::new(OpenOptions::new().create(true).append(true).open(file)?);
-        let content: Vec<u8> = (0..FILE / 4)
+        let content: Bytes = (0..FILE / 4)
             .flat_map(|n| (n as u32).wrapping_mul(2_654_435_761).to_be_bytes())
             .collect();
         let program = std::env::current_exe()?.parent().ok_or("nowhere")?.join("../sss");
@@ -289,51 +339,47 @@ mod linux {
     fn transfer(
         program: &Path,
         scenario: &Scenario,
-        (link, content): (&[String], &[u8]),
+        (link, content): (&[String], &Bytes),
         after: Duration,
     ) -> Result<(Duration, bool, Duration), Failure> {
-        let mut world = World::start(program, scenario, (link, content))?;
-        let mut bytes = world.get(scenario)?;
-        let (tell, arrivals) = mpsc::channel();
-        std::thread::spawn(move || {
-            let mut room = vec![0; 1 << 16];
-            while let Ok(n @ 1..) = bytes.read(&mut room) {
-                if tell.send((Instant::now(), room[..n].to_vec())).is_err() {
-                    return;
-                }
-            }
-        });
-        let began = Instant::now();
-        let (mut event, mut latest): (Option<Instant>, Option<Instant>) = (None, None);
+        let mut world = World::start(program, scenario, link)?;
+        let news = world.begin(scenario.relay, content.clone())?;
+        let end = Instant::now() + PATIENCE;
+        let (mut begun, mut latest, mut has_happened) = (None, None, false);
         let (mut at, mut stall, mut is_whole) = (0, Duration::ZERO, true);
-        let mut happens = None;
         loop {
-            let wait = happens.filter(|_| event.is_none()).unwrap_or(began + PATIENCE);
-            match arrivals.recv_timeout(wait.saturating_duration_since(Instant::now())) {
-                Ok((now, part)) => {
-                    happens.get_or_insert(now + after);
-                    if let (Some(_), Some(latest)) = (event, latest) {
-                        stall = stall.max(now - latest);
-                    }
+            let happens = begun.filter(|_| !has_happened).map(|begun: Instant| begun + after);
+            let wait = happens.unwrap_or(end).saturating_duration_since(Instant::now());
+            match news.recv_timeout(wait) {
+                Ok(News::Connected(relay)) => world.relay = relay,
+                Ok(News::Bytes(now, part)) => {
+                    begun.get_or_insert(now);
+                    let gap = latest.map_or(Duration::ZERO, |latest| now - latest);
+                    stall = if has_happened { stall.max(gap) } else { stall };
                     latest = Some(now);
                     is_whole &= content.get(at..at + part.len()) == Some(&part[..]);
                     at += part.len();
                 }
-                Err(mpsc::RecvTimeoutError::Timeout) if event.is_none() && happens.is_some() => {
-                    event = Some(Instant::now());
+                Err(mpsc::RecvTimeoutError::Timeout) if happens.is_some() => {
+                    has_happened = true;
+                    eprintln!(
+                        "EVENT {:.6}",
+                        std::time::SystemTime::UNIX_EPOCH.elapsed()?.as_secs_f64()
+                    );
                     (scenario.event)(&mut world)?;
                 }
                 Err(mpsc::RecvTimeoutError::Timeout) => return Err(format!("{at} bytes in {PATIENCE:?}").into()),
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
             }
         }
-        if event.is_none() {
-            return Err("it was over before anything happened".into());
+        match (begun, latest) {
+            (Some(begun), Some(latest)) if has_happened => Ok((stall, is_whole && at == content.len(), latest - begun)),
+            _ => Err(format!("it was over at {at} bytes, before anything happened").into()),
         }
-        Ok((stall, is_whole && at == content.len(), began.elapsed()))
     }
 
-    fn read(file: &str, link: &[String]) -> Result<Vec<Value>, Failure> {
+    /// The results of this link that are there.
+    fn results(file: &str, link: &[String]) -> Result<Vec<Value>, Failure> {
         let text = fs::read_to_string(file).unwrap_or_default();
         let lines = text
             .lines()
