@@ -83,6 +83,6 @@ mod tests {
             assert_eq!(stats.dropped(reason), n);
             assert_eq!(DropReason::ALL.iter().filter(|r| r.name() == reason.name()).count(), 1);
         }
-        assert_eq!(stats.dropped_total(), 66);
+        assert_eq!(stats.dropped_total(), 78);
     }
 }
