@@ -44,11 +44,15 @@ async fn hosts_of_relays_neither_go_to_others_directly_nor_answer_them() {
 async fn hosts_of_relays_have_nothing_that_tells_where_they_are() {
     within(30, async {
         let always = || builder().relay(RelayUse::Always);
-        let mut built = vec![always().serve_rendezvous(RendezvousServer::new())];
-        #[cfg(feature = "mdns")]
-        built.extend([sss::Mdns::Browse, sss::Mdns::Announce].map(|mdns| always().mdns(mdns)));
-        #[cfg(feature = "port-mapping")]
-        built.push(always().port_mapping(sss::PortMapping::On));
+        let built = [
+            always().serve_rendezvous(RendezvousServer::new()),
+            #[cfg(feature = "mdns")]
+            always().mdns(sss::Mdns::Browse),
+            #[cfg(feature = "mdns")]
+            always().mdns(sss::Mdns::Announce),
+            #[cfg(feature = "port-mapping")]
+            always().port_mapping(sss::PortMapping::On),
+        ];
         for builder in built {
             let refused = builder.build().await.map(drop);
             assert!(matches!(refused, Err(BuildError::RelayOnly(_))), "{refused:?}");
