@@ -29,16 +29,18 @@ impl Pair {
         Ok((doctor.ok_or("no event")?, String::from_utf8(done.stderr)?))
     }
 
-    /// Speaks with it for some seconds. Returns how it was found, and the first change of the route, if there was one.
+    /// Speaks with it for some seconds. Returns how it was found, and the first change of the route, if there was one;
+    /// and the program, which still speaks.
     ///
     /// # Errors
     /// If that ends without a word.
-    fn route_after_ping(&self, eid: &str) -> Result<Option<(Value, Value)>, Failure> {
+    fn route_after_ping(&self, eid: &str) -> Result<Option<(Running, Value, Value)>, Failure> {
         let mut command = self.command("a")?;
-        command.args(["ping", "-c", "20", "-i", "0.3", eid, "--json"]);
+        command.args(["ping", "-c", "40", "-i", "0.3", eid, "--json"]);
         let mut running = Running::start(&mut command)?;
         let found = running.event("found")?;
-        Ok(running.event("route").ok().map(|route| (found, route)))
+        let route = running.event("route").ok();
+        Ok(route.map(|route| (running, found, route)))
     }
 }
 
@@ -108,7 +110,7 @@ fn it_is_told_when_a_host_is_reached_directly_that_was_reached_through_the_relay
     };
     for _ in 0..TRIES {
         let (mut callee, eid) = pair.callee(&[]).unwrap();
-        let Some((found, route)) = pair.route_after_ping(&eid).unwrap() else {
+        let Some((_speaks, found, route)) = pair.route_after_ping(&eid).unwrap() else {
             continue;
         };
         assert_eq!(found["route"], "relay", "{found}");
