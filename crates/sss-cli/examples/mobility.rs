@@ -11,8 +11,8 @@
 mod running;
 
 #[cfg(target_os = "linux")]
-#[path = "reach/statistics.rs"]
-mod statistics;
+#[path = "reach/results.rs"]
+mod results;
 
 #[cfg(target_os = "linux")]
 fn main() -> Result<(), running::Failure> {
@@ -26,7 +26,7 @@ fn main() {
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::fs::{self, OpenOptions};
+    use std::fs::OpenOptions;
     use std::io::Write;
     use std::net::SocketAddr;
     use std::path::Path;
@@ -40,8 +40,8 @@ mod linux {
     use sss_lab::{Kind, Lab, Link, Node};
     use tokio::runtime::Runtime;
 
+    use super::results::{interval, median, recorded};
     use super::running::{Failure, Running, command, text};
-    use super::statistics::{interval, median};
 
     /// Bytes of the file.
     const FILE: usize = 20_000_000;
@@ -290,7 +290,7 @@ mod linux {
         if link.is_empty() {
             link = LINK.map(str::to_owned).into();
         }
-        let done = results(&file, &link)?;
+        let done = recorded(&file, &link)?;
         let left: Vec<&Scenario> = SCENARIOS
             .iter()
             .filter(|scenario| scenario.name.contains(only))
@@ -300,7 +300,7 @@ mod linux {
             })
             .collect();
         measure(&left, &file, &link)?;
-        print(&results(&file, &link)?, &link);
+        print(&recorded(&file, &link)?, &link);
         Ok(())
     }
 
@@ -376,16 +376,6 @@ mod linux {
             (Some(begun), Some(latest)) if has_happened => Ok((stall, is_whole && at == content.len(), latest - begun)),
             _ => Err(format!("it was over at {at} bytes, before anything happened").into()),
         }
-    }
-
-    /// The results of this link that are there.
-    fn results(file: &str, link: &[String]) -> Result<Vec<Value>, Failure> {
-        let text = fs::read_to_string(file).unwrap_or_default();
-        let lines = text
-            .lines()
-            .map(serde_json::from_str)
-            .collect::<Result<Vec<Value>, _>>()?;
-        Ok(lines.into_iter().filter(|line| line["link"] == json!(link)).collect())
     }
 
     fn of<'a>(lines: &'a [Value], name: &'static str) -> impl Iterator<Item = &'a Value> {

@@ -29,8 +29,8 @@ mod cells;
 mod spray;
 
 #[cfg(target_os = "linux")]
-#[path = "reach/statistics.rs"]
-mod statistics;
+#[path = "reach/results.rs"]
+mod results;
 
 #[cfg(target_os = "linux")]
 fn main() -> Result<(), world::Failure> {

@@ -25,7 +25,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FoundBy {
-    /// Nobody: it only looks for others.
+    /// Nobody: it only looks for others. A host that it speaks with through the relay of a server finds it there, as
+    /// long as it does.
     #[default]
     Nobody,
     /// Those who know its EID.

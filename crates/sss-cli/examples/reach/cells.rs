@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use sss_lab::Kind;
 use sss_lab::check::{PAIRED, get_through};
 
-use super::statistics::{interval, median};
+use super::results::{interval, median, recorded};
 use super::world::{Failure, World};
 
 /// Round trips in a call: those that may end with guessed ports take longer.
@@ -19,7 +19,7 @@ const ROUNDS: (u32, u32) = (5, 18);
 
 /// Calls each pair until the file has so many results of it, and prints the table.
 pub(super) fn run(file: &str, runs: usize, link: &[String]) -> Result<(), Failure> {
-    let done = read(file, link)?;
+    let done = recorded(file, link)?;
     let program = std::env::current_exe()?.parent().ok_or("nowhere")?.join("../sss");
     let results = Mutex::new(OpenOptions::new().create(true).append(true).open(file)?);
     for caller in PAIRED {
@@ -30,7 +30,7 @@ pub(super) fn run(file: &str, runs: usize, link: &[String]) -> Result<(), Failur
             row(&program, (caller, &left), link, &results)?;
         }
     }
-    print(&read(file, link)?, link);
+    print(&recorded(file, link)?, link);
     Ok(())
 }
 
@@ -78,15 +78,6 @@ fn call(world: &World, (caller, callee): (Kind, Kind), link: &[String]) -> Value
         Err(error) => line["error"] = json!(error.to_string()),
     }
     line
-}
-
-fn read(file: &str, link: &[String]) -> Result<Vec<Value>, Failure> {
-    let text = fs::read_to_string(file).unwrap_or_default();
-    let lines = text
-        .lines()
-        .map(serde_json::from_str)
-        .collect::<Result<Vec<Value>, _>>()?;
-    Ok(lines.into_iter().filter(|line| line["link"] == json!(link)).collect())
 }
 
 fn of(lines: &[Value], (one, other): (Kind, Kind)) -> impl Iterator<Item = &Value> {

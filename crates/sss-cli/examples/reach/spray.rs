@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sss_lab::{Kind, Link};
 
 use super::pair::Pair;
-use super::statistics::interval;
+use super::results::{interval, recorded};
 use super::world::Failure;
 
 /// Caller and callee.
@@ -26,7 +26,7 @@ const PAIRS: [(Kind, Kind); 8] = [
 const SOON: f64 = 3.0;
 
 pub(super) fn run(file: &str, runs: usize, link: &[String]) -> Result<(), Failure> {
-    let done = read(file, link)?;
+    let done = recorded(file, link)?;
     let program = std::env::current_exe()?.parent().ok_or("nowhere")?.join("../sss");
     let results = Mutex::new(OpenOptions::new().create(true).append(true).open(file)?);
     let failures = Mutex::new(Vec::<String>::new());
@@ -42,7 +42,7 @@ pub(super) fn run(file: &str, runs: usize, link: &[String]) -> Result<(), Failur
             });
         }
     });
-    print(&read(file, link)?, link);
+    print(&recorded(file, link)?, link);
     match failures.into_inner() {
         Ok(failures) if !failures.is_empty() => Err(failures.join(", ").into()),
         _ => Ok(()),
@@ -73,17 +73,6 @@ fn measure(
         }
     }
     Ok(())
-}
-
-fn read(file: &str, link: &[String]) -> Result<Vec<Value>, Failure> {
-    let mut lines = Vec::new();
-    for line in fs::read_to_string(file).unwrap_or_default().lines() {
-        let line: Value = serde_json::from_str(line)?;
-        if line["link"] == json!(link) {
-            lines.push(line);
-        }
-    }
-    Ok(lines)
 }
 
 fn of(lines: &[Value], (one, other): (Kind, Kind)) -> impl Iterator<Item = &Value> {

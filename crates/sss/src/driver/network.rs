@@ -104,7 +104,9 @@ impl Known {
             return false;
         }
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *known, present.clone()) != present
+        let is_news = *known != present;
+        *known = present;
+        is_news
     }
 }
 

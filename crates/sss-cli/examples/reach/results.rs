@@ -1,4 +1,20 @@
-//! Shares with their intervals, and medians.
+//! Results of runs: read, counted, with intervals and medians.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::running::Failure;
+
+/// The results of this link that a file has, each a line. There are none if there is no file.
+pub(super) fn recorded(file: &str, link: &[String]) -> Result<Vec<Value>, Failure> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let lines = text
+        .lines()
+        .map(serde_json::from_str)
+        .collect::<Result<Vec<Value>, _>>()?;
+    Ok(lines.into_iter().filter(|line| line["link"] == json!(link)).collect())
+}
 
 /// The interval of 95 % for a share (Wilson, 1927).
 pub(super) fn interval(hits: usize, of: usize) -> (f64, f64) {
