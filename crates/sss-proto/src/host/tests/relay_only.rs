@@ -29,10 +29,15 @@ fn threat_44_a_host_of_relays_answers_nobody_who_comes_directly() {
     assert_eq!(dropped, asked.len() as u64);
     // A greeter that is lent in a flood knows it too.
     let (from, _, hello) = &asked[0];
-    let mut greeter = net.host(1).lend_greeter().unwrap();
-    let greeted = greeter.greet(now, *from, hello);
-    assert!(matches!(greeted, Greeted::Dropped), "{greeted:?}");
-    net.host(1).give_back(greeter);
+    let greeted = |net: &mut Net| {
+        let mut greeter = net.host(1).lend_greeter().unwrap();
+        let greeted = greeter.greet(now, *from, hello);
+        let dropped = greeter.take_stats().dropped[DropReason::NotRelayed as usize];
+        net.host(1).give_back(greeter);
+        (matches!(greeted, Greeted::Dropped), dropped)
+    };
+    assert_eq!(greeted(&mut net), (true, 1));
+    assert_eq!(greeted(&mut Net::new(2)).1, 0, "another host's does not");
     // Whoever asks from where a server is may be it.
     net.host(1).local.add_servers(&[Route::udp(*from)]);
     for packet in &asked {

@@ -42,6 +42,8 @@ struct Pair {
     last_read: Instant,
     /// Datagrams that were sent directly, and through the relay.
     sent: [usize; 2],
+    /// HELLOs of them.
+    hellos: [usize; 2],
 }
 
 /// The seed that `SSS_SEED` asks for, or so many as `SSS_SEEDS` does, or `count`.
@@ -95,6 +97,7 @@ impl Pair {
             read: 0,
             silence: Duration::ZERO,
             sent: [0; 2],
+            hellos: [0; 2],
         }
     }
 
@@ -135,6 +138,9 @@ impl Pair {
             let is_relayed = transmit.link == Link::Udp(relay());
             for datagram in buf.filled().chunks(transmit.segment) {
                 self.sent[usize::from(is_relayed)] += 1;
+                let packet = datagram.get(if is_relayed { RELAY_HEADER } else { 0 });
+                self.hellos[usize::from(is_relayed)] +=
+                    usize::from(packet == Some(&(sss_wire::long::Kind::Hello as u8)));
                 let is_up = if is_relayed {
                     self.is_relay_up
                 } else {
@@ -344,6 +350,29 @@ fn a_known_relay_is_tried_in_trouble_and_after_a_move() {
     // Who sends nothing but acknowledgements notices when it has credit to give.
     pair.run(2 * SECOND);
     assert_eq!(pair.classes(), [RouteClass::Relay; 2], "after a move");
+}
+
+// spec: MIG-11
+#[test]
+fn an_attempt_that_is_needed_does_not_wait_for_one_to_stand_by() {
+    let direct = Net::new(2).nodes[1].address;
+    let mut pair = Pair::begun(6, Duration::ZERO, direct.into());
+    let eid = pair.net.eid(1);
+    pair.net.host(0).note_relay(&eid, by_relay());
+    pair.is_relay_up = false;
+    let begun = pair.hellos[1];
+    while pair.hellos[1] == begun {
+        pair.run(10 * MS);
+    }
+    // It goes on for seconds, and the direct way is lost meanwhile.
+    pair.is_direct_up = false;
+    let before = pair.hellos;
+    pair.run(2 * SECOND);
+    assert!(
+        pair.hellos[0] > before[0],
+        "the direct way is tried, too: {:?}",
+        pair.hellos
+    );
 }
 
 // spec: RCH-19
