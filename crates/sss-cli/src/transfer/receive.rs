@@ -233,7 +233,12 @@ impl Destination {
     }
 
     fn may_continue(&self, place: &Place) -> bool {
-        (*place == Place::Free || self.replaces()) && self.attributes.size > SEGMENT as u64
+        (*place == Place::Free || self.replaces()) && self.is_continued()
+    }
+
+    /// Returns whether what remains of an interrupted transfer of it is offered to the next.
+    fn is_continued(&self) -> bool {
+        self.attributes.size > SEGMENT as u64
     }
 
     /// Bytes of the file there of which the sender is asked whether its own begins so.
@@ -299,6 +304,36 @@ impl Destination {
         let (above, name) = parents(&self.root, &self.path, self.options)?;
         let part = PartFile::open(above, name, leftover)?;
         Ok(part.with_holes(self.attributes.traits.contains(Traits::HOLES)))
+    }
+
+    /// The same for a file that came so far as `kept` says. Where nothing is kept, nothing is begun if another transfer
+    /// has brought the file since this one looked.
+    ///
+    /// # Errors
+    /// CHANGED if another transfer has brought it, or written the temporary file; else what the operating system says.
+    pub(crate) fn part_file_again(&self, kept: Option<Kept>) -> Result<PartFile, Refusal> {
+        let Some(kept) = kept else {
+            if let Ok(Place::Identical { .. }) = self.look() {
+                let text = "another transfer has brought this file in the meantime";
+                return Err(Refusal::new(Status::Changed, text));
+            }
+            return self.part_file(Leftover::Discard);
+        };
+        self.part_file(Leftover::Own(kept))
+    }
+
+    /// Removes what is kept of a file that is not continued when it is sent again. What cannot be removed is taken over
+    /// by the next transfer.
+    pub(crate) fn leave(&self, kept: Kept) {
+        if self.is_continued() {
+            return;
+        }
+        let Ok((above, name)) = self.root.place(&self.path) else {
+            return;
+        };
+        if let Ok(part) = PartFile::open(above, name, Leftover::Own(kept)) {
+            part.discard();
+        }
     }
 
     /// Everything that is left to do once the last bytes are there.

@@ -4,6 +4,8 @@
 //! 2. Room for a piece is taken when the first of it has come. It is written while the next one comes.
 //! 3. While nothing comes nothing is held: what has come is written, the file closed, and it keeps its temporary name.
 //!    When more comes it is opened again, and must be as it was left.
+//! 4. What nobody will go on with is not left behind: the rest of a small file goes with its request, and nothing is
+//!    written of a file that another transfer has brought in the meantime.
 
 use std::mem;
 use std::sync::Arc;
@@ -16,7 +18,7 @@ use super::exchange::{Content, Exchange, SEGMENT, SMALL, TransferError, ended_in
 use super::fetch::SLICE;
 use super::io_pool::{self, Job};
 use super::limits::{Claim, PATIENCE, Part, Room};
-use super::part_file::{Kept, Leftover, PartFile};
+use super::part_file::{Kept, PartFile};
 use super::quota::{Quota, Writing};
 use super::receive::{Destination, Place, Unhashed, corrupt, exists, shorter};
 
@@ -321,8 +323,7 @@ impl<'s> Arrival<'s> {
                 let descriptor = self.store.claim.descriptor(DESCRIPTORS).await;
                 self.store.claim.resumed();
                 let to = self.store.to.clone();
-                let leftover = kept.map_or(Leftover::Discard, Leftover::Own);
-                let open = move || to.part_file(leftover.clone());
+                let open = move || to.part_file_again(kept.clone());
                 let part = Box::new(self.store.claim.opening(open).await?);
                 Ok(Open { part, descriptor })
             }
@@ -344,6 +345,15 @@ impl<'s> Arrival<'s> {
         let done = io_pool::run(move || to.complete(Some(*part), &chunks, hash)).await;
         drop(descriptor);
         Ok(done?)
+    }
+}
+
+impl Drop for Arrival<'_> {
+    /// Only of a transfer that came to no end is there anything.
+    fn drop(&mut self) {
+        if let FileState::Closed(Some(kept)) = mem::replace(&mut self.file, FileState::Closed(None)) {
+            self.store.to.leave(kept);
+        }
     }
 }
 

@@ -295,6 +295,87 @@ fn files_that_stop_coming_hold_nothing_and_go_on_later() {
     assert!(serving.peak_memory() < 300 << 20);
 }
 
+/// A client that was killed has sent the beginnings of files, and they are sent again before it is known that it is
+/// gone: nothing of the beginnings is left beside what has come, nor of a small file that never comes.
+// spec: FIL-10
+// spec: FIL-33
+#[test]
+fn what_nobody_goes_on_with_is_not_left_behind() {
+    let (server, client) = (Home::new(), Home::new());
+    let dir = server.dir("dest");
+    let files = [("small", noise(1, 10_000)), ("large", noise(2, 1 << 20))];
+    let written = std::time::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    for (name, content) in &files {
+        fs::write(client.path(name), content).unwrap();
+        let file = fs::File::options().write(true).open(client.path(name)).unwrap();
+        file.set_modified(written).unwrap();
+    }
+    let serving = server.serve(&dir, &["--write"]);
+    let runtime = runtime();
+    let beginning = |name: &str, content: &[u8], sent: usize| {
+        let request = store(name, content.len() as u64);
+        [request, vec![0], content[..sent].to_vec()].concat()
+    };
+    let [(_, small), (_, large)] = &files;
+    let beginnings = [
+        beginning("small", small, 5000),
+        beginning("large", large, 100_000),
+        beginning("never", small, 5000),
+        beginning("later", large, 100_000),
+    ];
+    let mut dead = runtime.block_on(Unread::begin(&serving, beginnings));
+    let answers = runtime.block_on(async {
+        let mut answers = Vec::new();
+        for stream in &mut dead.requests {
+            answers.push(stream.read_chunk(2).await.unwrap().unwrap());
+        }
+        answers
+    });
+    assert!(
+        answers.iter().all(|answer| answer[..] == [0, 0]),
+        "all are to come: {answers:?}"
+    );
+    for (name, _) in &files {
+        client
+            .run(["put", client.path(name).to_str().unwrap(), &serving.target])
+            .expect(0);
+    }
+    // Whoever comes again has what stands give back what it holds.
+    std::thread::sleep(Duration::from_millis(1200));
+    let eid = serving.eid().parse().unwrap();
+    let again = dead._host.connect(eid, "files", "sync/1").hint(serving.address());
+    let mut session = runtime.block_on(again.into_future()).unwrap();
+    runtime.block_on(session.write_all(NO_SECRET)).unwrap();
+    let names = || {
+        let mut names: Vec<_> = fs::read_dir(&dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    };
+    wait_until(Duration::from_secs(20), || {
+        names() == [".later.sss-part", ".never.sss-part", "large", "small"]
+    });
+    let refused = runtime.block_on(async {
+        let mut refused = Vec::new();
+        for stream in &mut dead.requests[..2] {
+            refused.push(stream.read_to_end(2000).await.unwrap());
+        }
+        refused
+    });
+    for answer in refused {
+        assert_eq!(answer.get(..1), Some(&[10][..]), "CHANGED: {answer:?}");
+    }
+    drop((dead, session));
+    wait_until(Duration::from_secs(20), || {
+        names() == [".later.sss-part", "large", "small"]
+    });
+    for (name, content) in &files {
+        assert!(fs::read(dir.join(name)).unwrap() == *content, "{name}");
+    }
+}
+
 // spec: FIL-33
 #[test]
 fn want_of_descriptors_is_waited_for() {
