@@ -33,6 +33,8 @@ pub struct Backend {
     pub(crate) settings: Settings,
     /// Part of a run that names no backends.
     pub(crate) usual: bool,
+    /// Does as much as libsss, so that it may be the best of those that do.
+    pub(crate) is_peer: bool,
     pub(crate) library: &'static str,
     pub(crate) packages: &'static [&'static str],
     excludes: fn(Workload, Settings) -> Option<&'static str>,
@@ -50,6 +52,7 @@ impl Backend {
             about,
             settings,
             usual: true,
+            is_peer: true,
             library: T::LIBRARY,
             packages: T::PACKAGES,
             excludes: T::excludes,
@@ -62,6 +65,12 @@ impl Backend {
     #[must_use]
     pub const fn of_choice(self) -> Self {
         Self { usual: false, ..self }
+    }
+
+    /// The same as a yardstick: it does less than the others, so that it is no peer, and never the best of them.
+    #[must_use]
+    pub const fn as_yardstick(self) -> Self {
+        Self { is_peer: false, ..self }
     }
 
     /// Returns whether this is the library that the others are compared with.

@@ -1,11 +1,15 @@
 //! The transports, one file each, and the table of them.
 
 mod quinn;
+mod raw;
 mod sss;
+mod tcp;
 mod yamux;
 
 use self::quinn::{AwsLc, Quinn, Ring};
+use self::raw::Raw;
 use self::sss::{Dedicated, Deep, Shared, Sss};
+use self::tcp::{Plain, Tcp, Tls};
 use self::yamux::Yamux;
 use crate::backend::Backend;
 use crate::setup::Settings::{Default, Tuned};
@@ -35,7 +39,8 @@ pub const BACKENDS: &[Backend] = &[
         "quinn-ring-tuned",
         Tuned,
         "quinn with ring, tuned: current_thread, large socket buffers and windows, MTU 1452 from the start",
-    ),
+    )
+    .of_choice(),
     Backend::of::<Quinn<AwsLc>>("quinn-aws", Default, "quinn with aws-lc-rs, default settings"),
     Backend::of::<Quinn<AwsLc>>("quinn-aws-tuned", Tuned, "quinn with aws-lc-rs, tuned in the same way"),
     Backend::of::<Yamux>(
@@ -48,6 +53,29 @@ pub const BACKENDS: &[Backend] = &[
         Tuned,
         "tokio TCP + TLS 1.3 (aws-lc-rs) + yamux, tuned: current_thread, larger frames, raised stream limit",
     ),
+    Backend::of::<Tcp<Tls>>(
+        "tls",
+        Default,
+        "tokio TCP + TLS 1.3 (aws-lc-rs), a connection for each stream",
+    )
+    .of_choice(),
+    Backend::of::<Tcp<Tls>>("tls-tuned", Tuned, "the same on the current_thread runtime"),
+    Backend::of::<Tcp<Plain>>(
+        "tcp",
+        Default,
+        "tokio TCP, a connection for each stream; protects nothing",
+    )
+    .as_yardstick()
+    .of_choice(),
+    Backend::of::<Tcp<Plain>>("tcp-tuned", Tuned, "the same on the current_thread runtime")
+        .as_yardstick()
+        .of_choice(),
+    Backend::of::<Raw>(
+        "raw-tuned",
+        Tuned,
+        "the limit: datagrams sealed with AES-256-GCM, sent and received in batches, and nothing else",
+    )
+    .as_yardstick(),
 ];
 
 #[cfg(test)]

@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn only_backends_of_the_program_are_known() {
-        let error = compare(&["--backends", "tcp"]).err().expect("refused").to_string();
+        let error = compare(&["--backends", "sctp"]).err().expect("refused").to_string();
         assert!(error.contains("quinn-aws-tuned"), "{error}");
         let usual = compare(&[]).expect("accepted").backends(PROGRAM.backends);
         assert!(usual.iter().all(|backend| backend.usual) && usual.len() > 4);

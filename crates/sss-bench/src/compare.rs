@@ -129,12 +129,17 @@ impl Plan {
         let steps: Vec<_> = (1..=self.rounds).flat_map(|round| self.round(round)).collect();
         let estimate: f64 = steps.iter().map(|(workload, _)| self.estimate(*workload)).sum();
         eprintln!("{} measurements, about {estimate:.0} s", steps.len());
-        for workload in &self.workloads {
-            for backend in &self.backends {
-                if let Some(why) = backend.excludes(*workload) {
-                    eprintln!("left out: {} {}: {why}", workload.name(), backend.name);
-                }
-            }
+        let reasons = self.backends.iter().flat_map(|backend| {
+            let of = |workload: &Workload| {
+                Some((
+                    format!("{} {}", workload.name(), backend.name),
+                    backend.excludes(*workload)?,
+                ))
+            };
+            self.workloads.iter().filter_map(of)
+        });
+        for line in report::by_reason(reasons) {
+            eprintln!("left out: {line}");
         }
         if cfg!(debug_assertions) {
             eprintln!("warning: not a release build; its numbers mean nothing");

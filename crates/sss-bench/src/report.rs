@@ -163,7 +163,9 @@ impl Report {
             let mut cells = vec![row.backend.name.to_owned()];
             cells.extend(metrics.iter().map(|metric| number(metric.value)));
             cells.insert(cells.len().min(2), range(&row.rounds));
-            let best = best(&rows, |peer| !peer.is_own() && peer.settings == row.backend.settings);
+            let best = best(&rows, |peer| {
+                !peer.is_own() && peer.is_peer && peer.settings == row.backend.settings
+            });
             cells.push(match (metrics.first(), best) {
                 (Some(first), Some(best)) => format!("{:.2}", first.ratio(&best)),
                 _ => "-".to_owned(),
@@ -176,9 +178,7 @@ impl Report {
     /// Tells of each backend without a result why there is none.
     fn reasons(&self, workload: Workload) -> String {
         let here = self.left_out.iter().filter(|(of, ..)| *of == workload);
-        let lines: Vec<String> = here
-            .map(|(_, backend, why)| format!("{}: {why}", backend.name))
-            .collect();
+        let lines = by_reason(here.map(|(_, backend, why)| (backend.name.to_owned(), *why)));
         match &lines[..] {
             [] => String::new(),
             some => format!("\nLeft out: {}.\n", some.join("; ")),
@@ -227,7 +227,7 @@ impl Report {
         let own = [crate::backend::OWN].into_iter();
         own.chain(self.libraries())
             .filter_map(|library| {
-                let of = |peer: &Backend| peer.library == library && peer.settings == settings;
+                let of = |peer: &Backend| peer.library == library && peer.is_peer && peer.settings == settings;
                 Some((library, best(&rows, of)?))
             })
             .collect()
@@ -270,6 +270,21 @@ fn medians(rounds: &[Vec<Metric>]) -> Vec<Metric> {
         ..metric.clone()
     });
     metrics.collect()
+}
+
+/// Lists together what is left out for one reason: `a, b: why`.
+pub(crate) fn by_reason(left_out: impl Iterator<Item = (String, &'static str)>) -> Vec<String> {
+    let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
+    for (name, why) in left_out {
+        match reasons.iter_mut().find(|(reason, _)| *reason == why) {
+            Some((_, names)) => names.push(name),
+            None => reasons.push((why, vec![name])),
+        }
+    }
+    let lines = reasons
+        .iter()
+        .map(|(why, names)| format!("{}: {why}", names.join(", ")));
+    lines.collect()
 }
 
 /// All metrics of one measurement on one line.

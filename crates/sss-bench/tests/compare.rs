@@ -41,7 +41,7 @@ fn every_workload_runs_over_the_peers() {
         "--only",
         workloads,
         "--backends",
-        "quinn-aws-tuned,yamux-tuned",
+        "quinn-aws-tuned,yamux-tuned,tls-tuned,tcp-tuned,raw-tuned",
         "--markdown",
     ]);
     assert_complete(&output);
@@ -52,7 +52,18 @@ fn every_workload_runs_over_the_peers() {
             "{workload} is missing:\n{text}"
         );
     }
-    assert_eq!(text.matches("| quinn-aws-tuned |").count(), 9, "{text}");
+    for (backend, count) in [
+        ("quinn-aws-tuned", 9),
+        ("tls-tuned", 3),
+        ("tcp-tuned", 2),
+        ("raw-tuned", 2),
+    ] {
+        assert_eq!(
+            text.matches(&format!("| {backend} |")).count(),
+            count,
+            "{backend}: {text}"
+        );
+    }
 }
 
 #[test]
@@ -122,7 +133,7 @@ fn a_child_without_instructions_fails() {
 
 #[test]
 fn unknown_names_are_refused_with_the_known_ones() {
-    let output = compare(&["--backends", "tcp"]);
+    let output = compare(&["--backends", "sctp"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("quinn-aws-tuned"));
 }

@@ -112,3 +112,37 @@ fn json_has_rounds_and_medians() {
     assert_eq!(own["rounds"].as_array().map(Vec::len), Some(3));
     assert!(json["machine"]["versions"]["quinn"].is_string());
 }
+
+#[test]
+fn what_does_less_is_never_the_best_peer() {
+    let mut report = Report::new(PROGRAM.backends, PROGRAM.lock);
+    for (name, value) in [
+        ("sss-tuned", 600.0),
+        ("tls-tuned", 400.0),
+        ("tcp-tuned", 1000.0),
+        ("raw-tuned", 800.0),
+    ] {
+        report.add(Workload::Bulk, backend(name), rate(value));
+    }
+    let text = report.text(true);
+    assert!(text.contains("| sss-tuned | 600 | - | 1,667 | 1.50 |"), "{text}");
+    assert!(text.contains("| bulk | sss-tuned | requests/s |"), "{text}");
+    let ratios = text
+        .lines()
+        .find(|line| line.starts_with("| bulk | sss-tuned"))
+        .expect("ratios");
+    assert!(ratios.contains("1.50 | 0.60 | 0.75 |"), "{ratios}");
+    let charts = charts::of(&report);
+    assert!(
+        charts
+            .iter()
+            .all(|chart| !chart.svg.contains("raw") && !chart.svg.contains("tcp"))
+    );
+}
+
+#[test]
+fn what_is_left_out_for_one_reason_is_told_together() {
+    let left_out = [("a", "too slow"), ("b", "no streams"), ("c", "too slow")];
+    let lines = by_reason(left_out.into_iter().map(|(name, why)| (name.to_owned(), why)));
+    assert_eq!(lines, ["a, c: too slow", "b: no streams"]);
+}
