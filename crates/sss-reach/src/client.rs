@@ -471,12 +471,12 @@ impl Client {
         } else {
             Status::Ok
         };
-        lease.answer(name, status);
         if let Some(known) = self.introduced.get_mut(&name) {
             known.repeat(now);
-            return Ok(());
+            return self.answer(from.link, name, status);
         }
         if is_useless {
+            self.answer(from.link, name, status)?;
             return Err(Dropped::Unwelcome);
         }
         let by_relay = self.relayed(now, host, (from.link, notify.way.handle));
@@ -487,15 +487,24 @@ impl Client {
         let callee = Callee::new(now, &notify.way, (direct, by_relay), &mut self.rng);
         let seen = is_direct.then(|| Route::udp(notify.way.address));
         let routes: Vec<Route> = seen.into_iter().chain(mapped).chain(by_relay).collect();
+        // Without an answer, the server tells of it again.
         if !may_hear || !self.introduced.insert(now, name, notify.way.address.ip(), callee) {
             return Err(Dropped::Overload);
         }
+        self.answer(from.link, name, status)?;
         self.heard.1 = self.heard.1.saturating_add(1);
         // Without an answer there are addresses, and PUNCH.
         let cookie = host.answer_introduced(now, name, notify.hello, &routes);
         if let (Ok(cookie), Some(callee)) = (cookie, self.introduced.get_mut(&name)) {
             callee.put_answer(cookie);
         }
+        Ok(())
+    }
+
+    /// The next LEASE to the server at the end of a link names an introduction.
+    fn answer(&mut self, link: Link, introduction: [u8; 8], status: Status) -> Result<(), Dropped> {
+        let (lease, _) = self.registration(link)?.lease().ok_or(Dropped::Unknown)?;
+        lease.answer(introduction, status);
         Ok(())
     }
 

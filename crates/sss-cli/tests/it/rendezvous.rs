@@ -359,12 +359,12 @@ fn other_commands_of_the_same_identity_do_not_hide_a_host() {
 }
 
 #[test]
-fn twelve_commands_at_once_find_a_host_by_its_eid() {
+fn thirty_two_commands_at_once_find_a_host_by_its_eid() {
     let (home, client) = (Home::new(), Home::new());
     let server = Server::start(&[]);
     let serving = Found::start(&home, &server.at, &["--public"]);
     client.run(["id"]).expect(0);
-    let children: Vec<_> = (0..12)
+    let children: Vec<_> = (0..32)
         .map(|_| {
             let mut command = client.command();
             command

@@ -68,6 +68,8 @@ struct About<'a> {
 struct Question {
     introduction: [u8; 8],
     state: State,
+    /// The server has said of late that it was asked too often.
+    is_put_off: bool,
 }
 
 enum State {
@@ -234,6 +236,7 @@ impl Calls {
             // The same two hosts were introduced a moment ago, or somebody has asked for much.
             (Err(unfound), State::Asking(at, _) | State::Found(_, at, _)) if unfound.status == Status::TooMany => {
                 *at = now + TOO_MANY_PAUSE;
+                question.is_put_off = true;
                 Answered::Nothing
             }
             // After a way was named, it means that this host has moved, or the server was restarted.
@@ -311,6 +314,7 @@ impl Question {
         Self {
             introduction,
             state: State::Asking(now, 0),
+            is_put_off: false,
         }
     }
 
@@ -329,7 +333,11 @@ impl Question {
             State::Asking(at, sent) => {
                 let failure = registration.failure();
                 if now >= *at && (failure.is_some() || now >= began + PATIENCE) {
-                    let status = failure.map_or(Status::NoLease, status_of);
+                    let silence = match self.is_put_off {
+                        true => Status::TooMany,
+                        false => Status::NoLease,
+                    };
+                    let status = failure.map_or(silence, status_of);
                     self.state = State::Failed(Unfound::because(status));
                     return packets;
                 }
@@ -389,7 +397,36 @@ fn status_of(absence: Absence) -> Status {
 
 #[cfg(test)]
 mod tests {
+    use super::super::registration::ServerAddress;
     use super::*;
+
+    // spec: RCH-11
+    #[test]
+    fn a_server_that_was_asked_too_often_has_answered() {
+        let failure = |is_put_off| {
+            let (now, mut rng) = (Instant::default(), Generator::new(&[1; 32]));
+            let eid = Eid::from_public_key(&[7; 32]);
+            let mut calls = Calls::default();
+            calls.begin(now, (eid, None), 1, &mut rng);
+            let found = Found {
+                introduction: calls.all[0].questions[0].introduction,
+                outcome: Err(Unfound::because(Status::TooMany)),
+            };
+            if is_put_off {
+                assert_eq!(calls.on_found(now, &found, true, &mut rng), Answered::Nothing);
+            }
+            let server = ServerAddress {
+                eid,
+                addresses: Vec::new(),
+                tls: None,
+            };
+            let mut registrations = [Registration::new(now, server)];
+            calls.on_timer(now + PATIENCE, &mut registrations, &mut rng, &mut VecDeque::new());
+            calls.take_failed().map(|(_, absence, _)| absence)
+        };
+        assert_eq!(failure(false), Some(Absence::NoServer));
+        assert_eq!(failure(true), Some(Absence::TooMany));
+    }
 
     // spec: RCH-12
     #[test]

@@ -1,7 +1,7 @@
 use sss_crypto::StaticKey;
 use sss_proto::Config;
 use sss_wire::reach::PUNCH_SIZE;
-use sss_wire::reach::bodies::Way;
+use sss_wire::reach::bodies::{Lease, Way};
 use sss_wire::reach::records::Registered;
 
 use super::*;
@@ -117,6 +117,31 @@ fn six_punches_go_to_a_caller_and_every_notify_is_answered() {
     // Three that answer, and perhaps one that is sent since nobody has answered those.
     let leases = of(Kind::Lease).count();
     assert!((3..=4).contains(&leases), "{leases}");
+}
+
+// spec: RCH-13
+#[test]
+fn what_a_host_drops_it_does_not_answer() {
+    let mut leased = Leased::at("192.0.2.1:7757");
+    let heard: Vec<_> = (1..=21)
+        .map(|n| leased.notify(at(0), [n; 8], "198.51.100.9:9"))
+        .collect();
+    assert_eq!(heard.last(), Some(&Err(Dropped::Overload)));
+    let mut answered = Vec::new();
+    for ms in 0..3000 {
+        if leased.client.next_timer().is_some_and(|due| due <= at(ms)) {
+            leased.client.on_timer(at(ms), &mut leased.host);
+        }
+        for (_, packet) in leased.sent(Kind::Lease) {
+            let Ok(Packet::Sealed(sealed)) = Packet::parse(&packet) else {
+                panic!("LEASE is sealed");
+            };
+            let lease = Lease::decode(&LeaseKey::new(KEY).open(&sealed).unwrap()).unwrap();
+            answered.extend(lease.answer.map(|(name, _)| name[0]));
+        }
+    }
+    assert!(answered.contains(&20) && !answered.contains(&21), "{answered:?}");
+    assert_eq!(leased.notify(at(3000), [21; 8], "198.51.100.9:9"), Ok(()), "sent again");
 }
 
 // spec: RCH-14

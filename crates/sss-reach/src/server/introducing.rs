@@ -121,6 +121,8 @@ impl Registrar {
         let pairs = self.config.quotas.pairs;
         let may_begin = is_sane
             && self.introductions.may_begin(now, (caller.eid, callee.eid), pairs)
+            // What comes to nothing does not count.
+            && self.leases.has_room(now, &callee.eid, Deed::Notice)
             && self.leases.may(now, &caller.eid, Deed::Call)
             && self.leases.may(now, &callee.eid, Deed::Notice);
         if !may_begin {

@@ -15,7 +15,7 @@ use sss_wire::reach::records::{Entries, Register, Search, Visibility};
 use super::Quotas;
 use super::gone::Gone;
 use super::mapped::is_proven;
-use super::rate::Bucket;
+use super::rate::{Bucket, Rate};
 use super::recovery::Recovery;
 use super::tokens::Bearer;
 use crate::path::Path;
@@ -322,14 +322,24 @@ impl Leases {
 
     /// Returns whether something may be done for the host once more in this second, and counts it if so.
     pub(super) fn may(&mut self, now: Instant, eid: &Eid, deed: Deed) -> bool {
-        let rate = match deed {
-            Deed::Lookup => self.quotas.lookups,
-            Deed::Call => self.quotas.calls,
-            Deed::Notice => self.quotas.notices,
-        };
+        let rate = self.rate(deed);
         let host = self.hosts.get_mut(eid);
         let bucket = host.and_then(|host| host.spent.0.get_mut(deed as usize));
         bucket.is_some_and(|bucket| bucket.take(now, rate))
+    }
+
+    /// As [`Self::may`], and counts nothing.
+    pub(super) fn has_room(&self, now: Instant, eid: &Eid, deed: Deed) -> bool {
+        let bucket = self.hosts.get(eid).and_then(|host| host.spent.0.get(deed as usize));
+        bucket.is_some_and(|bucket| bucket.has_room(now, self.rate(deed)))
+    }
+
+    fn rate(&self, deed: Deed) -> Rate {
+        match deed {
+            Deed::Lookup => self.quotas.lookups,
+            Deed::Call => self.quotas.calls,
+            Deed::Notice => self.quotas.notices,
+        }
     }
 
     /// Hosts listed under a word (RCH-4).

@@ -32,8 +32,9 @@ impl Default for Quotas {
             leases: 1 << 20,
             each_network: 256,
             lookups: Rate::new(10, 10),
-            calls: Rate::new(5, 20),
-            pairs: Rate::new(1, 10),
+            calls: Rate::new(5, 50),
+            // Of one caller, the callee remembers all (RCH-13).
+            pairs: Rate::new(3, 30),
             notices: Rate::new(20, 20),
             entries: 100,
         }

@@ -678,7 +678,15 @@ fn quotas_hold() {
     server.on_timer(at(120_000));
     assert_eq!((server.leases.due_len(), server.leases.networks_len()), (0, 0));
 
-    let mut server = registrar(ServerConfig::default());
+    let quotas = Quotas {
+        calls: Rate::new(5, 20),
+        pairs: Rate::new(1, 10),
+        ..Quotas::default()
+    };
+    let mut server = registrar(ServerConfig {
+        quotas,
+        ..ServerConfig::default()
+    });
     let mut caller = Client::new(&mut server, at(0), 1);
     let asked = (0..20).map(|_| caller.lookup(&mut server, at(0), &eid(9)));
     assert_eq!(asked.filter(|a| *a == Err(unfound(Status::TooMany))).count(), 10);
@@ -711,6 +719,37 @@ fn quotas_hold() {
     server.on_timer(at(20_000));
     assert_eq!(server.stats().introductions, 0);
     assert!(server.introductions.is_empty());
+}
+
+// spec: RCH-3
+#[test]
+fn thirty_two_programs_of_one_identity_find_a_host_within_a_second() {
+    let mut server = registrar(ServerConfig::default());
+    let mut caller = Client::new(&mut server, at(0), 1);
+    let callee = Client::new(&mut server, at(0), 2);
+    let mut found = |ms, names: std::ops::Range<u8>| {
+        let told = names.filter(|name| {
+            let packet = caller.connect(callee.eid, [*name; 8]);
+            server.packet(at(ms), caller.at, &packet).unwrap();
+            let (_, answer) = server.poll_transmit().unwrap();
+            sent(&mut server);
+            caller.found(&answer).is_ok()
+        });
+        told.count()
+    };
+    // The callee hears of 20 a second, and what is put off is not counted.
+    assert_eq!(found(0, 1..33), 20);
+    assert_eq!(found(0, 21..33), 0);
+    assert_eq!(found(1000, 21..33), 12);
+    assert_eq!(
+        found(1000, 33..65),
+        1,
+        "of a pair, 30 at once, and 3 a second in the long run"
+    );
+    // What the callee remembers for 10 s is not used up by one other.
+    let later = (2..10).map(|second: u8| found(u64::from(second) * 1000, second * 16 + 64..second * 16 + 80));
+    let all: usize = later.sum();
+    assert!(32 + 1 + all <= 64, "{all}");
 }
 
 // spec: RCH-3
