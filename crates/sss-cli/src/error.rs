@@ -321,7 +321,11 @@ fn unfound(absence: Absence) -> (Exit, &'static str) {
             "a relay could carry the packets: run the same command without --no-relay",
         ),
         Absence::NotOnLan(_) => (Exit::Unreachable, NOT_ON_LAN),
-        Absence::Refused => (Exit::Refused, "ask who runs that host"),
+        Absence::Refused => (
+            Exit::Refused,
+            "ask who runs that host: with --relay-only it needs a server that relays (`sss rendezvous --relay`), and \
+             with --no-relay it is not reached by hosts that use relays alone",
+        ),
         Absence::Unreachable => (
             Exit::Unreachable,
             "it may just have gone: run the same command again in a minute",

@@ -11,6 +11,7 @@ mod package;
 mod ping;
 mod put;
 mod qr;
+mod relay_check;
 mod rendezvous;
 mod routes;
 mod search;

@@ -13,7 +13,7 @@ use sss::{
 use sss_files::{PROTOCOL, Refusal, RelPath, SERVICE, Status};
 
 use crate::cli::{key_log_has_a_place, size};
-use crate::commands::{access_log, ping, qr, routes, search, secret_file};
+use crate::commands::{access_log, ping, qr, relay_check, routes, search, secret_file};
 use crate::error::{Error, Exit};
 use crate::identity;
 use crate::interrupt;
@@ -131,6 +131,7 @@ pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
     };
     let service = service(&args.dir, terms)?;
     let identity = identity::load(args.identity.as_deref(), output)?;
+    let own = identity.eid();
     let builder = || {
         let builder = Host::builder()
             .identity(identity.clone())
@@ -150,7 +151,9 @@ pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
         }
         builder.accept_filter(move |eid, route| {
             let is_allowed = allowed.contains(eid);
-            if !is_allowed {
+            // It calls itself to see whether it is reached.
+            let is_own = relay_only && *eid == own;
+            if !is_allowed && !is_own {
                 log(turned_away(*eid, route));
             }
             is_allowed
@@ -165,6 +168,9 @@ pub(crate) async fn run(args: ServeArgs, output: Output) -> Result<(), Error> {
     }
     if !servers.is_empty() {
         tokio::spawn(routes::watch(host.clone(), output));
+    }
+    if relay_only {
+        relay_check::start(&host, &identity, (&servers, &args.servers), output);
     }
     tokio::spawn(servers::watch(host.clone(), servers, output));
     tokio::spawn(port_mapping::watch(host.clone(), output));

@@ -230,6 +230,54 @@ fn a_server_that_relays_is_used_and_said_to_be() {
     client.run(both).expect(2).says(&["--no-relay"]);
 }
 
+#[test]
+fn a_host_of_relays_says_that_its_server_relays_nothing() {
+    let (plain, relay) = (Server::start(&[]), Server::start(&["--relay"]));
+    let home = Home::new();
+    let dir = home.dir("source");
+    let mut command = home.command();
+    command.args(["serve", "--relay-only", "--allow", plain.eid(), "--bind", "127.0.0.1:0"]);
+    command.args(["--server", &plain.at, "--server", &relay.at]).arg(&dir);
+    command.stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // Of the one that relays it says nothing, and that it calls itself is in no log.
+    std::thread::sleep(Duration::from_secs(3));
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let (mut err, mut out) = (String::new(), String::new());
+    child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+    child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+    child.wait().unwrap();
+    let said = err.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        said.contains(&format!("nobody reaches this host by the server {}", plain.address())),
+        "{err}"
+    );
+    assert!(
+        said.contains("sss rendezvous --relay") && !said.contains(relay.address()),
+        "{err}"
+    );
+    assert!(
+        !out.contains("not allowed") && !err.contains("not allowed"),
+        "{out}{err}"
+    );
+
+    let mut command = home.command();
+    command.args(["serve", "--json", "--relay-only", "--public", "--bind", "127.0.0.1:0"]);
+    command.args(["--server", &plain.at]).arg(&dir);
+    let mut serving = Running::start(&mut command, &[]);
+    let mut told = String::new();
+    while !told.contains(r#""event":"unrelayed""#) {
+        told = serving.line("");
+    }
+    assert!(
+        told.contains(&plain.at) && told.contains("leave --relay-only out"),
+        "{told}"
+    );
+    let eid = home.run(["id"]).expect(0).out.trim().to_owned();
+    let ran = Home::new().run(["ls", &eid, "--server", &plain.at]).expect(4);
+    ran.says(&["refused to be introduced", "--relay-only", "sss rendezvous --relay"]);
+}
+
 // spec: RCH-40
 #[test]
 fn a_host_of_relays_is_silent_where_it_is() {
