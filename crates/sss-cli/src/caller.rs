@@ -9,7 +9,8 @@ use sss::{
     ServicesError,
 };
 
-use crate::error::{Error, Exit, NO_WAY, SERVER_ADVICE};
+use crate::diagnosis::{Diagnosis, Watch};
+use crate::error::{Error, Exit, NO_WAY};
 use crate::mdns;
 use crate::output::Output;
 use crate::place::Place;
@@ -20,6 +21,8 @@ use crate::transfer::exchange::is_for_want_of_room;
 use crate::transfer::session::FULL;
 use crate::trust;
 
+/// Pause between looks at an attempt for which there is no patience left.
+const LOOK: Duration = Duration::from_millis(50);
 /// Pause before a server that was asked too often, or has not answered, is asked again.
 const BUSY: Duration = Duration::from_secs(1);
 /// Time to look up names again, of which one may be where a host was reached.
@@ -38,6 +41,8 @@ pub(crate) struct Caller {
     pub(crate) servers: Vec<ServerAt>,
     /// Time in which a peer is to be reached.
     pub(crate) timeout: Duration,
+    /// Set if nobody else finds the peer.
+    pub(crate) needs_server: bool,
     /// Means to go on asking a host that has no room. `None`: it is asked once.
     pub(crate) waiting: Option<Waiting>,
 }
@@ -59,12 +64,24 @@ impl Caller {
         }
     }
 
-    /// Asks a host for something; again, until the time is over, while servers do not answer or were asked too often,
-    /// and while the host says that it has too many connections.
+    /// Asks the host of this name for something; again, until the time is over, while servers do not answer or were
+    /// asked too often, and while the host says that it has too many connections.
     ///
     /// # Errors
     /// Why it cannot be reached, and what is wrong with servers that do not answer.
-    pub(crate) async fn ask<T, E, Q>(&self, question: impl Fn() -> Q) -> Result<T, Error>
+    pub(crate) async fn ask<T, E, Q>(&self, eid: &Eid, question: impl Fn() -> Q) -> Result<T, Error>
+    where
+        Q: IntoFuture<Output = Result<T, E>>,
+        E: Failure,
+    {
+        let watch = Watch::new(&self.host, &self.servers, self.timeout);
+        tokio::select! {
+            answer = self.ask_again((eid, &watch), question) => answer,
+            diagnosis = self.hopeless(&watch) => Err(diagnosis.error()),
+        }
+    }
+
+    async fn ask_again<T, E, Q>(&self, (eid, watch): (&Eid, &Watch<'_>), question: impl Fn() -> Q) -> Result<T, Error>
     where
         Q: IntoFuture<Output = Result<T, E>>,
         E: Failure,
@@ -75,10 +92,16 @@ impl Caller {
         let mut in_vain: Option<E> = None;
         loop {
             let asked = question().into_future();
-            let answer = match in_vain.take() {
-                None => asked.await,
-                // It was asked once, for as long as that takes.
-                Some(error) => tokio::time::timeout_at(until.into(), asked).await.unwrap_or(Err(error)),
+            let asked = async {
+                match in_vain.take() {
+                    None => asked.await,
+                    // It was asked once, for as long as that takes.
+                    Some(error) => tokio::time::timeout_at(until.into(), asked).await.unwrap_or(Err(error)),
+                }
+            };
+            let answer = tokio::select! {
+                answer = asked => answer,
+                error = self.out_of_patience(eid, begun) => Err(error.into()),
             };
             let error = match answer {
                 Ok(answer) => return Ok(answer),
@@ -95,13 +118,37 @@ impl Caller {
                     in_vain = Some(error);
                     tokio::time::sleep(BUSY).await;
                 }
-                _ => return Err(self.explained(error).await),
+                _ => return Err(self.explained(error, watch).await),
             }
         }
     }
 
+    /// Watches the servers, and ends when none of them will ever find the peer, and nobody else does.
+    async fn hopeless(&self, watch: &Watch<'_>) -> Diagnosis {
+        let diagnosis = watch.others().await;
+        match self.needs_server {
+            true => diagnosis,
+            false => std::future::pending().await,
+        }
+    }
+
+    /// Ends when there is no patience left with what may yet end. The attempt under way may have more time than that.
+    async fn out_of_patience(&self, eid: &Eid, begun: Instant) -> ConnectError {
+        let Some(waiting) = &self.waiting else {
+            return std::future::pending().await;
+        };
+        tokio::time::sleep_until((begun + waiting.patience).into()).await;
+        loop {
+            let error = self.host.explain(eid).attempt.map(ConnectError::Negotiation);
+            if let Some(error) = error.filter(|error| error.may_yet_end().is_some()) {
+                return error;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
     /// Says more where the servers may be what is wrong.
-    async fn explained(&self, error: impl Failure) -> Error {
+    async fn explained(&self, error: impl Failure, watch: &Watch<'_>) -> Error {
         let (absence, is_silent) = (error.absence(), error.is_silent());
         let error = error.explained();
         let lan = mdns::failed(&self.host).filter(|_| absence.is_some() || is_silent);
@@ -125,12 +172,10 @@ impl Caller {
             };
         }
         if matches!(absence, Some(Absence::NoServer | Absence::Pending)) {
-            let what = servers::diagnosis(&self.host, &self.servers).await;
-            let what = format!("no registration server has answered: {what}");
-            return with_lan(Error::new(Exit::Unreachable, what, SERVER_ADVICE));
+            return with_lan(watch.result().await.error());
         }
         if is_silent {
-            let what = servers::diagnosis(&self.host, &self.servers).await;
+            let what = watch.result().await.what;
             return error.and(&format!("no registration server has answered either: {what}"));
         }
         error
@@ -243,7 +288,7 @@ async fn is_at(places: &[Place], route: Route) -> bool {
 }
 
 /// Failure to reach a host.
-pub(crate) trait Failure {
+pub(crate) trait Failure: From<ConnectError> {
     fn connecting(&self) -> Option<&ConnectError>;
     fn explained(self) -> Error;
 

@@ -20,6 +20,7 @@ use crate::error::{Error, Exit};
 use crate::given_ticket;
 use crate::identity;
 use crate::interrupt;
+use crate::network;
 use crate::output::Output;
 use crate::server_at::ServerAt;
 use crate::servers;
@@ -150,6 +151,11 @@ impl Connector {
         if target.places.is_empty() && servers.is_empty() && !self.args.servers.mdns.is_on() {
             return Err(nowhere(&target, self.args.servers.forbidden_by()));
         }
+        // By mDNS others are found at addresses that are not known yet.
+        if self.args.bind.is_none() && !self.args.servers.mdns.is_on() {
+            let of_servers = servers.iter().map(|server| &server.place);
+            network::tell_if_missing(target.places.iter().chain(of_servers), self.args.timeout, self.output);
+        }
         let host = self.host(&servers).await?;
         let who = match who {
             Some(who) => who,
@@ -163,6 +169,7 @@ impl Connector {
             host,
             servers,
             timeout: self.args.timeout,
+            needs_server: target.places.is_empty() && !self.args.servers.mdns.is_on(),
             waiting: Some(waiting),
         };
         Ok((caller, Found { target, who }))
@@ -193,7 +200,10 @@ impl Connector {
     async fn reach(self, target: (&Target, Option<Found>), service: &str, protocol: &str) -> Result<Connection, Error> {
         let (caller, Found { target, who }) = self.caller(target).await?;
         let (of, places) = (&caller, &target.places);
-        let connect = |eid| of.ask(move || of.host.connect(eid, service, protocol).hints(places));
+        let connect = |eid| async move {
+            of.ask(&eid, || of.host.connect(eid, service, protocol).hints(places))
+                .await
+        };
         let asked = self
             .trust
             .ask_host(&caller.host, (who, &target.places, caller.patience()), connect);
@@ -240,7 +250,7 @@ impl Connector {
     async fn ask_for_services(self, target: &Target) -> Result<Offered, Error> {
         let (caller, Found { target, who }) = self.caller((target, None)).await?;
         let (of, places) = (&caller, &target.places);
-        let ask = |eid| of.ask(move || of.host.services_of(eid).hints(places));
+        let ask = |eid| async move { of.ask(&eid, || of.host.services_of(eid).hints(places)).await };
         let asked = self
             .trust
             .ask_host(&caller.host, (who, &target.places, caller.patience()), ask);

@@ -4,6 +4,7 @@ mod caller;
 mod cli;
 mod commands;
 mod connector;
+mod diagnosis;
 #[cfg_attr(not(feature = "dns"), path = "dns_absent.rs")]
 mod dns;
 mod dry_run;
@@ -15,6 +16,7 @@ mod known_hosts;
 mod listen;
 #[cfg_attr(not(feature = "mdns"), path = "mdns_absent.rs")]
 mod mdns;
+mod network;
 mod output;
 mod place;
 #[cfg_attr(not(feature = "port-mapping"), path = "port_mapping_absent.rs")]

@@ -59,8 +59,8 @@ pub(crate) struct Examined {
     pub(crate) words: String,
     pub(crate) advice: Vec<String>,
     pub(crate) fact: Value,
-    /// Set if a host that has the peer's tag was heard.
-    pub(crate) has_found: bool,
+    /// Addresses where a host was heard that has the peer's tag.
+    pub(crate) found: Vec<String>,
 }
 
 fn link_words(link: &MdnsLink) -> String {
@@ -130,12 +130,11 @@ pub(crate) fn examined(host: &Host, wanted: Option<&Eid>) -> Option<Examined> {
         "dropped": report.dropped,
         "found": places,
     });
-    let has_found = !places.is_empty();
     Some(Examined {
         words,
         advice,
         fact,
-        has_found,
+        found: places,
     })
 }
 

@@ -27,8 +27,8 @@ pub(crate) struct Examined {
     pub(crate) words: String,
     pub(crate) advice: Vec<String>,
     pub(crate) fact: Value,
-    /// Set if a host that has the peer's tag was heard.
-    pub(crate) has_found: bool,
+    /// Addresses where a host was heard that has the peer's tag.
+    pub(crate) found: Vec<String>,
 }
 
 /// Nobody is asked.

@@ -127,6 +127,16 @@ impl Place {
         }
     }
 
+    /// Returns whether it leads whoever goes there to the own machine.
+    pub(crate) fn is_loopback(&self) -> bool {
+        match self {
+            Self::Address(address) => address.ip().to_canonical().is_loopback(),
+            Self::Scoped(ip, ..) => ip.is_loopback(),
+            // RFC 6761, section 6.3.
+            Self::Name(name, _) => name == "localhost" || name.ends_with(".localhost"),
+        }
+    }
+
     /// Returns whether the system's resolver has to be asked for it.
     pub(crate) fn is_name(&self) -> bool {
         matches!(self, Self::Name(..))

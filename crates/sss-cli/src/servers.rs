@@ -10,11 +10,9 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use serde_json::json;
-use sss::{
-    CloseReason, Eid, FoundBy, Host, HostBuilder, NegotiationError, RegistrationError, RegistrationState, RelayUse,
-    RouteClass, Spraying,
-};
+use sss::{Eid, FoundBy, Host, HostBuilder, RegistrationError, RegistrationState, RelayUse, Spraying};
 
+use crate::diagnosis;
 use crate::error::{Error, Exit, SERVER_ADVICE};
 use crate::identity;
 use crate::mdns::MdnsArgs;
@@ -30,8 +28,6 @@ const VARIABLE: &str = "SSS_SERVER";
 const FILE: &str = "servers";
 /// Largest file of servers or EIDs that is read, in bytes.
 const MOST: u64 = 8 << 20;
-/// Time for which a server is asked who it is.
-const ASKING: Duration = Duration::from_secs(1);
 /// Time without a registration after which that is said.
 const GRACE: Duration = Duration::from_secs(5);
 /// Pauses between looks at registrations: while one is missing, and later.
@@ -339,66 +335,6 @@ pub(crate) fn found_by<'a>(host: &Host, peer: &Eid, servers: &'a [ServerAt]) -> 
     found
 }
 
-/// Says in a sentence what is wrong with servers that do not answer: asks them who they are.
-pub(crate) async fn diagnosis(host: &Host, servers: &[ServerAt]) -> String {
-    let asked: Vec<_> = servers
-        .iter()
-        .map(|server| tokio::spawn(diagnose(host.clone(), server.clone())))
-        .collect();
-    let mut said = Vec::new();
-    for answer in asked {
-        said.extend(answer.await.ok());
-    }
-    said.join("; ")
-}
-
-async fn diagnose(host: Host, server: ServerAt) -> String {
-    let ServerAt { eid, place, tls } = server;
-    let addresses = match tokio::time::timeout(ASKING, place.resolve()).await {
-        Ok(Ok(addresses)) => addresses,
-        Ok(Err(error)) => return format!("cannot look up {}: {error}", place.host()),
-        Err(_) => return format!("cannot look up {}: the resolver does not answer", place.host()),
-    };
-    for address in addresses {
-        match host.probe(address, ASKING).await {
-            Ok(found) if found == eid => {
-                return format!("the host at {place} is there, but does not register this one");
-            }
-            Ok(found) => return format!("the host at {place} is {found}, not {eid}"),
-            Err(_) => {}
-        }
-    }
-    let registrations = host.registrations();
-    let one = registrations.into_iter().find(|one| one.server == eid);
-    let Some((port, one)) = tls.zip(one) else {
-        return format!("nobody answers at {place}");
-    };
-    if let Some(found) = found_by_tls(&one.state) {
-        return format!("the host at {place}, reached by TLS at port {port}, is {found}, not {eid}");
-    }
-    match one.no_tunnel {
-        Some(why) => format!("nobody answers at {place} by UDP; by TLS, at port {port}, {why}"),
-        None => format!("nobody answers at {place}"),
-    }
-}
-
-/// The host that has answered at the end of a tunnel in place of a server, as it says.
-fn found_by_tls(state: &RegistrationState) -> Option<Eid> {
-    let RegistrationState::Failed(RegistrationError::Lost(CloseReason::Negotiation(error))) = state else {
-        return None;
-    };
-    let NegotiationError::NoAnswer { addresses, .. } = error else {
-        return None;
-    };
-    let by_tls = addresses
-        .iter()
-        .filter(|tried| tried.route.class() == RouteClass::Tunnel);
-    by_tls.into_iter().find_map(|tried| match tried.seen {
-        sss::Seen::OtherHost(found) => Some(found),
-        _ => None,
-    })
-}
-
 /// Tells when a host is registered, and no longer is, for as long as it is at work.
 pub(crate) async fn watch(host: Host, servers: Vec<ServerAt>, output: Output) {
     let begun = Instant::now();
@@ -425,11 +361,15 @@ pub(crate) async fn watch(host: Host, servers: Vec<ServerAt>, output: Output) {
             .filter(|one| is_late && one.at.is_none() && one.is_due)
         {
             one.is_due = false;
-            let why = match one.refusal.take() {
-                Some(why) => why,
-                None => diagnose(host.clone(), one.server.clone()).await,
+            let (why, advice) = match one.refusal.take() {
+                Some(why) => (why, SERVER_ADVICE),
+                None => {
+                    let diagnosis = diagnosis::of(&host, &one.server).await;
+                    let advice = diagnosis.advice();
+                    (diagnosis.what, advice)
+                }
             };
-            output.note(format!("not registered yet, trying on: {why}\n  -> {SERVER_ADVICE}"));
+            output.note(format!("not registered yet, trying on: {why}\n  -> {advice}"));
         }
         let is_complete = watched.iter().all(|one| one.at.is_some());
         tokio::time::sleep(if is_complete { PAUSES.1 } else { PAUSES.0 }).await;

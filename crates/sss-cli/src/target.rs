@@ -45,6 +45,8 @@ pub(crate) enum TargetError {
     OnlyEid(String, sss::EidError),
     #[error("{0:?} is no name in the DNS: write it like dns:nas.example; where the host is stands in the record")]
     Dns(String),
+    #[error("the name is missing: write it like dns:nas.example")]
+    NoName,
     #[error("the path {0:?} cannot be used: {1}")]
     Path(String, PathError),
 }
@@ -191,8 +193,12 @@ const DNS: &str = "dns:";
 /// The name in the DNS that a text is, or is meant to be. A number is the port of a host that is called `dns`.
 fn name_in_dns(text: &str) -> Option<Result<String, TargetError>> {
     let (begin, name) = text.split_at_checked(DNS.len())?;
+    let is_dns = begin.eq_ignore_ascii_case(DNS);
+    if is_dns && name.is_empty() {
+        return Some(Err(TargetError::NoName));
+    }
     let is_port = name.bytes().all(|b| b.is_ascii_digit());
-    if !begin.eq_ignore_ascii_case(DNS) || is_port {
+    if !is_dns || is_port {
         return None;
     }
     Some(Place::resolvable(name).ok_or_else(|| TargetError::Dns(text.to_owned())))

@@ -16,8 +16,9 @@ use sss::{
 use crate::caller::{Caller, place_of};
 use crate::cli::{ConnectArgs, target};
 use crate::connector::{Times, build_with, nowhere};
+use crate::diagnosis::{self, Diagnosis};
 use crate::dns;
-use crate::error::{Error, Exit, SERVER_ADVICE};
+use crate::error::{Error, Exit};
 use crate::identity;
 use crate::interrupt;
 use crate::mdns;
@@ -120,6 +121,7 @@ pub(crate) async fn run(args: DoctorArgs, output: Output) -> Result<(), Error> {
         host,
         servers,
         timeout: args.connect.timeout,
+        needs_server: false,
         waiting: None,
     };
     let examined = interrupt::or(examine(&caller, (wanted, &args.connect.servers), output)).await;
@@ -157,10 +159,15 @@ async fn examine(caller: &Caller, (wanted, args): (Option<Wanted>, &ServerArgs),
     let (mut unreached, mut diagnosis) = (caller.servers.clone(), None);
     unreached.retain(|server| silent.contains(&server.eid));
     if !unreached.is_empty() {
-        diagnosis = Some(servers::diagnosis(host, &unreached).await);
+        diagnosis = Some(diagnosis::of_all(host, &unreached, diagnosis::ASKING).await);
     }
     let router = port_mapping::examined(host);
-    let mut advice = advice(&explanation, (attempt.as_ref(), args), diagnosis.is_some());
+    let mut advice = advice(
+        &explanation,
+        (attempt.as_ref(), args),
+        diagnosis.as_ref().map(Diagnosis::advice),
+    );
+    let diagnosis = diagnosis.map(|diagnosis| diagnosis.what);
     advice.extend(router.iter().flat_map(|router| router.advice.iter().cloned()));
     let lan = mdns::examined(host, attempt.as_ref().map(|attempt| &attempt.eid));
     advice.extend(lan.iter().flat_map(|lan| lan.advice.iter().cloned()));
@@ -205,7 +212,7 @@ async fn attempt(caller: &Caller, (eid, places): Wanted, forbidden_by: Option<&s
     let is_nowhere = places.is_empty() && caller.servers.is_empty() && mdns::failed(&caller.host).is_none();
     let asked = match is_nowhere {
         true => Err(nowhere(eid, forbidden_by)),
-        false => caller.ask(|| caller.host.services_of(eid).hints(&places)).await,
+        false => caller.ask(&eid, || caller.host.services_of(eid).hints(&places)).await,
     };
     let time = begun.elapsed();
     let is_direct = || {
@@ -264,7 +271,7 @@ fn nat_words(nat: NatKind) -> &'static str {
 fn advice(
     explanation: &Explanation,
     (attempt, args): (Option<&Attempt>, &ServerArgs),
-    is_unreached: bool,
+    about_servers: Option<&str>,
 ) -> Vec<String> {
     let mut advice = Vec::new();
     if families(&explanation.addresses).is_empty() {
@@ -274,9 +281,7 @@ fn advice(
     if !args.lan_only && explanation.registrations.is_empty() && explanation.route.is_none() {
         advice.push("name a registration server with --server: hosts are found by their EIDs then".to_owned());
     }
-    if is_unreached {
-        advice.push(SERVER_ADVICE.to_owned());
-    }
+    advice.extend(about_servers.map(str::to_owned));
     // Whoever has reached the peer needs no other server.
     if explanation.nat == NatKind::OtherPorts && explanation.route.is_none() {
         advice
@@ -315,6 +320,17 @@ fn state(registration: &Registration) -> String {
         RegistrationState::Resolving => "its name is not found yet".to_owned(),
         _ => "has not answered".to_owned(),
     }
+}
+
+/// Places where the host was tried without a server: those that were given, and those that mDNS has found.
+fn tried(findings: &Findings, attempt: &Attempt) -> Vec<String> {
+    let mut tried: Vec<String> = attempt.places.iter().map(ToString::to_string).collect();
+    for place in findings.lan.iter().flat_map(|lan| &lan.found) {
+        if !tried.contains(place) {
+            tried.push(place.clone());
+        }
+    }
+    tried
 }
 
 fn over_name(over: Over) -> &'static str {
@@ -383,7 +399,7 @@ fn text(
     }
     if let Some(attempt) = attempt {
         row("peer", &attempt.eid.to_string());
-        let mut tried: Vec<String> = attempt.places.iter().map(ToString::to_string).collect();
+        let mut tried = tried(findings, attempt);
         let is_registered = |one: &&Registration| matches!(one.state, RegistrationState::Registered { .. });
         let asked = explanation.registrations.iter().filter(is_registered);
         let asked: Vec<Eid> = asked.map(|one| one.server).collect();
@@ -391,7 +407,7 @@ fn text(
         row("tried", &joined(tried));
         let found_by = joined(named(servers, &explanation.found_by));
         match found_by.is_empty() {
-            true if findings.lan.as_ref().is_some_and(|lan| lan.has_found) => row("found by", "mDNS"),
+            true if findings.lan.as_ref().is_some_and(|lan| !lan.found.is_empty()) => row("found by", "mDNS"),
             true => row("found by", "no server"),
             false => row("found by", &found_by),
         }
@@ -461,7 +477,7 @@ fn fact(
         let route = explanation.route;
         fact["peer"] = json!({
             "eid": attempt.eid.to_string(),
-            "tried": attempt.places.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "tried": tried(findings, attempt),
             "found_by": named(servers, &explanation.found_by).collect::<Vec<_>>(),
             "seconds": attempt.time.as_secs_f64(),
             "error": attempt.result.as_ref().err().map(|error| error.json()["error"].clone()),

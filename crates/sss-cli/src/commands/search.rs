@@ -10,9 +10,11 @@ use sss::{Absence, Eid, FoundBy, Host, RegistrationState, SearchError, printable
 
 use crate::cli::some_seconds;
 use crate::connector::{Times, build_with};
-use crate::error::{Error, Exit, SERVER_ADVICE};
+use crate::diagnosis::Watch;
+use crate::error::{Error, Exit};
 use crate::identity;
 use crate::interrupt;
+use crate::network;
 use crate::output::Output;
 use crate::server_at::ServerAt;
 use crate::servers::{self, ServerArgs};
@@ -94,6 +96,7 @@ pub(crate) async fn run(args: SearchArgs, output: Output) -> Result<(), Error> {
         connect: args.timeout,
         silence: args.timeout,
     };
+    network::tell_if_missing(servers.iter().map(|server| &server.place), args.timeout, output);
     let identity = identity::load(args.identity.as_deref(), output)?;
     let host = build_with(identity, None, times, |host| {
         servers::register(host, (&servers, &args.servers), FoundBy::Nobody)
@@ -126,7 +129,11 @@ pub(crate) async fn run(args: SearchArgs, output: Output) -> Result<(), Error> {
 
 async fn search(host: &Host, servers: &[ServerAt], args: &SearchArgs) -> Result<Found, Error> {
     let until = Instant::now() + args.timeout;
-    let registered = registered(host, until).await;
+    let watch = Watch::new(host, servers, args.timeout);
+    let registered = tokio::select! {
+        registered = registered(host, until) => registered,
+        diagnosis = watch.others() => return Err(diagnosis.error()),
+    };
     let mut found = Found::default();
     let mut failure = None;
     for server in servers.iter().filter(|server| registered.contains(&server.eid)) {
@@ -148,11 +155,7 @@ async fn search(host: &Host, servers: &[ServerAt], args: &SearchArgs) -> Result<
             let next = "run the same command again, or use another server";
             Err(Error::new(Exit::Unreachable, error.to_string(), next))
         }
-        _ if registered.is_empty() => {
-            let what = servers::diagnosis(host, servers).await;
-            let what = format!("no registration server has answered: {what}");
-            Err(Error::new(Exit::Unreachable, what, SERVER_ADVICE))
-        }
+        _ if registered.is_empty() => Err(watch.result().await.error()),
         _ => Ok(found),
     }
 }

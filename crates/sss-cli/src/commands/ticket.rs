@@ -106,6 +106,9 @@ pub(crate) async fn run(args: TicketArgs, output: Output) -> Result<(), Error> {
             next,
         ));
     }
+    if args.dns.is_some() {
+        warn_of_loopback(&places, output);
+    }
     let ticket = Ticket::new(eid, places, secret).with_servers(servers).to_string();
     let record = args.dns.map(|name| record(&name, &ticket));
     let mut fact = json!({"event": "ticket", "eid": eid.to_string(), "ticket": ticket});
@@ -117,6 +120,18 @@ pub(crate) async fn run(args: TicketArgs, output: Output) -> Result<(), Error> {
         qr::show(&ticket, output)?;
     }
     Ok(())
+}
+
+/// Says which of the places are of no use in a zone.
+fn warn_of_loopback(places: &[Place], output: Output) {
+    for place in places.iter().filter(|place| place.is_loopback()) {
+        let text = format!(
+            "{} leads everybody who reads the zone to their own machine\n  -> give --at a name or an address that others \
+             reach",
+            place.host()
+        );
+        output.prose_aside(&text, &json!({"event": "note", "text": text}));
+    }
 }
 
 /// Line of a zone (RFC 1035, section 5) with the ticket of a host (FIL-47).

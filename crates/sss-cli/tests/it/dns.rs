@@ -195,7 +195,7 @@ fn what_the_dns_has_not_or_makes_no_sense_is_told() {
 
     for wrong in ["dns:", "dns:nas.example:7757", "dns:[::1]", "dns:.example", "dns:a b"] {
         let words: &[&str] = match wrong {
-            "dns:" => &["port"],
+            "dns:" => &["the name is missing", "dns:nas.example"],
             _ => &["no name in the DNS", "dns:nas.example"],
         };
         world.ls(wrong, &[]).expect(2).says(words);
@@ -218,6 +218,19 @@ fn what_the_dns_has_not_or_makes_no_sense_is_told() {
         .expect(2)
         .says(&["--dns", "--ticket-file"]);
     assert!(said.out.is_empty() && !secret.exists());
+    for (at, host) in [
+        ("127.0.0.1", "127.0.0.1"),
+        ("[::1]:7", "::1"),
+        ("LOCALHOST", "localhost"),
+    ] {
+        let ran = ticket(&["--public", "--at", at, "--at", "192.0.2.1"]).expect(0);
+        ran.says(&[host, "own machine", "--at"]);
+    }
+    let ran = ticket(&["--public", "--at", "192.0.2.1", "--at", "nas.example"]).expect(0);
+    assert!(ran.err.is_empty(), "{}", ran.err);
+    let ran = ticket(&["--public", "--at", "127.0.0.1", "--json"]).expect(0);
+    let note = ran.event("note");
+    assert!(note["text"].as_str().unwrap().contains("own machine"), "{note}");
     for at in ["0.0.0.0", "[::]", "224.0.0.1", "[ff02::1]", "255.255.255.255"] {
         ticket(&["--public", "--at", at])
             .expect(2)

@@ -44,7 +44,7 @@ fn hosts_behind_every_pair_of_kinds_of_nats_reach_each_other() {
         return;
     };
     let wrong = Mutex::new(Vec::new());
-    // Each host calls one after another, since a server introduces a pair once a second at most.
+    // Each host calls one after another, since a server introduces a pair a few times a second at most.
     std::thread::scope(|scope| {
         for one in PAIRED {
             let (world, wrong) = (&world, &wrong);

@@ -1,7 +1,9 @@
 //! Hosts by name, by address with a scope, without a port; and who is known where.
 
 use std::fs;
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::support::{Home, Serving, is_root};
 
@@ -148,4 +150,39 @@ fn hosts_without_a_port_and_with_a_scope() {
     assert!(ran.status.success(), "out:\n{out}\nerr:\n{err}\nserve:\n{log}");
     assert_eq!(out.matches("one").count(), 6, "{out}");
     assert!(err.contains("7757 is in use") && err.contains("--next-port"), "{err}");
+}
+
+#[test]
+fn a_machine_without_a_network_is_told_at_once() {
+    if !is_root() {
+        eprintln!("SKIPPED: only root can make a network");
+        return;
+    }
+    let home = Home::new();
+    let sss = home.command();
+    let eid = home.run(["id"]).expect(0).out;
+    let eid = eid.trim();
+    let server = format!("{eid}@192.0.2.7");
+    for (args, place) in [
+        (["ls", "192.0.2.8", "--no-server"], "192.0.2.8:7757"),
+        (["ls", eid, "--server"], "192.0.2.7:7757"),
+        (["search", "photos", "--server"], "192.0.2.7:7757"),
+    ] {
+        let mut command = Command::new("unshare");
+        command.args(["--net", "--"]).arg(sss.get_program()).args(args);
+        command.args((args[2] == "--server").then_some(&server));
+        command.args(["--timeout", "60"]).stderr(Stdio::piped());
+        for (name, value) in sss.get_envs() {
+            command.env(name, value.unwrap_or_default());
+        }
+        let mut child = command.spawn().unwrap();
+        let (begun, mut said) = (Instant::now(), String::new());
+        let mut err = BufReader::new(child.stderr.take().unwrap());
+        err.read_line(&mut said).unwrap();
+        let took = begun.elapsed();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(said.contains(&format!("no network that leads to {place}")), "{said}");
+        assert!(took < Duration::from_secs(20), "{took:?}");
+    }
 }

@@ -765,7 +765,16 @@ fn what_is_wrong_is_said() {
         &format!("nobody answers at {nobody}"),
         "sss rendezvous",
     ]);
-    wrong().expect(3).says(&[server.address(), server.eid(), "not", &other]);
+    let names_the_key = [
+        server.address(),
+        server.eid(),
+        "not",
+        &other,
+        "key",
+        "another one",
+        "--server",
+    ];
+    wrong().expect(3).says(&names_the_key);
     unnamed()
         .expect(3)
         .says(&["cannot look up no-such-host.invalid", "sss rendezvous"]);
@@ -780,6 +789,88 @@ fn what_is_wrong_is_said() {
         .run(["ls", &serving.eid, "--server", "nonsense"])
         .expect(2)
         .says(&["EID@HOST"]);
+}
+
+#[test]
+fn another_key_of_a_server_is_told_as_soon_as_it_is_known() {
+    let client = Home::new();
+    let server = Server::start(&[]);
+    let other = Home::new().run(["id"]).expect(0).out.trim().to_owned();
+    let at = format!("{other}@{}", server.address());
+    for args in [
+        &["search", "photos"][..],
+        &["ls", &other],
+        &["get", &other, "to"],
+        &["services", &other],
+    ] {
+        let begun = Instant::now();
+        let ran = client.run([args, &["--timeout", "60", "--server", &at]].concat());
+        let took = begun.elapsed();
+        ran.expect(3).says(&[server.eid(), "not", &other, "key", "another one"]);
+        assert!(took < Duration::from_secs(20), "{args:?}: {took:?}");
+    }
+    // Where the host may be found without it, it is tried there all the time.
+    let begun = Instant::now();
+    let (_socket, nobody) = silent();
+    let there = format!("{other}@{nobody}");
+    let ran = client.run(["ls", &there, "--timeout", "4", "--server", &at]).expect(3);
+    assert!(begun.elapsed() >= Duration::from_secs(4), "{:?}", begun.elapsed());
+    ran.says(&["no registration server has answered either", server.eid()]);
+}
+
+#[test]
+fn a_command_that_waits_for_a_silent_server_ends_in_time() {
+    let client = Home::new();
+    let eid = client.run(["id"]).expect(0).out.trim().to_owned();
+    let (_socket, nobody) = silent();
+    let server = format!("{eid}@{nobody}");
+    for args in [&["search", "photos"][..], &["ls", &eid]] {
+        let mut over = Duration::MAX;
+        // A machine at work may be late once.
+        for _ in 0..3 {
+            let begun = Instant::now();
+            let ran = client.run([args, &["--timeout", "2", "--server", &server]].concat());
+            over = over.min(begun.elapsed().saturating_sub(Duration::from_secs(2)));
+            ran.expect(3).says(&["nobody answers at", &nobody]);
+        }
+        assert!(over < Duration::from_millis(500), "{args:?}: {over:?}");
+    }
+}
+
+#[test]
+fn whoever_asks_a_server_that_was_restarted_waits_no_longer_than_its_patience() {
+    let client = Home::new();
+    let nobody = Home::new().run(["id"]).expect(0).out.trim().to_owned();
+    let mut server = Server::start(&[]);
+    server.running.kill();
+    let address = server.address().to_owned();
+    let server = Server::start_leasing("120", server.home, &address, &[]);
+    // An attempt may have more time, and less.
+    for (timeout, patience) in [("50", 1), ("2", 3)] {
+        let begun = Instant::now();
+        let words = [
+            "ls",
+            &nobody,
+            "--server",
+            &server.at,
+            "--timeout",
+            timeout,
+            "--patience",
+        ];
+        let ran = client.run(
+            words
+                .iter()
+                .map(|word| (*word).to_owned())
+                .chain([patience.to_string()]),
+        );
+        let took = begun.elapsed();
+        ran.expect(3).says(&["was restarted", "has not come back"]);
+        let patience = Duration::from_secs(patience);
+        assert!(
+            took >= patience && took < patience + Duration::from_secs(20),
+            "{took:?}"
+        );
+    }
 }
 
 #[test]

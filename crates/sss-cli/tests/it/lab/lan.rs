@@ -180,6 +180,7 @@ fn hosts_on_one_link_find_each_other_without_any_address() {
         .unwrap();
     assert!(!told["mdns"]["found"].as_array().unwrap().is_empty(), "{told}");
     assert_eq!(told["peer"]["route"], "direct", "{told}");
+    assert_eq!(told["peer"]["tried"], told["mdns"]["found"], "{told}");
     let people = String::from_utf8(lan.run("a2", &["doctor", &eid, "--mdns"]).unwrap().stdout).unwrap();
     let finder = people.lines().find(|line| line.starts_with("found by"));
     assert!(finder.is_some_and(|line| line.ends_with(" mDNS")), "{people}");
