@@ -22,6 +22,7 @@ mod forging;
 mod handshake;
 mod mobility;
 mod names;
+mod namesakes;
 mod packet_zero;
 mod purpose;
 mod report;
@@ -37,7 +38,6 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use sss_wire::frame::Frames;
-use sss_wire::long::Accept;
 use sss_wire::{ChannelId, Code, Eid};
 
 use crate::channel::{Opened, Received, TimerEvent};
@@ -45,13 +45,12 @@ use crate::error::{CloseReason, DropReason, NegotiationError, ProtocolError};
 use crate::ids::{PeerId, StreamId, StreamKey, TreeId};
 use crate::io::{Datagram, Event, LinkStatus, Transmit, TransmitBuf};
 use crate::negotiation::{HelloAnswer, Proven};
-use crate::role::Role;
 use crate::route::Route;
 use crate::streams::{StreamEvent, Streams};
 use crate::time::{Earliest, Instant};
 use crate::token::Token;
 use dispatch::{Dispatch, Dispatched};
-use handshake::{Answered, Begun, Handshake, Orphan, PacketZero};
+use handshake::{Begun, Handshake, PacketZero};
 use mobility::Policy;
 use purpose::Purpose;
 use report::Report;
@@ -237,7 +236,7 @@ impl Peer {
         let has_streams = self.streams.len() > 0;
         let linger_end = self.transport.linger_end(&self.tree, has_streams);
         if linger_end.is_some_and(|at| at <= now) {
-            return self.fail(self.transport.mobility.reason_of_silence(now));
+            return self.fail(self.transport.reason_of_silence(now));
         }
         self.transport.begin_due_attempt(context, &self.tree, has_streams);
     }
@@ -292,41 +291,15 @@ impl Peer {
         answer: &HelloAnswer<'_>,
         arrival: &Arrival,
     ) -> Result<(), DropReason> {
+        if self.transport.knows_namesake_at(&arrival.route) {
+            return Err(DropReason::UnknownAttempt);
+        }
         let (attempts, streams) = (&mut self.transport.attempts, &mut self.streams);
         match attempts.on_answer(context, answer, arrival, &self.tree, streams)? {
             Ok(()) => self.transport.names.set_outdated(),
             Err(error) => self.on_attempt_failed(error),
         }
         Ok(())
-    }
-
-    /// ACCEPT: if it is authentic, the channel is established, or the attempt refused. Returns the channel if it is not
-    /// for the streams of this tree, which has ended then.
-    pub(crate) fn on_accept(
-        &mut self,
-        context: &mut Context<'_>,
-        accept: &Accept<'_>,
-        size: usize,
-        arrival: &Arrival,
-    ) -> Result<Option<Orphan>, DropReason> {
-        match self.handshake().on_accept(context, accept, size, arrival)? {
-            Answered::Begun(begun) => self.on_begun(context.now, begun),
-            Answered::Refused(reason) => self.end(context.now, (Code::NONE, ""), reason),
-            Answered::Orphan(accepted) => {
-                self.fail(CloseReason::PeerRestarted);
-                let hints = self.transport.mobility().hints().to_vec();
-                return Ok(Some(Orphan { accepted, hints }));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Takes over the channel of a peer whose streams its responder does not know.
-    pub(crate) fn adopt(&mut self, context: &mut Context<'_>, orphan: Orphan) {
-        self.transport.mobility.add_hints(&orphan.hints);
-        self.streams.set_role(Role::Initiator);
-        let begun = self.handshake().establish(context, orphan.accepted, None);
-        self.on_begun(context.now, begun);
     }
 
     /// INITIATE was checked by the responder: if its frames are good, the channel is established.
@@ -359,8 +332,8 @@ impl Peer {
             Ok(PacketZero::Taken) => {}
             Ok(PacketZero::Closed(code, reason)) => self.on_close(now, begun.channel, code, &reason),
             Ok(PacketZero::UnknownTree) => {
-                let text = "the tree that was asked for is not known";
-                self.end(now, (Code::UNKNOWN_TREE, text), CloseReason::PeerRestarted);
+                let end = (Code::UNKNOWN_TREE, handshake::UNKNOWN);
+                self.end(now, end, CloseReason::PeerRestarted);
             }
             Err(violation) => return self.violated(now, violation),
         }

@@ -7,6 +7,7 @@ mod floods;
 mod fuzzing;
 mod key_log;
 mod lan;
+mod namesakes;
 mod padding;
 mod post_quantum;
 mod relay_only;

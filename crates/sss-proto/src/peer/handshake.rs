@@ -6,6 +6,7 @@ use sss_wire::Code;
 use sss_wire::frame::Frames;
 use sss_wire::long::Accept;
 
+use super::Peer;
 use super::acceptance::{self, Acceptance, AcceptedChannel, Initiated};
 use super::attempt::{self, Accepted, Answer};
 use super::channels::{ChannelSerial, Origin};
@@ -23,6 +24,9 @@ use crate::route::Route;
 use crate::streams::Streams;
 use crate::time::Instant;
 
+/// Text for whoever does not know a tree.
+pub(super) const UNKNOWN: &str = "the tree that was asked for is not known";
+
 /// The parts of a peer that a new channel concerns.
 pub(super) struct Handshake<'a> {
     pub(super) tree: &'a mut SharedTree,
@@ -36,6 +40,8 @@ pub(super) enum Answered {
     Refused(CloseReason),
     /// The channel is not for the streams of this tree: the peer has lost them (NEG-25).
     Orphan(Accepted),
+    /// Somebody was there who does not know the tree, and need not (MIG-4).
+    Namesake,
     Begun(Begun),
 }
 
@@ -72,6 +78,39 @@ struct Established {
     frames: Vec<u8>,
 }
 
+/// ACCEPT, as a peer takes it.
+impl Peer {
+    /// ACCEPT: if it is authentic, the channel is established, or the attempt refused. Returns the channel if it is not
+    /// for the streams of this tree, which has ended then.
+    pub(crate) fn on_accept(
+        &mut self,
+        context: &mut Context<'_>,
+        accept: &Accept<'_>,
+        size: usize,
+        arrival: &Arrival,
+    ) -> Result<Option<Orphan>, DropReason> {
+        match self.handshake().on_accept(context, accept, size, arrival)? {
+            Answered::Begun(begun) => self.on_begun(context.now, begun),
+            Answered::Refused(reason) => self.end(context.now, (Code::NONE, ""), reason),
+            Answered::Namesake => self.transport.meet_namesake(context.now, arrival.route),
+            Answered::Orphan(accepted) => {
+                self.fail(CloseReason::PeerRestarted);
+                let hints = self.transport.mobility().hints().to_vec();
+                return Ok(Some(Orphan { accepted, hints }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Takes over the channel of a peer whose streams its responder does not know.
+    pub(crate) fn adopt(&mut self, context: &mut Context<'_>, orphan: Orphan) {
+        self.transport.mobility.add_hints(&orphan.hints);
+        self.streams.set_role(Role::Initiator);
+        let begun = self.handshake().establish(context, orphan.accepted, None);
+        self.on_begun(context.now, begun);
+    }
+}
+
 impl Handshake<'_> {
     /// ACCEPT: if it is authentic, the initiator's channel is established, or the attempt refused.
     ///
@@ -88,8 +127,16 @@ impl Handshake<'_> {
         let answer = attempts.on_accept(context.now, accept, size, arrival, fates)?;
         self.transport.names.set_outdated();
         self.settle_fates();
+        let is_of_namesake = self.transport.is_of_namesake(self.tree, &arrival.route);
         let mut accepted = match answer {
+            Answer::Accepted(accepted) if is_of_namesake && packet_zero::begins_tree(&accepted.frames) => {
+                self.turn_away(context.now, accepted.channel);
+                return Ok(Answered::Namesake);
+            }
             Answer::Accepted(accepted) => accepted,
+            Answer::Refused(reason) if is_of_namesake && packet_zero::is_of_any_tree(&reason) => {
+                return Ok(Answered::Namesake);
+            }
             Answer::Refused(reason) => return Ok(Answered::Refused(reason)),
         };
         let mut asked = self.tree.id();
@@ -103,6 +150,12 @@ impl Handshake<'_> {
             self.settle_fates();
         }
         Ok(Answered::Begun(self.establish(context, accepted, asked)))
+    }
+
+    /// Whoever has made the channel does not know the tree: it is none of the tree's, and is closed at once (MIG-4).
+    fn turn_away(&mut self, now: Instant, mut channel: Box<Channel>) {
+        channel.close(now, Code::UNKNOWN_TREE, UNKNOWN);
+        self.add(now, channel, Role::Initiator, None);
     }
 
     /// The initiator's channel is established; `asked` is the tree that it is to be of.

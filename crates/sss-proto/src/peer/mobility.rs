@@ -340,6 +340,11 @@ impl Mobility {
         purpose == Purpose::Trouble && self.pace == Pace::Patient && !self.is_hinted
     }
 
+    /// Returns whether the peer comes back by itself where this host does not find it.
+    pub(super) fn waits_for_peer(&self) -> bool {
+        self.pace == Pace::Patient
+    }
+
     /// No attempt begins for a while.
     pub(super) fn put_off(&mut self, now: Instant) {
         self.retry_at = now + RETRY;

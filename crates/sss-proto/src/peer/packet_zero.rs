@@ -101,6 +101,11 @@ pub(super) fn fate_of(earlier: &[u8; 8], frames: &[u8]) -> EarlierFate {
     }
 }
 
+/// MIG-2: whether the frames of ACCEPT are those of a channel with which another tree begins.
+pub(super) fn begins_tree(frames: &[u8]) -> bool {
+    read_settings(&mut Frames::new(frames)).is_ok_and(|settings| settings.tree.is_none())
+}
+
 /// MIG-2, MIG-4: whether the channel is one of the tree that was asked for, or of a new one if none was.
 ///
 /// # Errors
@@ -111,6 +116,15 @@ pub(super) fn is_of_tree(asked: Option<TreeId>, told: Option<TreeId>) -> Result<
         (Some(asked), Some(told)) if asked == told => Ok(true),
         (Some(_), None) => Ok(false),
         _ => Err(ProtocolError::new(Code::SETTINGS, "a tree that was not asked for")),
+    }
+}
+
+/// Returns whether a refusal would meet any channel with the peer, whatever its tree (MIG-4).
+pub(super) fn is_of_any_tree(refusal: &CloseReason) -> bool {
+    match refusal {
+        CloseReason::Negotiation(NegotiationError::Forbidden { .. }) => true,
+        CloseReason::Peer { code, .. } => *code == Code::LIMIT,
+        _ => false,
     }
 }
 

@@ -14,6 +14,7 @@ use super::channels::{ChannelSerial, GoneChannel, Origin, TreeChannels, Unheard}
 use super::context::{Arrival, Context};
 use super::mobility::{Mobility, Policy};
 use super::names::{Name, NameChange, Names};
+use super::namesakes::Namesakes;
 use super::purpose::Purpose;
 use super::standby::Renewable;
 use super::stats::PeerStats;
@@ -37,6 +38,7 @@ pub(crate) struct Transport {
     pub(super) channels: TreeChannels,
     pub(super) attempts: Attempts,
     pub(super) mobility: Mobility,
+    namesakes: Namesakes,
     pub(super) names: Names,
     /// Fates of frames, as far as their streams were not told.
     pub(super) fates: Vec<Fate>,
@@ -49,6 +51,7 @@ impl Transport {
             channels: TreeChannels::default(),
             attempts: Attempts::default(),
             mobility: Mobility::new(policy),
+            namesakes: Namesakes::default(),
             names: Names::default(),
             fates: Vec::new(),
         }
@@ -214,17 +217,33 @@ impl Transport {
         next.filter(|(_, purpose)| !self.attempts.keep_waiting(*purpose))
     }
 
-    /// Returns when a tree without an open channel is given up.
+    /// Returns when a tree without an open channel is given up, or one whose peer is believed to have lost it.
     pub(super) fn linger_end(&self, tree: &SharedTree, has_streams: bool) -> Option<Instant> {
         let is_detached = tree.id().is_some() && !self.channels.has_open();
-        self.mobility.linger_end(has_streams).filter(|_| is_detached)
+        let lingered = self.mobility.linger_end(has_streams).filter(|_| is_detached);
+        lingered.into_iter().chain(self.lost_at()).min()
+    }
+
+    /// Returns when it is to be believed that the peer has lost the tree: never where it comes back by itself.
+    fn lost_at(&self) -> Option<Instant> {
+        self.namesakes.believed_at().filter(|_| !self.mobility.waits_for_peer())
+    }
+
+    /// Returns why a tree is given up at the time of [`Self::linger_end`].
+    pub(super) fn reason_of_silence(&self, now: Instant) -> CloseReason {
+        if self.lost_at().is_some_and(|at| at <= now) {
+            return CloseReason::PeerRestarted;
+        }
+        self.mobility.reason_of_silence(now)
     }
 
     /// Closes the replaced channels whose time has come. After a move nothing is sent any more on those there are, as
     /// soon as another one may be attempted.
     pub(super) fn retire_due(&mut self, now: Instant, tree: &SharedTree) {
         if self.leave_time(tree).is_some_and(|at| at <= now) {
-            self.mobility.on_left(now, &self.channels.routes());
+            let routes = self.channels.routes();
+            self.mobility.on_left(now, &routes);
+            routes.into_iter().for_each(|route| self.namesakes.note_home(route));
             self.attempts.give_up(&mut self.fates);
             self.channels.leave(now, &mut self.fates);
             self.names.set_outdated();
@@ -261,7 +280,8 @@ impl Transport {
         context: &mut Context<'_>,
         purpose: Purpose,
     ) -> Result<(), NegotiationError> {
-        let routes = self.mobility.routes(purpose, self.channels.routes());
+        let mut routes = self.mobility.routes(purpose, self.channels.routes());
+        routes.retain(|route| !self.namesakes.are_at(route));
         let schedule = match purpose {
             Purpose::First => Schedule::first(context.host.config.connect_timeout),
             Purpose::Upgrade(_) | Purpose::Standby => Schedule::once(),
@@ -273,6 +293,26 @@ impl Transport {
         self.attempts.begin(context, &self.eid, routes, purpose, schedule)?;
         self.names.set_outdated();
         Ok(())
+    }
+
+    /// Returns whether an answer by a route says nothing of a tree that there is: it has never been there, so that it
+    /// may come from another process of the same identity (MIG-4).
+    pub(super) fn is_of_namesake(&self, tree: &SharedTree, route: &Route) -> bool {
+        let open = self.channels.routes();
+        let is_somewhere = self.namesakes.knows_home() || !open.is_empty();
+        let is_there = self.namesakes.is_home(route) || open.contains(route);
+        tree.id().is_some() && is_somewhere && !is_there
+    }
+
+    /// Somebody has answered by a route who does not know the tree: it goes on being looked for, elsewhere.
+    pub(super) fn meet_namesake(&mut self, now: Instant, route: Route) {
+        self.namesakes.meet(now, route);
+        self.mobility.retry_now();
+    }
+
+    /// Returns whether somebody is at the end of a route who does not know the tree.
+    pub(super) fn knows_namesake_at(&self, route: &Route) -> bool {
+        self.namesakes.are_at(route)
     }
 
     /// The attempt has come to nothing.
@@ -349,6 +389,7 @@ impl Transport {
         if let Some(path) = path.filter(|path| has_moved(&path.route, path.local)) {
             is_elsewhere = true;
             self.mobility.on_moved();
+            self.namesakes.part();
             // Whoever sees a handle at both addresses would know that they are of one host (RCH-19).
             self.mobility
                 .forget_hints(|route| route.handle.is_some() && has_moved(route, path.local));
@@ -446,6 +487,7 @@ impl Transport {
         self.names.set_outdated();
         gone.is_some_and(|gone| {
             self.mobility.add_hints(&[gone.route]);
+            self.namesakes.note_home(gone.route);
             gone.was_carrier
         })
     }
@@ -480,6 +522,7 @@ impl Transport {
             return self.mobility.on_stalled(now);
         }
         let class = carrier.class();
+        self.namesakes.part();
         let status = self.mobility.on_working(now, class);
         if status.is_some() && self.attempts.give_up_needless() {
             self.names.set_outdated();

@@ -544,7 +544,7 @@ fn moved_after_initiate(meanwhile: impl Fn(&mut Net)) -> Net {
     net
 }
 
-fn open_channels(net: &Net, n: usize) -> usize {
+pub(super) fn open_channels(net: &Net, n: usize) -> usize {
     net.nodes[n].host.peers.iter().map(|peer| peer.open_channels()).sum()
 }
 
