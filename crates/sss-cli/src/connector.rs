@@ -148,6 +148,10 @@ impl Connector {
             None => (self.completed(target).await?, None),
         };
         let servers = self.args.servers.enough_with(&target.servers)?;
+        for server in self.args.servers.unasked(&target.servers, &servers) {
+            let why = "with --relay-only it is not asked unless --server names it";
+            self.output.note(format!("the ticket names the server {server}: {why}"));
+        }
         if target.places.is_empty() && servers.is_empty() && !self.args.servers.mdns.is_on() {
             return Err(nowhere(&target, self.args.servers.forbidden_by()));
         }

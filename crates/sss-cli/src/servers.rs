@@ -133,13 +133,14 @@ impl ServerArgs {
         }
     }
 
-    /// As [`Self::known`], and beside them those that a ticket names.
+    /// As [`Self::known`], and beside them those that a ticket names: they are asked unless that would tell whoever has
+    /// written the ticket where this host is.
     ///
     /// # Errors
     /// As [`Self::known`].
     pub(crate) fn with(&self, more: &[ServerAt]) -> Result<Vec<ServerAt>, Error> {
         let mut servers = self.known()?;
-        if !self.is_without() {
+        if !self.is_without() && !self.relay.relay_only {
             servers.extend(
                 more.iter()
                     .filter(|server| !servers.contains(server))
@@ -182,19 +183,30 @@ impl ServerArgs {
         Ok(target)
     }
 
+    /// Those of the servers that a ticket names which are not asked.
+    pub(crate) fn unasked<'a>(&self, named: &'a [ServerAt], asked: &[ServerAt]) -> Vec<&'a ServerAt> {
+        let is_unasked = |server: &&ServerAt| self.relay.relay_only && !asked.contains(server);
+        named.iter().filter(is_unasked).collect()
+    }
+
     /// The servers of [`Self::with`], where there have to be some if others are reached by relays alone.
     ///
     /// # Errors
     /// As [`Self::with`], or if there is none.
     pub(crate) fn enough_with(&self, more: &[ServerAt]) -> Result<Vec<ServerAt>, Error> {
         let servers = self.with(more)?;
-        match servers.is_empty() && self.relay.relay_only {
-            false => Ok(servers),
-            true => {
-                let what = "--relay-only needs a registration server that relays";
-                Err(Error::new(Exit::Usage, what, "name it with --server EID@HOST"))
-            }
+        if !servers.is_empty() || !self.relay.relay_only {
+            return Ok(servers);
         }
+        let what = "--relay-only needs a registration server that relays";
+        Err(match more.first().filter(|_| !self.is_without()) {
+            None => Error::new(Exit::Usage, what, "name it with --server EID@HOST"),
+            Some(server) => {
+                let what =
+                    format!("{what}, and that of a ticket is not asked: it may be the peer's, and sees who comes");
+                Error::new(Exit::Usage, what, format!("if you trust it: --server {server}"))
+            }
+        })
     }
 
     /// The target without names, if the local network is not to be left: resolvers ask whom they like.

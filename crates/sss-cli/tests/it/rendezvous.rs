@@ -337,6 +337,35 @@ fn with_relay_only_nothing_goes_directly_whatever_names_the_peer() {
     }
 }
 
+/// Whoever writes a ticket may run the server that it names.
+// spec: RCH-40
+#[test]
+fn threat_44_with_relay_only_a_server_that_only_a_ticket_names_is_not_asked() {
+    let home = Home::new();
+    let (socket, address) = silent();
+    let theirs = Home::new().run(["id"]).expect(0).out;
+    let server = format!("{}@{address}", theirs.trim());
+    let writer = Home::new();
+    let ticket = writer.run(["ticket", "--public", "--no-addresses", "--server", &server]);
+    let ticket = ticket.expect(0).out.trim().to_owned();
+    let own = Server::start(&["--relay"]);
+    for command in ["ls", "ping", "doctor"] {
+        let ran = home.run([command, &ticket, "--relay-only", "--timeout", "1"]);
+        ran.expect(2)
+            .says(&["that of a ticket is not asked", "--server", &server]);
+        let by = [command, &ticket, "--relay-only", "--timeout", "1", "--server", &own.at];
+        let ran = home.run(by).expect(3);
+        if command != "doctor" {
+            ran.says(&["the ticket names the server", &server, "is not asked"]);
+        }
+    }
+    socket.set_nonblocking(true).unwrap();
+    assert!(socket.recv(&mut [0; 2000]).is_err(), "nothing has come");
+    let ran = home.run(["ls", &ticket, "--relay-only", "--timeout", "1", "--server", &server]);
+    ran.expect(3);
+    assert!(socket.recv(&mut [0; 2000]).is_ok(), "whoever names it trusts it");
+}
+
 #[test]
 fn a_server_that_comes_back_in_time_is_waited_for() {
     let (home, mut server) = (Home::new(), Server::start(&[]));
