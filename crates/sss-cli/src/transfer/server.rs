@@ -98,12 +98,12 @@ impl FileService {
         let watch = link.clone();
         let is_gone: IsGone = Arc::new(move || watch.status() != LinkStatus::Up);
         let who = Who::of(eid, &session.peer());
-        let owner = who.owner();
         let Some(place) = self.limits.sessions.place(who, is_gone.clone()).await else {
             let refusal = busy();
             session.reset_tree_with(refusal.status as u32, &refusal.text);
             return serving.end(None, Some(refusal), &self.log);
         };
+        let owner = who.owner().in_session(place.session());
         let heard = tokio::select! {
             heard = session::hear(&mut session, eid, &self.door) => heard,
             () = place.sent_away() => Err(busy()),

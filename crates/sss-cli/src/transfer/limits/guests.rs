@@ -17,7 +17,7 @@ use sss::{Eid, Network, Peer};
 use tokio::sync::Notify;
 
 use super::IsGone;
-use super::shares::{Owner, Share, Shares};
+use super::shares::{Owner, Session, Share, Shares};
 
 /// Time that a session has to give way.
 const MOMENT: Duration = Duration::from_secs(2);
@@ -247,6 +247,11 @@ impl Guest {
 }
 
 impl Place {
+    /// The number of the session.
+    pub(crate) fn session(&self) -> Session {
+        self.id
+    }
+
     /// Notes that the session was let in.
     pub(crate) fn let_in(&self) {
         self.guests.change(self.id, |guest| guest.is_let_in = true);

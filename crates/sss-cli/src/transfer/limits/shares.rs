@@ -6,7 +6,8 @@
 //!    peer has, for whoever comes next.
 //! 2. Whoever waits and has least is served first: the network that has least, and its peer that has least; among
 //!    equals who was not served yet, since it began to wait or to have something, and then whoever waits longest.
-//!    So who comes to a crowd that waits for its next turn does not wait for the turns of them all.
+//!    So who comes to a crowd that waits for its next turn does not wait for the turns of them all. Likewise the
+//!    sessions of a peer, which share what it gets ([`lines`]).
 //! 3. [`Shares::who_gives_way`] finds for those who wait, first for those who have nothing at all, whoever has more
 //!    than they would have then; or has more than they have now, if its turn is over (round robin): so each gets a
 //!    turn, however many they are. Where others would get what is given back,
@@ -15,14 +16,17 @@
 //! So a peer that takes all it can get delays itself, and a crowd of them delays its own network, and nobody else.
 
 mod giving;
+mod lines;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use sss::{Eid, Network};
 use tokio::sync::oneshot;
 
 pub(crate) use self::giving::{Cost, Holding};
+use self::lines::Lines;
+pub(crate) use self::lines::Session;
 
 /// Number of those who wait that are looked at together.
 const LOOKED_AT: usize = 512;
@@ -36,6 +40,7 @@ pub(crate) struct Shares(Arc<Mutex<State>>);
 pub(crate) struct Owner {
     group: Group,
     eid: Eid,
+    session: Session,
 }
 
 /// Peers that have a share together: those of a network. Without a channel there is none: all of those are counted as
@@ -87,7 +92,7 @@ struct Members {
 struct Holder {
     /// Place in `waiting`, while somebody waits.
     rank: Rank,
-    queue: VecDeque<Waiter>,
+    queue: Lines,
 }
 
 struct Waiter {
@@ -105,7 +110,21 @@ pub(crate) struct Share {
 impl Owner {
     /// A peer that shares with its network.
     pub(crate) fn of(eid: Eid, network: Option<Network>) -> Self {
-        Self { group: network, eid }
+        Self {
+            group: network,
+            eid,
+            session: 0,
+        }
+    }
+
+    /// The same peer, in one of its sessions.
+    pub(crate) fn in_session(self, session: Session) -> Self {
+        Self { session, ..self }
+    }
+
+    /// Returns whether both are the same peer, in whatever sessions.
+    fn is_same_peer(&self, other: &Self) -> bool {
+        (self.group, self.eid) == (other.group, other.eid)
     }
 
     /// The peer.
@@ -207,8 +226,8 @@ impl Shares {
                 peer.rank.since = turn;
             }
             // A peer that gives up waiting and begins again leaves nothing behind.
-            peer.queue.retain(|waiter| !waiter.grant.is_closed());
-            peer.queue.push_back(Waiter { count, grant });
+            peer.queue.retain_waiting();
+            peer.queue.push_back(owner.session, Waiter { count, grant });
         });
         self.serve(state);
         granted
@@ -217,7 +236,10 @@ impl Shares {
     fn give_back(&self, owner: Owner, count: u64) {
         let mut state = self.state();
         state.used = state.used.saturating_sub(count);
-        state.change(owner, |peer| peer.rank.used = peer.rank.used.saturating_sub(count));
+        state.change(owner, |peer| {
+            peer.rank.used = peer.rank.used.saturating_sub(count);
+            peer.queue.give_back(owner.session, count);
+        });
         self.serve(state);
     }
 
@@ -294,7 +316,7 @@ impl State {
 
     fn take(&mut self, owner: Owner, count: u64) {
         self.used = self.used.saturating_add(count);
-        self.change(owner, |peer| peer.take(count));
+        self.change(owner, |peer| peer.take(owner.session, count));
     }
 
     /// The next who can be served, with what he gets taken already. Somebody for whom there is no room is not
@@ -305,16 +327,17 @@ impl State {
                 (owner, Some(count)) if count <= self.free() => break (owner, count),
                 (_, Some(_)) => return None,
                 // It does not wait any more. Only who comes first is looked at: nobody goes through all.
-                (owner, None) => self.change(owner, |peer| peer.queue.retain(|waiter| !waiter.grant.is_closed())),
+                (owner, None) => self.change(owner, |peer| peer.queue.retain_waiting()),
             }
         };
         let group = self.groups.get_mut(&owner.group)?;
-        let waiter = group.peers.get_mut(&owner.eid)?.queue.pop_front()?;
         self.turn = self.turn.saturating_add(1);
         let turn = self.turn;
+        let (session, waiter) = group.peers.get_mut(&owner.eid)?.queue.pop_front(turn)?;
+        let owner = owner.in_session(session);
         self.used = self.used.saturating_add(count);
         self.change(owner, |peer| {
-            peer.take(count);
+            peer.take(session, count);
             // Whoever was served waits behind the others.
             peer.rank.since = turn;
         });
@@ -335,7 +358,7 @@ impl State {
         let members = self.groups.get(&group)?;
         let poor = members.waiting.iter();
         for (_, eid) in poor.take_while(|(rank, _)| rank.used == 0 || rank.used < self.free()) {
-            let owner = Owner { group, eid: *eid };
+            let owner = Owner::of(*eid, group);
             let front = members.peers.get(eid)?.queue.front()?;
             match self.fits(owner, front.count) {
                 _ if front.grant.is_closed() => return Some((owner, None)),
@@ -367,7 +390,7 @@ impl State {
         });
         let queues = groups.flatten().filter_map(|(group, eid, members)| {
             let queue = &members.peers.get(&eid)?.queue;
-            Some(queue.iter().map(move |waiter| (Owner { group, eid }, waiter)))
+            Some(queue.iter().map(move |waiter| (Owner::of(eid, group), waiter)))
         });
         let waiters = queues.flatten().filter(|(_, waiter)| !waiter.grant.is_closed());
         waiters.map(|(owner, waiter)| (owner, waiter.count))
@@ -397,7 +420,8 @@ impl Members {
 }
 
 impl Holder {
-    fn take(&mut self, count: u64) {
+    fn take(&mut self, session: Session, count: u64) {
+        self.queue.take(session, count);
         self.rank.used = self.rank.used.saturating_add(count);
         self.rank.is_served = true;
     }
@@ -456,6 +480,35 @@ mod tests {
 
     fn used(shares: &Shares) -> u64 {
         shares.state().used
+    }
+
+    #[test]
+    fn a_session_does_not_wait_for_all_that_others_of_its_peer_want() {
+        let shares = Shares::new(100, 4);
+        let session = |n| eid(1).in_session(n);
+        let held: Vec<_> = (0..4).map(|_| shares.try_get(session(1), 1).unwrap()).collect();
+        let mut many: Vec<_> = (0..50).map(|_| Box::pin(shares.get(session(1), 1))).collect();
+        let mut others: Vec<_> = (2..5).map(|n| Box::pin(shares.get(session(n), 1))).collect();
+        let mut second = Box::pin(shares.get(session(2), 1));
+        assert!(many.iter_mut().all(|one| now(one).is_none()));
+        assert!(others.iter_mut().all(|one| now(one).is_none()) && now(&mut second).is_none());
+        // What comes back goes to those who have nothing, in the order of their coming, and not to who asked first.
+        let mut got = Vec::new();
+        for (n, one) in held.into_iter().enumerate().take(3) {
+            drop(one);
+            got.push(now(&mut others[n]).expect("the next session"));
+            assert!(now(&mut second).is_none() && now(&mut many[0]).is_none());
+        }
+        // Each has one now, the first session that which was dropped last.
+        drop(got.remove(0));
+        let again = now(&mut second).expect("it has nothing any more");
+        drop(got);
+        let first: Vec<_> = many.iter_mut().filter_map(now).collect();
+        assert_eq!(first.len(), 3, "who is left gets the rest");
+        drop(first);
+        drop((again, many, others, second));
+        assert_eq!(used(&shares), 0);
+        assert!(shares.state().groups.is_empty());
     }
 
     #[test]

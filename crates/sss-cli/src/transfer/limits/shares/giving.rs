@@ -66,7 +66,7 @@ impl State {
         groups.flatten().filter_map(|(group, eid, members)| {
             let mut queue = members.peers.get(&eid)?.queue.iter();
             let first = queue.find(|waiter| !waiter.grant.is_closed())?;
-            Some((Owner { group, eid }, first.count))
+            Some((Owner::of(eid, group), first.count))
         })
     }
 
@@ -179,7 +179,7 @@ impl Need {
         };
         let is_over = holding.is_over && has > would_have;
         let is_richer = holding.cost == Cost::Gone || has > would_have.saturating_add(self.count) || is_over;
-        is_richer && self.is_worth(holding.cost) && holding.owner != self.owner
+        is_richer && self.is_worth(holding.cost) && !holding.owner.is_same_peer(&self.owner)
     }
 
     fn is_worth(&self, cost: Cost) -> bool {
