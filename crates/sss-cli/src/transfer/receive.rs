@@ -313,27 +313,28 @@ impl Destination {
     /// CHANGED if another transfer has brought it, or written the temporary file; else what the operating system says.
     pub(crate) fn part_file_again(&self, kept: Option<Kept>) -> Result<PartFile, Refusal> {
         let Some(kept) = kept else {
-            if let Ok(Place::Identical { .. }) = self.look() {
-                let text = "another transfer has brought this file in the meantime";
-                return Err(Refusal::new(Status::Changed, text));
+            if self.is_brought() {
+                return Err(brought());
             }
             return self.part_file(Leftover::Discard);
         };
         self.part_file(Leftover::Own(kept))
     }
 
-    /// Removes what is kept of a file that is not continued when it is sent again. What cannot be removed is taken over
-    /// by the next transfer.
+    /// Returns whether the file is there now, as far as can be seen.
+    pub(crate) fn is_brought(&self) -> bool {
+        matches!(self.look(), Ok(Place::Identical { .. }))
+    }
+
+    /// Removes what is kept of a file that is not continued when it is sent again, or is there. What cannot be removed
+    /// is taken over by the next transfer.
     pub(crate) fn leave(&self, kept: Kept) {
-        if self.is_continued() {
+        if self.is_continued() && !self.is_brought() {
             return;
         }
-        let Ok((above, name)) = self.root.place(&self.path) else {
-            return;
-        };
-        if let Ok(part) = PartFile::open(above, name, Leftover::Own(kept)) {
-            part.discard();
-        }
+        let part = self.root.place(&self.path).ok();
+        let part = part.and_then(|(above, name)| PartFile::open(above, name, Leftover::Own(kept)).ok());
+        part.into_iter().for_each(PartFile::discard);
     }
 
     /// Everything that is left to do once the last bytes are there.
@@ -481,6 +482,13 @@ enum Begun {
 
 pub(crate) fn corrupt() -> Refusal {
     Refusal::new(Status::Corrupt, "what arrived does not have the BLAKE3 that was sent")
+}
+
+pub(crate) fn brought() -> Refusal {
+    Refusal::new(
+        Status::Changed,
+        "another transfer has brought this file in the meantime",
+    )
 }
 
 pub(crate) fn exists() -> Refusal {

@@ -9,7 +9,7 @@
 
 use std::mem;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sss_files::{Cursor, Prefix, Refusal, Status, Stop, Verdict};
@@ -20,10 +20,13 @@ use super::io_pool::{self, Job};
 use super::limits::{Claim, PATIENCE, Part, Room};
 use super::part_file::{Kept, PartFile};
 use super::quota::{Quota, Writing};
-use super::receive::{Destination, Place, Unhashed, corrupt, exists, shorter};
+use super::receive::{Destination, Place, Unhashed, brought, corrupt, exists, shorter};
 
 /// Descriptors of a file that comes in, and of its directory.
 const DESCRIPTORS: u64 = 2;
+
+/// Time after which it is looked for the first time whether another transfer has brought a file that stands.
+const MOMENT: Duration = Duration::from_secs(1);
 
 /// A file that a peer sends.
 pub(crate) struct Store<'c> {
@@ -275,9 +278,27 @@ impl<'s> Arrival<'s> {
         }
         self.rest().await?;
         claim.paused();
-        let more = exchange.incoming().more(SMALL).await?;
+        let more = tokio::select! {
+            more = exchange.incoming().more(SMALL) => more?,
+            () = self.brought() => return Err(brought().into()),
+        };
         claim.resumed();
         Ok(more)
+    }
+
+    /// Waits for another transfer to have brought the file, as it may while this one writes, or stands. It is looked
+    /// for more and more rarely.
+    async fn brought(&self) {
+        let mut pause = MOMENT;
+        while let FileState::Closed(Some(_)) = self.file {
+            tokio::time::sleep(pause).await;
+            pause = pause.saturating_mul(2);
+            let to = self.store.to.clone();
+            if io_pool::run(move || to.is_brought()).await {
+                return;
+            }
+        }
+        std::future::pending().await
     }
 
     /// Writes what has come, and gives everything back.

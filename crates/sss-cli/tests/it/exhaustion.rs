@@ -322,6 +322,7 @@ fn what_nobody_goes_on_with_is_not_left_behind() {
         beginning("large", large, 100_000),
         beginning("never", small, 5000),
         beginning("later", large, 100_000),
+        beginning("brought", small, 5000),
     ];
     let mut dead = runtime.block_on(Unread::begin(&serving, beginnings));
     let answers = runtime.block_on(async {
@@ -355,7 +356,8 @@ fn what_nobody_goes_on_with_is_not_left_behind() {
         names
     };
     wait_until(Duration::from_secs(20), || {
-        names() == [".later.sss-part", ".never.sss-part", "large", "small"]
+        let parts = [".brought.sss-part", ".later.sss-part", ".never.sss-part"];
+        names() == [&parts[..], &["large", "small"]].concat()
     });
     let refused = runtime.block_on(async {
         let mut refused = Vec::new();
@@ -367,9 +369,14 @@ fn what_nobody_goes_on_with_is_not_left_behind() {
     for answer in refused {
         assert_eq!(answer.get(..1), Some(&[10][..]), "CHANGED: {answer:?}");
     }
+    // Another transfer brings one of them without having seen that there was a part of it.
+    fs::rename(client.path("small"), dir.join("brought")).unwrap();
+    wait_until(Duration::from_secs(20), || {
+        names() == [".later.sss-part", ".never.sss-part", "brought", "large", "small"]
+    });
     drop((dead, session));
     wait_until(Duration::from_secs(20), || {
-        names() == [".later.sss-part", "large", "small"]
+        names() == [".later.sss-part", "brought", "large", "small"]
     });
     for (name, content) in &files {
         assert!(fs::read(dir.join(name)).unwrap() == *content, "{name}");
