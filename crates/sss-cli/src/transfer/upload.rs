@@ -88,6 +88,8 @@ impl Upload {
                     Kind::Unreadable(refusal) if refusal.status == Status::Unfinished => {
                         this.tally.note(format!("{}: {refusal}", this.local.join(&entry.path)));
                     }
+                    // It is this process that has too many open.
+                    Kind::Unreadable(refusal) if refusal.is_shortage() => return Err(TransferError::local(refusal)),
                     Kind::Unreadable(refusal) => this.tally.fail(this.local.join(&entry.path), refusal),
                 }
             }

@@ -413,6 +413,32 @@ fn want_of_descriptors_is_waited_for() {
     });
 }
 
+/// Whatever it is that a client cannot open, it says whose limit that is.
+#[test]
+fn a_put_with_few_descriptors_says_that_they_are_its_own() {
+    let (server, client) = (Home::new(), Home::new());
+    let source = client.dir("source");
+    for i in 0..30 {
+        fs::write(source.join(i.to_string()), i.to_string()).unwrap();
+    }
+    client.run(["id"]).expect(0);
+    let serving = server.serve(&server.dir("dest"), &["--write"]);
+    let mut refused = 0;
+    for descriptors in 10..24 {
+        let mut put = client.command_with_descriptors(descriptors);
+        let to = serving.at(&descriptors.to_string());
+        put.args(["put", source.to_str().unwrap(), &to]);
+        put.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let ran = Ran::wait(put.spawn().unwrap());
+        if ran.code != Some(0) {
+            let ran = ran.says(&["this process may have no more than", "ulimit -n 1024"]);
+            assert!(!ran.err.contains("try again later"), "{descriptors}: {}", ran.err);
+            refused += 1;
+        }
+    }
+    assert!((1..14).contains(&refused), "{refused}");
+}
+
 // spec: FIL-1
 #[test]
 fn a_peer_waits_for_itself_only() {
