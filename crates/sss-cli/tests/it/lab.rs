@@ -22,6 +22,7 @@ mod pair;
 mod routers;
 pub(crate) mod running;
 mod sprayed;
+mod suspended;
 pub(crate) mod world;
 
 /// Says loudly that nothing was tested where no lab can be made.

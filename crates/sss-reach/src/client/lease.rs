@@ -68,9 +68,15 @@ pub(super) struct Wish {
 #[derive(Default)]
 struct Tokens {
     /// The one that is used at the present address.
-    here: Option<Vec<u8>>,
+    here: Option<Token>,
     /// Not seen by anybody yet, the latest last.
-    unused: VecDeque<Vec<u8>>,
+    unused: VecDeque<Token>,
+}
+
+/// A token, and the address that it names: sent from there, it proves that this host is there (RCH-10).
+struct Token {
+    of: SocketAddr,
+    bytes: Vec<u8>,
 }
 
 /// The time of the next LEASE.
@@ -89,7 +95,7 @@ struct Timer {
 /// News that LEASE_OK has brought.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct News {
-    /// This host's address is another one, as the server sees it.
+    /// This host's address is another one, as the server sees it, or is yet to be proven.
     pub(super) is_elsewhere: bool,
     /// The server is another run, as it turns out: it knows no handle of its relay any more.
     pub(super) is_restarted: bool,
@@ -111,7 +117,7 @@ impl Timer {
 }
 
 impl Tokens {
-    fn put(&mut self, token: Vec<u8>) {
+    fn put(&mut self, token: Token) {
         self.unused.push_back(token);
         while self.unused.len() > MAX_TOKENS {
             self.unused.pop_front();
@@ -123,14 +129,17 @@ impl Tokens {
         if self.here.is_none() {
             self.here = self.unused.pop_back();
         }
-        self.here.as_deref()
+        self.here.as_ref().map(|token| token.bytes.as_slice())
+    }
+
+    /// Returns whether the token that is used proves an address.
+    fn proves(&self, address: SocketAddr) -> bool {
+        self.here.as_ref().is_some_and(|token| token.of == address)
     }
 
     /// A token that was made for the present address takes the place of the one used so far.
-    fn put_here(&mut self, token: Vec<u8>) {
-        if let Some(before) = self.here.replace(token) {
-            drop(before);
-        }
+    fn put_here(&mut self, token: Token) {
+        self.here = Some(token);
     }
 
     fn leave(&mut self) {
@@ -142,7 +151,10 @@ impl Lease {
     /// A lease that was just registered, on a channel of this round-trip time: the first call needs one.
     pub(super) fn new(now: Instant, registered: Registered, (wish, rtt): (Wish, Option<Duration>)) -> Self {
         let mut tokens = Tokens::default();
-        registered.tokens.into_iter().for_each(|token| tokens.put(token));
+        let of = registered.address;
+        for bytes in registered.tokens {
+            tokens.put(Token { of, bytes });
+        }
         let ttl = Duration::from_secs(u64::from(registered.ttl).max(1));
         Self {
             key: LeaseKey::new(registered.key),
@@ -245,7 +257,7 @@ impl Lease {
     /// LEASE from another address than the present one, with a token that was not seen yet. `None` if there is none
     /// left. Nothing else is awaited of it.
     pub(super) fn elsewhere(&mut self, now: Instant, rng: &mut Generator) -> Option<Vec<u8>> {
-        let token = self.tokens.unused.pop_back()?;
+        let token = self.tokens.unused.pop_back()?.bytes;
         let mut lease = self.statement(now, None);
         // It is of the address that this host has there.
         lease.mapped = bodies::MappedPort::default();
@@ -332,15 +344,17 @@ impl Lease {
             self.timer.unanswered = 0;
             self.timer.at = now + self.ttl / 3;
         }
-        let is_elsewhere = ok.address != self.observed;
-        let is_restarted = ok.boot != self.boot;
-        if is_elsewhere {
-            self.observed = ok.address;
-            // The token is for the address where this host is now: it proves that it is there.
-            self.tokens.put_here(ok.token);
-        } else {
-            self.tokens.put(ok.token);
+        // The token is for the address where this host is now. Where the one in use is for another, also one of those
+        // before the last, it takes its place: it proves that this host is there.
+        let (of, bytes) = (ok.address, ok.token);
+        let is_proven = self.tokens.proves(of);
+        match is_proven {
+            true => self.tokens.put(Token { of, bytes }),
+            false => self.tokens.put_here(Token { of, bytes }),
         }
+        let is_elsewhere = of != self.observed || !is_proven;
+        let is_restarted = ok.boot != self.boot;
+        self.observed = of;
         self.boot = ok.boot;
         self.mapped.on_answered(now, ok.counter);
         if is_elsewhere || is_restarted {

@@ -28,6 +28,14 @@ impl Pair {
             .site("b", kinds.1)
             .link(link)
             .build()?;
+        Self::in_lab(program, lab)
+    }
+
+    /// Starts the server in a lab with the sites `a` and `b`.
+    ///
+    /// # Errors
+    /// As [`World::start`].
+    pub(crate) fn in_lab(program: &Path, lab: Lab) -> Result<Self, Failure> {
         let homes = tempfile::tempdir()?;
         let node = lab.node("server")?;
         let address = node.ipv4().ok_or("the server has no address")?;
@@ -59,9 +67,17 @@ impl Pair {
     /// # Errors
     /// If it is not.
     pub(crate) fn callee(&self, more: &[&str]) -> Result<(Running, String), Failure> {
+        self.callee_of(self.homes.path(), more)
+    }
+
+    /// The same, which serves a directory.
+    ///
+    /// # Errors
+    /// If it is not registered.
+    pub(crate) fn callee_of(&self, served: &Path, more: &[&str]) -> Result<(Running, String), Failure> {
         let mut command = self.command("b")?;
         command.args(["serve", "--public", "--json", "--bind", "0.0.0.0:0"]);
-        let mut callee = Running::start(command.args(more).arg(self.homes.path()))?;
+        let mut callee = Running::start(command.args(more).arg(served))?;
         let eid = text(&callee.event("listening")?["eid"]);
         callee.event("registered")?;
         Ok((callee, eid))

@@ -152,6 +152,42 @@ fn an_address_that_has_changed_is_proven_at_once() {
     assert!(news.is_forgotten && !news.is_over && !news.is_elsewhere);
 }
 
+// spec: RCH-9, RCH-10
+#[test]
+fn an_address_that_may_have_changed_twice_is_proven_although_the_server_has_named_it() {
+    let (mut lease, mut rng) = lease();
+    due(&mut lease, at(0), &mut rng).unwrap();
+    answer(&mut lease, at(50), (1, 1, 5), Notice::default()).unwrap();
+    lease.on_moved(at(100));
+    due(&mut lease, at(100), &mut rng).unwrap();
+    assert!(
+        answer(&mut lease, at(150), (2, 2, 6), Notice::default())
+            .unwrap()
+            .is_elsewhere
+    );
+    assert_eq!(due(&mut lease, at(150), &mut rng).unwrap().0, 6);
+    // The answer to that one is not waited for: the network has changed once more, and the address has not.
+    lease.on_moved(at(160));
+    let (token, _) = due(&mut lease, at(160), &mut rng).unwrap();
+    assert!(token < 5, "one that names the first address: {token}");
+    assert!(
+        answer(&mut lease, at(210), (4, 2, 7), Notice::default())
+            .unwrap()
+            .is_elsewhere
+    );
+    assert_eq!(
+        due(&mut lease, at(210), &mut rng).unwrap().0,
+        7,
+        "the token of that address"
+    );
+    assert!(
+        !answer(&mut lease, at(260), (5, 2, 8), Notice::default())
+            .unwrap()
+            .is_elsewhere
+    );
+    assert_eq!(lease.next_timer(), at(20_260), "it is proven");
+}
+
 // spec: RCH-13
 #[test]
 fn answers_to_introductions_go_at_once_and_not_too_often() {
