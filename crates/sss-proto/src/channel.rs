@@ -60,6 +60,7 @@ use sss_wire::frame::{Ack, PathChallenge, PathResponse};
 use sss_wire::params::Settings;
 use sss_wire::{ChannelId, Code, Writer};
 
+pub(crate) use close::CloseState;
 pub use close::MAX_CLOSING;
 pub(crate) use counters::Counters;
 pub use ecn::EcnState;
@@ -357,9 +358,9 @@ impl Channel {
         self.liveness.close.on_close(now, self.flight.probe_timeout());
     }
 
-    /// A packet came after this host ended the channel.
-    pub(crate) fn on_packet_while_closing(&mut self) {
-        self.liveness.close.on_packet();
+    /// The end of the channel.
+    pub(crate) fn ending(&mut self) -> &mut CloseState {
+        &mut self.liveness.close
     }
 }
 

@@ -373,7 +373,7 @@ impl Peer {
             return;
         };
         if !channel.is_open() {
-            channel.channel.on_packet_while_closing();
+            channel.channel.ending().on_packet();
             return;
         }
         let is_accepted = packet.opened.generation > 0;

@@ -34,7 +34,7 @@ pub(super) fn frame(code: Code, reason: &str) -> Close<'_> {
 
 /// State of a channel: open, or one of the steps of its end.
 #[derive(Debug)]
-pub(super) enum CloseState {
+pub(crate) enum CloseState {
     Open,
     /// CLOSE was or is to be sent.
     Closing(Box<Closing>),
@@ -48,7 +48,7 @@ pub(super) enum CloseState {
 
 /// A CLOSE of this host.
 #[derive(Debug)]
-pub(super) struct Closing {
+pub(crate) struct Closing {
     pub(super) code: Code,
     pub(super) reason: String,
     until: Instant,
@@ -90,7 +90,7 @@ impl CloseState {
     }
 
     /// A packet came for the channel that was closed: it is answered if it is the 1st, 2nd, 4th, 8th ...
-    pub(super) fn on_packet(&mut self) {
+    pub(crate) fn on_packet(&mut self) {
         if let Self::Closing(closing) = self {
             closing.heard += 1;
             closing.is_due |= closing.heard.is_power_of_two();
@@ -111,8 +111,17 @@ impl CloseState {
         }
     }
 
+    /// A channel that is ending is to be forgotten by `latest`.
+    pub(crate) fn hasten(&mut self, latest: Instant) {
+        match self {
+            Self::Closing(closing) => closing.until = closing.until.min(latest),
+            Self::Draining { until } => *until = latest.min(*until),
+            Self::Open | Self::Ended => {}
+        }
+    }
+
     /// Returns when the channel is to be forgotten, if it is ending.
-    pub(super) fn next_timer(&self) -> Option<Instant> {
+    pub(crate) fn next_timer(&self) -> Option<Instant> {
         match self {
             Self::Closing(closing) => Some(closing.until),
             Self::Draining { until } => Some(*until),

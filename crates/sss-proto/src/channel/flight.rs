@@ -448,12 +448,13 @@ impl Flight {
     /// The round trip that an acknowledgement measures, if it newly names its largest number (REC-1).
     fn measure(&mut self, now: Instant, ack: &Ack<'_>, acked: &Acked) -> Option<Duration> {
         let largest = acked.largest.filter(|l| l.seq == ack.largest && acked.eliciting)?;
-        if largest.seq < self.recovery.path_start {
+        let Recovery { rtt, loss, .. } = &self.recovery;
+        let longest = self.recovery.peer_ack_delay;
+        if largest.seq < self.recovery.path_start || loss.was_suspended(now, rtt, longest) {
             return None;
         }
-        let latest = now.since(largest.sent);
-        let delay = Duration::from_micros(ack.delay_us).min(self.recovery.peer_ack_delay);
-        self.recovery.rtt.update(now, latest, delay);
+        let delay = Duration::from_micros(ack.delay_us).min(longest);
+        self.recovery.rtt.update(now, now.since(largest.sent), delay);
         Some(self.recovery.rtt.adjusted())
     }
 

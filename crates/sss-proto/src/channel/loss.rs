@@ -18,6 +18,8 @@ const RAISED_ROUND_TRIPS: u32 = 8;
 const PROBES: u8 = 2;
 /// Probe timeouts in a row from which on the peer is silent (REC-4, MIG-11).
 const SILENT: u32 = 2;
+/// A host whose probe timeout is so late was suspended.
+const SUSPENDED: Duration = Duration::from_secs(1);
 /// The number of probe timeouts in a row that repeat data (MIG-12).
 const DATA_PROBES: u32 = 3;
 /// A false loss is recognised within this distance of the largest acknowledged number.
@@ -210,6 +212,12 @@ impl LossDetector {
         let last = self.probe.last_eliciting;
         let latest = self.probe.waiting_since.map_or(last, |since| since + wait);
         last.min(latest) + wait
+    }
+
+    /// Returns whether this host was suspended: its probe timeout is long over, and nobody has seen to it. What came
+    /// meanwhile has waited here (REC-1).
+    pub(super) fn was_suspended(&self, now: Instant, rtt: &Rtt, max_ack_delay: Duration) -> bool {
+        self.probe_time(rtt, max_ack_delay) + SUSPENDED <= now
     }
 
     /// The probe timeout has expired.

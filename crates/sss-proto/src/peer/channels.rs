@@ -322,8 +322,11 @@ impl TreeChannels {
     }
 
     /// Closes all channels that are open. Where ACCEPT was not sent yet, it says so; where it may have been lost, the
-    /// end is remembered.
+    /// end is remembered. None is kept for longer than the carrier, if that works: who hears CLOSE there ends the
+    /// others (MIG-20).
     pub(super) fn close_all(&mut self, now: Instant, code: Code, reason: &str) {
+        let works = |c: &&TreeChannel| c.is_open() && !c.channel.is_stalled();
+        let working = self.carrier().filter(works).map(TreeChannel::serial);
         for channel in self.list.iter_mut().filter(|c| c.is_open()) {
             channel.channel.close(now, code, reason);
             if let Some(acceptance) = channel.acceptance.take() {
@@ -331,6 +334,10 @@ impl TreeChannels {
                 self.unheard.push(Unheard::Attempt(*acceptance.attempt(), end));
                 channel.acceptance = Some(acceptance).filter(|a| a.is_owed());
             }
+        }
+        let working = working.and_then(|serial| self.get_mut(serial));
+        if let Some(end) = working.and_then(|c| c.channel.ending().next_timer()) {
+            self.list.iter_mut().for_each(|c| c.channel.ending().hasten(end));
         }
     }
 

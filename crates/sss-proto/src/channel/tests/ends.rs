@@ -90,7 +90,7 @@ fn a_lost_close_is_sent_again_when_the_peer_goes_on() {
     let mut sent = vec![a.alone(at(10)).unwrap().0];
     for n in 0..16 {
         b.data(at(11 + n), 10);
-        a.channel.on_packet_while_closing();
+        a.channel.ending().on_packet();
         sent.extend(a.alone(at(11 + n)).map(|again| again.0));
     }
     assert_eq!(sent.len(), 1 + 5, "packets 1, 2, 4, 8 and 16");
@@ -108,8 +108,12 @@ fn a_channel_that_ends_in_a_blackout_is_forgotten_soon() {
     let (mut a, mut b) = warm_pair();
     let packet = a.data(at(100), 100);
     b.take(at(1600), &packet, a.address).unwrap();
-    b.tick(at(1700));
-    let ack = b.control(at(1700)).expect("an acknowledgement");
+    b.tick(at(1620));
+    let ack = b.control(at(1620)).expect("an acknowledgement");
+    while let Some(due) = a.channel.next_timer().filter(|due| *due < at(3200)) {
+        a.tick(due);
+        while a.control(due).is_some() {}
+    }
     a.take(at(3200), &ack, b.address).unwrap();
     a.data(at(3300), 100);
     // Nothing is acknowledged any more, and the probe timeout backs off.

@@ -117,6 +117,37 @@ fn a_probe_timeout_sends_the_oldest_data_again_then_ping() {
     assert!(a.fates.is_empty(), "the three were told as lost before");
 }
 
+// spec: REC-1
+#[test]
+fn the_time_for_which_this_host_was_suspended_is_no_round_trip() {
+    for is_suspended in [false, true] {
+        let (mut a, mut b) = warm_pair();
+        let before = a.channel.flight.recovery.rtt.latest();
+        let packet = a.data(at(10), 10);
+        b.take(at(10), &packet, a.address).unwrap();
+        b.tick(at(30));
+        let answer = b.control(at(30)).unwrap();
+        // The answer takes long, or has waited here.
+        while !is_suspended && let Some(due) = a.channel.next_timer().filter(|due| *due < at(5000)) {
+            a.tick(due);
+            while a.control(due).is_some() {}
+        }
+        a.take(at(5000), &answer, b.address).unwrap();
+        let measured = a.channel.flight.recovery.rtt.latest();
+        let expected = if is_suspended {
+            before
+        } else {
+            Duration::from_millis(4990)
+        };
+        assert_eq!(measured, expected, "{is_suspended}");
+        assert_eq!(
+            a.channel.flight.recovery.loss.probe_count(),
+            0,
+            "it is progress all the same"
+        );
+    }
+}
+
 // spec: REC-3
 #[test]
 fn a_late_packet_is_no_loss_the_next_time() {

@@ -30,6 +30,8 @@ struct Pair {
     under_way: Vec<UnderWay>,
     is_direct_up: bool,
     is_relay_up: bool,
+    /// The way through it, in one direction.
+    by_relay: Duration,
     /// One datagram in so many is lost, at random; 0: none.
     loss: u32,
     rng: rand::rngs::StdRng,
@@ -89,6 +91,7 @@ impl Pair {
             under_way: Vec::new(),
             is_direct_up: true,
             is_relay_up: true,
+            by_relay: BY_RELAY,
             loss: 0,
             rng: rand::SeedableRng::seed_from_u64(seed),
             stream,
@@ -153,7 +156,7 @@ impl Pair {
                 let (delay, link, bytes) = if is_relayed {
                     let packet = &datagram[RELAY_HEADER..];
                     let bytes = [&relay_header(HANDLES[1 - n])[..], packet].concat();
-                    (BY_RELAY, Link::Udp(relay()), bytes)
+                    (self.by_relay, Link::Udp(relay()), bytes)
                 } else {
                     (DIRECT, Link::Udp(self.net.nodes[n].address), datagram.to_vec())
                 };
@@ -261,6 +264,22 @@ fn the_relay_takes_over_when_the_direct_path_dies_and_gives_back_when_it_lives()
         assert!(silence < 200 * MS, "{silence:?}, seed {seed}");
         assert_eq!(pair.classes(), [RouteClass::Direct; 2], "seed {seed}");
     }
+}
+
+// spec: CHN-12, MIG-20
+#[test]
+fn the_end_does_not_wait_for_a_channel_that_is_slower_than_the_carrier() {
+    let mut pair = Pair::upgraded(0);
+    // Signs of life by the relay have waited for long on their way.
+    pair.by_relay = SECOND * 3 / 4;
+    pair.run(40 * SECOND);
+    assert_eq!((pair.classes(), pair.open()), ([RouteClass::Direct; 2], [2, 2]));
+    let now = pair.net.now;
+    pair.net.host(0).shutdown(now);
+    // Nobody reads any more.
+    pair.accepted = None;
+    pair.run(SECOND / 2);
+    assert!(pair.net.host(0).is_idle());
 }
 
 // spec: MIG-26, MIG-28
