@@ -374,11 +374,15 @@ fn patience(
 
 /// Tells how it is about the way to a peer. What could not be sent while it works does not count.
 fn way(host: Host, link: LinkWatch) -> impl Fn() -> Way {
-    let before = host.socket_stats().send_errors;
-    move || match link.status() {
-        LinkStatus::Up => Way::Works,
-        _ if host.socket_stats().send_errors > before => Way::Refused,
-        _ => Way::Silent,
+    let before = host.socket_stats();
+    move || {
+        let now = host.socket_stats();
+        match link.status() {
+            LinkStatus::Up => Way::Works,
+            _ if now.send_denied > before.send_denied => Way::Refused,
+            _ if now.send_errors > before.send_errors => Way::Cut,
+            _ => Way::Silent,
+        }
     }
 }
 

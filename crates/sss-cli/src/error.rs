@@ -414,6 +414,11 @@ impl From<TransferError> for Error {
                 "let UDP to there out in the firewall of this machine; then run the same command again: it goes on \
                  where it was",
             ),
+            TransferError::Cut(_) => Self::new(
+                Exit::Unreachable,
+                error.to_string(),
+                "connect this machine to a network; then run the same command again: it goes on where it was",
+            ),
             TransferError::Pattern(why) => Self::new(Exit::Usage, format!("it is no pattern: {why}"), "correct it"),
             TransferError::Protocol(what) => Self::new(
                 Exit::Failed,

@@ -55,6 +55,9 @@ pub(crate) enum TransferError {
     /// The peer does not answer, and this machine refuses to send to it.
     #[error("this machine has refused to send to the peer for {} s, as its firewall does", .0.as_secs())]
     Unsent(Duration),
+    /// The peer does not answer, and this machine has no way to it.
+    #[error("this machine has had no network that leads to the peer for {} s", .0.as_secs())]
+    Cut(Duration),
     /// The peer does not keep to the protocol.
     #[error("the peer broke the file protocol: {0}")]
     Protocol(String),

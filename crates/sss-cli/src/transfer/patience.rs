@@ -38,6 +38,8 @@ pub(crate) enum Way {
     Silent,
     /// It does not answer, and this machine refuses to send to it.
     Refused,
+    /// It does not answer, and this machine could not send to it: it has no network that leads there.
+    Cut,
 }
 
 struct State {
@@ -83,7 +85,7 @@ impl Patience {
     /// Waits for `work`, which the peer has a hand in, and has `extra` time for.
     ///
     /// # Errors
-    /// SILENT, UNHEARD or UNSENT if the peer says nothing for too long.
+    /// SILENT, UNHEARD, UNSENT or CUT if the peer says nothing for too long.
     pub(crate) async fn wait<T>(
         &self,
         extra: Duration,
@@ -110,6 +112,7 @@ impl Patience {
                     let is_over = until >= self.limit + MARGIN + extra;
                     match (self.way)() {
                         Way::Refused => return Err(TransferError::Unsent(self.limit)),
+                        Way::Cut => return Err(TransferError::Cut(self.limit)),
                         Way::Silent if is_over => return Err(TransferError::Unheard(self.limit)),
                         Way::Works if is_over => return Err(TransferError::Silent(self.limit)),
                         _ => {}
@@ -148,13 +151,15 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn where_this_machine_refuses_to_send_that_is_told_when_patience_is_over() {
+    async fn where_this_machine_cannot_send_that_is_told_when_patience_is_over() {
         let limit = Duration::from_millis(50);
-        let patience = Patience::new(limit, || {}, || Way::Refused);
-        let begun = Instant::now();
-        let waited = patience.wait(Duration::ZERO, std::future::pending::<Result<(), _>>());
-        let error = tokio::time::timeout(MARGIN, waited).await.unwrap().unwrap_err();
-        assert!(matches!(error, TransferError::Unsent(of) if of == limit), "{error}");
-        assert!(begun.elapsed() >= limit);
+        for (way, told) in [(Way::Refused, "firewall"), (Way::Cut, "no network")] {
+            let patience = Patience::new(limit, || {}, move || way);
+            let begun = Instant::now();
+            let waited = patience.wait(Duration::ZERO, std::future::pending::<Result<(), _>>());
+            let error = tokio::time::timeout(MARGIN, waited).await.unwrap().unwrap_err();
+            assert!(error.to_string().contains(told), "{error}");
+            assert!(begun.elapsed() >= limit);
+        }
     }
 }

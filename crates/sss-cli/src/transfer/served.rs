@@ -110,6 +110,7 @@ pub(crate) fn reason(error: TransferError) -> Refusal {
         silent @ (TransferError::Silent(_)
         | TransferError::Unheard(_)
         | TransferError::Unsent(_)
+        | TransferError::Cut(_)
         | TransferError::Busy(_)) => Refusal::new(Status::Io, silent.to_string()),
         TransferError::NoService(what) => Refusal::new(Status::Io, format!("the peer did not want it: {what}")),
     }

@@ -164,7 +164,8 @@ impl Upload {
             | TransferError::Protocol(_)
             | TransferError::Silent(_)
             | TransferError::Unheard(_)
-            | TransferError::Unsent(_)),
+            | TransferError::Unsent(_)
+            | TransferError::Cut(_)),
         ) = sent
         {
             return Err(error);

@@ -21,6 +21,8 @@ pub struct SocketStats {
     /// Sends that failed otherwise, such as for want of a route, or because the source is no address of this machine
     /// any more.
     pub send_errors: u64,
+    /// Those of them that this machine does not permit (`EPERM`, `EACCES`), as a firewall of its own does.
+    pub send_denied: u64,
     /// Changes of this machine's addresses, or of its way out, that were noticed.
     pub network_changes: u64,
     /// Number of times that the socket was bound anew, because this machine had lost the address that it was bound to.
@@ -37,5 +39,6 @@ impl SocketStats {
         self.send_calls += other.send_calls;
         self.send_blocked += other.send_blocked;
         self.send_errors += other.send_errors;
+        self.send_denied += other.send_denied;
     }
 }

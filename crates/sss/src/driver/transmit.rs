@@ -121,6 +121,7 @@ fn try_send(contents: &[u8], transmit: &Transmit, socket: &mut Socket, stats: &m
         Err(error) if quinn_udp::is_msg_size_err(&error) => stats.send_too_large += 1,
         Err(error) => {
             stats.send_errors += 1;
+            stats.send_denied += u64::from(error.kind() == io::ErrorKind::PermissionDenied);
             tracing::debug!(%error, link = %transmit.link, "sending failed");
         }
     }
@@ -174,6 +175,11 @@ mod tests {
         let mut stats = SocketStats::default();
         let mut waiting = Waiting { transmit, sent: 0 };
         assert!(matches!(waiting.send(&[1; 50], &mut ours, &mut stats), Sent::Done));
-        assert_eq!(stats.send_errors, 1);
+        assert_eq!((stats.send_errors, stats.send_denied), (1, 0));
+        // Nobody may send to all hosts unasked.
+        transmit.link = Link::Udp("255.255.255.255:9".parse().unwrap());
+        let mut denied = Waiting { transmit, sent: 0 };
+        assert!(matches!(denied.send(&[1; 50], &mut ours, &mut stats), Sent::Done));
+        assert_eq!((stats.send_errors, stats.send_denied), (2, 1));
     }
 }
