@@ -191,7 +191,7 @@ impl RawStream {
     fn of(socket: UdpSocket, peer: SocketAddr, ends: Ends) -> Outcome<Self> {
         let state = UdpSocketState::new((&socket).into())?;
         // The system counts its own bookkeeping, too, and both sides have buffers of the same size.
-        let room = SockRef::from(&socket).recv_buffer_size()? / 4;
+        let room = SockRef::from(&socket).recv_buffer_size()? / 2;
         Ok(Self {
             state,
             peer,
