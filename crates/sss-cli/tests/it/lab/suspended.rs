@@ -29,7 +29,7 @@ fn lab() -> Result<Pair, Failure> {
     )
 }
 
-// spec: RCH-9, RCH-10, MIG-13
+// spec: MIG-13
 #[test]
 fn a_transfer_goes_on_when_both_hosts_were_suspended_and_have_moved() {
     let Some(mut pair) = unless_skipped(lab()) else {
