@@ -9,8 +9,9 @@ use crate::time::Instant;
 
 /// Routes kept, of either kind.
 const MAX: usize = 8;
-/// Time after which who has begun the tree believes that its peer is gone, if nobody was heard who knows it.
-const BELIEVED: Duration = STALL_GRACE.saturating_mul(5);
+/// Time after which who has begun the tree believes that its peer is gone, if nobody was heard who knows it: longer
+/// than most outages, since another process may have been there before.
+const BELIEVED: Duration = STALL_GRACE.saturating_mul(30);
 
 /// Knowledge of where the peer of a tree was, and of who has answered in its place since it is looked for.
 #[derive(Default)]

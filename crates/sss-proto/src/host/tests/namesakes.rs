@@ -91,12 +91,12 @@ fn a_namesake_that_does_not_know_the_tree_does_not_end_it() {
         let (client, eid) = (net.nodes[CLIENT].address, net.eid(CLIENT));
         moves(&mut net, SERVER, eid, NAMESAKE);
         // The namesake answers at once, and the client cannot for a while that is longer than anybody else is believed.
-        net.run(10 * SECOND, |p| !concerns(p, client));
+        net.run(25 * SECOND, |p| !concerns(p, client));
         assert_eq!(net.host(NAMESAKE).stats().channels_made > 0, is_let_in);
         // It was asked once, and is let alone; also when it is introduced again.
         assert_eq!((initiates(&net), greetings_after(&net)), (1, 0));
         introduce(&mut net, &eid);
-        net.run(10 * SECOND, |p| !concerns(p, client));
+        net.run(25 * SECOND, |p| !concerns(p, client));
         assert_eq!(initiates(&net), 1);
         assert!(
             net.ends(SERVER).is_empty() && net.ends(CLIENT).is_empty(),
@@ -132,11 +132,11 @@ fn who_began_a_tree_believes_after_a_while_that_its_peer_was_restarted_elsewhere
     let begun = net.now;
     while net.ends(CLIENT).is_empty() {
         net.run(SECOND / 10, |p| !concerns(p, server));
-        assert!(net.now.since(begun) < 20 * SECOND);
+        assert!(net.now.since(begun) < 60 * SECOND);
     }
     assert_eq!(net.ends(CLIENT), [CloseReason::PeerRestarted]);
     let waited = net.now.since(begun);
-    assert!(waited > 5 * SECOND && waited < 8 * SECOND, "{waited:?}");
+    assert!(waited > 30 * SECOND && waited < 35 * SECOND, "{waited:?}");
 }
 
 // spec: MIG-4
@@ -144,7 +144,7 @@ fn who_began_a_tree_believes_after_a_while_that_its_peer_was_restarted_elsewhere
 fn a_peer_that_answers_in_time_was_not_restarted_elsewhere() {
     let (mut net, there) = restarted_elsewhere();
     let server = net.nodes[SERVER].address;
-    net.run(5 * SECOND, |p| !concerns(p, server));
+    net.run(25 * SECOND, |p| !concerns(p, server));
     assert!(net.host(NAMESAKE).stats().channels_made > 0, "it was asked");
     net.run(30 * SECOND, |_| true);
     assert!(net.ends(CLIENT).is_empty(), "{:?}", net.ends(CLIENT));
