@@ -132,16 +132,19 @@ impl Caller {
         }
     }
 
-    /// Ends when there is no patience left with what may yet end. The attempt under way may have more time than that.
+    /// Ends when there is no patience left with a server that was restarted. The attempt under way may have more time
+    /// than that.
     async fn out_of_patience(&self, eid: &Eid, begun: Instant) -> ConnectError {
         let Some(waiting) = &self.waiting else {
             return std::future::pending().await;
         };
         tokio::time::sleep_until((begun + waiting.patience).into()).await;
         loop {
-            let error = self.host.explain(eid).attempt.map(ConnectError::Negotiation);
-            if let Some(error) = error.filter(|error| error.may_yet_end().is_some()) {
-                return error;
+            let attempt = self.host.explain(eid).attempt;
+            // That INITIATE is not answered yet says nothing before the attempt has failed.
+            let is_away = |error: &NegotiationError| matches!(error, NegotiationError::Unfound(Absence::NotYet(_)));
+            if let Some(error) = attempt.filter(is_away) {
+                return error.into();
             }
             tokio::time::sleep(LOOK).await;
         }
