@@ -337,18 +337,20 @@ impl<'s> Arrival<'s> {
 
     /// The temporary file, when what was begun with it is done.
     async fn open(&mut self) -> Result<Open, TransferError> {
-        match mem::replace(&mut self.file, FileState::Closed(None)) {
-            FileState::Busy(job) => Ok(job.result().await?),
-            FileState::Closed(kept) => {
-                self.reserve().await?;
-                let descriptor = self.store.claim.descriptor(DESCRIPTORS).await;
-                self.store.claim.resumed();
-                let to = self.store.to.clone();
-                let open = move || to.part_file_again(kept.clone());
-                let part = Box::new(self.store.claim.opening(open).await?);
-                Ok(Open { part, descriptor })
-            }
-        }
+        let kept = match mem::replace(&mut self.file, FileState::Closed(None)) {
+            FileState::Busy(job) => return Ok(job.result().await?),
+            FileState::Closed(kept) => kept,
+        };
+        // Until it is open it is known what was left: the request may be given up while it waits.
+        self.file = FileState::Closed(kept.clone());
+        self.reserve().await?;
+        let descriptor = self.store.claim.descriptor(DESCRIPTORS).await;
+        self.store.claim.resumed();
+        let to = self.store.to.clone();
+        let open = move || to.part_file_again(kept.clone());
+        let part = Box::new(self.store.claim.opening(open).await?);
+        self.file = FileState::Closed(None);
+        Ok(Open { part, descriptor })
     }
 
     /// Writes the rest, and gives the file its name.
