@@ -64,11 +64,16 @@ pub trait Connection: Send + Sync + 'static {
     /// Waits for a stream of the other side; `None` when the connection has ended. One caller at a time.
     fn accept(&self) -> impl Future<Output = Option<Self::Stream>> + Send;
 
-    /// Sends a datagram, when there is room for it.
-    fn send_datagram(&self, data: Bytes) -> impl Future<Output = Outcome<()>> + Send;
+    /// Sends a datagram, when there is room for it. Not every transport has them.
+    fn send_datagram(&self, data: Bytes) -> impl Future<Output = Outcome<()>> + Send {
+        drop(data);
+        async { Err("it has no datagrams".into()) }
+    }
 
     /// Waits for a datagram of the other side; returns how long it is. `None` when the connection has ended.
-    fn recv_datagram(&self) -> impl Future<Output = Option<usize>> + Send;
+    fn recv_datagram(&self) -> impl Future<Output = Option<usize>> + Send {
+        async { None }
+    }
 
     /// Ends the connection.
     fn close(self) -> impl Future<Output = Outcome<()>> + Send;

@@ -125,14 +125,6 @@ impl Connection for Only<RawStream> {
         self.take()
     }
 
-    async fn send_datagram(&self, _: Bytes) -> Outcome<()> {
-        Err("it has one stream".into())
-    }
-
-    async fn recv_datagram(&self) -> Option<usize> {
-        None
-    }
-
     async fn close(self) -> Outcome<()> {
         Ok(())
     }

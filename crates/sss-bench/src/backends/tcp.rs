@@ -207,14 +207,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> Connection for Only<S> 
         self.take().map(TcpBytes::of)
     }
 
-    async fn send_datagram(&self, _: Bytes) -> Outcome<()> {
-        Err("TCP has no datagrams".into())
-    }
-
-    async fn recv_datagram(&self) -> Option<usize> {
-        None
-    }
-
     async fn close(self) -> Outcome<()> {
         Ok(())
     }

@@ -186,14 +186,6 @@ impl Connection for YamuxConnection {
         Some(YamuxStream(self.accepted.lock().await.recv().await?))
     }
 
-    async fn send_datagram(&self, _: Bytes) -> Outcome<()> {
-        Err("TCP has no datagrams".into())
-    }
-
-    async fn recv_datagram(&self) -> Option<usize> {
-        None
-    }
-
     async fn close(self) -> Outcome<()> {
         Ok(())
     }
