@@ -46,7 +46,7 @@ use crate::error::{CloseReason, ListenError, NegotiationError, OpenError};
 use crate::ids::{ListenerId, PeerId, StreamId, TreeId};
 use crate::io::{Batch, Ecn, Event, Input, LinkStatus, Output, Transmit, TransmitBuf};
 use crate::limit::{Limit, Rule};
-use crate::local_host::{History, LocalHost};
+use crate::local_host::{History, LocalHost, Process};
 use crate::negotiation::{ChannelIds, Greeter, GreeterStats, Responder};
 use crate::peer::{Arrival, Context, Peer, PeerStats};
 use crate::route::Route;
@@ -105,7 +105,7 @@ pub enum ConnectError {
 /// The loop.
 impl Host {
     /// A host with the given identity. All its randomness comes from `entropy`: that of the operating system, or 32
-    /// bytes in simulations.
+    /// bytes in simulations. To be polled soon: its age counts from then on (MIG-30).
     pub fn new(config: Config, identity: StaticKey, entropy: impl Into<Entropy>) -> Self {
         let (backlog, limits, seeks) = (config.streams.backlog, config.peers, config.seeks);
         let mut rng = Randomness::new(entropy.into());
@@ -120,6 +120,7 @@ impl Host {
                 key: identity,
                 eid,
                 config: Arc::new(config),
+                process: Process::new(&mut rng),
                 rng,
                 reset_key,
                 budget: HostBudget::default(),
@@ -173,6 +174,7 @@ impl Host {
 
     /// Gives out what is to be sent or told next. To be called until it answers [`Output::Wake`].
     pub fn poll(&mut self, now: Instant, buf: &mut TransmitBuf) -> Output {
+        self.local.process.note(now);
         self.run_timers(now);
         if let Some(transmit) = self.outbox.transmit(buf) {
             self.stats.count_sent(buf, transmit.segment);

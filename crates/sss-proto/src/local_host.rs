@@ -1,6 +1,7 @@
 //! Properties of a host that all its peers share: identity, settings, randomness, and what it remembers.
 
 mod history;
+mod process;
 mod routes;
 
 use std::net::SocketAddr;
@@ -22,6 +23,7 @@ use crate::seen::Sightings;
 use crate::streams::{HostBudget, NetworkBudget, Streams};
 
 pub(crate) use history::{EndedTree, History};
+pub(crate) use process::Process;
 
 /// The parts of a host that last as long as it exists.
 pub(crate) struct LocalHost {
@@ -29,6 +31,7 @@ pub(crate) struct LocalHost {
     pub(crate) eid: Eid,
     pub(crate) config: Arc<Config>,
     pub(crate) rng: Randomness,
+    pub(crate) process: Process,
     /// The ids of this host's channels, present and future.
     pub(crate) ids: ChannelIds,
     /// The key of stateless reset tokens (PRT-11).

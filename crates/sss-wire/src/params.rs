@@ -4,7 +4,7 @@ mod settings;
 
 use std::collections::BTreeSet;
 
-pub use settings::{Attempts, Earlier, MAX_ACCEPTED, MAX_OTHER_TREES, Settings};
+pub use settings::{Attempts, Earlier, MAX_ACCEPTED, MAX_OTHER_TREES, OLD, Process, Settings};
 
 use crate::error::Malformed;
 use crate::reader::Reader;

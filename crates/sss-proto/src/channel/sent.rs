@@ -134,6 +134,8 @@ pub(super) struct SentRing {
     outstanding: usize,
     eliciting: usize,
     in_flight: u64,
+    /// The time when the latest packet was sent that was acknowledged.
+    was_there: Instant,
     /// Records that acknowledgements made it look at.
     #[cfg(test)]
     steps: usize,
@@ -152,6 +154,11 @@ impl SentRing {
 
     pub(super) fn largest_acked(&self) -> Option<u64> {
         self.largest_acked
+    }
+
+    /// Returns since when the peer is known to have been there: when the latest packet was sent that it acknowledged.
+    pub(super) fn was_there(&self) -> Instant {
+        self.was_there
     }
 
     /// Bytes in flight that congestion control counts.
@@ -282,6 +289,7 @@ impl SentRing {
             let mut next = at + 1;
             if record.state == State::Outstanding {
                 record.state = State::Acked;
+                self.was_there = self.was_there.max(record.sent);
                 self.outstanding -= 1;
                 self.eliciting -= usize::from(record.flags.has(Flags::ELICITING));
                 if record.flags.has(Flags::COUNTED) {
@@ -387,6 +395,7 @@ impl SentRing {
         *self = Self {
             base: self.base,
             largest_acked: self.largest_acked,
+            was_there: self.was_there,
             ..Self::default()
         };
     }

@@ -221,6 +221,7 @@ impl Negotiation<'_> {
             packet,
             void: earlier.filter(|_| matches!(fate, Fate::NeverAccepted(..))),
             settings,
+            process: self.local.process.told(self.now, !self.peers.services.is_empty()),
         };
         if self.peers.demux.has_channel(proven.channel_id) {
             return Err(DropReason::Unwelcome);

@@ -3,7 +3,7 @@
 use rand::RngExt;
 use sss_crypto::packet::PacketKey;
 use sss_crypto::schedule::{ChannelSecrets, EarlySecrets};
-use sss_wire::params::Settings;
+use sss_wire::params::{Process, Settings};
 use sss_wire::reach::RELAY_HEADER;
 use sss_wire::{ChannelId, long};
 
@@ -31,6 +31,8 @@ pub(crate) struct Initiated<'a> {
     pub(crate) settings: Settings,
     /// The attempt that the initiator named, if no channel is ever made from it (NEG-25).
     pub(crate) void: Option<[u8; 8]>,
+    /// This process, as it is now.
+    pub(crate) process: Process,
 }
 
 /// The responder's ACCEPT, and the INITIATE that it answers (NEG-11).
@@ -51,6 +53,8 @@ pub(crate) struct Acceptance {
     tree: Option<TreeId>,
     /// The attempt that the initiator named, and that is void (NEG-25).
     void: Option<[u8; 8]>,
+    /// This process, unless the tree is one that was asked for (MIG-30).
+    process: Option<Process>,
 }
 
 /// The responder's end of a channel, when INITIATE was checked.
@@ -100,6 +104,7 @@ pub(super) fn accept(
         channel: proven.channel_id,
         tree: tree.id(),
         void: initiated.void,
+        process: (tree.id().is_none() || initiated.settings.tree.is_none()).then_some(initiated.process),
     };
     Ok(AcceptedChannel {
         channel: Box::new(channel),
@@ -184,6 +189,7 @@ impl Acceptance {
                 let mut settings = context.host.settings(channel.local_id(), None);
                 settings.tree = self.tree;
                 settings.attempts.void = self.void;
+                settings.process = self.process;
                 let room = (room, context.host.config.padding);
                 packet_zero::write(room, &settings, streams, tokens)
             }

@@ -57,6 +57,8 @@ pub(crate) struct ChannelSerial(u32);
 pub(super) struct GoneChannel {
     /// Last address of the peer on it.
     pub(super) route: Route,
+    /// The peer was there then.
+    pub(super) was_there: Instant,
     /// It carried the streams.
     pub(super) was_carrier: bool,
 }
@@ -191,6 +193,12 @@ impl TreeChannels {
         routes
     }
 
+    /// Returns when the peer is known to have been there, of the open channels that know it latest.
+    pub(super) fn was_there(&self) -> Instant {
+        let open = self.open().map(|c| c.channel.flight().was_there());
+        open.max().unwrap_or_default()
+    }
+
     /// Returns when the newest channel was made (MIG-9).
     pub(crate) fn newest_made(&self) -> Option<Instant> {
         self.list.iter().map(|c| c.origin.made).max()
@@ -307,6 +315,7 @@ impl TreeChannels {
         channel.reset_token = None;
         Some(GoneChannel {
             route: channel.channel.route(),
+            was_there: channel.channel.flight().was_there(),
             was_carrier: self.unload(serial),
         })
     }
@@ -317,6 +326,7 @@ impl TreeChannels {
         channel.channel.abandon(fates);
         Some(GoneChannel {
             route: channel.channel.route(),
+            was_there: channel.channel.flight().was_there(),
             was_carrier: self.remove(serial),
         })
     }

@@ -12,6 +12,7 @@ use super::attempt::{self, Accepted, Answer};
 use super::channels::{ChannelSerial, Origin};
 use super::context::{Arrival, Context};
 use super::dispatch::{self, Dispatch, Dispatched};
+use super::namesakes::Answerer;
 use super::packet_zero::{self, EarlierFate};
 use super::transport::Transport;
 use super::tree::SharedTree;
@@ -41,7 +42,7 @@ pub(super) enum Answered {
     /// The channel is not for the streams of this tree: the peer has lost them (NEG-25).
     Orphan(Accepted),
     /// Somebody was there who does not know the tree, and need not (MIG-4).
-    Namesake,
+    Other(Answerer),
     Begun(Begun),
 }
 
@@ -92,7 +93,7 @@ impl Peer {
         match self.handshake().on_accept(context, accept, size, arrival)? {
             Answered::Begun(begun) => self.on_begun(context.now, begun),
             Answered::Refused(reason) => self.end(context.now, (Code::NONE, ""), reason),
-            Answered::Namesake => self.transport.meet_namesake(context.now, arrival.route),
+            Answered::Other(who) => self.transport.meet_other(context.now, arrival.route, who),
             Answered::Orphan(accepted) => {
                 self.fail(CloseReason::PeerRestarted);
                 let hints = self.transport.mobility().hints().to_vec();
@@ -127,16 +128,14 @@ impl Handshake<'_> {
         let answer = attempts.on_accept(context.now, accept, size, arrival, fates)?;
         self.transport.names.set_outdated();
         self.settle_fates();
-        let is_of_namesake = self.transport.is_of_namesake(self.tree, &arrival.route);
+        let who = self.answerer(context.now, &answer, &arrival.route);
         let mut accepted = match answer {
-            Answer::Accepted(accepted) if is_of_namesake && packet_zero::begins_tree(&accepted.frames) => {
+            Answer::Accepted(accepted) if who != Answerer::Peer => {
                 self.turn_away(context.now, accepted.channel);
-                return Ok(Answered::Namesake);
+                return Ok(Answered::Other(who));
             }
             Answer::Accepted(accepted) => accepted,
-            Answer::Refused(reason) if is_of_namesake && packet_zero::is_of_any_tree(&reason) => {
-                return Ok(Answered::Namesake);
-            }
+            Answer::Refused(_) if who != Answerer::Peer => return Ok(Answered::Other(who)),
             Answer::Refused(reason) => return Ok(Answered::Refused(reason)),
         };
         let mut asked = self.tree.id();
@@ -150,6 +149,17 @@ impl Handshake<'_> {
             self.settle_fates();
         }
         Ok(Answered::Begun(self.establish(context, accepted, asked)))
+    }
+
+    /// Returns who has answered (MIG-4).
+    fn answerer(&self, now: Instant, answer: &Answer, route: &Route) -> Answerer {
+        let stranger = match answer {
+            Answer::Accepted(accepted) => packet_zero::stranger(&accepted.frames),
+            Answer::Refused(reason) => packet_zero::is_of_any_tree(reason).then_some(None),
+        };
+        stranger.map_or(Answerer::Peer, |process| {
+            self.transport.answerer(now, self.tree, route, process)
+        })
     }
 
     /// Whoever has made the channel does not know the tree: it is none of the tree's, and is closed at once (MIG-4).
@@ -275,6 +285,9 @@ impl Handshake<'_> {
         channel.reset_token = settings.reset_token;
         channel.channel.apply_peer_settings(&settings);
         transport.names.set_outdated();
+        if is_first && is_initiator {
+            transport.namesakes.set_peer(settings.process);
+        }
         if is_initiator && !packet_zero::is_of_tree(established.asked, settings.tree)? {
             return Ok(PacketZero::UnknownTree);
         }

@@ -2,7 +2,7 @@
 
 use sss_wire::Code;
 use sss_wire::frame::{self, Close, Frame, Frames};
-use sss_wire::params::Settings;
+use sss_wire::params::{Process, Settings};
 
 use super::context::Arrival;
 use crate::error::{CloseReason, NegotiationError, ProtocolError};
@@ -101,9 +101,11 @@ pub(super) fn fate_of(earlier: &[u8; 8], frames: &[u8]) -> EarlierFate {
     }
 }
 
-/// MIG-2: whether the frames of ACCEPT are those of a channel with which another tree begins.
-pub(super) fn begins_tree(frames: &[u8]) -> bool {
-    read_settings(&mut Frames::new(frames)).is_ok_and(|settings| settings.tree.is_none())
+/// MIG-2: who has answered, if the frames of ACCEPT are those of a channel with which another tree begins; the inner
+/// `None`, if it does not tell (MIG-30).
+pub(super) fn stranger(frames: &[u8]) -> Option<Option<Process>> {
+    let settings = read_settings(&mut Frames::new(frames)).ok()?;
+    settings.tree.is_none().then_some(settings.process)
 }
 
 /// MIG-2, MIG-4: whether the channel is one of the tree that was asked for, or of a new one if none was.

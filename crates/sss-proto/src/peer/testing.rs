@@ -6,6 +6,11 @@ use crate::ids::TreeId;
 use crate::time::Instant;
 
 impl Peer {
+    /// Forgets which process the peer has said to be.
+    pub(crate) fn forget_process(&mut self) {
+        self.transport.namesakes.set_peer(None);
+    }
+
     pub(crate) fn tree_id(&self) -> Option<TreeId> {
         self.tree.id()
     }

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
+use sss_wire::params::Process;
 use sss_wire::{ChannelId, Code, Eid};
 
 use super::acceptance::Acceptance;
@@ -14,7 +15,7 @@ use super::channels::{ChannelSerial, GoneChannel, Origin, TreeChannels, Unheard}
 use super::context::{Arrival, Context};
 use super::mobility::{Mobility, Policy};
 use super::names::{Name, NameChange, Names};
-use super::namesakes::Namesakes;
+use super::namesakes::{Answerer, Namesakes};
 use super::purpose::Purpose;
 use super::standby::Renewable;
 use super::stats::PeerStats;
@@ -38,7 +39,7 @@ pub(crate) struct Transport {
     pub(super) channels: TreeChannels,
     pub(super) attempts: Attempts,
     pub(super) mobility: Mobility,
-    namesakes: Namesakes,
+    pub(super) namesakes: Namesakes,
     pub(super) names: Names,
     /// Fates of frames, as far as their streams were not told.
     pub(super) fates: Vec<Fate>,
@@ -243,7 +244,10 @@ impl Transport {
         if self.leave_time(tree).is_some_and(|at| at <= now) {
             let routes = self.channels.routes();
             self.mobility.on_left(now, &routes);
-            routes.into_iter().for_each(|route| self.namesakes.note_home(route));
+            let was_there = self.channels.was_there();
+            routes
+                .into_iter()
+                .for_each(|route| self.namesakes.note_home(route, was_there));
             self.attempts.give_up(&mut self.fates);
             self.channels.leave(now, &mut self.fates);
             self.names.set_outdated();
@@ -295,18 +299,35 @@ impl Transport {
         Ok(())
     }
 
-    /// Returns whether an answer by a route says nothing of a tree that there is: it has never been there, so that it
-    /// may come from another process of the same identity (MIG-4).
-    pub(super) fn is_of_namesake(&self, tree: &SharedTree, route: &Route) -> bool {
+    /// Returns who has answered by a route, and does not know the tree, if there is one (MIG-4).
+    pub(super) fn answerer(
+        &self,
+        now: Instant,
+        tree: &SharedTree,
+        route: &Route,
+        process: Option<Process>,
+    ) -> Answerer {
+        if tree.id().is_none() || !self.may_be_away_from(route) {
+            return Answerer::Peer;
+        }
+        // The peer comes back by itself; while it is there, nobody has taken its place.
+        let is_missed = !self.mobility.waits_for_peer() && self.mobility.trouble_since().is_some();
+        let process = process.filter(|_| is_missed);
+        let told = process.and_then(|process| self.namesakes.recognise(now, self.channels.was_there(), process));
+        told.unwrap_or(Answerer::Unknown)
+    }
+
+    /// Returns whether no channel of the tree has ever led there.
+    fn may_be_away_from(&self, route: &Route) -> bool {
         let open = self.channels.routes();
         let is_somewhere = self.namesakes.knows_home() || !open.is_empty();
         let is_there = self.namesakes.is_home(route) || open.contains(route);
-        tree.id().is_some() && is_somewhere && !is_there
+        is_somewhere && !is_there
     }
 
     /// Somebody has answered by a route who does not know the tree: it goes on being looked for, elsewhere.
-    pub(super) fn meet_namesake(&mut self, now: Instant, route: Route) {
-        self.namesakes.meet(now, route);
+    pub(super) fn meet_other(&mut self, now: Instant, route: Route, who: Answerer) {
+        self.namesakes.meet(now, route, who);
         self.mobility.retry_now();
     }
 
@@ -487,7 +508,7 @@ impl Transport {
         self.names.set_outdated();
         gone.is_some_and(|gone| {
             self.mobility.add_hints(&[gone.route]);
-            self.namesakes.note_home(gone.route);
+            self.namesakes.note_home(gone.route, gone.was_there);
             gone.was_carrier
         })
     }

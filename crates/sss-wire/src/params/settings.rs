@@ -24,15 +24,19 @@ const OTHER_TREES: u64 = 27;
 const EARLIER: u64 = 28;
 const VOID: u64 = 29;
 const STREAM_BORROW: u64 = 30;
+const PROCESS: u64 = 31;
 
 /// max_ack_delay is less than this.
 const ACK_DELAY_END: u64 = 1 << 24;
 /// Longest agent text, in bytes.
 const MAX_AGENT: usize = 64;
+const PROCESS_LENGTH: Malformed = Malformed("a process has 8 or 10 bytes");
 /// Most attempts in `accepted` (NEG-21).
 pub const MAX_ACCEPTED: usize = 16;
 /// Most trees in `other_trees` (NEG-20).
 pub const MAX_OTHER_TREES: usize = 4;
+/// Age in seconds that a [`Process`] has when it is so old, or older.
+pub const OLD: u16 = 3600;
 
 /// The settings of one side of a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +67,34 @@ pub struct Settings {
     pub attempts: Attempts,
     /// Trees that the sender shares with the receiver beside the one of this channel (NEG-20). The first 4 are sent.
     pub other_trees: Vec<[u8; 16]>,
+    /// From the responder: which process of its identity it is (MIG-4).
+    pub process: Option<Process>,
+}
+
+/// One of the processes that may have the same identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Its name: random, and never another.
+    pub name: [u8; 8],
+    /// Time since it began, in whole seconds; [`OLD`] or more: at least that. None if it offers no service.
+    pub age: Option<u16>,
+}
+
+impl Process {
+    fn decode(value: &[u8]) -> Result<Self, Malformed> {
+        let (name, rest) = value.split_first_chunk().ok_or(PROCESS_LENGTH)?;
+        let age = match rest {
+            [] => None,
+            _ => Some(u16::from_be_bytes(rest.try_into().map_err(|_| PROCESS_LENGTH)?)),
+        };
+        Ok(Self { name: *name, age })
+    }
+
+    fn to_vec(self) -> Vec<u8> {
+        let age = self.age.map(u16::to_be_bytes);
+        let age = age.as_ref().map_or(&[][..], |age| age);
+        [&self.name, age].concat()
+    }
 }
 
 /// Numbers that settings tell of attempts other than the one that they belong to.
@@ -113,6 +145,7 @@ impl Default for Settings {
             tree: None,
             attempts: Attempts::default(),
             other_trees: Vec::new(),
+            process: None,
         }
     }
 }
@@ -155,6 +188,7 @@ impl Settings {
                 let void = value.try_into().map_err(|_| Malformed("an attempt has 8 bytes"))?;
                 self.attempts.void = Some(void);
             }
+            PROCESS => self.process = Some(Process::decode(value)?),
             _ => {}
         }
         Ok(())
@@ -197,6 +231,7 @@ impl Settings {
         let earlier = earlier.map(|e| [&e.attempt, e.cookie.as_slice()].concat());
         bytes(EARLIER, earlier.as_deref());
         bytes(VOID, self.attempts.void.as_ref().map(|v| v.as_slice()));
+        bytes(PROCESS, self.process.map(Process::to_vec).as_deref());
     }
 
     /// Writes the list, without an end mark. Values that are the default are left out.

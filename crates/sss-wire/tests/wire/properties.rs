@@ -12,7 +12,7 @@ use sss_wire::frame::{
     Released, Reset, Scope, Stop, Stream, Watch,
 };
 use sss_wire::long::Long;
-use sss_wire::params::{Attempts, CookieParams, Earlier, HelloParams, Settings};
+use sss_wire::params::{Attempts, CookieParams, Earlier, HelloParams, Process, Settings};
 use sss_wire::services::{ProtocolInfo, ServiceInfo, ServiceList};
 use sss_wire::short::{self, Header};
 use sss_wire::{ChannelId, Code, Eid, Kem, Reader, Suite, Writer, varint};
@@ -224,6 +224,7 @@ proptest! {
         other_trees in vec(any::<[u8; 16]>(), 0..5),
         earlier in option::of((any::<[u8; 8]>(), vec(any::<u8>(), 1..256))),
         void: Option<[u8; 8]>,
+        process: Option<([u8; 8], Option<u16>)>,
     ) {
         let earlier = earlier.map(|(attempt, cookie)| Earlier { attempt, cookie });
         let hello = HelloParams { versions: versions.clone(), suites, kems };
@@ -244,6 +245,7 @@ proptest! {
             tree,
             attempts: Attempts { accepted, earlier, void },
             other_trees,
+            process: process.map(|(name, age)| Process { name, age }),
         };
         let list = settings.to_vec();
         prop_assert_eq!(Settings::decode(&list), Ok(settings));

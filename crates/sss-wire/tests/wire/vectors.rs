@@ -6,7 +6,7 @@ mod services;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use sss_wire::params::{Attempts, CookieAnswer, CookieParams, Earlier, HelloParams, Settings};
+use sss_wire::params::{Attempts, CookieAnswer, CookieParams, Earlier, HelloParams, Process, Settings};
 use sss_wire::short::{self, Header};
 use sss_wire::{ChannelId, Eid, EidError, Kem, Malformed, Reader, Suite, Writer};
 
@@ -213,6 +213,8 @@ struct SettingsFields {
     earlier: Option<EarlierFields>,
     #[serde(default)]
     void: Option<String>,
+    #[serde(default)]
+    process: Option<ProcessFields>,
 }
 
 #[derive(Deserialize)]
@@ -220,6 +222,13 @@ struct SettingsFields {
 struct EarlierFields {
     attempt: String,
     cookie: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProcessFields {
+    name: String,
+    age: Option<u16>,
 }
 
 impl From<SettingsFields> for Settings {
@@ -249,6 +258,10 @@ impl From<SettingsFields> for Settings {
                 .iter()
                 .map(|t| unhex(t).try_into().unwrap())
                 .collect(),
+            process: fields.process.map(|p| Process {
+                name: unhex(&p.name).try_into().unwrap(),
+                age: p.age,
+            }),
         }
     }
 }

@@ -112,41 +112,168 @@ fn a_namesake_that_does_not_know_the_tree_does_not_end_it() {
     }
 }
 
-/// Makes a server that was restarted somewhere else out of the namesake of one that is gone.
-fn restarted_elsewhere() -> (Net, StreamId) {
-    let (mut net, there, _) = net(Config::default());
-    let mut host = Host::new(Config::default(), StaticKey::from_bytes([2; 32]), [9; 32]);
-    host.listen(SERVICE.0, SERVICE.1).unwrap();
-    net.nodes[NAMESAKE].host = host;
-    let (now, eid, lead) = (net.now, net.eid(SERVER), net.nodes[NAMESAKE].address);
+// spec: MIG-4
+#[test]
+fn a_process_that_the_initiator_of_the_tree_has_begun_meanwhile_does_not_end_it() {
+    let (mut net, there, here) = net(Config::default());
+    let (client, eid) = (net.nodes[CLIENT].address, net.eid(CLIENT));
+    net.run(20 * SECOND, |p| !concerns(p, client));
+    net.nodes[NAMESAKE].host = process(1, true);
+    moves(&mut net, SERVER, eid, NAMESAKE);
+    net.run(60 * SECOND, |p| !concerns(p, client));
+    assert!(net.host(NAMESAKE).stats().channels_made > 0, "it was asked");
+    written(net.host(SERVER).stream(here).poll_write(b"still here"));
+    net.run(11 * SECOND, |_| true);
+    read(&mut net, CLIENT, there, b"still here");
+}
+
+/// A process that has this key.
+fn process(key: u8, offers_service: bool) -> Host {
+    let mut host = Host::new(Config::default(), StaticKey::from_bytes([key; 32]), [9; 32]);
+    if offers_service {
+        host.listen(SERVICE.0, SERVICE.1).unwrap();
+    }
+    host
+}
+
+/// A client that has a stream to a server, something to say, and then a silence; it looks for the server at another
+/// process of its identity, which is there from the beginning or since the silence.
+fn silent(namesake: Host, is_new: bool) -> (Net, StreamId) {
+    let mut net = Net::new(3);
+    let mut namesake = Some(namesake);
+    if !is_new {
+        net.nodes[NAMESAKE].host = namesake.take().unwrap();
+    }
+    net.run(2 * SECOND, |_| true);
+    let there = net.connect(CLIENT, SERVER);
+    net.run(5 * SECOND, |_| true);
+    if let Some(namesake) = namesake {
+        net.nodes[NAMESAKE].host = namesake;
+    }
+    // The rest of the stream is sent in vain.
     written(net.host(CLIENT).stream(there).poll_write(b"y"));
-    net.host(CLIENT).note_open(now, &eid, lead.into());
+    look_at(&mut net, NAMESAKE);
     (net, there)
 }
 
-// spec: MIG-4
-#[test]
-fn who_began_a_tree_believes_after_a_while_that_its_peer_was_restarted_elsewhere() {
-    let (mut net, _) = restarted_elsewhere();
-    let server = net.nodes[SERVER].address;
-    let begun = net.now;
+/// The client is told that its server is there.
+fn look_at(net: &mut Net, n: usize) {
+    let (now, eid, lead) = (net.now, net.eid(SERVER), net.nodes[n].address);
+    net.host(CLIENT).note_open(now, &eid, lead.into());
+}
+
+/// Returns how long it takes until the client's tree ends as that of a peer that was restarted, if the server it was
+/// begun with is not heard.
+fn time_until_lost(net: &mut Net) -> Duration {
+    let (server, begun) = (SocketAddr::from(([10, 0, 0, 2], 4000)), net.now);
     while net.ends(CLIENT).is_empty() {
         net.run(SECOND / 10, |p| !concerns(p, server));
         assert!(net.now.since(begun) < 60 * SECOND);
     }
     assert_eq!(net.ends(CLIENT), [CloseReason::PeerRestarted]);
-    let waited = net.now.since(begun);
+    net.now.since(begun)
+}
+
+/// Has the server back after a time, and sees that the stream goes on.
+#[track_caller]
+fn returns_after(mut net: Net, there: StreamId, time: Duration) {
+    let server = net.nodes[SERVER].address;
+    net.run(time, |p| !concerns(p, server));
+    assert!(net.host(NAMESAKE).stats().channels_made > 0, "it was asked");
+    assert_eq!(initiates(&net), 1, "once");
+    net.run(11 * SECOND, |_| true);
+    assert!(net.ends(CLIENT).is_empty(), "{:?}", net.ends(CLIENT));
+    assert_eq!(net.host(CLIENT).stream(there).poll_flushed(2), Poll::Ready(Ok(())));
+}
+
+// spec: MIG-4
+#[test]
+fn who_began_a_tree_knows_at_once_that_its_peer_was_restarted_elsewhere() {
+    let (mut net, _) = silent(process(2, true), true);
+    let waited = time_until_lost(&mut net);
+    assert!(waited < 2 * SECOND, "{waited:?}");
+}
+
+// spec: MIG-4
+#[test]
+fn a_process_that_was_there_beside_the_peer_does_not_end_the_tree() {
+    let (net, there) = silent(process(2, true), false);
+    returns_after(net, there, 90 * SECOND);
+    // The client has moved, and has no channel left.
+    let (mut net, there) = silent(process(2, true), false);
+    let eid = net.eid(SERVER);
+    moves(&mut net, CLIENT, eid, NAMESAKE);
+    returns_after(net, there, 90 * SECOND);
+    // The other process is met when the last channel has timed out.
+    let (mut net, there) = silent(process(2, true), false);
+    let [server, namesake] = [SERVER, NAMESAKE].map(|n| net.nodes[n].address);
+    net.run(70 * SECOND, |p| !concerns(p, server) && !concerns(p, namesake));
+    net.sent.clear();
+    returns_after(net, there, 60 * SECOND);
+}
+
+// spec: MIG-4, MIG-30
+#[test]
+fn a_process_that_offers_no_service_has_not_taken_the_place_of_one_that_did() {
+    let (net, there) = silent(process(2, false), true);
+    returns_after(net, there, 90 * SECOND);
+}
+
+// spec: MIG-4
+#[test]
+fn the_process_that_had_the_tree_and_does_not_know_it_has_lost_it() {
+    let (mut net, there) = silent(process(2, true), false);
+    let (id, elsewhere) = (net.peer(SERVER, CLIENT), SocketAddr::from(([10, 0, 0, 9], 4000)));
+    let server = net.host(SERVER);
+    server.peers.get_mut(id).unwrap().fail(CloseReason::PeerRestarted);
+    server.peers.settle(&mut server.local, id.index);
+    net.nodes[SERVER].address = elsewhere;
+    look_at(&mut net, SERVER);
+    let namesake = net.nodes[NAMESAKE].address;
+    net.run(2 * SECOND, |p| !concerns(p, namesake));
+    assert_eq!(net.ends(CLIENT), [CloseReason::PeerRestarted]);
+    assert!(net.host(CLIENT).stream(there).poll_flushed(2).is_ready());
+}
+
+// spec: MIG-4
+#[test]
+fn who_has_not_said_which_process_it_is_is_believed_to_be_restarted_after_a_while() {
+    // The peer may be the one who answers.
+    let (mut net, _) = silent(process(2, true), false);
+    let id = net.peer(CLIENT, SERVER);
+    net.host(CLIENT).peers.get_mut(id).unwrap().forget_process();
+    let waited = time_until_lost(&mut net);
     assert!(waited > 30 * SECOND && waited < 35 * SECOND, "{waited:?}");
 }
 
 // spec: MIG-4
 #[test]
-fn a_peer_that_answers_in_time_was_not_restarted_elsewhere() {
-    let (mut net, there) = restarted_elsewhere();
+fn a_refusal_elsewhere_is_believed_after_a_while_and_not_if_the_peer_answers_before() {
+    let refusing = || Host::new(forbidding(), StaticKey::from_bytes([2; 32]), [9; 32]);
+    let (mut net, _) = silent(refusing(), false);
+    let waited = time_until_lost(&mut net);
+    assert!(waited > 30 * SECOND && waited < 35 * SECOND, "{waited:?}");
+    let (mut net, there) = silent(refusing(), false);
     let server = net.nodes[SERVER].address;
     net.run(25 * SECOND, |p| !concerns(p, server));
-    assert!(net.host(NAMESAKE).stats().channels_made > 0, "it was asked");
     net.run(30 * SECOND, |_| true);
+    assert!(net.ends(CLIENT).is_empty(), "{:?}", net.ends(CLIENT));
+    assert_eq!(net.host(CLIENT).stream(there).poll_flushed(2), Poll::Ready(Ok(())));
+}
+
+// spec: MIG-4
+#[test]
+fn nobody_has_taken_the_place_of_a_peer_that_is_there() {
+    let (mut net, there) = silent(process(2, true), true);
+    let (server, id) = (net.nodes[SERVER].address, net.peer(CLIENT, SERVER));
+    // What is said is heard, and the new channel leads to the process that has just begun.
+    let is_cookie = |p: &Packet| p.0 == server && p.2[0] == COOKIE;
+    let host = net.host(CLIENT);
+    host.peers.get_mut(id).unwrap().renew();
+    host.peers.settle(&mut host.local, id.index);
+    net.run(5 * SECOND, |p| !is_cookie(p));
+    assert!(net.host(NAMESAKE).stats().channels_made > 0, "it was asked");
+    net.run(40 * SECOND, |_| true);
     assert!(net.ends(CLIENT).is_empty(), "{:?}", net.ends(CLIENT));
     assert_eq!(net.host(CLIENT).stream(there).poll_flushed(2), Poll::Ready(Ok(())));
 }
