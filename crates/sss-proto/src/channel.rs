@@ -69,6 +69,7 @@ pub(crate) use flight::{Budget, Flight};
 pub(crate) use liveness::TimerEvent;
 pub use mtu::MtuState;
 pub(crate) use opened::{Opened, Received};
+pub(crate) use pacer::Outlook;
 pub(crate) use path::Path;
 pub(crate) use setup::{ChannelConfig, ChannelSetup};
 pub use stats::ChannelInfo;

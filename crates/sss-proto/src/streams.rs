@@ -62,6 +62,7 @@ pub use report::delivery::SubtreeDelivery;
 pub use report::info::{StreamInfo, SubtreeInfo, TreeNode};
 pub use report::waits::{AcceptedBy, OpeningRoom, Waits};
 
+use crate::channel::Outlook;
 use crate::config::{StreamLimits, StreamsConfig};
 use crate::error::{CloseReason, DatagramError, OpenError, ProtocolError, ReadError, WriteError};
 use crate::ids::{DatagramId, StreamId, StreamKey};
@@ -159,10 +160,13 @@ impl Streams {
     }
 
     /// Takes over what the channel has measured: the round-trip time, the rate of loss in parts of 65536, and how long
-    /// packets take to the peer.
-    pub(crate) fn set_path(&mut self, rtt: Duration, loss: u32, one_way: Duration) {
+    /// packets take to the peer; and what may leave from now on, if that matters (STR-79).
+    pub(crate) fn set_path(&mut self, rtt: Duration, loss: u32, one_way: Duration, outlook: impl FnOnce() -> Outlook) {
         self.life.flow.set_rtt(rtt);
         self.life.ledger.set_path(loss, one_way);
+        if self.life.scheduler.has_deadlines() {
+            self.life.ledger.set_outlook(outlook());
+        }
     }
 
     /// Returns whether a datagram was abandoned before anything of it was sent, since this was asked last (STR-35).

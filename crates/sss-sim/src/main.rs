@@ -209,6 +209,12 @@ struct DatagramsArgs {
     /// Congestion control, by its name.
     #[arg(long, default_values_t = Congestion::ALL)]
     congestion: Vec<Congestion>,
+    /// Time from one datagram to the next. Default: it depends on the size.
+    #[arg(long, value_parser = units::duration)]
+    interval: Option<Duration>,
+    /// Number of datagrams. Default: it depends on the size.
+    #[arg(long)]
+    count: Option<u32>,
     /// Lets another stream fill the link and its queue at the same time.
     #[arg(long)]
     bulk: bool,
@@ -402,13 +408,16 @@ fn run_datagrams(args: &DatagramsArgs) -> Result<(), String> {
     for congestion in &args.congestion {
         for loss in &args.loss {
             for size in &args.size {
+                let standard = delivery::Setup::standard(args.seed, *loss, *size);
                 let setup = delivery::Setup {
                     rate: args.rate,
                     rtt: args.rtt,
                     deadline: args.deadline,
+                    interval: args.interval.unwrap_or(standard.interval),
+                    count: args.count.unwrap_or(standard.count),
                     bulk: args.bulk,
                     congestion: *congestion,
-                    ..delivery::Setup::standard(args.seed, *loss, *size)
+                    ..standard
                 };
                 let report = delivery::run(&setup)?;
                 if args.json {

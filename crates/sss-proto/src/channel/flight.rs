@@ -12,7 +12,7 @@ use super::fate::Fate;
 use super::loss::LossDetector;
 use super::loss_rate::LossRate;
 use super::mtu::MtuSearch;
-use super::pacer::{Pacer, Rate};
+use super::pacer::{Outlook, Pacer, Rate};
 use super::rtt::Rtt;
 use super::sent::{Flags, LossRule, SentPacket, SentRing, Sink};
 use super::setup::ChannelSetup;
@@ -221,6 +221,11 @@ impl Flight {
         let measured = rtt.smoothed().max(rtt.latest());
         let growth = self.flow.controller.get().growth().clamp(0.0, MAX_GROWTH);
         (measured + measured.mul_f64(growth) + rtt.variation()).saturating_sub(shortest / 2)
+    }
+
+    /// Bytes that may leave from now on.
+    pub(crate) fn outlook(&self, now: Instant) -> Outlook {
+        Outlook::new(now, self.sent.in_flight(), self.rate())
     }
 
     /// Sends no datagram of more than `limit` bytes: the peer, or the socket, takes no larger one (CHN-8).

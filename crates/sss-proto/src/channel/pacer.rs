@@ -39,6 +39,12 @@ impl Rate {
         gain * self.window as f64 / (self.smoothed.as_nanos() as f64).max(1.0)
     }
 
+    /// Bytes per second that leave in the long run.
+    pub(super) fn per_second(self) -> u64 {
+        let of_window = self.window as f64 / self.smoothed.as_secs_f64().max(1e-9);
+        self.model.unwrap_or(of_window) as u64
+    }
+
     /// Bytes that may leave at once, if nobody was late.
     fn burst(self, per_nano: f64) -> f64 {
         if self.model.is_some() && !self.slow_start {
@@ -47,6 +53,50 @@ impl Rate {
         }
         let least = f64::from(self.datagram) * MIN_BURST_DATAGRAMS;
         least.max(per_nano * BURST_TIME.as_nanos() as f64)
+    }
+}
+
+/// Bytes that a channel may send in some time to come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outlook {
+    now: Instant,
+    in_flight: u64,
+    rate: Rate,
+}
+
+impl Outlook {
+    pub(super) fn new(now: Instant, in_flight: u64, rate: Rate) -> Self {
+        Self { now, in_flight, rate }
+    }
+
+    /// After slow start, with the smallest datagrams.
+    #[cfg(test)]
+    pub(crate) fn of(now: Instant, in_flight: u64, window: u64, smoothed: Duration) -> Self {
+        let rate = Rate {
+            window,
+            smoothed,
+            slow_start: false,
+            model: None,
+            datagram: 1232,
+        };
+        Self::new(now, in_flight, rate)
+    }
+
+    pub(crate) fn round_trip(&self) -> Duration {
+        self.rate.smoothed
+    }
+
+    /// Returns how many bytes may leave until `end`: as many as the pace lets out, and no more than the window has room
+    /// for. That is what is free of it now, and what becomes free as what is under way is acknowledged in the course of
+    /// a round trip; after that the window is no limit.
+    pub(crate) fn until(&self, end: Instant) -> u64 {
+        let (time, per_nano) = (end.since(self.now), self.rate.per_nano());
+        let paced = |time: Duration| (time.as_nanos() as f64 * per_nano) as u64;
+        let round = self.rate.smoothed.as_nanos().max(1) as f64;
+        let freed = self.in_flight as f64 * (time.as_nanos() as f64 / round).min(1.0);
+        let free = self.rate.window.saturating_sub(self.in_flight) + freed as u64;
+        let windowed = free + paced(time.saturating_sub(self.rate.smoothed));
+        windowed.min(self.rate.burst(per_nano) as u64 + paced(time))
     }
 }
 
@@ -237,5 +287,33 @@ mod tests {
             (sent as f64 / expected - 1.0).abs() < 0.02,
             "sent {sent}, expected {expected}"
         );
+    }
+
+    // spec: STR-79
+    #[test]
+    fn as_much_leaves_in_a_time_as_the_pace_and_the_window_let_out() {
+        let now = Instant::from_nanos(1);
+        let until =
+            |in_flight, ms| Outlook::new(now, in_flight, rate(100_000, false)).until(now + Duration::from_millis(ms));
+        // What the window has room for, if the pace lets it out: 1.25 windows in 100 ms.
+        assert_eq!(until(0, 40), 50_000 + 2464);
+        assert_eq!([until(0, 100), until(0, 200)], [100_000, 225_000]);
+        // A full window becomes free in the course of a round trip.
+        assert_eq!(
+            [until(100_000, 0), until(100_000, 50), until(100_000, 100)],
+            [0, 50_000, 100_000]
+        );
+        assert_eq!(until(100_000, 180), 200_000);
+        assert_eq!(until(140_000, 0), 0);
+    }
+
+    #[test]
+    fn what_leaves_in_the_long_run_is_a_window_in_each_round_trip_or_what_the_model_says() {
+        assert_eq!(rate(100_000, true).per_second(), 1_000_000);
+        let modelled = Rate {
+            model: Some(70_000.0),
+            ..rate(100_000, false)
+        };
+        assert_eq!(modelled.per_second(), 70_000);
     }
 }

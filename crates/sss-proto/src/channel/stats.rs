@@ -51,6 +51,9 @@ pub struct ChannelInfo {
     pub window: u64,
     /// True if the window grows exponentially.
     pub slow_start: bool,
+    /// Bytes per second that congestion control lets out in the long run, of everything that is sent to the peer: a
+    /// window in each round trip, or what it takes for the rate of the path. `bandwidth` tells what did arrive.
+    pub rate: u64,
     /// Bytes sent and neither acknowledged nor lost.
     pub in_flight: u64,
     /// Packets that must be acknowledged, sent and neither acknowledged nor lost.
@@ -106,6 +109,7 @@ pub(super) fn describe(path: &Path, keys: &Keys, flight: &Flight, late_acks: u64
         mtu_state: flight.mtu.state(),
         congestion: flow.controller.name(),
         window: controller.window(),
+        rate: flight.rate().per_second(),
         slow_start: controller.in_slow_start(),
         in_flight: flight.sent.in_flight(),
         in_flight_packets: flight.sent.eliciting(),

@@ -27,7 +27,7 @@ pub(super) fn transmit_on(
     }
     if let Some(streams) = &mut streams {
         let flight = channel.flight();
-        streams.set_path(flight.rtt(), flight.loss(), flight.one_way());
+        streams.set_path(flight.rtt(), flight.loss(), flight.one_way(), || flight.outlook(now));
         if streams.take_missed() {
             channel.ask_if_quiet();
         }

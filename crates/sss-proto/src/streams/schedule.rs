@@ -11,27 +11,43 @@
 //! is sent is subtracted at every node up to the root. Frames are not cut to fit the deficit, so it may become
 //! negative. An entry that leaves its ring loses what is left of its deficit, and takes along what it owes.
 //!
+//! Datagrams with a deadline have their shares as all others, but the one of a stream and level whose deadline is first
+//! has the turn of whichever comes (STR-78): it is complete sooner, and the others no later.
+//!
 //! Choosing takes a step for each stream with rings on the way down, however deep the tree is. When a stream is the
 //! first or the last on its way to have something to send, a note is made at each stream up to the next that has rings.
 //! Idle streams and siblings cost nothing.
 
 mod rings;
+mod urgent;
 
 use super::tree::index::ROOT;
 use super::tree::node::Flags;
 use super::tree::table::Table;
+use crate::time::Instant;
 pub(super) use rings::Slot;
 use rings::{Chain, Rings, Who};
+use urgent::Urgent;
 
 /// The smallest quantum, in bytes.
 const MIN_QUANTUM: usize = 1200;
 /// The largest datagram is a little below.
 const MAX_QUANTUM: usize = 1 << 16;
 
+/// A turn to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Turn {
+    /// The stream that sends.
+    pub(super) index: u32,
+    /// The stream whose share it is.
+    pub(super) of: u32,
+}
+
 /// The scheduler of a tree.
 #[derive(Debug)]
 pub(super) struct Scheduler {
     rings: Rings,
+    urgent: Urgent,
     /// The chain from the root down, while there is something to send.
     trunk: Option<u32>,
     /// Streams with something to send.
@@ -43,6 +59,7 @@ impl Default for Scheduler {
     fn default() -> Self {
         Self {
             rings: Rings::default(),
+            urgent: Urgent::default(),
             trunk: None,
             active: 0,
             quantum: MIN_QUANTUM as i32,
@@ -68,6 +85,9 @@ impl Scheduler {
         }
         table[index].set(Flags::ACTIVE);
         self.active += 1;
+        if table[index].is_datagram() {
+            self.urgent.enter(&table[index].place, index);
+        }
         if table[index].sched.slot.is_taken() {
             let interior = self.rings_of(table, index);
             self.rings.enter_own(interior, self.quantum);
@@ -154,6 +174,9 @@ impl Scheduler {
             return;
         }
         self.active -= 1;
+        if table[index].is_datagram() {
+            self.urgent.leave(&table[index].place, index);
+        }
         if let Some(interior) = table[index].sched.below.index() {
             self.rings.leave_own(interior);
             self.join_if_alone(table, index);
@@ -216,17 +239,40 @@ impl Scheduler {
         }
     }
 
+    /// A datagram that has not had anything to send yet has a deadline.
+    pub(super) fn set_deadline(&mut self, index: u32, at: Instant) {
+        self.urgent.set(index, at);
+    }
+
+    /// The deadline of a datagram.
+    pub(super) fn deadline(&self, index: u32) -> Option<Instant> {
+        self.urgent.deadline(index)
+    }
+
+    /// Returns whether another datagram of the same stream and level waits whose deadline is later.
+    pub(super) fn has_later(&self, table: &Table, index: u32) -> bool {
+        self.urgent.has_later(&table[index].place, index)
+    }
+
+    /// Returns whether any datagram has a deadline.
+    pub(super) fn has_deadlines(&self) -> bool {
+        !self.urgent.is_empty()
+    }
+
     /// A stream is retired. It has no children any more.
     pub(super) fn forget(&mut self, table: &mut Table, index: u32) {
         self.deactivate(table, index);
+        if table[index].is_datagram() {
+            self.urgent.forget(index);
+        }
         debug_assert!(
             !table[index].sched.slot.is_taken(),
             "a stream is retired before its children"
         );
     }
 
-    /// The stream whose turn it is.
-    pub(super) fn pick(&mut self, table: &Table) -> Option<u32> {
+    /// The stream whose turn it is, or the datagram that has the turn of another.
+    pub(super) fn pick(&mut self, table: &Table) -> Option<Turn> {
         let mut at = self.rings.bottom(self.trunk?)?;
         while let Some(interior) = table[at].sched.below.index() {
             match self.rings.front(interior, self.quantum)? {
@@ -234,7 +280,11 @@ impl Scheduler {
                 Who::Chain(chain) => at = chain.bottom,
             }
         }
-        Some(at)
+        let index = match table[at].is_datagram() {
+            true => self.urgent.before(&table[at].place, at),
+            false => at,
+        };
+        Some(Turn { index, of: at })
     }
 
     /// A stream whose turn comes before that of this one, which has something to send, because of its level or that of
@@ -255,7 +305,7 @@ impl Scheduler {
         Some(at)
     }
 
-    /// A stream has sent `bytes`.
+    /// `bytes` were sent that are of the share of a stream.
     pub(super) fn charge(&mut self, table: &Table, index: u32, bytes: usize) {
         let bytes = i32::try_from(bytes).unwrap_or(i32::MAX);
         let sched = &table[index].sched;

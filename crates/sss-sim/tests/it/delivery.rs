@@ -1,5 +1,7 @@
 //! Datagrams with a deadline: which arrive, and never late.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use sss_proto::{Config, Congestion, DatagramFate, DatagramOptions, Event};
 use sss_sim::LinkConfig;
@@ -40,7 +42,7 @@ fn small_ones_arrive_at_any_loss_that_congestion_control_can_bear() {
         (0.05, KIB),
         (0.01, 16 * KIB),
     ] {
-        for seed in 1..4 {
+        for seed in 1..6 {
             let report = run(&Setup::standard(seed, loss, size));
             assert!(report.delivery() >= 0.99, "{}", report.delivery());
             assert_eq!(report.late, 0);
@@ -59,7 +61,7 @@ fn small_ones_arrive_at_any_loss_that_congestion_control_can_bear() {
 #[test]
 fn with_bbr_all_sizes_arrive_in_time_at_five_percent_loss() {
     for size in [16, KIB, 16 * KIB, 128 * KIB, 1 << 20] {
-        for seed in 1..4 {
+        for seed in 1..6 {
             let setup = Setup {
                 congestion: Congestion::Bbr,
                 ..Setup::standard(seed, 0.05, size)
@@ -173,4 +175,49 @@ fn where_hardly_one_can_be_in_time_none_is_late() {
         };
         assert_eq!(run(&setup).late, 0);
     }
+}
+
+/// Ten seconds of a video of 14.4 Mbit/s, on a path of 20 Mbit/s of 50 ms: a frame is of use for 150.
+fn video(seed: u64, congestion: Congestion, loss: f64) -> Report {
+    run(&Setup {
+        congestion,
+        rate: 20_000_000,
+        rtt: ms(50),
+        count: 601,
+        interval: Duration::from_micros(16_667),
+        deadline: ms(150),
+        ..Setup::standard(seed, loss, 30_000)
+    })
+}
+
+// spec: STR-78, STR-79
+#[test]
+fn frames_of_a_video_are_in_time_and_none_is_late() {
+    for (congestion, loss) in [
+        (Congestion::Cubic, 0.0),
+        (Congestion::Bbr, 0.0),
+        (Congestion::Bbr, 0.01),
+    ] {
+        for seed in 1..4 {
+            let report = video(seed, congestion, loss);
+            assert!(report.delivery() >= 0.98, "{}", report.delivery());
+            assert_eq!(report.late, 0);
+            // They follow one another: each has the whole path for itself.
+            assert!(report.latency(1.0) < ms(130), "{:?}", report.latency(1.0));
+        }
+    }
+}
+
+// spec: STR-78, STR-79
+#[test]
+fn a_video_of_which_the_window_bears_a_part_arrives_in_whole_frames() {
+    let (mut frames, mut whole) = (0, 0);
+    for seed in 1..6 {
+        let report = video(seed, Congestion::Cubic, 0.01);
+        assert_eq!(report.late, 0);
+        frames += report.channel.map_or(0, |channel| channel.bytes_delivered) / 30_000;
+        whole += u64::from(report.delivered);
+    }
+    // What else was carried are parts of frames of which a packet was lost too late.
+    assert!(whole * 2 > frames, "{whole} of {frames}");
 }

@@ -305,6 +305,17 @@ macro_rules! datagram_sending_methods {
                     .call(|inner, _| inner.core.max_datagram_size(peer));
                 size.unwrap_or(0)
             }
+
+            /// Bytes per second that congestion control lets out to the peer in the long run, for all that is sent
+            /// there: what to make a video's frames for. `None` while there is no channel.
+            ///
+            /// It changes with each round trip. Where it is far above what is sent, it says what the path may bear, and
+            /// not what was tried: see [`ChannelInfo::rate`]($crate::ChannelInfo::rate).
+            pub fn datagram_rate(&self) -> Option<u64> {
+                let peer = self.stream_ref().id().peer();
+                let info = self.stream_ref().call(|inner, _| inner.core.channel_info(peer));
+                info.map(|info| info.rate)
+            }
         }
     };
 }

@@ -216,3 +216,16 @@ async fn several_tasks_receive_from_one_stream() {
     }
     assert_eq!(sum, 5050);
 }
+
+#[tokio::test]
+async fn a_sender_is_told_at_which_rate_datagrams_leave() {
+    let pair = pair().await;
+    pair.ours.send_datagram("first").reliable().await.unwrap();
+    assert_eq!(pair.theirs.recv_datagram().await.unwrap().unwrap(), "first");
+    // An initial window in a round trip of a tenth of a second at least.
+    let rate = pair.ours.datagram_rate().unwrap();
+    assert!(rate > 100_000, "{rate}");
+    assert!(pair.ours.peer().info().unwrap().rate > 100_000);
+    pair.client.close().await.unwrap();
+    assert_eq!(pair.ours.datagram_rate(), None);
+}

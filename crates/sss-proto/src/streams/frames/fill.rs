@@ -14,6 +14,7 @@ use super::{asking, credit, open_credit, priority, refusal, reset, stop, stream}
 use crate::padding::Padding;
 use crate::streams::life::Life;
 use crate::streams::messages::{incoming, outgoing};
+use crate::streams::schedule::Turn;
 use crate::streams::tree::Tree;
 use crate::streams::tree::node::Flags;
 use crate::token::Topic;
@@ -80,12 +81,15 @@ fn write_streams(life: &mut Life, draft: &mut Draft<'_, '_>) -> bool {
     wake(life);
     draft.data_at = draft.packet.len();
     loop {
-        let Some(index) = life.scheduler.pick(&life.tree.table) else {
+        let Some(Turn { index, of }) = life.scheduler.pick(&life.tree.table) else {
             if wake(life) {
                 continue;
             }
             return true;
         };
+        if outgoing::give_way(life, index) {
+            continue;
+        }
         let node = &life.tree[index];
         let stateless = match node.is_datagram() && !node.has(Flags::ANNOUNCED) {
             true => outgoing::write_stateless(life, index, draft),
@@ -93,7 +97,7 @@ fn write_streams(life: &mut Life, draft: &mut Draft<'_, '_>) -> bool {
         };
         match stateless.unwrap_or_else(|| stream::write(life, index, draft)) {
             Outcome::Sent(bytes) => {
-                life.scheduler.charge(&life.tree.table, index, bytes);
+                life.scheduler.charge(&life.tree.table, of, bytes);
                 draft.packet.pad(padding_of(&life.tree, index));
             }
             Outcome::Full => return false,
@@ -102,7 +106,7 @@ fn write_streams(life: &mut Life, draft: &mut Draft<'_, '_>) -> bool {
             Outcome::Idle => life.scheduler.deactivate(&mut life.tree.table, index),
             Outcome::Over(bytes) => {
                 draft.packet.pad(padding_of(&life.tree, index));
-                life.scheduler.charge(&life.tree.table, index, bytes);
+                life.scheduler.charge(&life.tree.table, of, bytes);
                 outgoing::end(life, index);
                 continue;
             }

@@ -12,6 +12,7 @@ use sss_wire::constants::{DATAGRAM_LIFETIME, MAX_MESSAGE, OPEN_COST};
 use super::deadlines::Deadlines;
 use super::mailbox::{Arrived, Debt, Form};
 use super::options::{DatagramOptions, DatagramStats};
+use crate::channel::Outlook;
 use crate::config::WindowConfig;
 use crate::error::ProtocolError;
 use crate::ids::{DatagramId, StreamKey};
@@ -108,6 +109,8 @@ struct Limits {
     loss: u32,
     /// Time that packets take to the peer.
     one_way: Duration,
+    /// Bytes that may leave from now on, once that is known.
+    outlook: Option<Outlook>,
 }
 
 /// Returns what a datagram of `size` bytes counts while it waits to be sent.
@@ -138,6 +141,7 @@ impl Ledger {
                 stateless: 0,
                 loss: 0,
                 one_way: INITIAL_ONE_WAY,
+                outlook: None,
             },
             missed: false,
             next_id: 0,
@@ -154,6 +158,25 @@ impl Ledger {
     pub(crate) fn set_path(&mut self, loss: u32, one_way: Duration) {
         self.limits.loss = loss;
         self.limits.one_way = one_way;
+    }
+
+    /// Sets what may leave from now on.
+    pub(crate) fn set_outlook(&mut self, outlook: Outlook) {
+        self.limits.outlook = Some(outlook);
+    }
+
+    /// Returns whether more of a datagram is left than can leave before it comes too late, as far as is known; for one
+    /// that has not begun, a round trip before that: something of it may be lost.
+    pub(crate) fn is_hopeless(&self, left: u64, deadline: Instant, has_begun: bool) -> bool {
+        let end = deadline - self.limits.one_way;
+        self.limits.outlook.as_ref().is_some_and(|outlook| {
+            let spare = if has_begun {
+                Duration::ZERO
+            } else {
+                outlook.round_trip()
+            };
+            left > outlook.until(end - spare)
+        })
     }
 
     /// Returns whether a datagram was abandoned before anything of it was sent, since this was asked last (STR-35).

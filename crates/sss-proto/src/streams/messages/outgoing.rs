@@ -59,6 +59,9 @@ pub(crate) fn send(
     life.ledger.enter(index, id, size, options);
     life.scheduler.set_level(&mut life.tree.table, index, options.priority);
     life.ledger.set_deadline(now, &life.tree.table, index, options);
+    if let Some(time) = options.deadline {
+        life.scheduler.set_deadline(index, now + time);
+    }
     life.touch(index);
     Ok(Some(DatagramId(id)))
 }
@@ -87,8 +90,28 @@ pub(crate) fn on_timer(life: &mut Life, now: Instant) {
 /// Gives up a datagram that would have to send something too late (STR-35): with RESET if the peer may know of it.
 pub(crate) fn give_up_if_overdue(life: &mut Life, index: u32) {
     let must_send = !life.tree[index].is_all_sent();
-    if !life.ledger.is_overdue(index) || !must_send || !life.settle(index, DatagramFate::Expired) {
-        return;
+    if life.ledger.is_overdue(index) && must_send {
+        expire(life, index);
+    }
+}
+
+/// Gives up a datagram that has its turn, if more of it is to be sent than can leave in time and another one waits
+/// (STR-79). Returns whether it did.
+pub(crate) fn give_way(life: &mut Life, index: u32) -> bool {
+    let Some(deadline) = life.scheduler.deadline(index) else {
+        return false;
+    };
+    let node = &life.tree[index];
+    let has_begun = node.has(Flags::ANNOUNCED);
+    life.ledger.is_hopeless(node.send.unsent(), deadline, has_begun)
+        && life.scheduler.has_later(&life.tree.table, index)
+        && expire(life, index)
+}
+
+/// Gives up a datagram that comes too late: with RESET if the peer may know of it. Returns whether its fate was open.
+fn expire(life: &mut Life, index: u32) -> bool {
+    if !life.settle(index, DatagramFate::Expired) {
+        return false;
     }
     let is_announced = life.tree[index].has(Flags::ANNOUNCED);
     life.ledger.note_expired(is_announced);
@@ -98,6 +121,7 @@ pub(crate) fn give_up_if_overdue(life: &mut Life, index: u32) {
     } else {
         end(life, index);
     }
+    true
 }
 
 /// Sends a datagram that was not announced in a frame of its own, if that can be (STR-32, STR-33). `None`: it is to be

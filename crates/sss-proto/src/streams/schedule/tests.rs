@@ -110,7 +110,7 @@ impl Model {
 
     /// Lets the scheduler choose, and the chosen one send.
     fn send(&mut self, bytes: usize) -> u32 {
-        let index = self.scheduler.pick(&self.table).expect("somebody is active");
+        let index = self.scheduler.pick(&self.table).expect("somebody is active").index;
         assert!(
             self.table[index].has(Flags::ACTIVE),
             "{}: {index} has nothing to send",
@@ -228,7 +228,7 @@ fn one_who_always_leaves_in_debt_gains_nothing() {
     let mut sent = BTreeMap::new();
     for _ in 0..10_000 {
         model.scheduler.activate(&mut model.table, comes_and_goes);
-        let index = model.scheduler.pick(&model.table).unwrap();
+        let index = model.scheduler.pick(&model.table).unwrap().index;
         let before: &mut u64 = sent.entry(index).or_default();
         // A small frame, then a large one, then nothing for a moment.
         let bytes = if index == comes_and_goes && before.is_multiple_of(1300) {
@@ -291,7 +291,7 @@ fn steps_at(depth: usize, count: usize) -> u64 {
     }
     let before = model.scheduler.steps();
     for _ in 0..10 * count {
-        let index = model.scheduler.pick(&model.table).unwrap();
+        let index = model.scheduler.pick(&model.table).unwrap().index;
         model.scheduler.charge(&model.table, index, 1000);
     }
     model.scheduler.steps() - before
@@ -300,4 +300,89 @@ fn steps_at(depth: usize, count: usize) -> u64 {
 #[test]
 fn depth_costs_no_step_where_nothing_is_chosen() {
     assert_eq!(steps_at(1, 20), steps_at(31, 20));
+}
+
+impl Model {
+    /// A datagram on a stream, which has something to send until a deadline.
+    fn add_datagram(&mut self, parent: u32, level: i8, deadline: Option<u64>) -> u32 {
+        let index = self.add(parent);
+        self.table[index].set(Flags::DATAGRAM);
+        self.scheduler.set_level(&mut self.table, index, level);
+        if let Some(at) = deadline {
+            self.scheduler.set_deadline(index, Instant::from_nanos(at));
+        }
+        self.scheduler.activate(&mut self.table, index);
+        index
+    }
+
+    /// Lets so many packets be sent; returns by whom.
+    fn order(&mut self, packets: usize) -> Vec<u32> {
+        let mut send = || {
+            let turn = self.scheduler.pick(&self.table).unwrap();
+            self.scheduler.charge(&self.table, turn.of, MIN_QUANTUM);
+            turn.index
+        };
+        (0..packets).map(|_| send()).collect()
+    }
+}
+
+// spec: STR-78
+#[test]
+fn of_datagrams_with_deadlines_the_first_has_all_their_turns() {
+    let mut model = Model::new("deadlines".to_owned());
+    let stream = model.add(ROOT);
+    let late = model.add_datagram(stream, 0, Some(30));
+    let early = model.add_datagram(stream, 0, Some(10));
+    let middle = model.add_datagram(stream, 0, Some(20));
+    assert_eq!(model.order(6), [early; 6]);
+    model.scheduler.deactivate(&mut model.table, early);
+    assert_eq!(model.order(4), [middle; 4]);
+    model.scheduler.activate(&mut model.table, early);
+    assert_eq!(model.order(1), [early]);
+    model.remove(early);
+    model.remove(middle);
+    assert_eq!(model.order(2), [late; 2]);
+    model.remove(late);
+    assert!(!model.scheduler.has_deadlines());
+}
+
+// spec: STR-22, STR-78
+#[test]
+fn the_others_keep_their_shares_beside_datagrams_with_deadlines() {
+    let mut model = Model::new("deadlines and others".to_owned());
+    let stream = model.add(ROOT);
+    let child = model.add(stream);
+    model.scheduler.activate(&mut model.table, child);
+    let without = model.add_datagram(stream, 0, None);
+    let dated = [40, 30, 20].map(|at| model.add_datagram(stream, 0, Some(at)));
+    // Of another stream, and of other levels: they do not take turns of these.
+    let other = model.add(ROOT);
+    let apart = model.add_datagram(other, 0, Some(1));
+    let below = model.add_datagram(stream, -1, Some(1));
+    let sent = model.order(1000);
+    let count = |of: u32| sent.iter().filter(|index| **index == of).count();
+    assert_eq!([dated[0], dated[1], below].map(count), [0; 3]);
+    for (who, share) in [(apart, 500), (child, 100), (without, 100), (dated[2], 300)] {
+        assert!(count(who).abs_diff(share) <= 5, "{who}: {}", count(who));
+    }
+}
+
+// spec: STR-79
+#[test]
+fn a_later_one_is_of_the_same_stream_and_level_and_has_something_to_send() {
+    let mut model = Model::new("later".to_owned());
+    let stream = model.add(ROOT);
+    let first = model.add_datagram(stream, 0, Some(10));
+    let others = [(1, Some(20)), (-1, Some(20)), (0, Some(5)), (0, None)];
+    for (level, at) in others {
+        model.add_datagram(stream, level, at);
+    }
+    let elsewhere = model.add(ROOT);
+    model.add_datagram(elsewhere, 0, Some(20));
+    assert!(!model.scheduler.has_later(&model.table, first));
+    let later = model.add_datagram(stream, 0, Some(20));
+    assert!(model.scheduler.has_later(&model.table, first));
+    assert!(!model.scheduler.has_later(&model.table, later));
+    model.scheduler.deactivate(&mut model.table, later);
+    assert!(!model.scheduler.has_later(&model.table, first));
 }

@@ -7,6 +7,7 @@ use sss_wire::frame::Datagram;
 
 use super::*;
 use crate::DatagramFate;
+use crate::channel::Outlook;
 use crate::error::{DatagramError, ReadError};
 use crate::ids::DatagramId;
 use crate::interest::Interest;
@@ -357,6 +358,96 @@ fn when_it_cannot_arrive_in_time_any_more_one_is_given_up() {
     assert_eq!((pair.a.len(), pair.b.len()), (1, 1));
     pair.a.assert_no_datagrams();
     pair.b.assert_no_datagrams();
+}
+
+/// A full window of so many bytes in 40 ms.
+fn full_window(bytes: u64) -> Outlook {
+    Outlook::of(at(0), bytes, bytes, Duration::from_millis(40))
+}
+
+// spec: STR-78
+#[test]
+fn of_large_ones_that_of_the_first_deadline_is_sent_as_a_whole_before_the_others() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.stream();
+    let data = [3001, 3002, 3003].map(pattern);
+    for (data, ms) in data.iter().zip([300, 100, 200]) {
+        pair.a.send_now(a, data, &deadline(ms));
+    }
+    let mut arrived = Vec::new();
+    while let Some(packet) = pair.a.packet(ROOM) {
+        pair.b.take(&packet).unwrap();
+        arrived.extend(pair.b.datagrams_now(b));
+    }
+    let [third, first, second] = data;
+    assert_eq!(arrived, [first, second, third]);
+}
+
+// spec: STR-79
+#[test]
+fn one_that_has_not_begun_gives_way_to_a_later_one_if_it_could_not_be_repaired() {
+    for (window, gives_way) in [(20_000, false), (6000, true)] {
+        let mut pair = Pair::new();
+        let (a, _) = pair.stream();
+        pair.a.set_loss(0, Duration::from_millis(20));
+        // A round trip before it is too late: in 40 ms, a window may leave.
+        let first = pair.a.send_now(a, &pattern(10_000), &deadline(100));
+        pair.a.send_now(a, &pattern(10_000), &deadline(200));
+        pair.a.set_outlook(full_window(window));
+        pair.a.packet(ROOM).unwrap();
+        let fates = pair.a.fates();
+        assert_eq!(
+            fates.contains(&(first, DatagramFate::Expired)),
+            gives_way,
+            "{window}: {fates:?}"
+        );
+        assert_eq!(fates.len(), usize::from(gives_way));
+    }
+}
+
+// spec: STR-79
+#[test]
+fn one_that_has_begun_gives_way_only_if_too_little_can_leave() {
+    for (window, gives_way) in [(6000, false), (2000, true)] {
+        let mut pair = Pair::new();
+        let (a, _) = pair.stream();
+        pair.a.set_loss(0, Duration::from_millis(20));
+        let first = pair.a.send_now(a, &pattern(10_000), &deadline(100));
+        pair.a.packet(ROOM).unwrap();
+        pair.a.send_now(a, &pattern(10_000), &deadline(200));
+        pair.a.set_outlook(full_window(window));
+        let packet = pair.a.packet(ROOM).unwrap();
+        assert_eq!(
+            pair.a.fates() == [(first, DatagramFate::Expired)],
+            gives_way,
+            "{window}"
+        );
+        let resets = |packet: &Packet| packet.frames().iter().any(|frame| matches!(frame, Frame::Reset(_)));
+        let next = pair.a.packet(ROOM).unwrap();
+        assert_eq!(resets(&packet) || resets(&next), gives_way, "{window}");
+    }
+}
+
+// spec: STR-79
+#[test]
+fn one_that_no_other_waits_for_is_tried_whatever_its_chances() {
+    let mut pair = Pair::new();
+    let (a, b) = pair.stream();
+    pair.a.set_loss(0, Duration::from_millis(20));
+    pair.a.set_outlook(full_window(2000));
+    pair.a.send_now(a, &pattern(10_000), &deadline(100));
+    // Of another stream, of another level, and without a deadline of its own.
+    let other = pair.a.open_substream(a).unwrap();
+    pair.a.send_now(other, &pattern(10_000), &deadline(200));
+    let below = DatagramOptions {
+        priority: -1,
+        ..deadline(200)
+    };
+    pair.a.send_now(a, &pattern(10_000), &below);
+    pair.a.send_now(a, &pattern(10_000), &BEST_EFFORT);
+    pair.run();
+    assert!(pair.a.fates().iter().all(|(_, fate)| *fate == DatagramFate::Delivered));
+    assert_eq!(pair.b.datagrams_now(b).len(), 3);
 }
 
 // spec: STR-35

@@ -6,6 +6,7 @@ use sss_wire::frame::OpenCredit;
 use sss_wire::params::Settings;
 
 use super::*;
+use crate::channel::Outlook;
 use crate::config::StreamLimits;
 use crate::streams::flow::budget::HostBudget;
 use crate::streams::flow::gauge::{Left, Tuning};
@@ -44,6 +45,10 @@ impl Streams {
     /// A path that loses so much, whose round-trip time is as it was.
     pub(super) fn set_loss(&mut self, loss: u32, one_way: Duration) {
         self.life.ledger.set_path(loss, one_way);
+    }
+
+    pub(super) fn set_outlook(&mut self, outlook: Outlook) {
+        self.life.ledger.set_outlook(outlook);
     }
 
     pub(super) fn set_rtt(&mut self, rtt: Duration) {
