@@ -360,6 +360,28 @@ fn when_it_cannot_arrive_in_time_any_more_one_is_given_up() {
     pair.b.assert_no_datagrams();
 }
 
+// spec: STR-22, STR-78
+#[test]
+fn those_with_deadlines_take_nothing_of_the_share_of_a_stream_beside_them() {
+    let mut pair = Pair::new();
+    let (a, _) = pair.stream();
+    let child = pair.a.open_substream(a).unwrap();
+    assert_eq!(pair.a.write(child, &[0; 60_000]), Ok(60_000));
+    for ms in [100, 200, 300] {
+        pair.a.send_now(a, &pattern(60_000), &deadline(ms));
+    }
+    let mut total = 0;
+    // All of that is of the first datagram, and of the stream.
+    while total < 60_000 {
+        pair.a.lift_limits();
+        let packet = pair.a.packet(ROOM).unwrap();
+        pair.a.acked(&packet);
+        total += packet.bytes.len() as u64;
+    }
+    let share = pair.a.info(child).unwrap().sent as f64 / total as f64;
+    assert!((share - 0.25).abs() < 0.05, "{share}");
+}
+
 /// A full window of so many bytes in 40 ms.
 fn full_window(bytes: u64) -> Outlook {
     Outlook::of(at(0), bytes, bytes, Duration::from_millis(40))
