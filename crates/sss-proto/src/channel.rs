@@ -36,6 +36,7 @@ mod opened;
 mod pacer;
 mod path;
 mod received;
+mod recovery;
 mod replay;
 mod rtt;
 mod sealing;

@@ -9,6 +9,7 @@
 //! Steps 2 and 3 repeat until there is nothing more to do at this moment.
 
 mod queue;
+mod sleep;
 mod tap;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -27,6 +28,7 @@ use sss_wire::Eid;
 use crate::link::{Link, LinkConfig};
 use crate::transcript::Transcript;
 use queue::{Datagram, Happening, Queue};
+use sleep::Doorstep;
 use tap::Tap;
 
 pub use tap::Captured;
@@ -74,6 +76,15 @@ struct Node {
     lag: Duration,
     buf: TransmitBuf,
     is_touched: bool,
+    /// Set while it does not run.
+    asleep: Option<Doorstep>,
+}
+
+impl Node {
+    /// Returns whether it has something to do, and runs.
+    fn is_due(&self) -> bool {
+        self.is_touched && self.asleep.is_none()
+    }
 }
 
 /// A world. See the module's documentation.
@@ -138,6 +149,7 @@ impl World {
             lag: Duration::ZERO,
             buf: TransmitBuf::new(16),
             is_touched: true,
+            asleep: None,
         });
         self.routes.insert(address, index);
         HostIndex(index)
@@ -399,7 +411,9 @@ impl World {
         if node.wake == Some(at) {
             node.wake = None;
             node.is_touched = true;
-            node.host.handle(now, Input::Tick);
+            if node.asleep.is_none() {
+                node.host.handle(now, Input::Tick);
+            }
         }
     }
 
@@ -408,6 +422,18 @@ impl World {
             let to = first.to;
             return self.note(format_args!("nobody at {to}"));
         };
+        match &mut self.nodes[host].asleep {
+            None => self.take_in(host, first),
+            Some(doorstep) => {
+                if !doorstep.put(first) {
+                    self.note(format_args!("h{host} has a full socket"));
+                }
+            }
+        }
+    }
+
+    /// A host is given a datagram, and what joins it.
+    fn take_in(&mut self, host: usize, first: Datagram) {
         let (stride, ecn, remote, local) = (first.bytes.len(), first.ecn, first.from, first.to.ip());
         let mut data = BytesMut::with_capacity(stride);
         let mut next = Some(first);
@@ -447,7 +473,7 @@ impl World {
                 apps.on_event(self, host, event);
                 continue;
             }
-            let Some(host) = self.nodes.iter().position(|n| n.is_touched) else {
+            let Some(host) = self.nodes.iter().position(Node::is_due) else {
                 return;
             };
             self.poll(host);
@@ -455,7 +481,7 @@ impl World {
     }
 
     fn collect_events(&mut self) {
-        for (index, node) in self.nodes.iter_mut().enumerate().filter(|(_, n)| n.is_touched) {
+        for (index, node) in self.nodes.iter_mut().enumerate().filter(|(_, n)| n.is_due()) {
             while let Some(event) = node.host.poll_event() {
                 self.events.push_back((HostIndex(index), event));
             }

@@ -13,6 +13,7 @@ use super::loss::LossDetector;
 use super::loss_rate::LossRate;
 use super::mtu::MtuSearch;
 use super::pacer::{Outlook, Pacer, Rate};
+use super::recovery::Recovery;
 use super::rtt::Rtt;
 use super::sent::{Flags, LossRule, SentPacket, SentRing, Sink};
 use super::setup::ChannelSetup;
@@ -61,17 +62,6 @@ pub(crate) struct Flight {
     pub(super) padding: Padding,
     pub(super) ecn: EcnValidation,
     pub(super) counters: Counters,
-}
-
-/// Round-trip time and loss.
-pub(super) struct Recovery {
-    pub(super) rtt: Rtt,
-    pub(super) loss: LossDetector,
-    pub(super) loss_rate: LossRate,
-    /// The longest that the peer holds back an acknowledgement.
-    pub(super) peer_ack_delay: Duration,
-    /// Numbers below this one tell no round trip: they were sent on another path, or more than once.
-    pub(super) path_start: u64,
 }
 
 /// Limits of what may be sent, and when.
@@ -154,13 +144,6 @@ impl Lost {
             let start = *self.run_start.get_or_insert(packet.sent);
             self.longest_run = self.longest_run.max(packet.sent.since(start));
         }
-    }
-}
-
-impl Recovery {
-    /// The time after which a probe is sent, without backoff (REC-4).
-    pub(super) fn probe_timeout(&self) -> Duration {
-        self.rtt.probe_timeout(self.peer_ack_delay)
     }
 }
 
@@ -452,13 +435,12 @@ impl Flight {
 
     /// The round trip that an acknowledgement measures, if it newly names its largest number (REC-1).
     fn measure(&mut self, now: Instant, ack: &Ack<'_>, acked: &Acked) -> Option<Duration> {
+        self.recovery.note_suspension(now, self.sent.next());
         let largest = acked.largest.filter(|l| l.seq == ack.largest && acked.eliciting)?;
-        let Recovery { rtt, loss, .. } = &self.recovery;
-        let longest = self.recovery.peer_ack_delay;
-        if largest.seq < self.recovery.path_start || loss.was_suspended(now, rtt, longest) {
+        if largest.seq < self.recovery.path_start {
             return None;
         }
-        let delay = Duration::from_micros(ack.delay_us).min(longest);
+        let delay = Duration::from_micros(ack.delay_us).min(self.recovery.peer_ack_delay);
         self.recovery.rtt.update(now, now.since(largest.sent), delay);
         Some(self.recovery.rtt.adjusted())
     }
@@ -588,6 +570,7 @@ impl Flight {
             self.detect_losses(now, &mut sink);
         } else {
             self.counters.probe_timeouts += 1;
+            self.recovery.note_suspension(now, self.sent.next());
             self.recovery.loss.on_probe_timeout(now);
             if self.recovery.loss.probes_carry_data() {
                 self.sent.repeat_oldest(REPEATED, &mut sink);

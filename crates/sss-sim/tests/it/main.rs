@@ -18,5 +18,6 @@ mod prioritisation;
 mod random;
 mod restarts;
 mod sessions;
+mod sleep;
 mod support;
 mod work;
