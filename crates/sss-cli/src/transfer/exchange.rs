@@ -393,6 +393,15 @@ impl Content {
     }
 }
 
+#[cfg(test)]
+impl From<&'static [u8]> for Content {
+    fn from(bytes: &'static [u8]) -> Self {
+        let chunks = vec![Bytes::from_static(bytes)];
+        let small = BytesMut::new();
+        Self { chunks, small }
+    }
+}
+
 /// The peer broke off a file.
 pub(crate) fn ended_in_a_file() -> TransferError {
     TransferError::Protocol("it ended in the middle of a file".to_owned())

@@ -467,6 +467,11 @@ impl Claim {
         self.entry.clock().take_pause();
     }
 
+    /// Returns whether the request has stood for long, because its peer cannot be reached.
+    pub(crate) fn is_stranded(&self, now: Instant) -> bool {
+        self.entry.is_idle(now) && self.entry.is_stranded(now)
+    }
+
     /// The request goes on.
     pub(crate) fn resumed(&self) {
         self.entry.is_paused.store(false, Ordering::Relaxed);
@@ -568,18 +573,6 @@ impl Claim {
         let (sender, heir) = oneshot::channel();
         self.entry.clock().heir = Some(sender);
         heir
-    }
-}
-
-impl Part {
-    /// Gives back all but `count`.
-    fn shrink(&mut self, count: u64) {
-        let surplus = self.count.saturating_sub(count);
-        if surplus > 0 {
-            self.count = count;
-            self.share.shrink(count);
-            self.entry.gives_back(self.kind, surplus);
-        }
     }
 }
 

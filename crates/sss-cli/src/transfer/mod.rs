@@ -2,9 +2,10 @@
 //!
 //! Its messages are those of `sss-files`; `exchange` is one request and its answer on a substream. `manifest` lists
 //! trees, `send` and `receive` move the content of one file, `part_file` is a file until it is complete (`unnamed_file`
-//! if it is small), `directories` are those above it. Above them `server` answers, with `fetch`, `gather`, `list`,
-//! `store` and `make`, to those whom `access` lets in and within `limits` and `quota`; `download` and `upload` ask.
-//! Whatever touches the disk runs in the pool of `io_pool`, never on the thread that moves packets.
+//! if it is small; `temporary` in the server), `directories` are those above it. Above them `server` answers, with
+//! `fetch`, `gather`, `list`, `store` and `make`, to those whom `access` lets in and within `limits` and `quota`;
+//! `download` and `upload` ask. Whatever touches the disk runs in the pool of `io_pool`, never on the thread that moves
+//! packets.
 
 pub(crate) mod access;
 pub(crate) mod directories;
@@ -36,6 +37,7 @@ pub(crate) mod server;
 pub(crate) mod session;
 pub(crate) mod store;
 pub(crate) mod tally;
+pub(crate) mod temporary;
 pub(crate) mod tries;
 pub(crate) mod unfinished;
 pub(crate) mod unnamed_file;

@@ -22,7 +22,7 @@ const BLOCK: usize = 4 << 10;
 const PIECE: usize = 128 << 10;
 
 /// A temporary file, open and locked. Dropped without [`PartFile::commit`] it stays, to be continued later, unless it
-/// is empty.
+/// is empty, or is not continued.
 pub(crate) struct PartFile {
     directory: Arc<OwnedFd>,
     temporary: CString,
@@ -31,6 +31,8 @@ pub(crate) struct PartFile {
     len: u64,
     /// Blocks of zeros are left out of the file: they become holes.
     has_holes: bool,
+    /// No later transfer goes on with it.
+    is_transient: bool,
     committed: bool,
 }
 
@@ -87,6 +89,7 @@ impl PartFile {
             hasher: Box::default(),
             len: 0,
             has_holes: false,
+            is_transient: false,
             committed: false,
         };
         part.take_over(leftover)?;
@@ -154,6 +157,12 @@ impl PartFile {
     /// Leaves blocks of zeros out from now on, if `has_holes` is set.
     pub(crate) fn with_holes(mut self, has_holes: bool) -> Self {
         self.has_holes = has_holes;
+        self
+    }
+
+    /// Removes it when it is dropped, if `is_transient` is set.
+    pub(crate) fn transient(mut self, is_transient: bool) -> Self {
+        self.is_transient = is_transient;
         self
     }
 
@@ -293,7 +302,7 @@ impl PartFile {
 
 impl Drop for PartFile {
     fn drop(&mut self) {
-        if !self.committed && self.len == 0 {
+        if !self.committed && (self.len == 0 || self.is_transient) {
             self.remove();
         }
     }

@@ -237,7 +237,7 @@ impl Destination {
     }
 
     /// Returns whether what remains of an interrupted transfer of it is offered to the next.
-    fn is_continued(&self) -> bool {
+    pub(crate) fn is_continued(&self) -> bool {
         self.attributes.size > SEGMENT as u64
     }
 
@@ -302,7 +302,7 @@ impl Destination {
     /// Makes the file, and the directories above where they are missing.
     pub(crate) fn part_file(&self, leftover: Leftover) -> Result<PartFile, Refusal> {
         let (above, name) = parents(&self.root, &self.path, self.options)?;
-        let part = PartFile::open(above, name, leftover)?;
+        let part = PartFile::open(above, name, leftover)?.transient(!self.is_continued());
         Ok(part.with_holes(self.attributes.traits.contains(Traits::HOLES)))
     }
 
@@ -339,21 +339,14 @@ impl Destination {
 
     /// Everything that is left to do once the last bytes are there.
     pub(crate) fn complete(&self, part: Option<PartFile>, chunks: &[Bytes], hash: blake3::Hash) -> Result<(), Refusal> {
-        let fresh = part.is_none();
-        if fresh && self.complete_at_once(chunks, hash)?.is_some() {
+        if part.is_none() && self.complete_at_once(chunks, hash)?.is_some() {
             return Ok(());
         }
         let mut part = match part {
             Some(part) => part,
             None => self.part_file(Leftover::Discard)?,
         };
-        if let Err(error) = part.write(chunks) {
-            // There is nothing to gain from keeping a part of a small file.
-            if fresh {
-                part.discard();
-            }
-            return Err(error.into());
-        }
+        part.write(chunks)?;
         if part.hash() != hash {
             part.discard();
             return Err(corrupt());

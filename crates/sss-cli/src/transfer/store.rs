@@ -4,8 +4,8 @@
 //! 2. Room for a piece is taken when the first of it has come. It is written while the next one comes.
 //! 3. While nothing comes nothing is held: what has come is written, the file closed, and it keeps its temporary name.
 //!    When more comes it is opened again, and must be as it was left.
-//! 4. What nobody will go on with is not left behind: the rest of a small file goes with its request, and nothing is
-//!    written of a file that another transfer has brought in the meantime.
+//! 4. What nobody will go on with is not left behind: the rest of a small file goes with its request, which ends when
+//!    its peer is gone, and nothing is written of a file that another transfer has brought in the meantime.
 
 use std::mem;
 use std::sync::Arc;
@@ -18,14 +18,15 @@ use super::exchange::{Content, Exchange, SEGMENT, SMALL, TransferError, ended_in
 use super::fetch::SLICE;
 use super::io_pool::{self, Job};
 use super::limits::{Claim, PATIENCE, Part, Room};
-use super::part_file::{Kept, PartFile};
+use super::part_file::Kept;
 use super::quota::{Quota, Writing};
 use super::receive::{Destination, Place, Unhashed, brought, corrupt, exists, shorter};
+use super::temporary::{Resting, Temporary};
 
 /// Descriptors of a file that comes in, and of its directory.
 const DESCRIPTORS: u64 = 2;
 
-/// Time after which it is looked for the first time whether another transfer has brought a file that stands.
+/// Time after which it is looked for the first time what has become of a file that stands, and of its peer.
 const MOMENT: Duration = Duration::from_secs(1);
 
 /// A file that a peer sends.
@@ -48,13 +49,13 @@ struct Arrival<'s> {
 /// The temporary file.
 enum FileState {
     /// `None`: there is none yet.
-    Closed(Option<Kept>),
+    Closed(Option<Box<Resting>>),
     /// Open, when what was begun with it is done.
     Busy(Job<Result<Open, Refusal>>),
 }
 
 struct Open {
-    part: Box<PartFile>,
+    part: Box<Temporary>,
     descriptor: Part,
 }
 
@@ -96,7 +97,7 @@ impl Store<'_> {
                 Status::Identical
             }
             Begun::Part(part) => {
-                arrival.file = FileState::Closed(part);
+                arrival.begin(part);
                 arrival.content(exchange, start).await?;
                 let hash = arrival.message(exchange, Verdict::decode).await?.0?;
                 arrival.complete(hash).await?;
@@ -194,6 +195,12 @@ impl<'s> Arrival<'s> {
         Ok(arrival)
     }
 
+    /// Begins behind what there is.
+    fn begin(&mut self, with: Option<Kept>) {
+        let resting = |kept| Box::new(Resting::new(self.store.to.clone(), kept));
+        self.file = FileState::Closed(with.map(resting));
+    }
+
     async fn reserve(&mut self) -> Result<(), Refusal> {
         if self.reserved.is_none() {
             let to = self.store.to.clone();
@@ -281,6 +288,7 @@ impl<'s> Arrival<'s> {
         let more = tokio::select! {
             more = exchange.incoming().more(SMALL) => more?,
             () = self.brought() => return Err(brought().into()),
+            () = self.abandoned() => return Err(abandoned().into()),
         };
         claim.resumed();
         Ok(more)
@@ -301,6 +309,18 @@ impl<'s> Arrival<'s> {
         std::future::pending().await
     }
 
+    /// Waits for the peer to be gone for long, if nothing is lost by that: it would not go on with what is here.
+    async fn abandoned(&self) {
+        let is_kept = matches!(self.file, FileState::Closed(Some(_)));
+        while is_kept && !self.store.to.is_continued() {
+            tokio::time::sleep(MOMENT).await;
+            if self.store.claim.is_stranded(Instant::now()) {
+                return;
+            }
+        }
+        std::future::pending().await
+    }
+
     /// Writes what has come, and gives everything back.
     async fn rest(&mut self) -> Result<(), TransferError> {
         if !self.piece.is_empty() {
@@ -308,8 +328,7 @@ impl<'s> Arrival<'s> {
         }
         if !matches!(self.file, FileState::Closed(_)) {
             let Open { part, descriptor } = self.open().await?;
-            let kept = io_pool::run(move || part.keep()).await;
-            self.file = FileState::Closed(kept.map_err(Refusal::from)?);
+            self.file = FileState::Closed(io_pool::run(move || part.rest()).await?.map(Box::new));
             drop(descriptor);
         }
         self.room = None;
@@ -337,50 +356,49 @@ impl<'s> Arrival<'s> {
 
     /// The temporary file, when what was begun with it is done.
     async fn open(&mut self) -> Result<Open, TransferError> {
-        let kept = match mem::replace(&mut self.file, FileState::Closed(None)) {
+        let resting = match mem::replace(&mut self.file, FileState::Closed(None)) {
             FileState::Busy(job) => return Ok(job.result().await?),
-            FileState::Closed(kept) => kept,
+            FileState::Closed(resting) => resting,
         };
-        // Until it is open it is known what was left: the request may be given up while it waits.
-        self.file = FileState::Closed(kept.clone());
+        let kept = resting.as_ref().and_then(|resting| resting.kept());
         self.reserve().await?;
         let descriptor = self.store.claim.descriptor(DESCRIPTORS).await;
         self.store.claim.resumed();
         let to = self.store.to.clone();
-        let open = move || to.part_file_again(kept.clone());
+        let open = move || Temporary::open(to.clone(), kept.clone());
         let part = Box::new(self.store.claim.opening(open).await?);
-        self.file = FileState::Closed(None);
+        resting.into_iter().for_each(|resting| resting.hand_over());
         Ok(Open { part, descriptor })
     }
 
     /// Writes the rest, and gives the file its name.
     async fn complete(&mut self, hash: blake3::Hash) -> Result<(), TransferError> {
-        let to = self.store.to.clone();
         if let FileState::Closed(None) = self.file {
             // A small file is opened, written and closed at once.
             self.reserve().await?;
-            let (chunks, _room) = self.take();
+            let (to, (chunks, _room)) = (self.store.to.clone(), self.take());
             let complete = move || to.complete(None, &chunks, hash);
             return Ok(self.store.briefly(complete).await?);
         }
         let Open { part, descriptor } = self.open().await?;
         let (chunks, _room) = self.take();
-        let done = io_pool::run(move || to.complete(Some(*part), &chunks, hash)).await;
+        let done = io_pool::run(move || part.complete(&chunks, hash)).await;
         drop(descriptor);
         Ok(done?)
     }
 }
 
-impl Drop for Arrival<'_> {
-    /// Only of a transfer that came to no end is there anything.
-    fn drop(&mut self) {
-        if let FileState::Closed(Some(kept)) = mem::replace(&mut self.file, FileState::Closed(None)) {
-            self.store.to.leave(kept);
-        }
-    }
+fn abandoned() -> Refusal {
+    Refusal::new(
+        Status::Busy,
+        "nothing was heard of this host for a while: this file is to be sent again",
+    )
 }
 
 async fn finally(exchange: &mut Exchange, status: Status) -> Result<(), TransferError> {
     exchange.send(vec![status as u8, 0]).await?;
     exchange.finish()
 }
+
+#[cfg(test)]
+mod tests;

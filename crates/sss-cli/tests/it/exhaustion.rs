@@ -383,6 +383,26 @@ fn what_nobody_goes_on_with_is_not_left_behind() {
     }
 }
 
+// spec: FIL-10
+#[test]
+fn what_a_killed_put_has_sent_of_a_small_file_goes_when_it_does_not_come_back() {
+    let (server, client) = (Home::new(), Home::new());
+    let dir = server.dir("dest");
+    fs::write(client.path("small"), noise(1, 200_000)).unwrap();
+    let serving = server.serve(&dir, &["--write"]);
+    let mut put = client.command();
+    put.args(["put", client.path("small").to_str().unwrap(), &serving.target]);
+    let mut put = put.args(["--limit-rate", "20K"]).spawn().unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    put.kill().unwrap();
+    put.wait().unwrap();
+    let part = dir.join(".small.sss-part");
+    wait_until(Duration::from_secs(20), || part.exists());
+    // Its streams live for six minutes.
+    wait_until(Duration::from_secs(40), || !part.exists());
+    assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
+}
+
 // spec: FIL-33
 #[test]
 fn want_of_descriptors_is_waited_for() {

@@ -18,6 +18,18 @@ struct InRoom {
 /// Receiver of room, as soon as what is in it has arrived.
 pub(crate) type Heir = oneshot::Receiver<Room>;
 
+impl Part {
+    /// Gives back all but `count`.
+    fn shrink(&mut self, count: u64) {
+        let surplus = self.count.saturating_sub(count);
+        if surplus > 0 {
+            self.count = count;
+            self.share.shrink(count);
+            self.entry.gives_back(self.kind, surplus);
+        }
+    }
+}
+
 impl Room {
     /// Bytes that hold their room for as long as anybody holds them. Room that they do not need is given back.
     pub(crate) fn hold(mut self, bytes: Vec<u8>) -> Bytes {
