@@ -140,6 +140,19 @@ pub enum CloseReason {
     Negotiation(#[from] NegotiationError),
 }
 
+/// Words of a host that goes away.
+pub(crate) const SHUTTING_DOWN: &str = "the host is shutting down";
+
+impl CloseReason {
+    /// This host goes away.
+    pub(crate) fn shut_down() -> Self {
+        Self::Local {
+            code: Code::SHUTDOWN,
+            reason: SHUTTING_DOWN.to_owned(),
+        }
+    }
+}
+
 /// Words about a host that asked for proof of our address.
 const UNDER_LOAD: &str = "it is under load";
 

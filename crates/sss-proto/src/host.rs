@@ -42,7 +42,7 @@ pub use stream::Stream;
 use crate::channel::ChannelInfo;
 use crate::config::Config;
 use crate::entropy::{Entropy, Randomness};
-use crate::error::{CloseReason, ListenError, NegotiationError, OpenError};
+use crate::error::{CloseReason, ListenError, NegotiationError, OpenError, SHUTTING_DOWN};
 use crate::ids::{ListenerId, PeerId, StreamId, TreeId};
 use crate::io::{Batch, Ecn, Event, Input, LinkStatus, Output, Transmit, TransmitBuf};
 use crate::limit::{Limit, Rule};
@@ -364,6 +364,9 @@ impl Host {
         (service, protocol): (&str, &str),
         hints: &[Route],
     ) -> Result<StreamId, ConnectError> {
+        if self.local.process.is_ending() {
+            return Err(OpenError::Lost(CloseReason::shut_down()).into());
+        }
         // NEG-19
         if eid == self.local.eid && !self.local.config.allow_own_eid {
             return Err(NegotiationError::OwnEid.into());
@@ -479,11 +482,12 @@ impl Host {
             .with(&mut self.local, peer, |peer| peer.close(now, code, reason));
     }
 
-    /// Ends the trees of all peers with CLOSE.
+    /// Ends the trees of all peers with CLOSE; none is begun any more, by either side.
     pub fn shutdown(&mut self, now: Instant) {
+        self.local.process.end();
         let ids: Vec<PeerId> = self.peers.iter().map(Peer::id).collect();
         for id in ids {
-            self.disconnect(now, id, Code::SHUTDOWN, "the host is shutting down");
+            self.disconnect(now, id, Code::SHUTDOWN, SHUTTING_DOWN);
         }
     }
 

@@ -37,7 +37,7 @@ mod tree;
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use sss_wire::frame::Frames;
+use sss_wire::frame::{Frame, Frames};
 use sss_wire::{ChannelId, Code, Eid};
 
 use crate::channel::{Opened, Received, TimerEvent};
@@ -373,6 +373,11 @@ impl Peer {
             return;
         };
         if !channel.is_open() {
+            let is_close = |frame| matches!(frame, Ok(Frame::Close(_)));
+            if Frames::new(packet.frames).any(is_close) {
+                let channels = &mut self.transport.channels;
+                return channels.on_close_answered(now, serial, self.tree.has_ended());
+            }
             channel.channel.ending().on_packet();
             return;
         }
@@ -438,7 +443,9 @@ impl Peer {
                 reason: reason.to_owned(),
             },
         };
-        if let Some(channel) = self.transport.channels.get_mut(channel) {
+        // It is answered with CLOSE, but to a peer that has not waited for ACCEPT (CHN-12).
+        let unheard = self.transport.channels.get_mut(channel);
+        if let Some(channel) = unheard.filter(|channel| channel.acceptance.is_some()) {
             channel.channel.on_close(now);
         }
         self.end(now, (Code::NONE, ""), reason);

@@ -1,7 +1,7 @@
 //! The end of a channel (CHN-12).
 //!
 //! ```text
-//!  Open -- close() --> Closing --+-- 3 PTO, at most MAX_CLOSING --> Ended
+//!  Open -- close() --> Closing --+-- CLOSE, or 3 PTO, at most MAX_CLOSING --> Ended
 //!    \---- CLOSE ----> Draining -+
 //! ```
 
@@ -56,6 +56,8 @@ pub(crate) struct Closing {
     heard: u64,
     /// True if CLOSE is to be sent (again).
     is_due: bool,
+    /// True if CLOSE was sent.
+    was_sent: bool,
 }
 
 impl CloseState {
@@ -72,6 +74,7 @@ impl CloseState {
                 until: end(now, probe_timeout),
                 heard: 0,
                 is_due: true,
+                was_sent: false,
             }));
         }
     }
@@ -108,7 +111,13 @@ impl CloseState {
     pub(super) fn on_sent(&mut self) {
         if let Self::Closing(closing) = self {
             closing.is_due = false;
+            closing.was_sent = true;
         }
+    }
+
+    /// Returns whether this host has sent CLOSE, and waits for the answer.
+    pub(crate) fn has_closed(&self) -> bool {
+        matches!(self, Self::Closing(closing) if closing.was_sent)
     }
 
     /// A channel that is ending is to be forgotten by `latest`.
@@ -167,6 +176,17 @@ mod tests {
         assert_eq!(answered, [1, 2, 4, 8, 16]);
         assert!(!state.on_timer(at(29)));
         assert!(state.on_timer(at(30)));
+    }
+
+    // spec: CHN-12
+    #[test]
+    fn an_answer_is_one_also_while_close_is_to_be_sent_again() {
+        let mut state = CloseState::Open;
+        state.close(at(0), PTO, Code::NONE, String::new());
+        assert!(!state.has_closed(), "what has come is no answer");
+        state.on_sent();
+        state.on_packet();
+        assert!(state.due().is_some() && state.has_closed());
     }
 
     // spec: CHN-12

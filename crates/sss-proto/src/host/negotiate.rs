@@ -9,7 +9,7 @@ use super::outbox::Outbox;
 use super::peers::Peers;
 use super::probes::Probes;
 use super::stats::HostStats;
-use crate::error::{CloseReason, DropReason, NegotiationError};
+use crate::error::{CloseReason, DropReason, NegotiationError, SHUTTING_DOWN};
 use crate::ids::TreeId;
 use crate::io::Event;
 use crate::limit::{Limit, Standing};
@@ -269,6 +269,9 @@ impl Negotiation<'_> {
     /// Returns whether this host makes a channel of a genuine INITIATE: what it says, or why not (NEG-10).
     fn judge(&self, proven: &Proven) -> Result<Settings, (Code, String)> {
         let config = &self.local.config;
+        if self.local.process.is_ending() {
+            return Err((Code::SHUTDOWN, SHUTTING_DOWN.to_owned()));
+        }
         // NEG-19
         if proven.eid == self.local.eid && !config.allow_own_eid {
             return Err((Code::FORBIDDEN, "it has the same EID".to_owned()));

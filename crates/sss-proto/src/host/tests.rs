@@ -461,6 +461,27 @@ fn two_channels() -> (Net, Vec<Vec<u8>>) {
     (net, ids)
 }
 
+// spec: NEG-23
+#[test]
+fn a_host_that_shuts_down_begins_nothing_more_and_refuses_with_its_reason() {
+    let mut net = Net::new(2);
+    let now = net.now;
+    net.host(1).shutdown(now);
+    let eid = net.eid(0);
+    let begun = net.host(1).connect(now, eid, ("test", "1"), &[]);
+    let Err(crate::ConnectError::Open(crate::OpenError::Lost(CloseReason::Local { code, .. }))) = begun else {
+        panic!("{begun:?}");
+    };
+    assert_eq!(code, sss_wire::Code::SHUTDOWN);
+    net.connect(0, 1);
+    net.run(SECOND, |_| true);
+    let [CloseReason::Peer { code, .. }] = &net.ends(0)[..] else {
+        panic!("{:?}", net.ends(0));
+    };
+    assert_eq!(*code, sss_wire::Code::SHUTDOWN);
+    assert!(net.host(1).is_idle());
+}
+
 // spec: MIG-8, MIG-20
 #[test]
 fn close_on_any_channel_of_a_tree_says_why_the_tree_ended() {

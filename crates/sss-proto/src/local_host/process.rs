@@ -1,4 +1,4 @@
-//! Name and age of this process, which tell it from others of the same identity (MIG-4).
+//! The life of this process; name and age tell it from others of the same identity (MIG-4).
 
 use rand::RngExt;
 use sss_wire::params::{self, OLD};
@@ -6,12 +6,14 @@ use sss_wire::params::{self, OLD};
 use crate::entropy::Randomness;
 use crate::time::Instant;
 
-/// Own name and age.
+/// Own name and age, and the end.
 #[derive(Debug)]
 pub(crate) struct Process {
     name: [u8; 8],
     /// The time when the host was first polled.
     began: Option<Instant>,
+    /// True once it shuts down: no tree is begun any more.
+    is_ending: bool,
 }
 
 impl Process {
@@ -19,12 +21,22 @@ impl Process {
         Self {
             name: rng.random(),
             began: None,
+            is_ending: false,
         }
     }
 
     /// The host is polled.
     pub(crate) fn note(&mut self, now: Instant) {
         self.began.get_or_insert(now);
+    }
+
+    /// The host shuts down.
+    pub(crate) fn end(&mut self) {
+        self.is_ending = true;
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        self.is_ending
     }
 
     /// Returns what the peer is told of it. Who offers no service has no tree to lose that another host has begun, and

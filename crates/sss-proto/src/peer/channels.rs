@@ -351,6 +351,17 @@ impl TreeChannels {
         }
     }
 
+    /// CLOSE has come on a channel that has ended. If it answers one of this host, nothing more is to come on this
+    /// channel; nor on any other, if the tree `has_ended` (CHN-12, MIG-20).
+    pub(super) fn on_close_answered(&mut self, now: Instant, serial: ChannelSerial, has_ended: bool) {
+        let closed = self.get_mut(serial);
+        if closed.is_none_or(|channel| !channel.channel.ending().has_closed()) {
+            return;
+        }
+        let done = self.list.iter_mut().filter(|c| has_ended || c.serial == serial);
+        done.for_each(|c| c.channel.ending().hasten(now));
+    }
+
     /// Forgets all channels that are open. What has ended already still waits for late packets.
     pub(super) fn forget_open(&mut self) {
         for serial in self.serials() {

@@ -214,3 +214,24 @@ fn a_responder_restarted_in_mid_negotiation_is_reached_on_another_attempt() {
     let lost = |(_, event): &&(sss_sim::HostIndex, Event)| matches!(event, Event::Disconnected(..));
     assert_eq!(recorder.events.iter().filter(lost).count(), 1);
 }
+
+// spec: CHN-12
+#[test]
+fn who_has_sent_close_goes_when_it_is_answered() {
+    for is_heard in [true, false] {
+        let mut world = duo(88, &LinkConfig::with_delay(ms(10)));
+        let mut echo = Echo::start(&mut world, 1000);
+        let stream = echo.open(&mut world, A, B);
+        echo.run_until_complete(&mut world, 2, secs(5));
+        let from_b = world.address(B);
+        if !is_heard {
+            world.hold(move |c| c.from == from_b);
+        }
+        world.call(A, |h, now| h.disconnect(now, stream.peer(), Code::NONE, "done"));
+        world.run_for(ms(21), &mut echo);
+        assert_eq!(world.host(A).is_idle(), is_heard);
+        assert!(!world.host(B).is_idle(), "its answer may be lost");
+        world.run_for(secs(3), &mut echo);
+        assert!(world.host(A).is_idle() && world.host(B).is_idle());
+    }
+}
