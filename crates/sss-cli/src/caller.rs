@@ -35,6 +35,9 @@ const NOT_ACCEPTED: &str = "the server answers, but does not let us in";
 /// Words about one where hosts register, and not all have done so again.
 const RESTARTED: &str = "the registration server was restarted, and does not know the host yet";
 
+/// Words about one that has taken us, and finds nobody for us just now.
+const ASKED_TOO_OFTEN: &str = "the registration server is asked too often";
+
 /// The host of a command, and the servers that it is registered with.
 pub(crate) struct Caller {
     pub(crate) host: Host,
@@ -102,12 +105,14 @@ impl Caller {
             let answer = tokio::select! {
                 answer = asked => answer,
                 error = self.out_of_patience(eid, begun) => Err(error.into()),
+                error = self.out_of_time(eid, until) => Err(error.into()),
             };
             let error = match answer {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            match (error.may_yet_end(), &self.waiting) {
+            let why = error.may_yet_end().or_else(|| self.is_put_off(&error));
+            match (why, &self.waiting) {
                 (Some(why), Some(waiting)) if begun.elapsed() < waiting.patience => {
                     if !std::mem::replace(&mut is_told, true) {
                         (waiting.tell)(why);
@@ -121,6 +126,28 @@ impl Caller {
                 _ => return Err(self.explained(error, watch).await),
             }
         }
+    }
+
+    /// Ends with why the attempt under way would fail now, when the time is over and it has more, where a host is asked
+    /// once.
+    async fn out_of_time(&self, eid: &Eid, until: Instant) -> ConnectError {
+        if self.waiting.is_some() {
+            return std::future::pending().await;
+        }
+        tokio::time::sleep_until((until + LOOK).into()).await;
+        loop {
+            if let Some(error) = self.host.explain(eid).attempt {
+                return error.into();
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// Returns why it is to be asked again: a server that has taken this host was asked too often (RCH-3), perhaps by
+    /// other programs with the same EID.
+    fn is_put_off(&self, error: &impl Failure) -> Option<&'static str> {
+        let is_taken = !self.host.observed_addrs().is_empty();
+        (is_taken && error.absence() == Some(Absence::TooMany)).then_some(ASKED_TOO_OFTEN)
     }
 
     /// Watches the servers, and ends when none of them will ever find the peer, and nobody else does.

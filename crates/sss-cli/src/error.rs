@@ -224,11 +224,9 @@ impl From<NegotiationError> for Error {
                 Exit::Unreachable,
                 "wait a while, then run the same command again: too many others are asking that host",
             ),
-            NegotiationError::NoAnswer { addresses, .. } if is_all(addresses, Seen::NoRoute) => (
-                Exit::Unreachable,
-                "check the address, and connect this machine to a network that leads there; with --bind, give another \
-                 address",
-            ),
+            NegotiationError::NoAnswer { addresses, .. } if is_all(addresses, Seen::NoRoute) => {
+                (Exit::Unreachable, NO_NETWORK)
+            }
             NegotiationError::NoAnswer { addresses, .. } if is_all(addresses, Seen::Forbidden) => (
                 Exit::Unreachable,
                 "check the address; if it is right, let UDP to there out in the firewall of this machine",
@@ -279,6 +277,10 @@ impl From<NegotiationError> for Error {
         Self::new(exit, error.to_string(), next)
     }
 }
+
+/// Advises what to do where no network leads to the peer.
+pub(crate) const NO_NETWORK: &str = "check the address, and connect this machine to a network that leads there; with \
+                                     --bind, give another address";
 
 /// Advises what to do about a registration server that does not answer.
 pub(crate) const SERVER_ADVICE: &str = "check that `sss rendezvous` runs there, that the server is written as it \

@@ -36,7 +36,7 @@ fn all_unreached<'a>(places: impl IntoIterator<Item = &'a Place>) -> Option<Sock
 }
 
 /// Asks the system's table of routes; nothing is sent. What cannot be asked may have one.
-fn has_route(to: SocketAddr) -> bool {
+pub(crate) fn has_route(to: SocketAddr) -> bool {
     let from: SocketAddr = match to {
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),

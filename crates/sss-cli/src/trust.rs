@@ -10,8 +10,9 @@ use sss::{Eid, Host, ProbeError};
 use tokio::task::JoinSet;
 
 use crate::cli::ConnectArgs;
-use crate::error::{Error, Exit};
+use crate::error::{Error, Exit, NO_NETWORK};
 use crate::known_hosts::{KnownHosts, Standing};
+use crate::network;
 use crate::output::Output;
 use crate::place::Place;
 use crate::target::Target;
@@ -133,13 +134,13 @@ impl Trust {
         let mut probes = JoinSet::new();
         for address in addresses {
             let (host, limit) = (host.clone(), self.timeout);
-            probes.spawn(async move { host.probe(address, limit).await });
+            probes.spawn(async move { (address, host.probe(address, limit).await) });
         }
         let mut failed = None;
         while let Some(answer) = probes.join_next().await {
             match answer {
-                Ok(Ok(eid)) => return Ok(eid),
-                Ok(Err(error)) => failed = Some(no_answer(&error)),
+                Ok((_, Ok(eid))) => return Ok(eid),
+                Ok((address, Err(error))) => failed = Some(no_answer(&error, address)),
                 Err(_) => {}
             }
         }
@@ -258,7 +259,11 @@ impl Trust {
     }
 }
 
-fn no_answer(error: &ProbeError) -> Error {
+fn no_answer(error: &ProbeError, address: SocketAddr) -> Error {
+    if !network::has_route(address) {
+        let what = format!("this machine has no network that leads to {address}");
+        return Error::new(Exit::Unreachable, what, NO_NETWORK);
+    }
     let next =
         "check that `sss serve` runs there, that host and port are those it printed, and that UDP is not blocked";
     Error::new(Exit::Unreachable, error.to_string(), next)

@@ -54,7 +54,9 @@ Examples:
   sss doctor --port-mapping           also what the router does when it is asked
                                       to let a port in, and whether that works
 
-Nothing is sent but what a command sends that connects, and nothing is stored.")]
+Nothing is sent but what a command sends that connects, and nothing is stored.
+--timeout holds for servers and host together; --port-mapping, --mdns, and ports
+that are guessed may take longer.")]
 pub(crate) struct DoctorArgs {
     /// The host that is to be reached: EID, EID@HOST, dns:NAME, or a ticket
     #[arg(value_name = "EID", value_parser = target())]
@@ -118,14 +120,14 @@ pub(crate) async fn run(args: DoctorArgs, output: Output) -> Result<(), Error> {
     })
     .await?;
     let caller = Caller {
-        host,
+        host: host.clone(),
         servers,
         timeout: args.connect.timeout,
         needs_server: false,
         waiting: None,
     };
-    let examined = interrupt::or(examine(&caller, (wanted, &args.connect.servers), output)).await;
-    let _ = caller.host.close_within(FAREWELL).await;
+    let examined = interrupt::or(examine(caller, (wanted, &args.connect.servers), output)).await;
+    let _ = host.close_within(FAREWELL).await;
     examined
 }
 
@@ -135,13 +137,21 @@ fn nobody() -> Error {
     Error::new(Exit::Usage, "it is not known whose way is to be explained", next)
 }
 
-async fn examine(caller: &Caller, (wanted, args): (Option<Wanted>, &ServerArgs), output: Output) -> Result<(), Error> {
-    let host = &caller.host;
-    answered(host).await;
+async fn examine(
+    mut caller: Caller,
+    (wanted, args): (Option<Wanted>, &ServerArgs),
+    output: Output,
+) -> Result<(), Error> {
+    let host = caller.host.clone();
+    let host = &host;
+    let budget = Budget::new(caller.timeout, wanted.is_some());
+    let begun = Instant::now();
+    answered(host, budget.answers).await;
     told(host).await;
+    caller.timeout = budget.left(begun.elapsed());
     port_mapping::settled(host).await;
     let attempt = match wanted {
-        Some(wanted) => Some(attempt(caller, wanted, args.forbidden_by()).await),
+        Some(wanted) => Some(attempt(&caller, wanted, args.forbidden_by()).await),
         None => {
             mdns::survey(host).await;
             None
@@ -159,7 +169,7 @@ async fn examine(caller: &Caller, (wanted, args): (Option<Wanted>, &ServerArgs),
     let (mut unreached, mut diagnosis) = (caller.servers.clone(), None);
     unreached.retain(|server| silent.contains(&server.eid));
     if !unreached.is_empty() {
-        diagnosis = Some(diagnosis::of_all(host, &unreached, diagnosis::ASKING).await);
+        diagnosis = Some(diagnosis::of_all(host, &unreached, budget.diagnosis).await);
     }
     let router = port_mapping::examined(host);
     let mut advice = advice(
@@ -187,9 +197,41 @@ async fn examine(caller: &Caller, (wanted, args): (Option<Wanted>, &ServerArgs),
     }
 }
 
+/// Parts of the time that the examination may take.
+#[derive(Clone, Copy, Debug)]
+struct Budget {
+    all: Duration,
+    /// For the servers to answer.
+    answers: Duration,
+    /// For asking who is there in place of servers that have not.
+    diagnosis: Duration,
+}
+
+impl Budget {
+    /// If a host is to be reached, that has half of it, and more where the servers answer at once.
+    fn new(all: Duration, is_host_wanted: bool) -> Self {
+        let diagnosis = diagnosis::ASKING.min(all / 4);
+        let answers = match is_host_wanted {
+            true => all / 2,
+            false => all.saturating_sub(diagnosis),
+        };
+        Self {
+            all,
+            answers: ASKING.min(answers),
+            diagnosis,
+        }
+    }
+
+    /// Time for the host to be reached, when so much has gone.
+    fn left(&self, gone: Duration) -> Duration {
+        let left = self.all.saturating_sub(gone).saturating_sub(self.diagnosis);
+        left.max(self.diagnosis)
+    }
+}
+
 /// Waits until every server has answered, or has not for a while.
-async fn answered(host: &Host) {
-    let until = Instant::now() + ASKING;
+async fn answered(host: &Host, limit: Duration) {
+    let until = Instant::now() + limit;
     let is_pending = |state: &RegistrationState| {
         matches!(state, RegistrationState::Resolving | RegistrationState::Asking)
             || matches!(state, RegistrationState::Registered { rtt: None, .. })

@@ -185,4 +185,14 @@ fn a_machine_without_a_network_is_told_at_once() {
         assert!(said.contains(&format!("no network that leads to {place}")), "{said}");
         assert!(took < Duration::from_secs(20), "{took:?}");
     }
+    let ls = ["ls", "192.0.2.8", "--no-server", "--timeout", "1"];
+    let mut command = Command::new("unshare");
+    command.args(["--net", "--"]).arg(sss.get_program()).args(ls);
+    for (name, value) in sss.get_envs() {
+        command.env(name, value.unwrap_or_default());
+    }
+    let ran = command.output().unwrap();
+    let said = String::from_utf8(ran.stderr).unwrap();
+    assert!(said.contains("connect this machine to a network"), "{said}");
+    assert!(!said.contains("sss serve"), "{said}");
 }

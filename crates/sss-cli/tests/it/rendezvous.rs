@@ -437,11 +437,22 @@ fn other_commands_of_the_same_identity_do_not_hide_a_host() {
 
 #[test]
 fn thirty_two_commands_at_once_find_a_host_by_its_eid() {
+    commands_at_once_find_a_host(32, &[]);
+}
+
+/// The server lets 30 of one identity find one host at once, and then three in a second: the others wait.
+// spec: RCH-3
+#[test]
+fn sixty_four_commands_at_once_find_a_host_in_turn() {
+    commands_at_once_find_a_host(64, &["--relay"]);
+}
+
+fn commands_at_once_find_a_host(count: usize, args: &[&str]) {
     let (home, client) = (Home::new(), Home::new());
-    let server = Server::start(&[]);
+    let server = Server::start(args);
     let serving = Found::start(&home, &server.at, &["--public"]);
     client.run(["id"]).expect(0);
-    let children: Vec<_> = (0..32)
+    let children: Vec<_> = (0..count)
         .map(|_| {
             let mut command = client.command();
             command
@@ -845,6 +856,49 @@ fn another_key_of_a_server_is_told_as_soon_as_it_is_known() {
     let ran = client.run(["ls", &there, "--timeout", "4", "--server", &at]).expect(3);
     assert!(begun.elapsed() >= Duration::from_secs(4), "{:?}", begun.elapsed());
     ran.says(&["no registration server has answered either", server.eid()]);
+}
+
+#[test]
+fn a_doctor_takes_no_longer_than_its_timeout() {
+    let client = Home::new();
+    let eid = client.run(["id"]).expect(0).out.trim().to_owned();
+    let other = Home::new().run(["id"]).expect(0).out.trim().to_owned();
+    let (_socket, nobody) = silent();
+    let server = format!("{eid}@{nobody}");
+    for args in [&["doctor"][..], &["doctor", &other]] {
+        let mut over = Duration::MAX;
+        // A machine at work may be late once.
+        for _ in 0..3 {
+            let begun = Instant::now();
+            let ran = client.run([args, &["--timeout", "4", "--server", &server]].concat());
+            over = over.min(begun.elapsed().saturating_sub(Duration::from_secs(4)));
+            assert!(ran.out.contains(&format!("nobody answers at {nobody}")), "{}", ran.out);
+        }
+        assert!(over < Duration::from_millis(500), "{args:?}: {over:?}");
+    }
+}
+
+// spec: CHN-12
+#[test]
+fn a_command_that_uses_a_server_ends_when_it_is_done() {
+    let (home, client) = (Home::new(), Home::new());
+    let server = Server::start(&[]);
+    let serving = Found::start(&home, &server.at, &["--public"]);
+    client.run(["id"]).expect(0);
+    let mut least = Duration::MAX;
+    // A machine at work may be late a few times.
+    for _ in 0..5 {
+        let args = ["ls", &serving.eid, "--server", &server.at];
+        let mut ls = Running::start(&mut client.command(), &args);
+        let mut listed = String::new();
+        ls.out.read_line(&mut listed).unwrap();
+        assert!(listed.contains("one"), "{listed}");
+        let begun = Instant::now();
+        assert_eq!(ls.child.wait().unwrap().code(), Some(0));
+        least = least.min(begun.elapsed());
+    }
+    // Three times the timeout of what was sent before there was a round-trip time would be 600 ms.
+    assert!(least < Duration::from_millis(300), "{least:?}");
 }
 
 #[test]
