@@ -247,7 +247,7 @@ pub enum DatagramFate {
     Delivered,
     /// It was sent once, in one packet, and that packet seems to be lost.
     Lost,
-    /// Its deadline has passed before it was acknowledged.
+    /// It could not arrive before its deadline any more, or gave way to one of a later deadline, which could.
     Expired,
     /// It is larger than the peer takes. The limit was not known yet when it was sent.
     TooLarge,

@@ -21,8 +21,8 @@ Examples:
   sss ls -r EID@192.0.2.7/2026 --json
   sss ls 'nas/photos/*.jpg'               a pattern, quoted")]
 pub(crate) struct LsArgs {
-    /// Directory or file to list: HOST, EID@HOST, or EID if a server finds it, and a path there. HOST is a name or an
-    /// address, with :PORT if it is not 7757
+    /// Directory or file to list: HOST, EID@HOST, EID if a server finds it, a ticket, or @ for that of --ticket, and a
+    /// path there. HOST is a name or an address, with :PORT if it is not 7757
     #[arg(value_name = "HOST[/PATH]", value_parser = target())]
     pub(crate) target: Target,
     /// Everything below, too

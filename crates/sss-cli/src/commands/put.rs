@@ -55,8 +55,8 @@ pub(crate) struct PutArgs {
     /// The files and directories to send; - for standard input, which becomes PATH
     #[arg(value_name = "SRC", required = true, num_args = 1..)]
     pub(crate) sources: Vec<PathBuf>,
-    /// Destination: HOST, EID@HOST, or EID if a server finds it, and a path there. HOST is a name or an address, with
-    /// :PORT if it is not 7757
+    /// Destination: HOST, EID@HOST, EID if a server finds it, a ticket, or @ for that of --ticket, and a path there.
+    /// HOST is a name or an address, with :PORT if it is not 7757
     #[arg(value_name = "HOST[/PATH]", value_parser = target(), required = true)]
     pub(crate) dest: Target,
     #[command(flatten)]

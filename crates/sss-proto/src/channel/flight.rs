@@ -206,6 +206,11 @@ impl Flight {
         (measured + measured.mul_f64(growth) + rtt.variation()).saturating_sub(shortest / 2)
     }
 
+    /// Returns when the peer is known to have been there: it has acknowledged what was sent then.
+    pub(crate) fn was_there(&self) -> Instant {
+        self.sent.was_there()
+    }
+
     /// Bytes that may leave from now on.
     pub(crate) fn outlook(&self, now: Instant) -> Outlook {
         Outlook::new(now, self.sent.in_flight(), self.rate())

@@ -11,14 +11,6 @@ use super::keys::Keys;
 use super::mtu::MtuState;
 use super::path::Path;
 use crate::route::Route;
-use crate::time::Instant;
-
-impl Flight {
-    /// Returns when the peer is known to have been there: it has acknowledged what was sent then.
-    pub(crate) fn was_there(&self) -> Instant {
-        self.sent.was_there()
-    }
-}
 
 /// The state of a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -47,6 +47,9 @@ impl<'a> SendDatagram<'a> {
 
     /// Sets how long it is of use to the peer, from now on: it is given up when it can no longer arrive in that time.
     ///
+    /// Of those of one stream and level that have deadlines, the one whose deadline is first is sent before the others.
+    /// One that is best effort gives way to a later one where, at the rate of the path, it will hardly be complete.
+    ///
     /// Default: 5 s if it is best effort, and no deadline if it is reliable.
     pub fn deadline(mut self, time: Duration) -> Self {
         self.options.deadline = Some(time);

@@ -88,6 +88,10 @@ fn write_streams(life: &mut Life, draft: &mut Draft<'_, '_>) -> bool {
             return true;
         };
         if outgoing::give_way(life, index) {
+            // In a packet with something in it, it would not be in order; another packet follows that one.
+            if draft.packet.is_empty() && !write_ends(life, draft) {
+                return false;
+            }
             continue;
         }
         let node = &life.tree[index];

@@ -165,18 +165,15 @@ impl Ledger {
         self.limits.outlook = Some(outlook);
     }
 
-    /// Returns whether more of a datagram is left than can leave before it comes too late, as far as is known; for one
-    /// that has not begun, a round trip before that: something of it may be lost.
-    pub(crate) fn is_hopeless(&self, left: u64, deadline: Instant, has_begun: bool) -> bool {
+    /// Returns whether more is left of a best-effort datagram than can leave before it is too late; of one that has not
+    /// begun, a round trip before that: something may be lost.
+    pub(crate) fn is_hopeless(&self, index: u32, left: u64, (deadline, has_begun): (Instant, bool)) -> bool {
+        let is_reliable = self.sending.get(&index).is_none_or(|message| message.is_reliable);
+        let Some(outlook) = self.limits.outlook.as_ref().filter(|_| !is_reliable) else {
+            return false;
+        };
         let end = deadline - self.limits.one_way;
-        self.limits.outlook.as_ref().is_some_and(|outlook| {
-            let spare = if has_begun {
-                Duration::ZERO
-            } else {
-                outlook.round_trip()
-            };
-            left > outlook.until(end - spare)
-        })
+        left > outlook.until(if has_begun { end } else { end - outlook.round_trip() })
     }
 
     /// Returns whether a datagram was abandoned before anything of it was sent, since this was asked last (STR-35).

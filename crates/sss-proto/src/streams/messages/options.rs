@@ -8,7 +8,8 @@ use std::time::Duration;
 pub struct DatagramOptions {
     /// True if it is sent until it has arrived, or its deadline has passed.
     pub reliable: bool,
-    /// Time for which it is of use. `None`: 5 s if it is not reliable, else as long as it takes.
+    /// Time for which it is of use, which ranks it among others (STR-78, STR-79).
+    /// `None`: 5 s if it is not reliable, else as long as it takes.
     pub deadline: Option<Duration>,
     /// Its level among the children of its stream (STR-22).
     pub priority: i8,

@@ -95,15 +95,16 @@ pub(crate) fn give_up_if_overdue(life: &mut Life, index: u32) {
     }
 }
 
-/// Gives up a datagram that has its turn, if more of it is to be sent than can leave in time and another one waits
-/// (STR-79). Returns whether it did.
+/// Gives up a best-effort datagram that has its turn, if more of it is to be sent than can leave in time and another
+/// one waits (STR-79). Returns whether it did.
 pub(crate) fn give_way(life: &mut Life, index: u32) -> bool {
     let Some(deadline) = life.scheduler.deadline(index) else {
         return false;
     };
     let node = &life.tree[index];
     let has_begun = node.has(Flags::ANNOUNCED);
-    life.ledger.is_hopeless(node.send.unsent(), deadline, has_begun)
+    life.ledger
+        .is_hopeless(index, node.send.unsent(), (deadline, has_begun))
         && life.scheduler.has_later(&life.tree.table, index)
         && expire(life, index)
 }

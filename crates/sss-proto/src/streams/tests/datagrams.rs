@@ -452,6 +452,45 @@ fn one_that_has_begun_gives_way_only_if_too_little_can_leave() {
 
 // spec: STR-79
 #[test]
+fn a_reliable_one_gives_way_to_none() {
+    let mut pair = Pair::new();
+    let (a, _) = pair.stream();
+    pair.a.set_loss(0, Duration::from_millis(20));
+    let options = DatagramOptions {
+        reliable: true,
+        ..deadline(100)
+    };
+    pair.a.send_now(a, &pattern(10_000), &options);
+    pair.a.send_now(a, &pattern(10_000), &deadline(200));
+    pair.a.set_outlook(full_window(2000));
+    let packet = pair.a.packet(ROOM).unwrap();
+    assert_eq!(pair.a.fates(), []);
+    // The first to be announced.
+    assert!(packet.streams().iter().all(|stream| stream.lsid == 3) && !packet.streams().is_empty());
+}
+
+// spec: STR-79
+#[test]
+fn the_end_of_one_that_gave_way_is_told_though_nothing_else_can_be_sent() {
+    let mut pair = Pair::with_root(65_536);
+    let (a, _) = pair.stream();
+    pair.a.set_loss(0, Duration::from_millis(20));
+    let first = pair.a.send_now(a, &pattern(20_000), &deadline(100));
+    let packet = pair.a.packet(ROOM).unwrap();
+    pair.a.acked(&packet);
+    let sent = packet.streams().iter().map(|stream| stream.data.len() as u64).sum();
+    // There is no room to announce the next one.
+    pair.a.life.tree.table[1].account_mut().lent.set_limit(0);
+    pair.a.life.tree.table[0].account_mut().lent.set_limit(0);
+    pair.a.send_now(a, &pattern(20_000), &deadline(200));
+    pair.a.set_outlook(full_window(2000));
+    sent!(pair.a, [reset(3, Code::EXPIRED, sent)]);
+    assert_eq!(pair.a.fates(), [(first, DatagramFate::Expired)]);
+    assert!(!pair.a.wants());
+}
+
+// spec: STR-79
+#[test]
 fn one_that_no_other_waits_for_is_tried_whatever_its_chances() {
     let mut pair = Pair::new();
     let (a, b) = pair.stream();
