@@ -166,7 +166,7 @@ pub enum NegotiationError {
         seen::list(addresses),
         Seconds(*after),
         seen::attempts(*attempts),
-        if seen::is_anybody_busy(addresses) { "" } else { ": is the host running, and is the address right?" }
+        seen::question(addresses)
     )]
     NoAnswer {
         /// The addresses tried, and what was seen of each.

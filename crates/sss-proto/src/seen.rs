@@ -94,9 +94,17 @@ impl fmt::Display for Tried {
     }
 }
 
-/// Returns whether a host at one of the addresses is under load: then it is running, and the address is right.
-pub(crate) fn is_anybody_busy(tried: &[Tried]) -> bool {
-    tried.iter().any(|tried| tried.seen == Seen::Busy)
+/// Question that helps after no answer, or nothing where what was seen says enough: a host under load is running, and
+/// no question about it leads on from a machine that sent nothing.
+pub(crate) fn question(tried: &[Tried]) -> &'static str {
+    let all = |seen: Seen| !tried.is_empty() && tried.iter().all(|tried| tried.seen == seen);
+    if tried.iter().any(|tried| tried.seen == Seen::Busy) || all(Seen::Forbidden) {
+        return "";
+    }
+    if all(Seen::NoRoute) {
+        return ": is this machine connected to a network?";
+    }
+    ": is the host running, and is the address right?"
 }
 
 /// A list of addresses, for an error's text.
@@ -196,6 +204,22 @@ mod tests {
         ];
         assert_eq!(seen, expected);
         assert!(list(&tried).contains("192.0.2.1:2 (an ICMP message says: unreachable), 192.0.2.1:3 (no one with"));
+    }
+
+    #[test]
+    fn the_question_after_no_answer_fits_what_was_seen() {
+        let asked = |seen: &[Seen]| {
+            let tried: Vec<_> = seen.iter().map(|seen| Tried::new(address(1), *seen)).collect();
+            question(&tried)
+        };
+        let usual = asked(&[]);
+        assert!(usual.contains("is the host running"), "{usual}");
+        for seen in [Seen::Nothing, Seen::Unreachable, Seen::Unopened] {
+            assert_eq!(asked(&[seen, Seen::NoRoute, Seen::Forbidden]), usual);
+        }
+        assert!(asked(&[Seen::NoRoute, Seen::NoRoute]).contains("connected to a network"));
+        assert_eq!(asked(&[Seen::Forbidden]), "");
+        assert_eq!(asked(&[Seen::NoRoute, Seen::Busy]), "");
     }
 
     #[test]

@@ -33,7 +33,7 @@ use crate::transfer::tally::Tally;
 
 /// Fetch files and trees
 #[derive(Debug, Args)]
-#[command(override_usage = "sss get [OPTIONS] HOST[/PATH]... [DEST]")]
+#[command(override_usage = "sss get [OPTIONS] <SRC>... [DEST]")]
 #[command(after_help = "\
 Examples:
   sss get EID@192.0.2.7 photos            all that is served becomes ./photos
@@ -54,7 +54,7 @@ pub(crate) struct GetArgs {
     /// and, unless there is one word only, the destination. HOST is a name or an address, with :PORT if it is not 7757.
     /// The last name of a path may be a pattern, such as '*.jpg'. Destination: a file or directory, or - for standard
     /// output [default: the last name of the path, or .]
-    #[arg(value_name = "PLACE", required = true, num_args = 1..)]
+    #[arg(value_name = "SRC", required = true, num_args = 1..)]
     pub(crate) places: Vec<OsString>,
     #[command(flatten)]
     pub(crate) store: StoreArgs,
