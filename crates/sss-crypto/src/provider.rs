@@ -41,6 +41,8 @@ pub(crate) type Library = rustcrypto::RustCrypto;
 /// No library: a fuzzer is at work.
 #[cfg(fuzzing)]
 pub(crate) type Library = mock::Mock;
+#[cfg(fuzzing)]
+pub use mock::Generator;
 
 pub(crate) type KeyPair = <Library as Provider>::KeyPair;
 pub(crate) type AeadKey = <Library as Provider>::AeadKey;

@@ -76,7 +76,8 @@ struct Datagram {
 
 /// A host with its application.
 struct Node {
-    host: Host,
+    /// It is large, and would be moved several times until it is where it stays.
+    host: Box<Host>,
     address: SocketAddr,
     listener: ListenerId,
     streams: Streams,
@@ -203,11 +204,8 @@ fn node(n: u8, settings: u8, restarts: u8) -> Node {
         config.max_datagram = 1232;
         config.linger = Duration::from_secs(if settings & 64 != 0 { 0 } else { 60 });
     });
-    let mut host = Host::new(
-        config,
-        StaticKey::from_bytes([n + 1; 32]),
-        [n + 7 + restarts % 100 * 2; 32],
-    );
+    let (key, seed) = (StaticKey::from_bytes([n + 1; 32]), [n + 7 + restarts % 100 * 2; 32]);
+    let mut host = Box::new(Host::new(config, key, seed));
     let listener = host.listen(SERVICE.0, SERVICE.1).expect("the first of its name");
     Node {
         host,
@@ -335,19 +333,19 @@ impl World {
             }
             for datagram in std::mem::take(&mut self.under_way) {
                 if self.work < MAX_WORK {
-                    self.deliver(&datagram);
+                    self.deliver(datagram);
                 }
             }
         }
     }
 
-    fn deliver(&mut self, datagram: &Datagram) {
+    fn deliver(&mut self, datagram: Datagram) {
         let Some(n) = self.nodes.iter().position(|node| node.address == datagram.to) else {
             return;
         };
         self.receive(n, datagram.from, &datagram.bytes);
         self.past.truncate(MAX_UNDER_WAY);
-        self.past.push_front(datagram.clone());
+        self.past.push_front(datagram);
     }
 
     fn receive(&mut self, n: usize, from: SocketAddr, bytes: &[u8]) {

@@ -11,13 +11,13 @@ impl World {
             0..=3 => self.settle(1 + usize::from(instruction)),
             4..=7 => {
                 if let Some(datagram) = self.pick(program) {
-                    self.deliver(&datagram);
+                    self.deliver(datagram);
                 }
             }
             8 => drop(self.pick(program)),
             9 => {
                 if let Some(datagram) = self.pick(program) {
-                    self.deliver(&datagram);
+                    self.deliver(datagram.clone());
                     self.under_way.push(datagram);
                 }
             }
@@ -40,14 +40,14 @@ impl World {
                 let from = self.somewhere(program);
                 if let Some(mut datagram) = self.pick(program) {
                     datagram.from = from;
-                    self.deliver(&datagram);
+                    self.deliver(datagram);
                 }
             }
             // Back to where it came from.
             23 => {
                 if let Some(datagram) = self.pick(program) {
                     let Datagram { from, to, bytes } = datagram;
-                    self.deliver(&Datagram {
+                    self.deliver(Datagram {
                         from: to,
                         to: from,
                         bytes,
@@ -58,7 +58,7 @@ impl World {
             24 | 25 => {
                 let at = program.below(self.past.len());
                 if let Some(datagram) = self.past.get(at).cloned() {
-                    self.deliver(&datagram);
+                    self.deliver(datagram);
                 }
             }
             26 => self.restart(n, program),
@@ -86,7 +86,7 @@ impl World {
                 datagram.bytes[at] ^= program.byte();
             }
         }
-        self.deliver(&datagram);
+        self.deliver(datagram);
     }
 
     /// An address of neither host, as a rule.
@@ -132,7 +132,7 @@ impl World {
             && let Some(to) = route.address()
         {
             let from = self.nodes[n].address;
-            self.deliver(&Datagram { from, to, bytes });
+            self.deliver(Datagram { from, to, bytes });
             self.poll(1 - n);
         }
     }

@@ -3,6 +3,8 @@
 //! A fuzzer reaches what is behind authentication many thousand times a second. Both sides of a handshake agree, what
 //! was changed does not open, different inputs give different outputs with overwhelming chance; and nothing is secret.
 
+use core::fmt;
+
 use zeroize::Zeroizing;
 
 use super::{
@@ -44,6 +46,38 @@ impl Provider for Mock {
     }
 }
 
+/// Random numbers of a host: arithmetic as well, of which nothing is forgotten.
+pub struct Generator(Mix);
+
+impl Generator {
+    /// A generator that knows 32 bytes.
+    pub fn new(seed: &[u8; 32]) -> Self {
+        Self(Mix::new(11).of(&[seed]))
+    }
+
+    /// Mixes in more.
+    pub fn mix(&mut self, entropy: &[u8; 32]) {
+        self.0 = self.0.of(&[entropy]);
+    }
+
+    /// Draws random bytes: most are drawn as single words.
+    #[inline]
+    pub fn fill(&mut self, out: &mut [u8]) {
+        if let Ok(out) = <&mut [u8; 4]>::try_from(&mut *out) {
+            *out = (self.0.next() as u32).to_le_bytes();
+        } else {
+            self.0.xor_into(out.as_mut_zeroed());
+            self.0 = self.0.of(&[]);
+        }
+    }
+}
+
+impl fmt::Debug for Generator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Generator").finish_non_exhaustive()
+    }
+}
+
 trait AsMutZeroed {
     fn as_mut_zeroed(&mut self) -> &mut Self;
 }
@@ -66,6 +100,8 @@ struct Mix {
 
 impl Mix {
     const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
+    /// So that zeros are not nothing.
+    const SALT: u64 = 0xd1b5_4a32_d192_ed03;
 
     fn new(purpose: u64) -> Self {
         Self {
@@ -80,21 +116,43 @@ impl Mix {
         let mut len = 0_u64;
         for part in parts {
             len = len.wrapping_add(part.len() as u64);
-            let mut rest = *part;
-            if self.filled == 0 {
-                let (blocks, tail) = part.as_chunks::<BLOCK>();
-                blocks.iter().for_each(|block| self.block(block));
-                let (words, tail) = tail.as_chunks::<8>();
-                words.iter().for_each(|word| self.step(u64::from_le_bytes(*word)));
-                rest = tail;
-            }
-            rest.iter().for_each(|byte| self.byte(*byte));
+            self.take(part);
         }
         let (word, filled) = (self.word, self.filled);
         (self.word, self.filled) = (0, 0);
         self.step(word);
-        self.step(len.wrapping_shl(8) | u64::from(filled));
+        self.state = (self.state ^ len.wrapping_shl(8) ^ u64::from(filled)).wrapping_mul(Self::GAMMA);
+        self.state ^= self.state >> 32;
         self
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        let (words, tail) = if self.filled == 0 {
+            let (blocks, rest) = bytes.as_chunks::<BLOCK>();
+            blocks.iter().for_each(|block| self.block(block));
+            let (words, tail) = rest.as_chunks::<8>();
+            words.iter().for_each(|word| self.step(u64::from_le_bytes(*word)));
+            (&[][..], tail)
+        } else {
+            bytes.as_chunks::<8>()
+        };
+        words.iter().for_each(|word| self.piece(u64::from_le_bytes(*word), 8));
+        if !tail.is_empty() {
+            self.piece(few(tail), tail.len() as u32);
+        }
+    }
+
+    /// Takes in some bytes of a word, eight at most: behind those that are there, of which there are fewer than eight.
+    fn piece(&mut self, bytes: u64, count: u32) {
+        let shift = self.filled.wrapping_mul(8);
+        self.word |= bytes.wrapping_shl(shift);
+        self.filled = self.filled.wrapping_add(count);
+        if self.filled >= 8 {
+            self.step(self.word);
+            // What the word had no room for: nothing, if it was empty.
+            self.word = bytes.checked_shr(64_u32.wrapping_sub(shift)).unwrap_or(0);
+            self.filled = self.filled.wrapping_sub(8);
+        }
     }
 
     /// Takes in what is always whole, and that it ends here: words need not wait for one another.
@@ -125,18 +183,12 @@ impl Mix {
         self.step(word(7));
     }
 
-    fn byte(&mut self, byte: u8) {
-        self.word = self.word << 8 | u64::from(byte);
-        self.filled = self.filled.wrapping_add(1);
-        if self.filled == 8 {
-            let word = self.word.swap_bytes();
-            (self.word, self.filled) = (0, 0);
-            self.step(word);
-        }
-    }
-
+    /// The products of words need not wait for one another.
     fn step(&mut self, word: u64) {
-        self.state = (self.state ^ word).wrapping_mul(Self::GAMMA).rotate_left(29);
+        self.state = self
+            .state
+            .rotate_left(29)
+            .wrapping_add((word ^ Self::SALT).wrapping_mul(Self::GAMMA));
     }
 
     fn xor_into(mut self, out: &mut [u8]) {
@@ -160,6 +212,18 @@ impl Mix {
         let mut out = [0; N];
         self.xor_into(&mut out);
         out
+    }
+}
+
+/// Up to seven bytes as the lower ones of a word, without a loop: pieces that overlap say the same.
+fn few(bytes: &[u8]) -> u64 {
+    let shift = |piece: u64, len: usize| piece.wrapping_shl((bytes.len().wrapping_sub(len) as u32).wrapping_mul(8));
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        u64::from(u32::from_le_bytes(*first)) | shift(u64::from(u32::from_le_bytes(*last)), 4)
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk::<2>(), bytes.last_chunk::<2>()) {
+        u64::from(u16::from_le_bytes(*first)) | shift(u64::from(u16::from_le_bytes(*last)), 2)
+    } else {
+        bytes.first().copied().unwrap_or(0).into()
     }
 }
 
