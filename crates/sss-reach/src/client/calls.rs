@@ -23,7 +23,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(300), Duration::from
 /// Pause after a server has said that it was asked too often.
 const TOO_MANY_PAUSE: Duration = Duration::from_secs(1);
 /// Pause before a peer that was not found is asked for again, as long as it is looked for where it was; it doubles, up
-/// to the second.
+/// to the second, which no other pause is longer than.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(2));
 /// Time for which a call is kept once a way was found.
 const LIFE: Duration = Duration::from_secs(10);
@@ -368,7 +368,7 @@ impl Question {
         };
         let rtt = lease.rtt().unwrap_or(PAUSES.0);
         let first = (rtt * 2 + Duration::from_millis(100)).clamp(PAUSES.0, PAUSES.1);
-        *at = now + (first * 2_u32.saturating_pow((*sent).min(8))).min(PATIENCE);
+        *at = now + (first * 2_u32.saturating_pow((*sent).min(8))).min(AGAIN.1);
         // The server has not answered: LEASE tells whether that is the network's fault (RCH-24).
         if is_asking && *sent > 0 {
             lease.lease_now(now);

@@ -75,13 +75,14 @@ impl Registrar {
     ) -> Result<Way, Unfound> {
         let known = self.introductions.get(&connect.introduction);
         let told = known.and_then(|known| self.leases.get(now, &known.callee));
-        let lease = match told {
-            Some(lease) => lease,
-            None => match self.leases.find(now, &connect.eid, Some(&caller)) {
-                Ok(lease) => lease,
-                // One that hides, and has called this caller, wants to be found again by it when that has moved.
-                Err(unfound) => self.relayed_peer(now, &caller, &connect.eid).ok_or(unfound)?,
-            },
+        let has_answered = known.is_some_and(Introduction::is_answered);
+        let lease = match (told, self.leases.find(now, &connect.eid, Some(&caller))) {
+            (Some(told), _) if has_answered => told,
+            // Whoever has not answered may be gone: one that has registered since takes its place.
+            (_, Ok(found)) => found,
+            (Some(told), Err(_)) => told,
+            // One that hides, and has called this caller, wants to be found again by it when that has moved.
+            (None, Err(unfound)) => self.relayed_peer(now, &caller, &connect.eid).ok_or(unfound)?,
         };
         let (to, rtt) = (lease.path, lease.rtt);
         let callers = self.leases.get(now, &caller);

@@ -209,6 +209,11 @@ impl Introduction {
         (self.caller.eid, self.callee.eid)
     }
 
+    /// Returns whether the callee has heard of it.
+    pub(super) fn is_answered(&self) -> bool {
+        self.state == State::Answered
+    }
+
     fn next_notice(&self) -> Option<Instant> {
         let after = NOTICES.get(self.notices)?;
         Some(self.asked + Duration::from_millis(*after))

@@ -776,9 +776,9 @@ fn called(
     sent(server);
     let packet = caller.connect(callee, [name; 8]);
     server.packet(now, caller.at, &packet).unwrap();
-    let mut packets = sent(server);
-    let found = caller.found(&packets.remove(0).1);
-    let told = packets.iter().map(|(to, _)| *to).collect();
+    let (own, others): (Vec<_>, Vec<_>) = sent(server).into_iter().partition(|(to, _)| *to == caller.at);
+    let found = caller.found(&own[0].1);
+    let told = others.iter().map(|(to, _)| *to).collect();
     (found.map(|way| way.address).map_err(|unfound| unfound.status), told)
 }
 
@@ -893,6 +893,35 @@ fn an_instance_that_does_not_answer_comes_behind_one_that_does() {
         called(&mut server, at(4100), (&mut caller, 3), eid(1)).0,
         Ok(address(2))
     );
+}
+
+// spec: RCH-12
+#[test]
+fn whoever_has_not_answered_gives_way_to_an_instance_that_registers_meanwhile() {
+    for has_answered in [false, true] {
+        let mut server = registrar(ServerConfig::default());
+        let mut caller = Client::new(&mut server, at(0), 9);
+        let mut first = instance(&mut server, at(0), 1, Visibility::Known);
+        server.packet(at(20), caller.at, &caller.connect(eid(1), [1; 8])).unwrap();
+        server.on_timer(at(20));
+        let told: Vec<_> = sent(&mut server).into_iter().filter(|(to, _)| *to == first.at).collect();
+        let notice = first.opened(&told[0].1, Kind::Notify);
+        let introduction = Notify::decode(&notice).unwrap().introduction;
+        if has_answered {
+            let answer = first.lease(Some((introduction, Status::Ok)));
+            server.packet(at(40), first.at, &answer).unwrap();
+        }
+        server.on_timer(at(1900));
+        sent(&mut server);
+        instance(&mut server, at(2000), 2, Visibility::Known);
+        // As a rule the one before was killed.
+        let (found, told) = called(&mut server, at(2400), (&mut caller, 1), eid(1));
+        let expected = address(if has_answered { 1 } else { 2 });
+        assert_eq!((found, told), (Ok(expected), vec![expected]), "{has_answered}");
+        // The same repeated stays with that one.
+        assert_eq!(called(&mut server, at(2500), (&mut caller, 1), eid(1)).0, Ok(expected));
+        assert_eq!(server.stats().introduced, if has_answered { 1 } else { 2 });
+    }
 }
 
 // spec: RCH-20
