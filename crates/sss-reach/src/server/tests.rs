@@ -902,9 +902,14 @@ fn whoever_has_not_answered_gives_way_to_an_instance_that_registers_meanwhile() 
         let mut server = registrar(ServerConfig::default());
         let mut caller = Client::new(&mut server, at(0), 9);
         let mut first = instance(&mut server, at(0), 1, Visibility::Known);
-        server.packet(at(20), caller.at, &caller.connect(eid(1), [1; 8])).unwrap();
+        server
+            .packet(at(20), caller.at, &caller.connect(eid(1), [1; 8]))
+            .unwrap();
         server.on_timer(at(20));
-        let told: Vec<_> = sent(&mut server).into_iter().filter(|(to, _)| *to == first.at).collect();
+        let told: Vec<_> = sent(&mut server)
+            .into_iter()
+            .filter(|(to, _)| *to == first.at)
+            .collect();
         let notice = first.opened(&told[0].1, Kind::Notify);
         let introduction = Notify::decode(&notice).unwrap().introduction;
         if has_answered {
