@@ -34,6 +34,35 @@ impl World {
         Some(info.route.class())
     }
 
+    /// Another run of a host that wants to be found: it knows nothing of the one before, and has another port.
+    fn restart_host(&mut self, n: usize) {
+        let server = &self.nodes[SERVER];
+        let config = RendezvousConfig {
+            servers: vec![ServerAddress {
+                eid: server.host.eid(),
+                addresses: vec![server.address],
+                tls: None,
+            }],
+            register: Register {
+                visibility: Visibility::Known,
+                ..Register::default()
+            },
+            relay: self.relay.1,
+            ..RendezvousConfig::default()
+        };
+        let mut core = Config::default();
+        core.seeks = true;
+        let key = StaticKey::from_bytes([u8::try_from(n + 1).unwrap(); 32]);
+        let mut host = Host::new(core, key, [99; 32]);
+        let node = &mut self.nodes[n];
+        node.rendezvous = Rendezvous::new(self.now, config, &mut host, &[99; 32]).unwrap();
+        node.listener = Some(host.listen(ECHO.0, ECHO.1).unwrap());
+        node.host = host;
+        node.mapped.clear();
+        node.address.set_port(7001);
+        node.wake = Some(self.now);
+    }
+
     /// Says more on a stream.
     fn say(&mut self, n: usize, stream: StreamId) {
         let _ = self.nodes[n].host.stream(stream).poll_write(b"more");
@@ -492,6 +521,36 @@ fn where_only_the_accept_that_was_relayed_arrives_both_ends_take_the_relay() {
     world.cut_one_way = Some((two, one));
     world.run(MS(500));
     assert_eq!([one, two].map(|n| world.class(n)), [Some(RouteClass::Relay); 2]);
+}
+
+// spec: RCH-12
+#[test]
+fn a_host_that_is_killed_and_begun_again_is_known_to_be_new_soon_after_it_registers() {
+    for down in [2000, 5000, 10_000] {
+        let (mut world, one, two) = pair_with([Nat::None; 2], (10, 10), [RelayUse::Always; 2]);
+        let stream = world.call(one, two);
+        world.run(MS(3000));
+        assert_eq!(world.class(one), Some(RouteClass::Relay));
+        world.cut = vec![(SERVER, two)];
+        for _ in 0..down / 100 {
+            world.say(one, stream);
+            world.run(MS(100));
+        }
+        world.cut.clear();
+        world.restart_host(two);
+        let restarted = world.now;
+        world.run(Duration::from_secs(12));
+        let mut events = world.nodes[one].events.iter();
+        let is_told = |event: &Event| matches!(event, Event::Disconnected(_, _, CloseReason::PeerRestarted));
+        let told = events
+            .find(|(_, event)| is_told(event))
+            .map(|(at, _)| at.since(restarted));
+        // CONNECT is repeated each 2 s at least.
+        assert!(
+            told.is_some_and(|after| after < MS(2500)),
+            "down for {down} ms: {told:?}"
+        );
+    }
 }
 
 // spec: RCH-11
