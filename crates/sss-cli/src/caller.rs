@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use sss::{
     Absence, ConnectError, Eid, Host, NegotiationError, Peer, ReadError, Refusal, Route, RouteClass, Seconds,
-    ServicesError,
+    ServicesError, Tried,
 };
 
 use crate::diagnosis::{Diagnosis, Watch};
-use crate::error::{Error, Exit, NO_WAY};
+use crate::error::{Error, Exit, NO_WAY, NO_WAY_BY_RELAY, NOT_FOUND_YET};
 use crate::mdns;
 use crate::output::Output;
 use crate::place::Place;
@@ -46,6 +46,8 @@ pub(crate) struct Caller {
     pub(crate) timeout: Duration,
     /// Set if nobody else finds the peer.
     pub(crate) needs_server: bool,
+    /// Set if nothing is sent to the peer but by a relay.
+    pub(crate) relay_only: bool,
     /// Means to go on asking a host that has no room. `None`: it is asked once.
     pub(crate) waiting: Option<Waiting>,
 }
@@ -123,7 +125,7 @@ impl Caller {
                     in_vain = Some(error);
                     tokio::time::sleep(BUSY).await;
                 }
-                _ => return Err(self.explained(error, watch).await),
+                _ => return Err(self.explained(error, (eid, watch)).await),
             }
         }
     }
@@ -178,8 +180,9 @@ impl Caller {
     }
 
     /// Says more where the servers may be what is wrong.
-    async fn explained(&self, error: impl Failure, watch: &Watch<'_>) -> Error {
+    async fn explained(&self, error: impl Failure, (eid, watch): (&Eid, &Watch<'_>)) -> Error {
         let (absence, is_silent) = (error.absence(), error.is_silent());
+        let is_relayed = self.relay_only || error.is_relayed();
         let error = error.explained();
         let lan = mdns::failed(&self.host).filter(|_| absence.is_some() || is_silent);
         let with_lan = |error: Error| match &lan {
@@ -191,13 +194,14 @@ impl Caller {
             return error;
         }
         if !self.host.observed_addrs().is_empty() {
+            let is_found = !self.host.found_by(eid).is_empty();
             return match absence {
                 // A server has taken this host, and the time was over before more was known.
                 Some(Absence::NoServer | Absence::Pending) => {
                     let what = format!("the host was not reached by a server within {}", Seconds(self.timeout));
-                    Error::new(Exit::Unreachable, what, NO_WAY)
+                    advised(Error::new(Exit::Unreachable, what, NO_WAY), is_found, is_relayed)
                 }
-                _ if is_silent => error.advising(NO_WAY),
+                _ if is_silent => advised(error, is_found, is_relayed),
                 _ => error,
             };
         }
@@ -245,6 +249,15 @@ impl Caller {
             };
             output.note(format!("connected to {eid} {how} {}, found by {by}", place_of(route)));
         }
+    }
+}
+
+/// Advises what to do about a host that was silent, though a server works.
+fn advised(error: Error, is_found: bool, is_relayed: bool) -> Error {
+    match (is_found, is_relayed) {
+        (true, true) => error.and("a server has found it").advising(NO_WAY_BY_RELAY),
+        (true, false) => error.and("a server has found it").advising(NO_WAY),
+        (false, _) => error.and("no server has said where it is").advising(NOT_FOUND_YET),
     }
 }
 
@@ -354,6 +367,17 @@ pub(crate) trait Failure: From<ConnectError> {
         }
     }
 
+    /// Returns whether all that was sent to the host went through a relay.
+    fn is_relayed(&self) -> bool {
+        match self.cause() {
+            Some(ConnectError::Negotiation(NegotiationError::NoAnswer { addresses, .. })) => {
+                let is_direct = |tried: &Tried| tried.route.class() == RouteClass::Direct;
+                !addresses.is_empty() && !addresses.iter().any(is_direct)
+            }
+            _ => false,
+        }
+    }
+
     /// Returns whether nobody has answered where the host may be.
     fn is_silent(&self) -> bool {
         let silent = |error: &ConnectError| {
@@ -419,5 +443,35 @@ fn services_error(error: ServicesError) -> Error {
             "update both sides to the same version; if they are, report this as a defect",
         ),
         _ => Error::new(Exit::Unreachable, text, "run the same command again"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_advice_is_by_what_is_known() {
+        let said = |is_found, is_relayed| {
+            let error = Error::new(Exit::Unreachable, "not reached", "");
+            advised(error, is_found, is_relayed).to_string()
+        };
+        let (direct, relayed) = (said(true, false), said(true, true));
+        assert!(
+            direct.contains("has found it") && direct.contains("sss rendezvous --relay"),
+            "{direct}"
+        );
+        assert!(
+            relayed.contains("has found it") && relayed.contains("more --timeout"),
+            "{relayed}"
+        );
+        for is_relayed in [false, true] {
+            let unknown = said(false, is_relayed);
+            assert!(unknown.contains("no server has said where it is"), "{unknown}");
+            assert!(unknown.contains("more --timeout"), "{unknown}");
+        }
+        for text in [relayed, said(false, true)] {
+            assert!(!text.contains("rendezvous --relay"), "{text}");
+        }
     }
 }

@@ -13,6 +13,7 @@ use crate::error::{Error, Exit};
 use crate::listen::BindAddress;
 use crate::servers::ServerArgs;
 use crate::target::Target;
+use crate::transfer::rate::{NoBytes, bytes};
 
 /// Arguments that say who we are and whom we trust.
 #[derive(Clone, Debug, Args)]
@@ -112,15 +113,17 @@ pub(crate) fn target() -> impl TypedValueParser<Value = Target> {
     OsStringValueParser::new().try_map(|text| Target::parse(&text))
 }
 
+/// Seconds of a year.
+const YEAR: f64 = 86_400.0 * 365.0;
+
 /// A number of seconds, with a fraction if need be.
 pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is not a number of seconds, such as 1 or 0.25");
     let number: f64 = text.parse().map_err(|_| wrong())?;
-    let duration = Duration::try_from_secs_f64(number).map_err(|_| wrong())?;
-    if duration > Duration::from_secs(86_400 * 365) {
+    if number.is_finite() && number > YEAR {
         return Err("that is longer than a year".to_owned());
     }
-    Ok(duration)
+    Duration::try_from_secs_f64(number).map_err(|_| wrong())
 }
 
 /// The same, but for none.
@@ -131,21 +134,20 @@ pub(crate) fn some_seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A number of bytes, with K, M, G or T for powers of 1024 behind it if need be.
+/// A number of bytes, with a fraction and a unit behind it if need be.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
-    let wrong = || format!("{text:?} is not a size, such as 4096, 500M or 20G");
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = text.get(digits.len()..).unwrap_or_default().to_ascii_uppercase();
-    let shift = match unit.trim_end_matches("IB").trim_end_matches('B') {
-        "" => 0,
-        "K" => 10,
-        "M" => 20,
-        "G" => 30,
-        "T" => 40,
-        _ => return Err(wrong()),
-    };
-    let number: u64 = digits.parse().map_err(|_| wrong())?;
-    number.checked_mul(1_u64 << shift).ok_or_else(wrong)
+    bytes(text).map_err(|error| match error {
+        NoBytes::Malformed => format!("{text:?} is not a size, such as 4096, 500M or 1.5G (K: 1024)"),
+        NoBytes::TooLarge => format!("{text:?} is too large: at most {}T", u64::MAX >> 40),
+    })
+}
+
+/// The same, for what is not to be exceeded, where something is to be taken.
+pub(crate) fn some_size(text: &str) -> Result<u64, String> {
+    match size(text)? {
+        0 => Err("with none, nothing could be written: give a size such as 20G, or leave --write away, too".to_owned()),
+        size => Ok(size),
+    }
 }
 
 #[cfg(test)]
@@ -161,12 +163,23 @@ mod tests {
             ("2k", 2048),
             ("3MiB", 3 << 20),
             ("1G", 1 << 30),
+            ("1.5G", 3 << 29),
+            ("1kb", 1000),
+            ("1kB", 1000),
+            ("3Mb", 3_000_000),
+            ("9007199254740993", 9_007_199_254_740_993),
+            ("16777215T", 16_777_215 << 40),
         ] {
             assert_eq!(size(text), Ok(bytes), "{text}");
         }
-        for bad in ["", "M", "-1", "1.5G", "1X", "99999999T"] {
-            assert!(size(bad).is_err(), "{bad}");
+        for bad in ["", "M", "-1", "1X", "1e3", "1.5.5G", "iB", "inf"] {
+            assert!(size(bad).unwrap_err().contains("not a size"), "{bad}");
         }
+        for large in ["99999999T", "999999999999999T", "99999999999999999999", "99999999.5T"] {
+            assert!(size(large).unwrap_err().contains("at most 16777215T"), "{large}");
+        }
+        assert!(some_size("0").unwrap_err().contains("nothing could be written"));
+        assert_eq!(some_size("1"), Ok(1));
     }
 
     #[test]
@@ -174,6 +187,9 @@ mod tests {
         assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));
         for bad in ["", "x", "-1", "inf", "NaN", "1e30"] {
             assert!(seconds(bad).is_err() && some_seconds(bad).is_err(), "{bad}");
+        }
+        for long in ["31536001", "18446744073709551616", "1e30"] {
+            assert!(seconds(long).unwrap_err().contains("longer than a year"), "{long}");
         }
         assert!(seconds("0").is_ok() && some_seconds("0").is_err());
         assert_eq!(some_seconds("0.1"), Ok(Duration::from_millis(100)));

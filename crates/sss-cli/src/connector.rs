@@ -174,6 +174,7 @@ impl Connector {
             servers,
             timeout: self.args.timeout,
             needs_server: target.places.is_empty() && !self.args.servers.mdns.is_on(),
+            relay_only: self.args.servers.relay.relay_only,
             waiting: Some(waiting),
         };
         Ok((caller, Found { target, who }))

@@ -286,10 +286,20 @@ pub(crate) const NO_NETWORK: &str = "check the address, and connect this machine
 pub(crate) const SERVER_ADVICE: &str = "check that `sss rendezvous` runs there, that the server is written as it \
                                         prints it, and that UDP is not blocked";
 
-/// Advises what to do if servers work, and the peer is not reached all the same.
-pub(crate) const NO_WAY: &str = "check that `sss serve` runs there; if a server has found it, no packet gets through \
-                                 between the two networks: run the same command again, after a minute, use a server \
-                                 that relays (`sss rendezvous --relay`), or let UDP to its port in there";
+/// Advises what to do if a server has found the peer, and it is not reached all the same.
+pub(crate) const NO_WAY: &str = "check that `sss serve` still runs there; if it does, no packet gets through between \
+                                 the two networks: run the same command again, after a minute, use a server that \
+                                 relays (`sss rendezvous --relay`), or let UDP to its port in there";
+
+/// The same, if what was sent went through a relay.
+pub(crate) const NO_WAY_BY_RELAY: &str = "packets went through the relay, and may have been lost on the way: run the \
+                                          same command again, with more --timeout; check that `sss serve` still runs \
+                                          there";
+
+/// Advises what to do if a server works, and has not said in time where the peer is.
+pub(crate) const NOT_FOUND_YET: &str = "the server may be slow, or packets may be lost on the way: run the same \
+                                        command again, with more --timeout; check that `sss serve` runs there with \
+                                        the same --server";
 
 /// Advises what to do if a host is not on the local network.
 pub(crate) const NOT_ON_LAN: &str = "check that `sss serve --mdns` runs there, that both machines are on one local \
@@ -390,6 +400,7 @@ impl From<TransferError> for Error {
             TransferError::Disk(refusal) | TransferError::Refused(refusal) => {
                 Self::new(exit_of(refusal.status), refusal.to_string(), advice(refusal.status))
             }
+            TransferError::TooManyOpen => Self::too_many_open(),
             TransferError::NoService(what) => Self::new(
                 Exit::Refused,
                 format!("the host is there but does not offer files: {what}"),

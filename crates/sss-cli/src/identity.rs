@@ -20,7 +20,17 @@ pub(crate) fn config_directory() -> Result<PathBuf, Error> {
             next,
         )
     })?;
-    Ok(directories.config_dir().to_owned())
+    let directory = directories.config_dir();
+    // It would be another one for each directory that the command is run in.
+    if !directory.is_absolute() {
+        let what = format!(
+            "HOME is no absolute path: {} is where an identity would be",
+            directory.display()
+        );
+        let next = "set HOME to a path that begins with /, or XDG_CONFIG_HOME";
+        return Err(Error::new(Exit::Failed, what, next));
+    }
+    Ok(directory.to_owned())
 }
 
 /// Returns where the identity is unless another file is named.

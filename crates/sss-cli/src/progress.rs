@@ -73,6 +73,8 @@ struct Bar {
     estimate: ProgressBar,
     /// Bytes at the last look, and since when there are not more.
     last: (u64, Instant),
+    /// Rate and time left as of then: while nothing comes, nothing new is known of them.
+    time: String,
 }
 
 impl Bar {
@@ -80,6 +82,7 @@ impl Bar {
         Self {
             estimate: ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden()),
             last: (0, Instant::now()),
+            time: "just begun".to_owned(),
         }
     }
 
@@ -91,15 +94,15 @@ impl Bar {
         self.estimate.set_position(moved);
         if self.last.0 != done {
             self.last = (done, Instant::now());
+            self.time = match self.estimate.per_sec() as u64 {
+                0 => "just begun".to_owned(),
+                rate => format!("{}/s  {:#} left", size(rate), HumanDuration(self.estimate.eta())),
+            };
         }
         let quiet = self.last.1.elapsed();
-        let rate = self.estimate.per_sec() as u64;
-        let time = if quiet > QUIET {
-            format!("nothing for {} s", quiet.as_secs())
-        } else if rate == 0 {
-            "just begun".to_owned()
-        } else {
-            format!("{}/s  {:#} left", size(rate), HumanDuration(self.estimate.eta()))
+        let time = match quiet > QUIET {
+            true => format!("nothing for {} s", quiet.as_secs()),
+            false => self.time.clone(),
         };
         let words = format!("{}/{}  {time}  {files}", size(done), size(total));
         let room = width
@@ -267,6 +270,13 @@ mod tests {
         assert_eq!((bar.estimate.length(), bar.estimate.position()), (Some(25 << 20), 0));
         attempt.moved(5 << 20);
         assert!(bar.line(&tally, "", 80).contains("80.00 MiB/100.00 MiB"));
+        // While nothing more comes, nothing changes.
+        std::thread::sleep(BAR_INTERVAL);
+        attempt.moved(5 << 20);
+        let line = bar.line(&tally, "", 80);
+        assert!(line.contains("/s  "), "{line}");
+        std::thread::sleep(BAR_INTERVAL * 8);
+        assert_eq!(bar.line(&tally, "", 80), line);
         // Another attempt begins elsewhere.
         attempt.take_back();
         assert!(bar.line(&tally, "", 80).contains("0 B/100.00 MiB"));

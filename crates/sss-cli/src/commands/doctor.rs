@@ -124,6 +124,7 @@ pub(crate) async fn run(args: DoctorArgs, output: Output) -> Result<(), Error> {
         servers,
         timeout: args.connect.timeout,
         needs_server: false,
+        relay_only: args.connect.servers.relay.relay_only,
         waiting: None,
     };
     let examined = interrupt::or(examine(caller, (wanted, &args.connect.servers), output)).await;

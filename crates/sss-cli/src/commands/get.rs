@@ -16,7 +16,7 @@ use crate::commands::{is_closed, verdict};
 use crate::connector::{Connection, Connector, find_all};
 use crate::dry_run::{DryRun, There, below, local};
 use crate::error::{Error, Exit};
-use crate::output::Output;
+use crate::output::{Output, note_printed};
 use crate::progress::Progress;
 use crate::target::Target;
 use crate::transfer::directories::open_destination;
@@ -24,7 +24,7 @@ use crate::transfer::download::{Download, Listing};
 use crate::transfer::exchange::TransferError;
 use crate::transfer::filter::{Exclude, Sieve};
 use crate::transfer::io_pool;
-use crate::transfer::pipe::to_stdout;
+use crate::transfer::pipe::{Unpiped, to_stdout};
 use crate::transfer::rate::{Limiter, Rate};
 use crate::transfer::remote_glob::{Matches, expand};
 use crate::transfer::safe_path::Root;
@@ -186,12 +186,19 @@ async fn to_standard_output(sources: &[Target], args: GetArgs, output: Output) -
         let connection = connector.connect_to((source, found?), SERVICE, PROTOCOL).await?;
         Connection::run(connection.host, async {
             for path in paths_of(&connection.session, &source.path).await? {
-                let written = to_stdout(&connection.session, path.clone(), limit.as_ref()).await;
-                written.map_err(|error| Error::remote(&path, error))?;
+                match to_stdout(&connection.session, path.clone(), limit.as_ref()).await {
+                    Ok(_) => {}
+                    Err(Unpiped::Transfer(error)) => return Err(Error::remote(&path, error)),
+                    Err(Unpiped::Output(error)) => return Ok(note_printed(Err(error))),
+                }
             }
             Ok(())
         })
         .await?;
+        // Whoever reads it has enough.
+        if output.is_closed() {
+            break;
+        }
     }
     Ok(())
 }

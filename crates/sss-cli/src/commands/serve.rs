@@ -12,7 +12,7 @@ use sss::{
 };
 use sss_files::{PROTOCOL, Refusal, RelPath, SERVICE, Status};
 
-use crate::cli::{key_log_has_a_place, size};
+use crate::cli::{key_log_has_a_place, some_size};
 use crate::commands::{access_log, ping, qr, relay_check, routes, search, secret_file};
 use crate::error::{Error, Exit};
 use crate::identity;
@@ -64,7 +64,7 @@ pub(crate) struct ServeArgs {
     #[arg(long)]
     pub(crate) write: bool,
     /// Take no more than SIZE (such as 500M or 20G) for everything below the directory [default: what the disk holds]
-    #[arg(long, value_name = "SIZE", requires = "write", value_parser = size)]
+    #[arg(long, value_name = "SIZE", requires = "write", value_parser = some_size)]
     pub(crate) quota: Option<u64>,
     /// Let only this host connect, without a ticket (may be given several times)
     #[arg(long, value_name = "EID", conflicts_with_all = ["public", "ticket_file"])]

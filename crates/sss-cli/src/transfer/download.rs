@@ -339,7 +339,7 @@ impl Download {
             let attempt = self.tally.attempt();
             let refusal = match self.fetch_once(&remote, to.clone(), (&place, &attempt)).await {
                 Err(TransferError::Refused(refusal)) => refusal,
-                other => return other,
+                other => return other.map_err(|error| error.about(&to.path)),
             };
             if !tries.again(refusal.status).await {
                 break refusal;

@@ -8,10 +8,10 @@ use sss::{
     CloseReason, Code, ConnectError, NegotiationError, OpenError, Peer, ReadError, RecvHalf, SendHalf, Stream,
     WriteError,
 };
-use sss_files::{Cursor, Refusal, Request, Status, Stop};
+use sss_files::{Cursor, Refusal, RelPath, Request, Status, Stop};
 use thiserror::Error;
 
-use super::limits::{RAISE_THE_LIMIT, too_many_open};
+use super::limits::too_many_open;
 use super::patience::Patience;
 use super::rate::Limiter;
 use super::session::{Open, Session};
@@ -34,6 +34,9 @@ pub(crate) enum TransferError {
     /// This side's own disk is full, or cannot be written at all: other files would fare no better.
     #[error("{0}")]
     Disk(Refusal),
+    /// This process may not open as many files as it needs, with nothing left to close.
+    #[error("{}", too_many_open())]
+    TooManyOpen,
     /// The peer refused, or what arrived is not to be used.
     #[error(transparent)]
     Refused(#[from] Refusal),
@@ -82,9 +85,19 @@ impl TransferError {
     /// A failure of this side's disk.
     pub(crate) fn local(refusal: Refusal) -> Self {
         match refusal.status {
-            Status::NoSpace => Self::Disk(refusal),
-            _ if refusal.is_shortage() => Self::Disk(out_of_descriptors()),
+            Status::NoSpace => Self::Disk(Refusal::new(refusal.status, format!("on this side: {}", refusal.text))),
+            // What is not there is nothing that a server could list.
+            Status::NotFound => Self::Refused(Refusal::new(Status::Io, format!("on this side: {}", refusal.text))),
+            _ if refusal.is_shortage() => Self::TooManyOpen,
             _ => Self::Refused(refusal),
+        }
+    }
+
+    /// The same, and which file it was about, if other files would fare no better.
+    pub(crate) fn about(self, path: &RelPath) -> Self {
+        match self {
+            Self::Disk(refusal) => Self::Disk(Refusal::new(refusal.status, format!("{path}: {}", refusal.text))),
+            other => other,
         }
     }
 }
@@ -92,12 +105,6 @@ impl TransferError {
 /// Returns whether a host has closed, or refused, a connection because it has too many.
 pub(crate) fn is_for_want_of_room(reason: &CloseReason) -> bool {
     matches!(reason, CloseReason::Peer { code, .. } if *code == Code::LIMIT)
-}
-
-/// This process may not open as many files as it needs, with nothing left to close.
-fn out_of_descriptors() -> Refusal {
-    let text = format!("{}: {RAISE_THE_LIMIT}", too_many_open());
-    Refusal::new(Status::Io, text)
 }
 
 impl From<ReadError> for TransferError {

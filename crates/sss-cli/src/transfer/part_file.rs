@@ -55,6 +55,8 @@ pub(crate) enum Leftover {
     Look(u64),
     /// Go on with what this transfer has left itself.
     Own(Kept),
+    /// There was none when this transfer looked: what is there now is of another, and stays.
+    Others,
     /// Begin with nothing.
     Discard,
 }
@@ -78,7 +80,8 @@ impl PartFile {
     /// Opens or makes the temporary file of `name`.
     ///
     /// # Errors
-    /// BUSY if another transfer has it open; else what the operating system says.
+    /// BUSY if another transfer has it open, or has written to it where it is not to be taken over; else what the
+    /// operating system says.
     pub(crate) fn open(directory: Arc<OwnedFd>, name: &[u8], leftover: Leftover) -> Result<Self, Refusal> {
         let temporary = CString::new(part_name(name)).map_err(|_| Refusal::new(Status::BadPath, "NUL in a name"))?;
         let file = File::from(open_locked(&directory, &temporary)?);
@@ -105,6 +108,7 @@ impl PartFile {
                 self.len = hash_file(&mut self.file, there, &mut self.hasher)?;
             }
             Leftover::Look(most) if there <= most => {}
+            Leftover::Others => return Err(self.leave_to_others(there)),
             _ => self.restart()?,
         }
         Ok(())
@@ -112,15 +116,18 @@ impl PartFile {
 
     fn go_on(&mut self, kept: Kept, there: u64) -> Result<(), Refusal> {
         if self.identity()? != kept.file {
-            // What another transfer has begun stays.
-            self.committed = there > 0;
-            let text = "another transfer has written the temporary file meanwhile";
-            return Err(Refusal::new(Status::Changed, text));
+            return Err(self.leave_to_others(there));
         }
         self.file.seek(SeekFrom::Start(kept.len))?;
         self.len = kept.len;
         self.hasher = kept.hasher;
         Ok(())
+    }
+
+    /// What another transfer has begun stays; an empty file goes.
+    fn leave_to_others(&mut self, there: u64) -> Refusal {
+        self.committed = there > 0;
+        written_by_another()
     }
 
     fn identity(&self) -> io::Result<(Dev, u64, u64, Mtime)> {
@@ -323,8 +330,11 @@ fn open_locked(directory: &OwnedFd, temporary: &CString) -> Result<OwnedFd, Refu
             Err(error) => return Err(io::Error::from(error).into()),
         }
     }
-    let text = "another transfer is writing this file";
-    Err(Refusal::new(Status::Busy, text))
+    Err(written_by_another())
+}
+
+fn written_by_another() -> Refusal {
+    Refusal::new(Status::Busy, "another transfer is writing this file")
 }
 
 /// `None`: it was there when we looked, and is no more.
@@ -656,7 +666,7 @@ mod tests {
             fs::write(&temporary, content).unwrap();
             File::open(&temporary).unwrap().set_modified(later).unwrap();
             let status = open(Leftover::Own(kept.clone())).err().unwrap().status;
-            assert_eq!(status, Status::Changed, "{content:?}");
+            assert_eq!(status, Status::Busy, "{content:?}");
             assert_eq!(temporary.exists(), !content.is_empty(), "what others have begun stays");
         }
         let empty = PartFile::open(directory(dir.path()), b"e", Leftover::Discard).unwrap();

@@ -13,16 +13,26 @@ use super::rate::Limiter;
 use super::session::Session;
 use super::tries::until_there_is_room;
 
+/// Reason why the content of a file has not come to standard output.
+pub(crate) enum Unpiped {
+    /// It has not come to this side.
+    Transfer(TransferError),
+    /// Standard output takes no more.
+    Output(io::Error),
+}
+
+impl<E: Into<TransferError>> From<E> for Unpiped {
+    fn from(error: E) -> Self {
+        Self::Transfer(error.into())
+    }
+}
+
 /// Writes a file of the server to standard output. Says how many bytes it had. What was written is known to be right
 /// only when this returns.
 ///
 /// # Errors
 /// If it is no file, cannot be read, was changed meanwhile, or arrives wrong; if standard output takes no more.
-pub(crate) async fn to_stdout(
-    session: &Session,
-    path: RelPath,
-    limit: Option<&Arc<Limiter>>,
-) -> Result<u64, TransferError> {
+pub(crate) async fn to_stdout(session: &Session, path: RelPath, limit: Option<&Arc<Limiter>>) -> Result<u64, Unpiped> {
     let request = Request::Fetch { path, have: None };
     let asking = until_there_is_room(|| async {
         let mut exchange = Exchange::ask(session, &request).await?.limited(limit);
@@ -31,9 +41,8 @@ pub(crate) async fn to_stdout(
     });
     let (mut exchange, (attributes, start)) = asking.await?;
     if start != 0 {
-        return Err(TransferError::Protocol(
-            "it starts behind the beginning of a file".to_owned(),
-        ));
+        let what = "it starts behind the beginning of a file";
+        return Err(TransferError::Protocol(what.to_owned()).into());
     }
     let mut hasher = blake3::Hasher::new();
     let mut left = attributes.size;
@@ -41,9 +50,8 @@ pub(crate) async fn to_stdout(
         let count = usize::try_from(left).unwrap_or(SEGMENT).min(SEGMENT);
         let chunks = exchange.content(count).await?;
         left = left.saturating_sub(count as u64);
-        hasher = io_pool::run(move || write(&chunks, hasher))
-            .await
-            .map_err(|error| TransferError::Disk(Refusal::new(Status::Io, format!("standard output: {error}"))))?;
+        let written = io_pool::run(move || write(&chunks, hasher)).await;
+        hasher = written.map_err(Unpiped::Output)?;
     }
     let Verdict(hash) = exchange.message(Verdict::decode).await?;
     if hash? != hasher.finalize() {

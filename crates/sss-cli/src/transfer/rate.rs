@@ -13,6 +13,10 @@ const LEAST: u64 = 4096;
 /// Time for which bytes that were not used may be used later.
 const BURST: Duration = Duration::from_millis(250);
 
+/// Lowest and highest rate, in bytes per second.
+const LOWEST: u64 = 1 << 10;
+const HIGHEST: u64 = 900 << 40;
+
 /// Bytes per second: at least 1 KiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rate(u64);
@@ -29,29 +33,65 @@ impl Rate {
     }
 }
 
+/// Reason why a text is no number of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoBytes {
+    Malformed,
+    TooLarge,
+}
+
+/// A number of bytes, with a fraction and a unit if need be, in any case: K or KiB is 1024, KB 1000, and so on to T.
+///
+/// # Errors
+/// If it is none, or more than fits.
+pub(crate) fn bytes(text: &str) -> Result<u64, NoBytes> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = text.get(digits.len()..).unwrap_or_default().to_ascii_uppercase();
+    let (power, base) = match unit.strip_suffix("IB") {
+        Some(prefix) if !prefix.is_empty() => (prefix, 1024_u64),
+        Some(_) => return Err(NoBytes::Malformed),
+        None => match unit.strip_suffix('B') {
+            Some(prefix) => (prefix, 1000),
+            None => (unit.as_str(), 1024),
+        },
+    };
+    let power = match power {
+        "" => 0,
+        "K" => 1,
+        "M" => 2,
+        "G" => 3,
+        "T" => 4,
+        _ => return Err(NoBytes::Malformed),
+    };
+    let factor = base.pow(power);
+    let is_number = digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let number: f64 = digits.parse().map_err(|_| NoBytes::Malformed)?;
+    if !is_number {
+        return Err(NoBytes::Malformed);
+    }
+    // Whole numbers are exact.
+    if let Ok(whole) = digits.parse::<u64>() {
+        return whole.checked_mul(factor).ok_or(NoBytes::TooLarge);
+    }
+    let bytes = number * factor as f64;
+    if bytes >= u64::MAX as f64 {
+        return Err(NoBytes::TooLarge);
+    }
+    Ok(bytes as u64)
+}
+
 impl FromStr for Rate {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is no rate: write bytes per second, such as 500K, 2M or 1.5M (K: 1024)");
-        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-        let unit = text.get(digits.len()..).unwrap_or_default().to_ascii_uppercase();
-        let factor: f64 = match unit.as_str() {
-            "" => 1.0,
-            "K" | "KIB" => 1024.0,
-            "M" | "MIB" => 1_048_576.0,
-            "G" | "GIB" => 1_073_741_824.0,
-            _ => return Err(wrong()),
-        };
-        let number: f64 = digits.parse().map_err(|_| wrong())?;
-        let bytes = number * factor;
-        if !(0.0..1e15).contains(&bytes) {
-            return Err(wrong());
+        match bytes(text) {
+            Ok(bytes) if bytes < LOWEST => Err(format!("{text:?} is too slow: at least 1K")),
+            Ok(bytes) if bytes <= HIGHEST => Ok(Self(bytes)),
+            Ok(_) | Err(NoBytes::TooLarge) => Err(format!("{text:?} is too fast: at most 900T")),
+            Err(NoBytes::Malformed) => Err(format!(
+                "{text:?} is no rate: write bytes per second, such as 500K, 2M or 1.5M (K: 1024)"
+            )),
         }
-        if bytes < 1024.0 {
-            return Err(format!("{text:?} is too slow: at least 1K"));
-        }
-        Ok(Self(bytes as u64))
     }
 }
 
@@ -106,11 +146,21 @@ mod tests {
             ("1.5M", 1_572_864),
             ("2MiB", 2_097_152),
             ("1g", 1 << 30),
+            ("2kB", 2000),
+            ("2kb", 2000),
+            ("1.5MB", 1_500_000),
+            ("2kib", 2048),
+            ("1T", 1 << 40),
         ] {
             assert_eq!(text.parse(), Ok(Rate(bytes)), "{text}");
         }
-        for bad in ["", "K", "0", "1", "-5K", "5X", "1e9Q", "inf", "NaN", "1e300", "5 K"] {
+        for bad in [
+            "", "K", "0", "1", "-5K", "5X", "1e9Q", "inf", "NaN", "1e300", "5 K", "5iB",
+        ] {
             assert!(bad.parse::<Rate>().is_err(), "{bad}");
+        }
+        for fast in ["99999999999G", "901T", "999999999999999999999", "99999999999999.5T"] {
+            assert!(fast.parse::<Rate>().unwrap_err().contains("at most 900T"), "{fast}");
         }
     }
 

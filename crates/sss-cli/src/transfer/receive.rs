@@ -254,7 +254,8 @@ impl Destination {
     /// Hashes up to `count` bytes more of what there is to begin with.
     ///
     /// # Errors
-    /// CHANGED if it is not as it was; else what the operating system says.
+    /// CHANGED if it is not as it was, BUSY if another transfer has gone on with it; else what the operating system
+    /// says.
     pub(crate) fn hash_on(&self, unhashed: Unhashed, count: u64) -> Result<Unhashed, Refusal> {
         Ok(match unhashed {
             Unhashed::Nothing => Unhashed::Nothing,
@@ -273,12 +274,14 @@ impl Destination {
     }
 
     /// Copies up to `count` bytes more of the file there, of which `prefix` was said, behind what was copied already.
+    /// Between two calls the temporary file is anybody's: what another transfer has begun there is left to it.
     ///
     /// # Errors
-    /// CHANGED if it is not as it was; else what the operating system says.
+    /// CHANGED if it is not as it was, BUSY if another transfer has written the temporary file; else what the operating
+    /// system says.
     pub(crate) fn copy_on(&self, copied: Option<Kept>, prefix: &Prefix, count: u64) -> Result<Option<Kept>, Refusal> {
         let at = copied.as_ref().and_then(Kept::prefix).map_or(0, |copied| copied.len);
-        let mut part = self.part_file(copied.map_or(Leftover::Discard, Leftover::Own))?;
+        let mut part = self.part_file(copied.map_or(Leftover::Others, Leftover::Own))?;
         let (above, name) = self.root.place(&self.path)?;
         let mut there = open_existing(&above, name)?;
         there.seek(SeekFrom::Start(at))?;
@@ -310,7 +313,8 @@ impl Destination {
     /// has brought the file since this one looked.
     ///
     /// # Errors
-    /// CHANGED if another transfer has brought it, or written the temporary file; else what the operating system says.
+    /// CHANGED if another transfer has brought it, BUSY if one has written the temporary file; else what the operating
+    /// system says.
     pub(crate) fn part_file_again(&self, kept: Option<Kept>) -> Result<PartFile, Refusal> {
         let Some(kept) = kept else {
             if self.is_brought() {

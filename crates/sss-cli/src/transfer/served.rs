@@ -112,6 +112,7 @@ pub(crate) fn reason(error: TransferError) -> Refusal {
         | TransferError::Unsent(_)
         | TransferError::Cut(_)
         | TransferError::Busy(_)) => Refusal::new(Status::Io, silent.to_string()),
+        TransferError::TooManyOpen => Refusal::new(Status::Busy, error.to_string()),
         TransferError::NoService(what) => Refusal::new(Status::Io, format!("the peer did not want it: {what}")),
     }
 }

@@ -120,6 +120,10 @@ impl Upload {
         };
         match result {
             // Nothing that is sent will be taken.
+            Err(TransferError::Refused(refusal)) if refusal.status == Status::NoSpace => {
+                let refusal = Refusal::new(refusal.status, format!("on the server: {}", refusal.text));
+                Err(TransferError::Disk(refusal).about(&self.remote.join(&path)))
+            }
             Err(TransferError::Refused(refusal)) if hopeless(refusal.status) => Err(TransferError::Disk(refusal)),
             Err(TransferError::Refused(refusal)) => {
                 self.tally.fail(self.local.join(&path), refusal);
@@ -279,7 +283,7 @@ async fn send_entries(to: &mut SendHalf, entries: &[Entry]) -> Result<(), Transf
 
 /// Returns whether a refusal of one file holds for all.
 fn hopeless(status: Status) -> bool {
-    matches!(status, Status::ReadOnly | Status::NoSpace | Status::BadRequest)
+    matches!(status, Status::ReadOnly | Status::BadRequest)
 }
 
 fn store_answer(from: &mut Cursor<'_>) -> Result<Result<Answer, Refusal>, Stop> {

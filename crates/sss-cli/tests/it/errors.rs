@@ -57,6 +57,48 @@ fn what_is_missing_is_named() {
     assert!(fact["error"].as_str().unwrap().starts_with("sub/none: "), "{fact}");
 }
 
+/// What is wrong on this side is not looked for on the other, and there is one advice.
+#[test]
+fn what_is_wrong_here_is_said_to_be_here() {
+    let (server, client) = (Home::new(), Home::new());
+    let dir = server.dir("source");
+    fs::create_dir(dir.join("sub")).unwrap();
+    fs::write(dir.join("sub/f"), "x").unwrap();
+    let serving = server.serve(&dir, &[]);
+    let (file, tree) = (serving.at("sub/f"), client.path("tree"));
+    let ran = client.run(["get", &file, "/proc/x"]).expect(1);
+    assert!(!ran.err.contains("sss ls"), "{}", ran.err);
+    ran.says(&["x: on this side: no such file"]);
+
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 20 && exec \"$@\"", "sh"]);
+    let sss = client.command();
+    command.arg(sss.get_program()).args(["get", &serving.target]).arg(&tree);
+    for (name, value) in sss.get_envs() {
+        command.env(name, value.unwrap_or_default());
+    }
+    let ran = command.output().unwrap();
+    let said = String::from_utf8_lossy(&ran.stderr);
+    if !ran.status.success() {
+        assert!(
+            said.contains("-> raise the limit") && !said.contains("what the system says"),
+            "{said}"
+        );
+        assert_eq!(said.matches("raise the limit").count(), 1, "{said}");
+    }
+
+    let mut command = client.command();
+    command.env("HOME", "relative/home").env_remove("XDG_CONFIG_HOME");
+    command.arg("id").current_dir(client.path(""));
+    let ran = command.output().unwrap();
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert!(
+        ran.status.code() == Some(1) && said.contains("no absolute path"),
+        "{said}"
+    );
+    assert!(!client.path("relative").exists());
+}
+
 #[test]
 fn malformed_command_lines() {
     let home = Home::new();
@@ -76,6 +118,9 @@ fn malformed_command_lines() {
         .expect(2)
         .says(&["is no port"]);
     home.run(["ping", "127.0.0.1:1", "-i", "-1"]).expect(2);
+    home.run(["serve", ".", "--write", "--quota", "0"])
+        .expect(2)
+        .says(&["nothing could be written"]);
     let help = home.run(["--help"]).expect(0).out;
     for word in [
         "Exit codes:",

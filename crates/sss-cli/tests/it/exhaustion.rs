@@ -290,7 +290,7 @@ fn files_that_stop_coming_hold_nothing_and_go_on_later() {
     });
     assert_eq!(first[..], [0, 0, 0, 0]);
     assert!(fs::read(dir.join("0-0")).unwrap() == content);
-    assert_eq!(second.get(..3), Some(&[0, 0, 10][..]), "CHANGED: {second:?}");
+    assert_eq!(second.get(..3), Some(&[0, 0, 11][..]), "BUSY: {second:?}");
     eprintln!("at the end {} MiB at most", serving.peak_memory() >> 20);
     assert!(serving.peak_memory() < 300 << 20);
 }

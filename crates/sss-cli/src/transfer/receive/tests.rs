@@ -108,6 +108,44 @@ fn a_part_is_offered_and_a_file_of_the_same_size_is_compared() {
     assert_eq!(basis.prefix().unwrap().hash, blake3::hash(b"hello"));
 }
 
+/// Two transfers of a file that grew copy its beginning, a slice each in turn, and a third finds what the first has
+/// copied: the first comes to its end, and the others are told to come again.
+// spec: FIL-10, FIL-11
+#[test]
+fn of_several_that_go_on_with_a_file_the_first_is_not_disturbed() {
+    let dir = tempfile::tempdir().unwrap();
+    let there = vec![7; SEGMENT + 1];
+    fs::write(dir.path().join("f"), &there).unwrap();
+    let to = destination(dir.path(), "f", there.len() as u64 + 5, true);
+    let slice = SEGMENT as u64 / 2;
+    let look = || to.unhashed(&to.look().unwrap()).unwrap();
+    let busy = |refused: Result<(), Refusal>| assert_eq!(refused.unwrap_err().status, Status::Busy);
+
+    let found = to.hash_on(look(), there.len() as u64).unwrap();
+    let (Unhashed::Existing(_), Some(prefix)) = (&found, found.prefix()) else {
+        panic!("the file there is not offered");
+    };
+    let first = to.copy_on(None, &prefix, slice).unwrap();
+    busy(to.copy_on(None, &prefix, slice).map(drop));
+    // The third hashes what the first has copied, while that goes on.
+    let (begun, whole) = (look(), to.hash_on(look(), slice).unwrap());
+    assert_eq!(whole.prefix().map(|prefix| prefix.len), Some(slice));
+    let Unhashed::Partial(hashed) = whole else {
+        panic!("what was copied is not offered");
+    };
+    let second = to.copy_on(first, &prefix, slice).unwrap();
+    busy(to.hash_on(begun, slice).map(drop));
+    busy(to.part_file_again(Some(hashed)).map(drop));
+
+    let copied = to.copy_on(second, &prefix, slice).unwrap();
+    assert_eq!(copied.as_ref().and_then(Kept::prefix), Some(prefix));
+    let part = to.part_file_again(copied).unwrap();
+    let whole = [&there[..], b"grown"].concat();
+    to.complete(Some(part), &[Bytes::from_static(b"grown")], blake3::hash(&whole))
+        .unwrap();
+    assert!(fs::read(dir.path().join("f")).unwrap() == whole);
+}
+
 #[test]
 fn links_are_made_compared_and_replaced() {
     let dir = tempfile::tempdir().unwrap();
