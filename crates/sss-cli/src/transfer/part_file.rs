@@ -124,7 +124,7 @@ impl PartFile {
         Ok(())
     }
 
-    /// What another transfer has begun stays; an empty file goes.
+    /// Leaves what another transfer has begun; an empty file goes.
     fn leave_to_others(&mut self, there: u64) -> Refusal {
         self.committed = there > 0;
         written_by_another()

@@ -401,6 +401,31 @@ fn waiting_for_standard_input_is_interrupted() {
     drop(pipe);
 }
 
+/// The beginning is copied by one of them, while the others look at it.
+// spec: FIL-10, FIL-11
+#[test]
+fn several_that_put_a_file_that_grew_all_succeed() {
+    let (server, client) = (Home::new(), Home::new());
+    let dir = server.dir("target");
+    let serving = server.serve(&dir, &["--write"]);
+    let (mine, there) = (client.path("grown"), dir.join("grown"));
+    let grown = noise(6, 20_000_000);
+    fs::write(&mine, &grown).unwrap();
+    for _ in 0..4 {
+        fs::write(&there, &grown[..16_000_000]).unwrap();
+        let puts: Vec<_> = (0..3)
+            .map(|_| {
+                let mut command = client.command();
+                command.args(["put", "--force", mine.to_str().unwrap(), &serving.target]);
+                command.spawn().unwrap()
+            })
+            .collect();
+        puts.into_iter().for_each(|put| drop(Ran::wait(put).expect(0)));
+        assert!(fs::read(&there).unwrap() == grown);
+    }
+    assert_eq!(fs::read_dir(&dir).unwrap().count(), 1, "a temporary file is left");
+}
+
 #[test]
 fn a_transfer_is_no_faster_than_it_may_be() {
     let (server, client) = (Home::new(), Home::new());
