@@ -189,7 +189,10 @@ async fn to_standard_output(sources: &[Target], args: GetArgs, output: Output) -
                 match to_stdout(&connection.session, path.clone(), limit.as_ref()).await {
                     Ok(_) => {}
                     Err(Unpiped::Transfer(error)) => return Err(Error::remote(&path, error)),
-                    Err(Unpiped::Output(error)) => return Ok(note_printed(Err(error))),
+                    Err(Unpiped::Output(error)) => {
+                        note_printed(Err(error));
+                        return Ok(());
+                    }
                 }
             }
             Ok(())
