@@ -23,7 +23,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(300), Duration::from
 /// Pause after a server has said that it was asked too often.
 const TOO_MANY_PAUSE: Duration = Duration::from_secs(1);
 /// Pause before a peer that was not found is asked for again, as long as it is looked for where it was; it doubles, up
-/// to the second, which no other pause is longer than.
+/// to the second.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(2));
 /// Time for which a call is kept once a way was found.
 const LIFE: Duration = Duration::from_secs(10);
@@ -94,8 +94,6 @@ struct Named {
 pub(super) enum Answered {
     /// There is a way to the peer. Set if a greeting is on its way by the server.
     Way(Eid, Way, bool),
-    /// A way that was named before is named again, and the greeting that went by the server is not answered.
-    Unanswered(Eid, Way),
     /// The server of this number has to be given a LEASE first.
     NoLease(usize),
     /// Nothing new.
@@ -228,10 +226,7 @@ impl Calls {
             return Answered::Nothing;
         };
         match (&found.outcome, &mut question.state) {
-            (Ok(way), State::Found(named, ..)) if named.is_by(way) => match call.greeting {
-                Some(_) => Answered::Unanswered(call.eid, *way),
-                None => Answered::Nothing,
-            },
+            (Ok(way), State::Found(named, ..)) if named.is_by(way) => Answered::Nothing,
             (Ok(way), State::Asking(at, sent) | State::Found(_, at, sent)) => {
                 let is_direct = is_direct && way.address != NOWHERE;
                 let punching = is_direct.then(|| Punching::new(now, way, rng));
@@ -373,7 +368,7 @@ impl Question {
         };
         let rtt = lease.rtt().unwrap_or(PAUSES.0);
         let first = (rtt * 2 + Duration::from_millis(100)).clamp(PAUSES.0, PAUSES.1);
-        *at = now + (first * 2_u32.saturating_pow((*sent).min(8))).min(AGAIN.1);
+        *at = now + (first * 2_u32.saturating_pow((*sent).min(8))).min(PATIENCE);
         // The server has not answered: LEASE tells whether that is the network's fault (RCH-24).
         if is_asking && *sent > 0 {
             lease.lease_now(now);

@@ -552,28 +552,3 @@ fn a_host_that_is_killed_and_begun_again_is_known_to_be_new_soon_after_it_regist
         );
     }
 }
-
-// spec: RCH-11
-#[test]
-fn with_loss_hosts_are_found_through_a_relay_in_time() {
-    let found_in_time = |seed: u64| {
-        let mut world = World::new((1, 1));
-        world.sent = mix(seed) >> 8;
-        world.relay = (Some(RelayLimits::default()), RelayUse::Always);
-        let server = world.add_server();
-        let two = world.add_host(Nat::Cone, std::slice::from_ref(&server), Visibility::Known);
-        world.run(MS(5000));
-        // From one to the other by the relay, more than a third is lost.
-        world.loss = (100, 20);
-        let began = world.now;
-        let one = world.add_host(Nat::Cone, &[server], Visibility::Hidden);
-        world.call(one, two);
-        world.run(Duration::from_secs(10));
-        world.nodes[two]
-            .heard
-            .is_some_and(|at| at.since(began) < Duration::from_secs(10))
-    };
-    let found = (0..100).filter(|seed| found_in_time(*seed)).count();
-    // 86 if only the server brings HELLO.
-    assert!(found >= 94, "{found} of 100");
-}
