@@ -22,9 +22,14 @@ const MAX: usize = 1024;
 const PAUSES: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(1));
 /// Pause after a server has said that it was asked too often.
 const TOO_MANY_PAUSE: Duration = Duration::from_secs(1);
-/// Pause before a peer that was not found is asked for again, as long as it is looked for where it was; it doubles, up
-/// to the second.
-const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(2));
+/// Pauses before a peer that was not found is asked for again, as long as it is looked for where it was: so many times
+/// each of the first two, then always the third.
+const AGAIN: [Duration; 3] = [
+    Duration::from_millis(500),
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+];
+const TIMES: u32 = 4;
 /// Time for which a call is kept once a way was found.
 const LIFE: Duration = Duration::from_secs(10);
 
@@ -128,8 +133,12 @@ impl Calls {
 
     /// Looks for a peer again, after a pause, that was not found and was asked for so many times.
     pub(super) fn ask_again(&mut self, now: Instant, missing: Missing, servers: usize, rng: &mut Generator) {
-        let pause = AGAIN.0 * 2_u32.saturating_pow(missing.times.saturating_sub(1).min(8));
-        let at = now + pause.min(AGAIN.1);
+        let step = missing.times.saturating_sub(1) / TIMES;
+        let pause = usize::try_from(step)
+            .ok()
+            .and_then(|step| AGAIN.get(step))
+            .or(AGAIN.last());
+        let at = now + pause.copied().unwrap_or_default();
         let times = missing.times.saturating_add(1);
         self.put(at, Missing { times, ..missing }, servers, rng);
     }
@@ -146,15 +155,13 @@ impl Calls {
         });
     }
 
-    /// The server of a registration answers: what it was asked while it did not is asked now.
+    /// The server of a registration answers: what it was asked while it did not, or is to be asked again, is asked now.
     pub(super) fn on_lease_renewed(&mut self, now: Instant, server: usize) {
         for call in &mut self.all {
             let question = call.questions.get_mut(server);
-            if let Some(State::Asking(at, sent)) = question.map(|question| &mut question.state)
-                && *sent > 0
-            {
+            if let Some(State::Asking(at, sent)) = question.map(|question| &mut question.state) {
                 (*at, *sent) = (now, 0);
-                call.began = now;
+                (call.began, call.times) = (now, 1);
             }
         }
     }
@@ -459,5 +466,29 @@ mod tests {
             None,
             "it is told when it is due"
         );
+    }
+
+    // spec: RCH-11
+    #[test]
+    fn who_is_not_found_is_asked_for_again_often_at_first_and_at_once_when_the_server_is_back() {
+        let (now, mut rng) = (Instant::default(), Generator::new(&[1; 32]));
+        let eid = Eid::from_public_key(&[7; 32]);
+        let mut calls = Calls::default();
+        let mut pause = |calls: &mut Calls, now: Instant| {
+            let times = calls.all.pop_front().map_or(1, |call| call.times);
+            let missing = Missing {
+                eid,
+                greeting: None,
+                times,
+            };
+            calls.ask_again(now, missing, 1, &mut rng);
+            calls.next_timer().unwrap().since(now).as_millis()
+        };
+        let pauses: Vec<_> = (0..10).map(|_| pause(&mut calls, now)).collect();
+        assert_eq!(pauses, [500, 500, 500, 500, 1000, 1000, 1000, 1000, 2000, 2000]);
+        let now = now + Duration::from_millis(100);
+        calls.on_lease_renewed(now, 0);
+        assert_eq!(calls.next_timer(), Some(now));
+        assert_eq!(pause(&mut calls, now), 500);
     }
 }

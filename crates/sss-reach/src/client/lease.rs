@@ -24,6 +24,12 @@ const PAUSES: [Duration; 5] = [
     Duration::from_secs(4),
     Duration::from_secs(8),
 ];
+/// Part of the silence that a pause is at most if something came through the relay of late; but it need not be shorter
+/// than the second, and is a quarter less or more.
+const SHARE: u32 = 64;
+const SHORT_PAUSE: Duration = Duration::from_secs(1);
+/// Time for which the relay counts as used after something has come through it: so long its handles last.
+const USE: Duration = Duration::from_secs(60);
 /// Pause before a host that goes says so again; it doubles.
 const LEAVING_PAUSE: Duration = Duration::from_millis(100);
 /// LEASEs in a row through a tunnel that may be left without an answer, before it counts as dead; and the least time in
@@ -90,6 +96,8 @@ struct Timer {
     sent: Instant,
     /// The time when something came through the server's relay, if that was after the latest LEASE.
     relayed: Option<Instant>,
+    /// The time when something came through it at all.
+    used: Option<Instant>,
 }
 
 /// News that LEASE_OK has brought.
@@ -113,6 +121,25 @@ impl Timer {
     /// Returns when LEASE is due because nothing comes through the relay any more (RCH-8).
     fn lull_at(&self) -> Option<Instant> {
         Some((self.relayed? + LULL).max(self.sent + LULL_PAUSE))
+    }
+
+    /// The pause before LEASE is sent again if the one that is sent now is not answered (RCH-8).
+    fn pause(&self, now: Instant, rng: &mut Generator) -> Duration {
+        let pause = PAUSES
+            .get(self.unanswered)
+            .or(PAUSES.last())
+            .copied()
+            .unwrap_or_default();
+        let silent_since = self.silent_since.unwrap_or(now);
+        let used = self.used.filter(|used| silent_since.since(*used) < USE);
+        let Some(used) = used.filter(|_| self.unanswered >= MAX_UNANSWERED) else {
+            return pause;
+        };
+        let mut random = [0; 1];
+        rng.fill(&mut random);
+        let [random] = random;
+        let short = (now.since(used) / SHARE).max(SHORT_PAUSE);
+        pause.min(short * 3 / 4 + short * u32::from(random) / 512)
     }
 }
 
@@ -173,6 +200,7 @@ impl Lease {
                 silent_since: None,
                 sent: Instant::default(),
                 relayed: None,
+                used: None,
             },
             answers: VecDeque::new(),
             mapped: Mapped::default(),
@@ -242,15 +270,12 @@ impl Lease {
         self.timer.sent = now;
         self.timer.relayed = None;
         let pause = match self.wish.presence {
-            Presence::Leaving => Some(LEAVING_PAUSE * (1 << self.timer.unanswered.min(6))),
-            _ => {
-                let pause = PAUSES.get(self.timer.unanswered).or(PAUSES.last());
-                pause.map(|pause| (*pause).min(self.ttl / 3))
-            }
+            Presence::Leaving => LEAVING_PAUSE * (1 << self.timer.unanswered.min(6)),
+            _ => self.timer.pause(now, rng).min(self.ttl / 3),
         };
         self.timer.unanswered = self.timer.unanswered.saturating_add(1);
         self.timer.silent_since.get_or_insert(now);
-        self.timer.at = now + pause.unwrap_or(self.ttl);
+        self.timer.at = now + pause;
         Ok(Some(packet))
     }
 
@@ -306,6 +331,7 @@ impl Lease {
     /// Something has come through the server's relay. When no more does, LEASE finds out whether it is still there.
     pub(super) fn on_relayed(&mut self, now: Instant) {
         self.timer.relayed = Some(now);
+        self.timer.used = Some(now);
     }
 
     /// Returns whether the server does not hear this host, or is not heard: two LEASEs were not answered, and a third

@@ -429,7 +429,13 @@ impl Registration {
                 server: self.server.eid,
             });
         }
-        self.tunnel.on_timer(now, self.server.eid, self.hearing())
+        let before = self.tunnel.open();
+        let order = self.tunnel.on_timer(now, self.server.eid, self.hearing());
+        if let (Some(opened), None) = (before, self.tunnel.open()) {
+            // It may have been REGISTERED that came by UDP: nobody has left the tunnel yet.
+            host.network_changed(now, |route, _| route.link == Link::Tunnel(opened.id));
+        }
+        order
     }
 
     /// LEASE by UDP, while a tunnel is used, if it is time to try that again; and where it goes.

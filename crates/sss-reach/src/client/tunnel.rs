@@ -16,6 +16,10 @@ const PATIENCE: (Duration, Duration) = (Duration::from_millis(300), Duration::fr
 /// less or more: hosts that have lost the same server come back one after another.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// Part of the time without any that a pause is at most where nobody takes a connection: what is waited for in vain
+/// once the server is back stays small beside how long it was away. It need not be shorter than the second.
+const SHARE: u32 = 64;
+const SHORT_PAUSE: Duration = Duration::from_secs(1);
 /// A tunnel that was open for so long is followed by another at once.
 const LASTING: Duration = Duration::from_secs(10);
 /// Times after which UDP is tried again, while a tunnel is used; then always after the last.
@@ -49,6 +53,8 @@ pub(super) struct Tunnel {
     failure: Option<TunnelEnd>,
     udp: Udp,
     pause: Duration,
+    /// The time of the first failure since one was of use, or UDP was.
+    failing_since: Option<Instant>,
     tests: usize,
     test_at: Instant,
 }
@@ -103,6 +109,7 @@ impl Tunnel {
             failure: None,
             udp: Udp::Untried,
             pause: FIRST_PAUSE,
+            failing_since: None,
             tests: 0,
             test_at: now,
         }
@@ -194,6 +201,7 @@ impl Tunnel {
         self.failure = None;
         self.udp = Udp::Trusted;
         self.pause = FIRST_PAUSE;
+        self.failing_since = None;
     }
 
     /// This host has come into another network.
@@ -210,18 +218,28 @@ impl Tunnel {
     pub(super) fn on_closed(&mut self, now: Instant, why: TunnelEnd, rng: &mut Generator) -> Option<Link> {
         let opened = self.open();
         let has_lasted = opened.is_some_and(|opened| now.since(opened.since) >= LASTING);
-        self.failure = Some(if has_lasted { TunnelEnd::Over } else { why });
         if has_lasted {
             self.state = State::Closed(now);
             self.pause = FIRST_PAUSE;
+            self.failing_since = None;
         } else {
             let mut random = [0; 1];
             rng.fill(&mut random);
             let [random] = random;
             self.state = State::Closed(now + self.pause * 3 / 4 + self.pause * u32::from(random) / 512);
-            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+            self.pause = (self.pause * 2).min(self.longest_pause(now, &why));
         }
+        self.failure = Some(if has_lasted { TunnelEnd::Over } else { why });
         opened.map(|opened| Link::Tunnel(opened.id))
+    }
+
+    /// The longest pause after the next failure. A server that is there and has no room is asked less and less.
+    fn longest_pause(&mut self, now: Instant, why: &TunnelEnd) -> Duration {
+        let since = *self.failing_since.get_or_insert(now);
+        match why {
+            TunnelEnd::Refused | TunnelEnd::Silent => (now.since(since) / SHARE).clamp(SHORT_PAUSE, LONGEST_PAUSE),
+            TunnelEnd::TurnedAway | TunnelEnd::Other(_) | TunnelEnd::Over => LONGEST_PAUSE,
+        }
     }
 
     /// Closes it.
@@ -318,13 +336,53 @@ mod tests {
 
     // spec: RCH-24
     #[test]
+    fn where_nobody_takes_connections_a_pause_is_a_second_or_a_64th_of_the_time_since_the_first() {
+        let (mut tunnel, _) = tunnel();
+        let mut rng = Generator::new(&[1; 32]);
+        for why in [TunnelEnd::Refused, TunnelEnd::Silent] {
+            let mut pauses = Vec::new();
+            for (seconds, expected) in [(1000, 0.5), (1001, 1.0), (1002, 1.0), (1064, 1.0), (1065, 1.0)] {
+                tunnel.on_closed(at(seconds * 1000), why.clone(), &mut rng);
+                pauses.push((
+                    tunnel.next_timer(Hearing::Asked(at(0))).unwrap(),
+                    at(seconds * 1000),
+                    expected,
+                ));
+            }
+            // The first of these doubles what was before.
+            for (seconds, expected) in [
+                (1640, 1.0),
+                (1640, 2.0),
+                (1640, 4.0),
+                (1640, 8.0),
+                (1640, 10.0),
+                (9000, 10.0),
+            ] {
+                tunnel.on_closed(at(seconds * 1000), why.clone(), &mut rng);
+                pauses.push((
+                    tunnel.next_timer(Hearing::Asked(at(0))).unwrap(),
+                    at(seconds * 1000),
+                    expected,
+                ));
+            }
+            let is_near = |(due, from, expected): &(Instant, Instant, f64)| {
+                (0.75..=1.25).contains(&(due.since(*from).as_secs_f64() / expected))
+            };
+            assert!(pauses.iter().all(is_near), "{pauses:?}");
+            tunnel.on_heard_by_udp();
+        }
+    }
+
+    // spec: RCH-24
+    #[test]
     fn one_that_lasted_is_followed_by_another_at_once_and_others_after_longer_and_longer_pauses() {
         let (mut tunnel, server) = tunnel();
         let asked = Hearing::Asked(at(0));
         let mut rng = Generator::new(&[1; 32]);
+        // One that is turned away comes to somebody who has no room.
         let mut pauses = Vec::new();
         for _ in 0..9 {
-            assert_eq!(tunnel.on_closed(at(1_000), TunnelEnd::Refused, &mut rng), None);
+            assert_eq!(tunnel.on_closed(at(1_000), TunnelEnd::TurnedAway, &mut rng), None);
             pauses.push(tunnel.next_timer(asked).unwrap().since(at(1_000)).as_secs_f64());
         }
         let expected = [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0];

@@ -9,7 +9,7 @@ use sss_reach::TunnelEnd;
 use sss_wire::Eid;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -23,6 +23,9 @@ use crate::shared::Shared;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Time after which the next address is tried as well (RFC 8305, section 5).
 const STAGGER: Duration = Duration::from_millis(250);
+/// Time after which all are asked anew, as long as one of them says nothing: the system would wait longer and longer
+/// for a server that is coming back.
+const AGAIN: Duration = Duration::from_secs(2);
 /// Addresses of a name that are tried.
 const MAX_ADDRESSES: usize = 8;
 
@@ -70,11 +73,14 @@ enum Stage {
 
 /// Says why there is no tunnel.
 fn why_none(stage: Stage, error: &io::Error) -> TunnelEnd {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, TimedOut, UnexpectedEof};
+    use io::ErrorKind::{
+        BrokenPipe, ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable, TimedOut, UnexpectedEof,
+    };
     match (stage, error.kind()) {
         (Stage::Tcp, ConnectionRefused) => TunnelEnd::Refused,
         (Stage::Tls, BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof) => TunnelEnd::TurnedAway,
-        (_, TimedOut) => TunnelEnd::Silent,
+        // A router says of a machine that is off that it cannot be reached.
+        (_, TimedOut) | (Stage::Tcp, HostUnreachable) => TunnelEnd::Silent,
         _ => TunnelEnd::Other(error.to_string()),
     }
 }
@@ -99,19 +105,61 @@ async fn agree(place: &str, stream: TcpStream) -> io::Result<(TlsStream<TcpStrea
 
 /// Connects to the first address that answers; each is tried a little later than the one before.
 async fn connect(place: &str) -> io::Result<TcpStream> {
-    let mut attempts = JoinSet::new();
-    for (n, address) in (0..).zip(tokio::net::lookup_host(place).await?.take(MAX_ADDRESSES)) {
-        attempts.spawn(async move {
-            sleep(STAGGER * n).await;
-            TcpStream::connect(address).await
-        });
+    let addresses: Vec<_> = tokio::net::lookup_host(place).await?.take(MAX_ADDRESSES).collect();
+    if addresses.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "it has no address"));
     }
-    let mut error = io::Error::new(io::ErrorKind::NotFound, "it has no address");
-    while let Some(attempt) = attempts.join_next().await {
-        match attempt.map_err(io::Error::other).flatten() {
-            Ok(stream) => return Ok(stream),
-            Err(why) => error = why,
+    let mut attempts = JoinSet::new();
+    let mut rounds = interval(AGAIN);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let attempt = tokio::select! {
+            attempt = attempts.join_next(), if !attempts.is_empty() => attempt,
+            _ = rounds.tick() => {
+                for (n, address) in (0..).zip(addresses.iter().copied()) {
+                    attempts.spawn(async move {
+                        sleep(STAGGER * n).await;
+                        TcpStream::connect(address).await
+                    });
+                }
+                continue;
+            }
+        };
+        match attempt.map(|attempt| attempt.map_err(io::Error::other).flatten()) {
+            Some(Err(why)) if attempts.is_empty() => return Err(why),
+            Some(Err(_)) | None => {}
+            Some(Ok(stream)) => return Ok(stream),
         }
     }
-    Err(error)
+}
+
+#[cfg(all(test, target_os = "linux"))] // whose listeners say nothing when they are full
+mod tests {
+    use std::time::Instant;
+
+    use socket2::{Domain, Socket, Type};
+
+    use super::*;
+
+    // spec: RCH-24
+    #[tokio::test]
+    async fn a_server_that_says_nothing_is_asked_each_second() {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        listener.listen(0).unwrap();
+        let at = listener.local_addr().unwrap().as_socket().unwrap();
+        let mut full = Vec::new();
+        while let Ok(stream) = timeout(Duration::from_millis(300), TcpStream::connect(at)).await {
+            full.push(stream.unwrap());
+            assert!(full.len() < 100);
+        }
+        let began = Instant::now();
+        let dialled = tokio::spawn(async move { connect(&at.to_string()).await });
+        sleep(Duration::from_millis(3200)).await;
+        assert!(!dialled.is_finished());
+        // There is room now. The system alone would ask again 7 s after the beginning.
+        let _taken: Vec<_> = full.iter().map(|_| listener.accept().unwrap()).collect();
+        dialled.await.unwrap().unwrap();
+        assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+    }
 }

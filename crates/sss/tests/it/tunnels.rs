@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use sss::{
-    Eid, FoundBy, Host, Over, RegistrationState, RelayLimits, RendezvousServer, RouteClass, TlsLimits, TlsServer,
-    TunnelEnd,
+    Eid, FoundBy, Host, Identity, Over, RegistrationState, RelayLimits, RendezvousServer, RouteClass, TlsLimits,
+    TlsServer, TunnelEnd,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -161,6 +161,45 @@ async fn a_tunnel_that_ends_is_followed_by_another_and_streams_go_on() {
         stream.write_all(b"behind").await.unwrap();
         other.read_exact(&mut heard).await.unwrap();
         assert_eq!(&heard, b"behind");
+    })
+    .await;
+}
+
+/// A server at those addresses, with an identity that it keeps over restarts.
+async fn server_at(identity: &Identity, udp: SocketAddr, tls: SocketAddr, is_restart: bool) -> Host {
+    let server = RendezvousServer::new().relay(RelayLimits::default());
+    let server = server.tls(TlsServer::new(tls)).restarted(is_restart);
+    let built = Host::builder().identity(identity.clone()).bind(udp);
+    built.serve_rendezvous(server).build().await.unwrap()
+}
+
+// spec: RCH-24
+#[tokio::test]
+async fn streams_go_on_two_seconds_after_a_server_is_back_that_was_away_for_long() {
+    within(60, async {
+        let (identity, any, silence) = (Identity::generate(), ([127, 0, 0, 1], 0).into(), Silence::new());
+        let server = server_at(&identity, any, any, false).await;
+        let (udp, tls) = (server.local_addr(), server.tls_addr().unwrap());
+        let callee = blocked(&server, &silence, FoundBy::Known).await;
+        let caller = blocked(&server, &silence, FoundBy::Nobody).await;
+        until("registered", || over(&callee) == Some(Over::Tls)).await;
+        let door = callee.listen("echo", "1").unwrap();
+        let mut stream = caller.connect(callee.eid(), "echo", "1").await.unwrap();
+        stream.write_all(b"before").await.unwrap();
+        let (mut other, _) = door.accept().await.unwrap();
+        let mut heard = [0; 6];
+        other.read_exact(&mut heard).await.unwrap();
+        server.close_within(Duration::ZERO).await.ok();
+        drop(server);
+        // With pauses that double, the next try were 4 s after the end of this, or later.
+        tokio::time::sleep(Duration::from_secs(17)).await;
+        stream.write_all(b"behind").await.unwrap();
+        let began = Instant::now();
+        let _server = server_at(&identity, udp, tls, true).await;
+        other.read_exact(&mut heard).await.unwrap();
+        assert_eq!(&heard, b"behind");
+        println!("back after {:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
     })
     .await;
 }

@@ -64,7 +64,7 @@ impl World {
     }
 
     /// Says more on a stream.
-    fn say(&mut self, n: usize, stream: StreamId) {
+    pub(super) fn say(&mut self, n: usize, stream: StreamId) {
         let _ = self.nodes[n].host.stream(stream).poll_write(b"more");
         self.nodes[n].wake = Some(self.now);
     }
