@@ -22,7 +22,7 @@ struct Blocked {
     // Processes end before the lab does.
     _callee: Running,
     eid: String,
-    _server: Running,
+    server: Option<Running>,
     at: String,
     lab: Lab,
     homes: tempfile::TempDir,
@@ -42,17 +42,7 @@ impl Blocked {
         let homes = tempfile::tempdir()?;
         let node = lab.node("server")?;
         let address = node.ipv4().ok_or("the server has no address")?;
-        let mut server = command(&homes, node, Path::new(program));
-        server.args([
-            "rendezvous",
-            "--relay",
-            "--json",
-            "--bind",
-            "0.0.0.0:7757",
-            "--tls",
-            "0.0.0.0:443",
-        ]);
-        let mut server = Running::start(&mut server)?;
+        let mut server = Self::serve(&homes, node, program)?;
         let eid = text(&server.event("listening")?["eid"]);
         let at = format!("{eid}@{address}:7757+tls");
         let mut callee = command(&homes, lab.node("b")?, Path::new(program));
@@ -65,12 +55,28 @@ impl Blocked {
         Ok(Self {
             _callee: callee,
             eid,
-            _server: server,
+            server: Some(server),
             at,
             lab,
             homes,
             program: program.to_owned(),
         })
+    }
+
+    fn serve(homes: &tempfile::TempDir, node: &Node, program: &str) -> Result<Running, Failure> {
+        let mut server = command(homes, node, Path::new(program));
+        server.args(["rendezvous", "--relay", "--json", "--bind", "0.0.0.0:7757"]);
+        server.args(["--tls", "0.0.0.0:443"]);
+        Running::start(&mut server)
+    }
+
+    /// The server is killed, and begun again after so long.
+    fn restart_server(&mut self, away: Duration) -> Result<(), Failure> {
+        self.server = None;
+        std::thread::sleep(away);
+        let server = Self::serve(&self.homes, self.lab.node("server")?, &self.program)?;
+        self.server.insert(server).event("listening")?;
+        Ok(())
     }
 
     /// The tool at a site, which knows the server.
@@ -165,4 +171,30 @@ fn hosts_that_may_send_no_udp_reach_each_other_over_tls() {
     );
     assert!(text(&server["state"]).contains("over TLS"), "{told}");
     assert!(told["advice"].to_string().contains("UDP"), "{told}");
+}
+
+// spec: RCH-24
+#[test]
+fn what_goes_by_tunnels_goes_on_soon_after_their_server_is_back() {
+    let Some(mut blocked) = unless_skipped(Blocked::start(
+        env!("CARGO_BIN_EXE_sss"),
+        &["delay=20ms", "server-delay=20ms"],
+    )) else {
+        return;
+    };
+    for away in [14, 30].map(Duration::from_secs) {
+        let mut ping = blocked.command("a").unwrap();
+        ping.args(["ping", &blocked.eid, "--json", "-c", "30", "-i", "0.1"]);
+        let mut ping = Running::start(&mut ping).unwrap();
+        assert_eq!(text(&ping.event("found").unwrap()["route"]), "tunnel");
+        std::thread::sleep(Duration::from_secs(1));
+        let killed = Instant::now();
+        blocked.restart_server(away).unwrap();
+        let down = killed.elapsed();
+        let times = ping.event("round_trips").unwrap();
+        let longest = times["max_ms"].as_f64().map(|ms| Duration::from_secs_f64(ms / 1000.0));
+        let late = longest.unwrap().saturating_sub(down);
+        println!("away for {down:?}: {late:?} after it was back");
+        assert!(late < Duration::from_millis(3500), "away for {down:?}: {late:?}");
+    }
 }
