@@ -155,11 +155,11 @@ mod tests {
         }
         let began = Instant::now();
         let dialled = tokio::spawn(async move { connect(&at.to_string()).await });
-        sleep(Duration::from_millis(3200)).await;
+        sleep(Duration::from_millis(7400)).await;
         assert!(!dialled.is_finished());
-        // There is room now. The system alone would ask again 7 s after the beginning.
+        // There is room now. The system alone would ask again 11 s after the beginning, or later.
         let _taken: Vec<_> = full.iter().map(|_| listener.accept().unwrap()).collect();
         dialled.await.unwrap().unwrap();
-        assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_millis(9500), "{:?}", began.elapsed());
     }
 }
