@@ -33,7 +33,7 @@ systems:
 release:
     .ci/run release
 
-examples: release
+examples:
     .ci/run examples
 
 demo: release
