@@ -284,7 +284,7 @@ impl Channel {
             ack_eliciting: received.ack_eliciting,
             ecn: received.ecn,
         });
-        self.liveness.activity.on_received(now);
+        self.liveness.activity.on_received(now, received.ack_eliciting);
         self.flight.counters.packets_received += 1;
         self.flight.counters.bytes_received += received.bytes as u64;
         let recovery = &self.flight.recovery;

@@ -48,6 +48,10 @@ pub const MAX_WATCHES: usize = 65536;
 pub const REPLAY_WINDOW: u64 = 16384;
 /// Longest silence while a stream is open, by default.
 pub const KEEPALIVE: Duration = Duration::from_secs(15);
+/// Ack-eliciting packets that are a flow: when it breaks off, the peer is asked.
+pub const MIN_FLOW: u32 = 16;
+/// Shortest silence for which a flow has broken off.
+pub const MIN_SILENCE: Duration = Duration::from_millis(200);
 /// Silence after which a channel ends, by default.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Time after which an attempt is given up.

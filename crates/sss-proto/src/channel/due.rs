@@ -22,6 +22,7 @@ impl Channel {
         next.add(self.recovery_time());
         next.add(self.received.deadline());
         self.liveness.add_times(&mut next, self.flight.probe_timeout());
+        next.add(self.broken_off_time());
         next.add(self.flight.flow.resume);
         next.add(self.paths.next_timer());
         next.add(self.flight.mtu.next_timer());
@@ -36,6 +37,13 @@ impl Channel {
             return None;
         }
         self.flight.recovery_time()
+    }
+
+    /// Returns when the peer is to be asked why a flow broke off. What is under way asks already.
+    fn broken_off_time(&self) -> Option<Instant> {
+        let asks = self.flight.sent.has_eliciting() || self.liveness.activity.wants_ping();
+        let at = self.liveness.activity.broken_off_time(self.flight.probe_timeout());
+        at.filter(|_| !asks)
     }
 
     /// Does what is due at `now`. Tokens of packets that are lost, or whose contents are to be sent again, are appended
@@ -62,6 +70,9 @@ impl Channel {
         if is_due(self.liveness.activity.keepalive_time()) {
             self.liveness.activity.on_keepalive(now);
             self.flight.shrink();
+        }
+        if is_due(self.broken_off_time()) {
+            self.liveness.activity.on_broken_off();
         }
         self.keys.on_timer(now);
         self.flight.mtu.on_timer(now);

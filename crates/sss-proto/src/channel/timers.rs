@@ -1,11 +1,16 @@
-//! The idle timeout and keepalives (CHN-2, CHN-3).
+//! The idle timeout, keepalives, and flows that break off (CHN-2, CHN-3, CHN-18).
 
 use std::time::Duration;
+
+use sss_wire::constants::{MIN_FLOW, MIN_SILENCE};
 
 use crate::time::Instant;
 
 /// Probe timeouts that the idle timeout is at least.
 const MIN_IDLE_PROBES: u32 = 3;
+
+/// Probe timeouts for which a flow breaks off before the peer is asked (CHN-18).
+const SILENCE_PROBES: u32 = 2;
 
 /// Time without a packet after which a channel that stands by sends PING (MIG-27).
 const STANDBY: Duration = Duration::from_secs(25);
@@ -25,6 +30,8 @@ pub(super) struct Activity {
     restarted: Instant,
     /// True if an ack-eliciting packet was sent since something was received.
     has_spoken: bool,
+    /// Ack-eliciting packets that were received since the peer was last asked why they broke off; at most [`MIN_FLOW`].
+    flow: u32,
     last_keepalive: Instant,
     ping: bool,
 }
@@ -40,6 +47,7 @@ impl Activity {
             last_received: now,
             restarted: now,
             has_spoken: false,
+            flow: 0,
             last_keepalive: now,
             ping: false,
         }
@@ -68,7 +76,8 @@ impl Activity {
     }
 
     /// A packet was received and opened.
-    pub(super) fn on_received(&mut self, now: Instant) {
+    pub(super) fn on_received(&mut self, now: Instant, ack_eliciting: bool) {
+        self.flow = MIN_FLOW.min(self.flow + u32::from(ack_eliciting));
         self.last_received = now;
         self.restarted = now;
         self.has_spoken = false;
@@ -102,6 +111,19 @@ impl Activity {
     /// The time for a keepalive has come: PING is to be sent.
     pub(super) fn on_keepalive(&mut self, now: Instant) {
         self.last_keepalive = now;
+        self.ping = true;
+    }
+
+    /// Returns when the peer is to be asked why a flow of packets broke off, where nothing else is under way to tell
+    /// (CHN-18).
+    pub(super) fn broken_off_time(&self, probe_timeout: Duration) -> Option<Instant> {
+        let silence = probe_timeout.saturating_mul(SILENCE_PROBES).max(MIN_SILENCE);
+        (self.is_kept_alive && !self.stands_by && self.flow >= MIN_FLOW).then(|| self.last_received + silence)
+    }
+
+    /// A flow broke off: PING is to be sent, once.
+    pub(super) fn on_broken_off(&mut self) {
+        self.flow = 0;
         self.ping = true;
     }
 
@@ -145,13 +167,13 @@ mod tests {
     #[test]
     fn idle_restarts_on_receipt_and_on_the_first_packet_sent_after_one() {
         let mut activity = Activity::new(at(0), secs(60), secs(15));
-        activity.on_received(at(10));
+        activity.on_received(at(10), false);
         assert_eq!(activity.idle_time(PTO), Some(at(70)));
         activity.on_eliciting_sent(at(20));
         assert_eq!(activity.idle_time(PTO), Some(at(80)));
         activity.on_eliciting_sent(at(30));
         assert_eq!(activity.idle_time(PTO), Some(at(80)));
-        activity.on_received(at(31));
+        activity.on_received(at(31), false);
         assert_eq!(activity.idle_time(PTO), Some(at(91)));
     }
 
@@ -168,7 +190,7 @@ mod tests {
         assert_eq!(activity.keepalive_time(), None);
         activity.set_keepalive(true, false);
         assert_eq!(activity.keepalive_time(), Some(at(15)));
-        activity.on_received(at(10));
+        activity.on_received(at(10), false);
         assert_eq!(activity.keepalive_time(), Some(at(25)));
         activity.on_keepalive(at(25));
         assert!(activity.wants_ping());
@@ -177,5 +199,31 @@ mod tests {
         assert_eq!(activity.keepalive_time(), Some(at(40)));
         activity.set_peer_timeout(secs(10));
         assert_eq!(activity.keepalive_time(), Some(at(30)));
+    }
+
+    // spec: CHN-18
+    #[test]
+    fn a_flow_that_breaks_off_is_asked_for_once() {
+        let mut activity = Activity::new(at(0), secs(60), secs(15));
+        activity.set_keepalive(true, false);
+        for _ in 1..MIN_FLOW {
+            activity.on_received(at(1), true);
+        }
+        activity.on_received(at(1), false);
+        assert_eq!(activity.broken_off_time(PTO), None);
+        activity.on_received(at(1), true);
+        assert_eq!(activity.broken_off_time(PTO), Some(at(1) + MIN_SILENCE.max(PTO * 2)));
+        assert_eq!(activity.broken_off_time(secs(1)), Some(at(3)));
+        activity.on_received(at(2), false);
+        assert_eq!(activity.broken_off_time(secs(1)), Some(at(4)));
+        activity.set_keepalive(true, true);
+        assert_eq!(activity.broken_off_time(PTO), None, "another channel carries the streams");
+        activity.set_keepalive(false, false);
+        assert_eq!(activity.broken_off_time(PTO), None, "nobody waits for anything");
+        activity.set_keepalive(true, false);
+        activity.on_broken_off();
+        assert!(activity.wants_ping());
+        activity.on_eliciting_sent(at(4));
+        assert_eq!((activity.wants_ping(), activity.broken_off_time(PTO)), (false, None));
     }
 }

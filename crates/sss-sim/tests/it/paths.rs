@@ -3,10 +3,13 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
 
-use sss_sim::LinkConfig;
+use sss_proto::{Event, Interest, ReadOutcome, StreamId};
+use sss_sim::{Apps, HostIndex, LinkConfig, World};
 
-use crate::support::{A, B, Echo, duo, ms, secs};
+use crate::support::{A, B, Echo, SERVICE, duo, ms, secs};
 
 fn addr(text: &str) -> SocketAddr {
     text.parse().unwrap()
@@ -103,4 +106,85 @@ fn threat_23_addresses_that_nobody_can_have_are_never_used() {
         echo.run_until_complete(&mut world, 2, secs(60));
         assert!(world.captured().iter().all(|c| c.to != liar));
     }
+}
+
+/// A reads without an end what B writes, and writes nothing itself.
+#[derive(Default)]
+struct Download {
+    bytes: usize,
+    /// When something was read last, and the longest time for which nothing was.
+    last: Duration,
+    longest: Duration,
+}
+
+impl Download {
+    fn start(world: &mut World) -> Self {
+        let listener = world.call(B, |h, _| h.listen(SERVICE.0, SERVICE.1)).unwrap();
+        assert!(world.call(B, |h, _| h.accept(listener)).is_none());
+        let stream = world.connect(A, B, SERVICE);
+        assert_eq!(world.write(A, stream, b"all").unwrap(), 3);
+        world.call(A, |h, _| h.stream(stream).finish()).unwrap();
+        let mut download = Self::default();
+        download.read(world, stream);
+        download
+    }
+
+    fn read(&mut self, world: &mut World, stream: StreamId) {
+        while let Poll::Ready(Ok(ReadOutcome::Chunk(data))) =
+            world.call(A, |h, now| h.stream(stream).poll_read(now, usize::MAX))
+        {
+            self.bytes += data.len();
+            self.longest = self.longest.max(world.elapsed().saturating_sub(self.last));
+            self.last = world.elapsed();
+        }
+    }
+
+    fn write(world: &mut World, stream: StreamId) {
+        while world.write(B, stream, &[7; 8192]).is_ok_and(|n| n > 0) {}
+    }
+}
+
+impl Apps for Download {
+    fn on_event(&mut self, world: &mut World, host: HostIndex, event: Event) {
+        match event {
+            Event::Acceptable(listener) => {
+                while let Some((stream, _)) = world.call(host, |h, _| h.accept(listener)) {
+                    Self::write(world, stream);
+                }
+            }
+            Event::Ready(stream, Interest::Read) if host == A => self.read(world, stream),
+            Event::Ready(stream, Interest::Write) if host == B => Self::write(world, stream),
+            _ => {}
+        }
+    }
+
+    fn on_timer(&mut self, _: &mut World, _: HostIndex, _: u64) {}
+}
+
+// spec: CHN-18
+#[test]
+fn a_host_that_only_reads_is_found_again_soon_after_its_router_has_another_address() {
+    let mut stalls: Vec<_> = (0..20)
+        .map(|seed| {
+            let link = LinkConfig {
+                rate: Some(20_000_000),
+                queue: 125_000,
+                ..LinkConfig::with_delay(ms(25))
+            };
+            let mut world = duo(600 + seed, &link);
+            let mut download = Download::start(&mut world);
+            world.run_until(secs(2) + ms(13 * seed), &mut download);
+            let (channels, bytes) = (world.host(A).stats().channels_made, download.bytes);
+            download.longest = Duration::ZERO;
+            // Nobody tells A.
+            world.rebind(A, addr("203.0.113.7:9000"));
+            world.run_for(secs(8), &mut download);
+            assert!(download.bytes > bytes + 8_000_000, "{bytes} bytes, then {}", download.bytes);
+            assert_eq!(world.host(A).stats().channels_made, channels, "on the same channel");
+            download.longest
+        })
+        .collect();
+    stalls.sort();
+    println!("nothing came for {stalls:?}");
+    assert!(stalls[10] <= ms(500) && stalls[19] <= ms(900), "{stalls:?}");
 }
