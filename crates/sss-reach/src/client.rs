@@ -439,6 +439,12 @@ impl Client {
                     host.add_hints(now, &eid, &routes);
                 }
             }
+            Answered::Unanswered(eid, way) => {
+                // HELLO itself is repeated more often than the server may be asked, and needs nobody's notice.
+                if let Some(route) = self.relayed(now, host, (from.link, way.handle)) {
+                    host.add_hints(now, &eid, &[route]);
+                }
+            }
             Answered::NoLease(server) => {
                 if let Some((lease, _)) = self.registrations.get_mut(server).and_then(Tried::lease) {
                     lease.lease_now(now);

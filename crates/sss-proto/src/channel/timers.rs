@@ -217,7 +217,11 @@ mod tests {
         activity.on_received(at(2), false);
         assert_eq!(activity.broken_off_time(secs(1)), Some(at(4)));
         activity.set_keepalive(true, true);
-        assert_eq!(activity.broken_off_time(PTO), None, "another channel carries the streams");
+        assert_eq!(
+            activity.broken_off_time(PTO),
+            None,
+            "another channel carries the streams"
+        );
         activity.set_keepalive(false, false);
         assert_eq!(activity.broken_off_time(PTO), None, "nobody waits for anything");
         activity.set_keepalive(true, false);

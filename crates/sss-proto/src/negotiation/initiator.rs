@@ -339,7 +339,7 @@ impl Initiation {
             };
         }
         match self.answered() {
-            None if self.routes.is_empty() => NegotiationError::Unfound(self.search.absence()),
+            None if self.search.is_in_vain(now, &self.routes) => NegotiationError::Unfound(self.search.absence()),
             None => NegotiationError::NoAnswer {
                 addresses: sightings.of(&self.routes, since, &self.eid),
                 attempts: self.resend.sent,
@@ -381,7 +381,10 @@ impl Initiation {
 
     /// The time when the attempt fails if nothing comes of it.
     fn fails_at(&self) -> Instant {
-        self.search.end(self.deadline, &self.routes)
+        match self.answered().is_some() {
+            true => self.deadline,
+            false => self.search.end(self.deadline, &self.routes),
+        }
     }
 
     /// RETRY: the same HELLO and HELLO_K again, with the token, unless they were answered. Returns the packets to send

@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use crate::error::Absence;
-use crate::route::Route;
+use crate::route::{Route, RouteClass};
 use crate::time::Instant;
 
 /// Time for which nothing comes from an address before it is asked who is there (NEG-27): whoever watches the path
 /// reads the answer.
 const ASKING: Duration = Duration::from_secs(3);
+
+/// Time that a peer has to answer by a relay, once its server has said that it does not answer (RCH-11).
+const BY_RELAY: Duration = Duration::from_secs(2);
 
 /// State of a search, as far as the attempt knows. Once a route is known, nothing depends on it but when it is asked
 /// who is there.
@@ -47,8 +50,14 @@ impl Search {
 
     /// No address is to be had: the attempt fails now, or when nobody looks for one any more; but only when its own
     /// time is over if the peer was found, or may come back to its server.
+    /// A server's relay is no address of the peer: where nothing else is known, a peer that does not answer its server
+    /// has a little longer to answer by that.
     pub(super) fn on_unfound(&mut self, now: Instant, absence: Absence, routes: &[Route]) {
         if !routes.is_empty() {
+            if absence == Absence::Unreachable && is_relayed(routes) {
+                self.absence = Some(absence);
+                self.over_at.get_or_insert(now + BY_RELAY);
+            }
             return;
         }
         self.absence = Some(absence);
@@ -62,9 +71,19 @@ impl Search {
         self.absence.unwrap_or(Absence::Pending)
     }
 
+    /// Returns whether the attempt has no address, or none but those by which it has tried for long enough.
+    pub(super) fn is_in_vain(&self, now: Instant, routes: &[Route]) -> bool {
+        routes.is_empty() || is_relayed(routes) && self.over_at.is_some_and(|at| now >= at)
+    }
+
     /// The end of the attempt, which has this one by itself.
     pub(super) fn end(&self, deadline: Instant, routes: &[Route]) -> Instant {
-        let over_at = self.over_at.filter(|_| routes.is_empty());
+        let over_at = self.over_at.filter(|_| is_relayed(routes));
         over_at.map_or(deadline, |at| at.min(deadline))
     }
+}
+
+/// Returns whether there is no route but by relays.
+fn is_relayed(routes: &[Route]) -> bool {
+    routes.iter().all(|route| route.class() == RouteClass::Relay)
 }

@@ -99,6 +99,8 @@ struct Named {
 pub(super) enum Answered {
     /// There is a way to the peer. Set if a greeting is on its way by the server.
     Way(Eid, Way, bool),
+    /// A way that was named before is named again, and the greeting that went by the server is not answered.
+    Unanswered(Eid, Way),
     /// The server of this number has to be given a LEASE first.
     NoLease(usize),
     /// Nothing new.
@@ -233,7 +235,10 @@ impl Calls {
             return Answered::Nothing;
         };
         match (&found.outcome, &mut question.state) {
-            (Ok(way), State::Found(named, ..)) if named.is_by(way) => Answered::Nothing,
+            (Ok(way), State::Found(named, ..)) if named.is_by(way) => match call.greeting {
+                Some(_) => Answered::Unanswered(call.eid, *way),
+                None => Answered::Nothing,
+            },
             (Ok(way), State::Asking(at, sent) | State::Found(_, at, sent)) => {
                 let is_direct = is_direct && way.address != NOWHERE;
                 let punching = is_direct.then(|| Punching::new(now, way, rng));

@@ -15,8 +15,8 @@ use super::rate::{Bucket, MEMORY, Rate};
 
 /// Time for which an introduction is kept, and what its pair has used up.
 const LIFE: Duration = MEMORY;
-/// Time after the last NOTIFY after which the callee counts as unreachable.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Time after which a callee that has not answered counts as unreachable: NOTIFY was repeated with each CONNECT by then.
+const PATIENCE: Duration = Duration::from_secs(6);
 /// The times of NOTIFY, after CONNECT, in milliseconds.
 const NOTICES: [u64; 4] = [0, 100, 300, 700];
 /// LEGs of one introduction that are sent on as they come, at most.
@@ -143,7 +143,7 @@ impl Introductions {
                 self.end(now, &name);
                 continue;
             }
-            let due = introduction.take_due();
+            let due = introduction.take_due(now);
             self.timers.insert((introduction.next_timer(), name));
             if let Some(due) = due {
                 return Some((name, due));
@@ -220,11 +220,11 @@ impl Introduction {
     }
 
     /// Takes what is due now that its time has come.
-    fn take_due(&mut self) -> Option<Due> {
+    fn take_due(&mut self, now: Instant) -> Option<Due> {
         if self.state != State::Waiting {
             return None;
         }
-        if self.next_notice().is_some() {
+        if now < self.began + PATIENCE && self.next_notice().is_some() {
             self.notices = self.notices.saturating_add(1);
             return Some(Due::Notify);
         }
@@ -237,9 +237,8 @@ impl Introduction {
         if self.state != State::Waiting {
             return end;
         }
-        let last = NOTICES.last().copied().unwrap_or_default();
-        let give_up = self.asked + Duration::from_millis(last) + PATIENCE;
-        self.next_notice().unwrap_or(give_up).min(end)
+        let give_up = self.began + PATIENCE;
+        self.next_notice().unwrap_or(give_up).min(give_up).min(end)
     }
 }
 

@@ -613,31 +613,31 @@ fn the_caller_hears_why_nothing_comes_of_it() {
     assert_eq!(never, Err(unfound(Status::NeverSeen)));
     let way = ask(&mut server, &mut caller, at(0), callee.eid, [2; 8]).unwrap();
     assert_eq!(way.handle, 0, "nothing is relayed");
-    let notices: Vec<_> = [0, 99, 100, 300, 700, 3699]
+    let notices: Vec<_> = [0, 99, 100, 300, 700, 5999]
         .map(|ms| {
             server.on_timer(at(ms));
             sent(&mut server).len()
         })
         .into();
     assert_eq!(notices, [1, 0, 1, 1, 1, 0]);
-    server.on_timer(at(3700));
+    server.on_timer(at(6000));
     let (to, packet) = server.poll_transmit().unwrap();
     assert_eq!(
         (to, caller.found(&packet)),
         (caller.at.into(), Err(unfound(Status::Unreachable)))
     );
 
-    ask(&mut server, &mut caller, at(5000), callee.eid, [3; 8]).unwrap();
+    ask(&mut server, &mut caller, at(6500), callee.eid, [3; 8]).unwrap();
     let (_, packet) = server.poll_transmit().unwrap();
     let name = Notify::decode(&callee.opened(&packet, Kind::Notify))
         .unwrap()
         .introduction;
     // Somebody else cannot refuse for it.
     let forged = caller.lease(Some((name, Status::Refused)));
-    server.packet(at(5010), caller.at, &forged).unwrap();
+    server.packet(at(6510), caller.at, &forged).unwrap();
     assert_eq!(sent(&mut server).len(), 1, "LEASE_OK");
     let refusal = callee.lease(Some((name, Status::Refused)));
-    server.packet(at(5020), callee.at, &refusal).unwrap();
+    server.packet(at(6520), callee.at, &refusal).unwrap();
     let packets = sent(&mut server);
     assert_eq!(packets.len(), 2, "LEASE_OK, and FOUND");
     assert_eq!(caller.found(&packets[0].1), Err(unfound(Status::Refused)));
@@ -880,17 +880,17 @@ fn an_instance_that_does_not_answer_comes_behind_one_that_does() {
     instance(&mut server, at(0), 1, Visibility::Known);
     let mut second = instance(&mut server, at(10), 2, Visibility::Known);
     assert_eq!(called(&mut server, at(20), (&mut caller, 1), eid(1)).0, Ok(address(2)));
-    for ms in [120, 320, 720, 3720] {
+    for ms in [120, 320, 720, 6020] {
         server.on_timer(at(ms));
     }
     sent(&mut server);
     assert_eq!(
-        called(&mut server, at(3800), (&mut caller, 2), eid(1)).0,
+        called(&mut server, at(6100), (&mut caller, 2), eid(1)).0,
         Ok(address(1))
     );
-    second.renew(&mut server, at(4000));
+    second.renew(&mut server, at(6200));
     assert_eq!(
-        called(&mut server, at(4100), (&mut caller, 3), eid(1)).0,
+        called(&mut server, at(6300), (&mut caller, 3), eid(1)).0,
         Ok(address(2))
     );
 }

@@ -179,7 +179,11 @@ fn a_host_that_only_reads_is_found_again_soon_after_its_router_has_another_addre
             // Nobody tells A.
             world.rebind(A, addr("203.0.113.7:9000"));
             world.run_for(secs(8), &mut download);
-            assert!(download.bytes > bytes + 8_000_000, "{bytes} bytes, then {}", download.bytes);
+            assert!(
+                download.bytes > bytes + 8_000_000,
+                "{bytes} bytes, then {}",
+                download.bytes
+            );
             assert_eq!(world.host(A).stats().channels_made, channels, "on the same channel");
             download.longest
         })

@@ -552,3 +552,53 @@ fn a_host_that_is_killed_and_begun_again_is_known_to_be_new_soon_after_it_regist
         );
     }
 }
+
+// spec: RCH-11
+#[test]
+fn with_loss_hosts_are_found_through_a_relay_in_time() {
+    let found_in_time = |seed: u64| {
+        let mut world = World::new((1, 1));
+        world.sent = mix(seed) >> 8;
+        world.relay = (Some(RelayLimits::default()), RelayUse::Always);
+        let server = world.add_server();
+        let two = world.add_host(Nat::Cone, std::slice::from_ref(&server), Visibility::Known);
+        world.run(MS(5000));
+        // From one to the other by the relay, more than a third is lost.
+        world.loss = (100, 20);
+        let began = world.now;
+        let one = world.add_host(Nat::Cone, &[server], Visibility::Hidden);
+        world.call(one, two);
+        world.run(Duration::from_secs(10));
+        world.nodes[two]
+            .heard
+            .is_some_and(|at| at.since(began) < Duration::from_secs(10))
+    };
+    let found = (0..100).filter(|seed| found_in_time(*seed)).count();
+    // 86 if only the server brings HELLO.
+    assert!(found >= 94, "{found} of 100");
+}
+
+// spec: RCH-11
+#[test]
+fn a_dead_host_behind_a_relay_is_said_not_to_answer_its_server() {
+    let mut world = World::new((10, 10));
+    world.relay = (Some(RelayLimits::default()), RelayUse::Always);
+    let server = world.add_server();
+    let two = world.add_host(Nat::Cone, std::slice::from_ref(&server), Visibility::Known);
+    world.run(MS(2000));
+    let one = world.add_host(Nat::Cone, &[server], Visibility::Hidden);
+    world.run(MS(1000));
+    world.cut = vec![(SERVER, two)];
+    world.call(one, two);
+    let began = world.now;
+    while world.failure(one).is_none() && world.now.since(began) < Duration::from_secs(20) {
+        world.run(MS(100));
+    }
+    let after = world.now.since(began);
+    println!("told after {after:?}");
+    assert_eq!(
+        world.failure(one),
+        Some(NegotiationError::Unfound(Absence::Unreachable))
+    );
+    assert!(after < Duration::from_secs(9), "{after:?}");
+}
