@@ -116,6 +116,7 @@ impl Acked {
 /// The packets that one pass of loss detection found.
 #[derive(Debug, Default)]
 struct Lost {
+    /// Probes of the path's size are not among them: what is lost with those is a size that the path does not carry.
     packets: u64,
     /// The first that is a sign of congestion, and how many there are.
     first: u64,
@@ -131,7 +132,7 @@ struct Lost {
 
 impl Lost {
     fn add(&mut self, packet: &SentPacket, acked_between: bool) {
-        self.packets += 1;
+        self.packets += u64::from(!packet.flags.has(Flags::MTU_PROBE));
         if packet.flags.has(Flags::COUNTED) {
             self.first = if self.counted == 0 { packet.seq } else { self.first };
             self.counted += 1;

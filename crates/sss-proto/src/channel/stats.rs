@@ -64,7 +64,7 @@ pub struct ChannelInfo {
     pub ecn: EcnState,
     /// Packets older than an acknowledged one by this many numbers are lost.
     pub reordering_threshold: u64,
-    /// Packets sent, packet 0 included.
+    /// Packets sent, packet 0 and probes of the path's size (CHN-8) included.
     pub packets_sent: u64,
     /// Bytes of UDP payload sent.
     pub bytes_sent: u64,
@@ -72,7 +72,7 @@ pub struct ChannelInfo {
     pub packets_received: u64,
     /// Bytes of UDP payload received in them.
     pub bytes_received: u64,
-    /// Packets declared lost.
+    /// Packets declared lost; probes of the path's size are not counted: the path, or this system, may not carry them.
     pub packets_lost: u64,
     /// Packets declared lost that had only been late.
     pub false_losses: u64,

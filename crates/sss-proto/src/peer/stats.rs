@@ -21,6 +21,6 @@ pub struct PeerStats {
     pub packets_received: u64,
     /// Bytes of UDP payload received in them.
     pub bytes_received: u64,
-    /// Packets declared lost.
+    /// Packets declared lost; probes of the path's size are not counted.
     pub packets_lost: u64,
 }

@@ -4,6 +4,7 @@ use super::*;
 use crate::channel::testing::{INITIATOR, RESPONDER, ack, close, warm_pair};
 use crate::testing::{ToFrame, frames_of};
 use sss_wire::Code;
+use sss_wire::constants::MIN_SILENCE;
 use sss_wire::frame::Frame;
 
 // spec: CHN-2
@@ -56,6 +57,39 @@ fn keepalives_keep_a_channel_alive_while_a_stream_is_open() {
             .unwrap();
     }
     assert!((15..=25).contains(&pings), "{pings} in 300 s");
+}
+
+// spec: CHN-18
+#[test]
+fn a_reader_asks_when_a_flow_breaks_off_and_nothing_else_is_under_way() {
+    for is_under_way in [false, true] {
+        let (mut a, mut b) = warm_pair();
+        b.channel.set_keepalive(true, false);
+        let mut last = at(0);
+        for n in 0..40 {
+            last = at(100 + n);
+            let packet = a.data(last, 100);
+            b.take(last, &packet, a.address).unwrap();
+            while b.control(last).is_some() {}
+        }
+        if is_under_way {
+            b.data(last, 10);
+        }
+        let mut asked = None;
+        for n in 1..3000 {
+            let now = last + Duration::from_millis(n);
+            b.tick(now);
+            let probes = b.channel.info().probe_timeouts;
+            if let Some(packet) = b.control(now).filter(|_| probes == 0) {
+                assert_eq!(asked, None, "once");
+                let taken = a.take(now, &packet, b.address).unwrap();
+                assert!(frames_of(&taken.bytes).contains(&Frame::Ping));
+                asked = Some(n);
+            }
+        }
+        let silence = MIN_SILENCE.max(b.channel.probe_timeout() * 2).as_millis() as u64;
+        assert_eq!(asked, (!is_under_way).then_some(silence));
+    }
 }
 
 // spec: CHN-12
