@@ -126,6 +126,16 @@ impl Client {
         !self.registrations.iter().any(Tried::is_leased)
     }
 
+    /// A peer is not heard any more. Perhaps this host is not where it was: its servers are told where it is now, so that
+    /// the peer finds it there, and their relays do.
+    pub(crate) fn confirm(&mut self, now: Instant) {
+        for registration in &mut self.registrations {
+            if let Some((lease, _)) = registration.lease() {
+                lease.confirm(now);
+            }
+        }
+    }
+
     /// The next datagram to be sent.
     pub(crate) fn poll_transmit(&mut self) -> Option<Datagram> {
         self.outbox.pop_front()

@@ -399,6 +399,12 @@ impl Rendezvous {
                 }
                 return Some(event);
             }
+            Event::BrokenOff(_) => self.client.iter_mut().for_each(|client| client.confirm(now)),
+            Event::Link(_, LinkStatus::Stalled) => {
+                self.client.iter_mut().for_each(|client| client.confirm(now));
+                self.work(now, host);
+                return Some(event);
+            }
             _ => return Some(event),
         }
         self.work(now, host);

@@ -71,11 +71,12 @@ impl Channel {
             self.liveness.activity.on_keepalive(now);
             self.flight.shrink();
         }
-        if is_due(self.broken_off_time()) {
-            self.liveness.activity.on_broken_off();
-        }
         self.keys.on_timer(now);
         self.flight.mtu.on_timer(now);
+        if is_due(self.broken_off_time()) {
+            self.liveness.activity.on_broken_off();
+            return TimerEvent::BrokenOff;
+        }
         TimerEvent::None
     }
 }

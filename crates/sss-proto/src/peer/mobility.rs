@@ -24,6 +24,9 @@ const RENEWAL_RETRY: u32 = 4;
 /// A tree without streams is kept no longer without a channel: one of the peer's may be under way (MIG-14).
 const EMPTY_LINGER: Duration = Duration::from_secs(60);
 
+/// A carrier through a relay is given this part of [`STALL_GRACE`] (MIG-11).
+const RELAYED_GRACE: u32 = 4;
+
 /// Wishes of the host (MIG-10, MIG-14). Zero: never renewed; not kept without a channel.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Policy {
@@ -94,8 +97,12 @@ impl Mobility {
     }
 
     /// The time for which the carrier is stalled before another channel is attempted (MIG-11). Through a relay, and
-    /// with the help of its server, a peer is found that may not know yet that it is to come back.
+    /// with the help of its server, a peer is found that may not know yet that it is to come back. A relay that is gone
+    /// does not come back as the path between two hosts does.
     fn grace(&self, channels: [Option<Renewable<'_>>; 2]) -> Duration {
+        if channels[0].is_some_and(|(_, class)| class == RouteClass::Relay) {
+            return STALL_GRACE / RELAYED_GRACE;
+        }
         let known = self.hints.iter().chain(self.beside.reserve.route());
         let used = channels.into_iter().flatten().map(|(_, class)| class);
         match used
@@ -394,7 +401,7 @@ mod tests {
         };
         let alone = mobility(&[Route::udp(([192, 0, 2, 1], 443).into())], None);
         assert_eq!(alone.grace([direct, None]), STALL_GRACE * 5);
-        assert_eq!(alone.grace([relayed, None]), STALL_GRACE);
+        assert_eq!(alone.grace([relayed, None]), STALL_GRACE / 4);
         assert_eq!(alone.grace([direct, relayed]), STALL_GRACE);
         assert_eq!(mobility(&[relay], None).grace([direct, None]), STALL_GRACE);
         assert_eq!(mobility(&[], Some(relay)).grace([direct, None]), STALL_GRACE);

@@ -40,6 +40,8 @@ const LOST: Duration = Duration::from_secs(2);
 /// between two of these.
 const LULL: Duration = Duration::from_secs(1);
 const LULL_PAUSE: Duration = Duration::from_secs(5);
+/// The least time between a LEASE and one that only confirms this host's address.
+const CONFIRMED: Duration = Duration::from_secs(1);
 /// Packets on their way whose answer is waited for, at most.
 const MAX_OUTSTANDING: usize = 16;
 /// The least time between two LEASEs that only tell of introductions.
@@ -344,6 +346,13 @@ impl Lease {
     /// LEASE is due now: the server is to know this host before it is asked again.
     pub(super) fn lease_now(&mut self, now: Instant) {
         self.timer.at = now;
+    }
+
+    /// A peer is not heard any more: LEASE tells the server where this host is, unless it was told a moment ago (RCH-8).
+    pub(super) fn confirm(&mut self, now: Instant) {
+        if now >= self.timer.sent + CONFIRMED {
+            self.timer.at = self.timer.at.min(now);
+        }
     }
 
     /// Takes LEASE_OK in.

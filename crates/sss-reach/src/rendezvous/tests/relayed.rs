@@ -602,3 +602,26 @@ fn a_dead_host_behind_a_relay_is_said_not_to_answer_its_server() {
     );
     assert!(after < Duration::from_secs(9), "{after:?}");
 }
+
+// spec: RCH-8
+#[test]
+fn who_hears_a_peer_no_more_tells_its_server_where_it_is() {
+    let (mut world, one, two) = pair([Nat::None; 2], (10, 10));
+    let stream = world.call(one, two);
+    world.run(MS(3000));
+    world.say(one, stream);
+    world.run(MS(2000));
+    let from = world.nodes[one].address;
+    let leases = |world: &World, since: usize| {
+        let is_lease = |flight: &&Flight| flight.0 == from && flight.2[0] == Kind::Lease as u8;
+        world.wire[since..].iter().filter(is_lease).count()
+    };
+    // Of the peer nothing comes any more, and of the server everything does.
+    world.cut = vec![(one, two)];
+    let before = world.wire.len();
+    world.say(one, stream);
+    world.run(MS(1500));
+    assert_eq!(leases(&world, before), 1, "once, when the carrier is stalled");
+    world.run(MS(2000));
+    assert_eq!(leases(&world, before), 1, "and not again and again");
+}
