@@ -229,6 +229,12 @@ impl Channel {
         self.flight.recovery.loss.is_silent()
     }
 
+    /// Returns whether what is under way should have been acknowledged by now.
+    pub(crate) fn is_in_doubt(&self, now: Instant) -> bool {
+        let heard = self.liveness.activity.last_received();
+        self.flight.sent.has_eliciting() && now >= heard + self.flight.probe_timeout()
+    }
+
     /// Returns whether the peer is to be asked for signs of life: while a stream is open (CHN-3).
     /// It `stands_by` if another channel carries the streams.
     pub(crate) fn set_keepalive(&mut self, wanted: bool, stands_by: bool) {

@@ -221,9 +221,10 @@ pub enum Event {
     Disconnected(PeerId, Eid, CloseReason),
     /// The way to the peer has changed. Its streams go on, or wait.
     Link(PeerId, LinkStatus),
-    /// A flow of packets from the peer has broken off, and the peer is asked why (CHN-18): perhaps this host is not
-    /// reached any more where it was.
-    BrokenOff(PeerId),
+    /// Nothing comes of the peer that should: a flow of packets has broken off (CHN-18), or the first probe timeout has
+    /// passed (REC-4). Perhaps this host is not reached any more where it was
+    /// ([`crate::Host::outer_address_changed`]).
+    Quiet(PeerId),
     /// A listener has a stream to accept.
     Acceptable(ListenerId),
     /// Something that was waited for of a stream has come, or never will: the operation is to be tried again.

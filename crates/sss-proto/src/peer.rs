@@ -219,7 +219,7 @@ impl Peer {
         self.settle_fates();
         match event {
             TimerEvent::None | TimerEvent::Closed => {}
-            TimerEvent::BrokenOff => self.events.push_back(Event::BrokenOff(self.id)),
+            TimerEvent::Quiet => self.events.push_back(Event::Quiet(self.id)),
             TimerEvent::Idle(after) => self.lose(now, channel, CloseReason::Idle(after)),
             TimerEvent::KeysUsedUp => {
                 let reason = CloseReason::KeysUsedUp;

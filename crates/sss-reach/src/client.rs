@@ -2,6 +2,7 @@
 
 mod callee;
 mod calls;
+mod elsewhere;
 mod introduced;
 mod lease;
 mod mapped;
@@ -124,16 +125,6 @@ impl Client {
             }
         }
         !self.registrations.iter().any(Tried::is_leased)
-    }
-
-    /// A peer is not heard any more. Perhaps this host is not where it was: its servers are told where it is now, so that
-    /// the peer finds it there, and their relays do.
-    pub(crate) fn confirm(&mut self, now: Instant) {
-        for registration in &mut self.registrations {
-            if let Some((lease, _)) = registration.lease() {
-                lease.confirm(now);
-            }
-        }
     }
 
     /// The next datagram to be sent.
@@ -388,6 +379,9 @@ impl Client {
         }
         if news.is_elsewhere {
             registration.on_elsewhere(now);
+        }
+        if news.has_moved {
+            elsewhere::tell(now, host, from.link);
         }
         registration.on_answered(now, host, from.link);
         if news.is_restarted {

@@ -399,7 +399,7 @@ impl Rendezvous {
                 }
                 return Some(event);
             }
-            Event::BrokenOff(_) => self.client.iter_mut().for_each(|client| client.confirm(now)),
+            Event::Quiet(_) => self.client.iter_mut().for_each(|client| client.confirm(now)),
             Event::Link(_, LinkStatus::Stalled) => {
                 self.client.iter_mut().for_each(|client| client.confirm(now));
                 self.work(now, host);

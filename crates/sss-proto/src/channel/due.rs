@@ -64,9 +64,11 @@ impl Channel {
             return end;
         }
         let is_due = |at: Option<Instant>| at.is_some_and(|at| now >= at);
+        let probes = self.flight.recovery.loss.probe_count();
         if is_due(self.recovery_time()) {
             self.flight.on_recovery_timer(now, fates);
         }
+        let is_first_probe = probes == 0 && self.flight.recovery.loss.probe_count() == 1;
         if is_due(self.liveness.activity.keepalive_time()) {
             self.liveness.activity.on_keepalive(now);
             self.flight.shrink();
@@ -75,8 +77,11 @@ impl Channel {
         self.flight.mtu.on_timer(now);
         if is_due(self.broken_off_time()) {
             self.liveness.activity.on_broken_off();
-            return TimerEvent::BrokenOff;
+            return TimerEvent::Quiet;
         }
-        TimerEvent::None
+        match is_first_probe && self.liveness.activity.carries() {
+            true => TimerEvent::Quiet,
+            false => TimerEvent::None,
+        }
     }
 }

@@ -17,8 +17,8 @@ const LONG_ACK: usize = 8;
 pub(crate) enum TimerEvent {
     /// Nothing; there may be something to send.
     None,
-    /// A flow of packets broke off: PING is to be sent (CHN-18).
-    BrokenOff,
+    /// Nothing comes where something should: a flow of packets broke off (CHN-18), or the first probe timeout has passed.
+    Quiet,
     /// Nothing was heard for this long: the channel has ended (CHN-2).
     Idle(Duration),
     /// The channel must be closed with AEAD_LIMIT (PRT-9).

@@ -118,7 +118,12 @@ impl Activity {
     /// (CHN-18).
     pub(super) fn broken_off_time(&self, probe_timeout: Duration) -> Option<Instant> {
         let silence = probe_timeout.saturating_mul(SILENCE_PROBES).max(MIN_SILENCE);
-        (self.is_kept_alive && !self.stands_by && self.flow >= MIN_FLOW).then(|| self.last_received + silence)
+        (self.carries() && self.flow >= MIN_FLOW).then(|| self.last_received + silence)
+    }
+
+    /// Returns whether streams depend on the channel.
+    pub(super) fn carries(&self) -> bool {
+        self.is_kept_alive && !self.stands_by
     }
 
     /// A flow broke off: PING is to be sent, once.

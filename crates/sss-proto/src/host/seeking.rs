@@ -85,6 +85,22 @@ impl Host {
         }
     }
 
+    /// This host is seen at another address than before, as a server says; its own addresses are the same, so a router on
+    /// the way has got another one. A peer that has not acknowledged for a probe timeout what it was sent is reached on a
+    /// new channel, as [`Self::network_changed`] has it: it sends to where this host is no more. Whoever answers is not
+    /// concerned, or the server is wrong.
+    pub fn outer_address_changed(&mut self, now: Instant, mut has_moved: impl FnMut(&Route) -> bool) {
+        let indices: Vec<u32> = self.peers.iter().map(|peer| peer.id().index).collect();
+        for index in indices {
+            let peer = self.peers.at(index).map(|peer| peer.transport_mut());
+            if let Some(transport) = peer.filter(|transport| transport.is_in_doubt(now)) {
+                transport.on_network_change(|route, _| has_moved(route));
+                self.peers.settle(&mut self.local, index);
+            }
+        }
+        self.run_timers(now);
+    }
+
     /// No address of the host `eid` is to be had: an attempt to reach it that has none fails; at once, unless it is
     /// looked for on the local network ([`Config::lan_search`](crate::Config::lan_search)), or the absence is one that
     /// may yet end ([`Absence::NoWay`], [`Absence::OnlyRelayed`], [`Absence::NotYet`]).

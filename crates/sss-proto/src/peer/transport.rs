@@ -403,6 +403,12 @@ impl Transport {
         carrier.map(|c| c.channel.network())
     }
 
+    /// Returns whether something is under way on the carrier that should have been acknowledged by now.
+    pub(crate) fn is_in_doubt(&self, now: Instant) -> bool {
+        let carrier = self.channels.carrier().filter(|c| c.is_open());
+        carrier.is_some_and(|c| c.channel.is_in_doubt(now))
+    }
+
     /// The addresses of this host have changed; `has_moved` tells whether the one used towards this peer has (MIG-13).
     pub(crate) fn on_network_change(&mut self, mut has_moved: impl FnMut(&Route, Option<IpAddr>) -> bool) {
         let path = self.path().copied();

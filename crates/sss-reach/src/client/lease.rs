@@ -107,6 +107,8 @@ struct Timer {
 pub(super) struct News {
     /// This host's address is another one, as the server sees it, or is yet to be proven.
     pub(super) is_elsewhere: bool,
+    /// It is another one.
+    pub(super) has_moved: bool,
     /// The server is another run, as it turns out: it knows no handle of its relay any more.
     pub(super) is_restarted: bool,
     /// The server was restarted: this host is to register again.
@@ -387,7 +389,8 @@ impl Lease {
             true => self.tokens.put(Token { of, bytes }),
             false => self.tokens.put_here(Token { of, bytes }),
         }
-        let is_elsewhere = of != self.observed || !is_proven;
+        let has_moved = of != self.observed;
+        let is_elsewhere = has_moved || !is_proven;
         let is_restarted = ok.boot != self.boot;
         self.observed = of;
         self.boot = ok.boot;
@@ -398,6 +401,7 @@ impl Lease {
         }
         Ok(News {
             is_elsewhere,
+            has_moved,
             is_echo: false,
             is_restarted,
             is_forgotten: ok.notice.is_forgotten,

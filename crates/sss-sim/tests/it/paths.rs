@@ -9,7 +9,7 @@ use std::time::Duration;
 use sss_proto::{Event, Interest, ReadOutcome, StreamId};
 use sss_sim::{Apps, HostIndex, LinkConfig, World};
 
-use crate::support::{A, B, Echo, SERVICE, duo, ms, secs};
+use crate::support::{A, B, Echo, HELLO, SERVICE, duo, ms, secs};
 
 fn addr(text: &str) -> SocketAddr {
     text.parse().unwrap()
@@ -191,4 +191,29 @@ fn a_host_that_only_reads_is_found_again_soon_after_its_router_has_another_addre
     stalls.sort();
     println!("nothing came for {stalls:?}");
     assert!(stalls[10] <= ms(500) && stalls[19] <= ms(900), "{stalls:?}");
+}
+
+// spec: MIG-13
+#[test]
+fn another_address_of_a_router_concerns_those_alone_that_do_not_answer() {
+    let link = LinkConfig {
+        rate: Some(20_000_000),
+        ..LinkConfig::with_delay(ms(25))
+    };
+    for answers in [true, false] {
+        let mut world = duo(641, &link);
+        let mut download = Download::start(&mut world);
+        world.run_until(ms(1500), &mut download);
+        let real = world.address(B);
+        if !answers {
+            // B goes on sending, and is not heard.
+            world.hold(move |c| c.from == real);
+            world.run_for(ms(600), &mut download);
+        }
+        world.capture();
+        world.call(A, |h, now| h.outer_address_changed(now, |_| true));
+        world.run_for(ms(100), &mut download);
+        let greets = world.captured().iter().any(|c| c.kind() == HELLO);
+        assert_eq!(greets, !answers);
+    }
 }

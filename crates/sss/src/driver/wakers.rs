@@ -363,7 +363,7 @@ impl Waiters {
             Event::Disconnected(peer, _, reason) => self.on_disconnected(peer, &reason, notices),
             Event::Link(peer, status) => self.on_link(peer, status, notices),
             Event::ProbeReply(route, eid) => self.on_probe_reply(route, eid, notices),
-            Event::BrokenOff(_) => {}
+            Event::Quiet(_) => {}
             // A core of a later version: nobody here can wait for it.
             other => debug_assert!(false, "the driver does not know the event {other:?}"),
         }
