@@ -195,11 +195,15 @@ impl Transport {
 
     /// Does what is due for a channel.
     pub(super) fn on_channel_timer(&mut self, now: Instant, serial: ChannelSerial) -> TimerEvent {
+        let carries = self.channels.carrier_serial() == Some(serial);
         let channel = self.channels.get_mut(serial).map(|c| &mut c.channel);
         let Some(channel) = channel.filter(|c| c.next_timer().is_some_and(|at| at <= now)) else {
             return TimerEvent::None;
         };
         let event = channel.on_timer(now, &mut self.fates);
+        if !carries {
+            channel.abandon_if_stalled(&mut self.fates);
+        }
         if event == TimerEvent::Closed {
             self.channels.remove(serial);
             self.names.set_outdated();

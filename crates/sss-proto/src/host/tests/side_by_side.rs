@@ -522,3 +522,24 @@ fn nothing_is_lost_whatever_fails_and_comes_back() {
         );
     }
 }
+
+// spec: MIG-7
+#[test]
+fn what_a_channel_has_under_way_that_dies_after_it_carried_is_sent_again_soon() {
+    for seed in seeds(8) {
+        let mut pair = Pair::new(seed, Duration::ZERO, true);
+        // The relay is gone just before the direct channel, which is being made, takes over.
+        pair.run((10 + seed as u32 * 5) * MS);
+        pair.is_relay_up = false;
+        pair.silence = Duration::ZERO;
+        pair.run(3 * SECOND);
+        assert_eq!(pair.classes(), [RouteClass::Direct; 2]);
+        assert!(
+            pair.read + 10_000 > pair.written,
+            "seed {seed}: {} of {}",
+            pair.read,
+            pair.written
+        );
+        assert!(pair.silence < SECOND, "seed {seed}: {:?}", pair.silence);
+    }
+}
