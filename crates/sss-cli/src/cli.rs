@@ -1,5 +1,6 @@
 //! Arguments that several commands have.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -32,10 +33,10 @@ pub(crate) struct ConnectArgs {
     #[command(flatten)]
     pub(crate) dns: DnsArgs,
     /// Seconds to try to reach the peer
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = some_seconds, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = some_seconds, allow_hyphen_values = true)]
     pub(crate) timeout: Duration,
     /// Seconds to wait for a peer that no longer answers, or is there and says nothing
-    #[arg(long, value_name = "SECONDS", default_value = "120", value_parser = seconds, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SECONDS", default_value = "120", value_parser = seconds, allow_hyphen_values = true)]
     pub(crate) patience: Duration,
     /// The local address to use.
     #[arg(
@@ -144,6 +145,19 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
 
 /// The same, for what is not to be exceeded, where something is to be taken.
 pub(crate) fn some_size(text: &str) -> Result<u64, String> {
+/// A reader of whole numbers in a range.
+pub(crate) fn whole<N: TryFrom<u64>>(
+    range: RangeInclusive<u64>,
+) -> impl Fn(&str) -> Result<N, String> + Clone + Send + Sync + 'static {
+    move |text| {
+        let number = text.parse().ok().filter(|number| range.contains(number));
+        number.and_then(|number| N::try_from(number).ok()).ok_or_else(|| {
+            let (least, most) = (range.start(), range.end());
+            format!("{text:?} is not a whole number from {least} to {most}")
+        })
+    }
+}
+
     match size(text)? {
         0 => Err("with none, nothing could be written: give a size such as 20G, or leave --write away, too".to_owned()),
         size => Ok(size),
@@ -192,6 +206,17 @@ mod tests {
             assert!(seconds(long).unwrap_err().contains("longer than a year"), "{long}");
         }
         assert!(seconds("0").is_ok() && some_seconds("0").is_err());
+    #[test]
+    fn whole_numbers_are_told_with_their_range() {
+        let number = whole::<u16>(1..=600);
+        assert_eq!((number("1"), number("600")), (Ok(1), Ok(600)));
+        for bad in ["", "x", "-1", "0", "601", "1.5", "1e2", "99999999999999999999"] {
+            let said = number(bad).unwrap_err();
+            assert!(said.contains("not a whole number from 1 to 600"), "{bad}: {said}");
+        }
+        assert!(whole::<u8>(0..=300)("256").is_err());
+    }
+
         assert_eq!(some_seconds("0.1"), Ok(Duration::from_millis(100)));
     }
 }

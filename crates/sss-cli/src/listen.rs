@@ -23,11 +23,16 @@ pub(crate) struct ListenArgs {
     )]
     pub(crate) bind: Option<BindAddress>,
     /// UDP port to listen at; 0 takes any free one [default: 7757]
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", value_parser = port, allow_hyphen_values = true)]
     pub(crate) port: Option<u16>,
     /// Take the next free one of 16 ports if the port is taken
     #[arg(long)]
     pub(crate) next_port: bool,
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    text.parse()
+        .map_err(|_| format!("{text:?} is no port: that is a whole number from 0 to 65535"))
 }
 
 /// An address of this machine, with a port or without. A name is looked up.

@@ -195,6 +195,23 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// Else the tip is how such a value is written, and not what is wrong with it.
+    #[test]
+    fn a_number_below_zero_is_a_value() {
+        let numbers = ["N", "PORT", "RATE", "SECONDS", "SIZE"];
+        let cli = Cli::command();
+        let options = cli.get_subcommands().flat_map(|command| command.get_opts());
+        let is_number = |arg: &&clap::Arg| {
+            let names = arg.get_value_names().unwrap_or_default();
+            names.iter().any(|name| numbers.contains(&name.as_str()))
+        };
+        let options: Vec<_> = options.filter(is_number).collect();
+        assert!(options.len() > 20, "{}", options.len());
+        for option in options {
+            assert!(option.is_allow_hyphen_values_set(), "--{}", option.get_id());
+        }
+    }
+
     #[test]
     fn every_command_has_examples() {
         for command in Cli::command().get_subcommands().filter(|c| !c.is_hide_set()) {

@@ -26,6 +26,7 @@ use sss_files::{DEPTH_ALL, Options, PROTOCOL, RelPath, SERVICE};
 use tempfile::TempDir;
 
 use crate::caller::connect_error;
+use crate::cli::whole;
 use crate::commands::{access_log, ping, serve, verdict};
 use crate::connector::{self, Times};
 use crate::error::{Error, Exit};
@@ -52,10 +53,10 @@ Needs no configuration and no network. Ends with `ok`, or says what failed and
 exits with another code than 0.")]
 pub(crate) struct DemoArgs {
     /// Seed of the generated files
-    #[arg(long, value_name = "N", default_value = "1")]
+    #[arg(long, value_name = "N", default_value = "1", value_parser = whole::<u64>(0..=u64::MAX), allow_hyphen_values = true)]
     pub(crate) seed: u64,
     /// Number of calls, each on a substream of its own
-    #[arg(long, value_name = "N", default_value = "20000", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    #[arg(long, value_name = "N", default_value = "20000", value_parser = whole::<u32>(1..=10_000_000), allow_hyphen_values = true)]
     pub(crate) calls: u32,
 }
 

@@ -62,7 +62,7 @@ pub(crate) struct GetArgs {
     #[arg(long, value_name = "PATTERN")]
     pub(crate) exclude: Vec<Exclude>,
     /// Move at most so many bytes per second, such as 500K or 2M (K: 1024)
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", allow_hyphen_values = true)]
     pub(crate) limit_rate: Option<Rate>,
     /// Only tell what would be done
     #[arg(long)]

@@ -9,7 +9,7 @@ use sss::{ChannelInfo, LinkStatus, Server, Stream};
 use sss_files::Status;
 
 use crate::caller::place_of;
-use crate::cli::{ConnectArgs, seconds, target};
+use crate::cli::{ConnectArgs, seconds, target, whole};
 use crate::connector::{Connection, Connector};
 use crate::error::{Error, Exit};
 use crate::interrupt;
@@ -33,10 +33,10 @@ pub(crate) struct PingArgs {
     #[arg(value_name = "HOST", value_parser = target())]
     pub(crate) target: Target,
     /// Number of round trips, each on a substream of its own
-    #[arg(short, long, value_name = "N", default_value = "5", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    #[arg(short, long, value_name = "N", default_value = "5", value_parser = whole::<u32>(1..=10_000_000), allow_hyphen_values = true)]
     pub(crate) count: u32,
     /// Time from the beginning of one to the beginning of the next, in seconds
-    #[arg(short, long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
+    #[arg(short, long, value_name = "SECONDS", default_value = "1", value_parser = seconds, allow_hyphen_values = true)]
     pub(crate) interval: Duration,
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,

@@ -13,7 +13,7 @@ use serde_json::json;
 use sss::{Eid, Host, Quotas, RelayLimits, RendezvousServer, ServerStats};
 use tokio::net::TcpListener;
 
-use crate::cli::some_seconds;
+use crate::cli::{some_seconds, whole};
 use crate::commands::metrics;
 use crate::error::Error;
 use crate::identity;
@@ -51,10 +51,10 @@ pub(crate) struct RendezvousArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) identity: Option<PathBuf>,
     /// Register at most so many hosts at a time
-    #[arg(long, value_name = "N", default_value = "1048576", value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
+    #[arg(long, value_name = "N", default_value = "1048576", value_parser = whole::<u32>(1..=16_777_216), allow_hyphen_values = true)]
     pub(crate) max_clients: u32,
     /// Seconds that a registration lasts; hosts renew it three times in that, which also keeps their NATs open
-    #[arg(long, value_name = "SECONDS", default_value = "60", hide_short_help = true, value_parser = clap::value_parser!(u16).range(6..=600))]
+    #[arg(long, value_name = "SECONDS", default_value = "60", hide_short_help = true, value_parser = whole::<u16>(6..=600), allow_hyphen_values = true)]
     pub(crate) lease: u16,
     /// Serve only the hosts whose EIDs are in this file, one a line, with # before comments; read at the start
     #[arg(long, value_name = "FILE")]
@@ -65,7 +65,7 @@ pub(crate) struct RendezvousArgs {
     pub(crate) relay: bool,
     /// Relay at most so many bytes per second in all, such as 500K, 2M or 1.5M (K: 1024); when that is used up, all get
     /// the same share [default: 1G]
-    #[arg(long, value_name = "RATE", requires = "relay")]
+    #[arg(long, value_name = "RATE", requires = "relay", allow_hyphen_values = true)]
     pub(crate) relay_rate: Option<Rate>,
     /// Take tunnels of TLS at this address too (port 443 is what firewalls let pass), from hosts to which UDP is
     /// blocked: others give EID@HOST:PORT+tls. TLS only carries: hosts are authenticated by their EIDs inside, and do
@@ -92,7 +92,7 @@ pub(crate) struct RendezvousArgs {
     #[arg(long, value_name = "HOST[:PORT]", value_parser = public)]
     pub(crate) public_addr: Vec<Place>,
     /// Tell so often on standard error what the server has done
-    #[arg(long, value_name = "SECONDS", value_parser = some_seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = some_seconds, allow_hyphen_values = true)]
     pub(crate) stats: Option<Duration>,
 }
 

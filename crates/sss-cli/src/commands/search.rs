@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::json;
 use sss::{Absence, Eid, FoundBy, Host, RegistrationState, SearchError, printable};
 
-use crate::cli::some_seconds;
+use crate::cli::{some_seconds, whole};
 use crate::connector::{Times, build_with};
 use crate::diagnosis::Watch;
 use crate::error::{Error, Exit};
@@ -45,7 +45,7 @@ pub(crate) struct SearchArgs {
     #[command(flatten)]
     pub(crate) servers: ServerArgs,
     /// Show at most so many hosts
-    #[arg(short = 'n', long, value_name = "N", default_value = "100", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(short = 'n', long, value_name = "N", default_value = "100", value_parser = whole::<u16>(1..=65_535), allow_hyphen_values = true)]
     pub(crate) number: u16,
     /// Show the hosts that come behind this one
     #[arg(long, value_name = "EID")]
@@ -54,7 +54,7 @@ pub(crate) struct SearchArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) identity: Option<PathBuf>,
     /// Seconds to try to reach the servers
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = some_seconds)]
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = some_seconds, allow_hyphen_values = true)]
     pub(crate) timeout: Duration,
 }
 

@@ -64,7 +64,7 @@ pub(crate) struct ServeArgs {
     #[arg(long)]
     pub(crate) write: bool,
     /// Take no more than SIZE (such as 500M or 20G) for everything below the directory [default: what the disk holds]
-    #[arg(long, value_name = "SIZE", requires = "write", value_parser = some_size)]
+    #[arg(long, value_name = "SIZE", requires = "write", value_parser = some_size, allow_hyphen_values = true)]
     pub(crate) quota: Option<u64>,
     /// Let only this host connect, without a ticket (may be given several times)
     #[arg(long, value_name = "EID", conflicts_with_all = ["public", "ticket_file"])]

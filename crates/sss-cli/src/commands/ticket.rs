@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::json;
 use sss::Host;
 
+use crate::cli::whole;
 use crate::commands::{qr, secret_file};
 use crate::error::{Error, Exit};
 use crate::identity;
@@ -49,7 +50,7 @@ pub(crate) struct TicketArgs {
     #[arg(long)]
     pub(crate) no_addresses: bool,
     /// UDP port that the host listens at
-    #[arg(long, value_name = "PORT", default_value_t = DEFAULT_PORT, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "PORT", default_value_t = DEFAULT_PORT, value_parser = whole::<u16>(1..=65_535), allow_hyphen_values = true)]
     pub(crate) port: u16,
     #[command(flatten)]
     pub(crate) servers: ServerArgs,

@@ -275,10 +275,43 @@ fn commands_that_are_none_are_told_without_those_that_are_hidden() {
             ran.err
         );
     }
-    client
-        .run(["ping", "127.0.0.1", "--timeout", "-1"])
-        .expect(2)
-        .says(&["is not a number of seconds"]);
+    for (words, says) in [
+        (
+            &["ping", "127.0.0.1", "--timeout", "-1"][..],
+            "is not a number of seconds",
+        ),
+        (&["ping", "127.0.0.1", "-i", "-1"], "\"-1\" is not a number of seconds"),
+        (
+            &["ping", "127.0.0.1", "-i", "-1s"],
+            "\"-1s\" is not a number of seconds",
+        ),
+        (&["ping", "127.0.0.1", "-i", "NaN"], "is not a number of seconds"),
+        (
+            &["ping", "127.0.0.1", "-c", "-1"],
+            "\"-1\" is not a whole number from 1 to 10000000",
+        ),
+        (&["ping", "127.0.0.1", "-c", "1.5"], "is not a whole number from 1"),
+        (&["ping", "127.0.0.1", "-c", "0"], "is not a whole number from 1"),
+        (&["demo", "--seed", "-1"], "is not a whole number from 0"),
+        (&["search", "x", "-n", "-1"], "is not a whole number from 1 to 65535"),
+        (&["search", "x", "--timeout", "-1"], "is not a number of seconds"),
+        (
+            &["serve", ".", "--port", "-1"],
+            "is no port: that is a whole number from 0 to 65535",
+        ),
+        (&["serve", ".", "--write", "--quota", "-5M"], "\"-5M\" is not a size"),
+        (&["get", "127.0.0.1", "--limit-rate", "-5M"], "\"-5M\" is no rate"),
+        (&["put", "x", "127.0.0.1", "--limit-rate", "-1"], "\"-1\" is no rate"),
+        (&["rendezvous", "--relay", "--relay-rate", "-1"], "is no rate"),
+        (&["rendezvous", "--lease", "5"], "is not a whole number from 6 to 600"),
+        (
+            &["ticket", "--public", "--port", "-1"],
+            "is not a whole number from 1 to 65535",
+        ),
+    ] {
+        let ran = client.run(words).expect(2).says(&[says]);
+        assert!(!ran.err.contains("tip:"), "{words:?}: {}", ran.err);
+    }
     client
         .run(["ping", "127.0.0.1", "--timeout", "0"])
         .expect(2)
