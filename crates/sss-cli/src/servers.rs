@@ -121,16 +121,17 @@ impl ServerArgs {
             return Ok(Vec::new());
         }
         if !self.server.is_empty() {
-            return Ok(self.server.clone());
+            return Ok(each_once(self.server.clone()));
         }
-        match std::env::var(VARIABLE) {
-            Ok(text) => of_environment(&text),
+        let named = match std::env::var(VARIABLE) {
+            Ok(text) => of_environment(&text)?,
             // Who has no home has no file there.
             Err(_) => match identity::config_directory() {
-                Ok(directory) => read_lines(&directory.join(FILE), IfMissing::Nothing),
-                Err(_) => Ok(Vec::new()),
+                Ok(directory) => read_lines(&directory.join(FILE), IfMissing::Nothing)?,
+                Err(_) => Vec::new(),
             },
-        }
+        };
+        Ok(each_once(named))
     }
 
     /// As [`Self::known`], and beside them those that a ticket names: they are asked unless that would tell whoever has
@@ -229,6 +230,17 @@ impl ServerArgs {
             Some(name) => Err(not_asked(&name.host())),
         }
     }
+}
+
+/// List of what was named, in its order, without what was named before.
+pub(crate) fn each_once<T: PartialEq>(named: Vec<T>) -> Vec<T> {
+    let mut once: Vec<T> = Vec::with_capacity(named.len());
+    for one in named {
+        if !once.contains(&one) {
+            once.push(one);
+        }
+    }
+    once
 }
 
 fn not_asked(name: &str) -> Error {
@@ -481,6 +493,13 @@ mod tests {
         assert_eq!(of_environment("").unwrap(), []);
         let error = of_environment(&format!("{a};{b}")).unwrap_err().to_string();
         assert!(error.contains("SSS_SERVER") && error.contains("--no-server"), "{error}");
+    }
+
+    #[test]
+    fn who_is_named_twice_counts_once() {
+        let [a, b] = [1, 2].map(|n| format!("{}@192.0.2.{n}", eid(n)).parse::<ServerAt>().unwrap());
+        let server = vec![b.clone(), a.clone(), b.clone(), a.clone()];
+        assert_eq!(ServerArgs { server, ..none() }.known().unwrap(), [b, a]);
     }
 
     #[test]

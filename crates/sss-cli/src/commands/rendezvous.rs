@@ -22,7 +22,7 @@ use crate::listen::ListenArgs;
 use crate::output::{Output, count, size};
 use crate::place::{DEFAULT_PORT, Place};
 use crate::server_at::Tls;
-use crate::servers::{IfMissing, read_lines};
+use crate::servers::{IfMissing, each_once, read_lines};
 use crate::transfer::rate::Rate;
 
 /// Run a server by which hosts find each other by their EIDs, also behind NATs
@@ -131,7 +131,7 @@ pub(crate) async fn run(args: RendezvousArgs, output: Output) -> Result<(), Erro
         Some(address) => Some(metrics::bind(address).await?),
         None => None,
     };
-    announce(&host, (&args.public_addr, &metrics), output);
+    announce(&host, (&each_once(args.public_addr.clone()), &metrics), output);
     if let Some(metrics) = metrics {
         tokio::spawn(metrics::serve(metrics, host.clone()));
     }

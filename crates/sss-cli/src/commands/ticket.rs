@@ -12,7 +12,7 @@ use crate::error::{Error, Exit};
 use crate::identity;
 use crate::output::Output;
 use crate::place::{DEFAULT_PORT, Place};
-use crate::servers::ServerArgs;
+use crate::servers::{ServerArgs, each_once};
 use crate::ticket::Ticket;
 
 /// Longest string of a record in the DNS, in bytes.
@@ -93,7 +93,7 @@ pub(crate) async fn run(args: TicketArgs, output: Output) -> Result<(), Error> {
     let is_unplaced = args.no_addresses || relay_only;
     let places = match (args.at, is_unplaced || is_for_all) {
         (_, true) => Vec::new(),
-        (places, _) if !places.is_empty() => places,
+        (places, _) if !places.is_empty() => each_once(places),
         _ => here(args.port, args.servers.lan_only).await?,
     };
     if places.is_empty() && servers.is_empty() && !args.servers.mdns.is_on() {

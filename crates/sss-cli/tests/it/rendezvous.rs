@@ -610,6 +610,9 @@ fn a_ticket_is_made_without_serving() {
     assert_eq!(json.event("ticket")["eid"], serving.eid.as_str());
     assert_eq!(json.out.lines().count(), 1);
     home.run(["ticket"]).expect(2).says(&["--ticket-file"]);
+    let once = home.run(["ticket", "--public", "--at", "192.0.2.1"]).expect(0);
+    let twice = ["ticket", "--public", "--at", "192.0.2.1", "--at", "192.0.2.1:7757"];
+    assert_eq!(home.run(twice).expect(0).out, once.out);
     let nowhere = ["ticket", "--public", "--no-addresses", "--no-server"];
     home.run(nowhere).expect(2).says(&["without a place"]);
 }
