@@ -17,11 +17,13 @@ use crate::interrupt;
 use crate::network;
 use crate::output::Output;
 use crate::server_at::ServerAt;
-use crate::servers::{self, ServerArgs};
+use crate::servers::{self, ServerArgs, each_once};
 
 /// Pause between looks at registrations, and before a server is asked again that was asked too often.
 const PAUSE: Duration = Duration::from_millis(20);
 const BUSY: Duration = Duration::from_millis(200);
+/// Words under which a host is listed, at most (RCH-2): none is listed under more.
+pub(crate) const MOST_WORDS: usize = 16;
 /// Hosts listed under one of several words that are looked at, at most.
 const MOST: usize = 10_000;
 /// Time that the server has to hear that this host is going.
@@ -39,7 +41,7 @@ Words are compared as they are written. What a host says of itself is not
 verified; its EID is proven when you connect. `sss serve --listed WORDS` is
 what lists a host.")]
 pub(crate) struct SearchArgs {
-    /// Words under which a host is to be listed, all of them
+    /// Words under which a host is to be listed, all of them; at most 16
     #[arg(value_name = "WORD", required = true, value_parser = word)]
     pub(crate) words: Vec<String>,
     #[command(flatten)]
@@ -86,7 +88,13 @@ pub(crate) fn word(text: &str) -> Result<String, String> {
 }
 
 /// Searches.
-pub(crate) async fn run(args: SearchArgs, output: Output) -> Result<(), Error> {
+pub(crate) async fn run(mut args: SearchArgs, output: Output) -> Result<(), Error> {
+    args.words = each_once(args.words);
+    let words = args.words.len();
+    if words > MOST_WORDS {
+        let what = format!("{words} words are given, and no host is listed under more than {MOST_WORDS}");
+        return Err(Error::new(Exit::Usage, what, "search for some of them"));
+    }
     let servers = args.servers.known()?;
     if servers.is_empty() {
         let next = "name one with --server EID@HOST, in SSS_SERVER, or in the file `servers` beside the identity";
@@ -121,10 +129,21 @@ pub(crate) async fn run(args: SearchArgs, output: Output) -> Result<(), Error> {
         output.fact(text, &fact);
         last = Some(eid);
     }
+    output.machine(&[json!({"event": "searched", "listed": total.min(number), "more": total > number})]);
     if let Some(last) = last.filter(|_| total > number) {
         output.note(format!("there are more: --after {last} shows them"));
     }
+    if total == 0 {
+        output.note(nobody(&args));
+    }
     Ok(())
+}
+
+/// Words for a search that has found no host.
+fn nobody(args: &SearchArgs) -> String {
+    let words: Vec<String> = args.words.iter().map(|word| format!("{word:?}")).collect();
+    let more = if args.after.is_some() { " behind that one" } else { "" };
+    format!("no host{more} is listed under {}", words.join(" and "))
 }
 
 async fn search(host: &Host, servers: &[ServerAt], args: &SearchArgs) -> Result<Found, Error> {

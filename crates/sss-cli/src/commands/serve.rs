@@ -219,8 +219,8 @@ fn words(text: &str) -> Result<String, String> {
         search::word(word)?;
     }
     match words.len() {
-        1..=16 => Ok(words.join(" ")),
-        _ => Err("a host is listed under 1 to 16 words".to_owned()),
+        1..=search::MOST_WORDS => Ok(words.join(" ")),
+        _ => Err(format!("a host is listed under 1 to {} words", search::MOST_WORDS)),
     }
 }
 

@@ -477,6 +477,11 @@ fn a_host_that_was_stopped_is_said_to_be_offline_at_once() {
     ran.says(&["is offline", "heard nothing of it for"]);
 }
 
+/// The last fact of a command.
+fn ran_end(ran: &Ran) -> serde_json::Value {
+    ran.json().pop().expect("a fact")
+}
+
 #[test]
 fn hosts_that_are_listed_are_found_by_words() {
     let (home, other, client) = (Home::new(), Home::new(), Home::new());
@@ -508,7 +513,26 @@ fn hosts_that_are_listed_are_found_by_words() {
         "{}",
         ran.out
     );
-    assert_eq!(search(&["london"]).expect(0).out, "");
+    let end = ran_end(&search(&["photos", "-n", "1", "--json"]));
+    assert_eq!(end, serde_json::json!({"event": "searched", "listed": 1, "more": true}));
+    // Nobody is told, too, and in which words.
+    let ran = search(&["london", "london", "berlin"]).expect(0);
+    assert_eq!(ran.out, "");
+    ran.says(&["no host is listed under \"london\" and \"berlin\"\n"]);
+    let ran = search(&["photos", "--after", eids[1]]).expect(0);
+    ran.says(&["no host behind that one is listed under \"photos\""]);
+    let ran = search(&["london", "--json"]).expect(0);
+    assert_eq!((ran.json().len(), ran.err.as_str()), (1, ""));
+    assert_eq!(
+        ran_end(&ran),
+        serde_json::json!({"event": "searched", "listed": 0, "more": false})
+    );
+    let words: Vec<String> = (0..19).map(|n| format!("w{n}")).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    search(&words)
+        .expect(2)
+        .says(&["19 words are given", "under more than 16"]);
+    search(&words[..16]).expect(0).says(&["no host is listed"]);
     search(&["two words"]).expect(2).says(&["no space"]);
     client.run(["search", "photos"]).expect(2).says(&["--server EID@HOST"]);
     let serve = ["serve", ".", "--public", "--listed", "photos"];
