@@ -13,7 +13,7 @@ use sss::{
 use sss_files::{PROTOCOL, Refusal, RelPath, SERVICE, Status};
 
 use crate::cli::{key_log_has_a_place, some_size};
-use crate::commands::{access_log, ping, qr, relay_check, routes, search, secret_file};
+use crate::commands::{access_log, ping, qr, relay_check, routes, search, secret_file, ticket};
 use crate::error::{Error, Exit};
 use crate::identity;
 use crate::interrupt;
@@ -335,13 +335,13 @@ pub(crate) fn announce(
     if relay_only {
         addresses.clear();
     }
+    let elsewhere = addresses.iter().filter(|address| !address.ip().is_loopback());
+    let mut places: Vec<Place> = elsewhere.copied().map(Place::Address).collect();
+    if places.is_empty() {
+        places.extend(addresses.iter().copied().map(Place::Address));
+    }
     let ticket = secret.map(|secret| {
-        let elsewhere = addresses.iter().filter(|address| !address.ip().is_loopback());
-        let mut places: Vec<Place> = elsewhere.copied().map(Place::Address).collect();
-        if places.is_empty() {
-            places.extend(addresses.iter().copied().map(Place::Address));
-        }
-        Ticket::new(eid, places, Some(secret))
+        Ticket::new(eid, places.iter().cloned(), Some(secret))
             .with_servers(servers.iter().cloned())
             .to_string()
     });
@@ -362,6 +362,10 @@ pub(crate) fn announce(
     // Each `listening` has it for machines.
     if let Some(ticket) = ticket.as_ref().filter(|_| !output.is_json()) {
         output.prose(format!("ticket {ticket}"), &json!(null));
+    }
+    // Whoever names the own machine means it.
+    if ticket.is_some() && host.local_addr().ip().is_unspecified() {
+        ticket::note_if_useless(&places, output);
     }
     ticket
 }

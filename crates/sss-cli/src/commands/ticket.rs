@@ -35,7 +35,7 @@ are known. With --at it names those places in place of the addresses, and with
 zone, and names no addresses but those of --at: all the world reads it.")]
 pub(crate) struct TicketArgs {
     /// The file with the secret of the ticket, as of `sss serve`; made if it is not there
-    #[arg(long, value_name = "FILE", required_unless_present = "public")]
+    #[arg(long, value_name = "FILE")]
     pub(crate) ticket_file: Option<PathBuf>,
     /// Without a secret, for a host that serves everybody
     #[arg(long, conflicts_with = "ticket_file")]
@@ -76,9 +76,10 @@ fn in_dns(text: &str) -> Result<String, String> {
 
 /// Prints the ticket.
 pub(crate) async fn run(args: TicketArgs, output: Output) -> Result<(), Error> {
-    let secret = match &args.ticket_file {
-        Some(file) => Some(secret_file::load_or_create(file)?),
-        None => None,
+    let secret = match (&args.ticket_file, args.public) {
+        (Some(file), _) => Some(secret_file::load_or_create(file)?),
+        (None, true) => None,
+        (None, false) => return Err(for_whom()),
     };
     let servers = args.servers.enough_with(&[])?;
     let relay_only = args.servers.relay.relay_only;
@@ -91,9 +92,10 @@ pub(crate) async fn run(args: TicketArgs, output: Output) -> Result<(), Error> {
     let is_for_all = args.dns.is_some() && args.at.is_empty();
     // Where the host is reached by relays alone, its ticket does not tell where it is.
     let is_unplaced = args.no_addresses || relay_only;
+    let is_placed = !args.at.is_empty();
     let places = match (args.at, is_unplaced || is_for_all) {
         (_, true) => Vec::new(),
-        (places, _) if !places.is_empty() => each_once(places),
+        (places, _) if is_placed => each_once(places),
         _ => here(args.port, args.servers.lan_only).await?,
     };
     if places.is_empty() && servers.is_empty() && !args.servers.mdns.is_on() {
@@ -110,6 +112,9 @@ pub(crate) async fn run(args: TicketArgs, output: Output) -> Result<(), Error> {
     if args.dns.is_some() {
         warn_of_loopback(&places, output);
     }
+    if !is_placed {
+        note_if_useless(&places, output);
+    }
     let ticket = Ticket::new(eid, places, secret).with_servers(servers).to_string();
     let record = args.dns.map(|name| record(&name, &ticket));
     let mut fact = json!({"event": "ticket", "eid": eid.to_string(), "ticket": ticket});
@@ -121,6 +126,23 @@ pub(crate) async fn run(args: TicketArgs, output: Output) -> Result<(), Error> {
         qr::show(&ticket, output)?;
     }
     Ok(())
+}
+
+/// Error for a ticket of which it is not said whether it has a secret.
+fn for_whom() -> Error {
+    let next = "give --ticket-file FILE, as `sss serve` has it, for a host that serves whoever has the ticket; or \
+                --public for one that serves everybody";
+    Error::new(Exit::Usage, "it is not said for whom the ticket is", next)
+}
+
+/// Says if a ticket holds addresses, and none of them leads others to this machine.
+pub(crate) fn note_if_useless(places: &[Place], output: Output) {
+    if places.is_empty() || !places.iter().all(Place::is_loopback) {
+        return;
+    }
+    let text = "this machine has no network: the ticket holds no address that others can use\n  -> connect this machine \
+                to a network, and make the ticket again";
+    output.prose_aside(text, &json!({"event": "note", "text": text}));
 }
 
 /// Says which of the places are of no use in a zone.

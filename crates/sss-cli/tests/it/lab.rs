@@ -13,6 +13,7 @@ mod avahi;
 mod blocked;
 #[cfg(feature = "mdns")]
 mod capture;
+mod cut_off;
 #[cfg(feature = "mdns")]
 mod lan;
 #[cfg(feature = "port-mapping")]

@@ -633,7 +633,7 @@ fn a_ticket_is_made_without_serving() {
     let json = json.expect(0);
     assert_eq!(json.event("ticket")["eid"], serving.eid.as_str());
     assert_eq!(json.out.lines().count(), 1);
-    home.run(["ticket"]).expect(2).says(&["--ticket-file"]);
+    home.run(["ticket"]).expect(2).says(&["--ticket-file", "--public"]);
     let once = home.run(["ticket", "--public", "--at", "192.0.2.1"]).expect(0);
     let twice = ["ticket", "--public", "--at", "192.0.2.1", "--at", "192.0.2.1:7757"];
     assert_eq!(home.run(twice).expect(0).out, once.out);
