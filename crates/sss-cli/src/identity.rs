@@ -1,7 +1,9 @@
 //! Place of the tool's identity, and of other private files. What is in an identity file is the library's affair.
 
+use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -38,13 +40,50 @@ pub(crate) fn default_file() -> Result<PathBuf, Error> {
     Ok(config_directory()?.join("identity"))
 }
 
-/// Makes the directory of a private file, if it is missing.
+/// Makes the directory of a private file if that is the one of this user's files, and missing. Any other has to be
+/// there: who names a file in a directory that is not has mistyped it, more often than not.
+///
+/// # Errors
+/// If it cannot be made, or is not there.
 pub(crate) fn make_directory_of(file: &Path) -> Result<(), Error> {
-    let Some(directory) = file.parent().filter(|d| !d.as_os_str().is_empty()) else {
+    check_directory_of(file)?;
+    let Some(directory) = directory_of(file).filter(|directory| is_own(directory)) else {
         return Ok(());
     };
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
     made.map_err(|error| Error::local(directory, "make the directory", &error))
+}
+
+/// Checks that a file that may be missing can be made: its directory is there, or is that of this user's files.
+///
+/// # Errors
+/// If it is not.
+pub(crate) fn check_directory_of(file: &Path) -> Result<(), Error> {
+    let Some(directory) = directory_of(file).filter(|directory| !is_own(directory)) else {
+        return Ok(());
+    };
+    match fs::metadata(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let (shown, file) = (printable(directory), file.file_name().unwrap_or_default());
+            let what = format!("there is no directory {shown} for the file {}", printable(file));
+            Err(Error::new(Exit::Failed, what, "make it, or name a file elsewhere"))
+        }
+        // What else is wrong with it is told when it is used.
+        _ => Ok(()),
+    }
+}
+
+/// The directory that has to be there for a file.
+fn directory_of(file: &Path) -> Option<&Path> {
+    file.parent().filter(|directory| !directory.as_os_str().is_empty())
+}
+
+fn is_own(directory: &Path) -> bool {
+    config_directory().is_ok_and(|own| own == directory)
+}
+
+fn printable(path: impl AsRef<OsStr>) -> String {
+    sss_files::printable(path.as_ref().as_bytes())
 }
 
 /// Returns whether there is an identity, before [`load`] makes one.
@@ -126,14 +165,21 @@ mod tests {
     const TEXT: Output = Output::new(false);
 
     #[test]
-    fn missing_directories_are_made_for_the_owner_and_others_stay_as_they_are() {
+    fn directories_that_are_named_are_not_made_and_stay_as_they_are() {
         let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("new/dir/identity");
+        let file = dir.path().join("new/identity");
+        for made in [create(&file), replace(&file)] {
+            let said = made.unwrap_err().to_string();
+            assert!(
+                said.contains("there is no directory") && said.contains("for the file identity"),
+                "{said}"
+            );
+        }
+        let directory = file.parent().unwrap();
+        assert!(!directory.exists());
+        fs::create_dir(directory).unwrap();
         let made = create(&file).unwrap();
         assert_eq!(load(Some(&file), TEXT).unwrap().eid(), made.eid());
-        let directory = file.parent().unwrap();
-        assert_eq!(fs::metadata(directory).unwrap().mode() & 0o777, 0o700);
-
         fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
         assert!(create(&file).unwrap_err().to_string().contains("--force"));
         assert_ne!(replace(&file).unwrap().eid(), made.eid());

@@ -89,7 +89,11 @@ impl KnownHosts {
     fn read(&self) -> Result<String, Error> {
         let wrong = |error: io::Error| Error::local(&self.file, "read the known hosts in", &error);
         match fs::metadata(&self.file) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(String::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // It is to be made when there is something to be remembered: whether it can be is told before.
+                identity::check_directory_of(&self.file)?;
+                return Ok(String::new());
+            }
             Ok(there) if there.is_file() => {}
             Ok(_) => {
                 let what = format!("{} is no file, and cannot have known hosts", self.file());
@@ -164,7 +168,7 @@ mod tests {
     #[test]
     fn who_was_remembered_is_known_at_that_host_only() {
         let dir = tempfile::tempdir().unwrap();
-        let known = KnownHosts::new(Some(dir.path().join("config/known_hosts"))).unwrap();
+        let known = KnownHosts::new(Some(dir.path().join("known_hosts"))).unwrap();
         let (first, second) = (Eid::from_public_key(&[1; 32]), Eid::from_public_key(&[2; 32]));
         let judge = |at: &str, eid| known.judge(&place(at), eid).unwrap();
         let new = |others: &[Eid]| Standing::New {
@@ -228,6 +232,11 @@ mod tests {
             judged.unwrap_err().to_string()
         };
         assert!(said("/dev/zero".into()).contains("is no file"));
+        let missing = said(dir.path().join("missing/known_hosts"));
+        assert!(
+            missing.contains("there is no directory") && missing.contains("for the file known_hosts"),
+            "{missing}"
+        );
         let file = dir.path().join("known_hosts");
         let large = fs::File::create(&file).unwrap();
         large.set_len(MOST + 1).unwrap();

@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use crate::error::{Error, Exit};
+use crate::identity;
 use crate::ticket::Secret;
 
 /// Reads the secret, or makes the file with a new one if there is none.
@@ -21,7 +22,10 @@ pub(crate) fn load_or_create(path: &Path) -> Result<Secret, Error> {
             Err(Error::new(Exit::Failed, what, "name a file with --ticket-file"))
         }
         Ok(_) => load(path, File::open(path).map_err(wrong)?),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => create(path).map_err(wrong),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            identity::check_directory_of(path)?;
+            create(path).map_err(wrong)
+        }
         Err(error) => Err(wrong(error)),
     }
 }

@@ -70,6 +70,38 @@ fn a_host_known_by_address_is_trusted_once_and_then_held_to_it() {
 }
 
 #[test]
+fn the_directory_of_a_file_that_is_named_is_not_made() {
+    let (server, client) = (Home::new(), Home::new());
+    let serving = server.serve(&server.dir("source"), &[]);
+    let missing = client.path("missing");
+    let [hosts, key, secret] = ["kh", "key", "secret"].map(|name| missing.join(name).display().to_string());
+    let ping = ["ping", serving.address(), "-c", "1", "--trust", "--known-hosts", &hosts];
+    for (command, file) in [
+        (&ping[..], "kh"),
+        (&["id", "--new", "--file", &key], "key"),
+        (&["id", "--new", "--force", "--file", &key], "key"),
+        (&["ticket", "--ticket-file", &secret], "secret"),
+        (&["serve", ".", "--ticket-file", &secret], "secret"),
+    ] {
+        let ran = client.run(command).expect(1);
+        ran.says(&[
+            "there is no directory",
+            "missing",
+            &format!("for the file {file}"),
+            "make it",
+        ]);
+        assert!(!missing.exists(), "{command:?}");
+    }
+    fs::create_dir(&missing).unwrap();
+    client.run(ping).expect(0).says(&["remembered in"]);
+    // That of the user's files is: by whatever needs it first.
+    let fresh = Home::new();
+    fresh.run(["id", "--new"]).expect(0);
+    let own = fs::metadata(fresh.path("config/sss")).unwrap();
+    assert_eq!(own.permissions().mode() & 0o777, 0o700);
+}
+
+#[test]
 fn nobody_answers_a_question_through_a_pipe() {
     let (server, client) = (Home::new(), Home::new());
     let serving = server.serve(&server.dir("source"), &[]);
