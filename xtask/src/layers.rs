@@ -158,6 +158,7 @@ const MODULES: &[(&str, Layers)] = &[
                 "driver::notices",
                 "driver::slots",
                 "driver::stats",
+                "interface",
                 "mapping::desk",
                 "tunnels",
             ],

@@ -13,7 +13,7 @@ use crate::diagnosis::{Diagnosis, Watch};
 use crate::error::{Error, Exit, NO_WAY, NO_WAY_BY_RELAY, NOT_FOUND_YET};
 use crate::mdns;
 use crate::output::Output;
-use crate::place::Place;
+use crate::place::{CHECK_NAME, NAME_INTERFACE, Place};
 use crate::server_at::ServerAt;
 use crate::servers;
 use crate::target::Target;
@@ -418,11 +418,11 @@ pub(crate) fn connect_error(error: ConnectError) -> Error {
     match error {
         ConnectError::Negotiation(error) => error.into(),
         ConnectError::Closed(reason) => reason.into(),
-        ConnectError::Unresolved { .. } => Error::new(
-            Exit::Unreachable,
-            error.to_string(),
-            "check the name, or give the IP address",
-        ),
+        ConnectError::Unresolved { ref names, .. } => {
+            let is_name = names.iter().any(|unresolved| !unresolved.name.contains('%'));
+            let next = if is_name { CHECK_NAME } else { NAME_INTERFACE };
+            Error::new(Exit::Unreachable, error.to_string(), next)
+        }
         other => Error::new(Exit::Failed, other.to_string(), "run the same command again"),
     }
 }

@@ -90,12 +90,10 @@ async fn of_one(host: Host, server: ServerAt, asking: Duration) -> (String, Find
     let addresses = match timeout(asking, place.resolve()).await {
         Ok(Ok(addresses)) => addresses,
         Ok(Err(error)) => {
-            let what = format!("cannot look up {}: {error}", place.host());
-            return (what, Finding::NoOther);
+            return (place.unresolved(&error.to_string()).0, Finding::NoOther);
         }
         Err(_) => {
-            let what = format!("cannot look up {}: the resolver does not answer", place.host());
-            return (what, Finding::NoOther);
+            return (place.unresolved("the resolver does not answer").0, Finding::NoOther);
         }
     };
     let probes: Vec<_> = addresses

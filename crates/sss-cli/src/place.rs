@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use sss::{Eid, Hint};
+use sss::{Eid, Hint, NoInterface};
 use thiserror::Error;
 
 /// The UDP port of `sss serve`, and of a host that is named without one. It and the 15 behind it are registered for
@@ -18,6 +18,11 @@ const MAX_LABEL: usize = 63;
 const BEFORE_NAME: usize = 5;
 /// Longest name of a network interface, in bytes.
 const MAX_ZONE: usize = 15;
+
+/// Advises what to do about a name that cannot be looked up.
+pub(crate) const CHECK_NAME: &str = "check the name, or give the IP address";
+/// Advises what to do about an interface that this machine does not have.
+pub(crate) const NAME_INTERFACE: &str = "write the name of this machine's interface to that link behind the %";
 
 /// Place where a host may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,10 +167,12 @@ impl Place {
     /// All addresses of it, by the system's resolver where it is a name.
     ///
     /// # Errors
-    /// Those of the resolver. There is at least one address otherwise.
+    /// Those of the resolver, or that this machine has no such interface. There is at least one address otherwise.
     pub(crate) async fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
-        if let Self::Address(address) = self {
-            return Ok(vec![*address]);
+        match self {
+            Self::Address(address) => return Ok(vec![*address]),
+            Self::Scoped(_, zone, _) => NoInterface::check(zone).map_err(io::Error::other)?,
+            Self::Name(..) => {}
         }
         let found: Vec<_> = tokio::net::lookup_host((self.host(), self.port()))
             .await?
@@ -175,6 +182,16 @@ impl Place {
             return Err(io::Error::new(io::ErrorKind::NotFound, "it has no address"));
         }
         Ok(found)
+    }
+}
+
+impl Place {
+    /// Says that [`Self::resolve`] has failed, and what to do about it.
+    pub(crate) fn unresolved(&self, why: &str) -> (String, &'static str) {
+        match self {
+            Self::Scoped(..) => (format!("cannot send to {self}: {why}"), NAME_INTERFACE),
+            _ => (format!("cannot look up {}: {why}", self.host()), CHECK_NAME),
+        }
     }
 }
 
@@ -321,7 +338,8 @@ mod tests {
                 .iter()
                 .all(|a| a.ip().is_loopback())
         );
-        assert!(parse("[fe80::1%no-such]").unwrap().resolve().await.is_err());
+        let missing = parse("[fe80::1%no-such]").unwrap().resolve().await.unwrap_err();
+        assert!(missing.to_string().contains("no interface no-such"), "{missing}");
         assert!(parse("no-such-host.invalid").unwrap().resolve().await.is_err());
     }
 }

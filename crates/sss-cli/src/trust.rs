@@ -128,8 +128,8 @@ impl Trust {
         let looking = tokio::time::timeout(self.timeout, place.resolve()).await;
         let looked_up = looking.unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut)));
         let addresses = looked_up.map_err(|error| {
-            let what = format!("cannot look up {}: {error}", place.host());
-            Error::new(Exit::Unreachable, what, "check the name, or give the IP address")
+            let (what, next) = place.unresolved(&error.to_string());
+            Error::new(Exit::Unreachable, what, next)
         })?;
         let mut probes = JoinSet::new();
         for address in addresses {

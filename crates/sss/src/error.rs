@@ -11,7 +11,7 @@ use sss_proto::{BadSetting, CloseReason, NegotiationError, OpenError, ReadError,
 use sss_wire::Seconds;
 use thiserror::Error;
 
-use crate::hint::UnresolvedName;
+use crate::hint::{self, UnresolvedName};
 
 /// Reason why a host could not be made.
 #[derive(Debug, Error)]
@@ -118,7 +118,7 @@ pub enum ConnectError {
     #[error(transparent)]
     Closed(CloseReason),
     /// Names that were given as hints could not be looked up.
-    #[error("cannot look up {}{}", list(names), and(error.as_deref()))]
+    #[error("cannot {} {}{}", looking_up(names), list(names), and(error.as_deref()))]
     Unresolved {
         /// The names, and why; not empty.
         names: Vec<UnresolvedName>,
@@ -146,6 +146,14 @@ impl ConnectError {
             }
             other => other,
         }
+    }
+}
+
+/// Nobody is asked about addresses of one link.
+fn looking_up(names: &[UnresolvedName]) -> &'static str {
+    match names.iter().all(|name| hint::is_scoped(&name.name)) {
+        true => "send to",
+        false => "look up",
     }
 }
 

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use tokio::task::JoinSet;
 
 use crate::driver::addresses;
+use crate::interface::NoInterface;
 
 /// Addresses of one name that are tried, at most.
 const MAX_PER_NAME: usize = 8;
@@ -123,9 +124,14 @@ impl fmt::Debug for Hint {
 /// Returns whether a name is an IPv6 address and the interface to its link, such as `fe80::1%eth0`: nobody has to be
 /// asked where that is.
 pub(crate) fn is_scoped(name: &str) -> bool {
+    interface(name).is_some()
+}
+
+/// The interface that such an address names.
+fn interface(name: &str) -> Option<&str> {
     let host = name.rsplit_once(':').map_or(name, |(host, _)| host);
-    let parts = host.trim_matches(['[', ']']).split_once('%');
-    parts.is_some_and(|(ip, zone)| ip.parse::<Ipv6Addr>().is_ok() && !zone.is_empty())
+    let (ip, zone) = host.trim_matches(['[', ']']).split_once('%')?;
+    (ip.parse::<Ipv6Addr>().is_ok() && !zone.is_empty()).then_some(zone)
 }
 
 /// Looks up all names at once. Gives the addresses that a socket bound to `local` can reach, each once, and the names
@@ -156,6 +162,9 @@ async fn look_up_one(name: &str, local: SocketAddr) -> Result<Vec<SocketAddr>, U
         None => return useless("a port is missing: write it like example.org:4433"),
         Some(0) => return useless("port 0 is no port of a host"),
         Some(_) => {}
+    }
+    if let Some(Err(missing)) = interface(name).map(NoInterface::check) {
+        return useless(&missing.to_string());
     }
     let found = match tokio::net::lookup_host(name).await {
         Ok(found) => found.map(addresses::canonical).collect::<Vec<_>>(),

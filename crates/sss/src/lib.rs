@@ -103,6 +103,7 @@ mod explain;
 mod hint;
 mod host;
 mod identity;
+mod interface;
 mod link;
 #[cfg(feature = "port-mapping")]
 mod mapping;
@@ -136,6 +137,7 @@ pub use explain::{Explanation, NatKind};
 pub use hint::{Hint, UnresolvedName};
 pub use host::Host;
 pub use identity::{Identity, IdentityError};
+pub use interface::NoInterface;
 pub use link::LinkWatch;
 pub use peer::Peer;
 pub use peer_service::{AttemptError, OfflineReason, PeerEvent, PeerService, PeerServiceError};

@@ -101,6 +101,30 @@ fn what_is_wrong_here_is_said_to_be_here() {
 }
 
 #[test]
+fn an_interface_that_is_not_there_is_no_name_that_was_not_found() {
+    let home = Home::new();
+    let other = sss::Eid::from_public_key(&[7; 32]);
+    let (at, found) = ("[fe80::1%no-such]:7000", format!("{other}@[fe80::1%no-such]:7000"));
+    let (alone, limit) = (other.to_string(), ["--timeout", "1"]);
+    for (command, code) in [
+        (&["ping", at][..], 3),
+        (&["ls", &found], 3),
+        (&["ls", &alone, "--server", &found], 3),
+        (&["doctor", &found], 3),
+    ] {
+        let ran = home.run(command.iter().chain(&limit)).expect(code);
+        let ran = ran.says(&["there is no interface no-such on this machine: there ", "lo", "-> "]);
+        assert!(!ran.err.contains("look up"), "{}", ran.err);
+        if !command.contains(&"--server") {
+            ran.says(&["interface to that link behind the %"]);
+        }
+    }
+    home.run(["serve", ".", "--bind", "[fe80::1%no-such]"])
+        .expect(1)
+        .says(&["is no address of this machine", "there is no interface no-such"]);
+}
+
+#[test]
 fn malformed_command_lines() {
     let home = Home::new();
     for (target, says) in [
