@@ -206,7 +206,7 @@ const MODULES: &[(&str, Layers)] = &[
             &["transfer"],
             &["target"],
             &["error"],
-            &["diagnosis", "dns", "dns_absent", "interrupt"],
+            &["diagnosis", "interrupt"],
             &["listen", "output"],
             &[
                 "identity",
@@ -216,7 +216,7 @@ const MODULES: &[(&str, Layers)] = &[
                 "port_mapping",
                 "port_mapping_absent",
             ],
-            &["servers"],
+            &["dns", "dns_absent", "servers"],
             &["cli", "dry_run", "given_ticket", "progress"],
             &["known_hosts"],
             &["trust"],

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use sss::{
@@ -41,6 +41,9 @@ const FAREWELL: Duration = Duration::from_secs(2);
 
 /// As [`FAREWELL`], of a command that was interrupted.
 const LAST_FAREWELL: Duration = Duration::from_millis(300);
+
+/// The least time that there is to reach a host, once it is known where it is.
+const LEAST_TIME: Duration = Duration::from_millis(250);
 
 /// Reaches hosts for one command.
 pub(crate) struct Connector {
@@ -96,12 +99,12 @@ impl Connector {
         })
     }
 
-    /// A host that is registered with these servers.
-    async fn host(&self, servers: &[ServerAt]) -> Result<Host, Error> {
+    /// A host that is registered with these servers, and has so much time to reach another one.
+    async fn host(&self, servers: &[ServerAt], timeout: Duration) -> Result<Host, Error> {
         let args = &self.args;
         key_log_has_a_place(args.key_log)?;
         let times = Times {
-            connect: args.timeout,
+            connect: timeout,
             silence: args.patience,
         };
         let bind = match &args.bind {
@@ -143,9 +146,15 @@ impl Connector {
 
     /// The host that reaches the target, and who that is.
     async fn caller(&self, (target, found): (&Target, Option<Found>)) -> Result<(Caller, Found), Error> {
+        let (begun, is_in_dns) = (Instant::now(), target.name.is_some());
         let (target, who) = match found {
             Some(Found { target, who }) => (target, Some(who)),
             None => (self.completed(target).await?, None),
+        };
+        // What the DNS took is gone.
+        let timeout = match is_in_dns {
+            true => self.args.timeout.saturating_sub(begun.elapsed()).max(LEAST_TIME),
+            false => self.args.timeout,
         };
         let servers = self.args.servers.enough_with(&target.servers)?;
         for server in self.args.servers.unasked(&target.servers, &servers) {
@@ -158,9 +167,9 @@ impl Connector {
         // By mDNS others are found at addresses that are not known yet.
         if self.args.bind.is_none() && !self.args.servers.mdns.is_on() {
             let of_servers = servers.iter().map(|server| &server.place);
-            network::tell_if_missing(target.places.iter().chain(of_servers), self.args.timeout, self.output);
+            network::tell_if_missing(target.places.iter().chain(of_servers), timeout, self.output);
         }
-        let host = self.host(&servers).await?;
+        let host = self.host(&servers, timeout).await?;
         let who = match who {
             Some(who) => who,
             None => self.trust.identify(&host, &target).await?,
@@ -172,7 +181,7 @@ impl Connector {
         let caller = Caller {
             host,
             servers,
-            timeout: self.args.timeout,
+            timeout,
             needs_server: target.places.is_empty() && !self.args.servers.mdns.is_on(),
             relay_only: self.args.servers.relay.relay_only,
             waiting: Some(waiting),
@@ -299,7 +308,7 @@ pub(crate) async fn find_all(
         return Ok(vec![Ok(None)]);
     }
     let connector = Connector::new(args.clone(), output)?;
-    let host = connector.host(&[]).await?;
+    let host = connector.host(&[], args.timeout).await?;
     let mut all: Vec<Result<Option<Found>, Error>> = Vec::new();
     for (number, target) in targets.iter().enumerate() {
         let before = targets.iter().take(number).position(|other| target.is_same_host(other));

@@ -4,13 +4,15 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Args;
-use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig, ResolverOpts};
 use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::{NetError, runtime::TokioRuntimeProvider};
 use hickory_resolver::proto::rr::RData;
+use hickory_resolver::system_conf::read_system_conf;
 use hickory_resolver::{Resolver, TokioResolver};
 
 use crate::error::{Error, Exit};
+use crate::network;
 use crate::target::Target;
 use crate::ticket::Ticket;
 
@@ -51,7 +53,7 @@ pub(crate) async fn resolved(target: Target, args: DnsArgs, limit: Duration) -> 
         return Ok(target);
     };
     let owner = owner(&name);
-    let resolver = resolver(args).map_err(|error| {
+    let (resolver, servers) = resolver(args).map_err(|error| {
         let what = format!("cannot ask the DNS about {name}: {error}");
         Error::new(
             Exit::Failed,
@@ -61,7 +63,7 @@ pub(crate) async fn resolved(target: Target, args: DnsArgs, limit: Duration) -> 
     })?;
     let asked = tokio::time::timeout(limit, ask(&resolver, &owner)).await;
     let found = asked.unwrap_or(Err(NetError::Timeout));
-    let found = found.map_err(|error| not_found(&name, &owner, &error))?;
+    let found = found.map_err(|error| not_found((&name, &owner), &servers, &error))?;
     let texts = found.answers().iter().filter_map(|record| match &record.data {
         RData::TXT(text) => Some(text.txt_data.concat()),
         _ => None,
@@ -95,9 +97,10 @@ fn owner(name: &str) -> String {
     format!("_sss.{name}.")
 }
 
-fn resolver(args: DnsArgs) -> Result<TokioResolver, NetError> {
-    let builder = match args.dns_server {
-        None => Resolver::builder_tokio()?,
+/// A resolver, and the servers that it asks.
+fn resolver(args: DnsArgs) -> Result<(TokioResolver, Vec<SocketAddr>), NetError> {
+    let (config, options) = match args.dns_server {
+        None => read_system_conf()?,
         Some(server) => {
             let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
                 connection.port = server.port();
@@ -105,20 +108,41 @@ fn resolver(args: DnsArgs) -> Result<TokioResolver, NetError> {
             });
             let server = NameServerConfig::new(server.ip(), true, connections.into());
             let config = ResolverConfig::from_parts(None, Vec::new(), vec![server]);
-            Resolver::builder_with_config(config, TokioRuntimeProvider::default())
+            (config, ResolverOpts::default())
         }
     };
-    builder.build()
+    let address = |server: &NameServerConfig| {
+        let port = server.connections.first().map_or(PORT, |connection| connection.port);
+        SocketAddr::new(server.ip, port)
+    };
+    let servers = config.name_servers().iter().map(address).collect();
+    let builder = Resolver::builder_with_config(config, TokioRuntimeProvider::default()).with_options(options);
+    Ok((builder.build()?, servers))
 }
 
-fn not_found(name: &str, owner: &str, error: &NetError) -> Error {
+/// Servers, for people: the port is told where it is another than usual.
+fn listed(servers: &[SocketAddr]) -> String {
+    let shown = servers.iter().map(|server| match server.port() {
+        PORT => server.ip().to_string(),
+        _ => server.to_string(),
+    });
+    shown.collect::<Vec<_>>().join(", ")
+}
+
+fn not_found((name, owner): (&str, &str), servers: &[SocketAddr], error: &NetError) -> Error {
     if error.is_nx_domain() || error.is_no_records_found() {
         let what = format!("the DNS has no record of {name}: there is no TXT at {owner}");
         return Error::new(Exit::Unreachable, what, publish(name));
     }
+    let asked = listed(servers);
+    if !servers.is_empty() && !servers.iter().any(|server| network::has_route(*server)) {
+        let what = format!("the DNS cannot be asked about {name}: this machine has no network that leads to {asked}");
+        let next = "connect this machine to a network; or name another server with --dns, or give EID@HOST";
+        return Error::new(Exit::Unreachable, what, next);
+    }
     let what = match error {
-        NetError::Timeout => format!("the DNS did not answer in time about {name}"),
-        other => format!("the DNS does not tell about {name}: {other}"),
+        NetError::Timeout => format!("the DNS did not answer in time about {name}: {asked} was asked"),
+        other => format!("the DNS does not tell about {name}: {other}; {asked} was asked"),
     };
     let next = "run the same command again; or name another server with --dns, or give EID@HOST";
     Error::new(Exit::Unreachable, what, next)

@@ -76,6 +76,11 @@ impl Error {
         }
     }
 
+    /// Words for what happened.
+    pub(crate) fn what(&self) -> &str {
+        &self.what
+    }
+
     /// The same, and more that has happened.
     pub(crate) fn and(mut self, more: &str) -> Self {
         self.what = format!("{}\n{more}", self.what);

@@ -1,6 +1,7 @@
 //! `sss doctor`.
 
 mod guessed;
+mod named;
 
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -17,7 +18,6 @@ use crate::caller::{Caller, place_of};
 use crate::cli::{ConnectArgs, target};
 use crate::connector::{Times, build_with, nowhere};
 use crate::diagnosis::{self, Diagnosis};
-use crate::dns;
 use crate::error::{Error, Exit};
 use crate::identity;
 use crate::interrupt;
@@ -29,6 +29,7 @@ use crate::screen;
 use crate::server_at::ServerAt;
 use crate::servers::{self, ServerArgs};
 use crate::target::Target;
+use named::{InDns, Named};
 
 /// Time for the servers to answer.
 const ASKING: Duration = Duration::from_secs(5);
@@ -55,8 +56,8 @@ Examples:
                                       to let a port in, and whether that works
 
 Nothing is sent but what a command sends that connects, and nothing is stored.
---timeout holds for servers and host together; --port-mapping, --mdns, and ports
-that are guessed may take longer.")]
+--timeout holds for DNS, servers and host together; --port-mapping, --mdns, and
+ports that are guessed may take longer.")]
 pub(crate) struct DoctorArgs {
     /// The host that is to be reached: EID, EID@HOST, dns:NAME, or a ticket
     #[arg(value_name = "EID", value_parser = target())]
@@ -79,6 +80,7 @@ struct Attempt {
 /// Findings about this machine's network, and about the way to a host.
 struct Findings {
     explanation: Explanation,
+    in_dns: Option<InDns>,
     attempt: Option<Attempt>,
     router: Option<Examined>,
     lan: Option<mdns::Examined>,
@@ -88,14 +90,8 @@ struct Findings {
 
 /// Examines, and tells.
 pub(crate) async fn run(args: DoctorArgs, output: Output) -> Result<(), Error> {
-    let target = match args.target {
-        Some(target) => {
-            let target = args.connect.servers.confined(target)?;
-            let target = interrupt::or(dns::resolved(target, args.connect.dns, args.connect.timeout)).await?;
-            Some(args.connect.servers.without_places(target)?)
-        }
-        None => None,
-    };
+    let begun = Instant::now();
+    let Named { target, in_dns } = named::look_up(args.target, &args.connect).await?;
     let named = target.as_ref().map_or(&[][..], |target| &target.servers);
     let servers = args.connect.servers.enough_with(named)?;
     let wanted = match target {
@@ -122,12 +118,12 @@ pub(crate) async fn run(args: DoctorArgs, output: Output) -> Result<(), Error> {
     let caller = Caller {
         host: host.clone(),
         servers,
-        timeout: args.connect.timeout,
+        timeout: args.connect.timeout.saturating_sub(begun.elapsed()),
         needs_server: false,
         relay_only: args.connect.servers.relay.relay_only,
         waiting: None,
     };
-    let examined = interrupt::or(examine(caller, (wanted, &args.connect.servers), output)).await;
+    let examined = interrupt::or(examine(caller, (wanted, in_dns, &args.connect.servers), output)).await;
     let _ = host.close_within(FAREWELL).await;
     examined
 }
@@ -140,7 +136,7 @@ fn nobody() -> Error {
 
 async fn examine(
     mut caller: Caller,
-    (wanted, args): (Option<Wanted>, &ServerArgs),
+    (wanted, in_dns, args): (Option<Wanted>, Option<InDns>, &ServerArgs),
     output: Output,
 ) -> Result<(), Error> {
     let host = caller.host.clone();
@@ -184,6 +180,7 @@ async fn examine(
     advice.extend(lan.iter().flat_map(|lan| lan.advice.iter().cloned()));
     let findings = Findings {
         explanation,
+        in_dns,
         attempt,
         router,
         lan,
@@ -192,9 +189,10 @@ async fn examine(
     let text = text(host, &caller.servers, &findings, (diagnosis.as_deref(), &advice));
     let fact = fact(host, &caller.servers, &findings, (diagnosis.as_deref(), &advice));
     output.fact(text, &fact);
-    match findings.attempt {
-        Some(attempt) => attempt.result,
-        None => Ok(()),
+    match (findings.in_dns.and_then(|in_dns| in_dns.error()), findings.attempt) {
+        (Some(error), _) => Err(error),
+        (None, Some(attempt)) => attempt.result,
+        (None, None) => Ok(()),
     }
 }
 
@@ -440,6 +438,9 @@ fn text(
     if let Some(lan) = &findings.lan {
         row("mDNS", &lan.words);
     }
+    if let Some(in_dns) = &findings.in_dns {
+        row("DNS", &in_dns.words());
+    }
     if let Some(attempt) = attempt {
         row("peer", &attempt.eid.to_string());
         let mut tried = tried(findings, attempt);
@@ -514,6 +515,7 @@ fn fact(
         "advice": advice,
         "port_mapping": findings.router.as_ref().map(|router| router.fact.clone()),
         "guesses_ports": findings.without_spraying.is_none(),
+        "dns": findings.in_dns.as_ref().map(InDns::fact),
         "mdns": findings.lan.as_ref().map(|lan| lan.fact.clone()),
     });
     if let Some(attempt) = attempt {

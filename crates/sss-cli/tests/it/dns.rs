@@ -22,6 +22,11 @@ struct Zone {
 
 impl Zone {
     fn new() -> Self {
+        Self::slow(Duration::ZERO)
+    }
+
+    /// A server that takes so long to answer.
+    fn slow(pause: Duration) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let zone = Self {
             address: socket.local_addr().unwrap(),
@@ -35,6 +40,7 @@ impl Zone {
                 let question = Packet::parse(&buf[..len]).unwrap();
                 let name = question.questions[0].qname.to_string();
                 asked.lock().unwrap().push(name.clone());
+                std::thread::sleep(pause);
                 let answer = answer(&question, names.lock().unwrap().get(&name));
                 socket.send_to(&answer, from).unwrap();
             }
@@ -257,6 +263,51 @@ fn a_dns_that_says_nothing_ends_in_time_and_lan_only_asks_nobody() {
         .expect(2)
         .says(&["--lan-only", "nobody is asked"]);
     assert_eq!(world.zone.asked(), Vec::<String>::new());
+}
+
+// spec: FIL-48
+#[test]
+fn what_the_dns_takes_is_not_there_twice() {
+    let world = World::new();
+    let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let dns = silent.local_addr().unwrap().to_string();
+    let timed = |words: &[&str]| {
+        let begun = Instant::now();
+        (world.client.run(words).expect(3), begun.elapsed())
+    };
+    // It is told as a finding, and the rest is examined.
+    let named = ["doctor", "dns:nas.example", "--dns", &dns, "--timeout", "4"];
+    let (ran, took) = timed(&named);
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    let words = ran.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    let silence = format!("did not answer in time about nas.example: {dns} was asked");
+    assert!(words.contains("this host") && words.contains(&silence), "{}", ran.out);
+    ran.says(&[&silence]);
+    let fact = timed(&[&named[..], &["--json"]].concat()).0.event("doctor");
+    assert!(fact["dns"]["error"].as_str().unwrap().contains(&silence), "{fact}");
+    assert_eq!(
+        (&fact["dns"]["eid"], fact.get("peer")),
+        (&serde_json::Value::Null, None)
+    );
+
+    // Nobody is where the record says.
+    let at = silent.local_addr().unwrap().to_string();
+    let line = ["ticket", "--public", "--dns", "nas.example", "--at", &at];
+    let record = strings(&world.server.run(line).expect(0).out);
+    let target = format!("{}@dns:nas.example", world.serving.eid());
+    let slowly = |command: &str, timeout: u64| {
+        let zone = Zone::slow(Duration::from_secs(2));
+        zone.set("_sss.nas.example", vec![record.clone()]);
+        let (dns, limit) = (zone.address.to_string(), timeout.to_string());
+        let (ran, took) = timed(&[command, &target, "--dns", &dns, "--timeout", &limit]);
+        assert!(took < Duration::from_secs(timeout + 1), "{command}: {took:?}");
+        ran
+    };
+    slowly("ls", 3).says(&["no answer from"]);
+    let ran = slowly("doctor", 8);
+    let found = format!("nas.example is {}", world.serving.eid());
+    let words = ran.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains(&found) && words.contains("not reached"), "{}", ran.out);
 }
 
 // spec: FIL-48

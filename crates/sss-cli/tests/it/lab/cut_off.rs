@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -63,4 +64,35 @@ fn a_ticket_of_a_machine_without_a_network_is_said_to_lead_nobody_there() {
         let told = running.event("note").map(|note| text(&note["text"]));
         assert_eq!(told.is_ok_and(|told| told.contains(useless)), is_told, "{more:?}");
     }
+}
+
+// spec: FIL-48
+#[cfg(feature = "dns")]
+#[test]
+fn without_a_network_it_is_not_the_dns_that_says_nothing() {
+    let Some(cut_off) = unless_skipped(CutOff::start()) else {
+        return;
+    };
+    let why = "this machine has no network that leads to 192.0.2.53";
+    let named = ["dns:nas.example", "--dns", "192.0.2.53", "--timeout", "3"];
+    let (output, _, err) = cut_off.run(&[&["ls"], &named[..]].concat());
+    assert_eq!(output.status.code(), Some(3), "{err}");
+    assert!(err.contains(why) && err.contains("-> connect this machine"), "{err}");
+    let begun = Instant::now();
+    let (output, out, err) = cut_off.run(&[&["doctor"], &named[..]].concat());
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert_eq!(output.status.code(), Some(3), "{err}");
+    let words = out.split_whitespace().collect::<Vec<_>>().join(" ");
+    for word in [
+        "this machine is not connected",
+        why,
+        "-> connect this machine to a network",
+    ] {
+        assert!(words.contains(word), "{word:?}: {out}");
+    }
+    let (_, out, err) = cut_off.run(&[&["doctor", "--json"], &named[..]].concat());
+    let told = out.lines().find(|line| line.contains("\"doctor\""));
+    let told: Value = serde_json::from_str(told.unwrap_or_else(|| panic!("{out}{err}"))).unwrap();
+    assert_eq!(told["dns"]["name"], "nas.example", "{told}");
+    assert!(text(&told["dns"]["error"]).contains(why), "{told}");
 }
