@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
+use serde_json::json;
 use sss::{Congestion, Padding, PostQuantum};
 use sss_files::Options;
 
 use crate::dns::DnsArgs;
 use crate::error::{Error, Exit};
 use crate::listen::BindAddress;
+use crate::output::Output;
 use crate::servers::ServerArgs;
 use crate::target::Target;
 use crate::transfer::rate::{NoBytes, bytes};
@@ -114,6 +116,14 @@ pub(crate) fn target() -> impl TypedValueParser<Value = Target> {
     OsStringValueParser::new().try_map(|text| Target::parse(&text))
 }
 
+/// Says of a command that is about a host alone that the path behind it means nothing.
+pub(crate) fn note_path(target: &Target, output: Output) {
+    if !target.path.is_root() {
+        let text = format!("the path /{} is not looked at: this is about the host", target.path);
+        output.prose_aside(&text, &json!({"event": "note", "text": text}));
+    }
+}
+
 /// Seconds of a year.
 const YEAR: f64 = 86_400.0 * 365.0;
 
@@ -135,16 +145,6 @@ pub(crate) fn some_seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A number of bytes, with a fraction and a unit behind it if need be.
-pub(crate) fn size(text: &str) -> Result<u64, String> {
-    bytes(text).map_err(|error| match error {
-        NoBytes::Malformed => format!("{text:?} is not a size, such as 4096, 500M or 1.5G (K: 1024)"),
-        NoBytes::TooLarge => format!("{text:?} is too large: at most {}T", u64::MAX >> 40),
-    })
-}
-
-/// The same, for what is not to be exceeded, where something is to be taken.
-pub(crate) fn some_size(text: &str) -> Result<u64, String> {
 /// A reader of whole numbers in a range.
 pub(crate) fn whole<N: TryFrom<u64>>(
     range: RangeInclusive<u64>,
@@ -158,6 +158,16 @@ pub(crate) fn whole<N: TryFrom<u64>>(
     }
 }
 
+/// A number of bytes, with a fraction and a unit behind it if need be.
+pub(crate) fn size(text: &str) -> Result<u64, String> {
+    bytes(text).map_err(|error| match error {
+        NoBytes::Malformed => format!("{text:?} is not a size, such as 4096, 500M or 1.5G (K: 1024)"),
+        NoBytes::TooLarge => format!("{text:?} is too large: at most {}T", u64::MAX >> 40),
+    })
+}
+
+/// The same, for what is not to be exceeded, where something is to be taken.
+pub(crate) fn some_size(text: &str) -> Result<u64, String> {
     match size(text)? {
         0 => Err("with none, nothing could be written: give a size such as 20G, or leave --write away, too".to_owned()),
         size => Ok(size),
@@ -197,16 +207,6 @@ mod tests {
     }
 
     #[test]
-    fn seconds_may_have_fractions() {
-        assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));
-        for bad in ["", "x", "-1", "inf", "NaN", "1e30"] {
-            assert!(seconds(bad).is_err() && some_seconds(bad).is_err(), "{bad}");
-        }
-        for long in ["31536001", "18446744073709551616", "1e30"] {
-            assert!(seconds(long).unwrap_err().contains("longer than a year"), "{long}");
-        }
-        assert!(seconds("0").is_ok() && some_seconds("0").is_err());
-    #[test]
     fn whole_numbers_are_told_with_their_range() {
         let number = whole::<u16>(1..=600);
         assert_eq!((number("1"), number("600")), (Ok(1), Ok(600)));
@@ -217,6 +217,16 @@ mod tests {
         assert!(whole::<u8>(0..=300)("256").is_err());
     }
 
+    #[test]
+    fn seconds_may_have_fractions() {
+        assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));
+        for bad in ["", "x", "-1", "inf", "NaN", "1e30"] {
+            assert!(seconds(bad).is_err() && some_seconds(bad).is_err(), "{bad}");
+        }
+        for long in ["31536001", "18446744073709551616", "1e30"] {
+            assert!(seconds(long).unwrap_err().contains("longer than a year"), "{long}");
+        }
+        assert!(seconds("0").is_ok() && some_seconds("0").is_err());
         assert_eq!(some_seconds("0.1"), Ok(Duration::from_millis(100)));
     }
 }

@@ -91,7 +91,7 @@ struct Findings {
 /// Examines, and tells.
 pub(crate) async fn run(args: DoctorArgs, output: Output) -> Result<(), Error> {
     let begun = Instant::now();
-    let Named { target, in_dns } = named::look_up(args.target, &args.connect).await?;
+    let Named { target, in_dns } = named::look_up(args.target, &args.connect, output).await?;
     let named = target.as_ref().map_or(&[][..], |target| &target.servers);
     let servers = args.connect.servers.enough_with(named)?;
     let wanted = match target {

@@ -9,7 +9,7 @@ use sss::{ChannelInfo, LinkStatus, Server, Stream};
 use sss_files::Status;
 
 use crate::caller::place_of;
-use crate::cli::{ConnectArgs, seconds, target, whole};
+use crate::cli::{ConnectArgs, note_path, seconds, target, whole};
 use crate::connector::{Connection, Connector};
 use crate::error::{Error, Exit};
 use crate::interrupt;
@@ -123,6 +123,7 @@ pub(crate) async fn call(mut stream: Stream, text: &[u8]) -> Result<Duration, Tr
 
 /// Measures round trips.
 pub(crate) async fn run(args: PingArgs, output: Output) -> Result<(), Error> {
+    note_path(&args.target, output);
     let connector = Connector::new(args.connect, output)?;
     let connection = connector.connect(&args.target, SERVICE, PROTOCOL).await?;
     let session = connection.session;

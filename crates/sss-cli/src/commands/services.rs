@@ -5,7 +5,7 @@ use serde_json::json;
 use sss::{ServiceInfo, ServiceList};
 use sss_files::printable;
 
-use crate::cli::{ConnectArgs, target};
+use crate::cli::{ConnectArgs, note_path, target};
 use crate::connector::{Connection, Connector};
 use crate::error::Error;
 use crate::output::{Output, count, wrapped};
@@ -33,6 +33,7 @@ pub(crate) struct ServicesArgs {
 
 /// Asks a host and shows what it says.
 pub(crate) async fn run(args: ServicesArgs, output: Output) -> Result<(), Error> {
+    note_path(&args.target, output);
     let connector = Connector::new(args.connect, output)?;
     let offered = connector.services(&args.target).await?;
     Connection::run(offered.host, async {

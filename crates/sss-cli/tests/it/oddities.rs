@@ -1,7 +1,7 @@
 //! What is odd about names, files, standard streams, descriptors and words is told, and nothing is lost without a word.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -316,4 +316,39 @@ fn commands_that_are_none_are_told_without_those_that_are_hidden() {
         .run(["ping", "127.0.0.1", "--timeout", "0"])
         .expect(2)
         .says(&["no time at all"]);
+}
+
+#[test]
+fn what_a_command_does_not_look_at_is_said() {
+    let (server, client) = (Home::new(), Home::new());
+    let serving = server.serve(&server.dir("source"), &[]);
+    let at = serving.at("a/b");
+    let says = "the path /a/b is not looked at: this is about the host";
+    for command in [
+        &["doctor", &at, "--no-server"][..],
+        &["ping", &at, "-c", "1"],
+        &["services", &at],
+    ] {
+        client.run(command).expect(0).says(&[says]);
+        let ran = client.run(command.iter().chain(&["--json"])).expect(0);
+        assert_eq!(ran.event("note")["text"], says);
+    }
+    let ran = client.run(["doctor", &serving.target, "--no-server"]).expect(0);
+    assert_eq!(ran.err, "");
+
+    // A ticket stands for it here as elsewhere.
+    client
+        .run(["doctor", "@"])
+        .expect(2)
+        .says(&["@ stands for a ticket", "neither --ticket FILE nor SSS_TICKET"]);
+    client
+        .run(["doctor", "--ticket", "file"])
+        .expect(2)
+        .says(&["--ticket is given, and no host"]);
+    let ticket = server.run(["ticket", "--public", "--at", serving.address()]).expect(0);
+    let file = client.path("ticket");
+    fs::write(&file, ticket.out).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let ran = client.run(["doctor", "@", "--ticket", file.to_str().unwrap(), "--no-server"]);
+    assert!(ran.expect(0).out.contains(serving.eid()));
 }

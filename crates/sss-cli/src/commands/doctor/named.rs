@@ -1,12 +1,14 @@
-//! The host that is to be examined, and what the DNS says of it.
+//! The host that is to be examined: what was given for it, and what the DNS says.
 
 use serde_json::{Value, json};
 use sss::Eid;
 
-use crate::cli::ConnectArgs;
+use crate::cli::{ConnectArgs, note_path};
 use crate::dns;
 use crate::error::{Error, Exit};
+use crate::given_ticket;
 use crate::interrupt;
+use crate::output::Output;
 use crate::target::Target;
 
 /// Host that is to be reached, as far as it is known.
@@ -24,15 +26,23 @@ pub(super) struct InDns {
     answer: Result<Option<Eid>, Error>,
 }
 
-/// Looks it up, if it is named in the DNS. That the DNS says nothing, or nonsense, is a finding, which keeps nothing else from being
+/// Completes what was given. That the DNS says nothing, or nonsense, is a finding, which keeps nothing else from being
 /// examined: half of the time is left for that.
 ///
 /// # Errors
 /// If what was given cannot be used, or the command was interrupted.
-pub(super) async fn look_up(target: Option<Target>, args: &ConnectArgs) -> Result<Named, Error> {
+pub(super) async fn look_up(target: Option<Target>, args: &ConnectArgs, output: Output) -> Result<Named, Error> {
     let Some(target) = target else {
-        return Ok(Named::default());
+        return match &args.ticket {
+            None => Ok(Named::default()),
+            Some(_) => {
+                let next = "write @ for its host, or leave --ticket out";
+                Err(Error::new(Exit::Usage, "--ticket is given, and no host", next))
+            }
+        };
     };
+    let target = given_ticket::completed(&target, args.ticket.as_deref()).await?;
+    note_path(&target, output);
     let target = args.servers.confined(target)?;
     let name = target.name.clone();
     let found = interrupt::or(dns::resolved(target, args.dns, args.timeout / 2)).await;
