@@ -139,7 +139,7 @@ impl Caller {
         tokio::time::sleep_until((until + LOOK).into()).await;
         loop {
             if let Some(error) = self.host.explain(eid).attempt {
-                return error.into();
+                return within(error, self.timeout).into();
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -249,6 +249,16 @@ impl Caller {
             };
             output.note(format!("connected to {eid} {how} {}, found by {by}", place_of(route)));
         }
+    }
+}
+
+/// An error that names a time, if that was cut short.
+fn within(error: NegotiationError, limit: Duration) -> NegotiationError {
+    match error {
+        NegotiationError::Unfound(Absence::NotOnLan(time)) => {
+            NegotiationError::Unfound(Absence::NotOnLan(time.min(limit)))
+        }
+        other => other,
     }
 }
 
@@ -449,6 +459,14 @@ fn services_error(error: ServicesError) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_that_was_cut_short_is_told_as_it_was() {
+        let absent = |seconds| NegotiationError::Unfound(Absence::NotOnLan(Duration::from_secs(seconds)));
+        for (limit, told) in [(2, 2), (3, 3), (10, 3)] {
+            assert_eq!(within(absent(3), Duration::from_secs(limit)), absent(told));
+        }
+    }
 
     #[test]
     fn the_advice_is_by_what_is_known() {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Value, json};
-use sss::{Eid, FoundBy, Host, HostBuilder, Mdns, MdnsLink, MdnsReport, Route};
+use sss::{Eid, FoundBy, Host, HostBuilder, Mdns, MdnsLink, MdnsReport, Route, Seconds};
 
 use crate::error::NOT_ON_LAN;
 use crate::output::Output;
@@ -45,13 +45,13 @@ impl MdnsArgs {
     }
 }
 
-/// Asks on the local network who is there, and waits until most have answered. Nothing if mDNS is off.
-pub(crate) async fn survey(host: &Host) {
-    if host.mdns().is_none() {
-        return;
-    }
+/// Asks on the local network who is there, and waits until most have answered, or the time is over: returns how long,
+/// if that is shorter. Nothing if mDNS is off.
+pub(crate) async fn survey(host: &Host, limit: Duration) -> Option<Duration> {
+    host.mdns()?;
     host.survey_lan();
-    tokio::time::sleep(SURVEY).await;
+    tokio::time::sleep(SURVEY.min(limit)).await;
+    (limit < SURVEY).then_some(limit)
 }
 
 /// Findings about the local network, for people and for machines.
@@ -79,8 +79,9 @@ fn places_of<'a>(report: &'a MdnsReport, eid: &'a Eid) -> impl Iterator<Item = S
     found.map(|(_, address)| address.to_string())
 }
 
-/// Findings about a host that was looked for, if one was; `None` if mDNS is off.
-pub(crate) fn examined(host: &Host, wanted: Option<&Eid>) -> Option<Examined> {
+/// Findings about a host that was looked for, if one was; else about all, in the time that [`survey`] has told. `None`
+/// if mDNS is off.
+pub(crate) fn examined(host: &Host, wanted: Option<&Eid>, cut_short: Option<Duration>) -> Option<Examined> {
     let report = host.mdns()?;
     let places: Vec<String> = wanted.iter().flat_map(|eid| places_of(&report, eid)).collect();
     let mut advice = Vec::new();
@@ -96,8 +97,12 @@ pub(crate) fn examined(host: &Host, wanted: Option<&Eid>) -> Option<Examined> {
                 MANY => format!("{MANY} hosts announce themselves there, or more"),
                 n => format!("{n} hosts announce themselves there"),
             };
+            let time = cut_short.map_or_else(String::new, |time| {
+                advice.push("with more --timeout, those are heard that answer later".to_owned());
+                format!(" within {}", Seconds(time))
+            });
             format!(
-                "asked on {}: {there}; an EID tells whether it is one of them",
+                "asked on {}: {there}{time}; an EID tells whether it is one of them",
                 links_words(&report)
             )
         }

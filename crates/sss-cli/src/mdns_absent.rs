@@ -1,5 +1,7 @@
 //! Without the feature `mdns`, nobody is looked for on the local network, and there is no switch for it.
 
+use std::time::Duration;
+
 use clap::Args;
 use serde_json::Value;
 use sss::{Eid, FoundBy, Host, HostBuilder, Route};
@@ -32,10 +34,12 @@ pub(crate) struct Examined {
 }
 
 /// Nobody is asked.
-pub(crate) async fn survey(_: &Host) {}
+pub(crate) async fn survey(_: &Host, _: Duration) -> Option<Duration> {
+    None
+}
 
 /// Nobody was asked.
-pub(crate) fn examined(_: &Host, _: Option<&Eid>) -> Option<Examined> {
+pub(crate) fn examined(_: &Host, _: Option<&Eid>, _: Option<Duration>) -> Option<Examined> {
     None
 }
 

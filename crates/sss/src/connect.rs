@@ -253,9 +253,9 @@ impl Connect {
         let peer = stream.id().peer();
         let established = until(&self.handle, Key::Connected(peer), |inner, _| established(inner, peer));
         match limit {
-            None => established.await?,
+            None => established.await.map_err(|error| self.in_its_time(error))?,
             Some((after, end)) => match tokio::time::timeout_at(end, established).await {
-                Ok(outcome) => outcome?,
+                Ok(outcome) => outcome.map_err(|error| self.in_its_time(error))?,
                 Err(_) => return Err(self.no_answer(peer, after)),
             },
         }
@@ -265,10 +265,6 @@ impl Connect {
     /// Tells why the peer was not reached within this caller's patience.
     fn no_answer(&self, peer: PeerId, after: Duration) -> ConnectError {
         let failure = self.handle.call(|inner, now| inner.core.negotiation_failure(now, peer));
-        // The time for all was over before that for the local network.
-        if let Some(NegotiationError::Unfound(Absence::NotOnLan(time))) = failure {
-            return NegotiationError::Unfound(Absence::NotOnLan(time.min(after))).into();
-        }
         let addresses = || {
             self.hints
                 .iter()
@@ -279,7 +275,17 @@ impl Connect {
             attempts: 0,
             after,
         };
-        failure.unwrap_or_else(nobody).into()
+        self.in_its_time(failure.unwrap_or_else(nobody).into())
+    }
+
+    /// The error with the time that there was, if that was over before the time for the local network.
+    fn in_its_time(&self, error: ConnectError) -> ConnectError {
+        match error {
+            ConnectError::Negotiation(NegotiationError::Unfound(Absence::NotOnLan(time))) => {
+                NegotiationError::Unfound(Absence::NotOnLan(time.min(self.time()))).into()
+            }
+            other => other,
+        }
     }
 }
 

@@ -56,8 +56,8 @@ Examples:
                                       to let a port in, and whether that works
 
 Nothing is sent but what a command sends that connects, and nothing is stored.
---timeout holds for DNS, servers and host together; --port-mapping, --mdns, and
-ports that are guessed may take longer.")]
+--timeout holds for DNS, servers and host together, and for --mdns;
+--port-mapping, and ports that are guessed, may take longer.")]
 pub(crate) struct DoctorArgs {
     /// The host that is to be reached: EID, EID@HOST, dns:NAME, or a ticket
     #[arg(value_name = "EID", value_parser = target())]
@@ -141,18 +141,15 @@ async fn examine(
 ) -> Result<(), Error> {
     let host = caller.host.clone();
     let host = &host;
-    let budget = Budget::new(caller.timeout, wanted.is_some());
+    let budget = Budget::new(caller.timeout, (!caller.servers.is_empty(), wanted.is_some()));
     let begun = Instant::now();
     answered(host, budget.answers).await;
     told(host).await;
     caller.timeout = budget.left(begun.elapsed());
     port_mapping::settled(host).await;
-    let attempt = match wanted {
-        Some(wanted) => Some(attempt(&caller, wanted, args.forbidden_by()).await),
-        None => {
-            mdns::survey(host).await;
-            None
-        }
+    let (attempt, cut_short) = match wanted {
+        Some(wanted) => (Some(attempt(&caller, wanted, args.forbidden_by()).await), None),
+        None => (None, mdns::survey(host, caller.timeout).await),
     };
     let about = attempt.as_ref().map_or_else(|| host.eid(), |attempt| attempt.eid);
     let explanation = host.explain(&about);
@@ -176,7 +173,7 @@ async fn examine(
     );
     let diagnosis = diagnosis.map(|diagnosis| diagnosis.what);
     advice.extend(router.iter().flat_map(|router| router.advice.iter().cloned()));
-    let lan = mdns::examined(host, attempt.as_ref().map(|attempt| &attempt.eid));
+    let lan = mdns::examined(host, attempt.as_ref().map(|attempt| &attempt.eid), cut_short);
     advice.extend(lan.iter().flat_map(|lan| lan.advice.iter().cloned()));
     let findings = Findings {
         explanation,
@@ -207,9 +204,13 @@ struct Budget {
 }
 
 impl Budget {
-    /// If a host is to be reached, that has half of it, and more where the servers answer at once.
-    fn new(all: Duration, is_host_wanted: bool) -> Self {
-        let diagnosis = diagnosis::ASKING.min(all / 4);
+    /// If a host is to be reached, that has half of it, and more where the servers answer at once; all of it if there
+    /// are none.
+    fn new(all: Duration, (has_servers, is_host_wanted): (bool, bool)) -> Self {
+        let diagnosis = match has_servers {
+            true => diagnosis::ASKING.min(all / 4),
+            false => Duration::ZERO,
+        };
         let answers = match is_host_wanted {
             true => all / 2,
             false => all.saturating_sub(diagnosis),
@@ -255,7 +256,11 @@ async fn attempt(caller: &Caller, (eid, places): Wanted, forbidden_by: Option<&s
         true => Err(nowhere(eid, forbidden_by)),
         false => caller.ask(&eid, || caller.host.services_of(eid).hints(&places)).await,
     };
-    let time = begun.elapsed();
+    // What it took to be sure that there was no time left does not count.
+    let time = match asked {
+        Ok(_) => begun.elapsed(),
+        Err(_) => begun.elapsed().min(caller.timeout),
+    };
     let is_direct = || {
         let route = caller.host.explain(&eid).route;
         route.is_none_or(|route| route.class() == RouteClass::Direct)

@@ -300,6 +300,24 @@ fn who_is_not_there_is_told_so_in_three_seconds() {
         .unwrap();
     assert!(told["mdns"]["heard"].as_u64().unwrap() > 0, "{told}");
     assert_eq!(told["mdns"]["found"], serde_json::json!([]), "{told}");
+    // All of it is in the time that there is, and told as that.
+    let looked = |words: &[&str]| {
+        let begun = Instant::now();
+        let output = lan
+            .run("a2", &[&["doctor", "--mdns", "--timeout", "2"], words].concat())
+            .unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        said.map(|said| said.split_whitespace().collect::<Vec<_>>().join(" "))
+    };
+    let [out, err] = looked(&[&nobody]);
+    assert!(out.contains("not reached, given up after 2 s"), "{out}");
+    assert!(err.contains("on the local network within 2 s"), "{err}");
+    let [out, _] = looked(&[]);
+    assert!(
+        out.contains("announces itself there within 2 s") && out.contains("with more --timeout"),
+        "{out}"
+    );
     // Two hosts with one EID are both found; either is right.
     let one = lan.serve("a2", &["--mdns"]).unwrap();
     let mut two = lan.sss("a3", &["serve", "--public", "--json", "--mdns"]);
