@@ -15,6 +15,7 @@ pub(crate) type Log = Arc<dyn Fn(Served) + Send + Sync>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Served {
     pub(crate) eid: Eid,
+    /// Route to the peer when it ended.
     pub(crate) address: Option<Route>,
     /// `connect`, `session`, `list`, `get`, `put`, `make`; `request`: nobody knows what it was to be.
     pub(crate) what: &'static str,
@@ -83,6 +84,10 @@ impl Serving {
     /// It is over: a line for it, or one for each file.
     pub(crate) fn end(mut self, exchange: Option<&Exchange>, refusal: Option<Refusal>, log: &Log) {
         self.served.time = self.begun.elapsed();
+        // It may have moved; one that is gone was last seen where it was.
+        if let Some(info) = exchange.and_then(|exchange| exchange.peer().info()) {
+            self.served.address = Some(info.route);
+        }
         if self.names.is_empty() {
             (self.served.sent, self.served.received) = exchange.map_or((0, 0), Exchange::bytes);
             self.served.refusal = refusal;

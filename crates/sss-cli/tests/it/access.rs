@@ -2,8 +2,11 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -300,4 +303,68 @@ fn a_public_server_has_no_ticket() {
     let (server, client) = (Home::new(), Home::new());
     let serving: Serving = server.serve(&server.dir("source"), &["--public"]);
     client.run(["ls", &serving.target]).expect(0);
+}
+
+/// A way to a server that leads there from another port from some time on, as behind a NAT that was restarted.
+struct Way {
+    front: SocketAddr,
+    backs: [SocketAddr; 2],
+    has_moved: Arc<AtomicBool>,
+}
+
+impl Way {
+    fn to(server: SocketAddr) -> Self {
+        let socket = || Arc::new(UdpSocket::bind("127.0.0.1:0").unwrap());
+        let (front, backs) = (socket(), [socket(), socket()]);
+        let has_moved = Arc::new(AtomicBool::new(false));
+        let client: Arc<Mutex<Option<SocketAddr>>> = Arc::default();
+        let way = Self {
+            front: front.local_addr().unwrap(),
+            backs: [0, 1].map(|at: usize| backs[at].local_addr().unwrap()),
+            has_moved: has_moved.clone(),
+        };
+        for back in backs.clone() {
+            let (front, client) = (front.clone(), client.clone());
+            std::thread::spawn(move || {
+                let mut buf = [0; 65_536];
+                while let Ok(len) = back.recv(&mut buf) {
+                    let client = *client.lock().unwrap();
+                    let _ = front.send_to(&buf[..len], client.unwrap());
+                }
+            });
+        }
+        std::thread::spawn(move || {
+            let mut buf = [0; 65_536];
+            while let Ok((len, from)) = front.recv_from(&mut buf) {
+                *client.lock().unwrap() = Some(from);
+                let back = &backs[usize::from(has_moved.load(Ordering::Relaxed))];
+                let _ = back.send_to(&buf[..len], server);
+            }
+        });
+        way
+    }
+}
+
+#[test]
+fn the_log_names_where_a_peer_was_at_the_end() {
+    let (home, client) = (Home::new(), Home::new());
+    let dir = home.dir("served");
+    fs::write(dir.join("large"), noise(1, 1 << 20)).unwrap();
+    let told = Told::serve(&home, &dir, &["--public"]);
+    let (eid, address) = told.listening.split_once('@').unwrap();
+    let way = Way::to(address.parse().unwrap());
+    let has_moved = way.has_moved.clone();
+    std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(1500));
+        has_moved.store(true, Ordering::Relaxed);
+    });
+    let to = client.path("to");
+    let target = format!("{eid}@{}/large", way.front);
+    let get = ["get", &target, to.to_str().unwrap(), "--limit-rate", "256K"];
+    client.run(get).expect(0);
+    let line = told.logs(&["get large"]);
+    assert!(
+        line.contains(&format!(" {} ", way.backs[1])) && !line.contains(&way.backs[0].to_string()),
+        "{line}"
+    );
 }
