@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::process::ExitCode;
 
 use rustix::io::Errno;
-use sss::{Absence, BuildError, CloseReason, NegotiationError, Seen, Tried};
+use sss::{Absence, BuildError, CloseReason, NegotiationError, Seconds, Seen, Tried};
 use sss_files::{RelPath, Status};
 
 use crate::transfer::exchange::{TransferError, is_for_want_of_room};
@@ -236,6 +236,9 @@ impl From<NegotiationError> for Error {
                 Exit::Unreachable,
                 "check the address; if it is right, let UDP to there out in the firewall of this machine",
             ),
+            NegotiationError::NoAnswer { addresses, .. } if is_any(addresses, Seen::SmallOnly) => {
+                (Exit::Unreachable, LARGE_ONES_LOST)
+            }
             NegotiationError::NoAnswer { .. } | NegotiationError::NoAddress => (
                 Exit::Unreachable,
                 "check that `sss serve` runs there, that host and port are those it printed, and that UDP is not blocked",
@@ -279,9 +282,44 @@ impl From<NegotiationError> for Error {
             NegotiationError::BadEid => (Exit::Usage, "copy the EID again from the `listening` line of the host"),
             _ => (Exit::Unreachable, "run the same command again"),
         };
-        Self::new(exit, error.to_string(), next)
+        Self::new(exit, negotiation(&error), next)
     }
 }
+
+/// Words for why there is no channel. Where the host itself has answered a small datagram, that is told as what it is:
+/// one was sent, and one came back.
+fn negotiation(error: &NegotiationError) -> String {
+    let NegotiationError::NoAnswer {
+        addresses,
+        attempts,
+        after,
+    } = error
+    else {
+        return error.to_string();
+    };
+    if !is_any(addresses, Seen::SmallOnly) {
+        return error.to_string();
+    }
+    let seen = |tried: &Tried| match tried.seen {
+        Seen::SmallOnly => format!("{} ({ONE_SMALL})", tried.route),
+        _ => tried.to_string(),
+    };
+    let each: Vec<String> = addresses.iter().map(seen).collect();
+    let ending = if *attempts == 1 { "" } else { "s" };
+    format!(
+        "no answer from {} within {} ({attempts} attempt{ending})",
+        each.join(", "),
+        Seconds(*after)
+    )
+}
+
+/// Words for what was seen of a host that has answered PROBE, and not HELLO.
+const ONE_SMALL: &str = "the host has answered one small datagram, and none of those of 1232 bytes: they may have been \
+                         lost by chance, or be too large for the way there";
+
+/// Advises what to do about that.
+const LARGE_ONES_LOST: &str = "run the same command again, with more --timeout; if it ends in the same way each time, \
+                               look for what drops UDP datagrams of 1232 bytes on the way";
 
 /// Advises what to do where no network leads to the peer.
 pub(crate) const NO_NETWORK: &str = "check the address, and connect this machine to a network that leads there; with \
@@ -360,10 +398,15 @@ fn is_all(addresses: &[Tried], seen: Seen) -> bool {
     !addresses.is_empty() && addresses.iter().all(|tried| tried.seen == seen)
 }
 
+/// Returns whether that was seen of one of the addresses that were tried.
+fn is_any(addresses: &[Tried], seen: Seen) -> bool {
+    addresses.iter().any(|tried| tried.seen == seen)
+}
+
 /// Returns whether a negotiation has failed because the host is under load.
 fn is_overload(error: &NegotiationError) -> bool {
     match error {
-        NegotiationError::NoAnswer { addresses, .. } => addresses.iter().any(|tried| tried.seen == Seen::Busy),
+        NegotiationError::NoAnswer { addresses, .. } => is_any(addresses, Seen::Busy),
         NegotiationError::NotAccepted { is_busy, .. } | NegotiationError::PostQuantumUnanswered { is_busy, .. } => {
             *is_busy
         }
@@ -478,5 +521,38 @@ pub(crate) fn advice(status: Status) -> &'static str {
         Status::Unauthorized => "ask who runs the server for its ticket, and give that in place of the address",
         Status::BadRequest => "update both sides to the same version",
         _ => "that is what the system says where it is: mend it there, and run the same command again",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn one_small_answer_is_told_as_one() {
+        let tried = |port: u16, seen| Tried::new(SocketAddr::from(([192, 0, 2, 1], port)).into(), seen);
+        let said = |addresses: &[Tried]| {
+            let error = NegotiationError::NoAnswer {
+                addresses: addresses.to_vec(),
+                attempts: 3,
+                after: Duration::from_secs(5),
+            };
+            Error::from(error).to_string()
+        };
+        let small = said(&[tried(1, Seen::Nothing), tried(2, Seen::SmallOnly)]);
+        for words in [
+            "no answer from 192.0.2.1:1 (no answer at all), 192.0.2.1:2 (the host has answered one small datagram",
+            "may have been lost by chance",
+            "within 5 s (3 attempts)",
+            "more --timeout",
+        ] {
+            assert!(small.contains(words), "{words:?}: {small}");
+        }
+        assert!(!small.contains("is the host running"), "{small}");
+        let silent = said(&[tried(1, Seen::Nothing)]);
+        assert!(silent.contains("is the host running"), "{silent}");
     }
 }
