@@ -458,7 +458,27 @@ fn services_error(error: ServicesError) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use sss::{Link, RelayHandle, Seen, TunnelId};
+
     use super::*;
+
+    #[test]
+    fn what_went_through_relays_alone_is_told_apart() {
+        let at = "192.0.2.1:7757".parse().unwrap();
+        let direct = Route::udp(at);
+        let relayed = Route::through(Link::Udp(at), RelayHandle(7));
+        let tunnelled = Route::through(Link::Tunnel(TunnelId(0)), RelayHandle(7));
+        let is_relayed = |routes: &[Route]| {
+            let error = NegotiationError::NoAnswer {
+                addresses: routes.iter().map(|route| Tried::new(*route, Seen::Nothing)).collect(),
+                attempts: 1,
+                after: Duration::from_secs(1),
+            };
+            ConnectError::from(error).is_relayed()
+        };
+        assert!(is_relayed(&[relayed]) && is_relayed(&[tunnelled, relayed]));
+        assert!(!is_relayed(&[direct]) && !is_relayed(&[relayed, direct]) && !is_relayed(&[]));
+    }
 
     #[test]
     fn a_time_that_was_cut_short_is_told_as_it_was() {
